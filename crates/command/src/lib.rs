@@ -1,0 +1,311 @@
+//! Rows of the command table: everything that can be said about a command without running it.
+//!
+//! A row is written beside the function that runs it (keys: `sterna-keyspace`; connections and the server:
+//! `sterna-server`), and one table, built at start-up, holds them all. COMMAND and its subcommands, HELP texts, arity
+//! errors, ACL categories, the checks of MULTI and of the RESP2 subscriber mode, and `docs/commands.md` come from it.
+//!
+//! This crate is only the type, so that both sides can write rows without knowing each other.
+//! Source: the fields are those of COMMAND INFO and COMMAND DOCS (redis.io/commands/command-docs).
+#![forbid(unsafe_code)]
+
+use bitflags::bitflags;
+
+/// One command, or one subcommand of a container command such as CLIENT.
+///
+/// `R` is what runs it: each crate has its own function type.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<R: 'static> {
+    /// What is said of it.
+    pub spec: Spec,
+    /// What runs it. A container whose subcommands do the work has `None`.
+    pub run: Option<R>,
+    /// The rows of a container command, in alphabetical order; empty for an ordinary command.
+    pub subcommands: &'static [Command<R>],
+}
+
+/// The description of a command: data only.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// Lower case, as Redis reports it; a subcommand's is its own word (`kill`), not the container's.
+    pub name: &'static str,
+    /// Arguments including the name, in Redis's convention: `3` is exactly three, `-3` at least three.
+    /// A subcommand counts the container's name as well.
+    pub arity: i8,
+    /// What the dispatcher must know.
+    pub flags: Flags,
+    /// Where the keys (or sharded channels) are.
+    pub keys: Keys,
+    /// Categories for ACL rules, without those that follow from `flags` (see [`Spec::categories`]).
+    pub acl: Categories,
+    /// Heading in the documentation.
+    pub group: Group,
+    /// First Redis version that had it.
+    pub since: &'static str,
+    /// Cost, as the documentation gives it.
+    pub complexity: &'static str,
+    /// One line for the documentation, in our own words.
+    pub summary: &'static str,
+    /// Arguments after the name, in the notation of the Redis manual:
+    /// `key value [NX | XX] [EX seconds | PX milliseconds] [field value ...]`.
+    pub syntax: &'static str,
+    /// The shapes a successful reply can have.
+    pub reply: &'static [ReplyShape],
+    /// Hints for clients that COMMAND INFO passes on, such as `nondeterministic_output`.
+    pub tips: &'static [&'static str],
+}
+
+bitflags! {
+    /// Command flags; the names are COMMAND INFO's.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Flags: u32 {
+        /// May change the keyspace.
+        const WRITE = 1 << 0;
+        /// Reads the keyspace and never changes it.
+        const READONLY = 1 << 1;
+        /// Refused when memory is short.
+        const DENYOOM = 1 << 2;
+        /// Administration: not for applications.
+        const ADMIN = 1 << 3;
+        /// Publishes, or changes subscriptions.
+        const PUBSUB = 1 << 4;
+        /// Not allowed from scripts.
+        const NOSCRIPT = 1 << 5;
+        /// May wait for another client.
+        const BLOCKING = 1 << 6;
+        /// Answered while the data set is loading.
+        const LOADING = 1 << 7;
+        /// Answered by a replica with stale data.
+        const STALE = 1 << 8;
+        /// Not shown by MONITOR.
+        const SKIP_MONITOR = 1 << 9;
+        /// Not logged by SLOWLOG.
+        const SKIP_SLOWLOG = 1 << 10;
+        /// O(1) or O(log N).
+        const FAST = 1 << 11;
+        /// Answered before authentication.
+        const NO_AUTH = 1 << 12;
+        /// Not allowed between MULTI and EXEC.
+        const NO_MULTI = 1 << 13;
+        /// Allowed in the RESP2 subscriber mode.
+        const SUBSCRIBER_MODE = 1 << 14;
+        /// Runs at once between MULTI and EXEC instead of being queued.
+        const NOT_QUEUED = 1 << 15;
+        /// Key positions are not found by `Keys` alone.
+        const MOVABLE_KEYS = 1 << 16;
+        /// Runs even while CLIENT PAUSE holds the others back.
+        const IGNORES_PAUSE = 1 << 17;
+        /// Needs every partition of the keyspace locked (FLUSHALL, KEYS, SCAN, DBSIZE …).
+        const ALL_KEYS = 1 << 18;
+        /// Works asynchronously in Redis; reported only.
+        const NO_ASYNC_LOADING = 1 << 19;
+        /// May replicate although it is not a write; reported only.
+        const MAY_REPLICATE = 1 << 20;
+        /// SENTINEL-related in Redis; reported only.
+        const SENTINEL = 1 << 21;
+    }
+}
+
+bitflags! {
+    /// ACL categories; the names are ACL CAT's.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Categories: u32 {
+        /// Touches keys of any type.
+        const KEYSPACE = 1 << 0;
+        /// Reads keys, values or their metadata.
+        const READ = 1 << 1;
+        /// Writes keys, values or their metadata.
+        const WRITE = 1 << 2;
+        /// Sets; none here yet, kept for ACL CAT.
+        const SET = 1 << 3;
+        /// Sorted sets; none here yet, kept for ACL CAT.
+        const SORTEDSET = 1 << 4;
+        /// Lists; none here yet, kept for ACL CAT.
+        const LIST = 1 << 5;
+        /// Hashes; none here yet, kept for ACL CAT.
+        const HASH = 1 << 6;
+        /// Strings.
+        const STRING = 1 << 7;
+        /// Bitmaps; none here yet, kept for ACL CAT.
+        const BITMAP = 1 << 8;
+        /// HyperLogLog; none here yet, kept for ACL CAT.
+        const HYPERLOGLOG = 1 << 9;
+        /// Geospatial; none here yet, kept for ACL CAT.
+        const GEO = 1 << 10;
+        /// Streams.
+        const STREAM = 1 << 11;
+        /// Pub/Sub.
+        const PUBSUB = 1 << 12;
+        /// Administration.
+        const ADMIN = 1 << 13;
+        /// O(1) or O(log N).
+        const FAST = 1 << 14;
+        /// Not fast.
+        const SLOW = 1 << 15;
+        /// May block the connection.
+        const BLOCKING = 1 << 16;
+        /// Can harm the server or other clients.
+        const DANGEROUS = 1 << 17;
+        /// Affects only the connection.
+        const CONNECTION = 1 << 18;
+        /// MULTI, EXEC and their kin.
+        const TRANSACTION = 1 << 19;
+        /// Scripting; none here yet, kept for ACL CAT.
+        const SCRIPTING = 1 << 20;
+    }
+}
+
+impl Categories {
+    /// Every category with its name, in ACL CAT's order.
+    pub const NAMES: &'static [(Categories, &'static str)] = &[
+        (Categories::KEYSPACE, "keyspace"),
+        (Categories::READ, "read"),
+        (Categories::WRITE, "write"),
+        (Categories::SET, "set"),
+        (Categories::SORTEDSET, "sortedset"),
+        (Categories::LIST, "list"),
+        (Categories::HASH, "hash"),
+        (Categories::STRING, "string"),
+        (Categories::BITMAP, "bitmap"),
+        (Categories::HYPERLOGLOG, "hyperloglog"),
+        (Categories::GEO, "geo"),
+        (Categories::STREAM, "stream"),
+        (Categories::PUBSUB, "pubsub"),
+        (Categories::ADMIN, "admin"),
+        (Categories::FAST, "fast"),
+        (Categories::SLOW, "slow"),
+        (Categories::BLOCKING, "blocking"),
+        (Categories::DANGEROUS, "dangerous"),
+        (Categories::CONNECTION, "connection"),
+        (Categories::TRANSACTION, "transaction"),
+        (Categories::SCRIPTING, "scripting"),
+    ];
+}
+
+/// Where a command's keys are among its arguments (index 0 is the name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// No key.
+    None,
+    /// First index, last index (negative: counted from the end, `-1` is the last argument), step.
+    Range {
+        /// Index of the first key.
+        first: i16,
+        /// Index of the last key, or negative from the end.
+        last: i16,
+        /// Distance between keys.
+        step: i16,
+    },
+    /// After the word `STREAMS`: the first half of what follows (XREAD, XREADGROUP).
+    AfterStreams,
+    /// A count at this index, then as many keys.
+    Counted {
+        /// Index of the count.
+        count_at: i16,
+    },
+}
+
+impl Keys {
+    /// One key at `index`.
+    pub const fn at(index: i16) -> Keys {
+        Keys::Range { first: index, last: index, step: 1 }
+    }
+
+    /// Every argument from `first` to the end.
+    pub const fn from(first: i16) -> Keys {
+        Keys::Range { first, last: -1, step: 1 }
+    }
+}
+
+/// Heading of a command in the documentation; the names are COMMAND DOCS's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// PUBLISH, SUBSCRIBE …
+    Pubsub,
+    /// XADD, XREAD …
+    Stream,
+    /// AUTH, HELLO, CLIENT …
+    Connection,
+    /// CONFIG, INFO, COMMAND …
+    Server,
+    /// DEL, EXPIRE, SCAN …
+    Generic,
+    /// GET, SET …
+    String,
+    /// MULTI, EXEC …
+    Transactions,
+}
+
+impl Group {
+    /// As COMMAND DOCS says it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Group::Pubsub => "pubsub",
+            Group::Stream => "stream",
+            Group::Connection => "connection",
+            Group::Server => "server",
+            Group::Generic => "generic",
+            Group::String => "string",
+            Group::Transactions => "transactions",
+        }
+    }
+}
+
+/// The shape of a reply, for the documentation and for the test that checks each row against the running server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyShape {
+    /// `+OK`.
+    Ok,
+    /// Another simple string.
+    Simple,
+    /// An integer.
+    Integer,
+    /// A bulk string.
+    Bulk,
+    /// A double (RESP2: a bulk string).
+    Double,
+    /// A boolean (RESP2: 0 or 1).
+    Boolean,
+    /// Null.
+    Null,
+    /// An array, the same in both protocols.
+    Array,
+    /// A map (RESP2: a flat array).
+    Map,
+    /// A set (RESP2: an array).
+    Set,
+    /// Confirmations: pushes in RESP3, arrays in RESP2.
+    Push,
+    /// Text for people: a verbatim string (RESP2: a bulk string).
+    Verbatim,
+    /// No reply at all.
+    Nothing,
+}
+
+impl Spec {
+    /// All ACL categories: those of the row and those that follow from its flags.
+    ///
+    /// Source: Redis derives `write`, `read`, `admin` and `dangerous`, `pubsub`, `fast` or `slow`, and `blocking` from
+    /// the flags in the same way.
+    pub fn categories(&self) -> Categories {
+        let mut all = self.acl;
+        let implied = [
+            (Flags::WRITE, Categories::WRITE),
+            // Commands such as PING are not `read` in Redis although they write nothing: only READONLY says so.
+            (Flags::READONLY, Categories::READ),
+            (Flags::ADMIN, Categories::ADMIN.union(Categories::DANGEROUS)),
+            (Flags::PUBSUB, Categories::PUBSUB),
+            (Flags::BLOCKING, Categories::BLOCKING),
+        ];
+        for (flag, category) in implied {
+            if self.flags.contains(flag) {
+                all |= category;
+            }
+        }
+        all | if self.flags.contains(Flags::FAST) { Categories::FAST } else { Categories::SLOW }
+    }
+
+    /// Whether `args_len` arguments (the name included) are as many as the command takes.
+    pub const fn accepts(&self, args_len: usize) -> bool {
+        if self.arity >= 0 { args_len == self.arity as usize } else { args_len >= self.arity.unsigned_abs() as usize }
+    }
+}
