@@ -4,8 +4,14 @@
 //! Append-only out: [`Reply`] writes wire bytes to the end of a `Vec<u8>`.
 #![forbid(unsafe_code)]
 
+mod args;
+pub mod argument;
+mod error;
+mod inline;
 mod reply;
 mod request;
 
+pub use args::{Args, Iter, OwnedArgs};
+pub use error::ProtocolError;
 pub use reply::{Proto, Reply};
-pub use request::{Args, Limits, OwnedArgs, Parser, Progress, ProtocolError};
+pub use request::{Limits, Parser, Progress};

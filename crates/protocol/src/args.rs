@@ -1,0 +1,153 @@
+//! Views of a request's arguments.
+
+use std::fmt;
+use std::ops::Index;
+
+/// The arguments of one request, index 0 being the command's name.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    buf: &'a [u8],
+    /// Start and end of each argument in `buf`.
+    spans: &'a [(u32, u32)],
+}
+
+/// Arguments that own their bytes: a request queued by MULTI.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnedArgs {
+    /// The arguments back to back.
+    buf: Box<[u8]>,
+    spans: Box<[(u32, u32)]>,
+}
+
+/// Iterates over arguments: see [`Args::iter`].
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    buf: &'a [u8],
+    spans: std::slice::Iter<'a, (u32, u32)>,
+}
+
+impl<'a> Args<'a> {
+    /// A view of `spans` of `buf`.
+    pub(crate) fn new(buf: &'a [u8], spans: &'a [(u32, u32)]) -> Args<'a> {
+        Args { buf, spans }
+    }
+
+    /// How many, the name included.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is none at all.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Argument `index`, if there is one.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        let &(start, end) = self.spans.get(index)?;
+        self.buf.get(start as usize..end as usize)
+    }
+
+    /// The first argument: the command's name, or the subcommand's after [`from(1)`](Args::from).
+    #[inline]
+    pub fn first(&self) -> Option<&'a [u8]> {
+        self.get(0)
+    }
+
+    /// The arguments in order.
+    pub fn iter(&self) -> Iter<'a> {
+        Iter { buf: self.buf, spans: self.spans.iter() }
+    }
+
+    /// The arguments from `index` on; empty past the end.
+    pub fn from(&self, index: usize) -> Args<'a> {
+        Args { buf: self.buf, spans: self.spans.get(index..).unwrap_or(&[]) }
+    }
+
+    /// A copy that owns its bytes: those of the arguments, nothing else of the buffer.
+    pub fn to_owned(&self) -> OwnedArgs {
+        self.iter().collect()
+    }
+}
+
+impl OwnedArgs {
+    /// Owns copies of `args`.
+    pub fn from_slices(args: &[&[u8]]) -> OwnedArgs {
+        args.iter().collect()
+    }
+
+    /// A view of them.
+    pub fn args(&self) -> Args<'_> {
+        Args { buf: &self.buf, spans: &self.spans }
+    }
+
+    /// Bytes on the heap, for the accounting of queued requests.
+    pub fn heap_bytes(&self) -> usize {
+        self.buf.len() + size_of_val(&*self.spans)
+    }
+}
+
+impl<A: AsRef<[u8]>> FromIterator<A> for OwnedArgs {
+    /// # Panics
+    /// If the arguments together are longer than 4 GiB, which no parsed request is.
+    fn from_iter<I: IntoIterator<Item = A>>(args: I) -> OwnedArgs {
+        let mut buf = Vec::new();
+        let mut spans = Vec::new();
+        let offset = |len: usize| u32::try_from(len).expect("a request is at most 4 GiB long");
+        for arg in args {
+            let start = offset(buf.len());
+            buf.extend_from_slice(arg.as_ref());
+            spans.push((start, offset(buf.len())));
+        }
+        OwnedArgs { buf: buf.into(), spans: spans.into() }
+    }
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.spans.next().map(|&(start, end)| &self.buf[start as usize..end as usize])
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.spans.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.spans.next_back().map(|&(start, end)| &self.buf[start as usize..end as usize])
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+impl<'a> IntoIterator for Args<'a> {
+    type Item = &'a [u8];
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+impl Index<usize> for Args<'_> {
+    type Output = [u8];
+
+    /// # Panics
+    /// If there is no such argument: only for indexes that the command's arity covers.
+    #[inline]
+    fn index(&self, index: usize) -> &[u8] {
+        let (start, end) = self.spans[index];
+        &self.buf[start as usize..end as usize]
+    }
+}
+
+impl fmt::Debug for Args<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|arg| arg.escape_ascii().to_string())).finish()
+    }
+}
