@@ -1,0 +1,123 @@
+// A server of its own for each test file: 127.0.0.1, free ports, TLS with a certificate made here, a password.
+//
+//   STERNA_BIN   the binary; target/release/sterna unless set. A Redis or Valkey server with TLS works too:
+//                STERNA_BIN=/usr/bin/redis-server checks the tests themselves.
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+export const BINARY = process.env.STERNA_BIN ?? fileURLToPath(new URL('../../target/release/sterna', import.meta.url));
+export const IS_STERNA = basename(BINARY) === 'sterna';
+
+const PASSWORD = 'secret';
+const START_MS = 15_000;
+const STOP_MS = 10_000;
+
+export async function freePort() {
+  const probe = net.createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, 'close');
+  return port;
+}
+
+/** Makes a certificate for 127.0.0.1 and localhost in `folder`; it is its own authority. */
+function makeCertificate(folder) {
+  const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+  execFileSync('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', '/CN=sterna test', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', key, '-out', cert,
+  ], { stdio: 'pipe' });
+  return { cert, key };
+}
+
+export class TestServer {
+  /** Starts one and stops it, whatever happens, when the test (or file, with `after`) is over. */
+  static async start(after, extra = []) {
+    const server = new TestServer(extra);
+    after(() => server.close());
+    server.port = await freePort();
+    server.tlsPort = await freePort();
+    await server.run();
+    return server;
+  }
+
+  #extra;
+  #process;
+  #log = '';
+
+  constructor(extra) {
+    this.#extra = extra;
+    this.folder = mkdtempSync(join(tmpdir(), 'sterna-clients-'));
+    Object.assign(this, makeCertificate(this.folder));
+    this.ca = readFileSync(this.cert);
+    this.password = PASSWORD;
+    this.host = '127.0.0.1';
+  }
+
+  get url() { return `rediss://:${this.password}@${this.host}:${this.tlsPort}`; }
+  get plainUrl() { return `redis://:${this.password}@${this.host}:${this.port}`; }
+  /** What a program needs to find this server, for its environment. */
+  get env() { return { ...process.env, REDIS_URL: this.url, REDIS_CA: this.cert, PYTHONUNBUFFERED: '1' }; }
+
+  async run() {
+    const options = [
+      '--bind', this.host, '--port', String(this.port), '--tls-port', String(this.tlsPort),
+      '--tls-cert-file', this.cert, '--tls-key-file', this.key, '--requirepass', this.password, '--dir', this.folder,
+      ...(IS_STERNA ? ['--threads', '2'] : ['--tls-ca-cert-file', this.cert, '--tls-auth-clients', 'no', '--save', '']),
+      ...this.#extra,
+    ];
+    const started = spawn(BINARY, options, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = started;
+    for (const output of [started.stdout, started.stderr]) output.on('data', (data) => { this.#log += data; });
+    let failure;
+    started.once('error', (error) => { failure = error; });
+    const deadline = Date.now() + START_MS;
+    while (!(await this.#accepts())) {
+      if (failure) throw failure;
+      if (started.exitCode !== null || Date.now() > deadline) throw new Error(`${BINARY} did not start:\n${this.#log}`);
+      await pause(10);
+    }
+  }
+
+  async #accepts() {
+    const socket = net.connect(this.tlsPort, this.host);
+    const accepted = await new Promise((settle) => {
+      socket.once('connect', () => settle(true));
+      socket.once('error', () => settle(false));
+    });
+    socket.destroy();
+    return accepted;
+  }
+
+  /** Ends the process in order and answers its exit code. */
+  async stop() {
+    const running = this.#process;
+    if (!running || running.pid === undefined) return undefined;
+    if (running.exitCode === null && running.signalCode === null) {
+      const exited = once(running, 'exit');
+      running.kill('SIGTERM');
+      const forced = setTimeout(() => running.kill('SIGKILL'), STOP_MS);
+      await exited;
+      clearTimeout(forced);
+    }
+    return running.exitCode;
+  }
+
+  /** The same ports and certificate again, as after a deployment. */
+  async restart() {
+    await this.stop();
+    await this.run();
+  }
+
+  async close() {
+    await this.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
