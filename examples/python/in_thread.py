@@ -9,6 +9,11 @@ import redis
 import connection
 
 
+def say(text: str) -> None:
+    """One write a line, so that the two threads' lines don't mix."""
+    print(text + "\n", end="", flush=True)
+
+
 def listen(pubsub) -> None:
     """Runs in the thread until somebody says goodbye."""
     for message in pubsub.listen():
@@ -17,7 +22,7 @@ def listen(pubsub) -> None:
             continue
         pattern = message["pattern"] or "-"
         said = json.loads(message["data"])
-        print(f"received  {pattern}  {message['channel']}  {said['text']}", flush=True)
+        say(f"received  {pattern}  {message['channel']}  {said['text']}")
         if said["text"] == "goodbye" and message["type"] == "pmessage":
             break
 
@@ -30,7 +35,7 @@ def main(protocol: int) -> None:
         # Both confirmations first, so that nothing published below comes too early to be seen.
         while pubsub.get_message(timeout=5)["type"] != "psubscribe":
             pass
-        print(f"subscribed over RESP{protocol}", flush=True)
+        say(f"subscribed over RESP{protocol}")
 
         listener = threading.Thread(target=listen, args=[pubsub])
         listener.start()
@@ -41,7 +46,7 @@ def main(protocol: int) -> None:
             ("chat:general", "goodbye"),
         ]:
             receivers = client.publish(channel, json.dumps({"text": text}))
-            print(f"sent      {channel}  to {receivers}", flush=True)
+            say(f"sent      {channel}  to {receivers}")
         listener.join()
 
 

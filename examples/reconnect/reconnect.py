@@ -29,7 +29,8 @@ def connect(name: str, retries: int) -> redis.Redis:
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    """One write a line, so that the two threads' lines don't mix."""
+    print(text + "\n", end="", flush=True)
 
 
 def listen(listening: threading.Event) -> None:

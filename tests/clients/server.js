@@ -64,7 +64,7 @@ export class TestServer {
   get url() { return `rediss://:${this.password}@${this.host}:${this.tlsPort}`; }
   get plainUrl() { return `redis://:${this.password}@${this.host}:${this.port}`; }
   /** What a program needs to find this server, for its environment. */
-  get env() { return { ...process.env, REDIS_URL: this.url, REDIS_CA: this.cert, PYTHONUNBUFFERED: '1' }; }
+  get env() { return { ...process.env, REDIS_URL: this.url, REDIS_CA: this.cert }; }
 
   async run() {
     const options = [

@@ -1,4 +1,4 @@
-// The page. State is four variables; everything on screen is drawn from them.
+// The page. A little state, and functions that draw from it.
 
 const TOPICS = {
   general: 'For everyone, about everything',
