@@ -1,7 +1,15 @@
 //! Replies: an append-only writer of RESP2 and RESP3.
+//!
+//! A command says what it means (a map, a null, a double) and [`Reply`] writes what the client's protocol has for it.
+//! An aggregate is a header with its length, followed by as many replies; a length not known in advance is filled in
+//! afterwards ([`Reply::array_deferred`]).
+//!
+//! Nothing is ever taken back or read from what was written, so the bytes may go to a socket's queue directly.
+
+use crate::double;
 
 /// Which protocol a connection speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Proto {
     /// The default.
     #[default]
@@ -19,6 +27,17 @@ pub struct Reply<'a> {
     pub proto: Proto,
 }
 
+/// An array whose length is yet to be said: see [`Reply::array_deferred`].
+#[derive(Debug)]
+#[must_use = "without its length the array has no header"]
+pub struct Deferred {
+    /// Where the header belongs.
+    at: usize,
+}
+
+/// Room left for a deferred header: right for up to nine elements, others move what follows.
+const DEFERRED: &[u8] = b"*0\r\n";
+
 impl<'a> Reply<'a> {
     /// A writer that appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, proto: Proto) -> Reply<'a> {
@@ -32,28 +51,58 @@ impl<'a> Reply<'a> {
 
     /// A simple string; `text` has no CR or LF.
     pub fn simple(&mut self, text: &str) {
-        self.out.push(b'+');
-        self.out.extend_from_slice(text.as_bytes());
-        self.out.extend_from_slice(b"\r\n");
+        self.status(text.as_bytes());
+    }
+
+    /// A simple string from bytes. CR and LF in it become spaces.
+    pub fn status(&mut self, text: &[u8]) {
+        self.line(b'+', text);
     }
 
     /// An error line without the leading `-`: `ERR …`. CR and LF in it become spaces, as in Redis.
     pub fn error(&mut self, text: &[u8]) {
-        self.out.push(b'-');
-        self.out.extend(text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
-        self.out.extend_from_slice(b"\r\n");
+        self.line(b'-', text);
     }
 
     /// An integer.
+    #[inline]
     pub fn int(&mut self, value: i64) {
-        self.header(b':', value);
+        header(self.out, b':', value);
     }
 
     /// A bulk string.
+    #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.header(b'$', bytes.len() as i64);
+        bulk_header(self.out, bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk string, or a null.
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// A bulk string of an integer's decimal digits.
+    pub fn bulk_int(&mut self, value: i64) {
+        self.bulk(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// A double; RESP2: a bulk string of the same text.
+    pub fn double(&mut self, value: f64) {
+        let mut text = Vec::with_capacity(32);
+        double::write(&mut text, value);
+        match self.proto {
+            Proto::Resp2 => self.bulk(&text),
+            Proto::Resp3 => {
+                self.out.push(b',');
+                self.out.extend_from_slice(&text);
+                self.out.extend_from_slice(b"\r\n");
+            }
+        }
     }
 
     /// A null where a bulk string could stand: `$-1`, RESP3 `_`.
@@ -67,26 +116,48 @@ impl<'a> Reply<'a> {
     }
 
     /// Header of an array of `len` elements, which follow.
+    #[inline]
     pub fn array(&mut self, len: usize) {
-        self.header(b'*', len as i64);
+        header(self.out, b'*', len as i64);
+    }
+
+    /// Header of an array whose length is said by [`array_finish`](Reply::array_finish), once its elements stand.
+    ///
+    /// Deferred arrays may nest; the innermost is finished first.
+    pub fn array_deferred(&mut self) -> Deferred {
+        let at = self.out.len();
+        self.out.extend_from_slice(DEFERRED);
+        Deferred { at }
+    }
+
+    /// Says that `len` elements have followed the header.
+    ///
+    /// Cost: O(1) up to nine elements, otherwise the bytes written since are moved by a few places.
+    ///
+    /// # Panics
+    /// If bytes before the array were taken away meanwhile.
+    pub fn array_finish(&mut self, deferred: Deferred, len: usize) {
+        let mut line = Vec::new();
+        header(&mut line, b'*', len as i64);
+        self.out.splice(deferred.at..deferred.at + DEFERRED.len(), line);
     }
 
     /// Header of a map of `pairs`; RESP2: an array of twice as many.
     pub fn map(&mut self, pairs: usize) {
         match self.proto {
-            Proto::Resp2 => self.header(b'*', 2 * pairs as i64),
-            Proto::Resp3 => self.header(b'%', pairs as i64),
+            Proto::Resp2 => header(self.out, b'*', 2 * pairs as i64),
+            Proto::Resp3 => header(self.out, b'%', pairs as i64),
         }
     }
 
     /// Header of a set of `len` elements; RESP2: an array.
     pub fn set(&mut self, len: usize) {
-        self.header(if self.proto == Proto::Resp3 { b'~' } else { b'*' }, len as i64);
+        header(self.out, if self.proto == Proto::Resp3 { b'~' } else { b'*' }, len as i64);
     }
 
     /// Header of a push of `len` elements; RESP2: an array.
     pub fn push(&mut self, len: usize) {
-        self.header(if self.proto == Proto::Resp3 { b'>' } else { b'*' }, len as i64);
+        header(self.out, if self.proto == Proto::Resp3 { b'>' } else { b'*' }, len as i64);
     }
 
     /// A boolean; RESP2: 1 or 0.
@@ -102,7 +173,7 @@ impl<'a> Reply<'a> {
         match self.proto {
             Proto::Resp2 => self.bulk(text),
             Proto::Resp3 => {
-                self.header(b'=', text.len() as i64 + 4);
+                header(self.out, b'=', text.len() as i64 + 4);
                 self.out.extend_from_slice(b"txt:");
                 self.out.extend_from_slice(text);
                 self.out.extend_from_slice(b"\r\n");
@@ -110,9 +181,115 @@ impl<'a> Reply<'a> {
         }
     }
 
-    fn header(&mut self, kind: u8, value: i64) {
+    /// `kind`, `text` with CR and LF made spaces, CRLF.
+    fn line(&mut self, kind: u8, text: &[u8]) {
+        self.out.reserve(text.len() + 3);
         self.out.push(kind);
-        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        let start = self.out.len();
+        self.out.extend_from_slice(text);
+        for byte in &mut self.out[start..] {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
         self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends `kind`, `value`, CRLF.
+#[inline]
+pub(crate) fn header(out: &mut Vec<u8>, kind: u8, value: i64) {
+    match value {
+        0..=9 => out.extend_from_slice(&[kind, b'0' + value as u8, b'\r', b'\n']),
+        10..=99 => {
+            let (tens, ones) = (value as u8 / 10, value as u8 % 10);
+            out.extend_from_slice(&[kind, b'0' + tens, b'0' + ones, b'\r', b'\n']);
+        }
+        _ => {
+            out.push(kind);
+            out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// Appends the header of a bulk string of `len` bytes.
+#[inline]
+pub(crate) fn bulk_header(out: &mut Vec<u8>, len: usize) {
+    // No slice is longer than isize::MAX.
+    header(out, b'$', len as i64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(proto: Proto, write: impl Fn(&mut Reply<'_>)) -> String {
+        let mut out = Vec::new();
+        write(&mut Reply::new(&mut out, proto));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_type_has_its_form_in_both_protocols() {
+        type Row = (&'static str, &'static str, fn(&mut Reply<'_>));
+        let rows: [Row; 27] = [
+            ("+OK\r\n", "+OK\r\n", |r| r.ok()),
+            ("+PONG\r\n", "+PONG\r\n", |r| r.simple("PONG")),
+            ("+a  b\r\n", "+a  b\r\n", |r| r.status(b"a\r\nb")),
+            ("-ERR a b \r\n", "-ERR a b \r\n", |r| r.error(b"ERR a\rb\n")),
+            (":0\r\n", ":0\r\n", |r| r.int(0)),
+            (":9\r\n", ":9\r\n", |r| r.int(9)),
+            (":10\r\n", ":10\r\n", |r| r.int(10)),
+            (":99\r\n", ":99\r\n", |r| r.int(99)),
+            (":100\r\n", ":100\r\n", |r| r.int(100)),
+            (":-1\r\n", ":-1\r\n", |r| r.int(-1)),
+            (":-9223372036854775808\r\n", ":-9223372036854775808\r\n", |r| r.int(i64::MIN)),
+            ("$2\r\nhi\r\n", "$2\r\nhi\r\n", |r| r.bulk(b"hi")),
+            ("$0\r\n\r\n", "$0\r\n\r\n", |r| r.bulk(b"")),
+            ("$1\r\n\n\r\n", "$1\r\n\n\r\n", |r| r.bulk_or_null(Some(b"\n"))),
+            ("$-1\r\n", "_\r\n", |r| r.bulk_or_null(None)),
+            ("$3\r\n-42\r\n", "$3\r\n-42\r\n", |r| r.bulk_int(-42)),
+            ("$3\r\n1.5\r\n", ",1.5\r\n", |r| r.double(1.5)),
+            ("$3\r\ninf\r\n", ",inf\r\n", |r| r.double(f64::INFINITY)),
+            ("$-1\r\n", "_\r\n", |r| r.null()),
+            ("*-1\r\n", "_\r\n", |r| r.null_array()),
+            ("*12\r\n", "*12\r\n", |r| r.array(12)),
+            ("*4\r\n", "%2\r\n", |r| r.map(2)),
+            ("*2\r\n", "~2\r\n", |r| r.set(2)),
+            ("*3\r\n", ">3\r\n", |r| r.push(3)),
+            (":1\r\n", "#t\r\n", |r| r.boolean(true)),
+            (":0\r\n", "#f\r\n", |r| r.boolean(false)),
+            ("$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n", |r| r.verbatim(b"hi")),
+        ];
+        for (resp2, resp3, write) in rows {
+            assert_eq!(written(Proto::Resp2, write), resp2);
+            assert_eq!(written(Proto::Resp3, write), resp3);
+        }
+    }
+
+    #[test]
+    fn a_deferred_array_reads_as_if_its_length_had_been_known() {
+        for (outer, inner) in [(0, 0), (1, 9), (9, 10), (12, 100)] {
+            let deferred = written(Proto::Resp2, |reply| {
+                reply.ok();
+                let array = reply.array_deferred();
+                for n in 0..outer {
+                    let nested = reply.array_deferred();
+                    (0..inner).for_each(|_| reply.int(n));
+                    reply.array_finish(nested, inner);
+                }
+                reply.array_finish(array, outer as usize);
+            });
+            let known = written(Proto::Resp2, |reply| {
+                reply.ok();
+                reply.array(outer as usize);
+                for n in 0..outer {
+                    reply.array(inner);
+                    (0..inner).for_each(|_| reply.int(n));
+                }
+            });
+            assert_eq!(deferred, known);
+        }
     }
 }

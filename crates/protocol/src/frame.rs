@@ -1,0 +1,187 @@
+//! Frames of Pub/Sub: messages and confirmations, encoded once and sent to many.
+//!
+//! ```text
+//! RESP2   *3\r\n $7\r\nmessage\r\n $4\r\nchan\r\n $5\r\nhello\r\n
+//! RESP3   >3\r\n …the same
+//! ```
+//!
+//! Each function appends one frame to `out` and reserves once. A frame of one protocol differs from the other's only
+//! in its first byte, except for a confirmation without a name.
+//!
+//! Cost: O(bytes), no formatting machinery. Source: the pushes of SUBSCRIBE, PSUBSCRIBE and SSUBSCRIBE.
+
+use crate::reply::{Proto, bulk_header, header};
+
+/// What a confirmation confirms; the names are those of the commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Confirmation {
+    /// SUBSCRIBE.
+    Subscribe,
+    /// UNSUBSCRIBE.
+    Unsubscribe,
+    /// PSUBSCRIBE.
+    Psubscribe,
+    /// PUNSUBSCRIBE.
+    Punsubscribe,
+    /// SSUBSCRIBE.
+    Ssubscribe,
+    /// SUNSUBSCRIBE; also sent unasked when the channel's slot leaves.
+    Sunsubscribe,
+}
+
+/// Most bytes of a header line: kind, sign, nineteen digits, CRLF; for reserving.
+const HEADER_BYTES_MAX: usize = 24;
+
+/// A message for a subscriber of its channel.
+#[inline]
+pub fn message(out: &mut Vec<u8>, proto: Proto, channel: &[u8], payload: &[u8]) {
+    three(out, proto, b"3\r\n$7\r\nmessage\r\n", channel, payload);
+}
+
+/// A message for a subscriber of its sharded channel.
+#[inline]
+pub fn smessage(out: &mut Vec<u8>, proto: Proto, channel: &[u8], payload: &[u8]) {
+    three(out, proto, b"3\r\n$8\r\nsmessage\r\n", channel, payload);
+}
+
+/// A message for a subscriber of `pattern`, which matches its channel.
+#[inline]
+pub fn pmessage(out: &mut Vec<u8>, proto: Proto, pattern: &[u8], channel: &[u8], payload: &[u8]) {
+    const START: &[u8] = b"4\r\n$8\r\npmessage\r\n";
+    out.reserve(START.len() + pattern.len() + channel.len() + payload.len() + 4 * HEADER_BYTES_MAX);
+    out.push(push_kind(proto));
+    out.extend_from_slice(START);
+    bulk(out, pattern);
+    bulk(out, channel);
+    bulk(out, payload);
+}
+
+/// Confirms that `name` was subscribed or unsubscribed, `count` subscriptions being left.
+///
+/// `name` is `None` where an UNSUBSCRIBE of everything found nothing.
+pub fn confirmation(out: &mut Vec<u8>, proto: Proto, kind: Confirmation, name: Option<&[u8]>, count: usize) {
+    let kind = kind.name().as_bytes();
+    out.reserve(kind.len() + name.map_or(0, <[u8]>::len) + 4 * HEADER_BYTES_MAX);
+    out.push(push_kind(proto));
+    out.extend_from_slice(b"3\r\n");
+    bulk(out, kind);
+    match (name, proto) {
+        (Some(name), _) => bulk(out, name),
+        (None, Proto::Resp2) => out.extend_from_slice(b"$-1\r\n"),
+        (None, Proto::Resp3) => out.extend_from_slice(b"_\r\n"),
+    }
+    header(out, b':', count as i64);
+}
+
+impl Confirmation {
+    /// As the client reads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Confirmation::Subscribe => "subscribe",
+            Confirmation::Unsubscribe => "unsubscribe",
+            Confirmation::Psubscribe => "psubscribe",
+            Confirmation::Punsubscribe => "punsubscribe",
+            Confirmation::Ssubscribe => "ssubscribe",
+            Confirmation::Sunsubscribe => "sunsubscribe",
+        }
+    }
+}
+
+/// The first byte, `start`, then two bulk strings.
+#[inline]
+fn three(out: &mut Vec<u8>, proto: Proto, start: &[u8], channel: &[u8], payload: &[u8]) {
+    out.reserve(start.len() + channel.len() + payload.len() + 3 * HEADER_BYTES_MAX);
+    out.push(push_kind(proto));
+    out.extend_from_slice(start);
+    bulk(out, channel);
+    bulk(out, payload);
+}
+
+#[inline]
+fn push_kind(proto: Proto) -> u8 {
+    match proto {
+        Proto::Resp2 => b'*',
+        Proto::Resp3 => b'>',
+    }
+}
+
+#[inline]
+fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    bulk_header(out, bytes.len());
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn messages_are_arrays_in_resp2_and_pushes_in_resp3() {
+        use Proto::{Resp2, Resp3};
+        let rows = [
+            (
+                encoded(|out| message(out, Resp2, b"chan", b"hello")),
+                "*3\r\n$7\r\nmessage\r\n$4\r\nchan\r\n$5\r\nhello\r\n",
+            ),
+            (
+                encoded(|out| message(out, Resp3, b"", b"0123456789")),
+                ">3\r\n$7\r\nmessage\r\n$0\r\n\r\n$10\r\n0123456789\r\n",
+            ),
+            (
+                encoded(|out| smessage(out, Resp2, b"s", b"\r\n")),
+                "*3\r\n$8\r\nsmessage\r\n$1\r\ns\r\n$2\r\n\r\n\r\n",
+            ),
+            (
+                encoded(|out| smessage(out, Resp3, b"s", b"hi")),
+                ">3\r\n$8\r\nsmessage\r\n$1\r\ns\r\n$2\r\nhi\r\n",
+            ),
+            (
+                encoded(|out| pmessage(out, Resp2, b"a*", b"a", b"hi")),
+                "*4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$2\r\nhi\r\n",
+            ),
+            (
+                encoded(|out| pmessage(out, Resp3, b"a*", b"a", b"hi")),
+                ">4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$2\r\nhi\r\n",
+            ),
+        ];
+        for (frame, expected) in rows {
+            assert_eq!(frame, expected);
+        }
+    }
+
+    #[test]
+    fn confirmations_carry_kind_name_and_count() {
+        use Proto::{Resp2, Resp3};
+        type Row = (Proto, Confirmation, Option<&'static [u8]>, usize, &'static str);
+        let rows: [Row; 6] = [
+            (Resp2, Confirmation::Subscribe, Some(b"a"), 1, "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"),
+            (
+                Resp3,
+                Confirmation::Psubscribe,
+                Some(b"a*"),
+                12,
+                ">3\r\n$10\r\npsubscribe\r\n$2\r\na*\r\n:12\r\n",
+            ),
+            (Resp2, Confirmation::Unsubscribe, None, 1, "*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:1\r\n"),
+            (Resp3, Confirmation::Punsubscribe, None, 0, ">3\r\n$12\r\npunsubscribe\r\n_\r\n:0\r\n"),
+            (Resp2, Confirmation::Ssubscribe, Some(b""), 7, "*3\r\n$10\r\nssubscribe\r\n$0\r\n\r\n:7\r\n"),
+            (
+                Resp3,
+                Confirmation::Sunsubscribe,
+                Some(b"s"),
+                0,
+                ">3\r\n$12\r\nsunsubscribe\r\n$1\r\ns\r\n:0\r\n",
+            ),
+        ];
+        for (proto, kind, name, count, expected) in rows {
+            assert_eq!(encoded(|out| confirmation(out, proto, kind, name, count)), expected);
+        }
+    }
+}
