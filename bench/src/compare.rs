@@ -1,0 +1,67 @@
+//! The comparison: every workload against every peer, in turn, over several rounds.
+//!
+//! Peers take turns inside a workload and workloads inside a round, so that a machine that slows down slows all alike;
+//! what is compared is the medians over the rounds.
+use crate::args::Args;
+use crate::limit::{Failure, Interrupt};
+use crate::machine::{self, Cores, Description};
+use crate::peer::{self, Found};
+use crate::report::{self, Results};
+use crate::workload::{self, Bench, Scale, Workload};
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let workloads = workload::select(&args.only)?;
+    let peers = peer::find(args)?;
+    if args.list {
+        list(&workloads, &peers);
+        return Ok(());
+    }
+    let interrupt = Interrupt::install()?;
+    let cores = Cores::split()?;
+    let description = Description::read();
+    machine::raise_open_files();
+    cores.pin_load()?;
+    let (scale, rounds) = if args.quick { (Scale::Quick, 1) } else { (Scale::Full, args.rounds) };
+
+    let mut results = Results::new(description, rounds, &peers, &workloads);
+    for round in 1..=rounds {
+        for workload in &workloads {
+            for found in &peers {
+                interrupt.check()?;
+                if !workload.peers.contains(&found.peer.id) {
+                    continue;
+                }
+                let bench = Bench { found, cores: &cores, interrupt: &interrupt, scale };
+                let outcome = workload.work.measure(&bench);
+                announce(round, workload, found, &outcome);
+                if let Err(Failure::Interrupted) = outcome {
+                    return Err(Failure::Interrupted);
+                }
+                results.add(workload.name, found.peer.id, outcome);
+            }
+        }
+    }
+    report::write(&results, args.out.as_deref())
+}
+
+fn list(workloads: &[&Workload], peers: &[Found]) {
+    for workload in workloads {
+        println!("{:<24} {} ({})", workload.name, workload.title, workload.unit.label());
+    }
+    for found in peers {
+        let state = if found.binary.is_some() { found.title() } else { "not found".to_owned() };
+        println!("{:<24} {state}", found.peer.name);
+    }
+}
+
+fn announce(round: u32, workload: &Workload, found: &Found, outcome: &Result<workload::Figures, Failure>) {
+    let (name, peer, unit) = (workload.name, found.peer.name, workload.unit.label());
+    match outcome {
+        Ok(figures) => {
+            let also: String =
+                figures.also.iter().map(|(name, value)| format!(", {name} {value:.1}")).collect();
+            eprintln!("{round}  {name:<20} {peer:<8} {:>12.1} {unit}{also}", figures.main);
+        }
+        Err(failure) => eprintln!("{round}  {name:<20} {peer:<8} {failure}"),
+    }
+}

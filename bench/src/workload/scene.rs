@@ -1,0 +1,153 @@
+//! A scene: a server just started, the connections of the workload, and the clock between them.
+use crate::limit::{Failure, Interrupt, Limit};
+use crate::load::{ConnId, Dialect, Group, Subject, Swarm};
+use crate::machine::{Cores, CpuTime, resident_bytes};
+use crate::peer::{Found, Server, Settings};
+use std::time::{Duration, Instant};
+
+/// What one measurement found: the figure in the workload's unit, and others worth a line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    pub main: f64,
+    pub also: Vec<(&'static str, f64)>,
+}
+
+impl Figures {
+    pub fn new(main: f64) -> Self {
+        Self { main, also: Vec::new() }
+    }
+
+    pub fn also(mut self, name: &'static str, value: f64) -> Self {
+        self.also.push((name, value));
+        self
+    }
+}
+
+/// Full size, or a thousandth of it to show that everything runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    Full,
+    Quick,
+}
+
+/// Who is measured, and how thoroughly.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    pub found: &'a Found,
+    pub cores: &'a Cores,
+    pub interrupt: &'a Interrupt,
+    pub scale: Scale,
+}
+
+impl Bench<'_> {
+    pub fn start(&self, settings: &Settings) -> Result<Scene, Failure> {
+        Ok(Scene {
+            server: Server::start(self.found, settings, self.cores, self.interrupt)?,
+            swarm: Swarm::new()?,
+            interrupt: self.interrupt.clone(),
+        })
+    }
+
+    /// A number of connections, keys or commands: all of them, or few when quick.
+    pub fn count(&self, full: usize) -> usize {
+        match self.scale {
+            Scale::Full => full,
+            Scale::Quick => full.div_ceil(100).max(full.min(4)),
+        }
+    }
+
+    /// How long the timed part of a workload goes on.
+    ///
+    /// Half a second is a hundred and more of the kernel's ticks, which is what CPU time of a running task is exact to.
+    pub fn time(&self) -> Duration {
+        match self.scale {
+            Scale::Full => Duration::from_millis(600),
+            Scale::Quick => Duration::from_millis(20),
+        }
+    }
+}
+
+/// The running server and the connections to it.
+pub struct Scene {
+    // Before the swarm: the server is killed first, so that thousands of closing sockets cost it nothing.
+    pub server: Server,
+    pub swarm: Swarm,
+    interrupt: Interrupt,
+}
+
+/// Longest wait for anything that is not the measurement itself: ten thousand connections on a busy core, a million
+/// patterns.
+const SETUP: Duration = Duration::from_secs(90);
+/// Longest wait for a batch in the timed part. The slowest peer matches a million patterns in 100 ms.
+const BATCH: Duration = Duration::from_secs(30);
+
+impl Scene {
+    pub fn dialect(&self) -> Dialect {
+        self.server.dialect()
+    }
+
+    pub fn limit(&self, what: &'static str) -> Limit {
+        Limit::new(what, SETUP, &self.interrupt)
+    }
+
+    pub fn batch_limit(&self, what: &'static str) -> Limit {
+        Limit::new(what, BATCH, &self.interrupt)
+    }
+
+    /// Opens a connection and introduces it.
+    pub fn connect(&mut self, group: Group) -> Result<ConnId, Failure> {
+        let id = self.swarm.connect(self.server.address, group)?;
+        self.swarm.send(id, self.dialect().hello())?;
+        Ok(id)
+    }
+
+    /// Opens `count` connections, each subscribed to what `subject` says for its index; returns once all are confirmed.
+    pub fn subscribers<'a>(
+        &mut self,
+        count: usize,
+        subject: impl Fn(usize) -> Subject<'a>,
+    ) -> Result<Vec<ConnId>, Failure> {
+        let (dialect, limit) = (self.dialect(), self.limit("subscriptions"));
+        let lines = dialect.greeting_lines() + dialect.subscribed_lines(1);
+        let mut ids = Vec::with_capacity(count);
+        let mut request = Vec::new();
+        // In groups below any backlog of unaccepted connections.
+        for first in (0..count).step_by(100) {
+            for index in first..count.min(first + 100) {
+                let id = self.connect(Group::Subscriber)?;
+                request.clear();
+                dialect.subscribe(&mut request, subject(index), 1);
+                dialect.end_batch(&mut request);
+                self.swarm.send(id, &request)?;
+                ids.push(id);
+            }
+            let all = lines * ids.len() as u64;
+            self.swarm.until(&limit, |swarm| swarm.total(Group::Subscriber) >= all)?;
+        }
+        Ok(ids)
+    }
+
+    /// Waits until the server has nothing of its own to say to these connections.
+    ///
+    /// NATS pings each client once, two seconds after it came, to measure the way; that must not fall into the timing.
+    pub fn quiet(&mut self, ids: &[ConnId]) -> Result<(), Failure> {
+        if self.dialect() == Dialect::Resp {
+            return Ok(());
+        }
+        let before: Vec<u64> = ids.iter().map(|&id| self.swarm.seen(id)).collect();
+        let give_up = Instant::now() + Duration::from_secs(5);
+        let limit = self.limit("NATS's first ping");
+        self.swarm.until(&limit, |swarm| {
+            let pinged = ids.iter().zip(&before).all(|(&id, &before)| swarm.seen(id) > before);
+            pinged || Instant::now() > give_up
+        })
+    }
+
+    pub fn cpu(&self) -> Result<CpuTime, Failure> {
+        CpuTime::settled(self.server.pid())
+    }
+
+    pub fn resident_bytes(&self) -> Result<u64, Failure> {
+        resident_bytes(self.server.pid())
+    }
+}
