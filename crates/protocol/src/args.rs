@@ -151,3 +151,42 @@ impl fmt::Debug for Args<'_> {
         f.debug_list().entries(self.iter().map(|arg| arg.escape_ascii().to_string())).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, Parser};
+
+    #[test]
+    fn arguments_are_reached_by_index_in_order_and_from_the_back() {
+        let owned = OwnedArgs::from_slices(&[b"XADD", b"", b"*"]);
+        let args = owned.args();
+        assert_eq!((args.len(), args.is_empty()), (3, false));
+        assert_eq!(args.first(), Some(&b"XADD"[..]));
+        assert_eq!((args.get(1), args.get(3)), (Some(&b""[..]), None));
+        assert_eq!(&args[2], b"*");
+        assert_eq!(args.iter().len(), 3);
+        assert_eq!(args.into_iter().rev().collect::<Vec<_>>(), [&b"*"[..], b"", b"XADD"]);
+    }
+
+    #[test]
+    fn a_tail_starts_anew_and_may_be_empty() {
+        let owned: OwnedArgs = ["CLIENT", "KILL", "ID"].into_iter().collect();
+        let args = owned.args();
+        assert_eq!(args.from(1).first(), Some(&b"KILL"[..]));
+        assert_eq!(args.from(1).from(1).iter().collect::<Vec<_>>(), [b"ID"]);
+        assert!(args.from(3).is_empty() && args.from(usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn a_copy_owns_the_arguments_bytes_and_no_others() {
+        let buf = [b"*2\r\n$4\r\nPING\r\n$2\r\nhi\r\n", &[b'x'; 10_000][..]].concat();
+        let mut parser = Parser::default();
+        parser.parse(&buf, &Limits::default()).unwrap();
+        let owned = parser.args(&buf).to_owned();
+        assert_eq!(owned, OwnedArgs::from_slices(&[b"PING", b"hi"]));
+        assert_eq!(owned.heap_bytes(), 6 + 2 * 8);
+        // Of a tail too: what stands before it is not kept.
+        assert_eq!(owned.args().from(1).to_owned().heap_bytes(), 2 + 8);
+    }
+}

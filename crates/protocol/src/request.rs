@@ -117,6 +117,34 @@ impl Parser {
         Args::new(if self.inline.is_empty() { buf } else { &self.inline }, &self.spans)
     }
 
+    /// Checks the invariants of a parser that has said [`Incomplete`](Progress::Incomplete) of `buf`; for tests and
+    /// fuzzing.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub fn check(&self, buf: &[u8]) {
+        let scanned = buf.get(self.at..self.at + self.scanned).expect("the place lies within the buffer");
+        let line_end = if self.args_left > 0 || buf.first() == Some(&b'*') { b'\r' } else { b'\n' };
+        assert!(!scanned.contains(&line_end), "a line end was overlooked");
+        assert!(
+            self.spans.capacity() <= SPANS_KEPT_MAX.max(2 * self.spans.len()),
+            "spans grow as arguments arrive"
+        );
+        if self.args_left == 0 {
+            assert_eq!(self.at, 0, "between requests the place is the start");
+            return;
+        }
+        let mut at_least = 0;
+        for &(start, end) in &self.spans {
+            assert!(at_least < start && start <= end, "arguments are in order, each behind its header");
+            at_least = end;
+        }
+        assert!(
+            self.spans.is_empty() || self.at == at_least as usize + 2,
+            "the next argument is behind the last"
+        );
+    }
+
     /// Reads `*count`; `None` if arguments follow.
     #[inline]
     fn array_header(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Progress>, ProtocolError> {
@@ -301,43 +329,272 @@ fn short_header(line: &[u8], kind: u8) -> Option<(u64, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode;
+    use proptest::prelude::*;
 
-    fn whole(input: &[u8]) -> Result<(Vec<Vec<u8>>, usize), ProtocolError> {
+    /// Requests read one after the other, and what ended it: `Ok` the rest is incomplete.
+    type Outcome = (Vec<Vec<Vec<u8>>>, Result<(), ProtocolError>);
+
+    const SMALL: Limits =
+        Limits { bulk_bytes_max: 30, multibulk_len_max: 6, inline_bytes_max: 40, unauthenticated: false };
+
+    fn owned(parser: &Parser, buf: &[u8]) -> Vec<Vec<u8>> {
+        parser.args(buf).iter().map(<[u8]>::to_vec).collect()
+    }
+
+    /// Feeds `input` up to each of `cuts` in turn, as a connection does: read, parse what is there, read on.
+    fn parse_in_pieces(input: &[u8], cuts: impl IntoIterator<Item = usize>, limits: &Limits) -> Outcome {
         let mut parser = Parser::default();
-        match parser.parse(input, &Limits::default())? {
-            Progress::Request { consumed } => {
-                Ok((parser.args(input).iter().map(<[u8]>::to_vec).collect(), consumed))
+        let mut requests = Vec::new();
+        let mut start = 0;
+        for cut in cuts {
+            while start < cut {
+                match parser.parse(&input[start..cut], limits) {
+                    Ok(Progress::Request { consumed }) => {
+                        assert!(consumed > 0, "a request takes something");
+                        requests.push(owned(&parser, &input[start..cut]));
+                        start += consumed;
+                    }
+                    Ok(Progress::Incomplete { bytes_at_least }) => {
+                        parser.check(&input[start..cut]);
+                        assert!(bytes_at_least > cut - start, "an incomplete request needs more");
+                        let room = bytes_at_least - (cut - start);
+                        assert!(
+                            room <= limits.bulk_bytes_max.saturating_add(2),
+                            "and not more than the limits allow"
+                        );
+                        break;
+                    }
+                    Err(error) => return (requests, Err(error)),
+                }
             }
-            Progress::Incomplete { bytes_at_least } => panic!("incomplete: {bytes_at_least}"),
         }
+        (requests, Ok(()))
+    }
+
+    fn parse_whole(input: &[u8], limits: &Limits) -> Outcome {
+        parse_in_pieces(input, [input.len()], limits)
     }
 
     #[test]
-    fn an_array_of_bulk_strings_is_a_request() {
-        let input = b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nchan\r\n$0\r\n\r\n*1\r\n";
-        let (args, consumed) = whole(input).unwrap();
-        assert_eq!(args, [&b"PUBLISH"[..], b"chan", b""]);
-        assert_eq!(consumed, input.len() - 4);
+    fn a_request_ends_where_the_next_one_starts() {
+        let input = b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nchan\r\n$0\r\n\r\n*0\r\n*-1\r\n\r\n \nPING a\n*1\r\n$4\r\nPING\r\n";
+        let expected: [&[&[u8]]; 7] =
+            [&[b"PUBLISH", b"chan", b""], &[], &[], &[], &[], &[b"PING", b"a"], &[b"PING"]];
+        let (requests, end) = parse_whole(input, &Limits::default());
+        assert_eq!(requests, expected);
+        assert_eq!(end, Ok(()));
     }
 
     #[test]
-    fn an_inline_command_is_a_request() {
-        assert_eq!(whole(b"PING  a\r\n").unwrap(), (vec![b"PING".to_vec(), b"a".to_vec()], 9));
-        assert_eq!(whole(b"PING \"a b\"\n").unwrap(), (vec![b"PING".to_vec(), b"a b".to_vec()], 11));
-    }
-
-    #[test]
-    fn a_request_cut_anywhere_goes_on_where_it_stopped() {
+    fn an_incomplete_request_says_how_much_is_missing() {
         let input = b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nchan\r\n$12\r\nhello\r\nworld\r\n";
-        let mut parser = Parser::default();
-        for end in 0..input.len() {
-            let Ok(Progress::Incomplete { bytes_at_least }) = parser.parse(&input[..end], &Limits::default())
-            else {
-                panic!("not incomplete at {end}")
-            };
-            assert!(bytes_at_least > end && bytes_at_least <= input.len(), "{bytes_at_least} at {end}");
+        let rows =
+            [(0, 1), (3, 4), (4, 5), (5, 6), (8, 17), (16, 17), (17, 18), (30, 31), (32, 46), (45, 46)];
+        for (len, bytes_at_least) in rows {
+            let progress = Parser::default().parse(&input[..len], &Limits::default());
+            assert_eq!(progress, Ok(Progress::Incomplete { bytes_at_least }), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn a_broken_protocol_is_answered_in_redis_words() {
+        let long = |start: &str, len: usize| [start.as_bytes(), &vec![b'1'; len - start.len()]].concat();
+        let rows: [(&[u8], &str); 32] = [
+            (b"*abc\r\n", "invalid multibulk length"),
+            (b"*\r\n", "invalid multibulk length"),
+            (b"*01\r\n", "invalid multibulk length"),
+            (b"*+1\r\n", "invalid multibulk length"),
+            (b"* 1\r\n", "invalid multibulk length"),
+            (b"*-0\r\n", "invalid multibulk length"),
+            (b"*1x\r\n", "invalid multibulk length"),
+            (b"*2147483648\r\n", "invalid multibulk length"),
+            (b"*99999999999999999999\r\n", "invalid multibulk length"),
+            (b"*1\r\nx4\r\n", "expected '$', got 'x'"),
+            (b"*1\r\n\r\n", "expected '$', got ' '"),
+            (b"*1\r\n\n4\r\n", "expected '$', got ' '"),
+            (b"*1\r\n\x004\r\n", "expected '$', got '\0'"),
+            (b"*2\r\n$4\r\nPING\r\n:1\r\n", "expected '$', got ':'"),
+            (b"*1\r\n$-1\r\n", "invalid bulk length"),
+            (b"*1\r\n$a\r\n", "invalid bulk length"),
+            (b"*1\r\n$\r\n", "invalid bulk length"),
+            (b"*1\r\n$04\r\n", "invalid bulk length"),
+            (b"*1\r\n$-0\r\n", "invalid bulk length"),
+            (b"*1\r\n$536870913\r\n", "invalid bulk length"),
+            (b"*1\r\n$99999999999999999999\r\n", "invalid bulk length"),
+            (b"*1\rx", "invalid CRLF in request"),
+            (b"*abc\rx", "invalid CRLF in request"),
+            (b"*1\r\n$4\rx", "invalid CRLF in request"),
+            (b"*1\r\n$4\r\nPINGxx", "invalid CRLF in request"),
+            (b"*1\r\n$4\r\nPING\rx", "invalid CRLF in request"),
+            (b"*2\r\n$4\r\nPINGx\n$a\r\n", "invalid CRLF in request"),
+            (b"PING \"a\r\n", "unbalanced quotes in request"),
+            (&long("*", 65537), "too big mbulk count string"),
+            (&long("*1\r\n$", 65541), "too big bulk count string"),
+            (&long("a", 65537), "too big inline request"),
+            (&[&long("a", 65537)[..], b"\r\n"].concat(), "too big inline request"),
+        ];
+        for (input, text) in rows {
+            let start = input[..input.len().min(40)].escape_ascii();
+            let (requests, end) = parse_whole(input, &Limits::default());
+            assert!(requests.is_empty(), "{start}");
+            let mut out = Vec::new();
+            crate::Reply::new(&mut out, crate::Proto::Resp2).error(&end.unwrap_err().wire());
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                format!("-ERR Protocol error: {text}\r\n"),
+                "{start}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_yet_become_a_request_is_no_error() {
+        let long = |start: &str, len: usize| [start.as_bytes(), &vec![b'1'; len - start.len()]].concat();
+        let rows: [&[u8]; 9] = [
+            b"*2147483647\r\n",
+            b"*1\r\nx",
+            b"*1\r\nx\r",
+            b"*1\r\n$536870912\r\n",
+            b"*1\r\n$4\r\nPINGx",
+            b"PING\r",
+            &long("*", 65536),
+            &long("*1\r\n$", 65540),
+            &long("a", 65536),
+        ];
+        for input in rows {
+            let outcome = parse_whole(input, &Limits::default());
+            assert_eq!(outcome, (vec![], Ok(())), "{}", input[..input.len().min(40)].escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_client_that_has_yet_to_authenticate_may_send_little() {
+        let unauthenticated = Limits { unauthenticated: true, ..Limits::default() };
+        let rows: [(&[u8], Result<(), ProtocolError>); 6] = [
+            (b"*10\r\n", Ok(())),
+            (b"*11\r\n", Err(ProtocolError::UnauthenticatedMultibulkLength)),
+            (b"*2147483648\r\n", Err(ProtocolError::InvalidMultibulkLength)),
+            (b"*1\r\n$16384\r\n", Ok(())),
+            (b"*1\r\n$16385\r\n", Err(ProtocolError::UnauthenticatedBulkLength)),
+            (b"*1\r\n$536870913\r\n", Err(ProtocolError::InvalidBulkLength)),
+        ];
+        for (input, expected) in rows {
+            assert_eq!(parse_whole(input, &unauthenticated).1, expected, "{}", input.escape_ascii());
+        }
+        let mut whole = Vec::new();
+        encode::request(&mut whole, [vec![b'x'; 16385]]);
+        assert_eq!(parse_whole(&whole, &unauthenticated).1, Err(ProtocolError::UnauthenticatedBulkLength));
+    }
+
+    #[test]
+    fn a_request_that_would_end_past_the_reach_of_a_span_is_refused() {
+        let limits = Limits { bulk_bytes_max: usize::MAX, ..Limits::default() };
+        let outcome = parse_whole(b"*1\r\n$4294967270\r\n", &limits);
+        assert_eq!(outcome.1, Ok(()));
+        for input in [&b"*1\r\n$4294967290\r\n"[..], b"*1\r\n$9223372036854775807\r\n"] {
+            assert_eq!(parse_whole(input, &limits).1, Err(ProtocolError::RequestTooLarge));
+        }
+    }
+
+    #[test]
+    fn a_parser_goes_on_after_an_error_as_if_new() {
+        let mut parser = Parser::default();
+        let limits = Limits::default();
+        for broken in [&b"*2\r\n$1\r\na\r\n$x\r\n"[..], b"*x\r\n", b"a \"b\r\n"] {
+            parser.parse(broken, &limits).unwrap_err();
+            assert!(parser.args(broken).is_empty());
+            assert_eq!(parser.parse(b"*1\r\n$1\r\na\r\n", &limits), Ok(Progress::Request { consumed: 11 }));
+        }
+    }
+
+    #[test]
+    fn an_array_after_a_quoted_command_is_seen_in_its_own_buffer() {
+        let mut parser = Parser::default();
+        parser.parse(b"\"quoted\"\n", &Limits::default()).unwrap();
+        let array = b"*1\r\n$5\r\nplain\r\n";
+        parser.parse(array, &Limits::default()).unwrap();
+        assert_eq!(owned(&parser, array), [b"plain"]);
+    }
+
+    #[test]
+    fn an_idle_parser_owns_no_memory_and_a_used_one_little() {
+        let mut parser = Parser::default();
+        assert_eq!((parser.spans.capacity(), parser.inline.capacity()), (0, 0));
+        let mut many = Vec::new();
+        encode::request(&mut many, vec!["x"; 100_000]);
+        parser.parse(&many, &Limits::default()).unwrap();
+        parser.parse(b"*1\r\n$1\r\na\r\n", &Limits::default()).unwrap();
+        assert!(parser.spans.capacity() <= SPANS_KEPT_MAX);
+    }
+
+    #[test]
+    fn announced_arguments_reserve_nothing() {
+        let mut parser = Parser::default();
+        parser.parse(b"*2147483647\r\n$1\r\na\r\n$536870912\r\n", &Limits::default()).unwrap();
+        assert!(parser.spans.capacity() <= 8);
+    }
+
+    #[test]
+    fn a_parser_asked_again_with_a_shorter_buffer_waits() {
+        let input = b"*2\r\n$1\r\na\r\n$1\r\nb\r\n";
+        let mut parser = Parser::default();
+        parser.parse(&input[..15], &Limits::default()).unwrap();
+        assert!(matches!(parser.parse(&input[..3], &Limits::default()), Ok(Progress::Incomplete { .. })));
         assert_eq!(parser.parse(input, &Limits::default()), Ok(Progress::Request { consumed: input.len() }));
-        assert_eq!(&parser.args(input)[2], b"hello\r\nworld");
+    }
+
+    /// Bytes that are mostly requests, sometimes broken ones.
+    fn wire() -> impl Strategy<Value = Vec<u8>> {
+        let argument = prop_oneof![
+            8 => prop::collection::vec(any::<u8>(), 0..12),
+            1 => prop::collection::vec(any::<u8>(), 28..34),
+        ];
+        let array = prop::collection::vec(argument, 0..8).prop_map(|args| {
+            let mut out = Vec::new();
+            encode::request(&mut out, &args);
+            out
+        });
+        let inline = "[a-c \"'\\\\]{0,8}\r?\n".prop_map(String::into_bytes);
+        let header = "[*$]-?[0-9]{0,3}\r\n".prop_map(String::into_bytes);
+        let noise = prop::collection::vec(any::<u8>(), 0..6);
+        let part = prop_oneof![8 => array, 3 => inline, 1 => header, 1 => noise];
+        prop::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_what_is_parsed(
+            requests in prop::collection::vec(
+                prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..6), 0..6),
+        ) {
+            let mut input = Vec::new();
+            for args in &requests {
+                encode::request(&mut input, args);
+            }
+            prop_assert_eq!(parse_whole(&input, &Limits::default()), (requests, Ok(())));
+        }
+
+        #[test]
+        fn every_split_parses_as_the_whole(input in wire(), unauthenticated: bool) {
+            let limits = Limits { unauthenticated, ..SMALL };
+            let whole = parse_whole(&input, &limits);
+            prop_assert_eq!(&parse_in_pieces(&input, 1..=input.len(), &limits), &whole);
+            for cut in 1..input.len() {
+                prop_assert_eq!(&parse_in_pieces(&input, [cut, input.len()], &limits), &whole);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_parser_panic(input in prop::collection::vec(any::<u8>(), 0..80)) {
+            let whole = parse_whole(&input, &Limits::default());
+            prop_assert_eq!(parse_in_pieces(&input, 1..=input.len(), &Limits::default()), whole);
+        }
+
+        #[test]
+        fn no_likely_bytes_make_the_parser_panic(input in "([*$]-?[0-9]{0,11}|[a-z\"']|\r\n|\r|\n){0,30}") {
+            let whole = parse_whole(input.as_bytes(), &SMALL);
+            prop_assert_eq!(parse_in_pieces(input.as_bytes(), 1..=input.len(), &SMALL), whole);
+        }
     }
 }
