@@ -61,7 +61,8 @@ export class TestServer {
     this.host = '127.0.0.1';
   }
 
-  get url() { return `rediss://:${this.password}@${this.host}:${this.tlsPort}`; }
+  get url() { return this.urlWith(this.password); }
+  urlWith(password) { return `rediss://:${password}@${this.host}:${this.tlsPort}`; }
   get plainUrl() { return `redis://:${this.password}@${this.host}:${this.port}`; }
   /** What a program needs to find this server, for its environment. */
   get env() { return { ...process.env, REDIS_URL: this.url, REDIS_CA: this.cert }; }

@@ -1,0 +1,103 @@
+"""A server for the Python clients: 127.0.0.1, free ports, TLS with a certificate made here, a password.
+
+STERNA_BIN names the binary, as in server.js beside this file.
+"""
+
+import os
+import pathlib
+import socket
+import subprocess
+import time
+
+import pytest
+
+BINARY = os.environ.get("STERNA_BIN") or str(pathlib.Path(__file__).parents[2] / "target/release/sterna")
+IS_STERNA = pathlib.Path(BINARY).name == "sterna"
+HOST = "127.0.0.1"
+PASSWORD = "secret"
+START_SECONDS = 15
+STOP_SECONDS = 10
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def make_certificate(folder: pathlib.Path) -> tuple[str, str]:
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        + ["-days", "2", "-subj", "/CN=sterna test", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        + ["-keyout", key, "-out", cert],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+class TestServer:
+    __test__ = False
+
+    def __init__(self, folder: pathlib.Path):
+        self.host, self.password = HOST, PASSWORD
+        self.port, self.tls_port = free_port(), free_port()
+        self.cert, self._key = make_certificate(folder)
+        self._folder, self._log, self._process = folder, folder / "log", None
+
+    @property
+    def url(self) -> str:
+        return f"rediss://:{PASSWORD}@{HOST}:{self.tls_port}"
+
+    def start(self) -> None:
+        options = ["--bind", HOST, "--port", str(self.port), "--tls-port", str(self.tls_port)]
+        options += ["--tls-cert-file", self.cert, "--tls-key-file", self._key]
+        options += ["--requirepass", PASSWORD, "--dir", str(self._folder)]
+        if IS_STERNA:
+            options += ["--threads", "2"]
+        else:
+            options += ["--tls-ca-cert-file", self.cert, "--tls-auth-clients", "no", "--save", ""]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([BINARY, *options], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._accepts():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{BINARY} did not start:\n{self._log.read_text()}")
+            time.sleep(0.01)
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection((HOST, self.tls_port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    server = TestServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    """A server that the test may restart."""
+    server = TestServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
