@@ -10,6 +10,10 @@
 
 use bitflags::bitflags;
 
+mod keys;
+
+pub use keys::Positions;
+
 /// One command, or one subcommand of a container command such as CLIENT.
 ///
 /// `R` is what runs it: each crate has its own function type.
@@ -306,6 +310,10 @@ impl Spec {
 
     /// Whether `args_len` arguments (the name included) are as many as the command takes.
     pub const fn accepts(&self, args_len: usize) -> bool {
-        if self.arity >= 0 { args_len == self.arity as usize } else { args_len >= self.arity.unsigned_abs() as usize }
+        if self.arity >= 0 {
+            args_len == self.arity as usize
+        } else {
+            args_len >= self.arity.unsigned_abs() as usize
+        }
     }
 }

@@ -1,1 +1,46 @@
-//! Keys, values, expiry.
+//! The keyspace: keys, expiry, values. A command is a function from state, arguments and time to a reply and effects.
+//!
+//! It knows no file, client, socket, thread or clock: the time is passed in, and what a write did is left in a
+//! [`Changes`] for the server to carry on.
+//!
+//! | part | idea |
+//! |---|---|
+//! | `hash`, `table` | one hash per key; records in segments that grow in small steps and are walked in order |
+//! | `bytes`, `value` | a record is a cache line |
+//! | `expiry` | expiries in order of time |
+//! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
+//! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
+//! | `command` | a file per command, with its row of the command table |
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod changes;
+mod command;
+mod context;
+mod effect;
+mod error;
+mod event;
+mod expiry;
+mod hash;
+mod partition;
+mod slot;
+mod space;
+mod table;
+mod value;
+mod wait;
+mod watch;
+
+pub use bytes::Bytes;
+pub use changes::{Changes, Wants};
+pub use command::COMMANDS;
+pub use context::{Ctx, Outcome, Run};
+pub use effect::{Effect, Effects, Unreadable, What, write_set};
+pub use error::Error;
+pub use event::{Event, EventClasses};
+pub use hash::{KeyHash, PARTITIONS_MAX};
+pub use partition::{DATABASES_MAX, Fill, Partition, Stats};
+pub use slot::Slot;
+pub use space::{Locked, Space};
+pub use value::{Record, Text, Value};
+pub use wait::{Blocked, Caller, Served, Waiter, serve_ready};
+pub use watch::Watch;

@@ -1,1 +1,3 @@
 //! What joins the parts.
+
+pub mod partitions;

@@ -1,0 +1,130 @@
+//! Where the keys are in a request: the one reader of [`Keys`], for locking, ACL checks and COMMAND GETKEYS.
+
+use crate::Keys;
+
+/// Indices of a request's keys, in order. Empty if there is none, or if the request is not well formed: the command
+/// itself then refuses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Positions {
+    next: usize,
+    left: usize,
+    step: usize,
+}
+
+const NO_KEYS: Positions = Positions { next: 0, left: 0, step: 1 };
+
+impl Keys {
+    /// The indices of the keys among `len` arguments (the name is argument 0), each of which `argument` returns.
+    #[inline]
+    pub fn positions<'a>(self, len: usize, argument: impl Fn(usize) -> Option<&'a [u8]>) -> Positions {
+        match self {
+            Keys::None => NO_KEYS,
+            Keys::Range { first, last, step } => range(len, first, last, step),
+            Keys::AfterStreams => after_streams(len, argument),
+            Keys::Counted { count_at } => counted(len, count_at, argument),
+        }
+    }
+}
+
+#[inline]
+fn range(len: usize, first: i16, last: i16, step: i16) -> Positions {
+    let (first, step) = (first.max(0) as usize, step.max(1) as usize);
+    let last =
+        if last >= 0 { Some(last as usize) } else { len.checked_sub(usize::from(last.unsigned_abs())) };
+    match last {
+        Some(last) if first <= last && last < len => {
+            Positions { next: first, left: (last - first) / step + 1, step }
+        }
+        _ => NO_KEYS,
+    }
+}
+
+/// Skips the options before `STREAMS` by their lengths: a group or a consumer may be called "streams", too.
+fn after_streams<'a>(len: usize, argument: impl Fn(usize) -> Option<&'a [u8]>) -> Positions {
+    let mut at = 1;
+    while let Some(word) = argument(at) {
+        let is = |option: &str| word.eq_ignore_ascii_case(option.as_bytes());
+        if is("streams") {
+            let rest = len.saturating_sub(at + 1);
+            // As many IDs as keys.
+            return if rest % 2 == 0 { Positions { next: at + 1, left: rest / 2, step: 1 } } else { NO_KEYS };
+        }
+        at += match word {
+            _ if is("noack") => 1,
+            _ if is("group") => 3,
+            _ if ["block", "count", "claim", "maxcount", "maxsize"].into_iter().any(is) => 2,
+            _ => return NO_KEYS,
+        };
+    }
+    NO_KEYS
+}
+
+fn counted<'a>(len: usize, count_at: i16, argument: impl Fn(usize) -> Option<&'a [u8]>) -> Positions {
+    let count_at = count_at.max(0) as usize;
+    let count = argument(count_at)
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .and_then(|digits| digits.parse::<usize>().ok());
+    let first = count_at + 1;
+    match count {
+        Some(count) if first < len && count <= len - first => Positions { next: first, left: count, step: 1 },
+        _ => NO_KEYS,
+    }
+}
+
+impl Iterator for Positions {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let at = self.next;
+        self.next += self.step;
+        Some(at)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Positions {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_where_the_row_says() {
+        let mset = Keys::Range { first: 1, last: -1, step: 2 };
+        let both = Keys::Range { first: 1, last: 2, step: 1 };
+        let counted = Keys::Counted { count_at: 1 };
+        let cases: &[(Keys, &str, &[usize])] = &[
+            (Keys::None, "ping a", &[]),
+            (Keys::at(1), "get a", &[1]),
+            (Keys::at(1), "get", &[]),
+            (Keys::at(2), "object encoding", &[]),
+            (Keys::from(1), "del a b c", &[1, 2, 3]),
+            (Keys::from(1), "del", &[]),
+            (mset, "mset a 1 b 2", &[1, 3]),
+            (mset, "mset a 1 b", &[1, 3]),
+            (both, "rename a b", &[1, 2]),
+            (both, "rename a", &[]),
+            (Keys::AfterStreams, "xread streams a b 0 0", &[2, 3]),
+            (Keys::AfterStreams, "xread COUNT 2 block 0 STREAMS a 0", &[6]),
+            (Keys::AfterStreams, "xreadgroup group streams streams noack streams a >", &[6]),
+            (Keys::AfterStreams, "xread streams a b 0", &[]),
+            (Keys::AfterStreams, "xread count", &[]),
+            (Keys::AfterStreams, "xread wrong streams a 0", &[]),
+            (counted, "msetex 2 a 1 b", &[2, 3]),
+            (counted, "x 0", &[]),
+            (counted, "x 3 a b", &[]),
+            (counted, "x -1 a b", &[]),
+            (counted, "x 99999999999999999999 a", &[]),
+        ];
+        for &(keys, request, expected) in cases {
+            let words: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
+            let found: Vec<usize> = keys.positions(words.len(), |at| words.get(at).copied()).collect();
+            assert_eq!(found, expected, "{request}");
+        }
+    }
+}

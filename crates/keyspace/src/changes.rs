@@ -1,0 +1,177 @@
+//! What a command did, for everyone who must know: collected while it runs, taken by the server afterwards.
+//!
+//! | collected | for | when |
+//! |---|---|---|
+//! | effects | the journal | [`Wants::effects`] |
+//! | events | keyspace notifications | their class is in [`Wants::events`] |
+//! | touched keys | client-side caching | [`Wants::touched`] |
+//! | ready keys | blocked readers, see `wait.rs` | somebody waits for the key |
+//!
+//! WATCH needs nothing from here: its flags are set at once (see `watch.rs`). What nobody wants costs a branch.
+//! One `Changes` is reused for every command of a shard; [`Changes::clear`] keeps its buffers.
+
+use std::ops::Range;
+
+use crate::effect;
+use crate::event::{Event, EventClasses};
+use crate::value::Value;
+use crate::wait::Served;
+
+/// What is to be collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// Effects, for a journal.
+    pub effects: bool,
+    /// Events of these classes.
+    pub events: EventClasses,
+    /// Touched keys.
+    pub touched: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Changes {
+    wants: Wants,
+    effects: Vec<u8>,
+    /// The bytes of the keys that the lists below name.
+    keys: Vec<u8>,
+    events: Vec<(Event, KeyAt)>,
+    touched: Vec<KeyAt>,
+    ready: Vec<KeyAt>,
+    served: Vec<Served>,
+    count: u64,
+}
+
+#[derive(Debug, Clone)]
+struct KeyAt {
+    db: usize,
+    bytes: Range<usize>,
+}
+
+impl Changes {
+    /// Nothing yet; collects what `wants` says.
+    pub fn new(wants: Wants) -> Changes {
+        Changes { wants, ..Changes::default() }
+    }
+
+    /// Changes what is collected from now on.
+    pub fn set_wants(&mut self, wants: Wants) {
+        self.wants = wants;
+    }
+
+    /// Forgets everything collected.
+    pub fn clear(&mut self) {
+        self.effects.clear();
+        self.keys.clear();
+        self.events.clear();
+        self.touched.clear();
+        self.ready.clear();
+        self.served.clear();
+        self.count = 0;
+    }
+
+    /// The effects in order, encoded as `effect.rs` describes; empty if nothing changed.
+    pub fn effects(&self) -> &[u8] {
+        &self.effects
+    }
+
+    /// The events in order, with database and key.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = (Event, usize, &[u8])> {
+        self.events.iter().map(|(event, at)| (*event, at.db, &self.keys[at.bytes.clone()]))
+    }
+
+    /// Database and name of the keys that were written to, in order and with repetitions.
+    pub fn touched(&self) -> impl ExactSizeIterator<Item = (usize, &[u8])> {
+        self.touched.iter().map(|at| (at.db, &self.keys[at.bytes.clone()]))
+    }
+
+    /// How many changes were made, as `rdb_changes_since_last_save` counts them.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The blocked commands that were answered, in the order they arrived.
+    pub fn served(&mut self) -> std::vec::Drain<'_, Served> {
+        self.served.drain(..)
+    }
+
+    pub(crate) fn push_served(&mut self, served: Served) {
+        self.served.push(served);
+    }
+
+    #[inline]
+    pub(crate) fn event(&mut self, event: Event, db: usize, key: &[u8]) {
+        if self.wants.events.contains(event.class) {
+            let at = self.keep(db, key);
+            self.events.push((event, at));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn touch(&mut self, db: usize, key: &[u8]) {
+        self.count += 1;
+        if self.wants.touched {
+            let at = self.keep(db, key);
+            self.touched.push(at);
+        }
+    }
+
+    pub(crate) fn ready(&mut self, db: usize, key: &[u8]) {
+        let at = self.keep(db, key);
+        self.ready.push(at);
+    }
+
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The ready key noted at place `nth`, if there are as many: serving one may add others.
+    pub(crate) fn ready_at(&self, nth: usize) -> Option<(usize, Box<[u8]>)> {
+        self.ready.get(nth).map(|at| (at.db, self.keys[at.bytes.clone()].into()))
+    }
+
+    pub(crate) fn clear_ready(&mut self) {
+        self.ready.clear();
+    }
+
+    pub(crate) fn effect_set(&mut self, db: usize, key: &[u8], value: &Value, expire_at_ms: Option<u64>) {
+        if self.wants.effects {
+            effect::write_set(&mut self.effects, db, key, value, expire_at_ms);
+        }
+    }
+
+    pub(crate) fn effect_delete(&mut self, db: usize, key: &[u8]) {
+        if self.wants.effects {
+            effect::write(&mut self.effects, effect::DELETE, db, key, |_| {});
+        }
+    }
+
+    pub(crate) fn effect_expire(&mut self, db: usize, key: &[u8], at_ms: Option<u64>) {
+        if self.wants.effects {
+            effect::write(&mut self.effects, effect::EXPIRE, db, key, |body| {
+                effect::write_expiry(body, at_ms)
+            });
+        }
+    }
+
+    pub(crate) fn effect_append(&mut self, db: usize, key: &[u8], tail: &[u8]) {
+        if self.wants.effects {
+            effect::write(&mut self.effects, effect::APPEND, db, key, |body| body.extend_from_slice(tail));
+        }
+    }
+
+    pub(crate) fn effect_flush(&mut self, db: Option<usize>) {
+        self.count += 1;
+        if self.wants.effects {
+            let db = db.unwrap_or(effect::ALL_DATABASES);
+            effect::write(&mut self.effects, effect::FLUSH, db, b"", |_| {});
+        }
+    }
+
+    fn keep(&mut self, db: usize, key: &[u8]) -> KeyAt {
+        let start = self.keys.len();
+        self.keys.extend_from_slice(key);
+        KeyAt { db, bytes: start..self.keys.len() }
+    }
+}

@@ -1,0 +1,33 @@
+//! GET.
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_protocol::{Args, Reply};
+
+use super::row;
+use crate::{Ctx, Error, Outcome, Run};
+
+pub(super) const GET: Command<Run> = row(
+    Spec {
+        name: "get",
+        arity: 2,
+        flags: Flags::READONLY.union(Flags::FAST),
+        keys: Keys::at(1),
+        acl: Categories::STRING,
+        group: Group::String,
+        since: "1.0.0",
+        complexity: "O(1)",
+        summary: "Reads the string under a key.",
+        syntax: "key",
+        reply: &[ReplyShape::Bulk, ReplyShape::Null],
+        tips: &[],
+    },
+    get,
+);
+
+fn get(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    match ctx.read(&args[1]) {
+        Some(value) => reply.bulk(&value.text().ok_or(Error::WrongType)?),
+        None => reply.null(),
+    }
+    Ok(Outcome::Replied)
+}

@@ -1,0 +1,101 @@
+//! What a command is given, and what it gives back.
+
+use std::sync::Arc;
+
+use sterna_protocol::{Args, Reply};
+
+use crate::changes::Changes;
+use crate::error::Error;
+use crate::slot::Slot;
+use crate::space::Space;
+use crate::value::{Record, Value};
+use crate::wait::{Blocked, Caller, Waiter};
+
+/// Runs a command. On an error nothing has been changed and nothing written to the reply.
+pub type Run = fn(&mut Ctx<'_>, Args<'_>, &mut Reply<'_>) -> Result<Outcome, Error>;
+
+/// How a command ended that was not refused.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its reply is written.
+    Replied,
+    /// It waits in the queues of its keys; nothing is written. The caller's shard keeps the waiter until somebody
+    /// claims it.
+    Wait(Arc<Waiter>),
+}
+
+/// The world of a command while it runs.
+#[derive(Debug)]
+pub struct Ctx<'a> {
+    /// The partitions of its keys.
+    pub space: Space<'a>,
+    /// The client's database.
+    pub db: usize,
+    /// Unix time in milliseconds: the same for a whole transaction.
+    pub now_ms: u64,
+    /// Where changes are noted.
+    pub log: &'a mut Changes,
+    /// Who runs it.
+    pub caller: Caller,
+}
+
+impl Ctx<'_> {
+    /// The place of a key, to change it.
+    #[inline]
+    pub fn slot<'s>(&'s mut self, key: &'s [u8]) -> Slot<'s> {
+        let db = self.db;
+        self.slot_in(db, key)
+    }
+
+    /// The place of a key in another database.
+    #[inline]
+    pub fn slot_in<'s>(&'s mut self, db: usize, key: &'s [u8]) -> Slot<'s> {
+        let (partition, hash) = self.space.of(key);
+        partition.slot(db, hash, key, self.now_ms, self.log)
+    }
+
+    /// A value, for a command that reads it: counted as a hit or a miss, and marked as used.
+    #[inline]
+    pub fn read<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Value> {
+        let touches = self.caller.touches;
+        self.look_up(key, touches).map(|record| &record.value)
+    }
+
+    /// What is known of a key: counted as a hit or a miss, but not marked as used (TTL, TYPE).
+    #[inline]
+    pub fn inspect<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Record> {
+        self.look_up(key, false)
+    }
+
+    /// What is known of a key, leaving no trace (OBJECT, MEMORY USAGE).
+    pub fn peek<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Record> {
+        self.slot(key).into_record()
+    }
+
+    /// Puts the command into the queues of `keys`, which have no repetitions, to be looked at again when one of them is
+    /// touched.
+    pub fn wait(
+        &mut self,
+        keys: Box<[Box<[u8]>]>,
+        deadline_ms: Option<u64>,
+        blocked: Box<dyn Blocked>,
+    ) -> Outcome {
+        let waiter = Arc::new(Waiter::new(self.caller, self.db, keys, deadline_ms, blocked));
+        for key in &waiter.keys {
+            let (partition, hash) = self.space.of(key);
+            partition.waiters.push(hash, key, waiter.clone());
+        }
+        Outcome::Wait(waiter)
+    }
+
+    #[inline]
+    fn look_up<'s>(&'s mut self, key: &'s [u8], mark_used: bool) -> Option<&'s Record> {
+        let (partition, hash) = self.space.of(key);
+        let mut slot = partition.slot(self.db, hash, key, self.now_ms, self.log);
+        slot.note_read();
+        if mark_used {
+            slot.mark_used();
+        }
+        slot.into_record()
+    }
+}

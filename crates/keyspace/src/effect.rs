@@ -1,0 +1,224 @@
+//! Effects: what a write did to one key, in bytes that can be applied again without the command.
+//!
+//! ```text
+//! effect   kind u8 │ database u8 │ key length v │ key │ body length v │ body
+//!
+//! kind         body
+//! 1 set        expiry v │ value kind u8 │ value          the key now holds this, whatever it held before
+//! 2 delete     –                                         the key is gone
+//! 3 expire     expiry v                                  the key's expiry; the value stays
+//! 4 append     bytes                                     these come behind the string that is there
+//! 5 flush      –                                         (no key) the database is empty; 255: all of them
+//!
+//! value kind   value
+//! 0 string     the bytes
+//! 1 integer    8 bytes, little endian
+//! ```
+//!
+//! - `v` is an unsigned LEB128 number of at most 64 bits. An expiry is 0 for none, else Unix milliseconds + 1.
+//! - Every effect is about one key (or a whole database), so that keys can be captured and replayed one by one:
+//!   RENAME is a set and a delete, not a move.
+//! - An effect says how things are, not by how much they change (`append` apart), and holds no clock and no random
+//!   number: applying the effects of a run in order gives the state of the run.
+//!
+//! Reading checks everything: the bytes come from a file.
+
+use crate::value::Value;
+
+pub(crate) const SET: u8 = 1;
+pub(crate) const DELETE: u8 = 2;
+pub(crate) const EXPIRE: u8 = 3;
+pub(crate) const APPEND: u8 = 4;
+pub(crate) const FLUSH: u8 = 5;
+
+/// In the place of a database: all of them.
+pub(crate) const ALL_DATABASES: usize = 255;
+
+const VALUE_STRING: u8 = 0;
+const VALUE_INTEGER: u8 = 1;
+
+/// One effect, its key and bytes lying in the buffer it was read from.
+#[derive(Debug)]
+pub struct Effect<'a> {
+    /// The database; `None`: all.
+    pub db: Option<usize>,
+    /// The key; empty for a flush.
+    pub key: &'a [u8],
+    /// What happened to it.
+    pub what: What<'a>,
+}
+
+/// What happened to a key.
+#[derive(Debug)]
+pub enum What<'a> {
+    /// It holds this value.
+    Set {
+        /// The value.
+        value: Value,
+        /// Unix milliseconds.
+        expire_at_ms: Option<u64>,
+    },
+    /// It is gone.
+    Delete,
+    /// It expires then.
+    Expire {
+        /// Unix milliseconds; `None`: never.
+        at_ms: Option<u64>,
+    },
+    /// These bytes come behind its string.
+    Append {
+        /// The bytes.
+        tail: &'a [u8],
+    },
+    /// The whole database is empty.
+    Flush,
+}
+
+/// The bytes are not effects: damaged, or written by a later version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where in the buffer the effect starts that can't be read.
+    pub offset: usize,
+}
+
+/// Reads the effects in a buffer in order; ends after the first that can't be read.
+#[derive(Debug, Clone)]
+pub struct Effects<'a> {
+    whole: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Effects<'a> {
+    /// The effects in `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Effects<'a> {
+        Effects { whole: bytes, rest: bytes }
+    }
+}
+
+impl<'a> Iterator for Effects<'a> {
+    type Item = Result<Effect<'a>, Unreadable>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let offset = self.whole.len() - self.rest.len();
+        match read(&mut self.rest) {
+            Some(effect) => Some(Ok(effect)),
+            None => {
+                self.rest = &[];
+                Some(Err(Unreadable { offset }))
+            }
+        }
+    }
+}
+
+/// Appends a `set`: also how a snapshot captures a key.
+pub fn write_set(out: &mut Vec<u8>, db: usize, key: &[u8], value: &Value, expire_at_ms: Option<u64>) {
+    write(out, SET, db, key, |body| {
+        write_expiry(body, expire_at_ms);
+        match value {
+            Value::Int(number) => {
+                body.push(VALUE_INTEGER);
+                body.extend_from_slice(&number.to_le_bytes());
+            }
+            Value::Str(bytes) => {
+                body.push(VALUE_STRING);
+                body.extend_from_slice(bytes);
+            }
+            Value::Grown(bytes) => {
+                body.push(VALUE_STRING);
+                body.extend_from_slice(bytes);
+            }
+        }
+    });
+}
+
+/// Appends an effect whose body `fill` writes.
+pub(crate) fn write(out: &mut Vec<u8>, kind: u8, db: usize, key: &[u8], fill: impl FnOnce(&mut Vec<u8>)) {
+    // Databases are numbered below 255: see `DATABASES_MAX`.
+    out.extend_from_slice(&[kind, db as u8]);
+    write_varint(out, key.len() as u64);
+    out.extend_from_slice(key);
+    // Most bodies are short, and their length fits the one byte kept free here; a longer one is shifted.
+    let at = out.len();
+    out.push(0);
+    fill(out);
+    let len = out.len() - at - 1;
+    if len < 0x80 {
+        out[at] = len as u8;
+    } else {
+        let mut prefix = Vec::with_capacity(9);
+        write_varint(&mut prefix, len as u64);
+        out.splice(at..=at, prefix);
+    }
+}
+
+pub(crate) fn write_expiry(out: &mut Vec<u8>, at_ms: Option<u64>) {
+    write_varint(out, at_ms.map_or(0, |at_ms| at_ms + 1));
+}
+
+pub(crate) fn write_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+pub(crate) fn read_varint(from: &mut &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = u64::from(*from.split_off_first()?);
+        let bits = byte & 0x7f;
+        if shift == 63 && bits > 1 {
+            return None;
+        }
+        number |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+fn read<'a>(from: &mut &'a [u8]) -> Option<Effect<'a>> {
+    let kind = *from.split_off_first()?;
+    let db = usize::from(*from.split_off_first()?);
+    let key = read_bytes(from)?;
+    let body = read_bytes(from)?;
+    let db = (db != ALL_DATABASES).then_some(db);
+    Some(Effect { db, key, what: read_body(kind, body)? })
+}
+
+fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
+    let what = match kind {
+        SET => {
+            let expire_at_ms = read_expiry(&mut body)?;
+            What::Set { value: read_value(std::mem::take(&mut body))?, expire_at_ms }
+        }
+        DELETE => What::Delete,
+        EXPIRE => What::Expire { at_ms: read_expiry(&mut body)? },
+        APPEND => What::Append { tail: std::mem::take(&mut body) },
+        FLUSH => What::Flush,
+        _ => return None,
+    };
+    body.is_empty().then_some(what)
+}
+
+fn read_value(mut from: &[u8]) -> Option<Value> {
+    match *from.split_off_first()? {
+        VALUE_STRING => Some(Value::Str(from.into())),
+        VALUE_INTEGER => Some(Value::Int(i64::from_le_bytes(from.try_into().ok()?))),
+        _ => None,
+    }
+}
+
+fn read_expiry(from: &mut &[u8]) -> Option<Option<u64>> {
+    Some(read_varint(from)?.checked_sub(1))
+}
+
+fn read_bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(read_varint(from)?).ok()?;
+    from.split_off(..len)
+}

@@ -1,0 +1,87 @@
+//! Names of keyspace events, as `notify-keyspace-events` sorts and reports them.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// Classes of events, and the two channels they can go to; a mask of them is `notify-keyspace-events`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct EventClasses: u32 {
+        /// `K`: publish to `__keyspace@<db>__:<key>`.
+        const KEYSPACE = 1 << 0;
+        /// `E`: publish to `__keyevent@<db>__:<event>`.
+        const KEYEVENT = 1 << 1;
+        /// `g`: commands on keys of any type.
+        const GENERIC = 1 << 2;
+        /// `$`: string commands.
+        const STRING = 1 << 3;
+        /// `l`: list commands; none here.
+        const LIST = 1 << 4;
+        /// `s`: set commands; none here.
+        const SET = 1 << 5;
+        /// `h`: hash commands; none here.
+        const HASH = 1 << 6;
+        /// `z`: sorted set commands; none here.
+        const ZSET = 1 << 7;
+        /// `x`: a key expired.
+        const EXPIRED = 1 << 8;
+        /// `e`: a key was evicted; never here.
+        const EVICTED = 1 << 9;
+        /// `t`: stream commands.
+        const STREAM = 1 << 10;
+        /// `m`: a read found no key.
+        const KEY_MISS = 1 << 11;
+        /// `d`: module key types; none here.
+        const MODULE = 1 << 12;
+        /// `n`: a key was created.
+        const NEW = 1 << 13;
+        /// `o`: a value was replaced as a whole.
+        const OVERWRITTEN = 1 << 14;
+        /// `c`: a value was replaced by one of another type.
+        const TYPE_CHANGED = 1 << 15;
+        /// `A`: all but `K`, `E`, `m`, `n`, `o` and `c`.
+        const ALL = Self::GENERIC.bits() | Self::STRING.bits() | Self::LIST.bits() | Self::SET.bits()
+            | Self::HASH.bits() | Self::ZSET.bits() | Self::EXPIRED.bits() | Self::EVICTED.bits()
+            | Self::STREAM.bits() | Self::MODULE.bits();
+    }
+}
+
+/// What happened to a key, as subscribers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// The class that must be switched on.
+    pub class: EventClasses,
+    /// The name that is published.
+    pub name: &'static str,
+}
+
+macro_rules! events {
+    ($($class:ident { $($constant:ident = $name:literal),* $(,)? })*) => {
+        $($(
+            #[doc = concat!("`", $name, "`.")]
+            pub(crate) const $constant: Event = Event { class: EventClasses::$class, name: $name };
+        )*)*
+    };
+}
+
+events! {
+    GENERIC {
+        COPY_TO = "copy_to",
+        DEL = "del",
+        EXPIRE = "expire",
+        PERSIST = "persist",
+        RENAME_FROM = "rename_from",
+        RENAME_TO = "rename_to",
+        RESTORE = "restore",
+    }
+    STRING {
+        APPEND = "append",
+        INCRBY = "incrby",
+        INCRBYFLOAT = "incrbyfloat",
+        SET = "set",
+    }
+    EXPIRED { EXPIRED = "expired" }
+    KEY_MISS { KEY_MISS = "keymiss" }
+    NEW { NEW = "new" }
+    OVERWRITTEN { OVERWRITTEN = "overwritten" }
+    TYPE_CHANGED { TYPE_CHANGED = "type_changed" }
+}

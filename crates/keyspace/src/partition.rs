@@ -1,0 +1,254 @@
+//! A partition: the part of the keyspace behind one lock, with everything that belongs to its keys.
+//!
+//! ```text
+//! partition ─┬─ database 0 ─┬─ records, by key      (table.rs)
+//!            │              └─ expiries, by time    (expiry.rs)
+//!            ├─ database 1 … 15, made on first use
+//!            ├─ watched keys                        (watch.rs)
+//!            └─ queues of blocked commands          (wait.rs)
+//! ```
+//!
+//! A key is reached through its [`Slot`](crate::Slot), and everything that can happen to it happens there: `slot.rs`.
+
+use std::sync::Arc;
+
+use crate::changes::Changes;
+use crate::effect::{Effect, What};
+use crate::event;
+use crate::expiry::Expiries;
+use crate::hash::KeyHash;
+use crate::slot::Slot;
+use crate::table::Table;
+use crate::value::Record;
+use crate::wait::{Waiter, Waiters};
+use crate::watch::{Watch, Watched};
+
+/// Most databases: an effect names one in a byte, and 255 means all.
+pub const DATABASES_MAX: usize = 255;
+
+/// Part of the keyspace behind one lock.
+#[derive(Debug)]
+pub struct Partition {
+    pub(crate) hash: KeyHash,
+    dbs: Box<[Option<Box<Database>>]>,
+    pub(crate) watched: Watched,
+    pub(crate) waiters: Waiters,
+    stats: Stats,
+}
+
+/// One database's keys in one partition.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) table: Table,
+    pub(crate) expiries: Expiries,
+    /// Bytes that the records point to.
+    pub(crate) heap_bytes: usize,
+}
+
+/// Counted since the start, or since CONFIG RESETSTAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that didn't.
+    pub misses: u64,
+    /// Keys that expired.
+    pub expired: u64,
+}
+
+/// How full a database is, in one partition or in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fill {
+    /// Keys, those included that are due to expire.
+    pub keys: usize,
+    /// Keys with an expiry.
+    pub expires: usize,
+    /// Sum of the times to live of those.
+    pub ttl_sum_ms: u128,
+}
+
+impl Partition {
+    /// An empty partition of `databases` databases, at most [`DATABASES_MAX`]. All partitions of a keyspace hash alike.
+    pub fn new(hash: KeyHash, databases: usize) -> Partition {
+        assert!(databases <= DATABASES_MAX, "an effect can name {DATABASES_MAX} databases");
+        Partition {
+            hash,
+            dbs: std::iter::repeat_with(|| None).take(databases).collect(),
+            watched: Watched::default(),
+            waiters: Waiters::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// How many databases there are.
+    pub fn databases(&self) -> usize {
+        self.dbs.len()
+    }
+
+    /// The place of `key`, whose hash is `hash`. A key that has expired is removed first.
+    ///
+    /// `db` is below [`Partition::databases`]: SELECT saw to that.
+    #[inline]
+    pub fn slot<'a>(
+        &'a mut self,
+        db: usize,
+        hash: u64,
+        key: &'a [u8],
+        now_ms: u64,
+        log: &'a mut Changes,
+    ) -> Slot<'a> {
+        let Partition { hash: of, dbs, watched, waiters, stats } = self;
+        let database = dbs[db].get_or_insert_with(|| Box::new(Database::new(of.clone())));
+        Slot::find(database, db, watched, waiters, stats, hash, key, now_ms, log)
+    }
+
+    pub(crate) fn database(&self, db: usize) -> Option<&Database> {
+        self.dbs.get(db)?.as_deref()
+    }
+
+    /// Every record of a database, in no order; those that are due included.
+    pub fn records(&self, db: usize) -> impl Iterator<Item = &Record> {
+        self.database(db).into_iter().flat_map(|database| database.table.iter())
+    }
+
+    /// How full a database is.
+    pub fn fill(&self, db: usize, now_ms: u64) -> Fill {
+        self.database(db).map_or(Fill::default(), |database| Fill {
+            keys: database.table.len(),
+            expires: database.expiries.len(),
+            ttl_sum_ms: database.expiries.ttl_sum_ms(now_ms),
+        })
+    }
+
+    /// Bytes of memory that keys and values take, about. Cost: O(records / 300).
+    pub fn used_bytes(&self) -> usize {
+        self.dbs.iter().flatten().map(|db| db.table.allocated_bytes() + db.heap_bytes).sum()
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Counts anew.
+    pub fn reset_stats(&mut self) {
+        self.stats = Stats::default();
+    }
+
+    /// Removes keys that are due, at most `keys_max`, the earliest first in each database. Returns how many.
+    ///
+    /// Cost: O(removed × log n).
+    pub fn expire_due(&mut self, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
+        let mut removed = 0;
+        for db in 0..self.dbs.len() {
+            while removed < keys_max {
+                let Some(database) = &mut self.dbs[db] else { break };
+                let Some((at_ms, hash)) = database.expiries.first().filter(|&(at_ms, _)| now_ms > at_ms)
+                else {
+                    break;
+                };
+                let Some(place) = database.table.find_where(hash, |record| record.expire_at_ms == at_ms)
+                else {
+                    database.expiries.remove(at_ms, hash);
+                    continue;
+                };
+                let key = database.table.at(place).key.clone();
+                // Finding a key that is due removes it.
+                self.slot(db, hash, &key, now_ms, log);
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// Empties a database, or all. Watchers and waiters learn of the keys that were there; the effect is the caller's.
+    pub(crate) fn flush(&mut self, db: Option<usize>, log: &mut Changes) {
+        let dbs = db.map_or(0..self.dbs.len(), |db| db..db + 1);
+        for db in dbs {
+            let Some(database) = &self.dbs[db] else { continue };
+            let exists = |hash, key: &[u8]| database.table.find(hash, key).is_some();
+            self.watched.touch_where(db, exists);
+            for key in self.waiters.keys(db).filter(|key| exists(self.hash.of(key), key)) {
+                log.ready(db, key);
+            }
+            self.dbs[db] = None;
+        }
+    }
+
+    /// Applies an effect to `self`; of a flush, its part. `hash` is the key's.
+    ///
+    /// False, and nothing is changed: the effect doesn't fit what is there, so the log is not this keyspace's.
+    pub fn apply(&mut self, hash: u64, effect: Effect<'_>) -> bool {
+        // Replay is at the beginning of time: nothing expires but by its own effect.
+        let (now_ms, mut unheard) = (0, Changes::default());
+        if effect.db.is_some_and(|db| db >= self.dbs.len()) {
+            return false;
+        }
+        let db = match (&effect.what, effect.db) {
+            (What::Flush, db) => {
+                self.flush(db, &mut unheard);
+                return true;
+            }
+            (_, Some(db)) => db,
+            (_, None) => return false,
+        };
+        let mut slot = self.slot(db, hash, effect.key, now_ms, &mut unheard);
+        match effect.what {
+            What::Set { value, expire_at_ms } => slot.set(value, expire_at_ms, event::SET),
+            What::Delete => {
+                slot.delete(event::DEL);
+            }
+            What::Expire { at_ms } => return slot.expire_at(at_ms, event::EXPIRE),
+            What::Append { tail } => return slot.append(tail, event::APPEND).is_some(),
+            What::Flush => {}
+        }
+        true
+    }
+
+    /// Sets `watch` when `key` is touched from now on.
+    pub fn watch(
+        &mut self,
+        db: usize,
+        hash: u64,
+        key: &[u8],
+        now_ms: u64,
+        watch: &Arc<Watch>,
+        log: &mut Changes,
+    ) {
+        // A key that has expired already is removed here, so that its removal can't count as a change later.
+        self.slot(db, hash, key, now_ms, log);
+        self.watched.add(db, hash, key, watch);
+    }
+
+    /// Takes `watch` off `key`.
+    pub fn unwatch(&mut self, db: usize, hash: u64, key: &[u8], watch: &Arc<Watch>) {
+        self.watched.remove(db, hash, key, watch);
+    }
+
+    /// Takes `waiter` out of the queue of `key`, if it is still there.
+    pub fn forget_waiter(&mut self, hash: u64, key: &[u8], waiter: &Arc<Waiter>) {
+        self.waiters.remove(hash, key, waiter);
+    }
+}
+
+impl Database {
+    fn new(hash: KeyHash) -> Database {
+        Database { table: Table::new(hash), expiries: Expiries::default(), heap_bytes: 0 }
+    }
+}
+
+impl std::ops::AddAssign for Fill {
+    fn add_assign(&mut self, other: Fill) {
+        self.keys += other.keys;
+        self.expires += other.expires;
+        self.ttl_sum_ms += other.ttl_sum_ms;
+    }
+}
+
+impl std::ops::AddAssign for Stats {
+    fn add_assign(&mut self, other: Stats) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.expired += other.expired;
+    }
+}

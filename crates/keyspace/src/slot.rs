@@ -1,0 +1,250 @@
+//! The place of one key: looked up once, and everything that can happen to the key happens here.
+//!
+//! Every change keeps the expiry index and the memory count, notes its effect, and touches the key (watchers, waiters,
+//! client caches). A change takes the event it is known by, so a command can't leave it out.
+
+use crate::changes::Changes;
+use crate::event::{self, Event};
+use crate::partition::{Database, Stats};
+use crate::table::Place;
+use crate::value::{NEVER, Record, Value};
+use crate::wait::Waiters;
+use crate::watch::Watched;
+
+/// The place of one key, empty or not; never an expired record.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    database: &'a mut Database,
+    db: usize,
+    watched: &'a Watched,
+    waiters: &'a Waiters,
+    stats: &'a mut Stats,
+    log: &'a mut Changes,
+    hash: u64,
+    key: &'a [u8],
+    now_ms: u64,
+    place: Option<Place>,
+}
+
+/// What a new value took the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Displaced {
+    Nothing,
+    SameType,
+    OtherType,
+}
+
+impl<'a> Slot<'a> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the borrowed parts of one partition, put together here only"
+    )]
+    #[inline]
+    pub(crate) fn find(
+        database: &'a mut Database,
+        db: usize,
+        watched: &'a Watched,
+        waiters: &'a Waiters,
+        stats: &'a mut Stats,
+        hash: u64,
+        key: &'a [u8],
+        now_ms: u64,
+        log: &'a mut Changes,
+    ) -> Slot<'a> {
+        let place = database.table.find(hash, key);
+        let mut slot = Slot { database, db, watched, waiters, stats, log, hash, key, now_ms, place };
+        if slot.record().is_some_and(|record| record.is_expired(now_ms)) {
+            slot.delete(event::EXPIRED);
+            slot.stats.expired += 1;
+        }
+        slot
+    }
+
+    /// The key.
+    pub fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    /// What is there.
+    #[inline]
+    pub fn record(&self) -> Option<&Record> {
+        self.place.map(|place| self.database.table.at(place))
+    }
+
+    /// The value that is there.
+    #[inline]
+    pub fn value(&self) -> Option<&Value> {
+        self.record().map(|record| &record.value)
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.place.is_none()
+    }
+
+    /// When what is there expires; `None`: never, or there is nothing.
+    pub fn expire_at_ms(&self) -> Option<u64> {
+        self.record().and_then(Record::expire_at_ms)
+    }
+
+    /// What is there, for as long as the borrow of the partition.
+    pub fn into_record(self) -> Option<&'a Record> {
+        let Slot { database, place, .. } = self;
+        place.map(|place| database.table.at(place))
+    }
+
+    /// Counts a read: a hit, or a miss with its event.
+    #[inline]
+    pub fn note_read(&mut self) {
+        if self.is_empty() {
+            self.stats.misses += 1;
+            self.event(event::KEY_MISS);
+        } else {
+            self.stats.hits += 1;
+        }
+    }
+
+    /// Marks what is there as used now.
+    #[inline]
+    pub fn mark_used(&mut self) {
+        if let Some(place) = self.place {
+            self.database.table.at_mut(place).used_at_s = seconds(self.now_ms);
+        }
+    }
+
+    /// The value becomes this one, an answer to what it was: INCR and its like.
+    pub fn set(&mut self, value: Value, expire_at_ms: Option<u64>, event: Event) {
+        self.put(value, expire_at_ms);
+        self.event(event);
+    }
+
+    /// The value becomes this one, whatever it was: SET and its like.
+    pub fn overwrite(&mut self, value: Value, expire_at_ms: Option<u64>, event: Event) {
+        let displaced = self.put(value, expire_at_ms);
+        self.event_displaced(displaced);
+        self.event(event);
+    }
+
+    /// The value becomes this one; events are left to the caller, but for `new`. Only for commands that report two
+    /// keys at once, which have an order of their own.
+    pub(crate) fn put(&mut self, value: Value, expire_at_ms: Option<u64>) -> Displaced {
+        self.log.effect_set(self.db, self.key, &value, expire_at_ms);
+        let new_expiry = expire_at_ms.unwrap_or(NEVER);
+        let used_at_s = seconds(self.now_ms);
+        let displaced = match self.place {
+            Some(place) => {
+                let record = self.database.table.at_mut(place);
+                let retyped = record.value.type_name() != value.type_name();
+                self.database.heap_bytes += value.heap_bytes();
+                self.database.heap_bytes -= record.value.heap_bytes();
+                let old_expiry = std::mem::replace(&mut record.expire_at_ms, new_expiry);
+                record.value = value;
+                record.used_at_s = used_at_s;
+                self.reindex(old_expiry, new_expiry);
+                if retyped { Displaced::OtherType } else { Displaced::SameType }
+            }
+            None => {
+                let record = Record { key: self.key.into(), value, expire_at_ms: new_expiry, used_at_s };
+                self.database.heap_bytes += record.heap_bytes();
+                self.place = Some(self.database.table.insert(self.hash, record));
+                self.reindex(NEVER, new_expiry);
+                self.event(event::NEW);
+                Displaced::Nothing
+            }
+        };
+        self.touch();
+        displaced
+    }
+
+    /// Notes what a value displaced.
+    pub(crate) fn event_displaced(&mut self, displaced: Displaced) {
+        if displaced != Displaced::Nothing {
+            self.event(event::OVERWRITTEN);
+        }
+        if displaced == Displaced::OtherType {
+            self.event(event::TYPE_CHANGED);
+        }
+    }
+
+    /// Puts bytes behind the string that is here, or the empty string if there is nothing. Returns the new length;
+    /// `None`, and nothing is changed: there is something else.
+    pub fn append(&mut self, tail: &[u8], event: Event) -> Option<usize> {
+        let Some(place) = self.place else {
+            self.set(Value::string(tail), None, event);
+            return Some(tail.len());
+        };
+        let record = self.database.table.at_mut(place);
+        let before_bytes = record.value.heap_bytes();
+        let len = record.value.append(tail)?;
+        record.used_at_s = seconds(self.now_ms);
+        self.database.heap_bytes += record.value.heap_bytes();
+        self.database.heap_bytes -= before_bytes;
+        self.log.effect_append(self.db, self.key, tail);
+        self.touch();
+        self.event(event);
+        Some(len)
+    }
+
+    /// Removes what is here and returns it.
+    pub fn delete(&mut self, event: Event) -> Option<Record> {
+        let record = self.take()?;
+        self.event(event);
+        Some(record)
+    }
+
+    /// Removes what is here and returns it; events are left to the caller, see `put`.
+    pub(crate) fn take(&mut self) -> Option<Record> {
+        let record = self.database.table.remove(self.place.take()?);
+        self.database.heap_bytes -= record.heap_bytes();
+        self.reindex(record.expire_at_ms, NEVER);
+        self.log.effect_delete(self.db, self.key);
+        self.touch();
+        Some(record)
+    }
+
+    /// Sets or clears the expiry of what is here. False: there is nothing.
+    ///
+    /// A time that has come already is the caller's to find: it deletes instead.
+    pub fn expire_at(&mut self, at_ms: Option<u64>, event: Event) -> bool {
+        let Some(place) = self.place else { return false };
+        let new_expiry = at_ms.unwrap_or(NEVER);
+        let old_expiry = std::mem::replace(&mut self.database.table.at_mut(place).expire_at_ms, new_expiry);
+        self.reindex(old_expiry, new_expiry);
+        self.log.effect_expire(self.db, self.key, at_ms);
+        self.touch();
+        self.event(event);
+        true
+    }
+
+    /// Notes another event of this key.
+    #[inline]
+    pub fn event(&mut self, event: Event) {
+        self.log.event(event, self.db, self.key);
+    }
+
+    fn touch(&mut self) {
+        self.log.touch(self.db, self.key);
+        self.watched.touch(self.db, self.hash, self.key);
+        if !self.waiters.is_empty() && self.waiters.contains(self.db, self.hash, self.key) {
+            self.log.ready(self.db, self.key);
+        }
+    }
+
+    #[inline]
+    fn reindex(&mut self, old_ms: u64, new_ms: u64) {
+        if old_ms == new_ms {
+            return;
+        }
+        if old_ms != NEVER {
+            self.database.expiries.remove(old_ms, self.hash);
+        }
+        if new_ms != NEVER {
+            self.database.expiries.insert(new_ms, self.hash);
+        }
+    }
+}
+
+/// Wraps in 2106; only idle times are computed from it.
+fn seconds(ms: u64) -> u32 {
+    (ms / 1000) as u32
+}

@@ -1,0 +1,93 @@
+//! WATCH: who must know when a key is touched.
+//!
+//! A connection that watches owns one flag; every key it watches, in whichever partition, points to it. A touch sets
+//! the flags of the key's watchers; EXEC reads its own. While nobody watches, a touch costs one branch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+/// One connection's watch: set as soon as one of its keys is touched.
+///
+/// Relaxed suffices: it is set and read under the lock of the key's partition, which orders them.
+#[derive(Debug, Default)]
+pub struct Watch(AtomicBool);
+
+impl Watch {
+    /// Whether a watched key was touched.
+    pub fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_broken(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The watched keys of one partition. No entry is without watchers.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    keys: HashTable<WatchedKey>,
+}
+
+#[derive(Debug)]
+struct WatchedKey {
+    hash: u64,
+    db: usize,
+    key: Box<[u8]>,
+    by: SmallVec<[Arc<Watch>; 1]>,
+}
+
+impl Watched {
+    pub(crate) fn add(&mut self, db: usize, hash: u64, key: &[u8], watch: &Arc<Watch>) {
+        let found = self.keys.find_mut(hash, |watched| watched.db == db && *watched.key == *key);
+        match found {
+            Some(watched) if watched.by.iter().any(|by| Arc::ptr_eq(by, watch)) => {}
+            Some(watched) => watched.by.push(watch.clone()),
+            None => {
+                let new = WatchedKey { hash, db, key: key.into(), by: SmallVec::from_elem(watch.clone(), 1) };
+                self.keys.insert_unique(hash, new, |watched| watched.hash);
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, db: usize, hash: u64, key: &[u8], watch: &Arc<Watch>) {
+        let found = self.keys.find_entry(hash, |watched| watched.db == db && *watched.key == *key);
+        if let Ok(mut entry) = found {
+            entry.get_mut().by.retain(|by| !Arc::ptr_eq(by, watch));
+            if entry.get().by.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn touch(&self, db: usize, hash: u64, key: &[u8]) {
+        if !self.keys.is_empty() {
+            self.touch_watched(db, hash, key);
+        }
+    }
+
+    #[cold]
+    fn touch_watched(&self, db: usize, hash: u64, key: &[u8]) {
+        if let Some(watched) = self.keys.find(hash, |watched| watched.db == db && *watched.key == *key) {
+            watched.by.iter().for_each(|watch| watch.set_broken());
+        }
+    }
+
+    /// Touches the watched keys of a database for which `exists` holds: what FLUSHDB is about to remove.
+    pub(crate) fn touch_where(&self, db: usize, exists: impl Fn(u64, &[u8]) -> bool) {
+        for watched in self.keys.iter().filter(|watched| watched.db == db) {
+            if exists(watched.hash, &watched.key) {
+                watched.by.iter().for_each(|watch| watch.set_broken());
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
