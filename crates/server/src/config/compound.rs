@@ -1,0 +1,464 @@
+//! Values made of several words: addresses, limits per client class, save points, event classes, users.
+//!
+//! Source: `bind`, `client-output-buffer-limit`, `save`, `notify-keyspace-events`, `tls-protocols` and `user` of
+//! redis.conf.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use super::value::{Kind, Phase, Value, ValueError, integer, memory, only, utf8};
+
+/// One address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindAddress {
+    /// A name or a numeric address; `*` is every IPv4 address and `::*` every IPv6 address.
+    pub host: String,
+    /// Written with a leading `-`: an address that this machine doesn't have is passed over.
+    pub optional: bool,
+}
+
+/// More addresses than this are an error, as in Redis.
+const ADDRESSES_MAX: usize = 16;
+
+impl BindAddress {
+    /// The socket addresses it stands for. Resolves a name, which may take as long as DNS takes.
+    pub fn resolve(&self, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self.host.as_str() {
+            "*" => Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into()]),
+            "::*" => Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into()]),
+            host => Ok((host, port).to_socket_addrs()?.collect()),
+        }
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let prefix = if self.optional { "-" } else { "" };
+        format!("{prefix}{}", self.host).into_bytes()
+    }
+}
+
+/// A single empty word means that nothing is listened on.
+impl Value for Vec<BindAddress> {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        if words.len() > ADDRESSES_MAX {
+            return Err(ValueError::TooManyAddresses);
+        }
+        let mut addresses = Vec::new();
+        for word in words.iter().filter(|word| !word.is_empty()) {
+            let text = utf8(word)?;
+            let host = text.strip_prefix('-').unwrap_or(text);
+            addresses.push(BindAddress { host: host.to_owned(), optional: host.len() < text.len() });
+        }
+        *self = addresses;
+        Ok(())
+    }
+
+    fn text(&self, _: Kind) -> Vec<u8> {
+        self.iter().map(BindAddress::text).collect::<Vec<_>>().join(&b' ')
+    }
+
+    fn lines(&self, _: Kind) -> Vec<Vec<Vec<u8>>> {
+        let words: Vec<_> = self.iter().map(BindAddress::text).collect();
+        vec![if words.is_empty() { vec![Vec::new()] } else { words }]
+    }
+}
+
+/// When a client that reads too slowly is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutputLimit {
+    /// Closed at once when more is queued; 0 is no limit.
+    pub hard_bytes: u64,
+    /// Closed when more is queued for [`soft_seconds`](OutputLimit::soft_seconds) without a break; 0 is no limit.
+    pub soft_bytes: u64,
+    /// See `soft_bytes`.
+    pub soft_seconds: u64,
+}
+
+/// An [`OutputLimit`] for each client class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputLimits {
+    /// Everyone else, MONITOR included.
+    pub normal: OutputLimit,
+    /// Replicas; kept for CONFIG GET.
+    pub replica: OutputLimit,
+    /// Clients with a subscription.
+    pub pubsub: OutputLimit,
+}
+
+impl OutputLimits {
+    /// The classes with the name that CONFIG GET gives them.
+    fn classes(&self) -> [(&'static str, OutputLimit); 3] {
+        [("normal", self.normal), ("slave", self.replica), ("pubsub", self.pubsub)]
+    }
+}
+
+/// Classes that the words don't name keep their limits.
+impl Value for OutputLimits {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        let mut limits = *self;
+        if let [word] = words
+            && word.is_empty()
+        {
+            return Ok(());
+        }
+        let (groups, rest) = words.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(ValueError::LimitWords);
+        }
+        for [class, hard, soft, seconds] in groups {
+            let limit = match class.to_ascii_lowercase().as_slice() {
+                b"normal" => &mut limits.normal,
+                b"slave" | b"replica" => &mut limits.replica,
+                b"pubsub" => &mut limits.pubsub,
+                _ => return Err(ValueError::LimitClass),
+            };
+            let bytes = |word| memory(word).map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX));
+            let (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds)) =
+                (bytes(hard), bytes(soft), integer(seconds).and_then(|seconds| u64::try_from(seconds).ok()))
+            else {
+                return Err(ValueError::LimitValue);
+            };
+            *limit = OutputLimit { hard_bytes, soft_bytes, soft_seconds };
+        }
+        *self = limits;
+        Ok(())
+    }
+
+    fn text(&self, _: Kind) -> Vec<u8> {
+        let words = self.classes().map(|(class, limit)| {
+            format!("{class} {} {} {}", limit.hard_bytes, limit.soft_bytes, limit.soft_seconds)
+        });
+        words.join(" ").into_bytes()
+    }
+
+    fn lines(&self, _: Kind) -> Vec<Vec<Vec<u8>>> {
+        let line = |(class, limit): (&str, OutputLimit)| {
+            let class = if class == "slave" { "replica" } else { class };
+            let numbers = [limit.hard_bytes, limit.soft_bytes, limit.soft_seconds];
+            std::iter::once(class.as_bytes().to_vec())
+                .chain(numbers.iter().map(|number| number.to_string().into_bytes()))
+                .collect()
+        };
+        self.classes().into_iter().map(line).collect()
+    }
+}
+
+/// When a snapshot is due: after so many seconds with at least so many changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SavePoint {
+    /// At least 1.
+    pub seconds: u64,
+    /// Changes to the keyspace.
+    pub changes: u64,
+}
+
+/// A single empty word means that no snapshot is ever due.
+impl Value for Vec<SavePoint> {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, phase: Phase) -> Result<(), ValueError> {
+        if let [word] = words
+            && word.is_empty()
+        {
+            self.clear();
+            return Ok(());
+        }
+        let (pairs, rest) = words.as_chunks::<2>();
+        if !rest.is_empty() || pairs.is_empty() {
+            return Err(ValueError::SavePoints);
+        }
+        let point = |[seconds, changes]: &[&[u8]; 2]| {
+            let seconds = u64::try_from(integer(seconds)?).ok().filter(|&seconds| seconds >= 1)?;
+            Some(SavePoint { seconds, changes: u64::try_from(integer(changes)?).ok()? })
+        };
+        let points: Option<Vec<SavePoint>> = pairs.iter().map(point).collect();
+        let points = points.ok_or(ValueError::SavePoints)?;
+        if phase == Phase::Set {
+            self.clear();
+        }
+        self.extend(points);
+        Ok(())
+    }
+
+    fn text(&self, _: Kind) -> Vec<u8> {
+        let points: Vec<_> =
+            self.iter().map(|point| format!("{} {}", point.seconds, point.changes)).collect();
+        points.join(" ").into_bytes()
+    }
+
+    fn lines(&self, _: Kind) -> Vec<Vec<Vec<u8>>> {
+        if self.is_empty() {
+            return vec![vec![Vec::new()]];
+        }
+        let line = |point: &SavePoint| {
+            vec![point.seconds.to_string().into_bytes(), point.changes.to_string().into_bytes()]
+        };
+        self.iter().map(line).collect()
+    }
+}
+
+/// Which events of the keyspace are published: a set of classes, each a bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyEvents(u16);
+
+impl KeyEvents {
+    /// `K`: published on `__keyspace@<db>__:<key>`.
+    pub const KEYSPACE: KeyEvents = KeyEvents(1 << 0);
+    /// `E`: published on `__keyevent@<db>__:<event>`.
+    pub const KEYEVENT: KeyEvents = KeyEvents(1 << 1);
+    /// `g`: DEL, EXPIRE, RENAME … on any type.
+    pub const GENERIC: KeyEvents = KeyEvents(1 << 2);
+    /// `$`.
+    pub const STRING: KeyEvents = KeyEvents(1 << 3);
+    /// `l`.
+    pub const LIST: KeyEvents = KeyEvents(1 << 4);
+    /// `s`.
+    pub const SET: KeyEvents = KeyEvents(1 << 5);
+    /// `h`.
+    pub const HASH: KeyEvents = KeyEvents(1 << 6);
+    /// `z`.
+    pub const SORTED_SET: KeyEvents = KeyEvents(1 << 7);
+    /// `x`.
+    pub const EXPIRED: KeyEvents = KeyEvents(1 << 8);
+    /// `e`.
+    pub const EVICTED: KeyEvents = KeyEvents(1 << 9);
+    /// `t`.
+    pub const STREAM: KeyEvents = KeyEvents(1 << 10);
+    /// `d`.
+    pub const MODULE: KeyEvents = KeyEvents(1 << 11);
+    /// `m`: a key that was looked for and not found; not part of `A`.
+    pub const MISSED: KeyEvents = KeyEvents(1 << 12);
+    /// `n`: a key that did not exist before; not part of `A`.
+    pub const NEW: KeyEvents = KeyEvents(1 << 13);
+    /// `o`: a key that existed got a new value; not part of `A`.
+    pub const OVERWRITTEN: KeyEvents = KeyEvents(1 << 14);
+    /// `c`: a key that existed got a value of another type; not part of `A`.
+    pub const TYPE_CHANGED: KeyEvents = KeyEvents(1 << 15);
+
+    /// Letters of the classes that `A` stands for, in the order in which they are reported.
+    const IN_A: [(u8, KeyEvents); 10] = [
+        (b'g', KeyEvents::GENERIC),
+        (b'$', KeyEvents::STRING),
+        (b'l', KeyEvents::LIST),
+        (b's', KeyEvents::SET),
+        (b'h', KeyEvents::HASH),
+        (b'z', KeyEvents::SORTED_SET),
+        (b'x', KeyEvents::EXPIRED),
+        (b'e', KeyEvents::EVICTED),
+        (b't', KeyEvents::STREAM),
+        (b'd', KeyEvents::MODULE),
+    ];
+
+    /// Letters of the others. Redis leaves out the first three beside `A`, which CONFIG REWRITE would then lose.
+    const OUTSIDE_A: [(u8, KeyEvents); 6] = [
+        (b'n', KeyEvents::NEW),
+        (b'o', KeyEvents::OVERWRITTEN),
+        (b'c', KeyEvents::TYPE_CHANGED),
+        (b'K', KeyEvents::KEYSPACE),
+        (b'E', KeyEvents::KEYEVENT),
+        (b'm', KeyEvents::MISSED),
+    ];
+
+    /// Whether every class of `other` is in it.
+    pub const fn contains(self, other: KeyEvents) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether nothing is published at all.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn of_letter(letter: u8) -> Option<KeyEvents> {
+        if letter == b'A' {
+            return Some(KeyEvents(KeyEvents::IN_A.iter().fold(0, |bits, (_, class)| bits | class.0)));
+        }
+        let mut letters = KeyEvents::IN_A.iter().chain(&KeyEvents::OUTSIDE_A);
+        letters.find(|(of_class, _)| *of_class == letter).map(|&(_, class)| class)
+    }
+}
+
+impl Value for KeyEvents {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        let mut bits = 0;
+        for &letter in only(words)? {
+            bits |= KeyEvents::of_letter(letter).ok_or(ValueError::KeyEvents)?.0;
+        }
+        *self = KeyEvents(bits);
+        Ok(())
+    }
+
+    fn text(&self, _: Kind) -> Vec<u8> {
+        let present = |&&(_, class): &&(u8, KeyEvents)| self.contains(class);
+        let mut letters: Vec<u8> = if KeyEvents::IN_A.iter().all(|(_, class)| self.contains(*class)) {
+            vec![b'A']
+        } else {
+            KeyEvents::IN_A.iter().filter(present).map(|&(letter, _)| letter).collect()
+        };
+        letters.extend(KeyEvents::OUTSIDE_A.iter().filter(present).map(|&(letter, _)| letter));
+        letters
+    }
+}
+
+/// The versions of TLS that are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsProtocols {
+    /// TLS 1.2.
+    pub tls12: bool,
+    /// TLS 1.3.
+    pub tls13: bool,
+}
+
+/// An empty word means both.
+impl Value for TlsProtocols {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        let mut protocols = TlsProtocols { tls12: false, tls13: false };
+        for word in words.iter().flat_map(|word| word.split(u8::is_ascii_whitespace)) {
+            match word.to_ascii_lowercase().as_slice() {
+                b"tlsv1.2" => protocols.tls12 = true,
+                b"tlsv1.3" => protocols.tls13 = true,
+                b"" => {}
+                _ => return Err(ValueError::TlsProtocols),
+            }
+        }
+        let none = !protocols.tls12 && !protocols.tls13;
+        *self = if none { TlsProtocols { tls12: true, tls13: true } } else { protocols };
+        Ok(())
+    }
+
+    fn text(&self, _: Kind) -> Vec<u8> {
+        match (self.tls12, self.tls13) {
+            (true, false) => b"TLSv1.2".to_vec(),
+            (false, true) => b"TLSv1.3".to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A `user` line: a name and rules as ACL SETUSER takes them. They are checked where commands are known (`acl`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserLine {
+    /// Raw bytes without spaces or null characters.
+    pub name: Vec<u8>,
+    /// One rule a word.
+    pub rules: Vec<Vec<u8>>,
+}
+
+impl Value for Vec<UserLine> {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        let Some((name, rules)) = words.split_first() else { return Err(ValueError::WrongNumber) };
+        let shown = || String::from_utf8_lossy(name).into_owned();
+        if name.iter().any(|&byte| byte == 0 || byte.is_ascii_whitespace()) {
+            return Err(ValueError::UserName(shown()));
+        }
+        if self.iter().any(|user| user.name == *name) {
+            return Err(ValueError::DuplicateUser(shown()));
+        }
+        self.push(UserLine { name: name.to_vec(), rules: rules.iter().map(|rule| rule.to_vec()).collect() });
+        Ok(())
+    }
+
+    fn text(&self, kind: Kind) -> Vec<u8> {
+        let lines = self.lines(kind);
+        lines.iter().map(|words| words.join(&b' ')).collect::<Vec<_>>().join(&b'\n')
+    }
+
+    fn lines(&self, _: Kind) -> Vec<Vec<Vec<u8>>> {
+        self.iter().map(|user| std::iter::once(&user.name).chain(&user.rules).cloned().collect()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: Kind = Kind::Words("any");
+
+    /// What `text` becomes when assigned to `start` and written back, or the error.
+    fn written<V: Value + Clone>(start: &V, words: &[&str], phase: Phase) -> Result<String, String> {
+        let mut value = start.clone();
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        value.assign(&words, ANY, phase).map_err(|error| error.to_string())?;
+        Ok(String::from_utf8(value.text(ANY)).unwrap())
+    }
+
+    #[test]
+    fn output_limits_change_only_the_classes_named() {
+        let zero = OutputLimit::default();
+        let start = OutputLimits { normal: zero, replica: zero, pubsub: zero };
+        let rows: &[(&[&str], Result<&str, &str>)] = &[
+            (&["pubsub", "32mb", "8mb", "60"], Ok("normal 0 0 0 slave 0 0 0 pubsub 33554432 8388608 60")),
+            (
+                &["replica", "1", "2", "3", "NORMAL", "4", "5", "6"],
+                Ok("normal 4 5 6 slave 1 2 3 pubsub 0 0 0"),
+            ),
+            (&[""], Ok("normal 0 0 0 slave 0 0 0 pubsub 0 0 0")),
+            (&["normal", "1", "2"], Err("Wrong number of arguments in buffer limit configuration.")),
+            (&["foo", "1", "2", "3"], Err("Invalid client class specified in buffer limit configuration.")),
+            (
+                &["normal", "1", "2", "-3"],
+                Err("Error in hard, soft or soft_seconds setting in buffer limit configuration."),
+            ),
+            (
+                &["normal", "x", "2", "3"],
+                Err("Error in hard, soft or soft_seconds setting in buffer limit configuration."),
+            ),
+        ];
+        for (words, expected) in rows {
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(written(&start, words, Phase::Set), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn save_points_add_up_in_a_file_and_are_replaced_at_run_time() {
+        let start = vec![SavePoint { seconds: 9, changes: 9 }];
+        assert_eq!(written(&start, &["1", "2"], Phase::Load).unwrap(), "9 9 1 2");
+        assert_eq!(written(&start, &["1", "2", "3", "0"], Phase::Set).unwrap(), "1 2 3 0");
+        assert_eq!(written(&start, &[""], Phase::Load).unwrap(), "");
+        for wrong in [&["1"][..], &["1", "2", "3"], &["0", "1"], &["1", "-1"], &["a", "b"]] {
+            assert_eq!(
+                written(&start, wrong, Phase::Set).unwrap_err(),
+                "Invalid save parameters",
+                "{wrong:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn key_events_are_written_in_one_order() {
+        let rows = [
+            ("KEA", "AKE"),
+            ("g$lshzxe", "g$lshzxe"),
+            ("Em", "Em"),
+            ("Kcon", "nocK"),
+            ("", ""),
+            ("exzhsl$gtdK", "AK"),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(written(&KeyEvents::default(), &[text], Phase::Set).unwrap(), expected, "{text}");
+        }
+        assert!(written(&KeyEvents::default(), &["Kq"], Phase::Set).is_err());
+    }
+
+    #[test]
+    fn bind_addresses_may_be_optional_or_every_address() {
+        let none: Vec<BindAddress> = Vec::new();
+        assert_eq!(written(&none, &["127.0.0.1", "-::1"], Phase::Load).unwrap(), "127.0.0.1 -::1");
+        assert_eq!(written(&none, &[""], Phase::Load).unwrap(), "");
+        assert!(written(&none, &["a"; 17], Phase::Set).is_err());
+        let resolve = |host: &str| BindAddress { host: host.to_owned(), optional: false }.resolve(7);
+        assert_eq!(resolve("*").unwrap(), ["0.0.0.0:7".parse().unwrap()]);
+        assert_eq!(resolve("::*").unwrap(), ["[::]:7".parse().unwrap()]);
+        assert_eq!(resolve("::1").unwrap(), ["[::1]:7".parse().unwrap()]);
+        assert!(resolve("1.2.3.4.5").is_err());
+    }
+
+    #[test]
+    fn a_user_is_defined_once() {
+        let mut users: Vec<UserLine> = Vec::new();
+        users.assign(&[b"bob", b"on", b">p"], ANY, Phase::Load).unwrap();
+        let twice = users.assign(&[b"bob", b"off"], ANY, Phase::Load);
+        assert!(matches!(twice, Err(ValueError::DuplicateUser(name)) if name == "bob"));
+        assert!(users.assign(&[], ANY, Phase::Load).is_err());
+        assert!(users.assign(&[b"a b"], ANY, Phase::Load).is_err());
+        assert_eq!(users.lines(ANY), [[b"bob".to_vec(), b"on".to_vec(), b">p".to_vec()]]);
+    }
+}

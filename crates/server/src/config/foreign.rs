@@ -1,0 +1,82 @@
+//! Directives that Redis and Valkey have and Sterna does not.
+//!
+//! With the list an existing redis.conf starts with one warning for each of them, while a name that nobody knows can be
+//! told apart: it is likely a slip of the pen.
+//!
+//! Source: CONFIG GET of Redis 7.0 and 8.2 and Valkey 9.1, and the directives that it leaves out.
+
+/// Whether `name`, in lower case, is a directive of Redis or Valkey that Sterna does not have.
+pub(crate) fn is_foreign(name: &str) -> bool {
+    FOREIGN.binary_search(&name).is_ok()
+}
+
+/// In alphabetical order.
+#[rustfmt::skip]
+const FOREIGN: &[&str] = &[
+    "acl-pubsub-default", "aclfile", "acllog-max-len", "active-defrag-cycle-max", "active-defrag-cycle-min",
+    "active-defrag-cycle-us", "active-defrag-ignore-bytes", "active-defrag-max-scan-fields",
+    "active-defrag-threshold-lower", "active-defrag-threshold-upper", "active-expire-effort",
+    "activedefrag", "activerehashing", "always-show-logo", "aof-disable-auto-gc", "aof-rewrite-cpulist",
+    "aof-rewrite-incremental-fsync", "aof-timestamp-enabled", "aof-use-rdb-preamble", "aof_rewrite_cpulist",
+    "appendfilename", "availability-zone", "bgsave-cpulist", "bgsave_cpulist", "bind-source-addr",
+    "bio-cpulist", "bio_cpulist", "busy-reply-threshold", "cluster-allow-pubsubshard-when-down",
+    "cluster-allow-reads-when-down", "cluster-allow-replica-migration", "cluster-announce-bus-port",
+    "cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-announce-client-port",
+    "cluster-announce-client-tls-port", "cluster-announce-hostname", "cluster-announce-human-nodename",
+    "cluster-announce-ip", "cluster-announce-port", "cluster-announce-tls-port", "cluster-blacklist-ttl",
+    "cluster-compatibility-sample-ratio", "cluster-config-file", "cluster-config-save-behavior",
+    "cluster-databases", "cluster-enabled", "cluster-link-sendbuf-limit", "cluster-manual-failover-timeout",
+    "cluster-migration-barrier", "cluster-node-timeout", "cluster-port", "cluster-preferred-endpoint-type",
+    "cluster-replica-no-failover", "cluster-replica-validity-factor", "cluster-require-full-coverage",
+    "cluster-slave-no-failover", "cluster-slave-validity-factor", "cluster-slot-migration-log-max-len",
+    "cluster-slot-stats-enabled", "commandlog-execution-slower-than", "commandlog-large-reply-max-len",
+    "commandlog-large-request-max-len", "commandlog-reply-larger-than", "commandlog-request-larger-than",
+    "commandlog-slow-execution-max-len", "crash-log-enabled", "crash-memcheck-enabled", "dbfilename",
+    "disable-thp", "dual-channel-replication-enabled", "dynamic-hz", "enable-module-command",
+    "enable-protected-configs", "extended-redis-compatibility", "gopher-enabled",
+    "hash-max-listpack-entries", "hash-max-listpack-value", "hash-max-ziplist-entries",
+    "hash-max-ziplist-value", "hash-seed", "hide-user-data-from-log", "hll-sparse-max-bytes",
+    "ignore-warnings", "import-mode", "io-threads", "io-threads-do-reads", "jemalloc-bg-thread",
+    "latency-tracking", "latency-tracking-info-percentiles", "lazyfree-lazy-eviction",
+    "lazyfree-lazy-expire", "lazyfree-lazy-server-del", "lazyfree-lazy-user-del",
+    "lazyfree-lazy-user-flush", "lfu-decay-time", "lfu-log-factor", "list-compress-depth",
+    "list-max-listpack-size", "list-max-ziplist-entries", "list-max-ziplist-size", "list-max-ziplist-value",
+    "loadmodule", "locale-collate", "log-format", "log-timestamp-format", "lua-enable-deprecated-api",
+    "lua-enable-insecure-api", "lua-time-limit", "masterauth", "masteruser",
+    "max-new-connections-per-cycle", "max-new-tls-connections-per-cycle", "maxmemory-clients",
+    "maxmemory-eviction-tenacity", "maxmemory-samples", "min-replicas-max-lag", "min-replicas-to-write",
+    "min-slaves-max-lag", "min-slaves-to-write", "mptcp", "no-appendfsync-on-rewrite", "oom-score-adj",
+    "oom-score-adj-values", "prefetch-batch-max-size", "primaryauth", "primaryuser", "proc-title-template",
+    "propagation-error-behavior", "rdb-del-sync-files", "rdb-save-incremental-fsync", "rdb-version-check",
+    "rdbchecksum", "rdbcompression", "rdma-bind", "rdma-completion-vector", "rdma-port", "rdma-rx-size",
+    "rename-command", "repl-backlog-size", "repl-backlog-ttl", "repl-disable-tcp-nodelay",
+    "repl-diskless-load", "repl-diskless-sync", "repl-diskless-sync-delay",
+    "repl-diskless-sync-max-replicas", "repl-mptcp", "repl-ping-replica-period", "repl-ping-slave-period",
+    "repl-timeout", "replica-announce-ip", "replica-announce-port", "replica-announced",
+    "replica-full-sync-buffer-limit", "replica-ignore-disk-write-errors", "replica-ignore-maxmemory",
+    "replica-lazy-flush", "replica-priority", "replica-read-only", "replica-serve-stale-data", "replicaof",
+    "sanitize-dump-payload", "sentinel", "server-cpulist", "server_cpulist", "set-max-intset-entries",
+    "set-max-listpack-entries", "set-max-listpack-value", "set-proc-title", "shutdown-on-sigint",
+    "shutdown-on-sigterm", "shutdown-timeout", "slave-announce-ip", "slave-announce-port",
+    "slave-ignore-maxmemory", "slave-lazy-flush", "slave-priority", "slave-read-only",
+    "slave-serve-stale-data", "slaveof", "slot-migration-max-failover-repl-bytes", "socket-mark-id",
+    "stop-writes-on-bgsave-error", "supervised", "syslog-enabled", "syslog-facility", "syslog-ident",
+    "tls-auth-clients-user", "tls-auto-reload-interval", "tls-ca-cert-dir", "tls-ciphers",
+    "tls-ciphersuites", "tls-client-cert-file", "tls-client-key-file", "tls-client-key-file-pass",
+    "tls-cluster", "tls-dh-params-file", "tls-key-file-pass", "tls-prefer-server-ciphers",
+    "tls-replication", "tls-session-cache-size", "tls-session-cache-timeout", "tls-session-caching",
+    "unixsocketgroup", "vset-force-single-threaded-execution", "zset-max-listpack-entries",
+    "zset-max-listpack-value", "zset-max-ziplist-entries", "zset-max-ziplist-value",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::OptionRow;
+
+    #[test]
+    fn the_list_is_sorted_and_has_no_option_of_ours() {
+        assert!(FOREIGN.is_sorted_by(|a, b| a < b));
+        assert_eq!(FOREIGN.iter().find(|name| OptionRow::named(name.as_bytes()).is_some()), None);
+    }
+}

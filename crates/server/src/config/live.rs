@@ -1,0 +1,235 @@
+//! CONFIG GET and CONFIG SET.
+
+use sterna_pubsub::glob;
+
+use super::options::{Change, Config, OPTIONS, OptionRow};
+use super::value::{Phase, ValueError};
+
+/// Bounds that Redis applies silently to `hz`.
+const HZ_MIN: u32 = 1;
+const HZ_MAX: u32 = 500;
+
+/// Why CONFIG SET changed nothing. The display is the reply, `ERR` included.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// A name that CONFIG SET does not know.
+    #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
+    Unknown(String),
+    /// A name given twice.
+    #[error("ERR CONFIG SET failed (possibly related to argument '{0}') - duplicate parameter")]
+    Duplicate(&'static str),
+    /// An option that is read at the start only.
+    #[error("ERR CONFIG SET failed (possibly related to argument '{0}') - can't set immutable config")]
+    Immutable(&'static str),
+    /// An option that no client may set.
+    #[error("ERR CONFIG SET failed (possibly related to argument '{0}') - can't set protected config")]
+    Protected(&'static str),
+    /// A value that the option can't have.
+    #[error("ERR CONFIG SET failed (possibly related to argument '{name}') - {error}")]
+    Value {
+        /// The option.
+        name: &'static str,
+        /// What is wrong.
+        error: ValueError,
+    },
+    /// A value that is right in itself and could not be put into effect: a port in use, an unreadable certificate.
+    #[error("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")]
+    Effect {
+        /// The option.
+        name: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// The options that `patterns` match, with their values: each once, by pattern and then in the table's order.
+    ///
+    /// A pattern without wildcards is answered as the client spelt it, as Redis does. Cost O(patterns × options).
+    pub fn get(&self, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut found: Vec<(&OptionRow, Vec<u8>)> = Vec::new();
+        for pattern in patterns {
+            let exact = !pattern.iter().any(|byte| b"*?[".contains(byte));
+            for row in OPTIONS.iter().filter(|row| row.change != Change::Line) {
+                let name = row.name.as_bytes();
+                let is_new = found.iter().all(|(earlier, _)| earlier.name != row.name);
+                if exact && is_new && name.eq_ignore_ascii_case(pattern) {
+                    found.push((row, pattern.to_vec()));
+                } else if !exact && is_new && glob::matches_ignore_case(pattern, name) {
+                    found.push((row, name.to_vec()));
+                }
+            }
+        }
+        found.into_iter().map(|(row, name)| (name, row.text(self))).collect()
+    }
+
+    /// A copy with every one of `pairs` (name, value) set, or the first error and no copy.
+    ///
+    /// Names are checked before any value, as in Redis. Nothing takes effect: that is the caller's to do.
+    pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError> {
+        let mut rows: Vec<&OptionRow> = Vec::new();
+        for (name, _) in pairs {
+            let unknown = || SetError::Unknown(String::from_utf8_lossy(name).into_owned());
+            let row = OptionRow::named(name).filter(|row| row.change != Change::Line).ok_or_else(unknown)?;
+            match row.change {
+                Change::Start => return Err(SetError::Immutable(row.name)),
+                Change::Protected => return Err(SetError::Protected(row.name)),
+                Change::RunTime | Change::Line => {}
+            }
+            if rows.iter().any(|earlier| earlier.name == row.name) {
+                return Err(SetError::Duplicate(row.name));
+            }
+            rows.push(row);
+        }
+        let mut changed = self.clone();
+        for (row, (_, value)) in rows.into_iter().zip(pairs) {
+            let words: Vec<&[u8]> = if row.kind.takes_several() {
+                value.split(|&byte| byte == b' ').collect()
+            } else {
+                vec![value]
+            };
+            let failed = |error| SetError::Value { name: row.name, error };
+            row.assign(&mut changed, &words, Phase::Set).map_err(failed)?;
+        }
+        changed.clamp();
+        Ok(changed)
+    }
+
+    /// Brings values that Redis accepts and then bounds within their bounds.
+    pub(super) fn clamp(&mut self) {
+        self.hz = self.hz.clamp(HZ_MIN, HZ_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(config: &Config, pattern: &str) -> String {
+        let words: Vec<String> = config
+            .get(&pattern.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+            .into_iter()
+            .map(|(name, value)| {
+                format!("{}={}", String::from_utf8(name).unwrap(), String::from_utf8(value).unwrap())
+            })
+            .collect();
+        words.join(" ")
+    }
+
+    /// CONFIG SET of `words`: name, value, name, value …
+    fn set(words: &[&str]) -> Result<Config, String> {
+        let pairs: Vec<(&[u8], &[u8])> =
+            words.chunks(2).map(|pair| (pair[0].as_bytes(), pair[1].as_bytes())).collect();
+        Config::default().set(&pairs).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn get_answers_each_option_once() {
+        let config = Config::default();
+        let rows = [
+            ("timeout", "timeout=0"),
+            ("TIMEOUT timeout time*", "TIMEOUT=0"),
+            ("time* TIMEOUT", "timeout=0"),
+            ("[t]imeout", "timeout=0"),
+            ("nosuch", ""),
+            ("user", ""),
+            ("bind", "bind=127.0.0.1 -::1"),
+            (
+                "client-out*",
+                "client-output-buffer-limit=normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
+            ),
+            ("save appendonly", "save= appendonly=no"),
+            ("maxmemory*", "maxmemory=0 maxmemory-policy=noeviction"),
+        ];
+        for (patterns, expected) in rows {
+            assert_eq!(text(&config, patterns), expected, "{patterns}");
+        }
+        assert_eq!(config.get(&[b"*"]).len(), OPTIONS.len() - 1);
+    }
+
+    #[test]
+    fn set_refuses_with_the_words_of_redis() {
+        let failed = |name: &str, why: &str| {
+            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+        };
+        let rows: &[(&[&str], String)] = &[
+            (&["x", "1"], "ERR Unknown option or number of arguments for CONFIG SET - 'x'".into()),
+            (&["user", "bob on"], "ERR Unknown option or number of arguments for CONFIG SET - 'user'".into()),
+            (
+                &["bogus", "2", "port", "abc"],
+                "ERR Unknown option or number of arguments for CONFIG SET - 'bogus'".into(),
+            ),
+            (&["port", "abc"], failed("port", "argument couldn't be parsed into an integer")),
+            (&["port", "99999"], failed("port", "argument must be between 0 and 65535 inclusive")),
+            (&["daemonize", "yes"], failed("daemonize", "can't set immutable config")),
+            (&["databases", "abc"], failed("databases", "can't set immutable config")),
+            (&["dir", "/tmp"], failed("dir", "can't set protected config")),
+            (&["timeout", "1", "TIMEOUT", "2"], failed("timeout", "duplicate parameter")),
+            (&["timeout", "-1"], failed("timeout", "argument must be between 0 and 2147483647 inclusive")),
+            (&["maxmemory", "1zz"], failed("maxmemory", "argument must be a memory value")),
+            (
+                &["maxmemory", "18446744073709551615"],
+                failed("maxmemory", "argument must be greater or equal to 0"),
+            ),
+            (&["protected-mode", "maybe"], failed("protected-mode", "argument must be 'yes' or 'no'")),
+            (
+                &["loglevel", "foo"],
+                failed(
+                    "loglevel",
+                    "argument(s) must be one of the following: debug, verbose, notice, warning, nothing",
+                ),
+            ),
+            (
+                &["proto-max-bulk-len", "1"],
+                failed(
+                    "proto-max-bulk-len",
+                    "argument must be between 1048576 and 9223372036854775807 inclusive",
+                ),
+            ),
+            (
+                &["client-output-buffer-limit", "normal  4  5 6"],
+                failed(
+                    "client-output-buffer-limit",
+                    "Wrong number of arguments in buffer limit configuration.",
+                ),
+            ),
+            (&["timeout", "7", "save", "a"], failed("save", "Invalid save parameters")),
+            (&["appendonly", "yes"], failed("appendonly", "'yes' is not supported")),
+            (
+                &["maxmemory-policy", "allkeys-lru"],
+                failed("maxmemory-policy", "'allkeys-lru' is not supported"),
+            ),
+        ];
+        for (words, expected) in rows {
+            assert_eq!(set(words).unwrap_err(), *expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn set_changes_everything_it_was_given() {
+        let config = set(&[
+            "TimeOut",
+            "7",
+            "hz",
+            "501",
+            "save",
+            "1 2 3 4",
+            "bind",
+            "",
+            "maxmemory",
+            "1kb",
+            "client-output-buffer-limit",
+            "pubsub 1mb 2k 3",
+            "notify-keyspace-events",
+            "KEA",
+            "requirepass",
+            "a b",
+        ])
+        .unwrap();
+        assert_eq!(
+            text(&config, "timeout hz save bind maxmemory client-output-buffer-limit notify* requirepass"),
+            "timeout=7 hz=500 save=1 2 3 4 bind= maxmemory=1024 client-output-buffer-limit=normal 0 0 0 slave \
+             268435456 67108864 60 pubsub 1048576 2000 3 notify-keyspace-events=AKE requirepass=a b"
+        );
+    }
+}

@@ -1,0 +1,608 @@
+//! Reading the configuration: the file, what it includes, and the command line.
+//!
+//!     sterna [path/to/redis.conf | -] [--name value ...]...
+//!
+//! A directive is a line of words, whether it stands in a file or on the command line; the command line comes last, so
+//! that it wins. A directive that Redis has and Sterna doesn't is a [`Warning`]; a wrong value, or a name that looks like
+//! a misspelt one of ours, is a [`ConfigError`]: a server whose `requirepas` was ignored would stand open.
+//!
+//! Source: redis-server's reading of redis.conf and of its arguments.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::foreign::is_foreign;
+use super::include;
+use super::options::{Config, OPTIONS, OptionRow, TlsAuthClients};
+use super::value::{Phase, ValueError};
+use super::words;
+
+/// Files that include files that include files: more than this is a mistake.
+const INCLUDE_DEPTH_MAX: usize = 16;
+
+/// Port for TLS that `tls-self-signed` implies.
+const SELF_SIGNED_PORT: u16 = 6380;
+
+/// What [`Config::load`] found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// What was ignored, in the order of reading.
+    pub warnings: Vec<Warning>,
+    /// The file, absolute, for CONFIG REWRITE and INFO.
+    pub file: Option<PathBuf>,
+}
+
+/// Where a directive stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In a file, as its path was given.
+    File {
+        /// The path.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// Among the program's arguments.
+    CommandLine,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// A directive that was ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Where it stands.
+    pub origin: Origin,
+    /// What was ignored and why, on one line.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.text)
+    }
+}
+
+/// Why the server can't start. Each is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file, or one that it includes, can't be read.
+    #[error("can't open config file '{}': {error}", .path.display())]
+    Open {
+        /// As it was given.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A value that its option can't have.
+    #[error("{origin}: '{directive}': {error}")]
+    Value {
+        /// Where.
+        origin: Origin,
+        /// The directive as written; without its value if that is secret.
+        directive: String,
+        /// What is wrong.
+        error: ValueError,
+    },
+    /// A quote that is not closed.
+    #[error("{origin}: '{directive}': unbalanced quotes")]
+    Quotes {
+        /// Where.
+        origin: Origin,
+        /// Its first word.
+        directive: String,
+    },
+    /// A name that nobody knows.
+    #[error("{origin}: '{name}' is not an option{}", .meant.map_or(String::new(), |name| format!("; did you mean '{name}'?")))]
+    Unknown {
+        /// Where.
+        origin: Origin,
+        /// The name.
+        name: String,
+        /// An option with a similar name.
+        meant: Option<&'static str>,
+    },
+    /// An argument that belongs to no option.
+    #[error("command line: '{0}' belongs to no option; options are written '--name value'")]
+    Stray(String),
+    /// A file that includes itself, if only through others, or includes too deeply.
+    #[error("{origin}: '{}' includes itself or is nested more than {INCLUDE_DEPTH_MAX} deep", .path.display())]
+    IncludeLoop {
+        /// Where.
+        origin: Origin,
+        /// The file.
+        path: PathBuf,
+    },
+    /// `dir` is not a directory.
+    #[error("'dir {}': {error}", .path.display())]
+    Dir {
+        /// Its value.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl Config {
+    /// Reads the program's arguments, without its name, and the files they name.
+    pub fn load(args: &[String]) -> Result<Loaded, ConfigError> {
+        let mut loader = Loader::default();
+        let (file, options) = match args.split_first() {
+            Some((path, options)) if !path.starts_with('-') => (Some(Path::new(path)), options),
+            Some((dash, options)) if dash == "-" => {
+                loader.read_stdin()?;
+                (None, options)
+            }
+            _ => (None, args),
+        };
+        if let Some(path) = file {
+            loader.read_file(path, &Origin::CommandLine)?;
+        }
+        for directive in directives_of(options)? {
+            loader.directive(&directive, &Origin::CommandLine)?;
+        }
+        let file = file.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        loader.settle()?;
+        Ok(Loaded { config: loader.config, warnings: loader.warnings, file })
+    }
+
+    /// Reads `text` as the content of the file at `path`.
+    pub(super) fn of_text(path: &Path, text: &[u8]) -> Result<Config, ConfigError> {
+        let mut loader = Loader::default();
+        loader.open.extend(fs::canonicalize(path));
+        loader.read_text(path, text)?;
+        loader.settle()?;
+        Ok(loader.config)
+    }
+}
+
+/// The command line as directives: each a list of words, the name first and without its dashes.
+///
+/// The word after a bare `--name` is its value even if it starts with dashes (a password may). `--save` and
+/// `--tls-self-signed` may stand alone.
+fn directives_of(args: &[String]) -> Result<Vec<Vec<Vec<u8>>>, ConfigError> {
+    let mut directives: Vec<Vec<Vec<u8>>> = Vec::new();
+    let mut value_is_due = false;
+    for (index, arg) in args.iter().enumerate() {
+        let Some(option) = arg.strip_prefix("--").filter(|_| !value_is_due) else {
+            value_is_due = false;
+            let directive = directives.last_mut().ok_or_else(|| ConfigError::Stray(arg.clone()))?;
+            directive.push(arg.clone().into_bytes());
+            continue;
+        };
+        let mut directive = words::split(option.as_bytes()).ok_or_else(|| ConfigError::Quotes {
+            origin: Origin::CommandLine,
+            directive: first_of(option),
+        })?;
+        let stands_alone = args.get(index + 1).is_none_or(|next| next.starts_with("--"));
+        match (directive.len(), option.to_ascii_lowercase().as_str()) {
+            (0, _) => return Err(ConfigError::Stray(arg.clone())),
+            (1, "save") if stands_alone => directive.push(Vec::new()),
+            (1, "tls-self-signed") if stands_alone => directive.push(b"yes".to_vec()),
+            (words, _) => value_is_due = words == 1,
+        }
+        directives.push(directive);
+    }
+    Ok(directives)
+}
+
+fn first_of(line: &str) -> String {
+    line.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+/// The configuration while it is being read.
+#[derive(Default)]
+struct Loader {
+    config: Config,
+    warnings: Vec<Warning>,
+    /// Options that some directive named.
+    named: Vec<&'static str>,
+    /// The files being read, canonical, the innermost last.
+    open: Vec<PathBuf>,
+}
+
+impl Loader {
+    fn read_stdin(&mut self) -> Result<(), ConfigError> {
+        let path = PathBuf::from("stdin");
+        let mut text = Vec::new();
+        io::stdin()
+            .read_to_end(&mut text)
+            .map_err(|error| ConfigError::Open { path: path.clone(), error })?;
+        self.read_text(&path, &text)
+    }
+
+    /// Reads the file at `path`, which `origin` names.
+    fn read_file(&mut self, path: &Path, origin: &Origin) -> Result<(), ConfigError> {
+        let failed = |error| ConfigError::Open { path: path.to_owned(), error };
+        let canonical = fs::canonicalize(path).map_err(failed)?;
+        if self.open.contains(&canonical) || self.open.len() >= INCLUDE_DEPTH_MAX {
+            return Err(ConfigError::IncludeLoop { origin: origin.clone(), path: path.to_owned() });
+        }
+        let text = fs::read(&canonical).map_err(failed)?;
+        self.open.push(canonical);
+        self.read_text(path, &text)?;
+        self.open.pop();
+        Ok(())
+    }
+
+    fn read_text(&mut self, path: &Path, text: &[u8]) -> Result<(), ConfigError> {
+        for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
+            let origin = Origin::File { path: path.to_owned(), line: index + 1 };
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            let words = words::split(line).ok_or_else(|| ConfigError::Quotes {
+                origin: origin.clone(),
+                directive: first_of(&String::from_utf8_lossy(line)),
+            })?;
+            self.directive(&words, &origin)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out one directive: its name and the words after it.
+    fn directive(&mut self, directive: &[Vec<u8>], origin: &Origin) -> Result<(), ConfigError> {
+        let Some((name, values)) = directive.split_first() else { return Ok(()) };
+        if name.eq_ignore_ascii_case(b"include") {
+            return self.include(directive, values, origin);
+        }
+        let Some(row) = OptionRow::named(name) else { return self.unknown(name, origin) };
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        let result = match values[..] {
+            // Several words in one pair of quotes.
+            [quoted] if row.kind.takes_several() && !quoted.is_empty() => {
+                let parts: Vec<&[u8]> =
+                    quoted.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+                row.assign(&mut self.config, &parts, Phase::Load)
+            }
+            _ => row.assign(&mut self.config, &values, Phase::Load),
+        };
+        self.named.push(row.name);
+        match result {
+            Ok(()) => Ok(()),
+            Err(ValueError::Unsupported(_)) => {
+                let used = String::from_utf8_lossy(&row.text(&self.config)).into_owned();
+                let text = format!("'{}' is not supported; '{used}' is used", shown(row, directive));
+                self.warn(origin, text);
+                Ok(())
+            }
+            Err(error) => {
+                Err(ConfigError::Value { origin: origin.clone(), directive: shown(row, directive), error })
+            }
+        }
+    }
+
+    fn include(
+        &mut self,
+        directive: &[Vec<u8>],
+        values: &[Vec<u8>],
+        origin: &Origin,
+    ) -> Result<(), ConfigError> {
+        let wrong =
+            |error| ConfigError::Value { origin: origin.clone(), directive: line_of(directive), error };
+        let [pattern] = values else { return Err(wrong(ValueError::WrongNumber)) };
+        let pattern = std::str::from_utf8(pattern).map_err(|_| wrong(ValueError::NotText))?;
+        for path in include::files(pattern) {
+            self.read_file(&path, origin)?;
+        }
+        Ok(())
+    }
+
+    /// A name that is no option of ours: a warning if it does no harm to ignore it.
+    fn unknown(&mut self, name: &[u8], origin: &Origin) -> Result<(), ConfigError> {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        if is_foreign(&name) {
+            self.warn(origin, format!("'{name}' is not supported and was ignored"));
+            return Ok(());
+        }
+        let meant = similar(&name);
+        if meant.is_some() || *origin == Origin::CommandLine {
+            return Err(ConfigError::Unknown { origin: origin.clone(), name, meant });
+        }
+        self.warn(origin, format!("'{name}' is not known and was ignored"));
+        Ok(())
+    }
+
+    fn warn(&mut self, origin: &Origin, text: String) {
+        self.warnings.push(Warning { origin: origin.clone(), text });
+    }
+
+    /// What follows from the values together.
+    fn settle(&mut self) -> Result<(), ConfigError> {
+        let config = &mut self.config;
+        if config.tls_self_signed {
+            if !self.named.contains(&"tls-port") {
+                config.tls_port = SELF_SIGNED_PORT;
+            }
+            if !self.named.contains(&"tls-auth-clients") {
+                config.tls_auth_clients = TlsAuthClients::No;
+            }
+        }
+        config.clamp();
+        let failed = |error| ConfigError::Dir { path: config.dir.clone(), error };
+        let dir = std::path::absolute(&config.dir).map_err(failed)?;
+        if !fs::metadata(&dir).map_err(failed)?.is_dir() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        // `/srv/.` is `/srv`: the current directory of `dir .`.
+        config.dir = dir.components().collect();
+        Ok(())
+    }
+}
+
+/// A directive for a message: without its value if that is secret.
+fn shown(row: &OptionRow, directive: &[Vec<u8>]) -> String {
+    if row.is_secret() { row.name.to_owned() } else { line_of(directive) }
+}
+
+fn line_of(directive: &[Vec<u8>]) -> String {
+    String::from_utf8_lossy(&words::join(directive.iter().map(Vec::as_slice))).into_owned()
+}
+
+/// The option that `name` is most likely meant to be: at most two slips away, and at most one in four letters wrong.
+fn similar(name: &str) -> Option<&'static str> {
+    let slips = |option: &&str| slips_between(name, option);
+    let nearest = OPTIONS.iter().map(|row| row.name).chain(["include"]).min_by_key(slips)?;
+    let slips = slips(&nearest);
+    (slips <= 2 && slips * 4 <= nearest.len()).then_some(nearest)
+}
+
+/// Letters to insert, drop, change or swap with their neighbour until `a` is `b`. Cost O(length of a × length of b).
+fn slips_between(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for (i, from) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let change = rows[i][j] + usize::from(from != to);
+            let mut least = change.min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i - 1] == *to && b[j - 1] == *from {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{MaxmemoryPolicy, UserLine};
+
+    fn load(args: &[&str]) -> Result<Loaded, String> {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        Config::load(&args).map_err(|error| error.to_string())
+    }
+
+    /// Loads a file with this text, and the arguments after it. The directory's path is taken out of messages.
+    fn load_text(text: &str, args: &[&str]) -> Result<(Loaded, Vec<String>), String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("redis.conf");
+        fs::write(&path, text).unwrap();
+        let prefix = format!("{}/", dir.path().display());
+        let mut all = vec![path.to_str().unwrap()];
+        all.extend(args);
+        let loaded = load(&all).map_err(|error| error.replace(&prefix, ""))?;
+        let warnings =
+            loaded.warnings.iter().map(|warning| warning.to_string().replace(&prefix, "")).collect();
+        Ok((loaded, warnings))
+    }
+
+    fn value(config: &Config, name: &str) -> String {
+        let found = config.get(&[name.as_bytes()]).pop().unwrap_or_else(|| panic!("{name}"));
+        String::from_utf8(found.1).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_read_as_redis_reads_it() {
+        let rows: &[(&[&str], &str, &str)] = &[
+            (&["--port", "7000"], "port", "7000"),
+            (&["--PORT 7000"], "port", "7000"),
+            (&["--port", "7000", "--port", "7001"], "port", "7001"),
+            (&["--bind", "1.1.1.1", "-::1"], "bind", "1.1.1.1 -::1"),
+            (&["--bind", "1.1.1.1  ::1"], "bind", "1.1.1.1 ::1"),
+            (&["--bind", ""], "bind", ""),
+            (&["--save"], "save", ""),
+            (&["--save", "--timeout", "5"], "timeout", "5"),
+            (&["--save", "1 2", "--save", "3", "4"], "save", "1 2 3 4"),
+            (&["--requirepass", "--secret"], "requirepass", "--secret"),
+            (
+                &["--client-output-buffer-limit", "pubsub", "32mb", "8mb", "60", "normal", "1", "2", "3"],
+                "client-output-buffer-limit",
+                "normal 1 2 3 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
+            ),
+            (&["--unixsocketperm", "700"], "unixsocketperm", "700"),
+            (&["--maxmemory", "1gb"], "maxmemory", "1073741824"),
+        ];
+        for (args, name, expected) in rows {
+            assert_eq!(value(&load(args).unwrap().config, name), *expected, "{args:?}");
+        }
+        assert_eq!(load(&[]).unwrap().config.bind, Config::default().bind);
+    }
+
+    #[test]
+    fn a_wrong_argument_stops_the_start_in_one_line() {
+        let rows: &[(&[&str], &str)] = &[
+            (&["--port", "abc"], "command line: 'port abc': argument couldn't be parsed into an integer"),
+            (&["--timeout"], "command line: 'timeout': wrong number of arguments"),
+            (&["--timeout", "5", "6"], "command line: 'timeout 5 6': wrong number of arguments"),
+            (
+                &["--timeout", "--port"],
+                "command line: 'timeout --port': argument couldn't be parsed into an integer",
+            ),
+            (
+                &["--maxclients", "0"],
+                "command line: 'maxclients 0': argument must be between 1 and 4294967295 inclusive",
+            ),
+            (
+                &["--unixsocketperm", "999"],
+                "command line: 'unixsocketperm 999': argument couldn't be parsed as an octal number",
+            ),
+            (&["--requirepass", "hidden", "word"], "command line: 'requirepass': wrong number of arguments"),
+            (
+                &["--daemonize", "yes"],
+                "command line: 'daemonize yes': Sterna always stays in the foreground; let a service manager run it in the background",
+            ),
+            (&["--foo", "bar"], "command line: 'foo' is not an option"),
+            (
+                &["--tls-selfsigned"],
+                "command line: 'tls-selfsigned' is not an option; did you mean 'tls-self-signed'?",
+            ),
+            (
+                &["--port", "1", "--requirepas", "x"],
+                "command line: 'requirepas' is not an option; did you mean 'requirepass'?",
+            ),
+            (&["-p", "1"], "command line: '-p' belongs to no option; options are written '--name value'"),
+            (&["--requirepass \"x"], "command line: 'requirepass': unbalanced quotes"),
+            (
+                &["/nonexistent.conf"],
+                "can't open config file '/nonexistent.conf': No such file or directory (os error 2)",
+            ),
+            (&["--dir", "/nonexistent"], "'dir /nonexistent': No such file or directory (os error 2)"),
+            (
+                &["--user", "bob", "on", "--user", "bob", "off"],
+                "command line: 'user': Error in user declaration 'bob': Duplicate user found. A user can only be defined once in config files",
+            ),
+        ];
+        for (args, expected) in rows {
+            let error = load(args).unwrap_err();
+            assert_eq!(error, *expected);
+            assert!(!error.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_line_by_line_and_the_command_line_wins() {
+        let text = "# comment\n\n  TIMEOUT 5\r\nport 1\nport 2\nrequirepass \"a\\x41\\n\"\nsave 1 2\nsave \"\"\nsave 4 5\nuser bob on >p ~*";
+        let (loaded, warnings) = load_text(text, &["--timeout", "6", "--save", "6", "7"]).unwrap();
+        assert_eq!((loaded.config.timeout, loaded.config.port), (6, 2));
+        assert_eq!(loaded.config.requirepass, b"aA\n");
+        assert_eq!(value(&loaded.config, "save"), "4 5 6 7");
+        let rules = [b"on".to_vec(), b">p".to_vec(), b"~*".to_vec()].to_vec();
+        assert_eq!(loaded.config.users, [UserLine { name: b"bob".to_vec(), rules }]);
+        assert!(warnings.is_empty());
+        assert!(loaded.file.unwrap().is_absolute());
+    }
+
+    #[test]
+    fn a_wrong_line_stops_the_start_with_file_and_line() {
+        let rows = [
+            ("\n\nport abc\n", "redis.conf:3: 'port abc': argument couldn't be parsed into an integer"),
+            ("port 5 # five\n", "redis.conf:1: 'port 5 \"#\" five': wrong number of arguments"),
+            ("port \"5\n", "redis.conf:1: 'port': unbalanced quotes"),
+            ("requirepas x\n", "redis.conf:1: 'requirepas' is not an option; did you mean 'requirepass'?"),
+            ("maxclient 5\n", "redis.conf:1: 'maxclient' is not an option; did you mean 'maxclients'?"),
+            (
+                "bind-address x\nloglevel loud\n",
+                "redis.conf:2: 'loglevel loud': argument(s) must be one of the following: debug, verbose, notice, warning, nothing",
+            ),
+            ("include\n", "redis.conf:1: 'include': wrong number of arguments"),
+            (
+                "tls-protocols TLSv1.1\n",
+                "redis.conf:1: 'tls-protocols TLSv1.1': argument must be a list of 'TLSv1.2' and 'TLSv1.3' (older versions are not supported)",
+            ),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(load_text(text, &[]).map(|_| ()).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn what_redis_has_and_sterna_does_not_is_one_warning() {
+        let text = "hash-max-listpack-entries 5\nsupervised systemd\nrename-command CONFIG \"\"\nappendonly yes\n\
+                    some-module.option 1\nmaxmemory-policy allkeys-lru\nsave 60 1\n";
+        let (loaded, warnings) = load_text(text, &["--io-threads", "4"]).unwrap();
+        let expected = [
+            "redis.conf:1: 'hash-max-listpack-entries' is not supported and was ignored",
+            "redis.conf:2: 'supervised' is not supported and was ignored",
+            "redis.conf:3: 'rename-command' is not supported and was ignored",
+            "redis.conf:4: 'appendonly yes' is not supported; 'no' is used",
+            "redis.conf:5: 'some-module.option' is not known and was ignored",
+            "redis.conf:6: 'maxmemory-policy allkeys-lru' is not supported; 'noeviction' is used",
+            "command line: 'io-threads' is not supported and was ignored",
+        ];
+        assert_eq!(warnings, expected);
+        assert!(!loaded.config.appendonly);
+        assert_eq!(loaded.config.maxmemory_policy, MaxmemoryPolicy::NoEviction);
+    }
+
+    #[test]
+    fn included_files_are_read_where_they_stand() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        fs::create_dir(path("conf.d")).unwrap();
+        fs::write(path("conf.d/2.conf"), "port 2\ntimeout 2\n").unwrap();
+        fs::write(path("conf.d/1.conf"), "port 1\nhz 1\n").unwrap();
+        fs::write(path("conf.d/.hidden.conf"), "port abc\n").unwrap();
+        let include = path("c*.d/[0-9].con?");
+        fs::write(
+            path("main.conf"),
+            format!("port 9\ninclude {include}\ninclude {}\ntimeout 3\n", path("no*")),
+        )
+        .unwrap();
+        let config = load(&[&path("main.conf")]).unwrap().config;
+        assert_eq!((config.port, config.timeout, config.hz), (2, 3, 1));
+
+        fs::write(path("conf.d/1.conf"), format!("\nport x\ninclude {}\n", path("main.conf"))).unwrap();
+        let error = load(&[&path("main.conf")]).unwrap_err();
+        assert_eq!(
+            error,
+            format!("{}:2: 'port x': argument couldn't be parsed into an integer", path("conf.d/1.conf"))
+        );
+        fs::write(path("conf.d/1.conf"), format!("include {}\n", path("main.conf"))).unwrap();
+        let error = load(&[&path("main.conf")]).unwrap_err();
+        assert!(
+            error.starts_with(&format!("{}:1: ", path("conf.d/1.conf"))) && error.contains("includes itself"),
+            "{error}"
+        );
+        fs::write(path("main.conf"), format!("include {}\n", path("gone.conf"))).unwrap();
+        assert!(load(&[&path("main.conf")]).unwrap_err().starts_with("can't open config file"));
+    }
+
+    #[test]
+    fn a_self_signed_certificate_implies_a_port_and_no_client_certificates() {
+        let config = load(&["--tls-self-signed"]).unwrap().config;
+        assert_eq!((config.tls_port, config.tls_auth_clients), (6380, TlsAuthClients::No));
+        let args = ["--tls-self-signed", "--tls-port", "7000", "--tls-auth-clients", "yes"];
+        let config = load(&args).unwrap().config;
+        assert_eq!((config.tls_port, config.tls_auth_clients), (7000, TlsAuthClients::Yes));
+        let config = load(&["--tls-self-signed", "no"]).unwrap().config;
+        assert_eq!((config.tls_port, config.tls_auth_clients), (0, TlsAuthClients::Yes));
+    }
+
+    #[test]
+    fn the_directory_is_absolute_once_loaded() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(load(&[]).unwrap().config.dir, here);
+        assert!(load(&["--dir", file!()]).is_err());
+    }
+
+    #[test]
+    fn slips_are_counted_with_swaps() {
+        for (a, b, slips) in [
+            ("port", "port", 0),
+            ("prot", "port", 1),
+            ("ports", "port", 1),
+            ("", "port", 4),
+            ("bnid", "bind", 1),
+        ] {
+            assert_eq!(slips_between(a, b), slips, "{a} {b}");
+        }
+        assert_eq!(similar("hz2"), None);
+        assert_eq!(similar("prot"), Some("port"));
+    }
+}

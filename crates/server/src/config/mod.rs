@@ -1,0 +1,35 @@
+//! The configuration: redis.conf's language, read once into typed values.
+//!
+//!     redis.conf ─► words ─┐
+//!     --name value ────────┴► directive ─► row of `OPTIONS` ─► field of `Config`
+//!                                              │
+//!                 CONFIG GET · SET · REWRITE ◄─┴─► docs/configuration.md
+//!
+//! `Config` is a plain value. CONFIG SET makes a changed copy and the server puts it in the old one's place once every
+//! change has taken effect, so that a failed CONFIG SET leaves nothing behind.
+//!
+//! - `options`: the table; one row an option. `value` and `compound`: the types that a field can have.
+//! - `load`: files and the command line; `words` splits lines, `include` finds files, `foreign` knows Redis's names.
+//! - `live`: CONFIG GET and SET. `rewrite`: CONFIG REWRITE. `page`: the reference page.
+
+mod compound;
+mod foreign;
+mod include;
+mod live;
+mod load;
+mod options;
+mod page;
+mod rewrite;
+mod value;
+mod words;
+
+pub use compound::{BindAddress, KeyEvents, OutputLimit, OutputLimits, SavePoint, TlsProtocols, UserLine};
+pub use live::SetError;
+pub use load::{ConfigError, Loaded, Origin, Warning};
+pub use options::{
+    AppendFsync, Change, Config, Daemonize, DebugCommand, LogLevel, MaxmemoryPolicy, OPTIONS, OptionRow,
+    Section, TlsAuthClients,
+};
+pub use page::reference_page;
+pub use rewrite::RewriteError;
+pub use value::{Kind, ValueError};

@@ -1,0 +1,524 @@
+//! Every option of redis.conf that Sterna has, one row each, in the order of the reference page.
+//!
+//! A row is a field of [`Config`] with what can be said about it: its doc, type, default, section, name, what it takes,
+//! whether CONFIG SET may change it, and the values that Redis has and Sterna doesn't. The struct, CONFIG
+//! GET/SET/REWRITE, `--name value`, the error texts and `docs/configuration.md` all come from the rows, so an option is
+//! added by writing one row and using its field.
+//!
+//! Source: names, ranges and defaults are those of redis.conf; `threads`, `tls-self-signed`, `bind`'s default and the
+//! lack of save points are ours.
+
+use std::path::PathBuf;
+
+use super::compound::{BindAddress, KeyEvents, OutputLimit, OutputLimits, SavePoint, TlsProtocols, UserLine};
+use super::value::{Kind, Phase, Value, ValueError, choices};
+
+/// One row.
+#[derive(Debug)]
+pub struct OptionRow {
+    /// As redis.conf spells it.
+    pub name: &'static str,
+    /// Heading in the reference page.
+    pub section: Section,
+    /// What it takes.
+    pub kind: Kind,
+    /// Who may change it when.
+    pub change: Change,
+    /// Values that Redis accepts and Sterna doesn't, in lower case: a warning in a file, an error at run time.
+    pub unsupported: &'static [&'static str],
+    /// For the reference page.
+    pub doc: &'static str,
+    pub(super) assign: Assign,
+    pub(super) text: fn(&Config, Kind) -> Vec<u8>,
+    pub(super) lines: fn(&Config, Kind) -> Vec<Vec<Vec<u8>>>,
+}
+
+/// Reads words into the row's field.
+type Assign = fn(&mut Config, &[&[u8]], Kind, Phase) -> Result<(), ValueError>;
+
+/// Headings of the reference page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// Addresses and sockets.
+    Network,
+    /// Certificates and TLS versions.
+    Tls,
+    /// Passwords and users.
+    Security,
+    /// What one client may use up.
+    Clients,
+    /// Keys, their memory and their events.
+    Data,
+    /// What survives a restart.
+    Persistence,
+    /// Logs and timings.
+    Observability,
+    /// The process itself.
+    Process,
+}
+
+/// When an option may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// CONFIG SET changes it.
+    RunTime,
+    /// Read at the start only.
+    Start,
+    /// As `Start`: CONFIG SET of it could be used to write files where a client has no business.
+    Protected,
+    /// A line of its own, which neither CONFIG GET nor CONFIG SET knows.
+    Line,
+}
+
+/// The doc, field, type and default; then section, name, kind, change and, if any, unsupported values.
+macro_rules! options {
+    (@unsupported) => { &[] };
+    (@unsupported $values:expr) => { $values };
+    ($(
+        $(#[doc = $doc:literal])+
+        $field:ident: $type:ty = $default:expr,
+        $section:ident $name:literal, $kind:expr, $change:ident $(, except $unsupported:expr)?;
+    )*) => {
+        /// The value of every option. Parsed once; nothing reads strings afterwards.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config { $( $(#[doc = $doc])+ pub $field: $type, )* }
+
+        impl Default for Config {
+            fn default() -> Config {
+                Config { $( $field: $default, )* }
+            }
+        }
+
+        /// The table.
+        pub static OPTIONS: &[OptionRow] = &[ $( OptionRow {
+            name: $name,
+            section: Section::$section,
+            kind: $kind,
+            change: Change::$change,
+            unsupported: options!(@unsupported $($unsupported)?),
+            doc: concat!($($doc),+),
+            assign: |config, words, kind, phase| Value::assign(&mut config.$field, words, kind, phase),
+            text: |config, kind| Value::text(&config.$field, kind),
+            lines: |config, kind| Value::lines(&config.$field, kind),
+        } ),* ];
+    };
+}
+
+options! {
+    /// Addresses to listen on. `*` is every IPv4 address, `::*` every IPv6 address; an address with a `-` in front is
+    /// passed over if this machine doesn't have it. An empty value listens on no TCP address.
+    bind: Vec<BindAddress> = vec![address("127.0.0.1", false), address("::1", true)],
+        Network "bind", Kind::Words("address [address ...]"), RunTime;
+
+    /// Port for plain connections; 0 turns them off.
+    port: u16 = 6379,
+        Network "port", int(0, 65535, "port"), RunTime;
+
+    /// Port for TLS connections; 0 turns them off.
+    tls_port: u16 = 0,
+        Network "tls-port", int(0, 65535, "port"), RunTime;
+
+    /// Path of a Unix socket to listen on as well.
+    unixsocket: Option<PathBuf> = None,
+        Network "unixsocket", Kind::Path, Start;
+
+    /// Permissions of the Unix socket; 0 leaves them to the umask.
+    unixsocketperm: u32 = 0,
+        Network "unixsocketperm", Kind::Octal, Start;
+
+    /// Refuses clients from other machines while the default user has no password.
+    protected_mode: bool = true,
+        Network "protected-mode", Kind::YesNo, RunTime;
+
+    /// Connections that may wait to be accepted. The kernel's `net.core.somaxconn` caps it.
+    tcp_backlog: u32 = 511,
+        Network "tcp-backlog", int(0, INT, "connections"), Start;
+
+    /// Seconds without traffic after which the kernel probes a connection; 0 turns probes off.
+    tcp_keepalive: u32 = 300,
+        Network "tcp-keepalive", int(0, INT, "seconds"), RunTime;
+
+    /// Closes a client after this long without a request; subscribers and blocked clients are spared. 0 is never.
+    timeout: u32 = 0,
+        Network "timeout", int(0, INT, "seconds"), RunTime;
+
+    /// The server's certificate, PEM; intermediates may follow it in the file.
+    tls_cert_file: Option<PathBuf> = None,
+        Tls "tls-cert-file", Kind::Path, RunTime;
+
+    /// The certificate's private key, PEM: PKCS#8, PKCS#1 or SEC1, not encrypted.
+    tls_key_file: Option<PathBuf> = None,
+        Tls "tls-key-file", Kind::Path, RunTime;
+
+    /// Certificate authorities, PEM, that clients' certificates are checked against.
+    tls_ca_cert_file: Option<PathBuf> = None,
+        Tls "tls-ca-cert-file", Kind::Path, RunTime;
+
+    /// Whether a client must show a certificate: `optional` checks one only if it is shown. With `tls-self-signed` the
+    /// default is `no`.
+    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes,
+        Tls "tls-auth-clients", Kind::OneOf(TlsAuthClients::NAMES), RunTime;
+
+    /// Versions of TLS to speak; empty is both. Older ones than 1.2 are not supported.
+    tls_protocols: TlsProtocols = TlsProtocols { tls12: true, tls13: true },
+        Tls "tls-protocols", Kind::Words("[TLSv1.2] [TLSv1.3]"), RunTime;
+
+    /// Makes a certificate for development, valid for this machine only, and uses it unless `tls-cert-file` is set.
+    /// Listens on port 6380 unless `tls-port` is set. On the command line the value may be left out.
+    tls_self_signed: bool = false,
+        Tls "tls-self-signed", Kind::YesNo, Start;
+
+    /// Password of the default user; empty means that no password is asked for.
+    requirepass: Vec<u8> = Vec::new(),
+        Security "requirepass", Kind::Secret, RunTime;
+
+    /// A user and its rules, as ACL SETUSER takes them; one line a user.
+    users: Vec<UserLine> = Vec::new(),
+        Security "user", Kind::Words("name [rule ...]"), Line;
+
+    /// Who may use DEBUG: nobody, everyone, or clients of this machine.
+    enable_debug_command: DebugCommand = DebugCommand::No,
+        Security "enable-debug-command", Kind::OneOf(DebugCommand::NAMES), Start;
+
+    /// Clients connected at once; more are turned away with an error.
+    maxclients: u32 = 10_000,
+        Clients "maxclients", int(1, u32::MAX as i64, "connections"), RunTime;
+
+    /// When a client that reads too slowly is closed, by class: `normal`, `replica` or `pubsub`. Closed at once above the
+    /// hard limit, or after so many seconds above the soft limit. 0 is no limit.
+    client_output_buffer_limit: OutputLimits = OUTPUT_LIMITS,
+        Clients "client-output-buffer-limit",
+        Kind::Words("class hard-bytes soft-bytes soft-seconds [class hard-bytes soft-bytes soft-seconds ...]"), RunTime;
+
+    /// Bytes of an unfinished request that are kept for a client; more close the connection.
+    client_query_buffer_limit: u64 = 1 << 30,
+        Clients "client-query-buffer-limit", unsigned_memory(1 << 20), RunTime;
+
+    /// Longest argument of a request.
+    proto_max_bulk_len: u64 = 512 << 20,
+        Clients "proto-max-bulk-len", memory(1 << 20), RunTime;
+
+    /// Read by monitoring tools; client-side caching is not offered yet.
+    tracking_table_max_keys: u64 = 1_000_000,
+        Clients "tracking-table-max-keys", int(0, i64::MAX, "keys"), RunTime;
+
+    /// Logical databases that SELECT can choose from.
+    databases: u32 = 16,
+        Data "databases", int(1, INT, "databases"), Start;
+
+    /// Memory above which commands that need more are refused; 0 is no limit.
+    maxmemory: u64 = 0,
+        Data "maxmemory", unsigned_memory(0), RunTime;
+
+    /// What happens above `maxmemory`. Sterna never evicts a key: only `noeviction`.
+    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction,
+        Data "maxmemory-policy", Kind::OneOf(MaxmemoryPolicy::NAMES), RunTime, except MaxmemoryPolicy::EVICTING;
+
+    /// Events of the keyspace to publish, a letter each: `K` and `E` choose the channels, `g $ l s h z x e t d m n o c`
+    /// the events, `A` all of them but the last four. Empty publishes none.
+    notify_keyspace_events: KeyEvents = KeyEvents::default(),
+        Data "notify-keyspace-events", Kind::Text, RunTime;
+
+    /// Size above which a stream's open block is sealed; 0 is no limit.
+    stream_node_max_bytes: u64 = 4096,
+        Data "stream-node-max-bytes", unsigned_memory(0), RunTime;
+
+    /// Entries above which a stream's open block is sealed; 0 is no limit.
+    stream_node_max_entries: u64 = 100,
+        Data "stream-node-max-entries", int(0, i64::MAX, "entries"), RunTime;
+
+    /// Directory for the files that Sterna writes.
+    dir: PathBuf = PathBuf::from("."),
+        Persistence "dir", Kind::Path, Protected;
+
+    /// Whether writes are journaled. Not yet: the data is gone after a restart.
+    appendonly: bool = false,
+        Persistence "appendonly", Kind::YesNo, RunTime, except &["yes"];
+
+    /// When the journal is synced to disk. Read by monitoring tools; nothing is journaled yet.
+    appendfsync: AppendFsync = AppendFsync::EverySec,
+        Persistence "appendfsync", Kind::OneOf(AppendFsync::NAMES), RunTime;
+
+    /// Directory of the journal inside `dir`. Nothing is journaled yet.
+    appenddirname: String = "appendonlydir".to_owned(),
+        Persistence "appenddirname", Kind::Text, Start;
+
+    /// Growth of the journal after which it is rewritten. Nothing is journaled yet.
+    auto_aof_rewrite_percentage: u32 = 100,
+        Persistence "auto-aof-rewrite-percentage", int(0, INT, "percent"), RunTime;
+
+    /// Size below which the journal is never rewritten. Nothing is journaled yet.
+    auto_aof_rewrite_min_size: u64 = 64 << 20,
+        Persistence "auto-aof-rewrite-min-size", memory(0), RunTime;
+
+    /// Whether a journal that ends in a torn record is cut there and used. Nothing is journaled yet.
+    aof_load_truncated: bool = true,
+        Persistence "aof-load-truncated", Kind::YesNo, RunTime;
+
+    /// When to snapshot. Read by redis-benchmark and monitoring tools; no snapshot is written yet.
+    save: Vec<SavePoint> = Vec::new(),
+        Persistence "save", Kind::Words("seconds changes [seconds changes ...]"), RunTime;
+
+    /// The least important messages that are still logged.
+    loglevel: LogLevel = LogLevel::Notice,
+        Observability "loglevel", Kind::OneOf(LogLevel::NAMES), RunTime;
+
+    /// File to log to; empty is standard output.
+    logfile: Option<PathBuf> = None,
+        Observability "logfile", Kind::Path, Start;
+
+    /// Microseconds above which a command is kept in SLOWLOG; 0 keeps every command, -1 none.
+    slowlog_log_slower_than: i64 = 10_000,
+        Observability "slowlog-log-slower-than", int(-1, i64::MAX, "microseconds"), RunTime;
+
+    /// Commands that SLOWLOG keeps.
+    slowlog_max_len: u64 = 128,
+        Observability "slowlog-max-len", int(0, i64::MAX, "commands"), RunTime;
+
+    /// Milliseconds above which LATENCY records an event; 0 records none.
+    latency_monitor_threshold: u64 = 0,
+        Observability "latency-monitor-threshold", int(0, i64::MAX, "milliseconds"), RunTime;
+
+    /// Threads that serve connections, each with its own share of them; 0 is one a core.
+    threads: u16 = 0,
+        Process "threads", int(0, 1024, "threads"), Start;
+
+    /// Rounds of background work a second, such as closing idle clients. Kept between 1 and 500.
+    hz: u32 = 10,
+        Process "hz", int(0, INT, "rounds"), RunTime;
+
+    /// Sterna stays in the foreground; let a service manager run it in the background.
+    daemonize: Daemonize = Daemonize::No,
+        Process "daemonize", Kind::YesNo, Start;
+
+    /// File that holds the process ID while the server runs.
+    pidfile: Option<PathBuf> = None,
+        Process "pidfile", Kind::Path, Start;
+}
+
+/// The largest `int` of C, which bounds many of Redis's options.
+const INT: i64 = i32::MAX as i64;
+
+const fn int(min: i64, max: i64, unit: &'static str) -> Kind {
+    Kind::Int { min, max, unit }
+}
+
+const fn memory(min: u64) -> Kind {
+    Kind::Memory { min, unsigned: false }
+}
+
+const fn unsigned_memory(min: u64) -> Kind {
+    Kind::Memory { min, unsigned: true }
+}
+
+fn address(host: &str, optional: bool) -> BindAddress {
+    BindAddress { host: host.to_owned(), optional }
+}
+
+const OUTPUT_LIMITS: OutputLimits = OutputLimits {
+    normal: OutputLimit { hard_bytes: 0, soft_bytes: 0, soft_seconds: 0 },
+    replica: OutputLimit { hard_bytes: 256 << 20, soft_bytes: 64 << 20, soft_seconds: 60 },
+    pubsub: OutputLimit { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_seconds: 60 },
+};
+
+choices! {
+    /// Whether a TLS client must show a certificate.
+    TlsAuthClients {
+        /// None is asked for.
+        No = "no",
+        /// One is required.
+        Yes = "yes",
+        /// One is checked if it is shown.
+        Optional = "optional",
+    }
+}
+
+choices! {
+    /// Who may use DEBUG.
+    DebugCommand {
+        /// Nobody.
+        No = "no",
+        /// Everyone.
+        Yes = "yes",
+        /// Clients that connect from this machine or over the Unix socket.
+        Local = "local",
+    }
+}
+
+choices! {
+    /// What happens above `maxmemory`.
+    MaxmemoryPolicy {
+        /// Not supported.
+        VolatileLru = "volatile-lru",
+        /// Not supported.
+        VolatileLfu = "volatile-lfu",
+        /// Not supported.
+        VolatileRandom = "volatile-random",
+        /// Not supported.
+        VolatileTtl = "volatile-ttl",
+        /// Not supported.
+        AllkeysLru = "allkeys-lru",
+        /// Not supported.
+        AllkeysLfu = "allkeys-lfu",
+        /// Not supported.
+        AllkeysRandom = "allkeys-random",
+        /// Commands that need more memory are refused.
+        NoEviction = "noeviction",
+    }
+}
+
+impl MaxmemoryPolicy {
+    /// The policies that evict keys: all names but the last.
+    const EVICTING: &[&str] = MaxmemoryPolicy::NAMES.split_at(MaxmemoryPolicy::NAMES.len() - 1).0;
+}
+
+choices! {
+    /// When the journal is synced to disk.
+    AppendFsync {
+        /// Once a second.
+        EverySec = "everysec",
+        /// Before each reply.
+        Always = "always",
+        /// When the kernel likes.
+        No = "no",
+    }
+}
+
+choices! {
+    /// How much is logged.
+    LogLevel {
+        /// Everything.
+        Debug = "debug",
+        /// Connections and the like.
+        Verbose = "verbose",
+        /// What an operator wants to see.
+        Notice = "notice",
+        /// What an operator must see.
+        Warning = "warning",
+        /// Nothing at all.
+        Nothing = "nothing",
+    }
+}
+
+/// The only value that `daemonize` can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemonize {
+    /// In the foreground.
+    No,
+}
+
+impl Value for Daemonize {
+    fn assign(&mut self, words: &[&[u8]], kind: Kind, phase: Phase) -> Result<(), ValueError> {
+        let mut wanted = false;
+        wanted.assign(words, kind, phase)?;
+        if wanted { Err(ValueError::Foreground) } else { Ok(()) }
+    }
+
+    fn text(&self, kind: Kind) -> Vec<u8> {
+        false.text(kind)
+    }
+}
+
+impl OptionRow {
+    /// The row of this name, in any case.
+    pub fn named(name: &[u8]) -> Option<&'static OptionRow> {
+        OPTIONS.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether its value must not be shown or logged.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret) || self.change == Change::Line
+    }
+
+    /// As CONFIG GET answers it.
+    pub fn text(&self, config: &Config) -> Vec<u8> {
+        (self.text)(config, self.kind)
+    }
+
+    /// The words after the name, one list for each line of redis.conf.
+    pub(super) fn lines(&self, config: &Config) -> Vec<Vec<Vec<u8>>> {
+        (self.lines)(config, self.kind)
+    }
+
+    /// Reads `words` into `config`, which is unchanged after an error.
+    pub(super) fn assign(
+        &self,
+        config: &mut Config,
+        words: &[&[u8]],
+        phase: Phase,
+    ) -> Result<(), ValueError> {
+        if words.len() != 1 && !self.kind.takes_several() {
+            return Err(ValueError::WrongNumber);
+        }
+        let is_unsupported =
+            |value: &&&str| words.iter().any(|word| word.eq_ignore_ascii_case(value.as_bytes()));
+        if let Some(value) = self.unsupported.iter().find(is_unsupported) {
+            return Err(ValueError::Unsupported(value));
+        }
+        (self.assign)(config, words, self.kind, phase)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_reads_back_what_it_writes() {
+        let defaults = Config::default();
+        for row in OPTIONS {
+            let mut config = defaults.clone();
+            for words in row.lines(&defaults) {
+                let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+                row.assign(&mut config, &words, Phase::Load)
+                    .unwrap_or_else(|error| panic!("{}: {error}", row.name));
+            }
+            assert_eq!(config, defaults, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_row_refuses_what_it_cannot_be() {
+        for row in OPTIONS {
+            let wrong: &[&[u8]] = match row.kind {
+                Kind::Secret => &[b"two", b"words"],
+                Kind::Text | Kind::Path => &[b"a\0b\xff"],
+                Kind::Words(_) => &[b"\xff".as_slice(); 17],
+                _ => &[b"neither this nor that"],
+            };
+            let mut config = Config::default();
+            let result = row.assign(&mut config, wrong, Phase::Load);
+            assert!(result.is_err() || row.name == "user", "{} took {wrong:?}", row.name);
+            assert!(result.is_ok() || config == Config::default(), "{} changed by an error", row.name);
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_every_number_fit_its_field() {
+        for row in OPTIONS {
+            let bounds = match row.kind {
+                Kind::Int { min, max, .. } => [min.to_string(), max.to_string()],
+                Kind::Memory { min, .. } => [min.to_string(), i64::MAX.to_string()],
+                _ => continue,
+            };
+            for bound in bounds {
+                let mut config = Config::default();
+                assert_eq!(
+                    row.assign(&mut config, &[bound.as_bytes()], Phase::Set),
+                    Ok(()),
+                    "{} {bound}",
+                    row.name
+                );
+                assert_eq!(row.text(&config), bound.as_bytes(), "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_docs_are_sentences() {
+        for (index, row) in OPTIONS.iter().enumerate() {
+            assert!(OPTIONS[..index].iter().all(|other| other.name != row.name), "{}", row.name);
+            assert!(row.doc.trim().ends_with('.'), "{}", row.name);
+        }
+    }
+}

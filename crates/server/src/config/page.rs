@@ -1,0 +1,112 @@
+//! The reference page, `docs/configuration.md`: the table for people.
+
+use std::fmt::Write;
+
+use super::options::{Change, Config, OPTIONS, OptionRow, Section};
+
+const INTRODUCTION: &str = "\
+<!-- Written by `cargo test -p sterna-server reference_page` with STERNA_WRITE_DOCS=1; change the table instead. -->
+# Configuration
+
+Sterna reads redis.conf's language:
+
+```
+sterna [path/to/redis.conf] [--name value ...]
+```
+
+- A line of a file is a name and its values; `--name value` is the same line on the command line. The command line comes
+  last and wins; within a file, later lines win.
+- Values with spaces stand in double quotes (with `\\n`, `\\xHH` and the like as escapes) or in single quotes. A line that
+  starts with `#` is a comment. `-` instead of a path reads the file from standard input.
+- `include PATH` reads another file at this place; the path may have the wildcards `*`, `?` and `[...]`.
+- Memory is in bytes, or with a unit: `1k` is 1000, `1kb` is 1024, and so on for `m`, `mb`, `g` and `gb`.
+- An option of Redis that Sterna doesn't have is named in one warning and ignored. A wrong value stops the start with the
+  file and the line.
+- `CONFIG GET`, `CONFIG SET` and `CONFIG REWRITE` work on all options; those marked *start* can't be set at run time.
+";
+
+const SECTIONS: &[(Section, &str)] = &[
+    (Section::Network, "Network"),
+    (Section::Tls, "TLS"),
+    (Section::Security, "Security"),
+    (Section::Clients, "Clients"),
+    (Section::Data, "Data"),
+    (Section::Persistence, "Persistence"),
+    (Section::Observability, "Observability"),
+    (Section::Process, "Process"),
+];
+
+/// The whole page.
+pub fn reference_page() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    let defaults = Config::default();
+    for (section, title) in SECTIONS {
+        page.push_str(&format!("\n## {title}\n"));
+        for row in OPTIONS.iter().filter(|row| row.section == *section) {
+            describe(&mut page, row, &defaults);
+        }
+    }
+    page
+}
+
+fn describe(page: &mut String, row: &OptionRow, defaults: &Config) {
+    let default = String::from_utf8_lossy(&row.text(defaults)).into_owned();
+    let default = if default.is_empty() { "empty".to_owned() } else { format!("`{default}`") };
+    let change = match row.change {
+        Change::RunTime => "",
+        Change::Start | Change::Protected => " · *start*",
+        Change::Line => " · *start; several lines*",
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        page,
+        "\n### `{}`\n{} · default {default}{change}\n\n{}",
+        row.name,
+        row.kind,
+        wrapped(row.doc)
+    );
+}
+
+/// `doc` in lines of at most 110 characters.
+fn wrapped(doc: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in doc.split_whitespace() {
+        let line = lines.last_mut().filter(|line| line.is_empty() || line.len() + 1 + word.len() <= 110);
+        match line {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn reference_page_is_up_to_date() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+        if std::env::var_os("STERNA_WRITE_DOCS").is_some() {
+            std::fs::write(&path, reference_page()).unwrap();
+        }
+        let page = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            page,
+            reference_page(),
+            "run again with STERNA_WRITE_DOCS=1 and commit docs/configuration.md"
+        );
+    }
+
+    #[test]
+    fn every_section_has_a_heading() {
+        for row in OPTIONS {
+            assert!(SECTIONS.iter().any(|(section, _)| *section == row.section), "{}", row.name);
+        }
+    }
+}
