@@ -1,0 +1,154 @@
+//! The real disk: a directory of the file system.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Disk, DiskFile};
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub struct FileDisk {
+    directory: PathBuf,
+}
+
+impl FileDisk {
+    /// Uses `directory`, making it (and its parents) if it is not there.
+    ///
+    /// The parent is synced too, so that the directory itself survives a power loss.
+    pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let directory = directory.into();
+        if !directory.is_dir() {
+            fs::create_dir_all(&directory)?;
+            let parent = match directory.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(FileDisk { directory })
+    }
+
+    /// Uses `directory` as it is; `NotFound` if it is not there. For tools that must not leave anything behind.
+    pub fn existing(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let directory = directory.into();
+        if fs::metadata(&directory)?.is_dir() {
+            Ok(FileDisk { directory })
+        } else {
+            Err(io::Error::from(io::ErrorKind::NotADirectory))
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Disk for FileDisk {
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.path(name))?;
+        Ok(Box::new(OpenFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OpenFile(File::open(self.path(name))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            // A directory or a name that is not UTF-8 was not made by the journal, and is none of its business.
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Send>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.path(name))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+struct OpenFile(File);
+
+impl DiskFile for OpenFile {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut read = 0;
+        while let Some(rest) = into.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, offset + read as u64) {
+                Ok(0) => break,
+                Ok(n) => read += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        // fdatasync: the length is synced when it matters, the time stamps are not.
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_locked_once_is_refused_a_second_time_until_released() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(directory.path()).unwrap();
+        let held = disk.lock("LOCK").unwrap();
+        let second = FileDisk::open(directory.path()).unwrap().lock("LOCK");
+        assert_eq!(second.map(|_| ()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert!(disk.lock("LOCK").is_ok());
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_and_a_file_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(directory.path().join("a/b")).unwrap();
+        let mut file = disk.create("x").unwrap();
+        file.write_at(b"hello", 3).unwrap();
+        file.sync().unwrap();
+        disk.rename("x", "y").unwrap();
+        disk.sync_dir().unwrap();
+        let mut bytes = [9; 10];
+        assert_eq!(disk.open("y").unwrap().read_at(&mut bytes, 0).unwrap(), 8);
+        assert_eq!(&bytes[..8], b"\0\0\0hello");
+        assert_eq!(disk.list().unwrap(), ["y"]);
+        assert_eq!(disk.open("x").map(|_| ()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,632 @@
+//! The engine: everything the journal does to the disk while it runs, one turn at a time.
+//!
+//! It has no thread and no clock. In production a thread calls [`Engine::turn`] and sleeps as long as it is told to; a
+//! simulation calls it with whatever time and crashes the disk between any two operations.
+//!
+//! A turn: take what was appended → write it → sync, if the policy says so → tell → new segment, if this one is full →
+//! commands.
+//!
+//!                    ┌────────────────────────── a new segment holds all that ──────────────────────────┐
+//!                    ▼                           was not proven durable, synced                         │
+//!     Health      Well ──── write, sync, create or rename failed ───► Failing ── every retry_ms ────────┘
+//!                  │                                                    │ clients: DiskFull or DiskFailed
+//!                  └──────────────── close ────► Closed ◄──── close ────┘ records gather in memory, none is told durable
+//!
+//! After a failure nothing in the old segment is written or synced again. A failed sync may have marked pages clean that
+//! never reached the disk, so that the next one succeeds for nothing (*Can Applications Recover from fsync Failures?*);
+//! and the page it could not write may hold the end of what was synced before. Hence `retained`: every record that is
+//! not durable, or shares a page with one that was not, stays in memory until a later sync moves past it.
+//!
+//! Invariants
+//! - `durable ≤ written ≤ taken`; `retained` holds every record above `durable`, without holes.
+//! - While failing, nothing is told durable and nothing is written but under a temporary name.
+//! - A sync mark is written only when everything before it in the segment was synced.
+//!
+//! Memory: `unsynced_bytes_max` + two batches of at most `pending_bytes_max`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use crate::disk::{Disk, is_full};
+use crate::error::{Error, Refusal};
+use crate::front::{Command, Event, Front, Notify};
+use crate::manifest::{Manifest, SnapshotInfo};
+use crate::policy::{Draw, FsyncPolicy, Options};
+use crate::record::{self, FRAME_BYTES, Kind};
+use crate::segment::{ActiveSegment, PAGE_BYTES, Place, UNFINISHED, segment_name, segment_number};
+#[cfg(any(test, feature = "simulation"))]
+use crate::simulation::planted::{Planted, WithoutDirectorySync};
+use crate::snapshot::{SnapshotPlace, snapshot_name, snapshot_number};
+use crate::{Lsn, Stats};
+
+/// Under `EverySec`, the age in milliseconds at which an unsynced record is synced.
+const EVERY_SEC_MS: u64 = 1000;
+
+/// How long after a sync a mark is written if nothing is appended: long enough to stay out of the way of a busy client,
+/// short against the time in which damage would have to strike to be taken for a torn tail.
+const IDLE_MARK_MS: u64 = 20;
+
+/// A write buffer larger than this is given back rather than filled again.
+const SPARE_BYTES_MAX: usize = 4 << 20;
+
+/// What a journal stands on: handed from recovery to the engine.
+pub(crate) struct Station {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) draw: Draw,
+    /// Holds the directory; released when dropped.
+    pub(crate) lock: Box<dyn Send>,
+}
+
+/// When the engine wants its next turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// As soon as there is work.
+    Idle,
+    /// As soon as there is work, and at this time in any case.
+    By(u64),
+    /// At this time; work that comes before should gather.
+    At(u64),
+    /// Never: closed.
+    Closed,
+}
+
+/// Records written and kept in memory until they are beyond the reach of a failed write.
+struct Batch {
+    /// Blank or sealed frames, the first of them a sync mark.
+    frames: Vec<u8>,
+    first: Lsn,
+    last: Lsn,
+    /// Where it ends in the active segment; meaningless while the write failed.
+    end: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Well,
+    Failing { retry_at: u64 },
+    Closed,
+}
+
+pub(crate) struct Engine {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    draw: Draw,
+    #[expect(dead_code, reason = "held for its Drop")]
+    lock: Box<dyn Send>,
+    front: Arc<Front>,
+    notify: Notify,
+    manifest: Manifest,
+    /// A write of the manifest failed: which one is on the disk is unknown until a later one succeeds. When to try.
+    manifest_retry_at: Option<u64>,
+    active: ActiveSegment,
+    retained: VecDeque<Batch>,
+    /// Last record taken from the front.
+    taken: Lsn,
+    written: Lsn,
+    durable: Lsn,
+    /// When the oldest unsynced record was written, by the clock of the turns.
+    unsynced_since: u64,
+    /// Bytes written since the last sync.
+    unsynced_bytes: usize,
+    /// Everything in the segment is synced, or was before a batch that has not yet been written; no mark says so yet.
+    mark_due: bool,
+    /// When the last sync ended.
+    synced_at: u64,
+    /// This turn has written.
+    wrote: bool,
+    health: Health,
+    /// What clients are told while failing.
+    refusal: Option<Refusal>,
+    stats: Stats,
+    /// Number of the newest snapshot ever begun.
+    snapshots: u64,
+    spare: Vec<u8>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        station: Station,
+        front: Arc<Front>,
+        notify: Notify,
+        manifest: Manifest,
+        active: ActiveSegment,
+        snapshots: u64,
+    ) -> Engine {
+        let Station { disk, options, draw, lock } = station;
+        let last = front.durable_lsn();
+        Engine {
+            disk,
+            options,
+            draw,
+            lock,
+            front,
+            notify,
+            manifest,
+            manifest_retry_at: None,
+            active,
+            retained: VecDeque::new(),
+            taken: last,
+            written: last,
+            durable: last,
+            unsynced_since: 0,
+            unsynced_bytes: 0,
+            mark_due: true,
+            synced_at: 0,
+            wrote: false,
+            health: Health::Well,
+            refusal: None,
+            stats: Stats::default(),
+            snapshots: snapshots.max(manifest.snapshot.map_or(0, |snapshot| snapshot.number)),
+            spare: Vec::new(),
+        }
+    }
+
+    /// What is done once before the first turn.
+    pub(crate) fn begin(&mut self) {
+        self.remove_leftovers();
+        self.publish_stats();
+    }
+
+    /// Does everything there is to do at `now_ms`, and says when to come back. `now_ms` must never fall.
+    pub(crate) fn turn(&mut self, now_ms: u64) -> Next {
+        self.wrote = false;
+        match self.health {
+            Health::Closed => return Next::Closed,
+            Health::Failing { retry_at } => {
+                let commands = self.front.take_commands();
+                let closing = commands.iter().any(|command| matches!(command, Command::Close(_)));
+                if now_ms >= retry_at || closing {
+                    self.recover(now_ms);
+                }
+                if self.health != Health::Well {
+                    return self.decline(commands, now_ms);
+                }
+                self.work(now_ms, commands);
+            }
+            Health::Well => self.work(now_ms, Vec::new()),
+        }
+        self.publish_stats();
+        self.next(now_ms)
+    }
+
+    /// A turn on a disk that works, as far as anyone knows.
+    fn work(&mut self, now_ms: u64, mut commands: Vec<Command>) {
+        let taken = self.front.take(std::mem::take(&mut self.spare));
+        commands.extend(taken.commands);
+        let closing = commands.iter().any(|command| matches!(command, Command::Close(_)));
+        let wrote = self.write(now_ms, taken.frames, taken.last);
+        let outcome = wrote.and_then(|()| self.sync_if_due(now_ms, closing)).and_then(|()| self.roll_if_full());
+        if let Err(error) = outcome {
+            self.fail(now_ms, &error);
+        }
+        self.confirm_manifest(now_ms);
+        for command in commands {
+            self.execute(now_ms, command);
+        }
+    }
+
+    /// Writes a batch; afterwards the records are in `retained` whether it succeeded or not.
+    fn write(&mut self, now_ms: u64, frames: Vec<u8>, last: Lsn) -> Result<(), Error> {
+        if frames.len() == FRAME_BYTES {
+            self.spare = frames;
+            return self.mark_if_idle(now_ms);
+        }
+        let first = self.taken.next();
+        self.taken = last;
+        if self.written == self.durable {
+            self.unsynced_since = now_ms;
+        }
+        self.unsynced_bytes += frames.len();
+        self.retained.push_back(Batch { frames, first, last, end: u64::MAX });
+        #[cfg(any(test, feature = "simulation"))]
+        if Planted::SyncBeforeWrite.is_active() {
+            self.active.sync()?;
+            self.front.set_written(last);
+            self.durable = last;
+            self.front.set_durable(last);
+        }
+        if self.front.policy() == FsyncPolicy::Always && self.options.zero_ahead_bytes > 0 {
+            self.zero_ahead()?;
+        }
+        let batch = self.retained.back_mut().expect("just pushed");
+        let from = if self.mark_due { 0 } else { FRAME_BYTES };
+        self.active.append(&mut batch.frames[from..])?;
+        batch.end = self.active.bytes;
+        self.mark_due = false;
+        self.written = last;
+        self.wrote = true;
+        self.front.set_written(last);
+        self.slim();
+        Ok(())
+    }
+
+    /// Keeps zeros ahead of the log's end, unless there is no room for them: that is no reason to fail.
+    fn zero_ahead(&mut self) -> Result<(), Error> {
+        match self.active.zero_ahead(self.options.zero_ahead_bytes) {
+            Err(Error::Io { source, .. }) if is_full(&source) => {
+                self.options.zero_ahead_bytes = 0;
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Gives a small batch a buffer of its own size, and its large one back for the next batch.
+    fn slim(&mut self) {
+        let Some(batch) = self.retained.back_mut() else { return };
+        if batch.frames.len() < batch.frames.capacity() / 4 {
+            let exact = batch.frames.as_slice().to_vec();
+            self.spare = std::mem::replace(&mut batch.frames, exact);
+        }
+    }
+
+    /// Writes a sync mark on its own when nothing came after a sync.
+    fn mark_if_idle(&mut self, now_ms: u64) -> Result<(), Error> {
+        let idle = self.mark_due && self.written == self.durable && now_ms >= self.synced_at + IDLE_MARK_MS;
+        if !idle || self.active.is_empty() {
+            return Ok(());
+        }
+        self.write_mark()
+    }
+
+    fn write_mark(&mut self) -> Result<(), Error> {
+        self.mark_due = false;
+        let mut mark = Vec::with_capacity(FRAME_BYTES);
+        record::push_blank_header(Kind::SyncMark, 0, &mut mark);
+        self.active.append(&mut mark)
+    }
+
+    fn sync_if_due(&mut self, now_ms: u64, closing: bool) -> Result<(), Error> {
+        let due = self.written > self.durable
+            && (closing
+                || self.front.sync_wanted() > self.durable
+                || self.unsynced_bytes >= self.options.unsynced_bytes_max
+                || match self.front.policy() {
+                    FsyncPolicy::Always => true,
+                    FsyncPolicy::EverySec => now_ms >= self.unsynced_since + EVERY_SEC_MS,
+                    FsyncPolicy::No => false,
+                });
+        if due { self.sync(now_ms) } else { Ok(()) }
+    }
+
+    fn sync(&mut self, now_ms: u64) -> Result<(), Error> {
+        self.active.sync()?;
+        self.mark_due = true;
+        self.synced_at = now_ms;
+        self.now_durable(self.written);
+        Ok(())
+    }
+
+    /// Everything up to `lsn` is durable: forgets what no failed write can reach any more, and tells.
+    fn now_durable(&mut self, lsn: Lsn) {
+        self.durable = lsn;
+        self.unsynced_bytes = 0;
+        let page = self.active.bytes - self.active.bytes % PAGE_BYTES;
+        while self.retained.front().is_some_and(|batch| batch.end <= page) {
+            let frames = self.retained.pop_front().expect("there is a front").frames;
+            if frames.capacity() > self.spare.capacity() && frames.capacity() <= SPARE_BYTES_MAX {
+                self.spare = frames;
+            }
+        }
+        self.front.set_durable(lsn);
+        self.stats.syncs += 1;
+        (self.notify)(Event::Durable(lsn));
+    }
+
+    fn roll_if_full(&mut self) -> Result<(), Error> {
+        if self.active.bytes >= self.options.segment_bytes && !self.active.is_empty() { self.roll() } else { Ok(()) }
+    }
+
+    /// Ends the segment and begins the next.
+    fn roll(&mut self) -> Result<(), Error> {
+        if self.written > self.durable {
+            let synced_at = self.synced_at;
+            self.sync(synced_at)?;
+        }
+        let next = self.draft(self.written.next()).and_then(|mut next| {
+            self.publish_segment(&mut next)?;
+            Ok(next)
+        })?;
+        // The old segment is never written to again, so no page of it is in danger.
+        self.retained.clear();
+        self.follow(next);
+        Ok(())
+    }
+
+    /// Begins the segment that is to follow the active one.
+    fn draft(&mut self, base: Lsn) -> Result<ActiveSegment, Error> {
+        let place = Place { journal: self.manifest.journal, number: self.active.number + 1, base };
+        ActiveSegment::draft(&*self.disk, place, self.draw.next())
+    }
+
+    fn publish_segment(&self, segment: &mut ActiveSegment) -> Result<(), Error> {
+        #[cfg(any(test, feature = "simulation"))]
+        if Planted::NoDirectorySync.is_active() {
+            return segment.publish(&WithoutDirectorySync(&*self.disk));
+        }
+        segment.publish(&*self.disk)
+    }
+
+    /// Goes on with `next`, which is on the disk.
+    fn follow(&mut self, next: ActiveSegment) {
+        {
+            let mut segments = self.front.segments.lock();
+            if let Some(last) = segments.last_mut() {
+                last.bytes = self.active.bytes;
+            }
+            segments.push(next.segment());
+        }
+        self.manifest.last_segment = next.number;
+        self.active = next;
+        self.mark_due = true;
+        let manifest = self.manifest;
+        // Not a reason to stop: the manifest's last segment is a lower bound, and it is tried again.
+        let _ = self.put_manifest(manifest);
+    }
+
+    /// Notes a failure: nothing is written or told durable until [`recover`](Self::recover) has succeeded.
+    fn fail(&mut self, now_ms: u64, error: &Error) {
+        let full = matches!(error, Error::Io { source, .. } if is_full(source));
+        let refusal = if full { Refusal::DiskFull } else { Refusal::DiskFailed };
+        self.health = Health::Failing { retry_at: now_ms + self.options.retry_ms };
+        self.stats.failures += 1;
+        let cause = error.to_string();
+        self.stats.last_error = Some(cause.clone());
+        if self.refusal != Some(refusal) {
+            self.refusal = Some(refusal);
+            self.front.set_refusal(Some(refusal));
+            (self.notify)(Event::Stopped { refusal, cause });
+        }
+    }
+
+    /// Writes every record that is not proven durable into a new segment, and goes on with that.
+    fn recover(&mut self, now_ms: u64) {
+        match self.rewrite() {
+            Ok(next) => {
+                self.health = Health::Well;
+                self.written = self.taken;
+                self.synced_at = now_ms;
+                self.unsynced_bytes = 0;
+                self.follow(next);
+                self.front.set_written(self.written);
+                self.refusal = None;
+                self.front.set_refusal(None);
+                if self.written > self.durable {
+                    self.now_durable(self.written);
+                }
+                (self.notify)(Event::Resumed);
+            }
+            Err(error) => {
+                let _ = self.disk.unlink(&(segment_name(self.active.number + 1) + UNFINISHED));
+                self.fail(now_ms, &error);
+            }
+        }
+    }
+
+    fn rewrite(&mut self) -> Result<ActiveSegment, Error> {
+        let base = self.retained.front().map_or(self.taken.next(), |batch| batch.first);
+        debug_assert!(base <= self.durable.next());
+        debug_assert!(self.retained.back().is_none_or(|batch| batch.last == self.taken));
+        let mut next = self.draft(base)?;
+        for batch in &mut self.retained {
+            next.append(&mut batch.frames[FRAME_BYTES..])?;
+            batch.end = next.bytes;
+        }
+        self.publish_segment(&mut next)?;
+        Ok(next)
+    }
+
+    /// Answers commands while records can't be written.
+    fn decline(&mut self, commands: Vec<Command>, now_ms: u64) -> Next {
+        let refusal = self.refusal.unwrap_or(Refusal::Closed);
+        for command in commands {
+            match command {
+                Command::BeginSnapshot(answer) => answer_with(&answer, Err(refusal.into())),
+                Command::PublishSnapshot(_, answer) | Command::TrimBefore(_, answer) => {
+                    answer_with(&answer, Err(refusal.into()));
+                }
+                Command::Close(answer) => {
+                    self.close();
+                    answer_with(&answer, Err(refusal.into()));
+                }
+            }
+        }
+        match self.health {
+            Health::Closed => Next::Closed,
+            Health::Failing { retry_at } => Next::By(retry_at.max(now_ms)),
+            Health::Well => Next::By(now_ms),
+        }
+    }
+
+    fn execute(&mut self, now_ms: u64, command: Command) {
+        if self.health != Health::Well {
+            self.decline(vec![command], now_ms);
+            return;
+        }
+        match command {
+            Command::BeginSnapshot(answer) => {
+                let begun = self.begin_snapshot(now_ms);
+                answer_with(&answer, begun);
+            }
+            Command::PublishSnapshot(info, answer) => {
+                let published = self.publish_snapshot(now_ms, info);
+                answer_with(&answer, published);
+            }
+            Command::TrimBefore(lsn, answer) => {
+                let trimmed = self.trim_before(lsn);
+                answer_with(&answer, trimmed);
+            }
+            Command::Close(answer) => {
+                let closed = self.mark_end();
+                self.close();
+                answer_with(&answer, closed);
+            }
+        }
+    }
+
+    /// Runs an operation on the segment; its error is also a failure of the journal.
+    fn or_fail<T>(&mut self, now_ms: u64, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &outcome {
+            self.fail(now_ms, error);
+        }
+        outcome
+    }
+
+    fn begin_snapshot(&mut self, now_ms: u64) -> Result<SnapshotPlace, Error> {
+        if !self.front.claim_snapshot(self.snapshots + 1) {
+            return Err(Error::SnapshotBusy);
+        }
+        self.snapshots += 1;
+        let number = self.snapshots;
+        let rolled = if self.active.is_empty() { Ok(()) } else { self.roll() };
+        self.or_fail(now_ms, rolled).inspect_err(|_| self.front.end_snapshot(number))?;
+        let start = Lsn(self.active.base.0 - 1);
+        Ok(SnapshotPlace { journal: self.manifest.journal, number, salt: self.draw.next(), start })
+    }
+
+    fn publish_snapshot(&mut self, now_ms: u64, info: SnapshotInfo) -> Result<(), Error> {
+        if info.end > self.durable {
+            let synced = self.sync(now_ms);
+            self.or_fail(now_ms, synced)?;
+        }
+        // A stamp is an LSN that was given, and this turn has written and synced all that were given before it.
+        debug_assert!(info.end <= self.durable);
+        let name = snapshot_name(info.number);
+        let unfinished = name.clone() + UNFINISHED;
+        self.disk.rename(&unfinished, &name).map_err(Error::io("rename", &unfinished))?;
+        self.disk.sync_dir().map_err(Error::io("sync the directory of", &name))?;
+        let first_segment = self.first_needed(info.start.next());
+        self.put_manifest(Manifest { snapshot: Some(info), first_segment, ..self.manifest })
+    }
+
+    fn trim_before(&mut self, lsn: Lsn) -> Result<(), Error> {
+        let covered = self.manifest.snapshot.map_or(Lsn::ZERO, |snapshot| snapshot.start);
+        if lsn > covered.next() {
+            return Err(Error::NotCovered { asked: lsn, covered });
+        }
+        let first_segment = self.first_needed(lsn).max(self.manifest.first_segment);
+        if first_segment == self.manifest.first_segment {
+            return Ok(());
+        }
+        self.put_manifest(Manifest { first_segment, ..self.manifest })
+    }
+
+    /// Number of the first segment that is needed to read from `lsn` on.
+    fn first_needed(&self, lsn: Lsn) -> u64 {
+        let segments = self.front.segments.lock();
+        let position = segments.partition_point(|segment| segment.base <= lsn).saturating_sub(1);
+        segments.get(position).map_or(self.active.number, |segment| segment.number)
+    }
+
+    /// Puts `manifest` in place, and removes what it does not name.
+    ///
+    /// After an error the former one still counts for the engine, and every file that either names stays.
+    fn put_manifest(&mut self, manifest: Manifest) -> Result<(), Error> {
+        if let Err(error) = manifest.write(&*self.disk) {
+            // Tried again in the next turn, and after that every `retry_ms`.
+            self.manifest_retry_at = Some(0);
+            self.stats.last_error = Some(error.to_string());
+            return Err(error);
+        }
+        let doubtful = self.manifest_retry_at.take().is_some();
+        let tidy = doubtful
+            || manifest.snapshot != self.manifest.snapshot
+            || manifest.first_segment != self.manifest.first_segment;
+        self.manifest = manifest;
+        self.front.segments.lock().retain(|segment| segment.number >= manifest.first_segment);
+        if tidy {
+            self.remove_leftovers();
+        }
+        Ok(())
+    }
+
+    /// After a failed write of the manifest, writes it again until it is known which one is in place.
+    fn confirm_manifest(&mut self, now_ms: u64) {
+        if self.health != Health::Well || self.manifest_retry_at.is_none_or(|at| now_ms < at) {
+            return;
+        }
+        if self.put_manifest(self.manifest).is_err() {
+            self.manifest_retry_at = Some(now_ms + self.options.retry_ms);
+        }
+    }
+
+    /// Removes files that the manifest in place does not name. One that can't be removed stays until the next time.
+    fn remove_leftovers(&mut self) {
+        let Ok(names) = self.disk.list() else { return };
+        let taking = self.front.snapshot_being_taken();
+        let kept_snapshot = self.manifest.snapshot.map_or(0, |snapshot| snapshot.number);
+        let mut removed = false;
+        for name in names {
+            let leftover = if let Some(number) = segment_number(&name) {
+                number < self.manifest.first_segment
+            } else if let Some(number) = snapshot_number(&name) {
+                number != kept_snapshot && number != taking
+            } else {
+                name.ends_with(UNFINISHED) && name != snapshot_name(taking) + UNFINISHED
+            };
+            if leftover {
+                removed |= self.disk.unlink(&name).is_ok();
+            }
+        }
+        if removed {
+            let _ = self.disk.sync_dir();
+        }
+    }
+
+    /// Marks the end of a log that is closed, so that the next start need not write it again.
+    fn mark_end(&mut self) -> Result<(), Error> {
+        if !self.mark_due || self.active.is_empty() {
+            return Ok(());
+        }
+        self.write_mark()?;
+        self.active.sync()
+    }
+
+    fn close(&mut self) {
+        self.health = Health::Closed;
+        self.front.set_refusal(Some(Refusal::Closed));
+    }
+
+    fn next(&self, now_ms: u64) -> Next {
+        let by = |at: Option<u64>| at.map_or(Next::Idle, |at| Next::By(at.max(now_ms)));
+        match self.health {
+            Health::Closed => Next::Closed,
+            Health::Failing { retry_at } => Next::By(retry_at),
+            Health::Well => {
+                let mark_at =
+                    (self.mark_due && !self.active.is_empty()).then_some(self.synced_at + IDLE_MARK_MS);
+                let mark_at = mark_at.or(self.manifest_retry_at);
+                let unsynced = self.written > self.durable;
+                match self.front.policy() {
+                    FsyncPolicy::Always => by(mark_at),
+                    // Just written: let the next records gather.
+                    _ if self.wrote => Next::At(now_ms + self.options.write_pace_ms),
+                    FsyncPolicy::EverySec if unsynced => by(Some(self.unsynced_since + EVERY_SEC_MS)),
+                    FsyncPolicy::No if unsynced => Next::Idle,
+                    _ => by(mark_at),
+                }
+            }
+        }
+    }
+
+    fn publish_stats(&mut self) {
+        let mut segments = self.front.segments.lock();
+        if let Some(last) = segments.last_mut() {
+            last.bytes = self.active.bytes;
+        }
+        self.stats.log_bytes = segments.iter().map(|segment| segment.bytes).sum();
+        self.stats.segments = segments.len();
+        drop(segments);
+        self.stats.unsynced_bytes = self.unsynced_bytes;
+        self.stats.snapshot = self.manifest.snapshot;
+        self.stats.epoch = self.manifest.epoch;
+        self.front.stats.lock().clone_from(&self.stats);
+    }
+}
+
+/// Answers a command. Whoever gave it may have gone away.
+fn answer_with<T>(answer: &SyncSender<Result<T, Error>>, outcome: Result<T, Error>) {
+    let _ = answer.try_send(outcome);
+}

@@ -1,0 +1,394 @@
+//! The meeting place of the threads that append and the one that writes.
+//!
+//!     shard ──append──►┐  Pending                          Engine
+//!     shard ──append──►┤  ┌──────┬────────┬────────┐  take   ┌─────────────────────────────┐
+//!     shard ──append──►┘  │ mark │ record │ record │ ──────► │ seal, write, sync           │
+//!                         └──────┴────────┴────────┘         └──────────────┬──────────────┘
+//!     shard ◄── durable_lsn(), notifier ────────────────────────────────────┘
+//!
+//! Appending is a copy under one lock, held for as long as the copy takes; the LSN is given under that lock, so the order
+//! of LSNs is the order of the bytes. The buffer begins with a blank sync mark, which the engine writes or skips.
+//!
+//! Invariants
+//! - `durable ≤ written ≤ appended`; each only rises.
+//! - Every record above `written` is in `Pending` or in the engine's hands.
+//!
+//! Cost: an append is one uncontended lock, one copy of the payload and 12 bytes; no allocation once the buffers have grown.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::error::{Error, Refusal};
+use crate::manifest::SnapshotInfo;
+use crate::policy::FsyncPolicy;
+use crate::record::{self, Kind, PAYLOAD_BYTES_MAX};
+use crate::segment::Segment;
+use crate::snapshot::SnapshotPlace;
+use crate::{Lsn, Stats};
+
+/// What the engine tells the outside, on its own thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Every record up to this LSN now survives a power loss. Replies that wait for it may go.
+    Durable(Lsn),
+    /// The disk does not take writes; [`crate::Journal::admit`] says so to clients from now on.
+    Stopped {
+        /// What clients are told.
+        refusal: Refusal,
+        /// What the operator is told: file and cause.
+        cause: String,
+    },
+    /// The disk takes writes again, and everything that waited is durable.
+    Resumed,
+}
+
+/// Who is told of events. Called on the journal's thread: must not block, must not call back into the journal's waits.
+pub type Notify = Box<dyn Fn(Event) + Send>;
+
+/// Something to be done between two writes.
+pub(crate) enum Command {
+    /// Ends the segment and says where a snapshot begins.
+    BeginSnapshot(SyncSender<Result<SnapshotPlace, Error>>),
+    /// Makes a finished snapshot the one to start from, and cuts the log behind it.
+    PublishSnapshot(SnapshotInfo, SyncSender<Result<(), Error>>),
+    /// Removes whole segments before an LSN.
+    TrimBefore(Lsn, SyncSender<Result<(), Error>>),
+    /// Writes and syncs everything, then stops.
+    Close(SyncSender<Result<(), Error>>),
+}
+
+/// What the engine took in one go.
+pub(crate) struct Taken {
+    /// Blank frames: a sync mark, then the records. Only the mark if there are none.
+    pub(crate) frames: Vec<u8>,
+    /// LSN of the last record appended so far.
+    pub(crate) last: Lsn,
+    pub(crate) commands: Vec<Command>,
+}
+
+/// Records appended and not yet taken.
+struct Pending {
+    /// Blank frames, the first one a sync mark.
+    frames: Vec<u8>,
+    /// LSN of the next record.
+    next: Lsn,
+    commands: Vec<Command>,
+    closed: bool,
+}
+
+/// How the engine's thread waits, so that nobody makes a system call to wake who is awake.
+#[repr(u8)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// It runs, and will look at what is pending before it waits.
+    Awake,
+    /// It waits a moment on purpose, to gather records; only a command or much data should wake it.
+    Gathering,
+    /// It waits for work.
+    Idle,
+}
+
+/// Bytes at which it isn't worth gathering any longer.
+const GATHERED_BYTES: usize = 512 * 1024;
+
+pub(crate) struct Front {
+    pending: Mutex<Pending>,
+    work: Condvar,
+    /// A [`Parked`]; written under `pending`'s lock, read without it by `flush`.
+    parked: AtomicU8,
+    /// A [`Health`] as seen by clients: 0 is well.
+    refusal: AtomicU8,
+    /// Length of `Pending::frames`, for `admit`, which takes no lock. Exactness is not needed: it is a limit on memory.
+    pending_bytes: AtomicUsize,
+    pending_bytes_max: usize,
+    policy: AtomicU8,
+    appended: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    /// Someone waits for this LSN, whatever the policy.
+    sync_wanted: AtomicU64,
+    /// Guards nothing: waiters for `durable` and for a change of `refusal` sleep on the condition.
+    progress: Mutex<()>,
+    progressed: Condvar,
+    /// Number of the snapshot being taken, 0 if none.
+    snapshot_taken: AtomicU64,
+    /// The segments of the log, oldest first; the last is the active one.
+    pub(crate) segments: Mutex<Vec<Segment>>,
+    pub(crate) stats: Mutex<Stats>,
+}
+
+impl Front {
+    /// A front after recovery: every record up to `last` is durable.
+    pub(crate) fn new(last: Lsn, policy: FsyncPolicy, pending_bytes_max: usize) -> Arc<Front> {
+        let pending =
+            Pending { frames: blank(Vec::new()), next: last.next(), commands: Vec::new(), closed: false };
+        Arc::new(Front {
+            pending: Mutex::new(pending),
+            work: Condvar::new(),
+            parked: AtomicU8::new(Parked::Awake as u8),
+            refusal: AtomicU8::new(0),
+            pending_bytes: AtomicUsize::new(0),
+            pending_bytes_max,
+            policy: AtomicU8::new(policy as u8),
+            appended: AtomicU64::new(last.0),
+            written: AtomicU64::new(last.0),
+            durable: AtomicU64::new(last.0),
+            sync_wanted: AtomicU64::new(0),
+            progress: Mutex::new(()),
+            progressed: Condvar::new(),
+            snapshot_taken: AtomicU64::new(0),
+            segments: Mutex::new(Vec::new()),
+            stats: Mutex::new(Stats::default()),
+        })
+    }
+
+    /// See [`crate::Journal::append`].
+    #[inline]
+    pub(crate) fn append(&self, payload: &[u8]) -> Result<Lsn, Refusal> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        let mut pending = self.pending.lock();
+        if pending.closed {
+            return Err(Refusal::Closed);
+        }
+        record::push_blank(Kind::Record, payload, &mut pending.frames);
+        Ok(self.number(pending))
+    }
+
+    /// See [`crate::Journal::append_with`].
+    #[inline]
+    pub(crate) fn append_with(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Lsn, Refusal> {
+        let mut pending = self.pending.lock();
+        if pending.closed {
+            return Err(Refusal::Closed);
+        }
+        let at = pending.frames.len();
+        record::push_blank_header(Kind::Record, 0, &mut pending.frames);
+        let from = pending.frames.len();
+        encode(&mut pending.frames);
+        let length = pending.frames.len().checked_sub(from).expect("encode only appends");
+        if length > PAYLOAD_BYTES_MAX {
+            pending.frames.truncate(at);
+            return Err(Refusal::TooLarge);
+        }
+        record::set_length(&mut pending.frames, at, Kind::Record, length);
+        Ok(self.number(pending))
+    }
+
+    /// Gives the record just pushed its LSN.
+    #[inline]
+    fn number(&self, mut pending: MutexGuard<'_, Pending>) -> Lsn {
+        let lsn = pending.next;
+        pending.next = lsn.next();
+        // Relaxed: a limit, see the field.
+        self.pending_bytes.store(pending.frames.len(), Ordering::Relaxed);
+        // Release, with the Acquire in `appended_lsn`.
+        self.appended.store(lsn.0, Ordering::Release);
+        lsn
+    }
+
+    /// See [`crate::Journal::flush`].
+    pub(crate) fn flush(&self) {
+        // Acquire, with the Release in `park`. If the engine parks after this load, it has looked at what is pending
+        // under the lock, and the append before this call came under that lock: it has seen it.
+        let parked = self.parked.load(Ordering::Acquire);
+        let wake = parked == Parked::Idle as u8
+            || (parked == Parked::Gathering as u8
+                && self.pending_bytes.load(Ordering::Relaxed) >= GATHERED_BYTES);
+        if wake {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        // Under the lock, so that the engine is either before its look at what is pending or asleep.
+        let _pending = self.pending.lock();
+        self.parked.store(Parked::Awake as u8, Ordering::Release);
+        self.work.notify_one();
+    }
+
+    /// Hands a command to the engine and wakes it; `Closed` if it has stopped.
+    pub(crate) fn command(&self, command: Command) -> Result<(), Refusal> {
+        let mut pending = self.pending.lock();
+        if pending.closed {
+            return Err(Refusal::Closed);
+        }
+        if matches!(command, Command::Close(_)) {
+            pending.closed = true;
+        }
+        pending.commands.push(command);
+        self.parked.store(Parked::Awake as u8, Ordering::Release);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Takes everything pending, leaving `spare` to be filled.
+    pub(crate) fn take(&self, spare: Vec<u8>) -> Taken {
+        let spare = blank(spare);
+        let mut pending = self.pending.lock();
+        self.pending_bytes.store(0, Ordering::Relaxed);
+        Taken {
+            frames: std::mem::replace(&mut pending.frames, spare),
+            last: Lsn(pending.next.0 - 1),
+            commands: std::mem::take(&mut pending.commands),
+        }
+    }
+
+    /// Takes the commands alone, while records can't be written.
+    pub(crate) fn take_commands(&self) -> Vec<Command> {
+        std::mem::take(&mut self.pending.lock().commands)
+    }
+
+    /// Puts the engine's thread to sleep until there is work, or `until`.
+    ///
+    /// `Idle`: any flush wakes it, and nothing pending is left behind. `Gathering`: only a command or much data.
+    pub(crate) fn park(&self, how: Parked, until: Option<Instant>) {
+        let mut pending = self.pending.lock();
+        let work = match how {
+            Parked::Awake => return,
+            Parked::Gathering => pending.frames.len() >= GATHERED_BYTES,
+            Parked::Idle => pending.frames.len() > record::FRAME_BYTES,
+        };
+        if work || !pending.commands.is_empty() {
+            return;
+        }
+        self.parked.store(how as u8, Ordering::Release);
+        while self.parked.load(Ordering::Relaxed) != Parked::Awake as u8 {
+            match until {
+                None => self.work.wait(&mut pending),
+                Some(until) => {
+                    if self.work.wait_until(&mut pending, until).timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.parked.store(Parked::Awake as u8, Ordering::Release);
+    }
+
+    /// See [`crate::Journal::admit`].
+    #[inline]
+    pub(crate) fn admit(&self) -> Result<(), Refusal> {
+        match self.refusal.load(Ordering::Acquire) {
+            0 if self.pending_bytes.load(Ordering::Relaxed) <= self.pending_bytes_max => Ok(()),
+            0 => Err(Refusal::Backlog),
+            1 => Err(Refusal::DiskFull),
+            2 => Err(Refusal::DiskFailed),
+            _ => Err(Refusal::Closed),
+        }
+    }
+
+    /// Says to clients from now on whether writes are taken.
+    pub(crate) fn set_refusal(&self, refusal: Option<Refusal>) {
+        let code = match refusal {
+            None => 0,
+            Some(Refusal::DiskFull) => 1,
+            Some(Refusal::DiskFailed | Refusal::Backlog | Refusal::TooLarge) => 2,
+            Some(Refusal::Closed) => 3,
+        };
+        self.refusal.store(code, Ordering::Release);
+        self.progressed();
+    }
+
+    pub(crate) fn policy(&self) -> FsyncPolicy {
+        const ALWAYS: u8 = FsyncPolicy::Always as u8;
+        const EVERY_SEC: u8 = FsyncPolicy::EverySec as u8;
+        match self.policy.load(Ordering::Relaxed) {
+            ALWAYS => FsyncPolicy::Always,
+            EVERY_SEC => FsyncPolicy::EverySec,
+            _ => FsyncPolicy::No,
+        }
+    }
+
+    pub(crate) fn set_policy(&self, policy: FsyncPolicy) {
+        self.policy.store(policy as u8, Ordering::Relaxed);
+        self.wake();
+    }
+
+    pub(crate) fn appended_lsn(&self) -> Lsn {
+        Lsn(self.appended.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn written_lsn(&self) -> Lsn {
+        Lsn(self.written.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn durable_lsn(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_written(&self, lsn: Lsn) {
+        debug_assert!(lsn >= self.written_lsn());
+        self.written.store(lsn.0, Ordering::Release);
+    }
+
+    pub(crate) fn set_durable(&self, lsn: Lsn) {
+        debug_assert!(self.durable_lsn() <= lsn && lsn <= self.written_lsn());
+        self.durable.store(lsn.0, Ordering::Release);
+        self.progressed();
+    }
+
+    pub(crate) fn progressed(&self) {
+        let _progress = self.progress.lock();
+        self.progressed.notify_all();
+    }
+
+    /// Claims the right to write a snapshot; false if another has it.
+    pub(crate) fn claim_snapshot(&self, number: u64) -> bool {
+        self.snapshot_taken.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Gives the right back.
+    pub(crate) fn end_snapshot(&self, number: u64) {
+        let _ = self.snapshot_taken.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Number of the snapshot being written, 0 if none.
+    pub(crate) fn snapshot_being_taken(&self) -> u64 {
+        self.snapshot_taken.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn sync_wanted(&self) -> Lsn {
+        Lsn(self.sync_wanted.load(Ordering::Acquire))
+    }
+
+    /// Asks for a sync that covers `lsn`, whatever the policy, without waiting for it.
+    pub(crate) fn want_sync(&self, lsn: Lsn) {
+        self.sync_wanted.fetch_max(lsn.0, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// See [`crate::Journal::wait_durable`].
+    pub(crate) fn wait_durable(&self, lsn: Lsn, timeout: Option<Duration>) -> Result<bool, Refusal> {
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        self.want_sync(lsn);
+        let mut progress = self.progress.lock();
+        while self.durable_lsn() < lsn {
+            match self.admit() {
+                Ok(()) | Err(Refusal::Backlog) => {}
+                Err(refusal) => return Err(refusal),
+            }
+            match until {
+                None => self.progressed.wait(&mut progress),
+                Some(until) => {
+                    if self.progressed.wait_until(&mut progress, until).timed_out() {
+                        return Ok(self.durable_lsn() >= lsn);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A buffer that holds the blank sync mark that each batch begins with.
+fn blank(mut frames: Vec<u8>) -> Vec<u8> {
+    frames.clear();
+    record::push_blank_header(Kind::SyncMark, 0, &mut frames);
+    frames
+}

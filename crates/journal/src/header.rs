@@ -1,0 +1,104 @@
+//! The 64 bytes that begin every segment and snapshot.
+//!
+//!     0        8        12       16               32       40       48       56       60   64
+//!     ┌────────┬────────┬────────┬────────────────┬────────┬────────┬────────┬────────┬────┐
+//!     │ magic  │version │ zero   │ journal        │ number │ base   │ salt   │ zero   │crc │
+//!     └────────┴────────┴────────┴────────────────┴────────┴────────┴────────┴────────┴────┘
+//!
+//! The crc (crc32c of bytes 0..60) is also where the checksum of each frame in the file starts from, so a frame is bound
+//! to its file's journal, number, base and salt; see [`crate::record`].
+
+use crate::disk::DiskFile;
+use crate::error::{Error, Fault};
+
+/// Bytes of a header.
+pub(crate) const HEADER_BYTES: usize = 64;
+
+/// The format that this code writes, and the newest it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Whose file it is: 16 bytes drawn when a journal is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalId(pub [u8; 16]);
+
+/// Which kind of file a header begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Segment,
+    Snapshot,
+}
+
+impl FileKind {
+    pub(crate) fn magic(self) -> [u8; 8] {
+        match self {
+            FileKind::Segment => *b"STRNSEG\n",
+            FileKind::Snapshot => *b"STRNSNP\n",
+        }
+    }
+}
+
+/// What a file says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: FileKind,
+    pub(crate) journal: JournalId,
+    /// Segments count from 1 without gaps, snapshots from 1 with gaps; the file's name is its number.
+    pub(crate) number: u64,
+    /// LSN of a segment's first record; a snapshot's starting LSN.
+    pub(crate) base: u64,
+    /// Drawn anew for each file, so that two files that share a number at different times don't share checksums.
+    pub(crate) salt: u64,
+}
+
+impl Header {
+    /// The header's bytes and the seed for the checksums of the frames behind it.
+    pub(crate) fn encode(&self) -> ([u8; HEADER_BYTES], u32) {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..8].copy_from_slice(&self.kind.magic());
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.journal.0);
+        bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.base.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.salt.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+        (bytes, crc)
+    }
+
+    /// Reads and verifies the header of `file`, which is to be of `kind`; also returns the seed for its frames.
+    ///
+    /// Every later format keeps magic, version and checksum where they are, so that a newer file can be told from a
+    /// damaged one.
+    pub(crate) fn read(kind: FileKind, file: &dyn DiskFile, name: &str) -> Result<(Header, u32), Error> {
+        let mut bytes = [0; HEADER_BYTES];
+        let read = file.read_at(&mut bytes, 0).map_err(Error::io("read", name))?;
+        let damaged = |fault| Error::Damaged { file: name.to_owned(), offset: 0, fault };
+        if read < HEADER_BYTES {
+            return Err(damaged(Fault::Cut));
+        }
+        if bytes[0..8] != kind.magic() {
+            return Err(damaged(Fault::Magic));
+        }
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let crc = u32_at(60);
+        if crc != crc32c::crc32c(&bytes[..60]) {
+            return Err(damaged(Fault::Checksum));
+        }
+        let version = u32_at(8);
+        if version > FORMAT_VERSION {
+            return Err(Error::Newer { file: name.to_owned(), found: version, supported: FORMAT_VERSION });
+        }
+        if version != FORMAT_VERSION {
+            return Err(damaged(Fault::Contradiction));
+        }
+        let header = Header {
+            kind,
+            journal: JournalId(bytes[16..32].try_into().expect("16 bytes")),
+            number: u64_at(32),
+            base: u64_at(40),
+            salt: u64_at(48),
+        };
+        Ok((header, crc))
+    }
+}

@@ -1,0 +1,1 @@
+//! Tools on a journal at rest.

@@ -1,0 +1,289 @@
+//! Recovery: from the files a crash left to a journal that goes on.
+//!
+//! 1. [`Recovery::open`]: take the lock, read the manifest, verify every header. Nothing is changed.
+//! 2. [`Recovery::replay`]: hand over the snapshot's items, then every record behind its start. Nothing is changed, so a
+//!    crash in here changes nothing either.
+//! 3. [`Recovered::start`]: write the records that are not proven durable into a new segment, which makes the old ones void
+//!    and cuts the torn tail at the same instant; then remove what the manifest doesn't name.
+//!
+//! Why records are written again in step 3. What was read may stand only in the page cache: a killed process leaves there
+//! what it wrote and never synced, and after a failed sync even pages marked clean that are not on the disk, which a
+//! later sync reports as safe. So only what a sync mark or a later segment vouches for counts as durable; the
+//! rest, at most what one crash can leave unsynced, is written and synced under a new name.
+
+use std::sync::Arc;
+
+use crate::chain::{At, Chain, Pass, Tail};
+use crate::disk::Disk;
+use crate::engine::{Engine, Station};
+use crate::error::Error;
+use crate::front::{Front, Notify};
+use crate::header::JournalId;
+use crate::manifest::Manifest;
+use crate::policy::{Draw, Options, SEGMENT_BYTES_MAX, TornTail};
+use crate::record::{self, Kind, Step};
+use crate::segment::{ActiveSegment, Place};
+use crate::snapshot::{self, snapshot_number};
+use crate::writer::Journal;
+use crate::{Lsn, Progress};
+
+/// The name of the lock file.
+const LOCK: &str = "LOCK";
+
+/// Bytes of records carried into a new segment in one write.
+const CARRY_BYTES: usize = 1 << 20;
+
+/// Whoever rebuilds state from a journal.
+pub trait Restore {
+    /// Sets the state of `key` as of `stamp`. All items come before the first record.
+    fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected>;
+
+    /// Applies a record, but for its effects on keys whose stamp [covers](Lsn::covers) `lsn`. LSNs rise by one.
+    fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected>;
+
+    /// Told now and then how far the replay is.
+    fn progress(&mut self, _progress: Progress) {}
+}
+
+/// The receiver of a replay does not understand a payload, and why. The replay stops with [`Error::Rejected`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected(pub &'static str);
+
+/// A journal's files, locked and their headers verified.
+pub struct Recovery {
+    station: Station,
+    chain: Option<Chain>,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// LSN of the last record; the next append gets the one after.
+    pub last: Lsn,
+    /// Items loaded from the snapshot.
+    pub items: u64,
+    /// Records replayed from the log.
+    pub records: u64,
+    /// Bytes of the unfinished write at the log's end, which starting the journal cuts. Not 0: warn.
+    pub torn_bytes: u64,
+    /// See [`Manifest::epoch`].
+    pub epoch: u64,
+}
+
+/// A journal whose records have been handed over and which can go on.
+pub struct Recovered {
+    station: Station,
+    chain: Option<Chain>,
+    tail: Option<Tail>,
+    report: Report,
+}
+
+impl Recovery {
+    /// Locks the directory and looks at its files; an empty directory is an empty journal.
+    ///
+    /// Errors: `Locked`, and whatever keeps the journal from being read. Nothing was changed.
+    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Recovery, Error> {
+        let mut options = options;
+        options.segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
+        let lock = disk.lock(LOCK).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => Error::Locked { file: LOCK.to_owned() },
+            _ => Error::io("lock", LOCK)(error),
+        })?;
+        let chain = Chain::read(&*disk)?;
+        let draw = Draw::new(&options);
+        Ok(Recovery { station: Station { disk, options, draw, lock }, chain })
+    }
+
+    /// Whether there is anything to replay.
+    pub fn is_empty(&self) -> bool {
+        self.chain.as_ref().is_none_or(|chain| chain.segments.is_empty())
+    }
+
+    /// Hands over all state: the snapshot's items, then the records behind it.
+    ///
+    /// Errors leave the files as they are and `restore` with part of the state: throw it away. A damaged record is never
+    /// handed over, but those before it are.
+    pub fn replay(self, restore: &mut dyn Restore) -> Result<Recovered, Error> {
+        let Recovery { station, chain } = self;
+        let (report, tail) = match &chain {
+            Some(chain) => replay(&*station.disk, chain, restore)?,
+            None => (Report { last: Lsn::ZERO, items: 0, records: 0, torn_bytes: 0, epoch: 0 }, None),
+        };
+        if let Some(tail) = tail.filter(|tail| tail.torn_bytes > 0)
+            && station.options.torn_tail == TornTail::Refuse
+        {
+            let file = crate::segment::segment_name(tail.number);
+            return Err(Error::TornTail { file, offset: tail.offset, bytes: tail.torn_bytes });
+        }
+        Ok(Recovered { station, chain, tail, report })
+    }
+}
+
+/// Loads the snapshot and passes over the records behind it.
+fn replay(
+    disk: &dyn Disk,
+    chain: &Chain,
+    restore: &mut dyn Restore,
+) -> Result<(Report, Option<Tail>), Error> {
+    let mut items = 0;
+    if let Some(info) = &chain.manifest.snapshot {
+        snapshot::load(disk, chain.manifest.journal, info, restore)?;
+        items = info.items;
+    }
+    let from = chain.first_needed();
+    let total_bytes = if chain.segments.is_empty() { 0 } else { chain.bytes_from(from) };
+    let mut records = 0;
+    let mut bytes = 0;
+    let tail = chain.pass(disk, from, &mut |at: At<'_>| {
+        restore.record(at.lsn, at.payload).map_err(|rejected| Error::Rejected {
+            file: at.file.to_owned(),
+            offset: at.offset,
+            why: rejected.0,
+        })?;
+        records += 1;
+        bytes += (record::FRAME_BYTES + at.payload.len()) as u64;
+        if records % 65_536 == 0 {
+            restore.progress(Progress { items, records, bytes, total_bytes });
+        }
+        Ok(Pass::On)
+    })?;
+    let last = tail.map_or(Lsn::ZERO, |tail| tail.last);
+    if let Some(info) = chain.manifest.snapshot.filter(|info| info.end > last) {
+        let snapshot = snapshot::snapshot_name(info.number);
+        return Err(Error::LogBehindSnapshot { snapshot, log_end: last, snapshot_end: info.end });
+    }
+    let torn_bytes = tail.map_or(0, |tail| tail.torn_bytes);
+    Ok((Report { last, items, records, torn_bytes, epoch: chain.manifest.epoch }, tail))
+}
+
+/// Loads the state again from the files of a running journal, up to `until`, which must be durable.
+pub(crate) fn reload(disk: &dyn Disk, until: Lsn, restore: &mut dyn Restore) -> Result<Report, Error> {
+    let Some(chain) = Chain::read(disk)? else {
+        return Ok(Report { last: Lsn::ZERO, items: 0, records: 0, torn_bytes: 0, epoch: 0 });
+    };
+    let mut items = 0;
+    if let Some(info) = &chain.manifest.snapshot {
+        snapshot::load(disk, chain.manifest.journal, info, restore)?;
+        items = info.items;
+    }
+    let mut records = 0;
+    if chain.first_needed() <= until {
+        chain.pass(disk, chain.first_needed(), &mut |at: At<'_>| {
+            restore.record(at.lsn, at.payload).map_err(|rejected| Error::Rejected {
+                file: at.file.to_owned(),
+                offset: at.offset,
+                why: rejected.0,
+            })?;
+            records += 1;
+            Ok(if at.lsn == until { Pass::Enough } else { Pass::On })
+        })?;
+    }
+    Ok(Report { last: until, items, records, torn_bytes: 0, epoch: chain.manifest.epoch })
+}
+
+impl Recovered {
+    /// What the replay found.
+    pub fn report(&self) -> Report {
+        self.report
+    }
+
+    /// Starts the journal on a thread of its own. Every record replayed is durable when this returns.
+    ///
+    /// Errors: the disk failed; another attempt finds the same records.
+    pub fn start(self, notify: Notify) -> Result<Journal, Error> {
+        let (front, engine, disk) = self.prepare(notify)?;
+        Journal::run(front, engine, disk)
+    }
+
+    /// Like [`start`](Self::start), with an engine that takes a turn only when told to: for simulations.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn start_stepped(self, notify: Notify) -> Result<(Journal, crate::simulation::Stepper), Error> {
+        let (front, engine, disk) = self.prepare(notify)?;
+        Ok((Journal::stepped(front, disk), crate::simulation::Stepper::new(engine)))
+    }
+
+    fn prepare(self, notify: Notify) -> Result<(Arc<Front>, Engine, Arc<dyn Disk>), Error> {
+        let Recovered { mut station, chain, tail, report } = self;
+        let disk = station.disk.clone();
+        let (manifest, active, mut segments) = match (chain, tail) {
+            (Some(chain), Some(tail)) => {
+                let active = carry(&mut station, &chain, &tail)?;
+                let mut segments: Vec<_> = chain.segments.iter().map(|link| link.segment).collect();
+                segments.retain(|segment| segment.number < active.number);
+                (Manifest { last_segment: active.number, ..chain.manifest }, active, segments)
+            }
+            (chain, _) => create(&mut station, chain)?,
+        };
+        segments.push(active.segment());
+        manifest.write(&*disk)?;
+
+        let front = Front::new(report.last, station.options.fsync, station.options.pending_bytes_max);
+        *front.segments.lock() = segments;
+        let newest = disk.list().map_err(Error::io("list the directory of", LOCK))?;
+        let snapshots = newest.iter().filter_map(|name| snapshot_number(name)).max().unwrap_or(0);
+        let mut engine = Engine::new(station, front.clone(), notify, manifest, active, snapshots);
+        engine.begin();
+        Ok((front, engine, disk))
+    }
+}
+
+/// Makes the first segment, and first of all the manifest: a segment without one is a sign of loss.
+fn create(
+    station: &mut Station,
+    chain: Option<Chain>,
+) -> Result<(Manifest, ActiveSegment, Vec<crate::segment::Segment>), Error> {
+    let disk = &*station.disk;
+    let manifest = match chain {
+        Some(chain) => chain.manifest,
+        None => {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&station.draw.next().to_le_bytes());
+            id[8..].copy_from_slice(&station.draw.next().to_le_bytes());
+            let manifest = Manifest {
+                journal: JournalId(id),
+                epoch: 0,
+                first_segment: 1,
+                last_segment: 0,
+                snapshot: None,
+            };
+            manifest.write(disk)?;
+            manifest
+        }
+    };
+    let number = manifest.first_segment;
+    let place = Place { journal: manifest.journal, number, base: Lsn::ZERO.next() };
+    let mut active = ActiveSegment::draft(disk, place, station.draw.next())?;
+    active.publish(disk)?;
+    Ok((Manifest { last_segment: number, ..manifest }, active, Vec::new()))
+}
+
+/// Makes the segment that the journal goes on with, beginning with every record that is not proven durable.
+///
+/// If that is every record of the last segment, the new one takes its place under the same number; otherwise it follows.
+fn carry(station: &mut Station, chain: &Chain, tail: &Tail) -> Result<ActiveSegment, Error> {
+    let disk = &*station.disk;
+    let last = chain.segments.last().expect("a log with a tail has a segment");
+    let replaces = tail.doubtful.lsn == last.segment.base;
+    let number = if replaces { tail.number } else { tail.number + 1 };
+    let place = Place { journal: chain.manifest.journal, number, base: tail.doubtful.lsn };
+    let mut active = ActiveSegment::draft(disk, place, station.draw.next())?;
+
+    let mut reader = last.frames(disk, tail.doubtful)?;
+    let mut frames = Vec::new();
+    while reader.offset() < tail.offset {
+        match reader.advance()? {
+            Step::Frame(Kind::Record) => record::push_blank(Kind::Record, reader.payload(), &mut frames),
+            Step::Frame(Kind::SyncMark) => {}
+            _ if reader.offset() == tail.offset => break,
+            Step::Bad(fault) => return Err(reader.damage(fault)),
+            Step::End => return Err(reader.damage(crate::Fault::Cut)),
+        }
+        if frames.len() >= CARRY_BYTES {
+            active.append(&mut frames)?;
+            frames.clear();
+        }
+    }
+    active.append(&mut frames)?;
+    active.publish(disk)?;
+    Ok(active)
+}

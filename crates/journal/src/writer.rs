@@ -1,0 +1,250 @@
+//! The journal as the rest of the server sees it: append, flush, wait, snapshot, close.
+//!
+//! One thread runs the [engine](crate::engine) and sleeps in between; everything here only touches memory, but for what
+//! says that it blocks.
+//!
+//! What one sync serves. Under `Always` the thread sleeps until a shard's `flush`, takes what all shards have appended,
+//! writes it in one call, syncs once and tells everybody. What comes meanwhile is the next batch. A single client costs
+//! one sync per operation; five hundred cost one sync per batch.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::chain::{At, Chain, Pass};
+use crate::disk::Disk;
+use crate::engine::{Engine, Next};
+use crate::error::{Error, Refusal};
+use crate::front::{Command, Front, Parked};
+use crate::log::{self, Log};
+use crate::policy::FsyncPolicy;
+use crate::recovery::{self, Report, Restore};
+use crate::snapshot::SnapshotWriter;
+use crate::{Lsn, SnapshotInfo, Stats};
+
+/// An open journal. Share it behind an `Arc`; dropping it closes it.
+pub struct Journal {
+    front: Arc<Front>,
+    disk: Arc<dyn Disk>,
+    /// `None` if it is stepped by a simulation, or closed.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    pub(crate) fn run(front: Arc<Front>, mut engine: Engine, disk: Arc<dyn Disk>) -> Result<Journal, Error> {
+        let shared = front.clone();
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || {
+                let started = Instant::now();
+                loop {
+                    let now_ms = started.elapsed().as_millis() as u64;
+                    let at = |ms: u64| Some(started + Duration::from_millis(ms));
+                    match engine.turn(now_ms) {
+                        Next::Idle => shared.park(Parked::Idle, None),
+                        Next::By(ms) => shared.park(Parked::Idle, at(ms)),
+                        Next::At(ms) => shared.park(Parked::Gathering, at(ms)),
+                        Next::Closed => return,
+                    }
+                }
+            })
+            .map_err(Error::io("start the thread of", "the journal"))?;
+        Ok(Journal { front, disk, thread: Mutex::new(Some(thread)) })
+    }
+
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn stepped(front: Arc<Front>, disk: Arc<dyn Disk>) -> Journal {
+        Journal { front, disk, thread: Mutex::new(None) }
+    }
+
+    /// Whether writes are taken now. To be asked before a write command is executed: afterwards it is too late, and
+    /// [`append`](Self::append) takes the record in any case, so that state and log never part.
+    ///
+    /// Cost: two atomic loads.
+    #[inline]
+    pub fn admit(&self) -> Result<(), Refusal> {
+        self.front.admit()
+    }
+
+    /// Appends a record and returns its LSN. It is in memory, and on its way to the disk at the next [`flush`](Self::flush).
+    ///
+    /// `payload`: opaque, at most [`PAYLOAD_BYTES_MAX`](crate::PAYLOAD_BYTES_MAX) bytes. LSNs follow the order of calls: call it
+    /// under the lock that orders writes to the keys concerned.
+    /// Errors (nothing was appended): `TooLarge`, `Closed`. A failing disk is not an error here, see `admit`.
+    /// Cost: one lock, one copy.
+    #[inline]
+    pub fn append(&self, payload: &[u8]) -> Result<Lsn, Refusal> {
+        self.front.append(payload)
+    }
+
+    /// Like [`append`](Self::append), with the payload written straight into the journal's buffer.
+    ///
+    /// `encode` must only append to the vector it is given, be short, and not call the journal: it runs under its lock.
+    #[inline]
+    pub fn append_with(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Lsn, Refusal> {
+        self.front.append_with(encode)
+    }
+
+    /// Sends what was appended on its way. To be called once a turn, after the appends and outside locks.
+    ///
+    /// Under `Always` the thread starts on it at once; otherwise it may let records gather for a few milliseconds.
+    /// Cost: an atomic load; a system call only if the thread sleeps.
+    #[inline]
+    pub fn flush(&self) {
+        self.front.flush();
+    }
+
+    /// LSN of the last record appended. Read while no write of a key can run, it is that key's stamp.
+    #[inline]
+    pub fn last_lsn(&self) -> Lsn {
+        self.front.appended_lsn()
+    }
+
+    /// Every record up to here was handed to the system: it survives a crash of this process.
+    #[inline]
+    pub fn written_lsn(&self) -> Lsn {
+        self.front.written_lsn()
+    }
+
+    /// Every record up to here survives a power loss.
+    #[inline]
+    pub fn durable_lsn(&self) -> Lsn {
+        self.front.durable_lsn()
+    }
+
+    /// Syncs up to `lsn`, whatever the policy, and blocks until that is done; false if `timeout` passed before.
+    ///
+    /// Errors: the disk does not work, and the record is not durable. It may become so later.
+    pub fn wait_durable(&self, lsn: Lsn, timeout: Option<Duration>) -> Result<bool, Refusal> {
+        self.front.wait_durable(lsn, timeout)
+    }
+
+    /// Asks for a sync up to `lsn`, whatever the policy, and does not wait; [`Event::Durable`](crate::Event::Durable) tells.
+    pub fn request_sync(&self, lsn: Lsn) {
+        self.front.want_sync(lsn);
+    }
+
+    /// When records are synced.
+    pub fn policy(&self) -> FsyncPolicy {
+        self.front.policy()
+    }
+
+    /// Changes when records are synced, from the next turn of the journal's thread on.
+    pub fn set_policy(&self, policy: FsyncPolicy) {
+        self.front.set_policy(policy);
+    }
+
+    /// What the journal knows about itself.
+    pub fn stats(&self) -> Stats {
+        self.front.stats.lock().clone()
+    }
+
+    /// Begins a snapshot: ends the segment, so that the log can be cut there. Blocks for two syncs.
+    ///
+    /// Appending goes on meanwhile. Errors: `SnapshotBusy` if one is being taken; otherwise the disk's, nothing changed.
+    pub fn snapshot(&self) -> Result<SnapshotWriter, Error> {
+        let (answer, begun) = sync_channel(1);
+        self.front.command(Command::BeginSnapshot(answer))?;
+        let place = begun.recv().unwrap_or(Err(Refusal::Closed.into()))?;
+        SnapshotWriter::create(self.disk.clone(), self.front.clone(), place)
+    }
+
+    /// Loads all state again from the files, up to the last record appended before the call; syncs first. Blocks.
+    ///
+    /// The caller sees to it that no snapshot is finished meanwhile.
+    pub fn reload(&self, restore: &mut dyn Restore) -> Result<Report, Error> {
+        let until = self.last_lsn();
+        self.wait_durable(until, None)?;
+        recovery::reload(&*self.disk, until, restore)
+    }
+
+    /// Writes and syncs everything, stops the thread and releases the directory.
+    ///
+    /// Errors: the disk failed; records above [`durable_lsn`](Self::durable_lsn) may be lost. It is closed in any case.
+    pub fn close(&self) -> Result<(), Error> {
+        let Some(thread) = self.thread.lock().take() else { return Ok(()) };
+        let (answer, closed) = sync_channel(1);
+        self.front.command(Command::Close(answer))?;
+        let outcome = closed.recv().unwrap_or(Err(Refusal::Closed.into()));
+        // A panic on that thread was reported there; here it means that the answer above was an error.
+        let _ = thread.join();
+        outcome
+    }
+
+    /// The front, for simulations that wait for answers without blocking.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Who wants to know whether it worked calls `close`.
+        let _ = self.close();
+    }
+}
+
+impl Log for Journal {
+    fn append(&self, payload: &[u8]) -> Result<Lsn, Refusal> {
+        let lsn = Journal::append(self, payload)?;
+        self.flush();
+        Ok(lsn)
+    }
+
+    fn durable_lsn(&self) -> Lsn {
+        Journal::durable_lsn(self)
+    }
+
+    fn read_from(
+        &self,
+        from: Lsn,
+        visit: &mut dyn FnMut(Lsn, &[u8]) -> ControlFlow<()>,
+    ) -> Result<Lsn, Error> {
+        let until = Journal::durable_lsn(self);
+        let mut next = from;
+        if from > until {
+            return Ok(next);
+        }
+        let Some(chain) = Chain::read(&*self.disk)? else {
+            return Ok(next);
+        };
+        let first = chain.segments.first().map_or(Lsn::ZERO, |link| link.segment.base);
+        if from < first {
+            return Err(Error::Trimmed { asked: from, first });
+        }
+        chain.pass(&*self.disk, from, &mut |at: At<'_>| {
+            let flow = visit(at.lsn, at.payload);
+            next = at.lsn.next();
+            Ok(if flow.is_break() || at.lsn >= until { Pass::Enough } else { Pass::On })
+        })?;
+        Ok(next)
+    }
+
+    fn trim_before(&self, lsn: Lsn) -> Result<(), Error> {
+        let (answer, trimmed) = sync_channel(1);
+        self.front.command(Command::TrimBefore(lsn, answer))?;
+        trimmed.recv().unwrap_or(Err(Refusal::Closed.into()))
+    }
+
+    fn put_snapshot(&self) -> Result<Box<dyn log::SnapshotSink>, Error> {
+        Ok(Box::new(self.snapshot()?))
+    }
+
+    fn snapshot(&self) -> Result<Option<SnapshotInfo>, Error> {
+        Ok(self.stats().snapshot)
+    }
+
+    fn replay(&self, restore: &mut dyn Restore) -> Result<Lsn, Error> {
+        Ok(self.reload(restore)?.last)
+    }
+}
