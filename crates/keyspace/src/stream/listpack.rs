@@ -1,0 +1,332 @@
+//! Listpack: the packed list in which Redis keeps the entries of a stream, and dumps them.
+//!
+//! ```text
+//! ┌ total bytes u32 ┬ elements u16 ┬ element ┬ element ┬ … ┬ 0xff ┐
+//! element = encoding byte(s), payload, length of both written backwards ("backlen")
+//! ```
+//!
+//! A string that is a canonical decimal `i64` is kept as an integer. Blocks are packed in a format of their own
+//! (`block.rs`); this one is needed twice: its sizes decide where Redis starts a new node, which trimming with `~` makes
+//! visible, and DUMP and RESTORE speak it.
+//!
+//! Source: the listpack specification (antirez/listpack) and `redis-server`'s DUMP payloads.
+
+/// Header and end mark.
+pub(crate) const FRAME_BYTES: usize = 7;
+/// Number of elements meaning "count them".
+const COUNT_UNKNOWN: u16 = u16::MAX;
+const END: u8 = 0xff;
+
+/// Bytes an integer element takes, its backlen included.
+pub(crate) fn int_bytes(value: i64) -> usize {
+    let payload = match value {
+        0..=127 => 1,
+        -4096..=4095 => 2,
+        _ if i16::try_from(value).is_ok() => 3,
+        -8_388_608..=8_388_607 => 4,
+        _ if i32::try_from(value).is_ok() => 5,
+        _ => 9,
+    };
+    payload + 1
+}
+
+/// Bytes a string element takes, its backlen included; less if it reads as an integer.
+#[inline]
+pub(crate) fn string_bytes(text: &[u8]) -> usize {
+    if let Some(value) = canonical_int(text) {
+        return int_bytes(value);
+    }
+    let payload = text.len()
+        + match text.len() {
+            0..=63 => 1,
+            64..=4095 => 2,
+            _ => 5,
+        };
+    payload + backlen_bytes(payload)
+}
+
+fn backlen_bytes(payload: usize) -> usize {
+    match payload {
+        0..=127 => 1,
+        128..=16_382 => 2,
+        16_383..=2_097_150 => 3,
+        2_097_151..=268_435_454 => 4,
+        _ => 5,
+    }
+}
+
+/// The number that `text` is the one canonical spelling of.
+#[inline]
+pub(crate) fn canonical_int(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    let mut value = 0u64;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        // Nineteen digits are below 10^19, which fits.
+        value = value * 10 + u64::from(digit - b'0');
+    }
+    match negative {
+        true => 0i64.checked_sub_unsigned(value),
+        false => i64::try_from(value).ok(),
+    }
+}
+
+/// Builds a listpack.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    out: Vec<u8>,
+    elements: usize,
+}
+
+impl Writer {
+    pub(crate) fn new() -> Writer {
+        Writer { out: vec![0; 6], elements: 0 }
+    }
+
+    pub(crate) fn int(&mut self, value: i64) {
+        let start = self.out.len();
+        let bytes = value.to_le_bytes();
+        match int_bytes(value) - 1 {
+            1 => self.out.push(value as u8),
+            2 => {
+                let bits = (value as u16) & 0x1fff;
+                self.out.extend_from_slice(&[0xc0 | (bits >> 8) as u8, bits as u8]);
+            }
+            3 => self.tagged(0xf1, &bytes[..2]),
+            4 => self.tagged(0xf2, &bytes[..3]),
+            5 => self.tagged(0xf3, &bytes[..4]),
+            _ => self.tagged(0xf4, &bytes),
+        }
+        self.finish_element(start);
+    }
+
+    pub(crate) fn string(&mut self, text: &[u8]) {
+        if let Some(value) = canonical_int(text) {
+            return self.int(value);
+        }
+        let start = self.out.len();
+        match text.len() {
+            len @ 0..=63 => self.out.push(0x80 | len as u8),
+            len @ 64..=4095 => self.out.extend_from_slice(&[0xe0 | (len >> 8) as u8, len as u8]),
+            len => self.tagged(0xf0, &(len as u32).to_le_bytes()),
+        }
+        self.out.extend_from_slice(text);
+        self.finish_element(start);
+    }
+
+    /// The whole listpack.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.out.push(END);
+        let total = self.out.len() as u32;
+        let elements = u16::try_from(self.elements).unwrap_or(COUNT_UNKNOWN);
+        self.out[..4].copy_from_slice(&total.to_le_bytes());
+        self.out[4..6].copy_from_slice(&elements.to_le_bytes());
+        self.out
+    }
+
+    fn tagged(&mut self, tag: u8, payload: &[u8]) {
+        self.out.push(tag);
+        self.out.extend_from_slice(payload);
+    }
+
+    fn finish_element(&mut self, start: usize) {
+        let payload = self.out.len() - start;
+        let len = backlen_bytes(payload);
+        for index in (0..len).rev() {
+            let bits = (payload >> (7 * index)) as u8 & 0x7f;
+            // Read from the right, so every byte but the leftmost says that more follow.
+            self.out.push(if index == len - 1 { bits } else { bits | 0x80 });
+        }
+        self.elements += 1;
+    }
+}
+
+/// One element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Element<'a> {
+    Int(i64),
+    Text(&'a [u8]),
+}
+
+impl Element<'_> {
+    /// As an integer, which a string element never is in a well-formed listpack.
+    pub(crate) fn as_int(self) -> Option<i64> {
+        match self {
+            Element::Int(value) => Some(value),
+            Element::Text(text) => canonical_int(text),
+        }
+    }
+
+    /// As the bytes the client once sent.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Element::Int(value) => itoa::Buffer::new().format(value).as_bytes().to_vec(),
+            Element::Text(text) => text.to_vec(),
+        }
+    }
+}
+
+/// Reads the elements of a listpack that came from outside; `None` from `next` is the end or damage, see [`Reader::done`].
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Checks the frame of `bytes`.
+    pub(crate) fn new(bytes: &'a [u8]) -> Option<Reader<'a>> {
+        let total = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
+        let well_framed =
+            bytes.len() >= FRAME_BYTES && total as usize == bytes.len() && bytes.last() == Some(&END);
+        well_framed.then(|| Reader { rest: &bytes[6..] })
+    }
+
+    /// Whether only the end mark is left.
+    pub(crate) fn done(&self) -> bool {
+        self.rest == [END]
+    }
+
+    pub(crate) fn int(&mut self) -> Option<i64> {
+        self.next()?.as_int()
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Element<'a>> {
+        let bytes = self.rest;
+        let &tag = bytes.first()?;
+        let (head, text_len): (usize, usize) = match tag {
+            0x00..=0x7f => (1, 0),
+            0x80..=0xbf => (1, usize::from(tag & 0x3f)),
+            0xc0..=0xdf => (2, 0),
+            0xe0..=0xef => (2, usize::from(tag & 0x0f) << 8 | usize::from(*bytes.get(1)?)),
+            0xf0 => (5, u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?) as usize),
+            0xf1 => (3, 0),
+            0xf2 => (4, 0),
+            0xf3 => (5, 0),
+            0xf4 => (9, 0),
+            _ => return None,
+        };
+        let payload = head.checked_add(text_len)?;
+        let body = bytes.get(..payload)?;
+        self.rest = bytes.get(payload + backlen_bytes(payload)..)?;
+        Some(match tag {
+            0x00..=0x7f => Element::Int(i64::from(tag)),
+            0xc0..=0xdf => {
+                let bits = u16::from(tag & 0x1f) << 8 | u16::from(body[1]);
+                // Thirteen bits, two's complement.
+                Element::Int(i64::from((bits << 3) as i16 >> 3))
+            }
+            0xf1..=0xf4 => Element::Int(little_endian(&body[1..])),
+            _ => Element::Text(&body[head..]),
+        })
+    }
+}
+
+/// A little-endian two's complement integer of at most eight bytes.
+fn little_endian(bytes: &[u8]) -> i64 {
+    let sign = if bytes.last().is_some_and(|top| top & 0x80 != 0) { 0xff } else { 0 };
+    let mut wide = [sign; 8];
+    wide[..bytes.len()].copy_from_slice(bytes);
+    i64::from_le_bytes(wide)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTS: &[i64] = &[
+        0,
+        1,
+        127,
+        128,
+        -1,
+        4095,
+        -4096,
+        4096,
+        -4097,
+        32_767,
+        -32_768,
+        32_768,
+        8_388_607,
+        -8_388_608,
+        8_388_608,
+        2_147_483_647,
+        -2_147_483_648,
+        2_147_483_648,
+        i64::MAX,
+        i64::MIN,
+    ];
+
+    #[test]
+    fn elements_are_read_back_and_have_the_size_announced() {
+        let texts = [0, 1, 20, 63, 64, 125, 126, 127, 4095, 4096, 16_380, 70_000].map(|len| vec![b'x'; len]);
+        let mut writer = Writer::new();
+        let mut expected_bytes = FRAME_BYTES;
+        for &value in INTS {
+            writer.int(value);
+            expected_bytes += int_bytes(value);
+        }
+        for text in &texts {
+            writer.string(text);
+            expected_bytes += string_bytes(text);
+        }
+        let packed = writer.finish();
+        assert_eq!(packed.len(), expected_bytes);
+
+        let mut reader = Reader::new(&packed).unwrap();
+        for &value in INTS {
+            assert_eq!(reader.next(), Some(Element::Int(value)));
+        }
+        for text in &texts {
+            assert_eq!(reader.next(), Some(Element::Text(text)));
+        }
+        assert!(reader.done());
+    }
+
+    #[test]
+    fn only_canonical_numbers_become_integers() {
+        for &value in INTS {
+            assert_eq!(canonical_int(value.to_string().as_bytes()), Some(value));
+        }
+        for text in [
+            "",
+            "-",
+            "-0",
+            "00",
+            "01",
+            "+1",
+            " 1",
+            "1 ",
+            "1.0",
+            "9223372036854775808",
+            "-9223372036854775809",
+        ] {
+            assert_eq!(canonical_int(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn damage_ends_the_reading() {
+        let mut writer = Writer::new();
+        writer.string(b"hello");
+        let packed = writer.finish();
+        for cut in 0..packed.len() {
+            assert!(Reader::new(&packed[..cut]).is_none());
+        }
+        for index in 6..packed.len() - 1 {
+            let mut bad = packed.clone();
+            bad[index] = 0xf4;
+            let mut reader = Reader::new(&bad).unwrap();
+            while reader.next().is_some() {}
+        }
+    }
+}

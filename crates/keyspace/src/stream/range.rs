@@ -1,0 +1,184 @@
+//! Ranges: entries between two IDs, forwards or backwards, and the entry with one ID.
+//!
+//! The start is found by a search over the blocks' first IDs and one inside a block; after that every step is the next
+//! entry's bytes.
+
+use std::collections::btree_map;
+use std::sync::Arc;
+
+use crate::stream::block::{Block, Entry};
+use crate::stream::{EntryId, Stream};
+
+type SealedRange<'a> = btree_map::Range<'a, EntryId, Arc<Block>>;
+
+/// Entries from low to high IDs.
+#[derive(Debug, Clone)]
+pub struct Forward<'a> {
+    /// The block being read and the index to go on from.
+    current: Option<(&'a Block, usize)>,
+    sealed: Option<SealedRange<'a>>,
+    open: Option<&'a Block>,
+    end: EntryId,
+}
+
+/// Entries from high to low IDs.
+#[derive(Debug, Clone)]
+pub struct Backward<'a> {
+    /// The block being read and the index below which to go on.
+    current: Option<(&'a Block, usize)>,
+    sealed: SealedRange<'a>,
+    start: EntryId,
+}
+
+impl Stream {
+    /// The entries with `start` ≤ ID ≤ `end`, lowest first.
+    #[inline]
+    pub fn range(&self, start: EntryId, end: EntryId) -> Forward<'_> {
+        let open = self.open.as_ref();
+        if let Some(block) = open.filter(|block| start >= block.first_id()) {
+            return Forward {
+                current: Some((block, block.lower_bound(start))),
+                sealed: None,
+                open: None,
+                end,
+            };
+        }
+        // The block that starts at or before `start` may reach past it.
+        let from = self.sealed.range(..=start).next_back().map_or(start, |(&first, _)| first);
+        let mut sealed = self.sealed.range(from..);
+        match sealed.next() {
+            Some((_, block)) => {
+                let current = Some((&**block, block.lower_bound(start)));
+                Forward { current, sealed: Some(sealed), open, end }
+            }
+            None => Forward { current: open.map(|block| (block, 0)), sealed: None, open: None, end },
+        }
+    }
+
+    /// The entries with `start` ≤ ID ≤ `end`, highest first.
+    pub fn range_backward(&self, start: EntryId, end: EntryId) -> Backward<'_> {
+        let below = |block: &Block| match end.next() {
+            Some(above) => block.lower_bound(above),
+            None => block.len(),
+        };
+        let mut sealed = self.sealed.range(..=end);
+        let current = match self.open.as_ref().filter(|block| end >= block.first_id()) {
+            Some(block) => Some((block, below(block))),
+            None => sealed.next_back().map(|(_, block)| (&**block, below(block))),
+        };
+        Backward { current, sealed, start }
+    }
+
+    /// The entry `id`. O(log n).
+    pub fn entry(&self, id: EntryId) -> Option<Entry<'_>> {
+        let block = self.block_of(id)?;
+        Some(block.entry(block.find(id)?))
+    }
+
+    /// Whether the entry `id` is there. O(log n).
+    pub fn contains(&self, id: EntryId) -> bool {
+        self.block_of(id).is_some_and(|block| block.find(id).is_some())
+    }
+
+    /// The last entry.
+    pub fn last_entry(&self) -> Option<Entry<'_>> {
+        self.range_backward(EntryId::MIN, EntryId::MAX).next()
+    }
+
+    /// The block in which `id` is, if it is anywhere.
+    fn block_of(&self, id: EntryId) -> Option<&Block> {
+        match &self.open {
+            Some(block) if id >= block.first_id() => Some(block),
+            _ => self.sealed.range(..=id).next_back().map(|(_, block)| &**block),
+        }
+    }
+}
+
+impl<'a> Iterator for Forward<'a> {
+    type Item = Entry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry<'a>> {
+        loop {
+            let (block, index) = self.current?;
+            if let Some(index) = block.live_from(index) {
+                let entry = block.entry(index);
+                if entry.id > self.end {
+                    self.current = None;
+                    return None;
+                }
+                self.current = Some((block, index + 1));
+                return Some(entry);
+            }
+            let sealed = self.sealed.as_mut().and_then(Iterator::next).map(|(_, block)| &**block);
+            self.current = sealed.or_else(|| self.open.take()).map(|block| (block, 0));
+        }
+    }
+}
+
+impl<'a> Iterator for Backward<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        loop {
+            let (block, end) = self.current?;
+            if let Some(index) = block.live_before(end) {
+                let entry = block.entry(index);
+                if entry.id < self.start {
+                    self.current = None;
+                    return None;
+                }
+                self.current = Some((block, index));
+                return Some(entry);
+            }
+            self.current = self.sealed.next_back().map(|(_, block)| (&**block, block.len()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::BlockLimits;
+
+    /// Entries 2-0, 4-0, … 2000-0, so that bounds fall on and between them.
+    fn even(blocks_of: u64) -> Stream {
+        let mut stream = Stream::new();
+        let limits = BlockLimits { bytes_max: 0, entries_max: blocks_of };
+        for ms in 1..=1000 {
+            let fields: [&[u8]; 2] = [b"f", b"v"];
+            stream.append(EntryId::new(2 * ms, 0), fields.into_iter(), limits).unwrap();
+        }
+        stream
+    }
+
+    #[test]
+    fn both_directions_give_what_a_filter_gives() {
+        for blocks_of in [1, 7, 100, 0] {
+            let stream = even(blocks_of);
+            for (start, end) in
+                [(0, 3000), (2, 2), (3, 3), (3, 9), (14, 28), (1999, 2500), (2000, 2000), (9, 3)]
+            {
+                let expected: Vec<u64> =
+                    (1..=1000).map(|ms| 2 * ms).filter(|ms| (start..=end).contains(ms)).collect();
+                let (low, high) = (EntryId::new(start, 0), EntryId::new(end, 0));
+                let forward: Vec<u64> = stream.range(low, high).map(|entry| entry.id.ms).collect();
+                assert_eq!(forward, expected, "{start}..={end} in blocks of {blocks_of}");
+                let mut backward: Vec<u64> =
+                    stream.range_backward(low, high).map(|entry| entry.id.ms).collect();
+                backward.reverse();
+                assert_eq!(backward, expected, "{start}..={end} backwards in blocks of {blocks_of}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_is_found_by_its_id_alone() {
+        let stream = even(100);
+        assert!(stream.contains(EntryId::new(1000, 0)));
+        assert!(!stream.contains(EntryId::new(1001, 0)));
+        assert!(!stream.contains(EntryId::new(1, 0)));
+        assert_eq!(stream.entry(EntryId::new(2000, 0)).map(|entry| entry.len()), Some(1));
+        assert_eq!(stream.last_entry().map(|entry| entry.id), Some(EntryId::new(2000, 0)));
+    }
+}

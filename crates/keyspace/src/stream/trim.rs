@@ -1,0 +1,373 @@
+//! Removing entries: one by one (XDEL and its kin) and the oldest (XTRIM).
+//!
+//! Trimming goes block by block from the front. A block whose entries all have to go goes as a whole; from the first that
+//! doesn't, entries are removed one by one, unless the trim is approximate and stops there.
+//!
+//! What becomes of pending entries that refer to a removed one is a policy, [`References`]. Under `Acked` an entry that a
+//! group has still to read or to acknowledge stays, so that a trim can leave holes.
+//!
+//! Source: XTRIM; `~` with DELREF and ACKED as from Redis 8.4.1 (redis/redis#14623), tombstones included (#15581).
+
+use std::sync::Arc;
+
+use crate::stream::block::Block;
+use crate::stream::{EntryId, Stream};
+
+/// What a removal does about pending entries (KEEPREF, DELREF, ACKED).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum References {
+    /// They stay, and refer to nothing.
+    #[default]
+    Keep,
+    /// They are removed from every group.
+    Drop,
+    /// An entry is removed only when no group has still to deliver it or to acknowledge it.
+    Acked,
+}
+
+/// How far to trim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrimBound {
+    /// Until at most as many entries are left.
+    MaxLen(u64),
+    /// Entries below this ID.
+    MinId(EntryId),
+}
+
+/// A request to trim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trim {
+    /// How far.
+    pub bound: TrimBound,
+    /// `~`: whole blocks only, and at most as many entries; 0 is no limit. `None` trims exactly.
+    pub whole_blocks: Option<u64>,
+    /// What becomes of pending entries.
+    pub references: References,
+}
+
+/// What a trim removed: enough to do the same again without deciding anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// How many entries.
+    pub removed: u64,
+    /// Every entry up to and including this one is gone; `None` if it was not a prefix (see `holes`) or nothing.
+    pub through: Option<EntryId>,
+    /// Under [`References::Acked`], the IDs removed.
+    pub holes: Vec<EntryId>,
+    /// Under [`References::Drop`], IDs that left some group's PEL.
+    pub dropped: Vec<EntryId>,
+}
+
+/// What became of an ID given to XDELEX or XACKDEL; the numbers are their replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// There is no such entry.
+    Missing = -1,
+    /// It was deleted.
+    Deleted = 1,
+    /// It stays, because a group has still to deliver or to acknowledge it.
+    Referenced = 2,
+}
+
+impl Stream {
+    /// Deletes the entry `id`; `false` if there is none. Pending entries stay. O(log n).
+    pub fn delete(&mut self, id: EntryId) -> bool {
+        let deleted = self.remove(id);
+        if deleted {
+            self.max_deleted_id = self.max_deleted_id.max(id);
+        }
+        deleted
+    }
+
+    /// Deletes the entry `id` as `references` says. O(groups × log n).
+    ///
+    /// Under `Drop`, pending entries go even if the entry itself is gone already.
+    pub fn delete_with(&mut self, id: EntryId, references: References) -> DeleteOutcome {
+        match references {
+            References::Keep => {}
+            References::Drop => drop(self.unreference(id)),
+            References::Acked if self.is_referenced(id) => return DeleteOutcome::Referenced,
+            References::Acked => {}
+        }
+        if self.delete(id) { DeleteOutcome::Deleted } else { DeleteOutcome::Missing }
+    }
+
+    /// Whether a group has still to deliver `id`, or has it pending.
+    pub fn is_referenced(&self, id: EntryId) -> bool {
+        self.groups.values().any(|group| id > group.last_id() || group.pending().contains(id))
+    }
+
+    /// Removes `id` from every group's PEL; `false` if it was in none.
+    pub fn unreference(&mut self, id: EntryId) -> bool {
+        self.groups.values_mut().fold(false, |any, group| group.ack(id) | any)
+    }
+
+    /// Removes entries from the front, as `trim` says. O(blocks removed + entries of the blocks removed in part).
+    pub fn trim(&mut self, trim: Trim) -> Trimmed {
+        let mut trimmed = Trimmed::default();
+        let mut next = self.block_key_after(None);
+        while let Some(key) = next {
+            next = self.block_key_after(Some(key));
+            let Some(block) = self.block_at(key) else { break };
+            let live = block.live() as u64;
+            if self.is_within(trim.bound) || over_limit(trim.whole_blocks, trimmed.removed + live) {
+                break;
+            }
+            let whole = match trim.bound {
+                TrimBound::MaxLen(max) => self.len - live >= max,
+                TrimBound::MinId(min) => block.last_id() < min,
+            };
+            if !whole && trim.whole_blocks.is_some() {
+                break;
+            }
+            if whole && trim.references == References::Keep {
+                trimmed.through = Some(block.last_id());
+                trimmed.removed += live;
+                self.remove_block(key);
+                continue;
+            }
+            self.trim_within(key, trim, &mut trimmed);
+            if !whole && trim.references != References::Acked {
+                break;
+            }
+        }
+        trimmed
+    }
+
+    /// Removes every entry up to and including `last`. What a trim that removed a prefix comes to.
+    pub fn trim_through(&mut self, last: EntryId) -> u64 {
+        let min = last.next().map_or(TrimBound::MaxLen(0), TrimBound::MinId);
+        self.trim(Trim { bound: min, whole_blocks: None, references: References::Keep }).removed
+    }
+
+    fn is_within(&self, bound: TrimBound) -> bool {
+        matches!(bound, TrimBound::MaxLen(max) if self.len <= max)
+    }
+
+    /// Removes entries of one block, one by one.
+    fn trim_within(&mut self, key: EntryId, trim: Trim, trimmed: &mut Trimmed) {
+        let Some(block) = self.block_at(key) else { return };
+        let entries: Vec<(EntryId, bool)> =
+            (0..block.len()).map(|index| (block.id_at(index), block.is_live(index))).collect();
+        let mut left = self.len;
+        let mut doomed = Vec::new();
+        for (index, &(id, alive)) in entries.iter().enumerate() {
+            let stop = match trim.bound {
+                TrimBound::MaxLen(max) => left <= max,
+                TrimBound::MinId(min) => id >= min,
+            };
+            if stop {
+                break;
+            }
+            if trim.references == References::Drop && self.unreference(id) {
+                trimmed.dropped.push(id);
+            }
+            if !alive || trim.references == References::Acked && self.is_referenced(id) {
+                continue;
+            }
+            doomed.push(index);
+            left -= 1;
+            match trim.references {
+                References::Acked => trimmed.holes.push(id),
+                References::Keep | References::Drop => trimmed.through = Some(id),
+            }
+        }
+        trimmed.removed += doomed.len() as u64;
+        self.change_block(key, |block| doomed.iter().for_each(|&index| block.delete(index)));
+    }
+
+    /// Removes the entry `id` without recording it as the highest deleted.
+    pub(crate) fn remove(&mut self, id: EntryId) -> bool {
+        let key = match &self.open {
+            Some(block) if id >= block.first_id() => block.first_id(),
+            _ => match self.sealed.range(..=id).next_back() {
+                Some((&key, _)) => key,
+                None => return false,
+            },
+        };
+        let Some(index) = self.block_at(key).and_then(|block| block.find(id)) else { return false };
+        self.change_block(key, |block| block.delete(index));
+        true
+    }
+
+    /// The first ID of the block behind the one that starts at `after`.
+    fn block_key_after(&self, after: Option<EntryId>) -> Option<EntryId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let sealed = self.sealed.range((from, Unbounded)).next().map(|(&key, _)| key);
+        let open =
+            || self.open.as_ref().map(Block::first_id).filter(|&key| after.is_none_or(|after| key > after));
+        sealed.or_else(open)
+    }
+
+    /// The block that starts at `key`.
+    fn block_at(&self, key: EntryId) -> Option<&Block> {
+        match &self.open {
+            Some(block) if block.first_id() == key => Some(block),
+            _ => self.sealed.get(&key).map(|block| &**block),
+        }
+    }
+
+    /// Lets `change` delete entries of the block at `key`; a block that is left without any goes away.
+    fn change_block(&mut self, key: EntryId, change: impl FnOnce(&mut Block)) {
+        let (before, after) = match &mut self.open {
+            Some(block) if block.first_id() == key => {
+                let before = block.live();
+                change(block);
+                (before, block.live())
+            }
+            _ => {
+                let Some(shared) = self.sealed.get_mut(&key) else { return };
+                self.sealed_bytes -= shared.heap_bytes();
+                // Copies the block if a snapshot or a reader holds it.
+                let block = Arc::make_mut(shared);
+                let before = block.live();
+                change(block);
+                self.sealed_bytes += block.heap_bytes();
+                (before, block.live())
+            }
+        };
+        self.len -= (before - after) as u64;
+        if after == 0 {
+            self.remove_block(key);
+        }
+    }
+
+    /// Drops the block at `key` with the entries still alive in it.
+    fn remove_block(&mut self, key: EntryId) {
+        if let Some(block) = self.sealed.remove(&key) {
+            self.sealed_bytes -= block.heap_bytes();
+            self.len -= block.live() as u64;
+        } else if let Some(block) = self.open.take_if(|block| block.first_id() == key) {
+            self.len -= block.live() as u64;
+            self.reopen_last();
+        }
+    }
+}
+
+fn over_limit(limit: Option<u64>, removed: u64) -> bool {
+    limit.is_some_and(|limit| limit != 0 && removed > limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::BlockLimits;
+
+    fn id(ms: u64) -> EntryId {
+        EntryId::new(ms, 0)
+    }
+
+    /// 350 entries in blocks of 100; group `g` has read 250 and acknowledged 1..=120 and 200..=229.
+    fn sample() -> Stream {
+        let mut stream = Stream::new();
+        for ms in 1..=350 {
+            let fields: [&[u8]; 2] = [b"f", b"v"];
+            stream.append(id(ms), fields.into_iter(), BlockLimits::default()).unwrap();
+        }
+        stream.create_group(b"g", EntryId::MIN, Some(0));
+        let group = stream.group_mut(b"g").unwrap();
+        let consumer = group.create_consumer(b"c", 0).unwrap();
+        (1..=250).for_each(|ms| group.insert_pending(id(ms), consumer, 0, 1));
+        group.set_id(id(250), Some(250));
+        (1..=120).chain(200..230).for_each(|ms| assert!(group.ack(id(ms))));
+        stream
+    }
+
+    /// First and last ID of each run of consecutive milliseconds.
+    fn runs(stream: &Stream) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for entry in stream.range(EntryId::MIN, EntryId::MAX) {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == entry.id.ms => *last += 1,
+                _ => runs.push((entry.id.ms, entry.id.ms)),
+            }
+        }
+        runs
+    }
+
+    #[test]
+    fn trims_remove_what_redis_removes() {
+        use References::*;
+        use TrimBound::*;
+        let cases: &[(TrimBound, Option<u64>, References, u64, &[(u64, u64)])] = &[
+            (MaxLen(10), None, Keep, 340, &[(341, 350)]),
+            (MaxLen(10), Some(0), Keep, 300, &[(301, 350)]),
+            (MaxLen(10), Some(150), Keep, 100, &[(101, 350)]),
+            (MaxLen(10), Some(99), Keep, 0, &[(1, 350)]),
+            (MaxLen(330), Some(0), Keep, 0, &[(1, 350)]),
+            (MaxLen(400), None, Keep, 0, &[(1, 350)]),
+            (MaxLen(0), None, Keep, 350, &[]),
+            (MinId(id(240)), None, Keep, 239, &[(240, 350)]),
+            (MinId(id(240)), Some(0), Keep, 200, &[(201, 350)]),
+            (MaxLen(10), None, Acked, 150, &[(121, 199), (230, 350)]),
+            (MaxLen(330), None, Acked, 20, &[(21, 350)]),
+            (MinId(id(240)), None, Acked, 150, &[(121, 199), (230, 350)]),
+            (MinId(id(240)), Some(0), Acked, 121, &[(121, 199), (201, 350)]),
+            (MaxLen(10), None, Drop, 340, &[(341, 350)]),
+            (MaxLen(10), Some(0), Drop, 300, &[(301, 350)]),
+        ];
+        for &(bound, whole_blocks, references, removed, left) in cases {
+            let mut stream = sample();
+            let trim = Trim { bound, whole_blocks, references };
+            let trimmed = stream.trim(trim);
+            stream.check();
+            assert_eq!(trimmed.removed, removed, "{trim:?}");
+            assert_eq!(runs(&stream), left, "{trim:?}");
+            assert_eq!(stream.max_deleted_id(), EntryId::MIN, "trimming is no deletion");
+            let pending = stream.group(b"g").unwrap().pending().len();
+            assert_eq!(pending, if references == Drop { 0 } else { 100 }, "{trim:?}");
+        }
+    }
+
+    #[test]
+    fn the_record_of_a_trim_does_the_same_again() {
+        for whole_blocks in [None, Some(0)] {
+            let mut stream = sample();
+            let mut again = stream.clone();
+            let trim = Trim { bound: TrimBound::MaxLen(77), whole_blocks, references: References::Keep };
+            let trimmed = stream.trim(trim);
+            again.trim_through(trimmed.through.unwrap());
+            assert_eq!(runs(&stream), runs(&again));
+        }
+    }
+
+    #[test]
+    fn a_middle_block_without_entries_goes_away_and_so_does_the_open_one() {
+        let mut stream = sample();
+        (101..=200).for_each(|ms| assert!(stream.delete(id(ms))));
+        assert_eq!(stream.blocks(), 3);
+        (301..=350).for_each(|ms| assert!(stream.delete(id(ms))));
+        stream.check();
+        assert_eq!((stream.blocks(), stream.len(), stream.max_deleted_id()), (2, 200, id(350)));
+        assert!(!stream.delete(id(350)));
+        let fields: [&[u8]; 2] = [b"f", b"v"];
+        stream.append(id(351), fields.into_iter(), BlockLimits::default()).unwrap();
+        assert_eq!(runs(&stream), [(1, 100), (201, 300), (351, 351)]);
+        stream.check();
+    }
+
+    #[test]
+    fn a_delete_in_a_shared_block_leaves_the_other_holder_alone() {
+        let mut stream = sample();
+        let snapshot = stream.clone();
+        assert!(stream.delete(id(50)));
+        assert!(snapshot.contains(id(50)));
+        assert!(!stream.contains(id(50)));
+        stream.check();
+        snapshot.check();
+    }
+
+    #[test]
+    fn an_entry_goes_only_when_every_group_is_done_with_it() {
+        let mut stream = sample();
+        assert_eq!(stream.delete_with(id(300), References::Acked), DeleteOutcome::Referenced);
+        assert_eq!(stream.delete_with(id(130), References::Acked), DeleteOutcome::Referenced);
+        assert_eq!(stream.delete_with(id(1), References::Acked), DeleteOutcome::Deleted);
+        assert_eq!(stream.delete_with(id(1), References::Acked), DeleteOutcome::Missing);
+        assert_eq!(stream.delete_with(id(130), References::Drop), DeleteOutcome::Deleted);
+        assert!(!stream.group(b"g").unwrap().pending().contains(id(130)));
+        assert_eq!(stream.delete_with(id(131), References::Keep), DeleteOutcome::Deleted);
+        assert!(stream.group(b"g").unwrap().pending().contains(id(131)));
+    }
+}
