@@ -1,3 +1,38 @@
-//! What joins the parts.
+//! The server: shards, connections, the command table, configuration, users and TLS; what joins the parts.
+//!
+//! Start reading at [`start`], then `shard/mod.rs` for a turn of the reactor, `shard/serve.rs` for a request,
+//! `command/dispatch.rs` for a command and `fanout.rs` for a message.
+#![forbid(unsafe_code)]
 
-pub mod partitions;
+#[path = "acl_tmp.rs"]
+pub mod acl;
+pub mod command;
+pub mod config;
+mod connection;
+mod directory;
+mod fanout;
+mod mailbox;
+mod net;
+mod partitions;
+mod pause;
+mod server;
+mod shard;
+mod start;
+mod stats;
+mod time;
+#[path = "tls_tmp.rs"]
+pub mod tls;
+
+pub use start::{Control, Running, StartError, start};
+
+/// Versions that the server tells of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Version {
+    /// Sterna's own.
+    pub sterna: &'static str,
+    /// The Redis whose commands and replies it follows: clients switch behaviour on this one.
+    pub redis: &'static str,
+}
+
+/// The versions of this build.
+pub const VERSION: Version = Version { sterna: env!("CARGO_PKG_VERSION"), redis: "8.2.0" };

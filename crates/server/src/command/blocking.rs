@@ -1,0 +1,107 @@
+//! Commands that wait for another client.
+//!
+//! 1. The command finds nothing, puts its waiter into the keyspace's queues and returns it; the connection is held.
+//! 2. A writer, on any shard, claims the waiter, makes its reply while it holds the keys' locks, and mails it here.
+//! 3. A timeout, CLIENT UNBLOCK and a disconnect claim it here. Whoever claims it answers; nobody else does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use sterna_keyspace::Waiter;
+use sterna_protocol::Reply;
+
+use crate::connection::Hold;
+use crate::connection::client::{ClientId, mark};
+use crate::shard::Shard;
+
+/// A connection's wait.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    waiter: Arc<Waiter>,
+    /// When it gives up, on the monotonic clock.
+    deadline: Option<Instant>,
+}
+
+impl Shard {
+    /// Holds the connection until its waiter is answered.
+    pub(super) fn block(&mut self, slot: usize, waiter: Arc<Waiter>) {
+        let id = self.connections[slot].client.id;
+        let deadline = waiter
+            .deadline_ms
+            .map(|at_ms| self.clock.instant + Duration::from_millis(at_ms.saturating_sub(self.clock.now_ms)));
+        if let Some(at) = deadline {
+            self.timers.add(at, slot, id);
+        }
+        self.connections[slot].client.set_mark(mark::BLOCKED, true);
+        self.server.blocked.fetch_add(1, Relaxed);
+        self.hold(slot, Hold::Blocked(Blocked { waiter, deadline }));
+    }
+
+    /// A writer has answered the connection's command.
+    pub(crate) fn deliver_served(&mut self, client: ClientId, waiter: &Arc<Waiter>, reply: &[u8]) {
+        let slot = self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize);
+        let Some(slot) = slot else { return };
+        let waits_for_it = matches!(
+            self.connections[slot].hold.as_deref(),
+            Some(Hold::Blocked(blocked)) if Arc::ptr_eq(&blocked.waiter, waiter)
+        );
+        if waits_for_it {
+            self.end_block(slot, reply);
+        }
+    }
+
+    /// The wait has lasted as long as it may.
+    pub(crate) fn block_timed_out(&mut self, slot: usize) {
+        if self.claim(slot) {
+            let mut reply = Vec::new();
+            Reply::new(&mut reply, self.connections[slot].proto).null_array();
+            self.end_block(slot, &reply);
+        }
+    }
+
+    /// CLIENT UNBLOCK.
+    pub(crate) fn unblock(&mut self, slot: usize, client: ClientId, with_error: bool) {
+        if self.connection_of(slot, client).is_none() {
+            return;
+        }
+        if !with_error {
+            self.block_timed_out(slot);
+        } else if self.claim(slot) {
+            self.end_block(slot, b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+        }
+    }
+
+    /// Takes the right to answer the connection's wait.
+    fn claim(&self, slot: usize) -> bool {
+        match self.connections[slot].hold.as_deref() {
+            Some(Hold::Blocked(blocked)) => blocked.waiter.claim(),
+            _ => false,
+        }
+    }
+
+    /// Answers, and lets the connection go on.
+    fn end_block(&mut self, slot: usize, reply: &[u8]) {
+        self.forget_block(slot);
+        let range = self.replies_to_others.append(reply.len(), |buf| buf.extend_from_slice(reply));
+        self.flusher.push(slot, &mut self.connections[slot], range);
+        self.release(slot);
+    }
+
+    /// Takes the connection's waiter out of every queue.
+    pub(crate) fn forget_block(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let Some(Hold::Blocked(_)) = connection.hold.as_deref() else { return };
+        let Some(hold) = connection.hold.take() else { return };
+        let Hold::Blocked(blocked) = *hold else { return };
+        let id = connection.client.id;
+        connection.client.set_mark(mark::BLOCKED, false);
+        self.server.blocked.fetch_sub(1, Relaxed);
+        if let Some(at) = blocked.deadline {
+            self.timers.remove(at, slot, id);
+        }
+        // A claim that comes too late makes no difference: a writer that won has mailed a reply nobody will take.
+        let _ = blocked.waiter.claim();
+        self.server.partitions.forget_waiter(&blocked.waiter);
+    }
+}

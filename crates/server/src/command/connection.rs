@@ -1,0 +1,318 @@
+//! HELLO, AUTH, PING, ECHO, QUIT, RESET, SELECT.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_protocol::{Proto, Reply, argument};
+
+use super::{Call, Failure, Flow, Run};
+use crate::VERSION;
+use crate::acl::User;
+use crate::connection::client::mark;
+use crate::connection::{CloseReason, Connection, ReplyMode};
+
+const BASE: Spec = Spec {
+    name: "",
+    arity: 1,
+    flags: Flags::FAST.union(Flags::LOADING).union(Flags::STALE),
+    keys: Keys::None,
+    acl: Categories::CONNECTION,
+    group: Group::Connection,
+    since: "1.0.0",
+    complexity: "O(1)",
+    summary: "",
+    syntax: "",
+    reply: &[ReplyShape::Ok],
+    tips: &[],
+};
+
+const BEFORE_AUTH: Flags = Flags::NOSCRIPT
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::FAST)
+    .union(Flags::NO_AUTH)
+    .union(Flags::SENTINEL);
+
+/// Rows of this file.
+pub(super) static ROWS: &[Command<Run>] = &[
+    Command {
+        spec: Spec {
+            name: "hello",
+            arity: -1,
+            flags: BEFORE_AUTH.union(Flags::NO_MULTI).union(Flags::SUBSCRIBER_MODE),
+            since: "6.0.0",
+            summary: "Chooses the protocol, and logs in and names the connection in one go.",
+            syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+            reply: &[ReplyShape::Map],
+            ..BASE
+        },
+        run: Some(hello),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "auth",
+            arity: -2,
+            flags: BEFORE_AUTH.union(Flags::SKIP_MONITOR),
+            complexity: "O(N), N passwords of the user",
+            summary: "Logs in.",
+            syntax: "[username] password",
+            ..BASE
+        },
+        run: Some(auth),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "ping",
+            arity: -1,
+            flags: Flags::FAST.union(Flags::SENTINEL).union(Flags::SUBSCRIBER_MODE),
+            summary: "Answers PONG, or the message.",
+            syntax: "[message]",
+            reply: &[ReplyShape::Simple, ReplyShape::Bulk],
+            ..BASE
+        },
+        run: Some(ping),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "echo",
+            arity: 2,
+            summary: "Answers the message.",
+            syntax: "message",
+            reply: &[ReplyShape::Bulk],
+            ..BASE
+        },
+        run: Some(|call| {
+            call.reply.bulk(&call.args[1]);
+            Ok(Flow::Next)
+        }),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "quit",
+            arity: -1,
+            flags: BEFORE_AUTH
+                .union(Flags::SUBSCRIBER_MODE)
+                .union(Flags::NOT_QUEUED)
+                .difference(Flags::SENTINEL),
+            summary: "Closes the connection once the replies so far are out.",
+            ..BASE
+        },
+        run: Some(|call| {
+            call.reply.ok();
+            call.connection().closing = Some(CloseReason::Quit);
+            Ok(Flow::Wait)
+        }),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "reset",
+            flags: BEFORE_AUTH
+                .union(Flags::SUBSCRIBER_MODE)
+                .union(Flags::NOT_QUEUED)
+                .difference(Flags::SENTINEL),
+            since: "6.2.0",
+            summary: "Makes the connection as new: no subscriptions, no transaction, no user, RESP2.",
+            reply: &[ReplyShape::Simple],
+            ..BASE
+        },
+        run: Some(reset),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec { name: "select", arity: 2, summary: "Chooses the database.", syntax: "index", ..BASE },
+        run: Some(select),
+        subcommands: &[],
+    },
+];
+
+fn ping(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    if call.args.len() > 2 {
+        return Err(Failure::arity("ping"));
+    }
+    let message = call.args.get(1);
+    if call.connection().in_subscriber_mode() {
+        call.reply.array(2);
+        call.reply.bulk(b"pong");
+        call.reply.bulk(message.unwrap_or_default());
+    } else {
+        match message {
+            Some(message) => call.reply.bulk(message),
+            None => call.reply.simple("PONG"),
+        }
+    }
+    Ok(Flow::Next)
+}
+
+fn select(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let index =
+        argument::int(&call.args[1]).ok_or(Failure::of("ERR value is not an integer or out of range"))?;
+    let databases = call.server().partitions.databases();
+    let db = usize::try_from(index).ok().filter(|&db| db < databases);
+    let db = db.ok_or(Failure::of("ERR DB index is out of range"))?;
+    call.connection().set_db(db as u8);
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn reset(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let slot = call.slot;
+    call.shard.end_run();
+    call.shard.forget_transaction(slot);
+    call.shard.leave_all(slot);
+    call.shard.stop_monitoring(slot);
+    let user = call.server().user_without_password();
+    let connection = call.connection();
+    connection.set_db(0);
+    connection.set_proto(Proto::Resp2);
+    connection.reply_mode = ReplyMode::On;
+    connection.client.set_mark(mark::NO_EVICT | mark::NO_TOUCH, false);
+    connection.client.names.lock().name = "".into();
+    connection.set_user(user);
+    call.reply.simple("RESET");
+    Ok(Flow::Next)
+}
+
+fn auth(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let (name, password) = match call.args.len() {
+        2 => (&b"default"[..], &call.args[1]),
+        3 => (&call.args[1], &call.args[2]),
+        _ => return Err(Failure::SYNTAX),
+    };
+    if call.args.len() == 2 && call.server().default_user_has_no_password() {
+        return Err(Failure::of(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        ));
+    }
+    let user = authenticate(call, name, password)?;
+    call.connection().set_user(Some(user));
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn authenticate(call: &Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc<User>, Failure> {
+    let user = call.server().users.read().authenticate(name, password);
+    user.ok_or_else(|| {
+        call.server().failed_logins.fetch_add(1, Relaxed);
+        Failure::WRONG_PASS
+    })
+}
+
+fn hello(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let args = call.args;
+    let proto = match args.get(1) {
+        None => None,
+        Some(version) => Some(match argument::int(version) {
+            Some(2) => Proto::Resp2,
+            Some(3) => Proto::Resp3,
+            Some(_) => return Err(Failure::of("NOPROTO unsupported protocol version")),
+            None => return Err(Failure::of("ERR Protocol version is not an integer or out of range")),
+        }),
+    };
+    let mut user = None;
+    let mut name = None;
+    let mut at = 2;
+    while let Some(option) = args.get(at) {
+        let left = args.len() - at - 1;
+        if argument::eq_ignore_case(option, "AUTH") && left >= 2 {
+            user = Some(authenticate(call, &args[at + 1], &args[at + 2])?);
+            at += 3;
+        } else if argument::eq_ignore_case(option, "SETNAME") && left >= 1 {
+            name = Some(valid_name(&args[at + 1], "Client names")?);
+            at += 2;
+        } else {
+            let mut text = b"ERR Syntax error in HELLO option '".to_vec();
+            text.extend_from_slice(option);
+            text.push(b'\'');
+            return Err(Failure::text(text));
+        }
+    }
+    if user.is_none() && call.connection().user.is_none() {
+        return Err(Failure::of(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+             same time",
+        ));
+    }
+    let connection = &mut call.shard.connections[call.slot];
+    if let Some(user) = user {
+        connection.set_user(Some(user));
+    }
+    if let Some(name) = name {
+        connection.client.names.lock().name = name;
+    }
+    if let Some(proto) = proto {
+        connection.set_proto(proto);
+        call.reply.proto = proto;
+    }
+    let proto = call.reply.proto;
+    let id = connection.client.id;
+    greet(&mut call.reply, proto, id);
+    Ok(Flow::Next)
+}
+
+/// HELLO's map. `server` and `version` are what clients switch behaviour on, so they are Redis's; INFO says more.
+fn greet(reply: &mut Reply<'_>, proto: Proto, id: u64) {
+    reply.map(7);
+    reply.bulk(b"server");
+    reply.bulk(b"redis");
+    reply.bulk(b"version");
+    reply.bulk(VERSION.redis.as_bytes());
+    reply.bulk(b"proto");
+    reply.int(if proto == Proto::Resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.int(id as i64);
+    reply.bulk(b"mode");
+    reply.bulk(b"standalone");
+    reply.bulk(b"role");
+    reply.bulk(b"master");
+    reply.bulk(b"modules");
+    reply.array(0);
+}
+
+/// A name without spaces, newlines or anything else that would spoil CLIENT LIST. `what` is how the error calls it.
+pub(super) fn valid_name(name: &[u8], what: &str) -> Result<Box<str>, Failure> {
+    if name.iter().any(|b| !(b'!'..=b'~').contains(b)) {
+        return Err(Failure::text(format!(
+            "ERR {what} cannot contain spaces, newlines or special characters."
+        )));
+    }
+    // Printable ASCII, as just checked, is UTF-8.
+    Ok(String::from_utf8_lossy(name).into())
+}
+
+impl Connection {
+    pub(super) fn set_db(&mut self, db: u8) {
+        self.db = db;
+        self.client.db.store(db, Relaxed);
+    }
+
+    fn set_proto(&mut self, proto: Proto) {
+        self.proto = proto;
+        self.client.resp.store(if proto == Proto::Resp3 { 3 } else { 2 }, Relaxed);
+    }
+
+    pub(super) fn set_user(&mut self, user: Option<Arc<User>>) {
+        let name = user.as_ref().map_or(&b"default"[..], |user| user.name());
+        self.client.names.lock().user = String::from_utf8_lossy(name).into();
+        self.user = user;
+    }
+
+    /// Brings the gauges of CLIENT LIST up to date that are not kept with every command.
+    pub(crate) fn publish_gauges(&self) {
+        let client = &self.client;
+        let (input, room) =
+            self.partial.as_ref().map_or((0, 0), |p| (p.buf.len() - p.start, p.buf.capacity()));
+        client.input_bytes.store(input as u64, Relaxed);
+        client.input_capacity.store(room as u64, Relaxed);
+        client.output_bytes.store(self.output.queued_bytes() as u64, Relaxed);
+        client.output_ranges.store(self.output.len() as u64, Relaxed);
+        client.own_bytes.store(self.heap_bytes() as u64, Relaxed);
+    }
+}

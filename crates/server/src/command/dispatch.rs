@@ -1,0 +1,285 @@
+//! From a request to its execution: find the row, check what the row and the connection's state ask for, run, count.
+//!
+//! The order of the checks is Redis's, because clients see which one speaks first.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use sterna_command::{Flags, Group};
+use sterna_keyspace::{Caller, Outcome};
+use sterna_protocol::{Args, Reply};
+
+use super::table::{Row, Runs, table};
+use super::{Call, Failure, Flow};
+use crate::connection::client::{Client, mark};
+use crate::connection::{Hold, ReplyMode};
+use crate::fanout::Space;
+use crate::mailbox::Mail;
+use crate::partitions::Scene;
+use crate::shard::{Batch, Shard};
+
+impl Shard {
+    /// Executes one request of the connection in `slot`, or queues it, or refuses it; replies go to `out`.
+    #[inline]
+    pub(crate) fn dispatch(&mut self, slot: usize, args: Args<'_>, out: &mut Vec<u8>) -> Batch {
+        let before = out.len();
+        let row = match table().resolve(args) {
+            Ok(row) => row,
+            Err(failure) => {
+                self.end_run();
+                self.refuse_request(slot, None, &failure, out);
+                return self.after_reply(slot, out, before, Batch::Goes);
+            }
+        };
+        // A run of messages stays open only from one PUBLISH to the next.
+        if row.spec.group != Group::Pubsub {
+            self.end_run();
+        }
+        let batch = match self.admit_request(slot, row, args) {
+            Ok(Admission::Run) => self.run_and_count(slot, row, args, out),
+            Ok(Admission::Queue) => {
+                self.queue_command(slot, row, args);
+                out.extend_from_slice(b"+QUEUED\r\n");
+                Batch::Goes
+            }
+            Ok(Admission::Pause) => return Batch::Retries,
+            Err(failure) => {
+                self.refuse_request(slot, Some(row), &failure, out);
+                Batch::Goes
+            }
+        };
+        self.after_reply(slot, out, before, batch)
+    }
+
+    fn admit_request(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+    ) -> Result<Admission, Failure> {
+        let connection = &self.connections[slot];
+        let Some(user) = &connection.user else {
+            return if row.has(Flags::NO_AUTH) { Ok(Admission::Run) } else { Err(Failure::NO_AUTH) };
+        };
+        if !user.is_unrestricted()
+            && !row.has(Flags::NO_AUTH)
+            && let Err(denied) = crate::acl::check(user, row, args)
+        {
+            return Err(Failure::text(denied.wire()));
+        }
+        if connection.in_subscriber_mode() && !row.has(Flags::SUBSCRIBER_MODE) {
+            return Err(Failure::text(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+                 this context",
+                row.full_name
+            )));
+        }
+        if row.has(Flags::DENYOOM) && self.server.is_out_of_memory() {
+            return Err(Failure::of("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
+            if row.has(Flags::NO_MULTI) {
+                return Err(Failure::text("ERR Command not allowed inside a transaction"));
+            }
+            return Ok(Admission::Queue);
+        }
+        if self.server.pause.is_on() && self.is_paused(slot, row) {
+            return Ok(Admission::Pause);
+        }
+        Ok(Admission::Run)
+    }
+
+    /// Holds the connection back if CLIENT PAUSE concerns this command.
+    #[cold]
+    fn is_paused(&mut self, slot: usize, row: &'static Row) -> bool {
+        let transaction_writes = row.spec.name == "exec"
+            && self.connections[slot].transaction.as_ref().is_some_and(|t| t.has_writes());
+        let is_write = row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE) || transaction_writes;
+        if row.has(Flags::IGNORES_PAUSE) || !self.server.pause.holds_back(is_write, self.clock.now_ms) {
+            return false;
+        }
+        let until = self.server.pause.end(&self.clock);
+        self.timers.add(until, slot, self.connections[slot].client.id);
+        self.paused.push(slot);
+        self.hold(slot, Hold::Pause);
+        true
+    }
+
+    /// Runs a command and counts it: CLIENT LIST, INFO commandstats, SLOWLOG, MONITOR.
+    fn run_and_count(&mut self, slot: usize, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> Batch {
+        let connection = &self.connections[slot];
+        connection.client.last_command.store(row.id as u32 + 1, Relaxed);
+        connection.client.active_ms.store(self.clock.now_ms, Relaxed);
+        Client::add(&connection.client.commands, 1);
+        if self.server.monitors.load(Relaxed) > 0 && !row.has(Flags::SKIP_MONITOR) {
+            self.show_command(slot, row, args);
+        }
+        let began = self.clock.instant;
+        let flow = self.execute(slot, row, args, out, false);
+        self.clock.instant = Instant::now();
+        let took = self.clock.instant.saturating_duration_since(began);
+        let failed = flow.is_err();
+        self.handle().commands.count(row.id, took, failed);
+        let threshold = self.config.slowlog_log_slower_than;
+        if threshold >= 0 && took.as_micros() as i64 >= threshold {
+            self.note_slow(slot, row, args, took);
+        }
+        match flow {
+            Ok(Flow::Next) => Batch::Goes,
+            Ok(Flow::Wait) => Batch::Stops,
+            Err(failure) => {
+                self.count_error(failure.wire());
+                let proto =
+                    self.connections.get(slot).map_or_else(Default::default, |connection| connection.proto);
+                Reply::new(out, proto).error(failure.wire());
+                Batch::Goes
+            }
+        }
+    }
+
+    /// Runs a command and nothing else; EXEC runs its own commands with it.
+    #[inline]
+    pub(super) fn execute(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+        in_exec: bool,
+    ) -> Result<Flow, Failure> {
+        let proto = self.connections[slot].proto;
+        let reply = Reply::new(out, proto);
+        match row.run {
+            Runs::Server(run) => run(&mut Call { shard: self, slot, row, args, reply, in_exec }),
+            Runs::Keys(command) => self.execute_on_keys(slot, command, args, reply),
+            Runs::Container => Err(Failure::arity(&row.full_name)),
+        }
+    }
+
+    fn execute_on_keys(
+        &mut self,
+        slot: usize,
+        command: &'static sterna_command::Command<sterna_keyspace::Run>,
+        args: Args<'_>,
+        mut reply: Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        let scene = self.scene_of(slot, true);
+        let server = Arc::clone(&self.server);
+        let outcome = server.partitions.execute(command, args, scene, &mut self.changes, &mut reply);
+        self.spread_changes();
+        match outcome {
+            Ok(Outcome::Replied) => Ok(Flow::Next),
+            Ok(Outcome::Wait(waiter)) => {
+                self.block(slot, waiter);
+                Ok(Flow::Wait)
+            }
+            Err(error) => Err(Failure::from(error)),
+        }
+    }
+
+    /// Who runs a command on keys, where and when.
+    pub(super) fn scene_of(&self, slot: usize, may_block: bool) -> Scene {
+        let connection = &self.connections[slot];
+        let caller = Caller {
+            client: connection.client.id,
+            shard: self.index,
+            proto: connection.proto,
+            may_block,
+            touches: !connection.client.has_mark(mark::NO_TOUCH),
+        };
+        Scene { db: usize::from(connection.db), now_ms: self.clock.now_ms, caller }
+    }
+
+    /// Tells those concerned what the last command did: subscribers of keyspace events, and clients it woke.
+    pub(crate) fn spread_changes(&mut self) {
+        if self.changes.is_empty() {
+            return;
+        }
+        let mut changes = std::mem::take(&mut self.changes);
+        Client::add(&self.handle().changes, changes.count());
+        for served in changes.served() {
+            let caller = served.waiter.caller;
+            let mail = Mail::Served { client: caller.client, waiter: served.waiter, reply: served.reply };
+            self.post(caller.shard, mail);
+        }
+        for (event, db, key) in changes.events() {
+            self.publish_event(event, db, key);
+        }
+        changes.clear();
+        self.changes = changes;
+    }
+
+    /// Publishes one keyspace event where `notify-keyspace-events` says.
+    fn publish_event(&mut self, event: sterna_keyspace::Event, db: usize, key: &[u8]) {
+        use sterna_keyspace::EventClasses;
+        self.end_run();
+        let wanted = self.server.event_classes();
+        if wanted.contains(EventClasses::KEYSPACE) {
+            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+            self.publish(Space::Channels, &channel, event.name.as_bytes());
+        }
+        if wanted.contains(EventClasses::KEYEVENT) {
+            let channel = format!("__keyevent@{db}__:{}", event.name);
+            self.publish(Space::Channels, channel.as_bytes(), key);
+        }
+        self.end_run();
+    }
+
+    /// Answers an error for a request that did not run. Between MULTI and EXEC it spoils the transaction.
+    fn refuse_request(&mut self, slot: usize, row: Option<&Row>, failure: &Failure, out: &mut Vec<u8>) {
+        let connection = &mut self.connections[slot];
+        if let Some(transaction) = &mut connection.transaction {
+            transaction.spoil();
+        }
+        connection.client.active_ms.store(self.clock.now_ms, Relaxed);
+        Reply::new(out, connection.proto).error(failure.wire());
+        if let Some(row) = row {
+            self.handle().commands.count_rejected(row.id);
+        }
+        self.count_error(failure.wire());
+    }
+
+    /// Counts an error by its first word (INFO errorstats).
+    pub(super) fn count_error(&mut self, text: &[u8]) {
+        let word = text.split(|&b| b == b' ').next().unwrap_or_default();
+        self.handle().errors.count(&String::from_utf8_lossy(word));
+    }
+
+    /// CLIENT REPLY: takes back what must not be said.
+    #[inline]
+    fn after_reply(&mut self, slot: usize, out: &mut Vec<u8>, before: usize, batch: Batch) -> Batch {
+        let Some(connection) = self.connections.get_mut(slot) else { return batch };
+        if connection.reply_mode != ReplyMode::On {
+            connection.reply_mode = match connection.reply_mode {
+                ReplyMode::SkipNext => ReplyMode::Skip,
+                ReplyMode::Skip => {
+                    out.truncate(before);
+                    ReplyMode::On
+                }
+                mode => {
+                    out.truncate(before);
+                    mode
+                }
+            };
+        }
+        batch
+    }
+}
+
+/// What becomes of a request that may run.
+enum Admission {
+    Run,
+    Queue,
+    Pause,
+}
+
+impl From<sterna_keyspace::Error> for Failure {
+    fn from(error: sterna_keyspace::Error) -> Failure {
+        match error.text() {
+            Cow::Borrowed(text) => Failure::text(text),
+            Cow::Owned(text) => Failure::text(text),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Errors of commands of this crate, as the client gets them.
+
+use std::borrow::Cow;
+
+/// The client asked for what can't be: its text on the wire, without the leading `-`. The connection goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure(Cow<'static, [u8]>);
+
+impl Failure {
+    /// An error with a fixed text.
+    pub(crate) const fn of(text: &'static str) -> Failure {
+        Failure(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// An error whose text is made for the occasion.
+    pub(crate) fn text(text: impl Into<Vec<u8>>) -> Failure {
+        Failure(Cow::Owned(text.into()))
+    }
+
+    pub(crate) const SYNTAX: Failure = Failure::of("ERR syntax error");
+    pub(crate) const NOT_INTEGER: Failure = Failure::of("ERR value is not an integer or out of range");
+    pub(crate) const NO_AUTH: Failure = Failure::of("NOAUTH Authentication required.");
+    pub(crate) const WRONG_PASS: Failure =
+        Failure::of("WRONGPASS invalid username-password pair or user is disabled.");
+
+    /// Too few or too many arguments for `name`, which for a subcommand is `container|name`.
+    pub(crate) fn arity(name: &str) -> Failure {
+        Failure::text(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// As it goes on the wire.
+    pub(crate) fn wire(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -1,0 +1,63 @@
+//! Commands: the table, how one is found and checked, and those that concern connections and the server.
+//!
+//! Commands on keys live with the state they change, in `sterna-keyspace`; one table lists both.
+
+pub(crate) mod blocking;
+mod connection;
+mod dispatch;
+mod failure;
+mod help;
+mod monitor;
+mod pubsub;
+pub(crate) mod slowlog;
+pub mod table;
+pub(crate) mod transaction;
+
+use sterna_command::Command;
+use sterna_protocol::{Args, Reply};
+
+use crate::connection::Connection;
+use crate::server::Server;
+use crate::shard::Shard;
+pub(crate) use failure::Failure;
+use table::Row;
+
+/// The rows of this crate.
+fn rows() -> impl Iterator<Item = &'static Command<Run>> {
+    [connection::ROWS, pubsub::ROWS, transaction::ROWS, monitor::ROWS, slowlog::ROWS].into_iter().flatten()
+}
+
+/// What runs a command of this crate.
+pub type Run = fn(&mut Call<'_>) -> Result<Flow, Failure>;
+
+/// How the connection goes on after a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// With its next request.
+    Next,
+    /// Not before something has happened: the command has set the connection's `hold`, or its `closing`.
+    Wait,
+}
+
+/// A command being executed for a connection.
+pub struct Call<'a> {
+    pub(crate) shard: &'a mut Shard,
+    /// The connection's place in the shard.
+    pub(crate) slot: usize,
+    pub(crate) row: &'static Row,
+    /// The arguments, the name first.
+    pub(crate) args: Args<'a>,
+    pub(crate) reply: Reply<'a>,
+    /// Between MULTI and EXEC nothing may wait.
+    pub(crate) in_exec: bool,
+}
+
+impl Call<'_> {
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.shard.connections[self.slot]
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.shard.server
+    }
+}

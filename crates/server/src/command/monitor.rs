@@ -1,0 +1,134 @@
+//! MONITOR: every command, as text, to whoever asked for it.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_protocol::Args;
+
+use super::table::Row;
+use super::{Call, Failure, Flow, Run};
+use crate::connection::client::mark;
+use crate::mailbox::Mail;
+use crate::shard::Shard;
+
+/// Rows of this file.
+pub(super) static ROWS: &[Command<Run>] = &[Command {
+    spec: Spec {
+        name: "monitor",
+        arity: 1,
+        flags: Flags::ADMIN
+            .union(Flags::NOSCRIPT)
+            .union(Flags::LOADING)
+            .union(Flags::STALE)
+            .union(Flags::NO_MULTI),
+        keys: Keys::None,
+        acl: Categories::empty(),
+        group: Group::Server,
+        since: "1.0.0",
+        complexity: "O(1); afterwards each command costs a line for each monitor",
+        summary: "Shows every command that the server executes, until the connection closes or is RESET.",
+        syntax: "",
+        reply: &[ReplyShape::Ok],
+        tips: &[],
+    },
+    run: Some(monitor),
+    subcommands: &[],
+}];
+
+fn monitor(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    call.reply.ok();
+    let slot = call.slot;
+    let connection = call.connection();
+    if !std::mem::replace(&mut connection.is_monitor, true) {
+        connection.client.set_mark(mark::MONITOR, true);
+        call.shard.monitors.push(slot);
+        call.server().monitors.fetch_add(1, Relaxed);
+    }
+    Ok(Flow::Next)
+}
+
+impl Shard {
+    /// Tells every monitor, on every shard, of a command that is about to run.
+    #[cold]
+    pub(super) fn show_command(&mut self, slot: usize, row: &Row, args: Args<'_>) {
+        let connection = &self.connections[slot];
+        let now_us = crate::time::unix_us();
+        let peer = match &connection.client.address {
+            crate::connection::client::Address::Unix { path } => format!("unix:{}", path.display()),
+            address => address.peer(),
+        };
+        let mut line =
+            format!("+{}.{:06} [{} {peer}]", now_us / 1_000_000, now_us % 1_000_000, connection.db)
+                .into_bytes();
+        let secret_from = if is_secret(row) { 1 } else { usize::MAX };
+        for (i, arg) in args.iter().enumerate() {
+            line.push(b' ');
+            if i >= secret_from { quote(b"(redacted)", &mut line) } else { quote(arg, &mut line) }
+        }
+        line.extend_from_slice(b"\r\n");
+        let line: Arc<[u8]> = line.into();
+        for shard in 0..self.server.shards.len() {
+            if shard != self.index {
+                self.post(shard, Mail::Monitor(Arc::clone(&line)));
+            }
+        }
+        self.show_monitors(&line);
+    }
+
+    /// Sends a line to this shard's monitors.
+    pub(crate) fn show_monitors(&mut self, line: &[u8]) {
+        if self.monitors.is_empty() {
+            return;
+        }
+        self.end_run();
+        let range = self.replies_to_others.append(line.len(), |buf| buf.extend_from_slice(line));
+        for i in 0..self.monitors.len() {
+            let slot = self.monitors[i];
+            if self.executing == Some(slot) {
+                self.deferred.push(range.clone());
+            } else if let Some(connection) = self.connections.get_mut(slot) {
+                self.flusher.push(slot, connection, range.clone());
+            }
+        }
+    }
+
+    /// RESET: the connection is an ordinary one again.
+    pub(super) fn stop_monitoring(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if std::mem::replace(&mut connection.is_monitor, false) {
+            connection.client.set_mark(mark::MONITOR, false);
+            self.monitors.retain(|&monitor| monitor != slot);
+            self.server.monitors.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// Commands whose arguments hold passwords.
+pub(super) fn is_secret(row: &Row) -> bool {
+    matches!(row.full_name.as_str(), "auth" | "hello" | "acl|setuser")
+}
+
+/// As Redis quotes: printable ASCII as it is, the rest escaped.
+fn quote(arg: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &b in arg {
+        match b {
+            b'\\' | b'"' => out.extend_from_slice(&[b'\\', b]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x07 => out.extend_from_slice(b"\\a"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            b' '..=b'~' => out.push(b),
+            _ => {
+                let mut escape = String::new();
+                // Writing to a String cannot fail.
+                let _ = write!(escape, "\\x{b:02x}");
+                out.extend_from_slice(escape.as_bytes());
+            }
+        }
+    }
+    out.push(b'"');
+}

@@ -1,0 +1,424 @@
+//! SUBSCRIBE, PUBLISH and their kin, and PUBSUB.
+//!
+//! The order of steps is the directory's (see `directory.rs`): a subscriber is in its shard's index, then counted in
+//! the directory, then confirmed; and before it is, the shard has delivered the messages already in its mail.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_protocol::frame::{self, Confirmation};
+use sterna_pubsub::{Kind, glob};
+
+use super::{Call, Failure, Flow, Run, help::help};
+use crate::connection::Connection;
+use crate::connection::client::mark;
+use crate::fanout::Space;
+use crate::shard::Shard;
+
+const SUBSCRIPTION: Flags = Flags::PUBSUB
+    .union(Flags::NOSCRIPT)
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::SUBSCRIBER_MODE);
+const PUBLICATION: Flags =
+    Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::MAY_REPLICATE);
+const QUESTION: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE);
+
+const BASE: Spec = Spec {
+    name: "",
+    arity: -2,
+    flags: SUBSCRIPTION,
+    keys: Keys::None,
+    acl: Categories::PUBSUB,
+    group: Group::Pubsub,
+    since: "2.0.0",
+    complexity: "",
+    summary: "",
+    syntax: "",
+    reply: &[ReplyShape::Push],
+    tips: &[],
+};
+
+/// Rows of this file.
+pub(super) static ROWS: &[Command<Run>] = &[
+    Command {
+        spec: Spec {
+            name: "subscribe",
+            complexity: "O(N), N channels",
+            summary: "Listens to channels.",
+            syntax: "channel [channel ...]",
+            ..BASE
+        },
+        run: Some(|call| subscribe(call, Kind::Channel)),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "unsubscribe",
+            arity: -1,
+            complexity: "O(N), N channels",
+            summary: "Stops listening to channels; to all of them if none is named.",
+            syntax: "[channel [channel ...]]",
+            ..BASE
+        },
+        run: Some(|call| unsubscribe(call, Kind::Channel)),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "psubscribe",
+            complexity: "O(N * L), N patterns of L bytes; independent of other patterns",
+            summary: "Listens to every channel that matches a pattern.",
+            syntax: "pattern [pattern ...]",
+            ..BASE
+        },
+        run: Some(|call| subscribe(call, Kind::Pattern)),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "punsubscribe",
+            arity: -1,
+            complexity: "O(N * L), N patterns of L bytes",
+            summary: "Stops listening to patterns; to all of them if none is named.",
+            syntax: "[pattern [pattern ...]]",
+            ..BASE
+        },
+        run: Some(|call| unsubscribe(call, Kind::Pattern)),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "ssubscribe",
+            since: "7.0.0",
+            complexity: "O(N), N channels",
+            summary: "Listens to sharded channels.",
+            syntax: "shardchannel [shardchannel ...]",
+            keys: Keys::from(1),
+            ..BASE
+        },
+        run: Some(|call| subscribe(call, Kind::Sharded)),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "sunsubscribe",
+            arity: -1,
+            since: "7.0.0",
+            complexity: "O(N), N channels",
+            summary: "Stops listening to sharded channels; to all of them if none is named.",
+            syntax: "[shardchannel [shardchannel ...]]",
+            keys: Keys::from(1),
+            ..BASE
+        },
+        run: Some(|call| unsubscribe(call, Kind::Sharded)),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "publish",
+            arity: 3,
+            flags: PUBLICATION,
+            complexity: "O(N + M), N deliveries and M matching patterns; patterns that don't match cost nothing",
+            summary: "Sends a message to all who listen to a channel, and answers how many that were.",
+            syntax: "channel message",
+            reply: &[ReplyShape::Integer],
+            ..BASE
+        },
+        run: Some(|call| publish(call, Space::Channels)),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "spublish",
+            arity: 3,
+            since: "7.0.0",
+            flags: PUBLICATION,
+            keys: Keys::at(1),
+            complexity: "O(N), N deliveries",
+            summary: "Sends a message to all who listen to a sharded channel, and answers how many that were.",
+            syntax: "shardchannel message",
+            reply: &[ReplyShape::Integer],
+            ..BASE
+        },
+        run: Some(|call| publish(call, Space::Sharded)),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "pubsub",
+            since: "2.8.0",
+            flags: Flags::empty(),
+            acl: Categories::empty(),
+            complexity: "Depends on the subcommand.",
+            summary: "Tells which channels and patterns have subscribers.",
+            reply: &[],
+            ..BASE
+        },
+        run: None,
+        subcommands: &[
+            Command {
+                spec: Spec {
+                    name: "channels",
+                    since: "2.8.0",
+                    flags: QUESTION,
+                    complexity: "O(N), N channels with subscribers",
+                    summary: "Lists the channels with subscribers, all or those that match a pattern.",
+                    syntax: "[pattern]",
+                    reply: &[ReplyShape::Array],
+                    ..BASE
+                },
+                run: Some(|call| channels(call, Space::Channels)),
+                subcommands: &[],
+            },
+            Command {
+                spec: Spec {
+                    name: "help",
+                    arity: 2,
+                    since: "6.2.0",
+                    flags: Flags::LOADING.union(Flags::STALE),
+                    acl: Categories::empty(),
+                    complexity: "O(1)",
+                    summary: "Prints this text.",
+                    reply: &[ReplyShape::Array],
+                    ..BASE
+                },
+                run: Some(help),
+                subcommands: &[],
+            },
+            Command {
+                spec: Spec {
+                    name: "numpat",
+                    arity: 2,
+                    since: "2.8.0",
+                    flags: QUESTION,
+                    complexity: "O(1)",
+                    summary: "Counts the different patterns that are listened to.",
+                    reply: &[ReplyShape::Integer],
+                    ..BASE
+                },
+                run: Some(|call| {
+                    let patterns = call.server().directory.patterns.len();
+                    call.reply.int(patterns as i64);
+                    Ok(Flow::Next)
+                }),
+                subcommands: &[],
+            },
+            Command {
+                spec: Spec {
+                    name: "numsub",
+                    since: "2.8.0",
+                    flags: QUESTION,
+                    complexity: "O(N), N named channels",
+                    summary: "Counts the subscribers of channels, without those of patterns.",
+                    syntax: "[channel [channel ...]]",
+                    reply: &[ReplyShape::Array],
+                    ..BASE
+                },
+                run: Some(|call| numsub(call, Space::Channels)),
+                subcommands: &[],
+            },
+            Command {
+                spec: Spec {
+                    name: "shardchannels",
+                    since: "7.0.0",
+                    flags: QUESTION,
+                    complexity: "O(N), N sharded channels with subscribers",
+                    summary: "Lists the sharded channels with subscribers, all or those that match a pattern.",
+                    syntax: "[pattern]",
+                    reply: &[ReplyShape::Array],
+                    ..BASE
+                },
+                run: Some(|call| channels(call, Space::Sharded)),
+                subcommands: &[],
+            },
+            Command {
+                spec: Spec {
+                    name: "shardnumsub",
+                    since: "7.0.0",
+                    flags: QUESTION,
+                    complexity: "O(N), N named channels",
+                    summary: "Counts the subscribers of sharded channels.",
+                    syntax: "[shardchannel [shardchannel ...]]",
+                    reply: &[ReplyShape::Array],
+                    ..BASE
+                },
+                run: Some(|call| numsub(call, Space::Sharded)),
+                subcommands: &[],
+            },
+        ],
+    },
+];
+
+fn publish(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
+    let deliveries = call.shard.publish(space, &call.args[1], &call.args[2]);
+    call.reply.int(deliveries as i64);
+    Ok(Flow::Next)
+}
+
+fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
+    call.shard.receive_published();
+    let proto = call.reply.proto;
+    for name in call.args.iter().skip(1) {
+        call.shard.join(call.slot, kind, name);
+        let count = count_of(call.connection(), kind);
+        frame::confirmation(call.reply.out, proto, joined(kind), Some(name), count);
+    }
+    call.connection().note_subscriptions();
+    Ok(Flow::Next)
+}
+
+fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
+    let proto = call.reply.proto;
+    if call.args.len() > 1 {
+        for name in call.args.iter().skip(1) {
+            call.shard.leave(call.slot, kind, name);
+            let count = count_of(call.connection(), kind);
+            frame::confirmation(call.reply.out, proto, left(kind), Some(name), count);
+        }
+    } else {
+        let names: Vec<Arc<[u8]>> = call.connection().subscriptions.iter(kind).cloned().collect();
+        for name in &names {
+            call.shard.leave(call.slot, kind, name);
+            let count = count_of(call.connection(), kind);
+            frame::confirmation(call.reply.out, proto, left(kind), Some(name), count);
+        }
+        if names.is_empty() {
+            let count = count_of(call.connection(), kind);
+            frame::confirmation(call.reply.out, proto, left(kind), None, count);
+        }
+    }
+    call.connection().note_subscriptions();
+    Ok(Flow::Next)
+}
+
+/// The running count of a confirmation: channels and patterns together, sharded channels apart.
+fn count_of(connection: &Connection, kind: Kind) -> usize {
+    match kind {
+        Kind::Sharded => connection.subscriptions.len(Kind::Sharded),
+        Kind::Channel | Kind::Pattern => connection.subscriptions.count(),
+    }
+}
+
+fn joined(kind: Kind) -> Confirmation {
+    match kind {
+        Kind::Channel => Confirmation::Subscribe,
+        Kind::Pattern => Confirmation::Psubscribe,
+        Kind::Sharded => Confirmation::Ssubscribe,
+    }
+}
+
+fn left(kind: Kind) -> Confirmation {
+    match kind {
+        Kind::Channel => Confirmation::Unsubscribe,
+        Kind::Pattern => Confirmation::Punsubscribe,
+        Kind::Sharded => Confirmation::Sunsubscribe,
+    }
+}
+
+fn channels(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
+    if call.args.len() > 3 {
+        return Err(unknown_or_arity(call));
+    }
+    let pattern = call.args.get(2);
+    let mut names = Vec::new();
+    call.shard.directory_of(space).for_each(|name| {
+        if pattern.is_none_or(|pattern| glob::matches(pattern, name)) {
+            names.push(Arc::clone(name));
+        }
+    });
+    call.reply.array(names.len());
+    for name in names {
+        call.reply.bulk(&name);
+    }
+    Ok(Flow::Next)
+}
+
+fn numsub(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
+    let names = call.args.from(2);
+    call.reply.array(2 * names.len());
+    for name in names.iter() {
+        call.reply.bulk(name);
+        let total = call.shard.directory_of(space).total(sterna_pubsub::hash(name), name);
+        call.reply.int(total as i64);
+    }
+    Ok(Flow::Next)
+}
+
+/// Source: Redis answers PUBSUB CHANNELS with too many arguments in the words of an unknown subcommand.
+fn unknown_or_arity(call: &Call<'_>) -> Failure {
+    let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
+    text.extend_from_slice(&call.args[1]);
+    text.extend_from_slice(b"'. Try PUBSUB HELP.");
+    Failure::text(text)
+}
+
+impl Shard {
+    /// Subscribes the connection in `slot`, unless it is already.
+    fn join(&mut self, slot: usize, kind: Kind, name: &[u8]) {
+        let connection = &mut self.connections[slot];
+        if connection.subscriptions.contains(kind, name) {
+            return;
+        }
+        let hash = sterna_pubsub::hash(name);
+        let index = match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Sharded => &mut self.sharded,
+        };
+        let (name, _) = index.subscribe_hashed(hash, name, slot as u32);
+        connection.subscriptions.insert(kind, Arc::clone(&name));
+        match kind {
+            Kind::Channel => self.server.directory.channels.add(hash, &name, self.index),
+            Kind::Sharded => self.server.directory.sharded.add(hash, &name, self.index),
+            Kind::Pattern => self.server.directory.patterns.add(&name, self.index),
+        }
+        self.connections[slot].client.set_mark(mark::PUBSUB, true);
+    }
+
+    /// Ends a subscription of the connection in `slot`, if it has it.
+    fn leave(&mut self, slot: usize, kind: Kind, name: &[u8]) {
+        if self.connections[slot].subscriptions.remove(kind, name).is_some() {
+            self.uncount(slot, kind, name);
+        }
+    }
+
+    /// Takes the connection out of the index and the directory.
+    fn uncount(&mut self, slot: usize, kind: Kind, name: &[u8]) {
+        let hash = sterna_pubsub::hash(name);
+        let directory = &self.server.directory;
+        match kind {
+            Kind::Channel => directory.channels.remove(hash, name, self.index),
+            Kind::Sharded => directory.sharded.remove(hash, name, self.index),
+            Kind::Pattern => directory.patterns.remove(name, self.index),
+        }
+        let index = match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Sharded => &mut self.sharded,
+        };
+        index.unsubscribe_hashed(hash, name, slot as u32);
+    }
+
+    /// Ends every subscription of the connection (it closes, or asked to be RESET). Runs have ended.
+    pub(crate) fn leave_all(&mut self, slot: usize) {
+        for kind in [Kind::Channel, Kind::Pattern, Kind::Sharded] {
+            for name in self.connections[slot].subscriptions.drain(kind) {
+                self.uncount(slot, kind, &name);
+            }
+        }
+        self.connections[slot].note_subscriptions();
+    }
+}
+
+impl Connection {
+    /// Brings CLIENT LIST's counts up to date.
+    fn note_subscriptions(&mut self) {
+        let (held, client) = (&self.subscriptions, &self.client);
+        client.channels.store(held.len(Kind::Channel) as u32, Relaxed);
+        client.patterns.store(held.len(Kind::Pattern) as u32, Relaxed);
+        client.sharded.store(held.len(Kind::Sharded) as u32, Relaxed);
+        client.set_mark(mark::PUBSUB, !held.is_empty());
+    }
+}

@@ -1,0 +1,319 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! EXEC locks the partitions of all keys that its commands and watches name, in their order, and runs the commands one
+//! after the other; no other client sees a state between. Blocked clients are answered after the last.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_keyspace::Watch;
+use sterna_protocol::{Args, OwnedArgs, Reply};
+
+use super::table::{Row, Runs};
+use super::{Call, Failure, Flow, Run};
+use crate::connection::Connection;
+use crate::connection::client::mark;
+use crate::partitions::Indices;
+use crate::shard::Shard;
+
+const BASE: Spec = Spec {
+    name: "",
+    arity: 1,
+    flags: Flags::NOSCRIPT
+        .union(Flags::LOADING)
+        .union(Flags::STALE)
+        .union(Flags::FAST)
+        .union(Flags::NOT_QUEUED),
+    keys: Keys::None,
+    acl: Categories::TRANSACTION,
+    group: Group::Transactions,
+    since: "1.2.0",
+    complexity: "O(1)",
+    summary: "",
+    syntax: "",
+    reply: &[ReplyShape::Ok],
+    tips: &[],
+};
+
+/// Rows of this file.
+pub(super) static ROWS: &[Command<Run>] = &[
+    Command {
+        spec: Spec {
+            name: "multi",
+            summary: "Begins a transaction: commands are queued until EXEC.",
+            ..BASE
+        },
+        run: Some(multi),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "exec",
+            flags: Flags::NOSCRIPT
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::SKIP_SLOWLOG)
+                .union(Flags::NOT_QUEUED),
+            complexity: "Depends on the queued commands.",
+            summary: "Runs the queued commands as one, unless a watched key was touched.",
+            reply: &[ReplyShape::Array, ReplyShape::Null],
+            ..BASE
+        },
+        run: Some(exec),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "discard",
+            since: "2.0.0",
+            complexity: "O(N), N queued commands",
+            summary: "Ends a transaction without running it.",
+            ..BASE
+        },
+        run: Some(discard),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "watch",
+            arity: -2,
+            since: "2.2.0",
+            keys: Keys::from(1),
+            complexity: "O(N), N keys",
+            summary: "Has the next EXEC fail if one of these keys is touched before it.",
+            syntax: "key [key ...]",
+            ..BASE
+        },
+        run: Some(watch),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "unwatch",
+            since: "2.2.0",
+            flags: BASE.flags.difference(Flags::NOT_QUEUED),
+            complexity: "O(N), N watched keys",
+            summary: "Forgets all watched keys.",
+            ..BASE
+        },
+        run: Some(unwatch),
+        subcommands: &[],
+    },
+];
+
+/// What a connection has queued and watches. Exists only while there is either.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    is_open: bool,
+    /// A command was refused while queueing: EXEC will not run.
+    is_spoilt: bool,
+    queued: Vec<(&'static Row, OwnedArgs)>,
+    queued_bytes: usize,
+    /// The flag that touches of the watched keys set.
+    watch: Arc<Watch>,
+    watched: Vec<(u8, Box<[u8]>)>,
+}
+
+impl Transaction {
+    /// EXEC will refuse to run. Outside MULTI there is nothing to spoil.
+    pub(super) fn spoil(&mut self) {
+        self.is_spoilt |= self.is_open;
+    }
+
+    /// Whether any queued command writes, for CLIENT PAUSE WRITE.
+    pub(super) fn has_writes(&self) -> bool {
+        self.queued.iter().any(|(row, _)| row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE))
+    }
+
+    /// Bytes of what is queued (CLIENT LIST's `multi-mem`).
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.queued_bytes + self.watched.iter().map(|(_, key)| key.len() + size_of_val(key)).sum::<usize>()
+    }
+}
+
+impl Connection {
+    /// Between MULTI and EXEC.
+    pub(super) fn in_multi(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_open)
+    }
+}
+
+fn multi(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let connection = call.connection();
+    if connection.in_multi() {
+        return Err(Failure::of("ERR MULTI calls can not be nested"));
+    }
+    connection.transaction.get_or_insert_default().is_open = true;
+    connection.client.set_mark(mark::MULTI, true);
+    connection.client.multi.store(0, Relaxed);
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn discard(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    if !call.connection().in_multi() {
+        return Err(Failure::of("ERR DISCARD without MULTI"));
+    }
+    call.shard.forget_transaction(call.slot);
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn watch(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    if call.connection().in_multi() {
+        return Err(Failure::of("ERR WATCH inside MULTI is not allowed"));
+    }
+    let scene = call.shard.scene_of(call.slot, false);
+    let server = Arc::clone(&call.shard.server);
+    let shard = &mut *call.shard;
+    let transaction = shard.connections[call.slot].transaction.get_or_insert_default();
+    for key in call.args.iter().skip(1) {
+        let is_watched =
+            transaction.watched.iter().any(|(db, other)| usize::from(*db) == scene.db && **other == *key);
+        if !is_watched {
+            server.partitions.watch(scene, key, &transaction.watch, &mut shard.changes);
+            transaction.watched.push((scene.db as u8, key.into()));
+        }
+    }
+    let watched = transaction.watched.len() as u32;
+    call.connection().client.watch.store(watched, Relaxed);
+    call.shard.spread_changes();
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn unwatch(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    if !call.in_exec {
+        call.shard.forget_watches(call.slot);
+    }
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn exec(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let connection = call.connection();
+    if !connection.in_multi() {
+        return Err(Failure::of("ERR EXEC without MULTI"));
+    }
+    let Some(transaction) = connection.transaction.take() else {
+        return Err(Failure::of("ERR EXEC without MULTI"));
+    };
+    connection.note_transaction_over();
+    if transaction.is_spoilt {
+        call.shard.unwatch_all(&transaction);
+        return Err(Failure::of("EXECABORT Transaction discarded because of previous errors."));
+    }
+    call.shard.run_transaction(call.slot, &transaction, &mut call.reply)
+}
+
+impl Shard {
+    /// Puts a command behind the others of the transaction.
+    pub(super) fn queue_command(&mut self, slot: usize, row: &'static Row, args: Args<'_>) {
+        let connection = &mut self.connections[slot];
+        let transaction = connection.transaction.get_or_insert_default();
+        let owned = args.to_owned();
+        transaction.queued_bytes += args.iter().map(|arg| arg.len() + 8).sum::<usize>();
+        transaction.queued.push((row, owned));
+        connection.client.multi.store(transaction.queued.len() as i64, Relaxed);
+        connection.client.multi_bytes.store(transaction.queued_bytes as u64, Relaxed);
+        connection.client.active_ms.store(self.clock.now_ms, Relaxed);
+    }
+
+    fn run_transaction(
+        &mut self,
+        slot: usize,
+        transaction: &Transaction,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        let server = Arc::clone(&self.server);
+        let partitions = &server.partitions;
+        let mut needed = Indices::default();
+        for (row, args) in &transaction.queued {
+            if matches!(row.run, Runs::Keys(_)) {
+                needed.extend(partitions.needed_by(row.spec, args.args()));
+            }
+        }
+        transaction.watched.iter().for_each(|(_, key)| needed.insert(partitions.index_of(key)));
+        server.note_keyspace();
+        let scene = self.scene_of(slot, false);
+        let mut held = partitions.hold(needed);
+        for (db, key) in &transaction.watched {
+            held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);
+        }
+        if transaction.watch.is_broken() {
+            drop(held);
+            self.unwatch_all(transaction);
+            reply.null_array();
+            return Ok(Flow::Next);
+        }
+        reply.array(transaction.queued.len());
+        let mut flow = Flow::Next;
+        for (row, args) in &transaction.queued {
+            let args = args.args();
+            let result = match row.run {
+                Runs::Keys(command) => {
+                    let scene = self.scene_of(slot, false);
+                    let mut reply = Reply::new(reply.out, self.connections[slot].proto);
+                    let outcome = held.execute(command, args, scene, &mut self.changes, &mut reply);
+                    self.spread_changes();
+                    outcome.map(|_| Flow::Next).map_err(Failure::from)
+                }
+                _ => self.execute(slot, row, args, reply.out, true),
+            };
+            self.handle().commands.count(row.id, std::time::Duration::ZERO, result.is_err());
+            match result {
+                Ok(Flow::Next) => {}
+                Ok(Flow::Wait) => flow = Flow::Wait,
+                Err(failure) => {
+                    self.count_error(failure.wire());
+                    Reply::new(reply.out, self.connections[slot].proto).error(failure.wire());
+                }
+            }
+        }
+        held.serve_ready(scene.now_ms, &mut self.changes);
+        drop(held);
+        self.spread_changes();
+        self.unwatch_all(transaction);
+        Ok(flow)
+    }
+
+    /// Ends the connection's transaction and its watches.
+    pub(crate) fn forget_transaction(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if let Some(transaction) = connection.transaction.take() {
+            connection.note_transaction_over();
+            self.unwatch_all(&transaction);
+        }
+    }
+
+    fn forget_watches(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let Some(transaction) = &mut connection.transaction else { return };
+        let forgotten = Transaction {
+            watch: std::mem::take(&mut transaction.watch),
+            watched: std::mem::take(&mut transaction.watched),
+            ..Transaction::default()
+        };
+        if !transaction.is_open {
+            connection.transaction = None;
+        }
+        connection.client.watch.store(0, Relaxed);
+        self.unwatch_all(&forgotten);
+    }
+
+    fn unwatch_all(&self, transaction: &Transaction) {
+        for (db, key) in &transaction.watched {
+            self.server.partitions.unwatch(usize::from(*db), key, &transaction.watch);
+        }
+    }
+}
+
+impl Connection {
+    fn note_transaction_over(&mut self) {
+        self.client.set_mark(mark::MULTI, false);
+        self.client.multi.store(-1, Relaxed);
+        self.client.multi_bytes.store(0, Relaxed);
+        self.client.watch.store(0, Relaxed);
+    }
+}

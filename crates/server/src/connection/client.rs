@@ -1,0 +1,282 @@
+//! What every shard may see of a client: the record behind CLIENT LIST, KILL and INFO.
+//!
+//! The shard that owns the connection writes, any shard reads. The gauges are written with relaxed stores by that one
+//! shard only, so keeping them true costs a `mov`; a reader may see one a moment old, never a torn one. Text that
+//! seldom changes is behind a mutex.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use super::CloseReason;
+
+/// Number of a client: given once, never reused, rising.
+pub(crate) type ClientId = u64;
+
+/// Where a client comes from and what it reached.
+#[derive(Debug, Clone)]
+pub(crate) enum Address {
+    Tcp { peer: SocketAddr, local: SocketAddr },
+    Unix { path: Arc<Path> },
+}
+
+impl Address {
+    /// The `addr` field.
+    pub(crate) fn peer(&self) -> String {
+        match self {
+            Address::Tcp { peer, .. } => peer.to_string(),
+            Address::Unix { path } => format!("{}:0", path.display()),
+        }
+    }
+
+    /// The `laddr` field.
+    pub(crate) fn local(&self) -> String {
+        match self {
+            Address::Tcp { local, .. } => local.to_string(),
+            Address::Unix { path } => format!("{}:0", path.display()),
+        }
+    }
+
+    /// Whether the peer is on this machine, for `protected-mode`.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Address::Tcp { peer, .. } => match peer.ip() {
+                std::net::IpAddr::V6(v6) => {
+                    v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+                }
+                v4 => v4.is_loopback(),
+            },
+            Address::Unix { .. } => true,
+        }
+    }
+}
+
+/// Names a client gave itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    pub(crate) name: Box<str>,
+    pub(crate) lib_name: Box<str>,
+    pub(crate) lib_ver: Box<str>,
+    pub(crate) user: Box<str>,
+}
+
+/// Bits of [`Client::marks`]; each is a letter of CLIENT LIST's `flags`, or a switch set from outside.
+pub(crate) mod mark {
+    pub(crate) const MONITOR: u32 = 1 << 0;
+    pub(crate) const PUBSUB: u32 = 1 << 1;
+    pub(crate) const MULTI: u32 = 1 << 2;
+    pub(crate) const BLOCKED: u32 = 1 << 3;
+    pub(crate) const DIRTY_CAS: u32 = 1 << 4;
+    pub(crate) const CLOSE_AFTER_REPLY: u32 = 1 << 5;
+    pub(crate) const UNIX: u32 = 1 << 6;
+    pub(crate) const NO_EVICT: u32 = 1 << 7;
+    pub(crate) const NO_TOUCH: u32 = 1 << 8;
+    pub(crate) const TRACKING: u32 = 1 << 9;
+}
+
+/// One client, as every shard may see it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: ClientId,
+    pub(crate) shard: u16,
+    /// Its place in its shard; set once the shard has taken it in.
+    pub(crate) slot: AtomicU32,
+    pub(crate) fd: i32,
+    pub(crate) address: Address,
+    /// Unix time, milliseconds.
+    pub(crate) connected_ms: u64,
+    pub(crate) names: Mutex<Names>,
+    /// Set by CLIENT KILL before the owner hears of it, so that a second KILL doesn't count it again.
+    pub(crate) is_killed: AtomicBool,
+    pub(crate) marks: AtomicU32,
+    pub(crate) resp: AtomicU8,
+    pub(crate) db: AtomicU8,
+    pub(crate) channels: AtomicU32,
+    pub(crate) patterns: AtomicU32,
+    pub(crate) sharded: AtomicU32,
+    /// Commands queued by MULTI, or -1 outside.
+    pub(crate) multi: AtomicI64,
+    pub(crate) watch: AtomicU32,
+    /// Index in the command table of the last command, plus one; 0 before the first.
+    pub(crate) last_command: AtomicU32,
+    /// Unix time of the last request, milliseconds.
+    pub(crate) active_ms: AtomicU64,
+    pub(crate) input_bytes: AtomicU64,
+    pub(crate) input_capacity: AtomicU64,
+    pub(crate) argv_bytes: AtomicU64,
+    pub(crate) multi_bytes: AtomicU64,
+    pub(crate) output_bytes: AtomicU64,
+    pub(crate) output_ranges: AtomicU64,
+    pub(crate) own_bytes: AtomicU64,
+    pub(crate) net_in_bytes: AtomicU64,
+    pub(crate) net_out_bytes: AtomicU64,
+    pub(crate) commands: AtomicU64,
+}
+
+/// CLIENT LIST's classes, for TYPE filters and output limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientType {
+    Normal,
+    Replica,
+    Pubsub,
+    Master,
+}
+
+impl ClientType {
+    /// Reads the word of a filter.
+    pub(crate) fn parse(word: &[u8]) -> Option<ClientType> {
+        let words: [(&[u8], ClientType); 5] = [
+            (b"normal", ClientType::Normal),
+            (b"slave", ClientType::Replica),
+            (b"replica", ClientType::Replica),
+            (b"pubsub", ClientType::Pubsub),
+            (b"master", ClientType::Master),
+        ];
+        words.into_iter().find(|(text, _)| word.eq_ignore_ascii_case(text)).map(|(_, class)| class)
+    }
+}
+
+impl Client {
+    pub(crate) fn new(id: ClientId, shard: usize, fd: i32, address: Address, now_ms: u64) -> Client {
+        let marks = if matches!(address, Address::Unix { .. }) { mark::UNIX } else { 0 };
+        Client {
+            id,
+            shard: shard as u16,
+            slot: AtomicU32::new(u32::MAX),
+            fd,
+            address,
+            connected_ms: now_ms,
+            names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
+            is_killed: AtomicBool::new(false),
+            marks: AtomicU32::new(marks),
+            resp: AtomicU8::new(2),
+            db: AtomicU8::new(0),
+            channels: AtomicU32::new(0),
+            patterns: AtomicU32::new(0),
+            sharded: AtomicU32::new(0),
+            multi: AtomicI64::new(-1),
+            watch: AtomicU32::new(0),
+            last_command: AtomicU32::new(0),
+            active_ms: AtomicU64::new(now_ms),
+            input_bytes: AtomicU64::new(0),
+            input_capacity: AtomicU64::new(0),
+            argv_bytes: AtomicU64::new(0),
+            multi_bytes: AtomicU64::new(0),
+            output_bytes: AtomicU64::new(0),
+            output_ranges: AtomicU64::new(0),
+            own_bytes: AtomicU64::new(0),
+            net_in_bytes: AtomicU64::new(0),
+            net_out_bytes: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds to a gauge that only the owning shard writes: a load and a store, no locked instruction.
+    #[inline]
+    pub(crate) fn add(gauge: &AtomicU64, n: u64) {
+        gauge.store(gauge.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Sets or clears a bit of `marks`. Only the owning shard does so.
+    pub(crate) fn set_mark(&self, bit: u32, on: bool) {
+        let marks = self.marks.load(Relaxed);
+        self.marks.store(if on { marks | bit } else { marks & !bit }, Relaxed);
+    }
+
+    pub(crate) fn has_mark(&self, bit: u32) -> bool {
+        self.marks.load(Relaxed) & bit != 0
+    }
+
+    /// Its class. A client with any subscription is `Pubsub`, as in Redis.
+    pub(crate) fn class(&self) -> ClientType {
+        if self.has_mark(mark::PUBSUB) { ClientType::Pubsub } else { ClientType::Normal }
+    }
+
+    /// The line of CLIENT LIST, without its end.
+    ///
+    /// Source: the fields and their order are Redis 8's and Valkey 9's.
+    pub(crate) fn describe<'a>(
+        &'a self,
+        now_ms: u64,
+        command: &'a dyn Fn(u32) -> String,
+    ) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |f| {
+            let names = self.names.lock();
+            let number = |gauge: &AtomicU64| gauge.load(Relaxed);
+            let marks = self.marks.load(Relaxed);
+            let letters: String = [
+                (mark::MONITOR, 'O'),
+                (mark::PUBSUB, 'P'),
+                (mark::MULTI, 'x'),
+                (mark::BLOCKED, 'b'),
+                (mark::TRACKING, 't'),
+                (mark::DIRTY_CAS, 'd'),
+                (mark::CLOSE_AFTER_REPLY, 'c'),
+                (mark::UNIX, 'U'),
+                (mark::NO_EVICT, 'e'),
+                (mark::NO_TOUCH, 'T'),
+            ]
+            .into_iter()
+            .filter_map(|(bit, letter)| (marks & bit != 0).then_some(letter))
+            .collect();
+            let events = if number(&self.output_bytes) > 0 { "rw" } else { "r" };
+            let last = self.last_command.load(Relaxed);
+            let command_name = if last == 0 { "NULL".to_owned() } else { command(last - 1) };
+            let memory = number(&self.own_bytes) + number(&self.output_bytes);
+            write!(
+                f,
+                "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
+                 qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs=0 rbp=0 obl=0 oll={} omem={} tot-mem={} events={} \
+                 cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
+                self.id,
+                self.address.peer(),
+                self.address.local(),
+                self.fd,
+                names.name,
+                now_ms.saturating_sub(self.connected_ms) / 1000,
+                now_ms.saturating_sub(number(&self.active_ms)) / 1000,
+                if letters.is_empty() { "N" } else { &letters },
+                self.db.load(Relaxed),
+                self.channels.load(Relaxed),
+                self.patterns.load(Relaxed),
+                self.sharded.load(Relaxed),
+                self.multi.load(Relaxed),
+                self.watch.load(Relaxed),
+                number(&self.input_bytes),
+                number(&self.input_capacity).saturating_sub(number(&self.input_bytes)),
+                number(&self.argv_bytes),
+                number(&self.multi_bytes),
+                number(&self.output_ranges),
+                number(&self.output_bytes),
+                memory,
+                events,
+                command_name,
+                names.user,
+                self.resp.load(Relaxed),
+                names.lib_name,
+                names.lib_ver,
+                number(&self.net_in_bytes),
+                number(&self.net_out_bytes),
+                number(&self.commands),
+            )
+        })
+    }
+}
+
+/// Counts of closed connections by reason; one per shard, written by it alone.
+#[derive(Debug, Default)]
+pub(crate) struct CloseCounts([AtomicU64; CloseReason::ALL.len()]);
+
+impl CloseCounts {
+    pub(crate) fn count(&self, reason: CloseReason) {
+        Client::add(&self.0[reason as usize], 1);
+    }
+
+    pub(crate) fn of(&self, reason: CloseReason) -> u64 {
+        self.0[reason as usize].load(Relaxed)
+    }
+}

@@ -1,0 +1,173 @@
+//! One client's connection, as its shard sees it.
+//!
+//! A connection is a socket, what is left of an incomplete request, an output queue, and what the client asked to be
+//! (user, protocol, subscriptions, transaction). Everything that only some connections need is behind a pointer that
+//! is null while it isn't needed: an idle connection owns no buffer.
+
+pub(crate) mod chunk;
+pub(crate) mod client;
+pub(crate) mod output;
+pub(crate) mod transport;
+
+use std::sync::Arc;
+
+use sterna_protocol::{Parser, Proto};
+use sterna_pubsub::Subscriptions;
+
+use crate::acl::User;
+use crate::command::blocking::Blocked;
+use crate::command::transaction::Transaction;
+use client::Client;
+use output::OutputQueue;
+use transport::Transport;
+
+/// Why a connection was closed. Every close has one; INFO counts them and the log names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum CloseReason {
+    /// The client closed its end.
+    ClientGone,
+    /// The socket failed.
+    SocketError,
+    /// The client broke the protocol.
+    ProtocolError,
+    /// QUIT, or the reply to a refused connection has been sent.
+    Quit,
+    /// CLIENT KILL.
+    Killed,
+    /// Idle longer than `timeout`.
+    Idle,
+    /// Over `client-output-buffer-limit`.
+    OutputLimit,
+    /// Over `client-query-buffer-limit`.
+    QueryLimit,
+    /// The TLS handshake or session failed.
+    TlsError,
+    /// The user was deleted, or its password changed.
+    UserRemoved,
+    /// The server stops.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// Every reason, in the order INFO shows them.
+    pub(crate) const ALL: [CloseReason; 11] = [
+        CloseReason::ClientGone,
+        CloseReason::SocketError,
+        CloseReason::ProtocolError,
+        CloseReason::Quit,
+        CloseReason::Killed,
+        CloseReason::Idle,
+        CloseReason::OutputLimit,
+        CloseReason::QueryLimit,
+        CloseReason::TlsError,
+        CloseReason::UserRemoved,
+        CloseReason::Shutdown,
+    ];
+
+    /// As INFO and the log say it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            CloseReason::ClientGone => "client_gone",
+            CloseReason::SocketError => "socket_error",
+            CloseReason::ProtocolError => "protocol_error",
+            CloseReason::Quit => "quit",
+            CloseReason::Killed => "killed",
+            CloseReason::Idle => "idle",
+            CloseReason::OutputLimit => "output_limit",
+            CloseReason::QueryLimit => "query_limit",
+            CloseReason::TlsError => "tls_error",
+            CloseReason::UserRemoved => "user_removed",
+            CloseReason::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Why a connection's next request is not executed yet.
+#[derive(Debug)]
+pub(crate) enum Hold {
+    /// CLIENT PAUSE: the request stays in the input until the pause ends.
+    Pause,
+    /// Other shards have yet to do their part (CLIENT KILL); replies wait as well.
+    Acks {
+        /// How many have yet to answer.
+        remaining: usize,
+    },
+    /// The command waits for another client (XREAD BLOCK …).
+    Blocked(Blocked),
+}
+
+/// What CLIENT REPLY asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The command after this one is not.
+    SkipNext,
+    /// This one is not.
+    Skip,
+}
+
+/// A request whose end has not arrived: its bytes so far, and where the parser stopped in them.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    /// What has been used of `buf` already.
+    pub(crate) start: usize,
+    /// Whether it may hold complete requests that had to wait, and not just the beginning of one.
+    pub(crate) may_be_complete: bool,
+    pub(crate) buf: Vec<u8>,
+    pub(crate) parser: Parser,
+}
+
+/// A connection of this shard.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) transport: Transport,
+    /// What other shards may see of it.
+    pub(crate) client: Arc<Client>,
+    pub(crate) output: OutputQueue,
+    pub(crate) partial: Option<Box<Partial>>,
+    pub(crate) subscriptions: Subscriptions,
+    /// The user it acts as; `None` until it has authenticated.
+    pub(crate) user: Option<Arc<User>>,
+    pub(crate) transaction: Option<Box<Transaction>>,
+    pub(crate) hold: Option<Box<Hold>>,
+    /// Set when it is to be closed once its output has been sent.
+    pub(crate) closing: Option<CloseReason>,
+    pub(crate) proto: Proto,
+    pub(crate) db: u8,
+    pub(crate) reply_mode: ReplyMode,
+    /// In the shard's list of connections with output to flush.
+    pub(crate) is_dirty: bool,
+    /// In the shard's list of connections with input to go on with.
+    pub(crate) is_ready: bool,
+    /// The socket took no more: wait for the next writable edge.
+    pub(crate) write_blocked: bool,
+    /// Shown every command (MONITOR).
+    pub(crate) is_monitor: bool,
+    /// When the output queue passed its soft limit, seconds of the server's clock.
+    pub(crate) over_soft_limit_since_ms: Option<u64>,
+}
+
+impl Connection {
+    /// Whether RESP2's rule applies that a subscriber may only change its subscriptions.
+    pub(crate) fn in_subscriber_mode(&self) -> bool {
+        self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
+    }
+
+    /// Bytes it holds beside the shared chunks (CLIENT LIST's `tot-mem` adds the queued bytes).
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let partial =
+            self.partial.as_ref().map_or(0, |partial| partial.buf.capacity() + size_of::<Partial>());
+        size_of::<Connection>()
+            + size_of::<Client>()
+            + partial
+            + self.output.heap_bytes()
+            + self.subscriptions.heap_bytes()
+            + self.transport.heap_bytes()
+            + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
+    }
+}

@@ -1,0 +1,410 @@
+//! Fan-out: from one PUBLISH to the output queues of all who wait for it.
+//!
+//! ```text
+//!   PUBLISH ──► match: local channel, patterns, other shards' interest (directory)
+//!                 │
+//!                 ├─ encode: one frame per protocol version and kind, into the shard's chunk
+//!                 ├─ local:  one range appended to each subscriber's output queue
+//!                 └─ remote: one message in the outbox of each shard with interest, mailed once a turn
+//! ```
+//!
+//! A *run* makes a burst cheap. While one connection publishes to the same channel again and again, the frames lie
+//! behind each other in one chunk; the subscribers' queues are touched once, when the run ends, with one range that
+//! covers all of it. A run has one audience (the channel's subscribers, or one pattern's), so no subscriber's order is
+//! disturbed, and it ends before anything else may look at a queue or change a subscription: another audience, a
+//! command that isn't PUBLISH, the end of the connection's batch.
+//!
+//! Invariants
+//! - While a run is open, the publisher is not in its audience, and no subscription of this shard has changed since it
+//!   began.
+//! - The count that PUBLISH answers, and the set of other shards that get the message, are looked up anew for every
+//!   message: only the matching of patterns is remembered, and only while the pattern directory's version stands.
+//! - A message is in the outbox before its PUBLISH has been answered, and mailed before that answer is sent.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use sterna_protocol::{Proto, frame};
+use sterna_pubsub::{MatchScratch, SubscriberSet};
+
+use crate::connection::chunk::{Appender, Range};
+use crate::directory::{ChannelDirectory, Elsewhere};
+use crate::mailbox::Mail;
+use crate::shard::Shard;
+
+/// Which name space a channel belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// SUBSCRIBE, PUBLISH; patterns match here.
+    Channels,
+    /// SSUBSCRIBE, SPUBLISH.
+    Sharded,
+}
+
+/// Patterns that match one channel.
+type Matches = SmallVec<[Arc<[u8]>; 2]>;
+
+/// Messages for another shard: one turn's.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    /// Channels and payloads, one behind the other, shared by all parcels of the turn.
+    bytes: Arc<Vec<u8>>,
+    messages: Vec<Message>,
+}
+
+#[derive(Debug, Clone)]
+struct Message {
+    space: Space,
+    /// Offsets in `Parcel::bytes`: the channel is `start..channel_end`, the payload `channel_end..end`.
+    start: usize,
+    channel_end: usize,
+    end: usize,
+    /// Patterns that matched when it was published.
+    patterns: Matches,
+}
+
+/// Messages of this turn for other shards.
+#[derive(Debug, Default)]
+struct Outbox {
+    has_mail: bool,
+    bytes: Vec<u8>,
+    for_shard: Vec<Vec<Message>>,
+}
+
+/// The audience of a run.
+#[derive(Debug)]
+enum Audience {
+    Nobody,
+    Channel(Space),
+    Pattern(Arc<[u8]>),
+}
+
+/// A burst of messages to one channel.
+#[derive(Debug)]
+struct Run {
+    space: Space,
+    channel: Vec<u8>,
+    hash: u64,
+    audience: Audience,
+    /// Members of the audience, all on this shard.
+    local: usize,
+    /// Which protocol versions the audience speaks.
+    wanted: [bool; 2],
+    frames: [Option<Range>; 2],
+    patterns: Matches,
+    pattern_elsewhere: Elsewhere,
+    patterns_version: u64,
+}
+
+/// A shard's part in fan-out.
+#[derive(Default)]
+pub(crate) struct Fanout {
+    /// Where frames go, by protocol version, so that a subscriber's frames lie behind each other.
+    frames: [Appender; 2],
+    run: Option<Run>,
+    outbox: Outbox,
+    scratch: MatchScratch,
+    /// Channel bytes of the last run, kept for their memory.
+    spare_channel: Vec<u8>,
+}
+
+impl Fanout {
+    /// Called once a turn, after flushing.
+    pub(crate) fn recycle(&mut self) {
+        self.frames.iter_mut().for_each(Appender::recycle);
+    }
+}
+
+const PROTOS: [Proto; 2] = [Proto::Resp2, Proto::Resp3];
+
+impl Shard {
+    /// Publishes a message and returns how many deliveries it caused, over all shards.
+    ///
+    /// `publisher` is the slot of the connection that is being served, if one is: what it publishes to itself follows
+    /// its reply.
+    pub(crate) fn publish(&mut self, space: Space, channel: &[u8], payload: &[u8]) -> usize {
+        if let Some(run) = &self.fanout.run
+            && run.space == space
+            && run.channel == channel
+            && (space == Space::Sharded || run.patterns_version == self.server.directory.patterns.version())
+        {
+            return self.continue_run(payload);
+        }
+        self.end_run();
+        let hash = sterna_pubsub::hash(channel);
+        let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
+        let patterns_version = self.server.directory.patterns.version();
+        let (patterns, pattern_elsewhere) = self.matching_patterns(space, channel);
+
+        let local = self.index_of(space).subscribers_hashed(hash, channel).map_or(0, SubscriberSet::len);
+        let local_by_pattern: usize = patterns
+            .iter()
+            .filter_map(|pattern| self.patterns.subscribers(pattern))
+            .map(SubscriberSet::len)
+            .sum();
+        let audience = match (local, &patterns[..]) {
+            (0, _) if local_by_pattern == 0 => Some(Audience::Nobody),
+            (1.., _) if local_by_pattern == 0 => Some(Audience::Channel(space)),
+            (0, [only]) => Some(Audience::Pattern(Arc::clone(only))),
+            _ => None,
+        };
+        let members = local + local_by_pattern;
+        let run = audience.and_then(|audience| {
+            let mut channel_bytes = std::mem::take(&mut self.fanout.spare_channel);
+            channel_bytes.clear();
+            channel_bytes.extend_from_slice(channel);
+            let mut run = Run {
+                space,
+                channel: channel_bytes,
+                hash,
+                audience,
+                local: members,
+                wanted: [false; 2],
+                frames: [None, None],
+                patterns: patterns.clone(),
+                pattern_elsewhere,
+                patterns_version,
+            };
+            self.admit(&mut run).then_some(run)
+        });
+        if run.is_some() {
+            self.fanout.run = run;
+            return self.continue_run_with(payload, elsewhere);
+        }
+
+        self.deliver(space, hash, channel, payload, &patterns);
+        let total = members + elsewhere.subscribers + pattern_elsewhere.subscribers;
+        let shards = elsewhere.shards | pattern_elsewhere.shards;
+        if shards != 0 {
+            self.fanout.outbox.add(shards, space, channel, payload, &patterns);
+        }
+        total
+    }
+
+    /// Learns which protocols the run's audience speaks; false if the publisher is in it.
+    fn admit(&self, run: &mut Run) -> bool {
+        let Some(members) = self.audience(run) else { return true };
+        for &slot in members.as_slice() {
+            if self.executing == Some(slot as usize) {
+                return false;
+            }
+            run.wanted[self.connections[slot as usize].proto as usize] = true;
+        }
+        true
+    }
+
+    fn audience(&self, run: &Run) -> Option<&SubscriberSet<u32>> {
+        match &run.audience {
+            Audience::Nobody => None,
+            Audience::Channel(space) => self.index_of(*space).subscribers_hashed(run.hash, &run.channel),
+            Audience::Pattern(pattern) => self.patterns.subscribers(pattern),
+        }
+    }
+
+    fn continue_run(&mut self, payload: &[u8]) -> usize {
+        let elsewhere = match &self.fanout.run {
+            Some(run) => self.directory_of(run.space).elsewhere(run.hash, &run.channel, self.index),
+            None => Elsewhere::default(),
+        };
+        self.continue_run_with(payload, elsewhere)
+    }
+
+    fn continue_run_with(&mut self, payload: &[u8], elsewhere: Elsewhere) -> usize {
+        let Fanout { frames, run: Some(run), outbox, .. } = &mut self.fanout else { return 0 };
+        let mut broken = [None, None];
+        for (i, proto) in PROTOS.into_iter().enumerate() {
+            if !run.wanted[i] {
+                continue;
+            }
+            let range = match &run.audience {
+                Audience::Pattern(pattern) => {
+                    encode_pattern(&mut frames[i], proto, pattern, &run.channel, payload)
+                }
+                _ => encode(&mut frames[i], proto, run.space, &run.channel, payload),
+            };
+            if !run.frames[i].as_mut().is_some_and(|so_far| so_far.extend(&range)) {
+                // The chunk was full: what lies in the old one goes out, and the run goes on in the new one.
+                broken[i] = run.frames[i].replace(range);
+            }
+        }
+        let total = run.local + elsewhere.subscribers + run.pattern_elsewhere.subscribers;
+        let shards = elsewhere.shards | run.pattern_elsewhere.shards;
+        if shards != 0 {
+            outbox.add(shards, run.space, &run.channel, payload, &run.patterns);
+        }
+        if broken.iter().any(Option::is_some) {
+            self.hand_out(&broken);
+        }
+        total
+    }
+
+    /// Ends the run, if one is open: its frames go to its audience's queues.
+    #[inline]
+    pub(crate) fn end_run(&mut self) {
+        if self.fanout.run.is_some() {
+            self.hand_out_run();
+        }
+    }
+
+    fn hand_out_run(&mut self) {
+        let Some(run) = &mut self.fanout.run else { return };
+        let frames = std::mem::take(&mut run.frames);
+        self.hand_out(&frames);
+        if let Some(run) = self.fanout.run.take() {
+            self.fanout.spare_channel = run.channel;
+        }
+    }
+
+    /// Appends `frames` (by protocol) to the queues of the run's audience.
+    fn hand_out(&mut self, frames: &[Option<Range>; 2]) {
+        let Some(run) = &self.fanout.run else { return };
+        let members = match &run.audience {
+            Audience::Nobody => None,
+            Audience::Channel(Space::Channels) => self.channels.subscribers_hashed(run.hash, &run.channel),
+            Audience::Channel(Space::Sharded) => self.sharded.subscribers_hashed(run.hash, &run.channel),
+            Audience::Pattern(pattern) => self.patterns.subscribers(pattern),
+        };
+        for &slot in members.map_or(&[][..], SubscriberSet::as_slice) {
+            let connection = &mut self.connections[slot as usize];
+            if let Some(range) = &frames[connection.proto as usize] {
+                self.flusher.push(slot as usize, connection, range.clone());
+            }
+        }
+    }
+
+    /// Delivers one message to the local subscribers of its channel, and then to those of each pattern.
+    fn deliver(&mut self, space: Space, hash: u64, channel: &[u8], payload: &[u8], patterns: &[Arc<[u8]>]) {
+        let Shard {
+            fanout,
+            connections,
+            channels,
+            sharded,
+            patterns: by_pattern,
+            flusher,
+            executing,
+            deferred,
+            ..
+        } = self;
+        let index = match space {
+            Space::Channels => channels,
+            Space::Sharded => sharded,
+        };
+        let mut hand_out =
+            |members: &SubscriberSet<u32>, encode: &mut dyn FnMut(&mut Appender, Proto) -> Range| {
+                let mut frames = [None, None];
+                for &slot in members.as_slice() {
+                    let connection = &mut connections[slot as usize];
+                    let proto = connection.proto;
+                    let frame = frames[proto as usize]
+                        .get_or_insert_with(|| encode(&mut fanout.frames[proto as usize], proto));
+                    if *executing == Some(slot as usize) {
+                        deferred.push(frame.clone());
+                    } else {
+                        flusher.push(slot as usize, connection, frame.clone());
+                    }
+                }
+            };
+        if let Some(members) = index.subscribers_hashed(hash, channel) {
+            hand_out(members, &mut |appender, proto| encode(appender, proto, space, channel, payload));
+        }
+        for pattern in patterns {
+            if let Some(members) = by_pattern.subscribers(pattern) {
+                hand_out(members, &mut |appender, proto| {
+                    encode_pattern(appender, proto, pattern, channel, payload)
+                });
+            }
+        }
+    }
+
+    fn matching_patterns(&mut self, space: Space, channel: &[u8]) -> (Matches, Elsewhere) {
+        let mut matches = Matches::new();
+        let mut elsewhere = Elsewhere::default();
+        let directory = &self.server.directory.patterns;
+        if space == Space::Sharded || directory.len() == 0 {
+            return (matches, elsewhere);
+        }
+        let index = self.index;
+        directory.read().for_each_match_shared(channel, &mut self.fanout.scratch, |name, interest| {
+            let there = Elsewhere::of(&interest.counts, index);
+            elsewhere.subscribers += there.subscribers;
+            elsewhere.shards |= there.shards;
+            matches.push(Arc::clone(name));
+        });
+        (matches, elsewhere)
+    }
+
+    /// Delivers what other shards have published.
+    pub(crate) fn receive(&mut self, parcel: &Parcel) {
+        for message in &parcel.messages {
+            let channel = &parcel.bytes[message.start..message.channel_end];
+            let payload = &parcel.bytes[message.channel_end..message.end];
+            self.deliver(message.space, sterna_pubsub::hash(channel), channel, payload, &message.patterns);
+        }
+    }
+
+    /// Mails the turn's messages. Runs have ended.
+    pub(crate) fn mail_outbox(&mut self) {
+        let outbox = &mut self.fanout.outbox;
+        if !std::mem::take(&mut outbox.has_mail) {
+            return;
+        }
+        let bytes = Arc::new(std::mem::take(&mut outbox.bytes));
+        for (shard, messages) in outbox.for_shard.iter_mut().enumerate() {
+            if !messages.is_empty() {
+                let parcel = Parcel { bytes: Arc::clone(&bytes), messages: std::mem::take(messages) };
+                self.server.shards[shard].mailbox.push(Mail::Published(parcel));
+            }
+        }
+    }
+
+    pub(crate) fn directory_of(&self, space: Space) -> &ChannelDirectory {
+        match space {
+            Space::Channels => &self.server.directory.channels,
+            Space::Sharded => &self.server.directory.sharded,
+        }
+    }
+}
+
+impl Outbox {
+    fn add(&mut self, shards: u64, space: Space, channel: &[u8], payload: &[u8], patterns: &Matches) {
+        self.has_mail = true;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(channel);
+        let channel_end = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        let message =
+            Message { space, start, channel_end, end: self.bytes.len(), patterns: patterns.clone() };
+        let mut rest = shards;
+        while rest != 0 {
+            let shard = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if self.for_shard.len() <= shard {
+                self.for_shard.resize_with(shard + 1, Vec::new);
+            }
+            self.for_shard[shard].push(message.clone());
+        }
+    }
+}
+
+/// Bytes that a frame needs beside its texts; an upper bound of headers and the kind's name.
+const FRAME_OVERHEAD: usize = 128;
+
+#[inline]
+fn encode(appender: &mut Appender, proto: Proto, space: Space, channel: &[u8], payload: &[u8]) -> Range {
+    appender.append(channel.len() + payload.len() + FRAME_OVERHEAD, |buf| match space {
+        Space::Channels => frame::message(buf, proto, channel, payload),
+        Space::Sharded => frame::smessage(buf, proto, channel, payload),
+    })
+}
+
+#[inline]
+fn encode_pattern(
+    appender: &mut Appender,
+    proto: Proto,
+    pattern: &[u8],
+    channel: &[u8],
+    payload: &[u8],
+) -> Range {
+    let texts = pattern.len() + channel.len() + payload.len();
+    appender.append(texts + FRAME_OVERHEAD, |buf| frame::pmessage(buf, proto, pattern, channel, payload))
+}

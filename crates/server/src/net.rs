@@ -1,0 +1,124 @@
+//! Sockets: how listeners are opened and connections are tuned.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::config::Config;
+use crate::shard::Listener;
+
+/// Why the server can't listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// `bind` names something that isn't an address.
+    #[error("cannot resolve the bind address '{name}': {source}")]
+    Resolve {
+        /// As configured.
+        name: String,
+        /// What the resolver says.
+        source: io::Error,
+    },
+    /// The address is in use, or not one of this machine's, or the port is not allowed.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Where.
+        address: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Neither a port nor a Unix socket is configured.
+    #[error("nothing to listen on: set port, tls-port or unixsocket")]
+    Nothing,
+}
+
+/// Opens every listener that `config` asks for, and returns them with a line for people about each.
+pub(crate) fn listen(config: &Config) -> Result<(Vec<Listener>, Vec<String>), ListenError> {
+    let mut listeners = Vec::new();
+    let mut lines = Vec::new();
+    for (port, tls) in [(config.port, false), (config.tls_port, true)] {
+        if port == 0 {
+            continue;
+        }
+        for (socket, address) in listen_tcp(config, port)? {
+            lines.push(format!("{address}{}", if tls { " (TLS)" } else { "" }));
+            listeners.push(Listener::Tcp { socket, tls });
+        }
+    }
+    if let Some(path) = &config.unixsocket {
+        let socket = listen_unix(path, config.unixsocketperm)
+            .map_err(|source| ListenError::Bind { address: path.display().to_string(), source })?;
+        lines.push(path.display().to_string());
+        listeners.push(Listener::Unix { socket, path: path.clone() });
+    }
+    if listeners.is_empty() {
+        return Err(ListenError::Nothing);
+    }
+    Ok((listeners, lines))
+}
+
+/// One listener for each `bind` address; with a `-` before it, an address that can't be had is left out.
+fn listen_tcp(config: &Config, port: u16) -> Result<Vec<(TcpListener, SocketAddr)>, ListenError> {
+    let mut opened = Vec::new();
+    for name in &config.bind {
+        let is_optional = name.optional;
+        let addresses = match name.resolve(port) {
+            Ok(addresses) => addresses,
+            Err(_) if is_optional => continue,
+            Err(source) => return Err(ListenError::Resolve { name: name.host.clone(), source }),
+        };
+        for address in addresses {
+            match bind(address, config.tcp_backlog) {
+                Ok(listener) => opened.push(listener),
+                Err(e) if is_optional && e.kind() != io::ErrorKind::AddrInUse => {}
+                Err(source) => return Err(ListenError::Bind { address: address.to_string(), source }),
+            }
+        }
+    }
+    Ok(opened)
+}
+
+fn bind(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Each address is listened on by itself, so `bind 0.0.0.0 ::` needs two sockets that don't overlap.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    let listener = TcpListener::from_std(socket.into());
+    let local = listener.local_addr()?;
+    Ok((listener, local))
+}
+
+fn listen_unix(path: &Path, permissions: u32) -> io::Result<UnixListener> {
+    // A file left by a server that did not stop in order; a live server's socket still answers.
+    if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    if permissions != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(permissions))?;
+    }
+    Ok(listener)
+}
+
+/// Sets a new connection up: no delay, and keepalive after `keepalive_s` seconds (0: none).
+pub(crate) fn tune(stream: &TcpStream, keepalive_s: u32) {
+    // Options that can't be set leave a connection that works; a peer that has gone will show at the first read.
+    let _ = stream.set_nodelay(true);
+    if keepalive_s > 0 {
+        let third = Duration::from_secs(u64::from(keepalive_s / 3).max(1));
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(u64::from(keepalive_s)))
+            .with_interval(third)
+            .with_retries(3);
+        let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    }
+}

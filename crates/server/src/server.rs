@@ -1,0 +1,255 @@
+//! What all shards share.
+//!
+//! Lock order (a thread that holds one takes only those further down):
+//!
+//! ```text
+//!   partitions, by index ► pattern trie ► channel stripe ► users, config ► clients of a shard ► names of a client
+//!                                                        └► slowlog, latency, pause, error counts (leaves)
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use rustls::{ServerConfig, ServerConnection};
+use sterna_keyspace::{EventClasses, Fill, Stats};
+
+use crate::acl::{User, Users};
+use crate::config::Config;
+use crate::connection::client::{Client, ClientId, CloseCounts};
+use crate::directory::Directory;
+use crate::mailbox::{Mail, Mailbox};
+use crate::partitions::Partitions;
+use crate::pause::Pause;
+use crate::stats::{CommandCounts, ErrorCounts};
+
+/// What other threads know of a shard.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) clients: Mutex<HashMap<ClientId, Arc<Client>>>,
+    /// Connections it owns or has been promised.
+    pub(crate) connections: AtomicUsize,
+    pub(crate) closed: CloseCounts,
+    pub(crate) commands: CommandCounts,
+    pub(crate) errors: ErrorCounts,
+    /// Changes of the keyspace since the start.
+    pub(crate) changes: AtomicU64,
+}
+
+impl ShardHandle {
+    pub(crate) fn new(mailbox: Mailbox) -> ShardHandle {
+        ShardHandle {
+            mailbox,
+            clients: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            closed: CloseCounts::default(),
+            commands: CommandCounts::default(),
+            errors: ErrorCounts::default(),
+            changes: AtomicU64::new(0),
+        }
+    }
+}
+
+/// The process: everything that is not one shard's own.
+pub(crate) struct Server {
+    pub(crate) shards: Box<[ShardHandle]>,
+    pub(crate) directory: Directory,
+    pub(crate) partitions: Partitions,
+    pub(crate) pause: Pause,
+    /// Connections shown every command, over all shards.
+    pub(crate) monitors: AtomicUsize,
+    /// Connections of all shards.
+    pub(crate) connected: AtomicUsize,
+    /// Connections that wait in a blocking command.
+    pub(crate) blocked: AtomicUsize,
+    pub(crate) accepted_connections: AtomicU64,
+    pub(crate) rejected_connections: AtomicU64,
+    pub(crate) started: Instant,
+    pub(crate) started_ms: u64,
+    /// 40 hexadecimal digits, new with every start.
+    pub(crate) run_id: String,
+    /// The file that CONFIG REWRITE writes.
+    pub(crate) config_path: Option<std::path::PathBuf>,
+    pub(crate) users: RwLock<Users>,
+    config: RwLock<Arc<Config>>,
+    /// Rises with every CONFIG SET (Release, after the new configuration is in place; read Acquire).
+    config_version: AtomicU64,
+    tls: RwLock<Option<Arc<ServerConfig>>>,
+    pub(crate) failed_logins: AtomicU64,
+    next_client: AtomicU64,
+    /// Keyspace figures as of the last look, for INFO inside a transaction, which holds the locks itself.
+    keyspace: Mutex<KeyspaceFigures>,
+    pub(crate) slowlog: Mutex<crate::command::slowlog::SlowLog>,
+    out_of_memory: AtomicBool,
+    stopping: AtomicBool,
+}
+
+/// What INFO says of the keyspace.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeyspaceFigures {
+    pub(crate) fills: Vec<Fill>,
+    pub(crate) stats: Stats,
+    pub(crate) used_bytes: usize,
+}
+
+/// Partitions a shard: enough that two shards seldom meet at one.
+const PARTITIONS_PER_SHARD: usize = 16;
+
+impl Server {
+    pub(crate) fn new(
+        config: Config,
+        config_path: Option<std::path::PathBuf>,
+        users: Users,
+        tls: Option<Arc<ServerConfig>>,
+        mailboxes: Vec<Mailbox>,
+    ) -> Server {
+        let partitions = Partitions::new(PARTITIONS_PER_SHARD * mailboxes.len(), config.databases as usize);
+        Server {
+            shards: mailboxes.into_iter().map(ShardHandle::new).collect(),
+            directory: Directory::default(),
+            partitions,
+            pause: Pause::default(),
+            monitors: AtomicUsize::new(0),
+            connected: AtomicUsize::new(0),
+            blocked: AtomicUsize::new(0),
+            accepted_connections: AtomicU64::new(0),
+            rejected_connections: AtomicU64::new(0),
+            started: Instant::now(),
+            started_ms: crate::time::unix_ms(),
+            run_id: std::iter::repeat_with(|| fastrand::char('0'..'g'))
+                .filter(char::is_ascii_hexdigit)
+                .take(40)
+                .collect(),
+            config_path,
+            users: RwLock::new(users),
+            config: RwLock::new(Arc::new(config)),
+            config_version: AtomicU64::new(1),
+            tls: RwLock::new(tls),
+            failed_logins: AtomicU64::new(0),
+            next_client: AtomicU64::new(1),
+            keyspace: Mutex::default(),
+            slowlog: Mutex::default(),
+            out_of_memory: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// A number no client has had.
+    pub(crate) fn next_client_id(&self) -> ClientId {
+        self.next_client.fetch_add(1, Relaxed)
+    }
+
+    /// The shard for a new connection.
+    pub(crate) fn least_loaded_shard(&self) -> usize {
+        let loads =
+            self.shards.iter().enumerate().map(|(index, shard)| (shard.connections.load(Relaxed), index));
+        loads.min().map_or(0, |(_, index)| index)
+    }
+
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read())
+    }
+
+    pub(crate) fn config_with_version(&self) -> (Arc<Config>, u64) {
+        let config = self.config.read();
+        (Arc::clone(&config), self.config_version.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn config_version(&self) -> u64 {
+        self.config_version.load(Ordering::Acquire)
+    }
+
+    /// Replaces the configuration by what `change` makes of it; shards see it at their next turn.
+    pub(crate) fn change_config<E>(
+        &self,
+        change: impl FnOnce(&Config) -> Result<Config, E>,
+    ) -> Result<Arc<Config>, E> {
+        let mut config = self.config.write();
+        *config = Arc::new(change(&config)?);
+        self.config_version.fetch_add(1, Ordering::Release);
+        Ok(Arc::clone(&config))
+    }
+
+    /// A TLS session for a new connection; `None` if TLS is not configured or the session can't be made.
+    pub(crate) fn tls_session(&self) -> Option<ServerConnection> {
+        let config = self.tls.read().clone()?;
+        ServerConnection::new(config).ok()
+    }
+
+    /// Has new connections use `tls`; those there are keep what they have.
+    pub(crate) fn set_tls(&self, tls: Option<Arc<ServerConfig>>) {
+        *self.tls.write() = tls;
+    }
+
+    /// Who a connection is before it says so: the default user, if that has no password.
+    pub(crate) fn user_without_password(&self) -> Option<Arc<User>> {
+        let users = self.users.read();
+        let user = users.default_user();
+        (user.is_enabled() && user.is_nopass()).then(|| Arc::clone(user))
+    }
+
+    pub(crate) fn default_user_has_no_password(&self) -> bool {
+        self.user_without_password().is_some()
+    }
+
+    /// Classes of keyspace events that are published.
+    pub(crate) fn event_classes(&self) -> EventClasses {
+        EventClasses::empty()
+    }
+
+    /// Every client of every shard.
+    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
+        let mut all: Vec<_> = self
+            .shards
+            .iter()
+            .flat_map(|shard| shard.clients.lock().values().cloned().collect::<Vec<_>>())
+            .collect();
+        all.sort_by_key(|client| client.id);
+        all
+    }
+
+    /// The client with this number.
+    pub(crate) fn client(&self, id: ClientId) -> Option<Arc<Client>> {
+        self.shards.iter().find_map(|shard| shard.clients.lock().get(&id).cloned())
+    }
+
+    /// Takes the figures of the keyspace anew. The caller holds no partition.
+    pub(crate) fn note_keyspace(&self) {
+        let figures = KeyspaceFigures {
+            fills: self.partitions.fill(crate::time::unix_ms()),
+            stats: self.partitions.stats(),
+            used_bytes: self.partitions.used_bytes(),
+        };
+        *self.keyspace.lock() = figures;
+    }
+
+    /// The figures as of the last [`Server::note_keyspace`].
+    pub(crate) fn keyspace_figures(&self) -> KeyspaceFigures {
+        self.keyspace.lock().clone()
+    }
+
+    /// Above `maxmemory`, as of the last look (ten times a second).
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        self.out_of_memory.load(Relaxed)
+    }
+
+    pub(crate) fn set_out_of_memory(&self, over: bool) {
+        self.out_of_memory.store(over, Relaxed);
+    }
+
+    /// Has every shard stop in order. Only the first call does anything.
+    pub(crate) fn stop(&self) {
+        if !self.stopping.swap(true, Ordering::AcqRel) {
+            self.shards.iter().for_each(|shard| shard.mailbox.push(Mail::Shutdown));
+        }
+    }
+
+    /// Sends every shard the same mail.
+    pub(crate) fn post_all(&self, mail: impl Fn() -> Mail) {
+        self.shards.iter().for_each(|shard| shard.mailbox.push(mail()));
+    }
+}

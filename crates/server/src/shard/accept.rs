@@ -1,0 +1,205 @@
+//! Accepting: one shard owns the listeners and gives each new connection to the shard that has the fewest.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+
+use crate::connection::client::{Address, Client};
+use crate::connection::transport::{Socket, Transport};
+use crate::connection::{Connection, ReplyMode};
+use crate::mailbox::Mail;
+use crate::shard::{Shard, WAKER};
+
+/// Connections accepted before other work gets its turn; the listener's next edge is not awaited, see `accept`.
+const ACCEPTS_PER_TURN: usize = 1000;
+
+/// Where connections come in.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp { socket: TcpListener, tls: bool },
+    Unix { socket: UnixListener, path: PathBuf },
+}
+
+/// The listeners of the accepting shard; the other shards have none.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners(pub(crate) Vec<Listener>);
+
+impl Listeners {
+    /// Tokens of listeners count down from the waker's.
+    fn token(index: usize) -> Token {
+        Token(WAKER.0 - 1 - index)
+    }
+
+    pub(crate) fn has(&self, token: Token) -> bool {
+        token.0 < WAKER.0 && WAKER.0 - 1 - token.0 < self.0.len()
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        for (index, listener) in self.0.iter_mut().enumerate() {
+            listener.source().register(registry, Listeners::token(index), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Stops listening; a Unix socket's file goes too.
+    pub(super) fn close(&mut self, registry: &Registry) {
+        for mut listener in self.0.drain(..) {
+            // Closing the descriptor takes it out of the reactor as well.
+            let _ = listener.source().deregister(registry);
+            if let Listener::Unix { path, .. } = &listener {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+impl Listener {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Listener::Tcp { socket, .. } => socket,
+            Listener::Unix { socket, .. } => socket,
+        }
+    }
+
+    fn accept(&self) -> io::Result<(Socket, Address, bool)> {
+        match self {
+            Listener::Tcp { socket, tls } => {
+                let (stream, peer) = socket.accept()?;
+                let local = stream.local_addr()?;
+                Ok((Socket::Tcp(stream), Address::Tcp { peer: plain(peer), local: plain(local) }, *tls))
+            }
+            Listener::Unix { socket, path } => {
+                let (stream, _) = socket.accept()?;
+                Ok((Socket::Unix(stream), Address::Unix { path: Arc::from(Path::new(path)) }, false))
+            }
+        }
+    }
+}
+
+/// An IPv4 address that came in through an IPv6 socket, as IPv4.
+fn plain(address: std::net::SocketAddr) -> std::net::SocketAddr {
+    std::net::SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+impl Shard {
+    /// Takes in what waits at the listener.
+    pub(super) fn accept(&mut self, token: Token) {
+        let index = WAKER.0 - 1 - token.0;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.listeners.0.get(index) else { return };
+            match listener.accept() {
+                Ok((socket, address, tls)) => {
+                    let shard = self.server.least_loaded_shard();
+                    self.server.shards[shard].connections.fetch_add(1, Relaxed);
+                    if shard == self.index {
+                        self.adopt(socket, address, tls);
+                    } else {
+                        self.post(shard, Mail::Accepted { socket, address, tls });
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted || is_of_one_connection(&e) => {}
+                Err(e) => {
+                    tracing::warn!(error = %e, "cannot accept a connection");
+                    self.timers.accept_again(token);
+                    return;
+                }
+            }
+        }
+        // More may wait, and their edge has been used up.
+        self.timers.accept_again(token);
+    }
+
+    /// Takes a connection in as its own, or refuses it.
+    pub(super) fn adopt(&mut self, socket: Socket, address: Address, tls: bool) {
+        let server = Arc::clone(&self.server);
+        if let Socket::Tcp(stream) = &socket {
+            crate::net::tune(stream, self.config.tcp_keepalive);
+        }
+        let transport = if tls {
+            match server.tls_session() {
+                Some(session) => Transport::tls(socket, session),
+                None => return self.drop_refused(),
+            }
+        } else {
+            Transport::Plain(socket)
+        };
+        let refusal = self.refusal(&address);
+        let connected = server.connected.fetch_add(1, Relaxed) + 1;
+        let refusal = refusal.or_else(|| {
+            (connected > self.config.maxclients as usize).then_some("ERR max number of clients reached")
+        });
+        if let Some(text) = refusal {
+            server.rejected_connections.fetch_add(1, Relaxed);
+            server.connected.fetch_sub(1, Relaxed);
+            refuse(transport, text);
+            return self.drop_refused();
+        }
+        server.accepted_connections.fetch_add(1, Relaxed);
+        let id = server.next_client_id();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&transport);
+        let client = Arc::new(Client::new(id, self.index, fd, address, self.clock.now_ms));
+        let slot = self.connections.insert(Connection {
+            transport,
+            client: Arc::clone(&client),
+            output: Default::default(),
+            partial: None,
+            subscriptions: Default::default(),
+            user: server.user_without_password(),
+            transaction: None,
+            hold: None,
+            closing: None,
+            proto: Default::default(),
+            db: 0,
+            reply_mode: ReplyMode::On,
+            is_dirty: false,
+            is_ready: false,
+            write_blocked: false,
+            is_monitor: false,
+            over_soft_limit_since_ms: None,
+        });
+        client.slot.store(slot as u32, Relaxed);
+        self.handle().clients.lock().insert(id, client);
+        let registered = self.connections[slot].transport.register(self.poll.registry(), Token(slot));
+        if let Err(e) = registered {
+            tracing::warn!(error = %e, "cannot watch a connection");
+            self.close(slot, crate::connection::CloseReason::SocketError);
+        }
+    }
+
+    fn drop_refused(&self) {
+        self.handle().connections.fetch_sub(1, Relaxed);
+    }
+
+    /// `protected-mode`: without a password, only this machine may connect.
+    ///
+    /// Source: the first words are Redis's; clients show the text to people.
+    fn refusal(&self, address: &Address) -> Option<&'static str> {
+        let open =
+            self.config.protected_mode && !address.is_local() && self.server.default_user_has_no_password();
+        open.then_some(
+            "DENIED Sterna is running in protected mode because protected mode is enabled and no password is set for \
+             the default user. In this mode connections are only accepted from the loopback interface. Set a password \
+             (requirepass), or turn it off with CONFIG SET protected-mode no from this machine or with \
+             --protected-mode no, and make sure that only those you trust can reach the port.",
+        )
+    }
+}
+
+/// Tells why, and closes. The socket's buffer is empty, so the text fits.
+fn refuse(mut transport: Transport, text: &str) {
+    if !transport.is_tls() {
+        let line = format!("-{text}\r\n");
+        let _ = transport.write(&[io::IoSlice::new(line.as_bytes())]);
+    }
+}
+
+/// Errors of accept(2) that concern the connection that was to be accepted, and not the listener.
+fn is_of_one_connection(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}

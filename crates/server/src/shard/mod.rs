@@ -1,0 +1,317 @@
+//! A shard: a thread, its reactor, and the connections it owns.
+//!
+//! One turn:
+//!
+//! ```text
+//!   poll ─► note who can read or write ─► mail ─► serve the ready, a bounded batch each ─► mail the outbox ─► flush
+//! ```
+//!
+//! Nothing a shard owns is seen by another thread (`Rc` inside makes it `!Send`); what is shared is in [`Server`].
+//! Sockets are registered once, edge-triggered; `ready` and `dirty` remember the edges that have not been used up.
+//!
+//! Invariants
+//! - A connection is in `ready` if and only if its `is_ready` is set, in `dirty` if and only if `is_dirty` is.
+//! - Replies and messages leave only in `flush`, after the outbox has been mailed.
+//! - Every list is worked off for a bounded time a turn; what is left waits for the next turn, which polls without
+//!   sleeping, so no client can hold the others up.
+
+mod accept;
+mod flush;
+mod mail;
+mod serve;
+mod timers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+use slab::Slab;
+use sterna_protocol::Parser;
+use sterna_pubsub::ChannelIndex;
+
+use crate::config::Config;
+use crate::connection::chunk::{Appender, Range};
+use crate::connection::client::ClientId;
+use crate::connection::{CloseReason, Connection};
+use crate::fanout::{Fanout, Space};
+use crate::mailbox::Mail;
+use crate::server::{Server, ShardHandle};
+use crate::time::Clock;
+pub(crate) use accept::{Listener, Listeners};
+pub(crate) use flush::Flusher;
+pub(crate) use serve::Batch;
+use timers::Timers;
+
+/// Bytes read from one connection in one turn, and the room of the shard's read buffer.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Edges taken from one poll.
+const EVENTS_MAX: usize = 1024;
+
+/// Token of the mailbox's waker; listeners count down from below it, connections up from 0.
+pub(crate) const WAKER: Token = Token(usize::MAX);
+
+/// A shard and all it owns.
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) server: Arc<Server>,
+    poll: Poll,
+    pub(crate) listeners: Listeners,
+    pub(crate) connections: Slab<Connection>,
+    /// Local subscribers by channel, by sharded channel, and by pattern (its text, not what it matches).
+    pub(crate) channels: ChannelIndex<u32>,
+    pub(crate) sharded: ChannelIndex<u32>,
+    pub(crate) patterns: ChannelIndex<u32>,
+    pub(crate) fanout: Fanout,
+    /// Where replies are written.
+    pub(crate) replies: Appender,
+    /// Where bytes go that a command has for other connections than its own, whose reply buffer is on loan.
+    pub(crate) replies_to_others: Appender,
+    scratch: Vec<u8>,
+    parser: Parser,
+    /// Connections with input to go on with.
+    ready: VecDeque<usize>,
+    pub(crate) flusher: Flusher,
+    /// The connection being served.
+    pub(crate) executing: Option<usize>,
+    /// What the connection being served has published to itself: it follows the reply.
+    pub(crate) deferred: Vec<Range>,
+    /// Local connections shown every command.
+    pub(crate) monitors: Vec<usize>,
+    /// Connections whose next request is held back by CLIENT PAUSE.
+    pub(crate) paused: Vec<usize>,
+    /// Mail that was found while looking for messages, to be read before the rest.
+    late_mail: Vec<Mail>,
+    pub(crate) timers: Timers,
+    pub(crate) clock: Clock,
+    pub(crate) config: Arc<Config>,
+    config_version: u64,
+    /// What a write did, collected for whoever cares; kept for its memory.
+    pub(crate) changes: sterna_keyspace::Changes,
+    is_stopping: bool,
+}
+
+impl Shard {
+    pub(crate) fn new(index: usize, server: Arc<Server>, poll: Poll, listeners: Listeners) -> Shard {
+        let (config, config_version) = server.config_with_version();
+        Shard {
+            index,
+            poll,
+            listeners,
+            connections: Slab::new(),
+            channels: ChannelIndex::default(),
+            sharded: ChannelIndex::default(),
+            patterns: ChannelIndex::default(),
+            fanout: Fanout::default(),
+            replies: Appender::default(),
+            replies_to_others: Appender::default(),
+            scratch: vec![0; READ_BYTES],
+            parser: Parser::default(),
+            ready: VecDeque::new(),
+            flusher: Flusher::new(&config),
+            executing: None,
+            deferred: Vec::new(),
+            monitors: Vec::new(),
+            paused: Vec::new(),
+            late_mail: Vec::new(),
+            timers: Timers::new(),
+            clock: Clock::now(),
+            config,
+            config_version,
+            changes: sterna_keyspace::Changes::default(),
+            is_stopping: false,
+            server,
+        }
+    }
+
+    /// Runs until the server stops.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        self.listeners.register(self.poll.registry())?;
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.is_stopping {
+            self.turn(&mut events)?;
+        }
+        self.say_goodbye(&mut events)
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = if self.has_work() { Duration::ZERO } else { self.timers.until_next() };
+        match self.poll.poll(events, Some(timeout)) {
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            _ => {}
+        }
+        self.clock.tick();
+        self.refresh_config();
+        let mut has_mail = false;
+        for event in events.iter() {
+            match event.token() {
+                WAKER => has_mail = true,
+                token if self.listeners.has(token) => self.accept(token),
+                Token(slot) => self.note_edges(slot, event.is_readable(), event.is_writable()),
+            }
+        }
+        if has_mail || !self.late_mail.is_empty() || !self.handle().mailbox.is_empty() {
+            self.read_mail();
+        }
+        self.serve_ready();
+        self.mail_outbox();
+        self.flush_dirty();
+        self.run_timers();
+        self.reap();
+        if self.flusher.is_idle() {
+            self.replies.recycle();
+            self.replies_to_others.recycle();
+            self.fanout.recycle();
+        }
+        Ok(())
+    }
+
+    fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.flusher.is_idle() || !self.late_mail.is_empty()
+    }
+
+    /// What other threads know of this shard.
+    pub(crate) fn handle(&self) -> &ShardHandle {
+        &self.server.shards[self.index]
+    }
+
+    pub(crate) fn index_of(&self, space: Space) -> &ChannelIndex<u32> {
+        match space {
+            Space::Channels => &self.channels,
+            Space::Sharded => &self.sharded,
+        }
+    }
+
+    /// Takes over a configuration that CONFIG SET has changed on any shard since the last turn.
+    pub(crate) fn refresh_config(&mut self) {
+        if self.server.config_version() == self.config_version {
+            return;
+        }
+        (self.config, self.config_version) = self.server.config_with_version();
+        self.flusher.set_limits(&self.config);
+    }
+
+    fn note_edges(&mut self, slot: usize, readable: bool, writable: bool) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if writable && connection.write_blocked {
+            connection.write_blocked = false;
+            self.flusher.mark(slot, connection);
+        }
+        if readable {
+            self.make_ready(slot);
+        }
+    }
+
+    /// Sees to it that the connection is served.
+    pub(crate) fn make_ready(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.get_mut(slot)
+            && !std::mem::replace(&mut connection.is_ready, true)
+        {
+            self.ready.push_back(slot);
+        }
+    }
+
+    fn serve_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(slot) = self.ready.pop_front() else { break };
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.is_ready = false;
+                self.serve(slot);
+            }
+        }
+    }
+
+    /// The connection in `slot` if it is still the client `id`: slots are used again, ids are not.
+    pub(crate) fn connection_of(&mut self, slot: usize, id: ClientId) -> Option<&mut Connection> {
+        self.connections.get_mut(slot).filter(|connection| connection.client.id == id)
+    }
+
+    /// Closes what has been found to be over its limits or was told to close. Its subscriptions are gone at once.
+    pub(crate) fn reap(&mut self) {
+        while let Some((slot, reason)) = self.flusher.next_doomed() {
+            if self.executing != Some(slot) {
+                self.close(slot, reason);
+            } else if let Some(connection) = self.connections.get_mut(slot) {
+                connection.closing.get_or_insert(reason);
+            }
+        }
+    }
+
+    /// Closes the connection in `slot` now: subscriptions, watches and waits end, and the socket with them.
+    pub(crate) fn close(&mut self, slot: usize, reason: CloseReason) {
+        if !self.connections.contains(slot) {
+            return;
+        }
+        self.end_run();
+        self.leave_all(slot);
+        self.forget_transaction(slot);
+        self.forget_block(slot);
+        let mut connection = self.connections.remove(slot);
+        connection.transport.close_notify();
+        if connection.is_monitor {
+            self.monitors.retain(|&monitor| monitor != slot);
+            self.server.monitors.fetch_sub(1, Relaxed);
+        }
+        self.paused.retain(|&paused| paused != slot);
+        if let Some(partial) = &connection.partial
+            && reason == CloseReason::QueryLimit
+        {
+            tracing::warn!(bytes = partial.buf.len(), "closing client that reached max query buffer length");
+        }
+        tracing::debug!(id = connection.client.id, addr = %connection.client.address.peer(), reason = reason.name(), "closed");
+        let handle = self.handle();
+        handle.closed.count(reason);
+        handle.clients.lock().remove(&connection.client.id);
+        handle.connections.fetch_sub(1, Relaxed);
+        self.server.connected.fetch_sub(1, Relaxed);
+    }
+
+    /// Stops listening and sends what is queued, for a bounded time.
+    fn say_goodbye(&mut self, events: &mut Events) -> io::Result<()> {
+        self.listeners.close(self.poll.registry());
+        let deadline = std::time::Instant::now() + SHUTDOWN_FLUSH_MAX;
+        loop {
+            self.mail_outbox();
+            self.flush_dirty();
+            self.reap();
+            let waiting = self.connections.iter().any(|(_, connection)| !connection.output.is_empty());
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            if !waiting || left.is_zero() {
+                break;
+            }
+            match self.poll.poll(events, Some(left.min(Duration::from_millis(10)))) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+                _ => {}
+            }
+            for event in events.iter() {
+                if event.is_writable()
+                    && let Some(connection) = self.connections.get_mut(event.token().0)
+                {
+                    connection.write_blocked = false;
+                    self.flusher.mark(event.token().0, connection);
+                }
+            }
+        }
+        let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.close(slot, CloseReason::Shutdown);
+        }
+        Ok(())
+    }
+
+    /// Mail that means the end of the shard.
+    fn stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// Sends `mail` to `shard`, which may be this one.
+    pub(crate) fn post(&self, shard: usize, mail: Mail) {
+        self.server.shards[shard].mailbox.push(mail);
+    }
+}
+
+/// How long a stopping server waits for slow clients to take what is queued for them.
+const SHUTDOWN_FLUSH_MAX: Duration = Duration::from_secs(2);

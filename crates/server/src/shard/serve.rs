@@ -1,0 +1,371 @@
+//! Serving a connection: read once, parse in place, execute, and keep what is left.
+//!
+//! ```text
+//!   socket ──read──► scratch (the shard's, 64 KiB) ──parse──► Args ──execute──► reply bytes ──► output queue
+//!                        └ bytes of an incomplete request ──► Partial (the connection's own, gone when it drains)
+//! ```
+//!
+//! A request that began in an earlier read is completed in its `Partial` with just the bytes it lacks, and the rest of
+//! the read is parsed in place again. A batch ends when the read is used up, when the connection must wait (`Hold`), or
+//! when it has had its time; then complete requests may stand in `Partial` too, and the connection stays ready.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use sterna_protocol::{Args, Limits, Parser, Progress, ProtocolError, Reply};
+
+use crate::connection::client::Client;
+use crate::connection::{CloseReason, Hold, Partial};
+use crate::shard::{READ_BYTES, Shard};
+
+/// Time one connection may use in one turn.
+const BATCH_TIME_MAX: Duration = Duration::from_micros(500);
+
+/// Bytes handed to an incomplete request when it isn't known how many it lacks.
+const PARTIAL_STEP: usize = 512;
+
+/// Reply bytes after which a new chunk is begun, so that one doesn't grow without bound in a batch.
+const REPLY_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Whether the batch goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Batch {
+    /// Next request, please.
+    Goes,
+    /// This request has been taken; the next one must wait.
+    Stops,
+    /// This request was not taken: it is to be looked at again later.
+    Retries,
+}
+
+/// A batch being served: the reply buffer on loan, and when it began.
+struct Serving {
+    slot: usize,
+    out: Vec<u8>,
+    start: usize,
+    began: Instant,
+}
+
+impl Shard {
+    /// Reads from the connection once and executes what has arrived.
+    pub(super) fn serve(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if connection.closing.is_some() {
+            return;
+        }
+        let has_backlog = connection.partial.as_ref().is_some_and(|partial| partial.may_be_complete);
+        let is_held = connection.hold.is_some();
+        if has_backlog && !is_held {
+            self.serve_backlog(slot);
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        match self.connections[slot].transport.read(&mut scratch) {
+            Ok(0) => self.close(slot, CloseReason::ClientGone),
+            Ok(n) => {
+                let connection = &mut self.connections[slot];
+                Client::add(&connection.client.net_in_bytes, n as u64);
+                if is_held {
+                    self.keep(slot, &scratch[..n], true);
+                } else {
+                    self.serve_bytes(slot, &scratch[..n]);
+                }
+                // A full buffer means that there may be more, and there will be no new edge for it; under TLS, records
+                // that have been decrypted already make no edge either.
+                let is_tls =
+                    self.connections.get(slot).is_some_and(|connection| connection.transport.is_tls());
+                if n == READ_BYTES || is_tls {
+                    self.make_ready(slot);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.make_ready(slot),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                tracing::info!(error = %e, addr = %self.connections[slot].client.address.peer(), "TLS failed");
+                self.close(slot, CloseReason::TlsError);
+            }
+            Err(_) => self.close(slot, CloseReason::SocketError),
+        }
+        self.scratch = scratch;
+    }
+
+    /// Executes requests that arrived earlier and had to wait.
+    fn serve_backlog(&mut self, slot: usize) {
+        let Some(partial) = self.connections[slot].partial.take() else { return };
+        let mut serving = self.begin(slot);
+        let bytes = &partial.buf[partial.start..];
+        let (used, state, parser) = self.execute_all(&mut serving, bytes, Parser::default());
+        self.finish(serving);
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if used < bytes.len() {
+            let mut rest = partial;
+            rest.start += used;
+            if rest.start > rest.buf.len() / 2 {
+                rest.buf.drain(..rest.start);
+                rest.start = 0;
+            }
+            rest.parser = parser;
+            rest.may_be_complete = state != State::Incomplete;
+            connection.partial = Some(rest);
+        }
+        // The socket may hold more; its edge has been used up.
+        if state != State::Held {
+            self.make_ready(slot);
+        }
+    }
+
+    fn serve_bytes(&mut self, slot: usize, bytes: &[u8]) {
+        let mut serving = self.begin(slot);
+        let mut used = 0;
+        let mut goes_on = true;
+        if let Some(partial) = self.connections[slot].partial.take() {
+            (used, goes_on) = self.complete_partial(&mut serving, partial, bytes);
+        }
+        let mut state = State::Held;
+        if goes_on {
+            let parser = std::mem::take(&mut self.parser);
+            let (more, ended, parser) = self.execute_all(&mut serving, &bytes[used..], parser);
+            used += more;
+            state = ended;
+            if state == State::Incomplete && used < bytes.len() {
+                // The parser knows its place in these bytes, so it goes with them.
+                self.keep_incomplete(slot, &bytes[used..], parser);
+                used = bytes.len();
+            } else {
+                self.parser = parser;
+            }
+        }
+        self.finish(serving);
+        if used < bytes.len() {
+            self.keep(slot, &bytes[used..], true);
+        }
+        if state == State::OutOfTime {
+            self.make_ready(slot);
+        }
+    }
+
+    /// Gives an incomplete request the bytes it lacks. Returns how many of `bytes` were used, and whether the batch
+    /// goes on behind them.
+    fn complete_partial(
+        &mut self,
+        serving: &mut Serving,
+        mut partial: Box<Partial>,
+        bytes: &[u8],
+    ) -> (usize, bool) {
+        let slot = serving.slot;
+        let limits = self.limits_of(slot);
+        let mut used = 0;
+        loop {
+            let held = partial.buf.len() - partial.start;
+            match partial.parser.parse(&partial.buf[partial.start..], &limits) {
+                Ok(Progress::Request { consumed }) => {
+                    // Bytes behind the request, if any, came from `bytes` just now: they are given back.
+                    used -= held - consumed;
+                    let args = partial.parser.args(&partial.buf[partial.start..]);
+                    let batch = self.execute_one(serving, args);
+                    if batch == Batch::Retries {
+                        partial.buf.truncate(partial.start + consumed);
+                        partial.parser = Parser::default();
+                        partial.may_be_complete = true;
+                        if let Some(connection) = self.connections.get_mut(slot) {
+                            connection.partial = Some(partial);
+                        }
+                    }
+                    return (used, batch == Batch::Goes);
+                }
+                Ok(Progress::Incomplete { bytes_at_least }) => {
+                    if used == bytes.len() {
+                        self.connections[slot].partial = Some(partial);
+                        self.check_query_limit(slot);
+                        return (used, false);
+                    }
+                    let lacking = bytes_at_least.saturating_sub(held).max(PARTIAL_STEP);
+                    let take = lacking.min(bytes.len() - used);
+                    partial.buf.extend_from_slice(&bytes[used..used + take]);
+                    used += take;
+                }
+                Err(error) => {
+                    self.refuse(serving, &error);
+                    return (bytes.len(), false);
+                }
+            }
+        }
+    }
+
+    /// Executes the requests in `bytes`. Returns how many bytes they were, why it ended, and the parser, which knows
+    /// its place in the rest if that is an incomplete request.
+    fn execute_all(
+        &mut self,
+        serving: &mut Serving,
+        bytes: &[u8],
+        mut parser: Parser,
+    ) -> (usize, State, Parser) {
+        let slot = serving.slot;
+        let mut used = 0;
+        while used < bytes.len() {
+            let limits = self.limits_of(slot);
+            match parser.parse(&bytes[used..], &limits) {
+                Ok(Progress::Request { consumed }) => {
+                    let batch = self.execute_one(serving, parser.args(&bytes[used..]));
+                    if batch != Batch::Retries {
+                        used += consumed;
+                    }
+                    if batch != Batch::Goes {
+                        return (used, State::Held, parser);
+                    }
+                    if self.clock.instant.saturating_duration_since(serving.began) > BATCH_TIME_MAX {
+                        return (
+                            used,
+                            if used < bytes.len() { State::OutOfTime } else { State::Done },
+                            parser,
+                        );
+                    }
+                }
+                Ok(Progress::Incomplete { .. }) => return (used, State::Incomplete, parser),
+                Err(error) => {
+                    self.refuse(serving, &error);
+                    return (bytes.len(), State::Held, parser);
+                }
+            }
+        }
+        (used, State::Done, parser)
+    }
+
+    fn execute_one(&mut self, serving: &mut Serving, args: Args<'_>) -> Batch {
+        if args.is_empty() {
+            return Batch::Goes;
+        }
+        let batch = self.dispatch(serving.slot, args, &mut serving.out);
+        if !self.deferred.is_empty() {
+            self.queue_deferred(serving);
+        }
+        if self.flusher.has_doomed() {
+            self.reap();
+        }
+        if serving.out.len() - serving.start > REPLY_CHUNK_BYTES {
+            self.queue_replies(serving);
+        }
+        match self.connections.get(serving.slot) {
+            Some(connection) if connection.closing.is_none() => batch,
+            _ => Batch::Stops,
+        }
+    }
+
+    /// Answers a protocol error; the connection closes once the answer is out.
+    fn refuse(&mut self, serving: &mut Serving, error: &ProtocolError) {
+        let connection = &mut self.connections[serving.slot];
+        Reply::new(&mut serving.out, connection.proto).error(&error.wire());
+        connection.closing = Some(CloseReason::ProtocolError);
+        tracing::debug!(%error, addr = %connection.client.address.peer(), "protocol error");
+    }
+
+    fn begin(&mut self, slot: usize) -> Serving {
+        self.executing = Some(slot);
+        let out = self.replies.lend();
+        self.clock.instant = Instant::now();
+        Serving { slot, start: out.len(), out, began: self.clock.instant }
+    }
+
+    fn finish(&mut self, mut serving: Serving) {
+        self.end_run();
+        self.queue_replies(&mut serving);
+        self.replies.give_back(serving.out, usize::MAX);
+        self.executing = None;
+        if let Some(connection) = self.connections.get_mut(serving.slot)
+            && let Some(reason) = connection.closing
+            && connection.output.is_empty()
+            && !connection.is_dirty
+        {
+            self.flusher.doom(serving.slot, reason);
+        }
+        if self.flusher.has_doomed() {
+            self.reap();
+        }
+    }
+
+    /// Moves the replies written so far to the connection's queue.
+    fn queue_replies(&mut self, serving: &mut Serving) {
+        let out = std::mem::take(&mut serving.out);
+        let range = self.replies.give_back(out, serving.start);
+        if let (Some(range), Some(connection)) = (range, self.connections.get_mut(serving.slot)) {
+            self.flusher.push(serving.slot, connection, range);
+        }
+        serving.out = self.replies.lend();
+        serving.start = serving.out.len();
+    }
+
+    /// What the connection published to itself follows the reply to that.
+    fn queue_deferred(&mut self, serving: &mut Serving) {
+        self.queue_replies(serving);
+        for range in std::mem::take(&mut self.deferred) {
+            if let Some(connection) = self.connections.get_mut(serving.slot) {
+                self.flusher.push(serving.slot, connection, range);
+            }
+        }
+    }
+
+    fn limits_of(&self, slot: usize) -> Limits {
+        let unauthenticated = self.connections.get(slot).is_some_and(|connection| connection.user.is_none());
+        Limits {
+            bulk_bytes_max: self.config.proto_max_bulk_len as usize,
+            unauthenticated,
+            ..Limits::default()
+        }
+    }
+
+    /// Keeps bytes that can't be executed yet.
+    fn keep(&mut self, slot: usize, bytes: &[u8], may_be_complete: bool) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.closing.is_some() {
+            return;
+        }
+        let partial = connection.partial.get_or_insert_default();
+        partial.buf.extend_from_slice(bytes);
+        partial.parser = Parser::default();
+        partial.may_be_complete |= may_be_complete;
+        self.check_query_limit(slot);
+    }
+
+    fn keep_incomplete(&mut self, slot: usize, bytes: &[u8], parser: Parser) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.partial =
+            Some(Box::new(Partial { buf: bytes.to_vec(), start: 0, parser, may_be_complete: false }));
+        self.check_query_limit(slot);
+    }
+
+    fn check_query_limit(&mut self, slot: usize) {
+        let connection = &self.connections[slot];
+        let kept = connection.partial.as_ref().map_or(0, |partial| partial.buf.len());
+        if kept as u64 > self.config.client_query_buffer_limit {
+            self.flusher.doom(slot, CloseReason::QueryLimit);
+        }
+    }
+
+    /// Lets a connection go on that was held back.
+    pub(crate) fn release(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.hold = None;
+        self.flusher.mark(slot, connection);
+        self.make_ready(slot);
+    }
+
+    /// Whether the connection waits, and for what.
+    pub(crate) fn hold(&mut self, slot: usize, hold: Hold) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.hold = Some(Box::new(hold));
+        }
+    }
+}
+
+/// Why a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// All bytes have been used.
+    Done,
+    /// The rest is the beginning of a request.
+    Incomplete,
+    /// The connection must wait, or is closing.
+    Held,
+    /// Others have waited long enough.
+    OutOfTime,
+}

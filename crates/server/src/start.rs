@@ -1,0 +1,145 @@
+//! Starting and stopping: from a configuration to running shards.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use mio::{Poll, Waker};
+
+use crate::acl::Users;
+use crate::config::Config;
+use crate::mailbox::Mailbox;
+use crate::net::{ListenError, listen};
+use crate::server::Server;
+use crate::shard::{Listeners, Shard, WAKER};
+
+/// Why the server did not start. One line for people each.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port in use, a wrong address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A certificate or key that can't be used.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
+    /// A user's rules that can't be understood.
+    #[error("{0}")]
+    Users(String),
+    /// The kernel refused something.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Shards at most: the directory keeps a bit for each.
+const SHARDS_MAX: usize = 64;
+
+/// A server that runs on its own threads.
+pub struct Running {
+    server: Arc<Server>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Where it listens, for people.
+    pub addresses: Vec<String>,
+    /// How many shards it has.
+    pub shards: usize,
+}
+
+/// Opens the listeners and starts the shards. `config_path` is the file that CONFIG REWRITE writes.
+pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
+    let users = Users::from_config(&config).map_err(|e| StartError::Users(e.to_string()))?;
+    let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
+    let (listeners, addresses) = listen(&config)?;
+    raise_file_limit(config.maxclients);
+    let shards = shards_of(&config);
+
+    let polls = (0..shards).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+    let mailboxes = (polls.iter())
+        .map(|poll| Ok(Mailbox::new(Waker::new(poll.registry(), WAKER)?)))
+        .collect::<io::Result<Vec<_>>>()?;
+    let server = Arc::new(Server::new(config, config_path, users, tls, mailboxes));
+    let mut listeners = Some(Listeners(listeners));
+    let mut threads = Vec::new();
+    for (index, poll) in polls.into_iter().enumerate() {
+        let server = Arc::clone(&server);
+        let listeners = listeners.take().unwrap_or_default();
+        let run = move || {
+            let stop = Arc::clone(&server);
+            let result = Shard::new(index, server, poll, listeners).run();
+            // A shard that fails takes the server down in order: half a server would lose messages silently.
+            stop.stop();
+            result
+        };
+        threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
+    }
+    Ok(Running { server, threads, addresses, shards })
+}
+
+fn shards_of(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let wanted = if config.threads == 0 { cores() } else { usize::from(config.threads) };
+    wanted.clamp(1, SHARDS_MAX)
+}
+
+/// Descriptors the server needs beside those of its clients.
+const OWN_FILES: u64 = 64;
+
+/// Raises the limit on open files so that `maxclients` fit, as far as the system allows.
+fn raise_file_limit(maxclients: u32) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::from(maxclients) + OWN_FILES;
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).or_else(|_| {
+        let current = limit.maximum.map(|maximum| maximum.min(wanted));
+        setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum })
+    });
+    let now = getrlimit(Resource::Nofile).current;
+    if raised.is_err() || now.is_some_and(|now| now < wanted) {
+        tracing::warn!(maxclients, open_files = ?now, "the limit on open files is too low for maxclients");
+    }
+}
+
+impl Running {
+    /// Has the server stop in order; [`Running::join`] waits for it.
+    pub fn stop(&self) {
+        self.server.stop();
+    }
+
+    /// A handle that stops or reloads the server from another thread.
+    pub fn control(&self) -> Control {
+        Control(Arc::clone(&self.server))
+    }
+
+    /// Waits until every shard has stopped. Errors: what the first shard that failed met with.
+    pub fn join(self) -> io::Result<()> {
+        let mut result = Ok(());
+        for thread in self.threads {
+            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")));
+            result = result.and(ended);
+        }
+        result
+    }
+}
+
+/// What signals do to a running server.
+#[derive(Clone)]
+pub struct Control(Arc<Server>);
+
+impl Control {
+    /// SIGTERM, SIGINT: stop in order.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// SIGHUP: read certificates again. Errors: they can't be used, and the old ones stay.
+    pub fn reload_tls(&self) -> Result<(), crate::tls::TlsError> {
+        let config = self.0.config();
+        if config.tls_port != 0 {
+            self.0.set_tls(Some(crate::tls::server_config(&config)?));
+        }
+        Ok(())
+    }
+}

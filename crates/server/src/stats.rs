@@ -1,0 +1,102 @@
+//! What INFO counts. Each shard counts for itself, with plain loads and stores; INFO adds the shards up.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::command::table::table;
+use crate::connection::client::Client;
+
+/// Calls of each command of the table, on one shard.
+#[derive(Debug)]
+pub(crate) struct CommandCounts(Box<[CommandCount]>);
+
+/// What was counted for one command.
+#[derive(Debug, Default)]
+struct CommandCount {
+    calls: AtomicU64,
+    ns: AtomicU64,
+    failed: AtomicU64,
+    rejected: AtomicU64,
+}
+
+/// The sum of a command's counts over all shards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CommandTotals {
+    pub(crate) calls: u64,
+    pub(crate) ns: u64,
+    pub(crate) failed: u64,
+    pub(crate) rejected: u64,
+}
+
+impl Default for CommandCounts {
+    fn default() -> CommandCounts {
+        CommandCounts(table().rows().iter().map(|_| CommandCount::default()).collect())
+    }
+}
+
+impl CommandCounts {
+    /// Counts a call of row `id`.
+    #[inline]
+    pub(crate) fn count(&self, id: usize, took: Duration, failed: bool) {
+        let count = &self.0[id];
+        Client::add(&count.calls, 1);
+        Client::add(&count.ns, took.as_nanos() as u64);
+        if failed {
+            Client::add(&count.failed, 1);
+        }
+    }
+
+    /// Counts a request for row `id` that was refused before it ran.
+    pub(crate) fn count_rejected(&self, id: usize) {
+        Client::add(&self.0[id].rejected, 1);
+    }
+
+    /// Adds this shard's counts of row `id` to `totals`.
+    pub(crate) fn add_to(&self, id: usize, totals: &mut CommandTotals) {
+        let count = &self.0[id];
+        totals.calls += count.calls.load(Relaxed);
+        totals.ns += count.ns.load(Relaxed);
+        totals.failed += count.failed.load(Relaxed);
+        totals.rejected += count.rejected.load(Relaxed);
+    }
+
+    /// CONFIG RESETSTAT. A call that is being counted meanwhile may survive it.
+    pub(crate) fn reset(&self) {
+        for count in &self.0 {
+            for counter in [&count.calls, &count.ns, &count.failed, &count.rejected] {
+                counter.store(0, Relaxed);
+            }
+        }
+    }
+}
+
+/// Error replies by their first word.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorCounts(Mutex<HashMap<String, u64>>);
+
+/// Different first words that are counted; clients can provoke no more than the server has, but a bound is a bound.
+const ERROR_WORDS_MAX: usize = 128;
+
+impl ErrorCounts {
+    pub(crate) fn count(&self, word: &str) {
+        let mut counts = self.0.lock();
+        if let Some(count) = counts.get_mut(word) {
+            *count += 1;
+        } else if counts.len() < ERROR_WORDS_MAX {
+            counts.insert(word.to_owned(), 1);
+        }
+    }
+
+    pub(crate) fn add_to(&self, totals: &mut std::collections::BTreeMap<String, u64>) {
+        for (word, count) in &*self.0.lock() {
+            *totals.entry(word.clone()).or_default() += count;
+        }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.0.lock().clear();
+    }
+}
