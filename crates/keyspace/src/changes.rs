@@ -59,6 +59,11 @@ impl Changes {
         self.wants = wants;
     }
 
+    /// Whether nothing was collected or counted.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0 && self.events.is_empty() && self.served.is_empty() && self.effects.is_empty()
+    }
+
     /// Forgets everything collected.
     pub fn clear(&mut self) {
         self.effects.clear();
