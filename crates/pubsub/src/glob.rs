@@ -30,7 +30,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run::<false>(pattern, text)
 }
 
-/// As [`matches`], with ASCII letters equal to their other case.
+/// As [`matches()`], with ASCII letters equal to their other case.
 pub fn matches_ignore_case(pattern: &[u8], text: &[u8]) -> bool {
     run::<true>(pattern, text)
 }
@@ -205,4 +205,136 @@ pub(crate) fn in_order(from: u8, to: u8) -> (i8, i8) {
 
 fn same<const IGNORE_CASE: bool>(a: u8, b: u8) -> bool {
     if IGNORE_CASE { a.eq_ignore_ascii_case(&b) } else { a == b }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rules of the module's head, written down as directly as possible, in exponential time.
+    fn plainly_matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
+        fn rest_matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
+            let [first, pattern_rest @ ..] = pattern else { return text.is_empty() };
+            if *first == b'*' {
+                return (0..=text.len()).any(|taken| rest_matches(pattern_rest, &text[taken..], ignore_case));
+            }
+            let [byte, text_rest @ ..] = text else { return false };
+            let lower = |byte: u8| if ignore_case { byte.to_ascii_lowercase() } else { byte };
+            let (taken, pattern_rest) = match (first, pattern_rest) {
+                (b'?', _) => (true, pattern_rest),
+                (b'[', _) => class_takes(pattern_rest, *byte, &lower),
+                (b'\\', [literal, pattern_rest @ ..]) => (lower(*literal) == lower(*byte), pattern_rest),
+                (literal, _) => (lower(*literal) == lower(*byte), pattern_rest),
+            };
+            taken && rest_matches(pattern_rest, text_rest, ignore_case)
+        }
+
+        /// Whether the class that begins behind its bracket takes `byte`, and what follows the class.
+        fn class_takes<'p>(class: &'p [u8], byte: u8, lower: &impl Fn(u8) -> u8) -> (bool, &'p [u8]) {
+            let negated = class.first() == Some(&b'^');
+            let mut at = usize::from(negated);
+            let mut found = false;
+            loop {
+                let left = class.len() - at;
+                if left == 0 {
+                    return (found != negated, &[]);
+                } else if class[at] == b'\\' && left >= 2 {
+                    found |= class[at + 1] == byte;
+                    at += 2;
+                } else if class[at] == b']' {
+                    return (found != negated, &class[at + 1..]);
+                } else if left >= 3 && class[at + 1] == b'-' {
+                    let (one, other) = (class[at] as i8, class[at + 2] as i8);
+                    let (low, high) = if one <= other { (one, other) } else { (other, one) };
+                    let lower = |byte: i8| lower(byte as u8) as i8;
+                    found |= lower(low) <= lower(byte as i8) && lower(byte as i8) <= lower(high);
+                    at += 3;
+                } else {
+                    found |= lower(class[at]) == lower(byte);
+                    at += 1;
+                }
+            }
+        }
+
+        if text.is_empty() { pattern.is_empty() } else { rest_matches(pattern, text, ignore_case) }
+    }
+
+    /// Bytes that mean something, and few others, so that most cases are corner cases.
+    fn pattern() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(b"aabB*?[]^-\\\xff".as_slice()), 0..12)
+    }
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(b"aabbAB]-\\^*\x00\xff".as_slice()), 0..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn it_matches_what_the_plain_rules_match(pattern in pattern(), text in text()) {
+            prop_assert_eq!(matches(&pattern, &text), plainly_matches(&pattern, &text, false));
+            prop_assert_eq!(matches_ignore_case(&pattern, &text), plainly_matches(&pattern, &text, true));
+        }
+    }
+
+    #[test]
+    fn corners_that_clients_meet() {
+        let cases: &[(&[u8], &[u8], bool)] = &[
+            (b"*", b"", false),
+            (b"", b"", true),
+            (b"", b"a", false),
+            (b"h?llo", b"hello", true),
+            (b"h[ae]llo", b"hallo", true),
+            (b"h[^e]llo", b"hello", false),
+            (b"h[b-a]llo", b"hallo", true),
+            (b"news:*", b"news:", true),
+            (b"news:**", b"news:", true),
+            (b"*:*:end", b"a:b:c:end", true),
+            (b"[", b"[", false),
+            (b"[^", b"x", true),
+            (b"[]", b"]", false),
+            (b"[^]", b"]", true),
+            (b"[]a]", b"a]", false),
+            (b"[\\]]", b"]", true),
+            (b"[ab", b"b", true),
+            (b"[a-]]", b"]", true),
+            (b"[a-]", b"-", false),
+            (b"[a-", b"-", true),
+            (b"[a\\", b"\\", true),
+            (b"a\\", b"a\\", true),
+            (b"a\\*", b"a*", true),
+            (b"a\\*", b"ab", false),
+            (b"[\xff-a]", b"\x00", true),
+            (b"[\x80-\x7f]", b"\x90", true),
+            (b"[a-\xff]", b"b", false),
+        ];
+        for (pattern, text, expected) in cases {
+            let (pattern_text, text_text) = (pattern.escape_ascii(), text.escape_ascii());
+            assert_eq!(matches(pattern, text), *expected, "{pattern_text} on {text_text}");
+        }
+    }
+
+    #[test]
+    fn ignoring_case_has_its_own_corners() {
+        assert!(matches_ignore_case(b"MAX[a-m]*", b"maxMemory"));
+        assert!(!matches_ignore_case(b"[\\M]ax", b"max"));
+        assert!(!matches_ignore_case(b"[Z-a]", b"z"));
+    }
+
+    #[test]
+    fn more_than_a_thousand_inner_stars_match_nothing() {
+        let text = [b'a'; 1100];
+        assert!(matches(&b"*a".repeat(1000), &text));
+        assert!(matches(&[&b"*a".repeat(1000)[..], b"*"].concat(), &text));
+        assert!(!matches(&b"*a".repeat(1001), &text));
+    }
+
+    #[test]
+    fn stars_that_keep_failing_take_polynomial_time() {
+        let pattern = [&b"*a".repeat(900)[..], b"*b"].concat();
+        assert!(!matches(&pattern, &[b'a'; 4000]));
+    }
 }

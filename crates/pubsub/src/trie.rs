@@ -228,4 +228,235 @@ impl<T> PatternTrie<T> {
             self.names.shrink_to(self.names.len() * 2, |id| entries.get(*id).hash);
         }
     }
+
+    /// Panics if an invariant of the module's head doesn't hold.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let mut listed = 0;
+        for (node, first) in self.nodes.check() {
+            let (mut next, mut previous) = (Some(first), None);
+            while let Some(id) = next {
+                let entry = self.entries.get(id);
+                assert_eq!(entry.previous, previous);
+                let symbols = Symbols::of(&entry.name).expect("what can match nothing is in no list");
+                assert_eq!(self.nodes.path(symbols).last(), Some(&node), "a pattern is listed where it ends");
+                assert_eq!(self.find(entry.hash, &entry.name), Some(id));
+                listed += 1;
+                (previous, next) = (next, entry.next);
+            }
+        }
+        let barren = self.entries.iter().filter(|entry| Symbols::of(&entry.name).is_none()).count();
+        assert_eq!((listed + barren, self.names.len()), (self.entries.len(), self.entries.len()));
+        let name_bytes = self.entries.iter().map(|entry| shared_bytes(entry.name.len()));
+        assert_eq!(self.name_bytes, name_bytes.sum::<usize>());
+        self.entries.check();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::glob;
+
+    fn trie_of<'p>(patterns: impl IntoIterator<Item = &'p str>) -> PatternTrie<u32> {
+        let mut trie = PatternTrie::new();
+        for (pattern, number) in patterns.into_iter().zip(0..) {
+            *trie.insert(pattern.as_bytes()) = number;
+        }
+        trie.check();
+        trie
+    }
+
+    /// The patterns that match, in order; each as often as it was reported.
+    fn matching<T>(trie: &PatternTrie<T>, scratch: &mut MatchScratch, channel: &[u8]) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        trie.for_each_match(channel, scratch, |pattern, _| found.push(pattern.to_vec()));
+        found.sort_unstable();
+        found
+    }
+
+    fn assert_matches(trie: &PatternTrie<u32>, channel: &str, expected: &[&str]) {
+        let found = matching(trie, &mut MatchScratch::default(), channel.as_bytes());
+        let mut expected: Vec<_> = expected.iter().map(|pattern| pattern.as_bytes().to_vec()).collect();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{channel}");
+    }
+
+    #[test]
+    fn every_matching_pattern_is_reported_once() {
+        let trie =
+            trie_of(["user:*", "user:?", "user:[0-9]", "*", "*:1", "*1*", "user:1", "*user*:*1*", "u[^s]*"]);
+        assert_matches(
+            &trie,
+            "user:1",
+            &["*", "*1*", "*:1", "*user*:*1*", "user:*", "user:1", "user:?", "user:[0-9]"],
+        );
+        assert_matches(&trie, "user:11", &["*", "*1*", "*user*:*1*", "user:*"]);
+        assert_matches(&trie, "unit", &["*", "u[^s]*"]);
+    }
+
+    #[test]
+    fn patterns_that_match_the_same_are_still_two() {
+        let mut trie = trie_of(["ab", "a\\b", "[a]b", "*?", "?*"]);
+        assert_eq!((trie.len(), trie.get(b"a\\b")), (5, Some(&1)));
+        assert_matches(&trie, "ab", &["ab", "a\\b", "[a]b", "*?", "?*"]);
+        assert_eq!(trie.remove(b"a\\b"), Some(1));
+        assert_eq!(trie.remove(b"a\\b"), None);
+        trie.check();
+        assert_matches(&trie, "ab", &["ab", "[a]b", "*?", "?*"]);
+    }
+
+    #[test]
+    fn an_empty_channel_matches_only_the_empty_pattern() {
+        let trie = trie_of(["", "*", "**", "?", "[^a]"]);
+        assert_matches(&trie, "", &[""]);
+        assert_matches(&trie, "b", &["*", "**", "?", "[^a]"]);
+    }
+
+    #[test]
+    fn a_pattern_that_can_match_nothing_is_kept_all_the_same() {
+        let too_many_stars = "*a".repeat(1001);
+        let mut trie = trie_of(["[]", "a[", &too_many_stars]);
+        assert_eq!(trie.len(), 3);
+        assert_matches(&trie, "a", &[]);
+        assert_matches(&trie, &"a".repeat(2000), &[]);
+        for pattern in ["[]", "a[", &too_many_stars] {
+            assert!(trie.remove(pattern.as_bytes()).is_some());
+        }
+        assert_eq!(trie.heap_bytes(), 0);
+    }
+
+    #[test]
+    fn a_long_pattern_neither_recurses_nor_loses_a_byte() {
+        let long = "?[ab]x".repeat(50_000);
+        let mut trie = trie_of([&long[..], &long[..150_000]]);
+        assert_matches(&trie, &"zax".repeat(50_000), &[&long]);
+        assert!(trie.remove(long.as_bytes()).is_some());
+        trie.check();
+        assert_matches(&trie, &"zax".repeat(25_000), &[&long[..150_000]]);
+    }
+
+    #[test]
+    fn hostile_patterns_cost_no_more_than_nodes_times_bytes() {
+        // Each star can be left at every byte of the channel, and all of them nearly match.
+        let patterns: Vec<_> = (0..40).map(|n| format!("{}b", "*a?".repeat(n))).collect();
+        let trie = trie_of(patterns.iter().map(String::as_str));
+        assert_matches(&trie, &"a".repeat(5_000), &[]);
+    }
+
+    #[test]
+    fn a_scratch_serves_any_trie_also_when_its_match_number_wraps() {
+        let (one, other) = (trie_of(["*a*b*", "*b*a*"]), trie_of(["*b*", "*a*c*", "*a*b*"]));
+        let mut scratch = MatchScratch::default();
+        for _ in 0..3 {
+            assert_eq!(matching(&one, &mut scratch, b"xaxbx").len(), 1);
+            scratch.skip_to_last_match_number();
+            assert_eq!(matching(&other, &mut scratch, b"xaxbx").len(), 2);
+        }
+    }
+
+    #[test]
+    fn memory_goes_back_to_where_it_was() {
+        let mut trie = PatternTrie::<u32>::new();
+        assert_eq!(trie.heap_bytes(), 0);
+        for n in 0..300 {
+            trie.insert(format!("room:{n}:[a-f]?*").as_bytes());
+        }
+        let start_bytes = trie.heap_bytes();
+        let name = |n: u32| format!("*user:{n}:?[{n}xyz]*").into_bytes();
+        for n in 0..20_000 {
+            trie.insert(&name(n));
+        }
+        assert!(trie.heap_bytes() > 20 * start_bytes);
+        for n in (0..20_000).rev() {
+            assert!(trie.remove(&name(n)).is_some());
+        }
+        trie.check();
+        assert!(trie.heap_bytes() < 2 * start_bytes, "{} then {start_bytes}", trie.heap_bytes());
+        for n in 0..300 {
+            trie.remove(format!("room:{n}:[a-f]?*").as_bytes());
+        }
+        assert_eq!(trie.heap_bytes(), 0);
+    }
+
+    #[test]
+    fn a_million_prefix_patterns_take_under_200_bytes_each() {
+        let mut trie = PatternTrie::<[u64; 2]>::new();
+        for n in 0..1_000_000 {
+            trie.insert(format!("user:{n}:*").as_bytes());
+        }
+        let each = trie.heap_bytes() / trie.len();
+        assert!(each < 200, "{each} bytes a pattern");
+    }
+
+    /// Short patterns over few bytes, so that they share, split and nearly match.
+    fn pattern() -> impl Strategy<Value = Vec<u8>> {
+        let dense = prop::collection::vec(prop::sample::select(b"aabb*?[]^-\\c".as_slice()), 0..8);
+        let stars = prop::collection::vec(prop::sample::select(b"ab*".as_slice()), 0..8);
+        // Long enough that labels run over several nodes.
+        let long = prop::collection::vec(prop::sample::select(b"aaaaaaaaaaab*?".as_slice()), 15..50);
+        prop_oneof![4 => dense, 2 => stars, 1 => long]
+    }
+
+    fn channel() -> impl Strategy<Value = Vec<u8>> {
+        let short = prop::collection::vec(prop::sample::select(b"aabbc]-\\".as_slice()), 0..10);
+        let long = prop::collection::vec(prop::sample::select(b"aaaaaaaaaaaaaab".as_slice()), 10..50);
+        prop_oneof![3 => short, 1 => long]
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(Vec<u8>),
+        /// The n-th of those there are.
+        Remove(prop::sample::Index),
+        Match(Vec<u8>),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            5 => pattern().prop_map(Step::Insert),
+            2 => any::<prop::sample::Index>().prop_map(Step::Remove),
+            3 => channel().prop_map(Step::Match),
+        ];
+        prop::collection::vec(step, 0..150)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn it_finds_what_trying_every_pattern_finds(steps in steps()) {
+            let (mut trie, mut model) = (PatternTrie::<u32>::new(), BTreeMap::new());
+            let mut scratch = MatchScratch::default();
+            for (step, number) in steps.into_iter().zip(0..) {
+                match step {
+                    Step::Insert(pattern) => {
+                        *trie.insert(&pattern) = number;
+                        model.insert(pattern, number);
+                    }
+                    Step::Remove(_) if model.is_empty() => {}
+                    Step::Remove(index) => {
+                        let pattern = index.get(&model.keys().cloned().collect::<Vec<_>>()).clone();
+                        prop_assert_eq!(trie.remove(&pattern), model.remove(&pattern));
+                    }
+                    Step::Match(channel) => {
+                        let expected = model.keys().filter(|pattern| glob::matches(pattern, &channel));
+                        let expected: Vec<_> = expected.cloned().collect();
+                        prop_assert_eq!(matching(&trie, &mut scratch, &channel), expected);
+                    }
+                }
+                trie.check();
+            }
+            prop_assert!(trie.iter().map(|(name, value)| (name.to_vec(), *value)).collect::<BTreeMap<_, _>>() == model);
+            for pattern in model.keys() {
+                trie.remove(pattern);
+                trie.check();
+            }
+            prop_assert_eq!(trie.heap_bytes(), 0);
+        }
+    }
 }

@@ -120,19 +120,26 @@ impl Nodes {
             Some(root) => root,
             None => *self.root.insert(self.nodes.insert(Node::default())),
         };
+        let mut parent = None;
         while let Some(symbol) = symbols.peek().copied() {
-            let next = self.child(here, &symbol);
-            here = match next {
-                Some(child) => {
-                    let (shared, whole) = self.follow(child, &mut symbols);
-                    if whole { child } else { self.split(here, child, shared) }
-                }
-                None => {
-                    let leaf = self.sprout(&mut symbols);
-                    self.add_child(here, &symbol, leaf);
-                    leaf
-                }
+            let Some(child) = self.child(here, &symbol) else {
+                let leaf = self.sprout(&mut symbols);
+                self.add_child(here, &symbol, leaf);
+                (parent, here) = (Some(here), leaf);
+                continue;
             };
+            let (shared, whole) = self.follow(child, &mut symbols);
+            if whole {
+                (parent, here) = (Some(here), child);
+            } else {
+                let upper = self.split(here, child, shared);
+                // Each half may fit onto a neighbour for which the whole was too long.
+                if let Children::One(lower) = self.nodes.get(child).children {
+                    self.join(Some(upper), child, lower);
+                }
+                let joined = self.join(parent, here, upper);
+                (parent, here) = (if joined { parent } else { Some(here) }, upper);
+            }
         }
         here
     }
@@ -153,20 +160,19 @@ impl Nodes {
     pub(crate) fn prune(&mut self, mut path: Path) {
         while let Some(id) = path.pop() {
             let node = self.nodes.get(id);
-            if node.patterns.is_some() {
-                return;
-            }
-            let Some(parent) = path.last().copied() else {
-                if node.children == Children::None {
+            let parent = path.last().copied();
+            match (node.children, parent) {
+                _ if node.patterns.is_some() => return,
+                (Children::None, Some(parent)) => self.cut(parent, id),
+                (Children::None, None) => {
                     self.nodes.remove(id);
                     self.root = None;
                 }
-                return;
-            };
-            match node.children {
-                Children::None => self.cut(parent, id),
-                Children::One(child) => return self.join(parent, id, child),
-                Children::Many(_) => return,
+                (Children::One(child), _) => {
+                    self.join(parent, id, child);
+                    return;
+                }
+                (Children::Many(_), _) => return,
             }
         }
     }
@@ -218,13 +224,16 @@ impl Nodes {
         upper
     }
 
-    /// Undoes a split: gives `child` the whole way from `parent` in place of `id`, if it fits.
-    fn join(&mut self, parent: Id<Node>, id: Id<Node>, child: Id<Node>) {
+    /// Undoes a split: gives `child` the whole way from `parent`, in place of `id`, if nothing else is on it and the
+    /// labels fit in one: whether it did. (The root, which has no parent, stays.)
+    fn join(&mut self, parent: Option<Id<Node>>, id: Id<Node>, child: Id<Node>) -> bool {
+        let Some(parent) = parent else { return false };
         let (upper, lower) = (self.nodes.get(id), self.nodes.get(child));
         let upper_len = upper.label().len();
         let len = upper_len + lower.label().len();
-        if upper.tail != Tail::None || len > LABEL_MAX {
-            return;
+        let alone = upper.patterns.is_none() && upper.children == Children::One(child);
+        if !alone || upper.tail != Tail::None || len > LABEL_MAX {
+            return false;
         }
         let mut label = [0; LABEL_MAX];
         label[..upper_len].copy_from_slice(upper.label());
@@ -233,6 +242,7 @@ impl Nodes {
         let lead = self.lead(id);
         self.replace_child(parent, &lead, child);
         self.nodes.remove(id);
+        true
     }
 
     fn cut(&mut self, parent: Id<Node>, leaf: Id<Node>) {
@@ -317,5 +327,48 @@ impl Nodes {
             }
         };
         self.nodes.get_mut(parent).children = children;
+    }
+
+    /// Panics if an invariant of the head of `trie` doesn't hold for the nodes; returns every node's list.
+    #[cfg(test)]
+    pub(crate) fn check(&self) -> Vec<(Id<Node>, Id<Pattern>)> {
+        let (mut nodes, mut fans, mut sets, mut fan_bytes) = (0, 0, 0, 0);
+        let mut lists = Vec::new();
+        let mut to_visit: Vec<_> = self.root.into_iter().collect();
+        while let Some(id) = to_visit.pop() {
+            let node = self.nodes.get(id);
+            nodes += 1;
+            lists.extend(node.patterns.map(|first| (id, first)));
+            sets += usize::from(matches!(node.tail, Tail::Class(_)));
+            let children: Vec<_> = match node.children {
+                Children::None => Vec::new(),
+                Children::One(child) => vec![child],
+                Children::Many(fan) => {
+                    let fan = self.fans.get(fan);
+                    fans += 1;
+                    fan_bytes += fan.heap_bytes();
+                    assert_eq!(fan.len(), fan.iter().count());
+                    assert!(fan.len() > 1);
+                    fan.iter().collect()
+                }
+            };
+            for child in &children {
+                let lead = self.lead(*child);
+                assert_eq!(self.child(id, &lead), Some(*child), "a child is found by its lead");
+                assert!(node.tail != Tail::Star || !matches!(lead, Symbol::Star | Symbol::Any));
+            }
+            if let (Children::One(child), Tail::None, None) = (node.children, node.tail, node.patterns) {
+                let len = node.label().len() + self.nodes.get(child).label().len();
+                assert!(len > LABEL_MAX || Some(id) == self.root, "what fits in one node is one");
+            }
+            assert!(node.patterns.is_some() || !children.is_empty(), "no node is there for nothing");
+            to_visit.extend(children);
+        }
+        assert_eq!((nodes, fans, sets), (self.nodes.len(), self.fans.len(), self.sets.len()));
+        assert_eq!(fan_bytes, self.fan_bytes);
+        self.nodes.check();
+        self.fans.check();
+        self.sets.check();
+        lists
     }
 }

@@ -29,6 +29,11 @@ impl MatchScratch {
             + self.reached.capacity() * size_of::<u32>()
     }
 
+    #[cfg(test)]
+    pub(crate) fn skip_to_last_match_number(&mut self) {
+        self.match_number = u32::MAX;
+    }
+
     fn begin(&mut self) {
         self.walks.clear();
         self.stars.clear();
