@@ -7,6 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::value::{Kind, Phase, Value, ValueError, integer, memory, only, utf8};
+use crate::acl::User;
 
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -332,7 +333,7 @@ impl Value for TlsProtocols {
     }
 }
 
-/// A `user` line: a name and rules as ACL SETUSER takes them. They are checked where commands are known (`acl`).
+/// A `user` line: a name and rules as ACL SETUSER takes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserLine {
     /// Raw bytes without spaces or null characters.
@@ -351,6 +352,7 @@ impl Value for Vec<UserLine> {
         if self.iter().any(|user| user.name == *name) {
             return Err(ValueError::DuplicateUser(shown()));
         }
+        User::with_rules(name, rules).map_err(|error| ValueError::UserRule(shown(), error))?;
         self.push(UserLine { name: name.to_vec(), rules: rules.iter().map(|rule| rule.to_vec()).collect() });
         Ok(())
     }
@@ -459,6 +461,11 @@ mod tests {
         assert!(matches!(twice, Err(ValueError::DuplicateUser(name)) if name == "bob"));
         assert!(users.assign(&[], ANY, Phase::Load).is_err());
         assert!(users.assign(&[b"a b"], ANY, Phase::Load).is_err());
+        let unknown = users.assign(&[b"eve", b"+nosuch"], ANY, Phase::Load).unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            "Error in user declaration 'eve': Unknown command or category name in ACL"
+        );
         assert_eq!(users.lines(ANY), [[b"bob".to_vec(), b"on".to_vec(), b">p".to_vec()]]);
     }
 }

@@ -214,11 +214,11 @@ mod tests {
         let path = dir.path().join("redis.conf");
         fs::write(&path, "user bob on\nport 1\nuser alice on\n").unwrap();
         let mut config = of_file(&path).unwrap();
-        config.users[0].rules.push(b"~a b".to_vec());
+        config.users[0].rules.push(b"(+get ~x)".to_vec());
         config.users.push(UserLine { name: b"carl".to_vec(), rules: vec![b"off".to_vec()] });
         config.rewrite(Some(&path)).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "port 1\nuser bob on \"~a b\"\nuser alice on\nuser carl off\n");
+        assert_eq!(text, "port 1\nuser bob on \"(+get ~x)\"\nuser alice on\nuser carl off\n");
         assert_eq!(of_file(&path).unwrap(), config);
     }
 

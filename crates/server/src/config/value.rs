@@ -8,6 +8,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::acl::RuleError;
+
 /// What an option takes. The unit and the bounds are part of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -138,6 +140,9 @@ pub enum ValueError {
         "Error in user declaration '{0}': Duplicate user found. A user can only be defined once in config files"
     )]
     DuplicateUser(String),
+    /// A rule that a user can't have.
+    #[error("Error in user declaration '{0}': {1}")]
+    UserRule(String, RuleError),
     /// A name that no user can have.
     #[error("Error in user declaration '{0}': Usernames can't contain spaces or null characters")]
     UserName(String),
