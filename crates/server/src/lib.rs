@@ -4,13 +4,13 @@
 //! `command/dispatch.rs` for a command and `fanout.rs` for a message.
 #![forbid(unsafe_code)]
 
-#[path = "acl_tmp.rs"]
 pub mod acl;
 pub mod command;
 pub mod config;
 mod connection;
 mod directory;
 mod fanout;
+mod hooks;
 mod mailbox;
 mod net;
 mod partitions;
@@ -20,9 +20,9 @@ mod shard;
 mod start;
 mod stats;
 mod time;
-#[path = "tls_tmp.rs"]
 pub mod tls;
 
+pub use hooks::{MemoryStats, on_log_level, set_memory_stats};
 pub use start::{Control, Running, StartError, start};
 
 /// Versions that the server tells of itself.

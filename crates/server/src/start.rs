@@ -42,6 +42,8 @@ pub struct Running {
     pub addresses: Vec<String>,
     /// How many shards it has.
     pub shards: usize,
+    /// Files it made, with what they are, for people.
+    pub files: Vec<(&'static str, PathBuf)>,
 }
 
 /// Opens the listeners and starts the shards. `config_path` is the file that CONFIG REWRITE writes.
@@ -71,7 +73,7 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
         };
         threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
     }
-    Ok(Running { server, threads, addresses, shards })
+    Ok(Running { server, threads, addresses, shards, files: Vec::new() })
 }
 
 fn shards_of(config: &Config) -> usize {
@@ -106,6 +108,14 @@ impl Running {
     /// Has the server stop in order; [`Running::join`] waits for it.
     pub fn stop(&self) {
         self.server.stop();
+    }
+
+    /// A URL that a client on this machine can use.
+    pub fn client_url(&self, with_password: bool) -> String {
+        let config = self.server.config();
+        let (scheme, port) = if config.port != 0 { ("redis", config.port) } else { ("rediss", config.tls_port) };
+        let login = if with_password { ":<password>@" } else { "" };
+        format!("{scheme}://{login}127.0.0.1:{port}")
     }
 
     /// A handle that stops or reloads the server from another thread.

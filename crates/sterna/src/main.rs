@@ -1,26 +1,115 @@
-//! Sterna: a real-time messaging server that speaks the Redis protocol.
+//! Sterna: a real-time messaging server that speaks the Redis protocol. One binary: without a subcommand it is the
+//! server, with one it is a tool.
+#![forbid(unsafe_code)]
+
+mod link;
+mod logging;
+mod memory;
+mod publish;
+mod serve;
+mod sub;
+mod url;
 
 use std::process::ExitCode;
 
-use sterna_server::config::Config;
+use clap::{Args, Parser, Subcommand};
+
+/// jemalloc: the server's memory is many small, long-lived pieces of a few sizes, freed on any shard's whim, and its
+/// statistics are what INFO's `used_memory` reports. Measured against the system's allocator and mimalloc in
+/// `docs/performance.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The tools. The server's own arguments are redis.conf's language and are read by `sterna_server::config`.
+#[derive(Debug, Parser)]
+#[command(name = "sterna", disable_help_subcommand = true, arg_required_else_help = true)]
+struct Tools {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Tool {
+    /// Print the messages of channels, or of patterns with -p, as they arrive
+    Sub(sub::Options),
+    /// Publish a message and print how many subscribers got it
+    Pub(publish::Options),
+    /// Compare this server with its peers
+    Bench(BenchOptions),
+}
+
+#[derive(Debug, Args)]
+struct BenchOptions {
+    #[command(flatten)]
+    args: sterna_bench::Args,
+}
+
+const USAGE: &str = "\
+Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
+       sterna sub CHANNEL... | -p PATTERN...                print messages as they arrive
+       sterna pub CHANNEL MESSAGE                           publish a message
+       sterna bench                                         compare with other servers
+       sterna --version | --help
+
+The server takes redis.conf's directives, from a file or as --name value. Without any it listens on
+127.0.0.1:6379, one shard a core. Some to begin with:
+
+  --port 6379                     plain TCP; 0 turns it off
+  --requirepass PASSWORD          password of the default user
+  --tls-self-signed               TLS on port 6380 with a certificate for development
+  --tls-port 6380 --tls-cert-file FILE --tls-key-file FILE
+  --bind 127.0.0.1 ::1            addresses to listen on
+  --threads N                     shards; 0 is one a core
+
+`sterna sub --help`, `sterna pub --help` and `sterna bench --help` say more about the tools;
+docs/configuration.md lists every directive.
+";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let loaded = match Config::load(&args) {
-        Ok(loaded) => loaded,
-        Err(e) => {
-            eprintln!("sterna: {e}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match sterna_server::start(loaded.config, None) {
-        Ok(running) => {
-            println!("{:?}", running.addresses);
-            let _ = running.join();
+    match args.first().map(String::as_str) {
+        Some("sub" | "pub" | "bench") => report(run_tool()),
+        Some("-h" | "--help") => {
+            print!("{USAGE}");
             ExitCode::SUCCESS
         }
-        Err(e) => {
-            eprintln!("sterna: {e}");
+        Some("-v" | "-V" | "--version") => {
+            let version = sterna_server::VERSION;
+            println!("Sterna {} (Redis {} protocol and commands)", version.sterna, version.redis);
+            ExitCode::SUCCESS
+        }
+        _ => report(serve::serve(&args)),
+    }
+}
+
+fn run_tool() -> Result<(), Failure> {
+    match Tools::parse().tool {
+        Tool::Sub(options) => sub::run(&options),
+        Tool::Pub(options) => publish::run(&options),
+        Tool::Bench(options) => sterna_bench::run(options.args).map_err(|e| Failure::Bench(e.to_string())),
+    }
+}
+
+/// Why the program ends with an error. Each is one line.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] sterna_server::config::ConfigError),
+    #[error(transparent)]
+    Start(#[from] sterna_server::StartError),
+    #[error(transparent)]
+    Link(#[from] link::LinkError),
+    #[error("{0}: {1}")]
+    Io(&'static str, std::io::Error),
+    #[error("{0}")]
+    Bench(String),
+}
+
+fn report(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("sterna: {failure}");
             ExitCode::FAILURE
         }
     }

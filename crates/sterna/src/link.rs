@@ -1,0 +1,197 @@
+//! A connection to a server, for the built-in client: plain or TLS, one request at a time.
+
+use std::io::{self, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use sterna_protocol::decode::{DecodeError, Value, decode};
+use sterna_protocol::encode;
+
+use crate::url::Url;
+
+/// How to reach the server; the words are redis-cli's.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Reach {
+    /// Server: redis://[[user:]password@]host[:port][/db], or rediss:// for TLS
+    #[arg(short = 'u', long = "url", value_name = "URL", conflicts_with_all = ["host", "port", "tls"])]
+    url: Option<Url>,
+    /// Host
+    #[arg(short = 'h', long, default_value = "127.0.0.1")]
+    host: String,
+    /// Port
+    #[arg(short = 'P', long, default_value_t = 6379)]
+    port: u16,
+    /// Password
+    #[arg(short = 'a', long = "pass", value_name = "PASSWORD")]
+    password: Option<String>,
+    /// User; "default" if only a password is given
+    #[arg(long)]
+    user: Option<String>,
+    /// Use TLS
+    #[arg(long)]
+    tls: bool,
+    /// Certificates that the server's is checked against, PEM; the system's by default
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+/// Why the server can't be reached, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("cannot connect to {0}: {1}")]
+    Connect(String, io::Error),
+    #[error("cannot read certificates from {}: {}", .0.display(), .1)]
+    Certificates(PathBuf, rustls::pki_types::pem::Error),
+    #[error("no certificate can be trusted: name the server's with --cacert FILE")]
+    NoCertificates,
+    #[error("'{0}' is not a name that a certificate can have")]
+    Name(String, InvalidDnsNameError),
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the server's answer is not the Redis protocol: {0}")]
+    NotRedis(#[from] DecodeError),
+    #[error("the server refused: {0}")]
+    Refused(String),
+}
+
+impl Reach {
+    fn url(&self) -> Url {
+        let mut url = self.url.clone().unwrap_or_else(|| Url {
+            tls: self.tls,
+            host: self.host.clone(),
+            port: self.port,
+            user: None,
+            password: None,
+            db: 0,
+        });
+        url.user = self.user.clone().or(url.user);
+        url.password = self.password.clone().or(url.password);
+        url
+    }
+}
+
+trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
+/// A connection that is logged in.
+pub(crate) struct Link {
+    stream: BufReader<Box<dyn Stream>>,
+    /// Bytes received and not yet decoded.
+    received: Vec<u8>,
+}
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Link {
+    /// Connects, logs in, chooses the database.
+    pub(crate) fn open(reach: &Reach) -> Result<Link, LinkError> {
+        let url = reach.url();
+        let tcp = connect(&url).map_err(|e| LinkError::Connect(format!("{}:{}", url.host, url.port), e))?;
+        let stream: Box<dyn Stream> =
+            if url.tls { Box::new(secure(tcp, &url.host, reach.cacert.as_deref())?) } else { Box::new(tcp) };
+        let mut link = Link { stream: BufReader::new(stream), received: Vec::new() };
+        if let Some(password) = &url.password {
+            link.ask(&["AUTH", url.user.as_deref().unwrap_or("default"), password])?;
+        }
+        if url.db != 0 {
+            link.ask(&["SELECT", &url.db.to_string()])?;
+        }
+        Ok(link)
+    }
+
+    /// Sends a request.
+    pub(crate) fn send(&mut self, words: &[&str]) -> Result<(), LinkError> {
+        let mut request = Vec::new();
+        encode::request(&mut request, words);
+        let stream = self.stream.get_mut();
+        stream.write_all(&request)?;
+        stream.flush()?;
+        Ok(())
+    }
+
+    /// Waits for the next reply or message. An error reply is an error.
+    pub(crate) fn receive(&mut self) -> Result<Value, LinkError> {
+        loop {
+            if let Some((value, consumed)) = decode(&self.received)? {
+                self.received.drain(..consumed);
+                return match value {
+                    Value::Error(text) => {
+                        Err(LinkError::Refused(String::from_utf8_lossy(&text).into_owned()))
+                    }
+                    value => Ok(value),
+                };
+            }
+            let mut buf = [0; 16 * 1024];
+            match self.stream.read(&mut buf)? {
+                0 => return Err(LinkError::Closed),
+                n => self.received.extend_from_slice(&buf[..n]),
+            }
+        }
+    }
+
+    /// Sends a request and waits for its reply.
+    pub(crate) fn ask(&mut self, words: &[&str]) -> Result<Value, LinkError> {
+        self.send(words)?;
+        self.receive()
+    }
+}
+
+/// The first of the host's addresses that answers.
+fn connect(url: &Url) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (url.host.as_str(), url.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+fn secure(
+    tcp: TcpStream,
+    host: &str,
+    cacert: Option<&Path>,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, LinkError> {
+    let mut roots = RootCertStore::empty();
+    match cacert {
+        Some(path) => {
+            let certificates = CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(|e| LinkError::Certificates(path.to_owned(), e))?;
+            roots.add_parsable_certificates(certificates);
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if roots.is_empty() {
+        return Err(LinkError::NoCertificates);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|e| LinkError::Name(host.to_owned(), e))?;
+    let session = ClientConnection::new(Arc::new(config), name)?;
+    Ok(StreamOwned::new(session, tcp))
+}

@@ -1,0 +1,83 @@
+//! `sterna`: the server.
+
+use std::io::Write;
+use std::path::Path;
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use sterna_server::config::{Config, Loaded};
+use sterna_server::{Control, Running, VERSION};
+
+use crate::Failure;
+
+/// Starts the server and returns when it has stopped in order.
+pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
+    let Loaded { config, warnings, file } = Config::load(args)?;
+    crate::logging::start(&config).map_err(|e| Failure::Io("cannot open the logfile", e))?;
+    crate::memory::install();
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    // Before the shards, so that no signal meets the default handler while they start.
+    let signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| Failure::Io("cannot listen to signals", e))?;
+    let password = !config.requirepass.is_empty();
+    let pidfile = config.pidfile.clone();
+    let running = sterna_server::start(config, file)?;
+    if let Some(path) = &pidfile {
+        write_pid(path).map_err(|e| Failure::Io("cannot write the pidfile", e))?;
+    }
+    greet(&running, password);
+    let control = running.control();
+    thread::spawn(move || obey(signals, &control));
+    let result = running.join();
+    if let Some(path) = &pidfile {
+        // It may have been removed by hand; there is nothing to do about it either way.
+        let _ = std::fs::remove_file(path);
+    }
+    result.map_err(|e| Failure::Io("the server failed", e))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What a newcomer needs to know, on standard output whatever the log level.
+fn greet(running: &Running, password: bool) {
+    let mut text = format!(
+        "Sterna {} · Redis {} protocol · {} shard{}\n",
+        VERSION.sterna,
+        VERSION.redis,
+        running.shards,
+        if running.shards == 1 { "" } else { "s" },
+    );
+    for address in &running.addresses {
+        text += &format!("  listening on {address}\n");
+    }
+    for (name, path) in &running.files {
+        text += &format!("  {name}: {}\n", path.display());
+    }
+    text += "  try it: sterna sub news   and, in another terminal,   sterna pub news hello\n";
+    text += &format!("  clients: {}\n", running.client_url(password));
+    // A closed standard output is no reason not to serve.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn write_pid(path: &Path) -> std::io::Result<()> {
+    std::fs::write(path, format!("{}\n", std::process::id()))
+}
+
+/// SIGTERM and SIGINT stop the server in order, SIGHUP reads its certificates again.
+fn obey(mut signals: Signals, control: &Control) {
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => match control.reload_tls() {
+                Ok(()) => tracing::info!("certificates read again"),
+                Err(e) => tracing::warn!("certificates not changed: {e}"),
+            },
+            _ => {
+                tracing::info!(signal, "stopping");
+                control.stop();
+            }
+        }
+    }
+}

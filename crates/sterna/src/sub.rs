@@ -1,0 +1,80 @@
+//! `sterna sub`: prints messages as they arrive.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use sterna_protocol::decode::Value;
+
+use crate::Failure;
+use crate::link::{Link, Reach};
+
+/// What to listen to.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    reach: Reach,
+    /// Listen to patterns (* ? [a-z]) as well; may be repeated
+    #[arg(short = 'p', long = "pattern", value_name = "PATTERN", num_args = 1..)]
+    patterns: Vec<String>,
+    /// Channels to listen to
+    #[arg(required_unless_present = "patterns", value_name = "CHANNEL")]
+    channels: Vec<String>,
+}
+
+/// Prints a line for each message, `channel message`, until the connection ends.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let mut link = Link::open(&options.reach)?;
+    for (command, names) in [("SUBSCRIBE", &options.channels), ("PSUBSCRIBE", &options.patterns)] {
+        if !names.is_empty() {
+            let words: Vec<&str> = std::iter::once(command).chain(names.iter().map(String::as_str)).collect();
+            link.send(&words)?;
+        }
+    }
+    loop {
+        let value = link.receive()?;
+        if let Some(line) = line_of(&value) {
+            let mut out = io::stdout().lock();
+            let written = out.write_all(&line).and_then(|()| out.flush());
+            match written {
+                // Whoever read our output has had enough.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                result => result.map_err(|e| Failure::Io("cannot print", e))?,
+            }
+        }
+    }
+}
+
+/// The line for a message or a confirmation; confirmations go to stderr, so that output can be piped.
+fn line_of(value: &Value) -> Option<Vec<u8>> {
+    let parts: Vec<&[u8]> = value.as_slice()?.iter().filter_map(Value::as_bytes).collect();
+    match parts[..] {
+        [b"message", channel, payload] | [b"pmessage", _, channel, payload] => {
+            Some([channel, b" ", payload, b"\n"].concat())
+        }
+        [b"subscribe" | b"psubscribe", name] => {
+            eprintln!("listening to {}", String::from_utf8_lossy(name));
+            None
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_a_line_with_its_channel_and_anything_else_is_none() {
+        let bulk = |text: &str| Value::Bulk(text.as_bytes().to_vec());
+        let rows = [
+            (vec!["message", "news", "hello world"], Some("news hello world\n")),
+            (vec!["pmessage", "n*", "news", "hi"], Some("news hi\n")),
+            (vec!["pong", ""], None),
+        ];
+        for (parts, line) in rows {
+            let value = Value::Array(parts.iter().copied().map(bulk).collect());
+            assert_eq!(line_of(&value).as_deref(), line.map(str::as_bytes), "{parts:?}");
+        }
+    }
+}
