@@ -12,7 +12,7 @@
 //!     bad frame in the last segment, sync mark behind    Damaged: all before that mark had been synced
 //!     bad frame in the last segment, no mark behind      torn tail: an unfinished write, cut there, whatever follows
 //!     zeros to the end of the last segment               the end: written ahead, or never written
-//!     log ends below the snapshot's highest stamp        LogBehindSnapshot: it had been synced up to there
+//!     log ends below the snapshot's end                  LogBehindSnapshot: it had been synced up to there
 //!
 //! A last batch that was synced just before a crash and then damaged can't be told from a torn one if no mark was
 //! written after it. The engine writes a mark soon after every sync to keep that window short.

@@ -73,13 +73,13 @@ pub(crate) enum Next {
 }
 
 /// Records written and kept in memory until they are beyond the reach of a failed write.
-struct Batch {
+pub(crate) struct Batch {
     /// Blank or sealed frames, the first of them a sync mark.
-    frames: Vec<u8>,
-    first: Lsn,
-    last: Lsn,
+    pub(crate) frames: Vec<u8>,
+    pub(crate) first: Lsn,
+    pub(crate) last: Lsn,
     /// Where it ends in the active segment; meaningless while the write failed.
-    end: u64,
+    pub(crate) end: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,9 @@ pub(crate) struct Engine {
     manifest_retry_at: Option<u64>,
     active: ActiveSegment,
     retained: VecDeque<Batch>,
+    /// A segment that was to follow failed while it got its name: it may be there after a crash, and would make void what
+    /// the active segment holds above its base.
+    ghost: bool,
     /// Last record taken from the front.
     taken: Lsn,
     written: Lsn,
@@ -132,6 +135,7 @@ impl Engine {
         notify: Notify,
         manifest: Manifest,
         active: ActiveSegment,
+        retained: VecDeque<Batch>,
         snapshots: u64,
     ) -> Engine {
         let Station { disk, options, draw, lock } = station;
@@ -146,7 +150,8 @@ impl Engine {
             manifest,
             manifest_retry_at: None,
             active,
-            retained: VecDeque::new(),
+            retained,
+            ghost: false,
             taken: last,
             written: last,
             durable: last,
@@ -325,23 +330,22 @@ impl Engine {
             let synced_at = self.synced_at;
             self.sync(synced_at)?;
         }
-        let next = self.draft(self.written.next()).and_then(|mut next| {
-            self.publish_segment(&mut next)?;
-            Ok(next)
-        })?;
+        let mut next = self.draft(self.active.number + 1, self.written.next())?;
+        self.publish_segment(&mut next)?;
         // The old segment is never written to again, so no page of it is in danger.
         self.retained.clear();
         self.follow(next);
         Ok(())
     }
 
-    /// Begins the segment that is to follow the active one.
-    fn draft(&mut self, base: Lsn) -> Result<ActiveSegment, Error> {
-        let place = Place { journal: self.manifest.journal, number: self.active.number + 1, base };
+    /// Begins the segment that is to follow the active one, or to replace it.
+    fn draft(&mut self, number: u64, base: Lsn) -> Result<ActiveSegment, Error> {
+        let place = Place { journal: self.manifest.journal, number, base };
         ActiveSegment::draft(&*self.disk, place, self.draw.next())
     }
 
-    fn publish_segment(&self, segment: &mut ActiveSegment) -> Result<(), Error> {
+    fn publish_segment(&mut self, segment: &mut ActiveSegment) -> Result<(), Error> {
+        self.ghost |= segment.number > self.active.number;
         #[cfg(any(test, feature = "simulation"))]
         if Planted::NoDirectorySync.is_active() {
             return segment.publish(&WithoutDirectorySync(&*self.disk));
@@ -356,9 +360,11 @@ impl Engine {
             if let Some(last) = segments.last_mut() {
                 last.bytes = self.active.bytes;
             }
+            segments.retain(|segment| segment.number != next.number);
             segments.push(next.segment());
         }
         self.manifest.last_segment = next.number;
+        self.ghost &= next.number == self.active.number;
         self.active = next;
         self.mark_due = true;
         let manifest = self.manifest;
@@ -399,7 +405,9 @@ impl Engine {
                 (self.notify)(Event::Resumed);
             }
             Err(error) => {
-                let _ = self.disk.unlink(&(segment_name(self.active.number + 1) + UNFINISHED));
+                for number in [self.active.number, self.active.number + 1] {
+                    let _ = self.disk.unlink(&(segment_name(number) + UNFINISHED));
+                }
                 self.fail(now_ms, &error);
             }
         }
@@ -409,13 +417,32 @@ impl Engine {
         let base = self.retained.front().map_or(self.taken.next(), |batch| batch.first);
         debug_assert!(base <= self.durable.next());
         debug_assert!(self.retained.back().is_none_or(|batch| batch.last == self.taken));
-        let mut next = self.draft(base)?;
+        // If nothing in the active segment is beyond reach, not even its header is: then the new one takes its place.
+        let replaces = base == self.active.base;
+        if replaces && self.ghost {
+            self.banish()?;
+        }
+        let mut next = self.draft(self.active.number + u64::from(!replaces), base)?;
         for batch in &mut self.retained {
             next.append(&mut batch.frames[FRAME_BYTES..])?;
             batch.end = next.bytes;
         }
         self.publish_segment(&mut next)?;
         Ok(next)
+    }
+
+    /// Removes the segment that failed to follow, for good. It holds nothing that counts.
+    fn banish(&mut self) -> Result<(), Error> {
+        let name = segment_name(self.active.number + 1);
+        match self.disk.unlink(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &name)(error));
+            }
+            _ => {}
+        }
+        self.disk.sync_dir().map_err(Error::io("sync the directory of", &name))?;
+        self.ghost = false;
+        Ok(())
     }
 
     /// Answers commands while records can't be written.
@@ -459,9 +486,9 @@ impl Engine {
                 answer_with(&answer, trimmed);
             }
             Command::Close(answer) => {
-                let closed = self.mark_end();
+                self.mark_end();
                 self.close();
-                answer_with(&answer, closed);
+                answer_with(&answer, Ok(()));
             }
         }
     }
@@ -576,12 +603,12 @@ impl Engine {
     }
 
     /// Marks the end of a log that is closed, so that the next start need not write it again.
-    fn mark_end(&mut self) -> Result<(), Error> {
-        if !self.mark_due || self.active.is_empty() {
-            return Ok(());
+    ///
+    /// Not synced: if the sync failed, it would be the page with the last durable records that it failed for.
+    fn mark_end(&mut self) {
+        if self.mark_due && !self.active.is_empty() {
+            let _ = self.write_mark();
         }
-        self.write_mark()?;
-        self.active.sync()
     }
 
     fn close(&mut self) {

@@ -90,7 +90,7 @@ pub enum Error {
         snapshot: String,
         /// The LSN of the log's last record.
         log_end: Lsn,
-        /// The highest stamp in the snapshot.
+        /// The last record there was when the snapshot was complete.
         snapshot_end: Lsn,
     },
 

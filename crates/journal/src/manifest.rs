@@ -51,7 +51,8 @@ pub struct SnapshotInfo {
     pub number: u64,
     /// Records up to this LSN are not needed beside the snapshot.
     pub start: Lsn,
-    /// The highest stamp of an item: no state in it is newer.
+    /// The last record there was when it was complete: nothing in it is newer, neither an item nor the absence of one. The
+    /// log must reach up to here.
     pub end: Lsn,
     /// Number of items.
     pub items: u64,

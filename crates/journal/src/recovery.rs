@@ -11,17 +11,18 @@
 //! later sync reports as safe. So only what a sync mark or a later segment vouches for counts as durable; the
 //! rest, at most what one crash can leave unsynced, is written and synced under a new name.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::chain::{At, Chain, Pass, Tail};
 use crate::disk::Disk;
-use crate::engine::{Engine, Station};
+use crate::engine::{Batch, Engine, Station};
 use crate::error::Error;
 use crate::front::{Front, Notify};
 use crate::header::JournalId;
 use crate::manifest::Manifest;
 use crate::policy::{Draw, Options, SEGMENT_BYTES_MAX, TornTail};
-use crate::record::{self, Kind, Step};
+use crate::record::{self, FRAME_BYTES, FrameReader, Kind, Step};
 use crate::segment::{ActiveSegment, Place};
 use crate::snapshot::{self, snapshot_number};
 use crate::writer::Journal;
@@ -141,7 +142,7 @@ fn replay(
             why: rejected.0,
         })?;
         records += 1;
-        bytes += (record::FRAME_BYTES + at.payload.len()) as u64;
+        bytes += (FRAME_BYTES + at.payload.len()) as u64;
         if records % 65_536 == 0 {
             restore.progress(Progress { items, records, bytes, total_bytes });
         }
@@ -205,14 +206,17 @@ impl Recovered {
     fn prepare(self, notify: Notify) -> Result<(Arc<Front>, Engine, Arc<dyn Disk>), Error> {
         let Recovered { mut station, chain, tail, report } = self;
         let disk = station.disk.clone();
-        let (manifest, active, mut segments) = match (chain, tail) {
+        let (manifest, active, retained, mut segments) = match (chain, tail) {
             (Some(chain), Some(tail)) => {
-                let active = carry(&mut station, &chain, &tail)?;
+                let (active, retained) = carry(&mut station, &chain, &tail)?;
                 let mut segments: Vec<_> = chain.segments.iter().map(|link| link.segment).collect();
                 segments.retain(|segment| segment.number < active.number);
-                (Manifest { last_segment: active.number, ..chain.manifest }, active, segments)
+                (Manifest { last_segment: active.number, ..chain.manifest }, active, retained, segments)
             }
-            (chain, _) => create(&mut station, chain)?,
+            (chain, _) => {
+                let (manifest, active) = create(&mut station, chain)?;
+                (manifest, active, VecDeque::new(), Vec::new())
+            }
         };
         segments.push(active.segment());
         manifest.write(&*disk)?;
@@ -221,17 +225,14 @@ impl Recovered {
         *front.segments.lock() = segments;
         let newest = disk.list().map_err(Error::io("list the directory of", LOCK))?;
         let snapshots = newest.iter().filter_map(|name| snapshot_number(name)).max().unwrap_or(0);
-        let mut engine = Engine::new(station, front.clone(), notify, manifest, active, snapshots);
+        let mut engine = Engine::new(station, front.clone(), notify, manifest, active, retained, snapshots);
         engine.begin();
         Ok((front, engine, disk))
     }
 }
 
 /// Makes the first segment, and first of all the manifest: a segment without one is a sign of loss.
-fn create(
-    station: &mut Station,
-    chain: Option<Chain>,
-) -> Result<(Manifest, ActiveSegment, Vec<crate::segment::Segment>), Error> {
+fn create(station: &mut Station, chain: Option<Chain>) -> Result<(Manifest, ActiveSegment), Error> {
     let disk = &*station.disk;
     let manifest = match chain {
         Some(chain) => chain.manifest,
@@ -254,36 +255,60 @@ fn create(
     let place = Place { journal: manifest.journal, number, base: Lsn::ZERO.next() };
     let mut active = ActiveSegment::draft(disk, place, station.draw.next())?;
     active.publish(disk)?;
-    Ok((Manifest { last_segment: number, ..manifest }, active, Vec::new()))
+    Ok((Manifest { last_segment: number, ..manifest }, active))
 }
 
 /// Makes the segment that the journal goes on with, beginning with every record that is not proven durable.
 ///
 /// If that is every record of the last segment, the new one takes its place under the same number; otherwise it follows.
-fn carry(station: &mut Station, chain: &Chain, tail: &Tail) -> Result<ActiveSegment, Error> {
+/// Also returns the end of what was carried, for the engine to retain.
+fn carry(
+    station: &mut Station,
+    chain: &Chain,
+    tail: &Tail,
+) -> Result<(ActiveSegment, VecDeque<Batch>), Error> {
     let disk = &*station.disk;
     let last = chain.segments.last().expect("a log with a tail has a segment");
     let replaces = tail.doubtful.lsn == last.segment.base;
-    let number = if replaces { tail.number } else { tail.number + 1 };
+    let number = tail.number + u64::from(!replaces);
     let place = Place { journal: chain.manifest.journal, number, base: tail.doubtful.lsn };
     let mut active = ActiveSegment::draft(disk, place, station.draw.next())?;
 
     let mut reader = last.frames(disk, tail.doubtful)?;
+    let mut retained = VecDeque::new();
+    let mut first = tail.doubtful.lsn;
+    while first <= tail.last {
+        let batch = next_batch(&mut reader, first, tail.last)?;
+        first = batch.last.next();
+        retained.push_back(batch);
+        let batch = retained.back_mut().expect("just pushed");
+        active.append(&mut batch.frames[FRAME_BYTES..])?;
+        batch.end = active.bytes;
+        // The last but one is longer than a page, unless it is the first.
+        if retained.len() > 2 {
+            retained.pop_front();
+        }
+    }
+    active.publish(disk)?;
+    Ok((active, retained))
+}
+
+/// Reads records again, from `first` to `last` or until they are [`CARRY_BYTES`].
+fn next_batch(reader: &mut FrameReader, first: Lsn, last: Lsn) -> Result<Batch, Error> {
     let mut frames = Vec::new();
-    while reader.offset() < tail.offset {
+    record::push_blank_header(Kind::SyncMark, 0, &mut frames);
+    let mut lsn = first;
+    loop {
         match reader.advance()? {
+            Step::Frame(Kind::SyncMark) => continue,
             Step::Frame(Kind::Record) => record::push_blank(Kind::Record, reader.payload(), &mut frames),
-            Step::Frame(Kind::SyncMark) => {}
-            _ if reader.offset() == tail.offset => break,
+            // They were right a moment ago, in the pass that found the tail.
             Step::Bad(fault) => return Err(reader.damage(fault)),
             Step::End => return Err(reader.damage(crate::Fault::Cut)),
         }
-        if frames.len() >= CARRY_BYTES {
-            active.append(&mut frames)?;
-            frames.clear();
+        if lsn == last || frames.len() >= CARRY_BYTES {
+            return Ok(Batch { frames, first, last: lsn, end: 0 });
         }
+        lsn = lsn.next();
     }
-    active.append(&mut frames)?;
-    active.publish(disk)?;
-    Ok(active)
 }

@@ -7,7 +7,8 @@
 //!     start       ▲ segment ends here, the new one begins at 101
 //!     key a           ▲ stamp 101: holds 100, 101
 //!     key b                         ▲ stamp 104
-//!     end = 104                                             highest stamp; 104 must be durable before the snapshot counts
+//!     finish                                  ▲ end = 106, the last record there was; it must be durable before the
+//!                                               snapshot counts
 //!
 //! At a start the items are loaded, then the records from `start + 1` on are replayed; for each key, effects at or below
 //! its stamp are skipped ([`Lsn::covers`]). A key with no item was absent when the walk passed it, and gets every effect;
@@ -18,8 +19,10 @@
 //! 2. `item` …, caller's thread: into a file under a temporary name, synced every [`SYNC_BYTES`], so that a sync of the
 //!    log never queues behind gigabytes.
 //! 3. `finish`, caller's thread: end mark with counts, last sync.
-//! 4. `finish`, engine: log durable up to `end`; otherwise a crash would leave keys that are newer than the log, and
-//!    their LSNs would be given again. Then rename, sync of the directory, manifest: from here on it counts.
+//! 4. `finish`, engine: log durable up to `end`. Otherwise a crash could leave keys that are newer than the log, whose
+//!    LSNs would be given again; or miss keys that were deleted before the walk came by and are not yet in the log. (So
+//!    the highest stamp is not enough: that a key is absent is as of a moment, too.) Then rename, sync of the directory,
+//!    manifest: from here on it counts.
 //! 5. Engine: segments with nothing above `start`, and the snapshot before, are removed.
 //!
 //! The file is a header and frames ([`crate::record`]); a frame's payload is one of
@@ -89,6 +92,7 @@ pub struct SnapshotWriter {
     /// Index of the first frame in `frames`, modulo 2³² like in the file.
     index: u32,
     items: u64,
+    /// See [`SnapshotInfo::end`]; known only when it is complete.
     end: Lsn,
     finished: bool,
 }
@@ -162,7 +166,6 @@ impl SnapshotWriter {
         self.frames.extend_from_slice(key);
         self.frames.extend_from_slice(value);
         self.items += 1;
-        self.end = self.end.max(stamp);
         Ok(())
     }
 
@@ -175,6 +178,8 @@ impl SnapshotWriter {
 
     /// Writes and syncs the rest, and asks the engine to make it count, without waiting for that.
     pub fn complete(mut self) -> Result<Publication, Error> {
+        // What was not captured was seen to be absent, at the latest now.
+        self.end = self.front.appended_lsn();
         record::push_blank_header(Kind::Record, 17, &mut self.frames);
         self.frames.push(END);
         self.frames.extend_from_slice(&self.items.to_le_bytes());

@@ -16,7 +16,7 @@
 //! | [`Crash::Process`] | handles and lock go; the cache stays: unsynced writes are seen, and may still be lost later |
 //! | [`Crash::Power`] | of each file's dirty writes survive: none, all, a prefix cut at any byte, single sectors in any combination, or the last sector alone; holes read as zeros, garbage or the bytes of a removed file; of the names' changes: none, all, a prefix, any subset |
 //! | [`Fault::Error`] on write | a prefix may have been written |
-//! | on sync | some dirty sectors reach the platter, the others are marked clean: a later sync succeeds and does nothing for them; the cache goes on showing them, or shows what was before; the pages concerned may be garbage on the platter |
+//! | on sync | some dirty sectors reach the platter, the others are marked clean: a later sync succeeds and does nothing for them; the cache goes on showing them, or shows what was before; a page concerned may turn to garbage on the platter, once the directory was synced again |
 //! | on rename, unlink, create, directory sync | done or not done, and reported as failed |
 //! | [`Fault::Full`] | writes that lengthen a file and new files fail, now and then a sync does |
 //! | [`Fault::LyingSync`] | a sync reports success, and does nothing |
@@ -24,7 +24,8 @@
 //!
 //! Every operation has a number, reads included; a crash or a fault can be set for any of them.
 //!
-//! Assumed of the hardware: a power loss leaves bytes alone that were durable and that nothing unsynced overwrites.
+//! Assumed of the hardware: a power loss leaves bytes alone that were durable and that nothing unsynced overwrites; and a
+//! failed sync does not destroy what was durable in the same page at the very moment that the power fails, too.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -83,6 +84,8 @@ struct State {
     /// Counts crashes: handles opened before the last one are dead.
     life: u64,
     locked_in_life: Option<u64>,
+    /// Pages that a failed sync has left to rot.
+    spoilt: Vec<(Inode, usize)>,
     /// Bytes of removed files, for holes to show.
     recycled: Vec<u8>,
 }
@@ -127,6 +130,7 @@ impl SimulatedDisk {
                 crashed: false,
                 life: 0,
                 locked_in_life: None,
+                spoilt: Vec::new(),
                 recycled: Vec::new(),
             })),
         }
@@ -171,6 +175,7 @@ impl SimulatedDisk {
         if crash == Crash::Power {
             state.lose_names();
             state.lose_writes();
+            state.spoilt.clear();
         }
         state.crashed = false;
         state.crash_at = None;
@@ -316,6 +321,17 @@ impl State {
         }
     }
 
+    /// Turns the pages that a failed sync has left to rot into garbage.
+    fn rot(&mut self) {
+        for (inode, page) in std::mem::take(&mut self.spoilt) {
+            let durable = &mut self.files[inode].durable;
+            let end = (page + PAGE_BYTES).min(durable.len());
+            for byte in durable.get_mut(page..end).unwrap_or_default() {
+                *byte = self.dice.roll() as u8;
+            }
+        }
+    }
+
     /// What a power loss leaves of the directory.
     fn lose_names(&mut self) {
         let changes = std::mem::take(&mut self.name_changes);
@@ -391,24 +407,23 @@ impl FileState {
     }
 
     /// A sync that fails: see the table at the top.
-    fn fail_sync(&mut self, dice: &mut Dice) {
-        let spoils = dice.once_in(3);
+    ///
+    /// Returns a page that is to rot, if any.
+    fn fail_sync(&mut self, dice: &mut Dice) -> Option<usize> {
+        let mut spoilt = None;
         for (offset, bytes) in std::mem::take(&mut self.dirty) {
             for (offset, bytes) in sectors(offset, &bytes) {
                 if dice.once_in(2) {
                     put(&mut self.durable, offset, &bytes, |_| 0);
-                } else if spoils {
-                    let page = offset - offset % PAGE_BYTES;
-                    let end = (page + PAGE_BYTES).min(self.durable.len());
-                    for byte in self.durable.get_mut(page..end).unwrap_or_default() {
-                        *byte = dice.roll() as u8;
-                    }
+                } else if spoilt.is_none() && dice.once_in(3) {
+                    spoilt = Some(offset - offset % PAGE_BYTES);
                 }
             }
         }
         if dice.once_in(3) {
             self.seen.clone_from(&self.durable);
         }
+        spoilt
     }
 }
 
@@ -516,7 +531,8 @@ impl DiskFile for Handle {
         let file = &mut state.files[self.inode];
         match verdict {
             Verdict::Go if state.full && !file.dirty.is_empty() && state.dice.once_in(4) => {
-                file.fail_sync(&mut state.dice);
+                let spoilt = file.fail_sync(&mut state.dice);
+                state.spoilt.extend(spoilt.map(|page| (self.inode, page)));
                 Err(io::Error::from(io::ErrorKind::StorageFull))
             }
             Verdict::Go => {
@@ -531,7 +547,8 @@ impl DiskFile for Handle {
                 Err(verdict.error())
             }
             Verdict::Fail(_) => {
-                file.fail_sync(&mut state.dice);
+                let spoilt = file.fail_sync(&mut state.dice);
+                state.spoilt.extend(spoilt.map(|page| (self.inode, page)));
                 Err(verdict.error())
             }
         }
@@ -626,6 +643,7 @@ impl Disk for SimulatedDisk {
             Verdict::Lie => Ok(()),
             Verdict::Go => {
                 state.sync_names();
+                state.rot();
                 Ok(())
             }
             verdict => {

@@ -1,0 +1,549 @@
+//! One story of a journal's life, by a seed; and what must be true in it.
+//!
+//! A story is a few lives. In each the journal is opened, writes and snapshots for a while, and stops: killed or without
+//! power, at an operation of the disk's that the seed chooses, perhaps while it was still opening. Operations fail, the
+//! disk fills up, and in some stories a bit flips while nobody looks.
+//!
+//! Checked after every opening
+//! - The state is that after exactly the records 1 … *last*: nothing is missing, twice, invented or out of order, nothing
+//!   deleted comes back, and a snapshot is never mixed up with the log (I2, I3, I5).
+//! - *last* is at least the highest LSN that was ever told durable (I1), and after a kill the highest that was written.
+//! - Each record handed over is, byte for byte, the one that was appended (I1).
+//! - An opening that crashed half-way, or was refused for damage, changes nothing for the next (I6).
+//! - A flipped bit is reported: the opening is refused, or the end of the log is cut with a report, or the bit was in
+//!   bytes that are void; in no case is anything else than a true prefix served (A8).
+//! - The journal is refused only if there was damage.
+
+use std::sync::Arc;
+
+use super::{Capture, Dice, Stepper, Subject};
+use crate::disk::Disk;
+use crate::disk::simulated::{Crash, Fault, SimulatedDisk};
+use crate::recovery::{Recovery, Rejected, Report, Restore};
+use crate::{Error, FsyncPolicy, Journal, Lsn, Options, SnapshotWriter};
+
+/// What a story was about, to see that all stories together were about everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Times the journal was opened and went on.
+    pub openings: u64,
+    /// Crashes while it was being opened.
+    pub crashes_in_recovery: u64,
+    /// Records appended.
+    pub records: u64,
+    /// Records whose loss was allowed, and which were lost.
+    pub lost: u64,
+    /// Openings that cut a torn tail.
+    pub torn: u64,
+    /// Snapshots that were finished.
+    pub snapshots: u64,
+    /// Times the journal stopped for a failure of the disk, and went on without a restart.
+    pub resumed: u64,
+    /// Bits flipped.
+    pub flips: u64,
+    /// Openings refused because of one.
+    pub refused: u64,
+    /// Flips in the last synced batch that were taken for a torn tail, and reported as such.
+    pub ambiguous: u64,
+    /// Segments begun.
+    pub segments: u64,
+}
+
+impl Tally {
+    /// Adds another story's.
+    pub fn add(&mut self, other: &Tally) {
+        self.openings += other.openings;
+        self.crashes_in_recovery += other.crashes_in_recovery;
+        self.records += other.records;
+        self.lost += other.lost;
+        self.torn += other.torn;
+        self.snapshots += other.snapshots;
+        self.resumed += other.resumed;
+        self.flips += other.flips;
+        self.refused += other.refused;
+        self.ambiguous += other.ambiguous;
+        self.segments += other.segments;
+    }
+}
+
+/// Plays the story of `seed`. `trace` prints what happens.
+///
+/// Errors: what was not as it must be.
+pub fn run<S: Subject>(seed: u64, trace: bool) -> Result<Tally, String> {
+    let mut dice = Dice::new(seed);
+    let disk = SimulatedDisk::new(dice.roll());
+    let mut story = Story::<S> {
+        options: options(&mut dice),
+        flips: dice.once_in(4),
+        faults: dice.once_in(2),
+        dice,
+        disk,
+        history: Vec::new(),
+        digests: vec![S::empty().digest()],
+        durable: Lsn::ZERO,
+        written: Lsn::ZERO,
+        now_ms: 0,
+        tally: Tally::default(),
+        trace,
+        subject: std::marker::PhantomData,
+    };
+    let lives = 1 + story.dice.below(3);
+    for _ in 0..lives {
+        story.live()?;
+    }
+    // The last word: everything must be found again by a start without trouble.
+    story.disk.clear_faults();
+    story.open()?;
+    Ok(story.tally)
+}
+
+/// Sizes small enough that a few dozen records cross every border.
+fn options(dice: &mut Dice) -> Options {
+    Options {
+        fsync: [FsyncPolicy::Always, FsyncPolicy::EverySec, FsyncPolicy::No][dice.below(3)],
+        segment_bytes: 200 + dice.below(9000) as u64,
+        pending_bytes_max: 30_000,
+        unsynced_bytes_max: 300 + dice.below(20_000),
+        zero_ahead_bytes: [0, 0, 100, 3000][dice.below(4)],
+        retry_ms: 50,
+        entropy: Some(dice.roll()),
+        ..Options::default()
+    }
+}
+
+struct Story<S> {
+    dice: Dice,
+    disk: SimulatedDisk,
+    options: Options,
+    /// Whether bits flip between lives.
+    flips: bool,
+    /// Whether operations fail.
+    faults: bool,
+    /// Payload of each record, the first that of LSN 1.
+    history: Vec<Vec<u8>>,
+    /// Digest of the state after each record, the first that of the empty state.
+    digests: Vec<u64>,
+    /// Highest LSN told durable.
+    durable: Lsn,
+    /// Highest LSN that must survive the next stop.
+    written: Lsn,
+    now_ms: u64,
+    tally: Tally,
+    trace: bool,
+    subject: std::marker::PhantomData<S>,
+}
+
+/// A subject being restored, and the records it is handed compared with those that were appended.
+struct Compared<'a, S> {
+    subject: S,
+    history: &'a [Vec<u8>],
+}
+
+impl<S: Subject> Restore for Compared<'_, S> {
+    fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected> {
+        self.subject.item(key, stamp, value)
+    }
+
+    fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected> {
+        let appended = self.history.get(lsn.0 as usize - 1).ok_or(Rejected("an invented record"))?;
+        if appended != payload {
+            return Err(Rejected("not the record that was appended"));
+        }
+        self.subject.record(lsn, payload)
+    }
+}
+
+macro_rules! trace {
+    ($story:expr, $($text:tt)*) => {
+        if $story.trace {
+            eprintln!("{:>5} {}", $story.disk.operations(), format_args!($($text)*));
+        }
+    };
+}
+
+impl<S: Subject> Story<S> {
+    /// From an opening to a stop.
+    fn live(&mut self) -> Result<(), String> {
+        self.disk.clear_faults();
+        if self.dice.once_in(2) {
+            let operation = self.disk.operations() + self.dice.below(30) as u64;
+            self.disk.crash_at(operation);
+        }
+        let (mut subject, journal, mut engine) = self.open()?;
+        self.plan_trouble();
+        let mut snapshot = None;
+        let steps = 3 + self.dice.below(50);
+        for _ in 0..steps {
+            self.step(&mut subject, &journal, &mut engine, &mut snapshot)?;
+            self.written = journal.written_lsn();
+            self.durable = self.durable.max(journal.durable_lsn());
+            if self.disk.crashed() {
+                break;
+            }
+        }
+        if !self.disk.crashed() && self.dice.once_in(6) {
+            let closed = engine.close(&journal, self.now_ms);
+            trace!(self, "close: {closed:?}");
+            self.durable = self.durable.max(journal.durable_lsn());
+        }
+        self.tally.segments += journal.stats().segments as u64;
+        drop((engine, journal));
+        self.stop();
+        drop(snapshot);
+        Ok(())
+    }
+
+    /// Chooses where this life's crash and faults will be.
+    fn plan_trouble(&mut self) {
+        let now = self.disk.operations();
+        self.disk.clear_faults();
+        if !self.dice.once_in(4) {
+            self.disk.crash_at(now + self.dice.below(120) as u64);
+        }
+        while self.faults && !self.dice.once_in(3) {
+            let fault = if self.dice.once_in(3) { Fault::Full } else { Fault::Error };
+            let operation = now + self.dice.below(80) as u64;
+            trace!(self, "fault planned at {operation}: {fault:?}");
+            self.disk.fault_at(operation, fault);
+        }
+    }
+
+    /// One thing that happens while the journal runs.
+    fn step(
+        &mut self,
+        subject: &mut S,
+        journal: &Journal,
+        engine: &mut Stepper,
+        snapshot: &mut Option<(SnapshotWriter, Capture)>,
+    ) -> Result<(), String> {
+        match self.dice.below(20) {
+            0..9 => self.write(subject, journal),
+            9..14 => self.turn(journal, engine),
+            14..17 => {
+                let taken = snapshot.take();
+                *snapshot = self.snapshot(subject, journal, engine, taken);
+            }
+            17 => {
+                self.options.fsync =
+                    [FsyncPolicy::Always, FsyncPolicy::EverySec, FsyncPolicy::No][self.dice.below(3)];
+                journal.set_policy(self.options.fsync);
+            }
+            18 => {
+                let covered = journal.stats().snapshot.map_or(Lsn::ZERO, |snapshot| snapshot.start);
+                let lsn = Lsn(self.dice.below(covered.0 as usize + 2) as u64);
+                let trimmed = engine.trim_before(journal, lsn, self.now_ms);
+                trace!(self, "trim before {lsn}: {trimmed:?}");
+            }
+            _ => {
+                let lsn = Lsn(self.dice.below(self.history.len() + 1) as u64);
+                journal.request_sync(lsn);
+                self.disk.set_full(false);
+            }
+        }
+        if self.disk.crashed() { Ok(()) } else { self.check_running(journal) }
+    }
+
+    fn write(&mut self, subject: &mut S, journal: &Journal) {
+        for _ in 0..=self.dice.below(4) {
+            if journal.admit().is_err() {
+                return;
+            }
+            let effect = subject.write(&mut self.dice);
+            let lsn = journal.append(&effect).expect("an open journal takes what it has admitted");
+            self.history.push(effect);
+            assert_eq!(lsn.0 as usize, self.history.len(), "LSNs rise by one");
+            self.digests.push(subject.digest());
+            self.tally.records += 1;
+        }
+        journal.flush();
+    }
+
+    fn turn(&mut self, journal: &Journal, engine: &mut Stepper) {
+        self.now_ms += [0, 1, 10, 30, 1100][self.dice.below(5)];
+        let before = journal.admit();
+        engine.turn(self.now_ms);
+        if before.is_err() && journal.admit().is_ok() {
+            self.tally.resumed += 1;
+        }
+        trace!(
+            self,
+            "turn at {}: appended {} written {} durable {} {:?}",
+            self.now_ms,
+            journal.last_lsn(),
+            journal.written_lsn(),
+            journal.durable_lsn(),
+            journal.admit()
+        );
+    }
+
+    /// Begins a snapshot, takes it further or finishes it.
+    fn snapshot(
+        &mut self,
+        subject: &S,
+        journal: &Journal,
+        engine: &mut Stepper,
+        taken: Option<(SnapshotWriter, Capture)>,
+    ) -> Option<(SnapshotWriter, Capture)> {
+        let Some((mut writer, mut place)) = taken else {
+            let begun = engine.snapshot(journal, self.now_ms);
+            trace!(self, "snapshot: {:?}", begun.as_ref().map(|writer| writer.start()));
+            return begun.ok().map(|writer| (writer, Capture::default()));
+        };
+        if self.dice.once_in(20) {
+            trace!(self, "snapshot given up");
+            return None;
+        }
+        for _ in 0..=self.dice.below(6) {
+            let stamp = journal.last_lsn();
+            let mut outcome = Ok(());
+            let more = subject.capture(&mut place, &mut |key, value| {
+                if outcome.is_ok() {
+                    outcome = writer.item(key, stamp, value);
+                }
+            });
+            if outcome.is_err() {
+                return None;
+            }
+            if !more {
+                let published = writer.complete().and_then(|done| engine.publish(done, self.now_ms));
+                trace!(self, "snapshot finished: {published:?}");
+                self.tally.snapshots += u64::from(published.is_ok());
+                return None;
+            }
+        }
+        Some((writer, place))
+    }
+
+    /// What must hold at any moment.
+    fn check_running(&self, journal: &Journal) -> Result<(), String> {
+        let (durable, written, appended) = (journal.durable_lsn(), journal.written_lsn(), journal.last_lsn());
+        if durable > written || written > appended || appended.0 as usize != self.history.len() {
+            return Err(format!("durable {durable}, written {written}, appended {appended}"));
+        }
+        Ok(())
+    }
+
+    /// Stops the machine, and perhaps damages what it left.
+    fn stop(&mut self) {
+        let crash = if self.dice.once_in(3) { Crash::Process } else { Crash::Power };
+        trace!(self, "crash: {crash:?}; durable {} written {}", self.durable, self.written);
+        self.disk.restart(crash);
+        self.disk.clear_faults();
+        // After a failed sync the cache itself may have lost what was written.
+        if crash == Crash::Power || self.faults {
+            self.written = Lsn::ZERO;
+        }
+    }
+
+    /// Opens the journal and checks what it gives, through crashes while it does.
+    fn open(&mut self) -> Result<(S, Journal, Stepper), String> {
+        if self.flips && self.dice.once_in(2) {
+            self.open_damaged()?;
+        }
+        // Each crash in the opening uses up the one that was planned, so this ends.
+        loop {
+            match self.open_once() {
+                Ok((subject, report, journal, engine)) => {
+                    let floor = self.durable.max(self.written);
+                    self.check(&subject, report, floor)?;
+                    self.accept(report);
+                    return Ok((subject, journal, engine));
+                }
+                Err(error) if self.disk.crashed() => {
+                    trace!(self, "crash while opening: {error}");
+                    self.tally.crashes_in_recovery += 1;
+                    let crash = if self.dice.once_in(2) { Crash::Process } else { Crash::Power };
+                    self.disk.restart(crash);
+                    if crash == Crash::Power {
+                        self.written = Lsn::ZERO;
+                    }
+                }
+                Err(error) => return Err(format!("the opening was refused: {error}")),
+            }
+        }
+    }
+
+    fn open_once(&mut self) -> Result<(S, Report, Journal, Stepper), Error> {
+        let options = Options { entropy: Some(self.dice.roll()), ..self.options.clone() };
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let recovery = Recovery::open(disk, options)?;
+        let mut compared = Compared { subject: S::empty(), history: &self.history };
+        let recovered = recovery.replay(&mut compared)?;
+        let report = recovered.report();
+        let (journal, engine) = recovered.start_stepped(Box::new(|_| {}))?;
+        Ok((compared.subject, report, journal, engine))
+    }
+
+    /// Checks that a state is the one after the records up to `report.last`, which is at least `floor`.
+    fn check(&self, subject: &S, report: Report, floor: Lsn) -> Result<(), String> {
+        let last = report.last;
+        trace!(self, "opened: {report:?}");
+        if last < floor {
+            return Err(format!("the log ends at {last}, but {floor} was promised"));
+        }
+        match self.digests.get(last.0 as usize) {
+            None => Err(format!("the log ends at {last}, but only {} were appended", self.history.len())),
+            Some(&digest) if digest != subject.digest() => {
+                Err(format!("the state after {last} is not what it was"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// From here on the records up to `report.last` are the history.
+    fn accept(&mut self, report: Report) {
+        self.tally.openings += 1;
+        self.tally.torn += u64::from(report.torn_bytes > 0);
+        self.tally.lost += self.history.len() as u64 - report.last.0;
+        self.history.truncate(report.last.0 as usize);
+        self.digests.truncate(report.last.0 as usize + 1);
+        self.durable = report.last;
+        self.written = report.last;
+    }
+
+    /// Flips a bit, sees that it is reported or harmless, and flips it back.
+    fn open_damaged(&mut self) -> Result<(), String> {
+        let names = self.disk.names();
+        let Some(name) = names.get(self.dice.below(names.len().max(1))) else { return Ok(()) };
+        let bits = self.disk.bytes(name).map_or(0, |bytes| bytes.len() * 8);
+        if bits == 0 {
+            return Ok(());
+        }
+        let bit = self.dice.below(bits);
+        trace!(self, "flip bit {bit} of {name} (byte {} of {})", bit / 8, bits / 8);
+        self.disk.clear_faults();
+        self.disk.flip_bit(name, bit);
+        self.tally.flips += 1;
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let mut compared = Compared { subject: S::empty(), history: &self.history };
+        let outcome = Recovery::open(disk, self.options.clone())
+            .and_then(|recovery| recovery.replay(&mut compared))
+            .map(|recovered| recovered.report());
+        match outcome {
+            Err(Error::Rejected { file, offset, why }) => {
+                return Err(format!("damage was served: {file} at {offset}: {why}"));
+            }
+            Err(error) => {
+                trace!(self, "refused: {error}");
+                self.tally.refused += 1;
+            }
+            Ok(report) => {
+                self.check(&compared.subject, report, Lsn::ZERO)?;
+                if report.last < self.durable {
+                    if report.torn_bytes == 0 {
+                        return Err(format!("damage cut the log at {} without a report", report.last));
+                    }
+                    self.tally.ambiguous += 1;
+                }
+            }
+        }
+        self.disk.flip_bit(name, bit);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::simulation::Planted;
+    use crate::simulation::keys::Keys;
+
+    /// Plays a story; a panic in it is a failure of it.
+    fn play(seed: u64, trace: bool) -> Result<Tally, String> {
+        catch_unwind(AssertUnwindSafe(|| run::<Keys>(seed, trace))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+            Err(format!("panic: {}", text.unwrap_or_default()))
+        })
+    }
+
+    fn replay_command(seed: u64) -> String {
+        format!("JOURNAL_SEED={seed} cargo test -p sterna-journal one_seed -- --nocapture")
+    }
+
+    #[test]
+    fn no_crash_loses_what_was_durable_in_a_hundred_thousand_schedules() {
+        let stories: u64 =
+            std::env::var("JOURNAL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+        let next = AtomicU64::new(0);
+        let threads = thread::available_parallelism().map_or(2, usize::from);
+        let mut total = Tally::default();
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut tally = Tally::default();
+                        loop {
+                            let seed = next.fetch_add(1, Ordering::Relaxed);
+                            if seed >= stories {
+                                return tally;
+                            }
+                            match play(seed, false) {
+                                Ok(story) => tally.add(&story),
+                                Err(what) => panic!("{what}\nplay it again: {}", replay_command(seed)),
+                            }
+                        }
+                    })
+                })
+                .collect();
+            for worker in workers {
+                match worker.join() {
+                    Ok(tally) => total.add(&tally),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+        });
+        println!("{stories} schedules: {total:?}");
+        // Stories about nothing would pass as well.
+        let scale = stories / 100;
+        for (what, count) in [
+            ("openings", total.openings),
+            ("crashes in recovery", total.crashes_in_recovery),
+            ("records", total.records),
+            ("lost", total.lost),
+            ("torn", total.torn),
+            ("snapshots", total.snapshots),
+            ("resumed", total.resumed),
+            ("refused", total.refused),
+            ("segments", total.segments),
+        ] {
+            assert!(count > scale, "only {count} {what} in {stories} stories");
+        }
+    }
+
+    #[test]
+    fn one_seed() {
+        let seed = std::env::var("JOURNAL_SEED").ok().and_then(|seed| seed.parse().ok());
+        let (seed, trace) = seed.map_or((4711, false), |seed| (seed, true));
+        if let Err(what) = play(seed, trace) {
+            panic!("{what}\nplay it again: {}", replay_command(seed));
+        }
+    }
+
+    #[test]
+    fn a_seed_tells_the_same_story_twice() {
+        for seed in 0..50 {
+            assert_eq!(play(seed, false), play(seed, false), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn each_planted_bug_is_found() {
+        let hook = std::panic::take_hook();
+        // Bugs panic, too; their stories are expected to fail, and say so thousands of times.
+        std::panic::set_hook(Box::new(|_| {}));
+        let found: Vec<_> = Planted::ALL
+            .iter()
+            .map(|bug| (bug, bug.during(|| (0..20_000).find(|&seed| play(seed, false).is_err()))))
+            .collect();
+        std::panic::set_hook(hook);
+        for (bug, seed) in found {
+            assert!(seed.is_some(), "{bug:?} was not found");
+            println!("{bug:?}: found by story {}", seed.unwrap_or_default());
+        }
+    }
+}
