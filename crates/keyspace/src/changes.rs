@@ -39,6 +39,7 @@ pub struct Changes {
     touched: Vec<KeyAt>,
     ready: Vec<KeyAt>,
     served: Vec<Served>,
+    flushed: bool,
     count: u64,
 }
 
@@ -72,6 +73,7 @@ impl Changes {
         self.touched.clear();
         self.ready.clear();
         self.served.clear();
+        self.flushed = false;
         self.count = 0;
     }
 
@@ -88,6 +90,11 @@ impl Changes {
     /// Database and name of the keys that were written to, in order and with repetitions.
     pub fn touched(&self) -> impl ExactSizeIterator<Item = (usize, &[u8])> {
         self.touched.iter().map(|at| (at.db, &self.keys[at.bytes.clone()]))
+    }
+
+    /// Whether a database was emptied: client-side caches then drop everything, `touched` names no key for it.
+    pub fn flushed(&self) -> bool {
+        self.flushed
     }
 
     /// How many changes were made, as `rdb_changes_since_last_save` counts them.
@@ -166,12 +173,27 @@ impl Changes {
         }
     }
 
-    pub(crate) fn effect_flush(&mut self, db: Option<usize>) {
+    /// Notes that a database, or all, was emptied.
+    pub(crate) fn note_flush(&mut self, db: Option<usize>) {
         self.count += 1;
+        self.flushed = true;
         if self.wants.effects {
             let db = db.unwrap_or(effect::ALL_DATABASES);
             effect::write(&mut self.effects, effect::FLUSH, db, b"", |_| {});
         }
+    }
+
+    /// Notes a change of a stream, which `fill` writes.
+    #[inline]
+    pub(crate) fn effect_stream(&mut self, db: usize, key: &[u8], fill: impl FnOnce(&mut Vec<u8>)) {
+        if self.wants.effects {
+            effect::write(&mut self.effects, effect::STREAM, db, key, fill);
+        }
+    }
+
+    /// Counts a change that touches nothing watched: of a group, not of what is in its stream.
+    pub(crate) fn count_one(&mut self) {
+        self.count += 1;
     }
 
     fn keep(&mut self, db: usize, key: &[u8]) -> KeyAt {

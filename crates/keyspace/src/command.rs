@@ -1,17 +1,113 @@
-//! The commands on keys: a row of the command table beside the function that runs it.
+//! The commands on keys: a file per command (small siblings share one), in it the row of the command table and the
+//! function that runs it.
+//!
+//! A command parses all of its arguments first, then looks, then changes, then replies: so that a refused one has
+//! changed nothing.
 
-use sterna_command::Command;
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_protocol::{Args, Reply};
 
-use crate::context::Run;
+use crate::context::{Ctx, Outcome, Run};
+use crate::error::Error;
+use crate::event;
+use crate::slot::Slot;
+use crate::space::Space;
+use crate::value::{Record, Value, integer};
 
+mod append;
+mod copy;
 mod del;
+mod dump;
+mod exists;
+mod expire;
+mod flush;
 mod get;
+mod getex;
+mod incr;
+mod incrbyfloat;
+mod keys;
+mod mget;
+mod object;
+mod rename;
+mod scan;
 mod set;
+mod substring;
+mod time;
+mod ttl;
 
 /// Every command of this crate, in alphabetical order.
-pub static COMMANDS: &[Command<Run>] = &[del::DEL, get::GET, set::SET];
+pub static COMMANDS: &[Command<Run>] = &[
+    append::APPEND,
+    copy::COPY,
+    keys::DBSIZE,
+    incr::DECR,
+    incr::DECRBY,
+    del::DEL,
+    dump::DUMP,
+    exists::EXISTS,
+    expire::EXPIRE,
+    expire::EXPIREAT,
+    ttl::EXPIRETIME,
+    flush::FLUSHALL,
+    flush::FLUSHDB,
+    get::GET,
+    getex::GETDEL,
+    getex::GETEX,
+    substring::GETRANGE,
+    set::GETSET,
+    incr::INCR,
+    incr::INCRBY,
+    incrbyfloat::INCRBYFLOAT,
+    keys::KEYS,
+    mget::MGET,
+    mget::MSET,
+    mget::MSETNX,
+    object::OBJECT,
+    expire::PERSIST,
+    expire::PEXPIRE,
+    expire::PEXPIREAT,
+    ttl::PEXPIRETIME,
+    set::PSETEX,
+    ttl::PTTL,
+    keys::RANDOMKEY,
+    rename::RENAME,
+    rename::RENAMENX,
+    dump::RESTORE,
+    scan::SCAN,
+    set::SET,
+    set::SETEX,
+    set::SETNX,
+    append::STRLEN,
+    substring::SUBSTR,
+    exists::TOUCH,
+    ttl::TTL,
+    exists::TYPE,
+    del::UNLINK,
+];
 
 /// An ordinary command.
-const fn row(spec: sterna_command::Spec, run: Run) -> Command<Run> {
+const fn row(spec: Spec, run: Run) -> Command<Run> {
     Command { spec, run: Some(run), subcommands: &[] }
+}
+
+/// Argument `index`, which must be an integer in its canonical form.
+fn integer_at(args: Args<'_>, index: usize) -> Result<i64, Error> {
+    integer(&args[index]).ok_or(Error::NotInteger)
+}
+
+/// Whether an argument is this option, in whichever case.
+fn is(argument: &[u8], option: &str) -> bool {
+    argument.eq_ignore_ascii_case(option.as_bytes())
+}
+
+/// The reply of a container's HELP: a line for each subcommand and one, indented, that says what it does.
+pub(crate) fn write_help(container: &Command<Run>, reply: &mut Reply<'_>) {
+    let name = container.spec.name.to_uppercase();
+    reply.array(1 + 2 * container.subcommands.len());
+    reply.simple(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for Command { spec, .. } in container.subcommands {
+        let line = format!("{} {}", spec.name.to_uppercase(), spec.syntax);
+        reply.simple(line.trim_end());
+        reply.simple(&format!("    {}", spec.summary));
+    }
 }

@@ -9,10 +9,12 @@
 //! 3 expire     expiry v                                  the key's expiry; the value stays
 //! 4 append     bytes                                     these come behind the string that is there
 //! 5 flush      –                                         (no key) the database is empty; 255: all of them
+//! 6 stream     change                                    of the stream that is there; see stream/effect.rs
 //!
 //! value kind   value
 //! 0 string     the bytes
 //! 1 integer    8 bytes, little endian
+//! 2 stream     see stream/snapshot.rs
 //! ```
 //!
 //! - `v` is an unsigned LEB128 number of at most 64 bits. An expiry is 0 for none, else Unix milliseconds + 1.
@@ -23,6 +25,8 @@
 //!
 //! Reading checks everything: the bytes come from a file.
 
+use crate::stream::Stream;
+use crate::stream::effect::Change;
 use crate::value::Value;
 
 pub(crate) const SET: u8 = 1;
@@ -30,12 +34,14 @@ pub(crate) const DELETE: u8 = 2;
 pub(crate) const EXPIRE: u8 = 3;
 pub(crate) const APPEND: u8 = 4;
 pub(crate) const FLUSH: u8 = 5;
+pub(crate) const STREAM: u8 = 6;
 
 /// In the place of a database: all of them.
 pub(crate) const ALL_DATABASES: usize = 255;
 
 const VALUE_STRING: u8 = 0;
 const VALUE_INTEGER: u8 = 1;
+const VALUE_STREAM: u8 = 2;
 
 /// One effect, its key and bytes lying in the buffer it was read from.
 #[derive(Debug)]
@@ -72,6 +78,11 @@ pub enum What<'a> {
     },
     /// The whole database is empty.
     Flush,
+    /// Its stream changed.
+    Stream {
+        /// How.
+        change: Change<'a>,
+    },
 }
 
 /// The bytes are not effects: damaged, or written by a later version.
@@ -129,6 +140,10 @@ pub fn write_set(out: &mut Vec<u8>, db: usize, key: &[u8], value: &Value, expire
             Value::Grown(bytes) => {
                 body.push(VALUE_STRING);
                 body.extend_from_slice(bytes);
+            }
+            Value::Stream(stream) => {
+                body.push(VALUE_STREAM);
+                stream.write(body);
             }
         }
     });
@@ -201,6 +216,7 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
         EXPIRE => What::Expire { at_ms: read_expiry(&mut body)? },
         APPEND => What::Append { tail: std::mem::take(&mut body) },
         FLUSH => What::Flush,
+        STREAM => What::Stream { change: Change::read(std::mem::take(&mut body))? },
         _ => return None,
     };
     body.is_empty().then_some(what)
@@ -210,6 +226,7 @@ fn read_value(mut from: &[u8]) -> Option<Value> {
     match *from.split_off_first()? {
         VALUE_STRING => Some(Value::Str(from.into())),
         VALUE_INTEGER => Some(Value::Int(i64::from_le_bytes(from.try_into().ok()?))),
+        VALUE_STREAM => Some(Value::Stream(Box::new(Stream::read(from)?))),
         _ => None,
     }
 }

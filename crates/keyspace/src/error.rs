@@ -18,6 +18,52 @@ pub enum Error {
         /// Lower case.
         command: &'static str,
     },
+    /// RENAME of a key that is not there.
+    NoSuchKey,
+    /// An expiry that is not positive, or out of range.
+    InvalidExpire {
+        /// Lower case.
+        command: &'static str,
+    },
+    /// EXPIRE with a word that is none of its options.
+    UnsupportedOption {
+        /// As it was sent.
+        option: Box<[u8]>,
+    },
+    /// EXPIRE with NX and another condition.
+    NxExcludesXxGtLt,
+    /// EXPIRE with GT and LT.
+    GtExcludesLt,
+    /// The sum is out of range.
+    IncrementOverflow,
+    /// The decrement has no negation.
+    DecrementOverflow,
+    /// The sum is not finite.
+    NotFinite,
+    /// The string would be longer than a string may be.
+    StringTooLong,
+    /// A cursor that SCAN did not give.
+    InvalidCursor,
+    /// SCAN with an option of HSCAN.
+    NoValuesOutsideHscan,
+    /// No database has this number.
+    DbOutOfRange,
+    /// COPY of a key onto itself.
+    SameKey,
+    /// OBJECT FREQ: no policy counts how often keys are used.
+    FrequencyNotTracked,
+    /// RESTORE onto a key that exists.
+    BusyKey,
+    /// RESTORE with a negative TTL.
+    InvalidTtl,
+    /// RESTORE with a negative idle time.
+    InvalidIdleTime,
+    /// RESTORE with a frequency that is not 0 to 255.
+    InvalidFrequency,
+    /// RESTORE of bytes that DUMP did not give, or a server of a later version did.
+    DumpDamaged,
+    /// RESTORE of a value that can't be read, or is of a type that is not kept here.
+    DumpUnreadable,
 }
 
 impl Error {
@@ -31,6 +77,33 @@ impl Error {
             Error::Arity { command } => {
                 return format!("ERR wrong number of arguments for '{command}' command").into_bytes().into();
             }
+            Error::NoSuchKey => "ERR no such key",
+            Error::InvalidExpire { command } => {
+                return format!("ERR invalid expire time in '{command}' command").into_bytes().into();
+            }
+            Error::UnsupportedOption { option } => {
+                return [b"ERR Unsupported option ", &**option].concat().into();
+            }
+            Error::NxExcludesXxGtLt => "ERR NX and XX, GT or LT options at the same time are not compatible",
+            Error::GtExcludesLt => "ERR GT and LT options at the same time are not compatible",
+            Error::IncrementOverflow => "ERR increment or decrement would overflow",
+            Error::DecrementOverflow => "ERR decrement would overflow",
+            Error::NotFinite => "ERR increment would produce NaN or Infinity",
+            Error::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+            Error::InvalidCursor => "ERR invalid cursor",
+            Error::NoValuesOutsideHscan => "ERR NOVALUES option can only be used in HSCAN",
+            Error::DbOutOfRange => "ERR DB index is out of range",
+            Error::SameKey => "ERR source and destination objects are the same",
+            Error::FrequencyNotTracked => {
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                 switching between policies at runtime LRU and LFU data will take some time to adjust."
+            }
+            Error::BusyKey => "BUSYKEY Target key name already exists.",
+            Error::InvalidTtl => "ERR Invalid TTL value, must be >= 0",
+            Error::InvalidIdleTime => "ERR Invalid IDLETIME value, must be >= 0",
+            Error::InvalidFrequency => "ERR Invalid FREQ value, must be >= 0 and <= 255",
+            Error::DumpDamaged => "ERR DUMP payload version or checksum are wrong",
+            Error::DumpUnreadable => "ERR Bad data format",
         };
         Cow::Borrowed(fixed.as_bytes())
     }

@@ -80,6 +80,17 @@ events! {
         SET = "set",
     }
     EXPIRED { EXPIRED = "expired" }
+    STREAM {
+        XADD = "xadd",
+        XDEL = "xdel",
+        XGROUP_CREATE = "xgroup-create",
+        XGROUP_CREATECONSUMER = "xgroup-createconsumer",
+        XGROUP_DELCONSUMER = "xgroup-delconsumer",
+        XGROUP_DESTROY = "xgroup-destroy",
+        XGROUP_SETID = "xgroup-setid",
+        XSETID = "xsetid",
+        XTRIM = "xtrim",
+    }
     KEY_MISS { KEY_MISS = "keymiss" }
     NEW { NEW = "new" }
     OVERWRITTEN { OVERWRITTEN = "overwritten" }

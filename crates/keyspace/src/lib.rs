@@ -10,6 +10,7 @@
 //! | `expiry` | expiries in order of time |
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
 //! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
+//! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `command` | a file per command, with its row of the command table |
 #![forbid(unsafe_code)]
 
@@ -21,10 +22,14 @@ mod effect;
 mod error;
 mod event;
 mod expiry;
+mod extended;
 mod hash;
 mod partition;
+mod rdb;
+mod recorder;
 mod slot;
 mod space;
+pub mod stream;
 mod table;
 mod value;
 mod wait;
@@ -38,7 +43,7 @@ pub use effect::{Effect, Effects, Unreadable, What, write_set};
 pub use error::Error;
 pub use event::{Event, EventClasses};
 pub use hash::{KeyHash, PARTITIONS_MAX};
-pub use partition::{DATABASES_MAX, Fill, Partition, Stats};
+pub use partition::{DATABASES_MAX, Fill, Partition, Stats, StreamSettings};
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use value::{Record, Text, Value};

@@ -18,6 +18,7 @@ use crate::event;
 use crate::expiry::Expiries;
 use crate::hash::KeyHash;
 use crate::slot::Slot;
+use crate::stream::{BlockLimits, IdempotenceConfig, Stream};
 use crate::table::Table;
 use crate::value::Record;
 use crate::wait::{Waiter, Waiters};
@@ -34,6 +35,18 @@ pub struct Partition {
     pub(crate) watched: Watched,
     pub(crate) waiters: Waiters,
     stats: Stats,
+    pub(crate) stream_settings: StreamSettings,
+    /// How many random numbers were drawn.
+    drawn: u64,
+}
+
+/// What is configured about streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamSettings {
+    /// Where blocks end (`stream-node-max-bytes`, `stream-node-max-entries`).
+    pub limits: BlockLimits,
+    /// What a stream starts with (`stream-idmp-duration`, `stream-idmp-maxsize`).
+    pub idempotence: IdempotenceConfig,
 }
 
 /// One database's keys in one partition.
@@ -77,6 +90,8 @@ impl Partition {
             watched: Watched::default(),
             waiters: Waiters::default(),
             stats: Stats::default(),
+            stream_settings: StreamSettings::default(),
+            drawn: 0,
         }
     }
 
@@ -97,7 +112,7 @@ impl Partition {
         now_ms: u64,
         log: &'a mut Changes,
     ) -> Slot<'a> {
-        let Partition { hash: of, dbs, watched, waiters, stats } = self;
+        let Partition { hash: of, dbs, watched, waiters, stats, .. } = self;
         let database = dbs[db].get_or_insert_with(|| Box::new(Database::new(of.clone())));
         Slot::find(database, db, watched, waiters, stats, hash, key, now_ms, log)
     }
@@ -109,6 +124,29 @@ impl Partition {
     /// Every record of a database, in no order; those that are due included.
     pub fn records(&self, db: usize) -> impl Iterator<Item = &Record> {
         self.database(db).into_iter().flat_map(|database| database.table.iter())
+    }
+
+    /// A record near a random place; `random` has uniform bits. `None` only if the database has none.
+    pub(crate) fn sample(&self, db: usize, random: u64) -> Option<&Record> {
+        self.database(db)?.table.sample(random)
+    }
+
+    /// A random number, for choices that leave no effect: the seed is the hash's own.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.drawn += 1;
+        self.hash.of(&self.drawn.to_le_bytes())
+    }
+
+    /// Passes records in order of position to `visit`, at least `count` of them from position `from` on; returns where
+    /// to go on, `None` at the end. Below every position returned earlier there is nothing left to visit.
+    pub(crate) fn scan<'a>(
+        &'a self,
+        db: usize,
+        from: u64,
+        count: usize,
+        visit: impl FnMut(&'a Record),
+    ) -> Option<u64> {
+        self.database(db)?.table.scan(from, count, visit)
     }
 
     /// How full a database is.
@@ -123,6 +161,11 @@ impl Partition {
     /// Bytes of memory that keys and values take, about. Cost: O(records / 300).
     pub fn used_bytes(&self) -> usize {
         self.dbs.iter().flatten().map(|db| db.table.allocated_bytes() + db.heap_bytes).sum()
+    }
+
+    /// Configures streams, from the next change on.
+    pub fn set_stream_settings(&mut self, settings: StreamSettings) {
+        self.stream_settings = settings;
     }
 
     /// What was counted.
@@ -192,6 +235,7 @@ impl Partition {
             (_, Some(db)) => db,
             (_, None) => return false,
         };
+        let limits = self.stream_settings.limits;
         let mut slot = self.slot(db, hash, effect.key, now_ms, &mut unheard);
         match effect.what {
             What::Set { value, expire_at_ms } => slot.set(value, expire_at_ms, event::SET),
@@ -200,6 +244,10 @@ impl Partition {
             }
             What::Expire { at_ms } => return slot.expire_at(at_ms, event::EXPIRE),
             What::Append { tail } => return slot.append(tail, event::APPEND).is_some(),
+            What::Stream { change } => {
+                let applied = slot.edit_stream(Stream::heap_bytes, |stream, _| stream.apply(change, limits));
+                return applied.unwrap_or(false);
+            }
             What::Flush => {}
         }
         true

@@ -6,6 +6,8 @@
 use crate::changes::Changes;
 use crate::event::{self, Event};
 use crate::partition::{Database, Stats};
+use crate::recorder::Recorder;
+use crate::stream::Stream;
 use crate::table::Place;
 use crate::value::{NEVER, Record, Value};
 use crate::wait::Waiters;
@@ -109,6 +111,14 @@ impl<'a> Slot<'a> {
     pub fn mark_used(&mut self) {
         if let Some(place) = self.place {
             self.database.table.at_mut(place).used_at_s = seconds(self.now_ms);
+        }
+    }
+
+    /// Marks what is there as not used for some seconds.
+    pub fn mark_idle(&mut self, idle_s: u64) {
+        if let Some(place) = self.place {
+            let used_at_ms = self.now_ms.saturating_sub(idle_s.saturating_mul(1000));
+            self.database.table.at_mut(place).used_at_s = seconds(used_at_ms);
         }
     }
 
@@ -222,12 +232,54 @@ impl<'a> Slot<'a> {
         self.log.event(event, self.db, self.key);
     }
 
-    fn touch(&mut self) {
-        self.log.touch(self.db, self.key);
-        self.watched.touch(self.db, self.hash, self.key);
+    /// Makes an empty stream here, where there is nothing. The change that made it necessary touches the key.
+    pub(crate) fn create_stream(&mut self) {
+        let value = Value::Stream(Box::new(Stream::new()));
+        self.log.effect_set(self.db, self.key, &value, None);
+        let record =
+            Record { key: self.key.into(), value, expire_at_ms: NEVER, used_at_s: seconds(self.now_ms) };
+        self.database.heap_bytes += record.heap_bytes();
+        self.place = Some(self.database.table.insert(self.hash, record));
+        self.event(event::NEW);
+    }
+
+    /// Lets `edit` change the stream that is here and record how; `None`: there is something else, or nothing. What
+    /// else a change entails (touch, event) is the command's to say.
+    ///
+    /// `measure` tells the part of the stream's memory that can change: it is asked before and after.
+    pub(crate) fn edit_stream<R>(
+        &mut self,
+        measure: fn(&Stream) -> usize,
+        edit: impl FnOnce(&mut Stream, &mut Recorder<'_>) -> R,
+    ) -> Option<R> {
+        let record = self.database.table.at_mut(self.place?);
+        let Value::Stream(stream) = &mut record.value else { return None };
+        let before_bytes = measure(stream);
+        let mut recorder = Recorder { log: self.log, db: self.db, key: self.key };
+        let result = edit(stream, &mut recorder);
+        record.used_at_s = seconds(self.now_ms);
+        self.database.heap_bytes += measure(stream);
+        self.database.heap_bytes -= before_bytes;
+        Some(result)
+    }
+
+    /// Counts a change that watchers need not hear of: of a group, not of what is in its stream.
+    pub(crate) fn count_change(&mut self) {
+        self.log.count_one();
+    }
+
+    /// Lets blocked readers look again, though nothing was added: a group is gone, or pending entries are free.
+    pub(crate) fn note_ready(&mut self) {
         if !self.waiters.is_empty() && self.waiters.contains(self.db, self.hash, self.key) {
             self.log.ready(self.db, self.key);
         }
+    }
+
+    /// Tells whoever watches, waits for or caches the key that it changed.
+    pub(crate) fn touch(&mut self) {
+        self.log.touch(self.db, self.key);
+        self.watched.touch(self.db, self.hash, self.key);
+        self.note_ready();
     }
 
     #[inline]

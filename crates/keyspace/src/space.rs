@@ -19,6 +19,9 @@ pub trait Locked {
     ///
     /// Panics if it isn't locked: the command's row names other keys than its code uses.
     fn partition(&mut self, index: usize) -> &mut Partition;
+
+    /// Partition `index`, to look only; as [`Locked::partition`].
+    fn partition_ref(&self, index: usize) -> &Partition;
 }
 
 /// The keyspace as far as a command may see it.
@@ -70,6 +73,14 @@ impl<'a> Space<'a> {
             View::One(_) => 1,
             View::Some(locked) => locked.count(),
         }
+    }
+
+    /// Every partition; all must be locked.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        (0..self.count()).map(|index| match &self.0 {
+            View::One(partition) => &**partition,
+            View::Some(locked) => locked.partition_ref(index),
+        })
     }
 
     pub(crate) fn partition(&mut self, index: usize) -> &mut Partition {

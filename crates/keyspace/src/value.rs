@@ -1,6 +1,7 @@
 //! What is kept under a key.
 
 use crate::bytes::Bytes;
+use crate::stream::Stream;
 
 /// Everything known about one key; one cache line.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub enum Value {
     Str(Bytes),
     /// A string that was appended to, with room to grow.
     Grown(Box<Vec<u8>>),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 /// Longest string that Redis keeps in one allocation with its header; the only trace is OBJECT ENCODING.
@@ -58,6 +61,16 @@ impl Value {
             Value::Int(number) => Some(Text::from(*number)),
             Value::Str(bytes) => Some(Text(TextInner::Held(bytes))),
             Value::Grown(bytes) => Some(Text(TextInner::Held(bytes))),
+            Value::Stream(_) => None,
+        }
+    }
+
+    /// The stream, if it is one.
+    #[inline]
+    pub fn stream(&self) -> Option<&Stream> {
+        match self {
+            Value::Stream(stream) => Some(stream),
+            _ => None,
         }
     }
 
@@ -82,6 +95,7 @@ impl Value {
     pub fn type_name(&self) -> &'static str {
         match self {
             Value::Int(_) | Value::Str(_) | Value::Grown(_) => "string",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -91,6 +105,7 @@ impl Value {
             Value::Int(_) => "int",
             Value::Str(bytes) if bytes.len() <= EMBSTR_BYTES_MAX => "embstr",
             Value::Str(_) | Value::Grown(_) => "raw",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -100,6 +115,7 @@ impl Value {
             Value::Int(_) => 0,
             Value::Str(bytes) => bytes.heap_bytes(),
             Value::Grown(bytes) => size_of::<Vec<u8>>() + bytes.capacity(),
+            Value::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
         }
     }
 }
@@ -168,7 +184,7 @@ impl std::ops::Deref for Text<'_> {
 /// The integer that `bytes` are the only decimal form of: no plus, no leading zeros, no `-0`, no blanks.
 ///
 /// Source: Redis's `string2ll`. Whatever this accepts is printed back as the same bytes.
-pub fn integer(bytes: &[u8]) -> Option<i64> {
+pub(crate) fn integer(bytes: &[u8]) -> Option<i64> {
     let (negative, digits) = match bytes {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),

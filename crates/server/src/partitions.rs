@@ -14,8 +14,8 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Spec};
 use sterna_keyspace::{
-    Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition, Run,
-    Space, Stats, Waiter, Watch, What, serve_ready,
+    Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition,
+    Run, Space, Stats, Waiter, Watch, What, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -57,7 +57,11 @@ impl Partitions {
         let count = count.clamp(1, PARTITIONS_MAX).next_power_of_two();
         let part = || Mutex::new(Partition::new(hash.clone(), databases));
         let parts = std::iter::repeat_with(part).take(count).collect();
-        Partitions { hash, parts, databases }
+        Partitions {
+            hash,
+            parts,
+            databases,
+        }
     }
 
     /// How many partitions there are.
@@ -83,8 +87,11 @@ impl Partitions {
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Error> {
         let mut keys = keys_of(&command.spec, args);
-        if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
-        {
+        if let (Some(key), 0, false) = (
+            keys.next(),
+            keys.len(),
+            command.spec.flags.contains(Flags::ALL_KEYS),
+        ) {
             let mut part = self.parts[self.index_of(key)].lock();
             let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
             serve_ready(Space::one(&mut part), scene.now_ms, log);
@@ -121,13 +128,20 @@ impl Partitions {
 
     /// Locks partitions, in order. A caller must not hold any already.
     pub fn hold(&self, indices: Indices) -> Held<'_> {
-        Held { of: self, guards: indices.iter().map(|index| (index, self.parts[index].lock())).collect() }
+        Held {
+            of: self,
+            guards: indices
+                .iter()
+                .map(|index| (index, self.parts[index].lock()))
+                .collect(),
+        }
     }
 
     /// Sets `watch` when `key` is touched from now on.
     pub fn watch(&self, scene: Scene, key: &[u8], watch: &Arc<Watch>, log: &mut Changes) {
         let hash = self.hash.of(key);
-        self.part_of(hash).watch(scene.db, hash, key, scene.now_ms, watch, log);
+        self.part_of(hash)
+            .watch(scene.db, hash, key, scene.now_ms, watch, log);
     }
 
     /// Takes `watch` off `key`.
@@ -146,7 +160,13 @@ impl Partitions {
 
     /// Removes at most `keys_max` keys of one partition that are due; returns how many. The caller goes round the
     /// partitions, a few times a second, and again at once where it got `keys_max`.
-    pub fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
+    pub fn expire_due(
+        &self,
+        index: usize,
+        now_ms: u64,
+        keys_max: usize,
+        log: &mut Changes,
+    ) -> usize {
         let mut part = self.parts[index].lock();
         let removed = part.expire_due(now_ms, keys_max, log);
         serve_ready(Space::one(&mut part), now_ms, log);
@@ -160,7 +180,16 @@ impl Partitions {
             return self.part_of(hash).apply(hash, effect);
         }
         let db = effect.db;
-        self.parts.iter().all(|part| part.lock().apply(hash, Effect { db, key: b"", what: What::Flush }))
+        self.parts.iter().all(|part| {
+            part.lock().apply(
+                hash,
+                Effect {
+                    db,
+                    key: b"",
+                    what: What::Flush,
+                },
+            )
+        })
     }
 
     /// How full each database is.
@@ -168,7 +197,10 @@ impl Partitions {
         let mut fills = vec![Fill::default(); self.databases];
         for part in &self.parts {
             let part = part.lock();
-            fills.iter_mut().enumerate().for_each(|(db, fill)| *fill += part.fill(db, now_ms));
+            fills
+                .iter_mut()
+                .enumerate()
+                .for_each(|(db, fill)| *fill += part.fill(db, now_ms));
         }
         fills
     }
@@ -176,7 +208,9 @@ impl Partitions {
     /// What was counted.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        self.parts.iter().for_each(|part| stats += part.lock().stats());
+        self.parts
+            .iter()
+            .for_each(|part| stats += part.lock().stats());
         stats
     }
 
@@ -214,10 +248,20 @@ impl Held<'_> {
         serve_ready(Space::some(self), now_ms, log);
     }
 
+    fn place_of(&self, index: usize) -> usize {
+        // If all are held, each stands at its own index.
+        let place = match self.guards.get(index) {
+            Some(&(held, _)) if held == index => Ok(index),
+            _ => self.guards.binary_search_by_key(&index, |&(held, _)| held),
+        };
+        place.expect("a command uses only the keys its row names")
+    }
+
     /// Removes `key` if it has expired, as EXEC does with watched keys before it asks whether the watch is broken.
     pub fn expire_if_due(&mut self, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
         let hash = self.of.hash.of(key);
-        self.partition(KeyHash::partition(hash, self.of.count())).slot(db, hash, key, now_ms, log);
+        self.partition(KeyHash::partition(hash, self.of.count()))
+            .slot(db, hash, key, now_ms, log);
     }
 }
 
@@ -231,13 +275,12 @@ impl Locked for Held<'_> {
     }
 
     fn partition(&mut self, index: usize) -> &mut Partition {
-        // If all are held, each stands at its own index.
-        let at = match self.guards.get(index) {
-            Some(&(held, _)) if held == index => Ok(index),
-            _ => self.guards.binary_search_by_key(&index, |&(held, _)| held),
-        };
-        let at = at.expect("a command uses only the keys its row names");
+        let at = self.place_of(index);
         &mut self.guards[at].1
+    }
+
+    fn partition_ref(&self, index: usize) -> &Partition {
+        &self.guards[self.place_of(index)].1
     }
 }
 
@@ -249,7 +292,10 @@ impl Indices {
 
     /// Adds all of `other`.
     pub fn extend(&mut self, other: Indices) {
-        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+        self.0
+            .iter_mut()
+            .zip(other.0)
+            .for_each(|(word, other)| *word |= other);
     }
 
     /// The indices, rising.
@@ -278,7 +324,19 @@ fn run<'s>(
     log: &'s mut Changes,
     reply: &mut Reply<'_>,
 ) -> Result<Outcome, Error> {
-    let run = command.run.expect("a container is resolved to its subcommand before it is run");
+    let run = command
+        .run
+        .expect("a container is resolved to its subcommand before it is run");
     let Scene { db, now_ms, caller } = scene;
-    run(&mut Ctx { space, db, now_ms, log, caller }, args, reply)
+    run(
+        &mut Ctx {
+            space,
+            db,
+            now_ms,
+            log,
+            caller,
+        },
+        args,
+        reply,
+    )
 }

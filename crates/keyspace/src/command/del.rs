@@ -1,10 +1,6 @@
-//! DEL.
+//! DEL and UNLINK, which here are the same: freeing a value is handed to nobody.
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_protocol::{Args, Reply};
-
-use super::row;
-use crate::{Ctx, Error, Outcome, Run, event};
+use super::*;
 
 pub(super) const DEL: Command<Run> = row(
     Spec {
@@ -15,7 +11,7 @@ pub(super) const DEL: Command<Run> = row(
         acl: Categories::KEYSPACE,
         group: Group::Generic,
         since: "1.0.0",
-        complexity: "O(N) for N keys",
+        complexity: "O(N) for N keys, and for a stream the number of its blocks",
         summary: "Deletes keys and answers how many there were.",
         syntax: "key [key ...]",
         reply: &[ReplyShape::Integer],
@@ -23,6 +19,9 @@ pub(super) const DEL: Command<Run> = row(
     },
     del,
 );
+
+pub(super) const UNLINK: Command<Run> =
+    row(Spec { name: "unlink", flags: Flags::WRITE.union(Flags::FAST), since: "4.0.0", ..DEL.spec }, del);
 
 fn del(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let deleted = args.from(1).iter().filter(|key| ctx.slot(key).delete(event::DEL).is_some()).count();

@@ -1,10 +1,6 @@
 //! GET.
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_protocol::{Args, Reply};
-
-use super::row;
-use crate::{Ctx, Error, Outcome, Run};
+use super::*;
 
 pub(super) const GET: Command<Run> = row(
     Spec {
@@ -16,7 +12,7 @@ pub(super) const GET: Command<Run> = row(
         group: Group::String,
         since: "1.0.0",
         complexity: "O(1)",
-        summary: "Reads the string under a key.",
+        summary: "Answers the string under a key.",
         syntax: "key",
         reply: &[ReplyShape::Bulk, ReplyShape::Null],
         tips: &[],

@@ -1,0 +1,61 @@
+//! APPEND and STRLEN.
+
+use super::*;
+
+/// Longest string: the default of `proto-max-bulk-len`, which no single argument can exceed either.
+const STRING_BYTES_MAX: usize = 512 << 20;
+
+pub(super) const APPEND: Command<Run> = row(
+    Spec {
+        name: "append",
+        arity: 3,
+        flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
+        keys: Keys::at(1),
+        acl: Categories::STRING,
+        group: Group::String,
+        since: "2.0.0",
+        complexity: "O(1) amortised, for what is appended is short",
+        summary: "Puts bytes behind the string under a key, which starts empty, and answers its length.",
+        syntax: "key value",
+        reply: &[ReplyShape::Integer],
+        tips: &[],
+    },
+    append,
+);
+
+pub(super) const STRLEN: Command<Run> = row(
+    Spec {
+        name: "strlen",
+        arity: 2,
+        flags: Flags::READONLY.union(Flags::FAST),
+        since: "2.2.0",
+        complexity: "O(1)",
+        summary: "Answers the length of the string under a key in bytes.",
+        syntax: "key",
+        ..APPEND.spec
+    },
+    strlen,
+);
+
+fn append(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let mut slot = ctx.slot(&args[1]);
+    let len = match slot.value() {
+        Some(value) => value.text().ok_or(Error::WrongType)?.len(),
+        None => 0,
+    };
+    if len + args[2].len() > STRING_BYTES_MAX {
+        return Err(Error::StringTooLong);
+    }
+    let len = slot.append(&args[2], event::APPEND).ok_or(Error::WrongType)?;
+    reply.int(len as i64);
+    Ok(Outcome::Replied)
+}
+
+fn strlen(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let len = match ctx.read(&args[1]) {
+        Some(value) => value.text().ok_or(Error::WrongType)?.len(),
+        None => 0,
+    };
+    reply.int(len as i64);
+    Ok(Outcome::Replied)
+}

@@ -1,0 +1,118 @@
+//! DUMP and RESTORE: a value as bytes that another server understands.
+
+use super::time::Clock;
+use super::*;
+use crate::rdb;
+
+pub(super) const DUMP: Command<Run> = row(
+    Spec {
+        name: "dump",
+        arity: 2,
+        flags: Flags::READONLY,
+        keys: Keys::at(1),
+        acl: Categories::KEYSPACE,
+        group: Group::Generic,
+        since: "2.6.0",
+        complexity: "O(N) for a value of N bytes",
+        summary: "Answers the value of a key in the format of a Redis database file, for RESTORE.",
+        syntax: "key",
+        reply: &[ReplyShape::Bulk, ReplyShape::Null],
+        tips: &["nondeterministic_output"],
+    },
+    dump,
+);
+
+pub(super) const RESTORE: Command<Run> = row(
+    Spec {
+        name: "restore",
+        arity: -4,
+        flags: Flags::WRITE.union(Flags::DENYOOM),
+        keys: Keys::at(1),
+        acl: Categories::KEYSPACE.union(Categories::DANGEROUS),
+        group: Group::Generic,
+        since: "2.6.0",
+        complexity: "O(N) for a value of N bytes",
+        summary: "Stores a value that DUMP gave, here or on another server.",
+        syntax: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+        reply: &[ReplyShape::Ok],
+        tips: &[],
+    },
+    restore,
+);
+
+#[derive(Debug, Default)]
+struct Options {
+    replace: bool,
+    absolute: bool,
+    idle_s: Option<i64>,
+    frequency: Option<i64>,
+}
+
+fn dump(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    match ctx.inspect(&args[1]) {
+        Some(record) => reply.bulk(&rdb::dump(record.value())),
+        None => reply.null(),
+    }
+    Ok(Outcome::Replied)
+}
+
+fn restore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let options = Options::parse(args)?;
+    let now_ms = ctx.now_ms;
+    let mut slot = ctx.slot(&args[1]);
+    if !slot.is_empty() && !options.replace {
+        return Err(Error::BusyKey);
+    }
+    let ttl = integer_at(args, 2)?;
+    if ttl < 0 {
+        return Err(Error::InvalidTtl);
+    }
+    let value = rdb::restore(&args[3])?;
+    let clock = if options.absolute { Clock::UnixMillis } else { Clock::Millis };
+    let expire_at_ms = match ttl {
+        0 => None,
+        ttl => clock.unix_ms(ttl, now_ms).and_then(|ms| u64::try_from(ms).ok()),
+    };
+    let displaced = slot.take();
+    if expire_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+        if displaced.is_some() {
+            slot.event(event::DEL);
+        }
+    } else {
+        slot.set(value, expire_at_ms, event::RESTORE);
+        if let Some(idle_s) = options.idle_s {
+            slot.mark_idle(idle_s.unsigned_abs());
+        }
+    }
+    reply.ok();
+    Ok(Outcome::Replied)
+}
+
+impl Options {
+    fn parse(args: Args<'_>) -> Result<Options, Error> {
+        let mut options = Options::default();
+        let mut at = 4;
+        while let Some(word) = args.get(at) {
+            let number = args.get(at + 1);
+            if is(word, "replace") {
+                options.replace = true;
+            } else if is(word, "absttl") {
+                options.absolute = true;
+            } else if let (true, Some(number), None) = (is(word, "idletime"), number, options.frequency) {
+                let idle_s = integer(number).ok_or(Error::NotInteger)?;
+                options.idle_s = Some(idle_s).filter(|&idle_s| idle_s >= 0);
+                options.idle_s.ok_or(Error::InvalidIdleTime)?;
+                at += 1;
+            } else if let (true, Some(number), None) = (is(word, "freq"), number, options.idle_s) {
+                let frequency = integer(number).ok_or(Error::NotInteger)?;
+                options.frequency = Some(frequency).filter(|frequency| (0..=255).contains(frequency));
+                options.frequency.ok_or(Error::InvalidFrequency)?;
+                at += 1;
+            } else {
+                return Err(Error::Syntax);
+            }
+            at += 1;
+        }
+        Ok(options)
+    }
+}

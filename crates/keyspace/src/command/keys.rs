@@ -1,0 +1,104 @@
+//! KEYS, RANDOMKEY and DBSIZE: the keyspace as a whole.
+
+use sterna_pubsub::glob;
+
+use super::*;
+use crate::bytes::Bytes;
+
+pub(super) const KEYS: Command<Run> = row(
+    Spec {
+        name: "keys",
+        arity: 2,
+        flags: Flags::READONLY.union(Flags::ALL_KEYS),
+        keys: Keys::None,
+        acl: Categories::KEYSPACE.union(Categories::DANGEROUS),
+        group: Group::Generic,
+        since: "1.0.0",
+        complexity: "O(N) for N keys in the database, all of them locked meanwhile",
+        summary: "Answers every key whose name matches a pattern.",
+        syntax: "pattern",
+        reply: &[ReplyShape::Array],
+        tips: &["request_policy:all_shards", "nondeterministic_output_order"],
+    },
+    keys,
+);
+
+pub(super) const RANDOMKEY: Command<Run> = row(
+    Spec {
+        name: "randomkey",
+        arity: 1,
+        acl: Categories::KEYSPACE,
+        complexity: "O(1)",
+        summary: "Answers the name of some key, or null if there is none.",
+        syntax: "",
+        reply: &[ReplyShape::Bulk, ReplyShape::Null],
+        tips: &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
+        ..KEYS.spec
+    },
+    randomkey,
+);
+
+pub(super) const DBSIZE: Command<Run> = row(
+    Spec {
+        name: "dbsize",
+        arity: 1,
+        flags: Flags::READONLY.union(Flags::FAST).union(Flags::ALL_KEYS),
+        acl: Categories::KEYSPACE,
+        group: Group::Server,
+        complexity: "O(1)",
+        summary: "Answers how many keys the selected database has.",
+        syntax: "",
+        reply: &[ReplyShape::Integer],
+        tips: &["request_policy:all_shards", "response_policy:agg_sum"],
+        ..KEYS.spec
+    },
+    dbsize,
+);
+
+fn keys(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let pattern = &args[1];
+    // The empty name matches no pattern but the empty one, and yet `*` means every key.
+    let every = pattern == b"*";
+    let live = ctx.space.partitions().flat_map(|part| part.records(ctx.db));
+    let live = live.filter(|record| !record.is_expired(ctx.now_ms)).map(|record| record.key());
+    let names: Vec<&[u8]> = live.filter(|key| every || glob::matches(pattern, key)).collect();
+    reply.array(names.len());
+    names.iter().for_each(|name| reply.bulk(name));
+    Ok(Outcome::Replied)
+}
+
+fn dbsize(ctx: &mut Ctx<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    reply.int(size(ctx) as i64);
+    Ok(Outcome::Replied)
+}
+
+fn randomkey(ctx: &mut Ctx<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    // Every round that answers nothing has removed a key that was due.
+    while let Some(key) = random(ctx) {
+        if !ctx.slot(&key).is_empty() {
+            reply.bulk(&key);
+            return Ok(Outcome::Replied);
+        }
+    }
+    reply.null();
+    Ok(Outcome::Replied)
+}
+
+fn size(ctx: &Ctx<'_>) -> usize {
+    ctx.space.partitions().map(|part| part.fill(ctx.db, ctx.now_ms).keys).sum()
+}
+
+/// The name of a random key, each about as likely as any other.
+fn random(ctx: &mut Ctx<'_>) -> Option<Bytes> {
+    let mut nth = ctx.space.partition(0).random() % (size(ctx) as u64).max(1);
+    for index in 0..ctx.space.count() {
+        let part = ctx.space.partition(index);
+        let keys = part.fill(ctx.db, ctx.now_ms).keys as u64;
+        if nth < keys {
+            let random = part.random();
+            return part.sample(ctx.db, random).map(|record| Bytes::from(record.key()));
+        }
+        nth -= keys;
+    }
+    None
+}

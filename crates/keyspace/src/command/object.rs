@@ -1,0 +1,109 @@
+//! OBJECT: what a key is made of.
+
+use super::*;
+
+pub(super) const OBJECT: Command<Run> = Command {
+    spec: Spec {
+        name: "object",
+        arity: -2,
+        flags: Flags::empty(),
+        keys: Keys::None,
+        acl: Categories::empty(),
+        group: Group::Generic,
+        since: "2.2.3",
+        complexity: "Depends on the subcommand",
+        summary: "Tells how a value is kept.",
+        syntax: "",
+        reply: &[],
+        tips: &[],
+    },
+    run: None,
+    subcommands: &[
+        row(ENCODING, |ctx, args, reply| {
+            look(ctx, args, reply, |record, _, reply| {
+                reply.bulk(record.value().encoding().as_bytes());
+                Ok(())
+            })
+        }),
+        row(FREQ, |ctx, args, reply| look(ctx, args, reply, |_, _, _| Err(Error::FrequencyNotTracked))),
+        row(HELP, help),
+        row(IDLETIME, |ctx, args, reply| {
+            look(ctx, args, reply, |record, now_ms, reply| {
+                reply.int(record.idle_s(now_ms) as i64);
+                Ok(())
+            })
+        }),
+        row(REFCOUNT, |ctx, args, reply| {
+            look(ctx, args, reply, |_, _, reply| {
+                reply.int(1);
+                Ok(())
+            })
+        }),
+    ],
+};
+
+const ENCODING: Spec = Spec {
+    name: "encoding",
+    arity: 3,
+    flags: Flags::READONLY,
+    keys: Keys::at(2),
+    acl: Categories::KEYSPACE,
+    group: Group::Generic,
+    since: "2.2.3",
+    complexity: "O(1)",
+    summary: "Answers how the value is laid out in memory.",
+    syntax: "key",
+    reply: &[ReplyShape::Bulk, ReplyShape::Null],
+    tips: &["nondeterministic_output"],
+};
+
+const FREQ: Spec = Spec {
+    name: "freq",
+    since: "4.0.0",
+    summary: "Answers how often the key is used, which no policy here counts.",
+    reply: &[ReplyShape::Integer, ReplyShape::Null],
+    ..ENCODING
+};
+
+const HELP: Spec = Spec {
+    name: "help",
+    arity: 2,
+    flags: Flags::LOADING.union(Flags::STALE),
+    keys: Keys::None,
+    since: "6.2.0",
+    summary: "Lists the subcommands.",
+    syntax: "",
+    reply: &[ReplyShape::Array],
+    tips: &[],
+    ..ENCODING
+};
+
+const IDLETIME: Spec =
+    Spec { name: "idletime", summary: "Answers for how many seconds the key has not been used.", ..REFCOUNT };
+
+const REFCOUNT: Spec = Spec {
+    name: "refcount",
+    summary: "Answers how many keys share the value: one.",
+    reply: &[ReplyShape::Integer, ReplyShape::Null],
+    ..ENCODING
+};
+
+/// Answers from the record of a key, or null if there is none; being looked at is not being used.
+fn look(
+    ctx: &mut Ctx<'_>,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+    answer: fn(&Record, now_ms: u64, &mut Reply<'_>) -> Result<(), Error>,
+) -> Result<Outcome, Error> {
+    let now_ms = ctx.now_ms;
+    match ctx.peek(&args[2]) {
+        Some(record) => answer(record, now_ms, reply)?,
+        None => reply.null(),
+    }
+    Ok(Outcome::Replied)
+}
+
+fn help(_ctx: &mut Ctx<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    write_help(&OBJECT, reply);
+    Ok(Outcome::Replied)
+}

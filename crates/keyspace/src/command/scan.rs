@@ -1,0 +1,125 @@
+//! SCAN: the keyspace a few keys at a time.
+//!
+//! ```text
+//! cursor   [ partition │ position: 40 bits ]      0: the start, and in a reply the end
+//! ```
+//!
+//! Partitions are walked one after another, each in order of position (see `table.rs`). Redis promises that a key that
+//! is there during the whole walk is returned at least once; here it is exactly once.
+
+use sterna_pubsub::glob;
+
+use super::*;
+use crate::bytes::Bytes;
+use crate::hash::{PARTITIONS_MAX, POSITION_BITS, POSITIONS};
+
+const _: () =
+    assert!((PARTITIONS_MAX as u64) << POSITION_BITS <= 1 << 53, "a client may keep the cursor in a double");
+
+pub(super) const SCAN: Command<Run> = row(
+    Spec {
+        name: "scan",
+        arity: -2,
+        flags: Flags::READONLY.union(Flags::ALL_KEYS),
+        keys: Keys::None,
+        acl: Categories::KEYSPACE,
+        group: Group::Generic,
+        since: "2.8.0",
+        complexity: "O(COUNT) for a call, O(N) for a whole walk over N keys",
+        summary: "Answers some keys and a cursor from which the next call goes on; the walk ends at cursor 0.",
+        syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+        reply: &[ReplyShape::Array],
+        tips: &["nondeterministic_output", "request_policy:special", "response_policy:special"],
+    },
+    scan,
+);
+
+#[derive(Debug)]
+struct Options<'a> {
+    pattern: Option<&'a [u8]>,
+    /// How many keys to look at.
+    count: usize,
+    type_name: Option<&'a [u8]>,
+}
+
+fn scan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let cursor = parse_cursor(&args[1]).ok_or(Error::InvalidCursor)?;
+    let options = Options::parse(args)?;
+    let mut names: Vec<&[u8]> = Vec::new();
+    let mut due: Vec<Bytes> = Vec::new();
+    let next = walk(&ctx.space, ctx.db, cursor, options.count, |record| {
+        if record.is_expired(ctx.now_ms) {
+            due.push(record.key().into());
+        } else if options.wants(record) {
+            names.push(record.key());
+        }
+    });
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+    reply.array(names.len());
+    names.iter().for_each(|name| reply.bulk(name));
+    // Looking a key up removes it if it is due.
+    due.iter().for_each(|key| drop(ctx.slot(key)));
+    Ok(Outcome::Replied)
+}
+
+/// Visits `count` records from the cursor on, or a few more; returns the next cursor.
+fn walk<'a>(
+    space: &'a Space<'_>,
+    db: usize,
+    cursor: u64,
+    count: usize,
+    mut visit: impl FnMut(&'a Record),
+) -> u64 {
+    let (first, mut position) = (cursor >> POSITION_BITS, cursor % POSITIONS);
+    let mut left = count;
+    // A cursor past the last partition was not given by us: nothing is behind it.
+    for (index, part) in (0..).zip(space.partitions()).skip(usize::try_from(first).unwrap_or(usize::MAX)) {
+        if left == 0 {
+            return index << POSITION_BITS;
+        }
+        let next = part.scan(db, position, left, |record| {
+            left = left.saturating_sub(1);
+            visit(record);
+        });
+        if let Some(next) = next {
+            return index << POSITION_BITS | next;
+        }
+        position = 0;
+    }
+    0
+}
+
+/// Zeros and a plus in front are taken, as clients may have formatted it.
+fn parse_cursor(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+impl<'a> Options<'a> {
+    fn parse(args: Args<'a>) -> Result<Options<'a>, Error> {
+        let mut options = Options { pattern: None, count: 10, type_name: None };
+        let mut at = 2;
+        while let Some(word) = args.get(at) {
+            let argument = args.get(at + 1);
+            match argument {
+                Some(argument) if is(word, "count") => {
+                    let count = integer(argument).ok_or(Error::NotInteger)?;
+                    options.count =
+                        usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Error::Syntax)?;
+                }
+                Some(argument) if is(word, "match") => options.pattern = Some(argument),
+                Some(argument) if is(word, "type") => options.type_name = Some(argument),
+                _ if is(word, "novalues") => return Err(Error::NoValuesOutsideHscan),
+                _ => return Err(Error::Syntax),
+            }
+            at += 2;
+        }
+        options.pattern = options.pattern.filter(|&pattern| pattern != b"*");
+        Ok(options)
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, record.key()))
+            && self.type_name.is_none_or(|name| is(name, record.value().type_name()))
+    }
+}

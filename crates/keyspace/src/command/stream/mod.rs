@@ -1,0 +1,186 @@
+//! The commands on streams, and what several of them need: arguments that are IDs, entries in replies.
+//!
+//! | file | commands |
+//! |---|---|
+//! | `add` | XADD |
+//! | `trim` | XTRIM, and how far to trim |
+//! | `delete` | XDEL, XDELEX, XACKDEL |
+//! | `range` | XLEN, XRANGE, XREVRANGE |
+//! | `read`, `readgroup`, `blocked` | XREAD, XREADGROUP, and what waits |
+//! | `ack` | XACK, XNACK |
+//! | `pending`, `claim` | XPENDING, XCLAIM, XAUTOCLAIM |
+//! | `group`, `info` | XGROUP, XINFO |
+//! | `configure` | XSETID, XCFGSET |
+//!
+//! An entry in a reply is written straight from its block, without a copy in between.
+
+use smallvec::SmallVec;
+
+use super::*;
+use crate::recorder::Recorder;
+use crate::slot::Slot;
+use crate::stream::effect::Change;
+use crate::stream::{ConsumerId, Entry, EntryId, Group as ConsumerGroup, ID_TEXT_MAX, References, Stream};
+
+pub(super) mod ack;
+pub(super) mod add;
+mod blocked;
+pub(super) mod claim;
+pub(super) mod configure;
+pub(super) mod delete;
+mod error;
+pub(super) mod group;
+pub(super) mod info;
+pub(super) mod pending;
+pub(super) mod range;
+pub(super) mod read;
+pub(super) mod readgroup;
+#[cfg(test)]
+mod tests;
+pub(super) mod trim;
+
+pub use error::StreamError;
+
+/// IDs of one request; more than these go to the heap.
+type Ids = SmallVec<[EntryId; 16]>;
+
+/// Arguments from some index on, one after the other; cheap to clone, so that they can be walked more than once.
+#[derive(Debug, Clone, Copy)]
+struct Texts<'a> {
+    args: Args<'a>,
+    next: usize,
+}
+
+impl<'a> Texts<'a> {
+    fn from(args: Args<'a>, next: usize) -> Texts<'a> {
+        Texts { args, next }
+    }
+}
+
+impl<'a> Iterator for Texts<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let text = self.args.get(self.next)?;
+        self.next += 1;
+        Some(text)
+    }
+
+    #[inline]
+    fn nth(&mut self, skipped: usize) -> Option<&'a [u8]> {
+        self.next += skipped;
+        self.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.args.len().saturating_sub(self.next);
+        (left, Some(left))
+    }
+
+    fn count(self) -> usize {
+        self.size_hint().0
+    }
+}
+
+/// An ID without the ends `-` and `+`.
+fn id_at(args: Args<'_>, index: usize) -> Result<EntryId, Error> {
+    Ok(EntryId::parse_strict(&args[index], 0).ok_or(StreamError::InvalidId)?)
+}
+
+/// The IDs from `first` up to the end, all of which must be well formed.
+fn ids_from(args: Args<'_>, first: usize) -> Result<Ids, Error> {
+    (first..args.len()).map(|index| id_at(args, index)).collect()
+}
+
+/// The stream in a slot; `None` if there is nothing.
+fn stream_in<'s>(slot: &'s Slot<'_>) -> Result<Option<&'s Stream>, Error> {
+    match slot.value() {
+        None => Ok(None),
+        Some(value) => value.stream().map(Some).ok_or(Error::WrongType),
+    }
+}
+
+/// A stream, for a command that reads it; `None` if there is nothing.
+fn read_stream<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s Stream>, Error> {
+    match ctx.read(key) {
+        None => Ok(None),
+        Some(value) => value.stream().map(Some).ok_or(Error::WrongType),
+    }
+}
+
+/// The group of a stream, which must be there, for commands that say NOGROUP.
+fn group_of<'s>(stream: Option<&'s Stream>, key: &[u8], group: &[u8]) -> Result<&'s ConsumerGroup, Error> {
+    let found = stream.and_then(|stream| stream.group(group));
+    Ok(found.ok_or_else(|| StreamError::NoGroup { key: key.into(), group: group.into(), reading: false })?)
+}
+
+/// The consumer `name` of a group that is there, made if there is none: then `true` comes with it.
+fn join(
+    stream: &mut Stream,
+    recorder: &mut Recorder<'_>,
+    group: &[u8],
+    name: &[u8],
+    now_ms: u64,
+) -> Option<(ConsumerId, bool)> {
+    let state = stream.group_mut(group)?;
+    if let Some(id) = state.consumer_id(name) {
+        state.touch(id, now_ms, false);
+        return Some((id, false));
+    }
+    let id = state.create_consumer(name, now_ms)?;
+    recorder.record(&Change::CreateConsumer { group, consumer: name, seen_ms: now_ms });
+    Some((id, true))
+}
+
+/// What an option says about references, if it is one that does.
+fn references_of(option: &[u8]) -> Option<References> {
+    if is(option, "KEEPREF") {
+        Some(References::Keep)
+    } else if is(option, "DELREF") {
+        Some(References::Drop)
+    } else if is(option, "ACKED") {
+        Some(References::Acked)
+    } else {
+        None
+    }
+}
+
+/// Writes an ID.
+#[inline]
+fn write_id(reply: &mut Reply<'_>, id: EntryId) {
+    reply.bulk(id.format(&mut [0; ID_TEXT_MAX]));
+}
+
+/// Writes an entry: its ID and its fields, one after the other.
+#[inline]
+fn write_entry(reply: &mut Reply<'_>, entry: Entry<'_>) {
+    reply.array(2);
+    write_id(reply, entry.id);
+    write_fields(reply, entry);
+}
+
+#[inline]
+fn write_fields(reply: &mut Reply<'_>, entry: Entry<'_>) {
+    reply.array(2 * entry.len());
+    for (name, value) in entry.fields() {
+        reply.bulk(name);
+        reply.bulk(value);
+    }
+}
+
+/// What the rows of this file's folder have in common.
+const SPEC: Spec = Spec {
+    name: "",
+    arity: -1,
+    flags: Flags::WRITE,
+    keys: Keys::at(1),
+    acl: Categories::STREAM,
+    group: Group::Stream,
+    since: "5.0.0",
+    complexity: "O(1)",
+    summary: "",
+    syntax: "",
+    reply: &[],
+    tips: &[],
+};
