@@ -26,8 +26,8 @@ use crate::subscribers::SubscriberSet;
 #[derive(Debug)]
 pub struct ChannelIndex<S> {
     channels: HashTable<Channel<S>>,
-    /// The names' own heap memory.
-    name_bytes: usize,
+    /// Heap memory of the names and of the sets.
+    outside_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub struct Unsubscribed {
 
 impl<S> Default for ChannelIndex<S> {
     fn default() -> Self {
-        ChannelIndex { channels: HashTable::new(), name_bytes: 0 }
+        ChannelIndex { channels: HashTable::new(), outside_bytes: 0 }
     }
 }
 
@@ -95,12 +95,14 @@ impl<S: Copy + Eq + Hash> ChannelIndex<S> {
         match self.channels.entry(hash, is_it, |other| other.hash) {
             Entry::Occupied(mut found) => {
                 let found = found.get_mut();
+                let before_bytes = found.subscribers.heap_bytes();
                 let new = found.subscribers.insert(subscriber);
+                self.outside_bytes = self.outside_bytes + found.subscribers.heap_bytes() - before_bytes;
                 (Arc::clone(&found.name), Subscribed { first_on_channel: false, new })
             }
             Entry::Vacant(place) => {
                 let name: Arc<[u8]> = channel.into();
-                self.name_bytes += shared_bytes(name.len());
+                self.outside_bytes += shared_bytes(name.len());
                 let mut subscribers = SubscriberSet::new();
                 subscribers.insert(subscriber);
                 place.insert(Channel { hash, name: Arc::clone(&name), subscribers });
@@ -119,11 +121,14 @@ impl<S: Copy + Eq + Hash> ChannelIndex<S> {
         let Ok(mut found) = self.channels.find_entry(hash, |other| *other.name == *channel) else {
             return Unsubscribed { removed: false, last_on_channel: false };
         };
-        let removed = found.get_mut().subscribers.remove(subscriber);
+        let subscribers = &mut found.get_mut().subscribers;
+        let before_bytes = subscribers.heap_bytes();
+        let removed = subscribers.remove(subscriber);
+        self.outside_bytes = self.outside_bytes + subscribers.heap_bytes() - before_bytes;
         let last_on_channel = found.get().subscribers.is_empty();
         if last_on_channel {
             let (gone, _) = found.remove();
-            self.name_bytes -= shared_bytes(gone.name.len());
+            self.outside_bytes -= shared_bytes(gone.name.len());
             if self.channels.len() <= self.channels.capacity() / 8 {
                 self.channels.shrink_to(self.channels.len() * 2, |other| other.hash);
             }
@@ -153,10 +158,9 @@ impl<S: Copy + Eq + Hash> ChannelIndex<S> {
         self.channels.iter().map(|channel| (&channel.name, &channel.subscribers))
     }
 
-    /// Heap memory, the names' included, whoever shares them. Cost: O(names).
+    /// Heap memory, the names' included, whoever shares them. Cost: O(1).
     pub fn heap_bytes(&self) -> usize {
-        let sets: usize = self.channels.iter().map(|channel| channel.subscribers.heap_bytes()).sum();
-        self.channels.allocation_size() + self.name_bytes + sets
+        self.channels.allocation_size() + self.outside_bytes
     }
 
     /// Panics if an invariant of the module's head doesn't hold.
@@ -167,8 +171,9 @@ impl<S: Copy + Eq + Hash> ChannelIndex<S> {
             assert_eq!(channel.hash, hash(&channel.name));
             channel.subscribers.check();
         }
-        let name_bytes = self.channels.iter().map(|channel| shared_bytes(channel.name.len()));
-        assert_eq!(self.name_bytes, name_bytes.sum::<usize>());
+        let outside =
+            |channel: &Channel<S>| shared_bytes(channel.name.len()) + channel.subscribers.heap_bytes();
+        assert_eq!(self.outside_bytes, self.channels.iter().map(outside).sum::<usize>());
     }
 }
 
