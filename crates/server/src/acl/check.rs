@@ -8,80 +8,94 @@ use super::selector::Selector;
 use super::user::User;
 use crate::command::table::Row;
 
-/// What a user may not do. In ascending order of relevance: of several selectors' reasons the last is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What a user may not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     /// Run the command.
-    Command,
-    /// Access the key that is this argument.
-    Key(usize),
-    /// Use the channel that is this argument.
-    Channel(usize),
+    Command {
+        /// Who.
+        user: Vec<u8>,
+        /// Its full name.
+        command: String,
+    },
+    /// Access the key.
+    Key {
+        /// Who.
+        user: Vec<u8>,
+        /// The first key that is forbidden.
+        key: Vec<u8>,
+    },
+    /// Use the channel, or subscribe to the pattern.
+    Channel {
+        /// Who.
+        user: Vec<u8>,
+        /// The first channel that is forbidden.
+        channel: Vec<u8>,
+    },
 }
 
 impl Denied {
-    /// The error reply.
-    pub fn wire_text(self, user: &User, row: &Row) -> Vec<u8> {
+    /// The error reply, which does not tell the key or the channel.
+    pub fn wire(&self) -> Vec<u8> {
         match self {
-            Denied::Command => {
-                let mut text = b"NOPERM ".to_vec();
-                text.extend(self.dry_run_text(user, row, b""));
-                text
-            }
-            Denied::Key(_) => b"NOPERM No permissions to access a key".to_vec(),
-            Denied::Channel(_) => b"NOPERM No permissions to access a channel".to_vec(),
+            Denied::Command { .. } => [b"NOPERM ", self.dry_run().as_slice()].concat(),
+            Denied::Key { .. } => b"NOPERM No permissions to access a key".to_vec(),
+            Denied::Channel { .. } => b"NOPERM No permissions to access a channel".to_vec(),
         }
     }
 
-    /// ACL DRYRUN's answer, which tells the key or channel; `arg` is the argument that the reason names.
-    pub fn dry_run_text(self, user: &User, row: &Row, arg: &[u8]) -> Vec<u8> {
-        let (verb, object, noun) = match self {
-            Denied::Command => ("run", row.full_name.as_bytes(), "command"),
-            Denied::Key(_) => ("access", arg, "key"),
-            Denied::Channel(_) => ("access", arg, "channel"),
+    /// ACL DRYRUN's answer, which does.
+    pub fn dry_run(&self) -> Vec<u8> {
+        let (user, verb, object, noun) = match self {
+            Denied::Command { user, command } => (user, "run", command.as_bytes(), "command"),
+            Denied::Key { user, key } => (user, "access", key.as_slice(), "key"),
+            Denied::Channel { user, channel } => (user, "access", channel.as_slice(), "channel"),
         };
-        let parts = [
-            b"User ",
-            user.name(),
-            b" has no permissions to ",
-            verb.as_bytes(),
-            b" the '",
-            object,
-            b"' ",
-            noun.as_bytes(),
-        ];
-        parts.concat()
+        let before = [b"User ", user.as_slice(), b" has no permissions to ", verb.as_bytes()].concat();
+        [before.as_slice(), b" the '", object, b"' ", noun.as_bytes()].concat()
     }
+}
 
-    /// The argument that the reason names.
-    pub fn arg(self) -> Option<usize> {
-        match self {
-            Denied::Command => None,
-            Denied::Key(at) | Denied::Channel(at) => Some(at),
-        }
-    }
+/// Why a selector does not allow a request: nothing more than the argument's index until it is known that no other does.
+/// In ascending order of relevance: of several selectors' reasons the last is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    Command,
+    Key(usize),
+    Channel(usize),
 }
 
 /// Whether `user` may make this request, which `row` describes.
 ///
 /// Cost: one bool for an unrestricted user; otherwise O(selectors × (keys + channels) × patterns).
+#[inline]
 pub fn check(user: &User, row: &Row, args: Args<'_>) -> Result<(), Denied> {
     if user.is_unrestricted() || row.spec.flags.contains(Flags::NO_AUTH) {
         return Ok(());
     }
-    let mut reason = Denied::Command;
+    check_restricted(user, row, args)
+}
+
+fn check_restricted(user: &User, row: &Row, args: Args<'_>) -> Result<(), Denied> {
+    let mut told = Reason::Command;
     for selector in user.selectors() {
         match check_selector(selector, row, args) {
             Ok(()) => return Ok(()),
-            Err(denied) => reason = reason.max(denied),
+            Err(reason) => told = told.max(reason),
         }
     }
-    Err(reason)
+    let user = user.name().to_vec();
+    let arg = |at| args.get(at).unwrap_or_default().to_vec();
+    Err(match told {
+        Reason::Command => Denied::Command { user, command: row.full_name.clone() },
+        Reason::Key(at) => Denied::Key { user, key: arg(at) },
+        Reason::Channel(at) => Denied::Channel { user, channel: arg(at) },
+    })
 }
 
-fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), Denied> {
+fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), Reason> {
     if !selector.commands.allows(row, args.get(1)) {
-        return Err(Denied::Command);
+        return Err(Reason::Command);
     }
     let channels = channel_use(row);
     // What a sharded channel's row calls a key is a channel: its slot is what cluster clients want to know.
@@ -90,7 +104,7 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
         for (nth, at) in positions.enumerate() {
             let key = args.get(at).unwrap_or_default();
             if !selector.keys.allow(key, key_access(row, args, nth)) {
-                return Err(Denied::Key(at));
+                return Err(Reason::Key(at));
             }
         }
     }
@@ -105,7 +119,7 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
             _ => selector.channels.allow(channel),
         };
         if !allowed {
-            return Err(Denied::Channel(at));
+            return Err(Reason::Channel(at));
         }
     }
     Ok(())
@@ -133,7 +147,7 @@ mod tests {
         let full = [args.get(0).unwrap(), b"|", args.get(1).unwrap_or_default()].concat();
         let row = table().find_full(&full).or_else(|| table().find_full(args.get(0).unwrap())).unwrap();
         check(user, row, args)
-            .map_or_else(|denied| String::from_utf8(denied.wire_text(user, row)).unwrap(), |()| String::new())
+            .map_or_else(|denied| String::from_utf8(denied.wire()).unwrap(), |()| String::new())
     }
 
     #[test]
@@ -207,11 +221,23 @@ mod tests {
 
     #[test]
     fn a_dry_run_names_what_is_denied() {
-        let user = User::with_rules(b"carl", &["+get"]).unwrap();
-        let row = table().find_full(b"get").unwrap();
-        let told = |denied: Denied| String::from_utf8(denied.dry_run_text(&user, row, b"y")).unwrap();
-        assert_eq!(told(Denied::Command), "User carl has no permissions to run the 'get' command");
-        assert_eq!(told(Denied::Key(1)), "User carl has no permissions to access the 'y' key");
-        assert_eq!(told(Denied::Channel(1)), "User carl has no permissions to access the 'y' channel");
+        let (user, name) = (b"carl".to_vec(), b"y".to_vec());
+        let rows = [
+            (
+                Denied::Command { user: user.clone(), command: "config|get".to_owned() },
+                "User carl has no permissions to run the 'config|get' command",
+            ),
+            (
+                Denied::Key { user: user.clone(), key: name.clone() },
+                "User carl has no permissions to access the 'y' key",
+            ),
+            (
+                Denied::Channel { user, channel: name },
+                "User carl has no permissions to access the 'y' channel",
+            ),
+        ];
+        for (denied, expected) in rows {
+            assert_eq!(String::from_utf8(denied.dry_run()).unwrap(), expected);
+        }
     }
 }
