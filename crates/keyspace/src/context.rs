@@ -40,18 +40,21 @@ pub struct Ctx<'a> {
 }
 
 impl Ctx<'_> {
-    /// The place of a key, to change it.
+    /// The place of a key, to change it: marked as used.
     #[inline]
     pub fn slot<'s>(&'s mut self, key: &'s [u8]) -> Slot<'s> {
-        let db = self.db;
-        self.slot_in(db, key)
+        self.slot_in(self.db, key)
     }
 
-    /// The place of a key in another database.
+    /// The place of a key in another database, to change it.
     #[inline]
     pub fn slot_in<'s>(&'s mut self, db: usize, key: &'s [u8]) -> Slot<'s> {
-        let (partition, hash) = self.space.of(key);
-        partition.slot(db, hash, key, self.now_ms, self.log)
+        let touches = self.caller.touches;
+        let mut slot = self.find(db, key);
+        if touches {
+            slot.mark_used();
+        }
+        slot
     }
 
     /// A value, for a command that reads it: counted as a hit or a miss, and marked as used.
@@ -69,7 +72,7 @@ impl Ctx<'_> {
 
     /// What is known of a key, leaving no trace (OBJECT, MEMORY USAGE).
     pub fn peek<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Record> {
-        self.slot(key).into_record()
+        self.find(self.db, key).into_record()
     }
 
     /// Puts the command into the queues of `keys`, which have no repetitions, to be looked at again when one of them is
@@ -90,12 +93,17 @@ impl Ctx<'_> {
 
     #[inline]
     fn look_up<'s>(&'s mut self, key: &'s [u8], mark_used: bool) -> Option<&'s Record> {
-        let (partition, hash) = self.space.of(key);
-        let mut slot = partition.slot(self.db, hash, key, self.now_ms, self.log);
+        let mut slot = self.find(self.db, key);
         slot.note_read();
         if mark_used {
             slot.mark_used();
         }
         slot.into_record()
+    }
+
+    #[inline]
+    fn find<'s>(&'s mut self, db: usize, key: &'s [u8]) -> Slot<'s> {
+        let (partition, hash) = self.space.of(key);
+        partition.slot(db, hash, key, self.now_ms, self.log)
     }
 }

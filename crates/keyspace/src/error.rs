@@ -9,6 +9,8 @@ pub enum Error {
     WrongType,
     /// An argument, or the value, is not an integer of 64 bits.
     NotInteger,
+    /// An argument is an integer, but not of 32 bits.
+    NotInt32,
     /// An argument, or the value, is not a finite float.
     NotFloat,
     /// An option is unknown, incomplete, or excluded by another.
@@ -72,6 +74,7 @@ impl Error {
         let fixed: &'static str = match self {
             Error::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Error::NotInteger => "ERR value is not an integer or out of range",
+            Error::NotInt32 => "ERR value is out of range, value must between -2147483648 and 2147483647",
             Error::NotFloat => "ERR value is not a valid float",
             Error::Syntax => "ERR syntax error",
             Error::Arity { command } => {

@@ -124,19 +124,23 @@ impl<'a> Slot<'a> {
 
     /// The value becomes this one, an answer to what it was: INCR and its like.
     pub fn set(&mut self, value: Value, expire_at_ms: Option<u64>, event: Event) {
-        self.put(value, expire_at_ms);
+        if self.put(value, expire_at_ms) == Displaced::Nothing {
+            self.event(event::NEW);
+        }
         self.event(event);
     }
 
     /// The value becomes this one, whatever it was: SET and its like.
     pub fn overwrite(&mut self, value: Value, expire_at_ms: Option<u64>, event: Event) {
-        let displaced = self.put(value, expire_at_ms);
-        self.event_displaced(displaced);
+        match self.put(value, expire_at_ms) {
+            Displaced::Nothing => self.event(event::NEW),
+            displaced => self.event_displaced(displaced),
+        }
         self.event(event);
     }
 
-    /// The value becomes this one; events are left to the caller, but for `new`. Only for commands that report two
-    /// keys at once, which have an order of their own.
+    /// The value becomes this one; events are left to the caller. Only for commands that report two keys at once, which
+    /// have an order of their own.
     pub(crate) fn put(&mut self, value: Value, expire_at_ms: Option<u64>) -> Displaced {
         self.log.effect_set(self.db, self.key, &value, expire_at_ms);
         let new_expiry = expire_at_ms.unwrap_or(NEVER);
@@ -158,7 +162,6 @@ impl<'a> Slot<'a> {
                 self.database.heap_bytes += record.heap_bytes();
                 self.place = Some(self.database.table.insert(self.hash, record));
                 self.reindex(NEVER, new_expiry);
-                self.event(event::NEW);
                 Displaced::Nothing
             }
         };

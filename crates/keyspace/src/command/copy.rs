@@ -39,7 +39,6 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     }
     let mut source = ctx.slot(from);
     source.note_read();
-    source.mark_used();
     let found = source.record().map(|record| (record.value().clone(), record.expire_at_ms()));
     let Some((value, expire_at_ms)) = found else {
         reply.int(0);
@@ -49,6 +48,7 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     let free = target.is_empty();
     if free || replace {
         let displaced = target.put(value, expire_at_ms);
+        target.event(event::NEW);
         target.event(event::COPY_TO);
         target.event_displaced(displaced);
     }
@@ -58,6 +58,7 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
 
 /// The number of a database of which there are `databases`.
 fn parse_db(number: &[u8], databases: usize) -> Result<usize, Error> {
-    let number = integer(number).and_then(|number| i32::try_from(number).ok()).ok_or(Error::NotInteger)?;
+    let number = integer(number).ok_or(Error::NotInteger)?;
+    let number = i32::try_from(number).map_err(|_| Error::NotInt32)?;
     usize::try_from(number).ok().filter(|&db| db < databases).ok_or(Error::DbOutOfRange)
 }

@@ -44,8 +44,9 @@ pub(super) const RESTORE: Command<Run> = row(
 struct Options {
     replace: bool,
     absolute: bool,
-    idle_s: Option<i64>,
-    frequency: Option<i64>,
+    idle_s: Option<u64>,
+    /// Checked and not kept: no policy counts here.
+    frequency: Option<u8>,
 }
 
 fn dump(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
@@ -73,16 +74,14 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
         0 => None,
         ttl => clock.unix_ms(ttl, now_ms).and_then(|ms| u64::try_from(ms).ok()),
     };
-    let displaced = slot.take();
     if expire_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-        if displaced.is_some() {
-            slot.event(event::DEL);
-        }
+        slot.delete(event::DEL);
     } else {
-        slot.set(value, expire_at_ms, event::RESTORE);
-        if let Some(idle_s) = options.idle_s {
-            slot.mark_idle(idle_s.unsigned_abs());
-        }
+        let displaced = slot.put(value, expire_at_ms);
+        slot.event(event::NEW);
+        slot.event(event::RESTORE);
+        slot.event_displaced(displaced);
+        slot.mark_idle(options.idle_s.unwrap_or(0));
     }
     reply.ok();
     Ok(Outcome::Replied)
@@ -100,13 +99,11 @@ impl Options {
                 options.absolute = true;
             } else if let (true, Some(number), None) = (is(word, "idletime"), number, options.frequency) {
                 let idle_s = integer(number).ok_or(Error::NotInteger)?;
-                options.idle_s = Some(idle_s).filter(|&idle_s| idle_s >= 0);
-                options.idle_s.ok_or(Error::InvalidIdleTime)?;
+                options.idle_s = Some(u64::try_from(idle_s).map_err(|_| Error::InvalidIdleTime)?);
                 at += 1;
             } else if let (true, Some(number), None) = (is(word, "freq"), number, options.idle_s) {
                 let frequency = integer(number).ok_or(Error::NotInteger)?;
-                options.frequency = Some(frequency).filter(|frequency| (0..=255).contains(frequency));
-                options.frequency.ok_or(Error::InvalidFrequency)?;
+                options.frequency = Some(u8::try_from(frequency).map_err(|_| Error::InvalidFrequency)?);
                 at += 1;
             } else {
                 return Err(Error::Syntax);

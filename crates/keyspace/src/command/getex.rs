@@ -58,7 +58,6 @@ fn getex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
         }
     };
     reply.bulk(&text);
-    slot.mark_used();
     match (then, at_ms) {
         (Then::Expire(..), Some(at_ms)) if at_ms <= now_ms => {
             slot.delete(event::DEL);

@@ -75,7 +75,7 @@ fn dbsize(ctx: &mut Ctx<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
 fn randomkey(ctx: &mut Ctx<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     // Every round that answers nothing has removed a key that was due.
     while let Some(key) = random(ctx) {
-        if !ctx.slot(&key).is_empty() {
+        if ctx.peek(&key).is_some() {
             reply.bulk(&key);
             return Ok(Outcome::Replied);
         }
