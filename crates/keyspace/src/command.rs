@@ -31,9 +31,12 @@ mod object;
 mod rename;
 mod scan;
 mod set;
+mod stream;
 mod substring;
 mod time;
 mod ttl;
+
+pub use stream::StreamError;
 
 /// Every command of this crate, in alphabetical order.
 pub static COMMANDS: &[Command<Run>] = &[
@@ -83,6 +86,25 @@ pub static COMMANDS: &[Command<Run>] = &[
     ttl::TTL,
     exists::TYPE,
     del::UNLINK,
+    stream::ack::XACK,
+    stream::delete::XACKDEL,
+    stream::add::XADD,
+    stream::claim::XAUTOCLAIM,
+    stream::configure::XCFGSET,
+    stream::claim::XCLAIM,
+    stream::delete::XDEL,
+    stream::delete::XDELEX,
+    stream::group::XGROUP,
+    stream::info::XINFO,
+    stream::range::XLEN,
+    stream::ack::XNACK,
+    stream::pending::XPENDING,
+    stream::range::XRANGE,
+    stream::read::XREAD,
+    stream::readgroup::XREADGROUP,
+    stream::range::XREVRANGE,
+    stream::configure::XSETID,
+    stream::trim::XTRIM,
 ];
 
 /// An ordinary command.

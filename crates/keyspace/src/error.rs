@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::command::StreamError;
+
 /// A command that was refused. Nothing was changed and nothing was written to the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
@@ -20,6 +22,8 @@ pub enum Error {
         /// Lower case.
         command: &'static str,
     },
+    /// A stream command was refused for a reason of its own.
+    Stream(StreamError),
     /// RENAME of a key that is not there.
     NoSuchKey,
     /// An expiry that is not positive, or out of range.
@@ -77,6 +81,7 @@ impl Error {
             Error::NotInt32 => "ERR value is out of range, value must between -2147483648 and 2147483647",
             Error::NotFloat => "ERR value is not a valid float",
             Error::Syntax => "ERR syntax error",
+            Error::Stream(error) => return error.text(),
             Error::Arity { command } => {
                 return format!("ERR wrong number of arguments for '{command}' command").into_bytes().into();
             }

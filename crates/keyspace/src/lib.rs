@@ -37,7 +37,7 @@ mod watch;
 
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
-pub use command::COMMANDS;
+pub use command::{COMMANDS, StreamError};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{Effect, Effects, Unreadable, What, write_set};
 pub use error::Error;

@@ -112,6 +112,17 @@ impl Stream {
         self.sealed.len() + usize::from(self.open.is_some())
     }
 
+    /// Nodes of the radix tree that Redis would keep the blocks in, by the 16 bytes of their first IDs. O(blocks).
+    ///
+    /// Such a tree has a leaf for each key, a node for each place where keys part, and one for each stretch of bytes
+    /// that several, or one, share between those.
+    pub fn radix_nodes(&self) -> u64 {
+        let keys = self.sealed.keys().copied().chain(self.open.as_ref().map(Block::first_id));
+        let keys: Vec<[u8; 16]> =
+            keys.map(|id| (u128::from(id.ms) << 64 | u128::from(id.seq)).to_be_bytes()).collect();
+        if keys.is_empty() { 1 } else { radix_nodes(&keys, 0) }
+    }
+
     /// Sets what XSETID sets. Errors are the command's to find: nothing is checked here.
     pub fn set_id(&mut self, last_id: EntryId, entries_added: Option<u64>, max_deleted_id: Option<EntryId>) {
         self.last_id = last_id;
@@ -162,14 +173,19 @@ impl Stream {
         self.idempotence.get_or_insert_with(|| Box::new(Idempotence::new(defaults)))
     }
 
-    /// Memory held on the heap, in bytes. O(groups × consumers), not entries.
+    /// Memory held on the heap, in bytes. O(groups), not entries.
     pub fn heap_bytes(&self) -> usize {
+        let groups: usize = self.groups.iter().map(|(name, group)| name.len() + group.heap_bytes()).sum();
+        let idempotence = self.idempotence.as_ref().map_or(0, |maps| maps.heap_bytes());
+        self.entries_bytes() + groups + idempotence
+    }
+
+    /// The part of it that the entries take. O(1).
+    pub(crate) fn entries_bytes(&self) -> usize {
         // A B-tree node holds six to eleven blocks; about 45 bytes of it are one block's share.
         const SEALED_SHARE: usize = size_of::<Block>() + 16 + 45;
         let open = self.open.as_ref().map_or(0, Block::heap_bytes);
-        let groups: usize = self.groups.iter().map(|(name, group)| name.len() + group.heap_bytes()).sum();
-        let idempotence = self.idempotence.as_ref().map_or(0, |maps| maps.heap_bytes());
-        self.sealed_bytes + self.sealed.len() * SEALED_SHARE + open + groups + idempotence
+        self.sealed_bytes + self.sealed.len() * SEALED_SHARE + open
     }
 
     /// Panics unless the invariants hold.
@@ -188,4 +204,19 @@ impl Stream {
         assert_eq!(self.sealed_bytes, self.sealed.values().map(|block| block.heap_bytes()).sum::<usize>());
         self.groups.values().for_each(Group::check);
     }
+}
+
+/// Nodes below and with the one at which `keys`, sorted and alike in their first `depth` bytes, are together.
+fn radix_nodes(keys: &[[u8; 16]], depth: usize) -> u64 {
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return 0 };
+    // Sorted, so what the first and the last share, all share.
+    let shared = (depth..16).take_while(|&byte| first[byte] == last[byte]).count();
+    if shared > 0 {
+        return 1 + radix_nodes(keys, depth + shared);
+    }
+    if depth == 16 {
+        return 1;
+    }
+    let branches = keys.chunk_by(|one, other| one[depth] == other[depth]);
+    1 + branches.map(|keys| radix_nodes(keys, depth + 1)).sum::<u64>()
 }

@@ -2,8 +2,6 @@
 
 use super::trim::{TrimOptions, TrimRequest, trim};
 use super::*;
-use crate::event;
-use crate::partition::StreamSettings;
 use crate::stream::{AddError, IdRequest, content_iid};
 
 pub(in crate::command) const XADD: Command<Run> = row(
@@ -59,10 +57,14 @@ impl<'a> Options<'a> {
                 create = false;
                 index += 1;
             } else if is(option, "IDMP") && index + 2 < args.len() {
-                let iid = Some(&args[index + 2]);
-                index = note_idempotent(&mut idempotent, Idempotent { producer: &args[index + 1], iid }, index)?;
+                let iid = Some(text_at(args, index + 2));
+                index = note_idempotent(
+                    &mut idempotent,
+                    Idempotent { producer: text_at(args, index + 1), iid },
+                    index,
+                )?;
             } else if is(option, "IDMPAUTO") && index + 1 < args.len() {
-                let auto = Idempotent { producer: &args[index + 1], iid: None };
+                let auto = Idempotent { producer: text_at(args, index + 1), iid: None };
                 index = note_idempotent(&mut idempotent, auto, index)?;
             } else {
                 break IdRequest::parse(option).ok_or(StreamError::InvalidId)?;
@@ -105,7 +107,10 @@ fn note_idempotent<'a>(
 
 /// What an XADD did.
 enum Added {
-    Entry { id: EntryId, trimmed: u64 },
+    Entry {
+        id: EntryId,
+        trimmed: u64,
+    },
     /// The message was there already, under this ID.
     Duplicate(EntryId),
 }

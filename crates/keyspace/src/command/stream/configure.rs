@@ -1,7 +1,6 @@
 //! XSETID and XCFGSET: what a stream knows about itself.
 
 use super::*;
-use crate::event;
 use crate::stream::IdempotenceConfig;
 
 pub(in crate::command) const XSETID: Command<Run> = row(

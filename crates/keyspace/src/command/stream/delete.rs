@@ -1,7 +1,6 @@
 //! XDEL, XDELEX and XACKDEL: entries removed by their IDs.
 
 use super::*;
-use crate::event;
 use crate::stream::DeleteOutcome;
 
 pub(in crate::command) const XDEL: Command<Run> = row(
@@ -79,7 +78,8 @@ impl IdsBlock {
 
 /// Reads `numids id…` at `index`: where the IDs are, and how many.
 pub(super) fn counted_ids(args: Args<'_>, index: usize) -> Result<(usize, usize), Error> {
-    let count = integer(&args[index]).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0);
+    let count =
+        integer(&args[index]).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0);
     let count = count.ok_or(StreamError::NumIds)?;
     if count > args.len() - index - 1 {
         return Err(StreamError::NumIdsMismatch.into());
@@ -169,7 +169,12 @@ fn xackdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
 }
 
 /// Deletes one entry and notes what became of it and of what referred to it.
-fn delete(stream: &mut Stream, recorder: &mut Recorder<'_>, id: EntryId, references: References) -> DeleteOutcome {
+fn delete(
+    stream: &mut Stream,
+    recorder: &mut Recorder<'_>,
+    id: EntryId,
+    references: References,
+) -> DeleteOutcome {
     if references == References::Drop && stream.unreference(id) {
         recorder.record(&Change::Unreference { ids: (&[id][..]).into() });
     }

@@ -17,8 +17,8 @@
 use smallvec::SmallVec;
 
 use super::*;
+use crate::partition::StreamSettings;
 use crate::recorder::Recorder;
-use crate::slot::Slot;
 use crate::stream::effect::Change;
 use crate::stream::{ConsumerId, Entry, EntryId, Group as ConsumerGroup, ID_TEXT_MAX, References, Stream};
 
@@ -35,8 +35,6 @@ pub(super) mod pending;
 pub(super) mod range;
 pub(super) mod read;
 pub(super) mod readgroup;
-#[cfg(test)]
-mod tests;
 pub(super) mod trim;
 
 pub use error::StreamError;
@@ -83,9 +81,21 @@ impl<'a> Iterator for Texts<'a> {
     }
 }
 
+/// Argument `index`, which is there, for as long as the request is.
+fn text_at(args: Args<'_>, index: usize) -> &[u8] {
+    args.get(index).unwrap_or_default()
+}
+
 /// An ID without the ends `-` and `+`.
 fn id_at(args: Args<'_>, index: usize) -> Result<EntryId, Error> {
     Ok(EntryId::parse_strict(&args[index], 0).ok_or(StreamError::InvalidId)?)
+}
+
+impl Ctx<'_> {
+    /// What is configured about streams.
+    fn stream_settings(&mut self, key: &[u8]) -> StreamSettings {
+        self.space.of(key).0.stream_settings
+    }
 }
 
 /// The IDs from `first` up to the end, all of which must be well formed.

@@ -1,7 +1,6 @@
 //! XTRIM, and the arguments that say how far to trim, which XADD takes too.
 
 use super::*;
-use crate::event;
 use crate::stream::{BlockLimits, Trim, TrimBound, Trimmed};
 
 pub(in crate::command) const XTRIM: Command<Run> = row(
@@ -129,8 +128,8 @@ fn xtrim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     let limits = ctx.stream_settings(&args[1]).limits;
     let mut slot = ctx.slot(&args[1]);
     stream_in(&slot)?;
-    let edited =
-        slot.edit_stream(Stream::heap_bytes, |stream, recorder| trim(stream, recorder, request.resolve(limits)));
+    let edited = slot
+        .edit_stream(Stream::heap_bytes, |stream, recorder| trim(stream, recorder, request.resolve(limits)));
     let removed = edited.unwrap_or(0);
     if removed > 0 {
         slot.touch();

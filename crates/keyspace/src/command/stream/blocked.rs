@@ -1,0 +1,129 @@
+//! XREAD and XREADGROUP that wait: what wakes them, and what they then answer.
+//!
+//! Readers of one stream from one ID share their reply. Consumers of a group are served one by one, in the order they
+//! came, each getting what the ones before left; a group or a key that goes away wakes them with the error that asking
+//! again would give.
+
+use super::read::{Budget, Limits, finish_streams, write_after, write_streams_header};
+use super::readgroup::{Reader, Wanted, check_group, serve};
+use super::*;
+use crate::wait::Blocked;
+
+/// Lets a command wait for any of `keys`.
+pub(super) fn wait(
+    ctx: &mut Ctx<'_>,
+    mut keys: Vec<Box<[u8]>>,
+    block_ms: u64,
+    blocked: Box<dyn Blocked>,
+) -> Outcome {
+    keys.sort_unstable();
+    keys.dedup();
+    let deadline_ms = (block_ms > 0).then(|| ctx.now_ms.saturating_add(block_ms));
+    ctx.wait(keys.into(), deadline_ms, blocked)
+}
+
+/// An XREAD that waits.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Keys, and the IDs above which to read.
+    pub(super) positions: Vec<(Box<[u8]>, EntryId)>,
+    pub(super) limits: Limits,
+}
+
+impl Reading {
+    pub(super) fn keys(&self) -> Vec<Box<[u8]>> {
+        self.positions.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    fn positions_in<'s>(&'s self, key: &'s [u8]) -> impl Iterator<Item = EntryId> {
+        self.positions.iter().filter(move |(other, _)| **other == *key).map(|&(_, after)| after)
+    }
+}
+
+impl Blocked for Reading {
+    fn is_ready(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> bool {
+        let Some(stream) = ctx.peek(key).and_then(|record| record.value().stream()) else { return false };
+        let last = stream.last_entry().map(|entry| entry.id);
+        self.positions_in(key).any(|after| last.is_some_and(|last| last > after))
+    }
+
+    fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
+        let Some(stream) = read_stream(ctx, key)? else { return Ok(reply.null_array()) };
+        let mut budget = Budget::new(self.limits, reply);
+        let expected = self.positions_in(key).count();
+        let start = reply.out.len();
+        write_streams_header(reply, expected);
+        let written =
+            self.positions_in(key).filter(|&after| write_after(reply, key, stream, after, &mut budget));
+        let served = written.count();
+        finish_streams(reply, start, expected, served);
+        Ok(())
+    }
+
+    fn sharing(&self) -> Option<[u64; 3]> {
+        let [(_, after)] = &self.positions[..] else { return None };
+        let Limits { count, max_count, max_bytes: None } = self.limits else { return None };
+        Some([after.ms, after.seq, count.min(max_count)])
+    }
+}
+
+/// An XREADGROUP that waits.
+#[derive(Debug)]
+pub(super) struct GroupReading {
+    group: Box<[u8]>,
+    consumer: Box<[u8]>,
+    noack: bool,
+    claim_ms: Option<u64>,
+    limits: Limits,
+}
+
+impl GroupReading {
+    pub(super) fn new(reader: Reader<'_>, limits: Limits) -> GroupReading {
+        let Reader { group, consumer, noack, claim_ms } = reader;
+        GroupReading { group: group.into(), consumer: consumer.into(), noack, claim_ms, limits }
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        let GroupReading { group, consumer, noack, claim_ms, .. } = self;
+        Reader { group, consumer, noack: *noack, claim_ms: *claim_ms }
+    }
+
+    /// Whether something that is idle for long enough is there to be claimed.
+    fn can_claim(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> bool {
+        let Some(min_idle_ms) = self.claim_ms else { return false };
+        let until_ms = ctx.now_ms.saturating_sub(min_idle_ms);
+        let found = ctx.slot(key).edit_stream(Stream::heap_bytes, |stream, _| {
+            let group = stream.group_mut(&self.group)?;
+            let idle: Vec<EntryId> = group.pending_mut().idle_since(until_ms).collect();
+            idle.into_iter().find(|&id| stream.contains(id))
+        });
+        found.flatten().is_some()
+    }
+}
+
+impl Blocked for GroupReading {
+    fn is_ready(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> bool {
+        let Some(stream) = ctx.peek(key).and_then(|record| record.value().stream()) else {
+            // Gone, or of another type: the error is the answer.
+            return true;
+        };
+        let Some(group) = stream.group(&self.group) else { return true };
+        stream.last_entry().is_some_and(|entry| entry.id > group.last_id()) || self.can_claim(ctx, key)
+    }
+
+    fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
+        check_group(read_stream(ctx, key)?, key, &self.group)?;
+        let mut budget = Budget::new(self.limits, reply);
+        let start = reply.out.len();
+        write_streams_header(reply, 1);
+        if !serve(ctx, reply, key, self.reader(), Wanted::New, &mut budget) {
+            reply.out.truncate(start);
+            reply.null_array();
+        }
+        Ok(())
+    }
+
+    fn sharing(&self) -> Option<[u64; 3]> {
+        None
+    }
+}

@@ -1,0 +1,317 @@
+//! XREADGROUP.
+
+use super::blocked::{self, GroupReading};
+use super::read::{Budget, ReadOptions, finish_streams, write_stream_key, write_streams_header};
+use super::*;
+use crate::stream::effect::Deliver;
+use crate::stream::{Claim, ClaimTarget, Pending};
+
+pub(in crate::command) const XREADGROUP: Command<Run> = row(
+    Spec {
+        name: "xreadgroup",
+        arity: -7,
+        flags: Flags::WRITE.union(Flags::BLOCKING).union(Flags::MOVABLE_KEYS),
+        keys: Keys::AfterStreams,
+        complexity: "O(M log N) a stream, for M entries answered and N pending",
+        summary: "Reads entries as a consumer of a group, new ones or those still pending, or waits for some.",
+        syntax: "GROUP group consumer [COUNT count] [MAXCOUNT maxcount] [MAXSIZE maxsize] [BLOCK milliseconds] \
+                 [CLAIM min-idle-time] [NOACK] STREAMS key [key ...] id [id ...]",
+        reply: &[ReplyShape::Map, ReplyShape::Null],
+        ..SPEC
+    },
+    xreadgroup,
+);
+
+/// What a consumer reads of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// `>`: what nobody has got.
+    New,
+    /// Any other ID: what is pending for the consumer above it.
+    History(EntryId),
+}
+
+/// How a consumer reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) group: &'a [u8],
+    pub(super) consumer: &'a [u8],
+    pub(super) noack: bool,
+    pub(super) claim_ms: Option<u64>,
+}
+
+fn wanted(id: &[u8]) -> Result<Wanted, Error> {
+    match id {
+        b">" => Ok(Wanted::New),
+        b"$" => Err(StreamError::MeaninglessId { id: '$' }.into()),
+        b"+" => Err(StreamError::MeaninglessId { id: '+' }.into()),
+        id => Ok(Wanted::History(EntryId::parse_strict(id, 0).ok_or(StreamError::InvalidId)?)),
+    }
+}
+
+/// The group in a stream that is read, or the error of it.
+pub(super) fn check_group(stream: Option<&Stream>, key: &[u8], group: &[u8]) -> Result<(), Error> {
+    if stream.is_some_and(|stream| stream.group(group).is_some()) {
+        return Ok(());
+    }
+    Err(StreamError::NoGroup { key: key.into(), group: group.into(), reading: true }.into())
+}
+
+fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let options = ReadOptions::read(args, true)?;
+    let (group, consumer) = options.group.ok_or(StreamError::GroupMissing)?;
+    let reader = Reader { group, consumer, noack: options.noack, claim_ms: options.claim_ms };
+    let mut all_wanted = SmallVec::<[Wanted; 4]>::new();
+    for place in 0..options.streams {
+        let (key, id) = options.stream(args, place);
+        check_group(read_stream(ctx, key)?, key, group)?;
+        all_wanted.push(wanted(id)?);
+    }
+    let mut budget = Budget::new(options.limits, reply);
+    let start = reply.out.len();
+    write_streams_header(reply, options.streams);
+    let mut served = 0;
+    for (place, &wanted) in all_wanted.iter().enumerate() {
+        let (key, _) = options.stream(args, place);
+        served += usize::from(serve(ctx, reply, key, reader, wanted, &mut budget));
+    }
+    if served > 0 {
+        finish_streams(reply, start, options.streams, served);
+        return Ok(Outcome::Replied);
+    }
+    reply.out.truncate(start);
+    let Some(block_ms) = options.block_ms.filter(|_| ctx.caller.may_block) else {
+        reply.null_array();
+        return Ok(Outcome::Replied);
+    };
+    let keys: Vec<Box<[u8]>> =
+        (0..options.streams).map(|place| options.stream(args, place).0.into()).collect();
+    let reading = GroupReading::new(reader, options.limits);
+    Ok(blocked::wait(ctx, keys, block_ms, Box::new(reading)))
+}
+
+/// Serves a consumer from one stream, in which its group is; `false` if there was nothing for it.
+pub(super) fn serve(
+    ctx: &mut Ctx<'_>,
+    reply: &mut Reply<'_>,
+    key: &[u8],
+    reader: Reader<'_>,
+    wanted: Wanted,
+    budget: &mut Budget,
+) -> bool {
+    let now_ms = ctx.now_ms;
+    let mut slot = ctx.slot(key);
+    let mut joined = false;
+    let served = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+        let (consumer, created) = join(stream, recorder, reader.group, reader.consumer, now_ms)?;
+        joined = created;
+        let mut work = Work { stream, recorder, reader, consumer, now_ms };
+        Some(match wanted {
+            Wanted::History(after) => work.history(reply, key, after, budget),
+            Wanted::New => work.new_entries(reply, key, budget),
+        })
+    });
+    let served = served.flatten().unwrap_or(false);
+    if joined {
+        slot.event(event::XGROUP_CREATECONSUMER);
+    }
+    if joined || served {
+        slot.count_change();
+    }
+    served
+}
+
+/// One consumer's reading of one stream.
+struct Work<'w, 'r, 'a> {
+    stream: &'w mut Stream,
+    recorder: &'w mut Recorder<'r>,
+    reader: Reader<'a>,
+    consumer: ConsumerId,
+    now_ms: u64,
+}
+
+impl Work<'_, '_, '_> {
+    /// What is pending for the consumer above `after`: always answered, even if it is nothing.
+    fn history(&mut self, reply: &mut Reply<'_>, key: &[u8], after: EntryId, budget: &mut Budget) -> bool {
+        let Some(group) = self.stream.group(self.reader.group) else { return false };
+        write_stream_key(reply, key);
+        let header = reply.array_deferred();
+        let start = after.next().unwrap_or(EntryId::MAX);
+        let owned =
+            group.pending().ids_of(self.consumer, start).filter(|&id| id > after).take(budget.entries());
+        let (mut count, mut redelivered) = (0, Ids::new());
+        for id in owned {
+            let entry = self.stream.entry(id);
+            let written = budget.write(reply, |reply| match entry {
+                Some(entry) => write_entry(reply, entry),
+                None => {
+                    reply.array(2);
+                    write_id(reply, id);
+                    reply.null_array();
+                }
+            });
+            if !written {
+                break;
+            }
+            count += 1;
+            if entry.is_some() {
+                redelivered.push(id);
+            }
+        }
+        reply.array_finish(header, count);
+        self.redeliver(&redelivered);
+        true
+    }
+
+    fn redeliver(&mut self, ids: &[EntryId]) {
+        let Some(group) = self.stream.group_mut(self.reader.group).filter(|_| !ids.is_empty()) else {
+            return;
+        };
+        ids.iter().for_each(|&id| group.redeliver(id, self.now_ms));
+        self.record_pending(ids);
+    }
+
+    /// Notes what is now known of pending entries of the consumer.
+    fn record_pending(&mut self, ids: &[EntryId]) {
+        let Some(group) = self.stream.group(self.reader.group).filter(|_| !ids.is_empty()) else { return };
+        record_pending(self.recorder, group, self.reader.group, self.reader.consumer, ids, self.now_ms);
+    }
+
+    /// Entries idle for too long, if they are to be claimed, then entries that are new to the group.
+    fn new_entries(&mut self, reply: &mut Reply<'_>, key: &[u8], budget: &mut Budget) -> bool {
+        let before = reply.out.len();
+        write_stream_key(reply, key);
+        let header = reply.array_deferred();
+        let most = budget.entries();
+        let claimed = self.claim_idle(reply, most, budget);
+        let delivered = self.deliver_new(reply, most - claimed, budget);
+        if claimed + delivered == 0 {
+            reply.out.truncate(before);
+            return false;
+        }
+        reply.array_finish(header, claimed + delivered);
+        true
+    }
+
+    /// Claims and writes up to `most` entries, the longest idle first; returns how many.
+    fn claim_idle(&mut self, reply: &mut Reply<'_>, most: usize, budget: &mut Budget) -> usize {
+        let Some(min_idle_ms) = self.reader.claim_ms.filter(|_| most > 0) else { return 0 };
+        let until_ms = self.now_ms.saturating_sub(min_idle_ms);
+        let Some(group) = self.stream.group_mut(self.reader.group) else { return 0 };
+        // Those who are gone from the stream don't count, and there may be any number of them in front.
+        let candidates: Vec<EntryId> = group.pending_mut().idle_since(until_ms).collect();
+        let (mut claimed, mut gone) = (Ids::new(), Ids::new());
+        for id in candidates {
+            if claimed.len() == most {
+                break;
+            }
+            let pending = self.stream.group(self.reader.group).and_then(|group| group.pending().get(id));
+            match (self.stream.entry(id), pending) {
+                (Some(entry), Some(pending)) => {
+                    if !budget.write(reply, |reply| write_claimed(reply, entry, pending, self.now_ms)) {
+                        break;
+                    }
+                    claimed.push(id);
+                }
+                _ => gone.push(id),
+            }
+        }
+        self.take_over(&claimed, &gone);
+        claimed.len()
+    }
+
+    fn take_over(&mut self, claimed: &[EntryId], gone: &[EntryId]) {
+        let group = self.reader.group;
+        let claim = Claim {
+            consumer: self.consumer,
+            min_idle_ms: 0,
+            delivered_ms: self.now_ms,
+            now_ms: self.now_ms,
+            target: ClaimTarget::Increment,
+            force: false,
+        };
+        for &id in claimed {
+            self.stream.claim(group, id, claim);
+        }
+        if let Some(state) = self.stream.group_mut(group) {
+            for &id in gone {
+                state.ack(id);
+            }
+            if !claimed.is_empty() {
+                state.touch(self.consumer, self.now_ms, true);
+            }
+        }
+        self.record_pending(claimed);
+        if !gone.is_empty() {
+            self.recorder.record(&Change::Ack { group, ids: gone.into() });
+        }
+    }
+
+    /// Writes up to `most` entries above the group's cursor and hands them to the consumer; returns how many.
+    fn deliver_new(&mut self, reply: &mut Reply<'_>, most: usize, budget: &mut Budget) -> usize {
+        let group = self.stream.group(self.reader.group);
+        let Some(start) = group.and_then(|group| group.last_id().next()).filter(|_| most > 0) else {
+            return 0;
+        };
+        let extended = self.reader.claim_ms.is_some();
+        let mut ids = Ids::new();
+        for entry in self.stream.range(start, EntryId::MAX).take(most) {
+            let written = budget.write(reply, |reply| match extended {
+                false => write_entry(reply, entry),
+                true => write_new_extended(reply, entry),
+            });
+            if !written {
+                break;
+            }
+            ids.push(entry.id);
+        }
+        if ids.is_empty() {
+            return 0;
+        }
+        let Reader { group, consumer, noack, .. } = self.reader;
+        if let Some(delivery) = self.stream.deliver(group, self.consumer, &ids, self.now_ms, noack) {
+            self.recorder.record(&Change::Deliver(Deliver {
+                group,
+                consumer,
+                at_ms: self.now_ms,
+                acked: noack,
+                last_id: delivery.last_id,
+                entries_read: delivery.entries_read,
+                ids: (&ids[..]).into(),
+            }));
+        }
+        ids.len()
+    }
+}
+
+/// Notes what is now known of pending entries of a consumer.
+pub(super) fn record_pending(
+    recorder: &mut Recorder<'_>,
+    state: &ConsumerGroup,
+    group: &[u8],
+    consumer: &[u8],
+    ids: &[EntryId],
+    active_ms: u64,
+) {
+    let known =
+        |&id: &EntryId| state.pending().get(id).map(|pending| (id, pending.delivered_ms, pending.deliveries));
+    let entries: Vec<(EntryId, u64, u64)> = ids.iter().filter_map(known).collect();
+    recorder.record(&Change::Pending { group, consumer, active_ms, entries: entries.into() });
+}
+
+/// An entry that was claimed, with how long it was idle and how often delivered before.
+fn write_claimed(reply: &mut Reply<'_>, entry: Entry<'_>, pending: Pending, now_ms: u64) {
+    reply.array(4);
+    write_id(reply, entry.id);
+    write_fields(reply, entry);
+    reply.int(pending.idle_ms(now_ms));
+    reply.int(pending.deliveries as i64);
+}
+
+fn write_new_extended(reply: &mut Reply<'_>, entry: Entry<'_>) {
+    reply.array(4);
+    write_id(reply, entry.id);
+    write_fields(reply, entry);
+    reply.int(0);
+    reply.int(0);
+}
