@@ -215,6 +215,11 @@ impl Swarm {
         Ok(())
     }
 
+    /// Lets the kernel hold next to nothing for a connection that won't be read.
+    pub fn shrink_receive_buffer(&self, id: ConnId) -> Result<(), Failure> {
+        Ok(rustix::net::sockopt::set_socket_recv_buffer_size(&self.conns[id.0].stream, 4096)?)
+    }
+
     /// Forgets every connection, closing those still open.
     pub fn clear(&mut self) {
         self.conns.clear();
@@ -293,6 +298,11 @@ impl Swarm {
             conn.out.clear();
             conn.sent = 0;
             return self.register(index);
+        }
+        // A connection that is never done would otherwise keep all it ever sent.
+        if conn.sent > conn.out.len() / 2 {
+            conn.out.drain(..conn.sent);
+            conn.sent = 0;
         }
         Ok(())
     }

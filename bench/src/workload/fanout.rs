@@ -23,6 +23,8 @@ pub struct FanOut {
     pub through: Through,
     /// Sterna's shards.
     pub threads: u32,
+    /// Subscribers come over TLS, the publisher doesn't.
+    pub tls: bool,
 }
 
 /// How the subscribers asked for the messages.
@@ -44,6 +46,7 @@ impl FanOut {
             payload_bytes,
             through: Through::Channel,
             threads: 1,
+            tls: false,
         }
     }
 }
@@ -52,7 +55,7 @@ const PATTERN: &str = "channel:*";
 
 impl Measure for FanOut {
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure> {
-        let scene = bench.start(&Settings { threads: self.threads, ..Settings::default() })?;
+        let scene = bench.start(&Settings { threads: self.threads, tls: self.tls, ..Settings::default() })?;
         let channels = bench.count(self.channels);
         let mut traffic = Traffic::prepare(self, scene, channels, bench.count(self.subscribers))?;
         traffic.warm_up()?;
@@ -95,10 +98,13 @@ impl Traffic {
         let dialect = scene.dialect();
         let names: Vec<String> = (0..channels).map(|n| dialect.name(&format!("channel:{n:04}"))).collect();
         let pattern = dialect.name(PATTERN);
-        let listeners = scene.subscribers(channels * subscribers, |index| match shape.through {
-            Through::Channel => Subject::Channel(&names[index % channels]),
-            Through::Pattern => Subject::Pattern(&pattern),
-        })?;
+        let listeners = match shape.tls {
+            true => scene.tls_subscribers(subscribers, &names[0])?,
+            false => scene.subscribers(channels * subscribers, |index| match shape.through {
+                Through::Channel => Subject::Channel(&names[index % channels]),
+                Through::Pattern => Subject::Pattern(&pattern),
+            })?,
+        };
         let payload = vec![b'x'; shape.payload_bytes];
         let mut publishers = Vec::new();
         for index in 0..shape.publishers {
@@ -109,8 +115,10 @@ impl Traffic {
         let mut all = listeners.clone();
         all.extend(publishers.iter().map(|publisher| publisher.id));
         scene.quiet(&all)?;
-        for &id in &listeners {
-            scene.swarm.measure(id, Meter::Bytes);
+        if !shape.tls {
+            for &id in &listeners {
+                scene.swarm.measure(id, Meter::Bytes);
+            }
         }
         for publisher in &publishers {
             scene.swarm.measure(publisher.id, Meter::Lines);

@@ -1,5 +1,9 @@
 //! The workloads: what is done to a server, in which unit the answer is, and what Sterna must reach.
 mod fanout;
+mod membership;
+mod memory;
+mod paced;
+mod patterns;
 mod scene;
 mod table;
 

@@ -1,6 +1,7 @@
 //! A scene: a server just started, the connections of the workload, and the clock between them.
 use crate::limit::{Failure, Interrupt, Limit};
-use crate::load::{ConnId, Dialect, Group, Subject, Swarm};
+use crate::load::tls::{self, RecordMeter};
+use crate::load::{ConnId, Dialect, Group, Meter, Subject, Swarm};
 use crate::machine::{Cores, CpuTime, resident_bytes};
 use crate::peer::{Found, Server, Settings};
 use std::time::{Duration, Instant};
@@ -121,8 +122,7 @@ impl Scene {
                 self.swarm.send(id, &request)?;
                 ids.push(id);
             }
-            let all = lines * ids.len() as u64;
-            self.swarm.until(&limit, |swarm| swarm.total(Group::Subscriber) >= all)?;
+            self.swarm.until(&limit, |swarm| ids[first..].iter().all(|&id| swarm.seen(id) >= lines))?;
         }
         Ok(ids)
     }
@@ -141,6 +141,22 @@ impl Scene {
             let pinged = ids.iter().zip(&before).all(|(&id, &before)| swarm.seen(id) > before);
             pinged || Instant::now() > give_up
         })
+    }
+
+    /// As [`Scene::subscribers`] to one channel, over TLS.
+    pub fn tls_subscribers(&mut self, count: usize, channel: &str) -> Result<Vec<ConnId>, Failure> {
+        let (address, files) = self.server.tls.as_ref().ok_or(Failure::Inapplicable("no TLS"))?;
+        let connector = tls::Connector::new(&files.certificate_der)?;
+        let mut request = Vec::new();
+        self.dialect().subscribe(&mut request, Subject::Channel(channel), 1);
+        let lines = self.dialect().subscribed_lines(1);
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            self.interrupt.check()?;
+            let stream = connector.open(*address, &request, lines)?;
+            ids.push(self.swarm.adopt(stream, Group::Subscriber, Meter::Records(RecordMeter::default()))?);
+        }
+        Ok(ids)
     }
 
     pub fn cpu(&self) -> Result<CpuTime, Failure> {
