@@ -33,6 +33,7 @@ impl Shard {
         if let Some(at) = deadline {
             self.timers.add(at, slot, id);
         }
+        self.connections[slot].client.is_unblocked.store(false, Relaxed);
         self.connections[slot].client.set_mark(mark::BLOCKED, true);
         self.server.blocked.fetch_add(1, Relaxed);
         self.hold(slot, Hold::Blocked(Blocked { waiter, deadline }));

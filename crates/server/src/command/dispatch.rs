@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use sterna_command::{Flags, Group};
+use sterna_command::{Flags, Group, ReplyShape};
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
@@ -30,7 +30,7 @@ impl Shard {
             Err(failure) => {
                 self.end_run();
                 self.refuse_request(slot, None, &failure, out);
-                return self.after_reply(slot, out, before, Batch::Goes);
+                return self.after_reply(slot, None, out, before, Batch::Goes);
             }
         };
         // A run of messages stays open only from one PUBLISH to the next.
@@ -50,7 +50,7 @@ impl Shard {
                 Batch::Goes
             }
         };
-        self.after_reply(slot, out, before, batch)
+        self.after_reply(slot, Some(row), out, before, batch)
     }
 
     fn admit_request(
@@ -247,23 +247,31 @@ impl Shard {
         self.handle().errors.count(&String::from_utf8_lossy(word));
     }
 
-    /// CLIENT REPLY: takes back what must not be said.
+    /// CLIENT REPLY: takes back what must not be said. Confirmations of subscriptions are pushes and stay.
     #[inline]
-    fn after_reply(&mut self, slot: usize, out: &mut Vec<u8>, before: usize, batch: Batch) -> Batch {
+    fn after_reply(
+        &mut self,
+        slot: usize,
+        row: Option<&Row>,
+        out: &mut Vec<u8>,
+        before: usize,
+        batch: Batch,
+    ) -> Batch {
         let Some(connection) = self.connections.get_mut(slot) else { return batch };
-        if connection.reply_mode != ReplyMode::On {
-            connection.reply_mode = match connection.reply_mode {
-                ReplyMode::SkipNext => ReplyMode::Skip,
-                ReplyMode::Skip => {
-                    out.truncate(before);
-                    ReplyMode::On
-                }
-                mode => {
-                    out.truncate(before);
-                    mode
-                }
-            };
+        if connection.reply_mode == ReplyMode::On {
+            return batch;
         }
+        let is_push = row.is_some_and(|row| row.spec.reply.contains(&ReplyShape::Push))
+            && out.get(before).is_some_and(|&first| first != b'-');
+        let mode = connection.reply_mode;
+        if mode != ReplyMode::SkipNext && !is_push {
+            out.truncate(before);
+        }
+        connection.reply_mode = match mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip => ReplyMode::On,
+            mode => mode,
+        };
         batch
     }
 }

@@ -3,6 +3,7 @@
 //! Commands on keys live with the state they change, in `sterna-keyspace`; one table lists both.
 
 pub(crate) mod blocking;
+mod client;
 mod connection;
 mod dispatch;
 mod failure;
@@ -24,7 +25,7 @@ use table::Row;
 
 /// The rows of this crate.
 fn rows() -> impl Iterator<Item = &'static Command<Run>> {
-    [connection::ROWS, pubsub::ROWS, transaction::ROWS, monitor::ROWS, slowlog::ROWS].into_iter().flatten()
+    [connection::ROWS, client::ROWS, pubsub::ROWS, transaction::ROWS, monitor::ROWS, slowlog::ROWS].into_iter().flatten()
 }
 
 /// What runs a command of this crate.

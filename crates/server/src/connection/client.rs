@@ -41,6 +41,14 @@ impl Address {
         }
     }
 
+    /// The host of the `addr` field.
+    pub(crate) fn ip(&self) -> String {
+        match self {
+            Address::Tcp { peer, .. } => peer.ip().to_string(),
+            Address::Unix { path } => path.display().to_string(),
+        }
+    }
+
     /// Whether the peer is on this machine, for `protected-mode`.
     pub(crate) fn is_local(&self) -> bool {
         match self {
@@ -78,6 +86,23 @@ pub(crate) mod mark {
     pub(crate) const TRACKING: u32 = 1 << 9;
 }
 
+/// The letter of each mark, in the order of the `flags` field.
+const MARK_LETTERS: [(u32, char); 10] = [
+    (mark::MONITOR, 'O'),
+    (mark::PUBSUB, 'P'),
+    (mark::MULTI, 'x'),
+    (mark::BLOCKED, 'b'),
+    (mark::TRACKING, 't'),
+    (mark::DIRTY_CAS, 'd'),
+    (mark::CLOSE_AFTER_REPLY, 'c'),
+    (mark::UNIX, 'U'),
+    (mark::NO_EVICT, 'e'),
+    (mark::NO_TOUCH, 'T'),
+];
+
+/// Every letter that a client of Redis or Valkey can have in `flags`.
+pub(crate) const LETTERS: &str = "bcdeirtuxABEIMNOPRSTU";
+
 /// One client, as every shard may see it.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -92,6 +117,8 @@ pub(crate) struct Client {
     pub(crate) names: Mutex<Names>,
     /// Set by CLIENT KILL before the owner hears of it, so that a second KILL doesn't count it again.
     pub(crate) is_killed: AtomicBool,
+    /// Set by CLIENT UNBLOCK before the owner hears of it; the next wait clears it.
+    pub(crate) is_unblocked: AtomicBool,
     pub(crate) marks: AtomicU32,
     pub(crate) resp: AtomicU8,
     pub(crate) db: AtomicU8,
@@ -129,12 +156,13 @@ pub(crate) enum ClientType {
 impl ClientType {
     /// Reads the word of a filter.
     pub(crate) fn parse(word: &[u8]) -> Option<ClientType> {
-        let words: [(&[u8], ClientType); 5] = [
+        let words: [(&[u8], ClientType); 6] = [
             (b"normal", ClientType::Normal),
             (b"slave", ClientType::Replica),
             (b"replica", ClientType::Replica),
             (b"pubsub", ClientType::Pubsub),
             (b"master", ClientType::Master),
+            (b"primary", ClientType::Master),
         ];
         words.into_iter().find(|(text, _)| word.eq_ignore_ascii_case(text)).map(|(_, class)| class)
     }
@@ -152,6 +180,7 @@ impl Client {
             connected_ms: now_ms,
             names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
             is_killed: AtomicBool::new(false),
+            is_unblocked: AtomicBool::new(false),
             marks: AtomicU32::new(marks),
             resp: AtomicU8::new(2),
             db: AtomicU8::new(0),
@@ -196,7 +225,15 @@ impl Client {
         if self.has_mark(mark::PUBSUB) { ClientType::Pubsub } else { ClientType::Normal }
     }
 
-    /// The line of CLIENT LIST, without its end.
+    /// The `flags` field: a letter for each mark, or `N`.
+    pub(crate) fn letters(&self) -> String {
+        let marks = self.marks.load(Relaxed);
+        let letters: String =
+            MARK_LETTERS.iter().filter(|(bit, _)| marks & bit != 0).map(|(_, letter)| letter).collect();
+        if letters.is_empty() { "N".to_owned() } else { letters }
+    }
+
+    /// The line of CLIENT LIST, without its end. `io-thread` is the shard.
     ///
     /// Source: the fields and their order are Redis 8's and Valkey 9's.
     pub(crate) fn describe<'a>(
@@ -207,22 +244,6 @@ impl Client {
         fmt::from_fn(move |f| {
             let names = self.names.lock();
             let number = |gauge: &AtomicU64| gauge.load(Relaxed);
-            let marks = self.marks.load(Relaxed);
-            let letters: String = [
-                (mark::MONITOR, 'O'),
-                (mark::PUBSUB, 'P'),
-                (mark::MULTI, 'x'),
-                (mark::BLOCKED, 'b'),
-                (mark::TRACKING, 't'),
-                (mark::DIRTY_CAS, 'd'),
-                (mark::CLOSE_AFTER_REPLY, 'c'),
-                (mark::UNIX, 'U'),
-                (mark::NO_EVICT, 'e'),
-                (mark::NO_TOUCH, 'T'),
-            ]
-            .into_iter()
-            .filter_map(|(bit, letter)| (marks & bit != 0).then_some(letter))
-            .collect();
             let events = if number(&self.output_bytes) > 0 { "rw" } else { "r" };
             let last = self.last_command.load(Relaxed);
             let command_name = if last == 0 { "NULL".to_owned() } else { command(last - 1) };
@@ -231,7 +252,8 @@ impl Client {
                 f,
                 "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
                  qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs=0 rbp=0 obl=0 oll={} omem={} tot-mem={} events={} \
-                 cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
+                 cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} io-thread={} tot-net-in={} tot-net-out={} \
+                 tot-cmds={}",
                 self.id,
                 self.address.peer(),
                 self.address.local(),
@@ -239,7 +261,7 @@ impl Client {
                 names.name,
                 now_ms.saturating_sub(self.connected_ms) / 1000,
                 now_ms.saturating_sub(number(&self.active_ms)) / 1000,
-                if letters.is_empty() { "N" } else { &letters },
+                self.letters(),
                 self.db.load(Relaxed),
                 self.channels.load(Relaxed),
                 self.patterns.load(Relaxed),
@@ -259,6 +281,7 @@ impl Client {
                 self.resp.load(Relaxed),
                 names.lib_name,
                 names.lib_ver,
+                self.shard,
                 number(&self.net_in_bytes),
                 number(&self.net_out_bytes),
                 number(&self.commands),

@@ -1,0 +1,92 @@
+//! CLIENT KILL: other clients' connections are closed before the caller's next command runs.
+//!
+//! 1. The caller marks each victim, so that nobody counts it a second time.
+//! 2. Victims of its own shard are closed at once. The shards of the others get a mail each, and the caller is held.
+//! 3. A shard closes the victim (its subscriptions leave the directory), then acknowledges.
+//! 4. With the last acknowledgement the caller's reply goes out and its next command runs: a PUBLISH pipelined behind
+//!    the KILL doesn't count the victims any more.
+//!
+//! The caller itself, if it is meant, is closed once its reply is out. Inside EXEC nothing may wait, and a closing
+//! connection gives up watches and waits, which are behind locks that EXEC holds: there even the caller's own shard
+//! gets a mail, and nobody waits for it.
+
+use std::sync::atomic::Ordering;
+
+use sterna_command::{Command, ReplyShape, Spec};
+
+use super::super::{Call, Failure, Flow, Run};
+use super::filter::{Filter, Of};
+use super::{ADMIN, BASE, list, row};
+use crate::connection::client::{Client, mark};
+use crate::connection::{CloseReason, Hold};
+use crate::mailbox::{Ack, Mail};
+
+pub(super) const KILL: Command<Run> = row(
+    Spec {
+        name: "kill",
+        arity: -3,
+        flags: ADMIN,
+        complexity: "O(N), N connections",
+        summary: "Closes the connection from an address, or all that meet the conditions, and counts them. NOT- \
+                  before a condition turns it round.",
+        syntax: "<ip:port | <[ID client-id [client-id ...]] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] \
+                 [USER username] [ADDR ip:port] [LADDR ip:port] [IP ip] [NAME name] [LIB-NAME lib-name] \
+                 [LIB-VER lib-ver] [FLAGS flags] [DB db] [MAXAGE maxage] [IDLE idle] [SKIPME <YES | NO>]>>",
+        reply: &[ReplyShape::Ok, ReplyShape::Integer],
+        ..BASE
+    },
+    kill,
+);
+
+fn kill(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let is_old_form = call.args.len() == 3;
+    let filter = if is_old_form {
+        Filter::address(&call.args[2])
+    } else {
+        Filter::parse(Of::Kill, call.args.from(2), call.server())?
+    };
+    let now_ms = call.shard.clock.now_ms;
+    let me = call.connection().client.id;
+    let mut victims = list::candidates(&filter, call.server());
+    victims.retain(|client| {
+        !(filter.skip_me && client.id == me)
+            && filter.matches(client, now_ms)
+            && !client.is_killed.swap(true, Ordering::AcqRel)
+    });
+    let acks = victims.iter().filter(|victim| call.close(victim)).count();
+    if !is_old_form {
+        call.reply.int(victims.len() as i64);
+    } else if victims.is_empty() {
+        return Err(Failure::of("ERR No such client"));
+    } else {
+        call.reply.ok();
+    }
+    if acks > 0 {
+        call.shard.hold(call.slot, Hold::Acks { remaining: acks });
+    }
+    Ok(if acks > 0 || call.connection().closing.is_some() { Flow::Wait } else { Flow::Next })
+}
+
+impl Call<'_> {
+    /// Closes `victim`, or has it closed. True: an acknowledgement of that will come.
+    fn close(&mut self, victim: &Client) -> bool {
+        let (id, slot, shard) =
+            (victim.id, victim.slot.load(Ordering::Relaxed) as usize, usize::from(victim.shard));
+        let ack = Ack { shard: self.shard.index, slot: self.slot, client: self.connection().client.id };
+        if id == ack.client {
+            let connection = self.connection();
+            connection.client.set_mark(mark::CLOSE_AFTER_REPLY, true);
+            connection.closing.get_or_insert(CloseReason::Killed);
+            return false;
+        }
+        if shard == ack.shard && !self.in_exec {
+            if self.shard.connection_of(slot, id).is_some() {
+                self.shard.close(slot, CloseReason::Killed);
+            }
+            return false;
+        }
+        let ack = (!self.in_exec).then_some(ack);
+        self.shard.post(shard, Mail::Close { client: id, slot, reason: CloseReason::Killed, ack });
+        ack.is_some()
+    }
+}

@@ -1,0 +1,114 @@
+//! CLIENT ID, INFO, LIST, GETREDIR: what is known of connections.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sterna_command::{Command, ReplyShape, Spec};
+
+use super::super::table::table;
+use super::super::{Call, Failure, Flow, Run};
+use super::filter::{Filter, Of};
+use super::{ADMIN, BASE, row};
+use crate::connection::client::Client;
+use crate::server::Server;
+
+pub(super) const ID: Command<Run> = row(
+    Spec {
+        name: "id",
+        since: "5.0.0",
+        summary: "Answers the number of this connection: given once, rising, never reused.",
+        reply: &[ReplyShape::Integer],
+        ..BASE
+    },
+    |call| {
+        let id = call.connection().client.id;
+        call.reply.int(id as i64);
+        Ok(Flow::Next)
+    },
+);
+
+pub(super) const INFO: Command<Run> = row(
+    Spec {
+        name: "info",
+        since: "6.2.0",
+        summary: "Answers this connection's line of CLIENT LIST.",
+        reply: &[ReplyShape::Verbatim],
+        tips: &["nondeterministic_output"],
+        ..BASE
+    },
+    |call| {
+        let connection = call.connection();
+        connection.publish_gauges();
+        let client = Arc::clone(&connection.client);
+        let text = lines(&[client], call.shard.clock.now_ms);
+        call.reply.verbatim(text.as_bytes());
+        Ok(Flow::Next)
+    },
+);
+
+pub(super) const LIST: Command<Run> = row(
+    Spec {
+        name: "list",
+        arity: -2,
+        flags: ADMIN,
+        complexity: "O(N), N connections",
+        summary: "Lists the connections, all or those that meet the conditions, a line each. NOT- before a condition \
+                  turns it round.",
+        syntax: "[ID client-id [client-id ...]] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] \
+                 [USER username] [ADDR ip:port] [LADDR ip:port] [IP ip] [NAME name] [LIB-NAME lib-name] \
+                 [LIB-VER lib-ver] [FLAGS flags] [DB db] [MAXAGE maxage] [IDLE idle] [SKIPME <YES | NO>]",
+        reply: &[ReplyShape::Verbatim],
+        tips: &["nondeterministic_output"],
+        ..BASE
+    },
+    list,
+);
+
+pub(super) const GETREDIR: Command<Run> = row(
+    Spec {
+        name: "getredir",
+        since: "6.0.0",
+        summary: "Answers which connection gets this one's invalidation messages: -1, as there is no tracking yet.",
+        reply: &[ReplyShape::Integer],
+        ..BASE
+    },
+    |call| {
+        call.reply.int(-1);
+        Ok(Flow::Next)
+    },
+);
+
+fn list(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let filter = Filter::parse(Of::List, call.args.from(2), call.server())?;
+    call.connection().publish_gauges();
+    let now_ms = call.shard.clock.now_ms;
+    let me = call.connection().client.id;
+    let mut clients = candidates(&filter, call.server());
+    clients.retain(|client| {
+        !client.is_killed.load(Relaxed)
+            && !(filter.skip_me && client.id == me)
+            && filter.matches(client, now_ms)
+    });
+    let text = lines(&clients, now_ms);
+    call.reply.verbatim(text.as_bytes());
+    Ok(Flow::Next)
+}
+
+/// Clients that can meet `filter`: those named by their numbers, in the order named, or else every one.
+pub(super) fn candidates(filter: &Filter, server: &Server) -> Vec<Arc<Client>> {
+    match filter.ids() {
+        Some(ids) => ids.iter().filter_map(|&id| server.client(id)).collect(),
+        None => server.clients(),
+    }
+}
+
+fn lines(clients: &[Arc<Client>], now_ms: u64) -> String {
+    let command = |id: u32| table().row(id as usize).full_name.clone();
+    let mut text = String::new();
+    for client in clients {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", client.describe(now_ms, &command));
+    }
+    text
+}

@@ -1,0 +1,77 @@
+//! CLIENT REPLY, NO-EVICT, NO-TOUCH: switches of the connection.
+
+use sterna_command::{Command, Flags, ReplyShape, Spec};
+use sterna_protocol::argument;
+
+use super::super::{Call, Failure, Flow, Run};
+use super::{ADMIN, BASE, row};
+use crate::connection::ReplyMode;
+use crate::connection::client::mark;
+
+pub(super) const REPLY: Command<Run> = row(
+    Spec {
+        name: "reply",
+        arity: 3,
+        // An array that lacks elements could not be read any more. Source: Valkey refuses it, too.
+        flags: BASE.flags.union(Flags::NO_MULTI),
+        since: "3.2.0",
+        summary: "Turns replies to this connection off or on, or leaves out the next one. Messages are still delivered.",
+        syntax: "<ON | OFF | SKIP>",
+        reply: &[ReplyShape::Ok, ReplyShape::Nothing],
+        ..BASE
+    },
+    |call| {
+        let mode = &call.args[2];
+        let connection = &mut call.shard.connections[call.slot];
+        if argument::eq_ignore_case(mode, "ON") {
+            connection.reply_mode = ReplyMode::On;
+            call.reply.ok();
+        } else if argument::eq_ignore_case(mode, "OFF") {
+            connection.reply_mode = ReplyMode::Off;
+        } else if argument::eq_ignore_case(mode, "SKIP") {
+            if connection.reply_mode != ReplyMode::Off {
+                connection.reply_mode = ReplyMode::SkipNext;
+            }
+        } else {
+            return Err(Failure::SYNTAX);
+        }
+        Ok(Flow::Next)
+    },
+);
+
+pub(super) const NO_EVICT: Command<Run> = row(
+    Spec {
+        name: "no-evict",
+        arity: 3,
+        flags: ADMIN,
+        since: "7.0.0",
+        summary: "Marks this connection as not to be closed for lack of memory. No connection is, so it only shows in \
+                  CLIENT LIST.",
+        syntax: "<ON | OFF>",
+        ..BASE
+    },
+    |call| switch(call, mark::NO_EVICT),
+);
+
+pub(super) const NO_TOUCH: Command<Run> = row(
+    Spec {
+        name: "no-touch",
+        arity: 3,
+        since: "7.2.0",
+        summary: "Has reads by this connection leave the time of a key's last use alone.",
+        syntax: "<ON | OFF>",
+        ..BASE
+    },
+    |call| switch(call, mark::NO_TOUCH),
+);
+
+fn switch(call: &mut Call<'_>, bit: u32) -> Result<Flow, Failure> {
+    let value = &call.args[2];
+    let on = argument::eq_ignore_case(value, "ON");
+    if !on && !argument::eq_ignore_case(value, "OFF") {
+        return Err(Failure::SYNTAX);
+    }
+    call.connection().client.set_mark(bit, on);
+    call.reply.ok();
+    Ok(Flow::Next)
+}
