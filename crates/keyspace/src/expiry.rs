@@ -43,4 +43,11 @@ impl Expiries {
     pub(crate) fn ttl_sum_ms(&self, now_ms: u64) -> u128 {
         self.sum_ms.saturating_sub(u128::from(now_ms) * self.by_time.len() as u128)
     }
+
+    /// Panics unless these are the expiries.
+    pub(crate) fn check(&self, expected: impl Iterator<Item = (u64, u64)>) {
+        let expected: BTreeSet<_> = expected.collect();
+        assert_eq!(self.by_time, expected);
+        assert_eq!(self.sum_ms, expected.iter().map(|&(at_ms, _)| u128::from(at_ms)).sum());
+    }
 }

@@ -253,6 +253,18 @@ impl Partition {
         true
     }
 
+    /// Panics if what is counted or indexed is not what is there; for tests and fuzz targets.
+    pub fn check(&self) {
+        for database in self.dbs.iter().flatten() {
+            database.table.check();
+            let heap_bytes: usize = database.table.iter().map(Record::heap_bytes).sum();
+            assert_eq!(database.heap_bytes, heap_bytes);
+            let expiries =
+                database.table.iter().filter_map(|r| Some((r.expire_at_ms()?, self.hash.of(&r.key))));
+            database.expiries.check(expiries);
+        }
+    }
+
     /// Sets `watch` when `key` is touched from now on.
     pub fn watch(
         &mut self,

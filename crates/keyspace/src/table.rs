@@ -334,7 +334,6 @@ impl Table {
     }
 
     /// Panics if an invariant of the module does not hold.
-    #[cfg(test)]
     pub(crate) fn check(&self) {
         assert_eq!(self.directory.len(), 1 << self.depth);
         assert_eq!(self.len, self.segments.iter().map(|s| s.records.len()).sum::<usize>());
@@ -355,5 +354,133 @@ impl Table {
         }
         assert_eq!(live + self.unused.len(), self.segments.len());
         assert_eq!(deepest, self.deepest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::value::{NEVER, Value};
+
+    fn record(key: &[u8]) -> Record {
+        Record { key: key.into(), value: Value::Int(0), expire_at_ms: NEVER, used_at_s: 0 }
+    }
+
+    fn name(number: u32) -> Vec<u8> {
+        format!("key:{number}").into_bytes()
+    }
+
+    fn add(table: &mut Table, number: u32) {
+        let key = name(number);
+        let hash = table.hash.of(&key);
+        if table.find(hash, &key).is_none() {
+            table.insert(hash, record(&key));
+        }
+    }
+
+    fn remove(table: &mut Table, number: u32) {
+        let key = name(number);
+        if let Some(place) = table.find(table.hash.of(&key), &key) {
+            assert_eq!(*table.remove(place).key, *key);
+        }
+    }
+
+    #[test]
+    fn what_is_inserted_is_found_and_what_is_removed_is_not_through_growth_and_shrinkage() {
+        let mut table = Table::new(KeyHash::random());
+        for number in 0..20_000 {
+            add(&mut table, number);
+        }
+        table.check();
+        assert!(table.depth >= 5, "20 000 records fill more than 32 segments of 448");
+        for number in 0..20_000 {
+            if number % 100 != 7 {
+                remove(&mut table, number);
+            }
+            if number % 2_000 == 0 {
+                table.check();
+            }
+        }
+        table.check();
+        assert!(table.depth <= 1, "200 records need no more than two segments");
+        for number in 0..20_000 {
+            let key = name(number);
+            assert_eq!(table.find(table.hash.of(&key), &key).is_some(), number % 100 == 7);
+        }
+        for number in 0..20_000 {
+            remove(&mut table, number);
+        }
+        table.check();
+        assert_eq!((table.len(), table.segments.len(), table.directory.len()), (0, 1, 1));
+        assert!(table.allocated_bytes() < 8 * 1024, "an empty table gives its memory back");
+    }
+
+    /// The promise that SCAN rests on, with records added and removed between any two steps.
+    #[test]
+    fn a_walk_visits_what_stays_exactly_once_whatever_comes_and_goes() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for round in 0..30 {
+            let mut table = Table::new(KeyHash::random());
+            let staying = random.u32(1..3_000);
+            (0..staying).for_each(|number| add(&mut table, number));
+            let mut passing = 10_000..10_000;
+            let mut visits: HashMap<Vec<u8>, usize> = HashMap::new();
+            let mut from = Some(0);
+            while let Some(position) = from {
+                let count = random.usize(1..60);
+                from = table
+                    .scan(position, count, |record| *visits.entry(record.key.to_vec()).or_default() += 1);
+                // Growth in the first third of the rounds, shrinkage in the second, churn in the last.
+                let (adds, removes) = [(300, 0), (0, 300), (200, 200)][round % 3];
+                if passing.is_empty() && removes > adds {
+                    passing = 10_000..30_000;
+                    passing.clone().for_each(|number| add(&mut table, number));
+                }
+                for _ in 0..adds {
+                    add(&mut table, passing.end);
+                    passing.end += 1;
+                }
+                for _ in 0..removes {
+                    if passing.start < passing.end {
+                        remove(&mut table, passing.start);
+                        passing.start += 1;
+                    }
+                }
+            }
+            table.check();
+            for number in 0..staying {
+                assert_eq!(visits.get(&name(number)), Some(&1), "round {round}, record {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_visits_as_many_as_it_is_asked_for() {
+        let mut table = Table::new(KeyHash::random());
+        (0..5_000).for_each(|number| add(&mut table, number));
+        let (mut from, mut steps) = (Some(0), 0);
+        while let Some(position) = from {
+            let mut visited = 0;
+            from = table.scan(position, 10, |_| visited += 1);
+            // More only where two records share a position of 40 bits.
+            assert!((10..=11).contains(&visited) || from.is_none());
+            steps += 1;
+        }
+        assert!((490..=501).contains(&steps));
+    }
+
+    #[test]
+    fn a_sample_can_be_any_record() {
+        let mut table = Table::new(KeyHash::random());
+        assert!(table.sample(1).is_none());
+        (0..1_000).for_each(|number| add(&mut table, number));
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..20_000 {
+            seen.insert(table.sample(random.u64(..)).unwrap().key.to_vec());
+        }
+        assert!(seen.len() > 990, "{} of 1000", seen.len());
     }
 }

@@ -1,0 +1,113 @@
+//! Keys that expire are gone for everyone at the same moment, and are cleared away by themselves.
+
+use sterna_keyspace::{Effects, What};
+
+use crate::world::World;
+
+#[test]
+fn a_key_lives_through_its_last_millisecond() {
+    let mut world = World::new(1);
+    assert_eq!(world.run("set a 1 px 100"), "+OK\r\n");
+    world.now_ms += 100;
+    assert_eq!(world.run("pttl a"), ":0\r\n");
+    assert_eq!(world.run("get a"), "$1\r\n1\r\n");
+    world.now_ms += 1;
+    assert_eq!(world.run("get a"), "$-1\r\n");
+    assert_eq!(world.events(), ["expired 0 a", "keymiss 0 a"]);
+    assert_eq!(world.run("get a"), "$-1\r\n");
+    assert_eq!(world.events(), ["keymiss 0 a"], "a key expires once");
+}
+
+#[test]
+fn an_expired_key_is_gone_for_every_command() {
+    let commands = [
+        ("exists a", ":0\r\n"),
+        ("ttl a", ":-2\r\n"),
+        ("type a", "+none\r\n"),
+        ("strlen a", ":0\r\n"),
+        ("del a", ":0\r\n"),
+        ("touch a", ":0\r\n"),
+        ("persist a", ":0\r\n"),
+        ("expire a 10", ":0\r\n"),
+        ("incr a", ":1\r\n"),
+        ("append a x", ":1\r\n"),
+        ("setnx a x", ":1\r\n"),
+        ("set a x get", "$-1\r\n"),
+        ("set a x xx", "$-1\r\n"),
+        ("rename a b", "-ERR no such key\r\n"),
+        ("copy a b", ":0\r\n"),
+        ("dump a", "$-1\r\n"),
+        ("object encoding a", "$-1\r\n"),
+        ("keys *", "*0\r\n"),
+        ("scan 0", "*2\r\n$1\r\n0\r\n*0\r\n"),
+        ("randomkey", "$-1\r\n"),
+    ];
+    for (command, reply) in commands {
+        let mut world = World::new(4);
+        world.run("set a 1 px 100");
+        world.now_ms += 101;
+        assert_eq!(world.run(command), reply, "{command}");
+    }
+}
+
+#[test]
+fn the_cycle_removes_what_is_due_the_earliest_first_and_not_more_than_it_may() {
+    let mut world = World::new(1);
+    for number in (0..100).rev() {
+        world.run(&format!("set key:{number} 1 px {}", 1000 + number));
+    }
+    world.run("set stays 1");
+    assert_eq!(world.expire_due(usize::MAX), 0);
+    world.now_ms += 1050;
+    assert_eq!(world.expire_due(10), 10);
+    let events = world.events();
+    assert_eq!(
+        (events.len(), events[0].as_str(), events[9].as_str()),
+        (10, "expired 0 key:0", "expired 0 key:9")
+    );
+    let effects: Vec<_> = Effects::new(world.log.effects()).map(Result::unwrap).collect();
+    assert!(effects.iter().all(|effect| matches!(effect.what, What::Delete)) && effects.len() == 10);
+    assert_eq!(world.expire_due(usize::MAX), 40);
+    assert_eq!(world.expire_due(usize::MAX), 0);
+    assert_eq!(world.run("dbsize"), ":51\r\n");
+    world.now_ms += 1_000_000;
+    assert_eq!(world.expire_due(usize::MAX), 50);
+    assert_eq!(world.run("keys *"), "*1\r\n$5\r\nstays\r\n");
+}
+
+#[test]
+fn an_expiry_that_was_moved_or_taken_away_does_not_fire() {
+    let mut world = World::new(1);
+    for command in [
+        "set a 1 px 10",
+        "set b 1 px 10",
+        "set c 1 px 10",
+        "set d 1 px 10",
+        "persist a",
+        "set b 2",
+        "pexpire c 1000",
+        "rename d e",
+    ] {
+        world.run(command);
+    }
+    world.now_ms += 11;
+    assert_eq!(world.expire_due(usize::MAX), 1);
+    assert_eq!(world.events(), ["expired 0 e"]);
+    assert_eq!(world.run("mget a b c"), "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn a_time_that_has_passed_deletes_at_once() {
+    let mut world = World::new(1);
+    for command in
+        ["expire a 0", "expire a -1", "pexpire a -1", "expireat a 1", "pexpireat a 1", "pexpireat a -1"]
+    {
+        world.run("set a 1");
+        assert_eq!(world.run(command), ":1\r\n");
+        assert_eq!(world.events(), ["del 0 a"], "{command}");
+        assert_eq!(world.run("exists a"), ":0\r\n");
+    }
+    world.run("set a 1");
+    assert_eq!(world.run("getex a exat 1"), "$1\r\n1\r\n");
+    assert_eq!(world.run("exists a"), ":0\r\n");
+}

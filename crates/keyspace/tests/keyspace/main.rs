@@ -1,0 +1,10 @@
+//! What the keyspace promises, through its commands: against a plain model, through replay, over time, to watchers and
+//! to those who wait.
+
+mod expiry;
+mod model;
+mod rows;
+mod scan;
+mod wait;
+mod watch;
+mod world;

@@ -1,0 +1,44 @@
+//! The rows of the command table, as data.
+
+use sterna_command::{Command, Flags, Keys};
+use sterna_keyspace::{COMMANDS, Run};
+
+fn every(visit: &mut dyn FnMut(&Command<Run>)) {
+    for row in COMMANDS {
+        visit(row);
+        row.subcommands.iter().for_each(&mut *visit);
+    }
+}
+
+#[test]
+fn rows_are_in_alphabetical_order_and_lower_case() {
+    let sorted = |rows: &[Command<Run>]| rows.is_sorted_by(|a, b| a.spec.name < b.spec.name);
+    assert!(sorted(COMMANDS));
+    every(&mut |row| {
+        assert!(sorted(row.subcommands));
+        assert!(!row.spec.name.contains(|c: char| c.is_ascii_uppercase()));
+    });
+}
+
+#[test]
+fn every_row_says_what_it_is() {
+    every(&mut |row| {
+        let spec = row.spec;
+        assert_eq!(row.run.is_none(), !row.subcommands.is_empty(), "{}", spec.name);
+        assert!(spec.summary.ends_with('.') && spec.summary.len() < 120, "{}", spec.name);
+        assert!(row.run.is_none() || !spec.reply.is_empty(), "{}", spec.name);
+        assert!(!spec.complexity.is_empty() && !spec.since.is_empty(), "{}", spec.name);
+        assert!(!spec.flags.contains(Flags::WRITE | Flags::READONLY), "{}", spec.name);
+    });
+}
+
+#[test]
+fn every_command_reaches_keys_in_one_way() {
+    every(&mut |row| {
+        let all = row.spec.flags.contains(Flags::ALL_KEYS);
+        let some = row.spec.keys != Keys::None;
+        assert!(!(all && some), "{}", row.spec.name);
+        let neither = row.run.is_none() || row.spec.name == "help";
+        assert!(all || some || neither, "{}", row.spec.name);
+    });
+}

@@ -1,0 +1,178 @@
+//! A keyspace without a server: some partitions, a clock that stands, and a client.
+
+use sterna_keyspace::{
+    COMMANDS, Caller, Changes, Ctx, Effect, Effects, EventClasses, KeyHash, Locked, Outcome, Partition,
+    Space, Wants, What, serve_ready,
+};
+use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
+
+pub(crate) struct World {
+    pub(crate) now_ms: u64,
+    pub(crate) db: usize,
+    pub(crate) caller: Caller,
+    pub(crate) log: Changes,
+    /// Effects of every command so far.
+    pub(crate) journal: Vec<u8>,
+    pub(crate) parts: Parts,
+}
+
+/// Partitions that are all locked by being ours.
+pub(crate) struct Parts {
+    hash: KeyHash,
+    parts: Vec<Partition>,
+}
+
+pub(crate) const START_MS: u64 = 1_700_000_000_000;
+
+impl World {
+    pub(crate) fn new(partitions: usize) -> World {
+        let hash = KeyHash::random();
+        let parts = std::iter::repeat_with(|| Partition::new(hash.clone(), 2)).take(partitions).collect();
+        let caller = Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: true, touches: true };
+        World {
+            now_ms: START_MS,
+            db: 0,
+            caller,
+            log: Changes::new(Wants { effects: true, events: EventClasses::all(), touched: true }),
+            journal: Vec::new(),
+            parts: Parts { hash, parts },
+        }
+    }
+
+    /// The reply to a command; words are separated by blanks.
+    pub(crate) fn run(&mut self, command: &str) -> String {
+        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        String::from_utf8(self.run_words(&words)).expect("a reply in ASCII")
+    }
+
+    pub(crate) fn run_words(&mut self, words: &[&[u8]]) -> Vec<u8> {
+        let request = encode(words);
+        let mut parser = Parser::default();
+        let args = parse(&mut parser, &request);
+        let name = words[0].to_ascii_lowercase();
+        let row = COMMANDS.iter().find(|row| row.spec.name.as_bytes() == name).expect("a command");
+        let row = match row.run {
+            Some(_) => row,
+            None => {
+                let word = words[1].to_ascii_lowercase();
+                row.subcommands.iter().find(|row| row.spec.name.as_bytes() == word).expect("a subcommand")
+            }
+        };
+        assert!(row.spec.accepts(args.len()), "{} takes other arguments", row.spec.name);
+        let World { now_ms, db, caller, log, parts, .. } = self;
+        log.clear();
+        let mut out = Vec::new();
+        let mut ctx = Ctx { space: Space::some(parts), db: *db, now_ms: *now_ms, log, caller: *caller };
+        let outcome = row.run.unwrap()(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
+        match outcome {
+            Ok(Outcome::Replied | Outcome::Wait(_)) => {}
+            Err(error) => {
+                assert!(out.is_empty(), "an error after a reply");
+                Reply::new(&mut out, caller.proto).error(&error.text());
+            }
+        }
+        serve_ready(Space::some(parts), *now_ms, log);
+        self.journal.extend_from_slice(self.log.effects());
+        out
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.log
+            .events()
+            .map(|(event, db, key)| format!("{} {db} {}", event.name, String::from_utf8_lossy(key)))
+            .collect()
+    }
+
+    /// Removes what is due, as the active cycle does.
+    pub(crate) fn expire_due(&mut self, keys_max: usize) -> usize {
+        self.log.clear();
+        let removed =
+            self.parts.parts.iter_mut().map(|p| p.expire_due(self.now_ms, keys_max, &mut self.log)).sum();
+        self.journal.extend_from_slice(self.log.effects());
+        removed
+    }
+
+    pub(crate) fn partition_of(&mut self, key: &[u8]) -> (&mut Partition, u64, &mut Changes) {
+        let hash = self.parts.hash.of(key);
+        let index = KeyHash::partition(hash, self.parts.parts.len());
+        (&mut self.parts.parts[index], hash, &mut self.log)
+    }
+
+    /// Another world in which the journal so far was applied, with as many partitions as wanted.
+    pub(crate) fn replayed(&self, partitions: usize) -> World {
+        let mut world = World { now_ms: self.now_ms, ..World::new(partitions) };
+        for effect in Effects::new(&self.journal) {
+            let effect = effect.expect("effects as they were written");
+            world.apply(effect);
+        }
+        world
+    }
+
+    fn apply(&mut self, effect: Effect<'_>) {
+        if matches!(effect.what, What::Flush) {
+            for part in &mut self.parts.parts {
+                assert!(part.apply(0, Effect { db: effect.db, key: b"", what: What::Flush }));
+            }
+        } else {
+            let (part, hash, _) = self.partition_of(effect.key);
+            assert!(part.apply(hash, effect));
+        }
+    }
+
+    /// Every key that is there, with its database, value and expiry, in order.
+    pub(crate) fn contents(&self) -> Vec<(usize, Vec<u8>, Vec<u8>, Option<u64>)> {
+        self.parts.parts.iter().for_each(Partition::check);
+        let mut all = Vec::new();
+        for part in &self.parts.parts {
+            for db in 0..part.databases() {
+                let live = part.records(db).filter(|record| !record.is_expired(self.now_ms));
+                all.extend(live.map(|record| {
+                    let text = record.value().text().expect("a string").to_vec();
+                    (db, record.key().to_vec(), text, record.expire_at_ms())
+                }));
+            }
+        }
+        all.sort();
+        all
+    }
+}
+
+impl Locked for Parts {
+    fn count(&self) -> usize {
+        self.parts.len()
+    }
+
+    fn hash(&self) -> &KeyHash {
+        &self.hash
+    }
+
+    fn partition(&mut self, index: usize) -> &mut Partition {
+        &mut self.parts[index]
+    }
+
+    fn partition_ref(&self, index: usize) -> &Partition {
+        &self.parts[index]
+    }
+}
+
+fn encode(words: &[&[u8]]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        request.extend_from_slice(word);
+        request.extend_from_slice(b"\r\n");
+    }
+    request
+}
+
+fn parse<'a>(parser: &'a mut Parser, request: &'a [u8]) -> Args<'a> {
+    let limits = Limits {
+        bulk_bytes_max: 1 << 20,
+        multibulk_len_max: 1 << 10,
+        inline_bytes_max: 1 << 10,
+        unauthenticated: false,
+    };
+    let progress = parser.parse(request, &limits).expect("a request");
+    assert_eq!(progress, Progress::Request { consumed: request.len() });
+    parser.args(request)
+}
