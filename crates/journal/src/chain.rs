@@ -81,8 +81,10 @@ pub(crate) struct Doubtful {
 impl Chain {
     /// Reads manifest and headers; `None` if there is no journal here.
     pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Chain>, Error> {
+        // The manifest first: a segment that it names is there before it is.
+        let manifest = Manifest::read(disk)?;
         let names = disk.list().map_err(Error::io("list the directory of", MANIFEST))?;
-        let Some(manifest) = Manifest::read(disk)? else {
+        let Some(manifest) = manifest else {
             let orphan =
                 names.iter().any(|name| segment_number(name).is_some() || snapshot_number(name).is_some());
             return if orphan { Err(missing(MANIFEST, "there are segments or snapshots")) } else { Ok(None) };

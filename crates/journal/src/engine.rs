@@ -168,6 +168,14 @@ impl Engine {
         }
     }
 
+    pub(crate) fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// What is done once before the first turn.
     pub(crate) fn begin(&mut self) {
         self.remove_leftovers();
@@ -202,7 +210,8 @@ impl Engine {
         commands.extend(taken.commands);
         let closing = commands.iter().any(|command| matches!(command, Command::Close(_)));
         let wrote = self.write(now_ms, taken.frames, taken.last);
-        let outcome = wrote.and_then(|()| self.sync_if_due(now_ms, closing)).and_then(|()| self.roll_if_full());
+        let outcome =
+            wrote.and_then(|()| self.sync_if_due(now_ms, closing)).and_then(|()| self.roll_if_full());
         if let Err(error) = outcome {
             self.fail(now_ms, &error);
         }
@@ -321,7 +330,11 @@ impl Engine {
     }
 
     fn roll_if_full(&mut self) -> Result<(), Error> {
-        if self.active.bytes >= self.options.segment_bytes && !self.active.is_empty() { self.roll() } else { Ok(()) }
+        if self.active.bytes >= self.options.segment_bytes && !self.active.is_empty() {
+            self.roll()
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends the segment and begins the next.

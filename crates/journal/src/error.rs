@@ -29,8 +29,10 @@ pub enum Error {
     },
 
     /// Bytes that had been synced are not what was written. The start stops: cutting here would lose what follows.
-    #[error("{file} is damaged at offset {offset}: {fault}; see what would be lost with `sterna journal check DIR`, \
-             then cut there with `sterna journal repair DIR`")]
+    #[error(
+        "{file} is damaged at offset {offset}: {fault}; see what would be lost with `sterna journal check DIR`, \
+             then cut there with `sterna journal repair DIR`"
+    )]
     Damaged {
         /// The file's name in the journal's directory.
         file: String,
@@ -41,8 +43,10 @@ pub enum Error {
     },
 
     /// The log ends in bytes that no sync had covered, and the options say not to cut them.
-    #[error("{file} ends in {bytes} bytes of an unfinished write at offset {offset}, and aof-load-truncated is no; \
-             set it to yes, or cut them with `sterna journal repair DIR`")]
+    #[error(
+        "{file} ends in {bytes} bytes of an unfinished write at offset {offset}, and aof-load-truncated is no; \
+             set it to yes, or cut them with `sterna journal repair DIR`"
+    )]
     TornTail {
         /// The last segment's name.
         file: String,
@@ -62,8 +66,10 @@ pub enum Error {
     },
 
     /// A file's header says it belongs elsewhere: a copy, a swap, or another journal's file.
-    #[error("{file} does not belong here: {why}; restore the right file, or accept the loss with \
-             `sterna journal repair DIR`")]
+    #[error(
+        "{file} does not belong here: {why}; restore the right file, or accept the loss with \
+             `sterna journal repair DIR`"
+    )]
     Misplaced {
         /// The file's name in the journal's directory.
         file: String,
@@ -72,7 +78,9 @@ pub enum Error {
     },
 
     /// The file was written by a later version of Sterna.
-    #[error("{file} has format version {found}, this version reads up to {supported}; start the newer sterna")]
+    #[error(
+        "{file} has format version {found}, this version reads up to {supported}; start the newer sterna"
+    )]
     Newer {
         /// The file's name in the journal's directory.
         file: String,
@@ -83,8 +91,10 @@ pub enum Error {
     },
 
     /// The log ends before what the snapshot holds: synced records have vanished from its end.
-    #[error("the log ends at {log_end} but {snapshot} holds state up to {snapshot_end}: records have vanished from the \
-             log's end; restore them, or accept the loss with `sterna journal repair DIR`")]
+    #[error(
+        "the log ends at {log_end} but {snapshot} holds state up to {snapshot_end}: records have vanished from the \
+             log's end; restore them, or accept the loss with `sterna journal repair DIR`"
+    )]
     LogBehindSnapshot {
         /// The snapshot file's name.
         snapshot: String,

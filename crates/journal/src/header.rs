@@ -10,6 +10,7 @@
 
 use crate::disk::DiskFile;
 use crate::error::{Error, Fault};
+use crate::policy::Draw;
 
 /// Bytes of a header.
 pub(crate) const HEADER_BYTES: usize = 64;
@@ -20,6 +21,15 @@ pub const FORMAT_VERSION: u32 = 1;
 /// Whose file it is: 16 bytes drawn when a journal is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalId(pub [u8; 16]);
+
+impl JournalId {
+    pub(crate) fn draw(draw: &mut Draw) -> JournalId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&draw.next().to_le_bytes());
+        id[8..].copy_from_slice(&draw.next().to_le_bytes());
+        JournalId(id)
+    }
+}
 
 /// Which kind of file a header begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,1 +1,450 @@
-//! Tools on a journal at rest.
+//! Tools for a journal at rest: `check` says what is there, `dump` shows it, `repair` makes it startable again.
+//!
+//! `check` and `dump` change nothing and take no lock, so they can look at a copy, or at a read-only directory; on a
+//! journal in use they see a moment of it. `repair` takes the lock.
+//!
+//! What a repair does, and why it is safe to interrupt
+//! - Nothing is deleted. Files that can't be part of the log any more get the suffix `.damaged`.
+//! - The log is cut by a new segment that begins at the first lost record: it makes void whatever stands behind in the
+//!   segment before (see [`crate::segment`]'s invariants), which stays as it is, to be looked at.
+//! - A damaged snapshot is written anew with the items that are intact.
+//! - The manifest comes last, with a higher epoch if anything was lost. A repair that was interrupted is simply run again.
+//!
+//! If the log ends below the snapshot's end, the LSNs in between are filled with records that have an empty payload, which
+//! a replay skips: were they given to new records, stamps in the snapshot would cover those.
+
+use std::collections::BTreeSet;
+
+use crate::chain::{At, Chain, Link, Pass};
+use crate::disk::{Disk, DiskFile};
+use crate::error::Error;
+use crate::header::{FileKind, HEADER_BYTES, Header, JournalId};
+use crate::manifest::{MANIFEST, Manifest, SnapshotInfo};
+use crate::policy::{Draw, Options};
+use crate::record::{self, FRAME_BYTES, FrameReader, Kind, Step};
+use crate::segment::{ActiveSegment, Place, UNFINISHED, segment_name, segment_number};
+use crate::snapshot::{self, ItemAt, Part, SnapshotFile, snapshot_name, snapshot_number};
+use crate::{Lsn, recovery};
+
+/// Suffix that a repair gives to files that are not part of the journal any more.
+const DAMAGED: &str = ".damaged";
+
+/// What a journal holds, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Check {
+    /// The manifest, if it is readable.
+    pub manifest: Option<Manifest>,
+    /// Intact items in the snapshot.
+    pub items: u64,
+    /// Intact records that a start would replay, up to the first damage.
+    pub records: u64,
+    /// LSN of the last of them; that of the snapshot's start if there is none.
+    pub last: Lsn,
+    /// Bytes of all segments and the snapshot.
+    pub bytes: u64,
+    /// Names of the segments that make up the log, oldest first.
+    pub segments: Vec<String>,
+    /// An unfinished write at the end, which the next start will cut. Nothing in it was ever durable.
+    pub torn: Option<Torn>,
+    /// What keeps the journal from starting; none if it is sound.
+    pub damage: Vec<Error>,
+    /// What a repair would give up.
+    pub loss: Loss,
+}
+
+/// An unfinished write at the log's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Torn {
+    /// The last segment's name.
+    pub file: String,
+    /// Where its valid records end.
+    pub offset: u64,
+    /// How many bytes follow, trailing zeros not counted.
+    pub bytes: u64,
+}
+
+/// What a repair gives up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Items that the snapshot should hold and that are not intact.
+    pub items: u64,
+    /// Whole records behind the first damage, as far as they can be counted.
+    pub records: u64,
+    /// Bytes behind the first damage.
+    pub bytes: u64,
+    /// Files that are set aside under a new name.
+    pub files: Vec<String>,
+}
+
+impl Check {
+    /// Whether the journal would start.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty()
+    }
+}
+
+/// One thing in a journal, where it stands.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry<'a> {
+    /// A key's state in the snapshot.
+    Item {
+        /// Name of the file.
+        file: &'a str,
+        /// Where its frame begins.
+        offset: u64,
+        /// The key, as the snapshot's writer gave it.
+        key: &'a [u8],
+        /// The LSN up to which effects are in the value.
+        stamp: Lsn,
+        /// The state, opaque.
+        value: &'a [u8],
+    },
+    /// A record of the log.
+    Record {
+        /// Name of the file.
+        file: &'a str,
+        /// Where its frame begins.
+        offset: u64,
+        /// Its number.
+        lsn: Lsn,
+        /// What was appended, opaque.
+        payload: &'a [u8],
+    },
+}
+
+/// Verifies every byte that a start would read. Errors: only what keeps it from looking; damage is in the result.
+pub fn check(disk: &dyn Disk) -> Result<Check, Error> {
+    Ok(Survey::make(disk)?.check)
+}
+
+/// Hands `visit` every item of the snapshot, then every record behind its start, up to the first damage, which is the error.
+pub fn dump(disk: &dyn Disk, visit: &mut dyn FnMut(Entry<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    let Some(chain) = Chain::read(disk)? else { return Ok(()) };
+    if let Some(info) = &chain.manifest.snapshot {
+        let mut reader = snapshot::open(disk, chain.manifest.journal, info)?;
+        snapshot::items(&mut reader, info, &mut |at| {
+            let ItemAt { file, offset, key, stamp, value } = at;
+            visit(Entry::Item { file, offset, key, stamp, value })
+        })?;
+    }
+    if chain.segments.is_empty() {
+        return Ok(());
+    }
+    chain.pass(disk, chain.first_needed(), &mut |at: At<'_>| {
+        visit(Entry::Record { file: at.file, offset: at.offset, lsn: at.lsn, payload: at.payload })?;
+        Ok(Pass::On)
+    })?;
+    Ok(())
+}
+
+/// Cuts the log at the first damage and drops what is damaged in the snapshot, so that the journal starts again.
+///
+/// Returns what `check` saw before, whose `loss` is what is gone. A sound journal is left alone. Errors: it is in use, it was
+/// written by a later version, or the disk failed; then run it again.
+pub fn repair(disk: &dyn Disk) -> Result<Check, Error> {
+    let _lock = recovery::lock(disk)?;
+    let survey = Survey::make(disk)?;
+    if !survey.check.is_sound() {
+        survey.repair(disk)?;
+    }
+    Ok(survey.check)
+}
+
+/// A look at everything, and the plan that follows from it.
+struct Survey {
+    check: Check,
+    journal: JournalId,
+    /// The snapshot that counts, intact or not.
+    snapshot: Option<SnapshotInfo>,
+    snapshot_damaged: bool,
+    /// First and last segment that stay.
+    kept: Option<(u64, u64)>,
+    /// The first record that is lost, or would be next.
+    next: Lsn,
+    /// Above every number in use.
+    numbers_below: u64,
+}
+
+impl Survey {
+    fn make(disk: &dyn Disk) -> Result<Survey, Error> {
+        let names = disk.list().map_err(Error::io("list the directory of", MANIFEST))?;
+        let mut check = Check::default();
+        check.manifest = noted(Manifest::read(disk), &mut check.damage)?.flatten();
+        let segments: BTreeSet<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+        let snapshots: BTreeSet<u64> = names.iter().filter_map(|name| snapshot_number(name)).collect();
+        if check.manifest.is_none()
+            && check.damage.is_empty()
+            && !(segments.is_empty() && snapshots.is_empty())
+        {
+            let why = "there are segments or snapshots";
+            check.damage.push(Error::Missing { file: MANIFEST.to_owned(), why });
+        }
+        let journal = check.manifest.map_or_else(|| journal_of(disk, &segments), |manifest| manifest.journal);
+        let numbers_below = segments.iter().chain(&snapshots).max().map_or(1, |newest| newest + 1);
+        let mut survey = Survey {
+            check,
+            journal,
+            snapshot: None,
+            snapshot_damaged: false,
+            kept: None,
+            next: Lsn(1),
+            numbers_below,
+        };
+        survey.look_at_snapshot(disk, &snapshots)?;
+        survey.look_at_log(disk, &segments)?;
+        Ok(survey)
+    }
+
+    fn look_at_snapshot(&mut self, disk: &dyn Disk, snapshots: &BTreeSet<u64>) -> Result<(), Error> {
+        let named = match self.check.manifest {
+            Some(manifest) => manifest.snapshot,
+            // Without a manifest: the newest one that is whole.
+            None => snapshots.iter().rev().find_map(|&number| whole_snapshot(disk, self.journal, number)),
+        };
+        self.snapshot = named;
+        let Some(info) = named else { return Ok(()) };
+        self.next = info.start.next();
+        self.check.bytes += info.bytes;
+        let mut items = 0;
+        let seen = each_item(disk, self.journal, &info, &mut |_| {
+            items += 1;
+            Ok(())
+        });
+        self.snapshot_damaged = noted(seen, &mut self.check.damage)?.is_none();
+        self.check.items = items;
+        self.check.loss.items = info.items.saturating_sub(items);
+        Ok(())
+    }
+
+    fn look_at_log(&mut self, disk: &dyn Disk, segments: &BTreeSet<u64>) -> Result<(), Error> {
+        let manifest = self.check.manifest.unwrap_or(Manifest {
+            journal: self.journal,
+            epoch: 0,
+            first_segment: segments.first().copied().unwrap_or(1),
+            last_segment: 0,
+            snapshot: self.snapshot,
+        });
+        let mut chain =
+            Chain { manifest: Manifest { snapshot: self.snapshot, ..manifest }, segments: Vec::new() };
+        let wanted = segments.last().copied().unwrap_or(0).max(manifest.last_segment);
+        for number in manifest.first_segment..=wanted {
+            match noted(self.link(disk, &chain, number, segments), &mut self.check.damage)? {
+                Some(link) => chain.segments.push(link),
+                None => break,
+            }
+        }
+        if chain.segments.is_empty() && self.snapshot.is_some() && self.check.is_sound() {
+            let file = segment_name(manifest.first_segment);
+            self.check.damage.push(Error::Missing { file, why: "there is a snapshot" });
+        }
+        self.pass(disk, &mut chain)?;
+        if self.check.is_sound()
+            && let Some(info) = self.snapshot.filter(|info| info.end >= self.next)
+        {
+            let (snapshot, log_end) = (snapshot_name(info.number), Lsn(self.next.0 - 1));
+            self.check.damage.push(Error::LogBehindSnapshot { snapshot, log_end, snapshot_end: info.end });
+        }
+        self.kept = match (chain.segments.first(), chain.segments.last()) {
+            (Some(first), Some(last)) => Some((first.segment.number, last.segment.number)),
+            _ => None,
+        };
+        for link in &chain.segments {
+            self.check.segments.push(segment_name(link.segment.number));
+            self.check.bytes += link.segment.bytes;
+        }
+        let kept_to = self.kept.map_or(0, |(_, last)| last);
+        for &number in segments.iter().filter(|&&number| number >= manifest.first_segment.max(kept_to + 1)) {
+            self.lose_segment(disk, number);
+        }
+        Ok(())
+    }
+
+    /// Reads the header of a segment that is to follow the chain.
+    fn link(
+        &self,
+        disk: &dyn Disk,
+        chain: &Chain,
+        number: u64,
+        there: &BTreeSet<u64>,
+    ) -> Result<Link, Error> {
+        let file = segment_name(number);
+        if !there.contains(&number) {
+            return Err(Error::Missing { file, why: "it should be between others, or the last" });
+        }
+        let link = Link::read(disk, self.journal, number)?;
+        let fits = match chain.segments.last() {
+            None => link.segment.base <= self.next && link.segment.base > Lsn::ZERO,
+            Some(before) => link.segment.base >= before.segment.base,
+        };
+        if fits { Ok(link) } else { Err(Error::Misplaced { file, why: "it does not begin where it should" }) }
+    }
+
+    /// Passes over the records up to the first damage, and drops the segments behind that from the chain.
+    fn pass(&mut self, disk: &dyn Disk, chain: &mut Chain) -> Result<(), Error> {
+        self.check.last = Lsn(self.next.0 - 1);
+        if chain.segments.is_empty() {
+            return Ok(());
+        }
+        let (mut records, mut last) = (0, self.check.last);
+        let passed = chain.pass(disk, self.next, &mut |at: At<'_>| {
+            records += 1;
+            last = at.lsn;
+            Ok(Pass::On)
+        });
+        self.check.records = records;
+        self.check.last = last;
+        self.next = last.next();
+        match passed {
+            Ok(tail) => {
+                self.check.torn = tail.filter(|tail| tail.torn_bytes > 0).map(|tail| Torn {
+                    file: segment_name(tail.number),
+                    offset: tail.offset,
+                    bytes: tail.torn_bytes,
+                });
+            }
+            Err(error) => {
+                if let Error::Damaged { file, offset, .. } = &error {
+                    let number = segment_number(file).unwrap_or(0);
+                    let damaged = chain.segments.iter().find(|link| link.segment.number == number);
+                    self.check.loss.bytes +=
+                        damaged.map_or(0, |link| link.segment.bytes.saturating_sub(*offset));
+                    chain.segments.retain(|link| link.segment.number <= number);
+                }
+                noted::<()>(Err(error), &mut self.check.damage)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what is in a segment that a repair would set aside.
+    fn lose_segment(&mut self, disk: &dyn Disk, number: u64) {
+        let name = segment_name(number);
+        self.check.loss.files.push(name.clone());
+        let Ok(file) = disk.open(&name) else { return };
+        self.check.loss.bytes += file.len().unwrap_or(0);
+        let Ok((_, seed)) = Header::read(FileKind::Segment, &*file, &name) else { return };
+        let Ok(mut reader) = FrameReader::new(file, &name, seed, HEADER_BYTES as u64, 0) else { return };
+        while let Ok(Step::Frame(kind)) = reader.advance() {
+            self.check.loss.records += u64::from(kind == Kind::Record);
+        }
+    }
+
+    fn repair(&self, disk: &dyn Disk) -> Result<(), Error> {
+        for name in &self.check.loss.files {
+            let aside = format!("{name}{DAMAGED}");
+            disk.rename(name, &aside).map_err(Error::io("rename", name))?;
+        }
+        let mut draw = Draw::new(&Options::default());
+        let snapshot = match self.snapshot {
+            Some(info) if self.snapshot_damaged => Some(self.salvage_snapshot(disk, &info, draw.next())?),
+            snapshot => snapshot,
+        };
+        let number = self.kept.map_or(self.numbers_below, |(_, last)| last + 1);
+        let place = Place { journal: self.journal, number, base: self.next };
+        let mut segment = ActiveSegment::draft(disk, place, draw.next())?;
+        let end = snapshot.map_or(Lsn::ZERO, |snapshot| snapshot.end);
+        fill(&mut segment, self.next, end)?;
+        segment.publish(disk)?;
+        let epoch = self.check.manifest.map_or(0, |manifest| manifest.epoch);
+        Manifest {
+            journal: self.journal,
+            epoch: epoch + 1,
+            first_segment: self.kept.map_or(number, |(first, _)| first),
+            last_segment: number,
+            snapshot,
+        }
+        .write(disk)
+    }
+
+    /// Writes a snapshot with the items of a damaged one that are intact.
+    fn salvage_snapshot(
+        &self,
+        disk: &dyn Disk,
+        info: &SnapshotInfo,
+        salt: u64,
+    ) -> Result<SnapshotInfo, Error> {
+        let number = self.numbers_below.max(info.number + 1);
+        let mut copy = SnapshotFile::create(disk, self.journal, number, info.start, salt)?;
+        // It ends with the damage that is known already; what was copied until then is intact.
+        let copied = each_item(disk, self.journal, info, &mut |at| copy.item(at.key, at.stamp, at.value));
+        noted(copied, &mut Vec::new())?;
+        let info = copy.finish(info.end)?;
+        let name = snapshot_name(number);
+        let unfinished = name.clone() + UNFINISHED;
+        disk.rename(&unfinished, &name).map_err(Error::io("rename", &unfinished))?;
+        disk.sync_dir().map_err(Error::io("sync the directory of", &name))?;
+        Ok(info)
+    }
+}
+
+/// Appends records without a payload, from `next` to `end`.
+fn fill(segment: &mut ActiveSegment, next: Lsn, end: Lsn) -> Result<(), Error> {
+    const AT_ONCE: u64 = 65_536;
+    let mut next = next.0;
+    while next <= end.0 {
+        let count = (end.0 - next + 1).min(AT_ONCE);
+        let mut frames = Vec::with_capacity(count as usize * FRAME_BYTES);
+        for _ in 0..count {
+            record::push_blank(Kind::Record, &[], &mut frames);
+        }
+        segment.append(&mut frames)?;
+        next += count;
+    }
+    Ok(())
+}
+
+/// Notes damage and goes on without; other errors end the look.
+fn noted<T>(outcome: Result<T, Error>, damage: &mut Vec<Error>) -> Result<Option<T>, Error> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(
+            error @ (Error::Damaged { .. }
+            | Error::Missing { .. }
+            | Error::Misplaced { .. }
+            | Error::LogBehindSnapshot { .. }),
+        ) => {
+            damage.push(error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whose files these are, by the first readable header; a new identity if there is none.
+fn journal_of(disk: &dyn Disk, segments: &BTreeSet<u64>) -> JournalId {
+    let read = |number: &u64| {
+        let name = segment_name(*number);
+        let file = disk.open(&name).ok()?;
+        Some(Header::read(FileKind::Segment, &*file, &name).ok()?.0.journal)
+    };
+    segments.iter().find_map(read).unwrap_or_else(|| JournalId::draw(&mut Draw::new(&Options::default())))
+}
+
+/// What a manifest would say about a snapshot file, if that is whole.
+fn whole_snapshot(disk: &dyn Disk, journal: JournalId, number: u64) -> Option<SnapshotInfo> {
+    let name = snapshot_name(number);
+    let file: Box<dyn DiskFile> = disk.open(&name).ok()?;
+    let bytes = file.len().ok()?;
+    let (header, seed) = Header::read(FileKind::Snapshot, &*file, &name).ok()?;
+    if header.journal != journal || header.number != number {
+        return None;
+    }
+    let mut reader = FrameReader::new(file, &name, seed, HEADER_BYTES as u64, 0).ok()?;
+    while let Ok(Step::Frame(Kind::Record)) = reader.advance() {
+        if let Part::End { items, end } = Part::decode(reader.payload())? {
+            return Some(SnapshotInfo { number, start: Lsn(header.base), end, items, bytes });
+        }
+    }
+    None
+}
+
+/// Hands over each intact item of a snapshot up to the first damage, which is the error.
+fn each_item(
+    disk: &dyn Disk,
+    journal: JournalId,
+    info: &SnapshotInfo,
+    item: &mut dyn FnMut(ItemAt<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut reader = snapshot::open(disk, journal, info)?;
+    snapshot::items(&mut reader, info, item)
+}

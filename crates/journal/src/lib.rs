@@ -23,23 +23,23 @@
 
 use std::fmt;
 
+mod chain;
 pub mod disk;
+mod engine;
 mod error;
+mod front;
+mod header;
+pub mod inspect;
+pub mod log;
+mod manifest;
 mod policy;
 mod record;
-mod header;
-mod manifest;
-mod segment;
-mod front;
-mod engine;
-mod chain;
-mod snapshot;
 mod recovery;
-mod writer;
-pub mod log;
-pub mod inspect;
+mod segment;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
+mod snapshot;
+mod writer;
 
 pub use disk::FileDisk;
 pub use error::{Error, Fault, Refusal};

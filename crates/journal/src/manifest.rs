@@ -87,7 +87,11 @@ impl Manifest {
         }
         let version = u32_at(8);
         if version > FORMAT_VERSION {
-            return Err(Error::Newer { file: MANIFEST.to_owned(), found: version, supported: FORMAT_VERSION });
+            return Err(Error::Newer {
+                file: MANIFEST.to_owned(),
+                found: version,
+                supported: FORMAT_VERSION,
+            });
         }
         let manifest = Manifest {
             journal: JournalId(bytes[16..32].try_into().expect("16 bytes")),
@@ -158,7 +162,13 @@ mod tests {
             epoch: 1,
             first_segment: 4,
             last_segment: 6,
-            snapshot: Some(SnapshotInfo { number: 3, start: Lsn(130), end: Lsn(150), items: 12, bytes: 4096 }),
+            snapshot: Some(SnapshotInfo {
+                number: 3,
+                start: Lsn(130),
+                end: Lsn(150),
+                items: 12,
+                bytes: 4096,
+            }),
         };
         let bytes = manifest.encode();
         assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);

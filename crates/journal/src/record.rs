@@ -91,7 +91,8 @@ fn kind_and_length(kind: Kind, length: usize) -> u32 {
 pub(crate) fn seal(frames: &mut [u8], seed: u32, mut index: u32) -> u32 {
     let mut at = 0;
     while at < frames.len() {
-        let (kind, length) = split(u32_at(frames, at + 4)).expect("frames in memory were built by push_blank");
+        let (kind, length) =
+            split(u32_at(frames, at + 4)).expect("frames in memory were built by push_blank");
         let end = at + FRAME_BYTES + length;
         frames[at + 8..at + 12].copy_from_slice(&index.to_le_bytes());
         let crc = checksum(seed, &frames[at..end]);

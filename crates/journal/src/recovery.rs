@@ -31,6 +31,14 @@ use crate::{Lsn, Progress};
 /// The name of the lock file.
 const LOCK: &str = "LOCK";
 
+/// Claims the directory for this process.
+pub(crate) fn lock(disk: &dyn Disk) -> Result<Box<dyn Send>, Error> {
+    disk.lock(LOCK).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { file: LOCK.to_owned() },
+        _ => Error::io("lock", LOCK)(error),
+    })
+}
+
 /// Bytes of records carried into a new segment in one write.
 const CARRY_BYTES: usize = 1 << 20;
 
@@ -39,7 +47,8 @@ pub trait Restore {
     /// Sets the state of `key` as of `stamp`. All items come before the first record.
     fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected>;
 
-    /// Applies a record, but for its effects on keys whose stamp [covers](Lsn::covers) `lsn`. LSNs rise by one.
+    /// Applies a record, but for its effects on keys whose stamp [covers](Lsn::covers) `lsn`. LSNs rise; one is left out
+    /// only if its record has an empty payload, which has no effect.
     fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected>;
 
     /// Told now and then how far the replay is.
@@ -86,10 +95,7 @@ impl Recovery {
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Recovery, Error> {
         let mut options = options;
         options.segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
-        let lock = disk.lock(LOCK).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => Error::Locked { file: LOCK.to_owned() },
-            _ => Error::io("lock", LOCK)(error),
-        })?;
+        let lock = lock(&*disk)?;
         let chain = Chain::read(&*disk)?;
         let draw = Draw::new(&options);
         Ok(Recovery { station: Station { disk, options, draw, lock }, chain })
@@ -136,11 +142,7 @@ fn replay(
     let mut records = 0;
     let mut bytes = 0;
     let tail = chain.pass(disk, from, &mut |at: At<'_>| {
-        restore.record(at.lsn, at.payload).map_err(|rejected| Error::Rejected {
-            file: at.file.to_owned(),
-            offset: at.offset,
-            why: rejected.0,
-        })?;
+        hand_over(&at, restore)?;
         records += 1;
         bytes += (FRAME_BYTES + at.payload.len()) as u64;
         if records % 65_536 == 0 {
@@ -157,9 +159,27 @@ fn replay(
     Ok((Report { last, items, records, torn_bytes, epoch: chain.manifest.epoch }, tail))
 }
 
+/// Hands a record over, unless a repair has put it in for one that was lost.
+#[inline]
+fn hand_over(at: &At<'_>, restore: &mut dyn Restore) -> Result<(), Error> {
+    if at.payload.is_empty() {
+        return Ok(());
+    }
+    restore.record(at.lsn, at.payload).map_err(|rejected| Error::Rejected {
+        file: at.file.to_owned(),
+        offset: at.offset,
+        why: rejected.0,
+    })
+}
+
 /// Loads the state again from the files of a running journal, up to `until`, which must be durable.
-pub(crate) fn reload(disk: &dyn Disk, until: Lsn, restore: &mut dyn Restore) -> Result<Report, Error> {
-    let Some(chain) = Chain::read(disk)? else {
+pub(crate) fn reload(
+    disk: &dyn Disk,
+    chain: &Option<Chain>,
+    until: Lsn,
+    restore: &mut dyn Restore,
+) -> Result<Report, Error> {
+    let Some(chain) = chain else {
         return Ok(Report { last: Lsn::ZERO, items: 0, records: 0, torn_bytes: 0, epoch: 0 });
     };
     let mut items = 0;
@@ -170,11 +190,7 @@ pub(crate) fn reload(disk: &dyn Disk, until: Lsn, restore: &mut dyn Restore) -> 
     let mut records = 0;
     if chain.first_needed() <= until {
         chain.pass(disk, chain.first_needed(), &mut |at: At<'_>| {
-            restore.record(at.lsn, at.payload).map_err(|rejected| Error::Rejected {
-                file: at.file.to_owned(),
-                offset: at.offset,
-                why: rejected.0,
-            })?;
+            hand_over(&at, restore)?;
             records += 1;
             Ok(if at.lsn == until { Pass::Enough } else { Pass::On })
         })?;
@@ -192,18 +208,17 @@ impl Recovered {
     ///
     /// Errors: the disk failed; another attempt finds the same records.
     pub fn start(self, notify: Notify) -> Result<Journal, Error> {
-        let (front, engine, disk) = self.prepare(notify)?;
-        Journal::run(front, engine, disk)
+        Journal::run(self.prepare(notify)?)
     }
 
     /// Like [`start`](Self::start), with an engine that takes a turn only when told to: for simulations.
     #[cfg(any(test, feature = "simulation"))]
     pub fn start_stepped(self, notify: Notify) -> Result<(Journal, crate::simulation::Stepper), Error> {
-        let (front, engine, disk) = self.prepare(notify)?;
-        Ok((Journal::stepped(front, disk), crate::simulation::Stepper::new(engine)))
+        let engine = self.prepare(notify)?;
+        Ok((Journal::stepped(&engine), crate::simulation::Stepper::new(engine)))
     }
 
-    fn prepare(self, notify: Notify) -> Result<(Arc<Front>, Engine, Arc<dyn Disk>), Error> {
+    fn prepare(self, notify: Notify) -> Result<Engine, Error> {
         let Recovered { mut station, chain, tail, report } = self;
         let disk = station.disk.clone();
         let (manifest, active, retained, mut segments) = match (chain, tail) {
@@ -225,9 +240,9 @@ impl Recovered {
         *front.segments.lock() = segments;
         let newest = disk.list().map_err(Error::io("list the directory of", LOCK))?;
         let snapshots = newest.iter().filter_map(|name| snapshot_number(name)).max().unwrap_or(0);
-        let mut engine = Engine::new(station, front.clone(), notify, manifest, active, retained, snapshots);
+        let mut engine = Engine::new(station, front, notify, manifest, active, retained, snapshots);
         engine.begin();
-        Ok((front, engine, disk))
+        Ok(engine)
     }
 }
 
@@ -237,11 +252,8 @@ fn create(station: &mut Station, chain: Option<Chain>) -> Result<(Manifest, Acti
     let manifest = match chain {
         Some(chain) => chain.manifest,
         None => {
-            let mut id = [0; 16];
-            id[..8].copy_from_slice(&station.draw.next().to_le_bytes());
-            id[8..].copy_from_slice(&station.draw.next().to_le_bytes());
             let manifest = Manifest {
-                journal: JournalId(id),
+                journal: JournalId::draw(&mut station.draw),
                 epoch: 0,
                 first_segment: 1,
                 last_segment: 0,

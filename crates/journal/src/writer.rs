@@ -7,6 +7,7 @@
 //! writes it in one call, syncs once and tells everybody. What comes meanwhile is the next batch. A single client costs
 //! one sync per operation; five hundred cost one sync per batch.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -26,6 +27,9 @@ use crate::recovery::{self, Report, Restore};
 use crate::snapshot::SnapshotWriter;
 use crate::{Lsn, SnapshotInfo, Stats};
 
+/// How often the files are looked at while the engine replaces some; it does so once per segment or snapshot.
+const CHAIN_ATTEMPTS: u32 = 100;
+
 /// An open journal. Share it behind an `Arc`; dropping it closes it.
 pub struct Journal {
     front: Arc<Front>,
@@ -35,7 +39,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn run(front: Arc<Front>, mut engine: Engine, disk: Arc<dyn Disk>) -> Result<Journal, Error> {
+    pub(crate) fn run(mut engine: Engine) -> Result<Journal, Error> {
+        let (front, disk) = (engine.front().clone(), engine.disk().clone());
         let shared = front.clone();
         let thread = thread::Builder::new()
             .name("journal".to_owned())
@@ -57,8 +62,8 @@ impl Journal {
     }
 
     #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn stepped(front: Arc<Front>, disk: Arc<dyn Disk>) -> Journal {
-        Journal { front, disk, thread: Mutex::new(None) }
+    pub(crate) fn stepped(engine: &Engine) -> Journal {
+        Journal { front: engine.front().clone(), disk: engine.disk().clone(), thread: Mutex::new(None) }
     }
 
     /// Whether writes are taken now. To be asked before a write command is executed: afterwards it is too late, and
@@ -159,7 +164,21 @@ impl Journal {
     pub fn reload(&self, restore: &mut dyn Restore) -> Result<Report, Error> {
         let until = self.last_lsn();
         self.wait_durable(until, None)?;
-        recovery::reload(&*self.disk, until, restore)
+        recovery::reload(&*self.disk, &self.chain()?, until, restore)
+    }
+
+    /// The files as they are now. The engine may be replacing them: what is missing in one moment is there in the next.
+    fn chain(&self) -> Result<Option<Chain>, Error> {
+        let mut attempts = 0;
+        loop {
+            match Chain::read(&*self.disk) {
+                Err(Error::Missing { .. }) if attempts < CHAIN_ATTEMPTS => {}
+                Err(Error::Io { source, .. })
+                    if attempts < CHAIN_ATTEMPTS && source.kind() == io::ErrorKind::NotFound => {}
+                outcome => return outcome,
+            }
+            attempts += 1;
+        }
     }
 
     /// Writes and syncs everything, stops the thread and releases the directory.
@@ -215,7 +234,7 @@ impl Log for Journal {
         if from > until {
             return Ok(next);
         }
-        let Some(chain) = Chain::read(&*self.disk)? else {
+        let Some(chain) = self.chain()? else {
             return Ok(next);
         };
         let first = chain.segments.first().map_or(Lsn::ZERO, |link| link.segment.base);

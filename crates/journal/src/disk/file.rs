@@ -47,7 +47,8 @@ impl FileDisk {
 
 impl Disk for FileDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.path(name))?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.path(name))?;
         Ok(Box::new(OpenFile(file)))
     }
 

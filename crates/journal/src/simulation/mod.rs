@@ -49,9 +49,9 @@ impl Stepper {
     }
 
     /// [`Publication::wait`], with the turn that it waits for.
-    pub fn publish(&mut self, publication: Publication, now_ms: u64) -> Result<SnapshotInfo, Error> {
+    pub fn publish(&mut self, mut publication: Publication, now_ms: u64) -> Result<SnapshotInfo, Error> {
         self.turn(now_ms);
-        publication.try_wait().unwrap_or_else(|_| Err(Refusal::Closed.into()))
+        publication.try_wait().unwrap_or(Err(Refusal::Closed.into()))
     }
 
     /// [`crate::Log::trim_before`], with the turn that it waits for.
