@@ -81,6 +81,7 @@ impl User {
     /// Applies one rule. After an error the user is as before.
     pub fn apply_rule(&mut self, rule: &[u8]) -> Result<(), RuleError> {
         match rule.to_ascii_lowercase().as_slice() {
+            b"" => {}
             b"on" => self.enabled = true,
             b"off" => self.enabled = false,
             b"nopass" => {
@@ -151,6 +152,7 @@ impl Selector {
                 [b'+', command @ ..] => self.commands.set_command(Sign::Allow, command)?,
                 [b'-', command @ ..] => self.commands.set_command(Sign::Deny, command)?,
                 [b'~', pattern @ ..] => self.keys.add(without_spaces(pattern)?, Access::BOTH)?,
+                [b'%', ..] if matches!(self.keys, Keys::All) => return Err(RuleError::PatternAfterAll),
                 [b'%', permission @ ..] => {
                     let (access, pattern) = key_permission(permission)?;
                     self.keys.add(without_spaces(pattern)?, access)?;
@@ -282,7 +284,9 @@ mod tests {
                 .unwrap_err()
                 .starts_with("Adding a pattern after the * pattern (or the 'allchannels'")
         );
+        assert_eq!(listed("~* %").unwrap_err(), listed("~* ~foo").unwrap_err());
         assert_eq!(User::new(b"u").apply_rule(b"~a b"), Err(RuleError::Syntax));
+        assert_eq!(User::new(b"u").apply_rule(b""), Ok(()));
     }
 
     #[test]

@@ -382,6 +382,9 @@ fn slips_between(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
     use crate::config::{MaxmemoryPolicy, UserLine};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     fn load(args: &[&str]) -> Result<Loaded, String> {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
@@ -604,5 +607,63 @@ mod tests {
         }
         assert_eq!(similar("hz2"), None);
         assert_eq!(similar("prot"), Some("port"));
+    }
+
+    proptest! {
+        /// Whatever a file holds, it is read or refused with one line, and what was read can be written and read again.
+        #[test]
+        fn any_text_is_read_or_refused(lines in vec((select(names()), any_words()), 0..6)) {
+            let mut text = Vec::new();
+            for (name, words) in lines {
+                text.extend([name.as_bytes(), b" ", &words, b"\n"].concat());
+            }
+            let path = Path::new("redis.conf");
+            match Config::of_text(path, &text) {
+                Ok(config) => {
+                    let lines = OPTIONS.iter().flat_map(|row| {
+                        let words = row.lines(&config).into_iter();
+                        words.map(|words| [row.name.as_bytes(), b" ", &words::join(words.iter().map(Vec::as_slice))].concat())
+                    });
+                    let written = lines.collect::<Vec<_>>().join(&b'\n');
+                    prop_assert_eq!(Config::of_text(path, &written).unwrap(), config);
+                }
+                Err(error) => prop_assert!(!error.to_string().contains('\n'), "{}", error),
+            }
+        }
+    }
+
+    fn names() -> Vec<&'static str> {
+        // Including a file from a random path would read this machine's files; `dir` would have to exist.
+        OPTIONS.iter().map(|row| row.name).filter(|name| *name != "dir").chain(["nosuch", ""]).collect()
+    }
+
+    fn any_words() -> impl Strategy<Value = Vec<u8>> {
+        let likely = select(vec![
+            "yes",
+            "no",
+            "0",
+            "1",
+            "-1",
+            "700",
+            "1kb",
+            "99999999999999999999",
+            "local",
+            "optional",
+            "notice",
+            "always",
+            "normal 1 2 3",
+            "pubsub 1mb 1mb 60",
+            "3600 1",
+            "\"\"",
+            "KEA",
+            "bob on >p ~a* &b +get",
+            "default on (+get ~x)",
+            "'a b'",
+            "\"\\x00\\xff\"",
+            "\"open",
+            "127.0.0.1 -::1",
+            "TLSv1.3",
+        ]);
+        prop_oneof![likely.prop_map(|text| text.as_bytes().to_vec()), vec(any::<u8>(), 0..12)]
     }
 }
