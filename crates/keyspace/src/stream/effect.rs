@@ -427,7 +427,7 @@ impl Stream {
                     deliver.ids.iter().for_each(|&id| group.insert_pending(id, consumer, deliver.at_ms, 1));
                 }
                 group.set_id(deliver.last_id, deliver.entries_read);
-                group.touch(consumer, deliver.at_ms, true);
+                group.touch(consumer, deliver.at_ms, !deliver.acked);
             }
             Change::Pending { group, consumer, active_ms, entries } => {
                 let group = self.group_mut(group)?;

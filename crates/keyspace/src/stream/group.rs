@@ -327,7 +327,8 @@ impl Stream {
         if let Some(&last) = ids.last() {
             group.last_id = last;
             group.entries_read = entries_read;
-            group.touch(consumer, now_ms, true);
+            // Redis takes a consumer that acknowledges at once for one that gets nothing.
+            group.touch(consumer, now_ms, !acked);
         }
         Some(Delivery { last_id: group.last_id, entries_read: group.entries_read })
     }

@@ -53,7 +53,7 @@ fn xsetid(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     let mut slot = ctx.slot(&args[1]);
     let stream = stream_in(&slot)?.ok_or(StreamError::NoSuchKey)?;
     if last_id < stream.max_deleted_id() {
-        return Err(StreamError::SetIdTooSmall.into());
+        return Err(StreamError::SetIdDeleted.into());
     }
     if stream.last_entry().is_some_and(|entry| last_id < entry.id) {
         return Err(StreamError::SetIdTooSmall.into());

@@ -34,6 +34,7 @@ pub enum StreamError {
     NoSuchKey,
     Arguments { container: &'static str, subcommand: Box<[u8]> },
     SetIdTooSmall,
+    SetIdDeleted,
     EntriesAddedTooSmall,
     EntriesAddedNegative,
     MaxDeletedTooLarge,
@@ -102,6 +103,9 @@ impl StreamError {
             StreamError::NoSuchKey => "ERR no such key",
             StreamError::SetIdTooSmall => {
                 "ERR The ID specified in XSETID is smaller than the target stream top item"
+            }
+            StreamError::SetIdDeleted => {
+                "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id"
             }
             StreamError::EntriesAddedTooSmall => {
                 "ERR The entries_added specified in XSETID is smaller than the target stream length"
