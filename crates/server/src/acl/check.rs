@@ -154,7 +154,7 @@ mod tests {
     fn a_request_is_checked_as_redis_checks_it() {
         const KEY: &str = "NOPERM No permissions to access a key";
         const CHANNEL: &str = "NOPERM No permissions to access a channel";
-        let user = "on +get +set +del +exists +rename +incr +xread +publish +subscribe +psubscribe +spublish +ssubscribe \
+        let user = "on +get +set +del +exists +rename +incr +publish +subscribe +psubscribe +spublish +ssubscribe \
                     +client|id +multi +select|0 ~x* %R~r %W~w &ch &news.*";
         let user = User::with_rules(b"u", &user.split_whitespace().collect::<Vec<_>>()).unwrap();
         let rows = [
@@ -174,9 +174,7 @@ mod tests {
             ("del x r", KEY),
             ("rename w x", KEY),
             ("rename x w", ""),
-            ("xread count 1 streams x r 0 0", ""),
-            ("xread count 1 streams x w 0 0", KEY),
-            ("xadd x * a b", "NOPERM User u has no permissions to run the 'xadd' command"),
+            ("append x b", "NOPERM User u has no permissions to run the 'append' command"),
             ("config get x", "NOPERM User u has no permissions to run the 'config|get' command"),
             ("client list", "NOPERM User u has no permissions to run the 'client|list' command"),
             ("client id", ""),
