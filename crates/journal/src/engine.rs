@@ -178,7 +178,7 @@ impl Engine {
 
     /// What is done once before the first turn.
     pub(crate) fn begin(&mut self) {
-        self.remove_leftovers();
+        remove(&*self.disk, &self.leftovers());
         self.publish_stats();
     }
 
@@ -464,9 +464,8 @@ impl Engine {
         for command in commands {
             match command {
                 Command::BeginSnapshot(answer) => answer_with(&answer, Err(refusal.into())),
-                Command::PublishSnapshot(_, answer) | Command::TrimBefore(_, answer) => {
-                    answer_with(&answer, Err(refusal.into()));
-                }
+                Command::PublishSnapshot(_, answer) => answer_with(&answer, Err(refusal.into())),
+                Command::TrimBefore(_, answer) => answer_with(&answer, Err(refusal.into())),
                 Command::Close(answer) => {
                     self.close();
                     answer_with(&answer, Err(refusal.into()));
@@ -526,7 +525,8 @@ impl Engine {
         Ok(SnapshotPlace { journal: self.manifest.journal, number, salt: self.draw.next(), start })
     }
 
-    fn publish_snapshot(&mut self, now_ms: u64, info: SnapshotInfo) -> Result<(), Error> {
+    /// Returns the files that are not needed any more.
+    fn publish_snapshot(&mut self, now_ms: u64, info: SnapshotInfo) -> Result<Vec<String>, Error> {
         if info.end > self.durable {
             let synced = self.sync(now_ms);
             self.or_fail(now_ms, synced)?;
@@ -538,7 +538,11 @@ impl Engine {
         self.disk.rename(&unfinished, &name).map_err(Error::io("rename", &unfinished))?;
         self.disk.sync_dir().map_err(Error::io("sync the directory of", &name))?;
         let first_segment = self.first_needed(info.start.next());
-        self.put_manifest(Manifest { snapshot: Some(info), first_segment, ..self.manifest })
+        self.put_manifest(Manifest { snapshot: Some(info), first_segment, ..self.manifest })?;
+        // Unfinished files may be the engine's next, by the time that the caller gets to them.
+        let mut leftovers = self.leftovers();
+        leftovers.retain(|name| !name.ends_with(UNFINISHED));
+        Ok(leftovers)
     }
 
     fn trim_before(&mut self, lsn: Lsn) -> Result<(), Error> {
@@ -550,7 +554,9 @@ impl Engine {
         if first_segment == self.manifest.first_segment {
             return Ok(());
         }
-        self.put_manifest(Manifest { first_segment, ..self.manifest })
+        self.put_manifest(Manifest { first_segment, ..self.manifest })?;
+        remove(&*self.disk, &self.leftovers());
+        Ok(())
     }
 
     /// Number of the first segment that is needed to read from `lsn` on.
@@ -560,7 +566,7 @@ impl Engine {
         segments.get(position).map_or(self.active.number, |segment| segment.number)
     }
 
-    /// Puts `manifest` in place, and removes what it does not name.
+    /// Puts `manifest` in place. What it does not name is then left over.
     ///
     /// After an error the former one still counts for the engine, and every file that either names stays.
     fn put_manifest(&mut self, manifest: Manifest) -> Result<(), Error> {
@@ -570,15 +576,9 @@ impl Engine {
             self.stats.last_error = Some(error.to_string());
             return Err(error);
         }
-        let doubtful = self.manifest_retry_at.take().is_some();
-        let tidy = doubtful
-            || manifest.snapshot != self.manifest.snapshot
-            || manifest.first_segment != self.manifest.first_segment;
+        self.manifest_retry_at = None;
         self.manifest = manifest;
         self.front.segments.lock().retain(|segment| segment.number >= manifest.first_segment);
-        if tidy {
-            self.remove_leftovers();
-        }
         Ok(())
     }
 
@@ -587,32 +587,28 @@ impl Engine {
         if self.health != Health::Well || self.manifest_retry_at.is_none_or(|at| now_ms < at) {
             return;
         }
-        if self.put_manifest(self.manifest).is_err() {
-            self.manifest_retry_at = Some(now_ms + self.options.retry_ms);
+        match self.put_manifest(self.manifest) {
+            Ok(()) => remove(&*self.disk, &self.leftovers()),
+            Err(_) => self.manifest_retry_at = Some(now_ms + self.options.retry_ms),
         }
     }
 
-    /// Removes files that the manifest in place does not name. One that can't be removed stays until the next time.
-    fn remove_leftovers(&mut self) {
-        let Ok(names) = self.disk.list() else { return };
+    /// The files that the manifest does not name. To be removed only while it is certain that it is in place.
+    fn leftovers(&self) -> Vec<String> {
+        // A listing that fails leaves them until the next time.
+        let Ok(mut names) = self.disk.list() else { return Vec::new() };
         let taking = self.front.snapshot_being_taken();
         let kept_snapshot = self.manifest.snapshot.map_or(0, |snapshot| snapshot.number);
-        let mut removed = false;
-        for name in names {
-            let leftover = if let Some(number) = segment_number(&name) {
+        names.retain(|name| {
+            if let Some(number) = segment_number(name) {
                 number < self.manifest.first_segment
-            } else if let Some(number) = snapshot_number(&name) {
+            } else if let Some(number) = snapshot_number(name) {
                 number != kept_snapshot && number != taking
             } else {
-                name.ends_with(UNFINISHED) && name != snapshot_name(taking) + UNFINISHED
-            };
-            if leftover {
-                removed |= self.disk.unlink(&name).is_ok();
+                name.ends_with(UNFINISHED) && *name != snapshot_name(taking) + UNFINISHED
             }
-        }
-        if removed {
-            let _ = self.disk.sync_dir();
-        }
+        });
+        names
     }
 
     /// Marks the end of a log that is closed, so that the next start need not write it again.
@@ -663,6 +659,22 @@ impl Engine {
         self.stats.snapshot = self.manifest.snapshot;
         self.stats.epoch = self.manifest.epoch;
         self.front.stats.lock().clone_from(&self.stats);
+    }
+}
+
+/// Removes files that don't count any more. One that can't be removed stays until somebody tries again.
+///
+/// Cost: milliseconds for a large file.
+pub(crate) fn remove(disk: &dyn Disk, leftovers: &[String]) {
+    let removed = leftovers.iter().filter(|name| disk.unlink(name).is_ok()).count();
+    if removed > 0 {
+        let _ = disk.sync_dir();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.front.shut();
     }
 }
 

@@ -53,8 +53,9 @@ pub type Notify = Box<dyn Fn(Event) + Send>;
 pub(crate) enum Command {
     /// Ends the segment and says where a snapshot begins.
     BeginSnapshot(SyncSender<Result<SnapshotPlace, Error>>),
-    /// Makes a finished snapshot the one to start from, and cuts the log behind it.
-    PublishSnapshot(SnapshotInfo, SyncSender<Result<(), Error>>),
+    /// Makes a finished snapshot the one to start from, and cuts the log behind it; answers with the files that are now to
+    /// be removed, which takes too long for the engine.
+    PublishSnapshot(SnapshotInfo, SyncSender<Result<Vec<String>, Error>>),
     /// Removes whole segments before an LSN.
     TrimBefore(Lsn, SyncSender<Result<(), Error>>),
     /// Writes and syncs everything, then stops.
@@ -77,6 +78,8 @@ struct Pending {
     /// LSN of the next record.
     next: Lsn,
     commands: Vec<Command>,
+    /// Somebody wants the engine to look again: a sync or another policy.
+    woken: bool,
     closed: bool,
 }
 
@@ -124,8 +127,13 @@ pub(crate) struct Front {
 impl Front {
     /// A front after recovery: every record up to `last` is durable.
     pub(crate) fn new(last: Lsn, policy: FsyncPolicy, pending_bytes_max: usize) -> Arc<Front> {
-        let pending =
-            Pending { frames: blank(Vec::new()), next: last.next(), commands: Vec::new(), closed: false };
+        let pending = Pending {
+            frames: blank(Vec::new()),
+            next: last.next(),
+            commands: Vec::new(),
+            woken: false,
+            closed: false,
+        };
         Arc::new(Front {
             pending: Mutex::new(pending),
             work: Condvar::new(),
@@ -207,7 +215,8 @@ impl Front {
 
     fn wake(&self) {
         // Under the lock, so that the engine is either before its look at what is pending or asleep.
-        let _pending = self.pending.lock();
+        let mut pending = self.pending.lock();
+        pending.woken = true;
         self.parked.store(Parked::Awake as u8, Ordering::Release);
         self.work.notify_one();
     }
@@ -231,6 +240,7 @@ impl Front {
     pub(crate) fn take(&self, spare: Vec<u8>) -> Taken {
         let spare = blank(spare);
         let mut pending = self.pending.lock();
+        pending.woken = false;
         self.pending_bytes.store(0, Ordering::Relaxed);
         Taken {
             frames: std::mem::replace(&mut pending.frames, spare),
@@ -241,7 +251,9 @@ impl Front {
 
     /// Takes the commands alone, while records can't be written.
     pub(crate) fn take_commands(&self) -> Vec<Command> {
-        std::mem::take(&mut self.pending.lock().commands)
+        let mut pending = self.pending.lock();
+        pending.woken = false;
+        std::mem::take(&mut pending.commands)
     }
 
     /// Puts the engine's thread to sleep until there is work, or `until`.
@@ -254,7 +266,7 @@ impl Front {
             Parked::Gathering => pending.frames.len() >= GATHERED_BYTES,
             Parked::Idle => pending.frames.len() > record::FRAME_BYTES,
         };
-        if work || !pending.commands.is_empty() {
+        if work || pending.woken || !pending.commands.is_empty() {
             return;
         }
         self.parked.store(how as u8, Ordering::Release);
@@ -269,6 +281,17 @@ impl Front {
             }
         }
         self.parked.store(Parked::Awake as u8, Ordering::Release);
+    }
+
+    /// The engine is gone: nothing is taken any more, and nobody waits for an answer.
+    pub(crate) fn shut(&self) {
+        let commands = {
+            let mut pending = self.pending.lock();
+            pending.closed = true;
+            std::mem::take(&mut pending.commands)
+        };
+        drop(commands);
+        self.set_refusal(Some(Refusal::Closed));
     }
 
     /// See [`crate::Journal::admit`].

@@ -169,6 +169,11 @@ impl SimulatedDisk {
         self.state.lock().crashed
     }
 
+    /// Stops the machine between two operations.
+    pub fn stop(&self) {
+        self.state.lock().crashed = true;
+    }
+
     /// Stops the machine, if it has not, and starts it again with what survived.
     pub fn restart(&self, crash: Crash) {
         let mut state = self.state.lock();

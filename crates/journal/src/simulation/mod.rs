@@ -9,8 +9,12 @@
 //!     JOURNAL_SEED=4711 cargo test -p sterna-journal one_seed -- --nocapture
 
 mod dice;
+#[cfg(test)]
+mod faults;
 pub mod keys;
 pub mod planted;
+#[cfg(test)]
+pub(crate) mod rig;
 pub mod schedule;
 pub mod subject;
 

@@ -187,9 +187,10 @@ impl<S: Subject> Story<S> {
             self.durable = self.durable.max(journal.durable_lsn());
         }
         self.tally.segments += journal.stats().segments as u64;
-        drop((engine, journal));
+        // What a dead process would do on its way out does not happen.
+        self.disk.stop();
+        drop((engine, journal, snapshot));
         self.stop();
-        drop(snapshot);
         Ok(())
     }
 

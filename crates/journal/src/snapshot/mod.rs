@@ -23,7 +23,7 @@
 //!    LSNs would be given again; or miss keys that were deleted before the walk came by and are not yet in the log. (So
 //!    the highest stamp is not enough: that a key is absent is as of a moment, too.) Then rename, sync of the directory,
 //!    manifest: from here on it counts.
-//! 5. Engine: segments with nothing above `start`, and the snapshot before, are removed.
+//! 5. `finish`, caller's thread: segments with nothing above `start`, and the snapshot before, are removed.
 //!
 //! Its bytes are the business of [`file`].
 
@@ -39,7 +39,7 @@ use crate::header::JournalId;
 use crate::manifest::SnapshotInfo;
 use crate::recovery::Restore;
 use crate::segment::UNFINISHED;
-use crate::{Lsn, log};
+use crate::{Lsn, engine, log};
 
 pub use file::{ITEM_OVERHEAD_BYTES, SYNC_BYTES, WRITE_BYTES};
 pub(crate) use file::{ItemAt, Part, SnapshotFile, items, open, snapshot_name, snapshot_number};
@@ -65,7 +65,7 @@ pub struct SnapshotWriter {
 /// A snapshot that is written and synced, while the engine makes it count.
 pub struct Publication {
     info: SnapshotInfo,
-    done: Receiver<Result<(), Error>>,
+    done: Receiver<Result<Vec<String>, Error>>,
     writer: SnapshotWriter,
 }
 
@@ -149,9 +149,10 @@ impl Publication {
         Some(self.settle(done))
     }
 
-    fn settle(&mut self, done: Result<(), Error>) -> Result<SnapshotInfo, Error> {
-        done?;
+    fn settle(&mut self, done: Result<Vec<String>, Error>) -> Result<SnapshotInfo, Error> {
+        let leftovers = done?;
         self.writer.finished = true;
+        engine::remove(&*self.writer.disk, &leftovers);
         self.writer.front.end_snapshot(self.info.number);
         Ok(self.info)
     }
