@@ -281,7 +281,7 @@ options! {
 
     /// Threads that serve connections, each with its own share of them; 0 is one a core.
     threads: u16 = 0,
-        Process "threads", int(0, 1024, "threads"), Start;
+        Process "threads", int(0, 64, "threads"), Start;
 
     /// Rounds of background work a second, such as closing idle clients. Kept between 1 and 500.
     hz: u32 = 10,
