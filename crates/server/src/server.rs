@@ -23,6 +23,7 @@ use crate::directory::Directory;
 use crate::mailbox::{Mail, Mailbox};
 use crate::partitions::Partitions;
 use crate::pause::Pause;
+use crate::rates::{Counters, Rates};
 use crate::stats::{CommandCounts, ErrorCounts};
 
 /// What other threads know of a shard.
@@ -37,6 +38,9 @@ pub(crate) struct ShardHandle {
     pub(crate) errors: ErrorCounts,
     /// Changes of the keyspace since the start.
     pub(crate) changes: AtomicU64,
+    /// Bytes read from and written to its connections, closed ones included.
+    pub(crate) net_in_bytes: AtomicU64,
+    pub(crate) net_out_bytes: AtomicU64,
 }
 
 impl ShardHandle {
@@ -49,6 +53,8 @@ impl ShardHandle {
             commands: CommandCounts::default(),
             errors: ErrorCounts::default(),
             changes: AtomicU64::new(0),
+            net_in_bytes: AtomicU64::new(0),
+            net_out_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -82,6 +88,11 @@ pub(crate) struct Server {
     next_client: AtomicU64,
     /// Keyspace figures as of the last look, for INFO inside a transaction, which holds the locks itself.
     keyspace: Mutex<KeyspaceFigures>,
+    /// CONFIG RESETSTAT was called where it could not lock the partitions.
+    keyspace_stats_due: AtomicBool,
+    pub(crate) rates: Mutex<Rates>,
+    /// The most memory that was in use at any look.
+    memory_peak: AtomicUsize,
     pub(crate) slowlog: Mutex<crate::command::slowlog::SlowLog>,
     out_of_memory: AtomicBool,
     stopping: AtomicBool,
@@ -93,6 +104,13 @@ pub(crate) struct KeyspaceFigures {
     pub(crate) fills: Vec<Fill>,
     pub(crate) stats: Stats,
     pub(crate) used_bytes: usize,
+}
+
+/// Memory as INFO and `maxmemory` count it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryUse {
+    pub(crate) used_bytes: usize,
+    pub(crate) peak_bytes: usize,
 }
 
 /// Partitions a shard: enough that two shards seldom meet at one.
@@ -119,10 +137,7 @@ impl Server {
             rejected_connections: AtomicU64::new(0),
             started: Instant::now(),
             started_ms: crate::time::unix_ms(),
-            run_id: std::iter::repeat_with(|| fastrand::char('0'..'g'))
-                .filter(char::is_ascii_hexdigit)
-                .take(40)
-                .collect(),
+            run_id: std::iter::repeat_with(|| fastrand::digit(16)).take(40).collect(),
             config_path,
             users: RwLock::new(users),
             config: RwLock::new(Arc::new(config)),
@@ -131,6 +146,9 @@ impl Server {
             failed_logins: AtomicU64::new(0),
             next_client: AtomicU64::new(1),
             keyspace: Mutex::default(),
+            keyspace_stats_due: AtomicBool::new(false),
+            rates: Mutex::default(),
+            memory_peak: AtomicUsize::new(0),
             slowlog: Mutex::default(),
             out_of_memory: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -219,6 +237,9 @@ impl Server {
 
     /// Takes the figures of the keyspace anew. The caller holds no partition.
     pub(crate) fn note_keyspace(&self) {
+        if self.keyspace_stats_due.swap(false, Ordering::AcqRel) {
+            self.partitions.reset_stats();
+        }
         let figures = KeyspaceFigures {
             fills: self.partitions.fill(crate::time::unix_ms()),
             stats: self.partitions.stats(),
@@ -230,6 +251,53 @@ impl Server {
     /// The figures as of the last [`Server::note_keyspace`].
     pub(crate) fn keyspace_figures(&self) -> KeyspaceFigures {
         self.keyspace.lock().clone()
+    }
+
+    /// Commands executed and bytes moved, over all shards.
+    pub(crate) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for shard in &self.shards {
+            sum.commands += shard.commands.calls();
+            sum.in_bytes += shard.net_in_bytes.load(Relaxed);
+            sum.out_bytes += shard.net_out_bytes.load(Relaxed);
+        }
+        sum
+    }
+
+    /// What one shard does ten times a second: rates, and whether memory has run out.
+    pub(crate) fn look_around(&self) {
+        self.rates.lock().look(Instant::now(), self.counters());
+        self.look_at_memory();
+    }
+
+    /// Memory in use and the most there was, and whether that is above `maxmemory`.
+    pub(crate) fn look_at_memory(&self) -> MemoryUse {
+        let used_bytes = match crate::hooks::memory_stats().allocated {
+            0 => crate::process::resident_bytes(),
+            allocated => allocated,
+        };
+        let peak_bytes = self.memory_peak.fetch_max(used_bytes, Relaxed).max(used_bytes);
+        let max_bytes = self.config.read().maxmemory;
+        self.set_out_of_memory(max_bytes > 0 && used_bytes as u64 > max_bytes);
+        MemoryUse { used_bytes, peak_bytes }
+    }
+
+    /// CONFIG RESETSTAT. Keyspace figures are counted anew at the next look if the caller may hold partitions now.
+    pub(crate) fn reset_stats(&self) {
+        for shard in &self.shards {
+            shard.commands.reset();
+            shard.errors.reset();
+            shard.closed.reset();
+            shard.net_in_bytes.store(0, Relaxed);
+            shard.net_out_bytes.store(0, Relaxed);
+        }
+        for counter in [&self.accepted_connections, &self.rejected_connections, &self.failed_logins] {
+            counter.store(0, Relaxed);
+        }
+        self.memory_peak.store(0, Relaxed);
+        self.rates.lock().reset();
+        self.keyspace.lock().stats = Stats::default();
+        self.keyspace_stats_due.store(true, Ordering::Release);
     }
 
     /// Above `maxmemory`, as of the last look (ten times a second).

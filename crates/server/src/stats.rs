@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::command::table::table;
 use crate::connection::client::Client;
+use crate::histogram::Histogram;
 
 /// Calls of each command of the table, on one shard.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ struct CommandCount {
     ns: AtomicU64,
     failed: AtomicU64,
     rejected: AtomicU64,
+    durations: Histogram,
 }
 
 /// The sum of a command's counts over all shards.
@@ -44,6 +46,7 @@ impl CommandCounts {
         let count = &self.0[id];
         Client::add(&count.calls, 1);
         Client::add(&count.ns, took.as_nanos() as u64);
+        count.durations.count(took);
         if failed {
             Client::add(&count.failed, 1);
         }
@@ -63,12 +66,23 @@ impl CommandCounts {
         totals.rejected += count.rejected.load(Relaxed);
     }
 
+    /// Calls of all commands.
+    pub(crate) fn calls(&self) -> u64 {
+        self.0.iter().map(|count| count.calls.load(Relaxed)).sum()
+    }
+
+    /// How long row `id` took on this shard.
+    pub(crate) fn durations(&self, id: usize) -> &Histogram {
+        &self.0[id].durations
+    }
+
     /// CONFIG RESETSTAT. A call that is being counted meanwhile may survive it.
     pub(crate) fn reset(&self) {
         for count in &self.0 {
             for counter in [&count.calls, &count.ns, &count.failed, &count.rejected] {
                 counter.store(0, Relaxed);
             }
+            count.durations.reset();
         }
     }
 }

@@ -8,6 +8,7 @@ mod connection;
 mod dispatch;
 mod failure;
 mod help;
+mod info;
 mod monitor;
 mod pubsub;
 pub(crate) mod slowlog;
@@ -25,7 +26,17 @@ use table::Row;
 
 /// The rows of this crate.
 fn rows() -> impl Iterator<Item = &'static Command<Run>> {
-    [connection::ROWS, client::ROWS, pubsub::ROWS, transaction::ROWS, monitor::ROWS, slowlog::ROWS].into_iter().flatten()
+    [
+        connection::ROWS,
+        client::ROWS,
+        pubsub::ROWS,
+        transaction::ROWS,
+        info::ROWS,
+        monitor::ROWS,
+        slowlog::ROWS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What runs a command of this crate.

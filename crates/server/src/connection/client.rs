@@ -302,4 +302,9 @@ impl CloseCounts {
     pub(crate) fn of(&self, reason: CloseReason) -> u64 {
         self.0[reason as usize].load(Relaxed)
     }
+
+    /// CONFIG RESETSTAT.
+    pub(crate) fn reset(&self) {
+        self.0.iter().for_each(|count| count.store(0, Relaxed));
+    }
 }

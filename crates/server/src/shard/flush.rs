@@ -152,7 +152,12 @@ impl Shard {
         if matches!(connection.hold.as_deref(), Some(Hold::Acks { .. })) {
             return;
         }
-        match connection.flush() {
+        let before = connection.output.queued_bytes();
+        let flushed = connection.flush();
+        let sent = (before - connection.output.queued_bytes()) as u64;
+        Client::add(&connection.client.net_out_bytes, sent);
+        Client::add(&self.server.shards[self.index].net_out_bytes, sent);
+        match flushed {
             Ok(Flushed::All) => {
                 if let Some(reason) = connection.closing {
                     self.close(slot, reason);
@@ -167,13 +172,6 @@ impl Shard {
 
 impl Connection {
     fn flush(&mut self) -> io::Result<Flushed> {
-        let before = self.output.queued_bytes();
-        let result = self.flush_some();
-        Client::add(&self.client.net_out_bytes, (before - self.output.queued_bytes()) as u64);
-        result
-    }
-
-    fn flush_some(&mut self) -> io::Result<Flushed> {
         let mut sent = 0;
         while !self.output.is_empty() {
             if sent >= FLUSH_BYTES_MAX {

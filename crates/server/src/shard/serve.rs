@@ -65,6 +65,7 @@ impl Shard {
             Ok(n) => {
                 let connection = &mut self.connections[slot];
                 Client::add(&connection.client.net_in_bytes, n as u64);
+                Client::add(&self.server.shards[self.index].net_in_bytes, n as u64);
                 if is_held {
                     self.keep(slot, &scratch[..n], true);
                 } else {

@@ -89,6 +89,9 @@ impl Shard {
         }
         self.look_after_connections();
         self.expire_keys();
+        if self.index == 0 {
+            self.server.look_around();
+        }
     }
 
     /// The time of what the connection waits for has come.

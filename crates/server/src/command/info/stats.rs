@@ -1,0 +1,51 @@
+//! The sections Stats and Keyspace.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Call, Sheet};
+use crate::connection::CloseReason;
+
+pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
+    let server = call.server();
+    let counters = server.counters();
+    let (commands_per_s, in_kib_per_s, out_kib_per_s) = server.rates.lock().current();
+    let keyspace = server.keyspace_figures().stats;
+    let closed = |reason| -> u64 { server.shards.iter().map(|shard| shard.closed.of(reason)).sum() };
+    let mut errors = BTreeMap::new();
+    server.shards.iter().for_each(|shard| shard.errors.add_to(&mut errors));
+    sheet.field("total_connections_received", server.accepted_connections.load(Relaxed));
+    sheet.field("total_commands_processed", counters.commands);
+    sheet.field("instantaneous_ops_per_sec", commands_per_s);
+    sheet.field("total_net_input_bytes", counters.in_bytes);
+    sheet.field("total_net_output_bytes", counters.out_bytes);
+    sheet.field("instantaneous_input_kbps", format_args!("{in_kib_per_s:.2}"));
+    sheet.field("instantaneous_output_kbps", format_args!("{out_kib_per_s:.2}"));
+    sheet.field("rejected_connections", server.rejected_connections.load(Relaxed));
+    sheet.field("expired_keys", keyspace.expired);
+    sheet.field("evicted_keys", 0);
+    sheet.field("evicted_clients", 0);
+    sheet.field("keyspace_hits", keyspace.hits);
+    sheet.field("keyspace_misses", keyspace.misses);
+    sheet.field("pubsub_channels", server.directory.channels.len());
+    sheet.field("pubsub_patterns", server.directory.patterns.len());
+    sheet.field("pubsubshard_channels", server.directory.sharded.len());
+    sheet.field("total_error_replies", errors.values().sum::<u64>());
+    sheet.field("client_query_buffer_limit_disconnections", closed(CloseReason::QueryLimit));
+    sheet.field("client_output_buffer_limit_disconnections", closed(CloseReason::OutputLimit));
+    sheet.field("acl_access_denied_auth", server.failed_logins.load(Relaxed));
+}
+
+/// A line for each database that has keys.
+pub(super) fn keyspace(sheet: &mut Sheet, call: &mut Call<'_>) {
+    for (db, fill) in call.server().keyspace_figures().fills.iter().enumerate() {
+        if fill.keys == 0 {
+            continue;
+        }
+        let mean_ttl_ms = fill.ttl_sum_ms.checked_div(fill.expires as u128).unwrap_or(0);
+        sheet.field(
+            &format!("db{db}"),
+            format_args!("keys={},expires={},avg_ttl={mean_ttl_ms},subexpiry=0", fill.keys, fill.expires),
+        );
+    }
+}
