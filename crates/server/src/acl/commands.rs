@@ -1,8 +1,10 @@
 //! Which commands a selector allows: a bit for each row of the table, and the rules that led there.
 //!
-//!     bits        one for each row's number, subcommands included
-//!     first_args  (row, word): a row whose bit is off is allowed with this word as its first argument (`+select|0`)
-//!     rules       what ACL LIST shows: `-@all` or `+@all`, then the rules since, each subject at most once
+//! ```text
+//! bits        one for each row's number, subcommands included
+//! first_args  (row, word): a row whose bit is off is allowed with this word as its first argument (`+select|0`)
+//! rules       what ACL LIST shows: `-@all` or `+@all`, then the rules since, each subject at most once
+//! ```
 //!
 //! Invariants
 //! - `is_all` = every bit is on, because of `+@all` and nothing taken away since.

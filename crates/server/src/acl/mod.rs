@@ -1,9 +1,11 @@
 //! Users, and what each may do: commands, keys, channels.
 //!
-//!     rules ─► User ─► selectors ─► commands: a bit for each row of the command table
-//!     (ACL SETUSER,       │         keys:     glob patterns, each for reading, writing or both
-//!      `user` lines)      │         channels: glob patterns
-//!                         └► unrestricted: one bool, all that most requests ever look at
+//! ```text
+//! rules ─► User ─► selectors ─► commands: a bit for each row of the command table
+//! (ACL SETUSER,       │         keys:     glob patterns, each for reading, writing or both
+//!  `user` lines)      │         channels: glob patterns
+//!                     └► unrestricted: one bool, all that most requests ever look at
+//! ```
 //!
 //! A [`User`] is immutable once it is in [`Users`]: ACL SETUSER puts a changed copy in its place, and whoever holds the
 //! old one goes on with the old rules until the server hands it the new one. So a check takes no lock.

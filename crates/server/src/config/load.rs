@@ -1,6 +1,8 @@
 //! Reading the configuration: the file, what it includes, and the command line.
 //!
-//!     sterna [path/to/redis.conf | -] [--name value ...]...
+//! ```text
+//! sterna [path/to/redis.conf | -] [--name value ...]...
+//! ```
 //!
 //! A directive is a line of words, whether it stands in a file or on the command line; the command line comes last, so
 //! that it wins. A directive that Redis has and Sterna doesn't is a [`Warning`]; a wrong value, or a name that looks like

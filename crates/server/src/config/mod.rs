@@ -1,9 +1,11 @@
 //! The configuration: redis.conf's language, read once into typed values.
 //!
-//!     redis.conf ─► words ─┐
-//!     --name value ────────┴► directive ─► row of `OPTIONS` ─► field of `Config`
-//!                                              │
-//!                 CONFIG GET · SET · REWRITE ◄─┴─► docs/configuration.md
+//! ```text
+//! redis.conf ─► words ─┐
+//! --name value ────────┴► directive ─► row of `OPTIONS` ─► field of `Config`
+//!                                          │
+//!             CONFIG GET · SET · REWRITE ◄─┴─► docs/configuration.md
+//! ```
 //!
 //! `Config` is a plain value. CONFIG SET makes a changed copy and the server puts it in the old one's place once every
 //! change has taken effect, so that a failed CONFIG SET leaves nothing behind.

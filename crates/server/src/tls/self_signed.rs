@@ -1,6 +1,8 @@
 //! A certificate for development, so that TLS can be tried without an authority.
 //!
-//!     ca.crt ──signs──► server.crt (localhost, 127.0.0.1, ::1) + server.key
+//! ```text
+//! ca.crt ──signs──► server.crt (localhost, 127.0.0.1, ::1) + server.key
+//! ```
 //!
 //! Clients take `ca.crt` as their authority (`ca`, `ssl_ca_certs`, `--cacert`). The authority's own key is thrown away as
 //! soon as it has signed, so that whoever trusts `ca.crt` trusts this one server and nothing else. The files are made
