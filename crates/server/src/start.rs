@@ -24,8 +24,8 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
     /// A user's rules that can't be understood.
-    #[error("{0}")]
-    Users(String),
+    #[error(transparent)]
+    Users(#[from] crate::acl::RuleError),
     /// The kernel refused something.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -47,8 +47,15 @@ pub struct Running {
 }
 
 /// Opens the listeners and starts the shards. `config_path` is the file that CONFIG REWRITE writes.
-pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
-    let users = Users::from_config(&config).map_err(|e| StartError::Users(e.to_string()))?;
+pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
+    let users = Users::from_config(&config)?;
+    let mut files = Vec::new();
+    if config.tls_self_signed && config.tls_cert_file.is_none() {
+        let made = crate::tls::self_signed(&config.dir)?;
+        files = vec![("certificate", made.cert.clone()), ("clients trust it with", made.ca.clone())];
+        config.tls_cert_file = Some(made.cert);
+        config.tls_key_file = Some(made.key);
+    }
     let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
     let (listeners, addresses) = listen(&config)?;
     raise_file_limit(config.maxclients);
@@ -73,7 +80,7 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
         };
         threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
     }
-    Ok(Running { server, threads, addresses, shards, files: Vec::new() })
+    Ok(Running { server, threads, addresses, shards, files })
 }
 
 fn shards_of(config: &Config) -> usize {
