@@ -16,6 +16,7 @@ use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
 use crate::connection::transport::Socket;
 use crate::fanout::Parcel;
+use crate::net::Relisten;
 
 /// Something for a shard to do.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) enum Mail {
     Monitor(Arc<[u8]>),
     /// A pause ended: let go what was held back.
     Resume,
+    /// To the accepting shard: listen at other addresses, then tell `ack`.
+    Listen { listeners: Relisten, ack: Option<Ack> },
     /// A user is no more: close its connections.
     DropUser(Arc<[u8]>),
     /// Stop: close listeners, flush, leave.

@@ -44,9 +44,9 @@ pub(crate) fn listen(config: &Config) -> Result<(Vec<Listener>, Vec<String>), Li
         if port == 0 {
             continue;
         }
-        for (socket, address) in listen_tcp(config, port)? {
+        for (socket, address) in listen_tcp(config, port, |_| false)? {
             lines.push(format!("{address}{}", if tls { " (TLS)" } else { "" }));
-            listeners.push(Listener::Tcp { socket, tls });
+            listeners.extend(socket.map(|socket| Listener::Tcp { socket, tls }));
         }
     }
     if let Some(path) = &config.unixsocket {
@@ -61,8 +61,44 @@ pub(crate) fn listen(config: &Config) -> Result<(Vec<Listener>, Vec<String>), Li
     Ok((listeners, lines))
 }
 
-/// One listener for each `bind` address; with a `-` before it, an address that can't be had is left out.
-fn listen_tcp(config: &Config, port: u16) -> Result<Vec<(TcpListener, SocketAddr)>, ListenError> {
+/// A change of the addresses listened on.
+#[derive(Debug)]
+pub(crate) struct Relisten {
+    /// Where to listen from now on, and whether for TLS. A listener whose address is not among them goes.
+    pub(crate) addresses: Vec<(SocketAddr, bool)>,
+    /// Listeners for the addresses that are new.
+    pub(crate) opened: Vec<Listener>,
+}
+
+/// Opens the TCP listeners that `config` asks for beside those at `current`. After an error nothing has changed.
+pub(crate) fn relisten(config: &Config, current: &[(SocketAddr, bool)]) -> Result<Relisten, ListenError> {
+    let mut change = Relisten { addresses: Vec::new(), opened: Vec::new() };
+    for (port, tls) in [(config.port, false), (config.tls_port, true)] {
+        let kept = |address: &SocketAddr| current.contains(&(*address, tls));
+        for (socket, address) in if port == 0 { Vec::new() } else { listen_tcp(config, port, kept)? } {
+            change.addresses.push((address, tls));
+            change.opened.extend(socket.map(|socket| Listener::Tcp { socket, tls }));
+        }
+    }
+    Ok(change)
+}
+
+/// The TCP addresses of `listeners`, and whether they are for TLS.
+pub(crate) fn addresses_of(listeners: &[Listener]) -> Vec<(SocketAddr, bool)> {
+    let address = |listener: &Listener| match listener {
+        Listener::Tcp { socket, tls } => Some((socket.local_addr().ok()?, *tls)),
+        Listener::Unix { .. } => None,
+    };
+    listeners.iter().filter_map(address).collect()
+}
+
+/// The addresses of `bind`, each with a listener unless `is_kept`; with a `-` before it, an address that can't be had is
+/// left out.
+fn listen_tcp(
+    config: &Config,
+    port: u16,
+    is_kept: impl Fn(&SocketAddr) -> bool,
+) -> Result<Vec<(Option<TcpListener>, SocketAddr)>, ListenError> {
     let mut opened = Vec::new();
     for name in &config.bind {
         let is_optional = name.optional;
@@ -72,8 +108,12 @@ fn listen_tcp(config: &Config, port: u16) -> Result<Vec<(TcpListener, SocketAddr
             Err(source) => return Err(ListenError::Resolve { name: name.host.clone(), source }),
         };
         for address in addresses {
+            if is_kept(&address) {
+                opened.push((None, address));
+                continue;
+            }
             match bind(address, config.tcp_backlog) {
-                Ok(listener) => opened.push(listener),
+                Ok((listener, address)) => opened.push((Some(listener), address)),
                 Err(e) if is_optional && e.kind() != io::ErrorKind::AddrInUse => {}
                 Err(source) => return Err(ListenError::Bind { address: address.to_string(), source }),
             }

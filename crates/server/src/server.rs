@@ -7,8 +7,9 @@
 //!                                                        └► slowlog, latency, pause, error counts (leaves)
 //! ```
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 use std::time::Instant;
 
 use hashbrown::HashMap;
@@ -17,7 +18,7 @@ use rustls::{ServerConfig, ServerConnection};
 use sterna_keyspace::{EventClasses, Fill, Stats};
 
 use crate::acl::{User, Users};
-use crate::config::Config;
+use crate::config::{Config, KeyEvents};
 use crate::connection::client::{Client, ClientId, CloseCounts};
 use crate::directory::Directory;
 use crate::mailbox::{Mail, Mailbox};
@@ -81,6 +82,12 @@ pub(crate) struct Server {
     pub(crate) config_path: Option<std::path::PathBuf>,
     pub(crate) users: RwLock<Users>,
     config: RwLock<Arc<Config>>,
+    /// Held by whoever changes the configuration, from reading the old one to the new one's taking effect.
+    pub(crate) config_changes: Mutex<()>,
+    /// The TCP addresses listened on, and whether for TLS.
+    pub(crate) listening: Mutex<Vec<(SocketAddr, bool)>>,
+    /// Classes of keyspace events that are published: bits of `EventClasses`, from the configuration.
+    event_classes: AtomicU32,
     /// Rises with every CONFIG SET (Release, after the new configuration is in place; read Acquire).
     config_version: AtomicU64,
     tls: RwLock<Option<Arc<ServerConfig>>>,
@@ -140,6 +147,9 @@ impl Server {
             run_id: std::iter::repeat_with(|| fastrand::digit(16)).take(40).collect(),
             config_path,
             users: RwLock::new(users),
+            config_changes: Mutex::default(),
+            listening: Mutex::default(),
+            event_classes: AtomicU32::new(event_classes_of(&config).bits()),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
             tls: RwLock::new(tls),
@@ -188,6 +198,7 @@ impl Server {
     ) -> Result<Arc<Config>, E> {
         let mut config = self.config.write();
         *config = Arc::new(change(&config)?);
+        self.event_classes.store(event_classes_of(&config).bits(), Relaxed);
         self.config_version.fetch_add(1, Ordering::Release);
         Ok(Arc::clone(&config))
     }
@@ -216,7 +227,7 @@ impl Server {
 
     /// Classes of keyspace events that are published.
     pub(crate) fn event_classes(&self) -> EventClasses {
-        EventClasses::empty()
+        EventClasses::from_bits_truncate(self.event_classes.load(Relaxed))
     }
 
     /// Every client of every shard.
@@ -320,4 +331,36 @@ impl Server {
     pub(crate) fn post_all(&self, mail: impl Fn() -> Mail) {
         self.shards.iter().for_each(|shard| shard.mailbox.push(mail()));
     }
+}
+
+/// `notify-keyspace-events` as the keyspace understands it. Without `K` or `E` nothing is published, so nothing is asked
+/// for.
+fn event_classes_of(config: &Config) -> EventClasses {
+    let configured = config.notify_keyspace_events;
+    if !configured.contains(KeyEvents::KEYSPACE) && !configured.contains(KeyEvents::KEYEVENT) {
+        return EventClasses::empty();
+    }
+    let classes = [
+        (KeyEvents::KEYSPACE, EventClasses::KEYSPACE),
+        (KeyEvents::KEYEVENT, EventClasses::KEYEVENT),
+        (KeyEvents::GENERIC, EventClasses::GENERIC),
+        (KeyEvents::STRING, EventClasses::STRING),
+        (KeyEvents::LIST, EventClasses::LIST),
+        (KeyEvents::SET, EventClasses::SET),
+        (KeyEvents::HASH, EventClasses::HASH),
+        (KeyEvents::SORTED_SET, EventClasses::ZSET),
+        (KeyEvents::EXPIRED, EventClasses::EXPIRED),
+        (KeyEvents::EVICTED, EventClasses::EVICTED),
+        (KeyEvents::STREAM, EventClasses::STREAM),
+        (KeyEvents::MODULE, EventClasses::MODULE),
+        (KeyEvents::MISSED, EventClasses::KEY_MISS),
+        (KeyEvents::NEW, EventClasses::NEW),
+        (KeyEvents::OVERWRITTEN, EventClasses::OVERWRITTEN),
+        (KeyEvents::TYPE_CHANGED, EventClasses::TYPE_CHANGED),
+    ];
+    classes
+        .into_iter()
+        .filter(|&(of_config, _)| configured.contains(of_config))
+        .map(|(_, class)| class)
+        .collect()
 }

@@ -10,7 +10,7 @@ use mio::{Poll, Waker};
 use crate::acl::Users;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
-use crate::net::{ListenError, listen};
+use crate::net::{ListenError, addresses_of, listen};
 use crate::server::Server;
 use crate::shard::{Listeners, Shard, WAKER};
 
@@ -58,7 +58,10 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
     }
     let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
     let (listeners, addresses) = listen(&config)?;
-    raise_file_limit(config.maxclients);
+    if let Err(fitting) = raise_file_limit(config.maxclients) {
+        let maxclients = config.maxclients;
+        tracing::warn!(maxclients, fitting, "the limit on open files is too low for maxclients");
+    }
     let shards = shards_of(&config);
 
     let polls = (0..shards).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
@@ -66,6 +69,7 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
         .map(|poll| Ok(Mailbox::new(Waker::new(poll.registry(), WAKER)?)))
         .collect::<io::Result<Vec<_>>>()?;
     let server = Arc::new(Server::new(config, config_path, users, tls, mailboxes));
+    *server.listening.lock() = addresses_of(&listeners);
     let mut listeners = Some(Listeners(listeners));
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
@@ -92,22 +96,24 @@ fn shards_of(config: &Config) -> usize {
 /// Descriptors the server needs beside those of its clients.
 const OWN_FILES: u64 = 64;
 
-/// Raises the limit on open files so that `maxclients` fit, as far as the system allows.
-fn raise_file_limit(maxclients: u32) {
+/// Raises the limit on open files so that `maxclients` fit, as far as the system allows. Errors: how many clients fit.
+pub(crate) fn raise_file_limit(maxclients: u32) -> Result<(), u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = u64::from(maxclients) + OWN_FILES;
     if limit.current.is_none_or(|current| current >= wanted) {
-        return;
+        return Ok(());
     }
     let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).or_else(|_| {
+    // What it is afterwards says whether it worked.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).or_else(|_| {
         let current = limit.maximum.map(|maximum| maximum.min(wanted));
         setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum })
     });
     let now = getrlimit(Resource::Nofile).current;
-    if raised.is_err() || now.is_some_and(|now| now < wanted) {
-        tracing::warn!(maxclients, open_files = ?now, "the limit on open files is too low for maxclients");
+    match now {
+        Some(now) if now < wanted => Err(now.saturating_sub(OWN_FILES)),
+        _ => Ok(()),
     }
 }
 

@@ -59,6 +59,11 @@ impl Shard {
         row: &'static Row,
         args: Args<'_>,
     ) -> Result<Admission, Failure> {
+        let connection = &mut self.connections[slot];
+        if connection.user.is_none() {
+            // The password may have been taken away since it connected.
+            connection.set_user(self.server.user_without_password());
+        }
         let connection = &self.connections[slot];
         let Some(user) = &connection.user else {
             return if row.has(Flags::NO_AUTH) { Ok(Admission::Run) } else { Err(Failure::NO_AUTH) };

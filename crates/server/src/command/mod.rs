@@ -4,6 +4,7 @@
 
 pub(crate) mod blocking;
 mod client;
+mod config;
 mod connection;
 mod dispatch;
 mod failure;
@@ -31,6 +32,7 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         client::ROWS,
         pubsub::ROWS,
         transaction::ROWS,
+        config::ROWS,
         info::ROWS,
         monitor::ROWS,
         slowlog::ROWS,

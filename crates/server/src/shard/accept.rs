@@ -13,6 +13,7 @@ use crate::connection::client::{Address, Client};
 use crate::connection::transport::{Socket, Transport};
 use crate::connection::{Connection, ReplyMode};
 use crate::mailbox::Mail;
+use crate::net::Relisten;
 use crate::shard::{Shard, WAKER};
 
 /// Connections accepted before other work gets its turn; the listener's next edge is not awaited, see `accept`.
@@ -44,6 +45,23 @@ impl Listeners {
             listener.source().register(registry, Listeners::token(index), Interest::READABLE)?;
         }
         Ok(())
+    }
+
+    /// Listens at other TCP addresses from now on. Tokens are places in the list, so all register anew; connections that
+    /// wait at a listener that stays are reported again.
+    fn change(&mut self, change: Relisten, registry: &Registry) -> io::Result<()> {
+        for listener in &mut self.0 {
+            listener.source().deregister(registry)?;
+        }
+        let stays = |listener: &Listener| match listener {
+            Listener::Tcp { socket, tls } => {
+                socket.local_addr().is_ok_and(|address| change.addresses.contains(&(address, *tls)))
+            }
+            Listener::Unix { .. } => true,
+        };
+        self.0.retain(stays);
+        self.0.extend(change.opened);
+        self.register(registry)
     }
 
     /// Stops listening; a Unix socket's file goes too.
@@ -87,6 +105,13 @@ fn plain(address: std::net::SocketAddr) -> std::net::SocketAddr {
 }
 
 impl Shard {
+    /// Listens at other TCP addresses from now on.
+    pub(super) fn relisten(&mut self, change: Relisten) {
+        if let Err(error) = self.listeners.change(change, self.poll.registry()) {
+            tracing::warn!(%error, "cannot watch the new listeners");
+        }
+    }
+
     /// Takes in what waits at the listener.
     pub(super) fn accept(&mut self, token: Token) {
         let index = WAKER.0 - 1 - token.0;

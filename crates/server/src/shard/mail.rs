@@ -59,6 +59,12 @@ impl Shard {
             Mail::Unblock { client, slot, with_error } => self.unblock(slot, client, with_error),
             Mail::Monitor(line) => self.show_monitors(&line),
             Mail::Resume => self.resume_paused(),
+            Mail::Listen { listeners, ack } => {
+                self.relisten(listeners);
+                if let Some(ack) = ack {
+                    self.post(ack.shard, Mail::Done(ack));
+                }
+            }
             Mail::DropUser(name) => self.drop_user(&name),
             Mail::Shutdown => self.stop(),
         }

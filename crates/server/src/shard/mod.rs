@@ -121,7 +121,7 @@ impl Shard {
             clock: Clock::now(),
             config,
             config_version,
-            changes: sterna_keyspace::Changes::default(),
+            changes: sterna_keyspace::Changes::new(wants(&server)),
             is_stopping: false,
             server,
         }
@@ -192,6 +192,7 @@ impl Shard {
         }
         (self.config, self.config_version) = self.server.config_with_version();
         self.flusher.set_limits(&self.config);
+        self.changes.set_wants(wants(&self.server));
     }
 
     fn note_edges(&mut self, slot: usize, readable: bool, writable: bool) {
@@ -315,3 +316,8 @@ impl Shard {
 
 /// How long a stopping server waits for slow clients to take what is queued for them.
 const SHUTDOWN_FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// What writes must tell of: the events that are published.
+fn wants(server: &Server) -> sterna_keyspace::Wants {
+    sterna_keyspace::Wants { events: server.event_classes(), ..Default::default() }
+}

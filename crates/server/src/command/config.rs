@@ -1,0 +1,247 @@
+//! CONFIG: the options of redis.conf, while the server runs.
+//!
+//! A CONFIG SET is all or nothing. Its values are read into a copy of the configuration; then everything is prepared
+//! that can fail (TLS from new files, sockets for new addresses); only then does the copy take the place of the old
+//! one, users and listeners follow, and every shard takes the new options over at its next turn. One CONFIG SET runs at
+//! a time.
+
+use std::sync::Arc;
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_protocol::argument;
+
+use super::help::help;
+use super::{Call, Failure, Flow, Run};
+use crate::config::{Config, SetError};
+use crate::connection::Hold;
+use crate::mailbox::{Ack, Mail};
+use crate::net;
+
+const BASE: Spec = Spec {
+    name: "",
+    arity: 2,
+    flags: Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE),
+    keys: Keys::None,
+    acl: Categories::empty(),
+    group: Group::Server,
+    since: "2.0.0",
+    complexity: "O(1)",
+    summary: "",
+    syntax: "",
+    reply: &[ReplyShape::Ok],
+    tips: ON_ALL_NODES,
+};
+
+const ON_ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+
+/// Rows of this file.
+pub(super) static ROWS: &[Command<Run>] = &[Command {
+    spec: Spec {
+        name: "config",
+        arity: -2,
+        flags: Flags::empty(),
+        complexity: "Depends on the subcommand.",
+        summary: "Shows and changes the options of the configuration.",
+        reply: &[],
+        tips: &[],
+        ..BASE
+    },
+    run: None,
+    subcommands: &[
+        Command {
+            spec: Spec {
+                name: "get",
+                arity: -3,
+                complexity: "O(N), N options and patterns",
+                summary: "Shows the options that match a pattern, with their values.",
+                syntax: "parameter [parameter ...]",
+                reply: &[ReplyShape::Map],
+                tips: &[],
+                ..BASE
+            },
+            run: Some(get),
+            subcommands: &[],
+        },
+        Command {
+            spec: Spec {
+                name: "help",
+                flags: Flags::LOADING.union(Flags::STALE),
+                since: "5.0.0",
+                summary: "Prints this text.",
+                reply: &[ReplyShape::Array],
+                tips: &[],
+                ..BASE
+            },
+            run: Some(help),
+            subcommands: &[],
+        },
+        Command {
+            spec: Spec { name: "resetstat", summary: "Begins the counts of INFO anew.", ..BASE },
+            run: Some(resetstat),
+            subcommands: &[],
+        },
+        Command {
+            spec: Spec {
+                name: "rewrite",
+                since: "2.8.0",
+                summary: "Has the configuration file say what the server does.",
+                ..BASE
+            },
+            run: Some(rewrite),
+            subcommands: &[],
+        },
+        Command {
+            spec: Spec {
+                name: "set",
+                arity: -4,
+                complexity: "O(N), N options",
+                summary: "Changes options, all of them or none.",
+                syntax: "parameter value [parameter value ...]",
+                ..BASE
+            },
+            run: Some(set),
+            subcommands: &[],
+        },
+    ],
+}];
+
+fn get(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let patterns: Vec<&[u8]> = call.args.from(2).iter().collect();
+    let found = call.server().config().get(&patterns);
+    call.reply.map(found.len());
+    for (name, value) in found {
+        call.reply.bulk(&name);
+        call.reply.bulk(&value);
+    }
+    Ok(Flow::Next)
+}
+
+fn resetstat(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    call.server().reset_stats();
+    if !call.in_exec {
+        call.server().note_keyspace();
+    }
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn rewrite(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let server = Arc::clone(&call.shard.server);
+    let _alone = server.config_changes.lock();
+    let mut config = Config::clone(&server.config());
+    config.users = server.users.read().lines(&config);
+    config.rewrite(server.config_path.as_deref()).map_err(|error| {
+        tracing::warn!(%error, "CONFIG REWRITE failed");
+        Failure::text(error.to_string())
+    })?;
+    tracing::info!("CONFIG REWRITE executed with success");
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn set(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let words: Vec<&[u8]> = call.args.from(2).iter().collect();
+    let (pairs, rest) = words.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(Failure::SYNTAX);
+    }
+    let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|&[name, value]| (name, value)).collect();
+    let server = Arc::clone(&call.shard.server);
+    let _alone = server.config_changes.lock();
+    let old = server.config();
+    let new = old.set(&pairs).map_err(|error| Failure::text(error.to_string()))?;
+    let prepared =
+        Prepared::of(&old, &new, &pairs, call).map_err(|error| Failure::text(error.to_string()))?;
+    let new =
+        server.change_config(|_| Ok::<_, SetError>(new)).map_err(|error| Failure::text(error.to_string()))?;
+    let waits = prepared.take_effect(call);
+    if old.requirepass != new.requirepass {
+        server.users.write().set_requirepass(&new.requirepass);
+    }
+    if old.loglevel != new.loglevel {
+        crate::hooks::set_log_level(new.loglevel);
+    }
+    server.look_at_memory();
+    call.shard.refresh_config();
+    call.reply.ok();
+    Ok(if waits { Flow::Wait } else { Flow::Next })
+}
+
+/// What a change needs and what could fail.
+struct Prepared {
+    /// TLS for new connections, if that changes; then `None` inside is no TLS.
+    tls: Option<Option<Arc<rustls::ServerConfig>>>,
+    listeners: Option<net::Relisten>,
+}
+
+impl Prepared {
+    fn of(
+        old: &Config,
+        new: &Config,
+        pairs: &[(&[u8], &[u8])],
+        call: &Call<'_>,
+    ) -> Result<Prepared, SetError> {
+        let given = |wanted: &[&'static str]| {
+            let is_given =
+                |name: &&&str| pairs.iter().any(|(given, _)| argument::eq_ignore_case(given, name));
+            wanted.iter().find(is_given).copied()
+        };
+        let mut prepared = Prepared { tls: None, listeners: None };
+        if let Some(name) = given(TLS_OPTIONS) {
+            prepared.tls = Some(tls_of(new).map_err(|error| {
+                tracing::warn!(%error, "TLS is not changed");
+                let reason = "Unable to update TLS configuration. Check server logs.".to_owned();
+                SetError::Effect { name, reason }
+            })?);
+        }
+        if (&old.bind, old.port, old.tls_port) != (&new.bind, new.port, new.tls_port) {
+            let relisten = net::relisten(new, &call.server().listening.lock());
+            prepared.listeners = Some(relisten.map_err(|error| {
+                tracing::warn!(%error, "the addresses are not changed");
+                let name = given(&["bind", "port", "tls-port"]).unwrap_or("port");
+                let reason = match name {
+                    "bind" => "Failed to bind to specified addresses.",
+                    _ => "Unable to listen on this port. Check server logs.",
+                };
+                SetError::Effect { name, reason: reason.to_owned() }
+            })?);
+        }
+        if new.maxclients > old.maxclients {
+            crate::start::raise_file_limit(new.maxclients).map_err(|fitting| SetError::Effect {
+                name: "maxclients",
+                reason: format!(
+                    "The operating system is not able to handle the specified number of clients, try with {fitting}"
+                ),
+            })?;
+        }
+        Ok(prepared)
+    }
+
+    /// True: the connection is held until the accepting shard listens where it should.
+    fn take_effect(self, call: &mut Call<'_>) -> bool {
+        if let Some(tls) = self.tls {
+            call.server().set_tls(tls);
+        }
+        let Some(listeners) = self.listeners else { return false };
+        *call.server().listening.lock() = listeners.addresses.clone();
+        let client = call.connection().client.id;
+        let ack = (!call.in_exec).then_some(Ack { shard: call.shard.index, slot: call.slot, client });
+        call.shard.post(ACCEPTING_SHARD, Mail::Listen { listeners, ack });
+        if ack.is_some() {
+            call.shard.hold(call.slot, Hold::Acks { remaining: 1 });
+        }
+        ack.is_some()
+    }
+}
+
+/// The shard that owns the listeners.
+const ACCEPTING_SHARD: usize = 0;
+
+/// Options that the TLS of new connections depends on. Setting one reads the files again even if its value is the same:
+/// that is how a renewed certificate is taken up.
+const TLS_OPTIONS: &[&str] =
+    &["tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients", "tls-protocols", "tls-port"];
+
+fn tls_of(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, crate::tls::TlsError> {
+    (config.tls_port != 0).then(|| crate::tls::server_config(config)).transpose()
+}
