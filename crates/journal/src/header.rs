@@ -18,6 +18,9 @@ pub(crate) const HEADER_BYTES: usize = 64;
 /// The format that this code writes, and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// No number or LSN in a file is larger, so that counting on from it never overflows. 146 years of a billion records a second.
+pub(crate) const COUNT_MAX: u64 = 1 << 62;
+
 /// Whose file it is: 16 bytes drawn when a journal is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalId(pub [u8; 16]);
@@ -109,6 +112,9 @@ impl Header {
             base: u64_at(40),
             salt: u64_at(48),
         };
+        if header.number == 0 || header.number > COUNT_MAX || header.base > COUNT_MAX {
+            return Err(damaged(Fault::Contradiction));
+        }
         Ok((header, crc))
     }
 }

@@ -18,13 +18,16 @@ use std::collections::BTreeSet;
 use crate::chain::{At, Chain, Link, Pass};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
-use crate::header::{FileKind, HEADER_BYTES, Header, JournalId};
+use crate::header::{COUNT_MAX, FileKind, HEADER_BYTES, Header, JournalId};
 use crate::manifest::{MANIFEST, Manifest, SnapshotInfo};
 use crate::policy::{Draw, Options};
 use crate::record::{self, FRAME_BYTES, FrameReader, Kind, Step};
 use crate::segment::{ActiveSegment, Place, UNFINISHED, segment_name, segment_number};
 use crate::snapshot::{self, ItemAt, Part, SnapshotFile, snapshot_name, snapshot_number};
 use crate::{Lsn, recovery};
+
+/// How many lost records a repair fills in, at 12 bytes each. A snapshot that is further ahead of its log says nonsense.
+const FILLED_MAX: u64 = 1 << 27;
 
 /// Suffix that a repair gives to files that are not part of the journal any more.
 const DAMAGED: &str = ".damaged";
@@ -180,7 +183,8 @@ impl Survey {
             check.damage.push(Error::Missing { file: MANIFEST.to_owned(), why });
         }
         let journal = check.manifest.map_or_else(|| journal_of(disk, &segments), |manifest| manifest.journal);
-        let numbers_below = segments.iter().chain(&snapshots).max().map_or(1, |newest| newest + 1);
+        let numbers_below =
+            segments.iter().chain(&snapshots).max().map_or(1, |newest| newest.saturating_add(1));
         let mut survey = Survey {
             check,
             journal,
@@ -339,16 +343,22 @@ impl Survey {
             Some(info) if self.snapshot_damaged => Some(self.salvage_snapshot(disk, &info, draw.next())?),
             snapshot => snapshot,
         };
-        let number = self.kept.map_or(self.numbers_below, |(_, last)| last + 1);
+        let number = self.kept.map_or(self.numbers_below, |(_, last)| last + 1).min(COUNT_MAX);
         let place = Place { journal: self.journal, number, base: self.next };
         let mut segment = ActiveSegment::draft(disk, place, draw.next())?;
-        let end = snapshot.map_or(Lsn::ZERO, |snapshot| snapshot.end);
-        fill(&mut segment, self.next, end)?;
+        if let Some(info) = snapshot {
+            let log_end = Lsn(self.next.0 - 1);
+            if info.end.0.saturating_sub(log_end.0) > FILLED_MAX {
+                let snapshot = snapshot_name(info.number);
+                return Err(Error::LogBehindSnapshot { snapshot, log_end, snapshot_end: info.end });
+            }
+            fill(&mut segment, self.next, info.end)?;
+        }
         segment.publish(disk)?;
         let epoch = self.check.manifest.map_or(0, |manifest| manifest.epoch);
         Manifest {
             journal: self.journal,
-            epoch: epoch + 1,
+            epoch: (epoch + 1).min(COUNT_MAX),
             first_segment: self.kept.map_or(number, |(first, _)| first),
             last_segment: number,
             snapshot,
@@ -447,4 +457,190 @@ fn each_item(
 ) -> Result<(), Error> {
     let mut reader = snapshot::open(disk, journal, info)?;
     snapshot::items(&mut reader, info, item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::simulated::{Crash, SimulatedDisk};
+    use crate::simulation::rig::{Rig, assert_records, options, payload};
+
+    /// A journal with a snapshot of three keys and 12 records in several segments behind it.
+    fn sound() -> SimulatedDisk {
+        let mut rig = Rig::new(options(300));
+        rig.append(5);
+        rig.snapshot(&["a", "b", "c"]).unwrap();
+        rig.append(12).wait(30);
+        rig.crash(Crash::Process)
+    }
+
+    fn segments(disk: &SimulatedDisk) -> Vec<String> {
+        disk.names().into_iter().filter(|name| name.ends_with(".segment")).collect()
+    }
+
+    #[test]
+    fn a_sound_journal_checks_dumps_and_is_left_alone_by_a_repair() {
+        let disk = sound();
+        let checked = check(&disk).unwrap();
+        assert!(checked.is_sound());
+        assert_eq!((checked.items, checked.records, checked.last), (3, 12, Lsn(17)));
+        assert_eq!((checked.torn, &checked.loss), (None, &Loss::default()));
+        assert_eq!(checked.segments, segments(&disk));
+        let mut lines = Vec::new();
+        dump(&disk, &mut |entry| {
+            lines.push(match entry {
+                Entry::Item { key, stamp, .. } => format!("{} {stamp}", String::from_utf8_lossy(key)),
+                Entry::Record { lsn, payload: bytes, .. } => {
+                    assert_eq!(bytes, payload(lsn));
+                    format!("{lsn}")
+                }
+            });
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(lines[..4], ["a 5", "b 5", "c 5", "6"]);
+        assert_eq!(lines.len(), 15);
+        let before: Vec<_> = disk.names().into_iter().map(|name| disk.bytes(&name)).collect();
+        assert!(repair(&disk).unwrap().is_sound());
+        assert_eq!(disk.names().into_iter().map(|name| disk.bytes(&name)).collect::<Vec<_>>(), before);
+    }
+
+    #[test]
+    fn a_torn_tail_is_no_damage() {
+        let disk = sound();
+        let last = segments(&disk).pop().unwrap();
+        let mut bytes = disk.bytes(&last).unwrap();
+        let offset = bytes.len() as u64;
+        bytes.extend(b"an unfinished write");
+        disk.put(&last, &bytes);
+        let checked = check(&disk).unwrap();
+        assert!(checked.is_sound());
+        assert_eq!(checked.torn, Some(Torn { file: last, offset, bytes: 19 }));
+    }
+
+    #[test]
+    fn damage_in_the_log_is_cut_after_saying_what_is_lost() {
+        for (position, segment) in segments(&sound()).into_iter().enumerate() {
+            let disk = sound();
+            let whole = segments(&disk);
+            // The first byte of a payload, in the first record of the segment.
+            disk.flip_bit(&segment, (64 + 24) * 8);
+            let checked = check(&disk).unwrap();
+            assert_eq!(checked.damage.len(), 1, "{segment}");
+            assert!(checked.damage[0].to_string().contains(&segment));
+            assert_eq!(checked.loss.files, whole[position + 1..]);
+            assert_eq!(checked.segments, whole[..=position]);
+
+            let repaired = repair(&disk).unwrap();
+            assert_eq!(repaired.loss, checked.loss);
+            let mut rig = Rig::open(&disk, options(300)).unwrap();
+            assert_eq!((rig.report.last, rig.report.epoch), (checked.last, 1));
+            assert_eq!(rig.replayed.items.len(), 3);
+            assert_records(&rig.replayed, 6, checked.last.0);
+            for name in &checked.loss.files {
+                assert!(disk.names().contains(&format!("{name}.damaged")));
+            }
+            // And it goes on from there.
+            rig.append(3);
+            let last = rig.journal.last_lsn().0;
+            let disk = rig.crash(Crash::Power);
+            assert_records(&Rig::open(&disk, options(300)).unwrap().replayed, 6, last);
+        }
+    }
+
+    #[test]
+    fn whatever_bit_is_flipped_a_repaired_journal_starts_with_a_true_prefix() {
+        let disk = sound();
+        for name in disk.names() {
+            // Every seventh, so that every place in a byte has its turn.
+            for bit in (0..disk.bytes(&name).unwrap().len() * 8).step_by(7) {
+                let disk = sound();
+                disk.flip_bit(&name, bit);
+                let sound = check(&disk).unwrap().is_sound();
+                let lost = repair(&disk).unwrap().loss;
+                let rig = Rig::open(&disk, options(300));
+                let rig = rig.unwrap_or_else(|error| panic!("bit {bit} of {name}: {error}"));
+                assert_records(&rig.replayed, 6, rig.report.last.0);
+                assert!(rig.replayed.items.len() as u64 + lost.items >= 3);
+                assert_eq!(rig.report.epoch, u64::from(!sound), "bit {bit} of {name}");
+                assert!(check(&disk).unwrap().is_sound());
+            }
+        }
+    }
+
+    #[test]
+    fn a_repair_that_stops_half_way_is_run_again() {
+        let victim = segments(&sound())[1].clone();
+        let damaged = || {
+            let disk = sound();
+            disk.flip_bit(&victim, 64 * 8);
+            disk
+        };
+        let disk = damaged();
+        let before = disk.operations();
+        let last = repair(&disk).unwrap().last;
+        let operations = disk.operations() - before;
+        for operation in 0..operations {
+            for crash in [Crash::Process, Crash::Power] {
+                let disk = damaged();
+                disk.crash_at(disk.operations() + operation);
+                let stopped = repair(&disk);
+                assert!(stopped.is_err(), "operation {operation}");
+                disk.restart(crash);
+                repair(&disk).unwrap();
+                let rig = Rig::open(&disk, options(300)).unwrap();
+                assert_eq!(rig.report.last, last, "operation {operation} {crash:?}");
+                assert_records(&rig.replayed, 6, last.0);
+            }
+        }
+    }
+
+    #[test]
+    fn missing_files_are_given_up_one_by_one() {
+        for name in sound().names() {
+            let disk = sound();
+            disk.remove(&name);
+            let checked = check(&disk).unwrap();
+            assert!(!checked.is_sound(), "{name}");
+            repair(&disk).unwrap();
+            let rig = Rig::open(&disk, options(300)).unwrap();
+            assert!(rig.report.last >= Lsn(5), "{name}: {:?}", rig.report);
+            assert_records(&rig.replayed, 6, rig.report.last.0);
+            let items = if name.ends_with(".snapshot") { 0 } else { 3 };
+            assert_eq!(rig.replayed.items.len(), items, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_log_behind_its_snapshot_is_filled_so_that_no_stamp_covers_a_new_record() {
+        let mut rig = Rig::new(options(1 << 20));
+        rig.append(5);
+        let mut writer = rig.engine.snapshot(&rig.journal, 0).unwrap();
+        rig.append(3);
+        writer.item(b"a", Lsn(8), b"a as of 8").unwrap();
+        let publication = writer.complete().unwrap();
+        rig.engine.publish(publication, 0).unwrap();
+        let disk = rig.crash(Crash::Process);
+        disk.truncate(&segment_name(2), 64);
+        assert!(matches!(check(&disk).unwrap().damage[..], [Error::LogBehindSnapshot { .. }]));
+        repair(&disk).unwrap();
+        let mut rig = Rig::open(&disk, options(300)).unwrap();
+        assert_eq!((rig.report.last, rig.replayed.records.len()), (Lsn(8), 0));
+        rig.append(1);
+        assert_eq!(rig.durable(), 9);
+    }
+
+    #[test]
+    fn a_journal_in_use_is_not_repaired() {
+        let mut rig = Rig::new(options(300));
+        rig.append(1);
+        assert!(matches!(repair(&rig.disk), Err(Error::Locked { .. })));
+    }
+
+    #[test]
+    fn an_empty_directory_is_sound() {
+        let disk = SimulatedDisk::new(1);
+        assert!(check(&disk).unwrap().is_sound());
+        dump(&disk, &mut |_| panic!("there is nothing")).unwrap();
+    }
 }

@@ -20,7 +20,7 @@
 use crate::Lsn;
 use crate::disk::Disk;
 use crate::error::{Error, Fault};
-use crate::header::{FORMAT_VERSION, JournalId};
+use crate::header::{COUNT_MAX, FORMAT_VERSION, JournalId};
 
 /// The manifest's name.
 pub(crate) const MANIFEST: &str = "MANIFEST";
@@ -58,6 +58,12 @@ pub struct SnapshotInfo {
     pub items: u64,
     /// Length of the file.
     pub bytes: u64,
+}
+
+impl SnapshotInfo {
+    fn is_plausible(&self) -> bool {
+        self.number <= COUNT_MAX && self.start <= self.end && self.end.0 <= COUNT_MAX
+    }
 }
 
 impl Manifest {
@@ -109,7 +115,9 @@ impl Manifest {
         let sound = version == FORMAT_VERSION
             && manifest.first_segment >= 1
             && manifest.first_segment <= manifest.last_segment.saturating_add(1)
-            && manifest.snapshot.is_none_or(|snapshot| snapshot.start <= snapshot.end);
+            && manifest.last_segment <= COUNT_MAX
+            && manifest.epoch <= COUNT_MAX
+            && manifest.snapshot.is_none_or(|snapshot| snapshot.is_plausible());
         if sound { Ok(manifest) } else { Err(damaged(Fault::Contradiction)) }
     }
 

@@ -261,6 +261,12 @@ impl FrameReader {
         self.file_bytes
     }
 
+    /// Bytes of memory that the reader holds.
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

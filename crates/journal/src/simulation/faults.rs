@@ -26,7 +26,7 @@
 //! | A18 | two processes | `tests/journal.rs` |
 //! | A19 | an old copy is put back | can't be told from the files alone: they are a true prefix. [`crate::Manifest::epoch`] changes when a repair gives something up; a client or replica that knows a higher LSN than the log's end knows it was rolled back |
 //! | A20 | newer format | [`a_newer_format_is_refused_with_its_version`]; golden files in `tests/golden` keep the old ones readable |
-//! | A21 | huge records, limits | [`a_record_larger_than_segment_and_buffers_comes_back`], [`a_payload_over_the_limit_is_refused`]; `tests/mutations.rs`: memory bounded by the input. Offsets are u64, indexes u32, and a segment ends far below 2³² records (`SEGMENT_BYTES_MAX`) |
+//! | A21 | huge records, limits | [`a_record_larger_than_segment_and_buffers_comes_back`], [`a_payload_over_the_limit_is_refused`]; mutations.rs: memory bounded by the input. Offsets are u64, indexes u32, and a segment ends far below 2³² records (`SEGMENT_BYTES_MAX`) |
 //! | A22 | a publish is retried across a crash | above this crate: an effect holds the ID that was given, so its replay gives the same |
 //! | A23 | group state across a crash | above this crate: PEL changes are effects like others, in the record of their command |
 //! | A24 | each mode under A1–A3 | [`each_policy_loses_no_more_than_it_says`]; schedules change the policy at random |

@@ -11,7 +11,11 @@
 mod dice;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod golden;
 pub mod keys;
+#[cfg(test)]
+mod mutations;
 pub mod planted;
 #[cfg(test)]
 pub(crate) mod rig;
