@@ -1,1 +1,41 @@
-//! The whole server against real parts.
+//! The whole server against real parts: what its tests are made with.
+//!
+//! - `differential/`: the same scripts to Sterna and to a real Redis, replies compared byte for byte ([`script`]).
+//! - `promises/`: order, visibility and bookkeeping of messages while everything changes on every shard.
+//! - `operation/`: limits, listeners, TLS, starting and stopping.
+//! - `tidy.rs`: what review should not have to look for.
+//!
+//! `clients/` and `browser/` beside them are programs in other languages, with runners of their own.
+//!
+//! Environment
+//! - `STERNA_BIN`: the server to test; otherwise the one that was built last in this target directory.
+//! - `REDIS8_SERVER`, `REDIS_SERVER`: the server to compare with: the first that is set, or `redis-server`.
+//! - `STERNA_TEST_SECONDS`: how long tests run that could run for ever; a few seconds each unless set.
+//! - `STERNA_TEST_SEED`: the seed of random tests; fixed unless set, and printed with every failure.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod difference;
+pub mod memory;
+pub mod script;
+pub mod server;
+pub mod tls;
+
+use std::time::Duration;
+
+/// How long a test goes on that could go on for ever: `STERNA_TEST_SECONDS`, or `default_s`.
+pub fn duration(default_s: u64) -> Duration {
+    Duration::from_secs(number("STERNA_TEST_SECONDS").unwrap_or(default_s))
+}
+
+/// The seed of a random test: `STERNA_TEST_SEED`, or `default`. Printed, so that a failure tells it.
+pub fn seed(default: u64) -> u64 {
+    let seed = number("STERNA_TEST_SEED").unwrap_or(default);
+    println!("STERNA_TEST_SEED={seed}");
+    seed
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}

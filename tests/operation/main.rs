@@ -1,0 +1,1 @@
+//! Limits, listeners, TLS, starting and stopping.

@@ -1,0 +1,5 @@
+//! What holds for messages while subscriptions change on every shard.
+
+mod churn;
+mod crowd;
+mod ordering;

@@ -1,0 +1,301 @@
+//! Publishers flat out on several connections, subscribers that come and go on every shard.
+//!
+//! A message says who published it, to which channel, and its number among all that publisher's messages:
+//! `publisher number`. A publisher pipelines, and from time to time stops until all is answered; `sent` and
+//! `answered` are the numbers below which its messages have been sent and answered, so a subscriber that notes them
+//! around a SUBSCRIBE knows which messages must reach it, and which must not:
+//!
+//! ```text
+//!   answered before SUBSCRIBE was sent │ either │ sent after its confirmation was read
+//!             must not come            │        │              must come
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::Instant;
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, request_bytes};
+use sterna_tests::server::{PATIENCE, Server};
+
+const SHARDS: usize = 4;
+const PUBLISHERS: usize = 4;
+/// Subscribers of each kind; connections are spread evenly, so every shard has some.
+const SUBSCRIBERS_PER_KIND: usize = 4;
+/// Channels that every publisher publishes to in turn.
+const CHANNELS: [&str; 3] = ["room:a", "room:b", "room:c"];
+/// Messages that a publisher sends at once.
+const BATCH: u64 = 32;
+
+/// How far a publisher is.
+#[derive(Default)]
+struct Progress {
+    /// Messages below this number may have been sent.
+    sent: AtomicU64,
+    /// Messages below this number have been answered.
+    answered: AtomicU64,
+}
+
+/// What the threads of a test share.
+struct Scene {
+    server: Server,
+    progress: Vec<Progress>,
+    is_over: AtomicBool,
+}
+
+impl Scene {
+    fn new() -> Arc<Scene> {
+        let server = Server::sterna(SHARDS, &[]);
+        let progress = (0..PUBLISHERS).map(|_| Progress::default()).collect();
+        Arc::new(Scene { server, progress, is_over: AtomicBool::new(false) })
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(SeqCst)
+    }
+
+    fn sent(&self) -> Vec<u64> {
+        self.progress.iter().map(|progress| progress.sent.load(SeqCst)).collect()
+    }
+
+    fn answered(&self) -> Vec<u64> {
+        self.progress.iter().map(|progress| progress.answered.load(SeqCst)).collect()
+    }
+
+    /// Publishes until the test is over; every batch is answered before the next, so that `sent` and `answered` are
+    /// never far apart.
+    fn publish(&self, publisher: usize) -> u64 {
+        let mut client = self.server.connect();
+        let progress = &self.progress[publisher];
+        let mut next = 0;
+        while !self.is_over() {
+            let batch = (next..next + BATCH).map(|number| {
+                let channel = CHANNELS[number as usize % CHANNELS.len()];
+                request_bytes(&["PUBLISH", channel, &format!("{publisher} {number}")])
+            });
+            let batch: Vec<u8> = batch.collect::<Vec<_>>().concat();
+            progress.sent.store(next + BATCH, SeqCst);
+            client.send_bytes(&batch);
+            for _ in 0..BATCH {
+                let reply = client.value();
+                assert!(matches!(reply, Value::Int(0..)), "{reply:?}");
+            }
+            next += BATCH;
+            progress.answered.store(next, SeqCst);
+        }
+        next
+    }
+}
+
+/// A message as a subscriber sees it.
+struct Message {
+    publisher: usize,
+    number: u64,
+    /// The pattern it came by, if it did.
+    is_by_pattern: bool,
+}
+
+/// Reads a message, or a confirmation as `None`.
+fn message_of(value: &Value) -> Option<Message> {
+    let parts = value.as_slice().unwrap_or_else(|| panic!("{value:?} is no push"));
+    let kind = parts[0].as_bytes()?;
+    let (channel, payload) = match kind {
+        b"message" => (&parts[1], &parts[2]),
+        b"pmessage" => (&parts[2], &parts[3]),
+        _ => return None,
+    };
+    let payload = std::str::from_utf8(payload.as_bytes()?).expect("payloads are text");
+    let (publisher, number) = payload.split_once(' ').expect("two words");
+    let (publisher, number) = (publisher.parse().expect("a number"), number.parse::<u64>().expect("a number"));
+    let expected = CHANNELS[number as usize % CHANNELS.len()];
+    assert_eq!(channel.as_bytes(), Some(expected.as_bytes()), "message {number} is on another channel");
+    Some(Message { publisher, number, is_by_pattern: kind == b"pmessage" })
+}
+
+/// What a subscription to all channels has brought so far, per publisher: the number of the last message.
+#[derive(Default)]
+struct Heard {
+    last: [Option<u64>; PUBLISHERS],
+    first: [Option<u64>; PUBLISHERS],
+}
+
+impl Heard {
+    /// Every message of a publisher follows the one before it: none missing, none twice, none out of order.
+    fn note(&mut self, message: &Message) {
+        let last = &mut self.last[message.publisher];
+        if let Some(last) = *last {
+            assert_eq!(message.number, last + 1, "publisher {}: after {last}", message.publisher);
+        }
+        *last = Some(message.number);
+        self.first[message.publisher].get_or_insert(message.number);
+    }
+}
+
+/// Runs publishers and `subscriber`s until the time is up.
+fn run(subscriber: impl Fn(&Scene, usize) -> u64 + Send + Sync + Copy + 'static, subscribers: usize) {
+    let scene = Scene::new();
+    let deadline = Instant::now() + sterna_tests::duration(5);
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|publisher| {
+            let scene = Arc::clone(&scene);
+            thread::spawn(move || scene.publish(publisher))
+        })
+        .collect();
+    let subscribers: Vec<_> = (0..subscribers)
+        .map(|index| {
+            let scene = Arc::clone(&scene);
+            thread::spawn(move || subscriber(&scene, index))
+        })
+        .collect();
+    // A thread that fails ends the test at once.
+    while Instant::now() < deadline
+        && !publishers.iter().chain(&subscribers).any(thread::JoinHandle::is_finished)
+    {
+        thread::sleep(PATIENCE / 1000);
+    }
+    scene.is_over.store(true, SeqCst);
+    let rounds: u64 = subscribers.into_iter().map(|thread| thread.join().expect("a subscriber failed")).sum();
+    let messages: u64 = publishers.into_iter().map(|thread| thread.join().expect("a publisher failed")).sum();
+    println!("{messages} messages published, {rounds} rounds of subscribers");
+    assert!(messages > 0 && rounds > 0, "nothing has been shown");
+}
+
+#[test]
+fn every_subscriber_sees_each_publisher_s_messages_in_order_across_channels_and_patterns() {
+    run(
+        |scene, index| {
+            let mut client = if index % 2 == 0 { scene.server.connect() } else { scene.server.connect_resp3() };
+            let request: Vec<&str> = if index % 4 < 2 {
+                ["SUBSCRIBE"].into_iter().chain(CHANNELS).collect()
+            } else {
+                vec!["PSUBSCRIBE", "room:[abc]"]
+            };
+            client.send(&request);
+            let mut heard = Heard::default();
+            let mut messages = 0;
+            while !scene.is_over() {
+                if let Some(message) = message_of(&client.value()) {
+                    assert_eq!(message.is_by_pattern, index % 4 >= 2);
+                    // Between the confirmations of one SUBSCRIBE there may be messages already, on the first channels.
+                    heard.note(&message);
+                    messages += 1;
+                }
+            }
+            messages
+        },
+        2 * SUBSCRIBERS_PER_KIND,
+    );
+}
+
+#[test]
+fn a_confirmed_subscription_hears_every_later_message_and_nothing_answered_before_it_was_asked_for() {
+    run(
+        |scene, index| {
+            let mut client = scene.server.connect_resp3();
+            let (join, leave) =
+                if index % 2 == 0 { ("PSUBSCRIBE", "PUNSUBSCRIBE") } else { ("SUBSCRIBE", "UNSUBSCRIBE") };
+            let names: Vec<&str> = if index % 2 == 0 { vec!["room:*"] } else { CHANNELS.to_vec() };
+            let mut rounds = 0;
+            while !scene.is_over() {
+                rounds += u64::from(stay_a_while(scene, &mut client, join, leave, &names));
+            }
+            rounds
+        },
+        2 * SUBSCRIBERS_PER_KIND,
+    );
+}
+
+/// Subscribes, listens, unsubscribes, and checks every message against what the publishers had done at each step.
+/// Whether the round was whole.
+fn stay_a_while(scene: &Scene, client: &mut Client, join: &str, leave: &str, names: &[&str]) -> bool {
+    let request = |verb| [verb].into_iter().chain(names.iter().copied()).collect::<Vec<_>>();
+    let answered_before = scene.answered();
+    client.send(&request(join));
+    let mut messages = read_confirmations(client, names.len());
+    let sent_at_confirmation = scene.sent();
+    // Stays until every publisher is well past that.
+    let goal: Vec<u64> = sent_at_confirmation.iter().map(|sent| sent + 2 * BATCH).collect();
+    while !scene.is_over() && scene.answered().iter().zip(&goal).any(|(answered, goal)| answered < goal) {
+        if let Some(message) = message_of(&client.value()) {
+            messages.push(message);
+        }
+    }
+    let answered_at_leave = scene.answered();
+    client.send(&request(leave));
+    messages.extend(read_confirmations(client, names.len()));
+    // Behind the last confirmation there is nothing.
+    client.assert_quiet();
+
+    let mut heard = Heard::default();
+    for message in &messages {
+        let before = answered_before[message.publisher];
+        assert!(message.number >= before, "message {} had been answered before SUBSCRIBE: {before}", message.number);
+        // While names are being joined or left one by one, messages on the others may be missing in between.
+        let is_whole = (sent_at_confirmation[message.publisher]..answered_at_leave[message.publisher])
+            .contains(&message.number);
+        if is_whole {
+            heard.note(message);
+        }
+    }
+    for publisher in 0..PUBLISHERS {
+        let due = sent_at_confirmation[publisher]..answered_at_leave[publisher];
+        if due.is_empty() {
+            continue;
+        }
+        assert_eq!(heard.first[publisher], Some(due.start), "publisher {publisher}: the first after SUBSCRIBE");
+        assert_eq!(heard.last[publisher], Some(due.end - 1), "publisher {publisher}: the last before UNSUBSCRIBE");
+    }
+    !scene.is_over()
+}
+
+/// Reads until so many confirmations have come; returns the messages between them.
+fn read_confirmations(client: &mut Client, count: usize) -> Vec<Message> {
+    let (mut messages, mut confirmed) = (Vec::new(), 0);
+    while confirmed < count {
+        match message_of(&client.value()) {
+            Some(message) => messages.push(message),
+            None => confirmed += 1,
+        }
+    }
+    messages
+}
+
+#[test]
+fn a_confirmed_subscription_is_counted_by_the_next_publish_and_an_ended_one_is_not() {
+    let deadline = Instant::now() + sterna_tests::duration(2);
+    let server = Server::sterna(SHARDS, &[]);
+    let mut publishers: Vec<Client> = (0..SHARDS).map(|_| server.connect()).collect();
+    let mut rounds = 0_usize;
+    while Instant::now() < deadline {
+        let mut counts = |expected: i64, when: &str| {
+            for publisher in &mut publishers {
+                assert_eq!(publisher.int(&["PUBLISH", "c", "x"]), expected, "{when}");
+            }
+        };
+        counts(0, "before");
+        let mut subscriber = server.connect_resp3();
+        subscriber.request(&["SUBSCRIBE", "c"]);
+        counts(1, "after SUBSCRIBE");
+        subscriber.request_past_pushes(&["PSUBSCRIBE", "c*"]);
+        counts(2, "after PSUBSCRIBE");
+        subscriber.request_past_pushes(&["UNSUBSCRIBE", "c"]);
+        counts(1, "after UNSUBSCRIBE");
+        match rounds % 3 {
+            0 => {
+                subscriber.request_past_pushes(&["PUNSUBSCRIBE"]);
+            }
+            1 => subscriber.leave(),
+            _ => {
+                let id = subscriber.request_past_pushes(&["CLIENT", "ID"]).as_int().expect("a number").to_string();
+                let killer = &mut publishers[rounds % SHARDS];
+                assert_eq!(killer.int(&["CLIENT", "KILL", "ID", &id]), 1);
+            }
+        }
+        let mut publisher = server.connect();
+        assert_eq!(publisher.int(&["PUBLISH", "c", "x"]), 0, "after it has gone, round {rounds}");
+        rounds += 1;
+    }
+    println!("{rounds} rounds");
+    assert!(rounds > 3);
+}

@@ -1,0 +1,14 @@
+//! The memory of a process.
+
+use std::fs;
+
+/// Resident memory of a process, bytes. Source: `VmRSS` of `/proc/PID/status`, in KiB.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|kib| kib.parse::<u64>().ok());
+    kib.expect("VmRSS is a number") * 1024
+}

@@ -1,0 +1,134 @@
+//! Playing a script to a server, and writing down what comes back.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use sterna_protocol::Proto;
+
+use super::{Action, Script, Step};
+use crate::client::{Client, Frame};
+use crate::server::{PATIENCE, Server};
+
+/// How long a reply is waited for. Nothing in a script waits, so this is passed only where a reply is missing.
+const REPLY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two questions of an `until`.
+const AGAIN: Duration = Duration::from_millis(2);
+
+/// Plays `script` and gives back what came in each step. A step in which something is missing is the last.
+pub fn run(script: &Script, server: &Server, proto: Proto) -> Vec<Vec<Frame>> {
+    let mut stage = Stage { server, proto, clients: BTreeMap::new() };
+    let mut came = Vec::new();
+    for step in &script.steps {
+        let frames = stage.play(step);
+        let is_over = frames.contains(&Frame::Nothing);
+        came.push(frames);
+        if is_over {
+            break;
+        }
+    }
+    stage.clients.into_values().for_each(Client::leave);
+    came
+}
+
+/// The clients of a script while it is played.
+struct Stage<'a> {
+    server: &'a Server,
+    proto: Proto,
+    clients: BTreeMap<String, Client>,
+}
+
+impl Stage<'_> {
+    fn play(&mut self, step: &Step) -> Vec<Frame> {
+        match &step.action {
+            Action::Raw => {
+                self.clients.insert(step.client.clone(), self.server.connect());
+                return Vec::new();
+            }
+            Action::Leave => {
+                self.clients.remove(&step.client).map(Client::leave);
+                return Vec::new();
+            }
+            _ => {}
+        }
+        let client = self.client(&step.client);
+        match &step.action {
+            Action::Request(args, replies) => {
+                client.send(args);
+                read(client, *replies)
+            }
+            Action::Until(args, reply) => read_until(client, args, reply),
+            Action::Bytes(bytes) => {
+                client.send_bytes(bytes);
+                Vec::new()
+            }
+            Action::Read(count) => read(client, *count),
+            Action::Closed => read_all(client),
+            Action::Quiet => read_quiet(client),
+            Action::Raw | Action::Leave => Vec::new(),
+        }
+    }
+
+    fn client(&mut self, name: &str) -> &mut Client {
+        let (server, proto) = (self.server, self.proto);
+        self.clients.entry(name.to_owned()).or_insert_with(|| {
+            if proto == Proto::Resp3 { server.connect_resp3() } else { server.connect() }
+        })
+    }
+}
+
+fn read(client: &mut Client, count: usize) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for _ in 0..count {
+        frames.push(client.frame(REPLY_PATIENCE));
+        if !matches!(frames.last(), Some(Frame::Bytes(_))) {
+            break;
+        }
+    }
+    frames
+}
+
+fn read_until(client: &mut Client, args: &[Vec<u8>], reply: &[u8]) -> Vec<Frame> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        client.send(args);
+        let frame = client.frame(REPLY_PATIENCE);
+        let is_it = matches!(&frame, Frame::Bytes(bytes) if bytes.trim_ascii_end() == reply);
+        if is_it || Instant::now() > deadline {
+            return vec![frame];
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+fn read_all(client: &mut Client) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    loop {
+        frames.push(client.frame(REPLY_PATIENCE));
+        if !matches!(frames.last(), Some(Frame::Bytes(_))) {
+            return frames;
+        }
+    }
+}
+
+/// All that comes before the answer to a PING, and that answer, whatever it is in the client's state.
+fn read_quiet(client: &mut Client) -> Vec<Frame> {
+    const WORD: &[u8] = b"anything-more";
+    client.send(&[b"PING", WORD]);
+    let mut frames = Vec::new();
+    loop {
+        let frame = client.frame(REPLY_PATIENCE);
+        let is_last = match &frame {
+            Frame::Bytes(bytes) => {
+                bytes.windows(WORD.len()).any(|window| window == WORD)
+                    || bytes.starts_with(b"+QUEUED")
+                    || bytes.starts_with(b"-")
+            }
+            _ => true,
+        };
+        frames.push(frame);
+        if is_last {
+            return frames;
+        }
+    }
+}

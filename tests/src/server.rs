@@ -1,0 +1,302 @@
+//! A real server, Sterna or Redis, for as long as a test lasts.
+//!
+//! Each has a free port on 127.0.0.1 and a folder of its own, writes its log there, and is killed when it is dropped
+//! or when the thread that started it ends, however that ends (`setpriv --pdeathsig`).
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::client::Client;
+
+/// How long anything may take that should happen at once, on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often a server is started anew because another process was given its port in between.
+const ATTEMPTS_MAX: usize = 5;
+
+/// Between two looks at a condition that no event announces.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// How a server is to be started, and where.
+#[derive(Debug)]
+pub struct Launch {
+    binary: PathBuf,
+    name: String,
+    folder: TempDir,
+    args: Vec<String>,
+    /// Whether `--port` and `--bind` are added.
+    has_own_address: bool,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    launch: Launch,
+    child: Child,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+}
+
+/// How a server has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// All it wrote to standard output and standard error.
+    pub log: String,
+}
+
+impl Launch {
+    /// Sterna.
+    pub fn sterna() -> Launch {
+        Launch::of("sterna", sterna_binary())
+    }
+
+    /// Sterna with so many shards.
+    pub fn shards(shards: usize) -> Launch {
+        let mut launch = Launch::sterna().args(&["--threads", &shards.to_string()]);
+        launch.name = format!("sterna with shards: {shards}");
+        launch
+    }
+
+    /// The Redis that Sterna is compared with.
+    pub fn reference() -> Launch {
+        Launch::of("redis", reference_binary()).args(&["--save", ""])
+    }
+
+    fn of(name: &str, binary: PathBuf) -> Launch {
+        let folder = tempfile::tempdir().expect("a folder for the server");
+        Launch { binary, name: name.to_owned(), folder, args: Vec::new(), has_own_address: true }
+    }
+
+    /// Adds words to the command line. `{folder}` in them becomes the server's folder.
+    pub fn args<S: AsRef<str>>(mut self, args: &[S]) -> Launch {
+        let args: Vec<String> = args.iter().map(|arg| self.fill_in(arg.as_ref())).collect();
+        self.args.extend(args);
+        self
+    }
+
+    /// Puts a file into the server's folder. `{folder}` in it becomes the folder.
+    pub fn file(self, name: &str, text: &str) -> Launch {
+        fs::write(self.path(name), self.fill_in(text)).expect("the folder can be written");
+        self
+    }
+
+    /// Has the arguments say where to listen, if anywhere.
+    pub fn without_address(mut self) -> Launch {
+        self.has_own_address = false;
+        self
+    }
+
+    /// A path in the server's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn fill_in(&self, text: &str) -> String {
+        text.replace("{folder}", &self.folder.path().display().to_string())
+    }
+
+    /// Starts the server and waits until it answers.
+    pub fn start(self) -> Server {
+        for _ in 0..ATTEMPTS_MAX {
+            let port = free_port();
+            let mut child = self.spawn(port);
+            if is_up(&mut child, port) {
+                return Server { launch: self, child, port };
+            }
+            // It has ended, or never answered.
+            let _ = child.kill();
+            let _ = child.wait();
+            assert!(self.log().contains("in use"), "{} did not start:\n{}", self.name, self.log());
+        }
+        panic!("no free port for {}", self.name);
+    }
+
+    /// Starts the server, which is expected to end by itself.
+    pub fn run(self) -> Ended {
+        let child = self.spawn(free_port());
+        ended(child, &self)
+    }
+
+    fn spawn(&self, port: u16) -> Child {
+        let log = File::create(self.path("log")).expect("the folder can be written");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary);
+        if self.has_own_address {
+            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        }
+        command
+            .args(&self.args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be opened twice"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("setpriv {}: {e}", self.binary.display()))
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
+    }
+}
+
+/// Whether the server comes to answer at `port`; it may have ended instead.
+fn is_up(child: &mut Child, port: u16) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && child.try_wait().is_ok_and(|status| status.is_none()) {
+        if let Ok(mut client) = Client::try_to(port)
+            && client.try_request(&["PING"]).is_some()
+        {
+            return true;
+        }
+        std::thread::sleep(GLANCE);
+    }
+    false
+}
+
+fn ended(mut child: Child, launch: &Launch) -> Ended {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            return Ended { status, log: launch.log() };
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{} does not end:\n{}", launch.name, launch.log());
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+impl Server {
+    /// Starts Sterna with so many shards and these words.
+    pub fn sterna(shards: usize, args: &[&str]) -> Server {
+        Launch::shards(shards).args(args).start()
+    }
+
+    /// What it is, for messages.
+    pub fn name(&self) -> &str {
+        &self.launch.name
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Client {
+        Client::to(self.port)
+    }
+
+    /// A new connection that speaks RESP3.
+    pub fn connect_resp3(&self) -> Client {
+        let mut client = self.connect();
+        client.request(&["HELLO", "3"]);
+        client
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A path in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.launch.path(name)
+    }
+
+    /// All it has written to standard output and standard error.
+    pub fn log(&self) -> String {
+        self.launch.log()
+    }
+
+    /// Waits until what it has written satisfies `is_there`.
+    pub fn await_log(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
+        wait_for(what, || Some(self.log()).filter(|log| is_there(log)))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.process(), signal).expect("the server runs");
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().expect("a child can be waited for").is_none() {
+            assert!(Instant::now() < deadline, "{} does not end:\n{}", self.name(), self.log());
+            std::thread::sleep(GLANCE);
+        }
+        let status = self.child.wait().expect("it has ended");
+        Ended { status, log: self.log() }
+    }
+
+    fn process(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Either may fail because it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            println!("--- log of {} ---\n{}", self.name(), self.log());
+        }
+    }
+}
+
+/// Waits until `look` finds something. `what` is what the failure says is missing.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// `STERNA_BIN`, or the binary of this target directory that was built last.
+fn sterna_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("STERNA_BIN") {
+        return path.into();
+    }
+    let target = target_folder();
+    let built = |path: &PathBuf| fs::metadata(path).and_then(|about| about.modified()).ok();
+    (["release/sterna", "debug/sterna"].iter().map(|name| target.join(name)))
+        .filter(|path| built(path).is_some())
+        .max_by_key(built)
+        .unwrap_or_else(|| panic!("no sterna in {}: run cargo build -p sterna, or set STERNA_BIN", target.display()))
+}
+
+/// Where cargo has put this test: `<target>/<profile>/deps/<test>`.
+fn target_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    test.ancestors().nth(3).expect("cargo puts a test three folders deep").to_owned()
+}
+
+/// The newest real server at hand.
+fn reference_binary() -> PathBuf {
+    ["REDIS8_SERVER", "REDIS_SERVER"]
+        .iter()
+        .find_map(|name| std::env::var_os(name))
+        .map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
+}

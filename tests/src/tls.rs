@@ -1,0 +1,101 @@
+//! TLS for tests: authorities, certificates, and a client that trusts one of them.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::client::{Client, Transport};
+use crate::server::PATIENCE;
+
+/// Who signs certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate, in PEM.
+    pub pem: String,
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl Authority {
+    /// A new one.
+    pub fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names are valid names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate: Certificate = params.self_signed(&key).expect("it can be signed");
+        Authority { pem: certificate.pem(), issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for `127.0.0.1`.
+    pub fn identity(&self) -> Identity {
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a valid name");
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params.signed_by(&key, &self.issuer).expect("it can be signed");
+        Identity { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Authority {
+        Authority::new()
+    }
+}
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+impl Transport for Stream {
+    fn set_read_patience(&self, patience: Duration) -> io::Result<()> {
+        self.sock.set_read_timeout(Some(patience))
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.sock.shutdown(Shutdown::Write)
+    }
+}
+
+/// Connects to `port`, trusting `authority` alone, and shakes hands. Errors: either side refuses.
+pub fn connect(port: u16, authority: &Authority, identity: Option<&Identity>) -> io::Result<Client> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate_of(&authority.pem)).expect("the authority's certificate is one");
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default protocol versions")
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => builder
+            .with_client_auth_cert(vec![certificate_of(&identity.certificate)], key_of(&identity.key))
+            .expect("the certificate and its key belong together"),
+    };
+    let name = ServerName::try_from("127.0.0.1").expect("an address is a valid name");
+    let session = ClientConnection::new(Arc::new(config), name).expect("the configuration is sound");
+    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = StreamOwned::new(session, socket);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(Client::over(stream))
+}
+
+fn certificate_of(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate in PEM")
+}
+
+fn key_of(pem: &str) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).expect("a key in PEM")
+}

@@ -1,0 +1,1 @@
+//! What review should not have to look for.
