@@ -18,7 +18,7 @@ use rustls::{ServerConfig, ServerConnection};
 use sterna_keyspace::{EventClasses, Fill, Stats};
 
 use crate::acl::{User, Users};
-use crate::config::{Config, KeyEvents};
+use crate::config::Config;
 use crate::connection::client::{Client, ClientId, CloseCounts};
 use crate::directory::Directory;
 use crate::mailbox::{Mail, Mailbox};
@@ -336,31 +336,6 @@ impl Server {
 /// `notify-keyspace-events` as the keyspace understands it. Without `K` or `E` nothing is published, so nothing is asked
 /// for.
 fn event_classes_of(config: &Config) -> EventClasses {
-    let configured = config.notify_keyspace_events;
-    if !configured.contains(KeyEvents::KEYSPACE) && !configured.contains(KeyEvents::KEYEVENT) {
-        return EventClasses::empty();
-    }
-    let classes = [
-        (KeyEvents::KEYSPACE, EventClasses::KEYSPACE),
-        (KeyEvents::KEYEVENT, EventClasses::KEYEVENT),
-        (KeyEvents::GENERIC, EventClasses::GENERIC),
-        (KeyEvents::STRING, EventClasses::STRING),
-        (KeyEvents::LIST, EventClasses::LIST),
-        (KeyEvents::SET, EventClasses::SET),
-        (KeyEvents::HASH, EventClasses::HASH),
-        (KeyEvents::SORTED_SET, EventClasses::ZSET),
-        (KeyEvents::EXPIRED, EventClasses::EXPIRED),
-        (KeyEvents::EVICTED, EventClasses::EVICTED),
-        (KeyEvents::STREAM, EventClasses::STREAM),
-        (KeyEvents::MODULE, EventClasses::MODULE),
-        (KeyEvents::MISSED, EventClasses::KEY_MISS),
-        (KeyEvents::NEW, EventClasses::NEW),
-        (KeyEvents::OVERWRITTEN, EventClasses::OVERWRITTEN),
-        (KeyEvents::TYPE_CHANGED, EventClasses::TYPE_CHANGED),
-    ];
-    classes
-        .into_iter()
-        .filter(|&(of_config, _)| configured.contains(of_config))
-        .map(|(_, class)| class)
-        .collect()
+    let wanted = config.notify_keyspace_events.0;
+    if wanted.intersects(EventClasses::KEYSPACE | EventClasses::KEYEVENT) { wanted } else { EventClasses::empty() }
 }

@@ -47,14 +47,12 @@ pub struct Running {
 }
 
 /// Opens the listeners and starts the shards. `config_path` is the file that CONFIG REWRITE writes.
-pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
+pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
     let users = Users::from_config(&config)?;
     let mut files = Vec::new();
     if config.tls_self_signed && config.tls_cert_file.is_none() {
         let made = crate::tls::self_signed(&config.dir)?;
-        files = vec![("certificate", made.cert.clone()), ("clients trust it with", made.ca.clone())];
-        config.tls_cert_file = Some(made.cert);
-        config.tls_key_file = Some(made.key);
+        files = vec![("TLS certificate", made.cert), ("clients trust it with", made.ca)];
     }
     let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
     let (listeners, addresses) = listen(&config)?;

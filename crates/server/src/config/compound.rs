@@ -6,6 +6,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
+use sterna_keyspace::EventClasses;
+
 use super::value::{Kind, Phase, Value, ValueError, integer, memory, only, utf8};
 use crate::acl::User;
 
@@ -195,81 +197,38 @@ impl Value for Vec<SavePoint> {
     }
 }
 
-/// Which events of the keyspace are published: a set of classes, each a bit.
+/// Which events of the keyspace are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct KeyEvents(u16);
+pub struct KeyEvents(pub EventClasses);
 
 impl KeyEvents {
-    /// `K`: published on `__keyspace@<db>__:<key>`.
-    pub const KEYSPACE: KeyEvents = KeyEvents(1 << 0);
-    /// `E`: published on `__keyevent@<db>__:<event>`.
-    pub const KEYEVENT: KeyEvents = KeyEvents(1 << 1);
-    /// `g`: DEL, EXPIRE, RENAME … on any type.
-    pub const GENERIC: KeyEvents = KeyEvents(1 << 2);
-    /// `$`.
-    pub const STRING: KeyEvents = KeyEvents(1 << 3);
-    /// `l`.
-    pub const LIST: KeyEvents = KeyEvents(1 << 4);
-    /// `s`.
-    pub const SET: KeyEvents = KeyEvents(1 << 5);
-    /// `h`.
-    pub const HASH: KeyEvents = KeyEvents(1 << 6);
-    /// `z`.
-    pub const SORTED_SET: KeyEvents = KeyEvents(1 << 7);
-    /// `x`.
-    pub const EXPIRED: KeyEvents = KeyEvents(1 << 8);
-    /// `e`.
-    pub const EVICTED: KeyEvents = KeyEvents(1 << 9);
-    /// `t`.
-    pub const STREAM: KeyEvents = KeyEvents(1 << 10);
-    /// `d`.
-    pub const MODULE: KeyEvents = KeyEvents(1 << 11);
-    /// `m`: a key that was looked for and not found; not part of `A`.
-    pub const MISSED: KeyEvents = KeyEvents(1 << 12);
-    /// `n`: a key that did not exist before; not part of `A`.
-    pub const NEW: KeyEvents = KeyEvents(1 << 13);
-    /// `o`: a key that existed got a new value; not part of `A`.
-    pub const OVERWRITTEN: KeyEvents = KeyEvents(1 << 14);
-    /// `c`: a key that existed got a value of another type; not part of `A`.
-    pub const TYPE_CHANGED: KeyEvents = KeyEvents(1 << 15);
-
     /// Letters of the classes that `A` stands for, in the order in which they are reported.
-    const IN_A: [(u8, KeyEvents); 10] = [
-        (b'g', KeyEvents::GENERIC),
-        (b'$', KeyEvents::STRING),
-        (b'l', KeyEvents::LIST),
-        (b's', KeyEvents::SET),
-        (b'h', KeyEvents::HASH),
-        (b'z', KeyEvents::SORTED_SET),
-        (b'x', KeyEvents::EXPIRED),
-        (b'e', KeyEvents::EVICTED),
-        (b't', KeyEvents::STREAM),
-        (b'd', KeyEvents::MODULE),
+    const IN_A: [(u8, EventClasses); 10] = [
+        (b'g', EventClasses::GENERIC),
+        (b'$', EventClasses::STRING),
+        (b'l', EventClasses::LIST),
+        (b's', EventClasses::SET),
+        (b'h', EventClasses::HASH),
+        (b'z', EventClasses::ZSET),
+        (b'x', EventClasses::EXPIRED),
+        (b'e', EventClasses::EVICTED),
+        (b't', EventClasses::STREAM),
+        (b'd', EventClasses::MODULE),
     ];
 
     /// Letters of the others. Redis leaves out the first three beside `A`, which CONFIG REWRITE would then lose.
-    const OUTSIDE_A: [(u8, KeyEvents); 6] = [
-        (b'n', KeyEvents::NEW),
-        (b'o', KeyEvents::OVERWRITTEN),
-        (b'c', KeyEvents::TYPE_CHANGED),
-        (b'K', KeyEvents::KEYSPACE),
-        (b'E', KeyEvents::KEYEVENT),
-        (b'm', KeyEvents::MISSED),
+    const OUTSIDE_A: [(u8, EventClasses); 6] = [
+        (b'n', EventClasses::NEW),
+        (b'o', EventClasses::OVERWRITTEN),
+        (b'c', EventClasses::TYPE_CHANGED),
+        (b'K', EventClasses::KEYSPACE),
+        (b'E', EventClasses::KEYEVENT),
+        (b'm', EventClasses::KEY_MISS),
     ];
 
-    /// Whether every class of `other` is in it.
-    pub const fn contains(self, other: KeyEvents) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Whether nothing is published at all.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    fn of_letter(letter: u8) -> Option<KeyEvents> {
+    fn of_letter(letter: u8) -> Option<EventClasses> {
         if letter == b'A' {
-            return Some(KeyEvents(KeyEvents::IN_A.iter().fold(0, |bits, (_, class)| bits | class.0)));
+            return Some(EventClasses::ALL);
         }
         let mut letters = KeyEvents::IN_A.iter().chain(&KeyEvents::OUTSIDE_A);
         letters.find(|(of_class, _)| *of_class == letter).map(|&(_, class)| class)
@@ -278,17 +237,17 @@ impl KeyEvents {
 
 impl Value for KeyEvents {
     fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
-        let mut bits = 0;
+        let mut classes = EventClasses::empty();
         for &letter in only(words)? {
-            bits |= KeyEvents::of_letter(letter).ok_or(ValueError::KeyEvents)?.0;
+            classes |= KeyEvents::of_letter(letter).ok_or(ValueError::KeyEvents)?;
         }
-        *self = KeyEvents(bits);
+        *self = KeyEvents(classes);
         Ok(())
     }
 
     fn text(&self, _: Kind) -> Vec<u8> {
-        let present = |&&(_, class): &&(u8, KeyEvents)| self.contains(class);
-        let mut letters: Vec<u8> = if KeyEvents::IN_A.iter().all(|(_, class)| self.contains(*class)) {
+        let present = |&&(_, class): &&(u8, EventClasses)| self.0.contains(class);
+        let mut letters: Vec<u8> = if KeyEvents::IN_A.iter().all(|(_, class)| self.0.contains(*class)) {
             vec![b'A']
         } else {
             KeyEvents::IN_A.iter().filter(present).map(|&(letter, _)| letter).collect()
