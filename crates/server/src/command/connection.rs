@@ -40,7 +40,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "hello",
             arity: -1,
-            flags: BEFORE_AUTH.union(Flags::NO_MULTI).union(Flags::SUBSCRIBER_MODE),
+            flags: BEFORE_AUTH,
             since: "6.0.0",
             summary: "Chooses the protocol, and logs in and names the connection in one go.",
             syntax: "[protover [AUTH username password] [SETNAME clientname]]",
@@ -54,7 +54,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "auth",
             arity: -2,
-            flags: BEFORE_AUTH.union(Flags::SKIP_MONITOR),
+            flags: BEFORE_AUTH,
             complexity: "O(N), N passwords of the user",
             summary: "Logs in.",
             syntax: "[username] password",

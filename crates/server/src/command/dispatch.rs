@@ -29,7 +29,7 @@ impl Shard {
             Ok(row) => row,
             Err(failure) => {
                 self.end_run();
-                self.refuse_request(slot, None, &failure, out);
+                self.refuse_request(slot, None, args, &failure, out);
                 return self.after_reply(slot, None, out, before, Batch::Goes);
             }
         };
@@ -46,7 +46,7 @@ impl Shard {
             }
             Ok(Admission::Pause) => return Batch::Retries,
             Err(failure) => {
-                self.refuse_request(slot, Some(row), &failure, out);
+                self.refuse_request(slot, Some(row), args, &failure, out);
                 Batch::Goes
             }
         };
@@ -118,11 +118,9 @@ impl Shard {
         connection.client.last_command.store(row.id as u32 + 1, Relaxed);
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
         Client::add(&connection.client.commands, 1);
-        if self.server.monitors.load(Relaxed) > 0 && !row.has(Flags::SKIP_MONITOR) {
-            self.show_command(slot, row, args);
-        }
         let began = self.clock.instant;
         let flow = self.execute(slot, row, args, out, false);
+        self.show_to_monitors(slot, row, args);
         self.clock.instant = Instant::now();
         let took = self.clock.instant.saturating_duration_since(began);
         let failed = flow.is_err();
@@ -232,18 +230,37 @@ impl Shard {
         self.end_run();
     }
 
-    /// Answers an error for a request that did not run. Between MULTI and EXEC it spoils the transaction.
-    fn refuse_request(&mut self, slot: usize, row: Option<&Row>, failure: &Failure, out: &mut Vec<u8>) {
-        let connection = &mut self.connections[slot];
-        if let Some(transaction) = &mut connection.transaction {
+    /// Answers an error for a request that did not run. Between MULTI and EXEC it spoils the transaction; if it was
+    /// EXEC itself that could not run, it ends it.
+    fn refuse_request(
+        &mut self,
+        slot: usize,
+        row: Option<&Row>,
+        args: Args<'_>,
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) {
+        if args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"exec")) {
+            self.forget_transaction(slot);
+            let text = failure.wire();
+            let reason = text.strip_prefix(b"ERR ").unwrap_or(text);
+            let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
+            return self.refuse(slot, row, &text, out);
+        }
+        if let Some(transaction) = &mut self.connections[slot].transaction {
             transaction.spoil();
         }
+        self.refuse(slot, row, failure.wire(), out);
+    }
+
+    fn refuse(&mut self, slot: usize, row: Option<&Row>, text: &[u8], out: &mut Vec<u8>) {
+        let connection = &self.connections[slot];
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
-        Reply::new(out, connection.proto).error(failure.wire());
+        Reply::new(out, connection.proto).error(text);
         if let Some(row) = row {
             self.handle().commands.count_rejected(row.id);
         }
-        self.count_error(failure.wire());
+        self.count_error(text);
     }
 
     /// Counts an error by its first word (INFO errorstats).

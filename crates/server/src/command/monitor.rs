@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_protocol::Args;
+use sterna_protocol::{Args, argument};
 
 use super::table::Row;
 use super::{Call, Failure, Flow, Run};
+use crate::config::OptionRow;
 use crate::connection::client::mark;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
@@ -18,11 +19,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     spec: Spec {
         name: "monitor",
         arity: 1,
-        flags: Flags::ADMIN
-            .union(Flags::NOSCRIPT)
-            .union(Flags::LOADING)
-            .union(Flags::STALE)
-            .union(Flags::NO_MULTI),
+        flags: Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE),
         keys: Keys::None,
         acl: Categories::empty(),
         group: Group::Server,
@@ -38,6 +35,9 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
 }];
 
 fn monitor(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    if call.in_exec {
+        return Err(Failure::of("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
     call.reply.ok();
     let slot = call.slot;
     let connection = call.connection();
@@ -50,10 +50,17 @@ fn monitor(call: &mut Call<'_>) -> Result<Flow, Failure> {
 }
 
 impl Shard {
-    /// Tells every monitor, on every shard, of a command that is about to run.
+    /// Tells the monitors, if there are any, of a command that has run. Administration is not for their eyes.
+    #[inline]
+    pub(super) fn show_to_monitors(&mut self, slot: usize, row: &Row, args: Args<'_>) {
+        if self.server.monitors.load(Relaxed) > 0 && !row.has(Flags::SKIP_MONITOR) && !row.has(Flags::ADMIN) {
+            self.show_command(slot, row, args);
+        }
+    }
+
     #[cold]
-    pub(super) fn show_command(&mut self, slot: usize, row: &Row, args: Args<'_>) {
-        let connection = &self.connections[slot];
+    fn show_command(&mut self, slot: usize, row: &Row, args: Args<'_>) {
+        let Some(connection) = self.connections.get(slot) else { return };
         let now_us = crate::time::unix_us();
         let peer = match &connection.client.address {
             crate::connection::client::Address::Unix { path } => format!("unix:{}", path.display()),
@@ -62,10 +69,9 @@ impl Shard {
         let mut line =
             format!("+{}.{:06} [{} {peer}]", now_us / 1_000_000, now_us % 1_000_000, connection.db)
                 .into_bytes();
-        let secret_from = if is_secret(row) { 1 } else { usize::MAX };
         for (i, arg) in args.iter().enumerate() {
             line.push(b' ');
-            if i >= secret_from { quote(b"(redacted)", &mut line) } else { quote(arg, &mut line) }
+            quote(if is_secret(row, args, i) { REDACTED } else { arg }, &mut line);
         }
         line.extend_from_slice(b"\r\n");
         let line: Arc<[u8]> = line.into();
@@ -105,9 +111,24 @@ impl Shard {
     }
 }
 
-/// Commands whose arguments hold passwords.
-pub(super) fn is_secret(row: &Row) -> bool {
-    matches!(row.full_name.as_str(), "auth" | "hello" | "acl|setuser")
+/// What is shown instead of a password.
+pub(super) const REDACTED: &[u8] = b"(redacted)";
+
+/// Whether argument `index` of a request may hold a password.
+pub(super) fn is_secret(row: &Row, args: Args<'_>, index: usize) -> bool {
+    let follows = |word: &str, distance: usize| {
+        index.checked_sub(distance).and_then(|i| args.get(i)).is_some_and(|arg| argument::eq_ignore_case(arg, word))
+    };
+    match row.full_name.as_str() {
+        "auth" => index >= 1,
+        "acl|setuser" => index >= 2,
+        "hello" => index >= 3 && (follows("AUTH", 1) || follows("AUTH", 2)),
+        "config|set" => {
+            let is_value = index >= 3 && index % 2 == 1;
+            is_value && args.get(index - 1).and_then(OptionRow::named).is_some_and(OptionRow::is_secret)
+        }
+        _ => false,
+    }
 }
 
 /// As Redis quotes: printable ASCII as it is, the rest escaped.

@@ -7,6 +7,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::{Args, argument};
 
 use super::help::help;
+use super::monitor::{REDACTED, is_secret};
 use super::table::Row;
 use super::{Call, Failure, Flow, Run};
 use crate::shard::Shard;
@@ -117,10 +118,8 @@ impl Shard {
         let Some(connection) = self.connections.get(slot) else { return };
         let client = &connection.client;
         let shown = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
-        let mut kept: Vec<Vec<u8>> = args.iter().take(shown).map(shorten).collect();
-        if super::monitor::is_secret(row) {
-            kept.iter_mut().skip(1).for_each(|arg| *arg = b"(redacted)".to_vec());
-        }
+        let seen = |(i, arg)| if is_secret(row, args, i) { REDACTED.to_vec() } else { shorten(arg) };
+        let mut kept: Vec<Vec<u8>> = args.iter().take(shown).enumerate().map(seen).collect();
         if shown < args.len() {
             kept.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
         }
@@ -150,7 +149,10 @@ fn shorten(arg: &[u8]) -> Vec<u8> {
 
 fn get(call: &mut Call<'_>) -> Result<Flow, Failure> {
     if call.args.len() > 3 {
-        return Err(Failure::arity(&call.row.full_name));
+        return Err(Failure::text(
+            [b"ERR unknown subcommand or wrong number of arguments for '", &call.args[1], b"'. Try SLOWLOG HELP."]
+                .concat(),
+        ));
     }
     let count = match call.args.get(2) {
         None => 10,

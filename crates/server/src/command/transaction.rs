@@ -262,6 +262,7 @@ impl Shard {
                 _ => self.execute(slot, row, args, reply.out, true),
             };
             self.handle().commands.count(row.id, std::time::Duration::ZERO, result.is_err());
+            self.show_to_monitors(slot, row, args);
             match result {
                 Ok(Flow::Next) => {}
                 Ok(Flow::Wait) => flow = Flow::Wait,
