@@ -245,15 +245,15 @@ impl Shard {
             let text = failure.wire();
             let reason = text.strip_prefix(b"ERR ").unwrap_or(text);
             let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
-            return self.refuse(slot, row, &text, out);
+            return self.answer_refusal(slot, row, &text, out);
         }
         if let Some(transaction) = &mut self.connections[slot].transaction {
             transaction.spoil();
         }
-        self.refuse(slot, row, failure.wire(), out);
+        self.answer_refusal(slot, row, failure.wire(), out);
     }
 
-    fn refuse(&mut self, slot: usize, row: Option<&Row>, text: &[u8], out: &mut Vec<u8>) {
+    fn answer_refusal(&mut self, slot: usize, row: Option<&Row>, text: &[u8], out: &mut Vec<u8>) {
         let connection = &self.connections[slot];
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
         Reply::new(out, connection.proto).error(text);
