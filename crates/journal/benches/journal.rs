@@ -1,6 +1,8 @@
 //! What an append costs the shard that makes it, and how fast a log and a snapshot are read back.
 //!
-//!     cargo bench -p sterna-journal
+//! ```text
+//! cargo bench -p sterna-journal
+//! ```
 //!
 //! Counters are records or items; the payload is 60 bytes, a small stream entry's effect.
 

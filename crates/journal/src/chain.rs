@@ -4,15 +4,17 @@
 //!
 //! What each irregularity means (A3, A4, A7–A9, A20 of the fault list)
 //!
-//!     seen                                              verdict
-//!     ────────────────────────────────────────────────  ─────────────────────────────────────────────────────────────
-//!     gap in the numbers, or a named file not there      Missing
-//!     header of another number or journal                Misplaced
-//!     bad frame before the next segment's base           Damaged: all before that base had been synced
-//!     bad frame in the last segment, sync mark behind    Damaged: all before that mark had been synced
-//!     bad frame in the last segment, no mark behind      torn tail: an unfinished write, cut there, whatever follows
-//!     zeros to the end of the last segment               the end: written ahead, or never written
-//!     log ends below the snapshot's end                  LogBehindSnapshot: it had been synced up to there
+//! ```text
+//! seen                                              verdict
+//! ────────────────────────────────────────────────  ─────────────────────────────────────────────────────────────
+//! gap in the numbers, or a named file not there      Missing
+//! header of another number or journal                Misplaced
+//! bad frame before the next segment's base           Damaged: all before that base had been synced
+//! bad frame in the last segment, sync mark behind    Damaged: all before that mark had been synced
+//! bad frame in the last segment, no mark behind      torn tail: an unfinished write, cut there, whatever follows
+//! zeros to the end of the last segment               the end: written ahead, or never written
+//! log ends below the snapshot's end                  LogBehindSnapshot: it had been synced up to there
+//! ```
 //!
 //! A last batch that was synced just before a crash and then damaged can't be told from a torn one if no mark was
 //! written after it. The engine writes a mark soon after every sync to keep that window short.

@@ -1,10 +1,12 @@
 //! The meeting place of the threads that append and the one that writes.
 //!
-//!     shard ──append──►┐  Pending                          Engine
-//!     shard ──append──►┤  ┌──────┬────────┬────────┐  take   ┌─────────────────────────────┐
-//!     shard ──append──►┘  │ mark │ record │ record │ ──────► │ seal, write, sync           │
-//!                         └──────┴────────┴────────┘         └──────────────┬──────────────┘
-//!     shard ◄── durable_lsn(), notifier ────────────────────────────────────┘
+//! ```text
+//! shard ──append──►┐  Pending                          Engine
+//! shard ──append──►┤  ┌──────┬────────┬────────┐  take   ┌─────────────────────────────┐
+//! shard ──append──►┘  │ mark │ record │ record │ ──────► │ seal, write, sync           │
+//!                     └──────┴────────┴────────┘         └──────────────┬──────────────┘
+//! shard ◄── durable_lsn(), notifier ────────────────────────────────────┘
+//! ```
 //!
 //! Appending is a copy under one lock, held for as long as the copy takes; the LSN is given under that lock, so the order
 //! of LSNs is the order of the bytes. The buffer begins with a blank sync mark, which the engine writes or skips.

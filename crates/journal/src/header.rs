@@ -1,9 +1,11 @@
 //! The 64 bytes that begin every segment and snapshot.
 //!
-//!     0        8        12       16               32       40       48       56       60   64
-//!     ┌────────┬────────┬────────┬────────────────┬────────┬────────┬────────┬────────┬────┐
-//!     │ magic  │version │ zero   │ journal        │ number │ base   │ salt   │ zero   │crc │
-//!     └────────┴────────┴────────┴────────────────┴────────┴────────┴────────┴────────┴────┘
+//! ```text
+//! 0        8        12       16               32       40       48       56       60   64
+//! ┌────────┬────────┬────────┬────────────────┬────────┬────────┬────────┬────────┬────┐
+//! │ magic  │version │ zero   │ journal        │ number │ base   │ salt   │ zero   │crc │
+//! └────────┴────────┴────────┴────────────────┴────────┴────────┴────────┴────────┴────┘
+//! ```
 //!
 //! The crc (crc32c of bytes 0..60) is also where the checksum of each frame in the file starts from, so a frame is bound
 //! to its file's journal, number, base and salt; see [`crate::record`].

@@ -6,7 +6,7 @@
 //! What a repair does, and why it is safe to interrupt
 //! - Nothing is deleted. Files that can't be part of the log any more get the suffix `.damaged`.
 //! - The log is cut by a new segment that begins at the first lost record: it makes void whatever stands behind in the
-//!   segment before (see [`crate::segment`]'s invariants), which stays as it is, to be looked at.
+//!   segment before (see the invariants in `segment.rs`), which stays as it is, to be looked at.
 //! - A damaged snapshot is written anew with the items that are intact.
 //! - The manifest comes last, with a higher epoch if anything was lost. A repair that was interrupted is simply run again.
 //!

@@ -4,10 +4,12 @@
 //! snapshots that neither fork nor pause, and a start that tells a torn tail from damage. What an effect means is
 //! none of its business: payloads are bytes, and whose they are is known to whoever wrote them.
 //!
-//!     append ─► front ─► engine ─► segment ─► disk        writer.rs front.rs engine.rs segment.rs disk/
-//!                                                         record.rs header.rs: the bytes
-//!     Restore ◄─ recovery ◄─ chain ◄─────────────┘        recovery.rs chain.rs
-//!             ◄─ snapshot ◄── manifest ◄─────────┘        snapshot.rs manifest.rs
+//! ```text
+//! append ─► front ─► engine ─► segment ─► disk        writer.rs front.rs engine.rs segment.rs disk/
+//!                                                     record.rs header.rs: the bytes
+//! Restore ◄─ recovery ◄─ chain ◄─────────────┘        recovery.rs chain.rs
+//!         ◄─ snapshot ◄── manifest ◄─────────┘        snapshot.rs manifest.rs
+//! ```
 //!
 //! The life of a record
 //! 1. A shard calls [`Journal::admit`] before it executes a write, and refuses the command if the disk won't take it.
@@ -15,6 +17,54 @@
 //!    has an [`Lsn`], and is in memory.
 //! 3. At the end of its turn it calls [`Journal::flush`]; the journal's thread writes everything pending in one go.
 //! 4. By policy ([`FsyncPolicy`]) the thread syncs, and tells [`Event::Durable`]; replies that waited for it may go.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use sterna_journal::{FileDisk, Journal, Lsn, Options, Recovery, Rejected, Restore};
+//!
+//! /// One value, replaced by each effect.
+//! #[derive(Default)]
+//! struct State(Vec<u8>, Lsn);
+//!
+//! impl Restore for State {
+//!     fn item(&mut self, _key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected> {
+//!         *self = State(value.to_vec(), stamp);
+//!         Ok(())
+//!     }
+//!
+//!     fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected> {
+//!         if !self.1.covers(lsn) {
+//!             self.0 = payload.to_vec();
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # let directory = tempfile::tempdir()?;
+//! let open = || -> Result<(Journal, State), Box<dyn std::error::Error>> {
+//!     let disk = Arc::new(FileDisk::open(directory.path())?);
+//!     let mut state = State::default();
+//!     let recovered = Recovery::open(disk, Options::default())?.replay(&mut state)?;
+//!     if recovered.report().torn_bytes > 0 {
+//!         eprintln!("the log's end was torn: {} bytes cut", recovered.report().torn_bytes);
+//!     }
+//!     Ok((recovered.start(Box::new(|_event| {}))?, state))
+//! };
+//! let (journal, _) = open()?;
+//! journal.admit()?;
+//! let lsn = journal.append(b"one")?;
+//! journal.flush();
+//! journal.wait_durable(lsn, None)?;
+//!
+//! let mut snapshot = journal.snapshot()?;
+//! snapshot.item(b"key", journal.last_lsn(), b"one")?;
+//! snapshot.finish()?;
+//! journal.append(b"two")?;
+//! journal.close()?;
+//! drop(journal);
+//! assert_eq!(open()?.1.0, b"two");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! Order of the goals: nothing acknowledged is lost, then fast, then convenient. The format is in
 //! `docs/journal-format.md`; which fault is met by what, with its test, is at the top of `simulation/faults.rs`.

@@ -3,14 +3,16 @@
 //! A directory listing can't tell a file that was removed on purpose from one that was lost. The manifest can: it says
 //! which segments and which snapshot must be there, and whatever it does not name is a leftover.
 //!
-//!     MANIFEST ──► snapshot 2, start 130       00…02.snapshot: every key, each as of LSN 130 or later
-//!              ├─► first segment 4             00…04.segment, 00…05.segment, 00…06.segment, …:
-//!              └─► last segment 6 or later       every record from 131 on
+//! ```text
+//! MANIFEST ──► snapshot 2, start 130       00…02.snapshot: every key, each as of LSN 130 or later
+//!          ├─► first segment 4             00…04.segment, 00…05.segment, 00…06.segment, …:
+//!          └─► last segment 6 or later       every record from 131 on
 //!
-//!     0        8        12     16        32      40      48      56         64      72    80      88      96   124
-//!     ┌────────┬────────┬──────┬─────────┬───────┬───────┬───────┬──────────┬───────┬─────┬───────┬───────┬────┬────┐
-//!     │ magic  │version │ zero │ journal │ epoch │ first │ last  │ snapshot │ start │ end │ items │ bytes │ 0… │crc │
-//!     └────────┴────────┴──────┴─────────┴───────┴───────┴───────┴──────────┴───────┴─────┴───────┴───────┴────┴────┘
+//! 0        8        12     16        32      40      48      56         64      72    80      88      96   124
+//! ┌────────┬────────┬──────┬─────────┬───────┬───────┬───────┬──────────┬───────┬─────┬───────┬───────┬────┬────┐
+//! │ magic  │version │ zero │ journal │ epoch │ first │ last  │ snapshot │ start │ end │ items │ bytes │ 0… │crc │
+//! └────────┴────────┴──────┴─────────┴───────┴───────┴───────┴──────────┴───────┴─────┴───────┴───────┴────┴────┘
+//! ```
 //!
 //! Invariants
 //! - Every file it names was synced, and its name too, before the manifest was.

@@ -2,13 +2,15 @@
 //!
 //! Segments and snapshots are a [`Header`](crate::header::Header) followed by frames, back to back:
 //!
-//!     0        4        8        12              12+len
-//!     ┌────────┬────────┬────────┬────────────────┐
-//!     │ crc    │ kind·  │ index  │ payload        │      all little-endian
-//!     │        │ len    │        │ (len bytes)    │
-//!     └────────┴────────┴────────┴────────────────┘
-//!       │        └ top 2 bits: kind (1 record, 2 sync mark); low 30 bits: length of the payload
-//!       └ crc32c of bytes 4.., started from the crc of the file's header
+//! ```text
+//! 0        4        8        12              12+len
+//! ┌────────┬────────┬────────┬────────────────┐
+//! │ crc    │ kind·  │ index  │ payload        │      all little-endian
+//! │        │ len    │        │ (len bytes)    │
+//! └────────┴────────┴────────┴────────────────┘
+//!   │        └ top 2 bits: kind (1 record, 2 sync mark); low 30 bits: length of the payload
+//!   └ crc32c of bytes 4.., started from the crc of the file's header
+//! ```
 //!
 //! `index` counts the records in the file from 0, so in a segment it is LSN − base. A sync mark takes no number; its
 //! index is that of the next record.
@@ -143,9 +145,11 @@ pub(crate) enum Step {
 
 /// Reads the frames of one file in order, front to back, and stops at the first that is not right.
 ///
-///     file    ├──────────┤ frame ├──────────────────────┤
-///                        ^offset ^offset + frame_bytes
-///     buffer       ├──── start ──────── end ┤
+/// ```text
+/// file    ├──────────┤ frame ├──────────────────────┤
+///                    ^offset ^offset + frame_bytes
+/// buffer       ├──── start ──────── end ┤
+/// ```
 ///
 /// Invariants
 /// - `buffer[start..end]` are the file's bytes from `offset` on.

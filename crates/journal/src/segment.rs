@@ -1,10 +1,12 @@
 //! Segments: the log in files of consecutive records.
 //!
-//!     00…04.segment            00…05.segment            00…06.segment
-//!     ┌────────┬───────────┐   ┌────────┬───────────┐   ┌────────┬──────┬─────────
-//!     │base 100│ 100 … 161 │   │base 162│ 162 … 240 │   │base 238│ 238… │ 0 0 0 …
-//!     └────────┴───────────┘   └────────┴───────────┘   └────────┴──────┴─────────
-//!                                            └─ 238…240 also stand in the next segment, and count there
+//! ```text
+//! 00…04.segment            00…05.segment            00…06.segment
+//! ┌────────┬───────────┐   ┌────────┬───────────┐   ┌────────┬──────┬─────────
+//! │base 100│ 100 … 161 │   │base 162│ 162 … 240 │   │base 238│ 238… │ 0 0 0 …
+//! └────────┴───────────┘   └────────┴───────────┘   └────────┴──────┴─────────
+//!                                        └─ 238…240 also stand in the next segment, and count there
+//! ```
 //!
 //! Invariants
 //! - Numbers have no gap, bases never fall, and only the last segment is written to.

@@ -1,7 +1,7 @@
 //! The disk, as much of it as the journal needs: one directory of flat files.
 //!
 //! All I/O of this crate goes through these two traits, so that the code that runs on a real disk is the code that the
-//! simulator crashes ([`simulated`]). They promise no more than POSIX does:
+//! simulator crashes (`simulated.rs`). They promise no more than POSIX does:
 //!
 //! - a write survives a power loss only after [`DiskFile::sync`] of that file returned `Ok`;
 //! - a name (created, renamed, unlinked) survives only after [`Disk::sync_dir`] returned `Ok`;

@@ -3,11 +3,13 @@
 //! It keeps what a kernel keeps: for each file what is on the platter, what a reader sees, and the writes in between that no
 //! sync has made durable; for the directory the same with names.
 //!
-//!     file    durable  ████████████░░░░           what survives a power loss
-//!             dirty              ▒▒▒▒  ▒▒▒        writes since the last sync: any part of them may survive
-//!             seen     █████████████▒▒▒▒▒▒▒       what read returns
+//! ```text
+//! file    durable  ████████████░░░░           what survives a power loss
+//!         dirty              ▒▒▒▒  ▒▒▒        writes since the last sync: any part of them may survive
+//!         seen     █████████████▒▒▒▒▒▒▒       what read returns
 //!
-//!     names   durable {a, b}   changes [rename c→b, unlink a]   seen {b}
+//! names   durable {a, b}   changes [rename c→b, unlink a]   seen {b}
+//! ```
 //!
 //! Faults, and what each does
 //!

@@ -1,7 +1,9 @@
 //! The format, kept: a journal written by each released version must open for ever, and today's version must write exactly
 //! the bytes that `docs/journal-format.md` describes.
 //!
-//!     JOURNAL_GOLDEN_WRITE=1 cargo test -p sterna-journal golden      writes the files of a new version
+//! ```text
+//! JOURNAL_GOLDEN_WRITE=1 cargo test -p sterna-journal golden      writes the files of a new version
+//! ```
 
 use super::rig::{Rig, assert_records, options};
 use crate::disk::simulated::SimulatedDisk;

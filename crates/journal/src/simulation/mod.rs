@@ -6,7 +6,9 @@
 //!
 //! Everything a story leaves to chance comes from its seed, so a seed that fails can be played again:
 //!
-//!     JOURNAL_SEED=4711 cargo test -p sterna-journal one_seed -- --nocapture
+//! ```text
+//! JOURNAL_SEED=4711 cargo test -p sterna-journal one_seed -- --nocapture
+//! ```
 
 mod dice;
 #[cfg(test)]

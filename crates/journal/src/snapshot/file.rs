@@ -2,9 +2,11 @@
 //!
 //! A header and frames ([`crate::record`]); a frame's payload is one of
 //!
-//!     item   ┌──┬──────────┬─────────┬─────┬───────┐     end   ┌──┬──────────┬──────────┐
-//!            │1 │ stamp u64│ klen u32│ key │ value │           │2 │ items u64│ end u64  │
-//!            └──┴──────────┴─────────┴─────┴───────┘           └──┴──────────┴──────────┘
+//! ```text
+//! item   ┌──┬──────────┬─────────┬─────┬───────┐     end   ┌──┬──────────┬──────────┐
+//!        │1 │ stamp u64│ klen u32│ key │ value │           │2 │ items u64│ end u64  │
+//!        └──┴──────────┴─────────┴─────┴───────┘           └──┴──────────┴──────────┘
+//! ```
 //!
 //! The end comes once and last. A file without it, or with anything behind it, is damaged: a snapshot counts only after it
 //! was synced as a whole, so it has no torn end.

@@ -3,12 +3,14 @@
 //! Nobody forks and nobody stops. The owner of the state walks its keys; for each it takes, under the lock that orders the
 //! key's writes, a cheap immutable view and the LSN of the last record appended (the *stamp*), and hands both in here.
 //!
-//!     log      ──100──101──102──103──104──105──106──107──►
-//!     start       ▲ segment ends here, the new one begins at 101
-//!     key a           ▲ stamp 101: holds 100, 101
-//!     key b                         ▲ stamp 104
-//!     finish                                  ▲ end = 106, the last record there was; it must be durable before the
-//!                                               snapshot counts
+//! ```text
+//! log      ──100──101──102──103──104──105──106──107──►
+//! start       ▲ segment ends here, the new one begins at 101
+//! key a           ▲ stamp 101: holds 100, 101
+//! key b                         ▲ stamp 104
+//! finish                                  ▲ end = 106, the last record there was; it must be durable before the
+//!                                           snapshot counts
+//! ```
 //!
 //! At a start the items are loaded, then the records from `start + 1` on are replayed; for each key, effects at or below
 //! its stamp are skipped ([`Lsn::covers`]). A key with no item was absent when the walk passed it, and gets every effect;
@@ -25,7 +27,7 @@
 //!    manifest: from here on it counts.
 //! 5. `finish`, caller's thread: segments with nothing above `start`, and the snapshot before, are removed.
 //!
-//! Its bytes are the business of [`file`].
+//! Its bytes are the business of `file.rs`.
 
 mod file;
 

@@ -6,16 +6,15 @@
 //! A turn: take what was appended → write it → sync, if the policy says so → tell → new segment, if this one is full →
 //! commands.
 //!
-//!                    ┌────────────────────────── a new segment holds all that ──────────────────────────┐
-//!                    ▼                           was not proven durable, synced                         │
-//!     Health      Well ──── write, sync, create or rename failed ───► Failing ── every retry_ms ────────┘
-//!                  │                                                    │ clients: DiskFull or DiskFailed
-//!                  └──────────────── close ────► Closed ◄──── close ────┘ records gather in memory, none is told durable
+//! ```text
+//!                ┌────────────────────────── a new segment holds all that ──────────────────────────┐
+//!                ▼                           was not proven durable, synced                         │
+//! Health      Well ──── write, sync, create or rename failed ───► Failing ── every retry_ms ────────┘
+//!              │                                                    │ clients: DiskFull or DiskFailed
+//!              └──────────────── close ────► Closed ◄──── close ────┘ records gather in memory, none is told durable
+//! ```
 //!
-//! After a failure nothing in the old segment is written or synced again. A failed sync may have marked pages clean that
-//! never reached the disk, so that the next one succeeds for nothing (*Can Applications Recover from fsync Failures?*);
-//! and the page it could not write may hold the end of what was synced before. Hence `retained`: every record that is
-//! not durable, or shares a page with one that was not, stays in memory until a later sync moves past it.
+//! What happens in `Failing` is told in [`failure`], what happens to files in [`files`].
 //!
 //! Invariants
 //! - `durable ≤ written ≤ taken`; `retained` holds every record above `durable`, without holes.
@@ -24,21 +23,23 @@
 //!
 //! Memory: `unsynced_bytes_max` + two batches of at most `pending_bytes_max`.
 
+mod failure;
+mod files;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use crate::disk::{Disk, is_full};
 use crate::error::{Error, Refusal};
 use crate::front::{Command, Event, Front, Notify};
-use crate::manifest::{Manifest, SnapshotInfo};
+use crate::manifest::Manifest;
 use crate::policy::{Draw, FsyncPolicy, Options};
 use crate::record::{self, FRAME_BYTES, Kind};
-use crate::segment::{ActiveSegment, PAGE_BYTES, Place, UNFINISHED, segment_name, segment_number};
+use crate::segment::{ActiveSegment, PAGE_BYTES, Place};
 #[cfg(any(test, feature = "simulation"))]
 use crate::simulation::planted::{Planted, WithoutDirectorySync};
-use crate::snapshot::{SnapshotPlace, snapshot_name, snapshot_number};
 use crate::{Lsn, Stats};
+pub(crate) use files::remove;
 
 /// Under `EverySec`, the age in milliseconds at which an unsynced record is synced.
 const EVERY_SEC_MS: u64 = 1000;
@@ -101,6 +102,7 @@ pub(crate) struct Engine {
     /// A write of the manifest failed: which one is on the disk is unknown until a later one succeeds. When to try.
     manifest_retry_at: Option<u64>,
     active: ActiveSegment,
+    /// Every record above `durable`, and those before it that a failed write could still spoil; oldest first.
     retained: VecDeque<Batch>,
     /// A segment that was to follow failed while it got its name: it may be there after a crash, and would make void what
     /// the active segment holds above its base.
@@ -113,7 +115,7 @@ pub(crate) struct Engine {
     unsynced_since: u64,
     /// Bytes written since the last sync.
     unsynced_bytes: usize,
-    /// Everything in the segment is synced, or was before a batch that has not yet been written; no mark says so yet.
+    /// Everything in the segment is synced, and no mark behind it says so yet.
     mark_due: bool,
     /// When the last sync ended.
     synced_at: u64,
@@ -193,10 +195,11 @@ impl Engine {
                 if now_ms >= retry_at || closing {
                     self.recover(now_ms);
                 }
-                if self.health != Health::Well {
-                    return self.decline(commands, now_ms);
+                if self.health == Health::Well {
+                    self.work(now_ms, commands);
+                } else {
+                    self.decline(commands);
                 }
-                self.work(now_ms, commands);
             }
             Health::Well => self.work(now_ms, Vec::new()),
         }
@@ -211,7 +214,7 @@ impl Engine {
         let closing = commands.iter().any(|command| matches!(command, Command::Close(_)));
         let wrote = self.write(now_ms, taken.frames, taken.last);
         let outcome =
-            wrote.and_then(|()| self.sync_if_due(now_ms, closing)).and_then(|()| self.roll_if_full());
+            wrote.and_then(|()| self.sync_if_due(now_ms, closing)).and_then(|()| self.roll_if_full(now_ms));
         if let Err(error) = outcome {
             self.fail(now_ms, &error);
         }
@@ -329,19 +332,18 @@ impl Engine {
         (self.notify)(Event::Durable(lsn));
     }
 
-    fn roll_if_full(&mut self) -> Result<(), Error> {
+    fn roll_if_full(&mut self, now_ms: u64) -> Result<(), Error> {
         if self.active.bytes >= self.options.segment_bytes && !self.active.is_empty() {
-            self.roll()
+            self.roll(now_ms)
         } else {
             Ok(())
         }
     }
 
     /// Ends the segment and begins the next.
-    fn roll(&mut self) -> Result<(), Error> {
+    fn roll(&mut self, now_ms: u64) -> Result<(), Error> {
         if self.written > self.durable {
-            let synced_at = self.synced_at;
-            self.sync(synced_at)?;
+            self.sync(now_ms)?;
         }
         let mut next = self.draft(self.active.number + 1, self.written.next())?;
         self.publish_segment(&mut next)?;
@@ -383,232 +385,6 @@ impl Engine {
         let manifest = self.manifest;
         // Not a reason to stop: the manifest's last segment is a lower bound, and it is tried again.
         let _ = self.put_manifest(manifest);
-    }
-
-    /// Notes a failure: nothing is written or told durable until [`recover`](Self::recover) has succeeded.
-    fn fail(&mut self, now_ms: u64, error: &Error) {
-        let full = matches!(error, Error::Io { source, .. } if is_full(source));
-        let refusal = if full { Refusal::DiskFull } else { Refusal::DiskFailed };
-        self.health = Health::Failing { retry_at: now_ms + self.options.retry_ms };
-        self.stats.failures += 1;
-        let cause = error.to_string();
-        self.stats.last_error = Some(cause.clone());
-        if self.refusal != Some(refusal) {
-            self.refusal = Some(refusal);
-            self.front.set_refusal(Some(refusal));
-            (self.notify)(Event::Stopped { refusal, cause });
-        }
-    }
-
-    /// Writes every record that is not proven durable into a new segment, and goes on with that.
-    fn recover(&mut self, now_ms: u64) {
-        match self.rewrite() {
-            Ok(next) => {
-                self.health = Health::Well;
-                self.written = self.taken;
-                self.synced_at = now_ms;
-                self.unsynced_bytes = 0;
-                self.follow(next);
-                self.front.set_written(self.written);
-                self.refusal = None;
-                self.front.set_refusal(None);
-                if self.written > self.durable {
-                    self.now_durable(self.written);
-                }
-                (self.notify)(Event::Resumed);
-            }
-            Err(error) => {
-                for number in [self.active.number, self.active.number + 1] {
-                    let _ = self.disk.unlink(&(segment_name(number) + UNFINISHED));
-                }
-                self.fail(now_ms, &error);
-            }
-        }
-    }
-
-    fn rewrite(&mut self) -> Result<ActiveSegment, Error> {
-        let base = self.retained.front().map_or(self.taken.next(), |batch| batch.first);
-        debug_assert!(base <= self.durable.next());
-        debug_assert!(self.retained.back().is_none_or(|batch| batch.last == self.taken));
-        // If nothing in the active segment is beyond reach, not even its header is: then the new one takes its place.
-        let replaces = base == self.active.base;
-        if replaces && self.ghost {
-            self.banish()?;
-        }
-        let mut next = self.draft(self.active.number + u64::from(!replaces), base)?;
-        for batch in &mut self.retained {
-            next.append(&mut batch.frames[FRAME_BYTES..])?;
-            batch.end = next.bytes;
-        }
-        self.publish_segment(&mut next)?;
-        Ok(next)
-    }
-
-    /// Removes the segment that failed to follow, for good. It holds nothing that counts.
-    fn banish(&mut self) -> Result<(), Error> {
-        let name = segment_name(self.active.number + 1);
-        match self.disk.unlink(&name) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &name)(error));
-            }
-            _ => {}
-        }
-        self.disk.sync_dir().map_err(Error::io("sync the directory of", &name))?;
-        self.ghost = false;
-        Ok(())
-    }
-
-    /// Answers commands while records can't be written.
-    fn decline(&mut self, commands: Vec<Command>, now_ms: u64) -> Next {
-        let refusal = self.refusal.unwrap_or(Refusal::Closed);
-        for command in commands {
-            match command {
-                Command::BeginSnapshot(answer) => answer_with(&answer, Err(refusal.into())),
-                Command::PublishSnapshot(_, answer) => answer_with(&answer, Err(refusal.into())),
-                Command::TrimBefore(_, answer) => answer_with(&answer, Err(refusal.into())),
-                Command::Close(answer) => {
-                    self.close();
-                    answer_with(&answer, Err(refusal.into()));
-                }
-            }
-        }
-        match self.health {
-            Health::Closed => Next::Closed,
-            Health::Failing { retry_at } => Next::By(retry_at.max(now_ms)),
-            Health::Well => Next::By(now_ms),
-        }
-    }
-
-    fn execute(&mut self, now_ms: u64, command: Command) {
-        if self.health != Health::Well {
-            self.decline(vec![command], now_ms);
-            return;
-        }
-        match command {
-            Command::BeginSnapshot(answer) => {
-                let begun = self.begin_snapshot(now_ms);
-                answer_with(&answer, begun);
-            }
-            Command::PublishSnapshot(info, answer) => {
-                let published = self.publish_snapshot(now_ms, info);
-                answer_with(&answer, published);
-            }
-            Command::TrimBefore(lsn, answer) => {
-                let trimmed = self.trim_before(lsn);
-                answer_with(&answer, trimmed);
-            }
-            Command::Close(answer) => {
-                self.mark_end();
-                self.close();
-                answer_with(&answer, Ok(()));
-            }
-        }
-    }
-
-    /// Runs an operation on the segment; its error is also a failure of the journal.
-    fn or_fail<T>(&mut self, now_ms: u64, outcome: Result<T, Error>) -> Result<T, Error> {
-        if let Err(error) = &outcome {
-            self.fail(now_ms, error);
-        }
-        outcome
-    }
-
-    fn begin_snapshot(&mut self, now_ms: u64) -> Result<SnapshotPlace, Error> {
-        if !self.front.claim_snapshot(self.snapshots + 1) {
-            return Err(Error::SnapshotBusy);
-        }
-        self.snapshots += 1;
-        let number = self.snapshots;
-        let rolled = if self.active.is_empty() { Ok(()) } else { self.roll() };
-        self.or_fail(now_ms, rolled).inspect_err(|_| self.front.end_snapshot(number))?;
-        let start = Lsn(self.active.base.0 - 1);
-        Ok(SnapshotPlace { journal: self.manifest.journal, number, salt: self.draw.next(), start })
-    }
-
-    /// Returns the files that are not needed any more.
-    fn publish_snapshot(&mut self, now_ms: u64, info: SnapshotInfo) -> Result<Vec<String>, Error> {
-        if info.end > self.durable {
-            let synced = self.sync(now_ms);
-            self.or_fail(now_ms, synced)?;
-        }
-        // A stamp is an LSN that was given, and this turn has written and synced all that were given before it.
-        debug_assert!(info.end <= self.durable);
-        let name = snapshot_name(info.number);
-        let unfinished = name.clone() + UNFINISHED;
-        self.disk.rename(&unfinished, &name).map_err(Error::io("rename", &unfinished))?;
-        self.disk.sync_dir().map_err(Error::io("sync the directory of", &name))?;
-        let first_segment = self.first_needed(info.start.next());
-        self.put_manifest(Manifest { snapshot: Some(info), first_segment, ..self.manifest })?;
-        // Unfinished files may be the engine's next, by the time that the caller gets to them.
-        let mut leftovers = self.leftovers();
-        leftovers.retain(|name| !name.ends_with(UNFINISHED));
-        Ok(leftovers)
-    }
-
-    fn trim_before(&mut self, lsn: Lsn) -> Result<(), Error> {
-        let covered = self.manifest.snapshot.map_or(Lsn::ZERO, |snapshot| snapshot.start);
-        if lsn > covered.next() {
-            return Err(Error::NotCovered { asked: lsn, covered });
-        }
-        let first_segment = self.first_needed(lsn).max(self.manifest.first_segment);
-        if first_segment == self.manifest.first_segment {
-            return Ok(());
-        }
-        self.put_manifest(Manifest { first_segment, ..self.manifest })?;
-        remove(&*self.disk, &self.leftovers());
-        Ok(())
-    }
-
-    /// Number of the first segment that is needed to read from `lsn` on.
-    fn first_needed(&self, lsn: Lsn) -> u64 {
-        let segments = self.front.segments.lock();
-        let position = segments.partition_point(|segment| segment.base <= lsn).saturating_sub(1);
-        segments.get(position).map_or(self.active.number, |segment| segment.number)
-    }
-
-    /// Puts `manifest` in place. What it does not name is then left over.
-    ///
-    /// After an error the former one still counts for the engine, and every file that either names stays.
-    fn put_manifest(&mut self, manifest: Manifest) -> Result<(), Error> {
-        if let Err(error) = manifest.write(&*self.disk) {
-            // Tried again in the next turn, and after that every `retry_ms`.
-            self.manifest_retry_at = Some(0);
-            self.stats.last_error = Some(error.to_string());
-            return Err(error);
-        }
-        self.manifest_retry_at = None;
-        self.manifest = manifest;
-        self.front.segments.lock().retain(|segment| segment.number >= manifest.first_segment);
-        Ok(())
-    }
-
-    /// After a failed write of the manifest, writes it again until it is known which one is in place.
-    fn confirm_manifest(&mut self, now_ms: u64) {
-        if self.health != Health::Well || self.manifest_retry_at.is_none_or(|at| now_ms < at) {
-            return;
-        }
-        match self.put_manifest(self.manifest) {
-            Ok(()) => remove(&*self.disk, &self.leftovers()),
-            Err(_) => self.manifest_retry_at = Some(now_ms + self.options.retry_ms),
-        }
-    }
-
-    /// The files that the manifest does not name. To be removed only while it is certain that it is in place.
-    fn leftovers(&self) -> Vec<String> {
-        // A listing that fails leaves them until the next time.
-        let Ok(mut names) = self.disk.list() else { return Vec::new() };
-        let taking = self.front.snapshot_being_taken();
-        let kept_snapshot = self.manifest.snapshot.map_or(0, |snapshot| snapshot.number);
-        names.retain(|name| {
-            if let Some(number) = segment_number(name) {
-                number < self.manifest.first_segment
-            } else if let Some(number) = snapshot_number(name) {
-                number != kept_snapshot && number != taking
-            } else {
-                name.ends_with(UNFINISHED) && *name != snapshot_name(taking) + UNFINISHED
-            }
-        });
-        names
     }
 
     /// Marks the end of a log that is closed, so that the next start need not write it again.
@@ -662,23 +438,8 @@ impl Engine {
     }
 }
 
-/// Removes files that don't count any more. One that can't be removed stays until somebody tries again.
-///
-/// Cost: milliseconds for a large file.
-pub(crate) fn remove(disk: &dyn Disk, leftovers: &[String]) {
-    let removed = leftovers.iter().filter(|name| disk.unlink(name).is_ok()).count();
-    if removed > 0 {
-        let _ = disk.sync_dir();
-    }
-}
-
 impl Drop for Engine {
     fn drop(&mut self) {
         self.front.shut();
     }
-}
-
-/// Answers a command. Whoever gave it may have gone away.
-fn answer_with<T>(answer: &SyncSender<Result<T, Error>>, outcome: Result<T, Error>) {
-    let _ = answer.try_send(outcome);
 }
