@@ -92,9 +92,14 @@ impl Shard {
         let range = self.replies_to_others.append(line.len(), |buf| buf.extend_from_slice(line));
         for i in 0..self.monitors.len() {
             let slot = self.monitors[i];
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            // Behind the answer to QUIT comes nothing.
+            if connection.closing.is_some() {
+                continue;
+            }
             if self.executing == Some(slot) {
                 self.deferred.push(range.clone());
-            } else if let Some(connection) = self.connections.get_mut(slot) {
+            } else {
                 self.flusher.push(slot, connection, range.clone());
             }
         }
