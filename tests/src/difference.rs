@@ -36,6 +36,30 @@ pub const DIFFERENCES: &[Difference] = &[
         sterna: "shows them whole",
         reason: "A zero byte ends nothing here; names are bytes.",
     },
+    Difference {
+        name: "reply-in-multi",
+        redis: "queues `CLIENT REPLY` between `MULTI` and `EXEC`",
+        sterna: "answers `ERR Command not allowed inside a transaction`, as Valkey does",
+        reason: "The array that EXEC announces would lack elements, and the client could read nothing after it.",
+    },
+    Difference {
+        name: "dump-version",
+        redis: "marks the payload of `DUMP` with the version of its newest RDB format",
+        sterna: "marks it with the oldest version that has what the payload needs",
+        reason: "Older servers can restore it, too.",
+    },
+    Difference {
+        name: "idmp",
+        redis: "8.2 has no idempotent `XADD`, which came with 8.6",
+        sterna: "tells of it in `XINFO STREAM`, as Redis 8.6 and newer do",
+        reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
+    },
+    Difference {
+        name: "after-8-2",
+        redis: "8.2 doesn't know the commands",
+        sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`",
+        reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
+    },
 ];
 
 /// A part of COMMAND INFO in which a command differs.

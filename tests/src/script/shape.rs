@@ -28,7 +28,11 @@ fn has_shape(shape: ReplyShape, value: &Value, proto: Proto) -> bool {
         (ReplyShape::Double | ReplyShape::Verbatim, Value::Bulk(_)) => is_resp2,
         (ReplyShape::Boolean, Value::Int(0 | 1)) => is_resp2,
         (ReplyShape::Set | ReplyShape::Push, Value::Array(_)) => is_resp2,
-        (ReplyShape::Map, Value::Array(values)) => is_resp2 && values.len() % 2 == 0,
+        // Flat, or as pairs where Redis had those before it had maps.
+        (ReplyShape::Map, Value::Array(values)) => {
+            let is_pair = |value: &Value| value.as_slice().is_some_and(|pair| pair.len() == 2);
+            is_resp2 && (values.len() % 2 == 0 || values.iter().all(is_pair))
+        }
         _ => false,
     }
 }

@@ -21,13 +21,15 @@ pub enum View {
     Digits,
     /// HELLO's map without the connection's id, and the server's version and modules.
     Hello,
+    /// Entries of SLOWLOG: only their arguments.
+    Slow,
     /// Only that a reply came, and of which type.
     Kind,
     /// Only that an error came, and its first word.
     Code,
 }
 
-const NAMES: [(&str, View); 10] = [
+const NAMES: [(&str, View); 11] = [
     ("sorted", View::Sorted),
     ("deep-sorted", View::DeepSorted),
     ("pairs", View::Pairs),
@@ -36,6 +38,7 @@ const NAMES: [(&str, View); 10] = [
     ("positive", View::Positive),
     ("digits", View::Digits),
     ("hello", View::Hello),
+    ("slow", View::Slow),
     ("kind", View::Kind),
     ("code", View::Code),
 ];
@@ -60,6 +63,7 @@ impl View {
             }),
             View::Digits => with_leaves(value, &|leaf| with_text(leaf, without_digits)),
             View::Hello => without_identity(value),
+            View::Slow => Value::Array(arguments(&value)),
             View::Kind => Value::Simple(type_of(&value).into()),
             View::Code => match value {
                 Value::Error(text) => Value::Error(text.split(|&b| b == b' ').next().unwrap_or_default().to_vec()),
@@ -192,6 +196,12 @@ fn without_digits(text: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// The arguments of the entries of a SLOWLOG, which stand fourth in each.
+fn arguments(log: &Value) -> Vec<Value> {
+    let entries = log.as_slice().unwrap_or_default().iter();
+    entries.filter_map(|entry| entry.as_slice()?.get(3).cloned()).collect()
 }
 
 fn without_identity(value: Value) -> Value {
