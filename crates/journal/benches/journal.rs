@@ -41,8 +41,11 @@ impl Restore for Count {
 }
 
 fn open(directory: &tempfile::TempDir, fsync: FsyncPolicy) -> (Journal, Count) {
+    open_with(directory, Options { fsync, ..Options::default() })
+}
+
+fn open_with(directory: &tempfile::TempDir, options: Options) -> (Journal, Count) {
     let disk = Arc::new(FileDisk::open(directory.path()).unwrap());
-    let options = Options { fsync, ..Options::default() };
     let mut count = Count::default();
     let recovered = Recovery::open(disk, options).unwrap().replay(&mut count).unwrap();
     (recovered.start(Box::new(|_| {})).unwrap(), count)
@@ -80,11 +83,12 @@ fn append_and_sync_a_million(bencher: Bencher) {
     });
 }
 
-/// One client that waits for each of its writes to be synced.
-#[divan::bench(sample_count = 20, sample_size = 20)]
-fn append_always_one_client(bencher: Bencher) {
+/// One client that waits for each of its writes to be synced, without and with zeros written ahead.
+#[divan::bench(sample_count = 50, sample_size = 20, args = [0, 256 << 10])]
+fn append_always_one_client(bencher: Bencher, zero_ahead_bytes: u64) {
     let directory = tempfile::tempdir().unwrap();
-    let (journal, _) = open(&directory, FsyncPolicy::Always);
+    let options = Options { fsync: FsyncPolicy::Always, zero_ahead_bytes, ..Options::default() };
+    let (journal, _) = open_with(&directory, options);
     bencher.bench(|| {
         let lsn = journal.append(&PAYLOAD).unwrap();
         journal.flush();

@@ -105,7 +105,7 @@ pub(crate) struct Front {
     work: Condvar,
     /// A [`Parked`]; written under `pending`'s lock, read without it by `flush`.
     parked: AtomicU8,
-    /// A [`Health`] as seen by clients: 0 is well.
+    /// What `admit` says: 0 is yes; see `set_refusal`.
     refusal: AtomicU8,
     /// Length of `Pending::frames`, for `admit`, which takes no lock. Exactness is not needed: it is a limit on memory.
     pending_bytes: AtomicUsize,

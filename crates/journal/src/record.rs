@@ -26,7 +26,7 @@
 //! - Kind 0 is no kind, so that zeros are never a frame.
 //! - The payload is opaque, and names no key. A record may hold a whole transaction, hence several keys; and a hash that
 //!   two keys share would make a snapshot's stamp for one skip a record of the other. So the skip rule
-//!   ([`Lsn::covers`]) is applied by whoever can read the payload, effect by effect, and costs no byte here.
+//!   ([`Lsn::covers`](crate::Lsn::covers)) is applied by whoever can read the payload, effect by effect, and costs no byte here.
 //!
 //! Cost: 12 bytes a record. Reading is one pass with one crc over each byte; memory is one read buffer, or the largest
 //! frame if that is larger, and a frame is believed to be large only as far as the file is.
