@@ -26,6 +26,7 @@ mod getex;
 mod incr;
 mod incrbyfloat;
 mod keys;
+mod memory;
 mod mget;
 mod object;
 mod rename;
@@ -62,6 +63,7 @@ pub static COMMANDS: &[Command<Run>] = &[
     incr::INCRBY,
     incrbyfloat::INCRBYFLOAT,
     keys::KEYS,
+    memory::MEMORY,
     mget::MGET,
     mget::MSET,
     mget::MSETNX,

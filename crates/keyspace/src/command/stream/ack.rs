@@ -24,7 +24,7 @@ pub(in crate::command) const XNACK: Command<Run> = row(
         arity: -7,
         since: "8.8.0",
         summary: "Gives pending entries back to their group, for any consumer to claim at once.",
-        syntax: "key group SILENT | FAIL | FATAL IDS numids id [id ...] [RETRYCOUNT count] [FORCE]",
+        syntax: "key group <SILENT | FAIL | FATAL> IDS numids id [id ...] [RETRYCOUNT count] [FORCE]",
         ..XACK.spec
     },
     xnack,

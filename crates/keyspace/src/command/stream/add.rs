@@ -12,7 +12,7 @@ pub(in crate::command) const XADD: Command<Run> = row(
         complexity: "O(1); with trimming O(N) for N entries removed",
         summary: "Appends an entry to a stream and answers its ID.",
         syntax: "key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [IDMPAUTO producer-id | IDMP producer-id idempotent-id] \
-                 [MAXLEN | MINID [= | ~] threshold [LIMIT count]] * | id field value [field value ...]",
+                 [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]",
         reply: &[ReplyShape::Bulk, ReplyShape::Null],
         tips: &["nondeterministic_output"],
         ..SPEC

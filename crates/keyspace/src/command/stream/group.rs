@@ -30,7 +30,7 @@ const CREATE: Spec = Spec {
     flags: Flags::WRITE.union(Flags::DENYOOM),
     keys: Keys::at(2),
     summary: "Makes a group that has read up to an ID.",
-    syntax: "key group id | $ [MKSTREAM] [ENTRIESREAD entries-read]",
+    syntax: "key group <id | $> [MKSTREAM] [ENTRIESREAD entries-read]",
     reply: &[ReplyShape::Ok],
     ..SPEC
 };
@@ -77,7 +77,7 @@ const SETID: Spec = Spec {
     name: "setid",
     flags: Flags::WRITE,
     summary: "Sets the ID up to which a group has read.",
-    syntax: "key group id | $ [ENTRIESREAD entries-read]",
+    syntax: "key group <id | $> [ENTRIESREAD entries-read]",
     ..CREATE
 };
 

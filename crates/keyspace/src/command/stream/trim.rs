@@ -9,7 +9,7 @@ pub(in crate::command) const XTRIM: Command<Run> = row(
         arity: -4,
         complexity: "O(N) for N entries removed, which is small as they go by blocks",
         summary: "Removes the oldest entries until few enough, or only new enough ones, are left.",
-        syntax: "key MAXLEN | MINID [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]",
+        syntax: "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]",
         reply: &[ReplyShape::Integer],
         tips: &["nondeterministic_output"],
         ..SPEC
