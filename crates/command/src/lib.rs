@@ -106,6 +106,8 @@ bitflags! {
         const MAY_REPLICATE = 1 << 20;
         /// SENTINEL-related in Redis; reported only.
         const SENTINEL = 1 << 21;
+        /// Answered while a script keeps Redis busy; reported only.
+        const ALLOW_BUSY = 1 << 22;
     }
 }
 

@@ -32,6 +32,7 @@ const BEFORE_AUTH: Flags = Flags::NOSCRIPT
     .union(Flags::STALE)
     .union(Flags::FAST)
     .union(Flags::NO_AUTH)
+    .union(Flags::ALLOW_BUSY)
     .union(Flags::SENTINEL);
 
 /// Rows of this file.
@@ -70,6 +71,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             flags: Flags::FAST.union(Flags::SENTINEL).union(Flags::SUBSCRIBER_MODE),
             summary: "Answers PONG, or the message.",
             syntax: "[message]",
+            tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
             reply: &[ReplyShape::Simple, ReplyShape::Bulk],
             ..BASE
         },

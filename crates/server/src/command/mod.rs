@@ -4,6 +4,8 @@
 
 pub(crate) mod blocking;
 mod client;
+#[allow(clippy::module_inception)] // The command is called COMMAND.
+pub mod command;
 mod config;
 mod connection;
 mod dispatch;
@@ -32,6 +34,7 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         client::ROWS,
         pubsub::ROWS,
         transaction::ROWS,
+        command::ROWS,
         config::ROWS,
         info::ROWS,
         monitor::ROWS,

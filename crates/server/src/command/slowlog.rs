@@ -48,6 +48,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
                 summary: "Lists the newest entries: ten, or as many as named; -1 for all.",
                 syntax: "[count]",
                 reply: &[ReplyShape::Array],
+                tips: &["request_policy:all_nodes", "nondeterministic_output"],
                 ..BASE
             },
             run: Some(get),
@@ -66,7 +67,13 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             subcommands: &[],
         },
         Command {
-            spec: Spec { name: "len", summary: "Counts the entries.", reply: &[ReplyShape::Integer], ..BASE },
+            spec: Spec {
+                name: "len",
+                summary: "Counts the entries.",
+                reply: &[ReplyShape::Integer],
+                tips: &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
+                ..BASE
+            },
             run: Some(|call| {
                 let len = call.server().slowlog.lock().entries.len();
                 call.reply.int(len as i64);
@@ -75,7 +82,12 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             subcommands: &[],
         },
         Command {
-            spec: Spec { name: "reset", summary: "Forgets all entries.", ..BASE },
+            spec: Spec {
+                name: "reset",
+                summary: "Forgets all entries.",
+                tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+                ..BASE
+            },
             run: Some(|call| {
                 call.server().slowlog.lock().entries.clear();
                 call.reply.ok();

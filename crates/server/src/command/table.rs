@@ -150,8 +150,7 @@ impl Table {
             match args.get(1) {
                 Some(name) => match self.find_subcommand(row, name) {
                     Some(subcommand) => subcommand,
-                    None if matches!(row.run, Runs::Container) => return Err(unknown_subcommand(row, name)),
-                    None => row,
+                    None => return Err(unknown_subcommand(row, name)),
                 },
                 None => row,
             }

@@ -24,6 +24,7 @@ const BASE: Spec = Spec {
         .union(Flags::LOADING)
         .union(Flags::STALE)
         .union(Flags::FAST)
+        .union(Flags::ALLOW_BUSY)
         .union(Flags::NOT_QUEUED),
     keys: Keys::None,
     acl: Categories::TRANSACTION,

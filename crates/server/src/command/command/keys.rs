@@ -1,0 +1,49 @@
+//! COMMAND GETKEYS and GETKEYSANDFLAGS: the keys of a request, for clients that must know where to send it.
+
+use sterna_protocol::Args;
+
+use super::super::table::{Row, table};
+use super::super::{Call, Failure, Flow};
+use super::key_specs::{flags_of, has_keys};
+
+pub(super) fn getkeys(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let args = call.args.from(2);
+    let (_, positions) = keys_of(args)?;
+    call.reply.array(positions.len());
+    positions.into_iter().for_each(|at| call.reply.bulk(&args[at]));
+    Ok(Flow::Next)
+}
+
+pub(super) fn getkeysandflags(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let args = call.args.from(2);
+    let (row, positions) = keys_of(args)?;
+    call.reply.array(positions.len());
+    for at in positions {
+        call.reply.array(2);
+        call.reply.bulk(&args[at]);
+        let flags = flags_of(row, args, at);
+        call.reply.set(flags.len());
+        flags.iter().for_each(|flag| call.reply.simple(flag));
+    }
+    Ok(Flow::Next)
+}
+
+/// The row of the request `args`, and which of them are keys: at least one.
+fn keys_of(args: Args<'_>) -> Result<(&'static Row, Vec<usize>), Failure> {
+    let found = args.get(0).and_then(|name| table().find(name)).and_then(|row| match args.get(1) {
+        Some(name) if !row.subcommands.is_empty() => table().find_subcommand(row, name),
+        _ => Some(row),
+    });
+    let row = found.ok_or(Failure::of("ERR Invalid command specified"))?;
+    if !has_keys(row) {
+        return Err(Failure::of("ERR The command has no key arguments"));
+    }
+    if !row.spec.accepts(args.len()) {
+        return Err(Failure::of("ERR Invalid number of arguments specified for command"));
+    }
+    let positions: Vec<usize> = row.spec.keys.positions(args.len(), |at| args.get(at)).collect();
+    if positions.is_empty() {
+        return Err(Failure::of("ERR Invalid arguments specified for command"));
+    }
+    Ok((row, positions))
+}
