@@ -47,7 +47,11 @@ fn after_streams<'a>(len: usize, argument: impl Fn(usize) -> Option<&'a [u8]>) -
         if is("streams") {
             let rest = len.saturating_sub(at + 1);
             // As many IDs as keys.
-            return if rest % 2 == 0 { Positions { next: at + 1, left: rest / 2, step: 1 } } else { NO_KEYS };
+            return if rest.is_multiple_of(2) {
+                Positions { next: at + 1, left: rest / 2, step: 1 }
+            } else {
+                NO_KEYS
+            };
         }
         at += match word {
             _ if is("noack") => 1,

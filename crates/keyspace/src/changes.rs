@@ -7,6 +7,9 @@
 //! | touched keys | client-side caching | [`Wants::touched`] |
 //! | ready keys | blocked readers, see `wait.rs` | somebody waits for the key |
 //!
+//! Two of them outlast [`Changes::clear`], because a transaction is one to whom they matter: effects until the journal
+//! has them ([`Changes::logged`]), and ready keys until their waiters have been served.
+//!
 //! WATCH needs nothing from here: its flags are set at once (see `watch.rs`). What nobody wants costs a branch.
 //! One `Changes` is reused for every command of a shard; [`Changes::clear`] keeps its buffers.
 
@@ -37,10 +40,11 @@ pub struct Changes {
     keys: Vec<u8>,
     events: Vec<(Event, KeyAt)>,
     touched: Vec<KeyAt>,
-    ready: Vec<KeyAt>,
+    ready: Vec<(usize, Box<[u8]>)>,
     served: Vec<Served>,
     flushed: bool,
     count: u64,
+    lsn: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,16 +69,28 @@ impl Changes {
         self.count == 0 && self.events.is_empty() && self.served.is_empty() && self.effects.is_empty()
     }
 
-    /// Forgets everything collected.
+    /// Forgets everything collected, but for effects that are not logged and ready keys that are not served.
     pub fn clear(&mut self) {
-        self.effects.clear();
         self.keys.clear();
         self.events.clear();
         self.touched.clear();
-        self.ready.clear();
         self.served.clear();
         self.flushed = false;
         self.count = 0;
+        self.lsn = None;
+    }
+
+    /// The journal has the effects: forgets them. `lsn`: which record they are; `None` where no journal is kept.
+    ///
+    /// Called while the locks of their keys are held, so that the journal's order is the keys' own.
+    pub fn logged(&mut self, lsn: Option<u64>) {
+        self.effects.clear();
+        self.lsn = lsn.or(self.lsn);
+    }
+
+    /// The last record of the journal that the reply depends on.
+    pub fn lsn(&self) -> Option<u64> {
+        self.lsn
     }
 
     /// The effects in order, encoded as `effect.rs` describes; empty if nothing changed.
@@ -129,8 +145,7 @@ impl Changes {
     }
 
     pub(crate) fn ready(&mut self, db: usize, key: &[u8]) {
-        let at = self.keep(db, key);
-        self.ready.push(at);
+        self.ready.push((db, key.into()));
     }
 
     #[inline]
@@ -140,7 +155,7 @@ impl Changes {
 
     /// The ready key noted at place `nth`, if there are as many: serving one may add others.
     pub(crate) fn ready_at(&self, nth: usize) -> Option<(usize, Box<[u8]>)> {
-        self.ready.get(nth).map(|at| (at.db, self.keys[at.bytes.clone()].into()))
+        self.ready.get(nth).cloned()
     }
 
     pub(crate) fn clear_ready(&mut self) {

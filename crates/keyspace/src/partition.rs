@@ -139,7 +139,7 @@ impl Partition {
 
     /// Passes records in order of position to `visit`, at least `count` of them from position `from` on; returns where
     /// to go on, `None` at the end. Below every position returned earlier there is nothing left to visit.
-    pub(crate) fn scan<'a>(
+    pub fn scan<'a>(
         &'a self,
         db: usize,
         from: u64,

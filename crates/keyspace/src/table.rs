@@ -438,7 +438,8 @@ mod tests {
                     passing = 10_000..30_000;
                     passing.clone().for_each(|number| add(&mut table, number));
                 }
-                for _ in 0..adds {
+                // Not for ever: growing faster than it is walked, a table is never walked to its end.
+                for _ in 0..if passing.end < 40_000 { adds } else { 0 } {
                     add(&mut table, passing.end);
                     passing.end += 1;
                 }

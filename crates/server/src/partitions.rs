@@ -4,17 +4,20 @@
 //! the order of their indices, and stay locked until the command, or the transaction, is done. That order is the whole
 //! protection against deadlock: nobody waits for a partition while holding a later one.
 //!
-//! Lock order: partitions by index, then whatever the caller takes while it holds them (the journal's buffer).
+//! What a write did goes to the journal before its partitions are unlocked: two writes to one key stand in the journal in
+//! the order they were made, whichever shards made them; and a transaction is one record.
+//!
+//! Lock order: partitions by index, then the journal's buffer.
 //!
 //! Cost: a command on one key takes one lock and allocates nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Spec};
 use sterna_keyspace::{
-    Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition,
+    Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition, Record,
     Run, Space, Stats, Waiter, Watch, What, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
@@ -26,6 +29,14 @@ pub struct Partitions {
     /// A power of two.
     parts: Box<[Mutex<Partition>]>,
     databases: usize,
+    journal: OnceLock<Box<dyn EffectLog>>,
+}
+
+/// Where effects go.
+pub trait EffectLog: std::fmt::Debug + Send + Sync {
+    /// Takes the effects of one command or transaction (see [`sterna_keyspace::Effects`]) as one record and returns its
+    /// number. Called with partitions locked: it must not wait for a disk.
+    fn append(&self, effects: &[u8]) -> u64;
 }
 
 /// Who runs a command, where, and when.
@@ -57,11 +68,12 @@ impl Partitions {
         let count = count.clamp(1, PARTITIONS_MAX).next_power_of_two();
         let part = || Mutex::new(Partition::new(hash.clone(), databases));
         let parts = std::iter::repeat_with(part).take(count).collect();
-        Partitions {
-            hash,
-            parts,
-            databases,
-        }
+        Partitions { hash, parts, databases, journal: OnceLock::new() }
+    }
+
+    /// From now on effects go to `journal`, if the caller's [`Changes`] collect any. The first call counts.
+    pub fn set_journal(&self, journal: Box<dyn EffectLog>) {
+        let _ = self.journal.set(journal);
     }
 
     /// How many partitions there are.
@@ -87,14 +99,12 @@ impl Partitions {
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Error> {
         let mut keys = keys_of(&command.spec, args);
-        if let (Some(key), 0, false) = (
-            keys.next(),
-            keys.len(),
-            command.spec.flags.contains(Flags::ALL_KEYS),
-        ) {
+        if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
+        {
             let mut part = self.parts[self.index_of(key)].lock();
             let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
             serve_ready(Space::one(&mut part), scene.now_ms, log);
+            self.write_effects(log);
             return outcome;
         }
         let mut held = self.hold(self.needed_by(&command.spec, args));
@@ -128,20 +138,13 @@ impl Partitions {
 
     /// Locks partitions, in order. A caller must not hold any already.
     pub fn hold(&self, indices: Indices) -> Held<'_> {
-        Held {
-            of: self,
-            guards: indices
-                .iter()
-                .map(|index| (index, self.parts[index].lock()))
-                .collect(),
-        }
+        Held { of: self, guards: indices.iter().map(|index| (index, self.parts[index].lock())).collect() }
     }
 
     /// Sets `watch` when `key` is touched from now on.
     pub fn watch(&self, scene: Scene, key: &[u8], watch: &Arc<Watch>, log: &mut Changes) {
         let hash = self.hash.of(key);
-        self.part_of(hash)
-            .watch(scene.db, hash, key, scene.now_ms, watch, log);
+        self.part_of(hash).watch(scene.db, hash, key, scene.now_ms, watch, log);
     }
 
     /// Takes `watch` off `key`.
@@ -160,17 +163,38 @@ impl Partitions {
 
     /// Removes at most `keys_max` keys of one partition that are due; returns how many. The caller goes round the
     /// partitions, a few times a second, and again at once where it got `keys_max`.
-    pub fn expire_due(
-        &self,
-        index: usize,
-        now_ms: u64,
-        keys_max: usize,
-        log: &mut Changes,
-    ) -> usize {
+    pub fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
         let mut part = self.parts[index].lock();
         let removed = part.expire_due(now_ms, keys_max, log);
         serve_ready(Space::one(&mut part), now_ms, log);
+        self.write_effects(log);
         removed
+    }
+
+    /// Shows the records of one partition's database to `visit`, at least `count` of them from `from` on (0 at first), if
+    /// there are as many; returns where to go on, `None` at the end. The partition is locked meanwhile.
+    ///
+    /// A key that is there from the first call to the last is shown exactly once: so a snapshot is taken without stopping
+    /// anyone for long. A key that comes or goes meanwhile is in the journal.
+    pub fn visit(
+        &self,
+        index: usize,
+        db: usize,
+        from: u64,
+        count: usize,
+        visit: impl FnMut(&Record),
+    ) -> Option<u64> {
+        self.parts[index].lock().scan(db, from, count, visit)
+    }
+
+    /// Bytes that a key and its value take, for MEMORY USAGE; `None`: there is no such key.
+    pub fn usage_bytes(&self, scene: Scene, key: &[u8], log: &mut Changes) -> Option<usize> {
+        let hash = self.hash.of(key);
+        let mut part = self.part_of(hash);
+        let slot = part.slot(scene.db, hash, key, scene.now_ms, log);
+        let bytes = slot.record().map(Record::usage_bytes);
+        self.write_effects(log);
+        bytes
     }
 
     /// Applies an effect read from a journal. False: it doesn't fit what is there.
@@ -180,16 +204,7 @@ impl Partitions {
             return self.part_of(hash).apply(hash, effect);
         }
         let db = effect.db;
-        self.parts.iter().all(|part| {
-            part.lock().apply(
-                hash,
-                Effect {
-                    db,
-                    key: b"",
-                    what: What::Flush,
-                },
-            )
-        })
+        self.parts.iter().all(|part| part.lock().apply(hash, Effect { db, key: b"", what: What::Flush }))
     }
 
     /// How full each database is.
@@ -197,10 +212,7 @@ impl Partitions {
         let mut fills = vec![Fill::default(); self.databases];
         for part in &self.parts {
             let part = part.lock();
-            fills
-                .iter_mut()
-                .enumerate()
-                .for_each(|(db, fill)| *fill += part.fill(db, now_ms));
+            fills.iter_mut().enumerate().for_each(|(db, fill)| *fill += part.fill(db, now_ms));
         }
         fills
     }
@@ -208,9 +220,7 @@ impl Partitions {
     /// What was counted.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        self.parts
-            .iter()
-            .for_each(|part| stats += part.lock().stats());
+        self.parts.iter().for_each(|part| stats += part.lock().stats());
         stats
     }
 
@@ -224,14 +234,22 @@ impl Partitions {
         self.parts.iter().map(|part| part.lock().used_bytes()).sum()
     }
 
+    /// Hands over what was done; the partitions it was done to are still locked.
+    #[inline]
+    fn write_effects(&self, log: &mut Changes) {
+        if !log.effects().is_empty() {
+            let lsn = self.journal.get().map(|journal| journal.append(log.effects()));
+            log.logged(lsn);
+        }
+    }
+
     fn part_of(&self, hash: u64) -> MutexGuard<'_, Partition> {
         self.parts[KeyHash::partition(hash, self.parts.len())].lock()
     }
 }
 
 impl Held<'_> {
-    /// Runs one command of several that must not be interrupted. Blocked commands are answered by
-    /// [`Held::serve_ready`], after the last.
+    /// Runs one command of several that must not be interrupted. [`Held::serve_ready`] comes after the last.
     pub fn execute(
         &mut self,
         command: &Command<Run>,
@@ -243,9 +261,10 @@ impl Held<'_> {
         run(command, args, scene, Space::some(self), log, reply)
     }
 
-    /// Answers the blocked commands that were woken.
+    /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.
     pub fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
         serve_ready(Space::some(self), now_ms, log);
+        self.of.write_effects(log);
     }
 
     fn place_of(&self, index: usize) -> usize {
@@ -260,8 +279,7 @@ impl Held<'_> {
     /// Removes `key` if it has expired, as EXEC does with watched keys before it asks whether the watch is broken.
     pub fn expire_if_due(&mut self, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
         let hash = self.of.hash.of(key);
-        self.partition(KeyHash::partition(hash, self.of.count()))
-            .slot(db, hash, key, now_ms, log);
+        self.partition(KeyHash::partition(hash, self.of.count())).slot(db, hash, key, now_ms, log);
     }
 }
 
@@ -292,10 +310,7 @@ impl Indices {
 
     /// Adds all of `other`.
     pub fn extend(&mut self, other: Indices) {
-        self.0
-            .iter_mut()
-            .zip(other.0)
-            .for_each(|(word, other)| *word |= other);
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
     }
 
     /// The indices, rising.
@@ -324,19 +339,247 @@ fn run<'s>(
     log: &'s mut Changes,
     reply: &mut Reply<'_>,
 ) -> Result<Outcome, Error> {
-    let run = command
-        .run
-        .expect("a container is resolved to its subcommand before it is run");
+    let run = command.run.expect("a container is resolved to its subcommand before it is run");
     let Scene { db, now_ms, caller } = scene;
-    run(
-        &mut Ctx {
-            space,
-            db,
-            now_ms,
-            log,
-            caller,
-        },
-        args,
-        reply,
-    )
+    run(&mut Ctx { space, db, now_ms, log, caller }, args, reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::thread;
+
+    use sterna_keyspace::{COMMANDS, Effects, Wants};
+    use sterna_protocol::{Limits, Parser, Proto};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        bulk_bytes_max: 1 << 20,
+        multibulk_len_max: 100,
+        inline_bytes_max: 1 << 16,
+        unauthenticated: false,
+    };
+    const SCENE: Scene = Scene {
+        db: 0,
+        now_ms: 1_700_000_000_000,
+        caller: Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: true, touches: true },
+    };
+
+    /// Parses an inline request and passes its row and arguments on.
+    fn with_request<R>(request: &str, run: impl FnOnce(&'static Command<Run>, Args<'_>) -> R) -> R {
+        let line = format!("{request}\r\n");
+        let mut parser = Parser::default();
+        parser.parse(line.as_bytes(), &LIMITS).expect("a request");
+        let args = parser.args(line.as_bytes());
+        let row = COMMANDS.iter().find(|row| row.spec.name.as_bytes() == &args[0]).expect("a command");
+        run(row, args)
+    }
+
+    fn execute(partitions: &Partitions, request: &str, log: &mut Changes) -> String {
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        let result = with_request(request, |row, args| partitions.execute(row, args, SCENE, log, &mut reply));
+        result.expect("a reply");
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    /// Keeps records as they come.
+    #[derive(Debug, Default)]
+    struct Records(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl EffectLog for Records {
+        fn append(&self, effects: &[u8]) -> u64 {
+            let mut records = self.0.lock();
+            records.push(effects.to_vec());
+            records.len() as u64
+        }
+    }
+
+    fn journaled(count: usize) -> (Partitions, Arc<Mutex<Vec<Vec<u8>>>>) {
+        let (partitions, records) = (Partitions::new(count, 16), Arc::default());
+        partitions.set_journal(Box::new(Records(Arc::clone(&records))));
+        (partitions, records)
+    }
+
+    fn effects_wanted() -> Changes {
+        Changes::new(Wants { effects: true, ..Wants::default() })
+    }
+
+    #[test]
+    fn indices_come_out_rising_and_once() {
+        let mut indices = Indices::default();
+        assert_eq!(indices.iter().next(), None);
+        [200, 3, 64, 63, 3, 0, 255].into_iter().for_each(|index| indices.insert(index));
+        let mut more = Indices::default();
+        more.insert(7);
+        indices.extend(more);
+        assert_eq!(indices.iter().collect::<Vec<_>>(), [0, 3, 7, 63, 64, 200, 255]);
+    }
+
+    #[test]
+    fn a_command_needs_the_partitions_of_its_keys() {
+        let partitions = Partitions::new(100, 16);
+        assert_eq!(partitions.count(), 128);
+        let needed = |request| with_request(request, |row, args| partitions.needed_by(&row.spec, args));
+        assert_eq!(needed("dbsize"), partitions.all());
+        assert_eq!(partitions.all().iter().count(), 128);
+        assert_eq!(needed("get a").iter().collect::<Vec<_>>(), [partitions.index_of(b"a")]);
+        let mut both = Indices::default();
+        both.insert(partitions.index_of(b"a"));
+        both.insert(partitions.index_of(b"b"));
+        assert_eq!(needed("mset a 1 b 2 a 3"), both);
+    }
+
+    /// Overlapping sets of keys in every order: whoever locked in the order of its arguments would wait for ever.
+    #[test]
+    fn commands_on_the_same_keys_in_any_order_never_wait_for_each_other_in_a_circle() {
+        let partitions = Partitions::new(8, 16);
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let partitions = &partitions;
+                scope.spawn(move || {
+                    let mut random = thread * 7919 + 1u64;
+                    let mut next = || {
+                        random = (random * 1_103_515_245 + 12345) % (1 << 31);
+                        random / 65536 % 12
+                    };
+                    let mut log = Changes::default();
+                    for round in 0..3_000 {
+                        let (a, b, c) = (next(), next(), next());
+                        let request = match round % 5 {
+                            0 => format!("mset {a} {thread} {b} {thread} {c} {thread}"),
+                            1 => format!("copy {a} {b}x replace"),
+                            2 => format!("del {c} {b} {a}"),
+                            3 => format!("mget {a} {b} {c}"),
+                            _ if round % 500 == 4 => "flushall".to_owned(),
+                            _ => "dbsize".to_owned(),
+                        };
+                        execute(partitions, &request, &mut log);
+                        log.clear();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn several_keys_change_as_one() {
+        let partitions = Partitions::new(64, 16);
+        let mut log = Changes::default();
+        execute(&partitions, "mset a 0 b 0 c 0 d 0", &mut log);
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut log = Changes::default();
+                for round in 0..2_000 {
+                    execute(&partitions, &format!("mset d {round} b {round} a {round} c {round}"), &mut log);
+                }
+            });
+            while !writer.is_finished() {
+                let reply = execute(&partitions, "mget a b c d", &mut log);
+                let mut values = reply.split("\r\n").skip(2).step_by(2).take(4);
+                let first = values.next();
+                assert!(values.all(|value| Some(value) == first), "{reply:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn the_journal_has_the_writes_of_a_key_in_the_order_they_were_made() {
+        let (partitions, records) = journaled(4);
+        thread::scope(|scope| {
+            for thread in 0..3 {
+                let partitions = &partitions;
+                scope.spawn(move || {
+                    let mut log = effects_wanted();
+                    for round in 0..1_000 {
+                        execute(partitions, &format!("set key:{} {thread}-{round}", round % 3), &mut log);
+                        assert!(log.lsn().is_some());
+                        log.clear();
+                        assert!(log.effects().is_empty());
+                    }
+                });
+            }
+        });
+        let replayed = Partitions::new(1, 16);
+        for record in records.lock().iter() {
+            Effects::new(record).for_each(|effect| assert!(replayed.apply(effect.expect("an effect"))));
+        }
+        let mut log = Changes::default();
+        let request = "mget key:0 key:1 key:2";
+        assert_eq!(execute(&partitions, request, &mut log), execute(&replayed, request, &mut log));
+    }
+
+    #[test]
+    fn a_transaction_is_one_record() {
+        let (partitions, records) = journaled(16);
+        let mut log = effects_wanted();
+        let mut held = partitions.hold(partitions.all());
+        let mut out = Vec::new();
+        for request in ["set a 1", "incr a", "set b 1", "del b"] {
+            let mut reply = Reply::new(&mut out, Proto::Resp2);
+            with_request(request, |row, args| held.execute(row, args, SCENE, &mut log, &mut reply))
+                .expect("a reply");
+            // As the server does between the commands, to publish their events.
+            log.clear();
+        }
+        held.serve_ready(SCENE.now_ms, &mut log);
+        assert_eq!(log.lsn(), Some(1));
+        let records = records.lock();
+        assert_eq!(records.len(), 1);
+        assert_eq!(Effects::new(&records[0]).count(), 4);
+    }
+
+    #[test]
+    fn reads_write_no_record_and_an_expiry_writes_one() {
+        let (partitions, records) = journaled(2);
+        let mut log = effects_wanted();
+        for request in ["get a", "mget a b", "dbsize", "del a", "exists a", "scan 0"] {
+            execute(&partitions, request, &mut log);
+        }
+        assert_eq!((records.lock().len(), log.lsn()), (0, None));
+        execute(&partitions, "set a 1 px 10", &mut log);
+        let later = SCENE.now_ms + 11;
+        let removed: usize = (0..2).map(|index| partitions.expire_due(index, later, 10, &mut log)).sum();
+        assert_eq!((removed, records.lock().len()), (1, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "a command uses only the keys its row names")]
+    fn a_key_that_is_not_held_is_not_touched() {
+        let partitions = Partitions::new(256, 16);
+        let key =
+            (0..).map(|n| n.to_string()).find(|key| partitions.index_of(key.as_bytes()) != 0).expect("one");
+        let mut first = Indices::default();
+        first.insert(0);
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        let mut log = Changes::default();
+        let _ = with_request(&format!("get {key}"), |row, args| {
+            partitions.hold(first).execute(row, args, SCENE, &mut log, &mut reply)
+        });
+    }
+
+    #[test]
+    fn a_visit_shows_every_key_once() {
+        let partitions = Partitions::new(4, 16);
+        let mut log = Changes::default();
+        (0..1_000)
+            .for_each(|number| drop(execute(&partitions, &format!("set key:{number} {number}"), &mut log)));
+        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+        for index in 0..partitions.count() {
+            let mut from = Some(0);
+            while let Some(position) = from {
+                from = partitions.visit(index, 0, position, 7, |record| {
+                    *seen.entry(record.key().to_vec()).or_default() += 1;
+                });
+            }
+        }
+        assert_eq!(seen.len(), 1_000);
+        assert!(seen.values().all(|&times| times == 1));
+        assert_eq!(partitions.fill(SCENE.now_ms)[0].keys, 1_000);
+        assert!(partitions.used_bytes() > 64_000);
+        assert!(partitions.usage_bytes(SCENE, b"key:1", &mut log).is_some_and(|bytes| bytes >= 64));
+        assert_eq!(partitions.usage_bytes(SCENE, b"missing", &mut log), None);
+    }
 }

@@ -73,7 +73,7 @@ fn pairs<'a>(
     args: Args<'a>,
     command: &'static str,
 ) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])>, Error> {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(Error::Arity { command });
     }
     let rest = args.from(1);

@@ -59,7 +59,9 @@ fn scan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name));
     // Looking a key up removes it if it is due.
-    due.iter().for_each(|key| drop(ctx.slot(key)));
+    for key in &due {
+        ctx.peek(key);
+    }
     Ok(Outcome::Replied)
 }
 

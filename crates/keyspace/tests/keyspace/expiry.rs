@@ -59,13 +59,14 @@ fn the_cycle_removes_what_is_due_the_earliest_first_and_not_more_than_it_may() {
     world.run("set stays 1");
     assert_eq!(world.expire_due(usize::MAX), 0);
     world.now_ms += 1050;
+    world.journal.clear();
     assert_eq!(world.expire_due(10), 10);
     let events = world.events();
     assert_eq!(
         (events.len(), events[0].as_str(), events[9].as_str()),
         (10, "expired 0 key:0", "expired 0 key:9")
     );
-    let effects: Vec<_> = Effects::new(world.log.effects()).map(Result::unwrap).collect();
+    let effects: Vec<_> = Effects::new(&world.journal).map(Result::unwrap).collect();
     assert!(effects.iter().all(|effect| matches!(effect.what, What::Delete)) && effects.len() == 10);
     assert_eq!(world.expire_due(usize::MAX), 40);
     assert_eq!(world.expire_due(usize::MAX), 0);

@@ -22,6 +22,9 @@ pub(crate) struct Parts {
     parts: Vec<Partition>,
 }
 
+/// Database, key, value and expiry.
+pub(crate) type Kept = (usize, Vec<u8>, Vec<u8>, Option<u64>);
+
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 
 impl World {
@@ -72,7 +75,7 @@ impl World {
             }
         }
         serve_ready(Space::some(parts), *now_ms, log);
-        self.journal.extend_from_slice(self.log.effects());
+        self.note_effects();
         out
     }
 
@@ -88,8 +91,13 @@ impl World {
         self.log.clear();
         let removed =
             self.parts.parts.iter_mut().map(|p| p.expire_due(self.now_ms, keys_max, &mut self.log)).sum();
-        self.journal.extend_from_slice(self.log.effects());
+        self.note_effects();
         removed
+    }
+
+    fn note_effects(&mut self) {
+        self.journal.extend_from_slice(self.log.effects());
+        self.log.logged(None);
     }
 
     pub(crate) fn partition_of(&mut self, key: &[u8]) -> (&mut Partition, u64, &mut Changes) {
@@ -120,7 +128,7 @@ impl World {
     }
 
     /// Every key that is there, with its database, value and expiry, in order.
-    pub(crate) fn contents(&self) -> Vec<(usize, Vec<u8>, Vec<u8>, Option<u64>)> {
+    pub(crate) fn contents(&self) -> Vec<Kept> {
         self.parts.parts.iter().for_each(Partition::check);
         let mut all = Vec::new();
         for part in &self.parts.parts {
