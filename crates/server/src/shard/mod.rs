@@ -32,6 +32,7 @@ use slab::Slab;
 use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
 
+use crate::command::table::table;
 use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::client::ClientId;
@@ -247,6 +248,9 @@ impl Shard {
             return;
         }
         self.end_run();
+        if reason == CloseReason::OutputLimit {
+            self.log_slow_consumer(slot);
+        }
         self.leave_all(slot);
         self.forget_transaction(slot);
         self.forget_block(slot);
@@ -268,6 +272,13 @@ impl Shard {
         handle.clients.lock().remove(&connection.client.id);
         handle.connections.fetch_sub(1, Relaxed);
         self.server.connected.fetch_sub(1, Relaxed);
+    }
+
+    /// Says once who was too slow, with its line of CLIENT LIST while that still tells of its subscriptions.
+    fn log_slow_consumer(&self, slot: usize) {
+        let name_of = |row: u32| table().row(row as usize).full_name.clone();
+        let client = self.connections[slot].client.describe(self.clock.now_ms, &name_of);
+        tracing::warn!(%client, "closing a client that passed its output buffer limit");
     }
 
     /// Stops listening and sends what is queued, for a bounded time.
