@@ -198,6 +198,11 @@ impl Changes {
         }
     }
 
+    /// Whether effects are collected.
+    pub(crate) fn wants_effects(&self) -> bool {
+        self.wants.effects
+    }
+
     /// Notes a change of a stream, which `fill` writes.
     #[inline]
     pub(crate) fn effect_stream(&mut self, db: usize, key: &[u8], fill: impl FnOnce(&mut Vec<u8>)) {

@@ -13,6 +13,11 @@ pub(crate) struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
+    /// Whether anybody wants to know.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.log.wants_effects()
+    }
+
     /// Notes a change.
     #[inline]
     pub(crate) fn record(&mut self, change: &Change<'_>) {

@@ -328,6 +328,11 @@ impl Block {
         (index < self.len() && self.id_at(index) == id && self.is_live(index)).then_some(index)
     }
 
+    /// Whether the entry `id`, alive or not, is at `index`.
+    pub(crate) fn is_at(&self, index: usize, id: EntryId) -> bool {
+        index < self.len() && self.id_at(index) == id
+    }
+
     /// Leaves a tombstone at `index`, which is alive.
     pub(crate) fn delete(&mut self, index: usize) {
         debug_assert!(self.is_live(index));
@@ -428,6 +433,18 @@ impl Block {
 }
 
 impl<'a> Entry<'a> {
+    /// The names of its block, up to the block's end, if it has those; else nothing. Their place tells blocks apart.
+    pub(crate) fn block_names(&self) -> &'a [u8] {
+        self.names
+    }
+
+    /// Its values in order, if its names are the block's: without looking at those.
+    #[inline]
+    pub(crate) fn block_values(&self) -> Values<'a> {
+        debug_assert!(!self.names.is_empty());
+        Values { left: self.pairs, body: self.body }
+    }
+
     /// Number of fields.
     pub fn len(&self) -> usize {
         self.pairs
@@ -443,6 +460,25 @@ impl<'a> Entry<'a> {
     pub fn fields(&self) -> Fields<'a> {
         let names = (!self.names.is_empty()).then_some(self.names);
         Fields { left: self.pairs, names, body: self.body }
+    }
+}
+
+/// The values of an entry that has its block's names.
+#[derive(Debug, Clone)]
+pub(crate) struct Values<'a> {
+    left: usize,
+    body: &'a [u8],
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        let (value, rest) = split_text(self.body);
+        self.body = rest;
+        Some(value)
     }
 }
 

@@ -258,13 +258,18 @@ impl Group {
         if before.consumer.is_some() && idle_ms < claim.min_idle_ms {
             return false;
         }
+        self.take_over(id, before, claim);
+        true
+    }
+
+    /// Makes `id`, of which `before` is known, the claimer's.
+    fn take_over(&mut self, id: EntryId, before: Pending, claim: Claim) {
         let deliveries = match claim.target {
             ClaimTarget::Increment => before.deliveries.saturating_add(1).min(i64::MAX as u64),
             ClaimTarget::Unchanged => before.deliveries,
             ClaimTarget::Set(deliveries) => deliveries,
         };
         self.insert_pending(id, claim.consumer, claim.delivered_ms, deliveries);
-        true
     }
 
     /// Releases `id` from its consumer; `false` if it is not pending.
@@ -416,21 +421,24 @@ impl Stream {
         let Some(state) = self.groups.get(group) else { return found };
         let mut candidates = state.pending.from(start);
         let mut attempts = count.saturating_mul(10);
-        while found.claimed.len() + found.deleted.len() < count && attempts > 0 {
+        let mut entries = self.finder();
+        let mut known = Vec::new();
+        while known.len() + found.deleted.len() < count && attempts > 0 {
             attempts -= 1;
             let Some((id, pending)) = candidates.next() else { break };
             let idle_ms = claim.now_ms.saturating_sub(pending.delivered_ms);
-            if !self.contains(id) {
+            if entries.find(id).is_none() {
                 found.deleted.push(id);
             } else if pending.consumer.is_none() || idle_ms >= claim.min_idle_ms {
-                found.claimed.push(id);
+                known.push((id, pending));
             }
         }
         found.next = candidates.next().map_or(EntryId::MIN, |(id, _)| id);
         drop(candidates);
         if let Some(group) = self.groups.get_mut(group) {
-            for &id in &found.claimed {
-                group.claim(id, claim);
+            for (id, pending) in known {
+                group.take_over(id, pending, claim);
+                found.claimed.push(id);
             }
             for &id in &found.deleted {
                 group.ack(id);

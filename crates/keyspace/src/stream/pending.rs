@@ -178,18 +178,18 @@ impl PendingList {
         owned.into_iter().flat_map(|ids: runs::From<'_, ()>| ids.map(|(id, _)| id))
     }
 
-    /// Entries delivered at or before `until_ms`, the longest idle first. The first call indexes them: O(n).
-    pub fn idle_since(&mut self, until_ms: u64) -> impl Iterator<Item = EntryId> {
-        let by_time = self.by_time.get_or_insert_with(|| {
-            self.by_id.from(EntryId::MIN).map(|(id, packed)| (packed.delivered_ms, id)).collect()
-        });
-        by_time.range(..=(until_ms, EntryId::MAX)).map(|&(_, id)| id)
+    /// Makes the index by time, if it is not there yet: O(n log n).
+    pub fn index_by_time(&mut self) {
+        if self.by_time.is_none() {
+            let entries = self.by_id.from(EntryId::MIN);
+            self.by_time = Some(entries.map(|(id, packed)| (packed.delivered_ms, id)).collect());
+        }
     }
 
-    /// When the entry that has been idle for longest was delivered, released ones apart.
-    pub fn oldest_delivery_ms(&mut self) -> Option<u64> {
-        let oldest = self.idle_since(u64::MAX).next()?;
-        self.by_id.get(oldest).map(|packed| packed.delivered_ms)
+    /// Entries delivered at or before `until_ms`, the longest idle first; none before [`PendingList::index_by_time`].
+    pub fn idle_since(&self, until_ms: u64) -> impl Iterator<Item = (EntryId, Pending)> {
+        let idle = self.by_time.as_ref().map(|by_time| by_time.range(..=(until_ms, EntryId::MAX)));
+        idle.into_iter().flatten().filter_map(|&(_, id)| self.get(id).map(|pending| (id, pending)))
     }
 
     /// Memory held on the heap, in bytes.
@@ -258,6 +258,7 @@ mod tests {
             list.set(id(ms), held((ms % 3) as u32, 5000 - ms, 1));
         }
         list.check();
+        list.index_by_time();
         assert_eq!(list.idle_since(4500).count(), 500);
         for ms in (0..1000).step_by(2) {
             list.set(id(ms), held(2, ms, ms));
@@ -265,7 +266,8 @@ mod tests {
         list.set(id(7), Pending { consumer: None, delivered_ms: 0, deliveries: i64::MAX as u64 });
         list.check();
         assert_eq!(list.released(), 1);
-        assert_eq!(list.idle_since(4).collect::<Vec<_>>(), [id(0), id(7), id(2), id(4)]);
+        let idle: Vec<EntryId> = list.idle_since(4).map(|(id, _)| id).collect();
+        assert_eq!(idle, [id(0), id(7), id(2), id(4)]);
         assert_eq!(list.get(id(7)).map(|pending| pending.deliveries), Some(i64::MAX as u64));
         assert_eq!(list.remove(id(7)).and_then(|pending| pending.consumer), None);
         assert_eq!(list.remove(id(7)), None);

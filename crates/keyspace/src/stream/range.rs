@@ -9,6 +9,30 @@ use std::sync::Arc;
 use crate::stream::block::{Block, Entry};
 use crate::stream::{EntryId, Stream};
 
+/// Finds entries one by one; those that follow each other without a search.
+#[derive(Debug, Clone)]
+pub(crate) struct Finder<'a> {
+    stream: &'a Stream,
+    /// Where the last one was.
+    last: Option<(&'a Block, usize)>,
+}
+
+impl<'a> Finder<'a> {
+    /// The entry `id`.
+    pub(crate) fn find(&mut self, id: EntryId) -> Option<Entry<'a>> {
+        let following = self.last.map(|(block, index)| (block, index + 1));
+        let (block, index) = match following.filter(|&(block, index)| block.is_at(index, id)) {
+            Some(found) => found,
+            None => {
+                let block = self.stream.block_of(id)?;
+                (block, block.find(id)?)
+            }
+        };
+        self.last = Some((block, index));
+        block.is_live(index).then(|| block.entry(index))
+    }
+}
+
 type SealedRange<'a> = btree_map::Range<'a, EntryId, Arc<Block>>;
 
 /// Entries from low to high IDs.
@@ -73,6 +97,11 @@ impl Stream {
     pub fn entry(&self, id: EntryId) -> Option<Entry<'_>> {
         let block = self.block_of(id)?;
         Some(block.entry(block.find(id)?))
+    }
+
+    /// For looking up several entries in order.
+    pub(crate) fn finder(&self) -> Finder<'_> {
+        Finder { stream: self, last: None }
     }
 
     /// Whether the entry `id` is there. O(log n).

@@ -18,9 +18,15 @@ pub(crate) fn read(bytes: &[u8]) -> Option<(u64, &[u8])> {
     if first < 0x80 {
         return Some((u64::from(first), rest));
     }
-    read_long(bytes)
+    match rest.split_first() {
+        Some((&second, rest)) if second < 0x80 => {
+            Some((u64::from(first & 0x7f) | u64::from(second) << 7, rest))
+        }
+        _ => read_long(bytes),
+    }
 }
 
+#[cold]
 fn read_long(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     for (index, &byte) in bytes.iter().enumerate().take(10) {

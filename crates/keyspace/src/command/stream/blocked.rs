@@ -93,9 +93,9 @@ impl GroupReading {
         let Some(min_idle_ms) = self.claim_ms else { return false };
         let until_ms = ctx.now_ms.saturating_sub(min_idle_ms);
         let found = ctx.slot(key).edit_stream(Stream::heap_bytes, |stream, _| {
-            let group = stream.group_mut(&self.group)?;
-            let idle: Vec<EntryId> = group.pending_mut().idle_since(until_ms).collect();
-            idle.into_iter().find(|&id| stream.contains(id))
+            stream.group_mut(&self.group)?.pending_mut().index_by_time();
+            let idle = stream.group(&self.group)?.pending().idle_since(until_ms);
+            idle.map(|(id, _)| id).find(|&id| stream.contains(id))
         });
         found.flatten().is_some()
     }

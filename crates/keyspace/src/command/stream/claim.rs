@@ -187,10 +187,11 @@ fn note(slot: &mut Slot<'_>, joined: bool, changed: bool) {
 }
 
 fn write_claimed(reply: &mut Reply<'_>, stream: &Stream, ids: &[EntryId], just_ids: bool) {
+    let (mut entries, mut writer) = (stream.finder(), EntryWriter::default());
     reply.array(ids.len());
     for &id in ids {
-        match stream.entry(id).filter(|_| !just_ids) {
-            Some(entry) => write_entry(reply, entry),
+        match entries.find(id).filter(|_| !just_ids) {
+            Some(entry) => writer.write(reply, entry),
             None => write_id(reply, id),
         }
     }

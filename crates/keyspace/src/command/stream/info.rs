@@ -1,6 +1,5 @@
 //! XINFO: what a stream, its groups and their consumers look like from inside.
 
-use super::range::write_entries;
 use super::*;
 use crate::stream::Consumer;
 

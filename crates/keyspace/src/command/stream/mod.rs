@@ -28,6 +28,7 @@ mod blocked;
 pub(super) mod claim;
 pub(super) mod configure;
 pub(super) mod delete;
+mod entry;
 mod error;
 pub(super) mod group;
 pub(super) mod info;
@@ -37,6 +38,7 @@ pub(super) mod read;
 pub(super) mod readgroup;
 pub(super) mod trim;
 
+use entry::{EntryWriter, write_entries, write_entry};
 pub use error::StreamError;
 
 /// IDs of one request; more than these go to the heap.
@@ -162,14 +164,7 @@ fn write_id(reply: &mut Reply<'_>, id: EntryId) {
     reply.bulk(id.format(&mut [0; ID_TEXT_MAX]));
 }
 
-/// Writes an entry: its ID and its fields, one after the other.
-#[inline]
-fn write_entry(reply: &mut Reply<'_>, entry: Entry<'_>) {
-    reply.array(2);
-    write_id(reply, entry.id);
-    write_fields(reply, entry);
-}
-
+/// Writes the fields of an entry.
 #[inline]
 fn write_fields(reply: &mut Reply<'_>, entry: Entry<'_>) {
     reply.array(2 * entry.len());

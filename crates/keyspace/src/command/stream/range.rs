@@ -118,14 +118,3 @@ fn count_option(args: Args<'_>, mut index: usize) -> Result<Option<i64>, Error> 
     }
     Ok(count)
 }
-
-/// Writes an array of entries.
-pub(super) fn write_entries<'e>(reply: &mut Reply<'_>, entries: impl Iterator<Item = Entry<'e>>) {
-    let header = reply.array_deferred();
-    let mut count = 0;
-    for entry in entries {
-        write_entry(reply, entry);
-        count += 1;
-    }
-    reply.array_finish(header, count);
-}

@@ -212,9 +212,10 @@ pub(super) fn write_after(
     let before = reply.out.len();
     write_stream_key(reply, key);
     let header = reply.array_deferred();
+    let mut writer = EntryWriter::default();
     let mut count = 0;
     for entry in entries {
-        if !budget.write(reply, |reply| write_entry(reply, entry)) {
+        if !budget.write(reply, |reply| writer.write(reply, entry)) {
             break;
         }
         count += 1;

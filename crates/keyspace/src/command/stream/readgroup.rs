@@ -139,11 +139,13 @@ impl Work<'_, '_, '_> {
         let start = after.next().unwrap_or(EntryId::MAX);
         let owned =
             group.pending().ids_of(self.consumer, start).filter(|&id| id > after).take(budget.entries());
+        let mut writer = EntryWriter::default();
         let (mut count, mut redelivered) = (0, Ids::new());
+        let mut entries = self.stream.finder();
         for id in owned {
-            let entry = self.stream.entry(id);
+            let entry = entries.find(id);
             let written = budget.write(reply, |reply| match entry {
-                Some(entry) => write_entry(reply, entry),
+                Some(entry) => writer.write(reply, entry),
                 None => {
                     reply.array(2);
                     write_id(reply, id);
@@ -197,24 +199,23 @@ impl Work<'_, '_, '_> {
     fn claim_idle(&mut self, reply: &mut Reply<'_>, most: usize, budget: &mut Budget) -> usize {
         let Some(min_idle_ms) = self.reader.claim_ms.filter(|_| most > 0) else { return 0 };
         let until_ms = self.now_ms.saturating_sub(min_idle_ms);
-        let Some(group) = self.stream.group_mut(self.reader.group) else { return 0 };
-        // Those who are gone from the stream don't count, and there may be any number of them in front.
-        let candidates: Vec<EntryId> = group.pending_mut().idle_since(until_ms).collect();
+        if let Some(group) = self.stream.group_mut(self.reader.group) {
+            group.pending_mut().index_by_time();
+        }
+        let Some(group) = self.stream.group(self.reader.group) else { return 0 };
         let (mut claimed, mut gone) = (Ids::new(), Ids::new());
-        for id in candidates {
+        for (id, pending) in group.pending().idle_since(until_ms) {
             if claimed.len() == most {
                 break;
             }
-            let pending = self.stream.group(self.reader.group).and_then(|group| group.pending().get(id));
-            match (self.stream.entry(id), pending) {
-                (Some(entry), Some(pending)) => {
-                    if !budget.write(reply, |reply| write_claimed(reply, entry, pending, self.now_ms)) {
-                        break;
-                    }
-                    claimed.push(id);
-                }
-                _ => gone.push(id),
+            let Some(entry) = self.stream.entry(id) else {
+                gone.push(id);
+                continue;
+            };
+            if !budget.write(reply, |reply| write_claimed(reply, entry, pending, self.now_ms)) {
+                break;
             }
+            claimed.push(id);
         }
         self.take_over(&claimed, &gone);
         claimed.len()
@@ -254,10 +255,11 @@ impl Work<'_, '_, '_> {
             return 0;
         };
         let extended = self.reader.claim_ms.is_some();
+        let mut writer = EntryWriter::default();
         let mut ids = Ids::new();
         for entry in self.stream.range(start, EntryId::MAX).take(most) {
             let written = budget.write(reply, |reply| match extended {
-                false => write_entry(reply, entry),
+                false => writer.write(reply, entry),
                 true => write_new_extended(reply, entry),
             });
             if !written {
@@ -293,6 +295,9 @@ pub(super) fn record_pending(
     ids: &[EntryId],
     active_ms: u64,
 ) {
+    if !recorder.is_wanted() {
+        return;
+    }
     let known =
         |&id: &EntryId| state.pending().get(id).map(|pending| (id, pending.delivered_ms, pending.deliveries));
     let entries: Vec<(EntryId, u64, u64)> = ids.iter().filter_map(known).collect();
