@@ -144,6 +144,8 @@ pub(crate) struct Connection {
     pub(crate) is_dirty: bool,
     /// In the shard's list of connections with input to go on with.
     pub(crate) is_ready: bool,
+    /// The peer sends nothing more. Its last bytes and its end may have come as one edge, so reading goes on to the end.
+    pub(crate) read_closed: bool,
     /// The socket took no more: wait for the next writable edge.
     pub(crate) write_blocked: bool,
     /// Shown every command (MONITOR).

@@ -184,6 +184,7 @@ impl Shard {
             reply_mode: ReplyMode::On,
             is_dirty: false,
             is_ready: false,
+            read_closed: false,
             write_blocked: false,
             is_monitor: false,
             over_soft_limit_since_ms: None,

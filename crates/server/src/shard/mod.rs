@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 use sterna_protocol::Parser;
@@ -151,7 +152,7 @@ impl Shard {
             match event.token() {
                 WAKER => has_mail = true,
                 token if self.listeners.has(token) => self.accept(token),
-                Token(slot) => self.note_edges(slot, event.is_readable(), event.is_writable()),
+                Token(slot) => self.note_edges(slot, event),
             }
         }
         if has_mail || !self.late_mail.is_empty() || !self.handle().mailbox.is_empty() {
@@ -196,13 +197,14 @@ impl Shard {
         self.changes.set_wants(wants(&self.server));
     }
 
-    fn note_edges(&mut self, slot: usize, readable: bool, writable: bool) {
+    fn note_edges(&mut self, slot: usize, event: &Event) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        if writable && connection.write_blocked {
+        if event.is_writable() && connection.write_blocked {
             connection.write_blocked = false;
             self.flusher.mark(slot, connection);
         }
-        if readable {
+        connection.read_closed |= event.is_read_closed();
+        if event.is_readable() || event.is_read_closed() {
             self.make_ready(slot);
         }
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use sterna_protocol::{Args, Limits, Parser, Progress, ProtocolError, Reply};
 
 use crate::connection::client::Client;
-use crate::connection::{CloseReason, Hold, Partial};
+use crate::connection::{CloseReason, Connection, Hold, Partial};
 use crate::shard::{READ_BYTES, Shard};
 
 /// Time one connection may use in one turn.
@@ -72,10 +72,12 @@ impl Shard {
                     self.serve_bytes(slot, &scratch[..n]);
                 }
                 // A full buffer means that there may be more, and there will be no new edge for it; under TLS, records
-                // that have been decrypted already make no edge either.
-                let is_tls =
-                    self.connections.get(slot).is_some_and(|connection| connection.transport.is_tls());
-                if n == READ_BYTES || is_tls {
+                // that have been decrypted already make no edge either, nor does the end of what the peer sends if it
+                // came with the last bytes.
+                let has_no_edge = |connection: &Connection| {
+                    n == READ_BYTES || connection.transport.is_tls() || connection.read_closed
+                };
+                if self.connections.get(slot).is_some_and(has_no_edge) {
                     self.make_ready(slot);
                 }
             }
