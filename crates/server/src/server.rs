@@ -100,7 +100,10 @@ pub(crate) struct Server {
     pub(crate) rates: Mutex<Rates>,
     /// The most memory that was in use at any look.
     memory_peak: AtomicUsize,
+    /// Memory in use at the first look, before anything was connected.
+    memory_start: AtomicUsize,
     pub(crate) slowlog: Mutex<crate::command::slowlog::SlowLog>,
+    pub(crate) delays: Mutex<crate::command::latency::Delays>,
     out_of_memory: AtomicBool,
     stopping: AtomicBool,
 }
@@ -159,7 +162,9 @@ impl Server {
             keyspace_stats_due: AtomicBool::new(false),
             rates: Mutex::default(),
             memory_peak: AtomicUsize::new(0),
+            memory_start: AtomicUsize::new(0),
             slowlog: Mutex::default(),
+            delays: Mutex::default(),
             out_of_memory: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
@@ -287,10 +292,17 @@ impl Server {
             0 => crate::process::resident_bytes(),
             allocated => allocated,
         };
+        // Only the first look finds it 0; the others change nothing.
+        let _ = self.memory_start.compare_exchange(0, used_bytes, Relaxed, Relaxed);
         let peak_bytes = self.memory_peak.fetch_max(used_bytes, Relaxed).max(used_bytes);
         let max_bytes = self.config.read().maxmemory;
         self.set_out_of_memory(max_bytes > 0 && used_bytes as u64 > max_bytes);
         MemoryUse { used_bytes, peak_bytes }
+    }
+
+    /// Memory that was in use when the server had just started.
+    pub(crate) fn memory_at_start(&self) -> usize {
+        self.memory_start.load(Relaxed)
     }
 
     /// CONFIG RESETSTAT. Keyspace figures are counted anew at the next look if the caller may hold partitions now.
@@ -337,5 +349,9 @@ impl Server {
 /// for.
 fn event_classes_of(config: &Config) -> EventClasses {
     let wanted = config.notify_keyspace_events.0;
-    if wanted.intersects(EventClasses::KEYSPACE | EventClasses::KEYEVENT) { wanted } else { EventClasses::empty() }
+    if wanted.intersects(EventClasses::KEYSPACE | EventClasses::KEYEVENT) {
+        wanted
+    } else {
+        EventClasses::empty()
+    }
 }

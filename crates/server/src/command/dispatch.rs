@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sterna_command::{Flags, Group, ReplyShape};
 use sterna_keyspace::{Caller, Outcome};
@@ -125,10 +125,7 @@ impl Shard {
         let took = self.clock.instant.saturating_duration_since(began);
         let failed = flow.is_err();
         self.handle().commands.count(row.id, took, failed);
-        let threshold = self.config.slowlog_log_slower_than;
-        if threshold >= 0 && took.as_micros() as i64 >= threshold {
-            self.note_slow(slot, row, args, took);
-        }
+        self.note_duration(slot, row, args, took);
         match flow {
             Ok(Flow::Next) => Batch::Goes,
             Ok(Flow::Wait) => Batch::Stops,
@@ -139,6 +136,18 @@ impl Shard {
                 Reply::new(out, proto).error(failure.wire());
                 Batch::Goes
             }
+        }
+    }
+
+    /// Keeps a command for SLOWLOG and LATENCY that took too long.
+    #[inline]
+    pub(super) fn note_duration(&mut self, slot: usize, row: &'static Row, args: Args<'_>, took: Duration) {
+        let threshold = self.config.slowlog_log_slower_than;
+        if threshold >= 0 && took.as_micros() as i64 >= threshold {
+            self.note_slow(slot, row, args, took);
+        }
+        if self.config.latency_monitor_threshold > 0 {
+            self.note_latency(row, took);
         }
     }
 

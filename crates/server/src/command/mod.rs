@@ -8,12 +8,16 @@ mod client;
 pub mod command;
 mod config;
 mod connection;
+pub(crate) mod debug;
 mod dispatch;
 mod failure;
 mod help;
 mod info;
+pub(crate) mod latency;
+mod memory;
 mod monitor;
 mod pubsub;
+mod server;
 pub(crate) mod slowlog;
 pub mod table;
 pub(crate) mod transaction;
@@ -36,7 +40,11 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         transaction::ROWS,
         command::ROWS,
         config::ROWS,
+        debug::ROWS,
         info::ROWS,
+        latency::ROWS,
+        memory::ROWS,
+        server::ROWS,
         monitor::ROWS,
         slowlog::ROWS,
     ]

@@ -252,6 +252,7 @@ impl Shard {
         let mut flow = Flow::Next;
         for (row, args) in &transaction.queued {
             let args = args.args();
+            let began = std::time::Instant::now();
             let result = match row.run {
                 Runs::Keys(command) => {
                     let scene = self.scene_of(slot, false);
@@ -262,7 +263,7 @@ impl Shard {
                 }
                 _ => self.execute(slot, row, args, reply.out, true),
             };
-            self.handle().commands.count(row.id, std::time::Duration::ZERO, result.is_err());
+            self.handle().commands.count(row.id, began.elapsed(), result.is_err());
             self.show_to_monitors(slot, row, args);
             match result {
                 Ok(Flow::Next) => {}

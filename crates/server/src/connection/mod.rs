@@ -16,6 +16,7 @@ use sterna_pubsub::Subscriptions;
 
 use crate::acl::User;
 use crate::command::blocking::Blocked;
+use crate::command::debug::Asleep;
 use crate::command::transaction::Transaction;
 use client::Client;
 use output::OutputQueue;
@@ -95,6 +96,8 @@ pub(crate) enum Hold {
     },
     /// The command waits for another client (XREAD BLOCK …).
     Blocked(Blocked),
+    /// DEBUG SLEEP.
+    Asleep(Asleep),
 }
 
 /// What CLIENT REPLY asked for.

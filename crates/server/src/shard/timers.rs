@@ -100,6 +100,7 @@ impl Shard {
         match connection.hold.as_deref() {
             Some(Hold::Pause) => self.release(slot),
             Some(Hold::Blocked(_)) => self.block_timed_out(slot),
+            Some(Hold::Asleep(_)) => self.wake(slot),
             Some(Hold::Acks { .. }) | None => {}
         }
     }

@@ -1,0 +1,119 @@
+//! DEBUG SLEEP, if `enable-debug-command` allows it.
+//!
+//! Redis sleeps with everyone in it. Here only the connection that asked waits, as after a command that takes long: its
+//! reply comes and its next command runs when the time is up. SLOWLOG and LATENCY see the time; others are served.
+
+use std::time::{Duration, Instant};
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_protocol::{OwnedArgs, argument};
+
+use super::table::Row;
+use super::{Call, Failure, Flow, Run};
+use crate::config::DebugCommand;
+use crate::connection::{Hold, ReplyMode};
+use crate::shard::Shard;
+
+/// Rows of this file.
+pub(super) static ROWS: &[Command<Run>] = &[Command {
+    spec: Spec {
+        name: "debug",
+        arity: -2,
+        flags: Flags::ADMIN
+            .union(Flags::NOSCRIPT)
+            .union(Flags::LOADING)
+            .union(Flags::STALE)
+            .union(Flags::NO_MULTI),
+        keys: Keys::None,
+        acl: Categories::empty(),
+        group: Group::Server,
+        since: "1.0.0",
+        complexity: "O(1)",
+        summary: "SLEEP holds the connection for so many seconds, and only this one. Needs enable-debug-command.",
+        syntax: "<SLEEP seconds | HELP>",
+        reply: &[ReplyShape::Ok, ReplyShape::Array],
+        tips: &[],
+    },
+    run: Some(debug),
+    subcommands: &[],
+}];
+
+/// A connection that sleeps: what it is said to be executing, and since when.
+#[derive(Debug)]
+pub(crate) struct Asleep {
+    row: &'static Row,
+    args: OwnedArgs,
+    since: Instant,
+    /// CLIENT REPLY says that it isn't answered.
+    is_silent: bool,
+}
+
+/// The longest sleep: a year, so that the moment of waking can always be calculated.
+const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;
+
+const HELP: [&str; 5] = [
+    "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "SLEEP <seconds>",
+    "    Holds this connection for so many seconds; decimals are allowed.",
+    "HELP",
+    "    Prints this text.",
+];
+
+fn debug(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let is_allowed = match call.shard.config.enable_debug_command {
+        DebugCommand::No => false,
+        DebugCommand::Yes => true,
+        DebugCommand::Local => call.connection().client.address.is_local(),
+    };
+    if !is_allowed {
+        return Err(Failure::of(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+             from a local connection, otherwise you need to set this option in the configuration file, and then \
+             restart the server.",
+        ));
+    }
+    let name = &call.args[1];
+    if argument::eq_ignore_case(name, "HELP") && call.args.len() == 2 {
+        call.reply.array(HELP.len());
+        HELP.iter().for_each(|line| call.reply.simple(line));
+        Ok(Flow::Next)
+    } else if argument::eq_ignore_case(name, "SLEEP") && call.args.len() == 3 {
+        sleep(call)
+    } else {
+        let text = b"ERR unknown subcommand or wrong number of arguments for '";
+        Err(Failure::text([text, name, b"'. Try DEBUG HELP."].concat()))
+    }
+}
+
+fn sleep(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    // What isn't a number is 0, as in Redis.
+    let seconds = argument::float(&call.args[2]).unwrap_or(0.0).clamp(0.0, SLEEP_S_MAX);
+    if seconds == 0.0 {
+        call.reply.ok();
+        return Ok(Flow::Next);
+    }
+    let since = call.shard.clock.instant;
+    let (row, args, slot) = (call.row, call.args.to_owned(), call.slot);
+    let connection = call.connection();
+    let is_silent = connection.reply_mode != ReplyMode::On;
+    let client = connection.client.id;
+    call.shard.timers.add(since + Duration::from_secs_f64(seconds), slot, client);
+    call.shard.hold(slot, Hold::Asleep(Asleep { row, args, since, is_silent }));
+    Ok(Flow::Wait)
+}
+
+impl Shard {
+    /// The time of DEBUG SLEEP is up.
+    pub(crate) fn wake(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(Hold::Asleep(_)) = connection.hold.as_deref() else { return };
+        let Some(hold) = connection.hold.take() else { return };
+        let Hold::Asleep(asleep) = *hold else { return };
+        self.note_duration(slot, asleep.row, asleep.args.args(), asleep.since.elapsed());
+        if !asleep.is_silent {
+            let range = self.replies_to_others.append(5, |buf| buf.extend_from_slice(b"+OK\r\n"));
+            self.flusher.push(slot, &mut self.connections[slot], range);
+        }
+        self.release(slot);
+    }
+}
