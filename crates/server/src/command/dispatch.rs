@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use sterna_command::{Flags, Group, ReplyShape};
+use sterna_command::{Flags, ReplyShape};
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
@@ -34,7 +34,7 @@ impl Shard {
             }
         };
         // A run of messages stays open only from one PUBLISH to the next.
-        if row.spec.group != Group::Pubsub {
+        if !row.is_publication {
             self.end_run();
         }
         let batch = match self.admit_request(slot, row, args) {

@@ -24,6 +24,8 @@ pub struct Row {
     pub parent: Option<usize>,
     /// Numbers of its subcommands, in alphabetical order.
     pub subcommands: Vec<usize>,
+    /// PUBLISH or SPUBLISH: what may go on with an open run of messages.
+    pub(crate) is_publication: bool,
     pub(crate) run: Runs,
 }
 
@@ -82,7 +84,8 @@ impl Table {
         let existing = if parent.is_none() { self.by_name.get(spec.name.as_bytes()).copied() } else { None };
         let id = existing.unwrap_or(self.rows.len());
         if existing.is_none() {
-            self.rows.push(Row { id, spec, full_name, parent, subcommands: Vec::new(), run });
+            let is_publication = matches!(spec.name, "publish" | "spublish");
+            self.rows.push(Row { id, spec, full_name, parent, subcommands: Vec::new(), is_publication, run });
             if parent.is_none() {
                 self.by_name.insert(spec.name.as_bytes(), id);
             }
