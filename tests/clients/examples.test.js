@@ -133,6 +133,42 @@ test('cache: an update on one worker empties the others, and only that key', asy
   assert.equal(program.lines.filter((line) => line.includes('dropped')).length, 3);
 });
 
+test('jobs: what a killed worker leaves is claimed and finished, and nothing is done again after its ACK', async (t) => {
+  const program = start(t, ['node', 'jobs/jobs.js']);
+  const { code, errors } = await program.end();
+  assert.equal(code, 0, errors);
+  assert.equal(errors, '');
+  const { lines } = program;
+  const said = lines.flatMap((line, at) => {
+    const [, worker, what, job] = /^(one|two|three) (began|claimed|finished) (\d+)$/.exec(line) ?? [];
+    return worker ? [{ worker, what, job: Number(job), at }] : [];
+  });
+  const jobs = Array.from({ length: 30 }, (_, index) => index + 1);
+  const are = (what, job) => said.filter((line) => line.what === what && line.job === job);
+
+  for (const job of jobs) {
+    const finished = are('finished', job);
+    assert.equal(finished.length, 1, `job ${job} is finished once`);
+    assert.ok(are('began', job).length <= 1, `job ${job} is new to one worker, or none that lived to say so`);
+    assert.ok(are('began', job).length + are('claimed', job).length >= 1);
+    const later = said.filter((line) => line.job === job && line.at > finished[0].at);
+    assert.deepEqual(later, [], `nobody touches job ${job} after its ACK`);
+  }
+
+  const killed = lines.findIndex((line) => line.startsWith('killed two'));
+  const left = Number(/^killed two, which leaves (\d+) behind$/.exec(lines[killed])[1]);
+  assert.ok(left >= 1, 'it was killed in the middle of something');
+  assert.deepEqual(said.filter(({ worker, at }) => worker === 'two' && at > killed), []);
+  assert.ok(said.filter(({ what, worker }) => what === 'claimed' && worker !== 'two').length >= left);
+  const broken = said.filter(({ worker, what, job }) => worker === 'two' && what === 'began'
+    && are('finished', job)[0].worker !== 'two');
+  assert.ok(broken.length >= 1);
+  for (const { job } of broken) assert.notEqual(are('claimed', job)[0].worker, 'two');
+
+  const end = lines.filter((line) => line.includes('results'));
+  assert.deepEqual(end, ['30 results, 0 pending', `results ${jobs.map((job) => job * job).join(' ')}`]);
+});
+
 test('reconnect with ioredis: after a kill and after a restart it subscribes again and goes on', async (t) => {
   const own = await TestServer.start((stop) => t.after(stop));
   const program = Program.start((stop) => t.after(stop), own, ['node', 'reconnect/reconnect.js']);
@@ -174,6 +210,44 @@ describe('python', () => {
       });
     }
   }
+
+  describe('events', () => {
+    /** One command at the bank's counter: its exit code and what it said. */
+    async function bank(t, ...words) {
+      const program = start(t, [python, 'events/bank.py', ...words]);
+      const { code, errors } = await program.end();
+      return [code, program.lines.join('\n') || errors.trim()];
+    }
+
+    test('balances are rebuilt from the beginning, followed at the tail, and never below what happened', async (t) => {
+      assert.deepEqual(await bank(t, 'balances'), [0, '0 events: nobody has anything']);
+      const follower = start(t, [python, 'events/bank.py', 'follow']);
+      await follower.line(/^0 events: nobody has anything$/);
+
+      assert.deepEqual(await bank(t, 'deposit', 'ada', '100'), [0, 'deposit: ada 100']);
+      assert.deepEqual(await bank(t, 'transfer', 'ada', 'bob', '30'), [0, 'transfer: ada 70, bob 30']);
+      assert.deepEqual(await bank(t, 'withdraw', 'bob', '50'), [1, 'refused: bob has 30']);
+      assert.deepEqual(await bank(t, 'balances'), [0, '2 events: ada 70, bob 30']);
+      await follower.line(/^transfer: ada 70, bob 30$/);
+      assert.deepEqual(follower.lines.slice(1), ['deposit: ada 100', 'transfer: ada 70, bob 30'], 'what was refused never happened');
+
+      // Who wasn't there replays everything and is where the others are.
+      await follower.stop();
+      assert.deepEqual(await bank(t, 'withdraw', 'bob', '10'), [0, 'withdraw: ada 70, bob 20']);
+      const again = start(t, [python, 'events/bank.py', 'follow']);
+      await again.line(/^3 events: ada 70, bob 20$/);
+      assert.deepEqual(await bank(t, 'deposit', 'eve', '1'), [0, 'deposit: ada 70, bob 20, eve 1']);
+      await again.line(/^deposit: ada 70, bob 20, eve 1$/);
+      assert.equal(again.lines.length, 2, 'and hears only what is new');
+    });
+
+    test('of four who withdraw all at the same moment one gets it', async (t) => {
+      await bank(t, 'deposit', 'rich', '60');
+      const answers = await Promise.all([1, 2, 3, 4].map(() => bank(t, 'withdraw', 'rich', '60')));
+      assert.deepEqual(answers.map(([code]) => code).sort(), [0, 1, 1, 1]);
+      for (const [code, said] of answers) if (code === 1) assert.equal(said, 'refused: rich has 0');
+    });
+  });
 
   test('reconnect with redis-py: after a kill and after a restart it subscribes again and goes on', async (t) => {
     const own = await TestServer.start((stop) => t.after(stop));
