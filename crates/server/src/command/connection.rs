@@ -181,12 +181,13 @@ fn reset(call: &mut Call<'_>) -> Result<Flow, Failure> {
 }
 
 fn auth(call: &mut Call<'_>) -> Result<Flow, Failure> {
-    let (name, password) = match call.args.len() {
-        2 => (&b"default"[..], &call.args[1]),
-        3 => (&call.args[1], &call.args[2]),
+    let args = call.args;
+    let (name, password) = match args.len() {
+        2 => (&b"default"[..], &args[1]),
+        3 => (&args[1], &args[2]),
         _ => return Err(Failure::SYNTAX),
     };
-    if call.args.len() == 2 && call.server().default_user_has_no_password() {
+    if call.args.len() == 2 && call.server().users.read().default_user().is_nopass() {
         return Err(Failure::of(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?",
@@ -198,10 +199,11 @@ fn auth(call: &mut Call<'_>) -> Result<Flow, Failure> {
     Ok(Flow::Next)
 }
 
-fn authenticate(call: &Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc<User>, Failure> {
+fn authenticate(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc<User>, Failure> {
     let user = call.server().users.read().authenticate(name, password);
     user.ok_or_else(|| {
         call.server().failed_logins.fetch_add(1, Relaxed);
+        call.shard.note_failed_login(call.slot, call.row, name);
         Failure::WRONG_PASS
     })
 }
@@ -311,6 +313,8 @@ impl Connection {
         let client = &self.client;
         let (input, room) =
             self.partial.as_ref().map_or((0, 0), |p| (p.buf.len() - p.start, p.buf.capacity()));
+        client.net_in_bytes.store(self.net_in_bytes, Relaxed);
+        client.net_out_bytes.store(self.net_out_bytes, Relaxed);
         client.input_bytes.store(input as u64, Relaxed);
         client.input_capacity.store(room as u64, Relaxed);
         client.output_bytes.store(self.output.queued_bytes() as u64, Relaxed);

@@ -11,7 +11,7 @@ use sterna_command::{Flags, ReplyShape};
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
-use super::table::{Row, Runs, table};
+use super::table::{Row, Runs};
 use super::{Call, Failure, Flow};
 use crate::connection::client::{Client, mark};
 use crate::connection::{Hold, ReplyMode};
@@ -25,7 +25,7 @@ impl Shard {
     #[inline]
     pub(crate) fn dispatch(&mut self, slot: usize, args: Args<'_>, out: &mut Vec<u8>) -> Batch {
         let before = out.len();
-        let row = match table().resolve(args) {
+        let row = match self.last_row.resolve(args) {
             Ok(row) => row,
             Err(failure) => {
                 self.end_run();
@@ -72,6 +72,7 @@ impl Shard {
             && !row.has(Flags::NO_AUTH)
             && let Err(denied) = crate::acl::check(user, row, args)
         {
+            self.note_denied(slot, row, &denied);
             return Err(Failure::text(denied.wire()));
         }
         if connection.in_subscriber_mode() && !row.has(Flags::SUBSCRIBER_MODE) {
@@ -142,8 +143,7 @@ impl Shard {
     /// Keeps a command for SLOWLOG and LATENCY that took too long.
     #[inline]
     pub(super) fn note_duration(&mut self, slot: usize, row: &'static Row, args: Args<'_>, took: Duration) {
-        let threshold = self.config.slowlog_log_slower_than;
-        if threshold >= 0 && took.as_micros() as i64 >= threshold {
+        if took >= self.slow_from {
             self.note_slow(slot, row, args, took);
         }
         if self.config.latency_monitor_threshold > 0 {

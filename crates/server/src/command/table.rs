@@ -47,6 +47,33 @@ pub struct Table {
     by_name: HashMap<&'static [u8], usize>,
 }
 
+/// The row of the last request. Pipelines repeat a command in the same spelling, and then one comparison finds it.
+#[derive(Debug, Default)]
+pub(crate) struct LastRow {
+    name: Vec<u8>,
+    row: Option<&'static Row>,
+}
+
+impl LastRow {
+    /// As [`Table::resolve`].
+    #[inline]
+    pub(crate) fn resolve(&mut self, args: Args<'_>) -> Result<&'static Row, Failure> {
+        match self.row {
+            Some(row) if args.get(0) == Some(&self.name) && row.spec.accepts(args.len()) => Ok(row),
+            _ => self.look_up(args),
+        }
+    }
+
+    fn look_up(&mut self, args: Args<'_>) -> Result<&'static Row, Failure> {
+        let row = table().resolve(args)?;
+        // With subcommands the name alone doesn't say which.
+        self.row = (row.parent.is_none() && row.subcommands.is_empty()).then_some(row);
+        self.name.clear();
+        self.name.extend_from_slice(args.get(0).unwrap_or_default());
+        Ok(row)
+    }
+}
+
 /// Longest command name, for looking one up without allocating.
 const NAME_BYTES_MAX: usize = 32;
 

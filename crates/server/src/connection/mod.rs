@@ -140,6 +140,10 @@ pub(crate) struct Connection {
     pub(crate) hold: Option<Box<Hold>>,
     /// Set when it is to be closed once its output has been sent.
     pub(crate) closing: Option<CloseReason>,
+    /// Bytes read from it and written to it. Kept here, where reading and writing already are, and copied to the client's
+    /// record by `publish_gauges`.
+    pub(crate) net_in_bytes: u64,
+    pub(crate) net_out_bytes: u64,
     pub(crate) proto: Proto,
     pub(crate) db: u8,
     pub(crate) reply_mode: ReplyMode,

@@ -99,11 +99,6 @@ impl OutputQueue {
         }
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        *self = OutputQueue::default();
-    }
-
     /// Heap of the queue itself, without the chunks, which are shared.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.ranges.capacity() * size_of::<Range>()

@@ -179,6 +179,8 @@ impl Shard {
             transaction: None,
             hold: None,
             closing: None,
+            net_in_bytes: 0,
+            net_out_bytes: 0,
             proto: Default::default(),
             db: 0,
             reply_mode: ReplyMode::On,

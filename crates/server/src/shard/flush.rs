@@ -155,7 +155,7 @@ impl Shard {
         let before = connection.output.queued_bytes();
         let flushed = connection.flush();
         let sent = (before - connection.output.queued_bytes()) as u64;
-        Client::add(&connection.client.net_out_bytes, sent);
+        connection.net_out_bytes += sent;
         Client::add(&self.server.shards[self.index].net_out_bytes, sent);
         match flushed {
             Ok(Flushed::All) => {

@@ -34,6 +34,7 @@ use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
 
 use crate::command::table::table;
+use crate::command::table::LastRow;
 use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::client::ClientId;
@@ -74,6 +75,7 @@ pub(crate) struct Shard {
     pub(crate) replies_to_others: Appender,
     scratch: Vec<u8>,
     parser: Parser,
+    pub(crate) last_row: LastRow,
     /// Connections with input to go on with.
     ready: VecDeque<usize>,
     pub(crate) flusher: Flusher,
@@ -90,6 +92,8 @@ pub(crate) struct Shard {
     pub(crate) timers: Timers,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<Config>,
+    /// Commands that took this long are kept by SLOWLOG.
+    pub(crate) slow_from: Duration,
     config_version: u64,
     /// What a write did, collected for whoever cares; kept for its memory.
     pub(crate) changes: sterna_keyspace::Changes,
@@ -112,6 +116,7 @@ impl Shard {
             replies_to_others: Appender::default(),
             scratch: vec![0; READ_BYTES],
             parser: Parser::default(),
+            last_row: LastRow::default(),
             ready: VecDeque::new(),
             flusher: Flusher::new(&config),
             executing: None,
@@ -121,6 +126,7 @@ impl Shard {
             late_mail: Vec::new(),
             timers: Timers::new(),
             clock: Clock::now(),
+            slow_from: slow_from(&config),
             config,
             config_version,
             changes: sterna_keyspace::Changes::new(wants(&server)),
@@ -194,6 +200,7 @@ impl Shard {
         }
         (self.config, self.config_version) = self.server.config_with_version();
         self.flusher.set_limits(&self.config);
+        self.slow_from = slow_from(&self.config);
         self.changes.set_wants(wants(&self.server));
     }
 
@@ -325,6 +332,11 @@ impl Shard {
     pub(crate) fn post(&self, shard: usize, mail: Mail) {
         self.server.shards[shard].mailbox.push(mail);
     }
+}
+
+/// `slowlog-log-slower-than` as a duration; -1, which keeps none, is longer than any command takes.
+fn slow_from(config: &Config) -> Duration {
+    u64::try_from(config.slowlog_log_slower_than).map_or(Duration::MAX, Duration::from_micros)
 }
 
 /// How long a stopping server waits for slow clients to take what is queued for them.

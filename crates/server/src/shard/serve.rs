@@ -38,12 +38,13 @@ pub(crate) enum Batch {
     Retries,
 }
 
-/// A batch being served: the reply buffer on loan, and when it began.
+/// A batch being served: the reply buffer on loan, and how long it may take.
 struct Serving {
     slot: usize,
     out: Vec<u8>,
     start: usize,
-    began: Instant,
+    /// When others have waited long enough.
+    until: Instant,
 }
 
 impl Shard {
@@ -64,7 +65,7 @@ impl Shard {
             Ok(0) => self.close(slot, CloseReason::ClientGone),
             Ok(n) => {
                 let connection = &mut self.connections[slot];
-                Client::add(&connection.client.net_in_bytes, n as u64);
+                connection.net_in_bytes += n as u64;
                 Client::add(&self.server.shards[self.index].net_in_bytes, n as u64);
                 if is_held {
                     self.keep(slot, &scratch[..n], true);
@@ -216,7 +217,7 @@ impl Shard {
                     if batch != Batch::Goes {
                         return (used, State::Held, parser);
                     }
-                    if self.clock.instant.saturating_duration_since(serving.began) > BATCH_TIME_MAX {
+                    if self.clock.instant > serving.until {
                         return (
                             used,
                             if used < bytes.len() { State::OutOfTime } else { State::Done },
@@ -266,7 +267,7 @@ impl Shard {
         self.executing = Some(slot);
         let out = self.replies.lend();
         self.clock.instant = Instant::now();
-        Serving { slot, start: out.len(), out, began: self.clock.instant }
+        Serving { slot, start: out.len(), out, until: self.clock.instant + BATCH_TIME_MAX }
     }
 
     fn finish(&mut self, mut serving: Serving) {
