@@ -1,1 +1,159 @@
-//! What review should not have to look for.
+//! What review should not have to look for, in every file of the repository.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sterna_tests::difference;
+
+/// Extensions of files that people write.
+const TEXT: [&str; 14] =
+    ["rs", "md", "toml", "js", "mjs", "py", "html", "css", "json", "script", "txt", "sh", "conf", "yml"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace").to_owned()
+}
+
+/// Every text file that git knows or would add, with its contents.
+fn files() -> Vec<(String, String)> {
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names: BTreeSet<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    let is_text = |name: &String| {
+        let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+        extension.is_none_or(|extension| TEXT.contains(&extension)) && !name.ends_with("package-lock.json")
+    };
+    let files: Vec<(String, String)> = names
+        .into_iter()
+        .filter(is_text)
+        // Deleted and not yet committed, or not text after all.
+        .filter_map(|name| Some((name.clone(), std::fs::read_to_string(root().join(&name)).ok()?)))
+        .collect();
+    assert!(files.len() > 100, "only {} files", files.len());
+    files
+}
+
+/// Every line of every file whose name ends so.
+fn lines<'a>(files: &'a [(String, String)], end: &'a str) -> impl Iterator<Item = (String, &'a str)> {
+    files.iter().filter(move |(name, _)| name.ends_with(end)).flat_map(|(name, text)| {
+        text.lines().enumerate().map(move |(number, line)| (format!("{name}:{}", number + 1), line))
+    })
+}
+
+fn assert_none(what: &str, found: Vec<String>) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn no_line_ends_in_a_space_and_every_file_ends_in_one_line_end() {
+    let files = files();
+    let spaces = lines(&files, "").filter(|(_, line)| line.ends_with([' ', '\t', '\r'])).map(|(place, _)| place);
+    assert_none("space at the end", spaces.collect());
+    let ends = files.iter().filter(|(_, text)| !text.is_empty() && (!text.ends_with('\n') || text.ends_with("\n\n")));
+    assert_none("no line end, or several", ends.map(|(name, _)| name.clone()).collect());
+}
+
+#[test]
+fn nothing_is_left_over_from_finding_a_bug_or_for_later() {
+    // In pieces, so that this file does not find itself.
+    let words = [concat!("db", "g!("), concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("to", "do!(")];
+    let files = files();
+    let found = lines(&files, ".rs")
+        .chain(lines(&files, ".js"))
+        .chain(lines(&files, ".py"))
+        .filter(|(_, line)| words.iter().any(|word| line.contains(word)))
+        .map(|(place, line)| format!("{place}: {}", line.trim()));
+    assert_none("left over", found.collect());
+}
+
+#[test]
+fn no_path_of_one_machine_is_written_down() {
+    let starts = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
+    let files = files();
+    let found = lines(&files, "")
+        .filter(|(_, line)| starts.iter().any(|start| line.contains(start)))
+        .map(|(place, line)| format!("{place}: {}", line.trim()));
+    assert_none("a path of one machine", found.collect());
+}
+
+#[test]
+fn every_rust_file_is_part_of_a_crate() {
+    let files = files();
+    let names: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).filter(|name| name.ends_with(".rs")).collect();
+    let manifests: String = files.iter().filter(|(name, _)| name.ends_with("Cargo.toml")).map(|(_, text)| text.as_str()).collect();
+    let orphans = names.iter().filter(|name| !is_root(name, &manifests) && !is_declared(name, &files));
+    assert_none("files that nothing imports", orphans.map(|name| (*name).to_owned()).collect());
+}
+
+/// Whether cargo finds the file by itself, or a manifest names it.
+fn is_root(name: &str, manifests: &str) -> bool {
+    let path = Path::new(name);
+    let folder = path.parent().and_then(Path::file_name).and_then(|folder| folder.to_str()).unwrap_or_default();
+    let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+    (folder == "src" && ["lib.rs", "main.rs"].contains(&file))
+        || ["tests", "benches", "examples", "bin", "fuzz_targets"].contains(&folder)
+        || file == "main.rs"
+        || file == "build.rs"
+        || manifests.lines().any(|line| {
+            line.trim().strip_prefix("path = \"").is_some_and(|path| name.ends_with(path.trim_end_matches('"')))
+        })
+}
+
+/// Whether a file beside it or above it has `mod` with its name.
+fn is_declared(name: &str, files: &[(String, String)]) -> bool {
+    let path = Path::new(name);
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let (module, folder) = match (stem, path.parent()) {
+        ("mod", Some(folder)) => {
+            (folder.file_name().and_then(|name| name.to_str()).unwrap_or_default(), folder.parent())
+        }
+        (stem, folder) => (stem, folder),
+    };
+    let Some(folder) = folder.and_then(Path::to_str) else { return false };
+    let parents = [
+        format!("{folder}/mod.rs"),
+        format!("{folder}/lib.rs"),
+        format!("{folder}/main.rs"),
+        format!("{folder}.rs"),
+    ];
+    let by_name = [format!("mod {module};"), format!("mod r#{module};")];
+    // `#[path = "…"]` names the file itself.
+    let by_path = format!("#[path = \"{stem}.rs\"]");
+    files.iter().filter(|(file, _)| parents.contains(file)).any(|(_, text)| {
+        text.lines().any(|line| {
+            let line = line.trim();
+            by_name.iter().any(|declaration| line.ends_with(declaration.as_str())) || line == by_path
+        })
+    })
+}
+
+/// Set to write generated pages anew instead of comparing them.
+const WRITE: &str = "STERNA_WRITE_DOCS";
+
+#[test]
+fn the_page_of_differences_is_the_list_of_the_tests() {
+    let path = root().join("docs/differences.md");
+    let page = difference::page();
+    if std::env::var_os(WRITE).is_some() {
+        std::fs::write(&path, &page).expect("docs can be written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/differences.md is not current: run this test with {WRITE}=1");
+}
+
+#[test]
+fn every_difference_is_met_by_a_test() {
+    let files = files();
+    let used = |name: &str| {
+        let mark = format!("differs={name}");
+        files.iter().any(|(file, text)| {
+            file.ends_with(".script") && text.split_whitespace().any(|word| word.trim_end_matches(':') == mark)
+        })
+    };
+    let unused = difference::DIFFERENCES.iter().filter(|difference| !used(difference.name));
+    assert_none("no script meets the difference", unused.map(|difference| difference.name.to_owned()).collect());
+}

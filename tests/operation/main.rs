@@ -1,1 +1,7 @@
-//! Limits, listeners, TLS, starting and stopping.
+//! The server as its operator meets it: limits, addresses, TLS, starting and stopping.
+
+mod addresses;
+mod limits;
+mod start;
+mod stop;
+mod tls;

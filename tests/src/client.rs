@@ -133,6 +133,13 @@ impl Client {
         String::from_utf8_lossy(bytes).into_owned()
     }
 
+    /// As `request`, for text that is an element of an array.
+    pub fn text_at<A: AsRef<[u8]>>(&mut self, args: &[A], index: usize) -> String {
+        let value = self.request(args);
+        let element = value.as_slice().and_then(|elements| elements.get(index)?.as_bytes());
+        String::from_utf8_lossy(element.unwrap_or_else(|| panic!("{value:?} has no text at {index}"))).into_owned()
+    }
+
     /// Sends one request and gives back its reply, if there is one.
     pub fn try_request<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Option<Value> {
         self.send(args);
@@ -189,6 +196,11 @@ impl Client {
         }
     }
 
+    /// Says that nothing more will be sent; what the server sends can still be read.
+    pub fn finish(&mut self) {
+        self.transport.finish().expect("the connection is open");
+    }
+
     /// Leaves, and returns when the server has noticed: it forgets a client before it closes the connection.
     pub fn leave(mut self) {
         // An error means that the server has closed it already.
@@ -230,11 +242,15 @@ impl Client {
             Ok(_) => None,
             Err(e) if e.kind() == ErrorKind::Interrupted => None,
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Some(Frame::Nothing),
-            // A server that closes with unread input, or TLS without a farewell.
-            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => Some(Frame::Closed),
+            Err(e) if is_the_end(&e) => Some(Frame::Closed),
             Err(e) => panic!("reading: {e}"),
         }
     }
+}
+
+/// A server that closes with unread input, TLS without a farewell, or with an alert.
+fn is_the_end(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
 }
 
 /// A request as the bytes that are sent.

@@ -65,9 +65,9 @@ pub const DIFFERENCES: &[Difference] = &[
 /// A part of COMMAND INFO in which a command differs.
 #[derive(Debug)]
 pub struct CommandDifference {
-    /// The command, or `container|subcommand`; `*` is any.
+    /// The command, or `container|subcommand`.
     pub command: &'static str,
-    /// The part, as the test calls it.
+    /// The part, as the test calls it, or `all`.
     pub part: &'static str,
     /// Why.
     pub reason: &'static str,
@@ -77,8 +77,57 @@ pub struct CommandDifference {
 pub fn of_command(command: &str, part: &str) -> Option<&'static CommandDifference> {
     COMMAND_DIFFERENCES
         .iter()
-        .find(|difference| difference.part == part && (difference.command == "*" || difference.command == command))
+        .find(|difference| difference.part == part && difference.command == command)
 }
 
 /// Where COMMAND INFO differs.
-pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[];
+pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
+    CommandDifference {
+        command: "client|reply",
+        part: "flags",
+        reason: "`no_multi`: see the table above.",
+    },
+    CommandDifference { command: "xnack", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "xcfgset", part: "all", reason: "Came after Redis 8.2." },
+];
+
+/// `docs/differences.md`.
+pub fn page() -> String {
+    let mut page = String::from(INTRODUCTION);
+    for difference in DIFFERENCES {
+        let Difference { redis, sterna, reason, .. } = difference;
+        page += &format!("| {redis} | {sterna} | {reason} |\n");
+    }
+    if !COMMAND_DIFFERENCES.is_empty() {
+        page += COMMANDS;
+        for difference in COMMAND_DIFFERENCES {
+            let command = difference.command.replace('|', " ");
+            page += &format!("| {command} | {} | {} |\n", difference.part, difference.reason);
+        }
+    }
+    page
+}
+
+const INTRODUCTION: &str = "\
+<!-- Written by `cargo test -p sterna-tests --test tidy` with STERNA_WRITE_DOCS=1; change the list in
+     tests/src/difference.rs instead. -->
+# What differs from Redis
+
+The tests send the same scripts to Sterna and to Redis 8.2, in RESP2 and RESP3, and compare the replies byte for byte
+(`tests/differential/`). What differs on purpose is here, and nothing else: a script that meets another difference
+fails, and so does one that no longer meets one of these. Besides, ids, times and the order of what has none are
+Sterna's own, and so are the texts meant for people (`HELP`, `COMMAND DOCS`, `MEMORY DOCTOR` …).
+
+Commands that Sterna doesn't have are unknown commands; [commands.md](commands.md) lists those it has, and
+[configuration.md](configuration.md) its options.
+
+| Redis | Sterna | why |
+|---|---|---|
+";
+
+const COMMANDS: &str = "
+## What `COMMAND INFO` says
+
+| command | part | why it differs |
+|---|---|---|
+";

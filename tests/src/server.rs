@@ -29,6 +29,8 @@ pub struct Launch {
     binary: PathBuf,
     name: String,
     folder: TempDir,
+    /// The file that it reads.
+    config: Option<String>,
     args: Vec<String>,
     /// Whether `--port` and `--bind` are added.
     has_own_address: bool,
@@ -72,7 +74,13 @@ impl Launch {
 
     fn of(name: &str, binary: PathBuf) -> Launch {
         let folder = tempfile::tempdir().expect("a folder for the server");
-        Launch { binary, name: name.to_owned(), folder, args: Vec::new(), has_own_address: true }
+        Launch { binary, name: name.to_owned(), folder, config: None, args: Vec::new(), has_own_address: true }
+    }
+
+    /// Has the server read this file; before all other words.
+    pub fn config(mut self, path: &str) -> Launch {
+        self.config = Some(self.fill_in(path));
+        self
     }
 
     /// Adds words to the command line. `{folder}` in them becomes the server's folder.
@@ -119,6 +127,17 @@ impl Launch {
         panic!("no free port for {}", self.name);
     }
 
+    /// Starts the server, whose arguments say that it listens at this port, and waits until it answers.
+    pub fn start_at(self, port: u16) -> Server {
+        let mut child = self.spawn(port);
+        if !is_up(&mut child, port) {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{} did not start:\n{}", self.name, self.log());
+        }
+        Server { launch: self, child, port }
+    }
+
     /// Starts the server, which is expected to end by itself.
     pub fn run(self) -> Ended {
         let child = self.spawn(free_port());
@@ -128,7 +147,7 @@ impl Launch {
     fn spawn(&self, port: u16) -> Child {
         let log = File::create(self.path("log")).expect("the folder can be written");
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).args(&self.config);
         if self.has_own_address {
             command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
         }
@@ -227,6 +246,16 @@ impl Server {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.process(), signal).expect("the server runs");
+    }
+
+    /// Stops it in its tracks, until it is sent `Signal::CONT`.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let status = format!("/proc/{}/status", self.pid());
+        wait_for("the server to stand still", || {
+            let text = fs::read_to_string(&status).ok()?;
+            text.lines().any(|line| line.starts_with("State:") && line.contains('T')).then_some(())
+        });
     }
 
     /// Waits until it has ended by itself.

@@ -33,7 +33,7 @@ mod words;
 pub use compare::{compare_file, major_version, row_of};
 pub use parse::parse;
 pub use run::run;
-pub use view::View;
+pub use view::{View, render};
 pub use words::split;
 
 use sterna_protocol::Proto;

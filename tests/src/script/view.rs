@@ -74,7 +74,7 @@ impl View {
 }
 
 /// A value as text, every byte of it, for comparing and for reading.
-pub(super) fn render(value: &Value) -> String {
+pub fn render(value: &Value) -> String {
     let list = |values: &[Value]| values.iter().map(render).collect::<Vec<_>>().join(", ");
     match value {
         Value::Simple(text) => format!("+{}", text.escape_ascii()),

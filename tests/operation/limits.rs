@@ -1,0 +1,186 @@
+//! Limits: whoever passes one is closed, and nobody else notices.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame};
+use sterna_tests::server::{Server, wait_for};
+
+/// Payload of the messages that fill queues.
+const PAYLOAD_BYTES: usize = 64 * 1024;
+/// Messages after which a subscriber that doesn't read must have passed any limit of these tests: many times what the
+/// kernel's buffers can hold.
+const MESSAGES_MAX: usize = 1000;
+/// A receive buffer that is soon full, so that what isn't read stays with the server.
+const SMALL_RECEIVE_BUFFER: usize = 4096;
+
+/// A client whose kernel takes little of what it doesn't read.
+fn lazy_client(server: &Server) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(SMALL_RECEIVE_BUFFER).expect("it can be small");
+    socket.connect(&server.address().into()).expect("the server listens");
+    Client::over(TcpStream::from(socket))
+}
+
+fn payload(number: usize) -> String {
+    format!("{number:09}{}", "x".repeat(PAYLOAD_BYTES - 9))
+}
+
+/// Publishes until `done` says so; the reader takes every message at once.
+fn publish_to(reader: &mut Client, publisher: &mut Client, mut done: impl FnMut(i64) -> bool) -> usize {
+    for number in 0..MESSAGES_MAX {
+        let count = publisher.int(&["PUBLISH", "c", &payload(number)]);
+        let message = reader.value();
+        let got = message.as_slice().and_then(|parts| parts[2].as_bytes()).map(|bytes| bytes[..9].to_vec());
+        assert_eq!(got, Some(format!("{number:09}").into_bytes()), "the reader misses a message");
+        if done(count) {
+            return number + 1;
+        }
+    }
+    panic!("nobody was closed after {MESSAGES_MAX} messages");
+}
+
+/// Lines of the log that tell of an output limit.
+fn slow_consumers(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| line.contains("output buffer limit")).collect()
+}
+
+#[test]
+fn a_subscriber_over_its_hard_limit_is_closed_and_logged_once_and_harms_nobody_else() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "1mb", "0", "0"]);
+        let (mut reader, mut publisher) = (server.connect(), server.connect());
+        let mut lazy = lazy_client(&server);
+        reader.request(&["SUBSCRIBE", "c"]);
+        lazy.request(&["CLIENT", "SETNAME", "sleeper"]);
+        lazy.request(&["SUBSCRIBE", "c"]);
+        publish_to(&mut reader, &mut publisher, |count| count == 1);
+        assert_eq!(publisher.request(&["PUBSUB", "NUMSUB", "c"]), numsub("c", 1));
+        let log = server.await_log("a line about the slow consumer", |log| !slow_consumers(log).is_empty());
+        let lines = slow_consumers(&log);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in ["id=", "addr=127.0.0.1:", "name=sleeper", "sub=1", "omem=", "cmd=subscribe"] {
+            assert!(lines[0].contains(part), "{part} is missing: {}", lines[0]);
+        }
+        let omem: u64 = field(lines[0], "omem").parse().expect("a number");
+        assert!(omem > 1 << 20, "omem={omem} is not over the limit");
+        // The lazy one gets what was in the kernel's hands, and then the end.
+        lazy.rest();
+        // And it goes on.
+        assert_eq!(publisher.int(&["PUBLISH", "c", "x"]), 1);
+        reader.value();
+        reader.assert_quiet();
+    }
+}
+
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let start = line.find(&format!(" {name}=")).expect("the field is there") + name.len() + 2;
+    line[start..].split(' ').next().unwrap_or_default()
+}
+
+fn numsub(channel: &str, count: i64) -> Value {
+    Value::Array(vec![Value::Bulk(channel.into()), Value::Int(count)])
+}
+
+#[test]
+fn a_subscriber_over_its_soft_limit_is_closed_when_that_has_lasted_too_long() {
+    let server = Server::sterna(2, &["--client-output-buffer-limit", "pubsub", "0", "256kb", "1"]);
+    let (mut reader, mut publisher) = (server.connect(), server.connect());
+    let mut lazy = lazy_client(&server);
+    reader.request(&["SUBSCRIBE", "c"]);
+    lazy.request(&["SUBSCRIBE", "c"]);
+    // Until more than the limit is queued for it in the server.
+    let is_over = |publisher: &mut Client| {
+        let list = publisher.text(&["CLIENT", "LIST", "TYPE", "pubsub"]);
+        list.lines().any(|line| field(line, "omem").parse::<u64>().is_ok_and(|omem| omem > 300 * 1024))
+    };
+    let mut asker = server.connect();
+    publish_to(&mut reader, &mut publisher, |count| {
+        assert_eq!(count, 2, "closed before its time");
+        is_over(&mut asker)
+    });
+    let since = Instant::now();
+    wait_for("the end of the lazy subscriber", || {
+        (publisher.request(&["PUBSUB", "NUMSUB", "c"]) == numsub("c", 1)).then_some(())
+    });
+    assert!(since.elapsed() > Duration::from_millis(500), "closed after {:?}", since.elapsed());
+    assert_eq!(slow_consumers(&server.log()).len(), 1);
+    reader.assert_quiet();
+}
+
+#[test]
+fn a_subscriber_under_its_soft_limit_again_in_time_stays() {
+    let server = Server::sterna(1, &["--client-output-buffer-limit", "pubsub", "0", "256kb", "3600"]);
+    let (mut reader, mut publisher) = (server.connect(), server.connect());
+    reader.request(&["SUBSCRIBE", "c"]);
+    for number in 0..200 {
+        publisher.request(&["PUBLISH", "c", &payload(number)]);
+    }
+    for _ in 0..200 {
+        reader.value();
+    }
+    reader.assert_quiet();
+}
+
+#[test]
+fn a_client_that_asks_and_does_not_read_is_closed_at_the_limit_for_normal_clients() {
+    let server = Server::sterna(2, &["--client-output-buffer-limit", "normal", "1mb", "0", "0"]);
+    let mut other = server.connect();
+    other.request(&["SET", "k", &payload(0)]);
+    let mut lazy = lazy_client(&server);
+    for _ in 0..MESSAGES_MAX {
+        lazy.send(&["GET", "k"]);
+    }
+    lazy.rest();
+    assert_eq!(slow_consumers(&server.log()).len(), 1);
+    assert_eq!(other.text(&["GET", "k"]), payload(0));
+}
+
+#[test]
+fn a_request_longer_than_the_query_buffer_closes_its_client_only() {
+    let server = Server::sterna(2, &["--client-query-buffer-limit", "1mb"]);
+    let mut other = server.connect();
+    let mut client = server.connect();
+    client.send_bytes(b"*2\r\n$4\r\nECHO\r\n$4000000\r\n");
+    client.send_bytes(&vec![b'x'; 3_000_000]);
+    assert_eq!(client.rest(), b"");
+    server.await_log("a line about the query buffer", |log| log.contains("query buffer"));
+    other.assert_quiet();
+}
+
+#[test]
+fn more_clients_than_maxclients_are_refused_with_redis_s_words() {
+    let server = Server::sterna(2, &["--maxclients", "3"]);
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(Client::assert_quiet);
+    let mut refused = server.connect();
+    assert_eq!(refused.error(), "ERR max number of clients reached");
+    assert_eq!(refused.frame(Duration::from_secs(5)), Frame::Closed);
+    clients.pop().expect("three").leave();
+    server.connect().assert_quiet();
+    clients.iter_mut().for_each(Client::assert_quiet);
+}
+
+#[test]
+fn an_idle_client_is_closed_after_the_timeout_but_no_subscriber() {
+    let server = Server::sterna(2, &["--timeout", "1"]);
+    let mut subscriber = server.connect();
+    subscriber.request(&["SUBSCRIBE", "c"]);
+    let mut idle = server.connect();
+    idle.assert_quiet();
+    assert_eq!(idle.rest(), b"");
+    let mut publisher = server.connect();
+    assert_eq!(publisher.int(&["PUBLISH", "c", "x"]), 1);
+    subscriber.value();
+}
+
+#[test]
+fn an_argument_longer_than_proto_max_bulk_len_is_a_protocol_error() {
+    let server = Server::sterna(1, &["--proto-max-bulk-len", "1mb"]);
+    let mut client = server.connect();
+    client.request(&["SET", "k", &"x".repeat(1 << 20)]);
+    client.send_bytes(b"*2\r\n$4\r\nECHO\r\n$1048577\r\n");
+    assert_eq!(client.rest(), b"-ERR Protocol error: invalid bulk length\r\n");
+}
