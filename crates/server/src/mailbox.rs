@@ -12,6 +12,7 @@ use crossbeam_queue::SegQueue;
 use mio::Waker;
 use sterna_keyspace::Waiter;
 
+use crate::acl::User;
 use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
 use crate::connection::transport::Socket;
@@ -46,10 +47,19 @@ pub(crate) enum Mail {
     Resume,
     /// To the accepting shard: listen at other addresses, then tell `ack`.
     Listen { listeners: Relisten, ack: Option<Ack> },
-    /// A user is no more: close its connections.
-    DropUser(Arc<[u8]>),
+    /// A user has changed or is no more: have its connections follow, then tell `ack`.
+    User { change: UserChange, ack: Option<Ack> },
     /// Stop: close listeners, flush, leave.
     Shutdown,
+}
+
+/// What happened to users.
+#[derive(Debug, Clone)]
+pub(crate) enum UserChange {
+    /// This is what the user of its name may do from now on.
+    Changed(Arc<User>),
+    /// Users of these names are no more.
+    Removed(Arc<[Box<[u8]>]>),
 }
 
 /// Who waits for an acknowledgement.

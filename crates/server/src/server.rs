@@ -42,6 +42,8 @@ pub(crate) struct ShardHandle {
     /// Bytes read from and written to its connections, closed ones included.
     pub(crate) net_in_bytes: AtomicU64,
     pub(crate) net_out_bytes: AtomicU64,
+    /// Requests denied for the command, a key, or a channel.
+    pub(crate) denied: [AtomicU64; 3],
 }
 
 impl ShardHandle {
@@ -56,6 +58,7 @@ impl ShardHandle {
             changes: AtomicU64::new(0),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
+            denied: Default::default(),
         }
     }
 }
@@ -104,6 +107,7 @@ pub(crate) struct Server {
     memory_start: AtomicUsize,
     pub(crate) slowlog: Mutex<crate::command::slowlog::SlowLog>,
     pub(crate) delays: Mutex<crate::command::latency::Delays>,
+    pub(crate) acl_log: Mutex<crate::command::acl::log::AclLog>,
     out_of_memory: AtomicBool,
     stopping: AtomicBool,
 }
@@ -165,6 +169,7 @@ impl Server {
             memory_start: AtomicUsize::new(0),
             slowlog: Mutex::default(),
             delays: Mutex::default(),
+            acl_log: Mutex::default(),
             out_of_memory: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
@@ -313,6 +318,7 @@ impl Server {
             shard.closed.reset();
             shard.net_in_bytes.store(0, Relaxed);
             shard.net_out_bytes.store(0, Relaxed);
+            shard.denied.iter().for_each(|count| count.store(0, Relaxed));
         }
         for counter in [&self.accepted_connections, &self.rejected_connections, &self.failed_logins] {
             counter.store(0, Relaxed);

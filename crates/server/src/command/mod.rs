@@ -2,6 +2,7 @@
 //!
 //! Commands on keys live with the state they change, in `sterna-keyspace`; one table lists both.
 
+pub(crate) mod acl;
 pub(crate) mod blocking;
 mod client;
 #[allow(clippy::module_inception)] // The command is called COMMAND.
@@ -35,6 +36,7 @@ use table::Row;
 fn rows() -> impl Iterator<Item = &'static Command<Run>> {
     [
         connection::ROWS,
+        acl::ROWS,
         client::ROWS,
         pubsub::ROWS,
         transaction::ROWS,

@@ -1,6 +1,6 @@
 //! Reading the mail: what other threads want of this shard.
 
-use crate::connection::{CloseReason, Hold};
+use crate::connection::Hold;
 use crate::mailbox::{Ack, Mail};
 use crate::shard::Shard;
 
@@ -65,7 +65,13 @@ impl Shard {
                     self.post(ack.shard, Mail::Done(ack));
                 }
             }
-            Mail::DropUser(name) => self.drop_user(&name),
+            Mail::User { change, ack } => {
+                self.follow_user(&change);
+                self.reap();
+                if let Some(ack) = ack {
+                    self.post(ack.shard, Mail::Done(ack));
+                }
+            }
             Mail::Shutdown => self.stop(),
         }
     }
@@ -88,17 +94,6 @@ impl Shard {
             if is_paused {
                 self.release(slot);
             }
-        }
-    }
-
-    /// Closes the connections of a user that is no more.
-    fn drop_user(&mut self, name: &[u8]) {
-        let slots: Vec<usize> = (self.connections.iter())
-            .filter(|(_, connection)| connection.user.as_ref().is_some_and(|user| user.name() == name))
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in slots {
-            self.flusher.doom(slot, CloseReason::UserRemoved);
         }
     }
 }

@@ -34,6 +34,10 @@ pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("client_query_buffer_limit_disconnections", closed(CloseReason::QueryLimit));
     sheet.field("client_output_buffer_limit_disconnections", closed(CloseReason::OutputLimit));
     sheet.field("acl_access_denied_auth", server.failed_logins.load(Relaxed));
+    for (index, what) in ["cmd", "key", "channel"].into_iter().enumerate() {
+        let denied: u64 = server.shards.iter().map(|shard| shard.denied[index].load(Relaxed)).sum();
+        sheet.field(&format!("acl_access_denied_{what}"), denied);
+    }
 }
 
 /// A line for each database that has keys.

@@ -1,0 +1,188 @@
+//! ACL LOG: what was denied lately, to whom.
+//!
+//! The same thing denied to the same user again within a minute is not a new entry: its count rises and it comes to the
+//! front. Source: redis.io/docs/latest/commands/acl-log; the bound is the default of `acllog-max-len`.
+
+use std::collections::VecDeque;
+
+use sterna_command::{Command, ReplyShape, Spec};
+use sterna_protocol::argument;
+
+use super::super::table::{Row, table};
+use super::super::{Call, Failure, Flow, Run};
+use super::{ADMIN, BASE, row, too_many};
+use crate::acl::Denied;
+use crate::shard::Shard;
+
+pub(super) const LOG: Command<Run> = row(
+    Spec {
+        name: "log",
+        arity: -2,
+        flags: ADMIN,
+        complexity: "O(N), N entries",
+        summary: "Lists what was denied lately, the newest first: ten entries or as many as named; or forgets it.",
+        syntax: "[count | RESET]",
+        reply: &[ReplyShape::Array, ReplyShape::Ok],
+        ..BASE
+    },
+    log,
+);
+
+/// Entries kept.
+const ENTRIES_MAX: usize = 128;
+
+/// Entries shown unless it is said how many.
+const SHOWN: usize = 10;
+
+/// Within so long the same thing is the same entry, milliseconds.
+const SAME_MS: u64 = 60_000;
+
+/// What was denied, newest first.
+#[derive(Debug, Default)]
+pub(crate) struct AclLog {
+    entries: VecDeque<Entry>,
+    next_id: i64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: i64,
+    count: i64,
+    event: Event,
+    /// The client's line of CLIENT LIST, the last time.
+    client: String,
+    created_ms: u64,
+    updated_ms: u64,
+}
+
+/// Something denied to someone.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) struct Event {
+    reason: &'static str,
+    context: &'static str,
+    object: Vec<u8>,
+    user: Vec<u8>,
+}
+
+impl AclLog {
+    fn add(&mut self, event: Event, client: String, now_ms: u64) {
+        let same = (self.entries.iter())
+            .position(|entry| entry.event == event && now_ms.saturating_sub(entry.updated_ms) <= SAME_MS);
+        let entry = match same.and_then(|at| self.entries.remove(at)) {
+            Some(old) => Entry { count: old.count + 1, client, updated_ms: now_ms, ..old },
+            None => {
+                self.next_id += 1;
+                let id = self.next_id - 1;
+                Entry { id, count: 1, event, client, created_ms: now_ms, updated_ms: now_ms }
+            }
+        };
+        self.entries.push_front(entry);
+        self.entries.truncate(ENTRIES_MAX);
+    }
+}
+
+impl Shard {
+    /// Counts and logs that a request was denied.
+    #[cold]
+    pub(in super::super) fn note_denied(&mut self, slot: usize, row: &Row, denied: &Denied) {
+        let context = if self.connections[slot].in_multi() { "multi" } else { "toplevel" };
+        let (counter, reason, object, user) = match denied {
+            Denied::Command { user, command } => (0, "command", command.clone().into_bytes(), user),
+            Denied::Key { user, key } => (1, "key", key.clone(), user),
+            Denied::Channel { user, channel } => (2, "channel", channel.clone(), user),
+        };
+        crate::connection::client::Client::add(&self.handle().denied[counter], 1);
+        self.log_denied(slot, row, Event { reason, context, object, user: user.clone() });
+    }
+
+    /// Logs that nobody is called `user` or has the password that was given.
+    #[cold]
+    pub(in super::super) fn note_failed_login(&mut self, slot: usize, row: &Row, user: &[u8]) {
+        let object = row.full_name.clone().into_bytes();
+        let event = Event { reason: "auth", context: "toplevel", object, user: user.to_vec() };
+        self.log_denied(slot, row, event);
+    }
+
+    fn log_denied(&mut self, slot: usize, row: &Row, event: Event) {
+        let client = &self.connections[slot].client;
+        client.last_command.store(row.id as u32 + 1, std::sync::atomic::Ordering::Relaxed);
+        let now_ms = self.clock.now_ms;
+        let name_of = |row: u32| table().row(row as usize).full_name.clone();
+        let line = client.describe(now_ms, &name_of).to_string();
+        self.server.acl_log.lock().add(event, line, now_ms);
+    }
+}
+
+fn log(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let count = match call.args.get(2) {
+        None => SHOWN,
+        Some(_) if call.args.len() > 3 => return Err(too_many(call)),
+        Some(word) if argument::eq_ignore_case(word, "RESET") => {
+            call.server().acl_log.lock().entries.clear();
+            call.reply.ok();
+            return Ok(Flow::Next);
+        }
+        // A negative count shows nothing, as in Redis.
+        Some(count) => usize::try_from(argument::int(count).ok_or(Failure::NOT_INTEGER)?).unwrap_or(0),
+    };
+    let now_ms = call.shard.clock.now_ms;
+    let log = call.shard.server.acl_log.lock();
+    let count = count.min(log.entries.len());
+    let reply = &mut call.reply;
+    reply.array(count);
+    for entry in log.entries.iter().take(count) {
+        reply.map(10);
+        reply.bulk(b"count");
+        reply.int(entry.count);
+        for (name, text) in [
+            ("reason", entry.event.reason.as_bytes()),
+            ("context", entry.event.context.as_bytes()),
+            ("object", &entry.event.object),
+            ("username", &entry.event.user),
+        ] {
+            reply.bulk(name.as_bytes());
+            reply.bulk(text);
+        }
+        reply.bulk(b"age-seconds");
+        reply.double(now_ms.saturating_sub(entry.created_ms) as f64 / 1000.0);
+        reply.bulk(b"client-info");
+        reply.bulk(entry.client.as_bytes());
+        for (name, number) in [
+            ("entry-id", entry.id),
+            ("timestamp-created", entry.created_ms as i64),
+            ("timestamp-last-updated", entry.updated_ms as i64),
+        ] {
+            reply.bulk(name.as_bytes());
+            reply.int(number);
+        }
+    }
+    drop(log);
+    Ok(Flow::Next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(object: &str) -> Event {
+        Event { reason: "key", context: "toplevel", object: object.into(), user: b"bob".to_vec() }
+    }
+
+    #[test]
+    fn the_same_thing_within_a_minute_is_one_entry_that_comes_to_the_front() {
+        let mut log = AclLog::default();
+        for (object, at_ms) in [("a", 0), ("b", 10), ("a", 20), ("a", 20 + SAME_MS), ("b", 11 + SAME_MS)] {
+            log.add(event(object), String::new(), at_ms);
+        }
+        let shown: Vec<(i64, i64, u64)> =
+            log.entries.iter().map(|entry| (entry.id, entry.count, entry.created_ms)).collect();
+        assert_eq!(shown, [(2, 1, 11 + SAME_MS), (0, 3, 0), (1, 1, 10)]);
+    }
+
+    #[test]
+    fn only_so_many_entries_are_kept() {
+        let mut log = AclLog::default();
+        (0..1000).for_each(|n| log.add(event(&n.to_string()), String::new(), 0));
+        assert_eq!((log.entries.len(), log.entries[0].id), (ENTRIES_MAX, 999));
+    }
+}

@@ -1,0 +1,84 @@
+//! ACL: users, what they may do, and what they were denied.
+//!
+//! | file | subcommands |
+//! |---|---|
+//! | `users` | SETUSER, DELUSER, GETUSER, LIST, USERS, WHOAMI: and how a change reaches every connection |
+//! | `questions` | CAT, DRYRUN, GENPASS |
+//! | `log` | LOG |
+//!
+//! There is no file of users beside the configuration, so LOAD and SAVE are unknown: CONFIG REWRITE keeps the users.
+
+pub(crate) mod log;
+mod questions;
+mod users;
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+
+use super::help::help;
+use super::{Call, Failure, Run};
+
+const BASE: Spec = Spec {
+    name: "",
+    arity: 2,
+    flags: Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE),
+    keys: Keys::None,
+    acl: Categories::empty(),
+    group: Group::Server,
+    since: "6.0.0",
+    complexity: "O(1)",
+    summary: "",
+    syntax: "",
+    reply: &[ReplyShape::Array],
+    tips: &[],
+};
+
+const ADMIN: Flags = BASE.flags.union(Flags::ADMIN);
+
+const ON_ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+
+const fn row(spec: Spec, run: Run) -> Command<Run> {
+    Command { spec, run: Some(run), subcommands: &[] }
+}
+
+/// Rows of this folder.
+pub(super) static ROWS: &[Command<Run>] = &[Command {
+    spec: Spec {
+        name: "acl",
+        arity: -2,
+        flags: Flags::empty(),
+        complexity: "Depends on the subcommand.",
+        summary: "Says who may do what.",
+        reply: &[],
+        ..BASE
+    },
+    run: None,
+    subcommands: &[
+        questions::CAT,
+        users::DELUSER,
+        questions::DRYRUN,
+        questions::GENPASS,
+        users::GETUSER,
+        row(
+            Spec {
+                name: "help",
+                flags: Flags::LOADING.union(Flags::STALE),
+                summary: "Prints this text.",
+                ..BASE
+            },
+            help,
+        ),
+        users::LIST,
+        log::LOG,
+        users::SETUSER,
+        users::USERS,
+        users::WHOAMI,
+    ],
+}];
+
+/// The subcommand has more arguments than it takes. Source: Redis says it so where the table can't.
+fn too_many(call: &Call<'_>) -> Failure {
+    let name = &call.args[1];
+    Failure::text(
+        [b"ERR unknown subcommand or wrong number of arguments for '", name, b"'. Try ACL HELP."].concat(),
+    )
+}

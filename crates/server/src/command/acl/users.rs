@@ -1,0 +1,222 @@
+//! ACL SETUSER, DELUSER, GETUSER, LIST, USERS, WHOAMI.
+//!
+//! A connection holds its user, so a change has to reach it:
+//!
+//! 1. The changed user takes its place among the users; who logs in from now on gets it.
+//! 2. Every shard is told. Connections of this user take the new one; those that listen to a channel it may not listen to
+//!    any more, and all of a user that is gone, are closed.
+//! 3. The caller's reply and its next command wait until every shard has done so. Inside EXEC nothing may wait: there
+//!    the other shards follow in their own time.
+
+use std::sync::Arc;
+
+use sterna_command::{Command, ReplyShape, Spec};
+use sterna_protocol::Reply;
+use sterna_pubsub::Kind;
+
+use super::super::{Call, Failure, Flow, Run};
+use super::{ADMIN, BASE, ON_ALL_NODES, row};
+use crate::acl::{SelectorDescription, User};
+use crate::connection::{CloseReason, Connection, Hold};
+use crate::mailbox::{Ack, Mail, UserChange};
+use crate::shard::Shard;
+
+pub(super) const SETUSER: Command<Run> = row(
+    Spec {
+        name: "setuser",
+        arity: -3,
+        flags: ADMIN,
+        complexity: "O(N), N rules and connections",
+        summary: "Changes a user by rules, or makes one; at once for those who are logged in as it.",
+        syntax: "username [rule [rule ...]]",
+        reply: &[ReplyShape::Ok],
+        tips: ON_ALL_NODES,
+        ..BASE
+    },
+    setuser,
+);
+
+pub(super) const DELUSER: Command<Run> = row(
+    Spec {
+        name: "deluser",
+        arity: -3,
+        flags: ADMIN,
+        complexity: "O(N), N connections",
+        summary: "Removes users, closes the connections that are logged in as one, and counts the users.",
+        syntax: "username [username ...]",
+        reply: &[ReplyShape::Integer],
+        tips: ON_ALL_NODES,
+        ..BASE
+    },
+    deluser,
+);
+
+pub(super) const GETUSER: Command<Run> = row(
+    Spec {
+        name: "getuser",
+        arity: 3,
+        flags: ADMIN,
+        complexity: "O(N), N rules",
+        summary: "Describes a user.",
+        syntax: "username",
+        reply: &[ReplyShape::Map, ReplyShape::Null],
+        ..BASE
+    },
+    getuser,
+);
+
+pub(super) const LIST: Command<Run> = row(
+    Spec {
+        name: "list",
+        flags: ADMIN,
+        complexity: "O(N), N users",
+        summary: "Lists the users, each as the line of the configuration that makes it.",
+        ..BASE
+    },
+    |call| {
+        let lines: Vec<Vec<u8>> = call.server().users.read().iter().map(|user| user.line()).collect();
+        call.reply.array(lines.len());
+        lines.iter().for_each(|line| call.reply.bulk(line));
+        Ok(Flow::Next)
+    },
+);
+
+pub(super) const USERS: Command<Run> = row(
+    Spec {
+        name: "users",
+        flags: ADMIN,
+        complexity: "O(N), N users",
+        summary: "Lists the users' names.",
+        ..BASE
+    },
+    |call| {
+        let names: Vec<Vec<u8>> =
+            call.server().users.read().iter().map(|user| user.name().to_vec()).collect();
+        call.reply.array(names.len());
+        names.iter().for_each(|name| call.reply.bulk(name));
+        Ok(Flow::Next)
+    },
+);
+
+pub(super) const WHOAMI: Command<Run> = row(
+    Spec {
+        name: "whoami",
+        summary: "Answers the name of the user that this connection is logged in as.",
+        reply: &[ReplyShape::Bulk],
+        ..BASE
+    },
+    |call| {
+        let user = call.connection().user.clone();
+        call.reply.bulk_or_null(user.as_ref().map(|user| user.name()));
+        Ok(Flow::Next)
+    },
+);
+
+fn setuser(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let server = Arc::clone(&call.shard.server);
+    let _alone = server.config_changes.lock();
+    let rules: Vec<&[u8]> = call.args.from(3).iter().collect();
+    let user = server.users.write().set_user(&call.args[2], &rules);
+    let user = user.map_err(|error| Failure::text(error.to_string()))?;
+    call.reply.ok();
+    Ok(call.spread_user(&UserChange::Changed(user)))
+}
+
+fn deluser(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let server = Arc::clone(&call.shard.server);
+    let _alone = server.config_changes.lock();
+    let names = call.args.from(2);
+    if names.iter().any(|name| name == b"default") {
+        return Err(Failure::of("ERR The 'default' user cannot be removed"));
+    }
+    let removed: Vec<Arc<User>> = {
+        let mut users = server.users.write();
+        names.iter().filter_map(|name| users.remove(name)).collect()
+    };
+    call.reply.int(removed.len() as i64);
+    let names: Arc<[Box<[u8]>]> = removed.iter().map(|user| user.name().into()).collect();
+    Ok(if names.is_empty() { Flow::Next } else { call.spread_user(&UserChange::Removed(names)) })
+}
+
+impl Call<'_> {
+    /// Tells every shard of the change, and has the connection wait until they have followed it.
+    pub(in super::super) fn spread_user(&mut self, change: &UserChange) -> Flow {
+        let others: Vec<usize> =
+            (0..self.server().shards.len()).filter(|&shard| shard != self.shard.index).collect();
+        let ack = Ack { shard: self.shard.index, slot: self.slot, client: self.connection().client.id };
+        let ack = (!self.in_exec).then_some(ack);
+        for &shard in &others {
+            self.shard.post(shard, Mail::User { change: change.clone(), ack });
+        }
+        // Those of this shard that must go are closed when the command is done, this connection after its reply.
+        self.shard.follow_user(change);
+        if ack.is_none() || others.is_empty() {
+            return Flow::Next;
+        }
+        self.shard.hold(self.slot, Hold::Acks { remaining: others.len() });
+        Flow::Wait
+    }
+}
+
+impl Shard {
+    /// Has the connections of a user follow its change; those that must go are doomed.
+    pub(crate) fn follow_user(&mut self, change: &UserChange) {
+        for (slot, connection) in &mut self.connections {
+            let Some(user) = &connection.user else { continue };
+            let must_go = match change {
+                UserChange::Removed(names) => names.iter().any(|name| **name == *user.name()),
+                UserChange::Changed(new) if new.name() == user.name() => {
+                    connection.user = Some(Arc::clone(new));
+                    connection.listens_beyond(new)
+                }
+                UserChange::Changed(_) => false,
+            };
+            if must_go {
+                self.flusher.doom(slot, CloseReason::UserRemoved);
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Whether it has a subscription that `user` may not have.
+    fn listens_beyond(&self, user: &User) -> bool {
+        let mut channels =
+            self.subscriptions.iter(Kind::Channel).chain(self.subscriptions.iter(Kind::Sharded));
+        channels.any(|channel| !user.allows_channel(channel))
+            || self.subscriptions.iter(Kind::Pattern).any(|pattern| !user.allows_pattern(pattern))
+    }
+}
+
+fn getuser(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let user = call.server().users.read().get(&call.args[2]).map(|user| user.describe());
+    let Some(user) = user else {
+        call.reply.null();
+        return Ok(Flow::Next);
+    };
+    let reply = &mut call.reply;
+    reply.map(6);
+    reply.bulk(b"flags");
+    reply.set(user.flags.len());
+    user.flags.iter().for_each(|flag| reply.bulk(flag.as_bytes()));
+    reply.bulk(b"passwords");
+    reply.array(user.passwords.len());
+    user.passwords.iter().for_each(|hash| reply.bulk(hash.as_bytes()));
+    selector(reply, &user.root);
+    reply.bulk(b"selectors");
+    reply.array(user.selectors.len());
+    for rules in &user.selectors {
+        reply.map(3);
+        selector(reply, rules);
+    }
+    Ok(Flow::Next)
+}
+
+/// Three pairs of a map.
+fn selector(reply: &mut Reply<'_>, rules: &SelectorDescription) {
+    for (name, text) in [("commands", &rules.commands), ("keys", &rules.keys), ("channels", &rules.channels)]
+    {
+        reply.bulk(name.as_bytes());
+        reply.bulk(text);
+    }
+}
