@@ -255,8 +255,9 @@ impl Table {
 
         let Table { hash, segments, .. } = self;
         let records = &mut segments[old].records;
-        let mut upper = HashTable::with_capacity(records.len() / 2);
-        for record in records.extract_if(|r| position(hash.of(&r.key)) & bit != 0) {
+        let moved: Vec<Record> = records.extract_if(|r| position(hash.of(&r.key)) & bit != 0).collect();
+        let mut upper = HashTable::with_capacity(moved.len());
+        for record in moved {
             upper.insert_unique(hash.of(&record.key), record, |r| hash.of(&r.key));
         }
         records.shrink_to(0, |r| hash.of(&r.key));

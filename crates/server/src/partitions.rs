@@ -144,7 +144,9 @@ impl Partitions {
     /// Sets `watch` when `key` is touched from now on.
     pub fn watch(&self, scene: Scene, key: &[u8], watch: &Arc<Watch>, log: &mut Changes) {
         let hash = self.hash.of(key);
-        self.part_of(hash).watch(scene.db, hash, key, scene.now_ms, watch, log);
+        let mut part = self.part_of(hash);
+        part.watch(scene.db, hash, key, scene.now_ms, watch, log);
+        self.write_effects(log);
     }
 
     /// Takes `watch` off `key`.
@@ -185,16 +187,6 @@ impl Partitions {
         visit: impl FnMut(&Record),
     ) -> Option<u64> {
         self.parts[index].lock().scan(db, from, count, visit)
-    }
-
-    /// Bytes that a key and its value take, for MEMORY USAGE; `None`: there is no such key.
-    pub fn usage_bytes(&self, scene: Scene, key: &[u8], log: &mut Changes) -> Option<usize> {
-        let hash = self.hash.of(key);
-        let mut part = self.part_of(hash);
-        let slot = part.slot(scene.db, hash, key, scene.now_ms, log);
-        let bytes = slot.record().map(Record::usage_bytes);
-        self.write_effects(log);
-        bytes
     }
 
     /// Applies an effect read from a journal. False: it doesn't fit what is there.
