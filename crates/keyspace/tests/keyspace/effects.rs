@@ -1,0 +1,125 @@
+//! Effects as bytes: what a journal keeps must be readable by every later version, and nothing in a file may harm.
+
+use proptest::prelude::*;
+use sterna_keyspace::{Effects, KeyHash, Partition, What};
+
+use crate::world::World;
+
+/// The format is on people's disks: this test may grow, and no line of it may change.
+#[test]
+fn effects_are_written_as_they_always_were() {
+    let mut world = World::new(1);
+    let written = [
+        ("set a 1", "010001610a000101000000000000 00"),
+        ("set b hello px 1000", "01000162 0c e9d795ffbc31 00 68656c6c6f"),
+        ("append b !", "04000162 01 21"),
+        ("pexpireat b 1700000005000", "03000162 06 89f795ffbc31"),
+        ("persist b", "03000162 01 00"),
+        ("rename b c", "02000162 00 01000163 08 00 00 68656c6c6f21"),
+        ("incrbyfloat a 0.5", "01000161 05 00 00 312e35"),
+        ("getdel a", "02000161 00"),
+        ("flushdb", "050000 00"),
+        ("flushall", "05ff00 00"),
+        ("get c", ""),
+    ];
+    for (command, expected) in written {
+        world.journal.clear();
+        world.run(command);
+        let hex: String = world.journal.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected.replace(' ', ""), "{command}");
+    }
+}
+
+#[test]
+fn long_bodies_carry_longer_lengths() {
+    let mut world = World::new(1);
+    for len in [0, 1, 100, 125, 126, 127, 128, 1_000, 20_000, 100_000] {
+        world.journal.clear();
+        let value = vec![b'x'; len];
+        world.run_words(&[b"set", b"key", &value]);
+        let effects: Vec<_> = Effects::new(&world.journal).collect();
+        let [Ok(effect)] = &effects[..] else { panic!("one effect for {len} bytes") };
+        let What::Set { value: read, expire_at_ms: None } = &effect.what else { panic!("a set") };
+        assert_eq!(read.text().as_deref(), Some(&value[..]));
+    }
+}
+
+#[test]
+fn an_effect_that_does_not_fit_is_refused() {
+    let mut world = World::new(1);
+    for command in ["expire a 100", "append a x"] {
+        world.run("set a 1");
+        world.journal.clear();
+        world.run(command);
+        let mut part = Partition::new(KeyHash::random(), 1);
+        let effect = Effects::new(&world.journal).next().unwrap().unwrap();
+        // An append to nothing makes a string, as the command does; an expiry of nothing is no state at all.
+        assert_eq!(part.apply(0, effect), command == "append a x");
+    }
+    world.db = 1;
+    world.journal.clear();
+    world.run("set a 1");
+    let effect = Effects::new(&world.journal).next().unwrap().unwrap();
+    assert!(!Partition::new(KeyHash::random(), 1).apply(0, effect), "a database that is not there");
+}
+
+/// What is done to the bytes of a journal.
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip { at: prop::sample::Index, bit: u8 },
+    Cut { at: prop::sample::Index },
+    Insert { at: prop::sample::Index, byte: u8 },
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let at = || any::<prop::sample::Index>();
+    prop_oneof![
+        (at(), 0u8..8).prop_map(|(at, bit)| Damage::Flip { at, bit }),
+        at().prop_map(|at| Damage::Cut { at }),
+        (at(), any::<u8>()).prop_map(|(at, byte)| Damage::Insert { at, byte }),
+    ]
+}
+
+/// Reads and applies what can be; only that it comes back matters.
+fn apply_all(bytes: &[u8]) {
+    let hash = KeyHash::random();
+    let mut part = Partition::new(hash.clone(), 16);
+    let mut effects = Effects::new(bytes);
+    while let Some(Ok(effect)) = effects.next() {
+        let hash = hash.of(effect.key);
+        part.apply(hash, effect);
+    }
+    assert!(effects.next().is_none(), "nothing is read behind what can't be");
+    part.check();
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        apply_all(&bytes);
+    }
+
+    #[test]
+    fn damaged_effects_are_read_or_refused(damages in prop::collection::vec(damage(), 1..4)) {
+        let mut world = World::new(1);
+        for command in [
+            "set a 1", "set b hello px 1000", "append b !", "persist b", "rename b c", "copy c d", "del a", "flushdb",
+            "xadd s 1-1 f v g w", "xadd s 1-2 f v g w", "xgroup create s group 0", "copy s t", "xdel s 1-1",
+        ] {
+            world.run(command);
+        }
+        let mut bytes = std::mem::take(&mut world.journal);
+        for damage in damages {
+            match damage {
+                Damage::Flip { at, bit } if !bytes.is_empty() => {
+                    let at = at.index(bytes.len());
+                    bytes[at] ^= 1 << bit;
+                }
+                Damage::Cut { at } => bytes.truncate(at.index(bytes.len() + 1)),
+                Damage::Insert { at, byte } => bytes.insert(at.index(bytes.len() + 1), byte),
+                Damage::Flip { .. } => {}
+            }
+        }
+        apply_all(&bytes);
+    }
+}
