@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 if let Err(Failure::Interrupted) = outcome {
                     return Err(Failure::Interrupted);
                 }
-                results.add(workload.name, found.peer.id, outcome);
+                results.add(round, workload.name, found.peer.id, outcome);
             }
         }
     }

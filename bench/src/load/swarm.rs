@@ -128,6 +128,8 @@ pub struct Swarm {
     scratch: Vec<u8>,
     events: Vec<Event>,
     ages: Vec<u64>,
+    /// First error reply among counted lines.
+    refusal: Option<String>,
 }
 
 impl Swarm {
@@ -140,6 +142,7 @@ impl Swarm {
             scratch: vec![0; READ_BYTES],
             events: Vec::with_capacity(EVENTS),
             ages: Vec::new(),
+            refusal: None,
         })
     }
 
@@ -325,7 +328,13 @@ impl Swarm {
         let bytes = &self.scratch[..length.min(READ_BYTES)];
         let counted = match &mut conn.meter {
             Meter::Bytes => length as u64,
-            Meter::Lines => memchr::memchr_iter(b'\n', bytes).count() as u64,
+            Meter::Lines => {
+                if is_error(bytes) && self.refusal.is_none() {
+                    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
+                    self.refusal = Some(String::from_utf8_lossy(line).into_owned());
+                }
+                memchr::memchr_iter(b'\n', bytes).count() as u64
+            }
             Meter::Records(meter) => meter.read(bytes),
             Meter::Ages(meter) => {
                 meter.read(bytes, &mut self.ages);
@@ -347,6 +356,9 @@ impl Swarm {
         let closed = self.closed;
         while !done(self) {
             limit.check()?;
+            if let Some(refusal) = self.refusal.take() {
+                return Err(Failure::Reply(refusal));
+            }
             if self.closed > closed {
                 return Err(Failure::Closed(limit.what()));
             }
@@ -354,6 +366,11 @@ impl Swarm {
         }
         Ok(())
     }
+}
+
+/// Whether what was read begins with an error reply: looked at once a read, which is enough to end a wait early.
+fn is_error(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'-', letter, ..] if letter.is_ascii_uppercase())
 }
 
 #[cfg(test)]

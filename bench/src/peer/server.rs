@@ -3,6 +3,7 @@ use super::table::{Found, Peer, PeerId};
 use crate::limit::{Failure, Interrupt, Limit};
 use crate::load::Dialect;
 use crate::machine::Cores;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -65,6 +66,9 @@ pub struct Server {
     /// Where it speaks TLS, and what proves it.
     pub tls: Option<(SocketAddr, TlsFiles)>,
     child: Child,
+    /// What starts it, also a second time.
+    command: Command,
+    cores: Cores,
     /// Its working folder: log, journal, certificate.
     folder: TempDir,
 }
@@ -98,9 +102,28 @@ impl Server {
         let log = File::create(folder.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder.path());
         let child = cores.on_server(|| command.spawn())??;
-        let mut server = Self { peer: found.peer, address, tls, child, folder };
-        server.wait_until_it_answers(interrupt)?;
+        let mut server =
+            Self { peer: found.peer, address, tls, child, command, cores: cores.clone(), folder };
+        server.wait_until_it_answers(&Limit::new("the server to start", START, interrupt))?;
         Ok(server)
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub fn stop(&mut self, limit: &Limit) -> Result<(), Failure> {
+        if let Some(pid) = Pid::from_raw(self.pid() as i32) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        while self.child.try_wait()?.is_none() {
+            limit.check()?;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// Starts it again in the same folder, with the same arguments, and waits until it answers.
+    pub fn start_again(&mut self, limit: &Limit) -> Result<(), Failure> {
+        self.child = self.cores.on_server(|| self.command.spawn())??;
+        self.wait_until_it_answers(limit)
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -116,17 +139,16 @@ impl Server {
         folder_bytes(&self.folder.path().join("data"))
     }
 
-    fn wait_until_it_answers(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
-        let limit = Limit::new("the server to start", Duration::from_secs(15), interrupt);
+    fn wait_until_it_answers(&mut self, limit: &Limit) -> Result<(), Failure> {
         loop {
             if answers(self.address, self.peer.dialect) {
                 return Ok(());
             }
-            if self.child.try_wait()?.is_some() || limit.check().is_err() {
-                interrupt.check()?;
+            if self.child.try_wait()?.is_some() {
                 return Err(self.did_not_start());
             }
-            std::thread::sleep(Duration::from_millis(10));
+            limit.check()?;
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -134,6 +156,8 @@ impl Server {
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(3).collect();
         let output = lines.into_iter().rev().collect::<Vec<_>>().join(" / ");
+        // The folder's name says nothing, and this text ends up in a report.
+        let output = output.replace(&*self.folder.path().to_string_lossy(), "DIR");
         Failure::Start { program: self.peer.name.to_owned(), output }
     }
 }
@@ -145,6 +169,9 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// Longest wait for an empty server to answer.
+const START: Duration = Duration::from_secs(15);
 
 /// A port nobody listens on. Another process may take it before the server does; then the start fails and says so.
 fn free_address() -> Result<SocketAddr, Failure> {
@@ -186,6 +213,10 @@ fn redis_arguments(
         Durability::EverySecond => &["--appendonly", "yes", "--appendfsync", "everysec"],
         Durability::Always => &["--appendonly", "yes", "--appendfsync", "always"],
     });
+    if settings.durability != Durability::Memory {
+        // Snapshots are taken when a workload asks for one.
+        command.args(["--auto-aof-rewrite-percentage", "0"]);
+    }
     if let Some((address, files)) = tls {
         command.args(["--tls-port", &address.port().to_string(), "--tls-auth-clients", "no"]);
         command.arg("--tls-cert-file").arg(&files.certificate);
@@ -202,7 +233,7 @@ fn answers(address: SocketAddr, dialect: Dialect) -> bool {
         Dialect::Nats => b"PING\r\n",
     };
     let mut reply = [0; 4];
-    let asked = stream.set_read_timeout(Some(Duration::from_secs(1))).and_then(|()| stream.write_all(ping));
+    let asked = stream.set_read_timeout(Some(Duration::from_secs(5))).and_then(|()| stream.write_all(ping));
     asked.and_then(|()| stream.read_exact(&mut reply)).is_ok() && matches!(&reply, b"+PON" | b"INFO")
 }
 

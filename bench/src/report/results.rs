@@ -4,20 +4,24 @@ use crate::machine::Description;
 use crate::peer::{Found, PeerId};
 use crate::workload::{Figures, Workload};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// A peer as a column.
 #[derive(Debug, Clone)]
 pub struct Column {
     pub id: PeerId,
     pub name: &'static str,
+    /// Name and version.
     pub title: String,
+    /// Its binary was found.
     pub present: bool,
 }
 
 /// Samples of one workload on one peer.
 #[derive(Debug, Default)]
 pub struct Cell {
-    pub samples: Vec<Figures>,
+    /// With the round each is from.
+    samples: Vec<(u32, Figures)>,
     /// Why a round has no sample; the last one.
     pub failure: Option<String>,
 }
@@ -25,10 +29,23 @@ pub struct Cell {
 impl Cell {
     /// Median of the main figure.
     pub fn main(&self) -> Option<f64> {
-        median(self.samples.iter().map(|figures| figures.main).collect())
+        median(self.samples.iter().map(|(_, figures)| figures.main).collect())
+    }
+
+    /// Median of a figure beside the main one.
+    pub fn also(&self, name: &str) -> Option<f64> {
+        let values = self.samples.iter().flat_map(|(_, figures)| &figures.also);
+        median(values.filter(|(other, _)| *other == name).map(|(_, value)| *value).collect())
+    }
+
+    /// Names of the figures beside the main one.
+    pub fn also_names(&self) -> Vec<&'static str> {
+        let first = self.samples.first();
+        first.map(|(_, figures)| figures.also.iter().map(|(name, _)| *name).collect()).unwrap_or_default()
     }
 }
 
+/// A run of the comparison.
 pub struct Results {
     pub description: Description,
     pub rounds: u32,
@@ -59,10 +76,16 @@ impl Results {
         }
     }
 
-    pub fn add(&mut self, workload: &'static str, peer: PeerId, outcome: Result<Figures, Failure>) {
+    pub fn add(
+        &mut self,
+        round: u32,
+        workload: &'static str,
+        peer: PeerId,
+        outcome: Result<Figures, Failure>,
+    ) {
         let cell = self.cells.entry((workload, peer)).or_default();
         match outcome {
-            Ok(figures) => cell.samples.push(figures),
+            Ok(figures) => cell.samples.push((round, figures)),
             Err(failure) => cell.failure = Some(failure.to_string()),
         }
     }
@@ -71,28 +94,56 @@ impl Results {
         self.cells.iter().find(|((name, id), _)| *name == workload && *id == peer).map(|(_, cell)| cell)
     }
 
+    /// Median of a workload's main figure on a peer.
     pub fn main(&self, workload: &str, peer: PeerId) -> Option<f64> {
         self.cell(workload, peer)?.main()
     }
 
-    pub fn print(&self) {
+    /// Smallest median among `peers`, and whose it is.
+    pub fn best(&self, workload: &str, peers: &[PeerId]) -> Option<(f64, PeerId)> {
+        let medians = peers.iter().filter_map(|&peer| Some((self.main(workload, peer)?, peer)));
+        medians.min_by(|(a, _), (b, _)| a.total_cmp(b))
+    }
+
+    /// Every sample: workload, peer, round, figure, value.
+    pub fn csv(&self) -> String {
+        let mut text = "workload,peer,round,figure,value\n".to_owned();
         for workload in &self.workloads {
-            println!("{} [{}]", workload.title, workload.unit.label());
             for column in &self.columns {
-                let figure = self.main(workload.name, column.id);
-                println!("    {:<16} {}", column.title, figure.map_or("–".to_owned(), |f| format!("{f:.1}")));
+                let Some(cell) = self.cell(workload.name, column.id) else { continue };
+                for (round, figures) in &cell.samples {
+                    let main = (workload.unit.label(), figures.main);
+                    for (figure, value) in std::iter::once(&main).chain(&figures.also) {
+                        // Writing to a String can't fail.
+                        let _ =
+                            writeln!(text, "{},{},{round},{figure},{value:.3}", workload.name, column.name);
+                    }
+                }
             }
         }
+        text
     }
 }
 
 /// Middle value; of two middle ones their mean.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
         0 => None,
         n if n % 2 == 1 => Some(values[middle]),
         _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_the_mean_of_the_two_in_the_middle() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![9.0, 1.0, 2.0, 4.0]), Some(3.0));
     }
 }

@@ -1,5 +1,7 @@
 //! The workloads: what is done to a server, in which unit the answer is, and what Sterna must reach.
+mod commands;
 mod fanout;
+mod kept;
 mod membership;
 mod memory;
 mod paced;

@@ -52,17 +52,21 @@ impl Measure for Paced {
         let mut stage = Stage::prepare(self, scene, bench)?;
         let before = stage.scene.resident_bytes()?;
         let messages = bench.count(self.messages);
+        let cpu = stage.scene.cpu()?;
         let mut ages = stage.run(messages, self.per_second)?;
         if ages.len() < messages * stage.listeners.len() / 2 {
             return Err(Failure::Timeout("the paced messages"));
         }
         ages.sort_unstable();
+        stage.beside.finish(&mut stage.scene)?;
         let grown = stage.scene.resident_bytes()?.saturating_sub(before);
+        let cpu_us = stage.scene.cpu()?.since(&cpu) as f64 / 1000.0 / messages as f64;
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|part| percentile_us(&ages, part));
         Ok(match self.beside {
             Beside::Stalled { .. } => Figures::new(grown as f64 / f64::from(1 << 20)).also(P99, p99),
             _ => Figures::new(p99).also("p50 µs", p50).also("p99.9 µs", p999),
-        })
+        }
+        .also("µs CPU/message", cpu_us))
     }
 }
 
@@ -88,6 +92,7 @@ enum Disturbance {
     Bulk {
         publisher: ConnId,
         batch: Vec<u8>,
+        batches: usize,
         batches_left: usize,
     },
     Endless {
@@ -174,7 +179,7 @@ impl Disturbance {
     /// Called every four messages: the bulk goes out at a steady pace too.
     fn next_batch(&mut self, scene: &mut Scene) -> Result<(), Failure> {
         match self {
-            Disturbance::Bulk { publisher, batch, batches_left } if *batches_left > 0 => {
+            Disturbance::Bulk { publisher, batch, batches_left, .. } if *batches_left > 0 => {
                 *batches_left -= 1;
                 scene.swarm.send(*publisher, batch)?;
             }
@@ -185,6 +190,19 @@ impl Disturbance {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Waits until the server has taken all of the bulk, and holds the stalled subscribers still.
+    fn finish(&self, scene: &mut Scene) -> Result<(), Failure> {
+        let Disturbance::Bulk { publisher, batches, batches_left, .. } = self else { return Ok(()) };
+        let sent = (batches - batches_left) as u64;
+        let lines = sent * scene.dialect().published_lines(BULK_BATCH as u64);
+        let limit = scene.limit("the bulk to be taken");
+        scene.swarm.until(&limit, |swarm| swarm.seen(*publisher) >= lines)?;
+        match scene.swarm.closed() {
+            0 => Ok(()),
+            _ => Err(Failure::Closed("their stalling")),
+        }
     }
 
     fn keep_busy(&self, scene: &mut Scene) -> Result<(), Failure> {
@@ -208,7 +226,8 @@ fn disturb(beside: Beside, scene: &mut Scene, bench: &Bench<'_>) -> Result<Distu
             }
             let (publisher, batch) = bulk(scene)?;
             let batches_left = bench.count(bytes_each / BULK_PAYLOAD_BYTES / BULK_BATCH);
-            Ok(Disturbance::Bulk { publisher, batch, batches_left })
+            scene.swarm.measure(publisher, Meter::Lines);
+            Ok(Disturbance::Bulk { publisher, batch, batches: batches_left, batches_left })
         }
         Beside::EndlessPipeline => {
             let dialect = scene.dialect();

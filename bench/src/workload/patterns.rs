@@ -7,7 +7,7 @@ use super::scene::{Bench, Figures, Scene};
 use crate::limit::Failure;
 use crate::load::{ConnId, Dialect, Group, Meter, Publish, Subject};
 use crate::peer::Settings;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// So many patterns, and one publisher of channels that none of them matches.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +44,8 @@ impl Shape {
 
 /// Messages sent before the replies are awaited, and channels they go to.
 const PIPELINE: usize = 16;
-/// A peer that needs longer for one message is sent one at a time.
-const SLOW: Duration = Duration::from_millis(5);
+/// A peer that needs more CPU time for one message, in nanoseconds, is sent one at a time.
+const SLOW_NS: u64 = 5_000_000;
 /// Patterns of one connection, subscribed to before their confirmations are awaited.
 const CHUNK: usize = 1000;
 
@@ -98,9 +98,9 @@ impl PastPatterns {
     /// CPU of one PUBLISH in microseconds.
     fn publish(&self, scene: &mut Scene, publisher: ConnId, bench: &Bench<'_>) -> Result<f64, Failure> {
         scene.swarm.measure(publisher, Meter::Lines);
-        let begun = Instant::now();
+        let cpu = scene.cpu()?;
         self.batch(scene, publisher, 1)?;
-        let pipeline = if begun.elapsed() > SLOW { 1 } else { PIPELINE };
+        let pipeline = if scene.cpu()?.since(&cpu) > SLOW_NS { 1 } else { PIPELINE };
         self.batch(scene, publisher, pipeline)?;
         let cpu = scene.cpu()?;
         let begun = Instant::now();

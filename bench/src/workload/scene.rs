@@ -1,9 +1,11 @@
 //! A scene: a server just started, the connections of the workload, and the clock between them.
 use crate::limit::{Failure, Interrupt, Limit};
 use crate::load::tls::{self, RecordMeter};
-use crate::load::{ConnId, Dialect, Group, Meter, Subject, Swarm};
+use crate::load::{ConnId, Dialect, Group, Meter, Subject, Swarm, command};
 use crate::machine::{Cores, CpuTime, resident_bytes};
 use crate::peer::{Found, Server, Settings};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// What one measurement found: the figure in the workload's unit, and others worth a line.
@@ -77,8 +79,8 @@ pub struct Scene {
 }
 
 /// Longest wait for anything that is not the measurement itself: ten thousand connections on a busy core, a million
-/// patterns.
-const SETUP: Duration = Duration::from_secs(90);
+/// patterns, ten million entries.
+const SETUP: Duration = Duration::from_secs(300);
 /// Longest wait for a batch in the timed part. The slowest peer matches a million patterns in 100 ms.
 const BATCH: Duration = Duration::from_secs(30);
 
@@ -141,6 +143,58 @@ impl Scene {
             let pinged = ids.iter().zip(&before).all(|(&id, &before)| swarm.seen(id) > before);
             pinged || Instant::now() > give_up
         })
+    }
+
+    /// Sends `count` requests on a connection of their own, a thousand at a time, and waits for at least `lines` lines of
+    /// reply to each.
+    pub fn ask(
+        &mut self,
+        what: &'static str,
+        count: usize,
+        lines: u64,
+        request: impl Fn(&mut Vec<u8>, usize),
+    ) -> Result<(), Failure> {
+        let id = self.connect(Group::Bystander)?;
+        let limit = self.limit(what);
+        let mut batch = Vec::new();
+        for first in (0..count).step_by(1000) {
+            batch.clear();
+            let last = count.min(first + 1000);
+            (first..last).for_each(|n| request(&mut batch, n));
+            self.swarm.send(id, &batch)?;
+            // One batch ahead, so that the server has the next while this one's replies are on their way.
+            let due = first as u64 * lines;
+            self.swarm.until(&limit, |swarm| swarm.seen(id) >= due)?;
+        }
+        let due = count as u64 * lines;
+        self.swarm.until(&limit, |swarm| swarm.seen(id) >= due)?;
+        self.swarm.close(id)
+    }
+
+    /// What the server answers to one command, as text.
+    pub fn text(&self, words: &[&[u8]]) -> Result<String, Failure> {
+        let mut stream = TcpStream::connect_timeout(&self.server.address, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(BATCH))?;
+        let mut request = Vec::new();
+        command(&mut request, words);
+        // The answer to what follows ends it, whatever its shape.
+        command(&mut request, &[b"PING"]);
+        stream.write_all(&request)?;
+        let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
+        while !reply.ends_with(b"+PONG\r\n") {
+            match stream.read(&mut piece)? {
+                0 => return Err(Failure::Closed("a question")),
+                length => reply.extend_from_slice(&piece[..length]),
+            }
+        }
+        Ok(String::from_utf8_lossy(&reply).into_owned())
+    }
+
+    /// What the server answers to a command that is answered with a number.
+    pub fn integer(&self, words: &[&[u8]]) -> Result<u64, Failure> {
+        let text = self.text(words)?;
+        let number = text.strip_prefix(':').and_then(|rest| rest.lines().next()?.parse().ok());
+        number.ok_or(Failure::Reply(text.lines().next().unwrap_or_default().to_owned()))
     }
 
     /// As [`Scene::subscribers`] to one channel, over TLS.

@@ -1,12 +1,14 @@
 //! The workloads as rows.
 use super::Measure;
+use super::commands::{Commands, Cost, Verb, Wake};
 use super::fanout::{FanOut, Through};
+use super::kept::{EntryMemory, From, Of, Restart};
 use super::membership::{Churn, ManyChannels};
 use super::memory::Idle;
 use super::paced::{Beside, P99, Paced};
 use super::patterns::{PastPatterns, Shape};
 use crate::limit::Failure;
-use crate::peer::PeerId;
+use crate::peer::{Durability, PeerId};
 use PeerId::{Floor, Nats, Redis, Redis8, Sterna, Valkey};
 
 /// A row of the report.
@@ -28,11 +30,31 @@ pub enum Section {
     Patterns,
     Latency,
     Connections,
+    Streams,
+    Journal,
 }
 
 impl Section {
-    pub const ALL: [Section; 4] =
-        [Section::FanOut, Section::Patterns, Section::Latency, Section::Connections];
+    pub const ALL: [Section; 6] = [
+        Section::FanOut,
+        Section::Patterns,
+        Section::Latency,
+        Section::Connections,
+        Section::Streams,
+        Section::Journal,
+    ];
+
+    /// Name of its chart's file.
+    pub fn file_stem(self) -> &'static str {
+        match self {
+            Section::FanOut => "fan-out",
+            Section::Patterns => "patterns",
+            Section::Latency => "latency",
+            Section::Connections => "connections",
+            Section::Streams => "streams",
+            Section::Journal => "journal",
+        }
+    }
 
     pub fn title(self) -> &'static str {
         match self {
@@ -40,6 +62,8 @@ impl Section {
             Section::Patterns => "PUBLISH past patterns that don't match",
             Section::Latency => "Latency and fairness",
             Section::Connections => "Connections, subscriptions and their memory",
+            Section::Streams => "Streams and keys, in memory",
+            Section::Journal => "Streams, journaled",
         }
     }
 }
@@ -59,6 +83,16 @@ pub enum Unit {
     KibPerSubscriber,
     /// Growth of resident memory.
     Mib,
+    /// Server CPU, nanoseconds for each command.
+    NsPerOp,
+    /// Time that passes, microseconds for each command of all clients together.
+    WallUsPerOp,
+    /// Server CPU, nanoseconds for each blocked reader woken and blocked again.
+    NsPerWake,
+    /// Resident memory for each entry.
+    BytesPerEntry,
+    /// Time to start, nanoseconds for each entry.
+    NsPerEntry,
     /// Cost of the last thousand over that of the first.
     Growth,
 }
@@ -72,6 +106,11 @@ impl Unit {
             Unit::P99 => P99,
             Unit::KibPerSubscriber => "KiB/subscriber",
             Unit::Mib => "MiB",
+            Unit::NsPerOp => "ns/op",
+            Unit::WallUsPerOp => "µs/op, wall",
+            Unit::NsPerWake => "ns/wake-up",
+            Unit::BytesPerEntry => "bytes/entry",
+            Unit::NsPerEntry => "ns/entry, wall",
             Unit::Growth => "last ÷ first",
         }
     }
@@ -97,6 +136,7 @@ pub enum Target {
 }
 
 const ALL: &[PeerId] = &[Floor, Sterna, Redis, Valkey, Redis8, Nats];
+const WITH_STREAMS: &[PeerId] = &[Sterna, Valkey, Redis8];
 const REDIS_FAMILY: &[PeerId] = &[Sterna, Redis, Valkey, Redis8];
 const ALL_BUT_FLOOR: &[PeerId] = &[Sterna, Redis, Valkey, Redis8, Nats];
 
@@ -139,6 +179,15 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "one-to-one",
+        title: "1 publisher (pipeline 512) → 1 subscriber, 64 B",
+        section: Section::FanOut,
+        unit: Unit::NsPerDelivery,
+        peers: ALL,
+        targets: &[Target::BestRedis(0.6)],
+        work: &FanOut::one_channel(1, 512, 64),
+    },
+    Workload {
+        name: "one-to-one-64",
         title: "1 publisher (pipeline 64) → 1 subscriber, 64 B",
         section: Section::FanOut,
         unit: Unit::NsPerDelivery,
@@ -317,6 +366,285 @@ static TABLE: &[Workload] = &[
         peers: ALL_BUT_FLOOR,
         targets: &[],
         work: &Churn { at_once: 50 },
+    },
+    Workload {
+        name: "xadd",
+        title: "XADD `*`, one field of 20 bytes, pipelined",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.6)],
+        work: &Commands::pipelined(Verb::Add),
+    },
+    Workload {
+        name: "xadd-maxlen",
+        title: "XADD with `MAXLEN ~ 10000`, pipelined",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.6)],
+        work: &Commands::pipelined(Verb::AddTrimmed),
+    },
+    Workload {
+        name: "xadd-50",
+        title: "XADD, 50 clients, no pipeline",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(1.0)],
+        work: &Commands { connections: 50, pipeline: 1, ..Commands::pipelined(Verb::Add) },
+    },
+    Workload {
+        name: "xreadgroup",
+        title: "XREADGROUP COUNT 10 `>`",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.3)],
+        work: &Commands::pipelined(Verb::ReadGroup),
+    },
+    Workload {
+        name: "xread",
+        title: "XREAD COUNT 100, anywhere in 100 000 entries",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.3)],
+        work: &Commands::pipelined(Verb::Read { entries: 100_000 }),
+    },
+    Workload {
+        name: "xrange-10k",
+        title: "XRANGE COUNT 100, anywhere in 10 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.3)],
+        work: &Commands::pipelined(Verb::Range { entries: 10_000 }),
+    },
+    Workload {
+        name: "xrange-1m",
+        title: "XRANGE COUNT 100, anywhere in 1 000 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.3)],
+        work: &Commands::pipelined(Verb::Range { entries: 1_000_000 }),
+    },
+    Workload {
+        name: "xrange-10m",
+        title: "XRANGE COUNT 100, anywhere in 10 000 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: &[Sterna],
+        targets: &[Target::Own("xrange-10k", 2.0)],
+        work: &Commands::pipelined(Verb::Range { entries: 10_000_000 }),
+    },
+    Workload {
+        name: "xack",
+        title: "XACK of 10",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.5)],
+        work: &Commands::pipelined(Verb::Ack),
+    },
+    Workload {
+        name: "xautoclaim-10k",
+        title: "XAUTOCLAIM of 100, 10 000 pending",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[],
+        work: &Commands::pipelined(Verb::AutoClaim { pending: 10_000 }),
+    },
+    Workload {
+        name: "xautoclaim-1m",
+        title: "XAUTOCLAIM of 100, 1 000 000 pending",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.5), Target::Own("xautoclaim-10k", 2.0)],
+        work: &Commands::pipelined(Verb::AutoClaim { pending: 1_000_000 }),
+    },
+    Workload {
+        name: "xdel-10k",
+        title: "XDEL, anywhere in 10 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[],
+        work: &Commands::pipelined(Verb::Delete { entries: 10_000 }),
+    },
+    Workload {
+        name: "xdel-1m",
+        title: "XDEL, anywhere in 1 000 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[],
+        work: &Commands::pipelined(Verb::Delete { entries: 1_000_000 }),
+    },
+    Workload {
+        name: "xdel-10m",
+        title: "XDEL, anywhere in 10 000 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: &[Sterna],
+        targets: &[Target::Own("xdel-10k", 2.0)],
+        work: &Commands::pipelined(Verb::Delete { entries: 10_000_000 }),
+    },
+    Workload {
+        name: "xtrim-10k",
+        title: "XTRIM MINID of the 100 oldest of 10 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[],
+        work: &Commands::pipelined(Verb::TrimOldest { entries: 10_000 }),
+    },
+    Workload {
+        name: "xtrim-1m",
+        title: "XTRIM MINID of the 100 oldest of 1 000 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[],
+        work: &Commands::pipelined(Verb::TrimOldest { entries: 1_000_000 }),
+    },
+    Workload {
+        name: "xtrim-10m",
+        title: "XTRIM MINID of the 100 oldest of 10 000 000",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: &[Sterna],
+        targets: &[Target::Own("xtrim-10k", 2.0)],
+        work: &Commands::pipelined(Verb::TrimOldest { entries: 10_000_000 }),
+    },
+    Workload {
+        name: "wake-1000",
+        title: "XADD to a stream with 1 000 readers in XREAD BLOCK",
+        section: Section::Streams,
+        unit: Unit::NsPerWake,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.6)],
+        work: &Wake { readers: 1000 },
+    },
+    Workload {
+        name: "set",
+        title: "SET, 20 bytes, pipelined",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.8)],
+        work: &Commands::pipelined(Verb::Set),
+    },
+    Workload {
+        name: "get",
+        title: "GET, 20 bytes, pipelined",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.8)],
+        work: &Commands::pipelined(Verb::Get),
+    },
+    Workload {
+        name: "entry-memory",
+        title: "memory of an entry with one field of 20 bytes",
+        section: Section::Streams,
+        unit: Unit::BytesPerEntry,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(1.0)],
+        work: &EntryMemory { entries: 1_000_000, of: Of::Entry },
+    },
+    Workload {
+        name: "pending-memory",
+        title: "memory of a pending entry",
+        section: Section::Streams,
+        unit: Unit::BytesPerEntry,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.6)],
+        work: &EntryMemory { entries: 1_000_000, of: Of::Pending },
+    },
+    Workload {
+        name: "xadd-everysec",
+        title: "XADD, pipelined, synced every second",
+        section: Section::Journal,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.5), Target::Own("xadd", 1.35)],
+        work: &Commands { durability: Durability::EverySecond, ..Commands::pipelined(Verb::Add) },
+    },
+    Workload {
+        name: "xreadgroup-everysec",
+        title: "XREADGROUP COUNT 10 `>`, synced every second",
+        section: Section::Journal,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.35)],
+        work: &Commands { durability: Durability::EverySecond, ..Commands::pipelined(Verb::ReadGroup) },
+    },
+    Workload {
+        name: "xadd-always-1",
+        title: "XADD, 1 client, no pipeline, synced before each reply",
+        section: Section::Journal,
+        unit: Unit::WallUsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(1.0)],
+        work: &Commands {
+            connections: 1,
+            pipeline: 1,
+            durability: Durability::Always,
+            cost: Cost::WallUs,
+            ..Commands::pipelined(Verb::Add)
+        },
+    },
+    Workload {
+        name: "xadd-always-50",
+        title: "XADD, 50 clients, no pipeline, synced before each reply",
+        section: Section::Journal,
+        unit: Unit::WallUsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.667)],
+        work: &Commands {
+            connections: 50,
+            pipeline: 1,
+            durability: Durability::Always,
+            cost: Cost::WallUs,
+            ..Commands::pipelined(Verb::Add)
+        },
+    },
+    Workload {
+        name: "xadd-always-500",
+        title: "XADD, 500 clients, no pipeline, synced before each reply",
+        section: Section::Journal,
+        unit: Unit::WallUsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.667)],
+        work: &Commands {
+            connections: 500,
+            pipeline: 1,
+            durability: Durability::Always,
+            cost: Cost::WallUs,
+            ..Commands::pipelined(Verb::Add)
+        },
+    },
+    Workload {
+        name: "restart-log",
+        title: "restart with 10 million small entries, from the log alone",
+        section: Section::Journal,
+        unit: Unit::NsPerEntry,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.333)],
+        work: &Restart { entries: 10_000_000, from: From::Log },
+    },
+    Workload {
+        name: "restart-snapshot",
+        title: "restart with 10 million small entries, from a snapshot",
+        section: Section::Journal,
+        unit: Unit::NsPerEntry,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(1.0)],
+        work: &Restart { entries: 10_000_000, from: From::Snapshot },
     },
 ];
 
