@@ -85,9 +85,8 @@ fn open(payload: &[u8]) -> Option<&[u8]> {
     let (checked, checksum) = payload.split_last_chunk::<8>()?;
     let (body, version) = checked.split_last_chunk::<2>()?;
     let version = u16::from_le_bytes(*version);
-    // A checksum of 0 says that there is none.
     let checksum = u64::from_le_bytes(*checksum);
-    (version <= VERSION_MAX && (checksum == 0 || checksum == crc64(checked))).then_some(body)
+    (version <= VERSION_MAX && checksum == crc64(checked)).then_some(body)
 }
 
 /// Appends a length.
