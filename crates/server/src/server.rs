@@ -78,7 +78,6 @@ pub(crate) struct Server {
     pub(crate) accepted_connections: AtomicU64,
     pub(crate) rejected_connections: AtomicU64,
     pub(crate) started: Instant,
-    pub(crate) started_ms: u64,
     /// 40 hexadecimal digits, new with every start.
     pub(crate) run_id: String,
     /// The file that CONFIG REWRITE writes.
@@ -150,7 +149,6 @@ impl Server {
             accepted_connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             started: Instant::now(),
-            started_ms: crate::time::unix_ms(),
             run_id: std::iter::repeat_with(|| fastrand::digit(16)).take(40).collect(),
             config_path,
             users: RwLock::new(users),

@@ -236,7 +236,10 @@ impl Shard {
             }
         }
         transaction.watched.iter().for_each(|(_, key)| needed.insert(partitions.index_of(key)));
-        server.note_keyspace();
+        if transaction.queued.iter().any(|(row, _)| row.spec.group == Group::Server) {
+            // INFO and MEMORY can't look while the partitions are held.
+            server.note_keyspace();
+        }
         let scene = self.scene_of(slot, false);
         let mut held = partitions.hold(needed);
         for (db, key) in &transaction.watched {
@@ -254,6 +257,7 @@ impl Shard {
             let args = args.args();
             let began = std::time::Instant::now();
             let result = match row.run {
+                _ if let Err(failure) = self.check_again(slot, row, args) => Err(failure),
                 Runs::Keys(command) => {
                     let scene = self.scene_of(slot, false);
                     let mut reply = Reply::new(reply.out, self.connections[slot].proto);

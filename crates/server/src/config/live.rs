@@ -15,15 +15,15 @@ pub enum SetError {
     /// A name that CONFIG SET does not know.
     #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
     Unknown(String),
-    /// A name given twice.
+    /// A name given twice; as the client spelt it, like the next two.
     #[error("ERR CONFIG SET failed (possibly related to argument '{0}') - duplicate parameter")]
-    Duplicate(&'static str),
+    Duplicate(String),
     /// An option that is read at the start only.
     #[error("ERR CONFIG SET failed (possibly related to argument '{0}') - can't set immutable config")]
-    Immutable(&'static str),
+    Immutable(String),
     /// An option that no client may set.
     #[error("ERR CONFIG SET failed (possibly related to argument '{0}') - can't set protected config")]
-    Protected(&'static str),
+    Protected(String),
     /// A value that the option can't have.
     #[error("ERR CONFIG SET failed (possibly related to argument '{name}') - {error}")]
     Value {
@@ -69,15 +69,16 @@ impl Config {
     pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError> {
         let mut rows: Vec<&OptionRow> = Vec::new();
         for (name, _) in pairs {
-            let unknown = || SetError::Unknown(String::from_utf8_lossy(name).into_owned());
-            let row = OptionRow::named(name).filter(|row| row.change != Change::Line).ok_or_else(unknown)?;
+            let spelt = || String::from_utf8_lossy(name).into_owned();
+            let row = OptionRow::named(name).filter(|row| row.change != Change::Line);
+            let row = row.ok_or_else(|| SetError::Unknown(spelt()))?;
             match row.change {
-                Change::Start => return Err(SetError::Immutable(row.name)),
-                Change::Protected => return Err(SetError::Protected(row.name)),
+                Change::Start => return Err(SetError::Immutable(spelt())),
+                Change::Protected => return Err(SetError::Protected(spelt())),
                 Change::RunTime | Change::Line => {}
             }
             if rows.iter().any(|earlier| earlier.name == row.name) {
-                return Err(SetError::Duplicate(row.name));
+                return Err(SetError::Duplicate(spelt()));
             }
             rows.push(row);
         }
@@ -164,7 +165,7 @@ mod tests {
             (&["daemonize", "yes"], failed("daemonize", "can't set immutable config")),
             (&["databases", "abc"], failed("databases", "can't set immutable config")),
             (&["dir", "/tmp"], failed("dir", "can't set protected config")),
-            (&["timeout", "1", "TIMEOUT", "2"], failed("timeout", "duplicate parameter")),
+            (&["timeout", "1", "TIMEOUT", "2"], failed("TIMEOUT", "duplicate parameter")),
             (&["timeout", "-1"], failed("timeout", "argument must be between 0 and 2147483647 inclusive")),
             (&["maxmemory", "1zz"], failed("maxmemory", "argument must be a memory value")),
             (

@@ -13,9 +13,13 @@ mod questions;
 mod users;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_protocol::Args;
 
 use super::help::help;
+use super::table::Row;
 use super::{Call, Failure, Run};
+use crate::acl::Denied;
+use crate::shard::Shard;
 
 const BASE: Spec = Spec {
     name: "",
@@ -74,6 +78,24 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         users::WHOAMI,
     ],
 }];
+
+impl Shard {
+    /// Whether a command that was queued by MULTI is still allowed: the user's rules may have changed since.
+    pub(super) fn check_again(&mut self, slot: usize, row: &Row, args: Args<'_>) -> Result<(), Failure> {
+        let Some(user) = &self.connections[slot].user else { return Ok(()) };
+        let Err(denied) = crate::acl::check(user, row, args) else { return Ok(()) };
+        let reason = match denied {
+            Denied::Command { .. } => "no permission to execute the command or subcommand",
+            Denied::Key { .. } => "no permission to touch the specified keys",
+            Denied::Channel { .. } => "no permission to access one of the channels used as arguments",
+        };
+        self.note_denied(slot, row, &denied);
+        Err(Failure::text(format!(
+            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
+             command is no longer allowed for the following reason: {reason}"
+        )))
+    }
+}
 
 /// The subcommand has more arguments than it takes. Source: Redis says it so where the table can't.
 fn too_many(call: &Call<'_>) -> Failure {

@@ -86,9 +86,8 @@ fn list(call: &mut Call<'_>) -> Result<Flow, Failure> {
     let me = call.connection().client.id;
     let mut clients = candidates(&filter, call.server());
     clients.retain(|client| {
-        !client.is_killed.load(Relaxed)
-            && !(filter.skip_me && client.id == me)
-            && filter.matches(client, now_ms)
+        let is_left_out = client.is_killed.load(Relaxed) || filter.skip_me && client.id == me;
+        !is_left_out && filter.matches(client, now_ms)
     });
     let text = lines(&clients, now_ms);
     call.reply.verbatim(text.as_bytes());
