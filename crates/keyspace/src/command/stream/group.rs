@@ -117,9 +117,10 @@ impl Cursor {
         (self.last_id.unwrap_or(stream.last_id()), entries_read)
     }
 
-    fn with_id(mut self, id: &[u8]) -> Result<Cursor, Error> {
+    /// `parse`: CREATE takes an ID alone, SETID also `-` and `+`. Source: Redis 8.2.
+    fn with_id(mut self, id: &[u8], parse: fn(&[u8], u64) -> Option<EntryId>) -> Result<Cursor, Error> {
         if id != b"$" {
-            self.last_id = Some(EntryId::parse_strict(id, 0).ok_or(StreamError::InvalidId)?);
+            self.last_id = Some(parse(id, 0).ok_or(StreamError::InvalidId)?);
         }
         Ok(self)
     }
@@ -147,7 +148,7 @@ fn create(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         required(&slot)?;
     }
     let exists = stream_in(&slot)?.is_some_and(|stream| stream.group(group).is_some());
-    let cursor = cursor.with_id(&args[4])?;
+    let cursor = cursor.with_id(&args[4], EntryId::parse_strict)?;
     if exists {
         return Err(StreamError::GroupExists.into());
     }
@@ -172,7 +173,7 @@ fn set_id(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     let cursor = Cursor::read(args, false)?;
     let mut slot = ctx.slot(key);
     required_with_group(&slot, key, group)?;
-    let cursor = cursor.with_id(&args[4])?;
+    let cursor = cursor.with_id(&args[4], EntryId::parse)?;
     slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
         let (last_id, entries_read) = cursor.resolve(stream);
         if let Some(state) = stream.group_mut(group) {
