@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use sterna_tests::difference;
 
@@ -11,30 +10,42 @@ const TEXT: [&str; 14] =
     ["rs", "md", "toml", "js", "mjs", "py", "html", "css", "json", "script", "txt", "sh", "conf", "yml"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace").to_owned()
+    // As cargo says it now; the package may have been moved since it was built.
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    Path::new(&package).parent().expect("the package is in the workspace").to_owned()
 }
 
-/// Every text file that git knows or would add, with its contents.
+/// Folders that hold nothing people write.
+const PASSED_OVER: [&str; 6] = [".git", "target", "node_modules", ".tools", ".venv", "__pycache__"];
+
+/// Every text file, with its path from the root and its contents.
 fn files() -> Vec<(String, String)> {
-    let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root())
-        .output()
-        .expect("git runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let names: BTreeSet<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
-    let is_text = |name: &String| {
-        let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-        extension.is_none_or(|extension| TEXT.contains(&extension)) && !name.ends_with("package-lock.json")
-    };
-    let files: Vec<(String, String)> = names
-        .into_iter()
-        .filter(is_text)
-        // Deleted and not yet committed, or not text after all.
-        .filter_map(|name| Some((name.clone(), std::fs::read_to_string(root().join(&name)).ok()?)))
-        .collect();
+    let mut files = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder can be read").flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !PASSED_OVER.contains(&name.as_str()) {
+                    folders.push(path);
+                }
+            } else if is_text(&path)
+                && let Ok(text) = std::fs::read_to_string(&path)
+            {
+                let name = path.strip_prefix(root()).expect("it is below the root").display().to_string();
+                files.push((name, text));
+            }
+        }
+    }
+    files.sort();
     assert!(files.len() > 100, "only {} files", files.len());
     files
+}
+
+fn is_text(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_none_or(|extension| TEXT.contains(&extension)) && !path.ends_with("package-lock.json")
 }
 
 /// Every line of every file whose name ends so.

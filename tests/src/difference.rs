@@ -55,6 +55,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
     Difference {
+        name: "lag",
+        redis: "answers a negative `lag` for a group that was told to have read more entries than there were",
+        sterna: "answers 0",
+        reason: "Nothing is left to read, and nothing less than nothing.",
+    },
+    Difference {
         name: "after-8-2",
         redis: "8.2 doesn't know the commands",
         sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`",
@@ -86,6 +92,12 @@ pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
         command: "client|reply",
         part: "flags",
         reason: "`no_multi`: see the table above.",
+    },
+    CommandDifference {
+        command: "debug",
+        part: "flags",
+        reason: "`no_multi`: `DEBUG SLEEP` holds its own connection, not the server, and between `MULTI` and `EXEC` nothing \
+                 may wait.",
     },
     CommandDifference { command: "xnack", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "xcfgset", part: "all", reason: "Came after Redis 8.2." },
