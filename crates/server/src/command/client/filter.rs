@@ -256,3 +256,89 @@ fn database(value: &[u8], server: &Server) -> Result<u8, Failure> {
 fn quoting(text: &str, word: &[u8]) -> Failure {
     Failure::text([text.as_bytes(), b" '", word, b"'"].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acl::Users;
+    use crate::config::Config;
+    use crate::connection::client::{Address, mark};
+    use sterna_protocol::OwnedArgs;
+
+    fn server() -> Server {
+        Server::new(Config::default(), None, Users::default(), None, Vec::new())
+    }
+
+    fn parse(of: Of, options: &str) -> Result<Filter, String> {
+        let options: OwnedArgs = options.split_whitespace().collect();
+        let filter = Filter::parse(of, options.args(), &server());
+        filter.map_err(|failure| String::from_utf8_lossy(failure.wire()).into_owned())
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_in_the_words_of_redis_or_valkey() {
+        let rows = [
+            (Of::List, "foo", "ERR syntax error"),
+            (Of::List, "type", "ERR syntax error"),
+            (Of::List, "type foo", "ERR Unknown client type 'foo'"),
+            (Of::List, "id x", "ERR Invalid client ID"),
+            (Of::List, "id 1 x", "ERR Invalid client ID"),
+            (Of::Kill, "id x", "ERR client-id should be greater than 0"),
+            (Of::Kill, "id 0 type foo", "ERR client-id should be greater than 0"),
+            (Of::Kill, "id 1 x", "ERR syntax error"),
+            (Of::Kill, "user nobody", "ERR No such user 'nobody'"),
+            (Of::Kill, "skipme maybe", "ERR syntax error"),
+            (Of::Kill, "not-skipme yes", "ERR syntax error"),
+            (Of::Kill, "not-maxage 1", "ERR syntax error"),
+            (Of::Kill, "maxage 0", "ERR maxage should be greater than 0"),
+            (Of::Kill, "idle x", "ERR idle is not an integer or out of range"),
+            (Of::List, "db 16", "ERR DB number should be between 0 and 15"),
+            (Of::List, "flags Q", "ERR Unknown flags found in the provided filter: Q"),
+        ];
+        for (of, options, expected) in rows {
+            assert_eq!(parse(of, options).unwrap_err(), expected, "{of:?} {options}");
+        }
+    }
+
+    #[test]
+    fn a_client_must_meet_every_condition() {
+        let address =
+            Address::Tcp { peer: "1.2.3.4:5".parse().unwrap(), local: "[::1]:6379".parse().unwrap() };
+        let client = Client::new(7, 0, 3, address, 1_000);
+        client.names.lock().name = "bob".into();
+        client.set_mark(mark::PUBSUB, true);
+        let now_ms = 61_500;
+        let rows = [
+            ("", true),
+            ("id 7", true),
+            ("id 6 8", false),
+            ("id 6 id 7", true),
+            ("not-id 7", false),
+            ("id 7 not-id 6", true),
+            ("type pubsub", true),
+            ("TYPE normal", false),
+            ("type normal type pubsub", true),
+            ("not-type normal", true),
+            ("addr 1.2.3.4:5 laddr [::1]:6379 ip 1.2.3.4", true),
+            ("ip 1.2.3.5", false),
+            ("name bob", true),
+            ("not-name bob", false),
+            ("lib-name bob", false),
+            ("flags P", true),
+            ("flags Px", false),
+            ("user default db 0", true),
+            ("db 1", false),
+            ("maxage 60", true),
+            ("maxage 61", false),
+            ("idle 60", true),
+            ("idle 61", false),
+        ];
+        for (options, expected) in rows {
+            let filter = parse(Of::Kill, options).unwrap();
+            assert_eq!(filter.matches(&client, now_ms), expected, "{options}");
+            assert!(filter.skip_me, "{options}");
+        }
+        assert!(!parse(Of::Kill, "id 7 skipme no").unwrap().skip_me);
+        assert!(!parse(Of::List, "id 7").unwrap().skip_me);
+    }
+}
