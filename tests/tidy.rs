@@ -11,7 +11,8 @@ const TEXT: [&str; 14] =
 
 fn root() -> PathBuf {
     // As cargo says it now; the package may have been moved since it was built.
-    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    let package =
+        std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
     Path::new(&package).parent().expect("the package is in the workspace").to_owned()
 }
 
@@ -62,16 +63,25 @@ fn assert_none(what: &str, found: Vec<String>) {
 #[test]
 fn no_line_ends_in_a_space_and_every_file_ends_in_one_line_end() {
     let files = files();
-    let spaces = lines(&files, "").filter(|(_, line)| line.ends_with([' ', '\t', '\r'])).map(|(place, _)| place);
+    let spaces =
+        lines(&files, "").filter(|(_, line)| line.ends_with([' ', '\t', '\r'])).map(|(place, _)| place);
     assert_none("space at the end", spaces.collect());
-    let ends = files.iter().filter(|(_, text)| !text.is_empty() && (!text.ends_with('\n') || text.ends_with("\n\n")));
+    let ends = files
+        .iter()
+        .filter(|(_, text)| !text.is_empty() && (!text.ends_with('\n') || text.ends_with("\n\n")));
     assert_none("no line end, or several", ends.map(|(name, _)| name.clone()).collect());
 }
 
 #[test]
 fn nothing_is_left_over_from_finding_a_bug_or_for_later() {
     // In pieces, so that this file does not find itself.
-    let words = [concat!("db", "g!("), concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("to", "do!(")];
+    let words = [
+        concat!("db", "g!("),
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("to", "do!("),
+    ];
     let files = files();
     let found = lines(&files, ".rs")
         .chain(lines(&files, ".js"))
@@ -83,7 +93,8 @@ fn nothing_is_left_over_from_finding_a_bug_or_for_later() {
 
 #[test]
 fn no_path_of_one_machine_is_written_down() {
-    let starts = [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
+    let starts =
+        [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
     let files = files();
     let found = lines(&files, "")
         .filter(|(_, line)| starts.iter().any(|start| line.contains(start)))
@@ -94,8 +105,13 @@ fn no_path_of_one_machine_is_written_down() {
 #[test]
 fn every_rust_file_is_part_of_a_crate() {
     let files = files();
-    let names: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).filter(|name| name.ends_with(".rs")).collect();
-    let manifests: String = files.iter().filter(|(name, _)| name.ends_with("Cargo.toml")).map(|(_, text)| text.as_str()).collect();
+    let names: BTreeSet<&str> =
+        files.iter().map(|(name, _)| name.as_str()).filter(|name| name.ends_with(".rs")).collect();
+    let manifests: String = files
+        .iter()
+        .filter(|(name, _)| name.ends_with("Cargo.toml"))
+        .map(|(_, text)| text.as_str())
+        .collect();
     let orphans = names.iter().filter(|name| !is_root(name, &manifests) && !is_declared(name, &files));
     assert_none("files that nothing imports", orphans.map(|name| (*name).to_owned()).collect());
 }
@@ -103,14 +119,17 @@ fn every_rust_file_is_part_of_a_crate() {
 /// Whether cargo finds the file by itself, or a manifest names it.
 fn is_root(name: &str, manifests: &str) -> bool {
     let path = Path::new(name);
-    let folder = path.parent().and_then(Path::file_name).and_then(|folder| folder.to_str()).unwrap_or_default();
+    let folder =
+        path.parent().and_then(Path::file_name).and_then(|folder| folder.to_str()).unwrap_or_default();
     let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
     (folder == "src" && ["lib.rs", "main.rs"].contains(&file))
         || ["tests", "benches", "examples", "bin", "fuzz_targets"].contains(&folder)
         || file == "main.rs"
         || file == "build.rs"
         || manifests.lines().any(|line| {
-            line.trim().strip_prefix("path = \"").is_some_and(|path| name.ends_with(path.trim_end_matches('"')))
+            line.trim()
+                .strip_prefix("path = \"")
+                .is_some_and(|path| name.ends_with(path.trim_end_matches('"')))
         })
 }
 
@@ -162,9 +181,13 @@ fn every_difference_is_met_by_a_test() {
     let used = |name: &str| {
         let mark = format!("differs={name}");
         files.iter().any(|(file, text)| {
-            file.ends_with(".script") && text.split_whitespace().any(|word| word.trim_end_matches(':') == mark)
+            file.ends_with(".script")
+                && text.split_whitespace().any(|word| word.trim_end_matches(':') == mark)
         })
     };
     let unused = difference::DIFFERENCES.iter().filter(|difference| !used(difference.name));
-    assert_none("no script meets the difference", unused.map(|difference| difference.name.to_owned()).collect());
+    assert_none(
+        "no script meets the difference",
+        unused.map(|difference| difference.name.to_owned()).collect(),
+    );
 }

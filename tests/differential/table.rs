@@ -60,7 +60,16 @@ fn info_of(server: &Server, row: &Row) -> Option<Vec<Value>> {
 
 /// The parts of a COMMAND INFO entry, in order.
 const PARTS: [&str; 10] = [
-    "name", "arity", "flags", "first key", "last key", "step", "categories", "tips", "key specifications", "subcommands",
+    "name",
+    "arity",
+    "flags",
+    "first key",
+    "last key",
+    "step",
+    "categories",
+    "tips",
+    "key specifications",
+    "subcommands",
 ];
 
 fn compare_info(name: &str, expected: &[Value], got: &[Value], faults: &mut Vec<String>) {
@@ -72,7 +81,8 @@ fn compare_info(name: &str, expected: &[Value], got: &[Value], faults: &mut Vec<
             compare_subcommands(name, expected, got, faults);
             continue;
         }
-        let [expected, got] = [expected, got].map(|value| render(&View::DeepSorted.apply(without_notes(value))));
+        let [expected, got] =
+            [expected, got].map(|value| render(&View::DeepSorted.apply(without_notes(value))));
         if expected != got && difference::of_command(name, part).is_none() {
             faults.push(format!("{name}: {part}\n    redis  {expected}\n    sterna {got}"));
         }

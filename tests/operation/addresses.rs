@@ -73,8 +73,10 @@ fn protected_mode_refuses_strangers_as_redis_does_unless_there_is_a_password() {
     let greeted = |launch: Launch| {
         let port = free_port();
         let port_text = port.to_string();
-        let server = launch.without_address().args(&["--port", &port_text, "--bind", "0.0.0.0"]).start_at(port);
-        let mut client = Client::over(TcpStream::connect(SocketAddr::new(address, port)).expect("it listens"));
+        let server =
+            launch.without_address().args(&["--port", &port_text, "--bind", "0.0.0.0"]).start_at(port);
+        let mut client =
+            Client::over(TcpStream::connect(SocketAddr::new(address, port)).expect("it listens"));
         client.send(&["PING"]);
         let reply = match client.value() {
             Value::Error(text) => String::from_utf8_lossy(&text).into_owned(),

@@ -32,7 +32,8 @@ fn a_port_in_use_is_one_line() {
 
 #[test]
 fn a_certificate_that_cannot_be_read_is_one_line() {
-    let tls = ["--tls-port", "1", "--tls-cert-file", "{folder}/none.pem", "--tls-key-file", "{folder}/none.pem"];
+    let tls =
+        ["--tls-port", "1", "--tls-cert-file", "{folder}/none.pem", "--tls-key-file", "{folder}/none.pem"];
     assert_refused(&Launch::sterna().args(&tls).run(), &["none.pem"]);
     let empty = Launch::sterna().file("none.pem", "no certificate\n").args(&tls);
     assert_refused(&empty.run(), &["none.pem"]);
@@ -108,5 +109,9 @@ fn version_and_help_are_for_reading() {
     let version = Launch::sterna().without_address().args(&["--version"]).run();
     assert!(version.status.success() && version.log.contains(env!("CARGO_PKG_VERSION")), "{}", version.log);
     let help = Launch::sterna().without_address().args(&["--help"]).run();
-    assert!(help.status.success() && help.log.contains("sterna sub") && help.log.contains("--port"), "{}", help.log);
+    assert!(
+        help.status.success() && help.log.contains("sterna sub") && help.log.contains("--port"),
+        "{}",
+        help.log
+    );
 }

@@ -86,10 +86,12 @@ fn clients_are_asked_for_certificates_as_tls_auth_clients_says() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let (known, stranger) = (ours.identity(), theirs.identity());
     // Without a certificate, with one of the authority's, with one of another's.
-    let cases = [("yes", [false, true, false]), ("optional", [true, true, false]), ("no", [true, true, true])];
+    let cases =
+        [("yes", [false, true, false]), ("optional", [true, true, false]), ("no", [true, true, true])];
     for (word, expected) in cases {
         let server = TlsServer::start(&ours, 1, &["--tls-auth-clients", word]);
-        let got = [None, Some(&known), Some(&stranger)].map(|identity| server.try_client(&ours, identity).is_some());
+        let got = [None, Some(&known), Some(&stranger)]
+            .map(|identity| server.try_client(&ours, identity).is_some());
         assert_eq!(got, expected, "tls-auth-clients {word}");
     }
 }

@@ -112,15 +112,25 @@ impl Churn {
             let (list, count) =
                 if kind == 0 { ("CHANNELS", "NUMSUB") } else { ("SHARDCHANNELS", "SHARDNUMSUB") };
             let names: Vec<String> = (0..NAMES).map(|number| name(kind, number)).collect();
-            let words: Vec<String> = ["PUBSUB".to_owned(), count.to_owned()].into_iter().chain(names.clone()).collect();
+            let words: Vec<String> =
+                ["PUBSUB".to_owned(), count.to_owned()].into_iter().chain(names.clone()).collect();
             let expected: Vec<Value> = names
                 .iter()
-                .flat_map(|name| [Value::Bulk(name.as_bytes().to_vec()), Value::Int(counts.get(name).copied().unwrap_or(0))])
+                .flat_map(|name| {
+                    [
+                        Value::Bulk(name.as_bytes().to_vec()),
+                        Value::Int(counts.get(name).copied().unwrap_or(0)),
+                    ]
+                })
                 .collect();
             assert_eq!(self.asker.request(&words), Value::Array(expected));
             let listed = self.asker.request(&["PUBSUB", list]);
-            let listed: BTreeSet<Vec<u8>> =
-                listed.as_slice().unwrap_or_default().iter().filter_map(|name| Some(name.as_bytes()?.to_vec())).collect();
+            let listed: BTreeSet<Vec<u8>> = listed
+                .as_slice()
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|name| Some(name.as_bytes()?.to_vec()))
+                .collect();
             assert_eq!(listed, counts.keys().map(|name| name.as_bytes().to_vec()).collect());
         }
         let patterns: BTreeSet<&String> = self.clients.iter().flat_map(|(_, held)| &held.patterns).collect();

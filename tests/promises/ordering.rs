@@ -107,7 +107,8 @@ fn message_of(value: &Value) -> Option<Message> {
     };
     let payload = std::str::from_utf8(payload.as_bytes()?).expect("payloads are text");
     let (publisher, number) = payload.split_once(' ').expect("two words");
-    let (publisher, number) = (publisher.parse().expect("a number"), number.parse::<u64>().expect("a number"));
+    let (publisher, number) =
+        (publisher.parse().expect("a number"), number.parse::<u64>().expect("a number"));
     let expected = CHANNELS[number as usize % CHANNELS.len()];
     assert_eq!(channel.as_bytes(), Some(expected.as_bytes()), "message {number} is on another channel");
     Some(Message { publisher, number, is_by_pattern: kind == b"pmessage" })
@@ -165,7 +166,8 @@ fn run(subscriber: impl Fn(&Scene, usize) -> u64 + Send + Sync + Copy + 'static,
 fn every_subscriber_sees_each_publisher_s_messages_in_order_across_channels_and_patterns() {
     run(
         |scene, index| {
-            let mut client = if index % 2 == 0 { scene.server.connect() } else { scene.server.connect_resp3() };
+            let mut client =
+                if index % 2 == 0 { scene.server.connect() } else { scene.server.connect_resp3() };
             let request: Vec<&str> = if index % 4 < 2 {
                 ["SUBSCRIBE"].into_iter().chain(CHANNELS).collect()
             } else {
@@ -230,7 +232,11 @@ fn stay_a_while(scene: &Scene, client: &mut Client, join: &str, leave: &str, nam
     let mut heard = Heard::default();
     for message in &messages {
         let before = answered_before[message.publisher];
-        assert!(message.number >= before, "message {} had been answered before SUBSCRIBE: {before}", message.number);
+        assert!(
+            message.number >= before,
+            "message {} had been answered before SUBSCRIBE: {before}",
+            message.number
+        );
         // While names are being joined or left one by one, messages on the others may be missing in between.
         let is_whole = (sent_at_confirmation[message.publisher]..answered_at_leave[message.publisher])
             .contains(&message.number);
@@ -243,8 +249,16 @@ fn stay_a_while(scene: &Scene, client: &mut Client, join: &str, leave: &str, nam
         if due.is_empty() {
             continue;
         }
-        assert_eq!(heard.first[publisher], Some(due.start), "publisher {publisher}: the first after SUBSCRIBE");
-        assert_eq!(heard.last[publisher], Some(due.end - 1), "publisher {publisher}: the last before UNSUBSCRIBE");
+        assert_eq!(
+            heard.first[publisher],
+            Some(due.start),
+            "publisher {publisher}: the first after SUBSCRIBE"
+        );
+        assert_eq!(
+            heard.last[publisher],
+            Some(due.end - 1),
+            "publisher {publisher}: the last before UNSUBSCRIBE"
+        );
     }
     !scene.is_over()
 }
@@ -287,7 +301,8 @@ fn a_confirmed_subscription_is_counted_by_the_next_publish_and_an_ended_one_is_n
             }
             1 => subscriber.leave(),
             _ => {
-                let id = subscriber.request_past_pushes(&["CLIENT", "ID"]).as_int().expect("a number").to_string();
+                let id =
+                    subscriber.request_past_pushes(&["CLIENT", "ID"]).as_int().expect("a number").to_string();
                 let killer = &mut publishers[rounds % SHARDS];
                 assert_eq!(killer.int(&["CLIENT", "KILL", "ID", &id]), 1);
             }

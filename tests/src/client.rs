@@ -76,7 +76,9 @@ impl Client {
 
     /// Connects to a Unix socket.
     pub fn to_path(path: &Path) -> Client {
-        Client::over(UnixStream::connect(path).unwrap_or_else(|e| panic!("connecting to {}: {e}", path.display())))
+        Client::over(
+            UnixStream::connect(path).unwrap_or_else(|e| panic!("connecting to {}: {e}", path.display())),
+        )
     }
 
     /// Takes over a connection.
@@ -92,7 +94,9 @@ impl Client {
     /// Sends these bytes. A server that has closed the connection is met when reading.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         match self.transport.write_all(bytes).and_then(|()| self.transport.flush()) {
-            Err(e) if !matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => panic!("sending: {e}"),
+            Err(e) if !matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                panic!("sending: {e}")
+            }
             _ => {}
         }
     }
@@ -102,7 +106,11 @@ impl Client {
         self.send(args);
         let value = self.value();
         if let Value::Error(text) = &value {
-            panic!("{}: {}", String::from_utf8_lossy(&request_bytes(args)).escape_debug(), text.escape_ascii());
+            panic!(
+                "{}: {}",
+                String::from_utf8_lossy(&request_bytes(args)).escape_debug(),
+                text.escape_ascii()
+            );
         }
         value
     }
@@ -137,7 +145,8 @@ impl Client {
     pub fn text_at<A: AsRef<[u8]>>(&mut self, args: &[A], index: usize) -> String {
         let value = self.request(args);
         let element = value.as_slice().and_then(|elements| elements.get(index)?.as_bytes());
-        String::from_utf8_lossy(element.unwrap_or_else(|| panic!("{value:?} has no text at {index}"))).into_owned()
+        String::from_utf8_lossy(element.unwrap_or_else(|| panic!("{value:?} has no text at {index}")))
+            .into_owned()
     }
 
     /// Sends one request and gives back its reply, if there is one.
@@ -191,7 +200,9 @@ impl Client {
             match self.read_more(deadline) {
                 None => {}
                 Some(Frame::Closed) => return self.input.split_off(self.taken),
-                Some(other) => panic!("not closed: {other:?} after {}", self.input[self.taken..].escape_ascii()),
+                Some(other) => {
+                    panic!("not closed: {other:?} after {}", self.input[self.taken..].escape_ascii())
+                }
             }
         }
     }

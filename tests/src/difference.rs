@@ -81,18 +81,12 @@ pub struct CommandDifference {
 
 /// Why this part of this command's COMMAND INFO differs, if it may.
 pub fn of_command(command: &str, part: &str) -> Option<&'static CommandDifference> {
-    COMMAND_DIFFERENCES
-        .iter()
-        .find(|difference| difference.part == part && difference.command == command)
+    COMMAND_DIFFERENCES.iter().find(|difference| difference.part == part && difference.command == command)
 }
 
 /// Where COMMAND INFO differs.
 pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
-    CommandDifference {
-        command: "client|reply",
-        part: "flags",
-        reason: "`no_multi`: see the table above.",
-    },
+    CommandDifference { command: "client|reply", part: "flags", reason: "`no_multi`: see the table above." },
     CommandDifference {
         command: "debug",
         part: "flags",

@@ -74,7 +74,14 @@ impl Launch {
 
     fn of(name: &str, binary: PathBuf) -> Launch {
         let folder = tempfile::tempdir().expect("a folder for the server");
-        Launch { binary, name: name.to_owned(), folder, config: None, args: Vec::new(), has_own_address: true }
+        Launch {
+            binary,
+            name: name.to_owned(),
+            folder,
+            config: None,
+            args: Vec::new(),
+            has_own_address: true,
+        }
     }
 
     /// Has the server read this file; before all other words.
@@ -313,7 +320,9 @@ fn sterna_binary() -> PathBuf {
     (["release/sterna", "debug/sterna"].iter().map(|name| target.join(name)))
         .filter(|path| built(path).is_some())
         .max_by_key(built)
-        .unwrap_or_else(|| panic!("no sterna in {}: run cargo build -p sterna, or set STERNA_BIN", target.display()))
+        .unwrap_or_else(|| {
+            panic!("no sterna in {}: run cargo build -p sterna, or set STERNA_BIN", target.display())
+        })
 }
 
 /// Where cargo has put this test: `<target>/<profile>/deps/<test>`.

@@ -41,7 +41,8 @@ impl Authority {
 
     /// A certificate for `127.0.0.1`.
     pub fn identity(&self) -> Identity {
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a valid name");
+        let params =
+            CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a valid name");
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &self.issuer).expect("it can be signed");
         Identity { certificate: certificate.pem(), key: key.serialize_pem() }

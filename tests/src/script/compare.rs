@@ -97,7 +97,13 @@ impl Report {
         }
     }
 
-    fn faults(&self, script: &Script, proto: Proto, expected: &[Vec<Frame>], got: &[Vec<Frame>]) -> Vec<String> {
+    fn faults(
+        &self,
+        script: &Script,
+        proto: Proto,
+        expected: &[Vec<Frame>],
+        got: &[Vec<Frame>],
+    ) -> Vec<String> {
         let mut faults = Vec::new();
         for (at, step) in script.steps.iter().enumerate() {
             let (Some(expected), Some(got)) = (expected.get(at), got.get(at)) else {
@@ -117,13 +123,20 @@ impl Report {
             let differs = expected != got;
             match &step.differs {
                 None if differs => {
-                    faults.push(format!("  {}: {}\n    redis  {expected}\n    sterna {got}", step.line, step.text));
+                    faults.push(format!(
+                        "  {}: {}\n    redis  {expected}\n    sterna {got}",
+                        step.line, step.text
+                    ));
                 }
                 Some(name) if difference::named(name).is_none() => {
-                    faults.push(format!("  {}: {}\n    no difference is called {name}", step.line, step.text));
+                    faults
+                        .push(format!("  {}: {}\n    no difference is called {name}", step.line, step.text));
                 }
                 Some(name) if !differs => {
-                    faults.push(format!("  {}: {}\n    no longer differs: {name}: {got}", step.line, step.text));
+                    faults.push(format!(
+                        "  {}: {}\n    no longer differs: {name}: {got}",
+                        step.line, step.text
+                    ));
                 }
                 _ => {}
             }
@@ -136,7 +149,9 @@ impl Report {
 fn seen(step: &Step, frames: &[Frame]) -> String {
     let texts = frames.iter().map(|frame| match frame {
         Frame::Bytes(bytes) if step.views.is_empty() => bytes.escape_ascii().to_string(),
-        Frame::Bytes(bytes) => render(&step.views.iter().fold(value_of(bytes), |value, view| view.apply(value))),
+        Frame::Bytes(bytes) => {
+            render(&step.views.iter().fold(value_of(bytes), |value, view| view.apply(value)))
+        }
         other => format!("{other:?}"),
     });
     let mut texts: Vec<String> = texts.collect();

@@ -38,7 +38,8 @@ fn read_line(script: &mut Script, number: usize, line: &str) -> Result<(), Strin
         _ => {
             if let Some(args) = line.strip_prefix("with ") {
                 let args = split(args)?;
-                script.server_args = args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+                script.server_args =
+                    args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
             } else {
                 script.steps.push(step(number, line)?);
             }
@@ -105,7 +106,9 @@ fn read_options<'a>(step: &mut Step, options: impl Iterator<Item = &'a str>) -> 
         match option.split_once('=') {
             None => step.views.push(View::named(option).ok_or(format!("no view {option}"))?),
             Some(("differs", name)) => step.differs = Some(name.to_owned()),
-            Some(("since", version)) => step.since = version.parse().map_err(|e| format!("{version}: {e}"))?,
+            Some(("since", version)) => {
+                step.since = version.parse().map_err(|e| format!("{version}: {e}"))?
+            }
             Some(("until", reply)) => {
                 let Action::Request(args, _) = &mut step.action else {
                     return Err("until is for requests".to_owned());

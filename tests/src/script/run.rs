@@ -71,9 +71,9 @@ impl Stage<'_> {
 
     fn client(&mut self, name: &str) -> &mut Client {
         let (server, proto) = (self.server, self.proto);
-        self.clients.entry(name.to_owned()).or_insert_with(|| {
-            if proto == Proto::Resp3 { server.connect_resp3() } else { server.connect() }
-        })
+        self.clients
+            .entry(name.to_owned())
+            .or_insert_with(|| if proto == Proto::Resp3 { server.connect_resp3() } else { server.connect() })
     }
 }
 

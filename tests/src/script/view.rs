@@ -66,7 +66,9 @@ impl View {
             View::Slow => Value::Array(arguments(&value)),
             View::Kind => Value::Simple(type_of(&value).into()),
             View::Code => match value {
-                Value::Error(text) => Value::Error(text.split(|&b| b == b' ').next().unwrap_or_default().to_vec()),
+                Value::Error(text) => {
+                    Value::Error(text.split(|&b| b == b' ').next().unwrap_or_default().to_vec())
+                }
                 other => other,
             },
         }

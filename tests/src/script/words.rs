@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn words_are_split_as_redis_cli_does_it() {
-        let words = |line| split(line).map(|words| words.iter().map(|w| w.escape_ascii().to_string()).collect());
+        let words =
+            |line| split(line).map(|words| words.iter().map(|w| w.escape_ascii().to_string()).collect());
         let cases: &[(&str, &[&str])] = &[
             ("", &[]),
             ("  GET  key ", &["GET", "key"]),
@@ -87,7 +88,11 @@ mod tests {
             (r#""a{3*xy}b{c}""#, &["axyxyxyb{c}"]),
         ];
         for (line, expected) in cases {
-            assert_eq!(words(line), Ok::<Vec<_>, String>(expected.iter().map(|w| w.to_string()).collect()), "{line}");
+            assert_eq!(
+                words(line),
+                Ok::<Vec<_>, String>(expected.iter().map(|w| w.to_string()).collect()),
+                "{line}"
+            );
         }
         assert!(split("\"open").is_err());
         assert!(split("'open").is_err());
