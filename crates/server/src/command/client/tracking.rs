@@ -1,0 +1,267 @@
+//! CLIENT TRACKING, CACHING, TRACKINGINFO, GETREDIR: client-side caching, as `tracking/` does it.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sterna_command::{Command, ReplyShape, Spec};
+use sterna_protocol::{Args, argument};
+
+use super::super::table::Row;
+use super::super::{Call, Failure, Flow, Run};
+use super::{BASE, row};
+use crate::connection::Connection;
+use crate::connection::client::{ClientId, mark};
+use crate::server::Server;
+use crate::tracking::{Mode, Reads};
+
+pub(super) const TRACKING: Command<Run> = row(
+    Spec {
+        name: "tracking",
+        arity: -3,
+        since: "6.0.0",
+        complexity: "O(1), and O(N) for N prefixes",
+        summary: "Has the server tell this connection, or another one, which of the keys it read have changed.",
+        syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        ..BASE
+    },
+    tracking,
+);
+
+pub(super) const CACHING: Command<Run> = row(
+    Spec {
+        name: "caching",
+        arity: 3,
+        since: "6.0.0",
+        summary: "Has the keys of the next command or transaction remembered (OPTIN) or not remembered (OPTOUT).",
+        syntax: "<YES | NO>",
+        ..BASE
+    },
+    caching,
+);
+
+pub(super) const TRACKINGINFO: Command<Run> = row(
+    Spec {
+        name: "trackinginfo",
+        since: "6.2.0",
+        summary: "Answers how this connection tracks.",
+        reply: &[ReplyShape::Map],
+        ..BASE
+    },
+    tracking_info,
+);
+
+pub(super) const GETREDIR: Command<Run> = row(
+    Spec {
+        name: "getredir",
+        since: "6.0.0",
+        summary: "Answers which connection gets this one's invalidation messages: 0 if it does itself, -1 if it \
+                  doesn't track.",
+        reply: &[ReplyShape::Integer],
+        ..BASE
+    },
+    |call| {
+        let redirect = call.connection().client.redirect.load(Relaxed);
+        call.reply.int(redirect);
+        Ok(Flow::Next)
+    },
+);
+
+/// The options of CLIENT TRACKING.
+#[derive(Debug, Default)]
+struct Options<'a> {
+    redirect: Option<ClientId>,
+    prefixes: Vec<&'a [u8]>,
+    broadcast: bool,
+    opt_in: bool,
+    opt_out: bool,
+    no_loop: bool,
+}
+
+impl<'a> Options<'a> {
+    fn parse(words: Args<'a>, server: &Server) -> Result<Options<'a>, Failure> {
+        let mut options = Options::default();
+        let mut at = 0;
+        while let Some(word) = words.get(at) {
+            let is = |name: &str| argument::eq_ignore_case(word, name);
+            let value = words.get(at + 1);
+            match value {
+                Some(id) if is("REDIRECT") => {
+                    if options.redirect.is_some() {
+                        return Err(Failure::of("ERR A client can only redirect to a single other client"));
+                    }
+                    options.redirect = target(id, server)?;
+                    at += 1;
+                }
+                Some(prefix) if is("PREFIX") => {
+                    options.prefixes.push(prefix);
+                    at += 1;
+                }
+                _ if is("BCAST") => options.broadcast = true,
+                _ if is("OPTIN") => options.opt_in = true,
+                _ if is("OPTOUT") => options.opt_out = true,
+                _ if is("NOLOOP") => options.no_loop = true,
+                _ => return Err(Failure::SYNTAX),
+            }
+            at += 1;
+        }
+        Ok(options)
+    }
+
+    /// Whether they go together, and with how the connection tracks already. What is wrong is said in Redis's order.
+    fn check(&self, old: Option<&Mode>) -> Result<(), Failure> {
+        let failure = |text| Err(Failure::of(text));
+        if !self.broadcast && !self.prefixes.is_empty() {
+            return failure("ERR PREFIX option requires BCAST mode to be enabled");
+        }
+        if old.is_some_and(|old| old.is_broadcast() != self.broadcast) {
+            return failure(
+                "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then \
+                 re-enabling it with a different mode.",
+            );
+        }
+        if self.broadcast && (self.opt_in || self.opt_out) {
+            return failure("ERR OPTIN and OPTOUT are not compatible with BCAST");
+        }
+        if self.opt_in && self.opt_out {
+            return failure("ERR You can't use both OPTIN mode and OPTOUT mode");
+        }
+        match old.map(|old| &old.reads) {
+            Some(Reads::OptOut) if self.opt_in => failure(SWITCHED),
+            Some(Reads::OptIn) if self.opt_out => failure(SWITCHED),
+            Some(Reads::Broadcast(had)) => self.check_prefixes(had),
+            _ => self.check_prefixes(&BTreeSet::new()),
+        }
+    }
+
+    /// No prefix may begin with another: the client would hear of a key twice.
+    fn check_prefixes(&self, had: &BTreeSet<Box<[u8]>>) -> Result<(), Failure> {
+        let overlap = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
+        for (at, prefix) in self.prefixes.iter().enumerate() {
+            let (other, which) = if let Some(other) = had.iter().find(|other| overlap(other, prefix)) {
+                (&**other, "an existing")
+            } else if let Some(other) = self.prefixes[at + 1..].iter().find(|other| overlap(other, prefix)) {
+                (*other, "another provided")
+            } else {
+                continue;
+            };
+            let parts: [&[u8]; 7] = [
+                b"ERR Prefix '",
+                prefix,
+                b"' overlaps with ",
+                which.as_bytes(),
+                b" prefix '",
+                other,
+                b"'. Prefixes for a single client must not overlap.",
+            ];
+            return Err(Failure::text(parts.concat()));
+        }
+        Ok(())
+    }
+
+    fn reads(&self) -> Reads {
+        match (self.broadcast, self.opt_in, self.opt_out) {
+            (true, ..) if self.prefixes.is_empty() => Reads::Broadcast(BTreeSet::from([Box::default()])),
+            (true, ..) => Reads::Broadcast(self.prefixes.iter().map(|&prefix| prefix.into()).collect()),
+            (_, true, _) => Reads::OptIn,
+            (_, _, true) => Reads::OptOut,
+            _ => Reads::All,
+        }
+    }
+}
+
+const SWITCHED: &str = "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then \
+                        re-enabling it with a different mode.";
+
+/// The client to redirect to: there now, though it may go later.
+fn target(id: &[u8], server: &Server) -> Result<Option<ClientId>, Failure> {
+    let id = argument::int(id).ok_or(Failure::NOT_INTEGER)?;
+    let id = ClientId::try_from(id).ok().filter(|&id| server.client(id).is_some());
+    id.map(Some).ok_or(Failure::of("ERR The client ID you want redirect to does not exist"))
+}
+
+fn tracking(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let args = call.args;
+    let options = Options::parse(args.from(3), call.server())?;
+    if argument::eq_ignore_case(&args[2], "ON") {
+        let old = call.connection().tracking.as_deref();
+        options.check(old)?;
+        let is_caching = old.is_some_and(|old| old.is_caching);
+        let mode =
+            Mode { redirect: options.redirect, no_loop: options.no_loop, reads: options.reads(), is_caching };
+        call.shard.track(call.slot, mode);
+    } else if argument::eq_ignore_case(&args[2], "OFF") {
+        call.shard.untrack(call.slot);
+    } else {
+        return Err(Failure::SYNTAX);
+    }
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn caching(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let word = &call.args[2];
+    let Some(mode) = &mut call.shard.connections[call.slot].tracking else {
+        return Err(Failure::of(
+            "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode \
+             enabled",
+        ));
+    };
+    let (fits, failure) = if argument::eq_ignore_case(word, "YES") {
+        let failure = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
+        (mode.reads == Reads::OptIn, failure)
+    } else if argument::eq_ignore_case(word, "NO") {
+        let failure = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
+        (mode.reads == Reads::OptOut, failure)
+    } else {
+        return Err(Failure::SYNTAX);
+    };
+    if !fits {
+        return Err(Failure::of(failure));
+    }
+    mode.is_caching = true;
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+impl Connection {
+    /// What CLIENT CACHING asked for is over with the next command, or transaction; another CLIENT command is not one.
+    pub(in super::super) fn end_caching(&mut self, row: Option<&Row>) {
+        let is_over = !self.in_multi() && !row.is_some_and(|row| row.full_name.starts_with("client|"));
+        if let Some(mode) = &mut self.tracking
+            && is_over
+        {
+            mode.is_caching = false;
+        }
+    }
+}
+
+fn tracking_info(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let connection = &call.shard.connections[call.slot];
+    let reply = &mut call.reply;
+    let mode = connection.tracking.as_deref();
+    let mut flags = vec![if mode.is_some() { "on" } else { "off" }];
+    let mut prefixes = &BTreeSet::new();
+    if let Some(mode) = mode {
+        match &mode.reads {
+            Reads::All => {}
+            Reads::Broadcast(asked_for) => {
+                flags.push("bcast");
+                prefixes = asked_for;
+            }
+            Reads::OptIn => flags.extend(["optin"].into_iter().chain(mode.is_caching.then_some("caching-yes"))),
+            Reads::OptOut => flags.extend(["optout"].into_iter().chain(mode.is_caching.then_some("caching-no"))),
+        }
+        flags.extend(mode.no_loop.then_some("noloop"));
+        flags.extend(connection.client.has_mark(mark::TRACKING_BROKEN).then_some("broken_redirect"));
+    }
+    reply.map(3);
+    reply.bulk(b"flags");
+    reply.set(flags.len());
+    flags.iter().for_each(|flag| reply.bulk(flag.as_bytes()));
+    reply.bulk(b"redirect");
+    reply.int(connection.client.redirect.load(Relaxed));
+    reply.bulk(b"prefixes");
+    reply.array(prefixes.len());
+    prefixes.iter().for_each(|prefix| reply.bulk(prefix));
+    Ok(Flow::Next)
+}

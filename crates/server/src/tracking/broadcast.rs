@@ -1,0 +1,100 @@
+//! Broadcasting: every change under a prefix, to the clients that asked for the prefix, once a turn.
+//!
+//! ```text
+//!   turn of shard 0:  SET user:1   DEL user:2   SET item:9   SET user:1
+//!   batch, mailed to shards where somebody broadcasts:  item:9  user:1  user:2
+//!   prefix `user:`, on each:  one message [user:1, user:2] to each of its clients
+//! ```
+//!
+//! A batch is sorted, so that a prefix is a range of it, and a key that changed often is in it once.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::connection::client::ClientId;
+use crate::mailbox::Mail;
+use crate::shard::Shard;
+
+use super::Invalidation;
+use super::tell::{What, list_of};
+
+/// Keys that changed in a turn, and who changed each last; `None`: it expired.
+pub(crate) type Batch = BTreeMap<Box<[u8]>, Option<ClientId>>;
+
+/// A shard's part in tracking.
+#[derive(Debug, Default)]
+pub(crate) struct Local {
+    /// Prefix → slots of this shard's connections that broadcast it.
+    prefixes: BTreeMap<Box<[u8]>, Vec<usize>>,
+    changed: Batch,
+    /// The command being executed is a read by a connection that tracks.
+    pub(super) is_read: bool,
+}
+
+impl Local {
+    pub(super) fn add(&mut self, prefix: &[u8], slot: usize) {
+        self.prefixes.entry(prefix.into()).or_default().push(slot);
+    }
+
+    pub(super) fn remove(&mut self, prefix: &[u8], slot: usize) {
+        if let Some(slots) = self.prefixes.get_mut(prefix) {
+            slots.retain(|&other| other != slot);
+            if slots.is_empty() {
+                self.prefixes.remove(prefix);
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Notes a change for the turn's batch, if anybody broadcasts it.
+    pub(super) fn note_for_broadcast(&mut self, key: &[u8], by: Option<ClientId>) {
+        if self.server.tracking.is_broadcast(key) {
+            self.tracking.changed.insert(key.into(), by);
+        }
+    }
+
+    /// Called once a turn, when its replies stand in their queues.
+    pub(crate) fn broadcast_changes(&mut self) {
+        if self.tracking.changed.is_empty() {
+            return;
+        }
+        let batch = Arc::new(std::mem::take(&mut self.tracking.changed));
+        let server = Arc::clone(&self.server);
+        for shard in server.tracking.broadcasting_shards() {
+            if shard == self.index {
+                self.tell_of_batch(&batch);
+            } else {
+                self.post(shard, Mail::Invalidate(Invalidation::Batch(Arc::clone(&batch))));
+            }
+        }
+    }
+
+    /// Tells this shard's connections of the keys under their prefixes.
+    pub(super) fn tell_of_batch(&mut self, batch: &Batch) {
+        // Telling changes no prefix, so they can be put back as they were.
+        let prefixes = std::mem::take(&mut self.tracking.prefixes);
+        for (prefix, slots) in &prefixes {
+            let from = (Bound::Included(&prefix[..]), Bound::Unbounded);
+            let matching = || batch.range::<[u8], _>(from).take_while(|(key, _)| key.starts_with(prefix));
+            let everything = list_of(matching().map(|(key, _)| &key[..]));
+            for &slot in slots {
+                let Some(connection) = self.connections.get(slot) else { continue };
+                let own = connection.tracking.as_ref().is_some_and(|mode| mode.no_loop).then_some(connection.client.id);
+                let is_own = |by: &Option<ClientId>| own.is_some() && *by == own;
+                let others;
+                let list = if matching().any(|(_, by)| is_own(by)) {
+                    others = list_of(matching().filter(|(_, by)| !is_own(by)).map(|(key, _)| &key[..]));
+                    &others
+                } else {
+                    &everything
+                };
+                if let Some(list) = list {
+                    self.tell(slot, What::Keys(list));
+                }
+            }
+        }
+        self.tracking.prefixes = prefixes;
+    }
+}

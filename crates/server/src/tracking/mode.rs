@@ -1,0 +1,96 @@
+//! How a connection tracks: what CLIENT TRACKING asked for.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use crate::connection::client::{ClientId, mark};
+use crate::shard::Shard;
+
+/// What a connection asked for. Exists only while it tracks.
+#[derive(Debug)]
+pub(crate) struct Mode {
+    /// The connection that gets the messages instead of this one.
+    pub(crate) redirect: Option<ClientId>,
+    /// Changes of its own are none of its business.
+    pub(crate) no_loop: bool,
+    pub(crate) reads: Reads,
+    /// CLIENT CACHING was called, for the next command or transaction.
+    pub(crate) is_caching: bool,
+}
+
+/// Which keys a connection is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// What it reads.
+    All,
+    /// What it reads after CLIENT CACHING YES.
+    OptIn,
+    /// What it reads, but not after CLIENT CACHING NO.
+    OptOut,
+    /// What begins with one of these, whoever reads it. No prefix of a connection begins with another.
+    Broadcast(BTreeSet<Box<[u8]>>),
+}
+
+impl Mode {
+    /// Whether what the connection reads now is to be remembered.
+    pub(super) fn remembers(&self) -> bool {
+        match self.reads {
+            Reads::All => true,
+            Reads::OptIn => self.is_caching,
+            Reads::OptOut => !self.is_caching,
+            Reads::Broadcast(_) => false,
+        }
+    }
+
+    pub(crate) fn is_broadcast(&self) -> bool {
+        matches!(self.reads, Reads::Broadcast(_))
+    }
+}
+
+impl Shard {
+    /// Has the connection track from now on, or in another mode. Prefixes are added to those it had.
+    pub(crate) fn track(&mut self, slot: usize, mut mode: Mode) {
+        let old = self.connections[slot].tracking.take();
+        if old.is_none() {
+            self.server.partitions.add_tracker();
+        }
+        if let Reads::Broadcast(prefixes) = &mut mode.reads {
+            let had = match old.as_deref() {
+                Some(Mode { reads: Reads::Broadcast(had), .. }) => had.clone(),
+                _ => {
+                    self.server.tracking.broadcasting[self.index].fetch_add(1, Ordering::AcqRel);
+                    BTreeSet::new()
+                }
+            };
+            for prefix in prefixes.difference(&had) {
+                self.tracking.add(prefix, slot);
+                self.server.tracking.add_prefix(prefix);
+            }
+            prefixes.extend(had);
+        }
+        let connection = &mut self.connections[slot];
+        let client = &connection.client;
+        client.set_mark(mark::TRACKING, true);
+        client.set_mark(mark::TRACKING_BROKEN, false);
+        client.set_mark(mark::TRACKING_BROADCAST, mode.is_broadcast());
+        client.redirect.store(mode.redirect.unwrap_or(0) as i64, Ordering::Relaxed);
+        connection.tracking = Some(Box::new(mode));
+    }
+
+    /// Has the connection track no more. What the table remembers of it goes when the keys change.
+    pub(crate) fn untrack(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let Some(mode) = connection.tracking.take() else { return };
+        let client = &connection.client;
+        client.set_mark(mark::TRACKING | mark::TRACKING_BROKEN | mark::TRACKING_BROADCAST, false);
+        client.redirect.store(-1, Ordering::Relaxed);
+        if let Reads::Broadcast(prefixes) = &mode.reads {
+            for prefix in prefixes {
+                self.tracking.remove(prefix, slot);
+                self.server.tracking.remove_prefix(prefix);
+            }
+            self.server.tracking.broadcasting[self.index].fetch_sub(1, Ordering::AcqRel);
+        }
+        self.server.partitions.remove_tracker();
+    }
+}

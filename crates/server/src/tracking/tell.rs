@@ -1,0 +1,273 @@
+//! From a change to the pushes that tell of it.
+//!
+//! | the connection that tracks | gets |
+//! |---|---|
+//! | speaks RESP3 | push `invalidate`, a list of keys |
+//! | redirects to one that speaks RESP3 | nothing; the other gets that push |
+//! | redirects to one that speaks RESP2 and subscribes to anything | nothing; the other gets a message on `__redis__:invalidate` |
+//! | redirects to one that has gone | push `tracking-redir-broken`, if it speaks RESP3 |
+//!
+//! In place of the list stands null when a database was emptied: everything may have changed. Whoever is being served
+//! gets its own push behind its reply.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use smallvec::SmallVec;
+use sterna_command::{Flags, Spec};
+use sterna_keyspace::{Changes, Served};
+use sterna_protocol::{Args, Proto, Reply};
+
+use super::Batch;
+use super::table::{Reader, Readers};
+use crate::connection::client::{ClientId, mark};
+use crate::mailbox::Mail;
+use crate::partitions::keys_of;
+use crate::shard::Shard;
+
+/// News for the connections of another shard.
+#[derive(Debug)]
+pub(crate) enum Invalidation {
+    /// A key that these have read has changed.
+    Key { readers: SmallVec<[ClientId; 2]>, list: Arc<[u8]> },
+    /// A database was emptied.
+    Everything,
+    /// Keys that have changed, for those that broadcast.
+    Batch(Arc<Batch>),
+    /// `from` redirects to `to`, which gets `body`.
+    Redirected { from: ClientId, to: ClientId, body: Arc<[u8]> },
+}
+
+/// What a connection is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What<'a> {
+    /// An encoded list of keys has changed.
+    Keys(&'a [u8]),
+    /// A database was emptied.
+    Everything,
+}
+
+/// Who gets a body, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum As {
+    Tracker,
+    Redirect,
+}
+
+const PUSH: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
+const MESSAGE: &[u8] = b"*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n";
+
+/// The keys as an array; `None` if there are none.
+pub(super) fn list_of<'a>(keys: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Vec<u8>> {
+    let count = keys.clone().count();
+    let mut list = Vec::new();
+    // Arrays and bulk strings are the same in both protocols.
+    let mut reply = Reply::new(&mut list, Proto::Resp3);
+    reply.array(count);
+    keys.for_each(|key| reply.bulk(key));
+    (count > 0).then_some(list)
+}
+
+impl Shard {
+    /// Remembers the keys that a command is about to read, if its connection tracks what it reads.
+    #[inline]
+    pub(crate) fn remember_reads(&mut self, slot: usize, spec: &Spec, args: Args<'_>) {
+        if self.connections[slot].tracking.is_some() {
+            self.remember_keys(slot, spec, args);
+        }
+    }
+
+    fn remember_keys(&mut self, slot: usize, spec: &Spec, args: Args<'_>) {
+        let connection = &self.connections[slot];
+        let Some(mode) = &connection.tracking else { return };
+        self.tracking.is_read = spec.flags.contains(Flags::READONLY);
+        if !self.tracking.is_read || !mode.remembers() {
+            return;
+        }
+        let reader = Reader { client: connection.client.id, shard: self.index as u16 };
+        let keys_max = match self.config.tracking_table_max_keys {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        for key in keys_of(spec, args) {
+            self.server.tracking.table.remember(key, reader);
+            // One key more is one too many; a lowered limit is reached by two for each.
+            for _ in 0..EVICTIONS_PER_READ {
+                let Some((evicted, readers)) = self.server.tracking.table.evict(keys_max, key) else { break };
+                self.tell_readers(&evicted, &readers, None);
+            }
+        }
+    }
+
+    /// What a command did has been collected: tells those who must know.
+    pub(crate) fn invalidate(&mut self, changes: &Changes, served: &[Served]) {
+        if changes.touched().len() == 0 && !changes.flushed() {
+            return;
+        }
+        self.end_run();
+        let executing = self.executing.and_then(|slot| self.connections.get(slot));
+        let by = executing.map(|connection| connection.client.id);
+        let is_read = self.tracking.is_read;
+        // A read that finds its key expired has read that it isn't there, and so has a blocked one that is served.
+        let keeps = |client: ClientId| {
+            (is_read && by == Some(client)) || served.iter().any(|served| served.waiter.caller.client == client)
+        };
+        if changes.flushed() {
+            self.invalidate_everything();
+        }
+        for (_, key) in changes.touched() {
+            let readers = self.server.tracking.table.take(key, keeps);
+            self.tell_readers(key, &readers, by);
+            self.note_for_broadcast(key, if is_read { None } else { by });
+        }
+    }
+
+    /// The command has been executed.
+    pub(crate) fn reads_end(&mut self) {
+        self.tracking.is_read = false;
+    }
+
+    /// Tells the readers of a key that `by` has changed; of those elsewhere, each shard gets one mail.
+    fn tell_readers(&mut self, key: &[u8], readers: &Readers, by: Option<ClientId>) {
+        let Some(list) = (!readers.is_empty()).then(|| list_of(std::iter::once(key))).flatten() else { return };
+        let mut elsewhere: SmallVec<[(u16, SmallVec<[ClientId; 2]>); 2]> = SmallVec::new();
+        for &Reader { client, shard } in readers {
+            if usize::from(shard) == self.index {
+                self.tell_reader(client, What::Keys(&list), by);
+            } else if let Some((_, clients)) = elsewhere.iter_mut().find(|(other, _)| *other == shard) {
+                clients.push(client);
+            } else {
+                elsewhere.push((shard, SmallVec::from_iter([client])));
+            }
+        }
+        if elsewhere.is_empty() {
+            return;
+        }
+        let list: Arc<[u8]> = list.into();
+        for (shard, readers) in elsewhere {
+            let news = Invalidation::Key { readers, list: Arc::clone(&list) };
+            self.post(usize::from(shard), Mail::Invalidate(news));
+        }
+    }
+
+    fn tell_reader(&mut self, client: ClientId, what: What<'_>, by: Option<ClientId>) {
+        let Some(slot) = self.slot_of(client) else { return };
+        let Some(mode) = &self.connections[slot].tracking else { return };
+        // It may have been remembered before it began to broadcast.
+        if !mode.is_broadcast() && !(mode.no_loop && by == Some(client)) {
+            self.tell(slot, what);
+        }
+    }
+
+    /// Where the connection of a client of this shard is.
+    fn slot_of(&mut self, client: ClientId) -> Option<usize> {
+        let slot = self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize)?;
+        self.connection_of(slot, client).is_some().then_some(slot)
+    }
+
+    fn invalidate_everything(&mut self) {
+        if !self.server.partitions.is_tracked() {
+            return;
+        }
+        self.server.tracking.table.clear();
+        self.tell_all();
+        for shard in (0..self.server.shards.len()).filter(|&shard| shard != self.index) {
+            self.post(shard, Mail::Invalidate(Invalidation::Everything));
+        }
+    }
+
+    /// Tells every connection of this shard that tracks, in whichever way.
+    fn tell_all(&mut self) {
+        let tracking = self.connections.iter().filter(|(_, connection)| connection.tracking.is_some());
+        for slot in tracking.map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.tell(slot, What::Everything);
+        }
+    }
+
+    /// Other shards' news.
+    pub(crate) fn receive_invalidation(&mut self, news: Invalidation) {
+        match news {
+            Invalidation::Key { readers, list } => {
+                for client in readers {
+                    self.tell_reader(client, What::Keys(&list), None);
+                }
+            }
+            Invalidation::Everything => self.tell_all(),
+            Invalidation::Batch(batch) => self.tell_of_batch(&batch),
+            Invalidation::Redirected { from, to, body } => match self.slot_of(to) {
+                Some(slot) => self.send_body(slot, &body, As::Redirect),
+                // It left meanwhile. Whoever redirects to it is to know, on whichever shard that is.
+                None => match self.server.client(from).map(|client| usize::from(client.shard)) {
+                    Some(shard) if shard == self.index => self.redirection_is_broken(from, to),
+                    Some(shard) => {
+                        self.post(shard, Mail::Invalidate(Invalidation::Redirected { from, to, body }));
+                    }
+                    None => {}
+                },
+            },
+        }
+    }
+
+    /// Tells a connection that tracks, or the one that it redirects to.
+    pub(super) fn tell(&mut self, slot: usize, what: What<'_>) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let Some(mode) = &connection.tracking else { return };
+        let body = match (what, connection.proto) {
+            (What::Keys(list), _) => list,
+            (What::Everything, Proto::Resp2) => b"$-1\r\n",
+            (What::Everything, Proto::Resp3) => b"_\r\n",
+        };
+        let Some(to) = mode.redirect else { return self.send_body(slot, body, As::Tracker) };
+        let from = connection.client.id;
+        match self.server.client(to).map(|client| usize::from(client.shard)) {
+            Some(shard) if shard == self.index => {
+                if let Some(slot) = self.slot_of(to) {
+                    self.send_body(slot, body, As::Redirect);
+                }
+            }
+            Some(shard) => {
+                self.post(shard, Mail::Invalidate(Invalidation::Redirected { from, to, body: body.into() }));
+            }
+            None => self.redirection_is_broken(from, to),
+        }
+    }
+
+    fn redirection_is_broken(&mut self, from: ClientId, to: ClientId) {
+        let Some(slot) = self.slot_of(from) else { return };
+        let connection = &self.connections[slot];
+        connection.client.set_mark(mark::TRACKING_BROKEN, true);
+        if connection.proto == Proto::Resp3 {
+            let mut frame = Vec::new();
+            let mut push = Reply::new(&mut frame, Proto::Resp3);
+            push.push(2);
+            push.bulk(b"tracking-redir-broken");
+            push.int(to as i64);
+            self.queue_push(slot, &[&frame]);
+        }
+    }
+
+    fn send_body(&mut self, slot: usize, body: &[u8], whose: As) {
+        let connection = &self.connections[slot];
+        match connection.proto {
+            Proto::Resp3 => self.queue_push(slot, &[PUSH, body]),
+            // Only a subscriber expects anything unasked in RESP2. As in Redis, any subscription makes it one.
+            Proto::Resp2 if whose == As::Redirect && !connection.subscriptions.is_empty() => {
+                self.queue_push(slot, &[MESSAGE, body]);
+            }
+            Proto::Resp2 => {}
+        }
+    }
+
+    fn queue_push(&mut self, slot: usize, parts: &[&[u8]]) {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let range = self.replies_to_others.append(bytes, |buf| parts.iter().for_each(|part| buf.extend_from_slice(part)));
+        if self.executing == Some(slot) {
+            self.deferred.push(range);
+        } else if let Some(connection) = self.connections.get_mut(slot) {
+            self.flusher.push(slot, connection, range);
+        }
+    }
+}
+
+/// Keys forgotten at most for one that is remembered, while there are more than `tracking-table-max-keys`.
+const EVICTIONS_PER_READ: usize = 2;
