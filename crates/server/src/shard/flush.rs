@@ -145,6 +145,18 @@ impl Shard {
         }
     }
 
+    /// Closes the connection, after sending of what it was promised as much as its socket takes at once.
+    ///
+    /// What was published before CLIENT KILL reaches the client before the end does.
+    pub(crate) fn flush_and_close(&mut self, slot: usize, reason: CloseReason) {
+        self.end_run();
+        let Some(id) = self.connections.get(slot).map(|connection| connection.client.id) else { return };
+        self.flush(slot);
+        if self.connection_of(slot, id).is_some() {
+            self.close(slot, reason);
+        }
+    }
+
     fn flush(&mut self, slot: usize) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.is_dirty = false;

@@ -48,7 +48,7 @@ impl Shard {
             Mail::Published(parcel) => self.receive(&parcel),
             Mail::Close { client, slot, reason, ack } => {
                 if self.connection_of(slot, client).is_some() {
-                    self.close(slot, reason);
+                    self.flush_and_close(slot, reason);
                 }
                 if let Some(ack) = ack {
                     self.post(ack.shard, Mail::Done(ack));

@@ -81,7 +81,7 @@ impl Call<'_> {
         }
         if shard == ack.shard && !self.in_exec {
             if self.shard.connection_of(slot, id).is_some() {
-                self.shard.close(slot, CloseReason::Killed);
+                self.shard.flush_and_close(slot, CloseReason::Killed);
             }
             return false;
         }
