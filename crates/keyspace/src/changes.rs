@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use crate::effect;
 use crate::event::{Event, EventClasses};
+use crate::partition::Database;
 use crate::value::Value;
 use crate::wait::Served;
 
@@ -42,6 +43,8 @@ pub struct Changes {
     touched: Vec<KeyAt>,
     ready: Vec<(usize, Box<[u8]>)>,
     served: Vec<Served>,
+    /// Databases that were emptied: freed when this is cleared, which is after the locks are released.
+    emptied: Vec<Database>,
     flushed: bool,
     count: u64,
     lsn: Option<u64>,
@@ -64,9 +67,18 @@ impl Changes {
         self.wants = wants;
     }
 
+    /// Changes whether touched keys are collected from now on.
+    pub fn want_touched(&mut self, yes: bool) {
+        self.wants.touched = yes;
+    }
+
     /// Whether nothing was collected or counted.
     pub fn is_empty(&self) -> bool {
-        self.count == 0 && self.events.is_empty() && self.served.is_empty() && self.effects.is_empty()
+        self.count == 0
+            && self.events.is_empty()
+            && self.served.is_empty()
+            && self.effects.is_empty()
+            && self.lsn.is_none()
     }
 
     /// Forgets everything collected, but for effects that are not logged and ready keys that are not served.
@@ -75,6 +87,7 @@ impl Changes {
         self.events.clear();
         self.touched.clear();
         self.served.clear();
+        self.emptied.clear();
         self.flushed = false;
         self.count = 0;
         self.lsn = None;
@@ -201,6 +214,11 @@ impl Changes {
     /// Whether effects are collected.
     pub(crate) fn wants_effects(&self) -> bool {
         self.wants.effects
+    }
+
+    /// Takes what was in a database, to be freed later.
+    pub(crate) fn discard(&mut self, emptied: Database) {
+        self.emptied.push(emptied);
     }
 
     /// Notes a change of a stream, which `fill` writes.

@@ -214,7 +214,9 @@ impl Partition {
             for key in self.waiters.keys(db).filter(|key| exists(self.hash.of(key), key)) {
                 log.ready(db, key);
             }
-            self.dbs[db] = None;
+            if let Some(emptied) = self.dbs[db].take() {
+                log.discard(*emptied);
+            }
         }
     }
 

@@ -85,9 +85,30 @@ impl Watched {
             }
         }
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_nobody_watches_any_more_leaves_nothing_behind() {
+        let mut watched = Watched::default();
+        let (first, second) = (Arc::default(), Arc::default());
+        for watch in [&first, &second, &first] {
+            watched.add(0, 1, b"a", watch);
+            watched.add(1, 1, b"a", watch);
+        }
+        for db in [0, 1] {
+            watched.remove(db, 1, b"a", &first);
+            watched.remove(db, 1, b"a", &first);
+            assert!(!watched.keys.is_empty());
+        }
+        watched.remove(0, 1, b"a", &second);
+        watched.touch(0, 1, b"a");
+        assert!(!second.is_broken());
+        watched.remove(1, 1, b"a", &second);
+        assert!(watched.keys.is_empty());
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1));
     }
 }

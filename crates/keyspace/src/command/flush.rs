@@ -36,7 +36,7 @@ fn flush(
     reply: &mut Reply<'_>,
     db: Option<usize>,
 ) -> Result<Outcome, Error> {
-    // Both words are taken and mean the same: nothing is left to be freed by somebody else.
+    // Both words are taken and mean the same: the keys are freed when no lock is held any more.
     match args.get(1) {
         None => {}
         Some(mode) if args.len() == 2 && (is(mode, "sync") || is(mode, "async")) => {}
