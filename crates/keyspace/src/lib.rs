@@ -11,6 +11,7 @@
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
 //! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
+//! | `rdb`, `extended` | values as other servers exchange them; floats with the digits Redis gives |
 //! | `command` | a file per command, with its row of the command table |
 #![forbid(unsafe_code)]
 
