@@ -101,6 +101,11 @@ impl Recovery {
         Ok(Recovery { station: Station { disk, options, draw, lock }, chain })
     }
 
+    /// What the journal is made of; `None` if it is new.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.chain.as_ref().map(|chain| &chain.manifest)
+    }
+
     /// Whether there is anything to replay.
     pub fn is_empty(&self) -> bool {
         self.chain.as_ref().is_none_or(|chain| chain.segments.is_empty())

@@ -104,6 +104,11 @@ impl<'a> Effects<'a> {
     pub fn new(bytes: &'a [u8]) -> Effects<'a> {
         Effects { whole: bytes, rest: bytes }
     }
+
+    /// Where in the buffer the next effect starts.
+    pub fn offset(&self) -> usize {
+        self.whole.len() - self.rest.len()
+    }
 }
 
 impl<'a> Iterator for Effects<'a> {
@@ -113,7 +118,7 @@ impl<'a> Iterator for Effects<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let offset = self.whole.len() - self.rest.len();
+        let offset = self.offset();
         match read(&mut self.rest) {
             Some(effect) => Some(Ok(effect)),
             None => {
@@ -124,29 +129,45 @@ impl<'a> Iterator for Effects<'a> {
     }
 }
 
-/// Appends a `set`: also how a snapshot captures a key.
+/// Appends a `set`.
 pub fn write_set(out: &mut Vec<u8>, db: usize, key: &[u8], value: &Value, expire_at_ms: Option<u64>) {
-    write(out, SET, db, key, |body| {
-        write_expiry(body, expire_at_ms);
-        match value {
-            Value::Int(number) => {
-                body.push(VALUE_INTEGER);
-                body.extend_from_slice(&number.to_le_bytes());
-            }
-            Value::Str(bytes) => {
-                body.push(VALUE_STRING);
-                body.extend_from_slice(bytes);
-            }
-            Value::Grown(bytes) => {
-                body.push(VALUE_STRING);
-                body.extend_from_slice(bytes);
-            }
-            Value::Stream(stream) => {
-                body.push(VALUE_STREAM);
-                stream.write(body);
-            }
+    write(out, SET, db, key, |body| write_state(body, value, expire_at_ms, &mut |_| {}));
+}
+
+/// Appends what a key holds, as the body of a `set`: also how a snapshot captures it.
+///
+/// `pause` is shown what there is so far, now and then while a large value is written, and may take it away.
+pub fn write_state(
+    out: &mut Vec<u8>,
+    value: &Value,
+    expire_at_ms: Option<u64>,
+    pause: &mut dyn FnMut(&mut Vec<u8>),
+) {
+    write_expiry(out, expire_at_ms);
+    match value {
+        Value::Int(number) => {
+            out.push(VALUE_INTEGER);
+            out.extend_from_slice(&number.to_le_bytes());
         }
-    });
+        Value::Str(bytes) => {
+            out.push(VALUE_STRING);
+            out.extend_from_slice(bytes);
+        }
+        Value::Grown(bytes) => {
+            out.push(VALUE_STRING);
+            out.extend_from_slice(bytes);
+        }
+        Value::Stream(stream) => {
+            out.push(VALUE_STREAM);
+            stream.write(out, pause);
+        }
+    }
+}
+
+/// Reads what [`write_state`] wrote: the value, and when it expires; `None` if the bytes are not exactly that.
+pub fn read_state(mut bytes: &[u8]) -> Option<(Value, Option<u64>)> {
+    let expire_at_ms = read_expiry(&mut bytes)?;
+    Some((read_value(bytes)?, expire_at_ms))
 }
 
 /// Appends an effect whose body `fill` writes.
@@ -209,8 +230,8 @@ fn read<'a>(from: &mut &'a [u8]) -> Option<Effect<'a>> {
 fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
     let what = match kind {
         SET => {
-            let expire_at_ms = read_expiry(&mut body)?;
-            What::Set { value: read_value(std::mem::take(&mut body))?, expire_at_ms }
+            let (value, expire_at_ms) = read_state(std::mem::take(&mut body))?;
+            What::Set { value, expire_at_ms }
         }
         DELETE => What::Delete,
         EXPIRE => What::Expire { at_ms: read_expiry(&mut body)? },

@@ -16,6 +16,7 @@ mod mailbox;
 mod net;
 mod partitions;
 mod pause;
+mod persistence;
 mod process;
 mod rates;
 mod server;
@@ -24,8 +25,10 @@ mod start;
 mod stats;
 mod time;
 pub mod tls;
+mod tracking;
 
 pub use hooks::{MemoryStats, on_log_level, set_memory_stats};
+pub use persistence::JournalError;
 pub use start::{Control, Running, StartError, start};
 
 /// Versions that the server tells of itself.

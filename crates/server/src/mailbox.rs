@@ -18,6 +18,7 @@ use crate::connection::client::{Address, ClientId};
 use crate::connection::transport::Socket;
 use crate::fanout::Parcel;
 use crate::net::Relisten;
+use crate::tracking::Invalidation;
 
 /// Something for a shard to do.
 #[derive(Debug)]
@@ -41,6 +42,10 @@ pub(crate) enum Mail {
     Served { client: ClientId, waiter: Arc<Waiter>, reply: Arc<[u8]> },
     /// CLIENT UNBLOCK: end the wait, with an error or as if it timed out.
     Unblock { client: ClientId, slot: usize, with_error: bool },
+    /// More of the journal is durable, or its disk has stopped: look at those who wait for it.
+    Durable,
+    /// Keys have changed that connections of this shard may hold copies of.
+    Invalidate(Invalidation),
     /// A line for this shard's monitors.
     Monitor(Arc<[u8]>),
     /// A pause ended: let go what was held back.

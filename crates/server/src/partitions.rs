@@ -11,6 +11,7 @@
 //!
 //! Cost: a command on one key takes one lock and allocates nothing.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -24,16 +25,19 @@ use sterna_protocol::{Args, Reply};
 
 /// The keyspace: partitions by key hash, each behind its lock.
 #[derive(Debug)]
-pub struct Partitions {
+pub(crate) struct Partitions {
     hash: KeyHash,
     /// A power of two.
     parts: Box<[Mutex<Partition>]>,
     databases: usize,
     journal: OnceLock<Box<dyn EffectLog>>,
+    /// Clients that track what they read. Raised before any of their reads, looked at with a partition locked, so that a
+    /// write which comes after such a read sees it: the lock is the pair.
+    trackers: AtomicUsize,
 }
 
 /// Where effects go.
-pub trait EffectLog: std::fmt::Debug + Send + Sync {
+pub(crate) trait EffectLog: std::fmt::Debug + Send + Sync {
     /// Takes the effects of one command or transaction (see [`sterna_keyspace::Effects`]) as one record and returns its
     /// number. Called with partitions locked: it must not wait for a disk.
     fn append(&self, effects: &[u8]) -> u64;
@@ -41,17 +45,17 @@ pub trait EffectLog: std::fmt::Debug + Send + Sync {
 
 /// Who runs a command, where, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene {
+pub(crate) struct Scene {
     /// The client's database, below [`Partitions::databases`].
-    pub db: usize,
+    pub(crate) db: usize,
     /// Unix time in milliseconds.
-    pub now_ms: u64,
+    pub(crate) now_ms: u64,
     /// The client.
-    pub caller: Caller,
+    pub(crate) caller: Caller,
 }
 
 /// Some partitions, locked until this goes.
-pub struct Held<'a> {
+pub(crate) struct Held<'a> {
     of: &'a Partitions,
     /// In the order of their indices.
     guards: SmallVec<[(usize, MutexGuard<'a, Partition>); 4]>,
@@ -59,30 +63,45 @@ pub struct Held<'a> {
 
 /// A set of partition indices, which comes out in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Indices([u64; PARTITIONS_MAX / 64]);
+pub(crate) struct Indices([u64; PARTITIONS_MAX / 64]);
 
 impl Partitions {
     /// At least `count` empty partitions: the next power of two, at most [`PARTITIONS_MAX`].
-    pub fn new(count: usize, databases: usize) -> Partitions {
+    pub(crate) fn new(count: usize, databases: usize) -> Partitions {
         let hash = KeyHash::random();
         let count = count.clamp(1, PARTITIONS_MAX).next_power_of_two();
         let part = || Mutex::new(Partition::new(hash.clone(), databases));
         let parts = std::iter::repeat_with(part).take(count).collect();
-        Partitions { hash, parts, databases, journal: OnceLock::new() }
+        Partitions { hash, parts, databases, journal: OnceLock::new(), trackers: AtomicUsize::new(0) }
     }
 
     /// From now on effects go to `journal`, if the caller's [`Changes`] collect any. The first call counts.
-    pub fn set_journal(&self, journal: Box<dyn EffectLog>) {
+    pub(crate) fn set_journal(&self, journal: Box<dyn EffectLog>) {
         let _ = self.journal.set(journal);
     }
 
+    /// A client begins to track: from now on writes collect the keys that they touch.
+    pub(crate) fn add_tracker(&self) {
+        self.trackers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A client tracks no more.
+    pub(crate) fn remove_tracker(&self) {
+        self.trackers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether any client tracks what it reads.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.trackers.load(Ordering::Relaxed) > 0
+    }
+
     /// How many partitions there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.parts.len()
     }
 
     /// How many databases there are.
-    pub fn databases(&self) -> usize {
+    pub(crate) fn databases(&self) -> usize {
         self.databases
     }
 
@@ -90,7 +109,7 @@ impl Partitions {
     ///
     /// `args` are as many as the row's arity asks for. A row that runs nothing is never passed.
     #[inline]
-    pub fn execute(
+    pub(crate) fn execute(
         &self,
         command: &Command<Run>,
         args: Args<'_>,
@@ -102,6 +121,7 @@ impl Partitions {
         if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
         {
             let mut part = self.parts[self.index_of(key)].lock();
+            log.want_touched(self.is_tracked());
             let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
             serve_ready(Space::one(&mut part), scene.now_ms, log);
             self.write_effects(log);
@@ -114,7 +134,7 @@ impl Partitions {
     }
 
     /// The partitions that a command needs.
-    pub fn needed_by(&self, spec: &Spec, args: Args<'_>) -> Indices {
+    pub(crate) fn needed_by(&self, spec: &Spec, args: Args<'_>) -> Indices {
         if spec.flags.contains(Flags::ALL_KEYS) {
             return self.all();
         }
@@ -124,7 +144,7 @@ impl Partitions {
     }
 
     /// Every partition.
-    pub fn all(&self) -> Indices {
+    pub(crate) fn all(&self) -> Indices {
         let mut all = Indices::default();
         (0..self.parts.len()).for_each(|index| all.insert(index));
         all
@@ -132,31 +152,32 @@ impl Partitions {
 
     /// The partition of a key.
     #[inline]
-    pub fn index_of(&self, key: &[u8]) -> usize {
+    pub(crate) fn index_of(&self, key: &[u8]) -> usize {
         KeyHash::partition(self.hash.of(key), self.parts.len())
     }
 
     /// Locks partitions, in order. A caller must not hold any already.
-    pub fn hold(&self, indices: Indices) -> Held<'_> {
+    pub(crate) fn hold(&self, indices: Indices) -> Held<'_> {
         Held { of: self, guards: indices.iter().map(|index| (index, self.parts[index].lock())).collect() }
     }
 
     /// Sets `watch` when `key` is touched from now on.
-    pub fn watch(&self, scene: Scene, key: &[u8], watch: &Arc<Watch>, log: &mut Changes) {
+    pub(crate) fn watch(&self, scene: Scene, key: &[u8], watch: &Arc<Watch>, log: &mut Changes) {
         let hash = self.hash.of(key);
         let mut part = self.part_of(hash);
+        log.want_touched(self.is_tracked());
         part.watch(scene.db, hash, key, scene.now_ms, watch, log);
         self.write_effects(log);
     }
 
     /// Takes `watch` off `key`.
-    pub fn unwatch(&self, db: usize, key: &[u8], watch: &Arc<Watch>) {
+    pub(crate) fn unwatch(&self, db: usize, key: &[u8], watch: &Arc<Watch>) {
         let hash = self.hash.of(key);
         self.part_of(hash).unwatch(db, hash, key, watch);
     }
 
     /// Takes a waiter that has been claimed out of the queues it is still in.
-    pub fn forget_waiter(&self, waiter: &Arc<Waiter>) {
+    pub(crate) fn forget_waiter(&self, waiter: &Arc<Waiter>) {
         for key in &waiter.keys {
             let hash = self.hash.of(key);
             self.part_of(hash).forget_waiter(hash, key, waiter);
@@ -165,8 +186,9 @@ impl Partitions {
 
     /// Removes at most `keys_max` keys of one partition that are due; returns how many. The caller goes round the
     /// partitions, a few times a second, and again at once where it got `keys_max`.
-    pub fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
+    pub(crate) fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
         let mut part = self.parts[index].lock();
+        log.want_touched(self.is_tracked());
         let removed = part.expire_due(now_ms, keys_max, log);
         serve_ready(Space::one(&mut part), now_ms, log);
         self.write_effects(log);
@@ -178,7 +200,7 @@ impl Partitions {
     ///
     /// A key that is there from the first call to the last is shown exactly once: so a snapshot is taken without stopping
     /// anyone for long. A key that comes or goes meanwhile is in the journal.
-    pub fn visit(
+    pub(crate) fn visit(
         &self,
         index: usize,
         db: usize,
@@ -190,7 +212,7 @@ impl Partitions {
     }
 
     /// Applies an effect read from a journal. False: it doesn't fit what is there.
-    pub fn apply(&self, effect: Effect<'_>) -> bool {
+    pub(crate) fn apply(&self, effect: Effect<'_>) -> bool {
         let hash = self.hash.of(effect.key);
         if !matches!(effect.what, What::Flush) {
             return self.part_of(hash).apply(hash, effect);
@@ -199,8 +221,13 @@ impl Partitions {
         self.parts.iter().all(|part| part.lock().apply(hash, Effect { db, key: b"", what: What::Flush }))
     }
 
+    /// Removes the keys of a database that are `doomed`, as a replay does: nobody hears of it.
+    pub(crate) fn remove_where(&self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+        self.parts.iter().for_each(|part| remove_where(&mut part.lock(), &self.hash, db, doomed));
+    }
+
     /// How full each database is.
-    pub fn fill(&self, now_ms: u64) -> Vec<Fill> {
+    pub(crate) fn fill(&self, now_ms: u64) -> Vec<Fill> {
         let mut fills = vec![Fill::default(); self.databases];
         for part in &self.parts {
             let part = part.lock();
@@ -210,19 +237,19 @@ impl Partitions {
     }
 
     /// What was counted.
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         self.parts.iter().for_each(|part| stats += part.lock().stats());
         stats
     }
 
     /// Counts anew.
-    pub fn reset_stats(&self) {
+    pub(crate) fn reset_stats(&self) {
         self.parts.iter().for_each(|part| part.lock().reset_stats());
     }
 
     /// Bytes of memory that keys and values take, about.
-    pub fn used_bytes(&self) -> usize {
+    pub(crate) fn used_bytes(&self) -> usize {
         self.parts.iter().map(|part| part.lock().used_bytes()).sum()
     }
 
@@ -242,7 +269,7 @@ impl Partitions {
 
 impl Held<'_> {
     /// Runs one command of several that must not be interrupted. [`Held::serve_ready`] comes after the last.
-    pub fn execute(
+    pub(crate) fn execute(
         &mut self,
         command: &Command<Run>,
         args: Args<'_>,
@@ -250,13 +277,36 @@ impl Held<'_> {
         log: &mut Changes,
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Error> {
+        log.want_touched(self.of.is_tracked());
         run(command, args, scene, Space::some(self), log, reply)
     }
 
     /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.
-    pub fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
+    pub(crate) fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
         serve_ready(Space::some(self), now_ms, log);
         self.of.write_effects(log);
+    }
+
+    /// As [`Partitions::apply`], for the partitions held: all of them, if the effect is a flush.
+    pub(crate) fn apply(&mut self, effect: Effect<'_>) -> bool {
+        let hash = self.of.hash.of(effect.key);
+        if !matches!(effect.what, What::Flush) {
+            return self.partition(KeyHash::partition(hash, self.of.count())).apply(hash, effect);
+        }
+        let db = effect.db;
+        let flush = || Effect { db, key: b"", what: What::Flush };
+        self.guards.iter_mut().all(|(_, part)| part.apply(hash, flush()))
+    }
+
+    /// How many databases there are.
+    pub(crate) fn databases(&self) -> usize {
+        self.of.databases
+    }
+
+    /// As [`Partitions::remove_where`], for the partitions held.
+    pub(crate) fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+        let hash = &self.of.hash;
+        self.guards.iter_mut().for_each(|(_, part)| remove_where(part, hash, db, doomed));
     }
 
     fn place_of(&self, index: usize) -> usize {
@@ -269,8 +319,9 @@ impl Held<'_> {
     }
 
     /// Removes `key` if it has expired, as EXEC does with watched keys before it asks whether the watch is broken.
-    pub fn expire_if_due(&mut self, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
+    pub(crate) fn expire_if_due(&mut self, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
         let hash = self.of.hash.of(key);
+        log.want_touched(self.of.is_tracked());
         self.partition(KeyHash::partition(hash, self.of.count())).slot(db, hash, key, now_ms, log);
     }
 }
@@ -296,17 +347,17 @@ impl Locked for Held<'_> {
 
 impl Indices {
     /// Adds an index below [`PARTITIONS_MAX`].
-    pub fn insert(&mut self, index: usize) {
+    pub(crate) fn insert(&mut self, index: usize) {
         self.0[index / 64] |= 1 << (index % 64);
     }
 
     /// Adds all of `other`.
-    pub fn extend(&mut self, other: Indices) {
+    pub(crate) fn extend(&mut self, other: Indices) {
         self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
     }
 
     /// The indices, rising.
-    pub fn iter(self) -> impl Iterator<Item = usize> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
         self.0.into_iter().enumerate().flat_map(|(word, bits)| {
             std::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)))
                 .take_while(|&bits| bits != 0)
@@ -315,9 +366,17 @@ impl Indices {
     }
 }
 
+fn remove_where(part: &mut Partition, hash: &KeyHash, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+    let keys: Vec<Box<[u8]>> =
+        part.records(db).map(Record::key).filter(|key| doomed(key)).map(Box::from).collect();
+    for key in keys {
+        part.apply(hash.of(&key), Effect { db: Some(db), key: &key, what: What::Delete });
+    }
+}
+
 /// The keys among a request's arguments, in order.
 #[inline]
-pub fn keys_of<'a>(spec: &Spec, args: Args<'a>) -> impl ExactSizeIterator<Item = &'a [u8]> {
+pub(crate) fn keys_of<'a>(spec: &Spec, args: Args<'a>) -> impl ExactSizeIterator<Item = &'a [u8]> {
     let positions = spec.keys.positions(args.len(), |index| args.get(index));
     positions.map(move |index| args.get(index).unwrap_or_default())
 }
@@ -571,7 +630,5 @@ mod tests {
         assert!(seen.values().all(|&times| times == 1));
         assert_eq!(partitions.fill(SCENE.now_ms)[0].keys, 1_000);
         assert!(partitions.used_bytes() > 64_000);
-        assert!(partitions.usage_bytes(SCENE, b"key:1", &mut log).is_some_and(|bytes| bytes >= 64));
-        assert_eq!(partitions.usage_bytes(SCENE, b"missing", &mut log), None);
     }
 }

@@ -24,8 +24,10 @@ use crate::directory::Directory;
 use crate::mailbox::{Mail, Mailbox};
 use crate::partitions::Partitions;
 use crate::pause::Pause;
+use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
 use crate::stats::{CommandCounts, ErrorCounts};
+use crate::tracking::Tracking;
 
 /// What other threads know of a shard.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) struct ShardHandle {
     pub(crate) errors: ErrorCounts,
     /// Changes of the keyspace since the start.
     pub(crate) changes: AtomicU64,
+    /// Connections of it wait for the disk.
+    pub(crate) awaits_disk: AtomicBool,
     /// Bytes read from and written to its connections, closed ones included.
     pub(crate) net_in_bytes: AtomicU64,
     pub(crate) net_out_bytes: AtomicU64,
@@ -56,6 +60,7 @@ impl ShardHandle {
             commands: CommandCounts::default(),
             errors: ErrorCounts::default(),
             changes: AtomicU64::new(0),
+            awaits_disk: AtomicBool::new(false),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
             denied: Default::default(),
@@ -68,6 +73,8 @@ pub(crate) struct Server {
     pub(crate) shards: Box<[ShardHandle]>,
     pub(crate) directory: Directory,
     pub(crate) partitions: Partitions,
+    pub(crate) persistence: Persistence,
+    pub(crate) tracking: Tracking,
     pub(crate) pause: Pause,
     /// Connections shown every command, over all shards.
     pub(crate) monitors: AtomicUsize,
@@ -139,9 +146,11 @@ impl Server {
     ) -> Server {
         let partitions = Partitions::new(PARTITIONS_PER_SHARD * mailboxes.len(), config.databases as usize);
         Server {
+            tracking: Tracking::new(mailboxes.len()),
             shards: mailboxes.into_iter().map(ShardHandle::new).collect(),
             directory: Directory::default(),
             partitions,
+            persistence: Persistence::default(),
             pause: Pause::default(),
             monitors: AtomicUsize::new(0),
             connected: AtomicUsize::new(0),
@@ -209,6 +218,16 @@ impl Server {
         self.event_classes.store(event_classes_of(&config).bits(), Relaxed);
         self.config_version.fetch_add(1, Ordering::Release);
         Ok(Arc::clone(&config))
+    }
+
+    /// Has shards take over the configuration again: something that goes with it has changed.
+    pub(crate) fn note_change(&self) {
+        self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes of the keyspace since the start.
+    pub(crate) fn changes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.changes.load(Relaxed)).sum()
     }
 
     /// A TLS session for a new connection; `None` if TLS is not configured or the session can't be made.
@@ -339,6 +358,7 @@ impl Server {
     /// Has every shard stop in order. Only the first call does anything.
     pub(crate) fn stop(&self) {
         if !self.stopping.swap(true, Ordering::AcqRel) {
+            self.persistence.loading.call_off();
             self.shards.iter().for_each(|shard| shard.mailbox.push(Mail::Shutdown));
         }
     }

@@ -11,6 +11,7 @@ use crate::acl::Users;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
 use crate::net::{ListenError, addresses_of, listen};
+use crate::persistence::{self, JournalError, Loader};
 use crate::server::Server;
 use crate::shard::{Listeners, Shard, WAKER};
 
@@ -26,6 +27,9 @@ pub enum StartError {
     /// A user's rules that can't be understood.
     #[error(transparent)]
     Users(#[from] crate::acl::RuleError),
+    /// A journal that is damaged, or in use by another process.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The kernel refused something.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -38,6 +42,8 @@ const SHARDS_MAX: usize = 64;
 pub struct Running {
     server: Arc<Server>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Loads the journal, if that was not done before the shards started.
+    loader: Option<Loader>,
     /// Where it listens, for people.
     pub addresses: Vec<String>,
     /// How many shards it has.
@@ -55,6 +61,7 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
         files = vec![("TLS certificate", made.cert), ("clients trust it with", made.ca)];
     }
     let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
+    let opened = persistence::open(&config)?;
     let (listeners, addresses) = listen(&config)?;
     if let Err(fitting) = raise_file_limit(config.maxclients) {
         let maxclients = config.maxclients;
@@ -68,6 +75,7 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
         .collect::<io::Result<Vec<_>>>()?;
     let server = Arc::new(Server::new(config, config_path, users, tls, mailboxes));
     *server.listening.lock() = addresses_of(&listeners);
+    let loader = opened.map(|opened| Loader::start(&server, opened)).transpose()?.flatten();
     let mut listeners = Some(Listeners(listeners));
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
@@ -82,7 +90,7 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
         };
         threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
     }
-    Ok(Running { server, threads, addresses, shards, files })
+    Ok(Running { server, threads, loader, addresses, shards, files })
 }
 
 fn shards_of(config: &Config) -> usize {
@@ -124,7 +132,8 @@ impl Running {
     /// A URL that a client on this machine can use.
     pub fn client_url(&self, with_password: bool) -> String {
         let config = self.server.config();
-        let (scheme, port) = if config.port != 0 { ("redis", config.port) } else { ("rediss", config.tls_port) };
+        let (scheme, port) =
+            if config.port != 0 { ("redis", config.port) } else { ("rediss", config.tls_port) };
         let login = if with_password { ":<password>@" } else { "" };
         format!("{scheme}://{login}127.0.0.1:{port}")
     }
@@ -141,7 +150,9 @@ impl Running {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")));
             result = result.and(ended);
         }
-        result
+        let loaded = self.loader.map_or(Ok(()), Loader::join).map_err(io::Error::other);
+        let closed = self.server.close_journal().map_err(io::Error::other);
+        result.and(loaded).and(closed)
     }
 }
 

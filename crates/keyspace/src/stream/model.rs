@@ -472,7 +472,7 @@ impl Trio {
         }
         assert_eq!(seen(&self.stream), seen(&self.replica));
         let mut bytes = Vec::new();
-        self.stream.write(&mut bytes);
+        self.stream.write(&mut bytes, &mut |_| {});
         assert_eq!(seen(&self.stream), seen(&Stream::read(&bytes).unwrap()));
         bytes.clear();
         self.stream.write_rdb(&mut bytes);

@@ -450,7 +450,7 @@ mod tests {
         read.check();
         let native = |stream: &Stream| {
             let mut bytes = Vec::new();
-            stream.write(&mut bytes);
+            stream.write(&mut bytes, &mut |_| {});
             bytes
         };
         assert_eq!(native(&read), native(&stream));

@@ -23,8 +23,8 @@ use crate::stream::{EntryId, Group, IdempotenceConfig, Stream, varint};
 const VERSION: u8 = 1;
 
 impl Stream {
-    /// Appends the stream.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// Appends the stream. `pause` is shown what there is so far after every block and group, and may take it away.
+    pub fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
         out.push(VERSION);
         write_id(out, self.last_id);
         write_id(out, self.max_deleted_id);
@@ -33,11 +33,13 @@ impl Stream {
         for block in self.sealed.values().map(|block| &**block).chain(&self.open) {
             write_id(out, block.first_id());
             varint::write_bytes(out, block.as_bytes());
+            pause(out);
         }
         varint::write(out, self.groups.len() as u64);
         for (name, group) in &self.groups {
             varint::write_bytes(out, name);
             write_group(out, group);
+            pause(out);
         }
         self.write_idempotence(out);
     }
@@ -242,7 +244,7 @@ mod tests {
 
     fn written(stream: &Stream) -> Vec<u8> {
         let mut bytes = Vec::new();
-        stream.write(&mut bytes);
+        stream.write(&mut bytes, &mut |_| {});
         bytes
     }
 

@@ -48,6 +48,11 @@ impl Shard {
             Some(Hold::Blocked(blocked)) if Arc::ptr_eq(&blocked.waiter, waiter)
         );
         if waits_for_it {
+            // What answered it, and what it did to a group, is in a record that has been appended by now.
+            if let Some(journal) = &self.durability.journal {
+                let lsn = journal.last_lsn();
+                self.note_written(slot, lsn.0);
+            }
             self.end_block(slot, reply);
         }
     }

@@ -1,4 +1,6 @@
-//! DEBUG SLEEP, if `enable-debug-command` allows it.
+//! DEBUG SLEEP, RELOAD and LOADAOF, if `enable-debug-command` allows it.
+//!
+//! RELOAD takes a snapshot and loads the journal again, LOADAOF only loads it; see `persistence.rs`.
 //!
 //! Redis sleeps with everyone in it. Here only the connection that asked waits, as after a command that takes long: its
 //! reply comes and its next command runs when the time is up. SLOWLOG and LATENCY see the time; others are served.
@@ -29,8 +31,9 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         group: Group::Server,
         since: "1.0.0",
         complexity: "O(1)",
-        summary: "SLEEP holds the connection for so many seconds, and only this one. Needs enable-debug-command.",
-        syntax: "<SLEEP seconds | HELP>",
+        summary: "SLEEP holds the connection for so many seconds, and only this one. RELOAD and LOADAOF forget every \
+                  key and load the journal again. Needs enable-debug-command.",
+        syntax: "<SLEEP seconds | RELOAD [NOSAVE] | LOADAOF | HELP>",
         reply: &[ReplyShape::Ok, ReplyShape::Array],
         tips: &[],
     },
@@ -51,10 +54,14 @@ pub(crate) struct Asleep {
 /// The longest sleep: a year, so that the moment of waking can always be calculated.
 const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
-const HELP: [&str; 5] = [
+const HELP: [&str; 9] = [
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "SLEEP <seconds>",
     "    Holds this connection for so many seconds; decimals are allowed.",
+    "RELOAD [NOSAVE]",
+    "    Takes a snapshot, unless told not to, forgets every key and loads the journal again.",
+    "LOADAOF",
+    "    Forgets every key and loads the journal again.",
     "HELP",
     "    Prints this text.",
 ];
@@ -79,6 +86,11 @@ fn debug(call: &mut Call<'_>) -> Result<Flow, Failure> {
         Ok(Flow::Next)
     } else if argument::eq_ignore_case(name, "SLEEP") && call.args.len() == 3 {
         sleep(call)
+    } else if argument::eq_ignore_case(name, "RELOAD") {
+        let no_save = call.args.from(2).iter().any(|word| argument::eq_ignore_case(word, "NOSAVE"));
+        super::persistence::reload(call, !no_save)
+    } else if argument::eq_ignore_case(name, "LOADAOF") && call.args.len() == 2 {
+        super::persistence::reload(call, false)
     } else {
         let text = b"ERR unknown subcommand or wrong number of arguments for '";
         Err(Failure::text([text, name, b"'. Try DEBUG HELP."].concat()))

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use sterna_command::{Flags, ReplyShape};
+use sterna_command::{Flags, Group, Keys, ReplyShape};
+use sterna_journal::Refusal;
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
@@ -85,6 +86,18 @@ impl Shard {
         if row.has(Flags::DENYOOM) && self.server.is_out_of_memory() {
             return Err(Failure::of("OOM command not allowed when used memory > 'maxmemory'."));
         }
+        if let Some(journal) = &self.durability.journal
+            && (row.has(Flags::WRITE) || row.spec.name == "exec" && connection.has_queued_writes())
+            && let Err(refusal) = self.server.persistence.admit(journal)
+        {
+            if refusal == Refusal::Backlog && !(connection.in_multi() && row.has(Flags::WRITE)) {
+                return Ok(self.wait_for_backlog(slot));
+            }
+            return Err(self.disk_failure(refusal));
+        }
+        if self.durability.is_loading && (!row.has(Flags::LOADING) || row.spec.keys != Keys::None) {
+            return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
+        }
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
             if row.has(Flags::NO_MULTI) {
                 return Err(Failure::text("ERR Command not allowed inside a transaction"));
@@ -95,6 +108,20 @@ impl Shard {
             return Ok(Admission::Pause);
         }
         Ok(Admission::Run)
+    }
+
+    /// Holds the connection back for a moment: the disk is slower than the writers, and what waits for it must not grow.
+    #[cold]
+    fn wait_for_backlog(&mut self, slot: usize) -> Admission {
+        self.timers.add(self.clock.instant + BACKLOG_PAUSE, slot, self.connections[slot].client.id);
+        self.hold(slot, Hold::Pause);
+        Admission::Pause
+    }
+
+    #[cold]
+    fn disk_failure(&self, refusal: Refusal) -> Failure {
+        let cause = self.server.persistence.trouble().unwrap_or_else(|| refusal.to_string());
+        Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}"))
     }
 
     /// Holds the connection back if CLIENT PAUSE concerns this command.
@@ -121,6 +148,11 @@ impl Shard {
         Client::add(&connection.client.commands, 1);
         let began = self.clock.instant;
         let flow = self.execute(slot, row, args, out, false);
+        if self.durability.is_gated
+            && (matches!(row.run, Runs::Keys(_)) || row.spec.group == Group::Transactions)
+        {
+            self.note_seen(slot);
+        }
         self.show_to_monitors(slot, row, args);
         self.clock.instant = Instant::now();
         let took = self.clock.instant.saturating_duration_since(began);
@@ -177,10 +209,12 @@ impl Shard {
         args: Args<'_>,
         mut reply: Reply<'_>,
     ) -> Result<Flow, Failure> {
+        self.remember_reads(slot, &command.spec, args);
         let scene = self.scene_of(slot, true);
         let server = Arc::clone(&self.server);
         let outcome = server.partitions.execute(command, args, scene, &mut self.changes, &mut reply);
         self.spread_changes();
+        self.reads_end();
         match outcome {
             Ok(Outcome::Replied) => Ok(Flow::Next),
             Ok(Outcome::Wait(waiter)) => {
@@ -204,14 +238,20 @@ impl Shard {
         Scene { db: usize::from(connection.db), now_ms: self.clock.now_ms, caller }
     }
 
-    /// Tells those concerned what the last command did: subscribers of keyspace events, and clients it woke.
+    /// Tells those concerned what the last command did: clients that hold copies of what it changed, clients it woke,
+    /// and subscribers of keyspace events.
     pub(crate) fn spread_changes(&mut self) {
         if self.changes.is_empty() {
             return;
         }
         let mut changes = std::mem::take(&mut self.changes);
         Client::add(&self.handle().changes, changes.count());
-        for served in changes.served() {
+        if let (Some(lsn), Some(slot)) = (changes.lsn(), self.executing) {
+            self.note_written(slot, lsn);
+        }
+        let served: Vec<_> = changes.served().collect();
+        self.invalidate(&changes, &served);
+        for served in served {
             let caller = served.waiter.caller;
             let mail = Mail::Served { client: caller.client, waiter: served.waiter, reply: served.reply };
             self.post(caller.shard, mail);
@@ -289,6 +329,9 @@ impl Shard {
         batch: Batch,
     ) -> Batch {
         let Some(connection) = self.connections.get_mut(slot) else { return batch };
+        if connection.tracking.is_some() {
+            connection.end_caching(row);
+        }
         if connection.reply_mode == ReplyMode::On {
             return batch;
         }
@@ -306,6 +349,9 @@ impl Shard {
         batch
     }
 }
+
+/// How long a write waits before it looks again whether the journal takes it.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
 /// What becomes of a request that may run.
 enum Admission {

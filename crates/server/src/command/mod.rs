@@ -17,6 +17,7 @@ mod info;
 pub(crate) mod latency;
 mod memory;
 mod monitor;
+pub(crate) mod persistence;
 mod pubsub;
 mod server;
 pub(crate) mod slowlog;
@@ -48,6 +49,7 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         memory::ROWS,
         server::ROWS,
         monitor::ROWS,
+        persistence::ROWS,
         slowlog::ROWS,
     ]
     .into_iter()

@@ -69,8 +69,8 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 .union(Flags::NOSCRIPT)
                 .union(Flags::NO_MULTI)
                 .union(Flags::ALLOW_BUSY),
-            summary: "Stops the server once what is queued for its clients is out. There is no snapshot yet, so SAVE is \
-                      an error, unless FORCE is given as well.",
+            summary: "Stops the server once what is queued for its clients is out and the journal is on the disk; with \
+                      SAVE after a snapshot.",
             syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
             reply: &[ReplyShape::Nothing],
             ..BASE
@@ -93,9 +93,13 @@ fn shutdown(call: &mut Call<'_>) -> Result<Flow, Failure> {
         // A shutdown doesn't wait for replicas, so there is never one to be called off.
         return Err(Failure::of("ERR No shutdown in progress."));
     }
-    if has("SAVE") && !has("FORCE") {
-        tracing::warn!("SHUTDOWN SAVE is refused: there is no snapshot to save to");
-        return Err(Failure::of("ERR Errors trying to SHUTDOWN. Check logs."));
+    if has("SAVE") {
+        if call.server().persistence.journal().is_some() {
+            call.server().persistence.snapshots.want_at_end();
+        } else if !has("FORCE") {
+            tracing::warn!("SHUTDOWN SAVE is refused: there is no journal to save to, appendonly is no");
+            return Err(Failure::of("ERR Errors trying to SHUTDOWN. Check logs."));
+        }
     }
     tracing::info!("user requested shutdown");
     call.connection().closing = Some(CloseReason::Shutdown);

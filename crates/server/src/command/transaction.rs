@@ -134,6 +134,11 @@ impl Transaction {
 }
 
 impl Connection {
+    /// Whether EXEC would write.
+    pub(super) fn has_queued_writes(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.has_writes())
+    }
+
     /// Between MULTI and EXEC.
     pub(super) fn in_multi(&self) -> bool {
         self.transaction.as_ref().is_some_and(|transaction| transaction.is_open)
@@ -246,7 +251,9 @@ impl Shard {
             held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);
         }
         if transaction.watch.is_broken() {
+            held.serve_ready(scene.now_ms, &mut self.changes);
             drop(held);
+            self.spread_changes();
             self.unwatch_all(transaction);
             reply.null_array();
             return Ok(Flow::Next);
@@ -259,10 +266,12 @@ impl Shard {
             let result = match row.run {
                 _ if let Err(failure) = self.check_again(slot, row, args) => Err(failure),
                 Runs::Keys(command) => {
+                    self.remember_reads(slot, &command.spec, args);
                     let scene = self.scene_of(slot, false);
                     let mut reply = Reply::new(reply.out, self.connections[slot].proto);
                     let outcome = held.execute(command, args, scene, &mut self.changes, &mut reply);
                     self.spread_changes();
+                    self.reads_end();
                     outcome.map(|_| Flow::Next).map_err(Failure::from)
                 }
                 _ => self.execute(slot, row, args, reply.out, true),

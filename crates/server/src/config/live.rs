@@ -139,7 +139,7 @@ mod tests {
                 "client-out*",
                 "client-output-buffer-limit=normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
             ),
-            ("save appendonly", "save= appendonly=no"),
+            ("save appendonly", "save= appendonly=yes"),
             ("maxmemory*", "maxmemory=0 maxmemory-policy=noeviction"),
         ];
         for (patterns, expected) in rows {
@@ -195,7 +195,7 @@ mod tests {
                 ),
             ),
             (&["timeout", "7", "save", "a"], failed("save", "Invalid save parameters")),
-            (&["appendonly", "yes"], failed("appendonly", "'yes' is not supported")),
+            (&["appendonly", "maybe"], failed("appendonly", "argument must be 'yes' or 'no'")),
             (
                 &["maxmemory-policy", "allkeys-lru"],
                 failed("maxmemory-policy", "'allkeys-lru' is not supported"),

@@ -528,20 +528,18 @@ mod tests {
 
     #[test]
     fn what_redis_has_and_sterna_does_not_is_one_warning() {
-        let text = "hash-max-listpack-entries 5\nsupervised systemd\nrename-command CONFIG \"\"\nappendonly yes\n\
+        let text = "hash-max-listpack-entries 5\nsupervised systemd\nrename-command CONFIG \"\"\n\
                     some-module.option 1\nmaxmemory-policy allkeys-lru\nsave 60 1\n";
         let (loaded, warnings) = load_text(text, &["--io-threads", "4"]).unwrap();
         let expected = [
             "redis.conf:1: 'hash-max-listpack-entries' is not supported and was ignored",
             "redis.conf:2: 'supervised' is not supported and was ignored",
             "redis.conf:3: 'rename-command' is not supported and was ignored",
-            "redis.conf:4: 'appendonly yes' is not supported; 'no' is used",
-            "redis.conf:5: 'some-module.option' is not known and was ignored",
-            "redis.conf:6: 'maxmemory-policy allkeys-lru' is not supported; 'noeviction' is used",
+            "redis.conf:4: 'some-module.option' is not known and was ignored",
+            "redis.conf:5: 'maxmemory-policy allkeys-lru' is not supported; 'noeviction' is used",
             "command line: 'io-threads' is not supported and was ignored",
         ];
         assert_eq!(warnings, expected);
-        assert!(!loaded.config.appendonly);
         assert_eq!(loaded.config.maxmemory_policy, MaxmemoryPolicy::NoEviction);
     }
 

@@ -231,31 +231,37 @@ options! {
     dir: PathBuf = PathBuf::from("."),
         Persistence "dir", Kind::Path, Protected;
 
-    /// Whether writes are journaled. Not yet: the data is gone after a restart.
-    appendonly: bool = false,
-        Persistence "appendonly", Kind::YesNo, RunTime, except &["yes"];
+    /// Whether writes are journaled, and found again after a restart. Turned on at run time, the journal begins with a
+    /// snapshot of what is there; what an earlier run left in the directory gives way to it.
+    appendonly: bool = true,
+        Persistence "appendonly", Kind::YesNo, RunTime;
 
-    /// When the journal is synced to disk. Read by monitoring tools; nothing is journaled yet.
+    /// When the journal is synced to disk. `always`: before the reply to a write; nothing that was acknowledged is lost
+    /// to a crash or a power loss, and one sync serves all clients that wait. `everysec`: once a second, which is what a
+    /// power loss can cost. `no`: when the kernel likes. In all three a crash of Sterna alone costs a few milliseconds at
+    /// most, under `always` nothing.
     appendfsync: AppendFsync = AppendFsync::EverySec,
         Persistence "appendfsync", Kind::OneOf(AppendFsync::NAMES), RunTime;
 
-    /// Directory of the journal inside `dir`. Nothing is journaled yet.
+    /// Directory of the journal inside `dir`. One process at a time can use it.
     appenddirname: String = "appendonlydir".to_owned(),
         Persistence "appenddirname", Kind::Text, Start;
 
-    /// Growth of the journal after which it is rewritten. Nothing is journaled yet.
+    /// Growth of the journal since the last snapshot after which the next is taken and the log is cut; 0 is never.
     auto_aof_rewrite_percentage: u32 = 100,
         Persistence "auto-aof-rewrite-percentage", int(0, INT, "percent"), RunTime;
 
-    /// Size below which the journal is never rewritten. Nothing is journaled yet.
+    /// Size of the journal below which growth takes no snapshot.
     auto_aof_rewrite_min_size: u64 = 64 << 20,
         Persistence "auto-aof-rewrite-min-size", memory(0), RunTime;
 
-    /// Whether a journal that ends in a torn record is cut there and used. Nothing is journaled yet.
+    /// Whether a journal that ends in an unfinished write, which nobody was told was durable, is cut there and used.
+    /// `no`: the server doesn't start then.
     aof_load_truncated: bool = true,
-        Persistence "aof-load-truncated", Kind::YesNo, RunTime;
+        Persistence "aof-load-truncated", Kind::YesNo, Start;
 
-    /// When to snapshot. Read by redis-benchmark and monitoring tools; no snapshot is written yet.
+    /// When to take a snapshot beside those that growth asks for: after so many seconds, if there were so many changes. The
+    /// journal keeps every write in any case; a snapshot makes the next start faster. Without `appendonly` there is none.
     save: Vec<SavePoint> = Vec::new(),
         Persistence "save", Kind::Words("seconds changes [seconds changes ...]"), RunTime;
 

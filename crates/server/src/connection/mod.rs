@@ -17,7 +17,10 @@ use sterna_pubsub::Subscriptions;
 use crate::acl::User;
 use crate::command::blocking::Blocked;
 use crate::command::debug::Asleep;
+use crate::command::persistence::DiskWait;
 use crate::command::transaction::Transaction;
+use crate::shard::Dependence;
+use crate::tracking;
 use client::Client;
 use output::OutputQueue;
 use transport::Transport;
@@ -96,6 +99,8 @@ pub(crate) enum Hold {
     },
     /// The command waits for another client (XREAD BLOCK …).
     Blocked(Blocked),
+    /// WAITAOF: its writes are not durable yet.
+    Disk(DiskWait),
     /// DEBUG SLEEP.
     Asleep(Asleep),
 }
@@ -137,6 +142,8 @@ pub(crate) struct Connection {
     /// The user it acts as; `None` until it has authenticated.
     pub(crate) user: Option<Arc<User>>,
     pub(crate) transaction: Option<Box<Transaction>>,
+    /// How it tracks what it reads (CLIENT TRACKING).
+    pub(crate) tracking: Option<Box<tracking::Mode>>,
     pub(crate) hold: Option<Box<Hold>>,
     /// Set when it is to be closed once its output has been sent.
     pub(crate) closing: Option<CloseReason>,
@@ -157,6 +164,10 @@ pub(crate) struct Connection {
     pub(crate) write_blocked: bool,
     /// Shown every command (MONITOR).
     pub(crate) is_monitor: bool,
+    /// What its replies depend on, under `appendfsync always`.
+    pub(crate) depends_on: Dependence,
+    /// In the shard's list of connections that wait for the disk.
+    pub(crate) awaits_disk: bool,
     /// When the output queue passed its soft limit, seconds of the server's clock.
     pub(crate) over_soft_limit_since_ms: Option<u64>,
 }

@@ -14,7 +14,7 @@ use crate::connection::transport::{Socket, Transport};
 use crate::connection::{Connection, ReplyMode};
 use crate::mailbox::Mail;
 use crate::net::Relisten;
-use crate::shard::{Shard, WAKER};
+use crate::shard::{Dependence, Shard, WAKER};
 
 /// Connections accepted before other work gets its turn; the listener's next edge is not awaited, see `accept`.
 const ACCEPTS_PER_TURN: usize = 1000;
@@ -189,6 +189,9 @@ impl Shard {
             read_closed: false,
             write_blocked: false,
             is_monitor: false,
+            tracking: None,
+            depends_on: Dependence::default(),
+            awaits_disk: false,
             over_soft_limit_since_ms: None,
         });
         client.slot.store(slot as u32, Relaxed);

@@ -164,6 +164,10 @@ impl Shard {
         if matches!(connection.hold.as_deref(), Some(Hold::Acks { .. })) {
             return;
         }
+        if self.durability.is_gated && !connection.output.is_empty() && self.awaits_disk(slot) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(slot) else { return };
         let before = connection.output.queued_bytes();
         let flushed = connection.flush();
         let sent = (before - connection.output.queued_bytes()) as u64;

@@ -57,6 +57,8 @@ impl Shard {
             Mail::Done(ack) => self.count_ack(ack),
             Mail::Served { client, waiter, reply } => self.deliver_served(client, &waiter, &reply),
             Mail::Unblock { client, slot, with_error } => self.unblock(slot, client, with_error),
+            Mail::Durable => self.look_at_awaiting(),
+            Mail::Invalidate(news) => self.receive_invalidation(news),
             Mail::Monitor(line) => self.show_monitors(&line),
             Mail::Resume => self.resume_paused(),
             Mail::Listen { listeners, ack } => {

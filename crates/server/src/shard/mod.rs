@@ -16,6 +16,7 @@
 //!   sleeping, so no client can hold the others up.
 
 mod accept;
+mod durability;
 mod flush;
 mod mail;
 mod serve;
@@ -33,8 +34,8 @@ use slab::Slab;
 use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
 
-use crate::command::table::table;
 use crate::command::table::LastRow;
+use crate::command::table::table;
 use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::client::ClientId;
@@ -44,6 +45,7 @@ use crate::mailbox::Mail;
 use crate::server::{Server, ShardHandle};
 use crate::time::Clock;
 pub(crate) use accept::{Listener, Listeners};
+pub(crate) use durability::{Dependence, Durability};
 pub(crate) use flush::Flusher;
 pub(crate) use serve::Batch;
 use timers::Timers;
@@ -97,13 +99,15 @@ pub(crate) struct Shard {
     config_version: u64,
     /// What a write did, collected for whoever cares; kept for its memory.
     pub(crate) changes: sterna_keyspace::Changes,
+    pub(crate) tracking: crate::tracking::Local,
+    pub(crate) durability: Durability,
     is_stopping: bool,
 }
 
 impl Shard {
     pub(crate) fn new(index: usize, server: Arc<Server>, poll: Poll, listeners: Listeners) -> Shard {
         let (config, config_version) = server.config_with_version();
-        Shard {
+        let mut shard = Shard {
             index,
             poll,
             listeners,
@@ -130,9 +134,13 @@ impl Shard {
             config,
             config_version,
             changes: sterna_keyspace::Changes::new(wants(&server)),
+            tracking: crate::tracking::Local::default(),
+            durability: Durability::default(),
             is_stopping: false,
             server,
-        }
+        };
+        shard.refresh_durability();
+        shard
     }
 
     /// Runs until the server stops.
@@ -165,9 +173,12 @@ impl Shard {
             self.read_mail();
         }
         self.serve_ready();
+        self.broadcast_changes();
         self.mail_outbox();
+        self.flush_journal();
         self.flush_dirty();
         self.run_timers();
+        self.broadcast_changes();
         self.reap();
         if self.flusher.is_idle() {
             self.replies.recycle();
@@ -202,6 +213,7 @@ impl Shard {
         self.flusher.set_limits(&self.config);
         self.slow_from = slow_from(&self.config);
         self.changes.set_wants(wants(&self.server));
+        self.refresh_durability();
     }
 
     fn note_edges(&mut self, slot: usize, event: &Event) {
@@ -262,7 +274,9 @@ impl Shard {
         }
         self.leave_all(slot);
         self.forget_transaction(slot);
+        self.untrack(slot);
         self.forget_block(slot);
+        self.forget_disk_wait(slot);
         let mut connection = self.connections.remove(slot);
         connection.transport.close_notify();
         if connection.is_monitor {
@@ -293,6 +307,7 @@ impl Shard {
     /// Stops listening and sends what is queued, for a bounded time.
     fn say_goodbye(&mut self, events: &mut Events) -> io::Result<()> {
         self.listeners.close(self.poll.registry());
+        self.await_last_writes(SHUTDOWN_FLUSH_MAX);
         let deadline = std::time::Instant::now() + SHUTDOWN_FLUSH_MAX;
         loop {
             self.mail_outbox();
@@ -342,7 +357,8 @@ fn slow_from(config: &Config) -> Duration {
 /// How long a stopping server waits for slow clients to take what is queued for them.
 const SHUTDOWN_FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// What writes must tell of: the events that are published.
+/// What writes must tell of: effects for the journal, and the events that are published.
 fn wants(server: &Server) -> sterna_keyspace::Wants {
-    sterna_keyspace::Wants { events: server.event_classes(), ..Default::default() }
+    let (effects, events) = (server.persistence.is_on(), server.event_classes());
+    sterna_keyspace::Wants { effects, events, ..Default::default() }
 }

@@ -91,6 +91,7 @@ impl Shard {
         self.expire_keys();
         if self.index == 0 {
             self.server.look_around();
+            self.server.look_after_journal(&self.config);
         }
     }
 
@@ -100,6 +101,7 @@ impl Shard {
         match connection.hold.as_deref() {
             Some(Hold::Pause) => self.release(slot),
             Some(Hold::Blocked(_)) => self.block_timed_out(slot),
+            Some(Hold::Disk(_)) => self.wait_timed_out(slot),
             Some(Hold::Asleep(_)) => self.wake(slot),
             Some(Hold::Acks { .. }) | None => {}
         }
@@ -128,6 +130,11 @@ impl Shard {
 
     /// This shard's share of the active expiry.
     fn expire_keys(&mut self) {
+        // Before all is loaded a key's later life isn't known; a disk that takes no writes must not be given more.
+        if self.durability.is_loading || self.durability.journal.as_ref().is_some_and(|j| j.admit().is_err())
+        {
+            return;
+        }
         let server = std::sync::Arc::clone(&self.server);
         let partitions = &server.partitions;
         for index in (self.index..partitions.count()).step_by(server.shards.len()) {

@@ -10,6 +10,7 @@
 mod clients;
 mod commands;
 mod memory;
+mod persistence;
 mod server;
 mod stats;
 
@@ -63,7 +64,7 @@ const SECTIONS: &[Section] = &[
     usual("Clients", clients::clients),
     usual("Connections", clients::connections),
     usual("Memory", memory::memory),
-    usual("Persistence", server::persistence),
+    usual("Persistence", persistence::persistence),
     usual("Threads", server::threads),
     usual("Stats", stats::stats),
     usual("Replication", server::replication),

@@ -1,4 +1,4 @@
-//! The sections that describe the process: Server, Persistence, Threads, Replication, CPU, Cluster.
+//! The sections that describe the process: Server, Threads, Replication, CPU, Cluster.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -39,17 +39,6 @@ pub(super) fn server(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("executable", path(std::env::current_exe().ok().as_deref()));
     sheet.field("config_file", path(server.config_path.as_deref()));
     sheet.field("io_threads_active", u8::from(server.shards.len() > 1));
-}
-
-/// Nothing is loaded at the start and nothing is saved: clients want to see `loading:0`.
-pub(super) fn persistence(sheet: &mut Sheet, call: &mut Call<'_>) {
-    let changes: u64 = call.server().shards.iter().map(|shard| shard.changes.load(Relaxed)).sum();
-    sheet.field("loading", 0);
-    sheet.field("async_loading", 0);
-    sheet.field("rdb_changes_since_last_save", changes);
-    sheet.field("rdb_bgsave_in_progress", 0);
-    sheet.field("aof_enabled", u8::from(call.shard.config.appendonly));
-    sheet.field("aof_rewrite_in_progress", 0);
 }
 
 pub(super) fn threads(sheet: &mut Sheet, call: &mut Call<'_>) {

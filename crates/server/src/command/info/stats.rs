@@ -30,6 +30,9 @@ pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("pubsub_channels", server.directory.channels.len());
     sheet.field("pubsub_patterns", server.directory.patterns.len());
     sheet.field("pubsubshard_channels", server.directory.sharded.len());
+    sheet.field("tracking_total_keys", server.tracking.keys());
+    sheet.field("tracking_total_items", server.tracking.items());
+    sheet.field("tracking_total_prefixes", server.tracking.prefixes());
     sheet.field("total_error_replies", errors.values().sum::<u64>());
     sheet.field("client_query_buffer_limit_disconnections", closed(CloseReason::QueryLimit));
     sheet.field("client_output_buffer_limit_disconnections", closed(CloseReason::OutputLimit));

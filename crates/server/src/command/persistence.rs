@@ -1,0 +1,298 @@
+//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, WAITAOF; and what DEBUG RELOAD and LOADAOF do.
+//!
+//! There is one kind of snapshot, which is a new base for the journal: BGSAVE and BGREWRITEAOF do the same, and INFO counts
+//! them apart for those who watch.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_journal::{Journal, Lsn};
+use sterna_keyspace::{Effect, What};
+use sterna_protocol::{Reply, argument};
+
+use super::{Call, Failure, Flow, Run};
+use crate::connection::Hold;
+use crate::persistence::{Cause, Rebuild};
+use crate::shard::Shard;
+
+const BASE: Spec = Spec {
+    name: "",
+    arity: 1,
+    flags: Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING),
+    keys: Keys::None,
+    acl: Categories::empty(),
+    group: Group::Server,
+    since: "1.0.0",
+    complexity: "O(N), N bytes of all keys and values",
+    summary: "",
+    syntax: "",
+    reply: &[ReplyShape::Simple],
+    tips: &[],
+};
+
+/// Rows of this file.
+pub(super) static ROWS: &[Command<Run>] = &[
+    Command {
+        spec: Spec {
+            name: "save",
+            flags: BASE.flags.union(Flags::NO_MULTI),
+            summary: "Takes a snapshot of the journal's state and answers when it is on the disk.",
+            reply: &[ReplyShape::Ok],
+            ..BASE
+        },
+        run: Some(save),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "bgsave",
+            arity: -1,
+            complexity: "O(1)",
+            summary: "Has a snapshot taken in the background, after which the journal before it goes.",
+            syntax: "[SCHEDULE]",
+            ..BASE
+        },
+        run: Some(bgsave),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "bgrewriteaof",
+            complexity: "O(1)",
+            summary: "Has the journal cut behind a snapshot, which is taken in the background.",
+            ..BASE
+        },
+        run: Some(bgrewriteaof),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "lastsave",
+            flags: Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
+            acl: Categories::ADMIN.union(Categories::DANGEROUS),
+            complexity: "O(1)",
+            summary: "Answers when the last snapshot was finished, or the server started: Unix time in seconds.",
+            reply: &[ReplyShape::Integer],
+            tips: &["nondeterministic_output"],
+            ..BASE
+        },
+        run: Some(|call| {
+            call.reply.int(call.server().persistence.snapshots.last_s.load(Relaxed) as i64);
+            Ok(Flow::Next)
+        }),
+        subcommands: &[],
+    },
+    Command {
+        spec: Spec {
+            name: "waitaof",
+            arity: 4,
+            flags: Flags::BLOCKING,
+            acl: Categories::CONNECTION,
+            group: Group::Generic,
+            since: "7.2.0",
+            complexity: "O(1)",
+            summary: "Waits until what this connection has written is durable here, and on replicas, of which there are none.",
+            syntax: "numlocal numreplicas timeout",
+            reply: &[ReplyShape::Array],
+            tips: &["request_policy:all_shards", "response_policy:agg_min"],
+            ..BASE
+        },
+        run: Some(waitaof),
+        subcommands: &[],
+    },
+];
+
+/// A connection that waits in WAITAOF.
+#[derive(Debug)]
+pub(crate) struct DiskWait {
+    /// Its last write.
+    lsn: Lsn,
+    /// Whether it is content with the local disk.
+    is_local_enough: bool,
+    deadline: Option<Instant>,
+}
+
+const NO_JOURNAL: Failure = Failure::of("ERR there is nothing to save to: appendonly is 'no'");
+const IN_PROGRESS: Failure = Failure::of("ERR Background save already in progress");
+
+fn journal_of(call: &Call<'_>) -> Result<Arc<Journal>, Failure> {
+    call.server().persistence.journal().cloned().ok_or(NO_JOURNAL)
+}
+
+fn save(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    snapshot_now(call)?;
+    call.reply.ok();
+    Ok(Flow::Next)
+}
+
+fn snapshot_now(call: &Call<'_>) -> Result<(), Failure> {
+    let (server, journal) = (&call.shard.server, journal_of(call)?);
+    if matches!(server.persistence.snapshots.running(), Some((Cause::Save, _))) {
+        return Err(IN_PROGRESS);
+    }
+    server.snapshot_and_wait(&journal).map_err(|error| {
+        tracing::warn!(%error, "the snapshot asked for failed");
+        Failure::of("ERR Error trying to save the DB, check server logs.")
+    })
+}
+
+fn bgsave(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let is_scheduled = match call.args.get(1) {
+        None => false,
+        Some(word) if call.args.len() == 2 && argument::eq_ignore_case(word, "schedule") => true,
+        Some(_) => return Err(Failure::SYNTAX),
+    };
+    let journal = journal_of(call)?;
+    let text = match call.server().persistence.snapshots.running() {
+        Some((Cause::Save, _)) => return Err(IN_PROGRESS),
+        Some((Cause::Rewrite, _)) if !is_scheduled => {
+            return Err(Failure::of(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+                 schedule a BGSAVE whenever possible.",
+            ));
+        }
+        Some((Cause::Rewrite, _)) => "Background saving scheduled",
+        None => "Background saving started",
+    };
+    ask(call, &journal, Cause::Save)?;
+    call.reply.simple(text);
+    Ok(Flow::Next)
+}
+
+fn bgrewriteaof(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let journal = journal_of(call)?;
+    let text = match call.server().persistence.snapshots.running() {
+        Some((Cause::Rewrite, _)) => {
+            return Err(Failure::of("ERR Background append only file rewriting already in progress"));
+        }
+        Some((Cause::Save, _)) => "Background append only file rewriting scheduled",
+        None => "Background append only file rewriting started",
+    };
+    ask(call, &journal, Cause::Rewrite)?;
+    call.reply.simple(text);
+    Ok(Flow::Next)
+}
+
+fn ask(call: &Call<'_>, journal: &Arc<Journal>, cause: Cause) -> Result<(), Failure> {
+    let asked = call.shard.server.ask_for_snapshot(journal, cause);
+    asked.map(|_| ()).map_err(|error| Failure::text(format!("ERR no thread for a snapshot: {error}")))
+}
+
+fn waitaof(call: &mut Call<'_>) -> Result<Flow, Failure> {
+    let local = argument::int(&call.args[1]).ok_or(Failure::NOT_INTEGER)?;
+    if !(0..=1).contains(&local) {
+        return Err(Failure::of("ERR value is out of range, value must between 0 and 1"));
+    }
+    let replicas = argument::int(&call.args[2]).filter(|&replicas| replicas >= 0);
+    let replicas = replicas.ok_or(Failure::of("ERR value is out of range, must be positive"))?;
+    let timeout_ms = argument::int(&call.args[3]);
+    let timeout_ms = timeout_ms.ok_or(Failure::of("ERR timeout is not an integer or out of range"))?;
+    let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Failure::of("ERR timeout is negative"))?;
+    let journal = call.shard.server.persistence.journal().cloned();
+    if local > 0 && journal.is_none() {
+        return Err(Failure::of(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    let lsn = call.connection().depends_on.written;
+    let is_durable = journal.as_ref().is_some_and(|journal| journal.durable_lsn() >= lsn);
+    let is_local_enough = replicas == 0;
+    if call.in_exec || is_local_enough && (local == 0 || is_durable) {
+        answer(&mut call.reply, is_durable);
+        return Ok(Flow::Next);
+    }
+    // A timeout beyond what a clock can count is none.
+    let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+    let deadline = timeout.and_then(|timeout| call.shard.clock.instant.checked_add(timeout));
+    let (slot, client) = (call.slot, call.connection().client.id);
+    if let Some(at) = deadline {
+        call.shard.timers.add(at, slot, client);
+    }
+    call.shard.hold(slot, Hold::Disk(DiskWait { lsn, is_local_enough, deadline }));
+    call.shard.await_disk(slot);
+    if let Some(journal) = journal {
+        journal.request_sync(lsn);
+    }
+    Ok(Flow::Wait)
+}
+
+/// How many disks have it: the local one, and replicas'.
+fn answer(reply: &mut Reply<'_>, is_durable: bool) {
+    reply.array(2);
+    reply.int(i64::from(is_durable));
+    reply.int(0);
+}
+
+impl Shard {
+    /// More is durable: perhaps what a connection in WAITAOF waits for.
+    pub(crate) fn look_at_wait(&mut self, slot: usize) {
+        let connection = &self.connections[slot];
+        let Some(Hold::Disk(DiskWait { lsn, is_local_enough, .. })) = connection.hold.as_deref() else {
+            return;
+        };
+        let is_durable = self.durability.journal.as_ref().is_none_or(|journal| journal.durable_lsn() >= *lsn);
+        if is_durable && *is_local_enough {
+            self.end_disk_wait(slot);
+        } else {
+            self.await_disk(slot);
+        }
+    }
+
+    /// WAITAOF has waited as long as it may.
+    pub(crate) fn wait_timed_out(&mut self, slot: usize) {
+        self.end_disk_wait(slot);
+    }
+
+    fn end_disk_wait(&mut self, slot: usize) {
+        let Some(wait) = self.forget_disk_wait(slot) else { return };
+        let durable = self.durability.journal.as_ref().map(|journal| journal.durable_lsn());
+        let mut bytes = Vec::new();
+        answer(
+            &mut Reply::new(&mut bytes, self.connections[slot].proto),
+            durable.is_some_and(|durable| durable >= wait.lsn),
+        );
+        let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
+        self.flusher.push(slot, &mut self.connections[slot], range);
+        self.release(slot);
+    }
+
+    /// Ends the connection's wait without an answer.
+    pub(crate) fn forget_disk_wait(&mut self, slot: usize) -> Option<DiskWait> {
+        let connection = &mut self.connections[slot];
+        let Some(Hold::Disk(_)) = connection.hold.as_deref() else { return None };
+        let Hold::Disk(wait) = *connection.hold.take()? else { return None };
+        if let Some(at) = wait.deadline {
+            let client = connection.client.id;
+            self.timers.remove(at, slot, client);
+        }
+        Some(wait)
+    }
+}
+
+/// DEBUG RELOAD and LOADAOF: forgets every key and loads the journal again, while nobody else runs.
+///
+/// Keys that were written while there was no journal are gone. If the files can't be read, nothing sensible is in memory any
+/// more: the server stops, as Redis does.
+pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<Flow, Failure> {
+    let (server, journal) = (Arc::clone(&call.shard.server), journal_of(call)?);
+    if takes_snapshot {
+        snapshot_now(call)?;
+    }
+    let mut held = server.partitions.hold(server.partitions.all());
+    held.apply(Effect { db: None, key: b"", what: What::Flush });
+    let stats = journal.stats();
+    let mut rebuild = Rebuild::new(&mut held, stats.snapshot, stats.epoch, &server.persistence.loading);
+    match journal.reload(&mut rebuild) {
+        Ok(_) => {
+            call.reply.ok();
+            Ok(Flow::Next)
+        }
+        Err(error) => {
+            tracing::error!(%error, "the journal can't be loaded again: stopping");
+            server.stop();
+            Err(Failure::of("ERR Error trying to load the AOF files, check server logs."))
+        }
+    }
+}

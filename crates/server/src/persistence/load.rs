@@ -1,0 +1,154 @@
+//! The start: from the journal's files to a keyspace and a journal that goes on.
+//!
+//! 1. [`open`], before anything listens: claims the directory and looks at the files. A directory in use, a file of another
+//!    version and a damaged header stop the start here.
+//! 2. [`Loader::start`]: a thread replays snapshot and log into the partitions. The shards wait for it for a moment, so that
+//!    clients of a small journal never see it; after that they run, and answer `LOADING` to what needs keys.
+//! 3. When all is there, the journal starts, the partitions get it, and the next turn of each shard takes writes.
+//!
+//! Damage stops the start, or the server if its shards run already: half of the keys are none.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sterna_journal::{Error, FileDisk, Journal, Recovery};
+
+use super::sink::Sink;
+use super::{Rebuild, directory, options};
+use crate::config::Config;
+use crate::server::Server;
+use crate::time::unix_ms;
+
+/// How long the shards wait for the keys before they start without: about what a client takes for a slow connect.
+const QUIET_LOADING: Duration = Duration::from_millis(500);
+
+/// A journal's files, claimed and looked at.
+pub(crate) struct Opened {
+    recovery: Recovery,
+    directory: PathBuf,
+}
+
+/// Why there is no journal to go on with.
+#[derive(Debug, thiserror::Error)]
+#[error("journal in {}: {error}", directory.display())]
+pub struct JournalError {
+    directory: PathBuf,
+    error: Error,
+}
+
+/// A load that goes on beside the shards.
+pub(crate) struct Loader {
+    thread: JoinHandle<()>,
+    outcome: Receiver<Result<(), JournalError>>,
+}
+
+/// Claims the directory of the journal, if the configuration wants one.
+pub(crate) fn open(config: &Config) -> Result<Option<Opened>, JournalError> {
+    config.appendonly.then(|| claim(config)).transpose()
+}
+
+pub(super) fn claim(config: &Config) -> Result<Opened, JournalError> {
+    let directory = directory(config);
+    let disk = FileDisk::open(&directory).map_err(|source| Error::Io {
+        action: "make the directory of",
+        file: "the journal".to_owned(),
+        source,
+    });
+    let recovery = disk.and_then(|disk| Recovery::open(Arc::new(disk), options(config)));
+    match recovery {
+        Ok(recovery) => Ok(Opened { recovery, directory }),
+        Err(error) => Err(JournalError { directory, error }),
+    }
+}
+
+impl Loader {
+    /// Starts to load, and waits for the end for a moment. `None`: it is loaded.
+    pub(crate) fn start(server: &Arc<Server>, opened: Opened) -> Result<Option<Loader>, JournalError> {
+        server.persistence.set_on(true);
+        server.persistence.loading.is_on.store(true, Relaxed);
+        server.persistence.loading.since_s.store(unix_ms() / 1000, Relaxed);
+        let (tell, outcome) = sync_channel(1);
+        let directory = opened.directory.clone();
+        let of = Arc::clone(server);
+        let run = move || {
+            let directory = opened.directory;
+            let result = match load(&of, opened.recovery) {
+                Err(Error::Rejected { .. }) if of.persistence.loading.is_called_off() => Ok(()),
+                result => result.map_err(|error| JournalError { directory, error }),
+            };
+            if let Err(error) = &result {
+                tracing::error!("{error}");
+                // It means something only to shards that run.
+                of.stop();
+            }
+            // The other end is gone once nobody waits any more.
+            let _ = tell.send(result);
+        };
+        let thread = thread::Builder::new().name("loading".to_owned()).spawn(run).map_err(|source| {
+            let (action, file) = ("start the thread that loads", "the journal".to_owned());
+            JournalError { directory, error: Error::Io { action, file, source } }
+        })?;
+        match outcome.recv_timeout(QUIET_LOADING) {
+            Ok(result) => result.map(|()| None),
+            Err(RecvTimeoutError::Timeout) => Ok(Some(Loader { thread, outcome })),
+            Err(RecvTimeoutError::Disconnected) => panic!("the thread that loads the journal has panicked"),
+        }
+    }
+
+    /// Waits for the end.
+    pub(crate) fn join(self) -> Result<(), JournalError> {
+        let Loader { thread, outcome } = self;
+        let panicked = thread.join().is_err();
+        assert!(!panicked, "the thread that loads the journal has panicked");
+        outcome.recv().unwrap_or(Ok(()))
+    }
+}
+
+fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
+    let began = Instant::now();
+    let (snapshot, epoch) =
+        recovery.manifest().map_or((None, 0), |manifest| (manifest.snapshot, manifest.epoch));
+    let mut rebuild = Rebuild::new(&server.partitions, snapshot, epoch, &server.persistence.loading);
+    let recovered = recovery.replay(&mut rebuild)?;
+    let misfits = rebuild.misfits;
+    drop(rebuild);
+    let report = recovered.report();
+    if report.torn_bytes > 0 {
+        tracing::warn!(bytes = report.torn_bytes, "the journal ended in an unfinished write, which was cut");
+    }
+    if misfits > 0 {
+        tracing::warn!(
+            effects = misfits,
+            "writes that built upon lost ones were passed over, after a repair"
+        );
+    }
+    let weak = Arc::downgrade(server);
+    let hear = move |event| {
+        if let Some(server) = weak.upgrade() {
+            server.hear(event);
+        }
+    };
+    begin(server, recovered.start(Box::new(hear))?);
+    let took = began.elapsed();
+    let (items, records) = (report.items, report.records);
+    let rate = ((items + records) as f64 / took.as_secs_f64().max(1e-6)) as u64;
+    tracing::info!(keys = items, records, ms = took.as_millis() as u64, rate, "the journal is loaded");
+    Ok(())
+}
+
+/// From now on writes go to `journal`.
+pub(super) fn begin(server: &Arc<Server>, journal: Journal) {
+    let journal = Arc::new(journal);
+    let sink = Sink { journal: Arc::clone(&journal), server: Arc::downgrade(server) };
+    server.partitions.set_journal(Box::new(sink));
+    if server.persistence.journal.set(journal).is_err() {
+        unreachable!("a server begins one journal");
+    }
+    server.persistence.snapshots.begin(unix_ms() / 1000);
+    server.persistence.loading.is_on.store(false, Ordering::Release);
+    server.shards_look_again();
+}

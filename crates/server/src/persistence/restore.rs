@@ -1,0 +1,199 @@
+//! From a journal's items and records back to keys.
+//!
+//! A snapshot's keys were captured at different times, so each has a stamp, the LSN up to which its value holds all
+//! effects; replay skips an effect on it that the stamp covers. A key that was not captured was absent when the walk
+//! passed it: it gets every effect, and those that were made while it was another key may not fit. Later, at the latest
+//! before the snapshot's end, it is deleted or set anew.
+//!
+//! A stamp that is the snapshot's start covers no record that is replayed, and none covers a record behind the
+//! snapshot's end: so stamps are kept only while they can matter, and a snapshot taken in silence keeps none.
+//!
+//! Cost: O(bytes); memory for the stamps of the keys that were captured after the first write.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use hashbrown::HashMap;
+use sterna_journal::{Lsn, Progress, Rejected, Restore, SnapshotInfo};
+use sterna_keyspace::{Effect, Effects, What, read_state};
+
+use super::Loading;
+use crate::partitions::{Held, Partitions};
+
+/// Where keys are put.
+pub(crate) trait Target {
+    /// Applies an effect; false: it doesn't fit.
+    fn apply(&mut self, effect: Effect<'_>) -> bool;
+    /// Removes keys of a database.
+    fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool);
+    /// How many databases there are.
+    fn databases(&self) -> usize;
+}
+
+/// Puts what a replay hands over into the keyspace.
+pub(crate) struct Rebuild<'a, T> {
+    target: T,
+    /// Stamps of keys, above `start`; by database byte and key.
+    stamps: HashMap<Box<[u8]>, Lsn>,
+    start: Lsn,
+    /// Up to here effects may not fit.
+    end: Lsn,
+    /// A repair has given up records: effects may not fit ever after.
+    is_repaired: bool,
+    /// Effects that did not fit where they may not.
+    pub(crate) misfits: u64,
+    /// Name and first parts of a value that comes in several.
+    part: Option<(Vec<u8>, Vec<u8>)>,
+    items: u64,
+    progress: &'a Loading,
+}
+
+impl<'a, T: Target> Rebuild<'a, T> {
+    /// Rebuilds into `target`, which is empty, what a journal holds that starts with `snapshot`. `epoch`: see `Manifest`.
+    pub(crate) fn new(
+        target: T,
+        snapshot: Option<SnapshotInfo>,
+        epoch: u64,
+        progress: &'a Loading,
+    ) -> Rebuild<'a, T> {
+        let (start, end) = snapshot.map_or((Lsn::ZERO, Lsn::ZERO), |snapshot| (snapshot.start, snapshot.end));
+        Rebuild {
+            target,
+            stamps: HashMap::new(),
+            start,
+            end,
+            is_repaired: epoch > 0,
+            misfits: 0,
+            part: None,
+            items: 0,
+            progress,
+        }
+    }
+
+    fn set(&mut self, name: &[u8], stamp: Lsn, state: &[u8]) -> Result<(), Rejected> {
+        let (&db, key) = name.split_first().ok_or(Rejected("an item without a database"))?;
+        let (value, expire_at_ms) = read_state(state).ok_or(Rejected("a value that can't be read"))?;
+        let effect = Effect { db: Some(usize::from(db)), key, what: What::Set { value, expire_at_ms } };
+        if !self.target.apply(effect) {
+            return Err(Rejected("a key in a database beyond `databases`"));
+        }
+        if stamp > self.start {
+            self.stamps.insert(name.into(), stamp);
+        }
+        Ok(())
+    }
+
+    /// Whether the key's captured value has this record's effects already.
+    fn is_covered(&self, effect: &Effect<'_>, lsn: Lsn, name: &mut Vec<u8>) -> bool {
+        let Some(db) = effect.db else { return false };
+        name.clear();
+        name.push(db as u8);
+        name.extend_from_slice(effect.key);
+        self.stamps.get(&**name).is_some_and(|stamp| stamp.covers(lsn))
+    }
+
+    /// Empties a database, or all, but for the keys that were captured later.
+    fn flush_around(&mut self, db: Option<usize>, lsn: Lsn) {
+        let dbs = db.map_or(0..self.target.databases(), |db| db..db + 1);
+        for db in dbs {
+            let stamps = &self.stamps;
+            self.target.remove_where(db, &mut |key| {
+                let name = [&[db as u8], key].concat();
+                !stamps.get(&*name).is_some_and(|stamp| stamp.covers(lsn))
+            });
+        }
+    }
+}
+
+impl<T: Target> Restore for Rebuild<'_, T> {
+    fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected> {
+        let (&more, bytes) = value.split_first().ok_or(Rejected("an item without a value"))?;
+        if self.part.as_ref().is_some_and(|(name, _)| name != key) || more > 1 {
+            return Err(Rejected("part of a value is missing"));
+        }
+        self.progress.go_on()?;
+        self.items += 1;
+        if self.items.is_multiple_of(1024) {
+            self.progress.items.store(self.items, Relaxed);
+        }
+        match (self.part.take(), more) {
+            (None, 0) => self.set(key, stamp, bytes),
+            (None, _) => {
+                self.part = Some((key.to_vec(), bytes.to_vec()));
+                Ok(())
+            }
+            (Some((name, mut head)), more) => {
+                head.extend_from_slice(bytes);
+                if more == 1 {
+                    self.part = Some((name, head));
+                    return Ok(());
+                }
+                self.set(key, stamp, &head)
+            }
+        }
+    }
+
+    fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected> {
+        self.progress.go_on()?;
+        if self.part.is_some() {
+            return Err(Rejected("part of a value is missing"));
+        }
+        if lsn > self.end && !self.stamps.is_empty() {
+            self.stamps = HashMap::new();
+        }
+        let mut name = Vec::new();
+        for effect in Effects::new(payload) {
+            let effect = effect.map_err(|_| Rejected("an effect that can't be read"))?;
+            if !self.stamps.is_empty() {
+                if matches!(effect.what, What::Flush) {
+                    self.flush_around(effect.db, lsn);
+                    continue;
+                }
+                if self.is_covered(&effect, lsn, &mut name) {
+                    continue;
+                }
+            }
+            if !self.target.apply(effect) && lsn > self.end {
+                if !self.is_repaired {
+                    return Err(Rejected("an effect that does not fit what is there"));
+                }
+                self.misfits += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        self.progress.items.store(progress.items, Relaxed);
+        self.progress.records.store(progress.records, Relaxed);
+        self.progress.bytes.store(progress.bytes, Relaxed);
+        self.progress.total_bytes.store(progress.total_bytes, Relaxed);
+    }
+}
+
+impl Target for &Partitions {
+    fn apply(&mut self, effect: Effect<'_>) -> bool {
+        Partitions::apply(self, effect)
+    }
+
+    fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+        Partitions::remove_where(self, db, doomed);
+    }
+
+    fn databases(&self) -> usize {
+        Partitions::databases(self)
+    }
+}
+
+impl Target for &mut Held<'_> {
+    fn apply(&mut self, effect: Effect<'_>) -> bool {
+        Held::apply(self, effect)
+    }
+
+    fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+        Held::remove_where(self, db, doomed);
+    }
+
+    fn databases(&self) -> usize {
+        Held::databases(self)
+    }
+}

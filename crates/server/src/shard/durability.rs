@@ -1,0 +1,139 @@
+//! Replies that wait for the disk.
+//!
+//! Under `appendfsync always` a reply leaves only when every record that it depends on is durable: the records of the
+//! connection's own writes, and those of others that it may have seen the effects of. One sync serves all who wait.
+//!
+//! 1. A command is executed; the connection notes the LSN (`written`, or `seen` for what it only read).
+//! 2. At the end of the turn the shard has the journal write and sync what was appended, and flushes. A connection whose
+//!    LSN is not durable is passed over: its output stays in the queue, pushes and all, and its slot goes into `awaiting`.
+//! 3. The shard sets its flag, and looks once more (see `Server::wake_awaiting`).
+//! 4. The journal's thread has synced, finds the flag, and mails; the shard flushes whoever waited.
+//!
+//! While the disk takes no writes, replies to reads leave all the same: what was read is as good as it will get, and
+//! reads and Pub/Sub go on. Replies to writes wait until the disk has recovered and has them.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, Ordering::Relaxed, fence};
+
+use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
+
+use crate::connection::Hold;
+use crate::server::Server;
+use crate::shard::Shard;
+
+/// What a shard knows of the journal; renewed with the configuration.
+#[derive(Default)]
+pub(crate) struct Durability {
+    /// The keys are not all there yet: commands that need them are refused.
+    pub(crate) is_loading: bool,
+    pub(crate) journal: Option<Arc<Journal>>,
+    /// `appendfsync always`: replies wait.
+    pub(crate) is_gated: bool,
+    /// Slots of connections that wait for the disk; each has `awaits_disk` set.
+    awaiting: Vec<usize>,
+}
+
+/// What a connection's replies depend on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Dependence {
+    /// Its own last write.
+    pub(crate) written: Lsn,
+    /// The last write whose effects it may have seen.
+    seen: Lsn,
+}
+
+impl Dependence {
+    fn is_met(self, journal: &Journal) -> bool {
+        let durable = journal.durable_lsn();
+        let is_stopped = || matches!(journal.admit(), Err(Refusal::DiskFull | Refusal::DiskFailed));
+        self.written <= durable && (self.seen <= durable || is_stopped())
+    }
+}
+
+impl Shard {
+    /// Takes over what the server knows of the journal.
+    pub(super) fn refresh_durability(&mut self) {
+        let persistence = &self.server.persistence;
+        self.durability.is_loading = persistence.loading.is_on();
+        self.durability.journal = persistence.journal().cloned();
+        self.durability.is_gated =
+            self.durability.journal.as_ref().is_some_and(|journal| journal.policy() == FsyncPolicy::Always);
+        self.look_at_awaiting();
+    }
+
+    /// The connection has made a write, in this record.
+    #[inline]
+    pub(crate) fn note_written(&mut self, slot: usize, lsn: u64) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.depends_on.written = Lsn(lsn);
+        }
+    }
+
+    /// The connection is told of what may be anybody's last write.
+    #[inline]
+    pub(crate) fn note_seen(&mut self, slot: usize) {
+        if let (Some(journal), Some(connection)) = (&self.durability.journal, self.connections.get_mut(slot))
+        {
+            connection.depends_on.seen = journal.last_lsn();
+        }
+    }
+
+    /// Whether the connection's output must wait for the disk; it is then flushed when the disk has it.
+    pub(super) fn awaits_disk(&mut self, slot: usize) -> bool {
+        let Some(journal) = self.durability.journal.clone() else { return false };
+        if !self.durability.is_gated || self.connections[slot].depends_on.is_met(&journal) {
+            return false;
+        }
+        self.await_disk(slot);
+        // It may have become durable before the flag was there to be seen.
+        !self.connections[slot].depends_on.is_met(&journal)
+    }
+
+    /// Has the connection looked at again when more is durable.
+    pub(crate) fn await_disk(&mut self, slot: usize) {
+        if !std::mem::replace(&mut self.connections[slot].awaits_disk, true) {
+            self.durability.awaiting.push(slot);
+        }
+        self.handle().awaits_disk.store(true, Relaxed);
+        // Pairs with the fence in `Server::wake_awaiting`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// More is durable, or nothing will be for a while.
+    pub(crate) fn look_at_awaiting(&mut self) {
+        for slot in std::mem::take(&mut self.durability.awaiting) {
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            if !std::mem::take(&mut connection.awaits_disk) {
+                continue;
+            }
+            self.flusher.mark(slot, connection);
+            if matches!(connection.hold.as_deref(), Some(Hold::Disk(_))) {
+                self.look_at_wait(slot);
+            }
+        }
+    }
+
+    /// Sends what was appended this turn on its way.
+    #[inline]
+    pub(super) fn flush_journal(&self) {
+        if let Some(journal) = &self.durability.journal {
+            journal.flush();
+        }
+    }
+
+    /// Waits until what was written is durable, for replies that are to leave before the server stops.
+    pub(super) fn await_last_writes(&self, at_most: std::time::Duration) {
+        if let (Some(journal), true) = (&self.durability.journal, self.durability.is_gated) {
+            // If it is not durable in time, the replies stay.
+            let _ = journal.wait_durable(journal.last_lsn(), Some(at_most));
+        }
+    }
+}
+
+impl Server {
+    /// Has every shard take over configuration and journal at its next turn, which comes at once.
+    pub(crate) fn shards_look_again(&self) {
+        self.note_change();
+        self.shards.iter().for_each(|shard| shard.mailbox.wake());
+    }
+}
