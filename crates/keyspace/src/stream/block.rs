@@ -348,6 +348,7 @@ impl Block {
         self.bytes[self.start(index)] & DELETED == 0
     }
 
+    #[inline]
     fn start(&self, index: usize) -> usize {
         match index {
             // The names of a block's first entry alone may pass 64 KiB.
@@ -369,6 +370,7 @@ impl Block {
         }
     }
 
+    #[inline]
     pub(crate) fn id_at(&self, index: usize) -> EntryId {
         self.head_of(&self.bytes[self.start(index)..]).0
     }
@@ -398,6 +400,39 @@ impl Block {
         }
         let (pairs, body) = split_number(rest);
         Entry { id, pairs: pairs as usize, names: &[], body }
+    }
+
+    /// Shows the entries that are alive from `index` up to `end` to `each`, until it says `false`; `false` then, or when
+    /// `end` lies within this block. The same as stepping through them, with what they share looked at once.
+    #[inline]
+    pub(crate) fn visit<'b>(
+        &'b self,
+        index: usize,
+        end: EntryId,
+        mut each: impl FnMut(Entry<'b>) -> bool,
+    ) -> bool {
+        let whole = end >= self.last_id();
+        let stop = match end.next() {
+            Some(above) if !whole => self.lower_bound(above),
+            _ => self.len(),
+        };
+        let (pairs, names) = self.names();
+        for index in index.max(self.head())..stop {
+            let (id, flags, rest) = self.head_of(&self.bytes[self.start(index)..]);
+            if flags & DELETED != 0 {
+                continue;
+            }
+            let entry = if flags & SAME_NAMES != 0 {
+                Entry { id, pairs, names, body: rest }
+            } else {
+                let (pairs, body) = split_number(rest);
+                Entry { id, pairs: pairs as usize, names: &[], body }
+            };
+            if !each(entry) {
+                return false;
+            }
+        }
+        whole
     }
 
     /// Index of the first entry that is alive from `index` on.

@@ -123,6 +123,25 @@ impl Stream {
     }
 }
 
+impl<'a> Forward<'a> {
+    /// Shows the entries to `each`, until it says `false`. Quicker than stepping through them.
+    #[inline]
+    pub(crate) fn visit(mut self, mut each: impl FnMut(Entry<'a>) -> bool) {
+        while let Some((block, index)) = self.current {
+            if !block.visit(index, self.end, &mut each) {
+                return;
+            }
+            self.step();
+        }
+    }
+
+    /// Goes on to the next block.
+    fn step(&mut self) {
+        let sealed = self.sealed.as_mut().and_then(Iterator::next).map(|(_, block)| &**block);
+        self.current = sealed.or_else(|| self.open.take()).map(|block| (block, 0));
+    }
+}
+
 impl<'a> Iterator for Forward<'a> {
     type Item = Entry<'a>;
 
@@ -139,8 +158,7 @@ impl<'a> Iterator for Forward<'a> {
                 self.current = Some((block, index + 1));
                 return Some(entry);
             }
-            let sealed = self.sealed.as_mut().and_then(Iterator::next).map(|(_, block)| &**block);
-            self.current = sealed.or_else(|| self.open.take()).map(|block| (block, 0));
+            self.step();
         }
     }
 }
@@ -193,6 +211,15 @@ mod tests {
                 let (low, high) = (EntryId::new(start, 0), EntryId::new(end, 0));
                 let forward: Vec<u64> = stream.range(low, high).map(|entry| entry.id.ms).collect();
                 assert_eq!(forward, expected, "{start}..={end} in blocks of {blocks_of}");
+                let mut visited = Vec::new();
+                stream.range(low, high).visit(|entry| {
+                    visited.push(entry.id.ms);
+                    visited.len() < 9
+                });
+                assert!(
+                    visited.iter().eq(expected.iter().take(9)),
+                    "{start}..={end} in blocks of {blocks_of}"
+                );
                 let mut backward: Vec<u64> =
                     stream.range_backward(low, high).map(|entry| entry.id.ms).collect();
                 backward.reverse();

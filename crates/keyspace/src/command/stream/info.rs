@@ -195,7 +195,7 @@ fn write_ends(reply: &mut Reply<'_>, stream: &Stream) {
 
 /// Two fields.
 fn write_full(reply: &mut Reply<'_>, stream: &Stream, count: usize) {
-    write_entries(field(reply, "entries"), stream.range(EntryId::MIN, EntryId::MAX).take(count));
+    write_range(field(reply, "entries"), stream.range(EntryId::MIN, EntryId::MAX), count);
     field(reply, "groups").array(stream.groups().len());
     for (name, group) in stream.groups() {
         reply.map(8);

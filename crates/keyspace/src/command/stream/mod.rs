@@ -38,7 +38,7 @@ pub(super) mod read;
 pub(super) mod readgroup;
 pub(super) mod trim;
 
-use entry::{EntryWriter, write_entries, write_entry};
+use entry::{EntryWriter, write_entries, write_entry, write_range};
 pub use error::StreamError;
 
 /// IDs of one request; more than these go to the heap.

@@ -100,7 +100,7 @@ fn xrange(
         None => usize::MAX,
     };
     match direction {
-        Direction::Forward => write_entries(reply, stream.range(start, end).take(count)),
+        Direction::Forward => write_range(reply, stream.range(start, end), count),
         Direction::Backward => write_entries(reply, stream.range_backward(start, end).take(count)),
     }
     Ok(Outcome::Replied)

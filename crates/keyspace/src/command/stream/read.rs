@@ -205,21 +205,16 @@ pub(super) fn write_after(
 ) -> bool {
     let most = budget.entries();
     let Some(start) = after.next().filter(|_| most > 0) else { return false };
-    let mut entries = stream.range(start, EntryId::MAX).take(most).peekable();
-    if entries.peek().is_none() {
-        return false;
-    }
     let before = reply.out.len();
     write_stream_key(reply, key);
     let header = reply.array_deferred();
     let mut writer = EntryWriter::default();
     let mut count = 0;
-    for entry in entries {
-        if !budget.write(reply, |reply| writer.write(reply, entry)) {
-            break;
-        }
-        count += 1;
-    }
+    stream.range(start, EntryId::MAX).visit(|entry| {
+        let written = budget.write(reply, |reply| writer.write(reply, entry));
+        count += usize::from(written);
+        written && count < most
+    });
     if count == 0 {
         reply.out.truncate(before);
         return false;

@@ -257,16 +257,16 @@ impl Work<'_, '_, '_> {
         let extended = self.reader.claim_ms.is_some();
         let mut writer = EntryWriter::default();
         let mut ids = Ids::new();
-        for entry in self.stream.range(start, EntryId::MAX).take(most) {
+        self.stream.range(start, EntryId::MAX).visit(|entry| {
             let written = budget.write(reply, |reply| match extended {
                 false => writer.write(reply, entry),
                 true => write_new_extended(reply, entry),
             });
-            if !written {
-                break;
+            if written {
+                ids.push(entry.id);
             }
-            ids.push(entry.id);
-        }
+            written && ids.len() < most
+        });
         if ids.is_empty() {
             return 0;
         }
