@@ -129,6 +129,13 @@ impl<'a> Iterator for Effects<'a> {
     }
 }
 
+/// The effect of FLUSHALL.
+pub fn flush_all() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, FLUSH, ALL_DATABASES, b"", |_| {});
+    bytes
+}
+
 /// Appends a `set`.
 pub fn write_set(out: &mut Vec<u8>, db: usize, key: &[u8], value: &Value, expire_at_ms: Option<u64>) {
     write(out, SET, db, key, |body| write_state(body, value, expire_at_ms, &mut |_| {}));

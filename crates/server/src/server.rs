@@ -41,6 +41,8 @@ pub(crate) struct ShardHandle {
     pub(crate) errors: ErrorCounts,
     /// Changes of the keyspace since the start.
     pub(crate) changes: AtomicU64,
+    /// The version of the configuration that it goes by.
+    pub(crate) config_seen: AtomicU64,
     /// Connections of it wait for the disk.
     pub(crate) awaits_disk: AtomicBool,
     /// Bytes read from and written to its connections, closed ones included.
@@ -60,6 +62,7 @@ impl ShardHandle {
             commands: CommandCounts::default(),
             errors: ErrorCounts::default(),
             changes: AtomicU64::new(0),
+            config_seen: AtomicU64::new(0),
             awaits_disk: AtomicBool::new(false),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
@@ -361,6 +364,11 @@ impl Server {
             self.persistence.loading.call_off();
             self.shards.iter().for_each(|shard| shard.mailbox.push(Mail::Shutdown));
         }
+    }
+
+    /// Whether it is on its way to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Sends every shard the same mail.

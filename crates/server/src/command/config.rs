@@ -15,7 +15,7 @@ use super::{Call, Failure, Flow, Run};
 use crate::config::{Config, SetError};
 use crate::connection::Hold;
 use crate::mailbox::{Ack, Mail};
-use crate::net;
+use crate::{net, persistence};
 
 const BASE: Spec = Spec {
     name: "",
@@ -161,6 +161,7 @@ fn set(call: &mut Call<'_>) -> Result<Flow, Failure> {
     if old.loglevel != new.loglevel {
         crate::hooks::set_log_level(new.loglevel);
     }
+    persistence::switch::adjust(&server, &new);
     server.look_at_memory();
     call.shard.refresh_config();
     call.reply.ok();
@@ -172,6 +173,9 @@ struct Prepared {
     /// TLS for new connections, if that changes; then `None` inside is no TLS.
     tls: Option<Option<Arc<rustls::ServerConfig>>>,
     listeners: Option<net::Relisten>,
+    /// Whether the journal is turned on or off.
+    appendonly: Option<bool>,
+    journal: Option<persistence::switch::Prepared>,
 }
 
 impl Prepared {
@@ -186,7 +190,7 @@ impl Prepared {
                 |name: &&&str| pairs.iter().any(|(given, _)| argument::eq_ignore_case(given, name));
             wanted.iter().find(is_given).copied()
         };
-        let mut prepared = Prepared { tls: None, listeners: None };
+        let mut prepared = Prepared { tls: None, listeners: None, appendonly: None, journal: None };
         if let Some(name) = given(TLS_OPTIONS) {
             prepared.tls = Some(tls_of(new).map_err(|error| {
                 tracing::warn!(%error, "TLS is not changed");
@@ -206,6 +210,20 @@ impl Prepared {
                 SetError::Effect { name, reason: reason.to_owned() }
             })?);
         }
+        if new.appendonly != old.appendonly {
+            prepared.appendonly = Some(new.appendonly);
+            let failed = |reason: &str| SetError::Effect { name: "appendonly", reason: reason.to_owned() };
+            if call.shard.durability.is_loading {
+                return Err(failed("the journal is being loaded"));
+            }
+            if new.appendonly {
+                let journal = persistence::switch::prepare(call.server(), new).map_err(|error| {
+                    tracing::warn!(%error, "appendonly is not turned on");
+                    failed("Unable to turn on AOF. Check server logs.")
+                })?;
+                prepared.journal = Some(journal);
+            }
+        }
         if new.maxclients > old.maxclients {
             crate::start::raise_file_limit(new.maxclients).map_err(|fitting| SetError::Effect {
                 name: "maxclients",
@@ -217,20 +235,27 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// True: the connection is held until the accepting shard listens where it should.
+    /// True: the connection is held until the accepting shard listens where it should, and the journal is on.
     fn take_effect(self, call: &mut Call<'_>) -> bool {
         if let Some(tls) = self.tls {
             call.server().set_tls(tls);
         }
-        let Some(listeners) = self.listeners else { return false };
-        *call.server().listening.lock() = listeners.addresses.clone();
         let client = call.connection().client.id;
         let ack = (!call.in_exec).then_some(Ack { shard: call.shard.index, slot: call.slot, client });
-        call.shard.post(ACCEPTING_SHARD, Mail::Listen { listeners, ack });
-        if ack.is_some() {
-            call.shard.hold(call.slot, Hold::Acks { remaining: 1 });
+        let remaining = usize::from(self.listeners.is_some()) + usize::from(self.journal.is_some());
+        if remaining > 0 && ack.is_some() {
+            call.shard.hold(call.slot, Hold::Acks { remaining });
         }
-        ack.is_some()
+        if let Some(listeners) = self.listeners {
+            *call.server().listening.lock() = listeners.addresses.clone();
+            call.shard.post(ACCEPTING_SHARD, Mail::Listen { listeners, ack });
+        }
+        match (self.appendonly, self.journal) {
+            (Some(true), Some(journal)) => persistence::switch::turn_on(&call.shard.server, journal, ack),
+            (Some(false), _) => persistence::switch::turn_off(&call.shard.server),
+            _ => {}
+        }
+        remaining > 0 && ack.is_some()
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sterna_journal::{Error, FileDisk, Journal, Recovery};
+use sterna_journal::{Error, FileDisk, Journal, Notify, Recovery};
 
 use super::sink::Sink;
 use super::{Rebuild, directory, options};
@@ -28,7 +28,7 @@ const QUIET_LOADING: Duration = Duration::from_millis(500);
 
 /// A journal's files, claimed and looked at.
 pub(crate) struct Opened {
-    recovery: Recovery,
+    pub(super) recovery: Recovery,
     directory: PathBuf,
 }
 
@@ -126,18 +126,22 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
             "writes that built upon lost ones were passed over, after a repair"
         );
     }
-    let weak = Arc::downgrade(server);
-    let hear = move |event| {
-        if let Some(server) = weak.upgrade() {
-            server.hear(event);
-        }
-    };
-    begin(server, recovered.start(Box::new(hear))?);
+    begin(server, recovered.start(ears(server))?);
     let took = began.elapsed();
     let (items, records) = (report.items, report.records);
     let rate = ((items + records) as f64 / took.as_secs_f64().max(1e-6)) as u64;
     tracing::info!(keys = items, records, ms = took.as_millis() as u64, rate, "the journal is loaded");
     Ok(())
+}
+
+/// What the journal tells, the server hears.
+pub(super) fn ears(server: &Arc<Server>) -> Notify {
+    let server = Arc::downgrade(server);
+    Box::new(move |event| {
+        if let Some(server) = server.upgrade() {
+            server.hear(event);
+        }
+    })
 }
 
 /// From now on writes go to `journal`.

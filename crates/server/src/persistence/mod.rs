@@ -21,6 +21,7 @@ mod load;
 mod restore;
 mod sink;
 mod snapshot;
+pub(crate) mod switch;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed, fence};

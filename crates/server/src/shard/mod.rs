@@ -25,7 +25,7 @@ mod timers;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{Ordering, Ordering::Relaxed};
 use std::time::Duration;
 
 use mio::event::Event;
@@ -214,6 +214,8 @@ impl Shard {
         self.slow_from = slow_from(&self.config);
         self.changes.set_wants(wants(&self.server));
         self.refresh_durability();
+        // Release: what follows goes by it. Read by who has turned the journal on.
+        self.handle().config_seen.store(self.config_version, Ordering::Release);
     }
 
     fn note_edges(&mut self, slot: usize, event: &Event) {
