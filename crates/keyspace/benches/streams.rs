@@ -39,6 +39,7 @@ impl Server {
 
     /// Runs a request as it came from the wire.
     fn run(&mut self, request: &[u8]) {
+        self.log.logged(None);
         self.log.clear();
         self.out.clear();
         let progress = self.parser.parse(request, &Limits::default());
