@@ -9,7 +9,7 @@ use crate::peer::{self, Found};
 use crate::report::{self, Results};
 use crate::workload::{self, Bench, Scale, Workload};
 
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let workloads = workload::select(&args.only)?;
     let peers = peer::find(args)?;
     if args.list {

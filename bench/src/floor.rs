@@ -49,7 +49,7 @@ struct Shape {
 }
 
 /// Serves on `port` of 127.0.0.1 until killed.
-pub fn serve(port: u16) -> Result<(), Failure> {
+pub(crate) fn serve(port: u16) -> Result<(), Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;

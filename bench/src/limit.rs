@@ -58,11 +58,11 @@ impl From<rustix::io::Errno> for Failure {
 
 /// Set once by SIGINT or SIGTERM; every wait looks at it.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Catches SIGINT and SIGTERM from here on, so that children are stopped before this process ends.
-    pub fn install() -> Result<Self, Failure> {
+    pub(crate) fn install() -> Result<Self, Failure> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // A second signal ends the process at once, should a wait be stuck after all.
@@ -72,7 +72,7 @@ impl Interrupt {
         Ok(Self(flag))
     }
 
-    pub fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         // Relaxed: the flag publishes nothing but itself.
         if self.0.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
     }
@@ -80,23 +80,23 @@ impl Interrupt {
 
 /// A wait's bound: until when, for what.
 #[derive(Debug, Clone)]
-pub struct Limit {
+pub(crate) struct Limit {
     until: Instant,
     what: &'static str,
     interrupt: Interrupt,
 }
 
 impl Limit {
-    pub fn new(what: &'static str, within: Duration, interrupt: &Interrupt) -> Self {
+    pub(crate) fn new(what: &'static str, within: Duration, interrupt: &Interrupt) -> Self {
         Self { until: Instant::now() + within, what, interrupt: interrupt.clone() }
     }
 
-    pub fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> &'static str {
         self.what
     }
 
     /// Errors once the time is up or the run was interrupted.
-    pub fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         self.interrupt.check()?;
         if Instant::now() < self.until { Ok(()) } else { Err(Failure::Timeout(self.what)) }
     }

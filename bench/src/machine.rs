@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Cores of the server and of the load generator; disjoint unless the machine has only one.
 #[derive(Debug, Clone)]
-pub struct Cores {
+pub(crate) struct Cores {
     pub server: Vec<usize>,
     pub load: Vec<usize>,
 }
@@ -16,7 +16,7 @@ impl Cores {
     /// Splits the cores this process may use: the first half loads, the rest serves.
     ///
     /// Core 0 takes most of the interrupts of a small machine, so it goes to the side that isn't measured.
-    pub fn split() -> Result<Self, Failure> {
+    pub(crate) fn split() -> Result<Self, Failure> {
         let allowed = sched_getaffinity(None)?;
         let all: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
         let (load, server) = all.split_at(all.len() / 2);
@@ -29,14 +29,14 @@ impl Cores {
 
     /// Runs `work` with the calling thread on `cores`, so that a child started in it inherits them before its first
     /// instruction; then puts the thread back on the load's cores.
-    pub fn on_server<T>(&self, work: impl FnOnce() -> T) -> Result<T, Failure> {
+    pub(crate) fn on_server<T>(&self, work: impl FnOnce() -> T) -> Result<T, Failure> {
         pin(&self.server)?;
         let outcome = work();
         pin(&self.load)?;
         Ok(outcome)
     }
 
-    pub fn pin_load(&self) -> Result<(), Failure> {
+    pub(crate) fn pin_load(&self) -> Result<(), Failure> {
         pin(&self.load)
     }
 }
@@ -54,7 +54,7 @@ fn pin(cores: &[usize]) -> Result<(), Failure> {
 /// Kept per task because tasks come and go: a task that ended takes its time with it, so a difference of sums could be
 /// negative; a difference per task only misses what ended.
 #[derive(Debug, Clone, Default)]
-pub struct CpuTime(BTreeMap<u32, u64>);
+pub(crate) struct CpuTime(BTreeMap<u32, u64>);
 
 impl CpuTime {
     /// Reads `/proc/PID/task/*/schedstat`, first column.
@@ -75,7 +75,7 @@ impl CpuTime {
     /// Reads until two readings agree, at most 40 times 1 ms apart.
     ///
     /// A running task's figure is brought up to date by the kernel's tick only; once it sleeps the figure is exact.
-    pub fn settled(pid: u32) -> Result<Self, Failure> {
+    pub(crate) fn settled(pid: u32) -> Result<Self, Failure> {
         let mut last = Self::read(pid)?;
         for _ in 0..40 {
             std::thread::sleep(Duration::from_millis(1));
@@ -89,13 +89,13 @@ impl CpuTime {
     }
 
     /// Nanoseconds used since `start`, tasks begun since included.
-    pub fn since(&self, start: &CpuTime) -> u64 {
+    pub(crate) fn since(&self, start: &CpuTime) -> u64 {
         self.0.iter().map(|(task, ns)| ns.saturating_sub(start.0.get(task).copied().unwrap_or(0))).sum()
     }
 }
 
 /// Resident memory of a process in bytes (`VmRSS`).
-pub fn resident_bytes(pid: u32) -> Result<u64, Failure> {
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = status
         .lines()
@@ -107,7 +107,7 @@ pub fn resident_bytes(pid: u32) -> Result<u64, Failure> {
 }
 
 /// Lets this process, and the servers it starts, open as many sockets as the hard limit allows; returns that number.
-pub fn raise_open_files() -> u64 {
+pub(crate) fn raise_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -118,7 +118,7 @@ pub fn raise_open_files() -> u64 {
 
 /// What a reader needs to judge the figures: kernel, processor, cores, memory. No names, no paths.
 #[derive(Debug, Clone)]
-pub struct Description {
+pub(crate) struct Description {
     pub kernel: String,
     pub processor: String,
     pub cores: usize,
@@ -126,7 +126,7 @@ pub struct Description {
 }
 
 impl Description {
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let uname = rustix::system::uname();
         let release = uname.release().to_string_lossy();
         // The digits only: what follows them names whoever built the kernel.

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 /// Protocol of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// RESP2, as a connection speaks it before HELLO.
     Resp,
     /// NATS's text protocol.
@@ -15,14 +15,14 @@ pub enum Dialect {
 
 /// A message to be published.
 #[derive(Debug, Clone, Copy)]
-pub struct Publish<'a> {
+pub(crate) struct Publish<'a> {
     pub channel: &'a str,
     pub payload: &'a [u8],
 }
 
 impl Dialect {
     /// What opens a connection, before anything else is sent; empty for RESP.
-    pub fn hello(self) -> &'static [u8] {
+    pub(crate) fn hello(self) -> &'static [u8] {
         match self {
             Dialect::Resp => b"",
             Dialect::Nats => b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n",
@@ -30,7 +30,7 @@ impl Dialect {
     }
 
     /// Lines the server sends unasked once a connection is open: NATS's INFO.
-    pub fn greeting_lines(self) -> u64 {
+    pub(crate) fn greeting_lines(self) -> u64 {
         match self {
             Dialect::Resp => 0,
             Dialect::Nats => 1,
@@ -38,7 +38,7 @@ impl Dialect {
     }
 
     /// A channel's name in this protocol: NATS separates by `.` what Redis users separate by `:`.
-    pub fn name(self, resp_name: &str) -> String {
+    pub(crate) fn name(self, resp_name: &str) -> String {
         match self {
             Dialect::Resp => resp_name.to_owned(),
             Dialect::Nats => resp_name.replace(':', "."),
@@ -46,7 +46,7 @@ impl Dialect {
     }
 
     /// Subscribes to one channel, or to one pattern, under the number `sid`.
-    pub fn subscribe(self, out: &mut Vec<u8>, what: Subject<'_>, sid: usize) {
+    pub(crate) fn subscribe(self, out: &mut Vec<u8>, what: Subject<'_>, sid: usize) {
         match self {
             Dialect::Resp => command(out, &[what.subscribe_verb(), what.name().as_bytes()]),
             // Writing to a Vec can't fail.
@@ -55,7 +55,7 @@ impl Dialect {
     }
 
     /// Leaves what was subscribed to under `sid`.
-    pub fn unsubscribe(self, out: &mut Vec<u8>, what: Subject<'_>, sid: usize) {
+    pub(crate) fn unsubscribe(self, out: &mut Vec<u8>, what: Subject<'_>, sid: usize) {
         match self {
             Dialect::Resp => command(out, &[what.unsubscribe_verb(), what.name().as_bytes()]),
             Dialect::Nats => drop(write!(out, "UNSUB {sid}\r\n")),
@@ -63,14 +63,14 @@ impl Dialect {
     }
 
     /// Ends a batch, so that its reply can be counted.
-    pub fn end_batch(self, out: &mut Vec<u8>) {
+    pub(crate) fn end_batch(self, out: &mut Vec<u8>) {
         if self == Dialect::Nats {
             out.extend_from_slice(b"PING\r\n");
         }
     }
 
     /// Lines that answer a batch of `n` subscriptions.
-    pub fn subscribed_lines(self, n: u64) -> u64 {
+    pub(crate) fn subscribed_lines(self, n: u64) -> u64 {
         match self {
             Dialect::Resp => 6 * n,
             Dialect::Nats => 1,
@@ -78,14 +78,14 @@ impl Dialect {
     }
 
     /// Lines that answer a batch of `n` published messages.
-    pub fn published_lines(self, n: u64) -> u64 {
+    pub(crate) fn published_lines(self, n: u64) -> u64 {
         match self {
             Dialect::Resp => n,
             Dialect::Nats => 1,
         }
     }
 
-    pub fn publish(self, out: &mut Vec<u8>, message: Publish<'_>) {
+    pub(crate) fn publish(self, out: &mut Vec<u8>, message: Publish<'_>) {
         match self {
             Dialect::Resp => command(out, &[b"PUBLISH", message.channel.as_bytes(), message.payload]),
             Dialect::Nats => {
@@ -97,17 +97,17 @@ impl Dialect {
     }
 
     /// Bytes of one delivery to a subscriber of the channel itself (as `sid` 1).
-    pub fn delivery_bytes(self, message: Publish<'_>) -> u64 {
+    pub(crate) fn delivery_bytes(self, message: Publish<'_>) -> u64 {
         self.delivery_header(message, None).len() as u64 + message.payload.len() as u64 + 2
     }
 
     /// Bytes of one delivery through `pattern` (as `sid` 1).
-    pub fn pattern_delivery_bytes(self, message: Publish<'_>, pattern: &str) -> u64 {
+    pub(crate) fn pattern_delivery_bytes(self, message: Publish<'_>, pattern: &str) -> u64 {
         self.delivery_header(message, Some(pattern)).len() as u64 + message.payload.len() as u64 + 2
     }
 
     /// What stands before the payload in a delivery.
-    pub fn delivery_header(self, message: Publish<'_>, pattern: Option<&str>) -> Vec<u8> {
+    pub(crate) fn delivery_header(self, message: Publish<'_>, pattern: Option<&str>) -> Vec<u8> {
         let mut out = Vec::new();
         let Publish { channel, payload } = message;
         match self {
@@ -128,7 +128,7 @@ impl Dialect {
 
 /// A channel or a pattern, as the object of a subscription.
 #[derive(Debug, Clone, Copy)]
-pub enum Subject<'a> {
+pub(crate) enum Subject<'a> {
     Channel(&'a str),
     Pattern(&'a str),
 }
@@ -156,7 +156,7 @@ impl<'a> Subject<'a> {
 }
 
 /// Appends a command as a RESP array of bulk strings.
-pub fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
+pub(crate) fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
     drop(write!(out, "*{}\r\n", words.len()));
     for word in words {
         drop(write!(out, "${}\r\n", word.len()));

@@ -29,11 +29,11 @@ const EVENTS: usize = 1024;
 
 /// Index of a connection in its swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnId(usize);
+pub(crate) struct ConnId(usize);
 
 /// Which total a connection counts towards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
+pub(crate) enum Group {
     Subscriber,
     Publisher,
     /// In the scene, but not what is measured.
@@ -42,7 +42,7 @@ pub enum Group {
 
 /// What of the arriving bytes is counted.
 #[derive(Debug)]
-pub enum Meter {
+pub(crate) enum Meter {
     /// All of them, unread.
     Bytes,
     /// Line feeds: replies whose length varies but whose shape doesn't.
@@ -55,7 +55,7 @@ pub enum Meter {
 
 /// Reads the send time out of each frame of a stream of equal frames.
 #[derive(Debug, Clone)]
-pub struct AgeMeter {
+pub(crate) struct AgeMeter {
     /// Where times count from; the publisher's too.
     pub epoch: Instant,
     /// Bytes of a frame, and where in it the stamp stands.
@@ -66,10 +66,10 @@ pub struct AgeMeter {
 }
 
 /// Decimal digits of a timestamp in a payload.
-pub const STAMP_DIGITS: usize = 16;
+pub(crate) const STAMP_DIGITS: usize = 16;
 
 impl AgeMeter {
-    pub fn new(epoch: Instant, frame_bytes: usize, stamp_at: usize) -> Self {
+    pub(crate) fn new(epoch: Instant, frame_bytes: usize, stamp_at: usize) -> Self {
         Self { epoch, frame_bytes, stamp_at, partial: Vec::new() }
     }
 
@@ -120,7 +120,7 @@ struct Conn {
 }
 
 /// Connections of one workload to one server.
-pub struct Swarm {
+pub(crate) struct Swarm {
     epoll: OwnedFd,
     conns: Vec<Conn>,
     total: [u64; 3],
@@ -133,7 +133,7 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    pub fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             conns: Vec::new(),
@@ -147,12 +147,12 @@ impl Swarm {
     }
 
     /// Opens a connection that counts lines until told otherwise.
-    pub fn connect(&mut self, address: SocketAddr, group: Group) -> Result<ConnId, Failure> {
+    pub(crate) fn connect(&mut self, address: SocketAddr, group: Group) -> Result<ConnId, Failure> {
         self.adopt(TcpStream::connect_timeout(&address, Duration::from_secs(5))?, group, Meter::Lines)
     }
 
     /// Takes over an open connection.
-    pub fn adopt(&mut self, stream: TcpStream, group: Group, meter: Meter) -> Result<ConnId, Failure> {
+    pub(crate) fn adopt(&mut self, stream: TcpStream, group: Group, meter: Meter) -> Result<ConnId, Failure> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let id = self.conns.len();
@@ -171,44 +171,44 @@ impl Swarm {
     }
 
     /// Sets what is counted on a connection from here on; its count starts at 0.
-    pub fn measure(&mut self, id: ConnId, meter: Meter) {
+    pub(crate) fn measure(&mut self, id: ConnId, meter: Meter) {
         let conn = &mut self.conns[id.0];
         self.total[conn.group as usize] -= conn.seen;
         conn.seen = 0;
         conn.meter = meter;
     }
 
-    pub fn seen(&self, id: ConnId) -> u64 {
+    pub(crate) fn seen(&self, id: ConnId) -> u64 {
         self.conns[id.0].seen
     }
 
-    pub fn total(&self, group: Group) -> u64 {
+    pub(crate) fn total(&self, group: Group) -> u64 {
         self.total[group as usize]
     }
 
     /// Connections that the server has closed.
-    pub fn closed(&self) -> usize {
+    pub(crate) fn closed(&self) -> usize {
         self.closed
     }
 
     /// Bytes handed to [`Swarm::send`] that the socket has not taken.
-    pub fn unsent(&self, id: ConnId) -> usize {
+    pub(crate) fn unsent(&self, id: ConnId) -> usize {
         self.conns[id.0].out.len() - self.conns[id.0].sent
     }
 
     /// Ages collected by the age meters so far, in nanoseconds; the collection starts anew.
-    pub fn take_ages(&mut self) -> Vec<u64> {
+    pub(crate) fn take_ages(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.ages)
     }
 
     /// Stops or resumes reading a connection.
-    pub fn set_reading(&mut self, id: ConnId, reading: bool) -> Result<(), Failure> {
+    pub(crate) fn set_reading(&mut self, id: ConnId, reading: bool) -> Result<(), Failure> {
         self.conns[id.0].reading = reading;
         self.register(id.0)
     }
 
     /// Closes from this side.
-    pub fn close(&mut self, id: ConnId) -> Result<(), Failure> {
+    pub(crate) fn close(&mut self, id: ConnId) -> Result<(), Failure> {
         let conn = &mut self.conns[id.0];
         if conn.open {
             conn.open = false;
@@ -219,12 +219,12 @@ impl Swarm {
     }
 
     /// Lets the kernel hold next to nothing for a connection that won't be read.
-    pub fn shrink_receive_buffer(&self, id: ConnId) -> Result<(), Failure> {
+    pub(crate) fn shrink_receive_buffer(&self, id: ConnId) -> Result<(), Failure> {
         Ok(rustix::net::sockopt::set_socket_recv_buffer_size(&self.conns[id.0].stream, 4096)?)
     }
 
     /// Forgets every connection, closing those still open.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.conns.clear();
         self.total = [0; 3];
         self.closed = 0;
@@ -232,7 +232,7 @@ impl Swarm {
     }
 
     /// Sends `bytes`, now as far as the socket takes them, the rest in later polls.
-    pub fn send(&mut self, id: ConnId, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn send(&mut self, id: ConnId, bytes: &[u8]) -> Result<(), Failure> {
         let conn = &mut self.conns[id.0];
         if !conn.open {
             return Err(Failure::Closed("sending"));
@@ -264,7 +264,7 @@ impl Swarm {
     }
 
     /// Waits up to `timeout` for sockets to be ready and serves each of them once.
-    pub fn poll(&mut self, timeout: Duration) -> Result<(), Failure> {
+    pub(crate) fn poll(&mut self, timeout: Duration) -> Result<(), Failure> {
         let timeout =
             Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let mut events = std::mem::take(&mut self.events);
@@ -352,7 +352,11 @@ impl Swarm {
     }
 
     /// Polls until `done`; fails when the server closes a connection meanwhile or `limit` ends.
-    pub fn until(&mut self, limit: &Limit, mut done: impl FnMut(&Swarm) -> bool) -> Result<(), Failure> {
+    pub(crate) fn until(
+        &mut self,
+        limit: &Limit,
+        mut done: impl FnMut(&Swarm) -> bool,
+    ) -> Result<(), Failure> {
         let closed = self.closed;
         while !done(self) {
             limit.check()?;

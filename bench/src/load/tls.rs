@@ -13,10 +13,10 @@ use std::time::Duration;
 
 /// Opens TLS 1.3 connections to a server with one known certificate, always with the same cipher suite.
 #[derive(Debug)]
-pub struct Connector(Arc<ClientConfig>);
+pub(crate) struct Connector(Arc<ClientConfig>);
 
 impl Connector {
-    pub fn new(certificate_der: &[u8]) -> Result<Self, Failure> {
+    pub(crate) fn new(certificate_der: &[u8]) -> Result<Self, Failure> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(certificate_der.to_vec())).map_err(refused)?;
         let mut provider = rustls::crypto::ring::default_provider();
@@ -31,7 +31,7 @@ impl Connector {
     }
 
     /// Connects, sends `request`, reads a reply of `lines` lines, and gives up the socket for counting.
-    pub fn open(&self, address: SocketAddr, request: &[u8], lines: u64) -> Result<TcpStream, Failure> {
+    pub(crate) fn open(&self, address: SocketAddr, request: &[u8], lines: u64) -> Result<TcpStream, Failure> {
         let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         socket.set_read_timeout(Some(Duration::from_secs(10)))?;
         let name = ServerName::from(address.ip());
@@ -57,7 +57,7 @@ fn refused(error: rustls::Error) -> Failure {
 
 /// Counts the plaintext bytes of application records.
 #[derive(Debug, Default)]
-pub struct RecordMeter {
+pub(crate) struct RecordMeter {
     /// Header of the record being read, as far as it has arrived.
     header: [u8; HEADER_BYTES],
     header_len: usize,
@@ -71,7 +71,7 @@ const OVERHEAD_BYTES: usize = 17;
 
 impl RecordMeter {
     /// Plaintext bytes of the records that begin in `bytes`; a record is counted when its header is complete.
-    pub fn read(&mut self, mut bytes: &[u8]) -> u64 {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> u64 {
         let mut plain = 0;
         while !bytes.is_empty() {
             if self.body_left > 0 {

@@ -2,5 +2,5 @@
 mod server;
 mod table;
 
-pub use server::{Durability, Server, Settings, TlsFiles};
-pub use table::{Found, Peer, PeerId, find, table};
+pub(crate) use server::{Durability, Server, Settings};
+pub(crate) use table::{Found, PeerId, find};

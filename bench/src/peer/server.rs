@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 /// What a workload wants of its server beyond the defaults.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Sterna's shards; the others keep their one event loop.
     pub threads: u32,
     pub tls: bool,
@@ -29,7 +29,7 @@ impl Default for Settings {
 
 /// Redis's `appendonly` and `appendfsync`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
+pub(crate) enum Durability {
     Memory,
     EverySecond,
     Always,
@@ -37,7 +37,7 @@ pub enum Durability {
 
 /// A self-signed certificate for 127.0.0.1 and its key, as files for the server and as bytes for the client.
 #[derive(Debug)]
-pub struct TlsFiles {
+pub(crate) struct TlsFiles {
     pub certificate_der: Vec<u8>,
     certificate: PathBuf,
     key: PathBuf,
@@ -60,7 +60,7 @@ impl TlsFiles {
 
 /// A peer that answers. Killed and waited for on drop.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     pub peer: &'static Peer,
     pub address: SocketAddr,
     /// Where it speaks TLS, and what proves it.
@@ -75,7 +75,7 @@ pub struct Server {
 
 impl Server {
     /// Starts `found` on the server's cores and waits until it answers.
-    pub fn start(
+    pub(crate) fn start(
         found: &Found,
         settings: &Settings,
         cores: &Cores,
@@ -109,7 +109,7 @@ impl Server {
     }
 
     /// Asks it to end (SIGTERM) and waits until it has.
-    pub fn stop(&mut self, limit: &Limit) -> Result<(), Failure> {
+    pub(crate) fn stop(&mut self, limit: &Limit) -> Result<(), Failure> {
         if let Some(pid) = Pid::from_raw(self.pid() as i32) {
             kill_process(pid, Signal::TERM)?;
         }
@@ -121,21 +121,21 @@ impl Server {
     }
 
     /// Starts it again in the same folder, with the same arguments, and waits until it answers.
-    pub fn start_again(&mut self, limit: &Limit) -> Result<(), Failure> {
+    pub(crate) fn start_again(&mut self, limit: &Limit) -> Result<(), Failure> {
         self.child = self.cores.on_server(|| self.command.spawn())??;
         self.wait_until_it_answers(limit)
     }
 
-    pub fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> Dialect {
         self.peer.dialect
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Bytes in its working folder: what it keeps on disk.
-    pub fn disk_bytes(&self) -> u64 {
+    pub(crate) fn disk_bytes(&self) -> u64 {
         folder_bytes(&self.folder.path().join("data"))
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PeerId {
+pub(crate) enum PeerId {
     Floor,
     Sterna,
     Redis,
@@ -18,7 +18,7 @@ pub enum PeerId {
 
 /// A server the benchmark can start.
 #[derive(Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     pub id: PeerId,
     /// On the command line and in samples.csv.
     pub name: &'static str,
@@ -98,26 +98,22 @@ static TABLE: [Peer; 6] = [
     },
 ];
 
-pub fn table() -> &'static [Peer] {
-    &TABLE
-}
-
 /// A peer and its binary, or the fact that there is none.
 #[derive(Debug)]
-pub struct Found {
+pub(crate) struct Found {
     pub peer: &'static Peer,
     pub binary: Option<PathBuf>,
     pub version: String,
 }
 
 impl Found {
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         format!("{} {}", self.peer.title, self.version).trim_end().to_owned()
     }
 }
 
 /// Looks for the peers that `args` want, in the table's order; one that is missing stays in the list without a binary.
-pub fn find(args: &Args) -> Result<Vec<Found>, Failure> {
+pub(crate) fn find(args: &Args) -> Result<Vec<Found>, Failure> {
     if let Some(unknown) = args.peers.iter().find(|name| TABLE.iter().all(|peer| peer.name != name.as_str()))
     {
         return Err(Failure::Unknown(unknown.clone()));

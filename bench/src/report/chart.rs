@@ -16,14 +16,14 @@ use std::fmt::Write as _;
 
 /// A section's drawing.
 #[derive(Debug)]
-pub struct Chart {
+pub(super) struct Chart {
     pub section: Section,
     pub file: String,
     pub svg: String,
 }
 
 /// Charts of the sections in which at least two peers can be compared.
-pub fn all(results: &Results) -> Vec<Chart> {
+pub(super) fn all(results: &Results) -> Vec<Chart> {
     Section::ALL.into_iter().filter_map(|section| draw(results, section)).collect()
 }
 

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// The report as Markdown; `charts` are shown above the tables of their sections.
 ///
 /// Writing to a String can't fail, so the results of `writeln!` are dropped throughout.
-pub fn page(results: &Results, charts: &[Chart]) -> String {
+pub(super) fn page(results: &Results, charts: &[Chart]) -> String {
     let mut page = String::new();
     introduction(&mut page, results);
     targets(&mut page, results);

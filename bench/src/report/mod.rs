@@ -4,14 +4,14 @@ mod markdown;
 mod results;
 mod verdict;
 
-pub use results::Results;
+pub(crate) use results::Results;
 
 use crate::limit::Failure;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Prints the report, or writes it with its charts and samples into `folder`, which is made if need be.
-pub fn write(results: &Results, folder: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn write(results: &Results, folder: Option<&Path>) -> Result<(), Failure> {
     let Some(folder) = folder else {
         println!("{}", markdown::page(results, &[]));
         return Ok(());

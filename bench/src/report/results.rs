@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// A peer as a column.
 #[derive(Debug, Clone)]
-pub struct Column {
+pub(crate) struct Column {
     pub id: PeerId,
     pub name: &'static str,
     /// Name and version.
@@ -19,7 +19,7 @@ pub struct Column {
 
 /// Samples of one workload on one peer.
 #[derive(Debug, Default)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// With the round each is from.
     samples: Vec<(u32, Figures)>,
     /// Why a round has no sample; the last one.
@@ -28,25 +28,25 @@ pub struct Cell {
 
 impl Cell {
     /// Median of the main figure.
-    pub fn main(&self) -> Option<f64> {
+    pub(crate) fn main(&self) -> Option<f64> {
         median(self.samples.iter().map(|(_, figures)| figures.main).collect())
     }
 
     /// Median of a figure beside the main one.
-    pub fn also(&self, name: &str) -> Option<f64> {
+    pub(crate) fn also(&self, name: &str) -> Option<f64> {
         let values = self.samples.iter().flat_map(|(_, figures)| &figures.also);
         median(values.filter(|(other, _)| *other == name).map(|(_, value)| *value).collect())
     }
 
     /// Names of the figures beside the main one.
-    pub fn also_names(&self) -> Vec<&'static str> {
+    pub(crate) fn also_names(&self) -> Vec<&'static str> {
         let first = self.samples.first();
         first.map(|(_, figures)| figures.also.iter().map(|(name, _)| *name).collect()).unwrap_or_default()
     }
 }
 
 /// A run of the comparison.
-pub struct Results {
+pub(crate) struct Results {
     pub description: Description,
     pub rounds: u32,
     pub columns: Vec<Column>,
@@ -55,7 +55,7 @@ pub struct Results {
 }
 
 impl Results {
-    pub fn new(
+    pub(crate) fn new(
         description: Description,
         rounds: u32,
         peers: &[Found],
@@ -76,7 +76,7 @@ impl Results {
         }
     }
 
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         round: u32,
         workload: &'static str,
@@ -90,23 +90,23 @@ impl Results {
         }
     }
 
-    pub fn cell(&self, workload: &str, peer: PeerId) -> Option<&Cell> {
+    pub(crate) fn cell(&self, workload: &str, peer: PeerId) -> Option<&Cell> {
         self.cells.iter().find(|((name, id), _)| *name == workload && *id == peer).map(|(_, cell)| cell)
     }
 
     /// Median of a workload's main figure on a peer.
-    pub fn main(&self, workload: &str, peer: PeerId) -> Option<f64> {
+    pub(crate) fn main(&self, workload: &str, peer: PeerId) -> Option<f64> {
         self.cell(workload, peer)?.main()
     }
 
     /// Smallest median among `peers`, and whose it is.
-    pub fn best(&self, workload: &str, peers: &[PeerId]) -> Option<(f64, PeerId)> {
+    pub(crate) fn best(&self, workload: &str, peers: &[PeerId]) -> Option<(f64, PeerId)> {
         let medians = peers.iter().filter_map(|&peer| Some((self.main(workload, peer)?, peer)));
         medians.min_by(|(a, _), (b, _)| a.total_cmp(b))
     }
 
     /// Every sample: workload, peer, round, figure, value.
-    pub fn csv(&self) -> String {
+    pub(crate) fn csv(&self) -> String {
         let mut text = "workload,peer,round,figure,value\n".to_owned();
         for workload in &self.workloads {
             for column in &self.columns {

@@ -4,13 +4,13 @@ use crate::peer::PeerId;
 use crate::workload::{Target, Workload};
 
 /// Redis and Valkey, whatever their version.
-pub const REDIS_FAMILY: [PeerId; 3] = [PeerId::Redis, PeerId::Valkey, PeerId::Redis8];
+pub(super) const REDIS_FAMILY: [PeerId; 3] = [PeerId::Redis, PeerId::Valkey, PeerId::Redis8];
 /// Everyone who could be used instead.
 const PEERS: [PeerId; 4] = [PeerId::Redis, PeerId::Valkey, PeerId::Redis8, PeerId::Nats];
 
 /// One target of one workload.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// As in "≤ 0.55 × the best of Redis and Valkey".
     pub asked: String,
     /// Sterna's figure in the unit of what was asked: a ratio, or the figure itself. None: not measured.
@@ -19,11 +19,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    pub fn met(&self) -> Option<bool> {
+    pub(super) fn met(&self) -> Option<bool> {
         self.reached.map(|reached| reached <= self.bound)
     }
 
-    pub fn new(results: &Results, workload: &Workload, target: Target) -> Self {
+    pub(super) fn new(results: &Results, workload: &Workload, target: Target) -> Self {
         let own = |name: &str| results.main(name, PeerId::Sterna);
         let also = |name: &str| results.cell(workload.name, PeerId::Sterna)?.also(name);
         let main = own(workload.name);

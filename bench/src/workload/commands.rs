@@ -11,7 +11,7 @@ use std::time::Instant;
 
 /// A stream of commands of one kind.
 #[derive(Debug, Clone, Copy)]
-pub struct Commands {
+pub(super) struct Commands {
     pub verb: Verb,
     pub connections: usize,
     pub pipeline: usize,
@@ -21,7 +21,7 @@ pub struct Commands {
 
 /// What the figure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cost {
+pub(super) enum Cost {
     /// Server CPU for each command, in nanoseconds.
     CpuNs,
     /// Time for each command as the clients see it, all together, in microseconds.
@@ -29,7 +29,7 @@ pub enum Cost {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub(super) enum Verb {
     Set,
     Get,
     Add,
@@ -63,7 +63,7 @@ pub enum Verb {
 impl Commands {
     /// One connection, in memory, CPU; a pipeline so deep that what is measured is the commands, not the server's falling
     /// asleep between batches.
-    pub const fn pipelined(verb: Verb) -> Self {
+    pub(super) const fn pipelined(verb: Verb) -> Self {
         Self { verb, connections: 1, pipeline: 256, durability: Durability::Memory, cost: Cost::CpuNs }
     }
 }
@@ -219,19 +219,19 @@ impl Commands {
 }
 
 /// Adds entries `1-1` to `entries-1` to the stream `s`.
-pub fn fill_stream(scene: &mut Scene, entries: usize) -> Result<(), Failure> {
+pub(super) fn fill_stream(scene: &mut Scene, entries: usize) -> Result<(), Failure> {
     scene.ask("a stream to be filled", entries, 2, |out, n| {
         command(out, &[b"XADD", b"s", format!("{}-1", n + 1).as_bytes(), b"field", VALUE]);
     })
 }
 
 /// A group `g` that has read nothing.
-pub fn create_group(scene: &mut Scene) -> Result<(), Failure> {
+pub(super) fn create_group(scene: &mut Scene) -> Result<(), Failure> {
     scene.ask("a group", 1, 1, |out, _| command(out, &[b"XGROUP", b"CREATE", b"s", b"g", b"0"]))
 }
 
 /// Delivers the whole stream to consumer `c`, so that all of it is pending; `entries` are whole thousands.
-pub fn deliver_all(scene: &mut Scene, entries: usize) -> Result<(), Failure> {
+pub(super) fn deliver_all(scene: &mut Scene, entries: usize) -> Result<(), Failure> {
     let lines = 5 + 1000 * ENTRY_LINES;
     scene.ask("a group to read all", entries / 1000, lines, |out, _| {
         command(out, &[b"XREADGROUP", b"GROUP", b"g", b"c", b"COUNT", b"1000", b"STREAMS", b"s", b">"]);
@@ -292,7 +292,7 @@ impl Run<'_> {
 /// So many readers blocked on one stream; each XADD wakes them all, and all block again: CPU of one wake-up in
 /// nanoseconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Wake {
+pub(super) struct Wake {
     pub readers: usize,
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 /// Shape of the traffic.
 #[derive(Debug, Clone, Copy)]
-pub struct FanOut {
+pub(super) struct FanOut {
     pub channels: usize,
     /// Subscribers of each channel.
     pub subscribers: usize,
@@ -29,7 +29,7 @@ pub struct FanOut {
 
 /// How the subscribers asked for the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Through {
+pub(super) enum Through {
     Channel,
     /// One pattern that matches every channel.
     Pattern,
@@ -37,7 +37,7 @@ pub enum Through {
 
 impl FanOut {
     /// One publisher, one channel.
-    pub const fn one_channel(subscribers: usize, pipeline: usize, payload_bytes: usize) -> Self {
+    pub(super) const fn one_channel(subscribers: usize, pipeline: usize, payload_bytes: usize) -> Self {
         Self {
             channels: 1,
             subscribers,

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 /// Resident memory of each of so many entries with one field of 20 bytes, or of their being pending, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct EntryMemory {
+pub(super) struct EntryMemory {
     pub entries: usize,
     pub of: Of,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
+pub(super) enum Of {
     Entry,
     Pending,
 }
@@ -38,14 +38,14 @@ impl Measure for EntryMemory {
 
 /// Time until a server with so many entries answers again, in nanoseconds for each entry.
 #[derive(Debug, Clone, Copy)]
-pub struct Restart {
+pub(super) struct Restart {
     pub entries: usize,
     pub from: From,
 }
 
 /// What the server reads when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub(super) enum From {
     Log,
     /// Written by BGREWRITEAOF, with nothing after it.
     Snapshot,

@@ -11,7 +11,7 @@ use std::time::Instant;
 /// The figure is how much more the last thousand cost than the first, of joining or of leaving, whichever is worse: 1
 /// where cost is linear.
 #[derive(Debug, Clone, Copy)]
-pub struct ManyChannels {
+pub(super) struct ManyChannels {
     pub channels: usize,
 }
 
@@ -67,14 +67,14 @@ fn costs(scene: &mut Scene, id: ConnId, channels: usize, step: Step) -> Result<V
 
 /// Connections that come, subscribe, and go, `at_once` at a time: CPU of one such life in microseconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Churn {
+pub(super) struct Churn {
     pub at_once: usize,
 }
 
 impl Measure for Churn {
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure> {
         let mut scene = bench.start(&Settings::default())?;
-        let mut lives = |scene: &mut Scene| {
+        let lives = |scene: &mut Scene| {
             scene.subscribers(self.at_once, |_| Subject::Channel("lobby"))?;
             scene.swarm.clear();
             Ok::<(), Failure>(())

@@ -7,7 +7,7 @@ use crate::peer::Settings;
 
 /// So many connections, each subscribed to a channel of its own: resident memory of the server for each, in KiB.
 #[derive(Debug, Clone, Copy)]
-pub struct Idle {
+pub(super) struct Idle {
     pub subscribers: usize,
 }
 

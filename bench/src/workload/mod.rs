@@ -6,15 +6,17 @@ mod membership;
 mod memory;
 mod paced;
 mod patterns;
+mod row;
 mod scene;
 mod table;
 
-pub use scene::{Bench, Figures, Scale};
-pub use table::{Section, Target, Unit, Workload, select, table};
+pub(crate) use row::{Section, Target, Workload};
+pub(crate) use scene::{Bench, Figures, Scale};
+pub(crate) use table::select;
 
 use crate::limit::Failure;
 
 /// One measurement against one freshly started server.
-pub trait Measure: Sync {
+pub(crate) trait Measure: Sync {
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure>;
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// One publisher, so many subscribers, so many messages a second: the 99th percentile of the age at arrival, in
 /// microseconds. With stalled subscribers the figure is the server's growth in MiB instead, and the age stands beside it.
 #[derive(Debug, Clone, Copy)]
-pub struct Paced {
+pub(super) struct Paced {
     pub subscribers: usize,
     pub per_second: u32,
     pub messages: usize,
@@ -22,7 +22,7 @@ pub struct Paced {
 
 /// What else the server has to do meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beside {
+pub(super) enum Beside {
     Nothing,
     /// Subscribers that don't read are sent so many bytes each, the limits on their queues being raised.
     Stalled {
@@ -71,7 +71,7 @@ impl Measure for Paced {
 }
 
 /// Name of the 99th percentile where it isn't the main figure.
-pub const P99: &str = "p99 µs";
+pub(super) const P99: &str = "p99 µs";
 
 fn percentile_us(sorted: &[u64], part: f64) -> f64 {
     let index = ((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1));

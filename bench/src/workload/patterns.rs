@@ -11,13 +11,13 @@ use std::time::Instant;
 
 /// So many patterns, and one publisher of channels that none of them matches.
 #[derive(Debug, Clone, Copy)]
-pub struct PastPatterns {
+pub(super) struct PastPatterns {
     pub patterns: usize,
     pub shape: Shape,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(super) enum Shape {
     /// `user:N:*`: the channel shares a long beginning with many of them.
     Prefix,
     /// `*N*a*b`: every one of them has to be followed through the whole channel, which ends in the wrong letter.

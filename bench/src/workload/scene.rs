@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 /// What one measurement found: the figure in the workload's unit, and others worth a line.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Figures {
+pub(crate) struct Figures {
     pub main: f64,
     pub also: Vec<(&'static str, f64)>,
 }
 
 impl Figures {
-    pub fn new(main: f64) -> Self {
+    pub(crate) fn new(main: f64) -> Self {
         Self { main, also: Vec::new() }
     }
 
-    pub fn also(mut self, name: &'static str, value: f64) -> Self {
+    pub(crate) fn also(mut self, name: &'static str, value: f64) -> Self {
         self.also.push((name, value));
         self
     }
@@ -28,14 +28,14 @@ impl Figures {
 
 /// Full size, or a thousandth of it to show that everything runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scale {
+pub(crate) enum Scale {
     Full,
     Quick,
 }
 
 /// Who is measured, and how thoroughly.
 #[derive(Debug)]
-pub struct Bench<'a> {
+pub(crate) struct Bench<'a> {
     pub found: &'a Found,
     pub cores: &'a Cores,
     pub interrupt: &'a Interrupt,
@@ -43,7 +43,7 @@ pub struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    pub fn start(&self, settings: &Settings) -> Result<Scene, Failure> {
+    pub(crate) fn start(&self, settings: &Settings) -> Result<Scene, Failure> {
         Ok(Scene {
             server: Server::start(self.found, settings, self.cores, self.interrupt)?,
             swarm: Swarm::new()?,
@@ -52,7 +52,7 @@ impl Bench<'_> {
     }
 
     /// A number of connections, keys or commands: all of them, or few when quick.
-    pub fn count(&self, full: usize) -> usize {
+    pub(crate) fn count(&self, full: usize) -> usize {
         match self.scale {
             Scale::Full => full,
             Scale::Quick => full.div_ceil(100).max(full.min(4)),
@@ -62,7 +62,7 @@ impl Bench<'_> {
     /// How long the timed part of a workload goes on.
     ///
     /// Half a second is a hundred and more of the kernel's ticks, which is what CPU time of a running task is exact to.
-    pub fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         match self.scale {
             Scale::Full => Duration::from_millis(600),
             Scale::Quick => Duration::from_millis(20),
@@ -71,7 +71,7 @@ impl Bench<'_> {
 }
 
 /// The running server and the connections to it.
-pub struct Scene {
+pub(crate) struct Scene {
     // Before the swarm: the server is killed first, so that thousands of closing sockets cost it nothing.
     pub server: Server,
     pub swarm: Swarm,
@@ -85,27 +85,27 @@ const SETUP: Duration = Duration::from_secs(300);
 const BATCH: Duration = Duration::from_secs(30);
 
 impl Scene {
-    pub fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> Dialect {
         self.server.dialect()
     }
 
-    pub fn limit(&self, what: &'static str) -> Limit {
+    pub(crate) fn limit(&self, what: &'static str) -> Limit {
         Limit::new(what, SETUP, &self.interrupt)
     }
 
-    pub fn batch_limit(&self, what: &'static str) -> Limit {
+    pub(crate) fn batch_limit(&self, what: &'static str) -> Limit {
         Limit::new(what, BATCH, &self.interrupt)
     }
 
     /// Opens a connection and introduces it.
-    pub fn connect(&mut self, group: Group) -> Result<ConnId, Failure> {
+    pub(crate) fn connect(&mut self, group: Group) -> Result<ConnId, Failure> {
         let id = self.swarm.connect(self.server.address, group)?;
         self.swarm.send(id, self.dialect().hello())?;
         Ok(id)
     }
 
     /// Opens `count` connections, each subscribed to what `subject` says for its index; returns once all are confirmed.
-    pub fn subscribers<'a>(
+    pub(crate) fn subscribers<'a>(
         &mut self,
         count: usize,
         subject: impl Fn(usize) -> Subject<'a>,
@@ -132,7 +132,7 @@ impl Scene {
     /// Waits until the server has nothing of its own to say to these connections.
     ///
     /// NATS pings each client once, two seconds after it came, to measure the way; that must not fall into the timing.
-    pub fn quiet(&mut self, ids: &[ConnId]) -> Result<(), Failure> {
+    pub(crate) fn quiet(&mut self, ids: &[ConnId]) -> Result<(), Failure> {
         if self.dialect() == Dialect::Resp {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Scene {
 
     /// Sends `count` requests on a connection of their own, a thousand at a time, and waits for at least `lines` lines of
     /// reply to each.
-    pub fn ask(
+    pub(crate) fn ask(
         &mut self,
         what: &'static str,
         count: usize,
@@ -172,7 +172,7 @@ impl Scene {
     }
 
     /// What the server answers to one command, as text.
-    pub fn text(&self, words: &[&[u8]]) -> Result<String, Failure> {
+    pub(crate) fn text(&self, words: &[&[u8]]) -> Result<String, Failure> {
         let mut stream = TcpStream::connect_timeout(&self.server.address, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(BATCH))?;
         let mut request = Vec::new();
@@ -191,14 +191,14 @@ impl Scene {
     }
 
     /// What the server answers to a command that is answered with a number.
-    pub fn integer(&self, words: &[&[u8]]) -> Result<u64, Failure> {
+    pub(crate) fn integer(&self, words: &[&[u8]]) -> Result<u64, Failure> {
         let text = self.text(words)?;
         let number = text.strip_prefix(':').and_then(|rest| rest.lines().next()?.parse().ok());
         number.ok_or(Failure::Reply(text.lines().next().unwrap_or_default().to_owned()))
     }
 
     /// As [`Scene::subscribers`] to one channel, over TLS.
-    pub fn tls_subscribers(&mut self, count: usize, channel: &str) -> Result<Vec<ConnId>, Failure> {
+    pub(crate) fn tls_subscribers(&mut self, count: usize, channel: &str) -> Result<Vec<ConnId>, Failure> {
         let (address, files) = self.server.tls.as_ref().ok_or(Failure::Inapplicable("no TLS"))?;
         let connector = tls::Connector::new(&files.certificate_der)?;
         let mut request = Vec::new();
@@ -213,11 +213,11 @@ impl Scene {
         Ok(ids)
     }
 
-    pub fn cpu(&self) -> Result<CpuTime, Failure> {
+    pub(crate) fn cpu(&self) -> Result<CpuTime, Failure> {
         CpuTime::settled(self.server.pid())
     }
 
-    pub fn resident_bytes(&self) -> Result<u64, Failure> {
+    pub(crate) fn resident_bytes(&self) -> Result<u64, Failure> {
         resident_bytes(self.server.pid())
     }
 }

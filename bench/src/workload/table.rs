@@ -1,5 +1,4 @@
 //! The workloads as rows.
-use super::Measure;
 use super::commands::{Commands, Cost, Verb, Wake};
 use super::fanout::{FanOut, Through};
 use super::kept::{EntryMemory, From, Of, Restart};
@@ -7,133 +6,10 @@ use super::membership::{Churn, ManyChannels};
 use super::memory::Idle;
 use super::paced::{Beside, P99, Paced};
 use super::patterns::{PastPatterns, Shape};
+use super::row::{Section, Target, Unit, Workload};
 use crate::limit::Failure;
 use crate::peer::{Durability, PeerId};
 use PeerId::{Floor, Nats, Redis, Redis8, Sterna, Valkey};
-
-/// A row of the report.
-pub struct Workload {
-    pub name: &'static str,
-    pub title: &'static str,
-    pub section: Section,
-    pub unit: Unit,
-    /// Who can do it at all.
-    pub peers: &'static [PeerId],
-    pub targets: &'static [Target],
-    pub work: &'static dyn Measure,
-}
-
-/// A table of the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Section {
-    FanOut,
-    Patterns,
-    Latency,
-    Connections,
-    Streams,
-    Journal,
-}
-
-impl Section {
-    pub const ALL: [Section; 6] = [
-        Section::FanOut,
-        Section::Patterns,
-        Section::Latency,
-        Section::Connections,
-        Section::Streams,
-        Section::Journal,
-    ];
-
-    /// Name of its chart's file.
-    pub fn file_stem(self) -> &'static str {
-        match self {
-            Section::FanOut => "fan-out",
-            Section::Patterns => "patterns",
-            Section::Latency => "latency",
-            Section::Connections => "connections",
-            Section::Streams => "streams",
-            Section::Journal => "journal",
-        }
-    }
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Section::FanOut => "Fan-out",
-            Section::Patterns => "PUBLISH past patterns that don't match",
-            Section::Latency => "Latency and fairness",
-            Section::Connections => "Connections, subscriptions and their memory",
-            Section::Streams => "Streams and keys, in memory",
-            Section::Journal => "Streams, journaled",
-        }
-    }
-}
-
-/// What a figure is; smaller is better in all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Server CPU, nanoseconds for each delivery.
-    NsPerDelivery,
-    /// Server CPU, microseconds for each command.
-    UsPerPublish,
-    /// Server CPU, microseconds from connecting to leaving.
-    UsPerLife,
-    /// 99th percentile, microseconds from sending to arrival.
-    P99,
-    /// Resident memory for each subscriber.
-    KibPerSubscriber,
-    /// Growth of resident memory.
-    Mib,
-    /// Server CPU, nanoseconds for each command.
-    NsPerOp,
-    /// Time that passes, microseconds for each command of all clients together.
-    WallUsPerOp,
-    /// Server CPU, nanoseconds for each blocked reader woken and blocked again.
-    NsPerWake,
-    /// Resident memory for each entry.
-    BytesPerEntry,
-    /// Time to start, nanoseconds for each entry.
-    NsPerEntry,
-    /// Cost of the last thousand over that of the first.
-    Growth,
-}
-
-impl Unit {
-    pub fn label(self) -> &'static str {
-        match self {
-            Unit::NsPerDelivery => "ns/delivery",
-            Unit::UsPerPublish => "µs/PUBLISH",
-            Unit::UsPerLife => "µs/connection",
-            Unit::P99 => P99,
-            Unit::KibPerSubscriber => "KiB/subscriber",
-            Unit::Mib => "MiB",
-            Unit::NsPerOp => "ns/op",
-            Unit::WallUsPerOp => "µs/op, wall",
-            Unit::NsPerWake => "ns/wake-up",
-            Unit::BytesPerEntry => "bytes/entry",
-            Unit::NsPerEntry => "ns/entry, wall",
-            Unit::Growth => "last ÷ first",
-        }
-    }
-}
-
-/// What Sterna's figure must be at most.
-#[derive(Debug, Clone, Copy)]
-pub enum Target {
-    /// So many times the floor's.
-    Floor(f64),
-    /// So many times the best of Redis and Valkey, all versions.
-    BestRedis(f64),
-    /// So many times the best of all peers.
-    BestPeer(f64),
-    /// So many times Sterna's own in another workload.
-    Own(&'static str, f64),
-    /// This figure.
-    AtMost(f64),
-    /// This figure, for one that stands beside the main one.
-    AlsoAtMost(&'static str, f64),
-    /// So many times Sterna's main figure in another workload, for one that stands beside the main one.
-    AlsoOwn(&'static str, &'static str, f64),
-}
 
 const ALL: &[PeerId] = &[Floor, Sterna, Redis, Valkey, Redis8, Nats];
 const WITH_STREAMS: &[PeerId] = &[Sterna, Valkey, Redis8];
@@ -152,7 +28,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "fan-out-1k",
-        title: "the same, 1 KiB",
+        title: "1 publisher (pipeline 64) → 100 subscribers, 1 KiB",
         section: Section::FanOut,
         unit: Unit::NsPerDelivery,
         peers: ALL,
@@ -161,7 +37,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "fan-out-16k",
-        title: "the same, 16 KiB",
+        title: "1 publisher (pipeline 64) → 100 subscribers, 16 KiB",
         section: Section::FanOut,
         unit: Unit::NsPerDelivery,
         peers: ALL,
@@ -233,7 +109,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "past-none",
-        title: "no pattern",
+        title: "PUBLISH past no pattern",
         section: Section::Patterns,
         unit: Unit::UsPerPublish,
         peers: ALL_BUT_FLOOR,
@@ -242,7 +118,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "past-prefix-1k",
-        title: "1 000 × `user:N:*`",
+        title: "PUBLISH past 1 000 × `user:N:*`",
         section: Section::Patterns,
         unit: Unit::UsPerPublish,
         peers: ALL_BUT_FLOOR,
@@ -251,7 +127,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "past-prefix-10k",
-        title: "10 000 × `user:N:*`",
+        title: "PUBLISH past 10 000 × `user:N:*`",
         section: Section::Patterns,
         unit: Unit::UsPerPublish,
         peers: ALL_BUT_FLOOR,
@@ -260,7 +136,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "past-prefix-1m",
-        title: "1 000 000 × `user:N:*`",
+        title: "PUBLISH past 1 000 000 × `user:N:*`",
         section: Section::Patterns,
         unit: Unit::UsPerPublish,
         peers: ALL_BUT_FLOOR,
@@ -269,7 +145,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "past-hostile-1k",
-        title: "1 000 × `*N*a*b`",
+        title: "PUBLISH past 1 000 × `*N*a*b`",
         section: Section::Patterns,
         unit: Unit::UsPerPublish,
         peers: REDIS_FAMILY,
@@ -278,7 +154,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "past-hostile-10k",
-        title: "10 000 × `*N*a*b`",
+        title: "PUBLISH past 10 000 × `*N*a*b`",
         section: Section::Patterns,
         unit: Unit::UsPerPublish,
         peers: REDIS_FAMILY,
@@ -287,7 +163,7 @@ static TABLE: &[Workload] = &[
     },
     Workload {
         name: "past-hostile-1m",
-        title: "1 000 000 × `*N*a*b`",
+        title: "PUBLISH past 1 000 000 × `*N*a*b`",
         section: Section::Patterns,
         unit: Unit::UsPerPublish,
         peers: REDIS_FAMILY,
@@ -648,12 +524,8 @@ static TABLE: &[Workload] = &[
     },
 ];
 
-pub fn table() -> &'static [Workload] {
-    TABLE
-}
-
 /// The workloads whose names begin with one of `only`; all of them if it is empty.
-pub fn select(only: &[String]) -> Result<Vec<&'static Workload>, Failure> {
+pub(crate) fn select(only: &[String]) -> Result<Vec<&'static Workload>, Failure> {
     let matches = |workload: &Workload, prefix: &String| workload.name.starts_with(prefix.as_str());
     for prefix in only {
         if !TABLE.iter().any(|workload| matches(workload, prefix)) {
@@ -663,4 +535,41 @@ pub fn select(only: &[String]) -> Result<Vec<&'static Workload>, Failure> {
     let chosen =
         |workload: &&Workload| only.is_empty() || only.iter().any(|prefix| matches(workload, prefix));
     Ok(TABLE.iter().filter(chosen).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_each_selects_its_row() {
+        for workload in TABLE {
+            assert_eq!(
+                TABLE.iter().filter(|other| other.name == workload.name).count(),
+                1,
+                "{}",
+                workload.name
+            );
+            let selected = select(&[workload.name.to_owned()]).unwrap();
+            assert!(selected.iter().any(|other| other.name == workload.name));
+        }
+        assert!(matches!(select(&["nothing".to_owned()]), Err(Failure::Unknown(_))));
+    }
+
+    #[test]
+    fn targets_name_workloads_that_exist() {
+        for workload in TABLE {
+            for target in workload.targets {
+                if let Target::Own(other, _) | Target::AlsoOwn(_, other, _) = target {
+                    assert!(TABLE.iter().any(|row| row.name == *other), "{}: {other}", workload.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_stands_with_the_others_of_its_section() {
+        let sections: Vec<Section> = TABLE.iter().map(|workload| workload.section).collect();
+        assert!(sections.is_sorted());
+    }
 }
