@@ -10,8 +10,10 @@
 
 use bitflags::bitflags;
 
+mod help;
 mod keys;
 
+pub use help::help_lines;
 pub use keys::Positions;
 
 /// One command, or one subcommand of a container command such as CLIENT.

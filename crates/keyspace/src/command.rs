@@ -4,7 +4,7 @@
 //! A command parses all of its arguments first, then looks, then changes, then replies: so that a refused one has
 //! changed nothing.
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{help_lines, Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::{Args, Reply};
 
 use crate::context::{Ctx, Outcome, Run};
@@ -126,12 +126,7 @@ fn is(argument: &[u8], option: &str) -> bool {
 
 /// The reply of a container's HELP: a line for each subcommand and one, indented, that says what it does.
 pub(crate) fn write_help(container: &Command<Run>, reply: &mut Reply<'_>) {
-    let name = container.spec.name.to_uppercase();
-    reply.array(1 + 2 * container.subcommands.len());
-    reply.simple(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    for Command { spec, .. } in container.subcommands {
-        let line = format!("{} {}", spec.name.to_uppercase(), spec.syntax);
-        reply.simple(line.trim_end());
-        reply.simple(&format!("    {}", spec.summary));
-    }
+    let lines = help_lines(container.spec.name, container.subcommands.iter().map(|row| &row.spec));
+    reply.array(lines.len());
+    lines.iter().for_each(|line| reply.simple(line));
 }

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Spec};
 use sterna_keyspace::{
     Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition, Record,
-    Run, Space, Stats, Waiter, Watch, What, serve_ready,
+    Run, Space, Stats, StreamSettings, Waiter, Watch, What, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -246,6 +246,11 @@ impl Partitions {
     /// Counts anew.
     pub(crate) fn reset_stats(&self) {
         self.parts.iter().for_each(|part| part.lock().reset_stats());
+    }
+
+    /// How streams are laid out from now on. The caller holds no partition.
+    pub(crate) fn set_stream_settings(&self, settings: StreamSettings) {
+        self.parts.iter().for_each(|part| part.lock().set_stream_settings(settings));
     }
 
     /// Bytes of memory that keys and values take, about.

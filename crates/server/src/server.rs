@@ -15,7 +15,8 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rustls::{ServerConfig, ServerConnection};
-use sterna_keyspace::{EventClasses, Fill, Stats};
+use sterna_keyspace::stream::{BlockLimits, IdempotenceConfig};
+use sterna_keyspace::{EventClasses, Fill, Stats, StreamSettings};
 
 use crate::acl::{User, Users};
 use crate::config::Config;
@@ -109,6 +110,8 @@ pub(crate) struct Server {
     keyspace: Mutex<KeyspaceFigures>,
     /// CONFIG RESETSTAT was called where it could not lock the partitions.
     keyspace_stats_due: AtomicBool,
+    /// Set when the options about streams have changed and the partitions have not heard of it.
+    stream_settings_due: AtomicBool,
     pub(crate) rates: Mutex<Rates>,
     /// The most memory that was in use at any look.
     memory_peak: AtomicUsize,
@@ -174,6 +177,7 @@ impl Server {
             next_client: AtomicU64::new(1),
             keyspace: Mutex::default(),
             keyspace_stats_due: AtomicBool::new(false),
+            stream_settings_due: AtomicBool::new(true),
             rates: Mutex::default(),
             memory_peak: AtomicUsize::new(0),
             memory_start: AtomicUsize::new(0),
@@ -219,8 +223,16 @@ impl Server {
         let mut config = self.config.write();
         *config = Arc::new(change(&config)?);
         self.event_classes.store(event_classes_of(&config).bits(), Relaxed);
+        self.stream_settings_due.store(true, Ordering::Release);
         self.config_version.fetch_add(1, Ordering::Release);
         Ok(Arc::clone(&config))
+    }
+
+    /// Tells the partitions of changed options about streams. The caller holds no partition.
+    pub(crate) fn settle_stream_settings(&self) {
+        if self.stream_settings_due.swap(false, Ordering::AcqRel) {
+            self.partitions.set_stream_settings(stream_settings_of(&self.config()));
+        }
     }
 
     /// Has shards take over the configuration again: something that goes with it has changed.
@@ -308,6 +320,7 @@ impl Server {
     /// What one shard does ten times a second: rates, and whether memory has run out.
     pub(crate) fn look_around(&self) {
         self.rates.lock().look(Instant::now(), self.counters());
+        self.settle_stream_settings();
         self.look_at_memory();
     }
 
@@ -374,6 +387,19 @@ impl Server {
     /// Sends every shard the same mail.
     pub(crate) fn post_all(&self, mail: impl Fn() -> Mail) {
         self.shards.iter().for_each(|shard| shard.mailbox.push(mail()));
+    }
+}
+
+fn stream_settings_of(config: &Config) -> StreamSettings {
+    StreamSettings {
+        limits: BlockLimits {
+            bytes_max: config.stream_node_max_bytes,
+            entries_max: config.stream_node_max_entries,
+        },
+        idempotence: IdempotenceConfig {
+            duration_s: config.stream_idmp_duration,
+            entries_max: config.stream_idmp_maxsize,
+        },
     }
 }
 

@@ -162,6 +162,10 @@ fn set(call: &mut Call<'_>) -> Result<Flow, Failure> {
         crate::hooks::set_log_level(new.loglevel);
     }
     persistence::switch::adjust(&server, &new);
+    if !call.in_exec {
+        // A transaction may hold partitions; then the next tick does it.
+        server.settle_stream_settings();
+    }
     server.look_at_memory();
     call.shard.refresh_config();
     call.reply.ok();

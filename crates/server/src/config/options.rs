@@ -227,6 +227,14 @@ options! {
     stream_node_max_entries: u64 = 100,
         Data "stream-node-max-entries", int(0, i64::MAX, "entries"), RunTime;
 
+    /// Seconds for which a stream remembers the idempotence IDs of XADD IDMP; XCFGSET sets it for one stream.
+    stream_idmp_duration: u32 = 100,
+        Data "stream-idmp-duration", int(1, 86_400, "seconds"), RunTime;
+
+    /// Idempotence IDs that a stream remembers of each producer; XCFGSET sets it for one stream.
+    stream_idmp_maxsize: u32 = 100,
+        Data "stream-idmp-maxsize", int(1, 10_000, "IDs"), RunTime;
+
     /// Directory for the files that Sterna writes.
     dir: PathBuf = PathBuf::from("."),
         Persistence "dir", Kind::Path, Protected;
