@@ -4,6 +4,7 @@
 
 mod generated;
 mod glob;
+mod info;
 mod table;
 
 use sterna_tests::script::compare_file;
@@ -19,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("clients", include_str!("clients.script")),
     ("introspection", include_str!("introspection.script")),
     ("streams", include_str!("streams.script")),
+    ("events", include_str!("events.script")),
 ];
 
 fn compare(name: &str) {
@@ -69,4 +71,9 @@ fn the_server_tells_of_itself_as_redis_does() {
 #[test]
 fn stream_commands_answer_as_redis_s_do() {
     compare("streams");
+}
+
+#[test]
+fn keyspace_events_are_redis_s_in_redis_s_order() {
+    compare("events");
 }

@@ -14,7 +14,7 @@ use super::FILES;
 fn requests() -> impl Iterator<Item = Vec<Vec<u8>>> {
     let scripts = FILES.iter().flat_map(|(file, text)| parse(file, text));
     scripts.flat_map(|script| script.steps).filter_map(|step| match step.action {
-        Action::Request(args, _) | Action::Until(args, _) => Some(args),
+        Action::Request(args, _) | Action::Until(args, _) | Action::Block(args) => Some(args),
         _ => None,
     })
 }

@@ -2,4 +2,5 @@
 
 mod churn;
 mod crowd;
+mod fairness;
 mod ordering;

@@ -43,6 +43,18 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "The array that EXEC announces would lack elements, and the client could read nothing after it.",
     },
     Difference {
+        name: "appendonly",
+        redis: "keeps a snapshot by default, and no log of writes (`appendonly no`)",
+        sterna: "keeps its journal by default (`appendonly yes`)",
+        reason: "What was acknowledged is still there after a restart, without having to know of an option.",
+    },
+    Difference {
+        name: "kill-ids",
+        redis: "takes one ID in `CLIENT KILL ID`",
+        sterna: "takes several, as Valkey 9 does",
+        reason: "What is an error in one and works in the other harms nobody.",
+    },
+    Difference {
         name: "dump-version",
         redis: "marks the payload of `DUMP` with the version of its newest RDB format",
         sterna: "marks it with the oldest version that has what the payload needs",

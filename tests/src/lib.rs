@@ -2,6 +2,7 @@
 //!
 //! - `differential/`: the same scripts to Sterna and to a real Redis, replies compared byte for byte ([`script`]).
 //! - `promises/`: order, visibility and bookkeeping of messages while everything changes on every shard.
+//! - `crash/`: what is found again after the server was killed, stopped, or had no room on the disk.
 //! - `operation/`: limits, listeners, TLS, starting and stopping.
 //! - `tidy.rs`: what review should not have to look for.
 //!
@@ -11,6 +12,7 @@
 //! - `STERNA_BIN`: the server to test; otherwise the one that was built last in this target directory.
 //! - `REDIS8_SERVER`, `REDIS_SERVER`: the server to compare with: the first that is set, or `redis-server`.
 //! - `STERNA_TEST_SECONDS`: how long tests run that could run for ever; a few seconds each unless set.
+//! - `STERNA_CRASH_ROUNDS`: how often the server is killed; 200 times unless set.
 //! - `STERNA_TEST_SEED`: the seed of random tests; fixed unless set, and printed with every failure.
 #![forbid(unsafe_code)]
 
@@ -33,6 +35,11 @@ pub fn seed(default: u64) -> u64 {
     let seed = number("STERNA_TEST_SEED").unwrap_or(default);
     println!("STERNA_TEST_SEED={seed}");
     seed
+}
+
+/// How often a test kills the server: `STERNA_CRASH_ROUNDS`, or `default`.
+pub fn crash_rounds(default: u64) -> u64 {
+    number("STERNA_CRASH_ROUNDS").unwrap_or(default)
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use sterna_protocol::decode::Value;
+
 use crate::client::Client;
 
 /// How long anything may take that should happen at once, on a machine that is busy with other tests.
@@ -178,7 +180,8 @@ fn is_up(child: &mut Child, port: u16) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline && child.try_wait().is_ok_and(|status| status.is_none()) {
         if let Ok(mut client) = Client::try_to(port)
-            && client.try_request(&["PING"]).is_some()
+            && let Some(reply) = client.try_request(&["PING"])
+            && !matches!(&reply, Value::Error(text) if text.starts_with(b"LOADING"))
         {
             return true;
         }
@@ -263,6 +266,60 @@ impl Server {
             let text = fs::read_to_string(&status).ok()?;
             text.lines().any(|line| line.starts_with("State:") && line.contains('T')).then_some(())
         });
+    }
+
+    /// Kills it, without a chance to do anything more.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Starts it again, in the same folder, after it has ended.
+    pub fn start_again(&mut self) {
+        for _ in 0..ATTEMPTS_MAX {
+            self.port = free_port();
+            self.child = self.launch.spawn(self.port);
+            if is_up(&mut self.child, self.port) {
+                return;
+            }
+            self.kill();
+            assert!(self.log().contains("in use"), "{} did not start again:\n{}", self.name(), self.log());
+        }
+        panic!("no free port for {}", self.name());
+    }
+
+    /// Stops it in order and starts it again.
+    pub fn restart(&mut self) {
+        self.signal(Signal::TERM);
+        self.wait_and_start_again();
+    }
+
+    /// Waits until it has stopped in order, and starts it again.
+    pub fn wait_and_start_again(&mut self) {
+        let status = self.child.wait().expect("a child can be waited for");
+        assert!(status.success(), "{} did not stop in order:\n{}", self.name(), self.log());
+        self.start_again();
+    }
+
+    /// Starts it again, after it has ended, with more words.
+    pub fn again_with(mut self, args: &[&str]) -> Server {
+        self.launch.args.extend(args.iter().map(ToString::to_string));
+        self.start_again();
+        self
+    }
+
+    /// Starts it again, after it has ended; it is expected to end by itself.
+    pub fn start_and_end(&mut self) -> Ended {
+        self.start_and_end_with(&[])
+    }
+
+    /// As `start_and_end`, with more words this time.
+    pub fn start_and_end_with(&mut self, args: &[&str]) -> Ended {
+        let before = self.launch.args.len();
+        self.launch.args.extend(args.iter().map(ToString::to_string));
+        let child = self.launch.spawn(free_port());
+        self.launch.args.truncate(before);
+        ended(child, &self.launch)
     }
 
     /// Waits until it has ended by itself.

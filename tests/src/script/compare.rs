@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use sterna_command::ReplyShape;
 use sterna_protocol::Proto;
 use sterna_protocol::decode::Value;
 use sterna_server::command::table::{Row, table};
@@ -181,11 +182,12 @@ fn is_resp2_again(frames: &[Frame]) -> bool {
     matches!(frames.first(), Some(Frame::Bytes(bytes)) if bytes.starts_with(b"*14\r\n$6\r\nserver"))
 }
 
-/// Errors and `QUEUED` any command can answer; PING has a shape of its own for subscribers in RESP2.
+/// Errors and `QUEUED` any command can answer, and before a reply a push may come; PING has a shape of its own for subscribers in RESP2.
 fn is_exempt(row: &Row, value: &Value) -> bool {
     match value {
         Value::Error(_) => true,
         Value::Simple(text) => text == b"QUEUED",
+        Value::Push(_) => !row.spec.reply.contains(&ReplyShape::Push),
         Value::Array(parts) => {
             row.spec.name == "ping" && parts.first().and_then(Value::as_bytes) == Some(b"pong")
         }

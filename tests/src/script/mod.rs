@@ -12,6 +12,9 @@
 //! A leaves                               A closes
 //! C raw                                  a connection on which no HELLO 3 is sent before the first request
 //! C until=":0": PUBLISH news hello       asked again until the reply is this
+//! A blocks: XREAD BLOCK 0 STREAMS s $    a request that is not answered yet; the script goes on when A waits
+//! A as=a positive: CLIENT ID             the reply has a name,
+//! B: CLIENT UNBLOCK <a>                  and stands where that is written
 //! ```
 //!
 //! A script runs in RESP2 and RESP3 (`only resp2`, `only resp3`), on fresh connections and an empty server that the
@@ -68,6 +71,8 @@ pub struct Step {
     pub differs: Option<String>,
     /// The first major version of the reference to compare with.
     pub since: u32,
+    /// What later steps call the reply.
+    pub name: Option<String>,
 }
 
 /// What happens in a step.
@@ -75,6 +80,8 @@ pub struct Step {
 pub enum Action {
     /// A request, and so many replies.
     Request(Vec<Vec<u8>>, usize),
+    /// A request, not answered before something else happens.
+    Block(Vec<Vec<u8>>),
     /// A request, repeated until the reply is this, its line end left out.
     Until(Vec<Vec<u8>>, Vec<u8>),
     /// Bytes are sent.

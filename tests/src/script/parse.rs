@@ -59,6 +59,7 @@ fn step(line: usize, text: &str) -> Result<Step, String> {
         views: Vec::new(),
         differs: None,
         since: 0,
+        name: None,
     };
     if let Some(bytes) = rest.strip_prefix('!') {
         step.action = Action::Bytes(split(bytes)?.concat());
@@ -104,7 +105,14 @@ fn read_request(step: &mut Step, rest: &str) -> Result<(), String> {
 fn read_options<'a>(step: &mut Step, options: impl Iterator<Item = &'a str>) -> Result<(), String> {
     for option in options.filter(|option| !option.is_empty()) {
         match option.split_once('=') {
+            None if option == "blocks" => {
+                let Action::Request(args, _) = &mut step.action else {
+                    return Err("only requests block".to_owned());
+                };
+                step.action = Action::Block(std::mem::take(args));
+            }
             None => step.views.push(View::named(option).ok_or(format!("no view {option}"))?),
+            Some(("as", name)) => step.name = Some(format!("<{name}>")),
             Some(("differs", name)) => step.differs = Some(name.to_owned()),
             Some(("since", version)) => {
                 step.since = version.parse().map_err(|e| format!("{version}: {e}"))?
@@ -145,5 +153,6 @@ fn ask_the_rest(script: &mut Script) {
         views: Vec::new(),
         differs: None,
         since: 0,
+        name: None,
     }));
 }

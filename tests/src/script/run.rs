@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sterna_protocol::Proto;
+use sterna_protocol::decode::Value;
 
 use super::{Action, Script, Step};
-use crate::client::{Client, Frame};
-use crate::server::{PATIENCE, Server};
+use crate::client::{Client, Frame, value_of};
+use crate::server::{PATIENCE, Server, wait_for};
 
 /// How long a reply is waited for. Nothing in a script waits, so this is passed only where a reply is missing.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);
@@ -17,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(2);
 
 /// Plays `script` and gives back what came in each step. A step in which something is missing is the last.
 pub fn run(script: &Script, server: &Server, proto: Proto) -> Vec<Vec<Frame>> {
-    let mut stage = Stage { server, proto, clients: BTreeMap::new() };
+    let mut stage = Stage { server, proto, clients: BTreeMap::new(), names: BTreeMap::new() };
     let mut came = Vec::new();
     for step in &script.steps {
         let frames = stage.play(step);
@@ -36,10 +37,24 @@ struct Stage<'a> {
     server: &'a Server,
     proto: Proto,
     clients: BTreeMap<String, Client>,
+    /// Replies that have names.
+    names: BTreeMap<String, Vec<u8>>,
 }
 
 impl Stage<'_> {
     fn play(&mut self, step: &Step) -> Vec<Frame> {
+        let frames = self.act(step);
+        if let (Some(name), Some(Frame::Bytes(bytes))) = (&step.name, frames.first()) {
+            let value = match value_of(bytes) {
+                Value::Int(number) => number.to_string().into_bytes(),
+                value => value.as_bytes().unwrap_or_default().to_vec(),
+            };
+            self.names.insert(name.clone(), value);
+        }
+        frames
+    }
+
+    fn act(&mut self, step: &Step) -> Vec<Frame> {
         match &step.action {
             Action::Raw => {
                 self.clients.insert(step.client.clone(), self.server.connect());
@@ -51,13 +66,26 @@ impl Stage<'_> {
             }
             _ => {}
         }
+        let filled = match &step.action {
+            Action::Request(args, _) | Action::Until(args, _) | Action::Block(args) => self.fill_in(args),
+            _ => Vec::new(),
+        };
+        let server = self.server;
         let client = self.client(&step.client);
         match &step.action {
-            Action::Request(args, replies) => {
-                client.send(args);
+            Action::Request(_, replies) => {
+                client.send(&filled);
                 read(client, *replies)
             }
-            Action::Until(args, reply) => read_until(client, args, reply),
+            Action::Until(_, reply) => read_until(client, &filled, reply),
+            Action::Block(_) => {
+                let waiting = blocked_clients(server);
+                client.send(&filled);
+                wait_for(&format!("{} in line {}", step.text, step.line), || {
+                    (blocked_clients(server) > waiting).then_some(())
+                });
+                Vec::new()
+            }
             Action::Bytes(bytes) => {
                 client.send_bytes(bytes);
                 Vec::new()
@@ -69,12 +97,27 @@ impl Stage<'_> {
         }
     }
 
+    /// The words with replies where their names stand.
+    fn fill_in(&self, args: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let value = |arg: &Vec<u8>| str::from_utf8(arg).ok().and_then(|name| self.names.get(name)).cloned();
+        args.iter().map(|arg| value(arg).unwrap_or_else(|| arg.clone())).collect()
+    }
+
     fn client(&mut self, name: &str) -> &mut Client {
         let (server, proto) = (self.server, self.proto);
         self.clients
             .entry(name.to_owned())
             .or_insert_with(|| if proto == Proto::Resp3 { server.connect_resp3() } else { server.connect() })
     }
+}
+
+/// How many clients wait for others.
+fn blocked_clients(server: &Server) -> u64 {
+    let mut client = server.connect();
+    let info = client.text(&["INFO", "clients"]);
+    client.leave();
+    let line = info.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("a server counts its blocked clients")
 }
 
 fn read(client: &mut Client, count: usize) -> Vec<Frame> {

@@ -1,0 +1,74 @@
+//! Nobody holds a shard: not a client with an endless pipeline, nor a subscriber with a huge backlog.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sterna_tests::client::{Client, request_bytes};
+use sterna_tests::server::Server;
+
+/// Requests whose time is taken.
+const PINGS: usize = 300;
+/// What the slowest of a hundred may take where nothing else runs is 3 ms; other tests run beside this one, and a client
+/// that is starved waits for ever.
+const P99_MAX: Duration = Duration::from_millis(150);
+
+/// The time of a request in the middle, and of the slowest of a hundred.
+fn times(client: &mut Client) -> (Duration, Duration) {
+    let mut times: Vec<Duration> = (0..PINGS)
+        .map(|_| {
+            let began = Instant::now();
+            client.assert_quiet();
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    (times[PINGS / 2], times[PINGS * 99 / 100])
+}
+
+#[test]
+fn an_endless_pipeline_does_not_starve_another_client_of_the_same_shard() {
+    let server = Server::sterna(1, &[]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut greedy = server.connect();
+    let greed = {
+        let is_over = Arc::clone(&is_over);
+        thread::spawn(move || {
+            let pipeline = request_bytes(&["SET", "k", "v"]).repeat(2000);
+            let mut answered = 0_u64;
+            while !is_over.load(SeqCst) {
+                greedy.send_bytes(&pipeline);
+                (0..2000).for_each(|_| drop(greedy.value()));
+                answered += 2000;
+            }
+            answered
+        })
+    };
+    let (median, p99) = times(&mut server.connect());
+    is_over.store(true, SeqCst);
+    let answered = greed.join().expect("the greedy client is served as well");
+    println!("beside {answered} pipelined requests: median {median:?}, p99 {p99:?}");
+    assert!(p99 < P99_MAX, "p99 {p99:?}");
+}
+
+#[test]
+fn subscribers_with_huge_backlogs_do_not_hold_their_shard() {
+    const BACKLOGGED: usize = 20;
+    let server = Server::sterna(1, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+    let mut lazy: Vec<Client> = (0..BACKLOGGED).map(|_| server.connect()).collect();
+    lazy.iter_mut().for_each(|client| drop(client.request(&["SUBSCRIBE", "c"])));
+    let mut publisher = server.connect();
+    let payload = "x".repeat(64 * 1024);
+    for _ in 0..200 {
+        assert_eq!(publisher.int(&["PUBLISH", "c", &payload]), BACKLOGGED as i64);
+    }
+    // They begin to read now, all at once, while somebody else asks.
+    let readers: Vec<_> = (lazy.into_iter())
+        .map(|mut client| thread::spawn(move || (0..200).for_each(|_| drop(client.value()))))
+        .collect();
+    let (median, p99) = times(&mut server.connect());
+    readers.into_iter().for_each(|reader| reader.join().expect("every message arrives"));
+    println!("beside {BACKLOGGED} backlogs: median {median:?}, p99 {p99:?}");
+    assert!(p99 < P99_MAX, "p99 {p99:?}");
+}
