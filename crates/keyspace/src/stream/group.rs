@@ -392,17 +392,18 @@ impl Stream {
         }
     }
 
-    /// How many entries `group` has still to read, where that is known.
-    pub fn lag(&self, group: &Group) -> Option<u64> {
+    /// How many entries `group` has still to read, where that is known. Negative only if somebody set the counters it
+    /// is the difference of (XSETID, ENTRIESREAD).
+    pub fn lag(&self, group: &Group) -> Option<i64> {
         if self.entries_added == 0 || self.len == 0 {
             return Some(0);
         }
         if group.last_id < self.first_id() && self.max_deleted_id < self.first_id() {
-            return Some(self.len);
+            return Some(self.len as i64);
         }
         let counted = group.entries_read.filter(|_| !self.has_tombstones_after(group.last_id));
         let read = counted.or_else(|| self.entries_up_to(group.last_id))?;
-        Some(self.entries_added.saturating_sub(read))
+        Some(self.entries_added.wrapping_sub(read) as i64)
     }
 
     /// Claims `id` for another consumer of `group`. O(log n).

@@ -114,13 +114,13 @@ fn groups(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 /// Three fields: the cursor, entries read, and the lag.
 fn write_cursor(reply: &mut Reply<'_>, stream: &Stream, group: &ConsumerGroup) {
     write_id(field(reply, "last-delivered-id"), group.last_id());
-    write_count(field(reply, "entries-read"), group.entries_read());
+    write_count(field(reply, "entries-read"), group.entries_read().map(|number| number as i64));
     write_count(field(reply, "lag"), stream.lag(group));
 }
 
-fn write_count(reply: &mut Reply<'_>, count: Option<u64>) {
+fn write_count(reply: &mut Reply<'_>, count: Option<i64>) {
     match count {
-        Some(count) => reply.int(count as i64),
+        Some(count) => reply.int(count),
         None => reply.null(),
     }
 }
