@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("clients", include_str!("clients.script")),
     ("introspection", include_str!("introspection.script")),
     ("streams", include_str!("streams.script")),
+    ("tracking", include_str!("tracking.script")),
     ("events", include_str!("events.script")),
 ];
 
@@ -66,6 +67,11 @@ fn clients_are_listed_paused_and_killed_as_redis_does_it() {
 #[test]
 fn the_server_tells_of_itself_as_redis_does() {
     compare("introspection");
+}
+
+#[test]
+fn copies_in_clients_are_ended_as_redis_does_it() {
+    compare("tracking");
 }
 
 #[test]

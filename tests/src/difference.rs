@@ -55,6 +55,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "What is an error in one and works in the other harms nobody.",
     },
     Difference {
+        name: "flush-push",
+        redis: "sends a client that tracks and empties a database the push `invalidate` before the reply",
+        sterna: "sends it behind the reply, as both do with every other write",
+        reason: "One order for all commands; what the push says is the same.",
+    },
+    Difference {
         name: "dump-version",
         redis: "marks the payload of `DUMP` with the version of its newest RDB format",
         sterna: "marks it with the oldest version that has what the payload needs",

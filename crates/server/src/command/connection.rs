@@ -168,6 +168,7 @@ fn reset(call: &mut Call<'_>) -> Result<Flow, Failure> {
     call.shard.forget_transaction(slot);
     call.shard.leave_all(slot);
     call.shard.stop_monitoring(slot);
+    call.shard.untrack(slot);
     let user = call.server().user_without_password();
     let connection = call.connection();
     connection.set_db(0);

@@ -328,6 +328,7 @@ impl Shard {
         before: usize,
         batch: Batch,
     ) -> Batch {
+        self.defer_own_pushes();
         let Some(connection) = self.connections.get_mut(slot) else { return batch };
         if connection.tracking.is_some() {
             connection.end_caching(row);

@@ -84,15 +84,19 @@ pub(crate) mod mark {
     pub(crate) const NO_EVICT: u32 = 1 << 7;
     pub(crate) const NO_TOUCH: u32 = 1 << 8;
     pub(crate) const TRACKING: u32 = 1 << 9;
+    pub(crate) const TRACKING_BROKEN: u32 = 1 << 10;
+    pub(crate) const TRACKING_BROADCAST: u32 = 1 << 11;
 }
 
 /// The letter of each mark, in the order of the `flags` field.
-const MARK_LETTERS: [(u32, char); 10] = [
+const MARK_LETTERS: [(u32, char); 12] = [
     (mark::MONITOR, 'O'),
     (mark::PUBSUB, 'P'),
     (mark::MULTI, 'x'),
     (mark::BLOCKED, 'b'),
     (mark::TRACKING, 't'),
+    (mark::TRACKING_BROKEN, 'R'),
+    (mark::TRACKING_BROADCAST, 'B'),
     (mark::DIRTY_CAS, 'd'),
     (mark::CLOSE_AFTER_REPLY, 'c'),
     (mark::UNIX, 'U'),
@@ -128,6 +132,8 @@ pub(crate) struct Client {
     /// Commands queued by MULTI, or -1 outside.
     pub(crate) multi: AtomicI64,
     pub(crate) watch: AtomicU32,
+    /// The client that gets its invalidation messages; 0: itself, -1: it doesn't track.
+    pub(crate) redirect: AtomicI64,
     /// Index in the command table of the last command, plus one; 0 before the first.
     pub(crate) last_command: AtomicU32,
     /// Unix time of the last request, milliseconds.
@@ -189,6 +195,7 @@ impl Client {
             sharded: AtomicU32::new(0),
             multi: AtomicI64::new(-1),
             watch: AtomicU32::new(0),
+            redirect: AtomicI64::new(-1),
             last_command: AtomicU32::new(0),
             active_ms: AtomicU64::new(now_ms),
             input_bytes: AtomicU64::new(0),
@@ -252,7 +259,7 @@ impl Client {
                 f,
                 "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
                  qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs=0 rbp=0 obl=0 oll={} omem={} tot-mem={} events={} \
-                 cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} io-thread={} tot-net-in={} tot-net-out={} \
+                 cmd={} user={} redir={} resp={} lib-name={} lib-ver={} io-thread={} tot-net-in={} tot-net-out={} \
                  tot-cmds={}",
                 self.id,
                 self.address.peer(),
@@ -278,6 +285,7 @@ impl Client {
                 events,
                 command_name,
                 names.user,
+                self.redirect.load(Relaxed),
                 self.resp.load(Relaxed),
                 names.lib_name,
                 names.lib_ver,

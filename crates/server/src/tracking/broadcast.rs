@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::connection::chunk::Range;
 use crate::connection::client::ClientId;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
@@ -30,6 +31,8 @@ pub(crate) struct Local {
     changed: Batch,
     /// The command being executed is a read by a connection that tracks.
     pub(super) is_read: bool,
+    /// Pushes for the connection being served.
+    pub(super) own: Vec<Range>,
 }
 
 impl Local {
@@ -81,7 +84,11 @@ impl Shard {
             let everything = list_of(matching().map(|(key, _)| &key[..]));
             for &slot in slots {
                 let Some(connection) = self.connections.get(slot) else { continue };
-                let own = connection.tracking.as_ref().is_some_and(|mode| mode.no_loop).then_some(connection.client.id);
+                let own = connection
+                    .tracking
+                    .as_ref()
+                    .is_some_and(|mode| mode.no_loop)
+                    .then_some(connection.client.id);
                 let is_own = |by: &Option<ClientId>| own.is_some() && *by == own;
                 let others;
                 let list = if matching().any(|(_, by)| is_own(by)) {

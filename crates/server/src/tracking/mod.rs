@@ -99,6 +99,10 @@ impl Tracking {
     /// Shards with clients that broadcast.
     fn broadcasting_shards(&self) -> impl Iterator<Item = usize> {
         let has_any = |clients: &AtomicUsize| clients.load(Ordering::Acquire) > 0;
-        self.broadcasting.iter().enumerate().filter(move |(_, clients)| has_any(clients)).map(|(shard, _)| shard)
+        self.broadcasting
+            .iter()
+            .enumerate()
+            .filter(move |(_, clients)| has_any(clients))
+            .map(|(shard, _)| shard)
     }
 }

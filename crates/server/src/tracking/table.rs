@@ -86,7 +86,9 @@ impl Table {
         match stripe.find(hash, key) {
             Some(at) => {
                 let readers = &mut stripe.entries[at].readers;
-                let Err(place) = readers.binary_search_by_key(&reader.client, |other| other.client) else { return };
+                let Err(place) = readers.binary_search_by_key(&reader.client, |other| other.client) else {
+                    return;
+                };
                 readers.insert(place, reader);
             }
             None => {

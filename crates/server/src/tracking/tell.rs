@@ -8,7 +8,7 @@
 //! | redirects to one that has gone | push `tracking-redir-broken`, if it speaks RESP3 |
 //!
 //! In place of the list stands null when a database was emptied: everything may have changed. Whoever is being served
-//! gets its own push behind its reply.
+//! gets its own push behind its reply, and behind the messages that the command sent it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -110,7 +110,8 @@ impl Shard {
         let is_read = self.tracking.is_read;
         // A read that finds its key expired has read that it isn't there, and so has a blocked one that is served.
         let keeps = |client: ClientId| {
-            (is_read && by == Some(client)) || served.iter().any(|served| served.waiter.caller.client == client)
+            (is_read && by == Some(client))
+                || served.iter().any(|served| served.waiter.caller.client == client)
         };
         if changes.flushed() {
             self.invalidate_everything();
@@ -122,6 +123,14 @@ impl Shard {
         }
     }
 
+    /// A command, or a transaction, has been answered: what it told its own connection follows.
+    #[inline]
+    pub(crate) fn defer_own_pushes(&mut self) {
+        if !self.tracking.own.is_empty() {
+            self.deferred.append(&mut self.tracking.own);
+        }
+    }
+
     /// The command has been executed.
     pub(crate) fn reads_end(&mut self) {
         self.tracking.is_read = false;
@@ -129,7 +138,9 @@ impl Shard {
 
     /// Tells the readers of a key that `by` has changed; of those elsewhere, each shard gets one mail.
     fn tell_readers(&mut self, key: &[u8], readers: &Readers, by: Option<ClientId>) {
-        let Some(list) = (!readers.is_empty()).then(|| list_of(std::iter::once(key))).flatten() else { return };
+        let Some(list) = (!readers.is_empty()).then(|| list_of(std::iter::once(key))).flatten() else {
+            return;
+        };
         let mut elsewhere: SmallVec<[(u16, SmallVec<[ClientId; 2]>); 2]> = SmallVec::new();
         for &Reader { client, shard } in readers {
             if usize::from(shard) == self.index {
@@ -161,7 +172,8 @@ impl Shard {
 
     /// Where the connection of a client of this shard is.
     fn slot_of(&mut self, client: ClientId) -> Option<usize> {
-        let slot = self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize)?;
+        let slot =
+            self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize)?;
         self.connection_of(slot, client).is_some().then_some(slot)
     }
 
@@ -242,27 +254,32 @@ impl Shard {
             push.push(2);
             push.bulk(b"tracking-redir-broken");
             push.int(to as i64);
-            self.queue_push(slot, &[&frame]);
+            self.queue_push(slot, &[&frame], As::Tracker);
         }
     }
 
     fn send_body(&mut self, slot: usize, body: &[u8], whose: As) {
         let connection = &self.connections[slot];
         match connection.proto {
-            Proto::Resp3 => self.queue_push(slot, &[PUSH, body]),
+            Proto::Resp3 => self.queue_push(slot, &[PUSH, body], whose),
             // Only a subscriber expects anything unasked in RESP2. As in Redis, any subscription makes it one.
             Proto::Resp2 if whose == As::Redirect && !connection.subscriptions.is_empty() => {
-                self.queue_push(slot, &[MESSAGE, body]);
+                self.queue_push(slot, &[MESSAGE, body], whose);
             }
             Proto::Resp2 => {}
         }
     }
 
-    fn queue_push(&mut self, slot: usize, parts: &[&[u8]]) {
+    fn queue_push(&mut self, slot: usize, parts: &[&[u8]], whose: As) {
         let bytes = parts.iter().map(|part| part.len()).sum();
-        let range = self.replies_to_others.append(bytes, |buf| parts.iter().for_each(|part| buf.extend_from_slice(part)));
+        let range = self
+            .replies_to_others
+            .append(bytes, |buf| parts.iter().for_each(|part| buf.extend_from_slice(part)));
         if self.executing == Some(slot) {
-            self.deferred.push(range);
+            match whose {
+                As::Tracker => self.tracking.own.push(range),
+                As::Redirect => self.deferred.push(range),
+            }
         } else if let Some(connection) = self.connections.get_mut(slot) {
             self.flusher.push(slot, connection, range);
         }

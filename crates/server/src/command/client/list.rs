@@ -1,4 +1,4 @@
-//! CLIENT ID, INFO, LIST, GETREDIR: what is known of connections.
+//! CLIENT ID, INFO, LIST: what is known of connections.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -63,20 +63,6 @@ pub(super) const LIST: Command<Run> = row(
         ..BASE
     },
     list,
-);
-
-pub(super) const GETREDIR: Command<Run> = row(
-    Spec {
-        name: "getredir",
-        since: "6.0.0",
-        summary: "Answers which connection gets this one's invalidation messages: -1, as there is no tracking yet.",
-        reply: &[ReplyShape::Integer],
-        ..BASE
-    },
-    |call| {
-        call.reply.int(-1);
-        Ok(Flow::Next)
-    },
 );
 
 fn list(call: &mut Call<'_>) -> Result<Flow, Failure> {

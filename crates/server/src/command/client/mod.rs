@@ -2,15 +2,15 @@
 //!
 //! | file | subcommands |
 //! |---|---|
-//! | `list` | ID, INFO, LIST, GETREDIR |
+//! | `list` | ID, INFO, LIST |
 //! | `filter` | which clients LIST and KILL mean |
 //! | `kill` | KILL |
 //! | `names` | GETNAME, SETNAME, SETINFO |
 //! | `switches` | REPLY, NO-EVICT, NO-TOUCH |
 //! | `pause` | PAUSE, UNPAUSE, UNBLOCK |
+//! | `tracking` | TRACKING, CACHING, TRACKINGINFO, GETREDIR |
 //!
-//! Not here yet: TRACKING, CACHING and TRACKINGINFO (client-side caching). They are unknown subcommands, so that no
-//! client believes its cache is being kept fresh; for the same reason MAINT_NOTIFICATIONS is one.
+//! MAINT_NOTIFICATIONS is an unknown subcommand, so that no client believes it will be told.
 
 mod filter;
 mod kill;
@@ -18,6 +18,7 @@ mod list;
 mod names;
 mod pause;
 mod switches;
+mod tracking;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 
@@ -62,8 +63,9 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     },
     run: None,
     subcommands: &[
+        tracking::CACHING,
         names::GETNAME,
-        list::GETREDIR,
+        tracking::GETREDIR,
         row(
             Spec {
                 name: "help",
@@ -85,6 +87,8 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         switches::REPLY,
         names::SETINFO,
         names::SETNAME,
+        tracking::TRACKING,
+        tracking::TRACKINGINFO,
         pause::UNBLOCK,
         pause::UNPAUSE,
     ],

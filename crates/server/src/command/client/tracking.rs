@@ -123,7 +123,7 @@ impl<'a> Options<'a> {
             return failure("ERR OPTIN and OPTOUT are not compatible with BCAST");
         }
         if self.opt_in && self.opt_out {
-            return failure("ERR You can't use both OPTIN mode and OPTOUT mode");
+            return failure("ERR You can't specify both OPTIN mode and OPTOUT mode");
         }
         match old.map(|old| &old.reads) {
             Some(Reads::OptOut) if self.opt_in => failure(SWITCHED),
@@ -248,8 +248,12 @@ fn tracking_info(call: &mut Call<'_>) -> Result<Flow, Failure> {
                 flags.push("bcast");
                 prefixes = asked_for;
             }
-            Reads::OptIn => flags.extend(["optin"].into_iter().chain(mode.is_caching.then_some("caching-yes"))),
-            Reads::OptOut => flags.extend(["optout"].into_iter().chain(mode.is_caching.then_some("caching-no"))),
+            Reads::OptIn => {
+                flags.extend(["optin"].into_iter().chain(mode.is_caching.then_some("caching-yes")))
+            }
+            Reads::OptOut => {
+                flags.extend(["optout"].into_iter().chain(mode.is_caching.then_some("caching-no")))
+            }
         }
         flags.extend(mode.no_loop.then_some("noloop"));
         flags.extend(connection.client.has_mark(mark::TRACKING_BROKEN).then_some("broken_redirect"));
