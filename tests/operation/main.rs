@@ -5,3 +5,4 @@ mod limits;
 mod start;
 mod stop;
 mod tls;
+mod tools;

@@ -10,9 +10,10 @@ use sterna_tests::server::Server;
 
 /// Requests whose time is taken.
 const PINGS: usize = 300;
-/// What the slowest of a hundred may take where nothing else runs is 3 ms; other tests run beside this one, and a client
-/// that is starved waits for ever.
-const P99_MAX: Duration = Duration::from_millis(150);
+/// What the slowest of a hundred may take where nothing else runs is 3 ms. Other tests run beside this one, on as few
+/// cores, so these bounds are wide; a client that is starved waits for ever.
+const MEDIAN_MAX: Duration = Duration::from_millis(50);
+const P99_MAX: Duration = Duration::from_secs(1);
 
 /// The time of a request in the middle, and of the slowest of a hundred.
 fn times(client: &mut Client) -> (Duration, Duration) {
@@ -49,7 +50,7 @@ fn an_endless_pipeline_does_not_starve_another_client_of_the_same_shard() {
     is_over.store(true, SeqCst);
     let answered = greed.join().expect("the greedy client is served as well");
     println!("beside {answered} pipelined requests: median {median:?}, p99 {p99:?}");
-    assert!(p99 < P99_MAX, "p99 {p99:?}");
+    assert!(median < MEDIAN_MAX && p99 < P99_MAX, "median {median:?}, p99 {p99:?}");
 }
 
 #[test]
@@ -70,5 +71,5 @@ fn subscribers_with_huge_backlogs_do_not_hold_their_shard() {
     let (median, p99) = times(&mut server.connect());
     readers.into_iter().for_each(|reader| reader.join().expect("every message arrives"));
     println!("beside {BACKLOGGED} backlogs: median {median:?}, p99 {p99:?}");
-    assert!(p99 < P99_MAX, "p99 {p99:?}");
+    assert!(median < MEDIAN_MAX && p99 < P99_MAX, "median {median:?}, p99 {p99:?}");
 }

@@ -163,6 +163,7 @@ impl Launch {
         command
             .args(&self.args)
             .current_dir(self.folder.path())
+            .env("XDG_DATA_HOME", self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be opened twice"))
             .stderr(log)
@@ -368,7 +369,7 @@ pub fn free_port() -> u16 {
 }
 
 /// `STERNA_BIN`, or the binary of this target directory that was built last.
-fn sterna_binary() -> PathBuf {
+pub fn sterna_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("STERNA_BIN") {
         return path.into();
     }
@@ -392,6 +393,6 @@ fn target_folder() -> PathBuf {
 fn reference_binary() -> PathBuf {
     ["REDIS8_SERVER", "REDIS_SERVER"]
         .iter()
-        .find_map(|name| std::env::var_os(name))
+        .find_map(std::env::var_os)
         .map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
 }

@@ -61,7 +61,9 @@ impl Stage<'_> {
                 return Vec::new();
             }
             Action::Leave => {
-                self.clients.remove(&step.client).map(Client::leave);
+                if let Some(client) = self.clients.remove(&step.client) {
+                    client.leave();
+                }
                 return Vec::new();
             }
             _ => {}

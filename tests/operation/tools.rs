@@ -1,0 +1,100 @@
+//! The built-in client: `sterna sub` and `sterna pub`.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use sterna_tests::server::{Launch, Server, free_port, sterna_binary, wait_for};
+use sterna_tests::tls::Authority;
+
+/// Runs `sterna sub` with these words, publishes once it listens, and gives back the lines it has printed.
+fn lines_of_sub(server: &Server, words: &[&str], publishes: &[(&str, &str)], lines: usize) -> Vec<String> {
+    let mut sub = Command::new(sterna_binary())
+        .arg("sub")
+        .args(words)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut publisher = server.connect();
+    let (channel, message) = publishes[0];
+    wait_for("sterna sub to listen", || (publisher.int(&["PUBLISH", channel, message]) == 1).then_some(()));
+    for (channel, message) in &publishes[1..] {
+        assert_eq!(publisher.int(&["PUBLISH", channel, message]), 1);
+    }
+    let output = BufReader::new(sub.stdout.take().expect("it is piped"));
+    let printed = output.lines().take(lines).map(|line| line.expect("lines are text")).collect();
+    let _ = sub.kill();
+    let _ = sub.wait();
+    printed
+}
+
+fn run_pub(words: &[&str]) -> Output {
+    Command::new(sterna_binary()).arg("pub").args(words).output().expect("the binary runs")
+}
+
+#[test]
+fn a_message_travels_from_pub_to_sub() {
+    let server = Server::sterna(2, &[]);
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    let printed = lines_of_sub(&server, &["-u", &url, "news"], &[("news", "first"), ("news", "second")], 2);
+    assert!(printed[0].contains("news") && printed[0].contains("first"), "{printed:?}");
+    assert!(printed[1].contains("second"), "{printed:?}");
+    let printed = lines_of_sub(&server, &["-u", &url, "-p", "room:*"], &[("room:1", "hello")], 1);
+    assert!(printed[0].contains("room:1") && printed[0].contains("hello"), "{printed:?}");
+    let mut subscriber = server.connect();
+    subscriber.request(&["SUBSCRIBE", "news"]);
+    let output = run_pub(&["-u", &url, "news", "two words"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains('1'), "{output:?}");
+    let message = subscriber.value();
+    assert_eq!(message.as_slice().and_then(|parts| parts[2].as_bytes()), Some(&b"two words"[..]));
+}
+
+#[test]
+fn the_tools_log_in_and_speak_tls() {
+    let authority = Authority::new();
+    let identity = authority.identity();
+    let port = free_port();
+    let server = Launch::shards(1)
+        .file("ca.pem", &authority.pem)
+        .file("cert.pem", &identity.certificate)
+        .file("key.pem", &identity.key)
+        .args(&["--tls-port", &port.to_string(), "--tls-auth-clients", "no"])
+        .args(&["--tls-cert-file", "{folder}/cert.pem", "--tls-key-file", "{folder}/key.pem"])
+        .args(&["--requirepass", "secret"])
+        .start();
+    let ca = server.path("ca.pem").display().to_string();
+    let published =
+        |url: &str, more: &[&str]| run_pub(&[&["-u", url], more, &["news", "x"]].concat()).status.success();
+    assert!(published(&format!("rediss://:secret@127.0.0.1:{port}"), &["--cacert", &ca]));
+    assert!(published(&format!("rediss://default:secret@127.0.0.1:{port}"), &["--cacert", &ca]));
+    assert!(published(&format!("redis://:secret@127.0.0.1:{}", server.port), &[]));
+    assert!(
+        !published(&format!("rediss://:secret@127.0.0.1:{port}"), &[]),
+        "nobody has vouched for the server"
+    );
+    assert!(!published(&format!("redis://:wrong@127.0.0.1:{}", server.port), &[]));
+    assert!(!published(&format!("redis://127.0.0.1:{}", server.port), &[]));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_one_line() {
+    let url = format!("redis://127.0.0.1:{}", free_port());
+    let output = run_pub(&["-u", &url, "news", "x"]);
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr).trim_end().lines().count(), 1, "{output:?}");
+}
+
+#[test]
+fn a_certificate_for_development_is_made_and_works() {
+    let port = free_port();
+    let server = Launch::shards(1).args(&["--tls-self-signed", "--tls-port", &port.to_string()]).start();
+    let authority = server.path("sterna/tls/ca.crt");
+    let log = server.log();
+    assert!(
+        log.contains(&authority.display().to_string()),
+        "it doesn't say where the certificate is:\n{log}"
+    );
+    let url = format!("rediss://127.0.0.1:{port}");
+    let output = run_pub(&["-u", &url, "--cacert", &authority.display().to_string(), "news", "x"]);
+    assert!(output.status.success(), "{output:?}");
+}
