@@ -19,6 +19,8 @@
 
 mod load;
 mod restore;
+#[cfg(test)]
+mod simulation;
 mod sink;
 mod snapshot;
 pub(crate) mod switch;

@@ -69,6 +69,12 @@ impl<'a, T: Target> Rebuild<'a, T> {
         }
     }
 
+    /// As if the snapshot ended there.
+    #[cfg(test)]
+    pub(super) fn set_end(&mut self, end: Lsn) {
+        self.end = end;
+    }
+
     fn set(&mut self, name: &[u8], stamp: Lsn, state: &[u8]) -> Result<(), Rejected> {
         let (&db, key) = name.split_first().ok_or(Rejected("an item without a database"))?;
         let (value, expire_at_ms) = read_state(state).ok_or(Rejected("a value that can't be read"))?;
