@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use sterna_server::config::{Config, Loaded};
 use sterna_server::{Control, Running, VERSION};
@@ -21,7 +21,7 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     }
     // Before the shards, so that no signal meets the default handler while they start.
     let signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| Failure::Io("cannot listen to signals", e))?;
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ]).map_err(|e| Failure::Io("cannot listen to signals", e))?;
     let password = !config.requirepass.is_empty();
     let pidfile = config.pidfile.clone();
     let running = sterna_server::start(config, file)?;
@@ -74,6 +74,8 @@ fn obey(mut signals: Signals, control: &Control) {
                 Ok(()) => tracing::info!("certificates read again"),
                 Err(e) => tracing::warn!("certificates not changed: {e}"),
             },
+            // A limit on the size of files: the write fails, and the journal deals with that.
+            SIGXFSZ => {}
             _ => {
                 tracing::info!(signal, "stopping");
                 control.stop();

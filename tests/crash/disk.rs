@@ -1,0 +1,162 @@
+//! A disk that takes no more: writes are refused, everything else goes on, and when it has recovered so has the server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame, value_of};
+use sterna_tests::server::{Launch, Server, wait_for};
+
+/// How the disk is made to fail.
+enum Disk {
+    /// A file system of its own, with little room, that is filled up. Needs the right to mount.
+    Small(Mounted),
+    /// A limit on the size of the server's files, set while it runs.
+    Limited,
+}
+
+/// A file system that is gone at the end.
+struct Mounted(PathBuf);
+
+const FILLER: &str = "filler";
+
+impl Mounted {
+    fn at(path: PathBuf) -> Option<Mounted> {
+        fs::create_dir(&path).expect("the folder can be written");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&path).output();
+        mount.is_ok_and(|mount| mount.status.success()).then_some(Mounted(path))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // A server that was killed a moment ago may still hold it: lazily.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+impl Disk {
+    fn fail(&self, server: &Server) {
+        match self {
+            Disk::Small(Mounted(path)) => fill(&path.join(FILLER)),
+            Disk::Limited => limit_files(server, "0:unlimited"),
+        }
+    }
+
+    fn recover(&self, server: &Server) {
+        match self {
+            Disk::Small(Mounted(path)) => fs::remove_file(path.join(FILLER)).expect("it is there"),
+            Disk::Limited => limit_files(server, "unlimited:unlimited"),
+        }
+    }
+}
+
+/// Writes zeros until there is no room.
+fn fill(path: &Path) {
+    let mut size = 0;
+    let mut step = 1 << 20;
+    let file = fs::File::create(path).expect("a file");
+    while step > 0 {
+        match std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; step], size) {
+            Ok(()) => size += step as u64,
+            Err(_) => step /= 2,
+        }
+    }
+}
+
+fn limit_files(server: &Server, limit: &str) {
+    let done = Command::new("prlimit")
+        .args(["--pid", &server.pid().to_string(), &format!("--fsize={limit}")])
+        .status();
+    assert!(done.is_ok_and(|status| status.success()), "prlimit");
+}
+
+/// How long an answer is waited for that may never come: a write that was taken and can't be made durable has none.
+const MOMENT: Duration = Duration::from_millis(300);
+
+/// The answer, if there is one in a moment.
+fn ask(client: &mut Client, args: &[&str]) -> Option<Value> {
+    client.send(args);
+    match client.frame(MOMENT) {
+        Frame::Bytes(bytes) => Some(value_of(&bytes)),
+        Frame::Nothing => None,
+        Frame::Closed => panic!("the server has closed the connection"),
+    }
+}
+
+fn misconf(client: &mut Client, args: &[&str]) -> Option<String> {
+    let Some(Value::Error(text)) = ask(client, args) else { return None };
+    text.starts_with(b"MISCONF ").then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Writes go on until one is refused.
+fn write_until_refused(server: &Server) {
+    let large = "x".repeat(100_000);
+    let refusal = wait_for("a refused write", || misconf(&mut server.connect(), &["SET", "probe", &large]));
+    assert!(refusal.starts_with("MISCONF Errors writing to the AOF file: "), "{refusal}");
+}
+
+fn survives(disk: &Disk, mut server: Server) {
+    let mut client = server.connect();
+    client.request(&["SET", "before", "1"]);
+    let mut subscriber = server.connect();
+    subscriber.request(&["SUBSCRIBE", "c"]);
+
+    disk.fail(&server);
+    write_until_refused(&server);
+    // Reads and Pub/Sub go on; a transaction with a write is refused as a whole.
+    let mut reader = server.connect();
+    assert_eq!(reader.text(&["GET", "before"]), "1");
+    assert_eq!(reader.int(&["PUBLISH", "c", "hello"]), 1);
+    assert_eq!(subscriber.value().as_slice().map(|parts| parts[2].as_bytes()), Some(Some(&b"hello"[..])));
+    reader.request(&["MULTI"]);
+    assert!(misconf(&mut reader, &["SET", "k", "v"]).is_some());
+    let Some(Value::Error(text)) = reader.try_request(&["EXEC"]) else { panic!("EXEC ran") };
+    assert!(text.starts_with(b"EXECABORT "), "{}", text.escape_ascii());
+    let info = reader.text(&["INFO", "persistence"]);
+    assert!(info.contains("aof_last_write_status:err"), "{info}");
+
+    disk.recover(&server);
+    wait_for("writes to be taken again", || {
+        matches!(ask(&mut server.connect(), &["SET", "probe", "y"]), Some(Value::Simple(_))).then_some(())
+    });
+    let mut client = server.connect();
+    client.request(&["SET", "after", "1"]);
+    let info = client.text(&["INFO", "persistence"]);
+    assert!(info.contains("aof_last_write_status:ok"), "{info}");
+
+    server.kill();
+    server.start_again();
+    let mut client = server.connect();
+    assert_eq!(client.text(&["GET", "before"]), "1");
+    assert_eq!(client.text(&["GET", "after"]), "1");
+    assert_eq!(client.text(&["GET", "probe"]), "y");
+    server.kill();
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_nothing_else_and_recovers() {
+    let launch = Launch::shards(2);
+    let Some(mounted) = Mounted::at(launch.path("small")) else {
+        println!("a file system can't be mounted here: a limit on file sizes stands in for it");
+        return;
+    };
+    // Always: what was acknowledged is durable. No time for records to gather, so that the first write meets the disk.
+    let server = launch.args(&["--dir", "{folder}/small", "--appendfsync", "always"]).start();
+    survives(&Disk::Small(mounted), server);
+}
+
+#[test]
+fn a_file_size_limit_refuses_writes_and_nothing_else_and_recovers() {
+    let server = Launch::shards(2).args(&["--dir", "{folder}", "--appendfsync", "always"]).start();
+    survives(&Disk::Limited, server);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_stops_the_start() {
+    let ended = Launch::shards(1).file("appendonlydir", "").args(&["--dir", "{folder}"]).run();
+    assert!(!ended.status.success());
+    assert!(ended.log.contains("journal in "), "{}", ended.log);
+}

@@ -1,0 +1,7 @@
+//! What is found again: after a kill, after a stop, after a disk without room, after damage.
+
+mod damage;
+mod disk;
+mod kill;
+mod restart;
+mod writer;
