@@ -17,7 +17,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 const READ_BYTES: usize = 2 << 20;
@@ -25,11 +24,11 @@ const LISTENER: u64 = u64::MAX;
 
 struct Floor {
     epoll: OwnedFd,
-    conns: BTreeMap<u64, Conn>,
+    /// By the number that epoll knows them by; never reused.
+    conns: Vec<Option<Conn>>,
     subscribers: Vec<u64>,
     scratch: Vec<u8>,
     frames: Vec<u8>,
-    next: u64,
 }
 
 struct Conn {
@@ -56,11 +55,10 @@ pub(crate) fn serve(port: u16) -> Result<(), Failure> {
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
     let mut floor = Floor {
         epoll,
-        conns: BTreeMap::new(),
+        conns: Vec::new(),
         subscribers: Vec::new(),
         scratch: vec![0; READ_BYTES],
         frames: Vec::new(),
-        next: 0,
     };
     let mut events: Vec<Event> = Vec::with_capacity(1024);
     loop {
@@ -84,15 +82,15 @@ impl Floor {
         while let Ok((stream, _)) = listener.accept() {
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
-            epoll::add(&self.epoll, &stream, EventData::new_u64(self.next), EventFlags::IN)?;
-            self.conns.insert(self.next, Conn { stream, partial: Vec::new(), publisher: None });
-            self.next += 1;
+            let id = self.conns.len() as u64;
+            epoll::add(&self.epoll, &stream, EventData::new_u64(id), EventFlags::IN)?;
+            self.conns.push(Some(Conn { stream, partial: Vec::new(), publisher: None }));
         }
         Ok(())
     }
 
     fn read(&mut self, id: u64) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(Some(conn)) = self.conns.get_mut(id as usize) else { return };
         let kept = conn.partial.len();
         self.scratch[..kept].copy_from_slice(&conn.partial);
         let length = match rustix::net::recv(&conn.stream, &mut self.scratch[kept..], RecvFlags::empty()) {
@@ -125,18 +123,18 @@ impl Floor {
             self.frames.extend_from_slice(&command[shape.payload_at..]);
         }
         for subscriber in &self.subscribers {
-            if let Some(conn) = self.conns.get(subscriber) {
+            if let Some(conn) = &self.conns[*subscriber as usize] {
                 send_all(&conn.stream, &self.frames);
             }
         }
         let replies = format!(":{}\r\n", self.subscribers.len()).repeat(count);
-        if let Some(conn) = self.conns.get(&id) {
+        if let Some(conn) = &self.conns[id as usize] {
             send_all(&conn.stream, replies.as_bytes());
         }
     }
 
     fn leave(&mut self, id: u64) {
-        self.conns.remove(&id);
+        self.conns[id as usize] = None;
         self.subscribers.retain(|&subscriber| subscriber != id);
     }
 }

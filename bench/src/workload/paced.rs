@@ -24,7 +24,8 @@ pub(super) struct Paced {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
     Nothing,
-    /// Subscribers that don't read are sent so many bytes each, the limits on their queues being raised.
+    /// Subscribers that don't read are sent so many bytes each, the limits on their queues being raised: three quarters
+    /// before, which is more than the kernel takes for them, and the rest meanwhile.
     Stalled {
         subscribers: usize,
         bytes_each: usize,
@@ -42,7 +43,7 @@ const BULK_CHANNEL: &str = "bulk:all";
 const PAYLOAD_BYTES: usize = 64;
 const BULK_PAYLOAD_BYTES: usize = 1024;
 /// Bulk messages sent together.
-const BULK_BATCH: usize = 8;
+const BULK_BATCH: usize = 4;
 /// Bytes of commands that the endless pipeline keeps ready.
 const ENDLESS_BYTES: usize = 256 << 10;
 
@@ -50,7 +51,6 @@ impl Measure for Paced {
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure> {
         let scene = bench.start(&Settings::default())?;
         let mut stage = Stage::prepare(self, scene, bench)?;
-        let before = stage.scene.resident_bytes()?;
         let messages = bench.count(self.messages);
         let cpu = stage.scene.cpu()?;
         let mut ages = stage.run(messages, self.per_second)?;
@@ -59,7 +59,7 @@ impl Measure for Paced {
         }
         ages.sort_unstable();
         stage.beside.finish(&mut stage.scene)?;
-        let grown = stage.scene.resident_bytes()?.saturating_sub(before);
+        let grown = stage.scene.resident_bytes()?.saturating_sub(stage.resident_before);
         let cpu_us = stage.scene.cpu()?.since(&cpu) as f64 / 1000.0 / messages as f64;
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|part| percentile_us(&ages, part));
         Ok(match self.beside {
@@ -84,6 +84,7 @@ struct Stage {
     publisher: ConnId,
     listeners: Vec<ConnId>,
     beside: Disturbance,
+    resident_before: u64,
 }
 
 /// A disturbance under way.
@@ -111,6 +112,7 @@ impl Stage {
         let channel = dialect.name(CHANNEL);
         let listeners = scene.subscribers(bench.count(shape.subscribers), |_| Subject::Channel(&channel))?;
         let publisher = scene.connect(Group::Publisher)?;
+        let resident_before = scene.resident_bytes()?;
         let beside = disturb(shape.beside, &mut scene, bench)?;
         let mut all = listeners.clone();
         all.push(publisher);
@@ -123,7 +125,7 @@ impl Stage {
             scene.swarm.measure(id, Meter::Ages(meter));
         }
         scene.swarm.measure(publisher, Meter::Bytes);
-        Ok(Self { scene, epoch, publisher, listeners, beside })
+        Ok(Self { scene, epoch, publisher, listeners, beside, resident_before })
     }
 
     /// Sends `messages` at their times, then waits for those under way; their ages in nanoseconds.
@@ -196,7 +198,8 @@ impl Disturbance {
     fn finish(&self, scene: &mut Scene) -> Result<(), Failure> {
         let Disturbance::Bulk { publisher, batches, batches_left, .. } = self else { return Ok(()) };
         let sent = (batches - batches_left) as u64;
-        let lines = sent * scene.dialect().published_lines(BULK_BATCH as u64);
+        let lines =
+            scene.dialect().greeting_lines() + sent * scene.dialect().published_lines(BULK_BATCH as u64);
         let limit = scene.limit("the bulk to be taken");
         scene.swarm.until(&limit, |swarm| swarm.seen(*publisher) >= lines)?;
         match scene.swarm.closed() {
@@ -224,10 +227,10 @@ fn disturb(beside: Beside, scene: &mut Scene, bench: &Bench<'_>) -> Result<Distu
                 // What the kernel would hold for them is not in the server's queue.
                 scene.swarm.shrink_receive_buffer(id)?;
             }
-            let (publisher, batch) = bulk(scene)?;
-            let batches_left = bench.count(bytes_each / BULK_PAYLOAD_BYTES / BULK_BATCH);
-            scene.swarm.measure(publisher, Meter::Lines);
-            Ok(Disturbance::Bulk { publisher, batch, batches: batches_left, batches_left })
+            let batches = bench.count(bytes_each / BULK_PAYLOAD_BYTES / BULK_BATCH);
+            let before = batches - batches / 4;
+            let (publisher, batch) = send_bulk(scene, before)?;
+            Ok(Disturbance::Bulk { publisher, batch, batches, batches_left: batches - before })
         }
         Beside::EndlessPipeline => {
             let dialect = scene.dialect();
@@ -243,15 +246,7 @@ fn disturb(beside: Beside, scene: &mut Scene, bench: &Bench<'_>) -> Result<Distu
         Beside::Backlog { bytes } => {
             raise_limits(scene)?;
             let sleeper = stalled(scene, 1)?;
-            let (publisher, batch) = bulk(scene)?;
-            let batches = bench.count(bytes / BULK_PAYLOAD_BYTES / BULK_BATCH) as u64;
-            scene.swarm.measure(publisher, Meter::Lines);
-            let lines = batches * scene.dialect().published_lines(BULK_BATCH as u64);
-            for _ in 0..batches {
-                scene.swarm.send(publisher, &batch)?;
-            }
-            let limit = scene.limit("a backlog");
-            scene.swarm.until(&limit, |swarm| swarm.seen(publisher) >= lines)?;
+            send_bulk(scene, bench.count(bytes / BULK_PAYLOAD_BYTES / BULK_BATCH))?;
             Ok(Disturbance::Asleep { subscriber: sleeper[0] })
         }
     }
@@ -268,7 +263,8 @@ fn stalled(scene: &mut Scene, count: usize) -> Result<Vec<ConnId>, Failure> {
     Ok(ids)
 }
 
-fn bulk(scene: &mut Scene) -> Result<(ConnId, Vec<u8>), Failure> {
+/// Publishes so many batches to the bulk channel and waits until the server has taken them; who sent them, and one batch.
+fn send_bulk(scene: &mut Scene, batches: usize) -> Result<(ConnId, Vec<u8>), Failure> {
     let dialect = scene.dialect();
     let channel = dialect.name(BULK_CHANNEL);
     let id = scene.connect(Group::Bystander)?;
@@ -277,6 +273,13 @@ fn bulk(scene: &mut Scene) -> Result<(ConnId, Vec<u8>), Failure> {
         dialect.publish(&mut batch, Publish { channel: &channel, payload: &[b'x'; BULK_PAYLOAD_BYTES] });
     }
     dialect.end_batch(&mut batch);
+    let limit = scene.limit("the bulk to be taken");
+    let mut lines = dialect.greeting_lines();
+    for _ in 0..batches {
+        scene.swarm.send(id, &batch)?;
+        lines += dialect.published_lines(BULK_BATCH as u64);
+        scene.swarm.until(&limit, |swarm| swarm.seen(id) >= lines)?;
+    }
     Ok((id, batch))
 }
 

@@ -212,7 +212,7 @@ static TABLE: &[Workload] = &[
         work: &Paced {
             subscribers: 100,
             per_second: 1000,
-            messages: 4200,
+            messages: 2000,
             beside: Beside::Stalled { subscribers: 200, bytes_each: 8 << 20 },
         },
     },
