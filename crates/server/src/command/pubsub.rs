@@ -258,6 +258,10 @@ fn publish(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
 }
 
 fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
+    // Source: Redis; SUBSCRIBE and PSUBSCRIBE are let through for the sake of old clients.
+    if call.in_exec && kind == Kind::Sharded {
+        return Err(Failure::of("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
+    }
     call.shard.receive_published();
     let proto = call.reply.proto;
     for name in call.args.iter().skip(1) {
