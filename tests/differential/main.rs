@@ -2,6 +2,7 @@
 //!
 //! Each `.script` file is a test; `sterna_tests::script` says how to read them.
 
+mod conversations;
 mod generated;
 mod glob;
 mod info;
