@@ -67,7 +67,7 @@ impl Stream {
 
     /// Moves the open block to the sealed ones.
     fn seal_open(&mut self) -> Option<&Block> {
-        let mut block = self.open.take()?;
+        let mut block = self.open.take().filter(|block| block.live() > 0)?;
         block.seal();
         self.sealed_bytes += block.heap_bytes();
         let first = block.first_id();

@@ -12,7 +12,7 @@
 //!
 //! Invariants
 //! - `open` is `None` only if there is no block at all; `sealed` holds no block at or above `open`'s first ID.
-//! - Every block has an entry that is alive; `len` = their sum.
+//! - Every block has an entry that is alive, the open one perhaps not (see `trim.rs`); `len` = their sum.
 //! - `last_id` ≥ the ID of every entry, alive or not, and never falls except by XSETID.
 //! - `sealed_bytes` = sum of the sealed blocks' heap bytes.
 //!
@@ -104,7 +104,7 @@ impl Stream {
     /// The ID of the first entry; `0-0` if there is none.
     pub fn first_id(&self) -> EntryId {
         let front = self.sealed.first_key_value().map(|(_, block)| &**block).or(self.open.as_ref());
-        front.map_or(EntryId::MIN, |block| block.id_at(block.head()))
+        front.filter(|block| block.live() > 0).map_or(EntryId::MIN, |block| block.id_at(block.head()))
     }
 
     /// Number of blocks.
@@ -195,11 +195,10 @@ impl Stream {
         let blocks: Vec<&Block> = self.sealed.values().map(|block| &**block).chain(&self.open).collect();
         for block in &blocks {
             block.check();
-            assert!(block.live() > 0);
             assert!(block.last_id() <= self.last_id);
         }
         assert!(blocks.windows(2).all(|pair| pair[0].last_id() < pair[1].first_id()));
-        assert!(self.sealed.iter().all(|(first, block)| *first == block.first_id()));
+        assert!(self.sealed.iter().all(|(first, block)| *first == block.first_id() && block.live() > 0));
         assert_eq!(self.len, blocks.iter().map(|block| block.live() as u64).sum::<u64>());
         assert_eq!(self.sealed_bytes, self.sealed.values().map(|block| block.heap_bytes()).sum::<usize>());
         self.groups.values().for_each(Group::check);

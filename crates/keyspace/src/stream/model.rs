@@ -215,8 +215,6 @@ impl Trio {
             self.tell(Change::Remove { ids: trimmed.holes.into() });
         }
         if !trimmed.dropped.is_empty() {
-            // A deleted entry whose tombstone is gone keeps its reference here; the model says so too.
-            trimmed.dropped.iter().for_each(|&id| self.model.unreference(id));
             self.tell(Change::Unreference { ids: trimmed.dropped.into() });
         }
     }

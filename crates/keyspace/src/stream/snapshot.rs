@@ -86,19 +86,26 @@ impl Stream {
         source.0.is_empty().then_some(stream)
     }
 
-    /// Puts a block behind all others, sealed.
+    /// Puts a block behind all others, sealed. Only the last may be without an entry that is alive.
     pub(crate) fn push_block(&mut self, mut block: Block) -> Option<()> {
         let before = self.sealed.last_key_value().map(|(_, block)| block.last_id());
         let in_order =
             before.is_none_or(|before| before < block.first_id()) && block.last_id() <= self.last_id;
-        if !in_order || block.live() == 0 {
+        if !in_order {
             return None;
         }
+        self.drop_empty_last();
         block.seal();
         self.len += block.live() as u64;
         self.sealed_bytes += block.heap_bytes();
         self.sealed.insert(block.first_id(), Arc::new(block));
         Some(())
+    }
+
+    fn drop_empty_last(&mut self) {
+        if let Some(last) = self.sealed.last_entry().filter(|last| last.get().live() == 0) {
+            self.sealed_bytes -= last.remove().heap_bytes();
+        }
     }
 
     /// Makes the last sealed block the open one.

@@ -6,7 +6,8 @@
 //! What becomes of pending entries that refer to a removed one is a policy, [`References`]. Under `Acked` an entry that a
 //! group has still to read or to acknowledge stays, so that a trim can leave holes.
 //!
-//! Source: XTRIM; `~` with DELREF and ACKED as from Redis 8.4.1 (redis/redis#14623), tombstones included (#15581).
+//! Source: XTRIM; `~` with DELREF and ACKED removes something only from Redis 8.4.1 on (redis/redis#14623). What refers to
+//! an entry that was deleted before stays, as in Redis.
 
 use std::sync::Arc;
 
@@ -69,6 +70,13 @@ pub enum DeleteOutcome {
     Referenced = 2,
 }
 
+/// What becomes of a block that is left without an entry alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhenEmpty {
+    Remove,
+    Keep,
+}
+
 impl Stream {
     /// Deletes the entry `id`; `false` if there is none. Pending entries stay. O(log n).
     pub fn delete(&mut self, id: EntryId) -> bool {
@@ -126,7 +134,7 @@ impl Stream {
                 self.remove_block(key);
                 continue;
             }
-            self.trim_within(key, trim, &mut trimmed);
+            self.trim_within(key, trim, whole, &mut trimmed);
             if !whole && trim.references != References::Acked {
                 break;
             }
@@ -145,7 +153,10 @@ impl Stream {
     }
 
     /// Removes entries of one block, one by one.
-    fn trim_within(&mut self, key: EntryId, trim: Trim, trimmed: &mut Trimmed) {
+    ///
+    /// If what is left are tombstones alone, a block that was not to go as a whole stays, as in Redis: the last one will
+    /// take new entries until it is full, which later trims with `~` show.
+    fn trim_within(&mut self, key: EntryId, trim: Trim, whole: bool, trimmed: &mut Trimmed) {
         let Some(block) = self.block_at(key) else { return };
         let entries: Vec<(EntryId, bool)> =
             (0..block.len()).map(|index| (block.id_at(index), block.is_live(index))).collect();
@@ -159,7 +170,7 @@ impl Stream {
             if stop {
                 break;
             }
-            if trim.references == References::Drop && self.unreference(id) {
+            if alive && trim.references == References::Drop && self.unreference(id) {
                 trimmed.dropped.push(id);
             }
             if !alive || trim.references == References::Acked && self.is_referenced(id) {
@@ -173,7 +184,9 @@ impl Stream {
             }
         }
         trimmed.removed += doomed.len() as u64;
-        self.change_block(key, |block| doomed.iter().for_each(|&index| block.delete(index)));
+        let is_last = self.open.as_ref().is_some_and(|block| block.first_id() == key);
+        let when_empty = if is_last && !whole { WhenEmpty::Keep } else { WhenEmpty::Remove };
+        self.change_block(key, when_empty, |block| doomed.iter().for_each(|&index| block.delete(index)));
     }
 
     /// Removes the entry `id` without recording it as the highest deleted.
@@ -186,7 +199,7 @@ impl Stream {
             },
         };
         let Some(index) = self.block_at(key).and_then(|block| block.find(id)) else { return false };
-        self.change_block(key, |block| block.delete(index));
+        self.change_block(key, WhenEmpty::Remove, |block| block.delete(index));
         true
     }
 
@@ -208,8 +221,8 @@ impl Stream {
         }
     }
 
-    /// Lets `change` delete entries of the block at `key`; a block that is left without any goes away.
-    fn change_block(&mut self, key: EntryId, change: impl FnOnce(&mut Block)) {
+    /// Lets `change` delete entries of the block at `key`.
+    fn change_block(&mut self, key: EntryId, when_empty: WhenEmpty, change: impl FnOnce(&mut Block)) {
         let (before, after) = match &mut self.open {
             Some(block) if block.first_id() == key => {
                 let before = block.live();
@@ -228,7 +241,7 @@ impl Stream {
             }
         };
         self.len -= (before - after) as u64;
-        if after == 0 {
+        if after == 0 && when_empty == WhenEmpty::Remove {
             self.remove_block(key);
         }
     }
@@ -345,6 +358,29 @@ mod tests {
         stream.append(id(351), fields.into_iter(), BlockLimits::default()).unwrap();
         assert_eq!(runs(&stream), [(1, 100), (201, 300), (351, 351)]);
         stream.check();
+    }
+
+    #[test]
+    fn tombstones_that_a_trim_leaves_alone_take_their_place_in_the_block() {
+        let fields: [&[u8]; 2] = [b"f", b"v"];
+        let mut stream = Stream::new();
+        let mut add = |stream: &mut Stream, ms| {
+            stream.append(id(ms), fields.into_iter(), BlockLimits::default()).unwrap();
+        };
+        add(&mut stream, 3);
+        add(&mut stream, 5);
+        assert!(stream.delete(id(5)));
+        let trim = Trim { bound: TrimBound::MinId(id(5)), whole_blocks: None, references: References::Keep };
+        assert_eq!(stream.trim(trim).removed, 1);
+        stream.check();
+        assert_eq!((stream.len(), stream.blocks(), stream.first_id()), (0, 1, EntryId::MIN));
+        assert!(stream.last_entry().is_none());
+        (6..=104).for_each(|ms| add(&mut stream, ms));
+        stream.check();
+        assert_eq!((stream.blocks(), stream.first_id()), (2, id(6)));
+        let mut bytes = Vec::new();
+        stream.write_rdb(&mut bytes);
+        assert_eq!(Stream::read_rdb(crate::stream::RDB_TYPE_STREAM, &bytes).unwrap().len(), 99);
     }
 
     #[test]
