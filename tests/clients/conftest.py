@@ -53,11 +53,11 @@ class TestServer:
     def start(self) -> None:
         options = ["--bind", HOST, "--port", str(self.port), "--tls-port", str(self.tls_port)]
         options += ["--tls-cert-file", self.cert, "--tls-key-file", self._key]
-        options += ["--requirepass", PASSWORD, "--dir", str(self._folder)]
+        options += ["--requirepass", PASSWORD, "--dir", str(self._folder), "--tls-auth-clients", "no"]
         if IS_STERNA:
             options += ["--threads", "2"]
         else:
-            options += ["--tls-ca-cert-file", self.cert, "--tls-auth-clients", "no", "--save", ""]
+            options += ["--tls-ca-cert-file", self.cert, "--save", ""]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([BINARY, *options], stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS

@@ -71,7 +71,7 @@ export class TestServer {
     const options = [
       '--bind', this.host, '--port', String(this.port), '--tls-port', String(this.tlsPort),
       '--tls-cert-file', this.cert, '--tls-key-file', this.key, '--requirepass', this.password, '--dir', this.folder,
-      ...(IS_STERNA ? ['--threads', '2'] : ['--tls-ca-cert-file', this.cert, '--tls-auth-clients', 'no', '--save', '']),
+      '--tls-auth-clients', 'no', ...(IS_STERNA ? ['--threads', '2'] : ['--tls-ca-cert-file', this.cert, '--save', '']),
       ...this.#extra,
     ];
     const started = spawn(BINARY, options, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -34,8 +34,8 @@ pub(crate) enum Invalidation {
     Everything,
     /// Keys that have changed, for those that broadcast.
     Batch(Arc<Batch>),
-    /// `from` redirects to `to`, which gets `body`.
-    Redirected { from: ClientId, to: ClientId, body: Arc<[u8]> },
+    /// What `from` is told, for `to`, which it redirects to: a list, or `None` for everything.
+    Redirected { from: ClientId, to: ClientId, list: Option<Arc<[u8]>> },
 }
 
 /// What a connection is told.
@@ -47,7 +47,7 @@ pub(super) enum What<'a> {
     Everything,
 }
 
-/// Who gets a body, and why.
+/// Why a connection is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum As {
     Tracker,
@@ -206,13 +206,13 @@ impl Shard {
             }
             Invalidation::Everything => self.tell_all(),
             Invalidation::Batch(batch) => self.tell_of_batch(&batch),
-            Invalidation::Redirected { from, to, body } => match self.slot_of(to) {
-                Some(slot) => self.send_body(slot, &body, As::Redirect),
+            Invalidation::Redirected { from, to, list } => match self.slot_of(to) {
+                Some(slot) => self.send(slot, list.as_deref().map_or(What::Everything, What::Keys), As::Redirect),
                 // It left meanwhile. Whoever redirects to it is to know, on whichever shard that is.
                 None => match self.server.client(from).map(|client| usize::from(client.shard)) {
                     Some(shard) if shard == self.index => self.redirection_is_broken(from, to),
                     Some(shard) => {
-                        self.post(shard, Mail::Invalidate(Invalidation::Redirected { from, to, body }));
+                        self.post(shard, Mail::Invalidate(Invalidation::Redirected { from, to, list }));
                     }
                     None => {}
                 },
@@ -224,21 +224,20 @@ impl Shard {
     pub(super) fn tell(&mut self, slot: usize, what: What<'_>) {
         let Some(connection) = self.connections.get(slot) else { return };
         let Some(mode) = &connection.tracking else { return };
-        let body = match (what, connection.proto) {
-            (What::Keys(list), _) => list,
-            (What::Everything, Proto::Resp2) => b"$-1\r\n",
-            (What::Everything, Proto::Resp3) => b"_\r\n",
-        };
-        let Some(to) = mode.redirect else { return self.send_body(slot, body, As::Tracker) };
+        let Some(to) = mode.redirect else { return self.send(slot, what, As::Tracker) };
         let from = connection.client.id;
         match self.server.client(to).map(|client| usize::from(client.shard)) {
             Some(shard) if shard == self.index => {
                 if let Some(slot) = self.slot_of(to) {
-                    self.send_body(slot, body, As::Redirect);
+                    self.send(slot, what, As::Redirect);
                 }
             }
             Some(shard) => {
-                self.post(shard, Mail::Invalidate(Invalidation::Redirected { from, to, body: body.into() }));
+                let list = match what {
+                    What::Keys(list) => Some(list.into()),
+                    What::Everything => None,
+                };
+                self.post(shard, Mail::Invalidate(Invalidation::Redirected { from, to, list }));
             }
             None => self.redirection_is_broken(from, to),
         }
@@ -258,8 +257,13 @@ impl Shard {
         }
     }
 
-    fn send_body(&mut self, slot: usize, body: &[u8], whose: As) {
+    fn send(&mut self, slot: usize, what: What<'_>, whose: As) {
         let connection = &self.connections[slot];
+        let body = match (what, connection.proto) {
+            (What::Keys(list), _) => list,
+            (What::Everything, Proto::Resp2) => b"$-1\r\n",
+            (What::Everything, Proto::Resp3) => b"_\r\n",
+        };
         match connection.proto {
             Proto::Resp3 => self.queue_push(slot, &[PUSH, body], whose),
             // Only a subscriber expects anything unasked in RESP2. As in Redis, any subscription makes it one.
