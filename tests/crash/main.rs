@@ -4,4 +4,5 @@ mod damage;
 mod disk;
 mod kill;
 mod restart;
+mod tools;
 mod writer;

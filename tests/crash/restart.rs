@@ -108,6 +108,7 @@ fn a_journal_is_turned_on_and_off_while_the_server_runs() {
     assert!(!fs::exists(server.path("appendonlydir")).expect("the folder can be read"));
     client.request(&["CONFIG", "SET", "appendonly", "yes"]);
     client.request(&["SET", "late", "1"]);
+    client.request(&["WAITAOF", "1", "0", "0"]);
     server.kill();
     let mut server = server.again_with(&["--appendonly", "yes"]);
     let mut client = server.connect();

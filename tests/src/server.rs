@@ -350,6 +350,11 @@ impl Drop for Server {
     }
 }
 
+/// Runs a tool of the binary, `sterna journal …`, to its end.
+pub fn sterna_tool(args: &[&str]) -> std::process::Output {
+    Command::new(sterna_binary()).args(args).stdin(Stdio::null()).output().expect("the tool can be run")
+}
+
 /// Waits until `look` finds something. `what` is what the failure says is missing.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

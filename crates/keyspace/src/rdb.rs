@@ -73,8 +73,8 @@ fn read_value(from: &mut &[u8]) -> Option<Value> {
     }
 }
 
-/// Appends version and checksum.
-pub(crate) fn seal(out: &mut Vec<u8>, version: u16) {
+/// Appends version and checksum: ends the payload of a RESTORE.
+pub fn seal(out: &mut Vec<u8>, version: u16) {
     out.extend_from_slice(&version.to_le_bytes());
     let checksum = crc64(out);
     out.extend_from_slice(&checksum.to_le_bytes());

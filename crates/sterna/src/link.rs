@@ -69,6 +69,20 @@ pub(crate) enum LinkError {
 }
 
 impl Reach {
+    /// To reach a server without further words.
+    pub(crate) fn to(url: Url) -> Reach {
+        Reach {
+            host: url.host.clone(),
+            port: url.port,
+            tls: url.tls,
+            url: Some(url),
+            password: None,
+            user: None,
+            cacert: None,
+            help: None,
+        }
+    }
+
     fn url(&self) -> Url {
         let mut url = self.url.clone().unwrap_or_else(|| Url {
             tls: self.tls,
@@ -115,7 +129,7 @@ impl Link {
     }
 
     /// Sends a request.
-    pub(crate) fn send(&mut self, words: &[&str]) -> Result<(), LinkError> {
+    pub(crate) fn send<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Result<(), LinkError> {
         let mut request = Vec::new();
         encode::request(&mut request, words);
         let stream = self.stream.get_mut();

@@ -2,6 +2,8 @@
 //! server, with one it is a tool.
 #![forbid(unsafe_code)]
 
+mod import;
+mod journal;
 mod link;
 mod logging;
 mod memory;
@@ -34,6 +36,10 @@ enum Tool {
     Sub(sub::Options),
     /// Publish a message and print how many subscribers got it
     Pub(publish::Options),
+    /// Look at a journal at rest, or repair it
+    Journal(journal::Options),
+    /// Bring strings and streams from Redis or Valkey into a running Sterna
+    Import(import::Options),
     /// Compare this server with its peers
     Bench(BenchOptions),
 }
@@ -48,6 +54,8 @@ const USAGE: &str = "\
 Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna sub CHANNEL... | -p PATTERN...                print messages as they arrive
        sterna pub CHANNEL MESSAGE                           publish a message
+       sterna journal check|dump|repair DIR                 look at a journal at rest, or repair it
+       sterna import --rdb FILE | --from URL                move in from Redis or Valkey
        sterna bench                                         compare with other servers
        sterna --version | --help
 
@@ -68,7 +76,7 @@ docs/configuration.md lists every directive.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("sub" | "pub" | "bench") => report(run_tool()),
+        Some("sub" | "pub" | "journal" | "import" | "bench") => report(run_tool()),
         Some("-h" | "--help") => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -86,6 +94,8 @@ fn run_tool() -> Result<(), Failure> {
     match Tools::parse().tool {
         Tool::Sub(options) => sub::run(&options),
         Tool::Pub(options) => publish::run(&options),
+        Tool::Journal(options) => journal::run(&options),
+        Tool::Import(options) => import::run(&options),
         Tool::Bench(options) => sterna_bench::run(options.args).map_err(|e| Failure::Bench(e.to_string())),
     }
 }
@@ -101,6 +111,14 @@ enum Failure {
     Link(#[from] link::LinkError),
     #[error("{0}: {1}")]
     Io(&'static str, std::io::Error),
+    #[error("journal in {}: {}", .0.display(), .1)]
+    Journal(std::path::PathBuf, sterna_journal::Error),
+    #[error("the journal is damaged; `sterna journal repair` makes it start again")]
+    Unsound,
+    #[error("{}: {}", .0.display(), .1)]
+    Rdb(std::path::PathBuf, import::RdbError),
+    #[error("not every key was taken")]
+    NotAll,
     #[error("{0}")]
     Bench(String),
 }

@@ -20,8 +20,8 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     // Before the shards, so that no signal meets the default handler while they start.
-    let signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ]).map_err(|e| Failure::Io("cannot listen to signals", e))?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ])
+        .map_err(|e| Failure::Io("cannot listen to signals", e))?;
     let password = !config.requirepass.is_empty();
     let pidfile = config.pidfile.clone();
     let running = sterna_server::start(config, file)?;

@@ -1,0 +1,416 @@
+//! Reading a Redis or Valkey database file key by key, without understanding the values.
+//!
+//! ```text
+//! "REDIS0012" │ (opcode …)* │ FF │ CRC-64
+//!
+//! opcode      what follows
+//! FA          two strings: a fact about the file
+//! FB, F4      lengths: sizes of tables
+//! FE          length: the database of what follows
+//! FC, FD      expiry of the next key: Unix ms (8 bytes) or seconds (4), little endian
+//! F8, F9      idle time (length) or frequency (1 byte) of the next key
+//! F5          string: a library of functions
+//! F7          module data
+//! below       type of a value: key (string), value
+//! ```
+//!
+//! Where a value ends is read off its encoding; its bytes are then what DUMP would have given, but for the footer. Lists,
+//! sets, hashes and sorted sets are walked past.
+//!
+//! The checksum at the end is not verified: RESTORE gets each value with a checksum of its own, and checks its encoding.
+//! Source: Redis's `rdb.h`; Valkey 9 calls its files `VALKEY080`.
+
+use std::io::{self, Read};
+
+/// Strings longer than this are not Redis's.
+const STRING_BYTES_MAX: u64 = 512 << 20;
+
+/// What comes next in a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A key and its value.
+    Key(Entry),
+    /// A library of functions, which Sterna has no use for.
+    Library,
+    /// The end.
+    End,
+}
+
+/// A key and its value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) db: u64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) kind: Kind,
+    /// Unix time in milliseconds.
+    pub(crate) expire_at_ms: Option<u64>,
+    /// Type byte and value, as in a DUMP before its footer; empty for types that are only named.
+    pub(crate) value: Vec<u8>,
+}
+
+/// The type of a value, as TYPE says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    String,
+    Stream,
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    Module,
+}
+
+impl Kind {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::Stream => "stream",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::SortedSet => "sorted set",
+            Kind::Hash => "hash",
+            Kind::Module => "module value",
+        }
+    }
+}
+
+/// Why a file can't be read on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RdbError {
+    #[error("not a Redis or Valkey database file")]
+    Magic,
+    #[error("the file is damaged at offset {0}")]
+    Damaged(u64),
+    #[error("at offset {offset} is a value of type {kind}, which this version of Sterna can't pass over")]
+    Type { kind: u8, offset: u64 },
+    #[error("the file ends in the middle, at offset {0}")]
+    Cut(u64),
+    #[error("it can't be read: {0}")]
+    Io(io::Error),
+}
+
+/// A file being read.
+pub(crate) struct Rdb<R> {
+    input: R,
+    /// Bytes read so far.
+    pub(crate) offset: u64,
+    /// What is read is kept here as well.
+    kept: Option<Vec<u8>>,
+    db: u64,
+    is_valkey: bool,
+}
+
+impl<R: Read> Rdb<R> {
+    /// Reads the file's head.
+    pub(crate) fn open(input: R) -> Result<Rdb<R>, RdbError> {
+        let mut rdb = Rdb { input, offset: 0, kept: None, db: 0, is_valkey: false };
+        let head: [u8; 9] = rdb.array()?;
+        rdb.is_valkey = head.starts_with(b"VALKEY");
+        let digits = if rdb.is_valkey { &head[6..] } else { &head[5..] };
+        if !(rdb.is_valkey || head.starts_with(b"REDIS")) || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(RdbError::Magic);
+        }
+        Ok(rdb)
+    }
+
+    /// The next key, or the end.
+    pub(crate) fn next(&mut self) -> Result<Step, RdbError> {
+        let mut expire_at_ms = None;
+        loop {
+            match self.byte()? {
+                0xff => return Ok(Step::End),
+                0xfe => self.db = self.length()?,
+                0xfd => expire_at_ms = Some(u64::from(u32::from_le_bytes(self.array()?)) * 1000),
+                0xfc => expire_at_ms = Some(u64::from_le_bytes(self.array()?)),
+                0xfb => self.skip_lengths(2)?,
+                0xfa => self.skip_strings(2)?,
+                0xf9 => drop(self.byte()?),
+                0xf8 => self.skip_lengths(1)?,
+                0xf7 => self.skip_module(true)?,
+                0xf5 => {
+                    self.skip_strings(1)?;
+                    return Ok(Step::Library);
+                }
+                0xf4 => self.skip_lengths(3)?,
+                kind => {
+                    let key = self.string()?;
+                    return Ok(Step::Key(self.value(kind, key, expire_at_ms)?));
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, kind: u8, key: Vec<u8>, expire_at_ms: Option<u64>) -> Result<Entry, RdbError> {
+        let is_wanted = matches!(kind, 0 | 15 | 19 | 21);
+        self.kept = is_wanted.then(|| vec![kind]);
+        let kind = self.skip_value(kind)?;
+        let value = self.kept.take().unwrap_or_default();
+        Ok(Entry { db: self.db, key, kind, expire_at_ms, value })
+    }
+
+    fn skip_value(&mut self, kind: u8) -> Result<Kind, RdbError> {
+        Ok(match kind {
+            0 => self.skip_all(1, Kind::String)?,
+            1 | 14 => self.skip_counted(1, Kind::List)?,
+            2 => self.skip_counted(1, Kind::Set)?,
+            4 => self.skip_counted(2, Kind::Hash)?,
+            3 | 5 => {
+                for _ in 0..self.length()? {
+                    self.skip_strings(1)?;
+                    if kind == 5 { self.skip(8)? } else { self.skip_old_double()? }
+                }
+                Kind::SortedSet
+            }
+            6 | 7 => {
+                self.skip_module(kind == 7)?;
+                Kind::Module
+            }
+            10 => self.skip_all(1, Kind::List)?,
+            11 | 20 => self.skip_all(1, Kind::Set)?,
+            12 | 17 => self.skip_all(1, Kind::SortedSet)?,
+            9 | 13 | 16 => self.skip_all(1, Kind::Hash)?,
+            18 => {
+                for _ in 0..self.length()? {
+                    self.skip_lengths(1)?;
+                    self.skip_strings(1)?;
+                }
+                Kind::List
+            }
+            15 | 19 | 21 => {
+                self.skip_stream(kind)?;
+                Kind::Stream
+            }
+            // Valkey's hash whose fields may expire, and Redis's.
+            22 if self.is_valkey => {
+                for _ in 0..self.length()? {
+                    self.skip_strings(2)?;
+                    self.skip(8)?;
+                }
+                Kind::Hash
+            }
+            24 if !self.is_valkey => {
+                self.skip(8)?;
+                for _ in 0..self.length()? {
+                    self.skip_lengths(1)?;
+                    self.skip_strings(2)?;
+                }
+                Kind::Hash
+            }
+            25 if !self.is_valkey => {
+                self.skip(8)?;
+                self.skip_all(1, Kind::Hash)?
+            }
+            kind => return Err(RdbError::Type { kind, offset: self.offset }),
+        })
+    }
+
+    fn skip_all(&mut self, strings: u64, kind: Kind) -> Result<Kind, RdbError> {
+        self.skip_strings(strings)?;
+        Ok(kind)
+    }
+
+    fn skip_counted(&mut self, strings_each: u64, kind: Kind) -> Result<Kind, RdbError> {
+        let count = self.length()?.checked_mul(strings_each).ok_or(RdbError::Damaged(self.offset))?;
+        self.skip_all(count, kind)
+    }
+
+    fn skip_stream(&mut self, kind: u8) -> Result<(), RdbError> {
+        let nodes = self.length()?.checked_mul(2).ok_or(RdbError::Damaged(self.offset))?;
+        self.skip_strings(nodes)?;
+        // Length, last ID; from the second version on first ID, highest deleted ID, entries added.
+        self.skip_lengths(if kind == 15 { 3 } else { 8 })?;
+        for _ in 0..self.length()? {
+            self.skip_strings(1)?;
+            self.skip_lengths(if kind == 15 { 2 } else { 3 })?;
+            for _ in 0..self.length()? {
+                self.skip(16 + 8)?;
+                self.skip_lengths(1)?;
+            }
+            for _ in 0..self.length()? {
+                self.skip_strings(1)?;
+                self.skip(if kind == 21 { 16 } else { 8 })?;
+                for _ in 0..self.length()? {
+                    self.skip(16)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_module(&mut self, is_tagged: bool) -> Result<(), RdbError> {
+        if !is_tagged {
+            // The first version says nothing of where a value ends.
+            return Err(RdbError::Type { kind: 6, offset: self.offset });
+        }
+        self.skip_lengths(1)?;
+        loop {
+            match self.length()? {
+                0 => return Ok(()),
+                1 | 2 => self.skip_lengths(1)?,
+                3 => self.skip(4)?,
+                4 => self.skip(8)?,
+                5 => self.skip_strings(1)?,
+                _ => return Err(RdbError::Damaged(self.offset)),
+            }
+        }
+    }
+
+    /// A number in digits, or one of three that have none.
+    fn skip_old_double(&mut self) -> Result<(), RdbError> {
+        match self.byte()? {
+            253..=255 => Ok(()),
+            len => self.skip(u64::from(len)),
+        }
+    }
+
+    fn skip_lengths(&mut self, count: u64) -> Result<(), RdbError> {
+        (0..count).try_for_each(|_| self.length().map(|_| ()))
+    }
+
+    fn skip_strings(&mut self, count: u64) -> Result<(), RdbError> {
+        (0..count).try_for_each(|_| self.string().map(|_| ()))
+    }
+
+    /// A plain length.
+    fn length(&mut self) -> Result<u64, RdbError> {
+        match self.length_or_encoding()? {
+            Ok(length) => Ok(length),
+            Err(_) => Err(RdbError::Damaged(self.offset)),
+        }
+    }
+
+    /// A length, or how a string is encoded that has none.
+    fn length_or_encoding(&mut self) -> Result<Result<u64, u8>, RdbError> {
+        let first = self.byte()?;
+        Ok(match first {
+            0..=0x3f => Ok(u64::from(first)),
+            0x40..=0x7f => Ok(u64::from(u16::from_be_bytes([first & 0x3f, self.byte()?]))),
+            0x80 => Ok(u64::from(u32::from_be_bytes(self.array()?))),
+            0x81 => Ok(u64::from_be_bytes(self.array()?)),
+            0xc0..=0xff => Err(first & 0x3f),
+            _ => return Err(RdbError::Damaged(self.offset)),
+        })
+    }
+
+    /// The bytes of a string; of a compressed one, as they stand. Only keys are looked at, and those through `key`.
+    fn string(&mut self) -> Result<Vec<u8>, RdbError> {
+        let integer = |number: i64| number.to_string().into_bytes();
+        match self.length_or_encoding()? {
+            Ok(length) => self.bytes(length),
+            Err(0) => Ok(integer(i64::from(i8::from_le_bytes(self.array()?)))),
+            Err(1) => Ok(integer(i64::from(i16::from_le_bytes(self.array()?)))),
+            Err(2) => Ok(integer(i64::from(i32::from_le_bytes(self.array()?)))),
+            Err(3) => {
+                let (packed, length) = (self.length()?, self.length()?);
+                let packed = self.bytes(packed)?;
+                unpack(&packed, length).ok_or(RdbError::Damaged(self.offset))
+            }
+            Err(_) => Err(RdbError::Damaged(self.offset)),
+        }
+    }
+
+    fn byte(&mut self) -> Result<u8, RdbError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RdbError> {
+        let mut bytes = [0; N];
+        self.input.read_exact(&mut bytes).map_err(|error| self.failed(error))?;
+        self.offset += N as u64;
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(&bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn skip(&mut self, count: u64) -> Result<(), RdbError> {
+        self.bytes(count).map(|_| ())
+    }
+
+    fn bytes(&mut self, count: u64) -> Result<Vec<u8>, RdbError> {
+        if count > STRING_BYTES_MAX {
+            return Err(RdbError::Damaged(self.offset));
+        }
+        let mut bytes = Vec::new();
+        // Grows with what is there, not with what is claimed.
+        self.input.by_ref().take(count).read_to_end(&mut bytes).map_err(RdbError::Io)?;
+        self.offset += bytes.len() as u64;
+        if (bytes.len() as u64) < count {
+            return Err(RdbError::Cut(self.offset));
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(&bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn failed(&self, error: io::Error) -> RdbError {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => RdbError::Cut(self.offset),
+            _ => RdbError::Io(error),
+        }
+    }
+}
+
+/// Undoes LZF; `None`: that is not what it is.
+fn unpack(mut from: &[u8], length: u64) -> Option<Vec<u8>> {
+    let length = usize::try_from(length).ok().filter(|&length| length as u64 <= STRING_BYTES_MAX)?;
+    let mut out = Vec::new();
+    while let Some(&first) = from.split_off_first() {
+        let first = usize::from(first);
+        if first < 0x20 {
+            out.extend_from_slice(from.split_off(..first + 1)?);
+            continue;
+        }
+        let mut run = (first >> 5) + 2;
+        if run == 9 {
+            run += usize::from(*from.split_off_first()?);
+        }
+        let back = ((first & 0x1f) << 8 | usize::from(*from.split_off_first()?)) + 1;
+        let start = out.len().checked_sub(back)?;
+        if out.len() + run > length {
+            return None;
+        }
+        (start..start + run).for_each(|at| out.push(out[at]));
+    }
+    (out.len() == length).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_with_database_expiry_and_the_bytes_of_their_value() {
+        let mut file = b"REDIS0012".to_vec();
+        file.extend(b"\xfa\x09redis-ver\x058.2.0");
+        file.extend(b"\xfe\x03\xfb\x03\x01");
+        file.extend(b"\x00\x01a\x05hello");
+        file.extend(b"\xfc\x10\x00\x00\x00\x00\x00\x00\x00\x00\x01b\xc0\x05");
+        file.extend(b"\x02\x01s\x02\x01x\x01y");
+        file.extend(b"\xff\0\0\0\0\0\0\0\0");
+        let mut rdb = Rdb::open(&file[..]).unwrap();
+        let entry = |key: &[u8], kind, expire_at_ms, value: &[u8]| {
+            Step::Key(Entry { db: 3, key: key.to_vec(), kind, expire_at_ms, value: value.to_vec() })
+        };
+        assert_eq!(rdb.next().unwrap(), entry(b"a", Kind::String, None, b"\x00\x05hello"));
+        assert_eq!(rdb.next().unwrap(), entry(b"b", Kind::String, Some(16), b"\x00\xc0\x05"));
+        assert_eq!(rdb.next().unwrap(), entry(b"s", Kind::Set, None, b""));
+        assert_eq!(rdb.next().unwrap(), Step::End);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_takes_no_memory() {
+        for (bytes, what) in [
+            (&b"RIDES0012"[..], "not a Redis"),
+            (b"REDIS0012", "ends in the middle"),
+            (b"REDIS0012\x00\x01a\x81\xff\xff\xff\xff\xff\xff\xff\xff", "damaged"),
+            (b"REDIS0012\x00\x01a\x80\x10\x00\x00\x00abc", "ends in the middle"),
+            (b"REDIS0012\x63\x01a\x01b", "type 99"),
+        ] {
+            let error = Rdb::open(bytes).and_then(|mut rdb| rdb.next()).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+    }
+}

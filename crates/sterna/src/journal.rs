@@ -1,0 +1,248 @@
+//! `sterna journal`: looks at a journal at rest, and makes a damaged one start again.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use sterna_journal::inspect::{self, Check, Entry};
+use sterna_journal::{Error, FileDisk};
+use sterna_keyspace::stream::effect::Change;
+use sterna_keyspace::{Effect, Effects, Value, What, read_state};
+
+use crate::Failure;
+
+/// What to do with which journal.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Verify every byte that a start would read, and say what a repair would give up
+    Check(Directory),
+    /// Print the snapshot's keys and the records behind it, a line of JSON each
+    Dump(Directory),
+    /// Cut at the first damage, so that the server starts again; what is lost is said
+    Repair(Directory),
+}
+
+#[derive(Debug, Args)]
+struct Directory {
+    /// The journal's directory: appenddirname in dir
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+}
+
+/// Does it.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let (Verb::Check(directory) | Verb::Dump(directory) | Verb::Repair(directory)) = &options.verb;
+    let failed = |error| Failure::Journal(directory.path.clone(), error);
+    let disk = FileDisk::existing(&directory.path).map_err(|error| failed(unreadable(error)))?;
+    match &options.verb {
+        Verb::Check(_) => {
+            let check = inspect::check(&disk).map_err(failed)?;
+            report(&check);
+            if check.is_sound() { Ok(()) } else { Err(Failure::Unsound) }
+        }
+        Verb::Dump(_) => {
+            let mut out = io::BufWriter::new(io::stdout().lock());
+            inspect::dump(&disk, &mut |entry| print(&mut out, entry).map_err(unwritable)).map_err(failed)?;
+            out.flush().map_err(|error| failed(unwritable(error)))
+        }
+        Verb::Repair(_) => {
+            let check = inspect::repair(&disk).map_err(failed)?;
+            report(&check);
+            if check.is_sound() {
+                println!("nothing to repair");
+            } else {
+                println!("repaired: the server starts again, without what is lost");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn unreadable(source: io::Error) -> Error {
+    Error::Io { action: "open", file: "the directory".to_owned(), source }
+}
+
+fn unwritable(source: io::Error) -> Error {
+    Error::Io { action: "write to", file: "the standard output".to_owned(), source }
+}
+
+fn report(check: &Check) {
+    match &check.manifest {
+        None if check.damage.is_empty() => println!("an empty journal"),
+        None => println!("no readable manifest"),
+        Some(manifest) => {
+            println!("epoch {}, {} segments, {} bytes", manifest.epoch, check.segments.len(), check.bytes);
+            if let Some(snapshot) = &manifest.snapshot {
+                println!(
+                    "snapshot {}: {} items as of LSN {} to {}",
+                    snapshot.number, check.items, snapshot.start, snapshot.end
+                );
+            }
+            println!("{} records behind it, the last has LSN {}", check.records, check.last);
+        }
+    }
+    if let Some(torn) = &check.torn {
+        println!(
+            "{}: {} bytes of an unfinished write at offset {}, which the next start cuts",
+            torn.file, torn.bytes, torn.offset
+        );
+    }
+    for damage in &check.damage {
+        println!("damaged: {damage}");
+    }
+    if check.damage.is_empty() {
+        println!("sound");
+    } else {
+        let loss = &check.loss;
+        println!(
+            "a repair gives up {} items, {} whole records and {} bytes",
+            loss.items, loss.records, loss.bytes
+        );
+        for file in &loss.files {
+            println!("a repair sets aside {file}");
+        }
+    }
+}
+
+fn print(out: &mut impl Write, entry: Entry<'_>) -> io::Result<()> {
+    match entry {
+        Entry::Item { file, offset, key, stamp, value } => {
+            write!(out, "{{\"file\":{},\"offset\":{offset},\"stamp\":{stamp},", Text(file.as_bytes()))?;
+            let (db, key) = key.split_first().map_or((0, key), |(&db, key)| (db, key));
+            write!(out, "\"db\":{db},\"key\":{},", Text(key))?;
+            match value.split_first() {
+                Some((0, state)) => match read_state(state) {
+                    Some((value, expire_at_ms)) => {
+                        print_value(out, &value)?;
+                        print_expiry(out, expire_at_ms)?;
+                        writeln!(out, "}}")
+                    }
+                    // The last part of a value in several.
+                    None => writeln!(out, "\"part_bytes\":{}}}", state.len()),
+                },
+                _ => writeln!(out, "\"part_bytes\":{}}}", value.len().saturating_sub(1)),
+            }
+        }
+        Entry::Record { file, offset, lsn, payload } => {
+            write!(
+                out,
+                "{{\"file\":{},\"offset\":{offset},\"lsn\":{lsn},\"effects\":[",
+                Text(file.as_bytes())
+            )?;
+            for (index, effect) in Effects::new(payload).enumerate() {
+                out.write_all(if index == 0 { b"" } else { b"," })?;
+                match effect {
+                    Ok(effect) => print_effect(out, &effect)?,
+                    Err(unreadable) => write!(out, "{{\"unreadable_at\":{}}}", unreadable.offset)?,
+                }
+            }
+            writeln!(out, "]}}")
+        }
+    }
+}
+
+fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
+    match effect.db {
+        Some(db) => write!(out, "{{\"db\":{db},")?,
+        None => write!(out, "{{\"db\":null,")?,
+    }
+    if !matches!(effect.what, What::Flush) {
+        write!(out, "\"key\":{},", Text(effect.key))?;
+    }
+    match &effect.what {
+        What::Set { value, expire_at_ms } => {
+            write!(out, "\"effect\":\"set\",")?;
+            print_value(out, value)?;
+            print_expiry(out, *expire_at_ms)?;
+        }
+        What::Delete => write!(out, "\"effect\":\"delete\"")?,
+        What::Expire { at_ms } => {
+            write!(out, "\"effect\":\"expire\"")?;
+            print_expiry(out, *at_ms)?;
+        }
+        What::Append { tail } => write!(out, "\"effect\":\"append\",\"value\":{}", Text(tail))?,
+        What::Flush => write!(out, "\"effect\":\"flush\"")?,
+        What::Stream { change: Change::Add { id, fields } } => {
+            write!(out, "\"effect\":\"add\",\"id\":\"{}-{}\",\"fields\":[", id.ms, id.seq)?;
+            for (index, text) in fields.enumerate() {
+                write!(out, "{}{}", if index == 0 { "" } else { "," }, Text(text))?;
+            }
+            write!(out, "]")?;
+        }
+        What::Stream { change } => {
+            write!(out, "\"effect\":\"stream\",\"change\":{}", Text(format!("{change:?}").as_bytes()))?;
+        }
+    }
+    write!(out, "}}")
+}
+
+fn print_value(out: &mut impl Write, value: &Value) -> io::Result<()> {
+    match (value.text(), value.stream()) {
+        (Some(text), _) => write!(out, "\"type\":\"string\",\"value\":{}", Text(&text)),
+        (_, Some(stream)) => {
+            let last = stream.last_id();
+            let groups = stream.groups().len();
+            write!(
+                out,
+                "\"type\":\"stream\",\"entries\":{},\"last_id\":\"{}-{}\",\"groups\":{groups}",
+                stream.len(),
+                last.ms,
+                last.seq
+            )
+        }
+        _ => write!(out, "\"type\":{}", Text(value.type_name().as_bytes())),
+    }
+}
+
+fn print_expiry(out: &mut impl Write, at_ms: Option<u64>) -> io::Result<()> {
+    match at_ms {
+        Some(at_ms) => write!(out, ",\"expire_at_ms\":{at_ms}"),
+        None => Ok(()),
+    }
+}
+
+/// Bytes as a string of JSON; those that are no UTF-8 as `\u00XX`, which a reader takes for characters of that number.
+struct Text<'a>(&'a [u8]);
+
+impl std::fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"")?;
+        for chunk in self.0.utf8_chunks() {
+            for letter in chunk.valid().chars() {
+                match letter {
+                    '"' | '\\' => write!(f, "\\{letter}")?,
+                    '\0'..='\x1f' => write!(f, "\\u{:04x}", u32::from(letter))?,
+                    letter => write!(f, "{letter}")?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\u{byte:04x}")?;
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_json_whatever_the_bytes() {
+        let rows: [(&[u8], &str); 4] = [
+            (b"plain", "\"plain\""),
+            (b"a\"b\\c\n", "\"a\\\"b\\\\c\\u000a\""),
+            ("sch\u{f6}n".as_bytes(), "\"sch\u{f6}n\""),
+            (&[b'x', 0xff, 0xfe], "\"x\\u00ff\\u00fe\""),
+        ];
+        for (bytes, expected) in rows {
+            assert_eq!(Text(bytes).to_string(), expected);
+        }
+    }
+}
