@@ -103,7 +103,13 @@ fn play(server: &Server, conversation: &[Line]) -> Vec<Vec<String>> {
 impl Listener {
     /// Sends a request and gives back all that comes up to the answer to a PING behind it.
     fn say(&mut self, request: &[String], word: &str) -> Vec<Value> {
-        self.client.send(request);
+        // Which name is left first has no order, and inside EXEC's reply none could be put in it.
+        let leaves_all = request.len() == 1 && request[0].ends_with("UNSUBSCRIBE");
+        if leaves_all && self.is_in_multi {
+            self.client.send(&["UNSUBSCRIBE", "a"]);
+        } else {
+            self.client.send(request);
+        }
         let mut values = Vec::new();
         match request[0].as_str() {
             "EXEC" | "DISCARD" | "RESET" => self.is_in_multi = false,

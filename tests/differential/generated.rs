@@ -427,11 +427,7 @@ fn without(value: Value) -> Value {
             pairs
                 .into_iter()
                 .filter(|(key, _)| !key.as_bytes().is_some_and(|name| UNSEEN.contains(&name)))
-                .map(|(key, value)| match (key.as_bytes(), &value) {
-                    // One of the differences that are meant.
-                    (Some(b"lag"), Value::Int(..0)) => (key, Value::Int(0)),
-                    _ => (key, without(value)),
-                })
+                .map(|(key, value)| (key, without(value)))
                 .collect(),
         ),
         Value::Array(values) => Value::Array(values.into_iter().map(without).collect()),

@@ -19,7 +19,7 @@ pub enum View {
     Positive,
     /// Numbers inside text are all alike: times, ports, ids.
     Digits,
-    /// HELLO's map without the connection's id, and the server's version and modules.
+    /// HELLO's map, wherever it is, without the connection's id, and the server's version and modules.
     Hello,
     /// Entries of SLOWLOG: only their arguments.
     Slow,
@@ -211,9 +211,12 @@ fn without_identity(value: Value) -> Value {
         Some(b"id" | b"version" | b"modules") => Value::Simple(type_of(&value).into()),
         _ => value,
     };
+    let is_server = |name: Option<&Value>| name.and_then(Value::as_bytes) == Some(b"server");
     match value {
-        Value::Map(pairs) => Value::Map(pairs.into_iter().map(|(k, v)| (k.clone(), masked(&k, v))).collect()),
-        Value::Array(values) => {
+        Value::Map(pairs) if is_server(pairs.first().map(|(name, _)| name)) => {
+            Value::Map(pairs.into_iter().map(|(k, v)| (k.clone(), masked(&k, v))).collect())
+        }
+        Value::Array(values) if is_server(values.first()) => {
             let mut out: Vec<Value> = Vec::new();
             for value in values {
                 let value = match out.last() {
@@ -224,6 +227,8 @@ fn without_identity(value: Value) -> Value {
             }
             Value::Array(out)
         }
+        // EXEC's replies, say.
+        Value::Array(values) => Value::Array(values.into_iter().map(without_identity).collect()),
         other => other,
     }
 }
