@@ -1,5 +1,6 @@
-//! What holds for messages while subscriptions change on every shard.
+//! What holds for messages and copies while clients on every shard do what they like.
 
+mod caching;
 mod churn;
 mod crowd;
 mod fairness;

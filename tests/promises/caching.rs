@@ -1,0 +1,221 @@
+//! Client-side caching across shards: whatever readers and writers do at the same time, no copy stays that isn't true.
+//!
+//! Readers keep what they read until they are told that it has changed. Between rounds, when every write has been
+//! answered, a reader's PING brings all it must be told; then each of its copies is compared with the server's value.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use fastrand::Rng;
+use sterna_protocol::decode::Value;
+use sterna_tests::client::Client;
+use sterna_tests::server::{Launch, Server, wait_for};
+
+const SHARDS: usize = 4;
+const READERS: usize = 6;
+const WRITERS: usize = 3;
+const ROUNDS: usize = 25;
+const STEPS: usize = 120;
+/// Few enough that readers and writers meet at them all the time.
+const KEYS: usize = 16;
+
+fn key(number: usize) -> String {
+    format!("key:{number}")
+}
+
+/// A client that keeps what it reads.
+struct Reader {
+    client: Client,
+    /// Key → value, `Null` for one that isn't there.
+    copies: HashMap<Vec<u8>, Value>,
+    told: usize,
+}
+
+impl Reader {
+    fn start(server: &Server, mode: &[&str]) -> Reader {
+        let mut client = server.connect_resp3();
+        client.request(&[&["CLIENT", "TRACKING", "ON"], mode].concat());
+        Reader { client, copies: HashMap::new(), told: 0 }
+    }
+
+    /// The reply to a request; what came before it has been heeded.
+    fn ask(&mut self, request: &[&str]) -> Value {
+        self.client.send(request);
+        loop {
+            match self.client.value() {
+                Value::Push(parts) => self.heed(&parts),
+                reply => return reply,
+            }
+        }
+    }
+
+    fn heed(&mut self, parts: &[Value]) {
+        assert_eq!(parts[0].as_bytes(), Some(&b"invalidate"[..]));
+        self.told += 1;
+        match &parts[1] {
+            Value::Null => self.copies.clear(),
+            keys => {
+                for key in keys.as_slice().expect("a list of keys") {
+                    self.copies.remove(key.as_bytes().expect("a key"));
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, key: &str) {
+        if !self.copies.contains_key(key.as_bytes()) {
+            let value = self.ask(&["GET", key]);
+            self.copies.insert(key.as_bytes().to_vec(), value);
+        }
+    }
+
+    /// Everything it must be told has been written before the answer to this.
+    fn settle(&mut self) {
+        self.ask(&["PING"]);
+    }
+}
+
+fn write(client: &mut Client, random: &mut Rng, number: usize) {
+    let (one, other) = (key(random.usize(..KEYS)), key(random.usize(..KEYS)));
+    let value = format!("{number}");
+    match random.u8(..20) {
+        0..8 => drop(client.request(&["SET", &one, &value])),
+        8..11 => drop(client.request(&["MSET", &one, &value, &other, &value])),
+        11 | 12 => drop(client.request(&["DEL", &one, &other])),
+        13 => drop(client.request(&["SET", &one, &value, "PX", "1"])),
+        14 => drop(client.request(&["APPEND", &one, "x"])),
+        15 | 16 => {
+            client.request(&["MULTI"]);
+            client.request(&["SET", &one, &value]);
+            client.request(&["GET", &one]);
+            client.request(&["SET", &other, &value]);
+            client.request(&["EXEC"]);
+        }
+        17 if random.u8(..10) == 0 => drop(client.request(&["FLUSHALL"])),
+        _ => drop(client.request(&["INCRBY", &format!("count:{}", random.usize(..KEYS)), "1"])),
+    }
+}
+
+/// Readers and writers take turns at the barrier: all at once, then only comparing.
+fn run(mode: &'static [&'static str]) {
+    let server = Arc::new(Launch::shards(SHARDS).start());
+    let barrier = Arc::new(Barrier::new(READERS + WRITERS));
+    let told = thread::scope(|scope| {
+        for seed in 0..WRITERS {
+            let (server, barrier) = (Arc::clone(&server), Arc::clone(&barrier));
+            scope.spawn(move || {
+                let mut random = Rng::with_seed(seed as u64);
+                let mut client = server.connect();
+                for round in 0..ROUNDS {
+                    (0..STEPS).for_each(|step| write(&mut client, &mut random, round * STEPS + step));
+                    barrier.wait();
+                    barrier.wait();
+                }
+            });
+        }
+        let readers: Vec<_> = (0..READERS)
+            .map(|seed| {
+                let (server, barrier) = (Arc::clone(&server), Arc::clone(&barrier));
+                scope.spawn(move || {
+                    let mut random = Rng::with_seed(100 + seed as u64);
+                    let mut reader = Reader::start(&server, mode);
+                    let mut asker = server.connect_resp3();
+                    for _ in 0..ROUNDS {
+                        (0..STEPS).for_each(|_| reader.read(&key(random.usize(..KEYS))));
+                        barrier.wait();
+                        compare(&mut reader, &mut asker);
+                        barrier.wait();
+                    }
+                    reader.told
+                })
+            })
+            .collect();
+        readers.into_iter().map(|reader| reader.join().expect("a reader finds no stale copy")).sum::<usize>()
+    });
+    assert!(told > READERS * ROUNDS, "{told} messages: the copies have hardly been put to the test");
+}
+
+/// Every copy is what the server says, and the next round begins with these copies.
+fn compare(reader: &mut Reader, asker: &mut Client) {
+    // A key that has just expired is told of when somebody finds it expired, and this finds it.
+    let values: Vec<Value> = (0..KEYS).map(|number| asker.request(&["GET", &key(number)])).collect();
+    reader.settle();
+    for (number, value) in values.into_iter().enumerate() {
+        if let Some(copy) = reader.copies.get(key(number).as_bytes()) {
+            assert_eq!(*copy, value, "{}", key(number));
+        }
+    }
+}
+
+#[test]
+fn no_copy_outlives_its_value_whoever_writes() {
+    run(&[]);
+}
+
+#[test]
+fn no_copy_outlives_its_value_when_all_is_broadcast() {
+    run(&["BCAST"]);
+}
+
+#[test]
+fn the_table_keeps_to_its_limit_and_tells_of_what_it_forgets() {
+    const LIMIT: usize = 10;
+    const READ: usize = 200;
+    let server = Launch::shards(SHARDS).args(&["--tracking-table-max-keys", &LIMIT.to_string()]).start();
+    let mut reader = Reader::start(&server, &[]);
+    let mut asker = server.connect();
+    for number in 0..READ {
+        reader.read(&key(number));
+        assert!(field(&mut asker, "tracking_total_keys") <= LIMIT);
+    }
+    reader.settle();
+    assert_eq!(field(&mut asker, "tracking_total_keys"), LIMIT);
+    assert_eq!(field(&mut asker, "tracking_clients"), 1);
+    // Each key that was forgotten was told of, once.
+    assert_eq!((reader.copies.len(), reader.told), (LIMIT, READ - LIMIT));
+
+    // Those it still remembers are told of when they change, and the others aren't.
+    let kept: BTreeSet<Vec<u8>> = reader.copies.keys().cloned().collect();
+    for number in 0..READ {
+        asker.request(&["SET", &key(number), "x"]);
+    }
+    reader.settle();
+    assert_eq!((kept.len(), reader.told), (LIMIT, READ));
+    assert!(reader.copies.is_empty());
+    assert_eq!(field(&mut asker, "tracking_total_items"), 0);
+
+    // A limit lowered at run time is reached as reads go on; 0 is no limit.
+    asker.request(&["CONFIG", "SET", "tracking-table-max-keys", "0"]);
+    (0..READ).for_each(|number| reader.read(&key(number)));
+    assert_eq!(field(&mut asker, "tracking_total_keys"), READ);
+    asker.request(&["CONFIG", "SET", "tracking-table-max-keys", "5"]);
+    (0..READ).for_each(|number| reader.read(&key(READ + number)));
+    reader.settle();
+    assert_eq!((field(&mut asker, "tracking_total_keys"), reader.copies.len()), (5, 5));
+}
+
+#[test]
+fn of_clients_that_leave_nothing_is_told_and_nothing_stays() {
+    let server = Launch::shards(SHARDS).start();
+    let mut asker = server.connect();
+    for round in 0..20 {
+        let modes: [&[&str]; 3] = [&[], &["BCAST", "PREFIX", "key:", "PREFIX", "x"], &["NOLOOP"]];
+        let mut reader = Reader::start(&server, modes[round % 3]);
+        reader.read(&key(1));
+        reader.client.leave();
+    }
+    wait_for("all have left", || (field(&mut asker, "tracking_clients") == 0).then_some(()));
+    assert_eq!(field(&mut asker, "tracking_total_prefixes"), 0);
+    // The table forgets them with the key's next change, which tracking must still be on for.
+    let _other = Reader::start(&server, &[]);
+    asker.request(&["SET", &key(1), "x"]);
+    assert_eq!((field(&mut asker, "tracking_total_keys"), field(&mut asker, "tracking_total_items")), (0, 0));
+}
+
+/// A number that INFO tells.
+fn field(asker: &mut Client, name: &str) -> usize {
+    let info = asker.text(&["INFO", "everything"]);
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {info}"))
+}
