@@ -70,7 +70,8 @@ impl<'s> EntryWriter<'s> {
     fn fill_id(&mut self, id: EntryId) -> bool {
         let before = std::mem::replace(&mut self.id, id);
         // Mostly the last digits change, and the sequence is 0.
-        if id.ms / 10_000 == before.ms / 10_000 && before.ms >= 1000 && id.seq < 10 && before.seq < 10 {
+        let digits_alike = id.ms / 10_000 == before.ms / 10_000 && id.ms.min(before.ms) >= 1000;
+        if digits_alike && id.seq < 10 && before.seq < 10 {
             let mut low = id.ms % 10_000;
             for place in self.template[self.dash_at - 4..self.dash_at].iter_mut().rev() {
                 *place = b'0' + (low % 10) as u8;
@@ -193,7 +194,8 @@ mod tests {
             }
             let (mut plain, mut quick) = (Vec::new(), Vec::new());
             let mut writer = EntryWriter::default();
-            for entry in stream.range(EntryId::MIN, EntryId::MAX) {
+            let backward = stream.range_backward(EntryId::MIN, EntryId::MAX);
+            for entry in stream.range(EntryId::MIN, EntryId::MAX).chain(backward) {
                 write_entry(&mut Reply::new(&mut plain, Proto::Resp2), entry);
                 writer.write(&mut Reply::new(&mut quick, Proto::Resp2), entry);
             }
