@@ -9,8 +9,10 @@ use std::time::Instant;
 use fastrand::Rng;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, request_bytes};
-use sterna_tests::script::{View, major_version, render};
+use sterna_tests::script::{View, render};
 use sterna_tests::server::{Launch, Server};
+
+use super::reference_is_at_least;
 
 type Request = Vec<String>;
 
@@ -462,11 +464,10 @@ fn with_times_hidden(value: Value) -> Value {
 
 #[test]
 fn generated_sequences_of_commands_are_answered_as_redis_answers_them() {
-    let redis = Launch::reference().start();
-    if major_version(&redis) < 8 {
-        println!("skipped: sequences have commands of Redis 8; set REDIS8_SERVER");
+    if !reference_is_at_least(8) {
         return;
     }
+    let redis = Launch::reference().start();
     let sterna = Server::sterna(2, &[]);
     let mut pair = Pair { redis: redis.connect_resp3(), sterna: sterna.connect_resp3() };
     let seed = sterna_tests::seed(0x67_65_6e_65);

