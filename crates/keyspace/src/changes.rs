@@ -19,7 +19,7 @@ use crate::effect;
 use crate::event::{Event, EventClasses};
 use crate::partition::Database;
 use crate::value::Value;
-use crate::wait::Served;
+use crate::wait::{Served, Waiter};
 
 /// What is to be collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,6 +134,11 @@ impl Changes {
     /// The blocked commands that were answered, in the order they arrived.
     pub fn served(&mut self) -> std::vec::Drain<'_, Served> {
         self.served.drain(..)
+    }
+
+    /// The waiters of those commands.
+    pub fn served_waiters(&self) -> impl ExactSizeIterator<Item = &Waiter> {
+        self.served.iter().map(|served| &*served.waiter)
     }
 
     pub(crate) fn push_served(&mut self, served: Served) {

@@ -288,6 +288,7 @@ impl Shard {
             }
         }
         held.serve_ready(scene.now_ms, &mut self.changes);
+        self.remember_served();
         drop(held);
         self.spread_changes();
         self.unwatch_all(transaction);

@@ -93,7 +93,8 @@ impl Tracking {
 
     /// Whether somebody asks to be told of every change of this key.
     fn is_broadcast(&self, key: &[u8]) -> bool {
-        self.prefixes.read().keys().any(|prefix| key.starts_with(prefix))
+        self.broadcasting_shards().next().is_some()
+            && self.prefixes.read().keys().any(|prefix| key.starts_with(prefix))
     }
 
     /// Shards with clients that broadcast.

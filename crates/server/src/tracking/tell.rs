@@ -99,6 +99,21 @@ impl Shard {
         }
     }
 
+    /// Blocked reads have been answered at the end of a transaction, whose keys are still locked. Their clients were told of
+    /// its writes, command by command, and have now read what these left.
+    pub(crate) fn remember_served(&self) {
+        if !self.server.partitions.is_tracked() {
+            return;
+        }
+        for waiter in self.changes.served_waiters() {
+            let Some(client) = self.server.client(waiter.caller.client) else { continue };
+            if client.has_mark(mark::TRACKING) && !client.has_mark(mark::TRACKING_BROADCAST) {
+                let reader = Reader { client: client.id, shard: client.shard };
+                waiter.keys.iter().for_each(|key| self.server.tracking.table.remember(key, reader));
+            }
+        }
+    }
+
     /// What a command did has been collected: tells those who must know.
     pub(crate) fn invalidate(&mut self, changes: &Changes, served: &[Served]) {
         if changes.touched().len() == 0 && !changes.flushed() {
@@ -164,8 +179,9 @@ impl Shard {
     fn tell_reader(&mut self, client: ClientId, what: What<'_>, by: Option<ClientId>) {
         let Some(slot) = self.slot_of(client) else { return };
         let Some(mode) = &self.connections[slot].tracking else { return };
+        let is_own = mode.no_loop && by == Some(client);
         // It may have been remembered before it began to broadcast.
-        if !mode.is_broadcast() && !(mode.no_loop && by == Some(client)) {
+        if !mode.is_broadcast() && !is_own {
             self.tell(slot, what);
         }
     }
@@ -207,7 +223,9 @@ impl Shard {
             Invalidation::Everything => self.tell_all(),
             Invalidation::Batch(batch) => self.tell_of_batch(&batch),
             Invalidation::Redirected { from, to, list } => match self.slot_of(to) {
-                Some(slot) => self.send(slot, list.as_deref().map_or(What::Everything, What::Keys), As::Redirect),
+                Some(slot) => {
+                    self.send(slot, list.as_deref().map_or(What::Everything, What::Keys), As::Redirect)
+                }
                 // It left meanwhile. Whoever redirects to it is to know, on whichever shard that is.
                 None => match self.server.client(from).map(|client| usize::from(client.shard)) {
                     Some(shard) if shard == self.index => self.redirection_is_broken(from, to),
