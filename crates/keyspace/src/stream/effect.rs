@@ -21,6 +21,7 @@
 //! 15 configure        seconds v │ entries v
 //! 16 remember         text │ text │ id │ ms v                    producer, iid
 //! 17 release          text │ count v, (id │ deliveries v)…
+//! 18 duplicate        –                                          a message was recognised
 //! ```
 //!
 //! - `v` is a varint, `text` a length and bytes, `id` two varints; `ids` a count and IDs, each as its difference from
@@ -53,6 +54,7 @@ const ACK: u8 = 14;
 const CONFIGURE: u8 = 15;
 const REMEMBER: u8 = 16;
 const RELEASE: u8 = 17;
+const DUPLICATE: u8 = 18;
 
 type Ids<'a> = Cow<'a, [EntryId]>;
 
@@ -77,6 +79,7 @@ pub enum Change<'a> {
     Configure(IdempotenceConfig),
     Remember { producer: &'a [u8], iid: &'a [u8], id: EntryId, since_ms: u64 },
     Release { group: &'a [u8], entries: Cow<'a, [(EntryId, u64)]> },
+    Duplicate,
 }
 
 /// New entries handed to a consumer.
@@ -181,6 +184,7 @@ impl<'a> Change<'a> {
                 write_id(out, *id);
                 varint::write(out, *since_ms);
             }
+            Change::Duplicate => out.push(DUPLICATE),
             Change::Release { group, entries } => {
                 write_names(out, RELEASE, &[group]);
                 varint::write(out, entries.len() as u64);
@@ -312,6 +316,7 @@ impl<'a> Source<'a> {
                 group: self.text()?,
                 entries: self.list(|from| Some((from.id()?, from.number()?)))?.into(),
             },
+            DUPLICATE => Change::Duplicate,
             _ => return None,
         })
     }
@@ -404,6 +409,10 @@ impl Stream {
             Change::Remember { producer, iid, id, since_ms } => {
                 self.idempotence_mut(IdempotenceConfig::default()).remember(producer, iid, id, since_ms);
             }
+            Change::Duplicate => match &mut self.idempotence {
+                Some(maps) => maps.count_duplicate(),
+                None => return false,
+            },
             change => return self.apply_to_group(change).is_some(),
         }
         true
@@ -489,6 +498,7 @@ mod tests {
             Change::Configure(IdempotenceConfig { duration_s: 86_400, entries_max: 10_000 }),
             Change::Remember { producer: b"p", iid: &[0, 255], id: id(1, 0), since_ms: 3 },
             Change::Release { group, entries: vec![(id(1, 1), 0)].into() },
+            Change::Duplicate,
         ]
     }
 

@@ -84,9 +84,9 @@ impl Idempotence {
     /// The entry that `producer` added as `iid`, if that is remembered: the message is a duplicate.
     pub fn original(&mut self, producer: &[u8], iid: &[u8], now_ms: u64) -> Option<EntryId> {
         self.forget_expired(producer, now_ms);
-        let known = self.producers.get(producer)?.known.get(iid)?;
-        self.duplicates += 1;
-        Some(known.entry)
+        let entry = self.producers.get(producer)?.known.get(iid)?.entry;
+        self.count_duplicate();
+        Some(entry)
     }
 
     /// Remembers that `producer` added `entry` as `iid`, which is new.
@@ -94,6 +94,10 @@ impl Idempotence {
         self.forget_expired(producer, now_ms);
         self.restore(producer, iid, entry, now_ms);
         self.added += 1;
+    }
+
+    pub(crate) fn count_duplicate(&mut self) {
+        self.duplicates += 1;
     }
 
     /// Puts an iid behind the ones of its producer, as it was recorded.

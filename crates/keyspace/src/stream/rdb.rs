@@ -400,10 +400,10 @@ fn lzf(packed: &[u8], len: usize) -> Option<Vec<u8>> {
             run += usize::from(*rest.split_off_first()?);
         }
         let back = (control & 0x1f) << 8 | usize::from(*rest.split_off_first()?);
-        let mut from = out.len().checked_sub(back + 1)?;
-        for _ in 0..run + 2 {
-            out.push(*out.get(from)?);
-            from += 1;
+        let from = out.len().checked_sub(back + 1)?;
+        // It may reach into what it is writing.
+        for at in from..from + run + 2 {
+            out.push(*out.get(at)?);
         }
     }
     (out.len() == len).then_some(out)

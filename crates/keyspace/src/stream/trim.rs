@@ -287,6 +287,8 @@ mod tests {
         stream
     }
 
+    type Runs<'a> = &'a [(u64, u64)];
+
     /// First and last ID of each run of consecutive milliseconds.
     fn runs(stream: &Stream) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
@@ -303,7 +305,7 @@ mod tests {
     fn trims_remove_what_redis_removes() {
         use References::*;
         use TrimBound::*;
-        let cases: &[(TrimBound, Option<u64>, References, u64, &[(u64, u64)])] = &[
+        let cases: &[(TrimBound, Option<u64>, References, u64, Runs<'_>)] = &[
             (MaxLen(10), None, Keep, 340, &[(341, 350)]),
             (MaxLen(10), Some(0), Keep, 300, &[(301, 350)]),
             (MaxLen(10), Some(150), Keep, 100, &[(101, 350)]),
@@ -364,7 +366,7 @@ mod tests {
     fn tombstones_that_a_trim_leaves_alone_take_their_place_in_the_block() {
         let fields: [&[u8]; 2] = [b"f", b"v"];
         let mut stream = Stream::new();
-        let mut add = |stream: &mut Stream, ms| {
+        let add = |stream: &mut Stream, ms| {
             stream.append(id(ms), fields.into_iter(), BlockLimits::default()).unwrap();
         };
         add(&mut stream, 3);

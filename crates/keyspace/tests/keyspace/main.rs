@@ -6,6 +6,7 @@ mod expiry;
 mod model;
 mod rows;
 mod scan;
+mod streams;
 mod wait;
 mod watch;
 mod world;

@@ -48,7 +48,10 @@ impl Blocked for Reading {
     }
 
     fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
-        let Some(stream) = read_stream(ctx, key)? else { return Ok(reply.null_array()) };
+        let Some(stream) = read_stream(ctx, key)? else {
+            reply.null_array();
+            return Ok(());
+        };
         let mut budget = Budget::new(self.limits, reply);
         let expected = self.positions_in(key).count();
         let start = reply.out.len();
