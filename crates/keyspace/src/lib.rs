@@ -49,5 +49,5 @@ pub use partition::{DATABASES_MAX, Fill, Partition, Stats, StreamSettings};
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use value::{Record, Text, Value};
-pub use wait::{Blocked, Caller, Served, Waiter, serve_ready};
+pub use wait::{Blocked, Caller, Served, Waiter, look_again, serve_ready};
 pub use watch::Watch;

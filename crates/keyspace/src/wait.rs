@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use sterna_protocol::{Proto, Reply};
@@ -36,6 +36,12 @@ pub trait Blocked: Send + Sync + fmt::Debug {
     /// Waiters for one key and of one protocol whose values are equal get equal replies, and serving them changes
     /// nothing; `None`: each must be served for itself.
     fn sharing(&self) -> Option<[u64; 3]>;
+
+    /// When `key` may have become ready though nobody wrote to it, Unix time in milliseconds, above the present; `None`:
+    /// only a write makes it ready.
+    fn look_again_ms(&self, _ctx: &mut Ctx<'_>, _key: &[u8]) -> Option<u64> {
+        None
+    }
 }
 
 /// A blocked command: shared by the queues of its keys and the shard that owns its client.
@@ -52,6 +58,8 @@ pub struct Waiter {
     /// What looks again.
     pub blocked: Box<dyn Blocked>,
     claimed: AtomicBool,
+    /// See [`Waiter::look_again_ms`]; the largest number is never.
+    look_again_ms: AtomicU64,
 }
 
 /// Who runs a command.
@@ -87,13 +95,33 @@ impl Waiter {
         deadline_ms: Option<u64>,
         blocked: Box<dyn Blocked>,
     ) -> Waiter {
-        Waiter { caller, db, keys, deadline_ms, blocked, claimed: AtomicBool::new(false) }
+        Waiter {
+            caller,
+            db,
+            keys,
+            deadline_ms,
+            blocked,
+            claimed: AtomicBool::new(false),
+            look_again_ms: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// Takes the right to answer. False: somebody else has it.
     pub fn claim(&self) -> bool {
         // AcqRel: whoever loses sees everything the winner did before it claimed.
         !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    /// When to call [`look_again`] for it, Unix time in milliseconds; `None`: a write will wake it, or nothing.
+    pub fn look_again_ms(&self) -> Option<u64> {
+        // Relaxed: it is set under the locks of the keys by the shard that reads it.
+        Some(self.look_again_ms.load(Ordering::Relaxed)).filter(|&at_ms| at_ms != u64::MAX)
+    }
+
+    /// Finds out when to look again.
+    pub(crate) fn plan(&self, ctx: &mut Ctx<'_>) {
+        let next = self.keys.iter().filter_map(|key| self.blocked.look_again_ms(ctx, key)).min();
+        self.look_again_ms.store(next.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether somebody has taken the right to answer.
@@ -110,6 +138,19 @@ impl Waiter {
 pub fn serve_ready(space: Space<'_>, now_ms: u64, log: &mut Changes) {
     if log.has_ready() {
         serve_each(space, now_ms, log);
+    }
+}
+
+/// Serves `waiter`, and whoever waits before it for the same keys, from what time alone has made ready; then
+/// [`Waiter::look_again_ms`] is the next time. Called when that time has come, with its keys locked.
+pub fn look_again(mut space: Space<'_>, now_ms: u64, log: &mut Changes, waiter: &Waiter) {
+    for key in &waiter.keys {
+        log.ready(waiter.db, key);
+    }
+    serve_each(space.reborrow(), now_ms, log);
+    if !waiter.is_claimed() {
+        let space = space.reborrow();
+        waiter.plan(&mut Ctx { space, db: waiter.db, now_ms, log, caller: waiter.caller });
     }
 }
 

@@ -192,6 +192,12 @@ impl PendingList {
         idle.into_iter().flatten().filter_map(|&(_, id)| self.get(id).map(|pending| (id, pending)))
     }
 
+    /// When the entry was delivered that is the first after `after_ms`; `None` before [`PendingList::index_by_time`].
+    pub fn delivered_after(&self, after_ms: u64) -> Option<u64> {
+        let from = (after_ms.checked_add(1)?, EntryId::MIN);
+        self.by_time.as_ref()?.range(from..).next().map(|&(delivered_ms, _)| delivered_ms)
+    }
+
     /// Memory held on the heap, in bytes.
     pub fn heap_bytes(&self) -> usize {
         // A B-tree of single keys is a little over half full when it is filled in order.

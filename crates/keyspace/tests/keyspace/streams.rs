@@ -1,6 +1,9 @@
 //! What the stream commands promise beyond what a comparison with a running Redis 8.2 shows: the options of 8.4 to 8.10,
 //! sentence by sentence of their command reference; those who wait; events; replay.
 
+use std::sync::Arc;
+
+use sterna_keyspace::{Space, Waiter, look_again};
 use sterna_protocol::Proto;
 
 use crate::world::{START_MS, World};
@@ -70,6 +73,23 @@ impl Streams {
         let reply = self.run(command);
         self.0.caller.client = me;
         reply
+    }
+
+    /// A command that waits, as another client.
+    fn wait(&mut self, client: u64, words: &[&str]) -> Arc<Waiter> {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let me = std::mem::replace(&mut self.0.caller.client, client);
+        assert!(self.0.run_words(&words).is_empty(), "it has been answered");
+        self.0.caller.client = me;
+        self.0.waiter.take().expect("a waiter")
+    }
+
+    /// What the server does when a waiter's time has come.
+    fn look_again(&mut self, waiter: &Waiter) {
+        let World { parts, now_ms, log, .. } = &mut self.0;
+        log.clear();
+        look_again(Space::some(parts), *now_ms, log, waiter);
+        self.0.note_effects();
     }
 
     /// Those who were answered by the last command, in order.
@@ -298,6 +318,37 @@ mod claim {
             ),
             ("XPENDING s g - + 10", "[[1-0 b 0 2] [2-0 b 0 1] [3-0 b 0 1]]"),
         ]);
+    }
+
+    #[test]
+    fn a_waiting_consumer_gets_what_becomes_idle_while_it_waits() {
+        let mut streams = three_pending();
+        streams.sleep(30);
+        let waiter = streams
+            .wait(7, &["XREADGROUP", "GROUP", "g", "b", "BLOCK", "0", "CLAIM", "100", "STREAMS", "s", ">"]);
+        assert_eq!(waiter.look_again_ms(), Some(START_MS + 100));
+        streams.sleep(70);
+        streams.look_again(&waiter);
+        let claimed = "[[s [[1-0 [f a] 100 1] [2-0 [f b] 100 1] [3-0 [f c] 100 1]]]]";
+        assert_eq!(streams.served(), [(7, claimed.to_string())]);
+        assert_eq!(streams.run("XPENDING s g"), "[3 1-0 3-0 [[b 3]]]");
+    }
+
+    #[test]
+    fn a_consumer_that_finds_nothing_idle_looks_again_later() {
+        let mut streams = three_pending();
+        let waiter = streams
+            .wait(7, &["XREADGROUP", "GROUP", "g", "b", "BLOCK", "0", "CLAIM", "100", "STREAMS", "s", ">"]);
+        streams.sleep(60);
+        streams.run("XACK s g 1-0 2-0 3-0");
+        streams.sleep(40);
+        streams.look_again(&waiter);
+        assert_eq!(streams.served(), []);
+        assert_eq!(waiter.look_again_ms(), Some(START_MS + 200));
+        streams.run("XADD s 4-0 f d");
+        assert_eq!(streams.served(), [(7, "[[s [[4-0 [f d] 0 0]]]]".to_string())]);
+        let reader = streams.wait(8, &["XREAD", "BLOCK", "0", "STREAMS", "s", "$"]);
+        assert_eq!(reader.look_again_ms(), None, "only a write wakes a reader");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A keyspace without a server: some partitions, a clock that stands, and a client.
 
+use std::sync::Arc;
+
 use sterna_keyspace::{
     COMMANDS, Caller, Changes, Ctx, Effect, Effects, EventClasses, KeyHash, Locked, Outcome, Partition,
-    Space, Wants, What, serve_ready,
+    Space, Waiter, Wants, What, serve_ready,
 };
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
 
@@ -11,6 +13,8 @@ pub(crate) struct World {
     pub(crate) db: usize,
     pub(crate) caller: Caller,
     pub(crate) log: Changes,
+    /// The last command that waited.
+    pub(crate) waiter: Option<Arc<Waiter>>,
     /// Effects of every command so far.
     pub(crate) journal: Vec<u8>,
     pub(crate) parts: Parts,
@@ -37,6 +41,7 @@ impl World {
             db: 0,
             caller,
             log: Changes::new(Wants { effects: true, events: EventClasses::all(), touched: true }),
+            waiter: None,
             journal: Vec::new(),
             parts: Parts { hash, parts },
         }
@@ -62,13 +67,14 @@ impl World {
             }
         };
         assert!(row.spec.accepts(args.len()), "{} takes other arguments", row.spec.name);
-        let World { now_ms, db, caller, log, parts, .. } = self;
+        let World { now_ms, db, caller, log, parts, waiter: waits, .. } = self;
         log.clear();
         let mut out = Vec::new();
         let mut ctx = Ctx { space: Space::some(parts), db: *db, now_ms: *now_ms, log, caller: *caller };
         let outcome = row.run.unwrap()(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
         match outcome {
-            Ok(Outcome::Replied | Outcome::Wait(_)) => {}
+            Ok(Outcome::Replied) => {}
+            Ok(Outcome::Wait(waiter)) => *waits = Some(waiter),
             Err(error) => {
                 assert!(out.is_empty(), "an error after a reply");
                 Reply::new(&mut out, caller.proto).error(&error.text());
@@ -95,7 +101,7 @@ impl World {
         removed
     }
 
-    fn note_effects(&mut self) {
+    pub(crate) fn note_effects(&mut self) {
         self.journal.extend_from_slice(self.log.effects());
         self.log.logged(None);
     }

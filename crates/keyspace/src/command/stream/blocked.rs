@@ -19,7 +19,11 @@ pub(super) fn wait(
     keys.sort_unstable();
     keys.dedup();
     let deadline_ms = (block_ms > 0).then(|| ctx.now_ms.saturating_add(block_ms));
-    ctx.wait(keys.into(), deadline_ms, blocked)
+    let outcome = ctx.wait(keys.into(), deadline_ms, blocked);
+    if let Outcome::Wait(waiter) = &outcome {
+        waiter.plan(ctx);
+    }
+    outcome
 }
 
 /// An XREAD that waits.
@@ -128,5 +132,20 @@ impl Blocked for GroupReading {
 
     fn sharing(&self) -> Option<[u64; 3]> {
         None
+    }
+
+    /// When what is pending now will have been idle for long enough. Whatever is delivered meanwhile can't be before
+    /// the whole time has passed, so that is the latest moment to look again.
+    fn look_again_ms(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> Option<u64> {
+        let min_idle_ms = self.claim_ms?;
+        let now_ms = ctx.now_ms;
+        let until_ms = now_ms.saturating_sub(min_idle_ms);
+        let next = ctx.slot(key).edit_stream(Stream::heap_bytes, |stream, _| {
+            let pending = stream.group_mut(&self.group)?.pending_mut();
+            pending.index_by_time();
+            pending.delivered_after(until_ms)
+        });
+        let due_ms = next.flatten().map(|delivered_ms| delivered_ms.saturating_add(min_idle_ms));
+        Some(due_ms.unwrap_or(u64::MAX).min(now_ms.saturating_add(min_idle_ms)).max(now_ms + 1))
     }
 }
