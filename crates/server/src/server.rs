@@ -3,6 +3,7 @@
 //! Lock order (a thread that holds one takes only those further down):
 //!
 //! ```text
+//!   partitions, by index ► the journal's buffer
 //!   partitions, by index ► pattern trie ► channel stripe ► users, config ► clients of a shard ► names of a client
 //!                                                        └► slowlog, latency, pause, error counts (leaves)
 //! ```

@@ -203,3 +203,69 @@ impl Target for &mut Held<'_> {
         Held::databases(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sterna_keyspace::{Value, write_set, write_state};
+
+    use super::*;
+
+    const STAMP: Lsn = Lsn(7);
+
+    fn item(value: &Value) -> Vec<u8> {
+        let mut bytes = vec![0];
+        write_state(&mut bytes, value, None, &mut |_| {});
+        bytes
+    }
+
+    fn keys(partitions: &Partitions) -> usize {
+        partitions.fill(0).iter().map(|fill| fill.keys).sum()
+    }
+
+    #[test]
+    fn a_stamp_spares_its_key_and_no_other() {
+        let (partitions, loading) = (Partitions::new(2, 2), Loading::default());
+        let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
+        rebuild.set_end(Lsn(9));
+        rebuild.item(b"\x00late", STAMP, &item(&Value::Int(1))).unwrap();
+        rebuild.item(b"\x01late", Lsn(3), &item(&Value::Int(2))).unwrap();
+        let mut record = sterna_keyspace::flush_all();
+        rebuild.record(Lsn(5), &record).unwrap();
+        assert_eq!(keys(&partitions), 1, "the key that was captured after the flush is left");
+        write_set(&mut record, 0, b"new", &Value::Int(3), None);
+        rebuild.record(Lsn(8), &record).unwrap();
+        assert_eq!(keys(&partitions), 1, "the key that the record itself sets");
+    }
+
+    #[test]
+    fn a_value_in_several_parts_is_joined_and_a_missing_part_is_noticed() {
+        let (partitions, loading) = (Partitions::new(1, 1), Loading::default());
+        let bytes = item(&Value::string(&[b'x'; 100]));
+        let (head, tail) = ([&[1], &bytes[1..40]].concat(), [&[0], &bytes[40..]].concat());
+        let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
+        rebuild.item(b"\x00k", STAMP, &head).unwrap();
+        assert!(rebuild.record(Lsn(8), b"").is_err());
+        rebuild.item(b"\x00k", STAMP, &tail).unwrap();
+        assert_eq!(keys(&partitions), 1);
+        rebuild.item(b"\x00k", STAMP, &head).unwrap();
+        assert!(rebuild.item(b"\x00other", STAMP, &tail).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bytes_a_replay_takes_or_refuses_them(
+            key in prop::collection::vec(any::<u8>(), 0..6),
+            mut bytes in prop::collection::vec(any::<u8>(), 0..80),
+            kind in 0u8..8,
+        ) {
+            let (partitions, loading) = (Partitions::new(1, 2), Loading::default());
+            let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
+            let _ = rebuild.item(&key, STAMP, &bytes);
+            let _ = rebuild.record(Lsn(1), &bytes);
+            // A known kind gets further.
+            bytes.insert(0, kind);
+            let _ = rebuild.record(Lsn(8), &bytes);
+        }
+    }
+}
