@@ -40,7 +40,7 @@ struct Source {
     /// A database file of Redis or Valkey
     #[arg(long, value_name = "FILE")]
     rdb: Option<PathBuf>,
-    /// A running Redis or Valkey: redis://[[user:]password@]host[:port]
+    /// A running Redis or Valkey: `redis://[[user:]password@]host[:port]`
     #[arg(long, value_name = "URL")]
     from: Option<Url>,
 }
@@ -90,7 +90,7 @@ fn from_file(path: &PathBuf, target: &mut Target) -> Result<(), Failure> {
 fn from_server(url: &Url, target: &mut Target) -> Result<(), Failure> {
     let mut source = Link::open(&Reach::to(url.clone()))?;
     let (mut seen, total) = (0, keys_of(&mut source)?);
-    for (&db, _) in &total {
+    for &db in total.keys() {
         source.ask(&["SELECT", &db.to_string()])?;
         let mut cursor = "0".to_owned();
         loop {
