@@ -106,6 +106,23 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
     Ok(kib * 1024)
 }
 
+/// Memory of a process and its children in bytes, what they share counted once: a server that forks for a snapshot owns
+/// its child's pages too.
+pub(crate) fn proportional_bytes(pid: u32) -> Result<u64, Failure> {
+    let mut processes = vec![pid];
+    for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        processes.extend(children.split_ascii_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+    }
+    let share = |pid: u32| {
+        // A child may be gone by now.
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+        line.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
+    };
+    Ok(processes.into_iter().map(share).sum::<u64>() * 1024)
+}
+
 /// Lets this process, and the servers it starts, open as many sockets as the hard limit allows; returns that number.
 pub(crate) fn raise_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -40,6 +40,12 @@ impl Verdict {
             Target::Own(other, x) => (format!("`{other}`"), ratio(main, own(other)), x),
             Target::AtMost(x) => return Self::absolute(workload.unit.label(), main, x),
             Target::AlsoAtMost(name, x) => return Self::absolute(name, also(name), x),
+            Target::AlsoBestRedis(name, x) => {
+                let cells =
+                    REDIS_FAMILY.iter().filter_map(|&peer| results.cell(workload.name, peer)?.also(name));
+                let best = cells.min_by(f64::total_cmp);
+                (format!("{name} of the best of Redis and Valkey"), ratio(also(name), best), x)
+            }
             Target::AlsoOwn(name, other, x) => {
                 (format!("{} of `{other}`", name), ratio(also(name), own(other)), x)
             }

@@ -43,6 +43,9 @@ pub(super) struct Restart {
     pub from: From,
 }
 
+/// Name of what the log or the snapshot takes.
+pub(crate) const DISK: &str = "bytes on disk/entry";
+
 /// What the server reads when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum From {
@@ -52,6 +55,10 @@ pub(super) enum From {
 }
 
 impl Measure for Restart {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure> {
         let settings = Settings { durability: Durability::EverySecond, ..Settings::default() };
         let mut scene = bench.start(&settings)?;
@@ -69,7 +76,7 @@ impl Measure for Restart {
         }
         Ok(Figures::new(took.as_nanos() as f64 / entries as f64)
             .also("s", took.as_secs_f64())
-            .also("bytes on disk/entry", disk as f64 / entries as f64))
+            .also(DISK, disk as f64 / entries as f64))
     }
 }
 
@@ -77,15 +84,18 @@ impl Measure for Restart {
 fn rewrite(scene: &mut Scene) -> Result<(), Failure> {
     scene.ask("BGREWRITEAOF", 1, 1, |out, _| command(out, &[b"BGREWRITEAOF"]))?;
     let limit = scene.limit("the snapshot");
-    loop {
+    while rewriting(scene)? {
         limit.check()?;
-        let info = scene.text(&[b"INFO", b"persistence"])?;
-        let busy = |field: &str| info.contains(&format!("{field}:1"));
-        if !busy("aof_rewrite_in_progress") && !busy("aof_rewrite_scheduled") {
-            return Ok(());
-        }
         std::thread::sleep(Duration::from_millis(20));
     }
+    Ok(())
+}
+
+/// Whether a rewrite of the log is under way or about to be.
+pub(crate) fn rewriting(scene: &Scene) -> Result<bool, Failure> {
+    let info = scene.text(&[b"INFO", b"persistence"])?;
+    let busy = |field: &str| info.contains(&format!("{field}:1"));
+    Ok(busy("aof_rewrite_in_progress") || busy("aof_rewrite_scheduled"))
 }
 
 impl Scene {

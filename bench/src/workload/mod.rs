@@ -8,6 +8,7 @@ mod paced;
 mod patterns;
 mod row;
 mod scene;
+mod snapshot;
 mod table;
 
 pub(crate) use row::{Section, Target, Workload};
@@ -18,5 +19,10 @@ use crate::limit::Failure;
 
 /// One measurement against one freshly started server.
 pub(crate) trait Measure: Sync {
+    /// It takes so long that the first rounds' samples have to do.
+    fn heavy(&self) -> bool {
+        false
+    }
+
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure>;
 }

@@ -50,6 +50,10 @@ const SLOW_NS: u64 = 5_000_000;
 const CHUNK: usize = 1000;
 
 impl Measure for PastPatterns {
+    fn heavy(&self) -> bool {
+        self.patterns >= 1_000_000
+    }
+
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure> {
         let mut scene = bench.start(&Settings::default())?;
         if scene.dialect() == Dialect::Nats && self.shape == Shape::Hostile {

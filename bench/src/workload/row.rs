@@ -85,6 +85,8 @@ pub(crate) enum Unit {
     BytesPerEntry,
     /// Time to start, nanoseconds for each entry.
     NsPerEntry,
+    /// 99th percentile during a snapshot, less that before it.
+    P99Added,
     /// Cost of the last thousand over that of the first.
     Growth,
 }
@@ -103,6 +105,7 @@ impl Unit {
             Unit::NsPerWake => "ns/wake-up",
             Unit::BytesPerEntry => "bytes/entry",
             Unit::NsPerEntry => "ns/entry, wall",
+            Unit::P99Added => "µs added to p99",
             Unit::Growth => "last ÷ first",
         }
     }
@@ -123,6 +126,8 @@ pub(crate) enum Target {
     AtMost(f64),
     /// This figure, for one that stands beside the main one.
     AlsoAtMost(&'static str, f64),
+    /// So many times the best of Redis and Valkey, for one that stands beside the main one.
+    AlsoBestRedis(&'static str, f64),
     /// So many times Sterna's main figure in another workload, for one that stands beside the main one.
     AlsoOwn(&'static str, &'static str, f64),
 }

@@ -4,7 +4,7 @@
 //! A command parses all of its arguments first, then looks, then changes, then replies: so that a refused one has
 //! changed nothing.
 
-use sterna_command::{help_lines, Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec, help_lines};
 use sterna_protocol::{Args, Reply};
 
 use crate::context::{Ctx, Outcome, Run};

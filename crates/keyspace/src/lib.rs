@@ -44,8 +44,8 @@ pub use effect::{Effect, Effects, Unreadable, What, flush_all, read_state, write
 pub use error::Error;
 pub use event::{Event, EventClasses};
 pub use hash::{KeyHash, PARTITIONS_MAX};
-pub use rdb::seal as seal_dump;
 pub use partition::{DATABASES_MAX, Fill, Partition, Stats, StreamSettings};
+pub use rdb::seal as seal_dump;
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use value::{Record, Text, Value};

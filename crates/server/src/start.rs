@@ -58,7 +58,7 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
     let mut files = Vec::new();
     if config.tls_self_signed && config.tls_cert_file.is_none() {
         let made = crate::tls::self_signed(&config.dir)?;
-        files = vec![("TLS certificate", made.cert), ("clients trust it with", made.ca)];
+        files = vec![("clients trust it with", made.ca), ("TLS certificate", made.cert)];
     }
     let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
     let opened = persistence::open(&config)?;

@@ -19,7 +19,7 @@ use crate::url::Url;
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Reach {
-    /// Server: redis://[[user:]password@]host[:port][/db], or rediss:// for TLS
+    /// Server: `redis://[[user:]password@]host[:port][/db]`, or `rediss://` for TLS
     #[arg(short = 'u', long = "url", value_name = "URL", conflicts_with_all = ["host", "port", "tls"])]
     url: Option<Url>,
     /// Host

@@ -122,7 +122,10 @@ pub(super) const REDACTED: &[u8] = b"(redacted)";
 /// Whether argument `index` of a request may hold a password.
 pub(super) fn is_secret(row: &Row, args: Args<'_>, index: usize) -> bool {
     let follows = |word: &str, distance: usize| {
-        index.checked_sub(distance).and_then(|i| args.get(i)).is_some_and(|arg| argument::eq_ignore_case(arg, word))
+        index
+            .checked_sub(distance)
+            .and_then(|i| args.get(i))
+            .is_some_and(|arg| argument::eq_ignore_case(arg, word))
     };
     match row.full_name.as_str() {
         "auth" => index >= 1,

@@ -162,8 +162,12 @@ fn shorten(arg: &[u8]) -> Vec<u8> {
 fn get(call: &mut Call<'_>) -> Result<Flow, Failure> {
     if call.args.len() > 3 {
         return Err(Failure::text(
-            [b"ERR unknown subcommand or wrong number of arguments for '", &call.args[1], b"'. Try SLOWLOG HELP."]
-                .concat(),
+            [
+                b"ERR unknown subcommand or wrong number of arguments for '",
+                &call.args[1],
+                b"'. Try SLOWLOG HELP.",
+            ]
+            .concat(),
         ));
     }
     let count = match call.args.get(2) {

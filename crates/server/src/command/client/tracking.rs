@@ -21,7 +21,7 @@ pub(super) const TRACKING: Command<Run> = row(
         since: "6.0.0",
         complexity: "O(1), and O(N) for N prefixes",
         summary: "Has the server tell this connection, or another one, which of the keys it read have changed.",
-        syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
         ..BASE
     },
     tracking,
