@@ -20,8 +20,8 @@ pub(super) const TRACKING: Command<Run> = row(
         arity: -3,
         since: "6.0.0",
         complexity: "O(1), and O(N) for N prefixes",
-        summary: "Has the server tell this connection, or another one, which of the keys it read have changed.",
-        syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        summary: "Has the server tell this connection, or another one, which of the keys it read have changed; each prefix has a PREFIX of its own.",
+        syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
         ..BASE
     },
     tracking,
