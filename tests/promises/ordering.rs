@@ -41,14 +41,23 @@ struct Progress {
 struct Scene {
     server: Server,
     progress: Vec<Progress>,
+    /// Subscribers stop.
     is_over: AtomicBool,
+    /// Publishers stop, which is later: a subscriber may be waiting for one more message.
+    is_quiet: AtomicBool,
 }
 
 impl Scene {
     fn new() -> Arc<Scene> {
-        let server = Server::sterna(SHARDS, &[]);
+        // Whoever falls behind, because its test is slower than the server, has as much queued as it takes.
+        let server = Server::sterna(SHARDS, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
         let progress = (0..PUBLISHERS).map(|_| Progress::default()).collect();
-        Arc::new(Scene { server, progress, is_over: AtomicBool::new(false) })
+        Arc::new(Scene {
+            server,
+            progress,
+            is_over: AtomicBool::new(false),
+            is_quiet: AtomicBool::new(false),
+        })
     }
 
     fn is_over(&self) -> bool {
@@ -63,13 +72,13 @@ impl Scene {
         self.progress.iter().map(|progress| progress.answered.load(SeqCst)).collect()
     }
 
-    /// Publishes until the test is over; every batch is answered before the next, so that `sent` and `answered` are
-    /// never far apart.
+    /// Publishes until nobody listens any more; every batch is answered before the next, so that `sent` and `answered`
+    /// are never far apart.
     fn publish(&self, publisher: usize) -> u64 {
         let mut client = self.server.connect();
         let progress = &self.progress[publisher];
         let mut next = 0;
-        while !self.is_over() {
+        while !self.is_quiet.load(SeqCst) {
             let batch = (next..next + BATCH).map(|number| {
                 let channel = CHANNELS[number as usize % CHANNELS.len()];
                 request_bytes(&["PUBLISH", channel, &format!("{publisher} {number}")])
@@ -157,6 +166,7 @@ fn run(subscriber: impl Fn(&Scene, usize) -> u64 + Send + Sync + Copy + 'static,
     }
     scene.is_over.store(true, SeqCst);
     let rounds: u64 = subscribers.into_iter().map(|thread| thread.join().expect("a subscriber failed")).sum();
+    scene.is_quiet.store(true, SeqCst);
     let messages: u64 = publishers.into_iter().map(|thread| thread.join().expect("a publisher failed")).sum();
     println!("{messages} messages published, {rounds} rounds of subscribers");
     assert!(messages > 0 && rounds > 0, "nothing has been shown");
