@@ -120,7 +120,10 @@ test('cache: an update on one worker empties the others, and only that key', asy
   for (const worker of [1, 2, 3]) {
     for (const [item, price] of [['tea', '3'], ['salt', '1']]) {
       assert.deepEqual(await get(worker, item), { price, from: 'database', worker });
-      assert.deepEqual(await get(worker, item), { price, from: 'memory', worker });
+      // The news of the first change may still be on its way, and then empties what has just been read.
+      let again = await get(worker, item);
+      for (let asked = 0; again.from === 'database' && asked < 20; asked++) again = await get(worker, item);
+      assert.deepEqual(again, { price, from: 'memory', worker });
     }
   }
 
@@ -130,7 +133,7 @@ test('cache: an update on one worker empties the others, and only that key', asy
     assert.deepEqual(await get(worker, 'tea'), { price: '4', from: 'database', worker });
     assert.deepEqual(await get(worker, 'salt'), { price: '1', from: 'memory', worker }, 'the other key stayed');
   }
-  assert.equal(program.lines.filter((line) => line.includes('dropped')).length, 3);
+  assert.equal(program.lines.filter((line) => line.endsWith('changed by worker 2')).length, 3);
 });
 
 test('jobs: what a killed worker leaves is claimed and finished, and nothing is done again after its ACK', async (t) => {
