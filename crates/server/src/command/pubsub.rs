@@ -262,6 +262,8 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
     if call.in_exec && kind == Kind::Sharded {
         return Err(Failure::of("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
     }
+    // What has been published before, in the same transaction even, is for those who were there.
+    call.shard.end_run();
     call.shard.receive_published();
     let proto = call.reply.proto;
     for name in call.args.iter().skip(1) {
@@ -274,6 +276,7 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
 }
 
 fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
+    call.shard.end_run();
     let proto = call.reply.proto;
     if call.args.len() > 1 {
         for name in call.args.iter().skip(1) {
