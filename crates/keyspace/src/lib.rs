@@ -25,6 +25,7 @@ mod event;
 mod expiry;
 mod extended;
 mod hash;
+pub mod lzf;
 mod partition;
 mod rdb;
 mod recorder;

@@ -16,6 +16,7 @@
 //! Source: Redis's `rdb.h`; the checksum is the Jones polynomial, reflected, starting at 0 without a final xor.
 
 use crate::error::Error;
+use crate::lzf;
 use crate::stream::{RDB_TYPE_STREAM, Stream};
 use crate::value::{Text, Value, integer};
 
@@ -28,9 +29,6 @@ const STREAM_VERSION: u16 = 11;
 const VERSION_MAX: u16 = 80;
 
 const TYPE_STRING: u8 = 0;
-
-/// Longest string that is read.
-const STRING_BYTES_MAX: usize = 512 << 20;
 
 /// The payload for a value.
 pub(crate) fn dump(value: &Value) -> Vec<u8> {
@@ -155,7 +153,7 @@ pub(crate) fn read_string(from: &mut &[u8]) -> Option<Vec<u8>> {
             from.split_off_first();
             let packed_len = usize::try_from(read_length(from)?).ok()?;
             let len = usize::try_from(read_length(from)?).ok()?;
-            return unpack_lzf(from.split_off(..packed_len)?, len);
+            return lzf::unpack(from.split_off(..packed_len)?, len);
         }
         _ => {
             let len = usize::try_from(read_length(from)?).ok()?;
@@ -167,40 +165,6 @@ pub(crate) fn read_string(from: &mut &[u8]) -> Option<Vec<u8>> {
 
 fn read_array<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
     from.split_off(..N)?.try_into().ok()
-}
-
-/// Undoes LZF: runs of literal bytes, and references back into what has been written.
-///
-/// ```text
-/// 000xxxxx                    x + 1 literal bytes follow
-/// lllddddd dddddddd           l + 2 bytes from d + 1 back, l = 1 … 6
-/// 111ddddd llllllll dddddddd  l + 9 bytes from d + 1 back
-/// ```
-fn unpack_lzf(mut from: &[u8], len: usize) -> Option<Vec<u8>> {
-    if len > STRING_BYTES_MAX {
-        return None;
-    }
-    // Three bytes give at most 264: what is reserved is bounded by what was sent.
-    let mut out = Vec::with_capacity(len.min(from.len().saturating_mul(88)));
-    while let Some(&first) = from.split_off_first() {
-        let first = usize::from(first);
-        if first < 0x20 {
-            out.extend_from_slice(from.split_off(..first + 1)?);
-            continue;
-        }
-        let mut run = (first >> 5) + 2;
-        if run == 9 {
-            run += usize::from(*from.split_off_first()?);
-        }
-        let back = ((first & 0x1f) << 8 | usize::from(*from.split_off_first()?)) + 1;
-        let start = out.len().checked_sub(back)?;
-        if out.len() + run > len {
-            return None;
-        }
-        // The run may overlap what it is copied to: byte by byte.
-        (start..start + run).for_each(|at| out.push(out[at]));
-    }
-    (out.len() == len).then_some(out)
 }
 
 fn crc64(bytes: &[u8]) -> u64 {

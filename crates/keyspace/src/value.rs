@@ -3,6 +3,9 @@
 use crate::bytes::Bytes;
 use crate::stream::Stream;
 
+/// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
+pub(crate) const STRING_BYTES_MAX: usize = 512 << 20;
+
 /// Everything known about one key; one cache line.
 #[derive(Debug, Clone)]
 pub struct Record {

@@ -65,7 +65,8 @@ The server takes redis.conf's directives, from a file or as --name value. Withou
   --port 6379                     plain TCP; 0 turns it off
   --requirepass PASSWORD          password of the default user
   --tls-self-signed               TLS on port 6380 with a certificate for development
-  --tls-port 6380 --tls-cert-file FILE --tls-key-file FILE
+  --tls-port 6380 --tls-cert-file FILE --tls-key-file FILE --tls-auth-clients no
+                                  TLS with your certificate, for clients that have none
   --bind 127.0.0.1 ::1            addresses to listen on
   --threads N                     shards; 0 is one a core
 

@@ -1,9 +1,7 @@
 //! APPEND and STRLEN.
 
 use super::*;
-
-/// Longest string: the default of `proto-max-bulk-len`, which no single argument can exceed either.
-const STRING_BYTES_MAX: usize = 512 << 20;
+use crate::value::STRING_BYTES_MAX;
 
 pub(super) const APPEND: Command<Run> = row(
     Spec {

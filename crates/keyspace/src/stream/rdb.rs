@@ -19,6 +19,7 @@
 //!
 //! Source: payloads of redis-server 7.0 and 8.2 and of Valkey 9.1, and the RDB format's public descriptions.
 
+use crate::lzf;
 use crate::stream::block::{Block, BlockLimits};
 use crate::stream::listpack::{Element, Reader, Writer};
 use crate::stream::pending::Pending;
@@ -311,7 +312,7 @@ impl<'a> Source<'a> {
             Length::Special(3) => {
                 let packed = usize::try_from(self.len()?).ok()?;
                 let plain = usize::try_from(self.len()?).ok()?;
-                return lzf(self.take(packed)?, plain);
+                return lzf::unpack(self.take(packed)?, plain);
             }
             Length::Special(_) => return None,
         };
@@ -379,48 +380,9 @@ fn fields_of(reader: &mut Reader<'_>, flags: i64, names: &[Vec<u8>]) -> Option<V
     (!texts.is_empty()).then_some(texts)
 }
 
-/// Unpacks LZF: literal runs, and references into what was unpacked before.
-///
-/// Source: the format of Marc Lehmann's LibLZF, in which Redis packs strings when `rdbcompression` is on.
-fn lzf(packed: &[u8], len: usize) -> Option<Vec<u8>> {
-    // A reference of three bytes yields at most 264.
-    if len > packed.len().checked_mul(264)? {
-        return None;
-    }
-    let mut out = Vec::with_capacity(len);
-    let mut rest = packed;
-    while let Some(&control) = rest.split_off_first() {
-        let control = usize::from(control);
-        if control < 32 {
-            out.extend_from_slice(rest.split_off(..control + 1)?);
-            continue;
-        }
-        let mut run = control >> 5;
-        if run == 7 {
-            run += usize::from(*rest.split_off_first()?);
-        }
-        let back = (control & 0x1f) << 8 | usize::from(*rest.split_off_first()?);
-        let from = out.len().checked_sub(back + 1)?;
-        // It may reach into what it is writing.
-        for at in from..from + run + 2 {
-            out.push(*out.get(at)?);
-        }
-    }
-    (out.len() == len).then_some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lzf_unpacks_literals_and_overlapping_references() {
-        // Three literals, then eleven bytes from three back.
-        assert_eq!(lzf(&[2, b'a', b'b', b'c', 0xe0, 2, 2], 14).as_deref(), Some(&b"abcabcabcabcab"[..]));
-        assert_eq!(lzf(&[2, b'a', b'b', b'c', 0x20, 9], 6), None, "back beyond the start");
-        assert_eq!(lzf(&[5, b'a'], 6), None, "cut short");
-        assert_eq!(lzf(&[0, b'a'], 1 << 30), None, "a length that lies");
-    }
 
     #[test]
     fn a_stream_is_read_back_whole() {

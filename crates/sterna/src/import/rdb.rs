@@ -21,6 +21,7 @@
 //! Source: Redis's `rdb.h`; Valkey 9 calls its files `VALKEY080`.
 
 use std::io::{self, Read};
+use sterna_keyspace::lzf;
 
 /// Strings longer than this are not Redis's.
 const STRING_BYTES_MAX: u64 = 512 << 20;
@@ -304,7 +305,10 @@ impl<R: Read> Rdb<R> {
             Err(3) => {
                 let (packed, length) = (self.length()?, self.length()?);
                 let packed = self.bytes(packed)?;
-                unpack(&packed, length).ok_or(RdbError::Damaged(self.offset))
+                usize::try_from(length)
+                    .ok()
+                    .and_then(|length| lzf::unpack(&packed, length))
+                    .ok_or(RdbError::Damaged(self.offset))
             }
             Err(_) => Err(RdbError::Damaged(self.offset)),
         }
@@ -351,30 +355,6 @@ impl<R: Read> Rdb<R> {
             _ => RdbError::Io(error),
         }
     }
-}
-
-/// Undoes LZF; `None`: that is not what it is.
-fn unpack(mut from: &[u8], length: u64) -> Option<Vec<u8>> {
-    let length = usize::try_from(length).ok().filter(|&length| length as u64 <= STRING_BYTES_MAX)?;
-    let mut out = Vec::new();
-    while let Some(&first) = from.split_off_first() {
-        let first = usize::from(first);
-        if first < 0x20 {
-            out.extend_from_slice(from.split_off(..first + 1)?);
-            continue;
-        }
-        let mut run = (first >> 5) + 2;
-        if run == 9 {
-            run += usize::from(*from.split_off_first()?);
-        }
-        let back = ((first & 0x1f) << 8 | usize::from(*from.split_off_first()?)) + 1;
-        let start = out.len().checked_sub(back)?;
-        if out.len() + run > length {
-            return None;
-        }
-        (start..start + run).for_each(|at| out.push(out[at]));
-    }
-    (out.len() == length).then_some(out)
 }
 
 #[cfg(test)]
