@@ -5,3 +5,4 @@ mod churn;
 mod crowd;
 mod fairness;
 mod ordering;
+mod waiting;

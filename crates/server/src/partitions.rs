@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Spec};
 use sterna_keyspace::{
     Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition, Record,
-    Run, Space, Stats, StreamSettings, Waiter, Watch, What, serve_ready,
+    Run, Space, Stats, StreamSettings, Waiter, Watch, What, look_again, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -193,6 +193,16 @@ impl Partitions {
         serve_ready(Space::one(&mut part), now_ms, log);
         self.write_effects(log);
         removed
+    }
+
+    /// Looks whether time alone has made a waiter's command ready, and answers it if so; what was woken is in `log`.
+    pub(crate) fn look_again(&self, waiter: &Waiter, now_ms: u64, log: &mut Changes) {
+        let mut needed = Indices::default();
+        waiter.keys.iter().for_each(|key| needed.insert(self.index_of(key)));
+        let mut held = self.hold(needed);
+        log.want_touched(self.is_tracked());
+        look_again(Space::some(&mut held), now_ms, log, waiter);
+        self.write_effects(log);
     }
 
     /// Shows the records of one partition's database to `visit`, at least `count` of them from `from` on (0 at first), if

@@ -2,7 +2,9 @@
 //!
 //! 1. The command finds nothing, puts its waiter into the keyspace's queues and returns it; the connection is held.
 //! 2. A writer, on any shard, claims the waiter, makes its reply while it holds the keys' locks, and mails it here.
-//! 3. A timeout, CLIENT UNBLOCK and a disconnect claim it here. Whoever claims it answers; nobody else does.
+//! 3. Time alone can make a command ready (XREADGROUP CLAIM: an entry has been idle for long enough): then the shard looks
+//!    again, as a writer would.
+//! 4. A timeout, CLIENT UNBLOCK and a disconnect claim it here. Whoever claims it answers; nobody else does.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,22 +23,49 @@ pub(crate) struct Blocked {
     waiter: Arc<Waiter>,
     /// When it gives up, on the monotonic clock.
     deadline: Option<Instant>,
+    /// When it is looked at next: to look again, or to give up, whichever comes first.
+    timer: Option<Instant>,
 }
 
 impl Shard {
     /// Holds the connection until its waiter is answered.
     pub(super) fn block(&mut self, slot: usize, waiter: Arc<Waiter>) {
-        let id = self.connections[slot].client.id;
-        let deadline = waiter
-            .deadline_ms
-            .map(|at_ms| self.clock.instant + Duration::from_millis(at_ms.saturating_sub(self.clock.now_ms)));
-        if let Some(at) = deadline {
-            self.timers.add(at, slot, id);
-        }
+        let deadline = waiter.deadline_ms.map(|at_ms| self.instant_of(at_ms));
+        let timer = self.set_timer(slot, &waiter, deadline);
         self.connections[slot].client.is_unblocked.store(false, Relaxed);
         self.connections[slot].client.set_mark(mark::BLOCKED, true);
         self.server.blocked.fetch_add(1, Relaxed);
-        self.hold(slot, Hold::Blocked(Blocked { waiter, deadline }));
+        self.hold(slot, Hold::Blocked(Blocked { waiter, deadline, timer }));
+    }
+
+    /// Has the connection looked at when its waiter is to be looked at again or gives up, whichever comes first.
+    fn set_timer(&mut self, slot: usize, waiter: &Waiter, deadline: Option<Instant>) -> Option<Instant> {
+        let look_again = waiter.look_again_ms().map(|at_ms| self.instant_of(at_ms));
+        let at = [deadline, look_again].into_iter().flatten().min()?;
+        self.timers.add(at, slot, self.connections[slot].client.id);
+        Some(at)
+    }
+
+    /// A moment to come on the monotonic clock: always after the present one, or timers that are due would never end.
+    fn instant_of(&self, at_ms: u64) -> Instant {
+        self.clock.instant + Duration::from_millis(at_ms.saturating_sub(self.clock.now_ms).max(1))
+    }
+
+    /// The time has come to look at the connection's wait.
+    pub(crate) fn look_at_block(&mut self, slot: usize) {
+        let Some(Hold::Blocked(blocked)) = self.connections[slot].hold.as_deref() else { return };
+        let (waiter, deadline) = (Arc::clone(&blocked.waiter), blocked.deadline);
+        if deadline.is_some_and(|at| at <= self.clock.instant) {
+            return self.block_timed_out(slot);
+        }
+        let server = Arc::clone(&self.server);
+        server.partitions.look_again(&waiter, self.clock.now_ms, &mut self.changes);
+        // The reply, if there is one now, is mailed to this shard like any other.
+        self.spread_changes();
+        let timer = if waiter.is_claimed() { None } else { self.set_timer(slot, &waiter, deadline) };
+        if let Some(Hold::Blocked(blocked)) = self.connections[slot].hold.as_deref_mut() {
+            blocked.timer = timer;
+        }
     }
 
     /// A writer has answered the connection's command.
@@ -103,7 +132,7 @@ impl Shard {
         let id = connection.client.id;
         connection.client.set_mark(mark::BLOCKED, false);
         self.server.blocked.fetch_sub(1, Relaxed);
-        if let Some(at) = blocked.deadline {
+        if let Some(at) = blocked.timer {
             self.timers.remove(at, slot, id);
         }
         // A claim that comes too late makes no difference: a writer that won has mailed a reply nobody will take.

@@ -77,8 +77,12 @@ impl Timers {
 impl Shard {
     pub(super) fn run_timers(&mut self) {
         let now = Instant::now();
-        while let Some((slot, client)) = self.timers.due(now) {
-            self.end_wait(slot, client);
+        if self.timers.deadlines.first().is_some_and(|(at, ..)| *at <= now) {
+            // The turn may have lasted: what is due is due by the time of now, on both clocks.
+            self.clock.tick();
+            while let Some((slot, client)) = self.timers.due(self.clock.instant) {
+                self.end_wait(slot, client);
+            }
         }
         if now < self.timers.next_tick {
             return;
@@ -100,7 +104,7 @@ impl Shard {
         let Some(connection) = self.connection_of(slot, client) else { return };
         match connection.hold.as_deref() {
             Some(Hold::Pause) => self.release(slot),
-            Some(Hold::Blocked(_)) => self.block_timed_out(slot),
+            Some(Hold::Blocked(_)) => self.look_at_block(slot),
             Some(Hold::Disk(_)) => self.wait_timed_out(slot),
             Some(Hold::Asleep(_)) => self.wake(slot),
             Some(Hold::Acks { .. }) | None => {}
