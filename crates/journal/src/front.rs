@@ -93,6 +93,8 @@ pub(crate) enum Parked {
     Awake,
     /// It waits a moment on purpose, to gather records; only a command or much data should wake it.
     Gathering,
+    /// It waits a moment for others to join what is pending; a flush says that they have.
+    Joined,
     /// It waits for work.
     Idle,
 }
@@ -208,6 +210,7 @@ impl Front {
         // under the lock, and the append before this call came under that lock: it has seen it.
         let parked = self.parked.load(Ordering::Acquire);
         let wake = parked == Parked::Idle as u8
+            || parked == Parked::Joined as u8
             || (parked == Parked::Gathering as u8
                 && self.pending_bytes.load(Ordering::Relaxed) >= GATHERED_BYTES);
         if wake {
@@ -260,12 +263,14 @@ impl Front {
 
     /// Puts the engine's thread to sleep until there is work, or `until`.
     ///
-    /// `Idle`: any flush wakes it, and nothing pending is left behind. `Gathering`: only a command or much data.
+    /// `Idle`: any flush wakes it, and nothing pending is left behind. `Joined`: any flush wakes it, and what is pending
+    /// already waits for that. `Gathering`: only a command or much data.
     pub(crate) fn park(&self, how: Parked, until: Option<Instant>) {
         let mut pending = self.pending.lock();
         let work = match how {
             Parked::Awake => return,
             Parked::Gathering => pending.frames.len() >= GATHERED_BYTES,
+            Parked::Joined => false,
             Parked::Idle => pending.frames.len() > record::FRAME_BYTES,
         };
         if work || pending.woken || !pending.commands.is_empty() {

@@ -4,8 +4,8 @@
 //! says that it blocks.
 //!
 //! What one sync serves. Under `Always` the thread sleeps until a shard's `flush`, takes what all shards have appended,
-//! writes it in one call, syncs once and tells everybody. What comes meanwhile is the next batch. A single client costs
-//! one sync per operation; five hundred cost one sync per batch.
+//! writes it in one call, syncs once and tells everybody. What comes meanwhile waits for the next `flush`, or a moment.
+//! A single client costs one sync per operation; five hundred cost one sync per batch.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -52,6 +52,7 @@ impl Journal {
                     match engine.turn(now_ms) {
                         Next::Idle => shared.park(Parked::Idle, None),
                         Next::By(ms) => shared.park(Parked::Idle, at(ms)),
+                        Next::Joined(ms) => shared.park(Parked::Joined, at(ms)),
                         Next::At(ms) => shared.park(Parked::Gathering, at(ms)),
                         Next::Closed => return,
                     }
@@ -94,9 +95,11 @@ impl Journal {
         self.front.append_with(encode)
     }
 
-    /// Sends what was appended on its way. To be called once a turn, after the appends and outside locks.
+    /// Sends what was appended on its way. To be called after the appends and outside locks.
     ///
-    /// Under `Always` the thread starts on it at once; otherwise it may let records gather for a few milliseconds.
+    /// Under `Always` the thread starts on it at once, so this is best called when no more are to be expected soon; and
+    /// what is flushed while a sync runs may wait a moment for more, unless it is flushed again after that. Otherwise
+    /// records may gather for a few milliseconds anyway.
     /// Cost: an atomic load; a system call only if the thread sleeps.
     #[inline]
     pub fn flush(&self) {

@@ -58,8 +58,7 @@ impl Shard {
         if deadline.is_some_and(|at| at <= self.clock.instant) {
             return self.block_timed_out(slot);
         }
-        let server = Arc::clone(&self.server);
-        server.partitions.look_again(&waiter, self.clock.now_ms, &mut self.changes);
+        self.server.partitions.look_again(&waiter, self.clock.now_ms, &mut self.changes);
         // The reply, if there is one now, is mailed to this shard like any other.
         self.spread_changes();
         let timer = if waiter.is_claimed() { None } else { self.set_timer(slot, &waiter, deadline) };

@@ -3,7 +3,6 @@
 //! The order of the checks is Redis's, because clients see which one speaks first.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -211,8 +210,7 @@ impl Shard {
     ) -> Result<Flow, Failure> {
         self.remember_reads(slot, &command.spec, args);
         let scene = self.scene_of(slot, true);
-        let server = Arc::clone(&self.server);
-        let outcome = server.partitions.execute(command, args, scene, &mut self.changes, &mut reply);
+        let outcome = self.server.partitions.execute(command, args, scene, &mut self.changes, &mut reply);
         self.spread_changes();
         self.reads_end();
         match outcome {
@@ -246,8 +244,11 @@ impl Shard {
         }
         let mut changes = std::mem::take(&mut self.changes);
         Client::add(&self.handle().changes, changes.count());
-        if let (Some(lsn), Some(slot)) = (changes.lsn(), self.executing) {
-            self.note_written(slot, lsn);
+        if let Some(lsn) = changes.lsn() {
+            self.note_appended();
+            if let Some(slot) = self.executing {
+                self.note_written(slot, lsn);
+            }
         }
         let served: Vec<_> = changes.served().collect();
         self.invalidate(&changes, &served);

@@ -178,6 +178,11 @@ impl Connection {
         self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
     }
 
+    /// Whether complete requests may have been read already that could not be executed yet.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.partial.as_ref().is_some_and(|partial| partial.may_be_complete)
+    }
+
     /// Bytes it holds beside the shared chunks (CLIENT LIST's `tot-mem` adds the queued bytes).
     pub(crate) fn heap_bytes(&self) -> usize {
         let partial =

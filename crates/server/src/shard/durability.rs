@@ -4,22 +4,31 @@
 //! connection's own writes, and those of others that it may have seen the effects of. One sync serves all who wait.
 //!
 //! 1. A command is executed; the connection notes the LSN (`written`, or `seen` for what it only read).
-//! 2. At the end of the turn the shard has the journal write and sync what was appended, and flushes. A connection whose
-//!    LSN is not durable is passed over: its output stays in the queue, pushes and all, and its slot goes into `awaiting`.
+//! 2. At the end of the turn the shard flushes. A connection whose LSN is not durable is passed over: its output stays in
+//!    the queue, pushes and all, and its slot goes into `awaiting`.
 //! 3. The shard sets its flag, and looks once more (see `Server::wake_awaiting`).
-//! 4. The journal's thread has synced, finds the flag, and mails; the shard flushes whoever waited.
+//! 4. When no client has anything more to say, or the first record has waited for [`GATHER_MAX`], the shard has the
+//!    journal write and sync what was appended: fewer syncs, each for more clients.
+//! 5. The journal's thread has synced, finds the flag, and mails; the shard flushes whoever waited.
 //!
 //! While the disk takes no writes, replies to reads leave all the same: what was read is as good as it will get, and
 //! reads and Pub/Sub go on. Replies to writes wait until the disk has recovered and has them.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, Ordering::Relaxed, fence};
+use std::time::{Duration, Instant};
 
 use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
 
 use crate::connection::Hold;
 use crate::server::Server;
 use crate::shard::Shard;
+
+/// Longest time that a record waits for others to be synced with it, while there are always more.
+///
+/// XADD from 500 clients of redis-benchmark: a sync serves 53 records, and an operation costs 5.2 µs of CPU; if whatever
+/// is there is synced at once, 25 records and 6.2 µs.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// What a shard knows of the journal; renewed with the configuration.
 #[derive(Default)]
@@ -29,6 +38,8 @@ pub(crate) struct Durability {
     pub(crate) journal: Option<Arc<Journal>>,
     /// `appendfsync always`: replies wait.
     pub(crate) is_gated: bool,
+    /// Since when there are records that the journal has not been told to write.
+    unflushed_since: Option<Instant>,
     /// Slots of connections that wait for the disk; each has `awaits_disk` set.
     awaiting: Vec<usize>,
 }
@@ -111,18 +122,38 @@ impl Shard {
                 self.look_at_wait(slot);
             }
         }
+        // What was flushed during the sync has to be flushed again; see `Journal::flush`.
+        if self.durability.journal.as_ref().is_some_and(|j| j.last_lsn() > j.durable_lsn()) {
+            self.note_appended();
+        }
     }
 
-    /// Sends what was appended this turn on its way.
+    /// There is a record that the journal has not been told to write.
     #[inline]
-    pub(super) fn flush_journal(&self) {
+    pub(crate) fn note_appended(&mut self) {
+        self.durability.unflushed_since.get_or_insert(self.clock.instant);
+    }
+
+    /// Whether records wait for more to come before they are sent on their way.
+    pub(super) fn gathers(&self) -> bool {
+        self.durability.unflushed_since.is_some()
+    }
+
+    /// Sends what was appended on its way, unless more may come that the same sync can serve.
+    #[inline]
+    pub(super) fn flush_journal(&mut self, may_gather: bool) {
+        let Some(since) = self.durability.unflushed_since else { return };
+        if may_gather && self.durability.is_gated && self.clock.instant.duration_since(since) < GATHER_MAX {
+            return;
+        }
+        self.durability.unflushed_since = None;
         if let Some(journal) = &self.durability.journal {
             journal.flush();
         }
     }
 
     /// Waits until what was written is durable, for replies that are to leave before the server stops.
-    pub(super) fn await_last_writes(&self, at_most: std::time::Duration) {
+    pub(super) fn await_last_writes(&self, at_most: Duration) {
         if let (Some(journal), true) = (&self.durability.journal, self.durability.is_gated) {
             // If it is not durable in time, the replies stay.
             let _ = journal.wait_durable(journal.last_lsn(), Some(at_most));

@@ -154,7 +154,8 @@ impl Shard {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = if self.has_work() { Duration::ZERO } else { self.timers.until_next() };
+        let may_sleep = !self.has_work() && !self.gathers();
+        let timeout = if may_sleep { self.timers.until_next() } else { Duration::ZERO };
         match self.poll.poll(events, Some(timeout)) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
             _ => {}
@@ -175,7 +176,7 @@ impl Shard {
         self.serve_ready();
         self.broadcast_changes();
         self.mail_outbox();
-        self.flush_journal();
+        self.flush_journal(!events.is_empty() || self.has_work());
         self.flush_dirty();
         self.run_timers();
         self.broadcast_changes();

@@ -54,9 +54,8 @@ impl Shard {
         if connection.closing.is_some() {
             return;
         }
-        let has_backlog = connection.partial.as_ref().is_some_and(|partial| partial.may_be_complete);
         let is_held = connection.hold.is_some();
-        if has_backlog && !is_held {
+        if connection.has_backlog() && !is_held {
             self.serve_backlog(slot);
             return;
         }
@@ -112,10 +111,8 @@ impl Shard {
             rest.may_be_complete = state != State::Incomplete;
             connection.partial = Some(rest);
         }
-        // The socket may hold more; its edge has been used up.
-        if state != State::Held {
-            self.make_ready(slot);
-        }
+        // The socket may hold more, and its edge has been used up.
+        self.make_ready(slot);
     }
 
     fn serve_bytes(&mut self, slot: usize, bytes: &[u8]) {
@@ -350,7 +347,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.hold = None;
         self.flusher.mark(slot, connection);
-        self.make_ready(slot);
+        // What arrived meanwhile has been read, so without a backlog there is nothing to serve before the next edge.
+        if connection.has_backlog() {
+            self.make_ready(slot);
+        }
     }
 
     /// Whether the connection waits, and for what.
