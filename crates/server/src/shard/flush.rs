@@ -147,8 +147,10 @@ impl Shard {
 
     /// Closes the connection, after sending of what it was promised as much as its socket takes at once.
     ///
-    /// What was published before CLIENT KILL reaches the client before the end does.
+    /// What was published before CLIENT KILL reaches the client before the end does. Not to be called by a command: while
+    /// one is executed, the chunk of replies is on loan.
     pub(crate) fn flush_and_close(&mut self, slot: usize, reason: CloseReason) {
+        debug_assert!(self.executing.is_none(), "the chunk of replies is on loan");
         self.end_run();
         let Some(id) = self.connections.get(slot).map(|connection| connection.client.id) else { return };
         self.flush(slot);

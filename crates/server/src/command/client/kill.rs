@@ -1,14 +1,14 @@
 //! CLIENT KILL: other clients' connections are closed before the caller's next command runs.
 //!
 //! 1. The caller marks each victim, so that nobody counts it a second time.
-//! 2. Victims of its own shard are closed at once. The shards of the others get a mail each, and the caller is held.
+//! 2. Their shards get a mail each, and the caller is held. Its own shard does, too: a victim is sent what it was promised
+//!    before it is closed, and that may stand in the buffer that the caller's replies are being written to.
 //! 3. A shard closes the victim (its subscriptions leave the directory), then acknowledges.
 //! 4. With the last acknowledgement the caller's reply goes out and its next command runs: a PUBLISH pipelined behind
 //!    the KILL doesn't count the victims any more.
 //!
-//! The caller itself, if it is meant, is closed once its reply is out. Inside EXEC nothing may wait, and a closing
-//! connection gives up watches and waits, which are behind locks that EXEC holds: there even the caller's own shard
-//! gets a mail, and nobody waits for it.
+//! The caller itself, if it is meant, is closed once its reply is out. Inside EXEC nothing may wait: there nobody waits for
+//! the mail.
 
 use std::sync::atomic::Ordering;
 
@@ -77,12 +77,6 @@ impl Call<'_> {
             let connection = self.connection();
             connection.client.set_mark(mark::CLOSE_AFTER_REPLY, true);
             connection.closing.get_or_insert(CloseReason::Killed);
-            return false;
-        }
-        if shard == ack.shard && !self.in_exec {
-            if self.shard.connection_of(slot, id).is_some() {
-                self.shard.flush_and_close(slot, CloseReason::Killed);
-            }
             return false;
         }
         let ack = (!self.in_exec).then_some(ack);
