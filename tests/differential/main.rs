@@ -6,6 +6,8 @@ mod conversations;
 mod generated;
 mod glob;
 mod info;
+mod restarts;
+mod sequences;
 mod table;
 
 use sterna_tests::script::{compare_file, major_version};
