@@ -81,10 +81,15 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// How long to wait: for ever, if nobody disturbs any more.
-fn patience(scene: &Scene, random: &mut Rng) -> &'static str {
-    let choices = ["0", "0", "1", "20", "1000"];
-    if scene.is_calm.load(SeqCst) { "0" } else { choices[random.usize(..choices.len())] }
+/// How long to wait: for ever, if nobody disturbs any more; but only for all streams, or one might be left without readers.
+fn patience(scene: &Scene, random: &mut Rng, keys: &[&str]) -> &'static str {
+    let choices = ["1", "20", "1000", "0", "0"];
+    let waits_for_all = STREAMS.iter().all(|stream| keys.contains(stream));
+    match waits_for_all {
+        true if scene.is_calm.load(SeqCst) => "0",
+        true => choices[random.usize(..choices.len())],
+        false => choices[random.usize(..3)],
+    }
 }
 
 /// Some streams in any order; perhaps also the one that comes and goes.
@@ -128,19 +133,21 @@ fn consume_once(target: &mut Target<'_>, group: usize, random: &mut Rng) -> bool
         3 => request.extend(words(&["MAXSIZE", "200"])),
         _ => {}
     }
-    request.extend(words(&["BLOCK", patience(scene, random), "STREAMS"]));
+    request.extend(words(&["BLOCK", patience(scene, random, &keys), "STREAMS"]));
     request.extend(words(&keys));
     request.extend(keys.iter().map(|_| ">".to_owned()));
     let hang_up = hang_up(scene, random);
     match target.ask(&request, hang_up) {
         Answer::Entries(streams) => {
-            for (key, entries) in streams {
-                let Some(stream) = index_of(&key) else { continue };
-                let ids = ids_of(&entries);
-                scene.ledger.received(stream, group, &target.name, &ids);
+            let streams = streams.iter().filter_map(|(key, entries)| Some((index_of(key)?, ids_of(entries))));
+            let streams: Vec<(usize, Vec<Id>)> = streams.collect();
+            for (stream, ids) in &streams {
+                scene.ledger.received(*stream, group, &target.name, ids);
+            }
+            for (stream, ids) in &streams {
                 // Some of it is left to the rescuer, as by a consumer that fails.
                 let forgets = !scene.is_written.load(SeqCst) && random.u8(..20) == 0;
-                if !forgets && !acknowledge(target, stream, group, &ids) {
+                if !forgets && !acknowledge(target, *stream, group, ids) {
                     return false;
                 }
             }
@@ -187,7 +194,7 @@ fn follow_once(target: &mut Target<'_>, tail: usize, random: &mut Rng) -> bool {
         2 => request.extend(words(&["MAXSIZE", "300"])),
         _ => {}
     }
-    request.extend(words(&["BLOCK", patience(scene, random), "STREAMS"]));
+    request.extend(words(&["BLOCK", patience(scene, random, &keys), "STREAMS"]));
     request.extend(words(&keys));
     let positions = keys.iter().filter_map(|key| index_of(key.as_bytes()));
     request.extend(positions.map(|stream| text_of(scene.ledger.position(stream, tail))));
