@@ -4,5 +4,6 @@ mod caching;
 mod churn;
 mod crowd;
 mod fairness;
+mod groups;
 mod ordering;
 mod waiting;
