@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{GROUPS, STREAMS, TAILS};
 
 /// An entry's ID.
-pub type Id = (u64, u64);
+pub(super) type Id = (u64, u64);
 
 /// How long after the reply of its XADD an entry may reach a reader that waits for it. Anything near it is a lost
 /// wake-up: the machine may be busy, but not for so long.
@@ -19,7 +19,7 @@ const LATE: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     books: Mutex<Books>,
     changed: Condvar,
 }
@@ -103,24 +103,24 @@ impl Ledger {
     }
 
     /// A moment: what was written before it came before.
-    pub fn moment(&self) -> u64 {
+    pub(super) fn moment(&self) -> u64 {
         self.books().moment
     }
 
     /// How many entries were added.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.books().streams.iter().map(|page| page.added.len()).sum()
     }
 
     /// Waits until so many entries were added, or a little while.
-    pub fn await_count(&self, count: usize) {
+    pub(super) fn await_count(&self, count: usize) {
         let deadline = Instant::now() + Duration::from_millis(100);
         let sum = |books: &Books| books.streams.iter().map(|page| page.added.len()).sum::<usize>();
         self.wait(deadline, |books| (sum(books) >= count).then_some(()));
     }
 
     /// An XADD was answered.
-    pub fn added(&self, stream: usize, id: Id) {
+    pub(super) fn added(&self, stream: usize, id: Id) {
         self.write(|books| {
             let twice = books.streams[stream].added.insert(id, Instant::now());
             assert!(twice.is_none(), "{} gave {id:?} twice", STREAMS[stream]);
@@ -128,7 +128,7 @@ impl Ledger {
     }
 
     /// Waits until every group and every tail reader has an entry whose XADD was answered.
-    pub fn await_readers(&self, stream: usize, id: Id) {
+    pub(super) fn await_readers(&self, stream: usize, id: Id) {
         let all = self.wait(Instant::now() + LATE, |books| books.streams[stream].all_have(id).then_some(()));
         assert!(all.is_some(), "somebody sleeps past {id:?}: {}", self.describe(stream, id));
     }
@@ -146,7 +146,7 @@ impl Ledger {
     }
 
     /// A consumer got entries of a stream as new ones.
-    pub fn received(&self, stream: usize, group: usize, consumer: &str, ids: &[Id]) {
+    pub(super) fn received(&self, stream: usize, group: usize, consumer: &str, ids: &[Id]) {
         let now = Instant::now();
         self.write(|books| {
             let page = &mut books.streams[stream].groups[group];
@@ -159,7 +159,7 @@ impl Ledger {
     }
 
     /// A reader without a group got entries of a stream.
-    pub fn read(&self, stream: usize, tail: usize, ids: &[Id]) {
+    pub(super) fn read(&self, stream: usize, tail: usize, ids: &[Id]) {
         let now = Instant::now();
         self.write(|books| {
             let page = &mut books.streams[stream].tails[tail];
@@ -172,17 +172,24 @@ impl Ledger {
     }
 
     /// The last entry that a reader without a group got.
-    pub fn position(&self, stream: usize, tail: usize) -> Id {
+    pub(super) fn position(&self, stream: usize, tail: usize) -> Id {
         self.books().streams[stream].tails[tail].last()
     }
 
     /// A consumer's connection ended before it had its reply.
-    pub fn cut(&self, consumer: &str) {
+    pub(super) fn cut(&self, consumer: &str) {
         self.write(|books| books.cut.insert(consumer.to_owned()));
     }
 
     /// The server says that an entry is pending for a consumer (`None`: for nobody), delivered so often.
-    pub fn pending(&self, stream: usize, group: usize, id: Id, consumer: Option<&str>, deliveries: u64) {
+    pub(super) fn pending(
+        &self,
+        stream: usize,
+        group: usize,
+        id: Id,
+        consumer: Option<&str>,
+        deliveries: u64,
+    ) {
         self.write(|books| {
             let page = &mut books.streams[stream].groups[group];
             let claims = page.claims.get(&id).copied().unwrap_or(0);
@@ -195,7 +202,7 @@ impl Ledger {
     }
 
     /// Entries were claimed by a request sent after `sent`.
-    pub fn claimed(&self, stream: usize, group: usize, ids: &[Id], sent: u64) {
+    pub(super) fn claimed(&self, stream: usize, group: usize, ids: &[Id], sent: u64) {
         self.write(|books| {
             let page = &mut books.streams[stream].groups[group];
             for &id in ids {
@@ -207,7 +214,7 @@ impl Ledger {
     }
 
     /// XACK said that it acknowledged so many of these entries; `None`: the reply was lost.
-    pub fn acked(&self, stream: usize, group: usize, ids: &[Id], count: Option<u64>) {
+    pub(super) fn acked(&self, stream: usize, group: usize, ids: &[Id], count: Option<u64>) {
         self.write(|books| {
             let moment = books.moment;
             let page = &mut books.streams[stream].groups[group];
@@ -215,7 +222,9 @@ impl Ledger {
                 Some(count) => {
                     page.acks += count;
                     // Of fewer it can't be told which: somebody else had claimed and acknowledged the others.
-                    ids.iter().for_each(|&id| drop(page.acked.entry(id).or_insert(moment)));
+                    for &id in ids {
+                        page.acked.entry(id).or_insert(moment);
+                    }
                 }
                 None => page.acks_unheard += ids.len() as u64,
             }
@@ -223,7 +232,7 @@ impl Ledger {
     }
 
     /// Asserts that all readers had all entries, each once, and in time; returns what was added to each stream.
-    pub fn audit(&self) -> Vec<BTreeSet<Id>> {
+    pub(super) fn audit(&self) -> Vec<BTreeSet<Id>> {
         let books = self.books();
         let streams = STREAMS.iter().zip(&books.streams);
         streams.map(|(name, page)| page.audit(name, &books.cut)).collect()
@@ -246,7 +255,7 @@ impl StreamPage {
     }
 
     fn audit_group(&self, group: &GroupPage, name: &str, cut: &HashSet<String>) {
-        for (&id, _) in &self.added {
+        for &id in self.added.keys() {
             match (group.received.get(&id), group.owned.get(&id)) {
                 (Some((consumer, at)), owner) => {
                     self.assert_in_time(id, *at, name);

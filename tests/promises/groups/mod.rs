@@ -237,7 +237,7 @@ impl Scene {
                 let number = |name| field(group, name).and_then(Value::as_int);
                 assert_eq!(number("entries-read"), Some(ids.len() as i64), "{stream}: {group:?}");
                 assert_eq!((number("pending"), number("lag")), (Some(0), Some(0)), "{stream}: {group:?}");
-                let last = ids.last().map(|&id| id);
+                let last = ids.last().copied();
                 assert_eq!(field(group, "last-delivered-id").map(parse_id), last, "{stream}: {group:?}");
             }
         }

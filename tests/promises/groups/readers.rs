@@ -28,6 +28,15 @@ enum Answer {
 }
 
 impl Target<'_> {
+    /// Does `step` again and again until that says no, or the scene is over.
+    fn go_on(&mut self, mut step: impl FnMut(&mut Self) -> bool) {
+        while step(self) {
+            if self.scene.is_over.load(SeqCst) {
+                return;
+            }
+        }
+    }
+
     /// Sends a request and waits for its answer for as long as it takes, or hangs up first.
     fn ask(&mut self, request: &[String], hang_up: Option<Duration>) -> Answer {
         self.client.send(request);
@@ -113,11 +122,11 @@ fn hang_up(scene: &Scene, random: &mut Rng) -> Option<Duration> {
 }
 
 /// Reads as a consumer of a group, and acknowledges most of it.
-pub fn consume(scene: &Scene, group: usize, mut random: Rng) {
+pub(super) fn consume(scene: &Scene, group: usize, mut random: Rng) {
     let _alarm = Alarm(scene);
     while !scene.is_over.load(SeqCst) {
         let Some(mut target) = Target::connect(scene, GROUPS[group]) else { continue };
-        while !scene.is_over.load(SeqCst) && consume_once(&mut target, group, &mut random) {}
+        target.go_on(|target| consume_once(target, group, &mut random));
     }
 }
 
@@ -175,11 +184,11 @@ fn xack(stream: usize, group: usize, ids: &[Id]) -> Vec<String> {
 }
 
 /// Reads all streams without a group, from where it was.
-pub fn follow(scene: &Scene, tail: usize, mut random: Rng) {
+pub(super) fn follow(scene: &Scene, tail: usize, mut random: Rng) {
     let _alarm = Alarm(scene);
     while !scene.is_over.load(SeqCst) {
         let Some(mut target) = Target::connect(scene, "tail") else { continue };
-        while !scene.is_over.load(SeqCst) && follow_once(&mut target, tail, &mut random) {}
+        target.go_on(|target| follow_once(target, tail, &mut random));
     }
 }
 
@@ -213,7 +222,7 @@ fn follow_once(target: &mut Target<'_>, tail: usize, random: &mut Rng) -> bool {
 }
 
 /// Claims what is pending for too long, in any of the ways there are, and acknowledges it.
-pub fn rescue(scene: &Scene, group: usize, mut random: Rng) {
+pub(super) fn rescue(scene: &Scene, group: usize, mut random: Rng) {
     let _alarm = Alarm(scene);
     let mut client = scene.server.connect();
     while !scene.is_calm.load(SeqCst) {
@@ -234,7 +243,7 @@ fn rescue_once(scene: &Scene, client: &mut Client, stream: usize, group: usize, 
         let id = parse_id(id);
         scene.ledger.pending(stream, group, id, Some(owner).filter(|owner| !owner.is_empty()), deliveries);
         let idle_ms = idle_ms.as_int().expect("a number of milliseconds");
-        if idle_ms < 0 || idle_ms > 60 {
+        if !(0..=60).contains(&idle_ms) {
             idle.push(id);
         }
     }
@@ -292,7 +301,7 @@ fn claim_by_reading(scene: &Scene, client: &mut Client, stream: usize, group: us
 }
 
 /// Waits for what comes and goes: whatever is answered, something is.
-pub fn look_on(scene: &Scene, mut random: Rng) {
+pub(super) fn look_on(scene: &Scene, mut random: Rng) {
     let _alarm = Alarm(scene);
     while !scene.is_calm.load(SeqCst) {
         let Some(mut target) = Target::connect(scene, "onlooker") else { continue };

@@ -15,7 +15,7 @@ const BURST: usize = 12;
 const QUIET: usize = 24;
 
 /// Adds entries, in bursts, to one stream or to several at once.
-pub fn write(scene: &Scene, number: usize, mut random: Rng) {
+pub(super) fn write(scene: &Scene, number: usize, mut random: Rng) {
     let _alarm = Alarm(scene);
     let mut client = scene.server.connect();
     let mut count = 0;
@@ -62,7 +62,7 @@ fn add_at_once(client: &mut Client, streams: &[usize], values: &[String]) -> Vec
 }
 
 /// Disturbs readers, and what comes and goes.
-pub fn kill(scene: &Scene, mut random: Rng) {
+pub(super) fn kill(scene: &Scene, mut random: Rng) {
     let _alarm = Alarm(scene);
     let mut client = scene.server.connect();
     let mut count = 0;
