@@ -27,27 +27,33 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (scale, rounds) = if args.quick { (Scale::Quick, 1) } else { (Scale::Full, args.rounds) };
 
     let mut results = Results::new(description, rounds, &peers, &workloads);
-    for round in 1..=rounds {
-        for workload in &workloads {
-            if workload.work.heavy() && round > HEAVY_ROUNDS {
-                continue;
-            }
-            for found in &peers {
-                interrupt.check()?;
-                if !workload.peers.contains(&found.peer.id) {
+    let mut measure_all = || {
+        for round in 1..=rounds {
+            for workload in &workloads {
+                if workload.work.heavy() && round > HEAVY_ROUNDS {
                     continue;
                 }
-                let bench = Bench { found, cores: &cores, interrupt: &interrupt, scale };
-                let outcome = workload.work.measure(&bench);
-                announce(round, workload, found, &outcome);
-                if let Err(Failure::Interrupted) = outcome {
-                    return Err(Failure::Interrupted);
+                for found in &peers {
+                    interrupt.check()?;
+                    if !workload.peers.contains(&found.peer.id) {
+                        continue;
+                    }
+                    let bench = Bench { found, cores: &cores, interrupt: &interrupt, scale };
+                    let outcome = workload.work.measure(&bench);
+                    announce(round, workload, found, &outcome);
+                    if let Err(Failure::Interrupted) = outcome {
+                        return Err(Failure::Interrupted);
+                    }
+                    results.add(round, workload.name, found.peer.id, outcome);
                 }
-                results.add(round, workload.name, found.peer.id, outcome);
             }
         }
-    }
-    report::write(&results, args.out.as_deref())
+        Ok(())
+    };
+    let measured = measure_all();
+    // What was measured before an interruption is worth as much.
+    report::write(&results, args.out.as_deref())?;
+    measured
 }
 
 fn list(workloads: &[&Workload], peers: &[Found]) {
