@@ -43,10 +43,7 @@ fn main() -> std::io::Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     for file in fs::read_dir(here.join("../crates/journal/tests/golden/version-1"))? {
         let path = file?.path();
-        let target = match path.extension().and_then(|extension| extension.to_str()) {
-            Some(extension) => extension,
-            None => "manifest",
-        };
+        let target = path.extension().and_then(|extension| extension.to_str()).unwrap_or("manifest");
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         write(target, &name, &fs::read(&path)?)?;
     }
