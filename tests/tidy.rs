@@ -17,7 +17,8 @@ fn root() -> PathBuf {
 }
 
 /// Folders that hold nothing people write.
-const PASSED_OVER: [&str; 6] = [".git", "target", "node_modules", ".tools", ".venv", "__pycache__"];
+const PASSED_OVER: [&str; 8] =
+    [".git", "target", "node_modules", ".tools", ".venv", "__pycache__", "corpus", "artifacts"];
 
 /// Every text file, with its path from the root and its contents.
 fn files() -> Vec<(String, String)> {

@@ -88,11 +88,6 @@ pub(crate) fn policy(sequence: &[Request]) -> Option<&str> {
     strictest.or_else(|| restarts().next()).map(|request| request[1].as_str())
 }
 
-/// Whether a request asks for what no restart keeps: that a string has once been changed in place ("raw").
-pub(crate) fn may_lose(request: &[String]) -> bool {
-    request[0] == "OBJECT" && request.get(1).is_some_and(|word| word == "ENCODING")
-}
-
 /// Stops the server and starts it again. What it has lost or changed, if anything.
 pub(crate) fn restart(server: &mut Server, request: &[String]) -> Option<String> {
     let before = picture(server);

@@ -64,7 +64,8 @@ pub struct SnapshotInfo {
 
 impl SnapshotInfo {
     fn is_plausible(&self) -> bool {
-        self.number <= COUNT_MAX && self.start <= self.end && self.end.0 <= COUNT_MAX
+        let counts = [self.number, self.end.0, self.items, self.bytes];
+        self.start <= self.end && counts.iter().all(|&count| count <= COUNT_MAX)
     }
 }
 
@@ -165,21 +166,29 @@ fn damaged(fault: Fault) -> Error {
 mod tests {
     use super::*;
 
+    const SNAPSHOT: SnapshotInfo =
+        SnapshotInfo { number: 3, start: Lsn(130), end: Lsn(150), items: 12, bytes: 4096 };
+
+    fn with(snapshot: SnapshotInfo) -> Manifest {
+        let snapshot = Some(snapshot);
+        Manifest { journal: JournalId([7; 16]), epoch: 1, first_segment: 4, last_segment: 6, snapshot }
+    }
+
+    #[test]
+    fn counts_that_would_overflow_are_refused() {
+        for snapshot in [
+            SnapshotInfo { number: u64::MAX, ..SNAPSHOT },
+            SnapshotInfo { end: Lsn(u64::MAX), ..SNAPSHOT },
+            SnapshotInfo { items: u64::MAX, ..SNAPSHOT },
+            SnapshotInfo { bytes: u64::MAX, ..SNAPSHOT },
+        ] {
+            assert!(Manifest::decode(&with(snapshot).encode()).is_err(), "{snapshot:?}");
+        }
+    }
+
     #[test]
     fn every_flipped_bit_of_a_manifest_is_noticed() {
-        let manifest = Manifest {
-            journal: JournalId([7; 16]),
-            epoch: 1,
-            first_segment: 4,
-            last_segment: 6,
-            snapshot: Some(SnapshotInfo {
-                number: 3,
-                start: Lsn(130),
-                end: Lsn(150),
-                items: 12,
-                bytes: 4096,
-            }),
-        };
+        let manifest = with(SNAPSHOT);
         let bytes = manifest.encode();
         assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
         for bit in 0..BYTES * 8 {

@@ -264,6 +264,8 @@ impl Partition {
             let expiries =
                 database.table.iter().filter_map(|r| Some((r.expire_at_ms()?, self.hash.of(&r.key))));
             database.expiries.check(expiries);
+            #[cfg(any(test, debug_assertions))]
+            database.table.iter().filter_map(|record| record.value().stream()).for_each(Stream::check);
         }
     }
 

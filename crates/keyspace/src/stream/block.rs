@@ -452,7 +452,7 @@ impl Block {
     }
 
     /// Panics unless the invariants hold.
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
         assert_eq!(self.first, self.id_at(0));
         assert!((1..self.len()).all(|index| self.id_at(index - 1) < self.id_at(index)));

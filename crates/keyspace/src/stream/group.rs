@@ -301,7 +301,7 @@ impl Group {
             + self.pending.heap_bytes()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
         self.pending.check();
         assert_eq!(self.names.len(), self.slots.iter().flatten().count());

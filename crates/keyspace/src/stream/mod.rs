@@ -189,7 +189,7 @@ impl Stream {
     }
 
     /// Panics unless the invariants hold.
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
         assert!(self.open.is_some() || self.sealed.is_empty());
         let blocks: Vec<&Block> = self.sealed.values().map(|block| &**block).chain(&self.open).collect();

@@ -226,7 +226,7 @@ impl PendingList {
     }
 
     /// Panics unless the invariants hold.
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
         self.by_id.check();
         self.by_consumer.iter().for_each(Runs::check);

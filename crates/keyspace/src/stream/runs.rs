@@ -127,7 +127,7 @@ impl<V: Copy> Runs<V> {
         self.len * size_of::<(EntryId, V)>() + self.runs.len() * 90
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
         let mut before = None;
         for (key, run) in &self.runs {

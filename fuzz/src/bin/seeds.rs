@@ -1,0 +1,68 @@
+//! Writes small inputs to begin with into `corpus/`: the journal's golden files, and what a few commands come to.
+
+use std::fs;
+use std::path::Path;
+
+use sterna_fuzz::keys::Keys;
+use sterna_protocol::encode;
+use sterna_server::config::Config;
+
+/// Commands that leave behind one of everything.
+const COMMANDS: [&str; 22] = [
+    "SET s text EX 1000",
+    "SET n 12345",
+    "APPEND s more",
+    "XADD x 1-1 f v",
+    "XADD x 2-1 f v g w",
+    "XADD x 3-1 f 5",
+    "XADD x 4-1 f -70000",
+    "XDEL x 2-1",
+    "XGROUP CREATE x g 0",
+    "XREADGROUP GROUP g alice COUNT 1 STREAMS x >",
+    "XREADGROUP GROUP g bob COUNT 1 STREAMS x >",
+    "XACK x g 1-1",
+    "XCLAIM x g alice 0 3-1",
+    "XNACK x g FAIL IDS 1 3-1",
+    "XADD x IDMP p 1 5-1 f v",
+    "XTRIM x MAXLEN 2",
+    "XSETID x 9-9",
+    "XGROUP SETID x g 3-1",
+    "XGROUP CREATECONSUMER x g carol",
+    "XGROUP DELCONSUMER x g bob",
+    "EXPIRE n 500",
+    "DEL s",
+];
+
+fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join(name), bytes)
+}
+
+fn main() -> std::io::Result<()> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in fs::read_dir(here.join("../crates/journal/tests/golden/version-1"))? {
+        let path = file?.path();
+        let target = path.extension().and_then(|extension| extension.to_str()).unwrap_or("manifest");
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        write(target, &name, &fs::read(&path)?)?;
+    }
+    let (mut keys, mut requests) = (Keys::default(), vec![20]);
+    for (number, line) in COMMANDS.iter().enumerate() {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        keys.run(&words);
+        encode::request(&mut requests, &words);
+        if let Some(dump) = keys.run(&[b"DUMP", words[1]]).filter(|dump| dump.len() > 20) {
+            let at = dump.iter().position(|&byte| byte == b'\n').unwrap_or_default() + 1;
+            write("restore", &number.to_string(), &dump[at..dump.len() - 12])?;
+        }
+        write("effects", &number.to_string(), &[&[50], keys.effects()].concat())?;
+    }
+    write("request", "array", &requests)?;
+    write("request", "inline", format!("\n{}\r\n", COMMANDS.join("\r\n")).as_bytes())?;
+    let mut config = Vec::new();
+    for (name, value) in Config::default().get(&[b"*"]) {
+        config.extend_from_slice(&[&name, &b" \""[..], &value, b"\"\n"].concat());
+    }
+    write("config", "defaults", &config)
+}
