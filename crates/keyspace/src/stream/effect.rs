@@ -16,7 +16,7 @@
 //! 10 create consumer  text │ text │ ms v
 //! 11 delete consumer  text │ text
 //! 12 deliver          text │ text │ ms v │ acked u8 │ id │ entries read v │ ids
-//! 13 pending          text │ text │ ms v │ count v, (id │ ms v │ deliveries v)…
+//! 13 pending          text │ text │ ms v │ count v, (id │ ms v │ deliveries v)…     active then; 0 for never
 //! 14 ack              text │ ids
 //! 15 configure        seconds v │ entries v
 //! 16 remember         text │ text │ id │ ms v                    producer, iid
@@ -62,23 +62,71 @@ type Ids<'a> = Cow<'a, [EntryId]>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the module's table describes the fields in order")]
 pub enum Change<'a> {
-    Add { id: EntryId, fields: EncodedFields<'a> },
-    Delete { ids: Ids<'a> },
-    Trim { through: EntryId },
-    Remove { ids: Ids<'a> },
-    Unreference { ids: Ids<'a> },
-    SetId { last_id: EntryId, entries_added: u64, max_deleted_id: EntryId },
-    CreateGroup { group: &'a [u8], last_id: EntryId, entries_read: Option<u64> },
-    SetGroup { group: &'a [u8], last_id: EntryId, entries_read: Option<u64> },
-    DestroyGroup { group: &'a [u8] },
-    CreateConsumer { group: &'a [u8], consumer: &'a [u8], seen_ms: u64 },
-    DeleteConsumer { group: &'a [u8], consumer: &'a [u8] },
+    Add {
+        id: EntryId,
+        fields: EncodedFields<'a>,
+    },
+    Delete {
+        ids: Ids<'a>,
+    },
+    Trim {
+        through: EntryId,
+    },
+    Remove {
+        ids: Ids<'a>,
+    },
+    Unreference {
+        ids: Ids<'a>,
+    },
+    SetId {
+        last_id: EntryId,
+        entries_added: u64,
+        max_deleted_id: EntryId,
+    },
+    CreateGroup {
+        group: &'a [u8],
+        last_id: EntryId,
+        entries_read: Option<u64>,
+    },
+    SetGroup {
+        group: &'a [u8],
+        last_id: EntryId,
+        entries_read: Option<u64>,
+    },
+    DestroyGroup {
+        group: &'a [u8],
+    },
+    CreateConsumer {
+        group: &'a [u8],
+        consumer: &'a [u8],
+        seen_ms: u64,
+    },
+    DeleteConsumer {
+        group: &'a [u8],
+        consumer: &'a [u8],
+    },
     Deliver(Deliver<'a>),
-    Pending { group: &'a [u8], consumer: &'a [u8], active_ms: u64, entries: Cow<'a, [(EntryId, u64, u64)]> },
-    Ack { group: &'a [u8], ids: Ids<'a> },
+    Pending {
+        group: &'a [u8],
+        consumer: &'a [u8],
+        active_ms: Option<u64>,
+        entries: Cow<'a, [(EntryId, u64, u64)]>,
+    },
+    Ack {
+        group: &'a [u8],
+        ids: Ids<'a>,
+    },
     Configure(IdempotenceConfig),
-    Remember { producer: &'a [u8], iid: &'a [u8], id: EntryId, since_ms: u64 },
-    Release { group: &'a [u8], entries: Cow<'a, [(EntryId, u64)]> },
+    Remember {
+        producer: &'a [u8],
+        iid: &'a [u8],
+        id: EntryId,
+        since_ms: u64,
+    },
+    Release {
+        group: &'a [u8],
+        entries: Cow<'a, [(EntryId, u64)]>,
+    },
     Duplicate,
 }
 
@@ -162,7 +210,7 @@ impl<'a> Change<'a> {
             Change::Deliver(deliver) => deliver.write(out),
             Change::Pending { group, consumer, active_ms, entries } => {
                 write_names(out, PENDING, &[group, consumer]);
-                varint::write(out, *active_ms);
+                varint::write(out, active_ms.unwrap_or(0));
                 varint::write(out, entries.len() as u64);
                 for &(id, delivered_ms, deliveries) in &**entries {
                     write_id(out, id);
@@ -298,7 +346,7 @@ impl<'a> Source<'a> {
             PENDING => Change::Pending {
                 group: self.text()?,
                 consumer: self.text()?,
-                active_ms: self.number()?,
+                active_ms: Some(self.number()?).filter(|&ms| ms > 0),
                 entries: self.list(|from| Some((from.id()?, from.number()?, from.number()?)))?.into(),
             },
             ACK => Change::Ack { group: self.text()?, ids: self.ids()? },
@@ -444,7 +492,9 @@ impl Stream {
                 for &(id, delivered_ms, deliveries) in &*entries {
                     group.insert_pending(id, consumer, delivered_ms, deliveries);
                 }
-                group.touch(consumer, active_ms, true);
+                if let Some(active_ms) = active_ms {
+                    group.set_active(consumer, active_ms);
+                }
             }
             Change::Ack { group, ids } => {
                 let group = self.group_mut(group)?;
@@ -493,7 +543,13 @@ mod tests {
                 entries_read: Some(3),
                 ids: ids.clone(),
             }),
-            Change::Pending { group, consumer, active_ms: 5, entries: vec![(id(1, 1), 2, u64::MAX)].into() },
+            Change::Pending {
+                group,
+                consumer,
+                active_ms: Some(5),
+                entries: vec![(id(1, 1), 2, u64::MAX)].into(),
+            },
+            Change::Pending { group, consumer, active_ms: None, entries: vec![].into() },
             Change::Ack { group, ids },
             Change::Configure(IdempotenceConfig { duration_s: 86_400, entries_max: 10_000 }),
             Change::Remember { producer: b"p", iid: &[0, 255], id: id(1, 0), since_ms: 3 },

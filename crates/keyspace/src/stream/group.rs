@@ -221,6 +221,14 @@ impl Group {
         }
     }
 
+    /// Sets when a consumer was last active, as it was recorded: later than that it may have been seen.
+    pub fn set_active(&mut self, id: ConsumerId, active_ms: u64) {
+        if let Some(Some(consumer)) = self.slots.get_mut(id.index()) {
+            consumer.seen_ms = consumer.seen_ms.max(active_ms);
+            consumer.active_ms = Some(active_ms);
+        }
+    }
+
     /// Sets both times of a consumer, as they were recorded.
     pub fn set_times(&mut self, id: ConsumerId, seen_ms: u64, active_ms: Option<u64>) {
         if let Some(Some(consumer)) = self.slots.get_mut(id.index()) {

@@ -348,7 +348,7 @@ impl Trio {
             (id, pending.delivered_ms, pending.deliveries)
         };
         let entries: Vec<_> = ids.iter().map(entry).collect();
-        let active_ms = self.now_ms;
+        let active_ms = Some(self.now_ms);
         self.tell(Change::Pending { group, consumer, active_ms, entries: entries.into() });
     }
 

@@ -716,6 +716,17 @@ fn every_change_has_its_event() {
 }
 
 #[test]
+fn reading_what_is_pending_does_not_make_a_consumer_active_neither_now_nor_in_a_replay() {
+    let mut streams = Streams::after(&["XADD s 1-0 f v", "XGROUP CREATE s g 0"]);
+    streams.run("XREADGROUP GROUP g c STREAMS s >");
+    streams.sleep(5);
+    streams.run("XREADGROUP GROUP g c STREAMS s 0");
+    let info = streams.run("XINFO STREAM s FULL");
+    assert!(info.contains(&format!("active-time {START_MS}")), "{info}");
+    streams.check_replay(&["s"]);
+}
+
+#[test]
 fn ids_follow_the_clock_of_the_caller() {
     let mut streams = Streams::after(&[]);
     assert_eq!(streams.run("XADD s * f v"), format!("{START_MS}-0"));

@@ -133,7 +133,7 @@ fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
                 Claimed::No => {}
             }
         }
-        changed |= finish(stream, recorder, (group, name), consumer, &claimed, &gone, now_ms);
+        changed |= finish(stream, recorder, group, consumer, &claimed, &gone, now_ms);
         write_claimed(reply, stream, &claimed, options.just_ids);
         changed
     });
@@ -160,7 +160,7 @@ fn raise_cursor(
 fn finish(
     stream: &mut Stream,
     recorder: &mut Recorder<'_>,
-    (group, name): (&[u8], &[u8]),
+    group: &[u8],
     consumer: ConsumerId,
     claimed: &[EntryId],
     gone: &[EntryId],
@@ -169,7 +169,7 @@ fn finish(
     let Some(state) = stream.group_mut(group) else { return false };
     if !claimed.is_empty() {
         state.touch(consumer, now_ms, true);
-        record_pending(recorder, state, group, name, claimed, now_ms);
+        record_pending(recorder, state, group, consumer, claimed);
     }
     if !gone.is_empty() {
         recorder.record(&Change::Ack { group, ids: gone.into() });
@@ -235,7 +235,7 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         write_claimed(reply, stream, &claimed, just_ids);
         reply.array(deleted.len());
         deleted.iter().for_each(|&id| write_id(reply, id));
-        finish(stream, recorder, (group, name), consumer, &claimed, &deleted, now_ms)
+        finish(stream, recorder, group, consumer, &claimed, &deleted, now_ms)
     });
     note(&mut slot, joined, changed.unwrap_or(false));
     Ok(Outcome::Replied)

@@ -4,7 +4,7 @@ use super::blocked::{self, GroupReading};
 use super::read::{Budget, ReadOptions, finish_streams, write_stream_key, write_streams_header};
 use super::*;
 use crate::stream::effect::Deliver;
-use crate::stream::{Claim, ClaimTarget, Pending};
+use crate::stream::{Claim, ClaimTarget, Consumer, Pending};
 
 pub(in crate::command) const XREADGROUP: Command<Run> = row(
     Spec {
@@ -176,7 +176,7 @@ impl Work<'_, '_, '_> {
     /// Notes what is now known of pending entries of the consumer.
     fn record_pending(&mut self, ids: &[EntryId]) {
         let Some(group) = self.stream.group(self.reader.group).filter(|_| !ids.is_empty()) else { return };
-        record_pending(self.recorder, group, self.reader.group, self.reader.consumer, ids, self.now_ms);
+        record_pending(self.recorder, group, self.reader.group, self.consumer, ids);
     }
 
     /// Entries idle for too long, if they are to be claimed, then entries that are new to the group.
@@ -286,14 +286,13 @@ impl Work<'_, '_, '_> {
     }
 }
 
-/// Notes what is now known of pending entries of a consumer.
+/// Notes what is now known of pending entries of a consumer, and when it was last active: reading its history is not.
 pub(super) fn record_pending(
     recorder: &mut Recorder<'_>,
     state: &ConsumerGroup,
     group: &[u8],
-    consumer: &[u8],
+    consumer: ConsumerId,
     ids: &[EntryId],
-    active_ms: u64,
 ) {
     if !recorder.is_wanted() {
         return;
@@ -301,7 +300,9 @@ pub(super) fn record_pending(
     let known =
         |&id: &EntryId| state.pending().get(id).map(|pending| (id, pending.delivered_ms, pending.deliveries));
     let entries: Vec<(EntryId, u64, u64)> = ids.iter().filter_map(known).collect();
-    recorder.record(&Change::Pending { group, consumer, active_ms, entries: entries.into() });
+    let Some(Consumer { name, active_ms, .. }) = state.consumer(consumer) else { return };
+    let active_ms = *active_ms;
+    recorder.record(&Change::Pending { group, consumer: name, active_ms, entries: entries.into() });
 }
 
 /// An entry that was claimed, with how long it was idle and how often delivered before.
