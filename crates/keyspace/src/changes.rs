@@ -176,6 +176,11 @@ impl Changes {
         self.ready.get(nth).cloned()
     }
 
+    /// Whether a key has been noted as ready, served or not.
+    pub(crate) fn is_ready(&self, db: usize, key: &[u8]) -> bool {
+        self.ready.iter().any(|(other_db, other)| *other_db == db && **other == *key)
+    }
+
     pub(crate) fn clear_ready(&mut self) {
         self.ready.clear();
     }

@@ -4,6 +4,7 @@
 mod effects;
 mod expiry;
 mod model;
+mod newest;
 mod rows;
 mod scan;
 mod streams;

@@ -54,6 +54,23 @@ impl World {
     }
 
     pub(crate) fn run_words(&mut self, words: &[&[u8]]) -> Vec<u8> {
+        self.log.clear();
+        let out = self.execute(words);
+        self.finish();
+        out
+    }
+
+    /// Runs commands as EXEC does: readers that wait are served after the last.
+    pub(crate) fn run_at_once(&mut self, commands: &[Vec<&[u8]>]) {
+        self.log.clear();
+        for words in commands {
+            let reply = self.execute(words);
+            assert!(!reply.starts_with(b"-"), "{}", reply.escape_ascii());
+        }
+        self.finish();
+    }
+
+    fn execute(&mut self, words: &[&[u8]]) -> Vec<u8> {
         let request = encode(words);
         let mut parser = Parser::default();
         let args = parse(&mut parser, &request);
@@ -68,7 +85,6 @@ impl World {
         };
         assert!(row.spec.accepts(args.len()), "{} takes other arguments", row.spec.name);
         let World { now_ms, db, caller, log, parts, waiter: waits, .. } = self;
-        log.clear();
         let mut out = Vec::new();
         let mut ctx = Ctx { space: Space::some(parts), db: *db, now_ms: *now_ms, log, caller: *caller };
         let outcome = row.run.unwrap()(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
@@ -80,9 +96,12 @@ impl World {
                 Reply::new(&mut out, caller.proto).error(&error.text());
             }
         }
-        serve_ready(Space::some(parts), *now_ms, log);
-        self.note_effects();
         out
+    }
+
+    fn finish(&mut self) {
+        serve_ready(Space::some(&mut self.parts), self.now_ms, &mut self.log);
+        self.note_effects();
     }
 
     pub(crate) fn events(&self) -> Vec<String> {

@@ -1,6 +1,5 @@
 //! XACK and XNACK: pending entries that are done, and such that somebody else is to have.
 
-use super::delete::counted_ids;
 use super::*;
 use crate::stream::Nack;
 
@@ -54,7 +53,7 @@ fn xack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     Ok(Outcome::Replied)
 }
 
-/// The options of XNACK behind its mode.
+/// The options of XNACK behind its mode, in any order.
 struct NackOptions {
     first: usize,
     count: usize,
@@ -64,26 +63,40 @@ struct NackOptions {
 
 impl NackOptions {
     fn read(args: Args<'_>) -> Result<NackOptions, Error> {
-        if !is(&args[4], "IDS") {
-            return Err(Error::Syntax);
-        }
-        let (first, count) = counted_ids(args, 5)?;
-        let mut options = NackOptions { first, count, retry_count: None, force: false };
-        let mut index = first + count;
+        let mut options = NackOptions { first: 0, count: 0, retry_count: None, force: false };
+        let mut index = 4;
         while index < args.len() {
-            if is(&args[index], "FORCE") {
+            let (option, has_value) = (&args[index], index + 1 < args.len());
+            if has_value && is(option, "IDS") {
+                (options.first, options.count) = counted_ids(args, index + 1)?;
+                index = options.first + options.count;
+            } else if is(option, "FORCE") {
                 options.force = true;
                 index += 1;
-            } else if is(&args[index], "RETRYCOUNT") && index + 1 < args.len() {
+            } else if has_value && is(option, "RETRYCOUNT") {
                 let count = u64::try_from(integer_at(args, index + 1)?);
-                options.retry_count = Some(count.map_err(|_| Error::NotInteger)?);
+                options.retry_count = Some(count.map_err(|_| StreamError::NackRetryCount)?);
                 index += 2;
             } else {
-                return Err(Error::Syntax);
+                return Err(StreamError::NackOption { option: option.into() }.into());
             }
+        }
+        if options.count == 0 {
+            return Err(StreamError::NackIdsMissing.into());
         }
         Ok(options)
     }
+}
+
+/// Reads `numids id…` at `index`: where the IDs are, and how many, which is not none.
+fn counted_ids(args: Args<'_>, index: usize) -> Result<(usize, usize), Error> {
+    let count = integer(&args[index]).and_then(|count| i32::try_from(count).ok());
+    let count = count.and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0);
+    let count = count.ok_or(StreamError::NackNumIds)?;
+    if count > args.len() - index - 1 {
+        return Err(StreamError::NackNumIdsMismatch.into());
+    }
+    Ok((index + 1, count))
 }
 
 fn mode(word: &[u8]) -> Option<Nack> {
@@ -93,11 +106,11 @@ fn mode(word: &[u8]) -> Option<Nack> {
 
 fn xnack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let group = &args[2];
+    let mut slot = ctx.slot(&args[1]);
+    group_of(stream_in(&slot)?, &args[1], group)?;
     let mode = mode(&args[3]).ok_or(StreamError::NackMode)?;
     let options = NackOptions::read(args)?;
     let nack = options.retry_count.map_or(mode, Nack::Set);
-    let mut slot = ctx.slot(&args[1]);
-    group_of(stream_in(&slot)?, &args[1], group)?;
     let ids: Ids = (options.first..options.first + options.count)
         .map(|index| id_at(args, index))
         .collect::<Result<_, _>>()?;

@@ -67,7 +67,11 @@ impl<'a> Options<'a> {
                 let auto = Idempotent { producer: text_at(args, index + 1), iid: None };
                 index = note_idempotent(&mut idempotent, auto, index)?;
             } else {
-                break IdRequest::parse(option).ok_or(StreamError::InvalidId)?;
+                let id = IdRequest::parse(option).ok_or(StreamError::InvalidId)?;
+                if idempotent.is_some() {
+                    return Err(StreamError::IdempotentExplicitId.into());
+                }
+                break id;
             }
         };
         let trim = trim.finish()?;
@@ -77,9 +81,6 @@ impl<'a> Options<'a> {
         }
         if id == IdRequest::Exact(EntryId::MIN) {
             return Err(StreamError::IdZero.into());
-        }
-        if idempotent.is_some() && id != IdRequest::Auto {
-            return Err(StreamError::IdempotentExplicitId.into());
         }
         Ok(Options { id, fields_at: index + 1, create, idempotent, trim })
     }
@@ -150,7 +151,10 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
             }
             write_id(reply, id);
         }
-        Some(Added::Duplicate(original)) => write_id(reply, original),
+        Some(Added::Duplicate(original)) => {
+            slot.count_change();
+            write_id(reply, original);
+        }
         // The slot was found to hold a stream, or got one.
         None => return Err(Error::WrongType),
     }

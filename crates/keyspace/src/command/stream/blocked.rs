@@ -2,7 +2,8 @@
 //!
 //! Readers of one stream from one ID share their reply. Consumers of a group are served one by one, in the order they
 //! came, each getting what the ones before left; a group or a key that goes away wakes them with the error that asking
-//! again would give.
+//! again would give. A transaction that adds to several streams of a reader wakes it once, with all of them: a stream
+//! that is not among the ready keys has nothing new, or its reader would not be waiting.
 
 use super::read::{Budget, Limits, finish_streams, write_after, write_streams_header};
 use super::readgroup::{Reader, Wanted, check_group, serve};
@@ -39,6 +40,12 @@ impl Reading {
         self.positions.iter().map(|(key, _)| key.clone()).collect()
     }
 
+    /// Those of the reader's streams that were written to, in the order it named them, with the IDs above which to read.
+    fn ready(&self, ctx: &Ctx<'_>, key: &[u8]) -> Vec<(&[u8], EntryId)> {
+        let positions = self.positions.iter().map(|(other, after)| (&**other, *after));
+        positions.filter(|&(other, _)| other == key || ctx.log.is_ready(ctx.db, other)).collect()
+    }
+
     fn positions_in<'s>(&'s self, key: &'s [u8]) -> impl Iterator<Item = EntryId> {
         self.positions.iter().filter(move |(other, _)| **other == *key).map(|&(_, after)| after)
     }
@@ -52,18 +59,24 @@ impl Blocked for Reading {
     }
 
     fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
-        let Some(stream) = read_stream(ctx, key)? else {
+        let ready = self.ready(ctx, key);
+        let start = reply.out.len();
+        write_streams_header(reply, ready.len());
+        let mut budget = Budget::new(self.limits, reply);
+        let mut served = 0;
+        for &(key, after) in &ready {
+            // One of them may be gone again, or of another type.
+            let Some(stream) = ctx.peek(key).and_then(|record| record.value().stream()) else { continue };
+            if !budget.is_spent(reply) {
+                served += usize::from(write_after(reply, key, stream, after, &mut budget));
+            }
+        }
+        if served == 0 {
+            reply.out.truncate(start);
             reply.null_array();
             return Ok(());
-        };
-        let mut budget = Budget::new(self.limits, reply);
-        let expected = self.positions_in(key).count();
-        let start = reply.out.len();
-        write_streams_header(reply, expected);
-        let written =
-            self.positions_in(key).filter(|&after| write_after(reply, key, stream, after, &mut budget));
-        let served = written.count();
-        finish_streams(reply, start, expected, served);
+        }
+        finish_streams(reply, start, ready.len(), served);
         Ok(())
     }
 
@@ -82,12 +95,14 @@ pub(super) struct GroupReading {
     noack: bool,
     claim_ms: Option<u64>,
     limits: Limits,
+    /// Its streams, in the order it named them.
+    keys: Vec<Box<[u8]>>,
 }
 
 impl GroupReading {
-    pub(super) fn new(reader: Reader<'_>, limits: Limits) -> GroupReading {
+    pub(super) fn new(reader: Reader<'_>, limits: Limits, keys: Vec<Box<[u8]>>) -> GroupReading {
         let Reader { group, consumer, noack, claim_ms } = reader;
-        GroupReading { group: group.into(), consumer: consumer.into(), noack, claim_ms, limits }
+        GroupReading { group: group.into(), consumer: consumer.into(), noack, claim_ms, limits, keys }
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -119,14 +134,26 @@ impl Blocked for GroupReading {
     }
 
     fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
-        check_group(read_stream(ctx, key)?, key, &self.group)?;
-        let mut budget = Budget::new(self.limits, reply);
+        let is_ready = |other: &&[u8]| *other == key || ctx.log.is_ready(ctx.db, other);
+        let ready: Vec<&[u8]> = self.keys.iter().map(|key| &**key).filter(is_ready).collect();
+        for key in &ready {
+            check_group(read_stream(ctx, key)?, key, &self.group)?;
+        }
         let start = reply.out.len();
-        write_streams_header(reply, 1);
-        if !serve(ctx, reply, key, self.reader(), Wanted::New, &mut budget) {
+        write_streams_header(reply, ready.len());
+        let mut budget = Budget::new(self.limits, reply);
+        let mut served = 0;
+        for key in &ready {
+            if !budget.is_spent(reply) {
+                served += usize::from(serve(ctx, reply, key, self.reader(), Wanted::New, &mut budget));
+            }
+        }
+        if served == 0 {
             reply.out.truncate(start);
             reply.null_array();
+            return Ok(());
         }
+        finish_streams(reply, start, ready.len(), served);
         Ok(())
     }
 

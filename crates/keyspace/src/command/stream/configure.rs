@@ -76,49 +76,69 @@ fn xsetid(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 }
 
 fn xcfgset(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let (mut duration_s, mut entries_max) = (None, None);
-    let mut index = 2;
-    while index < args.len() {
-        let has_value = index + 1 < args.len();
-        if has_value && is(&args[index], "IDMP-DURATION") {
-            let range = IdempotenceConfig::DURATION_S;
-            duration_s = Some(within(integer_at(args, index + 1)?, range, "IDMP-DURATION", "seconds")?);
-        } else if has_value && is(&args[index], "IDMP-MAXSIZE") {
-            let range = IdempotenceConfig::ENTRIES_MAX;
-            entries_max = Some(within(integer_at(args, index + 1)?, range, "IDMP-MAXSIZE", "entries")?);
-        } else {
-            return Err(Error::Syntax);
-        }
-        index += 2;
-    }
-    if duration_s.is_none() && entries_max.is_none() {
-        return Err(Error::Syntax);
-    }
     let defaults = ctx.stream_settings(&args[1]).idempotence;
     let mut slot = ctx.slot(&args[1]);
     stream_in(&slot)?.ok_or(StreamError::NoSuchKey)?;
-    slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let (mut duration, mut size) = (Parameter::DURATION, Parameter::MAXSIZE);
+    let mut index = 2;
+    while index < args.len() {
+        let parameter = [&mut duration, &mut size].into_iter().find(|known| is(&args[index], known.option));
+        let parameter = parameter.filter(|_| index + 1 < args.len()).ok_or(Error::Syntax)?;
+        parameter.set(args, index + 1)?;
+        index += 2;
+    }
+    if duration.value.is_none() && size.value.is_none() {
+        return Err(StreamError::ConfigNone.into());
+    }
+    let changed = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
         let maps = stream.idempotence_mut(defaults);
         let before = maps.config();
         let config = IdempotenceConfig {
-            duration_s: duration_s.unwrap_or(before.duration_s),
-            entries_max: entries_max.unwrap_or(before.entries_max),
+            duration_s: duration.value.unwrap_or(before.duration_s),
+            entries_max: size.value.unwrap_or(before.entries_max),
         };
         maps.configure(config);
+        // Though it be what it was: from now on it is the stream's own.
         recorder.record(&Change::Configure(config));
+        config != before
     });
-    slot.count_change();
+    if changed == Some(true) {
+        slot.count_change();
+    }
     reply.ok();
     Ok(Outcome::Replied)
 }
 
-fn within(
-    number: i64,
-    range: std::ops::RangeInclusive<u32>,
+/// What XCFGSET can set, once.
+struct Parameter {
     option: &'static str,
+    range: std::ops::RangeInclusive<u32>,
     unit: &'static str,
-) -> Result<u32, Error> {
-    let (least, most) = range.into_inner();
-    let number = u32::try_from(number).ok().filter(|number| (least..=most).contains(number));
-    Ok(number.ok_or(StreamError::ConfigRange { option, least, most, unit })?)
+    value: Option<u32>,
+}
+
+impl Parameter {
+    const DURATION: Parameter = Parameter {
+        option: "IDMP-DURATION",
+        range: IdempotenceConfig::DURATION_S,
+        unit: "seconds",
+        value: None,
+    };
+    const MAXSIZE: Parameter = Parameter {
+        option: "IDMP-MAXSIZE",
+        range: IdempotenceConfig::ENTRIES_MAX,
+        unit: "entries",
+        value: None,
+    };
+
+    fn set(&mut self, args: Args<'_>, index: usize) -> Result<(), Error> {
+        let Parameter { option, unit, .. } = *self;
+        if self.value.is_some() {
+            return Err(StreamError::ConfigTwice { option }.into());
+        }
+        let number = u32::try_from(integer_at(args, index)?).ok();
+        self.value = number.filter(|number| self.range.contains(number));
+        let (&least, &most) = (self.range.start(), self.range.end());
+        self.value.map(drop).ok_or(StreamError::ConfigRange { option, least, most, unit }.into())
+    }
 }

@@ -77,7 +77,7 @@ impl IdsBlock {
 }
 
 /// Reads `numids id…` at `index`: where the IDs are, and how many.
-pub(super) fn counted_ids(args: Args<'_>, index: usize) -> Result<(usize, usize), Error> {
+fn counted_ids(args: Args<'_>, index: usize) -> Result<(usize, usize), Error> {
     let count =
         integer(&args[index]).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0);
     let count = count.ok_or(StreamError::NumIds)?;
@@ -114,9 +114,10 @@ fn note_deleted(slot: &mut Slot<'_>, deleted: usize) {
 }
 
 fn xdelex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let block = IdsBlock::read(args, 2)?;
     let mut slot = ctx.slot(&args[1]);
-    if stream_in(&slot)?.is_none() {
+    let is_there = stream_in(&slot)?.is_some();
+    let block = IdsBlock::read(args, 2)?;
+    if !is_there {
         write_missing(reply, block.count);
         return Ok(Outcome::Replied);
     }
@@ -131,10 +132,11 @@ fn xdelex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 }
 
 fn xackdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let block = IdsBlock::read(args, 3)?;
     let group = &args[2];
     let mut slot = ctx.slot(&args[1]);
-    if stream_in(&slot)?.is_none_or(|stream| stream.group(group).is_none()) {
+    let is_there = stream_in(&slot)?.is_some_and(|stream| stream.group(group).is_some());
+    let block = IdsBlock::read(args, 3)?;
+    if !is_there {
         write_missing(reply, block.count);
         return Ok(Outcome::Replied);
     }

@@ -19,12 +19,15 @@ pub enum StreamError {
     Unbalanced { group: bool },
     GroupInXread,
     NoackInXread,
+    ClaimInXread,
     GroupMissing,
     NewIdInXread,
     MeaninglessId { id: char },
     Timeout,
     TimeoutNegative,
     MaxCountTooSmall,
+    MinIdle,
+    MinIdleNegative,
     NotPositive { option: &'static str },
     NoGroup { key: Box<[u8]>, group: Box<[u8]>, reading: bool },
     NoSuchGroup { key: Box<[u8]>, group: Box<[u8]> },
@@ -50,7 +53,14 @@ pub enum StreamError {
     ProducerEmpty { option: &'static str },
     IidEmpty,
     ConfigRange { option: &'static str, least: u32, most: u32, unit: &'static str },
+    ConfigTwice { option: &'static str },
+    ConfigNone,
     NackMode,
+    NackNumIds,
+    NackNumIdsMismatch,
+    NackRetryCount,
+    NackIdsMissing,
+    NackOption { option: Box<[u8]> },
 }
 
 impl StreamError {
@@ -87,6 +97,9 @@ impl StreamError {
             StreamError::NoackInXread => {
                 "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead."
             }
+            StreamError::ClaimInXread => {
+                "ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead."
+            }
             StreamError::GroupMissing => "ERR Missing GROUP option for XREADGROUP",
             StreamError::NewIdInXread => {
                 "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
@@ -94,6 +107,8 @@ impl StreamError {
             StreamError::Timeout => "ERR timeout is not an integer or out of range",
             StreamError::TimeoutNegative => "ERR timeout is negative",
             StreamError::MaxCountTooSmall => "ERR MAXCOUNT must be greater than or equal to COUNT",
+            StreamError::MinIdle => "ERR min-idle-time is not an integer or out of range",
+            StreamError::MinIdleNegative => "ERR min-idle-time must be a positive integer",
             StreamError::GroupExists => "BUSYGROUP Consumer Group name already exists",
             StreamError::KeyRequired => {
                 "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the \
@@ -119,10 +134,17 @@ impl StreamError {
             StreamError::IntervalEnd => "ERR invalid end ID for the interval",
             StreamError::NumIds => "ERR Number of IDs must be a positive integer",
             StreamError::NumIdsMismatch => "ERR The `numids` parameter must match the number of arguments",
-            StreamError::IdempotentTwice => "ERR IDMP/IDMPAUTO specified multiple times",
-            StreamError::IdempotentExplicitId => "ERR IDMP/IDMPAUTO can be used only with auto-generated IDs",
-            StreamError::IidEmpty => "ERR IDMP requires a non-empty idempotent ID",
+            StreamError::IdempotentTwice => "ERR syntax error, IDMP/IDMPAUTO specified multiple times",
+            StreamError::IdempotentExplicitId => {
+                "ERR syntax error, IDMP/IDMPAUTO can be used only with auto-generated IDs"
+            }
+            StreamError::IidEmpty => "ERR syntax error, IDMP requires a non-empty idempotent ID",
+            StreamError::ConfigNone => "ERR At least one parameter must be specified",
             StreamError::NackMode => "ERR mode must be SILENT, FAIL, or FATAL",
+            StreamError::NackNumIds => "ERR numids must be a positive integer",
+            StreamError::NackNumIdsMismatch => "ERR number of IDs doesn't match numids",
+            StreamError::NackRetryCount => "ERR Invalid RETRYCOUNT value, must be >= 0",
+            StreamError::NackIdsMissing => "ERR syntax error, expected IDS keyword",
             facts => return facts.sentence().into(),
         };
         Cow::Borrowed(fixed.as_bytes())
@@ -162,10 +184,16 @@ impl StreamError {
                 format!("ERR Invalid {argument} argument for {command}").into_bytes()
             }
             StreamError::ProducerEmpty { option } => {
-                format!("ERR {option} requires a non-empty producer ID").into_bytes()
+                format!("ERR syntax error, {option} requires a non-empty producer ID").into_bytes()
             }
             StreamError::ConfigRange { option, least, most, unit } => {
                 format!("ERR {option} must be between {least} and {most} {unit}").into_bytes()
+            }
+            StreamError::ConfigTwice { option } => {
+                format!("ERR {option} specified multiple times").into_bytes()
+            }
+            StreamError::NackOption { option } => {
+                [b"ERR Unrecognized XNACK option '", &**option, b"'"].concat()
             }
             // The others have a fixed text.
             _ => b"ERR syntax error".to_vec(),

@@ -201,8 +201,9 @@ fn write_full(reply: &mut Reply<'_>, stream: &Stream, count: usize) {
         reply.map(8);
         field(reply, "name").bulk(name);
         write_cursor(reply, stream, group);
-        field(reply, "pel-count").int(group.pending().len() as i64);
         let pending = group.pending();
+        field(reply, "pel-count").int(pending.len() as i64);
+        field(reply, "nacked-count").int(pending.released() as i64);
         field(reply, "pending").array(pending.len().min(count));
         for (id, known) in pending.from(EntryId::MIN).take(count) {
             reply.array(4);
@@ -215,7 +216,6 @@ fn write_full(reply: &mut Reply<'_>, stream: &Stream, count: usize) {
         for (id, consumer) in group.consumers() {
             write_consumer(reply, group, id, consumer, count);
         }
-        field(reply, "nacked-count").int(pending.released() as i64);
     }
 }
 

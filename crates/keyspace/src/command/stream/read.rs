@@ -42,7 +42,7 @@ pub(super) struct Limits {
     pub(super) count: u64,
     /// Entries of all (MAXCOUNT).
     pub(super) max_count: u64,
-    /// Bytes of the reply (MAXSIZE), which one entry may exceed.
+    /// Bytes of the reply after which no entry follows (MAXSIZE): the last one goes beyond them, however long it is.
     pub(super) max_bytes: Option<usize>,
 }
 
@@ -50,14 +50,27 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Budget {
     limits: Limits,
-    /// Where in the buffer the reply began.
+    /// Where in the buffer the first stream begins: Redis counts a header once the array is complete, the first never.
     start: usize,
     written: u64,
 }
 
+/// What a deferred header takes while its array is written.
+const OPEN_HEADER_BYTES: usize = b"*0\r\n".len();
+
 impl Budget {
+    /// A budget for a reply whose header has been written.
     pub(super) fn new(limits: Limits, reply: &Reply<'_>) -> Budget {
         Budget { limits, start: reply.out.len(), written: 0 }
+    }
+
+    /// Whether nothing more may follow the streams that were written.
+    pub(super) fn is_spent(&self, reply: &Reply<'_>) -> bool {
+        self.written >= self.limits.max_count || self.is_long_enough(reply.out.len() - self.start)
+    }
+
+    fn is_long_enough(&self, bytes: usize) -> bool {
+        self.written > 0 && self.limits.max_bytes.is_some_and(|max| bytes >= max)
     }
 
     /// How many entries of the next stream fit at most.
@@ -66,17 +79,13 @@ impl Budget {
         usize::try_from(left.min(self.limits.count)).unwrap_or(usize::MAX)
     }
 
-    /// Lets `write` write an entry; takes it back, with `false`, if the reply is too long with it and is not empty
-    /// without it.
+    /// Lets `write` write an entry into the array that is being written; `false` if the reply is long enough.
     #[inline]
     pub(super) fn write(&mut self, reply: &mut Reply<'_>, write: impl FnOnce(&mut Reply<'_>)) -> bool {
-        let before = reply.out.len();
-        write(reply);
-        let too_long = self.limits.max_bytes.is_some_and(|max| reply.out.len() - self.start > max);
-        if too_long && self.written > 0 {
-            reply.out.truncate(before);
+        if self.is_long_enough(reply.out.len() - self.start - OPEN_HEADER_BYTES) {
             return false;
         }
+        write(reply);
         self.written += 1;
         true
     }
@@ -142,10 +151,12 @@ impl<'a> ReadOptions<'a> {
             }
             self.noack = true;
             return Ok(index + 1);
-        } else if values >= 1 && with_group && is(option, "CLAIM") {
-            let idle = integer_at(args, index + 1)?;
-            self.claim_ms =
-                Some(u64::try_from(idle).map_err(|_| StreamError::NotPositive { option: "CLAIM" })?);
+        } else if values >= 1 && is(option, "CLAIM") {
+            if !with_group {
+                return Err(StreamError::ClaimInXread.into());
+            }
+            let idle_ms = integer(&args[index + 1]).ok_or(StreamError::MinIdle)?;
+            self.claim_ms = Some(u64::try_from(idle_ms).map_err(|_| StreamError::MinIdleNegative)?);
         } else {
             return Err(Error::Syntax);
         }
@@ -238,9 +249,9 @@ fn after(stream: Option<&Stream>, id: &[u8]) -> Result<EntryId, Error> {
 
 fn xread(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let options = ReadOptions::read(args, false)?;
-    let mut budget = Budget::new(options.limits, reply);
     let start = reply.out.len();
     write_streams_header(reply, options.streams);
+    let mut budget = Budget::new(options.limits, reply);
     let mut positions = Ids::new();
     let mut served = 0;
     for place in 0..options.streams {
@@ -280,7 +291,7 @@ fn read_one(
     let stream = read_stream(ctx, key)?;
     let after = after(stream, id)?;
     let only_last = id == b"+";
-    let written = stream.is_some_and(|stream| {
+    let written = stream.filter(|_| !budget.is_spent(reply)).is_some_and(|stream| {
         // Of an empty stream `+` waits for the first entry, as `$` does.
         (!only_last || !stream.is_empty()) && write_after(reply, key, stream, after, budget)
     });

@@ -67,11 +67,14 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         check_group(read_stream(ctx, key)?, key, group)?;
         all_wanted.push(wanted(id)?);
     }
-    let mut budget = Budget::new(options.limits, reply);
     let start = reply.out.len();
     write_streams_header(reply, options.streams);
+    let mut budget = Budget::new(options.limits, reply);
     let mut served = 0;
     for (place, &wanted) in all_wanted.iter().enumerate() {
+        if budget.is_spent(reply) {
+            break;
+        }
         let (key, _) = options.stream(args, place);
         served += usize::from(serve(ctx, reply, key, reader, wanted, &mut budget));
     }
@@ -86,7 +89,7 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     };
     let keys: Vec<Box<[u8]>> =
         (0..options.streams).map(|place| options.stream(args, place).0.into()).collect();
-    let reading = GroupReading::new(reader, options.limits);
+    let reading = GroupReading::new(reader, options.limits, keys.clone());
     Ok(blocked::wait(ctx, keys, block_ms, Box::new(reading)))
 }
 
@@ -195,7 +198,8 @@ impl Work<'_, '_, '_> {
         true
     }
 
-    /// Claims and writes up to `most` entries, the longest idle first; returns how many.
+    /// Claims and writes up to `most` entries, the longest idle first; returns how many. What is gone from the stream
+    /// stays pending, for XCLAIM and XAUTOCLAIM to find.
     fn claim_idle(&mut self, reply: &mut Reply<'_>, most: usize, budget: &mut Budget) -> usize {
         let Some(min_idle_ms) = self.reader.claim_ms.filter(|_| most > 0) else { return 0 };
         let until_ms = self.now_ms.saturating_sub(min_idle_ms);
@@ -203,25 +207,22 @@ impl Work<'_, '_, '_> {
             group.pending_mut().index_by_time();
         }
         let Some(group) = self.stream.group(self.reader.group) else { return 0 };
-        let (mut claimed, mut gone) = (Ids::new(), Ids::new());
+        let mut claimed = Ids::new();
         for (id, pending) in group.pending().idle_since(until_ms) {
             if claimed.len() == most {
                 break;
             }
-            let Some(entry) = self.stream.entry(id) else {
-                gone.push(id);
-                continue;
-            };
+            let Some(entry) = self.stream.entry(id) else { continue };
             if !budget.write(reply, |reply| write_claimed(reply, entry, pending, self.now_ms)) {
                 break;
             }
             claimed.push(id);
         }
-        self.take_over(&claimed, &gone);
+        self.take_over(&claimed);
         claimed.len()
     }
 
-    fn take_over(&mut self, claimed: &[EntryId], gone: &[EntryId]) {
+    fn take_over(&mut self, claimed: &[EntryId]) {
         let group = self.reader.group;
         let claim = Claim {
             consumer: self.consumer,
@@ -234,18 +235,10 @@ impl Work<'_, '_, '_> {
         for &id in claimed {
             self.stream.claim(group, id, claim);
         }
-        if let Some(state) = self.stream.group_mut(group) {
-            for &id in gone {
-                state.ack(id);
-            }
-            if !claimed.is_empty() {
-                state.touch(self.consumer, self.now_ms, true);
-            }
+        if let Some(state) = self.stream.group_mut(group).filter(|_| !claimed.is_empty()) {
+            state.touch(self.consumer, self.now_ms, true);
         }
         self.record_pending(claimed);
-        if !gone.is_empty() {
-            self.recorder.record(&Change::Ack { group, ids: gone.into() });
-        }
     }
 
     /// Writes up to `most` entries above the group's cursor and hands them to the consumer; returns how many.
@@ -305,12 +298,13 @@ pub(super) fn record_pending(
     recorder.record(&Change::Pending { group, consumer: name, active_ms, entries: entries.into() });
 }
 
-/// An entry that was claimed, with how long it was idle and how often delivered before.
+/// An entry that was claimed, with how long it was idle and how often delivered before. One that was released counts as
+/// delivered at 0.
 fn write_claimed(reply: &mut Reply<'_>, entry: Entry<'_>, pending: Pending, now_ms: u64) {
     reply.array(4);
     write_id(reply, entry.id);
     write_fields(reply, entry);
-    reply.int(pending.idle_ms(now_ms));
+    reply.int(now_ms.saturating_sub(pending.delivered_ms) as i64);
     reply.int(pending.deliveries as i64);
 }
 
