@@ -14,6 +14,7 @@ use sterna_protocol::{Reply, argument};
 
 use super::{Call, Failure, Flow, Run};
 use crate::connection::Hold;
+use crate::mailbox::Mail;
 use crate::persistence::{Cause, Rebuild};
 use crate::shard::Shard;
 
@@ -214,6 +215,10 @@ fn waitaof(call: &mut Call<'_>) -> Result<Flow, Failure> {
     call.shard.await_disk(slot);
     if let Some(journal) = journal {
         journal.request_sync(lsn);
+        // It may have become durable before the flag was there to be seen; then nobody else will mail.
+        if journal.durable_lsn() >= lsn {
+            call.shard.post(call.shard.index, Mail::Durable);
+        }
     }
     Ok(Flow::Wait)
 }
