@@ -268,7 +268,9 @@ fn rescue_once(scene: &Scene, client: &mut Client, stream: usize, group: usize, 
         // Given back: nobody's, and there for the next claim.
         let mut request = words(&["XNACK", key, name, "FAIL", "IDS", &claimed.len().to_string()]);
         request.extend(claimed.iter().map(|&id| text_of(id)));
-        assert_eq!(client.int(&request), claimed.len() as i64);
+        // Its consumer may be slow instead of gone, and acknowledge it meanwhile.
+        let count = client.int(&request);
+        assert!(count <= claimed.len() as i64, "{count} of {claimed:?} were given back");
     } else {
         let count = client.int(&xack(stream, group, &claimed));
         scene.ledger.acked(stream, group, &claimed, Some(count.unsigned_abs()));
