@@ -57,76 +57,30 @@ const RELEASE: u8 = 17;
 const DUPLICATE: u8 = 18;
 
 type Ids<'a> = Cow<'a, [EntryId]>;
+/// Entries, when each was delivered last (Unix milliseconds), and how often.
+type Deliveries<'a> = Cow<'a, [(EntryId, u64, u64)]>;
 
 /// A change; the module says what each does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the module's table describes the fields in order")]
 pub enum Change<'a> {
-    Add {
-        id: EntryId,
-        fields: EncodedFields<'a>,
-    },
-    Delete {
-        ids: Ids<'a>,
-    },
-    Trim {
-        through: EntryId,
-    },
-    Remove {
-        ids: Ids<'a>,
-    },
-    Unreference {
-        ids: Ids<'a>,
-    },
-    SetId {
-        last_id: EntryId,
-        entries_added: u64,
-        max_deleted_id: EntryId,
-    },
-    CreateGroup {
-        group: &'a [u8],
-        last_id: EntryId,
-        entries_read: Option<u64>,
-    },
-    SetGroup {
-        group: &'a [u8],
-        last_id: EntryId,
-        entries_read: Option<u64>,
-    },
-    DestroyGroup {
-        group: &'a [u8],
-    },
-    CreateConsumer {
-        group: &'a [u8],
-        consumer: &'a [u8],
-        seen_ms: u64,
-    },
-    DeleteConsumer {
-        group: &'a [u8],
-        consumer: &'a [u8],
-    },
+    Add { id: EntryId, fields: EncodedFields<'a> },
+    Delete { ids: Ids<'a> },
+    Trim { through: EntryId },
+    Remove { ids: Ids<'a> },
+    Unreference { ids: Ids<'a> },
+    SetId { last_id: EntryId, entries_added: u64, max_deleted_id: EntryId },
+    CreateGroup { group: &'a [u8], last_id: EntryId, entries_read: Option<u64> },
+    SetGroup { group: &'a [u8], last_id: EntryId, entries_read: Option<u64> },
+    DestroyGroup { group: &'a [u8] },
+    CreateConsumer { group: &'a [u8], consumer: &'a [u8], seen_ms: u64 },
+    DeleteConsumer { group: &'a [u8], consumer: &'a [u8] },
     Deliver(Deliver<'a>),
-    Pending {
-        group: &'a [u8],
-        consumer: &'a [u8],
-        active_ms: Option<u64>,
-        entries: Cow<'a, [(EntryId, u64, u64)]>,
-    },
-    Ack {
-        group: &'a [u8],
-        ids: Ids<'a>,
-    },
+    Pending { group: &'a [u8], consumer: &'a [u8], active_ms: Option<u64>, entries: Deliveries<'a> },
+    Ack { group: &'a [u8], ids: Ids<'a> },
     Configure(IdempotenceConfig),
-    Remember {
-        producer: &'a [u8],
-        iid: &'a [u8],
-        id: EntryId,
-        since_ms: u64,
-    },
-    Release {
-        group: &'a [u8],
-        entries: Cow<'a, [(EntryId, u64)]>,
-    },
+    Remember { producer: &'a [u8], iid: &'a [u8], id: EntryId, since_ms: u64 },
+    Release { group: &'a [u8], entries: Cow<'a, [(EntryId, u64)]> },
     Duplicate,
 }
 
