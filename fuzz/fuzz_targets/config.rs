@@ -16,7 +16,7 @@ fn load(text: &[u8]) -> Option<Config> {
 }
 
 fn reload() -> Option<Config> {
-    Config::load(&[FILE.display().to_string()]).ok().map(|loaded| loaded.config)
+    Config::load(&[FILE.display().to_string()], sterna_server::check_user).ok().map(|loaded| loaded.config)
 }
 
 fuzz_target!(|text: &[u8]| {

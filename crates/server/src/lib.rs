@@ -29,7 +29,7 @@ mod tracking;
 
 pub use hooks::{MemoryStats, on_log_level, set_memory_stats};
 pub use persistence::JournalError;
-pub use start::{Control, Running, StartError, start};
+pub use start::{Control, Running, StartError, check_user, start};
 
 /// Versions that the server tells of itself.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 
 use mio::{Poll, Waker};
 
-use crate::acl::Users;
-use crate::config::Config;
+use crate::acl::{User, Users};
+use crate::config::{Config, UserLine};
 use crate::mailbox::Mailbox;
 use crate::net::{ListenError, addresses_of, listen};
 use crate::persistence::{self, JournalError, Loader};
@@ -33,6 +33,11 @@ pub enum StartError {
     /// The kernel refused something.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
+}
+
+/// What is wrong with the rules of a `user` line, if anything, for [`Config::load`].
+pub fn check_user(line: &UserLine) -> Result<(), String> {
+    User::with_rules(&line.name, &line.rules).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Shards at most: the directory keeps a bit for each.

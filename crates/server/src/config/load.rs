@@ -15,9 +15,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::compound::UserCheck;
 use super::foreign::is_foreign;
 use super::include;
-use super::options::{Config, OPTIONS, OptionRow, TlsAuthClients};
+use super::options::{Change, Config, OPTIONS, OptionRow, TlsAuthClients};
 use super::value::{Phase, ValueError};
 use super::words;
 
@@ -137,9 +138,10 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the program's arguments, without its name, and the files they name.
-    pub fn load(args: &[String]) -> Result<Loaded, ConfigError> {
-        let mut loader = Loader::default();
+    /// Reads the program's arguments, without its name, and the files they name. `check_user` has the last word on
+    /// `user` lines.
+    pub fn load(args: &[String], check_user: UserCheck) -> Result<Loaded, ConfigError> {
+        let mut loader = Loader::new(check_user);
         let (file, options) = match args.split_first() {
             Some((path, options)) if !path.starts_with('-') => (Some(Path::new(path)), options),
             Some((dash, options)) if dash == "-" => {
@@ -159,9 +161,9 @@ impl Config {
         Ok(Loaded { config: loader.config, warnings: loader.warnings, file })
     }
 
-    /// Reads `text` as the content of the file at `path`.
+    /// Reads `text` as the content of the file at `path`. The rules of users stand as they are written.
     pub(super) fn of_text(path: &Path, text: &[u8]) -> Result<Config, ConfigError> {
-        let mut loader = Loader::default();
+        let mut loader = Loader::new(|_| Ok(()));
         loader.open.extend(fs::canonicalize(path));
         loader.read_text(path, text)?;
         loader.settle()?;
@@ -204,9 +206,9 @@ fn first_of(line: &str) -> String {
 }
 
 /// The configuration while it is being read.
-#[derive(Default)]
 struct Loader {
     config: Config,
+    check_user: UserCheck,
     warnings: Vec<Warning>,
     /// Options that some directive named.
     named: Vec<&'static str>,
@@ -215,6 +217,16 @@ struct Loader {
 }
 
 impl Loader {
+    fn new(check_user: UserCheck) -> Loader {
+        Loader {
+            config: Config::default(),
+            check_user,
+            warnings: Vec::new(),
+            named: Vec::new(),
+            open: Vec::new(),
+        }
+    }
+
     fn read_stdin(&mut self) -> Result<(), ConfigError> {
         let path = PathBuf::from("stdin");
         let mut text = Vec::new();
@@ -272,7 +284,7 @@ impl Loader {
             _ => row.assign(&mut self.config, &values, Phase::Load),
         };
         self.named.push(row.name);
-        match result {
+        match result.and_then(|()| self.checked(row)) {
             Ok(()) => Ok(()),
             Err(ValueError::Unsupported(_)) => {
                 let used = String::from_utf8_lossy(&row.text(&self.config)).into_owned();
@@ -284,6 +296,15 @@ impl Loader {
                 Err(ConfigError::Value { origin: origin.clone(), directive: shown(row, directive), error })
             }
         }
+    }
+
+    /// Checks the line of `row` that was read last, if it is one of a user.
+    fn checked(&self, row: &OptionRow) -> Result<(), ValueError> {
+        let Some(user) = self.config.users.last().filter(|_| row.change == Change::Line) else {
+            return Ok(());
+        };
+        let name = || String::from_utf8_lossy(&user.name).into_owned();
+        (self.check_user)(user).map_err(|error| ValueError::UserRule(name(), error))
     }
 
     fn include(
@@ -390,7 +411,7 @@ mod tests {
 
     fn load(args: &[&str]) -> Result<Loaded, String> {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        Config::load(&args).map_err(|error| error.to_string())
+        Config::load(&args, |_| Ok(())).map_err(|error| error.to_string())
     }
 
     /// Loads a file with this text, and the arguments after it. The directory's path is taken out of messages.
@@ -410,6 +431,22 @@ mod tests {
     fn value(config: &Config, name: &str) -> String {
         let found = config.get(&[name.as_bytes()]).pop().unwrap_or_else(|| panic!("{name}"));
         String::from_utf8(found.1).unwrap()
+    }
+
+    #[test]
+    fn a_user_line_is_refused_where_it_stands_if_the_check_refuses_it() {
+        let check: UserCheck = |user| if user.rules == [b"+x"] { Err("no".to_owned()) } else { Ok(()) };
+        let load = |line: &str| {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            Config::load(&args, check)
+                .map(|loaded| loaded.config.users.len())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(load("--user bob on --user eve off"), Ok(2));
+        assert_eq!(
+            load("--user bob on --user eve +x"),
+            Err("command line: 'user': Error in user declaration 'eve': no".to_owned())
+        );
     }
 
     #[test]

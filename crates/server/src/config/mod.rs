@@ -25,7 +25,9 @@ mod rewrite;
 mod value;
 mod words;
 
-pub use compound::{BindAddress, KeyEvents, OutputLimit, OutputLimits, SavePoint, TlsProtocols, UserLine};
+pub use compound::{
+    BindAddress, KeyEvents, OutputLimit, OutputLimits, SavePoint, TlsProtocols, UserCheck, UserLine,
+};
 pub use live::SetError;
 pub use load::{ConfigError, Loaded, Origin, Warning};
 pub use options::{

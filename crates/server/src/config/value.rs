@@ -8,8 +8,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::acl::RuleError;
-
 /// What an option takes. The unit and the bounds are part of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -142,7 +140,7 @@ pub enum ValueError {
     DuplicateUser(String),
     /// A rule that a user can't have.
     #[error("Error in user declaration '{0}': {1}")]
-    UserRule(String, RuleError),
+    UserRule(String, String),
     /// A name that no user can have.
     #[error("Error in user declaration '{0}': Usernames can't contain spaces or null characters")]
     UserName(String),
