@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sterna_server::config::Config;
+use sterna_config::Config;
 
 /// Overwritten each time, and left behind in the folder of temporary files.
 static FILE: LazyLock<PathBuf> =

@@ -6,7 +6,6 @@
 
 pub mod acl;
 pub mod command;
-pub mod config;
 mod connection;
 mod directory;
 mod fanout;
@@ -26,6 +25,8 @@ mod stats;
 mod time;
 pub mod tls;
 mod tracking;
+
+use sterna_config as config;
 
 pub use hooks::{MemoryStats, on_log_level, set_memory_stats};
 pub use persistence::JournalError;

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::sync::Mutex;
 
-use sterna_server::config::{Config, LogLevel};
+use sterna_config::{Config, LogLevel};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;

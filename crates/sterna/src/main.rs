@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The tools. The server's own arguments are redis.conf's language and are read by `sterna_server::config`.
+/// The tools. The server's own arguments are redis.conf's language and are read by `sterna_config`.
 #[derive(Debug, Parser)]
 #[command(name = "sterna", disable_help_subcommand = true, arg_required_else_help = true)]
 struct Tools {
@@ -105,7 +105,7 @@ fn run_tool() -> Result<(), Failure> {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Config(#[from] sterna_server::config::ConfigError),
+    Config(#[from] sterna_config::ConfigError),
     #[error(transparent)]
     Start(#[from] sterna_server::StartError),
     #[error(transparent)]

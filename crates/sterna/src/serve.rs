@@ -6,7 +6,7 @@ use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use sterna_server::config::{Config, Loaded};
+use sterna_config::{Config, Loaded};
 use sterna_server::{Control, Running, VERSION};
 
 use crate::Failure;

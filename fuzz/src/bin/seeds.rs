@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sterna_fuzz::keys::Keys;
 use sterna_protocol::encode;
-use sterna_server::config::Config;
+use sterna_config::Config;
 
 /// Commands that leave behind one of everything.
 const COMMANDS: [&str; 22] = [

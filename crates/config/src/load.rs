@@ -404,7 +404,7 @@ fn slips_between(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{MaxmemoryPolicy, UserLine};
+    use crate::{MaxmemoryPolicy, UserLine};
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::select;

@@ -14,6 +14,8 @@
 //! - `load`: files and the command line; `words` splits lines, `include` finds files, `foreign` knows Redis's names.
 //! - `live`: CONFIG GET and SET. `rewrite`: CONFIG REWRITE. `page`: the reference page.
 
+#![forbid(unsafe_code)]
+
 mod compound;
 mod foreign;
 mod include;

@@ -334,19 +334,19 @@ macro_rules! choices {
             }
         }
 
-        impl $crate::config::value::Value for $name {
+        impl $crate::value::Value for $name {
             fn assign(
                 &mut self,
                 words: &[&[u8]],
-                _: $crate::config::value::Kind,
-                _: $crate::config::value::Phase,
-            ) -> Result<(), $crate::config::value::ValueError> {
-                let word = $crate::config::value::only(words)?;
+                _: $crate::value::Kind,
+                _: $crate::value::Phase,
+            ) -> Result<(), $crate::value::ValueError> {
+                let word = $crate::value::only(words)?;
                 $( if word.eq_ignore_ascii_case($text.as_bytes()) { *self = $name::$variant; return Ok(()); } )*
-                Err($crate::config::value::ValueError::NotOneOf($name::NAMES))
+                Err($crate::value::ValueError::NotOneOf($name::NAMES))
             }
 
-            fn text(&self, _: $crate::config::value::Kind) -> Vec<u8> {
+            fn text(&self, _: $crate::value::Kind) -> Vec<u8> {
                 self.name().as_bytes().to_vec()
             }
         }

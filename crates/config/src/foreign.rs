@@ -72,7 +72,7 @@ const FOREIGN: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::OptionRow;
+    use crate::OptionRow;
 
     #[test]
     fn the_list_is_sorted_and_has_no_option_of_ours() {

@@ -139,7 +139,7 @@ fn write_beside(path: &Path, beside: &Path, text: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::UserLine;
+    use crate::UserLine;
 
     fn of_file(path: &Path) -> Result<Config, ConfigError> {
         Config::of_text(path, &fs::read(path).unwrap())

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::options::{Change, Config, OPTIONS, OptionRow, Section};
 
 const INTRODUCTION: &str = "\
-<!-- Written by `cargo test -p sterna-server reference_page` with STERNA_WRITE_DOCS=1; change the table instead. -->
+<!-- Written by `cargo test -p sterna-config reference_page` with STERNA_WRITE_DOCS=1; change the table instead. -->
 # Configuration
 
 Sterna reads redis.conf's language:
