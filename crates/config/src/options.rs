@@ -495,6 +495,7 @@ mod tests {
     fn every_row_refuses_what_it_cannot_be() {
         for row in OPTIONS {
             let wrong: &[&[u8]] = match row.kind {
+                _ if row.change == Change::Line => &[b"a name"],
                 Kind::Secret => &[b"two", b"words"],
                 Kind::Text | Kind::Path => &[b"a\0b\xff"],
                 Kind::Words(_) => &[b"\xff".as_slice(); 17],

@@ -180,3 +180,15 @@ impl Control {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_line_with_an_unknown_command_is_refused() {
+        let line = |rule: &str| UserLine { name: b"eve".to_vec(), rules: vec![rule.as_bytes().to_vec()] };
+        assert_eq!(check_user(&line("+get")), Ok(()));
+        assert_eq!(check_user(&line("+nosuch")), Err("Unknown command or category name in ACL".to_owned()));
+    }
+}
