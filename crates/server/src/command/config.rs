@@ -11,7 +11,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::argument;
 
 use super::help::help;
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::config::{Config, SetError};
 use crate::connection::Hold;
 use crate::mailbox::{Ack, Mail};
@@ -105,7 +105,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     ],
 }];
 
-fn get(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let patterns: Vec<&[u8]> = call.args.from(2).iter().collect();
     let found = call.server().config().get(&patterns);
     call.reply.map(found.len());
@@ -113,19 +113,19 @@ fn get(call: &mut Call<'_>) -> Result<Flow, Failure> {
         call.reply.bulk(&name);
         call.reply.bulk(&value);
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn resetstat(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn resetstat(call: &mut Call<'_>) -> Result<(), Failure> {
     call.server().reset_stats();
     if !call.in_exec {
         call.server().note_keyspace();
     }
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn rewrite(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn rewrite(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
     let _alone = server.config_changes.lock();
     let mut config = Config::clone(&server.config());
@@ -136,10 +136,10 @@ fn rewrite(call: &mut Call<'_>) -> Result<Flow, Failure> {
     })?;
     tracing::info!("CONFIG REWRITE executed with success");
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn set(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     let words: Vec<&[u8]> = call.args.from(2).iter().collect();
     let (pairs, rest) = words.as_chunks::<2>();
     if !rest.is_empty() {
@@ -154,7 +154,7 @@ fn set(call: &mut Call<'_>) -> Result<Flow, Failure> {
         Prepared::of(&old, &new, &pairs, call).map_err(|error| Failure::text(error.to_string()))?;
     let new =
         server.change_config(|_| Ok::<_, SetError>(new)).map_err(|error| Failure::text(error.to_string()))?;
-    let waits = prepared.take_effect(call);
+    prepared.take_effect(call);
     if old.requirepass != new.requirepass {
         server.users.write().set_requirepass(&new.requirepass);
     }
@@ -169,7 +169,7 @@ fn set(call: &mut Call<'_>) -> Result<Flow, Failure> {
     server.look_at_memory();
     call.shard.refresh_config();
     call.reply.ok();
-    Ok(if waits { Flow::Wait } else { Flow::Next })
+    Ok(())
 }
 
 /// What a change needs and what could fail.
@@ -239,8 +239,8 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// True: the connection is held until the accepting shard listens where it should, and the journal is on.
-    fn take_effect(self, call: &mut Call<'_>) -> bool {
+    /// Has the connection wait until the accepting shard listens where it should, and the journal is on.
+    fn take_effect(self, call: &mut Call<'_>) {
         if let Some(tls) = self.tls {
             call.server().set_tls(tls);
         }
@@ -259,7 +259,6 @@ impl Prepared {
             (Some(false), _) => persistence::switch::turn_off(&call.shard.server),
             _ => {}
         }
-        remaining > 0 && ack.is_some()
     }
 }
 

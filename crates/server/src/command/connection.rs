@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::{Proto, Reply, argument};
 
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::VERSION;
 use crate::acl::User;
 use crate::connection::client::mark;
@@ -89,7 +89,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         },
         run: Some(|call| {
             call.reply.bulk(&call.args[1]);
-            Ok(Flow::Next)
+            Ok(())
         }),
         subcommands: &[],
     },
@@ -107,7 +107,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         run: Some(|call| {
             call.reply.ok();
             call.connection().closing = Some(CloseReason::Quit);
-            Ok(Flow::Wait)
+            Ok(())
         }),
         subcommands: &[],
     },
@@ -133,7 +133,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
     },
 ];
 
-fn ping(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn ping(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.args.len() > 2 {
         return Err(Failure::arity("ping"));
     }
@@ -148,10 +148,10 @@ fn ping(call: &mut Call<'_>) -> Result<Flow, Failure> {
             None => call.reply.simple("PONG"),
         }
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn select(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn select(call: &mut Call<'_>) -> Result<(), Failure> {
     let index =
         argument::int(&call.args[1]).ok_or(Failure::of("ERR value is not an integer or out of range"))?;
     let databases = call.server().partitions.databases();
@@ -159,10 +159,10 @@ fn select(call: &mut Call<'_>) -> Result<Flow, Failure> {
     let db = db.ok_or(Failure::of("ERR DB index is out of range"))?;
     call.connection().set_db(db as u8);
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn reset(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn reset(call: &mut Call<'_>) -> Result<(), Failure> {
     let slot = call.slot;
     call.shard.end_run();
     call.shard.forget_transaction(slot);
@@ -178,10 +178,10 @@ fn reset(call: &mut Call<'_>) -> Result<Flow, Failure> {
     connection.client.names.lock().name = "".into();
     connection.set_user(user);
     call.reply.simple("RESET");
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn auth(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn auth(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args;
     let (name, password) = match args.len() {
         2 => (&b"default"[..], &args[1]),
@@ -197,7 +197,7 @@ fn auth(call: &mut Call<'_>) -> Result<Flow, Failure> {
     let user = authenticate(call, name, password)?;
     call.connection().set_user(Some(user));
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
 fn authenticate(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc<User>, Failure> {
@@ -209,7 +209,7 @@ fn authenticate(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc
     })
 }
 
-fn hello(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args;
     let proto = match args.get(1) {
         None => None,
@@ -259,7 +259,7 @@ fn hello(call: &mut Call<'_>) -> Result<Flow, Failure> {
     let proto = call.reply.proto;
     let id = connection.client.id;
     greet(&mut call.reply, proto, id);
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// HELLO's map. `server` and `version` are what clients switch behaviour on, so they are Redis's; INFO says more.

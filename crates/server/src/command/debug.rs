@@ -11,7 +11,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::{OwnedArgs, argument};
 
 use super::table::Row;
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::config::DebugCommand;
 use crate::connection::{Hold, ReplyMode};
 use crate::shard::Shard;
@@ -66,7 +66,7 @@ const HELP: [&str; 9] = [
     "    Prints this text.",
 ];
 
-fn debug(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
     let is_allowed = match call.shard.config.enable_debug_command {
         DebugCommand::No => false,
         DebugCommand::Yes => true,
@@ -83,7 +83,7 @@ fn debug(call: &mut Call<'_>) -> Result<Flow, Failure> {
     if argument::eq_ignore_case(name, "HELP") && call.args.len() == 2 {
         call.reply.array(HELP.len());
         HELP.iter().for_each(|line| call.reply.simple(line));
-        Ok(Flow::Next)
+        Ok(())
     } else if argument::eq_ignore_case(name, "SLEEP") && call.args.len() == 3 {
         sleep(call)
     } else if argument::eq_ignore_case(name, "RELOAD") {
@@ -97,12 +97,12 @@ fn debug(call: &mut Call<'_>) -> Result<Flow, Failure> {
     }
 }
 
-fn sleep(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {
     // What isn't a number is 0, as in Redis.
     let seconds = argument::float(&call.args[2]).unwrap_or(0.0).clamp(0.0, SLEEP_S_MAX);
     if seconds == 0.0 {
         call.reply.ok();
-        return Ok(Flow::Next);
+        return Ok(());
     }
     let since = call.shard.clock.instant;
     let (row, args, slot) = (call.row, call.args.to_owned(), call.slot);
@@ -111,7 +111,7 @@ fn sleep(call: &mut Call<'_>) -> Result<Flow, Failure> {
     let client = connection.client.id;
     call.shard.timers.add(since + Duration::from_secs_f64(seconds), slot, client);
     call.shard.hold(slot, Hold::Asleep(Asleep { row, args, since, is_silent }));
-    Ok(Flow::Wait)
+    Ok(())
 }
 
 impl Shard {

@@ -12,45 +12,45 @@ use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
 use super::table::{Row, Runs};
-use super::{Call, Failure, Flow};
+use super::{Call, Failure};
 use crate::connection::client::{Client, mark};
 use crate::connection::{Hold, ReplyMode};
 use crate::fanout::Space;
 use crate::mailbox::Mail;
 use crate::partitions::Scene;
-use crate::shard::{Batch, Shard};
+use crate::shard::Shard;
 
 impl Shard {
     /// Executes one request of the connection in `slot`, or queues it, or refuses it; replies go to `out`.
+    ///
+    /// Returns whether the request was taken. One that was not is to be read again when the connection's wait is over.
     #[inline]
-    pub(crate) fn dispatch(&mut self, slot: usize, args: Args<'_>, out: &mut Vec<u8>) -> Batch {
+    pub(crate) fn dispatch(&mut self, slot: usize, args: Args<'_>, out: &mut Vec<u8>) -> bool {
         let before = out.len();
         let row = match self.last_row.resolve(args) {
             Ok(row) => row,
             Err(failure) => {
                 self.end_run();
                 self.refuse_request(slot, None, args, &failure, out);
-                return self.after_reply(slot, None, out, before, Batch::Goes);
+                self.after_reply(slot, None, out, before);
+                return true;
             }
         };
         // A run of messages stays open only from one PUBLISH to the next.
         if !row.is_publication {
             self.end_run();
         }
-        let batch = match self.admit_request(slot, row, args) {
+        match self.admit_request(slot, row, args) {
             Ok(Admission::Run) => self.run_and_count(slot, row, args, out),
             Ok(Admission::Queue) => {
                 self.queue_command(slot, row, args);
                 out.extend_from_slice(b"+QUEUED\r\n");
-                Batch::Goes
             }
-            Ok(Admission::Pause) => return Batch::Retries,
-            Err(failure) => {
-                self.refuse_request(slot, Some(row), args, &failure, out);
-                Batch::Goes
-            }
-        };
-        self.after_reply(slot, Some(row), out, before, batch)
+            Ok(Admission::Wait) => return false,
+            Err(failure) => self.refuse_request(slot, Some(row), args, &failure, out),
+        }
+        self.after_reply(slot, Some(row), out, before);
+        true
     }
 
     fn admit_request(
@@ -104,7 +104,7 @@ impl Shard {
             return Ok(Admission::Queue);
         }
         if self.server.pause.is_on() && self.is_paused(slot, row) {
-            return Ok(Admission::Pause);
+            return Ok(Admission::Wait);
         }
         Ok(Admission::Run)
     }
@@ -114,7 +114,7 @@ impl Shard {
     fn wait_for_backlog(&mut self, slot: usize) -> Admission {
         self.timers.add(self.clock.instant + BACKLOG_PAUSE, slot, self.connections[slot].client.id);
         self.hold(slot, Hold::Pause);
-        Admission::Pause
+        Admission::Wait
     }
 
     #[cold]
@@ -140,13 +140,13 @@ impl Shard {
     }
 
     /// Runs a command and counts it: CLIENT LIST, INFO commandstats, SLOWLOG, MONITOR.
-    fn run_and_count(&mut self, slot: usize, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> Batch {
+    fn run_and_count(&mut self, slot: usize, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) {
         let connection = &self.connections[slot];
         connection.client.last_command.store(row.id as u32 + 1, Relaxed);
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
         Client::add(&connection.client.commands, 1);
         let began = self.clock.instant;
-        let flow = self.execute(slot, row, args, out, false);
+        let result = self.execute(slot, row, args, out, false);
         if self.durability.is_gated
             && (matches!(row.run, Runs::Keys(_)) || row.spec.group == Group::Transactions)
         {
@@ -155,19 +155,13 @@ impl Shard {
         self.show_to_monitors(slot, row, args);
         self.clock.instant = Instant::now();
         let took = self.clock.instant.saturating_duration_since(began);
-        let failed = flow.is_err();
-        self.handle().commands.count(row.id, took, failed);
+        self.handle().commands.count(row.id, took, result.is_err());
         self.note_duration(slot, row, args, took);
-        match flow {
-            Ok(Flow::Next) => Batch::Goes,
-            Ok(Flow::Wait) => Batch::Stops,
-            Err(failure) => {
-                self.count_error(failure.wire());
-                let proto =
-                    self.connections.get(slot).map_or_else(Default::default, |connection| connection.proto);
-                Reply::new(out, proto).error(failure.wire());
-                Batch::Goes
-            }
+        if let Err(failure) = result {
+            self.count_error(failure.wire());
+            let proto =
+                self.connections.get(slot).map_or_else(Default::default, |connection| connection.proto);
+            Reply::new(out, proto).error(failure.wire());
         }
     }
 
@@ -191,7 +185,7 @@ impl Shard {
         args: Args<'_>,
         out: &mut Vec<u8>,
         in_exec: bool,
-    ) -> Result<Flow, Failure> {
+    ) -> Result<(), Failure> {
         let proto = self.connections[slot].proto;
         let reply = Reply::new(out, proto);
         match row.run {
@@ -207,17 +201,17 @@ impl Shard {
         command: &'static sterna_command::Command<sterna_keyspace::Run>,
         args: Args<'_>,
         mut reply: Reply<'_>,
-    ) -> Result<Flow, Failure> {
+    ) -> Result<(), Failure> {
         self.remember_reads(slot, &command.spec, args);
         let scene = self.scene_of(slot, true);
         let outcome = self.server.partitions.execute(command, args, scene, &mut self.changes, &mut reply);
         self.spread_changes();
         self.reads_end();
         match outcome {
-            Ok(Outcome::Replied) => Ok(Flow::Next),
+            Ok(Outcome::Replied) => Ok(()),
             Ok(Outcome::Wait(waiter)) => {
                 self.block(slot, waiter);
-                Ok(Flow::Wait)
+                Ok(())
             }
             Err(error) => Err(Failure::from(error)),
         }
@@ -321,21 +315,14 @@ impl Shard {
 
     /// CLIENT REPLY: takes back what must not be said. Confirmations of subscriptions are pushes and stay.
     #[inline]
-    fn after_reply(
-        &mut self,
-        slot: usize,
-        row: Option<&Row>,
-        out: &mut Vec<u8>,
-        before: usize,
-        batch: Batch,
-    ) -> Batch {
+    fn after_reply(&mut self, slot: usize, row: Option<&Row>, out: &mut Vec<u8>, before: usize) {
         self.defer_own_pushes();
-        let Some(connection) = self.connections.get_mut(slot) else { return batch };
+        let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.tracking.is_some() {
             connection.end_caching(row);
         }
         if connection.reply_mode == ReplyMode::On {
-            return batch;
+            return;
         }
         let is_push = row.is_some_and(|row| row.spec.reply.contains(&ReplyShape::Push))
             && out.get(before).is_some_and(|&first| first != b'-');
@@ -348,7 +335,6 @@ impl Shard {
             ReplyMode::Skip => ReplyMode::On,
             mode => mode,
         };
-        batch
     }
 }
 
@@ -359,7 +345,8 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 enum Admission {
     Run,
     Queue,
-    Pause,
+    /// Not now: the connection has been given its wait.
+    Wait,
 }
 
 impl From<sterna_keyspace::Error> for Failure {

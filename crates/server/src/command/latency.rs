@@ -14,7 +14,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 
 use super::help::help;
 use super::table::{Row, table};
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::histogram::Durations;
 use crate::server::Server;
 use crate::shard::Shard;
@@ -177,7 +177,7 @@ impl Shard {
     }
 }
 
-fn latest(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn latest(call: &mut Call<'_>) -> Result<(), Failure> {
     let delays = call.shard.server.delays.lock();
     let rows = || delays.0.iter().filter_map(|(name, event)| Some((name, event, event.samples.back()?)));
     call.reply.array(rows().count());
@@ -187,10 +187,10 @@ fn latest(call: &mut Call<'_>) -> Result<Flow, Failure> {
         [at_s, took_ms, event.worst_ms].into_iter().for_each(|number| call.reply.int(number as i64));
     }
     drop(delays);
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn history(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn history(call: &mut Call<'_>) -> Result<(), Failure> {
     let delays = call.shard.server.delays.lock();
     let samples = delays.event(&call.args[2]).map(|event| &event.samples);
     call.reply.array(samples.map_or(0, VecDeque::len));
@@ -200,10 +200,10 @@ fn history(call: &mut Call<'_>) -> Result<Flow, Failure> {
         call.reply.int(took_ms as i64);
     }
     drop(delays);
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn reset(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn reset(call: &mut Call<'_>) -> Result<(), Failure> {
     let names = call.args.from(2);
     let mut delays = call.shard.server.delays.lock();
     let before = delays.0.len();
@@ -211,10 +211,10 @@ fn reset(call: &mut Call<'_>) -> Result<Flow, Failure> {
     let forgotten = before - delays.0.len();
     drop(delays);
     call.reply.int(forgotten as i64);
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn graph(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn graph(call: &mut Call<'_>) -> Result<(), Failure> {
     let delays = call.shard.server.delays.lock();
     let name = &call.args[2];
     let Some(event) = delays.event(name) else {
@@ -223,7 +223,7 @@ fn graph(call: &mut Call<'_>) -> Result<Flow, Failure> {
     let text = chart(&String::from_utf8_lossy(name), event, call.shard.clock.now_ms / 1000);
     drop(delays);
     call.reply.verbatim(text.as_bytes());
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Lines of the chart's bars.
@@ -267,10 +267,10 @@ fn age(seconds: u64) -> String {
     }
 }
 
-fn doctor(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn doctor(call: &mut Call<'_>) -> Result<(), Failure> {
     let text = diagnosis(call.server(), call.shard.config.latency_monitor_threshold);
     call.reply.verbatim(text.as_bytes());
-    Ok(Flow::Next)
+    Ok(())
 }
 
 fn diagnosis(server: &Server, threshold_ms: u64) -> String {
@@ -297,7 +297,7 @@ fn diagnosis(server: &Server, threshold_ms: u64) -> String {
     text
 }
 
-fn histogram(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn histogram(call: &mut Call<'_>) -> Result<(), Failure> {
     let names = call.args.from(2);
     let mut found = Vec::new();
     for row in rows_of(names) {
@@ -323,7 +323,7 @@ fn histogram(call: &mut Call<'_>) -> Result<Flow, Failure> {
             call.reply.int(count as i64);
         }
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// The rows named, and for a container those of its subcommands; every row if none is named.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 
 use super::help::help;
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::hooks::memory_stats;
 use crate::process::resident_bytes;
 use crate::server::MemoryUse;
@@ -128,7 +128,7 @@ enum Figure {
     Share(f64),
 }
 
-fn stats(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn stats(call: &mut Call<'_>) -> Result<(), Failure> {
     let figures = Figures::of(call);
     let allocator = memory_stats();
     let used = figures.used.used_bytes;
@@ -170,7 +170,7 @@ fn stats(call: &mut Call<'_>) -> Result<Flow, Failure> {
             Figure::Share(share) => call.reply.double(share),
         }
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Below so many bytes nothing can be said: what every server needs outweighs the rest. Source: Redis's doctor.
@@ -185,7 +185,7 @@ const PEAK_MAX: f64 = 1.5;
 /// Bytes a connection above which clients deserve a word. Source: Redis's doctor.
 const CLIENT_BYTES_MAX: u64 = 200 << 10;
 
-fn doctor(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn doctor(call: &mut Call<'_>) -> Result<(), Failure> {
     let figures = Figures::of(call);
     let clients = call.server().connected.load(Relaxed) as u64;
     let mut advice = Vec::new();
@@ -215,10 +215,10 @@ fn doctor(call: &mut Call<'_>) -> Result<Flow, Failure> {
         format!("{}\n", advice.join("\n"))
     };
     call.reply.verbatim(text.as_bytes());
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn malloc_stats(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn malloc_stats(call: &mut Call<'_>) -> Result<(), Failure> {
     let figures = memory_stats();
     let text = if figures.allocated == 0 {
         "The allocator keeps no figures.\n".to_owned()
@@ -229,5 +229,5 @@ fn malloc_stats(call: &mut Call<'_>) -> Result<Flow, Failure> {
         )
     };
     call.reply.verbatim(text.as_bytes());
-    Ok(Flow::Next)
+    Ok(())
 }

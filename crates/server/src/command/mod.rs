@@ -56,17 +56,9 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
     .flatten()
 }
 
-/// What runs a command of this crate.
-pub type Run = fn(&mut Call<'_>) -> Result<Flow, Failure>;
-
-/// How the connection goes on after a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// With its next request.
-    Next,
-    /// Not before something has happened: the command has set the connection's `hold`, or its `closing`.
-    Wait,
-}
+/// What runs a command of this crate. A command that isn't done when it returns has given its connection a `hold`, or a
+/// reason for `closing`.
+pub type Run = fn(&mut Call<'_>) -> Result<(), Failure>;
 
 /// A command being executed for a connection.
 pub struct Call<'a> {

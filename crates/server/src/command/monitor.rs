@@ -8,7 +8,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::{Args, argument};
 
 use super::table::Row;
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::config::OptionRow;
 use crate::connection::client::mark;
 use crate::mailbox::Mail;
@@ -34,7 +34,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     subcommands: &[],
 }];
 
-fn monitor(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn monitor(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.in_exec {
         return Err(Failure::of("ERR MONITOR isn't allowed for DENY BLOCKING client"));
     }
@@ -46,7 +46,7 @@ fn monitor(call: &mut Call<'_>) -> Result<Flow, Failure> {
         call.shard.monitors.push(slot);
         call.server().monitors.fetch_add(1, Relaxed);
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 impl Shard {

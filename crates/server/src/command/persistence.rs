@@ -12,7 +12,7 @@ use sterna_journal::{Journal, Lsn};
 use sterna_keyspace::{Effect, What};
 use sterna_protocol::{Reply, argument};
 
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::connection::Hold;
 use crate::mailbox::Mail;
 use crate::persistence::{Cause, Rebuild};
@@ -81,7 +81,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         },
         run: Some(|call| {
             call.reply.int(call.server().persistence.snapshots.last_s.load(Relaxed) as i64);
-            Ok(Flow::Next)
+            Ok(())
         }),
         subcommands: &[],
     },
@@ -122,10 +122,10 @@ fn journal_of(call: &Call<'_>) -> Result<Arc<Journal>, Failure> {
     call.server().persistence.journal().cloned().ok_or(NO_JOURNAL)
 }
 
-fn save(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn save(call: &mut Call<'_>) -> Result<(), Failure> {
     snapshot_now(call)?;
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
 fn snapshot_now(call: &Call<'_>) -> Result<(), Failure> {
@@ -139,7 +139,7 @@ fn snapshot_now(call: &Call<'_>) -> Result<(), Failure> {
     })
 }
 
-fn bgsave(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn bgsave(call: &mut Call<'_>) -> Result<(), Failure> {
     let is_scheduled = match call.args.get(1) {
         None => false,
         Some(word) if call.args.len() == 2 && argument::eq_ignore_case(word, "schedule") => true,
@@ -159,10 +159,10 @@ fn bgsave(call: &mut Call<'_>) -> Result<Flow, Failure> {
     };
     ask(call, &journal, Cause::Save)?;
     call.reply.simple(text);
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn bgrewriteaof(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn bgrewriteaof(call: &mut Call<'_>) -> Result<(), Failure> {
     let journal = journal_of(call)?;
     let text = match call.server().persistence.snapshots.running() {
         Some((Cause::Rewrite, _)) => {
@@ -173,7 +173,7 @@ fn bgrewriteaof(call: &mut Call<'_>) -> Result<Flow, Failure> {
     };
     ask(call, &journal, Cause::Rewrite)?;
     call.reply.simple(text);
-    Ok(Flow::Next)
+    Ok(())
 }
 
 fn ask(call: &Call<'_>, journal: &Arc<Journal>, cause: Cause) -> Result<(), Failure> {
@@ -181,7 +181,7 @@ fn ask(call: &Call<'_>, journal: &Arc<Journal>, cause: Cause) -> Result<(), Fail
     asked.map(|_| ()).map_err(|error| Failure::text(format!("ERR no thread for a snapshot: {error}")))
 }
 
-fn waitaof(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
     let local = argument::int(&call.args[1]).ok_or(Failure::NOT_INTEGER)?;
     if !(0..=1).contains(&local) {
         return Err(Failure::of("ERR value is out of range, value must between 0 and 1"));
@@ -202,7 +202,7 @@ fn waitaof(call: &mut Call<'_>) -> Result<Flow, Failure> {
     let is_local_enough = replicas == 0;
     if call.in_exec || is_local_enough && (local == 0 || is_durable) {
         answer(&mut call.reply, is_durable);
-        return Ok(Flow::Next);
+        return Ok(());
     }
     // A timeout beyond what a clock can count is none.
     let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
@@ -220,7 +220,7 @@ fn waitaof(call: &mut Call<'_>) -> Result<Flow, Failure> {
             call.shard.post(call.shard.index, Mail::Durable);
         }
     }
-    Ok(Flow::Wait)
+    Ok(())
 }
 
 /// How many disks have it: the local one, and replicas'.
@@ -280,7 +280,7 @@ impl Shard {
 ///
 /// Keys that were written while there was no journal are gone. If the files can't be read, nothing sensible is in memory any
 /// more: the server stops, as Redis does.
-pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<Flow, Failure> {
+pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Failure> {
     let (server, journal) = (Arc::clone(&call.shard.server), journal_of(call)?);
     if takes_snapshot {
         snapshot_now(call)?;
@@ -292,7 +292,7 @@ pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<Flow, 
     match journal.reload(&mut rebuild) {
         Ok(_) => {
             call.reply.ok();
-            Ok(Flow::Next)
+            Ok(())
         }
         Err(error) => {
             tracing::error!(%error, "the journal can't be loaded again: stopping");

@@ -10,7 +10,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::frame::{self, Confirmation};
 use sterna_pubsub::{Kind, glob};
 
-use super::{Call, Failure, Flow, Run, help::help};
+use super::{Call, Failure, Run, help::help};
 use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::fanout::Space;
@@ -201,7 +201,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 run: Some(|call| {
                     let patterns = call.server().directory.patterns.len();
                     call.reply.int(patterns as i64);
-                    Ok(Flow::Next)
+                    Ok(())
                 }),
                 subcommands: &[],
             },
@@ -251,13 +251,13 @@ pub(super) static ROWS: &[Command<Run>] = &[
     },
 ];
 
-fn publish(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
+fn publish(call: &mut Call<'_>, space: Space) -> Result<(), Failure> {
     let deliveries = call.shard.publish(space, &call.args[1], &call.args[2]);
     call.reply.int(deliveries as i64);
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
+fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
     // Source: Redis; SUBSCRIBE and PSUBSCRIBE are let through for the sake of old clients.
     if call.in_exec && kind == Kind::Sharded {
         return Err(Failure::of("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
@@ -272,10 +272,10 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
         frame::confirmation(call.reply.out, proto, joined(kind), Some(name), count);
     }
     call.connection().note_subscriptions();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
+fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
     call.shard.end_run();
     let proto = call.reply.proto;
     if call.args.len() > 1 {
@@ -297,7 +297,7 @@ fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Failure> {
         }
     }
     call.connection().note_subscriptions();
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// The running count of a confirmation: channels and patterns together, sharded channels apart.
@@ -324,7 +324,7 @@ fn left(kind: Kind) -> Confirmation {
     }
 }
 
-fn channels(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
+fn channels(call: &mut Call<'_>, space: Space) -> Result<(), Failure> {
     if call.args.len() > 3 {
         return Err(unknown_or_arity(call));
     }
@@ -339,10 +339,10 @@ fn channels(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
     for name in names {
         call.reply.bulk(&name);
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn numsub(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
+fn numsub(call: &mut Call<'_>, space: Space) -> Result<(), Failure> {
     let names = call.args.from(2);
     call.reply.array(2 * names.len());
     for name in names.iter() {
@@ -350,7 +350,7 @@ fn numsub(call: &mut Call<'_>, space: Space) -> Result<Flow, Failure> {
         let total = call.shard.directory_of(space).total(sterna_pubsub::hash(name), name);
         call.reply.int(total as i64);
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Source: Redis answers PUBSUB CHANNELS with too many arguments in the words of an unknown subcommand.

@@ -3,7 +3,7 @@
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::argument;
 
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::connection::CloseReason;
 
 const BASE: Spec = Spec {
@@ -37,7 +37,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             call.reply.array(2);
             call.reply.bulk_int((now_us / 1_000_000) as i64);
             call.reply.bulk_int((now_us % 1_000_000) as i64);
-            Ok(Flow::Next)
+            Ok(())
         }),
         subcommands: &[],
     },
@@ -55,7 +55,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             call.reply.bulk(b"master");
             call.reply.int(0);
             call.reply.array(0);
-            Ok(Flow::Next)
+            Ok(())
         }),
         subcommands: &[],
     },
@@ -80,7 +80,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
     },
 ];
 
-fn shutdown(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
     let words = call.args.from(1);
     let has = |word: &str| words.iter().any(|arg| argument::eq_ignore_case(arg, word));
     let are_known = words.iter().all(|arg| {
@@ -104,5 +104,5 @@ fn shutdown(call: &mut Call<'_>) -> Result<Flow, Failure> {
     tracing::info!("user requested shutdown");
     call.connection().closing = Some(CloseReason::Shutdown);
     call.server().stop();
-    Ok(Flow::Wait)
+    Ok(())
 }

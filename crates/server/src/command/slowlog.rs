@@ -9,7 +9,7 @@ use sterna_protocol::{Args, argument};
 use super::help::help;
 use super::monitor::{REDACTED, is_secret};
 use super::table::Row;
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -77,7 +77,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             run: Some(|call| {
                 let len = call.server().slowlog.lock().entries.len();
                 call.reply.int(len as i64);
-                Ok(Flow::Next)
+                Ok(())
             }),
             subcommands: &[],
         },
@@ -91,7 +91,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             run: Some(|call| {
                 call.server().slowlog.lock().entries.clear();
                 call.reply.ok();
-                Ok(Flow::Next)
+                Ok(())
             }),
             subcommands: &[],
         },
@@ -159,7 +159,7 @@ fn shorten(arg: &[u8]) -> Vec<u8> {
     short
 }
 
-fn get(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.args.len() > 3 {
         return Err(Failure::text(
             [
@@ -192,5 +192,5 @@ fn get(call: &mut Call<'_>) -> Result<Flow, Failure> {
         call.reply.bulk(entry.name.as_bytes());
     }
     drop(log);
-    Ok(Flow::Next)
+    Ok(())
 }

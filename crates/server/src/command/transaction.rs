@@ -11,7 +11,7 @@ use sterna_keyspace::Watch;
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
 use super::table::{Row, Runs};
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::partitions::Indices;
@@ -145,7 +145,7 @@ impl Connection {
     }
 }
 
-fn multi(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn multi(call: &mut Call<'_>) -> Result<(), Failure> {
     let connection = call.connection();
     if connection.in_multi() {
         return Err(Failure::of("ERR MULTI calls can not be nested"));
@@ -154,19 +154,19 @@ fn multi(call: &mut Call<'_>) -> Result<Flow, Failure> {
     connection.client.set_mark(mark::MULTI, true);
     connection.client.multi.store(0, Relaxed);
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn discard(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn discard(call: &mut Call<'_>) -> Result<(), Failure> {
     if !call.connection().in_multi() {
         return Err(Failure::of("ERR DISCARD without MULTI"));
     }
     call.shard.forget_transaction(call.slot);
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn watch(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn watch(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.connection().in_multi() {
         return Err(Failure::of("ERR WATCH inside MULTI is not allowed"));
     }
@@ -186,18 +186,18 @@ fn watch(call: &mut Call<'_>) -> Result<Flow, Failure> {
     call.connection().client.watch.store(watched, Relaxed);
     call.shard.spread_changes();
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn unwatch(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn unwatch(call: &mut Call<'_>) -> Result<(), Failure> {
     if !call.in_exec {
         call.shard.forget_watches(call.slot);
     }
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn exec(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn exec(call: &mut Call<'_>) -> Result<(), Failure> {
     let connection = call.connection();
     if !connection.in_multi() {
         return Err(Failure::of("ERR EXEC without MULTI"));
@@ -231,7 +231,7 @@ impl Shard {
         slot: usize,
         transaction: &Transaction,
         reply: &mut Reply<'_>,
-    ) -> Result<Flow, Failure> {
+    ) -> Result<(), Failure> {
         let server = Arc::clone(&self.server);
         let partitions = &server.partitions;
         let mut needed = Indices::default();
@@ -256,10 +256,9 @@ impl Shard {
             self.spread_changes();
             self.unwatch_all(transaction);
             reply.null_array();
-            return Ok(Flow::Next);
+            return Ok(());
         }
         reply.array(transaction.queued.len());
-        let mut flow = Flow::Next;
         for (row, args) in &transaction.queued {
             let args = args.args();
             let began = std::time::Instant::now();
@@ -272,15 +271,14 @@ impl Shard {
                     let outcome = held.execute(command, args, scene, &mut self.changes, &mut reply);
                     self.spread_changes();
                     self.reads_end();
-                    outcome.map(|_| Flow::Next).map_err(Failure::from)
+                    outcome.map(|_| ()).map_err(Failure::from)
                 }
                 _ => self.execute(slot, row, args, reply.out, true),
             };
             self.handle().commands.count(row.id, began.elapsed(), result.is_err());
             self.show_to_monitors(slot, row, args);
             match result {
-                Ok(Flow::Next) => {}
-                Ok(Flow::Wait) => flow = Flow::Wait,
+                Ok(()) => {}
                 Err(failure) => {
                     self.count_error(failure.wire());
                     Reply::new(reply.out, self.connections[slot].proto).error(failure.wire());
@@ -292,7 +290,7 @@ impl Shard {
         drop(held);
         self.spread_changes();
         self.unwatch_all(transaction);
-        Ok(flow)
+        Ok(())
     }
 
     /// Ends the connection's transaction and its watches.

@@ -47,7 +47,6 @@ use crate::time::Clock;
 pub(crate) use accept::{Listener, Listeners};
 pub(crate) use durability::{Dependence, Durability};
 pub(crate) use flush::Flusher;
-pub(crate) use serve::Batch;
 use timers::Timers;
 
 /// Bytes read from one connection in one turn, and the room of the shard's read buffer.

@@ -27,17 +27,6 @@ const PARTIAL_STEP: usize = 512;
 /// Reply bytes after which a new chunk is begun, so that one doesn't grow without bound in a batch.
 const REPLY_CHUNK_BYTES: usize = 256 * 1024;
 
-/// Whether the batch goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Batch {
-    /// Next request, please.
-    Goes,
-    /// This request has been taken; the next one must wait.
-    Stops,
-    /// This request was not taken: it is to be looked at again later.
-    Retries,
-}
-
 /// A batch being served: the reply buffer on loan, and how long it may take.
 struct Serving {
     slot: usize,
@@ -163,8 +152,7 @@ impl Shard {
                     // Bytes behind the request, if any, came from `bytes` just now: they are given back.
                     used -= held - consumed;
                     let args = partial.parser.args(&partial.buf[partial.start..]);
-                    let batch = self.execute_one(serving, args);
-                    if batch == Batch::Retries {
+                    if !self.execute_one(serving, args) {
                         partial.buf.truncate(partial.start + consumed);
                         partial.parser = Parser::default();
                         partial.may_be_complete = true;
@@ -172,7 +160,7 @@ impl Shard {
                             connection.partial = Some(partial);
                         }
                     }
-                    return (used, batch == Batch::Goes);
+                    return (used, self.goes_on(slot));
                 }
                 Ok(Progress::Incomplete { bytes_at_least }) => {
                     if used == bytes.len() {
@@ -207,11 +195,10 @@ impl Shard {
             let limits = self.limits_of(slot);
             match parser.parse(&bytes[used..], &limits) {
                 Ok(Progress::Request { consumed }) => {
-                    let batch = self.execute_one(serving, parser.args(&bytes[used..]));
-                    if batch != Batch::Retries {
+                    if self.execute_one(serving, parser.args(&bytes[used..])) {
                         used += consumed;
                     }
-                    if batch != Batch::Goes {
+                    if !self.goes_on(slot) {
                         return (used, State::Held, parser);
                     }
                     if self.clock.instant > serving.until {
@@ -232,11 +219,17 @@ impl Shard {
         (used, State::Done, parser)
     }
 
-    fn execute_one(&mut self, serving: &mut Serving, args: Args<'_>) -> Batch {
+    /// Whether the connection's next request may be executed.
+    fn goes_on(&self, slot: usize) -> bool {
+        self.connections.get(slot).is_some_and(|c| c.hold.is_none() && c.closing.is_none())
+    }
+
+    /// Executes a request; false if it was not taken, because it has to wait itself.
+    fn execute_one(&mut self, serving: &mut Serving, args: Args<'_>) -> bool {
         if args.is_empty() {
-            return Batch::Goes;
+            return true;
         }
-        let batch = self.dispatch(serving.slot, args, &mut serving.out);
+        let taken = self.dispatch(serving.slot, args, &mut serving.out);
         if !self.deferred.is_empty() {
             self.queue_deferred(serving);
         }
@@ -246,10 +239,7 @@ impl Shard {
         if serving.out.len() - serving.start > REPLY_CHUNK_BYTES {
             self.queue_replies(serving);
         }
-        match self.connections.get(serving.slot) {
-            Some(connection) if connection.closing.is_none() => batch,
-            _ => Batch::Stops,
-        }
+        taken
     }
 
     /// Answers a protocol error; the connection closes once the answer is out.

@@ -9,7 +9,7 @@ use sterna_command::{Command, ReplyShape, Spec};
 use sterna_protocol::argument;
 
 use super::super::table::{Row, table};
-use super::super::{Call, Failure, Flow, Run};
+use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, row, too_many};
 use crate::acl::Denied;
 use crate::shard::Shard;
@@ -113,14 +113,14 @@ impl Shard {
     }
 }
 
-fn log(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn log(call: &mut Call<'_>) -> Result<(), Failure> {
     let count = match call.args.get(2) {
         None => SHOWN,
         Some(_) if call.args.len() > 3 => return Err(too_many(call)),
         Some(word) if argument::eq_ignore_case(word, "RESET") => {
             call.server().acl_log.lock().entries.clear();
             call.reply.ok();
-            return Ok(Flow::Next);
+            return Ok(());
         }
         // A negative count shows nothing, as in Redis.
         Some(count) => usize::try_from(argument::int(count).ok_or(Failure::NOT_INTEGER)?).unwrap_or(0),
@@ -157,7 +157,7 @@ fn log(call: &mut Call<'_>) -> Result<Flow, Failure> {
         }
     }
     drop(log);
-    Ok(Flow::Next)
+    Ok(())
 }
 
 #[cfg(test)]

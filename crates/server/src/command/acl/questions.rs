@@ -4,7 +4,7 @@ use sterna_command::{Command, ReplyShape, Spec};
 use sterna_protocol::argument;
 
 use super::super::table::{Runs, table};
-use super::super::{Call, Failure, Flow, Run};
+use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, row, too_many};
 use crate::acl::{GENPASS_BITS_MAX, check, commands_in, generate_password, known_categories};
 
@@ -25,7 +25,7 @@ pub(super) const CAT: Command<Run> = row(
         };
         call.reply.array(names.len());
         names.iter().for_each(|name| call.reply.bulk(name.as_bytes()));
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -55,7 +55,7 @@ pub(super) const GENPASS: Command<Run> = row(
     genpass,
 );
 
-fn dryrun(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn dryrun(call: &mut Call<'_>) -> Result<(), Failure> {
     let (name, request) = (&call.args[2], call.args.from(3));
     let user = call.server().users.read().get(name).cloned();
     let user = user.ok_or_else(|| Failure::text([b"ERR User '", name, b"' not found"].concat()))?;
@@ -71,13 +71,13 @@ fn dryrun(call: &mut Call<'_>) -> Result<Flow, Failure> {
         Ok(()) => call.reply.ok(),
         Err(denied) => call.reply.bulk(&denied.dry_run()),
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Bits of a password that nobody said the length of.
 const GENPASS_BITS: usize = 256;
 
-fn genpass(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn genpass(call: &mut Call<'_>) -> Result<(), Failure> {
     let bits = match call.args.get(2) {
         None => GENPASS_BITS,
         Some(_) if call.args.len() > 3 => return Err(too_many(call)),
@@ -92,5 +92,5 @@ fn genpass(call: &mut Call<'_>) -> Result<Flow, Failure> {
     };
     let password = generate_password(bits).ok_or(Failure::of("ERR the system has no randomness to give"))?;
     call.reply.bulk(password.as_bytes());
-    Ok(Flow::Next)
+    Ok(())
 }

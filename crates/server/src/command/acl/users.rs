@@ -14,7 +14,7 @@ use sterna_command::{Command, ReplyShape, Spec};
 use sterna_protocol::Reply;
 use sterna_pubsub::Kind;
 
-use super::super::{Call, Failure, Flow, Run};
+use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, ON_ALL_NODES, row};
 use crate::acl::{SelectorDescription, User};
 use crate::connection::{CloseReason, Connection, Hold};
@@ -77,7 +77,7 @@ pub(super) const LIST: Command<Run> = row(
         let lines: Vec<Vec<u8>> = call.server().users.read().iter().map(|user| user.line()).collect();
         call.reply.array(lines.len());
         lines.iter().for_each(|line| call.reply.bulk(line));
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -94,7 +94,7 @@ pub(super) const USERS: Command<Run> = row(
             call.server().users.read().iter().map(|user| user.name().to_vec()).collect();
         call.reply.array(names.len());
         names.iter().for_each(|name| call.reply.bulk(name));
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -108,21 +108,22 @@ pub(super) const WHOAMI: Command<Run> = row(
     |call| {
         let user = call.connection().user.clone();
         call.reply.bulk_or_null(user.as_ref().map(|user| user.name()));
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
-fn setuser(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn setuser(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
     let _alone = server.config_changes.lock();
     let rules: Vec<&[u8]> = call.args.from(3).iter().collect();
     let user = server.users.write().set_user(&call.args[2], &rules);
     let user = user.map_err(|error| Failure::text(error.to_string()))?;
     call.reply.ok();
-    Ok(call.spread_user(&UserChange::Changed(user)))
+    call.spread_user(&UserChange::Changed(user));
+    Ok(())
 }
 
-fn deluser(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn deluser(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
     let _alone = server.config_changes.lock();
     let names = call.args.from(2);
@@ -135,12 +136,15 @@ fn deluser(call: &mut Call<'_>) -> Result<Flow, Failure> {
     };
     call.reply.int(removed.len() as i64);
     let names: Arc<[Box<[u8]>]> = removed.iter().map(|user| user.name().into()).collect();
-    Ok(if names.is_empty() { Flow::Next } else { call.spread_user(&UserChange::Removed(names)) })
+    if !names.is_empty() {
+        call.spread_user(&UserChange::Removed(names));
+    }
+    Ok(())
 }
 
 impl Call<'_> {
     /// Tells every shard of the change, and has the connection wait until they have followed it.
-    pub(in super::super) fn spread_user(&mut self, change: &UserChange) -> Flow {
+    pub(in super::super) fn spread_user(&mut self, change: &UserChange) {
         let others: Vec<usize> =
             (0..self.server().shards.len()).filter(|&shard| shard != self.shard.index).collect();
         let ack = Ack { shard: self.shard.index, slot: self.slot, client: self.connection().client.id };
@@ -151,10 +155,9 @@ impl Call<'_> {
         // Those of this shard that must go are closed when the command is done, this connection after its reply.
         self.shard.follow_user(change);
         if ack.is_none() || others.is_empty() {
-            return Flow::Next;
+            return;
         }
         self.shard.hold(self.slot, Hold::Acks { remaining: others.len() });
-        Flow::Wait
     }
 }
 
@@ -188,11 +191,11 @@ impl Connection {
     }
 }
 
-fn getuser(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn getuser(call: &mut Call<'_>) -> Result<(), Failure> {
     let user = call.server().users.read().get(&call.args[2]).map(|user| user.describe());
     let Some(user) = user else {
         call.reply.null();
-        return Ok(Flow::Next);
+        return Ok(());
     };
     let reply = &mut call.reply;
     reply.map(6);
@@ -209,7 +212,7 @@ fn getuser(call: &mut Call<'_>) -> Result<Flow, Failure> {
         reply.map(3);
         selector(reply, rules);
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Three pairs of a map.

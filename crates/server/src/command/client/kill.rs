@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use sterna_command::{Command, ReplyShape, Spec};
 
-use super::super::{Call, Failure, Flow, Run};
+use super::super::{Call, Failure, Run};
 use super::filter::{Filter, Of};
 use super::{ADMIN, BASE, list, row};
 use crate::connection::client::{Client, mark};
@@ -38,7 +38,7 @@ pub(super) const KILL: Command<Run> = row(
     kill,
 );
 
-fn kill(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn kill(call: &mut Call<'_>) -> Result<(), Failure> {
     let is_old_form = call.args.len() == 3;
     let filter = if is_old_form {
         Filter::address(&call.args[2])
@@ -64,7 +64,7 @@ fn kill(call: &mut Call<'_>) -> Result<Flow, Failure> {
     if acks > 0 {
         call.shard.hold(call.slot, Hold::Acks { remaining: acks });
     }
-    Ok(if acks > 0 || call.connection().closing.is_some() { Flow::Wait } else { Flow::Next })
+    Ok(())
 }
 
 impl Call<'_> {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_command::{Command, ReplyShape, Spec};
 
 use super::super::table::table;
-use super::super::{Call, Failure, Flow, Run};
+use super::super::{Call, Failure, Run};
 use super::filter::{Filter, Of};
 use super::{ADMIN, BASE, row};
 use crate::connection::client::Client;
@@ -24,7 +24,7 @@ pub(super) const ID: Command<Run> = row(
     |call| {
         let id = call.connection().client.id;
         call.reply.int(id as i64);
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -43,7 +43,7 @@ pub(super) const INFO: Command<Run> = row(
         let client = Arc::clone(&connection.client);
         let text = lines(&[client], call.shard.clock.now_ms);
         call.reply.verbatim(text.as_bytes());
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -65,7 +65,7 @@ pub(super) const LIST: Command<Run> = row(
     list,
 );
 
-fn list(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn list(call: &mut Call<'_>) -> Result<(), Failure> {
     let filter = Filter::parse(Of::List, call.args.from(2), call.server())?;
     call.connection().publish_gauges();
     let now_ms = call.shard.clock.now_ms;
@@ -77,7 +77,7 @@ fn list(call: &mut Call<'_>) -> Result<Flow, Failure> {
     });
     let text = lines(&clients, now_ms);
     call.reply.verbatim(text.as_bytes());
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Clients that can meet `filter`: those named by their numbers, in the order named, or else every one.

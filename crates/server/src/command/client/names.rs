@@ -4,7 +4,7 @@ use sterna_command::{Command, ReplyShape, Spec};
 use sterna_protocol::argument;
 
 use super::super::connection::valid_name;
-use super::super::{Failure, Flow, Run};
+use super::super::{Failure, Run};
 use super::{BASE, ON_ALL_NODES, row};
 
 pub(super) const GETNAME: Command<Run> = row(
@@ -18,7 +18,7 @@ pub(super) const GETNAME: Command<Run> = row(
     |call| {
         let name = call.connection().client.names.lock().name.clone();
         call.reply.bulk_or_null((!name.is_empty()).then_some(name.as_bytes()));
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -36,7 +36,7 @@ pub(super) const SETNAME: Command<Run> = row(
         let name = valid_name(&call.args[2], "Client names")?;
         call.connection().client.names.lock().name = name;
         call.reply.ok();
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -61,6 +61,6 @@ pub(super) const SETINFO: Command<Run> = row(
         *(if is_name { &mut names.lib_name } else { &mut names.lib_ver }) = value;
         drop(names);
         call.reply.ok();
-        Ok(Flow::Next)
+        Ok(())
     },
 );

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use sterna_command::{Command, Flags, ReplyShape, Spec};
 use sterna_protocol::argument;
 
-use super::super::{Call, Failure, Flow, Run};
+use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, row};
 use crate::connection::client::mark;
 use crate::mailbox::Mail;
@@ -38,7 +38,7 @@ pub(super) const UNPAUSE: Command<Run> = row(
         call.server().pause.stop();
         call.server().post_all(|| Mail::Resume);
         call.reply.ok();
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -64,7 +64,7 @@ fn too_many(call: &Call<'_>) -> Failure {
     )
 }
 
-fn pause(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn pause(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.args.len() > 4 {
         return Err(too_many(call));
     }
@@ -85,10 +85,10 @@ fn pause(call: &mut Call<'_>) -> Result<Flow, Failure> {
     }
     call.server().pause.start(mode, end_ms, now_ms);
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn unblock(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn unblock(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.args.len() > 4 {
         return Err(too_many(call));
     }
@@ -105,7 +105,7 @@ fn unblock(call: &mut Call<'_>) -> Result<Flow, Failure> {
     // not count what the first has asked for.
     let unblocks = client.filter(|client| !client.is_unblocked.swap(true, Ordering::AcqRel));
     call.reply.int(i64::from(unblocks.is_some()));
-    let Some(client) = unblocks else { return Ok(Flow::Next) };
+    let Some(client) = unblocks else { return Ok(()) };
     let (slot, shard) = (client.slot.load(Ordering::Relaxed) as usize, usize::from(client.shard));
     // Ending a wait takes locks that EXEC holds.
     if shard == call.shard.index && !call.in_exec {
@@ -113,5 +113,5 @@ fn unblock(call: &mut Call<'_>) -> Result<Flow, Failure> {
     } else {
         call.shard.post(shard, Mail::Unblock { client: client.id, slot, with_error });
     }
-    Ok(Flow::Next)
+    Ok(())
 }

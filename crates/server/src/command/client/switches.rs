@@ -3,7 +3,7 @@
 use sterna_command::{Command, Flags, ReplyShape, Spec};
 use sterna_protocol::argument;
 
-use super::super::{Call, Failure, Flow, Run};
+use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, row};
 use crate::connection::ReplyMode;
 use crate::connection::client::mark;
@@ -35,7 +35,7 @@ pub(super) const REPLY: Command<Run> = row(
         } else {
             return Err(Failure::SYNTAX);
         }
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -65,7 +65,7 @@ pub(super) const NO_TOUCH: Command<Run> = row(
     |call| switch(call, mark::NO_TOUCH),
 );
 
-fn switch(call: &mut Call<'_>, bit: u32) -> Result<Flow, Failure> {
+fn switch(call: &mut Call<'_>, bit: u32) -> Result<(), Failure> {
     let value = &call.args[2];
     let on = argument::eq_ignore_case(value, "ON");
     if !on && !argument::eq_ignore_case(value, "OFF") {
@@ -73,5 +73,5 @@ fn switch(call: &mut Call<'_>, bit: u32) -> Result<Flow, Failure> {
     }
     call.connection().client.set_mark(bit, on);
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }

@@ -7,7 +7,7 @@ use sterna_command::{Command, ReplyShape, Spec};
 use sterna_protocol::{Args, argument};
 
 use super::super::table::Row;
-use super::super::{Call, Failure, Flow, Run};
+use super::super::{Call, Failure, Run};
 use super::{BASE, row};
 use crate::connection::Connection;
 use crate::connection::client::{ClientId, mark};
@@ -62,7 +62,7 @@ pub(super) const GETREDIR: Command<Run> = row(
     |call| {
         let redirect = call.connection().client.redirect.load(Relaxed);
         call.reply.int(redirect);
-        Ok(Flow::Next)
+        Ok(())
     },
 );
 
@@ -179,7 +179,7 @@ fn target(id: &[u8], server: &Server) -> Result<Option<ClientId>, Failure> {
     id.map(Some).ok_or(Failure::of("ERR The client ID you want redirect to does not exist"))
 }
 
-fn tracking(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn tracking(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args;
     let options = Options::parse(args.from(3), call.server())?;
     if argument::eq_ignore_case(&args[2], "ON") {
@@ -195,10 +195,10 @@ fn tracking(call: &mut Call<'_>) -> Result<Flow, Failure> {
         return Err(Failure::SYNTAX);
     }
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
-fn caching(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn caching(call: &mut Call<'_>) -> Result<(), Failure> {
     let word = &call.args[2];
     let Some(mode) = &mut call.shard.connections[call.slot].tracking else {
         return Err(Failure::of(
@@ -220,7 +220,7 @@ fn caching(call: &mut Call<'_>) -> Result<Flow, Failure> {
     }
     mode.is_caching = true;
     call.reply.ok();
-    Ok(Flow::Next)
+    Ok(())
 }
 
 impl Connection {
@@ -235,7 +235,7 @@ impl Connection {
     }
 }
 
-fn tracking_info(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn tracking_info(call: &mut Call<'_>) -> Result<(), Failure> {
     let connection = &call.shard.connections[call.slot];
     let reply = &mut call.reply;
     let mode = connection.tracking.as_deref();
@@ -267,5 +267,5 @@ fn tracking_info(call: &mut Call<'_>) -> Result<Flow, Failure> {
     reply.bulk(b"prefixes");
     reply.array(prefixes.len());
     prefixes.iter().for_each(|prefix| reply.bulk(prefix));
-    Ok(Flow::Next)
+    Ok(())
 }

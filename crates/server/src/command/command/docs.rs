@@ -3,11 +3,11 @@
 use sterna_protocol::Reply;
 
 use super::super::table::{Row, table};
-use super::super::{Call, Failure, Flow};
+use super::super::{Call, Failure};
 use super::key_specs::{has_keys, key_specs};
 use super::syntax::{Argument, Kind, parse};
 
-pub(super) fn docs(call: &mut Call<'_>) -> Result<Flow, Failure> {
+pub(super) fn docs(call: &mut Call<'_>) -> Result<(), Failure> {
     let names = call.args.from(2);
     let rows: Vec<&Row> = if names.is_empty() {
         table().commands().collect()
@@ -16,7 +16,7 @@ pub(super) fn docs(call: &mut Call<'_>) -> Result<Flow, Failure> {
     };
     call.reply.map(rows.len());
     rows.into_iter().for_each(|row| describe(&mut call.reply, row));
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// A row's name and its map.

@@ -4,18 +4,18 @@ use sterna_command::{Categories, Flags, Keys};
 use sterna_protocol::Reply;
 
 use super::super::table::{Row, table};
-use super::super::{Call, Failure, Flow};
+use super::super::{Call, Failure};
 use super::key_specs::key_specs;
 
 /// COMMAND.
-pub(super) fn every(call: &mut Call<'_>) -> Result<Flow, Failure> {
+pub(super) fn every(call: &mut Call<'_>) -> Result<(), Failure> {
     call.reply.array(table().commands().count());
     table().commands().for_each(|row| describe(&mut call.reply, row));
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// COMMAND INFO.
-pub(super) fn named(call: &mut Call<'_>) -> Result<Flow, Failure> {
+pub(super) fn named(call: &mut Call<'_>) -> Result<(), Failure> {
     let names = call.args.from(2);
     if names.is_empty() {
         return every(call);
@@ -27,7 +27,7 @@ pub(super) fn named(call: &mut Call<'_>) -> Result<Flow, Failure> {
             None => call.reply.null(),
         }
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 fn describe(reply: &mut Reply<'_>, row: &Row) {

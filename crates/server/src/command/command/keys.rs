@@ -3,18 +3,18 @@
 use sterna_protocol::Args;
 
 use super::super::table::{Row, table};
-use super::super::{Call, Failure, Flow};
+use super::super::{Call, Failure};
 use super::key_specs::{flags_of, has_keys};
 
-pub(super) fn getkeys(call: &mut Call<'_>) -> Result<Flow, Failure> {
+pub(super) fn getkeys(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args.from(2);
     let (_, positions) = keys_of(args)?;
     call.reply.array(positions.len());
     positions.into_iter().for_each(|at| call.reply.bulk(&args[at]));
-    Ok(Flow::Next)
+    Ok(())
 }
 
-pub(super) fn getkeysandflags(call: &mut Call<'_>) -> Result<Flow, Failure> {
+pub(super) fn getkeysandflags(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args.from(2);
     let (row, positions) = keys_of(args)?;
     call.reply.array(positions.len());
@@ -25,7 +25,7 @@ pub(super) fn getkeysandflags(call: &mut Call<'_>) -> Result<Flow, Failure> {
         call.reply.set(flags.len());
         flags.iter().for_each(|flag| call.reply.simple(flag));
     }
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// The row of the request `args`, and which of them are keys: at least one.

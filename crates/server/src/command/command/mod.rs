@@ -20,7 +20,7 @@ use sterna_pubsub::glob;
 
 use super::help::help;
 use super::table::{Row, table};
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 pub use page::commands_page;
 
 const BASE: Spec = Spec {
@@ -66,7 +66,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             },
             |call| {
                 call.reply.int(table().commands().count() as i64);
-                Ok(Flow::Next)
+                Ok(())
             },
         ),
         row(
@@ -139,7 +139,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     ],
 }];
 
-fn list(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn list(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args;
     let is = |at: usize, word: &str| args.get(at).is_some_and(|arg| argument::eq_ignore_case(arg, word));
     let wanted = args.get(4).unwrap_or_default();
@@ -156,7 +156,7 @@ fn list(call: &mut Call<'_>) -> Result<Flow, Failure> {
     names.sort_unstable();
     call.reply.array(names.len());
     names.iter().for_each(|name| call.reply.bulk(name.as_bytes()));
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// Names of the rows, subcommands included, that `are_wanted`.

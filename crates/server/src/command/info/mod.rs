@@ -19,7 +19,7 @@ use std::fmt::{self, Write};
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::Args;
 
-use super::{Call, Failure, Flow, Run};
+use super::{Call, Failure, Run};
 
 /// Rows of this folder.
 pub(super) static ROWS: &[Command<Run>] = &[Command {
@@ -89,7 +89,7 @@ fn is_asked_for(section: &Section, arguments: Args<'_>) -> bool {
         })
 }
 
-fn info(call: &mut Call<'_>) -> Result<Flow, Failure> {
+fn info(call: &mut Call<'_>) -> Result<(), Failure> {
     let arguments = call.args.from(1);
     // EXEC holds partitions, and has taken the figures before it did.
     if !call.in_exec {
@@ -101,7 +101,7 @@ fn info(call: &mut Call<'_>) -> Result<Flow, Failure> {
         (section.write)(&mut sheet, call);
     }
     call.reply.verbatim(sheet.0.as_bytes());
-    Ok(Flow::Next)
+    Ok(())
 }
 
 /// The text as far as it is written. Lines end in CRLF: clients split there.
