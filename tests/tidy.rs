@@ -93,6 +93,21 @@ fn nothing_is_left_over_from_finding_a_bug_or_for_later() {
 }
 
 #[test]
+fn every_lock_of_the_server_has_its_place_in_the_order() {
+    let words = ["parking_lot::", "sync::Mutex", "sync::RwLock", "sync::Condvar"];
+    let files = files();
+    let mut found = Vec::new();
+    for (name, text) in files.iter().filter(|(name, _)| name.starts_with("crates/server/src/")) {
+        let is_exempt = name.ends_with("/lock.rs") || name.ends_with("/simulation.rs");
+        let product = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let is_plain = |line: &&str| words.iter().any(|word| line.contains(word));
+        let lines = product.lines().filter(|_| !is_exempt).filter(is_plain);
+        found.extend(lines.map(|line| format!("{name}: {}", line.trim())));
+    }
+    assert_none("a lock without a level", found);
+}
+
+#[test]
 fn no_path_of_one_machine_is_written_down() {
     let starts =
         [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];

@@ -5,5 +5,6 @@ mod churn;
 mod crowd;
 mod fairness;
 mod groups;
+mod locks;
 mod ordering;
 mod waiting;

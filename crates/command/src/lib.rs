@@ -110,6 +110,9 @@ bitflags! {
         const SENTINEL = 1 << 21;
         /// Answered while a script keeps Redis busy; reported only.
         const ALLOW_BUSY = 1 << 22;
+        /// Changes the configuration or the users, which happens one at a time: EXEC waits for its turn before it locks
+        /// any key.
+        const CHANGES_SETTINGS = 1 << 23;
     }
 }
 

@@ -26,8 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use sterna_pubsub::{InterestCounts, PatternTrie};
+
+use crate::lock::{Level, Mutex, RwLock, RwLockReadGuard};
 
 /// Power of two; with so many, channels of a small deployment seldom share a stripe.
 const STRIPES: usize = 4096;
@@ -42,7 +43,7 @@ pub(crate) struct ChannelDirectory {
 #[derive(Debug, Default)]
 struct Stripe {
     mask: AtomicU64,
-    entries: Mutex<HashMap<Arc<[u8]>, InterestCounts>>,
+    entries: Mutex<HashMap<Arc<[u8]>, InterestCounts>, { Level::Channels as u8 }>,
 }
 
 impl Default for ChannelDirectory {
@@ -154,7 +155,7 @@ pub(crate) struct Interest {
 /// Which shards care, by pattern.
 #[derive(Default)]
 pub(crate) struct PatternDirectory {
-    trie: RwLock<PatternTrie<Interest>>,
+    trie: RwLock<PatternTrie<Interest>, { Level::Patterns as u8 }>,
     /// Patterns in the trie; PUBLISH skips the lock while it is 0. Written under the lock (Release), read Acquire.
     patterns: AtomicUsize,
     /// Rises with every change of the trie (written under its lock, Release), so that a publisher that sends to one

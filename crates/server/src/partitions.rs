@@ -7,14 +7,13 @@
 //! What a write did goes to the journal before its partitions are unlocked: two writes to one key stand in the journal in
 //! the order they were made, whichever shards made them; and a transaction is one record.
 //!
-//! Lock order: partitions by index, then the journal's buffer.
+//! Behind them comes the journal's buffer, which knows no other lock: see [`crate::lock::Level`].
 //!
 //! Cost: a command on one key takes one lock and allocates nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Spec};
 use sterna_keyspace::{
@@ -23,12 +22,14 @@ use sterna_keyspace::{
 };
 use sterna_protocol::{Args, Reply};
 
+use crate::lock::{Level, Mutex, MutexGuard};
+
 /// The keyspace: partitions by key hash, each behind its lock.
 #[derive(Debug)]
 pub(crate) struct Partitions {
     hash: KeyHash,
     /// A power of two.
-    parts: Box<[Mutex<Partition>]>,
+    parts: Box<[Mutex<Partition, { Level::Partition as u8 }>]>,
     databases: usize,
     journal: OnceLock<Box<dyn EffectLog>>,
     /// Clients that track what they read. Raised before any of their reads, looked at with a partition locked, so that a
@@ -120,7 +121,7 @@ impl Partitions {
         let mut keys = keys_of(&command.spec, args);
         if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
         {
-            let mut part = self.parts[self.index_of(key)].lock();
+            let mut part = self.part(self.index_of(key));
             log.want_touched(self.is_tracked());
             let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
             serve_ready(Space::one(&mut part), scene.now_ms, log);
@@ -158,7 +159,7 @@ impl Partitions {
 
     /// Locks partitions, in order. A caller must not hold any already.
     pub(crate) fn hold(&self, indices: Indices) -> Held<'_> {
-        Held { of: self, guards: indices.iter().map(|index| (index, self.parts[index].lock())).collect() }
+        Held { of: self, guards: indices.iter().map(|index| (index, self.part(index))).collect() }
     }
 
     /// Sets `watch` when `key` is touched from now on.
@@ -187,7 +188,7 @@ impl Partitions {
     /// Removes at most `keys_max` keys of one partition that are due; returns how many. The caller goes round the
     /// partitions, a few times a second, and again at once where it got `keys_max`.
     pub(crate) fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
-        let mut part = self.parts[index].lock();
+        let mut part = self.part(index);
         log.want_touched(self.is_tracked());
         let removed = part.expire_due(now_ms, keys_max, log);
         serve_ready(Space::one(&mut part), now_ms, log);
@@ -218,7 +219,7 @@ impl Partitions {
         count: usize,
         visit: impl FnMut(&Record),
     ) -> Option<u64> {
-        self.parts[index].lock().scan(db, from, count, visit)
+        self.part(index).scan(db, from, count, visit)
     }
 
     /// Applies an effect read from a journal. False: it doesn't fit what is there.
@@ -228,19 +229,18 @@ impl Partitions {
             return self.part_of(hash).apply(hash, effect);
         }
         let db = effect.db;
-        self.parts.iter().all(|part| part.lock().apply(hash, Effect { db, key: b"", what: What::Flush }))
+        self.each().all(|mut part| part.apply(hash, Effect { db, key: b"", what: What::Flush }))
     }
 
     /// Removes the keys of a database that are `doomed`, as a replay does: nobody hears of it.
     pub(crate) fn remove_where(&self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
-        self.parts.iter().for_each(|part| remove_where(&mut part.lock(), &self.hash, db, doomed));
+        self.each().for_each(|mut part| remove_where(&mut part, &self.hash, db, doomed));
     }
 
     /// How full each database is.
     pub(crate) fn fill(&self, now_ms: u64) -> Vec<Fill> {
         let mut fills = vec![Fill::default(); self.databases];
-        for part in &self.parts {
-            let part = part.lock();
+        for part in self.each() {
             fills.iter_mut().enumerate().for_each(|(db, fill)| *fill += part.fill(db, now_ms));
         }
         fills
@@ -249,23 +249,23 @@ impl Partitions {
     /// What was counted.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        self.parts.iter().for_each(|part| stats += part.lock().stats());
+        self.each().for_each(|part| stats += part.stats());
         stats
     }
 
     /// Counts anew.
     pub(crate) fn reset_stats(&self) {
-        self.parts.iter().for_each(|part| part.lock().reset_stats());
+        self.each().for_each(|mut part| part.reset_stats());
     }
 
     /// How streams are laid out from now on. The caller holds no partition.
     pub(crate) fn set_stream_settings(&self, settings: StreamSettings) {
-        self.parts.iter().for_each(|part| part.lock().set_stream_settings(settings));
+        self.each().for_each(|mut part| part.set_stream_settings(settings));
     }
 
     /// Bytes of memory that keys and values take, about.
     pub(crate) fn used_bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.lock().used_bytes()).sum()
+        self.each().map(|part| part.used_bytes()).sum()
     }
 
     /// Hands over what was done; the partitions it was done to are still locked.
@@ -278,7 +278,18 @@ impl Partitions {
     }
 
     fn part_of(&self, hash: u64) -> MutexGuard<'_, Partition> {
-        self.parts[KeyHash::partition(hash, self.parts.len())].lock()
+        self.part(KeyHash::partition(hash, self.parts.len()))
+    }
+
+    /// Locks the partition at `index`.
+    #[inline]
+    fn part(&self, index: usize) -> MutexGuard<'_, Partition> {
+        self.parts[index].lock_nth(index)
+    }
+
+    /// Locks one partition after the other, never two at once.
+    fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Partition>> {
+        (0..self.parts.len()).map(|index| self.part(index))
     }
 }
 
@@ -452,7 +463,7 @@ mod tests {
 
     /// Keeps records as they come.
     #[derive(Debug, Default)]
-    struct Records(Arc<Mutex<Vec<Vec<u8>>>>);
+    struct Records(Arc<parking_lot::Mutex<Vec<Vec<u8>>>>);
 
     impl EffectLog for Records {
         fn append(&self, effects: &[u8]) -> u64 {
@@ -462,7 +473,7 @@ mod tests {
         }
     }
 
-    fn journaled(count: usize) -> (Partitions, Arc<Mutex<Vec<Vec<u8>>>>) {
+    fn journaled(count: usize) -> (Partitions, Arc<parking_lot::Mutex<Vec<Vec<u8>>>>) {
         let (partitions, records) = (Partitions::new(count, 16), Arc::default());
         partitions.set_journal(Box::new(Records(Arc::clone(&records))));
         (partitions, records)

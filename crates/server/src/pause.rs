@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
+use crate::lock::{Level, Mutex};
 use crate::time::Clock;
 
 /// What a pause holds back.
@@ -21,7 +20,7 @@ pub(crate) enum PauseMode {
 pub(crate) struct Pause {
     /// Whether a pause may be in force: read with every command, and cleared when one is found to have ended.
     on: AtomicBool,
-    current: Mutex<Option<(PauseMode, u64)>>,
+    current: Mutex<Option<(PauseMode, u64)>, { Level::Pause as u8 }>,
 }
 
 impl Pause {

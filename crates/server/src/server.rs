@@ -1,12 +1,4 @@
-//! What all shards share.
-//!
-//! Lock order (a thread that holds one takes only those further down):
-//!
-//! ```text
-//!   partitions, by index ► the journal's buffer
-//!   partitions, by index ► pattern trie ► channel stripe ► users, config ► clients of a shard ► names of a client
-//!                                                        └► slowlog, latency, pause, error counts (leaves)
-//! ```
+//! What all shards share. The order of its locks is [`crate::lock::Level`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
 use rustls::{ServerConfig, ServerConnection};
 use sterna_keyspace::stream::{BlockLimits, IdempotenceConfig};
 use sterna_keyspace::{EventClasses, Fill, Stats, StreamSettings};
@@ -23,6 +14,7 @@ use crate::acl::{User, Users};
 use crate::config::Config;
 use crate::connection::client::{Client, ClientId, CloseCounts};
 use crate::directory::Directory;
+use crate::lock::{Level, Mutex, RwLock};
 use crate::mailbox::{Mail, Mailbox};
 use crate::partitions::Partitions;
 use crate::pause::Pause;
@@ -35,7 +27,7 @@ use crate::tracking::Tracking;
 #[derive(Debug)]
 pub(crate) struct ShardHandle {
     pub(crate) mailbox: Mailbox,
-    pub(crate) clients: Mutex<HashMap<ClientId, Arc<Client>>>,
+    pub(crate) clients: Mutex<HashMap<ClientId, Arc<Client>>, { Level::Clients as u8 }>,
     /// Connections it owns or has been promised.
     pub(crate) connections: AtomicUsize,
     pub(crate) closed: CloseCounts,
@@ -94,33 +86,33 @@ pub(crate) struct Server {
     pub(crate) run_id: String,
     /// The file that CONFIG REWRITE writes.
     pub(crate) config_path: Option<std::path::PathBuf>,
-    pub(crate) users: RwLock<Users>,
-    config: RwLock<Arc<Config>>,
+    pub(crate) users: RwLock<Users, { Level::Users as u8 }>,
+    config: RwLock<Arc<Config>, { Level::Config as u8 }>,
     /// Held by whoever changes the configuration, from reading the old one to the new one's taking effect.
-    pub(crate) config_changes: Mutex<()>,
+    pub(crate) config_changes: Mutex<(), { Level::Change as u8 }>,
     /// The TCP addresses listened on, and whether for TLS.
-    pub(crate) listening: Mutex<Vec<(SocketAddr, bool)>>,
+    pub(crate) listening: Mutex<Vec<(SocketAddr, bool)>, { Level::Listening as u8 }>,
     /// Classes of keyspace events that are published: bits of `EventClasses`, from the configuration.
     event_classes: AtomicU32,
     /// Rises with every CONFIG SET (Release, after the new configuration is in place; read Acquire).
     config_version: AtomicU64,
-    tls: RwLock<Option<Arc<ServerConfig>>>,
+    tls: RwLock<Option<Arc<ServerConfig>>, { Level::Tls as u8 }>,
     pub(crate) failed_logins: AtomicU64,
     next_client: AtomicU64,
     /// Keyspace figures as of the last look, for INFO inside a transaction, which holds the locks itself.
-    keyspace: Mutex<KeyspaceFigures>,
+    keyspace: Mutex<KeyspaceFigures, { Level::KeyspaceFigures as u8 }>,
     /// CONFIG RESETSTAT was called where it could not lock the partitions.
     keyspace_stats_due: AtomicBool,
     /// Set when the options about streams have changed and the partitions have not heard of it.
     stream_settings_due: AtomicBool,
-    pub(crate) rates: Mutex<Rates>,
+    pub(crate) rates: Mutex<Rates, { Level::Rates as u8 }>,
     /// The most memory that was in use at any look.
     memory_peak: AtomicUsize,
     /// Memory in use at the first look, before anything was connected.
     memory_start: AtomicUsize,
-    pub(crate) slowlog: Mutex<crate::command::slowlog::SlowLog>,
-    pub(crate) delays: Mutex<crate::command::latency::Delays>,
-    pub(crate) acl_log: Mutex<crate::command::acl::log::AclLog>,
+    pub(crate) slowlog: Mutex<crate::command::slowlog::SlowLog, { Level::SlowLog as u8 }>,
+    pub(crate) delays: Mutex<crate::command::latency::Delays, { Level::Delays as u8 }>,
+    pub(crate) acl_log: Mutex<crate::command::acl::log::AclLog, { Level::AclLog as u8 }>,
     out_of_memory: AtomicBool,
     stopping: AtomicBool,
 }

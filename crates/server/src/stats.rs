@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 
 use crate::command::table::table;
 use crate::connection::client::Client;
 use crate::histogram::Histogram;
+use crate::lock::{Level, Mutex};
 
 /// Calls of each command of the table, on one shard.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl CommandCounts {
 
 /// Error replies by their first word.
 #[derive(Debug, Default)]
-pub(crate) struct ErrorCounts(Mutex<HashMap<String, u64>>);
+pub(crate) struct ErrorCounts(Mutex<HashMap<String, u64>, { Level::ErrorCounts as u8 }>);
 
 /// Different first words that are counted; clients can provoke no more than the server has, but a bound is a bound.
 const ERROR_WORDS_MAX: usize = 128;

@@ -83,6 +83,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         Command {
             spec: Spec {
                 name: "rewrite",
+                flags: BASE.flags.union(Flags::CHANGES_SETTINGS),
                 since: "2.8.0",
                 summary: "Has the configuration file say what the server does.",
                 ..BASE
@@ -93,6 +94,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         Command {
             spec: Spec {
                 name: "set",
+                flags: BASE.flags.union(Flags::CHANGES_SETTINGS),
                 arity: -4,
                 complexity: "O(N), N options",
                 summary: "Changes options, all of them or none.",
@@ -127,7 +129,7 @@ fn resetstat(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn rewrite(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
-    let _alone = server.config_changes.lock();
+    let _turn = call.turn_to_change(&server);
     let mut config = Config::clone(&server.config());
     config.users = server.users.read().lines(&config);
     config.rewrite(server.config_path.as_deref()).map_err(|error| {
@@ -147,7 +149,7 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|&[name, value]| (name, value)).collect();
     let server = Arc::clone(&call.shard.server);
-    let _alone = server.config_changes.lock();
+    let _turn = call.turn_to_change(&server);
     let old = server.config();
     let new = old.set(&pairs).map_err(|error| Failure::text(error.to_string()))?;
     let prepared =

@@ -24,10 +24,11 @@ pub(crate) mod slowlog;
 pub mod table;
 pub(crate) mod transaction;
 
-use sterna_command::Command;
+use sterna_command::{Command, Flags};
 use sterna_protocol::{Args, Reply};
 
 use crate::connection::Connection;
+use crate::lock::MutexGuard;
 use crate::server::Server;
 use crate::shard::Shard;
 pub(crate) use failure::Failure;
@@ -80,5 +81,16 @@ impl Call<'_> {
 
     pub(crate) fn server(&self) -> &Server {
         &self.shard.server
+    }
+
+    /// Waits until no other change of the configuration or of the users is under way, and keeps others waiting. A
+    /// transaction has done so before it locked its keys.
+    pub(crate) fn turn_to_change<'s>(&self, server: &'s Server) -> Option<MutexGuard<'s, ()>> {
+        debug_assert!(
+            self.row.has(Flags::CHANGES_SETTINGS),
+            "EXEC can't see what {} does",
+            self.row.full_name
+        );
+        (!self.in_exec).then(|| server.config_changes.lock())
     }
 }

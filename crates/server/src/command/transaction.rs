@@ -246,6 +246,9 @@ impl Shard {
             server.note_keyspace();
         }
         let scene = self.scene_of(slot, false);
+        // Before the partitions: see `lock::Level`.
+        let changes_settings = transaction.queued.iter().any(|(row, _)| row.has(Flags::CHANGES_SETTINGS));
+        let _turn = changes_settings.then(|| server.config_changes.lock());
         let mut held = partitions.hold(needed);
         for (db, key) in &transaction.watched {
             held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);

@@ -10,9 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use parking_lot::Mutex;
-
 use super::CloseReason;
+use crate::lock::{Level, Mutex};
 
 /// Number of a client: given once, never reused, rising.
 pub(crate) type ClientId = u64;
@@ -118,7 +117,7 @@ pub(crate) struct Client {
     pub(crate) address: Address,
     /// Unix time, milliseconds.
     pub(crate) connected_ms: u64,
-    pub(crate) names: Mutex<Names>,
+    pub(crate) names: Mutex<Names, { Level::ClientNames as u8 }>,
     /// Set by CLIENT KILL before the owner hears of it, so that a second KILL doesn't count it again.
     pub(crate) is_killed: AtomicBool,
     /// Set by CLIENT UNBLOCK before the owner hears of it; the next wait clears it.

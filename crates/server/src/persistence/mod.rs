@@ -30,10 +30,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed, fenc
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use sterna_journal::{Event, FsyncPolicy, Journal, Options, Refusal, Rejected, TornTail};
 
 use crate::config::{AppendFsync, Config};
+use crate::lock::{Level, Mutex};
 use crate::mailbox::Mail;
 use crate::server::Server;
 
@@ -54,7 +54,7 @@ pub(crate) struct Persistence {
     pub(crate) loading: Loading,
     pub(crate) snapshots: Snapshots,
     /// What the journal's disk said last, while it takes no writes.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<String>, { Level::DiskTrouble as u8 }>,
 }
 
 /// How far the start is.

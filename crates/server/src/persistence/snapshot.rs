@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, Ordering::Re
 use std::thread;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
 use sterna_journal::{Error, Journal, Lsn, Refusal, SnapshotInfo, SnapshotWriter};
 use sterna_keyspace::{Value, write_state};
 
 use crate::config::Config;
+use crate::lock::{Condvar, Level, Mutex};
 use crate::server::Server;
 use crate::time::unix_ms;
 
@@ -38,7 +38,7 @@ pub(crate) enum Cause {
 /// What is known of the snapshots of this run.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    state: Mutex<State>,
+    state: Mutex<State, { Level::Snapshots as u8 }>,
     ended: Condvar,
     /// No more: the server stops.
     is_stopping: AtomicBool,
@@ -154,6 +154,7 @@ impl Server {
 
     /// SAVE: has one taken and waits. Errors: why it failed.
     pub(crate) fn snapshot_and_wait(self: &Arc<Server>, journal: &Arc<Journal>) -> Result<(), String> {
+        crate::lock::assert_nothing_held();
         let snapshots = &self.persistence.snapshots;
         let ended = snapshots.state.lock().ended;
         let asked = self.ask_for_snapshot(journal, Cause::Save).map_err(|error| error.to_string())?;

@@ -36,8 +36,7 @@ mod tell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
-
+use crate::lock::{Level, RwLock};
 pub(crate) use broadcast::{Batch, Local};
 pub(crate) use mode::{Mode, Reads};
 use table::Table;
@@ -48,7 +47,7 @@ pub(crate) use tell::Invalidation;
 pub(crate) struct Tracking {
     table: Table,
     /// Prefixes that are broadcast, and how many clients ask for each.
-    prefixes: RwLock<BTreeMap<Box<[u8]>, usize>>,
+    prefixes: RwLock<BTreeMap<Box<[u8]>, usize>, { Level::TrackedPrefixes as u8 }>,
     /// Clients that broadcast, by shard. Raised before CLIENT TRACKING is answered, read by each write that was collected.
     broadcasting: Box<[AtomicUsize]>,
 }

@@ -20,10 +20,10 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::connection::client::ClientId;
+use crate::lock::{Level, Mutex};
 
 /// More than shards there are on most machines, so that two of them seldom meet at one.
 const STRIPES: usize = 64;
@@ -40,7 +40,7 @@ pub(super) type Readers = SmallVec<[Reader; 1]>;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Table {
-    stripes: [Mutex<Stripe>; STRIPES],
+    stripes: [Mutex<Stripe, { Level::TrackedReads as u8 }>; STRIPES],
     hasher: DefaultHashBuilder,
     keys: AtomicUsize,
     items: AtomicUsize,

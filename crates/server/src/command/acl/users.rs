@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use sterna_command::{Command, ReplyShape, Spec};
+use sterna_command::{Command, Flags, ReplyShape, Spec};
 use sterna_protocol::Reply;
 use sterna_pubsub::Kind;
 
@@ -25,7 +25,7 @@ pub(super) const SETUSER: Command<Run> = row(
     Spec {
         name: "setuser",
         arity: -3,
-        flags: ADMIN,
+        flags: ADMIN.union(Flags::CHANGES_SETTINGS),
         complexity: "O(N), N rules and connections",
         summary: "Changes a user by rules, or makes one; at once for those who are logged in as it.",
         syntax: "username [rule [rule ...]]",
@@ -40,7 +40,7 @@ pub(super) const DELUSER: Command<Run> = row(
     Spec {
         name: "deluser",
         arity: -3,
-        flags: ADMIN,
+        flags: ADMIN.union(Flags::CHANGES_SETTINGS),
         complexity: "O(N), N connections",
         summary: "Removes users, closes the connections that are logged in as one, and counts the users.",
         syntax: "username [username ...]",
@@ -114,7 +114,7 @@ pub(super) const WHOAMI: Command<Run> = row(
 
 fn setuser(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
-    let _alone = server.config_changes.lock();
+    let _turn = call.turn_to_change(&server);
     let rules: Vec<&[u8]> = call.args.from(3).iter().collect();
     let user = server.users.write().set_user(&call.args[2], &rules);
     let user = user.map_err(|error| Failure::text(error.to_string()))?;
@@ -125,7 +125,7 @@ fn setuser(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn deluser(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
-    let _alone = server.config_changes.lock();
+    let _turn = call.turn_to_change(&server);
     let names = call.args.from(2);
     if names.iter().any(|name| name == b"default") {
         return Err(Failure::of("ERR The 'default' user cannot be removed"));
