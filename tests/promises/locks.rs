@@ -6,9 +6,9 @@
 use std::thread;
 
 use sterna_command::Flags;
+use sterna_config::Config;
 use sterna_protocol::decode::Value;
 use sterna_server::command::table::{Row, table};
-use sterna_server::config::Config;
 use sterna_tests::client::{Client, Frame};
 use sterna_tests::server::{Launch, PATIENCE, Server, free_port, wait_for};
 
@@ -150,7 +150,8 @@ fn no_command_breaks_the_order_of_locks_alone_or_in_a_transaction() {
         let args = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--threads", shards];
         let args = args.map(str::to_owned).into_iter();
         let dir = ["--dir".to_owned(), folder.path().display().to_string()];
-        let loaded = Config::load(&args.chain(dir).collect::<Vec<_>>()).expect("these options are right");
+        let args: Vec<String> = args.chain(dir).collect();
+        let loaded = Config::load(&args, sterna_server::check_user).expect("these options are right");
         let running = sterna_server::start(loaded.config, Some(file)).expect("it starts");
         let mut clients: Vec<Client> = (0..2)
             .map(|_| {
