@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
-use sterna_tests::server::{Server, wait_for};
+use sterna_tests::server::{PATIENCE, Server, wait_for};
 
 /// Payload of the messages that fill queues.
 const PAYLOAD_BYTES: usize = 64 * 1024;
@@ -17,11 +17,33 @@ const MESSAGES_MAX: usize = 4000;
 const SMALL_RECEIVE_BUFFER: usize = 4096;
 
 /// A client whose kernel takes little of what it doesn't read.
-fn lazy_client(server: &Server) -> Client {
+pub(crate) fn lazy_client(server: &Server) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(SMALL_RECEIVE_BUFFER).expect("it can be small");
     socket.connect(&server.address().into()).expect("the server listens");
-    Client::over(TcpStream::from(socket))
+    let socket = TcpStream::from(socket);
+    // A server that stops reading makes the test fail, not hang.
+    socket.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    Client::over(socket)
+}
+
+/// A figure of INFO.
+pub(crate) fn info(client: &mut Client, name: &str) -> u64 {
+    let text = client.text(&["INFO", "everything"]);
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("INFO has no number {name}"))
+}
+
+/// The greatest value of a field of CLIENT LIST.
+pub(crate) fn greatest(client: &mut Client, name: &str) -> u64 {
+    let list = client.text(&["CLIENT", "LIST"]);
+    list.lines().filter_map(|line| field(line, name).parse().ok()).max().unwrap_or(0)
+}
+
+/// The clients' memory, as CLIENT LIST has it.
+fn client_bytes(client: &mut Client) -> u64 {
+    let list = client.text(&["CLIENT", "LIST"]);
+    list.lines().filter_map(|line| field(line, "tot-mem").parse::<u64>().ok()).sum()
 }
 
 fn payload(number: usize) -> String {
@@ -75,7 +97,7 @@ fn a_subscriber_over_its_hard_limit_is_closed_and_logged_once_and_harms_nobody_e
     }
 }
 
-fn field<'a>(line: &'a str, name: &str) -> &'a str {
+pub(crate) fn field<'a>(line: &'a str, name: &str) -> &'a str {
     let start = line.find(&format!(" {name}=")).expect("the field is there") + name.len() + 2;
     line[start..].split(' ').next().unwrap_or_default()
 }
@@ -136,6 +158,53 @@ fn a_client_that_asks_and_does_not_read_is_closed_at_the_limit_for_normal_client
     lazy.rest();
     assert_eq!(slow_consumers(&server.log()).len(), 1);
     assert_eq!(other.text(&["GET", "k"]), payload(0));
+}
+
+#[test]
+fn a_client_that_does_not_read_its_replies_waits_with_its_next_request() {
+    const VALUE_BYTES: usize = 1 << 20;
+    const REQUESTS: usize = 40;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &[]);
+        let mut admin = server.connect();
+        admin.request(&["SET", "k", &"x".repeat(VALUE_BYTES)]);
+        let mut lazy: Vec<Client> = (0..4).map(|_| lazy_client(&server)).collect();
+        for client in &mut lazy {
+            (0..REQUESTS).for_each(|_| client.send(&["GET", "k"]));
+        }
+        let asked: u64 = (REQUESTS * "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".len()) as u64;
+        wait_for("every request to be read", || {
+            let list = admin.text(&["CLIENT", "LIST", "SKIPME", "yes"]);
+            let read = list.lines().filter(|line| field(line, "tot-net-in").parse() == Ok(asked)).count();
+            (read == lazy.len()).then_some(())
+        });
+        // A mark and the reply that passed it, for each; without the mark it would be forty replies.
+        let held = client_bytes(&mut admin);
+        assert!(held < lazy.len() as u64 * (3 << 20), "{held} bytes are held");
+        // Whoever reads again gets every reply.
+        for client in &mut lazy {
+            for _ in 0..REQUESTS {
+                assert_eq!(client.value().as_bytes().map(<[u8]>::len), Some(VALUE_BYTES));
+            }
+            client.assert_quiet();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_sends_all_its_requests_before_it_reads_is_served() {
+    const REQUESTS: usize = 20_000;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &[]);
+        let mut client = lazy_client(&server);
+        for number in 0..REQUESTS {
+            client.send(&["ECHO", &format!("{number:01000}")]);
+        }
+        for number in 0..REQUESTS {
+            assert_eq!(client.value(), Value::Bulk(format!("{number:01000}").into()));
+        }
+        client.assert_quiet();
+    }
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod start;
 mod stop;
 mod tls;
 mod tools;
+mod unauthenticated;

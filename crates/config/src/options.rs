@@ -184,6 +184,11 @@ options! {
     maxclients: u32 = 10_000,
         Clients "maxclients", int(1, u32::MAX as i64, "connections"), RunTime;
 
+    /// Closes a connection that has not finished its TLS handshake, or not authenticated where a password is asked for, so
+    /// long after it was opened. Who has authenticated is never closed by it. 0 is never.
+    authentication_timeout: u32 = 60,
+        Clients "authentication-timeout", int(0, INT, "seconds"), RunTime;
+
     /// When a client that reads too slowly is closed, by class: `normal`, `replica` or `pubsub`. Closed at once above the
     /// hard limit, or after so many seconds above the soft limit. 0 is no limit.
     client_output_buffer_limit: OutputLimits = OUTPUT_LIMITS,

@@ -11,6 +11,7 @@ mod directory;
 mod fanout;
 mod histogram;
 mod hooks;
+mod limits;
 mod lock;
 mod mailbox;
 mod net;

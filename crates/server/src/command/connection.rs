@@ -306,6 +306,10 @@ impl Connection {
     pub(super) fn set_user(&mut self, user: Option<Arc<User>>) {
         let name = user.as_ref().map_or(&b"default"[..], |user| user.name());
         self.client.names.lock().user = String::from_utf8_lossy(name).into();
+        if user.is_none() && !self.is_unauthenticated() {
+            // RESET: it has to prove itself again from now on.
+            self.unproven_since_ms = self.client.active_ms.load(Relaxed);
+        }
         self.user = user;
     }
 

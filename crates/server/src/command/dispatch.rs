@@ -60,9 +60,11 @@ impl Shard {
         args: Args<'_>,
     ) -> Result<Admission, Failure> {
         let connection = &mut self.connections[slot];
-        if connection.user.is_none() {
-            // The password may have been taken away since it connected.
-            connection.set_user(self.server.user_without_password());
+        if connection.is_unauthenticated()
+            && let Some(user) = self.server.user_without_password()
+        {
+            // The password has been taken away since it connected.
+            connection.set_user(Some(user));
         }
         let connection = &self.connections[slot];
         let Some(user) = &connection.user else {

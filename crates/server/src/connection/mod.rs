@@ -49,13 +49,15 @@ pub(crate) enum CloseReason {
     TlsError,
     /// The user was deleted, or its password changed.
     UserRemoved,
+    /// It did not authenticate, or finish its TLS handshake, within `authentication-timeout`.
+    Unauthenticated,
     /// The server stops.
     Shutdown,
 }
 
 impl CloseReason {
     /// Every reason, in the order INFO shows them.
-    pub(crate) const ALL: [CloseReason; 11] = [
+    pub(crate) const ALL: [CloseReason; 12] = [
         CloseReason::ClientGone,
         CloseReason::SocketError,
         CloseReason::ProtocolError,
@@ -66,6 +68,7 @@ impl CloseReason {
         CloseReason::QueryLimit,
         CloseReason::TlsError,
         CloseReason::UserRemoved,
+        CloseReason::Unauthenticated,
         CloseReason::Shutdown,
     ];
 
@@ -82,6 +85,7 @@ impl CloseReason {
             CloseReason::QueryLimit => "query_limit",
             CloseReason::TlsError => "tls_error",
             CloseReason::UserRemoved => "user_removed",
+            CloseReason::Unauthenticated => "unauthenticated",
             CloseReason::Shutdown => "shutdown",
         }
     }
@@ -103,6 +107,8 @@ pub(crate) enum Hold {
     Disk(DiskWait),
     /// DEBUG SLEEP.
     Asleep(Asleep),
+    /// It has not read what it was answered: requests wait in the input until it has.
+    Output,
 }
 
 /// What CLIENT REPLY asked for.
@@ -168,14 +174,21 @@ pub(crate) struct Connection {
     pub(crate) depends_on: Dependence,
     /// In the shard's list of connections that wait for the disk.
     pub(crate) awaits_disk: bool,
-    /// When the output queue passed its soft limit, seconds of the server's clock.
+    /// When the output queue passed its soft limit, milliseconds of the server's clock.
     pub(crate) over_soft_limit_since_ms: Option<u64>,
+    /// Since when it has had something to prove, if it still has: `user`, or the TLS handshake. Same clock.
+    pub(crate) unproven_since_ms: u64,
 }
 
 impl Connection {
     /// Whether RESP2's rule applies that a subscriber may only change its subscriptions.
     pub(crate) fn in_subscriber_mode(&self) -> bool {
         self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
+    }
+
+    /// Whether it has yet to say who it is. (Without a password nobody needs to, and each connection has a user.)
+    pub(crate) fn is_unauthenticated(&self) -> bool {
+        self.user.is_none()
     }
 
     /// Whether complete requests may have been read already that could not be executed yet.

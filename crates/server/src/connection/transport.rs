@@ -74,6 +74,14 @@ impl Transport {
         }
     }
 
+    /// Whether the TLS handshake has yet to be finished.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match self {
+            Transport::Plain(_) => false,
+            Transport::Tls(tls) => tls.session.is_handshaking(),
+        }
+    }
+
     /// Whether encrypted bytes wait for the socket.
     pub(crate) fn wants_flush(&self) -> bool {
         match self {
@@ -99,7 +107,6 @@ impl Transport {
         }
     }
 
-    /// The name in the client's certificate, if it showed one.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Transport::Tls(_))
     }

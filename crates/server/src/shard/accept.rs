@@ -193,6 +193,7 @@ impl Shard {
             depends_on: Dependence::default(),
             awaits_disk: false,
             over_soft_limit_since_ms: None,
+            unproven_since_ms: self.clock.now_ms,
         });
         client.slot.store(slot as u32, Relaxed);
         self.handle().clients.lock().insert(id, client);

@@ -11,6 +11,7 @@ use crate::config::{Config, OutputLimit};
 use crate::connection::chunk::Range;
 use crate::connection::client::{Client, ClientType};
 use crate::connection::{CloseReason, Connection, Hold};
+use crate::limits::{BACKLOG_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::shard::Shard;
 
 /// Bytes sent to one connection in one turn: a client with a huge backlog must not keep the shard from the others.
@@ -67,6 +68,13 @@ impl Flusher {
     }
 
     fn limit_of(&self, connection: &Connection) -> OutputLimit {
+        if connection.is_unauthenticated() {
+            return OutputLimit {
+                hard_bytes: UNAUTHENTICATED_OUTPUT_BYTES_MAX as u64,
+                soft_bytes: 0,
+                soft_seconds: 0,
+            };
+        }
         match connection.client.class() {
             ClientType::Pubsub => self.pubsub,
             _ => self.normal,
@@ -92,6 +100,21 @@ impl Flusher {
         if now_ms.saturating_sub(since) > limit.soft_seconds * 1000 {
             self.doom_for_output(slot, connection);
         }
+    }
+
+    /// Whether the connection's next request must wait until it has read more of its replies.
+    ///
+    /// Where a hard limit closes it, that bounds what it can hold and nothing needs to wait; and waiting must not keep it
+    /// from passing a soft limit.
+    #[inline]
+    pub(crate) fn holds_back(&self, connection: &Connection) -> bool {
+        connection.output.queued_bytes() > BACKLOG_BYTES && self.is_backlogged(connection)
+    }
+
+    #[cold]
+    fn is_backlogged(&self, connection: &Connection) -> bool {
+        let limit = self.limit_of(connection);
+        limit.hard_bytes == 0 && connection.output.queued_bytes() as u64 > limit.soft_bytes
     }
 
     fn doom_for_output(&mut self, slot: usize, connection: &mut Connection) {
@@ -175,6 +198,11 @@ impl Shard {
         let sent = (before - connection.output.queued_bytes()) as u64;
         connection.net_out_bytes += sent;
         Client::add(&self.server.shards[self.index].net_out_bytes, sent);
+        let has_drained = connection.output.queued_bytes() <= BACKLOG_BYTES / 2;
+        if has_drained && matches!(connection.hold.as_deref(), Some(Hold::Output)) {
+            self.release(slot);
+        }
+        let Some(connection) = self.connections.get_mut(slot) else { return };
         match flushed {
             Ok(Flushed::All) => {
                 if let Some(reason) = connection.closing {

@@ -16,6 +16,9 @@ use sterna_protocol::{Args, Limits, Parser, Progress, ProtocolError, Reply};
 
 use crate::connection::client::Client;
 use crate::connection::{CloseReason, Connection, Hold, Partial};
+use crate::limits::{
+    UNAUTHENTICATED_INPUT_BYTES_MAX, UNAUTHENTICATED_READ_BYTES, UNAUTHENTICATED_REQUESTS_PER_TURN,
+};
 use crate::shard::{READ_BYTES, Shard};
 
 /// Time one connection may use in one turn.
@@ -34,6 +37,15 @@ struct Serving {
     start: usize,
     /// When others have waited long enough.
     until: Instant,
+    /// Requests after which others have waited long enough.
+    requests_left: usize,
+}
+
+impl Serving {
+    /// Whether others have waited long enough by now.
+    fn is_over(&self, now: Instant) -> bool {
+        now > self.until || self.requests_left == 0
+    }
 }
 
 impl Shard {
@@ -48,8 +60,14 @@ impl Shard {
             self.serve_backlog(slot);
             return;
         }
+        if is_held && !self.has_room_for_input(slot) {
+            // It is left in the socket, and read when the connection goes on.
+            return;
+        }
+        let room =
+            if self.connections[slot].is_unauthenticated() { UNAUTHENTICATED_READ_BYTES } else { READ_BYTES };
         let mut scratch = std::mem::take(&mut self.scratch);
-        match self.connections[slot].transport.read(&mut scratch) {
+        match self.connections[slot].transport.read(&mut scratch[..room]) {
             Ok(0) => self.close(slot, CloseReason::ClientGone),
             Ok(n) => {
                 let connection = &mut self.connections[slot];
@@ -64,7 +82,7 @@ impl Shard {
                 // that have been decrypted already make no edge either, nor does the end of what the peer sends if it
                 // came with the last bytes.
                 let has_no_edge = |connection: &Connection| {
-                    n == READ_BYTES || connection.transport.is_tls() || connection.read_closed
+                    n == room || connection.transport.is_tls() || connection.read_closed
                 };
                 if self.connections.get(slot).is_some_and(has_no_edge) {
                     self.make_ready(slot);
@@ -201,7 +219,7 @@ impl Shard {
                     if !self.goes_on(slot) {
                         return (used, State::Held, parser);
                     }
-                    if self.clock.instant > serving.until {
+                    if serving.is_over(self.clock.instant) {
                         return (
                             used,
                             if used < bytes.len() { State::OutOfTime } else { State::Done },
@@ -229,6 +247,7 @@ impl Shard {
         if args.is_empty() {
             return true;
         }
+        serving.requests_left -= 1;
         let taken = self.dispatch(serving.slot, args, &mut serving.out);
         if !self.deferred.is_empty() {
             self.queue_deferred(serving);
@@ -238,6 +257,12 @@ impl Shard {
         }
         if serving.out.len() - serving.start > REPLY_CHUNK_BYTES {
             self.queue_replies(serving);
+        }
+        if let Some(connection) = self.connections.get(serving.slot)
+            && self.flusher.holds_back(connection)
+            && self.goes_on(serving.slot)
+        {
+            self.hold(serving.slot, Hold::Output);
         }
         taken
     }
@@ -254,7 +279,10 @@ impl Shard {
         self.executing = Some(slot);
         let out = self.replies.lend();
         self.clock.instant = Instant::now();
-        Serving { slot, start: out.len(), out, until: self.clock.instant + BATCH_TIME_MAX }
+        let is_unauthenticated =
+            self.connections.get(slot).is_some_and(|connection| connection.is_unauthenticated());
+        let requests_left = if is_unauthenticated { UNAUTHENTICATED_REQUESTS_PER_TURN } else { usize::MAX };
+        Serving { slot, start: out.len(), out, until: self.clock.instant + BATCH_TIME_MAX, requests_left }
     }
 
     fn finish(&mut self, mut serving: Serving) {
@@ -296,7 +324,8 @@ impl Shard {
     }
 
     fn limits_of(&self, slot: usize) -> Limits {
-        let unauthenticated = self.connections.get(slot).is_some_and(|connection| connection.user.is_none());
+        let unauthenticated =
+            self.connections.get(slot).is_some_and(|connection| connection.is_unauthenticated());
         Limits {
             bulk_bytes_max: self.config.proto_max_bulk_len as usize,
             unauthenticated,
@@ -327,9 +356,27 @@ impl Shard {
     fn check_query_limit(&mut self, slot: usize) {
         let connection = &self.connections[slot];
         let kept = connection.partial.as_ref().map_or(0, |partial| partial.buf.len());
-        if kept as u64 > self.config.client_query_buffer_limit {
+        if kept as u64 > self.input_limit_of(connection) {
             self.flusher.doom(slot, CloseReason::QueryLimit);
         }
+    }
+
+    fn input_limit_of(&self, connection: &Connection) -> u64 {
+        let limit = self.config.client_query_buffer_limit;
+        match connection.is_unauthenticated() {
+            true => limit.min(UNAUTHENTICATED_INPUT_BYTES_MAX as u64),
+            false => limit,
+        }
+    }
+
+    /// Whether a connection that is held back may have more of its requests read: up to its limit, so that a client which
+    /// sends all it has before it reads the first reply is served. Only where it is the client who doesn't read, it is
+    /// spared the end that passing the limit would be.
+    fn has_room_for_input(&self, slot: usize) -> bool {
+        let connection = &self.connections[slot];
+        let is_waited_for = matches!(connection.hold.as_deref(), Some(Hold::Output));
+        let kept = connection.partial.as_ref().map_or(0, |partial| partial.buf.len());
+        !is_waited_for || (kept + READ_BYTES) as u64 <= self.input_limit_of(connection)
     }
 
     /// Lets a connection go on that was held back.

@@ -107,14 +107,16 @@ impl Shard {
             Some(Hold::Blocked(_)) => self.look_at_block(slot),
             Some(Hold::Disk(_)) => self.wait_timed_out(slot),
             Some(Hold::Asleep(_)) => self.wake(slot),
-            Some(Hold::Acks { .. }) | None => {}
+            Some(Hold::Acks { .. } | Hold::Output) | None => {}
         }
     }
 
-    /// `timeout`, soft output limits, and the gauges of CLIENT LIST.
+    /// `timeout`, `authentication-timeout`, soft output limits, and the gauges of CLIENT LIST.
     fn look_after_connections(&mut self) {
         let now_ms = self.clock.now_ms;
         let timeout_ms = u64::from(self.config.timeout) * 1000;
+        let proof_ms = u64::from(self.config.authentication_timeout) * 1000;
+        let default_user_has_no_password = self.server.default_user_has_no_password();
         let capacity = self.connections.capacity();
         for _ in 0..CONNECTIONS_PER_TICK.min(capacity) {
             let slot = self.timers.round_at;
@@ -122,12 +124,18 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             self.flusher.check_soft_limit(slot, connection, now_ms);
             connection.publish_gauges();
+            let waits_for_others = !matches!(connection.hold.as_deref(), None | Some(Hold::Output));
             let is_waiting =
-                connection.hold.is_some() || connection.is_monitor || !connection.subscriptions.is_empty();
+                waits_for_others || connection.is_monitor || !connection.subscriptions.is_empty();
             let idle_ms =
                 now_ms.saturating_sub(connection.client.active_ms.load(std::sync::atomic::Ordering::Relaxed));
             if timeout_ms > 0 && !is_waiting && idle_ms > timeout_ms {
                 self.flusher.doom(slot, CloseReason::Idle);
+            }
+            let is_unproven = connection.transport.is_handshaking()
+                || connection.is_unauthenticated() && !default_user_has_no_password;
+            if proof_ms > 0 && is_unproven && now_ms.saturating_sub(connection.unproven_since_ms) > proof_ms {
+                self.flusher.doom(slot, CloseReason::Unauthenticated);
             }
         }
     }

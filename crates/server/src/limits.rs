@@ -1,0 +1,26 @@
+//! Bounds on what one client may make the server hold or do that are no options: each with why it is this number.
+//!
+//! Bounds that an operator may want to move are rows of the option table. `docs/limits.md` lists both kinds, with what
+//! each counts and the test that holds it.
+
+/// Reply bytes queued for a connection that has yet to authenticate, above which it is closed: what a server says to a
+/// stranger (errors, PONG) is short, and who sends without reading has no claim to memory.
+///
+/// Source: Redis allows its static buffer of 16 KiB and one more.
+pub(crate) const UNAUTHENTICATED_OUTPUT_BYTES_MAX: usize = 17 * 1024;
+
+/// Bytes of an unfinished request kept for a connection that has yet to authenticate: one argument of the greatest
+/// length that it may send, and room for the others.
+pub(crate) const UNAUTHENTICATED_INPUT_BYTES_MAX: usize = 20 * 1024;
+
+/// Bytes read at once from a connection that has yet to authenticate. Logging in takes a few hundred.
+pub(crate) const UNAUTHENTICATED_READ_BYTES: usize = 4 * 1024;
+
+/// Requests executed in one turn for a connection that has yet to authenticate, so that a crowd of strangers takes little
+/// time from those who have proven who they are. Logging in takes one or two.
+pub(crate) const UNAUTHENTICATED_REQUESTS_PER_TURN: usize = 8;
+
+/// Reply bytes queued for a connection above which its next request waits until half of them have been sent, where
+/// `client-output-buffer-limit` doesn't close it instead. Many times what a socket takes at once, so that a client that
+/// reads is never short of replies.
+pub(crate) const BACKLOG_BYTES: usize = 256 * 1024;
