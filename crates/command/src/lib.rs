@@ -4,7 +4,8 @@
 //! `sterna-server`), and one table, built at start-up, holds them all. COMMAND and its subcommands, HELP texts, arity
 //! errors, ACL categories, the checks of MULTI and of the RESP2 subscriber mode, and `docs/commands.md` come from it.
 //!
-//! This crate is only the type, so that both sides can write rows without knowing each other.
+//! This crate is the type of a row and the table of rows ([`Table`]): both sides write rows without knowing each other,
+//! and whoever asks about a command (users' rules, statistics, COMMAND) needs nothing of what runs it.
 //! Source: the fields are those of COMMAND INFO and COMMAND DOCS (redis.io/commands/command-docs).
 #![forbid(unsafe_code)]
 
@@ -12,9 +13,11 @@ use bitflags::bitflags;
 
 mod help;
 mod keys;
+mod table;
 
 pub use help::help_lines;
 pub use keys::Positions;
+pub use table::{LastRow, Row, Table, Unresolved};
 
 /// One command, or one subcommand of a container command such as CLIENT.
 ///

@@ -11,7 +11,7 @@ use sterna_journal::Refusal;
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
-use super::table::{Row, Runs};
+use super::table::{Row, Runs, runs, table};
 use super::{Call, Failure};
 use crate::connection::client::{Client, mark};
 use crate::connection::{Hold, ReplyMode};
@@ -27,9 +27,10 @@ impl Shard {
     #[inline]
     pub(crate) fn dispatch(&mut self, slot: usize, args: Args<'_>, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        let row = match self.last_row.resolve(args) {
+        let row = match self.last_row.resolve(table(), args.len(), |at| args.get(at)) {
             Ok(row) => row,
-            Err(failure) => {
+            Err(unresolved) => {
+                let failure = Failure::unresolved(unresolved, args);
                 self.end_run();
                 self.refuse_request(slot, None, args, &failure, out);
                 self.after_reply(slot, None, out, before);
@@ -37,7 +38,7 @@ impl Shard {
             }
         };
         // A run of messages stays open only from one PUBLISH to the next.
-        if !row.is_publication {
+        if !matches!(row.spec.name, "publish" | "spublish") {
             self.end_run();
         }
         match self.admit_request(slot, row, args) {
@@ -150,7 +151,7 @@ impl Shard {
         let began = self.clock.instant;
         let result = self.execute(slot, row, args, out, false);
         if self.durability.is_gated
-            && (matches!(row.run, Runs::Keys(_)) || row.spec.group == Group::Transactions)
+            && (matches!(runs(row), Runs::Keys(_)) || row.spec.group == Group::Transactions)
         {
             self.note_seen(slot);
         }
@@ -190,7 +191,7 @@ impl Shard {
     ) -> Result<(), Failure> {
         let proto = self.connections[slot].proto;
         let reply = Reply::new(out, proto);
-        match row.run {
+        match runs(row) {
             Runs::Server(run) => run(&mut Call { shard: self, slot, row, args, reply, in_exec }),
             Runs::Keys(command) => self.execute_on_keys(slot, command, args, reply),
             Runs::Container => Err(Failure::arity(&row.full_name)),

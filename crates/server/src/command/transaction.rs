@@ -10,7 +10,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_keyspace::Watch;
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
-use super::table::{Row, Runs};
+use super::table::{Row, Runs, runs};
 use super::{Call, Failure, Run};
 use crate::connection::Connection;
 use crate::connection::client::mark;
@@ -236,7 +236,7 @@ impl Shard {
         let partitions = &server.partitions;
         let mut needed = Indices::default();
         for (row, args) in &transaction.queued {
-            if matches!(row.run, Runs::Keys(_)) {
+            if matches!(runs(row), Runs::Keys(_)) {
                 needed.extend(partitions.needed_by(row.spec, args.args()));
             }
         }
@@ -265,7 +265,7 @@ impl Shard {
         for (row, args) in &transaction.queued {
             let args = args.args();
             let began = std::time::Instant::now();
-            let result = match row.run {
+            let result = match runs(row) {
                 _ if let Err(failure) = self.check_again(slot, row, args) => Err(failure),
                 Runs::Keys(command) => {
                     self.remember_reads(slot, &command.spec, args);

@@ -34,7 +34,6 @@ use slab::Slab;
 use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
 
-use crate::command::table::LastRow;
 use crate::command::table::table;
 use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
@@ -76,7 +75,7 @@ pub(crate) struct Shard {
     pub(crate) replies_to_others: Appender,
     scratch: Vec<u8>,
     parser: Parser,
-    pub(crate) last_row: LastRow,
+    pub(crate) last_row: sterna_command::LastRow,
     /// Connections with input to go on with.
     ready: VecDeque<usize>,
     pub(crate) flusher: Flusher,
@@ -119,7 +118,7 @@ impl Shard {
             replies_to_others: Appender::default(),
             scratch: vec![0; READ_BYTES],
             parser: Parser::default(),
-            last_row: LastRow::default(),
+            last_row: sterna_command::LastRow::default(),
             ready: VecDeque::new(),
             flusher: Flusher::new(&config),
             executing: None,

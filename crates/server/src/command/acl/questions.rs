@@ -3,7 +3,7 @@
 use sterna_command::{Command, ReplyShape, Spec};
 use sterna_protocol::argument;
 
-use super::super::table::{Runs, table};
+use super::super::table::table;
 use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, row, too_many};
 use crate::acl::{GENPASS_BITS_MAX, check, commands_in, generate_password, known_categories};
@@ -59,12 +59,9 @@ fn dryrun(call: &mut Call<'_>) -> Result<(), Failure> {
     let (name, request) = (&call.args[2], call.args.from(3));
     let user = call.server().users.read().get(name).cloned();
     let user = user.ok_or_else(|| Failure::text([b"ERR User '", name, b"' not found"].concat()))?;
-    let row = table().find(&request[0]).and_then(|row| match request.get(1) {
-        Some(subcommand) if !row.subcommands.is_empty() => table().find_subcommand(row, subcommand),
-        _ => Some(row),
-    });
+    let row = table().find_request(&request[0], request.get(1));
     let row = row.ok_or_else(|| Failure::text([b"ERR Command '", &request[0], b"' not found"].concat()))?;
-    if !row.spec.accepts(request.len()) || matches!(row.run, Runs::Container) {
+    if !row.spec.accepts(request.len()) || row.is_container {
         return Err(Failure::arity(&row.full_name));
     }
     match check(&user, row, request) {

@@ -30,10 +30,7 @@ pub(super) fn getkeysandflags(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// The row of the request `args`, and which of them are keys: at least one.
 fn keys_of(args: Args<'_>) -> Result<(&'static Row, Vec<usize>), Failure> {
-    let found = args.get(0).and_then(|name| table().find(name)).and_then(|row| match args.get(1) {
-        Some(name) if !row.subcommands.is_empty() => table().find_subcommand(row, name),
-        _ => Some(row),
-    });
+    let found = args.get(0).and_then(|name| table().find_request(name, args.get(1)));
     let row = found.ok_or(Failure::of("ERR Invalid command specified"))?;
     if !has_keys(row) {
         return Err(Failure::of("ERR The command has no key arguments"));
