@@ -4,7 +4,6 @@
 //! `command/dispatch.rs` for a command and `fanout.rs` for a message.
 #![forbid(unsafe_code)]
 
-pub mod acl;
 pub mod command;
 mod connection;
 mod directory;
@@ -28,6 +27,7 @@ mod time;
 pub mod tls;
 mod tracking;
 
+use sterna_acl as acl;
 use sterna_config as config;
 
 pub use hooks::{MemoryStats, on_log_level, set_memory_stats};

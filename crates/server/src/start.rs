@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use mio::{Poll, Waker};
 
 use crate::acl::{User, Users};
+use crate::command::table::table;
 use crate::config::{Config, UserLine};
 use crate::mailbox::Mailbox;
 use crate::net::{ListenError, addresses_of, listen};
@@ -37,7 +38,7 @@ pub enum StartError {
 
 /// What is wrong with the rules of a `user` line, if anything, for [`Config::load`].
 pub fn check_user(line: &UserLine) -> Result<(), String> {
-    User::with_rules(&line.name, &line.rules).map(|_| ()).map_err(|error| error.to_string())
+    User::with_rules(table(), &line.name, &line.rules).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Shards at most: the directory keeps a bit for each.
@@ -59,7 +60,8 @@ pub struct Running {
 
 /// Opens the listeners and starts the shards. `config_path` is the file that CONFIG REWRITE writes.
 pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
-    let users = Users::from_config(&config)?;
+    let lines = config.users.iter().map(|line| (&line.name[..], &line.rules[..]));
+    let users = Users::of_lines(table(), &config.requirepass, lines)?;
     let mut files = Vec::new();
     if config.tls_self_signed && config.tls_cert_file.is_none() {
         let made = crate::tls::self_signed(&config.dir)?;

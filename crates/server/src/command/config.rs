@@ -12,7 +12,7 @@ use sterna_protocol::argument;
 
 use super::help::help;
 use super::{Call, Failure, Run};
-use crate::config::{Config, SetError};
+use crate::config::{Config, SetError, UserLine};
 use crate::connection::Hold;
 use crate::mailbox::{Ack, Mail};
 use crate::{net, persistence};
@@ -131,7 +131,8 @@ fn rewrite(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
     let _turn = call.turn_to_change(&server);
     let mut config = Config::clone(&server.config());
-    config.users = server.users.read().lines(&config);
+    let lines = server.users.read().lines(&config.requirepass);
+    config.users = lines.into_iter().map(|(name, rules)| UserLine { name, rules }).collect();
     config.rewrite(server.config_path.as_deref()).map_err(|error| {
         tracing::warn!(%error, "CONFIG REWRITE failed");
         Failure::text(error.to_string())

@@ -20,7 +20,7 @@ pub(super) const CAT: Command<Run> = row(
         let names: Vec<&str> = match call.args.get(2) {
             None => known_categories().collect(),
             Some(_) if call.args.len() > 3 => return Err(too_many(call)),
-            Some(category) => commands_in(category)
+            Some(category) => commands_in(table(), category)
                 .ok_or_else(|| Failure::text([b"ERR Unknown category '", category, b"'"].concat()))?,
         };
         call.reply.array(names.len());

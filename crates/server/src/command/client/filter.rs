@@ -261,12 +261,13 @@ fn quoting(text: &str, word: &[u8]) -> Failure {
 mod tests {
     use super::*;
     use crate::acl::Users;
+    use crate::command::table::table;
     use crate::config::Config;
     use crate::connection::client::{Address, mark};
     use sterna_protocol::OwnedArgs;
 
     fn server() -> Server {
-        Server::new(Config::default(), None, Users::default(), None, Vec::new())
+        Server::new(Config::default(), None, Users::new(table()), None, Vec::new())
     }
 
     fn parse(of: Of, options: &str) -> Result<Filter, String> {

@@ -147,7 +147,9 @@ fn list(call: &mut Call<'_>) -> Result<(), Failure> {
         2 => names(|_| true),
         // There are no modules.
         5 if is(2, "FILTERBY") && is(3, "MODULE") => Vec::new(),
-        5 if is(2, "FILTERBY") && is(3, "ACLCAT") => crate::acl::commands_in(wanted).unwrap_or_default(),
+        5 if is(2, "FILTERBY") && is(3, "ACLCAT") => {
+            crate::acl::commands_in(table(), wanted).unwrap_or_default()
+        }
         5 if is(2, "FILTERBY") && is(3, "PATTERN") => {
             names(|row| glob::matches_ignore_case(wanted, row.full_name.as_bytes()))
         }

@@ -16,12 +16,16 @@
 //! Source: redis.io/docs/latest/operate/oss_and_stack/management/security/acl; new users start with no command, no key
 //! and no channel (`acl-pubsub-default resetchannels`).
 
+#![forbid(unsafe_code)]
+
 mod access;
 mod check;
 mod commands;
 mod describe;
 mod password;
 mod rule;
+#[cfg(test)]
+mod sample;
 mod selector;
 mod user;
 mod users;

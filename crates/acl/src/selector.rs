@@ -1,5 +1,6 @@
 //! A selector: one set of commands, keys and channels. A request must be allowed by one of them as a whole.
 
+use sterna_command::Table;
 use sterna_pubsub::glob;
 
 use super::access::Access;
@@ -36,9 +37,9 @@ pub(super) enum Channels {
 
 impl Selector {
     /// Allows nothing.
-    pub(super) fn nothing() -> Selector {
+    pub(super) fn nothing(table: &'static Table) -> Selector {
         Selector {
-            commands: CommandSet::none(),
+            commands: CommandSet::none(table),
             keys: Keys::Matching(Vec::new()),
             channels: Channels::Matching(Vec::new()),
         }

@@ -1,5 +1,7 @@
 //! Passwords: kept as SHA-256, compared in constant time, generated from the system's randomness.
 
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -62,10 +64,22 @@ fn hex(bytes: &[u8]) -> String {
 pub fn generate_password(bits: usize) -> Option<String> {
     let digits = bits.clamp(1, GENPASS_BITS_MAX).div_ceil(4);
     let mut bytes = vec![0; digits.div_ceil(2)];
-    rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok()?;
+    fill_random(&mut bytes)?;
     let mut password = hex(&bytes);
     password.truncate(digits);
     Some(password)
+}
+
+/// Fills `bytes` from the system's randomness, which may come in pieces.
+fn fill_random(mut bytes: &mut [u8]) -> Option<()> {
+    while !bytes.is_empty() {
+        let given = match getrandom(&mut *bytes, GetRandomFlags::empty()) {
+            Err(Errno::INTR) => 0,
+            given => given.ok()?,
+        };
+        bytes = &mut bytes[given..];
+    }
+    Some(())
 }
 
 #[cfg(test)]

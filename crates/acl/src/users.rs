@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sterna_command::Table;
+
 use super::password::Hash;
 use super::rule::{RuleError, whole_rules};
 use super::user::User;
-use crate::config::{Config, UserLine};
 
 /// The user that a connection has before AUTH, and that `requirepass` is about.
 const DEFAULT: &[u8] = b"default";
@@ -38,14 +39,30 @@ pub enum SetUserError {
 }
 
 impl Users {
-    /// The users of the configuration: `requirepass` is the default user's password unless a `user` line is about it.
+    /// Only `default`, which may do everything without a password. `table` has the commands that rules are about.
+    pub fn new(table: &'static Table) -> Users {
+        let mut user = User::new(table, DEFAULT);
+        for rule in ["on", "nopass", "allcommands", "allkeys", "allchannels"] {
+            let applied = user.apply_rule(rule.as_bytes());
+            debug_assert_eq!(applied, Ok(()));
+        }
+        let default = Arc::new(user);
+        Users { by_name: BTreeMap::from([(DEFAULT.into(), Arc::clone(&default))]), default }
+    }
+
+    /// The users of a configuration: `requirepass` is the default user's password unless one of `lines` (a name and
+    /// its rules) is about it.
     ///
-    /// Errors: a rule that can't be; [`Config::load`] has refused such a line before.
-    pub fn from_config(config: &Config) -> Result<Users, RuleError> {
-        let mut users = Users::default();
-        users.set_requirepass(&config.requirepass);
-        for line in &config.users {
-            users.insert(User::with_rules(&line.name, &line.rules)?);
+    /// Errors: a rule that can't be.
+    pub fn of_lines<'a>(
+        table: &'static Table,
+        requirepass: &[u8],
+        lines: impl IntoIterator<Item = (&'a [u8], &'a [Vec<u8>])>,
+    ) -> Result<Users, RuleError> {
+        let mut users = Users::new(table);
+        users.set_requirepass(requirepass);
+        for (name, rules) in lines {
+            users.insert(User::with_rules(table, name, rules)?);
         }
         Ok(users)
     }
@@ -92,7 +109,8 @@ impl Users {
         if name.iter().any(|&byte| byte == 0 || byte.is_ascii_whitespace()) {
             return Err(SetUserError::Name);
         }
-        let mut user = self.get(name).map_or_else(|| User::new(name), |user| User::clone(user));
+        let mut user =
+            self.get(name).map_or_else(|| User::new(self.default.table(), name), |user| User::clone(user));
         let rules = whole_rules(rules).map_err(|open| SetUserError::Parenthesis(lossy(&open)))?;
         for rule in rules {
             user.apply_rule(&rule).map_err(|error| SetUserError::Rule { rule: lossy(&rule), error })?;
@@ -105,12 +123,13 @@ impl Users {
         if name == DEFAULT { None } else { self.by_name.remove(name) }
     }
 
-    /// The `user` lines that make these users, for CONFIG REWRITE: none for a default user that `requirepass` describes.
-    pub fn lines(&self, config: &Config) -> Vec<UserLine> {
-        let mut plain = Users::default();
-        plain.set_requirepass(&config.requirepass);
+    /// The lines that make these users again, each a name and its rules: none for a default user that `requirepass`
+    /// describes.
+    pub fn lines(&self, requirepass: &[u8]) -> Vec<(Vec<u8>, Vec<Vec<u8>>)> {
+        let mut plain = Users::new(self.default.table());
+        plain.set_requirepass(requirepass);
         let told = self.iter().filter(|user| user.name() != DEFAULT || user.line() != plain.default.line());
-        told.map(|user| UserLine { name: user.name().to_vec(), rules: user.rules() }).collect()
+        told.map(|user| (user.name().to_vec(), user.rules())).collect()
     }
 
     fn insert(&mut self, user: User) -> Arc<User> {
@@ -123,19 +142,6 @@ impl Users {
     }
 }
 
-/// Only `default`, which may do everything without a password.
-impl Default for Users {
-    fn default() -> Users {
-        let mut user = User::new(DEFAULT);
-        for rule in ["on", "nopass", "allcommands", "allkeys", "allchannels"] {
-            let applied = user.apply_rule(rule.as_bytes());
-            debug_assert_eq!(applied, Ok(()));
-        }
-        let default = Arc::new(user);
-        Users { by_name: BTreeMap::from([(DEFAULT.into(), Arc::clone(&default))]), default }
-    }
-}
-
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -143,6 +149,7 @@ fn lossy(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::table;
 
     fn line(user: &User) -> String {
         String::from_utf8(user.line()).unwrap()
@@ -150,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_default_user_follows_requirepass() {
-        let mut users = Users::default();
+        let mut users = Users::new(table());
         assert_eq!(line(users.default_user()), "user default on nopass sanitize-payload ~* &* +@all");
         assert!(users.default_user().is_unrestricted());
         assert!(users.authenticate(b"default", b"anything").is_some());
@@ -163,7 +170,7 @@ mod tests {
 
     #[test]
     fn only_an_enabled_user_with_its_password_gets_in() {
-        let mut users = Users::default();
+        let mut users = Users::new(table());
         users.set_user(b"bob", &[b"on", b">one", b">two"]).unwrap();
         for (name, password, gets_in) in [
             ("bob", "one", true),
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn setting_a_user_is_all_or_nothing() {
-        let mut users = Users::default();
+        let mut users = Users::new(table());
         let error = users.set_user(b"nn", &[b"+get", b"+foo"]).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -207,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_changed_default_user_is_the_default_user() {
-        let mut users = Users::default();
+        let mut users = Users::new(table());
         users.set_user(b"default", &[b"-@dangerous"]).unwrap();
         assert!(!users.default_user().is_unrestricted());
         assert!(users.remove(b"default").is_none());
@@ -217,29 +224,29 @@ mod tests {
     }
 
     #[test]
-    fn users_come_from_the_configuration_and_go_back_to_it() {
-        let rules = |rules: &[&str]| rules.iter().map(|rule| rule.as_bytes().to_vec()).collect();
-        let mut config = Config { requirepass: b"pass".to_vec(), ..Config::default() };
-        assert_eq!(Users::from_config(&config).unwrap().lines(&config), []);
-        config.users.push(UserLine { name: b"bob".to_vec(), rules: rules(&["on", ">p", "~*", "+@read"]) });
-        let users = Users::from_config(&config).unwrap();
-        assert!(
-            users.authenticate(b"bob", b"p").is_some() && users.authenticate(b"default", b"pass").is_some()
-        );
-        config.users = users.lines(&config);
-        assert_eq!(config.users.len(), 1);
-        assert_eq!(Users::from_config(&config).unwrap().lines(&config), config.users);
+    fn users_come_from_lines_and_go_back_to_lines() {
+        type Lines = Vec<(Vec<u8>, Vec<Vec<u8>>)>;
+        let line = |name: &str, rules: &[&str]| {
+            (name.as_bytes().to_vec(), rules.iter().map(|rule| rule.as_bytes().to_vec()).collect::<Vec<_>>())
+        };
+        let users = |lines: &Lines| {
+            Users::of_lines(table(), b"pass", lines.iter().map(|(name, rules)| (&name[..], &rules[..])))
+        };
+        assert_eq!(users(&Lines::new()).unwrap().lines(b"pass"), []);
+        let with_bob = users(&vec![line("bob", &["on", ">p", "~*", "+@read"])]).unwrap();
+        assert!(with_bob.authenticate(b"bob", b"p").is_some());
+        assert!(with_bob.authenticate(b"default", b"pass").is_some());
+        let lines = with_bob.lines(b"pass");
+        assert_eq!(lines.len(), 1);
+        assert_eq!(users(&lines).unwrap().lines(b"pass"), lines);
 
-        // A `user default` line says everything about the default user, as in Redis.
-        config.users = vec![UserLine { name: b"default".to_vec(), rules: rules(&["on", ">other"]) }];
-        let users = Users::from_config(&config).unwrap();
-        assert!(
-            users.authenticate(b"default", b"pass").is_none()
-                && users.authenticate(b"default", b"other").is_some()
-        );
-        assert!(!users.default_user().is_unrestricted());
-        assert_eq!(users.lines(&config).len(), 1);
-        config.users = vec![UserLine { name: b"eve".to_vec(), rules: rules(&["+nosuch"]) }];
-        assert_eq!(Users::from_config(&config).unwrap_err(), RuleError::UnknownCommand);
+        // A line about `default` says everything about it, as in Redis.
+        let other = users(&vec![line("default", &["on", ">other"])]).unwrap();
+        assert!(other.authenticate(b"default", b"pass").is_none());
+        assert!(other.authenticate(b"default", b"other").is_some());
+        assert!(!other.default_user().is_unrestricted());
+        assert_eq!(other.lines(b"pass").len(), 1);
+        let unknown = users(&vec![line("eve", &["+nosuch"])]);
+        assert_eq!(unknown.unwrap_err(), RuleError::UnknownCommand);
     }
 }

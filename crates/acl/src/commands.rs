@@ -15,10 +15,11 @@
 use sterna_command::Categories;
 
 use super::rule::RuleError;
-use crate::command::table::{Row, table};
+use sterna_command::{Row, Table};
 
 #[derive(Debug, Clone)]
 pub(super) struct CommandSet {
+    table: &'static Table,
     bits: Box<[u64]>,
     first_args: Vec<(usize, Vec<u8>)>,
     is_all: bool,
@@ -34,14 +35,20 @@ pub(super) enum Sign {
 
 impl CommandSet {
     /// No command at all.
-    pub(super) fn none() -> CommandSet {
-        let words = table().rows().len().div_ceil(64);
+    pub(super) fn none(table: &'static Table) -> CommandSet {
+        let words = table.rows().len().div_ceil(64);
         CommandSet {
+            table,
             bits: vec![0; words].into(),
             first_args: Vec::new(),
             is_all: false,
             rules: vec!["-@all".to_owned()],
         }
+    }
+
+    /// The table whose rows it counts.
+    pub(super) fn table(&self) -> &'static Table {
+        self.table
     }
 
     pub(super) fn is_all(&self) -> bool {
@@ -77,7 +84,7 @@ impl CommandSet {
             return Ok(());
         }
         let (category, name) = category_named(&name).ok_or(RuleError::UnknownCommand)?;
-        for row in rows_in(category) {
+        for row in rows_in(self.table, category) {
             self.set_row(sign, row);
         }
         self.note(sign, &format!("@{name}"));
@@ -86,10 +93,10 @@ impl CommandSet {
 
     /// `+name`, `-name`, `+name|subcommand`, `-name|subcommand` or `+name|first-argument`.
     pub(super) fn set_command(&mut self, sign: Sign, name: &[u8]) -> Result<(), RuleError> {
-        if let Some(row) = table().find_full(name) {
+        if let Some(row) = self.table.find_full(name) {
             self.set_row(sign, row);
             for &id in &row.subcommands {
-                self.set_row(sign, &table().rows()[id]);
+                self.set_row(sign, self.table.row(id));
             }
             self.note(sign, &row.full_name);
             return Ok(());
@@ -101,7 +108,7 @@ impl CommandSet {
     fn allow_first_arg(&mut self, sign: Sign, name: &[u8]) -> Result<(), RuleError> {
         let bar = name.iter().rposition(|&byte| byte == b'|').ok_or(RuleError::UnknownCommand)?;
         let (command, word) = (&name[..bar], &name[bar + 1..]);
-        let row = table().find_full(command).ok_or(RuleError::UnknownCommand)?;
+        let row = self.table.find_full(command).ok_or(RuleError::UnknownCommand)?;
         if row.parent.is_some() {
             return Err(RuleError::FirstArgOfSubcommand);
         }
@@ -152,8 +159,8 @@ fn category_named(name: &[u8]) -> Option<(Categories, &'static str)> {
     Categories::NAMES.iter().copied().find(|(_, known)| known.as_bytes() == lower)
 }
 
-fn rows_in(category: Categories) -> impl Iterator<Item = &'static Row> {
-    table().rows().iter().filter(move |row| row.spec.categories().contains(category))
+fn rows_in(table: &'static Table, category: Categories) -> impl Iterator<Item = &'static Row> {
+    table.rows().iter().filter(move |row| row.spec.categories().contains(category))
 }
 
 /// The names of the categories, for ACL CAT.
@@ -163,22 +170,24 @@ pub fn known_categories() -> impl ExactSizeIterator<Item = &'static str> {
 
 /// The commands of a category, for ACL CAT with a name: a container's subcommands instead of the container. `None` if
 /// there is no such category.
-pub fn commands_in(category: &[u8]) -> Option<Vec<&'static str>> {
+pub fn commands_in(table: &'static Table, category: &[u8]) -> Option<Vec<&'static str>> {
     let (category, _) = category_named(category)?;
-    let names = rows_in(category).filter(|row| row.subcommands.is_empty()).map(|row| row.full_name.as_str());
+    let names =
+        rows_in(table, category).filter(|row| row.subcommands.is_empty()).map(|row| row.full_name.as_str());
     Some(names.collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::table;
 
     #[test]
     fn categories_hold_commands_and_subcommands() {
-        let names = commands_in(b"PubSub").unwrap();
+        let names = commands_in(table(), b"PubSub").unwrap();
         assert!(names.contains(&"publish") && names.contains(&"pubsub|numsub"), "{names:?}");
         assert!(!names.contains(&"pubsub") && !names.contains(&"get"));
-        assert_eq!(commands_in(b"nosuch"), None);
+        assert_eq!(commands_in(table(), b"nosuch"), None);
         assert_eq!(known_categories().len(), 21);
     }
 }

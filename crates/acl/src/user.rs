@@ -1,5 +1,7 @@
 //! A user.
 
+use sterna_command::Table;
+
 use super::password::Hash;
 use super::rule::{RuleError, whole_rules};
 use super::selector::Selector;
@@ -23,26 +25,35 @@ pub struct User {
 }
 
 impl User {
-    /// A user that may do nothing and can't log in.
-    pub fn new(name: &[u8]) -> User {
+    /// A user that may do nothing and can't log in. `table` has the commands that its rules will be about.
+    pub fn new(table: &'static Table, name: &[u8]) -> User {
         User {
             name: name.into(),
             enabled: false,
             nopass: false,
             sanitize_payload: true,
             passwords: Vec::new(),
-            root: Selector::nothing(),
+            root: Selector::nothing(table),
             selectors: Vec::new(),
             unrestricted: false,
         }
     }
 
     /// A user with these rules, or the first one that can't be.
-    pub fn with_rules(name: &[u8], rules: &[impl AsRef<[u8]>]) -> Result<User, RuleError> {
-        let mut user = User::new(name);
+    pub fn with_rules(
+        table: &'static Table,
+        name: &[u8],
+        rules: &[impl AsRef<[u8]>],
+    ) -> Result<User, RuleError> {
+        let mut user = User::new(table, name);
         let rules = whole_rules(rules).map_err(|_| RuleError::UnmatchedParenthesis)?;
         rules.iter().try_for_each(|rule| user.apply_rule(rule))?;
         Ok(user)
+    }
+
+    /// The table whose commands its rules are about.
+    pub(super) fn table(&self) -> &'static Table {
+        self.root.commands.table()
     }
 
     /// Its name.

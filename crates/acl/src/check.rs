@@ -6,7 +6,7 @@ use sterna_protocol::Args;
 use super::access::{ChannelUse, channel_use, key_access};
 use super::selector::Selector;
 use super::user::User;
-use crate::command::table::Row;
+use sterna_command::Row;
 
 /// What a user may not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +128,7 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::table::table;
+    use crate::sample::table;
     use sterna_protocol::{Limits, Parser, Progress};
 
     const LIMITS: Limits = Limits {
@@ -156,7 +156,7 @@ mod tests {
         const CHANNEL: &str = "NOPERM No permissions to access a channel";
         let user = "on +get +set +del +exists +rename +incr +publish +subscribe +psubscribe +spublish +ssubscribe \
                     +client|id +multi +select|0 ~x* %R~r %W~w &ch &news.*";
-        let user = User::with_rules(b"u", &user.split_whitespace().collect::<Vec<_>>()).unwrap();
+        let user = User::with_rules(table(), b"u", &user.split_whitespace().collect::<Vec<_>>()).unwrap();
         let rows = [
             ("set x1 1", ""),
             ("set y 1", KEY),
@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn one_selector_must_allow_the_whole_request() {
-        let user = User::with_rules(b"u", &["+get", "~a", "(+get +set ~b)", "(+publish &c)"]).unwrap();
+        let user =
+            User::with_rules(table(), b"u", &["+get", "~a", "(+get +set ~b)", "(+publish &c)"]).unwrap();
         let key = "NOPERM No permissions to access a key";
         for (request, expected) in
             [("get a", ""), ("get b", ""), ("set b 1", ""), ("set a 1", key), ("publish c x", "")]
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn unsubscribing_needs_the_command_and_no_channel() {
-        let user = User::with_rules(b"u", &["+unsubscribe", "+sunsubscribe"]).unwrap();
+        let user = User::with_rules(table(), b"u", &["+unsubscribe", "+sunsubscribe"]).unwrap();
         assert_eq!(verdict(&user, "unsubscribe a"), "");
         assert_eq!(verdict(&user, "sunsubscribe a"), "");
     }

@@ -6,7 +6,7 @@
 use sterna_command::Flags;
 use sterna_protocol::Args;
 
-use crate::command::table::Row;
+use sterna_command::Row;
 
 /// Reading, writing, both, or neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,8 @@
 //! | `sanitize-payload` `skip-sanitize-payload` | kept for ACL LIST |
 //! | `reset` | as a new user |
 
+use sterna_command::Table;
+
 use super::access::Access;
 use super::commands::Sign;
 use super::password::Hash;
@@ -95,7 +97,7 @@ impl User {
             b"sanitize-payload" => self.sanitize_payload = true,
             b"skip-sanitize-payload" => self.sanitize_payload = false,
             b"clearselectors" => self.selectors.clear(),
-            b"reset" => *self = User::new(self.name()),
+            b"reset" => *self = User::new(self.table(), self.name()),
             _ => match rule {
                 [b'>', password @ ..] => self.add_password(Hash::of(password)),
                 [b'#', hex @ ..] => self.add_password(Hash::from_hex(hex).ok_or(RuleError::PasswordHash)?),
@@ -103,7 +105,7 @@ impl User {
                 [b'!', hex @ ..] => {
                     self.remove_password(Hash::from_hex(hex).ok_or(RuleError::PasswordHash)?)?
                 }
-                [b'(', inner @ .., b')'] => self.selectors.push(parenthesised(inner)?),
+                [b'(', inner @ .., b')'] => self.selectors.push(parenthesised(self.table(), inner)?),
                 _ => self.root.apply_rule(rule)?,
             },
         }
@@ -128,8 +130,8 @@ impl User {
 }
 
 /// The selector that the rules between parentheses describe.
-fn parenthesised(rules: &[u8]) -> Result<Selector, RuleError> {
-    let mut selector = Selector::nothing();
+fn parenthesised(table: &'static Table, rules: &[u8]) -> Result<Selector, RuleError> {
+    let mut selector = Selector::nothing(table);
     for rule in rules.split(|&byte| byte == b' ').filter(|rule| !rule.is_empty()) {
         selector.apply_rule(rule)?;
     }
@@ -196,11 +198,12 @@ fn without_spaces(pattern: &[u8]) -> Result<&[u8], RuleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::table;
 
     /// The user's line of ACL LIST after `rules`, without what every line here begins with; or the error.
     fn listed(rules: &str) -> Result<String, String> {
         let rules: Vec<&str> = rules.split_whitespace().collect();
-        let user = User::with_rules(b"u", &rules).map_err(|error| error.to_string())?;
+        let user = User::with_rules(table(), b"u", &rules).map_err(|error| error.to_string())?;
         let line = String::from_utf8(user.line()).unwrap();
         Ok(line.strip_prefix("user u off sanitize-payload ").map_or(line.clone(), str::to_owned))
     }
@@ -285,13 +288,13 @@ mod tests {
                 .starts_with("Adding a pattern after the * pattern (or the 'allchannels'")
         );
         assert_eq!(listed("~* %").unwrap_err(), listed("~* ~foo").unwrap_err());
-        assert_eq!(User::new(b"u").apply_rule(b"~a b"), Err(RuleError::Syntax));
-        assert_eq!(User::new(b"u").apply_rule(b""), Ok(()));
+        assert_eq!(User::new(table(), b"u").apply_rule(b"~a b"), Err(RuleError::Syntax));
+        assert_eq!(User::new(table(), b"u").apply_rule(b""), Ok(()));
     }
 
     #[test]
     fn only_a_user_that_may_do_everything_is_unrestricted() {
-        let unrestricted = |rules: &[&str]| User::with_rules(b"u", rules).unwrap().is_unrestricted();
+        let unrestricted = |rules: &[&str]| User::with_rules(table(), b"u", rules).unwrap().is_unrestricted();
         assert!(unrestricted(&["+@all", "~*", "&*"]));
         assert!(unrestricted(&["allcommands", "allkeys", "allchannels", "off"]));
         for less in [
@@ -320,8 +323,8 @@ mod tests {
             "(+get ~x)",
             "(&y +publish)",
         ];
-        let user = User::with_rules(b"u", &rules).unwrap();
-        let again = User::with_rules(b"u", &user.rules()).unwrap();
+        let user = User::with_rules(table(), b"u", &rules).unwrap();
+        let again = User::with_rules(table(), b"u", &user.rules()).unwrap();
         assert_eq!(again.line(), user.line());
         assert!(
             String::from_utf8(user.line())
