@@ -7,4 +7,5 @@ mod fairness;
 mod groups;
 mod locks;
 mod ordering;
+mod rights;
 mod waiting;

@@ -2,6 +2,7 @@
 
 use sterna_command::Table;
 
+use super::access::Access;
 use super::password::Hash;
 use super::rule::{RuleError, whole_rules};
 use super::selector::Selector;
@@ -77,14 +78,9 @@ impl User {
         self.nopass
     }
 
-    /// Whether the user may send to and receive from `channel`.
-    pub fn allows_channel(&self, channel: &[u8]) -> bool {
-        self.selectors().any(|selector| selector.channels.allow(channel))
-    }
-
-    /// Whether the user may subscribe to `pattern`.
-    pub fn allows_pattern(&self, pattern: &[u8]) -> bool {
-        self.selectors().any(|selector| selector.channels.allow_pattern(pattern))
+    /// Whether a command may show the user the value of `key`.
+    pub fn may_read(&self, key: &[u8]) -> bool {
+        self.unrestricted || self.selectors().any(|selector| selector.keys.allow(key, Access::READ))
     }
 
     /// Its own rules and those in parentheses.

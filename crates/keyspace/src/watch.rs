@@ -21,7 +21,8 @@ impl Watch {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_broken(&self) {
+    /// As if a watched key had been touched.
+    pub fn set_broken(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }

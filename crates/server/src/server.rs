@@ -98,6 +98,8 @@ pub(crate) struct Server {
     config_version: AtomicU64,
     tls: RwLock<Option<Arc<ServerConfig>>, { Level::Tls as u8 }>,
     pub(crate) failed_logins: AtomicU64,
+    /// When a client that spoke HTTP was last logged: Unix time, milliseconds.
+    pub(crate) http_logged_ms: AtomicU64,
     next_client: AtomicU64,
     /// Keyspace figures as of the last look, for INFO inside a transaction, which holds the locks itself.
     keyspace: Mutex<KeyspaceFigures, { Level::KeyspaceFigures as u8 }>,
@@ -167,6 +169,7 @@ impl Server {
             config_version: AtomicU64::new(1),
             tls: RwLock::new(tls),
             failed_logins: AtomicU64::new(0),
+            http_logged_ms: AtomicU64::new(0),
             next_client: AtomicU64::new(1),
             keyspace: Mutex::default(),
             keyspace_stats_due: AtomicBool::new(false),

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use sterna_keyspace::Waiter;
-use sterna_protocol::Reply;
+use sterna_protocol::{OwnedArgs, Reply};
 
 use crate::connection::Hold;
 use crate::connection::client::{ClientId, mark};
@@ -20,6 +20,8 @@ use crate::shard::Shard;
 /// A connection's wait.
 #[derive(Debug)]
 pub(crate) struct Blocked {
+    /// What it waits in, to be checked again when its user changes.
+    pub(crate) request: OwnedArgs,
     waiter: Arc<Waiter>,
     /// When it gives up, on the monotonic clock.
     deadline: Option<Instant>,
@@ -29,13 +31,13 @@ pub(crate) struct Blocked {
 
 impl Shard {
     /// Holds the connection until its waiter is answered.
-    pub(super) fn block(&mut self, slot: usize, waiter: Arc<Waiter>) {
+    pub(super) fn block(&mut self, slot: usize, request: OwnedArgs, waiter: Arc<Waiter>) {
         let deadline = waiter.deadline_ms.map(|at_ms| self.instant_of(at_ms));
         let timer = self.set_timer(slot, &waiter, deadline);
         self.connections[slot].client.is_unblocked.store(false, Relaxed);
         self.connections[slot].client.set_mark(mark::BLOCKED, true);
         self.server.blocked.fetch_add(1, Relaxed);
-        self.hold(slot, Hold::Blocked(Blocked { waiter, deadline, timer }));
+        self.hold(slot, Hold::Blocked(Blocked { request, waiter, deadline, timer }));
     }
 
     /// Has the connection looked at when its waiter is to be looked at again or gives up, whichever comes first.
@@ -114,8 +116,8 @@ impl Shard {
         }
     }
 
-    /// Answers, and lets the connection go on.
-    fn end_block(&mut self, slot: usize, reply: &[u8]) {
+    /// Answers, and lets the connection go on. What a writer has mailed to it meanwhile finds nobody who waits.
+    pub(super) fn end_block(&mut self, slot: usize, reply: &[u8]) {
         self.forget_block(slot);
         let range = self.replies_to_others.append(reply.len(), |buf| buf.extend_from_slice(reply));
         self.flusher.push(slot, &mut self.connections[slot], range);

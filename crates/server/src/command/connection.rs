@@ -176,7 +176,7 @@ fn reset(call: &mut Call<'_>) -> Result<(), Failure> {
     connection.reply_mode = ReplyMode::On;
     connection.client.set_mark(mark::NO_EVICT | mark::NO_TOUCH, false);
     connection.client.names.lock().name = "".into();
-    connection.set_user(user);
+    call.shard.become_user(slot, user);
     call.reply.simple("RESET");
     Ok(())
 }
@@ -195,7 +195,7 @@ fn auth(call: &mut Call<'_>) -> Result<(), Failure> {
         ));
     }
     let user = authenticate(call, name, password)?;
-    call.connection().set_user(Some(user));
+    call.shard.become_user(call.slot, Some(user));
     call.reply.ok();
     Ok(())
 }
@@ -245,10 +245,10 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
              same time",
         ));
     }
-    let connection = &mut call.shard.connections[call.slot];
     if let Some(user) = user {
-        connection.set_user(Some(user));
+        call.shard.become_user(call.slot, Some(user));
     }
+    let connection = &mut call.shard.connections[call.slot];
     if let Some(name) = name {
         connection.client.names.lock().name = name;
     }

@@ -11,6 +11,7 @@ use sterna_journal::Refusal;
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
+use super::http::is_http;
 use super::table::{Row, Runs, runs, table};
 use super::{Call, Failure};
 use crate::connection::client::{Client, mark};
@@ -32,6 +33,10 @@ impl Shard {
             Err(unresolved) => {
                 let failure = Failure::unresolved(unresolved, args);
                 self.end_run();
+                if args.get(0).is_some_and(is_http) {
+                    self.close_http(slot);
+                    return true;
+                }
                 self.refuse_request(slot, None, args, &failure, out);
                 self.after_reply(slot, None, out, before);
                 return true;
@@ -213,7 +218,7 @@ impl Shard {
         match outcome {
             Ok(Outcome::Replied) => Ok(()),
             Ok(Outcome::Wait(waiter)) => {
-                self.block(slot, waiter);
+                self.block(slot, args.to_owned(), waiter);
                 Ok(())
             }
             Err(error) => Err(Failure::from(error)),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_journal::{Journal, Lsn};
 use sterna_keyspace::{Effect, What};
-use sterna_protocol::{Reply, argument};
+use sterna_protocol::{OwnedArgs, Reply, argument};
 
 use super::{Call, Failure, Run};
 use crate::connection::Hold;
@@ -108,6 +108,8 @@ pub(super) static ROWS: &[Command<Run>] = &[
 /// A connection that waits in WAITAOF.
 #[derive(Debug)]
 pub(crate) struct DiskWait {
+    /// WAITAOF itself, to be checked again when its user changes.
+    pub(crate) request: OwnedArgs,
     /// Its last write.
     lsn: Lsn,
     /// Whether it is content with the local disk.
@@ -208,10 +210,11 @@ fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
     let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
     let deadline = timeout.and_then(|timeout| call.shard.clock.instant.checked_add(timeout));
     let (slot, client) = (call.slot, call.connection().client.id);
+    let request = call.args.to_owned();
     if let Some(at) = deadline {
         call.shard.timers.add(at, slot, client);
     }
-    call.shard.hold(slot, Hold::Disk(DiskWait { lsn, is_local_enough, deadline }));
+    call.shard.hold(slot, Hold::Disk(DiskWait { request, lsn, is_local_enough, deadline }));
     call.shard.await_disk(slot);
     if let Some(journal) = journal {
         journal.request_sync(lsn);
@@ -261,6 +264,15 @@ impl Shard {
         let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
         self.flusher.push(slot, &mut self.connections[slot], range);
         self.release(slot);
+    }
+
+    /// Ends WAITAOF with an error.
+    pub(super) fn refuse_disk_wait(&mut self, slot: usize, reply: &[u8]) {
+        if self.forget_disk_wait(slot).is_some() {
+            let range = self.replies_to_others.append(reply.len(), |buf| buf.extend_from_slice(reply));
+            self.flusher.push(slot, &mut self.connections[slot], range);
+            self.release(slot);
+        }
     }
 
     /// Ends the connection's wait without an answer.

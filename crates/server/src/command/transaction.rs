@@ -127,6 +127,13 @@ impl Transaction {
         self.queued.iter().any(|(row, _)| row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE))
     }
 
+    /// Has EXEC fail if a watched key is one that the connection's user may not watch any more.
+    pub(super) fn break_watches_beyond(&self, may_watch: impl Fn(&[u8]) -> bool) {
+        if self.watched.iter().any(|(_, key)| !may_watch(key)) {
+            self.watch.set_broken();
+        }
+    }
+
     /// Bytes of what is queued (CLIENT LIST's `multi-mem`).
     pub(crate) fn heap_bytes(&self) -> usize {
         self.queued_bytes + self.watched.iter().map(|(_, key)| key.len() + size_of_val(key)).sum::<usize>()

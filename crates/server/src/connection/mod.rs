@@ -11,7 +11,7 @@ pub(crate) mod transport;
 
 use std::sync::Arc;
 
-use sterna_protocol::{Parser, Proto};
+use sterna_protocol::{OwnedArgs, Parser, Proto};
 use sterna_pubsub::Subscriptions;
 
 use crate::acl::User;
@@ -47,17 +47,19 @@ pub(crate) enum CloseReason {
     QueryLimit,
     /// The TLS handshake or session failed.
     TlsError,
-    /// The user was deleted, or its password changed.
+    /// The user was deleted, or may no longer be sent what it asked for.
     UserRemoved,
     /// It did not authenticate, or finish its TLS handshake, within `authentication-timeout`.
     Unauthenticated,
+    /// The client spoke HTTP.
+    Http,
     /// The server stops.
     Shutdown,
 }
 
 impl CloseReason {
     /// Every reason, in the order INFO shows them.
-    pub(crate) const ALL: [CloseReason; 12] = [
+    pub(crate) const ALL: [CloseReason; 13] = [
         CloseReason::ClientGone,
         CloseReason::SocketError,
         CloseReason::ProtocolError,
@@ -69,6 +71,7 @@ impl CloseReason {
         CloseReason::TlsError,
         CloseReason::UserRemoved,
         CloseReason::Unauthenticated,
+        CloseReason::Http,
         CloseReason::Shutdown,
     ];
 
@@ -86,6 +89,7 @@ impl CloseReason {
             CloseReason::TlsError => "tls_error",
             CloseReason::UserRemoved => "user_removed",
             CloseReason::Unauthenticated => "unauthenticated",
+            CloseReason::Http => "http",
             CloseReason::Shutdown => "shutdown",
         }
     }
@@ -109,6 +113,17 @@ pub(crate) enum Hold {
     Asleep(Asleep),
     /// It has not read what it was answered: requests wait in the input until it has.
     Output,
+}
+
+impl Hold {
+    /// The request that waits, if its user may lose the right to wait for its answer.
+    pub(crate) fn request(&self) -> Option<&OwnedArgs> {
+        match self {
+            Hold::Blocked(blocked) => Some(&blocked.request),
+            Hold::Disk(wait) => Some(&wait.request),
+            Hold::Pause | Hold::Acks { .. } | Hold::Asleep(_) | Hold::Output => None,
+        }
+    }
 }
 
 /// What CLIENT REPLY asked for.
@@ -206,6 +221,7 @@ impl Connection {
             + self.output.heap_bytes()
             + self.subscriptions.heap_bytes()
             + self.transport.heap_bytes()
+            + self.hold.as_deref().and_then(Hold::request).map_or(0, OwnedArgs::heap_bytes)
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
     }
 }

@@ -68,7 +68,7 @@ impl Shard {
                 }
             }
             Mail::User { change, ack } => {
-                self.follow_user(&change);
+                self.follow_user(&change, true);
                 self.reap();
                 if let Some(ack) = ack {
                     self.post(ack.shard, Mail::Done(ack));

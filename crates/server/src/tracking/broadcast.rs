@@ -89,11 +89,13 @@ impl Shard {
                     .as_ref()
                     .is_some_and(|mode| mode.no_loop)
                     .then_some(connection.client.id);
-                let is_own = |by: &Option<ClientId>| own.is_some() && *by == own;
-                let others;
-                let list = if matching().any(|(_, by)| is_own(by)) {
-                    others = list_of(matching().filter(|(_, by)| !is_own(by)).map(|(key, _)| &key[..]));
-                    &others
+                let is_told = |key: &[u8], by: &Option<ClientId>| {
+                    (own.is_none() || *by != own) && connection.may_know(key)
+                };
+                let some;
+                let list = if matching().any(|(key, by)| !is_told(key, by)) {
+                    some = list_of(matching().filter(|(key, by)| is_told(key, by)).map(|(key, _)| &key[..]));
+                    &some
                 } else {
                     &everything
                 };

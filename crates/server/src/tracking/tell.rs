@@ -20,6 +20,7 @@ use sterna_protocol::{Args, Proto, Reply};
 
 use super::Batch;
 use super::table::{Reader, Readers};
+use crate::connection::Connection;
 use crate::connection::client::{ClientId, mark};
 use crate::mailbox::Mail;
 use crate::partitions::keys_of;
@@ -29,7 +30,7 @@ use crate::shard::Shard;
 #[derive(Debug)]
 pub(crate) enum Invalidation {
     /// A key that these have read has changed.
-    Key { readers: SmallVec<[ClientId; 2]>, list: Arc<[u8]> },
+    Key { readers: SmallVec<[ClientId; 2]>, key: Arc<[u8]> },
     /// A database was emptied.
     Everything,
     /// Keys that have changed, for those that broadcast.
@@ -153,13 +154,10 @@ impl Shard {
 
     /// Tells the readers of a key that `by` has changed; of those elsewhere, each shard gets one mail.
     fn tell_readers(&mut self, key: &[u8], readers: &Readers, by: Option<ClientId>) {
-        let Some(list) = (!readers.is_empty()).then(|| list_of(std::iter::once(key))).flatten() else {
-            return;
-        };
         let mut elsewhere: SmallVec<[(u16, SmallVec<[ClientId; 2]>); 2]> = SmallVec::new();
         for &Reader { client, shard } in readers {
             if usize::from(shard) == self.index {
-                self.tell_reader(client, What::Keys(&list), by);
+                self.tell_reader(client, key, by);
             } else if let Some((_, clients)) = elsewhere.iter_mut().find(|(other, _)| *other == shard) {
                 clients.push(client);
             } else {
@@ -169,21 +167,31 @@ impl Shard {
         if elsewhere.is_empty() {
             return;
         }
-        let list: Arc<[u8]> = list.into();
+        let key: Arc<[u8]> = key.into();
         for (shard, readers) in elsewhere {
-            let news = Invalidation::Key { readers, list: Arc::clone(&list) };
+            let news = Invalidation::Key { readers, key: Arc::clone(&key) };
             self.post(usize::from(shard), Mail::Invalidate(news));
         }
     }
 
-    fn tell_reader(&mut self, client: ClientId, what: What<'_>, by: Option<ClientId>) {
+    fn tell_reader(&mut self, client: ClientId, key: &[u8], by: Option<ClientId>) {
         let Some(slot) = self.slot_of(client) else { return };
-        let Some(mode) = &self.connections[slot].tracking else { return };
+        let connection = &self.connections[slot];
+        let Some(mode) = &connection.tracking else { return };
         let is_own = mode.no_loop && by == Some(client);
-        // It may have been remembered before it began to broadcast.
-        if !mode.is_broadcast() && !is_own {
-            self.tell(slot, what);
+        // It may have been remembered before it began to broadcast, or read by a user that the connection is no more.
+        if !mode.is_broadcast()
+            && !is_own
+            && connection.may_know(key)
+            && let Some(list) = list_of(std::iter::once(key))
+        {
+            self.tell(slot, What::Keys(&list));
         }
+    }
+
+    /// What the connection may read has changed: it is to forget what it has read.
+    pub(crate) fn tell_to_forget(&mut self, slot: usize) {
+        self.tell(slot, What::Everything);
     }
 
     /// Where the connection of a client of this shard is.
@@ -215,9 +223,9 @@ impl Shard {
     /// Other shards' news.
     pub(crate) fn receive_invalidation(&mut self, news: Invalidation) {
         match news {
-            Invalidation::Key { readers, list } => {
+            Invalidation::Key { readers, key } => {
                 for client in readers {
-                    self.tell_reader(client, What::Keys(&list), None);
+                    self.tell_reader(client, &key, None);
                 }
             }
             Invalidation::Everything => self.tell_all(),
@@ -305,6 +313,13 @@ impl Shard {
         } else if let Some(connection) = self.connections.get_mut(slot) {
             self.flusher.push(slot, connection, range);
         }
+    }
+}
+
+impl Connection {
+    /// Whether it may be told that a key has changed: a key that its user may read.
+    pub(super) fn may_know(&self, key: &[u8]) -> bool {
+        self.user.as_ref().is_some_and(|user| user.may_read(key))
     }
 }
 

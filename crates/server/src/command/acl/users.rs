@@ -3,8 +3,7 @@
 //! A connection holds its user, so a change has to reach it:
 //!
 //! 1. The changed user takes its place among the users; who logs in from now on gets it.
-//! 2. Every shard is told. Connections of this user take the new one; those that listen to a channel it may not listen to
-//!    any more, and all of a user that is gone, are closed.
+//! 2. Every shard is told. Connections of this user take the new one, and what they hold is checked anew (`rights.rs`).
 //! 3. The caller's reply and its next command wait until every shard has done so. Inside EXEC nothing may wait: there
 //!    the other shards follow in their own time.
 
@@ -12,14 +11,12 @@ use std::sync::Arc;
 
 use sterna_command::{Command, Flags, ReplyShape, Spec};
 use sterna_protocol::Reply;
-use sterna_pubsub::Kind;
 
 use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, ON_ALL_NODES, row};
 use crate::acl::{SelectorDescription, User};
-use crate::connection::{CloseReason, Connection, Hold};
+use crate::connection::Hold;
 use crate::mailbox::{Ack, Mail, UserChange};
-use crate::shard::Shard;
 
 pub(super) const SETUSER: Command<Run> = row(
     Spec {
@@ -153,41 +150,14 @@ impl Call<'_> {
             self.shard.post(shard, Mail::User { change: change.clone(), ack });
         }
         // Those of this shard that must go are closed when the command is done, this connection after its reply.
-        self.shard.follow_user(change);
+        self.shard.follow_user(change, !self.in_exec);
+        if self.in_exec {
+            self.shard.post(self.shard.index, Mail::User { change: change.clone(), ack: None });
+        }
         if ack.is_none() || others.is_empty() {
             return;
         }
         self.shard.hold(self.slot, Hold::Acks { remaining: others.len() });
-    }
-}
-
-impl Shard {
-    /// Has the connections of a user follow its change; those that must go are doomed.
-    pub(crate) fn follow_user(&mut self, change: &UserChange) {
-        for (slot, connection) in &mut self.connections {
-            let Some(user) = &connection.user else { continue };
-            let must_go = match change {
-                UserChange::Removed(names) => names.iter().any(|name| **name == *user.name()),
-                UserChange::Changed(new) if new.name() == user.name() => {
-                    connection.user = Some(Arc::clone(new));
-                    connection.listens_beyond(new)
-                }
-                UserChange::Changed(_) => false,
-            };
-            if must_go {
-                self.flusher.doom(slot, CloseReason::UserRemoved);
-            }
-        }
-    }
-}
-
-impl Connection {
-    /// Whether it has a subscription that `user` may not have.
-    fn listens_beyond(&self, user: &User) -> bool {
-        let mut channels =
-            self.subscriptions.iter(Kind::Channel).chain(self.subscriptions.iter(Kind::Sharded));
-        channels.any(|channel| !user.allows_channel(channel))
-            || self.subscriptions.iter(Kind::Pattern).any(|pattern| !user.allows_pattern(pattern))
     }
 }
 

@@ -1,0 +1,142 @@
+//! Rights that end while something still lives on them.
+//!
+//! A connection can hold what a request once gave it: a subscription, MONITOR, tracking, watched keys, a wait for other
+//! clients. The request was checked when it was made. Each of these is tied to the connection's user from then on, and is
+//! checked again, as the request that would ask for it now, whenever
+//!
+//! - the user's rules change (ACL SETUSER, ACL LOAD), on every shard; or
+//! - the connection becomes another user (AUTH, HELLO AUTH). From then on all it holds is that user's.
+//!
+//! | held | when the right has gone |
+//! |---|---|
+//! | a subscription, MONITOR, CLIENT TRACKING | the connection is closed, after the reply if it is being served |
+//! | a wait (XREAD BLOCK, WAITAOF) | the wait ends with NOPERM; a reply that is on its way is thrown away |
+//! | watched keys | EXEC answers null, as if one had been touched |
+//! | CLIENT NO-EVICT, CLIENT NO-TOUCH | switched off |
+//! | queued commands | checked by EXEC, one by one |
+//! | what was read while tracking | the client is told to forget everything; later it hears only of keys it may read |
+//!
+//! A user that is gone takes all its connections with it.
+//!
+//! Cost: nothing for an unrestricted user; else O(what the connection holds × rules).
+
+use std::sync::Arc;
+
+use sterna_protocol::{Args, OwnedArgs, Reply};
+use sterna_pubsub::Kind;
+
+use super::table::{Row, table};
+use crate::acl::{User, check};
+use crate::connection::client::mark;
+use crate::connection::{CloseReason, Connection, Hold};
+use crate::mailbox::UserChange;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Has the connection act as `user` from now on: after AUTH, HELLO AUTH or RESET.
+    pub(crate) fn become_user(&mut self, slot: usize, user: Option<Arc<User>>) {
+        let is_other = self.connections[slot].user.as_ref().map(|user| user.name())
+            != user.as_ref().map(|user| user.name());
+        self.connections[slot].set_user(user);
+        if is_other {
+            self.check_held(slot);
+        }
+    }
+
+    /// Has the connections of changed or removed users follow. Those that must go are doomed.
+    ///
+    /// Inside EXEC the keys are locked, and a wait can't be ended there: the shard mails itself to do that behind it.
+    /// What the transaction answers to a waiter meanwhile is mailed behind that, and comes too late.
+    pub(crate) fn follow_user(&mut self, change: &UserChange, ends_waits: bool) {
+        let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let connection = &mut self.connections[slot];
+            let Some(user) = &connection.user else { continue };
+            match change {
+                UserChange::Removed(names) if names.iter().any(|name| **name == *user.name()) => {
+                    self.flusher.doom(slot, CloseReason::UserRemoved);
+                }
+                UserChange::Changed(new) if new.name() == user.name() => {
+                    connection.user = Some(Arc::clone(new));
+                    self.check_held(slot);
+                    if ends_waits {
+                        self.check_wait(slot);
+                    }
+                }
+                UserChange::Removed(_) | UserChange::Changed(_) => {}
+            }
+        }
+    }
+
+    /// Checks what the connection holds, but for what it waits for, against its user's rules.
+    fn check_held(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let Some(user) = connection.user.clone() else { return };
+        if user.is_unrestricted() {
+            return;
+        }
+        if connection.listens_beyond(&user) {
+            return self.flusher.doom(slot, CloseReason::UserRemoved);
+        }
+        connection.drop_privileges(&user);
+        if let Some(transaction) = &connection.transaction {
+            transaction.break_watches_beyond(|key| may(&user, &[b"WATCH", key]));
+        }
+        if connection.tracking.is_some() {
+            self.tell_to_forget(slot);
+        }
+    }
+
+    /// Ends what the connection waits for if it may not wait for it any more.
+    fn check_wait(&mut self, slot: usize) {
+        let connection = &self.connections[slot];
+        let Some(user) = connection.user.clone() else { return };
+        let Some(request) = connection.hold.as_deref().and_then(Hold::request).cloned() else { return };
+        let Some(row) = row_of(request.args()) else { return };
+        let Err(denied) = check(&user, row, request.args()) else { return };
+        let text = denied.wire();
+        self.note_denied(slot, row, &denied);
+        self.count_error(&text);
+        let mut reply = Vec::new();
+        Reply::new(&mut reply, self.connections[slot].proto).error(&text);
+        match self.connections[slot].hold.as_deref() {
+            Some(Hold::Blocked(_)) => self.end_block(slot, &reply),
+            Some(Hold::Disk(_)) => self.refuse_disk_wait(slot, &reply),
+            _ => {}
+        }
+    }
+}
+
+impl Connection {
+    /// Whether it is sent what `user` may not ask for.
+    fn listens_beyond(&self, user: &User) -> bool {
+        let subscribes_beyond = [
+            (Kind::Channel, &b"SUBSCRIBE"[..]),
+            (Kind::Pattern, b"PSUBSCRIBE"),
+            (Kind::Sharded, b"SSUBSCRIBE"),
+        ]
+        .into_iter()
+        .any(|(kind, command)| self.subscriptions.iter(kind).any(|name| !may(user, &[command, name])));
+        let is_shown_beyond = self.is_monitor && !may(user, &[b"MONITOR"]);
+        let tracks_beyond = self.tracking.is_some() && !may(user, &[b"CLIENT", b"TRACKING", b"ON"]);
+        subscribes_beyond || is_shown_beyond || tracks_beyond
+    }
+
+    fn drop_privileges(&self, user: &User) {
+        for (mark, switch) in [(mark::NO_EVICT, &b"NO-EVICT"[..]), (mark::NO_TOUCH, b"NO-TOUCH")] {
+            if self.client.has_mark(mark) && !may(user, &[b"CLIENT", switch, b"ON"]) {
+                self.client.set_mark(mark, false);
+            }
+        }
+    }
+}
+
+/// Whether the user may make this request, which is one of the table's.
+fn may(user: &User, request: &[&[u8]]) -> bool {
+    let args = OwnedArgs::from_slices(request);
+    row_of(args.args()).is_some_and(|row| check(user, row, args.args()).is_ok())
+}
+
+fn row_of(args: Args<'_>) -> Option<&'static Row> {
+    table().resolve(args.len(), |at| args.get(at)).ok()
+}

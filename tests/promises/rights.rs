@@ -1,0 +1,305 @@
+//! Rights end when they end: whoever waits, listens or is shown something is checked again when its user's rules change
+//! and when it becomes another user; on its own shard and on others.
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame};
+use sterna_tests::server::{PATIENCE, Server, wait_for};
+
+/// How many connections of a test do the same, so that some are on each shard.
+const EACH: usize = 4;
+
+/// How a right ends: what the administrator does to alice, whose rules were everything.
+const REVOCATIONS: [&str; 4] = [
+    "ACL SETUSER alice resetkeys resetchannels",
+    "ACL SETUSER alice -@all",
+    "ACL SETUSER alice reset on nopass",
+    "ACL SETUSER alice resetkeys resetchannels ~other:* &other:*",
+];
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+/// A server with the users alice, who may do everything, and bob, who may do little.
+fn server(shards: usize) -> (Server, Client) {
+    let server = Server::sterna(shards, &["--appendonly", "yes"]);
+    let mut admin = server.connect();
+    admin.request(&words("ACL SETUSER alice on nopass ~* &* +@all"));
+    admin.request(&words("ACL SETUSER bob on nopass ~bob:* &bob:* +@all -monitor -client|tracking"));
+    admin.request(&words("XGROUP CREATE s g $ MKSTREAM"));
+    (server, admin)
+}
+
+/// Connections of alice that speak this version of the protocol.
+fn alices(server: &Server, proto: &str) -> Vec<Client> {
+    let of_alice = |_| {
+        let mut client = server.connect();
+        client.request(&["HELLO", proto, "AUTH", "alice", "x"]);
+        client
+    };
+    (0..EACH).map(of_alice).collect()
+}
+
+fn await_blocked(admin: &mut Client, count: usize) {
+    wait_for("clients to block", || {
+        admin.text(&["INFO", "clients"]).contains(&format!("blocked_clients:{count}\r\n")).then_some(())
+    });
+}
+
+/// The error that comes, for a client that was answered nothing else.
+fn is_noperm(client: &mut Client) -> bool {
+    matches!(client.value(), Value::Error(text) if text.starts_with(b"NOPERM"))
+}
+
+/// Whether the server closes the connection, whatever else it sends before.
+fn is_closed(client: &mut Client) -> bool {
+    loop {
+        match client.frame(PATIENCE) {
+            Frame::Bytes(_) => {}
+            Frame::Closed => return true,
+            Frame::Nothing => return false,
+        }
+    }
+}
+
+/// Runs `line` alone, or as the middle of a transaction.
+fn run(admin: &mut Client, line: &str, in_exec: bool) {
+    if !in_exec {
+        admin.request(&words(line));
+        return;
+    }
+    // What is written behind it in the same transaction is for nobody who has lost the right to it.
+    let lines = ["MULTI", "SET k 1", line, "XADD s * f v", "EXEC"];
+    lines.iter().for_each(|line| admin.send(&words(line)));
+    (0..lines.len()).for_each(|_| assert!(!matches!(admin.value(), Value::Error(_)), "{line}"));
+}
+
+#[test]
+fn a_reader_that_waits_gets_noperm_when_its_right_ends_and_never_the_entry() {
+    for (shards, in_exec) in [(1, false), (2, false), (1, true), (2, true)] {
+        for revocation in REVOCATIONS {
+            for wait in ["XREADGROUP GROUP g c BLOCK 0 STREAMS s >", "XREAD BLOCK 0 STREAMS s $"] {
+                let (server, mut admin) = server(shards);
+                let mut readers = alices(&server, "3");
+                readers.iter_mut().for_each(|reader| reader.send(&words(wait)));
+                await_blocked(&mut admin, EACH);
+                run(&mut admin, revocation, in_exec);
+                readers.iter_mut().for_each(|reader| {
+                    assert!(is_noperm(reader), "{shards} shards, {in_exec}, {revocation}, {wait}");
+                });
+                await_blocked(&mut admin, 0);
+                admin.request(&words("XADD s * f v"));
+                readers.iter_mut().for_each(|reader| {
+                    // Whatever it may still do, no entry comes.
+                    reader.send(&["ECHO", "x"]);
+                    assert!(matches!(reader.value(), Value::Error(_) | Value::Bulk(_)));
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reader_whose_user_loses_another_right_waits_on_and_is_served() {
+    for shards in [1, 2] {
+        let (server, mut admin) = server(shards);
+        let mut readers = alices(&server, "2");
+        readers.iter_mut().for_each(|reader| reader.send(&words("XREAD BLOCK 0 STREAMS s $")));
+        await_blocked(&mut admin, EACH);
+        admin.request(&words("ACL SETUSER alice resetkeys ~s -set resetchannels"));
+        admin.request(&words("XADD s * f v"));
+        for reader in &mut readers {
+            assert!(matches!(reader.value(), Value::Array(_)));
+        }
+    }
+}
+
+#[test]
+fn waitaof_ends_with_noperm_when_its_right_ends() {
+    for shards in [1, 2] {
+        let (server, mut admin) = server(shards);
+        let mut waiters = alices(&server, "2");
+        waiters.iter_mut().for_each(|waiter| waiter.send(&words("WAITAOF 0 1 0")));
+        // A command that has not been read yet would be refused as well: all of them wait first.
+        wait_for("clients to wait", || {
+            let list = admin.text(&["CLIENT", "LIST"]);
+            (list.lines().filter(|line| line.contains("cmd=waitaof")).count() == EACH).then_some(())
+        });
+        admin.request(&words("ACL SETUSER alice -waitaof"));
+        waiters.iter_mut().for_each(|waiter| assert!(is_noperm(waiter)));
+        waiters.iter_mut().for_each(Client::assert_quiet);
+    }
+}
+
+/// What makes a connection of alice listen.
+const LISTENERS: [&str; 5] =
+    ["SUBSCRIBE news", "PSUBSCRIBE news.*", "SSUBSCRIBE news", "MONITOR", "CLIENT TRACKING ON BCAST"];
+
+#[test]
+fn a_listener_is_closed_when_its_user_loses_the_right() {
+    for (shards, in_exec) in [(1, false), (2, false), (2, true)] {
+        for listen in LISTENERS {
+            for revocation in
+                ["ACL SETUSER alice reset on nopass", "ACL SETUSER alice -@all", "ACL DELUSER alice"]
+            {
+                let (server, mut admin) = server(shards);
+                let mut listeners = alices(&server, "3");
+                for listener in &mut listeners {
+                    listener.request(&words(listen));
+                }
+                run(&mut admin, revocation, in_exec);
+                for listener in &mut listeners {
+                    assert!(is_closed(listener), "{shards} shards, {in_exec}, {listen}, {revocation}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_listener_whose_user_loses_another_right_stays() {
+    for shards in [1, 2] {
+        let (server, mut admin) = server(shards);
+        for listen in LISTENERS {
+            let mut listeners = alices(&server, "3");
+            listeners.iter_mut().for_each(|listener| {
+                listener.request(&words(listen));
+            });
+            admin.request(&words("ACL SETUSER alice -set resetchannels &news &news.*"));
+            for mut listener in listeners {
+                listener.send(&["ECHO", "there"]);
+                wait_for("the answer", || match listener.frame(PATIENCE) {
+                    Frame::Bytes(bytes) => bytes.ends_with(b"$5\r\nthere\r\n").then_some(()),
+                    other => panic!("{listen}: {other:?}"),
+                });
+            }
+            admin.request(&words("ACL SETUSER alice reset on nopass ~* &* +@all"));
+        }
+    }
+}
+
+#[test]
+fn who_becomes_another_user_keeps_only_what_that_user_may_have() {
+    for shards in [1, 2] {
+        for login in ["AUTH bob x", "HELLO 3 AUTH bob x"] {
+            for listen in LISTENERS {
+                let (server, _admin) = server(shards);
+                for mut listener in alices(&server, "3") {
+                    listener.request(&words(listen));
+                    listener.send(&words(login));
+                    assert!(is_closed(&mut listener), "{listen}, {login}");
+                }
+            }
+        }
+        let (server, mut admin) = server(shards);
+        let mut listeners = alices(&server, "3");
+        for listener in &mut listeners {
+            listener.request(&words("SUBSCRIBE bob:news"));
+            listener.request(&words("AUTH bob x"));
+        }
+        // Alice's end is nothing to them any more, bob's is.
+        admin.request(&words("ACL DELUSER alice"));
+        assert_eq!(admin.int(&words("PUBLISH bob:news x")), EACH as i64);
+        for listener in &mut listeners {
+            assert!(matches!(listener.value(), Value::Push(_)));
+        }
+        admin.request(&words("ACL DELUSER bob"));
+        assert!(listeners.iter_mut().all(is_closed));
+    }
+}
+
+#[test]
+fn reset_leaves_nothing_of_the_user_before() {
+    for shards in [1, 2] {
+        let (server, mut admin) = server(shards);
+        for listen in LISTENERS {
+            for mut listener in alices(&server, "3") {
+                listener.request(&words(listen));
+                listener.request(&["RESET"]);
+                admin.request(&words("PUBLISH news x"));
+                admin.request(&words("PUBLISH news.x x"));
+                admin.request(&words("SPUBLISH news x"));
+                admin.request(&words("SET k v"));
+                listener.assert_quiet();
+            }
+        }
+        admin.request(&words("ACL DELUSER alice"));
+    }
+}
+
+#[test]
+fn who_tracks_hears_no_name_of_a_key_that_it_may_not_read() {
+    for shards in [1, 2] {
+        for (mode, reads) in [("CLIENT TRACKING ON", true), ("CLIENT TRACKING ON BCAST", false)] {
+            let (server, mut admin) = server(shards);
+            let mut readers = alices(&server, "3");
+            for reader in &mut readers {
+                reader.request(&words(mode));
+                if reads {
+                    reader.request(&words("MGET secret open"));
+                }
+            }
+            admin.request(&words("ACL SETUSER alice resetkeys ~open"));
+            admin.request(&words("MSET secret 1 open 1"));
+            for reader in &mut readers {
+                // What it has may be wrong from now on: it is to forget everything.
+                assert_eq!(
+                    reader.frame(PATIENCE),
+                    Frame::Bytes(b">2\r\n$10\r\ninvalidate\r\n_\r\n".to_vec())
+                );
+                let about_open = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$4\r\nopen\r\n".to_vec();
+                assert_eq!(reader.frame(PATIENCE), Frame::Bytes(about_open));
+                reader.assert_quiet();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_watched_key_that_may_not_be_watched_any_more_fails_the_transaction() {
+    for shards in [1, 2] {
+        let (server, mut admin) = server(shards);
+        let mut clients = alices(&server, "2");
+        for client in &mut clients {
+            client.request(&words("WATCH secret"));
+            client.request(&["MULTI"]);
+            client.request(&["PING"]);
+        }
+        admin.request(&words("ACL SETUSER alice resetkeys ~open"));
+        for client in &mut clients {
+            assert_eq!(client.request(&["EXEC"]), Value::Null);
+        }
+    }
+}
+
+#[test]
+fn queued_commands_are_checked_by_exec_with_the_rules_of_that_moment() {
+    for shards in [1, 2] {
+        let (server, mut admin) = server(shards);
+        let mut clients = alices(&server, "2");
+        for client in &mut clients {
+            client.request(&["MULTI"]);
+            client.request(&words("GET secret"));
+            client.request(&words("GET open"));
+        }
+        admin.request(&words("ACL SETUSER alice resetkeys ~open"));
+        for client in &mut clients {
+            let Value::Array(replies) = client.request(&["EXEC"]) else { panic!("no array") };
+            assert!(matches!(&replies[0], Value::Error(text) if text.starts_with(b"NOPERM")), "{replies:?}");
+            assert_eq!(replies[1], Value::Null);
+        }
+    }
+}
+
+#[test]
+fn privileges_of_a_connection_end_with_the_right_to_them() {
+    let (server, mut admin) = server(2);
+    for mut client in alices(&server, "2") {
+        client.request(&words("CLIENT NO-EVICT ON"));
+        client.request(&words("CLIENT NO-TOUCH ON"));
+        assert!(client.text(&["CLIENT", "INFO"]).contains(" flags=eT "), "both are on");
+        admin.request(&words("ACL SETUSER alice -client|no-evict -client|no-touch"));
+        assert!(client.text(&["CLIENT", "INFO"]).contains(" flags=N "), "both are off");
+        admin.request(&words("ACL SETUSER alice +@all"));
+    }
+}
