@@ -116,6 +116,8 @@ bitflags! {
         /// Changes the configuration or the users, which happens one at a time: EXEC waits for its turn before it locks
         /// any key.
         const CHANGES_SETTINGS = 1 << 23;
+        /// Its names are taken one after the other: a request with very many is executed a part at a time.
+        const IN_PARTS = 1 << 24;
     }
 }
 
@@ -194,6 +196,13 @@ impl Categories {
         (Categories::SCRIPTING, "scripting"),
     ];
 }
+
+/// Arguments of one request to a command on keys: 10 000 pairs of MSET, and some options. So many take a few milliseconds,
+/// in which the shard serves nobody else.
+pub const KEY_ARGUMENTS_MAX: usize = 20_480;
+
+/// Arguments of one request to a command about connections or the server, each of which may take microseconds.
+pub const SERVER_ARGUMENTS_MAX: usize = 1024;
 
 /// Where a command's keys are among its arguments (index 0 is the name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,6 +325,23 @@ impl Spec {
             }
         }
         all | if self.flags.contains(Flags::FAST) { Categories::FAST } else { Categories::SLOW }
+    }
+
+    /// Most arguments, the name included, that one request may have. With a command that is executed in parts that is the
+    /// protocol's affair.
+    pub const fn arguments_max(&self) -> usize {
+        if self.flags.contains(Flags::IN_PARTS) {
+            usize::MAX
+        } else if matches!(self.keys, Keys::None) {
+            SERVER_ARGUMENTS_MAX
+        } else {
+            KEY_ARGUMENTS_MAX
+        }
+    }
+
+    /// Whether a request may have `args_len` arguments, the name included.
+    pub const fn takes(&self, args_len: usize) -> bool {
+        self.accepts(args_len) && args_len <= self.arguments_max()
     }
 
     /// Whether `args_len` arguments (the name included) are as many as the command takes.

@@ -42,7 +42,7 @@ pub enum Unresolved {
     Command,
     /// The container has no such subcommand.
     Subcommand(&'static Row),
-    /// The row takes another number of arguments, or is a container that was named alone.
+    /// The row takes another number of arguments, or fewer in one request, or is a container that was named alone.
     Arity(&'static Row),
 }
 
@@ -161,7 +161,7 @@ impl Table {
             }
             _ => row,
         };
-        if row.spec.accepts(len) && !row.is_container { Ok(row) } else { Err(Unresolved::Arity(row)) }
+        if row.spec.takes(len) && !row.is_container { Ok(row) } else { Err(Unresolved::Arity(row)) }
     }
 }
 
@@ -181,7 +181,7 @@ impl LastRow {
         argument: impl Fn(usize) -> Option<&'a [u8]>,
     ) -> Result<&'static Row, Unresolved> {
         match self.row {
-            Some(row) if argument(0) == Some(&self.name) && row.spec.accepts(len) => Ok(row),
+            Some(row) if argument(0) == Some(&self.name) && row.spec.takes(len) => Ok(row),
             _ => self.find(table, len, argument),
         }
     }

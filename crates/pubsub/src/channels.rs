@@ -16,16 +16,14 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-
 use crate::name::{hash, shared_bytes};
+use crate::striped::StripedTable;
 use crate::subscribers::SubscriberSet;
 
 /// Names and their subscribers.
 #[derive(Debug)]
 pub struct ChannelIndex<S> {
-    channels: HashTable<Channel<S>>,
+    channels: StripedTable<Channel<S>>,
     /// Heap memory of the names and of the sets.
     outside_bytes: usize,
 }
@@ -57,7 +55,7 @@ pub struct Unsubscribed {
 
 impl<S> Default for ChannelIndex<S> {
     fn default() -> Self {
-        ChannelIndex { channels: HashTable::new(), outside_bytes: 0 }
+        ChannelIndex { channels: StripedTable::default(), outside_bytes: 0 }
     }
 }
 
@@ -92,20 +90,20 @@ impl<S: Copy + Eq + Hash> ChannelIndex<S> {
         N: AsRef<[u8]> + Into<Arc<[u8]>>,
     {
         let is_it = |other: &Channel<S>| *other.name == *channel.as_ref();
-        match self.channels.entry(hash, is_it, |other| other.hash) {
-            Entry::Occupied(mut found) => {
-                let found = found.get_mut();
+        match self.channels.find_mut(hash, is_it) {
+            Some(found) => {
                 let before_bytes = found.subscribers.heap_bytes();
                 let new = found.subscribers.insert(subscriber);
                 self.outside_bytes = self.outside_bytes + found.subscribers.heap_bytes() - before_bytes;
                 (Arc::clone(&found.name), Subscribed { first_on_channel: false, new })
             }
-            Entry::Vacant(place) => {
+            None => {
                 let name: Arc<[u8]> = channel.into();
                 self.outside_bytes += shared_bytes(name.len());
                 let mut subscribers = SubscriberSet::new();
                 subscribers.insert(subscriber);
-                place.insert(Channel { hash, name: Arc::clone(&name), subscribers });
+                let channel = Channel { hash, name: Arc::clone(&name), subscribers };
+                self.channels.insert_unique(hash, channel, |other| other.hash);
                 (name, Subscribed { first_on_channel: true, new: true })
             }
         }
@@ -118,20 +116,17 @@ impl<S: Copy + Eq + Hash> ChannelIndex<S> {
 
     /// As [`unsubscribe`](Self::unsubscribe), with the name's [`hash`] at hand.
     pub fn unsubscribe_hashed(&mut self, hash: u64, channel: &[u8], subscriber: S) -> Unsubscribed {
-        let Ok(mut found) = self.channels.find_entry(hash, |other| *other.name == *channel) else {
+        let Some(found) = self.channels.find_mut(hash, |other| *other.name == *channel) else {
             return Unsubscribed { removed: false, last_on_channel: false };
         };
-        let subscribers = &mut found.get_mut().subscribers;
+        let subscribers = &mut found.subscribers;
         let before_bytes = subscribers.heap_bytes();
         let removed = subscribers.remove(subscriber);
         self.outside_bytes = self.outside_bytes + subscribers.heap_bytes() - before_bytes;
-        let last_on_channel = found.get().subscribers.is_empty();
+        let last_on_channel = subscribers.is_empty();
         if last_on_channel {
-            let (gone, _) = found.remove();
-            self.outside_bytes -= shared_bytes(gone.name.len());
-            if self.channels.len() <= self.channels.capacity() / 8 {
-                self.channels.shrink_to(self.channels.len() * 2, |other| other.hash);
-            }
+            self.channels.remove(hash, |other| *other.name == *channel, |other| other.hash);
+            self.outside_bytes -= shared_bytes(channel.len());
         }
         Unsubscribed { removed, last_on_channel }
     }
@@ -160,13 +155,14 @@ impl<S: Copy + Eq + Hash> ChannelIndex<S> {
 
     /// Heap memory, the names' included, whoever shares them. Cost: O(1).
     pub fn heap_bytes(&self) -> usize {
-        self.channels.allocation_size() + self.outside_bytes
+        self.channels.heap_bytes() + self.outside_bytes
     }
 
     /// Panics if an invariant of the module's head doesn't hold.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        for channel in &self.channels {
+        self.channels.check();
+        for channel in self.channels.iter() {
             assert!(!channel.subscribers.is_empty());
             assert_eq!(channel.hash, hash(&channel.name));
             channel.subscribers.check();

@@ -30,6 +30,7 @@ pub mod directory;
 pub mod glob;
 pub mod name;
 mod pattern;
+mod striped;
 pub mod subscribers;
 pub mod subscriptions;
 pub mod trie;

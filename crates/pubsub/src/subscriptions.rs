@@ -14,9 +14,8 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use crate::name::hash;
+use crate::striped::StripedTable;
 
 /// Up to here looking along the names beats hashing them.
 const FEW_MAX: usize = 8;
@@ -54,6 +53,13 @@ impl Subscriptions {
         let removed = self.0.as_mut()?[kind as usize].remove(name);
         self.drop_if_empty();
         removed
+    }
+
+    /// Takes any name of this kind out: a connection that holds a million leaves them a few at a time.
+    pub fn pop(&mut self, kind: Kind) -> Option<Arc<[u8]>> {
+        let popped = self.0.as_mut()?[kind as usize].pop();
+        self.drop_if_empty();
+        popped
     }
 
     /// Whether a name is there.
@@ -127,7 +133,7 @@ enum Names {
     One(Arc<[u8]>),
     Few(Vec<Arc<[u8]>>),
     /// By the name's hash.
-    Many(Box<HashTable<Arc<[u8]>>>),
+    Many(Box<StripedTable<Arc<[u8]>>>),
 }
 
 impl Names {
@@ -152,7 +158,7 @@ impl Names {
             Names::None => (Vec::new(), None),
             Names::One(name) => (vec![name], None),
             Names::Few(names) => (names, None),
-            Names::Many(names) => (Vec::new(), Some(*names)),
+            Names::Many(names) => (Vec::new(), Some(names.into_items())),
         };
         few.into_iter().chain(many.into_iter().flatten())
     }
@@ -180,7 +186,7 @@ impl Names {
             Names::One(first) => *self = Names::Few(vec![Arc::clone(first), name]),
             Names::Few(names) if names.len() < FEW_MAX => names.push(name),
             Names::Few(names) => {
-                let mut table = HashTable::with_capacity(2 * FEW_MAX);
+                let mut table = StripedTable::default();
                 for name in names.drain(..).chain([name]) {
                     table.insert_unique(hash(&name), name, |other| hash(other));
                 }
@@ -210,14 +216,30 @@ impl Names {
                 Some(removed)
             }
             Names::Many(names) => {
-                let (removed, _) = names.find_entry(hash(name), |other| **other == *name).ok()?.remove();
-                if names.len() <= FEW_AGAIN {
-                    *self = Names::Few(names.drain().collect());
-                } else if names.len() <= names.capacity() / 8 {
-                    names.shrink_to(names.len() * 2, |other| hash(other));
-                }
+                let removed = names.remove(hash(name), |other| **other == *name, |other| hash(other))?;
+                self.leave_table();
                 Some(removed)
             }
+        }
+    }
+
+    /// Takes any name out.
+    fn pop(&mut self) -> Option<Arc<[u8]>> {
+        if let Names::Many(names) = self {
+            let popped = names.pop(|other| hash(other));
+            self.leave_table();
+            return popped;
+        }
+        let name = Arc::clone(self.few().last()?);
+        self.remove(&name)
+    }
+
+    /// Goes back to a row once the table holds few names.
+    fn leave_table(&mut self) {
+        if let Names::Many(names) = self
+            && names.len() <= FEW_AGAIN
+        {
+            *self = Names::Few(std::mem::take(&mut **names).into_items().collect());
         }
     }
 
@@ -225,7 +247,7 @@ impl Names {
         match self {
             Names::None | Names::One(_) => 0,
             Names::Few(names) => names.capacity() * size_of::<Arc<[u8]>>(),
-            Names::Many(names) => size_of_val(&**names) + names.allocation_size(),
+            Names::Many(names) => size_of_val(&**names) + names.heap_bytes(),
         }
     }
 }
@@ -281,6 +303,11 @@ mod tests {
                 let (names, name) = (&mut model[kind], vec![name; 3]);
                 let kind = [Kind::Channel, Kind::Pattern, Kind::Sharded][kind];
                 match step {
+                    9 => {
+                        let popped = held.pop(kind).map(|name| name.to_vec());
+                        prop_assert_eq!(popped.is_none(), names.is_empty());
+                        prop_assert!(popped.is_none_or(|name| names.remove(&name)));
+                    }
                     0 => {
                         let drained: BTreeSet<_> = held.drain(kind).map(|name| name.to_vec()).collect();
                         prop_assert_eq!(drained, std::mem::take(names));

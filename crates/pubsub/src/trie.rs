@@ -43,10 +43,9 @@ mod walk;
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use crate::name::{hash, shared_bytes};
 use crate::pattern::Symbols;
+use crate::striped::StripedTable;
 use arena::{Arena, Id};
 use nodes::Nodes;
 
@@ -59,7 +58,7 @@ pub struct PatternTrie<T> {
     nodes: Nodes,
     entries: Arena<Entry<T>, Pattern>,
     /// By the name's hash.
-    names: HashTable<Id<Pattern>>,
+    names: StripedTable<Id<Pattern>>,
     /// The names' own heap memory.
     name_bytes: usize,
 }
@@ -82,7 +81,7 @@ impl<T> Default for PatternTrie<T> {
         PatternTrie {
             nodes: Nodes::default(),
             entries: Arena::default(),
-            names: HashTable::new(),
+            names: StripedTable::default(),
             name_bytes: 0,
         }
     }
@@ -140,14 +139,13 @@ impl<T> PatternTrie<T> {
     /// Takes `pattern` out, with all the memory it held.
     pub fn remove(&mut self, pattern: &[u8]) -> Option<T> {
         let entries = &self.entries;
-        let found = self.names.find_entry(hash(pattern), |id| *entries.get(*id).name == *pattern).ok()?;
-        let (id, _) = found.remove();
+        let is_it = |id: &Id<Pattern>| *entries.get(*id).name == *pattern;
+        let id = self.names.remove(hash(pattern), is_it, |id| entries.get(*id).hash)?;
         if let Some(symbols) = Symbols::of(pattern) {
             self.unlink(id, symbols);
         }
         let entry = self.entries.remove(id);
         self.name_bytes -= shared_bytes(entry.name.len());
-        self.shrink_names();
         Some(entry.value)
     }
 
@@ -182,7 +180,7 @@ impl<T> PatternTrie<T> {
     ///
     /// Cost: O(patterns / 1024).
     pub fn heap_bytes(&self) -> usize {
-        self.nodes.heap_bytes() + self.entries.heap_bytes() + self.names.allocation_size() + self.name_bytes
+        self.nodes.heap_bytes() + self.entries.heap_bytes() + self.names.heap_bytes() + self.name_bytes
     }
 
     fn find(&self, hash: u64, pattern: &[u8]) -> Option<Id<Pattern>> {
@@ -221,14 +219,6 @@ impl<T> PatternTrie<T> {
         }
     }
 
-    /// Keeps the table within eight times of what it holds; once in so many removals, so O(1) each.
-    fn shrink_names(&mut self) {
-        if self.names.len() <= self.names.capacity() / 8 {
-            let entries = &self.entries;
-            self.names.shrink_to(self.names.len() * 2, |id| entries.get(*id).hash);
-        }
-    }
-
     /// Panics if an invariant of the module's head doesn't hold.
     #[cfg(test)]
     pub(crate) fn check(&self) {
@@ -246,6 +236,7 @@ impl<T> PatternTrie<T> {
             }
         }
         let barren = self.entries.iter().filter(|entry| Symbols::of(&entry.name).is_none()).count();
+        self.names.check();
         assert_eq!((listed + barren, self.names.len()), (self.entries.len(), self.entries.len()));
         let name_bytes = self.entries.iter().map(|entry| shared_bytes(entry.name.len()));
         assert_eq!(self.name_bytes, name_bytes.sum::<usize>());

@@ -31,7 +31,7 @@ use sterna_pubsub::{InterestCounts, PatternTrie};
 use crate::lock::{Level, Mutex, RwLock, RwLockReadGuard};
 
 /// Power of two; with so many, channels of a small deployment seldom share a stripe.
-const STRIPES: usize = 4096;
+pub(crate) const STRIPES: usize = 4096;
 
 /// Which shards care, by channel.
 #[derive(Debug)]
@@ -43,7 +43,15 @@ pub(crate) struct ChannelDirectory {
 #[derive(Debug, Default)]
 struct Stripe {
     mask: AtomicU64,
-    entries: Mutex<HashMap<Arc<[u8]>, InterestCounts>, { Level::Channels as u8 }>,
+    entries: Mutex<Entries, { Level::Channels as u8 }>,
+}
+
+/// The channels of a stripe.
+#[derive(Debug, Default)]
+struct Entries {
+    channels: HashMap<Arc<[u8]>, InterestCounts>,
+    /// How many of them each shard has subscribers for: when it is the last, the shard leaves the mask.
+    by_shard: Vec<u32>,
 }
 
 impl Default for ChannelDirectory {
@@ -65,11 +73,18 @@ impl ChannelDirectory {
     pub(crate) fn add(&self, hash: u64, channel: &Arc<[u8]>, shard: usize) {
         let stripe = self.stripe(hash);
         let mut entries = stripe.entries.lock();
-        let counts = entries.entry_ref(channel).or_insert_with(|| {
+        let entries = &mut *entries;
+        let counts = entries.channels.entry_ref(channel).or_insert_with(|| {
             self.channels.fetch_add(1, Ordering::Relaxed);
             InterestCounts::default()
         });
         counts.add(shard);
+        if counts.on(shard) == 1 {
+            if entries.by_shard.len() <= shard {
+                entries.by_shard.resize(shard + 1, 0);
+            }
+            entries.by_shard[shard] += 1;
+        }
         stripe.mask.fetch_or(1 << shard, Ordering::Release);
     }
 
@@ -77,19 +92,21 @@ impl ChannelDirectory {
     pub(crate) fn remove(&self, hash: u64, channel: &[u8], shard: usize) {
         let stripe = self.stripe(hash);
         let mut entries = stripe.entries.lock();
-        let Some(counts) = entries.get_mut(channel) else { return };
-        counts.remove(shard);
-        let shard_left = counts.mask() & (1 << shard) == 0;
-        if counts.total() == 0 {
-            entries.remove(channel);
-            self.channels.fetch_sub(1, Ordering::Relaxed);
-            if entries.is_empty() {
-                *entries = HashMap::new();
+        let entries = &mut *entries;
+        let Some(counts) = entries.channels.get_mut(channel) else { return };
+        if counts.on(shard) == 1 {
+            entries.by_shard[shard] -= 1;
+            if entries.by_shard[shard] == 0 {
+                stripe.mask.fetch_and(!(1 << shard), Ordering::Release);
             }
         }
-        if shard_left {
-            let mask = entries.values().fold(0, |mask, counts| mask | counts.mask());
-            stripe.mask.store(mask, Ordering::Release);
+        counts.remove(shard);
+        if counts.total() == 0 {
+            entries.channels.remove(channel);
+            self.channels.fetch_sub(1, Ordering::Relaxed);
+            if entries.channels.is_empty() {
+                *entries = Entries::default();
+            }
         }
     }
 
@@ -107,13 +124,14 @@ impl ChannelDirectory {
         self.stripe(hash)
             .entries
             .lock()
+            .channels
             .get(channel)
             .map_or(Elsewhere::default(), |counts| Elsewhere::of(counts, shard))
     }
 
     /// Subscribers on all shards (PUBSUB NUMSUB).
     pub(crate) fn total(&self, hash: u64, channel: &[u8]) -> usize {
-        self.stripe(hash).entries.lock().get(channel).map_or(0, |counts| counts.total() as usize)
+        self.stripe(hash).entries.lock().channels.get(channel).map_or(0, |counts| counts.total() as usize)
     }
 
     /// Channels with a subscriber.
@@ -121,11 +139,9 @@ impl ChannelDirectory {
         self.channels.load(Ordering::Relaxed)
     }
 
-    /// Every channel with a subscriber (PUBSUB CHANNELS). Locks one stripe at a time.
-    pub(crate) fn for_each(&self, mut f: impl FnMut(&Arc<[u8]>)) {
-        for stripe in &self.stripes {
-            stripe.entries.lock().keys().for_each(&mut f);
-        }
+    /// The channels of one stripe, below [`STRIPES`], that have a subscriber. Locks that stripe.
+    pub(crate) fn for_each_in(&self, stripe: usize, mut f: impl FnMut(&Arc<[u8]>)) {
+        self.stripes[stripe].entries.lock().channels.keys().for_each(&mut f);
     }
 }
 

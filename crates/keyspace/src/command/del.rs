@@ -6,7 +6,7 @@ pub(super) const DEL: Command<Run> = row(
     Spec {
         name: "del",
         arity: -2,
-        flags: Flags::WRITE,
+        flags: Flags::WRITE.union(Flags::IN_PARTS),
         keys: Keys::from(1),
         acl: Categories::KEYSPACE,
         group: Group::Generic,
@@ -21,7 +21,7 @@ pub(super) const DEL: Command<Run> = row(
 );
 
 pub(super) const UNLINK: Command<Run> =
-    row(Spec { name: "unlink", flags: Flags::WRITE.union(Flags::FAST), since: "4.0.0", ..DEL.spec }, del);
+    row(Spec { name: "unlink", flags: DEL.spec.flags.union(Flags::FAST), since: "4.0.0", ..DEL.spec }, del);
 
 fn del(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let deleted = args.from(1).iter().filter(|key| ctx.slot(key).delete(event::DEL).is_some()).count();

@@ -6,7 +6,7 @@ pub(super) const EXISTS: Command<Run> = row(
     Spec {
         name: "exists",
         arity: -2,
-        flags: Flags::READONLY.union(Flags::FAST),
+        flags: Flags::READONLY.union(Flags::FAST).union(Flags::IN_PARTS),
         keys: Keys::from(1),
         acl: Categories::KEYSPACE,
         group: Group::Generic,

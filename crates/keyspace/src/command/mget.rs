@@ -6,7 +6,7 @@ pub(super) const MGET: Command<Run> = row(
     Spec {
         name: "mget",
         arity: -2,
-        flags: Flags::READONLY.union(Flags::FAST),
+        flags: Flags::READONLY.union(Flags::FAST).union(Flags::IN_PARTS),
         keys: Keys::from(1),
         acl: Categories::STRING,
         group: Group::String,

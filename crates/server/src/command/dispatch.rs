@@ -102,7 +102,9 @@ impl Shard {
             }
             return Err(self.disk_failure(refusal));
         }
-        if self.durability.is_loading && (!row.has(Flags::LOADING) || row.spec.keys != Keys::None) {
+        if self.durability.is_loading
+            && (!row.has(Flags::LOADING) || row.spec.keys != Keys::None && row.spec.group != Group::Pubsub)
+        {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
         }
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {

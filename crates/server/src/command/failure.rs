@@ -28,6 +28,13 @@ impl Failure {
         Failure::text(format!("ERR wrong number of arguments for '{name}' command"))
     }
 
+    /// More arguments than `name` takes in one request.
+    pub(crate) fn too_many_arguments(name: &str, most: usize) -> Failure {
+        Failure::text(format!(
+            "ERR wrong number of arguments for '{name}' command: it takes at most {most} in one request"
+        ))
+    }
+
     /// As it goes on the wire.
     pub(crate) fn wire(&self) -> &[u8] {
         &self.0

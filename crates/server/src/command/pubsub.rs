@@ -13,6 +13,7 @@ use sterna_pubsub::{Kind, glob};
 use super::{Call, Failure, Run, help::help};
 use crate::connection::Connection;
 use crate::connection::client::mark;
+use crate::directory::STRIPES;
 use crate::fanout::Space;
 use crate::shard::Shard;
 
@@ -20,7 +21,8 @@ const SUBSCRIPTION: Flags = Flags::PUBSUB
     .union(Flags::NOSCRIPT)
     .union(Flags::LOADING)
     .union(Flags::STALE)
-    .union(Flags::SUBSCRIBER_MODE);
+    .union(Flags::SUBSCRIBER_MODE)
+    .union(Flags::IN_PARTS);
 const PUBLICATION: Flags =
     Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::MAY_REPLICATE);
 const QUESTION: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE);
@@ -209,7 +211,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 spec: Spec {
                     name: "numsub",
                     since: "2.8.0",
-                    flags: QUESTION,
+                    flags: QUESTION.union(Flags::IN_PARTS),
                     complexity: "O(N), N named channels",
                     summary: "Counts the subscribers of channels, without those of patterns.",
                     syntax: "[channel [channel ...]]",
@@ -237,7 +239,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 spec: Spec {
                     name: "shardnumsub",
                     since: "7.0.0",
-                    flags: QUESTION,
+                    flags: QUESTION.union(Flags::IN_PARTS),
                     complexity: "O(N), N named channels",
                     summary: "Counts the subscribers of sharded channels.",
                     syntax: "[shardchannel [shardchannel ...]]",
@@ -330,11 +332,13 @@ fn channels(call: &mut Call<'_>, space: Space) -> Result<(), Failure> {
     }
     let pattern = call.args.get(2);
     let mut names = Vec::new();
-    call.shard.directory_of(space).for_each(|name| {
-        if pattern.is_none_or(|pattern| glob::matches(pattern, name)) {
-            names.push(Arc::clone(name));
-        }
-    });
+    for stripe in 0..STRIPES {
+        call.shard.directory_of(space).for_each_in(stripe, |name| {
+            if pattern.is_none_or(|pattern| glob::matches(pattern, name)) {
+                names.push(Arc::clone(name));
+            }
+        });
+    }
     call.reply.array(names.len());
     for name in names {
         call.reply.bulk(&name);

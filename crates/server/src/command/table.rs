@@ -56,6 +56,9 @@ impl Failure {
         match unresolved {
             Unresolved::Command => unknown_command(args),
             Unresolved::Subcommand(row) => unknown_subcommand(row, args.get(1).unwrap_or_default()),
+            Unresolved::Arity(row) if !row.is_container && row.spec.accepts(args.len()) => {
+                Failure::too_many_arguments(&row.full_name, row.spec.arguments_max())
+            }
             Unresolved::Arity(row) => Failure::arity(&row.full_name),
         }
     }

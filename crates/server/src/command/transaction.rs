@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use hashbrown::HashSet;
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_keyspace::Watch;
 use sterna_protocol::{Args, OwnedArgs, Reply};
@@ -80,6 +81,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             name: "watch",
             arity: -2,
             since: "2.2.0",
+            flags: BASE.flags.union(Flags::IN_PARTS),
             keys: Keys::from(1),
             complexity: "O(N), N keys",
             summary: "Has the next EXEC fail if one of these keys is touched before it.",
@@ -113,7 +115,7 @@ pub(crate) struct Transaction {
     queued_bytes: usize,
     /// The flag that touches of the watched keys set.
     watch: Arc<Watch>,
-    watched: Vec<(u8, Box<[u8]>)>,
+    watched: HashSet<(u8, Box<[u8]>)>,
 }
 
 impl Transaction {
@@ -182,11 +184,8 @@ fn watch(call: &mut Call<'_>) -> Result<(), Failure> {
     let shard = &mut *call.shard;
     let transaction = shard.connections[call.slot].transaction.get_or_insert_default();
     for key in call.args.iter().skip(1) {
-        let is_watched =
-            transaction.watched.iter().any(|(db, other)| usize::from(*db) == scene.db && **other == *key);
-        if !is_watched {
+        if transaction.watched.insert((scene.db as u8, key.into())) {
             server.partitions.watch(scene, key, &transaction.watch, &mut shard.changes);
-            transaction.watched.push((scene.db as u8, key.into()));
         }
     }
     let watched = transaction.watched.len() as u32;

@@ -17,8 +17,8 @@ use crate::connection::client::ClientId;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
 
-use super::Invalidation;
 use super::tell::{What, list_of};
+use super::{Invalidation, beginnings_of};
 
 /// Keys that changed in a turn, and who changed each last; `None`: it expired.
 pub(crate) type Batch = BTreeMap<Box<[u8]>, Option<ClientId>>;
@@ -78,8 +78,10 @@ impl Shard {
     pub(super) fn tell_of_batch(&mut self, batch: &Batch) {
         // Telling changes no prefix, so they can be put back as they were.
         let prefixes = std::mem::take(&mut self.tracking.prefixes);
-        for (prefix, slots) in &prefixes {
-            let from = (Bound::Included(&prefix[..]), Bound::Unbounded);
+        let concerned: BTreeMap<&[u8], &Vec<usize>> =
+            batch.keys().flat_map(|key| beginnings_of(key, &prefixes)).collect();
+        for (prefix, slots) in concerned {
+            let from = (Bound::Included(prefix), Bound::Unbounded);
             let matching = || batch.range::<[u8], _>(from).take_while(|(key, _)| key.starts_with(prefix));
             let everything = list_of(matching().map(|(key, _)| &key[..]));
             for &slot in slots {

@@ -34,6 +34,7 @@ mod table;
 mod tell;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::lock::{Level, RwLock};
@@ -93,7 +94,7 @@ impl Tracking {
     /// Whether somebody asks to be told of every change of this key.
     fn is_broadcast(&self, key: &[u8]) -> bool {
         self.broadcasting_shards().next().is_some()
-            && self.prefixes.read().keys().any(|prefix| key.starts_with(prefix))
+            && beginnings_of(key, &self.prefixes.read()).next().is_some()
     }
 
     /// Shards with clients that broadcast.
@@ -104,5 +105,51 @@ impl Tracking {
             .enumerate()
             .filter(move |(_, clients)| has_any(clients))
             .map(|(shard, _)| shard)
+    }
+}
+
+/// The prefixes that `key` begins with, the longest first.
+///
+/// The last prefix at or before `key` in order is one of them, or shares with `key` a beginning that all of them lie in;
+/// so each step is one lookup. Cost: O(log N) a step, N prefixes, and seldom more steps than answers.
+fn beginnings_of<'a, V>(
+    key: &'a [u8],
+    prefixes: &'a BTreeMap<Box<[u8]>, V>,
+) -> impl Iterator<Item = (&'a [u8], &'a V)> {
+    let mut left = Some(key);
+    std::iter::from_fn(move || {
+        while let Some(beginning) = left {
+            let up_to = (Bound::Unbounded, Bound::Included(beginning));
+            let (prefix, value) = prefixes.range::<[u8], _>(up_to).next_back()?;
+            if beginning.starts_with(prefix) {
+                left = prefix.len().checked_sub(1).map(|len| &key[..len]);
+                return Some((&**prefix, value));
+            }
+            let shared = prefix.iter().zip(beginning).take_while(|(one, other)| one == other).count();
+            left = Some(&key[..shared]);
+        }
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_beginnings_of_a_key_are_those_that_a_comparison_with_every_prefix_finds(
+            prefixes in prop::collection::btree_set("[abc]{0,4}", 0..20),
+            key in "[abc]{0,6}",
+        ) {
+            let map: BTreeMap<Box<[u8]>, ()> = prefixes.iter().map(|p| (p.as_bytes().into(), ())).collect();
+            let found: Vec<&[u8]> = beginnings_of(key.as_bytes(), &map).map(|(prefix, ())| prefix).collect();
+            let mut expected: Vec<&[u8]> =
+                prefixes.iter().filter(|p| key.starts_with(p.as_str())).map(|p| p.as_bytes()).collect();
+            expected.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+            prop_assert_eq!(found, expected);
+        }
     }
 }

@@ -55,18 +55,21 @@ impl Shard {
             self.server.partitions.add_tracker();
         }
         if let Reads::Broadcast(prefixes) = &mut mode.reads {
-            let had = match old.as_deref() {
-                Some(Mode { reads: Reads::Broadcast(had), .. }) => had.clone(),
+            let mut all = match old.map(|old| old.reads) {
+                Some(Reads::Broadcast(had)) => had,
                 _ => {
                     self.server.tracking.broadcasting[self.index].fetch_add(1, Ordering::AcqRel);
                     BTreeSet::new()
                 }
             };
-            for prefix in prefixes.difference(&had) {
-                self.tracking.add(prefix, slot);
-                self.server.tracking.add_prefix(prefix);
+            for prefix in std::mem::take(prefixes) {
+                if !all.contains(&prefix) {
+                    self.tracking.add(&prefix, slot);
+                    self.server.tracking.add_prefix(&prefix);
+                    all.insert(prefix);
+                }
             }
-            prefixes.extend(had);
+            *prefixes = all;
         }
         let connection = &mut self.connections[slot];
         let client = &connection.client;

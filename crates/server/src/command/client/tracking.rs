@@ -1,6 +1,8 @@
 //! CLIENT TRACKING, CACHING, TRACKINGINFO, GETREDIR: client-side caching, as `tracking/` does it.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::ops::Bound::{Included, Unbounded};
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_command::{Command, ReplyShape, Spec};
@@ -135,15 +137,15 @@ impl<'a> Options<'a> {
 
     /// No prefix may begin with another: the client would hear of a key twice.
     fn check_prefixes(&self, had: &BTreeSet<Box<[u8]>>) -> Result<(), Failure> {
-        let overlap = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
-        for (at, prefix) in self.prefixes.iter().enumerate() {
-            let (other, which) = if let Some(other) = had.iter().find(|other| overlap(other, prefix)) {
-                (&**other, "an existing")
-            } else if let Some(other) = self.prefixes[at + 1..].iter().find(|other| overlap(other, prefix)) {
-                (*other, "another provided")
-            } else {
-                continue;
-            };
+        let Some(at) = self.first_overlap(had) else { return Ok(()) };
+        let prefix = self.prefixes[at];
+        let overlap = |other: &[u8]| prefix.starts_with(other) || other.starts_with(prefix);
+        let existing = had.iter().map(|other| &**other).find(|other| overlap(other));
+        let provided = || self.prefixes[at + 1..].iter().copied().find(|other| overlap(other));
+        if let Some((other, which)) = existing
+            .map(|other| (other, "an existing"))
+            .or_else(|| provided().map(|other| (other, "another provided")))
+        {
             let parts: [&[u8]; 7] = [
                 b"ERR Prefix '",
                 prefix,
@@ -158,6 +160,30 @@ impl<'a> Options<'a> {
         Ok(())
     }
 
+    /// The first prefix that overlaps with one in `had` or with one behind it. Cost: O(N log N), N prefixes.
+    fn first_overlap(&self, had: &BTreeSet<Box<[u8]>>) -> Option<usize> {
+        // What follows the prefix at hand, without those that begin with another: whatever overlaps with them overlaps
+        // with that one too.
+        let mut behind: BTreeSet<&[u8]> = BTreeSet::new();
+        let mut first = None;
+        for (at, &prefix) in self.prefixes.iter().enumerate().rev() {
+            if overlaps(had, prefix) || overlaps(&behind, prefix) {
+                first = Some(at);
+            }
+            let is_covered =
+                behind.range(..=prefix).next_back().is_some_and(|other| prefix.starts_with(other));
+            if !is_covered {
+                while let Some(&longer) =
+                    behind.range(prefix..).next().filter(|other| other.starts_with(prefix))
+                {
+                    behind.remove(longer);
+                }
+                behind.insert(prefix);
+            }
+        }
+        first
+    }
+
     fn reads(&self) -> Reads {
         match (self.broadcast, self.opt_in, self.opt_out) {
             (true, ..) if self.prefixes.is_empty() => Reads::Broadcast(BTreeSet::from([Box::default()])),
@@ -167,6 +193,14 @@ impl<'a> Options<'a> {
             _ => Reads::All,
         }
     }
+}
+
+/// Whether one of `prefixes`, none of which begins with another, begins with `prefix` or is the beginning of it.
+fn overlaps<P: Borrow<[u8]> + Ord>(prefixes: &BTreeSet<P>, prefix: &[u8]) -> bool {
+    let before = prefixes.range::<[u8], _>((Unbounded, Included(prefix))).next_back();
+    let after = prefixes.range::<[u8], _>((Included(prefix), Unbounded)).next();
+    before.is_some_and(|other| prefix.starts_with(other.borrow()))
+        || after.is_some_and(|other| other.borrow().starts_with(prefix))
 }
 
 const SWITCHED: &str = "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then \
@@ -268,4 +302,32 @@ fn tracking_info(call: &mut Call<'_>) -> Result<(), Failure> {
     reply.array(prefixes.len());
     prefixes.iter().for_each(|prefix| reply.bulk(prefix));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_first_overlap_is_the_one_that_comparing_all_with_all_finds(
+            had in prop::collection::vec("[ab]{0,4}", 0..3),
+            prefixes in prop::collection::vec("[ab]{0,5}", 0..8),
+        ) {
+            let overlap = |one: &str, other: &str| one.starts_with(other) || other.starts_with(one);
+            // As the server holds them: none begins with another.
+            let had: Vec<&String> = had.iter().enumerate()
+                .filter(|(at, one)| had[..*at].iter().all(|other| !overlap(one, other)))
+                .map(|(_, one)| one)
+                .collect();
+            let expected = (0..prefixes.len()).find(|&at| {
+                let mut others = had.iter().map(|one| one.as_str()).chain(prefixes[at + 1..].iter().map(|p| p.as_str()));
+                others.any(|other| overlap(&prefixes[at], other))
+            });
+            let options = Options { prefixes: prefixes.iter().map(|p| p.as_bytes()).collect(), ..Options::default() };
+            let had = had.iter().map(|one| one.as_bytes().into()).collect();
+            prop_assert_eq!(options.first_overlap(&had), expected);
+        }
+    }
 }
