@@ -11,7 +11,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Peers to run: floor, sterna, redis, valkey, redis8, nats
+    /// Peers to run: floor, sterna, redis, valkey, redis8, kevy, nats
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     pub peers: Vec<String>,
 

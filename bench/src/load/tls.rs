@@ -3,10 +3,10 @@
 //! A record's header tells its length, and what encryption adds to the plaintext is the same for every record of a
 //! TLS 1.3 connection. So once the handshake is over the plaintext can be counted from the headers alone, and the load
 //! generator is as cheap as without TLS.
-use crate::limit::Failure;
+use crate::limit::{Failure, Limit};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,100 @@ impl Connector {
         }
         // Nothing more can be on its way: the records that follow are the ones to be counted.
         Ok(socket)
+    }
+}
+
+/// Clients that come, are answered once, and go: many handshakes under way at the same time, on one thread.
+pub(crate) struct Comer {
+    config: Arc<ClientConfig>,
+}
+
+/// A client on its way in.
+struct Coming {
+    socket: TcpStream,
+    session: ClientConnection,
+    is_answered: bool,
+}
+
+impl Comer {
+    /// Keeps the tickets that it is given, and shows them.
+    pub(crate) fn new(certificate_der: &[u8]) -> Result<Self, Failure> {
+        Ok(Self { config: Connector::new(certificate_der)?.0 })
+    }
+
+    /// Comes as a stranger each time.
+    pub(crate) fn without_tickets(certificate_der: &[u8]) -> Result<Self, Failure> {
+        let mut config = ClientConfig::clone(&Connector::new(certificate_der)?.0);
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Has `count` clients come, at most `at_once` at the same time; all stay until the last has its answer. How many
+    /// were taken by their ticket.
+    pub(crate) fn come(
+        &self,
+        address: SocketAddr,
+        count: usize,
+        at_once: usize,
+        limit: &Limit,
+    ) -> Result<usize, Failure> {
+        let mut all: Vec<Coming> = Vec::with_capacity(count);
+        let (mut answered, mut resumed, mut first) = (0, 0, 0);
+        while answered < count {
+            limit.check()?;
+            while all.len() < count && all.len() - answered < at_once {
+                all.push(self.begin(address)?);
+            }
+            let mut moved = false;
+            for coming in &mut all[first..] {
+                if !coming.is_answered && coming.step(&mut moved)? {
+                    answered += 1;
+                    let kind = coming.session.handshake_kind();
+                    resumed += usize::from(kind == Some(rustls::HandshakeKind::Resumed));
+                }
+            }
+            first += all[first..].iter().take_while(|coming| coming.is_answered).count();
+            if !moved {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        Ok(resumed)
+    }
+
+    fn begin(&self, address: SocketAddr) -> Result<Coming, Failure> {
+        let socket = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let mut session = ClientConnection::new(Arc::clone(&self.config), ServerName::from(address.ip()))
+            .map_err(refused)?;
+        session.writer().write_all(b"PING\r\n")?;
+        Ok(Coming { socket, session, is_answered: false })
+    }
+}
+
+impl Coming {
+    /// Goes as far as the socket allows; whether the answer is there.
+    fn step(&mut self, moved: &mut bool) -> Result<bool, Failure> {
+        loop {
+            while self.session.wants_write() {
+                match self.session.write_tls(&mut self.socket) {
+                    Ok(_) => *moved = true,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            match self.session.read_tls(&mut self.socket) {
+                Ok(0) => return Err(Failure::Closed("a TLS handshake")),
+                Ok(_) => *moved = true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+            let state = self.session.process_new_packets().map_err(refused)?;
+            if state.plaintext_bytes_to_read() > 0 {
+                self.is_answered = true;
+                return Ok(true);
+            }
+        }
     }
 }
 

@@ -91,6 +91,7 @@ impl Server {
         let mut command = Command::new(binary);
         match found.peer.id {
             PeerId::Floor => floor_arguments(&mut command, address),
+            PeerId::Kevy => kevy_arguments(&mut command, address, folder.path(), settings)?,
             PeerId::Nats => nats_arguments(&mut command, address, folder.path())?,
             PeerId::Sterna | PeerId::Redis | PeerId::Valkey | PeerId::Redis8 => {
                 redis_arguments(&mut command, address, folder.path(), settings, tls.as_ref());
@@ -192,6 +193,21 @@ fn nats_arguments(command: &mut Command, address: SocketAddr, folder: &Path) -> 
     let text = "ping_interval: \"1h\"\nwrite_deadline: \"120s\"\nmax_connections: 100000\nmax_pending: 1GB\n";
     fs::write(&config, text)?;
     command.args(["-a", "127.0.0.1", "-p", &address.port().to_string(), "-c"]).arg(config);
+    Ok(())
+}
+
+/// In memory, one shard for each thread that is asked for.
+fn kevy_arguments(
+    command: &mut Command,
+    address: SocketAddr,
+    folder: &Path,
+    settings: &Settings,
+) -> Result<(), Failure> {
+    if settings.tls || settings.durability != Durability::Memory {
+        return Err(Failure::Inapplicable("measured in memory and without TLS"));
+    }
+    command.args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--no-aof"]);
+    command.args(["--threads", &settings.threads.to_string(), "--dir"]).arg(folder);
     Ok(())
 }
 

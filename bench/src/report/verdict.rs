@@ -6,7 +6,7 @@ use crate::workload::{Target, Workload};
 /// Redis and Valkey, whatever their version.
 pub(super) const REDIS_FAMILY: [PeerId; 3] = [PeerId::Redis, PeerId::Valkey, PeerId::Redis8];
 /// Everyone who could be used instead.
-const PEERS: [PeerId; 4] = [PeerId::Redis, PeerId::Valkey, PeerId::Redis8, PeerId::Nats];
+const PEERS: [PeerId; 5] = [PeerId::Redis, PeerId::Valkey, PeerId::Redis8, PeerId::Kevy, PeerId::Nats];
 
 /// One target of one workload.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,10 +6,14 @@ mod membership;
 mod memory;
 mod paced;
 mod patterns;
+mod pauses;
+mod pressure;
+mod pressure_table;
 mod row;
 mod scene;
 mod snapshot;
 mod table;
+mod tls_storm;
 
 pub(crate) use row::{Section, Target, Workload};
 pub(crate) use scene::{Bench, Figures, Scale};

@@ -24,16 +24,20 @@ pub(crate) enum Section {
     Connections,
     Streams,
     Journal,
+    Pressure,
+    Pauses,
 }
 
 impl Section {
-    pub(crate) const ALL: [Section; 6] = [
+    pub(crate) const ALL: [Section; 8] = [
         Section::FanOut,
         Section::Patterns,
         Section::Latency,
         Section::Connections,
         Section::Streams,
         Section::Journal,
+        Section::Pressure,
+        Section::Pauses,
     ];
 
     /// Name of its chart's file.
@@ -45,6 +49,8 @@ impl Section {
             Section::Connections => "connections",
             Section::Streams => "streams",
             Section::Journal => "journal",
+            Section::Pressure => "pressure",
+            Section::Pauses => "pauses",
         }
     }
 
@@ -56,6 +62,8 @@ impl Section {
             Section::Connections => "Connections, subscriptions and their memory",
             Section::Streams => "Streams and keys, in memory",
             Section::Journal => "Streams, journaled",
+            Section::Pressure => "Under pressure: what a quiet client waits, and what memory grows by",
+            Section::Pauses => "Pauses: the longest wait of a quiet client beside one request, or one moment",
         }
     }
 }
@@ -87,6 +95,10 @@ pub(crate) enum Unit {
     NsPerEntry,
     /// 99th percentile during a snapshot, less that before it.
     P99Added,
+    /// What a quiet client waits for an answer, 99th percentile, milliseconds.
+    QuietP99,
+    /// The longest that a quiet client waits, milliseconds.
+    Longest,
     /// Cost of the last thousand over that of the first.
     Growth,
 }
@@ -106,6 +118,8 @@ impl Unit {
             Unit::BytesPerEntry => "bytes/entry",
             Unit::NsPerEntry => "ns/entry, wall",
             Unit::P99Added => "µs added to p99",
+            Unit::QuietP99 => "p99 ms of a quiet client",
+            Unit::Longest => "ms, longest wait",
             Unit::Growth => "last ÷ first",
         }
     }

@@ -6,16 +6,18 @@ use super::membership::{Churn, ManyChannels};
 use super::memory::Idle;
 use super::paced::{Beside, P99, Paced};
 use super::patterns::{PastPatterns, Shape};
+use super::pressure_table::ROWS as PRESSURE;
 use super::row::{Section, Target, Unit, Workload};
 use super::snapshot::{GROWTH, Snapshot};
 use crate::limit::Failure;
 use crate::peer::{Durability, PeerId};
-use PeerId::{Floor, Nats, Redis, Redis8, Sterna, Valkey};
+use PeerId::{Floor, Kevy, Nats, Redis, Redis8, Sterna, Valkey};
 
-const ALL: &[PeerId] = &[Floor, Sterna, Redis, Valkey, Redis8, Nats];
+const ALL: &[PeerId] = &[Floor, Sterna, Redis, Valkey, Redis8, Kevy, Nats];
 const WITH_STREAMS: &[PeerId] = &[Sterna, Valkey, Redis8];
+const IN_MEMORY: &[PeerId] = &[Sterna, Valkey, Redis8, Kevy];
 const REDIS_FAMILY: &[PeerId] = &[Sterna, Redis, Valkey, Redis8];
-const ALL_BUT_FLOOR: &[PeerId] = &[Sterna, Redis, Valkey, Redis8, Nats];
+const ALL_BUT_FLOOR: &[PeerId] = &[Sterna, Redis, Valkey, Redis8, Kevy, Nats];
 
 /// How much more the same may cost where there is a hundred or a thousand times as much: colder caches, a few levels more
 /// of a tree, and nothing that grows with the size.
@@ -46,7 +48,7 @@ static TABLE: &[Workload] = &[
         section: Section::FanOut,
         unit: Unit::NsPerDelivery,
         peers: ALL,
-        targets: &[],
+        targets: &[Target::Floor(1.15)],
         work: &FanOut::one_channel(100, 64, 16 * 1024),
     },
     Workload {
@@ -253,7 +255,7 @@ static TABLE: &[Workload] = &[
         title: "XADD `*`, one field of 20 bytes, pipelined",
         section: Section::Streams,
         unit: Unit::NsPerOp,
-        peers: WITH_STREAMS,
+        peers: IN_MEMORY,
         targets: &[Target::BestRedis(0.6)],
         work: &Commands::pipelined(Verb::Add),
     },
@@ -271,7 +273,7 @@ static TABLE: &[Workload] = &[
         title: "XADD, 50 clients, no pipeline",
         section: Section::Streams,
         unit: Unit::NsPerOp,
-        peers: WITH_STREAMS,
+        peers: IN_MEMORY,
         targets: &[Target::BestRedis(1.0)],
         work: &Commands { connections: 50, pipeline: 1, ..Commands::pipelined(Verb::Add) },
     },
@@ -280,7 +282,7 @@ static TABLE: &[Workload] = &[
         title: "XREADGROUP COUNT 10 `>`",
         section: Section::Streams,
         unit: Unit::NsPerOp,
-        peers: WITH_STREAMS,
+        peers: IN_MEMORY,
         targets: &[Target::BestRedis(0.3)],
         work: &Commands::pipelined(Verb::ReadGroup),
     },
@@ -289,7 +291,7 @@ static TABLE: &[Workload] = &[
         title: "XREAD COUNT 100, anywhere in 100 000 entries",
         section: Section::Streams,
         unit: Unit::NsPerOp,
-        peers: WITH_STREAMS,
+        peers: IN_MEMORY,
         targets: &[Target::BestRedis(0.3)],
         work: &Commands::pipelined(Verb::Read { entries: 100_000 }),
     },
@@ -415,7 +417,7 @@ static TABLE: &[Workload] = &[
         title: "SET, 20 bytes, pipelined",
         section: Section::Streams,
         unit: Unit::NsPerOp,
-        peers: WITH_STREAMS,
+        peers: IN_MEMORY,
         targets: &[Target::BestRedis(0.8)],
         work: &Commands::pipelined(Verb::Set),
     },
@@ -424,7 +426,7 @@ static TABLE: &[Workload] = &[
         title: "GET, 20 bytes, pipelined",
         section: Section::Streams,
         unit: Unit::NsPerOp,
-        peers: WITH_STREAMS,
+        peers: IN_MEMORY,
         targets: &[Target::BestRedis(0.8)],
         work: &Commands::pipelined(Verb::Get),
     },
@@ -538,17 +540,22 @@ static TABLE: &[Workload] = &[
     },
 ];
 
+/// Every workload, in the order of the report.
+fn all() -> impl Iterator<Item = &'static Workload> {
+    TABLE.iter().chain(PRESSURE)
+}
+
 /// The workloads whose names begin with one of `only`; all of them if it is empty.
 pub(crate) fn select(only: &[String]) -> Result<Vec<&'static Workload>, Failure> {
     let matches = |workload: &Workload, prefix: &String| workload.name.starts_with(prefix.as_str());
     for prefix in only {
-        if !TABLE.iter().any(|workload| matches(workload, prefix)) {
+        if !all().any(|workload| matches(workload, prefix)) {
             return Err(Failure::Unknown(prefix.clone()));
         }
     }
     let chosen =
         |workload: &&Workload| only.is_empty() || only.iter().any(|prefix| matches(workload, prefix));
-    Ok(TABLE.iter().filter(chosen).collect())
+    Ok(all().filter(chosen).collect())
 }
 
 #[cfg(test)]
@@ -557,13 +564,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_each_selects_its_row() {
-        for workload in TABLE {
-            assert_eq!(
-                TABLE.iter().filter(|other| other.name == workload.name).count(),
-                1,
-                "{}",
-                workload.name
-            );
+        for workload in all() {
+            assert_eq!(all().filter(|other| other.name == workload.name).count(), 1, "{}", workload.name);
             let selected = select(&[workload.name.to_owned()]).unwrap();
             assert!(selected.iter().any(|other| other.name == workload.name));
         }
@@ -572,10 +574,10 @@ mod tests {
 
     #[test]
     fn targets_name_workloads_that_exist() {
-        for workload in TABLE {
+        for workload in all() {
             for target in workload.targets {
                 if let Target::Own(other, _) | Target::AlsoOwn(_, other, _) = target {
-                    assert!(TABLE.iter().any(|row| row.name == *other), "{}: {other}", workload.name);
+                    assert!(all().any(|row| row.name == *other), "{}: {other}", workload.name);
                 }
             }
         }
@@ -583,7 +585,7 @@ mod tests {
 
     #[test]
     fn a_row_stands_with_the_others_of_its_section() {
-        let sections: Vec<Section> = TABLE.iter().map(|workload| workload.section).collect();
+        let sections: Vec<Section> = all().map(|workload| workload.section).collect();
         assert!(sections.is_sorted());
     }
 }
