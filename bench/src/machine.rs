@@ -58,7 +58,7 @@ pub(crate) struct CpuTime(BTreeMap<u32, u64>);
 
 impl CpuTime {
     /// Reads `/proc/PID/task/*/schedstat`, first column.
-    fn read(pid: u32) -> Result<Self, Failure> {
+    pub(crate) fn read(pid: u32) -> Result<Self, Failure> {
         let mut tasks = BTreeMap::new();
         for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
             let entry = entry?;

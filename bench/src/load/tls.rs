@@ -4,11 +4,13 @@
 //! TLS 1.3 connection. So once the handshake is over the plaintext can be counted from the headers alone, and the load
 //! generator is as cheap as without TLS.
 use crate::limit::{Failure, Limit};
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
+use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, Stream};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Opens TLS 1.3 connections to a server with one known certificate, always with the same cipher suite.
@@ -54,6 +56,44 @@ impl Connector {
 /// Clients that come, are answered once, and go: many handshakes under way at the same time, on one thread.
 pub(crate) struct Comer {
     config: Arc<ClientConfig>,
+    tickets: Arc<Tickets>,
+}
+
+/// Tickets of TLS 1.3 for one server, as many as there are.
+#[derive(Debug, Default)]
+struct Tickets {
+    kept: Mutex<Vec<Tls13ClientSessionValue>>,
+    /// Whether they are shown; until then who comes is a stranger.
+    are_shown: AtomicBool,
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        if let Ok(mut tickets) = self.kept.lock() {
+            tickets.push(ticket);
+        }
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        if !self.are_shown.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.kept.lock().ok()?.pop()
+    }
 }
 
 /// A client on its way in.
@@ -64,16 +104,17 @@ struct Coming {
 }
 
 impl Comer {
-    /// Keeps the tickets that it is given, and shows them.
+    /// Keeps the tickets that its clients are given.
     pub(crate) fn new(certificate_der: &[u8]) -> Result<Self, Failure> {
-        Ok(Self { config: Connector::new(certificate_der)?.0 })
+        let mut config = ClientConfig::clone(&Connector::new(certificate_der)?.0);
+        let tickets = Arc::new(Tickets::default());
+        config.resumption = Resumption::store(Arc::<Tickets>::clone(&tickets));
+        Ok(Self { config: Arc::new(config), tickets })
     }
 
-    /// Comes as a stranger each time.
-    pub(crate) fn without_tickets(certificate_der: &[u8]) -> Result<Self, Failure> {
-        let mut config = ClientConfig::clone(&Connector::new(certificate_der)?.0);
-        config.resumption = rustls::client::Resumption::disabled();
-        Ok(Self { config: Arc::new(config) })
+    /// Has each client that comes from now on show a ticket.
+    pub(crate) fn show_tickets(&self) {
+        self.tickets.are_shown.store(true, Ordering::Relaxed);
     }
 
     /// Has `count` clients come, at most `at_once` at the same time; all stay until the last has its answer. How many

@@ -1,4 +1,5 @@
-//! Pauses: one thing that a client asks for, or that the clock brings, and the longest that somebody else waits for it.
+//! Pauses: one thing that a client asks for, or that the clock brings, and the longest that the server is busy with it while
+//! somebody else waits.
 //!
 //! The other client stands on the same shard. What is asked for may be refused: a limit is an answer as good as a slice.
 use super::Measure;
@@ -9,7 +10,7 @@ use crate::load::{ConnId, Group, Meter, command};
 use crate::peer::Settings;
 use std::time::{Duration, Instant};
 
-/// What is done while somebody else asks: the longest wait in milliseconds.
+/// What is done while somebody else asks: the most that the server was busy while it waited, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pause {
     pub of: Cause,
@@ -130,7 +131,8 @@ impl Measure for Pause {
         }
         let grown = watch.grown(&scene)?;
         let times = watch.quiet.stop()?;
-        Ok(Figures::new(times.longest_ms())
+        Ok(Figures::new(times.busiest_ms())
+            .also("longest wait ms", times.longest_ms())
             .also("p99 ms", times.percentile_ms(0.99))
             .also(PEAK_MIB, grown as f64 / f64::from(1 << 20)))
     }

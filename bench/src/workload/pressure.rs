@@ -253,7 +253,10 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn start(scene: &mut Scene) -> Result<Self, Failure> {
-        Ok(Self { resident_before: scene.resident_bytes()?, quiet: Quiet::start(scene.server.address)? })
+        Ok(Self {
+            resident_before: scene.resident_bytes()?,
+            quiet: Quiet::start(scene.server.address, scene.server.pid())?,
+        })
     }
 
     /// What the server has grown by.

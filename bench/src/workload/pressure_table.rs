@@ -17,7 +17,7 @@ const fn pause(name: &'static str, title: &'static str, work: &'static Pause) ->
         name,
         title,
         section: Section::Pauses,
-        unit: Unit::Longest,
+        unit: Unit::Busiest,
         peers: PEERS,
         targets: &[PAUSE_MAX],
         work,

@@ -97,8 +97,8 @@ pub(crate) enum Unit {
     P99Added,
     /// What a quiet client waits for an answer, 99th percentile, milliseconds.
     QuietP99,
-    /// The longest that a quiet client waits, milliseconds.
-    Longest,
+    /// The most that the server is busy while a quiet client waits, milliseconds of a core.
+    Busiest,
     /// Cost of the last thousand over that of the first.
     Growth,
 }
@@ -119,7 +119,7 @@ impl Unit {
             Unit::NsPerEntry => "ns/entry, wall",
             Unit::P99Added => "µs added to p99",
             Unit::QuietP99 => "p99 ms of a quiet client",
-            Unit::Longest => "ms, longest wait",
+            Unit::Busiest => "ms CPU, longest pause",
             Unit::Growth => "last ÷ first",
         }
     }

@@ -18,23 +18,19 @@ pub(super) struct Storm {
 
 /// Handshakes under way at the same time.
 const AT_ONCE: usize = 500;
-/// Clients that come without a ticket, to compare with.
-const STRANGERS: usize = 500;
 
 impl Measure for Storm {
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure> {
         let mut scene = bench.start(&Settings { threads: 2, tls: true, ..Settings::default() })?;
         let (address, files) = scene.server.tls.as_ref().ok_or(Failure::Inapplicable("no TLS"))?;
         let (address, certificate) = (*address, files.certificate_der.clone());
-        let (clients, strangers) = (bench.count(self.clients), bench.count(STRANGERS));
+        let clients = bench.count(self.clients);
         let limit = scene.limit("the TLS clients");
         let comer = Comer::new(&certificate)?;
-        // One ticket serves many: which client's it was makes no difference to what it costs.
-        comer.come(address, 1, 1, &limit)?;
-
         let cpu = scene.cpu()?;
-        Comer::without_tickets(&certificate)?.come(address, strangers, AT_ONCE, &limit)?;
-        let full_us = scene.cpu()?.since(&cpu) as f64 / strangers as f64 / 1000.0;
+        comer.come(address, clients, AT_ONCE, &limit)?;
+        let full_us = scene.cpu()?.since(&cpu) as f64 / clients as f64 / 1000.0;
+        comer.show_tickets();
 
         let watch = Watch::start(&mut scene)?;
         let cpu = scene.cpu()?;
