@@ -247,7 +247,7 @@ impl Partition {
             What::Expire { at_ms } => return slot.expire_at(at_ms, event::EXPIRE),
             What::Append { tail } => return slot.append(tail, event::APPEND).is_some(),
             What::Stream { change } => {
-                let applied = slot.edit_stream(Stream::heap_bytes, |stream, _| stream.apply(change, limits));
+                let applied = slot.edit_stream(|stream, _| stream.apply(change, limits));
                 return applied.unwrap_or(false);
             }
             What::Flush => {}

@@ -248,20 +248,17 @@ impl<'a> Slot<'a> {
 
     /// Lets `edit` change the stream that is here and record how; `None`: there is something else, or nothing. What
     /// else a change entails (touch, event) is the command's to say.
-    ///
-    /// `measure` tells the part of the stream's memory that can change: it is asked before and after.
     pub(crate) fn edit_stream<R>(
         &mut self,
-        measure: fn(&Stream) -> usize,
         edit: impl FnOnce(&mut Stream, &mut Recorder<'_>) -> R,
     ) -> Option<R> {
         let record = self.database.table.at_mut(self.place?);
         let Value::Stream(stream) = &mut record.value else { return None };
-        let before_bytes = measure(stream);
+        let before_bytes = stream.heap_bytes();
         let mut recorder = Recorder { log: self.log, db: self.db, key: self.key };
         let result = edit(stream, &mut recorder);
         record.used_at_s = seconds(self.now_ms);
-        self.database.heap_bytes += measure(stream);
+        self.database.heap_bytes += stream.heap_bytes();
         self.database.heap_bytes -= before_bytes;
         Some(result)
     }

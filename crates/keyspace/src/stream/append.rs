@@ -54,7 +54,7 @@ impl Stream {
             Some(_) => {
                 let before = self.seal_open();
                 // A stream's blocks tend to be alike, so the last one's size saves growing step by step.
-                let (bytes, entries) = before.map_or((0, 0), |block| (block.packed_len() + 32, block.len()));
+                let (bytes, entries) = before.map_or((0, 0), |(bytes, entries)| (bytes + 32, entries));
                 self.open = Some(Block::new(id, fields, bytes, entries));
             }
             None => self.open = Some(Block::new(id, fields, 0, 0)),
@@ -65,13 +65,14 @@ impl Stream {
         Ok(())
     }
 
-    /// Moves the open block to the sealed ones.
-    fn seal_open(&mut self) -> Option<&Block> {
+    /// Moves the open block to the sealed ones; returns how many bytes and entries it has.
+    fn seal_open(&mut self) -> Option<(usize, usize)> {
         let mut block = self.open.take().filter(|block| block.live() > 0)?;
         block.seal();
         self.sealed_bytes += block.heap_bytes();
-        let first = block.first_id();
-        Some(&**self.sealed.entry(first).or_insert(Arc::new(block)))
+        let size = (block.packed_len(), block.len());
+        self.sealed.insert(block.first_id(), Arc::new(block));
+        Some(size)
     }
 
     /// Opens the last sealed block again, after the open one has lost its last entry.

@@ -432,7 +432,7 @@ impl Stream {
                 self.group_mut(group)?.delete_consumer(consumer)?;
             }
             Change::Deliver(deliver) => {
-                let group = self.group_mut(deliver.group)?;
+                let mut group = self.group_mut(deliver.group)?;
                 let consumer = group.consumer_id(deliver.consumer)?;
                 if !deliver.acked {
                     deliver.ids.iter().for_each(|&id| group.insert_pending(id, consumer, deliver.at_ms, 1));
@@ -441,7 +441,7 @@ impl Stream {
                 group.touch(consumer, deliver.at_ms, !deliver.acked);
             }
             Change::Pending { group, consumer, active_ms, entries } => {
-                let group = self.group_mut(group)?;
+                let mut group = self.group_mut(group)?;
                 let consumer = group.consumer_id(consumer)?;
                 for &(id, delivered_ms, deliveries) in &*entries {
                     group.insert_pending(id, consumer, delivered_ms, deliveries);
@@ -451,11 +451,11 @@ impl Stream {
                 }
             }
             Change::Ack { group, ids } => {
-                let group = self.group_mut(group)?;
+                let mut group = self.group_mut(group)?;
                 return ids.iter().all(|&id| group.ack(id)).then_some(());
             }
             Change::Release { group, entries } => {
-                let group = self.group_mut(group)?;
+                let mut group = self.group_mut(group)?;
                 for &(id, deliveries) in &*entries {
                     group.pending_mut().set(id, Pending { consumer: None, delivered_ms: 0, deliveries });
                 }

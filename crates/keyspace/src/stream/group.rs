@@ -4,15 +4,18 @@
 //! subtraction. It is known only while nothing was deleted ahead of the cursor; `None` is Redis's "invalid".
 //!
 //! Invariants
-//! - `names` and `slots` name each other; a slot is reused once its consumer is gone.
+//! - `names` and `slots` name each other; a slot is reused once its consumer is gone, and `free_slots` has it until then.
 //! - Every pending entry's consumer has a slot.
 //!
 //! Source: XREADGROUP, XCLAIM, XAUTOCLAIM, XNACK, XINFO GROUPS (redis.io/commands).
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use crate::stream::pending::{Pending, PendingList};
-use crate::stream::{EntryId, Stream};
+use crate::stream::references::ReferenceIndex;
+use crate::stream::{Entry, EntryId, Stream};
 
 /// Names a consumer within its group, for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,12 +25,15 @@ pub struct ConsumerId(u32);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consumer {
     /// Its name.
-    pub name: Box<[u8]>,
+    pub name: Arc<[u8]>,
     /// When it last tried anything, Unix time in milliseconds.
     pub seen_ms: u64,
     /// When it last got or claimed an entry.
     pub active_ms: Option<u64>,
 }
+
+/// Entries of a PEL that one search by idle time finds to be gone from the stream, at most: about a millisecond.
+const GONE_MAX: usize = 4096;
 
 /// A consumer group; see the module.
 #[derive(Debug, Clone)]
@@ -35,8 +41,27 @@ pub struct Group {
     last_id: EntryId,
     entries_read: Option<u64>,
     pending: PendingList,
-    names: BTreeMap<Box<[u8]>, ConsumerId>,
+    names: BTreeMap<Arc<[u8]>, ConsumerId>,
     slots: Vec<Option<Consumer>>,
+    free_slots: Vec<ConsumerId>,
+    /// Sum of the names' lengths.
+    names_bytes: usize,
+}
+
+/// A group of a stream, to be changed: what the stream counts of its groups is kept when this goes.
+#[derive(Debug)]
+pub struct GroupMut<'a> {
+    group: &'a mut Group,
+    before: Standing,
+    groups_bytes: &'a mut usize,
+    references: Option<&'a mut ReferenceIndex>,
+}
+
+/// What a stream counts of a group.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    bytes: usize,
+    last_id: EntryId,
 }
 
 /// New entries handed to a consumer, and where the cursor went.
@@ -128,7 +153,15 @@ impl ConsumerId {
 impl Group {
     pub(crate) fn new(last_id: EntryId, entries_read: Option<u64>) -> Group {
         let pending = PendingList::default();
-        Group { last_id, entries_read, pending, names: BTreeMap::new(), slots: Vec::new() }
+        Group {
+            last_id,
+            entries_read,
+            pending,
+            names: BTreeMap::new(),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            names_bytes: 0,
+        }
     }
 
     /// The cursor: entries above it are new to the group.
@@ -146,7 +179,7 @@ impl Group {
         &self.pending
     }
 
-    /// The PEL, for the index by time that is built on demand.
+    /// The PEL, to be changed.
     pub fn pending_mut(&mut self) -> &mut PendingList {
         &mut self.pending
     }
@@ -192,15 +225,22 @@ impl Group {
         if self.names.contains_key(name) {
             return None;
         }
-        let consumer = Consumer { name: name.into(), seen_ms: now_ms, active_ms: None };
-        let index = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() - 1
-        });
-        // Nobody has four billion consumers in memory, which each take over a hundred bytes.
-        let id = ConsumerId(u32::try_from(index).ok()?);
-        self.slots[index] = Some(consumer);
-        self.names.insert(name.into(), id);
+        let name: Arc<[u8]> = name.into();
+        let consumer = Some(Consumer { name: Arc::clone(&name), seen_ms: now_ms, active_ms: None });
+        let id = match self.free_slots.pop() {
+            Some(id) => {
+                self.slots[id.index()] = consumer;
+                id
+            }
+            None => {
+                // Nobody has four billion consumers in memory, which each take over a hundred bytes.
+                let id = ConsumerId(u32::try_from(self.slots.len()).ok()?);
+                self.slots.push(consumer);
+                id
+            }
+        };
+        self.names_bytes += name.len();
+        self.names.insert(name, id);
         Some(id)
     }
 
@@ -208,6 +248,8 @@ impl Group {
     pub fn delete_consumer(&mut self, name: &[u8]) -> Option<usize> {
         let id = self.names.remove(name)?;
         self.slots[id.index()] = None;
+        self.free_slots.push(id);
+        self.names_bytes -= name.len();
         Some(self.pending.remove_all_of(id))
     }
 
@@ -303,9 +345,10 @@ impl Group {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        // Two copies of a name of usual length, and a place in each list.
-        self.names.len() * (2 * 24 + 64)
-            + self.slots.capacity() * size_of::<Option<Consumer>>()
+        // An allocation for the name, and its place in the map.
+        self.names_bytes
+            + self.names.len() * (16 + 8 + 48)
+            + self.slots.len() * size_of::<Option<Consumer>>()
             + self.pending.heap_bytes()
     }
 
@@ -313,9 +356,47 @@ impl Group {
     pub(crate) fn check(&self) {
         self.pending.check();
         assert_eq!(self.names.len(), self.slots.iter().flatten().count());
+        assert_eq!(self.slots.len(), self.names.len() + self.free_slots.len());
+        assert_eq!(self.names_bytes, self.names.keys().map(|name| name.len()).sum::<usize>());
         assert!(self.names.iter().all(|(name, &id)| self.consumer_name(Some(id)) == &**name));
         let consumers = self.pending.from(EntryId::MIN).filter_map(|(_, pending)| pending.consumer);
         consumers.for_each(|id| assert!(self.consumer(id).is_some()));
+    }
+}
+
+impl<'a> GroupMut<'a> {
+    pub(crate) fn new(
+        group: &'a mut Group,
+        groups_bytes: &'a mut usize,
+        references: Option<&'a mut ReferenceIndex>,
+    ) -> GroupMut<'a> {
+        let before = Standing { bytes: group.heap_bytes(), last_id: group.last_id };
+        GroupMut { group, before, groups_bytes, references }
+    }
+}
+
+impl Deref for GroupMut<'_> {
+    type Target = Group;
+
+    fn deref(&self) -> &Group {
+        self.group
+    }
+}
+
+impl DerefMut for GroupMut<'_> {
+    fn deref_mut(&mut self) -> &mut Group {
+        self.group
+    }
+}
+
+impl Drop for GroupMut<'_> {
+    fn drop(&mut self) {
+        *self.groups_bytes += self.group.heap_bytes();
+        *self.groups_bytes -= self.before.bytes;
+        if let Some(references) = &mut self.references {
+            references.move_cursor(self.before.last_id, self.group.last_id);
+            references.note_moves(self.group.pending.take_moves());
+        }
     }
 }
 
@@ -333,7 +414,7 @@ impl Stream {
         acked: bool,
     ) -> Option<Delivery> {
         let entries_read = self.entries_read_after(self.groups.get(group)?, ids);
-        let group = self.groups.get_mut(group)?;
+        let mut group = self.group_mut(group)?;
         if !acked {
             ids.iter().for_each(|&id| group.insert_pending(id, consumer, now_ms, 1));
         }
@@ -400,24 +481,58 @@ impl Stream {
         }
     }
 
-    /// How many entries `group` has still to read, where that is known. Negative only if somebody set the counters it
-    /// is the difference of (XSETID, ENTRIESREAD).
-    pub fn lag(&self, group: &Group) -> Option<i64> {
+    /// How many entries `group` has still to read, where that is known. Whoever sets the counters it is the difference of
+    /// can make the group seem to have read more than there ever was (XSETID ENTRIESADDED): then none.
+    pub fn lag(&self, group: &Group) -> Option<u64> {
         if self.entries_added == 0 || self.len == 0 {
             return Some(0);
         }
         if group.last_id < self.first_id() && self.max_deleted_id < self.first_id() {
-            return Some(self.len as i64);
+            return Some(self.len);
         }
         let counted = group.entries_read.filter(|_| !self.has_tombstones_after(group.last_id));
         let read = counted.or_else(|| self.entries_up_to(group.last_id))?;
-        Some(self.entries_added.wrapping_sub(read) as i64)
+        Some(self.entries_added.saturating_sub(read))
+    }
+
+    /// Shows the entries that are pending in `group` and were delivered at or before `until_ms` to `each`, the longest idle
+    /// first, until it says `false`.
+    ///
+    /// What is gone from the stream stays pending, for XCLAIM and XAUTOCLAIM to find. What lies before the first entry is
+    /// skipped as a whole; what was deleted further behind is found out once, at most [`GONE_MAX`] of it at a time: then
+    /// the search ends early, and the next one goes on. O(log n) an entry shown, after O(n / 4096).
+    pub fn search_idle(
+        &mut self,
+        group: &[u8],
+        until_ms: u64,
+        mut each: impl FnMut(Entry<'_>, Pending) -> bool,
+    ) {
+        let Some(state) = self.groups.get(group).filter(|_| self.len > 0) else { return };
+        let mut idle = state.pending.idle_since(self.first_id(), until_ms);
+        let mut gone = 0;
+        while let Some((id, pending)) = idle.next() {
+            match self.entry(id) {
+                Some(entry) if each(entry, pending) => {}
+                Some(_) => break,
+                None => {
+                    idle.note_gone(id);
+                    gone += 1;
+                    if gone == GONE_MAX {
+                        break;
+                    }
+                }
+            }
+        }
+        let search = idle.finish();
+        if let Some(mut state) = self.group_mut(group) {
+            state.pending.settle(search);
+        }
     }
 
     /// Claims `id` for another consumer of `group`. O(log n).
     pub fn claim(&mut self, group: &[u8], id: EntryId, claim: Claim) -> Claimed {
         let exists = self.contains(id);
-        let Some(group) = self.groups.get_mut(group) else { return Claimed::No };
+        let Some(mut group) = self.group_mut(group) else { return Claimed::No };
         if !exists {
             return if group.ack(id) { Claimed::Gone } else { Claimed::No };
         }
@@ -444,7 +559,8 @@ impl Stream {
         }
         found.next = candidates.next().map_or(EntryId::MIN, |(id, _)| id);
         drop(candidates);
-        if let Some(group) = self.groups.get_mut(group) {
+        drop(entries);
+        if let Some(mut group) = self.group_mut(group) {
             for (id, pending) in known {
                 group.take_over(id, pending, claim);
                 found.claimed.push(id);

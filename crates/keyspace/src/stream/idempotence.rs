@@ -9,11 +9,14 @@
 //!
 //! Invariants
 //! - A producer has an iid; `order` holds each of its iids once, the oldest first.
+//! - `bytes` is the sum over the producers.
 //!
-//! Cost: O(log producers + log iids) a message; forgetting is amortised over the messages.
+//! Cost: O(log producers + log iids) a message; forgetting is amortised over the messages. A copy shares what is known of
+//! each producer.
 //! Source: XADD IDMP and IDMPAUTO, XCFGSET (redis.io/docs/latest/develop/data-types/streams/idempotency).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -45,16 +48,25 @@ impl Default for IdempotenceConfig {
 #[derive(Debug, Clone)]
 pub struct Idempotence {
     config: IdempotenceConfig,
-    producers: BTreeMap<Box<[u8]>, Producer>,
+    producers: BTreeMap<Arc<[u8]>, Arc<Producer>>,
+    /// Memory that the producers hold on the heap.
+    bytes: usize,
     added: u64,
     duplicates: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Producer {
-    known: BTreeMap<Box<[u8]>, Known>,
-    order: VecDeque<Box<[u8]>>,
+    known: BTreeMap<Arc<[u8]>, Known>,
+    order: VecDeque<Arc<[u8]>>,
+    /// Memory that `known` and `order` hold on the heap.
+    bytes: usize,
 }
+
+/// What an iid takes beside its bytes: an allocation with counts, and places in both lists.
+const IID_BYTES: usize = 16 + 8 + 16 + 60;
+/// What a producer takes beside its name.
+const PRODUCER_BYTES: usize = 16 + 8 + 36 + 16 + size_of::<Producer>();
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -65,7 +77,7 @@ struct Known {
 impl Idempotence {
     /// Nothing is remembered yet.
     pub fn new(config: IdempotenceConfig) -> Idempotence {
-        Idempotence { config, producers: BTreeMap::new(), added: 0, duplicates: 0 }
+        Idempotence { config, producers: BTreeMap::new(), bytes: 0, added: 0, duplicates: 0 }
     }
 
     /// The settings.
@@ -78,6 +90,7 @@ impl Idempotence {
         if self.config != config {
             self.config = config;
             self.producers.clear();
+            self.bytes = 0;
         }
     }
 
@@ -103,12 +116,27 @@ impl Idempotence {
     /// Puts an iid behind the ones of its producer, as it was recorded.
     pub(crate) fn restore(&mut self, producer: &[u8], iid: &[u8], entry: EntryId, since_ms: u64) {
         let entries_max = self.config.entries_max as usize;
-        let producer = self.producers.entry(producer.into()).or_default();
-        if producer.known.insert(iid.into(), Known { entry, since_ms }).is_none() {
-            producer.order.push_back(iid.into());
+        if !self.producers.contains_key(producer) {
+            self.bytes += PRODUCER_BYTES + producer.len();
+            self.producers.insert(producer.into(), Arc::default());
         }
-        while producer.order.len() > entries_max {
-            producer.forget_oldest();
+        self.change(producer, |producer| {
+            producer.remember(iid, Known { entry, since_ms });
+            while producer.order.len() > entries_max {
+                producer.forget_oldest();
+            }
+        });
+    }
+
+    /// Changes what is known of a producer, who is forgotten if that is nothing.
+    fn change(&mut self, name: &[u8], change: impl FnOnce(&mut Producer)) {
+        let Some(producer) = self.producers.get_mut(name).map(Arc::make_mut) else { return };
+        let before = producer.bytes;
+        change(producer);
+        self.bytes = self.bytes + producer.bytes - before;
+        if producer.order.is_empty() {
+            self.producers.remove(name);
+            self.bytes -= PRODUCER_BYTES + name.len();
         }
     }
 
@@ -126,11 +154,12 @@ impl Idempotence {
         })
     }
 
-    /// Producers of which something is remembered at `now_ms`, and how many iids in all.
+    /// Producers of which something is remembered at `now_ms`, and how many iids in all. O(producers).
     pub fn tracked(&self, now_ms: u64) -> (u64, u64) {
-        let alive = |producer: &Producer| {
-            producer.known.values().filter(|known| !self.config.is_over(known.since_ms, now_ms)).count()
-                as u64
+        let alive = |producer: &Arc<Producer>| {
+            // Times don't fall in the order they came, but for a clock that was set back.
+            let is_over = |iid: &Arc<[u8]>| producer.is_over(iid, self.config, now_ms);
+            (producer.order.len() - producer.order.partition_point(is_over)) as u64
         };
         let counts = self.producers.values().map(alive).filter(|&count| count > 0);
         counts.fold((0, 0), |(producers, iids), count| (producers + 1, iids + count))
@@ -154,34 +183,60 @@ impl Idempotence {
         let after = self.producers.range::<[u8], _>((Excluded(producer), Unbounded)).next();
         let neighbour = after.or_else(|| self.producers.first_key_value()).map(|(name, _)| name.clone());
         for name in [Some(producer), neighbour.as_deref()].into_iter().flatten() {
-            if let Some(state) = self.producers.get_mut(name) {
-                state.forget_expired(config, now_ms);
-                if state.order.is_empty() {
-                    self.producers.remove(name);
-                }
+            let first = self
+                .producers
+                .get(name)
+                .and_then(|producer| producer.order.front().map(|iid| (producer, iid)));
+            if first.is_some_and(|(producer, iid)| producer.is_over(iid, config, now_ms)) {
+                self.change(name, |producer| producer.forget_expired(config, now_ms));
             }
         }
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
+        size_of::<Idempotence>() + self.bytes
+    }
+
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn check(&self) {
+        for producer in self.producers.values() {
+            assert!(!producer.order.is_empty());
+            assert!(producer.order.iter().all(|iid| producer.known.contains_key(iid)));
+            assert_eq!(producer.order.len(), producer.known.len());
+            let iids = producer.order.iter().map(|iid| IID_BYTES + iid.len());
+            assert_eq!(producer.bytes, iids.sum::<usize>());
+        }
         let producers = self.producers.iter();
-        producers.map(|(name, producer)| name.len() + 100 + producer.order.len() * 120).sum::<usize>()
-            + size_of::<Idempotence>()
+        let bytes = producers.map(|(name, producer)| PRODUCER_BYTES + name.len() + producer.bytes);
+        assert_eq!(self.bytes, bytes.sum::<usize>());
     }
 }
 
 impl Producer {
+    fn remember(&mut self, iid: &[u8], known: Known) {
+        if let Some(before) = self.known.get_mut(iid) {
+            *before = known;
+            return;
+        }
+        let iid: Arc<[u8]> = iid.into();
+        self.bytes += IID_BYTES + iid.len();
+        self.known.insert(Arc::clone(&iid), known);
+        self.order.push_back(iid);
+    }
+
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.order.pop_front() {
             self.known.remove(&oldest);
+            self.bytes -= IID_BYTES + oldest.len();
         }
     }
 
+    fn is_over(&self, iid: &[u8], config: IdempotenceConfig, now_ms: u64) -> bool {
+        self.known.get(iid).is_none_or(|known| config.is_over(known.since_ms, now_ms))
+    }
+
     fn forget_expired(&mut self, config: IdempotenceConfig, now_ms: u64) {
-        let is_over = |iid: &[u8]| {
-            self.known.get(iid).is_none_or(|known: &Known| config.is_over(known.since_ms, now_ms))
-        };
-        let over = self.order.iter().take_while(|iid| is_over(iid)).count();
+        let over = self.order.iter().take_while(|iid| self.is_over(iid, config, now_ms)).count();
         (0..over).for_each(|_| self.forget_oldest());
     }
 }

@@ -14,7 +14,10 @@
 //! - `open` is `None` only if there is no block at all; `sealed` holds no block at or above `open`'s first ID.
 //! - Every block has an entry that is alive, the open one perhaps not (see `trim.rs`); `len` = their sum.
 //! - `last_id` ≥ the ID of every entry, alive or not, and never falls except by XSETID.
-//! - `sealed_bytes` = sum of the sealed blocks' heap bytes.
+//! - `sealed_bytes` = sum of the sealed blocks' heap bytes; `groups_bytes` = sum of the groups' and their names'.
+//!
+//! A copy shares all but the open block and the maps of groups and producers: a snapshot, COPY and DUMP take one under the
+//! lock and read it outside.
 //!
 //! Cost, for n entries: append O(1) amortised; find, delete, and the start of a range O(log n); trim O(blocks removed +
 //! entries removed from a block in part).
@@ -33,6 +36,7 @@ mod model;
 mod pending;
 mod range;
 mod rdb;
+mod references;
 mod runs;
 mod snapshot;
 mod trim;
@@ -42,14 +46,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use block::Block;
+use references::ReferenceIndex;
+use runs::Runs;
 
 pub use append::AddError;
 pub use block::{BlockLimits, Entry, Fields};
-pub use group::{AutoClaimed, Claim, ClaimTarget, Claimed, Consumer, ConsumerId, Delivery, Group, Nack};
+pub use group::{
+    AutoClaimed, Claim, ClaimTarget, Claimed, Consumer, ConsumerId, Delivery, Group, GroupMut, Nack,
+};
 pub(crate) use id::ID_TEXT_MAX;
 pub use id::{EntryId, IdRequest};
 pub use idempotence::{Idempotence, IdempotenceConfig, content_iid};
-pub use pending::{Pending, PendingList};
+pub use pending::{Idle, IdleSearch, Pending, PendingList};
 pub use range::{Backward, Forward};
 pub use rdb::RDB_TYPE_STREAM;
 pub use trim::{DeleteOutcome, References, Trim, TrimBound, Trimmed};
@@ -57,7 +65,7 @@ pub use trim::{DeleteOutcome, References, Trim, TrimBound, Trimmed};
 /// A stream; see the module.
 #[derive(Debug, Clone, Default)]
 pub struct Stream {
-    sealed: BTreeMap<EntryId, Arc<Block>>,
+    sealed: Runs<Arc<Block>>,
     open: Option<Block>,
     len: u64,
     last_id: EntryId,
@@ -65,9 +73,12 @@ pub struct Stream {
     max_deleted_id: EntryId,
     /// Entries ever added.
     entries_added: u64,
-    groups: BTreeMap<Box<[u8]>, Group>,
+    groups: BTreeMap<Arc<[u8]>, Arc<Group>>,
+    /// Which entries a group still refers to, once a trim or a deletion has asked.
+    references: Option<Box<ReferenceIndex>>,
     idempotence: Option<Box<Idempotence>>,
     sealed_bytes: usize,
+    groups_bytes: usize,
 }
 
 impl Stream {
@@ -103,7 +114,7 @@ impl Stream {
 
     /// The ID of the first entry; `0-0` if there is none.
     pub fn first_id(&self) -> EntryId {
-        let front = self.sealed.first_key_value().map(|(_, block)| &**block).or(self.open.as_ref());
+        let front = self.sealed.first_entry().map(|(_, block)| &**block).or(self.open.as_ref());
         front.filter(|block| block.live() > 0).map_or(EntryId::MIN, |block| block.id_at(block.head()))
     }
 
@@ -112,12 +123,17 @@ impl Stream {
         self.sealed.len() + usize::from(self.open.is_some())
     }
 
+    /// The blocks, in order.
+    pub(crate) fn blocks_from_first(&self) -> impl Iterator<Item = &Block> {
+        self.sealed.from(EntryId::MIN).map(|(_, block)| &**block).chain(&self.open)
+    }
+
     /// Nodes of the radix tree that Redis would keep the blocks in, by the 16 bytes of their first IDs. O(blocks).
     ///
     /// Such a tree has a leaf for each key, a node for each place where keys part, and one for each stretch of bytes
     /// that several, or one, share between those.
     pub fn radix_nodes(&self) -> u64 {
-        let keys = self.sealed.keys().copied().chain(self.open.as_ref().map(Block::first_id));
+        let keys = self.blocks_from_first().map(Block::first_id);
         let keys: Vec<[u8; 16]> =
             keys.map(|id| (u128::from(id.ms) << 64 | u128::from(id.seq)).to_be_bytes()).collect();
         if keys.is_empty() { 1 } else { radix_nodes(&keys, 0) }
@@ -125,6 +141,13 @@ impl Stream {
 
     /// Sets what XSETID sets. Errors are the command's to find: nothing is checked here.
     pub fn set_id(&mut self, last_id: EntryId, entries_added: Option<u64>, max_deleted_id: Option<EntryId>) {
+        if last_id < self.last_id {
+            // An ID that is gone may come again.
+            self.forget_references();
+            self.groups.values_mut().filter(|group| group.pending().has_gone()).for_each(|group| {
+                Arc::make_mut(group).pending_mut().unmark_gone();
+            });
+        }
         self.last_id = last_id;
         if let Some(entries_added) = entries_added {
             self.entries_added = entries_added;
@@ -136,17 +159,18 @@ impl Stream {
 
     /// The group `name`.
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
-        self.groups.get(name)
+        self.groups.get(name).map(|group| &**group)
     }
 
     /// The group `name`, to be changed.
-    pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.groups.get_mut(name)
+    pub fn group_mut(&mut self, name: &[u8]) -> Option<GroupMut<'_>> {
+        let group = Arc::make_mut(self.groups.get_mut(name)?);
+        Some(GroupMut::new(group, &mut self.groups_bytes, self.references.as_deref_mut()))
     }
 
     /// The groups, in the byte order of their names.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> {
-        self.groups.iter().map(|(name, group)| (&**name, group))
+        self.groups.iter().map(|(name, group)| (&**name, &**group))
     }
 
     /// Creates a group whose cursor stands at `last_id`; `false`, and no change, if the name is taken.
@@ -154,13 +178,29 @@ impl Stream {
         if self.groups.contains_key(name) {
             return false;
         }
-        self.groups.insert(name.into(), Group::new(last_id, entries_read));
+        self.insert_group(name, Group::new(last_id, entries_read));
         true
     }
 
     /// Removes a group with its PEL; `false` if there is none.
     pub fn destroy_group(&mut self, name: &[u8]) -> bool {
-        self.groups.remove(name).is_some()
+        let Some(group) = self.groups.remove(name) else { return false };
+        self.groups_bytes -= group_bytes(name, &group);
+        self.forget_references();
+        true
+    }
+
+    /// Puts in a group whose name is free.
+    pub(crate) fn insert_group(&mut self, name: &[u8], mut group: Group) {
+        match &mut self.references {
+            Some(references) if group.pending().is_empty() => {
+                group.pending_mut().collect_moves(true);
+                references.add_cursor(group.last_id());
+            }
+            _ => self.forget_references(),
+        }
+        self.groups_bytes += group_bytes(name, &group);
+        self.groups.insert(name.into(), Arc::new(group));
     }
 
     /// The idempotence settings and maps, if they were ever used.
@@ -173,17 +213,17 @@ impl Stream {
         self.idempotence.get_or_insert_with(|| Box::new(Idempotence::new(defaults)))
     }
 
-    /// Memory held on the heap, in bytes. O(groups), not entries.
+    /// Memory held on the heap, in bytes. O(1).
     pub fn heap_bytes(&self) -> usize {
-        let groups: usize = self.groups.iter().map(|(name, group)| name.len() + group.heap_bytes()).sum();
         let idempotence = self.idempotence.as_ref().map_or(0, |maps| maps.heap_bytes());
-        self.entries_bytes() + groups + idempotence
+        let references = self.references.as_ref().map_or(0, |references| references.heap_bytes());
+        self.entries_bytes() + self.groups_bytes + references + idempotence
     }
 
-    /// The part of it that the entries take. O(1).
-    pub(crate) fn entries_bytes(&self) -> usize {
-        // A B-tree node holds six to eleven blocks; about 45 bytes of it are one block's share.
-        const SEALED_SHARE: usize = size_of::<Block>() + 16 + 45;
+    /// The part of it that the entries take.
+    fn entries_bytes(&self) -> usize {
+        // Behind an `Arc`, with its counts, and a place in the map.
+        const SEALED_SHARE: usize = size_of::<Block>() + 16 + 26;
         let open = self.open.as_ref().map_or(0, Block::heap_bytes);
         self.sealed_bytes + self.sealed.len() * SEALED_SHARE + open
     }
@@ -191,18 +231,30 @@ impl Stream {
     /// Panics unless the invariants hold.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check(&self) {
-        assert!(self.open.is_some() || self.sealed.is_empty());
-        let blocks: Vec<&Block> = self.sealed.values().map(|block| &**block).chain(&self.open).collect();
+        assert!(self.open.is_some() || self.sealed.len() == 0);
+        self.sealed.check();
+        let blocks: Vec<&Block> = self.blocks_from_first().collect();
         for block in &blocks {
             block.check();
             assert!(block.last_id() <= self.last_id);
         }
         assert!(blocks.windows(2).all(|pair| pair[0].last_id() < pair[1].first_id()));
-        assert!(self.sealed.iter().all(|(first, block)| *first == block.first_id() && block.live() > 0));
+        let mut sealed = self.sealed.from(EntryId::MIN);
+        assert!(sealed.all(|(first, block)| first == block.first_id() && block.live() > 0));
         assert_eq!(self.len, blocks.iter().map(|block| block.live() as u64).sum::<u64>());
-        assert_eq!(self.sealed_bytes, self.sealed.values().map(|block| block.heap_bytes()).sum::<usize>());
-        self.groups.values().for_each(Group::check);
+        let sealed = self.sealed.from(EntryId::MIN).map(|(_, block)| block.heap_bytes());
+        assert_eq!(self.sealed_bytes, sealed.sum::<usize>());
+        self.groups.values().for_each(|group| group.check());
+        let groups = self.groups.iter().map(|(name, group)| group_bytes(name, group));
+        assert_eq!(self.groups_bytes, groups.sum::<usize>());
+        self.idempotence.iter().for_each(|maps| maps.check());
+        self.check_references();
     }
+}
+
+/// What a group takes, with its name and its place in the map.
+fn group_bytes(name: &[u8], group: &Group) -> usize {
+    name.len() + size_of::<Group>() + 2 * 16 + 48 + group.heap_bytes()
 }
 
 /// Nodes below and with the one at which `keys`, sorted and alike in their first `depth` bytes, are together.

@@ -50,10 +50,12 @@ impl Model {
         self.groups.values_mut().for_each(|group| drop(group.pending.remove(&id)));
     }
 
-    /// An exact trim.
-    fn trim(&mut self, bound: TrimBound, references: References) -> u64 {
+    /// An exact trim. `tombstones`: what was deleted and still has its place in a block.
+    fn trim(&mut self, bound: TrimBound, references: References, tombstones: Vec<EntryId>) -> u64 {
         let mut removed = 0;
-        for id in self.entries.iter().map(|(id, _)| *id).collect::<Vec<_>>() {
+        let mut ids: Vec<EntryId> = self.entries.iter().map(|(id, _)| *id).chain(tombstones).collect();
+        ids.sort_unstable();
+        for id in ids {
             let stop = match bound {
                 TrimBound::MaxLen(max) => self.entries.len() as u64 <= max,
                 TrimBound::MinId(min) => id >= min,
@@ -66,8 +68,9 @@ impl Model {
                 References::Drop => self.unreference(id),
                 _ => {}
             }
+            let before = self.entries.len();
             self.entries.retain(|(other, _)| *other != id);
-            removed += 1;
+            removed += (before - self.entries.len()) as u64;
         }
         removed
     }
@@ -206,8 +209,11 @@ impl Trio {
             false => TrimBound::MinId(EntryId::new(self.model.last_id.ms * self.random.u64(0..12) / 10, 0)),
         };
         let references = [References::Keep, References::Drop, References::Acked][self.random.usize(..3)];
+        let pending = self.model.groups.values().flat_map(|group| group.pending.keys().copied());
+        let tombstones = pending.filter(|&id| self.stream.is_tombstone(id)).collect();
         let trimmed = self.stream.trim(Trim { bound, whole_blocks: None, references });
-        assert_eq!(trimmed.removed, self.model.trim(bound, references), "{bound:?} {references:?}");
+        let removed = self.model.trim(bound, references, tombstones);
+        assert_eq!(trimmed.removed, removed, "{bound:?} {references:?}");
         if let Some(through) = trimmed.through {
             self.tell(Change::Trim { through });
         }
@@ -249,12 +255,13 @@ impl Trio {
     fn consumer(&mut self, group: &[u8]) -> Option<(ConsumerId, &'static [u8])> {
         let consumer = CONSUMERS[self.random.usize(..CONSUMERS.len())];
         let seen_ms = self.now_ms;
-        let state = self.stream.group_mut(group)?;
+        let mut state = self.stream.group_mut(group)?;
         let id = state.consumer_id(consumer);
         if let Some(id) = id {
             return Some((id, consumer));
         }
         let id = state.create_consumer(consumer, seen_ms)?;
+        drop(state);
         self.model.groups.get_mut(group)?.consumers.push(consumer.to_vec());
         self.tell(Change::CreateConsumer { group: group.to_vec().leak(), consumer, seen_ms });
         Some((id, consumer))

@@ -3,10 +3,10 @@
 //! The start is found by a search over the blocks' first IDs and one inside a block; after that every step is the next
 //! entry's bytes.
 
-use std::collections::btree_map;
 use std::sync::Arc;
 
 use crate::stream::block::{Block, Entry};
+use crate::stream::runs::{self};
 use crate::stream::{EntryId, Stream};
 
 /// Finds entries one by one; those that follow each other without a search.
@@ -33,14 +33,12 @@ impl<'a> Finder<'a> {
     }
 }
 
-type SealedRange<'a> = btree_map::Range<'a, EntryId, Arc<Block>>;
-
 /// Entries from low to high IDs.
 #[derive(Debug, Clone)]
 pub struct Forward<'a> {
     /// The block being read and the index to go on from.
     current: Option<(&'a Block, usize)>,
-    sealed: Option<SealedRange<'a>>,
+    sealed: Option<runs::From<'a, Arc<Block>>>,
     open: Option<&'a Block>,
     end: EntryId,
 }
@@ -50,7 +48,7 @@ pub struct Forward<'a> {
 pub struct Backward<'a> {
     /// The block being read and the index below which to go on.
     current: Option<(&'a Block, usize)>,
-    sealed: SealedRange<'a>,
+    sealed: runs::DownFrom<'a, Arc<Block>>,
     start: EntryId,
 }
 
@@ -68,8 +66,8 @@ impl Stream {
             };
         }
         // The block that starts at or before `start` may reach past it.
-        let from = self.sealed.range(..=start).next_back().map_or(start, |(&first, _)| first);
-        let mut sealed = self.sealed.range(from..);
+        let from = self.sealed.at_or_below(start).map_or(start, |(first, _)| first);
+        let mut sealed = self.sealed.from(from);
         match sealed.next() {
             Some((_, block)) => {
                 let current = Some((&**block, block.lower_bound(start)));
@@ -85,10 +83,10 @@ impl Stream {
             Some(above) => block.lower_bound(above),
             None => block.len(),
         };
-        let mut sealed = self.sealed.range(..=end);
+        let mut sealed = self.sealed.down_from(end);
         let current = match self.open.as_ref().filter(|block| end >= block.first_id()) {
             Some(block) => Some((block, below(block))),
-            None => sealed.next_back().map(|(_, block)| (&**block, below(block))),
+            None => sealed.next().map(|(_, block)| (&**block, below(block))),
         };
         Backward { current, sealed, start }
     }
@@ -109,6 +107,13 @@ impl Stream {
         self.block_of(id).is_some_and(|block| block.find(id).is_some())
     }
 
+    /// Whether the entry `id` was deleted and still has its place in a block.
+    #[cfg(test)]
+    pub(crate) fn is_tombstone(&self, id: EntryId) -> bool {
+        self.block_of(id)
+            .is_some_and(|block| block.is_at(block.lower_bound(id), id) && block.find(id).is_none())
+    }
+
     /// The last entry.
     pub fn last_entry(&self) -> Option<Entry<'_>> {
         self.range_backward(EntryId::MIN, EntryId::MAX).next()
@@ -118,7 +123,7 @@ impl Stream {
     fn block_of(&self, id: EntryId) -> Option<&Block> {
         match &self.open {
             Some(block) if id >= block.first_id() => Some(block),
-            _ => self.sealed.range(..=id).next_back().map(|(_, block)| &**block),
+            _ => self.sealed.at_or_below(id).map(|(_, block)| &**block),
         }
     }
 }
@@ -178,7 +183,7 @@ impl<'a> Iterator for Backward<'a> {
                 self.current = Some((block, index));
                 return Some(entry);
             }
-            self.current = self.sealed.next_back().map(|(_, block)| (&**block, block.len()));
+            self.current = self.sealed.next().map(|(_, block)| (&**block, block.len()));
         }
     }
 }

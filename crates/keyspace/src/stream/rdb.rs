@@ -39,7 +39,7 @@ impl Stream {
     /// Appends the payload of type [`RDB_TYPE_STREAM`].
     pub fn write_rdb(&self, out: &mut Vec<u8>) {
         write_len(out, self.blocks() as u64);
-        for block in self.sealed.values().map(|block| &**block).chain(&self.open) {
+        for block in self.blocks_from_first() {
             write_text(out, &raw_id(block.first_id()));
             write_text(out, &listpack_of(block));
         }
@@ -212,7 +212,7 @@ impl<'a> Source<'a> {
             if !stream.create_group(&name, last_id, entries_read) {
                 return None;
             }
-            self.members(stream.group_mut(&name)?)?;
+            self.members(&mut *stream.group_mut(&name)?)?;
         }
         Some(stream)
     }
@@ -397,7 +397,7 @@ mod tests {
         }
         (90..=110).for_each(|ms| assert!(stream.delete(EntryId::new(ms, ms % 4))));
         stream.create_group(b"g", EntryId::new(7, 3), None);
-        let group = stream.group_mut(b"g").unwrap();
+        let mut group = stream.group_mut(b"g").unwrap();
         let idle = group.create_consumer(b"idle", 5).unwrap();
         let busy = group.create_consumer(b"busy", 6).unwrap();
         group.touch(busy, 9, true);
@@ -405,6 +405,7 @@ mod tests {
         group.insert_pending(EntryId::new(2, 2), idle, 78, 1);
         group.insert_pending(EntryId::new(3, 3), idle, 79, 1);
         group.release(EntryId::new(3, 3), crate::stream::Nack::Highest);
+        drop(group);
 
         let mut payload = Vec::new();
         stream.write_rdb(&mut payload);

@@ -30,7 +30,7 @@ impl Stream {
         write_id(out, self.max_deleted_id);
         varint::write(out, self.entries_added);
         varint::write(out, self.blocks() as u64);
-        for block in self.sealed.values().map(|block| &**block).chain(&self.open) {
+        for block in self.blocks_from_first() {
             write_id(out, block.first_id());
             varint::write_bytes(out, block.as_bytes());
             pause(out);
@@ -78,9 +78,10 @@ impl Stream {
         for _ in 0..source.count()? {
             let name = source.text()?;
             let group = source.group()?;
-            if stream.groups.insert(name.into(), group).is_some() {
+            if stream.group(name).is_some() {
                 return None;
             }
+            stream.insert_group(name, group);
         }
         source.idempotence(&mut stream)?;
         source.0.is_empty().then_some(stream)
@@ -88,7 +89,7 @@ impl Stream {
 
     /// Puts a block behind all others, sealed. Only the last may be without an entry that is alive.
     pub(crate) fn push_block(&mut self, mut block: Block) -> Option<()> {
-        let before = self.sealed.last_key_value().map(|(_, block)| block.last_id());
+        let before = self.sealed.last_entry().map(|(_, block)| block.last_id());
         let in_order =
             before.is_none_or(|before| before < block.first_id()) && block.last_id() <= self.last_id;
         if !in_order {
@@ -103,8 +104,10 @@ impl Stream {
     }
 
     fn drop_empty_last(&mut self) {
-        if let Some(last) = self.sealed.last_entry().filter(|last| last.get().live() == 0) {
-            self.sealed_bytes -= last.remove().heap_bytes();
+        if self.sealed.last_entry().is_some_and(|(_, last)| last.live() == 0)
+            && let Some((_, last)) = self.sealed.pop_last()
+        {
+            self.sealed_bytes -= last.heap_bytes();
         }
     }
 
@@ -234,7 +237,7 @@ mod tests {
         }
         stream.create_group(b"empty", EntryId::MAX, None);
         stream.create_group(b"g", EntryId::new(9, 0), Some(8));
-        let group = stream.group_mut(b"g").unwrap();
+        let mut group = stream.group_mut(b"g").unwrap();
         let gone = group.create_consumer(b"gone", 1).unwrap();
         let bob = group.create_consumer(b"bob", 2).unwrap();
         let alice = group.create_consumer(b"alice", 3).unwrap();
@@ -244,6 +247,7 @@ mod tests {
         }
         group.delete_consumer(b"gone");
         group.release(EntryId::new(2, 2), Nack::Highest);
+        drop(group);
         let maps = stream.idempotence_mut(IdempotenceConfig { duration_s: 5, entries_max: 9 });
         maps.remember(b"p", b"iid", EntryId::new(4, 1), 3);
         stream

@@ -6,8 +6,7 @@
 //! What becomes of pending entries that refer to a removed one is a policy, [`References`]. Under `Acked` an entry that a
 //! group has still to read or to acknowledge stays, so that a trim can leave holes.
 //!
-//! Source: XTRIM; `~` with DELREF and ACKED removes something only from Redis 8.4.1 on (redis/redis#14623). What refers to
-//! an entry that was deleted before stays, as in Redis.
+//! Source: XTRIM; `~` with DELREF and ACKED removes something only from Redis 8.4.1 on (redis/redis#14623).
 
 use std::sync::Arc;
 
@@ -70,12 +69,9 @@ pub enum DeleteOutcome {
     Referenced = 2,
 }
 
-/// What becomes of a block that is left without an entry alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WhenEmpty {
-    Remove,
-    Keep,
-}
+/// Entries that an approximate trim looks at, at most, beyond those that it removes: about a millisecond. The next trim
+/// goes on from there.
+const CHECKED_MAX: usize = 10_000;
 
 impl Stream {
     /// Deletes the entry `id`; `false` if there is none. Pending entries stay. O(log n).
@@ -100,46 +96,114 @@ impl Stream {
         if self.delete(id) { DeleteOutcome::Deleted } else { DeleteOutcome::Missing }
     }
 
-    /// Whether a group has still to deliver `id`, or has it pending.
-    pub fn is_referenced(&self, id: EntryId) -> bool {
-        self.groups.values().any(|group| id > group.last_id() || group.pending().contains(id))
-    }
-
-    /// Removes `id` from every group's PEL; `false` if it was in none.
-    pub fn unreference(&mut self, id: EntryId) -> bool {
-        self.groups.values_mut().fold(false, |any, group| group.ack(id) | any)
-    }
-
-    /// Removes entries from the front, as `trim` says. O(blocks removed + entries of the blocks removed in part).
+    /// Removes entries from the front, as `trim` says.
+    ///
+    /// Cost: O(blocks removed + entries of the blocks removed in part); under [`References::Acked`] O(entries removed), and
+    /// once for every entry that stays O(groups).
     pub fn trim(&mut self, trim: Trim) -> Trimmed {
+        match trim.references {
+            References::Acked => self.trim_acked(trim),
+            References::Keep | References::Drop => self.trim_prefix(trim),
+        }
+    }
+
+    fn trim_prefix(&mut self, trim: Trim) -> Trimmed {
         let mut trimmed = Trimmed::default();
-        let mut next = self.block_key_after(None);
-        while let Some(key) = next {
-            next = self.block_key_after(Some(key));
-            let Some(block) = self.block_at(key) else { break };
-            let live = block.live() as u64;
-            if self.is_within(trim.bound) || over_limit(trim.whole_blocks, trimmed.removed + live) {
-                break;
-            }
-            let whole = match trim.bound {
-                TrimBound::MaxLen(max) => self.len - live >= max,
-                TrimBound::MinId(min) => block.last_id() < min,
-            };
+        while let Some(key) = self.block_key_after(None) {
+            let Some((live, whole)) = self.next_of_trim(key, trim, trimmed.removed) else { break };
             if !whole && trim.whole_blocks.is_some() {
                 break;
             }
             if whole && trim.references == References::Keep {
-                trimmed.through = Some(block.last_id());
+                trimmed.through = self.block_at(key).map(Block::last_id);
                 trimmed.removed += live;
                 self.remove_block(key);
                 continue;
             }
-            self.trim_within(key, trim, whole, &mut trimmed);
-            if !whole && trim.references != References::Acked {
+            self.trim_within(key, trim, &mut trimmed);
+            if !whole {
                 break;
             }
         }
         trimmed
+    }
+
+    /// How many entries the block at `key` has, and whether all of them have to go; `None` if the trim ends before it.
+    fn next_of_trim(&self, key: EntryId, trim: Trim, removed: u64) -> Option<(u64, bool)> {
+        let block = self.block_at(key)?;
+        let live = block.live() as u64;
+        if self.is_within(trim.bound) || over_limit(trim.whole_blocks, removed + live) {
+            return None;
+        }
+        let whole = match trim.bound {
+            TrimBound::MaxLen(max) => self.len.saturating_sub(live) >= max,
+            TrimBound::MinId(min) => block.last_id() < min,
+        };
+        Some((live, whole))
+    }
+
+    /// Removes what no group refers to: first of the entries that an earlier trim has looked at, then of the ones behind.
+    fn trim_acked(&mut self, trim: Trim) -> Trimmed {
+        let mut trimmed = Trimmed::default();
+        if !self.is_within(trim.bound) && self.trim_free(trim, &mut trimmed) {
+            self.trim_unchecked(trim, &mut trimmed);
+        }
+        trimmed
+    }
+
+    /// `false` if the trim ends here.
+    fn trim_free(&mut self, trim: Trim, trimmed: &mut Trimmed) -> bool {
+        let lowest_cursor = self.references().lowest_cursor();
+        let mut next = self.references().free_from(EntryId::MIN);
+        while let Some(id) = next.filter(|&id| id <= lowest_cursor) {
+            if !self.contains(id) {
+                self.references().note_removed(id);
+            } else {
+                let Some(key) = self.block_key_of(id) else { break };
+                let Some((_, whole)) = self.next_of_trim(key, trim, trimmed.removed) else { return false };
+                let below = matches!(trim.bound, TrimBound::MinId(min) if id >= min);
+                if below || !whole && trim.whole_blocks.is_some() {
+                    return false;
+                }
+                self.remove(id);
+                trimmed.removed += 1;
+                trimmed.holes.push(id);
+            }
+            next = id.next().and_then(|next| self.references().free_from(next));
+        }
+        true
+    }
+
+    fn trim_unchecked(&mut self, trim: Trim, trimmed: &mut Trimmed) {
+        let lowest_cursor = self.references().lowest_cursor();
+        let mut left_to_check = if trim.whole_blocks.is_some() { CHECKED_MAX } else { usize::MAX };
+        while let Some(start) = self.references().checked().next().filter(|&start| start <= lowest_cursor) {
+            let Some(first) = self.range(start, lowest_cursor).next().map(|entry| entry.id) else { break };
+            let Some(key) = self.block_key_of(first) else { break };
+            let Some((live, whole)) = self.next_of_trim(key, trim, trimmed.removed) else { return };
+            if !whole && trim.whole_blocks.is_some() || left_to_check == 0 {
+                return;
+            }
+            left_to_check = left_to_check.saturating_sub(live as usize);
+            let last = self.block_at(key).map_or(first, Block::last_id).min(lowest_cursor);
+            let entries: Vec<EntryId> = self.range(first, last).map(|entry| entry.id).collect();
+            for id in entries {
+                let stop = match trim.bound {
+                    TrimBound::MaxLen(max) => self.len <= max,
+                    TrimBound::MinId(min) => id >= min,
+                };
+                if stop {
+                    return;
+                }
+                let holders = self.holders_of(id);
+                self.references().note_checked(id, holders);
+                if holders == 0 {
+                    self.remove(id);
+                    trimmed.removed += 1;
+                    trimmed.holes.push(id);
+                }
+            }
+        }
     }
 
     /// Removes every entry up to and including `last`. What a trim that removed a prefix comes to.
@@ -153,10 +217,7 @@ impl Stream {
     }
 
     /// Removes entries of one block, one by one.
-    ///
-    /// If what is left are tombstones alone, a block that was not to go as a whole stays, as in Redis: the last one will
-    /// take new entries until it is full, which later trims with `~` show.
-    fn trim_within(&mut self, key: EntryId, trim: Trim, whole: bool, trimmed: &mut Trimmed) {
+    fn trim_within(&mut self, key: EntryId, trim: Trim, trimmed: &mut Trimmed) {
         let Some(block) = self.block_at(key) else { return };
         let entries: Vec<(EntryId, bool)> =
             (0..block.len()).map(|index| (block.id_at(index), block.is_live(index))).collect();
@@ -170,44 +231,46 @@ impl Stream {
             if stop {
                 break;
             }
-            if alive && trim.references == References::Drop && self.unreference(id) {
+            // Of a tombstone too: it was deleted alone, and now what refers to it goes.
+            if trim.references == References::Drop && self.unreference(id) {
                 trimmed.dropped.push(id);
             }
-            if !alive || trim.references == References::Acked && self.is_referenced(id) {
-                continue;
-            }
-            doomed.push(index);
-            left -= 1;
-            match trim.references {
-                References::Acked => trimmed.holes.push(id),
-                References::Keep | References::Drop => trimmed.through = Some(id),
+            if alive {
+                doomed.push(index);
+                left -= 1;
+                trimmed.through = Some(id);
             }
         }
         trimmed.removed += doomed.len() as u64;
-        let is_last = self.open.as_ref().is_some_and(|block| block.first_id() == key);
-        let when_empty = if is_last && !whole { WhenEmpty::Keep } else { WhenEmpty::Remove };
-        self.change_block(key, when_empty, |block| doomed.iter().for_each(|&index| block.delete(index)));
+        self.change_block(key, |block| doomed.iter().for_each(|&index| block.delete(index)));
     }
 
     /// Removes the entry `id` without recording it as the highest deleted.
     pub(crate) fn remove(&mut self, id: EntryId) -> bool {
-        let key = match &self.open {
-            Some(block) if id >= block.first_id() => block.first_id(),
-            _ => match self.sealed.range(..=id).next_back() {
-                Some((&key, _)) => key,
-                None => return false,
-            },
-        };
+        let Some(key) = self.block_key_of(id) else { return false };
         let Some(index) = self.block_at(key).and_then(|block| block.find(id)) else { return false };
-        self.change_block(key, WhenEmpty::Remove, |block| block.delete(index));
+        self.change_block(key, |block| block.delete(index));
+        if let Some(references) = &mut self.references {
+            references.note_removed(id);
+        }
         true
+    }
+
+    /// The first ID of the block in which `id` is, if it is in any.
+    fn block_key_of(&self, id: EntryId) -> Option<EntryId> {
+        match &self.open {
+            Some(block) if id >= block.first_id() => Some(block.first_id()),
+            _ => self.sealed.at_or_below(id).map(|(key, _)| key),
+        }
     }
 
     /// The first ID of the block behind the one that starts at `after`.
     fn block_key_after(&self, after: Option<EntryId>) -> Option<EntryId> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = after.map_or(Unbounded, Excluded);
-        let sealed = self.sealed.range((from, Unbounded)).next().map(|(&key, _)| key);
+        let from = match after {
+            None => Some(EntryId::MIN),
+            Some(after) => after.next(),
+        };
+        let sealed = from.and_then(|from| self.sealed.from(from).next()).map(|(key, _)| key);
         let open =
             || self.open.as_ref().map(Block::first_id).filter(|&key| after.is_none_or(|after| key > after));
         sealed.or_else(open)
@@ -217,12 +280,12 @@ impl Stream {
     fn block_at(&self, key: EntryId) -> Option<&Block> {
         match &self.open {
             Some(block) if block.first_id() == key => Some(block),
-            _ => self.sealed.get(&key).map(|block| &**block),
+            _ => self.sealed.get(key).map(|block| &**block),
         }
     }
 
     /// Lets `change` delete entries of the block at `key`.
-    fn change_block(&mut self, key: EntryId, when_empty: WhenEmpty, change: impl FnOnce(&mut Block)) {
+    fn change_block(&mut self, key: EntryId, change: impl FnOnce(&mut Block)) {
         let (before, after) = match &mut self.open {
             Some(block) if block.first_id() == key => {
                 let before = block.live();
@@ -230,7 +293,7 @@ impl Stream {
                 (before, block.live())
             }
             _ => {
-                let Some(shared) = self.sealed.get_mut(&key) else { return };
+                let Some(shared) = self.sealed.get_mut(key) else { return };
                 self.sealed_bytes -= shared.heap_bytes();
                 // Copies the block if a snapshot or a reader holds it.
                 let block = Arc::make_mut(shared);
@@ -241,14 +304,14 @@ impl Stream {
             }
         };
         self.len -= (before - after) as u64;
-        if after == 0 && when_empty == WhenEmpty::Remove {
+        if after == 0 {
             self.remove_block(key);
         }
     }
 
     /// Drops the block at `key` with the entries still alive in it.
     fn remove_block(&mut self, key: EntryId) {
-        if let Some(block) = self.sealed.remove(&key) {
+        if let Some(block) = self.sealed.remove(key) {
             self.sealed_bytes -= block.heap_bytes();
             self.len -= block.live() as u64;
         } else if let Some(block) = self.open.take_if(|block| block.first_id() == key) {
@@ -279,11 +342,12 @@ mod tests {
             stream.append(id(ms), fields.into_iter(), BlockLimits::default()).unwrap();
         }
         stream.create_group(b"g", EntryId::MIN, Some(0));
-        let group = stream.group_mut(b"g").unwrap();
+        let mut group = stream.group_mut(b"g").unwrap();
         let consumer = group.create_consumer(b"c", 0).unwrap();
         (1..=250).for_each(|ms| group.insert_pending(id(ms), consumer, 0, 1));
         group.set_id(id(250), Some(250));
         (1..=120).chain(200..230).for_each(|ms| assert!(group.ack(id(ms))));
+        drop(group);
         stream
     }
 
@@ -363,26 +427,55 @@ mod tests {
     }
 
     #[test]
-    fn tombstones_that_a_trim_leaves_alone_take_their_place_in_the_block() {
+    fn a_trim_leaves_no_block_of_tombstones() {
         let fields: [&[u8]; 2] = [b"f", b"v"];
-        let mut stream = Stream::new();
-        let add = |stream: &mut Stream, ms| {
-            stream.append(id(ms), fields.into_iter(), BlockLimits::default()).unwrap();
-        };
-        add(&mut stream, 3);
-        add(&mut stream, 5);
-        assert!(stream.delete(id(5)));
-        let trim = Trim { bound: TrimBound::MinId(id(5)), whole_blocks: None, references: References::Keep };
-        assert_eq!(stream.trim(trim).removed, 1);
+        let bounds = [(TrimBound::MinId(id(5)), References::Keep), (TrimBound::MaxLen(0), References::Drop)];
+        for (bound, references) in bounds {
+            let mut stream = Stream::new();
+            for ms in [3, 5] {
+                stream.append(id(ms), fields.into_iter(), BlockLimits::default()).unwrap();
+            }
+            assert!(stream.delete(id(5)));
+            assert_eq!(stream.trim(Trim { bound, whole_blocks: None, references }).removed, 1);
+            stream.check();
+            assert_eq!((stream.len(), stream.blocks(), stream.first_id()), (0, 0, EntryId::MIN));
+        }
+    }
+
+    #[test]
+    fn what_refers_to_a_tombstone_goes_with_the_entries_around_it() {
+        for whole_blocks in [None, Some(0)] {
+            let mut stream = sample();
+            (130..=140).for_each(|ms| assert!(stream.delete(id(ms))));
+            let bound = TrimBound::MinId(id(201));
+            let trimmed = stream.trim(Trim { bound, whole_blocks, references: References::Drop });
+            assert_eq!((trimmed.removed, trimmed.dropped.len()), (189, 79));
+            assert_eq!(stream.group(b"g").unwrap().pending().first(), Some(id(230)));
+            stream.check();
+        }
+    }
+
+    #[test]
+    fn what_was_acknowledged_behind_a_backlog_is_found_without_looking_at_the_backlog_again() {
+        let mut stream = sample();
+        let trim = Trim { bound: TrimBound::MaxLen(10), whole_blocks: None, references: References::Acked };
+        assert_eq!(stream.trim(trim).removed, 150);
+        assert_eq!(stream.trim(trim).removed, 0);
+        assert_eq!(stream.references().free_from(EntryId::MIN), None);
+        stream.create_group(b"late", id(150), None);
+        let mut group = stream.group_mut(b"g").unwrap();
+        (140..=160).for_each(|ms| assert!(group.ack(id(ms))));
+        drop(group);
         stream.check();
-        assert_eq!((stream.len(), stream.blocks(), stream.first_id()), (0, 1, EntryId::MIN));
-        assert!(stream.last_entry().is_none());
-        (6..=104).for_each(|ms| add(&mut stream, ms));
+        assert_eq!(stream.trim(trim).holes, (140..=150).map(id).collect::<Vec<_>>());
+        assert!(stream.is_referenced(id(155)), "the late group has not read it");
+        stream.group_mut(b"late").unwrap().set_id(id(170), None);
+        assert!(!stream.is_referenced(id(155)));
+        let copy = stream.clone();
+        assert_eq!(stream.trim(trim).holes, (151..=160).map(id).collect::<Vec<_>>());
+        assert!(stream.destroy_group(b"late"));
         stream.check();
-        assert_eq!((stream.blocks(), stream.first_id()), (2, id(6)));
-        let mut bytes = Vec::new();
-        stream.write_rdb(&mut bytes);
-        assert_eq!(Stream::read_rdb(crate::stream::RDB_TYPE_STREAM, &bytes).unwrap().len(), 99);
+        copy.check();
     }
 
     #[test]

@@ -37,8 +37,8 @@ fn xack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         return Ok(Outcome::Replied);
     }
     let ids = ids_from(args, 3)?;
-    let acked = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
-        let Some(state) = stream.group_mut(group) else { return 0 };
+    let acked = slot.edit_stream(|stream, recorder| {
+        let Some(mut state) = stream.group_mut(group) else { return 0 };
         let acked: Ids = ids.into_iter().filter(|&id| state.ack(id)).collect();
         if !acked.is_empty() {
             recorder.record(&Change::Ack { group, ids: (&acked[..]).into() });
@@ -114,7 +114,7 @@ fn xnack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     let ids: Ids = (options.first..options.first + options.count)
         .map(|index| id_at(args, index))
         .collect::<Result<_, _>>()?;
-    let released = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let released = slot.edit_stream(|stream, recorder| {
         let released: Ids =
             ids.into_iter().filter(|&id| release(stream, group, id, nack, options.force)).collect();
         let Some(state) = stream.group(group).filter(|_| !released.is_empty()) else { return 0 };
@@ -134,7 +134,7 @@ fn xnack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
 
 fn release(stream: &mut Stream, group: &[u8], id: EntryId, nack: Nack, force: bool) -> bool {
     let create = force && stream.contains(id);
-    let Some(state) = stream.group_mut(group) else { return false };
+    let Some(mut state) = stream.group_mut(group) else { return false };
     if state.release(id, nack) {
         return true;
     }

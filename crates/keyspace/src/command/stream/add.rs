@@ -136,10 +136,7 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     if slot.is_empty() {
         slot.create_stream();
     }
-    // Only trimming can change what groups hold, and only this option what is known of producers.
-    let more_than_entries = options.trim.is_some() || options.idempotent.is_some();
-    let measure = if more_than_entries { Stream::heap_bytes } else { Stream::entries_bytes };
-    let added = slot.edit_stream(measure, |stream, recorder| {
+    let added = slot.edit_stream(|stream, recorder| {
         add(stream, recorder, &options, Texts::from(args, options.fields_at), id, settings, now_ms)
     });
     match added {

@@ -114,12 +114,15 @@ impl GroupReading {
     fn can_claim(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> bool {
         let Some(min_idle_ms) = self.claim_ms else { return false };
         let until_ms = ctx.now_ms.saturating_sub(min_idle_ms);
-        let found = ctx.slot(key).edit_stream(Stream::heap_bytes, |stream, _| {
-            stream.group_mut(&self.group)?.pending_mut().index_by_time();
-            let idle = stream.group(&self.group)?.pending().idle_since(until_ms);
-            idle.map(|(id, _)| id).find(|&id| stream.contains(id))
+        let found = ctx.slot(key).edit_stream(|stream, _| {
+            let mut found = false;
+            stream.search_idle(&self.group, until_ms, |_, _| {
+                found = true;
+                false
+            });
+            found
         });
-        found.flatten().is_some()
+        found == Some(true)
     }
 }
 
@@ -166,13 +169,12 @@ impl Blocked for GroupReading {
     fn look_again_ms(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> Option<u64> {
         let min_idle_ms = self.claim_ms?;
         let now_ms = ctx.now_ms;
-        let until_ms = now_ms.saturating_sub(min_idle_ms);
-        let next = ctx.slot(key).edit_stream(Stream::heap_bytes, |stream, _| {
-            let pending = stream.group_mut(&self.group)?.pending_mut();
-            pending.index_by_time();
-            pending.delivered_after(until_ms)
+        let stream = ctx.peek(key).and_then(|record| record.value().stream())?;
+        let next = stream.group(&self.group).and_then(|group| {
+            let mut idle = group.pending().idle_since(stream.first_id(), u64::MAX);
+            idle.next().map(|(_, pending)| pending.delivered_ms)
         });
-        let due_ms = next.flatten().map(|delivered_ms| delivered_ms.saturating_add(min_idle_ms));
+        let due_ms = next.map(|delivered_ms| delivered_ms.saturating_add(min_idle_ms));
         Some(due_ms.unwrap_or(u64::MAX).min(now_ms.saturating_add(min_idle_ms)).max(now_ms + 1))
     }
 }

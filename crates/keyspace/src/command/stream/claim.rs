@@ -113,7 +113,7 @@ fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     group_of(stream_in(&slot)?, &args[1], group)?;
     let options = ClaimOptions::read(args, now_ms)?;
     let mut joined = false;
-    let changed = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let changed = slot.edit_stream(|stream, recorder| {
         let mut changed = raise_cursor(stream, recorder, group, options.last_id);
         let Some((consumer, created)) = join(stream, recorder, group, name, now_ms) else { return changed };
         joined = created;
@@ -147,7 +147,7 @@ fn raise_cursor(
     group: &[u8],
     last_id: Option<EntryId>,
 ) -> bool {
-    let (Some(last_id), Some(state)) = (last_id, stream.group_mut(group)) else { return false };
+    let (Some(last_id), Some(mut state)) = (last_id, stream.group_mut(group)) else { return false };
     let raised = state.raise_id(last_id);
     if raised {
         let entries_read = state.entries_read();
@@ -166,10 +166,10 @@ fn finish(
     gone: &[EntryId],
     now_ms: u64,
 ) -> bool {
-    let Some(state) = stream.group_mut(group) else { return false };
+    let Some(mut state) = stream.group_mut(group) else { return false };
     if !claimed.is_empty() {
         state.touch(consumer, now_ms, true);
-        record_pending(recorder, state, group, consumer, claimed);
+        record_pending(recorder, &state, group, consumer, claimed);
     }
     if !gone.is_empty() {
         recorder.record(&Change::Ack { group, ids: gone.into() });
@@ -224,7 +224,7 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     let mut slot = ctx.slot(&args[1]);
     group_of(stream_in(&slot)?, &args[1], group)?;
     let mut joined = false;
-    let changed = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let changed = slot.edit_stream(|stream, recorder| {
         let Some((consumer, created)) = join(stream, recorder, group, name, now_ms) else { return false };
         joined = created;
         let target = if just_ids { ClaimTarget::Unchanged } else { ClaimTarget::Increment };

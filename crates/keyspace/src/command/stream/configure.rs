@@ -61,7 +61,7 @@ fn xsetid(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     if entries_added.is_some_and(|added| !stream.is_empty() && stream.len() > added) {
         return Err(StreamError::EntriesAddedTooSmall.into());
     }
-    slot.edit_stream(Stream::entries_bytes, |stream, recorder| {
+    slot.edit_stream(|stream, recorder| {
         stream.set_id(last_id, entries_added, max_deleted_id.filter(|&id| id != EntryId::MIN));
         recorder.record(&Change::SetId {
             last_id,
@@ -90,7 +90,7 @@ fn xcfgset(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     if duration.value.is_none() && size.value.is_none() {
         return Err(StreamError::ConfigNone.into());
     }
-    let changed = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let changed = slot.edit_stream(|stream, recorder| {
         let maps = stream.idempotence_mut(defaults);
         let before = maps.config();
         let config = IdempotenceConfig {

@@ -94,7 +94,7 @@ fn xdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         return Ok(Outcome::Replied);
     }
     let ids = ids_from(args, 2)?;
-    let deleted = slot.edit_stream(Stream::entries_bytes, |stream, recorder| {
+    let deleted = slot.edit_stream(|stream, recorder| {
         let deleted: Ids = ids.into_iter().filter(|&id| stream.delete(id)).collect();
         if !deleted.is_empty() {
             recorder.record(&Change::Delete { ids: (&deleted[..]).into() });
@@ -123,7 +123,7 @@ fn xdelex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     }
     let ids = block.ids(args)?;
     reply.array(ids.len());
-    let deleted = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let deleted = slot.edit_stream(|stream, recorder| {
         let outcomes = ids.iter().map(|&id| delete(stream, recorder, id, block.references));
         outcomes.filter(|&outcome| write_outcome(reply, outcome)).count()
     });
@@ -143,10 +143,10 @@ fn xackdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     let ids = block.ids(args)?;
     reply.array(ids.len());
     let mut acked: Ids = Ids::new();
-    let deleted = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let deleted = slot.edit_stream(|stream, recorder| {
         let mut deleted = 0;
         for id in ids {
-            if !stream.group_mut(group).is_some_and(|group| group.ack(id)) {
+            if !stream.group_mut(group).is_some_and(|mut group| group.ack(id)) {
                 write_outcome(reply, DeleteOutcome::Missing);
                 continue;
             }

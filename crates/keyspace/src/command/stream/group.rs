@@ -158,7 +158,7 @@ fn create(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     } else {
         slot.count_change();
     }
-    slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    slot.edit_stream(|stream, recorder| {
         let (last_id, entries_read) = cursor.resolve(stream);
         stream.create_group(group, last_id, entries_read);
         recorder.record(&Change::CreateGroup { group, last_id, entries_read });
@@ -174,9 +174,9 @@ fn set_id(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     let mut slot = ctx.slot(key);
     required_with_group(&slot, key, group)?;
     let cursor = cursor.with_id(&args[4], EntryId::parse)?;
-    slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    slot.edit_stream(|stream, recorder| {
         let (last_id, entries_read) = cursor.resolve(stream);
-        if let Some(state) = stream.group_mut(group) {
+        if let Some(mut state) = stream.group_mut(group) {
             state.set_id(last_id, entries_read);
         }
         recorder.record(&Change::SetGroup { group, last_id, entries_read });
@@ -191,7 +191,7 @@ fn destroy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     let group = &args[3];
     let mut slot = ctx.slot(&args[2]);
     required(&slot)?;
-    let destroyed = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let destroyed = slot.edit_stream(|stream, recorder| {
         let destroyed = stream.destroy_group(group);
         if destroyed {
             recorder.record(&Change::DestroyGroup { group });
@@ -214,9 +214,10 @@ fn create_consumer(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
     let now_ms = ctx.now_ms;
     let mut slot = ctx.slot(key);
     required_with_group(&slot, key, group)?;
-    let created = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
-        let created =
-            stream.group_mut(group).is_some_and(|state| state.create_consumer(consumer, now_ms).is_some());
+    let created = slot.edit_stream(|stream, recorder| {
+        let created = stream
+            .group_mut(group)
+            .is_some_and(|mut state| state.create_consumer(consumer, now_ms).is_some());
         if created {
             recorder.record(&Change::CreateConsumer { group, consumer, seen_ms: now_ms });
         }
@@ -235,8 +236,8 @@ fn delete_consumer(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
     let (key, group, consumer) = (&args[2], &args[3], &args[4]);
     let mut slot = ctx.slot(key);
     required_with_group(&slot, key, group)?;
-    let deleted = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
-        let deleted = stream.group_mut(group).and_then(|state| state.delete_consumer(consumer));
+    let deleted = slot.edit_stream(|stream, recorder| {
+        let deleted = stream.group_mut(group).and_then(|mut state| state.delete_consumer(consumer));
         if deleted.is_some() {
             recorder.record(&Change::DeleteConsumer { group, consumer });
         }

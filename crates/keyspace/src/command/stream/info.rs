@@ -115,7 +115,7 @@ fn groups(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 fn write_cursor(reply: &mut Reply<'_>, stream: &Stream, group: &ConsumerGroup) {
     write_id(field(reply, "last-delivered-id"), group.last_id());
     write_count(field(reply, "entries-read"), group.entries_read().map(|number| number as i64));
-    write_count(field(reply, "lag"), stream.lag(group));
+    write_count(field(reply, "lag"), stream.lag(group).map(|lag| lag as i64));
 }
 
 fn write_count(reply: &mut Reply<'_>, count: Option<i64>) {

@@ -135,7 +135,7 @@ fn join(
     name: &[u8],
     now_ms: u64,
 ) -> Option<(ConsumerId, bool)> {
-    let state = stream.group_mut(group)?;
+    let mut state = stream.group_mut(group)?;
     if let Some(id) = state.consumer_id(name) {
         state.touch(id, now_ms, false);
         return Some((id, false));

@@ -105,7 +105,7 @@ pub(super) fn serve(
     let now_ms = ctx.now_ms;
     let mut slot = ctx.slot(key);
     let mut joined = false;
-    let served = slot.edit_stream(Stream::heap_bytes, |stream, recorder| {
+    let served = slot.edit_stream(|stream, recorder| {
         let (consumer, created) = join(stream, recorder, reader.group, reader.consumer, now_ms)?;
         joined = created;
         let mut work = Work { stream, recorder, reader, consumer, now_ms };
@@ -169,10 +169,11 @@ impl Work<'_, '_, '_> {
     }
 
     fn redeliver(&mut self, ids: &[EntryId]) {
-        let Some(group) = self.stream.group_mut(self.reader.group).filter(|_| !ids.is_empty()) else {
+        let Some(mut group) = self.stream.group_mut(self.reader.group).filter(|_| !ids.is_empty()) else {
             return;
         };
         ids.iter().for_each(|&id| group.redeliver(id, self.now_ms));
+        drop(group);
         self.record_pending(ids);
     }
 
@@ -203,21 +204,14 @@ impl Work<'_, '_, '_> {
     fn claim_idle(&mut self, reply: &mut Reply<'_>, most: usize, budget: &mut Budget) -> usize {
         let Some(min_idle_ms) = self.reader.claim_ms.filter(|_| most > 0) else { return 0 };
         let until_ms = self.now_ms.saturating_sub(min_idle_ms);
-        if let Some(group) = self.stream.group_mut(self.reader.group) {
-            group.pending_mut().index_by_time();
-        }
-        let Some(group) = self.stream.group(self.reader.group) else { return 0 };
         let mut claimed = Ids::new();
-        for (id, pending) in group.pending().idle_since(until_ms) {
-            if claimed.len() == most {
-                break;
+        self.stream.search_idle(self.reader.group, until_ms, |entry, pending| {
+            let written = budget.write(reply, |reply| write_claimed(reply, entry, pending, self.now_ms));
+            if written {
+                claimed.push(entry.id);
             }
-            let Some(entry) = self.stream.entry(id) else { continue };
-            if !budget.write(reply, |reply| write_claimed(reply, entry, pending, self.now_ms)) {
-                break;
-            }
-            claimed.push(id);
-        }
+            written && claimed.len() < most
+        });
         self.take_over(&claimed);
         claimed.len()
     }
@@ -235,7 +229,7 @@ impl Work<'_, '_, '_> {
         for &id in claimed {
             self.stream.claim(group, id, claim);
         }
-        if let Some(state) = self.stream.group_mut(group).filter(|_| !claimed.is_empty()) {
+        if let Some(mut state) = self.stream.group_mut(group).filter(|_| !claimed.is_empty()) {
             state.touch(self.consumer, self.now_ms, true);
         }
         self.record_pending(claimed);

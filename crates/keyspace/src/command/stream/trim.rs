@@ -128,8 +128,7 @@ fn xtrim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     let limits = ctx.stream_settings(&args[1]).limits;
     let mut slot = ctx.slot(&args[1]);
     stream_in(&slot)?;
-    let edited = slot
-        .edit_stream(Stream::heap_bytes, |stream, recorder| trim(stream, recorder, request.resolve(limits)));
+    let edited = slot.edit_stream(|stream, recorder| trim(stream, recorder, request.resolve(limits)));
     let removed = edited.unwrap_or(0);
     if removed > 0 {
         slot.touch();
