@@ -97,7 +97,8 @@ impl Writer {
             all.push("NOMKSTREAM".to_owned());
         }
         if self.maybe(6) {
-            all.push(self.pick(&["KEEPREF", "DELREF", "ACKED"]).to_owned());
+            // A trim under DELREF differs where there are tombstones: `trimmed-tombstones`.
+            all.push(self.pick(&["KEEPREF", "ACKED"]).to_owned());
         }
         if self.maybe(5) {
             self.trim_words(&mut all);
@@ -225,7 +226,7 @@ impl Writer {
         let mut all = words(&format!("XTRIM {key}"));
         self.trim_words(&mut all);
         if self.maybe(3) {
-            all.push(self.pick(&["KEEPREF", "DELREF", "ACKED"]).to_owned());
+            all.push(self.pick(&["KEEPREF", "ACKED"]).to_owned());
         }
         all
     }

@@ -210,3 +210,85 @@ fn xautoclaim_100(bencher: Bencher<'_, '_>, entries: u64) {
         })
         .bench_local_values(|request| server.run(black_box(&request)));
 }
+
+/// Reads and acknowledges one entry in one group of many.
+#[divan::bench(args = [100, 10_000], max_time = 0.5)]
+fn xreadgroup_beside_groups(bencher: Bencher<'_, '_>, groups: u64) {
+    let mut server = Server::new(Wants::default());
+    server.fill(500_000);
+    for group in 0..groups {
+        server.run(&request(&["XGROUP", "CREATE", "s", &format!("g{group}"), "0"]));
+    }
+    let read = request(&["XREADGROUP", "GROUP", "g7", "c", "COUNT", "1", "STREAMS", "s", ">"]);
+    bencher.bench_local(|| server.run(black_box(&read)));
+}
+
+#[divan::bench(args = [100, 10_000], max_time = 0.5)]
+fn xadd_idmp_beside_producers(bencher: Bencher<'_, '_>, producers: u64) {
+    let mut server = Server::new(Wants::default());
+    let mut iid = 0;
+    let mut add = |producer: u64| {
+        iid += 1;
+        request(&["XADD", "s", "IDMP", &format!("p{producer}"), &iid.to_string(), "*", "field", VALUE])
+    };
+    (0..producers).for_each(|producer| server.run(&add(producer)));
+    bencher.with_inputs(|| add(7)).bench_local_values(|request| server.run(black_box(&request)));
+}
+
+/// A trim that may remove only what is acknowledged, behind entries of which none is: not read, or only read.
+fn acked(bencher: Bencher<'_, '_>, mut server: Server) {
+    let add = request(&["XADD", "s", "MAXLEN", "~", "10", "ACKED", "*", "field", VALUE]);
+    (0..1000).for_each(|_| server.run(&add));
+    bencher.bench_local(|| {
+        server.now_ms += 1;
+        server.run(black_box(&add));
+    });
+}
+
+#[divan::bench(args = [1000, 500_000], max_time = 0.5)]
+fn xadd_acked_behind_unread(bencher: Bencher<'_, '_>, lag: u64) {
+    let mut server = Server::new(Wants::default());
+    server.fill(lag);
+    server.run(&request(&["XGROUP", "CREATE", "s", "g", "0"]));
+    acked(bencher, server);
+}
+
+#[divan::bench(args = [1000, 500_000], max_time = 0.5)]
+fn xadd_acked_behind_pending(bencher: Bencher<'_, '_>, lag: u64) {
+    acked(bencher, pending(lag));
+}
+
+/// Claims nothing, where the PEL is full of entries that are gone: trimmed, or deleted before the last.
+#[divan::bench(args = [("trimmed", 1000), ("trimmed", 300_000), ("deleted", 1000), ("deleted", 300_000)], max_time = 0.5)]
+fn xreadgroup_claim_beside_stale(bencher: Bencher<'_, '_>, (how, stale): (&str, u64)) {
+    let mut server = pending(stale);
+    match how {
+        "trimmed" => server.run(&request(&["XTRIM", "s", "MAXLEN", "1"])),
+        _ => (2..stale).for_each(|ms| server.run(&request(&["XDEL", "s", &format!("{ms}-0")]))),
+    }
+    let claim = ["XREADGROUP", "GROUP", "g", "d", "COUNT", "1", "CLAIM", "1000", "STREAMS", "s", ">"];
+    let claim = request(&claim);
+    server.now_ms += 1_000_000;
+    (0..100).for_each(|_| server.run(&claim));
+    bencher.bench_local(|| server.run(black_box(&claim)));
+}
+
+/// A consumer joins a group of many.
+#[divan::bench(args = [100, 100_000], max_time = 0.5)]
+fn new_consumer_beside_consumers(bencher: Bencher<'_, '_>, consumers: u64) {
+    let mut server = pending(100);
+    let create = |name: u64| request(&["XGROUP", "CREATECONSUMER", "s", "g", &format!("c{name:07}")]);
+    let delete = |name: u64| request(&["XGROUP", "DELCONSUMER", "s", "g", &format!("c{name:07}")]);
+    (0..consumers).for_each(|name| server.run(&create(name)));
+    let requests = [delete(consumers / 2), create(consumers / 2)];
+    bencher.bench_local(|| requests.iter().for_each(|request| server.run(black_box(request))));
+}
+
+/// COPY of a stream of which everything is pending; and a write to it afterwards, which must copy little.
+#[divan::bench(args = [1000, 3_000_000], max_time = 0.5)]
+fn copy_with_pending(bencher: Bencher<'_, '_>, entries: u64) {
+    let mut server = pending(entries);
+    let copy = request(&["COPY", "s", "t", "REPLACE"]);
+    let ack = request(&["XACK", "s", "g", "5-0"]);
+    bencher.bench_local(|| [&copy, &ack].into_iter().for_each(|request| server.run(black_box(request))));
+}

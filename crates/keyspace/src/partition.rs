@@ -18,7 +18,7 @@ use crate::event;
 use crate::expiry::Expiries;
 use crate::hash::KeyHash;
 use crate::slot::Slot;
-use crate::stream::{BlockLimits, IdempotenceConfig, Stream};
+use crate::stream::{BlockLimits, IdempotenceConfig};
 use crate::table::Table;
 use crate::value::Record;
 use crate::wait::{Waiter, Waiters};
@@ -265,7 +265,11 @@ impl Partition {
                 database.table.iter().filter_map(|r| Some((r.expire_at_ms()?, self.hash.of(&r.key))));
             database.expiries.check(expiries);
             #[cfg(any(test, debug_assertions))]
-            database.table.iter().filter_map(|record| record.value().stream()).for_each(Stream::check);
+            database
+                .table
+                .iter()
+                .filter_map(|record| record.value().stream())
+                .for_each(|stream| stream.check());
         }
     }
 

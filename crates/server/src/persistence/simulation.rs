@@ -135,7 +135,7 @@ fn without_seen_times(value: &mut Value) {
     let names = |group: (&[u8], &Group)| (group.0.to_vec(), group.1.consumers().map(|(id, _)| id).collect());
     let groups: Vec<(Vec<u8>, Vec<ConsumerId>)> = stream.groups().map(names).collect();
     for (name, consumers) in groups {
-        let group = stream.group_mut(&name).expect("it was there a moment ago");
+        let mut group = stream.group_mut(&name).expect("it was there a moment ago");
         consumers.into_iter().for_each(|id| group.touch(id, 0, false));
     }
 }

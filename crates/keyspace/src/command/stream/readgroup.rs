@@ -190,21 +190,21 @@ impl Work<'_, '_, '_> {
         let header = reply.array_deferred();
         let most = budget.entries();
         let claimed = self.claim_idle(reply, most, budget);
-        let delivered = self.deliver_new(reply, most - claimed, budget);
-        if claimed + delivered == 0 {
+        let delivered = self.deliver_new(reply, most - claimed.len(), &claimed, budget);
+        if claimed.len() + delivered == 0 {
             reply.out.truncate(before);
             return false;
         }
-        reply.array_finish(header, claimed + delivered);
+        reply.array_finish(header, claimed.len() + delivered);
         true
     }
 
-    /// Claims and writes up to `most` entries, the longest idle first; returns how many. What is gone from the stream
-    /// stays pending, for XCLAIM and XAUTOCLAIM to find.
-    fn claim_idle(&mut self, reply: &mut Reply<'_>, most: usize, budget: &mut Budget) -> usize {
-        let Some(min_idle_ms) = self.reader.claim_ms.filter(|_| most > 0) else { return 0 };
-        let until_ms = self.now_ms.saturating_sub(min_idle_ms);
+    /// Claims and writes up to `most` entries, the longest idle first; returns which. What is gone from the stream stays
+    /// pending, for XCLAIM and XAUTOCLAIM to find.
+    fn claim_idle(&mut self, reply: &mut Reply<'_>, most: usize, budget: &mut Budget) -> Ids {
         let mut claimed = Ids::new();
+        let Some(min_idle_ms) = self.reader.claim_ms.filter(|_| most > 0) else { return claimed };
+        let until_ms = self.now_ms.saturating_sub(min_idle_ms);
         self.stream.search_idle(self.reader.group, until_ms, |entry, pending| {
             let written = budget.write(reply, |reply| write_claimed(reply, entry, pending, self.now_ms));
             if written {
@@ -213,7 +213,7 @@ impl Work<'_, '_, '_> {
             written && claimed.len() < most
         });
         self.take_over(&claimed);
-        claimed.len()
+        claimed
     }
 
     fn take_over(&mut self, claimed: &[EntryId]) {
@@ -236,15 +236,31 @@ impl Work<'_, '_, '_> {
     }
 
     /// Writes up to `most` entries above the group's cursor and hands them to the consumer; returns how many.
-    fn deliver_new(&mut self, reply: &mut Reply<'_>, most: usize, budget: &mut Budget) -> usize {
+    ///
+    /// What is above the cursor and was claimed a moment ago (XNACK FORCE had made it pending) is in the reply already: the
+    /// cursor passes it, and it stays as it was claimed.
+    fn deliver_new(
+        &mut self,
+        reply: &mut Reply<'_>,
+        most: usize,
+        claimed: &[EntryId],
+        budget: &mut Budget,
+    ) -> usize {
         let group = self.stream.group(self.reader.group);
         let Some(start) = group.and_then(|group| group.last_id().next()).filter(|_| most > 0) else {
             return 0;
         };
         let extended = self.reader.claim_ms.is_some();
         let mut writer = EntryWriter::default();
-        let mut ids = Ids::new();
+        let (mut ids, mut passed) = (Ids::new(), Ids::new());
+        let above_cursor = |id: &EntryId| *id >= start;
+        let claimed: Ids = claimed.iter().copied().filter(above_cursor).collect();
         self.stream.range(start, EntryId::MAX).visit(|entry| {
+            if !claimed.is_empty() && claimed.contains(&entry.id) {
+                ids.push(entry.id);
+                passed.push(entry.id);
+                return true;
+            }
             let written = budget.write(reply, |reply| match extended {
                 false => writer.write(reply, entry),
                 true => write_new_extended(reply, entry),
@@ -252,11 +268,13 @@ impl Work<'_, '_, '_> {
             if written {
                 ids.push(entry.id);
             }
-            written && ids.len() < most
+            written && ids.len() - passed.len() < most
         });
         if ids.is_empty() {
             return 0;
         }
+        let known = |&id: &EntryId| Some((id, self.stream.group(self.reader.group)?.pending().get(id)?));
+        let kept: Vec<(EntryId, Pending)> = passed.iter().filter_map(known).collect();
         let Reader { group, consumer, noack, .. } = self.reader;
         if let Some(delivery) = self.stream.deliver(group, self.consumer, &ids, self.now_ms, noack) {
             self.recorder.record(&Change::Deliver(Deliver {
@@ -269,7 +287,11 @@ impl Work<'_, '_, '_> {
                 ids: (&ids[..]).into(),
             }));
         }
-        ids.len()
+        if let Some(mut group) = self.stream.group_mut(group).filter(|_| !kept.is_empty()) {
+            kept.into_iter().for_each(|(id, pending)| group.pending_mut().set(id, pending));
+        }
+        self.record_pending(&passed);
+        ids.len() - passed.len()
     }
 }
 
