@@ -1,9 +1,9 @@
 //! The check of a request against a user's rules.
 
-use sterna_command::Flags;
+use sterna_command::{Channels, Flags};
 use sterna_protocol::Args;
 
-use super::access::{ChannelUse, channel_use, key_access};
+use super::access::key_access;
 use super::selector::Selector;
 use super::user::User;
 use sterna_command::Row;
@@ -97,9 +97,7 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
     if !selector.commands.allows(row, args.get(1)) {
         return Err(Reason::Command);
     }
-    let channels = channel_use(row);
-    // What a sharded channel's row calls a key is a channel: its slot is what cluster clients want to know.
-    if channels == ChannelUse::None && row.full_name != "sunsubscribe" {
+    if row.spec.has_keys() {
         let positions = row.spec.keys.positions(args.len(), |at| args.get(at));
         for (nth, at) in positions.enumerate() {
             let key = args.get(at).unwrap_or_default();
@@ -108,14 +106,14 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
             }
         }
     }
-    let channel_args = match channels {
-        ChannelUse::None => 0,
-        ChannelUse::First => 1,
-        ChannelUse::Each | ChannelUse::EachPattern => args.len(),
+    let channel_args = match row.spec.channels {
+        Channels::None => 0,
+        Channels::Published => 1,
+        Channels::Subscribed | Channels::SubscribedPatterns => args.len(),
     };
     for (at, channel) in args.iter().enumerate().skip(1).take(channel_args) {
-        let allowed = match channels {
-            ChannelUse::EachPattern => selector.channels.allow_pattern(channel),
+        let allowed = match row.spec.channels {
+            Channels::SubscribedPatterns => selector.channels.allow_pattern(channel),
             _ => selector.channels.allow(channel),
         };
         if !allowed {

@@ -2,45 +2,32 @@
 
 use std::sync::LazyLock;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, Spec, Table};
+use sterna_command::{Channels, Command, Flags, KeyUse, KeyUses, Keys, Spec, Table};
 
 const fn row(name: &'static str, arity: i8, flags: Flags, keys: Keys) -> Command<()> {
-    let spec = Spec {
-        name,
-        arity,
-        flags,
-        keys,
-        acl: Categories::empty(),
-        group: Group::Server,
-        since: "1.0.0",
-        complexity: "",
-        summary: "",
-        syntax: "",
-        reply: &[],
-        tips: &[],
-    };
-    Command { spec, run: Some(()), subcommands: &[] }
+    Command { spec: Spec { name, arity, flags, keys, ..Spec::PLAIN }, run: Some(()), subcommands: &[] }
 }
 
 const fn container(name: &'static str, subcommands: &'static [Command<()>]) -> Command<()> {
     Command { run: None, subcommands, ..row(name, -2, Flags::empty(), Keys::None) }
 }
 
-const fn pubsub(name: &'static str, arity: i8, keys: Keys) -> Command<()> {
-    let mut command = row(name, arity, Flags::PUBSUB, keys);
-    command.spec.group = Group::Pubsub;
+const fn pubsub(name: &'static str, channels: Channels, keys: Keys) -> Command<()> {
+    let mut command = row(name, -1, Flags::PUBSUB, keys);
+    command.spec.channels = channels;
+    command.spec.uses = KeyUses::Each(KeyUse::NOT_KEY);
     command
 }
 
 static ROWS: &[Command<()>] = &[
-    pubsub("publish", 3, Keys::None),
-    pubsub("spublish", 3, Keys::at(1)),
-    pubsub("subscribe", -2, Keys::None),
-    pubsub("psubscribe", -2, Keys::None),
-    pubsub("ssubscribe", -2, Keys::from(1)),
-    pubsub("unsubscribe", -1, Keys::None),
-    pubsub("sunsubscribe", -1, Keys::from(1)),
-    container("pubsub", &[pubsub("numsub", -2, Keys::None)]),
+    pubsub("publish", Channels::Published, Keys::None),
+    pubsub("spublish", Channels::Published, Keys::at(1)),
+    pubsub("subscribe", Channels::Subscribed, Keys::None),
+    pubsub("psubscribe", Channels::SubscribedPatterns, Keys::None),
+    pubsub("ssubscribe", Channels::Subscribed, Keys::from(1)),
+    pubsub("unsubscribe", Channels::None, Keys::None),
+    pubsub("sunsubscribe", Channels::None, Keys::from(1)),
+    container("pubsub", &[pubsub("numsub", Channels::None, Keys::None)]),
     row("auth", -2, Flags::NO_AUTH, Keys::None),
     row("select", 2, Flags::FAST, Keys::None),
     row("multi", 1, Flags::FAST, Keys::None),

@@ -20,7 +20,7 @@ impl Keys {
         match self {
             Keys::None => NO_KEYS,
             Keys::Range { first, last, step } => range(len, first, last, step),
-            Keys::AfterStreams => after_streams(len, argument),
+            Keys::AfterStreams { .. } => after_streams(len, argument),
             Keys::Counted { count_at } => counted(len, count_at, argument),
         }
     }
@@ -113,12 +113,12 @@ mod tests {
             (mset, "mset a 1 b", &[1, 3]),
             (both, "rename a b", &[1, 2]),
             (both, "rename a", &[]),
-            (Keys::AfterStreams, "xread streams a b 0 0", &[2, 3]),
-            (Keys::AfterStreams, "xread COUNT 2 block 0 STREAMS a 0", &[6]),
-            (Keys::AfterStreams, "xreadgroup group streams streams noack streams a >", &[6]),
-            (Keys::AfterStreams, "xread streams a b 0", &[]),
-            (Keys::AfterStreams, "xread count", &[]),
-            (Keys::AfterStreams, "xread wrong streams a 0", &[]),
+            (Keys::AfterStreams { from: 1 }, "xread streams a b 0 0", &[2, 3]),
+            (Keys::AfterStreams { from: 1 }, "xread COUNT 2 block 0 STREAMS a 0", &[6]),
+            (Keys::AfterStreams { from: 1 }, "xreadgroup group streams streams noack streams a >", &[6]),
+            (Keys::AfterStreams { from: 1 }, "xread streams a b 0", &[]),
+            (Keys::AfterStreams { from: 1 }, "xread count", &[]),
+            (Keys::AfterStreams { from: 1 }, "xread wrong streams a 0", &[]),
             (counted, "msetex 2 a 1 b", &[2, 3]),
             (counted, "x 0", &[]),
             (counted, "x 3 a b", &[]),

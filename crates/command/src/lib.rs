@@ -13,11 +13,15 @@ use bitflags::bitflags;
 
 mod help;
 mod keys;
+mod secrets;
 mod table;
+mod uses;
 
 pub use help::help_lines;
 pub use keys::Positions;
+pub use secrets::{Secrecy, Secrets};
 pub use table::{LastRow, Row, Table, Unresolved};
+pub use uses::{Channels, KeyUse, KeyUses};
 
 /// One command, or one subcommand of a container command such as CLIENT.
 ///
@@ -44,6 +48,12 @@ pub struct Spec {
     pub flags: Flags,
     /// Where the keys (or sharded channels) are.
     pub keys: Keys,
+    /// What becomes of each key.
+    pub uses: KeyUses,
+    /// Which arguments are channels.
+    pub channels: Channels,
+    /// Which arguments must not be shown.
+    pub secrets: Secrets,
     /// Categories for ACL rules, without those that follow from `flags` (see [`Spec::categories`]).
     pub acl: Categories,
     /// Heading in the documentation.
@@ -107,12 +117,16 @@ bitflags! {
         const ALL_KEYS = 1 << 18;
         /// Works asynchronously in Redis; reported only.
         const NO_ASYNC_LOADING = 1 << 19;
-        /// May replicate although it is not a write; reported only.
+        /// May replicate although it is not a write: CLIENT PAUSE WRITE holds it back.
         const MAY_REPLICATE = 1 << 20;
         /// SENTINEL-related in Redis; reported only.
         const SENTINEL = 1 << 21;
         /// Answered while a script keeps Redis busy; reported only.
         const ALLOW_BUSY = 1 << 22;
+        /// Runs what MULTI has queued: it writes if that does, and its refusal ends the transaction.
+        const RUNS_QUEUE = 1 << 25;
+        /// Does not use up what CLIENT CACHING asked for.
+        const KEEPS_CACHING = 1 << 26;
         /// Changes the configuration or the users, which happens one at a time: EXEC waits for its turn before it locks
         /// any key.
         const CHANGES_SETTINGS = 1 << 23;
@@ -219,7 +233,10 @@ pub enum Keys {
         step: i16,
     },
     /// After the word `STREAMS`: the first half of what follows (XREAD, XREADGROUP).
-    AfterStreams,
+    AfterStreams {
+        /// Where clients begin to look for the word.
+        from: i16,
+    },
     /// A count at this index, then as many keys.
     Counted {
         /// Index of the count.
@@ -305,6 +322,25 @@ pub enum ReplyShape {
 }
 
 impl Spec {
+    /// A command of which nothing is said yet: rows are written as what differs from it.
+    pub const PLAIN: Spec = Spec {
+        name: "",
+        arity: 1,
+        flags: Flags::empty(),
+        keys: Keys::None,
+        uses: KeyUses::ByFlags,
+        channels: Channels::None,
+        secrets: Secrets::None,
+        acl: Categories::empty(),
+        group: Group::Server,
+        since: "1.0.0",
+        complexity: "O(1)",
+        summary: "",
+        syntax: "",
+        reply: &[],
+        tips: &[],
+    };
+
     /// All ACL categories: those of the row and those that follow from its flags.
     ///
     /// Source: Redis derives `write`, `read`, `admin` and `dangerous`, `pubsub`, `fast` or `slow`, and `blocking` from
@@ -351,5 +387,21 @@ impl Spec {
         } else {
             args_len >= self.arity.unsigned_abs() as usize
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitflags::Flags as _;
+
+    #[test]
+    fn every_flag_has_a_bit_of_its_own() {
+        let mut taken = Flags::empty();
+        for (name, flag) in Flags::all().iter_names() {
+            assert!(flag.bits().is_power_of_two() && !taken.intersects(flag), "{name}");
+            taken |= flag;
+        }
+        assert_eq!(Flags::all().bits().count_ones() as usize, Flags::FLAGS.len());
     }
 }

@@ -46,6 +46,16 @@ pub enum Unresolved {
     Arity(&'static Row),
 }
 
+impl Unresolved {
+    /// The row that was meant, if the request was wrong in its number of arguments only.
+    pub fn row(self) -> Option<&'static Row> {
+        match self {
+            Unresolved::Arity(row) => Some(row),
+            Unresolved::Command | Unresolved::Subcommand(_) => None,
+        }
+    }
+}
+
 /// The row of the last request. Pipelines repeat a command in the same spelling, and then one comparison finds it.
 #[derive(Debug, Default)]
 pub struct LastRow {

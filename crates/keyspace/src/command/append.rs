@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::value::STRING_BYTES_MAX;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const APPEND: Command<Run> = row(
     Spec {
@@ -9,6 +10,7 @@ pub(super) const APPEND: Command<Run> = row(
         arity: 3,
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         keys: Keys::at(1),
+        uses: KeyUses::Each(KeyUse::ADDS),
         acl: Categories::STRING,
         group: Group::String,
         since: "2.0.0",
@@ -17,6 +19,7 @@ pub(super) const APPEND: Command<Run> = row(
         syntax: "key value",
         reply: &[ReplyShape::Integer],
         tips: &[],
+        ..Spec::PLAIN
     },
     append,
 );
@@ -25,6 +28,7 @@ pub(super) const STRLEN: Command<Run> = row(
     Spec {
         name: "strlen",
         arity: 2,
+        uses: KeyUses::Each(KeyUse::EXAMINES),
         flags: Flags::READONLY.union(Flags::FAST),
         since: "2.2.0",
         complexity: "O(1)",

@@ -1,6 +1,7 @@
 //! COPY.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const COPY: Command<Run> = row(
     Spec {
@@ -8,6 +9,7 @@ pub(super) const COPY: Command<Run> = row(
         arity: -3,
         flags: Flags::WRITE.union(Flags::DENYOOM),
         keys: Keys::Range { first: 1, last: 2, step: 1 },
+        uses: KeyUses::FirstAndSecond(KeyUse::READS, KeyUse::OVERWRITES),
         acl: Categories::KEYSPACE,
         group: Group::Generic,
         since: "6.2.0",
@@ -16,6 +18,7 @@ pub(super) const COPY: Command<Run> = row(
         syntax: "source destination [DB destination-db] [REPLACE]",
         reply: &[ReplyShape::Integer],
         tips: &[],
+        ..Spec::PLAIN
     },
     copy,
 );

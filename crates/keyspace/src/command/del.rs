@@ -1,6 +1,7 @@
 //! DEL and UNLINK, which here are the same: freeing a value is handed to nobody.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const DEL: Command<Run> = row(
     Spec {
@@ -8,6 +9,7 @@ pub(super) const DEL: Command<Run> = row(
         arity: -2,
         flags: Flags::WRITE.union(Flags::IN_PARTS),
         keys: Keys::from(1),
+        uses: KeyUses::Each(KeyUse::REMOVES),
         acl: Categories::KEYSPACE,
         group: Group::Generic,
         since: "1.0.0",
@@ -16,6 +18,7 @@ pub(super) const DEL: Command<Run> = row(
         syntax: "key [key ...]",
         reply: &[ReplyShape::Integer],
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        ..Spec::PLAIN
     },
     del,
 );

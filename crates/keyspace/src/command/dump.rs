@@ -3,6 +3,7 @@
 use super::time::Clock;
 use super::*;
 use crate::rdb;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const DUMP: Command<Run> = row(
     Spec {
@@ -18,6 +19,7 @@ pub(super) const DUMP: Command<Run> = row(
         syntax: "key",
         reply: &[ReplyShape::Bulk, ReplyShape::Null],
         tips: &["nondeterministic_output"],
+        ..Spec::PLAIN
     },
     dump,
 );
@@ -28,6 +30,7 @@ pub(super) const RESTORE: Command<Run> = row(
         arity: -4,
         flags: Flags::WRITE.union(Flags::DENYOOM),
         keys: Keys::at(1),
+        uses: KeyUses::Each(KeyUse::OVERWRITES),
         acl: Categories::KEYSPACE.union(Categories::DANGEROUS),
         group: Group::Generic,
         since: "2.6.0",
@@ -36,6 +39,7 @@ pub(super) const RESTORE: Command<Run> = row(
         syntax: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
         reply: &[ReplyShape::Ok],
         tips: &[],
+        ..Spec::PLAIN
     },
     restore,
 );

@@ -1,6 +1,7 @@
 //! EXISTS, TOUCH and TYPE: whether a key is there, and what it holds.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const EXISTS: Command<Run> = row(
     Spec {
@@ -8,6 +9,7 @@ pub(super) const EXISTS: Command<Run> = row(
         arity: -2,
         flags: Flags::READONLY.union(Flags::FAST).union(Flags::IN_PARTS),
         keys: Keys::from(1),
+        uses: KeyUses::Each(KeyUse::EXAMINES),
         acl: Categories::KEYSPACE,
         group: Group::Generic,
         since: "1.0.0",
@@ -16,6 +18,7 @@ pub(super) const EXISTS: Command<Run> = row(
         syntax: "key [key ...]",
         reply: &[ReplyShape::Integer],
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        ..Spec::PLAIN
     },
     exists,
 );
@@ -23,6 +26,7 @@ pub(super) const EXISTS: Command<Run> = row(
 pub(super) const TOUCH: Command<Run> = row(
     Spec {
         name: "touch",
+        uses: KeyUses::Each(KeyUse::EXAMINES),
         since: "3.2.1",
         summary: "Marks keys as used now and answers how many of them exist.",
         ..EXISTS.spec
@@ -35,6 +39,7 @@ pub(super) const TYPE: Command<Run> = row(
         name: "type",
         arity: 2,
         keys: Keys::at(1),
+        uses: KeyUses::Each(KeyUse::EXAMINES),
         complexity: "O(1)",
         summary: "Answers the type of the value under a key, or none.",
         syntax: "key",

@@ -17,6 +17,7 @@ pub(super) const EXPIRE: Command<Run> = row(
         syntax: "key seconds [NX | XX | GT | LT]",
         reply: &[ReplyShape::Integer],
         tips: &[],
+        ..Spec::PLAIN
     },
     |ctx, args, reply| expire(ctx, args, reply, Clock::Seconds, "expire"),
 );

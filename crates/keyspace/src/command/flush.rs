@@ -16,6 +16,7 @@ pub(super) const FLUSHDB: Command<Run> = row(
         syntax: "[ASYNC | SYNC]",
         reply: &[ReplyShape::Ok],
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        ..Spec::PLAIN
     },
     |ctx, args, reply| flush(ctx, args, reply, Some(ctx.db)),
 );

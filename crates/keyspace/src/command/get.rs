@@ -16,6 +16,7 @@ pub(super) const GET: Command<Run> = row(
         syntax: "key",
         reply: &[ReplyShape::Bulk, ReplyShape::Null],
         tips: &[],
+        ..Spec::PLAIN
     },
     get,
 );

@@ -2,6 +2,7 @@
 
 use super::time::Clock;
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const GETEX: Command<Run> = row(
     Spec {
@@ -9,6 +10,7 @@ pub(super) const GETEX: Command<Run> = row(
         arity: -2,
         flags: Flags::WRITE.union(Flags::FAST),
         keys: Keys::at(1),
+        uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
         acl: Categories::STRING,
         group: Group::String,
         since: "6.2.0",
@@ -17,6 +19,7 @@ pub(super) const GETEX: Command<Run> = row(
         syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
         reply: &[ReplyShape::Bulk, ReplyShape::Null],
         tips: &[],
+        ..Spec::PLAIN
     },
     getex,
 );
@@ -25,6 +28,7 @@ pub(super) const GETDEL: Command<Run> = row(
     Spec {
         name: "getdel",
         arity: 2,
+        uses: KeyUses::Each(KeyUse::TAKES),
         summary: "Answers the string under a key and deletes it.",
         syntax: "key",
         ..GETEX.spec

@@ -1,6 +1,7 @@
 //! INCR, DECR, INCRBY and DECRBY.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const INCR: Command<Run> = row(
     Spec {
@@ -8,6 +9,7 @@ pub(super) const INCR: Command<Run> = row(
         arity: 2,
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         keys: Keys::at(1),
+        uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
         acl: Categories::STRING,
         group: Group::String,
         since: "1.0.0",
@@ -16,6 +18,7 @@ pub(super) const INCR: Command<Run> = row(
         syntax: "key",
         reply: &[ReplyShape::Integer],
         tips: &[],
+        ..Spec::PLAIN
     },
     |ctx, args, reply| add(ctx, &args[1], 1, reply),
 );
@@ -29,6 +32,7 @@ pub(super) const INCRBY: Command<Run> = row(
     Spec {
         name: "incrby",
         arity: 3,
+        uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
         summary: "Adds a number to the integer under a key, which starts at 0.",
         syntax: "key increment",
         ..INCR.spec
@@ -39,6 +43,7 @@ pub(super) const INCRBY: Command<Run> = row(
 pub(super) const DECRBY: Command<Run> = row(
     Spec {
         name: "decrby",
+        uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
         summary: "Takes a number from the integer under a key, which starts at 0.",
         syntax: "key decrement",
         ..INCRBY.spec

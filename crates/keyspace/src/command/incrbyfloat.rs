@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::extended::{Extended, Parsed};
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const INCRBYFLOAT: Command<Run> = row(
     Spec {
@@ -9,6 +10,7 @@ pub(super) const INCRBYFLOAT: Command<Run> = row(
         arity: 3,
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         keys: Keys::at(1),
+        uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
         acl: Categories::STRING,
         group: Group::String,
         since: "2.6.0",
@@ -17,6 +19,7 @@ pub(super) const INCRBYFLOAT: Command<Run> = row(
         syntax: "key increment",
         reply: &[ReplyShape::Bulk],
         tips: &[],
+        ..Spec::PLAIN
     },
     incrbyfloat,
 );

@@ -19,6 +19,7 @@ pub(super) const KEYS: Command<Run> = row(
         syntax: "pattern",
         reply: &[ReplyShape::Array],
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
+        ..Spec::PLAIN
     },
     keys,
 );

@@ -1,6 +1,7 @@
 //! MEMORY USAGE; the other subcommands are the server's.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const MEMORY: Command<Run> = Command {
     spec: Spec {
@@ -16,6 +17,7 @@ pub(super) const MEMORY: Command<Run> = Command {
         syntax: "",
         reply: &[],
         tips: &[],
+        ..Spec::PLAIN
     },
     run: None,
     subcommands: &[row(USAGE, usage)],
@@ -26,6 +28,7 @@ const USAGE: Spec = Spec {
     arity: -3,
     flags: Flags::READONLY,
     keys: Keys::at(2),
+    uses: KeyUses::Each(KeyUse::EXAMINES),
     acl: Categories::empty(),
     group: Group::Server,
     since: "4.0.0",
@@ -34,6 +37,7 @@ const USAGE: Spec = Spec {
     syntax: "key [SAMPLES count]",
     reply: &[ReplyShape::Integer, ReplyShape::Null],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 fn usage(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {

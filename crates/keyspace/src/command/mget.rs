@@ -1,6 +1,7 @@
 //! MGET, MSET and MSETNX: several strings at once.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const MGET: Command<Run> = row(
     Spec {
@@ -16,6 +17,7 @@ pub(super) const MGET: Command<Run> = row(
         syntax: "key [key ...]",
         reply: &[ReplyShape::Array],
         tips: &["request_policy:multi_shard"],
+        ..Spec::PLAIN
     },
     mget,
 );
@@ -26,6 +28,7 @@ pub(super) const MSET: Command<Run> = row(
         arity: -3,
         flags: Flags::WRITE.union(Flags::DENYOOM),
         keys: Keys::Range { first: 1, last: -1, step: 2 },
+        uses: KeyUses::Each(KeyUse::OVERWRITES),
         since: "1.0.1",
         summary: "Stores strings under several keys at once.",
         syntax: "key value [key value ...]",
@@ -43,6 +46,7 @@ pub(super) const MSET: Command<Run> = row(
 pub(super) const MSETNX: Command<Run> = row(
     Spec {
         name: "msetnx",
+        uses: KeyUses::Each(KeyUse::CREATES),
         summary: "Stores strings under several keys at once, if none of the keys exists.",
         reply: &[ReplyShape::Integer],
         tips: &[],

@@ -1,6 +1,7 @@
 //! OBJECT: what a key is made of.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const OBJECT: Command<Run> = Command {
     spec: Spec {
@@ -16,6 +17,7 @@ pub(super) const OBJECT: Command<Run> = Command {
         syntax: "",
         reply: &[],
         tips: &[],
+        ..Spec::PLAIN
     },
     run: None,
     subcommands: &[
@@ -47,6 +49,7 @@ const ENCODING: Spec = Spec {
     arity: 3,
     flags: Flags::READONLY,
     keys: Keys::at(2),
+    uses: KeyUses::Each(KeyUse::EXAMINES),
     acl: Categories::KEYSPACE,
     group: Group::Generic,
     since: "2.2.3",
@@ -55,6 +58,7 @@ const ENCODING: Spec = Spec {
     syntax: "key",
     reply: &[ReplyShape::Bulk, ReplyShape::Null],
     tips: &["nondeterministic_output"],
+    ..Spec::PLAIN
 };
 
 const FREQ: Spec = Spec {

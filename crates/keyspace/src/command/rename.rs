@@ -1,6 +1,7 @@
 //! RENAME and RENAMENX.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const RENAME: Command<Run> = row(
     Spec {
@@ -8,6 +9,7 @@ pub(super) const RENAME: Command<Run> = row(
         arity: 3,
         flags: Flags::WRITE,
         keys: Keys::Range { first: 1, last: 2, step: 1 },
+        uses: KeyUses::FirstAndSecond(KeyUse::TAKES, KeyUse::OVERWRITES),
         acl: Categories::KEYSPACE,
         group: Group::Generic,
         since: "1.0.0",
@@ -16,6 +18,7 @@ pub(super) const RENAME: Command<Run> = row(
         syntax: "key newkey",
         reply: &[ReplyShape::Ok],
         tips: &[],
+        ..Spec::PLAIN
     },
     |ctx, args, reply| {
         rename(ctx, args, |_| true)?;
@@ -27,6 +30,7 @@ pub(super) const RENAME: Command<Run> = row(
 pub(super) const RENAMENX: Command<Run> = row(
     Spec {
         name: "renamenx",
+        uses: KeyUses::FirstAndSecond(KeyUse::TAKES, KeyUse::CREATES),
         flags: Flags::WRITE.union(Flags::FAST),
         summary: "Gives a value another key, if that key does not exist.",
         reply: &[ReplyShape::Integer],

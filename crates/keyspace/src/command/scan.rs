@@ -30,6 +30,7 @@ pub(super) const SCAN: Command<Run> = row(
         syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
         reply: &[ReplyShape::Array],
         tips: &["nondeterministic_output", "request_policy:special", "response_policy:special"],
+        ..Spec::PLAIN
     },
     scan,
 );

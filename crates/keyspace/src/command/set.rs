@@ -2,6 +2,7 @@
 
 use super::time::Clock;
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const SET: Command<Run> = row(
     Spec {
@@ -9,6 +10,12 @@ pub(super) const SET: Command<Run> = row(
         arity: -3,
         flags: Flags::WRITE.union(Flags::DENYOOM),
         keys: Keys::at(1),
+        uses: KeyUses::WithWord {
+            word: "GET",
+            from: 3,
+            with: KeyUse::READS_AND_UPDATES,
+            without: KeyUse::OVERWRITES,
+        },
         acl: Categories::STRING,
         group: Group::String,
         since: "1.0.0",
@@ -18,6 +25,7 @@ pub(super) const SET: Command<Run> = row(
                  EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         reply: &[ReplyShape::Ok, ReplyShape::Bulk, ReplyShape::Null],
         tips: &[],
+        ..Spec::PLAIN
     },
     set,
 );
@@ -26,6 +34,7 @@ pub(super) const SETNX: Command<Run> = row(
     Spec {
         name: "setnx",
         arity: 3,
+        uses: KeyUses::Each(KeyUse::CREATES),
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         summary: "Stores a string under a key that does not exist.",
         syntax: "key value",
@@ -39,6 +48,7 @@ pub(super) const SETEX: Command<Run> = row(
     Spec {
         name: "setex",
         arity: 4,
+        uses: KeyUses::Each(KeyUse::OVERWRITES),
         since: "2.0.0",
         summary: "Stores a string that expires after some seconds.",
         syntax: "key seconds value",
@@ -51,6 +61,7 @@ pub(super) const SETEX: Command<Run> = row(
 pub(super) const PSETEX: Command<Run> = row(
     Spec {
         name: "psetex",
+        uses: KeyUses::Each(KeyUse::OVERWRITES),
         since: "2.6.0",
         summary: "Stores a string that expires after some milliseconds.",
         syntax: "key milliseconds value",
@@ -63,6 +74,7 @@ pub(super) const GETSET: Command<Run> = row(
     Spec {
         name: "getset",
         arity: 3,
+        uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         summary: "Stores a string and answers the one it takes the place of.",
         syntax: "key value",

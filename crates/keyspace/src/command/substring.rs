@@ -16,6 +16,7 @@ pub(super) const GETRANGE: Command<Run> = row(
         syntax: "key start end",
         reply: &[ReplyShape::Bulk],
         tips: &[],
+        ..Spec::PLAIN
     },
     getrange,
 );

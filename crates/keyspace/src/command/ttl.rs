@@ -16,6 +16,7 @@ pub(super) const TTL: Command<Run> = row(
         syntax: "key",
         reply: &[ReplyShape::Integer],
         tips: &["nondeterministic_output"],
+        ..Spec::PLAIN
     },
     |ctx, args, reply| ttl(ctx, args, reply, |at_ms, now_ms| seconds(at_ms.saturating_sub(now_ms))),
 );

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Secrets, Spec};
 use sterna_protocol::argument;
 
 use super::help::help;
@@ -30,6 +30,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: ON_ALL_NODES,
+    ..Spec::PLAIN
 };
 
 const ON_ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
@@ -96,6 +97,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
                 name: "set",
                 flags: BASE.flags.union(Flags::CHANGES_SETTINGS),
                 arity: -4,
+                secrets: Secrets::OptionValues(2),
                 complexity: "O(N), N options",
                 summary: "Changes options, all of them or none.",
                 syntax: "parameter value [parameter value ...]",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Secrets, Spec};
 use sterna_protocol::{Proto, Reply, argument};
 
 use super::{Call, Failure, Run};
@@ -25,6 +25,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 const BEFORE_AUTH: Flags = Flags::NOSCRIPT
@@ -41,6 +42,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "hello",
             arity: -1,
+            secrets: Secrets::Behind { word: "AUTH", count: 2 },
             flags: BEFORE_AUTH,
             since: "6.0.0",
             summary: "Chooses the protocol, and logs in and names the connection in one go.",
@@ -55,6 +57,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "auth",
             arity: -2,
+            secrets: Secrets::From(1),
             flags: BEFORE_AUTH,
             complexity: "O(N), N passwords of the user",
             summary: "Logs in.",

@@ -36,6 +36,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         syntax: "<SLEEP seconds | RELOAD [NOSAVE] | LOADAOF | HELP>",
         reply: &[ReplyShape::Ok, ReplyShape::Array],
         tips: &[],
+        ..Spec::PLAIN
     },
     run: Some(debug),
     subcommands: &[],

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use sterna_command::{Flags, Group, Keys, ReplyShape};
+use sterna_command::{Channels, Flags, Group, ReplyShape};
 use sterna_journal::Refusal;
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
@@ -32,18 +32,19 @@ impl Shard {
             Ok(row) => row,
             Err(unresolved) => {
                 let failure = Failure::unresolved(unresolved, args);
+                let row = unresolved.row();
                 self.end_run();
                 if args.get(0).is_some_and(is_http) {
                     self.close_http(slot);
                     return true;
                 }
-                self.refuse_request(slot, None, args, &failure, out);
-                self.after_reply(slot, None, out, before);
+                self.refuse_request(slot, row, &failure, out);
+                self.after_reply(slot, row, out, before);
                 return true;
             }
         };
         // A run of messages stays open only from one PUBLISH to the next.
-        if !matches!(row.spec.name, "publish" | "spublish") {
+        if row.spec.channels != Channels::Published {
             self.end_run();
         }
         match self.admit_request(slot, row, args) {
@@ -53,7 +54,7 @@ impl Shard {
                 out.extend_from_slice(b"+QUEUED\r\n");
             }
             Ok(Admission::Wait) => return false,
-            Err(failure) => self.refuse_request(slot, Some(row), args, &failure, out),
+            Err(failure) => self.refuse_request(slot, Some(row), &failure, out),
         }
         self.after_reply(slot, Some(row), out, before);
         true
@@ -94,7 +95,7 @@ impl Shard {
             return Err(Failure::of("OOM command not allowed when used memory > 'maxmemory'."));
         }
         if let Some(journal) = &self.durability.journal
-            && (row.has(Flags::WRITE) || row.spec.name == "exec" && connection.has_queued_writes())
+            && (row.has(Flags::WRITE) || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes())
             && let Err(refusal) = self.server.persistence.admit(journal)
         {
             if refusal == Refusal::Backlog && !(connection.in_multi() && row.has(Flags::WRITE)) {
@@ -102,9 +103,7 @@ impl Shard {
             }
             return Err(self.disk_failure(refusal));
         }
-        if self.durability.is_loading
-            && (!row.has(Flags::LOADING) || row.spec.keys != Keys::None && row.spec.group != Group::Pubsub)
-        {
+        if self.durability.is_loading && (!row.has(Flags::LOADING) || row.spec.has_keys()) {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
         }
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
@@ -136,7 +135,7 @@ impl Shard {
     /// Holds the connection back if CLIENT PAUSE concerns this command.
     #[cold]
     fn is_paused(&mut self, slot: usize, row: &'static Row) -> bool {
-        let transaction_writes = row.spec.name == "exec"
+        let transaction_writes = row.has(Flags::RUNS_QUEUE)
             && self.connections[slot].transaction.as_ref().is_some_and(|t| t.has_writes());
         let is_write = row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE) || transaction_writes;
         if row.has(Flags::IGNORES_PAUSE) || !self.server.pause.holds_back(is_write, self.clock.now_ms) {
@@ -286,15 +285,8 @@ impl Shard {
 
     /// Answers an error for a request that did not run. Between MULTI and EXEC it spoils the transaction; if it was
     /// EXEC itself that could not run, it ends it.
-    fn refuse_request(
-        &mut self,
-        slot: usize,
-        row: Option<&Row>,
-        args: Args<'_>,
-        failure: &Failure,
-        out: &mut Vec<u8>,
-    ) {
-        if args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"exec")) {
+    fn refuse_request(&mut self, slot: usize, row: Option<&Row>, failure: &Failure, out: &mut Vec<u8>) {
+        if row.is_some_and(|row| row.has(Flags::RUNS_QUEUE)) {
             self.forget_transaction(slot);
             let text = failure.wire();
             let reason = text.strip_prefix(b"ERR ").unwrap_or(text);

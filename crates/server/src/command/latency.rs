@@ -33,6 +33,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: FROM_ALL_NODES,
+    ..Spec::PLAIN
 };
 
 const FROM_ALL_NODES: &[&str] =

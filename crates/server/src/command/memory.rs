@@ -25,6 +25,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Verbatim],
     tips: FROM_ALL_SHARDS,
+    ..Spec::PLAIN
 };
 
 const FROM_ALL_SHARDS: &[&str] =

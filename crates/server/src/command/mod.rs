@@ -20,6 +20,7 @@ mod memory;
 mod monitor;
 pub(crate) mod persistence;
 mod pubsub;
+mod redaction;
 mod rights;
 mod server;
 pub(crate) mod slowlog;

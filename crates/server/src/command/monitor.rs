@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_protocol::{Args, argument};
+use sterna_protocol::Args;
 
+use super::redaction::shown;
 use super::table::Row;
 use super::{Call, Failure, Run};
-use crate::config::OptionRow;
 use crate::connection::client::mark;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
@@ -29,6 +29,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         syntax: "",
         reply: &[ReplyShape::Ok],
         tips: &[],
+        ..Spec::PLAIN
     },
     run: Some(monitor),
     subcommands: &[],
@@ -69,9 +70,9 @@ impl Shard {
         let mut line =
             format!("+{}.{:06} [{} {peer}]", now_us / 1_000_000, now_us % 1_000_000, connection.db)
                 .into_bytes();
-        for (i, arg) in args.iter().enumerate() {
+        for i in 0..args.len() {
             line.push(b' ');
-            quote(if is_secret(row, args, i) { REDACTED } else { arg }, &mut line);
+            quote(shown(row, args, i), &mut line);
         }
         line.extend_from_slice(b"\r\n");
         let line: Arc<[u8]> = line.into();
@@ -113,29 +114,6 @@ impl Shard {
             self.monitors.retain(|&monitor| monitor != slot);
             self.server.monitors.fetch_sub(1, Relaxed);
         }
-    }
-}
-
-/// What is shown instead of a password.
-pub(super) const REDACTED: &[u8] = b"(redacted)";
-
-/// Whether argument `index` of a request may hold a password.
-pub(super) fn is_secret(row: &Row, args: Args<'_>, index: usize) -> bool {
-    let follows = |word: &str, distance: usize| {
-        index
-            .checked_sub(distance)
-            .and_then(|i| args.get(i))
-            .is_some_and(|arg| argument::eq_ignore_case(arg, word))
-    };
-    match row.full_name.as_str() {
-        "auth" => index >= 1,
-        "acl|setuser" => index >= 2,
-        "hello" => index >= 3 && (follows("AUTH", 1) || follows("AUTH", 2)),
-        "config|set" => {
-            let is_value = index >= 3 && index % 2 == 1;
-            is_value && args.get(index - 1).and_then(OptionRow::named).is_some_and(OptionRow::is_secret)
-        }
-        _ => false,
     }
 }
 

@@ -31,6 +31,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Simple],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 /// Rows of this file.

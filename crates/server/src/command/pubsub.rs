@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Channels, Command, Flags, Group, KeyUse, KeyUses, Keys, ReplyShape, Spec};
 use sterna_protocol::frame::{self, Confirmation};
 use sterna_pubsub::{Kind, glob};
 
@@ -40,6 +40,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Push],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 /// Rows of this file.
@@ -47,6 +48,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
     Command {
         spec: Spec {
             name: "subscribe",
+            channels: Channels::Subscribed,
             complexity: "O(N), N channels",
             summary: "Listens to channels.",
             syntax: "channel [channel ...]",
@@ -70,6 +72,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
     Command {
         spec: Spec {
             name: "psubscribe",
+            channels: Channels::SubscribedPatterns,
             complexity: "O(N * L), N patterns of L bytes; independent of other patterns",
             summary: "Listens to every channel that matches a pattern.",
             syntax: "pattern [pattern ...]",
@@ -98,6 +101,8 @@ pub(super) static ROWS: &[Command<Run>] = &[
             summary: "Listens to sharded channels.",
             syntax: "shardchannel [shardchannel ...]",
             keys: Keys::from(1),
+            uses: KeyUses::Each(KeyUse::NOT_KEY),
+            channels: Channels::Subscribed,
             ..BASE
         },
         run: Some(|call| subscribe(call, Kind::Sharded)),
@@ -112,6 +117,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             summary: "Stops listening to sharded channels; to all of them if none is named.",
             syntax: "[shardchannel [shardchannel ...]]",
             keys: Keys::from(1),
+            uses: KeyUses::Each(KeyUse::NOT_KEY),
             ..BASE
         },
         run: Some(|call| unsubscribe(call, Kind::Sharded)),
@@ -121,6 +127,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "publish",
             arity: 3,
+            channels: Channels::Published,
             flags: PUBLICATION,
             complexity: "O(N + M), N deliveries and M matching patterns; patterns that don't match cost nothing",
             summary: "Sends a message to all who listen to a channel, and answers how many that were.",
@@ -138,6 +145,8 @@ pub(super) static ROWS: &[Command<Run>] = &[
             since: "7.0.0",
             flags: PUBLICATION,
             keys: Keys::at(1),
+            uses: KeyUses::Each(KeyUse::NOT_KEY),
+            channels: Channels::Published,
             complexity: "O(N), N deliveries",
             summary: "Sends a message to all who listen to a sharded channel, and answers how many that were.",
             syntax: "shardchannel message",

@@ -19,6 +19,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 /// Rows of this file.

@@ -7,7 +7,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::{Args, argument};
 
 use super::help::help;
-use super::monitor::{REDACTED, is_secret};
+use super::redaction::shown;
 use super::table::Row;
 use super::{Call, Failure, Run};
 use crate::shard::Shard;
@@ -25,6 +25,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 /// Rows of this file.
@@ -129,11 +130,11 @@ impl Shard {
         }
         let Some(connection) = self.connections.get(slot) else { return };
         let client = &connection.client;
-        let shown = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
-        let seen = |(i, arg)| if is_secret(row, args, i) { REDACTED.to_vec() } else { shorten(arg) };
-        let mut kept: Vec<Vec<u8>> = args.iter().take(shown).enumerate().map(seen).collect();
-        if shown < args.len() {
-            kept.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
+        let count = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
+        let seen = |i| shorten(shown(row, args, i));
+        let mut kept: Vec<Vec<u8>> = (0..count).map(seen).collect();
+        if count < args.len() {
+            kept.push(format!("... ({} more arguments)", args.len() - count).into_bytes());
         }
         let mut log = self.server.slowlog.lock();
         let entry = Entry {

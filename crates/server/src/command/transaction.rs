@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashSet;
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, KeyUse, KeyUses, Keys, ReplyShape, Spec};
 use sterna_keyspace::Watch;
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
@@ -36,6 +36,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 /// Rows of this file.
@@ -56,7 +57,8 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 .union(Flags::LOADING)
                 .union(Flags::STALE)
                 .union(Flags::SKIP_SLOWLOG)
-                .union(Flags::NOT_QUEUED),
+                .union(Flags::NOT_QUEUED)
+                .union(Flags::RUNS_QUEUE),
             complexity: "Depends on the queued commands.",
             summary: "Runs the queued commands as one, unless a watched key was touched.",
             reply: &[ReplyShape::Array, ReplyShape::Null],
@@ -83,6 +85,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             since: "2.2.0",
             flags: BASE.flags.union(Flags::IN_PARTS),
             keys: Keys::from(1),
+            uses: KeyUses::Each(KeyUse::EXAMINES),
             complexity: "O(N), N keys",
             summary: "Has the next EXEC fail if one of these keys is touched before it.",
             syntax: "key [key ...]",

@@ -3,6 +3,7 @@
 use super::readgroup::record_pending;
 use super::*;
 use crate::stream::{AutoClaimed, Claim, ClaimTarget, Claimed};
+use sterna_command::{KeyUse, KeyUses};
 
 pub(in crate::command) const XCLAIM: Command<Run> = row(
     Spec {
@@ -23,6 +24,7 @@ pub(in crate::command) const XCLAIM: Command<Run> = row(
 pub(in crate::command) const XAUTOCLAIM: Command<Run> = row(
     Spec {
         name: "xautoclaim",
+        uses: KeyUses::Each(KeyUse::DELETES_FROM),
         since: "6.2.0",
         complexity: "O(log N + M) for M entries claimed, N being the entries pending in the group",
         summary: "Makes a consumer the owner of whatever pending entries were idle for long enough.",

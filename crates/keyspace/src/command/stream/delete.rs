@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::stream::DeleteOutcome;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(in crate::command) const XDEL: Command<Run> = row(
     Spec {
         name: "xdel",
         arity: -3,
+        uses: KeyUses::Each(KeyUse::DELETES_FROM),
         flags: Flags::WRITE.union(Flags::FAST),
         complexity: "O(log N) for each ID, N being the entries of the stream",
         summary: "Removes entries from a stream and answers how many there were.",
@@ -21,6 +23,7 @@ pub(in crate::command) const XDELEX: Command<Run> = row(
     Spec {
         name: "xdelex",
         arity: -5,
+        uses: KeyUses::Each(KeyUse::DELETES_FROM),
         since: "8.2.0",
         summary: "Removes entries, and pending entries that refer to them, as an option says.",
         syntax: "key [KEEPREF | DELREF | ACKED] IDS numids id [id ...]",
@@ -34,6 +37,7 @@ pub(in crate::command) const XACKDEL: Command<Run> = row(
     Spec {
         name: "xackdel",
         arity: -6,
+        uses: KeyUses::Each(KeyUse::UPDATES.union(KeyUse::DELETE)),
         summary: "Acknowledges entries for a group and removes them from the stream, as an option says.",
         syntax: "key group [KEEPREF | DELREF | ACKED] IDS numids id [id ...]",
         ..XDELEX.spec

@@ -1,6 +1,7 @@
 //! XGROUP: groups and their consumers come and go.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(in crate::command) const XGROUP: Command<Run> = Command {
     spec: Spec {
@@ -29,6 +30,7 @@ const CREATE: Spec = Spec {
     arity: -5,
     flags: Flags::WRITE.union(Flags::DENYOOM),
     keys: Keys::at(2),
+    uses: KeyUses::Each(KeyUse::ADDS),
     summary: "Makes a group that has read up to an ID.",
     syntax: "key group <id | $> [MKSTREAM] [ENTRIESREAD entries-read]",
     reply: &[ReplyShape::Ok],
@@ -38,6 +40,7 @@ const CREATE: Spec = Spec {
 const CREATECONSUMER: Spec = Spec {
     name: "createconsumer",
     arity: 5,
+    uses: KeyUses::Each(KeyUse::ADDS),
     since: "6.2.0",
     summary: "Makes a consumer; answers 0 if the group has it already.",
     syntax: "key group consumer",
@@ -47,6 +50,7 @@ const CREATECONSUMER: Spec = Spec {
 
 const DELCONSUMER: Spec = Spec {
     name: "delconsumer",
+    uses: KeyUses::Each(KeyUse::DELETES_FROM),
     flags: Flags::WRITE,
     since: "5.0.0",
     summary: "Removes a consumer and answers how many entries were pending for it.",
@@ -56,6 +60,7 @@ const DELCONSUMER: Spec = Spec {
 const DESTROY: Spec = Spec {
     name: "destroy",
     arity: 4,
+    uses: KeyUses::Each(KeyUse::DELETES_FROM),
     complexity: "O(N) for N entries pending",
     summary: "Removes a group with all that is pending in it.",
     syntax: "key group",
@@ -75,6 +80,7 @@ const HELP: Spec = Spec {
 
 const SETID: Spec = Spec {
     name: "setid",
+    uses: KeyUses::ByFlags,
     flags: Flags::WRITE,
     summary: "Sets the ID up to which a group has read.",
     syntax: "key group <id | $> [ENTRIESREAD entries-read]",

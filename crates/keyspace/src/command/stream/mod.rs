@@ -188,4 +188,5 @@ const SPEC: Spec = Spec {
     syntax: "",
     reply: &[],
     tips: &[],
+    ..Spec::PLAIN
 };

@@ -1,11 +1,13 @@
 //! XLEN, XRANGE and XREVRANGE.
 
 use super::*;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(in crate::command) const XLEN: Command<Run> = row(
     Spec {
         name: "xlen",
         arity: 2,
+        uses: KeyUses::Each(KeyUse::EXAMINES),
         flags: Flags::READONLY.union(Flags::FAST),
         summary: "Answers how many entries a stream holds.",
         syntax: "key",

@@ -8,7 +8,7 @@ pub(in crate::command) const XREAD: Command<Run> = row(
         name: "xread",
         arity: -4,
         flags: Flags::READONLY.union(Flags::BLOCKING).union(Flags::MOVABLE_KEYS),
-        keys: Keys::AfterStreams,
+        keys: Keys::AfterStreams { from: 1 },
         complexity: "O(log N + M) a stream, for M entries answered of N",
         summary: "Reads the entries above an ID from one or several streams, or waits for some.",
         syntax: "[COUNT count] [MAXCOUNT maxcount] [MAXSIZE maxsize] [BLOCK milliseconds] \

@@ -5,13 +5,15 @@ use super::read::{Budget, ReadOptions, finish_streams, write_stream_key, write_s
 use super::*;
 use crate::stream::effect::Deliver;
 use crate::stream::{Claim, ClaimTarget, Consumer, Pending};
+use sterna_command::{KeyUse, KeyUses};
 
 pub(in crate::command) const XREADGROUP: Command<Run> = row(
     Spec {
         name: "xreadgroup",
         arity: -7,
         flags: Flags::WRITE.union(Flags::BLOCKING).union(Flags::MOVABLE_KEYS),
-        keys: Keys::AfterStreams,
+        keys: Keys::AfterStreams { from: 4 },
+        uses: KeyUses::Each(KeyUse::READS),
         complexity: "O(M log N) a stream, for M entries answered and N pending",
         summary: "Reads entries as a consumer of a group, new ones or those still pending, or waits for some.",
         syntax: "GROUP group consumer [COUNT count] [MAXCOUNT maxcount] [MAXSIZE maxsize] [BLOCK milliseconds] \

@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::stream::{BlockLimits, Trim, TrimBound, Trimmed};
+use sterna_command::{KeyUse, KeyUses};
 
 pub(in crate::command) const XTRIM: Command<Run> = row(
     Spec {
         name: "xtrim",
         arity: -4,
+        uses: KeyUses::Each(KeyUse::DELETES_FROM),
         complexity: "O(N) for N entries removed, which is small as they go by blocks",
         summary: "Removes the oldest entries until few enough, or only new enough ones, are left.",
         syntax: "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]",

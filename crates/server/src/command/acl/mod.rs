@@ -34,6 +34,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 const ADMIN: Flags = BASE.flags.union(Flags::ADMIN);

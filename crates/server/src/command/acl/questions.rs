@@ -1,6 +1,6 @@
 //! ACL CAT, DRYRUN, GENPASS: questions that change nothing.
 
-use sterna_command::{Command, ReplyShape, Spec};
+use sterna_command::{Command, ReplyShape, Secrets, Spec};
 use sterna_protocol::argument;
 
 use super::super::table::table;
@@ -33,6 +33,7 @@ pub(super) const DRYRUN: Command<Run> = row(
     Spec {
         name: "dryrun",
         arity: -4,
+        secrets: Secrets::Request(3),
         flags: ADMIN,
         since: "7.0.0",
         summary: "Answers whether a user may run a command, and if not, why.",

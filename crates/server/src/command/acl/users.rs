@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use sterna_command::{Command, Flags, ReplyShape, Spec};
+use sterna_command::{Command, Flags, ReplyShape, Secrets, Spec};
 use sterna_protocol::Reply;
 
 use super::super::{Call, Failure, Run};
@@ -22,6 +22,7 @@ pub(super) const SETUSER: Command<Run> = row(
     Spec {
         name: "setuser",
         arity: -3,
+        secrets: Secrets::From(2),
         flags: ADMIN.union(Flags::CHANGES_SETTINGS),
         complexity: "O(N), N rules and connections",
         summary: "Changes a user by rules, or makes one; at once for those who are logged in as it.",
@@ -37,6 +38,7 @@ pub(super) const DELUSER: Command<Run> = row(
     Spec {
         name: "deluser",
         arity: -3,
+        secrets: Secrets::From(2),
         flags: ADMIN.union(Flags::CHANGES_SETTINGS),
         complexity: "O(N), N connections",
         summary: "Removes users, closes the connections that are logged in as one, and counts the users.",
@@ -52,6 +54,7 @@ pub(super) const GETUSER: Command<Run> = row(
     Spec {
         name: "getuser",
         arity: 3,
+        secrets: Secrets::From(2),
         flags: ADMIN,
         complexity: "O(N), N rules",
         summary: "Describes a user.",

@@ -28,7 +28,7 @@ use super::help::help;
 const BASE: Spec = Spec {
     name: "",
     arity: 2,
-    flags: Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE),
+    flags: Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::KEEPS_CACHING),
     keys: Keys::None,
     acl: Categories::CONNECTION,
     group: Group::Connection,
@@ -38,6 +38,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 /// What is about other clients than the caller.
@@ -69,7 +70,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         row(
             Spec {
                 name: "help",
-                flags: Flags::LOADING.union(Flags::STALE),
+                flags: Flags::LOADING.union(Flags::STALE).union(Flags::KEEPS_CACHING),
                 since: "5.0.0",
                 summary: "Prints this text.",
                 reply: &[ReplyShape::Array],

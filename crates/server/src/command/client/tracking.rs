@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Command, ReplyShape, Spec};
+use sterna_command::{Command, Flags, ReplyShape, Spec};
 use sterna_protocol::{Args, argument};
 
 use super::super::table::Row;
@@ -260,7 +260,7 @@ fn caching(call: &mut Call<'_>) -> Result<(), Failure> {
 impl Connection {
     /// What CLIENT CACHING asked for is over with the next command, or transaction; another CLIENT command is not one.
     pub(in super::super) fn end_caching(&mut self, row: Option<&Row>) {
-        let is_over = !self.in_multi() && !row.is_some_and(|row| row.full_name.starts_with("client|"));
+        let is_over = !self.in_multi() && !row.is_some_and(|row| row.has(Flags::KEEPS_CACHING));
         if let Some(mode) = &mut self.tracking
             && is_over
         {

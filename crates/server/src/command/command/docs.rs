@@ -4,7 +4,7 @@ use sterna_protocol::Reply;
 
 use super::super::table::{Row, table};
 use super::super::{Call, Failure};
-use super::key_specs::{has_keys, key_specs};
+use super::key_specs::key_specs;
 use super::syntax::{Argument, Kind, parse};
 
 pub(super) fn docs(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -108,7 +108,7 @@ impl Arguments<'_> {
             (Kind::Token, _) => "pure-token",
             (Kind::OneOf(_), _) => "oneof",
             (Kind::Block(_), _) => "block",
-            (Kind::Value, "key" | "newkey" | "source" | "destination") if has_keys(self.row) => "key",
+            (Kind::Value, "key" | "newkey" | "source" | "destination") if self.row.spec.has_keys() => "key",
             (Kind::Value, "pattern") => "pattern",
             (Kind::Value, "unix-time-seconds" | "unix-time-milliseconds") => "unix-time",
             (Kind::Value, name) if NUMBERS.contains(&name) => "integer",

@@ -4,7 +4,7 @@ use sterna_protocol::Args;
 
 use super::super::table::{Row, table};
 use super::super::{Call, Failure};
-use super::key_specs::{flags_of, has_keys};
+use super::key_specs::write_use;
 
 pub(super) fn getkeys(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args.from(2);
@@ -18,12 +18,10 @@ pub(super) fn getkeysandflags(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args.from(2);
     let (row, positions) = keys_of(args)?;
     call.reply.array(positions.len());
-    for at in positions {
+    for (nth, at) in positions.into_iter().enumerate() {
         call.reply.array(2);
         call.reply.bulk(&args[at]);
-        let flags = flags_of(row, args, at);
-        call.reply.set(flags.len());
-        flags.iter().for_each(|flag| call.reply.simple(flag));
+        write_use(row.spec.key_use_in(nth, args.iter()), &mut call.reply);
     }
     Ok(())
 }
@@ -32,7 +30,7 @@ pub(super) fn getkeysandflags(call: &mut Call<'_>) -> Result<(), Failure> {
 fn keys_of(args: Args<'_>) -> Result<(&'static Row, Vec<usize>), Failure> {
     let found = args.get(0).and_then(|name| table().find_request(name, args.get(1)));
     let row = found.ok_or(Failure::of("ERR Invalid command specified"))?;
-    if !has_keys(row) {
+    if !row.spec.has_keys() {
         return Err(Failure::of("ERR The command has no key arguments"));
     }
     if !row.spec.accepts(args.len()) {

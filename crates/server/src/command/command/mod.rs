@@ -14,7 +14,7 @@ mod keys;
 mod page;
 mod syntax;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Secrets, Spec};
 use sterna_protocol::argument;
 use sterna_pubsub::glob;
 
@@ -36,6 +36,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: &[],
+    ..Spec::PLAIN
 };
 
 const IN_NO_ORDER: &[&str] = &["nondeterministic_output_order"];
@@ -85,6 +86,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             Spec {
                 name: "getkeys",
                 arity: -3,
+                secrets: Secrets::Request(2),
                 complexity: "O(N), N arguments",
                 summary: "Finds the keys among the arguments of a command.",
                 syntax: "command [arg [arg ...]]",
@@ -96,6 +98,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             Spec {
                 name: "getkeysandflags",
                 arity: -3,
+                secrets: Secrets::Request(2),
                 since: "7.0.0",
                 complexity: "O(N), N arguments",
                 summary: "Finds the keys among the arguments of a command, and tells what the command does with each.",

@@ -36,6 +36,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         syntax: "[section [section ...]]",
         reply: &[ReplyShape::Verbatim],
         tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+        ..Spec::PLAIN
     },
     run: Some(info),
     subcommands: &[],
