@@ -72,7 +72,6 @@ const FLAGS: &[(Flags, &str)] = &[
     (Flags::NO_AUTH, "no_auth"),
     (Flags::NO_ASYNC_LOADING, "no_async_loading"),
     (Flags::NO_MULTI, "no_multi"),
-    (Flags::MAY_REPLICATE, "may_replicate"),
     (Flags::ALLOW_BUSY, "allow_busy"),
     (Flags::MOVABLE_KEYS, "movablekeys"),
 ];
