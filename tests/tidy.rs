@@ -17,8 +17,8 @@ fn root() -> PathBuf {
 }
 
 /// Folders that hold nothing people write.
-const PASSED_OVER: [&str; 8] =
-    [".git", "target", "node_modules", ".tools", ".venv", "__pycache__", "corpus", "artifacts"];
+const PASSED_OVER: [&str; 9] =
+    [".git", "target", "node_modules", ".tools", ".venv", "__pycache__", "corpus", "artifacts", "seeds"];
 
 /// Every text file, with its path from the root and its contents.
 fn files() -> Vec<(String, String)> {

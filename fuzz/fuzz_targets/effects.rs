@@ -1,18 +1,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sterna_fuzz::keys::Keys;
-use sterna_fuzz::within;
+use sterna_fuzz::targets;
 
-fuzz_target!(|input: &[u8]| {
-    let Some((&at, effects)) = input.split_first() else { return };
-    let (before, after) = effects.split_at(effects.len().min(usize::from(at)));
-    within((1 << 20) + 1000 * input.len(), || {
-        let mut keys = Keys::default();
-        keys.apply(before);
-        let mut reloaded = keys.reloaded();
-        assert_eq!(reloaded.states(), keys.states());
-        assert_eq!(reloaded.apply(after), keys.apply(after), "what fits differs");
-        assert_eq!(reloaded.states(), keys.states());
-    });
-});
+fuzz_target!(|bytes: &[u8]| targets::effects::run(bytes));

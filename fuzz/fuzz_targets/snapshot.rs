@@ -1,6 +1,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sterna_fuzz::journal::{SNAPSHOT, with_file};
+use sterna_fuzz::targets;
 
-fuzz_target!(|bytes: &[u8]| with_file(SNAPSHOT, bytes));
+fuzz_target!(|bytes: &[u8]| targets::snapshot(bytes));

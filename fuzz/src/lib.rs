@@ -12,13 +12,18 @@
 //!
 //! ```text
 //! cargo install cargo-fuzz
-//! cargo +nightly run --manifest-path fuzz/Cargo.toml --bin seeds      small inputs to begin with, into fuzz/corpus
-//! cargo +nightly fuzz run segment
+//! cargo run --manifest-path fuzz/Cargo.toml --no-default-features --bin seeds     small inputs to begin with
+//! cargo run --manifest-path fuzz/Cargo.toml --no-default-features --bin replay    each target with what is kept
+//! cargo +nightly fuzz run segment fuzz/corpus/segment fuzz/seeds/segment
 //! ```
+//!
+//! `seeds/` holds small inputs for each target, written by the first line above. An input that broke a promise once is
+//! kept there, too, under a name that says which.
 #![forbid(unsafe_code)]
 
 pub mod journal;
 pub mod keys;
+pub mod targets;
 
 use std::alloc::System;
 use std::panic;

@@ -46,7 +46,7 @@ fn compare(name: &str) {
 fn reference_is_at_least(major: u32) -> bool {
     let found = major_version(&Launch::reference().start());
     if found < major {
-        println!("skipped: needs Redis {major}, and here is {found}; ./test installs one");
+        sterna_tests::skipped(&format!("needs Redis {major}, and here is {found}; ./test installs one"));
     }
     found >= major
 }

@@ -39,7 +39,7 @@ fn a_socket_file_of_a_server_that_died_is_no_hindrance() {
 #[test]
 fn several_addresses_are_listened_at_ipv6_among_them() {
     if TcpListener::bind("[::1]:0").is_err() {
-        println!("skipped: this machine has no IPv6");
+        sterna_tests::skipped("this machine has no IPv6");
         return;
     }
     let port = free_port();
@@ -67,7 +67,7 @@ fn outer_address() -> Option<IpAddr> {
 #[test]
 fn protected_mode_refuses_strangers_as_redis_does_unless_there_is_a_password() {
     let Some(address) = outer_address() else {
-        println!("skipped: this machine has no address but the loopback one");
+        sterna_tests::skipped("this machine has no address but the loopback one");
         return;
     };
     let greeted = |launch: Launch| {

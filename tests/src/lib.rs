@@ -4,6 +4,7 @@
 //! - `promises/`: order, visibility and bookkeeping of messages while everything changes on every shard.
 //! - `crash/`: what is found again after the server was killed, stopped, or had no room on the disk.
 //! - `operation/`: limits, listeners, TLS, starting and stopping.
+//! - `layers.rs`: the modules of the server name only those below them.
 //! - `tidy.rs`: what review should not have to look for.
 //!
 //! `clients/` and `browser/` beside them are programs in other languages, with runners of their own.
@@ -14,6 +15,7 @@
 //!   `./test` has installed, or what there is. Comparisons that need a newer one say so and are skipped.
 //! - `STERNA_TEST_SECONDS`: how long tests run that could run for ever; a few seconds each unless set.
 //! - `STERNA_CRASH_ROUNDS`: how often the server is killed; 200 times unless set.
+//! - `STERNA_TEST_SKIPPED`: a file that gets a line for each test that this machine has not what it takes for.
 //! - `STERNA_TEST_SEED`: the seed of random tests; fixed unless set, and printed with every failure.
 #![forbid(unsafe_code)]
 
@@ -24,6 +26,8 @@ pub mod script;
 pub mod server;
 pub mod tls;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::time::Duration;
 
 /// How long a test goes on that could go on for ever: `STERNA_TEST_SECONDS`, or `default_s`.
@@ -41,6 +45,16 @@ pub fn seed(default: u64) -> u64 {
 /// How often a test kills the server: `STERNA_CRASH_ROUNDS`, or `default`.
 pub fn crash_rounds(default: u64) -> u64 {
     number("STERNA_CRASH_ROUNDS").unwrap_or(default)
+}
+
+/// Says that the test at hand checks nothing here, and why; `./test` tells it at its end.
+pub fn skipped(why: &str) {
+    println!("skipped: {why}");
+    let Some(file) = std::env::var_os("STERNA_TEST_SKIPPED") else { return };
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let mut file = OpenOptions::new().create(true).append(true).open(file).expect("the file can be written");
+    // One write, so that lines of tests that run at once don't mix.
+    file.write_all(format!("{name}: {why}\n").as_bytes()).expect("the file can be written");
 }
 
 fn number(name: &str) -> Option<u64> {

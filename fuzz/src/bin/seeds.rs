@@ -1,11 +1,11 @@
-//! Writes small inputs to begin with into `corpus/`: the journal's golden files, and what a few commands come to.
+//! Writes small inputs to begin with into `seeds/`: the journal's golden files, and what a few commands come to.
 
 use std::fs;
 use std::path::Path;
 
+use sterna_config::Config;
 use sterna_fuzz::keys::Keys;
 use sterna_protocol::encode;
-use sterna_config::Config;
 
 /// Commands that leave behind one of everything.
 const COMMANDS: [&str; 22] = [
@@ -34,7 +34,7 @@ const COMMANDS: [&str; 22] = [
 ];
 
 fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     fs::create_dir_all(&folder)?;
     fs::write(folder.join(name), bytes)
 }
