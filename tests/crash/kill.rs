@@ -1,11 +1,14 @@
-//! Killed at random instants: under `appendfsync always` everything that was acknowledged is there again.
+//! Killed at random instants: everything that was acknowledged is there again, whatever `appendfsync` says, since a killed
+//! process leaves what it has written to its files.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use sterna_tests::server::{Launch, Server};
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame, request_bytes, value_of};
+use sterna_tests::server::{Launch, PATIENCE, Server};
 use sterna_tests::{crash_rounds, seed};
 
 use crate::writer::Writer;
@@ -21,7 +24,11 @@ const SNAPSHOT_OFTEN: [&str; 4] =
 const LONGEST: Duration = Duration::from_secs(120);
 
 fn launch(appendfsync: &str) -> Launch {
-    Launch::shards(2).args(&["--dir", "{folder}", "--appendfsync", appendfsync]).args(&SNAPSHOT_OFTEN)
+    launch_with(2, appendfsync)
+}
+
+fn launch_with(shards: usize, appendfsync: &str) -> Launch {
+    Launch::shards(shards).args(&["--dir", "{folder}", "--appendfsync", appendfsync]).args(&SNAPSHOT_OFTEN)
 }
 
 fn prepare(server: &Server, writers: &[Writer]) {
@@ -49,13 +56,27 @@ fn check(server: &Server, writers: &mut [Writer]) {
 
 #[test]
 fn after_a_kill_everything_that_was_acknowledged_is_there() {
+    kill_while_writing(2, "always", crash_rounds(200));
+}
+
+#[test]
+fn after_a_kill_under_everysec_or_no_everything_that_was_acknowledged_is_there() {
+    for shards in [1, 2] {
+        for appendfsync in ["everysec", "no"] {
+            kill_while_writing(shards, appendfsync, crash_rounds(40));
+        }
+    }
+}
+
+/// Kills a server while clients write, and checks each time that what was acknowledged is there.
+fn kill_while_writing(shards: usize, appendfsync: &str, rounds_wanted: u64) {
     let mut random = fastrand::Rng::with_seed(seed(5));
     let mut writers: Vec<Writer> = (0..WRITERS).map(|name| Writer::new(name, random.u64(..))).collect();
-    let mut server = launch("always").start();
+    let mut server = launch_with(shards, appendfsync).start();
     prepare(&server, &writers);
     let began = Instant::now();
     let mut rounds = 0;
-    while rounds < crash_rounds(200) && began.elapsed() < LONGEST {
+    while rounds < rounds_wanted && began.elapsed() < LONGEST {
         // The instant is what is tested: it is chosen by a sleep on purpose.
         let life = Duration::from_micros(random.u64(0..60_000));
         write_until(&mut server, &mut writers, |server| {
@@ -87,6 +108,61 @@ fn after_sigterm_under_load_everything_is_there_whatever_the_policy() {
             server.wait_and_start_again();
             check(&server, &mut writers);
         }
+    }
+}
+
+/// Requests of one pipeline.
+const PIPELINE: u64 = 100;
+
+/// Sends pipelines of INCR until the server is gone; returns how many were sent and the last number that came back.
+fn increment(port: u16, key: &str) -> (u64, u64) {
+    let (mut sent, mut acknowledged) = (0, 0);
+    let Ok(mut client) = Client::try_to(port) else { return (0, 0) };
+    let pipeline = request_bytes(&["INCR", key]).repeat(PIPELINE as usize);
+    loop {
+        client.send_bytes(&pipeline);
+        sent += PIPELINE;
+        for _ in 0..PIPELINE {
+            match client.frame(PATIENCE) {
+                Frame::Bytes(bytes) => match value_of(&bytes) {
+                    Value::Int(number) => acknowledged = number as u64,
+                    other => panic!("{other:?}"),
+                },
+                Frame::Closed | Frame::Nothing => return (sent, acknowledged),
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_kill_under_everysec_no_acknowledged_number_of_a_pipeline_is_missing() {
+    let mut random = fastrand::Rng::with_seed(seed(7));
+    for shards in [1, 2] {
+        let mut server = launch_with(shards, "everysec").start();
+        let mut counted = [0; 4];
+        for _ in 0..crash_rounds(20) {
+            let life = Duration::from_micros(random.u64(20_000..80_000));
+            let port = server.port;
+            let outcomes: Vec<_> = thread::scope(|scope| {
+                let clients: Vec<_> = (0..counted.len())
+                    .map(|client| scope.spawn(move || increment(port, &format!("counter:{client}"))))
+                    .collect();
+                // The instant is what is tested.
+                thread::sleep(life);
+                server.kill();
+                clients.into_iter().map(|client| client.join().expect("no panic")).collect()
+            });
+            server.start_again();
+            let mut client = server.connect();
+            for (number, (sent, acknowledged)) in outcomes.into_iter().enumerate() {
+                let found = client.request(&["INCRBY", &format!("counter:{number}"), "0"]);
+                let found = found.as_int().expect("a number") as u64;
+                let possible = acknowledged.max(counted[number])..=counted[number] + sent;
+                assert!(possible.contains(&found), "{found} is there, acknowledged {acknowledged}");
+                counted[number] = found;
+            }
+        }
+        assert!(counted.iter().sum::<u64>() > 1000, "hardly anything was written");
     }
 }
 

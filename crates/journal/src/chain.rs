@@ -10,14 +10,16 @@
 //! gap in the numbers, or a named file not there      Missing
 //! header of another number or journal                Misplaced
 //! bad frame before the next segment's base           Damaged: all before that base had been synced
-//! bad frame in the last segment, sync mark behind    Damaged: all before that mark had been synced
-//! bad frame in the last segment, no mark behind      torn tail: an unfinished write, cut there, whatever follows
+//! bad frame in the last segment, mark behind for it  Damaged: it had been synced
+//! bad frame in the last segment, no such mark        torn tail: an unfinished write, cut there, whatever follows
 //! zeros to the end of the last segment               the end: written ahead, or never written
 //! log ends below the snapshot's end                  LogBehindSnapshot: it had been synced up to there
 //! ```
 //!
 //! A last batch that was synced just before a crash and then damaged can't be told from a torn one if no mark was
 //! written after it. The engine writes a mark soon after every sync to keep that window short.
+
+use std::collections::VecDeque;
 
 use crate::Lsn;
 use crate::disk::Disk;
@@ -74,7 +76,7 @@ pub(crate) struct Tail {
 }
 
 /// From where on records have to be written again before they count. See [`Tail::doubtful`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Doubtful {
     pub(crate) lsn: Lsn,
     pub(crate) offset: u64,
@@ -123,6 +125,16 @@ impl Chain {
             }
         }
         Ok(())
+    }
+
+    /// The last segment of a log that has been passed over to its end.
+    pub(crate) fn last(&self) -> &Link {
+        self.segments.last().expect("a log with a tail has a segment")
+    }
+
+    /// Its segments, oldest first.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        self.segments.iter().map(|link| link.segment).collect()
     }
 
     /// The first record that is needed beside the snapshot.
@@ -206,25 +218,29 @@ impl Link {
         let mut lsn = base;
         let mut doubtful = Doubtful { lsn, offset: HEADER_BYTES as u64 };
         let mut reader = self.frames(disk, doubtful)?;
-        // The record that the current page begins in or with, as the scan goes.
-        let mut page = doubtful;
+        // The records that a page begins in or with, since the last mark and one before.
+        let mut pages = VecDeque::from([doubtful]);
         loop {
             if next == Some(lsn) {
                 return Ok(PassEnd::Next);
             }
             match reader.advance()? {
                 Step::Frame(Kind::SyncMark) => {
-                    // Synced up to here; but a write behind may have failed and spoilt the page that both share.
-                    doubtful = if reader.offset() % PAGE_BYTES == 0 {
-                        Doubtful { lsn, offset: reader.offset() }
-                    } else {
-                        page
-                    };
+                    // Synced up to there; but a write behind may have failed and spoilt the page that both share.
+                    let synced_to = reader.synced_to();
+                    let page = synced_to - synced_to % PAGE_BYTES;
+                    if page == reader.offset() {
+                        pages.push_back(Doubtful { lsn, offset: page });
+                    }
+                    while pages.get(1).is_some_and(|next| next.offset <= page) {
+                        pages.pop_front();
+                    }
+                    doubtful = doubtful.max(*pages.front().expect("one is always left"));
                 }
-                Step::Frame(Kind::Record) => {
+                Step::Frame(Kind::Record | Kind::Part) => {
                     let (start, end) = (reader.offset(), reader.frame_end());
                     if start % PAGE_BYTES == 0 || start / PAGE_BYTES != (end - 1) / PAGE_BYTES {
-                        page = Doubtful { lsn, offset: start };
+                        pages.push_back(Doubtful { lsn, offset: start });
                     }
                     if lsn >= from {
                         let at = At { file: reader.name(), offset: start, lsn, payload: reader.payload() };

@@ -6,6 +6,7 @@
 use std::io;
 
 use crate::Lsn;
+use crate::disk::is_full;
 
 /// Why opening, reading, snapshotting or repairing failed.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +144,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what is missing is room on the disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if is_full(source))
+    }
+
     pub(crate) fn io(action: &'static str, file: &str) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, file: file.to_owned(), source }
     }
@@ -186,7 +192,7 @@ pub enum Refusal {
     /// The disk is slower than the writers: as many bytes wait for it as may.
     #[error("the disk is too slow: too many bytes wait to be written")]
     Backlog,
-    /// The payload is longer than [`crate::PAYLOAD_BYTES_MAX`]. Permanent.
+    /// The payload is longer than [`crate::Options::payload_bytes_max`]. Permanent.
     #[error("a single write is larger than the journal can record")]
     TooLarge,
     /// The journal was closed. Permanent.

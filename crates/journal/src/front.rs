@@ -1,11 +1,11 @@
 //! The meeting place of the threads that append and the one that writes.
 //!
 //! ```text
-//! shard ──append──►┐  Pending                          Engine
-//! shard ──append──►┤  ┌──────┬────────┬────────┐  take   ┌─────────────────────────────┐
-//! shard ──append──►┘  │ mark │ record │ record │ ──────► │ seal, write, sync           │
-//!                     └──────┴────────┴────────┘         └──────────────┬──────────────┘
-//! shard ◄── durable_lsn(), notifier ────────────────────────────────────┘
+//! shard ──append──►┐  Pending                         Pen              Engine
+//! shard ──append──►┤  ┌──────┬────────┬────────┐ take ┌─────────────┐  ┌──────┐
+//! shard ──append──►┘  │ mark │ record │ record │ ───► │ seal, write │  │ sync │
+//!                     └──────┴────────┴────────┘      └──────┬──────┘  └───┬──┘
+//! shard ◄── written_lsn(), durable_lsn(), notifier ──────────┴─────────────┘
 //! ```
 //!
 //! Appending is a copy under one lock, held for as long as the copy takes; the LSN is given under that lock, so the order
@@ -18,7 +18,7 @@
 //! Cost: an append is one uncontended lock, one copy of the payload and 12 bytes; no allocation once the buffers have grown.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -26,17 +26,20 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, Refusal};
 use crate::manifest::SnapshotInfo;
-use crate::policy::FsyncPolicy;
-use crate::record::{self, Kind, PAYLOAD_BYTES_MAX};
+use crate::policy::{FsyncPolicy, Options};
+use crate::record::{self, FRAME_PAYLOAD_BYTES_MAX, Kind, MARK_BYTES};
 use crate::segment::Segment;
 use crate::snapshot::SnapshotPlace;
 use crate::{Lsn, Stats};
 
-/// What the engine tells the outside, on its own thread.
+/// What the journal tells the outside, on one of its threads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Every record up to this LSN now survives a power loss. Replies that wait for it may go.
     Durable(Lsn),
+    /// Every record up to this LSN was handed to the system, by a thread of the journal. Under `Always` only
+    /// [`Durable`](Self::Durable) is told.
+    Written(Lsn),
     /// The disk does not take writes; [`crate::Journal::admit`] says so to clients from now on.
     Stopped {
         /// What clients are told.
@@ -48,8 +51,8 @@ pub enum Event {
     Resumed,
 }
 
-/// Who is told of events. Called on the journal's thread: must not block, must not call back into the journal's waits.
-pub type Notify = Box<dyn Fn(Event) + Send>;
+/// Who is told of events. Called on the journal's threads: must not block, must not call back into the journal's waits.
+pub type Notify = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// Something to be done between two writes.
 pub(crate) enum Command {
@@ -64,13 +67,12 @@ pub(crate) enum Command {
     Close(SyncSender<Result<(), Error>>),
 }
 
-/// What the engine took in one go.
+/// What was taken in one go, to be written.
 pub(crate) struct Taken {
     /// Blank frames: a sync mark, then the records. Only the mark if there are none.
     pub(crate) frames: Vec<u8>,
     /// LSN of the last record appended so far.
     pub(crate) last: Lsn,
-    pub(crate) commands: Vec<Command>,
 }
 
 /// Records appended and not yet taken.
@@ -91,20 +93,22 @@ struct Pending {
 pub(crate) enum Parked {
     /// It runs, and will look at what is pending before it waits.
     Awake,
-    /// It waits a moment on purpose, to gather records; only a command or much data should wake it.
-    Gathering,
+    /// It waits for a time, a command, or a sync that is asked for. What is pending is written by others, or can't be.
+    Quiet,
     /// It waits a moment for others to join what is pending; a flush says that they have.
     Joined,
     /// It waits for work.
     Idle,
 }
 
-/// Bytes at which it isn't worth gathering any longer.
-const GATHERED_BYTES: usize = 512 * 1024;
-
 pub(crate) struct Front {
     pending: Mutex<Pending>,
     work: Condvar,
+    /// Somebody wants the writing thread to write; see [`Front::want_write`].
+    write_wanted: Mutex<bool>,
+    write_work: Condvar,
+    /// A sync runs during which shards had better not write: a file system may make them wait for it.
+    is_syncing: AtomicBool,
     /// A [`Parked`]; written under `pending`'s lock, read without it by `flush`.
     parked: AtomicU8,
     /// What `admit` says: 0 is yes; see `set_refusal`.
@@ -112,6 +116,8 @@ pub(crate) struct Front {
     /// Length of `Pending::frames`, for `admit`, which takes no lock. Exactness is not needed: it is a limit on memory.
     pending_bytes: AtomicUsize,
     pending_bytes_max: usize,
+    pub(crate) frame_payload_max: usize,
+    payload_bytes_max: usize,
     policy: AtomicU8,
     appended: AtomicU64,
     written: AtomicU64,
@@ -129,8 +135,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// A front after recovery: every record up to `last` is durable.
-    pub(crate) fn new(last: Lsn, policy: FsyncPolicy, pending_bytes_max: usize) -> Arc<Front> {
+    /// A front after recovery, which ended with `last`.
+    pub(crate) fn new(last: Lsn, durable: Lsn, options: &Options) -> Arc<Front> {
         let pending = Pending {
             frames: blank(Vec::new()),
             next: last.next(),
@@ -141,14 +147,19 @@ impl Front {
         Arc::new(Front {
             pending: Mutex::new(pending),
             work: Condvar::new(),
+            write_wanted: Mutex::new(false),
+            write_work: Condvar::new(),
+            is_syncing: AtomicBool::new(false),
             parked: AtomicU8::new(Parked::Awake as u8),
             refusal: AtomicU8::new(0),
             pending_bytes: AtomicUsize::new(0),
-            pending_bytes_max,
-            policy: AtomicU8::new(policy as u8),
+            pending_bytes_max: options.pending_bytes_max,
+            frame_payload_max: options.frame_payload_max.clamp(1, FRAME_PAYLOAD_BYTES_MAX),
+            payload_bytes_max: options.payload_bytes_max,
+            policy: AtomicU8::new(options.fsync as u8),
             appended: AtomicU64::new(last.0),
             written: AtomicU64::new(last.0),
-            durable: AtomicU64::new(last.0),
+            durable: AtomicU64::new(durable.0),
             sync_wanted: AtomicU64::new(0),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
@@ -161,14 +172,14 @@ impl Front {
     /// See [`crate::Journal::append`].
     #[inline]
     pub(crate) fn append(&self, payload: &[u8]) -> Result<Lsn, Refusal> {
-        if payload.len() > PAYLOAD_BYTES_MAX {
+        if payload.len() > self.payload_bytes_max {
             return Err(Refusal::TooLarge);
         }
         let mut pending = self.pending.lock();
         if pending.closed {
             return Err(Refusal::Closed);
         }
-        record::push_blank(Kind::Record, payload, &mut pending.frames);
+        record::push_record(payload, self.frame_payload_max, &mut pending.frames);
         Ok(self.number(pending))
     }
 
@@ -184,11 +195,11 @@ impl Front {
         let from = pending.frames.len();
         encode(&mut pending.frames);
         let length = pending.frames.len().checked_sub(from).expect("encode only appends");
-        if length > PAYLOAD_BYTES_MAX {
+        if length > self.payload_bytes_max {
             pending.frames.truncate(at);
             return Err(Refusal::TooLarge);
         }
-        record::set_length(&mut pending.frames, at, Kind::Record, length);
+        record::set_length(&mut pending.frames, at, self.frame_payload_max);
         Ok(self.number(pending))
     }
 
@@ -209,21 +220,50 @@ impl Front {
         // Acquire, with the Release in `park`. If the engine parks after this load, it has looked at what is pending
         // under the lock, and the append before this call came under that lock: it has seen it.
         let parked = self.parked.load(Ordering::Acquire);
-        let wake = parked == Parked::Idle as u8
-            || parked == Parked::Joined as u8
-            || (parked == Parked::Gathering as u8
-                && self.pending_bytes.load(Ordering::Relaxed) >= GATHERED_BYTES);
-        if wake {
+        if parked == Parked::Idle as u8 || parked == Parked::Joined as u8 {
             self.wake();
         }
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // Under the lock, so that the engine is either before its look at what is pending or asleep.
         let mut pending = self.pending.lock();
         pending.woken = true;
         self.parked.store(Parked::Awake as u8, Ordering::Release);
         self.work.notify_one();
+    }
+
+    /// Has the thread that writes beside the engine write what is pending, and tell.
+    pub(crate) fn want_write(&self) {
+        *self.write_wanted.lock() = true;
+        self.write_work.notify_one();
+    }
+
+    /// Waits until somebody wants that; false once the journal is closed.
+    pub(crate) fn await_write_wanted(&self) -> bool {
+        let mut wanted = self.write_wanted.lock();
+        loop {
+            if self.admit() == Err(Refusal::Closed) {
+                return false;
+            }
+            if std::mem::take(&mut *wanted) {
+                return true;
+            }
+            self.write_work.wait(&mut wanted);
+        }
+    }
+
+    /// Runs a sync, which shards don't write beside; see [`Front::is_syncing`].
+    pub(crate) fn during_sync<T>(&self, sync: impl FnOnce() -> T) -> T {
+        self.is_syncing.store(true, Ordering::Relaxed);
+        let outcome = sync();
+        self.is_syncing.store(false, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Whether a sync runs. A hint: whoever misses its beginning waits for a file system at worst.
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.is_syncing.load(Ordering::Relaxed)
     }
 
     /// Hands a command to the engine and wakes it; `Closed` if it has stopped.
@@ -245,16 +285,14 @@ impl Front {
     pub(crate) fn take(&self, spare: Vec<u8>) -> Taken {
         let spare = blank(spare);
         let mut pending = self.pending.lock();
-        pending.woken = false;
         self.pending_bytes.store(0, Ordering::Relaxed);
         Taken {
             frames: std::mem::replace(&mut pending.frames, spare),
             last: Lsn(pending.next.0 - 1),
-            commands: std::mem::take(&mut pending.commands),
         }
     }
 
-    /// Takes the commands alone, while records can't be written.
+    /// Takes the commands.
     pub(crate) fn take_commands(&self) -> Vec<Command> {
         let mut pending = self.pending.lock();
         pending.woken = false;
@@ -264,14 +302,13 @@ impl Front {
     /// Puts the engine's thread to sleep until there is work, or `until`.
     ///
     /// `Idle`: any flush wakes it, and nothing pending is left behind. `Joined`: any flush wakes it, and what is pending
-    /// already waits for that. `Gathering`: only a command or much data.
+    /// already waits for that. `Quiet`: neither.
     pub(crate) fn park(&self, how: Parked, until: Option<Instant>) {
         let mut pending = self.pending.lock();
         let work = match how {
             Parked::Awake => return,
-            Parked::Gathering => pending.frames.len() >= GATHERED_BYTES,
-            Parked::Joined => false,
-            Parked::Idle => pending.frames.len() > record::FRAME_BYTES,
+            Parked::Quiet | Parked::Joined => false,
+            Parked::Idle => pending.frames.len() > MARK_BYTES,
         };
         if work || pending.woken || !pending.commands.is_empty() {
             return;
@@ -323,6 +360,9 @@ impl Front {
         };
         self.refusal.store(code, Ordering::Release);
         self.progressed();
+        if code == 3 {
+            self.want_write();
+        }
     }
 
     pub(crate) fn policy(&self) -> FsyncPolicy {
@@ -419,6 +459,6 @@ impl Front {
 /// A buffer that holds the blank sync mark that each batch begins with.
 fn blank(mut frames: Vec<u8>) -> Vec<u8> {
     frames.clear();
-    record::push_blank_header(Kind::SyncMark, 0, &mut frames);
+    record::push_mark(0, &mut frames);
     frames
 }

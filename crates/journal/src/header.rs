@@ -17,8 +17,9 @@ use crate::policy::Draw;
 /// Bytes of a header.
 pub(crate) const HEADER_BYTES: usize = 64;
 
-/// The format that this code writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format that this code writes, and the newest it reads. It reads all before, too: 1 had neither parts nor sync marks
+/// with an offset ([`crate::record`]).
+pub const FORMAT_VERSION: u32 = 2;
 
 /// No number or LSN in a file is larger, so that counting on from it never overflows. 146 years of a billion records a second.
 pub(crate) const COUNT_MAX: u64 = 1 << 62;
@@ -104,7 +105,7 @@ impl Header {
         if version > FORMAT_VERSION {
             return Err(Error::Newer { file: name.to_owned(), found: version, supported: FORMAT_VERSION });
         }
-        if version != FORMAT_VERSION {
+        if version == 0 {
             return Err(damaged(Fault::Contradiction));
         }
         let header = Header {

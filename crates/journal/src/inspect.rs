@@ -395,7 +395,7 @@ fn fill(segment: &mut ActiveSegment, next: Lsn, end: Lsn) -> Result<(), Error> {
         let count = (end.0 - next + 1).min(AT_ONCE);
         let mut frames = Vec::with_capacity(count as usize * FRAME_BYTES);
         for _ in 0..count {
-            record::push_blank(Kind::Record, &[], &mut frames);
+            record::push_record(&[], 1, &mut frames);
         }
         segment.append(&mut frames)?;
         next += count;

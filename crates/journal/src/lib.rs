@@ -5,7 +5,8 @@
 //! none of its business: payloads are bytes, and whose they are is known to whoever wrote them.
 //!
 //! ```text
-//! append ─► front ─► engine ─► segment ─► disk        writer.rs front.rs engine.rs segment.rs disk/
+//! append ─► front ─► pen ─► segment ─► disk           writer.rs front.rs pen.rs segment.rs disk/
+//!                    engine: syncs, files, failures   engine/
 //!                                                     record.rs header.rs: the bytes
 //! Restore ◄─ recovery ◄─ chain ◄─────────────┘        recovery.rs chain.rs
 //!         ◄─ snapshot ◄── manifest ◄─────────┘        snapshot.rs manifest.rs
@@ -15,7 +16,8 @@
 //! 1. A shard calls [`Journal::admit`] before it executes a write, and refuses the command if the disk won't take it.
 //! 2. It executes, and calls [`Journal::append`] while it still holds the lock that orders writes to the key. The record
 //!    has an [`Lsn`], and is in memory.
-//! 3. At the end of its turn it calls [`Journal::flush`]; the journal's thread writes everything pending in one go.
+//! 3. At the end of its turn it calls [`Journal::flush`], which writes everything pending in one go, or under `Always` has
+//!    the journal's thread do it. Under the other policies replies may go once it is written.
 //! 4. By policy ([`FsyncPolicy`]) the thread syncs, and tells [`Event::Durable`]; replies that waited for it may go.
 //!
 //! ```
@@ -48,7 +50,7 @@
 //!     if recovered.report().torn_bytes > 0 {
 //!         eprintln!("the log's end was torn: {} bytes cut", recovered.report().torn_bytes);
 //!     }
-//!     Ok((recovered.start(Box::new(|_event| {}))?, state))
+//!     Ok((recovered.start(Arc::new(|_event| {}))?, state))
 //! };
 //! let (journal, _) = open()?;
 //! journal.admit()?;
@@ -82,6 +84,7 @@ mod header;
 pub mod inspect;
 pub mod log;
 mod manifest;
+mod pen;
 mod policy;
 mod record;
 mod recovery;
@@ -98,7 +101,7 @@ pub use header::{FORMAT_VERSION, JournalId};
 pub use log::Log;
 pub use manifest::{Manifest, SnapshotInfo};
 pub use policy::{FsyncPolicy, Options, SEGMENT_BYTES_MAX, TornTail};
-pub use record::PAYLOAD_BYTES_MAX;
+pub use record::{FRAME_PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use recovery::{Recovered, Recovery, Rejected, Report, Restore};
 pub use snapshot::{ITEM_OVERHEAD_BYTES, Publication, SYNC_BYTES, SnapshotWriter, WRITE_BYTES};
 pub use writer::Journal;

@@ -115,7 +115,7 @@ impl Manifest {
                 bytes: u64_at(88),
             }),
         };
-        let sound = version == FORMAT_VERSION
+        let sound = version > 0
             && manifest.first_segment >= 1
             && manifest.first_segment <= manifest.last_segment.saturating_add(1)
             && manifest.last_segment <= COUNT_MAX
@@ -150,7 +150,7 @@ impl Manifest {
     /// After an error it is unknown whether the old or the new one is there after a crash: no file that either names may
     /// go before a later call has succeeded.
     pub(crate) fn write(&self, disk: &dyn Disk) -> Result<(), Error> {
-        let mut file = disk.create(MANIFEST_NEW).map_err(Error::io("create", MANIFEST_NEW))?;
+        let file = disk.create(MANIFEST_NEW).map_err(Error::io("create", MANIFEST_NEW))?;
         file.write_at(&self.encode(), 0).map_err(Error::io("write", MANIFEST_NEW))?;
         file.sync().map_err(Error::io("sync", MANIFEST_NEW))?;
         disk.rename(MANIFEST_NEW, MANIFEST).map_err(Error::io("rename", MANIFEST_NEW))?;

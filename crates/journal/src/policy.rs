@@ -1,5 +1,7 @@
 //! What a reply promises, and the bounds the journal keeps.
 
+use crate::record::{FRAME_PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX};
+
 /// When written records are synced, hence what may be lost. Redis's `appendfsync`.
 ///
 /// In every mode records are recovered in order and without holes: what is lost is the newest, never something between.
@@ -15,15 +17,15 @@ pub enum FsyncPolicy {
     Always,
     /// Synced a second after the oldest record that is not.
     ///
-    /// - Process crash: what was not yet handed to the system is lost, [`Options::write_pace_ms`] at most, and longer
-    ///   while a sync runs, because the thread that syncs is the one that writes.
-    /// - Power loss: one second, and the time the sync takes.
+    /// - Process crash: nothing whose LSN was at or below the written LSN is lost. The promise is made to who waits: a reply
+    ///   must be held back until [`written_lsn`](crate::Journal::written_lsn) has reached its record.
+    /// - Power loss: one second, and the time the sync takes; [`Options::unsynced_bytes_max`] twice, at most.
     EverySec,
     /// Synced only where the journal itself needs it: at the end of a segment, before a snapshot counts, and when
     /// [`Options::unsynced_bytes_max`] is reached.
     ///
     /// - Process crash: as with `EverySec`.
-    /// - Power loss: what the system has not written by itself (30 s on Linux), `unsynced_bytes_max` at most.
+    /// - Power loss: what the system has not written by itself (30 s on Linux), twice `unsynced_bytes_max` at most.
     No,
 }
 
@@ -47,12 +49,15 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Appended bytes that may wait to be written before writes are refused with [`crate::Refusal::Backlog`].
     pub pending_bytes_max: usize,
-    /// Written bytes that may stay unsynced: they are kept in memory, in case the sync fails.
+    /// Written bytes at which a sync is due: they are kept in memory, in case it fails. While it runs as many again are
+    /// written; what comes then waits in memory, up to `pending_bytes_max`.
     pub unsynced_bytes_max: usize,
+    /// Longest payload of one frame, in bytes, above which a record comes in parts. Lower than the default for tests.
+    pub frame_payload_max: usize,
     /// Zeros kept written ahead of the log's end under `Always`, in bytes; 0 for none.
     pub zero_ahead_bytes: u64,
-    /// Under `EverySec` and `No`, how long appended records gather before they are written, in milliseconds.
-    pub write_pace_ms: u64,
+    /// Longest payload of a record, in bytes; a longer one is refused as [`crate::Refusal::TooLarge`].
+    pub payload_bytes_max: usize,
     /// How long after a failure of the disk the next attempt is made, in milliseconds.
     pub retry_ms: u64,
     /// Seed of identities and salts; `None` draws one. For tests that must repeat.
@@ -70,8 +75,9 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             pending_bytes_max: 64 << 20,
             unsynced_bytes_max: 32 << 20,
+            frame_payload_max: FRAME_PAYLOAD_BYTES_MAX,
+            payload_bytes_max: PAYLOAD_BYTES_MAX,
             zero_ahead_bytes: 256 << 10,
-            write_pace_ms: 5,
             retry_ms: 500,
             entropy: None,
         }

@@ -8,12 +8,16 @@
 //! │ crc    │ kind·  │ index  │ payload        │      all little-endian
 //! │        │ len    │        │ (len bytes)    │
 //! └────────┴────────┴────────┴────────────────┘
-//!   │        └ top 2 bits: kind (1 record, 2 sync mark); low 30 bits: length of the payload
+//!   │        └ top 2 bits: kind (1 record, 2 sync mark, 3 part); low 30 bits: length of the payload
 //!   └ crc32c of bytes 4.., started from the crc of the file's header
 //! ```
 //!
-//! `index` counts the records in the file from 0, so in a segment it is LSN − base. A sync mark takes no number; its
-//! index is that of the next record.
+//! `index` counts the records in the file from 0, so in a segment it is LSN − base. Sync marks and parts take no number;
+//! their index is that of the next record.
+//!
+//! A payload longer than a frame may be ([`FRAME_PAYLOAD_BYTES_MAX`]) is cut into parts, which follow each other, and a
+//! record frame with the rest. That last frame is what commits it: without it the parts are an unfinished write, and none
+//! of them counts. So a record of any length is there as a whole or not at all.
 //!
 //! Why this shape
 //! - The checksum starts from that of the file's header, which holds the journal's identity, the file's number and a
@@ -21,15 +25,16 @@
 //!   segment, of an earlier life of this one or of recycled blocks don't parse here, even when they are whole records.
 //! - The index is stored though it could be counted, so that a scan behind damage can tell a frame without knowing
 //!   how many were lost.
-//! - A sync mark says: every byte before me had been synced when I was written. Behind a bad frame it is the proof that
-//!   the bad frame is damage and not the unfinished end of the log. It is 12 bytes, once per sync.
+//! - A sync mark says: every byte before offset *n* had been synced when I was written; *n* is its payload. (Writes go on
+//!   during a sync, so *n* may lie before the mark. In version 1 it had no payload and *n* was its own place.) Behind a bad
+//!   frame it is the proof that the bad frame is damage and not the unfinished end of the log. 20 bytes, once per sync.
 //! - Kind 0 is no kind, so that zeros are never a frame.
 //! - The payload is opaque, and names no key. A record may hold a whole transaction, hence several keys; and a hash that
 //!   two keys share would make a snapshot's stamp for one skip a record of the other. So the skip rule
 //!   ([`Lsn::covers`](crate::Lsn::covers)) is applied by whoever can read the payload, effect by effect, and costs no byte here.
 //!
 //! Cost: 12 bytes a record. Reading is one pass with one crc over each byte; memory is one read buffer, or the largest
-//! frame if that is larger, and a frame is believed to be large only as far as the file is.
+//! record if that is larger (twice that if it comes in parts), and a frame is believed to be large only as far as the file is.
 
 use crate::disk::DiskFile;
 use crate::error::{Error, Fault};
@@ -39,8 +44,18 @@ use crate::simulation::planted::Planted;
 /// Bytes of a frame around its payload.
 pub(crate) const FRAME_BYTES: usize = 12;
 
-/// The longest payload, in bytes: what 30 bits can say. Redis's longest value is 512 MiB.
-pub const PAYLOAD_BYTES_MAX: usize = (1 << 30) - 1;
+/// Bytes of a sync mark's payload: the offset that it vouches for.
+const MARK_PAYLOAD_BYTES: usize = 8;
+
+/// Bytes of a sync mark.
+pub(crate) const MARK_BYTES: usize = FRAME_BYTES + MARK_PAYLOAD_BYTES;
+
+/// The longest payload of one frame, in bytes; a longer one comes in parts. Small enough that neither a checksum nor a
+/// reader's buffer is ever about more, large enough that 12 bytes for each are nothing.
+pub const FRAME_PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// The longest payload, in bytes. Its whole must stand in memory when it is replayed, as it did when it was written.
+pub const PAYLOAD_BYTES_MAX: usize = 64 << 30;
 
 const KIND_SHIFT: u32 = 30;
 const LENGTH_MASK: u32 = (1 << KIND_SHIFT) - 1;
@@ -53,36 +68,65 @@ const READ_BYTES: usize = 256 * 1024;
 pub(crate) enum Kind {
     /// A payload with a number of its own.
     Record = 1,
-    /// "Every byte before this frame had been synced when it was written."
+    /// "Every byte before the offset in my payload had been synced when I was written."
     SyncMark = 2,
+    /// The beginning of a payload, or more of it, that the next record frame ends.
+    Part = 3,
 }
 
-/// Appends a frame with its checksum and index left blank, for [`seal`] to fill in.
+/// Appends a record, in parts if it is longer than `frame_payload_max`, with checksums and indexes left blank for [`seal`].
 ///
 /// The two are the writing thread's work: they depend on the segment, and the appender, who holds a lock, doesn't know
 /// which one it will be.
 #[inline]
-pub(crate) fn push_blank(kind: Kind, payload: &[u8], into: &mut Vec<u8>) {
+pub(crate) fn push_record(payload: &[u8], frame_payload_max: usize, into: &mut Vec<u8>) {
+    let mut rest = payload;
+    while rest.len() > frame_payload_max {
+        let (part, more) = rest.split_at(frame_payload_max);
+        push_blank(Kind::Part, part, into);
+        rest = more;
+    }
+    push_blank(Kind::Record, rest, into);
+}
+
+#[inline]
+fn push_blank(kind: Kind, payload: &[u8], into: &mut Vec<u8>) {
     push_blank_header(kind, payload.len(), into);
     into.extend_from_slice(payload);
+}
+
+/// Appends a sync mark, blank but for what it vouches for.
+pub(crate) fn push_mark(synced_to: u64, into: &mut Vec<u8>) {
+    push_blank(Kind::SyncMark, &synced_to.to_le_bytes(), into);
+}
+
+/// Corrects what the blank mark at the beginning of `frames` vouches for.
+pub(crate) fn set_mark(frames: &mut [u8], synced_to: u64) {
+    frames[FRAME_BYTES..MARK_BYTES].copy_from_slice(&synced_to.to_le_bytes());
 }
 
 /// Appends the 12 bytes before a payload of `length` bytes, blank but for kind and length.
 #[inline]
 pub(crate) fn push_blank_header(kind: Kind, length: usize, into: &mut Vec<u8>) {
-    debug_assert!(length <= PAYLOAD_BYTES_MAX);
+    debug_assert!(length <= LENGTH_MASK as usize);
     let mut header = [0; FRAME_BYTES];
     header[4..8].copy_from_slice(&kind_and_length(kind, length).to_le_bytes());
     into.extend_from_slice(&header);
 }
 
-/// Corrects the length in a blank header at `at`, once the payload behind it is known.
-pub(crate) fn set_length(frames: &mut [u8], at: usize, kind: Kind, length: usize) {
-    frames[at + 4..at + 8].copy_from_slice(&kind_and_length(kind, length).to_le_bytes());
+/// Corrects the length in a blank header at `at`, once the payload behind it is known: it ends the buffer.
+pub(crate) fn set_length(frames: &mut Vec<u8>, at: usize, frame_payload_max: usize) {
+    let payload = frames.len() - at - FRAME_BYTES;
+    if payload > frame_payload_max {
+        let payload = frames.split_off(at + FRAME_BYTES);
+        frames.truncate(at);
+        return push_record(&payload, frame_payload_max, frames);
+    }
+    frames[at + 4..at + 8].copy_from_slice(&kind_and_length(Kind::Record, payload).to_le_bytes());
 }
 
 fn kind_and_length(kind: Kind, length: usize) -> u32 {
-    // Callers check PAYLOAD_BYTES_MAX, so the length fits the 30 bits.
+    // A frame's payload is at most FRAME_PAYLOAD_BYTES_MAX, which fits the 30 bits.
     (kind as u32) << KIND_SHIFT | (length as u32 & LENGTH_MASK)
 }
 
@@ -123,6 +167,7 @@ fn split(word: u32) -> Option<(Kind, usize)> {
     match word >> KIND_SHIFT {
         1 => Some((Kind::Record, length)),
         2 => Some((Kind::SyncMark, length)),
+        3 => Some((Kind::Part, length)),
         _ => None,
     }
 }
@@ -135,7 +180,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 /// What [`FrameReader::advance`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The next frame is whole and in order; [`FrameReader::payload`] is its payload.
+    /// The next record, or sync mark, is whole and in order; [`FrameReader::payload`] is its payload. Never a part.
     Frame(Kind),
     /// The file ends exactly where a frame would begin.
     End,
@@ -143,17 +188,17 @@ pub(crate) enum Step {
     Bad(Fault),
 }
 
-/// Reads the frames of one file in order, front to back, and stops at the first that is not right.
+/// Reads the records and marks of one file in order, front to back, and stops at the first that is not right.
 ///
 /// ```text
-/// file    ├──────────┤ frame ├──────────────────────┤
-///                    ^offset ^offset + frame_bytes
-/// buffer       ├──── start ──────── end ┤
+/// file    ├──────────┤ part │ part │ frame ├──────────────────────┤
+///                    ^begin         ^offset ^offset + frame_bytes
+/// buffer               ├──── start ──────── end ┤
 /// ```
 ///
 /// Invariants
 /// - `buffer[start..end]` are the file's bytes from `offset` on.
-/// - `offset` only moves past frames that were verified.
+/// - `offset` only moves past frames that were verified, `begin` past whole records.
 pub(crate) struct FrameReader {
     file: Box<dyn DiskFile>,
     name: String,
@@ -163,6 +208,10 @@ pub(crate) struct FrameReader {
     start: usize,
     end: usize,
     offset: u64,
+    /// Where the record begins that `offset` is in; the same if it has no parts.
+    begin: u64,
+    /// The payload so far of a record that comes in parts.
+    parts: Vec<u8>,
     /// Index of the next record.
     index: u32,
     /// Length of the frame last returned; 0 before the first, and after an end.
@@ -189,23 +238,59 @@ impl FrameReader {
             start: 0,
             end: 0,
             offset,
+            begin: offset,
+            parts: Vec::new(),
             index,
             frame_bytes: 0,
             frame_is_record: false,
         })
     }
 
-    /// Moves to the next frame and verifies it.
+    /// Moves to the next record or mark and verifies it.
     ///
     /// After `End` or `Bad` the reader stays where it is. Errors: the file could not be read.
     #[inline]
     pub(crate) fn advance(&mut self) -> Result<Step, Error> {
+        self.pass_frame();
+        self.begin = self.offset;
+        if !self.parts.is_empty() {
+            self.parts = Vec::new();
+        }
+        loop {
+            match self.frame()? {
+                Step::Frame(Kind::Part) => {
+                    let frame = &self.buffer[self.start..self.start + self.frame_bytes];
+                    self.parts.extend_from_slice(frame.get(FRAME_BYTES..).unwrap_or_default());
+                    self.pass_frame();
+                }
+                Step::Frame(Kind::Record) if !self.parts.is_empty() => {
+                    let frame = &self.buffer[self.start..self.start + self.frame_bytes];
+                    self.parts.extend_from_slice(frame.get(FRAME_BYTES..).unwrap_or_default());
+                    return Ok(Step::Frame(Kind::Record));
+                }
+                Step::Frame(Kind::SyncMark) if self.offset != self.begin => {
+                    self.frame_bytes = 0;
+                    return Ok(Step::Bad(Fault::OutOfOrder));
+                }
+                Step::End if self.offset != self.begin => return Ok(Step::Bad(Fault::Cut)),
+                step => return Ok(step),
+            }
+        }
+    }
+
+    /// Moves behind the frame last verified.
+    #[inline]
+    fn pass_frame(&mut self) {
         self.start += self.frame_bytes;
         self.offset += self.frame_bytes as u64;
         self.index = self.index.wrapping_add(u32::from(self.frame_is_record));
         self.frame_bytes = 0;
         self.frame_is_record = false;
+    }
 
+    /// Verifies the frame at `offset`.
+    #[inline]
+    fn frame(&mut self) -> Result<Step, Error> {
         if self.end - self.start < FRAME_BYTES && !self.fill(FRAME_BYTES)? {
             return Ok(self.short());
         }
@@ -219,7 +304,9 @@ impl FrameReader {
         if u32_at(&self.buffer, self.start + 8) != self.index {
             return Ok(Step::Bad(Fault::OutOfOrder));
         }
-        if kind == Kind::SyncMark && length != 0 {
+        if kind == Kind::SyncMark && length != 0 && length != MARK_PAYLOAD_BYTES
+            || kind == Kind::Part && length == 0
+        {
             return Ok(Step::Bad(Fault::NotARecord));
         }
         let frame_bytes = FRAME_BYTES + length;
@@ -234,6 +321,9 @@ impl FrameReader {
             }
             return Ok(Step::Bad(Fault::Checksum));
         }
+        if kind == Kind::SyncMark && vouched(frame, self.offset) > self.offset {
+            return Ok(Step::Bad(Fault::Contradiction));
+        }
         Ok(self.accept(kind, frame_bytes))
     }
 
@@ -244,16 +334,24 @@ impl FrameReader {
         Step::Frame(kind)
     }
 
-    /// The payload of the frame that [`advance`](Self::advance) last returned.
+    /// The payload of the record that [`advance`](Self::advance) last returned.
     #[inline]
     pub(crate) fn payload(&self) -> &[u8] {
+        if !self.parts.is_empty() {
+            return &self.parts;
+        }
         let frame = &self.buffer[self.start..self.start + self.frame_bytes];
         frame.get(FRAME_BYTES..).unwrap_or_default()
     }
 
-    /// Where the frame last returned begins; after `End` or `Bad`, where the valid frames end.
+    /// Up to which offset everything had been synced, says the sync mark last returned.
+    pub(crate) fn synced_to(&self) -> u64 {
+        vouched(&self.buffer[self.start..self.start + self.frame_bytes], self.offset)
+    }
+
+    /// Where the record or mark last returned begins; after `End` or `Bad`, where the valid ones end.
     pub(crate) fn offset(&self) -> u64 {
-        self.offset
+        self.begin
     }
 
     /// Where the frame last returned ends.
@@ -268,7 +366,7 @@ impl FrameReader {
     /// Bytes of memory that the reader holds.
     #[cfg(test)]
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.buffer.capacity()
+        self.buffer.capacity() + self.parts.capacity()
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -277,17 +375,17 @@ impl FrameReader {
 
     /// An error that names this file and the place where the reader stands.
     pub(crate) fn damage(&self, fault: Fault) -> Error {
-        Error::Damaged { file: self.name.clone(), offset: self.offset, fault }
+        Error::Damaged { file: self.name.clone(), offset: self.begin, fault }
     }
 
-    /// The rest of the file, from [`offset`](Self::offset), looked at as what comes behind a bad frame.
+    /// The rest of the file, from [`offset`](Self::offset) on, searched for what tells damage from an unfinished write.
     ///
     /// Cost: one pass over the rest. A frame is looked for at every byte, but only sync marks are, whose length is fixed:
     /// payloads that imitate records can't make it quadratic.
     pub(crate) fn behind(&mut self) -> Result<Behind, Error> {
         let mut found = Behind { last_nonzero: None, sync_mark: None };
         let mut chunk = vec![0; READ_BYTES];
-        let mut at = self.offset;
+        let mut at = self.begin;
         loop {
             let read = self.file.read_at(&mut chunk, at).map_err(Error::io("read", &self.name))?;
             let bytes = &chunk[..read];
@@ -295,22 +393,28 @@ impl FrameReader {
                 found.last_nonzero = Some(at + last as u64);
             }
             if found.sync_mark.is_none() {
-                let mark = bytes.windows(FRAME_BYTES).position(|frame| self.is_sync_mark(frame));
+                let mark = (0..read).find(|&mark| self.vouches_for_begin(&bytes[mark..], at + mark as u64));
                 found.sync_mark = mark.map(|mark| at + mark as u64);
             }
             if read < chunk.len() {
                 return Ok(found);
             }
             // A mark may straddle two chunks.
-            at += (read - (FRAME_BYTES - 1)) as u64;
+            at += (read - (MARK_BYTES - 1)) as u64;
         }
     }
 
-    /// Whether 12 bytes are a sync mark of this file at or behind the place where the reader stands.
-    fn is_sync_mark(&self, frame: &[u8]) -> bool {
-        split(u32_at(frame, 4)) == Some((Kind::SyncMark, 0))
-            && u32_at(frame, 8) >= self.index
-            && u32_at(frame, 0) == checksum(self.seed, frame)
+    /// Whether `bytes` begin with a sync mark of this file that vouches for more than what was read.
+    fn vouches_for_begin(&self, bytes: &[u8], at: u64) -> bool {
+        if bytes.len() < FRAME_BYTES {
+            return false;
+        }
+        let Some((Kind::SyncMark, length)) = split(u32_at(bytes, 4)) else { return false };
+        if length != 0 && length != MARK_PAYLOAD_BYTES || u32_at(bytes, 8) < self.index {
+            return false;
+        }
+        let Some(frame) = bytes.get(..FRAME_BYTES + length) else { return false };
+        u32_at(frame, 0) == checksum(self.seed, frame) && vouched(frame, at) > self.begin
     }
 
     /// Why `fill` could not do what was asked: nothing is left, or not enough.
@@ -347,11 +451,18 @@ impl FrameReader {
     }
 }
 
+/// The offset that a sync mark at `offset` vouches for.
+fn vouched(mark: &[u8], offset: u64) -> u64 {
+    let payload = mark.get(FRAME_BYTES..).and_then(|payload| payload.try_into().ok());
+    // Version 1 had no payload: everything before the mark.
+    payload.map_or(offset, u64::from_le_bytes)
+}
+
 /// What follows a bad frame. See [`FrameReader::behind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Behind {
     /// Offset of the file's last byte that is not zero.
     pub(crate) last_nonzero: Option<u64>,
-    /// Offset of the first sync mark: if there is one, the bad frame had been synced, and is damage.
+    /// Offset of the first sync mark that vouches for the bad frame: if there is one, the frame is damage.
     pub(crate) sync_mark: Option<u64>,
 }

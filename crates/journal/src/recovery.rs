@@ -6,6 +6,9 @@
 //! 3. [`Recovered::start`]: write the records that are not proven durable into a new segment, which makes the old ones void
 //!    and cuts the torn tail at the same instant; then remove what the manifest doesn't name.
 //!
+//! If there is no room for step 3, the journal starts all the same: in the state that a full disk leaves it in while it runs
+//! (`engine/failure.rs`), refusing writes, with what is to be written again in memory. It goes on by itself.
+//!
 //! Why records are written again in step 3. What was read may stand only in the page cache: a killed process leaves there
 //! what it wrote and never synced, and after a failed sync even pages marked clean that are not on the disk, which a
 //! later sync reports as safe. So only what a sync mark or a later segment vouches for counts as durable; the
@@ -16,14 +19,15 @@ use std::sync::Arc;
 
 use crate::chain::{At, Chain, Pass, Tail};
 use crate::disk::Disk;
-use crate::engine::{Batch, Engine, Station};
+use crate::engine::{Engine, Station};
 use crate::error::Error;
 use crate::front::{Front, Notify};
 use crate::header::JournalId;
 use crate::manifest::Manifest;
+use crate::pen::{Batch, Pen};
 use crate::policy::{Draw, Options, SEGMENT_BYTES_MAX, TornTail};
-use crate::record::{self, FRAME_BYTES, FrameReader, Kind, Step};
-use crate::segment::{ActiveSegment, Place};
+use crate::record::{self, FRAME_BYTES, FrameReader, Kind, MARK_BYTES, Step};
+use crate::segment::{ActiveSegment, Place, Segment};
 use crate::snapshot::{self, snapshot_number};
 use crate::writer::Journal;
 use crate::{Lsn, Progress};
@@ -209,7 +213,8 @@ impl Recovered {
         self.report
     }
 
-    /// Starts the journal on a thread of its own. Every record replayed is durable when this returns.
+    /// Starts the journal on threads of its own. Every record replayed is durable when this returns, unless the disk is
+    /// full: then writes are refused ([`Journal::admit`]) until there is room, and records have become durable before.
     ///
     /// Errors: the disk failed; another attempt finds the same records.
     pub fn start(self, notify: Notify) -> Result<Journal, Error> {
@@ -223,51 +228,116 @@ impl Recovered {
         Ok((Journal::stepped(&engine), crate::simulation::Stepper::new(engine)))
     }
 
-    fn prepare(self, notify: Notify) -> Result<Engine, Error> {
-        let Recovered { mut station, chain, tail, report } = self;
-        let disk = station.disk.clone();
-        let (manifest, active, retained, mut segments) = match (chain, tail) {
+    fn prepare(mut self, notify: Notify) -> Result<Engine, Error> {
+        // Opened before anything may take the file's place.
+        let doubtful = match (&self.chain, &self.tail) {
+            (Some(chain), Some(tail)) => Some(chain.last().frames(&*self.station.disk, tail.doubtful)?),
+            _ => None,
+        };
+        match self.settle() {
+            Ok(settled) => {
+                let mut engine = self.engine(settled, notify)?;
+                engine.begin();
+                Ok(engine)
+            }
+            Err(error @ Error::Io { .. }) if error.is_disk_full() => {
+                let unsettled = self.unsettled(doubtful)?;
+                let mut engine = self.engine(unsettled, notify)?;
+                engine.begin_full(&error);
+                Ok(engine)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what has to be written before the journal goes on.
+    fn settle(&mut self) -> Result<Settled, Error> {
+        let Recovered { station, chain, tail, report } = self;
+        let (manifest, active, retained, mut segments) = match (&chain, &tail) {
             (Some(chain), Some(tail)) => {
-                let (active, retained) = carry(&mut station, &chain, &tail)?;
-                let mut segments: Vec<_> = chain.segments.iter().map(|link| link.segment).collect();
+                let (active, retained) = carry(station, chain, tail)?;
+                let mut segments = chain.segments();
                 segments.retain(|segment| segment.number < active.number);
                 (Manifest { last_segment: active.number, ..chain.manifest }, active, retained, segments)
             }
             (chain, _) => {
-                let (manifest, active) = create(&mut station, chain)?;
+                let (manifest, active) = create(station, chain.as_ref())?;
                 (manifest, active, VecDeque::new(), Vec::new())
             }
         };
         segments.push(active.segment());
-        manifest.write(&*disk)?;
+        manifest.write(&*station.disk)?;
+        Ok(Settled { manifest, active, retained, segments, durable: report.last })
+    }
 
-        let front = Front::new(report.last, station.options.fsync, station.options.pending_bytes_max);
+    /// The journal as it is, with what is to be written first in memory.
+    fn unsettled(&mut self, doubtful: Option<FrameReader>) -> Result<Settled, Error> {
+        let Recovered { station, chain, tail, .. } = self;
+        if let (Some(chain), Some(tail), Some(mut reader)) = (&chain, &tail, doubtful) {
+            let mut retained = VecDeque::new();
+            let mut first = tail.doubtful.lsn;
+            while first <= tail.last {
+                let batch = next_batch(&mut reader, first, tail.last, station.options.frame_payload_max)?;
+                first = batch.last.next();
+                retained.push_back(batch);
+            }
+            return Ok(Settled {
+                manifest: Manifest { last_segment: tail.number, ..chain.manifest },
+                active: ActiveSegment::unwritable(chain.last().segment),
+                retained,
+                segments: chain.segments(),
+                durable: Lsn(tail.doubtful.lsn.0 - 1),
+            });
+        }
+        let manifest = chain.as_ref().map_or_else(|| new_manifest(station), |chain| chain.manifest);
+        // Before the first segment, whose base is 1.
+        let before = Segment { number: manifest.first_segment - 1, base: Lsn::ZERO, bytes: 0 };
+        Ok(Settled {
+            manifest,
+            active: ActiveSegment::unwritable(before),
+            retained: VecDeque::new(),
+            segments: Vec::new(),
+            durable: Lsn::ZERO,
+        })
+    }
+
+    fn engine(self, settled: Settled, notify: Notify) -> Result<Engine, Error> {
+        let Recovered { station, report, .. } = self;
+        let Settled { manifest, active, retained, segments, durable } = settled;
+        let front = Front::new(report.last, durable, &station.options);
         *front.segments.lock() = segments;
-        let newest = disk.list().map_err(Error::io("list the directory of", LOCK))?;
+        let newest = station.disk.list().map_err(Error::io("list the directory of", LOCK))?;
         let snapshots = newest.iter().filter_map(|name| snapshot_number(name)).max().unwrap_or(0);
-        let mut engine = Engine::new(station, front, notify, manifest, active, retained, snapshots);
-        engine.begin();
-        Ok(engine)
+        let pen = Pen::new(active, retained, report.last, &station.options);
+        Ok(Engine::new(station, front, notify, manifest, pen, snapshots))
     }
 }
 
+/// What an engine begins with.
+struct Settled {
+    manifest: Manifest,
+    active: ActiveSegment,
+    retained: VecDeque<Batch>,
+    segments: Vec<Segment>,
+    durable: Lsn,
+}
+
+fn new_manifest(station: &mut Station) -> Manifest {
+    let journal = JournalId::draw(&mut station.draw);
+    Manifest { journal, epoch: 0, first_segment: 1, last_segment: 0, snapshot: None }
+}
+
 /// Makes the first segment, and first of all the manifest: a segment without one is a sign of loss.
-fn create(station: &mut Station, chain: Option<Chain>) -> Result<(Manifest, ActiveSegment), Error> {
-    let disk = &*station.disk;
+fn create(station: &mut Station, chain: Option<&Chain>) -> Result<(Manifest, ActiveSegment), Error> {
     let manifest = match chain {
         Some(chain) => chain.manifest,
         None => {
-            let manifest = Manifest {
-                journal: JournalId::draw(&mut station.draw),
-                epoch: 0,
-                first_segment: 1,
-                last_segment: 0,
-                snapshot: None,
-            };
-            manifest.write(disk)?;
+            let manifest = new_manifest(station);
+            manifest.write(&*station.disk)?;
             manifest
         }
     };
+    let disk = &*station.disk;
     let number = manifest.first_segment;
     let place = Place { journal: manifest.journal, number, base: Lsn::ZERO.next() };
     let mut active = ActiveSegment::draft(disk, place, station.draw.next())?;
@@ -285,7 +355,7 @@ fn carry(
     tail: &Tail,
 ) -> Result<(ActiveSegment, VecDeque<Batch>), Error> {
     let disk = &*station.disk;
-    let last = chain.segments.last().expect("a log with a tail has a segment");
+    let last = chain.last();
     let replaces = tail.doubtful.lsn == last.segment.base;
     let number = tail.number + u64::from(!replaces);
     let place = Place { journal: chain.manifest.journal, number, base: tail.doubtful.lsn };
@@ -295,11 +365,11 @@ fn carry(
     let mut retained = VecDeque::new();
     let mut first = tail.doubtful.lsn;
     while first <= tail.last {
-        let batch = next_batch(&mut reader, first, tail.last)?;
+        let batch = next_batch(&mut reader, first, tail.last, station.options.frame_payload_max)?;
         first = batch.last.next();
         retained.push_back(batch);
         let batch = retained.back_mut().expect("just pushed");
-        active.append(&mut batch.frames[FRAME_BYTES..])?;
+        active.append(&mut batch.frames[MARK_BYTES..])?;
         batch.end = active.bytes;
         // The last but one is longer than a page, unless it is the first.
         if retained.len() > 2 {
@@ -311,14 +381,19 @@ fn carry(
 }
 
 /// Reads records again, from `first` to `last` or until they are [`CARRY_BYTES`].
-fn next_batch(reader: &mut FrameReader, first: Lsn, last: Lsn) -> Result<Batch, Error> {
+fn next_batch(
+    reader: &mut FrameReader,
+    first: Lsn,
+    last: Lsn,
+    frame_payload_max: usize,
+) -> Result<Batch, Error> {
     let mut frames = Vec::new();
-    record::push_blank_header(Kind::SyncMark, 0, &mut frames);
+    record::push_mark(0, &mut frames);
     let mut lsn = first;
     loop {
         match reader.advance()? {
-            Step::Frame(Kind::SyncMark) => continue,
-            Step::Frame(Kind::Record) => record::push_blank(Kind::Record, reader.payload(), &mut frames),
+            Step::Frame(Kind::SyncMark | Kind::Part) => continue,
+            Step::Frame(Kind::Record) => record::push_record(reader.payload(), frame_payload_max, &mut frames),
             // They were right a moment ago, in the pass that found the tail.
             Step::Bad(fault) => return Err(reader.damage(fault)),
             Step::End => return Err(reader.damage(crate::Fault::Cut)),

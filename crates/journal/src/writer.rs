@@ -1,7 +1,11 @@
 //! The journal as the rest of the server sees it: append, flush, wait, snapshot, close.
 //!
 //! One thread runs the [engine](crate::engine) and sleeps in between; everything here only touches memory, but for what
-//! says that it blocks.
+//! says that it blocks, and for `flush`.
+//!
+//! Who writes. Under `EverySec` and `No` whoever flushes writes what all shards have appended, on its own thread: no wake-up,
+//! and the reply that waits for it leaves at once. While a sync runs, a file system may let a writer wait for it; then the
+//! second thread writes, and tells [`Event::Written`]. So a sync that takes seconds delays no shard and no reply.
 //!
 //! What one sync serves. Under `Always` the thread sleeps until a shard's `flush`, takes what all shards have appended,
 //! writes it in one call, syncs once and tells everybody. What comes meanwhile waits for the next `flush`, or a moment.
@@ -20,8 +24,9 @@ use crate::chain::{At, Chain, Pass};
 use crate::disk::Disk;
 use crate::engine::{Engine, Next};
 use crate::error::{Error, Refusal};
-use crate::front::{Command, Front, Parked};
+use crate::front::{Command, Event, Front, Parked};
 use crate::log::{self, Log};
+use crate::pen::{Pen, Wrote};
 use crate::policy::FsyncPolicy;
 use crate::recovery::{self, Report, Restore};
 use crate::snapshot::SnapshotWriter;
@@ -33,16 +38,22 @@ const CHAIN_ATTEMPTS: u32 = 100;
 /// An open journal. Share it behind an `Arc`; dropping it closes it.
 pub struct Journal {
     front: Arc<Front>,
+    pen: Arc<Mutex<Pen>>,
     disk: Arc<dyn Disk>,
-    /// `None` if it is stepped by a simulation, or closed.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Those that sync and write; none if it is stepped by a simulation, or closed.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
+
+/// How long a shard waits for another that writes before it leaves that to the thread for it. A write of what one turn has
+/// appended takes microseconds.
+const PEN_WAIT_MAX: Duration = Duration::from_micros(500);
 
 impl Journal {
     pub(crate) fn run(mut engine: Engine) -> Result<Journal, Error> {
-        let (front, disk) = (engine.front().clone(), engine.disk().clone());
+        let (front, pen) = (engine.front().clone(), engine.pen().clone());
+        let (disk, notify) = (engine.disk().clone(), engine.notify().clone());
         let shared = front.clone();
-        let thread = thread::Builder::new()
+        let syncs = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
                 let started = Instant::now();
@@ -53,18 +64,32 @@ impl Journal {
                         Next::Idle => shared.park(Parked::Idle, None),
                         Next::By(ms) => shared.park(Parked::Idle, at(ms)),
                         Next::Joined(ms) => shared.park(Parked::Joined, at(ms)),
-                        Next::At(ms) => shared.park(Parked::Gathering, at(ms)),
+                        Next::At(ms) => shared.park(Parked::Quiet, at(ms)),
                         Next::Closed => return,
                     }
                 }
             })
             .map_err(Error::io("start the thread of", "the journal"))?;
-        Ok(Journal { front, disk, thread: Mutex::new(Some(thread)) })
+        let mut journal = Journal { front, pen, disk, threads: Mutex::new(vec![syncs]) };
+        // If this one can't be started, dropping the journal ends the other.
+        let (front, pen) = (journal.front.clone(), journal.pen.clone());
+        let writes = thread::Builder::new()
+            .name("journal-write".to_owned())
+            .spawn(move || {
+                while front.await_write_wanted() {
+                    let written = write(&front, &pen);
+                    notify(Event::Written(written));
+                }
+            })
+            .map_err(Error::io("start the writing thread of", "the journal"))?;
+        journal.threads.get_mut().push(writes);
+        Ok(journal)
     }
 
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn stepped(engine: &Engine) -> Journal {
-        Journal { front: engine.front().clone(), disk: engine.disk().clone(), thread: Mutex::new(None) }
+        let (front, pen) = (engine.front().clone(), engine.pen().clone());
+        Journal { front, pen, disk: engine.disk().clone(), threads: Mutex::default() }
     }
 
     /// Whether writes are taken now. To be asked before a write command is executed: afterwards it is too late, and
@@ -97,13 +122,32 @@ impl Journal {
 
     /// Sends what was appended on its way. To be called after the appends and outside locks.
     ///
-    /// Under `Always` the thread starts on it at once, so this is best called when no more are to be expected soon; and
-    /// what is flushed while a sync runs may wait a moment for more, unless it is flushed again after that. Otherwise
-    /// records may gather for a few milliseconds anyway.
-    /// Cost: an atomic load; a system call only if the thread sleeps.
+    /// Under `Always` the journal's thread starts on it at once, so this is best called when no more are to be expected soon;
+    /// and what is flushed while a sync runs may wait a moment for more, unless it is flushed again after that. Otherwise it
+    /// is written here and now, unless that could mean to wait: then a thread writes it, and [`Event::Written`] tells.
+    /// Cost: under `Always` an atomic load, and a system call only if the thread sleeps; otherwise one write.
     #[inline]
     pub fn flush(&self) {
-        self.front.flush();
+        if self.front.policy() == FsyncPolicy::Always {
+            return self.front.flush();
+        }
+        if self.front.written_lsn() < self.front.appended_lsn() {
+            self.write_now();
+        }
+    }
+
+    fn write_now(&self) {
+        // While the disk fails, what is appended waits for it in memory.
+        if matches!(self.admit(), Err(Refusal::DiskFull | Refusal::DiskFailed | Refusal::Closed)) {
+            return;
+        }
+        if self.front.is_syncing() {
+            return self.front.want_write();
+        }
+        match self.pen.try_lock_for(PEN_WAIT_MAX) {
+            Some(mut pen) => write_with(&self.front, &mut pen),
+            None => self.front.want_write(),
+        }
     }
 
     /// LSN of the last record appended. Read while no write of a key can run, it is that key's stamp.
@@ -188,13 +232,30 @@ impl Journal {
     ///
     /// Errors: the disk failed; records above [`durable_lsn`](Self::durable_lsn) may be lost. It is closed in any case.
     pub fn close(&self) -> Result<(), Error> {
-        let Some(thread) = self.thread.lock().take() else { return Ok(()) };
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return Ok(());
+        }
         let (answer, closed) = sync_channel(1);
         self.front.command(Command::Close(answer))?;
         let outcome = closed.recv().unwrap_or(Err(Refusal::Closed.into()));
-        // A panic on that thread was reported there; here it means that the answer above was an error.
-        let _ = thread.join();
+        for thread in threads {
+            // A panic on that thread was reported there; here it means that the answer above was an error.
+            let _ = thread.join();
+        }
         outcome
+    }
+
+    /// What the writing thread does, while the engine syncs.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn write_beside_sync(&self) {
+        let is_failing = matches!(self.admit(), Err(Refusal::DiskFull | Refusal::DiskFailed));
+        if self.policy() != FsyncPolicy::Always
+            && !is_failing
+            && let Some(mut pen) = self.pen.try_lock()
+        {
+            write_with(&self.front, &mut pen);
+        }
     }
 
     /// The front, for simulations that wait for answers without blocking.
@@ -206,6 +267,21 @@ impl Journal {
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
+    }
+}
+
+/// Writes what is pending, and returns what is written.
+fn write(front: &Front, pen: &Mutex<Pen>) -> Lsn {
+    let mut pen = pen.lock();
+    write_with(front, &mut pen);
+    pen.written
+}
+
+/// Writes what is pending, and wakes the engine if that makes work for it: a failure, or something to be synced.
+fn write_with(front: &Front, pen: &mut Pen) {
+    match pen.write(front) {
+        Wrote::Nothing | Wrote::All { wants_sync: false } => {}
+        Wrote::All { wants_sync: true } | Wrote::NotNow => front.wake(),
     }
 }
 

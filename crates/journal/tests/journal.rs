@@ -45,12 +45,12 @@ impl Restore for Counters {
 fn open_disk(
     disk: Arc<dyn Disk>,
     options: Options,
-    notify: impl Fn(Event) + Send + 'static,
+    notify: impl Fn(Event) + Send + Sync + 'static,
 ) -> Result<(Journal, Counters, Report), Error> {
     let mut counters = Counters::default();
     let recovered = Recovery::open(disk, options)?.replay(&mut counters)?;
     let report = recovered.report();
-    Ok((recovered.start(Box::new(notify))?, counters, report))
+    Ok((recovered.start(Arc::new(notify))?, counters, report))
 }
 
 fn open(directory: &Path, options: Options) -> Result<(Journal, Counters, Report), Error> {
@@ -316,7 +316,7 @@ impl Disk for Slow {
 }
 
 impl DiskFile for SlowFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         if self.slow.full.load(Ordering::SeqCst) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
@@ -327,7 +327,7 @@ impl DiskFile for SlowFile {
         self.file.read_at(into, offset)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         let (open, opened) = &*self.slow.gate;
         let _open = opened.wait_while(open.lock().unwrap(), |open| !*open).unwrap();
         self.file.sync()
@@ -355,6 +355,66 @@ fn while_a_sync_stalls_memory_is_bounded_and_writes_are_refused_until_it_ends() 
     assert_eq!(journal.admit(), Err(Refusal::Backlog));
     assert!(appended < 3 * 100_000 / 20, "{appended} records of 20 bytes");
     assert_eq!(journal.durable_lsn(), Lsn::ZERO);
+    slow.set_open(true);
+    assert!(journal.wait_durable(Lsn(appended), None).unwrap());
+    assert_eq!(journal.admit(), Ok(()));
+}
+
+#[test]
+fn under_everysec_a_sync_that_does_not_end_delays_no_write() {
+    for fsync in [FsyncPolicy::EverySec, FsyncPolicy::No] {
+        let directory = tempfile::tempdir().unwrap();
+        let slow = Slow::new(directory.path());
+        let (told, events) = mpsc::channel();
+        // Small segments: the syncs of new ones stall as well.
+        let options = Options { fsync, segment_bytes: 2000, ..Options::default() };
+        let (journal, _, _) =
+            open_disk(Arc::new(slow.clone()), options, move |event| drop(told.send(event))).unwrap();
+        slow.set_open(false);
+        journal.append(&u64::to_le_bytes(1)).unwrap();
+        journal.flush();
+        // Written by the caller, if no sync runs yet; else by a thread, which tells.
+        journal.request_sync(Lsn(1));
+        for _ in 0..1000 {
+            let lsn = journal.append(&u64::to_le_bytes(1)).unwrap();
+            journal.flush();
+            while journal.written_lsn() < lsn {
+                match events.recv_timeout(Duration::from_secs(60)).unwrap() {
+                    Event::Written(written) => assert!(written <= journal.written_lsn()),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!((journal.durable_lsn(), journal.admit()), (Lsn::ZERO, Ok(())));
+        // What a killed process would leave.
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        let (_, counters, _) = open(copy.path(), always()).unwrap();
+        assert_eq!(counters.counts, HashMap::from([(1, 1001)]));
+        slow.set_open(true);
+        assert!(journal.wait_durable(Lsn(1001), None).unwrap());
+    }
+}
+
+#[test]
+fn under_everysec_memory_is_bounded_while_a_sync_does_not_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let slow = Slow::new(directory.path());
+    let options = Options { pending_bytes_max: 50_000, unsynced_bytes_max: 50_000, ..Options::default() };
+    let (journal, _, _) = open_disk(Arc::new(slow.clone()), options, |_| {}).unwrap();
+    slow.set_open(false);
+    let mut appended = 0;
+    while journal.admit().is_ok() {
+        journal.append(&[0; 8]).unwrap();
+        journal.flush();
+        appended += 1;
+    }
+    assert_eq!(journal.admit(), Err(Refusal::Backlog));
+    // Half of it written twice over, and half of it in memory; each record with its frame and a mark at most.
+    assert!((50_000 / 40..4 * 50_000 / 20).contains(&appended), "{appended} records of 20 to 40 bytes");
     slow.set_open(true);
     assert!(journal.wait_durable(Lsn(appended), None).unwrap());
     assert_eq!(journal.admit(), Ok(()));

@@ -95,7 +95,7 @@ impl Disk for FileDisk {
 struct OpenFile(File);
 
 impl DiskFile for OpenFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
     }
 
@@ -112,7 +112,7 @@ impl DiskFile for OpenFile {
         Ok(read)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         // fdatasync: the length is synced when it matters, the time stamps are not.
         self.0.sync_data()
     }
@@ -141,7 +141,7 @@ mod tests {
     fn a_missing_directory_is_made_and_a_file_reads_back() {
         let directory = tempfile::tempdir().unwrap();
         let disk = FileDisk::open(directory.path().join("a/b")).unwrap();
-        let mut file = disk.create("x").unwrap();
+        let file = disk.create("x").unwrap();
         file.write_at(b"hello", 3).unwrap();
         file.sync().unwrap();
         disk.rename("x", "y").unwrap();

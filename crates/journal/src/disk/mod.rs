@@ -47,16 +47,18 @@ pub trait Disk: Send + Sync {
 }
 
 /// One open file, read and written at offsets that the caller keeps.
-pub trait DiskFile: Send {
+///
+/// Methods take `&self`: the file is written to while it is being synced.
+pub trait DiskFile: Send + Sync {
     /// Writes all of `bytes` at `offset`. On an error any part of them may have been written.
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Reads up to `into.len()` bytes at `offset` and returns how many; fewer only at the end of the file.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Makes every byte written so far survive a power loss. After an error no byte since the last success is safe, and
-    /// no later success makes it so.
-    fn sync(&mut self) -> io::Result<()>;
+    /// Makes every byte that was written before the call survive a power loss. After an error no byte since the last
+    /// success is safe, and no later success makes it so.
+    fn sync(&self) -> io::Result<()>;
 
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
@@ -67,7 +69,8 @@ pub trait DiskFile: Send {
     }
 }
 
-/// Whether an error means that there is no room (`ENOSPC`, `EDQUOT`), as opposed to a disk that does not work.
+/// Whether an error means that there is no room (`ENOSPC`, `EDQUOT`, `EFBIG`), as opposed to a disk that does not work.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -40,8 +40,8 @@ use crate::simulation::Dice;
 
 /// The unit in which a disk writes all or nothing.
 const SECTOR_BYTES: usize = 512;
-/// The unit in which a file system writes back.
-const PAGE_BYTES: usize = 4096;
+/// The units in which file systems write back, one of which a disk has.
+const PAGE_BYTES: [usize; 3] = [4096, 16 << 10, 64 << 10];
 
 /// How a machine stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,14 @@ pub struct SimulatedDisk {
 
 type Inode = usize;
 
+/// What others do while a file is being synced.
+pub type DuringSync = Box<dyn FnMut() + Send>;
+
 struct State {
     dice: Dice,
+    page_bytes: usize,
+    /// Runs in the middle of each sync.
+    during_sync: Option<Arc<Mutex<DuringSync>>>,
     files: Vec<FileState>,
     durable_names: BTreeMap<String, Inode>,
     seen_names: BTreeMap<String, Inode>,
@@ -121,6 +127,8 @@ impl SimulatedDisk {
         SimulatedDisk {
             state: Arc::new(Mutex::new(State {
                 dice: Dice::new(seed),
+                page_bytes: PAGE_BYTES[(seed % 3) as usize],
+                during_sync: None,
                 files: Vec::new(),
                 durable_names: BTreeMap::new(),
                 seen_names: BTreeMap::new(),
@@ -151,6 +159,11 @@ impl SimulatedDisk {
     /// Lets something go wrong at operation `operation`.
     pub fn fault_at(&self, operation: u64, fault: Fault) {
         self.state.lock().faults.insert(operation, fault);
+    }
+
+    /// Has `during_sync` run in the middle of each sync of a file; what it writes is not covered by that sync.
+    pub fn during_sync(&self, during_sync: Option<DuringSync>) {
+        self.state.lock().during_sync = during_sync.map(|run| Arc::new(Mutex::new(run)));
     }
 
     /// Removes all faults and the crash that are still to come.
@@ -332,7 +345,7 @@ impl State {
     fn rot(&mut self) {
         for (inode, page) in std::mem::take(&mut self.spoilt) {
             let durable = &mut self.files[inode].durable;
-            let end = (page + PAGE_BYTES).min(durable.len());
+            let end = (page + self.page_bytes).min(durable.len());
             for byte in durable.get_mut(page..end).unwrap_or_default() {
                 *byte = self.dice.roll() as u8;
             }
@@ -407,8 +420,10 @@ impl FileState {
         self.dirty.push((offset, bytes.to_vec()));
     }
 
-    fn sync(&mut self) {
-        for (offset, bytes) in self.dirty.drain(..) {
+    /// Makes the first `writes` that are dirty durable.
+    fn sync(&mut self, writes: usize) {
+        let writes = writes.min(self.dirty.len());
+        for (offset, bytes) in self.dirty.drain(..writes) {
             put(&mut self.durable, offset, &bytes, |_| 0);
         }
     }
@@ -416,14 +431,14 @@ impl FileState {
     /// A sync that fails: see the table at the top.
     ///
     /// Returns a page that is to rot, if any.
-    fn fail_sync(&mut self, dice: &mut Dice) -> Option<usize> {
+    fn fail_sync(&mut self, dice: &mut Dice, page_bytes: usize) -> Option<usize> {
         let mut spoilt = None;
         for (offset, bytes) in std::mem::take(&mut self.dirty) {
             for (offset, bytes) in sectors(offset, &bytes) {
                 if dice.once_in(2) {
                     put(&mut self.durable, offset, &bytes, |_| 0);
                 } else if spoilt.is_none() && dice.once_in(3) {
-                    spoilt = Some(offset - offset % PAGE_BYTES);
+                    spoilt = Some(offset - offset % page_bytes);
                 }
             }
         }
@@ -501,7 +516,7 @@ struct Handle {
 }
 
 impl DiskFile for Handle {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let state = &mut *self.disk.state.lock();
         let verdict = state.next(self.life)?;
         let offset = offset as usize;
@@ -532,29 +547,37 @@ impl DiskFile for Handle {
         Ok(read)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
+        let (covered, during) = {
+            let state = self.disk.state.lock();
+            (state.files[self.inode].dirty.len(), state.during_sync.clone())
+        };
+        if let Some(mut run) = during.as_ref().and_then(|during| during.try_lock()) {
+            run();
+        }
         let state = &mut *self.disk.state.lock();
         let verdict = state.next(self.life)?;
+        let page_bytes = state.page_bytes;
         let file = &mut state.files[self.inode];
         match verdict {
             Verdict::Go if state.full && !file.dirty.is_empty() && state.dice.once_in(4) => {
-                let spoilt = file.fail_sync(&mut state.dice);
+                let spoilt = file.fail_sync(&mut state.dice, page_bytes);
                 state.spoilt.extend(spoilt.map(|page| (self.inode, page)));
                 Err(io::Error::from(io::ErrorKind::StorageFull))
             }
             Verdict::Go => {
-                file.sync();
+                file.sync(covered);
                 Ok(())
             }
             Verdict::Lie => Ok(()),
             Verdict::Crash => {
                 if state.dice.once_in(2) {
-                    file.sync();
+                    file.sync(covered);
                 }
                 Err(verdict.error())
             }
             Verdict::Fail(_) => {
-                let spoilt = file.fail_sync(&mut state.dice);
+                let spoilt = file.fail_sync(&mut state.dice, page_bytes);
                 state.spoilt.extend(spoilt.map(|page| (self.inode, page)));
                 Err(verdict.error())
             }

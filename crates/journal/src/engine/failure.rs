@@ -3,7 +3,7 @@
 //! After a failure nothing in the old segment is written or synced again. A failed sync may have marked pages clean that
 //! never reached the disk, so that the next one succeeds for nothing (*Can Applications Recover from fsync Failures?*);
 //! and the page it could not write may hold the end of what was synced before. So the new segment begins with everything
-//! that [`Engine::retained`] holds: every record that is not durable, and those before that share a page with one.
+//! that [`retained`](crate::pen::Pen::retained) holds: every record that is not durable, and those before that share a page with one.
 //!
 //! ```text
 //! old segment   ┤ durable ……… │ durable │ written, sync failed │
@@ -18,18 +18,21 @@
 //! needs room for what is retained and no more.
 
 use super::{Engine, Health};
-use crate::disk::is_full;
+use std::collections::VecDeque;
+
+use parking_lot::MutexGuard;
+
 use crate::error::{Error, Refusal};
 use crate::front::Event;
-use crate::record::FRAME_BYTES;
+use crate::pen::Pen;
 use crate::segment::{ActiveSegment, UNFINISHED, segment_name};
 
 impl Engine {
     /// Notes a failure: nothing is written or told durable until [`recover`](Self::recover) has succeeded.
     pub(super) fn fail(&mut self, now_ms: u64, error: &Error) {
-        let full = matches!(error, Error::Io { source, .. } if is_full(source));
-        let refusal = if full { Refusal::DiskFull } else { Refusal::DiskFailed };
+        let refusal = if error.is_disk_full() { Refusal::DiskFull } else { Refusal::DiskFailed };
         self.health = Health::Failing { retry_at: now_ms + self.options.retry_ms };
+        self.pen.lock().fail(None);
         self.stats.failures += 1;
         let cause = error.to_string();
         self.stats.last_error = Some(cause.clone());
@@ -42,23 +45,35 @@ impl Engine {
 
     /// Writes every record that is not proven durable into a new segment, and goes on with that.
     pub(super) fn recover(&mut self, now_ms: u64) {
-        match self.rewrite() {
-            Ok(next) => {
+        let pen = self.pen.clone();
+        // Held for long, which keeps nobody: who sees that the disk fails does not ask for it.
+        let mut pen = pen.lock();
+        match self.rewrite(&mut pen) {
+            Ok((next, ends)) => {
                 self.health = Health::Well;
-                self.written = self.taken;
                 self.synced_at = now_ms;
-                self.unsynced_bytes = 0;
-                self.follow(next);
-                self.front.set_written(self.written);
+                self.note_segment(&next, pen.active.bytes);
+                pen.resume(next, ends);
+                let written = pen.written;
+                drop(pen);
+                self.unsynced_since = None;
+                let manifest = self.manifest;
+                // Not a reason to stop: the manifest's last segment is a lower bound, and it is tried again.
+                let _ = self.put_manifest(manifest);
+                self.front.set_written(written);
                 self.refusal = None;
                 self.front.set_refusal(None);
-                if self.written > self.durable {
-                    self.now_durable(self.written);
+                if written > self.durable {
+                    self.durable = written;
+                    self.front.set_durable(written);
+                    self.stats.syncs += 1;
+                    (self.notify)(Event::Durable(written));
                 }
                 (self.notify)(Event::Resumed);
             }
             Err(error) => {
-                for number in [self.active.number, self.active.number + 1] {
+                drop(pen);
+                for number in [self.number, self.number + 1] {
                     let _ = self.disk.unlink(&(segment_name(number) + UNFINISHED));
                 }
                 self.fail(now_ms, &error);
@@ -66,27 +81,32 @@ impl Engine {
         }
     }
 
-    fn rewrite(&mut self) -> Result<ActiveSegment, Error> {
-        let base = self.retained.front().map_or(self.taken.next(), |batch| batch.first);
+    fn rewrite(
+        &mut self,
+        pen: &mut MutexGuard<'_, Pen>,
+    ) -> Result<(ActiveSegment, VecDeque<u64>), Error> {
+        let base = pen.retained.front().map_or(pen.taken.next(), |batch| batch.first);
         debug_assert!(base <= self.durable.next());
-        debug_assert!(self.retained.back().is_none_or(|batch| batch.last == self.taken));
+        debug_assert!(pen.retained.back().is_none_or(|batch| batch.last == pen.taken));
         // If nothing in the active segment is beyond reach, not even its header is: then the new one takes its place.
-        let replaces = base == self.active.base;
-        if replaces && self.ghost {
-            self.banish()?;
+        let replaces = base == self.base;
+        if replaces && self.may_have_successor {
+            self.remove_successor()?;
         }
-        let mut next = self.draft(self.active.number + u64::from(!replaces), base)?;
-        for batch in &mut self.retained {
-            next.append(&mut batch.frames[FRAME_BYTES..])?;
-            batch.end = next.bytes;
+        if self.manifest.last_segment < self.manifest.first_segment {
+            // The first of all: without a manifest it would be a sign of loss.
+            self.manifest.write(&*self.disk)?;
         }
+        let mut next = self.draft(self.number + u64::from(!replaces), base)?;
+        let mut ends = VecDeque::new();
+        pen.copy(base, &mut next, &mut ends)?;
         self.publish_segment(&mut next)?;
-        Ok(next)
+        Ok((next, ends))
     }
 
     /// Removes the segment that failed to follow, for good. It holds nothing that counts.
-    fn banish(&mut self) -> Result<(), Error> {
-        let name = segment_name(self.active.number + 1);
+    fn remove_successor(&mut self) -> Result<(), Error> {
+        let name = segment_name(self.number + 1);
         match self.disk.unlink(&name) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove", &name)(error));
@@ -94,7 +114,7 @@ impl Engine {
             _ => {}
         }
         self.disk.sync_dir().map_err(Error::io("sync the directory of", &name))?;
-        self.ghost = false;
+        self.may_have_successor = false;
         Ok(())
     }
 }

@@ -70,20 +70,20 @@ impl Engine {
         }
         self.snapshots += 1;
         let number = self.snapshots;
-        let rolled = if self.active.is_empty() { Ok(()) } else { self.roll(now_ms) };
+        let is_empty = self.pen.lock().active.is_empty();
+        let rolled = if is_empty { Ok(()) } else { self.roll(now_ms) };
         self.or_fail(now_ms, rolled).inspect_err(|_| self.front.end_snapshot(number))?;
-        let start = Lsn(self.active.base.0 - 1);
+        let start = Lsn(self.base.0 - 1);
         Ok(SnapshotPlace { journal: self.manifest.journal, number, salt: self.draw.next(), start })
     }
 
     /// Returns the files that are not needed any more.
     fn publish_snapshot(&mut self, now_ms: u64, info: SnapshotInfo) -> Result<Vec<String>, Error> {
-        if info.end > self.durable {
-            let synced = self.sync(now_ms);
+        // A stamp is an LSN that was given, so there is a record to be written and synced.
+        while info.end > self.durable {
+            let synced = self.write(now_ms).and_then(|()| self.sync(now_ms));
             self.or_fail(now_ms, synced)?;
         }
-        // A stamp is an LSN that was given, and this turn has written and synced all that were given before it.
-        debug_assert!(info.end <= self.durable);
         let name = snapshot_name(info.number);
         let unfinished = name.clone() + UNFINISHED;
         self.disk.rename(&unfinished, &name).map_err(Error::io("rename", &unfinished))?;
@@ -114,7 +114,7 @@ impl Engine {
     fn first_needed(&self, lsn: Lsn) -> u64 {
         let segments = self.front.segments.lock();
         let position = segments.partition_point(|segment| segment.base <= lsn).saturating_sub(1);
-        segments.get(position).map_or(self.active.number, |segment| segment.number)
+        segments.get(position).map_or(self.number, |segment| segment.number)
     }
 
     /// Puts `manifest` in place. What it does not name is then left over.

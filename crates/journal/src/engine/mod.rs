@@ -3,8 +3,8 @@
 //! It has no thread and no clock. In production a thread calls [`Engine::turn`] and sleeps as long as it is told to; a
 //! simulation calls it with whatever time and crashes the disk between any two operations.
 //!
-//! A turn: take what was appended → write it → sync, if the policy says so → tell → new segment, if this one is full →
-//! commands.
+//! A turn: write what was appended → sync, if the policy says so → tell → new segment, if this one is full → commands.
+//! Under `everysec` and `no` shards write for themselves ([`crate::pen`]), and go on doing so while the engine syncs.
 //!
 //! ```text
 //!                ┌────────────────────────── a new segment holds all that ──────────────────────────┐
@@ -17,11 +17,9 @@
 //! What happens in `Failing` is told in [`failure`], what happens to files in [`files`].
 //!
 //! Invariants
-//! - `durable ≤ written ≤ taken`; `retained` holds every record above `durable`, without holes.
 //! - While failing, nothing is told durable and nothing is written but under a temporary name.
-//! - A sync mark is written only when everything before it in the segment was synced.
-//!
-//! Memory: `unsynced_bytes_max` + two batches of at most `pending_bytes_max`.
+//! - A sync mark vouches only for what a sync of the same segment had covered before it was written.
+//! - The pen is never held during a sync: what a sync delays is the next sync.
 
 mod failure;
 mod files;
@@ -29,13 +27,15 @@ mod files;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::disk::{Disk, is_full};
+use parking_lot::Mutex;
+
+use crate::disk::Disk;
 use crate::error::{Error, Refusal};
 use crate::front::{Command, Event, Front, Notify};
 use crate::manifest::Manifest;
+use crate::pen::{Pen, Wrote};
 use crate::policy::{Draw, FsyncPolicy, Options};
-use crate::record::{self, FRAME_BYTES, Kind};
-use crate::segment::{ActiveSegment, PAGE_BYTES, Place};
+use crate::segment::{ActiveSegment, Place};
 #[cfg(any(test, feature = "simulation"))]
 use crate::simulation::planted::{Planted, WithoutDirectorySync};
 use crate::{Lsn, Stats};
@@ -53,9 +53,6 @@ const IDLE_MARK_MS: u64 = 20;
 /// The clients whom the sync has answered are about to write again. Who sees them come (a shard) flushes when no more do,
 /// and one sync then serves all; beginning the next at once, it would serve half as many.
 const JOIN_MS: u64 = 2;
-
-/// A write buffer larger than this is given back rather than filled again.
-const SPARE_BYTES_MAX: usize = 4 << 20;
 
 /// What a journal stands on: handed from recovery to the engine.
 pub(crate) struct Station {
@@ -75,20 +72,10 @@ pub(crate) enum Next {
     By(u64),
     /// At this time, and before as soon as somebody flushes: what is pending already may be joined by more.
     Joined(u64),
-    /// At this time; work that comes before should gather.
+    /// At this time, and before for a command or a sync that is asked for: what is pending is written by others, or can't be.
     At(u64),
     /// Never: closed.
     Closed,
-}
-
-/// Records written and kept in memory until they are beyond the reach of a failed write.
-pub(crate) struct Batch {
-    /// Blank or sealed frames, the first of them a sync mark.
-    pub(crate) frames: Vec<u8>,
-    pub(crate) first: Lsn,
-    pub(crate) last: Lsn,
-    /// Where it ends in the active segment; meaningless while the write failed.
-    pub(crate) end: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,22 +96,17 @@ pub(crate) struct Engine {
     manifest: Manifest,
     /// A write of the manifest failed: which one is on the disk is unknown until a later one succeeds. When to try.
     manifest_retry_at: Option<u64>,
-    active: ActiveSegment,
-    /// Every record above `durable`, and those before it that a failed write could still spoil; oldest first.
-    retained: VecDeque<Batch>,
+    /// The end of the log.
+    pen: Arc<Mutex<Pen>>,
+    /// Number of the active segment, and its base.
+    number: u64,
+    base: Lsn,
     /// A segment that was to follow failed while it got its name: it may be there after a crash, and would make void what
     /// the active segment holds above its base.
-    ghost: bool,
-    /// Last record taken from the front.
-    taken: Lsn,
-    written: Lsn,
+    may_have_successor: bool,
     durable: Lsn,
-    /// When the oldest unsynced record was written, by the clock of the turns.
-    unsynced_since: u64,
-    /// Bytes written since the last sync.
-    unsynced_bytes: usize,
-    /// Everything in the segment is synced, and no mark behind it says so yet.
-    mark_due: bool,
+    /// Since when, by the clock of the turns, there are unsynced records.
+    unsynced_since: Option<u64>,
     /// When the last sync ended.
     synced_at: u64,
     /// This turn has written.
@@ -135,7 +117,6 @@ pub(crate) struct Engine {
     stats: Stats,
     /// Number of the newest snapshot ever begun.
     snapshots: u64,
-    spare: Vec<u8>,
 }
 
 impl Engine {
@@ -144,38 +125,41 @@ impl Engine {
         front: Arc<Front>,
         notify: Notify,
         manifest: Manifest,
-        active: ActiveSegment,
-        retained: VecDeque<Batch>,
+        pen: Pen,
         snapshots: u64,
     ) -> Engine {
         let Station { disk, options, draw, lock } = station;
-        let last = front.durable_lsn();
+        let (number, base) = (pen.active.number, pen.active.base);
         Engine {
             disk,
             options,
             draw,
             lock,
+            durable: front.durable_lsn(),
             front,
             notify,
             manifest,
             manifest_retry_at: None,
-            active,
-            retained,
-            ghost: false,
-            taken: last,
-            written: last,
-            durable: last,
-            unsynced_since: 0,
-            unsynced_bytes: 0,
-            mark_due: true,
+            pen: Arc::new(Mutex::new(pen)),
+            number,
+            base,
+            may_have_successor: false,
+            unsynced_since: None,
             synced_at: 0,
             wrote: false,
             health: Health::Well,
             refusal: None,
             stats: Stats::default(),
             snapshots: snapshots.max(manifest.snapshot.map_or(0, |snapshot| snapshot.number)),
-            spare: Vec::new(),
         }
+    }
+
+    pub(crate) fn pen(&self) -> &Arc<Mutex<Pen>> {
+        &self.pen
+    }
+
+    pub(crate) fn notify(&self) -> &Notify {
+        &self.notify
     }
 
     pub(crate) fn front(&self) -> &Arc<Front> {
@@ -189,6 +173,14 @@ impl Engine {
     /// What is done once before the first turn.
     pub(crate) fn begin(&mut self) {
         remove(&*self.disk, &self.leftovers());
+        self.publish_stats();
+    }
+
+    /// What is done instead if there was no room for a segment to write to: as if it had become full just now.
+    pub(crate) fn begin_full(&mut self, error: &Error) {
+        // An attempt may have given it its name, and the name may not be synced.
+        self.may_have_successor = true;
+        self.fail(0, error);
         self.publish_stats();
     }
 
@@ -217,12 +209,12 @@ impl Engine {
 
     /// A turn on a disk that works, as far as anyone knows.
     fn work(&mut self, now_ms: u64, mut commands: Vec<Command>) {
-        let taken = self.front.take(std::mem::take(&mut self.spare));
-        commands.extend(taken.commands);
+        commands.extend(self.front.take_commands());
         let closing = commands.iter().any(|command| matches!(command, Command::Close(_)));
-        let wrote = self.write(now_ms, taken.frames, taken.last);
-        let outcome =
-            wrote.and_then(|()| self.sync_if_due(now_ms, closing)).and_then(|()| self.roll_if_full(now_ms));
+        let outcome = self
+            .write(now_ms)
+            .and_then(|()| self.sync_if_due(now_ms, closing))
+            .and_then(|()| self.roll_if_full(now_ms));
         if let Err(error) = outcome {
             self.fail(now_ms, &error);
         }
@@ -232,132 +224,150 @@ impl Engine {
         }
     }
 
-    /// Writes a batch; afterwards the records are in `retained` whether it succeeded or not.
-    fn write(&mut self, now_ms: u64, frames: Vec<u8>, last: Lsn) -> Result<(), Error> {
-        if frames.len() == FRAME_BYTES {
-            self.spare = frames;
-            return self.mark_if_idle(now_ms);
+    /// Writes what is pending, and hears of failures that others have met while writing.
+    fn write(&mut self, now_ms: u64) -> Result<(), Error> {
+        let mut pen = self.pen.lock();
+        let wrote = pen.write(&self.front);
+        if let Some(error) = pen.failure.take() {
+            return Err(error);
         }
-        let first = self.taken.next();
-        self.taken = last;
-        if self.written == self.durable {
-            self.unsynced_since = now_ms;
+        let written = pen.written;
+        if wrote == Wrote::Nothing && self.is_mark_wanted(&pen, now_ms) {
+            pen.write_mark()?;
         }
-        self.unsynced_bytes += frames.len();
-        self.retained.push_back(Batch { frames, first, last, end: u64::MAX });
+        drop(pen);
         #[cfg(any(test, feature = "simulation"))]
-        if Planted::SyncBeforeWrite.is_active() {
-            self.active.sync()?;
-            self.front.set_written(last);
-            self.durable = last;
-            self.front.set_durable(last);
+        {
+            // A planted bug has told it.
+            self.durable = self.durable.max(self.front.durable_lsn());
         }
-        if self.front.policy() == FsyncPolicy::Always && self.options.zero_ahead_bytes > 0 {
-            self.zero_ahead()?;
+        if written > self.durable {
+            self.unsynced_since.get_or_insert(now_ms);
         }
-        let batch = self.retained.back_mut().expect("just pushed");
-        let from = if self.mark_due { 0 } else { FRAME_BYTES };
-        self.active.append(&mut batch.frames[from..])?;
-        batch.end = self.active.bytes;
-        self.mark_due = false;
-        self.written = last;
-        self.wrote = true;
-        self.front.set_written(last);
-        self.slim();
+        self.wrote = matches!(wrote, Wrote::All { .. });
+        if self.wrote && self.front.policy() != FsyncPolicy::Always {
+            (self.notify)(Event::Written(written));
+        }
         Ok(())
     }
 
-    /// Keeps zeros ahead of the log's end, unless there is no room for them: that is no reason to fail.
-    fn zero_ahead(&mut self) -> Result<(), Error> {
-        match self.active.zero_ahead(self.options.zero_ahead_bytes) {
-            Err(Error::Io { source, .. }) if is_full(&source) => {
-                self.options.zero_ahead_bytes = 0;
-                Ok(())
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// Gives a small batch a buffer of its own size, and its large one back for the next batch.
-    fn slim(&mut self) {
-        let Some(batch) = self.retained.back_mut() else { return };
-        if batch.frames.len() < batch.frames.capacity() / 4 {
-            let exact = batch.frames.as_slice().to_vec();
-            self.spare = std::mem::replace(&mut batch.frames, exact);
-        }
-    }
-
-    /// Writes a sync mark on its own when nothing came after a sync.
-    fn mark_if_idle(&mut self, now_ms: u64) -> Result<(), Error> {
-        let idle = self.mark_due && self.written == self.durable && now_ms >= self.synced_at + IDLE_MARK_MS;
-        if !idle || self.active.is_empty() {
-            return Ok(());
-        }
-        self.write_mark()
-    }
-
-    fn write_mark(&mut self) -> Result<(), Error> {
-        self.mark_due = false;
-        let mut mark = Vec::with_capacity(FRAME_BYTES);
-        record::push_blank_header(Kind::SyncMark, 0, &mut mark);
-        self.active.append(&mut mark)
+    /// Whether a sync mark should stand alone, because nothing came after a sync.
+    fn is_mark_wanted(&self, pen: &Pen, now_ms: u64) -> bool {
+        pen.mark_due.is_some()
+            && pen.written == self.durable
+            && now_ms >= self.synced_at + IDLE_MARK_MS
+            && !pen.active.is_empty()
     }
 
     fn sync_if_due(&mut self, now_ms: u64, closing: bool) -> Result<(), Error> {
-        let due = self.written > self.durable
-            && (closing
+        let unsynced_bytes = self.pen.lock().unsynced_bytes;
+        let due = self.unsynced_since.is_some_and(|since| {
+            closing
                 || self.front.sync_wanted() > self.durable
-                || self.unsynced_bytes >= self.options.unsynced_bytes_max
+                || unsynced_bytes >= self.options.unsynced_bytes_max
                 || match self.front.policy() {
                     FsyncPolicy::Always => true,
-                    FsyncPolicy::EverySec => now_ms >= self.unsynced_since + EVERY_SEC_MS,
+                    FsyncPolicy::EverySec => now_ms >= since + EVERY_SEC_MS,
                     FsyncPolicy::No => false,
-                });
+                }
+        });
         if due { self.sync(now_ms) } else { Ok(()) }
     }
 
+    /// Syncs what is written. Others go on writing meanwhile.
     fn sync(&mut self, now_ms: u64) -> Result<(), Error> {
-        self.active.sync()?;
-        self.mark_due = true;
+        let (file, name, lsn, offset) = {
+            let pen = self.pen.lock();
+            let (file, name) = pen.active.file();
+            (file, name, pen.written, pen.active.bytes)
+        };
+        self.front.during_sync(|| file.sync()).map_err(Error::io("sync", &name))?;
         self.synced_at = now_ms;
-        self.now_durable(self.written);
+        self.now_durable(lsn, offset, now_ms);
         Ok(())
     }
 
-    /// Everything up to `lsn` is durable: forgets what no failed write can reach any more, and tells.
-    fn now_durable(&mut self, lsn: Lsn) {
+    /// Everything up to `lsn`, which ends at `offset`, is durable: tells.
+    fn now_durable(&mut self, lsn: Lsn, offset: u64, now_ms: u64) {
+        let written = {
+            let mut pen = self.pen.lock();
+            pen.synced(lsn, offset);
+            pen.written
+        };
         self.durable = lsn;
-        self.unsynced_bytes = 0;
-        let page = self.active.bytes - self.active.bytes % PAGE_BYTES;
-        while self.retained.front().is_some_and(|batch| batch.end <= page) {
-            let frames = self.retained.pop_front().expect("there is a front").frames;
-            if frames.capacity() > self.spare.capacity() && frames.capacity() <= SPARE_BYTES_MAX {
-                self.spare = frames;
-            }
-        }
+        self.unsynced_since = (written > lsn).then_some(now_ms);
         self.front.set_durable(lsn);
         self.stats.syncs += 1;
         (self.notify)(Event::Durable(lsn));
     }
 
     fn roll_if_full(&mut self, now_ms: u64) -> Result<(), Error> {
-        if self.active.bytes >= self.options.segment_bytes && !self.active.is_empty() {
-            self.roll(now_ms)
-        } else {
-            Ok(())
-        }
+        let is_full = {
+            let pen = self.pen.lock();
+            pen.active.bytes >= self.options.segment_bytes && !pen.active.is_empty()
+        };
+        if is_full { self.roll(now_ms) } else { Ok(()) }
     }
 
     /// Ends the segment and begins the next.
+    ///
+    /// 1. Sync: the next one's base is the first record that this does not cover.
+    /// 2. Those that came since are copied into a draft of the next, and that is synced. Meanwhile more are written, into
+    ///    the old segment, where a killed process would leave them.
+    /// 3. With the pen in hand: the rest is copied, the draft gets its name, and from here on it is written to.
+    /// 4. The directory is synced. Only now does what step 2 has synced count as durable: before, a power loss may bring
+    ///    the old segment back as the last one.
     fn roll(&mut self, now_ms: u64) -> Result<(), Error> {
-        if self.written > self.durable {
+        if self.unsynced_since.is_some() {
             self.sync(now_ms)?;
         }
-        let mut next = self.draft(self.active.number + 1, self.written.next())?;
-        self.publish_segment(&mut next)?;
-        // The old segment is never written to again, so no page of it is in danger.
-        self.retained.clear();
-        self.follow(next);
+        let base = self.durable.next();
+        let mut next = self.draft(self.number + 1, base)?;
+        let mut ends = VecDeque::new();
+        let copied = self.copy(base, &mut next, &mut ends)?;
+        let copied_to = next.bytes;
+        self.front.during_sync(|| next.sync())?;
+        self.switch(copied.next(), next, ends)?;
+        #[cfg(any(test, feature = "simulation"))]
+        let skips = Planted::NoDirectorySync.is_active();
+        #[cfg(not(any(test, feature = "simulation")))]
+        let skips = false;
+        if !skips {
+            self.front.during_sync(|| self.disk.sync_dir()).map_err(Error::io("sync the directory of", "a segment"))?;
+        }
+        if copied > self.durable {
+            self.now_durable(copied, copied_to, now_ms);
+        } else {
+            self.pen.lock().mark_due = Some(copied_to);
+        }
+        let manifest = self.manifest;
+        // Not a reason to stop: the manifest's last segment is a lower bound, and it is tried again.
+        let _ = self.put_manifest(manifest);
+        Ok(())
+    }
+
+    /// Copies what is written from `from` on into `next`; returns the last record written.
+    fn copy(&self, from: Lsn, next: &mut ActiveSegment, ends: &mut VecDeque<u64>) -> Result<Lsn, Error> {
+        let mut pen = self.pen.lock();
+        if let Some(error) = pen.failure.take() {
+            return Err(error);
+        }
+        pen.copy(from, next, ends)?;
+        Ok(pen.written)
+    }
+
+    /// Copies the rest, from `from` on, gives `next` its name and goes on in it.
+    fn switch(&mut self, from: Lsn, mut next: ActiveSegment, mut ends: VecDeque<u64>) -> Result<(), Error> {
+        let pen = self.pen.clone();
+        let mut pen = pen.lock();
+        if let Some(error) = pen.failure.take() {
+            return Err(error);
+        }
+        pen.copy(from, &mut next, &mut ends)?;
+        self.may_have_successor = true;
+        next.rename(&*self.disk)?;
+        self.note_segment(&next, pen.active.bytes);
+        pen.follow(next, ends);
         Ok(())
     }
 
@@ -368,7 +378,7 @@ impl Engine {
     }
 
     fn publish_segment(&mut self, segment: &mut ActiveSegment) -> Result<(), Error> {
-        self.ghost |= segment.number > self.active.number;
+        self.may_have_successor |= segment.number > self.number;
         #[cfg(any(test, feature = "simulation"))]
         if Planted::NoDirectorySync.is_active() {
             return segment.publish(&WithoutDirectorySync(&*self.disk));
@@ -376,31 +386,27 @@ impl Engine {
         segment.publish(&*self.disk)
     }
 
-    /// Goes on with `next`, which is on the disk.
-    fn follow(&mut self, next: ActiveSegment) {
-        {
-            let mut segments = self.front.segments.lock();
-            if let Some(last) = segments.last_mut() {
-                last.bytes = self.active.bytes;
-            }
-            segments.retain(|segment| segment.number != next.number);
-            segments.push(next.segment());
+    /// `next`, which has its name, is the active segment; the one before ended after `bytes`.
+    fn note_segment(&mut self, next: &ActiveSegment, bytes: u64) {
+        let mut segments = self.front.segments.lock();
+        if let Some(last) = segments.last_mut() {
+            last.bytes = bytes;
         }
+        segments.retain(|segment| segment.number != next.number);
+        segments.push(next.segment());
+        drop(segments);
         self.manifest.last_segment = next.number;
-        self.ghost &= next.number == self.active.number;
-        self.active = next;
-        self.mark_due = true;
-        let manifest = self.manifest;
-        // Not a reason to stop: the manifest's last segment is a lower bound, and it is tried again.
-        let _ = self.put_manifest(manifest);
+        self.may_have_successor &= next.number == self.number;
+        (self.number, self.base) = (next.number, next.base);
     }
 
     /// Marks the end of a log that is closed, so that the next start need not write it again.
     ///
     /// Not synced: if the sync failed, it would be the page with the last durable records that it failed for.
     fn mark_end(&mut self) {
-        if self.mark_due && !self.active.is_empty() {
-            let _ = self.write_mark();
+        let mut pen = self.pen.lock();
+        if pen.mark_due.is_some() && !pen.active.is_empty() {
+            let _ = pen.write_mark();
         }
     }
 
@@ -413,19 +419,18 @@ impl Engine {
         let by = |at: Option<u64>| at.map_or(Next::Idle, |at| Next::By(at.max(now_ms)));
         match self.health {
             Health::Closed => Next::Closed,
-            Health::Failing { retry_at } => Next::By(retry_at),
+            Health::Failing { retry_at } => Next::At(retry_at),
             Health::Well => {
-                let mark_at =
-                    (self.mark_due && !self.active.is_empty()).then_some(self.synced_at + IDLE_MARK_MS);
+                let is_mark_due = {
+                    let pen = self.pen.lock();
+                    pen.mark_due.is_some() && !pen.active.is_empty()
+                };
+                let mark_at = is_mark_due.then_some(self.synced_at + IDLE_MARK_MS);
                 let mark_at = mark_at.or(self.manifest_retry_at);
-                let unsynced = self.written > self.durable;
-                match self.front.policy() {
-                    FsyncPolicy::Always if self.wrote => Next::Joined(now_ms + JOIN_MS),
-                    FsyncPolicy::Always => by(mark_at),
-                    // Just written: let the next records gather.
-                    _ if self.wrote => Next::At(now_ms + self.options.write_pace_ms),
-                    FsyncPolicy::EverySec if unsynced => by(Some(self.unsynced_since + EVERY_SEC_MS)),
-                    FsyncPolicy::No if unsynced => Next::Idle,
+                match (self.front.policy(), self.unsynced_since) {
+                    (FsyncPolicy::Always, _) if self.wrote => Next::Joined(now_ms + JOIN_MS),
+                    (FsyncPolicy::EverySec, Some(since)) => Next::At(since + EVERY_SEC_MS),
+                    (FsyncPolicy::No, Some(_)) => Next::Idle,
                     _ => by(mark_at),
                 }
             }
@@ -433,14 +438,18 @@ impl Engine {
     }
 
     fn publish_stats(&mut self) {
+        let (bytes, unsynced_bytes) = {
+            let pen = self.pen.lock();
+            (pen.active.bytes, pen.unsynced_bytes)
+        };
         let mut segments = self.front.segments.lock();
         if let Some(last) = segments.last_mut() {
-            last.bytes = self.active.bytes;
+            last.bytes = bytes;
         }
         self.stats.log_bytes = segments.iter().map(|segment| segment.bytes).sum();
         self.stats.segments = segments.len();
         drop(segments);
-        self.stats.unsynced_bytes = self.unsynced_bytes;
+        self.stats.unsynced_bytes = unsynced_bytes;
         self.stats.snapshot = self.manifest.snapshot;
         self.stats.epoch = self.manifest.epoch;
         self.front.stats.lock().clone_from(&self.stats);

@@ -66,7 +66,7 @@ impl Rig {
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = events.clone();
         let (journal, engine) =
-            recovered.start_stepped(Box::new(move |event| told.lock().unwrap().push(event)))?;
+            recovered.start_stepped(Arc::new(move |event| told.lock().unwrap().push(event)))?;
         Ok(Rig { disk: disk.clone(), journal, engine, replayed, report, events, now_ms: 0 })
     }
 

@@ -14,13 +14,16 @@
 //!   bytes that are void; in no case is anything else than a true prefix served (A8).
 //! - The journal is refused only if there was damage.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{Capture, Dice, Stepper, Subject};
 use crate::disk::Disk;
 use crate::disk::simulated::{Crash, Fault, SimulatedDisk};
 use crate::recovery::{Recovery, Rejected, Report, Restore};
-use crate::{Error, FsyncPolicy, Journal, Lsn, Options, SnapshotWriter};
+use crate::{Error, FRAME_PAYLOAD_BYTES_MAX, FsyncPolicy, Journal, Lsn, Options, SnapshotWriter};
 
 /// What a story was about, to see that all stories together were about everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Tally {
     pub ambiguous: u64,
     /// Segments begun.
     pub segments: u64,
+    /// Openings on a full disk.
+    pub opened_full: u64,
 }
 
 impl Tally {
@@ -63,6 +68,7 @@ impl Tally {
         self.refused += other.refused;
         self.ambiguous += other.ambiguous;
         self.segments += other.segments;
+        self.opened_full += other.opened_full;
     }
 }
 
@@ -85,6 +91,7 @@ pub fn run<S: Subject>(seed: u64, trace: bool) -> Result<Tally, String> {
         now_ms: 0,
         tally: Tally::default(),
         trace,
+        during_sync: Arc::default(),
         subject: std::marker::PhantomData,
     };
     let lives = 1 + story.dice.below(3);
@@ -106,6 +113,7 @@ fn options(dice: &mut Dice) -> Options {
         unsynced_bytes_max: 300 + dice.below(20_000),
         zero_ahead_bytes: [0, 0, 100, 3000][dice.below(4)],
         retry_ms: 50,
+        frame_payload_max: [FRAME_PAYLOAD_BYTES_MAX, 30, 7][dice.below(3)],
         entropy: Some(dice.roll()),
         ..Options::default()
     }
@@ -130,6 +138,8 @@ struct Story<S> {
     now_ms: u64,
     tally: Tally,
     trace: bool,
+    /// Records that are appended while the next sync runs, if there is one.
+    during_sync: Arc<Mutex<VecDeque<Vec<u8>>>>,
     subject: std::marker::PhantomData<S>,
 }
 
@@ -169,7 +179,15 @@ impl<S: Subject> Story<S> {
             let operation = self.disk.operations() + self.dice.below(30) as u64;
             self.disk.crash_at(operation);
         }
+        // A full disk keeps no journal from opening.
+        self.disk.set_full(self.faults && self.dice.once_in(4));
         let (mut subject, journal, mut engine) = self.open()?;
+        if journal.admit().is_err() {
+            self.tally.opened_full += 1;
+            self.durable = journal.durable_lsn();
+        }
+        let journal = Arc::new(journal);
+        self.write_during_syncs(&journal);
         self.plan_trouble();
         let mut snapshot = None;
         let steps = 3 + self.dice.below(50);
@@ -188,6 +206,7 @@ impl<S: Subject> Story<S> {
         }
         self.tally.segments += journal.stats().segments as u64;
         // What a dead process would do on its way out does not happen.
+        self.disk.during_sync(None);
         self.disk.stop();
         drop((engine, journal, snapshot));
         self.stop();
@@ -219,10 +238,18 @@ impl<S: Subject> Story<S> {
     ) -> Result<(), String> {
         match self.dice.below(20) {
             0..9 => self.write(subject, journal),
-            9..14 => self.turn(journal, engine),
+            9..14 => {
+                self.plan_writes(subject, journal);
+                self.turn(journal, engine);
+                self.settle_writes(journal);
+            }
             14..17 => {
                 let taken = snapshot.take();
+                if taken.is_none() {
+                    self.plan_writes(subject, journal);
+                }
                 *snapshot = self.snapshot(subject, journal, engine, taken);
+                self.settle_writes(journal);
             }
             17 => {
                 self.options.fsync =
@@ -257,6 +284,44 @@ impl<S: Subject> Story<S> {
             self.tally.records += 1;
         }
         journal.flush();
+    }
+
+    /// Has what [`plan_writes`](Self::plan_writes) has prepared appended and written while a sync runs.
+    fn write_during_syncs(&self, journal: &Arc<Journal>) {
+        let (planned, journal) = (self.during_sync.clone(), Arc::downgrade(journal));
+        self.disk.during_sync(Some(Box::new(move || {
+            let Some(journal) = journal.upgrade() else { return };
+            let mut planned = planned.lock();
+            // Half of it at each sync, so that a turn with two has some in both.
+            for _ in 0..planned.len().div_ceil(2) {
+                if let Some(effect) = planned.pop_front() {
+                    journal.append(&effect).expect("an open journal takes what it has admitted");
+                }
+            }
+            journal.write_beside_sync();
+        })));
+    }
+
+    /// Makes writes that are to be appended while the next turn syncs.
+    fn plan_writes(&mut self, subject: &mut S, journal: &Journal) {
+        if self.dice.once_in(2) || journal.admit().is_err() {
+            return;
+        }
+        for _ in 0..=self.dice.below(4) {
+            let effect = subject.write(&mut self.dice);
+            self.history.push(effect.clone());
+            self.digests.push(subject.digest());
+            self.tally.records += 1;
+            self.during_sync.lock().push_back(effect);
+        }
+    }
+
+    /// Appends what no sync has run for.
+    fn settle_writes(&mut self, journal: &Journal) {
+        for effect in self.during_sync.lock().drain(..) {
+            journal.append(&effect).expect("an open journal takes what it has admitted");
+        }
+        assert_eq!(journal.last_lsn().0 as usize, self.history.len(), "LSNs rise by one");
     }
 
     fn turn(&mut self, journal: &Journal, engine: &mut Stepper) {
@@ -371,7 +436,7 @@ impl<S: Subject> Story<S> {
         let mut compared = Compared { subject: S::empty(), history: &self.history };
         let recovered = recovery.replay(&mut compared)?;
         let report = recovered.report();
-        let (journal, engine) = recovered.start_stepped(Box::new(|_| {}))?;
+        let (journal, engine) = recovered.start_stepped(Arc::new(|_| {}))?;
         Ok((compared.subject, report, journal, engine))
     }
 
@@ -511,6 +576,7 @@ mod tests {
             ("resumed", total.resumed),
             ("refused", total.refused),
             ("segments", total.segments),
+            ("openings on a full disk", total.opened_full),
         ] {
             assert!(count > scale, "only {count} {what} in {stories} stories");
         }

@@ -18,7 +18,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Fault, Refusal};
 use crate::header::{FileKind, HEADER_BYTES, Header, JournalId};
 use crate::manifest::SnapshotInfo;
-use crate::record::{self, FRAME_BYTES, FrameReader, Kind, PAYLOAD_BYTES_MAX, Step};
+use crate::record::{self, FRAME_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameReader, Kind, PAYLOAD_BYTES_MAX, Step};
 use crate::segment::UNFINISHED;
 
 const SUFFIX: &str = ".snapshot";
@@ -63,6 +63,8 @@ pub(crate) struct SnapshotFile {
     /// Index of the first frame in `frames`, modulo 2³² like in the file.
     index: u32,
     items: u64,
+    /// See [`crate::Options::frame_payload_max`].
+    frame_payload_max: usize,
 }
 
 impl SnapshotFile {
@@ -76,11 +78,27 @@ impl SnapshotFile {
         let header = Header { kind: FileKind::Snapshot, journal, number, base: start.0, salt };
         let (header, seed) = header.encode();
         let name = snapshot_name(number) + UNFINISHED;
-        let mut file = disk.create(&name).map_err(Error::io("create", &name))?;
+        let file = disk.create(&name).map_err(Error::io("create", &name))?;
         file.write_at(&header, 0).map_err(Error::io("write", &name))?;
         let frames = Vec::with_capacity(WRITE_BYTES);
         let written = HEADER_BYTES as u64;
-        Ok(SnapshotFile { file, number, start, seed, frames, written, synced: 0, index: 0, items: 0 })
+        Ok(SnapshotFile {
+            file,
+            number,
+            start,
+            seed,
+            frames,
+            written,
+            synced: 0,
+            index: 0,
+            items: 0,
+            frame_payload_max: FRAME_PAYLOAD_BYTES_MAX,
+        })
+    }
+
+    /// The longest payload of one frame, if not the default.
+    pub(crate) fn set_frame_payload_max(&mut self, frame_payload_max: usize) {
+        self.frame_payload_max = frame_payload_max;
     }
 
     /// Bytes written so far, and about to be.
@@ -91,20 +109,21 @@ impl SnapshotFile {
     /// Adds an item. Errors: `TooLarge`, nothing was added; otherwise the file is lost.
     pub(crate) fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Error> {
         let length = ITEM_BYTES + key.len() + value.len();
-        if length > PAYLOAD_BYTES_MAX {
+        if length > PAYLOAD_BYTES_MAX || u32::try_from(key.len()).is_err() {
             return Err(Refusal::TooLarge.into());
         }
         // A large item must not stand in memory beside a full buffer.
         if self.frames.len() + length > WRITE_BYTES {
             self.write()?;
         }
-        record::push_blank_header(Kind::Record, length, &mut self.frames);
+        let at = self.frames.len();
+        record::push_blank_header(Kind::Record, 0, &mut self.frames);
         self.frames.push(ITEM);
         self.frames.extend_from_slice(&stamp.0.to_le_bytes());
-        // A key is shorter than a payload may be, which 30 bits can say.
         self.frames.extend_from_slice(&(key.len() as u32).to_le_bytes());
         self.frames.extend_from_slice(key);
         self.frames.extend_from_slice(value);
+        record::set_length(&mut self.frames, at, self.frame_payload_max);
         self.items += 1;
         Ok(())
     }
@@ -206,7 +225,7 @@ pub(crate) fn items(
     loop {
         match reader.advance()? {
             Step::Frame(Kind::Record) => {}
-            Step::Frame(Kind::SyncMark) => return Err(reader.damage(Fault::NotARecord)),
+            Step::Frame(Kind::SyncMark | Kind::Part) => return Err(reader.damage(Fault::NotARecord)),
             Step::End => return Err(reader.damage(Fault::Cut)),
             Step::Bad(fault) => return Err(reader.damage(fault)),
         }

@@ -78,8 +78,9 @@ impl SnapshotWriter {
         place: SnapshotPlace,
     ) -> Result<Self, Error> {
         let SnapshotPlace { journal, number, salt, start } = place;
-        let file = SnapshotFile::create(&*disk, journal, number, start, salt)
+        let mut file = SnapshotFile::create(&*disk, journal, number, start, salt)
             .inspect_err(|_| front.end_snapshot(number))?;
+        file.set_frame_payload_max(front.frame_payload_max);
         Ok(SnapshotWriter { disk, front, file, place, finished: false })
     }
 

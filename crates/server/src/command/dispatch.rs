@@ -98,10 +98,13 @@ impl Shard {
             && (row.has(Flags::WRITE) || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes())
             && let Err(refusal) = self.server.persistence.admit(journal)
         {
-            if refusal == Refusal::Backlog && !(connection.in_multi() && row.has(Flags::WRITE)) {
-                return Ok(self.wait_for_backlog(slot));
+            let is_only_queued = connection.in_multi() && row.has(Flags::WRITE);
+            match refusal {
+                // EXEC waits for it.
+                Refusal::Backlog if is_only_queued => {}
+                Refusal::Backlog => return Ok(self.wait_for_backlog(slot)),
+                _ => return Err(self.disk_failure(refusal)),
             }
-            return Err(self.disk_failure(refusal));
         }
         if self.durability.is_loading && (!row.has(Flags::LOADING) || row.spec.has_keys()) {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
@@ -155,7 +158,13 @@ impl Shard {
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
         Client::add(&connection.client.commands, 1);
         let began = self.clock.instant;
+        let written = connection.depends_on.written;
+        let is_write = row.has(Flags::WRITE) || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes();
         let result = self.execute(slot, row, args, out, false);
+        if !is_write && let Some(connection) = self.connections.get_mut(slot) {
+            // A key that was found expired is no write of who found it; it is among what it may have seen.
+            connection.depends_on.written = written;
+        }
         if self.durability.is_gated
             && (matches!(runs(row), Runs::Keys(_)) || row.spec.group == Group::Transactions)
         {

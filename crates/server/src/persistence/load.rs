@@ -137,7 +137,7 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
 /// What the journal tells, the server hears.
 pub(super) fn ears(server: &Arc<Server>) -> Notify {
     let server = Arc::downgrade(server);
-    Box::new(move |event| {
+    Arc::new(move |event| {
         if let Some(server) = server.upgrade() {
             server.hear(event);
         }

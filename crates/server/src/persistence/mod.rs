@@ -14,7 +14,7 @@
 //! Invariants
 //! - A write runs only if the journal takes it (`dispatch.rs` asks), and its record stands in the journal before the locks of
 //!   its keys go.
-//! - Under `appendfsync always` no reply leaves before every record that it depends on is durable.
+//! - No reply leaves before every record that it depends on is durable (`appendfsync always`), or written to the file.
 //! - Without a journal all of this is a branch on a `None`.
 
 mod load;
@@ -153,7 +153,7 @@ impl Server {
     /// Hears what the journal's thread has to say.
     fn hear(&self, event: Event) {
         match event {
-            Event::Durable(_) => {}
+            Event::Durable(_) | Event::Written(_) => {}
             Event::Stopped { refusal, cause } => {
                 tracing::error!(%cause, "{refusal}: writes are refused until it works again");
                 *self.persistence.trouble.lock() = Some(cause);

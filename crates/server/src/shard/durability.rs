@@ -1,15 +1,20 @@
 //! Replies that wait for the disk.
 //!
-//! Under `appendfsync always` a reply leaves only when every record that it depends on is durable: the records of the
-//! connection's own writes, and those of others that it may have seen the effects of. One sync serves all who wait.
+//! A reply leaves only when every record that it depends on is as safe as `appendfsync` says: durable under `always`, else
+//! written to the file, which a killed process does not lose. It depends on the records of the connection's own writes, and
+//! on those of others that it may have seen the effects of.
+//!
+//! Under `everysec` and `no` the shard writes at the end of its turn, one write for all that every shard has appended, and
+//! flushes; nobody waits and nobody is woken. Only while a sync runs, or another shard's write takes long, does a thread of
+//! the journal write instead, and the replies wait for it in the way of `always`, where one sync serves all who wait:
 //!
 //! 1. A command is executed; the connection notes the LSN (`written`, or `seen` for what it only read).
-//! 2. At the end of the turn the shard flushes. A connection whose LSN is not durable is passed over: its output stays in
+//! 2. At the end of the turn the shard flushes. A connection whose LSN is not safe yet is passed over: its output stays in
 //!    the queue, pushes and all, and its slot goes into `awaiting`.
 //! 3. The shard sets its flag, and looks once more (see `Server::wake_awaiting`).
 //! 4. When no client has anything more to say, or the first record has waited for [`GATHER_MAX`], the shard has the
 //!    journal write and sync what was appended: fewer syncs, each for more clients.
-//! 5. The journal's thread has synced, finds the flag, and mails; the shard flushes whoever waited.
+//! 5. The journal's thread has synced (or written), finds the flag, and mails; the shard flushes whoever waited.
 //!
 //! While the disk takes no writes, replies to reads leave all the same: what was read is as good as it will get, and
 //! reads and Pub/Sub go on. Replies to writes wait until the disk has recovered and has them.
@@ -36,8 +41,12 @@ pub(crate) struct Durability {
     /// The keys are not all there yet: commands that need them are refused.
     pub(crate) is_loading: bool,
     pub(crate) journal: Option<Arc<Journal>>,
-    /// `appendfsync always`: replies wait.
+    /// There is a journal: replies wait for their records.
     pub(crate) is_gated: bool,
+    /// `appendfsync always`: they wait for a sync, which is worth gathering for.
+    is_always: bool,
+    /// In this turn something was read that another shard may have appended and not written yet.
+    has_seen: bool,
     /// Since when there are records that the journal has not been told to write.
     unflushed_since: Option<Instant>,
     /// Slots of connections that wait for the disk; each has `awaits_disk` set.
@@ -55,9 +64,12 @@ pub(crate) struct Dependence {
 
 impl Dependence {
     fn is_met(self, journal: &Journal) -> bool {
-        let durable = journal.durable_lsn();
+        let safe = match journal.policy() {
+            FsyncPolicy::Always => journal.durable_lsn(),
+            FsyncPolicy::EverySec | FsyncPolicy::No => journal.written_lsn(),
+        };
         let is_stopped = || matches!(journal.admit(), Err(Refusal::DiskFull | Refusal::DiskFailed));
-        self.written <= durable && (self.seen <= durable || is_stopped())
+        self.written <= safe && (self.seen <= safe || is_stopped())
     }
 }
 
@@ -67,8 +79,9 @@ impl Shard {
         let persistence = &self.server.persistence;
         self.durability.is_loading = persistence.loading.is_on();
         self.durability.journal = persistence.journal().cloned();
-        self.durability.is_gated =
-            self.durability.journal.as_ref().is_some_and(|journal| journal.policy() == FsyncPolicy::Always);
+        let policy = self.durability.journal.as_ref().map(|journal| journal.policy());
+        self.durability.is_gated = policy.is_some();
+        self.durability.is_always = policy == Some(FsyncPolicy::Always);
         self.look_at_awaiting();
     }
 
@@ -86,6 +99,7 @@ impl Shard {
         if let (Some(journal), Some(connection)) = (&self.durability.journal, self.connections.get_mut(slot))
         {
             connection.depends_on.seen = journal.last_lsn();
+            self.durability.has_seen = true;
         }
     }
 
@@ -96,7 +110,7 @@ impl Shard {
             return false;
         }
         self.await_disk(slot);
-        // It may have become durable before the flag was there to be seen.
+        // It may have become safe before the flag was there to be seen.
         !self.connections[slot].depends_on.is_met(&journal)
     }
 
@@ -123,7 +137,8 @@ impl Shard {
             }
         }
         // What was flushed during the sync has to be flushed again; see `Journal::flush`.
-        if self.durability.journal.as_ref().is_some_and(|j| j.last_lsn() > j.durable_lsn()) {
+        let is_pending = |journal: &Arc<Journal>| journal.last_lsn() > journal.durable_lsn();
+        if self.durability.is_always && self.durability.journal.as_ref().is_some_and(is_pending) {
             self.note_appended();
         }
     }
@@ -139,14 +154,22 @@ impl Shard {
         self.durability.unflushed_since.is_some()
     }
 
-    /// Sends what was appended on its way, unless more may come that the same sync can serve.
+    /// Writes what was appended; under `always` sends it on its way, unless more may come that the same sync can serve.
     #[inline]
     pub(super) fn flush_journal(&mut self, may_gather: bool) {
-        let Some(since) = self.durability.unflushed_since else { return };
-        if may_gather && self.durability.is_gated && self.clock.instant.duration_since(since) < GATHER_MAX {
-            return;
+        let has_seen = std::mem::take(&mut self.durability.has_seen);
+        match self.durability.unflushed_since {
+            Some(since)
+                if may_gather
+                    && self.durability.is_always
+                    && self.clock.instant.duration_since(since) < GATHER_MAX =>
+            {
+                return;
+            }
+            // What was only read may be another shard's record that is still in memory.
+            None if self.durability.is_always || !has_seen => return,
+            _ => self.durability.unflushed_since = None,
         }
-        self.durability.unflushed_since = None;
         if let Some(journal) = &self.durability.journal {
             journal.flush();
         }
@@ -154,7 +177,7 @@ impl Shard {
 
     /// Waits until what was written is durable, for replies that are to leave before the server stops.
     pub(super) fn await_last_writes(&self, at_most: Duration) {
-        if let (Some(journal), true) = (&self.durability.journal, self.durability.is_gated) {
+        if let Some(journal) = &self.durability.journal {
             // If it is not durable in time, the replies stay.
             let _ = journal.wait_durable(journal.last_lsn(), Some(at_most));
         }

@@ -210,6 +210,10 @@ impl Shard {
                 }
             }
             Ok(Flushed::More) => self.flusher.mark(slot, connection),
+            // It has stopped sending and does not read: nothing would ever end its wait.
+            Ok(Flushed::Blocked) if connection.closing == Some(CloseReason::ClientGone) => {
+                self.close(slot, CloseReason::ClientGone);
+            }
             Ok(Flushed::Blocked) => connection.write_blocked = true,
             Err(_) => self.close(slot, CloseReason::SocketError),
         }

@@ -68,7 +68,7 @@ impl Shard {
             if self.connections[slot].is_unauthenticated() { UNAUTHENTICATED_READ_BYTES } else { READ_BYTES };
         let mut scratch = std::mem::take(&mut self.scratch);
         match self.connections[slot].transport.read(&mut scratch[..room]) {
-            Ok(0) => self.close(slot, CloseReason::ClientGone),
+            Ok(0) => self.close_gone(slot),
             Ok(n) => {
                 let connection = &mut self.connections[slot];
                 connection.net_in_bytes += n as u64;
@@ -97,6 +97,17 @@ impl Shard {
             Err(_) => self.close(slot, CloseReason::SocketError),
         }
         self.scratch = scratch;
+    }
+
+    /// The client sends no more. Replies that wait for the disk are sent before its connection is closed: it may have ended
+    /// only its own half.
+    fn close_gone(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if connection.awaits_disk && !connection.output.is_empty() && connection.hold.is_none() {
+            connection.closing = Some(CloseReason::ClientGone);
+        } else {
+            self.close(slot, CloseReason::ClientGone);
+        }
     }
 
     /// Executes requests that arrived earlier and had to wait.
