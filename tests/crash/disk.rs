@@ -148,6 +148,112 @@ fn a_full_disk_refuses_writes_and_nothing_else_and_recovers() {
     survives(&Disk::Small(mounted), server);
 }
 
+/// A write is answered in any case, and one that was refused is nowhere to be seen, now or after a kill.
+fn is_answered_and_not_seen(disk: &Disk, mut server: Server) {
+    let (mut writer, mut reader) = (server.connect(), server.connect());
+    writer.request(&["SET", "expires", "soon", "PX", "50"]);
+    writer.request(&["XADD", "s", "1-1", "f", "v"]);
+    let value = |number: u64| format!("{number} {}", "x".repeat(50_000));
+    let mut last = 0;
+    writer.request(&["SET", "k", &value(0)]);
+    disk.fail(&server);
+    let refused = wait_for("a refused write", || {
+        writer.send(&["MULTI"]);
+        writer.send(&["SET", "k", &value(last + 1)]);
+        writer.send(&["XADD", "s", "*", "f", "v"]);
+        writer.send(&["EXEC"]);
+        let replies: Vec<Value> = (0..4).map(|_| writer.value()).collect();
+        match &replies[3] {
+            Value::Array(_) => {
+                last += 1;
+                None
+            }
+            Value::Error(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(refused.contains("MISCONF") || refused.starts_with("EXECABORT"), "{refused}");
+    // A reader may be told for a moment that keys are being put back.
+    let seen = wait_for("a reader to be answered", || match reader.try_request(&["GET", "k"])? {
+        Value::Error(text) if text.starts_with(b"LOADING") => None,
+        value => Some(value),
+    });
+    assert!(seen.as_bytes() == Some(value(last).as_bytes()), "something that was refused is seen");
+    assert_eq!(reader.int(&["XLEN", "s"]), 1 + last as i64);
+    // Its time is over: that it is gone is not the reader's write.
+    assert!(reader.request(&["GET", "expires"]).as_bytes().is_none());
+    disk.recover(&server);
+    wait_for("writes to be taken again", || {
+        matches!(ask(&mut server.connect(), &["SET", "probe", "y"]), Some(Value::Simple(_))).then_some(())
+    });
+    assert!(reader.request(&["GET", "k"]).as_bytes() == Some(value(last).as_bytes()));
+    server.kill();
+    server.start_again();
+    let mut client = server.connect();
+    assert!(client.request(&["GET", "k"]).as_bytes() == Some(value(last).as_bytes()));
+    assert_eq!(client.int(&["XLEN", "s"]), 1 + last as i64);
+    assert_eq!(client.text(&["GET", "probe"]), "y");
+}
+
+#[test]
+fn a_write_that_meets_a_full_disk_is_refused_and_nobody_sees_it() {
+    for shards in [1, 2] {
+        for appendfsync in ["always", "everysec"] {
+            let launch = Launch::shards(shards);
+            let Some(mounted) = Mounted::at(launch.path("small")) else { return };
+            let server = launch.args(&["--dir", "{folder}/small", "--appendfsync", appendfsync]).start();
+            is_answered_and_not_seen(&Disk::Small(mounted), server);
+        }
+    }
+}
+
+#[test]
+fn a_write_that_meets_a_limit_on_files_is_refused_and_nobody_sees_it() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).args(&["--dir", "{folder}", "--appendfsync", "always"]).start();
+        is_answered_and_not_seen(&Disk::Limited, server);
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_prevent_a_start() {
+    for ends_in_order in [true, false] {
+        for appendfsync in ["always", "everysec"] {
+            let launch = Launch::shards(2);
+            let Some(mounted) = Mounted::at(launch.path("small")) else { return };
+            let mut server = launch.args(&["--dir", "{folder}/small", "--appendfsync", appendfsync]).start();
+            server.connect().request(&["SET", "k", "v"]);
+            if ends_in_order {
+                server.signal(rustix::process::Signal::TERM);
+                fill_and(&mounted, || server.wait_and_start_again());
+            } else {
+                server.kill();
+                fill_and(&mounted, || server.start_again());
+            }
+            let mut client = server.connect();
+            assert_eq!(client.text(&["GET", "k"]), "v");
+            let mut subscriber = server.connect();
+            subscriber.request(&["SUBSCRIBE", "c"]);
+            assert_eq!(client.int(&["PUBLISH", "c", "hello"]), 1);
+            assert!(misconf(&mut client, &["SET", "k", "w"]).is_some());
+            fs::remove_file(mounted.0.join(FILLER)).expect("it is there");
+            wait_for("writes to be taken", || {
+                matches!(ask(&mut client, &["SET", "k", "w"]), Some(Value::Simple(_))).then_some(())
+            });
+            server.kill();
+            server.start_again();
+            assert_eq!(server.connect().text(&["GET", "k"]), "w");
+            server.kill();
+        }
+    }
+}
+
+/// Fills the disk, as something else may while the server is not there, and goes on.
+fn fill_and(mounted: &Mounted, start: impl FnOnce()) {
+    fill(&mounted.0.join(FILLER));
+    start();
+}
+
 #[test]
 fn a_file_size_limit_refuses_writes_and_nothing_else_and_recovers() {
     let server = Launch::shards(2).args(&["--dir", "{folder}", "--appendfsync", "always"]).start();

@@ -197,6 +197,11 @@ impl Link {
         Ok(Link { segment: Segment { number, base: Lsn(header.base), bytes }, seed })
     }
 
+    /// Opens the segment's frames at the first.
+    pub(crate) fn from_start(&self, disk: &dyn Disk) -> Result<FrameReader, Error> {
+        self.frames(disk, Doubtful { lsn: self.segment.base, offset: HEADER_BYTES as u64 })
+    }
+
     /// Opens the segment's frames at `offset`, where the record `lsn` is next.
     pub(crate) fn frames(&self, disk: &dyn Disk, at: Doubtful) -> Result<FrameReader, Error> {
         let name = segment_name(self.segment.number);

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::engine::GivenUp;
 use crate::error::{Error, Refusal};
 use crate::manifest::SnapshotInfo;
 use crate::policy::{FsyncPolicy, Options};
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     /// Makes a finished snapshot the one to start from, and cuts the log behind it; answers with the files that are now to
     /// be removed, which takes too long for the engine.
     PublishSnapshot(SnapshotInfo, SyncSender<Result<Vec<String>, Error>>),
+    /// Gives up what the disk did not take; `None` if it takes it now.
+    GiveUp(SyncSender<Option<GivenUp>>),
     /// Removes whole segments before an LSN.
     TrimBefore(Lsn, SyncSender<Result<(), Error>>),
     /// Writes and syncs everything, then stops.
@@ -122,6 +125,8 @@ pub(crate) struct Front {
     appended: AtomicU64,
     written: AtomicU64,
     durable: AtomicU64,
+    /// The records above the first and up to the second were given up last; read by `is_given_up`.
+    given_up: [AtomicU64; 2],
     /// Someone waits for this LSN, whatever the policy.
     sync_wanted: AtomicU64,
     /// Guards nothing: waiters for `durable` and for a change of `refusal` sleep on the condition.
@@ -160,6 +165,7 @@ impl Front {
             appended: AtomicU64::new(last.0),
             written: AtomicU64::new(last.0),
             durable: AtomicU64::new(durable.0),
+            given_up: [AtomicU64::new(0), AtomicU64::new(0)],
             sync_wanted: AtomicU64::new(0),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
@@ -286,10 +292,7 @@ impl Front {
         let spare = blank(spare);
         let mut pending = self.pending.lock();
         self.pending_bytes.store(0, Ordering::Relaxed);
-        Taken {
-            frames: std::mem::replace(&mut pending.frames, spare),
-            last: Lsn(pending.next.0 - 1),
-        }
+        Taken { frames: std::mem::replace(&mut pending.frames, spare), last: Lsn(pending.next.0 - 1) }
     }
 
     /// Takes the commands.
@@ -401,6 +404,17 @@ impl Front {
         debug_assert!(self.durable_lsn() <= lsn && lsn <= self.written_lsn());
         self.durable.store(lsn.0, Ordering::Release);
         self.progressed();
+    }
+
+    pub(crate) fn set_given_up(&self, above: Lsn, up_to: Lsn) {
+        self.given_up[0].store(above.0, Ordering::Release);
+        self.given_up[1].store(up_to.0, Ordering::Release);
+    }
+
+    pub(crate) fn given_up(&self) -> (Lsn, Lsn) {
+        let [above, up_to] = &self.given_up;
+        let up_to = Lsn(up_to.load(Ordering::Acquire));
+        (Lsn(above.load(Ordering::Acquire)), up_to)
     }
 
     pub(crate) fn progressed(&self) {

@@ -4,14 +4,13 @@
 //! journal in use they see a moment of it. `repair` takes the lock.
 //!
 //! What a repair does, and why it is safe to interrupt
-//! - Nothing is deleted. Files that can't be part of the log any more get the suffix `.damaged`.
-//! - The log is cut by a new segment that begins at the first lost record: it makes void whatever stands behind in the
-//!   segment before (see the invariants in `segment.rs`), which stays as it is, to be looked at.
+//! - Every intact record, those behind damage included ([`crate::salvage`]), is copied into one new segment; the numbers of lost
+//!   ones are filled with records that have an empty payload, which a replay skips. So no record gets another's number,
+//!   and no stamp in the snapshot covers a new one.
 //! - A damaged snapshot is written anew with the items that are intact.
-//! - The manifest comes last, with a higher epoch if anything was lost. A repair that was interrupted is simply run again.
-//!
-//! If the log ends below the snapshot's end, the LSNs in between are filled with records that have an empty payload, which
-//! a replay skips: were they given to new records, stamps in the snapshot would cover those.
+//! - Then the manifest, with a higher epoch: from here on the new files count, and a start passes over effects that do
+//!   not fit without the lost ones. A repair that was interrupted before is simply run again.
+//! - Nothing that is damaged is deleted: segments from the first damage on and the snapshot get the suffix `.damaged` last.
 
 use std::collections::BTreeSet;
 
@@ -21,13 +20,12 @@ use crate::error::Error;
 use crate::header::{COUNT_MAX, FileKind, HEADER_BYTES, Header, JournalId};
 use crate::manifest::{MANIFEST, Manifest, SnapshotInfo};
 use crate::policy::{Draw, Options};
-use crate::record::{self, FRAME_BYTES, FrameReader, Kind, Step};
+use crate::record::{self, FRAME_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameReader, Kind, Step};
+use crate::recovery::{Report, Restore};
+use crate::salvage::{self, GAP_MAX};
 use crate::segment::{ActiveSegment, Place, UNFINISHED, segment_name, segment_number};
 use crate::snapshot::{self, ItemAt, Part, SnapshotFile, snapshot_name, snapshot_number};
 use crate::{Lsn, recovery};
-
-/// How many lost records a repair fills in, at 12 bytes each. A snapshot that is further ahead of its log says nonsense.
-const FILLED_MAX: u64 = 1 << 27;
 
 /// Suffix that a repair gives to files that are not part of the journal any more.
 const DAMAGED: &str = ".damaged";
@@ -51,6 +49,8 @@ pub struct Check {
     pub torn: Option<Torn>,
     /// What keeps the journal from starting; none if it is sound.
     pub damage: Vec<Error>,
+    /// Intact records behind the first damage, which a repair keeps.
+    pub salvageable: u64,
     /// What a repair would give up.
     pub loss: Loss,
 }
@@ -71,16 +71,21 @@ pub struct Torn {
 pub struct Loss {
     /// Items that the snapshot should hold and that are not intact.
     pub items: u64,
-    /// Whole records behind the first damage, as far as they can be counted.
+    /// Records that are not intact. What was lost at the very end can't be counted if nothing behind it tells of it.
     pub records: u64,
-    /// Bytes behind the first damage.
+    /// Bytes of the log that can't be read as records.
     pub bytes: u64,
     /// Files that are set aside under a new name.
     pub files: Vec<String>,
 }
 
 impl Check {
-    /// Whether the journal would start.
+    /// Whether there is a journal at all, or something left of one.
+    pub fn is_there(&self) -> bool {
+        self.manifest.is_some() || !self.damage.is_empty()
+    }
+
+    /// Whether every byte is as it was written. That the effects fit each other is seen by a [`replay`].
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty()
     }
@@ -140,7 +145,25 @@ pub fn dump(disk: &dyn Disk, visit: &mut dyn FnMut(Entry<'_>) -> Result<(), Erro
     Ok(())
 }
 
-/// Cuts the log at the first damage and drops what is damaged in the snapshot, so that the journal starts again.
+/// What the journal is made of; `None` if there is none. Errors: it can't be read.
+pub fn manifest(disk: &dyn Disk) -> Result<Option<Manifest>, Error> {
+    Manifest::read(disk)
+}
+
+/// Does to `restore` what a start does, and nothing to the files. Errors: what would stop a start.
+pub fn replay(disk: &dyn Disk, restore: &mut dyn Restore) -> Result<Option<Report>, Error> {
+    let Some(chain) = Chain::read(disk)? else { return Ok(None) };
+    recovery::replay(disk, &chain, restore).map(|(report, _)| Some(report))
+}
+
+/// Has a start pass over effects that do not fit, as after a repair. For a journal whose every byte is right.
+pub fn raise_epoch(disk: &dyn Disk) -> Result<(), Error> {
+    let _lock = recovery::lock(disk)?;
+    let Some(manifest) = Manifest::read(disk)? else { return Ok(()) };
+    Manifest { epoch: (manifest.epoch + 1).min(COUNT_MAX), ..manifest }.write(disk)
+}
+
+/// Drops what is damaged in log and snapshot, and keeps the rest, so that the journal starts again.
 ///
 /// Returns what `check` saw before, whose `loss` is what is gone. A sound journal is left alone. Errors: it is in use, it was
 /// written by a later version, or the disk failed; then run it again.
@@ -160,8 +183,10 @@ struct Survey {
     /// The snapshot that counts, intact or not.
     snapshot: Option<SnapshotInfo>,
     snapshot_damaged: bool,
-    /// First and last segment that stay.
-    kept: Option<(u64, u64)>,
+    /// Every segment whose header is sound, oldest first, if anything is damaged.
+    readable: Vec<Link>,
+    /// The first record that is needed beside the snapshot.
+    first: Lsn,
     /// The first record that is lost, or would be next.
     next: Lsn,
     /// Above every number in use.
@@ -190,7 +215,8 @@ impl Survey {
             journal,
             snapshot: None,
             snapshot_damaged: false,
-            kept: None,
+            readable: Vec::new(),
+            first: Lsn(1),
             next: Lsn(1),
             numbers_below,
         };
@@ -207,7 +233,7 @@ impl Survey {
         };
         self.snapshot = named;
         let Some(info) = named else { return Ok(()) };
-        self.next = info.start.next();
+        (self.first, self.next) = (info.start.next(), info.start.next());
         self.check.bytes += info.bytes;
         let mut items = 0;
         let seen = each_item(disk, self.journal, &info, &mut |_| {
@@ -248,18 +274,47 @@ impl Survey {
             let (snapshot, log_end) = (snapshot_name(info.number), Lsn(self.next.0 - 1));
             self.check.damage.push(Error::LogBehindSnapshot { snapshot, log_end, snapshot_end: info.end });
         }
-        self.kept = match (chain.segments.first(), chain.segments.last()) {
-            (Some(first), Some(last)) => Some((first.segment.number, last.segment.number)),
-            _ => None,
-        };
         for link in &chain.segments {
             self.check.segments.push(segment_name(link.segment.number));
             self.check.bytes += link.segment.bytes;
         }
-        let kept_to = self.kept.map_or(0, |(_, last)| last);
-        for &number in segments.iter().filter(|&&number| number >= manifest.first_segment.max(kept_to + 1)) {
-            self.lose_segment(disk, number);
+        if !self.check.is_sound() {
+            let damaged = chain.segments.last().map_or(manifest.first_segment, |link| link.segment.number);
+            self.look_behind(disk, segments.range(manifest.first_segment..), damaged)?;
         }
+        Ok(())
+    }
+
+    /// Counts what a repair would keep and lose. `damaged`: number of the first segment that is not sound to its end.
+    fn look_behind<'a>(
+        &mut self,
+        disk: &dyn Disk,
+        there: impl Iterator<Item = &'a u64>,
+        damaged: u64,
+    ) -> Result<(), Error> {
+        for &number in there {
+            let link = noted(Link::read(disk, self.journal, number), &mut Vec::new())?;
+            let base = self.readable.last().map_or(Lsn(1), |before| before.segment.base);
+            match link.filter(|link| link.segment.base >= base) {
+                Some(link) => self.readable.push(link),
+                None => {
+                    let name = segment_name(number);
+                    self.check.loss.bytes += disk.open(&name).and_then(|file| file.len()).unwrap_or(0);
+                }
+            }
+            if number >= damaged {
+                self.check.loss.files.push(segment_name(number));
+            }
+        }
+        let mut behind = 0;
+        let salvaged = salvage::records(disk, &self.readable, self.first, &mut |lsn, _| {
+            behind += u64::from(lsn >= self.next);
+            Ok(())
+        })?;
+        let given = (salvaged.last.0 + 1).saturating_sub(self.first.0);
+        self.check.salvageable = behind;
+        self.check.loss.records = given.saturating_sub(salvaged.records);
+        self.check.loss.bytes += salvaged.unreadable_bytes;
         Ok(())
     }
 
@@ -307,11 +362,8 @@ impl Survey {
                 });
             }
             Err(error) => {
-                if let Error::Damaged { file, offset, .. } = &error {
+                if let Error::Damaged { file, .. } = &error {
                     let number = segment_number(file).unwrap_or(0);
-                    let damaged = chain.segments.iter().find(|link| link.segment.number == number);
-                    self.check.loss.bytes +=
-                        damaged.map_or(0, |link| link.segment.bytes.saturating_sub(*offset));
                     chain.segments.retain(|link| link.segment.number <= number);
                 }
                 noted::<()>(Err(error), &mut self.check.damage)?;
@@ -320,50 +372,77 @@ impl Survey {
         Ok(())
     }
 
-    /// Counts what is in a segment that a repair would set aside.
-    fn lose_segment(&mut self, disk: &dyn Disk, number: u64) {
-        let name = segment_name(number);
-        self.check.loss.files.push(name.clone());
-        let Ok(file) = disk.open(&name) else { return };
-        self.check.loss.bytes += file.len().unwrap_or(0);
-        let Ok((_, seed)) = Header::read(FileKind::Segment, &*file, &name) else { return };
-        let Ok(mut reader) = FrameReader::new(file, &name, seed, HEADER_BYTES as u64, 0) else { return };
-        while let Ok(Step::Frame(kind)) = reader.advance() {
-            self.check.loss.records += u64::from(kind == Kind::Record);
-        }
-    }
-
     fn repair(&self, disk: &dyn Disk) -> Result<(), Error> {
-        for name in &self.check.loss.files {
-            let aside = format!("{name}{DAMAGED}");
-            disk.rename(name, &aside).map_err(Error::io("rename", name))?;
-        }
         let mut draw = Draw::new(&Options::default());
         let snapshot = match self.snapshot {
             Some(info) if self.snapshot_damaged => Some(self.salvage_snapshot(disk, &info, draw.next())?),
             snapshot => snapshot,
         };
-        let number = self.kept.map_or(self.numbers_below, |(_, last)| last + 1).min(COUNT_MAX);
-        let place = Place { journal: self.journal, number, base: self.next };
+        let number = self.numbers_below.min(COUNT_MAX);
+        let place = Place { journal: self.journal, number, base: self.first };
         let mut segment = ActiveSegment::draft(disk, place, draw.next())?;
+        let next = self.copy_intact(disk, &mut segment)?;
         if let Some(info) = snapshot {
-            let log_end = Lsn(self.next.0 - 1);
-            if info.end.0.saturating_sub(log_end.0) > FILLED_MAX {
+            let log_end = Lsn(next.0 - 1);
+            if info.end.0.saturating_sub(log_end.0) > GAP_MAX {
                 let snapshot = snapshot_name(info.number);
                 return Err(Error::LogBehindSnapshot { snapshot, log_end, snapshot_end: info.end });
             }
-            fill(&mut segment, self.next, info.end)?;
+            fill(&mut segment, next, info.end)?;
         }
         segment.publish(disk)?;
         let epoch = self.check.manifest.map_or(0, |manifest| manifest.epoch);
         Manifest {
             journal: self.journal,
             epoch: (epoch + 1).min(COUNT_MAX),
-            first_segment: self.kept.map_or(number, |(first, _)| first),
+            first_segment: number,
             last_segment: number,
             snapshot,
         }
-        .write(disk)
+        .write(disk)?;
+        self.set_aside(disk)
+    }
+
+    /// Copies every intact record into `segment`, with empty ones for those between; returns the LSN after the last.
+    fn copy_intact(&self, disk: &dyn Disk, segment: &mut ActiveSegment) -> Result<Lsn, Error> {
+        const AT_ONCE: usize = 1 << 20;
+        let mut next = self.first;
+        let mut frames = Vec::new();
+        let salvaged = salvage::records(disk, &self.readable, self.first, &mut |lsn, payload| {
+            if lsn > next {
+                segment.append(&mut frames)?;
+                frames.clear();
+                fill(segment, next, Lsn(lsn.0 - 1))?;
+            }
+            next = lsn.next();
+            record::push_record(payload, FRAME_PAYLOAD_BYTES_MAX, &mut frames);
+            if frames.len() >= AT_ONCE {
+                segment.append(&mut frames)?;
+                frames.clear();
+            }
+            Ok(())
+        })?;
+        segment.append(&mut frames)?;
+        // The numbers of what was lost at the end were given, too.
+        if salvaged.last >= next && salvaged.last.0 - next.0 <= GAP_MAX {
+            fill(segment, next, salvaged.last)?;
+            next = salvaged.last.next();
+        }
+        Ok(next)
+    }
+
+    /// Renames what is damaged. The manifest does not name it any more.
+    fn set_aside(&self, disk: &dyn Disk) -> Result<(), Error> {
+        let snapshot = self.snapshot.filter(|_| self.snapshot_damaged).map(|info| snapshot_name(info.number));
+        for name in self.check.loss.files.iter().chain(&snapshot) {
+            match disk.rename(name, &format!("{name}{DAMAGED}")) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("rename", name)(error));
+                }
+                _ => {}
+            }
+        }
+        disk.sync_dir().map_err(Error::io("sync the directory of", MANIFEST))
     }
 
     /// Writes a snapshot with the items of a damaged one that are intact.
@@ -463,7 +542,7 @@ fn each_item(
 mod tests {
     use super::*;
     use crate::disk::simulated::{Crash, SimulatedDisk};
-    use crate::simulation::rig::{Rig, assert_records, options, payload};
+    use crate::simulation::rig::{Replayed, Rig, options, payload};
 
     /// A journal with a snapshot of three keys and 12 records in several segments behind it.
     fn sound() -> SimulatedDisk {
@@ -528,24 +607,71 @@ mod tests {
             let checked = check(&disk).unwrap();
             assert_eq!(checked.damage.len(), 1, "{segment}");
             assert!(checked.damage[0].to_string().contains(&segment));
-            assert_eq!(checked.loss.files, whole[position + 1..]);
+            assert_eq!(checked.loss.files, whole[position..]);
             assert_eq!(checked.segments, whole[..=position]);
+            // What the tool says is what happens: one record is lost, and all behind it are kept.
+            assert_eq!((checked.loss.records, checked.loss.items), (1, 0));
+            assert_eq!(checked.records + checked.salvageable, 11);
 
             let repaired = repair(&disk).unwrap();
             assert_eq!(repaired.loss, checked.loss);
             let mut rig = Rig::open(&disk, options(300)).unwrap();
-            assert_eq!((rig.report.last, rig.report.epoch), (checked.last, 1));
+            assert_eq!((rig.report.last, rig.report.epoch), (Lsn(17), 1));
             assert_eq!(rig.replayed.items.len(), 3);
-            assert_records(&rig.replayed, 6, checked.last.0);
+            assert_kept(&rig.replayed, 11);
             for name in &checked.loss.files {
                 assert!(disk.names().contains(&format!("{name}.damaged")));
             }
             // And it goes on from there.
             rig.append(3);
-            let last = rig.journal.last_lsn().0;
+            assert_eq!(rig.journal.last_lsn(), Lsn(20));
             let disk = rig.crash(Crash::Power);
-            assert_records(&Rig::open(&disk, options(300)).unwrap().replayed, 6, last);
+            assert_kept(&Rig::open(&disk, options(300)).unwrap().replayed, 14);
         }
+    }
+
+    /// Checks that so many records are there, each of them one that was appended, in order.
+    fn assert_kept(replayed: &Replayed, records: u64) {
+        assert!(replayed.records.is_sorted_by_key(|(lsn, _)| *lsn));
+        for (lsn, bytes) in &replayed.records {
+            assert_eq!(*bytes, payload(*lsn), "{lsn}");
+        }
+        assert_eq!(replayed.records.len() as u64, records);
+    }
+
+    #[test]
+    fn a_flipped_byte_near_the_beginning_loses_one_record_of_ten_thousand() {
+        let mut rig = Rig::new(options(1 << 30));
+        rig.batch(10_000).turn().wait(30);
+        let disk = rig.crash(Crash::Process);
+        disk.flip_bit(&segment_name(1), 200 * 8);
+        let checked = check(&disk).unwrap();
+        assert_eq!((checked.loss.records, checked.records + checked.salvageable), (1, 9_999));
+        assert!(checked.loss.bytes < 100, "{:?}", checked.loss);
+        repair(&disk).unwrap();
+        let rig = Rig::open(&disk, options(1 << 30)).unwrap();
+        assert_eq!(rig.report.last, Lsn(10_000));
+        assert_kept(&rig.replayed, 9_999);
+    }
+
+    #[test]
+    fn the_end_of_a_record_whose_parts_are_damaged_is_no_record() {
+        let mut rig = Rig::new(options(1 << 30));
+        rig.append(2);
+        rig.journal.append(&vec![b'l'; 2 * FRAME_PAYLOAD_BYTES_MAX + 5]).unwrap();
+        rig.turn();
+        rig.batch(2).turn().wait(30);
+        let disk = rig.crash(Crash::Process);
+        // In its first part, and in its second.
+        for offset in [1000, FRAME_PAYLOAD_BYTES_MAX + 5000] {
+            disk.flip_bit(&segment_name(1), offset * 8);
+            let checked = check(&disk).unwrap();
+            assert_eq!((checked.records, checked.salvageable, checked.loss.records), (2, 2, 1));
+            disk.flip_bit(&segment_name(1), offset * 8);
+        }
+        disk.flip_bit(&segment_name(1), 1000 * 8);
+        repair(&disk).unwrap();
+        assert_kept(&Rig::open(&disk, options(1 << 30)).unwrap().replayed, 4);
     }
 
     #[test]
@@ -560,7 +686,15 @@ mod tests {
                 let lost = repair(&disk).unwrap().loss;
                 let rig = Rig::open(&disk, options(300));
                 let rig = rig.unwrap_or_else(|error| panic!("bit {bit} of {name}: {error}"));
-                assert_records(&rig.replayed, 6, rig.report.last.0);
+                // Nothing tells how many records the last segment held, if its header is gone.
+                let is_untold = segments(&disk).iter().all(|segment| *segment != name) && bit < 64 * 8;
+                let lost_records =
+                    if is_untold { 12 - rig.replayed.records.len() as u64 } else { lost.records };
+                assert_kept(&rig.replayed, 12 - lost_records);
+                assert!(
+                    lost_records <= 1 || name.ends_with(".segment") && bit < 64 * 8,
+                    "bit {bit} of {name}"
+                );
                 assert!(rig.replayed.items.len() as u64 + lost.items >= 3);
                 assert_eq!(rig.report.epoch, u64::from(!sound), "bit {bit} of {name}");
                 assert!(check(&disk).unwrap().is_sound());
@@ -573,12 +707,12 @@ mod tests {
         let victim = segments(&sound())[1].clone();
         let damaged = || {
             let disk = sound();
-            disk.flip_bit(&victim, 64 * 8);
+            disk.flip_bit(&victim, (64 + 24) * 8);
             disk
         };
         let disk = damaged();
         let before = disk.operations();
-        let last = repair(&disk).unwrap().last;
+        repair(&disk).unwrap();
         let operations = disk.operations() - before;
         for operation in 0..operations {
             for crash in [Crash::Process, Crash::Power] {
@@ -589,8 +723,8 @@ mod tests {
                 disk.restart(crash);
                 repair(&disk).unwrap();
                 let rig = Rig::open(&disk, options(300)).unwrap();
-                assert_eq!(rig.report.last, last, "operation {operation} {crash:?}");
-                assert_records(&rig.replayed, 6, last.0);
+                assert_eq!(rig.report.last, Lsn(17), "operation {operation} {crash:?}");
+                assert_kept(&rig.replayed, 11);
             }
         }
     }
@@ -602,10 +736,16 @@ mod tests {
             disk.remove(&name);
             let checked = check(&disk).unwrap();
             assert!(!checked.is_sound(), "{name}");
-            repair(&disk).unwrap();
+            let lost = repair(&disk).unwrap().loss.records;
             let rig = Rig::open(&disk, options(300)).unwrap();
             assert!(rig.report.last >= Lsn(5), "{name}: {:?}", rig.report);
-            assert_records(&rig.replayed, 6, rig.report.last.0);
+            // Nothing tells how many records the last segment held.
+            let is_untold = name == *segments(&sound()).last().unwrap();
+            let kept = rig.replayed.records.len() as u64;
+            assert!(
+                kept == 12 - lost || is_untold && (1..12).contains(&kept),
+                "{name}: {kept} kept, {lost} lost"
+            );
             let items = if name.ends_with(".snapshot") { 0 } else { 3 };
             assert_eq!(rig.replayed.items.len(), items, "{name}");
         }
@@ -638,9 +778,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_directory_is_sound() {
+    fn an_empty_directory_holds_no_journal() {
         let disk = SimulatedDisk::new(1);
-        assert!(check(&disk).unwrap().is_sound());
+        assert!(!check(&disk).unwrap().is_there());
         dump(&disk, &mut |_| panic!("there is nothing")).unwrap();
     }
 }

@@ -88,6 +88,7 @@ mod pen;
 mod policy;
 mod record;
 mod recovery;
+mod salvage;
 mod segment;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
@@ -95,6 +96,7 @@ mod snapshot;
 mod writer;
 
 pub use disk::FileDisk;
+pub use engine::GivenUp;
 pub use error::{Error, Fault, Refusal};
 pub use front::{Event, Notify};
 pub use header::{FORMAT_VERSION, JournalId};

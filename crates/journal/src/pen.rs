@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use crate::Lsn;
 use crate::error::Error;
 use crate::front::Front;
+use crate::header::HEADER_BYTES;
 use crate::policy::{FsyncPolicy, Options};
 use crate::record::{self, MARK_BYTES};
 use crate::segment::{ActiveSegment, PAGE_BYTES};
@@ -51,6 +52,8 @@ pub(crate) struct Pen {
     pub(crate) unsynced_bytes: usize,
     /// Everything in the segment before this offset is synced, and no mark says so yet.
     pub(crate) mark_due: Option<u64>,
+    /// Everything in the segment before this offset is synced.
+    pub(crate) synced_to: u64,
     /// Why nothing is written; taken by the engine, which sees to it.
     pub(crate) failure: Option<Error>,
     has_failed: bool,
@@ -72,14 +75,10 @@ pub(crate) enum Wrote {
 }
 
 impl Pen {
-    pub(crate) fn new(
-        active: ActiveSegment,
-        retained: VecDeque<Batch>,
-        last: Lsn,
-        options: &Options,
-    ) -> Pen {
+    pub(crate) fn new(active: ActiveSegment, retained: VecDeque<Batch>, last: Lsn, options: &Options) -> Pen {
         Pen {
             mark_due: Some(active.bytes),
+            synced_to: active.bytes,
             active,
             retained,
             taken: last,
@@ -172,7 +171,7 @@ impl Pen {
 
     /// A sync has covered everything up to `lsn`, which ends at `offset`: forgets what no failed write can reach any more.
     pub(crate) fn synced(&mut self, lsn: Lsn, offset: u64) {
-        self.mark_due = Some(offset);
+        self.note_synced(offset);
         let page = offset - offset % PAGE_BYTES;
         while self.retained.front().is_some_and(|batch| batch.last <= lsn && batch.end <= page) {
             let frames = self.retained.pop_front().expect("there is a front").frames;
@@ -181,6 +180,28 @@ impl Pen {
             }
         }
         self.count_unsynced(lsn);
+    }
+
+    /// Everything before `offset` is synced.
+    pub(crate) fn note_synced(&mut self, offset: u64) {
+        self.synced_to = offset;
+        self.mark_due = Some(offset);
+    }
+
+    /// Takes what is pending, as if its write had failed.
+    pub(crate) fn take_unwritten(&mut self, front: &Front) {
+        let taken = front.take(Vec::new());
+        if taken.frames.len() > MARK_BYTES {
+            let first = self.taken.next();
+            self.taken = taken.last;
+            self.retained.push_back(Batch { frames: taken.frames, first, last: taken.last, end: u64::MAX });
+        }
+    }
+
+    /// Has the log end at `offset` for whoever reads it, if the disk takes that much.
+    pub(crate) fn make_unreadable(&self, offset: u64) {
+        // Zeros are no frame. Inside the file they need no room; and at its end there is nothing to hide.
+        let _ = self.active.file().0.write_at(&[0; record::FRAME_BYTES], offset);
     }
 
     fn count_unsynced(&mut self, durable: Lsn) {
@@ -211,6 +232,7 @@ impl Pen {
         }
         self.active = next;
         self.mark_due = None;
+        self.synced_to = HEADER_BYTES as u64;
     }
 
     /// Goes on after a failure: everything taken is in `next`, and synced.

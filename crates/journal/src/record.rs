@@ -151,6 +151,32 @@ pub(crate) fn seal(frames: &mut [u8], seed: u32, mut index: u32) -> u32 {
     index
 }
 
+/// The payloads of the records in `frames`, which this process built.
+pub(crate) fn payloads(frames: &[u8]) -> Vec<Vec<u8>> {
+    let (mut at, mut payloads, mut payload) = (0, Vec::new(), Vec::new());
+    while at < frames.len() {
+        let (kind, length) =
+            split(u32_at(frames, at + 4)).expect("frames in memory were built by push_blank");
+        let end = at + FRAME_BYTES + length;
+        if kind != Kind::SyncMark {
+            payload.extend_from_slice(&frames[at + FRAME_BYTES..end]);
+        }
+        if kind == Kind::Record {
+            payloads.push(std::mem::take(&mut payload));
+        }
+        at = end;
+    }
+    payloads
+}
+
+/// A blank batch of records without a payload.
+pub(crate) fn empty_batch(records: usize) -> Vec<u8> {
+    let mut frames = Vec::with_capacity(MARK_BYTES + records * FRAME_BYTES);
+    push_mark(0, &mut frames);
+    (0..records).for_each(|_| push_blank(Kind::Record, &[], &mut frames));
+    frames
+}
+
 /// The checksum of a whole frame in a file whose header's checksum is `seed`: of all but the checksum's own bytes.
 #[inline]
 fn checksum(seed: u32, frame: &[u8]) -> u32 {
@@ -417,6 +443,79 @@ impl FrameReader {
         u32_at(frame, 0) == checksum(self.seed, frame) && vouched(frame, at) > self.begin
     }
 
+    /// Number, in this file, of the record last returned, or of the next one if that was a mark.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Goes on behind a bad frame at the next whole frame of this file whose number is not lower; for a salvage.
+    ///
+    /// `budget`: bytes that may still be checked for nothing. Cost: one pass over the rest, and `budget`.
+    pub(crate) fn resync(&mut self, budget: &mut u64) -> Result<Resync, Error> {
+        let (begin, expected) = (self.begin, self.index);
+        let mut last_nonzero = None;
+        let mut chunk = vec![0; READ_BYTES];
+        let mut at = self.offset + 1;
+        loop {
+            let read = self.file.read_at(&mut chunk, at).map_err(Error::io("read", &self.name))?;
+            let bytes = &chunk[..read];
+            for position in 0..read {
+                let place = at + position as u64;
+                if bytes[position] != 0 {
+                    last_nonzero = Some(place);
+                }
+                let Some((kind, index)) = self.whole_frame(&bytes[position..], place, budget)? else {
+                    continue;
+                };
+                self.go_to(place, index);
+                let skipped = place - begin;
+                return Ok(Resync::Found { skipped, doubtful: doubt(kind, index, expected, skipped) });
+            }
+            if read < chunk.len() {
+                let skipped = last_nonzero.map_or(0, |last| last + 1 - begin);
+                return Ok(Resync::Nothing { skipped });
+            }
+            // A frame's header may straddle two chunks.
+            at += (read - (FRAME_BYTES - 1)) as u64;
+        }
+    }
+
+    fn go_to(&mut self, offset: u64, index: u32) {
+        (self.offset, self.begin, self.index) = (offset, offset, index);
+        (self.start, self.end, self.frame_bytes, self.frame_is_record) = (0, 0, 0, false);
+        self.parts = Vec::new();
+    }
+
+    /// Kind and number of the frame that `bytes`, which stand at `place`, begin with, if its checksum is right.
+    fn whole_frame(&self, bytes: &[u8], place: u64, budget: &mut u64) -> Result<Option<(Kind, u32)>, Error> {
+        if bytes.len() < FRAME_BYTES {
+            return Ok(None);
+        }
+        let Some((kind, length)) = split(u32_at(bytes, 4)) else { return Ok(None) };
+        let index = u32_at(bytes, 8);
+        let frame_bytes = FRAME_BYTES + length;
+        let left = self.file_bytes.saturating_sub(place);
+        let records_left = self.file_bytes.saturating_sub(self.begin) / FRAME_BYTES as u64;
+        let is_plausible = frame_bytes as u64 <= left
+            && u64::from(index.wrapping_sub(self.index)) <= records_left
+            && (kind != Kind::SyncMark || length == 0 || length == MARK_PAYLOAD_BYTES);
+        if !is_plausible || *budget < frame_bytes as u64 {
+            return Ok(None);
+        }
+        *budget -= frame_bytes as u64;
+        let mut long = Vec::new();
+        let frame = match bytes.get(..frame_bytes) {
+            Some(frame) => frame,
+            None => {
+                long.resize(frame_bytes, 0);
+                let read = self.file.read_at(&mut long, place).map_err(Error::io("read", &self.name))?;
+                &long[..read]
+            }
+        };
+        let is_whole = frame.len() == frame_bytes && u32_at(frame, 0) == checksum(self.seed, frame);
+        Ok(is_whole.then_some((kind, index)))
+    }
+
     /// Why `fill` could not do what was asked: nothing is left, or not enough.
     fn short(&self) -> Step {
         let left = &self.buffer[self.start..self.end];
@@ -449,6 +548,26 @@ impl FrameReader {
         self.end += self.file.read_at(into, at).map_err(Error::io("read", &self.name))?;
         Ok(self.end >= wanted)
     }
+}
+
+/// Where a reader goes on behind a bad frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resync {
+    /// At a whole frame, after so many bytes. The next record is not to be trusted if its number is at most `doubtful`.
+    Found { skipped: u64, doubtful: Option<u32> },
+    /// Nowhere: so many bytes follow, trailing zeros not counted.
+    Nothing { skipped: u64 },
+}
+
+/// Up to which number the record that begins with a frame found behind `skipped` bytes of damage may lack its beginning.
+fn doubt(kind: Kind, index: u32, expected: u32, skipped: u64) -> Option<u32> {
+    let may_lack_parts = match kind {
+        Kind::SyncMark => false,
+        Kind::Part => true,
+        Kind::Record if index == expected => ![FRAME_BYTES as u64, MARK_BYTES as u64].contains(&skipped),
+        Kind::Record => skipped > FRAME_PAYLOAD_BYTES_MAX as u64,
+    };
+    may_lack_parts.then_some(index)
 }
 
 /// The offset that a sync mark at `offset` vouches for.

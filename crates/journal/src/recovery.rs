@@ -136,7 +136,7 @@ impl Recovery {
 }
 
 /// Loads the snapshot and passes over the records behind it.
-fn replay(
+pub(crate) fn replay(
     disk: &dyn Disk,
     chain: &Chain,
     restore: &mut dyn Restore,
@@ -393,7 +393,9 @@ fn next_batch(
     loop {
         match reader.advance()? {
             Step::Frame(Kind::SyncMark | Kind::Part) => continue,
-            Step::Frame(Kind::Record) => record::push_record(reader.payload(), frame_payload_max, &mut frames),
+            Step::Frame(Kind::Record) => {
+                record::push_record(reader.payload(), frame_payload_max, &mut frames)
+            }
             // They were right a moment ago, in the pass that found the tail.
             Step::Bad(fault) => return Err(reader.damage(fault)),
             Step::End => return Err(reader.damage(crate::Fault::Cut)),

@@ -96,17 +96,7 @@ impl ActiveSegment {
     pub(crate) fn unwritable(segment: Segment) -> ActiveSegment {
         let Segment { number, base, bytes } = segment;
         let (file, name) = (Arc::new(Unwritable), segment_name(number));
-        ActiveSegment {
-            file,
-            name,
-            number,
-            base,
-            seed: 0,
-            bytes,
-            records: 0,
-            zeroed_to: 0,
-            zero_again_at: 0,
-        }
+        ActiveSegment { file, name, number, base, seed: 0, bytes, records: 0, zeroed_to: 0, zero_again_at: 0 }
     }
 
     /// Makes a draft a segment of the log: syncs it, gives it its name, syncs the name.

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 use crate::chain::{At, Chain, Pass};
 use crate::disk::Disk;
-use crate::engine::{Engine, Next};
+use crate::engine::{Engine, GivenUp, Next};
 use crate::error::{Error, Refusal};
 use crate::front::{Command, Event, Front, Parked};
 use crate::log::{self, Log};
@@ -212,6 +212,48 @@ impl Journal {
         let until = self.last_lsn();
         self.wait_durable(until, None)?;
         recovery::reload(&*self.disk, &self.chain()?, until, restore)
+    }
+
+    /// Gives up every record that is not safe yet (durable under `Always`, else written), if the disk does not take it;
+    /// `None` if it does. Blocks for a turn of the engine.
+    ///
+    /// To be called only when no write can run, and by who undoes what the records did: see [`GivenUp`].
+    pub fn give_up(&self) -> Result<Option<GivenUp>, Refusal> {
+        let (answer, given_up) = sync_channel(1);
+        self.front.command(Command::GiveUp(answer))?;
+        given_up.recv().map_err(|_| Refusal::Closed)
+    }
+
+    /// Whether a record was given up: a reply that depends on it must not leave.
+    #[inline]
+    pub fn is_given_up(&self, lsn: Lsn) -> bool {
+        let (above, up_to) = self.front.given_up();
+        above < lsn && lsn <= up_to
+    }
+
+    /// The last record that was given up; zero if none ever was.
+    #[inline]
+    pub fn given_up_to(&self) -> Lsn {
+        self.front.given_up().1
+    }
+
+    /// Loads the state without what was given up. Blocks. Errors: the files can't be read.
+    pub fn read_back(&self, given_up: &GivenUp, restore: &mut dyn Restore) -> Result<(), Error> {
+        recovery::reload(&*self.disk, &self.chain()?, given_up.durable, restore)?;
+        for (lsn, payload) in given_up.kept.iter().filter(|(_, payload)| !payload.is_empty()) {
+            restore.record(*lsn, payload).map_err(|rejected| Error::Rejected {
+                file: "the journal in memory".to_owned(),
+                offset: lsn.0,
+                why: rejected.0,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The snapshot that [`read_back`](Self::read_back) begins with, and the epoch.
+    pub fn read_back_from(&self) -> Result<(Option<SnapshotInfo>, u64), Error> {
+        let manifest = self.chain()?.map(|chain| chain.manifest);
+        Ok(manifest.map_or((None, 0), |manifest| (manifest.snapshot, manifest.epoch)))
     }
 
     /// The files as they are now. The engine may be replacing them: what is missing in one moment is there in the next.

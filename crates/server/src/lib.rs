@@ -31,7 +31,7 @@ use sterna_acl as acl;
 use sterna_config as config;
 
 pub use hooks::{MemoryStats, on_log_level, set_memory_stats};
-pub use persistence::JournalError;
+pub use persistence::{JournalError, replay_at_rest};
 pub use start::{Control, Running, StartError, check_user, start};
 
 /// Versions that the server tells of itself.

@@ -40,11 +40,19 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let (Verb::Check(directory) | Verb::Dump(directory) | Verb::Repair(directory)) = &options.verb;
     let failed = |error| Failure::Journal(directory.path.clone(), error);
     let disk = FileDisk::existing(&directory.path).map_err(|error| failed(unreadable(error)))?;
+    let check = inspect::check(&disk).map_err(failed)?;
+    if !check.is_there() {
+        return Err(Failure::NoJournal(directory.path.clone(), elsewhere(&directory.path)));
+    }
     match &options.verb {
         Verb::Check(_) => {
-            let check = inspect::check(&disk).map_err(failed)?;
             report(&check);
-            if check.is_sound() { Ok(()) } else { Err(Failure::Unsound) }
+            if check.is_sound() && would_start(&disk).map_err(failed)? {
+                println!("sound");
+                Ok(())
+            } else {
+                Err(Failure::Unsound)
+            }
         }
         Verb::Dump(_) => {
             let mut out = io::BufWriter::new(io::stdout().lock());
@@ -54,7 +62,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Verb::Repair(_) => {
             let check = inspect::repair(&disk).map_err(failed)?;
             report(&check);
-            if check.is_sound() {
+            let fits = would_start(&disk).map_err(failed)?;
+            if !fits {
+                inspect::raise_epoch(&disk).map_err(failed)?;
+                // Now it says how many there are; what else keeps it from starting is an error here.
+                would_start(&disk).map_err(failed)?;
+            }
+            if check.is_sound() && fits {
                 println!("nothing to repair");
             } else {
                 println!("repaired: the server starts again, without what is lost");
@@ -62,6 +76,29 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// Replays the journal as a start does, and says what that would pass over. False: an effect does not fit, or can't be read.
+fn would_start(disk: &FileDisk) -> Result<bool, Error> {
+    match sterna_server::replay_at_rest(disk) {
+        Ok(0) => Ok(true),
+        Ok(misfits) => {
+            println!("a start passes over {misfits} effects that build upon lost ones");
+            Ok(true)
+        }
+        Err(error @ Error::Rejected { .. }) => {
+            println!("damaged: {error}");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a journal is that may be meant: the server's `dir` is often given instead of the journal's own directory.
+fn elsewhere(path: &std::path::Path) -> String {
+    let inner = std::fs::read_dir(path).ok().into_iter().flatten().flatten().map(|entry| entry.path());
+    let found = inner.into_iter().find(|path| path.join("MANIFEST").is_file());
+    found.map_or_else(String::new, |path| format!("; there is one in {}", path.display()))
 }
 
 fn unreadable(source: io::Error) -> Error {
@@ -74,7 +111,6 @@ fn unwritable(source: io::Error) -> Error {
 
 fn report(check: &Check) {
     match &check.manifest {
-        None if check.damage.is_empty() => println!("an empty journal"),
         None => println!("no readable manifest"),
         Some(manifest) => {
             println!("epoch {}, {} segments, {} bytes", manifest.epoch, check.segments.len(), check.bytes);
@@ -84,7 +120,10 @@ fn report(check: &Check) {
                     snapshot.number, check.items, snapshot.start, snapshot.end
                 );
             }
-            println!("{} records behind it, the last has LSN {}", check.records, check.last);
+            println!(
+                "{} intact records from its beginning on, the last has LSN {}",
+                check.records, check.last
+            );
         }
     }
     if let Some(torn) = &check.torn {
@@ -96,12 +135,11 @@ fn report(check: &Check) {
     for damage in &check.damage {
         println!("damaged: {damage}");
     }
-    if check.damage.is_empty() {
-        println!("sound");
-    } else {
+    if !check.damage.is_empty() {
         let loss = &check.loss;
+        println!("{} intact records stand behind the damage: a repair keeps them", check.salvageable);
         println!(
-            "a repair gives up {} items, {} whole records and {} bytes",
+            "a repair gives up {} items and {} records; {} bytes of the log can't be read",
             loss.items, loss.records, loss.bytes
         );
         for file in &loss.files {

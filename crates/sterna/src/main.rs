@@ -116,6 +116,8 @@ enum Failure {
     Journal(std::path::PathBuf, sterna_journal::Error),
     #[error("the journal is damaged; `sterna journal repair` makes it start again")]
     Unsound,
+    #[error("there is no journal in {}: no MANIFEST, no segment, no snapshot{}", .0.display(), .1)]
+    NoJournal(std::path::PathBuf, String),
     #[error("{}: {}", .0.display(), .1)]
     Rdb(std::path::PathBuf, import::RdbError),
     #[error("not every key was taken")]

@@ -38,8 +38,9 @@ impl Engine {
         self.stats.last_error = Some(cause.clone());
         if self.refusal != Some(refusal) {
             self.refusal = Some(refusal);
-            self.front.set_refusal(Some(refusal));
+            // Told first: whoever sees the refusal finds it dealt with.
             (self.notify)(Event::Stopped { refusal, cause });
+            self.front.set_refusal(Some(refusal));
         }
     }
 
@@ -81,10 +82,7 @@ impl Engine {
         }
     }
 
-    fn rewrite(
-        &mut self,
-        pen: &mut MutexGuard<'_, Pen>,
-    ) -> Result<(ActiveSegment, VecDeque<u64>), Error> {
+    fn rewrite(&mut self, pen: &mut MutexGuard<'_, Pen>) -> Result<(ActiveSegment, VecDeque<u64>), Error> {
         let base = pen.retained.front().map_or(pen.taken.next(), |batch| batch.first);
         debug_assert!(base <= self.durable.next());
         debug_assert!(pen.retained.back().is_none_or(|batch| batch.last == pen.taken));

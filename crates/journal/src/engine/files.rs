@@ -32,6 +32,8 @@ impl Engine {
                 let trimmed = self.trim_before(lsn);
                 answer_with(&answer, trimmed);
             }
+            // What was waiting is written by now.
+            Command::GiveUp(answer) => drop(answer.try_send(None)),
             Command::Close(answer) => {
                 self.mark_end();
                 self.close();
@@ -48,6 +50,7 @@ impl Engine {
                 Command::BeginSnapshot(answer) => answer_with(&answer, Err(refusal.into())),
                 Command::PublishSnapshot(_, answer) => answer_with(&answer, Err(refusal.into())),
                 Command::TrimBefore(_, answer) => answer_with(&answer, Err(refusal.into())),
+                Command::GiveUp(answer) => drop(answer.try_send(Some(self.give_up()))),
                 Command::Close(answer) => {
                     self.close();
                     answer_with(&answer, Err(refusal.into()));
@@ -79,6 +82,9 @@ impl Engine {
 
     /// Returns the files that are not needed any more.
     fn publish_snapshot(&mut self, now_ms: u64, info: SnapshotInfo) -> Result<Vec<String>, Error> {
+        if info.number <= self.snapshots_void_to {
+            return Err(Refusal::DiskFailed.into());
+        }
         // A stamp is an LSN that was given, so there is a record to be written and synced.
         while info.end > self.durable {
             let synced = self.write(now_ms).and_then(|()| self.sync(now_ms));

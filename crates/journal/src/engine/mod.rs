@@ -23,6 +23,7 @@
 
 mod failure;
 mod files;
+mod give_up;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use crate::segment::{ActiveSegment, Place};
 use crate::simulation::planted::{Planted, WithoutDirectorySync};
 use crate::{Lsn, Stats};
 pub(crate) use files::remove;
+pub use give_up::GivenUp;
 
 /// Under `EverySec`, the age in milliseconds at which an unsynced record is synced.
 const EVERY_SEC_MS: u64 = 1000;
@@ -117,6 +119,8 @@ pub(crate) struct Engine {
     stats: Stats,
     /// Number of the newest snapshot ever begun.
     snapshots: u64,
+    /// Snapshots up to this number may hold what was given up, and never count.
+    snapshots_void_to: u64,
 }
 
 impl Engine {
@@ -150,6 +154,7 @@ impl Engine {
             health: Health::Well,
             refusal: None,
             stats: Stats::default(),
+            snapshots_void_to: 0,
             snapshots: snapshots.max(manifest.snapshot.map_or(0, |snapshot| snapshot.number)),
         }
     }
@@ -333,12 +338,14 @@ impl Engine {
         #[cfg(not(any(test, feature = "simulation")))]
         let skips = false;
         if !skips {
-            self.front.during_sync(|| self.disk.sync_dir()).map_err(Error::io("sync the directory of", "a segment"))?;
+            self.front
+                .during_sync(|| self.disk.sync_dir())
+                .map_err(Error::io("sync the directory of", "a segment"))?;
         }
         if copied > self.durable {
             self.now_durable(copied, copied_to, now_ms);
         } else {
-            self.pen.lock().mark_due = Some(copied_to);
+            self.pen.lock().note_synced(copied_to);
         }
         let manifest = self.manifest;
         // Not a reason to stop: the manifest's last segment is a lower bound, and it is tried again.

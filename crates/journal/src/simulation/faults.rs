@@ -608,6 +608,70 @@ fn a_full_disk_does_not_keep_a_journal_from_opening() {
     }
 }
 
+/// A journal under `policy` that has four records, of which the disk has not taken the last two.
+fn failing(policy: FsyncPolicy, seed: u64) -> Rig {
+    let options = Options { fsync: policy, ..options(1 << 20) };
+    let mut rig = Rig::open(&SimulatedDisk::new(seed), options).unwrap();
+    rig.append(2);
+    if policy == FsyncPolicy::Always && seed.is_multiple_of(2) {
+        // Written, and not synced.
+        rig.disk.fault_at(rig.disk.operations() + 1, Fault::Error);
+    } else {
+        rig.disk.fault_at(rig.disk.operations(), Fault::Error);
+    }
+    rig.batch(2).turn();
+    assert_eq!(rig.journal.admit(), Err(Refusal::DiskFailed));
+    rig
+}
+
+#[test]
+fn what_is_given_up_is_gone_for_good_and_its_numbers_stay_taken() {
+    for policy in [FsyncPolicy::Always, FsyncPolicy::EverySec] {
+        for seed in 0..40 {
+            let mut rig = failing(policy, seed);
+            let given_up = rig.engine.give_up(&rig.journal, rig.now_ms).unwrap();
+            assert_eq!(given_up.lost, [super::rig::payload(Lsn(3)), super::rig::payload(Lsn(4))]);
+            let is_given_up = |lsn| rig.journal.is_given_up(Lsn(lsn));
+            assert_eq!([2, 3, 4, 5].map(is_given_up), [false, true, true, false]);
+            // What is safe can be read back, and nothing else.
+            let mut state = Replayed::default();
+            rig.journal.read_back(&given_up, &mut state).unwrap();
+            assert_records(&state, 1, 2);
+            // Killed in this state, it is not there either.
+            let copy = SimulatedDisk::new(seed);
+            rig.disk.names().iter().for_each(|name| copy.put(name, &rig.disk.bytes(name).unwrap()));
+            assert_records(&Rig::open(&copy, options(1 << 20)).unwrap().replayed, 1, 2);
+            // The log goes on behind it.
+            rig.wait(60);
+            assert_eq!(rig.engine.give_up(&rig.journal, rig.now_ms), None, "the disk takes writes again");
+            rig.append(1);
+            rig.journal.request_sync(Lsn(5));
+            rig.turn();
+            assert_eq!(rig.durable(), 5);
+            let disk = rig.crash(Crash::Power);
+            let rig = Rig::open(&disk, options(1 << 20)).unwrap();
+            let found: Vec<u64> = rig.replayed.records.iter().map(|(lsn, _)| lsn.0).collect();
+            assert_eq!(found, [1, 2, 5]);
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_begun_before_something_was_given_up_never_counts() {
+    let mut rig = Rig::new(options(1 << 20));
+    rig.append(2);
+    let mut snapshot = rig.engine.snapshot(&rig.journal, 0).unwrap();
+    rig.disk.fault_at(rig.disk.operations(), Fault::Error);
+    rig.batch(2).turn();
+    snapshot.item(b"a", rig.journal.last_lsn(), b"with what is lost").unwrap();
+    assert_eq!(rig.engine.give_up(&rig.journal, 0).unwrap().lost.len(), 2);
+    rig.wait(60);
+    assert_eq!(rig.journal.admit(), Ok(()));
+    let publication = snapshot.complete().unwrap();
+    assert!(rig.engine.publish(publication, rig.now_ms).is_err());
+    assert!(rig.snapshot(&["a"]).is_ok());
+}
+
 #[test]
 fn writes_during_a_sync_are_written_and_not_told_durable_by_it() {
     for policy in [FsyncPolicy::EverySec, FsyncPolicy::No] {

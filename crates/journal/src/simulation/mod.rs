@@ -64,6 +64,14 @@ impl Stepper {
         publication.try_wait().unwrap_or(Err(Refusal::Closed.into()))
     }
 
+    /// [`Journal::give_up`], with the turn that it waits for.
+    pub fn give_up(&mut self, journal: &Journal, now_ms: u64) -> Option<crate::GivenUp> {
+        let (answer, given_up) = sync_channel(1);
+        journal.front().command(Command::GiveUp(answer)).ok()?;
+        self.turn(now_ms);
+        given_up.try_recv().ok()?
+    }
+
     /// [`crate::Log::trim_before`], with the turn that it waits for.
     pub fn trim_before(&mut self, journal: &Journal, lsn: Lsn, now_ms: u64) -> Result<(), Error> {
         let (answer, trimmed) = sync_channel(1);

@@ -17,6 +17,7 @@
 //! - No reply leaves before every record that it depends on is durable (`appendfsync always`), or written to the file.
 //! - Without a journal all of this is a branch on a `None`.
 
+mod at_rest;
 mod load;
 mod restore;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::lock::{Level, Mutex};
 use crate::mailbox::Mail;
 use crate::server::Server;
 
+pub use at_rest::replay_at_rest;
 pub use load::JournalError;
 pub(crate) use load::{Loader, open};
 pub(crate) use restore::Rebuild;

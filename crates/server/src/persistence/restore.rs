@@ -148,7 +148,15 @@ impl<T: Target> Restore for Rebuild<'_, T> {
         }
         let mut name = Vec::new();
         for effect in Effects::new(payload) {
-            let effect = effect.map_err(|_| Rejected("an effect that can't be read"))?;
+            let effect = match effect {
+                Ok(effect) => effect,
+                // What follows can't be read either. A repair has found it before.
+                Err(_) if self.is_repaired => {
+                    self.misfits += 1;
+                    break;
+                }
+                Err(_) => return Err(Rejected("an effect that can't be read")),
+            };
             if !self.stamps.is_empty() {
                 if matches!(effect.what, What::Flush) {
                     self.flush_around(effect.db, lsn);
