@@ -48,7 +48,7 @@ fn open_with(directory: &tempfile::TempDir, options: Options) -> (Journal, Count
     let disk = Arc::new(FileDisk::open(directory.path()).unwrap());
     let mut count = Count::default();
     let recovered = Recovery::open(disk, options).unwrap().replay(&mut count).unwrap();
-    (recovered.start(Box::new(|_| {})).unwrap(), count)
+    (recovered.start(Arc::new(|_| {})).unwrap(), count)
 }
 
 /// As a shard does it: a turn of 64 appends and one flush, refused while the disk is behind.
