@@ -2,6 +2,7 @@
 
 mod caching;
 mod churn;
+mod closing;
 mod crowd;
 mod fairness;
 mod groups;

@@ -12,7 +12,8 @@
 //! behind each other in one chunk; the subscribers' queues are touched once, when the run ends, with one range that
 //! covers all of it. A run has one audience (the channel's subscribers, or one pattern's), so no subscriber's order is
 //! disturbed, and it ends before anything else may look at a queue or change a subscription: another audience, a
-//! command that isn't PUBLISH, the end of the connection's batch.
+//! command that isn't PUBLISH, the end of the connection's batch. What other shards have published is handed out in runs
+//! too, within one slice of the mail.
 //!
 //! Invariants
 //! - While a run is open, the publisher is not in its audience, and no subscription of this shard has changed since it
@@ -22,6 +23,7 @@
 //! - A message is in the outbox before its PUBLISH has been answered, and mailed before that answer is sent.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 use sterna_protocol::{Proto, frame};
@@ -47,9 +49,18 @@ type Matches = SmallVec<[Arc<[u8]>; 2]>;
 /// Messages for another shard: one turn's.
 #[derive(Debug)]
 pub(crate) struct Parcel {
-    /// Channels and payloads, one behind the other, shared by all parcels of the turn.
+    /// Channels and payloads, one behind the other, shared by the parcels of the turn.
     bytes: Arc<Vec<u8>>,
     messages: Vec<Message>,
+    /// How many have been handed out.
+    done: usize,
+}
+
+impl Parcel {
+    /// Whether all has been handed out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.done == self.messages.len()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -63,6 +74,13 @@ struct Message {
     patterns: Matches,
 }
 
+impl Message {
+    /// What it counts against its sender's credit.
+    fn cost(&self) -> usize {
+        self.end - self.start + size_of::<Message>()
+    }
+}
+
 /// Messages of this turn for other shards.
 #[derive(Debug, Default)]
 struct Outbox {
@@ -70,6 +88,9 @@ struct Outbox {
     bytes: Vec<u8>,
     for_shard: Vec<Vec<Message>>,
 }
+
+/// Work done between two looks at the clock while mail is handed out: deliveries, and kilobytes encoded.
+const WORK_PER_LOOK: usize = 128;
 
 /// The audience of a run.
 #[derive(Debug)]
@@ -136,6 +157,34 @@ impl Shard {
         let patterns_version = self.server.directory.patterns.version();
         let (patterns, pattern_elsewhere) = self.matching_patterns(space, channel);
 
+        let members = self.open_run(space, hash, channel, &patterns, pattern_elsewhere, patterns_version);
+        if self.fanout.run.is_some() {
+            self.encode_into_run(payload);
+        } else {
+            self.deliver(space, hash, channel, payload, &patterns);
+        }
+        if members > 0 {
+            self.credit.note_local(self.index);
+        }
+        let shards = elsewhere.shards | pattern_elsewhere.shards;
+        if shards != 0 {
+            let bytes = self.fanout.outbox.add(shards, space, channel, payload, &patterns);
+            self.credit.note_outgoing_to(shards, bytes);
+        }
+        members + elsewhere.subscribers + pattern_elsewhere.subscribers
+    }
+
+    /// Opens a run if the messages of `channel` have one audience here, without the publisher in it. Returns how many
+    /// deliveries a message causes on this shard, with or without a run.
+    fn open_run(
+        &mut self,
+        space: Space,
+        hash: u64,
+        channel: &[u8],
+        patterns: &Matches,
+        pattern_elsewhere: Elsewhere,
+        patterns_version: u64,
+    ) -> usize {
         let local = self.index_of(space).subscribers_hashed(hash, channel).map_or(0, SubscriberSet::len);
         let local_by_pattern: usize = patterns
             .iter()
@@ -143,52 +192,44 @@ impl Shard {
             .map(SubscriberSet::len)
             .sum();
         let audience = match (local, &patterns[..]) {
-            (0, _) if local_by_pattern == 0 => Some(Audience::Nobody),
-            (1.., _) if local_by_pattern == 0 => Some(Audience::Channel(space)),
-            (0, [only]) => Some(Audience::Pattern(Arc::clone(only))),
-            _ => None,
+            (0, _) if local_by_pattern == 0 => Audience::Nobody,
+            (1.., _) if local_by_pattern == 0 => Audience::Channel(space),
+            (0, [only]) => Audience::Pattern(Arc::clone(only)),
+            _ => return local + local_by_pattern,
         };
         let members = local + local_by_pattern;
-        let run = audience.and_then(|audience| {
-            let mut channel_bytes = std::mem::take(&mut self.fanout.spare_channel);
-            channel_bytes.clear();
-            channel_bytes.extend_from_slice(channel);
-            let mut run = Run {
-                space,
-                channel: channel_bytes,
-                hash,
-                audience,
-                local: members,
-                wanted: [false; 2],
-                frames: [None, None],
-                patterns: patterns.clone(),
-                pattern_elsewhere,
-                patterns_version,
-            };
-            self.admit(&mut run).then_some(run)
-        });
-        if run.is_some() {
-            self.fanout.run = run;
-            return self.continue_run_with(payload, elsewhere);
+        let mut channel_bytes = std::mem::take(&mut self.fanout.spare_channel);
+        channel_bytes.clear();
+        channel_bytes.extend_from_slice(channel);
+        let mut run = Run {
+            space,
+            channel: channel_bytes,
+            hash,
+            audience,
+            local: members,
+            wanted: [false; 2],
+            frames: [None, None],
+            patterns: patterns.clone(),
+            pattern_elsewhere,
+            patterns_version,
+        };
+        if self.admit(&mut run) {
+            self.fanout.run = Some(run);
+        } else {
+            self.fanout.spare_channel = run.channel;
         }
-
-        self.deliver(space, hash, channel, payload, &patterns);
-        let total = members + elsewhere.subscribers + pattern_elsewhere.subscribers;
-        let shards = elsewhere.shards | pattern_elsewhere.shards;
-        if shards != 0 {
-            self.fanout.outbox.add(shards, space, channel, payload, &patterns);
-        }
-        total
+        members
     }
 
     /// Learns which protocols the run's audience speaks; false if the publisher is in it.
     fn admit(&self, run: &mut Run) -> bool {
         let Some(members) = self.audience(run) else { return true };
         for &slot in members.as_slice() {
-            if self.executing == Some(slot as usize) {
+            let connection = &self.connections[slot as usize];
+            if self.is_executing(connection.me) {
                 return false;
             }
-            run.wanted[self.connections[slot as usize].proto as usize] = true;
+            run.wanted[connection.proto as usize] = true;
         }
         true
     }
@@ -202,15 +243,25 @@ impl Shard {
     }
 
     fn continue_run(&mut self, payload: &[u8]) -> usize {
-        let elsewhere = match &self.fanout.run {
-            Some(run) => self.directory_of(run.space).elsewhere(run.hash, &run.channel, self.index),
-            None => Elsewhere::default(),
-        };
-        self.continue_run_with(payload, elsewhere)
+        self.encode_into_run(payload);
+        let Some(run) = &self.fanout.run else { return 0 };
+        let elsewhere = self.directory_of(run.space).elsewhere(run.hash, &run.channel, self.index);
+        let total = run.local + elsewhere.subscribers + run.pattern_elsewhere.subscribers;
+        if run.local > 0 {
+            self.credit.note_local(self.index);
+        }
+        let shards = elsewhere.shards | run.pattern_elsewhere.shards;
+        if shards != 0 {
+            let outbox = &mut self.fanout.outbox;
+            let bytes = outbox.add(shards, run.space, &run.channel, payload, &run.patterns);
+            self.credit.note_outgoing_to(shards, bytes);
+        }
+        total
     }
 
-    fn continue_run_with(&mut self, payload: &[u8], elsewhere: Elsewhere) -> usize {
-        let Fanout { frames, run: Some(run), outbox, .. } = &mut self.fanout else { return 0 };
+    /// Encodes a message behind the others of the run.
+    fn encode_into_run(&mut self, payload: &[u8]) {
+        let Fanout { frames, run: Some(run), .. } = &mut self.fanout else { return };
         let mut broken = [None, None];
         for (i, proto) in PROTOS.into_iter().enumerate() {
             if !run.wanted[i] {
@@ -227,15 +278,9 @@ impl Shard {
                 broken[i] = run.frames[i].replace(range);
             }
         }
-        let total = run.local + elsewhere.subscribers + run.pattern_elsewhere.subscribers;
-        let shards = elsewhere.shards | run.pattern_elsewhere.shards;
-        if shards != 0 {
-            outbox.add(shards, run.space, &run.channel, payload, &run.patterns);
-        }
         if broken.iter().any(Option::is_some) {
             self.hand_out(&broken);
         }
-        total
     }
 
     /// Ends the run, if one is open: its frames go to its audience's queues.
@@ -267,7 +312,7 @@ impl Shard {
         for &slot in members.map_or(&[][..], SubscriberSet::as_slice) {
             let connection = &mut self.connections[slot as usize];
             if let Some(range) = &frames[connection.proto as usize] {
-                self.flusher.push(slot as usize, connection, range.clone());
+                self.flusher.push(connection, range.clone());
             }
         }
     }
@@ -297,10 +342,10 @@ impl Shard {
                     let proto = connection.proto;
                     let frame = frames[proto as usize]
                         .get_or_insert_with(|| encode(&mut fanout.frames[proto as usize], proto));
-                    if *executing == Some(slot as usize) {
+                    if *executing == Some(connection.me) {
                         deferred.push(frame.clone());
                     } else {
-                        flusher.push(slot as usize, connection, frame.clone());
+                        flusher.push(connection, frame.clone());
                     }
                 }
             };
@@ -333,13 +378,56 @@ impl Shard {
         (matches, elsewhere)
     }
 
-    /// Delivers what other shards have published.
-    pub(crate) fn receive(&mut self, parcel: &Parcel) {
-        for message in &parcel.messages {
+    /// Shards with subscribers that a message would be delivered to, a bit each.
+    pub(crate) fn shards_reached(&mut self, space: Space, channel: &[u8]) -> u64 {
+        let hash = sterna_pubsub::hash(channel);
+        let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
+        let (patterns, pattern_elsewhere) = self.matching_patterns(space, channel);
+        let is_local = self.index_of(space).subscribers_hashed(hash, channel).is_some()
+            || patterns.iter().any(|pattern| self.patterns.subscribers(pattern).is_some());
+        elsewhere.shards | pattern_elsewhere.shards | u64::from(is_local) << self.index
+    }
+
+    /// Delivers what another shard has published, from where the parcel's cursor stands, until the time is up.
+    ///
+    /// Returns what that was against the sender's credit.
+    pub(crate) fn receive(&mut self, parcel: &mut Parcel, until: Option<Instant>) -> usize {
+        let (mut bytes, mut work) = (0, 0);
+        while let Some(message) = parcel.messages.get(parcel.done) {
             let channel = &parcel.bytes[message.start..message.channel_end];
             let payload = &parcel.bytes[message.channel_end..message.end];
-            self.deliver(message.space, sterna_pubsub::hash(channel), channel, payload, &message.patterns);
+            work += 1 + payload.len() / 1024 + self.receive_one(message, channel, payload);
+            bytes += message.cost();
+            parcel.done += 1;
+            if work >= WORK_PER_LOOK && until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
+            work %= WORK_PER_LOOK;
         }
+        self.end_run();
+        bytes
+    }
+
+    /// Returns how many queues it has touched.
+    fn receive_one(&mut self, message: &Message, channel: &[u8], payload: &[u8]) -> usize {
+        if let Some(run) = &self.fanout.run
+            && run.space == message.space
+            && run.channel == channel
+            && run.patterns == message.patterns
+        {
+            self.encode_into_run(payload);
+            return 0;
+        }
+        self.end_run();
+        let (space, hash) = (message.space, sterna_pubsub::hash(channel));
+        // No command continues this run: it ends with the slice.
+        let members = self.open_run(space, hash, channel, &message.patterns, Elsewhere::default(), 0);
+        if self.fanout.run.is_some() {
+            self.encode_into_run(payload);
+        } else {
+            self.deliver(space, hash, channel, payload, &message.patterns);
+        }
+        members
     }
 
     /// Mails the turn's messages. Runs have ended.
@@ -348,12 +436,14 @@ impl Shard {
         if !std::mem::take(&mut outbox.has_mail) {
             return;
         }
-        let bytes = Arc::new(std::mem::take(&mut outbox.bytes));
+        let all = Arc::new(std::mem::take(&mut outbox.bytes));
         for (shard, messages) in outbox.for_shard.iter_mut().enumerate() {
-            if !messages.is_empty() {
-                let parcel = Parcel { bytes: Arc::clone(&bytes), messages: std::mem::take(messages) };
-                self.server.shards[shard].mailbox.push(Mail::Published(parcel));
+            if messages.is_empty() {
+                continue;
             }
+            let (parcel, bytes) = pack(&all, std::mem::take(messages));
+            self.credit.mailed(&self.server, self.index, shard, bytes);
+            self.server.shards[shard].mailbox.post(self.index, bytes, Mail::Published(parcel));
         }
     }
 
@@ -366,7 +456,15 @@ impl Shard {
 }
 
 impl Outbox {
-    fn add(&mut self, shards: u64, space: Space, channel: &[u8], payload: &[u8], patterns: &Matches) {
+    /// Returns what it counts against this shard's credit with each of `shards`.
+    fn add(
+        &mut self,
+        shards: u64,
+        space: Space,
+        channel: &[u8],
+        payload: &[u8],
+        patterns: &Matches,
+    ) -> usize {
         self.has_mail = true;
         let start = self.bytes.len();
         self.bytes.extend_from_slice(channel);
@@ -383,7 +481,26 @@ impl Outbox {
             }
             self.for_shard[shard].push(message.clone());
         }
+        message.cost()
     }
+}
+
+/// A parcel of `messages`, whose texts lie in `all`, and what it counts against credit. One that has a small part of them
+/// gets its own copy: it may lie in the mail for longer than the others.
+fn pack(all: &Arc<Vec<u8>>, mut messages: Vec<Message>) -> (Parcel, usize) {
+    let cost = messages.iter().map(Message::cost).sum();
+    let texts: usize = messages.iter().map(|message| message.end - message.start).sum();
+    if 2 * texts >= all.len() {
+        return (Parcel { bytes: Arc::clone(all), messages, done: 0 }, cost);
+    }
+    let mut own = Vec::with_capacity(texts);
+    for message in &mut messages {
+        let start = own.len();
+        own.extend_from_slice(&all[message.start..message.end]);
+        message.channel_end = start + (message.channel_end - message.start);
+        (message.start, message.end) = (start, own.len());
+    }
+    (Parcel { bytes: Arc::new(own), messages, done: 0 }, cost)
 }
 
 /// Bytes that a frame needs beside its texts; an upper bound of headers and the kind's name.

@@ -1,9 +1,14 @@
 //! Mailboxes: how other threads talk to a shard.
 //!
-//! A mailbox is a lock-free queue and a waker. Many threads push, one shard drains, in the order of pushes by each
-//! thread. A push wakes the shard at most once between two drains: `is_awake` is set by the first pusher (`swap`,
-//! AcqRel) and cleared by the shard *before* it drains (`store`, SeqCst), so a push that comes after the drain's last
-//! look finds the flag cleared and wakes again. No mail is ever left without a wake-up behind it.
+//! A mailbox is two lock-free queues and a waker. Many threads push, one shard drains, in the order of pushes by each
+//! thread. What clients can cause without end (messages, invalidations, lines of MONITOR, replies to blocked commands)
+//! stands in one queue with its sender and its size, is handed out in slices of time, and is limited by credit
+//! (`shard/credit.rs`). What there is little of, and others wait for, stands in the *urgent* queue and is read in every turn.
+//!
+//! A push wakes the shard at most once between two drains: the pusher sets `is_awake` behind its push, the shard clears it
+//! before it drains. Both are swaps (AcqRel), which have one order: if the pusher's comes second it finds the flag cleared
+//! and wakes the shard; if it comes first the shard's swap reads from it, and so the drain sees the push. No mail is ever
+//! left without a wake-up behind it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +20,7 @@ use sterna_keyspace::Waiter;
 use crate::acl::User;
 use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
+use crate::connection::state::ConnectionRef;
 use crate::connection::transport::Socket;
 use crate::fanout::Parcel;
 use crate::net::Relisten;
@@ -35,13 +41,13 @@ pub(crate) enum Mail {
     /// Messages published on another shard in one of its turns.
     Published(Parcel),
     /// Close this client, then tell `ack` (a connection that waits for it), if any.
-    Close { client: ClientId, slot: usize, reason: CloseReason, ack: Option<Ack> },
+    Close { who: ConnectionRef, reason: CloseReason, ack: Option<Ack> },
     /// A part of what a connection of this shard waits for was done.
     Done(Ack),
     /// Reply bytes for a client that was blocked and has been served by a writer elsewhere.
     Served { client: ClientId, waiter: Arc<Waiter>, reply: Arc<[u8]> },
     /// CLIENT UNBLOCK: end the wait, with an error or as if it timed out.
-    Unblock { client: ClientId, slot: usize, with_error: bool },
+    Unblock { who: ConnectionRef, with_error: bool },
     /// More of the journal is durable, or its disk has stopped: look at those who wait for it.
     Durable,
     /// Keys have changed that connections of this shard may hold copies of.
@@ -71,26 +77,78 @@ pub(crate) enum UserChange {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ack {
     pub(crate) shard: usize,
-    pub(crate) slot: usize,
-    pub(crate) client: ClientId,
+    pub(crate) who: ConnectionRef,
 }
 
-/// A shard's queue for other threads.
+/// Mail with its sender's shard and its size, which the sender's credit is owed once it has been handed out.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) from: usize,
+    pub(crate) bytes: usize,
+    pub(crate) mail: Mail,
+}
+
+impl Mail {
+    /// Whether it is read before what others sent.
+    fn is_urgent(&self) -> bool {
+        match self {
+            // These keep their order: a message published before a CLIENT KILL reaches its victim, and whoever was served a
+            // value hears afterwards that it has changed.
+            Mail::Published(_)
+            | Mail::Served { .. }
+            | Mail::Invalidate(_)
+            | Mail::Monitor(_)
+            | Mail::Close { .. } => false,
+            Mail::Accepted { .. }
+            | Mail::Done(_)
+            | Mail::Unblock { .. }
+            | Mail::Durable
+            | Mail::Resume
+            | Mail::Listen { .. }
+            | Mail::User { .. }
+            | Mail::Shutdown => true,
+        }
+    }
+
+    /// What it counts against its sender's credit; messages are counted one by one.
+    pub(crate) fn bytes(&self) -> usize {
+        let heap_bytes = match self {
+            Mail::Served { reply, .. } => reply.len(),
+            Mail::Invalidate(invalidation) => invalidation.heap_bytes(),
+            Mail::Monitor(line) => line.len(),
+            _ if self.is_urgent() => return 0,
+            _ => 0,
+        };
+        heap_bytes + size_of::<Letter>()
+    }
+}
+
+/// A shard's queues for other threads.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    queue: SegQueue<Mail>,
+    letters: SegQueue<Letter>,
+    urgent: SegQueue<Mail>,
     is_awake: AtomicBool,
     waker: Waker,
 }
 
 impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Mailbox {
-        Mailbox { queue: SegQueue::new(), is_awake: AtomicBool::new(false), waker }
+        Mailbox { letters: SegQueue::new(), urgent: SegQueue::new(), is_awake: AtomicBool::new(false), waker }
     }
 
-    /// Puts `mail` at the end and sees to it that the shard looks.
+    /// Puts mail that counts against nobody's credit at the end of its queue and sees to it that the shard looks.
     pub(crate) fn push(&self, mail: Mail) {
-        self.queue.push(mail);
+        self.post(0, 0, mail);
+    }
+
+    /// Puts `mail` of shard `from` at the end of its queue and sees to it that the shard looks.
+    pub(crate) fn post(&self, from: usize, bytes: usize, mail: Mail) {
+        if mail.is_urgent() {
+            self.urgent.push(mail);
+        } else {
+            self.letters.push(Letter { from, bytes, mail });
+        }
         self.wake();
     }
 
@@ -104,21 +162,26 @@ impl Mailbox {
 
     /// Called by the shard before it drains.
     pub(crate) fn begin_drain(&self) {
-        self.is_awake.store(false, Ordering::SeqCst);
+        self.is_awake.swap(false, Ordering::AcqRel);
     }
 
-    /// The next mail, if there is any. Only the owning shard calls it.
-    pub(crate) fn pop(&self) -> Option<Mail> {
-        self.queue.pop()
+    /// The next urgent mail, if there is any. Only the owning shard calls this and `pop`.
+    pub(crate) fn pop_urgent(&self) -> Option<Mail> {
+        self.urgent.pop()
     }
 
-    /// How much waits.
+    /// The next letter, if there is any.
+    pub(crate) fn pop(&self) -> Option<Letter> {
+        self.letters.pop()
+    }
+
+    /// How many letters wait.
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.letters.len()
     }
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.letters.is_empty() && self.urgent.is_empty()
     }
 }

@@ -20,6 +20,7 @@ use crate::partitions::Partitions;
 use crate::pause::Pause;
 use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
+use crate::shard::Credit;
 use crate::stats::{CommandCounts, ErrorCounts};
 use crate::tracking::Tracking;
 
@@ -27,6 +28,8 @@ use crate::tracking::Tracking;
 #[derive(Debug)]
 pub(crate) struct ShardHandle {
     pub(crate) mailbox: Mailbox,
+    /// What each other shard has mailed to it and it has not handed out.
+    pub(crate) credit: Box<[Credit]>,
     pub(crate) clients: Mutex<HashMap<ClientId, Arc<Client>>, { Level::Clients as u8 }>,
     /// Connections it owns or has been promised.
     pub(crate) connections: AtomicUsize,
@@ -47,9 +50,10 @@ pub(crate) struct ShardHandle {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(mailbox: Mailbox) -> ShardHandle {
+    pub(crate) fn new(mailbox: Mailbox, shards: usize) -> ShardHandle {
         ShardHandle {
             mailbox,
+            credit: (0..shards).map(|_| Credit::default()).collect(),
             clients: Mutex::default(),
             connections: AtomicUsize::new(0),
             closed: CloseCounts::default(),
@@ -145,10 +149,11 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         mailboxes: Vec<Mailbox>,
     ) -> Server {
-        let partitions = Partitions::new(PARTITIONS_PER_SHARD * mailboxes.len(), config.databases as usize);
+        let shards = mailboxes.len();
+        let partitions = Partitions::new(PARTITIONS_PER_SHARD * shards, config.databases as usize);
         Server {
-            tracking: Tracking::new(mailboxes.len()),
-            shards: mailboxes.into_iter().map(ShardHandle::new).collect(),
+            tracking: Tracking::new(shards),
+            shards: mailboxes.into_iter().map(|mailbox| ShardHandle::new(mailbox, shards)).collect(),
             directory: Directory::default(),
             partitions,
             persistence: Persistence::default(),

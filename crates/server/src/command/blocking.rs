@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use sterna_keyspace::Waiter;
 use sterna_protocol::{OwnedArgs, Reply};
 
-use crate::connection::Hold;
 use crate::connection::client::{ClientId, mark};
+use crate::connection::state::{ConnectionRef, Wait};
 use crate::shard::Shard;
 
 /// A connection's wait.
@@ -25,27 +25,30 @@ pub(crate) struct Blocked {
     waiter: Arc<Waiter>,
     /// When it gives up, on the monotonic clock.
     deadline: Option<Instant>,
-    /// When it is looked at next: to look again, or to give up, whichever comes first.
-    timer: Option<Instant>,
 }
 
 impl Shard {
     /// Holds the connection until its waiter is answered.
     pub(super) fn block(&mut self, slot: usize, request: OwnedArgs, waiter: Arc<Waiter>) {
         let deadline = waiter.deadline_ms.map(|at_ms| self.instant_of(at_ms));
-        let timer = self.set_timer(slot, &waiter, deadline);
         self.connections[slot].client.is_unblocked.store(false, Relaxed);
         self.connections[slot].client.set_mark(mark::BLOCKED, true);
         self.server.blocked.fetch_add(1, Relaxed);
-        self.hold(slot, Hold::Blocked(Blocked { request, waiter, deadline, timer }));
+        let until = self.recheck_at(&waiter, deadline);
+        self.wait(slot, Wait::Blocked(Blocked { request, waiter, deadline }), until);
     }
 
-    /// Has the connection looked at when its waiter is to be looked at again or gives up, whichever comes first.
-    fn set_timer(&mut self, slot: usize, waiter: &Waiter, deadline: Option<Instant>) -> Option<Instant> {
+    /// When a waiter is to be looked at: to see whether it can be served by now, or to give up, whichever comes first.
+    fn recheck_at(&self, waiter: &Waiter, deadline: Option<Instant>) -> Option<Instant> {
         let look_again = waiter.look_again_ms().map(|at_ms| self.instant_of(at_ms));
-        let at = [deadline, look_again].into_iter().flatten().min()?;
-        self.timers.add(at, slot, self.connections[slot].client.id);
-        Some(at)
+        [deadline, look_again].into_iter().flatten().min()
+    }
+
+    fn blocked(&self, slot: usize) -> Option<&Blocked> {
+        match self.connections[slot].state().wait() {
+            Some(Wait::Blocked(blocked)) => Some(blocked),
+            _ => None,
+        }
     }
 
     /// A moment to come on the monotonic clock: always after the present one, or timers that are due would never end.
@@ -54,8 +57,8 @@ impl Shard {
     }
 
     /// The time has come to look at the connection's wait.
-    pub(crate) fn look_at_block(&mut self, slot: usize) {
-        let Some(Hold::Blocked(blocked)) = self.connections[slot].hold.as_deref() else { return };
+    pub(crate) fn recheck_block(&mut self, slot: usize) {
+        let Some(blocked) = self.blocked(slot) else { return };
         let (waiter, deadline) = (Arc::clone(&blocked.waiter), blocked.deadline);
         if deadline.is_some_and(|at| at <= self.clock.instant) {
             return self.block_timed_out(slot);
@@ -63,21 +66,15 @@ impl Shard {
         self.server.partitions.look_again(&waiter, self.clock.now_ms, &mut self.changes);
         // The reply, if there is one now, is mailed to this shard like any other.
         self.spread_changes();
-        let timer = if waiter.is_claimed() { None } else { self.set_timer(slot, &waiter, deadline) };
-        if let Some(Hold::Blocked(blocked)) = self.connections[slot].hold.as_deref_mut() {
-            blocked.timer = timer;
-        }
+        let until = if waiter.is_claimed() { None } else { self.recheck_at(&waiter, deadline) };
+        self.set_wait_timer(slot, until);
     }
 
     /// A writer has answered the connection's command.
     pub(crate) fn deliver_served(&mut self, client: ClientId, waiter: &Arc<Waiter>, reply: &[u8]) {
         let slot = self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize);
         let Some(slot) = slot else { return };
-        let waits_for_it = matches!(
-            self.connections[slot].hold.as_deref(),
-            Some(Hold::Blocked(blocked)) if Arc::ptr_eq(&blocked.waiter, waiter)
-        );
-        if waits_for_it {
+        if self.blocked(slot).is_some_and(|blocked| Arc::ptr_eq(&blocked.waiter, waiter)) {
             // What answered it, and what it did to a group, is in a record that has been appended by now.
             if let Some(journal) = &self.durability.journal {
                 let lsn = journal.last_lsn();
@@ -97,45 +94,33 @@ impl Shard {
     }
 
     /// CLIENT UNBLOCK.
-    pub(crate) fn unblock(&mut self, slot: usize, client: ClientId, with_error: bool) {
-        if self.connection_of(slot, client).is_none() {
+    pub(crate) fn unblock(&mut self, who: ConnectionRef, with_error: bool) {
+        if self.connection_of(who).is_none() {
             return;
         }
         if !with_error {
-            self.block_timed_out(slot);
-        } else if self.claim(slot) {
-            self.end_block(slot, b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+            self.block_timed_out(who.slot);
+        } else if self.claim(who.slot) {
+            self.end_block(who.slot, b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
         }
     }
 
     /// Takes the right to answer the connection's wait.
     fn claim(&self, slot: usize) -> bool {
-        match self.connections[slot].hold.as_deref() {
-            Some(Hold::Blocked(blocked)) => blocked.waiter.claim(),
-            _ => false,
-        }
+        self.blocked(slot).is_some_and(|blocked| blocked.waiter.claim())
     }
 
     /// Answers, and lets the connection go on. What a writer has mailed to it meanwhile finds nobody who waits.
     pub(super) fn end_block(&mut self, slot: usize, reply: &[u8]) {
-        self.forget_block(slot);
         let range = self.replies_to_others.append(reply.len(), |buf| buf.extend_from_slice(reply));
-        self.flusher.push(slot, &mut self.connections[slot], range);
-        self.release(slot);
+        self.flusher.push(&mut self.connections[slot], range);
+        self.resume(slot);
     }
 
-    /// Takes the connection's waiter out of every queue.
-    pub(crate) fn forget_block(&mut self, slot: usize) {
-        let connection = &mut self.connections[slot];
-        let Some(Hold::Blocked(_)) = connection.hold.as_deref() else { return };
-        let Some(hold) = connection.hold.take() else { return };
-        let Hold::Blocked(blocked) = *hold else { return };
-        let id = connection.client.id;
-        connection.client.set_mark(mark::BLOCKED, false);
+    /// Takes the connection's waiter out of every queue: its wait is over.
+    pub(crate) fn forget_waiter(&self, slot: usize, blocked: &Blocked) {
+        self.connections[slot].client.set_mark(mark::BLOCKED, false);
         self.server.blocked.fetch_sub(1, Relaxed);
-        if let Some(at) = blocked.timer {
-            self.timers.remove(at, slot, id);
-        }
         // A claim that comes too late makes no difference: a writer that won has mailed a reply nobody will take.
         let _ = blocked.waiter.claim();
         self.server.partitions.forget_waiter(&blocked.waiter);

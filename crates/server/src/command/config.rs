@@ -13,7 +13,7 @@ use sterna_protocol::argument;
 use super::help::help;
 use super::{Call, Failure, Run};
 use crate::config::{Config, SetError, UserLine};
-use crate::connection::Hold;
+use crate::connection::state::Wait;
 use crate::mailbox::{Ack, Mail};
 use crate::{net, persistence};
 
@@ -249,11 +249,11 @@ impl Prepared {
         if let Some(tls) = self.tls {
             call.server().set_tls(tls);
         }
-        let client = call.connection().client.id;
-        let ack = (!call.in_exec).then_some(Ack { shard: call.shard.index, slot: call.slot, client });
+        let who = call.connection().me;
+        let ack = (!call.in_exec).then_some(Ack { shard: call.shard.index, who });
         let remaining = usize::from(self.listeners.is_some()) + usize::from(self.journal.is_some());
         if remaining > 0 && ack.is_some() {
-            call.shard.hold(call.slot, Hold::Acks { remaining });
+            call.shard.wait(call.slot, Wait::Acks { remaining }, None);
         }
         if let Some(listeners) = self.listeners {
             *call.server().listening.lock() = listeners.addresses.clone();

@@ -109,7 +109,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         },
         run: Some(|call| {
             call.reply.ok();
-            call.connection().closing = Some(CloseReason::Quit);
+            call.shard.drain(call.slot, CloseReason::Quit);
             Ok(())
         }),
         subcommands: &[],

@@ -13,7 +13,8 @@ use sterna_protocol::{OwnedArgs, argument};
 use super::table::Row;
 use super::{Call, Failure, Run};
 use crate::config::DebugCommand;
-use crate::connection::{Hold, ReplyMode};
+use crate::connection::ReplyMode;
+use crate::connection::state::Wait;
 use crate::shard::Shard;
 
 /// Rows of this file.
@@ -109,24 +110,19 @@ fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {
     let (row, args, slot) = (call.row, call.args.to_owned(), call.slot);
     let connection = call.connection();
     let is_silent = connection.reply_mode != ReplyMode::On;
-    let client = connection.client.id;
-    call.shard.timers.add(since + Duration::from_secs_f64(seconds), slot, client);
-    call.shard.hold(slot, Hold::Asleep(Asleep { row, args, since, is_silent }));
+    let until = since + Duration::from_secs_f64(seconds);
+    call.shard.wait(slot, Wait::Asleep(Asleep { row, args, since, is_silent }), Some(until));
     Ok(())
 }
 
 impl Shard {
     /// The time of DEBUG SLEEP is up.
     pub(crate) fn wake(&mut self, slot: usize) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let Some(Hold::Asleep(_)) = connection.hold.as_deref() else { return };
-        let Some(hold) = connection.hold.take() else { return };
-        let Hold::Asleep(asleep) = *hold else { return };
+        let Some(Wait::Asleep(asleep)) = self.resume(slot) else { return };
         self.note_duration(slot, asleep.row, asleep.args.args(), asleep.since.elapsed());
         if !asleep.is_silent {
             let range = self.replies_to_others.append(5, |buf| buf.extend_from_slice(b"+OK\r\n"));
-            self.flusher.push(slot, &mut self.connections[slot], range);
+            self.flusher.push(&mut self.connections[slot], range);
         }
-        self.release(slot);
     }
 }

@@ -14,8 +14,9 @@ use sterna_protocol::{Args, Reply};
 use super::http::is_http;
 use super::table::{Row, Runs, runs, table};
 use super::{Call, Failure};
+use crate::connection::ReplyMode;
 use crate::connection::client::{Client, mark};
-use crate::connection::{Hold, ReplyMode};
+use crate::connection::state::Wait;
 use crate::fanout::Space;
 use crate::mailbox::Mail;
 use crate::partitions::Scene;
@@ -118,14 +119,36 @@ impl Shard {
         if self.server.pause.is_on() && self.is_paused(slot, row) {
             return Ok(Admission::Wait);
         }
+        if row.has(Flags::SUBSCRIBER_MODE) && changes_subscriptions(row) && !self.has_read_mail(slot) {
+            return Ok(Admission::Wait);
+        }
+        if self.credit.behind() != 0
+            && row.spec.channels == Channels::Published
+            && self.waits_for_credit(slot, args)
+        {
+            return Ok(Admission::Wait);
+        }
         Ok(Admission::Run)
+    }
+
+    /// Holds the connection back if its message would go to a shard that is behind.
+    #[cold]
+    fn waits_for_credit(&mut self, slot: usize, args: Args<'_>) -> bool {
+        let reached = args.get(1).map_or(0, |channel| {
+            self.shards_reached(Space::Channels, channel) | self.shards_reached(Space::Sharded, channel)
+        });
+        let behind = reached & self.credit.behind();
+        if behind != 0 {
+            self.end_run();
+            self.hold_for_credit(slot, behind);
+        }
+        behind != 0
     }
 
     /// Holds the connection back for a moment: the disk is slower than the writers, and what waits for it must not grow.
     #[cold]
     fn wait_for_backlog(&mut self, slot: usize) -> Admission {
-        self.timers.add(self.clock.instant + BACKLOG_PAUSE, slot, self.connections[slot].client.id);
-        self.hold(slot, Hold::Pause);
+        self.wait(slot, Wait::Backlog, Some(self.clock.instant + BACKLOG_PAUSE));
         Admission::Wait
     }
 
@@ -145,9 +168,7 @@ impl Shard {
             return false;
         }
         let until = self.server.pause.end(&self.clock);
-        self.timers.add(until, slot, self.connections[slot].client.id);
-        self.paused.push(slot);
-        self.hold(slot, Hold::Pause);
+        self.wait(slot, Wait::Pause, Some(until));
         true
     }
 
@@ -258,8 +279,8 @@ impl Shard {
         Client::add(&self.handle().changes, changes.count());
         if let Some(lsn) = changes.lsn() {
             self.note_appended();
-            if let Some(slot) = self.executing {
-                self.note_written(slot, lsn);
+            if let Some(who) = self.executing {
+                self.note_written(who.slot, lsn);
             }
         }
         let served: Vec<_> = changes.served().collect();
@@ -347,6 +368,12 @@ impl Shard {
             mode => mode,
         };
     }
+}
+
+/// SUBSCRIBE, UNSUBSCRIBE and their like, which answer by pushes.
+#[inline]
+fn changes_subscriptions(row: &Row) -> bool {
+    row.spec.reply.contains(&ReplyShape::Push)
 }
 
 /// How long a write waits before it looks again whether the journal takes it.

@@ -60,8 +60,7 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
     .flatten()
 }
 
-/// What runs a command of this crate. A command that isn't done when it returns has given its connection a `hold`, or a
-/// reason for `closing`.
+/// What runs a command of this crate. A command that isn't done when it returns has changed its connection's state.
 pub type Run = fn(&mut Call<'_>) -> Result<(), Failure>;
 
 /// A command being executed for a connection.

@@ -40,11 +40,11 @@ fn monitor(call: &mut Call<'_>) -> Result<(), Failure> {
         return Err(Failure::of("ERR MONITOR isn't allowed for DENY BLOCKING client"));
     }
     call.reply.ok();
-    let slot = call.slot;
     let connection = call.connection();
+    let me = connection.me;
     if !std::mem::replace(&mut connection.is_monitor, true) {
         connection.client.set_mark(mark::MONITOR, true);
-        call.shard.monitors.push(slot);
+        call.shard.monitors.push(me);
         call.server().monitors.fetch_add(1, Relaxed);
     }
     Ok(())
@@ -92,16 +92,11 @@ impl Shard {
         self.end_run();
         let range = self.replies_to_others.append(line.len(), |buf| buf.extend_from_slice(line));
         for i in 0..self.monitors.len() {
-            let slot = self.monitors[i];
-            let Some(connection) = self.connections.get_mut(slot) else { continue };
-            // Behind the answer to QUIT comes nothing.
-            if connection.closing.is_some() {
-                continue;
-            }
-            if self.executing == Some(slot) {
+            let who = self.monitors[i];
+            if self.is_executing(who) {
                 self.deferred.push(range.clone());
-            } else {
-                self.flusher.push(slot, connection, range.clone());
+            } else if let Some(connection) = self.connections.get_mut(who.slot) {
+                self.flusher.push(connection, range.clone());
             }
         }
     }
@@ -111,7 +106,8 @@ impl Shard {
         let connection = &mut self.connections[slot];
         if std::mem::replace(&mut connection.is_monitor, false) {
             connection.client.set_mark(mark::MONITOR, false);
-            self.monitors.retain(|&monitor| monitor != slot);
+            let me = connection.me;
+            self.monitors.retain(|&monitor| monitor != me);
             self.server.monitors.fetch_sub(1, Relaxed);
         }
     }

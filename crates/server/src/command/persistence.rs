@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_journal::{Journal, Lsn};
@@ -13,7 +13,7 @@ use sterna_keyspace::{Effect, What};
 use sterna_protocol::{OwnedArgs, Reply, argument};
 
 use super::{Call, Failure, Run};
-use crate::connection::Hold;
+use crate::connection::state::Wait;
 use crate::mailbox::Mail;
 use crate::persistence::{Cause, Rebuild};
 use crate::shard::Shard;
@@ -115,7 +115,6 @@ pub(crate) struct DiskWait {
     lsn: Lsn,
     /// Whether it is content with the local disk.
     is_local_enough: bool,
-    deadline: Option<Instant>,
 }
 
 const NO_JOURNAL: Failure = Failure::of("ERR there is nothing to save to: appendonly is 'no'");
@@ -210,12 +209,9 @@ fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
     // A timeout beyond what a clock can count is none.
     let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
     let deadline = timeout.and_then(|timeout| call.shard.clock.instant.checked_add(timeout));
-    let (slot, client) = (call.slot, call.connection().client.id);
+    let slot = call.slot;
     let request = call.args.to_owned();
-    if let Some(at) = deadline {
-        call.shard.timers.add(at, slot, client);
-    }
-    call.shard.hold(slot, Hold::Disk(DiskWait { request, lsn, is_local_enough, deadline }));
+    call.shard.wait(slot, Wait::Disk(DiskWait { request, lsn, is_local_enough }), deadline);
     call.shard.await_disk(slot);
     if let Some(journal) = journal {
         journal.request_sync(lsn);
@@ -236,9 +232,9 @@ fn answer(reply: &mut Reply<'_>, is_durable: bool) {
 
 impl Shard {
     /// More is durable: perhaps what a connection in WAITAOF waits for.
-    pub(crate) fn look_at_wait(&mut self, slot: usize) {
+    pub(crate) fn recheck_disk_wait(&mut self, slot: usize) {
         let connection = &self.connections[slot];
-        let Some(Hold::Disk(DiskWait { lsn, is_local_enough, .. })) = connection.hold.as_deref() else {
+        let Some(Wait::Disk(DiskWait { lsn, is_local_enough, .. })) = connection.state().wait() else {
             return;
         };
         let is_durable = self.durability.journal.as_ref().is_none_or(|journal| journal.durable_lsn() >= *lsn);
@@ -249,13 +245,9 @@ impl Shard {
         }
     }
 
-    /// WAITAOF has waited as long as it may.
-    pub(crate) fn wait_timed_out(&mut self, slot: usize) {
-        self.end_disk_wait(slot);
-    }
-
-    fn end_disk_wait(&mut self, slot: usize) {
-        let Some(wait) = self.forget_disk_wait(slot) else { return };
+    /// WAITAOF has what it waits for, or has waited as long as it may.
+    pub(crate) fn end_disk_wait(&mut self, slot: usize) {
+        let Some(Wait::Disk(wait)) = self.resume(slot) else { return };
         let durable = self.durability.journal.as_ref().map(|journal| journal.durable_lsn());
         let mut bytes = Vec::new();
         answer(
@@ -263,29 +255,16 @@ impl Shard {
             durable.is_some_and(|durable| durable >= wait.lsn),
         );
         let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
-        self.flusher.push(slot, &mut self.connections[slot], range);
-        self.release(slot);
+        self.flusher.push(&mut self.connections[slot], range);
     }
 
     /// Ends WAITAOF with an error.
     pub(super) fn refuse_disk_wait(&mut self, slot: usize, reply: &[u8]) {
-        if self.forget_disk_wait(slot).is_some() {
+        if matches!(self.connections[slot].state().wait(), Some(Wait::Disk(_))) {
             let range = self.replies_to_others.append(reply.len(), |buf| buf.extend_from_slice(reply));
-            self.flusher.push(slot, &mut self.connections[slot], range);
-            self.release(slot);
+            self.flusher.push(&mut self.connections[slot], range);
+            self.resume(slot);
         }
-    }
-
-    /// Ends the connection's wait without an answer.
-    pub(crate) fn forget_disk_wait(&mut self, slot: usize) -> Option<DiskWait> {
-        let connection = &mut self.connections[slot];
-        let Some(Hold::Disk(_)) = connection.hold.as_deref() else { return None };
-        let Hold::Disk(wait) = *connection.hold.take()? else { return None };
-        if let Some(at) = wait.deadline {
-            let client = connection.client.id;
-            self.timers.remove(at, slot, client);
-        }
-        Some(wait)
     }
 }
 

@@ -275,7 +275,9 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
     }
     // What has been published before, in the same transaction even, is for those who were there.
     call.shard.end_run();
-    call.shard.receive_published();
+    if call.in_exec {
+        call.shard.receive_published();
+    }
     let proto = call.reply.proto;
     for name in call.args.iter().skip(1) {
         call.shard.join(call.slot, kind, name);
@@ -288,6 +290,9 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
 
 fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
     call.shard.end_run();
+    if call.in_exec {
+        call.shard.receive_published();
+    }
     let proto = call.reply.proto;
     if call.args.len() > 1 {
         for name in call.args.iter().skip(1) {

@@ -28,7 +28,8 @@ use sterna_pubsub::Kind;
 use super::table::{Row, table};
 use crate::acl::{User, check};
 use crate::connection::client::mark;
-use crate::connection::{CloseReason, Connection, Hold};
+use crate::connection::state::Wait;
+use crate::connection::{CloseReason, Connection};
 use crate::mailbox::UserChange;
 use crate::shard::Shard;
 
@@ -43,7 +44,7 @@ impl Shard {
         }
     }
 
-    /// Has the connections of changed or removed users follow. Those that must go are doomed.
+    /// Has the connections of changed or removed users follow. Those that must go are dismissed.
     ///
     /// Inside EXEC the keys are locked, and a wait can't be ended there: the shard mails itself to do that behind it.
     /// What the transaction answers to a waiter meanwhile is mailed behind that, and comes too late.
@@ -54,7 +55,7 @@ impl Shard {
             let Some(user) = &connection.user else { continue };
             match change {
                 UserChange::Removed(names) if names.iter().any(|name| **name == *user.name()) => {
-                    self.flusher.doom(slot, CloseReason::UserRemoved);
+                    self.dismiss(slot, CloseReason::UserRemoved);
                 }
                 UserChange::Changed(new) if new.name() == user.name() => {
                     connection.user = Some(Arc::clone(new));
@@ -76,7 +77,7 @@ impl Shard {
             return;
         }
         if connection.listens_beyond(&user) {
-            return self.flusher.doom(slot, CloseReason::UserRemoved);
+            return self.dismiss(slot, CloseReason::UserRemoved);
         }
         connection.drop_privileges(&user);
         if let Some(transaction) = &connection.transaction {
@@ -91,7 +92,7 @@ impl Shard {
     fn check_wait(&mut self, slot: usize) {
         let connection = &self.connections[slot];
         let Some(user) = connection.user.clone() else { return };
-        let Some(request) = connection.hold.as_deref().and_then(Hold::request).cloned() else { return };
+        let Some(request) = connection.state().wait().and_then(Wait::request).cloned() else { return };
         let Some(row) = row_of(request.args()) else { return };
         let Err(denied) = check(&user, row, request.args()) else { return };
         let text = denied.wire();
@@ -99,9 +100,9 @@ impl Shard {
         self.count_error(&text);
         let mut reply = Vec::new();
         Reply::new(&mut reply, self.connections[slot].proto).error(&text);
-        match self.connections[slot].hold.as_deref() {
-            Some(Hold::Blocked(_)) => self.end_block(slot, &reply),
-            Some(Hold::Disk(_)) => self.refuse_disk_wait(slot, &reply),
+        match self.connections[slot].state().wait() {
+            Some(Wait::Blocked(_)) => self.end_block(slot, &reply),
+            Some(Wait::Disk(_)) => self.refuse_disk_wait(slot, &reply),
             _ => {}
         }
     }

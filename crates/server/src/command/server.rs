@@ -103,7 +103,7 @@ fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
         }
     }
     tracing::info!("user requested shutdown");
-    call.connection().closing = Some(CloseReason::Shutdown);
+    call.shard.drain(call.slot, CloseReason::Shutdown);
     call.server().stop();
     Ok(())
 }

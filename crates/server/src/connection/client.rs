@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::CloseReason;
+use super::state::ConnectionRef;
 use crate::lock::{Level, Mutex};
 
 /// Number of a client: given once, never reused, rising.
@@ -208,6 +209,11 @@ impl Client {
             net_out_bytes: AtomicU64::new(0),
             commands: AtomicU64::new(0),
         }
+    }
+
+    /// Its connection, by the name that its shard knows.
+    pub(crate) fn place(&self) -> ConnectionRef {
+        ConnectionRef { slot: self.slot.load(Relaxed) as usize, id: self.id }
     }
 
     /// Adds to a gauge that only the owning shard writes: a load and a store, no locked instruction.

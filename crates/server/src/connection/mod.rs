@@ -7,6 +7,7 @@
 pub(crate) mod chunk;
 pub(crate) mod client;
 pub(crate) mod output;
+pub(crate) mod state;
 pub(crate) mod transport;
 
 use std::sync::Arc;
@@ -15,14 +16,12 @@ use sterna_protocol::{OwnedArgs, Parser, Proto};
 use sterna_pubsub::Subscriptions;
 
 use crate::acl::User;
-use crate::command::blocking::Blocked;
-use crate::command::debug::Asleep;
-use crate::command::persistence::DiskWait;
 use crate::command::transaction::Transaction;
 use crate::shard::Dependence;
 use crate::tracking;
 use client::Client;
 use output::OutputQueue;
+use state::{ConnectionRef, State, Wait, Waiting};
 use transport::Transport;
 
 /// Why a connection was closed. Every close has one; INFO counts them and the log names them.
@@ -95,37 +94,6 @@ impl CloseReason {
     }
 }
 
-/// Why a connection's next request is not executed yet.
-#[derive(Debug)]
-pub(crate) enum Hold {
-    /// CLIENT PAUSE: the request stays in the input until the pause ends.
-    Pause,
-    /// Other shards have yet to do their part (CLIENT KILL); replies wait as well.
-    Acks {
-        /// How many have yet to answer.
-        remaining: usize,
-    },
-    /// The command waits for another client (XREAD BLOCK …).
-    Blocked(Blocked),
-    /// WAITAOF: its writes are not durable yet.
-    Disk(DiskWait),
-    /// DEBUG SLEEP.
-    Asleep(Asleep),
-    /// It has not read what it was answered: requests wait in the input until it has.
-    Output,
-}
-
-impl Hold {
-    /// The request that waits, if its user may lose the right to wait for its answer.
-    pub(crate) fn request(&self) -> Option<&OwnedArgs> {
-        match self {
-            Hold::Blocked(blocked) => Some(&blocked.request),
-            Hold::Disk(wait) => Some(&wait.request),
-            Hold::Pause | Hold::Acks { .. } | Hold::Asleep(_) | Hold::Output => None,
-        }
-    }
-}
-
 /// What CLIENT REPLY asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ReplyMode {
@@ -154,6 +122,9 @@ pub(crate) struct Partial {
 /// A connection of this shard.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// What lists remember it by.
+    pub(crate) me: ConnectionRef,
+    state: State,
     pub(crate) transport: Transport,
     /// What other shards may see of it.
     pub(crate) client: Arc<Client>,
@@ -165,9 +136,6 @@ pub(crate) struct Connection {
     pub(crate) transaction: Option<Box<Transaction>>,
     /// How it tracks what it reads (CLIENT TRACKING).
     pub(crate) tracking: Option<Box<tracking::Mode>>,
-    pub(crate) hold: Option<Box<Hold>>,
-    /// Set when it is to be closed once its output has been sent.
-    pub(crate) closing: Option<CloseReason>,
     /// Bytes read from it and written to it. Kept here, where reading and writing already are, and copied to the client's
     /// record by `publish_gauges`.
     pub(crate) net_in_bytes: u64,
@@ -181,21 +149,99 @@ pub(crate) struct Connection {
     pub(crate) is_ready: bool,
     /// The peer sends nothing more. Its last bytes and its end may have come as one edge, so reading goes on to the end.
     pub(crate) read_closed: bool,
+    /// Its last batch of requests took long; see `shard/ready.rs`.
+    pub(crate) is_busy: bool,
     /// The socket took no more: wait for the next writable edge.
     pub(crate) write_blocked: bool,
+    /// The socket has been full since the queue was last empty: what it is behind with is the client's own affair.
+    pub(crate) lags: bool,
+    /// The mail that was there when its next request came has been read.
+    pub(crate) has_read_mail: bool,
     /// Shown every command (MONITOR).
     pub(crate) is_monitor: bool,
     /// What its replies depend on, under `appendfsync always`.
     pub(crate) depends_on: Dependence,
     /// In the shard's list of connections that wait for the disk.
     pub(crate) awaits_disk: bool,
-    /// When the output queue passed its soft limit, milliseconds of the server's clock.
+    /// When the output queue passed its soft limit, Unix time, milliseconds.
     pub(crate) over_soft_limit_since_ms: Option<u64>,
     /// Since when it has had something to prove, if it still has: `user`, or the TLS handshake. Same clock.
     pub(crate) unproven_since_ms: u64,
 }
 
 impl Connection {
+    pub(crate) fn new(
+        me: ConnectionRef,
+        transport: Transport,
+        client: Arc<Client>,
+        user: Option<Arc<User>>,
+        now_ms: u64,
+    ) -> Connection {
+        Connection {
+            me,
+            state: State::default(),
+            transport,
+            client,
+            output: OutputQueue::default(),
+            partial: None,
+            subscriptions: Subscriptions::default(),
+            user,
+            transaction: None,
+            tracking: None,
+            net_in_bytes: 0,
+            net_out_bytes: 0,
+            proto: Proto::default(),
+            db: 0,
+            reply_mode: ReplyMode::On,
+            is_dirty: false,
+            is_ready: false,
+            read_closed: false,
+            is_busy: false,
+            write_blocked: false,
+            lags: false,
+            has_read_mail: false,
+            is_monitor: false,
+            depends_on: Dependence::default(),
+            awaits_disk: false,
+            over_soft_limit_since_ms: None,
+            unproven_since_ms: now_ms,
+        }
+    }
+
+    /// What it does next.
+    #[inline]
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    // The transitions; `shard/states.rs` makes them.
+
+    pub(crate) fn begin_wait(&mut self, waiting: Waiting) -> bool {
+        self.state.begin_wait(waiting)
+    }
+
+    pub(crate) fn waiting_mut(&mut self) -> Option<&mut Waiting> {
+        self.state.waiting_mut()
+    }
+
+    pub(crate) fn end_wait(&mut self) -> Option<Waiting> {
+        self.state.end_wait()
+    }
+
+    pub(crate) fn drain(&mut self, reason: CloseReason) -> Option<Waiting> {
+        self.client.set_mark(client::mark::CLOSE_AFTER_REPLY, true);
+        self.state.drain(reason)
+    }
+
+    pub(crate) fn condemn(&mut self, reason: CloseReason) -> bool {
+        self.state.condemn(reason)
+    }
+
+    /// The wait of a connection that goes.
+    pub(crate) fn take_waiting(&mut self) -> Option<Waiting> {
+        std::mem::take(&mut self.state).into_waiting()
+    }
+
     /// Whether RESP2's rule applies that a subscriber may only change its subscriptions.
     pub(crate) fn in_subscriber_mode(&self) -> bool {
         self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
@@ -221,7 +267,7 @@ impl Connection {
             + self.output.heap_bytes()
             + self.subscriptions.heap_bytes()
             + self.transport.heap_bytes()
-            + self.hold.as_deref().and_then(Hold::request).map_or(0, OwnedArgs::heap_bytes)
+            + self.state.wait().and_then(Wait::request).map_or(0, OwnedArgs::heap_bytes)
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
     }
 }

@@ -64,21 +64,30 @@ impl OutputQueue {
         }
     }
 
-    /// Hands as much as one call takes to `write`, and forgets what it took.
+    /// Hands as much as one call takes, up to `bytes_max`, to `write`, and forgets what it took.
     ///
     /// Returns the bytes taken; the queue is non-empty when called.
     pub(crate) fn write_some(
         &mut self,
+        bytes_max: usize,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let taken = if self.ranges.len() == 1 {
             let bytes = self.ranges[0].bytes(self.sent);
-            write(&[IoSlice::new(&bytes)])?
+            write(&[IoSlice::new(&bytes[..bytes.len().min(bytes_max)])])?
         } else {
             let borrows: SmallVec<[_; SLICES_MAX]> = (self.ranges.iter().take(SLICES_MAX).enumerate())
                 .map(|(i, range)| range.bytes(if i == 0 { self.sent } else { 0 }))
                 .collect();
-            let slices: SmallVec<[_; SLICES_MAX]> = borrows.iter().map(|bytes| IoSlice::new(bytes)).collect();
+            let mut slices: SmallVec<[_; SLICES_MAX]> = SmallVec::new();
+            let mut room = bytes_max;
+            for bytes in &borrows {
+                slices.push(IoSlice::new(&bytes[..bytes.len().min(room)]));
+                room = room.saturating_sub(bytes.len());
+                if room == 0 {
+                    break;
+                }
+            }
             write(&slices)?
         };
         self.consume(taken);
@@ -147,7 +156,7 @@ mod tests {
         if queue.is_empty() {
             return;
         }
-        let result = queue.write_some(|slices| {
+        let result = queue.write_some(most + 7, |slices| {
             let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
             let n = most.min(all.len());
             sent.extend_from_slice(&all[..n]);

@@ -9,12 +9,13 @@ use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 
+use crate::connection::Connection;
 use crate::connection::client::{Address, Client};
+use crate::connection::state::ConnectionRef;
 use crate::connection::transport::{Socket, Transport};
-use crate::connection::{Connection, ReplyMode};
 use crate::mailbox::Mail;
 use crate::net::Relisten;
-use crate::shard::{Dependence, Shard, WAKER};
+use crate::shard::{Shard, WAKER};
 
 /// Connections accepted before other work gets its turn; the listener's next edge is not awaited, see `accept`.
 const ACCEPTS_PER_TURN: usize = 1000;
@@ -169,32 +170,10 @@ impl Shard {
         let id = server.next_client_id();
         let fd = std::os::fd::AsRawFd::as_raw_fd(&transport);
         let client = Arc::new(Client::new(id, self.index, fd, address, self.clock.now_ms));
-        let slot = self.connections.insert(Connection {
-            transport,
-            client: Arc::clone(&client),
-            output: Default::default(),
-            partial: None,
-            subscriptions: Default::default(),
-            user: server.user_without_password(),
-            transaction: None,
-            hold: None,
-            closing: None,
-            net_in_bytes: 0,
-            net_out_bytes: 0,
-            proto: Default::default(),
-            db: 0,
-            reply_mode: ReplyMode::On,
-            is_dirty: false,
-            is_ready: false,
-            read_closed: false,
-            write_blocked: false,
-            is_monitor: false,
-            tracking: None,
-            depends_on: Dependence::default(),
-            awaits_disk: false,
-            over_soft_limit_since_ms: None,
-            unproven_since_ms: self.clock.now_ms,
-        });
+        let entry = self.connections.vacant_entry();
+        let slot = entry.key();
+        let (me, user) = (ConnectionRef { slot, id }, server.user_without_password());
+        entry.insert(Connection::new(me, transport, Arc::clone(&client), user, self.clock.now_ms));
         client.slot.store(slot as u32, Relaxed);
         self.handle().clients.lock().insert(id, client);
         let registered = self.connections[slot].transport.register(self.poll.registry(), Token(slot));

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
 
-use crate::connection::Hold;
+use crate::connection::state::{ConnectionRef, Wait};
 use crate::server::Server;
 use crate::shard::Shard;
 
@@ -49,8 +49,8 @@ pub(crate) struct Durability {
     has_seen: bool,
     /// Since when there are records that the journal has not been told to write.
     unflushed_since: Option<Instant>,
-    /// Slots of connections that wait for the disk; each has `awaits_disk` set.
-    awaiting: Vec<usize>,
+    /// Connections that wait for the disk; each has `awaits_disk` set.
+    awaiting: Vec<ConnectionRef>,
 }
 
 /// What a connection's replies depend on.
@@ -117,7 +117,7 @@ impl Shard {
     /// Has the connection looked at again when more is durable.
     pub(crate) fn await_disk(&mut self, slot: usize) {
         if !std::mem::replace(&mut self.connections[slot].awaits_disk, true) {
-            self.durability.awaiting.push(slot);
+            self.durability.awaiting.push(self.connections[slot].me);
         }
         self.handle().awaits_disk.store(true, Relaxed);
         // Pairs with the fence in `Server::wake_awaiting`.
@@ -126,14 +126,14 @@ impl Shard {
 
     /// More is durable, or nothing will be for a while.
     pub(crate) fn look_at_awaiting(&mut self) {
-        for slot in std::mem::take(&mut self.durability.awaiting) {
-            let Some(connection) = self.connections.get_mut(slot) else { continue };
-            if !std::mem::take(&mut connection.awaits_disk) {
+        for who in std::mem::take(&mut self.durability.awaiting) {
+            let Some(connection) = self.connections.get_mut(who.slot).filter(|other| other.me == who) else {
                 continue;
-            }
-            self.flusher.mark(slot, connection);
-            if matches!(connection.hold.as_deref(), Some(Hold::Disk(_))) {
-                self.look_at_wait(slot);
+            };
+            connection.awaits_disk = false;
+            self.flusher.mark(connection);
+            if matches!(connection.state().wait(), Some(Wait::Disk(_))) {
+                self.recheck_disk_wait(who.slot);
             }
         }
         // What was flushed during the sync has to be flushed again; see `Journal::flush`.

@@ -1,7 +1,8 @@
 //! Flushing: who has output, who has too much of it, and how it gets out.
 //!
-//! The list of connections with output (`dirty`) and the list of those to be closed (`doomed`) stand apart from the
-//! connections, so that fan-out can fill both while it walks the subscribers.
+//! The list of connections with output (`dirty`) and the list of those to be closed (`condemned`) stand apart from the
+//! connections, so that fan-out can fill both while it walks the subscribers. What goes into a queue goes through here,
+//! so that nothing is queued without its limit, and nothing for a connection that closes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,25 +11,34 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, OutputLimit};
 use crate::connection::chunk::Range;
 use crate::connection::client::{Client, ClientType};
-use crate::connection::{CloseReason, Connection, Hold};
+use crate::connection::state::{ConnectionRef, Wait};
+use crate::connection::{CloseReason, Connection};
 use crate::limits::{BACKLOG_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::shard::Shard;
 
-/// Bytes sent to one connection in one turn: a client with a huge backlog must not keep the shard from the others.
-const FLUSH_BYTES_MAX: usize = 512 * 1024;
+/// Bytes sent to one connection in one go: a client with much to come must not keep the shard from the others, and what
+/// many subscribers get is still in the processor's cache when it is sent to the next.
+const FLUSH_BYTES_MAX: usize = 64 * 1024;
 
 /// Time spent flushing in one turn. A fan-out to thousands of subscribers is sent in slices of it, between which
 /// other clients are read and answered.
 const FLUSH_TIME_MAX: Duration = Duration::from_micros(1500);
 
+/// Time spent in one turn on those that lag, beside the others.
+const LAGGING_TIME_MAX: Duration = Duration::from_micros(100);
+
 /// Connections flushed between two looks at the clock.
-const FLUSHES_PER_LOOK: usize = 32;
+const FLUSHES_PER_LOOK: usize = 4;
 
 /// Which connections have output, and which have too much.
 #[derive(Debug)]
 pub(crate) struct Flusher {
-    dirty: VecDeque<usize>,
-    doomed: Vec<(usize, CloseReason)>,
+    dirty: VecDeque<ConnectionRef>,
+    /// Connections that lag and whose sockets have room again.
+    lagging: VecDeque<ConnectionRef>,
+    /// Not all that was dirty could be offered to its socket in the last turn.
+    owes: bool,
+    condemned: Vec<ConnectionRef>,
     normal: OutputLimit,
     pubsub: OutputLimit,
 }
@@ -36,7 +46,14 @@ pub(crate) struct Flusher {
 impl Flusher {
     pub(crate) fn new(config: &Config) -> Flusher {
         let limits = &config.client_output_buffer_limit;
-        Flusher { dirty: VecDeque::new(), doomed: Vec::new(), normal: limits.normal, pubsub: limits.pubsub }
+        Flusher {
+            dirty: VecDeque::new(),
+            lagging: VecDeque::new(),
+            owes: false,
+            condemned: Vec::new(),
+            normal: limits.normal,
+            pubsub: limits.pubsub,
+        }
     }
 
     pub(crate) fn set_limits(&mut self, config: &Config) {
@@ -45,25 +62,46 @@ impl Flusher {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.dirty.is_empty()
+        self.dirty.is_empty() && self.lagging.is_empty()
     }
 
-    /// Queues `range` for the connection and dooms it if that is more than its hard limit allows.
+    /// Whether output waits that no socket has been offered: then nobody publishes more.
+    pub(crate) fn owes(&self) -> bool {
+        self.owes
+    }
+
+    /// Queues a message, or whatever else the connection didn't ask for just now. One that closes gets no more of it.
     #[inline]
-    pub(crate) fn push(&mut self, slot: usize, connection: &mut Connection, range: Range) {
+    pub(crate) fn push(&mut self, connection: &mut Connection, range: Range) {
+        if !connection.state().closes() {
+            self.queue(connection, range);
+        }
+    }
+
+    /// Queues replies of the connection, the last one before it closes included.
+    pub(crate) fn push_replies(&mut self, connection: &mut Connection, range: Range) {
+        if connection.state().condemned().is_none() {
+            self.queue(connection, range);
+        }
+    }
+
+    /// Queues `range`, and condemns the connection if that is more than its hard limit allows.
+    #[inline]
+    fn queue(&mut self, connection: &mut Connection, range: Range) {
         connection.output.push(range);
-        self.mark(slot, connection);
+        self.mark(connection);
         if connection.output.queued_bytes() > SMALL_QUEUE_BYTES {
-            self.check_limits(slot, connection);
+            self.check_limits(connection);
         }
     }
 
     /// Notes that the connection has output to send.
     #[inline]
-    pub(crate) fn mark(&mut self, slot: usize, connection: &mut Connection) {
+    pub(crate) fn mark(&mut self, connection: &mut Connection) {
         if !connection.is_dirty && !connection.write_blocked {
             connection.is_dirty = true;
-            self.dirty.push_back(slot);
+            let list = if connection.lags { &mut self.lagging } else { &mut self.dirty };
+            list.push_back(connection.me);
         }
     }
 
@@ -82,15 +120,15 @@ impl Flusher {
     }
 
     /// Whether the connection is over its hard limit; called with every byte queued beyond a few.
-    fn check_limits(&mut self, slot: usize, connection: &mut Connection) {
+    fn check_limits(&mut self, connection: &mut Connection) {
         let limit = self.limit_of(connection);
         if limit.hard_bytes > 0 && connection.output.queued_bytes() as u64 > limit.hard_bytes {
-            self.doom_for_output(slot, connection);
+            self.condemn_for_output(connection);
         }
     }
 
     /// Whether the connection has been over its soft limit for too long; called ten times a second.
-    pub(crate) fn check_soft_limit(&mut self, slot: usize, connection: &mut Connection, now_ms: u64) {
+    pub(crate) fn check_soft_limit(&mut self, connection: &mut Connection, now_ms: u64) {
         let limit = self.limit_of(connection);
         if limit.soft_bytes == 0 || connection.output.queued_bytes() as u64 <= limit.soft_bytes {
             connection.over_soft_limit_since_ms = None;
@@ -98,7 +136,7 @@ impl Flusher {
         }
         let since = *connection.over_soft_limit_since_ms.get_or_insert(now_ms);
         if now_ms.saturating_sub(since) > limit.soft_seconds * 1000 {
-            self.doom_for_output(slot, connection);
+            self.condemn_for_output(connection);
         }
     }
 
@@ -117,27 +155,32 @@ impl Flusher {
         limit.hard_bytes == 0 && connection.output.queued_bytes() as u64 > limit.soft_bytes
     }
 
-    fn doom_for_output(&mut self, slot: usize, connection: &mut Connection) {
-        if connection.closing.is_some() {
-            return;
+    fn condemn_for_output(&mut self, connection: &mut Connection) {
+        if connection.state().condemned().is_none() {
+            connection.publish_gauges();
+            self.condemn(connection, CloseReason::OutputLimit);
         }
-        connection.closing = Some(CloseReason::OutputLimit);
-        connection.publish_gauges();
-        self.doomed.push((slot, CloseReason::OutputLimit));
     }
 
     /// Has the connection closed as soon as nobody walks the subscribers.
-    pub(crate) fn doom(&mut self, slot: usize, reason: CloseReason) {
-        self.doomed.push((slot, reason));
+    pub(crate) fn condemn(&mut self, connection: &mut Connection, reason: CloseReason) {
+        if connection.condemn(reason) {
+            self.condemned.push(connection.me);
+        }
     }
 
     #[inline]
-    pub(crate) fn has_doomed(&self) -> bool {
-        !self.doomed.is_empty()
+    pub(crate) fn has_condemned(&self) -> bool {
+        !self.condemned.is_empty()
     }
 
-    pub(crate) fn next_doomed(&mut self) -> Option<(usize, CloseReason)> {
-        self.doomed.pop()
+    pub(crate) fn take_condemned(&mut self) -> Vec<ConnectionRef> {
+        std::mem::take(&mut self.condemned)
+    }
+
+    /// Keeps one that can't be closed yet.
+    pub(crate) fn condemn_later(&mut self, who: ConnectionRef) {
+        self.condemned.push(who);
     }
 }
 
@@ -163,8 +206,23 @@ impl Shard {
             if done % FLUSHES_PER_LOOK == FLUSHES_PER_LOOK - 1 && start.elapsed() > FLUSH_TIME_MAX {
                 break;
             }
-            let Some(slot) = self.flusher.dirty.pop_front() else { break };
-            self.flush(slot);
+            let Some(who) = self.flusher.dirty.pop_front() else { break };
+            self.flush(who);
+        }
+        self.flusher.owes = !self.flusher.dirty.is_empty();
+        if !self.flusher.lagging.is_empty() {
+            self.flush_lagging();
+        }
+    }
+
+    fn flush_lagging(&mut self) {
+        let start = Instant::now();
+        for _ in 0..self.flusher.lagging.len() {
+            let Some(who) = self.flusher.lagging.pop_front() else { break };
+            self.flush(who);
+            if start.elapsed() > LAGGING_TIME_MAX {
+                break;
+            }
         }
     }
 
@@ -172,24 +230,25 @@ impl Shard {
     ///
     /// What was published before CLIENT KILL reaches the client before the end does. Not to be called by a command: while
     /// one is executed, the chunk of replies is on loan.
-    pub(crate) fn flush_and_close(&mut self, slot: usize, reason: CloseReason) {
+    pub(crate) fn flush_and_close(&mut self, who: ConnectionRef, reason: CloseReason) {
         debug_assert!(self.executing.is_none(), "the chunk of replies is on loan");
         self.end_run();
-        let Some(id) = self.connections.get(slot).map(|connection| connection.client.id) else { return };
-        self.flush(slot);
-        if self.connection_of(slot, id).is_some() {
-            self.close(slot, reason);
+        self.flush(who);
+        if self.connection_of(who).is_some() {
+            self.close(who.slot, reason);
         }
     }
 
-    fn flush(&mut self, slot: usize) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+    fn flush(&mut self, who: ConnectionRef) {
+        let Some(connection) = self.connection_of(who) else { return };
+        let slot = who.slot;
         connection.is_dirty = false;
         // Replies wait with their request: other shards have yet to do their part.
-        if matches!(connection.hold.as_deref(), Some(Hold::Acks { .. })) {
+        if matches!(connection.state().wait(), Some(Wait::Acks { .. })) {
             return;
         }
-        if self.durability.is_gated && !connection.output.is_empty() && self.awaits_disk(slot) {
+        let is_empty = connection.output.is_empty();
+        if self.durability.is_gated && !is_empty && self.awaits_disk(slot) {
             return;
         }
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -199,22 +258,26 @@ impl Shard {
         connection.net_out_bytes += sent;
         Client::add(&self.server.shards[self.index].net_out_bytes, sent);
         let has_drained = connection.output.queued_bytes() <= BACKLOG_BYTES / 2;
-        if has_drained && matches!(connection.hold.as_deref(), Some(Hold::Output)) {
-            self.release(slot);
+        if has_drained && matches!(connection.state().wait(), Some(Wait::Output)) {
+            self.resume(slot);
         }
         let Some(connection) = self.connections.get_mut(slot) else { return };
         match flushed {
             Ok(Flushed::All) => {
-                if let Some(reason) = connection.closing {
+                connection.lags = false;
+                if let Some(reason) = connection.state().drains() {
                     self.close(slot, reason);
                 }
             }
-            Ok(Flushed::More) => self.flusher.mark(slot, connection),
+            Ok(Flushed::More) => self.flusher.mark(connection),
             // It has stopped sending and does not read: nothing would ever end its wait.
-            Ok(Flushed::Blocked) if connection.closing == Some(CloseReason::ClientGone) => {
+            Ok(Flushed::Blocked) if connection.state().drains() == Some(CloseReason::ClientGone) => {
                 self.close(slot, CloseReason::ClientGone);
             }
-            Ok(Flushed::Blocked) => connection.write_blocked = true,
+            Ok(Flushed::Blocked) => {
+                connection.write_blocked = true;
+                connection.lags = true;
+            }
             Err(_) => self.close(slot, CloseReason::SocketError),
         }
     }
@@ -228,7 +291,7 @@ impl Connection {
                 return Ok(Flushed::More);
             }
             let transport = &mut self.transport;
-            match self.output.write_some(|slices| transport.write(slices)) {
+            match self.output.write_some(FLUSH_BYTES_MAX - sent, |slices| transport.write(slices)) {
                 Ok(n) => sent += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -1,62 +1,166 @@
 //! Reading the mail: what other threads want of this shard.
+//!
+//! Urgent mail is read at once. The rest is handed out in slices of time, with a cursor into a parcel of messages, and only
+//! while everything handed out before has been offered to its sockets: so a burst is sent as it is handed out, and nobody
+//! else waits for more than a slice. What stays in the mail counts against the credit of those who sent it.
 
-use crate::connection::Hold;
-use crate::mailbox::{Ack, Mail};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::connection::state::{ConnectionRef, Wait, Waiting};
+use crate::fanout::Parcel;
+use crate::mailbox::{Ack, Letter, Mail};
 use crate::shard::Shard;
 
-/// Mail read in one go. More is left for the next turn, so that a shard whose mail never ends still serves its own
-/// connections; a SUBSCRIBE reads all that was there when it began.
-const MAIL_MAX: usize = 4096;
+/// Time for letters in one turn.
+const MAIL_TIME_MAX: Duration = Duration::from_millis(1);
+
+/// Urgent mail read in one turn.
+const URGENT_MAX: usize = 1024;
+
+/// Mail that was taken out of the mailbox.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    /// Messages of a shard that are being handed out.
+    parcel: Option<(usize, Parcel)>,
+    /// Letters that a SUBSCRIBE inside a transaction has passed over.
+    late: VecDeque<Letter>,
+    /// Letters that have been handled.
+    handled: u64,
+    /// Connections in `Wait::Mail`, and how many letters must have been handled before they go on.
+    waiting: VecDeque<(u64, ConnectionRef)>,
+    /// More was there when the last slice ended.
+    has_more: bool,
+}
+
+impl Inbox {
+    /// Whether the next turn must not sleep.
+    pub(super) fn is_pending(&self) -> bool {
+        self.has_more
+    }
+}
 
 impl Shard {
-    /// Reads the mail that has arrived, up to a bound.
+    /// Reads the mail that has arrived, for a bounded time.
     pub(super) fn read_mail(&mut self) {
-        let server = std::sync::Arc::clone(&self.server);
+        let server = Arc::clone(&self.server);
         let mailbox = &server.shards[self.index].mailbox;
-        mailbox.begin_drain();
-        for mail in std::mem::take(&mut self.late_mail) {
-            self.handle_mail(mail);
-        }
-        for _ in 0..MAIL_MAX {
-            let Some(mail) = mailbox.pop() else { return };
-            self.handle_mail(mail);
-        }
-        mailbox.wake();
-    }
-
-    /// Reads what had arrived when it was called: see the directory's note on SUBSCRIBE. Only messages are handled at
-    /// once; anything else could touch the connection that is being served, and is read at the next turn.
-    pub(crate) fn receive_published(&mut self) {
-        let server = std::sync::Arc::clone(&self.server);
-        let mailbox = &server.shards[self.index].mailbox;
-        if mailbox.is_empty() {
+        if !self.inbox.has_more && mailbox.is_empty() {
+            // A push that comes now has been preceded by its wake-up, or is followed by it.
+            mailbox.begin_drain();
+            self.inbox.has_more = !mailbox.is_empty();
             return;
         }
-        self.end_run();
-        for _ in 0..mailbox.len() {
-            match mailbox.pop() {
-                Some(Mail::Published(parcel)) => self.receive(&parcel),
-                Some(other) => self.late_mail.push(other),
-                None => break,
+        mailbox.begin_drain();
+        for _ in 0..URGENT_MAX {
+            let Some(mail) = mailbox.pop_urgent() else { break };
+            self.handle_mail(mail);
+        }
+        if !self.flusher.owes() {
+            self.read_letters(self.clock.instant.max(Instant::now()) + MAIL_TIME_MAX);
+        }
+        self.inbox.has_more =
+            self.inbox.parcel.is_some() || !self.inbox.late.is_empty() || !mailbox.is_empty();
+    }
+
+    fn read_letters(&mut self, until: Instant) {
+        loop {
+            if let Some((from, mut parcel)) = self.inbox.parcel.take() {
+                let bytes = self.receive(&mut parcel, Some(until));
+                self.give_credit(from, bytes);
+                if !parcel.is_empty() {
+                    self.inbox.parcel = Some((from, parcel));
+                    break;
+                }
+                self.inbox.handled += 1;
+            } else {
+                let Some(letter) = self.next_letter() else { break };
+                self.open_letter(letter);
+            }
+            if Instant::now() >= until {
+                break;
             }
         }
+        while let Some(&(handled, who)) = self.inbox.waiting.front()
+            && handled <= self.inbox.handled
+        {
+            self.inbox.waiting.pop_front();
+            if let Some(connection) = self.connection_of(who)
+                && matches!(connection.state().wait(), Some(Wait::Mail))
+            {
+                connection.has_read_mail = true;
+                self.resume(who.slot);
+            }
+        }
+    }
+
+    fn next_letter(&mut self) -> Option<Letter> {
+        self.inbox.late.pop_front().or_else(|| self.handle().mailbox.pop())
+    }
+
+    fn open_letter(&mut self, letter: Letter) {
+        match letter.mail {
+            Mail::Published(parcel) => self.inbox.parcel = Some((letter.from, parcel)),
+            mail => {
+                self.handle_mail(mail);
+                self.give_credit(letter.from, letter.bytes);
+                self.inbox.handled += 1;
+            }
+        }
+    }
+
+    /// Whether the connection may subscribe now: what had arrived when it asked has been handed out. If not, it waits.
+    pub(crate) fn has_read_mail(&mut self, slot: usize) -> bool {
+        let letters = self.inbox.late.len() + self.handle().mailbox.len();
+        let left = letters + usize::from(self.inbox.parcel.is_some());
+        let connection = &mut self.connections[slot];
+        if std::mem::take(&mut connection.has_read_mail) || left == 0 {
+            return true;
+        }
+        let me = connection.me;
+        self.inbox.waiting.push_back((self.inbox.handled + left as u64, me));
+        self.inbox.has_more = true;
+        self.wait(slot, Wait::Mail, None);
+        false
+    }
+
+    /// Hands out what had arrived when it was called: a SUBSCRIBE inside a transaction can't wait for its turn. Only messages
+    /// are handled at once; anything else could touch the connection that is being served, and is read at the next turn.
+    pub(crate) fn receive_published(&mut self) {
+        self.end_run();
+        if let Some((from, mut parcel)) = self.inbox.parcel.take() {
+            let bytes = self.receive(&mut parcel, None);
+            self.give_credit(from, bytes);
+            self.inbox.handled += 1;
+        }
+        for _ in 0..self.inbox.late.len() + self.handle().mailbox.len() {
+            let Some(letter) = self.next_letter() else { break };
+            match letter.mail {
+                Mail::Published(mut parcel) => {
+                    let bytes = self.receive(&mut parcel, None);
+                    self.give_credit(letter.from, bytes);
+                    self.inbox.handled += 1;
+                }
+                mail => self.inbox.late.push_back(Letter { mail, ..letter }),
+            }
+        }
+        self.inbox.has_more |= !self.inbox.late.is_empty();
     }
 
     fn handle_mail(&mut self, mail: Mail) {
         match mail {
             Mail::Accepted { socket, address, tls } => self.adopt(socket, address, tls),
-            Mail::Published(parcel) => self.receive(&parcel),
-            Mail::Close { client, slot, reason, ack } => {
-                if self.connection_of(slot, client).is_some() {
-                    self.flush_and_close(slot, reason);
-                }
+            Mail::Published(mut parcel) => drop(self.receive(&mut parcel, None)),
+            Mail::Close { who, reason, ack } => {
+                self.flush_and_close(who, reason);
                 if let Some(ack) = ack {
                     self.post(ack.shard, Mail::Done(ack));
                 }
             }
             Mail::Done(ack) => self.count_ack(ack),
             Mail::Served { client, waiter, reply } => self.deliver_served(client, &waiter, &reply),
-            Mail::Unblock { client, slot, with_error } => self.unblock(slot, client, with_error),
+            Mail::Unblock { who, with_error } => self.unblock(who, with_error),
             Mail::Durable => self.look_at_awaiting(),
             Mail::Invalidate(news) => self.receive_invalidation(news),
             Mail::Monitor(line) => self.show_monitors(&line),
@@ -79,22 +183,21 @@ impl Shard {
     }
 
     fn count_ack(&mut self, ack: Ack) {
-        let Some(connection) = self.connection_of(ack.slot, ack.client) else { return };
-        if let Some(Hold::Acks { remaining }) = connection.hold.as_deref_mut() {
+        let waiting = self.connection_of(ack.who).and_then(|connection| connection.waiting_mut());
+        if let Some(Waiting { wait: Wait::Acks { remaining }, .. }) = waiting {
             *remaining -= 1;
             if *remaining == 0 {
-                self.release(ack.slot);
+                self.resume(ack.who.slot);
             }
         }
     }
 
-    /// Lets every connection that CLIENT PAUSE holds back try again.
+    /// Lets every connection that CLIENT PAUSE holds back try again. Each has a timer: the end of the pause.
     pub(crate) fn resume_paused(&mut self) {
-        for slot in std::mem::take(&mut self.paused) {
-            let is_paused =
-                self.connections.get(slot).is_some_and(|c| matches!(c.hold.as_deref(), Some(Hold::Pause)));
-            if is_paused {
-                self.release(slot);
+        for who in self.timers.whose() {
+            let connection = self.connection_of(who);
+            if connection.is_some_and(|connection| matches!(connection.state().wait(), Some(Wait::Pause))) {
+                self.resume(who.slot);
             }
         }
     }

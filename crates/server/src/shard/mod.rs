@@ -16,13 +16,15 @@
 //!   sleeping, so no client can hold the others up.
 
 mod accept;
+mod credit;
 mod durability;
 mod flush;
 mod mail;
+mod ready;
 mod serve;
+mod states;
 mod timers;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, Ordering::Relaxed};
@@ -37,15 +39,17 @@ use sterna_pubsub::ChannelIndex;
 use crate::command::table::table;
 use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
-use crate::connection::client::ClientId;
+use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
 use crate::fanout::{Fanout, Space};
-use crate::mailbox::Mail;
 use crate::server::{Server, ShardHandle};
 use crate::time::Clock;
 pub(crate) use accept::{Listener, Listeners};
+pub(crate) use credit::{Credit, Creditor};
 pub(crate) use durability::{Dependence, Durability};
 pub(crate) use flush::Flusher;
+use mail::Inbox;
+use ready::Ready;
 use timers::Timers;
 
 /// Bytes read from one connection in one turn, and the room of the shard's read buffer.
@@ -76,19 +80,16 @@ pub(crate) struct Shard {
     scratch: Vec<u8>,
     parser: Parser,
     pub(crate) last_row: sterna_command::LastRow,
-    /// Connections with input to go on with.
-    ready: VecDeque<usize>,
+    ready: Ready,
+    pub(crate) credit: Creditor,
     pub(crate) flusher: Flusher,
     /// The connection being served.
-    pub(crate) executing: Option<usize>,
+    pub(crate) executing: Option<ConnectionRef>,
     /// What the connection being served has published to itself: it follows the reply.
     pub(crate) deferred: Vec<Range>,
     /// Local connections shown every command.
-    pub(crate) monitors: Vec<usize>,
-    /// Connections whose next request is held back by CLIENT PAUSE.
-    pub(crate) paused: Vec<usize>,
-    /// Mail that was found while looking for messages, to be read before the rest.
-    late_mail: Vec<Mail>,
+    pub(crate) monitors: Vec<ConnectionRef>,
+    inbox: Inbox,
     pub(crate) timers: Timers,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<Config>,
@@ -119,13 +120,13 @@ impl Shard {
             scratch: vec![0; READ_BYTES],
             parser: Parser::default(),
             last_row: sterna_command::LastRow::default(),
-            ready: VecDeque::new(),
+            ready: Ready::default(),
+            credit: Creditor::new(server.shards.len()),
             flusher: Flusher::new(&config),
             executing: None,
             deferred: Vec::new(),
             monitors: Vec::new(),
-            paused: Vec::new(),
-            late_mail: Vec::new(),
+            inbox: Inbox::default(),
             timers: Timers::new(),
             clock: Clock::now(),
             slow_from: slow_from(&config),
@@ -152,6 +153,7 @@ impl Shard {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.refresh_credit();
         let may_sleep = !self.has_work() && !self.gathers();
         let timeout = if may_sleep { self.timers.until_next() } else { Duration::ZERO };
         match self.poll.poll(events, Some(timeout)) {
@@ -160,17 +162,14 @@ impl Shard {
         }
         self.clock.tick();
         self.refresh_config();
-        let mut has_mail = false;
         for event in events.iter() {
             match event.token() {
-                WAKER => has_mail = true,
+                WAKER => {}
                 token if self.listeners.has(token) => self.accept(token),
                 Token(slot) => self.note_edges(slot, event),
             }
         }
-        if has_mail || !self.late_mail.is_empty() || !self.handle().mailbox.is_empty() {
-            self.read_mail();
-        }
+        self.read_mail();
         self.serve_ready();
         self.broadcast_changes();
         self.mail_outbox();
@@ -179,16 +178,14 @@ impl Shard {
         self.run_timers();
         self.broadcast_changes();
         self.reap();
-        if self.flusher.is_idle() {
-            self.replies.recycle();
-            self.replies_to_others.recycle();
-            self.fanout.recycle();
-        }
+        self.replies.recycle();
+        self.replies_to_others.recycle();
+        self.fanout.recycle();
         Ok(())
     }
 
     fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.flusher.is_idle() || !self.late_mail.is_empty()
+        !self.ready.is_empty() || !self.flusher.is_idle() || self.inbox.is_pending()
     }
 
     /// What other threads know of this shard.
@@ -221,7 +218,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if event.is_writable() && connection.write_blocked {
             connection.write_blocked = false;
-            self.flusher.mark(slot, connection);
+            self.flusher.mark(connection);
         }
         connection.read_closed |= event.is_read_closed();
         if event.is_readable() || event.is_read_closed() {
@@ -229,37 +226,14 @@ impl Shard {
         }
     }
 
-    /// Sees to it that the connection is served.
-    pub(crate) fn make_ready(&mut self, slot: usize) {
-        if let Some(connection) = self.connections.get_mut(slot)
-            && !std::mem::replace(&mut connection.is_ready, true)
-        {
-            self.ready.push_back(slot);
-        }
-    }
-
-    fn serve_ready(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(slot) = self.ready.pop_front() else { break };
-            if let Some(connection) = self.connections.get_mut(slot) {
-                connection.is_ready = false;
-                self.serve(slot);
-            }
-        }
-    }
-
-    /// The connection in `slot` if it is still the client `id`: slots are used again, ids are not.
-    pub(crate) fn connection_of(&mut self, slot: usize, id: ClientId) -> Option<&mut Connection> {
-        self.connections.get_mut(slot).filter(|connection| connection.client.id == id)
-    }
-
-    /// Closes what has been found to be over its limits or was told to close. Its subscriptions are gone at once.
+    /// Closes what has been condemned. Its subscriptions are gone at once. The connection that is being served stays until
+    /// it no longer is.
     pub(crate) fn reap(&mut self) {
-        while let Some((slot, reason)) = self.flusher.next_doomed() {
-            if self.executing != Some(slot) {
-                self.close(slot, reason);
-            } else if let Some(connection) = self.connections.get_mut(slot) {
-                connection.closing.get_or_insert(reason);
+        for who in self.flusher.take_condemned() {
+            if self.is_executing(who) {
+                self.flusher.condemn_later(who);
+            } else if let Some(reason) = self.connection_of(who).and_then(|c| c.state().condemned()) {
+                self.close(who.slot, reason);
             }
         }
     }
@@ -276,15 +250,16 @@ impl Shard {
         self.leave_all(slot);
         self.forget_transaction(slot);
         self.untrack(slot);
-        self.forget_block(slot);
-        self.forget_disk_wait(slot);
+        let me = self.connections[slot].me;
+        if let Some(waiting) = self.connections[slot].take_waiting() {
+            self.clear_wait(me, waiting);
+        }
         let mut connection = self.connections.remove(slot);
         connection.transport.close_notify();
         if connection.is_monitor {
-            self.monitors.retain(|&monitor| monitor != slot);
+            self.monitors.retain(|&monitor| monitor != me);
             self.server.monitors.fetch_sub(1, Relaxed);
         }
-        self.paused.retain(|&paused| paused != slot);
         if let Some(partial) = &connection.partial
             && reason == CloseReason::QueryLimit
         {
@@ -328,7 +303,7 @@ impl Shard {
                     && let Some(connection) = self.connections.get_mut(event.token().0)
                 {
                     connection.write_blocked = false;
-                    self.flusher.mark(event.token().0, connection);
+                    self.flusher.mark(connection);
                 }
             }
         }
@@ -342,11 +317,6 @@ impl Shard {
     /// Mail that means the end of the shard.
     fn stop(&mut self) {
         self.is_stopping = true;
-    }
-
-    /// Sends `mail` to `shard`, which may be this one.
-    pub(crate) fn post(&self, shard: usize, mail: Mail) {
-        self.server.shards[shard].mailbox.push(mail);
     }
 }
 

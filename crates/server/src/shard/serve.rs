@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A request that began in an earlier read is completed in its `Partial` with just the bytes it lacks, and the rest of
-//! the read is parsed in place again. A batch ends when the read is used up, when the connection must wait (`Hold`), or
+//! the read is parsed in place again. A batch ends when the read is used up, when the connection must wait (`Wait`), or
 //! when it has had its time; then complete requests may stand in `Partial` too, and the connection stays ready.
 
 use std::io;
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use sterna_protocol::{Args, Limits, Parser, Progress, ProtocolError, Reply};
 
 use crate::connection::client::Client;
-use crate::connection::{CloseReason, Connection, Hold, Partial};
+use crate::connection::state::Wait;
+use crate::connection::{CloseReason, Connection, Partial};
 use crate::limits::{
     UNAUTHENTICATED_INPUT_BYTES_MAX, UNAUTHENTICATED_READ_BYTES, UNAUTHENTICATED_REQUESTS_PER_TURN,
 };
@@ -52,10 +53,10 @@ impl Shard {
     /// Reads from the connection once and executes what has arrived.
     pub(super) fn serve(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
-        if connection.closing.is_some() {
+        if connection.state().closes() {
             return;
         }
-        let is_held = connection.hold.is_some();
+        let is_held = connection.state().wait().is_some();
         if connection.has_backlog() && !is_held {
             self.serve_backlog(slot);
             return;
@@ -99,12 +100,12 @@ impl Shard {
         self.scratch = scratch;
     }
 
-    /// The client sends no more. Replies that wait for the disk are sent before its connection is closed: it may have ended
-    /// only its own half.
+    /// The client sends no more. Replies that wait for the disk, or for their turn to be sent, are sent before its connection
+    /// is closed: it may have ended only its own half.
     fn close_gone(&mut self, slot: usize) {
-        let connection = &mut self.connections[slot];
-        if connection.awaits_disk && !connection.output.is_empty() && connection.hold.is_none() {
-            connection.closing = Some(CloseReason::ClientGone);
+        let connection = &self.connections[slot];
+        if connection.state().reads() && !connection.output.is_empty() && !connection.write_blocked {
+            self.drain(slot, CloseReason::ClientGone);
         } else {
             self.close(slot, CloseReason::ClientGone);
         }
@@ -115,7 +116,7 @@ impl Shard {
         let Some(partial) = self.connections[slot].partial.take() else { return };
         let mut serving = self.begin(slot);
         let bytes = &partial.buf[partial.start..];
-        let (used, state, parser) = self.execute_all(&mut serving, bytes, Parser::default());
+        let (used, end, parser) = self.execute_all(&mut serving, bytes, Parser::default());
         self.finish(serving);
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if used < bytes.len() {
@@ -126,7 +127,7 @@ impl Shard {
                 rest.start = 0;
             }
             rest.parser = parser;
-            rest.may_be_complete = state != State::Incomplete;
+            rest.may_be_complete = end != End::Incomplete;
             connection.partial = Some(rest);
         }
         // The socket may hold more, and its edge has been used up.
@@ -140,13 +141,13 @@ impl Shard {
         if let Some(partial) = self.connections[slot].partial.take() {
             (used, goes_on) = self.complete_partial(&mut serving, partial, bytes);
         }
-        let mut state = State::Held;
+        let mut end = End::Held;
         if goes_on {
             let parser = std::mem::take(&mut self.parser);
             let (more, ended, parser) = self.execute_all(&mut serving, &bytes[used..], parser);
             used += more;
-            state = ended;
-            if state == State::Incomplete && used < bytes.len() {
+            end = ended;
+            if end == End::Incomplete && used < bytes.len() {
                 // The parser knows its place in these bytes, so it goes with them.
                 self.keep_incomplete(slot, &bytes[used..], parser);
                 used = bytes.len();
@@ -158,7 +159,7 @@ impl Shard {
         if used < bytes.len() {
             self.keep(slot, &bytes[used..], true);
         }
-        if state == State::OutOfTime {
+        if end == End::OutOfTime {
             self.make_ready(slot);
         }
     }
@@ -217,7 +218,7 @@ impl Shard {
         serving: &mut Serving,
         bytes: &[u8],
         mut parser: Parser,
-    ) -> (usize, State, Parser) {
+    ) -> (usize, End, Parser) {
         let slot = serving.slot;
         let mut used = 0;
         while used < bytes.len() {
@@ -228,29 +229,25 @@ impl Shard {
                         used += consumed;
                     }
                     if !self.goes_on(slot) {
-                        return (used, State::Held, parser);
+                        return (used, End::Held, parser);
                     }
                     if serving.is_over(self.clock.instant) {
-                        return (
-                            used,
-                            if used < bytes.len() { State::OutOfTime } else { State::Done },
-                            parser,
-                        );
+                        return (used, if used < bytes.len() { End::OutOfTime } else { End::Done }, parser);
                     }
                 }
-                Ok(Progress::Incomplete { .. }) => return (used, State::Incomplete, parser),
+                Ok(Progress::Incomplete { .. }) => return (used, End::Incomplete, parser),
                 Err(error) => {
                     self.refuse(serving, &error);
-                    return (bytes.len(), State::Held, parser);
+                    return (bytes.len(), End::Held, parser);
                 }
             }
         }
-        (used, State::Done, parser)
+        (used, End::Done, parser)
     }
 
     /// Whether the connection's next request may be executed.
     fn goes_on(&self, slot: usize) -> bool {
-        self.connections.get(slot).is_some_and(|c| c.hold.is_none() && c.closing.is_none())
+        self.connections.get(slot).is_some_and(|connection| connection.state().reads())
     }
 
     /// Executes a request; false if it was not taken, because it has to wait itself.
@@ -263,17 +260,17 @@ impl Shard {
         if !self.deferred.is_empty() {
             self.queue_deferred(serving);
         }
-        if self.flusher.has_doomed() {
+        if self.flusher.has_condemned() {
             self.reap();
         }
         if serving.out.len() - serving.start > REPLY_CHUNK_BYTES {
             self.queue_replies(serving);
         }
+        self.check_credit(serving.slot);
         if let Some(connection) = self.connections.get(serving.slot)
             && self.flusher.holds_back(connection)
-            && self.goes_on(serving.slot)
         {
-            self.hold(serving.slot, Hold::Output);
+            self.wait(serving.slot, Wait::Output, None);
         }
         taken
     }
@@ -282,12 +279,13 @@ impl Shard {
     fn refuse(&mut self, serving: &mut Serving, error: &ProtocolError) {
         let connection = &mut self.connections[serving.slot];
         Reply::new(&mut serving.out, connection.proto).error(&error.wire());
-        connection.closing = Some(CloseReason::ProtocolError);
         tracing::debug!(%error, addr = %connection.client.address.peer(), "protocol error");
+        self.drain(serving.slot, CloseReason::ProtocolError);
     }
 
     fn begin(&mut self, slot: usize) -> Serving {
-        self.executing = Some(slot);
+        self.executing = Some(self.connections[slot].me);
+        self.credit.begin_request();
         let out = self.replies.lend();
         self.clock.instant = Instant::now();
         let is_unauthenticated =
@@ -301,14 +299,16 @@ impl Shard {
         self.queue_replies(&mut serving);
         self.replies.give_back(serving.out, usize::MAX);
         self.executing = None;
+        let took = self.clock.instant.duration_since(serving.until - BATCH_TIME_MAX);
+        self.note_batch(serving.slot, took);
         if let Some(connection) = self.connections.get_mut(serving.slot)
-            && let Some(reason) = connection.closing
+            && let Some(reason) = connection.state().drains()
             && connection.output.is_empty()
             && !connection.is_dirty
         {
-            self.flusher.doom(serving.slot, reason);
+            self.flusher.condemn(connection, reason);
         }
-        if self.flusher.has_doomed() {
+        if self.flusher.has_condemned() {
             self.reap();
         }
     }
@@ -318,7 +318,7 @@ impl Shard {
         let out = std::mem::take(&mut serving.out);
         let range = self.replies.give_back(out, serving.start);
         if let (Some(range), Some(connection)) = (range, self.connections.get_mut(serving.slot)) {
-            self.flusher.push(serving.slot, connection, range);
+            self.flusher.push_replies(connection, range);
         }
         serving.out = self.replies.lend();
         serving.start = serving.out.len();
@@ -329,7 +329,7 @@ impl Shard {
         self.queue_replies(serving);
         for range in std::mem::take(&mut self.deferred) {
             if let Some(connection) = self.connections.get_mut(serving.slot) {
-                self.flusher.push(serving.slot, connection, range);
+                self.flusher.push_replies(connection, range);
             }
         }
     }
@@ -347,7 +347,7 @@ impl Shard {
     /// Keeps bytes that can't be executed yet.
     fn keep(&mut self, slot: usize, bytes: &[u8], may_be_complete: bool) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        if connection.closing.is_some() {
+        if connection.state().closes() {
             return;
         }
         let partial = connection.partial.get_or_insert_default();
@@ -365,58 +365,43 @@ impl Shard {
     }
 
     fn check_query_limit(&mut self, slot: usize) {
-        let connection = &self.connections[slot];
+        let connection = &mut self.connections[slot];
         let kept = connection.partial.as_ref().map_or(0, |partial| partial.buf.len());
-        if kept as u64 > self.input_limit_of(connection) {
-            self.flusher.doom(slot, CloseReason::QueryLimit);
+        if kept as u64 > self.input_limit_of(slot) {
+            self.condemn(slot, CloseReason::QueryLimit);
         }
     }
 
-    fn input_limit_of(&self, connection: &Connection) -> u64 {
+    fn input_limit_of(&self, slot: usize) -> u64 {
         let limit = self.config.client_query_buffer_limit;
-        match connection.is_unauthenticated() {
+        match self.connections[slot].is_unauthenticated() {
             true => limit.min(UNAUTHENTICATED_INPUT_BYTES_MAX as u64),
             false => limit,
         }
     }
 
-    /// Whether a connection that is held back may have more of its requests read: up to its limit, so that a client which
-    /// sends all it has before it reads the first reply is served. Only where it is the client who doesn't read, it is
-    /// spared the end that passing the limit would be.
+    /// Whether a connection that waits may have more of its requests read: up to its limit, so that a client which sends
+    /// all it has before it reads the first reply is served. One that doesn't read its replies is spared the end that
+    /// passing the limit would be; one that waits for credit is to notice that it does.
     fn has_room_for_input(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
-        let is_waited_for = matches!(connection.hold.as_deref(), Some(Hold::Output));
         let kept = connection.partial.as_ref().map_or(0, |partial| partial.buf.len());
-        !is_waited_for || (kept + READ_BYTES) as u64 <= self.input_limit_of(connection)
-    }
-
-    /// Lets a connection go on that was held back.
-    pub(crate) fn release(&mut self, slot: usize) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.hold = None;
-        self.flusher.mark(slot, connection);
-        // What arrived meanwhile has been read, so without a backlog there is nothing to serve before the next edge.
-        if connection.has_backlog() {
-            self.make_ready(slot);
-        }
-    }
-
-    /// Whether the connection waits, and for what.
-    pub(crate) fn hold(&mut self, slot: usize, hold: Hold) {
-        if let Some(connection) = self.connections.get_mut(slot) {
-            connection.hold = Some(Box::new(hold));
+        match connection.state().wait() {
+            Some(Wait::Output) => (kept + READ_BYTES) as u64 <= self.input_limit_of(slot),
+            Some(Wait::Credit { .. }) => false,
+            _ => true,
         }
     }
 }
 
 /// Why a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum End {
     /// All bytes have been used.
     Done,
     /// The rest is the beginning of a request.
     Incomplete,
-    /// The connection must wait, or is closing.
+    /// The connection must wait, or closes.
     Held,
     /// Others have waited long enough.
     OutOfTime,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use crate::connection::client::ClientId;
-use crate::connection::{CloseReason, Hold};
+use crate::connection::CloseReason;
+use crate::connection::state::{ConnectionRef, State, Wait};
 use crate::shard::Shard;
 
 /// Between two looks.
@@ -26,7 +26,7 @@ pub(crate) struct Timers {
     /// Where the round over the connections stands.
     round_at: usize,
     /// Ends of waits: when, and whose.
-    deadlines: BTreeSet<(Instant, usize, ClientId)>,
+    deadlines: BTreeSet<(Instant, ConnectionRef)>,
     /// Listeners to look at again.
     accepts: Vec<Token>,
 }
@@ -44,7 +44,7 @@ impl Timers {
     /// How long the shard may sleep.
     pub(super) fn until_next(&self) -> Duration {
         let now = Instant::now();
-        let next = self.deadlines.first().map_or(self.next_tick, |(at, ..)| self.next_tick.min(*at));
+        let next = self.deadlines.first().map_or(self.next_tick, |(at, _)| self.next_tick.min(*at));
         // The poll rounds down to milliseconds; a moment too late is better than a spin.
         match next.saturating_duration_since(now) {
             Duration::ZERO => Duration::ZERO,
@@ -57,20 +57,25 @@ impl Timers {
         self.accepts.push(token);
     }
 
-    /// Notes that the connection's wait ends at `at`.
-    pub(crate) fn add(&mut self, at: Instant, slot: usize, client: ClientId) {
-        self.deadlines.insert((at, slot, client));
+    /// Notes that the connection's wait is to be looked at. Only the transitions of its state call this and `remove`.
+    pub(super) fn add(&mut self, at: Instant, who: ConnectionRef) {
+        self.deadlines.insert((at, who));
     }
 
     /// Forgets a deadline.
-    pub(crate) fn remove(&mut self, at: Instant, slot: usize, client: ClientId) {
-        self.deadlines.remove(&(at, slot, client));
+    pub(super) fn remove(&mut self, at: Instant, who: ConnectionRef) {
+        self.deadlines.remove(&(at, who));
     }
 
-    fn due(&mut self, now: Instant) -> Option<(usize, ClientId)> {
-        let first = *self.deadlines.first().filter(|(at, ..)| *at <= now)?;
+    /// Whose waits have a deadline, the first to end first.
+    pub(super) fn whose(&self) -> Vec<ConnectionRef> {
+        self.deadlines.iter().map(|&(_, who)| who).collect()
+    }
+
+    fn due(&mut self, now: Instant) -> Option<ConnectionRef> {
+        let first = *self.deadlines.first().filter(|(at, _)| *at <= now)?;
         self.deadlines.remove(&first);
-        Some((first.1, first.2))
+        Some(first.1)
     }
 }
 
@@ -80,8 +85,8 @@ impl Shard {
         if self.timers.deadlines.first().is_some_and(|(at, ..)| *at <= now) {
             // The turn may have lasted: what is due is due by the time of now, on both clocks.
             self.clock.tick();
-            while let Some((slot, client)) = self.timers.due(self.clock.instant) {
-                self.end_wait(slot, client);
+            while let Some(who) = self.timers.due(self.clock.instant) {
+                self.time_is_up(who);
             }
         }
         if now < self.timers.next_tick {
@@ -100,14 +105,17 @@ impl Shard {
     }
 
     /// The time of what the connection waits for has come.
-    fn end_wait(&mut self, slot: usize, client: ClientId) {
-        let Some(connection) = self.connection_of(slot, client) else { return };
-        match connection.hold.as_deref() {
-            Some(Hold::Pause) => self.release(slot),
-            Some(Hold::Blocked(_)) => self.look_at_block(slot),
-            Some(Hold::Disk(_)) => self.wait_timed_out(slot),
-            Some(Hold::Asleep(_)) => self.wake(slot),
-            Some(Hold::Acks { .. } | Hold::Output) | None => {}
+    fn time_is_up(&mut self, who: ConnectionRef) {
+        let Some(waiting) = self.connection_of(who).and_then(|connection| connection.waiting_mut()) else {
+            return;
+        };
+        waiting.timer = None;
+        match waiting.wait {
+            Wait::Pause | Wait::Backlog => drop(self.resume(who.slot)),
+            Wait::Blocked(_) => self.recheck_block(who.slot),
+            Wait::Disk(_) => self.end_disk_wait(who.slot),
+            Wait::Asleep(_) => self.wake(who.slot),
+            Wait::Acks { .. } | Wait::Credit { .. } | Wait::Mail | Wait::Output => {}
         }
     }
 
@@ -122,26 +130,34 @@ impl Shard {
             let slot = self.timers.round_at;
             self.timers.round_at = if slot + 1 >= capacity { 0 } else { slot + 1 };
             let Some(connection) = self.connections.get_mut(slot) else { continue };
-            self.flusher.check_soft_limit(slot, connection, now_ms);
+            self.flusher.check_soft_limit(connection, now_ms);
             connection.publish_gauges();
-            let waits_for_others = !matches!(connection.hold.as_deref(), None | Some(Hold::Output));
-            let is_waiting =
-                waits_for_others || connection.is_monitor || !connection.subscriptions.is_empty();
+            let is_waiting = match connection.state() {
+                State::Waits(waiting) => !matches!(waiting.wait, Wait::Output),
+                // A subscriber that was told that it will be closed has no reason to stay.
+                State::Drains(_) | State::Condemned { .. } => false,
+                State::Reads => false,
+            } || !connection.state().closes()
+                && (connection.is_monitor || !connection.subscriptions.is_empty());
             let idle_ms =
                 now_ms.saturating_sub(connection.client.active_ms.load(std::sync::atomic::Ordering::Relaxed));
             if timeout_ms > 0 && !is_waiting && idle_ms > timeout_ms {
-                self.flusher.doom(slot, CloseReason::Idle);
+                self.flusher.condemn(connection, CloseReason::Idle);
             }
             let is_unproven = connection.transport.is_handshaking()
                 || connection.is_unauthenticated() && !default_user_has_no_password;
             if proof_ms > 0 && is_unproven && now_ms.saturating_sub(connection.unproven_since_ms) > proof_ms {
-                self.flusher.doom(slot, CloseReason::Unauthenticated);
+                self.flusher.condemn(connection, CloseReason::Unauthenticated);
             }
         }
     }
 
     /// This shard's share of the active expiry.
     fn expire_keys(&mut self) {
+        // What nobody publishes can't be held back, so it waits for shards that are behind here.
+        if self.credit.behind() != 0 {
+            return;
+        }
         // Before all is loaded a key's later life isn't known; a disk that takes no writes must not be given more.
         if self.durability.is_loading || self.durability.journal.as_ref().is_some_and(|j| j.admit().is_err())
         {

@@ -11,7 +11,6 @@
 //! gets its own push behind its reply, and behind the messages that the command sent it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
 use sterna_command::{Flags, Spec};
@@ -37,6 +36,18 @@ pub(crate) enum Invalidation {
     Batch(Arc<Batch>),
     /// What `from` is told, for `to`, which it redirects to: a list, or `None` for everything.
     Redirected { from: ClientId, to: ClientId, list: Option<Arc<[u8]>> },
+}
+
+impl Invalidation {
+    /// Bytes that it holds.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            Invalidation::Key { readers, key } => key.len() + readers.len() * size_of::<ClientId>(),
+            Invalidation::Everything => 0,
+            Invalidation::Batch(batch) => batch.keys().map(|key| key.len() + size_of_val(key)).sum(),
+            Invalidation::Redirected { list, .. } => list.as_ref().map_or(0, |list| list.len()),
+        }
+    }
 }
 
 /// What a connection is told.
@@ -121,8 +132,7 @@ impl Shard {
             return;
         }
         self.end_run();
-        let executing = self.executing.and_then(|slot| self.connections.get(slot));
-        let by = executing.map(|connection| connection.client.id);
+        let by = self.executing.map(|who| who.id);
         let is_read = self.tracking.is_read;
         // A read that finds its key expired has read that it isn't there, and so has a blocked one that is served.
         let keeps = |client: ClientId| {
@@ -196,9 +206,8 @@ impl Shard {
 
     /// Where the connection of a client of this shard is.
     fn slot_of(&mut self, client: ClientId) -> Option<usize> {
-        let slot =
-            self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize)?;
-        self.connection_of(slot, client).is_some().then_some(slot)
+        let who = self.handle().clients.lock().get(&client).map(|client| client.place())?;
+        self.connection_of(who).is_some().then_some(who.slot)
     }
 
     fn invalidate_everything(&mut self) {
@@ -207,8 +216,10 @@ impl Shard {
         }
         self.server.tracking.table.clear();
         self.tell_all();
-        for shard in (0..self.server.shards.len()).filter(|&shard| shard != self.index) {
-            self.post(shard, Mail::Invalidate(Invalidation::Everything));
+        for shard in 0..self.server.shards.len() {
+            if shard != self.index {
+                self.post(shard, Mail::Invalidate(Invalidation::Everything));
+            }
         }
     }
 
@@ -305,13 +316,14 @@ impl Shard {
         let range = self
             .replies_to_others
             .append(bytes, |buf| parts.iter().for_each(|part| buf.extend_from_slice(part)));
-        if self.executing == Some(slot) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if self.executing == Some(connection.me) {
             match whose {
                 As::Tracker => self.tracking.own.push(range),
                 As::Redirect => self.deferred.push(range),
             }
-        } else if let Some(connection) = self.connections.get_mut(slot) {
-            self.flusher.push(slot, connection, range);
+        } else {
+            self.flusher.push(connection, range);
         }
     }
 }

@@ -15,7 +15,7 @@ use sterna_protocol::Reply;
 use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, ON_ALL_NODES, row};
 use crate::acl::{SelectorDescription, User};
-use crate::connection::Hold;
+use crate::connection::state::Wait;
 use crate::mailbox::{Ack, Mail, UserChange};
 
 pub(super) const SETUSER: Command<Run> = row(
@@ -147,7 +147,7 @@ impl Call<'_> {
     pub(in super::super) fn spread_user(&mut self, change: &UserChange) {
         let others: Vec<usize> =
             (0..self.server().shards.len()).filter(|&shard| shard != self.shard.index).collect();
-        let ack = Ack { shard: self.shard.index, slot: self.slot, client: self.connection().client.id };
+        let ack = Ack { shard: self.shard.index, who: self.connection().me };
         let ack = (!self.in_exec).then_some(ack);
         for &shard in &others {
             self.shard.post(shard, Mail::User { change: change.clone(), ack });
@@ -160,7 +160,7 @@ impl Call<'_> {
         if ack.is_none() || others.is_empty() {
             return;
         }
-        self.shard.hold(self.slot, Hold::Acks { remaining: others.len() });
+        self.shard.wait(self.slot, Wait::Acks { remaining: others.len() }, None);
     }
 }
 

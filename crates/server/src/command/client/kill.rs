@@ -17,8 +17,9 @@ use sterna_command::{Command, ReplyShape, Spec};
 use super::super::{Call, Failure, Run};
 use super::filter::{Filter, Of};
 use super::{ADMIN, BASE, list, row};
-use crate::connection::client::{Client, mark};
-use crate::connection::{CloseReason, Hold};
+use crate::connection::CloseReason;
+use crate::connection::client::Client;
+use crate::connection::state::Wait;
 use crate::mailbox::{Ack, Mail};
 
 pub(super) const KILL: Command<Run> = row(
@@ -62,7 +63,7 @@ fn kill(call: &mut Call<'_>) -> Result<(), Failure> {
         call.reply.ok();
     }
     if acks > 0 {
-        call.shard.hold(call.slot, Hold::Acks { remaining: acks });
+        call.shard.wait(call.slot, Wait::Acks { remaining: acks }, None);
     }
     Ok(())
 }
@@ -70,17 +71,14 @@ fn kill(call: &mut Call<'_>) -> Result<(), Failure> {
 impl Call<'_> {
     /// Closes `victim`, or has it closed. True: an acknowledgement of that will come.
     fn close(&mut self, victim: &Client) -> bool {
-        let (id, slot, shard) =
-            (victim.id, victim.slot.load(Ordering::Relaxed) as usize, usize::from(victim.shard));
-        let ack = Ack { shard: self.shard.index, slot: self.slot, client: self.connection().client.id };
-        if id == ack.client {
-            let connection = self.connection();
-            connection.client.set_mark(mark::CLOSE_AFTER_REPLY, true);
-            connection.closing.get_or_insert(CloseReason::Killed);
+        let (who, shard) = (victim.place(), usize::from(victim.shard));
+        let ack = Ack { shard: self.shard.index, who: self.connection().me };
+        if who == ack.who {
+            self.shard.drain(self.slot, CloseReason::Killed);
             return false;
         }
         let ack = (!self.in_exec).then_some(ack);
-        self.shard.post(shard, Mail::Close { client: id, slot, reason: CloseReason::Killed, ack });
+        self.shard.post(shard, Mail::Close { who, reason: CloseReason::Killed, ack });
         ack.is_some()
     }
 }

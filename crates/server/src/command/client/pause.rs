@@ -106,12 +106,12 @@ fn unblock(call: &mut Call<'_>) -> Result<(), Failure> {
     let unblocks = client.filter(|client| !client.is_unblocked.swap(true, Ordering::AcqRel));
     call.reply.int(i64::from(unblocks.is_some()));
     let Some(client) = unblocks else { return Ok(()) };
-    let (slot, shard) = (client.slot.load(Ordering::Relaxed) as usize, usize::from(client.shard));
+    let (who, shard) = (client.place(), usize::from(client.shard));
     // Ending a wait takes locks that EXEC holds.
     if shard == call.shard.index && !call.in_exec {
-        call.shard.unblock(slot, client.id, with_error);
+        call.shard.unblock(who, with_error);
     } else {
-        call.shard.post(shard, Mail::Unblock { client: client.id, slot, with_error });
+        call.shard.post(shard, Mail::Unblock { who, with_error });
     }
     Ok(())
 }

@@ -1,0 +1,196 @@
+//! Credit: how much a shard may mail to another that has not handed it out yet, and whom it holds back meanwhile.
+//!
+//! 1. A request mails something to shard B (a message, a keyspace event, an invalidation): A adds its bytes to the counter
+//!    of the pair, which stands with B (`ShardHandle::credit`).
+//! 2. Above [`MAILED_BYTES_MAX`] B is *behind*. A connection of A whose request mails there waits (`Wait::Credit`), and so
+//!    does a PUBLISH that would. A reads no more from it, so that its client is slowed by its own socket.
+//! 3. B takes what it hands out off the counter. When that falls to [`MAILED_BYTES_LOW`] and A has said that it waits, B
+//!    wakes it; A looks at the counters once a turn and lets go whom it held.
+//!
+//! A shard is behind itself while it has not offered all its output to the sockets: then its own publishers wait, and it
+//! takes no more mail, so that those who mail to it wait too. A socket that takes no more is its client's own affair
+//! (`client-output-buffer-limit`) and holds nobody: a slow subscriber never slows a publisher, a slow shard does.
+//!
+//! No two shards can stop each other for good: a shard never waits, only connections do; what is in its mail it hands out
+//! whether or not others are behind; and handing out mails nothing that would have to wait.
+//!
+//! Bound: `MAILED_BYTES_MAX` for each pair of shards, and above that one request for each connection, or what one
+//! transaction publishes.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::connection::state::{ConnectionRef, Wait};
+use crate::mailbox::Mail;
+use crate::server::Server;
+use crate::shard::Shard;
+
+/// Above so many bytes in the mail a shard is behind. Large enough that mail is still handed out in long runs, small
+/// enough that it is handed out within the time of a few turns.
+const MAILED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Below so many it no longer is.
+const MAILED_BYTES_LOW: usize = MAILED_BYTES_MAX / 2;
+
+/// What one shard has mailed to another: stands with the one that gets it, one for each that sends.
+#[derive(Debug, Default)]
+pub(crate) struct Credit {
+    /// Bytes mailed and not yet handed out. Added by the sender, subtracted by the receiver.
+    bytes: AtomicUsize,
+    /// The sender waits to hear that `bytes` has fallen. Set by the sender before it looks at `bytes` once more, read by the
+    /// receiver after it has subtracted (all SeqCst), so that one of them sees what the other did.
+    is_awaited: AtomicBool,
+}
+
+impl Credit {
+    fn add(&self, bytes: usize) -> usize {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// The bytes, after the receiver has been asked to say when they have fallen.
+    fn await_fall(&self) -> usize {
+        self.is_awaited.store(true, Ordering::SeqCst);
+        self.bytes.load(Ordering::SeqCst)
+    }
+}
+
+/// What a shard knows of the others' mail, and who waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Creditor {
+    /// Bytes mailed to each shard and not handed out, as last seen, and those in the outbox.
+    mailed_bytes: Vec<usize>,
+    /// Shards that are behind, a bit each; this one's own bit while its output has not been offered.
+    behind: u64,
+    /// Shards to which the request that is being executed has mailed, this one if it has subscribers here.
+    reached: u64,
+    /// Connections in `Wait::Credit`, first come first.
+    held: Vec<ConnectionRef>,
+}
+
+impl Creditor {
+    pub(super) fn new(shards: usize) -> Creditor {
+        Creditor { mailed_bytes: vec![0; shards], ..Creditor::default() }
+    }
+
+    /// Something of this size goes to `shard`, now or with the outbox.
+    #[inline]
+    pub(crate) fn note_outgoing(&mut self, shard: usize, bytes: usize) {
+        self.reached |= 1 << shard;
+        self.mailed_bytes[shard] += bytes;
+        if self.mailed_bytes[shard] > MAILED_BYTES_MAX {
+            self.behind |= 1 << shard;
+        }
+    }
+
+    /// As `note_outgoing`, for each of `shards` (a bit each).
+    #[inline]
+    pub(crate) fn note_outgoing_to(&mut self, mut shards: u64, bytes: usize) {
+        while shards != 0 {
+            self.note_outgoing(shards.trailing_zeros() as usize, bytes);
+            shards &= shards - 1;
+        }
+    }
+
+    /// The request being executed has subscribers on this shard.
+    #[inline]
+    pub(crate) fn note_local(&mut self, shard: usize) {
+        self.reached |= 1 << shard;
+    }
+
+    /// A request is about to be executed.
+    pub(super) fn begin_request(&mut self) {
+        self.reached = 0;
+    }
+
+    /// Shards that are behind.
+    #[inline]
+    pub(crate) fn behind(&self) -> u64 {
+        self.behind
+    }
+
+    pub(super) fn set_behind_itself(&mut self, shard: usize, is_behind: bool) {
+        let bit = 1 << shard;
+        self.behind = if is_behind { self.behind | bit } else { self.behind & !bit };
+    }
+
+    /// Mail of this size has been sent to `shard`; it was noted as outgoing.
+    pub(crate) fn mailed(&mut self, server: &Server, from: usize, to: usize, bytes: usize) {
+        self.mailed_bytes[to] = server.shards[to].credit[from].add(bytes);
+    }
+}
+
+impl Shard {
+    /// Sends `mail` to `shard`, which may be this one.
+    pub(crate) fn post(&mut self, shard: usize, mail: Mail) {
+        let bytes = mail.bytes();
+        if bytes > 0 {
+            self.credit.note_outgoing(shard, bytes);
+            self.credit.mailed(&self.server, self.index, shard, bytes);
+        }
+        self.server.shards[shard].mailbox.post(self.index, bytes, mail);
+    }
+
+    /// Mail of this size has been handed out.
+    pub(super) fn give_credit(&self, to: usize, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let credit = &self.handle().credit[to];
+        let left = credit.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        if left <= MAILED_BYTES_LOW && credit.is_awaited.swap(false, Ordering::SeqCst) {
+            self.server.shards[to].mailbox.wake();
+        }
+    }
+
+    /// The request of the connection in `slot` has been executed: it waits if it has reached a shard that is behind.
+    #[inline]
+    pub(super) fn check_credit(&mut self, slot: usize) {
+        let reached = std::mem::take(&mut self.credit.reached) & self.credit.behind;
+        if reached != 0 {
+            self.hold_for_credit(slot, reached);
+        }
+    }
+
+    /// Has the connection wait until none of `shards` is behind.
+    #[cold]
+    pub(crate) fn hold_for_credit(&mut self, slot: usize, shards: u64) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        if connection.state().reads() {
+            self.credit.held.push(connection.me);
+            self.wait(slot, Wait::Credit { shards }, None);
+        }
+    }
+
+    /// Looks whether shards that were behind still are, and lets go whom that held back. Called before the shard may sleep.
+    pub(super) fn refresh_credit(&mut self) {
+        let own = 1 << self.index;
+        self.credit.set_behind_itself(self.index, self.flusher.owes());
+        let mut others = self.credit.behind & !own;
+        while others != 0 {
+            let shard = others.trailing_zeros() as usize;
+            others &= others - 1;
+            let bytes = self.server.shards[shard].credit[self.index].await_fall();
+            self.credit.mailed_bytes[shard] = bytes;
+            if bytes <= MAILED_BYTES_LOW {
+                self.credit.behind &= !(1 << shard);
+            }
+        }
+        if !self.credit.held.is_empty() {
+            self.release_held();
+        }
+    }
+
+    fn release_held(&mut self) {
+        let behind = self.credit.behind;
+        for who in std::mem::take(&mut self.credit.held) {
+            let wait = self.connection_of(who).and_then(|connection| connection.state().wait());
+            let Some(&Wait::Credit { shards }) = wait else { continue };
+            if shards & behind != 0 {
+                self.credit.held.push(who);
+            } else {
+                self.resume(who.slot);
+                // Nothing was read from it meanwhile, and its edge may have been used up.
+                self.make_ready(who.slot);
+            }
+        }
+    }
+}

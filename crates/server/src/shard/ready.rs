@@ -1,0 +1,89 @@
+//! Who is served next: connections with input, those first that leave others their time.
+//!
+//! A connection whose last batch was short is *quiet*; all quiet ones are served in each turn, so that a client that asks
+//! now and then waits for one turn and not for everybody. The others are *busy* and share what is left of the turn, one
+//! batch after the other.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::connection::Connection;
+use crate::connection::state::ConnectionRef;
+use crate::shard::Shard;
+
+/// A batch that took less leaves its connection quiet: a handful of requests.
+const QUIET_BATCH_MAX: Duration = Duration::from_micros(20);
+
+/// Time for quiet connections in one turn. With so many of them that it isn't enough they are served in turn.
+const QUIET_TIME_MAX: Duration = Duration::from_millis(2);
+
+/// Time for busy connections in one turn, at least; where the quiet ones take longer, it is as long as theirs.
+const BUSY_TIME_MIN: Duration = Duration::from_millis(1);
+
+/// Connections with input to go on with; each has `is_ready` set and stands in one list once.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    quiet: VecDeque<ConnectionRef>,
+    busy: VecDeque<ConnectionRef>,
+}
+
+impl Ready {
+    pub(super) fn is_empty(&self) -> bool {
+        self.quiet.is_empty() && self.busy.is_empty()
+    }
+
+    /// Adds the connection unless it is there.
+    pub(super) fn add(&mut self, connection: &mut Connection) {
+        if !std::mem::replace(&mut connection.is_ready, true) {
+            let list = if connection.is_busy { &mut self.busy } else { &mut self.quiet };
+            list.push_back(connection.me);
+        }
+    }
+}
+
+impl Shard {
+    /// Sees to it that the connection is served.
+    pub(crate) fn make_ready(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            self.ready.add(connection);
+        }
+    }
+
+    /// Serves those who were ready when it began, a batch each, for a bounded time.
+    pub(super) fn serve_ready(&mut self) {
+        let start = Instant::now();
+        self.clock.instant = start;
+        // Nobody is served twice in a turn: a client that has sent its last request and its end gets the reply first.
+        let (quiet, busy) = (self.ready.quiet.len(), self.ready.busy.len());
+        for _ in 0..quiet {
+            let Some(who) = self.ready.quiet.pop_front() else { break };
+            self.serve_one(who);
+            if self.clock.instant.duration_since(start) > QUIET_TIME_MAX {
+                break;
+            }
+        }
+        let quiet_time = self.clock.instant.duration_since(start);
+        let until = self.clock.instant + quiet_time.max(BUSY_TIME_MIN);
+        for _ in 0..busy {
+            let Some(who) = self.ready.busy.pop_front() else { break };
+            self.serve_one(who);
+            if self.clock.instant > until {
+                break;
+            }
+        }
+    }
+
+    fn serve_one(&mut self, who: ConnectionRef) {
+        if let Some(connection) = self.connection_of(who) {
+            connection.is_ready = false;
+            self.serve(who.slot);
+        }
+    }
+
+    /// A batch has ended: how long it took says how its connection is served next.
+    pub(super) fn note_batch(&mut self, slot: usize, took: Duration) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.is_busy = took > QUIET_BATCH_MAX;
+        }
+    }
+}
