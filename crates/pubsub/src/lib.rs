@@ -26,8 +26,8 @@
 
 mod byteset;
 pub mod channels;
-pub mod directory;
 pub mod glob;
+pub mod interest;
 pub mod name;
 mod pattern;
 mod striped;
@@ -36,7 +36,7 @@ pub mod subscriptions;
 pub mod trie;
 
 pub use channels::{ChannelIndex, Subscribed, Unsubscribed};
-pub use directory::InterestCounts;
+pub use interest::InterestCounts;
 pub use name::hash;
 pub use subscribers::SubscriberSet;
 pub use subscriptions::{Kind, Subscriptions};

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use hashbrown::HashMap;
 use rustls::{ServerConfig, ServerConnection};
+use sterna_command::Table;
 use sterna_keyspace::stream::{BlockLimits, IdempotenceConfig};
 use sterna_keyspace::{EventClasses, Fill, Stats, StreamSettings};
 
@@ -50,14 +51,14 @@ pub(crate) struct ShardHandle {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(mailbox: Mailbox, shards: usize) -> ShardHandle {
+    pub(crate) fn new(mailbox: Mailbox, shards: usize, table: &Table) -> ShardHandle {
         ShardHandle {
             mailbox,
             credit: (0..shards).map(|_| Credit::default()).collect(),
             clients: Mutex::default(),
             connections: AtomicUsize::new(0),
             closed: CloseCounts::default(),
-            commands: CommandCounts::default(),
+            commands: CommandCounts::new(table.rows().len()),
             errors: ErrorCounts::default(),
             changes: AtomicU64::new(0),
             config_seen: AtomicU64::new(0),
@@ -71,6 +72,8 @@ impl ShardHandle {
 
 /// The process: everything that is not one shard's own.
 pub(crate) struct Server {
+    /// The commands that it has.
+    pub(crate) table: &'static Table,
     pub(crate) shards: Box<[ShardHandle]>,
     pub(crate) directory: Directory,
     pub(crate) partitions: Partitions,
@@ -143,6 +146,7 @@ const PARTITIONS_PER_SHARD: usize = 16;
 
 impl Server {
     pub(crate) fn new(
+        table: &'static Table,
         config: Config,
         config_path: Option<std::path::PathBuf>,
         users: Users,
@@ -153,7 +157,8 @@ impl Server {
         let partitions = Partitions::new(PARTITIONS_PER_SHARD * shards, config.databases as usize);
         Server {
             tracking: Tracking::new(shards),
-            shards: mailboxes.into_iter().map(|mailbox| ShardHandle::new(mailbox, shards)).collect(),
+            shards: mailboxes.into_iter().map(|mailbox| ShardHandle::new(mailbox, shards, table)).collect(),
+            table,
             directory: Directory::default(),
             partitions,
             persistence: Persistence::default(),

@@ -80,7 +80,7 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
     let mailboxes = (polls.iter())
         .map(|poll| Ok(Mailbox::new(Waker::new(poll.registry(), WAKER)?)))
         .collect::<io::Result<Vec<_>>>()?;
-    let server = Arc::new(Server::new(config, config_path, users, tls, mailboxes));
+    let server = Arc::new(Server::new(table(), config, config_path, users, tls, mailboxes));
     *server.listening.lock() = addresses_of(&listeners);
     let loader = opened.map(|opened| Loader::start(&server, opened)).transpose()?.flatten();
     let mut listeners = Some(Listeners(listeners));

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use crate::command::table::table;
 use crate::connection::client::Client;
 use crate::histogram::Histogram;
 use crate::lock::{Level, Mutex};
@@ -33,13 +32,12 @@ pub(crate) struct CommandTotals {
     pub(crate) rejected: u64,
 }
 
-impl Default for CommandCounts {
-    fn default() -> CommandCounts {
-        CommandCounts(table().rows().iter().map(|_| CommandCount::default()).collect())
-    }
-}
-
 impl CommandCounts {
+    /// Counts for a table of so many rows.
+    pub(crate) fn new(rows: usize) -> CommandCounts {
+        CommandCounts(std::iter::repeat_with(CommandCount::default).take(rows).collect())
+    }
+
     /// Counts a call of row `id`.
     #[inline]
     pub(crate) fn count(&self, id: usize, took: Duration, failed: bool) {

@@ -1,6 +1,6 @@
 //! DEBUG SLEEP, RELOAD and LOADAOF, if `enable-debug-command` allows it.
 //!
-//! RELOAD takes a snapshot and loads the journal again, LOADAOF only loads it; see `persistence.rs`.
+//! RELOAD takes a snapshot and loads the journal again, LOADAOF only loads it; see `saving.rs`.
 //!
 //! Redis sleeps with everyone in it. Here only the connection that asked waits, as after a command that takes long: its
 //! reply comes and its next command runs when the time is up. SLOWLOG and LATENCY see the time; others are served.
@@ -90,9 +90,9 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         sleep(call)
     } else if argument::eq_ignore_case(name, "RELOAD") {
         let no_save = call.args.from(2).iter().any(|word| argument::eq_ignore_case(word, "NOSAVE"));
-        super::persistence::reload(call, !no_save)
+        super::saving::reload(call, !no_save)
     } else if argument::eq_ignore_case(name, "LOADAOF") && call.args.len() == 2 {
-        super::persistence::reload(call, false)
+        super::saving::reload(call, false)
     } else {
         let text = b"ERR unknown subcommand or wrong number of arguments for '";
         Err(Failure::text([text, name, b"'. Try DEBUG HELP."].concat()))

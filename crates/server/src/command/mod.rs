@@ -18,11 +18,11 @@ mod info;
 pub(crate) mod latency;
 mod memory;
 mod monitor;
-pub(crate) mod persistence;
+mod node;
 mod pubsub;
 mod redaction;
 mod rights;
-mod server;
+pub(crate) mod saving;
 pub(crate) mod slowlog;
 pub mod table;
 pub(crate) mod transaction;
@@ -51,9 +51,9 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         info::ROWS,
         latency::ROWS,
         memory::ROWS,
-        server::ROWS,
+        node::ROWS,
         monitor::ROWS,
-        persistence::ROWS,
+        saving::ROWS,
         slowlog::ROWS,
     ]
     .into_iter()

@@ -30,7 +30,7 @@ use sterna_protocol::OwnedArgs;
 use super::CloseReason;
 use crate::command::blocking::Blocked;
 use crate::command::debug::Asleep;
-use crate::command::persistence::DiskWait;
+use crate::command::saving::DiskWait;
 use crate::connection::client::ClientId;
 
 /// Names a connection of a shard for as long as somebody remembers it: slots are used again, ids are not.

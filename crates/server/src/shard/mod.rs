@@ -36,7 +36,6 @@ use slab::Slab;
 use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
 
-use crate::command::table::table;
 use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::state::ConnectionRef;
@@ -275,7 +274,7 @@ impl Shard {
 
     /// Says once who was too slow, with its line of CLIENT LIST while that still tells of its subscriptions.
     fn log_slow_consumer(&self, slot: usize) {
-        let name_of = |row: u32| table().row(row as usize).full_name.clone();
+        let name_of = |row: u32| self.server.table.row(row as usize).full_name.clone();
         let client = self.connections[slot].client.describe(self.clock.now_ms, &name_of);
         tracing::warn!(%client, "closing a client that passed its output buffer limit");
     }

@@ -267,7 +267,7 @@ mod tests {
     use sterna_protocol::OwnedArgs;
 
     fn server() -> Server {
-        Server::new(Config::default(), None, Users::new(table()), None, Vec::new())
+        Server::new(table(), Config::default(), None, Users::new(table()), None, Vec::new())
     }
 
     fn parse(of: Of, options: &str) -> Result<Filter, String> {

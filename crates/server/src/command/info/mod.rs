@@ -7,11 +7,11 @@
 //!
 //! Source: redis.io/docs/latest/commands/info.
 
+mod about;
 mod clients;
 mod commands;
 mod memory;
 mod persistence;
-mod server;
 mod stats;
 
 use std::fmt::{self, Write};
@@ -61,20 +61,20 @@ const fn special(name: &'static str, write: fn(&mut Sheet, &mut Call<'_>)) -> Se
 
 /// Every section, in order.
 const SECTIONS: &[Section] = &[
-    usual("Server", server::server),
+    usual("Server", about::server),
     usual("Clients", clients::clients),
     usual("Connections", clients::connections),
     usual("Memory", memory::memory),
     usual("Persistence", persistence::persistence),
-    usual("Threads", server::threads),
+    usual("Threads", about::threads),
     usual("Stats", stats::stats),
-    usual("Replication", server::replication),
-    usual("CPU", server::cpu),
+    usual("Replication", about::replication),
+    usual("CPU", about::cpu),
     usual("Modules", |_, _| {}),
     special("Commandstats", commands::commandstats),
     usual("Errorstats", commands::errorstats),
     special("Latencystats", commands::latencystats),
-    usual("Cluster", server::cluster),
+    usual("Cluster", about::cluster),
     usual("Keyspace", stats::keyspace),
 ];
 
