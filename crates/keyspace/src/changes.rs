@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use crate::effect;
 use crate::event::{Event, EventClasses};
-use crate::partition::Database;
+use crate::garbage::Garbage;
 use crate::value::Value;
 use crate::wait::{Served, Waiter};
 
@@ -43,8 +43,9 @@ pub struct Changes {
     touched: Vec<KeyAt>,
     ready: Vec<(usize, Box<[u8]>)>,
     served: Vec<Served>,
-    /// Databases that were emptied: freed when this is cleared, which is after the locks are released.
-    emptied: Vec<Database>,
+    /// What is slow to free: dropped when this is cleared, which is after the locks are released, unless taken before.
+    garbage: Vec<Garbage>,
+    expiry_paused: bool,
     flushed: bool,
     count: u64,
     lsn: Option<u64>,
@@ -87,7 +88,7 @@ impl Changes {
         self.events.clear();
         self.touched.clear();
         self.served.clear();
-        self.emptied.clear();
+        self.garbage.clear();
         self.flushed = false;
         self.count = 0;
         self.lsn = None;
@@ -226,9 +227,23 @@ impl Changes {
         self.wants.effects
     }
 
-    /// Takes what was in a database, to be freed later.
-    pub(crate) fn discard(&mut self, emptied: Database) {
-        self.emptied.push(emptied);
+    /// Takes what is slow to free.
+    pub(crate) fn discard(&mut self, garbage: impl IntoIterator<Item = Garbage>) {
+        self.garbage.extend(garbage);
+    }
+
+    /// Hands over what is slow to free; dropping it is the caller's.
+    pub fn take_garbage(&mut self) -> Vec<Garbage> {
+        std::mem::take(&mut self.garbage)
+    }
+
+    /// Whether readers leave keys that are due where they are, as if they were gone (CLIENT PAUSE).
+    pub fn pause_expiry(&mut self, yes: bool) {
+        self.expiry_paused = yes;
+    }
+
+    pub(crate) fn is_expiry_paused(&self) -> bool {
+        self.expiry_paused
     }
 
     /// Notes a change of a stream, which `fill` writes.

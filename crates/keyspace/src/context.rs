@@ -6,6 +6,7 @@ use sterna_protocol::{Args, Reply};
 
 use crate::changes::Changes;
 use crate::error::Error;
+use crate::event;
 use crate::slot::Slot;
 use crate::space::Space;
 use crate::value::{Record, Value};
@@ -72,6 +73,9 @@ impl Ctx<'_> {
 
     /// What is known of a key, leaving no trace (OBJECT, MEMORY USAGE).
     pub fn peek<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Record> {
+        if self.is_due_in_pause(key) {
+            return None;
+        }
         self.find(self.db, key).into_record()
     }
 
@@ -93,12 +97,28 @@ impl Ctx<'_> {
 
     #[inline]
     fn look_up<'s>(&'s mut self, key: &'s [u8], mark_used: bool) -> Option<&'s Record> {
+        if self.is_due_in_pause(key) {
+            let db = self.db;
+            self.space.of(key).0.count_miss();
+            self.log.event(event::KEY_MISS, db, key);
+            return None;
+        }
         let mut slot = self.find(self.db, key);
         slot.note_read();
         if mark_used {
             slot.mark_used();
         }
         slot.into_record()
+    }
+
+    /// Whether a reader finds a key that has expired and must not be removed now. Writers don't run in a pause.
+    #[inline]
+    fn is_due_in_pause(&mut self, key: &[u8]) -> bool {
+        if !self.log.is_expiry_paused() {
+            return false;
+        }
+        let (partition, hash) = self.space.of(key);
+        partition.is_due(self.db, hash, key, self.now_ms)
     }
 
     #[inline]

@@ -16,6 +16,7 @@ use crate::changes::Changes;
 use crate::effect::{Effect, What};
 use crate::event;
 use crate::expiry::Expiries;
+use crate::garbage::Garbage;
 use crate::hash::KeyHash;
 use crate::slot::Slot;
 use crate::stream::{BlockLimits, IdempotenceConfig};
@@ -117,6 +118,18 @@ impl Partition {
         Slot::find(database, db, watched, waiters, stats, hash, key, now_ms, log)
     }
 
+    /// Whether `key` is there and has expired.
+    pub(crate) fn is_due(&self, db: usize, hash: u64, key: &[u8], now_ms: u64) -> bool {
+        let place = |database: &Database| {
+            database.table.find(hash, key).map(|at| database.table.at(at).is_expired(now_ms))
+        };
+        self.database(db).and_then(place).unwrap_or(false)
+    }
+
+    pub(crate) fn count_miss(&mut self) {
+        self.stats.misses += 1;
+    }
+
     pub(crate) fn database(&self, db: usize) -> Option<&Database> {
         self.dbs.get(db)?.as_deref()
     }
@@ -215,7 +228,7 @@ impl Partition {
                 log.ready(db, key);
             }
             if let Some(emptied) = self.dbs[db].take() {
-                log.discard(*emptied);
+                log.discard([Garbage::of_database(*emptied)]);
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::changes::Changes;
 use crate::event::{self, Event};
+use crate::garbage::Garbage;
 use crate::partition::{Database, Stats};
 use crate::recorder::Recorder;
 use crate::stream::Stream;
@@ -152,8 +153,9 @@ impl<'a> Slot<'a> {
                 self.database.heap_bytes += value.heap_bytes();
                 self.database.heap_bytes -= record.value.heap_bytes();
                 let old_expiry = std::mem::replace(&mut record.expire_at_ms, new_expiry);
-                record.value = value;
+                let old = std::mem::replace(&mut record.value, value);
                 record.used_at_s = used_at_s;
+                self.log.discard(Garbage::of_value(old));
                 self.reindex(old_expiry, new_expiry);
                 if retyped { Displaced::OtherType } else { Displaced::SameType }
             }
@@ -198,11 +200,12 @@ impl<'a> Slot<'a> {
         Some(len)
     }
 
-    /// Removes what is here and returns it.
-    pub fn delete(&mut self, event: Event) -> Option<Record> {
-        let record = self.take()?;
+    /// Removes what is here; false: there is nothing.
+    pub fn delete(&mut self, event: Event) -> bool {
+        let Some(record) = self.take() else { return false };
+        self.log.discard(Garbage::of_value(record.value));
         self.event(event);
-        Some(record)
+        true
     }
 
     /// Removes what is here and returns it; events are left to the caller, see `put`.

@@ -19,6 +19,7 @@ mod pause;
 mod persistence;
 mod process;
 mod rates;
+mod reclaim;
 mod server;
 mod shard;
 mod start;

@@ -21,6 +21,7 @@ use crate::partitions::Partitions;
 use crate::pause::Pause;
 use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
+use crate::reclaim::Reclaimer;
 use crate::shard::Credit;
 use crate::stats::{CommandCounts, ErrorCounts};
 use crate::tracking::Tracking;
@@ -80,6 +81,7 @@ pub(crate) struct Server {
     pub(crate) persistence: Persistence,
     pub(crate) tracking: Tracking,
     pub(crate) pause: Pause,
+    pub(crate) reclaimer: Reclaimer,
     /// Connections shown every command, over all shards.
     pub(crate) monitors: AtomicUsize,
     /// Connections of all shards.
@@ -163,6 +165,7 @@ impl Server {
             partitions,
             persistence: Persistence::default(),
             pause: Pause::default(),
+            reclaimer: Reclaimer::start(),
             monitors: AtomicUsize::new(0),
             connected: AtomicUsize::new(0),
             blocked: AtomicUsize::new(0),

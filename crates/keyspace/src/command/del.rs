@@ -27,7 +27,7 @@ pub(super) const UNLINK: Command<Run> =
     row(Spec { name: "unlink", flags: DEL.spec.flags.union(Flags::FAST), since: "4.0.0", ..DEL.spec }, del);
 
 fn del(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let deleted = args.from(1).iter().filter(|key| ctx.slot(key).delete(event::DEL).is_some()).count();
+    let deleted = args.from(1).iter().filter(|key| ctx.slot(key).delete(event::DEL)).count();
     reply.int(deleted as i64);
     Ok(Outcome::Replied)
 }

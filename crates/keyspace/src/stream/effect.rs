@@ -406,7 +406,7 @@ impl Stream {
             Change::CreateGroup { group, last_id, entries_read } => {
                 return self.create_group(group, last_id, entries_read);
             }
-            Change::DestroyGroup { group } => return self.destroy_group(group),
+            Change::DestroyGroup { group } => return self.destroy_group(group).is_some(),
             Change::Configure(config) => self.idempotence_mut(config).configure(config),
             Change::Remember { producer, iid, id, since_ms } => {
                 self.idempotence_mut(IdempotenceConfig::default()).remember(producer, iid, id, since_ms);

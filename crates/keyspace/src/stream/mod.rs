@@ -182,12 +182,12 @@ impl Stream {
         true
     }
 
-    /// Removes a group with its PEL; `false` if there is none.
-    pub fn destroy_group(&mut self, name: &[u8]) -> bool {
-        let Some(group) = self.groups.remove(name) else { return false };
+    /// Removes a group with its PEL and returns it; `None` if there is none.
+    pub fn destroy_group(&mut self, name: &[u8]) -> Option<Arc<Group>> {
+        let group = self.groups.remove(name)?;
         self.groups_bytes -= group_bytes(name, &group);
         self.forget_references();
-        true
+        Some(group)
     }
 
     /// Puts in a group whose name is free.

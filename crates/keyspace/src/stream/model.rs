@@ -229,7 +229,7 @@ impl Trio {
         let (group, last_id) = (self.group(), self.some_id());
         match self.random.u32(..4) {
             0 => {
-                let destroyed = self.stream.destroy_group(group);
+                let destroyed = self.stream.destroy_group(group).is_some();
                 assert_eq!(destroyed, self.model.groups.remove(group).is_some());
                 if destroyed {
                     self.tell(Change::DestroyGroup { group });

@@ -51,6 +51,24 @@ fn an_expired_key_is_gone_for_every_command() {
 }
 
 #[test]
+fn while_expiry_is_paused_a_key_that_is_due_is_gone_for_readers_and_stays_where_it_is() {
+    let mut world = World::new(4);
+    world.run("set a 1 px 100");
+    world.now_ms += 101;
+    world.log.pause_expiry(true);
+    for (command, reply) in
+        [("get a", "$-1\r\n"), ("exists a", ":0\r\n"), ("ttl a", ":-2\r\n"), ("mget a", "*1\r\n$-1\r\n")]
+    {
+        let journal_len = world.journal.len();
+        assert_eq!(world.run(command), reply, "{command}");
+        assert_eq!((world.journal.len(), world.run("dbsize").as_str()), (journal_len, ":1\r\n"), "{command}");
+    }
+    world.log.pause_expiry(false);
+    assert_eq!(world.run("get a"), "$-1\r\n");
+    assert_eq!(world.run("dbsize"), ":0\r\n");
+}
+
+#[test]
 fn the_cycle_removes_what_is_due_the_earliest_first_and_not_more_than_it_may() {
     let mut world = World::new(1);
     for number in (0..100).rev() {

@@ -3,6 +3,7 @@
 
 mod effects;
 mod expiry;
+mod garbage;
 mod model;
 mod newest;
 mod rows;

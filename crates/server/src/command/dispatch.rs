@@ -256,8 +256,10 @@ impl Shard {
         }
     }
 
-    /// Who runs a command on keys, where and when.
-    pub(super) fn scene_of(&self, slot: usize, may_block: bool) -> Scene {
+    /// Who runs a command on keys, where and when. Readers remove no expired keys while writes are paused.
+    pub(super) fn scene_of(&mut self, slot: usize, may_block: bool) -> Scene {
+        let pause = &self.server.pause;
+        self.changes.pause_expiry(pause.is_on() && pause.holds_back(true, self.clock.now_ms));
         let connection = &self.connections[slot];
         let caller = Caller {
             client: connection.client.id,
@@ -293,6 +295,7 @@ impl Shard {
         for (event, db, key) in changes.events() {
             self.publish_event(event, db, key);
         }
+        self.server.reclaimer.take(&mut changes);
         changes.clear();
         self.changes = changes;
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use sterna_command::{KeyUse, KeyUses};
+use crate::garbage::Garbage;
 
 pub(in crate::command) const XGROUP: Command<Run> = Command {
     spec: Spec {
@@ -198,11 +199,10 @@ fn destroy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     let mut slot = ctx.slot(&args[2]);
     required(&slot)?;
     let destroyed = slot.edit_stream(|stream, recorder| {
-        let destroyed = stream.destroy_group(group);
-        if destroyed {
-            recorder.record(&Change::DestroyGroup { group });
-        }
-        destroyed
+        let Some(destroyed) = stream.destroy_group(group) else { return false };
+        recorder.record(&Change::DestroyGroup { group });
+        recorder.log.discard(Garbage::of_group(destroyed));
+        true
     });
     let destroyed = destroyed.unwrap_or(false);
     if destroyed {

@@ -1,0 +1,43 @@
+//! What was taken out of a keyspace and is slow to free: it is handed over, for a thread that has the time.
+//!
+//! Freeing 500 MB or a stream with a million entries takes tens of milliseconds, in which a shard would answer nobody. So
+//! nothing large is dropped where it was removed or displaced: it goes into [`Changes`](crate::Changes), from where the
+//! server takes it. Small values are dropped at once, which is cheaper than handing them over.
+
+use std::sync::Arc;
+
+use crate::partition::Database;
+use crate::stream::Group;
+use crate::value::Value;
+
+/// From so many bytes on a value is slow to free: some 20 µs.
+const SLOW_BYTES: usize = 256 << 10;
+
+/// Something that is slow to free; dropping it is all that can be done with it.
+#[derive(Debug)]
+pub struct Garbage(#[expect(dead_code, reason = "it is held to be dropped")] Kind);
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "they are held to be dropped")]
+enum Kind {
+    Value(Value),
+    Group(Arc<Group>),
+    Database(Database),
+}
+
+impl Garbage {
+    /// A value, if it is slow to free; any other is dropped here.
+    pub(crate) fn of_value(value: Value) -> Option<Garbage> {
+        (value.heap_bytes() >= SLOW_BYTES).then(|| Garbage(Kind::Value(value)))
+    }
+
+    /// A group, if it is slow to free.
+    pub(crate) fn of_group(group: Arc<Group>) -> Option<Garbage> {
+        (group.heap_bytes() >= SLOW_BYTES).then(|| Garbage(Kind::Group(group)))
+    }
+
+    /// All that a database held in one partition.
+    pub(crate) fn of_database(database: Database) -> Garbage {
+        Garbage(Kind::Database(database))
+    }
+}

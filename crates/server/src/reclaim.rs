@@ -1,0 +1,40 @@
+//! What is slow to free is freed on a thread of its own: large values, emptied databases.
+//!
+//! A command hands over what it removed (see `sterna_keyspace::Garbage`), and the shard goes on at once. What waits is
+//! bounded: a shard that finds the queue full frees its own, so that nobody removes faster than memory comes back.
+
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+
+use sterna_keyspace::{Changes, Garbage};
+
+/// Removals that wait at most.
+const QUEUE_MAX: usize = 1024;
+
+/// The way to the thread that frees; it ends when this goes, after it has freed all there is.
+#[derive(Debug)]
+pub(crate) struct Reclaimer(Option<SyncSender<Vec<Garbage>>>);
+
+impl Reclaimer {
+    /// Starts the thread. Without one everything is freed where it is removed.
+    pub(crate) fn start() -> Reclaimer {
+        let (sender, receiver) = sync_channel::<Vec<Garbage>>(QUEUE_MAX);
+        let free = move || receiver.into_iter().for_each(drop);
+        let thread = std::thread::Builder::new().name("reclaim".to_owned()).spawn(free);
+        if let Err(error) = &thread {
+            tracing::warn!(%error, "no thread to free large values: they are freed where they are removed");
+        }
+        Reclaimer(thread.is_ok().then_some(sender))
+    }
+
+    /// Takes what a command has removed, if it is slow to free.
+    #[inline]
+    pub(crate) fn take(&self, changes: &mut Changes) {
+        let garbage = changes.take_garbage();
+        let Some(sender) = self.0.as_ref().filter(|_| !garbage.is_empty()) else { return };
+        if let Err(TrySendError::Full(garbage) | TrySendError::Disconnected(garbage)) =
+            sender.try_send(garbage)
+        {
+            drop(garbage);
+        }
+    }
+}
