@@ -137,6 +137,13 @@ impl<T, const LEVEL: u8> Mutex<T, LEVEL> {
         let note = held::Note::take(LEVEL, index);
         Guard { guard: self.0.lock(), _note: note }
     }
+
+    /// As [`Mutex::lock_nth`], if nobody else holds it now.
+    #[inline]
+    pub(crate) fn try_lock_nth(&self, index: usize) -> Option<MutexGuard<'_, T>> {
+        let guard = self.0.try_lock()?;
+        Some(Guard { guard, _note: held::Note::take(LEVEL, index) })
+    }
 }
 
 impl<T, const LEVEL: u8> RwLock<T, LEVEL> {

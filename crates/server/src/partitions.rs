@@ -1,8 +1,8 @@
 //! The keyspace behind its locks.
 //!
-//! A command's row says where its keys are; their hashes say which partitions they are in; those are locked, always in
-//! the order of their indices, and stay locked until the command, or the transaction, is done. That order is the whole
-//! protection against deadlock: nobody waits for a partition while holding a later one.
+//! A command's row says where its keys are; their hashes say which partitions they are in; those are locked, and stay
+//! locked until the command, or the transaction, is done. Nobody waits for a partition while holding a later one, which is
+//! the whole protection against deadlock; and as a rule nobody waits for one while holding any: see [`Partitions::hold`].
 //!
 //! What a write did goes to the journal before its partitions are unlocked: two writes to one key stand in the journal in
 //! the order they were made, whichever shards made them; and a transaction is one record.
@@ -54,6 +54,9 @@ pub(crate) struct Scene {
     /// The client.
     pub(crate) caller: Caller,
 }
+
+/// How often several partitions are tried for together before they are locked one by one.
+const ATTEMPTS_MAX: usize = 100;
 
 /// Some partitions, locked until this goes.
 pub(crate) struct Held<'a> {
@@ -157,9 +160,28 @@ impl Partitions {
         KeyHash::partition(self.hash.of(key), self.parts.len())
     }
 
-    /// Locks partitions, in order. A caller must not hold any already.
+    /// Locks partitions. A caller must not hold any already.
+    ///
+    /// Whoever waits for a partition that another command keeps for long holds none of the others meanwhile, or a DBSIZE
+    /// would stop everybody behind one slow command. Only if they are so busy that this never succeeds are they locked one
+    /// after the other.
     pub(crate) fn hold(&self, indices: Indices) -> Held<'_> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.try_hold(indices) {
+                Ok(held) => return held,
+                Err(busy) => drop(self.part(busy)),
+            }
+        }
         Held { of: self, guards: indices.iter().map(|index| (index, self.part(index))).collect() }
+    }
+
+    /// Locks partitions if all of them are free; else the index of the first that is not.
+    fn try_hold(&self, indices: Indices) -> Result<Held<'_>, usize> {
+        let mut held = Held { of: self, guards: SmallVec::new() };
+        for index in indices.iter() {
+            held.guards.push((index, self.parts[index].try_lock_nth(index).ok_or(index)?));
+        }
+        Ok(held)
     }
 
     /// Sets `watch` when `key` is touched from now on.
@@ -538,6 +560,27 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// The slow command ends only after the others have run: were a partition held behind it, nobody would go on.
+    #[test]
+    fn who_waits_for_a_slow_command_holds_up_nobody_else() {
+        for request in ["dbsize", "scan 0", "keys *", "randomkey", "flushall"] {
+            let partitions = Partitions::new(8, 16);
+            let slow = partitions.part(7);
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| execute(&partitions, request, &mut Changes::default()));
+                let others = scope.spawn(|| {
+                    let mut log = Changes::default();
+                    let keys = (0..10_000).map(|number| number.to_string());
+                    let quick = keys.filter(|key| partitions.index_of(key.as_bytes()) != 7);
+                    quick.for_each(|key| drop(execute(&partitions, &format!("get {key}"), &mut log)));
+                });
+                others.join().expect("a thread that ends");
+                assert!(!waiting.is_finished(), "{request} needs the partition that is held");
+                drop(slow);
+            });
+        }
     }
 
     #[test]
