@@ -192,7 +192,7 @@ impl Shard {
         let own: Vec<usize> = (self.index..partitions.count()).step_by(server.shards.len()).collect();
         let mut partitions_done = 0;
         while partitions_done < own.len() {
-            if began.elapsed() >= EXPIRY_TIME_MAX {
+            if began.elapsed() >= EXPIRY_TIME_MAX || self.credit.behind() != 0 {
                 self.timers.expiry.due = Some(Instant::now() + EXPIRY_PAUSE);
                 return;
             }

@@ -1,8 +1,8 @@
 //! XGROUP: groups and their consumers come and go.
 
 use super::*;
-use sterna_command::{KeyUse, KeyUses};
 use crate::garbage::Garbage;
+use sterna_command::{KeyUse, KeyUses};
 
 pub(in crate::command) const XGROUP: Command<Run> = Command {
     spec: Spec {
