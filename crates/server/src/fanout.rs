@@ -25,61 +25,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use smallvec::SmallVec;
 use sterna_protocol::{Proto, frame};
 use sterna_pubsub::{MatchScratch, SubscriberSet};
 
 use crate::connection::chunk::{Appender, Range};
 use crate::directory::{ChannelDirectory, Elsewhere};
 use crate::mailbox::Mail;
+use crate::parcel::{Matches, Message, Namespace, Parcel};
 use crate::shard::Shard;
-
-/// Which name space a channel belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Space {
-    /// SUBSCRIBE, PUBLISH; patterns match here.
-    Channels,
-    /// SSUBSCRIBE, SPUBLISH.
-    Sharded,
-}
-
-/// Patterns that match one channel.
-type Matches = SmallVec<[Arc<[u8]>; 2]>;
-
-/// Messages for another shard: one turn's.
-#[derive(Debug)]
-pub(crate) struct Parcel {
-    /// Channels and payloads, one behind the other, shared by the parcels of the turn.
-    bytes: Arc<Vec<u8>>,
-    messages: Vec<Message>,
-    /// How many have been handed out.
-    done: usize,
-}
-
-impl Parcel {
-    /// Whether all has been handed out.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.done == self.messages.len()
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Message {
-    space: Space,
-    /// Offsets in `Parcel::bytes`: the channel is `start..channel_end`, the payload `channel_end..end`.
-    start: usize,
-    channel_end: usize,
-    end: usize,
-    /// Patterns that matched when it was published.
-    patterns: Matches,
-}
-
-impl Message {
-    /// What it counts against its sender's credit.
-    fn cost(&self) -> usize {
-        self.end - self.start + size_of::<Message>()
-    }
-}
 
 /// Messages of this turn for other shards.
 #[derive(Debug, Default)]
@@ -96,14 +49,14 @@ const WORK_PER_LOOK: usize = 128;
 #[derive(Debug)]
 enum Audience {
     Nobody,
-    Channel(Space),
+    Channel(Namespace),
     Pattern(Arc<[u8]>),
 }
 
 /// A burst of messages to one channel.
 #[derive(Debug)]
 struct Run {
-    space: Space,
+    space: Namespace,
     channel: Vec<u8>,
     hash: u64,
     audience: Audience,
@@ -143,11 +96,12 @@ impl Shard {
     ///
     /// `publisher` is the slot of the connection that is being served, if one is: what it publishes to itself follows
     /// its reply.
-    pub(crate) fn publish(&mut self, space: Space, channel: &[u8], payload: &[u8]) -> usize {
+    pub(crate) fn publish(&mut self, space: Namespace, channel: &[u8], payload: &[u8]) -> usize {
         if let Some(run) = &self.fanout.run
             && run.space == space
             && run.channel == channel
-            && (space == Space::Sharded || run.patterns_version == self.server.directory.patterns.version())
+            && (space == Namespace::Sharded
+                || run.patterns_version == self.server.directory.patterns.version())
         {
             return self.continue_run(payload);
         }
@@ -178,7 +132,7 @@ impl Shard {
     /// deliveries a message causes on this shard, with or without a run.
     fn open_run(
         &mut self,
-        space: Space,
+        space: Namespace,
         hash: u64,
         channel: &[u8],
         patterns: &Matches,
@@ -305,8 +259,10 @@ impl Shard {
         let Some(run) = &self.fanout.run else { return };
         let members = match &run.audience {
             Audience::Nobody => None,
-            Audience::Channel(Space::Channels) => self.channels.subscribers_hashed(run.hash, &run.channel),
-            Audience::Channel(Space::Sharded) => self.sharded.subscribers_hashed(run.hash, &run.channel),
+            Audience::Channel(Namespace::Channels) => {
+                self.channels.subscribers_hashed(run.hash, &run.channel)
+            }
+            Audience::Channel(Namespace::Sharded) => self.sharded.subscribers_hashed(run.hash, &run.channel),
             Audience::Pattern(pattern) => self.patterns.subscribers(pattern),
         };
         for &slot in members.map_or(&[][..], SubscriberSet::as_slice) {
@@ -318,7 +274,14 @@ impl Shard {
     }
 
     /// Delivers one message to the local subscribers of its channel, and then to those of each pattern.
-    fn deliver(&mut self, space: Space, hash: u64, channel: &[u8], payload: &[u8], patterns: &[Arc<[u8]>]) {
+    fn deliver(
+        &mut self,
+        space: Namespace,
+        hash: u64,
+        channel: &[u8],
+        payload: &[u8],
+        patterns: &[Arc<[u8]>],
+    ) {
         let Shard {
             fanout,
             connections,
@@ -331,8 +294,8 @@ impl Shard {
             ..
         } = self;
         let index = match space {
-            Space::Channels => channels,
-            Space::Sharded => sharded,
+            Namespace::Channels => channels,
+            Namespace::Sharded => sharded,
         };
         let mut hand_out =
             |members: &SubscriberSet<u32>, encode: &mut dyn FnMut(&mut Appender, Proto) -> Range| {
@@ -361,11 +324,11 @@ impl Shard {
         }
     }
 
-    fn matching_patterns(&mut self, space: Space, channel: &[u8]) -> (Matches, Elsewhere) {
+    fn matching_patterns(&mut self, space: Namespace, channel: &[u8]) -> (Matches, Elsewhere) {
         let mut matches = Matches::new();
         let mut elsewhere = Elsewhere::default();
         let directory = &self.server.directory.patterns;
-        if space == Space::Sharded || directory.len() == 0 {
+        if space == Namespace::Sharded || directory.len() == 0 {
             return (matches, elsewhere);
         }
         let index = self.index;
@@ -379,7 +342,7 @@ impl Shard {
     }
 
     /// Shards with subscribers that a message would be delivered to, a bit each.
-    pub(crate) fn shards_reached(&mut self, space: Space, channel: &[u8]) -> u64 {
+    pub(crate) fn shards_reached(&mut self, space: Namespace, channel: &[u8]) -> u64 {
         let hash = sterna_pubsub::hash(channel);
         let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
         let (patterns, pattern_elsewhere) = self.matching_patterns(space, channel);
@@ -447,10 +410,10 @@ impl Shard {
         }
     }
 
-    pub(crate) fn directory_of(&self, space: Space) -> &ChannelDirectory {
+    pub(crate) fn directory_of(&self, space: Namespace) -> &ChannelDirectory {
         match space {
-            Space::Channels => &self.server.directory.channels,
-            Space::Sharded => &self.server.directory.sharded,
+            Namespace::Channels => &self.server.directory.channels,
+            Namespace::Sharded => &self.server.directory.sharded,
         }
     }
 }
@@ -460,7 +423,7 @@ impl Outbox {
     fn add(
         &mut self,
         shards: u64,
-        space: Space,
+        space: Namespace,
         channel: &[u8],
         payload: &[u8],
         patterns: &Matches,
@@ -507,10 +470,10 @@ fn pack(all: &Arc<Vec<u8>>, mut messages: Vec<Message>) -> (Parcel, usize) {
 const FRAME_OVERHEAD: usize = 128;
 
 #[inline]
-fn encode(appender: &mut Appender, proto: Proto, space: Space, channel: &[u8], payload: &[u8]) -> Range {
+fn encode(appender: &mut Appender, proto: Proto, space: Namespace, channel: &[u8], payload: &[u8]) -> Range {
     appender.append(channel.len() + payload.len() + FRAME_OVERHEAD, |buf| match space {
-        Space::Channels => frame::message(buf, proto, channel, payload),
-        Space::Sharded => frame::smessage(buf, proto, channel, payload),
+        Namespace::Channels => frame::message(buf, proto, channel, payload),
+        Namespace::Sharded => frame::smessage(buf, proto, channel, payload),
     })
 }
 

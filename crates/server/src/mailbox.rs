@@ -11,7 +11,7 @@
 //! left without a wake-up behind it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_queue::SegQueue;
 use mio::Waker;
@@ -22,9 +22,9 @@ use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
 use crate::connection::state::ConnectionRef;
 use crate::connection::transport::Socket;
-use crate::fanout::Parcel;
+use crate::invalidation::Invalidation;
 use crate::net::Relisten;
-use crate::tracking::Invalidation;
+use crate::parcel::Parcel;
 
 /// Something for a shard to do.
 #[derive(Debug)]
@@ -183,5 +183,27 @@ impl Mailbox {
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.letters.is_empty() && self.urgent.is_empty()
+    }
+}
+
+/// What one shard has mailed to another: stands with the one that gets it, one for each that sends.
+#[derive(Debug, Default)]
+pub(crate) struct Credit {
+    /// Bytes mailed and not yet handed out. Added by the sender, subtracted by the receiver.
+    pub(crate) bytes: AtomicUsize,
+    /// The sender waits to hear that `bytes` has fallen. Set by the sender before it looks at `bytes` once more, read by the
+    /// receiver after it has subtracted (all SeqCst), so that one of them sees what the other did.
+    pub(crate) is_awaited: AtomicBool,
+}
+
+impl Credit {
+    pub(crate) fn add(&self, bytes: usize) -> usize {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// The bytes, after the receiver has been asked to say when they have fallen.
+    pub(crate) fn await_fall(&self) -> usize {
+        self.is_awaited.store(true, Ordering::SeqCst);
+        self.bytes.load(Ordering::SeqCst)
     }
 }

@@ -3,14 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
-use crate::shard::Listener;
+use crate::connection::client::Address;
+use crate::connection::transport;
 
 /// Why the server can't listen.
 #[derive(Debug, thiserror::Error)]
@@ -161,4 +164,47 @@ pub(crate) fn tune(stream: &TcpStream, keepalive_s: u32) {
             .with_retries(3);
         let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
     }
+}
+
+/// Where connections come in.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp { socket: TcpListener, tls: bool },
+    Unix { socket: UnixListener, path: PathBuf },
+}
+
+impl Listener {
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Listener::Tcp { socket, .. } => socket,
+            Listener::Unix { socket, .. } => socket,
+        }
+    }
+
+    pub(crate) fn accept(&self) -> io::Result<(transport::Socket, Address, bool)> {
+        match self {
+            Listener::Tcp { socket, tls } => {
+                let (stream, peer) = socket.accept()?;
+                let local = stream.local_addr()?;
+                Ok((
+                    transport::Socket::Tcp(stream),
+                    Address::Tcp { peer: plain(peer), local: plain(local) },
+                    *tls,
+                ))
+            }
+            Listener::Unix { socket, path } => {
+                let (stream, _) = socket.accept()?;
+                Ok((
+                    transport::Socket::Unix(stream),
+                    Address::Unix { path: Arc::from(Path::new(path)) },
+                    false,
+                ))
+            }
+        }
+    }
+}
+
+/// An IPv4 address that came in through an IPv6 socket, as IPv4.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

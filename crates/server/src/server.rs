@@ -16,13 +16,12 @@ use crate::config::Config;
 use crate::connection::client::{Client, ClientId, CloseCounts};
 use crate::directory::Directory;
 use crate::lock::{Level, Mutex, RwLock};
-use crate::mailbox::{Mail, Mailbox};
+use crate::mailbox::{Credit, Mail, Mailbox};
 use crate::partitions::Partitions;
 use crate::pause::Pause;
 use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
 use crate::reclaim::Reclaimer;
-use crate::shard::Credit;
 use crate::stats::{CommandCounts, ErrorCounts};
 use crate::tracking::Tracking;
 

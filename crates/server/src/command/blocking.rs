@@ -15,17 +15,8 @@ use sterna_protocol::{OwnedArgs, Reply};
 
 use crate::connection::client::{ClientId, mark};
 use crate::connection::state::{ConnectionRef, Wait};
+use crate::connection::waits::Blocked;
 use crate::shard::Shard;
-
-/// A connection's wait.
-#[derive(Debug)]
-pub(crate) struct Blocked {
-    /// What it waits in, to be checked again when its user changes.
-    pub(crate) request: OwnedArgs,
-    waiter: Arc<Waiter>,
-    /// When it gives up, on the monotonic clock.
-    deadline: Option<Instant>,
-}
 
 impl Shard {
     /// Holds the connection until its waiter is answered.

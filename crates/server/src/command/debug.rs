@@ -5,16 +5,16 @@
 //! Redis sleeps with everyone in it. Here only the connection that asked waits, as after a command that takes long: its
 //! reply comes and its next command runs when the time is up. SLOWLOG and LATENCY see the time; others are served.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_protocol::{OwnedArgs, argument};
+use sterna_protocol::argument;
 
-use super::table::Row;
 use super::{Call, Failure, Run};
 use crate::config::DebugCommand;
 use crate::connection::ReplyMode;
 use crate::connection::state::Wait;
+use crate::connection::waits::Asleep;
 use crate::shard::Shard;
 
 /// Rows of this file.
@@ -42,16 +42,6 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     run: Some(debug),
     subcommands: &[],
 }];
-
-/// A connection that sleeps: what it is said to be executing, and since when.
-#[derive(Debug)]
-pub(crate) struct Asleep {
-    row: &'static Row,
-    args: OwnedArgs,
-    since: Instant,
-    /// CLIENT REPLY says that it isn't answered.
-    is_silent: bool,
-}
 
 /// The longest sleep: a year, so that the moment of waking can always be calculated.
 const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;

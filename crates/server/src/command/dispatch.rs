@@ -17,8 +17,8 @@ use super::{Call, Failure};
 use crate::connection::ReplyMode;
 use crate::connection::client::{Client, mark};
 use crate::connection::state::Wait;
-use crate::fanout::Space;
 use crate::mailbox::Mail;
+use crate::parcel::Namespace;
 use crate::partitions::Scene;
 use crate::shard::Shard;
 
@@ -135,7 +135,8 @@ impl Shard {
     #[cold]
     fn waits_for_credit(&mut self, slot: usize, args: Args<'_>) -> bool {
         let reached = args.get(1).map_or(0, |channel| {
-            self.shards_reached(Space::Channels, channel) | self.shards_reached(Space::Sharded, channel)
+            self.shards_reached(Namespace::Channels, channel)
+                | self.shards_reached(Namespace::Sharded, channel)
         });
         let behind = reached & self.credit.behind();
         if behind != 0 {
@@ -307,11 +308,11 @@ impl Shard {
         let wanted = self.server.event_classes();
         if wanted.contains(EventClasses::KEYSPACE) {
             let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
-            self.publish(Space::Channels, &channel, event.name.as_bytes());
+            self.publish(Namespace::Channels, &channel, event.name.as_bytes());
         }
         if wanted.contains(EventClasses::KEYEVENT) {
             let channel = format!("__keyevent@{db}__:{}", event.name);
-            self.publish(Space::Channels, channel.as_bytes(), key);
+            self.publish(Namespace::Channels, channel.as_bytes(), key);
         }
         self.end_run();
     }

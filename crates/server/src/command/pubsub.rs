@@ -14,7 +14,7 @@ use super::{Call, Failure, Run, help::help};
 use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::directory::STRIPES;
-use crate::fanout::Space;
+use crate::parcel::Namespace;
 use crate::shard::Shard;
 
 const SUBSCRIPTION: Flags = Flags::PUBSUB
@@ -135,7 +135,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             reply: &[ReplyShape::Integer],
             ..BASE
         },
-        run: Some(|call| publish(call, Space::Channels)),
+        run: Some(|call| publish(call, Namespace::Channels)),
         subcommands: &[],
     },
     Command {
@@ -153,7 +153,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             reply: &[ReplyShape::Integer],
             ..BASE
         },
-        run: Some(|call| publish(call, Space::Sharded)),
+        run: Some(|call| publish(call, Namespace::Sharded)),
         subcommands: &[],
     },
     Command {
@@ -180,7 +180,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                     reply: &[ReplyShape::Array],
                     ..BASE
                 },
-                run: Some(|call| channels(call, Space::Channels)),
+                run: Some(|call| channels(call, Namespace::Channels)),
                 subcommands: &[],
             },
             Command {
@@ -227,7 +227,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                     reply: &[ReplyShape::Array],
                     ..BASE
                 },
-                run: Some(|call| numsub(call, Space::Channels)),
+                run: Some(|call| numsub(call, Namespace::Channels)),
                 subcommands: &[],
             },
             Command {
@@ -241,7 +241,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                     reply: &[ReplyShape::Array],
                     ..BASE
                 },
-                run: Some(|call| channels(call, Space::Sharded)),
+                run: Some(|call| channels(call, Namespace::Sharded)),
                 subcommands: &[],
             },
             Command {
@@ -255,14 +255,14 @@ pub(super) static ROWS: &[Command<Run>] = &[
                     reply: &[ReplyShape::Array],
                     ..BASE
                 },
-                run: Some(|call| numsub(call, Space::Sharded)),
+                run: Some(|call| numsub(call, Namespace::Sharded)),
                 subcommands: &[],
             },
         ],
     },
 ];
 
-fn publish(call: &mut Call<'_>, space: Space) -> Result<(), Failure> {
+fn publish(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     let deliveries = call.shard.publish(space, &call.args[1], &call.args[2]);
     call.reply.int(deliveries as i64);
     Ok(())
@@ -340,7 +340,7 @@ fn left(kind: Kind) -> Confirmation {
     }
 }
 
-fn channels(call: &mut Call<'_>, space: Space) -> Result<(), Failure> {
+fn channels(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     if call.args.len() > 3 {
         return Err(unknown_or_arity(call));
     }
@@ -360,7 +360,7 @@ fn channels(call: &mut Call<'_>, space: Space) -> Result<(), Failure> {
     Ok(())
 }
 
-fn numsub(call: &mut Call<'_>, space: Space) -> Result<(), Failure> {
+fn numsub(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     let names = call.args.from(2);
     call.reply.array(2 * names.len());
     for name in names.iter() {

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_journal::{Journal, Lsn};
+use sterna_journal::Journal;
 use sterna_keyspace::{Effect, What};
-use sterna_protocol::{OwnedArgs, Reply, argument};
+use sterna_protocol::{Reply, argument};
 
 use super::{Call, Failure, Run};
 use crate::connection::state::Wait;
+use crate::connection::waits::DiskWait;
 use crate::mailbox::Mail;
 use crate::persistence::{Cause, Rebuild};
 use crate::shard::Shard;
@@ -105,17 +106,6 @@ pub(super) static ROWS: &[Command<Run>] = &[
         subcommands: &[],
     },
 ];
-
-/// A connection that waits in WAITAOF.
-#[derive(Debug)]
-pub(crate) struct DiskWait {
-    /// WAITAOF itself, to be checked again when its user changes.
-    pub(crate) request: OwnedArgs,
-    /// Its last write.
-    lsn: Lsn,
-    /// Whether it is content with the local disk.
-    is_local_enough: bool,
-}
 
 const NO_JOURNAL: Failure = Failure::of("ERR there is nothing to save to: appendonly is 'no'");
 const IN_PROGRESS: Failure = Failure::of("ERR Background save already in progress");

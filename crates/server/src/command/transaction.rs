@@ -6,15 +6,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use hashbrown::HashSet;
 use sterna_command::{Categories, Command, Flags, Group, KeyUse, KeyUses, Keys, ReplyShape, Spec};
-use sterna_keyspace::Watch;
-use sterna_protocol::{Args, OwnedArgs, Reply};
+use sterna_protocol::{Args, Reply};
 
 use super::table::{Row, Runs, runs};
 use super::{Call, Failure, Run};
 use crate::connection::Connection;
 use crate::connection::client::mark;
+use crate::connection::transaction::Transaction;
 use crate::partitions::Indices;
 use crate::shard::Shard;
 
@@ -107,55 +106,6 @@ pub(super) static ROWS: &[Command<Run>] = &[
         subcommands: &[],
     },
 ];
-
-/// What a connection has queued and watches. Exists only while there is either.
-#[derive(Debug, Default)]
-pub(crate) struct Transaction {
-    is_open: bool,
-    /// A command was refused while queueing: EXEC will not run.
-    is_spoilt: bool,
-    queued: Vec<(&'static Row, OwnedArgs)>,
-    queued_bytes: usize,
-    /// The flag that touches of the watched keys set.
-    watch: Arc<Watch>,
-    watched: HashSet<(u8, Box<[u8]>)>,
-}
-
-impl Transaction {
-    /// EXEC will refuse to run. Outside MULTI there is nothing to spoil.
-    pub(super) fn spoil(&mut self) {
-        self.is_spoilt |= self.is_open;
-    }
-
-    /// Whether any queued command writes, for CLIENT PAUSE WRITE.
-    pub(super) fn has_writes(&self) -> bool {
-        self.queued.iter().any(|(row, _)| row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE))
-    }
-
-    /// Has EXEC fail if a watched key is one that the connection's user may not watch any more.
-    pub(super) fn break_watches_beyond(&self, may_watch: impl Fn(&[u8]) -> bool) {
-        if self.watched.iter().any(|(_, key)| !may_watch(key)) {
-            self.watch.set_broken();
-        }
-    }
-
-    /// Bytes of what is queued (CLIENT LIST's `multi-mem`).
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.queued_bytes + self.watched.iter().map(|(_, key)| key.len() + size_of_val(key)).sum::<usize>()
-    }
-}
-
-impl Connection {
-    /// Whether EXEC would write.
-    pub(super) fn has_queued_writes(&self) -> bool {
-        self.transaction.as_ref().is_some_and(|transaction| transaction.has_writes())
-    }
-
-    /// Between MULTI and EXEC.
-    pub(super) fn in_multi(&self) -> bool {
-        self.transaction.as_ref().is_some_and(|transaction| transaction.is_open)
-    }
-}
 
 fn multi(call: &mut Call<'_>) -> Result<(), Failure> {
     let connection = call.connection();

@@ -6,9 +6,13 @@
 
 pub(crate) mod chunk;
 pub(crate) mod client;
+pub(crate) mod dependence;
 pub(crate) mod output;
 pub(crate) mod state;
+pub(crate) mod tracking;
+pub(crate) mod transaction;
 pub(crate) mod transport;
+pub(crate) mod waits;
 
 use std::sync::Arc;
 
@@ -16,12 +20,11 @@ use sterna_protocol::{OwnedArgs, Parser, Proto};
 use sterna_pubsub::Subscriptions;
 
 use crate::acl::User;
-use crate::command::transaction::Transaction;
-use crate::shard::Dependence;
-use crate::tracking;
 use client::Client;
+use dependence::Dependence;
 use output::OutputQueue;
 use state::{ConnectionRef, State, Wait, Waiting};
+use transaction::Transaction;
 use transport::Transport;
 
 /// Why a connection was closed. Every close has one; INFO counts them and the log names them.

@@ -28,10 +28,8 @@ use std::time::Instant;
 use sterna_protocol::OwnedArgs;
 
 use super::CloseReason;
-use crate::command::blocking::Blocked;
-use crate::command::debug::Asleep;
-use crate::command::saving::DiskWait;
-use crate::connection::client::ClientId;
+use super::client::ClientId;
+use super::waits::{Asleep, Blocked, DiskWait};
 
 /// Names a connection of a shard for as long as somebody remembers it: slots are used again, ids are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,12 +1,9 @@
 //! Accepting: one shard owns the listeners and gives each new connection to the shard that has the fewest.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mio::event::Source;
-use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 
 use crate::connection::Connection;
@@ -14,18 +11,11 @@ use crate::connection::client::{Address, Client};
 use crate::connection::state::ConnectionRef;
 use crate::connection::transport::{Socket, Transport};
 use crate::mailbox::Mail;
-use crate::net::Relisten;
+use crate::net::{Listener, Relisten};
 use crate::shard::{Shard, WAKER};
 
 /// Connections accepted before other work gets its turn; the listener's next edge is not awaited, see `accept`.
 const ACCEPTS_PER_TURN: usize = 1000;
-
-/// Where connections come in.
-#[derive(Debug)]
-pub(crate) enum Listener {
-    Tcp { socket: TcpListener, tls: bool },
-    Unix { socket: UnixListener, path: PathBuf },
-}
 
 /// The listeners of the accepting shard; the other shards have none.
 #[derive(Debug, Default)]
@@ -75,34 +65,6 @@ impl Listeners {
             }
         }
     }
-}
-
-impl Listener {
-    fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Listener::Tcp { socket, .. } => socket,
-            Listener::Unix { socket, .. } => socket,
-        }
-    }
-
-    fn accept(&self) -> io::Result<(Socket, Address, bool)> {
-        match self {
-            Listener::Tcp { socket, tls } => {
-                let (stream, peer) = socket.accept()?;
-                let local = stream.local_addr()?;
-                Ok((Socket::Tcp(stream), Address::Tcp { peer: plain(peer), local: plain(local) }, *tls))
-            }
-            Listener::Unix { socket, path } => {
-                let (stream, _) = socket.accept()?;
-                Ok((Socket::Unix(stream), Address::Unix { path: Arc::from(Path::new(path)) }, false))
-            }
-        }
-    }
-}
-
-/// An IPv4 address that came in through an IPv6 socket, as IPv4.
-fn plain(address: std::net::SocketAddr) -> std::net::SocketAddr {
-    std::net::SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Shard {

@@ -17,7 +17,7 @@
 //! Bound: `MAILED_BYTES_MAX` for each pair of shards, and above that one request for each connection, or what one
 //! transaction publishes.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::mailbox::Mail;
@@ -30,28 +30,6 @@ const MAILED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Below so many it no longer is.
 const MAILED_BYTES_LOW: usize = MAILED_BYTES_MAX / 2;
-
-/// What one shard has mailed to another: stands with the one that gets it, one for each that sends.
-#[derive(Debug, Default)]
-pub(crate) struct Credit {
-    /// Bytes mailed and not yet handed out. Added by the sender, subtracted by the receiver.
-    bytes: AtomicUsize,
-    /// The sender waits to hear that `bytes` has fallen. Set by the sender before it looks at `bytes` once more, read by the
-    /// receiver after it has subtracted (all SeqCst), so that one of them sees what the other did.
-    is_awaited: AtomicBool,
-}
-
-impl Credit {
-    fn add(&self, bytes: usize) -> usize {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
-    }
-
-    /// The bytes, after the receiver has been asked to say when they have fallen.
-    fn await_fall(&self) -> usize {
-        self.is_awaited.store(true, Ordering::SeqCst);
-        self.bytes.load(Ordering::SeqCst)
-    }
-}
 
 /// What a shard knows of the others' mail, and who waits for it.
 #[derive(Debug, Default)]

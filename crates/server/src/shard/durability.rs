@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, Ordering::Relaxed, fence};
 use std::time::{Duration, Instant};
 
-use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
+use sterna_journal::{FsyncPolicy, Journal, Lsn};
 
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::server::Server;
@@ -51,26 +51,6 @@ pub(crate) struct Durability {
     unflushed_since: Option<Instant>,
     /// Connections that wait for the disk; each has `awaits_disk` set.
     awaiting: Vec<ConnectionRef>,
-}
-
-/// What a connection's replies depend on.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Dependence {
-    /// Its own last write.
-    pub(crate) written: Lsn,
-    /// The last write whose effects it may have seen.
-    seen: Lsn,
-}
-
-impl Dependence {
-    fn is_met(self, journal: &Journal) -> bool {
-        let safe = match journal.policy() {
-            FsyncPolicy::Always => journal.durable_lsn(),
-            FsyncPolicy::EverySec | FsyncPolicy::No => journal.written_lsn(),
-        };
-        let is_stopped = || matches!(journal.admit(), Err(Refusal::DiskFull | Refusal::DiskFailed));
-        self.written <= safe && (self.seen <= safe || is_stopped())
-    }
 }
 
 impl Shard {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
-use crate::fanout::Parcel;
 use crate::mailbox::{Ack, Letter, Mail};
+use crate::parcel::Parcel;
 use crate::shard::Shard;
 
 /// Time for letters in one turn.

@@ -40,12 +40,13 @@ use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
-use crate::fanout::{Fanout, Space};
+use crate::fanout::Fanout;
+use crate::parcel::Namespace;
 use crate::server::{Server, ShardHandle};
 use crate::time::Clock;
-pub(crate) use accept::{Listener, Listeners};
-pub(crate) use credit::{Credit, Creditor};
-pub(crate) use durability::{Dependence, Durability};
+pub(crate) use accept::Listeners;
+pub(crate) use credit::Creditor;
+pub(crate) use durability::Durability;
 pub(crate) use flush::Flusher;
 use mail::Inbox;
 use ready::Ready;
@@ -192,10 +193,10 @@ impl Shard {
         &self.server.shards[self.index]
     }
 
-    pub(crate) fn index_of(&self, space: Space) -> &ChannelIndex<u32> {
+    pub(crate) fn index_of(&self, space: Namespace) -> &ChannelIndex<u32> {
         match space {
-            Space::Channels => &self.channels,
-            Space::Sharded => &self.sharded,
+            Namespace::Channels => &self.channels,
+            Namespace::Sharded => &self.sharded,
         }
     }
 

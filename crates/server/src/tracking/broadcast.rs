@@ -17,11 +17,9 @@ use crate::connection::client::ClientId;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
 
+use super::beginnings_of;
 use super::tell::{What, list_of};
-use super::{Invalidation, beginnings_of};
-
-/// Keys that changed in a turn, and who changed each last; `None`: it expired.
-pub(crate) type Batch = BTreeMap<Box<[u8]>, Option<ClientId>>;
+use crate::invalidation::{Batch, Invalidation};
 
 /// A shard's part in tracking.
 #[derive(Debug, Default)]

@@ -38,10 +38,8 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::lock::{Level, RwLock};
-pub(crate) use broadcast::{Batch, Local};
-pub(crate) use mode::{Mode, Reads};
+pub(crate) use broadcast::Local;
 use table::Table;
-pub(crate) use tell::Invalidation;
 
 /// What all shards share.
 #[derive(Debug)]

@@ -17,38 +17,13 @@ use sterna_command::{Flags, Spec};
 use sterna_keyspace::{Changes, Served};
 use sterna_protocol::{Args, Proto, Reply};
 
-use super::Batch;
 use super::table::{Reader, Readers};
 use crate::connection::Connection;
 use crate::connection::client::{ClientId, mark};
+use crate::invalidation::Invalidation;
 use crate::mailbox::Mail;
 use crate::partitions::keys_of;
 use crate::shard::Shard;
-
-/// News for the connections of another shard.
-#[derive(Debug)]
-pub(crate) enum Invalidation {
-    /// A key that these have read has changed.
-    Key { readers: SmallVec<[ClientId; 2]>, key: Arc<[u8]> },
-    /// A database was emptied.
-    Everything,
-    /// Keys that have changed, for those that broadcast.
-    Batch(Arc<Batch>),
-    /// What `from` is told, for `to`, which it redirects to: a list, or `None` for everything.
-    Redirected { from: ClientId, to: ClientId, list: Option<Arc<[u8]>> },
-}
-
-impl Invalidation {
-    /// Bytes that it holds.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        match self {
-            Invalidation::Key { readers, key } => key.len() + readers.len() * size_of::<ClientId>(),
-            Invalidation::Everything => 0,
-            Invalidation::Batch(batch) => batch.keys().map(|key| key.len() + size_of_val(key)).sum(),
-            Invalidation::Redirected { list, .. } => list.as_ref().map_or(0, |list| list.len()),
-        }
-    }
-}
 
 /// What a connection is told.
 #[derive(Debug, Clone, Copy)]

@@ -13,8 +13,8 @@ use super::super::{Call, Failure, Run};
 use super::{BASE, row};
 use crate::connection::Connection;
 use crate::connection::client::{ClientId, mark};
+use crate::connection::tracking::{Mode, Reads};
 use crate::server::Server;
-use crate::tracking::{Mode, Reads};
 
 pub(super) const TRACKING: Command<Run> = row(
     Spec {

@@ -1,0 +1,46 @@
+//! What CLIENT TRACKING asked for.
+
+use std::collections::BTreeSet;
+
+use super::client::ClientId;
+
+/// What a connection asked for. Exists only while it tracks.
+#[derive(Debug)]
+pub(crate) struct Mode {
+    /// The connection that gets the messages instead of this one.
+    pub(crate) redirect: Option<ClientId>,
+    /// Changes of its own are none of its business.
+    pub(crate) no_loop: bool,
+    pub(crate) reads: Reads,
+    /// CLIENT CACHING was called, for the next command or transaction.
+    pub(crate) is_caching: bool,
+}
+
+/// Which keys a connection is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// What it reads.
+    All,
+    /// What it reads after CLIENT CACHING YES.
+    OptIn,
+    /// What it reads, but not after CLIENT CACHING NO.
+    OptOut,
+    /// What begins with one of these, whoever reads it. No prefix of a connection begins with another.
+    Broadcast(BTreeSet<Box<[u8]>>),
+}
+
+impl Mode {
+    /// Whether what the connection reads now is to be remembered.
+    pub(crate) fn remembers(&self) -> bool {
+        match self.reads {
+            Reads::All => true,
+            Reads::OptIn => self.is_caching,
+            Reads::OptOut => !self.is_caching,
+            Reads::Broadcast(_) => false,
+        }
+    }
+
+    pub(crate) fn is_broadcast(&self) -> bool {
+        matches!(self.reads, Reads::Broadcast(_))
+    }
+}

@@ -1,0 +1,59 @@
+//! What MULTI has queued and WATCH watches, for one connection.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use sterna_command::{Flags, Row};
+use sterna_keyspace::Watch;
+use sterna_protocol::OwnedArgs;
+
+use super::Connection;
+
+/// What a connection has queued and watches. Exists only while there is either.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    pub(crate) is_open: bool,
+    /// A command was refused while queueing: EXEC will not run.
+    pub(crate) is_spoilt: bool,
+    pub(crate) queued: Vec<(&'static Row, OwnedArgs)>,
+    pub(crate) queued_bytes: usize,
+    /// The flag that touches of the watched keys set.
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) watched: HashSet<(u8, Box<[u8]>)>,
+}
+
+impl Transaction {
+    /// EXEC will refuse to run. Outside MULTI there is nothing to spoil.
+    pub(crate) fn spoil(&mut self) {
+        self.is_spoilt |= self.is_open;
+    }
+
+    /// Whether any queued command writes, for CLIENT PAUSE WRITE.
+    pub(crate) fn has_writes(&self) -> bool {
+        self.queued.iter().any(|(row, _)| row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE))
+    }
+
+    /// Has EXEC fail if a watched key is one that the connection's user may not watch any more.
+    pub(crate) fn break_watches_beyond(&self, may_watch: impl Fn(&[u8]) -> bool) {
+        if self.watched.iter().any(|(_, key)| !may_watch(key)) {
+            self.watch.set_broken();
+        }
+    }
+
+    /// Bytes of what is queued (CLIENT LIST's `multi-mem`).
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.queued_bytes + self.watched.iter().map(|(_, key)| key.len() + size_of_val(key)).sum::<usize>()
+    }
+}
+
+impl Connection {
+    /// Whether EXEC would write.
+    pub(crate) fn has_queued_writes(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.has_writes())
+    }
+
+    /// Between MULTI and EXEC.
+    pub(crate) fn in_multi(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_open)
+    }
+}

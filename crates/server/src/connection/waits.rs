@@ -1,0 +1,40 @@
+//! What a connection keeps while a command of it waits.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sterna_command::Row;
+use sterna_journal::Lsn;
+use sterna_keyspace::Waiter;
+use sterna_protocol::OwnedArgs;
+
+/// A connection's wait.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    /// What it waits in, to be checked again when its user changes.
+    pub(crate) request: OwnedArgs,
+    pub(crate) waiter: Arc<Waiter>,
+    /// When it gives up, on the monotonic clock.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// A connection that waits in WAITAOF.
+#[derive(Debug)]
+pub(crate) struct DiskWait {
+    /// WAITAOF itself, to be checked again when its user changes.
+    pub(crate) request: OwnedArgs,
+    /// Its last write.
+    pub(crate) lsn: Lsn,
+    /// Whether it is content with the local disk.
+    pub(crate) is_local_enough: bool,
+}
+
+/// A connection that sleeps: what it is said to be executing, and since when.
+#[derive(Debug)]
+pub(crate) struct Asleep {
+    pub(crate) row: &'static Row,
+    pub(crate) args: OwnedArgs,
+    pub(crate) since: Instant,
+    /// CLIENT REPLY says that it isn't answered.
+    pub(crate) is_silent: bool,
+}

@@ -1,0 +1,57 @@
+//! Messages on their way to another shard.
+//!
+//! ```text
+//!   bytes     [channel payload] [channel payload] [payload] …      shared by the parcels of a turn
+//!   messages   start ──► end      …                                offsets, and the patterns that matched
+//! ```
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+/// Which name space a channel belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// SUBSCRIBE, PUBLISH; patterns match here.
+    Channels,
+    /// SSUBSCRIBE, SPUBLISH.
+    Sharded,
+}
+
+/// Patterns that match one channel.
+pub(crate) type Matches = SmallVec<[Arc<[u8]>; 2]>;
+
+/// Messages for another shard: one turn's.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    /// Channels and payloads, one behind the other, shared by the parcels of the turn.
+    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) messages: Vec<Message>,
+    /// How many have been handed out.
+    pub(crate) done: usize,
+}
+
+impl Parcel {
+    /// Whether all has been handed out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.done == self.messages.len()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) space: Namespace,
+    /// Offsets in `Parcel::bytes`: the channel is `start..channel_end`, the payload `channel_end..end`.
+    pub(crate) start: usize,
+    pub(crate) channel_end: usize,
+    pub(crate) end: usize,
+    /// Patterns that matched when it was published.
+    pub(crate) patterns: Matches,
+}
+
+impl Message {
+    /// What it counts against its sender's credit.
+    pub(crate) fn cost(&self) -> usize {
+        self.end - self.start + size_of::<Message>()
+    }
+}
