@@ -1,10 +1,13 @@
 //! The server as its operator meets it: limits, addresses, TLS, starting and stopping.
 
 mod addresses;
+mod configuration;
 mod http;
 mod limits;
+mod logins;
 mod start;
 mod stop;
 mod tls;
 mod tools;
 mod unauthenticated;
+mod users;

@@ -151,7 +151,7 @@ fn no_command_breaks_the_order_of_locks_alone_or_in_a_transaction() {
         let args = args.map(str::to_owned).into_iter();
         let dir = ["--dir".to_owned(), folder.path().display().to_string()];
         let args: Vec<String> = args.chain(dir).collect();
-        let loaded = Config::load(&args, sterna_server::check_user).expect("these options are right");
+        let loaded = Config::load(&args, sterna_server::LINE_CHECKS).expect("these options are right");
         let running = sterna_server::start(loaded.config, Some(file)).expect("it starts");
         let mut clients: Vec<Client> = (0..2)
             .map(|_| {

@@ -22,6 +22,7 @@ mod access;
 mod check;
 mod commands;
 mod describe;
+mod file;
 mod password;
 mod rule;
 #[cfg(test)]

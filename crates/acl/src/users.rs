@@ -132,6 +132,11 @@ impl Users {
         told.map(|user| (user.name().to_vec(), user.rules())).collect()
     }
 
+    /// Puts `user` in the place of the one of its name, if there is one.
+    pub(super) fn put(&mut self, user: User) {
+        self.insert(user);
+    }
+
     fn insert(&mut self, user: User) -> Arc<User> {
         let user = Arc::new(user);
         if user.name() == DEFAULT {

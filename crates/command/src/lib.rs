@@ -132,6 +132,8 @@ bitflags! {
         const CHANGES_SETTINGS = 1 << 23;
         /// Its names are taken one after the other: a request with very many is executed a part at a time.
         const IN_PARTS = 1 << 24;
+        /// Looks at a password: an address that has failed too often waits for its turn.
+        const LOGS_IN = 1 << 27;
     }
 }
 

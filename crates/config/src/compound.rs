@@ -291,8 +291,45 @@ impl Value for TlsProtocols {
     }
 }
 
-/// Says what is wrong with the rules of a `user` line, if anything: this crate reads the line and knows no rules.
-pub type UserCheck = fn(&UserLine) -> Result<(), String>;
+/// What somebody else must say about lines whose words mean nothing here: users' rules and commands' names.
+#[derive(Debug, Clone, Copy)]
+pub struct LineChecks {
+    /// A `user` line in the one form that is compared and written: each rule as ACL LIST shows it. Or what is wrong.
+    pub user: fn(&UserLine) -> Result<UserLine, String>,
+    /// What is wrong with the last of these, given those before it.
+    pub renames: fn(&[RenamedCommand]) -> Result<(), String>,
+}
+
+impl LineChecks {
+    /// Takes lines as they are.
+    pub const NONE: LineChecks = LineChecks { user: |line| Ok(line.clone()), renames: |_| Ok(()) };
+}
+
+/// A `rename-command` line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenamedCommand {
+    /// The name that is no command any more.
+    pub from: Vec<u8>,
+    /// What the command is called from then on; empty: nothing, it can't be called at all.
+    pub to: Vec<u8>,
+}
+
+impl Value for Vec<RenamedCommand> {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        let [from, to] = words else { return Err(ValueError::WrongNumber) };
+        self.push(RenamedCommand { from: from.to_vec(), to: to.to_vec() });
+        Ok(())
+    }
+
+    fn text(&self, kind: Kind) -> Vec<u8> {
+        let lines = self.lines(kind);
+        lines.iter().map(|words| words.join(&b' ')).collect::<Vec<_>>().join(&b'\n')
+    }
+
+    fn lines(&self, _: Kind) -> Vec<Vec<Vec<u8>>> {
+        self.iter().map(|line| vec![line.from.clone(), line.to.clone()]).collect()
+    }
+}
 
 /// A `user` line: a name and rules as ACL SETUSER takes them.
 #[derive(Debug, Clone, PartialEq, Eq)]

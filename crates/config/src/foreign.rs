@@ -1,7 +1,7 @@
 //! Directives that Redis and Valkey have and Sterna does not.
 //!
-//! With the list an existing redis.conf starts with one warning for each of them, while a name that nobody knows can be
-//! told apart: it is likely a slip of the pen.
+//! With the list an existing redis.conf starts with one warning for each of them, unless it [`protects`] something. A name
+//! that nobody knows stops the start, as it does in Redis: it is a slip of the pen, or newer than this list.
 //!
 //! Source: CONFIG GET of Redis 7.0 and 8.2 and Valkey 9.1, and the directives that it leaves out.
 
@@ -10,10 +10,43 @@ pub(crate) fn is_foreign(name: &str) -> bool {
     FOREIGN.binary_search(&name).is_ok()
 }
 
+/// Whether a directive that Sterna does not have protects something, so that a server which ignored it would stand more
+/// open, or keep less, than its operator believes: it can't start then. Some values ask for no protection.
+pub(crate) fn protects(name: &str, values: &[Vec<u8>]) -> bool {
+    let value = values.join(&b' ').to_ascii_lowercase();
+    let known = PROTECTIVE.iter().find(|(protective, _)| *protective == name);
+    known.is_some_and(|(_, harmless)| !harmless.iter().any(|harmless| harmless.as_bytes() == value))
+}
+
+/// Directives that protect, each with the values that ask for nothing.
+const PROTECTIVE: &[(&str, &[&str])] = &[
+    // A part of a cluster, or a copy of another server: it would take writes as if it were alone.
+    ("cluster-enabled", &["no"]),
+    ("replicaof", &["no one"]),
+    ("slaveof", &["no one"]),
+    ("sentinel", &[]),
+    ("masterauth", &[""]),
+    ("masteruser", &[""]),
+    ("primaryauth", &[""]),
+    ("primaryuser", &[""]),
+    // Writes that are refused unless somebody else has them, too.
+    ("min-replicas-to-write", &["0"]),
+    ("min-slaves-to-write", &["0"]),
+    // Commands, and perhaps rules about who may log in.
+    ("loadmodule", &[]),
+    // Who may connect, and how it is encrypted.
+    ("tls-auth-clients-user", &["", "off"]),
+    ("tls-ca-cert-dir", &[""]),
+    ("tls-ciphers", &[""]),
+    ("tls-ciphersuites", &[""]),
+    ("tls-key-file-pass", &[""]),
+    ("unixsocketgroup", &[""]),
+];
+
 /// In alphabetical order.
 #[rustfmt::skip]
 const FOREIGN: &[&str] = &[
-    "acl-pubsub-default", "aclfile", "acllog-max-len", "active-defrag-cycle-max", "active-defrag-cycle-min",
+    "acl-pubsub-default", "active-defrag-cycle-max", "active-defrag-cycle-min",
     "active-defrag-cycle-us", "active-defrag-ignore-bytes", "active-defrag-max-scan-fields",
     "active-defrag-threshold-lower", "active-defrag-threshold-upper", "active-expire-effort",
     "activedefrag", "activerehashing", "always-show-logo", "aof-disable-auto-gc", "aof-rewrite-cpulist",
@@ -49,7 +82,7 @@ const FOREIGN: &[&str] = &[
     "oom-score-adj-values", "prefetch-batch-max-size", "primaryauth", "primaryuser", "proc-title-template",
     "propagation-error-behavior", "rdb-del-sync-files", "rdb-save-incremental-fsync", "rdb-version-check",
     "rdbchecksum", "rdbcompression", "rdma-bind", "rdma-completion-vector", "rdma-port", "rdma-rx-size",
-    "rename-command", "repl-backlog-size", "repl-backlog-ttl", "repl-disable-tcp-nodelay",
+    "repl-backlog-size", "repl-backlog-ttl", "repl-disable-tcp-nodelay",
     "repl-diskless-load", "repl-diskless-sync", "repl-diskless-sync-delay",
     "repl-diskless-sync-max-replicas", "repl-mptcp", "repl-ping-replica-period", "repl-ping-slave-period",
     "repl-timeout", "replica-announce-ip", "replica-announce-port", "replica-announced",
@@ -78,5 +111,21 @@ mod tests {
     fn the_list_is_sorted_and_has_no_option_of_ours() {
         assert!(FOREIGN.is_sorted_by(|a, b| a < b));
         assert_eq!(FOREIGN.iter().find(|name| OptionRow::named(name.as_bytes()).is_some()), None);
+    }
+
+    #[test]
+    fn what_protects_is_foreign_and_harmless_only_with_some_values() {
+        assert!(PROTECTIVE.iter().all(|(name, _)| is_foreign(name)));
+        let values = |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        for (name, text, expected) in [
+            ("replicaof", "10.0.0.1 6379", true),
+            ("replicaof", "NO ONE", false),
+            ("masterauth", "secret", true),
+            ("masterauth", "", false),
+            ("loadmodule", "x.so", true),
+            ("io-threads", "4", false),
+        ] {
+            assert_eq!(protects(name, &values(text)), expected, "{name} {text}");
+        }
     }
 }

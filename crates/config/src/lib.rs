@@ -28,7 +28,8 @@ mod value;
 mod words;
 
 pub use compound::{
-    BindAddress, KeyEvents, OutputLimit, OutputLimits, SavePoint, TlsProtocols, UserCheck, UserLine,
+    BindAddress, KeyEvents, LineChecks, OutputLimit, OutputLimits, RenamedCommand, SavePoint, TlsProtocols,
+    UserLine,
 };
 pub use live::SetError;
 pub use load::{ConfigError, Loaded, Origin, Warning};
@@ -37,5 +38,5 @@ pub use options::{
     Section, TlsAuthClients,
 };
 pub use page::reference_page;
-pub use rewrite::RewriteError;
+pub use rewrite::{RewriteError, replace_file};
 pub use value::{Kind, ValueError};

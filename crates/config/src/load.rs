@@ -5,8 +5,9 @@
 //! ```
 //!
 //! A directive is a line of words, whether it stands in a file or on the command line; the command line comes last, so
-//! that it wins. A directive that Redis has and Sterna doesn't is a [`Warning`]; a wrong value, or a name that looks like
-//! a misspelt one of ours, is a [`ConfigError`]: a server whose `requirepas` was ignored would stand open.
+//! that it wins. A directive that Redis has and Sterna doesn't is a [`Warning`] if ignoring it does no harm. A directive
+//! that protects something, a wrong value, or a name that nobody knows is a [`ConfigError`]: a server whose `requirepas`
+//! or `rename-command` was ignored would stand open.
 //!
 //! Source: redis-server's reading of redis.conf and of its arguments.
 
@@ -15,10 +16,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::compound::UserCheck;
-use super::foreign::is_foreign;
+use super::compound::LineChecks;
+use super::foreign::{is_foreign, protects};
 use super::include;
-use super::options::{Change, Config, OPTIONS, OptionRow, TlsAuthClients};
+use super::options::{Config, OPTIONS, OptionRow, TlsAuthClients};
 use super::value::{Phase, ValueError};
 use super::words;
 
@@ -116,6 +117,16 @@ pub enum ConfigError {
         /// An option with a similar name.
         meant: Option<&'static str>,
     },
+    /// A directive of Redis's that protects something, and that there is not.
+    #[error(
+        "{origin}: '{name}' is not supported, and a server that ignored it would be protected less than you believe; without the line it starts"
+    )]
+    Protective {
+        /// Where.
+        origin: Origin,
+        /// The name.
+        name: String,
+    },
     /// An argument that belongs to no option.
     #[error("command line: '{0}' belongs to no option; options are written '--name value'")]
     Stray(String),
@@ -138,10 +149,10 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the program's arguments, without its name, and the files they name. `check_user` has the last word on
-    /// `user` lines.
-    pub fn load(args: &[String], check_user: UserCheck) -> Result<Loaded, ConfigError> {
-        let mut loader = Loader::new(check_user);
+    /// Reads the program's arguments, without its name, and the files they name. `checks` have the last word on lines
+    /// that are about users and commands.
+    pub fn load(args: &[String], checks: LineChecks) -> Result<Loaded, ConfigError> {
+        let mut loader = Loader::new(checks);
         let (file, options) = match args.split_first() {
             Some((path, options)) if !path.starts_with('-') => (Some(Path::new(path)), options),
             Some((dash, options)) if dash == "-" => {
@@ -161,9 +172,9 @@ impl Config {
         Ok(Loaded { config: loader.config, warnings: loader.warnings, file })
     }
 
-    /// Reads `text` as the content of the file at `path`. The rules of users stand as they are written.
-    pub(super) fn of_text(path: &Path, text: &[u8]) -> Result<Config, ConfigError> {
-        let mut loader = Loader::new(|_| Ok(()));
+    /// Reads `text` as the content of the file at `path`, as a start would.
+    pub(super) fn of_text(path: &Path, text: &[u8], checks: LineChecks) -> Result<Config, ConfigError> {
+        let mut loader = Loader::new(checks);
         loader.open.extend(fs::canonicalize(path));
         loader.read_text(path, text)?;
         loader.settle()?;
@@ -208,7 +219,7 @@ fn first_of(line: &str) -> String {
 /// The configuration while it is being read.
 struct Loader {
     config: Config,
-    check_user: UserCheck,
+    checks: LineChecks,
     warnings: Vec<Warning>,
     /// Options that some directive named.
     named: Vec<&'static str>,
@@ -217,10 +228,10 @@ struct Loader {
 }
 
 impl Loader {
-    fn new(check_user: UserCheck) -> Loader {
+    fn new(checks: LineChecks) -> Loader {
         Loader {
             config: Config::default(),
-            check_user,
+            checks,
             warnings: Vec::new(),
             named: Vec::new(),
             open: Vec::new(),
@@ -272,7 +283,7 @@ impl Loader {
         if name.eq_ignore_ascii_case(b"include") {
             return self.include(directive, values, origin);
         }
-        let Some(row) = OptionRow::named(name) else { return self.unknown(name, origin) };
+        let Some(row) = OptionRow::named(name) else { return self.unknown(name, values, origin) };
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let result = match values[..] {
             // Several words in one pair of quotes.
@@ -298,13 +309,19 @@ impl Loader {
         }
     }
 
-    /// Checks the line of `row` that was read last, if it is one of a user.
-    fn checked(&self, row: &OptionRow) -> Result<(), ValueError> {
-        let Some(user) = self.config.users.last().filter(|_| row.change == Change::Line) else {
-            return Ok(());
-        };
-        let name = || String::from_utf8_lossy(&user.name).into_owned();
-        (self.check_user)(user).map_err(|error| ValueError::UserRule(name(), error))
+    /// Has what was read last, if somebody else knows what it means, checked by them.
+    fn checked(&mut self, row: &OptionRow) -> Result<(), ValueError> {
+        let config = &mut self.config;
+        if row.name == "rename-command" {
+            (self.checks.renames)(&config.renames).map_err(ValueError::Rename)?;
+        } else if row.name == "user"
+            && let Some(user) = config.users.last_mut()
+        {
+            let name = || String::from_utf8_lossy(&user.name).into_owned();
+            *user = (self.checks.user)(user).map_err(|error| ValueError::UserRule(name(), error))?;
+        }
+        let has_both = config.aclfile.is_some() && !config.users.is_empty();
+        if has_both { Err(ValueError::UsersTwice) } else { Ok(()) }
     }
 
     fn include(
@@ -324,17 +341,16 @@ impl Loader {
     }
 
     /// A name that is no option of ours: a warning if it does no harm to ignore it.
-    fn unknown(&mut self, name: &[u8], origin: &Origin) -> Result<(), ConfigError> {
+    fn unknown(&mut self, name: &[u8], values: &[Vec<u8>], origin: &Origin) -> Result<(), ConfigError> {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        if is_foreign(&name) {
-            self.warn(origin, format!("'{name}' is not supported and was ignored"));
-            return Ok(());
+        if protects(&name, values) {
+            return Err(ConfigError::Protective { origin: origin.clone(), name });
         }
-        let meant = similar(&name);
-        if meant.is_some() || *origin == Origin::CommandLine {
+        if !is_foreign(&name) {
+            let meant = similar(&name);
             return Err(ConfigError::Unknown { origin: origin.clone(), name, meant });
         }
-        self.warn(origin, format!("'{name}' is not known and was ignored"));
+        self.warn(origin, format!("'{name}' is not supported and was ignored"));
         Ok(())
     }
 
@@ -411,7 +427,7 @@ mod tests {
 
     fn load(args: &[&str]) -> Result<Loaded, String> {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        Config::load(&args, |_| Ok(())).map_err(|error| error.to_string())
+        Config::load(&args, LineChecks::NONE).map_err(|error| error.to_string())
     }
 
     /// Loads a file with this text, and the arguments after it. The directory's path is taken out of messages.
@@ -435,7 +451,10 @@ mod tests {
 
     #[test]
     fn a_user_line_is_refused_where_it_stands_if_the_check_refuses_it() {
-        let check: UserCheck = |user| if user.rules == [b"+x"] { Err("no".to_owned()) } else { Ok(()) };
+        let user = |user: &UserLine| {
+            if user.rules == [b"+x"] { Err("no".to_owned()) } else { Ok(user.clone()) }
+        };
+        let check = LineChecks { user, ..LineChecks::NONE };
         let load = |line: &str| {
             let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
             Config::load(&args, check)
@@ -549,7 +568,7 @@ mod tests {
             ("requirepas x\n", "redis.conf:1: 'requirepas' is not an option; did you mean 'requirepass'?"),
             ("maxclient 5\n", "redis.conf:1: 'maxclient' is not an option; did you mean 'maxclients'?"),
             (
-                "bind-address x\nloglevel loud\n",
+                "io-threads x\nloglevel loud\n",
                 "redis.conf:2: 'loglevel loud': argument(s) must be one of the following: debug, verbose, notice, warning, nothing",
             ),
             ("include\n", "redis.conf:1: 'include': wrong number of arguments"),
@@ -565,19 +584,48 @@ mod tests {
 
     #[test]
     fn what_redis_has_and_sterna_does_not_is_one_warning() {
-        let text = "hash-max-listpack-entries 5\nsupervised systemd\nrename-command CONFIG \"\"\n\
-                    some-module.option 1\nmaxmemory-policy allkeys-lru\nsave 60 1\n";
+        let text = "hash-max-listpack-entries 5\nsupervised systemd\nreplicaof no one\nmasterauth \"\"\n\
+                    maxmemory-policy allkeys-lru\nsave 60 1\n";
         let (loaded, warnings) = load_text(text, &["--io-threads", "4"]).unwrap();
         let expected = [
             "redis.conf:1: 'hash-max-listpack-entries' is not supported and was ignored",
             "redis.conf:2: 'supervised' is not supported and was ignored",
-            "redis.conf:3: 'rename-command' is not supported and was ignored",
-            "redis.conf:4: 'some-module.option' is not known and was ignored",
+            "redis.conf:3: 'replicaof' is not supported and was ignored",
+            "redis.conf:4: 'masterauth' is not supported and was ignored",
             "redis.conf:5: 'maxmemory-policy allkeys-lru' is not supported; 'noeviction' is used",
             "command line: 'io-threads' is not supported and was ignored",
         ];
         assert_eq!(warnings, expected);
         assert_eq!(loaded.config.maxmemory_policy, MaxmemoryPolicy::NoEviction);
+    }
+
+    #[test]
+    fn what_protects_or_is_not_known_is_never_ignored() {
+        let directives = [
+            "replicaof 10.0.0.1 6379",
+            "slaveof 10.0.0.1 6379",
+            "loadmodule /x.so",
+            "masterauth secret",
+            "masteruser bob",
+            "primaryauth secret",
+            "cluster-enabled yes",
+            "min-replicas-to-write 1",
+            "tls-key-file-pass secret",
+            "unixsocketgroup redis",
+            "some-module.option 1",
+            "rename-command CONFIG",
+            "aclfile a b",
+        ];
+        for directive in directives {
+            let name = directive.split(' ').next().unwrap();
+            let error = load_text(&format!("# line 1\n{directive}\n"), &[]).map(|_| ()).unwrap_err();
+            assert!(error.starts_with(&format!("redis.conf:2: '{name}")), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        for text in ["user bob on\naclfile x\n", "aclfile x\nuser bob on\n"] {
+            let error = load_text(text, &[]).map(|_| ()).unwrap_err();
+            assert!(error.starts_with("redis.conf:2: ") && error.ends_with("not in both"), "{error}");
+        }
     }
 
     #[test]
@@ -655,14 +703,14 @@ mod tests {
                 text.extend([name.as_bytes(), b" ", &words, b"\n"].concat());
             }
             let path = Path::new("redis.conf");
-            match Config::of_text(path, &text) {
+            match Config::of_text(path, &text, LineChecks::NONE) {
                 Ok(config) => {
                     let lines = OPTIONS.iter().flat_map(|row| {
                         let words = row.lines(&config).into_iter();
                         words.map(|words| [row.name.as_bytes(), b" ", &words::join(words.iter().map(Vec::as_slice))].concat())
                     });
                     let written = lines.collect::<Vec<_>>().join(&b'\n');
-                    prop_assert_eq!(Config::of_text(path, &written).unwrap(), config);
+                    prop_assert_eq!(Config::of_text(path, &written, LineChecks::NONE).unwrap(), config);
                 }
                 Err(error) => prop_assert!(!error.to_string().contains('\n'), "{}", error),
             }

@@ -10,7 +10,9 @@
 
 use std::path::PathBuf;
 
-use super::compound::{BindAddress, KeyEvents, OutputLimit, OutputLimits, SavePoint, TlsProtocols, UserLine};
+use super::compound::{
+    BindAddress, KeyEvents, OutputLimit, OutputLimits, RenamedCommand, SavePoint, TlsProtocols, UserLine,
+};
 use super::value::{Kind, Phase, Value, ValueError, choices};
 
 /// One row.
@@ -176,6 +178,20 @@ options! {
     users: Vec<UserLine> = Vec::new(),
         Security "user", Kind::Words("name [rule ...]"), Line;
 
+    /// File of users instead of `user` lines, a line `user name [rule ...]` each. Read at the start, which fails if it can't
+    /// be read or holds a rule that is none, and by ACL LOAD; written by ACL SAVE.
+    aclfile: Option<PathBuf> = None,
+        Security "aclfile", Kind::Path, Start;
+
+    /// Entries that ACL LOG keeps.
+    acllog_max_len: u64 = 128,
+        Security "acllog-max-len", int(0, i64::MAX, "entries"), RunTime;
+
+    /// Gives a command another name, and with `""` none at all, for whoever may run it; one line a command. Rules of users
+    /// go on naming it as it was.
+    renames: Vec<RenamedCommand> = Vec::new(),
+        Security "rename-command", Kind::Words("command new-name"), Line;
+
     /// Who may use DEBUG: nobody, everyone, or clients of this machine.
     enable_debug_command: DebugCommand = DebugCommand::No,
         Security "enable-debug-command", Kind::OneOf(DebugCommand::NAMES), Start;
@@ -209,7 +225,7 @@ options! {
 
     /// Logical databases that SELECT can choose from.
     databases: u32 = 16,
-        Data "databases", int(1, INT, "databases"), Start;
+        Data "databases", int(1, 255, "databases"), Start;
 
     /// Memory above which commands that need more are refused; 0 is no limit.
     maxmemory: u64 = 0,
@@ -446,7 +462,7 @@ impl OptionRow {
 
     /// Whether its value must not be shown or logged.
     pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret) || self.change == Change::Line
+        matches!(self.kind, Kind::Secret) || self.name == "user"
     }
 
     /// As CONFIG GET answers it.
@@ -457,6 +473,12 @@ impl OptionRow {
     /// The words after the name, one list for each line of redis.conf.
     pub(super) fn lines(&self, config: &Config) -> Vec<Vec<Vec<u8>>> {
         (self.lines)(config, self.kind)
+    }
+
+    /// Whether a line with an empty value takes back what the lines before it have said.
+    pub(super) fn can_be_emptied(&self) -> bool {
+        let mut config = Config::default();
+        self.kind.takes_several() && self.assign(&mut config, &[b""], Phase::Load).is_ok()
     }
 
     /// Reads `words` into `config`, which is unchanged after an error.
@@ -500,7 +522,7 @@ mod tests {
     fn every_row_refuses_what_it_cannot_be() {
         for row in OPTIONS {
             let wrong: &[&[u8]] = match row.kind {
-                _ if row.change == Change::Line => &[b"a name"],
+                _ if row.change == Change::Line => &[b"a name", b"b", b"c"],
                 Kind::Secret => &[b"two", b"words"],
                 Kind::Text | Kind::Path => &[b"a\0b\xff"],
                 Kind::Words(_) => &[b"\xff".as_slice(); 17],

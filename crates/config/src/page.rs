@@ -20,8 +20,9 @@ sterna [path/to/redis.conf] [--name value ...]
   starts with `#` is a comment. `-` instead of a path reads the file from standard input.
 - `include PATH` reads another file at this place; the path may have the wildcards `*`, `?` and `[...]`.
 - Memory is in bytes, or with a unit: `1k` is 1000, `1kb` is 1024, and so on for `m`, `mb`, `g` and `gb`.
-- An option of Redis that Sterna doesn't have is named in one warning and ignored. A wrong value stops the start with the
-  file and the line.
+- An option of Redis that Sterna doesn't have is named in one warning and ignored, if that does no harm. One that protects
+  (`replicaof`, `loadmodule`, `masterauth` …), a name that is no option, and a wrong value stop the start with the file and
+  the line.
 - `CONFIG GET`, `CONFIG SET` and `CONFIG REWRITE` work on all options; those marked *start* can't be set at run time.
 ";
 

@@ -144,6 +144,12 @@ pub enum ValueError {
     /// A name that no user can have.
     #[error("Error in user declaration '{0}': Usernames can't contain spaces or null characters")]
     UserName(String),
+    /// Users in two places, of which one would be forgotten.
+    #[error("users stand in the configuration or in an aclfile, not in both")]
+    UsersTwice,
+    /// A `rename-command` that can't be carried out.
+    #[error("{0}")]
+    Rename(String),
     /// A value that Redis has and Sterna doesn't.
     #[error("'{0}' is not supported")]
     Unsupported(&'static str),

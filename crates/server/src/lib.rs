@@ -13,6 +13,7 @@ mod hooks;
 mod invalidation;
 mod limits;
 mod lock;
+mod logins;
 mod mailbox;
 mod net;
 mod parcel;
@@ -22,6 +23,7 @@ mod persistence;
 mod process;
 mod rates;
 mod reclaim;
+mod renames;
 mod server;
 mod shard;
 mod start;
@@ -35,7 +37,7 @@ use sterna_config as config;
 
 pub use hooks::{MemoryStats, on_log_level, set_memory_stats};
 pub use persistence::{JournalError, replay_at_rest};
-pub use start::{Control, Running, StartError, check_user, start};
+pub use start::{Control, LINE_CHECKS, Running, StartError, start};
 
 /// Versions that the server tells of itself.
 #[derive(Debug, Clone, Copy)]

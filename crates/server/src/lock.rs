@@ -41,6 +41,8 @@ pub(crate) enum Level {
     TrackedPrefixes,
     /// Keys that clients have read, a stripe.
     TrackedReads,
+    /// Addresses whose logins have failed.
+    Logins,
     /// Users and their rules.
     Users,
     /// The configuration.
@@ -72,7 +74,7 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 21] = [
+    const ALL: [Level; 22] = [
         Level::Change,
         Level::Partition,
         Level::Snapshots,
@@ -81,6 +83,7 @@ impl Level {
         Level::Channels,
         Level::TrackedPrefixes,
         Level::TrackedReads,
+        Level::Logins,
         Level::Users,
         Level::Config,
         Level::Listening,

@@ -17,7 +17,7 @@ use crossbeam_queue::SegQueue;
 use mio::Waker;
 use sterna_keyspace::Waiter;
 
-use crate::acl::User;
+use crate::acl::{User, Users};
 use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
 use crate::connection::state::ConnectionRef;
@@ -71,6 +71,8 @@ pub(crate) enum UserChange {
     Changed(Arc<User>),
     /// Users of these names are no more.
     Removed(Arc<[Box<[u8]>]>),
+    /// These are all there are, with what they may do from now on.
+    Replaced(Arc<Users>),
 }
 
 /// Who waits for an acknowledgement.

@@ -87,12 +87,12 @@ pub(crate) fn relisten(config: &Config, current: &[(SocketAddr, bool)]) -> Resul
 }
 
 /// The TCP addresses of `listeners`, and whether they are for TLS.
-pub(crate) fn addresses_of(listeners: &[Listener]) -> Vec<(SocketAddr, bool)> {
+pub(crate) fn addresses_of<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> Vec<(SocketAddr, bool)> {
     let address = |listener: &Listener| match listener {
         Listener::Tcp { socket, tls } => Some((socket.local_addr().ok()?, *tls)),
         Listener::Unix { .. } => None,
     };
-    listeners.iter().filter_map(address).collect()
+    listeners.into_iter().filter_map(address).collect()
 }
 
 /// The addresses of `bind`, each with a listener unless `is_kept`; with a `-` before it, an address that can't be had is

@@ -16,12 +16,14 @@ use crate::config::Config;
 use crate::connection::client::{Client, ClientId, CloseCounts};
 use crate::directory::Directory;
 use crate::lock::{Level, Mutex, RwLock};
+use crate::logins::Logins;
 use crate::mailbox::{Credit, Mail, Mailbox};
 use crate::partitions::Partitions;
 use crate::pause::Pause;
 use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
 use crate::reclaim::Reclaimer;
+use crate::renames::Renames;
 use crate::stats::{CommandCounts, ErrorCounts};
 use crate::tracking::Tracking;
 
@@ -94,6 +96,8 @@ pub(crate) struct Server {
     pub(crate) run_id: String,
     /// The file that CONFIG REWRITE writes.
     pub(crate) config_path: Option<std::path::PathBuf>,
+    /// What clients call commands.
+    pub(crate) renames: Renames,
     pub(crate) users: RwLock<Users, { Level::Users as u8 }>,
     config: RwLock<Arc<Config>, { Level::Config as u8 }>,
     /// Held by whoever changes the configuration, from reading the old one to the new one's taking effect.
@@ -105,6 +109,7 @@ pub(crate) struct Server {
     /// Rises with every CONFIG SET (Release, after the new configuration is in place; read Acquire).
     config_version: AtomicU64,
     tls: RwLock<Option<Arc<ServerConfig>>, { Level::Tls as u8 }>,
+    pub(crate) logins: Logins,
     pub(crate) failed_logins: AtomicU64,
     /// When a client that spoke HTTP was last logged: Unix time, milliseconds.
     pub(crate) http_logged_ms: AtomicU64,
@@ -173,6 +178,8 @@ impl Server {
             started: Instant::now(),
             run_id: std::iter::repeat_with(|| fastrand::digit(16)).take(40).collect(),
             config_path,
+            // Checked when the configuration was read.
+            renames: Renames::of(table, &config.renames).unwrap_or_default(),
             users: RwLock::new(users),
             config_changes: Mutex::default(),
             listening: Mutex::default(),
@@ -180,6 +187,7 @@ impl Server {
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
             tls: RwLock::new(tls),
+            logins: Logins::default(),
             failed_logins: AtomicU64::new(0),
             http_logged_ms: AtomicU64::new(0),
             next_client: AtomicU64::new(1),

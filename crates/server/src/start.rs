@@ -8,11 +8,13 @@ use std::thread::JoinHandle;
 use mio::{Poll, Waker};
 
 use crate::acl::{User, Users};
+use crate::command::acl::file::users_of_file;
 use crate::command::table::table;
-use crate::config::{Config, UserLine};
+use crate::config::{Config, LineChecks, RenamedCommand, UserLine};
 use crate::mailbox::Mailbox;
 use crate::net::{ListenError, addresses_of, listen};
 use crate::persistence::{self, JournalError, Loader};
+use crate::renames::Renames;
 use crate::server::Server;
 use crate::shard::{Listeners, Shard, WAKER};
 
@@ -28,6 +30,9 @@ pub enum StartError {
     /// A user's rules that can't be understood.
     #[error(transparent)]
     Users(#[from] crate::acl::RuleError),
+    /// An `aclfile` that can't be read or understood.
+    #[error("aclfile: {0}")]
+    AclFile(String),
     /// A journal that is damaged, or in use by another process.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -36,9 +41,27 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
-/// What is wrong with the rules of a `user` line, if anything, for [`Config::load`].
-pub fn check_user(line: &UserLine) -> Result<(), String> {
-    User::with_rules(table(), &line.name, &line.rules).map(|_| ()).map_err(|error| error.to_string())
+/// What the configuration can't know of lines about users and commands.
+pub const LINE_CHECKS: LineChecks = LineChecks { user: written_out, renames: check_renames };
+
+/// A `user` line with its rules as ACL LIST shows them, or what is wrong with it.
+fn written_out(line: &UserLine) -> Result<UserLine, String> {
+    let user = User::with_rules(table(), &line.name, &line.rules).map_err(|error| error.to_string())?;
+    Ok(UserLine { name: line.name.clone(), rules: user.rules() })
+}
+
+/// What is wrong with the last of these lines, if anything.
+fn check_renames(lines: &[RenamedCommand]) -> Result<(), String> {
+    Renames::of(table(), lines).map(|_| ())
+}
+
+/// The users of the configuration or of its `aclfile`.
+fn users_of(config: &Config) -> Result<Users, StartError> {
+    if let Some(path) = &config.aclfile {
+        return users_of_file(path, config).map_err(StartError::AclFile);
+    }
+    let lines = config.users.iter().map(|line| (&line.name[..], &line.rules[..]));
+    Ok(Users::of_lines(table(), &config.requirepass, lines)?)
 }
 
 /// Shards at most: the directory keeps a bit for each.
@@ -60,8 +83,7 @@ pub struct Running {
 
 /// Opens the listeners and starts the shards. `config_path` is the file that CONFIG REWRITE writes.
 pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
-    let lines = config.users.iter().map(|line| (&line.name[..], &line.rules[..]));
-    let users = Users::of_lines(table(), &config.requirepass, lines)?;
+    let users = users_of(&config)?;
     let mut files = Vec::new();
     if config.tls_self_signed && config.tls_cert_file.is_none() {
         let made = crate::tls::self_signed(&config.dir)?;
@@ -83,7 +105,7 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
     let server = Arc::new(Server::new(table(), config, config_path, users, tls, mailboxes));
     *server.listening.lock() = addresses_of(&listeners);
     let loader = opened.map(|opened| Loader::start(&server, opened)).transpose()?.flatten();
-    let mut listeners = Some(Listeners(listeners));
+    let mut listeners = Some(Listeners::new(listeners));
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let server = Arc::clone(&server);
@@ -190,7 +212,8 @@ mod tests {
     #[test]
     fn a_user_line_with_an_unknown_command_is_refused() {
         let line = |rule: &str| UserLine { name: b"eve".to_vec(), rules: vec![rule.as_bytes().to_vec()] };
-        assert_eq!(check_user(&line("+get")), Ok(()));
-        assert_eq!(check_user(&line("+nosuch")), Err("Unknown command or category name in ACL".to_owned()));
+        let rules = written_out(&line("+get")).map(|line| line.rules.join(&b' '));
+        assert_eq!(rules, Ok(b"off sanitize-payload resetchannels -@all +get".to_vec()));
+        assert_eq!(written_out(&line("+nosuch")), Err("Unknown command or category name in ACL".to_owned()));
     }
 }

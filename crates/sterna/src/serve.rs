@@ -13,7 +13,7 @@ use crate::Failure;
 
 /// Starts the server and returns when it has stopped in order.
 pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
-    let Loaded { config, warnings, file } = Config::load(args, sterna_server::check_user)?;
+    let Loaded { config, warnings, file } = Config::load(args, sterna_server::LINE_CHECKS)?;
     crate::logging::start(&config).map_err(|e| Failure::Io("cannot open the logfile", e))?;
     crate::memory::install();
     for warning in &warnings {

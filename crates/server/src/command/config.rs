@@ -133,9 +133,11 @@ fn rewrite(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
     let _turn = call.turn_to_change(&server);
     let mut config = Config::clone(&server.config());
-    let lines = server.users.read().lines(&config.requirepass);
-    config.users = lines.into_iter().map(|(name, rules)| UserLine { name, rules }).collect();
-    config.rewrite(server.config_path.as_deref()).map_err(|error| {
+    if config.aclfile.is_none() {
+        let lines = server.users.read().lines(&config.requirepass);
+        config.users = lines.into_iter().map(|(name, rules)| UserLine { name, rules }).collect();
+    }
+    config.rewrite(server.config_path.as_deref(), crate::LINE_CHECKS).map_err(|error| {
         tracing::warn!(%error, "CONFIG REWRITE failed");
         Failure::text(error.to_string())
     })?;

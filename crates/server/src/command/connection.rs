@@ -43,7 +43,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             name: "hello",
             arity: -1,
             secrets: Secrets::Behind { word: "AUTH", count: 2 },
-            flags: BEFORE_AUTH,
+            flags: BEFORE_AUTH.union(Flags::LOGS_IN),
             since: "6.0.0",
             summary: "Chooses the protocol, and logs in and names the connection in one go.",
             syntax: "[protover [AUTH username password] [SETNAME clientname]]",
@@ -58,7 +58,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             name: "auth",
             arity: -2,
             secrets: Secrets::From(1),
-            flags: BEFORE_AUTH,
+            flags: BEFORE_AUTH.union(Flags::LOGS_IN),
             complexity: "O(N), N passwords of the user",
             summary: "Logs in.",
             syntax: "[username] password",
@@ -204,9 +204,17 @@ fn auth(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn authenticate(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc<User>, Failure> {
+    if call.in_exec && call.shard.login_delay(call.slot).is_some() {
+        return Err(Failure::of(
+            "ERR too many failed logins from this address: try again outside of a transaction",
+        ));
+    }
     let user = call.server().users.read().authenticate(name, password);
     user.ok_or_else(|| {
         call.server().failed_logins.fetch_add(1, Relaxed);
+        if let Some(address) = call.connection().client.address.ip_address() {
+            call.server().logins.note_failure(address, call.shard.clock.now_ms);
+        }
         call.shard.note_failed_login(call.slot, call.row, name);
         Failure::WRONG_PASS
     })

@@ -29,7 +29,13 @@ impl Shard {
     #[inline]
     pub(crate) fn dispatch(&mut self, slot: usize, args: Args<'_>, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        let row = match self.last_row.resolve(table(), args.len(), |at| args.get(at)) {
+        let renames = &self.server.renames;
+        let resolved = if renames.is_empty() {
+            self.last_row.resolve(table(), args.len(), |at| args.get(at))
+        } else {
+            renames.resolve(table(), args)
+        };
+        let row = match resolved {
             Ok(row) => row,
             Err(unresolved) => {
                 let failure = Failure::unresolved(unresolved, args);
@@ -67,6 +73,13 @@ impl Shard {
         row: &'static Row,
         args: Args<'_>,
     ) -> Result<Admission, Failure> {
+        if row.has(Flags::LOGS_IN)
+            && !self.connections[slot].in_multi()
+            && let Some(delay) = self.login_delay(slot)
+        {
+            self.wait(slot, Wait::Login, Some(self.clock.instant + delay));
+            return Ok(Admission::Wait);
+        }
         let connection = &mut self.connections[slot];
         if connection.is_unauthenticated()
             && let Some(user) = self.server.user_without_password()
@@ -151,6 +164,13 @@ impl Shard {
     fn wait_for_backlog(&mut self, slot: usize) -> Admission {
         self.wait(slot, Wait::Backlog, Some(self.clock.instant + BACKLOG_PAUSE));
         Admission::Wait
+    }
+
+    /// How long an attempt to log in must wait, because too many from its address have failed.
+    pub(super) fn login_delay(&self, slot: usize) -> Option<Duration> {
+        let address = self.connections[slot].client.address.ip_address()?;
+        let admitted = self.server.logins.admit(address, self.clock.now_ms);
+        admitted.err().map(Duration::from_millis)
     }
 
     #[cold]

@@ -22,10 +22,10 @@
 
 use std::sync::Arc;
 
-use sterna_protocol::{Args, OwnedArgs, Reply};
+use sterna_protocol::{OwnedArgs, Reply};
 use sterna_pubsub::Kind;
 
-use super::table::{Row, table};
+use super::table::table;
 use crate::acl::{User, check};
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
@@ -53,18 +53,16 @@ impl Shard {
         for slot in slots {
             let connection = &mut self.connections[slot];
             let Some(user) = &connection.user else { continue };
-            match change {
-                UserChange::Removed(names) if names.iter().any(|name| **name == *user.name()) => {
-                    self.dismiss(slot, CloseReason::UserRemoved);
-                }
-                UserChange::Changed(new) if new.name() == user.name() => {
-                    connection.user = Some(Arc::clone(new));
+            match fate_of(user, change) {
+                Fate::Stays => {}
+                Fate::Goes => self.dismiss(slot, CloseReason::UserRemoved),
+                Fate::Becomes(new) => {
+                    connection.user = Some(new);
                     self.check_held(slot);
                     if ends_waits {
                         self.check_wait(slot);
                     }
                 }
-                UserChange::Removed(_) | UserChange::Changed(_) => {}
             }
         }
     }
@@ -93,7 +91,7 @@ impl Shard {
         let connection = &self.connections[slot];
         let Some(user) = connection.user.clone() else { return };
         let Some(request) = connection.state().wait().and_then(Wait::request).cloned() else { return };
-        let Some(row) = row_of(request.args()) else { return };
+        let Ok(row) = self.server.renames.resolve(self.server.table, request.args()) else { return };
         let Err(denied) = check(&user, row, request.args()) else { return };
         let text = denied.wire();
         self.note_denied(slot, row, &denied);
@@ -132,12 +130,28 @@ impl Connection {
     }
 }
 
+/// What a change makes of a user.
+enum Fate {
+    Stays,
+    Becomes(Arc<User>),
+    Goes,
+}
+
+fn fate_of(user: &User, change: &UserChange) -> Fate {
+    match change {
+        UserChange::Changed(new) if new.name() == user.name() => Fate::Becomes(Arc::clone(new)),
+        UserChange::Changed(_) => Fate::Stays,
+        UserChange::Removed(names) if names.iter().any(|name| **name == *user.name()) => Fate::Goes,
+        UserChange::Removed(_) => Fate::Stays,
+        UserChange::Replaced(users) => {
+            users.get(user.name()).map_or(Fate::Goes, |new| Fate::Becomes(Arc::clone(new)))
+        }
+    }
+}
+
 /// Whether the user may make this request, which is one of the table's.
 fn may(user: &User, request: &[&[u8]]) -> bool {
     let args = OwnedArgs::from_slices(request);
-    row_of(args.args()).is_some_and(|row| check(user, row, args.args()).is_ok())
-}
-
-fn row_of(args: Args<'_>) -> Option<&'static Row> {
-    table().resolve(args.len(), |at| args.get(at)).ok()
+    let (len, arg) = (request.len(), |at: usize| request.get(at).copied());
+    table().resolve(len, arg).is_ok_and(|row| check(user, row, args.args()).is_ok())
 }

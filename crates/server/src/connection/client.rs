@@ -5,7 +5,7 @@
 //! seldom changes is behind a mutex.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -41,6 +41,14 @@ impl Address {
         }
     }
 
+    /// Where it comes from; nowhere, over a Unix socket.
+    pub(crate) fn ip_address(&self) -> Option<IpAddr> {
+        match self {
+            Address::Tcp { peer, .. } => Some(peer.ip()),
+            Address::Unix { .. } => None,
+        }
+    }
+
     /// The host of the `addr` field.
     pub(crate) fn ip(&self) -> String {
         match self {
@@ -53,9 +61,7 @@ impl Address {
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Address::Tcp { peer, .. } => match peer.ip() {
-                std::net::IpAddr::V6(v6) => {
-                    v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
-                }
+                IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
                 v4 => v4.is_loopback(),
             },
             Address::Unix { .. } => true,

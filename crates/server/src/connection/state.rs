@@ -59,6 +59,8 @@ pub(crate) enum Wait {
     Pause,
     /// The disk is slower than the writers: the request stays in the input for a moment.
     Backlog,
+    /// Too many logins from its address have failed: AUTH stays in the input until the next one may be looked at.
+    Login,
     /// Other shards have yet to do their part (CLIENT KILL); replies wait as well.
     Acks {
         /// How many have yet to answer.

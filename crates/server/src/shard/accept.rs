@@ -19,30 +19,54 @@ const ACCEPTS_PER_TURN: usize = 1000;
 
 /// The listeners of the accepting shard; the other shards have none.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners(pub(crate) Vec<Listener>);
+pub(crate) struct Listeners {
+    /// Each with its token, which is its own as long as it is there.
+    all: Vec<(Token, Listener)>,
+    /// How many tokens have been given: they count down from the waker's.
+    tokens: usize,
+}
 
 impl Listeners {
-    /// Tokens of listeners count down from the waker's.
-    fn token(index: usize) -> Token {
-        Token(WAKER.0 - 1 - index)
+    pub(crate) fn new(listeners: Vec<Listener>) -> Listeners {
+        let mut new = Listeners::default();
+        for listener in listeners {
+            let token = new.next_token();
+            new.all.push((token, listener));
+        }
+        new
     }
 
+    fn next_token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(WAKER.0 - self.tokens)
+    }
+
+    /// Whether it is the token of a listener, which may be gone.
+    #[inline]
     pub(crate) fn has(&self, token: Token) -> bool {
-        token.0 < WAKER.0 && WAKER.0 - 1 - token.0 < self.0.len()
+        (WAKER.0 - self.tokens..WAKER.0).contains(&token.0)
+    }
+
+    fn get(&self, token: Token) -> Option<&Listener> {
+        self.all.iter().find(|(other, _)| *other == token).map(|(_, listener)| listener)
     }
 
     pub(super) fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        for (index, listener) in self.0.iter_mut().enumerate() {
-            listener.source().register(registry, Listeners::token(index), Interest::READABLE)?;
+        for (token, listener) in &mut self.all {
+            listener.source().register(registry, *token, Interest::READABLE)?;
         }
         Ok(())
     }
 
-    /// Listens at other TCP addresses from now on. Tokens are places in the list, so all register anew; connections that
-    /// wait at a listener that stays are reported again.
+    /// Listens at other TCP addresses from now on. After an error nothing has changed: the new listeners are watched before
+    /// the first old one goes, and one that stays is left alone.
     fn change(&mut self, change: Relisten, registry: &Registry) -> io::Result<()> {
-        for listener in &mut self.0 {
-            listener.source().deregister(registry)?;
+        let mut opened = Vec::new();
+        for mut listener in change.opened {
+            let token = self.next_token();
+            // What was opened before goes with the list, and is closed; that takes it out of the reactor.
+            listener.source().register(registry, token, Interest::READABLE)?;
+            opened.push((token, listener));
         }
         let stays = |listener: &Listener| match listener {
             Listener::Tcp { socket, tls } => {
@@ -50,14 +74,19 @@ impl Listeners {
             }
             Listener::Unix { .. } => true,
         };
-        self.0.retain(stays);
-        self.0.extend(change.opened);
-        self.register(registry)
+        self.all.retain(|(_, listener)| stays(listener));
+        self.all.extend(opened);
+        Ok(())
+    }
+
+    /// The TCP addresses, and whether they are for TLS.
+    fn addresses(&self) -> Vec<(std::net::SocketAddr, bool)> {
+        crate::net::addresses_of(self.all.iter().map(|(_, listener)| listener))
     }
 
     /// Stops listening; a Unix socket's file goes too.
     pub(super) fn close(&mut self, registry: &Registry) {
-        for mut listener in self.0.drain(..) {
+        for (_, mut listener) in self.all.drain(..) {
             // Closing the descriptor takes it out of the reactor as well.
             let _ = listener.source().deregister(registry);
             if let Listener::Unix { path, .. } = &listener {
@@ -71,15 +100,15 @@ impl Shard {
     /// Listens at other TCP addresses from now on.
     pub(super) fn relisten(&mut self, change: Relisten) {
         if let Err(error) = self.listeners.change(change, self.poll.registry()) {
-            tracing::warn!(%error, "cannot watch the new listeners");
+            tracing::error!(%error, "the new addresses can't be listened on; the old ones still are");
+            *self.server.listening.lock() = self.listeners.addresses();
         }
     }
 
     /// Takes in what waits at the listener.
     pub(super) fn accept(&mut self, token: Token) {
-        let index = WAKER.0 - 1 - token.0;
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listeners.0.get(index) else { return };
+            let Some(listener) = self.listeners.get(token) else { return };
             match listener.accept() {
                 Ok((socket, address, tls)) => {
                     let shard = self.server.least_loaded_shard();

@@ -130,7 +130,7 @@ impl Shard {
         };
         waiting.timer = None;
         match waiting.wait {
-            Wait::Pause | Wait::Backlog => drop(self.resume(who.slot)),
+            Wait::Pause | Wait::Backlog | Wait::Login => drop(self.resume(who.slot)),
             Wait::Blocked(_) => self.recheck_block(who.slot),
             Wait::Disk(_) => self.end_disk_wait(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),

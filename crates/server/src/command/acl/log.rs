@@ -1,7 +1,9 @@
 //! ACL LOG: what was denied lately, to whom.
 //!
+//! What clients choose is kept up to a bound: so many entries (`acllog-max-len`), so many bytes of each name.
+//!
 //! The same thing denied to the same user again within a minute is not a new entry: its count rises and it comes to the
-//! front. Source: redis.io/docs/latest/commands/acl-log; the bound is the default of `acllog-max-len`.
+//! front. Source: redis.io/docs/latest/commands/acl-log.
 
 use std::collections::VecDeque;
 
@@ -28,8 +30,11 @@ pub(super) const LOG: Command<Run> = row(
     log,
 );
 
-/// Entries kept.
-const ENTRIES_MAX: usize = 128;
+/// Bytes kept of a key, a channel or a user's name.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Bytes kept of a client's line.
+const CLIENT_BYTES_MAX: usize = 4096;
 
 /// Entries shown unless it is said how many.
 const SHOWN: usize = 10;
@@ -65,7 +70,8 @@ pub(in super::super) struct Event {
 }
 
 impl AclLog {
-    fn add(&mut self, event: Event, client: String, now_ms: u64) {
+    fn add(&mut self, event: Event, mut client: String, now_ms: u64, entries_max: u64) {
+        client.truncate(client.floor_char_boundary(CLIENT_BYTES_MAX));
         let same = (self.entries.iter())
             .position(|entry| entry.event == event && now_ms.saturating_sub(entry.updated_ms) <= SAME_MS);
         let entry = match same.and_then(|at| self.entries.remove(at)) {
@@ -77,7 +83,7 @@ impl AclLog {
             }
         };
         self.entries.push_front(entry);
-        self.entries.truncate(ENTRIES_MAX);
+        self.entries.truncate(usize::try_from(entries_max).unwrap_or(usize::MAX));
     }
 }
 
@@ -88,18 +94,18 @@ impl Shard {
         let context = if self.connections[slot].in_multi() { "multi" } else { "toplevel" };
         let (counter, reason, object, user) = match denied {
             Denied::Command { user, command } => (0, "command", command.clone().into_bytes(), user),
-            Denied::Key { user, key } => (1, "key", key.clone(), user),
-            Denied::Channel { user, channel } => (2, "channel", channel.clone(), user),
+            Denied::Key { user, key } => (1, "key", shortened(key), user),
+            Denied::Channel { user, channel } => (2, "channel", shortened(channel), user),
         };
         crate::connection::client::Client::add(&self.handle().denied[counter], 1);
-        self.log_denied(slot, row, Event { reason, context, object, user: user.clone() });
+        self.log_denied(slot, row, Event { reason, context, object, user: shortened(user) });
     }
 
     /// Logs that nobody is called `user` or has the password that was given.
     #[cold]
     pub(in super::super) fn note_failed_login(&mut self, slot: usize, row: &Row, user: &[u8]) {
         let object = row.full_name.clone().into_bytes();
-        let event = Event { reason: "auth", context: "toplevel", object, user: user.to_vec() };
+        let event = Event { reason: "auth", context: "toplevel", object, user: shortened(user) };
         self.log_denied(slot, row, event);
     }
 
@@ -109,8 +115,17 @@ impl Shard {
         let now_ms = self.clock.now_ms;
         let name_of = |row: u32| table().row(row as usize).full_name.clone();
         let line = client.describe(now_ms, &name_of).to_string();
-        self.server.acl_log.lock().add(event, line, now_ms);
+        self.server.acl_log.lock().add(event, line, now_ms, self.config.acllog_max_len);
     }
+}
+
+/// The beginning of a long name, and how much it lacks: as SLOWLOG shows arguments.
+fn shortened(name: &[u8]) -> Vec<u8> {
+    if name.len() <= NAME_BYTES_MAX {
+        return name.to_vec();
+    }
+    let lacking = format!("... ({} more bytes)", name.len() - NAME_BYTES_MAX);
+    [&name[..NAME_BYTES_MAX], lacking.as_bytes()].concat()
 }
 
 fn log(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -164,6 +179,13 @@ fn log(call: &mut Call<'_>) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_long_name_is_kept_in_part() {
+        assert_eq!(shortened(&[b'x'; NAME_BYTES_MAX]), [b'x'; NAME_BYTES_MAX]);
+        let long = shortened(&vec![b'x'; 10 << 20]);
+        assert!(long.ends_with(b"x... (10485632 more bytes)") && long.len() < 200);
+    }
+
     fn event(object: &str) -> Event {
         Event { reason: "key", context: "toplevel", object: object.into(), user: b"bob".to_vec() }
     }
@@ -172,7 +194,7 @@ mod tests {
     fn the_same_thing_within_a_minute_is_one_entry_that_comes_to_the_front() {
         let mut log = AclLog::default();
         for (object, at_ms) in [("a", 0), ("b", 10), ("a", 20), ("a", 20 + SAME_MS), ("b", 11 + SAME_MS)] {
-            log.add(event(object), String::new(), at_ms);
+            log.add(event(object), String::new(), at_ms, 128);
         }
         let shown: Vec<(i64, i64, u64)> =
             log.entries.iter().map(|entry| (entry.id, entry.count, entry.created_ms)).collect();
@@ -182,7 +204,10 @@ mod tests {
     #[test]
     fn only_so_many_entries_are_kept() {
         let mut log = AclLog::default();
-        (0..1000).for_each(|n| log.add(event(&n.to_string()), String::new(), 0));
-        assert_eq!((log.entries.len(), log.entries[0].id), (ENTRIES_MAX, 999));
+        (0..1000).for_each(|n| log.add(event(&n.to_string()), "é".repeat(CLIENT_BYTES_MAX), 0, 7));
+        assert_eq!((log.entries.len(), log.entries[0].id), (7, 999));
+        assert!(log.entries.iter().all(|entry| entry.client.len() <= CLIENT_BYTES_MAX));
+        log.add(event("x"), String::new(), 0, 0);
+        assert!(log.entries.is_empty());
     }
 }

@@ -5,9 +5,11 @@
 //! | `users` | SETUSER, DELUSER, GETUSER, LIST, USERS, WHOAMI: and how a change reaches every connection |
 //! | `questions` | CAT, DRYRUN, GENPASS |
 //! | `log` | LOG |
+//! | `file` | LOAD, SAVE |
 //!
-//! There is no file of users beside the configuration, so LOAD and SAVE are unknown: CONFIG REWRITE keeps the users.
+//! Users last as `user` lines, which CONFIG REWRITE writes, or in a file of their own (`aclfile`): one or the other.
 
+pub(crate) mod file;
 pub(crate) mod log;
 mod questions;
 mod users;
@@ -73,7 +75,9 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             help,
         ),
         users::LIST,
+        file::LOAD,
         log::LOG,
+        file::SAVE,
         users::SETUSER,
         users::USERS,
         users::WHOAMI,
