@@ -9,6 +9,7 @@ mod connection;
 mod directory;
 mod fanout;
 mod histogram;
+mod history;
 mod hooks;
 mod invalidation;
 mod limits;

@@ -125,8 +125,8 @@ pub(crate) struct Server {
     memory_peak: AtomicUsize,
     /// Memory in use at the first look, before anything was connected.
     memory_start: AtomicUsize,
-    pub(crate) slowlog: Mutex<crate::command::slowlog::SlowLog, { Level::SlowLog as u8 }>,
-    pub(crate) delays: Mutex<crate::command::latency::Delays, { Level::Delays as u8 }>,
+    pub(crate) slowlog: Mutex<crate::history::slow::SlowLog, { Level::SlowLog as u8 }>,
+    pub(crate) delays: Mutex<crate::history::delays::Delays, { Level::Delays as u8 }>,
     pub(crate) acl_log: Mutex<crate::command::acl::log::AclLog, { Level::AclLog as u8 }>,
     out_of_memory: AtomicBool,
     stopping: AtomicBool,

@@ -6,7 +6,7 @@
 //! Source: redis.io/docs/latest/operate/oss_and_stack/management/optimization/latency-monitor. GRAPH and DOCTOR say it in
 //! our own words.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::help::help;
 use super::table::{Row, table};
 use super::{Call, Failure, Run};
 use crate::histogram::Durations;
+use crate::history::delays::Latencies;
 use crate::server::Server;
 use crate::shard::Shard;
 use crate::stats::CommandTotals;
@@ -133,39 +134,6 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     ],
 }];
 
-/// Delays on record, by event.
-#[derive(Debug, Default)]
-pub(crate) struct Delays(BTreeMap<&'static str, Event>);
-
-/// Delays of one event, oldest first: at most one a second, as Unix time in seconds and milliseconds.
-#[derive(Debug, Default)]
-struct Event {
-    samples: VecDeque<(u64, u64)>,
-    worst_ms: u64,
-}
-
-/// Delays kept of one event. Source: Redis's `LATENCY_TS_LEN`.
-const SAMPLES_MAX: usize = 160;
-
-impl Delays {
-    fn add(&mut self, event: &'static str, at_s: u64, took_ms: u64) {
-        let event = self.0.entry(event).or_default();
-        event.worst_ms = event.worst_ms.max(took_ms);
-        match event.samples.back_mut() {
-            Some((last_s, last_ms)) if *last_s == at_s => *last_ms = took_ms.max(*last_ms),
-            _ => event.samples.push_back((at_s, took_ms)),
-        }
-        if event.samples.len() > SAMPLES_MAX {
-            event.samples.pop_front();
-        }
-    }
-
-    fn event(&self, name: &[u8]) -> Option<&Event> {
-        let name = std::str::from_utf8(name).ok()?;
-        self.0.get(name)
-    }
-}
-
 impl Shard {
     /// Keeps a command that took so long, if that was too long.
     pub(super) fn note_latency(&self, row: &Row, took: Duration) {
@@ -234,7 +202,7 @@ const CHART_HEIGHT: u64 = 4;
 const CHART_WIDTH: usize = 72;
 
 /// A column for each delay, as high as it was long; below it how long ago it was.
-fn chart(name: &str, event: &Event, now_s: u64) -> String {
+fn chart(name: &str, event: &Latencies, now_s: u64) -> String {
     let shown = event.samples.iter().skip(event.samples.len().saturating_sub(CHART_WIDTH));
     let shown: Vec<(u64, u64)> = shown.copied().collect();
     let took = || shown.iter().map(|&(_, ms)| ms);
@@ -346,24 +314,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_delay_of_a_second_is_kept_and_so_many_seconds() {
-        let mut delays = Delays::default();
-        for (at_s, took_ms) in [(1, 10), (1, 30), (1, 20), (2, 5)] {
-            delays.add("command", at_s, took_ms);
-        }
-        let event = delays.event(b"command").unwrap();
-        assert_eq!(event.samples, [(1, 30), (2, 5)]);
-        assert_eq!(event.worst_ms, 30);
-        (3..1000).for_each(|at_s| delays.add("command", at_s, 1));
-        let event = delays.event(b"command").unwrap();
-        assert_eq!((event.samples.len(), event.samples[0]), (SAMPLES_MAX, (840, 1)));
-        assert_eq!(event.worst_ms, 30, "the worst is remembered after its second is forgotten");
-        assert!(delays.event(b"nosuch").is_none());
-    }
-
-    #[test]
     fn the_chart_is_as_high_as_the_delay_was_long() {
-        let event = Event { samples: [(100, 10), (160, 20), (170, 50)].into(), worst_ms: 60 };
+        let event = Latencies { samples: [(100, 10), (160, 20), (170, 50)].into(), worst_ms: 60 };
         let chart = chart("command", &event, 170);
         let lines: Vec<&str> = chart.lines().collect();
         assert_eq!(lines[0], "command - high 50 ms, low 10 ms (all time high 60 ms)");

@@ -1,6 +1,5 @@
 //! SLOWLOG: the commands that took longest to run.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
@@ -10,6 +9,7 @@ use super::help::help;
 use super::redaction::shown;
 use super::table::Row;
 use super::{Call, Failure, Run};
+use crate::history::slow::Entry;
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -98,24 +98,6 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         },
     ],
 }];
-
-/// Slow commands, newest first.
-#[derive(Debug, Default)]
-pub(crate) struct SlowLog {
-    entries: VecDeque<Entry>,
-    next_id: i64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    id: i64,
-    /// Unix time, seconds.
-    at_s: u64,
-    took: Duration,
-    args: Vec<Vec<u8>>,
-    peer: String,
-    name: String,
-}
 
 /// Arguments kept of one command, and bytes of one argument. Source: Redis's `SLOWLOG_ENTRY_MAX_ARGC` and `_STRING`.
 const ARGS_MAX: usize = 32;

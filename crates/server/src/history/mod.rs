@@ -1,0 +1,4 @@
+//! What the server remembers of commands, for those who ask later.
+
+pub(crate) mod delays;
+pub(crate) mod slow;

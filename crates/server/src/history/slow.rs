@@ -1,0 +1,22 @@
+//! What SLOWLOG shows: the commands that took longest.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Slow commands, newest first.
+#[derive(Debug, Default)]
+pub(crate) struct SlowLog {
+    pub(crate) entries: VecDeque<Entry>,
+    pub(crate) next_id: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: i64,
+    /// Unix time, seconds.
+    pub(crate) at_s: u64,
+    pub(crate) took: Duration,
+    pub(crate) args: Vec<Vec<u8>>,
+    pub(crate) peer: String,
+    pub(crate) name: String,
+}
