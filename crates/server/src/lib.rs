@@ -1,13 +1,12 @@
 //! The server: shards, connections, the command table, configuration, users and TLS; what joins the parts.
 //!
 //! Start reading at [`start`], then `shard/mod.rs` for a turn of the reactor, `shard/serve.rs` for a request,
-//! `command/dispatch.rs` for a command and `fanout.rs` for a message.
+//! `command/dispatch.rs` for a command and `shard/fanout.rs` for a message.
 #![forbid(unsafe_code)]
 
 pub mod command;
 mod connection;
 mod directory;
-mod fanout;
 mod histogram;
 mod history;
 mod hooks;

@@ -16,14 +16,18 @@
 //!   sleeping, so no client can hold the others up.
 
 mod accept;
+mod broadcast;
 mod credit;
 mod durability;
+mod fanout;
 mod flush;
 mod mail;
 mod ready;
 mod serve;
 mod states;
+mod tell;
 mod timers;
+mod track;
 
 use std::io;
 use std::sync::Arc;
@@ -40,13 +44,13 @@ use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
-use crate::fanout::Fanout;
 use crate::parcel::Namespace;
 use crate::server::{Server, ShardHandle};
 use crate::time::Clock;
 pub(crate) use accept::Listeners;
 pub(crate) use credit::Creditor;
 pub(crate) use durability::Durability;
+use fanout::Fanout;
 pub(crate) use flush::Flusher;
 use mail::Inbox;
 use ready::Ready;
@@ -98,7 +102,7 @@ pub(crate) struct Shard {
     config_version: u64,
     /// What a write did, collected for whoever cares; kept for its memory.
     pub(crate) changes: sterna_keyspace::Changes,
-    pub(crate) tracking: crate::tracking::Local,
+    pub(crate) tracking: broadcast::Local,
     pub(crate) durability: Durability,
     is_stopping: bool,
 }
@@ -133,7 +137,7 @@ impl Shard {
             config,
             config_version,
             changes: sterna_keyspace::Changes::new(wants(&server)),
-            tracking: crate::tracking::Local::default(),
+            tracking: broadcast::Local::default(),
             durability: Durability::default(),
             is_stopping: false,
             server,

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A client tracks in one of two ways. By default the server remembers what it reads (`table.rs`). Broadcasting, it
-//! remembers nothing and tells of every change under the client's prefixes, once a turn (`broadcast.rs`). Either way
-//! the message goes to the client itself (RESP3) or to the connection it is redirected to (`tell.rs`).
+//! remembers nothing and tells of every change under the client's prefixes, once a turn (`shard/broadcast.rs`). Either way
+//! the message goes to the client itself (RESP3) or to the connection it is redirected to (`shard/tell.rs`).
 //!
 //! Why no invalidation is lost, whichever shards read and write:
 //!
@@ -28,27 +28,23 @@
 //! Cost while nobody tracks: a relaxed load for each command on keys, a null pointer looked at for each request.
 //! Source: CLIENT TRACKING; the order of replies and pushes is Redis's.
 
-mod broadcast;
-mod mode;
-mod table;
-mod tell;
+pub(crate) mod table;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::lock::{Level, RwLock};
-pub(crate) use broadcast::Local;
 use table::Table;
 
 /// What all shards share.
 #[derive(Debug)]
 pub(crate) struct Tracking {
-    table: Table,
+    pub(crate) table: Table,
     /// Prefixes that are broadcast, and how many clients ask for each.
     prefixes: RwLock<BTreeMap<Box<[u8]>, usize>, { Level::TrackedPrefixes as u8 }>,
     /// Clients that broadcast, by shard. Raised before CLIENT TRACKING is answered, read by each write that was collected.
-    broadcasting: Box<[AtomicUsize]>,
+    pub(crate) broadcasting: Box<[AtomicUsize]>,
 }
 
 impl Tracking {
@@ -75,11 +71,11 @@ impl Tracking {
         self.prefixes.read().len()
     }
 
-    fn add_prefix(&self, prefix: &[u8]) {
+    pub(crate) fn add_prefix(&self, prefix: &[u8]) {
         *self.prefixes.write().entry(prefix.into()).or_default() += 1;
     }
 
-    fn remove_prefix(&self, prefix: &[u8]) {
+    pub(crate) fn remove_prefix(&self, prefix: &[u8]) {
         let mut prefixes = self.prefixes.write();
         if let Some(clients) = prefixes.get_mut(prefix) {
             *clients -= 1;
@@ -90,13 +86,13 @@ impl Tracking {
     }
 
     /// Whether somebody asks to be told of every change of this key.
-    fn is_broadcast(&self, key: &[u8]) -> bool {
+    pub(crate) fn is_broadcast(&self, key: &[u8]) -> bool {
         self.broadcasting_shards().next().is_some()
             && beginnings_of(key, &self.prefixes.read()).next().is_some()
     }
 
     /// Shards with clients that broadcast.
-    fn broadcasting_shards(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn broadcasting_shards(&self) -> impl Iterator<Item = usize> {
         let has_any = |clients: &AtomicUsize| clients.load(Ordering::Acquire) > 0;
         self.broadcasting
             .iter()
@@ -110,7 +106,7 @@ impl Tracking {
 ///
 /// The last prefix at or before `key` in order is one of them, or shares with `key` a beginning that all of them lie in;
 /// so each step is one lookup. Cost: O(log N) a step, N prefixes, and seldom more steps than answers.
-fn beginnings_of<'a, V>(
+pub(crate) fn beginnings_of<'a, V>(
     key: &'a [u8],
     prefixes: &'a BTreeMap<Box<[u8]>, V>,
 ) -> impl Iterator<Item = (&'a [u8], &'a V)> {

@@ -30,16 +30,16 @@ const STRIPES: usize = 64;
 
 /// A client that has read a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reader {
-    pub(super) client: ClientId,
-    pub(super) shard: u16,
+pub(crate) struct Reader {
+    pub(crate) client: ClientId,
+    pub(crate) shard: u16,
 }
 
-pub(super) type Readers = SmallVec<[Reader; 1]>;
+pub(crate) type Readers = SmallVec<[Reader; 1]>;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     stripes: [Mutex<Stripe, { Level::TrackedReads as u8 }>; STRIPES],
     hasher: DefaultHashBuilder,
     keys: AtomicUsize,
@@ -71,16 +71,16 @@ impl Default for Table {
 }
 
 impl Table {
-    pub(super) fn keys(&self) -> usize {
+    pub(crate) fn keys(&self) -> usize {
         self.keys.load(Relaxed)
     }
 
-    pub(super) fn items(&self) -> usize {
+    pub(crate) fn items(&self) -> usize {
         self.items.load(Relaxed)
     }
 
     /// Remembers that `reader` reads `key`.
-    pub(super) fn remember(&self, key: &[u8], reader: Reader) {
+    pub(crate) fn remember(&self, key: &[u8], reader: Reader) {
         let hash = self.hasher.hash_one(key);
         let mut stripe = self.stripes[stripe_of(hash)].lock();
         match stripe.find(hash, key) {
@@ -100,7 +100,7 @@ impl Table {
     }
 
     /// The readers of `key`, which are forgotten but for those that `keeps` says.
-    pub(super) fn take(&self, key: &[u8], keeps: impl Fn(ClientId) -> bool) -> Readers {
+    pub(crate) fn take(&self, key: &[u8], keeps: impl Fn(ClientId) -> bool) -> Readers {
         let hash = self.hasher.hash_one(key);
         let mut stripe = self.stripes[stripe_of(hash)].lock();
         let Some(at) = stripe.find(hash, key) else { return Readers::new() };
@@ -118,7 +118,7 @@ impl Table {
 
     /// Forgets a key drawn by lot and returns it with its readers, if there are more than `keys_max`. `spared` isn't drawn:
     /// it is what has just been read.
-    pub(super) fn evict(&self, keys_max: usize, spared: &[u8]) -> Option<(Box<[u8]>, Readers)> {
+    pub(crate) fn evict(&self, keys_max: usize, spared: &[u8]) -> Option<(Box<[u8]>, Readers)> {
         if self.keys() <= keys_max {
             return None;
         }
@@ -135,7 +135,7 @@ impl Table {
     }
 
     /// Forgets everything.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         for stripe in &self.stripes {
             let Stripe { entries, .. } = std::mem::take(&mut *stripe.lock());
             self.keys.fetch_sub(entries.len(), Relaxed);

@@ -17,13 +17,13 @@ use sterna_command::{Flags, Spec};
 use sterna_keyspace::{Changes, Served};
 use sterna_protocol::{Args, Proto, Reply};
 
-use super::table::{Reader, Readers};
 use crate::connection::Connection;
 use crate::connection::client::{ClientId, mark};
 use crate::invalidation::Invalidation;
 use crate::mailbox::Mail;
 use crate::partitions::keys_of;
 use crate::shard::Shard;
+use crate::tracking::table::{Reader, Readers};
 
 /// What a connection is told.
 #[derive(Debug, Clone, Copy)]

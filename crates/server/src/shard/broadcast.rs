@@ -16,8 +16,8 @@ use crate::connection::chunk::Range;
 use crate::connection::client::ClientId;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
+use crate::tracking::beginnings_of;
 
-use super::beginnings_of;
 use super::tell::{What, list_of};
 use crate::invalidation::{Batch, Invalidation};
 
