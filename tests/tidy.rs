@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use sterna_config::{Config, OPTIONS, Section};
 use sterna_tests::difference;
 
 /// Extensions of files that people write.
@@ -206,4 +207,54 @@ fn every_difference_is_met_by_a_test() {
         "no script meets the difference",
         unused.map(|difference| difference.name.to_owned()).collect(),
     );
+}
+
+#[test]
+fn the_page_of_limits_says_what_the_options_constants_and_tests_say() {
+    let files = files();
+    let text = |end: &str| &files.iter().find(|(name, _)| name == end).expect("the file is there").1;
+    let page = text("docs/limits.md");
+    let rows: Vec<Vec<&str>> =
+        (page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what grows")))
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+            .collect();
+    let mut wrong = Vec::new();
+    for row in &rows {
+        assert_eq!(row.len(), 5, "{row:?}");
+        // A directive is followed by its default.
+        for (at, _) in row[2].match_indices('`').step_by(2) {
+            let (name, behind) = row[2][at + 1..].split_once('`').expect("backticks come in pairs");
+            wrong.extend(wrong_limit(name, behind, text("crates/server/src/limits.rs")));
+        }
+        for test in row[4].split('`').skip(1).step_by(2) {
+            let declared = format!("fn {test}(");
+            if !lines(&files, ".rs").any(|(_, line)| line.contains(&declared)) {
+                wrong.push(format!("no test {test}"));
+            }
+        }
+    }
+    let mentions = |name: &str| page.contains(&format!("`{name}`"));
+    let of_clients = OPTIONS.iter().filter(|row| row.section == Section::Clients);
+    wrong.extend(of_clients.filter(|row| !mentions(row.name)).map(|row| format!("{} is missing", row.name)));
+    let constants =
+        text("crates/server/src/limits.rs").lines().filter_map(|line| line.strip_prefix("pub(crate) const "));
+    let names = constants.filter_map(|line| line.split(':').next());
+    wrong.extend(names.filter(|name| !mentions(name)).map(|name| format!("{name} is missing")));
+    assert_none("docs/limits.md", wrong);
+}
+
+/// What is wrong with a limit in the page: `name`, with `behind` following it.
+fn wrong_limit(name: &str, behind: &str, constants: &str) -> Option<String> {
+    if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
+        let is_there = constants.contains(&format!("const {name}:"));
+        return (!is_there).then(|| format!("no constant {name}"));
+    }
+    let Some(row) = OPTIONS.iter().find(|row| row.name == name) else {
+        // A class of clients.
+        return (name != "pubsub").then(|| format!("no directive {name}"));
+    };
+    let default = String::from_utf8_lossy(&row.text(&Config::default())).into_owned();
+    let is_said = behind.trim_start().starts_with(&default)
+        || behind.is_empty() && name == "client-output-buffer-limit";
+    (!is_said).then(|| format!("the default of {name} is {default}"))
 }

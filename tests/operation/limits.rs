@@ -208,6 +208,33 @@ fn a_client_that_sends_all_its_requests_before_it_reads_is_served() {
 }
 
 #[test]
+fn whoever_is_sent_what_he_did_not_ask_for_and_does_not_read_is_closed_at_the_subscribers_limit() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "1mb", "0", "0"]);
+        let mut writer = server.connect();
+        let closed = "client_output_buffer_limit_disconnections";
+        let names: Vec<String> = (0..50).map(|number| format!("{number}{}", "k".repeat(10_000))).collect();
+        for number in 0..2 {
+            let mut lazy = lazy_client(&server);
+            lazy.request(&["HELLO", "3"]);
+            if number == 0 {
+                lazy.send(&["MONITOR"]);
+            } else {
+                lazy.send(&["CLIENT", "TRACKING", "on", "BCAST"]);
+            }
+            let mut rounds = 0;
+            while info(&mut writer, closed) == number {
+                assert!(rounds < 1000, "not closed");
+                names.iter().for_each(|name| writer.send(&["SET", name, "x"]));
+                names.iter().for_each(|_| assert_eq!(writer.value(), Value::Simple(b"OK".to_vec())));
+                rounds += 1;
+            }
+            lazy.rest();
+        }
+    }
+}
+
+#[test]
 fn a_request_longer_than_the_query_buffer_closes_its_client_only() {
     let server = Server::sterna(2, &["--client-query-buffer-limit", "1mb"]);
     let mut other = server.connect();
@@ -252,4 +279,19 @@ fn an_argument_longer_than_proto_max_bulk_len_is_a_protocol_error() {
     client.request(&["SET", "k", &"x".repeat(1 << 20)]);
     client.send_bytes(b"*2\r\n$4\r\nECHO\r\n$1048577\r\n");
     assert_eq!(client.rest(), b"-ERR Protocol error: invalid bulk length\r\n");
+}
+
+#[test]
+fn slowlog_keeps_to_its_length_and_cuts_what_is_long() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--slowlog-log-slower-than", "0", "--slowlog-max-len", "3"]);
+        let mut client = server.connect();
+        let before = info(&mut client, "used_memory");
+        for _ in 0..50 {
+            client.request(&["ECHO", &"x".repeat(1 << 20)]);
+        }
+        assert_eq!(client.int(&["SLOWLOG", "LEN"]), 3);
+        let grown = info(&mut client, "used_memory").saturating_sub(before);
+        assert!(grown < 3 << 20, "{grown} bytes for three commands");
+    }
 }

@@ -2,9 +2,11 @@
 
 mod addresses;
 mod configuration;
+mod files;
 mod http;
 mod limits;
 mod logins;
+mod memory;
 mod start;
 mod stop;
 mod tls;

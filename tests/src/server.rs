@@ -36,6 +36,8 @@ pub struct Launch {
     args: Vec<String>,
     /// Whether `--port` and `--bind` are added.
     has_own_address: bool,
+    /// Files that it may have open, if fewer than usual.
+    files: Option<u64>,
 }
 
 /// A server that runs.
@@ -83,7 +85,14 @@ impl Launch {
             config: None,
             args: Vec::new(),
             has_own_address: true,
+            files: None,
         }
+    }
+
+    /// Lets it have so many files open, and no right to more.
+    pub fn files(mut self, files: u64) -> Launch {
+        self.files = Some(files);
+        self
     }
 
     /// Has the server read this file; before all other words.
@@ -155,8 +164,16 @@ impl Launch {
 
     fn spawn(&self, port: u16) -> Child {
         let log = File::create(self.path("log")).expect("the folder can be written");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).args(&self.config);
+        let mut command = Command::new("prlimit");
+        if let Some(files) = self.files {
+            command.arg(format!("--nofile={files}"));
+        }
+        command.args(["setpriv", "--pdeathsig", "KILL"]);
+        if self.files.is_some() && rustix::process::geteuid().is_root() {
+            // Root could raise the limit again.
+            command.arg("--bounding-set=-sys_resource");
+        }
+        command.arg("--").arg(&self.binary).args(&self.config);
         if self.has_own_address {
             command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
         }

@@ -1,4 +1,5 @@
-//! Values made of several words: addresses, limits per client class, save points, event classes, users.
+//! Values made of several words or of two kinds: addresses, memory or percent, limits per client class, save points,
+//! event classes, users.
 //!
 //! Source: `bind`, `client-output-buffer-limit`, `save`, `notify-keyspace-events`, `tls-protocols` and `user` of
 //! redis.conf.
@@ -17,6 +18,50 @@ pub struct BindAddress {
     pub host: String,
     /// Written with a leading `-`: an address that this machine doesn't have is passed over.
     pub optional: bool,
+}
+
+/// An amount of memory, or a part of `maxmemory`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryShare {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many percent.
+    Percent(u64),
+}
+
+impl MemoryShare {
+    /// In bytes, where the whole is `of`. A part of no limit is none: 0.
+    pub fn bytes(self, of: u64) -> u64 {
+        match self {
+            MemoryShare::Bytes(bytes) => bytes,
+            MemoryShare::Percent(percent) => (u128::from(of) * u128::from(percent) / 100) as u64,
+        }
+    }
+}
+
+impl Value for MemoryShare {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        let word = only(words)?;
+        *self = if let Some(bytes) = memory(word) {
+            let bytes = i64::try_from(bytes).map_err(|_| ValueError::MemoryTooLarge)?;
+            MemoryShare::Bytes(bytes.unsigned_abs())
+        } else {
+            let percent =
+                word.strip_suffix(b"%").and_then(integer).and_then(|number| u64::try_from(number).ok());
+            match percent.ok_or(ValueError::NotMemoryOrPercent)? {
+                percent @ ..=100 => MemoryShare::Percent(percent),
+                _ => return Err(ValueError::PercentTooLarge(100)),
+            }
+        };
+        Ok(())
+    }
+
+    fn text(&self, _: Kind) -> Vec<u8> {
+        match self {
+            MemoryShare::Bytes(bytes) => bytes.to_string().into_bytes(),
+            MemoryShare::Percent(percent) => format!("{percent}%").into_bytes(),
+        }
+    }
 }
 
 /// More addresses than this are an error, as in Redis.
@@ -369,6 +414,29 @@ mod tests {
     use super::*;
 
     const ANY: Kind = Kind::Words("any");
+
+    #[test]
+    fn memory_or_percent_is_told_apart_and_written_back() {
+        let mut value = MemoryShare::Bytes(0);
+        let rows: [(&[u8], Result<(u64, &[u8]), ValueError>); 6] = [
+            (b"1mb", Ok((1 << 20, b"1048576"))),
+            (b"5%", Ok((50, b"5%"))),
+            (b"100%", Ok((1000, b"100%"))),
+            (b"101%", Err(ValueError::PercentTooLarge(100))),
+            (b"-1%", Err(ValueError::NotMemoryOrPercent)),
+            (b"much", Err(ValueError::NotMemoryOrPercent)),
+        ];
+        for (word, expected) in rows {
+            let read = value.assign(&[word], Kind::MemoryOrPercent, Phase::Set);
+            let found = read.map(|()| (value.bytes(1000), value.text(Kind::MemoryOrPercent)));
+            assert_eq!(
+                found,
+                expected.map(|(bytes, text)| (bytes, text.to_vec())),
+                "{}",
+                word.escape_ascii()
+            );
+        }
+    }
 
     /// What `text` becomes when assigned to `start` and written back, or the error.
     fn written<V: Value + Clone>(start: &V, words: &[&str], phase: Phase) -> Result<String, String> {

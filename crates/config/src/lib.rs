@@ -28,8 +28,8 @@ mod value;
 mod words;
 
 pub use compound::{
-    BindAddress, KeyEvents, LineChecks, OutputLimit, OutputLimits, RenamedCommand, SavePoint, TlsProtocols,
-    UserLine,
+    BindAddress, KeyEvents, LineChecks, MemoryShare, OutputLimit, OutputLimits, RenamedCommand, SavePoint,
+    TlsProtocols, UserLine,
 };
 pub use live::SetError;
 pub use load::{ConfigError, Loaded, Origin, Warning};

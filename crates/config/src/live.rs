@@ -140,7 +140,7 @@ mod tests {
                 "client-output-buffer-limit=normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
             ),
             ("save appendonly", "save= appendonly=yes"),
-            ("maxmemory*", "maxmemory=0 maxmemory-policy=noeviction"),
+            ("maxmemory*", "maxmemory-clients=0 maxmemory=0 maxmemory-policy=noeviction"),
         ];
         for (patterns, expected) in rows {
             assert_eq!(text(&config, patterns), expected, "{patterns}");

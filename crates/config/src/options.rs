@@ -11,7 +11,8 @@
 use std::path::PathBuf;
 
 use super::compound::{
-    BindAddress, KeyEvents, OutputLimit, OutputLimits, RenamedCommand, SavePoint, TlsProtocols, UserLine,
+    BindAddress, KeyEvents, MemoryShare, OutputLimit, OutputLimits, RenamedCommand, SavePoint, TlsProtocols,
+    UserLine,
 };
 use super::value::{Kind, Phase, Value, ValueError, choices};
 
@@ -196,9 +197,16 @@ options! {
     enable_debug_command: DebugCommand = DebugCommand::No,
         Security "enable-debug-command", Kind::OneOf(DebugCommand::NAMES), Start;
 
-    /// Clients connected at once; more are turned away with an error.
+    /// Clients connected at once; more are turned away with an error. Lowered at the start to what the limit on open files
+    /// leaves room for.
     maxclients: u32 = 10_000,
         Clients "maxclients", int(1, u32::MAX as i64, "connections"), RunTime;
+
+    /// Memory that all clients together may hold: output, unfinished and waiting requests, transactions, subscriptions. Above
+    /// it the clients that hold most are closed, but none that CLIENT NO-EVICT protects. A number with `%` is a part of
+    /// `maxmemory`; 0 is no limit, and less than 128 KiB counts as 128 KiB.
+    maxmemory_clients: MemoryShare = MemoryShare::Bytes(0),
+        Clients "maxmemory-clients", Kind::MemoryOrPercent, RunTime;
 
     /// Closes a connection that has not finished its TLS handshake, or not authenticated where a password is asked for, so
     /// long after it was opened. Who has authenticated is never closed by it. 0 is never.
@@ -211,7 +219,8 @@ options! {
         Clients "client-output-buffer-limit",
         Kind::Words("class hard-bytes soft-bytes soft-seconds [class hard-bytes soft-bytes soft-seconds ...]"), RunTime;
 
-    /// Bytes of an unfinished request that are kept for a client; more close the connection.
+    /// Bytes of unfinished and waiting requests that are kept for a client, those queued by MULTI included; more close the
+    /// connection.
     client_query_buffer_limit: u64 = 1 << 30,
         Clients "client-query-buffer-limit", unsigned_memory(1 << 20), RunTime;
 

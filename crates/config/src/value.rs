@@ -29,6 +29,8 @@ pub enum Kind {
         /// Redis holds it in an unsigned number, which shows in the error for one that is too large.
         unsigned: bool,
     },
+    /// Bytes, or a part of `maxmemory` with a `%` behind it.
+    MemoryOrPercent,
     /// File permissions in octal.
     Octal,
     /// Any one word.
@@ -58,6 +60,7 @@ impl fmt::Display for Kind {
             Kind::Int { min, max, unit } => write!(f, "{unit}, {min} to {max}"),
             Kind::Memory { min: 0, .. } => f.write_str("bytes"),
             Kind::Memory { min, .. } => write!(f, "bytes, from {min}"),
+            Kind::MemoryOrPercent => f.write_str("bytes, or percent"),
             Kind::Octal => f.write_str("octal permissions"),
             Kind::Text => f.write_str("text"),
             Kind::Secret => f.write_str("secret text"),
@@ -100,6 +103,12 @@ pub enum ValueError {
     /// See the text.
     #[error("argument must be a memory value")]
     NotMemory,
+    /// See the text.
+    #[error("argument must be a memory or percent value")]
+    NotMemoryOrPercent,
+    /// See the text.
+    #[error("percentage argument must be less or equal to {0}")]
+    PercentTooLarge(u64),
     /// A memory value that no signed 64-bit number holds.
     #[error("argument must be greater or equal to 0")]
     MemoryTooLarge,

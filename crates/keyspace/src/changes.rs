@@ -11,7 +11,7 @@
 //! has them ([`Changes::logged`]), and ready keys until their waiters have been served.
 //!
 //! WATCH needs nothing from here: its flags are set at once (see `watch.rs`). What nobody wants costs a branch.
-//! One `Changes` is reused for every command of a shard; [`Changes::clear`] keeps its buffers.
+//! One `Changes` is reused for every command of a shard; [`Changes::clear`] keeps its buffers, unless they are large.
 
 use std::ops::Range;
 
@@ -84,9 +84,9 @@ impl Changes {
 
     /// Forgets everything collected, but for effects that are not logged and ready keys that are not served.
     pub fn clear(&mut self) {
-        self.keys.clear();
-        self.events.clear();
-        self.touched.clear();
+        clear(&mut self.keys);
+        clear(&mut self.events);
+        clear(&mut self.touched);
         self.served.clear();
         self.garbage.clear();
         self.flushed = false;
@@ -98,7 +98,7 @@ impl Changes {
     ///
     /// Called while the locks of their keys are held, so that the journal's order is the keys' own.
     pub fn logged(&mut self, lsn: Option<u64>) {
-        self.effects.clear();
+        clear(&mut self.effects);
         self.lsn = lsn.or(self.lsn);
     }
 
@@ -263,5 +263,36 @@ impl Changes {
         let start = self.keys.len();
         self.keys.extend_from_slice(key);
         KeyAt { db, bytes: start..self.keys.len() }
+    }
+}
+
+/// Bytes of a list that are kept for the next command. More, which a large value or a long transaction needs once, would
+/// be memory that nobody uses and `maxmemory` counts.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+fn clear<T>(list: &mut Vec<T>) {
+    if list.capacity() * size_of::<T>() > KEPT_BYTES_MAX {
+        *list = Vec::new();
+    } else {
+        list.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_large_value_needed_is_not_kept_for_the_next_command() {
+        let mut changes = Changes::new(Wants { effects: true, events: EventClasses::all(), touched: true });
+        for value_bytes in [100, 1 << 20] {
+            changes.effect_set(0, b"k", &Value::string(&vec![b'x'; value_bytes]), None);
+            changes.touch(0, &vec![b'k'; value_bytes]);
+            changes.logged(Some(1));
+            changes.clear();
+            let kept = changes.effects.capacity() + changes.keys.capacity();
+            assert!(kept <= 2 * KEPT_BYTES_MAX, "{kept} bytes are kept");
+            assert!(value_bytes > 100 || kept > 0, "small buffers are used again");
+        }
     }
 }

@@ -70,9 +70,10 @@ impl<'a> Reply<'a> {
         header(self.out, b':', value);
     }
 
-    /// A bulk string.
+    /// A bulk string. Room is made once, for all of it: a buffer that had to grow for the last two bytes would double.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
+        self.out.reserve(bytes.len() + BULK_FRAME_BYTES_MAX);
         bulk_header(self.out, bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
@@ -173,6 +174,7 @@ impl<'a> Reply<'a> {
         match self.proto {
             Proto::Resp2 => self.bulk(text),
             Proto::Resp3 => {
+                self.out.reserve(text.len() + 4 + BULK_FRAME_BYTES_MAX);
                 header(self.out, b'=', text.len() as i64 + 4);
                 self.out.extend_from_slice(b"txt:");
                 self.out.extend_from_slice(text);
@@ -212,6 +214,9 @@ pub(crate) fn header(out: &mut Vec<u8>, kind: u8, value: i64) {
         }
     }
 }
+
+/// Bytes of a bulk string beside its own: `$`, digits of a length, CRLF twice.
+const BULK_FRAME_BYTES_MAX: usize = 1 + 20 + 2 + 2;
 
 /// Appends the header of a bulk string of `len` bytes.
 #[inline]
@@ -265,6 +270,20 @@ mod tests {
         for (resp2, resp3, write) in rows {
             assert_eq!(written(Proto::Resp2, write), resp2);
             assert_eq!(written(Proto::Resp3, write), resp3);
+        }
+    }
+
+    #[test]
+    fn a_large_string_takes_no_more_room_than_it_has_bytes() {
+        for proto in [Proto::Resp2, Proto::Resp3] {
+            let text = vec![b'x'; 1 << 20];
+            let writes: [fn(&mut Reply<'_>, &[u8]); 2] =
+                [|reply, text| reply.bulk(text), |reply, text| reply.verbatim(text)];
+            for write in writes {
+                let mut out = Vec::with_capacity(64 << 10);
+                write(&mut Reply::new(&mut out, proto), &text);
+                assert!(out.capacity() < text.len() + 64, "{} bytes for {}", out.capacity(), text.len());
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the binary tells the server about the process it runs in: the allocator's figures and the log's level. The
+//! What the binary tells the server about the process it runs in: the allocator and the log's level. The
 //! server itself knows neither allocator nor log.
 
 use std::sync::OnceLock;
@@ -17,11 +17,17 @@ pub struct MemoryStats {
 }
 
 static MEMORY: OnceLock<fn() -> MemoryStats> = OnceLock::new();
+static PURGE: OnceLock<fn()> = OnceLock::new();
 static LOG_LEVEL: OnceLock<Box<dyn Fn(LogLevel) + Send + Sync>> = OnceLock::new();
 
 /// Sets where memory figures come from. The first call counts.
 pub fn set_memory_stats(source: fn() -> MemoryStats) {
     let _ = MEMORY.set(source);
+}
+
+/// Sets how memory that was freed is given back to the system at once. The first call counts.
+pub fn set_memory_purge(purge: fn()) {
+    let _ = PURGE.set(purge);
 }
 
 /// Sets what CONFIG SET loglevel does. The first call counts.
@@ -32,6 +38,13 @@ pub fn on_log_level(change: impl Fn(LogLevel) + Send + Sync + 'static) {
 /// The allocator's figures; zeros if nobody tells.
 pub(crate) fn memory_stats() -> MemoryStats {
     MEMORY.get().map_or_else(MemoryStats::default, |source| source())
+}
+
+/// Gives memory that was freed back to the system. Takes as long as the kernel needs for it.
+pub(crate) fn purge_memory() {
+    if let Some(purge) = PURGE.get() {
+        purge();
+    }
 }
 
 /// Changes the level of the log.

@@ -4,15 +4,18 @@
 //! `command/dispatch.rs` for a command and `shard/fanout.rs` for a message.
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod command;
 mod connection;
 mod directory;
+mod files;
 mod histogram;
 mod history;
 mod hooks;
 mod invalidation;
 mod limits;
 mod lock;
+mod log_limit;
 mod logins;
 mod mailbox;
 mod net;
@@ -35,7 +38,7 @@ mod tracking;
 use sterna_acl as acl;
 use sterna_config as config;
 
-pub use hooks::{MemoryStats, on_log_level, set_memory_stats};
+pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
 pub use persistence::{JournalError, replay_at_rest};
 pub use start::{Control, LINE_CHECKS, Running, StartError, start};
 

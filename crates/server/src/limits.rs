@@ -24,3 +24,9 @@ pub(crate) const UNAUTHENTICATED_REQUESTS_PER_TURN: usize = 8;
 /// `client-output-buffer-limit` doesn't close it instead. Many times what a socket takes at once, so that a client that
 /// reads is never short of replies.
 pub(crate) const BACKLOG_BYTES: usize = 256 * 1024;
+
+/// The least that `maxmemory-clients` means: below it a server could not be spoken to. Source: Redis.
+pub(crate) const CLIENTS_BYTES_MIN: u64 = 128 << 10;
+
+/// Entries of the table of tracked reads looked at in one tick for clients that have left.
+pub(crate) const TRACKED_READS_PER_SWEEP: usize = 1000;

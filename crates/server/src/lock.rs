@@ -39,6 +39,8 @@ pub(crate) enum Level {
     Channels,
     /// Prefixes that are broadcast to clients that track them.
     TrackedPrefixes,
+    /// Where the search for readers that have left stands.
+    TrackedSweep,
     /// Keys that clients have read, a stripe.
     TrackedReads,
     /// Addresses whose logins have failed.
@@ -74,7 +76,7 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 22] = [
+    const ALL: [Level; 23] = [
         Level::Change,
         Level::Partition,
         Level::Snapshots,
@@ -82,6 +84,7 @@ impl Level {
         Level::Patterns,
         Level::Channels,
         Level::TrackedPrefixes,
+        Level::TrackedSweep,
         Level::TrackedReads,
         Level::Logins,
         Level::Users,

@@ -12,10 +12,12 @@ use sterna_keyspace::stream::{BlockLimits, IdempotenceConfig};
 use sterna_keyspace::{EventClasses, Fill, Stats, StreamSettings};
 
 use crate::acl::{User, Users};
+use crate::budget::MemoryBudget;
 use crate::config::Config;
-use crate::connection::client::{Client, ClientId, CloseCounts};
+use crate::connection::client::{Client, ClientId, CloseCounts, mark};
 use crate::directory::Directory;
 use crate::lock::{Level, Mutex, RwLock};
+use crate::log_limit::LogLimits;
 use crate::logins::Logins;
 use crate::mailbox::{Credit, Mail, Mailbox};
 use crate::partitions::Partitions;
@@ -50,6 +52,8 @@ pub(crate) struct ShardHandle {
     pub(crate) net_out_bytes: AtomicU64,
     /// Requests denied for the command, a key, or a channel.
     pub(crate) denied: [AtomicU64; 3],
+    /// What its clients hold, as of the last look at each; shared with them, who keep it.
+    pub(crate) client_bytes: Arc<AtomicU64>,
 }
 
 impl ShardHandle {
@@ -68,6 +72,7 @@ impl ShardHandle {
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
             denied: Default::default(),
+            client_bytes: Arc::default(),
         }
     }
 }
@@ -121,14 +126,13 @@ pub(crate) struct Server {
     /// Set when the options about streams have changed and the partitions have not heard of it.
     stream_settings_due: AtomicBool,
     pub(crate) rates: Mutex<Rates, { Level::Rates as u8 }>,
-    /// The most memory that was in use at any look.
-    memory_peak: AtomicUsize,
-    /// Memory in use at the first look, before anything was connected.
-    memory_start: AtomicUsize,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) log_limits: LogLimits,
+    /// Descriptors kept from clients, for what the server needs itself.
+    pub(crate) own_files: u64,
     pub(crate) slowlog: Mutex<crate::history::slow::SlowLog, { Level::SlowLog as u8 }>,
     pub(crate) delays: Mutex<crate::history::delays::Delays, { Level::Delays as u8 }>,
     pub(crate) acl_log: Mutex<crate::command::acl::log::AclLog, { Level::AclLog as u8 }>,
-    out_of_memory: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -138,13 +142,6 @@ pub(crate) struct KeyspaceFigures {
     pub(crate) fills: Vec<Fill>,
     pub(crate) stats: Stats,
     pub(crate) used_bytes: usize,
-}
-
-/// Memory as INFO and `maxmemory` count it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MemoryUse {
-    pub(crate) used_bytes: usize,
-    pub(crate) peak_bytes: usize,
 }
 
 /// Partitions a shard: enough that two shards seldom meet at one.
@@ -184,6 +181,8 @@ impl Server {
             config_changes: Mutex::default(),
             listening: Mutex::default(),
             event_classes: AtomicU32::new(event_classes_of(&config).bits()),
+            memory: MemoryBudget::new(config.maxmemory),
+            own_files: crate::files::own_files(&config, shards),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
             tls: RwLock::new(tls),
@@ -195,12 +194,10 @@ impl Server {
             keyspace_stats_due: AtomicBool::new(false),
             stream_settings_due: AtomicBool::new(true),
             rates: Mutex::default(),
-            memory_peak: AtomicUsize::new(0),
-            memory_start: AtomicUsize::new(0),
+            log_limits: LogLimits::default(),
             slowlog: Mutex::default(),
             delays: Mutex::default(),
             acl_log: Mutex::default(),
-            out_of_memory: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
     }
@@ -239,6 +236,7 @@ impl Server {
         let mut config = self.config.write();
         *config = Arc::new(change(&config)?);
         self.event_classes.store(event_classes_of(&config).bits(), Relaxed);
+        self.memory.set_max(config.maxmemory);
         self.stream_settings_due.store(true, Ordering::Release);
         self.config_version.fetch_add(1, Ordering::Release);
         Ok(Arc::clone(&config))
@@ -299,6 +297,19 @@ impl Server {
         all
     }
 
+    /// Whether this client of that shard is there and has what it reads remembered.
+    pub(crate) fn tracks(&self, client: ClientId, shard: u16) -> bool {
+        let clients = self.shards[usize::from(shard)].clients.lock();
+        clients.get(&client).is_some_and(|client| {
+            client.has_mark(mark::TRACKING) && !client.has_mark(mark::TRACKING_BROADCAST)
+        })
+    }
+
+    /// Forgets some of what is remembered of clients that track no more.
+    fn sweep_tracked_reads(&self) {
+        self.tracking.sweep(|client, shard| self.tracks(client, shard));
+    }
+
     /// The client with this number.
     pub(crate) fn client(&self, id: ClientId) -> Option<Arc<Client>> {
         self.shards.iter().find_map(|shard| shard.clients.lock().get(&id).cloned())
@@ -337,26 +348,14 @@ impl Server {
     pub(crate) fn look_around(&self) {
         self.rates.lock().look(Instant::now(), self.counters());
         self.settle_stream_settings();
-        self.look_at_memory();
+        self.memory.read();
+        self.log_limits.report(crate::time::unix_ms());
+        self.sweep_tracked_reads();
     }
 
-    /// Memory in use and the most there was, and whether that is above `maxmemory`.
-    pub(crate) fn look_at_memory(&self) -> MemoryUse {
-        let used_bytes = match crate::hooks::memory_stats().allocated {
-            0 => crate::process::resident_bytes(),
-            allocated => allocated,
-        };
-        // Only the first look finds it 0; the others change nothing.
-        let _ = self.memory_start.compare_exchange(0, used_bytes, Relaxed, Relaxed);
-        let peak_bytes = self.memory_peak.fetch_max(used_bytes, Relaxed).max(used_bytes);
-        let max_bytes = self.config.read().maxmemory;
-        self.set_out_of_memory(max_bytes > 0 && used_bytes as u64 > max_bytes);
-        MemoryUse { used_bytes, peak_bytes }
-    }
-
-    /// Memory that was in use when the server had just started.
-    pub(crate) fn memory_at_start(&self) -> usize {
-        self.memory_start.load(Relaxed)
+    /// What all clients hold, as of the last look at each.
+    pub(crate) fn client_bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.client_bytes.load(Relaxed)).sum()
     }
 
     /// CONFIG RESETSTAT. Keyspace figures are counted anew at the next look if the caller may hold partitions now.
@@ -372,19 +371,10 @@ impl Server {
         for counter in [&self.accepted_connections, &self.rejected_connections, &self.failed_logins] {
             counter.store(0, Relaxed);
         }
-        self.memory_peak.store(0, Relaxed);
+        self.memory.reset_peak();
         self.rates.lock().reset();
         self.keyspace.lock().stats = Stats::default();
         self.keyspace_stats_due.store(true, Ordering::Release);
-    }
-
-    /// Above `maxmemory`, as of the last look (ten times a second).
-    pub(crate) fn is_out_of_memory(&self) -> bool {
-        self.out_of_memory.load(Relaxed)
-    }
-
-    pub(crate) fn set_out_of_memory(&self, over: bool) {
-        self.out_of_memory.store(over, Relaxed);
     }
 
     /// Has every shard stop in order. Only the first call does anything.

@@ -11,6 +11,7 @@ use crate::acl::{User, Users};
 use crate::command::acl::file::users_of_file;
 use crate::command::table::table;
 use crate::config::{Config, LineChecks, RenamedCommand, UserLine};
+use crate::files::{make_room_for, own_files};
 use crate::mailbox::Mailbox;
 use crate::net::{ListenError, addresses_of, listen};
 use crate::persistence::{self, JournalError, Loader};
@@ -36,6 +37,14 @@ pub enum StartError {
     /// A journal that is damaged, or in use by another process.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The process may not open enough files to serve a single client.
+    #[error(
+        "the limit on open files is too low to serve anybody: it must be {needed} at least (ulimit -n {needed})"
+    )]
+    Files {
+        /// What is needed for one client.
+        needed: u64,
+    },
     /// The kernel refused something.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -82,7 +91,9 @@ pub struct Running {
 }
 
 /// Opens the listeners and starts the shards. `config_path` is the file that CONFIG REWRITE writes.
-pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
+pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
+    let shards = shards_of(&config);
+    fit_clients_to_files(&mut config, shards)?;
     let users = users_of(&config)?;
     let mut files = Vec::new();
     if config.tls_self_signed && config.tls_cert_file.is_none() {
@@ -92,11 +103,6 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
     let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
     let opened = persistence::open(&config)?;
     let (listeners, addresses) = listen(&config)?;
-    if let Err(fitting) = raise_file_limit(config.maxclients) {
-        let maxclients = config.maxclients;
-        tracing::warn!(maxclients, fitting, "the limit on open files is too low for maxclients");
-    }
-    let shards = shards_of(&config);
 
     let polls = (0..shards).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let mailboxes = (polls.iter())
@@ -122,34 +128,28 @@ pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, St
     Ok(Running { server, threads, loader, addresses, shards, files })
 }
 
+/// Lowers `maxclients` to what the limit on open files leaves room for.
+fn fit_clients_to_files(config: &mut Config, shards: usize) -> Result<(), StartError> {
+    let own = own_files(config, shards);
+    let Err(fitting) = make_room_for(config.maxclients, own) else { return Ok(()) };
+    if fitting == 0 {
+        return Err(StartError::Files { needed: own + 1 });
+    }
+    let asked = config.maxclients;
+    tracing::warn!(
+        "maxclients is {fitting} and not {asked}: the limit on open files allows no more beside the {own} that the server \
+         needs itself. Raise it (ulimit -n {}) to serve as many as asked.",
+        u64::from(asked) + own
+    );
+    // Fewer than were asked for, which was a u32.
+    config.maxclients = u32::try_from(fitting).unwrap_or(u32::MAX);
+    Ok(())
+}
+
 fn shards_of(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let wanted = if config.threads == 0 { cores() } else { usize::from(config.threads) };
     wanted.clamp(1, SHARDS_MAX)
-}
-
-/// Descriptors the server needs beside those of its clients.
-const OWN_FILES: u64 = 64;
-
-/// Raises the limit on open files so that `maxclients` fit, as far as the system allows. Errors: how many clients fit.
-pub(crate) fn raise_file_limit(maxclients: u32) -> Result<(), u64> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::from(maxclients) + OWN_FILES;
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
-    // What it is afterwards says whether it worked.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).or_else(|_| {
-        let current = limit.maximum.map(|maximum| maximum.min(wanted));
-        setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum })
-    });
-    let now = getrlimit(Resource::Nofile).current;
-    match now {
-        Some(now) if now < wanted => Err(now.saturating_sub(OWN_FILES)),
-        _ => Ok(()),
-    }
 }
 
 impl Running {

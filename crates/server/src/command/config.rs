@@ -15,7 +15,7 @@ use super::{Call, Failure, Run};
 use crate::config::{Config, SetError, UserLine};
 use crate::connection::state::Wait;
 use crate::mailbox::{Ack, Mail};
-use crate::{net, persistence};
+use crate::{files, net, persistence};
 
 const BASE: Spec = Spec {
     name: "",
@@ -173,7 +173,6 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
         // A transaction may hold partitions; then the next tick does it.
         server.settle_stream_settings();
     }
-    server.look_at_memory();
     call.shard.refresh_config();
     call.reply.ok();
     Ok(())
@@ -236,7 +235,7 @@ impl Prepared {
             }
         }
         if new.maxclients > old.maxclients {
-            crate::start::raise_file_limit(new.maxclients).map_err(|fitting| SetError::Effect {
+            files::make_room_for(new.maxclients, call.server().own_files).map_err(|fitting| SetError::Effect {
                 name: "maxclients",
                 reason: format!(
                     "The operating system is not able to handle the specified number of clients, try with {fitting}"

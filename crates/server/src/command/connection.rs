@@ -333,8 +333,7 @@ impl Connection {
         client.net_out_bytes.store(self.net_out_bytes, Relaxed);
         client.input_bytes.store(input as u64, Relaxed);
         client.input_capacity.store(room as u64, Relaxed);
-        client.output_bytes.store(self.output.queued_bytes() as u64, Relaxed);
         client.output_ranges.store(self.output.len() as u64, Relaxed);
-        client.own_bytes.store(self.heap_bytes() as u64, Relaxed);
+        client.set_memory(self.heap_bytes() as u64, self.output.queued_bytes() as u64);
     }
 }

@@ -17,6 +17,7 @@ use super::{Call, Failure};
 use crate::connection::ReplyMode;
 use crate::connection::client::{Client, mark};
 use crate::connection::state::Wait;
+use crate::log_limit::Cause;
 use crate::mailbox::Mail;
 use crate::parcel::Namespace;
 use crate::partitions::Scene;
@@ -105,9 +106,13 @@ impl Shard {
                 row.full_name
             )));
         }
-        if row.has(Flags::DENYOOM) && self.server.is_out_of_memory() {
-            return Err(Failure::of("OOM command not allowed when used memory > 'maxmemory'."));
+        if self.server.memory.has_limit() && self.needs_memory(slot, row) {
+            let bytes = args.iter().map(<[u8]>::len).sum();
+            if !self.server.memory.admits(bytes, self.clock.instant) {
+                return Err(self.out_of_memory(slot));
+            }
         }
+        let connection = &self.connections[slot];
         if let Some(journal) = &self.durability.journal
             && (row.has(Flags::WRITE) || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes())
             && let Err(refusal) = self.server.persistence.admit(journal)
@@ -159,6 +164,23 @@ impl Shard {
         behind != 0
     }
 
+    /// Whether the command may add to the memory in use. Between MULTI and EXEC every command does: it is queued.
+    fn needs_memory(&self, slot: usize, row: &'static Row) -> bool {
+        let connection = &self.connections[slot];
+        row.has(Flags::DENYOOM)
+            || connection.in_multi() && !row.has(Flags::NOT_QUEUED)
+            || row.spec.name == "exec" && connection.transaction.as_ref().is_some_and(|t| t.may_need_memory())
+    }
+
+    #[cold]
+    fn out_of_memory(&self, slot: usize) -> Failure {
+        if self.server.log_limits.admits(Cause::OutOfMemory, self.clock.now_ms) {
+            let client = &self.connections[slot].client;
+            tracing::warn!(id = client.id, addr = %client.address.peer(), "command refused: memory in use is above maxmemory");
+        }
+        Failure::of("OOM command not allowed when used memory > 'maxmemory'.")
+    }
+
     /// Holds the connection back for a moment: the disk is slower than the writers, and what waits for it must not grow.
     #[cold]
     fn wait_for_backlog(&mut self, slot: usize) -> Admission {
@@ -174,7 +196,7 @@ impl Shard {
     }
 
     #[cold]
-    pub(crate) fn disk_failure(&self, refusal: Refusal) -> Failure {
+    fn disk_failure(&self, refusal: Refusal) -> Failure {
         let cause = self.server.persistence.trouble().unwrap_or_else(|| refusal.to_string());
         Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}"))
     }
@@ -211,6 +233,9 @@ impl Shard {
             && (matches!(runs(row), Runs::Keys(_)) || row.spec.group == Group::Transactions)
         {
             self.note_seen(slot);
+        }
+        if !row.has(Flags::DENYOOM) {
+            self.server.memory.note_shrinking();
         }
         self.show_to_monitors(slot, row, args);
         self.clock.instant = Instant::now();

@@ -1,16 +1,20 @@
-//! MEMORY STATS, DOCTOR, MALLOC-STATS: where memory goes. MEMORY USAGE is a command on a key and lives with them.
+//! MEMORY STATS, DOCTOR, MALLOC-STATS, PURGE: where memory goes. MEMORY USAGE is a command on a key and lives with them.
 //!
-//! PURGE is absent: what the allocator keeps, it gives back by itself, and it can't be told to without unsafe code.
+//! The allocator gives freed memory back by itself, some seconds later; PURGE has it do so at once, on a thread of its
+//! own: for gigabytes the kernel needs longer than a shard may stand still.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 
 use super::help::help;
 use super::{Call, Failure, Run};
+use crate::budget::MemoryUse;
+use crate::connection::state::Wait;
 use crate::hooks::memory_stats;
+use crate::mailbox::{Ack, Mail};
 use crate::process::resident_bytes;
-use crate::server::MemoryUse;
 
 const BASE: Spec = Spec {
     name: "",
@@ -72,6 +76,17 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         ),
         row(
             Spec {
+                name: "purge",
+                complexity: "Depends on how much memory was freed and has not gone back yet.",
+                summary: "Gives memory that was freed back to the system at once.",
+                reply: &[ReplyShape::Ok],
+                tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+                ..BASE
+            },
+            purge,
+        ),
+        row(
+            Spec {
                 name: "stats",
                 summary: "Tells in figures where memory goes.",
                 reply: &[ReplyShape::Map],
@@ -102,8 +117,8 @@ impl Figures {
         let keyspace = server.keyspace_figures();
         let clients = server.clients();
         Figures {
-            used: server.look_at_memory(),
-            startup_bytes: server.memory_at_start(),
+            used: server.memory.read(),
+            startup_bytes: server.memory.start_bytes(),
             resident_bytes: resident_bytes(),
             dataset_bytes: keyspace.used_bytes,
             clients_bytes: clients
@@ -230,5 +245,24 @@ fn malloc_stats(call: &mut Call<'_>) -> Result<(), Failure> {
         )
     };
     call.reply.verbatim(text.as_bytes());
+    Ok(())
+}
+
+fn purge(call: &mut Call<'_>) -> Result<(), Failure> {
+    let server = Arc::clone(&call.shard.server);
+    let ack = Ack { shard: call.shard.index, who: call.connection().me };
+    // In a transaction nothing waits; it goes on without the end of it.
+    let waits = !call.in_exec;
+    let purging = std::thread::Builder::new().name("purge".to_owned()).spawn(move || {
+        crate::hooks::purge_memory();
+        if waits {
+            server.shards[ack.shard].mailbox.push(Mail::Done(ack));
+        }
+    });
+    purging.map_err(|error| Failure::text(format!("ERR Error purging dirty pages: {error}")))?;
+    if waits {
+        call.shard.wait(call.slot, Wait::Acks { remaining: 1 }, None);
+    }
+    call.reply.ok();
     Ok(())
 }

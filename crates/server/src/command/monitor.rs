@@ -96,7 +96,7 @@ impl Shard {
             if self.is_executing(who) {
                 self.deferred.push(range.clone());
             } else if let Some(connection) = self.connections.get_mut(who.slot) {
-                self.flusher.push(connection, range.clone());
+                self.flusher.push_unasked(connection, range.clone());
             }
         }
     }

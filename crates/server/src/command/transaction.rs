@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_command::{Categories, Command, Flags, Group, KeyUse, KeyUses, Keys, ReplyShape, Spec};
-use sterna_protocol::{Args, Reply};
+use sterna_protocol::{Args, OwnedArgs, Reply};
 
 use super::table::{Row, Runs, runs};
 use super::{Call, Failure, Run};
@@ -173,16 +173,20 @@ fn exec(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 impl Shard {
-    /// Puts a command behind the others of the transaction.
+    /// Puts a command behind the others of the transaction. One that won't run in any case keeps none, as in Redis.
     pub(super) fn queue_command(&mut self, slot: usize, row: &'static Row, args: Args<'_>) {
         let connection = &mut self.connections[slot];
+        connection.client.active_ms.store(self.clock.now_ms, Relaxed);
         let transaction = connection.transaction.get_or_insert_default();
+        if transaction.is_lost() {
+            return;
+        }
         let owned = args.to_owned();
-        transaction.queued_bytes += args.iter().map(|arg| arg.len() + 8).sum::<usize>();
+        transaction.queued_bytes += size_of::<(&Row, OwnedArgs)>() + owned.heap_bytes();
         transaction.queued.push((row, owned));
         connection.client.multi.store(transaction.queued.len() as i64, Relaxed);
         connection.client.multi_bytes.store(transaction.queued_bytes as u64, Relaxed);
-        connection.client.active_ms.store(self.clock.now_ms, Relaxed);
+        self.check_query_limit(slot);
     }
 
     fn run_transaction(

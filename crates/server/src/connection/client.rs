@@ -78,6 +78,12 @@ pub(crate) struct Names {
     pub(crate) user: Box<str>,
 }
 
+impl Names {
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.name.len() + self.lib_name.len() + self.lib_ver.len() + self.user.len()
+    }
+}
+
 /// Bits of [`Client::marks`]; each is a letter of CLIENT LIST's `flags`, or a switch set from outside.
 pub(crate) mod mark {
     pub(crate) const MONITOR: u32 = 1 << 0;
@@ -154,6 +160,8 @@ pub(crate) struct Client {
     pub(crate) net_in_bytes: AtomicU64,
     pub(crate) net_out_bytes: AtomicU64,
     pub(crate) commands: AtomicU64,
+    /// The sum over its shard's clients of what they hold, which this one's part is in.
+    shard_bytes: Arc<AtomicU64>,
 }
 
 /// CLIENT LIST's classes, for TYPE filters and output limits.
@@ -181,7 +189,15 @@ impl ClientType {
 }
 
 impl Client {
-    pub(crate) fn new(id: ClientId, shard: usize, fd: i32, address: Address, now_ms: u64) -> Client {
+    /// `shard_bytes`: the sum of what its shard's clients hold.
+    pub(crate) fn new(
+        id: ClientId,
+        shard: usize,
+        fd: i32,
+        address: Address,
+        now_ms: u64,
+        shard_bytes: Arc<AtomicU64>,
+    ) -> Client {
         let marks = if matches!(address, Address::Unix { .. }) { mark::UNIX } else { 0 };
         Client {
             id,
@@ -214,12 +230,26 @@ impl Client {
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
             commands: AtomicU64::new(0),
+            shard_bytes,
         }
     }
 
     /// Its connection, by the name that its shard knows.
     pub(crate) fn place(&self) -> ConnectionRef {
         ConnectionRef { slot: self.slot.load(Relaxed) as usize, id: self.id }
+    }
+
+    /// All it holds, output included (CLIENT LIST's `tot-mem`, and what `maxmemory-clients` counts).
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.own_bytes.load(Relaxed) + self.output_bytes.load(Relaxed)
+    }
+
+    /// Sets what it holds of its own and has yet to take. Only the owning shard does so.
+    pub(crate) fn set_memory(&self, own_bytes: u64, output_bytes: u64) {
+        let grown = (own_bytes + output_bytes).wrapping_sub(self.memory_bytes());
+        Client::add(&self.shard_bytes, grown);
+        self.own_bytes.store(own_bytes, Relaxed);
+        self.output_bytes.store(output_bytes, Relaxed);
     }
 
     /// Adds to a gauge that only the owning shard writes: a load and a store, no locked instruction.
@@ -265,7 +295,7 @@ impl Client {
             let events = if number(&self.output_bytes) > 0 { "rw" } else { "r" };
             let last = self.last_command.load(Relaxed);
             let command_name = if last == 0 { "NULL".to_owned() } else { command(last - 1) };
-            let memory = number(&self.own_bytes) + number(&self.output_bytes);
+            let memory = self.memory_bytes();
             write!(
                 f,
                 "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \

@@ -55,13 +55,15 @@ pub(crate) enum CloseReason {
     Unauthenticated,
     /// The client spoke HTTP.
     Http,
+    /// All clients together held more than `maxmemory-clients`, and it the most.
+    Evicted,
     /// The server stops.
     Shutdown,
 }
 
 impl CloseReason {
     /// Every reason, in the order INFO shows them.
-    pub(crate) const ALL: [CloseReason; 13] = [
+    pub(crate) const ALL: [CloseReason; 14] = [
         CloseReason::ClientGone,
         CloseReason::SocketError,
         CloseReason::ProtocolError,
@@ -74,6 +76,7 @@ impl CloseReason {
         CloseReason::UserRemoved,
         CloseReason::Unauthenticated,
         CloseReason::Http,
+        CloseReason::Evicted,
         CloseReason::Shutdown,
     ];
 
@@ -92,6 +95,7 @@ impl CloseReason {
             CloseReason::UserRemoved => "user_removed",
             CloseReason::Unauthenticated => "unauthenticated",
             CloseReason::Http => "http",
+            CloseReason::Evicted => "evicted",
             CloseReason::Shutdown => "shutdown",
         }
     }
@@ -168,6 +172,8 @@ pub(crate) struct Connection {
     pub(crate) awaits_disk: bool,
     /// When the output queue passed its soft limit, Unix time, milliseconds.
     pub(crate) over_soft_limit_since_ms: Option<u64>,
+    /// Bytes queued that no request of its own asked for, since its output was last empty.
+    pub(crate) unasked_bytes: usize,
     /// Since when it has had something to prove, if it still has: `user`, or the TLS handshake. Same clock.
     pub(crate) unproven_since_ms: u64,
 }
@@ -207,6 +213,7 @@ impl Connection {
             depends_on: Dependence::default(),
             awaits_disk: false,
             over_soft_limit_since_ms: None,
+            unasked_bytes: 0,
             unproven_since_ms: now_ms,
         }
     }
@@ -260,6 +267,12 @@ impl Connection {
         self.partial.as_ref().is_some_and(|partial| partial.may_be_complete)
     }
 
+    /// Bytes of requests that have not been executed: unfinished, waiting, or queued by MULTI.
+    pub(crate) fn input_bytes(&self) -> usize {
+        let kept = self.partial.as_ref().map_or(0, |partial| partial.buf.len());
+        kept + self.transaction.as_ref().map_or(0, |transaction| transaction.queued_bytes())
+    }
+
     /// Bytes it holds beside the shared chunks (CLIENT LIST's `tot-mem` adds the queued bytes).
     pub(crate) fn heap_bytes(&self) -> usize {
         let partial =
@@ -272,5 +285,7 @@ impl Connection {
             + self.transport.heap_bytes()
             + self.state.wait().and_then(Wait::request).map_or(0, OwnedArgs::heap_bytes)
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
+            + self.tracking.as_ref().map_or(0, |mode| mode.heap_bytes())
+            + self.client.names.lock().heap_bytes()
     }
 }

@@ -29,6 +29,9 @@ pub(crate) enum Reads {
     Broadcast(BTreeSet<Box<[u8]>>),
 }
 
+/// What a prefix is counted as.
+const PREFIX_BYTES: usize = 64;
+
 impl Mode {
     /// Whether what the connection reads now is to be remembered.
     pub(crate) fn remembers(&self) -> bool {
@@ -42,5 +45,11 @@ impl Mode {
 
     pub(crate) fn is_broadcast(&self) -> bool {
         matches!(self.reads, Reads::Broadcast(_))
+    }
+
+    /// About what it holds: a prefix and its place in the set are taken to have one size.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let prefixes = if let Reads::Broadcast(prefixes) = &self.reads { prefixes.len() } else { 0 };
+        size_of::<Mode>() + prefixes * PREFIX_BYTES
     }
 }

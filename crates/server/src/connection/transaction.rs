@@ -28,6 +28,11 @@ impl Transaction {
         self.is_spoilt |= self.is_open;
     }
 
+    /// Whether any queued command may need memory.
+    pub(crate) fn may_need_memory(&self) -> bool {
+        self.queued.iter().any(|(row, _)| row.has(Flags::DENYOOM))
+    }
+
     /// Whether any queued command writes, for CLIENT PAUSE WRITE.
     pub(crate) fn has_writes(&self) -> bool {
         self.queued.iter().any(|(row, _)| row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE))
@@ -40,7 +45,17 @@ impl Transaction {
         }
     }
 
+    /// Whether EXEC will run nothing, whatever is queued.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_spoilt || self.watch.is_broken()
+    }
+
     /// Bytes of what is queued (CLIENT LIST's `multi-mem`).
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// All that it holds.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.queued_bytes + self.watched.iter().map(|(_, key)| key.len() + size_of_val(key)).sum::<usize>()
     }

@@ -10,6 +10,7 @@ use crate::connection::Connection;
 use crate::connection::client::{Address, Client};
 use crate::connection::state::ConnectionRef;
 use crate::connection::transport::{Socket, Transport};
+use crate::log_limit::Cause;
 use crate::mailbox::Mail;
 use crate::net::{Listener, Relisten};
 use crate::shard::{Shard, WAKER};
@@ -106,33 +107,56 @@ impl Shard {
     }
 
     /// Takes in what waits at the listener.
+    ///
+    /// After a failure, which is likely to be that of the next call too, the listener is left alone until the next tick:
+    /// neither the processor nor the log is to be kept busy by it.
     pub(super) fn accept(&mut self, token: Token) {
+        if self.timers.backs_off(token) {
+            return;
+        }
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(token) else { return };
             match listener.accept() {
-                Ok((socket, address, tls)) => {
-                    let shard = self.server.least_loaded_shard();
-                    self.server.shards[shard].connections.fetch_add(1, Relaxed);
-                    if shard == self.index {
-                        self.adopt(socket, address, tls);
-                    } else {
-                        self.post(shard, Mail::Accepted { socket, address, tls });
-                    }
-                }
+                Ok((socket, address, tls)) => self.place(socket, address, tls),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted || is_of_one_connection(&e) => {}
                 Err(e) => {
-                    tracing::warn!(error = %e, "cannot accept a connection");
-                    self.timers.accept_again(token);
-                    return;
+                    if self.server.log_limits.admits(Cause::Accept, self.clock.now_ms) {
+                        tracing::warn!(error = %e, "cannot accept a connection");
+                    }
+                    return self.timers.accept_again(token, true);
                 }
             }
         }
         // More may wait, and their edge has been used up.
-        self.timers.accept_again(token);
+        self.timers.accept_again(token, false);
     }
 
-    /// Takes a connection in as its own, or refuses it.
+    /// Gives a connection to the shard with the fewest. One too many is told so here and now: while it waited for
+    /// another shard it would hold a descriptor that the server may need itself.
+    fn place(&mut self, socket: Socket, address: Address, tls: bool) {
+        let connected = self.server.connected.fetch_add(1, Relaxed) + 1;
+        if connected > self.config.maxclients as usize {
+            self.server.connected.fetch_sub(1, Relaxed);
+            self.server.rejected_connections.fetch_add(1, Relaxed);
+            if self.server.log_limits.admits(Cause::MaxClients, self.clock.now_ms) {
+                tracing::warn!(addr = %address.peer(), "turned away: max number of clients reached");
+            }
+            if !tls {
+                refuse(Transport::Plain(socket), "ERR max number of clients reached");
+            }
+            return;
+        }
+        let shard = self.server.least_loaded_shard();
+        self.server.shards[shard].connections.fetch_add(1, Relaxed);
+        if shard == self.index {
+            self.adopt(socket, address, tls);
+        } else {
+            self.post(shard, Mail::Accepted { socket, address, tls });
+        }
+    }
+
+    /// Takes a connection in as its own, or refuses it. It is counted already.
     pub(super) fn adopt(&mut self, socket: Socket, address: Address, tls: bool) {
         let server = Arc::clone(&self.server);
         if let Socket::Tcp(stream) = &socket {
@@ -146,21 +170,16 @@ impl Shard {
         } else {
             Transport::Plain(socket)
         };
-        let refusal = self.refusal(&address);
-        let connected = server.connected.fetch_add(1, Relaxed) + 1;
-        let refusal = refusal.or_else(|| {
-            (connected > self.config.maxclients as usize).then_some("ERR max number of clients reached")
-        });
-        if let Some(text) = refusal {
+        if let Some(text) = self.refusal(&address) {
             server.rejected_connections.fetch_add(1, Relaxed);
-            server.connected.fetch_sub(1, Relaxed);
             refuse(transport, text);
             return self.drop_refused();
         }
         server.accepted_connections.fetch_add(1, Relaxed);
         let id = server.next_client_id();
         let fd = std::os::fd::AsRawFd::as_raw_fd(&transport);
-        let client = Arc::new(Client::new(id, self.index, fd, address, self.clock.now_ms));
+        let sum = Arc::clone(&self.handle().client_bytes);
+        let client = Arc::new(Client::new(id, self.index, fd, address, self.clock.now_ms, sum));
         let entry = self.connections.vacant_entry();
         let slot = entry.key();
         let (me, user) = (ConnectionRef { slot, id }, server.user_without_password());
@@ -176,6 +195,7 @@ impl Shard {
 
     fn drop_refused(&self) {
         self.handle().connections.fetch_sub(1, Relaxed);
+        self.server.connected.fetch_sub(1, Relaxed);
     }
 
     /// `protected-mode`: without a password, only this machine may connect.

@@ -95,6 +95,20 @@ impl Flusher {
         }
     }
 
+    /// As [`Flusher::push`], for what no request of the connection's asked for: a line of MONITOR, an invalidation. There
+    /// is no request that could wait until it has read, so the hard limit of subscribers holds for such output.
+    pub(crate) fn push_unasked(&mut self, connection: &mut Connection, range: Range) {
+        if connection.output.is_empty() {
+            connection.unasked_bytes = 0;
+        }
+        connection.unasked_bytes += range.len();
+        self.push(connection, range);
+        let waiting = connection.unasked_bytes.min(connection.output.queued_bytes()) as u64;
+        if self.pubsub.hard_bytes > 0 && waiting > self.pubsub.hard_bytes {
+            self.condemn_for_output(connection);
+        }
+    }
+
     /// Notes that the connection has output to send.
     #[inline]
     pub(crate) fn mark(&mut self, connection: &mut Connection) {
@@ -254,7 +268,6 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let before = connection.output.queued_bytes();
         let flushed = connection.flush();
-        connection.depends_on.free_bytes = connection.output.queued_bytes();
         let sent = (before - connection.output.queued_bytes()) as u64;
         connection.net_out_bytes += sent;
         Client::add(&self.server.shards[self.index].net_out_bytes, sent);

@@ -19,6 +19,7 @@ mod accept;
 mod broadcast;
 mod credit;
 mod durability;
+mod evict;
 mod fanout;
 mod flush;
 mod mail;
@@ -44,6 +45,7 @@ use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
+use crate::log_limit::Cause;
 use crate::parcel::Namespace;
 use crate::server::{Server, ShardHandle};
 use crate::time::Clock;
@@ -181,6 +183,7 @@ impl Shard {
         self.flush_dirty();
         self.run_timers();
         self.broadcast_changes();
+        self.evict_clients();
         self.reap();
         self.replies.recycle();
         self.replies_to_others.recycle();
@@ -264,14 +267,10 @@ impl Shard {
             self.monitors.retain(|&monitor| monitor != me);
             self.server.monitors.fetch_sub(1, Relaxed);
         }
-        if let Some(partial) = &connection.partial
-            && reason == CloseReason::QueryLimit
-        {
-            tracing::warn!(bytes = partial.buf.len(), "closing client that reached max query buffer length");
-        }
         tracing::debug!(id = connection.client.id, addr = %connection.client.address.peer(), reason = reason.name(), "closed");
         let handle = self.handle();
         handle.closed.count(reason);
+        connection.client.set_memory(0, 0);
         handle.clients.lock().remove(&connection.client.id);
         handle.connections.fetch_sub(1, Relaxed);
         self.server.connected.fetch_sub(1, Relaxed);
@@ -279,9 +278,16 @@ impl Shard {
 
     /// Says once who was too slow, with its line of CLIENT LIST while that still tells of its subscriptions.
     fn log_slow_consumer(&self, slot: usize) {
+        if self.server.log_limits.admits(Cause::SlowConsumer, self.clock.now_ms) {
+            let client = self.describe(slot);
+            tracing::warn!(%client, "closing a client that passed its output buffer limit");
+        }
+    }
+
+    /// The connection's line of CLIENT LIST.
+    fn describe(&self, slot: usize) -> String {
         let name_of = |row: u32| self.server.table.row(row as usize).full_name.clone();
-        let client = self.connections[slot].client.describe(self.clock.now_ms, &name_of);
-        tracing::warn!(%client, "closing a client that passed its output buffer limit");
+        self.connections[slot].client.describe(self.clock.now_ms, &name_of).to_string()
     }
 
     /// Stops listening and sends what is queued, for a bounded time.

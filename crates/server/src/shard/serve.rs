@@ -20,6 +20,7 @@ use crate::connection::{CloseReason, Connection, Partial};
 use crate::limits::{
     UNAUTHENTICATED_INPUT_BYTES_MAX, UNAUTHENTICATED_READ_BYTES, UNAUTHENTICATED_REQUESTS_PER_TURN,
 };
+use crate::log_limit::Cause;
 use crate::shard::{READ_BYTES, Shard};
 
 /// Time one connection may use in one turn.
@@ -92,7 +93,9 @@ impl Shard {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => self.make_ready(slot),
             Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                tracing::info!(error = %e, addr = %self.connections[slot].client.address.peer(), "TLS failed");
+                if self.server.log_limits.admits(Cause::Tls, self.clock.now_ms) {
+                    tracing::info!(error = %e, addr = %self.connections[slot].client.address.peer(), "TLS failed");
+                }
                 self.close(slot, CloseReason::TlsError);
             }
             Err(_) => self.close(slot, CloseReason::SocketError),
@@ -301,6 +304,11 @@ impl Shard {
         self.executing = None;
         let took = self.clock.instant.duration_since(serving.until - BATCH_TIME_MAX);
         self.note_batch(serving.slot, took);
+        if self.clients_bytes_max().is_some()
+            && let Some(connection) = self.connections.get(serving.slot)
+        {
+            connection.publish_gauges();
+        }
         if let Some(connection) = self.connections.get_mut(serving.slot)
             && let Some(reason) = connection.state().drains()
             && connection.output.is_empty()
@@ -364,12 +372,18 @@ impl Shard {
         self.check_query_limit(slot);
     }
 
-    fn check_query_limit(&mut self, slot: usize) {
-        let connection = &mut self.connections[slot];
-        let kept = connection.partial.as_ref().map_or(0, |partial| partial.buf.len());
-        if kept as u64 > self.input_limit_of(slot) {
-            self.condemn(slot, CloseReason::QueryLimit);
+    /// Whether the connection is over `client-query-buffer-limit`. What MULTI has queued has not been executed either.
+    pub(crate) fn check_query_limit(&mut self, slot: usize) {
+        let connection = &self.connections[slot];
+        let bytes = connection.input_bytes();
+        if bytes as u64 <= self.input_limit_of(slot) {
+            return;
         }
+        if self.server.log_limits.admits(Cause::QueryLimit, self.clock.now_ms) {
+            let client = self.describe(slot);
+            tracing::warn!(bytes, %client, "closing client that reached max query buffer length");
+        }
+        self.condemn(slot, CloseReason::QueryLimit);
     }
 
     fn input_limit_of(&self, slot: usize) -> u64 {
@@ -385,9 +399,8 @@ impl Shard {
     /// passing the limit would be; one that waits for credit is to notice that it does.
     fn has_room_for_input(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
-        let kept = connection.partial.as_ref().map_or(0, |partial| partial.buf.len());
         match connection.state().wait() {
-            Some(Wait::Output) => (kept + READ_BYTES) as u64 <= self.input_limit_of(slot),
+            Some(Wait::Output) => (connection.input_bytes() + READ_BYTES) as u64 <= self.input_limit_of(slot),
             Some(Wait::Credit { .. }) => false,
             _ => true,
         }

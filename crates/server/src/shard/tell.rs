@@ -77,7 +77,10 @@ impl Shard {
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
         for key in keys_of(spec, args) {
-            self.server.tracking.table.remember(key, reader);
+            self.server
+                .tracking
+                .table
+                .remember(key, reader, |reader| self.server.tracks(reader.client, reader.shard));
             // One key more is one too many; a lowered limit is reached by two for each.
             for _ in 0..EVICTIONS_PER_READ {
                 let Some((evicted, readers)) = self.server.tracking.table.evict(keys_max, key) else { break };
@@ -96,7 +99,8 @@ impl Shard {
             let Some(client) = self.server.client(waiter.caller.client) else { continue };
             if client.has_mark(mark::TRACKING) && !client.has_mark(mark::TRACKING_BROADCAST) {
                 let reader = Reader { client: client.id, shard: client.shard };
-                waiter.keys.iter().for_each(|key| self.server.tracking.table.remember(key, reader));
+                let is_there = |reader: &Reader| self.server.tracks(reader.client, reader.shard);
+                waiter.keys.iter().for_each(|key| self.server.tracking.table.remember(key, reader, is_there));
             }
         }
     }
@@ -298,7 +302,7 @@ impl Shard {
                 As::Redirect => self.deferred.push(range),
             }
         } else {
-            self.flusher.push(connection, range);
+            self.flusher.push_unasked(connection, range);
         }
     }
 }

@@ -31,8 +31,8 @@ pub(crate) struct Timers {
     round_at: usize,
     /// Ends of waits: when, and whose.
     deadlines: BTreeSet<(Instant, ConnectionRef)>,
-    /// Listeners to look at again.
-    accepts: Vec<Token>,
+    /// Listeners to look at again, and whether they failed: those are left alone until then.
+    accepts: Vec<(Token, bool)>,
     expiry: ExpiryRound,
 }
 
@@ -69,8 +69,13 @@ impl Timers {
     }
 
     /// Has `accept` called again with `token` at the next tick.
-    pub(super) fn accept_again(&mut self, token: Token) {
-        self.accepts.push(token);
+    pub(super) fn accept_again(&mut self, token: Token, after_failure: bool) {
+        self.accepts.push((token, after_failure));
+    }
+
+    /// Whether accepting failed in this tick.
+    pub(super) fn backs_off(&self, token: Token) -> bool {
+        self.accepts.contains(&(token, true))
     }
 
     /// Notes that the connection's wait is to be looked at. Only the transitions of its state call this and `remove`.
@@ -112,7 +117,7 @@ impl Shard {
             return;
         }
         self.timers.next_tick = now + TICK;
-        for token in std::mem::take(&mut self.timers.accepts) {
+        for (token, _) in std::mem::take(&mut self.timers.accepts) {
             self.accept(token);
         }
         self.look_after_connections();

@@ -40,7 +40,8 @@ impl Shard {
         connection.tracking = Some(Box::new(mode));
     }
 
-    /// Has the connection track no more. What the table remembers of it goes when the keys change.
+    /// Has the connection track no more. What the table remembers of it goes when the keys change, or
+    /// with a sweep.
     pub(crate) fn untrack(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         let Some(mode) = connection.tracking.take() else { return };
@@ -55,5 +56,6 @@ impl Shard {
             self.server.tracking.broadcasting[self.index].fetch_sub(1, Ordering::AcqRel);
         }
         self.server.partitions.remove_tracker();
+        self.server.tracking.note_departure();
     }
 }

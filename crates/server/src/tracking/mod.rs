@@ -32,10 +32,12 @@ pub(crate) mod table;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::lock::{Level, RwLock};
-use table::Table;
+use crate::connection::client::ClientId;
+use crate::limits::TRACKED_READS_PER_SWEEP;
+use crate::lock::{Level, Mutex, RwLock};
+use table::{SweepAt, Table};
 
 /// What all shards share.
 #[derive(Debug)]
@@ -43,6 +45,10 @@ pub(crate) struct Tracking {
     pub(crate) table: Table,
     /// Prefixes that are broadcast, and how many clients ask for each.
     prefixes: RwLock<BTreeMap<Box<[u8]>, usize>, { Level::TrackedPrefixes as u8 }>,
+    /// Where the search for readers that have left stands; `None`: none has left since the last round.
+    sweep: Mutex<Option<SweepAt>, { Level::TrackedSweep as u8 }>,
+    /// Clients have left since the round began.
+    has_departed: AtomicBool,
     /// Clients that broadcast, by shard. Raised before CLIENT TRACKING is answered, read by each write that was collected.
     pub(crate) broadcasting: Box<[AtomicUsize]>,
 }
@@ -52,6 +58,8 @@ impl Tracking {
         Tracking {
             table: Table::default(),
             prefixes: RwLock::default(),
+            sweep: Mutex::default(),
+            has_departed: AtomicBool::new(false),
             broadcasting: std::iter::repeat_with(AtomicUsize::default).take(shards).collect(),
         }
     }
@@ -69,6 +77,23 @@ impl Tracking {
     /// Different prefixes that are broadcast (INFO's `tracking_total_prefixes`).
     pub(crate) fn prefixes(&self) -> usize {
         self.prefixes.read().len()
+    }
+
+    /// A client tracks no more. What is remembered of it is searched for and forgotten, a little in each tick.
+    pub(crate) fn note_departure(&self) {
+        self.has_departed.store(true, Ordering::Release);
+    }
+
+    /// Looks at some entries of the table and forgets readers that `is_there` doesn't know. Called once a tick.
+    pub(crate) fn sweep(&self, is_there: impl Fn(ClientId, u16) -> bool) {
+        let mut sweep = self.sweep.lock();
+        if sweep.is_none() && !self.has_departed.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let at = sweep.get_or_insert_default();
+        if self.table.sweep(at, TRACKED_READS_PER_SWEEP, |reader| is_there(reader.client, reader.shard)) {
+            *sweep = None;
+        }
     }
 
     pub(crate) fn add_prefix(&self, prefix: &[u8]) {

@@ -11,7 +11,8 @@
 //! - No entry is without a reader; readers are in order of their ids, each once.
 //! - `keys` and `items` are the sums over the stripes as soon as nobody is inside one.
 //!
-//! A client that has gone stays until the key changes or is drawn: whoever is told looks whether the client is there.
+//! A client that has gone stays until the key changes or is drawn, a sweep comes by, or its list would grow: whoever is
+//! told looks whether the client is there.
 //!
 //! Cost: remembering and taking O(1) and a lock nobody else is likely to hold; a reader that comes to a key with n others
 //! O(log n) to find and O(n) to move. Memory: 56 bytes and the key, 16 for each reader after the first.
@@ -27,6 +28,16 @@ use crate::lock::{Level, Mutex};
 
 /// More than shards there are on most machines, so that two of them seldom meet at one.
 const STRIPES: usize = 64;
+
+/// A list of readers shorter than this grows without a look at who of them has left.
+const READERS_UNSWEPT: usize = 16;
+
+/// Where a sweep stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct SweepAt {
+    stripe: usize,
+    entry: usize,
+}
 
 /// A client that has read a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,13 +90,19 @@ impl Table {
         self.items.load(Relaxed)
     }
 
-    /// Remembers that `reader` reads `key`.
-    pub(crate) fn remember(&self, key: &[u8], reader: Reader) {
+    /// Remembers that `reader` reads `key`. A list that would have to grow first forgets readers that are not there any
+    /// more, so that it is never longer than twice those that are.
+    pub(crate) fn remember(&self, key: &[u8], reader: Reader, is_there: impl Fn(&Reader) -> bool) {
         let hash = self.hasher.hash_one(key);
         let mut stripe = self.stripes[stripe_of(hash)].lock();
         match stripe.find(hash, key) {
             Some(at) => {
                 let readers = &mut stripe.entries[at].readers;
+                if readers.len() >= READERS_UNSWEPT && readers.len() == readers.capacity() {
+                    let before = readers.len();
+                    readers.retain(|reader| is_there(reader));
+                    self.items.fetch_sub(before - readers.len(), Relaxed);
+                }
                 let Err(place) = readers.binary_search_by_key(&reader.client, |other| other.client) else {
                     return;
                 };
@@ -97,6 +114,34 @@ impl Table {
             }
         }
         self.items.fetch_add(1, Relaxed);
+    }
+
+    /// Goes on from `at` and forgets readers that are not there any more, and keys that nobody is left of, until it has
+    /// looked at so many. Returns whether it has come to the end.
+    pub(super) fn sweep(&self, at: &mut SweepAt, count: usize, is_there: impl Fn(&Reader) -> bool) -> bool {
+        let mut left = count;
+        while let Some(stripe) = self.stripes.get(at.stripe) {
+            let mut stripe = stripe.lock();
+            while at.entry < stripe.entries.len() {
+                if left == 0 {
+                    return false;
+                }
+                let readers = &mut stripe.entries[at.entry].readers;
+                let before = readers.len();
+                left = left.saturating_sub(before);
+                readers.retain(|reader| is_there(reader));
+                self.items.fetch_sub(before - readers.len(), Relaxed);
+                if readers.is_empty() {
+                    // The last entry takes its place, and is looked at next.
+                    stripe.remove(at.entry);
+                    self.keys.fetch_sub(1, Relaxed);
+                } else {
+                    at.entry += 1;
+                }
+            }
+            *at = SweepAt { stripe: at.stripe + 1, entry: 0 };
+        }
+        true
     }
 
     /// The readers of `key`, which are forgotten but for those that `keeps` says.
@@ -226,9 +271,9 @@ mod tests {
     fn readers_are_remembered_once_and_taken_once() {
         let table = Table::default();
         for client in [3, 1, 2, 1] {
-            table.remember(b"k", reader(client));
+            table.remember(b"k", reader(client), |_| true);
         }
-        table.remember(b"other", reader(1));
+        table.remember(b"other", reader(1), |_| true);
         assert_eq!((table.keys(), table.items()), (2, 4));
         assert_eq!(clients(&table.take(b"k", |_| false)), [1, 2, 3]);
         assert!(table.take(b"k", |_| false).is_empty());
@@ -239,7 +284,7 @@ mod tests {
     #[test]
     fn whom_a_taker_keeps_stays_remembered() {
         let table = Table::default();
-        (1..=3).for_each(|client| table.remember(b"k", reader(client)));
+        (1..=3).for_each(|client| table.remember(b"k", reader(client), |_| true));
         assert_eq!(clients(&table.take(b"k", |client| client == 2)), [1, 2, 3]);
         table.check();
         assert_eq!(clients(&table.take(b"k", |_| false)), [2]);
@@ -251,7 +296,7 @@ mod tests {
         let table = Table::default();
         for number in 0..500u32 {
             let key = number.to_be_bytes();
-            table.remember(&key, reader(1));
+            table.remember(&key, reader(1), |_| true);
             while let Some((evicted, readers)) = table.evict(20, &key) {
                 assert_ne!(*evicted, key);
                 assert_eq!(clients(&readers), [1]);
@@ -263,8 +308,36 @@ mod tests {
         assert_eq!(table.evict(20, b""), None);
         // One key alone is not drawn if it is the one just read.
         table.clear();
-        table.remember(b"only", reader(1));
+        table.remember(b"only", reader(1), |_| true);
         assert_eq!(table.evict(0, b"only"), None);
+        table.check();
+    }
+
+    #[test]
+    fn a_sweep_forgets_who_has_left_and_nobody_else() {
+        let table = Table::default();
+        for number in 0..1000u64 {
+            table.remember(&number.to_be_bytes(), reader(number % 3), |_| true);
+            table.remember(&number.to_be_bytes(), reader(3), |_| true);
+        }
+        let mut at = SweepAt::default();
+        let mut steps = 1;
+        while !table.sweep(&mut at, 100, |reader| reader.client == 1) {
+            steps += 1;
+            table.check();
+        }
+        assert!(steps >= 2000 / 101, "{steps} steps are too large");
+        table.check();
+        assert_eq!((table.keys(), table.items()), (333, 333));
+    }
+
+    #[test]
+    fn readers_that_have_left_do_not_pile_up_under_a_key_that_never_changes() {
+        let table = Table::default();
+        for client in 0..100_000 {
+            table.remember(b"k", reader(client), |other| other.client + 10 > client);
+        }
+        assert!(table.items() < 64, "{} readers", table.items());
         table.check();
     }
 
@@ -277,7 +350,7 @@ mod tests {
             let (key, client) = (random.u64(..300), random.u64(1..9));
             match random.u8(..10) {
                 0..7 => {
-                    table.remember(&key.to_be_bytes(), reader(client));
+                    table.remember(&key.to_be_bytes(), reader(client), |_| true);
                     model.entry(key).or_default().insert(client);
                 }
                 7..9 => {

@@ -305,7 +305,7 @@ mod tests {
     fn a_client_must_meet_every_condition() {
         let address =
             Address::Tcp { peer: "1.2.3.4:5".parse().unwrap(), local: "[::1]:6379".parse().unwrap() };
-        let client = Client::new(7, 0, 3, address, 1_000);
+        let client = Client::new(7, 0, 3, address, 1_000, std::sync::Arc::default());
         client.names.lock().name = "bob".into();
         client.set_mark(mark::PUBSUB, true);
         let now_ms = 61_500;

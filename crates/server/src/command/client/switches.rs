@@ -45,8 +45,7 @@ pub(super) const NO_EVICT: Command<Run> = row(
         arity: 3,
         flags: ADMIN,
         since: "7.0.0",
-        summary: "Marks this connection as not to be closed for lack of memory. No connection is, so it only shows in \
-                  CLIENT LIST.",
+        summary: "Protects this connection from being closed when clients hold more than maxmemory-clients.",
         syntax: "<ON | OFF>",
         ..BASE
     },

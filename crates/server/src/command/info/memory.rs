@@ -11,7 +11,7 @@ pub(super) fn memory(sheet: &mut Sheet, call: &mut Call<'_>) {
     let config = &call.shard.config;
     let allocator = memory_stats();
     let resident = resident_bytes();
-    let used = call.server().look_at_memory();
+    let used = call.server().memory.read();
     let dataset = call.server().keyspace_figures().used_bytes;
     let overhead = used.used_bytes.saturating_sub(dataset);
     sheet.bytes("used_memory", used.used_bytes);

@@ -24,7 +24,7 @@ pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("rejected_connections", server.rejected_connections.load(Relaxed));
     sheet.field("expired_keys", keyspace.expired);
     sheet.field("evicted_keys", 0);
-    sheet.field("evicted_clients", 0);
+    sheet.field("evicted_clients", closed(CloseReason::Evicted));
     sheet.field("keyspace_hits", keyspace.hits);
     sheet.field("keyspace_misses", keyspace.misses);
     sheet.field("pubsub_channels", server.directory.channels.len());

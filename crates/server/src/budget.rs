@@ -1,0 +1,189 @@
+//! `maxmemory`: how much may still be written before the memory in use has to be read again.
+//!
+//! Reading the allocator's figure takes some microseconds, so not every write does it. A reading grants an allowance, a
+//! quarter of what is left below the limit; each write takes off it what it may add, and the one that finds it used up
+//! reads again. The closer the limit, the closer the readings, so that it is passed by hardly more than one write.
+//!
+//! ```text
+//!   used ├────────────────────┤◄ allowance ►┤                          ┤ maxmemory
+//!                          last reading     next reading
+//! ```
+//!
+//! Above the limit, memory is read again as soon as a command has run that can free some, and otherwise a thousand
+//! times a second at most: output that was sent and clients that left free memory, too.
+//!
+//! Cost: nothing without a limit; below it an atomic subtraction for each command that may add memory.
+//! Source: which commands are refused (`denyoom`), and that a write is judged before it runs, is Redis's.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// What a command is taken to add beside the bytes of its arguments: a record, its place in a table, an effect.
+const COMMAND_BYTES: usize = 256;
+
+/// The allowance when nearly nothing is left: some dozens of small writes between two readings.
+const ALLOWANCE_MIN: i64 = 16 << 10;
+
+/// Above the limit, readings that nothing gives a reason for come so far apart.
+const READING_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Memory as INFO and `maxmemory` count it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryUse {
+    pub(crate) used_bytes: usize,
+    pub(crate) peak_bytes: usize,
+}
+
+/// See the module. Every field is a number that stands for itself, so all accesses are relaxed.
+#[derive(Debug)]
+pub(crate) struct MemoryBudget {
+    /// `maxmemory`; 0 is no limit.
+    max_bytes: AtomicU64,
+    /// What may be added before the next reading.
+    allowance: AtomicI64,
+    /// The last reading was above the limit.
+    is_over: AtomicBool,
+    /// A command has run since that can free memory.
+    may_have_shrunk: AtomicBool,
+    /// When the last reading was, microseconds since `started`.
+    read_at_us: AtomicU64,
+    started: Instant,
+    /// The most memory that was in use at any reading.
+    peak_bytes: AtomicUsize,
+    /// Memory in use at the first reading, before anything was connected.
+    start_bytes: AtomicUsize,
+}
+
+impl MemoryBudget {
+    pub(crate) fn new(max_bytes: u64) -> MemoryBudget {
+        MemoryBudget {
+            max_bytes: AtomicU64::new(max_bytes),
+            allowance: AtomicI64::new(0),
+            is_over: AtomicBool::new(false),
+            may_have_shrunk: AtomicBool::new(false),
+            read_at_us: AtomicU64::new(0),
+            started: Instant::now(),
+            peak_bytes: AtomicUsize::new(0),
+            start_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// CONFIG SET maxmemory. The next command that may add memory goes by it.
+    pub(crate) fn set_max(&self, max_bytes: u64) {
+        self.max_bytes.store(max_bytes, Relaxed);
+        self.allowance.store(0, Relaxed);
+        self.is_over.store(false, Relaxed);
+    }
+
+    pub(crate) fn has_limit(&self) -> bool {
+        self.max_bytes.load(Relaxed) > 0
+    }
+
+    /// Whether a command with so many bytes of arguments may run that may add memory.
+    pub(crate) fn admits(&self, argument_bytes: usize, now: Instant) -> bool {
+        if self.is_over.load(Relaxed) {
+            if self.may_have_shrunk.swap(false, Relaxed) || self.since_reading(now) >= READING_INTERVAL {
+                self.read();
+            }
+        } else {
+            let bytes = (argument_bytes + COMMAND_BYTES) as i64;
+            if self.allowance.fetch_sub(bytes, Relaxed) < bytes {
+                self.read();
+            }
+        }
+        !self.is_over.load(Relaxed)
+    }
+
+    /// A command has run that can free memory.
+    #[inline]
+    pub(crate) fn note_shrinking(&self) {
+        if self.is_over.load(Relaxed) {
+            self.may_have_shrunk.store(true, Relaxed);
+        }
+    }
+
+    /// Reads how much memory is in use and what that leaves.
+    pub(crate) fn read(&self) -> MemoryUse {
+        let used_bytes = match crate::hooks::memory_stats().allocated {
+            0 => crate::process::resident_bytes(),
+            allocated => allocated,
+        };
+        self.judge(used_bytes);
+        self.read_at_us.store(self.started.elapsed().as_micros() as u64, Relaxed);
+        // Only the first reading finds it 0; the others change nothing.
+        let _ = self.start_bytes.compare_exchange(0, used_bytes, Relaxed, Relaxed);
+        let peak_bytes = self.peak_bytes.fetch_max(used_bytes, Relaxed).max(used_bytes);
+        MemoryUse { used_bytes, peak_bytes }
+    }
+
+    fn judge(&self, used_bytes: usize) {
+        let max_bytes = self.max_bytes.load(Relaxed);
+        if max_bytes == 0 {
+            return self.is_over.store(false, Relaxed);
+        }
+        let left = max_bytes as i64 - used_bytes as i64;
+        self.allowance.store((left / 4).max(ALLOWANCE_MIN), Relaxed);
+        self.is_over.store(left < 0, Relaxed);
+    }
+
+    fn since_reading(&self, now: Instant) -> Duration {
+        let read_at = Duration::from_micros(self.read_at_us.load(Relaxed));
+        now.saturating_duration_since(self.started).saturating_sub(read_at)
+    }
+
+    /// Memory that was in use when the server had just started.
+    pub(crate) fn start_bytes(&self) -> usize {
+        self.start_bytes.load(Relaxed)
+    }
+
+    /// CONFIG RESETSTAT.
+    pub(crate) fn reset_peak(&self) {
+        self.peak_bytes.store(0, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_passed_by_hardly_more_than_a_write_whatever_a_write_costs() {
+        const MAX: usize = 64 << 20;
+        for (argument_bytes, cost) in [(20, 160), (100, 400), (10_000, 25_000), (1 << 20, 2 << 20)] {
+            let budget = MemoryBudget::new(MAX as u64);
+            let (mut used, mut readings) = (10 << 20, 0);
+            loop {
+                // As `admits`, with a reading of our own.
+                let bytes = (argument_bytes + COMMAND_BYTES) as i64;
+                if budget.allowance.fetch_sub(bytes, Relaxed) < bytes {
+                    readings += 1;
+                    budget.judge(used);
+                }
+                if budget.is_over.load(Relaxed) {
+                    break;
+                }
+                used += cost;
+            }
+            assert!(used > MAX && used < MAX + (64 << 10) + 2 * cost, "{cost}: {used}");
+            assert!(readings < 1000, "{cost}: {readings} readings");
+        }
+    }
+
+    #[test]
+    fn above_the_limit_a_command_that_frees_is_a_reason_to_read_again() {
+        let budget = MemoryBudget::new(1);
+        let now = budget.started;
+        assert!(!budget.admits(10, now), "a process needs more than a byte");
+        budget.max_bytes.store(u64::MAX / 4, Relaxed);
+        assert!(!budget.admits(10, now), "nothing has been freed");
+        budget.note_shrinking();
+        assert!(budget.admits(10, now));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_over_it() {
+        let budget = MemoryBudget::new(0);
+        budget.read();
+        assert!(!budget.has_limit() && !budget.is_over.load(Relaxed));
+    }
+}

@@ -1,0 +1,284 @@
+//! Memory is what it says: `maxmemory`, `maxmemory-clients`, what is left behind, and what goes back to the system.
+
+use std::fs;
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::Client;
+use sterna_tests::server::{Server, wait_for};
+
+use crate::limits::{field, info, lazy_client};
+
+const MIB: u64 = 1 << 20;
+
+/// Sends SET until it is refused, and returns how many were not.
+fn fill(client: &mut Client, value_bytes: usize) -> usize {
+    let value = "x".repeat(value_bytes);
+    for number in 0.. {
+        client.send(&["SET", &format!("k:{number}"), &value]);
+        match client.value() {
+            Value::Simple(_) => {}
+            Value::Error(text) => {
+                assert!(text.starts_with(b"OOM "), "{}", text.escape_ascii());
+                return number;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    unreachable!("memory is finite");
+}
+
+/// Bytes of physical memory that the server takes.
+fn resident_bytes(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+#[test]
+fn writes_are_refused_at_maxmemory_and_taken_again_after_a_deletion() {
+    for (shards, value_bytes) in [(1, 1 << 20), (2, 1 << 20), (1, 1000), (2, 1000)] {
+        let server = Server::sterna(shards, &["--maxmemory", "32mb", "--appendonly", "no"]);
+        let (mut writer, mut other) = (server.connect(), server.connect());
+        let taken = fill(&mut writer, value_bytes);
+        assert!(taken * value_bytes > 8 << 20, "refused after {taken} of {value_bytes} bytes");
+        let used = info(&mut other, "used_memory");
+        // One write more than fits, and what its request needs.
+        assert!(used < 33 * MIB + 3 * value_bytes as u64, "{used} bytes are in use");
+        // Room that another client makes is there at once.
+        for round in 0..20 {
+            let key = format!("k:{round}");
+            let keys: Vec<String> =
+                (0..2 + 65536 / value_bytes).map(|n| format!("k:{}", 100 + 80 * round + n)).collect();
+            let mut request = vec!["DEL".to_owned(), key];
+            request.extend(keys);
+            if other.int(&request) * value_bytes as i64 >= 128 << 10 {
+                writer.request(&["SET", "small", "x"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_transaction_is_refused_at_maxmemory_command_by_command() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--maxmemory", "32mb", "--appendonly", "no"]);
+        let mut client = server.connect();
+        fill(&mut client, 1 << 18);
+        client.request(&["CONFIG", "SET", "maxmemory", "20mb"]);
+        client.request(&["MULTI"]);
+        // Queueing needs memory, whatever is queued.
+        client.send(&["GET", "k:1"]);
+        assert!(client.error().starts_with("OOM "));
+        client.send(&["EXEC"]);
+        assert!(client.error().starts_with("EXECABORT"));
+        assert_eq!(client.int(&["DEL", "k:1"]), 1);
+    }
+}
+
+#[test]
+fn what_large_values_needed_on_their_way_is_free_again_when_they_are_deleted() {
+    const VALUE_BYTES: usize = 32 << 20;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--appendonly", "no"]);
+        let value = "x".repeat(VALUE_BYTES);
+        let mut clients: Vec<Client> = (0..2).map(|_| server.connect()).collect();
+        let before = info(&mut clients[0], "used_memory");
+        for client in &mut clients {
+            client.request(&["SET", "k", &value]);
+            client.request(&["APPEND", "k", "tail"]);
+            assert_eq!(client.text(&["GET", "k"]).len(), VALUE_BYTES + 4);
+            client.request(&["DEL", "k"]);
+        }
+        wait_for("the memory to be free", || {
+            (info(&mut clients[0], "used_memory") < before + 4 * MIB).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_reply_takes_no_more_memory_than_it_has_bytes() {
+    const VALUE_BYTES: usize = 32 << 20;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--appendonly", "no"]);
+        let mut client = server.connect();
+        client.request(&["SET", "k", &"x".repeat(VALUE_BYTES)]);
+        let before = info(&mut client, "used_memory");
+        let mut lazy = lazy_client(&server);
+        lazy.send(&["GET", "k"]);
+        wait_for("the reply to be queued", || {
+            (crate::limits::greatest(&mut client, "omem") > VALUE_BYTES as u64 / 2).then_some(())
+        });
+        let grown = info(&mut client, "used_memory").saturating_sub(before);
+        assert!(grown < VALUE_BYTES as u64 + 4 * MIB, "{grown} bytes for a reply of {VALUE_BYTES}");
+    }
+}
+
+#[test]
+fn above_maxmemory_clients_the_largest_are_closed_and_no_protected_one() {
+    for shards in [1, 2, 3] {
+        let server = Server::sterna(
+            shards,
+            &["--maxmemory-clients", "16mb", "--client-output-buffer-limit", "normal", "0", "0", "0"],
+        );
+        let mut admin = server.connect();
+        admin.request(&["SET", "k", &"x".repeat(1 << 20)]);
+        let unfinished = |name: &str, bytes: usize| {
+            let mut client = server.connect();
+            client.request(&["CLIENT", "SETNAME", name]);
+            if name == "protected" {
+                client.request(&["CLIENT", "NO-EVICT", "on"]);
+            }
+            client.send_bytes(format!("*2\r\n$4\r\nECHO\r\n${}\r\n", 2 * bytes).as_bytes());
+            client.send_bytes(&vec![b'x'; bytes]);
+            client
+        };
+        let names = |admin: &mut Client| -> Vec<String> {
+            let list = admin.text(&["CLIENT", "LIST"]);
+            list.lines().map(|line| field(line, "name").to_owned()).filter(|name| !name.is_empty()).collect()
+        };
+        let held = |admin: &mut Client, name: &str, bytes: usize| {
+            wait_for(&format!("what {name} sent to be there"), || {
+                let list = admin.text(&["CLIENT", "LIST"]);
+                let line = list.lines().find(|line| field(line, "name") == name)?;
+                field(line, "qbuf").parse::<usize>().is_ok_and(|qbuf| qbuf >= bytes).then_some(())
+            });
+        };
+        let _protected = unfinished("protected", 3 << 20);
+        held(&mut admin, "protected", 3 << 20);
+        let _small = unfinished("small", 1 << 18);
+        held(&mut admin, "small", 1 << 18);
+        let mut middle = unfinished("middle", 1 << 20);
+        held(&mut admin, "middle", 1 << 20);
+        assert_eq!(info(&mut admin, "evicted_clients"), 0);
+        let mut large = unfinished("large", 12 << 20);
+        large.rest();
+        wait_for("the largest to be closed", || (info(&mut admin, "evicted_clients") == 1).then_some(()));
+        assert_eq!(names(&mut admin), ["protected", "small", "middle"]);
+        // The limit comes down to what only the small ones fit into: percent of maxmemory.
+        admin.request(&["CONFIG", "SET", "maxmemory", "100gb", "maxmemory-clients", "1%"]);
+        assert_eq!(admin.text_at(&["CONFIG", "GET", "maxmemory-clients"], 1), "1%");
+        assert_eq!(names(&mut admin).len(), 3);
+        admin.request(&["CONFIG", "SET", "maxmemory-clients", "5mb"]);
+        middle.rest();
+        assert_eq!(names(&mut admin), ["protected", "small"]);
+        server.await_log("a line about it", |log| {
+            log.contains("evicting a client") && log.contains("name=large")
+        });
+    }
+}
+
+#[test]
+fn what_multi_queues_counts_and_is_limited() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-query-buffer-limit", "2mb"]);
+        let mut admin = server.connect();
+        let mut client = server.connect();
+        let argument = "x".repeat(100_000);
+        client.request(&["CLIENT", "SETNAME", "queueing"]);
+        client.request(&["MULTI"]);
+        for _ in 0..5 {
+            client.request(&["SET", "k", &argument]);
+        }
+        let list = admin.text(&["CLIENT", "LIST"]);
+        let line = list.lines().find(|line| field(line, "name") == "queueing").expect("it is there");
+        let number = |name: &str| field(line, name).parse::<u64>().expect("a number");
+        assert!((500_000..520_000).contains(&number("multi-mem")), "{line}");
+        wait_for("it to be counted", || {
+            let list = admin.text(&["CLIENT", "LIST"]);
+            let line = list.lines().find(|line| field(line, "name") == "queueing")?;
+            (field(line, "tot-mem").parse::<u64>().ok()? > 500_000).then_some(())
+        });
+        for _ in 0..600 {
+            client.send(&["SET", "k", &argument]);
+        }
+        client.rest();
+        assert_eq!(info(&mut admin, "client_query_buffer_limit_disconnections"), 1);
+        admin.assert_quiet();
+    }
+}
+
+#[test]
+fn a_transaction_that_will_not_run_keeps_nothing() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-query-buffer-limit", "1mb"]);
+        let (mut client, mut other) = (server.connect(), server.connect());
+        let argument = "x".repeat(100_000);
+        for spoil in ["error", "watch"] {
+            client.request(&["WATCH", "watched"]);
+            client.request(&["MULTI"]);
+            if spoil == "error" {
+                client.send(&["NOSUCH"]);
+                client.error();
+            } else {
+                other.request(&["SET", "watched", "x"]);
+            }
+            for _ in 0..50 {
+                client.request(&["SET", "k", &argument]);
+            }
+            client.send(&["EXEC"]);
+            match client.value() {
+                Value::Error(text) => assert!(spoil == "error" && text.starts_with(b"EXECABORT")),
+                value => assert!(spoil == "watch" && value == Value::Null, "{value:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn freed_memory_goes_back_to_the_system_when_asked_for() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--appendonly", "no"]);
+        let mut client = server.connect();
+        for number in 0..200 {
+            client.request(&["SET", &format!("k:{number}"), &"x".repeat(1 << 20)]);
+        }
+        let full = resident_bytes(&server);
+        assert!(full > 200 * MIB);
+        client.request(&["FLUSHALL"]);
+        wait_for("the values to be freed", || (info(&mut client, "used_memory") < 40 * MIB).then_some(()));
+        client.request(&["MEMORY", "PURGE"]);
+        let purged = resident_bytes(&server);
+        assert!(purged < 80 * MIB, "{purged} bytes are resident, {full} were");
+        client.request(&["MULTI"]);
+        client.request(&["MEMORY", "PURGE"]);
+        assert_eq!(client.request(&["EXEC"]), Value::Array(vec![Value::Simple(b"OK".to_vec())]));
+    }
+}
+
+#[test]
+fn freed_memory_goes_back_to_the_system_without_traffic() {
+    let server = Server::sterna(2, &["--appendonly", "no"]);
+    let mut client = server.connect();
+    for number in 0..200 {
+        client.request(&["SET", &format!("k:{number}"), &"x".repeat(1 << 20)]);
+    }
+    client.request(&["FLUSHALL"]);
+    // Nothing is sent any more: the kernel is asked, not the server.
+    wait_for("the memory to go back", || (resident_bytes(&server) < 80 * MIB).then_some(()));
+}
+
+#[test]
+fn readers_that_have_left_are_forgotten_by_client_side_caching() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &[]);
+        let mut stays = server.connect_resp3();
+        stays.request(&["CLIENT", "TRACKING", "on"]);
+        stays.request(&["GET", "shared"]);
+        for _ in 0..20 {
+            let mut reader = server.connect_resp3();
+            reader.request(&["CLIENT", "TRACKING", "on"]);
+            for number in 0..50 {
+                reader.request(&["GET", &format!("k:{number}")]);
+            }
+            reader.request(&["GET", "shared"]);
+            reader.leave();
+        }
+        wait_for("those who left to be forgotten", || {
+            (info(&mut stays, "tracking_total_items") == 1 && info(&mut stays, "tracking_total_keys") == 1)
+                .then_some(())
+        });
+        // And who stayed is still told.
+        server.connect().request(&["SET", "shared", "x"]);
+        assert!(matches!(stays.value(), Value::Push(_)));
+    }
+}
