@@ -3,6 +3,7 @@
 //! ```text
 //! inline  [0][len][ up to 22 bytes …………………………… ]      24 bytes, no allocation
 //! heap    [1][ 6 unused ][ pointer ][ length ]      24 bytes, and the bytes themselves
+//! shared  [2][ 6 unused ][ pointer ][ length ]      24 bytes, and from 64 KiB on the bytes for all copies together
 //! ```
 //!
 //! Most keys and many values of a messaging workload (session ids, counters, presence flags) fit inline, and then a
@@ -10,17 +11,21 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// An immutable byte string of 24 bytes that holds up to 22 of them itself.
 #[derive(Clone)]
 pub struct Bytes(Inner);
 
 const INLINE_MAX: usize = 22;
+/// From here on a copy (COPY, a snapshot) shares the bytes: it is made while a partition is locked.
+const SHARED_MIN: usize = 64 << 10;
 
 #[derive(Clone)]
 enum Inner {
     Inline { len: u8, bytes: [u8; INLINE_MAX] },
     Heap(Box<[u8]>),
+    Shared(Arc<[u8]>),
 }
 
 const _: () = assert!(size_of::<Bytes>() == 24, "the inline form fills exactly what the heap form needs");
@@ -31,6 +36,7 @@ impl Bytes {
         match &self.0 {
             Inner::Inline { .. } => 0,
             Inner::Heap(bytes) => bytes.len(),
+            Inner::Shared(bytes) => bytes.len() + 16,
         }
     }
 }
@@ -38,6 +44,9 @@ impl Bytes {
 impl From<&[u8]> for Bytes {
     #[inline]
     fn from(from: &[u8]) -> Bytes {
+        if from.len() >= SHARED_MIN {
+            return Bytes(Inner::Shared(from.into()));
+        }
         if from.len() > INLINE_MAX {
             return Bytes(Inner::Heap(from.into()));
         }
@@ -49,7 +58,8 @@ impl From<&[u8]> for Bytes {
 
 impl From<Vec<u8>> for Bytes {
     fn from(from: Vec<u8>) -> Bytes {
-        if from.len() > INLINE_MAX { Bytes(Inner::Heap(from.into())) } else { Bytes::from(&from[..]) }
+        let own = INLINE_MAX + 1..SHARED_MIN;
+        if own.contains(&from.len()) { Bytes(Inner::Heap(from.into())) } else { Bytes::from(&from[..]) }
     }
 }
 
@@ -61,6 +71,7 @@ impl Deref for Bytes {
         match &self.0 {
             Inner::Inline { len, bytes } => &bytes[..usize::from(*len)],
             Inner::Heap(bytes) => bytes,
+            Inner::Shared(bytes) => bytes,
         }
     }
 }

@@ -17,18 +17,21 @@
 
 use crate::error::Error;
 use crate::lzf;
-use crate::stream::{RDB_TYPE_STREAM, Stream};
+use crate::stream::Stream;
 use crate::value::{Text, Value, integer};
 
 /// Versions that are written: the oldest that can hold the value, so that older servers and Valkey, which refuses the
 /// numbers after 11 that Redis gave out later, take it. Redis 7.0 reads this one.
 const STRING_VERSION: u16 = 10;
-/// Redis 7.2 and Valkey read this one.
-const STREAM_VERSION: u16 = 11;
 /// Latest version that is read: Valkey 9 writes 80. What a later one changes, if anything, is not known here.
 const VERSION_MAX: u16 = 80;
 
 const TYPE_STRING: u8 = 0;
+
+/// What modules have noted about a key, in front of its type (Redis 8.6 and newer); nothing here has a use for it. In
+/// Valkey's versions, which begin higher, this byte means something else.
+const KEY_META: u8 = 243;
+const VALKEY_VERSION_MIN: u16 = 80;
 
 /// The payload for a value.
 pub(crate) fn dump(value: &Value) -> Vec<u8> {
@@ -38,9 +41,10 @@ pub(crate) fn dump(value: &Value) -> Vec<u8> {
         Value::Str(bytes) => write_text(&mut out, bytes),
         Value::Grown(bytes) => write_text(&mut out, bytes),
         Value::Stream(stream) => {
-            out.push(RDB_TYPE_STREAM);
+            let (kind, version) = stream.rdb_type();
+            out.push(kind);
             stream.write_rdb(&mut out);
-            STREAM_VERSION
+            version
         }
     };
     seal(&mut out, version);
@@ -55,7 +59,10 @@ fn write_text(out: &mut Vec<u8>, text: &[u8]) -> u16 {
 
 /// The value in a payload.
 pub(crate) fn restore(payload: &[u8]) -> Result<Value, Error> {
-    let mut rest = open(payload).ok_or(Error::DumpDamaged)?;
+    let (mut rest, version) = open(payload).ok_or(Error::DumpDamaged)?;
+    if version < VALKEY_VERSION_MIN && rest.first() == Some(&KEY_META) {
+        rest = behind_key_meta(rest).ok_or(Error::DumpUnreadable)?;
+    }
     let value = read_value(&mut rest).filter(|_| rest.is_empty());
     value.ok_or(Error::DumpUnreadable)
 }
@@ -71,6 +78,25 @@ fn read_value(from: &mut &[u8]) -> Option<Value> {
     }
 }
 
+/// What stands behind the notes of modules: a count, and for each a class and tagged values up to an end mark.
+fn behind_key_meta(payload: &[u8]) -> Option<&[u8]> {
+    let mut rest = payload.get(1..)?;
+    for _ in 0..read_length(&mut rest)? {
+        rest.split_off(..4)?;
+        loop {
+            match read_length(&mut rest)? {
+                0 => break,
+                1 | 2 => drop(read_length(&mut rest)?),
+                3 => drop(rest.split_off(..4)?),
+                4 => drop(rest.split_off(..8)?),
+                5 => drop(read_string(&mut rest)?),
+                _ => return None,
+            }
+        }
+    }
+    Some(rest)
+}
+
 /// Appends version and checksum: ends the payload of a RESTORE.
 pub fn seal(out: &mut Vec<u8>, version: u16) {
     out.extend_from_slice(&version.to_le_bytes());
@@ -79,12 +105,12 @@ pub fn seal(out: &mut Vec<u8>, version: u16) {
 }
 
 /// The type and value in a payload, if its version is known and its checksum right.
-fn open(payload: &[u8]) -> Option<&[u8]> {
+fn open(payload: &[u8]) -> Option<(&[u8], u16)> {
     let (checked, checksum) = payload.split_last_chunk::<8>()?;
     let (body, version) = checked.split_last_chunk::<2>()?;
     let version = u16::from_le_bytes(*version);
     let checksum = u64::from_le_bytes(*checksum);
-    (version <= VERSION_MAX && checksum == crc64(checked)).then_some(body)
+    (version <= VERSION_MAX && checksum == crc64(checked)).then_some((body, version))
 }
 
 /// Appends a length.
@@ -214,6 +240,20 @@ mod tests {
             assert_eq!(*value.text().unwrap(), *text);
             let again = restore(&dump(&value)).unwrap();
             assert_eq!(*again.text().unwrap(), *text);
+        }
+    }
+
+    #[test]
+    fn what_modules_noted_about_a_key_is_passed_over() {
+        let mut payload =
+            b"\xf3\x02abcd\x02\x40\x80\x05\x03xyz\0efgh\x03\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\x02hi".to_vec();
+        let body = payload.clone();
+        seal(&mut payload, 13);
+        assert_eq!(*restore(&payload).unwrap().text().unwrap(), *b"hi");
+        for cut in 0..body.len() {
+            let mut payload = body[..cut].to_vec();
+            seal(&mut payload, 13);
+            assert_eq!(restore(&payload).unwrap_err(), Error::DumpUnreadable, "cut at {cut}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is kept under a key.
 
+use std::sync::Arc;
+
 use crate::bytes::Bytes;
 use crate::stream::Stream;
 
@@ -31,8 +33,8 @@ pub enum Value {
     Int(i64),
     /// A string as it was set.
     Str(Bytes),
-    /// A string that was appended to, with room to grow.
-    Grown(Box<Vec<u8>>),
+    /// A string that was appended to, with room to grow. Copies share it until one grows.
+    Grown(Arc<Vec<u8>>),
     /// A stream.
     Stream(Box<Stream>),
 }
@@ -82,6 +84,7 @@ impl Value {
     /// Cost: amortised O(`tail`), after the first time.
     pub(crate) fn append(&mut self, tail: &[u8]) -> Option<usize> {
         if let Value::Grown(bytes) = self {
+            let bytes = Arc::make_mut(bytes);
             bytes.extend_from_slice(tail);
             return Some(bytes.len());
         }
@@ -90,7 +93,7 @@ impl Value {
         bytes.extend_from_slice(&head);
         bytes.extend_from_slice(tail);
         let len = bytes.len();
-        *self = Value::Grown(Box::new(bytes));
+        *self = Value::Grown(Arc::new(bytes));
         Some(len)
     }
 
@@ -117,7 +120,7 @@ impl Value {
         match self {
             Value::Int(_) => 0,
             Value::Str(bytes) => bytes.heap_bytes(),
-            Value::Grown(bytes) => size_of::<Vec<u8>>() + bytes.capacity(),
+            Value::Grown(bytes) => 16 + size_of::<Vec<u8>>() + bytes.capacity(),
             Value::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
         }
     }

@@ -120,8 +120,10 @@ enum Failure {
     NoJournal(std::path::PathBuf, String),
     #[error("{}: {}", .0.display(), .1)]
     Rdb(std::path::PathBuf, import::RdbError),
-    #[error("not every key was taken")]
+    #[error("keys were left")]
     NotAll,
+    #[error("stopped at {0} (--keep-going passes over it)")]
+    Stopped(String),
     #[error("{0}")]
     Bench(String),
 }

@@ -154,6 +154,17 @@ impl Idempotence {
         })
     }
 
+    /// The producers with their iids and what those added, in the order they came.
+    pub(crate) fn producers(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (&[u8], impl ExactSizeIterator<Item = (&[u8], EntryId)>)> {
+        self.producers.iter().map(|(name, producer)| {
+            // `order` and `known` hold the same iids.
+            let iid = |iid: &'_ Arc<[u8]>| producer.known.get(iid).map_or(EntryId::MIN, |known| known.entry);
+            (&**name, producer.order.iter().map(move |name| (&**name, iid(name))))
+        })
+    }
+
     /// Producers of which something is remembered at `now_ms`, and how many iids in all. O(producers).
     pub fn tracked(&self, now_ms: u64) -> (u64, u64) {
         let alive = |producer: &Arc<Producer>| {

@@ -59,7 +59,6 @@ pub use id::{EntryId, IdRequest};
 pub use idempotence::{Idempotence, IdempotenceConfig, content_iid};
 pub use pending::{Idle, IdleSearch, Pending, PendingList};
 pub use range::{Backward, Forward};
-pub use rdb::RDB_TYPE_STREAM;
 pub use trim::{DeleteOutcome, References, Trim, TrimBound, Trimmed};
 
 /// A stream; see the module.

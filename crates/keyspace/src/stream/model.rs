@@ -481,7 +481,7 @@ impl Trio {
         assert_eq!(seen(&self.stream), seen(&Stream::read(&bytes).unwrap()));
         bytes.clear();
         self.stream.write_rdb(&mut bytes);
-        assert_eq!(seen(&self.stream), seen(&Stream::read_rdb(RDB_TYPE_STREAM, &bytes).unwrap()));
+        assert_eq!(seen(&self.stream), seen(&Stream::read_rdb(self.stream.rdb_type().0, &bytes).unwrap()));
     }
 }
 

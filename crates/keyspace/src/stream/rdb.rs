@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! count, (master ID 16 bytes │ listpack)…  │ length │ last ID │ first ID │ highest deleted ID │ entries added
-//! groups: count, (name │ last ID │ entries read │ PEL │ consumers)…
+//! groups: count, (name │ last ID │ entries read │ PEL │ consumers │ released: count, IDs)…
 //! PEL: count, (ID 16 bytes │ delivered ms i64 │ deliveries)…       the group's, then IDs again for each consumer
+//! idempotence: seconds │ entries │ producers: count, (name │ count, (iid │ ID)…)… │ added │ duplicates
 //!
 //! listpack   live │ deleted │ number of names │ names… │ 0 │ entries…
 //! entry      flags │ ms − master.ms │ seq − master.seq │ values…                          flags & 2: master's names
@@ -11,11 +12,14 @@
 //!            … │ number of elements in front of this one                                  flags & 1: deleted
 //! ```
 //!
-//! Three types are read, one is written: 15 (Redis 5), 19 (7.0: first ID, highest deleted, entries added, entries read)
-//! and 21 (7.2: when a consumer was last active).
+//! The types are 15 (Redis 5), 19 (7.0: first ID, highest deleted, entries added, entries read), 21 (7.2: when a consumer was
+//! last active), 26 (8.6: idempotence) and 27 (8.8: what XNACK released). All are read; what is written is the oldest of the
+//! last three that can say everything about the stream.
 //!
-//! An entry that XNACK released has no consumer, which these types can't say. It is written under a consumer without a
-//! name, delivered at 0, and so read back.
+//! When an iid was seen is not in there: it is taken from the ID of its entry. An entry that was released may also stand
+//! under a consumer without a name, delivered at 0: so it was written before type 27 was known.
+//!
+//! A listpack may be larger than a block can be: it becomes several blocks.
 //!
 //! Source: payloads of redis-server 7.0 and 8.2 and of Valkey 9.1, and the RDB format's public descriptions.
 
@@ -23,21 +27,32 @@ use crate::lzf;
 use crate::stream::block::{Block, BlockLimits};
 use crate::stream::listpack::{Element, Reader, Writer};
 use crate::stream::pending::Pending;
-use crate::stream::{ConsumerId, Entry, EntryId, Group, Stream};
-
-/// The type byte that goes with [`Stream::write_rdb`].
-pub const RDB_TYPE_STREAM: u8 = RDB_STREAM_3;
+use crate::stream::{Entry, EntryId, Group, IdempotenceConfig, Stream};
 
 const RDB_STREAM_1: u8 = 15;
 const RDB_STREAM_2: u8 = 19;
 const RDB_STREAM_3: u8 = 21;
+const RDB_STREAM_4: u8 = 26;
+const RDB_STREAM_5: u8 = 27;
 
 const DELETED: i64 = 1;
 const SAME_NAMES: i64 = 2;
 
 impl Stream {
-    /// Appends the payload of type [`RDB_TYPE_STREAM`].
+    /// The type byte that goes with [`Stream::write_rdb`], and the version of the format that has it first.
+    pub fn rdb_type(&self) -> (u8, u16) {
+        if self.groups.values().any(|group| group.pending().released() > 0) {
+            (RDB_STREAM_5, 14)
+        } else if self.idempotence.is_some() {
+            (RDB_STREAM_4, 13)
+        } else {
+            (RDB_STREAM_3, 11)
+        }
+    }
+
+    /// Appends the payload of type [`Stream::rdb_type`].
     pub fn write_rdb(&self, out: &mut Vec<u8>) {
+        let (kind, _) = self.rdb_type();
         write_len(out, self.blocks() as u64);
         for block in self.blocks_from_first() {
             write_text(out, &raw_id(block.first_id()));
@@ -52,13 +67,35 @@ impl Stream {
         write_len(out, self.groups.len() as u64);
         for (name, group) in &self.groups {
             write_text(out, name);
-            write_group(out, group);
+            write_group(out, group, kind);
         }
+        if kind >= RDB_STREAM_4 {
+            self.write_rdb_idempotence(out);
+        }
+    }
+
+    fn write_rdb_idempotence(&self, out: &mut Vec<u8>) {
+        let maps = self.idempotence.as_deref();
+        let config = maps.map_or(IdempotenceConfig::default(), |maps| maps.config());
+        write_len(out, u64::from(config.duration_s));
+        write_len(out, u64::from(config.entries_max));
+        write_len(out, maps.map_or(0, |maps| maps.producers().len()) as u64);
+        for (name, iids) in maps.into_iter().flat_map(|maps| maps.producers()) {
+            write_text(out, name);
+            write_len(out, iids.len() as u64);
+            for (iid, entry) in iids {
+                write_text(out, iid);
+                write_len(out, entry.ms);
+                write_len(out, entry.seq);
+            }
+        }
+        write_len(out, maps.map_or(0, |maps| maps.added()));
+        write_len(out, maps.map_or(0, |maps| maps.duplicates()));
     }
 
     /// Whether [`Stream::read_rdb`] knows this type byte.
     pub fn is_rdb_type(kind: u8) -> bool {
-        matches!(kind, RDB_STREAM_1 | RDB_STREAM_2 | RDB_STREAM_3)
+        matches!(kind, RDB_STREAM_1 | RDB_STREAM_2 | RDB_STREAM_3 | RDB_STREAM_4 | RDB_STREAM_5)
     }
 
     /// Reads a payload of type `kind`; `None` if the bytes are not exactly one.
@@ -108,7 +145,7 @@ fn write_fields(writer: &mut Writer, entry: Entry<'_>, same_names: bool) {
     writer.int(2 * pairs + 4);
 }
 
-fn write_group(out: &mut Vec<u8>, group: &Group) {
+fn write_group(out: &mut Vec<u8>, group: &Group, kind: u8) {
     write_len(out, group.last_id().ms);
     write_len(out, group.last_id().seq);
     // Redis says −1 for unknown.
@@ -120,31 +157,20 @@ fn write_group(out: &mut Vec<u8>, group: &Group) {
         out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
         write_len(out, pending.deliveries);
     }
-    let nobody = pending.released() > 0 && group.consumer_id(b"").is_none();
-    write_len(out, group.consumers().len() as u64 + u64::from(nobody));
-    if nobody {
-        write_consumer(out, group, None, 0, None);
-    }
+    write_len(out, group.consumers().len() as u64);
     for (id, consumer) in group.consumers() {
-        write_consumer(out, group, Some(id), consumer.seen_ms, consumer.active_ms);
+        write_text(out, &consumer.name);
+        out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
+        out.extend_from_slice(&consumer.active_ms.map_or(-1, |ms| ms as i64).to_le_bytes());
+        write_len(out, pending.len_of(id) as u64);
+        pending.ids_of(id, EntryId::MIN).for_each(|id| out.extend_from_slice(&raw_id(id)));
     }
-}
-
-fn write_consumer(
-    out: &mut Vec<u8>,
-    group: &Group,
-    id: Option<ConsumerId>,
-    seen_ms: u64,
-    active_ms: Option<u64>,
-) {
-    let name = group.consumer_name(id);
-    write_text(out, name);
-    out.extend_from_slice(&seen_ms.to_le_bytes());
-    out.extend_from_slice(&active_ms.map_or(-1, |ms| ms as i64).to_le_bytes());
-    let owns = |pending: Pending| pending.consumer == id || name.is_empty() && pending.consumer.is_none();
-    let owned = group.pending().from(EntryId::MIN).filter(|&(_, pending)| owns(pending));
-    write_len(out, owned.clone().count() as u64);
-    owned.for_each(|(id, _)| out.extend_from_slice(&raw_id(id)));
+    if kind >= RDB_STREAM_5 {
+        write_len(out, pending.released() as u64);
+        let released = pending.from(EntryId::MIN).filter(|(_, pending)| pending.consumer.is_none());
+        let released = released.take(pending.released());
+        released.for_each(|(id, _)| out.extend_from_slice(&raw_id(id)));
+    }
 }
 
 fn write_len(out: &mut Vec<u8>, len: u64) {
@@ -185,7 +211,7 @@ impl<'a> Source<'a> {
         for _ in 0..self.count()? {
             let master = id_of(&self.text()?)?;
             let packed = self.text()?;
-            blocks.push(block_of(master, &packed)?);
+            blocks.extend(blocks_of(master, &packed)?);
         }
         let mut stream = Stream::new();
         let length = self.len()?;
@@ -214,7 +240,35 @@ impl<'a> Source<'a> {
             }
             self.members(&mut *stream.group_mut(&name)?)?;
         }
+        if self.kind >= RDB_STREAM_4 {
+            self.idempotence(&mut stream)?;
+        }
         Some(stream)
+    }
+
+    fn idempotence(&mut self, stream: &mut Stream) -> Option<()> {
+        let config = IdempotenceConfig {
+            duration_s: u32::try_from(self.len()?).ok()?,
+            entries_max: u32::try_from(self.len()?).ok()?,
+        };
+        // A stream without settings of its own has none here either.
+        let is_set = IdempotenceConfig::DURATION_S.contains(&config.duration_s)
+            && IdempotenceConfig::ENTRIES_MAX.contains(&config.entries_max);
+        let config = if is_set { config } else { IdempotenceConfig::default() };
+        let mut iids = Vec::new();
+        for _ in 0..self.count()? {
+            let producer = self.text()?;
+            for _ in 0..self.count()? {
+                iids.push((producer.clone(), self.text()?, self.id()?));
+            }
+        }
+        let (added, duplicates) = (self.len()?, self.len()?);
+        if is_set || !iids.is_empty() || added > 0 {
+            let maps = stream.idempotence_mut(config);
+            iids.iter().for_each(|(producer, iid, entry)| maps.restore(producer, iid, *entry, entry.ms));
+            maps.set_counters(added, duplicates);
+        }
+        Some(())
     }
 
     /// The PEL and the consumers of a group.
@@ -232,8 +286,32 @@ impl<'a> Source<'a> {
         for _ in 0..self.count()? {
             self.consumer(group)?;
         }
+        if self.kind >= RDB_STREAM_5 {
+            return self.released(group);
+        }
         // Whatever nobody claimed must have been released.
         group.pending().from(EntryId::MIN).all(|(_, pending)| owner_is_clear(pending)).then_some(())
+    }
+
+    /// The entries of a group that have no consumer, which are all that were released.
+    fn released(&mut self, group: &mut Group) -> Option<()> {
+        let mut before = None;
+        let count = self.count()?;
+        let mut released = Vec::with_capacity(count.min(self.rest.len() / 16));
+        for _ in 0..count {
+            let id = id_of(self.take(16)?)?;
+            released.push((id, group.pending().get(id).filter(|pending| pending.consumer.is_none())?));
+        }
+        released.sort_unstable_by_key(|&(id, _)| id);
+        if released.len() != group.pending().released()
+            || released.iter().any(|&(id, _)| before.replace(id) == Some(id))
+        {
+            return None;
+        }
+        for (id, pending) in released {
+            group.pending_mut().set(id, Pending { delivered_ms: 0, ..pending });
+        }
+        Some(())
     }
 
     fn consumer(&mut self, group: &mut Group) -> Option<()> {
@@ -246,7 +324,7 @@ impl<'a> Source<'a> {
             Some(seen_ms)
         };
         let count = self.count()?;
-        let mut owned = Vec::with_capacity(count);
+        let mut owned = Vec::with_capacity(count.min(self.rest.len() / 16));
         for _ in 0..count {
             let id = id_of(self.take(16)?)?;
             owned.push((id, group.pending().get(id).filter(|pending| pending.consumer.is_none())?));
@@ -329,8 +407,8 @@ fn id_of(raw: &[u8]) -> Option<EntryId> {
     Some(EntryId { ms: (both >> 64) as u64, seq: both as u64 })
 }
 
-/// The entries of a listpack as a block.
-fn block_of(master: EntryId, packed: &[u8]) -> Option<Block> {
+/// The entries of a listpack as a block, or as several if they are more than one can hold.
+fn blocks_of(master: EntryId, packed: &[u8]) -> Option<Vec<Block>> {
     let mut reader = Reader::new(packed)?;
     let live = usize::try_from(reader.int()?).ok()?;
     let deleted = usize::try_from(reader.int()?).ok()?;
@@ -338,27 +416,32 @@ fn block_of(master: EntryId, packed: &[u8]) -> Option<Block> {
     let names: Vec<Vec<u8>> =
         (0..names_len).map(|_| Some(reader.next()?.to_bytes())).collect::<Option<_>>()?;
     reader.int().filter(|&end| end == 0)?;
-    let mut block: Option<Block> = None;
-    for index in 0..live.checked_add(deleted)? {
+    let mut blocks: Vec<Block> = Vec::new();
+    for _ in 0..live.checked_add(deleted)? {
         let flags = reader.int()?;
         let ms = master.ms.wrapping_add(reader.int()? as u64);
         let seq = master.seq.wrapping_add(reader.int()? as u64);
         let id = EntryId { ms, seq };
         let texts = fields_of(&mut reader, flags, &names)?;
         let fields = texts.iter().map(Vec::as_slice);
-        match &mut block {
+        match blocks.last_mut() {
             // The master's names are the first entry's in every listpack that Redis makes.
-            None if id == master => block = Some(Block::new(id, fields, packed.len(), 0)),
-            Some(block) if id > block.last_id() && block.takes(0, UNLIMITED) => block.push(id, fields),
-            _ => return None,
+            None if id == master => blocks.push(Block::new(id, fields, packed.len().min(BLOCK_BYTES), 0)),
+            Some(last) if id <= last.last_id() => return None,
+            Some(last) if last.takes(0, UNLIMITED) => last.push(id, fields),
+            Some(_) => blocks.push(Block::new(id, fields, 0, 0)),
+            None => return None,
         }
-        if flags & DELETED != 0 {
-            block.as_mut()?.delete(index);
+        if let Some(last) = blocks.last_mut().filter(|_| flags & DELETED != 0) {
+            last.delete(last.len() - 1);
         }
     }
-    let block = block.filter(|block| reader.done() && block.live() == live)?;
-    Some(block)
+    let alive: usize = blocks.iter().map(Block::live).sum();
+    (reader.done() && alive == live && !blocks.is_empty()).then_some(blocks)
 }
+
+/// What is reserved for a block at first, at most.
+const BLOCK_BYTES: usize = 64 << 10;
 
 const UNLIMITED: BlockLimits = BlockLimits { bytes_max: 0, entries_max: 0 };
 
@@ -404,29 +487,85 @@ mod tests {
         group.insert_pending(EntryId::new(1, 1), busy, 77, 3);
         group.insert_pending(EntryId::new(2, 2), idle, 78, 1);
         group.insert_pending(EntryId::new(3, 3), idle, 79, 1);
-        group.release(EntryId::new(3, 3), crate::stream::Nack::Highest);
         drop(group);
+        check(&stream, RDB_STREAM_3);
+        let maps = stream.idempotence_mut(IdempotenceConfig { duration_s: 7, entries_max: 9 });
+        for (producer, iid, ms) in [("p", "1", 20u64), ("p", "another iid", 21), ("q", "1", 22)] {
+            maps.remember(producer.as_bytes(), iid.as_bytes(), EntryId::new(ms, 0), ms);
+        }
+        check(&stream, RDB_STREAM_4);
+        stream.group_mut(b"g").unwrap().release(EntryId::new(3, 3), crate::stream::Nack::Highest);
+        check(&stream, RDB_STREAM_5);
+    }
 
+    /// What is written is of this type, is read back, and is refused or harmless when it is damaged.
+    fn check(stream: &Stream, kind: u8) {
         let mut payload = Vec::new();
         stream.write_rdb(&mut payload);
-        let read = Stream::read_rdb(RDB_TYPE_STREAM, &payload).unwrap();
+        assert_eq!(stream.rdb_type().0, kind);
+        let read = Stream::read_rdb(kind, &payload).unwrap();
         read.check();
         let native = |stream: &Stream| {
             let mut bytes = Vec::new();
             stream.write(&mut bytes, &mut |_| {});
             bytes
         };
-        assert_eq!(native(&read), native(&stream));
+        assert_eq!(native(&read), native(stream));
 
         for cut in 0..payload.len() {
-            assert!(Stream::read_rdb(RDB_TYPE_STREAM, &payload[..cut]).is_none());
+            assert!(Stream::read_rdb(kind, &payload[..cut]).is_none());
         }
         for index in 0..payload.len() {
             let mut bad = payload.clone();
             bad[index] ^= 0xff;
-            if let Some(stream) = Stream::read_rdb(RDB_TYPE_STREAM, &bad) {
+            if let Some(stream) = Stream::read_rdb(kind, &bad) {
                 stream.check();
             }
+        }
+    }
+
+    /// A listpack as Redis makes one with `stream-node-max-bytes 0`.
+    fn large_listpack(entries: u64, value: &[u8], is_deleted: impl Fn(u64) -> bool) -> Vec<u8> {
+        let mut writer = Writer::new();
+        let deleted = (0..entries).filter(|&nth| is_deleted(nth)).count() as i64;
+        [entries as i64 - deleted, deleted, 1].into_iter().for_each(|number| writer.int(number));
+        writer.string(b"f");
+        writer.int(0);
+        for nth in 0..entries {
+            writer.int(SAME_NAMES | if is_deleted(nth) { DELETED } else { 0 });
+            writer.int(nth as i64);
+            writer.int(0);
+            writer.string(value);
+            writer.int(4);
+        }
+        writer.finish()
+    }
+
+    #[test]
+    fn a_node_above_64_kib_becomes_several_blocks() {
+        let cases: [(u64, usize, fn(u64) -> bool); 4] = [
+            (10_000, 20, |_| false),
+            (200_000, 1, |nth| nth % 3 == 0),
+            (40, 70_000, |nth| nth < 30),
+            (5_000, 100, |nth| nth > 100),
+        ];
+        for (entries, value_len, is_deleted) in cases {
+            let packed = large_listpack(entries, &vec![b'x'; value_len], is_deleted);
+            let blocks = blocks_of(EntryId::new(5, 0), &packed).unwrap();
+            assert!(blocks.len() > 1);
+            let alive: Vec<u64> = (0..entries).filter(|&nth| !is_deleted(nth)).collect();
+            let mut payload = Vec::new();
+            write_len(&mut payload, 1);
+            write_text(&mut payload, &raw_id(EntryId::new(5, 0)));
+            write_text(&mut payload, &packed);
+            write_len(&mut payload, alive.len() as u64);
+            for number in [5 + entries, 0, 5 + alive[0], 0, 0, 0, entries, 0] {
+                write_len(&mut payload, number);
+            }
+            let stream = Stream::read_rdb(RDB_STREAM_3, &payload).unwrap();
+            stream.check();
+            assert_eq!(stream.len(), alive.len() as u64);
+            assert!(stream.range(EntryId::MIN, EntryId::MAX).map(|entry| entry.id.ms - 5).eq(alive));
         }
     }
 }

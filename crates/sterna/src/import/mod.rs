@@ -1,8 +1,11 @@
 //! `sterna import`: brings the strings and streams of a Redis or Valkey into a running Sterna.
 //!
 //! From a database file, or from the running server itself, read with SCAN and DUMP. Each value is given to RESTORE, with its
-//! expiry and into the same database; keys that are there already are left alone unless `--replace` is given. What can't
-//! be brought (lists, sets, hashes, sorted sets) is counted and named.
+//! expiry and into the same database; keys that are there already are left alone unless `--replace` is given. What there is
+//! no type for (lists, sets, hashes, sorted sets) is counted and named.
+//!
+//! At a value that can't be read the import stops, unless `--keep-going` is given and its end is known. Whatever happens, it
+//! says what was brought and where it stopped, and it ends with an error if any key was left.
 
 mod rdb;
 
@@ -30,6 +33,9 @@ pub(crate) struct Options {
     /// Overwrite keys that are there already
     #[arg(long)]
     replace: bool,
+    /// Pass over values that can't be read, instead of stopping at the first
+    #[arg(long)]
+    keep_going: bool,
     #[command(flatten)]
     reach: Reach,
 }
@@ -56,20 +62,23 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut target = Target {
         link: Link::open(&options.reach)?,
         replace: options.replace,
+        keep_going: options.keep_going,
         db: 0,
         waiting: Vec::new(),
         tally: Tally::default(),
         progress: Progress::new(),
     };
-    match (&options.source.rdb, &options.source.from) {
-        (Some(path), _) => from_file(path, &mut target)?,
-        (_, Some(url)) => from_server(url, &mut target)?,
-        (None, None) => {}
-    }
-    target.settle()?;
+    let brought = match (&options.source.rdb, &options.source.from) {
+        (Some(path), _) => from_file(path, &mut target),
+        (_, Some(url)) => from_server(url, &mut target),
+        (None, None) => Ok(()),
+    };
+    // What was sent before it stopped is in, or is not: that is said in any case.
+    let brought = brought.and(target.settle());
     target.progress.end();
     target.tally.tell();
-    if target.tally.refused.0 > 0 { Err(Failure::NotAll) } else { Ok(()) }
+    brought?;
+    if target.tally.is_complete() { Ok(()) } else { Err(Failure::NotAll) }
 }
 
 fn from_file(path: &PathBuf, target: &mut Target) -> Result<(), Failure> {
@@ -166,23 +175,24 @@ fn dumped(source: &mut Link, db: u64, keys: &[&[u8]]) -> Result<Vec<Entry>, Link
 /// A version and a checksum end what DUMP gives.
 const FOOTER_BYTES: usize = 2 + 8;
 
-/// That of Redis 7.2, which knew all encodings that strings and streams have here.
-const DUMP_VERSION: u16 = 11;
+/// That of Redis 8.8, which knows all encodings that strings and streams have here.
+const DUMP_VERSION: u16 = 14;
 
 /// Where keys go.
 struct Target {
     link: Link,
     replace: bool,
+    keep_going: bool,
     /// The database that the connection has selected.
     db: u64,
     /// Keys whose replies have not been read.
-    waiting: Vec<(Kind, Vec<u8>)>,
+    waiting: Vec<(Kind, u64, Vec<u8>)>,
     tally: Tally,
     progress: Progress,
 }
 
 impl Target {
-    fn bring(&mut self, entry: Entry) -> Result<(), LinkError> {
+    fn bring(&mut self, entry: Entry) -> Result<(), Failure> {
         let Entry { db, key, kind, expire_at_ms, mut value } = entry;
         if !matches!(kind, Kind::String | Kind::Stream) {
             self.tally.leave(kind, &key);
@@ -200,24 +210,29 @@ impl Target {
             words.push(b"REPLACE");
         }
         self.link.send(&words)?;
-        self.waiting.push((kind, key));
+        self.waiting.push((kind, db, key));
         if self.waiting.len() >= PIPELINE { self.settle() } else { Ok(()) }
     }
 
-    /// Reads the replies that are due.
-    fn settle(&mut self) -> Result<(), LinkError> {
-        for (kind, key) in std::mem::take(&mut self.waiting) {
+    /// Reads the replies that are due. Errors: a value was refused, and the import is to stop then.
+    fn settle(&mut self) -> Result<(), Failure> {
+        let mut stopped = Ok(());
+        for (kind, db, key) in std::mem::take(&mut self.waiting) {
             match self.link.receive() {
                 Ok(_) => *self.tally.brought.entry(kind).or_default() += 1,
                 Err(LinkError::Refused(why)) if why.starts_with("BUSYKEY") => self.tally.busy += 1,
                 Err(LinkError::Refused(why)) => {
+                    let refused = format!("{} in database {db}: {why}", key.escape_ascii());
+                    if !self.keep_going && stopped.is_ok() {
+                        stopped = Err(Failure::Stopped(refused.clone()));
+                    }
                     self.tally.refused.0 += 1;
-                    self.tally.refused.1.get_or_insert_with(|| format!("{}: {why}", key.escape_ascii()));
+                    self.tally.refused.1.get_or_insert(refused);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        stopped
     }
 }
 
@@ -247,6 +262,11 @@ impl Tally {
         self.brought.values().sum::<u64>()
             + self.left.values().map(|(count, _)| count).sum::<u64>()
             + self.busy
+    }
+
+    /// Whether no key was left.
+    fn is_complete(&self) -> bool {
+        self.left.is_empty() && self.busy == 0 && self.refused.0 == 0
     }
 
     fn tell(&self) {
