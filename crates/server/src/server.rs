@@ -132,7 +132,7 @@ pub(crate) struct Server {
     pub(crate) own_files: u64,
     pub(crate) slowlog: Mutex<crate::history::slow::SlowLog, { Level::SlowLog as u8 }>,
     pub(crate) delays: Mutex<crate::history::delays::Delays, { Level::Delays as u8 }>,
-    pub(crate) acl_log: Mutex<crate::command::acl::log::AclLog, { Level::AclLog as u8 }>,
+    pub(crate) acl_log: Mutex<crate::history::denials::AclLog, { Level::AclLog as u8 }>,
     stopping: AtomicBool,
 }
 

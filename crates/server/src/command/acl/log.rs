@@ -5,8 +5,6 @@
 //! The same thing denied to the same user again within a minute is not a new entry: its count rises and it comes to the
 //! front. Source: redis.io/docs/latest/commands/acl-log.
 
-use std::collections::VecDeque;
-
 use sterna_command::{Command, ReplyShape, Spec};
 use sterna_protocol::argument;
 
@@ -14,6 +12,7 @@ use super::super::table::{Row, table};
 use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, row, too_many};
 use crate::acl::Denied;
+use crate::history::denials::Denial;
 use crate::shard::Shard;
 
 pub(super) const LOG: Command<Run> = row(
@@ -33,59 +32,8 @@ pub(super) const LOG: Command<Run> = row(
 /// Bytes kept of a key, a channel or a user's name.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Bytes kept of a client's line.
-const CLIENT_BYTES_MAX: usize = 4096;
-
 /// Entries shown unless it is said how many.
 const SHOWN: usize = 10;
-
-/// Within so long the same thing is the same entry, milliseconds.
-const SAME_MS: u64 = 60_000;
-
-/// What was denied, newest first.
-#[derive(Debug, Default)]
-pub(crate) struct AclLog {
-    entries: VecDeque<Entry>,
-    next_id: i64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    id: i64,
-    count: i64,
-    event: Event,
-    /// The client's line of CLIENT LIST, the last time.
-    client: String,
-    created_ms: u64,
-    updated_ms: u64,
-}
-
-/// Something denied to someone.
-#[derive(Debug, PartialEq, Eq)]
-pub(in super::super) struct Event {
-    reason: &'static str,
-    context: &'static str,
-    object: Vec<u8>,
-    user: Vec<u8>,
-}
-
-impl AclLog {
-    fn add(&mut self, event: Event, mut client: String, now_ms: u64, entries_max: u64) {
-        client.truncate(client.floor_char_boundary(CLIENT_BYTES_MAX));
-        let same = (self.entries.iter())
-            .position(|entry| entry.event == event && now_ms.saturating_sub(entry.updated_ms) <= SAME_MS);
-        let entry = match same.and_then(|at| self.entries.remove(at)) {
-            Some(old) => Entry { count: old.count + 1, client, updated_ms: now_ms, ..old },
-            None => {
-                self.next_id += 1;
-                let id = self.next_id - 1;
-                Entry { id, count: 1, event, client, created_ms: now_ms, updated_ms: now_ms }
-            }
-        };
-        self.entries.push_front(entry);
-        self.entries.truncate(usize::try_from(entries_max).unwrap_or(usize::MAX));
-    }
-}
 
 impl Shard {
     /// Counts and logs that a request was denied.
@@ -98,24 +46,24 @@ impl Shard {
             Denied::Channel { user, channel } => (2, "channel", shortened(channel), user),
         };
         crate::connection::client::Client::add(&self.handle().denied[counter], 1);
-        self.log_denied(slot, row, Event { reason, context, object, user: shortened(user) });
+        self.log_denied(slot, row, Denial { reason, context, object, user: shortened(user) });
     }
 
     /// Logs that nobody is called `user` or has the password that was given.
     #[cold]
     pub(in super::super) fn note_failed_login(&mut self, slot: usize, row: &Row, user: &[u8]) {
         let object = row.full_name.clone().into_bytes();
-        let event = Event { reason: "auth", context: "toplevel", object, user: shortened(user) };
-        self.log_denied(slot, row, event);
+        let denial = Denial { reason: "auth", context: "toplevel", object, user: shortened(user) };
+        self.log_denied(slot, row, denial);
     }
 
-    fn log_denied(&mut self, slot: usize, row: &Row, event: Event) {
+    fn log_denied(&mut self, slot: usize, row: &Row, denial: Denial) {
         let client = &self.connections[slot].client;
         client.last_command.store(row.id as u32 + 1, std::sync::atomic::Ordering::Relaxed);
         let now_ms = self.clock.now_ms;
         let name_of = |row: u32| table().row(row as usize).full_name.clone();
         let line = client.describe(now_ms, &name_of).to_string();
-        self.server.acl_log.lock().add(event, line, now_ms, self.config.acllog_max_len);
+        self.server.acl_log.lock().add(denial, line, now_ms, self.config.acllog_max_len);
     }
 }
 
@@ -150,10 +98,10 @@ fn log(call: &mut Call<'_>) -> Result<(), Failure> {
         reply.bulk(b"count");
         reply.int(entry.count);
         for (name, text) in [
-            ("reason", entry.event.reason.as_bytes()),
-            ("context", entry.event.context.as_bytes()),
-            ("object", &entry.event.object),
-            ("username", &entry.event.user),
+            ("reason", entry.denial.reason.as_bytes()),
+            ("context", entry.denial.context.as_bytes()),
+            ("object", &entry.denial.object),
+            ("username", &entry.denial.user),
         ] {
             reply.bulk(name.as_bytes());
             reply.bulk(text);
@@ -184,30 +132,5 @@ mod tests {
         assert_eq!(shortened(&[b'x'; NAME_BYTES_MAX]), [b'x'; NAME_BYTES_MAX]);
         let long = shortened(&vec![b'x'; 10 << 20]);
         assert!(long.ends_with(b"x... (10485632 more bytes)") && long.len() < 200);
-    }
-
-    fn event(object: &str) -> Event {
-        Event { reason: "key", context: "toplevel", object: object.into(), user: b"bob".to_vec() }
-    }
-
-    #[test]
-    fn the_same_thing_within_a_minute_is_one_entry_that_comes_to_the_front() {
-        let mut log = AclLog::default();
-        for (object, at_ms) in [("a", 0), ("b", 10), ("a", 20), ("a", 20 + SAME_MS), ("b", 11 + SAME_MS)] {
-            log.add(event(object), String::new(), at_ms, 128);
-        }
-        let shown: Vec<(i64, i64, u64)> =
-            log.entries.iter().map(|entry| (entry.id, entry.count, entry.created_ms)).collect();
-        assert_eq!(shown, [(2, 1, 11 + SAME_MS), (0, 3, 0), (1, 1, 10)]);
-    }
-
-    #[test]
-    fn only_so_many_entries_are_kept() {
-        let mut log = AclLog::default();
-        (0..1000).for_each(|n| log.add(event(&n.to_string()), "é".repeat(CLIENT_BYTES_MAX), 0, 7));
-        assert_eq!((log.entries.len(), log.entries[0].id), (7, 999));
-        assert!(log.entries.iter().all(|entry| entry.client.len() <= CLIENT_BYTES_MAX));
-        log.add(event("x"), String::new(), 0, 0);
-        assert!(log.entries.is_empty());
     }
 }
