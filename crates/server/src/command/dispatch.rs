@@ -196,7 +196,7 @@ impl Shard {
     }
 
     #[cold]
-    fn disk_failure(&self, refusal: Refusal) -> Failure {
+    pub(crate) fn disk_failure(&self, refusal: Refusal) -> Failure {
         let cause = self.server.persistence.trouble().unwrap_or_else(|| refusal.to_string());
         Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}"))
     }

@@ -94,6 +94,16 @@ impl OutputQueue {
         Ok(taken)
     }
 
+    /// Takes out everything that was not sent.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let mut unsent = Vec::with_capacity(self.queued_bytes);
+        for (i, range) in self.ranges.iter().enumerate() {
+            unsent.extend_from_slice(&range.bytes(if i == 0 { self.sent } else { 0 }));
+        }
+        *self = OutputQueue::default();
+        unsent
+    }
+
     fn consume(&mut self, bytes: usize) {
         self.queued_bytes -= bytes;
         self.sent += bytes;

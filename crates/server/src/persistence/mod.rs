@@ -4,6 +4,7 @@
 //! start     files ─► Recovery ─► Rebuild ─► partitions                     load.rs restore.rs
 //! a write   partitions ─► Sink ─► journal ─► segments                      sink.rs
 //! a reply   output queue ─ held until durable ─► socket                    shard/durability.rs
+//! a failure what the disk did not take is undone                           rollback.rs
 //! snapshot  partitions, a few keys at a time ─► SnapshotWriter             snapshot.rs
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod at_rest;
 mod load;
 mod restore;
+mod rollback;
 #[cfg(test)]
 mod simulation;
 mod sink;
@@ -51,6 +53,8 @@ pub(crate) struct Persistence {
     journal: OnceLock<Arc<Journal>>,
     /// `appendonly` as of now: whether effects are collected.
     is_on: AtomicBool,
+    /// What the disk did not take is being undone; see `rollback.rs`.
+    is_rolling_back: AtomicBool,
     /// The journal lacks a write that is in memory, until a snapshot has been taken.
     has_gap: AtomicBool,
     pub(crate) loading: Loading,
@@ -115,6 +119,11 @@ impl Persistence {
         self.is_on.store(on, Ordering::Release);
     }
 
+    /// Whether what can be read may be something that is about to be undone.
+    pub(crate) fn is_rolling_back(&self) -> bool {
+        self.is_rolling_back.load(Ordering::Acquire)
+    }
+
     /// Whether a write may run now.
     #[inline]
     pub(crate) fn admit(&self, journal: &Journal) -> Result<(), Refusal> {
@@ -153,12 +162,13 @@ fn options(config: &Config) -> Options {
 
 impl Server {
     /// Hears what the journal's thread has to say.
-    fn hear(&self, event: Event) {
+    fn hear(self: &Arc<Server>, event: Event) {
         match event {
             Event::Durable(_) | Event::Written(_) => {}
             Event::Stopped { refusal, cause } => {
                 tracing::error!(%cause, "{refusal}: writes are refused until it works again");
                 *self.persistence.trouble.lock() = Some(cause);
+                rollback::begin(self);
             }
             Event::Resumed => {
                 tracing::warn!("the disk takes writes again");

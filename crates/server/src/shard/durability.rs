@@ -16,15 +16,19 @@
 //!    journal write and sync what was appended: fewer syncs, each for more clients.
 //! 5. The journal's thread has synced (or written), finds the flag, and mails; the shard flushes whoever waited.
 //!
-//! While the disk takes no writes, replies to reads leave all the same: what was read is as good as it will get, and
-//! reads and Pub/Sub go on. Replies to writes wait until the disk has recovered and has them.
+//! When the disk stops taking writes, what it did not take is undone (`persistence/rollback.rs`). Each reply that depends on
+//! it is replaced by MISCONF; after that, replies to reads leave, since nothing can be seen that is not safe, but for
+//! deletions of keys whose time is over.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, Ordering::Relaxed, fence};
 use std::time::{Duration, Instant};
 
-use sterna_journal::{FsyncPolicy, Journal, Lsn};
+use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
+use sterna_protocol::Reply;
+use sterna_protocol::decode::decode;
 
+use crate::connection::dependence::Dependence;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::server::Server;
 use crate::shard::Shard;
@@ -86,12 +90,40 @@ impl Shard {
     /// Whether the connection's output must wait for the disk; it is then flushed when the disk has it.
     pub(super) fn awaits_disk(&mut self, slot: usize) -> bool {
         let Some(journal) = self.durability.journal.clone() else { return false };
-        if !self.durability.is_gated || self.connections[slot].depends_on.is_met(&journal) {
+        if self.connections[slot].depends_on.is_given_up(&journal) {
+            self.answer_given_up(slot);
+        }
+        if !self.durability.is_gated || self.is_met(slot, &journal) {
             return false;
         }
         self.await_disk(slot);
         // It may have become safe before the flag was there to be seen.
-        !self.connections[slot].depends_on.is_met(&journal)
+        !self.is_met(slot, &journal)
+    }
+
+    fn is_met(&self, slot: usize, journal: &Journal) -> bool {
+        self.connections[slot].depends_on.is_met(journal, self.server.persistence.is_rolling_back())
+    }
+
+    /// What the connection's replies depend on was given up: each becomes MISCONF. Messages and other pushes stay.
+    #[cold]
+    fn answer_given_up(&mut self, slot: usize) {
+        let refusal = self.disk_failure(Refusal::DiskFailed);
+        let connection = &mut self.connections[slot];
+        let queued = connection.output.take();
+        let free = connection.depends_on.free_bytes.min(queued.len());
+        let has_messages = !connection.subscriptions.is_empty();
+        let mut bytes = queued[..free].to_vec();
+        for frame in frames(&queued[free..]) {
+            if frame.first() == Some(&b'>') || has_messages && is_message(frame) {
+                bytes.extend_from_slice(frame);
+            } else {
+                Reply::new(&mut bytes, connection.proto).error(refusal.wire());
+            }
+        }
+        connection.depends_on = Dependence { free_bytes: free, ..Dependence::default() };
+        let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
+        self.flusher.push(slot, &mut self.connections[slot], range);
     }
 
     /// Has the connection looked at again when more is durable.
@@ -111,6 +143,13 @@ impl Shard {
                 continue;
             };
             connection.awaits_disk = false;
+            if let Some(journal) = &self.durability.journal
+                && connection.depends_on.is_given_up(journal)
+            {
+                // At once: the next failure forgets what this one gave up.
+                self.answer_given_up(who.slot);
+            }
+            let connection = &mut self.connections[who.slot];
             self.flusher.mark(connection);
             if matches!(connection.state().wait(), Some(Wait::Disk(_))) {
                 self.recheck_disk_wait(who.slot);
@@ -162,6 +201,40 @@ impl Shard {
             let _ = journal.wait_durable(journal.last_lsn(), Some(at_most));
         }
     }
+}
+
+/// The replies and pushes that were written one after the other. What can't be told apart counts as one.
+fn frames(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let len = match decode(bytes) {
+            _ if bytes.is_empty() => return None,
+            Ok(Some((_, len))) => len,
+            Ok(None) | Err(_) => bytes.len(),
+        };
+        let (frame, rest) = bytes.split_at(len);
+        bytes = rest;
+        Some(frame)
+    })
+}
+
+/// Whether a frame is a message, or tells of a subscription, as RESP2 has them.
+fn is_message(frame: &[u8]) -> bool {
+    const KINDS: [&[u8]; 9] = [
+        b"message",
+        b"pmessage",
+        b"smessage",
+        b"subscribe",
+        b"psubscribe",
+        b"ssubscribe",
+        b"unsubscribe",
+        b"punsubscribe",
+        b"sunsubscribe",
+    ];
+    let kind = decode(frame)
+        .ok()
+        .flatten()
+        .and_then(|(value, _)| value.as_slice()?.first()?.as_bytes().map(<[u8]>::to_vec));
+    kind.is_some_and(|kind| KINDS.contains(&&*kind))
 }
 
 impl Server {

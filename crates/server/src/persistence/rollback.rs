@@ -1,0 +1,187 @@
+//! Rolling back: what was executed and then not taken by the disk is undone, and whoever waits for it gets MISCONF.
+//!
+//! A write is executed before its record is on the disk; its reply, and every reply that may show it, waits
+//! (`shard/durability.rs`). If the disk then fails, the record could stay in memory until there is room again; but then the
+//! writer waits without end, and readers would be shown what a crash takes back. So:
+//!
+//! 1. The journal tells that its disk fails. From now on writes are refused, and no reply leaves that depends on what is not
+//!    safe.
+//! 2. Commands on keys are answered `LOADING`; this waits until every shard is past what it was executing, and past its mail.
+//! 3. The journal gives up what is not safe ([`Journal::give_up`]). If the disk has recovered meanwhile, that is nothing.
+//! 4. The keys that those records changed are emptied, and filled again from the files: snapshot and log, for these keys alone.
+//! 5. Shards answer MISCONF in place of each reply that depends on what was given up, and go on: reads are served, writes
+//!    refused until the disk works.
+//!
+//! What is equivalent and what is not: nobody is told of a write, or shown one, that is then lost; and a write that was answered
+//! with MISCONF is not there afterwards, unless the power fails while the disk does. Events and invalidations are hints that
+//! may have left (docs/differences.md).
+//!
+//! Cost: one pass over snapshot and log, during which commands on keys are refused; nothing while the disk works.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sterna_journal::{Error, GivenUp, Journal};
+use sterna_keyspace::{Effect, Effects, What};
+
+use super::Rebuild;
+use super::restore::Target;
+use crate::partitions::Partitions;
+use crate::server::Server;
+
+/// Between two looks at the shards.
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// A key in its database.
+type Name = (usize, Box<[u8]>);
+
+/// What the lost records changed.
+enum Changed {
+    Keys(HashSet<Name>),
+    /// One of them emptied a database.
+    Everything,
+}
+
+/// Some keys of a keyspace: effects on others are passed over.
+struct Only<'a> {
+    partitions: &'a Partitions,
+    changed: &'a Changed,
+}
+
+/// Rolls back on a thread of its own, which is started by the journal's.
+pub(super) fn begin(server: &Arc<Server>) {
+    server.persistence.is_rolling_back.store(true, Ordering::Release);
+    let of = Arc::clone(server);
+    let run = move || {
+        if let Err(error) = roll_back(&of) {
+            tracing::error!(%error, "what the disk did not take can't be undone: the server stops");
+            of.stop();
+        }
+        of.persistence.is_rolling_back.store(false, Ordering::Release);
+        of.shards_look_again();
+    };
+    if let Err(error) = thread::Builder::new().name("rollback".to_owned()).spawn(run) {
+        tracing::error!(%error, "replies wait until the disk works again");
+    }
+}
+
+fn roll_back(server: &Arc<Server>) -> Result<(), Error> {
+    // While everything is loaded, nothing has been executed yet.
+    let Some(journal) = server.persistence.journal().filter(|_| !server.persistence.loading.is_on()) else {
+        return Ok(());
+    };
+    let began = Instant::now();
+    server.persistence.loading.is_on.store(true, Ordering::Release);
+    let outcome = undo(server, journal);
+    server.persistence.loading.is_on.store(outcome.is_err(), Ordering::Release);
+    wait_for_shards(server);
+    let lost = outcome?;
+    if lost > 0 {
+        let ms = began.elapsed().as_millis() as u64;
+        tracing::warn!(records = lost, ms, "what the disk did not take is undone, and answered with MISCONF");
+    }
+    Ok(())
+}
+
+/// Steps 2 to 4; returns how many records were undone.
+fn undo(server: &Arc<Server>, journal: &Journal) -> Result<usize, Error> {
+    // Twice: mail that was on its way when a shard first looked has been read when it looks again.
+    wait_for_shards(server);
+    wait_for_shards(server);
+    let Some(given_up) = journal.give_up()? else { return Ok(0) };
+    if !given_up.lost.is_empty() {
+        restore(server, journal, &given_up)?;
+    }
+    Ok(given_up.lost.len())
+}
+
+/// Has every shard take over configuration and journal, and waits until all have.
+fn wait_for_shards(server: &Server) {
+    server.shards_look_again();
+    let version = server.config_version();
+    let lags = || server.shards.iter().any(|shard| shard.config_seen.load(Ordering::Acquire) < version);
+    while lags() && !server.is_stopping() {
+        thread::sleep(INTERVAL);
+    }
+}
+
+fn restore(server: &Server, journal: &Journal, given_up: &GivenUp) -> Result<(), Error> {
+    let changed = changed(given_up);
+    let (snapshot, epoch) = journal.read_back_from()?;
+    let mut only = Only { partitions: &server.partitions, changed: &changed };
+    only.empty(None);
+    // What is loaded is no start, and is not to be called off as one.
+    let progress = super::Loading::default();
+    let mut rebuild = Rebuild::new(only, snapshot, epoch, &progress);
+    journal.read_back(given_up, &mut rebuild)
+}
+
+fn changed(given_up: &GivenUp) -> Changed {
+    let mut keys = HashSet::new();
+    for payload in &given_up.lost {
+        for effect in Effects::new(payload) {
+            match effect {
+                Ok(Effect { db: Some(db), key, what }) if !matches!(what, What::Flush) => {
+                    keys.insert((db, key.into()));
+                }
+                // It was made a moment ago, so it can be read; were it not, nothing could be said of the keys.
+                _ => return Changed::Everything,
+            }
+        }
+    }
+    Changed::Keys(keys)
+}
+
+impl Only<'_> {
+    fn holds(&self, db: usize, key: &[u8]) -> bool {
+        match self.changed {
+            Changed::Keys(keys) => keys.contains(&(db, key.into())),
+            Changed::Everything => true,
+        }
+    }
+
+    /// Removes the keys of a database, or of all.
+    fn empty(&mut self, db: Option<usize>) {
+        match self.changed {
+            Changed::Everything => {
+                self.partitions.apply(Effect { db, key: b"", what: What::Flush });
+            }
+            Changed::Keys(keys) => {
+                for (of, key) in keys.iter().filter(|(of, _)| db.is_none_or(|db| db == *of)) {
+                    self.partitions.apply(Effect { db: Some(*of), key, what: What::Delete });
+                }
+            }
+        }
+    }
+}
+
+impl Target for Only<'_> {
+    fn apply(&mut self, effect: Effect<'_>) -> bool {
+        match effect {
+            Effect { db, what: What::Flush, .. } => {
+                self.empty(db);
+                true
+            }
+            Effect { db: Some(db), key, .. } if !self.holds(db, key) => true,
+            effect => self.partitions.apply(effect),
+        }
+    }
+
+    fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+        match self.changed {
+            Changed::Everything => self.partitions.remove_where(db, doomed),
+            Changed::Keys(keys) => {
+                for (_, key) in keys.iter().filter(|(of, key)| *of == db && doomed(key)) {
+                    self.partitions.apply(Effect { db: Some(db), key, what: What::Delete });
+                }
+            }
+        }
+    }
+
+    fn databases(&self) -> usize {
+        self.partitions.databases()
+    }
+}
