@@ -16,16 +16,15 @@ pub struct FileDisk {
 impl FileDisk {
     /// Uses `directory`, making it (and its parents) if it is not there.
     ///
-    /// The parent is synced too, so that the directory itself survives a power loss.
+    /// Whatever gets a new name in it is synced too, so that the directory itself survives a power loss.
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
-        if !directory.is_dir() {
+        let holders = holders_of_missing(&directory);
+        if !holders.is_empty() {
             fs::create_dir_all(&directory)?;
-            let parent = match directory.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent,
-                _ => Path::new("."),
-            };
-            File::open(parent)?.sync_all()?;
+            for holder in holders {
+                File::open(holder)?.sync_all()?;
+            }
         }
         Ok(FileDisk { directory })
     }
@@ -43,6 +42,21 @@ impl FileDisk {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+/// The directories in which a name has to be made for `directory` to be there, the innermost first.
+fn holders_of_missing(directory: &Path) -> Vec<&Path> {
+    let mut holders = Vec::new();
+    let mut missing = directory;
+    while !missing.is_dir() {
+        let holder = match missing.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        holders.push(holder);
+        missing = holder;
+    }
+    holders
 }
 
 impl Disk for FileDisk {
@@ -135,6 +149,16 @@ mod tests {
         assert_eq!(second.map(|_| ()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         assert!(disk.lock("LOCK").is_ok());
+    }
+
+    #[test]
+    fn every_directory_that_gets_a_new_name_is_to_be_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        assert!(holders_of_missing(directory.path()).is_empty());
+        assert_eq!(holders_of_missing(&at("a")), [directory.path()]);
+        assert_eq!(holders_of_missing(&at("a/b/c")), [&*at("a/b"), &*at("a"), directory.path()]);
+        assert_eq!(holders_of_missing(Path::new("not-here")), [Path::new(".")]);
     }
 
     #[test]

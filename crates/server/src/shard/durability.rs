@@ -123,7 +123,7 @@ impl Shard {
         }
         connection.depends_on = Dependence { free_bytes: free, ..Dependence::default() };
         let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
-        self.flusher.push(slot, &mut self.connections[slot], range);
+        self.flusher.push_replies(&mut self.connections[slot], range);
     }
 
     /// Has the connection looked at again when more is durable.
