@@ -261,6 +261,19 @@ fn a_file_size_limit_refuses_writes_and_nothing_else_and_recovers() {
 }
 
 #[test]
+fn a_client_that_has_ended_its_half_of_the_connection_gets_the_reply_to_its_write() {
+    for appendfsync in ["always", "everysec"] {
+        let server = Launch::shards(2).args(&["--dir", "{folder}", "--appendfsync", appendfsync]).start();
+        for _ in 0..50 {
+            let mut client = server.connect();
+            client.send(&["SET", "k", "v"]);
+            client.finish();
+            assert_eq!(client.rest(), b"+OK\r\n");
+        }
+    }
+}
+
+#[test]
 fn a_directory_that_cannot_be_made_stops_the_start() {
     let ended = Launch::shards(1).file("appendonlydir", "").args(&["--dir", "{folder}"]).run();
     assert!(!ended.status.success());

@@ -219,6 +219,8 @@ impl Engine {
         let outcome = self
             .write(now_ms)
             .and_then(|()| self.sync_if_due(now_ms, closing))
+            .and_then(|()| self.write_again(now_ms))
+            .and_then(|()| if closing { self.sync_rest(now_ms) } else { Ok(()) })
             .and_then(|()| self.roll_if_full(now_ms));
         if let Err(error) = outcome {
             self.fail(now_ms, &error);
@@ -277,6 +279,20 @@ impl Engine {
                 }
         });
         if due { self.sync(now_ms) } else { Ok(()) }
+    }
+
+    /// Writes what had to wait for a sync to end, because too much was unsynced.
+    fn write_again(&mut self, now_ms: u64) -> Result<(), Error> {
+        if self.front.policy() == FsyncPolicy::Always { Ok(()) } else { self.write(now_ms) }
+    }
+
+    /// Writes and syncs until nothing is left: the journal takes nothing more.
+    fn sync_rest(&mut self, now_ms: u64) -> Result<(), Error> {
+        while self.unsynced_since.is_some() {
+            self.sync(now_ms)?;
+            self.write(now_ms)?;
+        }
+        Ok(())
     }
 
     /// Syncs what is written. Others go on writing meanwhile.

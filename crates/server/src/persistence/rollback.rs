@@ -91,6 +91,9 @@ fn undo(server: &Arc<Server>, journal: &Journal) -> Result<usize, Error> {
     // Twice: mail that was on its way when a shard first looked has been read when it looks again.
     wait_for_shards(server);
     wait_for_shards(server);
+    if server.is_stopping() {
+        return Ok(0);
+    }
     let Some(given_up) = journal.give_up()? else { return Ok(0) };
     if !given_up.lost.is_empty() {
         restore(server, journal, &given_up)?;
