@@ -127,6 +127,9 @@ pub(crate) struct Front {
     durable: AtomicU64,
     /// The records above the first and up to the second were given up last; read by `is_given_up`.
     given_up: [AtomicU64; 2],
+    /// Records up to here may have been acknowledged though they are not durable: they were read at the start, or written
+    /// before the policy became `Always`.
+    acknowledged: AtomicU64,
     /// Someone waits for this LSN, whatever the policy.
     sync_wanted: AtomicU64,
     /// Guards nothing: waiters for `durable` and for a change of `refusal` sleep on the condition.
@@ -166,6 +169,7 @@ impl Front {
             written: AtomicU64::new(last.0),
             durable: AtomicU64::new(durable.0),
             given_up: [AtomicU64::new(0), AtomicU64::new(0)],
+            acknowledged: AtomicU64::new(last.0),
             sync_wanted: AtomicU64::new(0),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
@@ -379,7 +383,9 @@ impl Front {
     }
 
     pub(crate) fn set_policy(&self, policy: FsyncPolicy) {
-        self.policy.store(policy as u8, Ordering::Relaxed);
+        self.policy.store(policy as u8, Ordering::SeqCst);
+        // Replies left, until now, when their record was written.
+        self.acknowledged.fetch_max(self.written_lsn().0, Ordering::SeqCst);
         self.wake();
     }
 
@@ -404,6 +410,11 @@ impl Front {
         debug_assert!(self.durable_lsn() <= lsn && lsn <= self.written_lsn());
         self.durable.store(lsn.0, Ordering::Release);
         self.progressed();
+    }
+
+    /// See the field.
+    pub(crate) fn acknowledged(&self) -> Lsn {
+        Lsn(self.acknowledged.load(Ordering::SeqCst))
     }
 
     pub(crate) fn set_given_up(&self, above: Lsn, up_to: Lsn) {

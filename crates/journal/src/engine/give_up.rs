@@ -3,7 +3,7 @@
 //! Asked for by whoever can undo what they did, while the disk fails. Without it a record that could not be written stays in
 //! memory until there is room again, and its effects are seen meanwhile, though a crash would take them back.
 //!
-//! 1. What is safe (durable under `always`, else written) stays. Whatever was appended after that is handed back, and its
+//! 1. What may have been acknowledged (durable under `always`, else written; and what was read at the start) stays. Whatever was appended after that is handed back, and its
 //!    numbers are kept by records with an empty payload, so that the log goes on without a hole.
 //! 2. What a failed write or sync left of them in the file is made unreadable, as far as the disk lets it: a start would take
 //!    whole records for written ones. If the power fails while the disk fails, they may be there all the same.
@@ -30,14 +30,17 @@ impl Engine {
         let pen = self.pen.clone();
         let mut pen = pen.lock();
         pen.take_unwritten(&self.front);
-        let (safe, end) = match self.front.policy() {
+        let (safe, mut end) = match self.front.policy() {
             FsyncPolicy::Always => (self.durable, pen.synced_to),
             FsyncPolicy::EverySec | FsyncPolicy::No => (pen.written, pen.active.bytes),
         };
+        let safe = safe.max(self.front.acknowledged());
         let mut given_up = GivenUp { lost: Vec::new(), kept: Vec::new(), durable: self.durable };
         for batch in pen.retained.iter_mut().filter(|batch| batch.last > self.durable) {
             let payloads = record::payloads(&batch.frames);
             if batch.last <= safe {
+                // One that was acknowledged as written is in the file.
+                end = end.max(if batch.end == u64::MAX { 0 } else { batch.end });
                 given_up.kept.extend((batch.first.0..).map(Lsn).zip(payloads));
             } else {
                 batch.frames = record::empty_batch(payloads.len());

@@ -657,6 +657,32 @@ fn what_is_given_up_is_gone_for_good_and_its_numbers_stay_taken() {
 }
 
 #[test]
+fn what_was_acknowledged_under_another_policy_or_before_the_start_is_not_given_up() {
+    // Written under everysec, then always, then the disk fails.
+    let mut rig = Rig::new(Options { fsync: FsyncPolicy::EverySec, ..options(1 << 20) });
+    rig.append(2);
+    assert_eq!((rig.journal.written_lsn(), rig.durable()), (Lsn(2), 0));
+    rig.journal.set_policy(FsyncPolicy::Always);
+    rig.disk.fault_at(rig.disk.operations(), Fault::Error);
+    rig.batch(1).turn();
+    let given_up = rig.engine.give_up(&rig.journal, 0).unwrap();
+    assert_eq!(given_up.lost, [super::rig::payload(Lsn(3))]);
+    let mut state = Replayed::default();
+    rig.journal.read_back(&given_up, &mut state).unwrap();
+    assert_records(&state, 1, 2);
+    let disk = rig.crash(Crash::Process);
+    // Opened on a full disk, nothing that was read is durable yet.
+    disk.set_full(true);
+    let mut rig = Rig::open(&disk, options(1 << 20)).unwrap();
+    assert_eq!((rig.journal.admit(), rig.durable()), (Err(Refusal::DiskFull), 0));
+    let given_up = rig.engine.give_up(&rig.journal, 0).unwrap();
+    assert!(given_up.lost.is_empty());
+    let mut state = Replayed::default();
+    rig.journal.read_back(&given_up, &mut state).unwrap();
+    assert_records(&state, 1, 2);
+}
+
+#[test]
 fn a_snapshot_begun_before_something_was_given_up_never_counts() {
     let mut rig = Rig::new(options(1 << 20));
     rig.append(2);

@@ -82,7 +82,9 @@ impl Shard {
     pub(crate) fn note_seen(&mut self, slot: usize) {
         if let (Some(journal), Some(connection)) = (&self.durability.journal, self.connections.get_mut(slot))
         {
-            connection.depends_on.seen = journal.last_lsn();
+            // What was given up is undone before anything can be read again.
+            let last = journal.last_lsn();
+            connection.depends_on.seen = if last <= journal.given_up_to() { Lsn::ZERO } else { last };
             self.durability.has_seen = true;
         }
     }
