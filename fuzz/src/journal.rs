@@ -74,9 +74,12 @@ fn open(name: &str, bytes: &[u8]) {
     }
     // Damage is an error or an entry less.
     let _ = inspect::dump(&disk, &mut |_| Ok(()));
-    // A repair writes a record for each that a snapshot is ahead of the log, and this disk is in memory.
-    let end = check.ok().and_then(|check| check.manifest?.snapshot).map_or(0, |snapshot| snapshot.end.0);
-    if end < FILLED_MAX && inspect::repair(&disk).is_ok() {
+    // A repair writes a record for each that is lost or that a snapshot is ahead of the log, and this disk is in memory.
+    let filled = check.ok().map_or(0, |check| {
+        let snapshot = check.manifest.and_then(|manifest| manifest.snapshot);
+        check.loss.records.max(snapshot.map_or(0, |snapshot| snapshot.end.0))
+    });
+    if filled < FILLED_MAX && inspect::repair(&disk).is_ok() {
         replay(&disk).expect("a repaired journal opens");
     }
 }

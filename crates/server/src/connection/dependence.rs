@@ -27,6 +27,11 @@ impl Dependence {
         self.written <= safe && (self.seen <= safe || is_stopped())
     }
 
+    /// Whether it has neither written nor seen anything.
+    pub(crate) fn is_nothing(self) -> bool {
+        self.written == Lsn::ZERO && self.seen == Lsn::ZERO
+    }
+
     /// Whether it is something that the disk did not take, and that is undone.
     pub(crate) fn is_given_up(self, journal: &Journal) -> bool {
         journal.is_given_up(self.written) || journal.is_given_up(self.seen)

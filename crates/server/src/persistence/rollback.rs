@@ -53,6 +53,10 @@ struct Only<'a> {
 
 /// Rolls back on a thread of its own, which is started by the journal's.
 pub(super) fn begin(server: &Arc<Server>) {
+    // A start on a full disk: nothing has been executed yet.
+    if server.persistence.journal.get().is_none() {
+        return;
+    }
     server.persistence.is_rolling_back.store(true, Ordering::Release);
     let of = Arc::clone(server);
     let run = move || {

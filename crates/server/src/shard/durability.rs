@@ -91,20 +91,25 @@ impl Shard {
 
     /// Whether the connection's output must wait for the disk; it is then flushed when the disk has it.
     pub(super) fn awaits_disk(&mut self, slot: usize) -> bool {
-        let Some(journal) = self.durability.journal.clone() else { return false };
-        if self.connections[slot].depends_on.is_given_up(&journal) {
+        let depends_on = self.connections[slot].depends_on;
+        let Some(journal) = self.durability.journal.as_ref().filter(|_| !depends_on.is_nothing()) else {
+            return false;
+        };
+        if depends_on.is_given_up(journal) {
             self.answer_given_up(slot);
         }
-        if !self.durability.is_gated || self.is_met(slot, &journal) {
+        if self.is_met(slot) {
             return false;
         }
         self.await_disk(slot);
         // It may have become safe before the flag was there to be seen.
-        !self.is_met(slot, &journal)
+        !self.is_met(slot)
     }
 
-    fn is_met(&self, slot: usize, journal: &Journal) -> bool {
-        self.connections[slot].depends_on.is_met(journal, self.server.persistence.is_rolling_back())
+    fn is_met(&self, slot: usize) -> bool {
+        let is_rolling_back = self.server.persistence.is_rolling_back();
+        let depends_on = self.connections[slot].depends_on;
+        self.durability.journal.as_ref().is_none_or(|journal| depends_on.is_met(journal, is_rolling_back))
     }
 
     /// What the connection's replies depend on was given up: each becomes MISCONF. Messages and other pushes stay.

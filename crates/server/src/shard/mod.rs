@@ -145,6 +145,8 @@ impl Shard {
             server,
         };
         shard.refresh_durability();
+        // As in `refresh_config`: who waits for this shard must not wait for a change that it began with.
+        shard.handle().config_seen.store(config_version, Ordering::Release);
         shard
     }
 
