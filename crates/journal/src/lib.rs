@@ -2,7 +2,7 @@
 //!
 //! An append-only log of opaque, checksummed records in segments, one thread that writes and syncs them for everybody,
 //! snapshots that neither fork nor pause, and a start that tells a torn tail from damage. What an effect means is
-//! none of its business: payloads are bytes, and whose they are is known to whoever wrote them.
+//! not known here: payloads are bytes.
 //!
 //! ```text
 //! append ─► front ─► pen ─► segment ─► disk           writer.rs front.rs pen.rs segment.rs disk/

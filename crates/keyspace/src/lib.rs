@@ -52,5 +52,5 @@ pub use rdb::seal as seal_dump;
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use value::{Record, Text, Value};
-pub use wait::{Blocked, Caller, Served, Waiter, look_again, serve_ready};
+pub use wait::{Blocked, Caller, Served, Waiter, recheck, serve_ready};
 pub use watch::Watch;

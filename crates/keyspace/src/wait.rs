@@ -39,7 +39,7 @@ pub trait Blocked: Send + Sync + fmt::Debug {
 
     /// When `key` may have become ready though nobody wrote to it, Unix time in milliseconds, above the present; `None`:
     /// only a write makes it ready.
-    fn look_again_ms(&self, _ctx: &mut Ctx<'_>, _key: &[u8]) -> Option<u64> {
+    fn recheck_ms(&self, _ctx: &mut Ctx<'_>, _key: &[u8]) -> Option<u64> {
         None
     }
 }
@@ -58,8 +58,8 @@ pub struct Waiter {
     /// What looks again.
     pub blocked: Box<dyn Blocked>,
     claimed: AtomicBool,
-    /// See [`Waiter::look_again_ms`]; the largest number is never.
-    look_again_ms: AtomicU64,
+    /// See [`Waiter::recheck_ms`]; the largest number is never.
+    recheck_ms: AtomicU64,
 }
 
 /// Who runs a command.
@@ -102,7 +102,7 @@ impl Waiter {
             deadline_ms,
             blocked,
             claimed: AtomicBool::new(false),
-            look_again_ms: AtomicU64::new(u64::MAX),
+            recheck_ms: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -112,16 +112,16 @@ impl Waiter {
         !self.claimed.swap(true, Ordering::AcqRel)
     }
 
-    /// When to call [`look_again`] for it, Unix time in milliseconds; `None`: a write will wake it, or nothing.
-    pub fn look_again_ms(&self) -> Option<u64> {
+    /// When to call [`recheck`] for it, Unix time in milliseconds; `None`: a write will wake it, or nothing.
+    pub fn recheck_ms(&self) -> Option<u64> {
         // Relaxed: it is set under the locks of the keys by the shard that reads it.
-        Some(self.look_again_ms.load(Ordering::Relaxed)).filter(|&at_ms| at_ms != u64::MAX)
+        Some(self.recheck_ms.load(Ordering::Relaxed)).filter(|&at_ms| at_ms != u64::MAX)
     }
 
     /// Finds out when to look again.
     pub(crate) fn plan(&self, ctx: &mut Ctx<'_>) {
-        let next = self.keys.iter().filter_map(|key| self.blocked.look_again_ms(ctx, key)).min();
-        self.look_again_ms.store(next.unwrap_or(u64::MAX), Ordering::Relaxed);
+        let next = self.keys.iter().filter_map(|key| self.blocked.recheck_ms(ctx, key)).min();
+        self.recheck_ms.store(next.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether somebody has taken the right to answer.
@@ -142,8 +142,8 @@ pub fn serve_ready(space: Space<'_>, now_ms: u64, log: &mut Changes) {
 }
 
 /// Serves `waiter`, and whoever waits before it for the same keys, from what time alone has made ready; then
-/// [`Waiter::look_again_ms`] is the next time. Called when that time has come, with its keys locked.
-pub fn look_again(mut space: Space<'_>, now_ms: u64, log: &mut Changes, waiter: &Waiter) {
+/// [`Waiter::recheck_ms`] is the next time. Called when that time has come, with its keys locked.
+pub fn recheck(mut space: Space<'_>, now_ms: u64, log: &mut Changes, waiter: &Waiter) {
     for key in &waiter.keys {
         log.ready(waiter.db, key);
     }

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Spec};
 use sterna_keyspace::{
     Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition, Record,
-    Run, Space, Stats, StreamSettings, Waiter, Watch, What, look_again, serve_ready,
+    Run, Space, Stats, StreamSettings, Waiter, Watch, What, recheck, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -219,12 +219,12 @@ impl Partitions {
     }
 
     /// Looks whether time alone has made a waiter's command ready, and answers it if so; what was woken is in `log`.
-    pub(crate) fn look_again(&self, waiter: &Waiter, now_ms: u64, log: &mut Changes) {
+    pub(crate) fn recheck(&self, waiter: &Waiter, now_ms: u64, log: &mut Changes) {
         let mut needed = Indices::default();
         waiter.keys.iter().for_each(|key| needed.insert(self.index_of(key)));
         let mut held = self.hold(needed);
         log.want_touched(self.is_tracked());
-        look_again(Space::some(&mut held), now_ms, log, waiter);
+        recheck(Space::some(&mut held), now_ms, log, waiter);
         self.write_effects(log);
     }
 

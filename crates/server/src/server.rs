@@ -345,7 +345,7 @@ impl Server {
     }
 
     /// What one shard does ten times a second: rates, and whether memory has run out.
-    pub(crate) fn look_around(&self) {
+    pub(crate) fn tick(&self) {
         self.rates.lock().look(Instant::now(), self.counters());
         self.settle_stream_settings();
         self.memory.read();

@@ -82,7 +82,7 @@ impl Disk for FileDisk {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            // A directory or a name that is not UTF-8 was not made by the journal, and is none of its business.
+            // A directory or a name that is not UTF-8 was not made by the journal, and is left alone.
             if entry.file_type()?.is_file()
                 && let Ok(name) = entry.file_name().into_string()
             {

@@ -265,9 +265,9 @@ mod claim {
         streams.sleep(30);
         let waiter = streams
             .wait(7, &["XREADGROUP", "GROUP", "g", "b", "BLOCK", "0", "CLAIM", "100", "STREAMS", "s", ">"]);
-        assert_eq!(waiter.look_again_ms(), Some(START_MS + 100));
+        assert_eq!(waiter.recheck_ms(), Some(START_MS + 100));
         streams.sleep(70);
-        streams.look_again(&waiter);
+        streams.recheck(&waiter);
         let claimed = "[[s [[1-0 [f a] 100 1] [2-0 [f b] 100 1] [3-0 [f c] 100 1]]]]";
         assert_eq!(streams.served(), [(7, claimed.to_string())]);
         assert_eq!(streams.run("XPENDING s g"), "[3 1-0 3-0 [[b 3]]]");
@@ -281,13 +281,13 @@ mod claim {
         streams.sleep(60);
         streams.run("XACK s g 1-0 2-0 3-0");
         streams.sleep(40);
-        streams.look_again(&waiter);
+        streams.recheck(&waiter);
         assert_eq!(streams.served(), []);
-        assert_eq!(waiter.look_again_ms(), Some(START_MS + 200));
+        assert_eq!(waiter.recheck_ms(), Some(START_MS + 200));
         streams.run("XADD s 4-0 f d");
         assert_eq!(streams.served(), [(7, "[[s [[4-0 [f d] 0 0]]]]".to_string())]);
         let reader = streams.wait(8, &["XREAD", "BLOCK", "0", "STREAMS", "s", "$"]);
-        assert_eq!(reader.look_again_ms(), None, "only a write wakes a reader");
+        assert_eq!(reader.recheck_ms(), None, "only a write wakes a reader");
     }
 
     #[test]

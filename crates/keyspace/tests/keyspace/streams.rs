@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sterna_keyspace::{Space, Waiter, look_again};
+use sterna_keyspace::{Space, Waiter, recheck};
 
 use crate::world::{START_MS, World};
 
@@ -91,10 +91,10 @@ impl Streams {
     }
 
     /// What the server does when a waiter's time has come.
-    pub(crate) fn look_again(&mut self, waiter: &Waiter) {
+    pub(crate) fn recheck(&mut self, waiter: &Waiter) {
         let World { parts, now_ms, log, .. } = &mut self.0;
         log.clear();
-        look_again(Space::some(parts), *now_ms, log, waiter);
+        recheck(Space::some(parts), *now_ms, log, waiter);
         self.0.note_effects();
     }
 

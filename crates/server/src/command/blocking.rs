@@ -31,8 +31,8 @@ impl Shard {
 
     /// When a waiter is to be looked at: to see whether it can be served by now, or to give up, whichever comes first.
     fn recheck_at(&self, waiter: &Waiter, deadline: Option<Instant>) -> Option<Instant> {
-        let look_again = waiter.look_again_ms().map(|at_ms| self.instant_of(at_ms));
-        [deadline, look_again].into_iter().flatten().min()
+        let recheck = waiter.recheck_ms().map(|at_ms| self.instant_of(at_ms));
+        [deadline, recheck].into_iter().flatten().min()
     }
 
     fn blocked(&self, slot: usize) -> Option<&Blocked> {
@@ -54,7 +54,7 @@ impl Shard {
         if deadline.is_some_and(|at| at <= self.clock.instant) {
             return self.block_timed_out(slot);
         }
-        self.server.partitions.look_again(&waiter, self.clock.now_ms, &mut self.changes);
+        self.server.partitions.recheck(&waiter, self.clock.now_ms, &mut self.changes);
         // The reply, if there is one now, is mailed to this shard like any other.
         self.spread_changes();
         let until = if waiter.is_claimed() { None } else { self.recheck_at(&waiter, deadline) };

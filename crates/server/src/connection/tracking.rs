@@ -9,7 +9,7 @@ use super::client::ClientId;
 pub(crate) struct Mode {
     /// The connection that gets the messages instead of this one.
     pub(crate) redirect: Option<ClientId>,
-    /// Changes of its own are none of its business.
+    /// It is not told of changes of its own.
     pub(crate) no_loop: bool,
     pub(crate) reads: Reads,
     /// CLIENT CACHING was called, for the next command or transaction.

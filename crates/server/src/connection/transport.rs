@@ -98,7 +98,7 @@ impl Transport {
         }
     }
 
-    /// Says goodbye where the protocol has a word for it.
+    /// Ends the session where the protocol has a message for it (TLS: close_notify).
     pub(crate) fn close_notify(&mut self) {
         if let Transport::Tls(tls) = self {
             tls.session.send_close_notify();

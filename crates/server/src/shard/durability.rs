@@ -66,7 +66,7 @@ impl Shard {
         let policy = self.durability.journal.as_ref().map(|journal| journal.policy());
         self.durability.is_gated = policy.is_some();
         self.durability.is_always = policy == Some(FsyncPolicy::Always);
-        self.look_at_awaiting();
+        self.recheck_awaiting();
     }
 
     /// The connection has made a write, in this record.
@@ -144,7 +144,7 @@ impl Shard {
     }
 
     /// More is durable, or nothing will be for a while.
-    pub(crate) fn look_at_awaiting(&mut self) {
+    pub(crate) fn recheck_awaiting(&mut self) {
         for who in std::mem::take(&mut self.durability.awaiting) {
             let Some(connection) = self.connections.get_mut(who.slot).filter(|other| other.me == who) else {
                 continue;

@@ -161,7 +161,7 @@ impl Shard {
             Mail::Done(ack) => self.count_ack(ack),
             Mail::Served { client, waiter, reply } => self.deliver_served(client, &waiter, &reply),
             Mail::Unblock { who, with_error } => self.unblock(who, with_error),
-            Mail::Durable => self.look_at_awaiting(),
+            Mail::Durable => self.recheck_awaiting(),
             Mail::Invalidate(news) => self.receive_invalidation(news),
             Mail::Monitor(line) => self.show_monitors(&line),
             Mail::Resume => self.resume_paused(),

@@ -157,7 +157,7 @@ impl Shard {
         while !self.is_stopping {
             self.turn(&mut events)?;
         }
-        self.say_goodbye(&mut events)
+        self.flush_and_leave(&mut events)
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
@@ -293,7 +293,7 @@ impl Shard {
     }
 
     /// Stops listening and sends what is queued, for a bounded time.
-    fn say_goodbye(&mut self, events: &mut Events) -> io::Result<()> {
+    fn flush_and_leave(&mut self, events: &mut Events) -> io::Result<()> {
         self.listeners.close(self.poll.registry());
         self.await_last_writes(SHUTDOWN_FLUSH_MAX);
         let deadline = std::time::Instant::now() + SHUTDOWN_FLUSH_MAX;

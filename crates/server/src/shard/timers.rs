@@ -123,7 +123,7 @@ impl Shard {
         self.look_after_connections();
         self.expire_keys();
         if self.index == 0 {
-            self.server.look_around();
+            self.server.tick();
             self.server.look_after_journal(&self.config);
         }
     }
