@@ -8,5 +8,6 @@ mod fairness;
 mod groups;
 mod locks;
 mod ordering;
+mod requests;
 mod rights;
 mod waiting;

@@ -40,6 +40,7 @@ impl Measure for Storm {
         let times = watch.quiet.stop()?;
         Ok(Figures::new(times.percentile_ms(0.99))
             .also("longest ms", times.longest_ms())
+            .also("busy ms, longest", times.busiest_ms())
             .also("µs/full handshake", full_us)
             .also("µs/resumed", resumed_us)
             .also("resumed of 100", 100.0 * resumed as f64 / clients as f64)

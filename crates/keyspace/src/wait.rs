@@ -202,7 +202,7 @@ fn encode(waiter: &Waiter, ctx: &mut Ctx<'_>, key: &[u8]) -> Arc<[u8]> {
     out.into()
 }
 
-/// The queues of one partition. No queue is empty.
+/// The queues of one partition. No queue is empty, and in none are more than half of the waiters gone.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     queues: HashTable<Queue>,
@@ -214,6 +214,8 @@ struct Queue {
     db: usize,
     key: Box<[u8]>,
     waiting: VecDeque<Arc<Waiter>>,
+    /// How many of them have left and are still in their places.
+    gone: usize,
 }
 
 impl Waiters {
@@ -231,7 +233,7 @@ impl Waiters {
         match self.queues.find_mut(hash, |queue| queue.db == db && *queue.key == *key) {
             Some(queue) => queue.waiting.push_back(waiter),
             None => {
-                let queue = Queue { hash, db, key: key.into(), waiting: VecDeque::from([waiter]) };
+                let queue = Queue { hash, db, key: key.into(), waiting: VecDeque::from([waiter]), gone: 0 };
                 self.queues.insert_unique(hash, queue, |queue| queue.hash);
             }
         }
@@ -248,14 +250,26 @@ impl Waiters {
     /// Puts back what is left of a queue that was taken.
     pub(crate) fn put_back(&mut self, db: usize, hash: u64, key: &[u8], waiting: VecDeque<Arc<Waiter>>) {
         if !waiting.is_empty() {
-            self.queues.insert_unique(hash, Queue { hash, db, key: key.into(), waiting }, |queue| queue.hash);
+            let queue = Queue { hash, db, key: key.into(), waiting, gone: 0 };
+            self.queues.insert_unique(hash, queue, |queue| queue.hash);
         }
     }
 
+    /// Takes out a waiter that has been claimed. Thousands may leave in one moment, so they go from the middle of the queue
+    /// together, when they are more than half of it. Cost: amortised O(1).
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8], waiter: &Arc<Waiter>) {
         let found = self.queues.find_entry(hash, |queue| queue.db == waiter.db && *queue.key == *key);
         if let Ok(mut entry) = found {
-            entry.get_mut().waiting.retain(|other| !Arc::ptr_eq(other, waiter));
+            let queue = entry.get_mut();
+            if queue.waiting.front().is_some_and(|first| Arc::ptr_eq(first, waiter)) {
+                queue.waiting.pop_front();
+            } else {
+                queue.gone += 1;
+            }
+            if queue.gone > queue.waiting.len() / 2 {
+                queue.waiting.retain(|other| !other.is_claimed());
+                queue.gone = 0;
+            }
             if entry.get().waiting.is_empty() {
                 entry.remove();
             }

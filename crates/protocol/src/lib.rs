@@ -20,10 +20,12 @@ pub mod encode;
 mod error;
 pub mod frame;
 mod inline;
+mod long;
 mod reply;
 mod request;
 
 pub use args::{Args, Iter, OwnedArgs};
 pub use error::ProtocolError;
+pub use long::LongRequest;
 pub use reply::{Deferred, Proto, Reply};
 pub use request::{Limits, Parser, Progress};

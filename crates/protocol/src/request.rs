@@ -117,6 +117,11 @@ impl Parser {
         Args::new(if self.inline.is_empty() { buf } else { &self.inline }, &self.spans)
     }
 
+    /// The spans of the request last found, and the bytes they are of if those don't lie in the caller's buffer.
+    pub(crate) fn into_parts(self) -> (Vec<(u32, u32)>, Vec<u8>) {
+        (self.spans, self.inline)
+    }
+
     /// Checks the invariants of a parser that has said [`Incomplete`](Progress::Incomplete) of `buf`; for tests and
     /// fuzzing.
     ///

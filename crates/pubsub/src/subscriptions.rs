@@ -55,6 +55,11 @@ impl Subscriptions {
         removed
     }
 
+    /// How many names it holds, of all kinds.
+    pub fn len_of_all(&self) -> usize {
+        self.count() + self.len(Kind::Sharded)
+    }
+
     /// Takes any name of this kind out: a connection that holds a million leaves them a few at a time.
     pub fn pop(&mut self, kind: Kind) -> Option<Arc<[u8]>> {
         let popped = self.0.as_mut()?[kind as usize].pop();

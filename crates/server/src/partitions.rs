@@ -259,6 +259,11 @@ impl Partitions {
         self.each().for_each(|mut part| remove_where(&mut part, &self.hash, db, doomed));
     }
 
+    /// Keys in all databases together.
+    pub(crate) fn keys(&self, now_ms: u64) -> usize {
+        self.fill(now_ms).iter().map(|fill| fill.keys).sum()
+    }
+
     /// How full each database is.
     pub(crate) fn fill(&self, now_ms: u64) -> Vec<Fill> {
         let mut fills = vec![Fill::default(); self.databases];

@@ -50,6 +50,11 @@ impl CommandCounts {
         }
     }
 
+    /// Adds to the time of row `id`: a call that goes on in parts.
+    pub(crate) fn add_time(&self, id: usize, took: Duration) {
+        Client::add(&self.0[id].ns, took.as_nanos() as u64);
+    }
+
     /// Counts a request for row `id` that was refused before it ran.
     pub(crate) fn count_rejected(&self, id: usize) {
         Client::add(&self.0[id].rejected, 1);

@@ -9,12 +9,12 @@ pub(super) const KEYS: Command<Run> = row(
     Spec {
         name: "keys",
         arity: 2,
-        flags: Flags::READONLY.union(Flags::ALL_KEYS),
+        flags: Flags::READONLY.union(Flags::ALL_KEYS).union(Flags::IN_PARTS),
         keys: Keys::None,
         acl: Categories::KEYSPACE.union(Categories::DANGEROUS),
         group: Group::Generic,
         since: "1.0.0",
-        complexity: "O(N) for N keys in the database, all of them locked meanwhile",
+        complexity: "O(N) for N keys in the database, a part of them at a time",
         summary: "Answers every key whose name matches a pattern.",
         syntax: "pattern",
         reply: &[ReplyShape::Array],
@@ -28,6 +28,7 @@ pub(super) const RANDOMKEY: Command<Run> = row(
     Spec {
         name: "randomkey",
         arity: 1,
+        flags: Flags::READONLY.union(Flags::ALL_KEYS),
         acl: Categories::KEYSPACE,
         complexity: "O(1)",
         summary: "Answers the name of some key, or null if there is none.",

@@ -35,6 +35,9 @@ pub(super) const SCAN: Command<Run> = row(
     scan,
 );
 
+/// Keys that one call looks at, whatever it asks for: COUNT is a wish, and nobody is to wait for a million of them.
+const COUNT_MAX: usize = 10_000;
+
 #[derive(Debug)]
 struct Options<'a> {
     pattern: Option<&'a [u8]>,
@@ -107,8 +110,9 @@ impl<'a> Options<'a> {
             match argument {
                 Some(argument) if is(word, "count") => {
                     let count = integer(argument).ok_or(Error::NotInteger)?;
-                    options.count =
+                    let count =
                         usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Error::Syntax)?;
+                    options.count = count.min(COUNT_MAX);
                 }
                 Some(argument) if is(word, "match") => options.pattern = Some(argument),
                 Some(argument) if is(word, "type") => options.type_name = Some(argument),

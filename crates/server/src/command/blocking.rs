@@ -103,9 +103,17 @@ impl Shard {
 
     /// Answers, and lets the connection go on. What a writer has mailed to it meanwhile finds nobody who waits.
     pub(super) fn end_block(&mut self, slot: usize, reply: &[u8]) {
-        let range = self.replies_to_others.append(reply.len(), |buf| buf.extend_from_slice(reply));
-        self.flusher.push(&mut self.connections[slot], range);
+        self.answer_late(slot, reply);
         self.resume(slot);
+    }
+
+    /// Answers a command that had to wait, unless CLIENT REPLY asked for silence.
+    pub(super) fn answer_late(&mut self, slot: usize, reply: &[u8]) {
+        let connection = &mut self.connections[slot];
+        if !std::mem::take(&mut connection.is_mute) {
+            let range = self.replies_to_others.append(reply.len(), |buf| buf.extend_from_slice(reply));
+            self.flusher.push(connection, range);
+        }
     }
 
     /// Takes the connection's waiter out of every queue: its wait is over.

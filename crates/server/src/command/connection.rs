@@ -11,6 +11,7 @@ use crate::VERSION;
 use crate::acl::User;
 use crate::connection::client::mark;
 use crate::connection::{CloseReason, Connection, ReplyMode};
+use crate::shard::parts::ALL_KINDS;
 
 const BASE: Spec = Spec {
     name: "",
@@ -168,6 +169,10 @@ fn select(call: &mut Call<'_>) -> Result<(), Failure> {
 fn reset(call: &mut Call<'_>) -> Result<(), Failure> {
     let slot = call.slot;
     call.shard.end_run();
+    if call.shard.leaves_in_parts(slot, call.row, &ALL_KINDS, false) {
+        // It is executed again when it has nothing left to leave.
+        return Ok(());
+    }
     call.shard.forget_transaction(slot);
     call.shard.leave_all(slot);
     call.shard.stop_monitoring(slot);

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use sterna_command::{Channels, Flags, Group, ReplyShape};
+use sterna_command::{Channels, Flags, Group, KEY_ARGUMENTS_MAX, ReplyShape, SERVER_ARGUMENTS_MAX};
 use sterna_journal::Refusal;
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
@@ -56,6 +56,10 @@ impl Shard {
             self.end_run();
         }
         match self.admit_request(slot, row, args) {
+            Ok(Admission::Run) if self.begins_in_parts(slot, row, args) => {
+                self.count_begun(slot, row);
+                return true;
+            }
             Ok(Admission::Run) => self.run_and_count(slot, row, args, out),
             Ok(Admission::Queue) => {
                 self.queue_command(slot, row, args);
@@ -89,16 +93,11 @@ impl Shard {
             connection.set_user(Some(user));
         }
         let connection = &self.connections[slot];
-        let Some(user) = &connection.user else {
+        if connection.user.is_none() {
             return if row.has(Flags::NO_AUTH) { Ok(Admission::Run) } else { Err(Failure::NO_AUTH) };
-        };
-        if !user.is_unrestricted()
-            && !row.has(Flags::NO_AUTH)
-            && let Err(denied) = crate::acl::check(user, row, args)
-        {
-            self.note_denied(slot, row, &denied);
-            return Err(Failure::text(denied.wire()));
         }
+        self.check_rights(slot, row, args)?;
+        let connection = &self.connections[slot];
         if connection.in_subscriber_mode() && !row.has(Flags::SUBSCRIBER_MODE) {
             return Err(Failure::text(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
@@ -132,6 +131,11 @@ impl Shard {
             if row.has(Flags::NO_MULTI) {
                 return Err(Failure::text("ERR Command not allowed inside a transaction"));
             }
+            let most = if row.spec.group == Group::Pubsub { SERVER_ARGUMENTS_MAX } else { KEY_ARGUMENTS_MAX };
+            if args.len() > most {
+                // What is executed in parts elsewhere is not here.
+                return Err(Failure::too_many_arguments(&row.full_name, most));
+            }
             return Ok(Admission::Queue);
         }
         if self.server.pause.is_on() && self.is_paused(slot, row) {
@@ -147,6 +151,20 @@ impl Shard {
             return Ok(Admission::Wait);
         }
         Ok(Admission::Run)
+    }
+
+    /// Whether the connection's user may do this.
+    #[inline]
+    fn check_rights(&mut self, slot: usize, row: &'static Row, args: Args<'_>) -> Result<(), Failure> {
+        if let Some(user) = &self.connections[slot].user
+            && !user.is_unrestricted()
+            && !row.has(Flags::NO_AUTH)
+            && let Err(denied) = crate::acl::check(user, row, args)
+        {
+            self.note_denied(slot, row, &denied);
+            return Err(Failure::text(denied.wire()));
+        }
+        Ok(())
     }
 
     /// Holds the connection back if its message would go to a shard that is behind.
@@ -213,6 +231,37 @@ impl Shard {
         let until = self.server.pause.end(&self.clock);
         self.wait(slot, Wait::Pause, Some(until));
         true
+    }
+
+    /// Counts a command that is executed in parts, whose time is added as it passes.
+    #[cold]
+    fn count_begun(&mut self, slot: usize, row: &'static Row) {
+        let client = &self.connections[slot].client;
+        client.last_command.store(row.id as u32 + 1, Relaxed);
+        client.active_ms.store(self.clock.now_ms, Relaxed);
+        Client::add(&client.commands, 1);
+        self.handle().commands.count(row.id, Duration::ZERO, false);
+    }
+
+    /// Runs a part of a request; false if it fails, with the error in `out`. The user's rules may have changed since the
+    /// request was let in.
+    pub(crate) fn run_part(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let allowed = self.check_rights(slot, row, args);
+        let result = allowed.and_then(|()| self.execute(slot, row, args, out, false));
+        if self.durability.is_gated {
+            self.note_seen(slot);
+        }
+        self.show_to_monitors(slot, row, args);
+        let Err(failure) = result else { return true };
+        self.count_error(failure.wire());
+        Reply::new(out, self.connections[slot].proto).error(failure.wire());
+        false
     }
 
     /// Runs a command and counts it: CLIENT LIST, INFO commandstats, SLOWLOG, MONITOR.
@@ -396,11 +445,14 @@ impl Shard {
 
     /// CLIENT REPLY: takes back what must not be said. Confirmations of subscriptions are pushes and stay.
     #[inline]
-    fn after_reply(&mut self, slot: usize, row: Option<&Row>, out: &mut Vec<u8>, before: usize) {
+    pub(crate) fn after_reply(&mut self, slot: usize, row: Option<&Row>, out: &mut Vec<u8>, before: usize) {
         self.defer_own_pushes();
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.tracking.is_some() {
             connection.end_caching(row);
+        }
+        if connection.state().wait().is_some() {
+            connection.is_mute = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
         }
         if connection.reply_mode == ReplyMode::On {
             return;

@@ -16,6 +16,7 @@ use crate::connection::client::mark;
 use crate::directory::STRIPES;
 use crate::parcel::Namespace;
 use crate::shard::Shard;
+use crate::shard::parts::{PART_SUBSCRIPTIONS, PART_WALK, Walk};
 
 const SUBSCRIPTION: Flags = Flags::PUBSUB
     .union(Flags::NOSCRIPT)
@@ -294,6 +295,14 @@ fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
         call.shard.receive_published();
     }
     let proto = call.reply.proto;
+    let kinds: &'static [Kind] = match kind {
+        Kind::Channel => &[Kind::Channel],
+        Kind::Pattern => &[Kind::Pattern],
+        Kind::Sharded => &[Kind::Sharded],
+    };
+    if call.args.len() == 1 && !call.in_exec && call.shard.leaves_in_parts(call.slot, call.row, kinds, true) {
+        return Ok(());
+    }
     if call.args.len() > 1 {
         for name in call.args.iter().skip(1) {
             call.shard.leave(call.slot, kind, name);
@@ -345,6 +354,11 @@ fn channels(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
         return Err(unknown_or_arity(call));
     }
     let pattern = call.args.get(2);
+    if !call.in_exec && call.shard.directory_of(space).len() > PART_WALK {
+        let walk = Walk::Channels { space, pattern: pattern.map(Box::from), stripe: 0 };
+        call.shard.walk_in_parts(call.slot, call.row, walk);
+        return Ok(());
+    }
     let mut names = Vec::new();
     for stripe in 0..STRIPES {
         call.shard.directory_of(space).for_each_in(stripe, |name| {
@@ -424,6 +438,27 @@ impl Shard {
             Kind::Sharded => &mut self.sharded,
         };
         index.unsubscribe_hashed(hash, name, slot as u32);
+    }
+
+    /// Ends some of the connection's subscriptions of these kinds, [`PART_SUBSCRIPTIONS`] of them or all that are left, and
+    /// confirms each in `out`; how many. Runs have ended.
+    pub(crate) fn leave_some(&mut self, slot: usize, kinds: &[Kind], mut out: Option<&mut Vec<u8>>) -> usize {
+        let mut left_count = 0;
+        for &kind in kinds {
+            while left_count < PART_SUBSCRIPTIONS
+                && let Some(name) = self.connections[slot].subscriptions.pop(kind)
+            {
+                self.uncount(slot, kind, &name);
+                left_count += 1;
+                if let Some(out) = out.as_deref_mut() {
+                    let connection = &self.connections[slot];
+                    let count = count_of(connection, kind);
+                    frame::confirmation(out, connection.proto, left(kind), Some(&name), count);
+                }
+            }
+        }
+        self.connections[slot].note_subscriptions();
+        left_count
     }
 
     /// Ends every subscription of the connection (it closes, or asked to be RESET). Runs have ended.

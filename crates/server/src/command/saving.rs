@@ -244,15 +244,13 @@ impl Shard {
             &mut Reply::new(&mut bytes, self.connections[slot].proto),
             durable.is_some_and(|durable| durable >= wait.lsn),
         );
-        let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
-        self.flusher.push(&mut self.connections[slot], range);
+        self.answer_late(slot, &bytes);
     }
 
     /// Ends WAITAOF with an error.
     pub(super) fn refuse_disk_wait(&mut self, slot: usize, reply: &[u8]) {
         if matches!(self.connections[slot].state().wait(), Some(Wait::Disk(_))) {
-            let range = self.replies_to_others.append(reply.len(), |buf| buf.extend_from_slice(reply));
-            self.flusher.push(&mut self.connections[slot], range);
+            self.answer_late(slot, reply);
             self.resume(slot);
         }
     }

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Categories, Command, Flags, Group, KeyUse, KeyUses, Keys, ReplyShape, Spec};
+use sterna_command::{
+    Categories, Command, Flags, Group, KEY_ARGUMENTS_MAX, KeyUse, KeyUses, Keys, ReplyShape, Spec,
+};
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
 use super::table::{Row, Runs, runs};
@@ -37,6 +39,9 @@ const BASE: Spec = Spec {
     tips: &[],
     ..Spec::PLAIN
 };
+
+/// Keys that a connection may watch: EXEC locks and looks at each.
+const WATCHED_MAX: usize = KEY_ARGUMENTS_MAX;
 
 /// Rows of this file.
 pub(super) static ROWS: &[Command<Run>] = &[
@@ -82,7 +87,6 @@ pub(super) static ROWS: &[Command<Run>] = &[
             name: "watch",
             arity: -2,
             since: "2.2.0",
-            flags: BASE.flags.union(Flags::IN_PARTS),
             keys: Keys::from(1),
             uses: KeyUses::Each(KeyUse::EXAMINES),
             complexity: "O(N), N keys",
@@ -131,6 +135,12 @@ fn discard(call: &mut Call<'_>) -> Result<(), Failure> {
 fn watch(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.connection().in_multi() {
         return Err(Failure::of("ERR WATCH inside MULTI is not allowed"));
+    }
+    let watched = call.connection().transaction.as_ref().map_or(0, |transaction| transaction.watched.len());
+    if watched + call.args.len() > WATCHED_MAX {
+        return Err(Failure::text(format!(
+            "ERR too many watched keys: a connection watches at most {WATCHED_MAX}"
+        )));
     }
     let scene = call.shard.scene_of(call.slot, false);
     let server = Arc::clone(&call.shard.server);

@@ -150,6 +150,10 @@ pub(crate) struct Connection {
     pub(crate) proto: Proto,
     pub(crate) db: u8,
     pub(crate) reply_mode: ReplyMode,
+    /// CLIENT REPLY asked that the command which waits is not answered.
+    pub(crate) is_mute: bool,
+    /// Its socket is closed, and its subscriptions end a part at a time.
+    pub(crate) is_leaving: bool,
     /// In the shard's list of connections with output to flush.
     pub(crate) is_dirty: bool,
     /// In the shard's list of connections with input to go on with.
@@ -202,6 +206,8 @@ impl Connection {
             proto: Proto::default(),
             db: 0,
             reply_mode: ReplyMode::On,
+            is_mute: false,
+            is_leaving: false,
             is_dirty: false,
             is_ready: false,
             read_closed: false,

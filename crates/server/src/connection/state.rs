@@ -77,6 +77,8 @@ pub(crate) enum Wait {
     Credit { shards: u64 },
     /// It has not read what it was answered: requests wait in the input until it has.
     Output,
+    /// Its request is executed a part at a time, in the turns to come.
+    Parts,
     /// SUBSCRIBE or UNSUBSCRIBE: what was published before it is still in the mail.
     Mail,
 }

@@ -4,6 +4,7 @@
 //! reactor, edge-triggered, for both directions: whoever sees `WouldBlock` waits for the next edge.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use mio::net::{TcpStream, UnixStream};
@@ -107,6 +108,16 @@ impl Transport {
         }
     }
 
+    /// Ends both directions, so that the peer sees the end now and not when the connection is dropped.
+    pub(crate) fn shut_down(&mut self) {
+        // A peer that is gone already has ended them itself.
+        let _ = match self.socket() {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
+    /// Whether it is under TLS.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Transport::Tls(_))
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
 
@@ -15,8 +16,8 @@ use crate::mailbox::Mail;
 use crate::net::{Listener, Relisten};
 use crate::shard::{Shard, WAKER};
 
-/// Connections accepted before other work gets its turn; the listener's next edge is not awaited, see `accept`.
-const ACCEPTS_PER_TURN: usize = 1000;
+/// Time spent in one turn on connections that wait at a listener.
+const ACCEPT_TIME_MAX: Duration = Duration::from_micros(500);
 
 /// The listeners of the accepting shard; the other shards have none.
 #[derive(Debug, Default)]
@@ -114,7 +115,8 @@ impl Shard {
         if self.timers.backs_off(token) {
             return;
         }
-        for _ in 0..ACCEPTS_PER_TURN {
+        let began = Instant::now();
+        while began.elapsed() < ACCEPT_TIME_MAX {
             let Some(listener) = self.listeners.get(token) else { return };
             match listener.accept() {
                 Ok((socket, address, tls)) => self.place(socket, address, tls),
@@ -129,7 +131,14 @@ impl Shard {
             }
         }
         // More may wait, and their edge has been used up.
-        self.timers.accept_again(token, false);
+        self.accepting.push(token);
+    }
+
+    /// Goes on at the listeners where more may wait.
+    pub(super) fn accept_on(&mut self) {
+        for token in std::mem::take(&mut self.accepting) {
+            self.accept(token);
+        }
     }
 
     /// Gives a connection to the shard with the fewest. One too many is told so here and now: while it waited for

@@ -61,6 +61,11 @@ impl Flusher {
             (config.client_output_buffer_limit.normal, config.client_output_buffer_limit.pubsub);
     }
 
+    /// How many connections have output to send.
+    pub(crate) fn len(&self) -> usize {
+        self.dirty.len()
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.dirty.is_empty() && self.lagging.is_empty()
     }

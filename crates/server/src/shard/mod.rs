@@ -23,6 +23,7 @@ mod evict;
 mod fanout;
 mod flush;
 mod mail;
+pub(crate) mod parts;
 mod ready;
 mod serve;
 mod states;
@@ -30,6 +31,7 @@ mod tell;
 mod timers;
 mod track;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, Ordering::Relaxed};
@@ -55,6 +57,7 @@ pub(crate) use durability::Durability;
 use fanout::Fanout;
 pub(crate) use flush::Flusher;
 use mail::Inbox;
+use parts::Parts;
 use ready::Ready;
 use timers::Timers;
 
@@ -87,6 +90,12 @@ pub(crate) struct Shard {
     parser: Parser,
     pub(crate) last_row: sterna_command::LastRow,
     ready: Ready,
+    /// What is left of requests that are executed in parts.
+    parts: BTreeMap<ConnectionRef, Parts>,
+    /// Connections whose socket is closed and whose subscriptions have yet to end.
+    leaving: VecDeque<(ConnectionRef, CloseReason)>,
+    /// Listeners where more connections may wait than one turn has time for.
+    accepting: Vec<Token>,
     pub(crate) credit: Creditor,
     pub(crate) flusher: Flusher,
     /// The connection being served.
@@ -127,6 +136,9 @@ impl Shard {
             parser: Parser::default(),
             last_row: sterna_command::LastRow::default(),
             ready: Ready::default(),
+            parts: BTreeMap::new(),
+            leaving: VecDeque::new(),
+            accepting: Vec::new(),
             credit: Creditor::new(server.shards.len()),
             flusher: Flusher::new(&config),
             executing: None,
@@ -177,8 +189,10 @@ impl Shard {
                 Token(slot) => self.note_edges(slot, event),
             }
         }
+        self.accept_on();
         self.read_mail();
         self.serve_ready();
+        self.shake_hands();
         self.broadcast_changes();
         self.mail_outbox();
         self.flush_journal(!events.is_empty() || self.has_work());
@@ -186,6 +200,7 @@ impl Shard {
         self.run_timers();
         self.broadcast_changes();
         self.evict_clients();
+        self.leave_on();
         self.reap();
         self.replies.recycle();
         self.replies_to_others.recycle();
@@ -194,7 +209,11 @@ impl Shard {
     }
 
     fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.flusher.is_idle() || self.inbox.is_pending()
+        !self.ready.is_empty()
+            || !self.flusher.is_idle()
+            || self.inbox.is_pending()
+            || !self.leaving.is_empty()
+            || !self.accepting.is_empty()
     }
 
     /// What other threads know of this shard.
@@ -253,13 +272,17 @@ impl Shard {
             return;
         }
         self.end_run();
-        if reason == CloseReason::OutputLimit {
+        if reason == CloseReason::OutputLimit && !self.connections[slot].is_leaving {
             self.log_slow_consumer(slot);
+        }
+        if self.closes_in_parts(slot, reason) {
+            return;
         }
         self.leave_all(slot);
         self.forget_transaction(slot);
         self.untrack(slot);
         let me = self.connections[slot].me;
+        self.parts.remove(&me);
         if let Some(waiting) = self.connections[slot].take_waiting() {
             self.clear_wait(me, waiting);
         }

@@ -20,22 +20,31 @@ const QUIET_TIME_MAX: Duration = Duration::from_millis(2);
 /// Time for busy connections in one turn, at least; where the quiet ones take longer, it is as long as theirs.
 const BUSY_TIME_MIN: Duration = Duration::from_millis(1);
 
+/// Time for TLS handshakes in one turn; the one under way is brought to its end.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_micros(400);
+
 /// Connections with input to go on with; each has `is_ready` set and stands in one list once.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     quiet: VecDeque<ConnectionRef>,
     busy: VecDeque<ConnectionRef>,
+    /// Those whose TLS handshake is under way.
+    handshakes: VecDeque<ConnectionRef>,
 }
 
 impl Ready {
     pub(super) fn is_empty(&self) -> bool {
-        self.quiet.is_empty() && self.busy.is_empty()
+        self.quiet.is_empty() && self.busy.is_empty() && self.handshakes.is_empty()
     }
 
     /// Adds the connection unless it is there.
     pub(super) fn add(&mut self, connection: &mut Connection) {
         if !std::mem::replace(&mut connection.is_ready, true) {
-            let list = if connection.is_busy { &mut self.busy } else { &mut self.quiet };
+            let list = match connection.is_busy {
+                _ if connection.transport.is_handshaking() => &mut self.handshakes,
+                true => &mut self.busy,
+                false => &mut self.quiet,
+            };
             list.push_back(connection.me);
         }
     }
@@ -68,6 +77,18 @@ impl Shard {
             let Some(who) = self.ready.busy.pop_front() else { break };
             self.serve_one(who);
             if self.clock.instant > until {
+                break;
+            }
+        }
+    }
+
+    /// Goes on with TLS handshakes, for a bounded time: each may take most of a millisecond, and when thousands of clients
+    /// come back at once they wait for each other, and not those for them who are connected.
+    pub(super) fn shake_hands(&mut self) {
+        let start = Instant::now();
+        while let Some(who) = self.ready.handshakes.pop_front() {
+            self.serve_one(who);
+            if start.elapsed() > HANDSHAKE_TIME_MAX {
                 break;
             }
         }

@@ -33,9 +33,9 @@ const PARTIAL_STEP: usize = 512;
 const REPLY_CHUNK_BYTES: usize = 256 * 1024;
 
 /// A batch being served: the reply buffer on loan, and how long it may take.
-struct Serving {
+pub(super) struct Serving {
     slot: usize,
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     start: usize,
     /// When others have waited long enough.
     until: Instant,
@@ -45,7 +45,7 @@ struct Serving {
 
 impl Serving {
     /// Whether others have waited long enough by now.
-    fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn is_over(&self, now: Instant) -> bool {
         now > self.until || self.requests_left == 0
     }
 }
@@ -58,6 +58,11 @@ impl Shard {
             return;
         }
         let is_held = connection.state().wait().is_some();
+        if matches!(connection.state().wait(), Some(Wait::Parts)) {
+            // What follows is left in the socket meanwhile.
+            self.serve_parts(slot);
+            return;
+        }
         if connection.has_backlog() && !is_held {
             self.serve_backlog(slot);
             return;
@@ -185,7 +190,13 @@ impl Shard {
                     // Bytes behind the request, if any, came from `bytes` just now: they are given back.
                     used -= held - consumed;
                     let args = partial.parser.args(&partial.buf[partial.start..]);
-                    if !self.execute_one(serving, args) {
+                    let taken = self.execute_one(serving, args);
+                    if self.awaits_request(slot) {
+                        let Partial { start, buf, parser, .. } = *partial;
+                        self.hand_over(slot, buf, start, parser);
+                        return (used, false);
+                    }
+                    if !taken {
                         partial.buf.truncate(partial.start + consumed);
                         partial.parser = Parser::default();
                         partial.may_be_complete = true;
@@ -231,6 +242,10 @@ impl Shard {
                     if self.execute_one(serving, parser.args(&bytes[used..])) {
                         used += consumed;
                     }
+                    if self.awaits_request(slot) {
+                        let request = bytes[used - consumed..used].to_vec();
+                        self.hand_over(slot, request, 0, std::mem::take(&mut parser));
+                    }
                     if !self.goes_on(slot) {
                         return (used, End::Held, parser);
                     }
@@ -260,6 +275,19 @@ impl Shard {
         }
         serving.requests_left -= 1;
         let taken = self.dispatch(serving.slot, args, &mut serving.out);
+        self.after_part(serving);
+        self.check_credit(serving.slot);
+        if let Some(connection) = self.connections.get(serving.slot)
+            && self.flusher.holds_back(connection)
+        {
+            self.wait(serving.slot, Wait::Output, None);
+        }
+        taken
+    }
+
+    /// What the connection published to itself follows its reply, what it has to be closed for closes it, and a long reply
+    /// is queued.
+    pub(super) fn after_part(&mut self, serving: &mut Serving) {
         if !self.deferred.is_empty() {
             self.queue_deferred(serving);
         }
@@ -269,13 +297,6 @@ impl Shard {
         if serving.out.len() - serving.start > REPLY_CHUNK_BYTES {
             self.queue_replies(serving);
         }
-        self.check_credit(serving.slot);
-        if let Some(connection) = self.connections.get(serving.slot)
-            && self.flusher.holds_back(connection)
-        {
-            self.wait(serving.slot, Wait::Output, None);
-        }
-        taken
     }
 
     /// Answers a protocol error; the connection closes once the answer is out.
@@ -286,7 +307,7 @@ impl Shard {
         self.drain(serving.slot, CloseReason::ProtocolError);
     }
 
-    fn begin(&mut self, slot: usize) -> Serving {
+    pub(super) fn begin(&mut self, slot: usize) -> Serving {
         self.executing = Some(self.connections[slot].me);
         self.credit.begin_request();
         let out = self.replies.lend();
@@ -297,7 +318,7 @@ impl Shard {
         Serving { slot, start: out.len(), out, until: self.clock.instant + BATCH_TIME_MAX, requests_left }
     }
 
-    fn finish(&mut self, mut serving: Serving) {
+    pub(super) fn finish(&mut self, mut serving: Serving) {
         self.end_run();
         self.queue_replies(&mut serving);
         self.replies.give_back(serving.out, usize::MAX);

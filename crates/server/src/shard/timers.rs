@@ -13,6 +13,13 @@ use crate::shard::Shard;
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Connections that have answers to send, above which no more waits end in this turn: who is answered now stands behind
+/// all of them.
+const TIMERS_ANSWERS_MAX: usize = 64;
+
+/// Time spent in one turn on waits that end: thousands of clients may have set the same moment.
+const TIMERS_TIME_MAX: Duration = Duration::from_micros(1000);
+
 /// Connections looked at in one tick; with more, a full round takes several ticks.
 const CONNECTIONS_PER_TICK: usize = 2000;
 
@@ -108,6 +115,10 @@ impl Shard {
             self.clock.tick();
             while let Some(who) = self.timers.due(self.clock.instant) {
                 self.time_is_up(who);
+                if now.elapsed() > TIMERS_TIME_MAX || self.flusher.len() > TIMERS_ANSWERS_MAX {
+                    // The rest is due at the next turn, before which the shard doesn't sleep.
+                    break;
+                }
             }
         }
         if now < self.timers.next_tick {
@@ -139,7 +150,7 @@ impl Shard {
             Wait::Blocked(_) => self.recheck_block(who.slot),
             Wait::Disk(_) => self.end_disk_wait(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
-            Wait::Acks { .. } | Wait::Credit { .. } | Wait::Mail | Wait::Output => {}
+            Wait::Acks { .. } | Wait::Credit { .. } | Wait::Mail | Wait::Output | Wait::Parts => {}
         }
     }
 

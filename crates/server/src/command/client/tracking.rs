@@ -137,6 +137,9 @@ impl<'a> Options<'a> {
 
     /// No prefix may begin with another: the client would hear of a key twice.
     fn check_prefixes(&self, had: &BTreeSet<Box<[u8]>>) -> Result<(), Failure> {
+        if had.len() + self.prefixes.len() > PREFIXES_MAX {
+            return Err(Failure::text(format!("ERR too many prefixes: a client has at most {PREFIXES_MAX}")));
+        }
         let Some(at) = self.first_overlap(had) else { return Ok(()) };
         let prefix = self.prefixes[at];
         let overlap = |other: &[u8]| prefix.starts_with(other) || other.starts_with(prefix);
@@ -202,6 +205,9 @@ fn overlaps<P: Borrow<[u8]> + Ord>(prefixes: &BTreeSet<P>, prefix: &[u8]) -> boo
     before.is_some_and(|other| prefix.starts_with(other.borrow()))
         || after.is_some_and(|other| other.borrow().starts_with(prefix))
 }
+
+/// Prefixes that a client may have broadcast to it.
+const PREFIXES_MAX: usize = 10_000;
 
 const SWITCHED: &str = "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then \
                         re-enabling it with a different mode.";

@@ -1,0 +1,375 @@
+//! Requests that are executed a part at a time, so that nobody waits long for one that names a million channels.
+//!
+//! ```text
+//!   dispatch ─► checked, and long? ─► Wait::Parts ─► a part a turn, as a request of its own ─► … ─► the rest of the reply
+//!                                          ▲   the connection reads nothing meanwhile   │
+//!                                          └──────────── more is left ──────────────────┘
+//! ```
+//!
+//! 1. A row whose names are taken one after the other (`Flags::IN_PARTS`) is checked once, as every request is.
+//! 2. Each part is executed for some names, and parts go on until the connection has had its time.
+//! 3. The parts' replies become one: confirmations follow each other, numbers are added, arrays are joined.
+//!
+//! Between two parts others are served, so a long request is not one moment: what somebody else does meanwhile may be seen
+//! by its later parts. Up to [`whole_max`] arguments it is one, and between MULTI and EXEC no request has more.
+//!
+//! What walks everything that there is (PUBSUB CHANNELS, KEYS) and what leaves everything that it has (UNSUBSCRIBE without
+//! names, RESET, a client that is gone) is worked off in the same way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sterna_command::{Flags, Group, Keys, ReplyShape, Row};
+use sterna_protocol::{Args, LongRequest, OwnedArgs, Parser, Reply};
+use sterna_pubsub::{Kind, glob};
+
+use crate::connection::output::OutputQueue;
+use crate::connection::state::{ConnectionRef, Wait};
+use crate::connection::{CloseReason, ReplyMode};
+use crate::directory::STRIPES;
+use crate::parcel::Namespace;
+use crate::shard::Shard;
+
+/// Confirmations of a subscription that are made together.
+pub(crate) const PART_SUBSCRIPTIONS: usize = 128;
+
+/// Time spent in one turn on the subscriptions of connections that are gone.
+const LEAVE_TIME_MAX: Duration = Duration::from_micros(500);
+
+/// What RESET ends, and a client that leaves.
+pub(crate) const ALL_KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Sharded];
+
+/// Channels, or keys, that are walked past together.
+pub(crate) const PART_WALK: usize = 1024;
+
+/// A request that is not done when its turn is over.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    row: &'static Row,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// The row, for some of its names at a time. The request is handed over once its first bytes have been let go.
+    Names { request: Option<LongRequest>, total: Total },
+    /// Ends every subscription of these kinds; where they are confirmed, each is.
+    Leave { kinds: &'static [Kind], confirms: bool },
+    /// Collects names, and then answers them.
+    Walk { walk: Walk, found: Found },
+}
+
+/// What is walked past, and from where on.
+#[derive(Debug)]
+pub(crate) enum Walk {
+    /// The channels of a directory that match.
+    Channels { space: Namespace, pattern: Option<Box<[u8]>>, stripe: usize },
+    /// The keys of a database that match.
+    Keys { db: usize, pattern: Box<[u8]>, partition: usize, from: u64 },
+    /// All has been seen.
+    Done,
+}
+
+/// Names that a walk has collected, as many lists as it took steps: a list is let go when it has been answered, so that a
+/// million names are never moved or freed at once.
+#[derive(Debug, Default)]
+struct Found {
+    lists: VecDeque<Vec<Arc<[u8]>>>,
+    count: usize,
+}
+
+impl Found {
+    fn add(&mut self, names: Vec<Arc<[u8]>>) {
+        self.count += names.len();
+        if !names.is_empty() {
+            self.lists.push_back(names);
+        }
+    }
+}
+
+/// How the replies of parts become one.
+#[derive(Debug)]
+enum Total {
+    /// They follow each other.
+    Frames,
+    /// They are added.
+    Sum(i64),
+    /// Their elements follow each other, behind one header.
+    Elements { is_announced: bool },
+}
+
+impl Total {
+    fn of(row: &Row) -> Total {
+        match row.spec.reply {
+            [ReplyShape::Integer, ..] => Total::Sum(0),
+            [ReplyShape::Array, ..] => Total::Elements { is_announced: false },
+            _ => Total::Frames,
+        }
+    }
+}
+
+/// Arguments up to which a row that can be executed in parts is executed whole.
+fn whole_max(row: &Row) -> usize {
+    let on_keys = row.spec.keys != Keys::None && row.spec.group != Group::Pubsub;
+    if on_keys { sterna_command::KEY_ARGUMENTS_MAX } else { PART_SUBSCRIPTIONS }
+}
+
+impl Shard {
+    /// Whether the request is to be executed in parts; then it is begun.
+    #[inline]
+    pub(crate) fn begins_in_parts(&mut self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
+        if !row.has(Flags::IN_PARTS) {
+            return false;
+        }
+        let work = if args.len() > whole_max(row) {
+            Work::Names { request: None, total: Total::of(row) }
+        } else if row.has(Flags::ALL_KEYS) && self.server.partitions.keys(self.clock.now_ms) > PART_WALK {
+            let db = usize::from(self.connections[slot].db);
+            let pattern = args.get(1).unwrap_or_default().into();
+            let walk = Walk::Keys { db, pattern, partition: 0, from: 0 };
+            Work::Walk { walk, found: Found::default() }
+        } else {
+            return false;
+        };
+        self.begin_parts(slot, row, work);
+        true
+    }
+
+    fn begin_parts(&mut self, slot: usize, row: &'static Row, work: Work) {
+        self.parts.insert(self.connections[slot].me, Parts { row, work });
+        self.wait(slot, Wait::Parts, None);
+        self.make_ready(slot);
+    }
+
+    /// Ends the connection's subscriptions of these kinds, a part at a time. False if there are so few that a command does
+    /// it itself.
+    pub(crate) fn leaves_in_parts(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        kinds: &'static [Kind],
+        confirms: bool,
+    ) -> bool {
+        let held = &self.connections[slot].subscriptions;
+        let is_long = kinds.iter().map(|&kind| held.len(kind)).sum::<usize>() > PART_SUBSCRIPTIONS;
+        if is_long {
+            self.begin_parts(slot, row, Work::Leave { kinds, confirms });
+        }
+        is_long
+    }
+
+    /// Answers the channels that match, a part at a time.
+    pub(crate) fn walk_in_parts(&mut self, slot: usize, row: &'static Row, walk: Walk) {
+        self.begin_parts(slot, row, Work::Walk { walk, found: Found::default() });
+    }
+
+    /// Whether what is executed in parts has yet to be given its request.
+    pub(super) fn awaits_request(&self, slot: usize) -> bool {
+        if self.parts.is_empty() {
+            return false;
+        }
+        let parts = self.connections.get(slot).and_then(|connection| self.parts.get(&connection.me));
+        matches!(parts, Some(Parts { work: Work::Names { request: None, .. }, .. }))
+    }
+
+    /// Gives it the request, which `parser` has found at `start` in `buf`.
+    pub(super) fn hand_over(&mut self, slot: usize, buf: Vec<u8>, start: usize, parser: Parser) {
+        let Some(me) = self.connections.get(slot).map(|connection| connection.me) else { return };
+        let Some(parts) = self.parts.get_mut(&me) else { return };
+        if let Work::Names { request, .. } = &mut parts.work {
+            let head = 1 + usize::from(parts.row.parent.is_some());
+            *request = Some(LongRequest::new(buf, start, parser, head));
+        }
+    }
+
+    /// Closes a connection with very many subscriptions: the socket at once, the subscriptions a part at a time. True if it
+    /// is on its way; false if it has so few that it can be closed now.
+    pub(super) fn closes_in_parts(&mut self, slot: usize, reason: CloseReason) -> bool {
+        let connection = &mut self.connections[slot];
+        if connection.is_leaving {
+            return true;
+        }
+        if self.is_stopping || connection.subscriptions.len_of_all() <= PART_SUBSCRIPTIONS {
+            return false;
+        }
+        connection.is_leaving = true;
+        let me = connection.me;
+        connection.output = OutputQueue::default();
+        connection.transport.close_notify();
+        connection.transport.shut_down();
+        self.flusher.condemn(connection, reason);
+        self.parts.remove(&me);
+        self.leaving.push_back((me, reason));
+        true
+    }
+
+    /// Goes on with the connections that leave, for a bounded time.
+    pub(super) fn leave_on(&mut self) {
+        let began = Instant::now();
+        while let Some(&(ConnectionRef { slot, .. }, reason)) = self.leaving.front() {
+            self.leave_some(slot, &ALL_KINDS, None);
+            if self.connections[slot].subscriptions.len_of_all() == 0 {
+                self.leaving.pop_front();
+                self.connections[slot].is_leaving = false;
+                self.close(slot, reason);
+            }
+            if began.elapsed() > LEAVE_TIME_MAX {
+                return;
+            }
+        }
+    }
+
+    /// Executes parts of the connection's request until it has had its time.
+    pub(super) fn serve_parts(&mut self, slot: usize) {
+        let me = self.connections[slot].me;
+        let Some(mut parts) = self.parts.remove(&me) else { return };
+        let mut serving = self.begin(slot);
+        let began = self.clock.instant;
+        let is_done = loop {
+            let is_done = self.next_part(slot, &mut parts, &mut serving.out);
+            self.after_part(&mut serving);
+            self.clock.instant = Instant::now();
+            let goes_on = self.connection_of(me).is_some_and(|connection| !connection.state().closes());
+            if is_done || !goes_on || serving.is_over(self.clock.instant) {
+                break is_done;
+            }
+        };
+        let took = self.clock.instant.saturating_duration_since(began);
+        self.handle().commands.add_time(parts.row.id, took);
+        if is_done {
+            let before = serving.out.len();
+            self.after_reply(slot, Some(parts.row), &mut serving.out, before);
+        }
+        self.finish(serving);
+        if self.connection_of(me).is_none_or(|connection| connection.state().closes()) {
+            return;
+        }
+        if is_done {
+            self.resume(slot);
+        } else {
+            self.parts.insert(me, parts);
+        }
+        // What follows the request may be in the socket, whose edge has been used up.
+        self.make_ready(slot);
+    }
+
+    /// Executes one part; true if it was the last. What it answers goes to `out`.
+    fn next_part(&mut self, slot: usize, parts: &mut Parts, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        let Parts { row, work } = parts;
+        let is_silent = matches!(self.connections[slot].reply_mode, ReplyMode::Off | ReplyMode::Skip)
+            && !row.spec.reply.contains(&ReplyShape::Push);
+        let is_done = match work {
+            Work::Names { request: Some(request), total } => {
+                self.part_of_names(slot, row, request, total, out)
+            }
+            Work::Names { request: None, .. } => true,
+            Work::Leave { kinds, confirms } => {
+                let left = self.leave_some(slot, kinds, confirms.then_some(&mut *out));
+                let is_done = left < PART_SUBSCRIPTIONS;
+                // RESET has more to do than to leave, and does it as if it had left nothing.
+                if is_done && !*confirms {
+                    let args = OwnedArgs::from_slices(&[row.spec.name.as_bytes()]);
+                    self.run_part(slot, row, args.args(), out);
+                }
+                is_done
+            }
+            Work::Walk { walk, found } => {
+                let proto = self.connections[slot].proto;
+                self.part_of_walk(walk, found, &mut Reply::new(out, proto))
+            }
+        };
+        if is_silent {
+            out.truncate(before);
+        }
+        is_done
+    }
+
+    fn part_of_names(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        request: &mut LongRequest,
+        total: &mut Total,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (before, names) = (out.len(), request.names());
+        let most = if row.spec.group == Group::Pubsub { PART_SUBSCRIPTIONS } else { PART_WALK };
+        let part = request.next_part(most);
+        let part_names = part.len() - (1 + usize::from(row.parent.is_some()));
+        if !self.run_part(slot, row, part, out) {
+            return true;
+        }
+        let is_done = request.is_done();
+        match total {
+            Total::Frames => {}
+            Total::Sum(sum) => {
+                *sum += number(&out[before..]);
+                out.truncate(before);
+                if is_done {
+                    Reply::new(out, self.connections[slot].proto).int(*sum);
+                }
+            }
+            Total::Elements { is_announced } => {
+                let elements = number(&out[before..]) as usize / part_names.max(1) * names;
+                let header = out[before..].iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+                let body = out.split_off(before + header);
+                out.truncate(before);
+                if !std::mem::replace(is_announced, true) {
+                    Reply::new(out, self.connections[slot].proto).array(elements);
+                }
+                out.extend_from_slice(&body);
+            }
+        }
+        is_done
+    }
+
+    /// Walks on, or answers some of what was found; true when that was the last.
+    fn part_of_walk(&self, walk: &mut Walk, found: &mut Found, reply: &mut Reply<'_>) -> bool {
+        let mut names: Vec<Arc<[u8]>> = Vec::new();
+        let is_over = match walk {
+            Walk::Channels { space, pattern, stripe } => {
+                self.directory_of(*space).for_each_in(*stripe, |name| {
+                    if pattern.as_deref().is_none_or(|pattern| glob::matches(pattern, name)) {
+                        names.push(Arc::clone(name));
+                    }
+                });
+                *stripe += 1;
+                *stripe == STRIPES
+            }
+            Walk::Keys { db, pattern, partition, from } => {
+                let (now_ms, every) = (self.clock.now_ms, **pattern == *b"*");
+                let partitions = &self.server.partitions;
+                let next = partitions.visit(*partition, *db, *from, PART_WALK, |record| {
+                    let key = record.key();
+                    if !record.is_expired(now_ms) && (every || glob::matches(pattern, key)) {
+                        names.push(key.into());
+                    }
+                });
+                *from = next.unwrap_or(0);
+                *partition += usize::from(next.is_none());
+                *partition == partitions.count()
+            }
+            Walk::Done => {
+                let some = found.lists.pop_front().unwrap_or_default();
+                some.iter().for_each(|name| reply.bulk(name));
+                return found.lists.is_empty();
+            }
+        };
+        found.add(names);
+        if !is_over {
+            return false;
+        }
+        reply.array(found.count);
+        *walk = Walk::Done;
+        found.lists.is_empty()
+    }
+}
+
+/// The number in the first line of a reply: an integer, or how many elements an array has.
+fn number(reply: &[u8]) -> i64 {
+    let line = reply.get(1..).unwrap_or_default();
+    let digits = line.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, &digit| number * 10 + i64::from(digit - b'0'))
+}

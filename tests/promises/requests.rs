@@ -1,0 +1,295 @@
+//! No request stops a shard: what names very much is executed in parts or refused, and nothing grows with its square.
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::Client;
+use sterna_tests::server::Server;
+
+/// Servers with one shard and with several.
+fn servers() -> impl Iterator<Item = Server> {
+    [1, 3]
+        .into_iter()
+        .map(|shards| Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]))
+}
+
+fn names(count: usize, prefix: &str) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n}")).collect()
+}
+
+/// `words`, then `rest`.
+fn request(words: &[&str], rest: &[String]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).chain(rest.iter().cloned()).collect()
+}
+
+/// Arguments of a request that is too long for any row.
+const MANY: usize = 50_000;
+
+#[test]
+fn a_request_with_more_arguments_than_its_row_takes_is_refused_before_anything_is_done() {
+    for server in servers() {
+        let mut client = server.connect();
+        let refused: [(&[&str], usize); 6] = [
+            (&["MSET"], 20_480),
+            (&["XADD", "s", "*"], 20_480),
+            (&["CONFIG", "GET"], 1024),
+            (&["COMMAND", "DOCS"], 1024),
+            (&["ACL", "SETUSER", "u"], 1024),
+            (&["CLIENT", "KILL", "ID"], 1024),
+        ];
+        for (words, most) in refused {
+            let name = words[..words.len().min(2)].join("|").to_lowercase();
+            let name = if most == 1024 { name } else { words[0].to_lowercase() };
+            client.send(&request(words, &names(MANY, "")));
+            let expected = format!(
+                "ERR wrong number of arguments for '{name}' command: it takes at most {most} in one request"
+            );
+            assert_eq!(client.error(), expected);
+        }
+        assert_eq!(client.int(&["DBSIZE"]), 0);
+        // Ten thousand pairs are taken, and a transaction doesn't let more in.
+        let pairs: Vec<String> =
+            names(10_000, "k").into_iter().flat_map(|key| [key, "v".to_owned()]).collect();
+        client.request(&request(&["MSET"], &pairs));
+        assert_eq!(client.int(&["DBSIZE"]), 10_000);
+        client.request(&["MULTI"]);
+        client.send(&request(&["MSET"], &names(MANY, "k")));
+        assert!(client.error().starts_with("ERR wrong number of arguments for 'mset' command"));
+        client.send(&["EXEC"]);
+        assert!(client.error().starts_with("EXECABORT"));
+    }
+}
+
+#[test]
+fn thousands_of_keys_are_watched_as_one_and_any_of_them_breaks_the_transaction() {
+    for server in servers() {
+        let (mut client, mut other) = (server.connect(), server.connect());
+        let keys = names(10_000, "k");
+        for broken in [false, true] {
+            client.request(&request(&["WATCH"], &keys));
+            // Again: a key that is watched already counts once.
+            client.request(&request(&["WATCH"], &keys));
+            client.send(&request(&["WATCH"], &names(12_000, "more")));
+            assert_eq!(client.error(), "ERR too many watched keys: a connection watches at most 20480");
+            let line = client.text(&["CLIENT", "INFO"]);
+            assert!(line.contains(" watch=10000 "), "{line}");
+            if broken {
+                other.request(&["SET", "k7777", "touched"]);
+            }
+            client.request(&["MULTI"]);
+            client.request(&["PING"]);
+            let result = client.request(&["EXEC"]);
+            assert_eq!(matches!(result, Value::Null), broken, "{result:?}");
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_prefixes_are_broadcast_each_with_its_keys() {
+    for server in servers() {
+        let mut client = server.connect_resp3();
+        let mut other = server.connect();
+        for first in (0..10_000).step_by(500) {
+            let prefixes = (first..first + 500).flat_map(|n| ["PREFIX".to_owned(), format!("p{n}:")]);
+            client.request(&request(&["CLIENT", "TRACKING", "ON", "BCAST"], &prefixes.collect::<Vec<_>>()));
+        }
+        client.send(&["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "more"]);
+        assert_eq!(client.error(), "ERR too many prefixes: a client has at most 10000");
+        for n in [0, 4711, 9_999] {
+            other.request(&["SET", &format!("p{n}:key"), "v"]);
+            other.request(&["SET", &format!("q{n}:key"), "v"]);
+            let push = client.value();
+            let key = match &push {
+                Value::Push(parts) => parts[1].as_slice().and_then(|keys| keys[0].as_bytes()),
+                _ => None,
+            };
+            assert_eq!(key, Some(format!("p{n}:key").as_bytes()), "{push:?}");
+        }
+        client.assert_quiet();
+    }
+}
+
+/// What a million names would do, with fewer: each is confirmed in its place, and another client is answered between.
+#[test]
+fn a_subscription_to_very_many_names_is_confirmed_name_by_name_and_left_in_the_same_way() {
+    const NAMES: usize = 60_000;
+    for server in servers() {
+        for (join, leave) in
+            [("SUBSCRIBE", "UNSUBSCRIBE"), ("PSUBSCRIBE", "PUNSUBSCRIBE"), ("SSUBSCRIBE", "SUNSUBSCRIBE")]
+        {
+            let mut client = server.connect();
+            let channels = names(NAMES, "c:");
+            client.send(&request(&[join], &channels));
+            client.send(&["PING", "behind"]);
+            for (index, channel) in channels.iter().enumerate() {
+                assert_confirmed(&client.value(), join, channel.as_bytes(), index + 1);
+            }
+            assert_pong(&mut client, b"behind");
+            client.send(&[leave]);
+            client.send(&["PING", "left"]);
+            let mut left: Vec<Vec<u8>> = (0..NAMES)
+                .map(|index| {
+                    let value = client.value();
+                    let parts = value.as_slice().expect("a confirmation").to_vec();
+                    assert_eq!(parts[2].as_int(), Some((NAMES - 1 - index) as i64));
+                    parts[1].as_bytes().expect("a name").to_vec()
+                })
+                .collect();
+            left.sort_unstable();
+            let mut expected: Vec<Vec<u8>> = channels.iter().map(|name| name.as_bytes().to_vec()).collect();
+            expected.sort_unstable();
+            assert!(left == expected, "each name is left once");
+            assert_pong(&mut client, b"left");
+        }
+    }
+}
+
+#[test]
+fn messages_reach_a_subscriber_from_each_confirmation_on_while_the_rest_is_still_joined() {
+    const NAMES: usize = 60_000;
+    for server in servers() {
+        let mut client = server.connect();
+        let mut publisher = server.connect();
+        client.send(&request(&["SUBSCRIBE"], &names(NAMES, "c:")));
+        assert_confirmed(&client.value(), "SUBSCRIBE", b"c:0", 1);
+        assert_eq!(publisher.int(&["PUBLISH", "c:0", "early"]), 1);
+        let mut confirmed = 1;
+        let mut heard = 0;
+        while confirmed < NAMES || heard == 0 {
+            let value = client.value();
+            match value.as_slice().and_then(|parts| parts[0].as_bytes()) {
+                Some(b"subscribe") => confirmed += 1,
+                Some(b"message") => heard += 1,
+                _ => panic!("{value:?}"),
+            }
+        }
+        assert_eq!((confirmed, heard), (NAMES, 1));
+    }
+}
+
+#[test]
+fn a_subscriber_of_very_many_channels_leaves_nothing_behind() {
+    const NAMES: usize = 60_000;
+    for server in servers() {
+        let mut client = server.connect();
+        let mut other = server.connect();
+        client.send(&request(&["SUBSCRIBE"], &names(NAMES, "c:")));
+        (0..NAMES).for_each(|_| drop(client.value()));
+        client.send(&request(&["PSUBSCRIBE"], &names(NAMES, "p:")));
+        (0..NAMES).for_each(|_| drop(client.value()));
+        drop(client);
+        sterna_tests::server::wait_for("its subscriptions to go", || {
+            let channels = other.request(&["PUBSUB", "CHANNELS"]);
+            let none = channels.as_slice().is_some_and(<[Value]>::is_empty);
+            (none && other.int(&["PUBSUB", "NUMPAT"]) == 0).then_some(())
+        });
+        // Its place is free, and who gets it gets nothing that was meant for the one before.
+        let mut next = server.connect();
+        assert_eq!(other.int(&["PUBLISH", "c:1", "x"]), 0);
+        next.assert_quiet();
+    }
+}
+
+#[test]
+fn keys_by_the_ten_thousand_are_counted_read_and_deleted_as_by_one_request_each() {
+    const KEYS: usize = 70_000;
+    for server in servers() {
+        let mut client = server.connect();
+        let keys = names(KEYS, "k");
+        for part in keys.chunks(5000) {
+            let pairs: Vec<String> = part.iter().flat_map(|key| [key.clone(), format!("v{key}")]).collect();
+            client.request(&request(&["MSET"], &pairs));
+        }
+        // Every second one is missing.
+        let mixed: Vec<String> = keys.iter().flat_map(|key| [key.clone(), format!("no{key}")]).collect();
+        assert_eq!(client.int(&request(&["EXISTS"], &mixed)), KEYS as i64);
+        assert_eq!(client.int(&request(&["TOUCH"], &mixed)), KEYS as i64);
+        let values = client.request(&request(&["MGET"], &mixed));
+        let values = values.as_slice().expect("an array");
+        assert_eq!(values.len(), 2 * KEYS);
+        for (index, value) in values.iter().enumerate() {
+            let expected = (index % 2 == 0).then(|| format!("vk{}", index / 2));
+            assert_eq!(value.as_bytes(), expected.as_deref().map(str::as_bytes), "{index}");
+        }
+        assert_eq!(client.int(&request(&["UNLINK"], &mixed[..KEYS])), KEYS as i64 / 2);
+        assert_eq!(client.int(&request(&["DEL"], &mixed)), KEYS as i64 / 2);
+        assert_eq!(client.int(&["DBSIZE"]), 0);
+    }
+}
+
+#[test]
+fn what_follows_a_request_in_parts_in_the_pipeline_is_answered_behind_it_and_sees_all_of_it() {
+    const KEYS: usize = 40_000;
+    for server in servers() {
+        let mut client = server.connect();
+        let keys = names(KEYS, "k");
+        client.send(&["SET", "k1", "1"]);
+        client.send(&request(&["DEL"], &keys));
+        client.send(&["EXISTS", "k1"]);
+        client.send(&request(&["EXISTS"], &keys));
+        client.send(&["PING"]);
+        client.value();
+        assert_eq!(client.value().as_int(), Some(1));
+        assert_eq!(client.value().as_int(), Some(0));
+        assert_eq!(client.value().as_int(), Some(0));
+        assert_eq!(client.value().as_bytes(), Some(&b"PONG"[..]));
+    }
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_request_takes_the_rest_of_it_along() {
+    for server in servers() {
+        let mut other = server.connect();
+        for _ in 0..5 {
+            let mut client = server.connect();
+            client.send(&request(&["SUBSCRIBE"], &names(100_000, "c:")));
+            client.value();
+            drop(client);
+        }
+        sterna_tests::server::wait_for("their subscriptions to go", || {
+            let channels = other.request(&["PUBSUB", "CHANNELS"]);
+            channels.as_slice().is_some_and(<[Value]>::is_empty).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_blocked_command_is_as_silent_as_client_reply_asked_for() {
+    for server in servers() {
+        let (mut client, mut other) = (server.connect(), server.connect());
+        let blocked = |client: &mut Client, timeout_ms: &str| {
+            client.send(&["XREAD", "BLOCK", timeout_ms, "STREAMS", "s", "$"]);
+        };
+        // One that times out and one that is served; what comes next is the first thing to be answered.
+        client.send(&["CLIENT", "REPLY", "SKIP"]);
+        blocked(&mut client, "20");
+        client.send(&["PING", "after skip"]);
+        assert_eq!(client.value().as_bytes(), Some(&b"after skip"[..]));
+        client.send(&["CLIENT", "REPLY", "OFF"]);
+        blocked(&mut client, "0");
+        sterna_tests::server::wait_for("the client to block", || {
+            other.text(&["INFO", "clients"]).contains("blocked_clients:1").then_some(())
+        });
+        other.request(&["XADD", "s", "*", "field", "value"]);
+        client.send(&["CLIENT", "REPLY", "ON"]);
+        assert_eq!(client.value().as_bytes(), Some(&b"OK"[..]));
+        // And the one after that is answered again.
+        blocked(&mut client, "20");
+        assert_eq!(client.value(), Value::Null);
+        client.assert_quiet();
+    }
+}
+
+fn assert_confirmed(value: &Value, verb: &str, name: &[u8], count: usize) {
+    let parts = value.as_slice().unwrap_or_else(|| panic!("{value:?}"));
+    assert_eq!(parts[0].as_bytes(), Some(verb.to_lowercase().as_bytes()));
+    assert_eq!((parts[1].as_bytes(), parts[2].as_int()), (Some(name), Some(count as i64)));
+}
+
+/// In a subscription of RESP2 a PING is answered with an array.
+fn assert_pong(client: &mut Client, text: &[u8]) {
+    let value = client.value();
+    let pong = match &value {
+        Value::Array(parts) => parts.last().and_then(Value::as_bytes),
+        other => other.as_bytes(),
+    };
+    assert_eq!(pong, Some(text), "{value:?}");
+}
