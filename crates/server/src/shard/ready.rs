@@ -2,7 +2,7 @@
 //!
 //! A connection whose last batch was short is *quiet*; all quiet ones are served in each turn, so that a client that asks
 //! now and then waits for one turn and not for everybody. The others are *busy* and share what is left of the turn, one
-//! batch after the other.
+//! batch after the other. A TLS handshake, which takes as long as hundreds of requests, comes after both.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
