@@ -191,7 +191,7 @@ fn an_import_says_where_it_stopped_and_goes_on_if_told_to() {
     let port = server.port.to_string();
     let path = server.path("damaged.rdb");
     let file = path.display().to_string();
-    std::fs::write(&path, damaged_file(false)).unwrap();
+    fs::write(&path, damaged_file(false)).unwrap();
     let stopped = sterna_tool(&["import", "--rdb", &file, "-P", &port]);
     assert!(!stopped.status.success());
     for part in ["imported: 2 of type string", "refused: 1, the first is b in database 0", "stopped at b"] {
@@ -202,7 +202,7 @@ fn an_import_says_where_it_stopped_and_goes_on_if_told_to() {
     for part in ["imported: 2 of type string", "refused: 1", "keys were left"] {
         assert!(text(&on).contains(part), "{part:?} is not said:\n{}", text(&on));
     }
-    std::fs::write(&path, damaged_file(true)).unwrap();
+    fs::write(&path, damaged_file(true)).unwrap();
     let unknown = sterna_tool(&["import", "--rdb", &file, "-P", &port, "--replace", "--keep-going"]);
     assert!(!unknown.status.success());
     for part in ["imported: 2 of type string", "at offset 35 is a value of type 99"] {
