@@ -35,6 +35,6 @@ impl Shard {
                  to this port; the connection is closed and nothing behind it is run"
             );
         }
-        self.condemn(slot, CloseReason::Http);
+        self.drain(slot, CloseReason::Http);
     }
 }
