@@ -58,6 +58,26 @@ pub(super) enum Verb {
     AutoClaim {
         pending: usize,
     },
+    /// A command that has nothing to do with what the stream has so much of.
+    Amid {
+        what: Crowd,
+        count: usize,
+    },
+}
+
+/// What a stream can have much of, and the command whose cost must not grow with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crowd {
+    /// XREADGROUP COUNT 1 in one of the groups.
+    Groups,
+    /// XADD IDMP of one of the producers.
+    Producers,
+    /// XADD MAXLEN ~ 10 ACKED behind entries that nobody has read.
+    Unread,
+    /// XREADGROUP CLAIM beside pending entries that were deleted.
+    Stale,
+    /// XGROUP CREATECONSUMER in a group of consumers.
+    Consumers,
 }
 
 impl Commands {
@@ -87,6 +107,9 @@ impl Verb {
             | Verb::Delete { entries }
             | Verb::TrimOldest { entries }
             | Verb::AutoClaim { pending: entries } => entries,
+            Verb::Amid { what: Crowd::Groups, .. } => STOCK,
+            Verb::Amid { what: Crowd::Unread | Crowd::Stale, count } => count,
+            Verb::Amid { what: Crowd::Producers | Crowd::Consumers, .. } => 1000,
         }
     }
 
@@ -96,6 +119,7 @@ impl Verb {
             Verb::ReadGroup | Verb::Ack => entries / 10,
             Verb::TrimOldest { .. } => entries / 100,
             Verb::Delete { .. } => entries / 2,
+            Verb::Amid { what: Crowd::Groups, .. } => entries,
             _ => usize::MAX,
         }
     }
@@ -110,6 +134,11 @@ impl Verb {
             Verb::Range { .. } => 1 + 100 * ENTRY_LINES,
             // Array, cursor, array of entries, array of deleted ones.
             Verb::AutoClaim { .. } => 5 + 100 * ENTRY_LINES,
+            Verb::Amid { what: Crowd::Consumers, .. } => 1,
+            Verb::Amid { what: Crowd::Producers | Crowd::Unread, .. } => 2,
+            Verb::Amid { what: Crowd::Groups, .. } => 5 + ENTRY_LINES,
+            // With how long it was idle and how often delivered.
+            Verb::Amid { what: Crowd::Stale, .. } => 5 + ENTRY_LINES + 2,
         }
     }
 
@@ -149,6 +178,58 @@ impl Verb {
             Verb::AutoClaim { .. } => {
                 let from = anywhere(entries.saturating_sub(101));
                 command(out, &[b"XAUTOCLAIM", b"s", b"g", b"d", b"0", from.as_bytes(), b"COUNT", b"100"]);
+            }
+            Verb::Amid { what, count } => what.request(out, n, count),
+        }
+    }
+}
+
+impl Crowd {
+    fn request(self, out: &mut Vec<u8>, n: usize, count: usize) {
+        match self {
+            Crowd::Groups => {
+                command(out, &[b"XREADGROUP", b"GROUP", b"g7", b"c", b"COUNT", b"1", b"STREAMS", b"s", b">"]);
+            }
+            Crowd::Producers => {
+                let iid = (count + n).to_string();
+                command(out, &[b"XADD", b"s", b"IDMP", b"p7", iid.as_bytes(), b"*", b"field", VALUE]);
+            }
+            Crowd::Unread => {
+                command(out, &[b"XADD", b"s", b"MAXLEN", b"~", b"10", b"ACKED", b"*", b"field", VALUE]);
+            }
+            Crowd::Stale => {
+                let words: [&[u8]; 9] =
+                    [b"XREADGROUP", b"GROUP", b"g", b"d", b"CLAIM", b"0", b"STREAMS", b"s", b">"];
+                command(out, &words);
+            }
+            Crowd::Consumers => {
+                let name = format!("c{:07}", count + n);
+                command(out, &[b"XGROUP", b"CREATECONSUMER", b"s", b"g", name.as_bytes()]);
+            }
+        }
+    }
+
+    /// Makes so much of it; the stream has its `entries`.
+    fn prepare(self, scene: &mut Scene, count: usize, entries: usize) -> Result<(), Failure> {
+        match self {
+            Crowd::Groups => scene.ask("groups", count, 1, |out, n| {
+                command(out, &[b"XGROUP", b"CREATE", b"s", format!("g{n}").as_bytes(), b"0"]);
+            }),
+            Crowd::Producers => scene.ask("producers", count, 2, |out, n| {
+                let producer = format!("p{n}");
+                command(out, &[b"XADD", b"s", b"IDMP", producer.as_bytes(), b"0", b"*", b"field", VALUE]);
+            }),
+            Crowd::Unread => create_group(scene),
+            Crowd::Stale => {
+                create_group(scene)?;
+                deliver_all(scene, entries)?;
+                scene.ask("entries to be deleted", entries - 1, 1, |out, n| {
+                    command(out, &[b"XDEL", b"s", format!("{}-1", n + 1).as_bytes()]);
+                })
+            }
+            Crowd::Consumers => {
+                create_group(scene)?;
+                scene.ask("consumers", count, 1, |out, n| Crowd::Consumers.request(out, n, 0))
             }
         }
     }
@@ -217,6 +298,7 @@ impl Commands {
                 create_group(scene)?;
                 deliver_all(scene, entries)
             }
+            Verb::Amid { what, count } => what.prepare(scene, count, entries),
             _ => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
 //! The workloads as rows.
-use super::commands::{Commands, Cost, Verb, Wake};
+use super::commands::{Commands, Cost, Crowd, Verb, Wake};
 use super::fanout::{FanOut, Through};
 use super::kept::{DISK, EntryMemory, From, Of, Restart};
 use super::membership::{Churn, ManyChannels};
@@ -15,6 +15,8 @@ use PeerId::{Floor, Kevy, Nats, Redis, Redis8, Sterna, Valkey};
 
 const ALL: &[PeerId] = &[Floor, Sterna, Redis, Valkey, Redis8, Kevy, Nats];
 const WITH_STREAMS: &[PeerId] = &[Sterna, Valkey, Redis8];
+/// What no other server has, or has in this way.
+const SOLO: &[PeerId] = &[Sterna];
 const IN_MEMORY: &[PeerId] = &[Sterna, Valkey, Redis8, Kevy];
 const REDIS_FAMILY: &[PeerId] = &[Sterna, Redis, Valkey, Redis8];
 const ALL_BUT_FLOOR: &[PeerId] = &[Sterna, Redis, Valkey, Redis8, Kevy, Nats];
@@ -447,6 +449,96 @@ static TABLE: &[Workload] = &[
         peers: WITH_STREAMS,
         targets: &[Target::BestRedis(0.6)],
         work: &EntryMemory { entries: 1_000_000, of: Of::Pending },
+    },
+    Workload {
+        name: "groups-100",
+        title: "XREADGROUP COUNT 1 beside 100 groups",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Groups, count: 100 }),
+    },
+    Workload {
+        name: "groups-10k",
+        title: "XREADGROUP COUNT 1 beside 10 000 groups",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[Target::Own("groups-100", 1.5)],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Groups, count: 10_000 }),
+    },
+    Workload {
+        name: "producers-100",
+        title: "XADD IDMP beside 100 producers",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Producers, count: 100 }),
+    },
+    Workload {
+        name: "producers-10k",
+        title: "XADD IDMP beside 10 000 producers",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[Target::Own("producers-100", 1.5)],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Producers, count: 10_000 }),
+    },
+    Workload {
+        name: "acked-lag-1k",
+        title: "XADD `MAXLEN ~ 10 ACKED` behind 1 000 unread entries",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Unread, count: 1_000 }),
+    },
+    Workload {
+        name: "acked-lag-500k",
+        title: "XADD `MAXLEN ~ 10 ACKED` behind 500 000 unread entries",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[Target::Own("acked-lag-1k", 1.5)],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Unread, count: 500_000 }),
+    },
+    Workload {
+        name: "claim-stale-1k",
+        title: "XREADGROUP CLAIM beside 1 000 deleted entries that are pending",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Stale, count: 1_000 }),
+    },
+    Workload {
+        name: "claim-stale-300k",
+        title: "XREADGROUP CLAIM beside 300 000 deleted entries that are pending",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[Target::Own("claim-stale-1k", 1.5)],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Stale, count: 300_000 }),
+    },
+    Workload {
+        name: "consumers-100",
+        title: "XGROUP CREATECONSUMER beside 100 consumers",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Consumers, count: 100 }),
+    },
+    Workload {
+        name: "consumers-10k",
+        title: "XGROUP CREATECONSUMER beside 10 000 consumers",
+        section: Section::Streams,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[Target::Own("consumers-100", 1.5)],
+        work: &Commands::pipelined(Verb::Amid { what: Crowd::Consumers, count: 10_000 }),
     },
     Workload {
         name: "xadd-everysec",
