@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod faults;
 mod kill;
 mod restart;
 mod tools;

@@ -21,6 +21,7 @@
 
 pub mod client;
 pub mod difference;
+pub mod faults;
 pub mod memory;
 pub mod script;
 pub mod server;

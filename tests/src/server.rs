@@ -3,6 +3,7 @@
 //! Each has a free port on 127.0.0.1 and a folder of its own, writes its log there, and is killed when it is dropped
 //! or when the thread that started it ends, however that ends (`setpriv --pdeathsig`).
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct Launch {
     /// The file that it reads.
     config: Option<String>,
     args: Vec<String>,
+    /// Variables of its environment.
+    env: Vec<(String, OsString)>,
     /// Whether `--port` and `--bind` are added.
     has_own_address: bool,
     /// Files that it may have open, if fewer than usual.
@@ -84,6 +87,7 @@ impl Launch {
             folder,
             config: None,
             args: Vec::new(),
+            env: Vec::new(),
             has_own_address: true,
             files: None,
         }
@@ -105,6 +109,12 @@ impl Launch {
     pub fn args<S: AsRef<str>>(mut self, args: &[S]) -> Launch {
         let args: Vec<String> = args.iter().map(|arg| self.fill_in(arg.as_ref())).collect();
         self.args.extend(args);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Launch {
+        self.env.push((name.to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -181,6 +191,7 @@ impl Launch {
             .args(&self.args)
             .current_dir(self.folder.path())
             .env("XDG_DATA_HOME", self.folder.path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be opened twice"))
             .stderr(log)
