@@ -3,7 +3,11 @@
 mod damage;
 mod disk;
 mod faults;
+mod keeps;
 mod kill;
+mod pairs;
+mod panic;
 mod restart;
+mod switch;
 mod tools;
 mod writer;

@@ -57,7 +57,8 @@ struct file {
 static _Atomic int64_t *words;
 static char directory[PATH_MAX], synced[PATH_MAX];
 static struct file *files[FILES_MAX];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Recursive: copying what was synced opens and closes files itself. */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 #define REAL(name) __typeof__(name) *real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 

@@ -45,8 +45,16 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "appendonly",
         redis: "keeps a snapshot by default, and no log of writes (`appendonly no`)",
-        sterna: "keeps its journal by default (`appendonly yes`)",
+        sterna: "keeps its journal by default (`appendonly yes`), and takes snapshots at Redis's default save points only \
+                 where that is `no`; a start loads what is there, whatever `appendonly` says",
         reason: "What was acknowledged is still there after a restart, without having to know of an option.",
+    },
+    Difference {
+        name: "switch-waits",
+        redis: "answers `CONFIG SET appendonly yes` when the first snapshot is begun, and takes it in a transaction",
+        sterna: "answers when it is on the disk, or an error if that failed and nothing has changed; in a transaction, which \
+                 can't wait, it is an error",
+        reason: "After the answer a crash loses nothing; until then it loses nothing that was kept before.",
     },
     Difference {
         name: "kill-ids",

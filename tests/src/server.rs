@@ -79,6 +79,11 @@ impl Launch {
         Launch::of("redis", reference_binary()).args(&["--save", ""])
     }
 
+    /// The same, with nothing said about what it keeps.
+    pub fn reference_as_is() -> Launch {
+        Launch::of("redis", reference_binary())
+    }
+
     fn of(name: &str, binary: PathBuf) -> Launch {
         let folder = tempfile::tempdir().expect("a folder for the server");
         Launch {
@@ -353,8 +358,8 @@ impl Server {
         ended(child, &self.launch)
     }
 
-    /// Waits until it has ended by itself.
-    pub fn wait(mut self) -> Ended {
+    /// Waits until it has ended by itself; it can be started again.
+    pub fn wait_for_end(&mut self) -> Ended {
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().expect("a child can be waited for").is_none() {
             assert!(Instant::now() < deadline, "{} does not end:\n{}", self.name(), self.log());
@@ -362,6 +367,11 @@ impl Server {
         }
         let status = self.child.wait().expect("it has ended");
         Ended { status, log: self.log() }
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> Ended {
+        self.wait_for_end()
     }
 
     fn process(&self) -> Pid {

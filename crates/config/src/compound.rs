@@ -198,13 +198,54 @@ pub struct SavePoint {
     pub changes: u64,
 }
 
+/// When snapshots are due.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SavePoints {
+    /// Nobody has said: Redis's own, while nothing else keeps what is written.
+    #[default]
+    Unset,
+    /// These.
+    Given(Vec<SavePoint>),
+}
+
+/// What counts where `save` isn't given. Source: redis.conf.
+pub(crate) const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
+    SavePoint { seconds: 3600, changes: 1 },
+    SavePoint { seconds: 300, changes: 100 },
+    SavePoint { seconds: 60, changes: 10_000 },
+];
+
+impl SavePoints {
+    fn points(&self) -> &[SavePoint] {
+        match self {
+            SavePoints::Unset => &DEFAULT_SAVE_POINTS,
+            SavePoints::Given(points) => points,
+        }
+    }
+}
+
+impl crate::Config {
+    /// When snapshots are due, as things are.
+    pub fn save_points(&self) -> &[SavePoint] {
+        match &self.save {
+            SavePoints::Unset if self.appendonly => &[],
+            save => save.points(),
+        }
+    }
+
+    /// Whether anything is kept without being asked for.
+    pub fn keeps_anything(&self) -> bool {
+        self.appendonly || !self.save_points().is_empty()
+    }
+}
+
 /// A single empty word means that no snapshot is ever due.
-impl Value for Vec<SavePoint> {
+impl Value for SavePoints {
     fn assign(&mut self, words: &[&[u8]], _: Kind, phase: Phase) -> Result<(), ValueError> {
         if let [word] = words
             && word.is_empty()
         {
-            self.clear();
+            *self = SavePoints::Given(Vec::new());
             return Ok(());
         }
         let (pairs, rest) = words.as_chunks::<2>();
@@ -217,27 +258,28 @@ impl Value for Vec<SavePoint> {
         };
         let points: Option<Vec<SavePoint>> = pairs.iter().map(point).collect();
         let points = points.ok_or(ValueError::SavePoints)?;
-        if phase == Phase::Set {
-            self.clear();
+        match self {
+            // Lines of a file add up.
+            SavePoints::Given(given) if phase != Phase::Set => given.extend(points),
+            _ => *self = SavePoints::Given(points),
         }
-        self.extend(points);
         Ok(())
     }
 
     fn text(&self, _: Kind) -> Vec<u8> {
         let points: Vec<_> =
-            self.iter().map(|point| format!("{} {}", point.seconds, point.changes)).collect();
+            self.points().iter().map(|point| format!("{} {}", point.seconds, point.changes)).collect();
         points.join(" ").into_bytes()
     }
 
     fn lines(&self, _: Kind) -> Vec<Vec<Vec<u8>>> {
-        if self.is_empty() {
+        if self.points().is_empty() {
             return vec![vec![Vec::new()]];
         }
         let line = |point: &SavePoint| {
             vec![point.seconds.to_string().into_bytes(), point.changes.to_string().into_bytes()]
         };
-        self.iter().map(line).collect()
+        self.points().iter().map(line).collect()
     }
 }
 
@@ -476,7 +518,9 @@ mod tests {
 
     #[test]
     fn save_points_add_up_in_a_file_and_are_replaced_at_run_time() {
-        let start = vec![SavePoint { seconds: 9, changes: 9 }];
+        let unset = SavePoints::Unset;
+        assert_eq!(written(&unset, &["1", "2"], Phase::Load).unwrap(), "1 2");
+        let start = SavePoints::Given(vec![SavePoint { seconds: 9, changes: 9 }]);
         assert_eq!(written(&start, &["1", "2"], Phase::Load).unwrap(), "9 9 1 2");
         assert_eq!(written(&start, &["1", "2", "3", "0"], Phase::Set).unwrap(), "1 2 3 0");
         assert_eq!(written(&start, &[""], Phase::Load).unwrap(), "");

@@ -29,7 +29,7 @@ mod words;
 
 pub use compound::{
     BindAddress, KeyEvents, LineChecks, MemoryShare, OutputLimit, OutputLimits, RenamedCommand, SavePoint,
-    TlsProtocols, UserLine,
+    SavePoints, TlsProtocols, UserLine,
 };
 pub use live::SetError;
 pub use load::{ConfigError, Loaded, Origin, Warning};

@@ -139,7 +139,7 @@ mod tests {
                 "client-out*",
                 "client-output-buffer-limit=normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
             ),
-            ("save appendonly", "save= appendonly=yes"),
+            ("save appendonly", "save=3600 1 300 100 60 10000 appendonly=yes"),
             ("maxmemory*", "maxmemory-clients=0 maxmemory=0 maxmemory-policy=noeviction"),
         ];
         for (patterns, expected) in rows {

@@ -11,7 +11,7 @@
 use std::path::PathBuf;
 
 use super::compound::{
-    BindAddress, KeyEvents, MemoryShare, OutputLimit, OutputLimits, RenamedCommand, SavePoint, TlsProtocols,
+    BindAddress, KeyEvents, MemoryShare, OutputLimit, OutputLimits, RenamedCommand, SavePoints, TlsProtocols,
     UserLine,
 };
 use super::value::{Kind, Phase, Value, ValueError, choices};
@@ -298,10 +298,16 @@ options! {
     aof_load_truncated: bool = true,
         Persistence "aof-load-truncated", Kind::YesNo, Start;
 
-    /// When to take a snapshot beside those that growth asks for: after so many seconds, if there were so many changes. The
-    /// journal keeps every write in any case; a snapshot makes the next start faster. Without `appendonly` there is none.
-    save: Vec<SavePoint> = Vec::new(),
+    /// When to take a snapshot: after so many seconds, if there were so many changes. Under `appendonly no` that, SAVE and
+    /// BGSAVE are all that is kept, and a stop in order takes a last one; under `appendonly yes` the journal keeps every
+    /// write in any case. Not set, these points count while `appendonly` is `no`. `""` is none.
+    save: SavePoints = SavePoints::Unset,
         Persistence "save", Kind::Words("seconds changes [seconds changes ...]"), RunTime;
+
+    /// Whether writes are refused while snapshots are all that is kept (`appendonly no`, with save points) and the last one
+    /// failed.
+    stop_writes_on_bgsave_error: bool = true,
+        Persistence "stop-writes-on-bgsave-error", Kind::YesNo, RunTime;
 
     /// The least important messages that are still logged.
     loglevel: LogLevel = LogLevel::Notice,

@@ -108,6 +108,12 @@ pub use recovery::{Recovered, Recovery, Rejected, Report, Restore};
 pub use snapshot::{ITEM_OVERHEAD_BYTES, Publication, SYNC_BYTES, SnapshotWriter, WRITE_BYTES};
 pub use writer::Journal;
 
+/// Whether a directory holds a journal, sound or not.
+#[must_use]
+pub fn is_in(directory: &std::path::Path) -> bool {
+    directory.join(manifest::MANIFEST).is_file()
+}
+
 /// Log sequence number: a record's place in the journal, from 1, without gaps. [`Lsn::ZERO`] is before the first.
 ///
 /// A record that was never durable may be lost to a crash, and its LSN is then given to another. One that was durable

@@ -30,7 +30,7 @@ use crate::record::{self, FRAME_BYTES, FrameReader, Kind, MARK_BYTES, Step};
 use crate::segment::{ActiveSegment, Place, Segment};
 use crate::snapshot::{self, snapshot_number};
 use crate::writer::Journal;
-use crate::{Lsn, Progress};
+use crate::{Lsn, Progress, SnapshotInfo};
 
 /// The name of the lock file.
 const LOCK: &str = "LOCK";
@@ -48,6 +48,9 @@ const CARRY_BYTES: usize = 1 << 20;
 
 /// Whoever rebuilds state from a journal.
 pub trait Restore {
+    /// Before anything else: the snapshot whose items come first, if there is one.
+    fn begin(&mut self, _snapshot: Option<SnapshotInfo>) {}
+
     /// Sets the state of `key` as of `stamp`. All items come before the first record.
     fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected>;
 
@@ -141,6 +144,7 @@ pub(crate) fn replay(
     chain: &Chain,
     restore: &mut dyn Restore,
 ) -> Result<(Report, Option<Tail>), Error> {
+    restore.begin(chain.manifest.snapshot);
     let mut items = 0;
     if let Some(info) = &chain.manifest.snapshot {
         snapshot::load(disk, chain.manifest.journal, info, restore)?;
@@ -191,6 +195,7 @@ pub(crate) fn reload(
     let Some(chain) = chain else {
         return Ok(Report { last: Lsn::ZERO, items: 0, records: 0, torn_bytes: 0, epoch: 0 });
     };
+    restore.begin(chain.manifest.snapshot);
     let mut items = 0;
     if let Some(info) = &chain.manifest.snapshot {
         snapshot::load(disk, chain.manifest.journal, info, restore)?;

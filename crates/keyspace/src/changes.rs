@@ -68,6 +68,11 @@ impl Changes {
         self.wants = wants;
     }
 
+    /// Changes whether effects are collected from now on.
+    pub fn want_effects(&mut self, yes: bool) {
+        self.wants.effects = yes;
+    }
+
     /// Changes whether touched keys are collected from now on.
     pub fn want_touched(&mut self, yes: bool) {
         self.wants.touched = yes;

@@ -10,6 +10,8 @@
 //! 4 append     bytes                                     these come behind the string that is there
 //! 5 flush      –                                         (no key) the database is empty; 255: all of them
 //! 6 stream     change                                    of the stream that is there; see stream/effect.rs
+//! 16 suspend   –                                         (no key; 255) effects from here on don't count
+//! 17 resume    –                                         (no key; 255) those from here on do again
 //!
 //! value kind   value
 //! 0 string     the bytes
@@ -18,7 +20,7 @@
 //! ```
 //!
 //! - `v` is an unsigned LEB128 number of at most 64 bits. An expiry is 0 for none, else Unix milliseconds + 1.
-//! - Every effect is about one key (or a whole database), so that keys can be captured and replayed one by one:
+//! - Every effect but the last two is about one key (or a whole database), so that keys can be captured and replayed one by one:
 //!   RENAME is a set and a delete, not a move.
 //! - An effect says how things are, not by how much they change (`append` apart), and holds no clock and no random
 //!   number: applying the effects of a run in order gives the state of the run.
@@ -35,6 +37,8 @@ pub(crate) const EXPIRE: u8 = 3;
 pub(crate) const APPEND: u8 = 4;
 pub(crate) const FLUSH: u8 = 5;
 pub(crate) const STREAM: u8 = 6;
+pub(crate) const SUSPEND: u8 = 16;
+pub(crate) const RESUME: u8 = 17;
 
 /// In the place of a database: all of them.
 pub(crate) const ALL_DATABASES: usize = 255;
@@ -83,6 +87,10 @@ pub enum What<'a> {
         /// How.
         change: Change<'a>,
     },
+    /// About the log: what follows is not part of the state, unless a snapshot begins behind this.
+    Suspend,
+    /// About the log: what follows is part of the state again, which is as it was at the suspend.
+    Resume,
 }
 
 /// The bytes are not effects: damaged, or written by a later version.
@@ -133,6 +141,20 @@ impl<'a> Iterator for Effects<'a> {
 pub fn flush_all() -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, FLUSH, ALL_DATABASES, b"", |_| {});
+    bytes
+}
+
+/// The effects that follow this don't count.
+pub fn suspend() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, SUSPEND, ALL_DATABASES, b"", |_| {});
+    bytes
+}
+
+/// The effects that follow this do count.
+pub fn resume() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, RESUME, ALL_DATABASES, b"", |_| {});
     bytes
 }
 
@@ -245,6 +267,8 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
         APPEND => What::Append { tail: std::mem::take(&mut body) },
         FLUSH => What::Flush,
         STREAM => What::Stream { change: Change::read(std::mem::take(&mut body))? },
+        SUSPEND => What::Suspend,
+        RESUME => What::Resume,
         _ => return None,
     };
     body.is_empty().then_some(what)

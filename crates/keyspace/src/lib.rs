@@ -42,7 +42,9 @@ pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
 pub use command::{COMMANDS, StreamError};
 pub use context::{Ctx, Outcome, Run};
-pub use effect::{Effect, Effects, Unreadable, What, flush_all, read_state, write_set, write_state};
+pub use effect::{
+    Effect, Effects, Unreadable, What, flush_all, read_state, resume, suspend, write_set, write_state,
+};
 pub use error::Error;
 pub use event::{Event, EventClasses};
 pub use garbage::Garbage;

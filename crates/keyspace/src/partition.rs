@@ -247,6 +247,8 @@ impl Partition {
                 self.flush(db, &mut unheard);
                 return true;
             }
+            // About the log: whoever reads it goes by them.
+            (What::Suspend | What::Resume, db) => return db.is_none(),
             (_, Some(db)) => db,
             (_, None) => return false,
         };
@@ -263,7 +265,7 @@ impl Partition {
                 let applied = slot.edit_stream(|stream, _| stream.apply(change, limits));
                 return applied.unwrap_or(false);
             }
-            What::Flush => {}
+            What::Flush | What::Suspend | What::Resume => {}
         }
         true
     }

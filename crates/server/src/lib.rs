@@ -39,7 +39,7 @@ use sterna_acl as acl;
 use sterna_config as config;
 
 pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
-pub use persistence::{JournalError, replay_at_rest};
+pub use persistence::{ForeignFiles, JournalError, replay_at_rest};
 pub use start::{Control, LINE_CHECKS, Running, StartError, start};
 
 /// Versions that the server tells of itself.

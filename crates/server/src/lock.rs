@@ -29,8 +29,8 @@ pub(crate) enum Level {
     Change,
     /// A part of the keyspace, by index.
     Partition,
-    /// What is known of snapshots.
-    Snapshots,
+    /// Jobs about the journal's files: what runs, what is asked for.
+    Jobs,
     /// What the journal's disk said last.
     DiskTrouble,
     /// Patterns of all shards.
@@ -79,7 +79,7 @@ impl Level {
     const ALL: [Level; 23] = [
         Level::Change,
         Level::Partition,
-        Level::Snapshots,
+        Level::Jobs,
         Level::DiskTrouble,
         Level::Patterns,
         Level::Channels,

@@ -44,6 +44,8 @@ pub(crate) enum Mail {
     Close { who: ConnectionRef, reason: CloseReason, ack: Option<Ack> },
     /// A part of what a connection of this shard waits for was done.
     Done(Ack),
+    /// The job that a connection of this shard waits for has ended.
+    JobEnded { ack: Ack, outcome: Result<(), String> },
     /// Reply bytes for a client that was blocked and has been served by a writer elsewhere.
     Served { client: ClientId, waiter: Arc<Waiter>, reply: Arc<[u8]> },
     /// CLIENT UNBLOCK: end the wait, with an error or as if it timed out.
@@ -103,6 +105,7 @@ impl Mail {
             | Mail::Close { .. } => false,
             Mail::Accepted { .. }
             | Mail::Done(_)
+            | Mail::JobEnded { .. }
             | Mail::Unblock { .. }
             | Mail::Durable
             | Mail::Resume

@@ -11,7 +11,7 @@
 //!
 //! Cost: a command on one key takes one lock and allocates nothing.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
@@ -32,6 +32,8 @@ pub(crate) struct Partitions {
     parts: Box<[Mutex<Partition, { Level::Partition as u8 }>]>,
     databases: usize,
     journal: OnceLock<Box<dyn EffectLog>>,
+    /// Whether effects go there. Changed with every partition locked, read with some locked: the locks are the pair.
+    records: AtomicBool,
     /// Clients that track what they read. Raised before any of their reads, looked at with a partition locked, so that a
     /// write which comes after such a read sees it: the lock is the pair.
     trackers: AtomicUsize,
@@ -76,12 +78,35 @@ impl Partitions {
         let count = count.clamp(1, PARTITIONS_MAX).next_power_of_two();
         let part = || Mutex::new(Partition::new(hash.clone(), databases));
         let parts = std::iter::repeat_with(part).take(count).collect();
-        Partitions { hash, parts, databases, journal: OnceLock::new(), trackers: AtomicUsize::new(0) }
+        Partitions {
+            hash,
+            parts,
+            databases,
+            journal: OnceLock::new(),
+            records: AtomicBool::new(false),
+            trackers: AtomicUsize::new(0),
+        }
     }
 
-    /// From now on effects go to `journal`, if the caller's [`Changes`] collect any. The first call counts.
+    /// Where effects go from the next [`Partitions::cut`] on. The first call counts.
     pub(crate) fn set_journal(&self, journal: Box<dyn EffectLog>) {
         let _ = self.journal.set(journal);
+    }
+
+    /// Begins or ceases to hand effects to the journal, between two writes: with every partition locked, `between` is run.
+    ///
+    /// A command or transaction is recorded as a whole or not at all, and so is whatever came before or after it.
+    pub(crate) fn cut(&self, records: bool, between: impl FnOnce()) {
+        let _all = self.hold(self.all());
+        between();
+        self.records.store(records, Ordering::Relaxed);
+    }
+
+    /// Has `log` collect what is wanted now. The partitions concerned are locked.
+    #[inline]
+    fn set_wants(&self, log: &mut Changes) {
+        log.want_touched(self.is_tracked());
+        log.want_effects(self.records.load(Ordering::Relaxed));
     }
 
     /// A client begins to track: from now on writes collect the keys that they touch.
@@ -125,7 +150,7 @@ impl Partitions {
         if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
         {
             let mut part = self.part(self.index_of(key));
-            log.want_touched(self.is_tracked());
+            self.set_wants(log);
             let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
             serve_ready(Space::one(&mut part), scene.now_ms, log);
             self.write_effects(log);
@@ -188,7 +213,7 @@ impl Partitions {
     pub(crate) fn watch(&self, scene: Scene, key: &[u8], watch: &Arc<Watch>, log: &mut Changes) {
         let hash = self.hash.of(key);
         let mut part = self.part_of(hash);
-        log.want_touched(self.is_tracked());
+        self.set_wants(log);
         part.watch(scene.db, hash, key, scene.now_ms, watch, log);
         self.write_effects(log);
     }
@@ -211,7 +236,7 @@ impl Partitions {
     /// partitions, a few times a second, and again at once where it got `keys_max`.
     pub(crate) fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
         let mut part = self.part(index);
-        log.want_touched(self.is_tracked());
+        self.set_wants(log);
         let removed = part.expire_due(now_ms, keys_max, log);
         serve_ready(Space::one(&mut part), now_ms, log);
         self.write_effects(log);
@@ -223,7 +248,7 @@ impl Partitions {
         let mut needed = Indices::default();
         waiter.keys.iter().for_each(|key| needed.insert(self.index_of(key)));
         let mut held = self.hold(needed);
-        log.want_touched(self.is_tracked());
+        self.set_wants(log);
         recheck(Space::some(&mut held), now_ms, log, waiter);
         self.write_effects(log);
     }
@@ -330,7 +355,7 @@ impl Held<'_> {
         log: &mut Changes,
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Error> {
-        log.want_touched(self.of.is_tracked());
+        self.of.set_wants(log);
         run(command, args, scene, Space::some(self), log, reply)
     }
 
@@ -374,7 +399,7 @@ impl Held<'_> {
     /// Removes `key` if it has expired, as EXEC does with watched keys before it asks whether the watch is broken.
     pub(crate) fn expire_if_due(&mut self, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
         let hash = self.of.hash.of(key);
-        log.want_touched(self.of.is_tracked());
+        self.of.set_wants(log);
         self.partition(KeyHash::partition(hash, self.of.count())).slot(db, hash, key, now_ms, log);
     }
 }
@@ -503,6 +528,7 @@ mod tests {
     fn journaled(count: usize) -> (Partitions, Arc<parking_lot::Mutex<Vec<Vec<u8>>>>) {
         let (partitions, records) = (Partitions::new(count, 16), Arc::default());
         partitions.set_journal(Box::new(Records(Arc::clone(&records))));
+        partitions.cut(true, || {});
         (partitions, records)
     }
 

@@ -14,7 +14,7 @@ use crate::config::{Config, LineChecks, RenamedCommand, UserLine};
 use crate::files::{make_room_for, own_files};
 use crate::mailbox::Mailbox;
 use crate::net::{ListenError, addresses_of, listen};
-use crate::persistence::{self, JournalError, Loader};
+use crate::persistence::{self, Job, JournalError, Loader};
 use crate::renames::Renames;
 use crate::server::Server;
 use crate::shard::{Listeners, Shard, WAKER};
@@ -45,6 +45,9 @@ pub enum StartError {
         /// What is needed for one client.
         needed: u64,
     },
+    /// Another server's files where the journal is to be.
+    #[error(transparent)]
+    Foreign(#[from] persistence::ForeignFiles),
     /// The kernel refused something.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -101,6 +104,7 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
         files = vec![("clients trust it with", made.ca), ("TLS certificate", made.cert)];
     }
     let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
+    persistence::foreign::recognise(&config)?;
     let opened = persistence::open(&config)?;
     let (listeners, addresses) = listen(&config)?;
 
@@ -110,6 +114,7 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
         .collect::<io::Result<Vec<_>>>()?;
     let server = Arc::new(Server::new(table(), config, config_path, users, tls, mailboxes));
     *server.listening.lock() = addresses_of(&listeners);
+    server.persistence.jobs.begin(crate::time::unix_ms() / 1000);
     let loader = opened.map(|opened| Loader::start(&server, opened)).transpose()?.flatten();
     let mut listeners = Some(Listeners::new(listeners));
     let mut threads = Vec::new();
@@ -190,9 +195,12 @@ impl Running {
 pub struct Control(Arc<Server>);
 
 impl Control {
-    /// SIGTERM, SIGINT: stop in order.
+    /// SIGTERM, SIGINT: stop in order. Where snapshots are all that is kept, one is taken first, and the server goes on if
+    /// that fails, as Redis does.
     pub fn stop(&self) {
-        self.0.stop();
+        if !self.0.must_save_at_end() || self.0.ask(Job::Final { force: false }, None).is_err() {
+            self.0.stop();
+        }
     }
 
     /// SIGHUP: read certificates again. Errors: they can't be used, and the old ones stay.

@@ -190,7 +190,7 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         Some(db) => write!(out, "{{\"db\":{db},")?,
         None => write!(out, "{{\"db\":null,")?,
     }
-    if !matches!(effect.what, What::Flush) {
+    if !matches!(effect.what, What::Flush | What::Suspend | What::Resume) {
         write!(out, "\"key\":{},", Text(effect.key))?;
     }
     match &effect.what {
@@ -206,6 +206,8 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         }
         What::Append { tail } => write!(out, "\"effect\":\"append\",\"value\":{}", Text(tail))?,
         What::Flush => write!(out, "\"effect\":\"flush\"")?,
+        What::Suspend => write!(out, "\"effect\":\"suspend\"")?,
+        What::Resume => write!(out, "\"effect\":\"resume\"")?,
         What::Stream { change: Change::Add { id, fields } } => {
             write!(out, "\"effect\":\"add\",\"id\":\"{}-{}\",\"fields\":[", id.ms, id.seq)?;
             for (index, text) in fields.enumerate() {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -16,6 +17,7 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     let Loaded { config, warnings, file } = Config::load(args, sterna_server::LINE_CHECKS)?;
     crate::logging::start(&config).map_err(|e| Failure::Io("cannot open the logfile", e))?;
     crate::memory::install();
+    stop_on_panic();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -40,6 +42,27 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     tracing::info!("stopped");
     Ok(())
 }
+
+/// Has a panic in any thread end the process: the other threads would go on as half a server, some of its clients unanswered
+/// and some of its keys locked for good. What was acknowledged is in the journal; the write that panicked is not.
+fn stop_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // The log may be what has panicked.
+        thread::spawn(|| {
+            thread::sleep(PANIC_REPORT_MAX);
+            std::process::abort();
+        });
+        let thread = thread::current();
+        tracing::error!(thread = thread.name(), "{panic}; this is a bug in Sterna, and the server stops");
+        // With a backtrace, if the environment asks for one: that may take a while.
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+/// How long telling of a panic may take.
+const PANIC_REPORT_MAX: Duration = Duration::from_secs(3);
 
 /// What a newcomer needs to know, on standard output whatever the log level.
 fn greet(running: &Running, password: bool) {

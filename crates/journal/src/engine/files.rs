@@ -11,7 +11,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Refusal};
 use crate::front::Command;
 use crate::manifest::{Manifest, SnapshotInfo};
-use crate::segment::{UNFINISHED, segment_number};
+use crate::segment::{UNFINISHED, segment_name, segment_number};
 use crate::snapshot::{SnapshotPlace, snapshot_name, snapshot_number};
 
 impl Engine {
@@ -74,10 +74,25 @@ impl Engine {
         self.snapshots += 1;
         let number = self.snapshots;
         let is_empty = self.pen.lock().active.is_empty();
-        let rolled = if is_empty { Ok(()) } else { self.roll(now_ms) };
-        self.or_fail(now_ms, rolled).inspect_err(|_| self.front.end_snapshot(number))?;
+        if !is_empty {
+            self.roll_for_snapshot(now_ms).inspect_err(|_| self.front.end_snapshot(number))?;
+        }
         let start = Lsn(self.base.0 - 1);
         Ok(SnapshotPlace { journal: self.manifest.journal, number, salt: self.draw.next(), start })
+    }
+
+    /// Ends the segment, so that the log can be cut there.
+    ///
+    /// Errors: that the next segment can't even be made (no descriptor, no room) is the snapshot's affair, and the log goes
+    /// on in this one: it is tried first. Anything later is a failure of the journal too.
+    fn roll_for_snapshot(&mut self, now_ms: u64) -> Result<(), Error> {
+        let number = self.number + 1;
+        if let Err(error) = self.draft(number, self.durable.next()) {
+            let _ = self.disk.unlink(&(segment_name(number) + UNFINISHED));
+            return Err(error);
+        }
+        let rolled = self.roll(now_ms);
+        self.or_fail(now_ms, rolled)
     }
 
     /// Returns the files that are not needed any more.

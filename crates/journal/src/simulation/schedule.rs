@@ -23,7 +23,9 @@ use super::{Capture, Dice, Stepper, Subject};
 use crate::disk::Disk;
 use crate::disk::simulated::{Crash, Fault, SimulatedDisk};
 use crate::recovery::{Recovery, Rejected, Report, Restore};
-use crate::{Error, FRAME_PAYLOAD_BYTES_MAX, FsyncPolicy, Journal, Lsn, Options, SnapshotWriter};
+use crate::{
+    Error, FRAME_PAYLOAD_BYTES_MAX, FsyncPolicy, Journal, Lsn, Options, SnapshotInfo, SnapshotWriter,
+};
 
 /// What a story was about, to see that all stories together were about everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -150,6 +152,10 @@ struct Compared<'a, S> {
 }
 
 impl<S: Subject> Restore for Compared<'_, S> {
+    fn begin(&mut self, snapshot: Option<SnapshotInfo>) {
+        self.subject.begin(snapshot);
+    }
+
     fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected> {
         self.subject.item(key, stamp, value)
     }

@@ -3,7 +3,7 @@
 //! A CONFIG SET is all or nothing. Its values are read into a copy of the configuration; then everything is prepared
 //! that can fail (TLS from new files, sockets for new addresses); only then does the copy take the place of the old
 //! one, users and listeners follow, and every shard takes the new options over at its next turn. One CONFIG SET runs at
-//! a time.
+//! a time; one that switches `appendonly` runs once the journal has been switched.
 
 use std::sync::Arc;
 
@@ -11,10 +11,13 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Secret
 use sterna_protocol::argument;
 
 use super::help::help;
+use super::saving::await_job;
 use super::{Call, Failure, Run};
 use crate::config::{Config, SetError, UserLine};
 use crate::connection::state::Wait;
+use crate::connection::waits::AfterJob;
 use crate::mailbox::{Ack, Mail};
+use crate::persistence::{Job, Outcome};
 use crate::{files, net, persistence};
 
 const BASE: Spec = Spec {
@@ -159,6 +162,9 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     let new = old.set(&pairs).map_err(|error| Failure::text(error.to_string()))?;
     let prepared =
         Prepared::of(&old, &new, &pairs, call).map_err(|error| Failure::text(error.to_string()))?;
+    if new.appendonly != old.appendonly {
+        return switch(call, new.appendonly);
+    }
     let new =
         server.change_config(|_| Ok::<_, SetError>(new)).map_err(|error| Failure::text(error.to_string()))?;
     prepared.take_effect(call);
@@ -178,14 +184,38 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Has the journal turned on or off, and goes on with the other options, if any, once that is done.
+///
+/// Errors: it can't be. Then no option changes.
+fn switch(call: &mut Call<'_>, on: bool) -> Result<(), Failure> {
+    let failed = |reason: &str| {
+        let reason = reason.to_owned();
+        Failure::text(SetError::Effect { name: "appendonly", reason }.to_string())
+    };
+    if call.in_exec {
+        return Err(failed("it takes a while, for which a transaction can't wait"));
+    }
+    if call.server().persistence.is_loading() {
+        return Err(failed("the journal is being loaded"));
+    }
+    let job = if on { Job::TurnOn } else { Job::TurnOff };
+    await_job(call, job, AfterJob::Switch)
+}
+
+/// The journal has been switched, or that has failed.
+pub(super) fn switched(call: &mut Call<'_>, outcome: Outcome) -> Result<(), Failure> {
+    outcome.map_err(|cause| {
+        let reason = format!("Unable to turn on AOF. Check server logs. ({cause})");
+        Failure::text(SetError::Effect { name: "appendonly", reason }.to_string())
+    })?;
+    set(call)
+}
+
 /// What a change needs and what could fail.
 struct Prepared {
     /// TLS for new connections, if that changes; then `None` inside is no TLS.
     tls: Option<Option<Arc<rustls::ServerConfig>>>,
     listeners: Option<net::Relisten>,
-    /// Whether the journal is turned on or off.
-    appendonly: Option<bool>,
-    journal: Option<persistence::switch::Prepared>,
 }
 
 impl Prepared {
@@ -200,7 +230,7 @@ impl Prepared {
                 |name: &&&str| pairs.iter().any(|(given, _)| argument::eq_ignore_case(given, name));
             wanted.iter().find(is_given).copied()
         };
-        let mut prepared = Prepared { tls: None, listeners: None, appendonly: None, journal: None };
+        let mut prepared = Prepared { tls: None, listeners: None };
         if let Some(name) = given(TLS_OPTIONS) {
             prepared.tls = Some(tls_of(new).map_err(|error| {
                 tracing::warn!(%error, "TLS is not changed");
@@ -220,20 +250,6 @@ impl Prepared {
                 SetError::Effect { name, reason: reason.to_owned() }
             })?);
         }
-        if new.appendonly != old.appendonly {
-            prepared.appendonly = Some(new.appendonly);
-            let failed = |reason: &str| SetError::Effect { name: "appendonly", reason: reason.to_owned() };
-            if call.shard.durability.is_loading {
-                return Err(failed("the journal is being loaded"));
-            }
-            if new.appendonly {
-                let journal = persistence::switch::prepare(call.server(), new).map_err(|error| {
-                    tracing::warn!(%error, "appendonly is not turned on");
-                    failed("Unable to turn on AOF. Check server logs.")
-                })?;
-                prepared.journal = Some(journal);
-            }
-        }
         if new.maxclients > old.maxclients {
             files::make_room_for(new.maxclients, call.server().own_files).map_err(|fitting| SetError::Effect {
                 name: "maxclients",
@@ -245,25 +261,20 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Has the connection wait until the accepting shard listens where it should, and the journal is on.
+    /// Has the connection wait until the accepting shard listens where it should.
     fn take_effect(self, call: &mut Call<'_>) {
         if let Some(tls) = self.tls {
             call.server().set_tls(tls);
         }
         let who = call.connection().me;
         let ack = (!call.in_exec).then_some(Ack { shard: call.shard.index, who });
-        let remaining = usize::from(self.listeners.is_some()) + usize::from(self.journal.is_some());
+        let remaining = usize::from(self.listeners.is_some());
         if remaining > 0 && ack.is_some() {
             call.shard.wait(call.slot, Wait::Acks { remaining }, None);
         }
         if let Some(listeners) = self.listeners {
             *call.server().listening.lock() = listeners.addresses.clone();
             call.shard.post(ACCEPTING_SHARD, Mail::Listen { listeners, ack });
-        }
-        match (self.appendonly, self.journal) {
-            (Some(true), Some(journal)) => persistence::switch::turn_on(&call.shard.server, journal, ack),
-            (Some(false), _) => persistence::switch::turn_off(&call.shard.server),
-            _ => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! DEBUG SLEEP, RELOAD and LOADAOF, if `enable-debug-command` allows it.
+//! DEBUG SLEEP, PANIC, RELOAD and LOADAOF, if `enable-debug-command` allows it.
 //!
 //! RELOAD takes a snapshot and loads the journal again, LOADAOF only loads it; see `saving.rs`.
 //!
@@ -33,8 +33,8 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         since: "1.0.0",
         complexity: "O(1)",
         summary: "SLEEP holds the connection for so many seconds, and only this one. RELOAD and LOADAOF forget every \
-                  key and load the journal again. Needs enable-debug-command.",
-        syntax: "<SLEEP seconds | RELOAD [NOSAVE] | LOADAOF | HELP>",
+                  key and load the journal again. PANIC crashes the server. Needs enable-debug-command.",
+        syntax: "<SLEEP seconds | PANIC | RELOAD [NOSAVE] | LOADAOF | HELP>",
         reply: &[ReplyShape::Ok, ReplyShape::Array],
         tips: &[],
         ..Spec::PLAIN
@@ -46,8 +46,10 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
 /// The longest sleep: a year, so that the moment of waking can always be calculated.
 const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
-const HELP: [&str; 9] = [
+const HELP: [&str; 11] = [
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "PANIC",
+    "    Crashes the server, as a bug in it would.",
     "SLEEP <seconds>",
     "    Holds this connection for so many seconds; decimals are allowed.",
     "RELOAD [NOSAVE]",
@@ -78,6 +80,8 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         Ok(())
     } else if argument::eq_ignore_case(name, "SLEEP") && call.args.len() == 3 {
         sleep(call)
+    } else if argument::eq_ignore_case(name, "PANIC") && call.args.len() == 2 {
+        panic!("asked for by DEBUG PANIC");
     } else if argument::eq_ignore_case(name, "RELOAD") {
         let no_save = call.args.from(2).iter().any(|word| argument::eq_ignore_case(word, "NOSAVE"));
         super::saving::reload(call, !no_save)

@@ -124,6 +124,9 @@ impl Shard {
                 _ => return Err(self.disk_failure(refusal)),
             }
         }
+        if row.has(Flags::WRITE) && self.server.persistence.is_unable_to_save(&self.config) {
+            return Err(UNABLE_TO_SAVE);
+        }
         if self.durability.is_loading && (!row.has(Flags::LOADING) || row.spec.has_keys()) {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
         }
@@ -438,7 +441,7 @@ impl Shard {
     }
 
     /// Counts an error by its first word (INFO errorstats).
-    pub(super) fn count_error(&mut self, text: &[u8]) {
+    pub(crate) fn count_error(&mut self, text: &[u8]) {
         let word = text.split(|&b| b == b' ').next().unwrap_or_default();
         self.handle().errors.count(&String::from_utf8_lossy(word));
     }
@@ -476,6 +479,14 @@ impl Shard {
 fn changes_subscriptions(row: &Row) -> bool {
     row.spec.reply.contains(&ReplyShape::Push)
 }
+
+/// Source: redis.conf's `stop-writes-on-bgsave-error`, and Redis's words.
+const UNABLE_TO_SAVE: Failure = Failure::of(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \
+     modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+     snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
+     error.",
+);
 
 /// How long a write waits before it looks again whether the journal takes it.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);

@@ -3,8 +3,11 @@
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::argument;
 
+use super::saving::await_job;
 use super::{Call, Failure, Run};
 use crate::connection::CloseReason;
+use crate::connection::waits::AfterJob;
+use crate::persistence::Job;
 
 const BASE: Spec = Spec {
     name: "",
@@ -71,7 +74,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 .union(Flags::NO_MULTI)
                 .union(Flags::ALLOW_BUSY),
             summary: "Stops the server once what is queued for its clients is out and the journal is on the disk; with \
-                      SAVE after a snapshot.",
+                      SAVE, or if save points are all that keeps the keys, after a snapshot.",
             syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
             reply: &[ReplyShape::Nothing],
             ..BASE
@@ -94,15 +97,13 @@ fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
         // A shutdown doesn't wait for replicas, so there is never one to be called off.
         return Err(Failure::of("ERR No shutdown in progress."));
     }
-    if has("SAVE") {
-        if call.server().persistence.journal().is_some() {
-            call.server().persistence.snapshots.want_at_end();
-        } else if !has("FORCE") {
-            tracing::warn!("SHUTDOWN SAVE is refused: there is no journal to save to, appendonly is no");
-            return Err(Failure::of("ERR Errors trying to SHUTDOWN. Check logs."));
-        }
-    }
     tracing::info!("user requested shutdown");
+    let is_loading = call.server().persistence.is_loading();
+    let saves = !has("NOSAVE") && !is_loading && (has("SAVE") || call.server().must_save_at_end());
+    let force = has("FORCE");
+    if saves {
+        return await_job(call, Job::Final { force }, AfterJob::Shutdown);
+    }
     call.shard.drain(call.slot, CloseReason::Shutdown);
     call.server().stop();
     Ok(())

@@ -1,22 +1,22 @@
 //! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, WAITAOF; and what DEBUG RELOAD and LOADAOF do.
 //!
 //! There is one kind of snapshot, which is a new base for the journal: BGSAVE and BGREWRITEAOF do the same, and INFO counts
-//! them apart for those who watch.
+//! them apart for those who watch. With `appendonly no` it is all that is kept.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_journal::Journal;
 use sterna_keyspace::{Effect, What};
 use sterna_protocol::{Reply, argument};
 
 use super::{Call, Failure, Run};
+use crate::connection::ReplyMode;
 use crate::connection::state::Wait;
-use crate::connection::waits::DiskWait;
-use crate::mailbox::Mail;
-use crate::persistence::{Cause, Rebuild};
+use crate::connection::waits::{AfterJob, DiskWait, JobWait};
+use crate::mailbox::{Ack, Mail};
+use crate::persistence::{Job, Outcome, Rebuild};
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -82,7 +82,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             ..BASE
         },
         run: Some(|call| {
-            call.reply.int(call.server().persistence.snapshots.last_s.load(Relaxed) as i64);
+            call.reply.int(call.server().persistence.jobs.last_s.load(Relaxed) as i64);
             Ok(())
         }),
         subcommands: &[],
@@ -107,28 +107,51 @@ pub(super) static ROWS: &[Command<Run>] = &[
     },
 ];
 
-const NO_JOURNAL: Failure = Failure::of("ERR there is nothing to save to: appendonly is 'no'");
+const NO_JOURNAL: Failure =
+    Failure::of("ERR there is nothing to load: appendonly is 'no', and nothing was saved");
 const IN_PROGRESS: Failure = Failure::of("ERR Background save already in progress");
 
-fn journal_of(call: &Call<'_>) -> Result<Arc<Journal>, Failure> {
-    call.server().persistence.journal().cloned().ok_or(NO_JOURNAL)
-}
-
-fn save(call: &mut Call<'_>) -> Result<(), Failure> {
-    snapshot_now(call)?;
-    call.reply.ok();
+/// Asks for a job and holds the connection until it has ended. Errors: it can't be asked for.
+pub(super) fn await_job(call: &mut Call<'_>, job: Job, then: AfterJob) -> Result<(), Failure> {
+    let (slot, row, args) = (call.slot, call.row, call.args.to_owned());
+    let connection = call.connection();
+    let is_silent = connection.reply_mode != ReplyMode::On;
+    let who = connection.me;
+    let ack = Ack { shard: call.shard.index, who };
+    call.shard.server.ask(job, Some(ack)).map_err(no_thread)?;
+    // The mail is read by this shard, later: the connection is held by then.
+    call.shard.wait(slot, Wait::Job(JobWait { row, args, then, is_silent }), None);
     Ok(())
 }
 
-fn snapshot_now(call: &Call<'_>) -> Result<(), Failure> {
-    let (server, journal) = (&call.shard.server, journal_of(call)?);
-    if matches!(server.persistence.snapshots.running(), Some((Cause::Save, _))) {
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::text(format!("ERR no thread for a snapshot: {error}"))
+}
+
+fn save(call: &mut Call<'_>) -> Result<(), Failure> {
+    if matches!(call.server().persistence.jobs.running(), Some((Job::Save, _))) {
         return Err(IN_PROGRESS);
     }
-    server.snapshot_and_wait(&journal).map_err(|error| {
-        tracing::warn!(%error, "the snapshot asked for failed");
-        Failure::of("ERR Error trying to save the DB, check server logs.")
-    })
+    await_job(call, Job::Save, AfterJob::Save)
+}
+
+/// Goes on with a command whose job has ended.
+fn go_on(call: &mut Call<'_>, then: AfterJob, outcome: Outcome) -> Result<(), Failure> {
+    let unsaved = |_| Failure::of("ERR Error trying to save the DB, check server logs.");
+    match then {
+        AfterJob::Save => {
+            outcome.map_err(unsaved)?;
+            call.reply.ok();
+            Ok(())
+        }
+        AfterJob::Reload => {
+            outcome.map_err(unsaved)?;
+            reload(call, false)
+        }
+        // Where it went well the server is on its way to stop, and this connection with it.
+        AfterJob::Shutdown => outcome.map_err(|_| Failure::of("ERR Errors trying to SHUTDOWN. Check logs.")),
+        AfterJob::Switch => super::config::switched(call, outcome),
+    }
 }
 
 fn bgsave(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -137,40 +160,33 @@ fn bgsave(call: &mut Call<'_>) -> Result<(), Failure> {
         Some(word) if call.args.len() == 2 && argument::eq_ignore_case(word, "schedule") => true,
         Some(_) => return Err(Failure::SYNTAX),
     };
-    let journal = journal_of(call)?;
-    let text = match call.server().persistence.snapshots.running() {
-        Some((Cause::Save, _)) => return Err(IN_PROGRESS),
-        Some((Cause::Rewrite, _)) if !is_scheduled => {
+    let text = match call.server().persistence.jobs.running() {
+        Some((Job::Save, _)) => return Err(IN_PROGRESS),
+        Some(_) if !is_scheduled => {
             return Err(Failure::of(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
                  schedule a BGSAVE whenever possible.",
             ));
         }
-        Some((Cause::Rewrite, _)) => "Background saving scheduled",
+        Some(_) => "Background saving scheduled",
         None => "Background saving started",
     };
-    ask(call, &journal, Cause::Save)?;
+    call.shard.server.ask(Job::Save, None).map_err(no_thread)?;
     call.reply.simple(text);
     Ok(())
 }
 
 fn bgrewriteaof(call: &mut Call<'_>) -> Result<(), Failure> {
-    let journal = journal_of(call)?;
-    let text = match call.server().persistence.snapshots.running() {
-        Some((Cause::Rewrite, _)) => {
+    let text = match call.server().persistence.jobs.running() {
+        Some((Job::Rewrite, _)) => {
             return Err(Failure::of("ERR Background append only file rewriting already in progress"));
         }
-        Some((Cause::Save, _)) => "Background append only file rewriting scheduled",
+        Some(_) => "Background append only file rewriting scheduled",
         None => "Background append only file rewriting started",
     };
-    ask(call, &journal, Cause::Rewrite)?;
+    call.shard.server.ask(Job::Rewrite, None).map_err(no_thread)?;
     call.reply.simple(text);
     Ok(())
-}
-
-fn ask(call: &Call<'_>, journal: &Arc<Journal>, cause: Cause) -> Result<(), Failure> {
-    let asked = call.shard.server.ask_for_snapshot(journal, cause);
-    asked.map(|_| ()).map_err(|error| Failure::text(format!("ERR no thread for a snapshot: {error}")))
 }
 
 fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -221,6 +237,26 @@ fn answer(reply: &mut Reply<'_>, is_durable: bool) {
 }
 
 impl Shard {
+    /// The job that the connection waits for has ended.
+    pub(crate) fn job_ended(&mut self, ack: Ack, outcome: Outcome) {
+        let Some(connection) = self.connection_of(ack.who) else { return };
+        let Some(Wait::Job(_)) = connection.state().wait() else { return };
+        let (slot, proto) = (ack.who.slot, connection.proto);
+        let Some(Wait::Job(JobWait { row, args, then, is_silent })) = self.resume(slot) else { return };
+        let mut bytes = Vec::new();
+        let reply = Reply::new(&mut bytes, proto);
+        let mut call = Call { shard: self, slot, row, args: args.args(), reply, in_exec: false };
+        if let Err(failure) = go_on(&mut call, then, outcome) {
+            self.count_error(failure.wire());
+            Reply::new(&mut bytes, proto).error(failure.wire());
+        }
+        let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if !is_silent && !bytes.is_empty() {
+            self.flusher.push(connection, range);
+        }
+    }
+
     /// More is durable: perhaps what a connection in WAITAOF waits for.
     pub(crate) fn recheck_disk_wait(&mut self, slot: usize) {
         let connection = &self.connections[slot];
@@ -258,13 +294,14 @@ impl Shard {
 
 /// DEBUG RELOAD and LOADAOF: forgets every key and loads the journal again, while nobody else runs.
 ///
-/// Keys that were written while there was no journal are gone. If the files can't be read, nothing sensible is in memory any
-/// more: the server stops, as Redis does.
+/// With `appendonly no`, keys that were written since the snapshot are gone. If the files can't be read, nothing sensible is
+/// in memory any more: the server stops, as Redis does.
 pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Failure> {
-    let (server, journal) = (Arc::clone(&call.shard.server), journal_of(call)?);
     if takes_snapshot {
-        snapshot_now(call)?;
+        return await_job(call, Job::Save, AfterJob::Reload);
     }
+    let server = Arc::clone(&call.shard.server);
+    let journal = server.persistence.at_rest().cloned().ok_or(NO_JOURNAL)?;
     let mut held = server.partitions.hold(server.partitions.all());
     held.apply(Effect { db: None, key: b"", what: What::Flush });
     let stats = journal.stats();

@@ -29,7 +29,7 @@ use sterna_protocol::OwnedArgs;
 
 use super::CloseReason;
 use super::client::ClientId;
-use super::waits::{Asleep, Blocked, DiskWait};
+use super::waits::{Asleep, Blocked, DiskWait, JobWait};
 
 /// Names a connection of a shard for as long as somebody remembers it: slots are used again, ids are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +70,8 @@ pub(crate) enum Wait {
     Blocked(Blocked),
     /// WAITAOF: its writes are not durable yet.
     Disk(DiskWait),
+    /// A job about the journal's files has to end first: SAVE, CONFIG SET appendonly, SHUTDOWN.
+    Job(JobWait),
     /// DEBUG SLEEP.
     Asleep(Asleep),
     /// These shards (a bit each) have more in their mail, or on their way to sockets, than they keep up with: nothing is

@@ -38,3 +38,26 @@ pub(crate) struct Asleep {
     /// CLIENT REPLY says that it isn't answered.
     pub(crate) is_silent: bool,
 }
+
+/// A connection that waits for a job about the journal's files, after which its command goes on.
+#[derive(Debug)]
+pub(crate) struct JobWait {
+    pub(crate) row: &'static Row,
+    pub(crate) args: OwnedArgs,
+    pub(crate) then: AfterJob,
+    /// CLIENT REPLY says that it isn't answered.
+    pub(crate) is_silent: bool,
+}
+
+/// How a command goes on after its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterJob {
+    /// SAVE answers.
+    Save,
+    /// CONFIG SET changes the options beside `appendonly`.
+    Switch,
+    /// SHUTDOWN answers if it has failed.
+    Shutdown,
+    /// DEBUG RELOAD loads what was saved.
+    Reload,
+}

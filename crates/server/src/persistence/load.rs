@@ -10,7 +10,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use sterna_journal::{Error, FileDisk, Journal, Notify, Recovery};
 
 use super::sink::Sink;
-use super::{Rebuild, directory, options};
+use super::{Mode, Rebuild, directory, foreign, options};
 use crate::config::Config;
 use crate::server::Server;
 use crate::time::unix_ms;
@@ -46,9 +46,27 @@ pub(crate) struct Loader {
     outcome: Receiver<Result<(), JournalError>>,
 }
 
-/// Claims the directory of the journal, if the configuration wants one.
+/// Claims the directory of the journal and looks at its files, if there is one or the configuration wants one.
+///
+/// With `appendonly no` as well: what SAVE has written is there after a restart, as Redis's dump.rdb is.
 pub(crate) fn open(config: &Config) -> Result<Option<Opened>, JournalError> {
-    config.appendonly.then(|| claim(config)).transpose()
+    let directory = directory(config);
+    if !config.appendonly && !directory.exists() {
+        // Nothing is there, and nothing is made before there is something to keep.
+        return Ok(None);
+    }
+    if foreign::in_the_way(config).is_some() {
+        // Named already; and nothing of ours can be there.
+        return Ok(None);
+    }
+    match claim(config) {
+        Err(JournalError { error: Error::Locked { .. }, .. }) if !config.keeps_anything() => {
+            tracing::warn!(directory = %directory.display(),
+                "in use by another process: this one keeps nothing, and starts without what is in there");
+            Ok(None)
+        }
+        claimed => claimed.map(Some),
+    }
 }
 
 pub(super) fn claim(config: &Config) -> Result<Opened, JournalError> {
@@ -68,8 +86,7 @@ pub(super) fn claim(config: &Config) -> Result<Opened, JournalError> {
 impl Loader {
     /// Starts to load, and waits for the end for a moment. `None`: it is loaded.
     pub(crate) fn start(server: &Arc<Server>, opened: Opened) -> Result<Option<Loader>, JournalError> {
-        server.persistence.set_on(true);
-        server.persistence.loading.is_on.store(true, Relaxed);
+        server.persistence.mode.load();
         server.persistence.loading.since_s.store(unix_ms() / 1000, Relaxed);
         let (tell, outcome) = sync_channel(1);
         let directory = opened.directory.clone();
@@ -114,7 +131,7 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
         recovery.manifest().map_or((None, 0), |manifest| (manifest.snapshot, manifest.epoch));
     let mut rebuild = Rebuild::new(&server.partitions, snapshot, epoch, &server.persistence.loading);
     let recovered = recovery.replay(&mut rebuild)?;
-    let misfits = rebuild.misfits;
+    let (misfits, is_suspended) = (rebuild.misfits, rebuild.is_suspended());
     drop(rebuild);
     let report = recovered.report();
     if report.torn_bytes > 0 {
@@ -126,7 +143,16 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
             "writes that built upon lost ones were passed over, after a repair"
         );
     }
-    begin(server, recovered.start(ears(server))?);
+    let journal = begin(server, recovered.start(notify_server(server))?);
+    if server.config().appendonly {
+        if is_suspended {
+            journal.append(&sterna_keyspace::resume())?;
+        }
+        server.partitions.cut(true, || server.persistence.mode.enter(Mode::On));
+    } else {
+        server.persistence.mode.enter(Mode::Off);
+    }
+    server.shards_look_again();
     let took = began.elapsed();
     let (items, records) = (report.items, report.records);
     let rate = ((items + records) as f64 / took.as_secs_f64().max(1e-6)) as u64;
@@ -134,25 +160,23 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the journal tells, the server hears.
-pub(super) fn ears(server: &Arc<Server>) -> Notify {
+/// What the journal tells is told to the server.
+pub(super) fn notify_server(server: &Arc<Server>) -> Notify {
     let server = Arc::downgrade(server);
     Arc::new(move |event| {
         if let Some(server) = server.upgrade() {
-            server.hear(event);
+            server.on_journal_event(event);
         }
     })
 }
 
-/// From now on writes go to `journal`.
-pub(super) fn begin(server: &Arc<Server>, journal: Journal) {
+/// From the next cut on writes go to `journal`.
+pub(super) fn begin(server: &Arc<Server>, journal: Journal) -> Arc<Journal> {
     let journal = Arc::new(journal);
     let sink = Sink { journal: Arc::clone(&journal), server: Arc::downgrade(server) };
     server.partitions.set_journal(Box::new(sink));
-    if server.persistence.journal.set(journal).is_err() {
+    if server.persistence.opened.set(Arc::clone(&journal)).is_err() {
         unreachable!("a server begins one journal");
     }
-    server.persistence.snapshots.begin(unix_ms() / 1000);
-    server.persistence.loading.is_on.store(false, Ordering::Release);
-    server.shards_look_again();
+    journal
 }

@@ -6,6 +6,7 @@
 //! a reply   output queue ─ held until durable ─► socket                    shard/durability.rs
 //! a failure what the disk did not take is undone                           rollback.rs
 //! snapshot  partitions, a few keys at a time ─► SnapshotWriter             snapshot.rs
+//! switching on, off, and for one snapshot                                  mode.rs switch.rs jobs.rs
 //! ```
 //!
 //! What is in a record: the effects of one command, or of one transaction with the blocked commands it answered. What is in
@@ -19,7 +20,11 @@
 //! - Without a journal all of this is a branch on a `None`.
 
 mod at_rest;
+pub(crate) mod foreign;
+mod jobs;
 mod load;
+mod mode;
+mod planted;
 mod restore;
 mod rollback;
 #[cfg(test)]
@@ -41,24 +46,28 @@ use crate::mailbox::Mail;
 use crate::server::Server;
 
 pub use at_rest::replay_at_rest;
+pub use foreign::ForeignFiles;
+pub(crate) use jobs::{Job, Jobs, Kind, Outcome};
 pub use load::JournalError;
 pub(crate) use load::{Loader, open};
+pub(crate) use mode::Mode;
+use mode::ModeCell;
 pub(crate) use restore::Rebuild;
-pub(crate) use snapshot::{Cause, Kind, Snapshots, sizes};
+use snapshot::has_grown;
+pub(crate) use snapshot::sizes;
 
 /// What all shards know of it.
 #[derive(Default)]
 pub(crate) struct Persistence {
-    /// Set once the state is loaded; never again, because the partitions hold it, too.
-    journal: OnceLock<Arc<Journal>>,
-    /// `appendonly` as of now: whether effects are collected.
-    is_on: AtomicBool,
+    /// Set when the files are first used: at the start, or by the first job. Never again, because the partitions hold it, too.
+    opened: OnceLock<Arc<Journal>>,
+    mode: ModeCell,
     /// What the disk did not take is being undone; see `rollback.rs`.
     is_rolling_back: AtomicBool,
-    /// The journal lacks a write that is in memory, until a snapshot has been taken.
-    has_gap: AtomicBool,
+    /// Keys are missing for a moment, which are read back.
+    is_reading_back: AtomicBool,
     pub(crate) loading: Loading,
-    pub(crate) snapshots: Snapshots,
+    pub(crate) jobs: Jobs,
     /// What the journal's disk said last, while it takes no writes.
     trouble: Mutex<Option<String>, { Level::DiskTrouble as u8 }>,
 }
@@ -66,8 +75,6 @@ pub(crate) struct Persistence {
 /// How far the start is.
 #[derive(Debug, Default)]
 pub(crate) struct Loading {
-    /// Set before the shards run; cleared (Release, read Acquire) when every key is there.
-    is_on: AtomicBool,
     /// The server stops before it has loaded.
     is_called_off: AtomicBool,
     /// Unix time in seconds.
@@ -76,12 +83,6 @@ pub(crate) struct Loading {
     pub(crate) records: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) total_bytes: AtomicU64,
-}
-
-impl Loading {
-    pub(crate) fn is_on(&self) -> bool {
-        self.is_on.load(Ordering::Acquire)
-    }
 }
 
 impl Loading {
@@ -104,19 +105,30 @@ impl Loading {
 }
 
 impl Persistence {
-    /// The journal, if there is one and it is in use.
+    /// Whether writes are recorded, and what for.
+    #[inline]
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    /// Whether the keys are not all there yet.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.mode() == Mode::Loading || self.is_reading_back.load(Ordering::Acquire)
+    }
+
+    /// The journal, if it keeps every write.
     pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
-        self.journal.get().filter(|_| self.is_on())
+        self.opened.get().filter(|_| self.mode().is_on())
     }
 
-    /// Whether writes are, or will be after loading, journaled.
-    pub(crate) fn is_on(&self) -> bool {
-        self.is_on.load(Ordering::Acquire)
+    /// The journal, while nothing is recorded for a snapshot that does not count yet.
+    pub(crate) fn at_rest(&self) -> Option<&Arc<Journal>> {
+        self.opened.get().filter(|_| !matches!(self.mode(), Mode::Loading | Mode::Saving | Mode::TurningOn))
     }
 
-    /// Says what `appendonly` is.
-    pub(crate) fn set_on(&self, on: bool) {
-        self.is_on.store(on, Ordering::Release);
+    /// The journal, if writes go into it, be it for a snapshot only.
+    pub(crate) fn recording(&self) -> Option<&Arc<Journal>> {
+        self.opened.get().filter(|_| self.mode().records())
     }
 
     /// Whether what can be read may be something that is about to be undone.
@@ -125,12 +137,40 @@ impl Persistence {
     }
 
     /// Whether a write may run now.
+    ///
+    /// What is recorded only for a snapshot is nobody's promise: a disk that fails is the snapshot's affair, and only what
+    /// waits in memory must not grow.
     #[inline]
     pub(crate) fn admit(&self, journal: &Journal) -> Result<(), Refusal> {
-        if self.has_gap.load(Relaxed) {
-            return Err(Refusal::DiskFailed);
+        match self.mode() {
+            Mode::On | Mode::TurningOff => journal.admit(),
+            Mode::Failed => Err(Refusal::DiskFailed),
+            Mode::Saving | Mode::TurningOn => match journal.admit() {
+                Err(Refusal::Backlog) => Err(Refusal::Backlog),
+                _ => Ok(()),
+            },
+            Mode::Loading | Mode::Off => Ok(()),
         }
-        journal.admit()
+    }
+
+    /// A write is in memory that is in no record: no other is taken before a snapshot holds it, and a snapshot that counts
+    /// on the log is given up.
+    #[cold]
+    fn leave_gap(&self) {
+        tracing::error!("a write is too large for the journal");
+        if self.mode().is_on() {
+            self.mode.enter_from(Mode::On, Mode::Failed);
+        } else {
+            self.jobs.call_off();
+        }
+    }
+
+    /// Whether snapshots are all that is kept and the last one failed: then a write would be kept by nothing.
+    pub(crate) fn is_unable_to_save(&self, config: &Config) -> bool {
+        self.jobs.saves.has_failed.load(Relaxed)
+            && !self.mode().is_on()
+            && config.stop_writes_on_bgsave_error
+            && !config.save_points().is_empty()
     }
 
     /// What is wrong with the disk, as the system says it.
@@ -161,8 +201,8 @@ fn options(config: &Config) -> Options {
 }
 
 impl Server {
-    /// Hears what the journal's thread has to say.
-    fn hear(self: &Arc<Server>, event: Event) {
+    /// Takes note of what the journal's thread tells.
+    fn on_journal_event(self: &Arc<Server>, event: Event) {
         match event {
             Event::Durable(_) | Event::Written(_) => {}
             Event::Stopped { refusal, cause } => {
@@ -191,15 +231,22 @@ impl Server {
         }
     }
 
-    /// Writes and syncs what is left, after the shards have stopped; takes a snapshot first if SHUTDOWN SAVE asked for it.
+    /// Whether stopping in order takes a snapshot: there are save points, and something that is neither in the last snapshot
+    /// nor in a journal that is on.
+    pub(crate) fn must_save_at_end(&self) -> bool {
+        let mode = self.persistence.mode();
+        mode != Mode::Loading
+            && !mode.is_on()
+            && !self.config().save_points().is_empty()
+            && self.changes_since_save() > 0
+    }
+
+    /// Writes and syncs what is left, after the shards have stopped.
     ///
     /// Errors: the disk failed, and the last writes may be lost.
     pub(crate) fn close_journal(&self) -> Result<(), sterna_journal::Error> {
-        let Some(journal) = self.persistence.journal.get() else { return Ok(()) };
-        self.persistence.snapshots.stop();
-        if self.persistence.snapshots.is_wanted_at_end() {
-            snapshot::take(self, journal)?;
-        }
+        self.persistence.jobs.close();
+        let Some(journal) = self.persistence.opened.get() else { return Ok(()) };
         let began = Instant::now();
         journal.close()?;
         tracing::info!(last = %journal.durable_lsn(), ms = began.elapsed().as_millis() as u64, "the journal is closed");

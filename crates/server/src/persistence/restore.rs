@@ -5,6 +5,8 @@
 //! passed it: it gets every effect, and those that were made while it was another key may not fit. Later, at the latest
 //! before the snapshot's end, it is deleted or set anew.
 //!
+//! Between a suspend and a resume effects don't count: they were recorded for a snapshot that came to nothing.
+//!
 //! A stamp that is the snapshot's start covers no record that is replayed, and none covers a record behind the
 //! snapshot's end: so stamps are kept only while they can matter, and a snapshot taken in silence keeps none.
 //!
@@ -17,6 +19,7 @@ use sterna_journal::{Lsn, Progress, Rejected, Restore, SnapshotInfo};
 use sterna_keyspace::{Effect, Effects, What, read_state};
 
 use super::Loading;
+use super::planted::{Bug, planted};
 use crate::partitions::{Held, Partitions};
 
 /// Where keys are put.
@@ -39,6 +42,8 @@ pub(crate) struct Rebuild<'a, T> {
     end: Lsn,
     /// A repair has given up records: effects may not fit ever after.
     is_repaired: bool,
+    /// What is read is not part of the state, until it is resumed; see `switch.rs`.
+    is_suspended: bool,
     /// Effects that did not fit where they may not.
     pub(crate) misfits: u64,
     /// Name and first parts of a value that comes in several.
@@ -62,11 +67,17 @@ impl<'a, T: Target> Rebuild<'a, T> {
             start,
             end,
             is_repaired: epoch > 0,
+            is_suspended: false,
             misfits: 0,
             part: None,
             items: 0,
             progress,
         }
+    }
+
+    /// Whether the last effects did not count.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.is_suspended
     }
 
     /// As if the snapshot ended there.
@@ -78,6 +89,7 @@ impl<'a, T: Target> Rebuild<'a, T> {
     fn set(&mut self, name: &[u8], stamp: Lsn, state: &[u8]) -> Result<(), Rejected> {
         let (&db, key) = name.split_first().ok_or(Rejected("an item without a database"))?;
         let (value, expire_at_ms) = read_state(state).ok_or(Rejected("a value that can't be read"))?;
+        let expire_at_ms = expire_at_ms.filter(|_| !planted(Bug::ExpiryLost));
         let effect = Effect { db: Some(usize::from(db)), key, what: What::Set { value, expire_at_ms } };
         if !self.target.apply(effect) {
             return Err(Rejected("a key in a database beyond `databases`"));
@@ -111,6 +123,11 @@ impl<'a, T: Target> Rebuild<'a, T> {
 }
 
 impl<T: Target> Restore for Rebuild<'_, T> {
+    fn begin(&mut self, snapshot: Option<SnapshotInfo>) {
+        (self.start, self.end) =
+            snapshot.map_or((Lsn::ZERO, Lsn::ZERO), |snapshot| (snapshot.start, snapshot.end));
+    }
+
     fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected> {
         let (&more, bytes) = value.split_first().ok_or(Rejected("an item without a value"))?;
         if self.part.as_ref().is_some_and(|(name, _)| name != key) || more > 1 {
@@ -128,7 +145,9 @@ impl<T: Target> Restore for Rebuild<'_, T> {
                 Ok(())
             }
             (Some((name, mut head)), more) => {
-                head.extend_from_slice(bytes);
+                if !planted(Bug::PartLost) {
+                    head.extend_from_slice(bytes);
+                }
                 if more == 1 {
                     self.part = Some((name, head));
                     return Ok(());
@@ -143,7 +162,7 @@ impl<T: Target> Restore for Rebuild<'_, T> {
         if self.part.is_some() {
             return Err(Rejected("part of a value is missing"));
         }
-        if lsn > self.end && !self.stamps.is_empty() {
+        if (lsn > self.end || planted(Bug::StampsForgotten)) && !self.stamps.is_empty() {
             self.stamps = HashMap::new();
         }
         let mut name = Vec::new();
@@ -157,8 +176,16 @@ impl<T: Target> Restore for Rebuild<'_, T> {
                 }
                 Err(_) => return Err(Rejected("an effect that can't be read")),
             };
+            match effect.what {
+                What::Suspend => self.is_suspended = true,
+                What::Resume => self.is_suspended = false,
+                _ => {}
+            }
+            if self.is_suspended {
+                continue;
+            }
             if !self.stamps.is_empty() {
-                if matches!(effect.what, What::Flush) {
+                if matches!(effect.what, What::Flush) && !planted(Bug::FlushSparesNothing) {
                     self.flush_around(effect.db, lsn);
                     continue;
                 }
@@ -166,7 +193,7 @@ impl<T: Target> Restore for Rebuild<'_, T> {
                     continue;
                 }
             }
-            if !self.target.apply(effect) && lsn > self.end {
+            if !self.target.apply(effect) && (lsn > self.end || planted(Bug::RuleFromTheStart)) {
                 if !self.is_repaired {
                     return Err(Rejected("an effect that does not fit what is there"));
                 }

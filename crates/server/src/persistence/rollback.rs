@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 use sterna_journal::{Error, GivenUp, Journal};
 use sterna_keyspace::{Effect, Effects, What};
 
-use super::Rebuild;
 use super::restore::Target;
+use super::{Mode, Rebuild};
 use crate::partitions::Partitions;
 use crate::server::Server;
 
@@ -54,7 +54,7 @@ struct Only<'a> {
 /// Rolls back on a thread of its own, which is started by the journal's.
 pub(super) fn begin(server: &Arc<Server>) {
     // A start on a full disk: nothing has been executed yet.
-    if server.persistence.journal.get().is_none() {
+    if server.persistence.opened.get().is_none() {
         return;
     }
     server.persistence.is_rolling_back.store(true, Ordering::Release);
@@ -73,14 +73,15 @@ pub(super) fn begin(server: &Arc<Server>) {
 }
 
 fn roll_back(server: &Arc<Server>) -> Result<(), Error> {
-    // While everything is loaded, nothing has been executed yet.
-    let Some(journal) = server.persistence.journal().filter(|_| !server.persistence.loading.is_on()) else {
+    // Without `appendonly` nobody was promised anything; and while it is turned off nobody is any more.
+    let keeps = matches!(server.persistence.mode(), Mode::On | Mode::Failed);
+    let Some(journal) = server.persistence.journal().filter(|_| keeps) else {
         return Ok(());
     };
     let began = Instant::now();
-    server.persistence.loading.is_on.store(true, Ordering::Release);
+    server.persistence.is_reading_back.store(true, Ordering::Release);
     let outcome = undo(server, journal);
-    server.persistence.loading.is_on.store(outcome.is_err(), Ordering::Release);
+    server.persistence.is_reading_back.store(outcome.is_err(), Ordering::Release);
     wait_for_shards(server);
     let lost = outcome?;
     if lost > 0 {

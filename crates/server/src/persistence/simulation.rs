@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sterna_journal::simulation::schedule::{self, Tally};
 use sterna_journal::simulation::{Capture, Dice, Planted, Subject};
-use sterna_journal::{Lsn, Rejected, Restore};
+use sterna_journal::{Lsn, Rejected, Restore, SnapshotInfo};
 use sterna_keyspace::stream::{ConsumerId, Group};
 use sterna_keyspace::{COMMANDS, Caller, Changes, Effect, Value, Wants, write_state};
 use sterna_protocol::{OwnedArgs, Proto, Reply};
 
+use super::planted::Bug;
 use super::restore::Target;
 use super::{Loading, Rebuild};
 use crate::partitions::{EffectLog, Indices, Partitions, Scene, keys_of};
@@ -146,7 +147,7 @@ fn command(dice: &mut Dice) -> String {
     let (key, other) = (key(), key());
     let (few, many) = (1 + dice.below(4), dice.below(120));
     let text = "x".repeat(many);
-    match dice.below(34) {
+    match dice.below(46) {
         0 | 1 => format!("set {key} {text}{few}"),
         2 => format!("set {key} {few} px {}", 1 + dice.below(300)),
         3 | 4 => format!("append {key} {text}y"),
@@ -172,6 +173,16 @@ fn command(dice: &mut Dice) -> String {
         30 => format!("xdel {key} {}", id(dice)),
         31 => format!("xtrim {key} minid {}", id(dice)),
         32 => format!("xclaim {key} g c{few} 0 {} force", id(dice)),
+        33 | 34 => format!("xadd {key} idmp p{few} i{} * f {text}", dice.below(6)),
+        35 => format!("xadd {key} idmpauto p{few} * f {few}"),
+        36 => format!("xcfgset {key} idmp-duration {few} idmp-maxsize {few}"),
+        37 => format!("xnack {key} g {} ids 1 {}", ["silent", "fail", "fatal"][dice.below(3)], id(dice)),
+        38 => format!("xnack {key} g fail ids 1 {} force", id(dice)),
+        39 => format!("xdelex {key} {} ids 1 {}", ["keepref", "delref", "acked"][dice.below(3)], id(dice)),
+        40 => format!("xackdel {key} g {} ids 1 {}", ["keepref", "delref", "acked"][dice.below(3)], id(dice)),
+        41 => format!("xsetid {key} {} entriesadded {} maxdeletedid 0-0", id(dice), 100 + many),
+        42 | 43 => format!("xreadgroup group g c{few} count {few} claim 0 streams {key} >"),
+        44 => format!("xadd {key} maxlen ~ {few} acked * f {text}"),
         _ => format!("xgroup destroy {key} g"),
     }
 }
@@ -186,9 +197,8 @@ impl Subject for Keyspace {
         let partitions = Arc::new(Partitions::new(2, DATABASES));
         let record = Arc::default();
         partitions.set_journal(Box::new(Last(Arc::clone(&record))));
-        let mut rebuild = Rebuild::new(Arc::clone(&partitions), None, 0, &LOADING);
-        // Where a snapshot ends is not told to a subject: anywhere.
-        rebuild.set_end(Lsn(u64::MAX));
+        partitions.cut(true, || {});
+        let rebuild = Rebuild::new(Arc::clone(&partitions), None, 0, &LOADING);
         Keyspace {
             rebuild,
             partitions,
@@ -233,6 +243,11 @@ impl Subject for Keyspace {
 }
 
 impl Restore for Keyspace {
+    /// With the snapshot's end the rule is on that refuses a start: behind it every effect must fit.
+    fn begin(&mut self, snapshot: Option<SnapshotInfo>) {
+        self.rebuild.begin(snapshot);
+    }
+
     fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected> {
         self.rebuild.item(key, stamp, value)
     }
@@ -300,5 +315,14 @@ fn planted_bugs_are_found() {
             planted.during(|| (0..20_000).find(|&seed| schedule::run::<Keyspace>(seed, false).is_err()));
         println!("{planted:?}: found by seed {found:?}");
         assert!(found.is_some(), "{planted:?}");
+    }
+}
+
+#[test]
+fn bugs_planted_in_loading_are_found() {
+    for bug in Bug::ALL {
+        let found = bug.during(|| (0..20_000).find(|&seed| schedule::run::<Keyspace>(seed, false).is_err()));
+        println!("{bug:?}: found by seed {found:?}");
+        assert!(found.is_some(), "{bug:?}");
     }
 }

@@ -31,7 +31,7 @@ impl Sink {
     #[cold]
     fn append_nowhere(&self) -> u64 {
         if let Some(server) = self.server.upgrade() {
-            server.leave_gap();
+            server.persistence.leave_gap();
         }
         NEVER_DURABLE
     }

@@ -1,35 +1,52 @@
-//! CONFIG SET appendonly and appendfsync: turning the journal on and off while the server runs.
+//! From recording nothing to recording everything and back, while the server runs; and snapshots in between.
 //!
-//! On, in a thread of its own, so that no shard waits:
+//! ```text
+//! log   ──97──98──99──[suspend 100]──101──102──103── … ──140──
+//!            ▲              ▲         │           └ end of the walk
+//!            │              │         └ start of the snapshot
+//!            │              └ cut: from here on writes are recorded
+//!            └ what a start finds until the snapshot counts; afterwards snapshot and 102 to 140
+//! ```
 //!
-//! 1. What an earlier run left in the directory is read to its end, as at a start, and not used.
-//! 2. A record that empties every database says that it is over.
-//! 3. Every shard begins to collect effects; this waits until all do.
-//! 4. A snapshot holds what is there. From here on a restart finds everything; before, a crash would find only what was
-//!    written since.
+//! On ([`Server::turn_on`])
+//! 1. The journal is opened, if it isn't yet. A directory that holds keys which were not loaded is not taken over.
+//! 2. Cut: a *suspend* goes into the log, and every write after it. A start that meets the suspend looks at nothing behind
+//!    it, so whatever happens until step 4, what was durable before is what it finds.
+//! 3. A snapshot is begun and walks the keys.
+//! 4. The snapshot counts: its manifest names no file with the suspend in it. From here on a start finds everything.
+//! 5. Every shard has its replies wait for the disk, if `appendfsync` says so; then CONFIG SET is answered.
 //!
-//! Off: effects are no longer collected. The journal keeps its directory, and takes over again from step 2.
+//! If any of it fails, or is called off: cut, and nothing is recorded any more. The suspend stays in front of what was.
+//!
+//! A snapshot alone ([`Server::take_snapshot`] with `appendonly no`) is the same, but that before step 4 a cut ends the
+//! recording: the log ends where the snapshot does.
+//!
+//! Off ([`Server::turn_off`]): a snapshot that runs has been called off; cut; what was recorded is synced. A start finds what
+//! was there at the cut.
+//!
+//! At a start that goes on recording behind a suspend, a *resume* says that the state is again as it was there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use sterna_journal::{Error, Lsn, Rejected, Restore};
+use sterna_config::Config;
+use sterna_journal::{Journal, Lsn, Rejected, Restore};
 
-use super::load::{Opened, begin, claim, ears};
-use super::policy;
-use crate::config::Config;
-use crate::mailbox::{Ack, Mail};
+use super::jobs::Outcome;
+use super::load::{begin, claim, notify_server};
+use super::snapshot::{Captured, capture, take};
+use super::{Mode, foreign, policy};
 use crate::server::Server;
 
-/// Between two looks at the shards.
-const GLANCE: Duration = Duration::from_millis(1);
+/// Between two polls of the shards.
+const INTERVAL: Duration = Duration::from_millis(1);
 
-/// What turning the journal on needs and what could fail at once.
-pub(crate) struct Prepared(Option<Opened>);
+/// How long turning off waits for the disk: what doesn't become durable in this time is left to the journal's thread.
+const LAST_SYNC_MAX: Duration = Duration::from_secs(10);
 
-/// Takes everything and keeps nothing.
+/// Takes everything and keeps nothing: a journal that is to be empty is read to its end all the same.
 struct Forget;
 
 impl Restore for Forget {
@@ -42,68 +59,142 @@ impl Restore for Forget {
     }
 }
 
-/// Claims the journal's directory, if this is the first time that the journal is turned on.
-pub(crate) fn prepare(server: &Server, config: &Config) -> Result<Prepared, super::JournalError> {
-    Ok(Prepared(match server.persistence.journal.get() {
-        Some(_) => None,
-        None => Some(claim(config)?),
-    }))
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
-/// Turns the journal on; tells `ack` when that is done.
-pub(crate) fn turn_on(server: &Arc<Server>, prepared: Prepared, ack: Option<Ack>) {
-    let of = Arc::clone(server);
-    let run = move || {
-        let server = of;
-        if let Err(error) = turn_on_now(&server, prepared) {
-            tracing::error!(%error, "appendonly is not turned on");
-            let off = |config: &Config| Ok::<_, ()>(Config { appendonly: false, ..config.clone() });
-            // The closure can't fail.
-            let _ = server.change_config(off);
-            server.persistence.set_on(false);
-            server.shards_look_again();
+impl Server {
+    /// Save, Rewrite.
+    pub(super) fn take_snapshot(self: &Arc<Server>) -> Outcome {
+        let persistence = &self.persistence;
+        if persistence.mode() != Mode::Off {
+            let journal = persistence.journal().ok_or("the keys are not loaded yet")?;
+            return take(self, journal).map(|_| ()).map_err(said);
         }
-        if let Some(ack) = ack {
-            server.shards[ack.shard].mailbox.push(Mail::Done(ack));
-        }
-    };
-    if let Err(error) = thread::Builder::new().name("appendonly".to_owned()).spawn(run) {
-        tracing::error!(%error, "appendonly is not turned on");
-        if let Some(ack) = ack {
-            server.shards[ack.shard].mailbox.push(Mail::Done(ack));
-        }
+        let journal = self.open_journal()?;
+        self.begin_recording(&journal, Mode::Saving)?;
+        let captured = capture(self, &journal);
+        // Whatever came of it: what is published below ends where the recording does.
+        self.cease_recording(Mode::Off);
+        captured.and_then(|captured| captured.publish(self)).map(|_| ()).map_err(said)
     }
-}
 
-fn turn_on_now(server: &Arc<Server>, Prepared(opened): Prepared) -> Result<(), Error> {
-    if let Some(opened) = opened {
-        let recovered = opened.recovery.replay(&mut Forget)?;
-        begin(server, recovered.start(ears(server))?);
+    /// TurnOn.
+    pub(super) fn turn_on(self: &Arc<Server>) -> Outcome {
+        if !self.persistence.mode().is_on() {
+            self.begin_for_good()?;
+        }
+        self.set_appendonly(true);
+        Ok(())
     }
-    let journal = server.persistence.journal.get().expect("begun above, or before");
-    journal.append(&sterna_keyspace::flush_all())?;
-    server.persistence.set_on(true);
-    server.shards_look_again();
-    let version = server.config_version();
-    let lags = || server.shards.iter().any(|shard| shard.config_seen.load(Ordering::Acquire) < version);
-    while lags() && !server.is_stopping() {
-        thread::sleep(GLANCE);
-    }
-    server.snapshot_and_wait(journal).map_err(|error| {
-        tracing::error!(%error, "the first snapshot failed");
-        Error::Refused(sterna_journal::Refusal::DiskFailed)
-    })
-}
 
-/// Turns the journal off. Records that are in it already stay.
-pub(crate) fn turn_off(server: &Arc<Server>) {
-    server.persistence.set_on(false);
-    server.shards_look_again();
+    /// TurnOff.
+    pub(super) fn turn_off(self: &Arc<Server>) -> Outcome {
+        let persistence = &self.persistence;
+        if let (true, Some(journal)) = (persistence.mode().is_on(), persistence.journal()) {
+            persistence.mode.enter(Mode::TurningOff);
+            // What the disk did not take a moment ago is undone first.
+            while persistence.is_rolling_back() && !self.is_stopping() {
+                thread::sleep(INTERVAL);
+            }
+            let journal = Arc::clone(journal);
+            self.cease_recording(Mode::Off);
+            // A disk that does not work is a reason to turn off, not one against it; then this is as much as it has.
+            if !matches!(journal.wait_durable(journal.last_lsn(), Some(LAST_SYNC_MAX)), Ok(true)) {
+                tracing::warn!(durable = %journal.durable_lsn(), last = %journal.last_lsn(),
+                    "appendonly was turned off before the disk had the last writes");
+            }
+        }
+        self.set_appendonly(false);
+        Ok(())
+    }
+
+    /// Final: from here on everything is kept until the server has stopped.
+    pub(super) fn save_for_good(self: &Arc<Server>) -> Outcome {
+        match self.persistence.mode() {
+            Mode::Off => self.begin_for_good(),
+            _ => self.take_snapshot(),
+        }
+    }
+
+    /// From `Off` to `On`. Errors: it is `Off` again, and what was durable before is what a start finds.
+    fn begin_for_good(self: &Arc<Server>) -> Outcome {
+        let journal = self.open_journal()?;
+        self.begin_recording(&journal, Mode::TurningOn)?;
+        let published = capture(self, &journal).and_then(|captured: Captured| captured.publish(self));
+        match published {
+            Ok(_) => {
+                self.persistence.mode.enter(Mode::On);
+                self.await_shards();
+                Ok(())
+            }
+            Err(error) => {
+                self.cease_recording(Mode::Off);
+                Err(said(error))
+            }
+        }
+    }
+
+    /// The journal; if there is none yet, in a directory that holds nothing.
+    fn open_journal(self: &Arc<Server>) -> Result<Arc<Journal>, String> {
+        if let Some(journal) = self.persistence.opened.get() {
+            return Ok(Arc::clone(journal));
+        }
+        let config = self.config();
+        if let Some(foreign) = foreign::in_the_way(&config) {
+            return Err(said(foreign));
+        }
+        let opened = claim(&config).map_err(said)?;
+        let recovered = opened.recovery.replay(&mut Forget).map_err(said)?;
+        let report = recovered.report();
+        if report.items + report.records > 0 {
+            return Err("the directory of the journal holds keys that this server has not loaded".to_owned());
+        }
+        Ok(begin(self, recovered.start(notify_server(self)).map_err(said)?))
+    }
+
+    fn begin_recording(&self, journal: &Journal, mode: Mode) -> Result<(), String> {
+        let mut suspended = Ok(());
+        self.partitions.cut(true, || {
+            suspended = journal.append(&sterna_keyspace::suspend()).map(drop);
+            self.persistence.mode.enter(mode);
+        });
+        self.shards_look_again();
+        suspended.map_err(|error| {
+            self.cease_recording(Mode::Off);
+            said(error)
+        })
+    }
+
+    /// Nothing that is written from now on is recorded; returns when every shard goes by it.
+    fn cease_recording(&self, mode: Mode) {
+        self.partitions.cut(false, || self.persistence.mode.enter(mode));
+        self.await_shards();
+    }
+
+    /// Has every shard go by the state as it is, and returns when they do.
+    fn await_shards(&self) {
+        crate::lock::assert_nothing_held();
+        self.shards_look_again();
+        let version = self.config_version();
+        let lags = || self.shards.iter().any(|shard| shard.config_seen.load(Ordering::Acquire) < version);
+        while lags() && !self.is_stopping() {
+            thread::sleep(INTERVAL);
+        }
+    }
+
+    /// Has the configuration say what is.
+    fn set_appendonly(&self, appendonly: bool) {
+        let _alone = self.config_changes.lock();
+        let changed = self.change_config(|config| Ok::<_, ()>(Config { appendonly, ..config.clone() }));
+        debug_assert!(changed.is_ok(), "nothing in it can fail");
+        drop(changed);
+    }
 }
 
 /// Takes over what else the journal can be told while it runs.
 pub(crate) fn adjust(server: &Arc<Server>, config: &Config) {
-    if let Some(journal) = server.persistence.journal.get() {
+    if let Some(journal) = server.persistence.opened.get() {
         let wanted = policy(config.appendfsync);
         if journal.policy() != wanted {
             journal.set_policy(wanted);

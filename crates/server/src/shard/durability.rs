@@ -61,9 +61,9 @@ impl Shard {
     /// Takes over what the server knows of the journal.
     pub(super) fn refresh_durability(&mut self) {
         let persistence = &self.server.persistence;
-        self.durability.is_loading = persistence.loading.is_on();
-        self.durability.journal = persistence.journal().cloned();
-        let policy = self.durability.journal.as_ref().map(|journal| journal.policy());
+        self.durability.is_loading = persistence.is_loading();
+        self.durability.journal = persistence.recording().cloned();
+        let policy = persistence.journal().map(|journal| journal.policy());
         self.durability.is_gated = policy.is_some();
         self.durability.is_always = policy == Some(FsyncPolicy::Always);
         self.recheck_awaiting();

@@ -159,6 +159,7 @@ impl Shard {
                 }
             }
             Mail::Done(ack) => self.count_ack(ack),
+            Mail::JobEnded { ack, outcome } => self.job_ended(ack, outcome),
             Mail::Served { client, waiter, reply } => self.deliver_served(client, &waiter, &reply),
             Mail::Unblock { who, with_error } => self.unblock(who, with_error),
             Mail::Durable => self.recheck_awaiting(),

@@ -363,8 +363,8 @@ fn slow_from(config: &Config) -> Duration {
 /// How long a stopping server waits for slow clients to take what is queued for them.
 const SHUTDOWN_FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// What writes must tell of: effects for the journal, and the events that are published.
+/// What writes must tell of: the events that are published.
 fn wants(server: &Server) -> sterna_keyspace::Wants {
-    let (effects, events) = (server.persistence.is_on(), server.event_classes());
-    sterna_keyspace::Wants { effects, events, ..Default::default() }
+    // The partitions say whether effects are wanted, and touched keys.
+    sterna_keyspace::Wants { events: server.event_classes(), ..Default::default() }
 }

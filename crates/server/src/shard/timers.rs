@@ -135,7 +135,7 @@ impl Shard {
         self.expire_keys();
         if self.index == 0 {
             self.server.tick();
-            self.server.look_after_journal(&self.config);
+            self.server.take_due_snapshot(&self.config);
         }
     }
 
@@ -150,7 +150,7 @@ impl Shard {
             Wait::Blocked(_) => self.recheck_block(who.slot),
             Wait::Disk(_) => self.end_disk_wait(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
-            Wait::Acks { .. } | Wait::Credit { .. } | Wait::Mail | Wait::Output | Wait::Parts => {}
+            Wait::Acks { .. } | Wait::Job(_) | Wait::Credit { .. } | Wait::Mail | Wait::Output | Wait::Parts => {}
         }
     }
 

@@ -6,50 +6,51 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_journal::Journal;
 
 use super::{Call, Sheet};
-use crate::persistence::{Cause, Kind, Loading, sizes};
+use crate::persistence::{Job, Kind, Loading, sizes};
 use crate::time::unix_ms;
 
 pub(super) fn persistence(sheet: &mut Sheet, call: &mut Call<'_>) {
     let server = call.server();
     let persistence = &server.persistence;
-    let snapshots = &persistence.snapshots;
-    let running = snapshots.running();
+    let jobs = &persistence.jobs;
+    let running = jobs.running();
     let seconds_of = |wanted| match running {
-        Some((cause, seconds)) if cause == wanted => seconds as i64,
+        Some((job, seconds)) if job == wanted => seconds as i64,
         _ => -1,
     };
     let status = |kind: &Kind| if kind.has_failed.load(Relaxed) { "err" } else { "ok" };
     let keys_total: usize = server.keyspace_figures().fills.iter().map(|fill| fill.keys).sum();
-    let (processed, total) =
-        if running.is_some() { (snapshots.keys.load(Relaxed), keys_total) } else { (0, 0) };
+    let (processed, total) = if running.is_some() { (jobs.keys.load(Relaxed), keys_total) } else { (0, 0) };
 
-    sheet.field("loading", u8::from(persistence.loading.is_on()));
+    sheet.field("loading", u8::from(persistence.is_loading()));
     sheet.field("async_loading", 0);
     sheet.field("current_save_keys_processed", processed);
     sheet.field("current_save_keys_total", total);
     sheet.field("rdb_changes_since_last_save", server.changes_since_save());
-    sheet.field("rdb_bgsave_in_progress", u8::from(seconds_of(Cause::Save) >= 0));
-    sheet.field("rdb_last_save_time", snapshots.last_s.load(Relaxed));
-    sheet.field("rdb_last_bgsave_status", status(&snapshots.saves));
-    sheet.field("rdb_last_bgsave_time_sec", snapshots.saves.took_s());
-    sheet.field("rdb_current_bgsave_time_sec", seconds_of(Cause::Save));
-    sheet.field("rdb_saves", snapshots.saves.done.load(Relaxed));
+    sheet.field("rdb_bgsave_in_progress", u8::from(seconds_of(Job::Save) >= 0));
+    sheet.field("rdb_last_save_time", jobs.last_s.load(Relaxed));
+    sheet.field("rdb_last_bgsave_status", status(&jobs.saves));
+    sheet.field("rdb_last_bgsave_time_sec", jobs.saves.took_s());
+    sheet.field("rdb_current_bgsave_time_sec", seconds_of(Job::Save));
+    sheet.field("rdb_saves", jobs.saves.done.load(Relaxed));
     sheet.field("rdb_last_cow_size", 0);
     sheet.field("rdb_last_load_keys_expired", 0);
     sheet.field("rdb_last_load_keys_loaded", persistence.loading.items.load(Relaxed));
-    sheet.field("aof_enabled", u8::from(persistence.is_on()));
-    sheet.field("aof_rewrite_in_progress", u8::from(seconds_of(Cause::Rewrite) >= 0));
-    sheet.field("aof_rewrite_scheduled", u8::from(snapshots.is_queued(Cause::Rewrite)));
-    sheet.field("aof_last_rewrite_time_sec", snapshots.rewrites.took_s());
-    sheet.field("aof_current_rewrite_time_sec", seconds_of(Cause::Rewrite));
-    sheet.field("aof_last_bgrewrite_status", status(&snapshots.rewrites));
-    sheet.field("aof_rewrites", snapshots.rewrites.done.load(Relaxed));
+    sheet.field("aof_enabled", u8::from(call.shard.config.appendonly));
+    let is_switching = matches!(running, Some((Job::TurnOn | Job::TurnOff, _)));
+    sheet.field("aof_switch_in_progress", u8::from(is_switching));
+    sheet.field("aof_rewrite_in_progress", u8::from(seconds_of(Job::Rewrite) >= 0));
+    sheet.field("aof_rewrite_scheduled", u8::from(jobs.is_queued(Job::Rewrite)));
+    sheet.field("aof_last_rewrite_time_sec", jobs.rewrites.took_s());
+    sheet.field("aof_current_rewrite_time_sec", seconds_of(Job::Rewrite));
+    sheet.field("aof_last_bgrewrite_status", status(&jobs.rewrites));
+    sheet.field("aof_rewrites", jobs.rewrites.done.load(Relaxed));
     sheet.field("aof_last_write_status", if persistence.trouble().is_some() { "err" } else { "ok" });
     sheet.field("aof_last_cow_size", 0);
     if let Some(journal) = persistence.journal() {
         journal_fields(sheet, journal);
     }
-    if persistence.loading.is_on() {
+    if persistence.is_loading() {
         loading_fields(sheet, &persistence.loading);
     }
 }
