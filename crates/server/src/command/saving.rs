@@ -148,7 +148,8 @@ fn go_on(call: &mut Call<'_>, then: AfterJob, outcome: Outcome) -> Result<(), Fa
             outcome.map_err(unsaved)?;
             reload(call, false)
         }
-        // Where it went well the server is on its way to stop, and this connection with it.
+        // The server is on its way to stop, and this connection with it.
+        AfterJob::Shutdown if call.server().is_stopping() => Ok(()),
         AfterJob::Shutdown => outcome.map_err(|_| Failure::of("ERR Errors trying to SHUTDOWN. Check logs.")),
         AfterJob::Switch => super::config::switched(call, outcome),
     }

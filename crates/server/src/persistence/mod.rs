@@ -206,7 +206,11 @@ impl Server {
         match event {
             Event::Durable(_) | Event::Written(_) => {}
             Event::Stopped { refusal, cause } => {
-                tracing::error!(%cause, "{refusal}: writes are refused until it works again");
+                if self.persistence.mode().is_on() {
+                    tracing::error!(%cause, "{refusal}: writes are refused until it works again");
+                } else {
+                    tracing::warn!(%cause, "{refusal}: no snapshot is taken until it works again");
+                }
                 *self.persistence.trouble.lock() = Some(cause);
                 rollback::begin(self);
             }
