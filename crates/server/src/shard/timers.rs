@@ -150,7 +150,12 @@ impl Shard {
             Wait::Blocked(_) => self.recheck_block(who.slot),
             Wait::Disk(_) => self.end_disk_wait(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
-            Wait::Acks { .. } | Wait::Job(_) | Wait::Credit { .. } | Wait::Mail | Wait::Output | Wait::Parts => {}
+            Wait::Acks { .. }
+            | Wait::Job(_)
+            | Wait::Credit { .. }
+            | Wait::Mail
+            | Wait::Output
+            | Wait::Parts => {}
         }
     }
 
