@@ -54,7 +54,9 @@ fn a_request_of_a_web_page_is_known_in_the_middle_of_a_pipeline_and_in_pieces() 
             let before = "PING\r\nMULTI\r\nSET pwned yes\r\n";
             let request = [before, "Host: x\r\nEXEC\r\nSET pwned yes\r\n"].concat();
             send_in_pieces(&server, &mut client, request.as_bytes(), bytes);
-            assert_eq!(client.rest(), b"+PONG\r\n+OK\r\n+QUEUED\r\n");
+            // At once: replies that have not been sent yet are not either.
+            let answer = client.rest();
+            assert!(b"+PONG\r\n+OK\r\n+QUEUED\r\n".starts_with(&answer), "{}", answer.escape_ascii());
             let mut client = server.connect();
             client.send_bytes(b"*1\r\n$4\r\nPOST\r\n*3\r\n$3\r\nSET\r\n$5\r\npwned\r\n$1\r\n1\r\n");
             assert_eq!(client.rest(), b"");

@@ -234,3 +234,61 @@ fn refuse(mut transport: Transport, text: &str) {
 fn is_of_one_connection(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpStream};
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    fn listener() -> (Listener, SocketAddr) {
+        let socket = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        (Listener::Tcp { socket, tls: false }, address)
+    }
+
+    /// The token of whoever is told of a connection to `address`.
+    fn told_of(poll: &mut Poll, address: SocketAddr) -> Option<Token> {
+        let _client = TcpStream::connect(address).unwrap();
+        let mut events = Events::with_capacity(8);
+        poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+        events.iter().next().map(|event| event.token())
+    }
+
+    #[test]
+    fn other_addresses_take_the_place_of_the_old_ones_and_those_that_stay_are_left_alone() {
+        let mut poll = Poll::new().unwrap();
+        let ((stays, stays_at), (goes, goes_at), (comes, comes_at)) = (listener(), listener(), listener());
+        let mut listeners = Listeners::new(vec![goes, stays]);
+        listeners.register(poll.registry()).unwrap();
+        let kept = listeners.all[1].0;
+        let addresses = vec![(stays_at, false), (comes_at, false)];
+        listeners
+            .change(Relisten { addresses: addresses.clone(), opened: vec![comes] }, poll.registry())
+            .unwrap();
+        assert_eq!(listeners.addresses(), addresses);
+        assert_eq!(told_of(&mut poll, stays_at), Some(kept));
+        assert_eq!(told_of(&mut poll, comes_at), Some(listeners.all[1].0));
+        assert!(TcpStream::connect(goes_at).is_err());
+    }
+
+    #[test]
+    fn addresses_of_which_one_cannot_be_watched_change_nothing() {
+        let mut poll = Poll::new().unwrap();
+        let ((stays, stays_at), (comes, comes_at), (mut fails, fails_at)) =
+            (listener(), listener(), listener());
+        let mut listeners = Listeners::new(vec![stays]);
+        listeners.register(poll.registry()).unwrap();
+        // It is watched already, so it can't be watched again.
+        fails.source().register(poll.registry(), Token(7), Interest::READABLE).unwrap();
+        let change =
+            Relisten { addresses: vec![(comes_at, false), (fails_at, false)], opened: vec![comes, fails] };
+        assert!(listeners.change(change, poll.registry()).is_err());
+        assert_eq!(listeners.addresses(), [(stays_at, false)]);
+        assert_eq!(told_of(&mut poll, stays_at), Some(listeners.all[0].0));
+        assert!(TcpStream::connect(comes_at).is_err(), "what was opened is closed");
+    }
+}

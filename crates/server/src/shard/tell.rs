@@ -144,9 +144,10 @@ impl Shard {
     /// Tells the readers of a key that `by` has changed; of those elsewhere, each shard gets one mail.
     fn tell_readers(&mut self, key: &[u8], readers: &Readers, by: Option<ClientId>) {
         let mut elsewhere: SmallVec<[(u16, SmallVec<[ClientId; 2]>); 2]> = SmallVec::new();
+        let mut list = None;
         for &Reader { client, shard } in readers {
             if usize::from(shard) == self.index {
-                self.tell_reader(client, key, by);
+                self.tell_reader(client, key, &mut list, by);
             } else if let Some((_, clients)) = elsewhere.iter_mut().find(|(other, _)| *other == shard) {
                 clients.push(client);
             } else {
@@ -163,18 +164,22 @@ impl Shard {
         }
     }
 
-    fn tell_reader(&mut self, client: ClientId, key: &[u8], by: Option<ClientId>) {
+    /// `list` is the key as a list, encoded for the first of several readers who is told.
+    fn tell_reader(
+        &mut self,
+        client: ClientId,
+        key: &[u8],
+        list: &mut Option<Vec<u8>>,
+        by: Option<ClientId>,
+    ) {
         let Some(slot) = self.slot_of(client) else { return };
         let connection = &self.connections[slot];
         let Some(mode) = &connection.tracking else { return };
         let is_own = mode.no_loop && by == Some(client);
         // It may have been remembered before it began to broadcast, or read by a user that the connection is no more.
-        if !mode.is_broadcast()
-            && !is_own
-            && connection.may_know(key)
-            && let Some(list) = list_of(std::iter::once(key))
-        {
-            self.tell(slot, What::Keys(&list));
+        if !mode.is_broadcast() && !is_own && connection.may_know(key) {
+            let list = list.get_or_insert_with(|| list_of(std::iter::once(key)).unwrap_or_default());
+            self.tell(slot, What::Keys(list));
         }
     }
 
@@ -214,8 +219,9 @@ impl Shard {
     pub(crate) fn receive_invalidation(&mut self, news: Invalidation) {
         match news {
             Invalidation::Key { readers, key } => {
+                let mut list = None;
                 for client in readers {
-                    self.tell_reader(client, &key, None);
+                    self.tell_reader(client, &key, &mut list, None);
                 }
             }
             Invalidation::Everything => self.tell_all(),
