@@ -240,6 +240,7 @@ mod tests {
     use std::net::{SocketAddr, TcpStream};
     use std::time::Duration;
 
+    use mio::net::TcpListener;
     use mio::{Events, Poll};
 
     use super::*;
