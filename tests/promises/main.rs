@@ -8,6 +8,7 @@ mod fairness;
 mod groups;
 mod locks;
 mod ordering;
+mod pressure;
 mod requests;
 mod rights;
 mod waiting;

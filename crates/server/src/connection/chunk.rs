@@ -21,6 +21,9 @@ use std::rc::Rc;
 /// subscriber pins little beside what it waits for.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
+/// Replies longer than this get a chunk of their own, so that what is queued beside them doesn't keep them alive.
+const LARGE_BYTES: usize = 4 * CHUNK_BYTES;
+
 /// An append-only buffer, shared by the output queues of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk(RefCell<Vec<u8>>);
@@ -38,10 +41,21 @@ impl Range {
         self.end - self.start
     }
 
+    /// Whether both lie in one chunk.
+    #[inline]
+    pub(crate) fn is_beside(&self, other: &Range) -> bool {
+        Rc::ptr_eq(&self.chunk, &other.chunk)
+    }
+
+    /// Bytes that it keeps alive.
+    pub(crate) fn pinned_bytes(&self) -> usize {
+        self.chunk.0.borrow().capacity()
+    }
+
     /// Makes this range longer by `next` if that one begins where this one ends.
     #[inline]
     pub(crate) fn extend(&mut self, next: &Range) -> bool {
-        let continues = self.end == next.start && Rc::ptr_eq(&self.chunk, &next.chunk);
+        let continues = self.end == next.start && self.is_beside(next);
         if continues {
             self.end = next.end;
         }
@@ -58,9 +72,16 @@ impl Range {
 #[derive(Debug, Default)]
 pub(crate) struct Appender {
     current: Rc<Chunk>,
+    /// Chunks begin as small as what is written first, and grow.
+    is_frugal: bool,
 }
 
 impl Appender {
+    /// An appender for one queue, whose chunks are as large as they need to be.
+    pub(crate) fn frugal() -> Appender {
+        Appender { is_frugal: true, ..Appender::default() }
+    }
+
     /// Appends what `encode` writes, about `bytes` of it, and returns where it lies.
     #[inline]
     pub(crate) fn append(&mut self, bytes: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Range {
@@ -80,8 +101,22 @@ impl Appender {
     /// Takes the lent buffer back; the bytes written since `start` become a range.
     pub(crate) fn give_back(&mut self, buf: Vec<u8>, start: usize) -> Option<Range> {
         let end = buf.len();
+        if end.saturating_sub(start) > LARGE_BYTES {
+            return Some(self.give_back_large(buf, start));
+        }
         self.current.0.replace(buf);
         (end > start).then(|| Range { chunk: Rc::clone(&self.current), start, end })
+    }
+
+    /// Makes what was written since `start` a chunk of its own. What lay before it stays where queues look for it, as a copy.
+    #[cold]
+    fn give_back_large(&mut self, mut buf: Vec<u8>, start: usize) -> Range {
+        self.current.0.replace(buf[..start].to_vec());
+        let end = buf.len();
+        if buf.capacity() > end + end / 4 {
+            buf.shrink_to_fit();
+        }
+        Range { chunk: Rc::new(Chunk(RefCell::new(buf))), start, end }
     }
 
     /// Called once a turn: if all bytes have been sent, the memory is used again from its start.
@@ -119,7 +154,8 @@ impl Appender {
             buf.is_empty() && buf.capacity() >= bytes.max(CHUNK_BYTES)
         };
         if !reusable {
-            self.current = Rc::new(Chunk(RefCell::new(Vec::with_capacity(bytes.max(CHUNK_BYTES)))));
+            let room = if self.is_frugal { bytes } else { bytes.max(CHUNK_BYTES) };
+            self.current = Rc::new(Chunk(RefCell::new(Vec::with_capacity(room))));
         }
     }
 }
@@ -148,6 +184,27 @@ mod tests {
         appender.recycle();
         let fresh = appender.append(1, |buf| buf.push(b'x'));
         assert_eq!((fresh.start, fresh.end), (0, 1));
+    }
+
+    #[test]
+    fn a_large_reply_is_not_kept_by_what_was_queued_before_it() {
+        let mut appender = Appender::default();
+        let mut buf = appender.lend();
+        buf.extend_from_slice(b"+PONG");
+        let small = appender.give_back(buf, 0).expect("it isn't empty");
+        let mut buf = appender.lend();
+        let start = buf.len();
+        buf.resize(start + LARGE_BYTES + 1, b'y');
+        let large = appender.give_back(buf, start).expect("it isn't empty");
+        assert!(!small.is_beside(&large) && small.pinned_bytes() <= CHUNK_BYTES);
+        assert_eq!(
+            (&*small.bytes(0), large.len(), large.bytes(0)[0]),
+            (&b"+PONG"[..], LARGE_BYTES + 1, b'y')
+        );
+        let mut buf = appender.lend();
+        let start = buf.len();
+        buf.extend_from_slice(b"+OK");
+        assert_eq!(&*appender.give_back(buf, start).expect("it isn't empty").bytes(0), b"+OK");
     }
 
     #[test]

@@ -15,6 +15,9 @@ use rustls::ServerConnection;
 /// costs ranges in its output queue and not copies in its TLS state.
 const TLS_PENDING_BYTES_MAX: usize = 64 * 1024;
 
+/// Reads from the socket for one read of plain bytes: records may hold none, and a peer could send them without end.
+const TLS_READS_MAX: usize = 16;
+
 /// A stream socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -185,8 +188,9 @@ impl Write for Socket {
 }
 
 impl TlsStream {
+    /// Errors beside the socket's: `Interrupted` if so many records held nothing to read that others are to be served first.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
+        for _ in 0..TLS_READS_MAX {
             match self.session.reader().read(buf) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 // An end without close_notify is an end all the same: requests carry their own lengths.
@@ -205,6 +209,7 @@ impl TlsStream {
                 return Ok(0);
             }
         }
+        Err(io::ErrorKind::Interrupted.into())
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

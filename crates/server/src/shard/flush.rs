@@ -16,9 +16,12 @@ use crate::connection::{CloseReason, Connection};
 use crate::limits::{BACKLOG_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::shard::Shard;
 
-/// Bytes sent to one connection in one go: a client with much to come must not keep the shard from the others, and what
-/// many subscribers get is still in the processor's cache when it is sent to the next.
-const FLUSH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes sent to one connection in one go. Fan-out of 16 KiB in bursts of 64 costs 1.3 × the floor when a burst is sent by
+/// one call, and 2.0 × in pieces of 64 KiB.
+const FLUSH_BYTES_MAX: usize = 1024 * 1024;
+
+/// The same for one that lags: a client with a huge backlog must not keep the shard from the others.
+const LAGGING_BYTES_MAX: usize = 64 * 1024;
 
 /// Time spent flushing in one turn. A fan-out to thousands of subscribers is sent in slices of it, between which
 /// other clients are read and answered.
@@ -94,6 +97,9 @@ impl Flusher {
     #[inline]
     fn queue(&mut self, connection: &mut Connection, range: Range) {
         connection.output.push(range);
+        if connection.write_blocked {
+            connection.output.settle();
+        }
         self.mark(connection);
         if connection.output.queued_bytes() > SMALL_QUEUE_BYTES {
             self.check_limits(connection);
@@ -297,6 +303,7 @@ impl Shard {
             Ok(Flushed::Blocked) => {
                 connection.write_blocked = true;
                 connection.lags = true;
+                connection.output.settle();
             }
             Err(_) => self.close(slot, CloseReason::SocketError),
         }
@@ -305,13 +312,14 @@ impl Shard {
 
 impl Connection {
     fn flush(&mut self) -> io::Result<Flushed> {
+        let bytes_max = if self.lags { LAGGING_BYTES_MAX } else { FLUSH_BYTES_MAX };
         let mut sent = 0;
         while !self.output.is_empty() {
-            if sent >= FLUSH_BYTES_MAX {
+            if sent >= bytes_max {
                 return Ok(Flushed::More);
             }
             let transport = &mut self.transport;
-            match self.output.write_some(FLUSH_BYTES_MAX - sent, |slices| transport.write(slices)) {
+            match self.output.write_some(bytes_max - sent, |slices| transport.write(slices)) {
                 Ok(n) => sent += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

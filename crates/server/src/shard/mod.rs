@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::{Events, Poll, Token};
@@ -96,6 +96,8 @@ pub(crate) struct Shard {
     leaving: VecDeque<(ConnectionRef, CloseReason)>,
     /// Listeners where more connections may wait than one turn has time for.
     accepting: Vec<Token>,
+    /// When the connection being served has had its time.
+    slice_until: Instant,
     pub(crate) credit: Creditor,
     pub(crate) flusher: Flusher,
     /// The connection being served.
@@ -139,6 +141,7 @@ impl Shard {
             parts: BTreeMap::new(),
             leaving: VecDeque::new(),
             accepting: Vec::new(),
+            slice_until: Instant::now(),
             credit: Creditor::new(server.shards.len()),
             flusher: Flusher::new(&config),
             executing: None,
@@ -319,13 +322,13 @@ impl Shard {
     fn flush_and_leave(&mut self, events: &mut Events) -> io::Result<()> {
         self.listeners.close(self.poll.registry());
         self.await_last_writes(SHUTDOWN_FLUSH_MAX);
-        let deadline = std::time::Instant::now() + SHUTDOWN_FLUSH_MAX;
+        let deadline = Instant::now() + SHUTDOWN_FLUSH_MAX;
         loop {
             self.mail_outbox();
             self.flush_dirty();
             self.reap();
             let waiting = self.connections.iter().any(|(_, connection)| !connection.output.is_empty());
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if !waiting || left.is_zero() {
                 break;
             }

@@ -10,9 +10,14 @@ use std::time::{Duration, Instant};
 use crate::connection::Connection;
 use crate::connection::state::ConnectionRef;
 use crate::shard::Shard;
+use crate::shard::serve::BATCH_TIME_MAX;
 
 /// A batch that took less leaves its connection quiet: a handful of requests.
 const QUIET_BATCH_MAX: Duration = Duration::from_micros(20);
+
+/// Time for one quiet connection in one turn. One that has more to say is busy, and goes on when it is its turn among those:
+/// so hundreds that begin to be greedy at once don't keep the quiet ones waiting while that shows.
+const QUIET_SLICE: Duration = Duration::from_micros(50);
 
 /// Time for quiet connections in one turn. With so many of them that it isn't enough they are served in turn.
 const QUIET_TIME_MAX: Duration = Duration::from_millis(2);
@@ -48,6 +53,16 @@ impl Ready {
             list.push_back(connection.me);
         }
     }
+
+    /// The connection that was served just now has become busy, or quiet: if it has more to say it waits there.
+    fn move_last(&mut self, who: ConnectionRef, is_busy: bool) {
+        let (from, to) =
+            if is_busy { (&mut self.quiet, &mut self.busy) } else { (&mut self.busy, &mut self.quiet) };
+        if from.back() == Some(&who) {
+            from.pop_back();
+            to.push_back(who);
+        }
+    }
 }
 
 impl Shard {
@@ -66,7 +81,7 @@ impl Shard {
         let (quiet, busy) = (self.ready.quiet.len(), self.ready.busy.len());
         for _ in 0..quiet {
             let Some(who) = self.ready.quiet.pop_front() else { break };
-            self.serve_one(who);
+            self.serve_one(who, QUIET_SLICE);
             if self.clock.instant.duration_since(start) > QUIET_TIME_MAX {
                 break;
             }
@@ -75,7 +90,7 @@ impl Shard {
         let until = self.clock.instant + quiet_time.max(BUSY_TIME_MIN);
         for _ in 0..busy {
             let Some(who) = self.ready.busy.pop_front() else { break };
-            self.serve_one(who);
+            self.serve_one(who, BATCH_TIME_MAX);
             if self.clock.instant > until {
                 break;
             }
@@ -87,24 +102,26 @@ impl Shard {
     pub(super) fn shake_hands(&mut self) {
         let start = Instant::now();
         while let Some(who) = self.ready.handshakes.pop_front() {
-            self.serve_one(who);
+            self.serve_one(who, BATCH_TIME_MAX);
             if start.elapsed() > HANDSHAKE_TIME_MAX {
                 break;
             }
         }
     }
 
-    fn serve_one(&mut self, who: ConnectionRef) {
-        if let Some(connection) = self.connection_of(who) {
-            connection.is_ready = false;
-            self.serve(who.slot);
-        }
-    }
-
-    /// A batch has ended: how long it took says how its connection is served next.
-    pub(super) fn note_batch(&mut self, slot: usize, took: Duration) {
-        if let Some(connection) = self.connections.get_mut(slot) {
-            connection.is_busy = took > QUIET_BATCH_MAX;
+    fn serve_one(&mut self, who: ConnectionRef, slice: Duration) {
+        let Some(connection) = self.connection_of(who) else { return };
+        connection.is_ready = false;
+        let began = self.clock.instant;
+        self.slice_until = began + slice;
+        while self.serve(who.slot) {}
+        let is_busy = self.clock.instant.duration_since(began) > QUIET_BATCH_MAX;
+        if let Some(connection) = self.connection_of(who)
+            && connection.is_busy != is_busy
+        {
+            connection.is_busy = is_busy;
+            let me = connection.me;
+            self.ready.move_last(me, is_busy);
         }
     }
 }

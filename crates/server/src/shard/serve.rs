@@ -23,8 +23,8 @@ use crate::limits::{
 use crate::log_limit::Cause;
 use crate::shard::{READ_BYTES, Shard};
 
-/// Time one connection may use in one turn.
-const BATCH_TIME_MAX: Duration = Duration::from_micros(500);
+/// Time one connection may use in one turn, over several reads if each fills the buffer.
+pub(super) const BATCH_TIME_MAX: Duration = Duration::from_micros(500);
 
 /// Bytes handed to an incomplete request when it isn't known how many it lacks.
 const PARTIAL_STEP: usize = 512;
@@ -51,26 +51,27 @@ impl Serving {
 }
 
 impl Shard {
-    /// Reads from the connection once and executes what has arrived.
-    pub(super) fn serve(&mut self, slot: usize) {
+    /// Reads from the connection once and executes what has arrived. Returns whether there may be more and time for it.
+    pub(super) fn serve(&mut self, slot: usize) -> bool {
         let connection = &mut self.connections[slot];
         if connection.state().closes() {
-            return;
+            return false;
         }
         let is_held = connection.state().wait().is_some();
         if matches!(connection.state().wait(), Some(Wait::Parts)) {
             // What follows is left in the socket meanwhile.
             self.serve_parts(slot);
-            return;
+            return false;
         }
         if connection.has_backlog() && !is_held {
             self.serve_backlog(slot);
-            return;
+            return false;
         }
         if is_held && !self.has_room_for_input(slot) {
             // It is left in the socket, and read when the connection goes on.
-            return;
+            return false;
         }
+        let mut goes_on = false;
         let room =
             if self.connections[slot].is_unauthenticated() { UNAUTHENTICATED_READ_BYTES } else { READ_BYTES };
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -92,7 +93,10 @@ impl Shard {
                     n == room || connection.transport.is_tls() || connection.read_closed
                 };
                 if self.connections.get(slot).is_some_and(has_no_edge) {
-                    self.make_ready(slot);
+                    goes_on = n == READ_BYTES && self.goes_on(slot) && self.clock.instant < self.slice_until;
+                    if !goes_on {
+                        self.make_ready(slot);
+                    }
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -106,6 +110,7 @@ impl Shard {
             Err(_) => self.close(slot, CloseReason::SocketError),
         }
         self.scratch = scratch;
+        goes_on
     }
 
     /// The client sends no more. Replies that wait for the disk, or for their turn to be sent, are sent before its connection
@@ -315,7 +320,7 @@ impl Shard {
         let is_unauthenticated =
             self.connections.get(slot).is_some_and(|connection| connection.is_unauthenticated());
         let requests_left = if is_unauthenticated { UNAUTHENTICATED_REQUESTS_PER_TURN } else { usize::MAX };
-        Serving { slot, start: out.len(), out, until: self.clock.instant + BATCH_TIME_MAX, requests_left }
+        Serving { slot, start: out.len(), out, until: self.slice_until, requests_left }
     }
 
     pub(super) fn finish(&mut self, mut serving: Serving) {
@@ -323,8 +328,6 @@ impl Shard {
         self.queue_replies(&mut serving);
         self.replies.give_back(serving.out, usize::MAX);
         self.executing = None;
-        let took = self.clock.instant.duration_since(serving.until - BATCH_TIME_MAX);
-        self.note_batch(serving.slot, took);
         if self.clients_bytes_max().is_some()
             && let Some(connection) = self.connections.get(serving.slot)
         {

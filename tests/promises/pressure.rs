@@ -1,0 +1,79 @@
+//! Nobody outruns the shard that has to keep up, and who doesn't read costs what waits for him.
+
+use std::net::TcpStream;
+
+use socket2::{Domain, Socket, Type};
+use sterna_tests::client::{Client, request_bytes};
+use sterna_tests::memory::resident_bytes;
+use sterna_tests::server::Server;
+
+#[test]
+fn a_subscriber_that_does_not_read_slows_no_publisher() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let mut stalled: Vec<Client> = (0..2).map(|_| lazy_client(&server)).collect();
+        stalled.iter_mut().for_each(|client| drop(client.request(&["SUBSCRIBE", "c"])));
+        let mut publisher = server.connect();
+        let payload = "x".repeat(64 * 1024);
+        // Far more than sockets and credit hold; with a publisher that waits this would never end.
+        for _ in 0..500 {
+            assert_eq!(publisher.int(&["PUBLISH", "c", &payload]), 2);
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_holds_its_own_messages_and_not_those_of_others() {
+    const MESSAGES: usize = 4000;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let (mut publisher, mut reader) = (server.connect(), server.connect());
+        let mut stalled: Vec<Client> = (0..2).map(|_| lazy_client(&server)).collect();
+        stalled.iter_mut().for_each(|client| drop(client.request(&["SUBSCRIBE", "small"])));
+        reader.request(&["SUBSCRIBE", "large"]);
+        // Their sockets are filled first.
+        for _ in 0..100 {
+            publisher.request(&["PUBLISH", "small", &"x".repeat(64 * 1024)]);
+        }
+        let before = resident_bytes(server.pid());
+        for _ in 0..MESSAGES {
+            publisher.request(&["PUBLISH", "small", &"x".repeat(64)]);
+            publisher.request(&["PUBLISH", "large", &"y".repeat(60 * 1024)]);
+            reader.value();
+        }
+        let growth = resident_bytes(server.pid()).saturating_sub(before);
+        println!("{shards} shards: {growth} bytes for {MESSAGES} messages of 64 bytes");
+        assert!(growth < 32 * 1024 * 1024, "{growth} bytes");
+    }
+}
+
+#[test]
+fn short_replies_that_are_not_read_do_not_hold_the_long_ones_of_others() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--appendonly", "no"]);
+        let mut writer = server.connect();
+        writer.request(&["SET", "long", &"x".repeat(8 * 1024 * 1024)]);
+        let before = resident_bytes(server.pid());
+        let mut lazy: Vec<Client> = (0..4).map(|_| lazy_client(&server)).collect();
+        for round in 0..20 {
+            for client in &mut lazy {
+                // A first reply fills the socket; later ones wait behind it.
+                let first = if round == 0 { 1 } else { 0 };
+                client.send_bytes(&request_bytes(&["GET", "long"]).repeat(first));
+                client.send(&["PING"]);
+            }
+            writer.request(&["GET", "long"]);
+        }
+        let growth = resident_bytes(server.pid()).saturating_sub(before);
+        println!("{shards} shards: {growth} bytes more");
+        assert!(growth < 200 * 1024 * 1024, "{growth} bytes");
+    }
+}
+
+/// A client whose kernel takes little of what it doesn't read.
+fn lazy_client(server: &Server) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("it can be small");
+    socket.connect(&server.address().into()).expect("the server listens");
+    Client::over(TcpStream::from(socket))
+}
