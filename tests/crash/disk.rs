@@ -200,6 +200,7 @@ fn is_answered_and_not_seen(disk: &Disk, mut server: Server) {
     assert_eq!(client.text(&["GET", "probe"]), "y");
 }
 
+/// differs=failing-disk
 #[test]
 fn a_write_that_meets_a_full_disk_is_refused_and_nobody_sees_it() {
     for shards in [1, 2] {

@@ -9,5 +9,6 @@ mod pairs;
 mod panic;
 mod restart;
 mod switch;
+mod sync;
 mod tools;
 mod writer;

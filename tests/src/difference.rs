@@ -57,6 +57,28 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "After the answer a crash loses nothing; until then it loses nothing that was kept before.",
     },
     Difference {
+        name: "failing-disk",
+        redis: "under `appendfsync always` ends itself when its log can't be written; under `everysec` has answered the \
+                writes that it then could not write",
+        sterna: "answers them `MISCONF`, and undoes them: nobody is told of a write, or shown one, that is then lost. While \
+                 that lasts, commands on keys are answered `LOADING`. Reads and Pub/Sub go on, and writes once there is room",
+        reason: "What an error reply says is true, and readers need no restart. If the power fails while the disk does, a \
+                 write answered with `MISCONF` may be there after all.",
+    },
+    Difference {
+        name: "events-before-sync",
+        redis: "under `appendfsync always` sends keyspace events and invalidations with the replies, after the sync",
+        sterna: "sends them at once, before their write is durable, and also for a write that is then answered with `MISCONF`",
+        reason: "They are hints, as they are in Redis when the connection breaks: whoever follows one reads the key, and that \
+                 reply waits for what it shows. So they cost no subscriber the time of a sync.",
+    },
+    Difference {
+        name: "written-before-answered",
+        redis: "under `everysec` lets its log wait for as long as two seconds while a sync runs, and answers meanwhile",
+        sterna: "answers when the record is written to the file, which a sync that runs does not delay",
+        reason: "What was acknowledged survives a kill at any moment.",
+    },
+    Difference {
         name: "kill-ids",
         redis: "takes one ID in `CLIENT KILL ID`",
         sterna: "takes several, as Valkey 9 does",

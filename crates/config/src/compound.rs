@@ -273,13 +273,15 @@ impl Value for SavePoints {
     }
 
     fn lines(&self, _: Kind) -> Vec<Vec<Vec<u8>>> {
-        if self.points().is_empty() {
-            return vec![vec![Vec::new()]];
-        }
         let line = |point: &SavePoint| {
             vec![point.seconds.to_string().into_bytes(), point.changes.to_string().into_bytes()]
         };
-        self.points().iter().map(line).collect()
+        match self {
+            // A line would say that somebody has asked for them.
+            SavePoints::Unset => Vec::new(),
+            SavePoints::Given(points) if points.is_empty() => vec![vec![Vec::new()]],
+            SavePoints::Given(points) => points.iter().map(line).collect(),
+        }
     }
 }
 
