@@ -14,6 +14,9 @@
 //! If there is nothing in the old segment that is out of reach, the new one takes its number and its name. Otherwise it
 //! follows, and the old one is void from the new one's base on ([`crate::segment`]).
 //!
+//! Until the new segment has its name, the directory is synced only where the old one's syncs have all succeeded: a file
+//! system may write a spoilt page back along with the names.
+//!
 //! A full disk is no different: what was written of the batch that found no room is void, too, and the next attempt
 //! needs room for what is retained and no more.
 

@@ -83,15 +83,16 @@ impl Engine {
 
     /// Ends the segment, so that the log can be cut there.
     ///
-    /// Errors: that the next segment can't even be made (no descriptor, no room) is the snapshot's affair, and the log goes
-    /// on in this one: it is tried first. Anything later is a failure of the journal too.
+    /// Errors: that the next segment can't even be begun (no descriptor, no room) is the snapshot's affair, and the log goes
+    /// on in this one. Anything else is a failure of the journal too.
     fn roll_for_snapshot(&mut self, now_ms: u64) -> Result<(), Error> {
+        let synced = self.sync_written(now_ms);
+        self.or_fail(now_ms, synced)?;
         let number = self.number + 1;
-        if let Err(error) = self.draft(number, self.durable.next()) {
+        let next = self.draft(number, self.durable.next()).inspect_err(|_| {
             let _ = self.disk.unlink(&(segment_name(number) + UNFINISHED));
-            return Err(error);
-        }
-        let rolled = self.roll(now_ms);
+        })?;
+        let rolled = self.go_on_in(now_ms, next);
         self.or_fail(now_ms, rolled)
     }
 
@@ -186,11 +187,13 @@ impl Engine {
 
 /// Removes files that don't count any more. One that can't be removed stays until somebody tries again.
 ///
+/// The directory is not synced: one that is back after a power loss is removed by the next start, and whoever removes files
+/// beside the engine does not know whether a segment's sync has failed meanwhile ([`super::failure`]).
+///
 /// Cost: milliseconds for a large file.
 pub(crate) fn remove(disk: &dyn Disk, leftovers: &[String]) {
-    let removed = leftovers.iter().filter(|name| disk.unlink(name).is_ok()).count();
-    if removed > 0 {
-        let _ = disk.sync_dir();
+    for name in leftovers {
+        let _ = disk.unlink(name);
     }
 }
 

@@ -183,8 +183,7 @@ impl Engine {
 
     /// What is done instead if there was no room for a segment to write to: as if it had become full just now.
     pub(crate) fn begin_full(&mut self, error: &Error) {
-        // An attempt may have given it its name, and the name may not be synced.
-        self.may_have_successor = true;
+        // An attempt may have given it its name. The next one begins with the same record, so it takes the same name.
         self.fail(0, error);
         self.publish_stats();
     }
@@ -339,13 +338,20 @@ impl Engine {
     /// 4. The directory is synced. Only now does what step 2 has synced count as durable: before, a power loss may bring
     ///    the old segment back as the last one.
     fn roll(&mut self, now_ms: u64) -> Result<(), Error> {
-        if self.unsynced_since.is_some() {
-            self.sync(now_ms)?;
-        }
-        let base = self.durable.next();
-        let mut next = self.draft(self.number + 1, base)?;
+        self.sync_written(now_ms)?;
+        let next = self.draft(self.number + 1, self.durable.next())?;
+        self.go_on_in(now_ms, next)
+    }
+
+    /// Step 1: syncs what is written, if anything is unsynced.
+    fn sync_written(&mut self, now_ms: u64) -> Result<(), Error> {
+        if self.unsynced_since.is_some() { self.sync(now_ms) } else { Ok(()) }
+    }
+
+    /// The other steps: makes the draft `next` the segment that is written to.
+    fn go_on_in(&mut self, now_ms: u64, mut next: ActiveSegment) -> Result<(), Error> {
         let mut ends = VecDeque::new();
-        let copied = self.copy(base, &mut next, &mut ends)?;
+        let copied = self.copy(next.base, &mut next, &mut ends)?;
         let copied_to = next.bytes;
         self.front.during_sync(|| next.sync())?;
         self.switch(copied.next(), next, ends)?;

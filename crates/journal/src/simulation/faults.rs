@@ -17,7 +17,7 @@
 //! | A9 | segment missing, duplicated, swapped, cut, partial header | [`a_misplaced_file_is_refused_by_name`], [`a_segment_cut_in_the_middle_of_the_log_is_refused`] |
 //! | A10 | no room, then room again | [`a_full_disk_refuses_writes_and_goes_on_without_a_restart`], at every operation; schedules |
 //! | A11 | a write fails | [`a_failed_operation_never_makes_a_record_durable_by_itself`], at every operation; schedules |
-//! | A12 | a sync fails once, then succeeds | the same; [`after_a_failed_sync_the_old_segment_is_never_touched_again`] |
+//! | A12 | a sync fails once, then succeeds | the same; [`after_a_failed_sync_the_old_segment_is_never_touched_again`]; [`a_start_on_a_full_disk_after_a_failed_sync_loses_nothing_durable`] |
 //! | A13 | a read fails; short writes, EINTR, EMFILE, read-only | [`a_failed_read_stops_the_start_and_changes_nothing`]; the real disk's loops (`disk/file.rs`) finish short and interrupted calls; whatever else an operation can say is an error of that operation, as in A10–A12 |
 //! | A14 | sync lies | [`a_lying_sync_is_noticed_or_leaves_a_true_prefix`]; can't be prevented on one machine |
 //! | A15 | a sync takes a minute | `tests/journal.rs`: memory bounded, writes refused with Backlog, everything goes on after |
@@ -622,6 +622,20 @@ fn failing(policy: FsyncPolicy, seed: u64) -> Rig {
     rig.batch(2).turn();
     assert_eq!(rig.journal.admit(), Err(Refusal::DiskFailed));
     rig
+}
+
+#[test]
+fn a_start_on_a_full_disk_after_a_failed_sync_loses_nothing_durable() {
+    for seed in 0..50 {
+        for full_after in 0..20 {
+            // The sync of the last two records failed, and the page that they share with the first two is spoilt.
+            let disk = failing(FsyncPolicy::Always, 2 * seed).crash(Crash::Process);
+            disk.fault_at(disk.operations() + full_after, Fault::Full);
+            let mut rig = Rig::open(&disk, options(1 << 20)).unwrap();
+            rig.wait(60).wait(60);
+            check_opening(&rig.crash(Crash::Power), 2);
+        }
+    }
 }
 
 #[test]
