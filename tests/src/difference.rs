@@ -117,7 +117,8 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "lag-below-none",
-        redis: "8.2 tells of a negative lag after `XSETID … ENTRIESADDED` below what a group has read",
+        redis: "8.2 tells of a negative lag where a group has read more than `entries-added` says, after `XSETID … ENTRIESADDED` or \
+                `XGROUP CREATE … ENTRIESREAD`",
         sterna: "tells of none, as newer Redis does",
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },

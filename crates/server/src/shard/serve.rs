@@ -356,12 +356,12 @@ impl Shard {
         serving.start = serving.out.len();
     }
 
-    /// What the connection published to itself follows the reply to that.
+    /// What the connection published to itself follows the reply to that. To one that closes the reply is the last.
     fn queue_deferred(&mut self, serving: &mut Serving) {
         self.queue_replies(serving);
         for range in std::mem::take(&mut self.deferred) {
             if let Some(connection) = self.connections.get_mut(serving.slot) {
-                self.flusher.push_replies(connection, range);
+                self.flusher.push(connection, range);
             }
         }
     }
