@@ -11,6 +11,7 @@ use sterna_protocol::decode::Value;
 use sterna_server::command::table::{Row, table};
 use sterna_tests::client::{Client, Frame};
 use sterna_tests::server::{Launch, PATIENCE, Server, free_port, wait_for};
+use sterna_tests::skipped;
 
 const ROUNDS: usize = 600;
 /// Requests on their way at once.
@@ -141,7 +142,9 @@ fn words<A: AsRef<[u8]>>(request: &[A]) -> String {
 
 #[test]
 fn no_command_breaks_the_order_of_locks_alone_or_in_a_transaction() {
-    assert!(cfg!(debug_assertions), "a release build does not look at the order");
+    if !cfg!(debug_assertions) {
+        return skipped("a release build does not look at the order of locks");
+    }
     for shards in ["1", "2"] {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("redis.conf");

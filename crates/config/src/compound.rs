@@ -462,7 +462,8 @@ mod tests {
     #[test]
     fn memory_or_percent_is_told_apart_and_written_back() {
         let mut value = MemoryShare::Bytes(0);
-        let rows: [(&[u8], Result<(u64, &[u8]), ValueError>); 6] = [
+        type Written = Result<(u64, &'static [u8]), ValueError>;
+        let rows: [(&[u8], Written); 6] = [
             (b"1mb", Ok((1 << 20, b"1048576"))),
             (b"5%", Ok((50, b"5%"))),
             (b"100%", Ok((1000, b"100%"))),

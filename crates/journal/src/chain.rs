@@ -198,7 +198,7 @@ impl Link {
     }
 
     /// Opens the segment's frames at the first.
-    pub(crate) fn from_start(&self, disk: &dyn Disk) -> Result<FrameReader, Error> {
+    pub(crate) fn first_frames(&self, disk: &dyn Disk) -> Result<FrameReader, Error> {
         self.frames(disk, Doubtful { lsn: self.segment.base, offset: HEADER_BYTES as u64 })
     }
 
@@ -234,7 +234,7 @@ impl Link {
                     // Synced up to there; but a write behind may have failed and spoilt the page that both share.
                     let synced_to = reader.synced_to();
                     let page = synced_to - synced_to % PAGE_BYTES;
-                    if page == reader.offset() {
+                    if page == reader.begin() {
                         pages.push_back(Doubtful { lsn, offset: page });
                     }
                     while pages.get(1).is_some_and(|next| next.offset <= page) {
@@ -243,7 +243,7 @@ impl Link {
                     doubtful = doubtful.max(*pages.front().expect("one is always left"));
                 }
                 Step::Frame(Kind::Record | Kind::Part) => {
-                    let (start, end) = (reader.offset(), reader.frame_end());
+                    let (start, end) = (reader.begin(), reader.frame_end());
                     if start % PAGE_BYTES == 0 || start / PAGE_BYTES != (end - 1) / PAGE_BYTES {
                         pages.push_back(Doubtful { lsn, offset: start });
                     }
@@ -258,15 +258,15 @@ impl Link {
                 step if next.is_some() => {
                     return Err(reader.damage(if let Step::Bad(fault) = step { fault } else { Fault::Cut }));
                 }
-                Step::End => return Ok(PassEnd::Tail(self.tail(lsn, reader.offset(), 0, doubtful))),
+                Step::End => return Ok(PassEnd::Tail(self.tail(lsn, reader.begin(), 0, doubtful))),
                 Step::Bad(fault) => {
                     let behind = reader.behind()?;
                     if behind.sync_mark.is_some() {
                         return Err(reader.damage(fault));
                     }
-                    let end = behind.last_nonzero.map_or(reader.offset(), |last| last + 1);
-                    let torn_bytes = end.saturating_sub(reader.offset());
-                    return Ok(PassEnd::Tail(self.tail(lsn, reader.offset(), torn_bytes, doubtful)));
+                    let end = behind.last_nonzero.map_or(reader.begin(), |last| last + 1);
+                    let torn_bytes = end.saturating_sub(reader.begin());
+                    return Ok(PassEnd::Tail(self.tail(lsn, reader.begin(), torn_bytes, doubtful)));
                 }
             }
         }

@@ -376,7 +376,7 @@ impl FrameReader {
     }
 
     /// Where the record or mark last returned begins; after `End` or `Bad`, where the valid ones end.
-    pub(crate) fn offset(&self) -> u64 {
+    pub(crate) fn begin(&self) -> u64 {
         self.begin
     }
 

@@ -40,12 +40,15 @@ pub(crate) struct Salvaged {
     pub(crate) last: Lsn,
 }
 
+/// Whoever is handed the records.
+type Visit<'v> = &'v mut dyn FnMut(Lsn, &[u8]) -> Result<(), Error>;
+
 /// Hands over every intact record from `from` on that stands in `links`, whose numbers rise.
 pub(crate) fn records(
     disk: &dyn Disk,
     links: &[Link],
     from: Lsn,
-    visit: &mut dyn FnMut(Lsn, &[u8]) -> Result<(), Error>,
+    visit: Visit<'_>,
 ) -> Result<Salvaged, Error> {
     let mut salvaged = Salvaged { last: Lsn(from.0.saturating_sub(1)), ..Salvaged::default() };
     let mut next = from;
@@ -70,9 +73,9 @@ fn salvage_segment(
     end: Option<Lsn>,
     next: &mut Lsn,
     salvaged: &mut Salvaged,
-    visit: &mut dyn FnMut(Lsn, &[u8]) -> Result<(), Error>,
+    visit: Visit<'_>,
 ) -> Result<(), Error> {
-    let mut reader = link.from_start(disk)?;
+    let mut reader = link.first_frames(disk)?;
     let mut budget = reader.file_bytes().saturating_mul(16).saturating_add(1 << 20);
     // Records up to this index may be ends of records whose parts are lost.
     let mut doubtful_to = None;

@@ -235,7 +235,7 @@ pub(crate) fn items(
                     return Err(reader.damage(Fault::Contradiction));
                 }
                 items += 1;
-                item(ItemAt { file: reader.name(), offset: reader.offset(), key, stamp, value })?;
+                item(ItemAt { file: reader.name(), offset: reader.begin(), key, stamp, value })?;
             }
             Part::End { items: promised, end } => {
                 let whole = promised == items && items == info.items && end == info.end;

@@ -559,7 +559,6 @@ impl Stream {
         }
         found.next = candidates.next().map_or(EntryId::MIN, |(id, _)| id);
         drop(candidates);
-        drop(entries);
         if let Some(mut group) = self.group_mut(group) {
             for (id, pending) in known {
                 group.take_over(id, pending, claim);

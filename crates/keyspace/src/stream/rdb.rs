@@ -543,7 +543,8 @@ mod tests {
 
     #[test]
     fn a_node_above_64_kib_becomes_several_blocks() {
-        let cases: [(u64, usize, fn(u64) -> bool); 4] = [
+        type IsDeleted = fn(u64) -> bool;
+        let cases: [(u64, usize, IsDeleted); 4] = [
             (10_000, 20, |_| false),
             (200_000, 1, |nth| nth % 3 == 0),
             (40, 70_000, |nth| nth < 30),
