@@ -37,7 +37,9 @@ fn a_damaged_journal_is_checked_repaired_and_starts_again() {
         folder.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "segment"));
     let path = segments.next().expect("a segment");
     let mut bytes = fs::read(&path).expect("it can be read");
-    bytes[500] ^= 1;
+    // A field's value with the lengths before it: no frame without a record has them.
+    let entry = bytes.windows(4).position(|piece| piece == b"\x01f\x017").expect("the eighth entry");
+    bytes[entry + 3] ^= 1;
     fs::write(&path, &bytes).expect("it can be written");
     let check = journal("check", &server);
     assert!(!check.status.success() && text(&check).contains("is damaged at offset"), "{}", text(&check));
