@@ -18,7 +18,7 @@ use crate::policy::Draw;
 pub(crate) const HEADER_BYTES: usize = 64;
 
 /// The format that this code writes, and the newest it reads. It reads all before, too: 1 had neither parts nor sync marks
-/// with an offset ([`crate::record`]).
+/// with an offset (`record.rs`).
 pub const FORMAT_VERSION: u32 = 2;
 
 /// No number or LSN in a file is larger, so that counting on from it never overflows. 146 years of a billion records a second.

@@ -4,7 +4,7 @@
 //! journal in use they see a moment of it. `repair` takes the lock.
 //!
 //! What a repair does, and why it is safe to interrupt
-//! - Every intact record, those behind damage included ([`crate::salvage`]), is copied into one new segment; the numbers of lost
+//! - Every intact record, those behind damage included (`salvage.rs`), is copied into one new segment; the numbers of lost
 //!   ones are filled with records that have an empty payload, which a replay skips. So no record gets another's number,
 //!   and no stamp in the snapshot covers a new one.
 //! - A damaged snapshot is written anew with the items that are intact.

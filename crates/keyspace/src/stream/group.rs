@@ -499,7 +499,7 @@ impl Stream {
     /// first, until it says `false`.
     ///
     /// What is gone from the stream stays pending, for XCLAIM and XAUTOCLAIM to find. What lies before the first entry is
-    /// skipped as a whole; what was deleted further behind is found out once, at most [`GONE_MAX`] of it at a time: then
+    /// skipped as a whole; what was deleted further behind is found out once, at most `GONE_MAX` of it at a time: then
     /// the search ends early, and the next one goes on. O(log n) an entry shown, after O(n / 4096).
     pub fn search_idle(
         &mut self,
