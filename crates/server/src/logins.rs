@@ -7,8 +7,9 @@
 //!
 //! From the eleventh failure on, AUTH and HELLO of an address are looked at one by one, an interval apart, on however many
 //! connections and shards they come; who is too early is held and tried again, as a client is by CLIENT PAUSE. Whoever
-//! knows the password waits as well: before it has been looked at, nobody can tell. After a minute without a failure the
-//! address is forgotten.
+//! knows the password waits as well: before it has been looked at, nobody can tell. But a login that succeeds costs nobody
+//! an interval, so that clients that share an address with one that has a wrong password come in one behind the other.
+//! After a minute without a failure the address is forgotten.
 //!
 //! Invariants
 //! - At most [`ADDRESSES_MAX`] addresses are kept; the one that failed longest ago makes room.
@@ -73,6 +74,15 @@ impl Logins {
         }
         failures.next_ms = now_ms + failures.interval_ms();
         Ok(())
+    }
+
+    /// An attempt from `address` has succeeded: the next one need not wait for it.
+    pub(crate) fn note_success(&self, address: IpAddr, now_ms: u64) {
+        if self.addresses.load(Relaxed) > 0
+            && let Some(failures) = self.by_address.lock().get_mut(&network_of(address))
+        {
+            failures.next_ms = now_ms;
+        }
     }
 
     /// An attempt from `address` has failed.
@@ -140,6 +150,19 @@ mod tests {
         assert_eq!(logins.admit(address(1), now_ms + 5_000), Ok(()));
         assert_eq!(logins.admit(address(1), now_ms + 5_000), Err(5_000));
         assert_eq!(logins.admit(address(2), now_ms), Ok(()));
+    }
+
+    #[test]
+    fn a_login_that_succeeds_keeps_nobody_waiting() {
+        let logins = Logins::default();
+        (0..100).for_each(|_| logins.note_failure(address(1), 0));
+        for _ in 0..100 {
+            assert_eq!(logins.admit(address(1), INTERVAL_MAX_MS), Ok(()));
+            logins.note_success(address(1), INTERVAL_MAX_MS);
+        }
+        assert_eq!(logins.admit(address(1), INTERVAL_MAX_MS), Ok(()));
+        logins.note_failure(address(1), INTERVAL_MAX_MS);
+        assert_eq!(logins.admit(address(1), INTERVAL_MAX_MS), Err(INTERVAL_MAX_MS));
     }
 
     #[test]

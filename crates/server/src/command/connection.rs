@@ -215,14 +215,19 @@ fn authenticate(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc
         ));
     }
     let user = call.server().users.read().authenticate(name, password);
-    user.ok_or_else(|| {
+    let (address, now_ms) = (call.connection().client.address.ip_address(), call.shard.clock.now_ms);
+    if user.is_some() {
+        if let Some(address) = address {
+            call.server().logins.note_success(address, now_ms);
+        }
+    } else {
         call.server().failed_logins.fetch_add(1, Relaxed);
-        if let Some(address) = call.connection().client.address.ip_address() {
-            call.server().logins.note_failure(address, call.shard.clock.now_ms);
+        if let Some(address) = address {
+            call.server().logins.note_failure(address, now_ms);
         }
         call.shard.note_failed_login(call.slot, call.row, name);
-        Failure::WRONG_PASS
-    })
+    }
+    user.ok_or(Failure::WRONG_PASS)
 }
 
 fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
