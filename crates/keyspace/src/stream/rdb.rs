@@ -251,7 +251,7 @@ impl<'a> Source<'a> {
             duration_s: u32::try_from(self.len()?).ok()?,
             entries_max: u32::try_from(self.len()?).ok()?,
         };
-        // A stream without settings of its own has none here either.
+        // A stream without settings of its own is written with the usual ones, and has none here either.
         let is_set = IdempotenceConfig::DURATION_S.contains(&config.duration_s)
             && IdempotenceConfig::ENTRIES_MAX.contains(&config.entries_max);
         let config = if is_set { config } else { IdempotenceConfig::default() };
@@ -263,7 +263,7 @@ impl<'a> Source<'a> {
             }
         }
         let (added, duplicates) = (self.len()?, self.len()?);
-        if is_set || !iids.is_empty() || added > 0 {
+        if config != IdempotenceConfig::default() || !iids.is_empty() || added > 0 {
             let maps = stream.idempotence_mut(config);
             iids.iter().for_each(|(producer, iid, entry)| maps.restore(producer, iid, *entry, entry.ms));
             maps.set_counters(added, duplicates);
