@@ -6,12 +6,14 @@ use crate::Keys;
 /// itself then refuses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Positions {
+    /// One that comes before the others.
+    before: Option<usize>,
     next: usize,
     left: usize,
     step: usize,
 }
 
-const NO_KEYS: Positions = Positions { next: 0, left: 0, step: 1 };
+const NO_KEYS: Positions = Positions { before: None, next: 0, left: 0, step: 1 };
 
 impl Keys {
     /// The indices of the keys among `len` arguments (the name is argument 0), each of which `argument` returns.
@@ -22,6 +24,17 @@ impl Keys {
             Keys::Range { first, last, step } => range(len, first, last, step),
             Keys::AfterStreams { .. } => after_streams(len, argument),
             Keys::Counted { count_at } => counted(len, count_at, argument),
+            Keys::OneAndCounted { first, count_at } => {
+                let first = first.max(0) as usize;
+                match counted(len, count_at, argument) {
+                    NO_KEYS => NO_KEYS,
+                    counted => Positions { before: Some(first), ..counted },
+                }
+            }
+            Keys::OneAndAfterWord { first, words, from } => {
+                let first = first.max(0) as usize;
+                Positions { before: (first < len).then_some(first), ..after_word(len, words, from, argument) }
+            }
         }
     }
 }
@@ -33,7 +46,7 @@ fn range(len: usize, first: i16, last: i16, step: i16) -> Positions {
         if last >= 0 { Some(last as usize) } else { len.checked_sub(usize::from(last.unsigned_abs())) };
     match last {
         Some(last) if first <= last && last < len => {
-            Positions { next: first, left: (last - first) / step + 1, step }
+            Positions { before: None, next: first, left: (last - first) / step + 1, step }
         }
         _ => NO_KEYS,
     }
@@ -48,7 +61,7 @@ fn after_streams<'a>(len: usize, argument: impl Fn(usize) -> Option<&'a [u8]>) -
             let rest = len.saturating_sub(at + 1);
             // As many IDs as keys.
             return if rest.is_multiple_of(2) {
-                Positions { next: at + 1, left: rest / 2, step: 1 }
+                Positions { before: None, next: at + 1, left: rest / 2, step: 1 }
             } else {
                 NO_KEYS
             };
@@ -70,9 +83,25 @@ fn counted<'a>(len: usize, count_at: i16, argument: impl Fn(usize) -> Option<&'a
         .and_then(|digits| digits.parse::<usize>().ok());
     let first = count_at + 1;
     match count {
-        Some(count) if first < len && count <= len - first => Positions { next: first, left: count, step: 1 },
+        Some(count) if first < len && count <= len - first => {
+            Positions { before: None, next: first, left: count, step: 1 }
+        }
         _ => NO_KEYS,
     }
+}
+
+/// The last counts: so does it for the commands themselves.
+fn after_word<'a>(
+    len: usize,
+    words: &[&str],
+    from: i16,
+    argument: impl Fn(usize) -> Option<&'a [u8]>,
+) -> Positions {
+    let is_word = |at: &usize| {
+        argument(*at).is_some_and(|arg| words.iter().any(|word| arg.eq_ignore_ascii_case(word.as_bytes())))
+    };
+    let at = (from.max(0) as usize..len.saturating_sub(1)).rev().find(is_word);
+    at.map_or(NO_KEYS, |at| Positions { before: None, next: at + 1, left: 1, step: 1 })
 }
 
 impl Iterator for Positions {
@@ -80,6 +109,9 @@ impl Iterator for Positions {
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
+        if let Some(before) = self.before.take() {
+            return Some(before);
+        }
         self.left = self.left.checked_sub(1)?;
         let at = self.next;
         self.next += self.step;
@@ -87,7 +119,8 @@ impl Iterator for Positions {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        let left = self.left + usize::from(self.before.is_some());
+        (left, Some(left))
     }
 }
 
@@ -102,6 +135,8 @@ mod tests {
         let mset = Keys::Range { first: 1, last: -1, step: 2 };
         let both = Keys::Range { first: 1, last: 2, step: 1 };
         let counted = Keys::Counted { count_at: 1 };
+        let stored = Keys::OneAndCounted { first: 1, count_at: 2 };
+        let sort = Keys::OneAndAfterWord { first: 1, words: &["STORE"], from: 2 };
         let cases: &[(Keys, &str, &[usize])] = &[
             (Keys::None, "ping a", &[]),
             (Keys::at(1), "get a", &[1]),
@@ -120,6 +155,13 @@ mod tests {
             (Keys::AfterStreams { from: 1 }, "xread count", &[]),
             (Keys::AfterStreams { from: 1 }, "xread wrong streams a 0", &[]),
             (counted, "msetex 2 a 1 b", &[2, 3]),
+            (stored, "zunionstore d 2 a b weights 1 2", &[1, 3, 4]),
+            (stored, "zunionstore d 3 a b", &[]),
+            (stored, "zunionstore d", &[]),
+            (sort, "sort a", &[1]),
+            (sort, "sort a store b", &[1, 3]),
+            (sort, "sort a by store STORE c store d", &[1, 7]),
+            (sort, "sort a store", &[1]),
             (counted, "x 0", &[]),
             (counted, "x 3 a b", &[]),
             (counted, "x -1 a b", &[]),

@@ -147,21 +147,21 @@ bitflags! {
         const READ = 1 << 1;
         /// Writes keys, values or their metadata.
         const WRITE = 1 << 2;
-        /// Sets; none here yet, kept for ACL CAT.
+        /// Sets.
         const SET = 1 << 3;
-        /// Sorted sets; none here yet, kept for ACL CAT.
+        /// Sorted sets.
         const SORTEDSET = 1 << 4;
-        /// Lists; none here yet, kept for ACL CAT.
+        /// Lists.
         const LIST = 1 << 5;
-        /// Hashes; none here yet, kept for ACL CAT.
+        /// Hashes.
         const HASH = 1 << 6;
         /// Strings.
         const STRING = 1 << 7;
-        /// Bitmaps; none here yet, kept for ACL CAT.
+        /// Bitmaps.
         const BITMAP = 1 << 8;
-        /// HyperLogLog; none here yet, kept for ACL CAT.
+        /// HyperLogLog.
         const HYPERLOGLOG = 1 << 9;
-        /// Geospatial; none here yet, kept for ACL CAT.
+        /// Geospatial.
         const GEO = 1 << 10;
         /// Streams.
         const STREAM = 1 << 11;
@@ -181,7 +181,7 @@ bitflags! {
         const CONNECTION = 1 << 18;
         /// MULTI, EXEC and their kin.
         const TRANSACTION = 1 << 19;
-        /// Scripting; none here yet, kept for ACL CAT.
+        /// Scripting.
         const SCRIPTING = 1 << 20;
     }
 }
@@ -244,6 +244,22 @@ pub enum Keys {
         /// Index of the count.
         count_at: i16,
     },
+    /// One, then a count at this index and as many keys (ZUNIONSTORE).
+    OneAndCounted {
+        /// Index of the one.
+        first: i16,
+        /// Index of the count.
+        count_at: i16,
+    },
+    /// One, and one behind the last of these words, if there is any (SORT, GEORADIUS).
+    OneAndAfterWord {
+        /// Index of the one.
+        first: i16,
+        /// In upper case.
+        words: &'static [&'static str],
+        /// Where the words may begin.
+        from: i16,
+    },
 }
 
 impl Keys {
@@ -275,6 +291,22 @@ pub enum Group {
     String,
     /// MULTI, EXEC …
     Transactions,
+    /// LPUSH, BLPOP …
+    List,
+    /// HSET, HGETALL …
+    Hash,
+    /// SADD, SINTER …
+    Set,
+    /// ZADD, ZRANGE …
+    SortedSet,
+    /// SETBIT, BITCOUNT …
+    Bitmap,
+    /// PFADD, PFCOUNT …
+    Hyperloglog,
+    /// GEOADD, GEOSEARCH …
+    Geo,
+    /// EVAL, FCALL …
+    Scripting,
 }
 
 impl Group {
@@ -288,6 +320,14 @@ impl Group {
             Group::Generic => "generic",
             Group::String => "string",
             Group::Transactions => "transactions",
+            Group::List => "list",
+            Group::Hash => "hash",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::Bitmap => "bitmap",
+            Group::Hyperloglog => "hyperloglog",
+            Group::Geo => "geo",
+            Group::Scripting => "scripting",
         }
     }
 }

@@ -265,6 +265,38 @@ options! {
     stream_idmp_maxsize: u32 = 100,
         Data "stream-idmp-maxsize", int(1, 10_000, "IDs"), RunTime;
 
+    /// Elements in a node of a list if positive; -1 to -5 is 4, 8, 16, 32 or 64 KiB.
+    list_max_listpack_size: i32 = -2,
+        Data "list-max-listpack-size", int(i32::MIN as i64, i32::MAX as i64, "elements"), RunTime;
+
+    /// Fields up to which a hash is packed into one allocation.
+    hash_max_listpack_entries: u64 = 512,
+        Data "hash-max-listpack-entries", int(0, i64::MAX, "fields"), RunTime;
+
+    /// Length of names and values up to which a hash is packed.
+    hash_max_listpack_value: u64 = 64,
+        Data "hash-max-listpack-value", unsigned_memory(0), RunTime;
+
+    /// Members up to which a set of integers is kept sorted in one allocation.
+    set_max_intset_entries: u64 = 512,
+        Data "set-max-intset-entries", int(0, i64::MAX, "members"), RunTime;
+
+    /// Members up to which a set is packed into one allocation.
+    set_max_listpack_entries: u64 = 128,
+        Data "set-max-listpack-entries", int(0, i64::MAX, "members"), RunTime;
+
+    /// Length of members up to which a set is packed.
+    set_max_listpack_value: u64 = 64,
+        Data "set-max-listpack-value", unsigned_memory(0), RunTime;
+
+    /// Members up to which a sorted set is packed into one allocation.
+    zset_max_listpack_entries: u64 = 128,
+        Data "zset-max-listpack-entries", int(0, i64::MAX, "members"), RunTime;
+
+    /// Length of members up to which a sorted set is packed.
+    zset_max_listpack_value: u64 = 64,
+        Data "zset-max-listpack-value", unsigned_memory(0), RunTime;
+
     /// Directory for the files that Sterna writes.
     dir: PathBuf = PathBuf::from("."),
         Persistence "dir", Kind::Path, Protected;

@@ -259,6 +259,25 @@ impl Changes {
         }
     }
 
+    /// Notes a change of a collection, which `fill` writes.
+    #[inline]
+    pub(crate) fn effect_elements(
+        &mut self,
+        tag: u8,
+        db: usize,
+        key: &[u8],
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if self.wants.effects {
+            effect::write(&mut self.effects, tag, db, key, fill);
+        }
+    }
+
+    /// Counts changes beside the one that [`Changes::touch`] counts.
+    pub(crate) fn count_more(&mut self, changes: u64) {
+        self.count += changes;
+    }
+
     /// Counts a change that touches nothing watched: of a group, not of what is in its stream.
     pub(crate) fn count_one(&mut self) {
         self.count += 1;

@@ -10,6 +10,8 @@
 //! 4 append     bytes                                     these come behind the string that is there
 //! 5 flush      –                                         (no key) the database is empty; 255: all of them
 //! 6 stream     change                                    of the stream that is there; see stream/effect.rs
+//! 7 list · 8 hash · 9 set · 10 sorted set    change      of the collection that is there, or of an empty one if there is
+//!                                                        nothing; with its last element the key goes; see <type>/effect.rs
 //! 16 suspend   –                                         (no key; 255) effects from here on don't count
 //! 17 resume    –                                         (no key; 255) those from here on do again
 //!
@@ -17,6 +19,7 @@
 //! 0 string     the bytes
 //! 1 integer    8 bytes, little endian
 //! 2 stream     see stream/snapshot.rs
+//! 7 list · 8 hash · 9 set · 10 sorted set    see <type>/snapshot.rs
 //! ```
 //!
 //! - `v` is an unsigned LEB128 number of at most 64 bits. An expiry is 0 for none, else Unix milliseconds + 1.
@@ -27,6 +30,7 @@
 //!
 //! Reading checks everything: the bytes come from a file.
 
+use crate::collection::{self, is_tag};
 use crate::stream::Stream;
 use crate::stream::effect::Change;
 use crate::value::Value;
@@ -37,6 +41,9 @@ pub(crate) const EXPIRE: u8 = 3;
 pub(crate) const APPEND: u8 = 4;
 pub(crate) const FLUSH: u8 = 5;
 pub(crate) const STREAM: u8 = 6;
+/// Collections have one number for their effects and their values.
+pub(crate) const COLLECTIONS_FIRST: u8 = 7;
+pub(crate) const COLLECTIONS_LAST: u8 = 10;
 pub(crate) const SUSPEND: u8 = 16;
 pub(crate) const RESUME: u8 = 17;
 
@@ -86,6 +93,13 @@ pub enum What<'a> {
     Stream {
         /// How.
         change: Change<'a>,
+    },
+    /// Its collection changed.
+    Elements {
+        /// Of which type it is.
+        tag: u8,
+        /// How, as its type writes it.
+        change: &'a [u8],
     },
     /// About the log: what follows is not part of the state, unless a snapshot begins behind this.
     Suspend,
@@ -190,6 +204,11 @@ pub fn write_state(
             out.push(VALUE_STREAM);
             stream.write(out, pause);
         }
+        _ => {
+            let collection = value.as_collection();
+            out.push(collection.tag());
+            collection.write(out, pause);
+        }
     }
 }
 
@@ -267,6 +286,7 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
         APPEND => What::Append { tail: std::mem::take(&mut body) },
         FLUSH => What::Flush,
         STREAM => What::Stream { change: Change::read(std::mem::take(&mut body))? },
+        tag if is_tag(tag) => What::Elements { tag, change: std::mem::take(&mut body) },
         SUSPEND => What::Suspend,
         RESUME => What::Resume,
         _ => return None,
@@ -279,7 +299,7 @@ fn read_value(mut from: &[u8]) -> Option<Value> {
         VALUE_STRING => Some(Value::Str(from.into())),
         VALUE_INTEGER => Some(Value::Int(i64::from_le_bytes(from.try_into().ok()?))),
         VALUE_STREAM => Some(Value::Stream(Box::new(Stream::read(from)?))),
-        _ => None,
+        tag => collection::read(tag, from),
     }
 }
 

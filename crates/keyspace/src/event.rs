@@ -14,13 +14,13 @@ bitflags! {
         const GENERIC = 1 << 2;
         /// `$`: string commands.
         const STRING = 1 << 3;
-        /// `l`: list commands; none here.
+        /// `l`: list commands.
         const LIST = 1 << 4;
-        /// `s`: set commands; none here.
+        /// `s`: set commands.
         const SET = 1 << 5;
-        /// `h`: hash commands; none here.
+        /// `h`: hash commands.
         const HASH = 1 << 6;
-        /// `z`: sorted set commands; none here.
+        /// `z`: sorted set commands.
         const ZSET = 1 << 7;
         /// `x`: a key expired.
         const EXPIRED = 1 << 8;

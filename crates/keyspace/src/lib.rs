@@ -11,12 +11,14 @@
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
 //! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
+//! | `collection`, `packed`, `listpack` | what lists, hashes, sets and sorted sets have in common; how small ones are kept |
 //! | `rdb`, `extended` | values as other servers exchange them; floats with the digits Redis gives |
 //! | `command` | a file per command, with its row of the command table |
 #![forbid(unsafe_code)]
 
 mod bytes;
 mod changes;
+mod collection;
 mod command;
 mod context;
 mod effect;
@@ -26,7 +28,9 @@ mod expiry;
 mod extended;
 mod garbage;
 mod hash;
+mod listpack;
 pub mod lzf;
+mod packed;
 mod partition;
 mod rdb;
 mod recorder;
@@ -40,6 +44,7 @@ mod watch;
 
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
+pub use collection::Limits;
 pub use command::{COMMANDS, StreamError};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
@@ -49,7 +54,7 @@ pub use error::Error;
 pub use event::{Event, EventClasses};
 pub use garbage::Garbage;
 pub use hash::{KeyHash, PARTITIONS_MAX};
-pub use partition::{DATABASES_MAX, Fill, Partition, Stats, StreamSettings};
+pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
 pub use rdb::seal as seal_dump;
 pub use slot::Slot;
 pub use space::{Locked, Space};

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use crate::changes::Changes;
+use crate::collection::Limits;
 use crate::effect::{Effect, What};
 use crate::event;
 use crate::expiry::Expiries;
@@ -36,9 +37,18 @@ pub struct Partition {
     pub(crate) watched: Watched,
     pub(crate) waiters: Waiters,
     stats: Stats,
-    pub(crate) stream_settings: StreamSettings,
+    pub(crate) settings: Settings,
     /// How many random numbers were drawn.
     drawn: u64,
+}
+
+/// What is configured about values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Where small collections become large.
+    pub limits: Limits,
+    /// Streams.
+    pub streams: StreamSettings,
 }
 
 /// What is configured about streams.
@@ -91,7 +101,7 @@ impl Partition {
             watched: Watched::default(),
             waiters: Waiters::default(),
             stats: Stats::default(),
-            stream_settings: StreamSettings::default(),
+            settings: Settings::default(),
             drawn: 0,
         }
     }
@@ -113,9 +123,9 @@ impl Partition {
         now_ms: u64,
         log: &'a mut Changes,
     ) -> Slot<'a> {
-        let Partition { hash: of, dbs, watched, waiters, stats, .. } = self;
+        let Partition { hash: of, dbs, watched, waiters, stats, settings, .. } = self;
         let database = dbs[db].get_or_insert_with(|| Box::new(Database::new(of.clone())));
-        Slot::find(database, db, watched, waiters, stats, hash, key, now_ms, log)
+        Slot::find(database, db, watched, waiters, stats, &settings.limits, hash, key, now_ms, log)
     }
 
     /// Whether `key` is there and has expired.
@@ -176,9 +186,9 @@ impl Partition {
         self.dbs.iter().flatten().map(|db| db.table.allocated_bytes() + db.heap_bytes).sum()
     }
 
-    /// Configures streams, from the next change on.
-    pub fn set_stream_settings(&mut self, settings: StreamSettings) {
-        self.stream_settings = settings;
+    /// Configures how values are laid out, from the next change on.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
     /// What was counted.
@@ -252,7 +262,7 @@ impl Partition {
             (_, Some(db)) => db,
             (_, None) => return false,
         };
-        let limits = self.stream_settings.limits;
+        let limits = self.settings.streams.limits;
         let mut slot = self.slot(db, hash, effect.key, now_ms, &mut unheard);
         match effect.what {
             What::Set { value, expire_at_ms } => slot.set(value, expire_at_ms, event::SET),
@@ -265,6 +275,7 @@ impl Partition {
                 let applied = slot.edit_stream(|stream, _| stream.apply(change, limits));
                 return applied.unwrap_or(false);
             }
+            What::Elements { tag, change } => return slot.apply(tag, change),
             What::Flush | What::Suspend | What::Resume => {}
         }
         true
@@ -279,6 +290,8 @@ impl Partition {
             let expiries =
                 database.table.iter().filter_map(|r| Some((r.expire_at_ms()?, self.hash.of(&r.key))));
             database.expiries.check(expiries);
+            let collections = database.table.iter().filter_map(|record| record.value().collection());
+            collections.for_each(|collection| collection.check());
             #[cfg(any(test, debug_assertions))]
             database
                 .table

@@ -15,6 +15,7 @@
 //! Reading checks everything: the checksum keeps out accidents, not somebody who can compute it.
 //! Source: Redis's `rdb.h`; the checksum is the Jones polynomial, reflected, starting at 0 without a final xor.
 
+use crate::collection::{self, Limits};
 use crate::error::Error;
 use crate::lzf;
 use crate::stream::Stream;
@@ -46,6 +47,7 @@ pub(crate) fn dump(value: &Value) -> Vec<u8> {
             stream.write_rdb(&mut out);
             version
         }
+        _ => value.as_collection().write_rdb(&mut out),
     };
     seal(&mut out, version);
     out
@@ -58,23 +60,23 @@ fn write_text(out: &mut Vec<u8>, text: &[u8]) -> u16 {
 }
 
 /// The value in a payload.
-pub(crate) fn restore(payload: &[u8]) -> Result<Value, Error> {
+pub(crate) fn restore(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
     let (mut rest, version) = open(payload).ok_or(Error::DumpDamaged)?;
     if version < VALKEY_VERSION_MIN && rest.first() == Some(&KEY_META) {
         rest = behind_key_meta(rest).ok_or(Error::DumpUnreadable)?;
     }
-    let value = read_value(&mut rest).filter(|_| rest.is_empty());
+    let value = read_value(&mut rest, limits).filter(|_| rest.is_empty());
     value.ok_or(Error::DumpUnreadable)
 }
 
-fn read_value(from: &mut &[u8]) -> Option<Value> {
+fn read_value(from: &mut &[u8], limits: &Limits) -> Option<Value> {
     match *from.split_off_first()? {
         TYPE_STRING => Some(Value::string(&read_string(from)?)),
         kind if Stream::is_rdb_type(kind) => {
             let stream = Stream::read_rdb(kind, std::mem::take(from))?;
             Some(Value::Stream(Box::new(stream)))
         }
-        _ => None,
+        kind => collection::read_rdb(kind, from, limits),
     }
 }
 
@@ -217,6 +219,8 @@ static CRC64: [u64; 256] = {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits::DEFAULT;
+
     #[test]
     fn the_checksum_is_the_one_redis_computes() {
         assert_eq!(crc64(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
@@ -236,9 +240,9 @@ mod tests {
             (b"\x00\x15123456789012345678901\n\x00hav\x0f\xfa\xec7z", b"123456789012345678901"),
         ];
         for &(payload, text) in cases {
-            let value = restore(payload).unwrap();
+            let value = restore(payload, &LIMITS).unwrap();
             assert_eq!(*value.text().unwrap(), *text);
-            let again = restore(&dump(&value)).unwrap();
+            let again = restore(&dump(&value), &LIMITS).unwrap();
             assert_eq!(*again.text().unwrap(), *text);
         }
     }
@@ -249,11 +253,11 @@ mod tests {
             b"\xf3\x02abcd\x02\x40\x80\x05\x03xyz\0efgh\x03\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\x02hi".to_vec();
         let body = payload.clone();
         seal(&mut payload, 13);
-        assert_eq!(*restore(&payload).unwrap().text().unwrap(), *b"hi");
+        assert_eq!(*restore(&payload, &LIMITS).unwrap().text().unwrap(), *b"hi");
         for cut in 0..body.len() {
             let mut payload = body[..cut].to_vec();
             seal(&mut payload, 13);
-            assert_eq!(restore(&payload).unwrap_err(), Error::DumpUnreadable, "cut at {cut}");
+            assert_eq!(restore(&payload, &LIMITS).unwrap_err(), Error::DumpUnreadable, "cut at {cut}");
         }
     }
 
@@ -263,15 +267,15 @@ mod tests {
         for at in 0..payload.len() {
             let mut damaged = payload.clone();
             damaged[at] ^= 1;
-            assert_eq!(restore(&damaged).unwrap_err(), Error::DumpDamaged, "byte {at}");
-            assert_eq!(restore(&payload[..at]).unwrap_err(), Error::DumpDamaged, "cut at {at}");
+            assert_eq!(restore(&damaged, &LIMITS).unwrap_err(), Error::DumpDamaged, "byte {at}");
+            assert_eq!(restore(&payload[..at], &LIMITS).unwrap_err(), Error::DumpDamaged, "cut at {at}");
         }
         let mut list = vec![1, 0];
         seal(&mut list, STRING_VERSION);
-        assert_eq!(restore(&list).unwrap_err(), Error::DumpUnreadable);
+        assert_eq!(restore(&list, &LIMITS).unwrap_err(), Error::DumpUnreadable);
         let mut later = vec![TYPE_STRING, 0];
         seal(&mut later, VERSION_MAX + 1);
-        assert_eq!(restore(&later).unwrap_err(), Error::DumpDamaged);
+        assert_eq!(restore(&later, &LIMITS).unwrap_err(), Error::DumpDamaged);
     }
 
     #[test]
@@ -290,9 +294,9 @@ mod tests {
         fn any_bytes_with_a_right_checksum_are_read_or_refused(mut bytes in proptest::collection::vec(0u8.., 0..64)) {
             bytes.insert(0, TYPE_STRING);
             seal(&mut bytes, STRING_VERSION);
-            if let Ok(value) = restore(&bytes) {
+            if let Ok(value) = restore(&bytes, &LIMITS) {
                 let text = value.text().map(|text| text.to_vec());
-                let again = restore(&dump(&value)).unwrap();
+                let again = restore(&dump(&value), &LIMITS).unwrap();
                 proptest::prop_assert_eq!(again.text().map(|text| text.to_vec()), text);
             }
         }

@@ -4,6 +4,8 @@
 //! client caches). A change takes the event it is known by, so a command can't leave it out.
 
 use crate::changes::Changes;
+use crate::collection::{self, Edited, Edits, Elements, Limits};
+use crate::error::Error;
 use crate::event::{self, Event};
 use crate::garbage::Garbage;
 use crate::partition::{Database, Stats};
@@ -22,6 +24,7 @@ pub struct Slot<'a> {
     watched: &'a Watched,
     waiters: &'a Waiters,
     stats: &'a mut Stats,
+    limits: &'a Limits,
     log: &'a mut Changes,
     hash: u64,
     key: &'a [u8],
@@ -49,13 +52,14 @@ impl<'a> Slot<'a> {
         watched: &'a Watched,
         waiters: &'a Waiters,
         stats: &'a mut Stats,
+        limits: &'a Limits,
         hash: u64,
         key: &'a [u8],
         now_ms: u64,
         log: &'a mut Changes,
     ) -> Slot<'a> {
         let place = database.table.find(hash, key);
-        let mut slot = Slot { database, db, watched, waiters, stats, log, hash, key, now_ms, place };
+        let mut slot = Slot { database, db, watched, waiters, stats, limits, log, hash, key, now_ms, place };
         if slot.record().is_some_and(|record| record.is_expired(now_ms)) {
             slot.delete(event::EXPIRED);
             slot.stats.expired += 1;
@@ -264,6 +268,137 @@ impl<'a> Slot<'a> {
         self.database.heap_bytes += stream.heap_bytes();
         self.database.heap_bytes -= before_bytes;
         Some(result)
+    }
+
+    /// Where small collections become large.
+    pub(crate) fn limits(&self) -> &'a Limits {
+        self.limits
+    }
+
+    /// The collection that is here; `None`: there is nothing.
+    #[inline]
+    pub(crate) fn elements<T: Elements>(&self) -> Result<Option<&T>, Error> {
+        match self.value() {
+            None => Ok(None),
+            Some(value) => T::of(value).map(Some).ok_or(Error::WrongType),
+        }
+    }
+
+    /// Lets `edit` change the collection that is here, or an empty one if there is nothing, and record how; `event` is
+    /// what the change is known by, if one was recorded. A collection without elements does not stay.
+    pub(crate) fn edit<T: Elements, R>(
+        &mut self,
+        event: Event,
+        edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
+    ) -> Result<R, Error> {
+        let edited = self.edit_value(edit)?;
+        self.event_edited(event, &edited);
+        Ok(edited.result)
+    }
+
+    /// As [`Slot::edit`]; events are left to the caller. Only for commands that report two keys at once, which have an order
+    /// of their own.
+    pub(crate) fn edit_value<T: Elements, R>(
+        &mut self,
+        edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
+    ) -> Result<Edited<R>, Error> {
+        let Slot { database, db, limits, log, key, now_ms, .. } = self;
+        let mut edits = Edits { log, db: *db, key, tag: T::TAG, now_ms: *now_ms, limits, count: 0 };
+        let is_new = self.place.is_none();
+        let (result, is_gone) = match self.place {
+            Some(place) => {
+                let record = database.table.at_mut(place);
+                let value = T::of_mut(&mut record.value).ok_or(Error::WrongType)?;
+                let before_bytes = value.heap_bytes();
+                let result = edit(value, &mut edits);
+                let (after_bytes, is_gone) = (value.heap_bytes(), value.is_empty());
+                record.used_at_s = seconds(*now_ms);
+                database.heap_bytes += after_bytes;
+                database.heap_bytes -= before_bytes;
+                (result, is_gone)
+            }
+            None => {
+                let mut value = T::default();
+                let result = edit(&mut value, &mut edits);
+                let is_gone = value.is_empty();
+                if !is_gone {
+                    let value = value.into_value();
+                    let used_at_s = seconds(*now_ms);
+                    let record = Record { key: (*key).into(), value, expire_at_ms: NEVER, used_at_s };
+                    database.heap_bytes += record.heap_bytes();
+                    self.place = Some(database.table.insert(self.hash, record));
+                }
+                (result, is_gone)
+            }
+        };
+        let count = edits.count;
+        if is_gone {
+            self.remove_emptied();
+        }
+        if count > 0 {
+            self.log.count_more(count - 1);
+            self.touch();
+        }
+        Ok(Edited { result, count, is_new: is_new && !is_gone, is_gone: is_gone && !is_new })
+    }
+
+    /// Notes what an edit that is known by `event` did to the key.
+    pub(crate) fn event_edited<R>(&mut self, event: Event, edited: &Edited<R>) {
+        if edited.count == 0 {
+            return;
+        }
+        if edited.is_new {
+            self.event(event::NEW);
+        }
+        self.event(event);
+        if edited.is_gone {
+            self.event(event::DEL);
+        }
+    }
+
+    /// Applies a change of the collection of this type that is here, or of an empty one. False, and nothing is changed: it
+    /// doesn't fit.
+    pub(crate) fn apply(&mut self, tag: u8, change: &[u8]) -> bool {
+        let Some(place) = self.place else {
+            let Some(mut value) = collection::empty(tag) else { return false };
+            let Some(collection) = value.collection_mut() else { return false };
+            if !collection.apply(change, self.limits) {
+                return false;
+            }
+            if !collection.is_empty() {
+                let record = Record {
+                    key: self.key.into(),
+                    value,
+                    expire_at_ms: NEVER,
+                    used_at_s: seconds(self.now_ms),
+                };
+                self.database.heap_bytes += record.heap_bytes();
+                self.place = Some(self.database.table.insert(self.hash, record));
+            }
+            return true;
+        };
+        let record = self.database.table.at_mut(place);
+        let before_bytes = record.value.heap_bytes();
+        let Some(collection) = record.value.collection_mut().filter(|it| it.tag() == tag) else {
+            return false;
+        };
+        let applied = collection.apply(change, self.limits);
+        let is_gone = collection.is_empty();
+        self.database.heap_bytes += record.value.heap_bytes();
+        self.database.heap_bytes -= before_bytes;
+        if is_gone {
+            self.remove_emptied();
+        }
+        applied
+    }
+
+    /// Removes the collection here, which has no element left: its last effect says so already.
+    fn remove_emptied(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        let record = self.database.table.remove(place);
+        self.database.heap_bytes -= record.heap_bytes();
+        self.reindex(record.expire_at_ms, NEVER);
+        self.log.discard(Garbage::of_value(record.value));
     }
 
     /// Counts a change that watchers need not hear of: of a group, not of what is in its stream.

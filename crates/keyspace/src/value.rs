@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::bytes::Bytes;
+use crate::collection::Collection;
 use crate::stream::Stream;
 
 /// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
@@ -66,7 +67,7 @@ impl Value {
             Value::Int(number) => Some(Text::from(*number)),
             Value::Str(bytes) => Some(Text(TextInner::Held(bytes))),
             Value::Grown(bytes) => Some(Text(TextInner::Held(bytes))),
-            Value::Stream(_) => None,
+            _ => None,
         }
     }
 
@@ -77,6 +78,26 @@ impl Value {
             Value::Stream(stream) => Some(stream),
             _ => None,
         }
+    }
+
+    /// The collection, whichever type it has, if it is one.
+    #[inline]
+    pub(crate) fn collection(&self) -> Option<&dyn Collection> {
+        match self {
+            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => None,
+        }
+    }
+
+    /// The collection, whichever type it has, if it is one.
+    pub(crate) fn collection_mut(&mut self) -> Option<&mut dyn Collection> {
+        match self {
+            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => None,
+        }
+    }
+
+    /// The collection that a value is which is neither a string nor a stream.
+    pub(crate) fn as_collection(&self) -> &dyn Collection {
+        self.collection().expect("a value is a string, a stream or a collection")
     }
 
     /// Puts bytes behind a string and returns its new length; `None`, and nothing is changed, for any other value.
@@ -102,6 +123,7 @@ impl Value {
         match self {
             Value::Int(_) | Value::Str(_) | Value::Grown(_) => "string",
             Value::Stream(_) => "stream",
+            _ => self.as_collection().type_name(),
         }
     }
 
@@ -112,6 +134,7 @@ impl Value {
             Value::Str(bytes) if bytes.len() <= EMBSTR_BYTES_MAX => "embstr",
             Value::Str(_) | Value::Grown(_) => "raw",
             Value::Stream(_) => "stream",
+            _ => self.as_collection().encoding(),
         }
     }
 
@@ -122,6 +145,7 @@ impl Value {
             Value::Str(bytes) => bytes.heap_bytes(),
             Value::Grown(bytes) => 16 + size_of::<Vec<u8>>() + bytes.capacity(),
             Value::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
+            _ => self.as_collection().heap_bytes(),
         }
     }
 }

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Spec};
 use sterna_keyspace::{
     Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition, Record,
-    Run, Space, Stats, StreamSettings, Waiter, Watch, What, recheck, serve_ready,
+    Run, Settings, Space, Stats, Waiter, Watch, What, recheck, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -310,9 +310,9 @@ impl Partitions {
         self.each().for_each(|mut part| part.reset_stats());
     }
 
-    /// How streams are laid out from now on. The caller holds no partition.
-    pub(crate) fn set_stream_settings(&self, settings: StreamSettings) {
-        self.each().for_each(|mut part| part.set_stream_settings(settings));
+    /// How values are laid out from now on. The caller holds no partition.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        self.each().for_each(|mut part| part.set_settings(settings));
     }
 
     /// Bytes of memory that keys and values take, about.

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use rustls::{ServerConfig, ServerConnection};
 use sterna_command::Table;
 use sterna_keyspace::stream::{BlockLimits, IdempotenceConfig};
-use sterna_keyspace::{EventClasses, Fill, Stats, StreamSettings};
+use sterna_keyspace::{EventClasses, Fill, Limits, Settings, Stats, StreamSettings};
 
 use crate::acl::{User, Users};
 use crate::budget::MemoryBudget;
@@ -124,7 +124,7 @@ pub(crate) struct Server {
     /// CONFIG RESETSTAT was called where it could not lock the partitions.
     keyspace_stats_due: AtomicBool,
     /// Set when the options about streams have changed and the partitions have not heard of it.
-    stream_settings_due: AtomicBool,
+    settings_due: AtomicBool,
     pub(crate) rates: Mutex<Rates, { Level::Rates as u8 }>,
     pub(crate) memory: MemoryBudget,
     pub(crate) log_limits: LogLimits,
@@ -192,7 +192,7 @@ impl Server {
             next_client: AtomicU64::new(1),
             keyspace: Mutex::default(),
             keyspace_stats_due: AtomicBool::new(false),
-            stream_settings_due: AtomicBool::new(true),
+            settings_due: AtomicBool::new(true),
             rates: Mutex::default(),
             log_limits: LogLimits::default(),
             slowlog: Mutex::default(),
@@ -237,15 +237,15 @@ impl Server {
         *config = Arc::new(change(&config)?);
         self.event_classes.store(event_classes_of(&config).bits(), Relaxed);
         self.memory.set_max(config.maxmemory);
-        self.stream_settings_due.store(true, Ordering::Release);
+        self.settings_due.store(true, Ordering::Release);
         self.config_version.fetch_add(1, Ordering::Release);
         Ok(Arc::clone(&config))
     }
 
-    /// Tells the partitions of changed options about streams. The caller holds no partition.
-    pub(crate) fn settle_stream_settings(&self) {
-        if self.stream_settings_due.swap(false, Ordering::AcqRel) {
-            self.partitions.set_stream_settings(stream_settings_of(&self.config()));
+    /// Tells the partitions of changed options about the layout of values. The caller holds no partition.
+    pub(crate) fn settle_settings(&self) {
+        if self.settings_due.swap(false, Ordering::AcqRel) {
+            self.partitions.set_settings(settings_of(&self.config()));
         }
     }
 
@@ -347,7 +347,7 @@ impl Server {
     /// What one shard does ten times a second: rates, and whether memory has run out.
     pub(crate) fn tick(&self) {
         self.rates.lock().look(Instant::now(), self.counters());
-        self.settle_stream_settings();
+        self.settle_settings();
         self.memory.read();
         self.log_limits.report(crate::time::unix_ms());
         self.sweep_tracked_reads();
@@ -396,17 +396,25 @@ impl Server {
     }
 }
 
-fn stream_settings_of(config: &Config) -> StreamSettings {
-    StreamSettings {
-        limits: BlockLimits {
-            bytes_max: config.stream_node_max_bytes,
-            entries_max: config.stream_node_max_entries,
-        },
-        idempotence: IdempotenceConfig {
-            duration_s: config.stream_idmp_duration,
-            entries_max: config.stream_idmp_maxsize,
-        },
-    }
+/// What is configured about values, as the keyspace understands it.
+fn settings_of(config: &Config) -> Settings {
+    let limits = Limits {
+        list_node: config.list_max_listpack_size,
+        hash_entries: config.hash_max_listpack_entries,
+        hash_value_bytes: config.hash_max_listpack_value,
+        set_integers: config.set_max_intset_entries,
+        set_entries: config.set_max_listpack_entries,
+        set_value_bytes: config.set_max_listpack_value,
+        zset_entries: config.zset_max_listpack_entries,
+        zset_value_bytes: config.zset_max_listpack_value,
+    };
+    let blocks =
+        BlockLimits { bytes_max: config.stream_node_max_bytes, entries_max: config.stream_node_max_entries };
+    let idempotence = IdempotenceConfig {
+        duration_s: config.stream_idmp_duration,
+        entries_max: config.stream_idmp_maxsize,
+    };
+    Settings { limits, streams: StreamSettings { limits: blocks, idempotence } }
 }
 
 /// `notify-keyspace-events` as the keyspace understands it. Without `K` or `E` nothing is published, so nothing is asked

@@ -215,6 +215,9 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
             }
             write!(out, "]")?;
         }
+        What::Elements { tag, change } => {
+            write!(out, "\"effect\":\"elements\",\"of\":{tag},\"change\":{}", Text(change))?;
+        }
         What::Stream { change } => {
             write!(out, "\"effect\":\"stream\",\"change\":{}", Text(format!("{change:?}").as_bytes()))?;
         }

@@ -65,6 +65,7 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     let options = Options::parse(args)?;
     let now_ms = ctx.now_ms;
     let mut slot = ctx.slot(&args[1]);
+    let limits = *slot.limits();
     if !slot.is_empty() && !options.replace {
         return Err(Error::BusyKey);
     }
@@ -72,7 +73,7 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     if ttl < 0 {
         return Err(Error::InvalidTtl);
     }
-    let value = rdb::restore(&args[3])?;
+    let value = rdb::restore(&args[3], &limits)?;
     let clock = if options.absolute { Clock::UnixMillis } else { Clock::Millis };
     let expire_at_ms = match ttl {
         0 => None,

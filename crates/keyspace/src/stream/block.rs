@@ -22,8 +22,9 @@
 //!
 //! Cost: push O(bytes); find O(log entries); delete O(1) amortised.
 
+use crate::listpack;
 use crate::stream::id::EntryId;
-use crate::stream::{listpack, varint};
+use crate::stream::varint;
 
 const DELETED: u8 = 1;
 const SAME_NAMES: u8 = 2;

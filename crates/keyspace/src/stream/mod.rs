@@ -30,7 +30,6 @@ pub mod effect;
 mod group;
 mod id;
 mod idempotence;
-mod listpack;
 #[cfg(test)]
 mod model;
 mod pending;

@@ -23,9 +23,9 @@
 //!
 //! Source: payloads of redis-server 7.0 and 8.2 and of Valkey 9.1, and the RDB format's public descriptions.
 
+use crate::listpack::{Element, Reader, Writer};
 use crate::lzf;
 use crate::stream::block::{Block, BlockLimits};
-use crate::stream::listpack::{Element, Reader, Writer};
 use crate::stream::pending::Pending;
 use crate::stream::{Entry, EntryId, Group, IdempotenceConfig, Stream};
 

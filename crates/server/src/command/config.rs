@@ -177,7 +177,7 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     persistence::switch::adjust(&server, &new);
     if !call.in_exec {
         // A transaction may hold partitions; then the next tick does it.
-        server.settle_stream_settings();
+        server.settle_settings();
     }
     call.shard.refresh_config();
     call.reply.ok();

@@ -96,7 +96,7 @@ fn id_at(args: Args<'_>, index: usize) -> Result<EntryId, Error> {
 impl Ctx<'_> {
     /// What is configured about streams.
     fn stream_settings(&mut self, key: &[u8]) -> StreamSettings {
-        self.space.of(key).0.stream_settings
+        self.space.of(key).0.settings.streams
     }
 }
 

@@ -38,6 +38,7 @@ fn describe(reply: &mut Reply<'_>, row: &Row) {
     let (first, last, step) = match row.spec.keys {
         Keys::Range { first, last, step } => (first, last, step),
         Keys::None | Keys::AfterStreams { .. } | Keys::Counted { .. } => (0, 0, 0),
+        Keys::OneAndCounted { first, .. } | Keys::OneAndAfterWord { first, .. } => (first, first, 1),
     };
     [first, last, step].into_iter().for_each(|number| reply.int(number.into()));
     let categories: Vec<String> = categories(row).iter().map(|name| format!("@{name}")).collect();
@@ -79,7 +80,7 @@ const FLAGS: &[(Flags, &str)] = &[
 /// The names of a row's flags.
 pub(super) fn flags(row: &Row) -> Vec<&'static str> {
     let mut flags = row.spec.flags;
-    flags.set(Flags::MOVABLE_KEYS, matches!(row.spec.keys, Keys::AfterStreams { .. } | Keys::Counted { .. }));
+    flags.set(Flags::MOVABLE_KEYS, !matches!(row.spec.keys, Keys::None | Keys::Range { .. }));
     FLAGS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name).collect()
 }
 

@@ -20,6 +20,8 @@ enum Place {
     Index { index: i64, last: i64, step: i64 },
     /// Behind a word that is looked for from argument `start` on: the first half of what follows.
     Keyword { word: &'static str, start: i64 },
+    /// Behind a word that is looked for from argument `start` on: one.
+    Word { word: &'static str, start: i64 },
     /// As many as the number at `index` says, which the first of them follows.
     Counted { index: i64 },
 }
@@ -42,6 +44,15 @@ pub(super) fn key_specs(row: &Row) -> Vec<KeySpec> {
             vec![spec(Place::Keyword { word: "STREAMS", start: from.into() }, 0)]
         }
         Keys::Counted { count_at } => vec![spec(Place::Counted { index: count_at.into() }, 0)],
+        Keys::OneAndCounted { first, count_at } => vec![
+            spec(Place::Index { index: first.into(), last: 0, step: 1 }, 0),
+            spec(Place::Counted { index: count_at.into() }, 1),
+        ],
+        Keys::OneAndAfterWord { first, words, from } => {
+            let one = spec(Place::Index { index: first.into(), last: 0, step: 1 }, 0);
+            let behind = |word: &&'static str| spec(Place::Word { word, start: from.into() }, 1);
+            std::iter::once(one).chain(words.iter().map(behind)).collect()
+        }
     }
 }
 
@@ -64,6 +75,10 @@ impl KeySpec {
             Place::Keyword { word, start } => {
                 begin(reply, "keyword", &[("keyword", Fact::Word(word)), ("startfrom", Fact::Number(start))]);
                 find(reply, "range", &[("lastkey", -1), ("keystep", 1), ("limit", 2)]);
+            }
+            Place::Word { word, start } => {
+                begin(reply, "keyword", &[("keyword", Fact::Word(word)), ("startfrom", Fact::Number(start))]);
+                find(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]);
             }
             Place::Counted { index } => {
                 begin(reply, "index", &[("index", Fact::Number(index))]);

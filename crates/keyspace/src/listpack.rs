@@ -1,13 +1,13 @@
-//! Listpack: the packed list in which Redis keeps the entries of a stream, and dumps them.
+//! Listpack: the packed list in which Redis keeps small values and the entries of a stream, and dumps them.
 //!
 //! ```text
 //! ┌ total bytes u32 ┬ elements u16 ┬ element ┬ element ┬ … ┬ 0xff ┐
 //! element = encoding byte(s), payload, length of both written backwards ("backlen")
 //! ```
 //!
-//! A string that is a canonical decimal `i64` is kept as an integer. Blocks are packed in a format of their own
-//! (`block.rs`); this one is needed twice: its sizes decide where Redis starts a new node, which trimming with `~` makes
-//! visible, and DUMP and RESTORE speak it.
+//! A string that is a canonical decimal `i64` is kept as an integer. Small values are kept in this form (`packed.rs`), so
+//! that DUMP and RESTORE copy them. Blocks of streams are packed in a format of their own (`block.rs`) and need this one
+//! twice: its sizes decide where Redis starts a new node, which trimming with `~` makes visible, and DUMP speaks it.
 //!
 //! Source: the listpack specification (antirez/listpack) and `redis-server`'s DUMP payloads.
 
@@ -15,7 +15,7 @@
 pub(crate) const FRAME_BYTES: usize = 7;
 /// Number of elements meaning "count them".
 const COUNT_UNKNOWN: u16 = u16::MAX;
-const END: u8 = 0xff;
+pub(crate) const END: u8 = 0xff;
 
 /// Bytes an integer element takes, its backlen included.
 pub(crate) fn int_bytes(value: i64) -> usize {
@@ -94,34 +94,13 @@ impl Writer {
     }
 
     pub(crate) fn int(&mut self, value: i64) {
-        let start = self.out.len();
-        let bytes = value.to_le_bytes();
-        match int_bytes(value) - 1 {
-            1 => self.out.push(value as u8),
-            2 => {
-                let bits = (value as u16) & 0x1fff;
-                self.out.extend_from_slice(&[0xc0 | (bits >> 8) as u8, bits as u8]);
-            }
-            3 => self.tagged(0xf1, &bytes[..2]),
-            4 => self.tagged(0xf2, &bytes[..3]),
-            5 => self.tagged(0xf3, &bytes[..4]),
-            _ => self.tagged(0xf4, &bytes),
-        }
-        self.finish_element(start);
+        write_int(&mut self.out, value);
+        self.elements += 1;
     }
 
     pub(crate) fn string(&mut self, text: &[u8]) {
-        if let Some(value) = canonical_int(text) {
-            return self.int(value);
-        }
-        let start = self.out.len();
-        match text.len() {
-            len @ 0..=63 => self.out.push(0x80 | len as u8),
-            len @ 64..=4095 => self.out.extend_from_slice(&[0xe0 | (len >> 8) as u8, len as u8]),
-            len => self.tagged(0xf0, &(len as u32).to_le_bytes()),
-        }
-        self.out.extend_from_slice(text);
-        self.finish_element(start);
+        write_string(&mut self.out, text);
+        self.elements += 1;
     }
 
     /// The whole listpack.
@@ -133,22 +112,99 @@ impl Writer {
         self.out[4..6].copy_from_slice(&elements.to_le_bytes());
         self.out
     }
+}
 
-    fn tagged(&mut self, tag: u8, payload: &[u8]) {
-        self.out.push(tag);
-        self.out.extend_from_slice(payload);
-    }
-
-    fn finish_element(&mut self, start: usize) {
-        let payload = self.out.len() - start;
-        let len = backlen_bytes(payload);
-        for index in (0..len).rev() {
-            let bits = (payload >> (7 * index)) as u8 & 0x7f;
-            // Read from the right, so every byte but the leftmost says that more follow.
-            self.out.push(if index == len - 1 { bits } else { bits | 0x80 });
+/// Appends an integer element.
+pub(crate) fn write_int(out: &mut Vec<u8>, value: i64) {
+    let start = out.len();
+    let bytes = value.to_le_bytes();
+    match int_bytes(value) - 1 {
+        1 => out.push(value as u8),
+        2 => {
+            let bits = (value as u16) & 0x1fff;
+            out.extend_from_slice(&[0xc0 | (bits >> 8) as u8, bits as u8]);
         }
-        self.elements += 1;
+        3 => tagged(out, 0xf1, &bytes[..2]),
+        4 => tagged(out, 0xf2, &bytes[..3]),
+        5 => tagged(out, 0xf3, &bytes[..4]),
+        _ => tagged(out, 0xf4, &bytes),
     }
+    write_backlen(out, start);
+}
+
+/// Appends a string element, or an integer element if it reads as one.
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &[u8]) {
+    if let Some(value) = canonical_int(text) {
+        return write_int(out, value);
+    }
+    let start = out.len();
+    match text.len() {
+        len @ 0..=63 => out.push(0x80 | len as u8),
+        len @ 64..=4095 => out.extend_from_slice(&[0xe0 | (len >> 8) as u8, len as u8]),
+        len => tagged(out, 0xf0, &(len as u32).to_le_bytes()),
+    }
+    out.extend_from_slice(text);
+    write_backlen(out, start);
+}
+
+fn tagged(out: &mut Vec<u8>, tag: u8, payload: &[u8]) {
+    out.push(tag);
+    out.extend_from_slice(payload);
+}
+
+/// Ends the element that begins at `start`.
+fn write_backlen(out: &mut Vec<u8>, start: usize) {
+    let payload = out.len() - start;
+    let len = backlen_bytes(payload);
+    for index in (0..len).rev() {
+        let bits = (payload >> (7 * index)) as u8 & 0x7f;
+        // Read from the right, so every byte but the leftmost says that more follow.
+        out.push(if index == len - 1 { bits } else { bits | 0x80 });
+    }
+}
+
+/// The bytes of the element that ends where `bytes` do, backlen included; `None`: they don't end with an element.
+pub(crate) fn last_element_bytes(bytes: &[u8]) -> Option<usize> {
+    let (mut payload, mut len) = (0usize, 0);
+    for &byte in bytes.iter().rev().take(5) {
+        payload |= usize::from(byte & 0x7f) << (7 * len);
+        len += 1;
+        if byte & 0x80 == 0 {
+            return Some(payload + len).filter(|&all| all <= bytes.len());
+        }
+    }
+    None
+}
+
+/// Takes the first element off `bytes`; `None`, and they are left as they were: they don't begin with an element.
+#[inline]
+pub(crate) fn read<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
+    let &tag = bytes.first()?;
+    let (head, text_len): (usize, usize) = match tag {
+        0x00..=0x7f => (1, 0),
+        0x80..=0xbf => (1, usize::from(tag & 0x3f)),
+        0xc0..=0xdf => (2, 0),
+        0xe0..=0xef => (2, usize::from(tag & 0x0f) << 8 | usize::from(*bytes.get(1)?)),
+        0xf0 => (5, u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?) as usize),
+        0xf1 => (3, 0),
+        0xf2 => (4, 0),
+        0xf3 => (5, 0),
+        0xf4 => (9, 0),
+        _ => return None,
+    };
+    let payload = head.checked_add(text_len)?;
+    let body = bytes.get(..payload)?;
+    *bytes = bytes.get(payload + backlen_bytes(payload)..)?;
+    Some(match tag {
+        0x00..=0x7f => Element::Int(i64::from(tag)),
+        0xc0..=0xdf => {
+            let bits = u16::from(tag & 0x1f) << 8 | u16::from(body[1]);
+            // Thirteen bits, two's complement.
+            Element::Int(i64::from((bits << 3) as i16 >> 3))
+        }
+        0xf1..=0xf4 => Element::Int(little_endian(&body[1..])),
+        _ => Element::Text(&body[head..]),
+    })
 }
 
 /// One element.
@@ -201,33 +257,23 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn next(&mut self) -> Option<Element<'a>> {
-        let bytes = self.rest;
-        let &tag = bytes.first()?;
-        let (head, text_len): (usize, usize) = match tag {
-            0x00..=0x7f => (1, 0),
-            0x80..=0xbf => (1, usize::from(tag & 0x3f)),
-            0xc0..=0xdf => (2, 0),
-            0xe0..=0xef => (2, usize::from(tag & 0x0f) << 8 | usize::from(*bytes.get(1)?)),
-            0xf0 => (5, u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?) as usize),
-            0xf1 => (3, 0),
-            0xf2 => (4, 0),
-            0xf3 => (5, 0),
-            0xf4 => (9, 0),
-            _ => return None,
-        };
-        let payload = head.checked_add(text_len)?;
-        let body = bytes.get(..payload)?;
-        self.rest = bytes.get(payload + backlen_bytes(payload)..)?;
-        Some(match tag {
-            0x00..=0x7f => Element::Int(i64::from(tag)),
-            0xc0..=0xdf => {
-                let bits = u16::from(tag & 0x1f) << 8 | u16::from(body[1]);
-                // Thirteen bits, two's complement.
-                Element::Int(i64::from((bits << 3) as i16 >> 3))
+        read(&mut self.rest)
+    }
+
+    /// The elements without their frame, and how many they are, once each has been checked: it is found from the end, too.
+    pub(crate) fn elements(bytes: &'a [u8]) -> Option<(&'a [u8], usize)> {
+        let (_, all) = Reader::new(bytes)?.rest.split_last()?;
+        let (mut rest, mut count) = (all, 0);
+        while !rest.is_empty() {
+            let before = rest.len();
+            read(&mut rest)?;
+            let until = &all[..all.len() - rest.len()];
+            if last_element_bytes(until) != Some(before - rest.len()) {
+                return None;
             }
-            0xf1..=0xf4 => Element::Int(little_endian(&body[1..])),
-            _ => Element::Text(&body[head..]),
-        })
+            count += 1;
+        }
+        Some((all, count))
     }
 }
 

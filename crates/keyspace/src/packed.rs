@@ -1,0 +1,313 @@
+//! A short sequence of byte strings in one allocation: how small lists, hashes, sets and sorted sets are kept.
+//!
+//! ```text
+//! ┌ count u16 ┬ element ┬ element ┬ … ┐        elements as in a listpack, without its frame (`listpack.rs`)
+//! ```
+//!
+//! An element is named by its offset, which holds until something before it changes. Strings that read as integers are kept
+//! as such, and what is read back has the same bytes. Reading is O(1) an element from either end; finding and changing are
+//! O(bytes), which is why whoever owns one bounds it (the `*-max-listpack-*` directives).
+//!
+//! An empty sequence has no allocation.
+
+use crate::listpack::{self, Element};
+
+/// Elements that one can count; owners stay far below.
+pub(crate) const ELEMENTS_MAX: usize = u16::MAX as usize;
+const COUNT_BYTES: usize = 2;
+
+/// See the module.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Packed(Box<[u8]>);
+
+const _: () = assert!(size_of::<Packed>() == 16, "a value keeps one beside its tag");
+
+/// Where an element begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct At(u32);
+
+impl Packed {
+    /// Elements as they are in a listpack that has been checked; `None`: they are too many.
+    pub(crate) fn from_elements(elements: &[u8], count: usize) -> Option<Packed> {
+        let count = u16::try_from(count).ok()?;
+        u32::try_from(elements.len()).ok()?;
+        if count == 0 {
+            return Some(Packed::default());
+        }
+        Some(Packed([&count.to_le_bytes(), elements].concat().into()))
+    }
+
+    /// The elements as they are in a listpack.
+    pub(crate) fn elements(&self) -> &[u8] {
+        self.0.get(COUNT_BYTES..).unwrap_or_default()
+    }
+
+    /// Appends the whole as a listpack.
+    pub(crate) fn write_listpack(&self, out: &mut Vec<u8>) {
+        let elements = self.elements();
+        // Owners bound their bytes far below 4 GiB.
+        out.extend_from_slice(&((elements.len() + listpack::FRAME_BYTES) as u32).to_le_bytes());
+        out.extend_from_slice(&(self.len() as u16).to_le_bytes());
+        out.extend_from_slice(elements);
+        out.push(listpack::END);
+    }
+
+    /// Reads a listpack that came from outside; `None`: it is none, or longer than one can be.
+    pub(crate) fn read_listpack(bytes: &[u8]) -> Option<Packed> {
+        let (elements, count) = listpack::Reader::elements(bytes)?;
+        Packed::from_elements(elements, count)
+    }
+
+    /// How many elements.
+    pub(crate) fn len(&self) -> usize {
+        self.0.first_chunk().map_or(0, |count| usize::from(u16::from_le_bytes(*count)))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The elements with their places, from the first on.
+    pub(crate) fn iter(&self) -> Iter<'_> {
+        self.iter_from(At(0))
+    }
+
+    /// The elements with their places, from the one at `at` on.
+    pub(crate) fn iter_from(&self, at: At) -> Iter<'_> {
+        Iter { rest: self.elements().get(at.0 as usize..).unwrap_or_default(), at: at.0 }
+    }
+
+    /// The elements with their places, from the last on.
+    pub(crate) fn iter_back(&self) -> IterBack<'_> {
+        IterBack { rest: self.elements() }
+    }
+
+    /// The element at a place that was just found.
+    pub(crate) fn at(&self, at: At) -> Option<Element<'_>> {
+        self.iter_from(at).next().map(|(_, element)| element)
+    }
+
+    /// The place of element `index`, counted from the end if it is negative.
+    pub(crate) fn nth(&self, index: i64) -> Option<At> {
+        if index >= 0 {
+            self.iter().nth(usize::try_from(index).ok()?).map(|(at, _)| at)
+        } else {
+            self.iter_back().nth(usize::try_from(-(index + 1)).ok()?).map(|(at, _)| at)
+        }
+    }
+
+    /// The place of the first element equal to `text`, of those that are a multiple of `step` away from the first: with
+    /// 2, of the names of name, value, name, value….
+    #[inline]
+    pub(crate) fn find(&self, text: &[u8], step: usize) -> Option<At> {
+        let number = listpack::canonical_int(text);
+        let is_it = |element: Element<'_>| match (element, number) {
+            (Element::Int(one), Some(other)) => one == other,
+            (Element::Text(one), None) => one == text,
+            _ => false,
+        };
+        self.iter().step_by(step).find(|&(_, element)| is_it(element)).map(|(at, _)| at)
+    }
+
+    /// Adds elements at the end.
+    pub(crate) fn push_back<'t>(&mut self, texts: impl IntoIterator<Item = &'t [u8]>) {
+        let end = self.elements().len();
+        self.splice(At(end as u32), 0, texts);
+    }
+
+    /// Adds elements, in this order, before the first.
+    pub(crate) fn push_front<'t>(&mut self, texts: impl IntoIterator<Item = &'t [u8]>) {
+        self.splice(At(0), 0, texts);
+    }
+
+    /// Puts elements before the one at `at`, which may be the end, in the place of `removed` elements from there on.
+    /// Returns the place behind what was put in.
+    ///
+    /// The owner sees to it that there are at most [`ELEMENTS_MAX`].
+    pub(crate) fn splice<'t>(
+        &mut self,
+        at: At,
+        removed: usize,
+        texts: impl IntoIterator<Item = &'t [u8]>,
+    ) -> At {
+        let start = at.0 as usize;
+        let elements = self.elements();
+        let mut rest = elements.get(start..).unwrap_or_default();
+        let mut gone = 0;
+        while gone < removed && listpack::read(&mut rest).is_some() {
+            gone += 1;
+        }
+        let rest_len = rest.len();
+        let removed_bytes = elements.len() - start - rest_len;
+        let mut added = Vec::new();
+        let mut count = self.len() - gone;
+        for text in texts {
+            listpack::write_string(&mut added, text);
+            count += 1;
+        }
+        debug_assert!(count <= ELEMENTS_MAX, "its owner lets it grow without a bound");
+        let behind = start + added.len();
+        if count == 0 {
+            self.0 = Box::default();
+            return At(0);
+        }
+        let mut bytes = std::mem::take(&mut self.0).into_vec();
+        if bytes.is_empty() {
+            bytes.reserve_exact(COUNT_BYTES + added.len());
+            bytes.extend_from_slice(&[0; COUNT_BYTES]);
+        }
+        let from = COUNT_BYTES + start;
+        // Exactly what is needed: the allocator's size classes leave the room that a growing value uses.
+        bytes.reserve_exact(added.len().saturating_sub(removed_bytes));
+        bytes.splice(from..from + removed_bytes, added);
+        bytes[..COUNT_BYTES].copy_from_slice(&(count as u16).to_le_bytes());
+        self.0 = bytes.into_boxed_slice();
+        At(behind as u32)
+    }
+
+    /// Removes `count` elements from the one at `at` on.
+    pub(crate) fn remove(&mut self, at: At, count: usize) {
+        self.splice(at, count, []);
+    }
+
+    /// Panics unless the bytes are what the module says.
+    pub(crate) fn check(&self) {
+        assert!(self.is_empty() == (self.len() == 0));
+        assert_eq!(self.iter().count(), self.len());
+        assert_eq!(self.iter_back().count(), self.len());
+    }
+}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let texts = self.iter().map(|(_, element)| element.to_bytes().escape_ascii().to_string());
+        f.debug_list().entries(texts).finish()
+    }
+}
+
+/// See [`Packed::iter`].
+#[derive(Debug, Clone)]
+pub(crate) struct Iter<'a> {
+    rest: &'a [u8],
+    at: u32,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (At, Element<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<(At, Element<'a>)> {
+        let (at, before) = (self.at, self.rest.len());
+        let element = listpack::read(&mut self.rest)?;
+        self.at += (before - self.rest.len()) as u32;
+        Some((At(at), element))
+    }
+}
+
+/// See [`Packed::iter_back`].
+#[derive(Debug, Clone)]
+pub(crate) struct IterBack<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for IterBack<'a> {
+    type Item = (At, Element<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<(At, Element<'a>)> {
+        let start = self.rest.len() - listpack::last_element_bytes(self.rest)?;
+        let (before, mut element) = self.rest.split_at(start);
+        self.rest = before;
+        Some((At(start as u32), listpack::read(&mut element)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn texts(packed: &Packed) -> Vec<Vec<u8>> {
+        packed.iter().map(|(_, element)| element.to_bytes()).collect()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Splice { at: usize, removed: usize, added: Vec<Vec<u8>> },
+        Find(Vec<u8>),
+        ThroughListpack,
+    }
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            (-5000i64..5000).prop_map(|number| number.to_string().into_bytes()),
+            any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..6),
+            proptest::collection::vec(any::<u8>(), 60..70),
+            Just(vec![b'x'; 5000]),
+        ]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0usize..12, 0usize..3, proptest::collection::vec(text(), 0..3))
+                .prop_map(|(at, removed, added)| Step::Splice { at, removed, added }),
+            2 => text().prop_map(Step::Find),
+            1 => Just(Step::ThroughListpack),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_list_of_byte_strings(steps in proptest::collection::vec(step(), 0..40)) {
+            let (mut packed, mut model) = (Packed::default(), Vec::<Vec<u8>>::new());
+            for step in steps {
+                match step {
+                    Step::Splice { at, removed, added } => {
+                        let index = at.min(model.len());
+                        let removed = removed.min(model.len() - index);
+                        let end = At(packed.elements().len() as u32);
+                        let at = packed.nth(index as i64).unwrap_or(end);
+                        let behind = packed.splice(at, removed, added.iter().map(Vec::as_slice));
+                        model.splice(index..index + removed, added.clone());
+                        let next = packed.at(behind).map(Element::to_bytes);
+                        prop_assert_eq!(next.as_ref(), model.get(index + added.len()));
+                    }
+                    Step::Find(text) => {
+                        let found = packed.find(&text, 1).and_then(|at| packed.at(at)).map(Element::to_bytes);
+                        prop_assert_eq!(found.as_ref(), model.iter().find(|other| **other == text));
+                    }
+                    Step::ThroughListpack => {
+                        let mut bytes = Vec::new();
+                        packed.write_listpack(&mut bytes);
+                        prop_assert_eq!(Packed::read_listpack(&bytes), Some(packed.clone()));
+                    }
+                }
+                packed.check();
+                prop_assert_eq!(packed.len(), model.len());
+                prop_assert_eq!(&texts(&packed), &model);
+                let mut back: Vec<_> = packed.iter_back().map(|(_, element)| element.to_bytes()).collect();
+                back.reverse();
+                prop_assert_eq!(&back, &model);
+                for index in 0..model.len() as i64 {
+                    let last = packed.nth(index - model.len() as i64);
+                    prop_assert_eq!(last, packed.nth(index));
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_listpack_that_reads_both_ways_or_none(body in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let total = (body.len() + listpack::FRAME_BYTES) as u32;
+            let bytes = [&total.to_le_bytes()[..], &[1, 0], &body, &[listpack::END]].concat();
+            if let Some(packed) = Packed::read_listpack(&bytes) {
+                packed.check();
+            }
+        }
+    }
+}
