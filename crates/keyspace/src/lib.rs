@@ -12,6 +12,7 @@
 //! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `collection`, `packed`, `listpack` | what lists, hashes, sets and sorted sets have in common; how small ones are kept |
+//! | `compact` | the hash table of large hashes, sets and sorted sets, whose copies share segments |
 //! | `rdb`, `extended` | values as other servers exchange them; floats with the digits Redis gives |
 //! | `command` | a file per command, with its row of the command table |
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ mod bytes;
 mod changes;
 mod collection;
 mod command;
+mod compact;
 mod context;
 mod effect;
 mod error;

@@ -1,0 +1,440 @@
+//! The hash table of large sets, hashes and sorted sets: elements by name, in small segments that copies share.
+//!
+//! Extendible hashing, as the table of keys (`table.rs`): the top bits of a name's position (`hash.rs`) select a segment.
+//! A full segment splits in two by the next bit; two sparse neighbours become one.
+//!
+//! ```text
+//! directory (depth 2)     parts
+//!   00 ─────────────────► depth 1, Arc segment [ 0… ]          a copy of the table holds the same segments;
+//!   01 ─────────────────►        (the same)                   the first change of one copies it
+//!   10 ─────────────────► depth 2, Arc segment [ 10… ]
+//!   11 ─────────────────► depth 2, Arc segment [ 11… ]
+//! ```
+//!
+//! How a segment keeps its elements is its own business ([`Segment`]): [`Dense`] holds values that are lent out, and is
+//! what [`Compact`] is made of.
+//!
+//! **When a segment splits** depends on where it stands: at 224 to 448 elements, by a number mixed from its prefix. All
+//! segments fill at the same pace, and with one threshold all would split at one moment and be half empty after it.
+//!
+//! **A walk** goes by position, a pure function of the name: a cursor means "every element below has been dealt with". An
+//! element that is there during the whole walk is returned exactly once, whatever comes and goes meanwhile.
+//!
+//! Invariants (`check`)
+//! - An element stands in the segment that the directory names for its position.
+//! - A segment of depth d is named by 2^(depth − d) neighbouring entries, whose positions share their top d bits.
+//! - `len` and `segment_bytes` are the sums over the segments.
+//!
+//! Cost: everything on one element O(1), at worst moving the 448 elements of a segment, or copying them when a copy of the
+//! table holds them as well; once in 2ⁿ splits a directory of 4 bytes per ~300 elements is copied. A copy of the table:
+//! 24 bytes and a reference per ~300 elements.
+//! Source: Fagin et al., *Extendible Hashing*, 1979.
+
+use std::sync::{Arc, LazyLock};
+
+use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, position};
+
+mod dense;
+
+pub(crate) use dense::{Compact, Dense, Keyed};
+
+/// The most elements that a segment has before it splits; the least is half of it.
+const SEGMENT_MAX: usize = 448;
+/// Below this a segment looks whether it can join its neighbour. Far below half of the lowest threshold, so that splits
+/// and joins don't alternate.
+const SEGMENT_SPARSE: usize = SEGMENT_MAX / 8;
+/// Deepest directory: 2^28 entries serve 10^11 elements. Behind it segments grow without splitting.
+const DEPTH_MAX: u32 = 28;
+
+const _: () = assert!(DEPTH_MAX < POSITION_BITS, "a segment always has a next bit to split by");
+
+/// What an [`Arc`] adds to a segment.
+const ARC_BYTES: usize = 16;
+
+/// The hash of an element's name: one seed for all tables of the process, so that a copy may share segments.
+#[inline]
+pub(crate) fn hash_of(name: &[u8]) -> u64 {
+    static HASH: LazyLock<KeyHash> = LazyLock::new(KeyHash::random);
+    HASH.of(name)
+}
+
+/// The elements whose positions share a prefix.
+pub(crate) trait Segment: Clone + Default {
+    /// What it lends out of an element.
+    type Item<'a>: Copy
+    where
+        Self: 'a;
+
+    /// The name of an element.
+    fn name<'a>(item: Self::Item<'a>) -> &'a [u8]
+    where
+        Self: 'a;
+
+    /// How many elements.
+    fn len(&self) -> usize;
+
+    /// Bytes on the heap. Cost: O(1).
+    fn heap_bytes(&self) -> usize;
+
+    /// Its elements, in any order.
+    fn iter(&self) -> impl Iterator<Item = Self::Item<'_>>;
+
+    /// Any of its elements, each as likely as the others; `None`: there is none.
+    fn pick(&self, random: u64) -> Option<Self::Item<'_>>;
+
+    /// Takes out the elements for whose hashes this holds.
+    fn split(&mut self, goes: impl Fn(u64) -> bool) -> Self;
+
+    /// Adds the elements of another one.
+    fn join(&mut self, other: Self);
+}
+
+/// Segments by position; see the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Segments<S> {
+    /// Index into `parts` by the top `depth` bits of a position; 2^depth entries.
+    directory: Vec<u32>,
+    depth: u32,
+    parts: Vec<Part<S>>,
+    /// Indices in `parts` that joins left unused.
+    unused: Vec<u32>,
+    /// How many segments have the directory's own depth; at zero the directory can be halved.
+    deepest: usize,
+    len: usize,
+    segment_bytes: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Part<S> {
+    /// How many top bits of the position its elements share.
+    depth: u32,
+    segment: Arc<S>,
+}
+
+impl<S: Segment> Default for Segments<S> {
+    fn default() -> Segments<S> {
+        let first = Part { depth: 0, segment: Arc::new(S::default()) };
+        Segments {
+            segment_bytes: bytes_of(&*first.segment),
+            directory: vec![0],
+            depth: 0,
+            parts: vec![first],
+            unused: Vec::new(),
+            deepest: 1,
+            len: 0,
+        }
+    }
+}
+
+/// Bytes that a segment takes, itself included.
+fn bytes_of<S: Segment>(segment: &S) -> usize {
+    ARC_BYTES + size_of::<S>() + segment.heap_bytes()
+}
+
+impl<S: Segment> Segments<S> {
+    /// How many elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes on the heap, all included; what copies share is counted in each.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.segment_bytes
+            + self.parts.capacity() * size_of::<Part<S>>()
+            + (self.directory.capacity() + self.unused.capacity()) * size_of::<u32>()
+    }
+
+    /// The segment that holds the elements of this hash.
+    #[inline]
+    pub(crate) fn segment(&self, hash: u64) -> &S {
+        &self.parts[self.directory[self.entry_of(position(hash))] as usize].segment
+    }
+
+    /// Changes the segment that holds the elements of this hash, without adding or removing any.
+    #[inline]
+    pub(crate) fn change<R>(&mut self, hash: u64, change: impl FnOnce(&mut S) -> R) -> R {
+        let index = self.directory[self.entry_of(position(hash))];
+        self.write(index, change)
+    }
+
+    /// Lets `insert` add an element of this hash to its segment, which has room for it.
+    #[inline]
+    pub(crate) fn add<R>(&mut self, hash: u64, insert: impl FnOnce(&mut S) -> R) -> R {
+        let mut entry = self.entry_of(position(hash));
+        loop {
+            let part = &self.parts[self.directory[entry] as usize];
+            // Most segments are below every threshold.
+            if part.segment.len() < SEGMENT_MAX / 2
+                || part.segment.len() < self.threshold(entry, part.depth)
+                || !self.split(entry)
+            {
+                break;
+            }
+            entry = self.entry_of(position(hash));
+        }
+        self.len += 1;
+        self.write(self.directory[entry], insert)
+    }
+
+    /// Lets `remove` take an element of this hash out of its segment.
+    #[inline]
+    pub(crate) fn take<R>(&mut self, hash: u64, remove: impl FnOnce(&mut S) -> R) -> R {
+        let entry = self.entry_of(position(hash));
+        let index = self.directory[entry];
+        let removed = self.write(index, remove);
+        self.len -= 1;
+        if self.depth > 0 && self.parts[index as usize].segment.len() < SEGMENT_SPARSE {
+            self.join(entry);
+        }
+        removed
+    }
+
+    /// All elements, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = S::Item<'_>> {
+        self.parts.iter().flat_map(|part| part.segment.iter())
+    }
+
+    /// Walks the elements in order of position from `from` on and passes at least `count` of them to `visit`, if there
+    /// are as many. Returns where to go on, or `None` at the end.
+    ///
+    /// Cost: O(`count` + elements of a segment).
+    pub(crate) fn scan<'a>(
+        &'a self,
+        from: u64,
+        count: usize,
+        mut visit: impl FnMut(S::Item<'a>),
+    ) -> Option<u64> {
+        let (mut from, mut left) = (from, count.max(1));
+        let mut found = Vec::new();
+        while from < POSITIONS {
+            let (segment, end) = self.segment_over(from);
+            found.clear();
+            found.extend(segment.iter().filter_map(|item| {
+                let at = position(hash_of(S::name(item)));
+                (at >= from).then_some((at, item))
+            }));
+            if found.len() > left {
+                found.sort_unstable_by_key(|&(at, _)| at);
+                // Elements that share the last position go along: a cursor can't point between them.
+                let last = found[left - 1].0;
+                found.iter().take_while(|&&(at, _)| at <= last).for_each(|&(_, item)| visit(item));
+                return Some(last + 1).filter(|&next| next < POSITIONS);
+            }
+            found.iter().for_each(|&(_, item)| visit(item));
+            left -= found.len();
+            from = end;
+            if left == 0 {
+                return Some(end).filter(|&next| next < POSITIONS);
+            }
+        }
+        None
+    }
+
+    /// Any element; `None`: there is none. `random` has uniform bits.
+    ///
+    /// A segment is drawn by the share of the positions it covers and accepted in proportion to how full that is, so
+    /// that each element is as likely as any other. Cost: O(1) on average.
+    pub(crate) fn sample(&self, random: u64) -> Option<S::Item<'_>> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut random = random;
+        // Twice the density of the whole is hardly ever exceeded, and half of the draws are accepted.
+        for _ in 0..64 {
+            let part = self.part_over(position(random));
+            random = mixed(random);
+            let bound =
+                if self.depth == 0 { self.len as u64 } else { (2 * self.len as u64 >> part.depth) + 1 };
+            if random % bound < part.segment.len() as u64 {
+                return part.segment.pick(mixed(random));
+            }
+            random = mixed(random);
+        }
+        self.parts.iter().find_map(|part| part.segment.pick(random))
+    }
+
+    /// The entry of the directory for a position.
+    #[inline]
+    fn entry_of(&self, position: u64) -> usize {
+        (position >> (POSITION_BITS - self.depth)) as usize
+    }
+
+    #[inline]
+    fn part_over(&self, position: u64) -> &Part<S> {
+        &self.parts[self.directory[self.entry_of(position)] as usize]
+    }
+
+    /// The segment that covers a position, and the first position behind it.
+    fn segment_over(&self, position: u64) -> (&S, u64) {
+        let part = self.part_over(position);
+        let width = POSITIONS >> part.depth;
+        (&part.segment, (position / width + 1) * width)
+    }
+
+    /// The directory's entries for a segment of `depth` that `entry` belongs to.
+    fn entries_of(&self, entry: usize, depth: u32) -> std::ops::Range<usize> {
+        let span = 1 << (self.depth - depth);
+        let start = entry / span * span;
+        start..start + span
+    }
+
+    /// From how many elements on the segment of this entry splits.
+    fn threshold(&self, entry: usize, depth: u32) -> usize {
+        // The number of the prefix among all prefixes of all depths.
+        let prefix = (entry >> (self.depth - depth)) as u64 | 1 << depth;
+        let spread = mixed(prefix) >> 32;
+        SEGMENT_MAX / 2 + 1 + spread as usize % (SEGMENT_MAX / 2)
+    }
+
+    /// Changes a segment, its own copy of it if it is shared, and counts its bytes.
+    #[inline]
+    fn write<R>(&mut self, index: u32, change: impl FnOnce(&mut S) -> R) -> R {
+        let segment = &mut self.parts[index as usize].segment;
+        let before = segment.heap_bytes();
+        let segment = Arc::make_mut(segment);
+        let result = change(segment);
+        self.segment_bytes += segment.heap_bytes();
+        self.segment_bytes -= before;
+        result
+    }
+
+    /// Splits the segment of this entry by the next bit. False: it is as deep as can be.
+    #[cold]
+    fn split(&mut self, entry: usize) -> bool {
+        let old = self.directory[entry];
+        let depth = self.parts[old as usize].depth;
+        if depth == DEPTH_MAX {
+            return false;
+        }
+        let mut entry = entry;
+        if depth == self.depth {
+            self.directory = self.directory.iter().flat_map(|&index| [index, index]).collect();
+            self.depth += 1;
+            self.deepest = 0;
+            entry *= 2;
+        }
+        let entries = self.entries_of(entry, depth);
+        let bit = 1 << (POSITION_BITS - depth - 1);
+        let upper = self.write(old, |segment| segment.split(|hash| position(hash) & bit != 0));
+        self.segment_bytes += bytes_of(&upper);
+        self.parts[old as usize].depth = depth + 1;
+        let new = Part { depth: depth + 1, segment: Arc::new(upper) };
+        let index = match self.unused.pop() {
+            Some(index) => {
+                self.parts[index as usize] = new;
+                index
+            }
+            None => {
+                self.parts.push(new);
+                self.parts.len() as u32 - 1
+            }
+        };
+        self.directory[entries.start + entries.len() / 2..entries.end].fill(index);
+        if depth + 1 == self.depth {
+            self.deepest += 2;
+        }
+        true
+    }
+
+    /// Joins the segment of this entry with the neighbour it once split from, if both are sparse; and so on upwards.
+    #[cold]
+    fn join(&mut self, entry: usize) {
+        let mut entry = entry;
+        loop {
+            let depth = self.parts[self.directory[entry] as usize].depth;
+            if depth == 0 {
+                return;
+            }
+            let entries = self.entries_of(entry, depth - 1);
+            let (lower, upper) = (self.directory[entries.start], self.directory[entries.end - 1]);
+            let [low, high] = [lower, upper].map(|index| &self.parts[index as usize]);
+            if low.depth != high.depth || low.segment.len() + high.segment.len() > 2 * SEGMENT_SPARSE {
+                return;
+            }
+            let moved = std::mem::take(&mut self.parts[upper as usize].segment);
+            self.segment_bytes -= bytes_of(&*moved);
+            self.write(lower, |segment| segment.join(Arc::unwrap_or_clone(moved)));
+            self.parts[lower as usize].depth = depth - 1;
+            self.unused.push(upper);
+            self.directory[entries.clone()].fill(lower);
+            entry = entries.start;
+            if depth == self.depth {
+                self.deepest -= 2;
+                entry = self.halve_directory(entry);
+            }
+        }
+    }
+
+    /// Halves the directory while no segment needs its full depth; returns what became of `entry`.
+    fn halve_directory(&mut self, entry: usize) -> usize {
+        let mut entry = entry;
+        while self.deepest == 0 && self.depth > 0 {
+            self.directory = self.directory.iter().step_by(2).copied().collect();
+            self.depth -= 1;
+            entry /= 2;
+            // A segment of the new full depth has one entry, any other an even number of equal ones.
+            self.deepest = self
+                .directory
+                .iter()
+                .filter(|&&index| self.parts[index as usize].depth == self.depth)
+                .count();
+        }
+        if self.depth == 0 {
+            // The only live segment becomes the first, and the places of the others go.
+            self.parts.swap(0, self.directory[0] as usize);
+            self.parts.truncate(1);
+            self.parts.shrink_to_fit();
+            self.unused = Vec::new();
+            self.directory = vec![0];
+        }
+        entry
+    }
+
+    /// Panics if an invariant of the module does not hold.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.directory.len(), 1 << self.depth);
+        let mut entry = 0;
+        let (mut live, mut deepest, mut len, mut bytes) = (0, 0, 0, 0);
+        while entry < self.directory.len() {
+            let index = self.directory[entry];
+            let part = &self.parts[index as usize];
+            let entries = self.entries_of(entry, part.depth);
+            assert_eq!(entries.start, entry);
+            assert!(self.directory[entries.clone()].iter().all(|&other| other == index));
+            for item in part.segment.iter() {
+                assert!(entries.contains(&self.entry_of(position(hash_of(S::name(item))))));
+            }
+            assert_eq!(part.segment.iter().count(), part.segment.len());
+            live += 1;
+            len += part.segment.len();
+            bytes += bytes_of(&*part.segment);
+            deepest += usize::from(part.depth == self.depth);
+            entry = entries.end;
+        }
+        assert_eq!(live + self.unused.len(), self.parts.len());
+        assert_eq!((len, bytes, deepest), (self.len, self.segment_bytes, self.deepest));
+    }
+}
+
+/// Another number, each bit of which depends on every bit of this one.
+///
+/// Source: the finaliser of SplitMix64 (Steele, Lea, Flood, 2014).
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// How many elements of `element_bytes` a vector for `len` of them has room for: as many as fill the block that the
+/// allocator hands out, of which there are four sizes from one power of two to the next.
+fn capacity_for(len: usize, element_bytes: usize) -> usize {
+    let bytes = (len * element_bytes).max(16);
+    let step = (bytes.next_power_of_two() / 8).max(16);
+    bytes.next_multiple_of(step) / element_bytes.max(1)
+}
