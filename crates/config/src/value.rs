@@ -269,7 +269,7 @@ macro_rules! whole_numbers {
         }
     )* };
 }
-whole_numbers!(u16, u32, u64, i64);
+whole_numbers!(u16, u32, u64, i32, i64);
 
 impl Value for bool {
     fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
