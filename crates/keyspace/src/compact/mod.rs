@@ -12,7 +12,7 @@
 //! ```
 //!
 //! How a segment keeps its elements is its own business ([`Segment`]): [`Dense`] holds values that are lent out, and is
-//! what [`Compact`] is made of.
+//! what [`Compact`] is made of; `names.rs` holds names and nothing else, for sets.
 //!
 //! **When a segment splits** depends on where it stands: at 224 to 448 elements, by a number mixed from its prefix. All
 //! segments fill at the same pace, and with one threshold all would split at one moment and be half empty after it.
@@ -35,8 +35,10 @@ use std::sync::{Arc, LazyLock};
 use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, position};
 
 mod dense;
+mod names;
 
 pub(crate) use dense::{Compact, Dense, Keyed};
+pub(crate) use names::NameTable;
 
 /// The most elements that a segment has before it splits; the least is half of it.
 const SEGMENT_MAX: usize = 448;

@@ -1,0 +1,349 @@
+//! Elements that are names and nothing else, packed behind each other: the table of sets.
+//!
+//! ```text
+//! segment   bytes  [len][name][len][name][gone][    ][127][place u16] …      behind each other, as they came
+//!           index  { hash of a name → where its length stands, u16 }         three bytes a bucket
+//!           long   names of more than 100 bytes, each an allocation of its own that copies share
+//! ```
+//!
+//! The top bit of a length says that its name has been removed; when that is a quarter of the bytes, the segment is packed
+//! anew. So a name costs its length, 6 bytes, and some 10 % of room to grow: 27 bytes for one of 19, where an allocation
+//! for each takes 24 and the pointer to it, at the usual load, 12 more.
+//!
+//! Invariants (`check`)
+//! - Each entry of the index is the place of a length without its top bit, and each such place has one entry.
+//! - `gone_bytes` is what removed names take; `long_bytes` the lengths of the long ones.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use super::{ARC_BYTES, Segment, Segments, capacity_for, hash_of, mixed};
+
+/// Names; see `compact/mod.rs`.
+pub(crate) type NameTable = Segments<Names>;
+
+/// Longest name that stands among the others: 448 of them, and as much again by a third that is gone, fit 64 KiB.
+const SHORT_MAX: usize = 100;
+/// In the place of a length: the name is a long one, whose number follows.
+const LONG: u8 = 127;
+/// The name is gone.
+const GONE: u8 = 0x80;
+/// Bytes of removed names that are not worth packing anew.
+const GONE_BYTES_MIN: usize = 256;
+
+const _: () = assert!(super::SEGMENT_MAX * (1 + SHORT_MAX) * 4 / 3 + 256 <= 1 << 16, "places are u16");
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    bytes: Vec<u8>,
+    index: HashTable<u16>,
+    long: Vec<Arc<[u8]>>,
+    gone_bytes: usize,
+    long_bytes: usize,
+}
+
+impl NameTable {
+    /// Whether this name is there.
+    #[inline]
+    pub(crate) fn contains(&self, name: &[u8]) -> bool {
+        self.contains_hashed(hash_of(name), name)
+    }
+
+    /// [`NameTable::contains`] for a name whose hash is known.
+    #[inline]
+    pub(crate) fn contains_hashed(&self, hash: u64, name: &[u8]) -> bool {
+        self.segment(hash).find(hash, name).is_some()
+    }
+
+    /// Adds a name; false: it is there already.
+    #[inline]
+    pub(crate) fn insert(&mut self, name: &[u8]) -> bool {
+        let hash = hash_of(name);
+        let is_new = !self.contains_hashed(hash, name);
+        if is_new {
+            self.add(hash, |segment| segment.insert(hash, name));
+        }
+        is_new
+    }
+
+    /// Removes a name; false: it is not there.
+    #[inline]
+    pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
+        let hash = hash_of(name);
+        let Some(place) = self.segment(hash).find(hash, name) else { return false };
+        self.take(hash, |segment| segment.remove(hash, place));
+        true
+    }
+}
+
+impl Names {
+    #[inline]
+    fn find(&self, hash: u64, name: &[u8]) -> Option<u16> {
+        self.index.find(hash, |&place| self.name_at(usize::from(place)) == name).copied()
+    }
+
+    /// The name whose length stands at a place of the index.
+    #[inline]
+    fn name_at(&self, place: usize) -> &[u8] {
+        let (len, rest) = (self.bytes[place], &self.bytes[place + 1..]);
+        match len {
+            LONG => &self.long[usize::from(u16::from_le_bytes([rest[0], rest[1]]))],
+            _ => &rest[..usize::from(len)],
+        }
+    }
+
+    fn insert(&mut self, hash: u64, name: &[u8]) {
+        let place = self.bytes.len();
+        if name.len() <= SHORT_MAX {
+            self.make_room(1 + name.len());
+            self.bytes.push(name.len() as u8);
+            self.bytes.extend_from_slice(name);
+        } else {
+            self.make_room(3);
+            self.bytes.push(LONG);
+            self.bytes.extend_from_slice(&(self.long.len() as u16).to_le_bytes());
+            self.long.push(name.into());
+            self.long_bytes += name.len() + ARC_BYTES;
+        }
+        let Names { bytes, long, index, .. } = self;
+        index.insert_unique(hash, place as u16, |&place| hash_of(name_in(bytes, long, place)));
+    }
+
+    fn make_room(&mut self, more: usize) {
+        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if len + more > capacity {
+            self.bytes.reserve_exact(capacity_for(len + more, 1) - len);
+        }
+    }
+
+    /// Removes the name at a place just found.
+    fn remove(&mut self, hash: u64, place: u16) {
+        if let Ok(entry) = self.index.find_entry(hash, |&other| other == place) {
+            entry.remove();
+        }
+        let at = usize::from(place);
+        let len = self.bytes[at];
+        self.bytes[at] |= GONE;
+        self.gone_bytes += taken(len);
+        if len == LONG {
+            let number = usize::from(u16::from_le_bytes([self.bytes[at + 1], self.bytes[at + 2]]));
+            let name = std::mem::replace(&mut self.long[number], Arc::from([]));
+            self.long_bytes -= name.len();
+        }
+        if self.gone_bytes > GONE_BYTES_MIN.max(self.bytes.len() / 4) {
+            *self = Names::of(self.iter(), self.len());
+        }
+    }
+
+    /// A segment of these names, of which there are about `count`.
+    fn of<'a>(names: impl Iterator<Item = &'a [u8]>, count: usize) -> Names {
+        let mut all = Names { index: HashTable::with_capacity(count), ..Names::default() };
+        names.for_each(|name| all.insert(hash_of(name), name));
+        all.shrink();
+        all
+    }
+
+    /// Keeps of the room what the next names need.
+    fn shrink(&mut self) {
+        self.bytes.shrink_to(capacity_for(self.bytes.len(), 1));
+    }
+}
+
+/// Bytes of a name, its length included.
+fn taken(len: u8) -> usize {
+    1 + if len == LONG { 2 } else { usize::from(len) }
+}
+
+/// [`Names::name_at`], where the index is borrowed.
+fn name_in<'a>(bytes: &'a [u8], long: &'a [Arc<[u8]>], place: u16) -> &'a [u8] {
+    let rest = &bytes[usize::from(place)..];
+    match rest[0] {
+        LONG => &long[usize::from(u16::from_le_bytes([rest[1], rest[2]]))],
+        len => &rest[1..=usize::from(len)],
+    }
+}
+
+impl Segment for Names {
+    type Item<'a> = &'a [u8];
+
+    fn name<'a>(item: &'a [u8]) -> &'a [u8]
+    where
+        Self: 'a,
+    {
+        item
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    #[inline]
+    fn heap_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.index.allocation_size()
+            + self.long.capacity() * size_of::<Arc<[u8]>>()
+            + self.long_bytes
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let (place, &len) = (at, self.bytes.get(at)?);
+                at += taken(len & !GONE);
+                if len & GONE == 0 {
+                    return Some(self.name_at(place));
+                }
+            }
+        })
+    }
+
+    fn pick(&self, random: u64) -> Option<&[u8]> {
+        let buckets = self.index.num_buckets() as u64;
+        // Between an eighth and seven eighths of the buckets are taken, so that a few draws find one.
+        let mut random = random;
+        for _ in 0..64 {
+            let bucket = (random % buckets.max(1)) as usize;
+            if let Some(&place) = self.index.get_bucket(bucket) {
+                return Some(self.name_at(usize::from(place)));
+            }
+            random = mixed(random);
+        }
+        self.iter().next()
+    }
+
+    fn split(&mut self, goes: impl Fn(u64) -> bool) -> Names {
+        let half = self.len() / 2;
+        let (mut stay, mut go) = (Vec::with_capacity(half), Vec::with_capacity(half));
+        self.iter().for_each(|name| if goes(hash_of(name)) { &mut go } else { &mut stay }.push(name));
+        let [stay, go] = [stay, go].map(|names| Names::of(names.iter().copied(), names.len()));
+        *self = stay;
+        go
+    }
+
+    fn join(&mut self, other: Names) {
+        other.iter().for_each(|name| self.insert(hash_of(name), name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(table: &NameTable) {
+        table.check();
+        for part in &table.parts {
+            let segment = &part.segment;
+            let mut places: Vec<usize> = segment.index.iter().map(|&place| usize::from(place)).collect();
+            places.sort_unstable();
+            let (mut at, mut live, mut gone_bytes) = (0, Vec::new(), 0);
+            while let Some(&len) = segment.bytes.get(at) {
+                if len & GONE == 0 { live.push(at) } else { gone_bytes += taken(len & !GONE) }
+                at += taken(len & !GONE);
+            }
+            assert_eq!((places, at), (live, segment.bytes.len()));
+            assert_eq!(gone_bytes, segment.gone_bytes);
+            let long_bytes: usize = segment.long.iter().map(|name| name.len() + ARC_BYTES).sum();
+            assert_eq!(long_bytes, segment.long_bytes);
+        }
+    }
+
+    fn name(number: u32) -> Vec<u8> {
+        // Every seventh is a long one.
+        let width = if number % 7 == 3 { 130 + number as usize % 50 } else { number as usize % 30 };
+        format!("{number:0width$}").into_bytes()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(std::ops::Range<u32>),
+        Remove(std::ops::Range<u32>),
+        Copy,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let range = || (0u32..2_000, prop_oneof![Just(1u32), 1u32..1_500]);
+        prop_oneof![
+            4 => range().prop_map(|(from, count)| Step::Insert(from..from + count)),
+            4 => range().prop_map(|(from, count)| Step::Remove(from..from + count)),
+            1 => Just(Step::Copy),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn it_is_a_set_and_a_copy_stays_as_it_was(steps in proptest::collection::vec(step(), 0..40)) {
+            let (mut table, mut model) = (NameTable::default(), HashSet::new());
+            let mut copies = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Insert(numbers) => for number in numbers {
+                        prop_assert_eq!(table.insert(&name(number)), model.insert(name(number)));
+                    },
+                    Step::Remove(numbers) => for number in numbers {
+                        prop_assert_eq!(table.remove(&name(number)), model.remove(&name(number)));
+                    },
+                    Step::Copy => copies.push((table.clone(), model.clone())),
+                }
+                check(&table);
+                prop_assert_eq!(table.len(), model.len());
+            }
+            copies.push((table, model));
+            for (table, model) in copies {
+                check(&table);
+                let all: HashSet<Vec<u8>> = table.iter().map(<[u8]>::to_vec).collect();
+                prop_assert_eq!(&all, &model);
+                prop_assert!(all.iter().all(|name| table.contains(name)));
+                let mut walked = HashSet::new();
+                let mut from = Some(0);
+                while let Some(at) = from {
+                    from = table.scan(at, 7, |name| assert!(walked.insert(name.to_vec())));
+                }
+                prop_assert_eq!(&walked, &model);
+            }
+        }
+    }
+
+    #[test]
+    fn every_name_is_drawn_as_often_as_the_others() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for len in [1, 10, 400, 1_000] {
+            let mut table = NameTable::default();
+            (0..len).for_each(|number| assert!(table.insert(&name(number))));
+            let mut drawn: HashMap<&[u8], u32> = HashMap::new();
+            for _ in 0..200 * len {
+                *drawn.entry(table.sample(random.u64(..)).unwrap()).or_default() += 1;
+            }
+            assert_eq!(drawn.len(), len as usize);
+            // Five standard deviations around 200.
+            assert!(drawn.values().all(|count| (130..=270).contains(count)), "{len}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_out_again_leaves_no_bytes() {
+        let mut table = NameTable::default();
+        for round in 0..20 {
+            (0..5_000).for_each(|number| assert!(table.insert(&name(5_000 * round + number))));
+            (0..5_000).for_each(|number| assert!(table.remove(&name(5_000 * round + number))));
+            check(&table);
+        }
+        assert!(table.is_empty() && table.heap_bytes() < 2_048, "{}", table.heap_bytes());
+    }
+
+    #[test]
+    fn a_million_names_take_less_than_thirty_bytes_each_beyond_what_is_shared() {
+        let mut table = NameTable::default();
+        (0..200_000).for_each(|number| assert!(table.insert(format!("member:{number:012}").as_bytes())));
+        let each = table.heap_bytes() as f64 / 200_000.0;
+        assert!(each < 30.0, "{each} bytes for a name of 19");
+    }
+}
