@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::changes::Changes;
 use crate::effect;
+use crate::set::Set;
 use crate::value::Value;
 
 /// Where small values become large: the `*-max-listpack-*` directives and their like.
@@ -102,6 +103,7 @@ pub(crate) trait Elements: Collection + Default + Sized {
 /// An empty collection of the type with this number.
 pub(crate) fn empty(tag: u8) -> Option<Value> {
     match tag {
+        Set::TAG => Some(Set::default().into_value()),
         _ => None,
     }
 }
@@ -109,6 +111,7 @@ pub(crate) fn empty(tag: u8) -> Option<Value> {
 /// Reads what [`Collection::write`] wrote.
 pub(crate) fn read(tag: u8, from: &[u8]) -> Option<Value> {
     match tag {
+        Set::TAG => Set::read(from).map(Value::Set),
         _ => None,
     }
 }
@@ -116,6 +119,7 @@ pub(crate) fn read(tag: u8, from: &[u8]) -> Option<Value> {
 /// Reads a value of one of these types from Redis's database file; `None`: it is of no such type, or damaged.
 pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Value> {
     match kind {
+        kind if Set::is_rdb_type(kind) => Set::read_rdb(kind, from, limits).map(Value::Set),
         _ => None,
     }
 }

@@ -36,6 +36,7 @@ mod packed;
 mod partition;
 mod rdb;
 mod recorder;
+mod set;
 mod slot;
 mod space;
 pub mod stream;

@@ -208,7 +208,7 @@ pub(crate) fn read<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
 }
 
 /// One element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Element<'a> {
     Int(i64),
     Text(&'a [u8]),

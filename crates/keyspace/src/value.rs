@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::bytes::Bytes;
 use crate::collection::Collection;
+use crate::set::Set;
 use crate::stream::Stream;
 
 /// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
@@ -38,6 +39,8 @@ pub enum Value {
     Grown(Arc<Vec<u8>>),
     /// A stream.
     Stream(Box<Stream>),
+    /// A set.
+    Set(Set),
 }
 
 /// Longest string that Redis keeps in one allocation with its header; the only trace is OBJECT ENCODING.
@@ -84,6 +87,7 @@ impl Value {
     #[inline]
     pub(crate) fn collection(&self) -> Option<&dyn Collection> {
         match self {
+            Value::Set(set) => Some(set),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => None,
         }
     }
@@ -91,6 +95,7 @@ impl Value {
     /// The collection, whichever type it has, if it is one.
     pub(crate) fn collection_mut(&mut self) -> Option<&mut dyn Collection> {
         match self {
+            Value::Set(set) => Some(set),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => None,
         }
     }

@@ -245,7 +245,11 @@ mod tests {
             places.sort_unstable();
             let (mut at, mut live, mut gone_bytes) = (0, Vec::new(), 0);
             while let Some(&len) = segment.bytes.get(at) {
-                if len & GONE == 0 { live.push(at) } else { gone_bytes += taken(len & !GONE) }
+                if len & GONE == 0 {
+                    live.push(at)
+                } else {
+                    gone_bytes += taken(len & !GONE)
+                }
                 at += taken(len & !GONE);
             }
             assert_eq!((places, at), (live, segment.bytes.len()));

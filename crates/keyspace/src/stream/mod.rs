@@ -39,7 +39,7 @@ mod references;
 mod runs;
 mod snapshot;
 mod trim;
-mod varint;
+pub(crate) mod varint;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,326 @@
+//! Sets: different byte strings under a key, in no order.
+//!
+//! ```text
+//! integers   sorted, of one width           up to `set-max-intset-entries`; OBJECT ENCODING says intset
+//! packed     as they came, one allocation   up to `set-max-listpack-entries` of up to `-value` bytes; listpack
+//! large      a hash table in segments       the rest; hashtable
+//! ```
+//!
+//! A set becomes larger when Redis converts it, and never smaller, SPOP of nearly all apart. A copy of a large one shares its
+//! segments (`compact/`), so that COPY, a snapshot and a reply of millions of members hold nobody up.
+//!
+//! Invariants (`check`): those of the form it has.
+//!
+//! Cost: one member O(1) in a large set, O(bytes) in a small one, which the limits bound.
+
+use crate::collection::{Collection, Elements, Limits};
+use crate::compact::NameTable;
+use crate::listpack::{Element, canonical_int};
+use crate::value::Value;
+
+mod effect;
+#[cfg(test)]
+mod model;
+mod rdb;
+mod small;
+mod snapshot;
+
+use small::{Small, View};
+
+/// A member, as it is kept.
+pub(crate) type Member<'a> = Element<'a>;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub enum Set {
+    /// Few and short members, in one allocation.
+    #[doc(hidden)]
+    Small(Small),
+    /// A hash table.
+    #[doc(hidden)]
+    Large(Box<NameTable>),
+}
+
+const _: () = assert!(size_of::<Set>() == 16, "a value keeps one beside its tag");
+
+impl Default for Set {
+    fn default() -> Set {
+        Set::Small(Small::default())
+    }
+}
+
+impl Set {
+    /// How many members.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Set::Small(small) => small.len(),
+            Set::Large(table) => table.len(),
+        }
+    }
+
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self, Set::Large(_))
+    }
+
+    /// Whether all members are kept as integers.
+    pub(crate) fn is_integers(&self) -> bool {
+        matches!(self, Set::Small(small) if matches!(small.view(), View::Ints(_)))
+    }
+
+    /// Whether this is a member.
+    #[inline]
+    pub(crate) fn contains(&self, name: &[u8]) -> bool {
+        match self {
+            Set::Small(small) => small.contains(name),
+            Set::Large(table) => table.contains(name),
+        }
+    }
+
+    /// Whether this member of another set is one.
+    #[inline]
+    pub(crate) fn contains_member(&self, member: Member<'_>) -> bool {
+        match (self, member) {
+            (Set::Small(small), Member::Int(number)) => match small.view() {
+                View::Ints(ints) => ints.find(number).is_ok(),
+                View::Packed(..) => small.contains(itoa::Buffer::new().format(number).as_bytes()),
+            },
+            (_, Member::Int(number)) => self.contains(itoa::Buffer::new().format(number).as_bytes()),
+            (_, Member::Text(name)) => self.contains(name),
+        }
+    }
+
+    /// Shows the members to `visit` until it returns false. Returns whether it never did.
+    #[inline]
+    pub(crate) fn visit<'a>(&'a self, mut visit: impl FnMut(Member<'a>) -> bool) -> bool {
+        match self {
+            Set::Small(small) => match small.view() {
+                View::Ints(ints) => ints.iter().all(|number| visit(Member::Int(number))),
+                View::Packed(_, mut elements) => {
+                    std::iter::from_fn(|| crate::listpack::read(&mut elements)).all(visit)
+                }
+            },
+            Set::Large(table) => table.iter().all(|name| visit(Member::Text(name))),
+        }
+    }
+
+    /// Shows every member to `visit`.
+    #[inline]
+    pub(crate) fn for_each<'a>(&'a self, mut visit: impl FnMut(Member<'a>)) {
+        self.visit(|member| {
+            visit(member);
+            true
+        });
+    }
+
+    /// Walks the members and passes at least `count` of them to `visit`, if there are as many; returns where to go on, `None`
+    /// at the end. A small set is walked in one step.
+    pub(crate) fn scan<'a>(
+        &'a self,
+        from: u64,
+        count: usize,
+        mut visit: impl FnMut(Member<'a>),
+    ) -> Option<u64> {
+        match self {
+            Set::Small(_) => {
+                self.for_each(visit);
+                None
+            }
+            Set::Large(table) => table.scan(from, count, |name| visit(Member::Text(name))),
+        }
+    }
+
+    /// Any member; `None`: there is none. `random` has uniform bits.
+    pub(crate) fn sample(&self, random: u64) -> Option<Member<'_>> {
+        match self {
+            Set::Small(small) => small.nth((random % small.len().max(1) as u64) as usize),
+            Set::Large(table) => table.sample(random).map(Member::Text),
+        }
+    }
+
+    /// Adds a member; false: it is there already.
+    #[inline]
+    pub(crate) fn insert(&mut self, name: &[u8], limits: &Limits) -> bool {
+        let small = match self {
+            Set::Large(table) => return table.insert(name),
+            Set::Small(small) => small,
+        };
+        if small.contains(name) {
+            return false;
+        }
+        let is_new = small.is_new();
+        let fits = name.len() as u64 <= limits.set_value_bytes && small.len() < packed_max(limits);
+        match (small.view(), canonical_int(name)) {
+            (view, Some(number)) if is_new || matches!(view, View::Ints(_)) => {
+                small.insert_int(number);
+                if small.len() as u64 > limits.set_integers {
+                    self.enlarge();
+                }
+                return true;
+            }
+            (View::Packed(..), _) if fits => small.push(name),
+            (View::Ints(ints), None) if fits => {
+                // What Redis asks: whether the first or the last is longer than a packed member may be.
+                let ends = [ints.at(0), ints.at(ints.len() - 1)];
+                let digits = ends.map(|number| itoa::Buffer::new().format(number).len());
+                if digits.iter().any(|&digits| digits as u64 > limits.set_value_bytes) {
+                    self.enlarge();
+                    return self.insert(name, limits);
+                }
+                small.pack();
+                small.push(name);
+            }
+            _ => {
+                self.enlarge();
+                return self.insert(name, limits);
+            }
+        }
+        true
+    }
+
+    /// Adds a member of another set; false: it is there already.
+    pub(crate) fn insert_member(&mut self, member: Member<'_>, limits: &Limits) -> bool {
+        match member {
+            Member::Int(number) => self.insert(itoa::Buffer::new().format(number).as_bytes(), limits),
+            Member::Text(name) => self.insert(name, limits),
+        }
+    }
+
+    /// Removes a member; false: it is not there.
+    #[inline]
+    pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
+        match self {
+            Set::Small(small) => small.remove(name),
+            Set::Large(table) => table.remove(name),
+        }
+    }
+
+    /// Removes a member of another set; false: it is not there.
+    pub(crate) fn remove_member(&mut self, member: Member<'_>) -> bool {
+        match member {
+            Member::Int(number) => self.remove(itoa::Buffer::new().format(number).as_bytes()),
+            Member::Text(name) => self.remove(name),
+        }
+    }
+
+    /// Takes the form that `more` members need, of which `first` is the first: as Redis, which asks how many are named, not
+    /// how many of them are new.
+    pub(crate) fn make_room(&mut self, first: &[u8], more: usize, limits: &Limits) {
+        let Set::Small(small) = self else { return };
+        let more = more as u64;
+        match small.view() {
+            View::Ints(_) if more <= limits.set_integers => {}
+            View::Packed(0, _) if more <= limits.set_integers && canonical_int(first).is_some() => {}
+            View::Packed(0, _) if more <= limits.set_entries => small.begin_packed(),
+            View::Packed(..) if more <= limits.set_entries => {}
+            _ => self.enlarge(),
+        }
+    }
+
+    /// Becomes a hash table.
+    pub(crate) fn enlarge(&mut self) {
+        if self.is_large() {
+            return;
+        }
+        let mut table = NameTable::default();
+        self.for_each(|member| match member {
+            Member::Int(number) => drop(table.insert(itoa::Buffer::new().format(number).as_bytes())),
+            Member::Text(name) => drop(table.insert(name)),
+        });
+        *self = Set::Large(Box::new(table));
+    }
+
+    /// Becomes integers, if it has only such and no more than there may be.
+    pub(crate) fn to_integers(&mut self, limits: &Limits) {
+        if self.is_integers() || self.len() as u64 > limits.set_integers {
+            return;
+        }
+        let mut small = Small::default();
+        let all = self.visit(|member| match member.as_int() {
+            Some(number) => {
+                small.insert_int(number);
+                true
+            }
+            None => false,
+        });
+        if all {
+            *self = Set::Small(small);
+        }
+    }
+}
+
+/// Members that a packed set may have.
+fn packed_max(limits: &Limits) -> usize {
+    usize::try_from(limits.set_entries).unwrap_or(usize::MAX).min(small::PACKED_MAX)
+}
+
+impl Collection for Set {
+    fn tag(&self) -> u8 {
+        Set::TAG
+    }
+
+    fn type_name(&self) -> &'static str {
+        "set"
+    }
+
+    fn encoding(&self) -> &'static str {
+        match self {
+            Set::Small(small) => match small.view() {
+                View::Ints(_) => "intset",
+                View::Packed(..) => "listpack",
+            },
+            Set::Large(_) => "hashtable",
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Set::Small(small) => small.heap_bytes(),
+            Set::Large(table) => size_of::<NameTable>() + table.heap_bytes(),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
+        self.write_snapshot(out, pause);
+    }
+
+    fn write_rdb(&self, out: &mut Vec<u8>) -> u16 {
+        self.write_payload(out)
+    }
+
+    fn apply(&mut self, change: &[u8], limits: &Limits) -> bool {
+        self.apply_change(change, limits)
+    }
+
+    fn check(&self) {
+        match self {
+            Set::Small(small) => small.check(),
+            Set::Large(table) => table.check(),
+        }
+    }
+}
+
+impl Elements for Set {
+    const TAG: u8 = 9;
+
+    fn of(value: &Value) -> Option<&Set> {
+        match value {
+            Value::Set(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Set> {
+        match value {
+            Value::Set(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Set(self)
+    }
+}
