@@ -32,11 +32,13 @@ mod object;
 mod rename;
 mod scan;
 mod set;
+mod sets;
 mod stream;
 mod substring;
 mod time;
 mod ttl;
 
+pub use sets::SetError;
 pub use stream::StreamError;
 
 /// Every command of this crate, in alphabetical order.
@@ -78,12 +80,31 @@ pub static COMMANDS: &[Command<Run>] = &[
     rename::RENAME,
     rename::RENAMENX,
     dump::RESTORE,
+    sets::add::SADD,
     scan::SCAN,
+    sets::members::SCARD,
+    sets::diff::SDIFF,
+    sets::diff::SDIFFCARD,
+    sets::diff::SDIFFSTORE,
     set::SET,
     set::SETEX,
     set::SETNX,
+    sets::inter::SINTER,
+    sets::inter::SINTERCARD,
+    sets::inter::SINTERSTORE,
+    sets::members::SISMEMBER,
+    sets::members::SMEMBERS,
+    sets::members::SMISMEMBER,
+    sets::smove::SMOVE,
+    sets::random::SPOP,
+    sets::random::SRANDMEMBER,
+    sets::add::SREM,
+    sets::scan::SSCAN,
     append::STRLEN,
     substring::SUBSTR,
+    sets::union::SUNION,
+    sets::union::SUNIONCARD,
+    sets::union::SUNIONSTORE,
     exists::TOUCH,
     ttl::TTL,
     exists::TYPE,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sterna_protocol::{Args, Reply};
 
 use crate::changes::Changes;
+use crate::collection::Limits;
 use crate::error::Error;
 use crate::event;
 use crate::slot::Slot;
@@ -58,11 +59,23 @@ impl Ctx<'_> {
         slot
     }
 
+    /// Where small collections become large: the same in every partition, of which that of `key` is locked.
+    pub(crate) fn limits(&mut self, key: &[u8]) -> Limits {
+        self.space.of(key).0.settings.limits
+    }
+
     /// A value, for a command that reads it: counted as a hit or a miss, and marked as used.
     #[inline]
     pub fn read<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Value> {
         let touches = self.caller.touches;
         self.look_up(key, touches).map(|record| &record.value)
+    }
+
+    /// A value that this command has just read, so that several can be held at once: it is not counted again.
+    #[inline]
+    pub(crate) fn again(&self, key: &[u8]) -> Option<&Value> {
+        let (partition, hash) = self.space.of_ref(key);
+        partition.record(self.db, hash, key, self.now_ms).map(|record| &record.value)
     }
 
     /// What is known of a key: counted as a hit or a miss, but not marked as used (TTL, TYPE).

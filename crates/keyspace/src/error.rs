@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::command::StreamError;
+use crate::command::{SetError, StreamError};
 
 /// A command that was refused. Nothing was changed and nothing was written to the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Error {
     },
     /// A stream command was refused for a reason of its own.
     Stream(StreamError),
+    /// A set command was refused for a reason of its own.
+    Set(SetError),
     /// RENAME of a key that is not there.
     NoSuchKey,
     /// An expiry that is not positive, or out of range.
@@ -44,6 +46,15 @@ pub enum Error {
     IncrementOverflow,
     /// The decrement has no negation.
     DecrementOverflow,
+    /// An argument is an integer, but not one of these.
+    NotBetween {
+        /// The least that is allowed.
+        least: i64,
+        /// The most.
+        most: i64,
+    },
+    /// A number that no request can mean.
+    OutOfRange,
     /// The sum is not finite.
     NotFinite,
     /// The string would be longer than a string may be.
@@ -82,6 +93,7 @@ impl Error {
             Error::NotFloat => "ERR value is not a valid float",
             Error::Syntax => "ERR syntax error",
             Error::Stream(error) => return error.text(),
+            Error::Set(error) => return error.text(),
             Error::Arity { command } => {
                 return format!("ERR wrong number of arguments for '{command}' command").into_bytes().into();
             }
@@ -96,6 +108,11 @@ impl Error {
             Error::GtExcludesLt => "ERR GT and LT options at the same time are not compatible",
             Error::IncrementOverflow => "ERR increment or decrement would overflow",
             Error::DecrementOverflow => "ERR decrement would overflow",
+            Error::NotBetween { least, most } => {
+                let text = format!("ERR value is out of range, value must between {least} and {most}");
+                return text.into_bytes().into();
+            }
+            Error::OutOfRange => "ERR value is out of range",
             Error::NotFinite => "ERR increment would produce NaN or Infinity",
             Error::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
             Error::InvalidCursor => "ERR invalid cursor",

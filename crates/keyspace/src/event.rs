@@ -79,6 +79,14 @@ events! {
         INCRBYFLOAT = "incrbyfloat",
         SET = "set",
     }
+    SET {
+        SADD = "sadd",
+        SDIFFSTORE = "sdiffstore",
+        SINTERSTORE = "sinterstore",
+        SPOP = "spop",
+        SREM = "srem",
+        SUNIONSTORE = "sunionstore",
+    }
     EXPIRED { EXPIRED = "expired" }
     STREAM {
         XADD = "xadd",

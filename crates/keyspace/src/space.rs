@@ -67,6 +67,17 @@ impl<'a> Space<'a> {
         }
     }
 
+    /// The partition of `key`, to look only, and the key's hash.
+    pub(crate) fn of_ref(&self, key: &[u8]) -> (&Partition, u64) {
+        match &self.0 {
+            View::One(partition) => (&**partition, partition.hash.of(key)),
+            View::Some(locked) => {
+                let hash = locked.hash().of(key);
+                (locked.partition_ref(KeyHash::partition(hash, locked.count())), hash)
+            }
+        }
+    }
+
     /// How many partitions there are to visit with [`Space::partition`]; all must be locked.
     pub(crate) fn count(&self) -> usize {
         match &self.0 {

@@ -143,6 +143,16 @@ impl<'a> Reply<'a> {
         self.out.splice(deferred.at..deferred.at + DEFERRED.len(), line);
     }
 
+    /// Says that `len` elements have followed the header, and that they are a set; RESP2: an array.
+    ///
+    /// # Panics
+    /// As [`array_finish`](Reply::array_finish).
+    pub fn set_finish(&mut self, deferred: Deferred, len: usize) {
+        let mut line = Vec::new();
+        Reply::new(&mut line, self.proto).set(len);
+        self.out.splice(deferred.at..deferred.at + DEFERRED.len(), line);
+    }
+
     /// Header of a map of `pairs`; RESP2: an array of twice as many.
     pub fn map(&mut self, pairs: usize) {
         match self.proto {

@@ -36,7 +36,7 @@ pub(super) const SCAN: Command<Run> = row(
 );
 
 /// Keys that one call looks at, whatever it asks for: COUNT is a wish, and nobody is to wait for a million of them.
-const COUNT_MAX: usize = 10_000;
+pub(super) const COUNT_MAX: usize = 10_000;
 
 #[derive(Debug)]
 struct Options<'a> {
@@ -97,7 +97,7 @@ fn walk<'a>(
 }
 
 /// Zeros and a plus in front are taken, as clients may have formatted it.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
+pub(super) fn parse_cursor(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 

@@ -433,6 +433,23 @@ fn mixed(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// Random numbers, for draws that leave no effect but what they took: each follows from the one before.
+#[derive(Debug)]
+pub(crate) struct Draws(u64);
+
+impl Draws {
+    /// The numbers that follow from this one.
+    pub(crate) fn new(seed: u64) -> Draws {
+        Draws(seed)
+    }
+
+    /// The next number, of uniform bits.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed(self.0)
+    }
+}
+
 /// How many elements of `element_bytes` a vector for `len` of them has room for: as many as fill the block that the
 /// allocator hands out, of which there are four sizes from one power of two to the next.
 fn capacity_for(len: usize, element_bytes: usize) -> usize {

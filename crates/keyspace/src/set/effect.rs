@@ -9,6 +9,7 @@
 //! ```
 
 use crate::collection::{Edits, Limits};
+use crate::compact::Draws;
 use crate::set::Set;
 use crate::stream::varint;
 
@@ -63,6 +64,44 @@ impl Set {
         gone.len()
     }
 
+    /// Takes out any member and notes that; `None`: there is none. `random` has uniform bits.
+    pub(crate) fn pop(&mut self, random: u64, edits: &mut Edits<'_>) -> Option<Vec<u8>> {
+        let name = self.sample(random)?.to_bytes();
+        self.remove(&name);
+        edits.record(1, |body| write(body, REMOVED, std::iter::once(&name[..])));
+        Some(name)
+    }
+
+    /// Takes out any `count` members, of which there are more, and notes that.
+    pub(crate) fn pop_some(
+        &mut self,
+        count: usize,
+        draws: &mut Draws,
+        edits: &mut Edits<'_>,
+    ) -> Vec<Vec<u8>> {
+        let mut popped = Vec::with_capacity(count.min(self.len()));
+        while popped.len() < count {
+            let Some(member) = self.sample(draws.next()) else { break };
+            let name = member.to_bytes();
+            self.remove(&name);
+            popped.push(name);
+        }
+        if !popped.is_empty() {
+            edits.record(popped.len(), |body| write(body, REMOVED, popped.iter().map(Vec::as_slice)));
+        }
+        popped
+    }
+
+    /// Any `count` of the members, of which there are many more, as a set made anew: of integers only if this one is.
+    pub(crate) fn sampled(&self, count: usize, draws: &mut Draws, limits: &Limits) -> Set {
+        let mut some = self.made_anew();
+        while some.len() < count {
+            let Some(member) = self.sample(draws.next()) else { break };
+            some.insert_member(member, limits);
+        }
+        some
+    }
+
     /// Leaves only the members of `kept`, a subset, and notes that. Returns what was there.
     pub(crate) fn keep_only(&mut self, kept: Set, edits: &mut Edits<'_>) -> Set {
         edits.record(self.len() - kept.len(), |body| {
@@ -91,7 +130,7 @@ impl Set {
             }
             REMOVED => names.iter().for_each(|name| drop(self.remove(name))),
             ONLY => {
-                *self = Set::default();
+                *self = self.made_anew();
                 names.iter().for_each(|name| drop(self.insert(name, limits)));
             }
             _ => return false,

@@ -32,12 +32,13 @@ pub(crate) type Member<'a> = Element<'a>;
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub enum Set {
+pub struct Set(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
     /// Few and short members, in one allocation.
-    #[doc(hidden)]
     Small(Small),
     /// A hash table.
-    #[doc(hidden)]
     Large(Box<NameTable>),
 }
 
@@ -45,42 +46,51 @@ const _: () = assert!(size_of::<Set>() == 16, "a value keeps one beside its tag"
 
 impl Default for Set {
     fn default() -> Set {
-        Set::Small(Small::default())
+        Set(Form::Small(Small::default()))
     }
 }
 
 impl Set {
     /// How many members.
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Set::Small(small) => small.len(),
-            Set::Large(table) => table.len(),
+        match &self.0 {
+            Form::Small(small) => small.len(),
+            Form::Large(table) => table.len(),
         }
     }
 
     pub(crate) fn is_large(&self) -> bool {
-        matches!(self, Set::Large(_))
+        matches!(&self.0, Form::Large(_))
     }
 
     /// Whether all members are kept as integers.
     pub(crate) fn is_integers(&self) -> bool {
-        matches!(self, Set::Small(small) if matches!(small.view(), View::Ints(_)))
+        matches!(&self.0, Form::Small(small) if matches!(small.view(), View::Ints(_)))
     }
 
     /// Whether this is a member.
     #[inline]
     pub(crate) fn contains(&self, name: &[u8]) -> bool {
-        match self {
-            Set::Small(small) => small.contains(name),
-            Set::Large(table) => table.contains(name),
+        match &self.0 {
+            Form::Small(small) => small.contains(name),
+            Form::Large(table) => table.contains(name),
+        }
+    }
+
+    /// [`Set::contains`] for a name whose hash is known.
+    #[inline]
+    pub(crate) fn contains_hashed(&self, hash: u64, name: &[u8]) -> bool {
+        match &self.0 {
+            Form::Small(small) => small.contains(name),
+            Form::Large(table) => table.contains_hashed(hash, name),
         }
     }
 
     /// Whether this member of another set is one.
     #[inline]
     pub(crate) fn contains_member(&self, member: Member<'_>) -> bool {
-        match (self, member) {
-            (Set::Small(small), Member::Int(number)) => match small.view() {
+        match (&self.0, member) {
+            (Form::Small(small), Member::Int(number)) => match small.view() {
                 View::Ints(ints) => ints.find(number).is_ok(),
                 View::Packed(..) => small.contains(itoa::Buffer::new().format(number).as_bytes()),
             },
@@ -92,14 +102,14 @@ impl Set {
     /// Shows the members to `visit` until it returns false. Returns whether it never did.
     #[inline]
     pub(crate) fn visit<'a>(&'a self, mut visit: impl FnMut(Member<'a>) -> bool) -> bool {
-        match self {
-            Set::Small(small) => match small.view() {
+        match &self.0 {
+            Form::Small(small) => match small.view() {
                 View::Ints(ints) => ints.iter().all(|number| visit(Member::Int(number))),
                 View::Packed(_, mut elements) => {
                     std::iter::from_fn(|| crate::listpack::read(&mut elements)).all(visit)
                 }
             },
-            Set::Large(table) => table.iter().all(|name| visit(Member::Text(name))),
+            Form::Large(table) => table.iter().all(|name| visit(Member::Text(name))),
         }
     }
 
@@ -120,29 +130,29 @@ impl Set {
         count: usize,
         mut visit: impl FnMut(Member<'a>),
     ) -> Option<u64> {
-        match self {
-            Set::Small(_) => {
+        match &self.0 {
+            Form::Small(_) => {
                 self.for_each(visit);
                 None
             }
-            Set::Large(table) => table.scan(from, count, |name| visit(Member::Text(name))),
+            Form::Large(table) => table.scan(from, count, |name| visit(Member::Text(name))),
         }
     }
 
     /// Any member; `None`: there is none. `random` has uniform bits.
     pub(crate) fn sample(&self, random: u64) -> Option<Member<'_>> {
-        match self {
-            Set::Small(small) => small.nth((random % small.len().max(1) as u64) as usize),
-            Set::Large(table) => table.sample(random).map(Member::Text),
+        match &self.0 {
+            Form::Small(small) => small.nth((random % small.len().max(1) as u64) as usize),
+            Form::Large(table) => table.sample(random).map(Member::Text),
         }
     }
 
     /// Adds a member; false: it is there already.
     #[inline]
     pub(crate) fn insert(&mut self, name: &[u8], limits: &Limits) -> bool {
-        let small = match self {
-            Set::Large(table) => return table.insert(name),
-            Set::Small(small) => small,
+        let small = match &mut self.0 {
+            Form::Large(table) => return table.insert(name),
+            Form::Small(small) => small,
         };
         if small.contains(name) {
             return false;
@@ -188,9 +198,9 @@ impl Set {
     /// Removes a member; false: it is not there.
     #[inline]
     pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
-        match self {
-            Set::Small(small) => small.remove(name),
-            Set::Large(table) => table.remove(name),
+        match &mut self.0 {
+            Form::Small(small) => small.remove(name),
+            Form::Large(table) => table.remove(name),
         }
     }
 
@@ -205,7 +215,7 @@ impl Set {
     /// Takes the form that `more` members need, of which `first` is the first: as Redis, which asks how many are named, not
     /// how many of them are new.
     pub(crate) fn make_room(&mut self, first: &[u8], more: usize, limits: &Limits) {
-        let Set::Small(small) = self else { return };
+        let Form::Small(small) = &mut self.0 else { return };
         let more = more as u64;
         match small.view() {
             View::Ints(_) if more <= limits.set_integers => {}
@@ -214,6 +224,15 @@ impl Set {
             View::Packed(..) if more <= limits.set_entries => {}
             _ => self.enlarge(),
         }
+    }
+
+    /// An empty set for some of the members: of integers if this one is.
+    pub(crate) fn made_anew(&self) -> Set {
+        let mut small = Small::default();
+        if !self.is_integers() {
+            small.begin_packed();
+        }
+        Set(Form::Small(small))
     }
 
     /// Becomes a hash table.
@@ -226,7 +245,7 @@ impl Set {
             Member::Int(number) => drop(table.insert(itoa::Buffer::new().format(number).as_bytes())),
             Member::Text(name) => drop(table.insert(name)),
         });
-        *self = Set::Large(Box::new(table));
+        *self = Set(Form::Large(Box::new(table)));
     }
 
     /// Becomes integers, if it has only such and no more than there may be.
@@ -243,7 +262,7 @@ impl Set {
             None => false,
         });
         if all {
-            *self = Set::Small(small);
+            *self = Set(Form::Small(small));
         }
     }
 }
@@ -263,12 +282,12 @@ impl Collection for Set {
     }
 
     fn encoding(&self) -> &'static str {
-        match self {
-            Set::Small(small) => match small.view() {
+        match &self.0 {
+            Form::Small(small) => match small.view() {
                 View::Ints(_) => "intset",
                 View::Packed(..) => "listpack",
             },
-            Set::Large(_) => "hashtable",
+            Form::Large(_) => "hashtable",
         }
     }
 
@@ -277,9 +296,9 @@ impl Collection for Set {
     }
 
     fn heap_bytes(&self) -> usize {
-        match self {
-            Set::Small(small) => small.heap_bytes(),
-            Set::Large(table) => size_of::<NameTable>() + table.heap_bytes(),
+        match &self.0 {
+            Form::Small(small) => small.heap_bytes(),
+            Form::Large(table) => size_of::<NameTable>() + table.heap_bytes(),
         }
     }
 
@@ -296,9 +315,9 @@ impl Collection for Set {
     }
 
     fn check(&self) {
-        match self {
-            Set::Small(small) => small.check(),
-            Set::Large(table) => table.check(),
+        match &self.0 {
+            Form::Small(small) => small.check(),
+            Form::Large(table) => table.check(),
         }
     }
 }

@@ -11,8 +11,8 @@
 use crate::collection::Limits;
 use crate::listpack;
 use crate::rdb::{read_length, read_string, write_length, write_string};
-use crate::set::Set;
 use crate::set::small::{Ints, Small, View};
+use crate::set::{Form, Set};
 
 const TYPE_SET: u8 = 2;
 const TYPE_INTSET: u8 = 11;
@@ -25,8 +25,8 @@ const LISTPACK_VERSION: u16 = 11;
 impl Set {
     /// Appends type and value; returns the version it needs.
     pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> u16 {
-        match self {
-            Set::Small(small) => match small.view() {
+        match &self.0 {
+            Form::Small(small) => match small.view() {
                 View::Ints(ints) => {
                     out.push(TYPE_INTSET);
                     let [width, len] = [ints.width(), ints.len()].map(|number| (number as u32).to_le_bytes());
@@ -41,7 +41,7 @@ impl Set {
                     LISTPACK_VERSION
                 }
             },
-            Set::Large(table) => {
+            Form::Large(table) => {
                 out.push(TYPE_SET);
                 write_length(out, table.len() as u64);
                 table.iter().for_each(|name| write_string(out, name));
@@ -60,7 +60,7 @@ impl Set {
                 let (count, bytes) = rest.split_first_chunk::<4>()?;
                 let ints = Ints::new(u32::from_le_bytes(*width) as usize, bytes)?;
                 (ints.len() == u32::from_le_bytes(*count) as usize).then_some(())?;
-                let mut set = Set::Small(Small::of_ints(ints));
+                let mut set = Set(Form::Small(Small::of_ints(ints)));
                 if ints.len() as u64 > limits.set_integers {
                     set.enlarge();
                 }
@@ -95,7 +95,7 @@ fn read_packed(bytes: &[u8], limits: &Limits) -> Option<Set> {
     let (mut elements, count) = listpack::Reader::elements(bytes)?;
     if count as u64 <= limits.set_entries {
         if let Some(small) = Small::read_listpack(bytes) {
-            return Some(Set::Small(small));
+            return Some(Set(Form::Small(small)));
         }
     }
     let mut set = Set::default();

@@ -25,7 +25,7 @@ const PACKED_HEAD: usize = 3;
 
 /// See the module.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Small(Box<[u8]>);
+pub(super) struct Small(Box<[u8]>);
 
 /// What a small set consists of.
 #[derive(Clone, Copy)]

@@ -9,8 +9,8 @@
 //! It is read back in the form it had. Reading checks everything: the bytes come from a file.
 
 use crate::compact::NameTable;
-use crate::set::Set;
 use crate::set::small::{Ints, Small, View};
+use crate::set::{Form, Set};
 use crate::stream::varint;
 
 const PACKED: u8 = 0;
@@ -20,8 +20,8 @@ const PAUSE_BYTES: usize = 64 << 10;
 
 impl Set {
     pub(super) fn write_snapshot(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
-        match self {
-            Set::Small(small) => match small.view() {
+        match &self.0 {
+            Form::Small(small) => match small.view() {
                 View::Ints(ints) => {
                     out.push(ints.width() as u8);
                     out.extend_from_slice(ints.bytes());
@@ -31,7 +31,7 @@ impl Set {
                     small.write_listpack(out);
                 }
             },
-            Set::Large(table) => {
+            Form::Large(table) => {
                 out.push(LARGE);
                 varint::write(out, table.len() as u64);
                 let mut written = 0;
@@ -51,7 +51,7 @@ impl Set {
     pub(crate) fn read(from: &[u8]) -> Option<Set> {
         let (&kind, rest) = from.split_first()?;
         match kind {
-            PACKED => Small::read_listpack(rest).map(Set::Small),
+            PACKED => Small::read_listpack(rest).map(|small| Set(Form::Small(small))),
             LARGE => {
                 let (count, mut rest) = varint::read(rest)?;
                 let mut table = NameTable::default();
@@ -60,9 +60,9 @@ impl Set {
                     table.insert(name).then_some(())?;
                     rest = behind;
                 }
-                (!table.is_empty() && table.len() as u64 == count).then(|| Set::Large(Box::new(table)))
+                (!table.is_empty() && table.len() as u64 == count).then(|| Set(Form::Large(Box::new(table))))
             }
-            width => Ints::new(usize::from(width), rest).map(|ints| Set::Small(Small::of_ints(ints))),
+            width => Ints::new(usize::from(width), rest).map(|ints| Set(Form::Small(Small::of_ints(ints)))),
         }
     }
 }

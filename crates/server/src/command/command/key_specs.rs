@@ -35,6 +35,11 @@ pub(super) fn key_specs(row: &Row) -> Vec<KeySpec> {
             let at = |index| Place::Index { index, last: 0, step: 1 };
             vec![spec(at(1), 0), spec(at(2), 1)]
         }
+        // The first is of another use than those behind it: SUNIONSTORE.
+        Keys::Range { first, last: -1, step: 1 } if spec_differs(row) => {
+            let at = |index: i16, last| Place::Index { index: index.into(), last, step: 1 };
+            vec![spec(at(first, 0), 0), spec(at(first + 1, -1), 1)]
+        }
         Keys::Range { first, last, step } => {
             let last = if last < 0 { last } else { last - first };
             let place = Place::Index { index: first.into(), last: last.into(), step: step.into() };
@@ -54,6 +59,10 @@ pub(super) fn key_specs(row: &Row) -> Vec<KeySpec> {
             std::iter::once(one).chain(words.iter().map(behind)).collect()
         }
     }
+}
+
+fn spec_differs(row: &Row) -> bool {
+    row.spec.key_use(0) != row.spec.key_use(1)
 }
 
 /// The flags of a use, as a set.

@@ -1,0 +1,103 @@
+//! SDIFF, SDIFFSTORE and SDIFFCARD: what the first of several sets has and no other.
+//!
+//! Two ways, of which the one with less work is taken, as in Redis, where the choice shows in the encoding of what is stored:
+//! each member of the first is looked up in the others, or all members of the others are removed from a copy of the first.
+
+use super::operands::*;
+use super::*;
+
+pub(in super::super) const SDIFF: Command<Run> = row(
+    Spec {
+        name: "sdiff",
+        summary: "Answers the members of a set that no other of several sets has.",
+        ..union::SUNION.spec
+    },
+    |ctx, args, reply| {
+        let keys = keys_from(args, 1);
+        let sets = operands(ctx, &keys)?;
+        answer(reply, |visit| visit_diff(&sets, visit));
+        Ok(Outcome::Replied)
+    },
+);
+
+pub(in super::super) const SDIFFSTORE: Command<Run> = row(
+    Spec {
+        name: "sdiffstore",
+        summary: "Stores the members of a set that no other of several sets has; answers how many they are.",
+        ..union::SUNIONSTORE.spec
+    },
+    |ctx, args, reply| {
+        let keys = keys_from(args, 2);
+        let limits = ctx.limits(keys[0]);
+        let sets = operands(ctx, &keys)?;
+        let mut result = Set::default();
+        if let Some((first, others)) = minuend(&sets) {
+            if is_looked_up(first, &others) {
+                visit_diff(&sets, &mut |member| result.insert_member(member, &limits));
+            } else {
+                first.for_each(|member| drop(result.insert_member(member, &limits)));
+                remove_all(&mut result, &others);
+            }
+        }
+        store(ctx, &args[1], result, event::SDIFFSTORE, reply);
+        Ok(Outcome::Replied)
+    },
+);
+
+pub(in super::super) const SDIFFCARD: Command<Run> = row(
+    Spec {
+        name: "sdiffcard",
+        summary: "Answers how many members of a set no other of several sets has, up to a limit.",
+        syntax: "numkeys key [key ...] [LIMIT limit]",
+        ..union::SUNIONCARD.spec
+    },
+    |ctx, args, reply| {
+        let (keys, mut at) = counted_keys(args)?;
+        let mut most = u64::MAX;
+        while let Some(word) = args.get(at) {
+            let number = args.get(at + 1).filter(|_| is(word, "limit")).ok_or(Error::Syntax)?;
+            most = limit(number)?;
+            at += 2;
+        }
+        let sets = operands(ctx, &keys)?;
+        reply.int(count(most, |visit| visit_diff(&sets, visit)) as i64);
+        Ok(Outcome::Replied)
+    },
+);
+
+/// The first set, and those of the others that are there; `None`: nothing is left of the first, without a look.
+fn minuend<'s>(sets: &[Option<&'s Set>]) -> Option<(&'s Set, Vec<&'s Set>)> {
+    let (first, others) = sets.split_first()?;
+    let first = (*first)?;
+    let others: Vec<&Set> = others.iter().copied().flatten().collect();
+    (!others.iter().any(|other| std::ptr::eq(*other, first))).then_some((first, others))
+}
+
+fn is_looked_up(first: &Set, others: &[&Set]) -> bool {
+    let look_ups = first.len() * (1 + others.len());
+    let removals = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
+    look_ups / 2 <= removals
+}
+
+fn remove_all(set: &mut Set, others: &[&Set]) {
+    for other in others {
+        other.visit(|member| {
+            set.remove_member(member);
+            set.len() > 0
+        });
+    }
+}
+
+/// Shows what only the first set has to `visit`, until it returns false.
+fn visit_diff(sets: &[Option<&Set>], visit: &mut dyn FnMut(Member<'_>) -> bool) {
+    let Some((first, mut others)) = minuend(sets) else { return };
+    if is_looked_up(first, &others) {
+        // The largest is the most likely to have it.
+        others.sort_by_key(|set| std::cmp::Reverse(set.len()));
+        first.visit(|member| others.iter().any(|other| other.contains_member(member)) || visit(member));
+        return;
+    }
+    let mut rest = first.clone();
+    remove_all(&mut rest, &others);
+    rest.visit(visit);
+}

@@ -1,0 +1,102 @@
+//! SINTER, SINTERSTORE and SINTERCARD: what several sets have in common.
+
+use super::operands::*;
+use super::*;
+use crate::compact::hash_of;
+use sterna_command::{KeyUse, KeyUses};
+
+pub(in super::super) const SINTER: Command<Run> = row(
+    Spec {
+        name: "sinter",
+        arity: -2,
+        flags: Flags::READONLY,
+        keys: Keys::from(1),
+        complexity: "O(N*M) for N members of the smallest set and M sets",
+        summary: "Answers the members that all of several sets have.",
+        syntax: "key [key ...]",
+        reply: &[ReplyShape::Set],
+        tips: &["nondeterministic_output_order"],
+        ..SPEC
+    },
+    |ctx, args, reply| {
+        let keys = keys_from(args, 1);
+        let sets = operands(ctx, &keys)?;
+        answer(reply, |visit| visit_inter(&sets, visit));
+        Ok(Outcome::Replied)
+    },
+);
+
+pub(in super::super) const SINTERSTORE: Command<Run> = row(
+    Spec {
+        name: "sinterstore",
+        arity: -3,
+        flags: Flags::WRITE.union(Flags::DENYOOM),
+        uses: KeyUses::FirstAndSecond(KeyUse::OVERWRITES, KeyUse::READS),
+        summary: "Stores the members that all of several sets have; answers how many they are.",
+        syntax: "destination key [key ...]",
+        reply: &[ReplyShape::Integer],
+        tips: &[],
+        ..SINTER.spec
+    },
+    |ctx, args, reply| {
+        let keys = keys_from(args, 2);
+        let limits = ctx.limits(keys[0]);
+        let sets = operands(ctx, &keys)?;
+        // As Redis grows it: packed, and then integers if it has only such.
+        let mut result = smallest(&sets).map_or_else(Set::default, Set::made_anew);
+        visit_inter(&sets, &mut |member| result.insert_member(member, &limits));
+        result.to_integers(&limits);
+        store(ctx, &args[1], result, event::SINTERSTORE, reply);
+        Ok(Outcome::Replied)
+    },
+);
+
+pub(in super::super) const SINTERCARD: Command<Run> = row(
+    Spec {
+        name: "sintercard",
+        arity: -3,
+        flags: Flags::READONLY.union(Flags::MOVABLE_KEYS),
+        keys: Keys::Counted { count_at: 1 },
+        since: "7.0.0",
+        summary: "Answers how many members all of several sets have, up to a limit.",
+        syntax: "numkeys key [key ...] [LIMIT limit]",
+        reply: &[ReplyShape::Integer],
+        tips: &[],
+        ..SINTER.spec
+    },
+    |ctx, args, reply| {
+        let (keys, mut at) = counted_keys(args)?;
+        let mut most = u64::MAX;
+        while let Some(word) = args.get(at) {
+            let number = args.get(at + 1).filter(|_| is(word, "limit")).ok_or(Error::Syntax)?;
+            most = limit(number)?;
+            at += 2;
+        }
+        let sets = operands(ctx, &keys)?;
+        reply.int(count(most, |visit| visit_inter(&sets, visit)) as i64);
+        Ok(Outcome::Replied)
+    },
+);
+
+fn smallest<'s>(sets: &[Option<&'s Set>]) -> Option<&'s Set> {
+    sets.iter().copied().collect::<Option<Vec<_>>>()?.into_iter().min_by_key(|set| set.len())
+}
+
+/// Shows what all the sets have to `visit`, until it returns false.
+fn visit_inter(sets: &[Option<&Set>], visit: &mut dyn FnMut(Member<'_>) -> bool) {
+    let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<&Set>>>() else { return };
+    sets.sort_by_key(|set| set.len());
+    let Some((first, others)) = sets.split_first() else { return };
+    let some_are_large = others.iter().any(|set| set.is_large());
+    first.visit(|member| {
+        let is_in_all = match member {
+            // The name is hashed once for all of them.
+            Member::Text(name) if some_are_large => {
+                let hash = hash_of(name);
+                others.iter().all(|set| set.contains_hashed(hash, name))
+            }
+            _ => others.iter().all(|set| set.contains_member(member)),
+        };
+        !is_in_all || visit(member)
+    });
+}

@@ -1,0 +1,91 @@
+//! SUNION, SUNIONSTORE and SUNIONCARD: what any of several sets has.
+
+use super::operands::*;
+use super::*;
+use crate::collection::Limits;
+
+pub(in super::super) const SUNION: Command<Run> = row(
+    Spec {
+        name: "sunion",
+        complexity: "O(N) for N members of all sets",
+        summary: "Answers the members that any of several sets has.",
+        ..inter::SINTER.spec
+    },
+    |ctx, args, reply| {
+        let keys = keys_from(args, 1);
+        let limits = ctx.limits(keys[0]);
+        let sets = operands(ctx, &keys)?;
+        answer(reply, |visit| visit_union(&sets, &limits, visit));
+        Ok(Outcome::Replied)
+    },
+);
+
+pub(in super::super) const SUNIONSTORE: Command<Run> = row(
+    Spec {
+        name: "sunionstore",
+        complexity: SUNION.spec.complexity,
+        summary: "Stores the members that any of several sets has; answers how many they are.",
+        ..inter::SINTERSTORE.spec
+    },
+    |ctx, args, reply| {
+        let keys = keys_from(args, 2);
+        let limits = ctx.limits(keys[0]);
+        let sets = operands(ctx, &keys)?;
+        let mut result = Set::default();
+        for set in sets.into_iter().flatten() {
+            set.for_each(|member| drop(result.insert_member(member, &limits)));
+        }
+        store(ctx, &args[1], result, event::SUNIONSTORE, reply);
+        Ok(Outcome::Replied)
+    },
+);
+
+pub(in super::super) const SUNIONCARD: Command<Run> = row(
+    Spec {
+        name: "sunioncard",
+        since: "8.10.0",
+        complexity: SUNION.spec.complexity,
+        summary: "Answers how many members several sets have together, up to a limit; the answer is exact with APPROX as well.",
+        syntax: "numkeys key [key ...] [APPROX] [LIMIT limit]",
+        ..inter::SINTERCARD.spec
+    },
+    |ctx, args, reply| {
+        let (keys, mut at) = counted_keys(args)?;
+        let mut most = u64::MAX;
+        while let Some(word) = args.get(at) {
+            if is(word, "approx") {
+                at += 1;
+                continue;
+            }
+            let number = args.get(at + 1).filter(|_| is(word, "limit")).ok_or(Error::Syntax)?;
+            most = limit(number)?;
+            at += 2;
+        }
+        let limits = ctx.limits(keys[0]);
+        let sets = operands(ctx, &keys)?;
+        reply.int(count(most, |visit| visit_union(&sets, &limits, visit)) as i64);
+        Ok(Outcome::Replied)
+    },
+);
+
+/// Sets up to which a member is looked up in those before its own, which costs nothing for those of the first.
+const LOOKED_UP_MAX: usize = 3;
+
+/// Shows what any of the sets has to `visit`, each once, until it returns false.
+fn visit_union(sets: &[Option<&Set>], limits: &Limits, visit: &mut dyn FnMut(Member<'_>) -> bool) {
+    let sets: Vec<&Set> = sets.iter().copied().flatten().collect();
+    let mut seen = Set::default();
+    for (index, set) in sets.iter().enumerate() {
+        let goes_on = set.visit(|member| {
+            let is_new = if sets.len() > LOOKED_UP_MAX {
+                seen.insert_member(member, limits)
+            } else {
+                !sets[..index].iter().any(|before| before.contains_member(member))
+            };
+            !is_new || visit(member)
+        });
+        if !goes_on {
+            return;
+        }
+    }
+}
