@@ -155,18 +155,31 @@ const UNSEEN: [&[u8]; 15] = [
 
 /// A reply as text, without times.
 fn seen(request: &[String], value: Value) -> String {
-    let value = without(value, &UNSEEN);
+    let value = sets_in_order(without(value, &UNSEEN));
     let value = match request.first().map(String::as_str) {
         Some("XPENDING") => with_idle_hidden(value),
         Some("TTL") => View::Positive.apply(value),
+        Some("SRANDMEMBER" | "SSCAN") => View::DeepSorted.apply(value),
         Some("XINFO") if request.len() > 3 => with_times_hidden(value),
         Some("EXEC") => match value {
-            Value::Array(replies) => Value::Array(replies.into_iter().map(with_idle_hidden).collect()),
+            Value::Array(replies) => {
+                let seen = |reply| View::DeepSorted.apply(with_idle_hidden(reply));
+                Value::Array(replies.into_iter().map(seen).collect())
+            }
             other => other,
         },
         _ => value,
     };
     render(&value)
+}
+
+/// A value whose sets, which have no order, are in one.
+fn sets_in_order(value: Value) -> Value {
+    match value {
+        Value::Set(..) => View::Sorted.apply(value),
+        Value::Array(values) => Value::Array(values.into_iter().map(sets_in_order).collect()),
+        other => other,
+    }
 }
 
 /// A value without the fields of these names, however deep.

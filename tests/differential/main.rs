@@ -31,6 +31,7 @@ const FILES: &[File] = &[
     File { name: "clients", text: include_str!("clients.script"), since: 8 },
     File { name: "introspection", text: include_str!("introspection.script"), since: 8 },
     File { name: "streams", text: include_str!("streams.script"), since: 8 },
+    File { name: "sets", text: include_str!("sets.script"), since: 8 },
     File { name: "tracking", text: include_str!("tracking.script"), since: 8 },
     File { name: "events", text: include_str!("events.script"), since: 8 },
 ];
@@ -74,6 +75,11 @@ fn transactions_queue_fail_and_watch_as_redis_s_do() {
 #[test]
 fn string_commands_answer_as_redis_s_do() {
     compare("strings");
+}
+
+#[test]
+fn set_commands_answer_as_redis_s_do() {
+    compare("sets");
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Writer {
             }
         }
         for key in KEYS {
-            for look in ["TYPE", "TTL", "XINFO STREAM", "XLEN", "GET", "XINFO GROUPS"] {
+            for look in ["TYPE", "OBJECT ENCODING", "TTL", "XINFO STREAM", "XLEN", "GET", "XINFO GROUPS", "SMEMBERS"] {
                 all.push(words(&format!("{look} {key}")));
             }
             all.push(words(&format!("XINFO STREAM {key} FULL COUNT 0")));
@@ -73,6 +73,9 @@ impl Writer {
 
     fn command(&mut self) -> Request {
         let key = self.key();
+        if self.maybe(4) {
+            return self.set(key);
+        }
         match self.random.u8(..100) {
             0..22 => self.xadd(key),
             22..27 => self.xgroup(key),
@@ -300,6 +303,42 @@ impl Writer {
             9 => words(&format!("MGET {key} {}", self.key())),
             10 => words(&format!("GETRANGE {key} {} {}", self.count(), self.count())),
             _ => words(&format!("GETSET {key} {value}")),
+        }
+    }
+
+    fn members(&mut self) -> String {
+        let count = if self.maybe(8) { self.random.usize(10..200) } else { self.random.usize(1..5) };
+        let member = |writer: &mut Writer| match writer.random.u8(..8) {
+            0..3 => writer.random.u8(..8).to_string(),
+            3 => writer.random.i64(..).to_string(),
+            4 => format!("0{}", writer.random.u8(..8)),
+            _ => writer.pick(&["x", "y", "z", "text"]).to_owned(),
+        };
+        (0..count).map(|_| member(self)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn set(&mut self, key: &str) -> Request {
+        let (members, other, third) = (self.members(), self.key(), self.key());
+        match self.random.u8(..24) {
+            0..7 => words(&format!("SADD {key} {members}")),
+            7..9 => words(&format!("SREM {key} {members}")),
+            9 => words(&format!("SMISMEMBER {key} {members}")),
+            10 => words(&format!("SISMEMBER {key} {}", self.pick(&["1", "x", "01"]))),
+            11 => words(&format!("SMOVE {key} {other} {}", self.pick(&["1", "2", "x"]))),
+            // What chance would pick can't be compared.
+            12 => words(&format!("SPOP {key} {}", self.pick(&["100000", "0", "-1"]))),
+            13 => words(&format!("SRANDMEMBER {key} {}", self.pick(&["100000", "0", "x"]))),
+            14 => words(&format!("SMEMBERS {key}")),
+            15 => words(&format!("SCARD {key}")),
+            16 => words(&format!("{} {key} {other}", self.pick(&["SINTER", "SUNION", "SDIFF"]))),
+            17 => words(&format!("{} {key} {other} {third}", self.pick(&["SINTER", "SUNION", "SDIFF"]))),
+            18..21 => {
+                let command = self.pick(&["SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE"]);
+                words(&format!("{command} {key} {other} {third}"))
+            }
+            21 => words(&format!("SINTERCARD 2 {key} {other} LIMIT {}", self.count())),
+            22 => words(&format!("SSCAN {key} 0 COUNT 10000")),
+            _ => words(&format!("OBJECT ENCODING {key}")),
         }
     }
 

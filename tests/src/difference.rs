@@ -123,6 +123,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
     Difference {
+        name: "repeated-members",
+        redis: "answers any number of members to `SRANDMEMBER` with a negative count",
+        sterna: "answers up to a million, and `ERR value is out of range` above",
+        reason: "The number alone would decide how long nobody else is served, and how much memory the reply takes.",
+    },
+    Difference {
         name: "after-8-2",
         redis: "8.2 doesn't know the commands",
         sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`; not `XIDMPRECORD`, with which Redis writes its log",
@@ -155,6 +161,8 @@ pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
         reason: "`no_multi`: `DEBUG SLEEP` holds its own connection, not the server, and between `MULTI` and `EXEC` nothing \
                  may wait.",
     },
+    CommandDifference { command: "sunioncard", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "sdiffcard", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "xnack", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "xcfgset", part: "all", reason: "Came after Redis 8.2." },
 ];

@@ -28,6 +28,7 @@ mod incrbyfloat;
 mod keys;
 mod memory;
 mod mget;
+mod move_key;
 mod object;
 mod rename;
 mod scan;
@@ -67,6 +68,7 @@ pub static COMMANDS: &[Command<Run>] = &[
     keys::KEYS,
     memory::MEMORY,
     mget::MGET,
+    move_key::MOVE,
     mget::MSET,
     mget::MSETNX,
     object::OBJECT,

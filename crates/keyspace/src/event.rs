@@ -68,6 +68,8 @@ events! {
         COPY_TO = "copy_to",
         DEL = "del",
         EXPIRE = "expire",
+        MOVE_FROM = "move_from",
+        MOVE_TO = "move_to",
         PERSIST = "persist",
         RENAME_FROM = "rename_from",
         RENAME_TO = "rename_to",

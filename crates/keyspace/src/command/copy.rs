@@ -60,7 +60,7 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
 }
 
 /// The number of a database of which there are `databases`.
-fn parse_db(number: &[u8], databases: usize) -> Result<usize, Error> {
+pub(super) fn parse_db(number: &[u8], databases: usize) -> Result<usize, Error> {
     let number = integer(number).ok_or(Error::NotInteger)?;
     let number = i32::try_from(number).map_err(|_| Error::NotInt32)?;
     usize::try_from(number).ok().filter(|&db| db < databases).ok_or(Error::DbOutOfRange)

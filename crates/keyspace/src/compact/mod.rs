@@ -196,9 +196,16 @@ impl<S: Segment> Segments<S> {
         removed
     }
 
-    /// All elements, in no order.
+    /// All elements, by segments in the order of their positions: two tables with the same elements differ in their order only
+    /// as these came in another.
     pub(crate) fn iter(&self) -> impl Iterator<Item = S::Item<'_>> {
-        self.parts.iter().flat_map(|part| part.segment.iter())
+        let mut entry = 0;
+        let segments = std::iter::from_fn(move || {
+            let part = &self.parts[*self.directory.get(entry)? as usize];
+            entry += 1 << (self.depth - part.depth);
+            Some(&*part.segment)
+        });
+        segments.flat_map(S::iter)
     }
 
     /// Walks the elements in order of position from `from` on and passes at least `count` of them to `visit`, if there

@@ -8,6 +8,7 @@ mod model;
 mod newest;
 mod rows;
 mod scan;
+mod sets;
 mod streams;
 mod wait;
 mod watch;

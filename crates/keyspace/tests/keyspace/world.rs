@@ -152,6 +152,11 @@ impl World {
         }
     }
 
+    /// Panics if what is counted is not what is there.
+    pub(crate) fn check(&self) {
+        self.parts.parts.iter().for_each(Partition::check);
+    }
+
     /// Every key that is there, with its database, value and expiry, in order.
     pub(crate) fn contents(&self) -> Vec<Kept> {
         self.parts.parts.iter().for_each(Partition::check);
