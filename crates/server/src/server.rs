@@ -158,6 +158,7 @@ impl Server {
     ) -> Server {
         let shards = mailboxes.len();
         let partitions = Partitions::new(PARTITIONS_PER_SHARD * shards, config.databases as usize);
+        partitions.set_settings(settings_of(&config));
         Server {
             tracking: Tracking::new(shards),
             shards: mailboxes.into_iter().map(|mailbox| ShardHandle::new(mailbox, shards, table)).collect(),
@@ -192,7 +193,7 @@ impl Server {
             next_client: AtomicU64::new(1),
             keyspace: Mutex::default(),
             keyspace_stats_due: AtomicBool::new(false),
-            settings_due: AtomicBool::new(true),
+            settings_due: AtomicBool::new(false),
             rates: Mutex::default(),
             log_limits: LogLimits::default(),
             slowlog: Mutex::default(),
