@@ -60,7 +60,9 @@ impl Writer {
             }
         }
         for key in KEYS {
-            for look in ["TYPE", "OBJECT ENCODING", "TTL", "XINFO STREAM", "XLEN", "GET", "XINFO GROUPS", "SMEMBERS"] {
+            for look in
+                ["TYPE", "OBJECT ENCODING", "TTL", "XINFO STREAM", "XLEN", "GET", "XINFO GROUPS", "SMEMBERS"]
+            {
                 all.push(words(&format!("{look} {key}")));
             }
             all.push(words(&format!("XINFO STREAM {key} FULL COUNT 0")));

@@ -8,6 +8,7 @@ use crate::changes::Changes;
 use crate::collection::Limits;
 use crate::error::Error;
 use crate::event;
+use crate::long::Steps;
 use crate::slot::Slot;
 use crate::space::Space;
 use crate::value::{Record, Value};
@@ -21,6 +22,8 @@ pub type Run = fn(&mut Ctx<'_>, Args<'_>, &mut Reply<'_>) -> Result<Outcome, Err
 pub enum Outcome {
     /// Its reply is written.
     Replied,
+    /// Its reply is made in steps from copies; nothing is written.
+    Long(Box<dyn Steps>),
     /// It waits in the queues of its keys; nothing is written. The caller's shard keeps the waiter until somebody
     /// claims it.
     Wait(Arc<Waiter>),

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::long::Steps;
 use crate::partition::Database;
 use crate::stream::Group;
 use crate::value::Value;
@@ -23,6 +24,7 @@ enum Kind {
     Value(Value),
     Group(Arc<Group>),
     Database(Database),
+    Steps(Box<dyn Steps>),
 }
 
 impl Garbage {
@@ -34,6 +36,11 @@ impl Garbage {
     /// A group, if it is slow to free.
     pub(crate) fn of_group(group: Arc<Group>) -> Option<Garbage> {
         (group.heap_bytes() >= SLOW_BYTES).then(|| Garbage(Kind::Group(group)))
+    }
+
+    /// Copies from which a reply was made: what they share may have been removed meanwhile.
+    pub fn of_steps(steps: Box<dyn Steps>) -> Garbage {
+        Garbage(Kind::Steps(steps))
     }
 
     /// All that a database held in one partition.

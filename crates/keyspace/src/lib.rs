@@ -13,6 +13,7 @@
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `collection`, `packed`, `listpack` | what lists, hashes, sets and sorted sets have in common; how small ones are kept |
 //! | `compact` | the hash table of large hashes, sets and sorted sets, whose copies share segments |
+//! | `long` | replies that are made in steps, from copies |
 //! | `rdb`, `extended` | values as other servers exchange them; floats with the digits Redis gives |
 //! | `command` | a file per command, with its row of the command table |
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ mod extended;
 mod garbage;
 mod hash;
 mod listpack;
+mod long;
 pub mod lzf;
 mod packed;
 mod partition;
@@ -48,7 +50,7 @@ mod watch;
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
 pub use collection::Limits;
-pub use command::{COMMANDS, StreamError};
+pub use command::{COMMANDS, SetError, StreamError};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
     Effect, Effects, Unreadable, What, flush_all, read_state, resume, suspend, write_set, write_state,
@@ -57,6 +59,7 @@ pub use error::Error;
 pub use event::{Event, EventClasses};
 pub use garbage::Garbage;
 pub use hash::{KeyHash, PARTITIONS_MAX};
+pub use long::Steps;
 pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
 pub use rdb::seal as seal_dump;
 pub use slot::Slot;

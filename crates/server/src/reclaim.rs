@@ -29,7 +29,12 @@ impl Reclaimer {
     /// Takes what a command has removed, if it is slow to free.
     #[inline]
     pub(crate) fn take(&self, changes: &mut Changes) {
-        let garbage = changes.take_garbage();
+        self.free(changes.take_garbage());
+    }
+
+    /// Frees these.
+    #[inline]
+    pub(crate) fn free(&self, garbage: Vec<Garbage>) {
         let Some(sender) = self.0.as_ref().filter(|_| !garbage.is_empty()) else { return };
         if let Err(TrySendError::Full(garbage) | TrySendError::Disconnected(garbage)) =
             sender.try_send(garbage)

@@ -199,13 +199,17 @@ impl<S: Segment> Segments<S> {
     /// All elements, by segments in the order of their positions: two tables with the same elements differ in their order only
     /// as these came in another.
     pub(crate) fn iter(&self) -> impl Iterator<Item = S::Item<'_>> {
-        let mut entry = 0;
-        let segments = std::iter::from_fn(move || {
-            let part = &self.parts[*self.directory.get(entry)? as usize];
-            entry += 1 << (self.depth - part.depth);
-            Some(&*part.segment)
-        });
+        let mut place = 0;
+        let segments = std::iter::from_fn(move || self.segment_at(&mut place));
         segments.flat_map(S::iter)
+    }
+
+    /// The segment at a place, which moves on to the next; `None`: there is no further one. The first place is 0. For tables
+    /// that do not change meanwhile.
+    pub(crate) fn segment_at(&self, place: &mut usize) -> Option<&S> {
+        let part = &self.parts[*self.directory.get(*place)? as usize];
+        *place += 1 << (self.depth - part.depth);
+        Some(&part.segment)
     }
 
     /// Walks the elements in order of position from `from` on and passes at least `count` of them to `visit`, if there

@@ -126,12 +126,18 @@ impl Set {
                 if kind == ADDED_LARGE {
                     self.enlarge();
                 }
-                names.iter().for_each(|name| drop(self.insert(name, limits)));
+                names.iter().for_each(|name| {
+                    self.insert(name, limits);
+                });
             }
-            REMOVED => names.iter().for_each(|name| drop(self.remove(name))),
+            REMOVED => names.iter().for_each(|name| {
+                self.remove(name);
+            }),
             ONLY => {
                 *self = self.made_anew();
-                names.iter().for_each(|name| drop(self.insert(name, limits)));
+                names.iter().for_each(|name| {
+                    self.insert(name, limits);
+                });
             }
             _ => return false,
         }

@@ -14,7 +14,7 @@
 //! Cost: one member O(1) in a large set, O(bytes) in a small one, which the limits bound.
 
 use crate::collection::{Collection, Elements, Limits};
-use crate::compact::NameTable;
+use crate::compact::{NameTable, Segment};
 use crate::listpack::{Element, canonical_int};
 use crate::value::Value;
 
@@ -26,6 +26,10 @@ mod small;
 mod snapshot;
 
 use small::{Small, View};
+
+/// How far a set has been walked; the default is its beginning.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct At(usize);
 
 /// A member, as it is kept.
 pub(crate) type Member<'a> = Element<'a>;
@@ -120,6 +124,18 @@ impl Set {
             visit(member);
             true
         });
+    }
+
+    /// Shows some members to `visit`, all of a small set, and moves `at` on; false: those were the last. For a set that does not
+    /// change meanwhile.
+    pub(crate) fn visit_part<'a>(&'a self, at: &mut At, mut visit: impl FnMut(Member<'a>)) -> bool {
+        let Form::Large(table) = &self.0 else {
+            self.for_each(visit);
+            return false;
+        };
+        let segment = table.segment_at(&mut at.0);
+        segment.into_iter().flat_map(Segment::iter).for_each(|name| visit(Member::Text(name)));
+        segment.is_some()
     }
 
     /// Walks the members and passes at least `count` of them to `visit`, if there are as many; returns where to go on, `None`
@@ -241,9 +257,11 @@ impl Set {
             return;
         }
         let mut table = NameTable::default();
-        self.for_each(|member| match member {
-            Member::Int(number) => drop(table.insert(itoa::Buffer::new().format(number).as_bytes())),
-            Member::Text(name) => drop(table.insert(name)),
+        self.for_each(|member| {
+            match member {
+                Member::Int(number) => table.insert(itoa::Buffer::new().format(number).as_bytes()),
+                Member::Text(name) => table.insert(name),
+            };
         });
         *self = Set(Form::Large(Box::new(table)));
     }

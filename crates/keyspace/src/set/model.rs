@@ -57,7 +57,9 @@ fn members(set: &Set) -> BTreeSet<Vec<u8>> {
 /// What OBJECT ENCODING says after the members were added one by one to an empty set.
 fn grown(names: &[Vec<u8>]) -> &'static str {
     let mut set = Set::default();
-    names.iter().for_each(|name| drop(set.insert(name, &LIMITS)));
+    names.iter().for_each(|name| {
+        set.insert(name, &LIMITS);
+    });
     set.encoding()
 }
 
@@ -136,7 +138,7 @@ proptest! {
                     if count < model.len() {
                         let kept: Vec<Vec<u8>> = model.iter().take(count).cloned().collect();
                         let mut few = Set::default();
-                        kept.iter().for_each(|name| drop(few.insert(name, &LIMITS)));
+                        kept.iter().for_each(|name| { few.insert(name, &LIMITS); });
                         let before = set.keep_only(few, &mut edits);
                         prop_assert_eq!(members(&before), std::mem::take(&mut model));
                         model.extend(kept);

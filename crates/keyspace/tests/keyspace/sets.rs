@@ -76,7 +76,8 @@ fn play(world: &mut World, model: &mut Model, step: &Step) {
             let names: Vec<String> =
                 numbers.iter().flat_map(|number| [number.to_string(), format!("name-{number}")]).collect();
             let before = set_of(model, *key);
-            let after: BTreeSet<String> = before.iter().filter(|name| !names.contains(name)).cloned().collect();
+            let after: BTreeSet<String> =
+                before.iter().filter(|name| !names.contains(name)).cloned().collect();
             let reply = world.run(&format!("srem {} {}", KEYS[*key], names.join(" ")));
             assert_eq!(reply, format!(":{}\r\n", before.len() - after.len()));
             model.insert(KEYS[*key], after);
@@ -106,7 +107,8 @@ fn play(world: &mut World, model: &mut Model, step: &Step) {
             // What is answered, counted and stored is the same.
             let plain = command.trim_end_matches("store");
             let keys = format!("{} {}", KEYS[*one], KEYS[*other]);
-            let answered: BTreeSet<String> = bulks(&world.run(&format!("{plain} {keys}"))).into_iter().collect();
+            let answered: BTreeSet<String> =
+                bulks(&world.run(&format!("{plain} {keys}"))).into_iter().collect();
             assert_eq!(answered, result);
             let counted = world.run(&format!("{plain}card 2 {keys}"));
             assert_eq!(counted, format!(":{}\r\n", result.len()));
@@ -209,6 +211,43 @@ fn random_members_leave_no_effect_and_spop_says_what_it_took() {
         world.run(&format!("spop s{count}"));
         let mut other = world.replayed(1);
         assert_eq!(members(&mut other, "s"), members(&mut world, "s"), "after SPOP s{count}");
+    }
+}
+
+#[test]
+fn a_negative_count_of_srandmember_is_bounded() {
+    let mut world = World::new(1);
+    world.run("sadd s a");
+    assert_eq!(bulks(&world.run("srandmember s -1000000")).len(), 1_000_000);
+    for count in ["-1000001", "-9223372036854775807"] {
+        assert_eq!(world.run(&format!("srandmember s {count}")), "-ERR value is out of range\r\n");
+    }
+}
+
+#[test]
+fn a_long_reply_made_in_steps_is_the_whole_reply() {
+    let mut world = World::new(1);
+    add(&mut world, "s", (0..30_000).map(|number| format!("member:{number}")));
+    add(&mut world, "t", (15_000..50_000).map(|number| format!("member:{number}")));
+    let numbers = |range: std::ops::Range<i32>| range.map(|number| format!("member:{number}")).collect();
+    let cases: [(&str, BTreeSet<String>); 6] = [
+        ("smembers s", numbers(0..30_000)),
+        ("sinter s t", numbers(15_000..30_000)),
+        ("sunion s t", numbers(0..50_000)),
+        ("sdiff s t", numbers(0..15_000)),
+        ("sdiff t s", numbers(30_000..50_000)),
+        ("sinter s s s", numbers(0..30_000)),
+    ];
+    for (command, expected) in cases {
+        // In steps, and at once, as between MULTI and EXEC.
+        for may_block in [true, false] {
+            world.caller.may_block = may_block;
+            let reply = world.run(command);
+            assert!(reply.starts_with(&format!("*{}\r\n", expected.len())), "{command}");
+            let answered = bulks(&reply);
+            assert_eq!(answered.len(), expected.len());
+            assert_eq!(answered.into_iter().collect::<BTreeSet<_>>(), expected, "{command}");
+        }
     }
 }
 

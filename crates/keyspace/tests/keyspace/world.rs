@@ -90,6 +90,7 @@ impl World {
         let outcome = row.run.unwrap()(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
         match outcome {
             Ok(Outcome::Replied) => {}
+            Ok(Outcome::Long(mut steps)) => while steps.step(&mut Reply::new(&mut out, caller.proto)) {},
             Ok(Outcome::Wait(waiter)) => *waits = Some(waiter),
             Err(error) => {
                 assert!(out.is_empty(), "an error after a reply");

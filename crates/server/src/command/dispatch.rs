@@ -327,7 +327,7 @@ impl Shard {
         let reply = Reply::new(out, proto);
         match runs(row) {
             Runs::Server(run) => run(&mut Call { shard: self, slot, row, args, reply, in_exec }),
-            Runs::Keys(command) => self.execute_on_keys(slot, command, args, reply),
+            Runs::Keys(command) => self.execute_on_keys(slot, row, command, args, reply),
             Runs::Container => Err(Failure::arity(&row.full_name)),
         }
     }
@@ -335,6 +335,7 @@ impl Shard {
     fn execute_on_keys(
         &mut self,
         slot: usize,
+        row: &'static Row,
         command: &'static sterna_command::Command<sterna_keyspace::Run>,
         args: Args<'_>,
         mut reply: Reply<'_>,
@@ -346,6 +347,10 @@ impl Shard {
         self.reads_end();
         match outcome {
             Ok(Outcome::Replied) => Ok(()),
+            Ok(Outcome::Long(steps)) => {
+                self.reply_in_steps(slot, row, steps);
+                Ok(())
+            }
             Ok(Outcome::Wait(waiter)) => {
                 self.block(slot, args.to_owned(), waiter);
                 Ok(())

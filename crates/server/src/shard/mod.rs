@@ -285,7 +285,7 @@ impl Shard {
         self.forget_transaction(slot);
         self.untrack(slot);
         let me = self.connections[slot].me;
-        self.parts.remove(&me);
+        self.forget_parts(me);
         if let Some(waiting) = self.connections[slot].take_waiting() {
             self.clear_wait(me, waiting);
         }

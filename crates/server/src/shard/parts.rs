@@ -13,6 +13,9 @@
 //! Between two parts others are served, so a long request is not one moment: what somebody else does meanwhile may be seen
 //! by its later parts. Up to [`whole_max`] arguments it is one, and between MULTI and EXEC no request has more.
 //!
+//! A long reply is made in the same way, from copies that its command left (`sterna_keyspace::Steps`): it is one moment all the
+//! same.
+//!
 //! What walks everything that there is (PUBSUB CHANNELS, KEYS) and what leaves everything that it has (UNSUBSCRIBE without
 //! names, RESET, a client that is gone) is worked off in the same way.
 
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_command::{Flags, Group, Keys, ReplyShape, Row};
+use sterna_keyspace::{Garbage, Steps};
 use sterna_protocol::{Args, LongRequest, OwnedArgs, Parser, Reply};
 use sterna_pubsub::{Kind, glob};
 
@@ -56,6 +60,8 @@ enum Work {
     Names { request: Option<LongRequest>, total: Total },
     /// Ends every subscription of these kinds; where they are confirmed, each is.
     Leave { kinds: &'static [Kind], confirms: bool },
+    /// Makes a reply from copies of values.
+    Steps(Box<dyn Steps>),
     /// Collects names, and then answers them.
     Walk { walk: Walk, found: Found },
 }
@@ -159,6 +165,18 @@ impl Shard {
         is_long
     }
 
+    /// Makes the reply a step at a time.
+    pub(crate) fn reply_in_steps(&mut self, slot: usize, row: &'static Row, steps: Box<dyn Steps>) {
+        self.begin_parts(slot, row, Work::Steps(steps));
+    }
+
+    /// Lets go of what a request was worked off from: copies of values may be slow to free.
+    pub(super) fn let_go(&self, parts: Parts) {
+        if let Work::Steps(steps) = parts.work {
+            self.server.reclaimer.free(vec![Garbage::of_steps(steps)]);
+        }
+    }
+
     /// Answers the channels that match, a part at a time.
     pub(crate) fn walk_in_parts(&mut self, slot: usize, row: &'static Row, walk: Walk) {
         self.begin_parts(slot, row, Work::Walk { walk, found: Found::default() });
@@ -199,7 +217,7 @@ impl Shard {
         connection.transport.close_notify();
         connection.transport.shut_down();
         self.flusher.condemn(connection, reason);
-        self.parts.remove(&me);
+        self.forget_parts(me);
         self.leaving.push_back((me, reason));
         true
     }
@@ -243,15 +261,24 @@ impl Shard {
         }
         self.finish(serving);
         if self.connection_of(me).is_none_or(|connection| connection.state().closes()) {
+            self.let_go(parts);
             return;
         }
         if is_done {
+            self.let_go(parts);
             self.resume(slot);
         } else {
             self.parts.insert(me, parts);
         }
         // What follows the request may be in the socket, whose edge has been used up.
         self.make_ready(slot);
+    }
+
+    /// Ends what the connection has begun in parts.
+    pub(super) fn forget_parts(&mut self, me: ConnectionRef) {
+        if let Some(parts) = self.parts.remove(&me) {
+            self.let_go(parts);
+        }
     }
 
     /// Executes one part; true if it was the last. What it answers goes to `out`.
@@ -274,6 +301,10 @@ impl Shard {
                     self.run_part(slot, row, args.args(), out);
                 }
                 is_done
+            }
+            Work::Steps(steps) => {
+                let proto = self.connections[slot].proto;
+                !steps.step(&mut Reply::new(out, proto))
             }
             Work::Walk { walk, found } => {
                 let proto = self.connections[slot].proto;

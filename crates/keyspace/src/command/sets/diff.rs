@@ -4,6 +4,7 @@
 //! each member of the first is looked up in the others, or all members of the others are removed from a copy of the first.
 
 use super::operands::*;
+use super::steps::{Wanted, in_steps};
 use super::*;
 
 pub(in super::super) const SDIFF: Command<Run> = row(
@@ -14,9 +15,14 @@ pub(in super::super) const SDIFF: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
+        let may_block = ctx.caller.may_block;
         let sets = operands(ctx, &keys)?;
-        answer(reply, |visit| visit_diff(&sets, visit));
-        Ok(Outcome::Replied)
+        let present = minuend(&sets).map(|(first, others)| std::iter::once(first).chain(others).collect());
+        let present: Vec<&Set> = present.unwrap_or_default();
+        Ok(in_steps(may_block, Wanted::Diff, &present).unwrap_or_else(|| {
+            answer(reply, |visit| visit_diff(&sets, visit));
+            Outcome::Replied
+        }))
     },
 );
 
@@ -35,7 +41,9 @@ pub(in super::super) const SDIFFSTORE: Command<Run> = row(
             if is_looked_up(first, &others) {
                 visit_diff(&sets, &mut |member| result.insert_member(member, &limits));
             } else {
-                first.for_each(|member| drop(result.insert_member(member, &limits)));
+                first.for_each(|member| {
+                    result.insert_member(member, &limits);
+                });
                 remove_all(&mut result, &others);
             }
         }

@@ -1,6 +1,7 @@
 //! SINTER, SINTERSTORE and SINTERCARD: what several sets have in common.
 
 use super::operands::*;
+use super::steps::{Wanted, in_steps};
 use super::*;
 use crate::compact::hash_of;
 use sterna_command::{KeyUse, KeyUses};
@@ -20,9 +21,12 @@ pub(in super::super) const SINTER: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
-        let sets = operands(ctx, &keys)?;
-        answer(reply, |visit| visit_inter(&sets, visit));
-        Ok(Outcome::Replied)
+        let may_block = ctx.caller.may_block;
+        let sets = by_size(&operands(ctx, &keys)?);
+        Ok(in_steps(may_block, Wanted::Inter, &sets).unwrap_or_else(|| {
+            answer(reply, |visit| visit_inter(&sets, visit));
+            Outcome::Replied
+        }))
     },
 );
 
@@ -41,9 +45,9 @@ pub(in super::super) const SINTERSTORE: Command<Run> = row(
     |ctx, args, reply| {
         let keys = keys_from(args, 2);
         let limits = ctx.limits(keys[0]);
-        let sets = operands(ctx, &keys)?;
+        let sets = by_size(&operands(ctx, &keys)?);
         // As Redis grows it: packed, and then integers if it has only such.
-        let mut result = smallest(&sets).map_or_else(Set::default, Set::made_anew);
+        let mut result = sets.first().map_or_else(Set::default, |smallest| smallest.made_anew());
         visit_inter(&sets, &mut |member| result.insert_member(member, &limits));
         result.to_integers(&limits);
         store(ctx, &args[1], result, event::SINTERSTORE, reply);
@@ -72,20 +76,21 @@ pub(in super::super) const SINTERCARD: Command<Run> = row(
             most = limit(number)?;
             at += 2;
         }
-        let sets = operands(ctx, &keys)?;
+        let sets = by_size(&operands(ctx, &keys)?);
         reply.int(count(most, |visit| visit_inter(&sets, visit)) as i64);
         Ok(Outcome::Replied)
     },
 );
 
-fn smallest<'s>(sets: &[Option<&'s Set>]) -> Option<&'s Set> {
-    sets.iter().copied().collect::<Option<Vec<_>>>()?.into_iter().min_by_key(|set| set.len())
+/// The sets, the smallest first; none, if one of them is missing.
+fn by_size<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s Set> {
+    let mut sets: Vec<&Set> = sets.iter().copied().collect::<Option<_>>().unwrap_or_default();
+    sets.sort_by_key(|set| set.len());
+    sets
 }
 
 /// Shows what all the sets have to `visit`, until it returns false.
-fn visit_inter(sets: &[Option<&Set>], visit: &mut dyn FnMut(Member<'_>) -> bool) {
-    let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<&Set>>>() else { return };
-    sets.sort_by_key(|set| set.len());
+fn visit_inter(sets: &[&Set], visit: &mut dyn FnMut(Member<'_>) -> bool) {
     let Some((first, others)) = sets.split_first() else { return };
     let some_are_large = others.iter().any(|set| set.is_large());
     first.visit(|member| {

@@ -1,5 +1,6 @@
 //! SMEMBERS, SISMEMBER, SMISMEMBER and SCARD: what is in a set.
 
+use super::steps::{Wanted, in_steps};
 use super::*;
 use sterna_command::{KeyUse, KeyUses};
 
@@ -16,11 +17,15 @@ pub(in super::super) const SMEMBERS: Command<Run> = row(
         ..SPEC
     },
     |ctx, args, reply| {
-        match read_set(ctx, &args[1])? {
-            Some(set) => write_all(reply, set),
-            None => reply.set(0),
-        }
-        Ok(Outcome::Replied)
+        let may_block = ctx.caller.may_block;
+        let Some(set) = read_set(ctx, &args[1])? else {
+            reply.set(0);
+            return Ok(Outcome::Replied);
+        };
+        Ok(in_steps(may_block, Wanted::Union, &[set]).unwrap_or_else(|| {
+            write_all(reply, set);
+            Outcome::Replied
+        }))
     },
 );
 

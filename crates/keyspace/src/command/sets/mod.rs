@@ -12,6 +12,7 @@ mod operands;
 pub(super) mod random;
 pub(super) mod scan;
 pub(super) mod smove;
+mod steps;
 pub(super) mod union;
 
 pub use error::SetError;

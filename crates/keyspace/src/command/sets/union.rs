@@ -1,6 +1,7 @@
 //! SUNION, SUNIONSTORE and SUNIONCARD: what any of several sets has.
 
 use super::operands::*;
+use super::steps::{Wanted, in_steps};
 use super::*;
 use crate::collection::Limits;
 
@@ -13,10 +14,13 @@ pub(in super::super) const SUNION: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
-        let limits = ctx.limits(keys[0]);
+        let (limits, may_block) = (ctx.limits(keys[0]), ctx.caller.may_block);
         let sets = operands(ctx, &keys)?;
-        answer(reply, |visit| visit_union(&sets, &limits, visit));
-        Ok(Outcome::Replied)
+        let present: Vec<&Set> = sets.iter().copied().flatten().collect();
+        Ok(in_steps(may_block, Wanted::Union, &present).unwrap_or_else(|| {
+            answer(reply, |visit| visit_union(&sets, &limits, visit));
+            Outcome::Replied
+        }))
     },
 );
 
@@ -33,7 +37,9 @@ pub(in super::super) const SUNIONSTORE: Command<Run> = row(
         let sets = operands(ctx, &keys)?;
         let mut result = Set::default();
         for set in sets.into_iter().flatten() {
-            set.for_each(|member| drop(result.insert_member(member, &limits)));
+            set.for_each(|member| {
+                result.insert_member(member, &limits);
+            });
         }
         store(ctx, &args[1], result, event::SUNIONSTORE, reply);
         Ok(Outcome::Replied)
