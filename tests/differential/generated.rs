@@ -155,10 +155,11 @@ const UNSEEN: [&[u8]; 15] = [
 
 /// A reply as text, without times.
 fn seen(request: &[String], value: Value) -> String {
-    let value = sets_in_order(without(value, &UNSEEN));
+    let value = with_listpacks_alike(sets_in_order(without(value, &UNSEEN)));
     let value = match request.first().map(String::as_str) {
         Some("XPENDING") => with_idle_hidden(value),
         Some("TTL") => View::Positive.apply(value),
+        Some("HGETALL") => View::Pairs.apply(value),
         Some("SRANDMEMBER" | "SSCAN") => View::DeepSorted.apply(value),
         Some("XINFO") if request.len() > 3 => with_times_hidden(value),
         Some("EXEC") => match value {
@@ -221,6 +222,16 @@ fn with_idle_hidden(value: Value) -> Value {
     };
     match value {
         Value::Array(values) => Value::Array(values.into_iter().map(entry).collect()),
+        other => other,
+    }
+}
+
+/// A packed hash is `listpackex` in Redis since a command would have set an expiry, found a field or not (the difference
+/// `listpackex-early`).
+fn with_listpacks_alike(value: Value) -> Value {
+    match value {
+        Value::Bulk(text) if text == b"listpackex" => Value::Bulk(b"listpack".to_vec()),
+        Value::Array(values) => Value::Array(values.into_iter().map(with_listpacks_alike).collect()),
         other => other,
     }
 }

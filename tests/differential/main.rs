@@ -6,6 +6,7 @@ mod conversations;
 mod generated;
 mod glob;
 mod info;
+mod payloads;
 mod restarts;
 mod sequences;
 mod table;
@@ -31,6 +32,7 @@ const FILES: &[File] = &[
     File { name: "clients", text: include_str!("clients.script"), since: 8 },
     File { name: "introspection", text: include_str!("introspection.script"), since: 8 },
     File { name: "streams", text: include_str!("streams.script"), since: 8 },
+    File { name: "hashes", text: include_str!("hashes.script"), since: 8 },
     File { name: "sets", text: include_str!("sets.script"), since: 8 },
     File { name: "tracking", text: include_str!("tracking.script"), since: 8 },
     File { name: "events", text: include_str!("events.script"), since: 8 },
@@ -105,6 +107,11 @@ fn copies_in_clients_are_ended_as_redis_does_it() {
 #[test]
 fn stream_commands_answer_as_redis_s_do() {
     compare("streams");
+}
+
+#[test]
+fn hash_commands_answer_as_redis_s_do() {
+    compare("hashes");
 }
 
 #[test]

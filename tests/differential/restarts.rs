@@ -20,7 +20,7 @@ use fastrand::Rng;
 use rustix::process::Signal;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
-use sterna_tests::script::render;
+use sterna_tests::script::{View, render};
 use sterna_tests::server::Server;
 
 use super::generated::{Pair, without};
@@ -147,13 +147,16 @@ fn looks(client: &mut Client, key: &str) -> String {
     if (1..now_ms + SOON_MS).contains(&at_ms) {
         return String::new();
     }
-    let looks = ["TYPE", "GET", "XINFO STREAM"].map(|look| {
+    let looks = ["TYPE", "GET", "HGETALL", "HPEXPIRETIME", "XINFO STREAM"].map(|look| {
         let mut look = words(&format!("{look} {key}"));
         if look[0] == "XINFO" {
             look.extend(words("FULL COUNT 0"));
         }
+        if look[0] == "HPEXPIRETIME" {
+            look.extend(words("FIELDS 3 f g h"));
+        }
         client.send(&look);
-        render(&without(client.value(), &[b"seen-time"]))
+        render(&View::Pairs.apply(without(client.value(), &[b"seen-time"])))
     });
     format!("expires {at_ms} {}", looks.join(" "))
 }

@@ -60,9 +60,19 @@ impl Writer {
             }
         }
         for key in KEYS {
-            for look in
-                ["TYPE", "OBJECT ENCODING", "TTL", "XINFO STREAM", "XLEN", "GET", "XINFO GROUPS", "SMEMBERS"]
-            {
+            all.push(words(&format!("HPEXPIRETIME {key} FIELDS 3 f g h")));
+            for look in [
+                "TYPE",
+                "OBJECT ENCODING",
+                "TTL",
+                "XINFO STREAM",
+                "XLEN",
+                "GET",
+                "XINFO GROUPS",
+                "SMEMBERS",
+                "HLEN",
+                "HGETALL",
+            ] {
                 all.push(words(&format!("{look} {key}")));
             }
             all.push(words(&format!("XINFO STREAM {key} FULL COUNT 0")));
@@ -76,7 +86,10 @@ impl Writer {
     fn command(&mut self) -> Request {
         let key = self.key();
         if self.maybe(4) {
-            return self.set(key);
+            return match self.maybe(2) {
+                true => self.set(key),
+                false => self.hash(key),
+            };
         }
         match self.random.u8(..100) {
             0..22 => self.xadd(key),
@@ -91,9 +104,37 @@ impl Writer {
             73..77 => self.xrange(key),
             77..80 => self.xpending(key),
             80..82 => words(&format!("XSETID {key} {}", self.id())),
-            82..92 => self.string(key),
+            82..90 => self.string(key),
             _ => self.generic(key),
         }
+    }
+
+    /// Times are absolute, so that both servers compare the same.
+    fn hash(&mut self, key: &str) -> Request {
+        let field = self.pick(&["f", "g", "h"]);
+        let time = self.pick(&["1", "9999999000", "9999999999", "-1", "x"]);
+        let condition = self.pick(&["", "", "", "NX ", "XX ", "GT ", "LT "]);
+        let value = self.pick(&["1", "-5", "2.5", "text", "0123456789012345678901234567890123456789"]);
+        let request = match self.random.u8(..24) {
+            0..6 => format!("HSET {key} {field} {value}"),
+            6 => format!("HSET {key} f {value} g 2 h"),
+            7 => format!("HSETNX {key} {field} {value}"),
+            8 => format!("HDEL {key} {field} g"),
+            9 => format!("HDEL {key} {field}"),
+            10 => format!("HINCRBY {key} {field} 3"),
+            11 => format!("HINCRBYFLOAT {key} {field} 0.5"),
+            12 => format!("HMGET {key} f g h"),
+            13 => format!("HSTRLEN {key} {field}"),
+            14..17 => format!("HEXPIREAT {key} {time} {condition}FIELDS 2 {field} g"),
+            17 => format!("HPERSIST {key} FIELDS 2 {field} g"),
+            18 => format!("HEXPIRETIME {key} FIELDS 3 f g h"),
+            19 => format!("HGETEX {key} EXAT {time} FIELDS 1 {field}"),
+            20 => format!("HGETEX {key} PERSIST FIELDS 2 {field} g"),
+            21 => format!("HGETDEL {key} FIELDS 2 {field} g"),
+            22 => format!("HSETEX {key} FXX KEEPTTL FIELDS 1 {field} {value}"),
+            _ => format!("HSETEX {key} EXAT {time} FIELDS 1 {field} {value}"),
+        };
+        words(&request)
     }
 
     fn xadd(&mut self, key: &str) -> Request {

@@ -128,6 +128,13 @@ pub const DIFFERENCES: &[Difference] = &[
         sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`; not `XIDMPRECORD`, with which Redis writes its log",
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
+    Difference {
+        name: "listpackex-early",
+        redis: "calls a small hash `listpackex` in `OBJECT ENCODING` once `HEXPIRE` or `HGETEX` was asked for an expiry, even \
+                if no field was there to get it",
+        sterna: "calls it so once a field has got one",
+        reason: "What changes nothing leaves no trace, and none that a restart would forget.",
+    },
 ];
 
 /// A part of COMMAND INFO in which a command differs.

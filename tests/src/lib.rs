@@ -13,6 +13,7 @@
 //! - `STERNA_BIN`: the server to test; otherwise the one that was built last in this target directory.
 //! - `REDIS8_SERVER`, `REDIS_SERVER`: the server to compare with, a Redis 8.2; unless the first is set, the one that
 //!   `./test` has installed, or what there is. Comparisons that need a newer one say so and are skipped.
+//! - `VALKEY_SERVER`: a Valkey 9, for exchanging payloads; without it that is skipped.
 //! - `STERNA_TEST_SECONDS`: how long tests run that could run for ever; a few seconds each unless set.
 //! - `STERNA_CRASH_ROUNDS`: how often the server is killed; 200 times unless set.
 //! - `STERNA_TEST_SKIPPED`: a file that gets a line for each test that this machine has not what it takes for.

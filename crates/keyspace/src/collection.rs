@@ -10,8 +10,9 @@ use std::fmt;
 
 use crate::changes::Changes;
 use crate::effect;
+use crate::fields::Hash;
 use crate::set::Set;
-use crate::value::Value;
+use crate::value::{NEVER, Value};
 
 /// Where small values become large: the `*-max-listpack-*` directives and their like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,11 @@ pub(crate) trait Collection: fmt::Debug {
     /// Bytes on the heap. Cost: O(1).
     fn heap_bytes(&self) -> usize;
 
+    /// The soonest expiry of an element, in Unix milliseconds, or [`NEVER`]. Cost: O(1).
+    fn soonest_ms(&self) -> u64 {
+        NEVER
+    }
+
     /// Appends its snapshot form, from which it is read back as it is, its layout in memory included. `pause` is shown
     /// what there is so far, now and then while a large value is written, and may take it away.
     fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>));
@@ -103,6 +109,7 @@ pub(crate) trait Elements: Collection + Default + Sized {
 /// An empty collection of the type with this number.
 pub(crate) fn empty(tag: u8) -> Option<Value> {
     match tag {
+        Hash::TAG => Some(Value::Hash(Hash::default())),
         Set::TAG => Some(Set::default().into_value()),
         _ => None,
     }
@@ -111,6 +118,7 @@ pub(crate) fn empty(tag: u8) -> Option<Value> {
 /// Reads what [`Collection::write`] wrote.
 pub(crate) fn read(tag: u8, from: &[u8]) -> Option<Value> {
     match tag {
+        Hash::TAG => Hash::read(from).map(Value::Hash),
         Set::TAG => Set::read(from).map(Value::Set),
         _ => None,
     }
@@ -119,6 +127,7 @@ pub(crate) fn read(tag: u8, from: &[u8]) -> Option<Value> {
 /// Reads a value of one of these types from Redis's database file; `None`: it is of no such type, or damaged.
 pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Value> {
     match kind {
+        kind if Hash::is_rdb_type(kind) => Hash::read_rdb(kind, from, limits).map(Value::Hash),
         kind if Set::is_rdb_type(kind) => Set::read_rdb(kind, from, limits).map(Value::Set),
         _ => None,
     }

@@ -23,6 +23,7 @@ mod expire;
 mod flush;
 mod get;
 mod getex;
+mod hash;
 mod incr;
 mod incrbyfloat;
 mod keys;
@@ -39,6 +40,7 @@ mod substring;
 mod time;
 mod ttl;
 
+pub use hash::HashError;
 pub use sets::SetError;
 pub use stream::StreamError;
 
@@ -62,6 +64,34 @@ pub static COMMANDS: &[Command<Run>] = &[
     getex::GETEX,
     substring::GETRANGE,
     set::GETSET,
+    hash::del::HDEL,
+    hash::get::HEXISTS,
+    hash::expire::HEXPIRE,
+    hash::expire::HEXPIREAT,
+    hash::ttl::HEXPIRETIME,
+    hash::get::HGET,
+    hash::get::HGETALL,
+    hash::getex::HGETDEL,
+    hash::getex::HGETEX,
+    hash::incr::HINCRBY,
+    hash::incr::HINCRBYFLOAT,
+    hash::get::HKEYS,
+    hash::get::HLEN,
+    hash::get::HMGET,
+    hash::set::HMSET,
+    hash::expire::HPERSIST,
+    hash::expire::HPEXPIRE,
+    hash::expire::HPEXPIREAT,
+    hash::ttl::HPEXPIRETIME,
+    hash::ttl::HPTTL,
+    hash::random::HRANDFIELD,
+    hash::scan::HSCAN,
+    hash::set::HSET,
+    hash::setex::HSETEX,
+    hash::set::HSETNX,
+    hash::get::HSTRLEN,
+    hash::ttl::HTTL,
+    hash::get::HVALS,
     incr::INCR,
     incr::INCRBY,
     incrbyfloat::INCRBYFLOAT,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::command::{SetError, StreamError};
+use crate::command::{HashError, SetError, StreamError};
 
 /// A command that was refused. Nothing was changed and nothing was written to the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Error {
     },
     /// A stream command was refused for a reason of its own.
     Stream(StreamError),
+    /// A hash command was refused for a reason of its own.
+    Hash(HashError),
     /// A set command was refused for a reason of its own.
     Set(SetError),
     /// RENAME of a key that is not there.
@@ -46,6 +48,8 @@ pub enum Error {
     IncrementOverflow,
     /// The decrement has no negation.
     DecrementOverflow,
+    /// The increment is not finite.
+    IncrementNotFinite,
     /// An argument is an integer, but not one of these.
     NotBetween {
         /// The least that is allowed.
@@ -93,6 +97,7 @@ impl Error {
             Error::NotFloat => "ERR value is not a valid float",
             Error::Syntax => "ERR syntax error",
             Error::Stream(error) => return error.text(),
+            Error::Hash(error) => return error.text(),
             Error::Set(error) => return error.text(),
             Error::Arity { command } => {
                 return format!("ERR wrong number of arguments for '{command}' command").into_bytes().into();
@@ -108,6 +113,7 @@ impl Error {
             Error::GtExcludesLt => "ERR GT and LT options at the same time are not compatible",
             Error::IncrementOverflow => "ERR increment or decrement would overflow",
             Error::DecrementOverflow => "ERR decrement would overflow",
+            Error::IncrementNotFinite => "ERR value is NaN or Infinity",
             Error::NotBetween { least, most } => {
                 let text = format!("ERR value is out of range, value must between {least} and {most}");
                 return text.into_bytes().into();

@@ -101,6 +101,15 @@ events! {
         XSETID = "xsetid",
         XTRIM = "xtrim",
     }
+    HASH {
+        HDEL = "hdel",
+        HEXPIRE = "hexpire",
+        HEXPIRED = "hexpired",
+        HINCRBY = "hincrby",
+        HINCRBYFLOAT = "hincrbyfloat",
+        HPERSIST = "hpersist",
+        HSET = "hset",
+    }
     KEY_MISS { KEY_MISS = "keymiss" }
     NEW { NEW = "new" }
     OVERWRITTEN { OVERWRITTEN = "overwritten" }

@@ -11,6 +11,7 @@
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
 //! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
+//! | `fields` | hashes: fields, their values and expiries |
 //! | `collection`, `packed`, `listpack` | what lists, hashes, sets and sorted sets have in common; how small ones are kept |
 //! | `compact` | the hash table of large hashes, sets and sorted sets, whose copies share segments |
 //! | `long` | replies that are made in steps, from copies |
@@ -29,6 +30,7 @@ mod error;
 mod event;
 mod expiry;
 mod extended;
+mod fields;
 mod garbage;
 mod hash;
 mod listpack;
@@ -50,7 +52,7 @@ mod watch;
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
 pub use collection::Limits;
-pub use command::{COMMANDS, SetError, StreamError};
+pub use command::{COMMANDS, HashError, SetError, StreamError};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
     Effect, Effects, Unreadable, What, flush_all, read_state, resume, suspend, write_set, write_state,

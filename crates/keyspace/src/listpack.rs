@@ -11,6 +11,8 @@
 //!
 //! Source: the listpack specification (antirez/listpack) and `redis-server`'s DUMP payloads.
 
+use crate::value::Text;
+
 /// Header and end mark.
 pub(crate) const FRAME_BYTES: usize = 7;
 /// Number of elements meaning "count them".
@@ -214,7 +216,13 @@ pub(crate) enum Element<'a> {
     Text(&'a [u8]),
 }
 
-impl Element<'_> {
+impl<'a> Element<'a> {
+    /// The bytes the client once sent, held or as the digits they are.
+    #[inline]
+    pub(crate) fn text(self) -> Text<'a> {
+        Text::from(self)
+    }
+
     /// As an integer, which a string element never is in a well-formed listpack.
     pub(crate) fn as_int(self) -> Option<i64> {
         match self {

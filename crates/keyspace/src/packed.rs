@@ -170,6 +170,23 @@ impl Packed {
         At(behind as u32)
     }
 
+    /// Puts another element in the place of the one at `at`; where it takes as many bytes, nothing else moves.
+    pub(crate) fn replace(&mut self, at: At, text: &[u8]) {
+        let start = at.0 as usize;
+        let before = self.elements().get(start..).unwrap_or_default();
+        let mut rest = before;
+        listpack::read(&mut rest);
+        let old_bytes = before.len() - rest.len();
+        if listpack::string_bytes(text) != old_bytes {
+            self.splice(at, 1, [text]);
+            return;
+        }
+        let mut element = Vec::with_capacity(old_bytes);
+        listpack::write_string(&mut element, text);
+        let from = COUNT_BYTES + start;
+        self.0[from..from + old_bytes].copy_from_slice(&element);
+    }
+
     /// Removes `count` elements from the one at `at` on.
     pub(crate) fn remove(&mut self, at: At, count: usize) {
         self.splice(at, count, []);
@@ -240,6 +257,7 @@ mod tests {
     enum Step {
         Splice { at: usize, removed: usize, added: Vec<Vec<u8>> },
         Find(Vec<u8>),
+        Replace { at: usize, text: Vec<u8> },
         ThroughListpack,
     }
 
@@ -258,6 +276,7 @@ mod tests {
             8 => (0usize..12, 0usize..3, proptest::collection::vec(text(), 0..3))
                 .prop_map(|(at, removed, added)| Step::Splice { at, removed, added }),
             2 => text().prop_map(Step::Find),
+            2 => (0usize..12, text()).prop_map(|(at, text)| Step::Replace { at, text }),
             1 => Just(Step::ThroughListpack),
         ]
     }
@@ -281,6 +300,12 @@ mod tests {
                     Step::Find(text) => {
                         let found = packed.find(&text, 1).and_then(|at| packed.at(at)).map(Element::to_bytes);
                         prop_assert_eq!(found.as_ref(), model.iter().find(|other| **other == text));
+                    }
+                    Step::Replace { at, text } => {
+                        if let (Some(at), Some(old)) = (packed.nth(at as i64), model.get_mut(at)) {
+                            packed.replace(at, &text);
+                            *old = text;
+                        }
                     }
                     Step::ThroughListpack => {
                         let mut bytes = Vec::new();

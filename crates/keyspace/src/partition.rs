@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! partition ─┬─ database 0 ─┬─ records, by key      (table.rs)
-//!            │              └─ expiries, by time    (expiry.rs)
+//!            │              ├─ expiries, by time    (expiry.rs)
+//!            │              └─ the soonest expiry in each hash, by time
 //!            ├─ database 1 … 15, made on first use
 //!            ├─ watched keys                        (watch.rs)
 //!            └─ queues of blocked commands          (wait.rs)
@@ -22,7 +23,7 @@ use crate::hash::KeyHash;
 use crate::slot::Slot;
 use crate::stream::{BlockLimits, IdempotenceConfig};
 use crate::table::Table;
-use crate::value::Record;
+use crate::value::{NEVER, Record};
 use crate::wait::{Waiter, Waiters};
 use crate::watch::{Watch, Watched};
 
@@ -65,6 +66,8 @@ pub struct StreamSettings {
 pub(crate) struct Database {
     pub(crate) table: Table,
     pub(crate) expiries: Expiries,
+    /// Of every hash in which a field expires, the soonest.
+    pub(crate) field_expiries: Expiries,
     /// Bytes that the records point to.
     pub(crate) heap_bytes: usize,
 }
@@ -78,6 +81,8 @@ pub struct Stats {
     pub misses: u64,
     /// Keys that expired.
     pub expired: u64,
+    /// Fields of hashes that expired.
+    pub expired_fields: u64,
 }
 
 /// How full a database is, in one partition or in all.
@@ -89,6 +94,8 @@ pub struct Fill {
     pub expires: usize,
     /// Sum of the times to live of those.
     pub ttl_sum_ms: u128,
+    /// Hashes in which a field expires.
+    pub hashes_expiring: usize,
 }
 
 impl Partition {
@@ -185,6 +192,7 @@ impl Partition {
             keys: database.table.len(),
             expires: database.expiries.len(),
             ttl_sum_ms: database.expiries.ttl_sum_ms(now_ms),
+            hashes_expiring: database.field_expiries.len(),
         })
     }
 
@@ -208,10 +216,34 @@ impl Partition {
         self.stats = Stats::default();
     }
 
-    /// Removes keys that are due, at most `keys_max`, the earliest first in each database. Returns how many.
+    /// Removes keys and fields of hashes that are due, at most `most`, the earliest first in each database. Returns how many.
     ///
     /// Cost: O(removed × log n).
-    pub fn expire_due(&mut self, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
+    pub fn expire_due(&mut self, now_ms: u64, most: usize, log: &mut Changes) -> usize {
+        let keys = self.expire_due_keys(now_ms, most, log);
+        keys + self.expire_due_fields(now_ms, most - keys, log)
+    }
+
+    fn expire_due_fields(&mut self, now_ms: u64, most: usize, log: &mut Changes) -> usize {
+        let mut removed = 0;
+        for db in 0..self.dbs.len() {
+            while removed < most {
+                let Some(database) = &mut self.dbs[db] else { break };
+                let due = database.field_expiries.first().filter(|&(at_ms, _)| now_ms > at_ms);
+                let Some((at_ms, hash)) = due else { break };
+                let is_it = |record: &Record| record.value.soonest_ms() == at_ms;
+                let Some(place) = database.table.find_where(hash, is_it) else {
+                    database.field_expiries.remove(at_ms, hash);
+                    continue;
+                };
+                let key = database.table.at(place).key.clone();
+                removed += self.slot(db, hash, &key, now_ms, log).expire_fields(most - removed);
+            }
+        }
+        removed
+    }
+
+    fn expire_due_keys(&mut self, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
         let mut removed = 0;
         for db in 0..self.dbs.len() {
             while removed < keys_max {
@@ -297,6 +329,9 @@ impl Partition {
             let expiries =
                 database.table.iter().filter_map(|r| Some((r.expire_at_ms()?, self.hash.of(&r.key))));
             database.expiries.check(expiries);
+            let soonest =
+                database.table.iter().map(|record| (record.value.soonest_ms(), self.hash.of(&record.key)));
+            database.field_expiries.check(soonest.filter(|&(at_ms, _)| at_ms != NEVER));
             let collections = database.table.iter().filter_map(|record| record.value().collection());
             collections.for_each(|collection| collection.check());
             #[cfg(any(test, debug_assertions))]
@@ -336,7 +371,12 @@ impl Partition {
 
 impl Database {
     fn new(hash: KeyHash) -> Database {
-        Database { table: Table::new(hash), expiries: Expiries::default(), heap_bytes: 0 }
+        Database {
+            table: Table::new(hash),
+            expiries: Expiries::default(),
+            field_expiries: Expiries::default(),
+            heap_bytes: 0,
+        }
     }
 }
 
@@ -345,6 +385,7 @@ impl std::ops::AddAssign for Fill {
         self.keys += other.keys;
         self.expires += other.expires;
         self.ttl_sum_ms += other.ttl_sum_ms;
+        self.hashes_expiring += other.hashes_expiring;
     }
 }
 
@@ -353,5 +394,6 @@ impl std::ops::AddAssign for Stats {
         self.hits += other.hits;
         self.misses += other.misses;
         self.expired += other.expired;
+        self.expired_fields += other.expired_fields;
     }
 }

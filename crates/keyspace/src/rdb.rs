@@ -17,6 +17,7 @@
 
 use crate::collection::{self, Limits};
 use crate::error::Error;
+use crate::fields::VALKEY_EXPIRING_HASH;
 use crate::lzf;
 use crate::stream::Stream;
 use crate::value::{Text, Value, integer};
@@ -64,6 +65,10 @@ pub(crate) fn restore(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
     let (mut rest, version) = open(payload).ok_or(Error::DumpDamaged)?;
     if version < VALKEY_VERSION_MIN && rest.first() == Some(&KEY_META) {
         rest = behind_key_meta(rest).ok_or(Error::DumpUnreadable)?;
+    }
+    // Two servers have given this number to two forms.
+    if version < VALKEY_VERSION_MIN && rest.first() == Some(&VALKEY_EXPIRING_HASH) {
+        return Err(Error::DumpUnreadable);
     }
     let value = read_value(&mut rest, limits).filter(|_| rest.is_empty());
     value.ok_or(Error::DumpUnreadable)

@@ -7,6 +7,7 @@ use crate::changes::Changes;
 use crate::collection::{self, Edited, Edits, Elements, Limits};
 use crate::error::Error;
 use crate::event::{self, Event};
+use crate::fields::Hash;
 use crate::garbage::Garbage;
 use crate::partition::{Database, Stats};
 use crate::recorder::Recorder;
@@ -159,15 +160,19 @@ impl<'a> Slot<'a> {
                 let old_expiry = std::mem::replace(&mut record.expire_at_ms, new_expiry);
                 let old = std::mem::replace(&mut record.value, value);
                 record.used_at_s = used_at_s;
+                let (old_soonest, new_soonest) = (old.soonest_ms(), record.value.soonest_ms());
                 self.log.discard(Garbage::of_value(old));
                 self.reindex(old_expiry, new_expiry);
+                self.reindex_fields(old_soonest, new_soonest);
                 if retyped { Displaced::OtherType } else { Displaced::SameType }
             }
             None => {
                 let record = Record { key: self.key.into(), value, expire_at_ms: new_expiry, used_at_s };
                 self.database.heap_bytes += record.heap_bytes();
+                let soonest_ms = record.value.soonest_ms();
                 self.place = Some(self.database.table.insert(self.hash, record));
                 self.reindex(NEVER, new_expiry);
+                self.reindex_fields(NEVER, soonest_ms);
                 Displaced::Nothing
             }
         };
@@ -217,6 +222,7 @@ impl<'a> Slot<'a> {
         let record = self.database.table.remove(self.place.take()?);
         self.database.heap_bytes -= record.heap_bytes();
         self.reindex(record.expire_at_ms, NEVER);
+        self.reindex_fields(record.value.soonest_ms(), NEVER);
         self.log.effect_delete(self.db, self.key);
         self.touch();
         Some(record)
@@ -305,13 +311,15 @@ impl<'a> Slot<'a> {
         let Slot { database, db, limits, log, key, now_ms, .. } = self;
         let mut edits = Edits { log, db: *db, key, tag: T::TAG, now_ms: *now_ms, limits, count: 0 };
         let is_new = self.place.is_none();
+        let mut soonest = (NEVER, NEVER);
         let (result, is_gone) = match self.place {
             Some(place) => {
                 let record = database.table.at_mut(place);
                 let value = T::of_mut(&mut record.value).ok_or(Error::WrongType)?;
-                let before_bytes = value.heap_bytes();
+                let (before_bytes, before_ms) = (value.heap_bytes(), value.soonest_ms());
                 let result = edit(value, &mut edits);
                 let (after_bytes, is_gone) = (value.heap_bytes(), value.is_empty());
+                soonest = (before_ms, value.soonest_ms());
                 record.used_at_s = seconds(*now_ms);
                 database.heap_bytes += after_bytes;
                 database.heap_bytes -= before_bytes;
@@ -322,6 +330,7 @@ impl<'a> Slot<'a> {
                 let result = edit(&mut value, &mut edits);
                 let is_gone = value.is_empty();
                 if !is_gone {
+                    soonest.1 = value.soonest_ms();
                     let value = value.into_value();
                     let used_at_s = seconds(*now_ms);
                     let record = Record { key: (*key).into(), value, expire_at_ms: NEVER, used_at_s };
@@ -332,6 +341,7 @@ impl<'a> Slot<'a> {
             }
         };
         let count = edits.count;
+        self.reindex_fields(soonest.0, soonest.1);
         if is_gone {
             self.remove_emptied();
         }
@@ -366,6 +376,7 @@ impl<'a> Slot<'a> {
                 return false;
             }
             if !collection.is_empty() {
+                let soonest_ms = collection.soonest_ms();
                 let record = Record {
                     key: self.key.into(),
                     value,
@@ -374,6 +385,7 @@ impl<'a> Slot<'a> {
                 };
                 self.database.heap_bytes += record.heap_bytes();
                 self.place = Some(self.database.table.insert(self.hash, record));
+                self.reindex_fields(NEVER, soonest_ms);
             }
             return true;
         };
@@ -382,14 +394,28 @@ impl<'a> Slot<'a> {
         let Some(collection) = record.value.collection_mut().filter(|it| it.tag() == tag) else {
             return false;
         };
+        let before_ms = collection.soonest_ms();
         let applied = collection.apply(change, self.limits);
-        let is_gone = collection.is_empty();
+        let (is_gone, after_ms) = (collection.is_empty(), collection.soonest_ms());
         self.database.heap_bytes += record.value.heap_bytes();
         self.database.heap_bytes -= before_bytes;
+        self.reindex_fields(before_ms, after_ms);
         if is_gone {
             self.remove_emptied();
         }
         applied
+    }
+
+    /// Removes at most `most` fields that are due of the hash that is here; returns how many.
+    pub(crate) fn expire_fields(&mut self, most: usize) -> usize {
+        let now_ms = self.now_ms;
+        if self.value().is_none_or(|value| value.soonest_ms() >= now_ms) {
+            return 0;
+        }
+        let removed =
+            self.edit(event::HEXPIRED, |hash: &mut Hash, edits| hash.remove_due(edits, most)).unwrap_or(0);
+        self.stats.expired_fields += removed as u64;
+        removed
     }
 
     /// Removes the collection here, which has no element left: its last effect says so already.
@@ -418,6 +444,19 @@ impl<'a> Slot<'a> {
         self.log.touch(self.db, self.key);
         self.watched.touch(self.db, self.hash, self.key);
         self.note_ready();
+    }
+
+    #[inline]
+    fn reindex_fields(&mut self, old_ms: u64, new_ms: u64) {
+        if old_ms == new_ms {
+            return;
+        }
+        if old_ms != NEVER {
+            self.database.field_expiries.remove(old_ms, self.hash);
+        }
+        if new_ms != NEVER {
+            self.database.field_expiries.insert(new_ms, self.hash);
+        }
     }
 
     #[inline]

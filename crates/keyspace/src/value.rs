@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::bytes::Bytes;
 use crate::collection::Collection;
+use crate::fields::Hash;
+use crate::listpack::Element;
 use crate::set::Set;
 use crate::stream::Stream;
 
@@ -39,6 +41,8 @@ pub enum Value {
     Grown(Arc<Vec<u8>>),
     /// A stream.
     Stream(Box<Stream>),
+    /// A hash.
+    Hash(Hash),
     /// A set.
     Set(Set),
 }
@@ -89,6 +93,7 @@ impl Value {
         match self {
             Value::Set(set) => Some(set),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => None,
+            Value::Hash(hash) => Some(hash),
         }
     }
 
@@ -97,6 +102,7 @@ impl Value {
         match self {
             Value::Set(set) => Some(set),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => None,
+            Value::Hash(hash) => Some(hash),
         }
     }
 
@@ -140,6 +146,15 @@ impl Value {
             Value::Str(_) | Value::Grown(_) => "raw",
             Value::Stream(_) => "stream",
             _ => self.as_collection().encoding(),
+        }
+    }
+
+    /// The soonest expiry of a part of it, or [`NEVER`].
+    #[inline]
+    pub(crate) fn soonest_ms(&self) -> u64 {
+        match self {
+            Value::Hash(hash) => hash.soonest_ms(),
+            _ => NEVER,
         }
     }
 
@@ -189,6 +204,16 @@ impl Record {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.key.heap_bytes() + self.value.heap_bytes()
+    }
+}
+
+impl<'a> From<Element<'a>> for Text<'a> {
+    #[inline]
+    fn from(element: Element<'a>) -> Text<'a> {
+        match element {
+            Element::Text(bytes) => Text(TextInner::Held(bytes)),
+            Element::Int(number) => Text::from(number),
+        }
     }
 }
 

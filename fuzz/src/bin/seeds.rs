@@ -8,7 +8,7 @@ use sterna_fuzz::keys::Keys;
 use sterna_protocol::encode;
 
 /// Commands that leave behind one of everything.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 30] = [
     "SET s text EX 1000",
     "SET n 12345",
     "APPEND s more",
@@ -29,6 +29,14 @@ const COMMANDS: [&str; 22] = [
     "XGROUP SETID x g 3-1",
     "XGROUP CREATECONSUMER x g carol",
     "XGROUP DELCONSUMER x g bob",
+    "HSET h a 1 b two",
+    "HINCRBY h a 5",
+    "HEXPIRE h 1000 FIELDS 1 b",
+    "HSETEX h PX 5000 FIELDS 1 c 3",
+    "HPERSIST h FIELDS 1 b",
+    "HGETDEL h FIELDS 2 b c",
+    "HSET l 01234567890123456789012345678901234567890123456789012345678901234 v w 2",
+    "HPEXPIREAT l 9999999999999 FIELDS 1 w",
     "EXPIRE n 500",
     "DEL s",
 ];

@@ -20,19 +20,24 @@
 //! **A walk** goes by position, a pure function of the name: a cursor means "every element below has been dealt with". An
 //! element that is there during the whole walk is returned exactly once, whatever comes and goes meanwhile.
 //!
+//! **Where elements expire**, a segment knows its soonest expiry, and the table which segment has the soonest of all: an index
+//! of a few hundredths of what one of elements would take, and as cheap to copy as the rest.
+//!
 //! Invariants (`check`)
 //! - An element stands in the segment that the directory names for its position.
 //! - A segment of depth d is named by 2^(depth − d) neighbouring entries, whose positions share their top d bits.
-//! - `len` and `segment_bytes` are the sums over the segments.
+//! - `len` and `segment_bytes` are the sums over the segments; `soonest` has those in which something expires.
 //!
 //! Cost: everything on one element O(1), at worst moving the 448 elements of a segment, or copying them when a copy of the
 //! table holds them as well; once in 2ⁿ splits a directory of 4 bytes per ~300 elements is copied. A copy of the table:
 //! 24 bytes and a reference per ~300 elements.
 //! Source: Fagin et al., *Extendible Hashing*, 1979.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, position};
+use crate::value::NEVER;
 
 mod dense;
 mod names;
@@ -49,6 +54,9 @@ const SEGMENT_SPARSE: usize = SEGMENT_MAX / 8;
 const DEPTH_MAX: u32 = 28;
 
 const _: () = assert!(DEPTH_MAX < POSITION_BITS, "a segment always has a next bit to split by");
+
+/// What an entry of `soonest` takes, about.
+const SOONEST_BYTES: usize = 24;
 
 /// What an [`Arc`] adds to a segment.
 const ARC_BYTES: usize = 16;
@@ -78,6 +86,11 @@ pub(crate) trait Segment: Clone + Default {
     /// Bytes on the heap. Cost: O(1).
     fn heap_bytes(&self) -> usize;
 
+    /// The soonest expiry of its elements, or [`NEVER`]. Cost: O(1).
+    fn soonest_ms(&self) -> u64 {
+        NEVER
+    }
+
     /// Its elements, in any order.
     fn iter(&self) -> impl Iterator<Item = Self::Item<'_>>;
 
@@ -104,6 +117,8 @@ pub(crate) struct Segments<S> {
     deepest: usize,
     len: usize,
     segment_bytes: usize,
+    /// Soonest expiry and index in `parts` of each segment that has one.
+    soonest: BTreeSet<(u64, u32)>,
 }
 
 #[derive(Debug, Clone)]
@@ -124,6 +139,7 @@ impl<S: Segment> Default for Segments<S> {
             unused: Vec::new(),
             deepest: 1,
             len: 0,
+            soonest: BTreeSet::new(),
         }
     }
 }
@@ -149,6 +165,7 @@ impl<S: Segment> Segments<S> {
         self.segment_bytes
             + self.parts.capacity() * size_of::<Part<S>>()
             + (self.directory.capacity() + self.unused.capacity()) * size_of::<u32>()
+            + self.soonest.len() * SOONEST_BYTES
     }
 
     /// The segment that holds the elements of this hash.
@@ -196,6 +213,17 @@ impl<S: Segment> Segments<S> {
         removed
     }
 
+    /// The soonest expiry of all elements, or [`NEVER`].
+    pub(crate) fn soonest_ms(&self) -> u64 {
+        self.soonest.first().map_or(NEVER, |&(at_ms, _)| at_ms)
+    }
+
+    /// The segments with an element that expires before `now_ms`, the one with the soonest first.
+    pub(crate) fn due(&self, now_ms: u64) -> impl Iterator<Item = &S> {
+        let due = self.soonest.iter().take_while(move |&&(at_ms, _)| at_ms < now_ms);
+        due.map(|&(_, index)| &*self.parts[index as usize].segment)
+    }
+
     /// All elements, by segments in the order of their positions: two tables with the same elements differ in their order only
     /// as these came in another.
     pub(crate) fn iter(&self) -> impl Iterator<Item = S::Item<'_>> {
@@ -210,6 +238,22 @@ impl<S: Segment> Segments<S> {
         let part = &self.parts[*self.directory.get(*place)? as usize];
         *place += 1 << (self.depth - part.depth);
         Some(&part.segment)
+    }
+
+    /// Passes all elements to `visit` in order of position, so that tables with the same elements are walked alike, whatever
+    /// became of them before.
+    pub(crate) fn for_each_in_order<'a>(&'a self, mut visit: impl FnMut(S::Item<'a>)) {
+        let (mut from, mut found) = (0, Vec::new());
+        while from < POSITIONS {
+            let (segment, end) = self.segment_over(from);
+            found.clear();
+            found.extend(segment.iter().map(|item| (position(hash_of(S::name(item))), item)));
+            found.sort_unstable_by(|(at, item), (other_at, other)| {
+                at.cmp(other_at).then_with(|| S::name(*item).cmp(S::name(*other)))
+            });
+            found.iter().for_each(|&(_, item)| visit(item));
+            from = end;
+        }
     }
 
     /// Walks the elements in order of position from `from` on and passes at least `count` of them to `visit`, if there
@@ -308,12 +352,25 @@ impl<S: Segment> Segments<S> {
     #[inline]
     fn write<R>(&mut self, index: u32, change: impl FnOnce(&mut S) -> R) -> R {
         let segment = &mut self.parts[index as usize].segment;
-        let before = segment.heap_bytes();
+        let (before, before_ms) = (segment.heap_bytes(), segment.soonest_ms());
         let segment = Arc::make_mut(segment);
         let result = change(segment);
         self.segment_bytes += segment.heap_bytes();
         self.segment_bytes -= before;
+        let after_ms = segment.soonest_ms();
+        if before_ms != after_ms {
+            self.note_soonest(index, before_ms, after_ms);
+        }
         result
+    }
+
+    fn note_soonest(&mut self, index: u32, old_ms: u64, new_ms: u64) {
+        if old_ms != NEVER {
+            self.soonest.remove(&(old_ms, index));
+        }
+        if new_ms != NEVER {
+            self.soonest.insert((new_ms, index));
+        }
     }
 
     /// Splits the segment of this entry by the next bit. False: it is as deep as can be.
@@ -335,6 +392,7 @@ impl<S: Segment> Segments<S> {
         let bit = 1 << (POSITION_BITS - depth - 1);
         let upper = self.write(old, |segment| segment.split(|hash| position(hash) & bit != 0));
         self.segment_bytes += bytes_of(&upper);
+        let upper_ms = upper.soonest_ms();
         self.parts[old as usize].depth = depth + 1;
         let new = Part { depth: depth + 1, segment: Arc::new(upper) };
         let index = match self.unused.pop() {
@@ -347,6 +405,7 @@ impl<S: Segment> Segments<S> {
                 self.parts.len() as u32 - 1
             }
         };
+        self.note_soonest(index, NEVER, upper_ms);
         self.directory[entries.start + entries.len() / 2..entries.end].fill(index);
         if depth + 1 == self.depth {
             self.deepest += 2;
@@ -371,6 +430,7 @@ impl<S: Segment> Segments<S> {
             }
             let moved = std::mem::take(&mut self.parts[upper as usize].segment);
             self.segment_bytes -= bytes_of(&*moved);
+            self.note_soonest(upper, moved.soonest_ms(), NEVER);
             self.write(lower, |segment| segment.join(Arc::unwrap_or_clone(moved)));
             self.parts[lower as usize].depth = depth - 1;
             self.unused.push(upper);
@@ -399,7 +459,11 @@ impl<S: Segment> Segments<S> {
         }
         if self.depth == 0 {
             // The only live segment becomes the first, and the places of the others go.
-            self.parts.swap(0, self.directory[0] as usize);
+            let index = self.directory[0];
+            let soonest_ms = self.parts[index as usize].segment.soonest_ms();
+            self.note_soonest(index, soonest_ms, NEVER);
+            self.note_soonest(0, NEVER, soonest_ms);
+            self.parts.swap(0, index as usize);
             self.parts.truncate(1);
             self.parts.shrink_to_fit();
             self.unused = Vec::new();
@@ -413,6 +477,7 @@ impl<S: Segment> Segments<S> {
         assert_eq!(self.directory.len(), 1 << self.depth);
         let mut entry = 0;
         let (mut live, mut deepest, mut len, mut bytes) = (0, 0, 0, 0);
+        let mut soonest = BTreeSet::new();
         while entry < self.directory.len() {
             let index = self.directory[entry];
             let part = &self.parts[index as usize];
@@ -426,10 +491,13 @@ impl<S: Segment> Segments<S> {
             live += 1;
             len += part.segment.len();
             bytes += bytes_of(&*part.segment);
+            soonest.insert((part.segment.soonest_ms(), index));
             deepest += usize::from(part.depth == self.depth);
             entry = entries.end;
         }
         assert_eq!(live + self.unused.len(), self.parts.len());
+        soonest.retain(|&(at_ms, _)| at_ms != NEVER);
+        assert_eq!(soonest, self.soonest);
         assert_eq!((len, bytes, deepest), (self.len, self.segment_bytes, self.deepest));
     }
 }

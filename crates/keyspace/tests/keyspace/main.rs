@@ -4,6 +4,7 @@
 mod effects;
 mod expiry;
 mod garbage;
+mod hashes;
 mod model;
 mod newest;
 mod rows;

@@ -160,7 +160,7 @@ impl World {
 
     /// Every key that is there, with its database, value and expiry, in order.
     pub(crate) fn contents(&self) -> Vec<Kept> {
-        self.parts.parts.iter().for_each(Partition::check);
+        self.check();
         let mut all = Vec::new();
         for part in &self.parts.parts {
             for db in 0..part.databases() {

@@ -147,7 +147,7 @@ fn command(dice: &mut Dice) -> String {
     let (key, other) = (key(), key());
     let (few, many) = (1 + dice.below(4), dice.below(120));
     let text = "x".repeat(many);
-    match dice.below(46) {
+    match dice.below(56) {
         0 | 1 => format!("set {key} {text}{few}"),
         2 => format!("set {key} {few} px {}", 1 + dice.below(300)),
         3 | 4 => format!("append {key} {text}y"),
@@ -183,7 +183,15 @@ fn command(dice: &mut Dice) -> String {
         41 => format!("xsetid {key} {} entriesadded {} maxdeletedid 0-0", id(dice), 100 + many),
         42 | 43 => format!("xreadgroup group g c{few} count {few} claim 0 streams {key} >"),
         44 => format!("xadd {key} maxlen ~ {few} acked * f {text}"),
-        _ => format!("xgroup destroy {key} g"),
+        45 => format!("xgroup destroy {key} g"),
+        46..49 => format!("hset {key} f{few} {text} g{} {few}", dice.below(20)),
+        49 => format!("hset {key} f{few} {}", "y".repeat(2 * many)),
+        50 => format!("hdel {key} f{few} g{}", dice.below(20)),
+        51 => format!("hincrby {key} n{few} {few}"),
+        52 => format!("hsetex {key} px {} fields 1 f{few} {text}", 1 + dice.below(300)),
+        53 => format!("hpexpire {key} {} fields 2 f{few} g{}", dice.below(300), dice.below(20)),
+        54 => format!("hpersist {key} fields 1 f{few}"),
+        _ => format!("hgetdel {key} fields 2 f{few} n{few}"),
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("instantaneous_output_kbps", format_args!("{out_kib_per_s:.2}"));
     sheet.field("rejected_connections", server.rejected_connections.load(Relaxed));
     sheet.field("expired_keys", keyspace.expired);
+    sheet.field("expired_subkeys", keyspace.expired_fields);
     sheet.field("evicted_keys", 0);
     sheet.field("evicted_clients", closed(CloseReason::Evicted));
     sheet.field("keyspace_hits", keyspace.hits);
@@ -52,7 +53,10 @@ pub(super) fn keyspace(sheet: &mut Sheet, call: &mut Call<'_>) {
         let mean_ttl_ms = fill.ttl_sum_ms.checked_div(fill.expires as u128).unwrap_or(0);
         sheet.field(
             &format!("db{db}"),
-            format_args!("keys={},expires={},avg_ttl={mean_ttl_ms},subexpiry=0", fill.keys, fill.expires),
+            format_args!(
+                "keys={},expires={},avg_ttl={mean_ttl_ms},subexpiry={}",
+                fill.keys, fill.expires, fill.hashes_expiring
+            ),
         );
     }
 }

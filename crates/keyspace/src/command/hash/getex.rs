@@ -1,0 +1,97 @@
+//! HGETEX and HGETDEL: reading fields and changing what becomes of them.
+
+use super::expire::{parse_fields, parse_time};
+use super::*;
+use crate::command::time::Clock;
+use crate::event::Event;
+use crate::fields::FieldChange;
+use sterna_command::{KeyUse, KeyUses};
+
+pub(in super::super) const HGETEX: Command<Run> = row(
+    Spec {
+        name: "hgetex",
+        arity: -5,
+        uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
+        since: "8.0.0",
+        complexity: "O(1) for each field",
+        summary: "Answers the values of fields of a hash and sets or clears when they expire.",
+        syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] \
+                 FIELDS numfields field [field ...]",
+        reply: &[ReplyShape::Array],
+        ..SPEC
+    },
+    hgetex,
+);
+
+pub(in super::super) const HGETDEL: Command<Run> = row(
+    Spec {
+        name: "hgetdel",
+        uses: KeyUses::Each(KeyUse::TAKES),
+        summary: "Answers the values of fields of a hash and removes them.",
+        syntax: "key FIELDS numfields field [field ...]",
+        ..HGETEX.spec
+    },
+    hgetdel,
+);
+
+/// What becomes of the expiries.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    Nothing,
+    Persist,
+    Expire(u64),
+}
+
+fn hgetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let now_ms = ctx.now_ms;
+    let mut slot = ctx.slot(&args[1]);
+    slot.note_read();
+    slot.elements::<Hash>()?;
+    let (then, at) = match Clock::of_option(&args[2]) {
+        Some(clock) => (Then::Expire(parse_time(clock, &args[3], now_ms, "hgetex")?), 4),
+        None if is(&args[2], "persist") => (Then::Persist, 3),
+        None => (Then::Nothing, 2),
+    };
+    if args.len() < at + 2 {
+        return Err(Error::Arity { command: "hgetex" });
+    }
+    let names = parse_fields(args, at, HashError::NumFieldsNotPositive)?;
+    let (event, change) = match then {
+        Then::Nothing => {
+            let hash = slot.elements::<Hash>()?;
+            reply.array(names.len());
+            names.for_each(|name| write_or_null(reply, hash.and_then(|hash| hash.get(name, now_ms))));
+            return Ok(Outcome::Replied);
+        }
+        Then::Expire(at_ms) if at_ms <= now_ms => (event::HDEL, FieldChange::Remove),
+        Then::Expire(at_ms) => (event::HEXPIRE, FieldChange::Expire(Some(at_ms))),
+        Then::Persist => (event::HPERSIST, FieldChange::Expire(None)),
+    };
+    answer_and_change(&mut slot, names, event, change, reply)
+}
+
+fn hgetdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let mut slot = ctx.slot(&args[1]);
+    slot.note_read();
+    slot.elements::<Hash>()?;
+    let names = parse_fields(args, 2, HashError::NumFieldsNotPositive)?;
+    answer_and_change(&mut slot, names, event::HDEL, FieldChange::Remove, reply)
+}
+
+/// Answers the values and makes the change of those fields that it is one of.
+fn answer_and_change<'a>(
+    slot: &mut Slot<'_>,
+    names: impl ExactSizeIterator<Item = &'a [u8]>,
+    event: Event,
+    change: FieldChange,
+    reply: &mut Reply<'_>,
+) -> Result<Outcome, Error> {
+    slot.edit(event, |hash: &mut Hash, edits| {
+        reply.array(names.len());
+        hash.change_each(edits, names, change, |field| {
+            write_or_null(reply, field.map(|field| field.value));
+            field.is_some_and(|field| change != FieldChange::Expire(None) || field.expiry().is_some())
+        });
+    })?;
+    Ok(Outcome::Replied)
+}

@@ -1,0 +1,125 @@
+//! The changes of a hash, each with the effect that it leaves.
+
+use smallvec::SmallVec;
+
+use super::{Field, Hash, effect};
+use crate::collection::Edits;
+use crate::value::NEVER;
+
+/// What becomes of a field's expiry when its value is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// It has none any more.
+    Clear,
+    /// It stays.
+    Keep,
+    /// Unix time in milliseconds.
+    At(u64),
+}
+
+impl Expiry {
+    /// The expiry of a field that had `old_ms`.
+    pub(super) fn after(self, old_ms: u64) -> u64 {
+        match self {
+            Expiry::Clear => NEVER,
+            Expiry::Keep => old_ms,
+            Expiry::At(at_ms) => at_ms,
+        }
+    }
+}
+
+/// What is done to a field that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FieldChange {
+    /// It goes.
+    Remove,
+    /// It expires at this Unix time in milliseconds, or never.
+    Expire(Option<u64>),
+}
+
+/// Names of one request; more than these go to the heap.
+type Names<'a> = SmallVec<[&'a [u8]; 8]>;
+
+impl Hash {
+    /// Sets fields, name and value by name and value; returns how many are new, which one that is due counts as.
+    pub(crate) fn set<'a>(
+        &mut self,
+        edits: &mut Edits<'_>,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        expiry: Expiry,
+    ) -> usize {
+        let may_have_due = self.may_have_due(edits.now_ms);
+        let (mut added, mut count) = (0, 0);
+        for (name, value) in fields.clone() {
+            // The expiry of a field that is due must not come upon what takes its place.
+            let was_due = may_have_due && self.stored(name).is_some_and(|field| field.is_due(edits.now_ms));
+            if was_due && expiry == Expiry::Keep {
+                self.set_expiry(name, NEVER);
+                edits.record(0, |body| effect::write_expire(body, None, [name].into_iter()));
+            }
+            let is_new = self.put(name, value, expiry, edits.limits);
+            added += usize::from(is_new || was_due);
+            count += 1;
+        }
+        edits.record(count, |body| effect::write_set(body, expiry, fields));
+        added
+    }
+
+    /// Removes the fields of these names that are not due; returns how many.
+    pub(crate) fn delete<'a>(
+        &mut self,
+        edits: &mut Edits<'_>,
+        names: impl Iterator<Item = &'a [u8]>,
+    ) -> usize {
+        self.change_each(edits, names, FieldChange::Remove, |field| field.is_some())
+    }
+
+    /// Shows each field of these names to `decide`, nothing in the place of one that is not there or is due, and makes the
+    /// change where it says so; returns how many were changed. What is named twice is shown as it then is.
+    pub(crate) fn change_each<'a>(
+        &mut self,
+        edits: &mut Edits<'_>,
+        names: impl Iterator<Item = &'a [u8]>,
+        change: FieldChange,
+        mut decide: impl FnMut(Option<Field<'_>>) -> bool,
+    ) -> usize {
+        let mut changed = Names::new();
+        for name in names {
+            let field = self.field(name, edits.now_ms);
+            let is_there = field.is_some();
+            if !decide(field) || !is_there {
+                continue;
+            }
+            match change {
+                FieldChange::Remove => self.remove(name),
+                FieldChange::Expire(at_ms) => self.set_expiry(name, at_ms.unwrap_or(NEVER)),
+            };
+            changed.push(name);
+        }
+        if !changed.is_empty() {
+            let names = changed.iter().copied();
+            edits.record(changed.len(), |body| match change {
+                FieldChange::Remove => effect::write_remove(body, names),
+                FieldChange::Expire(at_ms) => effect::write_expire(body, at_ms, names),
+            });
+        }
+        changed.len()
+    }
+
+    /// Removes at most `most` fields that are due; returns how many.
+    ///
+    /// Cost: O(removed + fields of a segment).
+    pub(crate) fn remove_due(&mut self, edits: &mut Edits<'_>, most: usize) -> usize {
+        let due = match &self.0 {
+            super::Form::Small(_) => return 0,
+            super::Form::Large(large) => large.table.due(edits.now_ms, most),
+        };
+        for name in &due {
+            self.remove(name);
+        }
+        if !due.is_empty() {
+            edits.record(due.len(), |body| effect::write_remove(body, due.iter().map(|name| &**name)));
+        }
+        due.len()
+    }
+}

@@ -1,0 +1,171 @@
+//! Hashes in Redis's database file, and so in DUMP and RESTORE.
+//!
+//! ```text
+//!  4 hash           count │ (name │ value)…
+//!  9 zipmap         string: a byte, (length │ name │ length │ free u8 │ value │ free bytes)…, 255     until Redis 2.6
+//! 13 ziplist        string: a ziplist of name, value…                                                 until Redis 7.0
+//! 16 listpack       string: a listpack of name, value…
+//! 22 of Valkey 9    count │ (name │ value │ expiry i64 LE)…                    the expiry is −1 for none
+//! 24 expiring       soonest u64 LE │ count │ (expiry │ name │ value)…         0 for none, else what it is above the soonest + 1
+//! 25 the same       soonest u64 LE │ string: a listpack of name, value, expiry…           0 for none
+//! ```
+//!
+//! Written are 16, 4, and where a field expires 24, which servers before Redis 7.4 don't know.
+
+use super::snapshot::checked;
+use super::{Expiry, Field, Form, Hash, fits, pairs};
+use crate::collection::Limits;
+use crate::listpack;
+use crate::packed::Packed;
+use crate::rdb::{read_length, read_string, write_length, write_string};
+use crate::value::NEVER;
+
+const TABLE: u8 = 4;
+const LISTPACK: u8 = 16;
+/// In Valkey; Redis gave this number to a form of its own that no release has.
+pub(crate) const VALKEY_EXPIRING_HASH: u8 = 22;
+const EXPIRING: u8 = 24;
+const EXPIRING_LISTPACK: u8 = 25;
+
+/// The oldest versions that know the types: Redis 7.0 and 7.4.
+const VERSION: u16 = 10;
+const EXPIRING_VERSION: u16 = 12;
+
+impl Hash {
+    pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> u16 {
+        match &self.0 {
+            Form::Small(packed) => {
+                out.push(LISTPACK);
+                let mut bytes = Vec::new();
+                packed.write_listpack(&mut bytes);
+                write_length(out, bytes.len() as u64);
+                out.extend_from_slice(&bytes);
+                VERSION
+            }
+            Form::Large(_) if !self.has_expiries() => {
+                out.push(TABLE);
+                write_length(out, self.len() as u64);
+                for field in self.stored_fields() {
+                    write_string(out, &field.name.text());
+                    write_string(out, &field.value.text());
+                }
+                VERSION
+            }
+            Form::Large(_) => {
+                self.write_expiring(out);
+                EXPIRING_VERSION
+            }
+        }
+    }
+
+    fn write_expiring(&self, out: &mut Vec<u8>) {
+        let soonest_ms = self.soonest_ms();
+        out.push(EXPIRING);
+        out.extend_from_slice(&soonest_ms.to_le_bytes());
+        write_length(out, self.len() as u64);
+        for Field { name, value, expire_at_ms } in self.stored_fields() {
+            let above = if expire_at_ms == NEVER { 0 } else { expire_at_ms - soonest_ms + 1 };
+            write_length(out, above);
+            write_string(out, &name.text());
+            write_string(out, &value.text());
+        }
+    }
+
+    /// Whether it is read here.
+    pub(crate) fn is_rdb_type(kind: u8) -> bool {
+        matches!(kind, TABLE | LISTPACK | VALKEY_EXPIRING_HASH | EXPIRING | EXPIRING_LISTPACK)
+    }
+
+    /// Reads a hash of one of these types; `None`: it is damaged, or has no field.
+    pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Hash> {
+        let hash = match kind {
+            TABLE => read_fields(from, limits, |from| Some((read_string(from)?, read_string(from)?, NEVER))),
+            VALKEY_EXPIRING_HASH => read_fields(from, limits, |from| {
+                let (name, value) = (read_string(from)?, read_string(from)?);
+                let at_ms = i64::from_le_bytes(*from.split_off(..8)?.first_chunk()?);
+                let at_ms = if at_ms == -1 { NEVER } else { u64::try_from(at_ms).ok()? };
+                Some((name, value, at_ms))
+            }),
+            EXPIRING => {
+                let soonest_ms = read_time(from)?;
+                read_fields(from, limits, |from| {
+                    let at_ms = match read_length(from)? {
+                        0 => NEVER,
+                        above => soonest_ms.checked_add(above - 1).filter(|&at_ms| at_ms != NEVER)?,
+                    };
+                    Some((read_string(from)?, read_string(from)?, at_ms))
+                })
+            }
+            LISTPACK => {
+                let packed = checked(Packed::read_listpack(&read_string(from)?)?)?;
+                Some(from_packed(packed, limits))
+            }
+            EXPIRING_LISTPACK => {
+                read_time(from)?;
+                read_triples(&read_string(from)?, limits)
+            }
+            _ => None,
+        };
+        hash.filter(|hash| hash.len() > 0)
+    }
+}
+
+fn read_time(from: &mut &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(*from.split_off(..8)?.first_chunk()?))
+}
+
+/// Reads a count and as many fields.
+fn read_fields(
+    from: &mut &[u8],
+    limits: &Limits,
+    read: impl Fn(&mut &[u8]) -> Option<(Vec<u8>, Vec<u8>, u64)>,
+) -> Option<Hash> {
+    let count = read_length(from)?;
+    collect(count, (0..count).map(|_| read(from)), limits)
+}
+
+/// A hash of `count` fields, no two of one name, if each could be read.
+fn collect(
+    count: u64,
+    fields: impl Iterator<Item = Option<(Vec<u8>, Vec<u8>, u64)>>,
+    limits: &Limits,
+) -> Option<Hash> {
+    let mut hash = Hash::default();
+    // One that is going to be large begins so: what is small is searched for every name.
+    if count > limits.hash_entries {
+        hash.make_large().counts_as_small = false;
+    }
+    for field in fields {
+        let (name, value, at_ms) = field?;
+        let expiry = if at_ms == NEVER { Expiry::Clear } else { Expiry::At(at_ms) };
+        if !hash.put(&name, &value, expiry, limits) {
+            return None;
+        }
+    }
+    Some(hash)
+}
+
+/// A small hash, made large if it is larger than what is configured here.
+fn from_packed(packed: Packed, limits: &Limits) -> Hash {
+    let fits_all = fits(limits, packed.len() / 2, [])
+        && pairs(&packed).all(|field| fits(limits, 1, [&field.name.text(), &field.value.text()]));
+    let mut hash = Hash(Form::Small(packed));
+    if !fits_all {
+        hash.make_large().counts_as_small = false;
+    }
+    hash
+}
+
+fn read_triples(bytes: &[u8], limits: &Limits) -> Option<Hash> {
+    let mut reader = listpack::Reader::new(bytes)?;
+    let mut fields = Vec::new();
+    while !reader.done() {
+        let (name, value) = (reader.next()?.to_bytes(), reader.next()?.to_bytes());
+        let at_ms = match u64::try_from(reader.int()?).ok()? {
+            0 => NEVER,
+            at_ms => at_ms,
+        };
+        fields.push((name, value, at_ms));
+    }
+    collect(fields.len() as u64, fields.into_iter().map(Some), limits)
+}

@@ -1,0 +1,187 @@
+//! Hashes among keys: what becomes of fields that expire, and of what a journal has of them.
+
+use crate::world::World;
+
+#[test]
+fn a_field_that_is_due_is_shown_to_nobody_and_goes_by_an_effect_of_its_own() {
+    let mut world = World::new(2);
+    world.run("hset h a 1 b 2 c 3");
+    world.run("hpexpire h 10 fields 2 a b");
+    world.journal.clear();
+    world.now_ms += 10;
+    assert_eq!(world.run("hget h a"), "$1\r\n1\r\n", "its last millisecond still counts");
+    world.now_ms += 1;
+    let readers = [
+        ("hget h a", "$-1\r\n"),
+        ("hmget h a c", "*2\r\n$-1\r\n$1\r\n3\r\n"),
+        ("hgetall h", "*2\r\n$1\r\nc\r\n$1\r\n3\r\n"),
+        ("hkeys h", "*1\r\n$1\r\nc\r\n"),
+        ("hvals h", "*1\r\n$1\r\n3\r\n"),
+        ("hexists h a", ":0\r\n"),
+        ("hstrlen h a", ":0\r\n"),
+        ("httl h fields 2 a c", "*2\r\n:-2\r\n:-1\r\n"),
+        ("hrandfield h", "$1\r\nc\r\n"),
+        ("hrandfield h 5", "*1\r\n$1\r\nc\r\n"),
+        ("hrandfield h -2", "*2\r\n$1\r\nc\r\n$1\r\nc\r\n"),
+        ("hscan h 0 novalues", "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nc\r\n"),
+        ("hgetex h fields 1 a", "*1\r\n$-1\r\n"),
+        ("hlen h", ":3\r\n"),
+    ];
+    for (command, reply) in readers {
+        assert_eq!(world.run(command), reply, "{command}");
+        assert!(world.journal.is_empty() && world.events().is_empty(), "{command} changes nothing");
+    }
+    assert_eq!(world.expire_due(1), 1, "in steps");
+    assert_eq!(world.events(), ["hexpired 0 h"]);
+    assert_eq!(world.expire_due(100), 1);
+    assert_eq!(world.expire_due(100), 0);
+    assert_eq!(world.run("hlen h"), ":1\r\n");
+    world.run("hpexpire h 1 fields 1 c");
+    world.now_ms += 2;
+    assert_eq!(world.expire_due(100), 1);
+    assert_eq!(world.events(), ["hexpired 0 h", "del 0 h"]);
+    assert_eq!(world.run("exists h"), ":0\r\n");
+}
+
+#[test]
+fn what_is_written_over_a_field_that_is_due_has_not_its_expiry() {
+    for (command, reply) in [
+        ("hset h a 5", ":1\r\n"),
+        ("hsetnx h a 5", ":1\r\n"),
+        ("hincrby h a 5", ":5\r\n"),
+        ("hincrbyfloat h a 5", "$1\r\n5\r\n"),
+        ("hsetex h keepttl fields 1 a 5", ":1\r\n"),
+        ("hsetex h fnx fields 1 a 5", ":1\r\n"),
+    ] {
+        let mut world = World::new(2);
+        world.run("hset h a 1 b 2");
+        world.run("hpexpire h 10 fields 1 a");
+        world.now_ms += 20;
+        assert_eq!(world.run(command), reply, "{command}");
+        assert_eq!(world.run("httl h fields 1 a"), "*1\r\n:-1\r\n", "{command}");
+        assert_eq!(world.expire_due(10), 0);
+        assert_eq!(world.run("hget h a"), "$1\r\n5\r\n");
+        let mut replayed = world.replayed(2);
+        assert_eq!(replayed.run("hget h a"), "$1\r\n5\r\n", "{command} in the journal");
+    }
+    let mut world = World::new(2);
+    world.run("hset h a 1");
+    world.run("hpexpire h 10 fields 1 a");
+    world.now_ms += 20;
+    for command in ["hdel h a", "hexpire h 100 fields 1 a", "hpersist h fields 1 a", "hgetdel h fields 1 a"] {
+        world.run(command);
+        assert!(world.events().is_empty(), "{command} finds nothing");
+    }
+}
+
+#[test]
+fn a_replay_removes_nothing_by_itself_and_what_was_due_goes_afterwards() {
+    let mut world = World::new(2);
+    world.run("hset h a 1 b 2");
+    world.run("hpexpire h 10 fields 1 a");
+    world.run("hset gone a 1");
+    world.run("hpexpire gone 10 fields 1 a");
+    world.now_ms += 1_000;
+    let mut replayed = world.replayed(4);
+    assert_eq!(replayed.run("hlen h"), ":2\r\n");
+    assert_eq!(replayed.run("hgetall h"), "*2\r\n$1\r\nb\r\n$1\r\n2\r\n");
+    assert_eq!(replayed.expire_due(10), 2);
+    assert_eq!(replayed.run("exists h gone"), ":1\r\n");
+    world.journal.extend_from_slice(&replayed.journal);
+    let mut again = world.replayed(1);
+    again.check();
+    assert_eq!(again.run("hlen h"), ":1\r\n");
+}
+
+/// The format is on people's disks: this test may grow, and no line of it may change.
+#[test]
+fn effects_of_hashes_are_written_as_they_always_were() {
+    let mut world = World::new(1);
+    let written = [
+        ("hset a f 1 g hello", "08000161 0d 01 0166 0131 0167 0568656c6c6f"),
+        ("hincrby a f 1", "08000161 05 02 0166 0132"),
+        ("hpexpireat a 1700000005000 fields 2 f g", "08000161 0b 05 89f795ffbc31 0166 0167"),
+        ("hpersist a fields 1 f", "08000161 04 05 00 0166"),
+        ("hsetex a pxat 1700000005000 fields 1 h x", "08000161 0b 03 89f795ffbc31 0168 0178"),
+        ("hdel a f g nothing", "08000161 05 04 0166 0167"),
+        ("hgetdel a fields 1 h", "08000161 03 04 0168"),
+        ("hget a f", ""),
+        ("hset b f 1", "08000162 05 01 0166 0131"),
+        ("copy b c", "01000163 10 00 08 01 00 0c000000 0200 816602 0101 ff"),
+        ("hpexpireat c 1700000005000 fields 1 f", "08000163 09 05 89f795ffbc31 0166"),
+        ("copy c d", "01000164 0e 00 08 01 02 89f795ffbc31 0166 0131"),
+    ];
+    for (command, expected) in written {
+        world.journal.clear();
+        world.run(command);
+        let hex: String = world.journal.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected.replace(' ', ""), "{command}");
+    }
+}
+
+#[test]
+fn a_count_of_repetitions_has_a_bound() {
+    let mut world = World::new(1);
+    world.run("hset h a 1");
+    assert_eq!(world.run("hrandfield h -1000001"), "-ERR value is out of range\r\n");
+    assert_eq!(world.run("hrandfield nothing -1000001"), "*0\r\n");
+    assert!(world.run("hrandfield h -1000000").starts_with("*1000000\r\n"));
+}
+
+/// DUMP payloads of other servers, which RESTORE takes.
+#[test]
+fn payloads_of_other_servers_are_hashes() {
+    for (payload, count) in PAYLOADS {
+        let mut world = World::new(1);
+        assert_eq!(
+            world.run_words(&[b"restore", b"h", b"0", payload]),
+            b"+OK\r\n",
+            "{}",
+            payload.escape_ascii()
+        );
+        assert_eq!(world.run("hlen h"), format!(":{count}\r\n"));
+        assert_eq!(world.run("hget h a"), "$1\r\n1\r\n");
+        let dump = world.run_words(&[b"dump", b"h"]);
+        let body = dump.splitn(2, |&byte| byte == b'\n').nth(1).unwrap();
+        let again = &body[..body.len() - 2];
+        assert_eq!(world.run_words(&[b"restore", b"i", b"0", again]), b"+OK\r\n");
+        assert_eq!(world.run("hlen i"), format!(":{count}\r\n"));
+        for field in ["a", "b"] {
+            let expiry = world.run(&format!("hpexpiretime h fields 1 {field}"));
+            assert_eq!(world.run(&format!("hpexpiretime i fields 1 {field}")), expiry);
+        }
+        world.check();
+    }
+}
+
+const PAYLOADS: [(&[u8], usize); 10] = [
+    // Redis 8.2: packed; a table; packed and a table with expiries.
+    (b"\x10\x14\x14\x00\x00\x00\x04\x00\x81a\x02\x01\x01\x81b\x02\x83two\x04\xff\x0c\x00\xcf^\x81\xe5\x1b\xc8\xf5[", 2),
+    (b"\x04\x02\x01a\xc0\x01\x01b\xc3\x09@A\x01xx\xe04\x00\x01xx\x0c\x00\x87T\x1ab\xae\xc7|d", 2),
+    (
+        b"\x19\x008\xd3`\xba\x01\x00\x00  \x00\x00\x00\x06\x00\x81b\x02\x83two\x04\xf4\x008\xd3`\xba\x01\x00\x00\x09\
+          \x81a\x02\x01\x01\x00\x01\xff\x0c\x00|\xb6hC\x08\x13\x0eo",
+        2,
+    ),
+    (
+        b"\x18\x008\xd3`\xba\x01\x00\x00\x02A\xf5\x01a\xc0\x01\x01\x01b\xc3\x09@A\x01xx\xe04\x00\x01xx\x0c\x00\
+          \xa2\xdcH\xd9\x98\xa1rg",
+        2,
+    ),
+    // Valkey 9.1.
+    (b"\x10\x14\x14\x00\x00\x00\x04\x00\x81a\x02\x01\x01\x81b\x02\x83two\x04\xffP\x00\xcb\x02|\xb4\x7f\xb0\x0c\xe6", 2),
+    (b"\x04\x02\x01a\xc0\x01\x01b\xc3\x09@A\x01xx\xe04\x00\x01xxP\x00\x83\x08\xe73\xca\xbf\x85\xd9", 2),
+    (
+        b"\x16\x02\x01a\xc0\x01\xff\xff\xff\xff\xff\xff\xff\xff\x01b\x03two\x008\xd3`\xba\x01\x00\x00P\x00\
+          \x0c\xcc\x94\x8f$\x92\x99J",
+        2,
+    ),
+    (
+        b"\x16\x02\x01a\xc0\x01\xf49\xd3`\xba\x01\x00\x00\x01b\xc3\x09@A\x01xx\xe04\x00\x01xx\x008\xd3`\xba\x01\x00\x00\
+          P\x00\xf5\xb4\xf1#Zo\xc66",
+        2,
+    ),
+    // Redis 7.0.
+    (b"\x10\x14\x14\x00\x00\x00\x04\x00\x81a\x02\x01\x01\x81b\x02\x83two\x04\xff\x0a\x00\x04(\xb5%\xe1\xe2k\x12", 2),
+    (b"\x04\x02\x01b\xc3\x09@A\x01xx\xe04\x00\x01xx\x01a\xc0\x01\x0a\x00FK\xdb\x9b\xe9Y\xc0)", 2),
+];
