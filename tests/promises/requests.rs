@@ -235,6 +235,49 @@ fn what_follows_a_request_in_parts_in_the_pipeline_is_answered_behind_it_and_see
 }
 
 #[test]
+fn a_long_hgetall_is_what_was_there_when_it_ran_and_what_follows_is_answered_behind_it() {
+    const FIELDS: usize = 20_000;
+    for server in servers() {
+        let mut client = server.connect();
+        for part in names(FIELDS, "f").chunks(1000) {
+            let fields: Vec<String> =
+                part.iter().flat_map(|name| [name.clone(), format!("{name} v")]).collect();
+            client.request(&request(&["HSET", "h"], &fields));
+        }
+        client.send(&["HGETALL", "h"]);
+        client.send(&["HDEL", "h", "f0"]);
+        client.send(&["HLEN", "h"]);
+        let all = client.value();
+        let all: Vec<&[u8]> = all.as_slice().expect("an array").iter().filter_map(Value::as_bytes).collect();
+        let mut found: Vec<String> = Vec::new();
+        for pair in all.chunks(2) {
+            assert_eq!([pair[0], b" v"].concat(), pair[1]);
+            found.push(String::from_utf8_lossy(pair[0]).into_owned());
+        }
+        let mut expected = names(FIELDS, "f");
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected);
+        assert_eq!(client.value(), Value::Int(1));
+        assert_eq!(client.value(), Value::Int(FIELDS as i64 - 1));
+
+        for command in ["HKEYS", "HVALS"] {
+            let reply = client.request(&[command, "h"]);
+            assert_eq!(reply.as_slice().map(<[Value]>::len), Some(FIELDS - 1), "{command}");
+        }
+        client.send(&["CLIENT", "REPLY", "SKIP"]);
+        client.send(&["HGETALL", "h"]);
+        client.send(&["PING", "after a reply that was skipped"]);
+        assert_pong(&mut client, b"after a reply that was skipped");
+        client.request(&["MULTI"]);
+        client.request(&["HKEYS", "h"]);
+        let replies = client.request(&["EXEC"]);
+        let keys = replies.as_slice().and_then(|replies| replies.first()?.as_slice());
+        assert_eq!(keys.map(<[Value]>::len), Some(FIELDS - 1));
+    }
+}
+
+#[test]
 fn a_client_that_leaves_in_the_middle_of_its_request_takes_the_rest_of_it_along() {
     for server in servers() {
         let mut other = server.connect();

@@ -178,6 +178,50 @@ pub(crate) fn last_element_bytes(bytes: &[u8]) -> Option<usize> {
     None
 }
 
+/// The bytes of the element at the beginning of `bytes`, backlen included; `None`: its first bytes say that it is none.
+#[inline]
+pub(crate) fn element_bytes(bytes: &[u8]) -> Option<usize> {
+    match ELEMENT_BYTES[usize::from(*bytes.first()?)] {
+        0 => long_element_bytes(bytes),
+        len => Some(usize::from(len)),
+    }
+}
+
+fn long_element_bytes(bytes: &[u8]) -> Option<usize> {
+    let payload = match bytes {
+        [tag @ 0xe0..=0xef, low, ..] => 2 + (usize::from(tag & 0x0f) << 8 | usize::from(*low)),
+        [0xf0, rest @ ..] => (u32::from_le_bytes(*rest.first_chunk()?) as usize).checked_add(5)?,
+        _ => return None,
+    };
+    payload.checked_add(backlen_bytes(payload))
+}
+
+/// By the first byte, what an element takes whose length that says; 0 for the others.
+static ELEMENT_BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut tag = 0;
+    while tag < 256 {
+        bytes[tag] = match tag {
+            0x00..=0x7f => 2,
+            0x80..=0xbf => (tag as u8 & 0x3f) + 2,
+            0xc0..=0xdf => 3,
+            0xf1 => 4,
+            0xf2 => 5,
+            0xf3 => 6,
+            0xf4 => 10,
+            _ => 0,
+        };
+        tag += 1;
+    }
+    bytes
+};
+
+/// The first byte of a string element of so few bytes that the byte says how many.
+#[inline]
+pub(crate) fn short_string_tag(text: &[u8]) -> Option<u8> {
+    (text.len() <= 63).then(|| 0x80 | text.len() as u8)
+}
+
 /// Takes the first element off `bytes`; `None`, and they are left as they were: they don't begin with an element.
 #[inline]
 pub(crate) fn read<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {

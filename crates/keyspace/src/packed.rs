@@ -15,6 +15,8 @@ use crate::listpack::{self, Element};
 /// Elements that one can count; owners stay far below.
 pub(crate) const ELEMENTS_MAX: usize = u16::MAX as usize;
 const COUNT_BYTES: usize = 2;
+/// Room for what a change adds, mostly enough.
+const ADDED_BYTES: usize = 128;
 
 /// See the module.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -105,13 +107,28 @@ impl Packed {
     /// 2, of the names of name, value, name, value….
     #[inline]
     pub(crate) fn find(&self, text: &[u8], step: usize) -> Option<At> {
-        let number = listpack::canonical_int(text);
-        let is_it = |element: Element<'_>| match (element, number) {
-            (Element::Int(one), Some(other)) => one == other,
-            (Element::Text(one), None) => one == text,
-            _ => false,
-        };
-        self.iter().step_by(step).find(|&(_, element)| is_it(element)).map(|(at, _)| at)
+        let all = self.elements();
+        let mut at = 0;
+        match (listpack::canonical_int(text), listpack::short_string_tag(text)) {
+            // What most names are is found by comparing bytes.
+            (None, Some(tag)) => loop {
+                if *all.get(at)? == tag && all[at + 1..].starts_with(text) {
+                    return Some(At(at as u32));
+                }
+                at = skip(all, at, step)?;
+            },
+            (number, _) => loop {
+                let is_it = match (listpack::read(&mut all.get(at..)?)?, number) {
+                    (Element::Int(one), Some(other)) => one == other,
+                    (Element::Text(one), None) => one == text,
+                    _ => false,
+                };
+                if is_it {
+                    return Some(At(at as u32));
+                }
+                at = skip(all, at, step)?;
+            },
+        }
     }
 
     /// Adds elements at the end.
@@ -144,7 +161,7 @@ impl Packed {
         }
         let rest_len = rest.len();
         let removed_bytes = elements.len() - start - rest_len;
-        let mut added = Vec::new();
+        let mut added = Vec::with_capacity(ADDED_BYTES);
         let mut count = self.len() - gone;
         for text in texts {
             listpack::write_string(&mut added, text);
@@ -162,9 +179,16 @@ impl Packed {
             bytes.extend_from_slice(&[0; COUNT_BYTES]);
         }
         let from = COUNT_BYTES + start;
-        // Exactly what is needed: the allocator's size classes leave the room that a growing value uses.
-        bytes.reserve_exact(added.len().saturating_sub(removed_bytes));
-        bytes.splice(from..from + removed_bytes, added);
+        let (old_len, new_len) = (bytes.len(), bytes.len() + added.len() - removed_bytes);
+        let (old_tail, new_tail) = (from + removed_bytes, from + added.len());
+        if new_len > old_len {
+            // Exactly what is needed: the allocator's size classes leave the room that a growing value uses.
+            bytes.reserve_exact(new_len - old_len);
+            bytes.resize(new_len, 0);
+        }
+        bytes.copy_within(old_tail..old_len, new_tail);
+        bytes.truncate(new_len);
+        bytes[from..new_tail].copy_from_slice(&added);
         bytes[..COUNT_BYTES].copy_from_slice(&(count as u16).to_le_bytes());
         self.0 = bytes.into_boxed_slice();
         At(behind as u32)
@@ -198,6 +222,12 @@ impl Packed {
         assert_eq!(self.iter().count(), self.len());
         assert_eq!(self.iter_back().count(), self.len());
     }
+}
+
+/// Where the element stands that is so many behind the one at `at`.
+#[inline]
+fn skip(elements: &[u8], at: usize, count: usize) -> Option<usize> {
+    (0..count).try_fold(at, |at, _| Some(at + listpack::element_bytes(elements.get(at..)?)?))
 }
 
 impl std::fmt::Debug for Packed {

@@ -276,10 +276,9 @@ impl<S: Segment> Segments<S> {
                 (at >= from).then_some((at, item))
             }));
             if found.len() > left {
-                found.sort_unstable_by_key(|&(at, _)| at);
+                let (_, &mut (last, _), _) = found.select_nth_unstable_by_key(left - 1, |&(at, _)| at);
                 // Elements that share the last position go along: a cursor can't point between them.
-                let last = found[left - 1].0;
-                found.iter().take_while(|&&(at, _)| at <= last).for_each(|&(_, item)| visit(item));
+                found.iter().filter(|&&(at, _)| at <= last).for_each(|&(_, item)| visit(item));
                 return Some(last + 1).filter(|&next| next < POSITIONS);
             }
             found.iter().for_each(|&(_, item)| visit(item));

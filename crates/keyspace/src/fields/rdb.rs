@@ -2,8 +2,6 @@
 //!
 //! ```text
 //!  4 hash           count │ (name │ value)…
-//!  9 zipmap         string: a byte, (length │ name │ length │ free u8 │ value │ free bytes)…, 255     until Redis 2.6
-//! 13 ziplist        string: a ziplist of name, value…                                                 until Redis 7.0
 //! 16 listpack       string: a listpack of name, value…
 //! 22 of Valkey 9    count │ (name │ value │ expiry i64 LE)…                    the expiry is −1 for none
 //! 24 expiring       soonest u64 LE │ count │ (expiry │ name │ value)…         0 for none, else what it is above the soonest + 1
@@ -18,7 +16,7 @@ use crate::collection::Limits;
 use crate::listpack;
 use crate::packed::Packed;
 use crate::rdb::{read_length, read_string, write_length, write_string};
-use crate::value::NEVER;
+use crate::value::{NEVER, Text};
 
 const TABLE: u8 = 4;
 const LISTPACK: u8 = 16;
@@ -97,7 +95,7 @@ impl Hash {
                 })
             }
             LISTPACK => {
-                let packed = checked(Packed::read_listpack(&read_string(from)?)?)?;
+                let packed = checked(repacked(&Packed::read_listpack(&read_string(from)?)?))?;
                 Some(from_packed(packed, limits))
             }
             EXPIRING_LISTPACK => {
@@ -143,6 +141,14 @@ fn collect(
         }
     }
     Some(hash)
+}
+
+/// The same elements as they are written here: one in another form would never be found.
+fn repacked(packed: &Packed) -> Packed {
+    let texts: Vec<Text<'_>> = packed.iter().map(|(_, element)| element.text()).collect();
+    let mut own = Packed::default();
+    own.push_back(texts.iter().map(|text| &**text));
+    own
 }
 
 /// A small hash, made large if it is larger than what is configured here.
