@@ -233,7 +233,7 @@ impl Changes {
     }
 
     /// Takes what is slow to free.
-    pub fn discard(&mut self, garbage: impl IntoIterator<Item = Garbage>) {
+    pub(crate) fn discard(&mut self, garbage: impl IntoIterator<Item = Garbage>) {
         self.garbage.extend(garbage);
     }
 
