@@ -27,7 +27,9 @@ const FILES: &[File] = &[
     File { name: "protocol", text: include_str!("protocol.script"), since: 7 },
     File { name: "connection", text: include_str!("connection.script"), since: 8 },
     File { name: "transactions", text: include_str!("transactions.script"), since: 7 },
-    File { name: "strings", text: include_str!("strings.script"), since: 7 },
+    File { name: "strings", text: include_str!("strings.script"), since: 8 },
+    File { name: "bitmaps", text: include_str!("bitmaps.script"), since: 8 },
+    File { name: "hyperloglog", text: include_str!("hyperloglog.script"), since: 8 },
     File { name: "keys", text: include_str!("keys.script"), since: 8 },
     File { name: "clients", text: include_str!("clients.script"), since: 8 },
     File { name: "introspection", text: include_str!("introspection.script"), since: 8 },
@@ -82,6 +84,16 @@ fn string_commands_answer_as_redis_s_do() {
 #[test]
 fn set_commands_answer_as_redis_s_do() {
     compare("sets");
+}
+
+#[test]
+fn bits_of_strings_are_as_redis_s_are() {
+    compare("bitmaps");
+}
+
+#[test]
+fn hyperloglogs_have_the_bytes_of_redis_s() {
+    compare("hyperloglog");
 }
 
 #[test]

@@ -104,7 +104,8 @@ impl Writer {
             73..77 => self.xrange(key),
             77..80 => self.xpending(key),
             80..82 => words(&format!("XSETID {key} {}", self.id())),
-            82..90 => self.string(key),
+            82..88 => self.string(key),
+            88..92 => self.bits(key),
             _ => self.generic(key),
         }
     }
@@ -382,6 +383,37 @@ impl Writer {
             21 => words(&format!("SINTERCARD 2 {key} {other} LIMIT {}", self.count())),
             22 => words(&format!("SSCAN {key} 0 COUNT 10000")),
             _ => words(&format!("OBJECT ENCODING {key}")),
+        }
+    }
+
+    fn bits(&mut self, key: &str) -> Request {
+        let offset = self.pick(&["0", "3", "7", "12", "100", "70000", "600000", "-1", "x"]);
+        let field = self.pick(&["u8", "i5", "u1", "i64", "u63", "u13"]);
+        let number = self.pick(&["0", "1", "-1", "300", "-9223372036854775808", "9223372036854775807"]);
+        match self.random.u8(..11) {
+            0..2 => words(&format!("SETBIT {key} {offset} {}", self.pick(&["0", "1", "1", "2"]))),
+            2 => words(&format!("GETBIT {key} {offset}")),
+            3 => words(&format!("SETRANGE {key} {offset} {}", self.pick(&["abc", "x", "12"]))),
+            4 => words(&format!(
+                "BITCOUNT {key} {} {} {}",
+                self.count(),
+                self.count(),
+                self.pick(&["", "BIT"])
+            )),
+            5 => words(&format!("BITPOS {key} {} {}", self.pick(&["0", "1"]), self.count())),
+            6 => {
+                let operation = self.pick(&["AND", "OR", "XOR", "NOT", "DIFF", "DIFF1", "ANDOR", "ONE"]);
+                words(&format!("BITOP {operation} {key} {} {}", self.key(), self.key()))
+            }
+            7 => {
+                let overflow = self.pick(&["WRAP", "SAT", "FAIL"]);
+                words(&format!(
+                    "BITFIELD {key} SET {field} {offset} {number} OVERFLOW {overflow} INCRBY {field} 3 {number}"
+                ))
+            }
+            8 => words(&format!("PFADD {key} {offset} {number} {}", self.random.u8(..))),
+            9 => words(&format!("PFMERGE {key} {}", self.key())),
+            _ => words(&format!("PFCOUNT {key}")),
         }
     }
 

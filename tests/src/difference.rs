@@ -125,7 +125,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "after-8-2",
         redis: "8.2 doesn't know the commands",
-        sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`; not `XIDMPRECORD`, with which Redis writes its log",
+        sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`, `DELEX`, `DIGEST`, `INCREX`, `MSETEX`; not `XIDMPRECORD`, with which Redis writes its log",
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
     Difference {
@@ -164,6 +164,10 @@ pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
     },
     CommandDifference { command: "sunioncard", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "sdiffcard", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "delex", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "digest", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "increx", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "msetex", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "xnack", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "xcfgset", part: "all", reason: "Came after Redis 8.2." },
 ];

@@ -23,10 +23,11 @@ impl Keys {
             Keys::None => NO_KEYS,
             Keys::Range { first, last, step } => range(len, first, last, step),
             Keys::AfterStreams { .. } => after_streams(len, argument),
-            Keys::Counted { count_at } => counted(len, count_at, argument),
+            Keys::Counted { count_at } => counted(len, count_at, 1, argument),
+            Keys::CountedPairs { count_at } => counted(len, count_at, 2, argument),
             Keys::OneAndCounted { first, count_at } => {
                 let first = first.max(0) as usize;
-                match counted(len, count_at, argument) {
+                match counted(len, count_at, 1, argument) {
                     NO_KEYS => NO_KEYS,
                     counted => Positions { before: Some(first), ..counted },
                 }
@@ -76,15 +77,20 @@ fn after_streams<'a>(len: usize, argument: impl Fn(usize) -> Option<&'a [u8]>) -
     NO_KEYS
 }
 
-fn counted<'a>(len: usize, count_at: i16, argument: impl Fn(usize) -> Option<&'a [u8]>) -> Positions {
+fn counted<'a>(
+    len: usize,
+    count_at: i16,
+    step: usize,
+    argument: impl Fn(usize) -> Option<&'a [u8]>,
+) -> Positions {
     let count_at = count_at.max(0) as usize;
     let count = argument(count_at)
         .and_then(|digits| std::str::from_utf8(digits).ok())
         .and_then(|digits| digits.parse::<usize>().ok());
     let first = count_at + 1;
     match count {
-        Some(count) if first < len && count <= len - first => {
-            Positions { before: None, next: first, left: count, step: 1 }
+        Some(count) if first < len && count <= (len - first) / step => {
+            Positions { before: None, next: first, left: count, step }
         }
         _ => NO_KEYS,
     }
@@ -135,6 +141,7 @@ mod tests {
         let mset = Keys::Range { first: 1, last: -1, step: 2 };
         let both = Keys::Range { first: 1, last: 2, step: 1 };
         let counted = Keys::Counted { count_at: 1 };
+        let pairs = Keys::CountedPairs { count_at: 1 };
         let stored = Keys::OneAndCounted { first: 1, count_at: 2 };
         let sort = Keys::OneAndAfterWord { first: 1, words: &["STORE"], from: 2 };
         let cases: &[(Keys, &str, &[usize])] = &[
@@ -147,6 +154,9 @@ mod tests {
             (mset, "mset a 1 b 2", &[1, 3]),
             (mset, "mset a 1 b", &[1, 3]),
             (both, "rename a b", &[1, 2]),
+            (pairs, "msetex 2 a 1 b 2 nx", &[2, 4]),
+            (pairs, "msetex 2 a 1 b", &[]),
+            (pairs, "msetex x a 1", &[]),
             (both, "rename a", &[]),
             (Keys::AfterStreams { from: 1 }, "xread streams a b 0 0", &[2, 3]),
             (Keys::AfterStreams { from: 1 }, "xread COUNT 2 block 0 STREAMS a 0", &[6]),

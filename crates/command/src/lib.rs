@@ -244,6 +244,11 @@ pub enum Keys {
         /// Index of the count.
         count_at: i16,
     },
+    /// A count at this index, then as many pairs of a key and something else (MSETEX).
+    CountedPairs {
+        /// Index of the count.
+        count_at: i16,
+    },
     /// One, then a count at this index and as many keys (ZUNIONSTORE).
     OneAndCounted {
         /// Index of the one.

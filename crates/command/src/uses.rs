@@ -92,12 +92,12 @@ pub enum KeyUses {
     ByFlags,
     /// The same for all of them.
     Each(KeyUse),
-    /// One for the first, another for the second.
+    /// One for the first, another for the second and all that follow.
     FirstAndSecond(KeyUse, KeyUse),
-    /// It depends on whether `word` is among the arguments from `from` on.
+    /// It depends on whether one of `words` is among the arguments from `from` on.
     WithWord {
         /// In upper case.
-        word: &'static str,
+        words: &'static [&'static str],
         /// Where options begin.
         from: usize,
         /// If it is.
@@ -136,9 +136,9 @@ impl Spec {
     /// What becomes of the `nth` key in the request with these arguments, the name included.
     pub fn key_use_in<'a>(&self, nth: usize, mut arguments: impl Iterator<Item = &'a [u8]>) -> KeyUse {
         match self.uses {
-            KeyUses::WithWord { word, from, with, without } => {
-                let is_there =
-                    arguments.by_ref().skip(from).any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+            KeyUses::WithWord { words, from, with, without } => {
+                let is_word = |arg: &[u8]| words.iter().any(|word| arg.eq_ignore_ascii_case(word.as_bytes()));
+                let is_there = arguments.by_ref().skip(from).any(is_word);
                 if is_there { with } else { without }
             }
             _ => self.key_use(nth),
@@ -179,7 +179,7 @@ mod tests {
         let spec = Spec {
             flags: Flags::WRITE,
             uses: KeyUses::WithWord {
-                word: "GET",
+                words: &["GET"],
                 from: 3,
                 with: KeyUse::READS_AND_UPDATES,
                 without: KeyUse::OVERWRITES,

@@ -68,7 +68,7 @@ const FOREIGN: &[&str] = &[
     "disable-thp", "dual-channel-replication-enabled", "dynamic-hz", "enable-module-command",
     "enable-protected-configs", "extended-redis-compatibility", "gopher-enabled",
     "hash-max-ziplist-entries",
-    "hash-max-ziplist-value", "hash-seed", "hide-user-data-from-log", "hll-sparse-max-bytes",
+    "hash-max-ziplist-value", "hash-seed", "hide-user-data-from-log",
     "ignore-warnings", "import-mode", "io-threads", "io-threads-do-reads", "jemalloc-bg-thread",
     "latency-tracking", "latency-tracking-info-percentiles", "lazyfree-lazy-eviction",
     "lazyfree-lazy-expire", "lazyfree-lazy-server-del", "lazyfree-lazy-user-del",

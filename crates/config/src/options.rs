@@ -297,6 +297,10 @@ options! {
     zset_max_listpack_value: u64 = 64,
         Data "zset-max-listpack-value", unsigned_memory(0), RunTime;
 
+    /// Bytes up to which a HyperLogLog keeps runs of registers instead of every one.
+    hll_sparse_max_bytes: u64 = 3000,
+        Data "hll-sparse-max-bytes", unsigned_memory(0), RunTime;
+
     /// Directory for the files that Sterna writes.
     dir: PathBuf = PathBuf::from("."),
         Persistence "dir", Kind::Path, Protected;

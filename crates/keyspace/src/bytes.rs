@@ -39,6 +39,20 @@ impl Bytes {
             Inner::Shared(bytes) => bytes.len() + 16,
         }
     }
+
+    /// The bytes as their copies share them, if they do.
+    pub(crate) fn shared(&self) -> Option<&Arc<[u8]>> {
+        match &self.0 {
+            Inner::Shared(bytes) => Some(bytes),
+            Inner::Inline { .. } | Inner::Heap(_) => None,
+        }
+    }
+}
+
+impl From<Arc<[u8]>> for Bytes {
+    fn from(from: Arc<[u8]>) -> Bytes {
+        if from.len() >= SHARED_MIN { Bytes(Inner::Shared(from)) } else { Bytes::from(&from[..]) }
+    }
 }
 
 impl From<&[u8]> for Bytes {

@@ -217,6 +217,15 @@ impl Changes {
         }
     }
 
+    pub(crate) fn effect_patch(&mut self, db: usize, key: &[u8], offset: usize, bytes: &[u8]) {
+        if self.wants.effects {
+            effect::write(&mut self.effects, effect::PATCH, db, key, |body| {
+                effect::write_varint(body, offset as u64);
+                body.extend_from_slice(bytes);
+            });
+        }
+    }
+
     /// Notes that a database, or all, was emptied.
     pub(crate) fn note_flush(&mut self, db: Option<usize>) {
         self.count += 1;

@@ -33,6 +33,8 @@ pub struct Limits {
     pub zset_entries: u64,
     /// `zset-max-listpack-value`, bytes.
     pub zset_value_bytes: u64,
+    /// `hll-sparse-max-bytes`: where a HyperLogLog becomes dense.
+    pub hll_sparse_bytes: u64,
 }
 
 impl Limits {
@@ -46,6 +48,7 @@ impl Limits {
         set_value_bytes: 64,
         zset_entries: 128,
         zset_value_bytes: 64,
+        hll_sparse_bytes: 3000,
     };
 }
 

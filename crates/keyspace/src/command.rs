@@ -4,6 +4,8 @@
 //! A command parses all of its arguments first, then looks, then changes, then replies: so that a refused one has
 //! changed nothing.
 
+use std::sync::Arc;
+
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec, help_lines};
 use sterna_protocol::{Args, Reply};
 
@@ -15,8 +17,10 @@ use crate::space::Space;
 use crate::value::{Record, Value, integer};
 
 mod append;
+mod bits;
 mod copy;
 mod del;
+mod digest;
 mod dump;
 mod exists;
 mod expire;
@@ -24,9 +28,12 @@ mod flush;
 mod get;
 mod getex;
 mod hash;
+mod hyperloglog;
 mod incr;
 mod incrbyfloat;
+mod increx;
 mod keys;
+mod lcs;
 mod memory;
 mod mget;
 mod move_key;
@@ -47,11 +54,18 @@ pub use stream::StreamError;
 /// Every command of this crate, in alphabetical order.
 pub static COMMANDS: &[Command<Run>] = &[
     append::APPEND,
+    bits::count::BITCOUNT,
+    bits::bitfield::BITFIELD,
+    bits::bitfield::BITFIELD_RO,
+    bits::bitop::BITOP,
+    bits::count::BITPOS,
     copy::COPY,
     keys::DBSIZE,
     incr::DECR,
     incr::DECRBY,
     del::DEL,
+    digest::DELEX,
+    digest::DIGEST,
     dump::DUMP,
     exists::EXISTS,
     expire::EXPIRE,
@@ -60,6 +74,7 @@ pub static COMMANDS: &[Command<Run>] = &[
     flush::FLUSHALL,
     flush::FLUSHDB,
     get::GET,
+    bits::setbit::GETBIT,
     getex::GETDEL,
     getex::GETEX,
     substring::GETRANGE,
@@ -95,17 +110,24 @@ pub static COMMANDS: &[Command<Run>] = &[
     incr::INCR,
     incr::INCRBY,
     incrbyfloat::INCRBYFLOAT,
+    increx::INCREX,
     keys::KEYS,
+    lcs::LCS,
     memory::MEMORY,
     mget::MGET,
     move_key::MOVE,
     mget::MSET,
+    mget::MSETEX,
     mget::MSETNX,
     object::OBJECT,
     expire::PERSIST,
     expire::PEXPIRE,
     expire::PEXPIREAT,
     ttl::PEXPIRETIME,
+    hyperloglog::add::PFADD,
+    hyperloglog::count::PFCOUNT,
+    hyperloglog::debug::PFDEBUG,
+    hyperloglog::merge::PFMERGE,
     set::PSETEX,
     ttl::PTTL,
     keys::RANDOMKEY,
@@ -119,8 +141,10 @@ pub static COMMANDS: &[Command<Run>] = &[
     sets::diff::SDIFFCARD,
     sets::diff::SDIFFSTORE,
     set::SET,
+    bits::setbit::SETBIT,
     set::SETEX,
     set::SETNX,
+    append::SETRANGE,
     sets::inter::SINTER,
     sets::inter::SINTERCARD,
     sets::inter::SINTERSTORE,

@@ -12,6 +12,8 @@
 //! 6 stream     change                                    of the stream that is there; see stream/effect.rs
 //! 7 list · 8 hash · 9 set · 10 sorted set    change      of the collection that is there, or of an empty one if there is
 //!                                                        nothing; with its last element the key goes; see <type>/effect.rs
+//! 11 patch     offset v │ bytes                          these stand there in the string, or in an empty one if there is
+//!                                                        nothing; a shorter one is filled with zeros first
 //! 16 suspend   –                                         (no key; 255) effects from here on don't count
 //! 17 resume    –                                         (no key; 255) those from here on do again
 //!
@@ -19,6 +21,7 @@
 //! 0 string     the bytes
 //! 1 integer    8 bytes, little endian
 //! 2 stream     see stream/snapshot.rs
+//! 3 string with gaps    length v │ (zeros v │ length v │ bytes)…    and zeros at its end
 //! 7 list · 8 hash · 9 set · 10 sorted set    see <type>/snapshot.rs
 //! ```
 //!
@@ -30,10 +33,13 @@
 //!
 //! Reading checks everything: the bytes come from a file.
 
+use std::sync::Arc;
+
 use crate::collection::{self, is_tag};
 use crate::stream::Stream;
 use crate::stream::effect::Change;
-use crate::value::Value;
+use crate::string::{Long, PART_BYTES, Text};
+use crate::value::{STRING_BYTES_MAX, Value};
 
 pub(crate) const SET: u8 = 1;
 pub(crate) const DELETE: u8 = 2;
@@ -44,6 +50,7 @@ pub(crate) const STREAM: u8 = 6;
 /// Collections have one number for their effects and their values.
 pub(crate) const COLLECTIONS_FIRST: u8 = 7;
 pub(crate) const COLLECTIONS_LAST: u8 = 10;
+pub(crate) const PATCH: u8 = 11;
 pub(crate) const SUSPEND: u8 = 16;
 pub(crate) const RESUME: u8 = 17;
 
@@ -53,6 +60,7 @@ pub(crate) const ALL_DATABASES: usize = 255;
 const VALUE_STRING: u8 = 0;
 const VALUE_INTEGER: u8 = 1;
 const VALUE_STREAM: u8 = 2;
+const VALUE_GAPS: u8 = 3;
 
 /// One effect, its key and bytes lying in the buffer it was read from.
 #[derive(Debug)]
@@ -86,6 +94,13 @@ pub enum What<'a> {
     Append {
         /// The bytes.
         tail: &'a [u8],
+    },
+    /// These bytes stand in its string.
+    Patch {
+        /// Where.
+        offset: usize,
+        /// The bytes.
+        bytes: &'a [u8],
     },
     /// The whole database is empty.
     Flush,
@@ -192,14 +207,9 @@ pub fn write_state(
             out.push(VALUE_INTEGER);
             out.extend_from_slice(&number.to_le_bytes());
         }
-        Value::Str(bytes) => {
-            out.push(VALUE_STRING);
-            out.extend_from_slice(bytes);
-        }
-        Value::Grown(bytes) => {
-            out.push(VALUE_STRING);
-            out.extend_from_slice(bytes);
-        }
+        Value::Str(bytes) => write_text(out, &Text::held(bytes), pause),
+        Value::Grown(bytes) => write_text(out, &Text::held(bytes), pause),
+        Value::Long(long) => write_text(out, &Text::parts(long), pause),
         Value::Stream(stream) => {
             out.push(VALUE_STREAM);
             stream.write(out, pause);
@@ -210,6 +220,48 @@ pub fn write_state(
             collection.write(out, pause);
         }
     }
+}
+
+/// Strings of which no part is nothing but zeros are written as they are.
+fn write_text(out: &mut Vec<u8>, text: &Text<'_>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
+    let is_gap = |piece: &[u8]| piece.len() == PART_BYTES && piece.iter().all(|&byte| byte == 0);
+    let has_gaps = text.len() > PART_BYTES && text.all_pieces().any(is_gap);
+    if !has_gaps {
+        out.push(VALUE_STRING);
+        return text.all_pieces().for_each(|piece| {
+            out.extend_from_slice(piece);
+            pause(out);
+        });
+    }
+    out.push(VALUE_GAPS);
+    write_varint(out, text.len() as u64);
+    let mut zeros = 0;
+    for piece in text.all_pieces() {
+        if is_gap(piece) {
+            zeros += piece.len();
+            continue;
+        }
+        write_varint(out, std::mem::take(&mut zeros) as u64);
+        write_varint(out, piece.len() as u64);
+        out.extend_from_slice(piece);
+        pause(out);
+    }
+}
+
+/// Reads a string with gaps.
+fn read_gaps(mut from: &[u8]) -> Option<Value> {
+    let len = usize::try_from(read_varint(&mut from)?).ok().filter(|&len| len <= STRING_BYTES_MAX)?;
+    let mut long = Long::default();
+    long.grow(len);
+    let mut at = 0usize;
+    while !from.is_empty() {
+        at = at.checked_add(usize::try_from(read_varint(&mut from)?).ok()?)?;
+        let bytes = read_bytes(&mut from)?;
+        let end = at.checked_add(bytes.len()).filter(|&end| end <= len)?;
+        long.write(at, bytes);
+        at = end;
+    }
+    Some(Value::Long(Arc::new(long)))
 }
 
 /// Reads what [`write_state`] wrote: the value, and when it expires; `None` if the bytes are not exactly that.
@@ -284,6 +336,10 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
         DELETE => What::Delete,
         EXPIRE => What::Expire { at_ms: read_expiry(&mut body)? },
         APPEND => What::Append { tail: std::mem::take(&mut body) },
+        PATCH => {
+            let offset = usize::try_from(read_varint(&mut body)?).ok()?;
+            What::Patch { offset, bytes: std::mem::take(&mut body) }
+        }
         FLUSH => What::Flush,
         STREAM => What::Stream { change: Change::read(std::mem::take(&mut body))? },
         tag if is_tag(tag) => What::Elements { tag, change: std::mem::take(&mut body) },
@@ -299,6 +355,7 @@ fn read_value(mut from: &[u8]) -> Option<Value> {
         VALUE_STRING => Some(Value::Str(from.into())),
         VALUE_INTEGER => Some(Value::Int(i64::from_le_bytes(from.try_into().ok()?))),
         VALUE_STREAM => Some(Value::Stream(Box::new(Stream::read(from)?))),
+        VALUE_GAPS => read_gaps(from),
         tag => collection::read(tag, from),
     }
 }

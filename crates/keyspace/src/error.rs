@@ -63,6 +63,70 @@ pub enum Error {
     NotFinite,
     /// The string would be longer than a string may be.
     StringTooLong,
+    /// INCREX with an option that is no integer.
+    OptionNotInteger {
+        /// As the text calls it.
+        name: &'static str,
+    },
+    /// INCREX with an option that is no finite float.
+    OptionNotFloat {
+        /// As the text calls it.
+        name: &'static str,
+    },
+    /// INCREX with a lower bound above the upper one.
+    BoundsCrossed,
+    /// INCREX ENX without an expiry.
+    EnxWithoutExpiry,
+    /// MSETEX with a number of keys that is none.
+    KeyCount,
+    /// MSETEX with fewer pairs than it says.
+    PairCount,
+    /// A bit that is neither 0 nor 1.
+    NotBit,
+    /// BITPOS of something else than 0 or 1.
+    NotBitArgument,
+    /// An offset in bits that no string reaches.
+    BitOffset,
+    /// A type that BITFIELD doesn't know.
+    BitfieldType,
+    /// An overflow that BITFIELD doesn't know.
+    BitfieldOverflow,
+    /// BITFIELD_RO with something else than GET.
+    BitfieldReadOnly,
+    /// BITOP NOT of several keys.
+    BitopOneSource,
+    /// BITOP DIFF and its like of one key.
+    BitopTwoSources {
+        /// The operation.
+        operation: &'static str,
+    },
+    /// A string that is no HyperLogLog.
+    NotHll,
+    /// A HyperLogLog whose runs don't add up.
+    HllDamaged,
+    /// PFDEBUG of a key that is not there.
+    NoSuchHll,
+    /// PFDEBUG DECODE of a dense one.
+    HllNotSparse,
+    /// PFDEBUG with a word that is none of its subcommands.
+    UnknownPfdebug {
+        /// As it was sent.
+        subcommand: Box<[u8]>,
+    },
+    /// LCS of something else than strings.
+    LcsOfOtherTypes,
+    /// LCS LEN IDX.
+    LcsLenAndIndexes,
+    /// LCS of strings whose lengths' product is too large.
+    LcsTooLarge,
+    /// SETRANGE at a negative offset.
+    OffsetOutOfRange,
+    /// A digest of other than 16 digits.
+    DigestLength,
+    /// DELEX with a word that is none of its conditions.
+    InvalidCondition,
+    /// DELEX with a condition on a key that holds no string.
+    ConditionOnOtherType,
     /// A cursor that SCAN did not give.
     InvalidCursor,
     /// SCAN with an option of HSCAN.
@@ -121,6 +185,46 @@ impl Error {
             Error::OutOfRange => "ERR value is out of range",
             Error::NotFinite => "ERR increment would produce NaN or Infinity",
             Error::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+            Error::OptionNotInteger { name } => {
+                return format!("ERR {name} is not an integer or out of range").into_bytes().into();
+            }
+            Error::OptionNotFloat { name } => {
+                return format!("ERR {name} is not a valid float").into_bytes().into();
+            }
+            Error::BoundsCrossed => "ERR LBOUND can't be greater than UBOUND",
+            Error::EnxWithoutExpiry => "ERR ENX flag requires an expiration",
+            Error::KeyCount => "ERR invalid numkeys value",
+            Error::PairCount => "ERR wrong number of key-value pairs",
+            Error::NotBit => "ERR bit is not an integer or out of range",
+            Error::NotBitArgument => "ERR The bit argument must be 1 or 0.",
+            Error::BitOffset => "ERR bit offset is not an integer or out of range",
+            Error::BitfieldType => {
+                "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."
+            }
+            Error::BitfieldOverflow => "ERR Invalid OVERFLOW type specified",
+            Error::BitfieldReadOnly => "ERR BITFIELD_RO only supports the GET subcommand",
+            Error::BitopOneSource => "ERR BITOP NOT must be called with a single source key.",
+            Error::BitopTwoSources { operation } => {
+                return format!("ERR BITOP {operation} must be called with at least two source keys.")
+                    .into_bytes()
+                    .into();
+            }
+            Error::NotHll => "WRONGTYPE Key is not a valid HyperLogLog string value.",
+            Error::HllDamaged => "INVALIDOBJ Corrupted HLL object detected",
+            Error::NoSuchHll => "ERR The specified key does not exist",
+            Error::HllNotSparse => "ERR HLL encoding is not sparse",
+            Error::UnknownPfdebug { subcommand } => {
+                return [b"ERR Unknown PFDEBUG subcommand '", &**subcommand, b"'"].concat().into();
+            }
+            Error::LcsOfOtherTypes => "ERR The specified keys must contain string values",
+            Error::LcsLenAndIndexes => "ERR If you want both the length and indexes, please just use IDX.",
+            Error::LcsTooLarge => {
+                "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"
+            }
+            Error::OffsetOutOfRange => "ERR offset is out of range",
+            Error::DigestLength => "ERR digest must be exactly 16 hexadecimal characters",
+            Error::InvalidCondition => "ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE",
+            Error::ConditionOnOtherType => "ERR Key should be of string type if conditions are specified",
             Error::InvalidCursor => "ERR invalid cursor",
             Error::NoValuesOutsideHscan => "ERR NOVALUES option can only be used in HSCAN",
             Error::DbOutOfRange => "ERR DB index is out of range",

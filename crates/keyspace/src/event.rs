@@ -79,7 +79,10 @@ events! {
         APPEND = "append",
         INCRBY = "incrby",
         INCRBYFLOAT = "incrbyfloat",
+        PFADD = "pfadd",
         SET = "set",
+        SETBIT = "setbit",
+        SETRANGE = "setrange",
     }
     SET {
         SADD = "sadd",

@@ -10,6 +10,7 @@
 //! | `expiry` | expiries in order of time |
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
 //! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
+//! | `string` | the bytes of a string, long ones in parts, and what is computed over them |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `fields` | hashes: fields, their values and expiries |
 //! | `collection`, `packed`, `listpack` | what lists, hashes, sets and sorted sets have in common; how small ones are kept |
@@ -44,6 +45,7 @@ mod set;
 mod slot;
 mod space;
 pub mod stream;
+mod string;
 mod table;
 mod value;
 mod wait;
@@ -66,6 +68,7 @@ pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSetti
 pub use rdb::seal as seal_dump;
 pub use slot::Slot;
 pub use space::{Locked, Space};
-pub use value::{Record, Text, Value};
+pub use string::{Long, Text};
+pub use value::{Record, Value};
 pub use wait::{Blocked, Caller, Served, Waiter, recheck, serve_ready};
 pub use watch::Watch;

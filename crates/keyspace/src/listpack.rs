@@ -11,7 +11,7 @@
 //!
 //! Source: the listpack specification (antirez/listpack) and `redis-server`'s DUMP payloads.
 
-use crate::value::Text;
+use crate::string::Text;
 
 /// Header and end mark.
 pub(crate) const FRAME_BYTES: usize = 7;

@@ -23,7 +23,7 @@ use crate::hash::KeyHash;
 use crate::slot::Slot;
 use crate::stream::{BlockLimits, IdempotenceConfig};
 use crate::table::Table;
-use crate::value::{NEVER, Record};
+use crate::value::{NEVER, Record, STRING_BYTES_MAX};
 use crate::wait::{Waiter, Waiters};
 use crate::watch::{Watch, Watched};
 
@@ -310,6 +310,10 @@ impl Partition {
             }
             What::Expire { at_ms } => return slot.expire_at(at_ms, event::EXPIRE),
             What::Append { tail } => return slot.append(tail, event::APPEND).is_some(),
+            What::Patch { offset, bytes } => {
+                let fits = offset.checked_add(bytes.len()).is_some_and(|end| end <= STRING_BYTES_MAX);
+                return fits && slot.write(offset, bytes).is_some();
+            }
             What::Stream { change } => {
                 let applied = slot.edit_stream(|stream, _| stream.apply(change, limits));
                 return applied.unwrap_or(false);
@@ -334,6 +338,7 @@ impl Partition {
             database.field_expiries.check(soonest.filter(|&(at_ms, _)| at_ms != NEVER));
             let collections = database.table.iter().filter_map(|record| record.value().collection());
             collections.for_each(|collection| collection.check());
+            database.table.iter().for_each(|record| record.value().check());
             #[cfg(any(test, debug_assertions))]
             database
                 .table

@@ -20,7 +20,8 @@ use crate::error::Error;
 use crate::fields::VALKEY_EXPIRING_HASH;
 use crate::lzf;
 use crate::stream::Stream;
-use crate::value::{Text, Value, integer};
+use crate::string::Text;
+use crate::value::{Value, integer};
 
 /// Versions that are written: the oldest that can hold the value, so that older servers and Valkey, which refuses the
 /// numbers after 11 that Redis gave out later, take it. Redis 7.0 reads this one.
@@ -42,6 +43,7 @@ pub(crate) fn dump(value: &Value) -> Vec<u8> {
         Value::Int(number) => write_text(&mut out, &Text::from(*number)),
         Value::Str(bytes) => write_text(&mut out, bytes),
         Value::Grown(bytes) => write_text(&mut out, bytes),
+        Value::Long(long) => write_text(&mut out, &Text::parts(long)),
         Value::Stream(stream) => {
             let (kind, version) = stream.rdb_type();
             out.push(kind);

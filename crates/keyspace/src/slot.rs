@@ -3,6 +3,8 @@
 //! Every change keeps the expiry index and the memory count, notes its effect, and touches the key (watchers, waiters,
 //! client caches). A change takes the event it is known by, so a command can't leave it out.
 
+use std::sync::Arc;
+
 use crate::changes::Changes;
 use crate::collection::{self, Edited, Edits, Elements, Limits};
 use crate::error::Error;
@@ -193,19 +195,59 @@ impl<'a> Slot<'a> {
     /// Puts bytes behind the string that is here, or the empty string if there is nothing. Returns the new length;
     /// `None`, and nothing is changed: there is something else.
     pub fn append(&mut self, tail: &[u8], event: Event) -> Option<usize> {
-        let Some(place) = self.place else {
+        if self.is_empty() {
             self.set(Value::string(tail), None, event);
             return Some(tail.len());
-        };
-        let record = self.database.table.at_mut(place);
-        let before_bytes = record.value.heap_bytes();
-        let len = record.value.append(tail)?;
-        record.used_at_s = seconds(self.now_ms);
-        self.database.heap_bytes += record.value.heap_bytes();
-        self.database.heap_bytes -= before_bytes;
+        }
+        let len = self.edit_text(|value| value.append(tail))?;
         self.log.effect_append(self.db, self.key, tail);
         self.touch();
         self.event(event);
+        Some(len)
+    }
+
+    /// Writes bytes at an offset of the string that is here, or of the empty string if there is nothing; a shorter one is
+    /// filled with zeros first. Returns the new length; `None`, and nothing is changed: there is something else.
+    ///
+    /// Who is to know of it is the caller's: [`Slot::patched`].
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) -> Option<usize> {
+        if self.is_empty() {
+            let value = Value::Grown(Arc::default());
+            self.insert(value);
+            self.event(event::NEW);
+        }
+        let len = self.edit_text(|value| value.write(offset, bytes))?;
+        self.log.effect_patch(self.db, self.key, offset, bytes);
+        Some(len)
+    }
+
+    /// Tells of writes to the string that is here.
+    pub(crate) fn patched(&mut self, changes: u64, event: Event) {
+        self.log.count_more(changes.saturating_sub(1));
+        self.touch();
+        self.event(event);
+    }
+
+    /// Keeps the string that is here in the form of one that was changed in places, as the commands do that may have changed
+    /// it; only OBJECT ENCODING tells.
+    pub(crate) fn make_changeable(&mut self) {
+        self.edit_text(|value| {
+            let len = value.text()?.len();
+            value.make_changeable(len);
+            Some(len)
+        });
+    }
+
+    /// Changes the value that is here, if it is a string, and keeps the books.
+    fn edit_text(&mut self, edit: impl FnOnce(&mut Value) -> Option<usize>) -> Option<usize> {
+        let record = self.database.table.at_mut(self.place?);
+        let before_bytes = record.value.heap_bytes();
+        let len = edit(&mut record.value)?;
+        let unused = record.value.take_unused_base();
+        record.used_at_s = seconds(self.now_ms);
+        self.database.heap_bytes += record.value.heap_bytes();
+        self.database.heap_bytes -= before_bytes;
+        self.log.discard(unused.and_then(Garbage::of_value));
         Some(len)
     }
 
@@ -252,11 +294,16 @@ impl<'a> Slot<'a> {
     pub(crate) fn create_stream(&mut self) {
         let value = Value::Stream(Box::new(Stream::new()));
         self.log.effect_set(self.db, self.key, &value, None);
+        self.insert(value);
+        self.event(event::NEW);
+    }
+
+    /// Adds a record where there is none.
+    fn insert(&mut self, value: Value) {
         let record =
             Record { key: self.key.into(), value, expire_at_ms: NEVER, used_at_s: seconds(self.now_ms) };
         self.database.heap_bytes += record.heap_bytes();
         self.place = Some(self.database.table.insert(self.hash, record));
-        self.event(event::NEW);
     }
 
     /// Lets `edit` change the stream that is here and record how; `None`: there is something else, or nothing. What
@@ -425,6 +472,11 @@ impl<'a> Slot<'a> {
         self.database.heap_bytes -= record.heap_bytes();
         self.reindex(record.expire_at_ms, NEVER);
         self.log.discard(Garbage::of_value(record.value));
+    }
+
+    /// Counts changes beside those that touched the key.
+    pub(crate) fn count_changes(&mut self, changes: u64) {
+        self.log.count_more(changes);
     }
 
     /// Counts a change that watchers need not hear of: of a group, not of what is in its stream.

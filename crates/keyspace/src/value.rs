@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::bytes::Bytes;
 use crate::collection::Collection;
 use crate::fields::Hash;
-use crate::listpack::Element;
 use crate::set::Set;
 use crate::stream::Stream;
+use crate::string::{Long, PART_BYTES, Text};
 
 /// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
 pub(crate) const STRING_BYTES_MAX: usize = 512 << 20;
@@ -37,8 +37,10 @@ pub enum Value {
     Int(i64),
     /// A string as it was set.
     Str(Bytes),
-    /// A string that was appended to, with room to grow. Copies share it until one grows.
+    /// A short string that was changed in places, with room to grow. Copies share it until one changes.
     Grown(Arc<Vec<u8>>),
+    /// A long one, from [`PART_BYTES`] on.
+    Long(Arc<Long>),
     /// A stream.
     Stream(Box<Stream>),
     /// A hash.
@@ -49,14 +51,6 @@ pub enum Value {
 
 /// Longest string that Redis keeps in one allocation with its header; the only trace is OBJECT ENCODING.
 const EMBSTR_BYTES_MAX: usize = 44;
-
-/// The bytes of a string value: those it holds, or the digits of an integer.
-pub struct Text<'a>(TextInner<'a>);
-
-enum TextInner<'a> {
-    Held(&'a [u8]),
-    Digits { buffer: [u8; 20], start: u8 },
-}
 
 impl Value {
     /// A string value; canonical integers are recognised.
@@ -72,8 +66,9 @@ impl Value {
     pub fn text(&self) -> Option<Text<'_>> {
         match self {
             Value::Int(number) => Some(Text::from(*number)),
-            Value::Str(bytes) => Some(Text(TextInner::Held(bytes))),
-            Value::Grown(bytes) => Some(Text(TextInner::Held(bytes))),
+            Value::Str(bytes) => Some(Text::held(bytes)),
+            Value::Grown(bytes) => Some(Text::held(bytes)),
+            Value::Long(long) => Some(Text::parts(long)),
             _ => None,
         }
     }
@@ -92,8 +87,8 @@ impl Value {
     pub(crate) fn collection(&self) -> Option<&dyn Collection> {
         match self {
             Value::Set(set) => Some(set),
-            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => None,
             Value::Hash(hash) => Some(hash),
+            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
         }
     }
 
@@ -101,8 +96,8 @@ impl Value {
     pub(crate) fn collection_mut(&mut self) -> Option<&mut dyn Collection> {
         match self {
             Value::Set(set) => Some(set),
-            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => None,
             Value::Hash(hash) => Some(hash),
+            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
         }
     }
 
@@ -115,24 +110,75 @@ impl Value {
     ///
     /// Cost: amortised O(`tail`), after the first time.
     pub(crate) fn append(&mut self, tail: &[u8]) -> Option<usize> {
-        if let Value::Grown(bytes) = self {
-            let bytes = Arc::make_mut(bytes);
-            bytes.extend_from_slice(tail);
-            return Some(bytes.len());
+        let len = self.text()?.len();
+        self.write(len, tail)
+    }
+
+    /// Writes bytes into a string at an offset, with zeros between where it is shorter, and returns its new length; `None`,
+    /// and nothing is changed, for any other value.
+    ///
+    /// Cost: as [`Long`]'s, but for a string that is changed for the first time, which is copied if it is short.
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) -> Option<usize> {
+        let end = offset + bytes.len();
+        let len = self.text()?.len().max(end);
+        self.make_changeable(len);
+        match self {
+            Value::Grown(grown) => {
+                let grown = Arc::make_mut(grown);
+                if grown.len() == offset {
+                    grown.extend_from_slice(bytes);
+                } else {
+                    grown.resize(len, 0);
+                    grown[offset..end].copy_from_slice(bytes);
+                }
+            }
+            Value::Long(long) => Arc::make_mut(long).write(offset, bytes),
+            _ => return None,
         }
-        let head = self.text()?;
-        let mut bytes = Vec::with_capacity(head.len() + tail.len());
-        bytes.extend_from_slice(&head);
-        bytes.extend_from_slice(tail);
-        let len = bytes.len();
-        *self = Value::Grown(Arc::new(bytes));
         Some(len)
+    }
+
+    /// Keeps the string, which is going to have `len` bytes, in a form that is changed in places.
+    pub(crate) fn make_changeable(&mut self, len: usize) {
+        let changeable = match self {
+            Value::Long(_) => return,
+            Value::Grown(_) if len < PART_BYTES => return,
+            Value::Str(bytes) if len >= PART_BYTES => {
+                let long =
+                    bytes.shared().map_or_else(|| Long::from(&bytes[..]), |base| Long::over(base.clone()));
+                Value::Long(Arc::new(long))
+            }
+            _ => match self.text() {
+                Some(text) if len >= PART_BYTES => Value::Long(Arc::new(Long::from(&text[..]))),
+                Some(text) => {
+                    let mut bytes = Vec::with_capacity(len);
+                    bytes.extend_from_slice(&text);
+                    Value::Grown(Arc::new(bytes))
+                }
+                None => return,
+            },
+        };
+        *self = changeable;
+    }
+
+    /// Panics if what a string counts is not what is there; for tests and fuzz targets.
+    pub(crate) fn check(&self) {
+        if let Value::Long(long) = self {
+            long.check();
+        }
+    }
+
+    /// What a long string no longer uses of the one it was made from.
+    pub(crate) fn take_unused_base(&mut self) -> Option<Value> {
+        let Value::Long(long) = self else { return None };
+        // A copy that shares it would be made for nothing: it takes it when it is written to for the next time.
+        Some(Value::Str(Arc::get_mut(long)?.take_unused_base()?.into()))
     }
 
     /// As TYPE says it.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Value::Int(_) | Value::Str(_) | Value::Grown(_) => "string",
+            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) => "string",
             Value::Stream(_) => "stream",
             _ => self.as_collection().type_name(),
         }
@@ -143,7 +189,7 @@ impl Value {
         match self {
             Value::Int(_) => "int",
             Value::Str(bytes) if bytes.len() <= EMBSTR_BYTES_MAX => "embstr",
-            Value::Str(_) | Value::Grown(_) => "raw",
+            Value::Str(_) | Value::Grown(_) | Value::Long(_) => "raw",
             Value::Stream(_) => "stream",
             _ => self.as_collection().encoding(),
         }
@@ -164,6 +210,7 @@ impl Value {
             Value::Int(_) => 0,
             Value::Str(bytes) => bytes.heap_bytes(),
             Value::Grown(bytes) => 16 + size_of::<Vec<u8>>() + bytes.capacity(),
+            Value::Long(long) => 16 + size_of::<Long>() + long.heap_bytes(),
             Value::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
             _ => self.as_collection().heap_bytes(),
         }
@@ -204,40 +251,6 @@ impl Record {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.key.heap_bytes() + self.value.heap_bytes()
-    }
-}
-
-impl<'a> From<Element<'a>> for Text<'a> {
-    #[inline]
-    fn from(element: Element<'a>) -> Text<'a> {
-        match element {
-            Element::Text(bytes) => Text(TextInner::Held(bytes)),
-            Element::Int(number) => Text::from(number),
-        }
-    }
-}
-
-impl From<i64> for Text<'_> {
-    fn from(number: i64) -> Self {
-        let mut itoa = itoa::Buffer::new();
-        let digits = itoa.format(number).as_bytes();
-        let mut buffer = [0; 20];
-        // An i64 has at most 19 digits and a sign.
-        let start = buffer.len() - digits.len();
-        buffer[start..].copy_from_slice(digits);
-        Text(TextInner::Digits { buffer, start: start as u8 })
-    }
-}
-
-impl std::ops::Deref for Text<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        match &self.0 {
-            TextInner::Held(bytes) => bytes,
-            TextInner::Digits { buffer, start } => &buffer[usize::from(*start)..],
-        }
     }
 }
 

@@ -79,6 +79,16 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// A bulk string of `len` bytes, which come in pieces.
+    pub fn bulk_pieces<'p>(&mut self, len: usize, pieces: impl Iterator<Item = &'p [u8]>) {
+        self.out.reserve(len + BULK_FRAME_BYTES_MAX);
+        bulk_header(self.out, len);
+        let start = self.out.len();
+        pieces.for_each(|piece| self.out.extend_from_slice(piece));
+        debug_assert_eq!(self.out.len() - start, len);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// A bulk string, or a null.
     pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
         match bytes {
@@ -96,13 +106,14 @@ impl<'a> Reply<'a> {
     pub fn double(&mut self, value: f64) {
         let mut text = Vec::with_capacity(32);
         double::write(&mut text, value);
+        self.double_text(&text);
+    }
+
+    /// A double whose digits are these; RESP2: a bulk string.
+    pub fn double_text(&mut self, digits: &[u8]) {
         match self.proto {
-            Proto::Resp2 => self.bulk(&text),
-            Proto::Resp3 => {
-                self.out.push(b',');
-                self.out.extend_from_slice(&text);
-                self.out.extend_from_slice(b"\r\n");
-            }
+            Proto::Resp2 => self.bulk(digits),
+            Proto::Resp3 => self.line(b',', digits),
         }
     }
 

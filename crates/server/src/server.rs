@@ -408,6 +408,7 @@ fn settings_of(config: &Config) -> Settings {
         set_value_bytes: config.set_max_listpack_value,
         zset_entries: config.zset_max_listpack_entries,
         zset_value_bytes: config.zset_max_listpack_value,
+        hll_sparse_bytes: config.hll_sparse_max_bytes,
     };
     let blocks =
         BlockLimits { bytes_max: config.stream_node_max_bytes, entries_max: config.stream_node_max_entries };

@@ -208,6 +208,9 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         What::Flush => write!(out, "\"effect\":\"flush\"")?,
         What::Suspend => write!(out, "\"effect\":\"suspend\"")?,
         What::Resume => write!(out, "\"effect\":\"resume\"")?,
+        What::Patch { offset, bytes } => {
+            write!(out, "\"effect\":\"patch\",\"offset\":{offset},\"bytes\":{}", Text(bytes))?;
+        }
         What::Stream { change: Change::Add { id, fields } } => {
             write!(out, "\"effect\":\"add\",\"id\":\"{}-{}\",\"fields\":[", id.ms, id.seq)?;
             for (index, text) in fields.enumerate() {

@@ -1,4 +1,4 @@
-//! APPEND and STRLEN.
+//! APPEND, SETRANGE and STRLEN.
 
 use super::*;
 use crate::value::STRING_BYTES_MAX;
@@ -22,6 +22,21 @@ pub(super) const APPEND: Command<Run> = row(
         ..Spec::PLAIN
     },
     append,
+);
+
+pub(super) const SETRANGE: Command<Run> = row(
+    Spec {
+        name: "setrange",
+        arity: 4,
+        flags: Flags::WRITE.union(Flags::DENYOOM),
+        uses: KeyUses::Each(KeyUse::UPDATES),
+        since: "2.2.0",
+        complexity: "O(N) for N bytes that are written",
+        summary: "Writes bytes into the string under a key at an offset, zeros before them if it is shorter.",
+        syntax: "key offset value",
+        ..APPEND.spec
+    },
+    setrange,
 );
 
 pub(super) const STRLEN: Command<Run> = row(
@@ -49,6 +64,27 @@ fn append(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         return Err(Error::StringTooLong);
     }
     let len = slot.append(&args[2], event::APPEND).ok_or(Error::WrongType)?;
+    reply.int(len as i64);
+    Ok(Outcome::Replied)
+}
+
+fn setrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let (offset, bytes) = (integer_at(args, 2)?, &args[3]);
+    let offset = usize::try_from(offset).map_err(|_| Error::OffsetOutOfRange)?;
+    let mut slot = ctx.slot(&args[1]);
+    let old_len = match slot.value() {
+        Some(value) => value.text().ok_or(Error::WrongType)?.len(),
+        None => 0,
+    };
+    if bytes.is_empty() {
+        reply.int(old_len as i64);
+        return Ok(Outcome::Replied);
+    }
+    if offset.checked_add(bytes.len()).is_none_or(|end| end > STRING_BYTES_MAX) {
+        return Err(Error::StringTooLong);
+    }
+    let len = slot.write(offset, bytes).ok_or(Error::WrongType)?;
+    slot.patched(1, event::SETRANGE);
     reply.int(len as i64);
     Ok(Outcome::Replied)
 }

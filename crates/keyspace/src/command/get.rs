@@ -23,7 +23,7 @@ pub(super) const GET: Command<Run> = row(
 
 fn get(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     match ctx.read(&args[1]) {
-        Some(value) => reply.bulk(&value.text().ok_or(Error::WrongType)?),
+        Some(value) => value.text().ok_or(Error::WrongType)?.reply(reply),
         None => reply.null(),
     }
     Ok(Outcome::Replied)

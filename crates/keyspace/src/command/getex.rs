@@ -61,7 +61,7 @@ fn getex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
             Some(clock.expiry_ms(number, now_ms, "getex")?)
         }
     };
-    reply.bulk(&text);
+    text.reply(reply);
     match (then, at_ms) {
         (Then::Expire(..), Some(at_ms)) if at_ms <= now_ms => {
             slot.delete(event::DEL);
@@ -82,7 +82,7 @@ fn getdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     slot.note_read();
     match slot.value() {
         Some(value) => {
-            reply.bulk(&value.text().ok_or(Error::WrongType)?);
+            value.text().ok_or(Error::WrongType)?.reply(reply);
             slot.delete(event::DEL);
         }
         None => reply.null(),

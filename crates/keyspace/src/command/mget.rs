@@ -1,5 +1,6 @@
-//! MGET, MSET and MSETNX: several strings at once.
+//! MGET, MSET, MSETEX and MSETNX: several strings at once.
 
+use super::set::{Condition, Of, Options};
 use super::*;
 use sterna_command::{KeyUse, KeyUses};
 
@@ -43,6 +44,21 @@ pub(super) const MSET: Command<Run> = row(
     },
 );
 
+pub(super) const MSETEX: Command<Run> = row(
+    Spec {
+        name: "msetex",
+        arity: -4,
+        keys: Keys::CountedPairs { count_at: 1 },
+        since: "8.4.0",
+        summary: "Stores strings under several keys at once with one expiry, if a condition holds for all.",
+        syntax: "numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
+                 PXAT unix-time-milliseconds | KEEPTTL]",
+        reply: &[ReplyShape::Integer],
+        ..MSET.spec
+    },
+    msetex,
+);
+
 pub(super) const MSETNX: Command<Run> = row(
     Spec {
         name: "msetnx",
@@ -66,10 +82,38 @@ fn mget(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     reply.array(args.len() - 1);
     for key in args.from(1).iter() {
         match ctx.read(key).and_then(Value::text) {
-            Some(text) => reply.bulk(&text),
+            Some(text) => text.reply(reply),
             None => reply.null(),
         }
     }
+    Ok(Outcome::Replied)
+}
+
+fn msetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let count = integer(&args[1]).and_then(|count| i32::try_from(count).ok()).filter(|&count| count > 0);
+    let count = count.ok_or(Error::KeyCount)? as usize;
+    if (args.len() - 2) / 2 < count {
+        return Err(Error::PairCount);
+    }
+    let options = Options::parse(args, 2 + 2 * count, Of::Msetex)?;
+    let (keep, expire_at_ms) = options.expire_at_ms(ctx.now_ms, "msetex")?;
+    let pairs = || (0..count).map(|nth| (&args[2 + 2 * nth], &args[3 + 2 * nth]));
+    let holds = match options.condition {
+        Condition::Missing => pairs().all(|(key, _)| ctx.slot(key).is_empty()),
+        Condition::Present => pairs().all(|(key, _)| !ctx.slot(key).is_empty()),
+        Condition::Always | Condition::If(_) => true,
+    };
+    if holds {
+        for (key, value) in pairs() {
+            let mut slot = ctx.slot(key);
+            let expire_at_ms = if keep { slot.expire_at_ms() } else { expire_at_ms };
+            slot.overwrite(Value::string(value), expire_at_ms, event::SET);
+            if !keep && expire_at_ms.is_some() {
+                slot.event(event::EXPIRE);
+            }
+        }
+    }
+    reply.int(i64::from(holds));
     Ok(Outcome::Replied)
 }
 

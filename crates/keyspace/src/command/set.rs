@@ -1,5 +1,6 @@
 //! SET and the commands it has swallowed: SETNX, SETEX, PSETEX, GETSET.
 
+use super::digest::Comparison;
 use super::time::Clock;
 use super::*;
 use sterna_command::{KeyUse, KeyUses};
@@ -11,7 +12,7 @@ pub(super) const SET: Command<Run> = row(
         flags: Flags::WRITE.union(Flags::DENYOOM),
         keys: Keys::at(1),
         uses: KeyUses::WithWord {
-            word: "GET",
+            words: &["GET"],
             from: 3,
             with: KeyUse::READS_AND_UPDATES,
             without: KeyUse::OVERWRITES,
@@ -21,8 +22,8 @@ pub(super) const SET: Command<Run> = row(
         since: "1.0.0",
         complexity: "O(1)",
         summary: "Stores a string under a key, whatever it held, if a condition holds.",
-        syntax: "key value [NX | XX | IFEQ value | IFNE value] [GET] [EX seconds | PX milliseconds | \
-                 EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        syntax: "key value [NX | XX | IFEQ value | IFNE value | IFDEQ digest | IFDNE digest] [GET] [EX seconds | \
+                 PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         reply: &[ReplyShape::Ok, ReplyShape::Bulk, ReplyShape::Null],
         tips: &[],
         ..Spec::PLAIN
@@ -84,27 +85,32 @@ pub(super) const GETSET: Command<Run> = row(
     getset,
 );
 
-/// What SET's options say.
+/// What the options of SET or MSETEX say.
 #[derive(Debug, Default)]
-struct Options<'a> {
-    condition: Condition<'a>,
+pub(super) struct Options<'a> {
+    pub(super) condition: Condition<'a>,
     get: bool,
     expiry: Expiry<'a>,
 }
 
-/// When SET stores.
+/// Whose options they are: MSETEX has neither GET nor comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Set,
+    Msetex,
+}
+
+/// When a value is stored.
 #[derive(Debug, Default)]
-enum Condition<'a> {
+pub(super) enum Condition<'a> {
     #[default]
     Always,
     /// `NX`
     Missing,
     /// `XX`
     Present,
-    /// `IFEQ`: there is a string, and it is this.
-    Equal(&'a [u8]),
-    /// `IFNE`: there is nothing, or a string that is not this.
-    Unequal(&'a [u8]),
+    /// `IFEQ` and its like: what the string that is there is to be; `IFNE` and `IFDNE` hold where there is none.
+    If(Comparison<'a>),
 }
 
 #[derive(Debug, Default)]
@@ -116,15 +122,8 @@ enum Expiry<'a> {
 }
 
 fn set(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let options = if args.len() == 3 { Options::default() } else { Options::parse(args)? };
-    let (keep, expire_at_ms) = match options.expiry {
-        Expiry::Never => (false, None),
-        Expiry::Keep => (true, None),
-        Expiry::At(clock, number) => {
-            let number = integer(number).ok_or(Error::NotInteger)?;
-            (false, Some(clock.expiry_ms(number, ctx.now_ms, "set")?))
-        }
-    };
+    let options = if args.len() == 3 { Options::default() } else { Options::parse(args, 3, Of::Set)? };
+    let (keep, expire_at_ms) = options.expire_at_ms(ctx.now_ms, "set")?;
     let mut slot = ctx.slot(&args[1]);
     if options.get {
         slot.note_read();
@@ -135,7 +134,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outco
     }
     let holds = options.condition.holds(old)?;
     match old.and_then(Value::text) {
-        Some(old) if options.get => reply.bulk(&old),
+        Some(old) if options.get => old.reply(reply),
         None if options.get => reply.null(),
         _ if holds => reply.ok(),
         _ => reply.null(),
@@ -179,7 +178,7 @@ fn getset(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     let mut slot = ctx.slot(&args[1]);
     slot.note_read();
     match slot.value() {
-        Some(old) => reply.bulk(&old.text().ok_or(Error::WrongType)?),
+        Some(old) => old.text().ok_or(Error::WrongType)?.reply(reply),
         None => reply.null(),
     }
     slot.overwrite(Value::string(&args[2]), None, event::SET);
@@ -187,17 +186,32 @@ fn getset(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 }
 
 impl<'a> Options<'a> {
-    /// Reads the options behind the value. Options that exclude each other are refused; of one that is repeated with
+    /// Whether keys keep the expiry they have, and the one they get.
+    pub(super) fn expire_at_ms(
+        &self,
+        now_ms: u64,
+        command: &'static str,
+    ) -> Result<(bool, Option<u64>), Error> {
+        match self.expiry {
+            Expiry::Never => Ok((false, None)),
+            Expiry::Keep => Ok((true, None)),
+            Expiry::At(clock, number) => {
+                let number = integer(number).ok_or(Error::NotInteger)?;
+                Ok((false, Some(clock.expiry_ms(number, now_ms, command)?)))
+            }
+        }
+    }
+
+    /// Reads the options from argument `at` on. Options that exclude each other are refused; of one that is repeated with
     /// another number the last counts.
-    fn parse(args: Args<'a>) -> Result<Options<'a>, Error> {
+    pub(super) fn parse(args: Args<'a>, mut at: usize, of: Of) -> Result<Options<'a>, Error> {
         let mut options = Options::default();
-        let mut at = 3;
         while let Some(word) = args.get(at) {
             // Whether the option took an argument.
             let mut argument = None;
-            if is(word, "get") {
+            if is(word, "get") && of == Of::Set {
                 options.get = true;
-            } else if let Some(condition) = options.condition.and(word, args.get(at + 1)) {
+            } else if let Some(condition) = options.condition.and(word, args.get(at + 1), of) {
                 argument = condition.argument();
                 options.condition = condition;
             } else if is(word, "keepttl") && !matches!(options.expiry, Expiry::At(..)) {
@@ -221,32 +235,29 @@ impl<'a> Options<'a> {
 
 impl<'a> Condition<'a> {
     /// This condition and one more option; `None`: `word` is none, or they exclude each other.
-    fn and(&self, word: &[u8], next: Option<&'a [u8]>) -> Option<Condition<'a>> {
+    fn and(&self, word: &[u8], next: Option<&'a [u8]>, of: Of) -> Option<Condition<'a>> {
         match self {
             Condition::Always | Condition::Missing if is(word, "nx") => Some(Condition::Missing),
             Condition::Always | Condition::Present if is(word, "xx") => Some(Condition::Present),
-            Condition::Always if is(word, "ifeq") => next.map(Condition::Equal),
-            Condition::Always if is(word, "ifne") => next.map(Condition::Unequal),
+            Condition::Always if of == Of::Set => Comparison::of(word, next?).map(Condition::If),
             _ => None,
         }
     }
 
     fn argument(&self) -> Option<&'a [u8]> {
         match self {
-            Condition::Equal(wanted) | Condition::Unequal(wanted) => Some(wanted),
+            Condition::If(comparison) => Some(comparison.with),
             Condition::Always | Condition::Missing | Condition::Present => None,
         }
     }
 
     fn holds(&self, old: Option<&Value>) -> Result<bool, Error> {
-        Ok(match (self, old) {
-            (Condition::Always, _) => true,
-            (Condition::Missing, old) => old.is_none(),
-            (Condition::Present, old) => old.is_some(),
-            (Condition::Equal(_), None) => false,
-            (Condition::Unequal(_), None) => true,
-            (Condition::Equal(wanted), Some(old)) => *old.text().ok_or(Error::WrongType)? == **wanted,
-            (Condition::Unequal(other), Some(old)) => *old.text().ok_or(Error::WrongType)? != **other,
-        })
+        match (self, old) {
+            (Condition::Always, _) => Ok(true),
+            (Condition::Missing, old) => Ok(old.is_none()),
+            (Condition::Present, old) => Ok(old.is_some()),
+            (Condition::If(comparison), None) => Ok(!comparison.wants_equal),
+            (Condition::If(comparison), Some(old)) => comparison.holds(&old.text().ok_or(Error::WrongType)?),
+        }
     }
 }

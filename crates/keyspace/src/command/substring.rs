@@ -1,5 +1,7 @@
 //! GETRANGE, and its older name SUBSTR.
 
+use std::ops::Range;
+
 use super::*;
 
 pub(super) const GETRANGE: Command<Run> = row(
@@ -27,22 +29,27 @@ pub(super) const SUBSTR: Command<Run> =
 fn getrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (start, end) = (integer_at(args, 2)?, integer_at(args, 3)?);
     match ctx.read(&args[1]) {
-        Some(value) => reply.bulk(part(&value.text().ok_or(Error::WrongType)?, start, end)),
+        Some(value) => {
+            let text = value.text().ok_or(Error::WrongType)?;
+            let part = part(text.len(), start, end).unwrap_or(0..0);
+            reply.bulk_pieces(part.len(), text.pieces(part));
+        }
         None => reply.bulk(b""),
     }
     Ok(Outcome::Replied)
 }
 
-/// The bytes from `start` to `end`, both included.
-fn part(text: &[u8], start: i64, end: i64) -> &[u8] {
-    // Both before the start of the string and the wrong way round: nothing, although both would be cut to 0.
+/// Where `start` to `end`, both included, are in `len` bytes (or bits); `None`: nowhere.
+pub(super) fn part(len: usize, start: i64, end: i64) -> Option<Range<usize>> {
+    // Both before the start and the wrong way round: nothing, although both would be cut to 0.
     if start < 0 && end < 0 && start > end {
-        return b"";
+        return None;
     }
-    let len = text.len() as i64;
+    // At most 2^32 bits.
+    let len = len as i64;
     let offset = |at: i64| if at < 0 { at.saturating_add(len).max(0) } else { at };
-    let (start, end) = (offset(start) as usize, offset(end).min(len - 1));
-    usize::try_from(end).ok().and_then(|end| text.get(start..=end)).unwrap_or(b"")
+    let (start, end) = (offset(start), offset(end).min(len - 1));
+    (start <= end).then(|| start as usize..end as usize + 1)
 }
 
 #[cfg(test)]
@@ -67,7 +74,8 @@ mod tests {
             (b"", 0, -1, b""),
         ];
         for &(text, start, end, expected) in cases {
-            assert_eq!(part(text, start, end), expected, "{start} {end}");
+            let part = part(text.len(), start, end).map_or(&b""[..], |part| &text[part]);
+            assert_eq!(part, expected, "{start} {end}");
         }
     }
 }

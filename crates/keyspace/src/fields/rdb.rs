@@ -16,7 +16,8 @@ use crate::collection::Limits;
 use crate::listpack;
 use crate::packed::Packed;
 use crate::rdb::{read_length, read_string, write_length, write_string};
-use crate::value::{NEVER, Text};
+use crate::string::Text;
+use crate::value::NEVER;
 
 const TABLE: u8 = 4;
 const LISTPACK: u8 = 16;

@@ -18,6 +18,8 @@ fn effects_are_written_as_they_always_were() {
         ("rename b c", "02000162 00 01000163 08 00 00 68656c6c6f21"),
         ("incrbyfloat a 0.5", "01000161 05 00 00 312e35"),
         ("getdel a", "02000161 00"),
+        ("setrange c 2 LL", "0b000163 03 02 4c4c"),
+        ("setbit d 300 1", "0b000164 02 25 08"),
         ("flushdb", "050000 00"),
         ("flushall", "05ff00 00"),
         ("get c", ""),
@@ -105,6 +107,7 @@ proptest! {
         for command in [
             "set a 1", "set b hello px 1000", "append b !", "persist b", "rename b c", "copy c d", "del a", "flushdb",
             "xadd s 1-1 f v g w", "xadd s 1-2 f v g w", "xgroup create s group 0", "copy s t", "xdel s 1-1",
+            "setrange k 300000 x", "setbit k 9 1", "copy k l", "pfadd h a b", "pfcount h",
         ] {
             world.run(command);
         }

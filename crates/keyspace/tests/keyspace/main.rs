@@ -11,6 +11,7 @@ mod rows;
 mod scan;
 mod sets;
 mod streams;
+mod strings;
 mod wait;
 mod watch;
 mod world;

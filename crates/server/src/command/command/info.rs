@@ -37,7 +37,9 @@ fn describe(reply: &mut Reply<'_>, row: &Row) {
     words(reply, &flags(row));
     let (first, last, step) = match row.spec.keys {
         Keys::Range { first, last, step } => (first, last, step),
-        Keys::None | Keys::AfterStreams { .. } | Keys::Counted { .. } => (0, 0, 0),
+        Keys::None | Keys::AfterStreams { .. } | Keys::Counted { .. } | Keys::CountedPairs { .. } => {
+            (0, 0, 0)
+        }
         Keys::OneAndCounted { first, .. } | Keys::OneAndAfterWord { first, .. } => (first, first, 1),
     };
     [first, last, step].into_iter().for_each(|number| reply.int(number.into()));

@@ -4,7 +4,7 @@
 //!
 //! Source: redis.io/docs/latest/develop/reference/key-specs.
 
-use sterna_command::{KeyUse, Keys};
+use sterna_command::{KeyUse, KeyUses, Keys};
 use sterna_protocol::Reply;
 
 use super::super::table::Row;
@@ -23,7 +23,7 @@ enum Place {
     /// Behind a word that is looked for from argument `start` on: one.
     Word { word: &'static str, start: i64 },
     /// As many as the number at `index` says, which the first of them follows.
-    Counted { index: i64 },
+    Counted { index: i64, step: i64 },
 }
 
 /// The key specifications of `row`.
@@ -31,9 +31,14 @@ pub(super) fn key_specs(row: &Row) -> Vec<KeySpec> {
     let spec = |place, nth| KeySpec { uses: row.spec.key_use(nth), place };
     match row.spec.keys {
         Keys::None => Vec::new(),
-        Keys::Range { first: 1, last: 2, step: 1 } => {
-            let at = |index| Place::Index { index, last: 0, step: 1 };
-            vec![spec(at(1), 0), spec(at(2), 1)]
+        // The first key is used otherwise than those that follow.
+        Keys::Range { first, last, step: 1 } if matches!(row.spec.uses, KeyUses::FirstAndSecond(..)) => {
+            let index = i64::from(first) + 1;
+            let last = if last < 0 { last.into() } else { i64::from(last) - index };
+            vec![
+                spec(Place::Index { index: first.into(), last: 0, step: 1 }, 0),
+                spec(Place::Index { index, last, step: 1 }, 1),
+            ]
         }
         // The first is of another use than those behind it: SUNIONSTORE.
         Keys::Range { first, last: -1, step: 1 } if spec_differs(row) => {
@@ -48,10 +53,13 @@ pub(super) fn key_specs(row: &Row) -> Vec<KeySpec> {
         Keys::AfterStreams { from } => {
             vec![spec(Place::Keyword { word: "STREAMS", start: from.into() }, 0)]
         }
-        Keys::Counted { count_at } => vec![spec(Place::Counted { index: count_at.into() }, 0)],
+        Keys::Counted { count_at } => vec![spec(Place::Counted { index: count_at.into(), step: 1 }, 0)],
+        Keys::CountedPairs { count_at } => {
+            vec![spec(Place::Counted { index: count_at.into(), step: 2 }, 0)]
+        }
         Keys::OneAndCounted { first, count_at } => vec![
             spec(Place::Index { index: first.into(), last: 0, step: 1 }, 0),
-            spec(Place::Counted { index: count_at.into() }, 1),
+            spec(Place::Counted { index: count_at.into(), step: 1 }, 1),
         ],
         Keys::OneAndAfterWord { first, words, from } => {
             let one = spec(Place::Index { index: first.into(), last: 0, step: 1 }, 0);
@@ -89,9 +97,9 @@ impl KeySpec {
                 begin(reply, "keyword", &[("keyword", Fact::Word(word)), ("startfrom", Fact::Number(start))]);
                 find(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]);
             }
-            Place::Counted { index } => {
+            Place::Counted { index, step } => {
                 begin(reply, "index", &[("index", Fact::Number(index))]);
-                find(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]);
+                find(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", step)]);
             }
         }
     }
