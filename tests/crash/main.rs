@@ -5,6 +5,7 @@ mod disk;
 mod faults;
 mod keeps;
 mod kill;
+mod lists;
 mod pairs;
 mod panic;
 mod restart;

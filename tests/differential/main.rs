@@ -35,6 +35,7 @@ const FILES: &[File] = &[
     File { name: "introspection", text: include_str!("introspection.script"), since: 8 },
     File { name: "streams", text: include_str!("streams.script"), since: 8 },
     File { name: "hashes", text: include_str!("hashes.script"), since: 8 },
+    File { name: "lists", text: include_str!("lists.script"), since: 8 },
     File { name: "sets", text: include_str!("sets.script"), since: 8 },
     File { name: "tracking", text: include_str!("tracking.script"), since: 8 },
     File { name: "events", text: include_str!("events.script"), since: 8 },
@@ -124,6 +125,11 @@ fn stream_commands_answer_as_redis_s_do() {
 #[test]
 fn hash_commands_answer_as_redis_s_do() {
     compare("hashes");
+}
+
+#[test]
+fn list_commands_answer_as_redis_s_do() {
+    compare("lists");
 }
 
 #[test]

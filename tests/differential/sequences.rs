@@ -75,6 +75,7 @@ impl Writer {
             ] {
                 all.push(words(&format!("{look} {key}")));
             }
+            all.push(words(&format!("LRANGE {key} 0 -1")));
             all.push(words(&format!("XINFO STREAM {key} FULL COUNT 0")));
             for group in GROUPS {
                 all.push(words(&format!("XPENDING {key} {group} - + 100")));
@@ -91,7 +92,7 @@ impl Writer {
                 false => self.hash(key),
             };
         }
-        match self.random.u8(..100) {
+        match self.random.u8(..125) {
             0..22 => self.xadd(key),
             22..27 => self.xgroup(key),
             27..42 => self.xreadgroup(key),
@@ -106,6 +107,7 @@ impl Writer {
             80..82 => words(&format!("XSETID {key} {}", self.id())),
             82..88 => self.string(key),
             88..92 => self.bits(key),
+            92..117 => self.list(key),
             _ => self.generic(key),
         }
     }
@@ -414,6 +416,50 @@ impl Writer {
             8 => words(&format!("PFADD {key} {offset} {number} {}", self.random.u8(..))),
             9 => words(&format!("PFMERGE {key} {}", self.key())),
             _ => words(&format!("PFCOUNT {key}")),
+        }
+    }
+
+    /// An element of a list; few are equal to each other, and few are large.
+    fn element(&mut self) -> String {
+        match self.random.u8(..40) {
+            0 => "x".repeat(9000),
+            1..4 => "y".repeat(3000),
+            _ => self.pick(&["1", "2", "3", "-1", "e", "f", "007"]).to_owned(),
+        }
+    }
+
+    fn list(&mut self, key: &str) -> Request {
+        let index = self.pick(&["0", "1", "2", "-1", "-2", "10", "x"]);
+        let other = self.pick(&["0", "1", "3", "-1", "-2", "-10"]);
+        let (element, pivot) = (self.element(), self.element());
+        let mut ends = || self.pick(&["LEFT", "RIGHT"]).to_owned();
+        let (from, to) = (ends(), ends());
+        let count = self.count();
+        match self.random.u8(..24) {
+            0..8 => {
+                let mut all = words(self.pick(&["LPUSH", "RPUSH", "RPUSH", "LPUSHX", "RPUSHX"]));
+                all.push(key.to_owned());
+                (0..self.random.usize(1..6)).for_each(|_| all.push(self.element()));
+                all
+            }
+            8..10 => words(&format!("{} {key}", self.pick(&["LPOP", "RPOP"]))),
+            10 => words(&format!("{} {key} {count}", self.pick(&["LPOP", "RPOP"]))),
+            11 => words(&format!("LRANGE {key} {index} {other}")),
+            12 => words(&format!("LINDEX {key} {index}")),
+            13 => words(&format!("LLEN {key}")),
+            14 => words(&format!("LSET {key} {index} {element}")),
+            15 | 16 => {
+                words(&format!("LINSERT {key} {} {pivot} {element}", self.pick(&["BEFORE", "AFTER", "AT"])))
+            }
+            17 => words(&format!("LREM {key} {other} {pivot}")),
+            18 => words(&format!("LTRIM {key} {index} {other}")),
+            19 => words(&format!(
+                "LPOS {key} {pivot} {}",
+                self.pick(&["", "RANK 2", "RANK -1 COUNT 0", "COUNT 2 MAXLEN 3", "COUNT x"])
+            )),
+            20 | 21 => words(&format!("LMOVE {key} {} {from} {to}", self.key())),
+            22 => words(&format!("RPOPLPUSH {key} {}", self.key())),
+            _ => words(&format!("LMPOP 2 {key} {} {from} COUNT {count}", self.key())),
         }
     }
 

@@ -6,6 +6,7 @@ mod closing;
 mod crowd;
 mod fairness;
 mod groups;
+mod handover;
 mod locks;
 mod ordering;
 mod pressure;

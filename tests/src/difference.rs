@@ -170,6 +170,8 @@ pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
     CommandDifference { command: "msetex", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "xnack", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "xcfgset", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "lmovem", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "blmovem", part: "all", reason: "Came after Redis 8.2." },
 ];
 
 /// `docs/differences.md`.

@@ -169,7 +169,10 @@ impl Changes {
     }
 
     pub(crate) fn ready(&mut self, db: usize, key: &[u8]) {
-        self.ready.push((db, key.into()));
+        let is_last = |&(last_db, ref last): &(usize, Box<[u8]>)| last_db == db && **last == *key;
+        if !self.ready.last().is_some_and(is_last) {
+            self.ready.push((db, key.into()));
+        }
     }
 
     #[inline]
@@ -285,6 +288,11 @@ impl Changes {
     /// Counts changes beside the one that [`Changes::touch`] counts.
     pub(crate) fn count_more(&mut self, changes: u64) {
         self.count += changes;
+    }
+
+    /// Takes back changes that were counted: what is one change to a client, or none, may touch two keys, or one.
+    pub(crate) fn count_less(&mut self, changes: u64) {
+        self.count -= changes;
     }
 
     /// Counts a change that touches nothing watched: of a group, not of what is in its stream.

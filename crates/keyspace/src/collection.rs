@@ -11,6 +11,7 @@ use std::fmt;
 use crate::changes::Changes;
 use crate::effect;
 use crate::fields::Hash;
+use crate::list::List;
 use crate::set::Set;
 use crate::value::{NEVER, Value};
 
@@ -113,6 +114,7 @@ pub(crate) trait Elements: Collection + Default + Sized {
 pub(crate) fn empty(tag: u8) -> Option<Value> {
     match tag {
         Hash::TAG => Some(Value::Hash(Hash::default())),
+        List::TAG => Some(List::default().into_value()),
         Set::TAG => Some(Set::default().into_value()),
         _ => None,
     }
@@ -122,6 +124,7 @@ pub(crate) fn empty(tag: u8) -> Option<Value> {
 pub(crate) fn read(tag: u8, from: &[u8]) -> Option<Value> {
     match tag {
         Hash::TAG => Hash::read(from).map(Value::Hash),
+        List::TAG => List::read(from).map(Elements::into_value),
         Set::TAG => Set::read(from).map(Value::Set),
         _ => None,
     }
@@ -131,6 +134,7 @@ pub(crate) fn read(tag: u8, from: &[u8]) -> Option<Value> {
 pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Value> {
     match kind {
         kind if Hash::is_rdb_type(kind) => Hash::read_rdb(kind, from, limits).map(Value::Hash),
+        _ if List::is_rdb_type(kind) => List::read_rdb(kind, from, limits).map(Elements::into_value),
         kind if Set::is_rdb_type(kind) => Set::read_rdb(kind, from, limits).map(Value::Set),
         _ => None,
     }

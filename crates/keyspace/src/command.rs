@@ -12,6 +12,7 @@ use sterna_protocol::{Args, Reply};
 use crate::context::{Ctx, Outcome, Run};
 use crate::error::Error;
 use crate::event;
+use crate::extended::{Extended, Parsed};
 use crate::slot::Slot;
 use crate::space::Space;
 use crate::value::{Record, Value, integer};
@@ -34,6 +35,7 @@ mod incrbyfloat;
 mod increx;
 mod keys;
 mod lcs;
+mod list;
 mod memory;
 mod mget;
 mod move_key;
@@ -59,6 +61,12 @@ pub static COMMANDS: &[Command<Run>] = &[
     bits::bitfield::BITFIELD_RO,
     bits::bitop::BITOP,
     bits::count::BITPOS,
+    list::blocking::BLMOVE,
+    list::blocking::BLMOVEM,
+    list::blocking::BLMPOP,
+    list::blocking::BLPOP,
+    list::blocking::BRPOP,
+    list::blocking::BRPOPLPUSH,
     copy::COPY,
     keys::DBSIZE,
     incr::DECR,
@@ -113,6 +121,20 @@ pub static COMMANDS: &[Command<Run>] = &[
     increx::INCREX,
     keys::KEYS,
     lcs::LCS,
+    list::range::LINDEX,
+    list::change::LINSERT,
+    list::range::LLEN,
+    list::transfer::LMOVE,
+    list::transfer::LMOVEM,
+    list::many::LMPOP,
+    list::pop::LPOP,
+    list::find::LPOS,
+    list::push::LPUSH,
+    list::push::LPUSHX,
+    list::range::LRANGE,
+    list::change::LREM,
+    list::change::LSET,
+    list::change::LTRIM,
     memory::MEMORY,
     mget::MGET,
     move_key::MOVE,
@@ -134,6 +156,10 @@ pub static COMMANDS: &[Command<Run>] = &[
     rename::RENAME,
     rename::RENAMENX,
     dump::RESTORE,
+    list::pop::RPOP,
+    list::transfer::RPOPLPUSH,
+    list::push::RPUSH,
+    list::push::RPUSHX,
     sets::add::SADD,
     scan::SCAN,
     sets::members::SCARD,
@@ -194,6 +220,29 @@ const fn row(spec: Spec, run: Run) -> Command<Run> {
 /// Argument `index`, which must be an integer in its canonical form.
 fn integer_at(args: Args<'_>, index: usize) -> Result<i64, Error> {
     integer(&args[index]).ok_or(Error::NotInteger)
+}
+
+/// When a command that blocks gives up, from its timeout in seconds; `None`: never.
+fn deadline_at(ctx: &Ctx<'_>, args: Args<'_>, index: usize) -> Result<Option<u64>, Error> {
+    let text = &args[index];
+    let seconds = match Extended::parse(text).ok_or(Error::TimeoutNotFloat)? {
+        Parsed::Finite(number) => number.to_f64(),
+        Parsed::Infinite if text.starts_with(b"-") => f64::NEG_INFINITY,
+        Parsed::Infinite => f64::INFINITY,
+    };
+    let wait_ms = (seconds * 1000.0).ceil();
+    if wait_ms > i64::MAX as f64 {
+        return Err(Error::TimeoutOutOfRange);
+    }
+    if wait_ms < 0.0 {
+        return Err(Error::TimeoutNegative);
+    }
+    let deadline_ms = ctx.now_ms.saturating_add(wait_ms as u64);
+    match wait_ms {
+        0.0 => Ok(None),
+        _ if deadline_ms > i64::MAX as u64 => Err(Error::TimeoutOutOfRange),
+        _ => Ok(Some(deadline_ms)),
+    }
 }
 
 /// Whether an argument is this option, in whichever case.

@@ -11,6 +11,29 @@ pub enum Error {
     WrongType,
     /// An argument, or the value, is not an integer of 64 bits.
     NotInteger,
+    /// An argument is the integer of 64 bits that has no negation.
+    NotNegatable,
+    /// A number of elements to pop that is not one, or negative.
+    NotPositive,
+    /// A number of keys that is not one, or below 1.
+    NoKeys,
+    /// A number of elements that is not one, or below 1.
+    CountBelowOne,
+    /// An index beyond the ends of a list.
+    IndexOutOfRange,
+    /// A timeout that is no float.
+    TimeoutNotFloat,
+    /// A timeout so long that it ends after the end of time.
+    TimeoutOutOfRange,
+    /// A timeout below zero.
+    TimeoutNegative,
+    /// LPOS with a rank of zero.
+    RankZero,
+    /// LPOS with a number that is not one, or negative.
+    Negative {
+        /// Upper case.
+        option: &'static str,
+    },
     /// An argument is an integer, but not of 32 bits.
     NotInt32,
     /// An argument, or the value, is not a finite float.
@@ -157,6 +180,23 @@ impl Error {
         let fixed: &'static str = match self {
             Error::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Error::NotInteger => "ERR value is not an integer or out of range",
+            Error::NotNegatable => {
+                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
+            }
+            Error::NotPositive => "ERR value is out of range, must be positive",
+            Error::NoKeys => "ERR numkeys should be greater than 0",
+            Error::CountBelowOne => "ERR count should be greater than 0",
+            Error::IndexOutOfRange => "ERR index out of range",
+            Error::TimeoutNotFloat => "ERR timeout is not a float or out of range",
+            Error::TimeoutOutOfRange => "ERR timeout is out of range",
+            Error::TimeoutNegative => "ERR timeout is negative",
+            Error::RankZero => {
+                "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative \
+                 to start from the end of the list"
+            }
+            Error::Negative { option } => {
+                return format!("ERR {option} can't be negative").into_bytes().into();
+            }
             Error::NotInt32 => "ERR value is out of range, value must between -2147483648 and 2147483647",
             Error::NotFloat => "ERR value is not a valid float",
             Error::Syntax => "ERR syntax error",

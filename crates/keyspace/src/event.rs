@@ -92,6 +92,16 @@ events! {
         SREM = "srem",
         SUNIONSTORE = "sunionstore",
     }
+    LIST {
+        LINSERT = "linsert",
+        LPOP = "lpop",
+        LPUSH = "lpush",
+        LREM = "lrem",
+        LSET = "lset",
+        LTRIM = "ltrim",
+        RPOP = "rpop",
+        RPUSH = "rpush",
+    }
     EXPIRED { EXPIRED = "expired" }
     STREAM {
         XADD = "xadd",

@@ -13,7 +13,8 @@
 //! | `string` | the bytes of a string, long ones in parts, and what is computed over them |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `fields` | hashes: fields, their values and expiries |
-//! | `collection`, `packed`, `listpack` | what lists, hashes, sets and sorted sets have in common; how small ones are kept |
+//! | `list` | a list: packed nodes, a tree of them where they are many |
+//! | `collection`, `packed`, `listpack`, `ziplist` | what lists, hashes, sets and sorted sets have in common; how small ones are kept, and once were |
 //! | `compact` | the hash table of large hashes, sets and sorted sets, whose copies share segments |
 //! | `long` | replies that are made in steps, from copies |
 //! | `rdb`, `extended` | values as other servers exchange them; floats with the digits Redis gives |
@@ -34,6 +35,7 @@ mod extended;
 mod fields;
 mod garbage;
 mod hash;
+mod list;
 mod listpack;
 mod long;
 pub mod lzf;
@@ -50,6 +52,7 @@ mod table;
 mod value;
 mod wait;
 mod watch;
+mod ziplist;
 
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};

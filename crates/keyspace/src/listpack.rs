@@ -11,6 +11,8 @@
 //!
 //! Source: the listpack specification (antirez/listpack) and `redis-server`'s DUMP payloads.
 
+use std::borrow::Cow;
+
 use crate::string::Text;
 
 /// Header and end mark.
@@ -275,6 +277,15 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// How many bytes it takes as `write_string` encodes it; `None`: it is text that would be an integer there.
+    fn canonical_bytes(self) -> Option<usize> {
+        match self {
+            Element::Int(value) => Some(int_bytes(value)),
+            Element::Text(text) if canonical_int(text).is_some() => None,
+            Element::Text(text) => Some(string_bytes(text)),
+        }
+    }
+
     /// As the bytes the client once sent.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         match self {
@@ -327,10 +338,30 @@ impl<'a> Reader<'a> {
         }
         Some((all, count))
     }
+
+    /// As [`Reader::elements`]; those that others encode in another way than `write_string` does are encoded anew, so that
+    /// equal elements have equal bytes.
+    pub(crate) fn canonical_elements(bytes: &'a [u8]) -> Option<(Cow<'a, [u8]>, usize)> {
+        let (all, count) = Reader::elements(bytes)?;
+        let (mut rest, mut is_canonical) = (all, true);
+        while is_canonical && !rest.is_empty() {
+            let before = rest.len();
+            let element = read(&mut rest)?;
+            is_canonical = element.canonical_bytes() == Some(before - rest.len());
+        }
+        if is_canonical {
+            return Some((all.into(), count));
+        }
+        let (mut rest, mut anew) = (all, Vec::with_capacity(all.len()));
+        while let Some(element) = read(&mut rest) {
+            write_string(&mut anew, &element.to_bytes());
+        }
+        Some((anew.into(), count))
+    }
 }
 
 /// A little-endian two's complement integer of at most eight bytes.
-fn little_endian(bytes: &[u8]) -> i64 {
+pub(crate) fn little_endian(bytes: &[u8]) -> i64 {
     let sign = if bytes.last().is_some_and(|top| top & 0x80 != 0) { 0xff } else { 0 };
     let mut wide = [sign; 8];
     wide[..bytes.len()].copy_from_slice(bytes);

@@ -56,8 +56,8 @@ impl Packed {
 
     /// Reads a listpack that came from outside; `None`: it is none, or longer than one can be.
     pub(crate) fn read_listpack(bytes: &[u8]) -> Option<Packed> {
-        let (elements, count) = listpack::Reader::elements(bytes)?;
-        Packed::from_elements(elements, count)
+        let (elements, count) = listpack::Reader::canonical_elements(bytes)?;
+        Packed::from_elements(&elements, count)
     }
 
     /// How many elements.

@@ -368,6 +368,20 @@ impl Partition {
         self.watched.remove(db, hash, key, watch);
     }
 
+    /// Whether any of the blocked commands here writes to another key when it is served.
+    #[inline]
+    pub fn has_links(&self) -> bool {
+        self.waiters.has_links()
+    }
+
+    /// Shows the keys to `visit` that are written to when those who wait for `key` are served. A write to `key` needs their
+    /// partitions locked as well, and so on from there.
+    ///
+    /// Cost: O(who waits for it).
+    pub fn targets(&self, hash: u64, key: &[u8], visit: &mut dyn FnMut(&[u8])) {
+        self.waiters.targets(hash, key, visit);
+    }
+
     /// Takes `waiter` out of the queue of `key`, if it is still there.
     pub fn forget_waiter(&mut self, hash: u64, key: &[u8], waiter: &Arc<Waiter>) {
         self.waiters.remove(hash, key, waiter);

@@ -15,6 +15,9 @@ pub trait Locked {
     /// How all of them hash.
     fn hash(&self) -> &KeyHash;
 
+    /// Whether partition `index` is locked.
+    fn holds(&self, index: usize) -> bool;
+
     /// Partition `index`.
     ///
     /// Panics if it isn't locked: the command's row names other keys than its code uses.
@@ -75,6 +78,14 @@ impl<'a> Space<'a> {
                 let hash = locked.hash().of(key);
                 (locked.partition_ref(KeyHash::partition(hash, locked.count())), hash)
             }
+        }
+    }
+
+    /// Whether the partition of `key` is known to be locked: where there is only one, it is the one of the command's own key.
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        match &self.0 {
+            View::One(_) => false,
+            View::Some(locked) => locked.holds(KeyHash::partition(locked.hash().of(key), locked.count())),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::bytes::Bytes;
 use crate::collection::Collection;
 use crate::fields::Hash;
+use crate::list::List;
 use crate::set::Set;
 use crate::stream::Stream;
 use crate::string::{Long, PART_BYTES, Text};
@@ -45,6 +46,8 @@ pub enum Value {
     Stream(Box<Stream>),
     /// A hash.
     Hash(Hash),
+    /// A list.
+    List(List),
     /// A set.
     Set(Set),
 }
@@ -89,6 +92,7 @@ impl Value {
             Value::Set(set) => Some(set),
             Value::Hash(hash) => Some(hash),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
+            Value::List(list) => Some(list),
         }
     }
 
@@ -98,6 +102,7 @@ impl Value {
             Value::Set(set) => Some(set),
             Value::Hash(hash) => Some(hash),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
+            Value::List(list) => Some(list),
         }
     }
 

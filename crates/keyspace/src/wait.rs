@@ -10,7 +10,12 @@
 //!    the others leave it alone. The owner then takes it out of the queues it is still in.
 //!
 //! Readers that would be answered alike share one encoded reply ([`Blocked::sharing`]): one entry wakes a thousand
-//! readers with one encoding.
+//! readers with one encoding. Those who wait for elements are served while there are some ([`Blocked::awaits`]): one
+//! element costs the same whether one client waits for it or ten thousand do.
+//!
+//! A command that writes elsewhere when it is served (BLMOVE) *links* two keys ([`Blocked::target`]). Whoever locks
+//! partitions to write follows the links from the keys it writes to, and locks what they lead to as well, before it begins:
+//! see [`Partition::targets`](crate::Partition::targets).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,6 +27,7 @@ use sterna_protocol::{Proto, Reply};
 
 use crate::changes::Changes;
 use crate::context::Ctx;
+use crate::effect::{COLLECTIONS_FIRST, COLLECTIONS_LAST};
 use crate::error::Error;
 use crate::space::Space;
 
@@ -36,6 +42,17 @@ pub trait Blocked: Send + Sync + fmt::Debug {
     /// Waiters for one key and of one protocol whose values are equal get equal replies, and serving them changes
     /// nothing; `None`: each must be served for itself.
     fn sharing(&self) -> Option<[u64; 3]>;
+
+    /// The number of the type that a key must hold for the command to be served from it, if that alone decides; `None`: it
+    /// must be asked each time.
+    fn awaits(&self) -> Option<u8> {
+        None
+    }
+
+    /// The key that it writes to when it is served, beside those it waits for.
+    fn target(&self) -> Option<&[u8]> {
+        None
+    }
 
     /// When `key` may have become ready though nobody wrote to it, Unix time in milliseconds, above the present; `None`:
     /// only a write makes it ready.
@@ -166,16 +183,26 @@ fn serve_each(mut space: Space<'_>, now_ms: u64, log: &mut Changes) {
 
 fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
     let (partition, hash) = space.of(key);
-    let queue = partition.waiters.take(db, hash, key);
-    let mut left = VecDeque::new();
+    let Some(mut queue) = partition.waiters.take(db, hash, key) else { return };
+    let (mut passed, mut missing) = (Vec::new(), Kinds::default());
     let mut shared: Option<(Proto, [u64; 3], Arc<[u8]>)> = None;
-    for waiter in queue {
+    while queue.kinds.any_beside(missing)
+        && let Some(waiter) = queue.pop()
+    {
         if waiter.is_claimed() {
+            continue;
+        }
+        let kind = Kinds::index_of(waiter.blocked.awaits());
+        if missing.has(kind) {
+            passed.push(waiter);
             continue;
         }
         let mut ctx = Ctx { space: space.reborrow(), db, now_ms, log, caller: waiter.caller };
         if !waiter.blocked.is_ready(&mut ctx, key) {
-            left.push_back(waiter);
+            if kind != Kinds::ASKED {
+                missing.add(kind);
+            }
+            passed.push(waiter);
             continue;
         }
         if !waiter.claim() {
@@ -189,8 +216,8 @@ fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mu
         shared = sharing.map(|sharing| (proto, sharing, reply.clone()));
         log.push_served(Served { waiter, reply });
     }
-    let (partition, hash) = space.of(key);
-    partition.waiters.put_back(db, hash, key, left);
+    passed.into_iter().rev().for_each(|waiter| queue.put_first(waiter));
+    space.of(key).0.waiters.put_back(queue);
 }
 
 fn encode(waiter: &Waiter, ctx: &mut Ctx<'_>, key: &[u8]) -> Arc<[u8]> {
@@ -206,16 +233,96 @@ fn encode(waiter: &Waiter, ctx: &mut Ctx<'_>, key: &[u8]) -> Arc<[u8]> {
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     queues: HashTable<Queue>,
+    /// How many of the waiters in them write elsewhere, too.
+    linking: usize,
 }
 
 #[derive(Debug)]
-struct Queue {
+pub(crate) struct Queue {
     hash: u64,
     db: usize,
     key: Box<[u8]>,
     waiting: VecDeque<Arc<Waiter>>,
-    /// How many of them have left and are still in their places.
+    /// How many of them have left and are still in their places, or a few more.
     gone: usize,
+    /// How many of them await what.
+    kinds: Kinds,
+    /// How many of them write elsewhere, too.
+    linking: usize,
+}
+
+/// A number for each type that can be awaited, and one for those who must be asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kinds([usize; Kinds::COUNT]);
+
+impl Kinds {
+    const ASKED: usize = 0;
+    const COUNT: usize = 2 + (COLLECTIONS_LAST - COLLECTIONS_FIRST) as usize;
+
+    fn index_of(awaits: Option<u8>) -> usize {
+        awaits.map_or(Kinds::ASKED, |tag| 1 + usize::from(tag - COLLECTIONS_FIRST))
+    }
+
+    fn add(&mut self, kind: usize) {
+        self.0[kind] += 1;
+    }
+
+    fn has(&self, kind: usize) -> bool {
+        self.0[kind] > 0
+    }
+
+    /// Whether there is one of a kind of which `others` has none.
+    fn any_beside(&self, others: Kinds) -> bool {
+        self.0.iter().zip(others.0).any(|(&count, other)| count > 0 && other == 0)
+    }
+}
+
+impl Queue {
+    fn of(hash: u64, db: usize, key: &[u8]) -> Queue {
+        Queue {
+            hash,
+            db,
+            key: key.into(),
+            waiting: VecDeque::new(),
+            gone: 0,
+            kinds: Kinds::default(),
+            linking: 0,
+        }
+    }
+
+    fn count(&mut self, waiter: &Waiter) {
+        self.kinds.add(Kinds::index_of(waiter.blocked.awaits()));
+        self.linking += usize::from(waiter.blocked.target().is_some());
+    }
+
+    fn uncount(&mut self, waiter: &Waiter) {
+        self.kinds.0[Kinds::index_of(waiter.blocked.awaits())] -= 1;
+        self.linking -= usize::from(waiter.blocked.target().is_some());
+    }
+
+    fn put_last(&mut self, waiter: Arc<Waiter>) {
+        self.count(&waiter);
+        self.waiting.push_back(waiter);
+    }
+
+    fn put_first(&mut self, waiter: Arc<Waiter>) {
+        self.count(&waiter);
+        self.waiting.push_front(waiter);
+    }
+
+    /// Takes the first waiter.
+    fn pop(&mut self) -> Option<Arc<Waiter>> {
+        let waiter = self.waiting.pop_front()?;
+        self.uncount(&waiter);
+        Some(waiter)
+    }
+
+    /// Lets those go that have left.
+    fn sweep(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        (self.kinds, self.linking, self.gone) = (Kinds::default(), 0, 0);
+        waiting.into_iter().filter(|waiter| !waiter.is_claimed()).for_each(|waiter| self.put_last(waiter));
+    }
 }
 
 impl Waiters {
@@ -224,35 +331,54 @@ impl Waiters {
         self.queues.is_empty()
     }
 
+    /// Whether any waiter writes elsewhere, too.
+    #[inline]
+    pub(crate) fn has_links(&self) -> bool {
+        self.linking > 0
+    }
+
+    /// Shows the keys that waiters for `key` write to when they are served, in whichever database, to `visit`.
+    pub(crate) fn targets(&self, hash: u64, key: &[u8], visit: &mut dyn FnMut(&[u8])) {
+        let queues = self.queues.iter_hash(hash).filter(|queue| queue.linking > 0 && *queue.key == *key);
+        for queue in queues {
+            let waiting = queue.waiting.iter().filter(|waiter| !waiter.is_claimed());
+            waiting.filter_map(|waiter| waiter.blocked.target()).for_each(&mut *visit);
+        }
+    }
+
     pub(crate) fn contains(&self, db: usize, hash: u64, key: &[u8]) -> bool {
         self.queues.find(hash, |queue| queue.db == db && *queue.key == *key).is_some()
     }
 
     pub(crate) fn push(&mut self, hash: u64, key: &[u8], waiter: Arc<Waiter>) {
         let db = waiter.db;
+        self.linking += usize::from(waiter.blocked.target().is_some());
         match self.queues.find_mut(hash, |queue| queue.db == db && *queue.key == *key) {
-            Some(queue) => queue.waiting.push_back(waiter),
+            Some(queue) => queue.put_last(waiter),
             None => {
-                let queue = Queue { hash, db, key: key.into(), waiting: VecDeque::from([waiter]), gone: 0 };
+                let mut queue = Queue::of(hash, db, key);
+                queue.put_last(waiter);
                 self.queues.insert_unique(hash, queue, |queue| queue.hash);
             }
         }
     }
 
     /// Takes the whole queue of a key, to be served and put back.
-    pub(crate) fn take(&mut self, db: usize, hash: u64, key: &[u8]) -> VecDeque<Arc<Waiter>> {
-        match self.queues.find_entry(hash, |queue| queue.db == db && *queue.key == *key) {
-            Ok(entry) => entry.remove().0.waiting,
-            Err(_) => VecDeque::new(),
-        }
+    pub(crate) fn take(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Queue> {
+        let found = self.queues.find_entry(hash, |queue| queue.db == db && *queue.key == *key);
+        let (queue, _) = found.ok()?.remove();
+        self.linking -= queue.linking;
+        Some(queue)
     }
 
     /// Puts back what is left of a queue that was taken.
-    pub(crate) fn put_back(&mut self, db: usize, hash: u64, key: &[u8], waiting: VecDeque<Arc<Waiter>>) {
-        if !waiting.is_empty() {
-            let queue = Queue { hash, db, key: key.into(), waiting, gone: 0 };
-            self.queues.insert_unique(hash, queue, |queue| queue.hash);
+    pub(crate) fn put_back(&mut self, mut queue: Queue) {
+        if queue.waiting.is_empty() {
+            return;
         }
+        queue.gone = queue.gone.min(queue.waiting.len() / 2);
+        self.linking += queue.linking;
+        self.queues.insert_unique(queue.hash, queue, |queue| queue.hash);
     }
 
     /// Takes out a waiter that has been claimed. Thousands may leave in one moment, so they go from the middle of the queue
@@ -261,15 +387,16 @@ impl Waiters {
         let found = self.queues.find_entry(hash, |queue| queue.db == waiter.db && *queue.key == *key);
         if let Ok(mut entry) = found {
             let queue = entry.get_mut();
+            let linking = queue.linking;
             if queue.waiting.front().is_some_and(|first| Arc::ptr_eq(first, waiter)) {
-                queue.waiting.pop_front();
+                queue.pop();
             } else {
                 queue.gone += 1;
             }
             if queue.gone > queue.waiting.len() / 2 {
-                queue.waiting.retain(|other| !other.is_claimed());
-                queue.gone = 0;
+                queue.sweep();
             }
+            self.linking -= linking - queue.linking;
             if entry.get().waiting.is_empty() {
                 entry.remove();
             }

@@ -7,6 +7,9 @@
 //! What a write did goes to the journal before its partitions are unlocked: two writes to one key stand in the journal in
 //! the order they were made, whichever shards made them; and a transaction is one record.
 //!
+//! A write may wake a command that writes elsewhere (BLMOVE): what that needs is locked from the beginning as well, see
+//! [`Partitions::hold_for`].
+//!
 //! Behind them comes the journal's buffer, which knows no other lock: see [`crate::lock::Level`].
 //!
 //! Cost: a command on one key takes one lock and allocates nothing.
@@ -59,6 +62,9 @@ pub(crate) struct Scene {
 
 /// How often several partitions are tried for together before they are locked one by one.
 const ATTEMPTS_MAX: usize = 100;
+
+/// Links that are followed one by one; where there are more, every partition is locked.
+const LINKS_MAX: usize = 32;
 
 /// Some partitions, locked until this goes.
 pub(crate) struct Held<'a> {
@@ -150,13 +156,15 @@ impl Partitions {
         if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
         {
             let mut part = self.part(self.index_of(key));
-            self.set_wants(log);
-            let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
-            serve_ready(Space::one(&mut part), scene.now_ms, log);
-            self.write_effects(log);
-            return outcome;
+            if !(part.has_links() && command.spec.flags.contains(Flags::WRITE)) {
+                self.set_wants(log);
+                let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
+                serve_ready(Space::one(&mut part), scene.now_ms, log);
+                self.write_effects(log);
+                return outcome;
+            }
         }
-        let mut held = self.hold(self.needed_by(&command.spec, args));
+        let mut held = self.hold_for(self.needed_by(&command.spec, args), || written(&command.spec, args));
         let outcome = held.execute(command, args, scene, log, reply);
         held.serve_ready(scene.now_ms, log);
         outcome
@@ -198,6 +206,32 @@ impl Partitions {
             }
         }
         Held { of: self, guards: indices.iter().map(|index| (index, self.part(index))).collect() }
+    }
+
+    /// Locks partitions, and those that are written to when commands blocked on `keys` are served (BLMOVE), and those
+    /// blocked on what these write to, and so on: all that a write to `keys` may come to need.
+    ///
+    /// 1. What is needed for certain is locked, and the links are followed from there as far as partitions are locked.
+    /// 2. If they lead further, everything is unlocked, and that is needed for certain, too: again from 1.
+    ///
+    /// A link is made and undone under the lock of the key it begins at, so none is missed that is there in the end. Nothing
+    /// has been done before that: whoever waits is served in its turn, and by the write that it waits for.
+    ///
+    /// Cost: a look at each locked partition, unless somebody waits with a link there.
+    pub(crate) fn hold_for<'k, K: Iterator<Item = &'k [u8]>>(
+        &self,
+        mut needed: Indices,
+        keys: impl Fn() -> K,
+    ) -> Held<'_> {
+        loop {
+            let held = self.hold(needed);
+            let linked = held.linked(keys());
+            if needed.contains(linked) {
+                return held;
+            }
+            drop(held);
+            needed.extend(linked);
+        }
     }
 
     /// Locks partitions if all of them are free; else the index of the first that is not.
@@ -387,13 +421,47 @@ impl Held<'_> {
         self.guards.iter_mut().for_each(|(_, part)| remove_where(part, hash, db, doomed));
     }
 
-    fn place_of(&self, index: usize) -> usize {
+    fn find(&self, index: usize) -> Option<usize> {
         // If all are held, each stands at its own index.
-        let place = match self.guards.get(index) {
-            Some(&(held, _)) if held == index => Ok(index),
-            _ => self.guards.binary_search_by_key(&index, |&(held, _)| held),
-        };
-        place.expect("a command uses only the keys its row names")
+        match self.guards.get(index) {
+            Some(&(held, _)) if held == index => Some(index),
+            _ => self.guards.binary_search_by_key(&index, |&(held, _)| held).ok(),
+        }
+    }
+
+    fn place_of(&self, index: usize) -> usize {
+        self.find(index).expect("a command uses only the keys its row names")
+    }
+
+    /// The partitions of all keys that links lead to from `keys`, as far as can be told from those that are held.
+    fn linked<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Indices {
+        let mut linked = Indices::default();
+        if !self.guards.iter().any(|(_, part)| part.has_links()) {
+            return linked;
+        }
+        let mut found: Vec<Box<[u8]>> = Vec::new();
+        keys.for_each(|key| self.follow(key, &mut found));
+        let mut followed = 0;
+        while let Some(key) = found.get(followed).cloned() {
+            if found.len() > LINKS_MAX {
+                return self.of.all();
+            }
+            linked.insert(self.of.index_of(&key));
+            self.follow(&key, &mut found);
+            followed += 1;
+        }
+        linked
+    }
+
+    /// Adds the keys that links lead to from `key`.
+    fn follow(&self, key: &[u8], found: &mut Vec<Box<[u8]>>) {
+        let hash = self.of.hash.of(key);
+        let Some(at) = self.find(KeyHash::partition(hash, self.of.count())) else { return };
+        self.guards[at].1.targets(hash, key, &mut |target| {
+            if found.len() <= LINKS_MAX && !found.iter().any(|known| **known == *target) {
+                found.push(target.into());
+            }
+        });
     }
 
     /// Removes `key` if it has expired, as EXEC does with watched keys before it asks whether the watch is broken.
@@ -411,6 +479,10 @@ impl Locked for Held<'_> {
 
     fn hash(&self) -> &KeyHash {
         &self.of.hash
+    }
+
+    fn holds(&self, index: usize) -> bool {
+        self.find(index).is_some()
     }
 
     fn partition(&mut self, index: usize) -> &mut Partition {
@@ -432,6 +504,11 @@ impl Indices {
     /// Adds all of `other`.
     pub(crate) fn extend(&mut self, other: Indices) {
         self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+    }
+
+    /// Whether all of `other` are here.
+    fn contains(&self, other: Indices) -> bool {
+        self.0.iter().zip(other.0).all(|(word, other)| other & !word == 0)
     }
 
     /// The indices, rising.
@@ -457,6 +534,11 @@ fn remove_where(part: &mut Partition, hash: &KeyHash, db: usize, doomed: &mut dy
 pub(crate) fn keys_of<'a>(spec: &Spec, args: Args<'a>) -> impl ExactSizeIterator<Item = &'a [u8]> {
     let positions = spec.keys.positions(args.len(), |index| args.get(index));
     positions.map(move |index| args.get(index).unwrap_or_default())
+}
+
+/// The keys that a request may write to, in order.
+pub(crate) fn written<'a>(spec: &Spec, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
+    spec.flags.contains(Flags::WRITE).then(|| keys_of(spec, args)).into_iter().flatten()
 }
 
 #[inline]
@@ -709,6 +791,99 @@ mod tests {
         let _ = with_request(&format!("get {key}"), |row, args| {
             partitions.hold(first).execute(row, args, SCENE, &mut log, &mut reply)
         });
+    }
+
+    /// Who is answered by a request, and with what.
+    fn served(partitions: &Partitions, request: &str, log: &mut Changes) -> Vec<String> {
+        log.clear();
+        execute(partitions, request, log);
+        log.served().map(|served| String::from_utf8(served.reply.to_vec()).expect("ASCII")).collect()
+    }
+
+    #[test]
+    fn an_element_that_is_moved_on_passes_a_whole_chain_of_clients_in_one_record() {
+        let (partitions, records) = journaled(64);
+        let mut log = effects_wanted();
+        for from in 0..20 {
+            let wait = format!("blmove key:{from} key:{} left right 0", from + 1);
+            assert_eq!(execute(&partitions, &wait, &mut log), "");
+        }
+        assert_eq!(served(&partitions, "rpush key:0 x", &mut log), ["$1\r\nx\r\n"; 20]);
+        assert_eq!(execute(&partitions, "lrange key:20 0 -1", &mut log), "*1\r\n$1\r\nx\r\n");
+        assert_eq!(records.lock().len(), 1, "who is told of the push is told of what became of it");
+        // Nobody waits any more.
+        assert!(served(&partitions, "rpush key:0 y", &mut log).is_empty());
+        assert!(partitions.each().all(|part| !part.has_links()));
+    }
+
+    #[test]
+    fn more_links_than_are_followed_lock_everything() {
+        let partitions = Partitions::new(64, 16);
+        let mut log = Changes::default();
+        for worker in 0..100 {
+            execute(&partitions, &format!("brpoplpush jobs worker:{worker} 0"), &mut log);
+        }
+        for worker in 0..100 {
+            let reply = served(&partitions, &format!("lpush jobs {worker}"), &mut log);
+            assert_eq!(reply.len(), 1);
+            let kept = execute(&partitions, &format!("lindex worker:{worker} 0"), &mut log);
+            assert!(
+                kept.ends_with(&format!("\r\n{worker}\r\n")),
+                "the first who came is served first: {kept}"
+            );
+        }
+    }
+
+    #[test]
+    fn moves_in_a_circle_end_and_a_client_that_moves_within_one_list_is_served_once() {
+        let partitions = Partitions::new(64, 16);
+        let mut log = Changes::default();
+        for wait in [
+            "blmove a b left left 0",
+            "blmove b c left left 0",
+            "blmove c a left left 0",
+            "blmove d d left right 0",
+        ] {
+            execute(&partitions, wait, &mut log);
+        }
+        assert_eq!(served(&partitions, "rpush a x", &mut log).len(), 3);
+        assert_eq!(execute(&partitions, "lrange a 0 -1", &mut log), "*1\r\n$1\r\nx\r\n");
+        assert_eq!(served(&partitions, "rpush d y z", &mut log).len(), 1);
+        assert_eq!(execute(&partitions, "lrange d 0 -1", &mut log), "*2\r\n$1\r\nz\r\n$1\r\ny\r\n");
+    }
+
+    #[test]
+    fn threads_that_push_and_move_between_each_other_s_lists_neither_wait_for_ever_nor_lose_an_element() {
+        const THREADS: usize = 4;
+        const ROUNDS: usize = 2_000;
+        let partitions = Partitions::new(16, 16);
+        let ends = Arc::new(AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (partitions, ends) = (&partitions, Arc::clone(&ends));
+                scope.spawn(move || {
+                    let mut log = Changes::default();
+                    for round in 0..ROUNDS {
+                        let (from, to) = ((thread + round) % 5, (thread + 3 * round + 1) % 5);
+                        let wait = format!("blmove k:{from} k:{to} left right 0");
+                        let moved = execute(partitions, &wait, &mut log);
+                        let push = format!("rpush k:{to} {thread}:{round}");
+                        let reply = served(partitions, &push, &mut log);
+                        ends.fetch_add(reply.len() + usize::from(!moved.is_empty()), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let mut log = Changes::default();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for key in 0..5 {
+            let list = execute(&partitions, &format!("lrange k:{key} 0 -1"), &mut log);
+            let texts = list.split("\r\n").filter(|line| line.contains(':'));
+            texts.for_each(|text| *seen.entry(text.to_owned()).or_default() += 1);
+        }
+        assert_eq!(seen.len(), THREADS * ROUNDS);
+        assert!(seen.values().all(|&times| times == 1));
+        assert!(ends.load(Ordering::Relaxed) <= THREADS * ROUNDS, "nobody is answered twice");
     }
 
     #[test]

@@ -23,6 +23,17 @@ fn effects_are_written_as_they_always_were() {
         ("flushdb", "050000 00"),
         ("flushall", "05ff00 00"),
         ("get c", ""),
+        ("rpush l a 7 bc", "0700016c 08 01 0161 0137 026263"),
+        ("lpush l x", "0700016c 03 00 0178"),
+        ("lset l 1 y", "0700016c 04 04 01 0179"),
+        ("linsert l before bc z", "0700016c 04 05 03 017a"),
+        ("lrem l -1 x", "0700016c 04 08 01 0178"),
+        ("lmove l m left right", "0700016c 02 02 01 0700016d 03 01 0179"),
+        ("rpop l", "0700016c 02 03 01"),
+        ("rpushx l y y", "0700016c 05 01 0179 0179"),
+        ("lrem l 0 y", "0700016c 04 07 02 0179"),
+        ("copy l n", "0100016e 10 00 07 01 00 0c0000000200 0701 817a02 ff"),
+        ("ltrim l 1 0", "0700016c 02 02 02"),
     ];
     for (command, expected) in written {
         world.journal.clear();

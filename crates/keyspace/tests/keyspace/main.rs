@@ -5,6 +5,7 @@ mod effects;
 mod expiry;
 mod garbage;
 mod hashes;
+mod lists;
 mod model;
 mod newest;
 mod rows;

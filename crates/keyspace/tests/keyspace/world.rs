@@ -185,6 +185,10 @@ impl Locked for Parts {
         &self.hash
     }
 
+    fn holds(&self, _index: usize) -> bool {
+        true
+    }
+
     fn partition(&mut self, index: usize) -> &mut Partition {
         &mut self.parts[index]
     }

@@ -16,7 +16,7 @@ use super::{Call, Failure, Run};
 use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::connection::transaction::Transaction;
-use crate::partitions::Indices;
+use crate::partitions::{Indices, written};
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -222,7 +222,9 @@ impl Shard {
         // Before the partitions: see `lock::Level`.
         let changes_settings = transaction.queued.iter().any(|(row, _)| row.has(Flags::CHANGES_SETTINGS));
         let _turn = changes_settings.then(|| server.config_changes.lock());
-        let mut held = partitions.hold(needed);
+        let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
+        let mut held =
+            partitions.hold_for(needed, || commands().flat_map(|(row, args)| written(row.spec, args.args())));
         for (db, key) in &transaction.watched {
             held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);
         }

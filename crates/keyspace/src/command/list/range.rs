@@ -1,0 +1,81 @@
+//! LLEN, LINDEX and LRANGE.
+
+use super::*;
+
+pub(in crate::command) const LLEN: Command<Run> = row(
+    Spec {
+        name: "llen",
+        arity: 2,
+        flags: Flags::READONLY.union(Flags::FAST),
+        uses: KeyUses::Each(KeyUse::EXAMINES),
+        summary: "Answers how many elements a list has.",
+        syntax: "key",
+        reply: &[ReplyShape::Integer],
+        ..SPEC
+    },
+    |ctx, args, reply| {
+        let len = read_list(ctx, &args[1])?.map_or(0, List::len);
+        reply.int(len as i64);
+        Ok(Outcome::Replied)
+    },
+);
+
+pub(in crate::command) const LINDEX: Command<Run> = row(
+    Spec {
+        name: "lindex",
+        arity: 3,
+        flags: Flags::READONLY,
+        uses: KeyUses::ByFlags,
+        complexity: "O(log N) for N elements",
+        summary: "Answers the element at an index, which counts from the end if it is negative.",
+        syntax: "key index",
+        reply: &[ReplyShape::Bulk, ReplyShape::Null],
+        ..LLEN.spec
+    },
+    lindex,
+);
+
+pub(in crate::command) const LRANGE: Command<Run> = row(
+    Spec {
+        name: "lrange",
+        arity: 4,
+        complexity: "O(log N + M) for M elements answered of N",
+        summary: "Answers the elements between two indices, both included.",
+        syntax: "key start stop",
+        reply: &[ReplyShape::Array],
+        ..LINDEX.spec
+    },
+    lrange,
+);
+
+fn lindex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let Some(list) = read_list(ctx, &args[1])? else {
+        reply.null();
+        return Ok(Outcome::Replied);
+    };
+    let place = place_of(integer_at(args, 2)?, list.len());
+    match place.and_then(|place| list.get(place)) {
+        Some(element) => write_element(reply, element),
+        None => reply.null(),
+    }
+    Ok(Outcome::Replied)
+}
+
+fn lrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let (start, stop) = (integer_at(args, 2)?, integer_at(args, 3)?);
+    let Some(list) = read_list(ctx, &args[1])? else {
+        reply.array(0);
+        return Ok(Outcome::Replied);
+    };
+    let (first, count) = range_of(start, stop, list.len());
+    reply.array(count as usize);
+    let mut left = count;
+    if left > 0 {
+        list.visit(first, End::Back, |element| {
+            write_element(reply, element);
+            left -= 1;
+            left > 0
+        });
+    }
+    Ok(Outcome::Replied)
+}

@@ -1,0 +1,100 @@
+//! How much a node of a list holds: `list-max-listpack-size` with Redis's meaning.
+//!
+//! Where nodes end can be seen from outside (OBJECT ENCODING tells a list of one small node from any other), so sizes are
+//! counted as Redis counts them: in bytes of a listpack, its frame included, and a new element as its length and 8 more.
+//!
+//! Source: `list-max-listpack-size` in redis.conf; the bounds were compared with a running Redis 8.2.
+
+use crate::listpack::FRAME_BYTES;
+
+/// Bytes of a node for −1 to −5.
+const SIZES: [usize; 5] = [4096, 8192, 16_384, 32_768, 65_536];
+/// Where elements are counted, a node has no more bytes than this all the same.
+const COUNTED_BYTES_MAX: usize = 8192;
+/// What an element takes in a listpack beside its bytes, at most, as Redis estimates it.
+const ELEMENT_OVERHEAD_BYTES: usize = 8;
+
+/// What nodes hold at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// As many bytes.
+    Bytes(usize),
+    /// As many elements, and [`COUNTED_BYTES_MAX`].
+    Elements(usize),
+}
+
+impl Fill {
+    /// From the directive.
+    #[inline]
+    pub(super) fn new(directive: i32) -> Fill {
+        match directive {
+            0.. => Fill::Elements(directive.max(1) as usize),
+            _ => Fill::Bytes(SIZES[(directive.unsigned_abs() as usize).min(SIZES.len()) - 1]),
+        }
+    }
+
+    /// Whether as much is too much for one node. `bytes` are those of the elements.
+    #[inline]
+    pub(super) fn is_exceeded(self, bytes: usize, elements: usize) -> bool {
+        let bytes = bytes + FRAME_BYTES;
+        match self {
+            Fill::Bytes(most) => bytes > most,
+            Fill::Elements(most) => bytes > COUNTED_BYTES_MAX || elements > most,
+        }
+    }
+
+    /// Whether a node of as many bytes and elements takes another one of this length.
+    #[inline]
+    pub(super) fn admits(self, bytes: usize, elements: usize, text_len: usize) -> bool {
+        let is_plain = elements == 1 && self.is_large(bytes);
+        !is_plain
+            && !self.is_large(text_len)
+            && !self.is_exceeded(bytes + text_len + ELEMENT_OVERHEAD_BYTES, elements + 1)
+    }
+
+    /// Bytes of a node at most.
+    pub(super) fn bytes_max(self) -> usize {
+        match self {
+            Fill::Bytes(most) => most,
+            Fill::Elements(_) => COUNTED_BYTES_MAX,
+        }
+    }
+
+    /// Whether an element of this length has a node of its own.
+    #[inline]
+    pub(super) fn is_large(self, text_len: usize) -> bool {
+        text_len > self.bytes_max()
+    }
+
+    /// Whether a list of one node with as much is kept as a small one once it has shrunk: below half of the limit, so that
+    /// a list about as long as that doesn't go to and fro.
+    pub(super) fn is_small(self, bytes: usize, elements: usize, has_shrunk: bool) -> bool {
+        let share = if has_shrunk { 2 } else { 1 };
+        match self {
+            Fill::Bytes(most) => bytes + FRAME_BYTES <= most / share,
+            Fill::Elements(most) => elements <= most / share,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_positive_directive_counts_elements_and_a_negative_one_names_a_size() {
+        assert_eq!(Fill::new(0), Fill::Elements(1));
+        assert_eq!(Fill::new(128), Fill::Elements(128));
+        assert_eq!(Fill::new(-1), Fill::Bytes(4096));
+        assert_eq!(Fill::new(-5), Fill::Bytes(65_536));
+        assert_eq!(Fill::new(i32::MIN), Fill::Bytes(65_536));
+    }
+
+    #[test]
+    fn counted_nodes_have_a_bound_in_bytes_too() {
+        let fill = Fill::new(1000);
+        assert!(!fill.is_exceeded(8185, 2) && fill.is_exceeded(8186, 2) && fill.is_exceeded(10, 1001));
+        assert!(fill.is_large(8193) && !fill.is_large(8192));
+        assert!(!fill.admits(9000, 1, 1));
+    }
+}
