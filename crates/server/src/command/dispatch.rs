@@ -60,7 +60,13 @@ impl Shard {
                 self.count_begun(slot, row);
                 return true;
             }
-            Ok(Admission::Run) => self.run_and_count(slot, row, args, out),
+            Ok(Admission::Run) => {
+                self.run_and_count(slot, row, args, out);
+                // Whether it is silent counts until all of the reply is made.
+                if self.replies_in_steps(slot) {
+                    return true;
+                }
+            }
             Ok(Admission::Queue) => {
                 self.queue_command(slot, row, args);
                 out.extend_from_slice(b"+QUEUED\r\n");

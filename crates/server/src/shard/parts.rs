@@ -170,6 +170,16 @@ impl Shard {
         self.begin_parts(slot, row, Work::Steps(steps));
     }
 
+    /// Whether the reply to what the connection has asked for is being made in steps.
+    #[inline]
+    pub(crate) fn replies_in_steps(&self, slot: usize) -> bool {
+        if self.parts.is_empty() {
+            return false;
+        }
+        let parts = self.connections.get(slot).and_then(|connection| self.parts.get(&connection.me));
+        matches!(parts, Some(Parts { work: Work::Steps(_), .. }))
+    }
+
     /// Lets go of what a request was worked off from: copies of values may be slow to free.
     pub(super) fn let_go(&self, parts: Parts) {
         if let Work::Steps(steps) = parts.work {
