@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["invalidation"],
     &["mailbox"],
     &["logins"],
+    &["scripts"],
     &["renames"],
     &["histogram"],
     &["stats"],

@@ -7,6 +7,7 @@
 //! | `restore` | the payload of RESTORE | what was taken is dumped and journaled, and read back, without a change |
 //! | `request` | what a client sends | however it is cut, the same requests; what was read is written and read again |
 //! | `config` | a redis.conf | what CONFIG REWRITE makes of it is read as the same |
+//! | `script` | a script, and what it is given | one reply each, and nothing is left for the next script |
 //!
 //! None takes more memory than its input justifies ([`within`]), and structures are asked for their invariants.
 //!

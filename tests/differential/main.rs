@@ -38,6 +38,7 @@ const FILES: &[File] = &[
     File { name: "lists", text: include_str!("lists.script"), since: 8 },
     File { name: "sets", text: include_str!("sets.script"), since: 8 },
     File { name: "tracking", text: include_str!("tracking.script"), since: 8 },
+    File { name: "scripts", text: include_str!("scripts.script"), since: 8 },
     File { name: "events", text: include_str!("events.script"), since: 8 },
 ];
 
@@ -95,6 +96,11 @@ fn bits_of_strings_are_as_redis_s_are() {
 #[test]
 fn hyperloglogs_have_the_bytes_of_redis_s() {
     compare("hyperloglog");
+}
+
+#[test]
+fn scripts_answer_and_fail_as_redis_s_do() {
+    compare("scripts");
 }
 
 #[test]

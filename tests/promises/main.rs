@@ -12,4 +12,5 @@ mod ordering;
 mod pressure;
 mod requests;
 mod rights;
+mod scripts;
 mod waiting;

@@ -37,6 +37,26 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "A zero byte ends nothing here; names are bytes.",
     },
     Difference {
+        name: "script-fence",
+        redis: "shows scripts its library tables as they are, with `string.dump`, and patterns of any depth",
+        sterna: "shows them as empty tables that read through to the library (`pairs(redis)` finds nothing, \
+                 `getmetatable` gives `false`), has no `string.dump`, and refuses a pattern of more than 1 000 nested items",
+        reason: "The interpreter has no read-only tables: what a script could write to, the next one would find.",
+    },
+    Difference {
+        name: "server-alias",
+        redis: "knows no `server` in scripts",
+        sterna: "has it as another name of `redis`, as Valkey does",
+        reason: "Scripts written for Valkey run.",
+    },
+    Difference {
+        name: "script-sort",
+        redis: "sorts tables by quicksort: equal elements come in any order, and a comparison that contradicts itself may \
+                be an error",
+        sterna: "sorts by merging: equal elements keep their order, and no comparison is an error",
+        reason: "It can be interrupted, and no order of the elements makes it slow.",
+    },
+    Difference {
         name: "reply-in-multi",
         redis: "queues `CLIENT REPLY` between `MULTI` and `EXEC`",
         sterna: "answers `ERR Command not allowed inside a transaction`, as Valkey does",

@@ -121,7 +121,7 @@ bitflags! {
         const MAY_REPLICATE = 1 << 20;
         /// SENTINEL-related in Redis; reported only.
         const SENTINEL = 1 << 21;
-        /// Answered while a script keeps Redis busy; reported only.
+        /// Answered while a script has the keys to itself.
         const ALLOW_BUSY = 1 << 22;
         /// Runs what MULTI has queued: it writes if that does, and its refusal ends the transaction.
         const RUNS_QUEUE = 1 << 25;
@@ -132,6 +132,10 @@ bitflags! {
         const CHANGES_SETTINGS = 1 << 23;
         /// Its names are taken one after the other: a request with very many is executed a part at a time.
         const IN_PARTS = 1 << 24;
+        /// Runs a script, which may do whatever its user may.
+        const RUNS_SCRIPT = 1 << 28;
+        /// Takes keys, and may be called without any.
+        const NO_MANDATORY_KEYS = 1 << 29;
         /// Looks at a password: an address that has failed too often waits for its turn.
         const LOGS_IN = 1 << 27;
     }
@@ -406,6 +410,10 @@ impl Spec {
             if self.flags.contains(flag) {
                 all |= category;
             }
+        }
+        if self.acl.contains(Categories::SCRIPTING) {
+            // A script that only reads may read whatever its user may.
+            all = all.difference(Categories::READ);
         }
         all | if self.flags.contains(Flags::FAST) { Categories::FAST } else { Categories::SLOW }
     }

@@ -52,7 +52,7 @@ const FOREIGN: &[&str] = &[
     "activedefrag", "activerehashing", "always-show-logo", "aof-disable-auto-gc", "aof-rewrite-cpulist",
     "aof-rewrite-incremental-fsync", "aof-timestamp-enabled", "aof-use-rdb-preamble", "aof_rewrite_cpulist",
     "appendfilename", "availability-zone", "bgsave-cpulist", "bgsave_cpulist", "bind-source-addr",
-    "bio-cpulist", "bio_cpulist", "busy-reply-threshold", "cluster-allow-pubsubshard-when-down",
+    "bio-cpulist", "bio_cpulist", "cluster-allow-pubsubshard-when-down",
     "cluster-allow-reads-when-down", "cluster-allow-replica-migration", "cluster-announce-bus-port",
     "cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-announce-client-port",
     "cluster-announce-client-tls-port", "cluster-announce-hostname", "cluster-announce-human-nodename",

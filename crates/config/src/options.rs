@@ -361,6 +361,11 @@ options! {
     slowlog_max_len: u64 = 128,
         Observability "slowlog-max-len", int(0, i64::MAX, "commands"), RunTime;
 
+    /// Milliseconds after which a script is slow: other clients are answered BUSY then, and it can be ended by SCRIPT KILL;
+    /// 0: never.
+    busy_reply_threshold: i64 = 5_000,
+        Observability "busy-reply-threshold", int(0, i64::MAX, "milliseconds"), RunTime;
+
     /// Milliseconds above which LATENCY records an event; 0 records none.
     latency_monitor_threshold: u64 = 0,
         Observability "latency-monitor-threshold", int(0, i64::MAX, "milliseconds"), RunTime;

@@ -7,6 +7,8 @@ use crate::command::{HashError, SetError, StreamError};
 /// A command that was refused. Nothing was changed and nothing was written to the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
+    /// A script that has run for too long has the keys to itself.
+    Busy,
     /// The key holds a value of another type.
     WrongType,
     /// An argument, or the value, is not an integer of 64 bits.
@@ -178,6 +180,9 @@ impl Error {
     /// The error line without its `-`.
     pub fn text(&self) -> Cow<'static, [u8]> {
         let fixed: &'static str = match self {
+            Error::Busy => {
+                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
             Error::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Error::NotInteger => "ERR value is not an integer or out of range",
             Error::NotNegatable => {

@@ -19,6 +19,31 @@ pub struct OwnedArgs {
     spans: Box<[(u32, u32)]>,
 }
 
+/// Arguments that come one after the other, each copied once.
+#[derive(Debug, Default)]
+pub struct ArgsBuilder {
+    buf: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+}
+
+impl ArgsBuilder {
+    /// Adds an argument.
+    ///
+    /// # Panics
+    /// If the arguments together are longer than 4 GiB.
+    pub fn push_arg(&mut self, arg: &[u8]) {
+        let offset = |len: usize| u32::try_from(len).expect("a request is at most 4 GiB long");
+        let start = offset(self.buf.len());
+        self.buf.extend_from_slice(arg);
+        self.spans.push((start, offset(self.buf.len())));
+    }
+
+    /// A view of them.
+    pub fn args(&self) -> Args<'_> {
+        Args { buf: &self.buf, spans: &self.spans }
+    }
+}
+
 /// Iterates over arguments: see [`Args::iter`].
 #[derive(Debug, Clone)]
 pub struct Iter<'a> {

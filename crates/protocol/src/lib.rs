@@ -24,7 +24,7 @@ mod long;
 mod reply;
 mod request;
 
-pub use args::{Args, Iter, OwnedArgs};
+pub use args::{Args, ArgsBuilder, Iter, OwnedArgs};
 pub use error::ProtocolError;
 pub use long::LongRequest;
 pub use reply::{Deferred, Proto, Reply};

@@ -27,6 +27,7 @@ mod process;
 mod rates;
 mod reclaim;
 mod renames;
+mod scripts;
 mod server;
 mod shard;
 mod start;

@@ -11,7 +11,8 @@
 //!                                                        └ the next must be greater: (Partition, 8) or a lower level
 //! ```
 //!
-//! Locks of one level are never held together, but for those that are taken by a rising index (`lock_nth`: partitions).
+//! Locks of one level are never held together, but for those that are taken by a rising index (`lock_nth`: partitions), or
+//! by the one thread that may wait for them in any order (`lock_among`: those of a script).
 //! A read lock counts like any other: a reader that reads again waits for a writer that waits for it.
 //!
 //! The journal's own locks are below all of these: it calls nothing of this crate while it holds one.
@@ -27,6 +28,10 @@ pub(crate) enum Level {
     /// One change of the configuration or of the users at a time, from reading the old to the new one's taking effect.
     /// Above the partitions: a change tells them of new options, and a transaction takes it before them.
     Change,
+    /// The Lua state, and whatever runs in it: a script locks the keys that it names.
+    Scripts,
+    /// The right to wait for a partition while holding others.
+    Patience,
     /// A part of the keyspace, by index.
     Partition,
     /// Jobs about the journal's files: what runs, what is asked for.
@@ -76,8 +81,10 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 23] = [
+    const ALL: [Level; 25] = [
         Level::Change,
+        Level::Scripts,
+        Level::Patience,
         Level::Partition,
         Level::Jobs,
         Level::DiskTrouble,
@@ -142,6 +149,27 @@ impl<T, const LEVEL: u8> Mutex<T, LEVEL> {
     pub(crate) fn lock_nth(&self, index: usize) -> MutexGuard<'_, T> {
         let note = held::Note::take(LEVEL, index);
         Guard { guard: self.0.lock(), _note: note }
+    }
+
+    /// As [`Mutex::lock_nth`], whatever others of its level this thread holds. Of the threads that lock in this way only one
+    /// may do so at a time, and nobody else may wait for a lock of this level while holding another one.
+    #[inline]
+    pub(crate) fn lock_among(&self, index: usize) -> MutexGuard<'_, T> {
+        let note = held::Note::take_among(LEVEL, index);
+        Guard { guard: self.0.lock(), _note: note }
+    }
+
+    /// As [`Mutex::lock`], unless `gives_up` says so first: it is asked every millisecond.
+    pub(crate) fn lock_unless(&self, gives_up: impl Fn() -> bool) -> Option<MutexGuard<'_, T>> {
+        let note = held::Note::take(LEVEL, 0);
+        loop {
+            if let Some(guard) = self.0.try_lock_for(std::time::Duration::from_millis(1)) {
+                return Some(Guard { guard, _note: note });
+            }
+            if gives_up() {
+                return None;
+            }
+        }
     }
 
     /// As [`Mutex::lock_nth`], if nobody else holds it now.
@@ -236,6 +264,20 @@ mod held {
             });
             Note((level, index))
         }
+
+        pub(super) fn take_among(level: u8, index: usize) -> Note {
+            HELD.with_borrow_mut(|held| {
+                let place = (level, index);
+                let at = held.partition_point(|&other| other < place);
+                assert!(
+                    held[at..].iter().all(|&(other, _)| other == level),
+                    "lock order: {} is taken under a lower level",
+                    name(place)
+                );
+                held.insert(at, place);
+            });
+            Note((level, index))
+        }
     }
 
     impl Drop for Note {
@@ -266,6 +308,11 @@ mod held {
     impl Note {
         #[inline(always)]
         pub(super) fn take(_level: u8, _index: usize) -> Note {
+            Note
+        }
+
+        #[inline(always)]
+        pub(super) fn take_among(_level: u8, _index: usize) -> Note {
             Note
         }
     }

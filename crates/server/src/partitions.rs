@@ -10,6 +10,11 @@
 //! A write may wake a command that writes elsewhere (BLMOVE): what that needs is locked from the beginning as well, see
 //! [`Partitions::hold_for`].
 //!
+//! A script names its keys one after the other, so it locks partitions in any order, and holds them to its end. It may wait
+//! for one while it holds others, because nobody else does: see `patience`. One that runs for too long lets go of them, and
+//! makes the keyspace *busy*: then no command runs but its own, whoever changes keys waits for its end, and shards that
+//! find a partition free go on to tell their clients so.
+//!
 //! Behind them comes the journal's buffer, which knows no other lock: see [`crate::lock::Level`].
 //!
 //! Cost: a command on one key takes one lock and allocates nothing.
@@ -34,6 +39,11 @@ pub(crate) struct Partitions {
     /// A power of two.
     parts: Box<[Mutex<Partition, { Level::Partition as u8 }>]>,
     databases: usize,
+    /// Held by whoever waits for a partition while holding others: one at a time can't wait in a circle.
+    patience: Mutex<(), { Level::Patience as u8 }>,
+    /// A script that has run for too long has the keys to itself. Changed and looked at with partitions locked: they are the
+    /// pair.
+    busy: AtomicBool,
     journal: OnceLock<Box<dyn EffectLog>>,
     /// Whether effects go there. Changed with every partition locked, read with some locked: the locks are the pair.
     records: AtomicBool,
@@ -71,7 +81,12 @@ pub(crate) struct Held<'a> {
     of: &'a Partitions,
     /// In the order of their indices.
     guards: SmallVec<[(usize, MutexGuard<'a, Partition>); 4]>,
+    /// Whether more may be locked.
+    patience: Option<MutexGuard<'a, ()>>,
 }
+
+/// How long a thread waits before it looks again whether a script has ended.
+const SETTLED_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// A set of partition indices, which comes out in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,6 +103,8 @@ impl Partitions {
             hash,
             parts,
             databases,
+            patience: Mutex::default(),
+            busy: AtomicBool::new(false),
             journal: OnceLock::new(),
             records: AtomicBool::new(false),
             trackers: AtomicUsize::new(0),
@@ -103,7 +120,7 @@ impl Partitions {
     ///
     /// A command or transaction is recorded as a whole or not at all, and so is whatever came before or after it.
     pub(crate) fn cut(&self, records: bool, between: impl FnOnce()) {
-        let _all = self.hold(self.all());
+        let _all = self.hold_settled();
         between();
         self.records.store(records, Ordering::Relaxed);
     }
@@ -156,6 +173,9 @@ impl Partitions {
         if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
         {
             let mut part = self.part(self.index_of(key));
+            if self.is_busy() {
+                return Err(Error::Busy);
+            }
             if !(part.has_links() && command.spec.flags.contains(Flags::WRITE)) {
                 self.set_wants(log);
                 let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
@@ -165,6 +185,9 @@ impl Partitions {
             }
         }
         let mut held = self.hold_for(self.needed_by(&command.spec, args), || written(&command.spec, args));
+        if self.is_busy() {
+            return Err(Error::Busy);
+        }
         let outcome = held.execute(command, args, scene, log, reply);
         held.serve_ready(scene.now_ms, log);
         outcome
@@ -178,6 +201,12 @@ impl Partitions {
         let mut needed = Indices::default();
         keys_of(spec, args).for_each(|key| needed.insert(self.index_of(key)));
         needed
+    }
+
+    fn first(&self) -> Indices {
+        let mut first = Indices::default();
+        first.insert(0);
+        first
     }
 
     /// Every partition.
@@ -197,7 +226,7 @@ impl Partitions {
     ///
     /// Whoever waits for a partition that another command keeps for long holds none of the others meanwhile, or a DBSIZE
     /// would stop everybody behind one slow command. Only if they are so busy that this never succeeds are they locked one
-    /// after the other.
+    /// after the other, by one thread at a time and not beside a script.
     pub(crate) fn hold(&self, indices: Indices) -> Held<'_> {
         for _ in 0..ATTEMPTS_MAX {
             match self.try_hold(indices) {
@@ -205,7 +234,42 @@ impl Partitions {
                 Err(busy) => drop(self.part(busy)),
             }
         }
-        Held { of: self, guards: indices.iter().map(|index| (index, self.part(index))).collect() }
+        let patience = Some(self.patience.lock());
+        Held { of: self, guards: indices.iter().map(|index| (index, self.part(index))).collect(), patience }
+    }
+
+    /// Locks nothing yet: partitions are added as their keys are named ([`Held::add`]).
+    pub(crate) fn hold_growing(&self) -> Held<'_> {
+        Held { of: self, guards: SmallVec::new(), patience: Some(self.patience.lock()) }
+    }
+
+    /// Locks all, between two scripts: for threads of their own, which may wait.
+    fn hold_settled(&self) -> Held<'_> {
+        loop {
+            let held = self.hold(self.all());
+            if !self.is_busy() {
+                return held;
+            }
+            drop(held);
+            std::thread::sleep(SETTLED_PAUSE);
+        }
+    }
+
+    /// Locks one, between two scripts: for threads of their own, which may wait.
+    fn settled_part(&self, index: usize) -> MutexGuard<'_, Partition> {
+        loop {
+            let part = self.part(index);
+            if !self.is_busy() {
+                return part;
+            }
+            drop(part);
+            std::thread::sleep(SETTLED_PAUSE);
+        }
+    }
+
+    /// Whether a script has the keys to itself. The answer lasts as long as a partition is locked.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
     }
 
     /// Locks partitions, and those that are written to when commands blocked on `keys` are served (BLMOVE), and those
@@ -236,7 +300,7 @@ impl Partitions {
 
     /// Locks partitions if all of them are free; else the index of the first that is not.
     fn try_hold(&self, indices: Indices) -> Result<Held<'_>, usize> {
-        let mut held = Held { of: self, guards: SmallVec::new() };
+        let mut held = Held { of: self, guards: SmallVec::new(), patience: None };
         for index in indices.iter() {
             held.guards.push((index, self.parts[index].try_lock_nth(index).ok_or(index)?));
         }
@@ -270,6 +334,9 @@ impl Partitions {
     /// partitions, a few times a second, and again at once where it got `keys_max`.
     pub(crate) fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
         let mut part = self.part(index);
+        if self.is_busy() {
+            return 0;
+        }
         self.set_wants(log);
         let removed = part.expire_due(now_ms, keys_max, log);
         serve_ready(Space::one(&mut part), now_ms, log);
@@ -282,6 +349,9 @@ impl Partitions {
         let mut needed = Indices::default();
         waiter.keys.iter().for_each(|key| needed.insert(self.index_of(key)));
         let mut held = self.hold(needed);
+        if self.is_busy() {
+            return;
+        }
         self.set_wants(log);
         recheck(Space::some(&mut held), now_ms, log, waiter);
         self.write_effects(log);
@@ -303,14 +373,28 @@ impl Partitions {
         self.part(index).scan(db, from, count, visit)
     }
 
+    /// As [`Partitions::visit`], between two scripts: for a thread of its own, which may wait.
+    pub(crate) fn visit_settled(
+        &self,
+        index: usize,
+        db: usize,
+        from: u64,
+        count: usize,
+        visit: impl FnMut(&Record),
+    ) -> Option<u64> {
+        self.settled_part(index).scan(db, from, count, visit)
+    }
+
     /// Applies an effect read from a journal. False: it doesn't fit what is there.
     pub(crate) fn apply(&self, effect: Effect<'_>) -> bool {
         let hash = self.hash.of(effect.key);
         if !matches!(effect.what, What::Flush) {
-            return self.part_of(hash).apply(hash, effect);
+            return self.settled_part(KeyHash::partition(hash, self.parts.len())).apply(hash, effect);
         }
         let db = effect.db;
-        self.each().all(|mut part| part.apply(hash, Effect { db, key: b"", what: What::Flush }))
+        (0..self.parts.len())
+            .map(|index| self.settled_part(index))
+            .all(|mut part| part.apply(hash, Effect { db, key: b"", what: What::Flush }))
     }
 
     /// Removes the keys of a database that are `doomed`, as a replay does: nobody hears of it.
@@ -380,6 +464,48 @@ impl Partitions {
 }
 
 impl Held<'_> {
+    /// Locks those of `indices` that are not locked. Only where more may be locked ([`Partitions::hold_growing`]).
+    pub(crate) fn add(&mut self, indices: Indices) {
+        debug_assert!(self.patience.is_some(), "a partition is waited for while others are held");
+        for index in indices.iter() {
+            if let Err(at) = self.guards.binary_search_by_key(&index, |&(held, _)| held) {
+                self.guards.insert(at, (index, self.of.parts[index].lock_among(index)));
+            }
+        }
+    }
+
+    /// Whether nothing is locked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.guards.is_empty()
+    }
+
+    /// Unlocks all, and has nobody else run a command until [`Held::end_busy`].
+    pub(crate) fn begin_busy(&mut self) {
+        // With one partition locked at least, as whoever looks has.
+        self.add(self.of.first());
+        self.of.busy.store(true, Ordering::Relaxed);
+        self.release();
+    }
+
+    /// Unlocks all, while the keyspace is busy.
+    pub(crate) fn release(&mut self) {
+        self.guards.clear();
+        self.patience = None;
+    }
+
+    /// Locks these again, while the keyspace is busy.
+    pub(crate) fn take_again(&mut self, indices: Indices) {
+        self.release();
+        self.patience = Some(self.of.patience.lock());
+        self.add(indices);
+    }
+
+    /// Locks all, and lets others run commands from then on.
+    pub(crate) fn end_busy(&mut self) {
+        self.take_again(self.of.all());
+        self.of.busy.store(false, Ordering::Relaxed);
+    }
+
     /// Runs one command of several that must not be interrupted. [`Held::serve_ready`] comes after the last.
     pub(crate) fn execute(
         &mut self,
@@ -395,6 +521,10 @@ impl Held<'_> {
 
     /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.
     pub(crate) fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
+        if self.patience.is_some() && self.guards.iter().any(|(_, part)| part.has_links()) {
+            // What they lead to was not known when the first was locked.
+            self.add(self.of.all());
+        }
         serve_ready(Space::some(self), now_ms, log);
         self.of.write_effects(log);
     }

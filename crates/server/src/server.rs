@@ -26,6 +26,7 @@ use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
 use crate::reclaim::Reclaimer;
 use crate::renames::Renames;
+use crate::scripts::Scripts;
 use crate::stats::{CommandCounts, ErrorCounts};
 use crate::tracking::Tracking;
 
@@ -84,6 +85,7 @@ pub(crate) struct Server {
     pub(crate) shards: Box<[ShardHandle]>,
     pub(crate) directory: Directory,
     pub(crate) partitions: Partitions,
+    pub(crate) scripts: Scripts,
     pub(crate) persistence: Persistence,
     pub(crate) tracking: Tracking,
     pub(crate) pause: Pause,
@@ -165,6 +167,7 @@ impl Server {
             table,
             directory: Directory::default(),
             partitions,
+            scripts: Scripts::default(),
             persistence: Persistence::default(),
             pause: Pause::default(),
             reclaimer: Reclaimer::start(),

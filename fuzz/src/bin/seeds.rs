@@ -72,5 +72,20 @@ fn main() -> std::io::Result<()> {
     for (name, value) in Config::default().get(&[b"*"]) {
         config.extend_from_slice(&[&name, &b" \""[..], &value, b"\"\n"].concat());
     }
+    for (name, bytes) in SCRIPT_INPUTS {
+        write("script", name, bytes)?;
+    }
     write("config", "defaults", &config)
 }
+
+/// Small inputs of each kind that the target `script` takes.
+const SCRIPT_INPUTS: &[(&str, &[u8])] = &[
+    ("script", b"local t = {} for i = 1, 9 do t[i] = redis.call('x', i) end x = 1 return t"),
+    ("stop", b"while true do pcall(function() while true do end end) end"),
+    ("range", b"return unpack({}, 0, 2147483647)"),
+    ("reply", b"*3\r\n$1\r\na\r\n%1\r\n+k\r\n,1.5\r\n=5\r\ntxt:v\r\n"),
+    ("lines", b"-ERR a\r\n:1\r\n\0"),
+    ("json", b"{\"a\":[1,2.5,\"\\u00e9\",null,{}]}"),
+    ("msgpack", b"\x93\x01\xa1x\x81\xa1k\xcb\x3f\xf8\0\0\0\0\0\0"),
+    ("pattern", b"^(%a+)%s*[^x-z]-%b()%1$"),
+];

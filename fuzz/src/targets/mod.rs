@@ -5,6 +5,7 @@ pub mod config;
 pub mod effects;
 pub mod request;
 pub mod restore;
+pub mod script;
 
 use crate::journal::{MANIFEST, SEGMENTS, SNAPSHOT, with_file};
 
@@ -15,7 +16,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "segment", run: segment },
     Target { name: "snapshot", run: snapshot },
     Target { name: "manifest", run: manifest },
@@ -23,6 +24,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "restore", run: restore::run },
     Target { name: "request", run: request::run },
     Target { name: "config", run: config::run },
+    Target { name: "script", run: script::run },
 ];
 
 /// A segment of a journal whose other files are sound.

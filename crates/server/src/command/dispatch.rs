@@ -119,14 +119,17 @@ impl Shard {
         }
         let connection = &self.connections[slot];
         if let Some(journal) = &self.durability.journal
-            && (row.has(Flags::WRITE) || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes())
+            && (row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
+                || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes())
             && let Err(refusal) = self.server.persistence.admit(journal)
         {
-            let is_only_queued = connection.in_multi() && row.has(Flags::WRITE);
+            let is_only_queued = connection.in_multi() && !row.has(Flags::RUNS_QUEUE);
             match refusal {
                 // EXEC waits for it.
                 Refusal::Backlog if is_only_queued => {}
                 Refusal::Backlog => return Ok(self.wait_for_backlog(slot)),
+                // It may be one that only reads: its writes are refused.
+                _ if row.has(Flags::RUNS_SCRIPT) => {}
                 _ => return Err(self.disk_failure(refusal)),
             }
         }
@@ -135,6 +138,9 @@ impl Shard {
         }
         if self.durability.is_loading && (!row.has(Flags::LOADING) || row.spec.has_keys()) {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
+        }
+        if self.server.scripts.is_busy() && !row.has(Flags::ALLOW_BUSY) {
+            return Err(Failure::of(crate::scripts::BUSY));
         }
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
             if row.has(Flags::NO_MULTI) {
@@ -228,12 +234,28 @@ impl Shard {
         Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}"))
     }
 
+    /// Whether a script may write: why not, if not. A backlog is waited for before a script begins.
+    pub(super) fn check_disk(&self) -> Result<(), Failure> {
+        if let Some(journal) = &self.durability.journal
+            && let Err(refusal) = self.server.persistence.admit(journal)
+            && refusal != Refusal::Backlog
+        {
+            return Err(self.disk_failure(refusal));
+        }
+        if self.server.persistence.is_unable_to_save(&self.config) {
+            return Err(UNABLE_TO_SAVE);
+        }
+        Ok(())
+    }
+
     /// Holds the connection back if CLIENT PAUSE concerns this command.
     #[cold]
     fn is_paused(&mut self, slot: usize, row: &'static Row) -> bool {
         let transaction_writes = row.has(Flags::RUNS_QUEUE)
             && self.connections[slot].transaction.as_ref().is_some_and(|t| t.has_writes());
-        let is_write = row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE) || transaction_writes;
+        let is_write =
+            row.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE).union(Flags::RUNS_SCRIPT))
+                || transaction_writes;
         if row.has(Flags::IGNORES_PAUSE) || !self.server.pause.holds_back(is_write, self.clock.now_ms) {
             return false;
         }
@@ -281,14 +303,15 @@ impl Shard {
         Client::add(&connection.client.commands, 1);
         let began = self.clock.instant;
         let written = connection.depends_on.written;
-        let is_write = row.has(Flags::WRITE) || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes();
+        let is_write = row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
+            || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes();
         let result = self.execute(slot, row, args, out, false);
         if !is_write && let Some(connection) = self.connections.get_mut(slot) {
             // A key that was found expired is no write of who found it; it is among what it may have seen.
             connection.depends_on.written = written;
         }
         if self.durability.is_gated
-            && (matches!(runs(row), Runs::Keys(_)) || row.spec.group == Group::Transactions)
+            && (matches!(runs(row), Runs::Keys(_) | Runs::Script(_)) || row.spec.group == Group::Transactions)
         {
             self.note_seen(slot);
         }
@@ -301,7 +324,9 @@ impl Shard {
         self.handle().commands.count(row.id, took, result.is_err());
         self.note_duration(slot, row, args, took);
         if let Err(failure) = result {
-            self.count_error(failure.wire());
+            if !failure.is_counted() {
+                self.count_error(failure.wire());
+            }
             let proto =
                 self.connections.get(slot).map_or_else(Default::default, |connection| connection.proto);
             Reply::new(out, proto).error(failure.wire());
@@ -334,6 +359,7 @@ impl Shard {
         match runs(row) {
             Runs::Server(run) => run(&mut Call { shard: self, slot, row, args, reply, in_exec }),
             Runs::Keys(command) => self.execute_on_keys(slot, row, command, args, reply),
+            Runs::Script(run) => self.execute_script(run, slot, row, args, reply),
             Runs::Container => Err(Failure::arity(&row.full_name)),
         }
     }

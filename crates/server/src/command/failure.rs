@@ -4,17 +4,21 @@ use std::borrow::Cow;
 
 /// The client asked for what can't be: its text on the wire, without the leading `-`. The connection goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure(Cow<'static, [u8]>);
+pub struct Failure {
+    text: Cow<'static, [u8]>,
+    /// INFO errorstats has it already: a script failed with what its command answered.
+    is_counted: bool,
+}
 
 impl Failure {
     /// An error with a fixed text.
     pub(crate) const fn of(text: &'static str) -> Failure {
-        Failure(Cow::Borrowed(text.as_bytes()))
+        Failure { text: Cow::Borrowed(text.as_bytes()), is_counted: false }
     }
 
     /// An error whose text is made for the occasion.
     pub(crate) fn text(text: impl Into<Vec<u8>>) -> Failure {
-        Failure(Cow::Owned(text.into()))
+        Failure { text: Cow::Owned(text.into()), is_counted: false }
     }
 
     pub(crate) const SYNTAX: Failure = Failure::of("ERR syntax error");
@@ -37,6 +41,17 @@ impl Failure {
 
     /// As it goes on the wire.
     pub(crate) fn wire(&self) -> &[u8] {
-        &self.0
+        &self.text
+    }
+
+    /// The same, counted already or not.
+    pub(crate) fn counted(mut self, is_counted: bool) -> Failure {
+        self.is_counted = is_counted;
+        self
+    }
+
+    /// Whether it is among those counted by INFO errorstats.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.is_counted
     }
 }

@@ -23,6 +23,7 @@ mod pubsub;
 mod redaction;
 mod rights;
 pub(crate) mod saving;
+pub(crate) mod script;
 pub(crate) mod slowlog;
 pub mod table;
 pub(crate) mod transaction;

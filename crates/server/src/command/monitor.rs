@@ -54,16 +54,31 @@ impl Shard {
     /// Tells the monitors, if there are any, of a command that has run. Administration is not for their eyes.
     #[inline]
     pub(super) fn show_to_monitors(&mut self, slot: usize, row: &Row, args: Args<'_>) {
+        // A script has been shown before the commands that it called.
+        if !row.has(Flags::RUNS_SCRIPT) {
+            self.show_to_monitors_as(slot, row, args, None);
+        }
+    }
+
+    /// As [`Shard::show_to_monitors`]; `caller` is shown in place of the client's address.
+    pub(super) fn show_to_monitors_as(
+        &mut self,
+        slot: usize,
+        row: &Row,
+        args: Args<'_>,
+        caller: Option<&str>,
+    ) {
         if self.server.monitors.load(Relaxed) > 0 && !row.has(Flags::SKIP_MONITOR) && !row.has(Flags::ADMIN) {
-            self.show_command(slot, row, args);
+            self.show_command(slot, row, args, caller);
         }
     }
 
     #[cold]
-    fn show_command(&mut self, slot: usize, row: &Row, args: Args<'_>) {
+    fn show_command(&mut self, slot: usize, row: &Row, args: Args<'_>, caller: Option<&str>) {
         let Some(connection) = self.connections.get(slot) else { return };
         let now_us = crate::time::unix_us();
         let peer = match &connection.client.address {
+            _ if let Some(caller) = caller => caller.to_owned(),
             crate::connection::client::Address::Unix { path } => format!("unix:{}", path.display()),
             address => address.peer(),
         };

@@ -6,6 +6,7 @@ use sterna_command::Command;
 pub use sterna_command::{Row, Table, Unresolved};
 use sterna_protocol::Args;
 
+use super::script::ScriptRun;
 use super::{Failure, Run};
 
 /// Where a command runs.
@@ -15,6 +16,8 @@ pub(crate) enum Runs {
     Keys(&'static Command<sterna_keyspace::Run>),
     /// Here.
     Server(Run),
+    /// Here, with the Lua state to itself.
+    Script(ScriptRun),
     /// Its subcommands do.
     Container,
 }
@@ -29,6 +32,9 @@ static COMMANDS: LazyLock<Commands> = LazyLock::new(|| {
     let (mut table, mut runs) = (Table::default(), Vec::new());
     for command in super::rows() {
         table.add(command, &mut |_, command| runs.push(command.run.map_or(Runs::Container, Runs::Server)));
+    }
+    for command in super::script::ROWS {
+        table.add(command, &mut |_, command| runs.push(command.run.map_or(Runs::Container, Runs::Script)));
     }
     for command in sterna_keyspace::COMMANDS {
         table.add(command, &mut |_, command| {

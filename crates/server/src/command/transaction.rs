@@ -11,12 +11,14 @@ use sterna_command::{
 };
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
+use super::script::{Place, ScriptCall, needs_engine};
 use super::table::{Row, Runs, runs};
 use super::{Call, Failure, Run};
 use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::connection::transaction::Transaction;
 use crate::partitions::{Indices, written};
+use crate::scripts::engine;
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -223,8 +225,24 @@ impl Shard {
         let changes_settings = transaction.queued.iter().any(|(row, _)| row.has(Flags::CHANGES_SETTINGS));
         let _turn = changes_settings.then(|| server.config_changes.lock());
         let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
-        let mut held =
-            partitions.hold_for(needed, || commands().flat_map(|(row, args)| written(row.spec, args.args())));
+        let runs_script = |row: &Row| matches!(runs(row), Runs::Script(_)) && needs_engine(row);
+        let mut turn = match transaction.queued.iter().any(|(row, _)| runs_script(row)) {
+            true => Some(server.scripts.turn().map_err(Failure::of)?),
+            false => None,
+        };
+        let mut held = match turn {
+            Some(_) => partitions.hold_growing(),
+            None => partitions
+                .hold_for(needed, || commands().flat_map(|(row, args)| written(row.spec, args.args()))),
+        };
+        if turn.is_some() {
+            held.add(needed);
+        }
+        if partitions.is_busy() {
+            drop(held);
+            self.unwatch_all(transaction);
+            return Err(Failure::of(crate::scripts::BUSY));
+        }
         for (db, key) in &transaction.watched {
             held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);
         }
@@ -251,6 +269,11 @@ impl Shard {
                     self.reads_end();
                     outcome.map(|_| ()).map_err(Failure::from)
                 }
+                Runs::Script(run) if let Some(turn) = &mut turn => {
+                    let reply = Reply::new(reply.out, self.connections[slot].proto);
+                    let place = Some(Place { engine: engine(turn), held: &mut held });
+                    run(&mut ScriptCall { shard: self, slot, row, args, reply, place })
+                }
                 _ => self.execute(slot, row, args, reply.out, true),
             };
             self.handle().commands.count(row.id, began.elapsed(), result.is_err());
@@ -258,7 +281,9 @@ impl Shard {
             match result {
                 Ok(()) => {}
                 Err(failure) => {
-                    self.count_error(failure.wire());
+                    if !failure.is_counted() {
+                        self.count_error(failure.wire());
+                    }
                     Reply::new(reply.out, self.connections[slot].proto).error(failure.wire());
                 }
             }

@@ -35,7 +35,8 @@ impl Transaction {
 
     /// Whether any queued command writes, for CLIENT PAUSE WRITE.
     pub(crate) fn has_writes(&self) -> bool {
-        self.queued.iter().any(|(row, _)| row.has(Flags::WRITE) || row.has(Flags::MAY_REPLICATE))
+        let writes = Flags::WRITE.union(Flags::MAY_REPLICATE).union(Flags::RUNS_SCRIPT);
+        self.queued.iter().any(|(row, _)| row.spec.flags.intersects(writes))
     }
 
     /// Has EXEC fail if a watched key is one that the connection's user may not watch any more.

@@ -69,7 +69,7 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
                 if jobs.is_called_off() {
                     return Err(Refusal::Closed.into());
                 }
-                from = partitions.visit(index, db, position, walk.keys_per_lock, |record| {
+                from = partitions.visit_settled(index, db, position, walk.keys_per_lock, |record| {
                     // The partition is locked: this is the keys' last record, or one of another partition.
                     walk.stamp = journal.last_lsn();
                     walk.note_bytes(record.value());

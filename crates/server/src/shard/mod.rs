@@ -16,6 +16,7 @@
 //!   sleeping, so no client can hold the others up.
 
 mod accept;
+mod beside;
 mod broadcast;
 mod credit;
 mod durability;
@@ -102,6 +103,8 @@ pub(crate) struct Shard {
     pub(crate) flusher: Flusher,
     /// The connection being served.
     pub(crate) executing: Option<ConnectionRef>,
+    /// The connection whose script has run for too long, while others are served beside it.
+    pub(crate) scripting: Option<ConnectionRef>,
     /// What the connection being served has published to itself: it follows the reply.
     pub(crate) deferred: Vec<Range>,
     /// Local connections shown every command.
@@ -145,6 +148,7 @@ impl Shard {
             credit: Creditor::new(server.shards.len()),
             flusher: Flusher::new(&config),
             executing: None,
+            scripting: None,
             deferred: Vec::new(),
             monitors: Vec::new(),
             inbox: Inbox::default(),

@@ -110,8 +110,13 @@ impl Shard {
     }
 
     fn serve_one(&mut self, who: ConnectionRef, slice: Duration) {
+        let runs_script = self.scripting == Some(who);
         let Some(connection) = self.connection_of(who) else { return };
         connection.is_ready = false;
+        if runs_script {
+            // Served again when its script has ended.
+            return;
+        }
         let began = self.clock.instant;
         self.slice_until = began + slice;
         while self.serve(who.slot) {}

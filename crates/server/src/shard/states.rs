@@ -14,10 +14,10 @@ impl Shard {
         self.connections.get_mut(who.slot).filter(|connection| connection.me == who)
     }
 
-    /// Whether this connection is being served.
+    /// Whether this connection is being served, or its script runs beside others' requests.
     #[inline]
     pub(crate) fn is_executing(&self, who: ConnectionRef) -> bool {
-        self.executing == Some(who)
+        self.executing == Some(who) || self.scripting == Some(who)
     }
 
     /// Has the connection wait; `until` is when the shard looks at the wait by itself.

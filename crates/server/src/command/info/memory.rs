@@ -25,6 +25,7 @@ pub(super) fn memory(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("allocator_active", allocator.active);
     sheet.field("allocator_resident", allocator.resident);
     sheet.bytes("total_system_memory", machine_bytes());
+    scripts(sheet, call.server().scripts.figures());
     sheet.bytes("maxmemory", usize::try_from(config.maxmemory).unwrap_or(usize::MAX));
     let policy = OptionRow::named(b"maxmemory-policy").map(|row| row.text(config)).unwrap_or_default();
     sheet.field("maxmemory_policy", String::from_utf8_lossy(&policy));
@@ -37,6 +38,16 @@ pub(super) fn memory(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("mem_clients_slaves", 0);
     sheet.field("mem_clients_normal", clients_bytes(call));
     sheet.field("mem_allocator", if allocator.allocated == 0 { "libc" } else { "jemalloc" });
+}
+
+/// The Lua state, as of the last script's end.
+fn scripts(sheet: &mut Sheet, figures: sterna_script::Figures) {
+    sheet.field("used_memory_vm_eval", figures.used_bytes);
+    sheet.bytes("used_memory_lua", figures.used_bytes);
+    sheet.field("used_memory_scripts_eval", figures.text_bytes);
+    sheet.field("number_of_cached_scripts", figures.scripts);
+    sheet.bytes("used_memory_vm_total", figures.used_bytes);
+    sheet.bytes("used_memory_scripts", figures.text_bytes);
 }
 
 /// Memory of all connections, queued output included (each shared chunk once a connection).

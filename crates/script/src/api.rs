@@ -1,0 +1,243 @@
+//! What scripts find under `redis`, and under `server`.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use mlua::{Lua, MultiValue, Table, Value};
+use parking_lot::Mutex;
+use sha1::{Digest, Sha1};
+use sterna_protocol::{ArgsBuilder, Proto, Reply};
+
+use crate::host::{Level, with_host};
+use crate::raise::{Raised, reply};
+use crate::{fence, reply as replies, text};
+
+/// What functions that Lua calls share with the engine. Only the thread that runs a script changes it.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// The script has asked for replies as RESP3 has them (`redis.setresp(3)`).
+    pub(crate) is_resp3: AtomicBool,
+    /// Where `math.random` is.
+    pub(crate) random: AtomicU64,
+    /// Scripts begun, and what makes a seed of their number.
+    runs: AtomicU64,
+    secret: RandomState,
+    /// Options of `cjson`.
+    pub(crate) json: Arc<crate::cjson::Options>,
+    /// Where replies of commands are written: kept for its memory.
+    buffer: Mutex<Vec<u8>>,
+}
+
+impl Shared {
+    /// As a script finds it.
+    pub(crate) fn reset(&self) {
+        self.is_resp3.store(false, Relaxed);
+        self.random.store(self.next_seed(), Relaxed);
+        self.json.reset();
+    }
+
+    /// A seed that no script can foresee, or make the next one begin with.
+    fn next_seed(&self) -> u64 {
+        let count = self.runs.fetch_add(1, Relaxed);
+        self.secret.hash_one(count) & ((1 << 48) - 1)
+    }
+
+    fn proto(&self) -> Proto {
+        if self.is_resp3.load(Relaxed) { Proto::Resp3 } else { Proto::Resp2 }
+    }
+}
+
+/// Redis's version that the API is that of.
+const VERSION: &str = "8.2.0";
+const VERSION_NUMBER: i64 = 0x0008_0200;
+
+/// Bytes of a reply buffer that are kept for the next command.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+pub(crate) fn library(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Table> {
+    let redis = lua.create_table()?;
+    for (name, catches) in [("call", false), ("pcall", true)] {
+        let shared = Arc::clone(shared);
+        redis.raw_set(name, lua.create_function(move |lua, args| call(lua, args, &shared, catches))?)?;
+    }
+    let of_run = Arc::clone(shared);
+    redis.raw_set("setresp", lua.create_function(move |lua, args| setresp(lua, args, &of_run))?)?;
+    redis.raw_set("error_reply", lua.create_function(|lua, args| one_field(lua, args, "err"))?)?;
+    redis.raw_set("status_reply", lua.create_function(|lua, args| one_field(lua, args, "ok"))?)?;
+    redis.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
+    redis.raw_set("log", lua.create_function(log)?)?;
+    redis.raw_set("acl_check_cmd", lua.create_function(acl_check_cmd)?)?;
+    redis.raw_set("set_repl", lua.create_function(set_repl)?)?;
+    redis.raw_set("replicate_commands", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
+    // The debugger is not here, and these do nothing without it.
+    redis.raw_set("breakpoint", lua.create_function(|_, _: MultiValue| Ok(false))?)?;
+    redis.raw_set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+    let numbers = [
+        ("LOG_DEBUG", 0),
+        ("LOG_VERBOSE", 1),
+        ("LOG_NOTICE", 2),
+        ("LOG_WARNING", 3),
+        ("REPL_NONE", 0),
+        ("REPL_AOF", 1),
+        ("REPL_SLAVE", 2),
+        ("REPL_REPLICA", 2),
+        ("REPL_ALL", 3),
+        ("REDIS_VERSION_NUM", VERSION_NUMBER),
+    ];
+    numbers.iter().try_for_each(|&(name, number)| redis.raw_set(name, number))?;
+    redis.raw_set("REDIS_VERSION", VERSION)?;
+    Ok(redis)
+}
+
+/// `redis.call`, and `redis.pcall`, which gives an error instead of throwing it.
+fn call(lua: &Lua, args: MultiValue, shared: &Shared, catches: bool) -> mlua::Result<Value> {
+    let mut out = std::mem::take(&mut *shared.buffer.lock());
+    out.clear();
+    let proto = shared.proto();
+    let asked = arguments(args).and_then(|args| {
+        with_host(|host| host.call(args.args(), proto, &mut out))
+            .ok_or(&b"ERR redis.call can only be called from a script or a function that runs"[..])
+    });
+    let result = match asked {
+        Ok(()) => match error_in(&out) {
+            Some(text) => failed(lua, text.to_vec(), true, catches),
+            None => replies::value(lua, &out),
+        },
+        Err(text) => failed(lua, text.to_vec(), false, catches),
+    };
+    if out.capacity() <= KEPT_BYTES_MAX {
+        *shared.buffer.lock() = out;
+    }
+    result
+}
+
+/// The text of an error reply.
+fn error_in(reply: &[u8]) -> Option<&[u8]> {
+    reply.strip_prefix(b"-")?.strip_suffix(b"\r\n")
+}
+
+fn failed(lua: &Lua, text: Vec<u8>, is_counted: bool, catches: bool) -> mlua::Result<Value> {
+    if !catches {
+        return Err(Raised::Reply { text, is_counted }.into());
+    }
+    let table = lua.create_table()?;
+    table.raw_set("err", lua.create_string(text)?)?;
+    if is_counted {
+        table.raw_set("ignore_error_stats_update", true)?;
+    }
+    Ok(Value::Table(table))
+}
+
+/// Arguments of a command: strings, and numbers as text.
+fn arguments(args: MultiValue) -> Result<ArgsBuilder, &'static [u8]> {
+    if args.is_empty() {
+        return Err(b"ERR Please specify at least one argument for this redis lib call");
+    }
+    let mut request = ArgsBuilder::default();
+    for arg in &args {
+        match arg {
+            Value::String(text) => request.push_arg(&text.as_bytes()),
+            Value::Integer(number) => request.push_arg(itoa::Buffer::new().format(*number).as_bytes()),
+            Value::Number(number) => {
+                // As a reply has it: the fewest digits that read back as the same number.
+                let mut reply = Vec::new();
+                Reply::new(&mut reply, Proto::Resp3).double(*number);
+                request.push_arg(&reply[1..reply.len() - 2]);
+            }
+            _ => return Err(b"ERR Lua redis lib command arguments must be strings or integers"),
+        }
+    }
+    Ok(request)
+}
+
+/// `redis.error_reply` and `redis.status_reply`: a table with one field.
+fn one_field(lua: &Lua, args: MultiValue, name: &str) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    let (1, Some(Value::String(text))) = (args.len(), args.get(0)) else {
+        table.raw_set("err", "ERR wrong number or type of arguments")?;
+        return Ok(table);
+    };
+    if name == "ok" {
+        table.raw_set("ok", text)?;
+        return Ok(table);
+    }
+    let text = text.as_bytes();
+    // A first word is a code only if others follow; and Redis takes it with or without its sign.
+    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    let text = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() };
+    table.raw_set("err", lua.create_string(text)?)?;
+    Ok(table)
+}
+
+fn setresp(lua: &Lua, args: MultiValue, shared: &Shared) -> mlua::Result<()> {
+    if args.len() != 1 {
+        return Err(reply(b"ERR redis.setresp() requires one argument.".to_vec()));
+    }
+    match args.get(0).and_then(|value| text::number_of(lua, value)) {
+        Some(version) if version as i64 == 2 => shared.is_resp3.store(false, Relaxed),
+        Some(version) if version as i64 == 3 => shared.is_resp3.store(true, Relaxed),
+        _ => return Err(reply(b"ERR RESP version must be 2 or 3.".to_vec())),
+    }
+    Ok(())
+}
+
+fn sha1hex(lua: &Lua, args: MultiValue) -> mlua::Result<String> {
+    if args.len() != 1 {
+        return Err(fence::wrong_count());
+    }
+    let text = match args.get(0) {
+        Some(Value::String(text)) => text.as_bytes().to_vec(),
+        Some(value) => text::number_of(lua, value).map_or_else(Vec::new, text::number_text),
+        None => Vec::new(),
+    };
+    Ok(hex(&Sha1::digest(&text).into()))
+}
+
+/// Twenty bytes in hexadecimal digits.
+pub(crate) fn hex(digest: &[u8; 20]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
+    if args.len() < 2 {
+        return Err(reply(b"ERR redis.log() requires two arguments or more.".to_vec()));
+    }
+    let Some(level @ (Value::Integer(_) | Value::Number(_))) = args.get(0) else {
+        return Err(reply(b"ERR First argument must be a number (log level).".to_vec()));
+    };
+    let level = text::number_of(lua, level).and_then(|level| Level::of(level as i64));
+    let Some(level) = level else { return Err(reply(b"ERR Invalid log level.".to_vec())) };
+    let mut line = Vec::new();
+    for at in 1..args.len() {
+        let Ok(text) = text::string_argument(lua, &args, at, "log") else { continue };
+        if !line.is_empty() {
+            line.push(b' ');
+        }
+        line.extend_from_slice(&text.as_bytes());
+    }
+    with_host(|host| host.log(level, &line));
+    Ok(())
+}
+
+fn acl_check_cmd(_: &Lua, args: MultiValue) -> mlua::Result<bool> {
+    let args = arguments(args).map_err(reply)?;
+    match with_host(|host| host.is_allowed(args.args())) {
+        Some(Ok(allowed)) => Ok(allowed),
+        Some(Err(text)) => Err(reply(text)),
+        None => Ok(false),
+    }
+}
+
+/// Which replicas get the writes: there are none here, and what is journaled is what was done.
+fn set_repl(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
+    if args.len() != 1 {
+        return Err(reply(b"ERR redis.set_repl() requires one argument.".to_vec()));
+    }
+    let flags = args.get(0).and_then(|value| text::number_of(lua, value)).unwrap_or(0.0) as i64;
+    if flags & !3 != 0 {
+        let text = b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
+        return Err(reply(text.to_vec()));
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+-- The part of the fence that is Lua: run once, before any script, with the interpreter's own functions in reach.
+-- `our` holds what Rust gives; what scripts see is put into `globals`.
+local our, globals = ...
+
+local error, pcall, xpcall, type, rawget, rawset = error, pcall, xpcall, type, rawget, rawset
+local setmetatable, getmetatable, select, next = setmetatable, getmetatable, select, next
+local unpack, floor, resume, concat = unpack, math.floor, coroutine.resume, table.concat
+local insert, remove = table.insert, table.remove
+
+-- Proxies that scripts get instead of the tables themselves: proxy → table.
+local frozen = setmetatable({}, { __mode = "k" })
+
+local READONLY = "Attempt to modify a readonly table"
+
+local function refuse()
+  error(READONLY, 2)
+end
+
+-- An empty table that reads through to `real` and takes nothing.
+local function freeze(real, protected)
+  local proxy = {}
+  frozen[proxy] = real
+  return setmetatable(proxy, { __index = real, __newindex = refuse, __metatable = protected or false })
+end
+
+local function argument(at, name, wanted, value)
+  local given = value == nil and "nil" or type(value)
+  error("bad argument #" .. at .. " to '" .. name .. "' (" .. wanted .. " expected, got " .. given .. ")", 3)
+end
+
+-- What `pcall` gives of an error: Redis gives the text of a table that has one.
+local caught, thrown = our.caught, our.thrown
+
+local function after_pcall(ok, ...)
+  if ok then
+    return true, ...
+  end
+  return false, caught((...))
+end
+
+local function after_resume(ok, ...)
+  if ok then
+    return true, ...
+  end
+  return false, thrown((...))
+end
+
+globals.pcall = function(...)
+  return after_pcall(pcall(...))
+end
+
+globals.xpcall = function(f, handler)
+  if handler == nil then
+    argument(2, "xpcall", "value", nil)
+  end
+  return after_resume(xpcall(f, function(e)
+    -- An error of the hook's: no hook would end a handler that doesn't.
+    if our.is_stop(e) then
+      return e
+    end
+    return handler(thrown(e))
+  end))
+end
+
+globals.rawset = function(t, k, v)
+  if type(t) ~= "table" then
+    argument(1, "rawset", "table", t)
+  end
+  if frozen[t] then
+    error(READONLY, 0)
+  end
+  return rawset(t, k, v)
+end
+
+globals.rawget = function(t, k)
+  if type(t) ~= "table" then
+    argument(1, "rawget", "table", t)
+  end
+  return rawget(frozen[t] or t, k)
+end
+
+globals.setmetatable = function(t, meta)
+  if type(t) ~= "table" then
+    argument(1, "setmetatable", "table", t)
+  end
+  if meta ~= nil and type(meta) ~= "table" then
+    error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
+  end
+  if frozen[t] then
+    error(READONLY, 0)
+  end
+  return setmetatable(t, meta)
+end
+
+-- How many values a call can return: more would be beyond the interpreter's stack.
+local RESULTS_MAX = 7999
+
+globals.unpack = function(t, from, to)
+  if type(t) ~= "table" then
+    argument(1, "unpack", "table", t)
+  end
+  from, to = from or 1, to or #t
+  if type(from) ~= "number" or type(to) ~= "number" then
+    return unpack(t, from, to)
+  end
+  if from > to then
+    return
+  end
+  -- Not `>`: what is no number is no range either.
+  if not (to - from < RESULTS_MAX and from > -2 ^ 31 and to < 2 ^ 31 - 1) then
+    error("too many results to unpack", 2)
+  end
+  return unpack(t, from, to)
+end
+
+globals.collectgarbage = function(what)
+  what = what or "collect"
+  if what == "count" then
+    return our.used_kilobytes()
+  end
+  return 0
+end
+
+globals.gcinfo = function()
+  return floor(our.used_kilobytes())
+end
+
+globals.loadstring = our.loadstring
+globals.load = function(f, name)
+  if type(f) ~= "function" then
+    argument(1, "load", "function", f)
+  end
+  local pieces = {}
+  while true do
+    local piece = f()
+    if piece == nil or piece == "" then
+      break
+    elseif type(piece) ~= "string" then
+      return nil, "reader function must return a string"
+    end
+    pieces[#pieces + 1] = piece
+  end
+  return our.loadstring(concat(pieces), name or "=(load)")
+end
+
+local coroutines = {}
+for name, f in next, coroutine do
+  coroutines[name] = f
+end
+coroutines.resume = function(...)
+  return after_resume(resume(...))
+end
+
+local tables = {}
+for name, f in next, table do
+  tables[name] = f
+end
+
+-- How far before its beginning a table may be moved.
+local BEFORE_MAX = 1000000
+
+tables.insert = function(t, ...)
+  if type(t) ~= "table" then
+    argument(1, "insert", "table", t)
+  end
+  if frozen[t] then
+    error(READONLY, 0)
+  end
+  local at = ...
+  if select("#", ...) < 1 or select("#", ...) > 2 then
+    error("wrong number of arguments to 'insert'", 2)
+  end
+  if type(at) == "number" and select("#", ...) > 1 and not (at > -BEFORE_MAX and at < 2 ^ 31 - 1) then
+    error("bad argument #2 to 'insert' (position out of bounds)", 2)
+  end
+  return insert(t, ...)
+end
+
+tables.remove = function(t, ...)
+  if type(t) ~= "table" then
+    argument(1, "remove", "table", t)
+  end
+  if frozen[t] then
+    error(READONLY, 0)
+  end
+  return remove(t, ...)
+end
+
+local function less(a, b)
+  return a < b
+end
+
+-- A merge sort: in Lua, so that the instruction hook sees it; no order of the elements makes it slow, and no comparison,
+-- however wrong, leads it out of the table.
+tables.sort = function(t, before)
+  if type(t) ~= "table" then
+    argument(1, "sort", "table", t)
+  elseif before ~= nil and type(before) ~= "function" then
+    argument(2, "sort", "function", before)
+  elseif frozen[t] then
+    error(READONLY, 0)
+  end
+  before = before or less
+  local len = #t
+  local from, to = {}, {}
+  for at = 1, len do
+    from[at] = t[at]
+  end
+  local width = 1
+  while width < len do
+    for start = 1, len, 2 * width do
+      local left, right = start, start + width
+      local middle, stop = right, start + 2 * width
+      if middle > len + 1 then
+        middle = len + 1
+      end
+      if stop > len + 1 then
+        stop = len + 1
+      end
+      for at = start, stop - 1 do
+        if left < middle and (right >= stop or not before(from[right], from[left])) then
+          to[at] = from[left]
+          left = left + 1
+        else
+          to[at] = from[right]
+          right = right + 1
+        end
+      end
+    end
+    from, to = to, from
+    width = 2 * width
+  end
+  for at = 1, len do
+    t[at] = from[at]
+  end
+end
+
+local maths = {}
+for name, f in next, math do
+  maths[name] = f
+end
+maths.random, maths.randomseed = our.random, our.randomseed
+
+for _, name in next, { "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "select", "tonumber",
+  "tostring", "type", "_VERSION" } do
+  globals[name] = rawget(_G, name)
+end
+
+local strings = {}
+for name, f in next, string do
+  strings[name] = f
+end
+
+globals.coroutine = freeze(coroutines)
+globals.table = freeze(tables)
+globals.math = freeze(maths)
+globals.string = freeze(strings)
+globals.os = freeze({ clock = our.clock })
+for _, name in next, { "bit", "cjson", "cmsgpack", "struct", "redis" } do
+  globals[name] = freeze(our[name])
+end
+globals.server = globals.redis
+
+local of_strings = getmetatable("")
+of_strings.__index = globals.string
+of_strings.__metatable = freeze({ __index = globals.string })
+
+-- A name that is not there is an error.
+local function missing(_, name)
+  error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+end
+setmetatable(globals, { __index = missing })
+
+local environment = freeze(globals, freeze({ __index = missing }))
+globals._G = environment
+
+local handle = our.handle
+
+-- Runs a script. What it throws goes to `handle` while its stack is still there.
+local function run(f, keys, argv)
+  globals.KEYS, globals.ARGV = keys, argv
+  local ok, value = xpcall(f, handle)
+  return ok, value
+end
+
+return environment, run

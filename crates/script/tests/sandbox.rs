@@ -1,0 +1,253 @@
+//! What no script may do: each published hole of Redis's scripting is a case, and so is what this interpreter adds.
+
+#[allow(unreachable_pub)]
+mod host;
+
+use host::{Fake, eval, eval_in};
+use sterna_script::Engine;
+
+/// The interpreter goes on after each of these, whatever it answers.
+#[test]
+fn nothing_a_script_asks_for_kills_the_process() {
+    let rows = [
+        // CVE-2025-46817: ranges whose length doesn't fit into an integer.
+        "return unpack({}, 0, 2147483647)",
+        "return unpack({}, -2147483648, 2147483647)",
+        "return unpack({}, 1, 1/0)",
+        "return unpack({}, -1/0, 0)",
+        "return unpack({}, 0/0, 1)",
+        "return unpack({}, 2147483647, 2147483647)",
+        "return {pcall(unpack, {}, 1, 7998)}",
+        "return table.concat({}, '', 1, 2147483647)",
+        "return table.concat({}, '', -2147483648, 2147483647)",
+        "return table.concat({}, '', 2147483640, 2147483647)",
+        "return select(-2147483648, 1)",
+        "return string.byte('x', -2147483648, 2147483647)",
+        "return ('x'):sub(-2147483648, 2147483647)",
+        "table.insert({}, 2147483647, 1)",
+        "table.insert({}, -2147483648, 1)",
+        "table.remove({}, 2147483647)",
+        // CVE-2024-31449: the smallest number of digits has no opposite.
+        "return bit.tohex(65535, -2147483648)",
+        "return bit.tohex(1, 0/0)",
+        // CVE-2022-24834 and its kin: sizes and depths of what is encoded.
+        "local t = {} for i = 1, 2000 do t = {t} end return cjson.encode(t)",
+        "local t = {} t[1] = t return cjson.encode(t)",
+        "local t = {} t[1] = t t[2] = t return cmsgpack.pack(t)",
+        "local t = {} t[1] = t return t",
+        "local t = {} t[1] = t t.map = t return t",
+        "return cjson.decode(string.rep('[', 100000))",
+        "return cjson.decode(string.rep('{\"a\":', 100000))",
+        "return cmsgpack.unpack(string.rep('\\145', 100000))",
+        "return cmsgpack.unpack('\\221\\255\\255\\255\\255')",
+        "return cmsgpack.unpack('\\223\\255\\255\\255\\255')",
+        "return cmsgpack.unpack(string.rep('\\192', 100000))",
+        "cjson.encode_max_depth(2000000) local t = {} for i = 1, 100000 do t = {t} end return cjson.encode(t)",
+        "cjson.decode_max_depth(2000000) return cjson.decode(string.rep('[', 100000))",
+        "return cjson.encode({[1e15] = 1})",
+        "cjson.encode_sparse_array(false, 0, 0) return cjson.encode({[100000000] = 1})",
+        "return struct.pack('!2147483647 i33', 1)",
+        "return struct.pack('i2147483648', 1)",
+        "return struct.pack('c99999999999999', 'x')",
+        "return struct.unpack('c0', 'x')",
+        "return struct.unpack('Bc0', '\\255x')",
+        "return struct.unpack('i4', 'xxxx', 2147483647)",
+        "return struct.unpack('i4', 'xxxx', -1)",
+        "return struct.unpack(string.rep('B', 100000), string.rep('x', 100000))",
+        "return struct.pack(string.rep('x', 100000))",
+        // Patterns that recurse, and those that repeat for ever.
+        "return string.find(string.rep('a', 300000), string.rep('a?', 300000))",
+        "return string.find(string.rep('a', 300000), string.rep('.-', 300000) .. 'b')",
+        "return string.rep('x', 2147483647)",
+        "return string.rep('', 2147483647)",
+        "return string.rep('x', -1)",
+        "return string.rep('x', 1/0)",
+        "return string.rep('x', 0/0)",
+        "return string.format('%99.99f', 1e308)",
+        "return string.format('%' .. string.rep('9', 200) .. 'd', 1)",
+        // The parser.
+        "return loadstring(string.rep('(', 100000))",
+        "return loadstring('return ' .. string.rep('{', 100000))",
+        "return loadstring('x = ' .. string.rep('a..', 10000) .. 'a')",
+        "return loadstring(string.rep('[', 10) .. string.rep('=', 1000000) .. '[')",
+        "return loadstring('\\27Lua\\81\\0\\1\\4\\8\\4\\8\\0')",
+        "return load(function() return '\\27Lua' end)",
+        "local i = 0 return load(function() i = i + 1 if i > 100 then return nil end return 'x' end)",
+        // Recursion.
+        "local function f() return f() + 1 end return f()",
+        "local function f(...) return pcall(f, ...) end return f()",
+        "local function f() return xpcall(f, f) end return f()",
+        "local t = setmetatable({}, {}) getmetatable(t).__index = t return t.x",
+        "local t = {} setmetatable(t, {__index = function(t, k) return t[k] end}) return t.x",
+        "local function f() return coroutine.wrap(f)() end return f()",
+        "local function f(s) return (s:gsub('.', f)) end return f('x')",
+        "error(setmetatable({}, {__tostring = function() error('x') end}))",
+        "return tostring(setmetatable({}, {__tostring = function() return 1 end}))",
+        "coroutine.yield(1)",
+        "local c = coroutine.create(function() coroutine.yield(redis.call) end) return {coroutine.resume(c)}",
+        "local c c = coroutine.wrap(function() c() end) c()",
+        "return table.sort({3, 2, 1}, function() return true end)",
+        "return table.sort({3, 2, 'x', {}})",
+        "local t = {5, 4, 3} table.sort(t, function(a, b) t[1] = nil t[2] = nil return a < b end) return t",
+        "return {err = 'a\\r\\nb\\0c'}",
+        "return {ok = 'a\\r\\n:1\\r\\n\\0c'}",
+        "return redis.error_reply('a\\r\\n$1\\r\\nb')",
+        "return {verbatim_string = {format = 'xxxxxxxx', string = 'a'}}",
+        "return {big_number = '1\\r\\n:2'}",
+    ];
+    let mut engine = Engine::new();
+    for script in rows {
+        let reply = eval_in(&mut engine, script);
+        assert!(!reply.is_empty(), "{script}");
+        let lines = reply.trim_end_matches("\r\n");
+        let is_single = matches!(reply.as_bytes()[0], b'-' | b'+' | b':' | b'(');
+        assert!(!is_single || !lines.contains(['\r', '\n', '\0']), "{script}: {reply:?}");
+        assert_eq!(eval_in(&mut engine, "return 'alive'"), "$5\r\nalive\r\n", "after {script}");
+    }
+}
+
+/// CVE-2025-46818, and every other way to leave something behind for whoever runs the next script.
+#[test]
+fn nothing_is_left_for_the_next_script() {
+    let rows = [
+        "getmetatable('').__index = function() return 'changed' end",
+        "getmetatable('').__add = function() return 'changed' end",
+        "getmetatable('').__index.upper = nil",
+        "string.upper = nil",
+        "rawset(string, 'upper', nil)",
+        "table.insert(string, 1)",
+        "table.insert(_G, 1)",
+        "table.remove(_G)",
+        "table.sort(_G)",
+        "setmetatable(_G, {})",
+        "setmetatable(string, nil)",
+        "setmetatable(getmetatable(_G), {})",
+        "getmetatable(_G).__index = nil",
+        "getmetatable(redis).call = 1",
+        "redis.call = nil",
+        "redis['pcall'] = nil",
+        "x = 1",
+        "_G.x = 1",
+        "KEYS = nil",
+        "ARGV = nil",
+        "_G = {}",
+        "rawset(_G, 'x', 1)",
+        "local f = loadstring('x = 1') f()",
+        "next = nil",
+        "cjson.null = 1",
+        "cjson.encode_max_depth(1)",
+        "cjson.encode_sparse_array(true)",
+        "cjson.encode_number_precision(1)",
+        "math.pi = 3",
+        "math.randomseed(17)",
+        "redis.setresp(3)",
+        "coroutine.wrap(function() x = 1 end)()",
+        "pairs(_G)(_G)",
+        "for k in pairs(redis) do redis[k] = nil end",
+        "os.clock = nil",
+        "bit.band = nil",
+    ];
+    let probe = "return {('x'):upper(), cjson.encode({{{1}}}), pcall(cjson.encode, {[100] = 1}),
+        cjson.encode(0.25), rawget(_G, 'x') == nil, math.pi, type(redis.call), type(KEYS), tostring(redis.call('echo', 'a')),
+        getmetatable('').__add == nil, #_G, #string, type(next), type(os.clock), bit.band(3, 1)}";
+    let untouched = eval(probe);
+    assert!(untouched.contains("[[[1]]]"), "{untouched}");
+    let mut engine = Engine::new();
+    for script in rows {
+        eval_in(&mut engine, script);
+        assert_eq!(eval_in(&mut engine, probe), untouched, "after {script}");
+    }
+}
+
+#[test]
+fn what_reaches_outside_is_not_there() {
+    for name in [
+        "dofile",
+        "loadfile",
+        "print",
+        "io",
+        "os.execute",
+        "os.exit",
+        "os.getenv",
+        "require",
+        "package",
+        "module",
+        "newproxy",
+        "setfenv",
+        "getfenv",
+        "string.dump",
+        "debug",
+        "os.remove",
+        "os.tmpname",
+        "__redis__err__handler",
+    ] {
+        let reply = eval(&format!(
+            "local ok, value = pcall(function() return {name} end) return ok and value ~= nil"
+        ));
+        assert_eq!(reply, "$-1\r\n", "{name}");
+    }
+}
+
+/// CVE-2025-49844: the name of a chunk is freed while the parser uses it.
+#[test]
+fn chunks_keep_their_names_while_they_are_parsed() {
+    let script = "
+        local found = 0
+        for i = 1, 300 do
+            local name = string.rep(tostring(i), 50)
+            local code = string.rep('local a' .. i .. ' = {\"' .. i .. '\"} ', 150) .. ' oops oops'
+            local f, text = loadstring(code, '@' .. name)
+            if f == nil and text:find(name:sub(1, 20), 1, true) then found = found + 1 end
+        end
+        return found";
+    assert_eq!(eval(script), ":300\r\n");
+}
+
+#[test]
+fn a_script_that_is_stopped_can_not_catch_it() {
+    for body in [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "repeat until pcall(error)",
+        "local function f() while true do pcall(f) end end f()",
+        "while true do xpcall(function() while true do end end, function() while true do end end) end",
+        "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
+        "pcall(function() while true do local c = coroutine.wrap(function() while true do end end) pcall(c) end end)",
+        "while true do pcall(string.find, string.rep('a', 100), string.rep('a*', 50) .. 'b') end",
+        "local t = {} for i = 1, 200000 do t[i] = i % 7 end while true do table.sort(t) end",
+        "while true do pcall(redis.call, 'echo', 'x') end",
+        "for _ in function() return 1 end do end",
+        "return (string.rep('a', 50):gsub(string.rep('a*', 30) .. 'b', ''))",
+        "local t = setmetatable({}, {__index = function() while true do end end}) return t.x",
+    ] {
+        let mut engine = Engine::new();
+        let mut host = Fake { ticks_left: Some(20), ..Fake::default() };
+        let reply = host::eval_with(&mut engine, body, &mut host);
+        assert!(reply.contains("Script killed by user with SCRIPT KILL"), "{body}: {reply}");
+        assert_eq!(
+            eval_in(&mut engine, "return {pcall(error, 'x')}"),
+            "*2\r\n$-1\r\n$1\r\nx\r\n",
+            "after {body}"
+        );
+    }
+}
+
+#[test]
+fn memory_has_an_end_and_the_next_script_has_it_again() {
+    let mut engine = Engine::new();
+    for body in [
+        "local t = {} for i = 1, 1e9 do t[i] = i end",
+        "local s = 'x' while true do s = s .. s end",
+        "local t = {} while true do t[#t + 1] = string.rep('x', 1000000) .. #t end",
+        "local s = string.rep('x', 1000000) return (s:gsub('.', s))",
+        "local t = {} for i = 1, 100 do t[i] = string.rep('x', 10000000) end return table.concat(t)",
+        "local s = string.rep('x', 100000000) local t = {} for i = 1, 100 do t[i] = s end return cjson.encode(t)",
+        "local function f(n) return n, f(n + 1) end return f(1)",
+        "local t = {} for i = 1, 60 do t = {t, t} end return cjson.encode(t)",
+    ] {
+        let reply = eval_in(&mut engine, body);
+        assert!(reply.starts_with('-'), "{body}: {}", &reply[..reply.len().min(100)]);
+        assert_eq!(eval_in(&mut engine, "return 1"), ":1\r\n", "after {body}");
+        assert!(engine.figures().used_bytes < 64 << 20, "after {body}: {}", engine.figures().used_bytes);
+    }
+}

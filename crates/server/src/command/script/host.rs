@@ -1,0 +1,226 @@
+//! The server as a script sees it: a client that holds the locks already.
+
+use std::time::{Duration, Instant};
+
+use sterna_command::{Flags, Group};
+use sterna_protocol::{Args, Proto, Reply};
+use sterna_script::{Host, Level, Verdict};
+
+use super::Permit;
+use crate::command::Failure;
+use crate::command::table::{Row, Runs, runs, table};
+use crate::connection::state::ConnectionRef;
+use crate::partitions::Held;
+use crate::shard::Shard;
+
+/// How often others are served beside a script that has run for too long.
+const BESIDE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A running script's place in the server.
+pub(super) struct Guest<'a, 'p> {
+    shard: &'a mut Shard,
+    slot: usize,
+    held: &'a mut Held<'p>,
+    permit: Permit,
+    /// The caller's database: what SELECT changes inside ends with the script.
+    db: u8,
+    me: ConnectionRef,
+    began: Instant,
+    /// When others are served next, once it has run for too long.
+    beside_at: Option<Instant>,
+    has_written: bool,
+}
+
+impl<'a, 'p> Guest<'a, 'p> {
+    pub(super) fn new(
+        shard: &'a mut Shard,
+        slot: usize,
+        held: &'a mut Held<'p>,
+        permit: Permit,
+    ) -> Guest<'a, 'p> {
+        let connection = &shard.connections[slot];
+        let (db, me) = (connection.db, connection.me);
+        let began = shard.clock.instant;
+        Guest { shard, slot, held, permit, db, me, began, beside_at: None, has_written: false }
+    }
+
+    /// The script has ended: what it did is everybody's again.
+    pub(super) fn end(&mut self) {
+        if let Some(connection) = self.shard.connections.get_mut(self.slot) {
+            connection.db = self.db;
+        }
+        if self.beside_at.is_none() {
+            return;
+        }
+        self.held.end_busy();
+        if self.shard.server.is_stopping() {
+            // It was ended in its middle: nothing of it is to be found after the next start.
+            self.shard.changes.logged(None);
+        }
+        // What its client sent meanwhile was left alone.
+        self.shard.make_ready(self.slot);
+    }
+
+    /// Runs a command; its reply is in `out` unless it fails.
+    fn run(&mut self, args: Args<'_>, proto: Proto, out: &mut Vec<u8>) -> Result<(), Failed> {
+        let row = resolve(self.shard, args)?;
+        self.admit(row, args)?;
+        if row.spec.group == Group::Server && self.held.is_empty() {
+            self.shard.server.note_keyspace();
+        }
+        let began = Instant::now();
+        let connection = &mut self.shard.connections[self.slot];
+        let client_proto = std::mem::replace(&mut connection.proto, proto);
+        let result = self.execute(row, args, out);
+        let connection = &mut self.shard.connections[self.slot];
+        connection.proto = client_proto;
+        self.shard.handle().commands.count(row.id, began.elapsed(), result.is_err());
+        self.shard.show_to_monitors_as(self.slot, row, args, Some("lua"));
+        result.map_err(|failure| Failed::Counted(failure.wire().to_vec()))
+    }
+
+    fn execute(&mut self, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let Runs::Keys(command) = runs(row) else {
+            return self.shard.execute(self.slot, row, args, out, true);
+        };
+        let needed = self.shard.server.partitions.needed_by(&command.spec, args);
+        if self.beside_at.is_some() {
+            self.held.take_again(needed);
+        } else {
+            self.held.add(needed);
+        }
+        let shard = &mut *self.shard;
+        shard.remember_reads(self.slot, &command.spec, args);
+        let scene = shard.scene_of(self.slot, false);
+        let mut reply = Reply::new(out, scene.caller.proto);
+        let outcome = self.held.execute(command, args, scene, &mut shard.changes, &mut reply);
+        if self.beside_at.is_some() {
+            self.held.release();
+        }
+        shard.spread_changes();
+        shard.reads_end();
+        outcome.map(|_| ()).map_err(Failure::from)
+    }
+
+    /// Whether the script may call this now. Source: the order of Redis's checks.
+    fn admit(&mut self, row: &'static Row, args: Args<'_>) -> Result<(), Failed> {
+        if row.has(Flags::NOSCRIPT) {
+            return Err(Failed::of("ERR This Redis command is not allowed from script"));
+        }
+        if let Some(user) = &self.shard.connections[self.slot].user
+            && let Err(denied) = crate::acl::check(user, row, args)
+        {
+            self.shard.note_denied(self.slot, row, &denied);
+            let wire = denied.wire();
+            let why = wire.strip_prefix(b"NOPERM ").unwrap_or(&wire);
+            let text = [b"ERR ACL failure in script: ", why].concat();
+            return Err(Failed::New(text));
+        }
+        let publishes = row.has(Flags::MAY_REPLICATE);
+        if !self.permit.writes && (row.has(Flags::WRITE) || publishes) {
+            return Err(Failed::of("ERR Write commands are not allowed from read-only scripts."));
+        }
+        if row.has(Flags::WRITE) {
+            self.shard.check_disk().map_err(|failure| Failed::New(failure.wire().to_vec()))?;
+        }
+        if row.has(Flags::DENYOOM) && self.permit.is_out_of_memory && !self.has_written {
+            return Err(Failed::of("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        if row.has(Flags::WRITE) {
+            self.has_written = true;
+            self.shard.server.scripts.note_write();
+        }
+        Ok(())
+    }
+
+    /// It has run for longer than `busy-reply-threshold`: others are told so from now on.
+    fn begin_busy(&mut self, now: Instant) {
+        tracing::warn!(
+            "a script is slow: it has been running for {} ms",
+            now.duration_since(self.began).as_millis()
+        );
+        self.held.begin_busy();
+        self.shard.server.scripts.begin_busy();
+        self.beside_at = Some(now);
+    }
+}
+
+/// Why a command did not do what the script asked for.
+enum Failed {
+    /// It was not run: the error is still to be counted.
+    New(Vec<u8>),
+    /// It was run, and answers this.
+    Counted(Vec<u8>),
+}
+
+impl Failed {
+    fn of(text: &'static str) -> Failed {
+        Failed::New(text.as_bytes().to_vec())
+    }
+}
+
+fn resolve(shard: &Shard, args: Args<'_>) -> Result<&'static Row, Failed> {
+    use crate::command::table::Unresolved;
+    let renames = &shard.server.renames;
+    let resolved = if renames.is_empty() {
+        table().resolve(args.len(), |at| args.get(at))
+    } else {
+        renames.resolve(table(), args)
+    };
+    resolved.map_err(|unresolved| match unresolved {
+        Unresolved::Arity(_) => Failed::of("ERR Wrong number of args calling Redis command from script"),
+        Unresolved::Command | Unresolved::Subcommand(_) => {
+            Failed::of("ERR Unknown Redis command called from script")
+        }
+    })
+}
+
+impl Host for Guest<'_, '_> {
+    fn call(&mut self, args: Args<'_>, proto: Proto, out: &mut Vec<u8>) {
+        let start = out.len();
+        let text = match self.run(args, proto, out) {
+            Ok(()) => return,
+            Err(Failed::New(text) | Failed::Counted(text)) => text,
+        };
+        self.shard.count_error(&text);
+        out.truncate(start);
+        Reply::new(out, proto).error(&text);
+    }
+
+    fn is_allowed(&mut self, args: Args<'_>) -> Result<bool, &'static str> {
+        let Ok(row) = resolve(self.shard, args) else {
+            return Err("ERR Invalid command passed to redis.acl_check_cmd()");
+        };
+        let user = &self.shard.connections[self.slot].user;
+        Ok(user.as_ref().is_none_or(|user| crate::acl::check(user, row, args).is_ok()))
+    }
+
+    fn log(&mut self, level: Level, text: &[u8]) {
+        let text = String::from_utf8_lossy(text);
+        match level {
+            Level::Debug => tracing::debug!(script = true, "{text}"),
+            Level::Verbose => tracing::debug!(script = true, "{text}"),
+            Level::Notice => tracing::info!(script = true, "{text}"),
+            Level::Warning => tracing::warn!(script = true, "{text}"),
+        }
+    }
+
+    fn tick(&mut self) -> Verdict {
+        let now = Instant::now();
+        if self.beside_at.is_none() {
+            let threshold = self.shard.config.busy_reply_threshold;
+            if threshold > 0 && now.duration_since(self.began) > Duration::from_millis(threshold as u64) {
+                self.begin_busy(now);
+            }
+        }
+        if let Some(at) = self.beside_at
+            && at <= now
+        {
+            self.shard.turn_beside_script(self.me);
+            self.beside_at = Some(Instant::now() + BESIDE_INTERVAL);
+        }
+        let server = &self.shard.server;
+        let stops = server.scripts.is_killed() || self.beside_at.is_some() && server.is_stopping();
+        if stops { Verdict::Stop } else { Verdict::GoOn }
+    }
+}

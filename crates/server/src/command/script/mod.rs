@@ -1,0 +1,252 @@
+//! EVAL, EVALSHA, SCRIPT: scripts in the Lua state that all shards share (`scripts.rs`).
+//!
+//! 1. The shard waits for the state ([`Scripts::turn`]), and for the right to lock partitions as keys are named.
+//! 2. The script runs on the shard's thread. Each command it calls is checked as a client's would be, locks the partitions
+//!    of its keys, and runs as EXEC runs its commands (`host.rs`). Partitions stay locked, so nobody sees a state between.
+//! 3. When it has ended, blocked readers are served, its effects become one record of the journal, and the locks go.
+//!
+//! [`Scripts::turn`]: crate::scripts::Scripts::turn
+
+mod host;
+mod rows;
+
+use std::sync::Arc;
+
+use sterna_command::Flags;
+use sterna_protocol::{Args, Reply, argument};
+use sterna_script::{Engine, RunError, ScriptFlags, Sha};
+
+use super::table::Row;
+use super::{Call, Failure};
+use crate::partitions::Held;
+use crate::scripts::engine;
+use crate::shard::Shard;
+use host::Guest;
+pub(super) use rows::ROWS;
+
+/// What runs a command about scripts.
+pub(crate) type ScriptRun = fn(&mut ScriptCall<'_, '_>) -> Result<(), Failure>;
+
+/// A command about scripts being executed for a connection.
+pub(crate) struct ScriptCall<'a, 'p> {
+    pub(crate) shard: &'a mut Shard,
+    pub(crate) slot: usize,
+    pub(crate) row: &'static Row,
+    pub(crate) args: Args<'a>,
+    pub(crate) reply: Reply<'a>,
+    /// The Lua state and what is locked; `None` for a command that doesn't wait for them (SCRIPT KILL).
+    pub(crate) place: Option<Place<'a, 'p>>,
+}
+
+/// Where a script runs.
+pub(crate) struct Place<'a, 'p> {
+    pub(crate) engine: &'a mut Engine,
+    pub(crate) held: &'a mut Held<'p>,
+}
+
+/// Whether a command about scripts must have the Lua state: those that are answered beside a script, and HELP, need not.
+pub(crate) fn needs_engine(row: &Row) -> bool {
+    !row.spec.flags.intersects(Flags::ALLOW_BUSY.union(Flags::LOADING))
+}
+
+impl ScriptCall<'_, '_> {
+    fn engine(&mut self) -> Result<&mut Engine, Failure> {
+        self.place.as_mut().map(|place| &mut *place.engine).ok_or(Failure::SYNTAX)
+    }
+
+    /// As other commands of this crate are called.
+    fn plain(&mut self, run: super::Run) -> Result<(), Failure> {
+        let proto = self.reply.proto;
+        let reply = Reply::new(self.reply.out, proto);
+        run(&mut Call {
+            shard: self.shard,
+            slot: self.slot,
+            row: self.row,
+            args: self.args,
+            reply,
+            in_exec: true,
+        })
+    }
+}
+
+impl Shard {
+    /// Runs a command about scripts outside of a transaction.
+    pub(super) fn execute_script(
+        &mut self,
+        run: ScriptRun,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+        reply: Reply<'_>,
+    ) -> Result<(), Failure> {
+        if !needs_engine(row) {
+            return run(&mut ScriptCall { shard: self, slot, row, args, reply, place: None });
+        }
+        let server = Arc::clone(&self.server);
+        let mut turn = server.scripts.turn().map_err(Failure::of)?;
+        let mut held = server.partitions.hold_growing();
+        let now_ms = self.clock.now_ms;
+        let result = {
+            let place = Some(Place { engine: engine(&mut turn), held: &mut held });
+            run(&mut ScriptCall { shard: self, slot, row, args, reply, place })
+        };
+        if !held.is_empty() {
+            held.serve_ready(now_ms, &mut self.changes);
+            self.remember_served();
+        }
+        drop(held);
+        drop(turn);
+        self.spread_changes();
+        result
+    }
+}
+
+/// How a script is run: what the command allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mode {
+    is_readonly: bool,
+}
+
+/// `EVAL script numkeys [key …] [arg …]`, and EVAL_RO.
+fn eval(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let keys = key_count(call.args)?;
+    let body = call.args.get(1).unwrap_or_default();
+    let sha = Sha::of(body);
+    call.engine()?.load(sha, body, false).map_err(Failure::text)?;
+    run_script(call, sha, keys)
+}
+
+/// `EVALSHA sha1 numkeys [key …] [arg …]`, and EVALSHA_RO.
+fn evalsha(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let keys = key_count(call.args)?;
+    let sha = Sha::parse(&call.args[1]).ok_or(NO_SCRIPT)?;
+    run_script(call, sha, keys)
+}
+
+const NO_SCRIPT: Failure = Failure::of("NOSCRIPT No matching script. Please use EVAL.");
+
+/// How many of the arguments are keys.
+fn key_count(args: Args<'_>) -> Result<usize, Failure> {
+    let keys = argument::int(&args[2]).ok_or(Failure::NOT_INTEGER)?;
+    if keys > args.len() as i64 - 3 {
+        return Err(Failure::of("ERR Number of keys can't be greater than number of args"));
+    }
+    usize::try_from(keys).map_err(|_| Failure::of("ERR Number of keys can't be negative"))
+}
+
+fn run_script(call: &mut ScriptCall<'_, '_>, sha: Sha, keys: usize) -> Result<(), Failure> {
+    let flags = call.engine()?.script_flags(sha).ok_or(NO_SCRIPT)?;
+    let mode = Mode { is_readonly: call.row.has(Flags::READONLY) };
+    let permit = Permit::of(call.shard, flags, mode)?;
+    let args = call.args;
+    run(call, permit, |engine, guest, reply| {
+        let (keys, args) = (args.iter().skip(3).take(keys), args.iter().skip(3 + keys));
+        engine.run(sha, keys, args, guest, reply)
+    })
+}
+
+/// What a script may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Permit {
+    writes: bool,
+    /// Whether commands that need memory are refused.
+    is_out_of_memory: bool,
+}
+
+impl Permit {
+    /// What follows from the script's flags, or why it does not run at all. Without a first line that names flags, each
+    /// command is looked at when it is called.
+    fn of(shard: &mut Shard, flags: Option<ScriptFlags>, mode: Mode) -> Result<Permit, Failure> {
+        let memory = &shard.server.memory;
+        let is_out_of_memory = memory.has_limit() && !memory.admits(0, shard.clock.instant);
+        let Some(flags) = flags else { return Ok(Permit { writes: !mode.is_readonly, is_out_of_memory }) };
+        if is_out_of_memory && !flags.allow_oom {
+            return Err(Failure::of(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        if !flags.no_writes {
+            if mode.is_readonly {
+                return Err(Failure::of("ERR Can not execute a script with write flag using *_ro command."));
+            }
+            shard.check_disk()?;
+        }
+        let writes = !mode.is_readonly && !flags.no_writes;
+        Ok(Permit { writes, is_out_of_memory: is_out_of_memory && !flags.allow_oom })
+    }
+}
+
+/// Runs a script, from its first instruction to its last.
+fn run(
+    call: &mut ScriptCall<'_, '_>,
+    permit: Permit,
+    run: impl FnOnce(&mut Engine, &mut Guest<'_, '_>, &mut Reply<'_>) -> Result<(), RunError>,
+) -> Result<(), Failure> {
+    let Some(place) = &mut call.place else { return Err(Failure::SYNTAX) };
+    let server = Arc::clone(&call.shard.server);
+    server.scripts.begin();
+    call.shard.show_to_monitors_as(call.slot, call.row, call.args, None);
+    let mut reply = Reply::new(call.reply.out, call.reply.proto);
+    let mut guest = Guest::new(call.shard, call.slot, place.held, permit);
+    let result = run(place.engine, &mut guest, &mut reply);
+    guest.end();
+    server.scripts.end(place.engine);
+    result.map_err(|error| Failure::text(error.text).counted(error.is_counted))
+}
+
+/// `SCRIPT LOAD script`
+fn load(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let body = call.args.get(2).unwrap_or_default();
+    let sha = Sha::of(body);
+    call.engine()?.load(sha, body, true).map_err(Failure::text)?;
+    note_figures(call)?;
+    call.reply.bulk(sha.to_string().as_bytes());
+    Ok(())
+}
+
+/// `SCRIPT EXISTS sha1 [sha1 …]`
+fn exists(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let args = call.args.from(2);
+    call.reply.array(args.len());
+    for text in args.iter() {
+        let has = match Sha::parse(text) {
+            Some(sha) => call.engine()?.has(sha),
+            None => false,
+        };
+        call.reply.int(has.into());
+    }
+    Ok(())
+}
+
+/// `SCRIPT FLUSH [ASYNC | SYNC]`: the same either way, what is freed is small.
+fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let is_known = match call.args.len() {
+        2 => true,
+        3 => [&b"sync"[..], b"async"].iter().any(|word| call.args[2].eq_ignore_ascii_case(word)),
+        _ => false,
+    };
+    if !is_known {
+        return Err(Failure::of("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
+    }
+    call.engine()?.flush();
+    note_figures(call)?;
+    call.reply.ok();
+    Ok(())
+}
+
+fn note_figures(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let figures = call.engine()?.figures();
+    call.shard.server.scripts.note_figures(figures);
+    Ok(())
+}
+
+/// `SCRIPT KILL`
+fn kill(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    call.shard.server.scripts.kill().map_err(Failure::of)?;
+    call.reply.ok();
+    Ok(())
+}
+
+fn help(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    call.plain(super::help::help)
+}
