@@ -144,7 +144,7 @@ impl Partition {
     }
 
     /// What is known of `key`, unless it has expired.
-    pub(crate) fn record(&self, db: usize, hash: u64, key: &[u8], now_ms: u64) -> Option<&Record> {
+    pub fn record(&self, db: usize, hash: u64, key: &[u8], now_ms: u64) -> Option<&Record> {
         let table = &self.database(db)?.table;
         let record = table.at(table.find(hash, key)?);
         (!record.is_expired(now_ms)).then_some(record)

@@ -62,6 +62,11 @@ fn write_text(out: &mut Vec<u8>, text: &[u8]) -> u16 {
     STRING_VERSION
 }
 
+/// Bytes of the value in a payload, without its type and what seals it.
+pub(crate) fn serialized_bytes(value: &Value) -> usize {
+    dump(value).len() - (1 + 2 + 8)
+}
+
 /// The value in a payload.
 pub(crate) fn restore(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
     let (mut rest, version) = open(payload).ok_or(Error::DumpDamaged)?;

@@ -6,6 +6,7 @@ use crate::bytes::Bytes;
 use crate::collection::Collection;
 use crate::fields::Hash;
 use crate::list::List;
+use crate::rdb;
 use crate::set::Set;
 use crate::stream::Stream;
 use crate::string::{Long, PART_BYTES, Text};
@@ -207,6 +208,11 @@ impl Value {
             Value::Hash(hash) => hash.soonest_ms(),
             _ => NEVER,
         }
+    }
+
+    /// Bytes of the value in Redis's database file. Cost: O(bytes).
+    pub fn serialized_bytes(&self) -> usize {
+        rdb::serialized_bytes(self)
     }
 
     /// Bytes on the heap, not counting this enum.

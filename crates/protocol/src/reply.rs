@@ -190,6 +190,20 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// An integer of any length, in decimal digits; RESP2: a bulk string of them.
+    pub fn big_number(&mut self, digits: &str) {
+        match self.proto {
+            Proto::Resp2 => self.bulk(digits.as_bytes()),
+            Proto::Resp3 => self.line(b'(', digits.as_bytes()),
+        }
+    }
+
+    /// Header of an attribute of `pairs`, which stands before the reply that it is about. RESP2 has none: the caller leaves
+    /// it out.
+    pub fn attribute(&mut self, pairs: usize) {
+        header(self.out, b'|', pairs as i64);
+    }
+
     /// Text for people, RESP3 verbatim with format `txt`; RESP2: a bulk string.
     pub fn verbatim(&mut self, text: &[u8]) {
         match self.proto {

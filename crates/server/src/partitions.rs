@@ -385,6 +385,18 @@ impl Partitions {
         self.settled_part(index).scan(db, from, count, visit)
     }
 
+    /// What `look` sees of a key, which is not marked as used; `None`: there is none.
+    pub(crate) fn look_at<R>(
+        &self,
+        db: usize,
+        key: &[u8],
+        now_ms: u64,
+        look: impl FnOnce(&Record) -> R,
+    ) -> Option<R> {
+        let hash = self.hash.of(key);
+        self.part(KeyHash::partition(hash, self.parts.len())).record(db, hash, key, now_ms).map(look)
+    }
+
     /// Applies an effect read from a journal. False: it doesn't fit what is there.
     pub(crate) fn apply(&self, effect: Effect<'_>) -> bool {
         let hash = self.hash.of(effect.key);

@@ -127,6 +127,8 @@ pub(crate) struct Server {
     keyspace_stats_due: AtomicBool,
     /// Set when the options about streams have changed and the partitions have not heard of it.
     settings_due: AtomicBool,
+    /// Whether keys that are due are removed without being asked for; DEBUG SET-ACTIVE-EXPIRE. A hint: nothing else goes with it.
+    pub(crate) expires_actively: AtomicBool,
     pub(crate) rates: Mutex<Rates, { Level::Rates as u8 }>,
     pub(crate) memory: MemoryBudget,
     pub(crate) log_limits: LogLimits,
@@ -197,6 +199,7 @@ impl Server {
             keyspace: Mutex::default(),
             keyspace_stats_due: AtomicBool::new(false),
             settings_due: AtomicBool::new(false),
+            expires_actively: AtomicBool::new(true),
             rates: Mutex::default(),
             log_limits: LogLimits::default(),
             slowlog: Mutex::default(),

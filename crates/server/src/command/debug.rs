@@ -1,14 +1,15 @@
-//! DEBUG SLEEP, PANIC, RELOAD and LOADAOF, if `enable-debug-command` allows it.
+//! DEBUG SLEEP, PANIC, RELOAD, LOADAOF, OBJECT, PROTOCOL and SET-ACTIVE-EXPIRE, if `enable-debug-command` allows it.
 //!
 //! RELOAD takes a snapshot and loads the journal again, LOADAOF only loads it; see `saving.rs`.
 //!
 //! Redis sleeps with everyone in it. Here only the connection that asked waits, as after a command that takes long: its
 //! reply comes and its next command runs when the time is up. SLOWLOG and LATENCY see the time; others are served.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_protocol::argument;
+use sterna_protocol::{Proto, Reply, argument};
 
 use super::{Call, Failure, Run};
 use crate::config::DebugCommand;
@@ -33,9 +34,24 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         since: "1.0.0",
         complexity: "O(1)",
         summary: "SLEEP holds the connection for so many seconds, and only this one. RELOAD and LOADAOF forget every \
-                  key and load the journal again. PANIC crashes the server. Needs enable-debug-command.",
-        syntax: "<SLEEP seconds | PANIC | RELOAD [NOSAVE] | LOADAOF | HELP>",
-        reply: &[ReplyShape::Ok, ReplyShape::Array],
+                  key and load the journal again. PANIC crashes the server. OBJECT tells how a value is kept, \
+                  PROTOCOL answers something of each type, SET-ACTIVE-EXPIRE 0 leaves keys that are due until they are \
+                  asked for. Needs enable-debug-command.",
+        syntax: "<SLEEP seconds | PANIC | RELOAD [NOSAVE] | LOADAOF | OBJECT key | PROTOCOL type | SET-ACTIVE-EXPIRE 0|1 | HELP>",
+        reply: &[
+            ReplyShape::Ok,
+            ReplyShape::Simple,
+            ReplyShape::Integer,
+            ReplyShape::Bulk,
+            ReplyShape::Double,
+            ReplyShape::Boolean,
+            ReplyShape::Null,
+            ReplyShape::Array,
+            ReplyShape::Map,
+            ReplyShape::Set,
+            ReplyShape::Push,
+            ReplyShape::Verbatim,
+        ],
         tips: &[],
         ..Spec::PLAIN
     },
@@ -46,7 +62,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
 /// The longest sleep: a year, so that the moment of waking can always be calculated.
 const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
-const HELP: [&str; 11] = [
+const HELP: [&str; 17] = [
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "PANIC",
     "    Crashes the server, as a bug in it would.",
@@ -56,6 +72,12 @@ const HELP: [&str; 11] = [
     "    Takes a snapshot, unless told not to, forgets every key and loads the journal again.",
     "LOADAOF",
     "    Forgets every key and loads the journal again.",
+    "OBJECT <key>",
+    "    Tells how the value is kept.",
+    "PROTOCOL <string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false>",
+    "    Answers something of this type.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    With 0, keys that are due stay until they are asked for.",
     "HELP",
     "    Prints this text.",
 ];
@@ -85,12 +107,97 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
     } else if argument::eq_ignore_case(name, "RELOAD") {
         let no_save = call.args.from(2).iter().any(|word| argument::eq_ignore_case(word, "NOSAVE"));
         super::saving::reload(call, !no_save)
+    } else if argument::eq_ignore_case(name, "OBJECT") && call.args.len() == 3 {
+        object(call)
+    } else if argument::eq_ignore_case(name, "PROTOCOL") && call.args.len() == 3 {
+        protocol(&call.args[2], &mut call.reply)
+    } else if argument::eq_ignore_case(name, "SET-ACTIVE-EXPIRE") && call.args.len() == 3 {
+        // What isn't a number is 0, as in Redis.
+        let is_on = argument::float(&call.args[2]).unwrap_or(0.0) != 0.0;
+        call.shard.server.expires_actively.store(is_on, Relaxed);
+        call.reply.ok();
+        Ok(())
     } else if argument::eq_ignore_case(name, "LOADAOF") && call.args.len() == 2 {
         super::saving::reload(call, false)
     } else {
         let text = b"ERR unknown subcommand or wrong number of arguments for '";
         Err(Failure::text([text, name, b"'. Try DEBUG HELP."].concat()))
     }
+}
+
+/// Bits of the clock that Redis keeps with each key, in seconds.
+const LRU_CLOCK_BITS: u32 = 24;
+
+fn object(call: &mut Call<'_>) -> Result<(), Failure> {
+    let (db, now_ms) = (usize::from(call.connection().db), call.shard.clock.now_ms);
+    let line = call.shard.server.partitions.look_at(db, &call.args[2], now_ms, |record| {
+        let (value, idle_s) = (record.value(), record.idle_s(now_ms));
+        format!(
+            "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+            value,
+            value.encoding(),
+            value.serialized_bytes(),
+            (now_ms / 1000).saturating_sub(idle_s) % (1 << LRU_CLOCK_BITS),
+        )
+    });
+    let line = line.ok_or(Failure::of("ERR no such key"))?;
+    call.reply.simple(&line);
+    Ok(())
+}
+
+/// Something of each type that RESP has, for those who test a client.
+fn protocol(name: &[u8], reply: &mut Reply<'_>) -> Result<(), Failure> {
+    let is_resp3 = reply.proto == Proto::Resp3;
+    match name.to_ascii_lowercase().as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.int(12_345),
+        b"double" => reply.double(3.141),
+        b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
+        b"null" => reply.null(),
+        b"array" => {
+            reply.array(3);
+            (0..3).for_each(|number| reply.int(number));
+        }
+        b"set" => {
+            reply.set(3);
+            (0..3).for_each(|number| reply.int(number));
+        }
+        b"map" => {
+            reply.map(3);
+            for number in 0..3 {
+                reply.int(number);
+                reply.boolean(number == 1);
+            }
+        }
+        b"attrib" => {
+            if is_resp3 {
+                reply.attribute(1);
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.int(90);
+            }
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        b"push" if !is_resp3 => return Err(Failure::of("ERR RESP2 is not supported by this command")),
+        b"push" => {
+            // As in Redis, which sends pushes behind the reply of the command they come with.
+            reply.bulk(b"Some real reply following the push reply");
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.int(42);
+        }
+        b"verbatim" => reply.verbatim(b"This is a verbatim\nstring"),
+        b"true" => reply.boolean(true),
+        b"false" => reply.boolean(false),
+        _ => {
+            return Err(Failure::of(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {

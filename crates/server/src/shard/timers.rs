@@ -209,6 +209,9 @@ impl Shard {
         if server.pause.is_on() && server.pause.holds_back(true, self.clock.now_ms) {
             return;
         }
+        if !server.expires_actively.load(std::sync::atomic::Ordering::Relaxed) {
+            return;
+        }
         let (partitions, began) = (&server.partitions, Instant::now());
         let own: Vec<usize> = (self.index..partitions.count()).step_by(server.shards.len()).collect();
         let mut partitions_done = 0;
