@@ -37,6 +37,7 @@ const FILES: &[File] = &[
     File { name: "hashes", text: include_str!("hashes.script"), since: 8 },
     File { name: "lists", text: include_str!("lists.script"), since: 8 },
     File { name: "sets", text: include_str!("sets.script"), since: 8 },
+    File { name: "sort", text: include_str!("sort.script"), since: 8 },
     File { name: "tracking", text: include_str!("tracking.script"), since: 8 },
     File { name: "scripts", text: include_str!("scripts.script"), since: 8 },
     File { name: "events", text: include_str!("events.script"), since: 8 },
@@ -81,6 +82,11 @@ fn transactions_queue_fail_and_watch_as_redis_s_do() {
 #[test]
 fn string_commands_answer_as_redis_s_do() {
     compare("strings");
+}
+
+#[test]
+fn sort_answers_as_redis_does() {
+    compare("sort");
 }
 
 #[test]

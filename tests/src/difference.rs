@@ -182,6 +182,16 @@ pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
         reason: "`no_multi`: `DEBUG SLEEP` holds its own connection, not the server, and between `MULTI` and `EXEC` nothing \
                  may wait.",
     },
+    CommandDifference {
+        command: "sort",
+        part: "key specifications",
+        reason: "Says where the key behind `STORE` is, which Redis calls unknown.",
+    },
+    CommandDifference {
+        command: "sort_ro",
+        part: "key specifications",
+        reason: "Names no unknown keys: those of `BY` and `GET` can't be known.",
+    },
     CommandDifference { command: "sunioncard", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "sdiffcard", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "delex", part: "all", reason: "Came after Redis 8.2." },

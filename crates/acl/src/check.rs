@@ -25,6 +25,13 @@ pub enum Denied {
         /// The first key that is forbidden.
         key: Vec<u8>,
     },
+    /// Read keys that patterns name: BY or GET of SORT.
+    Patterns {
+        /// Who.
+        user: Vec<u8>,
+        /// The option, in upper case.
+        option: &'static str,
+    },
     /// Use the channel, or subscribe to the pattern.
     Channel {
         /// Who.
@@ -40,6 +47,9 @@ impl Denied {
         match self {
             Denied::Command { .. } => [b"NOPERM ", self.dry_run().as_slice()].concat(),
             Denied::Key { .. } => b"NOPERM No permissions to access a key".to_vec(),
+            Denied::Patterns { option, .. } => {
+                format!("ERR {option} option of SORT denied due to insufficient ACL permissions").into_bytes()
+            }
             Denied::Channel { .. } => b"NOPERM No permissions to access a channel".to_vec(),
         }
     }
@@ -49,6 +59,7 @@ impl Denied {
         let (user, verb, object, noun) = match self {
             Denied::Command { user, command } => (user, "run", command.as_bytes(), "command"),
             Denied::Key { user, key } => (user, "access", key.as_slice(), "key"),
+            Denied::Patterns { user, option } => (user, "use", option.as_bytes(), "option"),
             Denied::Channel { user, channel } => (user, "access", channel.as_slice(), "channel"),
         };
         let before = [b"User ", user.as_slice(), b" has no permissions to ", verb.as_bytes()].concat();
@@ -62,6 +73,7 @@ impl Denied {
 enum Reason {
     Command,
     Key(usize),
+    Patterns(&'static str),
     Channel(usize),
 }
 
@@ -89,6 +101,7 @@ fn check_restricted(user: &User, row: &Row, args: Args<'_>) -> Result<(), Denied
     Err(match told {
         Reason::Command => Denied::Command { user, command: row.full_name.clone() },
         Reason::Key(at) => Denied::Key { user, key: arg(at) },
+        Reason::Patterns(option) => Denied::Patterns { user, option },
         Reason::Channel(at) => Denied::Channel { user, channel: arg(at) },
     })
 }
@@ -106,6 +119,12 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
             }
         }
     }
+    if row.spec.flags.contains(Flags::READS_BY_PATTERN)
+        && let Some(option) = reads_by_pattern(args)
+        && !selector.keys.allow_reading_all()
+    {
+        return Err(Reason::Patterns(option));
+    }
     let channel_args = match row.spec.channels {
         Channels::None => 0,
         Channels::Published => 1,
@@ -121,6 +140,22 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The option by which SORT reads keys that it does not name, if it has one.
+fn reads_by_pattern(args: Args<'_>) -> Option<&'static str> {
+    let mut at = 2;
+    while let (Some(word), Some(pattern)) = (args.get(at), args.get(at + 1)) {
+        let is = |option: &str| word.eq_ignore_ascii_case(option.as_bytes());
+        match () {
+            () if is("by") && pattern.contains(&b'*') => return Some("BY"),
+            () if is("get") => return Some("GET"),
+            () if is("by") || is("store") => at += 2,
+            () if is("limit") => at += 3,
+            () => at += 1,
+        }
+    }
+    None
 }
 
 #[cfg(test)]

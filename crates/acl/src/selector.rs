@@ -61,6 +61,16 @@ impl Keys {
         Ok(())
     }
 
+    /// Whether every key may be read.
+    pub(super) fn allow_reading_all(&self) -> bool {
+        match self {
+            Keys::All => true,
+            Keys::Matching(patterns) => {
+                patterns.iter().any(|known| known.access.includes(Access::READ) && known.pattern == b"*")
+            }
+        }
+    }
+
     /// Whether one pattern lets `key` be accessed in this way.
     pub(super) fn allow(&self, key: &[u8], access: Access) -> bool {
         match self {

@@ -136,6 +136,8 @@ bitflags! {
         const RUNS_SCRIPT = 1 << 28;
         /// Takes keys, and may be called without any.
         const NO_MANDATORY_KEYS = 1 << 29;
+        /// Options name patterns of keys to read: their BY and GET are for users who may read every key.
+        const READS_BY_PATTERN = 1 << 30;
         /// Looks at a password: an address that has failed too often waits for its turn.
         const LOGS_IN = 1 << 27;
     }

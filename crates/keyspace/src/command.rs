@@ -44,6 +44,7 @@ mod rename;
 mod scan;
 mod set;
 mod sets;
+mod sort;
 mod stream;
 mod substring;
 mod time;
@@ -178,6 +179,8 @@ pub static COMMANDS: &[Command<Run>] = &[
     sets::members::SMEMBERS,
     sets::members::SMISMEMBER,
     sets::smove::SMOVE,
+    sort::SORT,
+    sort::SORT_RO,
     sets::random::SPOP,
     sets::random::SRANDMEMBER,
     sets::add::SREM,

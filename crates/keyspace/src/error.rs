@@ -40,6 +40,8 @@ pub enum Error {
     NotInt32,
     /// An argument, or the value, is not a finite float.
     NotFloat,
+    /// SORT of something that is no number.
+    WeightNotFloat,
     /// An option is unknown, incomplete, or excluded by another.
     Syntax,
     /// The wrong number of arguments, found only by looking at them.
@@ -204,6 +206,7 @@ impl Error {
             }
             Error::NotInt32 => "ERR value is out of range, value must between -2147483648 and 2147483647",
             Error::NotFloat => "ERR value is not a valid float",
+            Error::WeightNotFloat => "ERR One or more scores can't be converted into double",
             Error::Syntax => "ERR syntax error",
             Error::Stream(error) => return error.text(),
             Error::Hash(error) => return error.text(),

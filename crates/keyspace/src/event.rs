@@ -101,6 +101,7 @@ events! {
         LTRIM = "ltrim",
         RPOP = "rpop",
         RPUSH = "rpush",
+        SORTSTORE = "sortstore",
     }
     EXPIRED { EXPIRED = "expired" }
     STREAM {

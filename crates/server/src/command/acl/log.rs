@@ -43,6 +43,7 @@ impl Shard {
         let (counter, reason, object, user) = match denied {
             Denied::Command { user, command } => (0, "command", command.clone().into_bytes(), user),
             Denied::Key { user, key } => (1, "key", shortened(key), user),
+            Denied::Patterns { user, option } => (1, "key", option.as_bytes().to_vec(), user),
             Denied::Channel { user, channel } => (2, "channel", shortened(channel), user),
         };
         crate::connection::client::Client::add(&self.handle().denied[counter], 1);

@@ -91,7 +91,7 @@ impl Shard {
         let Err(denied) = crate::acl::check(user, row, args) else { return Ok(()) };
         let reason = match denied {
             Denied::Command { .. } => "no permission to execute the command or subcommand",
-            Denied::Key { .. } => "no permission to touch the specified keys",
+            Denied::Key { .. } | Denied::Patterns { .. } => "no permission to touch the specified keys",
             Denied::Channel { .. } => "no permission to access one of the channels used as arguments",
         };
         self.note_denied(slot, row, &denied);
