@@ -48,7 +48,8 @@ impl Denied {
             Denied::Command { .. } => [b"NOPERM ", self.dry_run().as_slice()].concat(),
             Denied::Key { .. } => b"NOPERM No permissions to access a key".to_vec(),
             Denied::Patterns { option, .. } => {
-                format!("ERR {option} option of SORT denied due to insufficient ACL permissions").into_bytes()
+                format!("ERR {option} option of SORT denied due to insufficient ACL permissions.")
+                    .into_bytes()
             }
             Denied::Channel { .. } => b"NOPERM No permissions to access a channel".to_vec(),
         }

@@ -191,16 +191,12 @@ fn compare((one, element): &(Weight, Vec<u8>), (other, other_element): &(Weight,
     }
 }
 
-/// As `strtod` reads it, decimal: blanks in front, and nothing is 0.
+/// The number that decides an element's place; nothing is 0, and what is too large is infinite.
 fn number(text: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(text).ok()?;
     if text.is_empty() {
         return Some(0.0);
     }
-    let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
-    let number: f64 = text.parse().ok()?;
-    let is_said = text.trim_start_matches(['+', '-']).starts_with(['i', 'I']);
-    (!number.is_nan() && (number.is_finite() || is_said)).then_some(number)
+    std::str::from_utf8(text).ok()?.parse().ok().filter(|number: &f64| !number.is_nan())
 }
 
 /// What the key holds that a pattern names, its first `*` replaced by the element; behind `->` stands a hash's field. `#` is

@@ -84,7 +84,8 @@ const FLAGS: &[(Flags, &str)] = &[
 /// The names of a row's flags.
 pub(super) fn flags(row: &Row) -> Vec<&'static str> {
     let mut flags = row.spec.flags;
-    flags.set(Flags::MOVABLE_KEYS, !matches!(row.spec.keys, Keys::None | Keys::Range { .. }));
+    let is_movable = !matches!(row.spec.keys, Keys::None | Keys::Range { .. });
+    flags.set(Flags::MOVABLE_KEYS, is_movable || row.has(Flags::READS_BY_PATTERN));
     FLAGS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name).collect()
 }
 
