@@ -154,7 +154,7 @@ fn arguments(args: MultiValue) -> Result<ArgsBuilder, &'static [u8]> {
 /// `redis.error_reply` and `redis.status_reply`: a table with one field.
 fn one_field(lua: &Lua, args: MultiValue, name: &str) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    let (1, Some(Value::String(text))) = (args.len(), args.get(0)) else {
+    let (1, Some(Value::String(text))) = (args.len(), args.front()) else {
         table.raw_set("err", "ERR wrong number or type of arguments")?;
         return Ok(table);
     };
@@ -174,7 +174,7 @@ fn setresp(lua: &Lua, args: MultiValue, shared: &Shared) -> mlua::Result<()> {
     if args.len() != 1 {
         return Err(reply(b"ERR redis.setresp() requires one argument.".to_vec()));
     }
-    match args.get(0).and_then(|value| text::number_of(lua, value)) {
+    match args.front().and_then(|value| text::number_of(lua, value)) {
         Some(version) if version as i64 == 2 => shared.is_resp3.store(false, Relaxed),
         Some(version) if version as i64 == 3 => shared.is_resp3.store(true, Relaxed),
         _ => return Err(reply(b"ERR RESP version must be 2 or 3.".to_vec())),
@@ -186,7 +186,7 @@ fn sha1hex(lua: &Lua, args: MultiValue) -> mlua::Result<String> {
     if args.len() != 1 {
         return Err(fence::wrong_count());
     }
-    let text = match args.get(0) {
+    let text = match args.front() {
         Some(Value::String(text)) => text.as_bytes().to_vec(),
         Some(value) => text::number_of(lua, value).map_or_else(Vec::new, text::number_text),
         None => Vec::new(),
@@ -203,7 +203,7 @@ fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
     if args.len() < 2 {
         return Err(reply(b"ERR redis.log() requires two arguments or more.".to_vec()));
     }
-    let Some(level @ (Value::Integer(_) | Value::Number(_))) = args.get(0) else {
+    let Some(level @ (Value::Integer(_) | Value::Number(_))) = args.front() else {
         return Err(reply(b"ERR First argument must be a number (log level).".to_vec()));
     };
     let level = text::number_of(lua, level).and_then(|level| Level::of(level as i64));
@@ -234,7 +234,7 @@ fn set_repl(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
     if args.len() != 1 {
         return Err(reply(b"ERR redis.set_repl() requires one argument.".to_vec()));
     }
-    let flags = args.get(0).and_then(|value| text::number_of(lua, value)).unwrap_or(0.0) as i64;
+    let flags = args.front().and_then(|value| text::number_of(lua, value)).unwrap_or(0.0) as i64;
     if flags & !3 != 0 {
         let text = b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
         return Err(reply(text.to_vec()));

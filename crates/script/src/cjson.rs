@@ -96,12 +96,12 @@ pub(crate) fn library(lua: &Lua, options: &Arc<Options>) -> mlua::Result<Table> 
     let of = Arc::clone(options);
     cjson.raw_set(
         "encode_keep_buffer",
-        lua.create_function(move |_, args: MultiValue| switch(args.get(0), &of, &of.keep_buffer))?,
+        lua.create_function(move |_, args: MultiValue| switch(args.front(), &of, &of.keep_buffer))?,
     )?;
     let of = Arc::clone(options);
     cjson.raw_set(
         "decode_invalid_numbers",
-        lua.create_function(move |_, args: MultiValue| switch(args.get(0), &of, &of.decode_invalid))?,
+        lua.create_function(move |_, args: MultiValue| switch(args.front(), &of, &of.decode_invalid))?,
     )?;
     let of = Arc::clone(options);
     cjson
@@ -166,7 +166,7 @@ fn precision(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<i64
 fn sparse(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<(bool, i64, i64)> {
     let name = "encode_sparse_array";
     options.is_changed.store(true, Relaxed);
-    let converts = switch(args.get(0), options, &options.sparse_convert)?;
+    let converts = switch(args.front(), options, &options.sparse_convert)?;
     if let Some(ratio) = integer(lua, &args, 1, 0, i64::from(i32::MAX), name)? {
         options.sparse_ratio.store(ratio, Relaxed);
     }
@@ -178,7 +178,7 @@ fn sparse(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<(bool,
 
 fn invalid(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<Value> {
     options.is_changed.store(true, Relaxed);
-    match args.get(0) {
+    match args.front() {
         Some(Value::Boolean(value)) => options.encode_invalid.store(i64::from(*value), Relaxed),
         Some(Value::String(text)) if &*text.as_bytes() == b"null" => options.encode_invalid.store(2, Relaxed),
         _ => {}
@@ -518,7 +518,7 @@ impl Decoding<'_> {
             }
         }
         let begins_number = matches!(rest[0], b'-' | b'0'..=b'9');
-        if !begins_number && !(self.options.decode_invalid.load(Relaxed) && is_odd_number(rest)) {
+        if !(begins_number || self.options.decode_invalid.load(Relaxed) && is_odd_number(rest)) {
             return Token::Wrong("invalid token");
         }
         if !self.options.decode_invalid.load(Relaxed) && is_invalid_number(rest) {

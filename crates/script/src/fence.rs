@@ -74,10 +74,10 @@ fn our(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
     let began = Instant::now();
     our.raw_set("clock", lua.create_function(move |_, ()| Ok(began.elapsed().as_secs_f64()))?)?;
     our.raw_set("used_kilobytes", lua.create_function(|lua, ()| Ok(lua.used_memory() as f64 / 1024.0))?)?;
-    our.raw_set("caught", lua.create_function(|lua, value| caught(lua, value))?)?;
-    our.raw_set("thrown", lua.create_function(|lua, value| thrown(lua, value))?)?;
+    our.raw_set("caught", lua.create_function(caught)?)?;
+    our.raw_set("thrown", lua.create_function(thrown)?)?;
     our.raw_set("is_stop", lua.create_function(|_, value| Ok(is_stop(&value)))?)?;
-    our.raw_set("handle", lua.create_function(|lua, value| handle(lua, value))?)?;
+    our.raw_set("handle", lua.create_function(handle)?)?;
     let scope = our.clone();
     our.raw_set("loadstring", lua.create_function(move |lua, args| loadstring(lua, args, &scope))?)?;
     random(lua, &our, shared)?;

@@ -329,7 +329,8 @@ mod tests {
 
     #[test]
     fn patterns_match_as_the_manual_says() {
-        let rows: &[(&str, &str, Option<(usize, usize)>)] = &[
+        type Row = (&'static str, &'static str, Option<(usize, usize)>);
+        let rows: &[Row] = &[
             ("hello", "l+", Some((2, 4))),
             ("hello", "l-o", Some((2, 5))),
             ("hello", "", Some((0, 0))),

@@ -157,7 +157,8 @@ fn gmatch(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::Function> {
     let mut next = 0;
     lua.create_function_mut(move |lua, ()| {
         let mut matcher = Matcher::new(&subject, &pattern);
-        for at in next..=subject.len() {
+        let from = next;
+        for at in from..=subject.len() {
             if let Some(end) = matcher.match_at(at).map_err(|why| fault(lua, why))? {
                 next = if end == at { end + 1 } else { end };
                 return captured(lua, &subject, matcher.captures(), Some((at, end)));
