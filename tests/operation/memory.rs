@@ -35,6 +35,93 @@ fn resident_bytes(server: &Server) -> u64 {
 }
 
 #[test]
+fn keys_go_at_maxmemory_as_the_policy_says_and_writes_go_on() {
+    for (shards, policy) in [
+        (1, "allkeys-lru"),
+        (3, "allkeys-lru"),
+        (3, "allkeys-lfu"),
+        (1, "allkeys-lrm"),
+        (3, "allkeys-random"),
+        (1, "volatile-lru"),
+        (3, "volatile-lfu"),
+        (1, "volatile-random"),
+        (3, "volatile-ttl"),
+    ] {
+        let options = ["--maxmemory", "32mb", "--appendonly", "no", "--maxmemory-policy", policy];
+        let server = Server::sterna(shards, &options);
+        let (mut writer, mut admin) = (server.connect(), server.connect());
+        let value = "x".repeat(1000);
+        for number in 0..60_000 {
+            writer.send(&["SET", &format!("k:{number}"), &value, "EX", "10000"]);
+            assert_eq!(writer.value(), Value::Simple(b"OK".to_vec()), "{policy}: write {number}");
+        }
+        let used = info(&mut admin, "used_memory");
+        assert!(used < 36 * MIB, "{policy}: {used} bytes are in use");
+        let keys = admin.int(&["DBSIZE"]) as u64;
+        assert!(keys > 10_000, "{policy}: {keys} keys are left");
+        assert_eq!(info(&mut admin, "evicted_keys"), 60_000 - keys, "{policy}");
+    }
+}
+
+#[test]
+fn a_key_without_an_expiry_stays_where_only_others_may_go() {
+    for policy in ["volatile-lru", "volatile-ttl", "volatile-random", "volatile-lfu"] {
+        let options = ["--maxmemory", "32mb", "--appendonly", "no", "--maxmemory-policy", policy];
+        let server = Server::sterna(2, &options);
+        let (mut writer, mut admin) = (server.connect(), server.connect());
+        let value = "x".repeat(1000);
+        for number in 0..10_000 {
+            writer.request(&["SET", &format!("k:{number}"), &value]);
+            writer.request(&["SET", &format!("e:{number}"), "1", "EX", "10000"]);
+        }
+        let taken = fill(&mut writer, 1000);
+        assert!(taken >= 10_000, "{policy}: {taken}");
+        assert_eq!(info(&mut admin, "evicted_keys"), 10_000, "{policy}: all that may go have gone");
+        assert_eq!(admin.int(&["EXISTS", "k:0", "k:9999"]), 2);
+    }
+}
+
+#[test]
+fn whoever_holds_a_copy_of_a_key_or_waits_for_events_learns_that_it_went() {
+    let options = [
+        "--maxmemory",
+        "32mb",
+        "--appendonly",
+        "no",
+        "--maxmemory-policy",
+        "volatile-ttl",
+        "--notify-keyspace-events",
+        "Ee",
+    ];
+    let server = Server::sterna(2, &options);
+    let (mut writer, mut listener) = (server.connect(), server.connect());
+    writer.request(&["SET", "first", "x", "EX", "100"]);
+    listener.request(&["SUBSCRIBE", "__keyevent@0__:evicted"]);
+    let mut tracker = server.connect_resp3();
+    tracker.request(&["CLIENT", "TRACKING", "ON"]);
+    tracker.request(&["GET", "first"]);
+    fill(&mut writer, 1 << 16);
+    let told = format!("{:?}", listener.value());
+    assert!(told.contains("evicted"), "{told}");
+    let told = format!("{:?}", tracker.value());
+    assert!(told.contains("invalidate"), "{told}");
+    assert_eq!(writer.int(&["EXISTS", "first"]), 0);
+}
+
+#[test]
+fn keys_go_when_the_limit_is_lowered_though_nobody_writes() {
+    let server = Server::sterna(2, &["--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
+    let mut writer = server.connect();
+    let value = "x".repeat(1000);
+    for number in 0..30_000 {
+        writer.request(&["SET", &format!("k:{number}"), &value]);
+    }
+    writer.request(&["CONFIG", "SET", "maxmemory", "24mb"]);
+    wait_for("keys to go", || (info(&mut writer, "used_memory") < 27 * MIB).then_some(()));
+    assert!(writer.int(&["DBSIZE"]) > 3_000);
+}
+
+#[test]
 fn writes_are_refused_at_maxmemory_and_taken_again_after_a_deletion() {
     for (shards, value_bytes) in [(1, 1 << 20), (2, 1 << 20), (1, 1000), (2, 1000)] {
         let server = Server::sterna(shards, &["--maxmemory", "32mb", "--appendonly", "no"]);

@@ -143,6 +143,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
     Difference {
+        name: "lrm",
+        redis: "8.2 evicts by last use and by frequency",
+        sterna: "also by last change (`allkeys-lrm`, `volatile-lrm`), as Redis 8.6 and newer do",
+        reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
+    },
+    Difference {
         name: "after-8-2",
         redis: "8.2 doesn't know the commands",
         sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`, `DELEX`, `DIGEST`, `INCREX`, `MSETEX`; not `XIDMPRECORD`, with which Redis writes its log",

@@ -585,18 +585,16 @@ mod tests {
     #[test]
     fn what_redis_has_and_sterna_does_not_is_one_warning() {
         let text = "jemalloc-bg-thread yes\nsupervised systemd\nreplicaof no one\nmasterauth \"\"\n\
-                    maxmemory-policy allkeys-lru\nsave 60 1\n";
+                    save 60 1\n";
         let (loaded, warnings) = load_text(text, &["--io-threads", "4"]).unwrap();
         let expected = [
             "redis.conf:1: 'jemalloc-bg-thread' is not supported and was ignored",
             "redis.conf:2: 'supervised' is not supported and was ignored",
             "redis.conf:3: 'replicaof' is not supported and was ignored",
             "redis.conf:4: 'masterauth' is not supported and was ignored",
-            "redis.conf:5: 'maxmemory-policy allkeys-lru' is not supported; 'noeviction' is used",
             "command line: 'io-threads' is not supported and was ignored",
         ];
         assert_eq!(warnings, expected);
-        assert_eq!(loaded.config.maxmemory_policy, MaxmemoryPolicy::NoEviction);
     }
 
     #[test]

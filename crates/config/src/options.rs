@@ -240,9 +240,28 @@ options! {
     maxmemory: u64 = 0,
         Data "maxmemory", unsigned_memory(0), RunTime;
 
-    /// What happens above `maxmemory`. Sterna never evicts a key: only `noeviction`.
+    /// Which keys go when memory above `maxmemory` is needed: of all keys or of those that expire, the ones used (`lru`) or
+    /// changed (`lrm`) longest ago, used least often (`lfu`), that expire first (`ttl`), or any. `noeviction`: none; commands
+    /// that need memory are refused then, and also when no key is left that may go.
     maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction,
-        Data "maxmemory-policy", Kind::OneOf(MaxmemoryPolicy::NAMES), RunTime, except MaxmemoryPolicy::EVICTING;
+        Data "maxmemory-policy", Kind::OneOf(MaxmemoryPolicy::NAMES), RunTime;
+
+    /// Keys that are looked at for each that goes: more find a better one, and take longer.
+    maxmemory_samples: u32 = 5,
+        Data "maxmemory-samples", int(1, 64, "keys"), RunTime;
+
+    /// How long a command may be held up by the removal of keys before it runs all the same: up to 10 so many times 50
+    /// microseconds, above 15 % more each, at 100 without end.
+    maxmemory_eviction_tenacity: u32 = 10,
+        Data "maxmemory-eviction-tenacity", int(0, 100, ""), RunTime;
+
+    /// How many uses it takes until a key's count rises under an `lfu` policy: with 10, a million uses reach the top.
+    lfu_log_factor: u32 = 10,
+        Data "lfu-log-factor", int(0, INT, ""), RunTime;
+
+    /// Minutes without use for which a key's count falls by one under an `lfu` policy; 0: it never falls.
+    lfu_decay_time: u32 = 1,
+        Data "lfu-decay-time", int(0, INT, "minutes"), RunTime;
 
     /// Events of the keyspace to publish, a letter each: `K` and `E` choose the channels, `g $ l s h z x e t d m n o c`
     /// the events, `A` all of them but the last four. Empty publishes none.
@@ -439,28 +458,27 @@ choices! {
 choices! {
     /// What happens above `maxmemory`.
     MaxmemoryPolicy {
-        /// Not supported.
+        /// Of the keys that expire, those used longest ago go.
         VolatileLru = "volatile-lru",
-        /// Not supported.
+        /// Of the keys that expire, those used least often.
         VolatileLfu = "volatile-lfu",
-        /// Not supported.
+        /// Of the keys that expire, any.
         VolatileRandom = "volatile-random",
-        /// Not supported.
+        /// Those that expire first.
         VolatileTtl = "volatile-ttl",
-        /// Not supported.
+        /// Of the keys that expire, those changed longest ago.
+        VolatileLrm = "volatile-lrm",
+        /// Those used longest ago.
         AllkeysLru = "allkeys-lru",
-        /// Not supported.
+        /// Those used least often.
         AllkeysLfu = "allkeys-lfu",
-        /// Not supported.
+        /// Any.
         AllkeysRandom = "allkeys-random",
+        /// Those changed longest ago.
+        AllkeysLrm = "allkeys-lrm",
         /// Commands that need more memory are refused.
         NoEviction = "noeviction",
     }
-}
-
-impl MaxmemoryPolicy {
-    /// The policies that evict keys: all names but the last.
-    const EVICTING: &[&str] = MaxmemoryPolicy::NAMES.split_at(MaxmemoryPolicy::NAMES.len() - 1).0;
 }
 
 choices! {

@@ -162,7 +162,9 @@ pub enum Error {
     DbOutOfRange,
     /// COPY of a key onto itself.
     SameKey,
-    /// OBJECT FREQ: no policy counts how often keys are used.
+    /// OBJECT IDLETIME: how often keys are used is noted instead.
+    IdleTimeNotTracked,
+    /// OBJECT FREQ: when keys were used is noted instead.
     FrequencyNotTracked,
     /// RESTORE onto a key that exists.
     BusyKey,
@@ -277,6 +279,10 @@ impl Error {
             Error::NoValuesOutsideHscan => "ERR NOVALUES option can only be used in HSCAN",
             Error::DbOutOfRange => "ERR DB index is out of range",
             Error::SameKey => "ERR source and destination objects are the same",
+            Error::IdleTimeNotTracked => {
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
+                 policies at runtime LRU and LFU data will take some time to adjust."
+            }
             Error::FrequencyNotTracked => {
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
                  switching between policies at runtime LRU and LFU data will take some time to adjust."

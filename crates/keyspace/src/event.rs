@@ -24,7 +24,7 @@ bitflags! {
         const ZSET = 1 << 7;
         /// `x`: a key expired.
         const EXPIRED = 1 << 8;
-        /// `e`: a key was evicted; never here.
+        /// `e`: a key was evicted.
         const EVICTED = 1 << 9;
         /// `t`: stream commands.
         const STREAM = 1 << 10;
@@ -104,6 +104,7 @@ events! {
         SORTSTORE = "sortstore",
     }
     EXPIRED { EXPIRED = "expired" }
+    EVICTED { EVICTED = "evicted" }
     STREAM {
         XADD = "xadd",
         XDEL = "xdel",

@@ -39,6 +39,13 @@ impl Expiries {
         self.by_time.first().copied()
     }
 
+    /// Some neighbours near a random time, or fewer, with the hashes of their keys.
+    pub(crate) fn draw(&self, random: u64, count: usize) -> impl Iterator<Item = (u64, u64)> {
+        let ends = self.by_time.first().zip(self.by_time.last());
+        let at = ends.map_or((0, 0), |(first, last)| (first.0 + random % (last.0 - first.0 + 1), random));
+        self.by_time.range(at..).chain(self.by_time.range(..at)).take(count).copied()
+    }
+
     /// Sum of the times to live at `now_ms`; those past count as nothing together with what they lack.
     pub(crate) fn ttl_sum_ms(&self, now_ms: u64) -> u128 {
         self.sum_ms.saturating_sub(u128::from(now_ms) * self.by_time.len() as u128)

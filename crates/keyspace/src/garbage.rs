@@ -16,10 +16,9 @@ const SLOW_BYTES: usize = 256 << 10;
 
 /// Something that is slow to free; dropping it is all that can be done with it.
 #[derive(Debug)]
-pub struct Garbage(#[expect(dead_code, reason = "it is held to be dropped")] Kind);
+pub struct Garbage(Kind);
 
 #[derive(Debug)]
-#[expect(dead_code, reason = "they are held to be dropped")]
 enum Kind {
     Value(Value),
     Group(Arc<Group>),
@@ -28,6 +27,16 @@ enum Kind {
 }
 
 impl Garbage {
+    /// About how many bytes dropping it frees; copies from which a reply was made mostly share theirs.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Value(value) => value.heap_bytes(),
+            Kind::Group(group) => group.heap_bytes(),
+            Kind::Database(database) => database.table.allocated_bytes() + database.heap_bytes,
+            Kind::Steps(_) => 0,
+        }
+    }
+
     /// A value, if it is slow to free; any other is dropped here.
     pub(crate) fn of_value(value: Value) -> Option<Garbage> {
         (value.heap_bytes() >= SLOW_BYTES).then(|| Garbage(Kind::Value(value)))

@@ -8,6 +8,7 @@
 //! | `hash`, `table` | one hash per key; records in segments that grow in small steps and are walked in order |
 //! | `bytes`, `value` | a record is a cache line |
 //! | `expiry` | expiries in order of time |
+//! | `usage`, `eviction` | how a key is used, and which one goes when memory is short |
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
 //! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
 //! | `string` | the bytes of a string, long ones in parts, and what is computed over them |
@@ -30,6 +31,7 @@ mod context;
 mod effect;
 mod error;
 mod event;
+mod eviction;
 mod expiry;
 mod extended;
 mod fields;
@@ -49,6 +51,7 @@ mod space;
 pub mod stream;
 mod string;
 mod table;
+mod usage;
 mod value;
 mod wait;
 mod watch;
@@ -64,6 +67,7 @@ pub use effect::{
 };
 pub use error::Error;
 pub use event::{Event, EventClasses};
+pub use eviction::{Eviction, Order, Policy};
 pub use garbage::Garbage;
 pub use hash::{KeyHash, PARTITIONS_MAX};
 pub use long::Steps;
@@ -72,6 +76,8 @@ pub use rdb::seal as seal_dump;
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use string::{Long, Text};
+pub use table::PLACE_BYTES;
+pub use usage::Frequency;
 pub use value::{Record, Value};
 pub use wait::{Blocked, Caller, Served, Waiter, recheck, serve_ready};
 pub use watch::Watch;

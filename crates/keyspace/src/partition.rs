@@ -12,11 +12,13 @@
 //! A key is reached through its [`Slot`](crate::Slot), and everything that can happen to it happens there: `slot.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use crate::changes::Changes;
 use crate::collection::Limits;
 use crate::effect::{Effect, What};
 use crate::event;
+use crate::eviction::{Eviction, Pool};
 use crate::expiry::Expiries;
 use crate::garbage::Garbage;
 use crate::hash::KeyHash;
@@ -41,6 +43,10 @@ pub struct Partition {
     pub(crate) settings: Settings,
     /// How many random numbers were drawn.
     drawn: u64,
+    /// Keys that may go when memory is short.
+    pub(crate) pool: Pool,
+    /// Places that removed records have left and no other has taken yet.
+    free_places: Arc<AtomicUsize>,
 }
 
 /// What is configured about values.
@@ -50,6 +56,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Streams.
     pub streams: StreamSettings,
+    /// Which key goes when memory is short.
+    pub eviction: Eviction,
 }
 
 /// What is configured about streams.
@@ -83,6 +91,8 @@ pub struct Stats {
     pub expired: u64,
     /// Fields of hashes that expired.
     pub expired_fields: u64,
+    /// Keys that went because memory was short.
+    pub evicted: u64,
 }
 
 /// How full a database is, in one partition or in all.
@@ -110,6 +120,8 @@ impl Partition {
             stats: Stats::default(),
             settings: Settings::default(),
             drawn: 0,
+            pool: Pool::default(),
+            free_places: Arc::default(),
         }
     }
 
@@ -130,9 +142,10 @@ impl Partition {
         now_ms: u64,
         log: &'a mut Changes,
     ) -> Slot<'a> {
-        let Partition { hash: of, dbs, watched, waiters, stats, settings, .. } = self;
-        let database = dbs[db].get_or_insert_with(|| Box::new(Database::new(of.clone())));
-        Slot::find(database, db, watched, waiters, stats, &settings.limits, hash, key, now_ms, log)
+        let Partition { hash: of, dbs, watched, waiters, stats, settings, free_places, .. } = self;
+        let new = || Box::new(Database::new(of.clone(), Arc::clone(free_places)));
+        let database = dbs[db].get_or_insert_with(new);
+        Slot::find(database, db, watched, waiters, stats, settings, hash, key, now_ms, log)
     }
 
     /// Whether `key` is there and has expired.
@@ -201,8 +214,21 @@ impl Partition {
         self.dbs.iter().flatten().map(|db| db.table.allocated_bytes() + db.heap_bytes).sum()
     }
 
-    /// Configures how values are laid out, from the next change on.
+    /// Places that removed records have left and no other has taken yet: each is [`PLACE_BYTES`](crate::PLACE_BYTES) of
+    /// memory that is in use and that the next keys won't ask for.
+    pub fn free_places(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.free_places)
+    }
+
+    pub(crate) fn count_eviction(&mut self) {
+        self.stats.evicted += 1;
+    }
+
+    /// Configures how values are laid out and which of them go, from the next change on.
     pub fn set_settings(&mut self, settings: Settings) {
+        if settings.eviction != self.settings.eviction {
+            self.pool.clear();
+        }
         self.settings = settings;
     }
 
@@ -276,7 +302,8 @@ impl Partition {
             for key in self.waiters.keys(db).filter(|key| exists(self.hash.of(key), key)) {
                 log.ready(db, key);
             }
-            if let Some(emptied) = self.dbs[db].take() {
+            if let Some(mut emptied) = self.dbs[db].take() {
+                emptied.table.forget_free();
                 log.discard([Garbage::of_database(*emptied)]);
             }
         }
@@ -389,9 +416,9 @@ impl Partition {
 }
 
 impl Database {
-    fn new(hash: KeyHash) -> Database {
+    fn new(hash: KeyHash, free_places: Arc<AtomicUsize>) -> Database {
         Database {
-            table: Table::new(hash),
+            table: Table::new(hash, free_places),
             expiries: Expiries::default(),
             field_expiries: Expiries::default(),
             heap_bytes: 0,
@@ -414,5 +441,6 @@ impl std::ops::AddAssign for Stats {
         self.misses += other.misses;
         self.expired += other.expired;
         self.expired_fields += other.expired_fields;
+        self.evicted += other.evicted;
     }
 }

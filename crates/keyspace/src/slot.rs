@@ -9,12 +9,14 @@ use crate::changes::Changes;
 use crate::collection::{self, Edited, Edits, Elements, Limits};
 use crate::error::Error;
 use crate::event::{self, Event};
+use crate::eviction::Noted;
 use crate::fields::Hash;
 use crate::garbage::Garbage;
-use crate::partition::{Database, Stats};
+use crate::partition::{Database, Settings, Stats};
 use crate::recorder::Recorder;
 use crate::stream::Stream;
 use crate::table::Place;
+use crate::usage;
 use crate::value::{NEVER, Record, Value};
 use crate::wait::Waiters;
 use crate::watch::Watched;
@@ -27,7 +29,7 @@ pub struct Slot<'a> {
     watched: &'a Watched,
     waiters: &'a Waiters,
     stats: &'a mut Stats,
-    limits: &'a Limits,
+    settings: &'a Settings,
     log: &'a mut Changes,
     hash: u64,
     key: &'a [u8],
@@ -55,14 +57,15 @@ impl<'a> Slot<'a> {
         watched: &'a Watched,
         waiters: &'a Waiters,
         stats: &'a mut Stats,
-        limits: &'a Limits,
+        settings: &'a Settings,
         hash: u64,
         key: &'a [u8],
         now_ms: u64,
         log: &'a mut Changes,
     ) -> Slot<'a> {
         let place = database.table.find(hash, key);
-        let mut slot = Slot { database, db, watched, waiters, stats, limits, log, hash, key, now_ms, place };
+        let mut slot =
+            Slot { database, db, watched, waiters, stats, settings, log, hash, key, now_ms, place };
         if slot.record().is_some_and(|record| record.is_expired(now_ms)) {
             slot.delete(event::EXPIRED);
             slot.stats.expired += 1;
@@ -117,16 +120,34 @@ impl<'a> Slot<'a> {
     /// Marks what is there as used now.
     #[inline]
     pub fn mark_used(&mut self) {
-        if let Some(place) = self.place {
-            self.database.table.at_mut(place).used_at_s = seconds(self.now_ms);
+        let Some(place) = self.place else { return };
+        let usage = &mut self.database.table.at_mut(place).usage;
+        match self.settings.eviction.noted() {
+            Noted::LastUse => *usage = usage::seconds(self.now_ms),
+            Noted::LastChange => {}
+            Noted::Frequency(frequency) => {
+                // As random as it must be: it is another for each use.
+                let uses = self.stats.hits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let random = (self.hash ^ uses ^ u64::from(*usage)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+                *usage = frequency.used(*usage, self.now_ms, random);
+            }
         }
     }
 
-    /// Marks what is there as not used for some seconds.
+    /// Marks what is there as not used for some seconds, if that is what is noted of keys.
     pub fn mark_idle(&mut self, idle_s: u64) {
-        if let Some(place) = self.place {
+        if let (Some(place), Noted::LastUse | Noted::LastChange) =
+            (self.place, self.settings.eviction.noted())
+        {
             let used_at_ms = self.now_ms.saturating_sub(idle_s.saturating_mul(1000));
-            self.database.table.at_mut(place).used_at_s = seconds(used_at_ms);
+            self.database.table.at_mut(place).usage = usage::seconds(used_at_ms);
+        }
+    }
+
+    /// Gives what is there a count of its uses, if they are counted.
+    pub fn mark_frequency(&mut self, count: u8) {
+        if let (Some(place), Noted::Frequency(_)) = (self.place, self.settings.eviction.noted()) {
+            self.database.table.at_mut(place).usage = usage::word_of(count.into(), self.now_ms);
         }
     }
 
@@ -152,7 +173,7 @@ impl<'a> Slot<'a> {
     pub(crate) fn put(&mut self, value: Value, expire_at_ms: Option<u64>) -> Displaced {
         self.log.effect_set(self.db, self.key, &value, expire_at_ms);
         let new_expiry = expire_at_ms.unwrap_or(NEVER);
-        let used_at_s = seconds(self.now_ms);
+        let (settings, now_ms) = (self.settings, self.now_ms);
         let displaced = match self.place {
             Some(place) => {
                 let record = self.database.table.at_mut(place);
@@ -161,7 +182,7 @@ impl<'a> Slot<'a> {
                 self.database.heap_bytes -= record.value.heap_bytes();
                 let old_expiry = std::mem::replace(&mut record.expire_at_ms, new_expiry);
                 let old = std::mem::replace(&mut record.value, value);
-                record.used_at_s = used_at_s;
+                record.usage = written(settings, now_ms, Some(record.usage));
                 let (old_soonest, new_soonest) = (old.soonest_ms(), record.value.soonest_ms());
                 self.log.discard(Garbage::of_value(old));
                 self.reindex(old_expiry, new_expiry);
@@ -169,7 +190,8 @@ impl<'a> Slot<'a> {
                 if retyped { Displaced::OtherType } else { Displaced::SameType }
             }
             None => {
-                let record = Record { key: self.key.into(), value, expire_at_ms: new_expiry, used_at_s };
+                let usage = written(settings, now_ms, None);
+                let record = Record { key: self.key.into(), value, expire_at_ms: new_expiry, usage };
                 self.database.heap_bytes += record.heap_bytes();
                 let soonest_ms = record.value.soonest_ms();
                 self.place = Some(self.database.table.insert(self.hash, record));
@@ -244,7 +266,7 @@ impl<'a> Slot<'a> {
         let before_bytes = record.value.heap_bytes();
         let len = edit(&mut record.value)?;
         let unused = record.value.take_unused_base();
-        record.used_at_s = seconds(self.now_ms);
+        record.usage = written(self.settings, self.now_ms, Some(record.usage));
         self.database.heap_bytes += record.value.heap_bytes();
         self.database.heap_bytes -= before_bytes;
         self.log.discard(unused.and_then(Garbage::of_value));
@@ -300,8 +322,8 @@ impl<'a> Slot<'a> {
 
     /// Adds a record where there is none.
     fn insert(&mut self, value: Value) {
-        let record =
-            Record { key: self.key.into(), value, expire_at_ms: NEVER, used_at_s: seconds(self.now_ms) };
+        let usage = written(self.settings, self.now_ms, None);
+        let record = Record { key: self.key.into(), value, expire_at_ms: NEVER, usage };
         self.database.heap_bytes += record.heap_bytes();
         self.place = Some(self.database.table.insert(self.hash, record));
     }
@@ -317,7 +339,7 @@ impl<'a> Slot<'a> {
         let before_bytes = stream.heap_bytes();
         let mut recorder = Recorder { log: self.log, db: self.db, key: self.key };
         let result = edit(stream, &mut recorder);
-        record.used_at_s = seconds(self.now_ms);
+        record.usage = written(self.settings, self.now_ms, Some(record.usage));
         self.database.heap_bytes += stream.heap_bytes();
         self.database.heap_bytes -= before_bytes;
         Some(result)
@@ -325,7 +347,7 @@ impl<'a> Slot<'a> {
 
     /// Where small collections become large.
     pub(crate) fn limits(&self) -> &'a Limits {
-        self.limits
+        &self.settings.limits
     }
 
     /// The collection that is here; `None`: there is nothing.
@@ -355,7 +377,8 @@ impl<'a> Slot<'a> {
         &mut self,
         edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
     ) -> Result<Edited<R>, Error> {
-        let Slot { database, db, limits, log, key, now_ms, .. } = self;
+        let Slot { database, db, settings, log, key, now_ms, .. } = self;
+        let limits = &settings.limits;
         let mut edits = Edits { log, db: *db, key, tag: T::TAG, now_ms: *now_ms, limits, count: 0 };
         let is_new = self.place.is_none();
         let mut soonest = (NEVER, NEVER);
@@ -367,7 +390,7 @@ impl<'a> Slot<'a> {
                 let result = edit(value, &mut edits);
                 let (after_bytes, is_gone) = (value.heap_bytes(), value.is_empty());
                 soonest = (before_ms, value.soonest_ms());
-                record.used_at_s = seconds(*now_ms);
+                record.usage = written(settings, *now_ms, Some(record.usage));
                 database.heap_bytes += after_bytes;
                 database.heap_bytes -= before_bytes;
                 (result, is_gone)
@@ -379,8 +402,8 @@ impl<'a> Slot<'a> {
                 if !is_gone {
                     soonest.1 = value.soonest_ms();
                     let value = value.into_value();
-                    let used_at_s = seconds(*now_ms);
-                    let record = Record { key: (*key).into(), value, expire_at_ms: NEVER, used_at_s };
+                    let usage = written(settings, *now_ms, None);
+                    let record = Record { key: (*key).into(), value, expire_at_ms: NEVER, usage };
                     database.heap_bytes += record.heap_bytes();
                     self.place = Some(database.table.insert(self.hash, record));
                 }
@@ -419,7 +442,7 @@ impl<'a> Slot<'a> {
         let Some(place) = self.place else {
             let Some(mut value) = collection::empty(tag) else { return false };
             let Some(collection) = value.collection_mut() else { return false };
-            if !collection.apply(change, self.limits) {
+            if !collection.apply(change, &self.settings.limits) {
                 return false;
             }
             if !collection.is_empty() {
@@ -428,7 +451,7 @@ impl<'a> Slot<'a> {
                     key: self.key.into(),
                     value,
                     expire_at_ms: NEVER,
-                    used_at_s: seconds(self.now_ms),
+                    usage: written(self.settings, self.now_ms, None),
                 };
                 self.database.heap_bytes += record.heap_bytes();
                 self.place = Some(self.database.table.insert(self.hash, record));
@@ -442,7 +465,7 @@ impl<'a> Slot<'a> {
             return false;
         };
         let before_ms = collection.soonest_ms();
-        let applied = collection.apply(change, self.limits);
+        let applied = collection.apply(change, &self.settings.limits);
         let (is_gone, after_ms) = (collection.is_empty(), collection.soonest_ms());
         self.database.heap_bytes += record.value.heap_bytes();
         self.database.heap_bytes -= before_bytes;
@@ -525,7 +548,12 @@ impl<'a> Slot<'a> {
     }
 }
 
-/// Wraps in 2106; only idle times are computed from it.
-fn seconds(ms: u64) -> u32 {
-    (ms / 1000) as u32
+/// What is noted of a record that is written now; `before` is what was, if it was there.
+#[inline]
+fn written(settings: &Settings, now_ms: u64, before: Option<u32>) -> u32 {
+    match (settings.eviction.noted(), before) {
+        (Noted::Frequency(_), Some(before)) => before,
+        (Noted::Frequency(_), None) => usage::new_count(now_ms),
+        (Noted::LastUse | Noted::LastChange, _) => usage::seconds(now_ms),
+    }
 }

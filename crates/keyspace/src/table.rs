@@ -28,6 +28,9 @@
 //! splits, copying a directory of 4 bytes per ~300 records. A record takes 64 bytes + 1 at a load of 44–87 %.
 //! Source: Fagin et al., *Extendible Hashing*, 1979; Dragonfly's `dash.h` for splitting by segments.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use hashbrown::HashTable;
 
 use crate::hash::{BUCKET_BITS, KeyHash, POSITION_BITS, POSITIONS, position};
@@ -42,6 +45,9 @@ const DEPTH_MAX: u32 = 28;
 
 const _: () = assert!(DEPTH_MAX < POSITION_BITS, "a segment always has a next bit to split by");
 
+/// Bytes of a place for a record.
+pub const PLACE_BYTES: usize = size_of::<Record>() + 1;
+
 /// Records by key.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -55,6 +61,10 @@ pub(crate) struct Table {
     /// How many segments have the directory's own depth; at zero the directory can be halved.
     deepest: usize,
     len: usize,
+    /// Places that removals left free and no record has taken since: memory that is in use and asks for none.
+    free: usize,
+    /// The sum of `free` over the tables of a partition, for whoever does not hold its lock; written with it held.
+    free_of_all: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -72,7 +82,7 @@ pub(crate) struct Place {
 }
 
 impl Table {
-    pub(crate) fn new(hash: KeyHash) -> Table {
+    pub(crate) fn new(hash: KeyHash, free_of_all: Arc<AtomicUsize>) -> Table {
         let first = Segment { depth: 0, records: HashTable::new() };
         Table {
             hash,
@@ -82,7 +92,22 @@ impl Table {
             unused: Vec::new(),
             deepest: 1,
             len: 0,
+            free: 0,
+            free_of_all,
         }
+    }
+
+    /// Its free places go with it.
+    pub(crate) fn forget_free(&mut self) {
+        self.set_free(0);
+    }
+
+    #[inline]
+    fn set_free(&mut self, free: usize) {
+        // Nobody else writes it meanwhile: the partition is locked.
+        let all = self.free_of_all.load(Relaxed);
+        self.free_of_all.store(all.saturating_sub(self.free) + free, Relaxed);
+        self.free = free;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -136,6 +161,9 @@ impl Table {
         let records = &mut segments[segment as usize].records;
         let bucket = records.insert_unique(hash, record, |r| of.of(&r.key)).bucket_index();
         self.len += 1;
+        if self.free > 0 {
+            self.set_free(self.free - 1);
+        }
         Place { segment, bucket }
     }
 
@@ -146,11 +174,14 @@ impl Table {
         let entry = records.get_bucket_entry(place.bucket).expect("a place is used before the table changes");
         let (record, _) = entry.remove();
         let (len, capacity) = (records.len(), records.capacity());
-        // At an eighth: the table of half the size is then at most a quarter full, and far from growing again.
-        if capacity > 28 && len < capacity / 8 {
+        // At a quarter: the table of half the size is then half full, and far from growing again.
+        let mut free = self.free + 1;
+        if capacity > 28 && len < capacity / 4 {
             records.shrink_to(2 * len, |r| hash.of(&r.key));
+            free = free.saturating_sub(capacity - records.capacity());
         }
         self.len -= 1;
+        self.set_free(free);
         if len < SEGMENT_RECORDS_SPARSE && self.depth > 0 {
             let entry = self.entry_of(position(self.hash.of(&record.key)));
             self.join(entry);
@@ -214,6 +245,26 @@ impl Table {
             from = end % POSITIONS;
         }
         None
+    }
+
+    /// Shows `count` neighbouring records near a random place to `visit`, or fewer.
+    pub(crate) fn draw(&self, random: u64, count: u32, visit: impl FnMut(&Record)) {
+        let mut from = position(random);
+        for _ in 0..=self.directory.len() {
+            let (segment, end) = self.segment_over(from);
+            let len = segment.records.len();
+            if len > 0 {
+                let nth = (random.rotate_left(32) % len as u64) as usize;
+                let records = segment.records.iter();
+                return records
+                    .clone()
+                    .skip(nth)
+                    .chain(records.take(nth))
+                    .take(count as usize)
+                    .for_each(visit);
+            }
+            from = end % POSITIONS;
+        }
     }
 
     /// The entry of the directory for a position.
@@ -296,6 +347,7 @@ impl Table {
                 return;
             }
             let moved = std::mem::take(&mut self.segments[upper as usize].records);
+            self.set_free(self.free.saturating_sub(moved.capacity()));
             let Table { hash, segments, .. } = self;
             let low = &mut segments[lower as usize];
             for record in moved {
@@ -366,7 +418,7 @@ mod tests {
     use crate::value::{NEVER, Value};
 
     fn record(key: &[u8]) -> Record {
-        Record { key: key.into(), value: Value::Int(0), expire_at_ms: NEVER, used_at_s: 0 }
+        Record { key: key.into(), value: Value::Int(0), expire_at_ms: NEVER, usage: 0 }
     }
 
     fn name(number: u32) -> Vec<u8> {
@@ -390,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_is_inserted_is_found_and_what_is_removed_is_not_through_growth_and_shrinkage() {
-        let mut table = Table::new(KeyHash::random());
+        let mut table = Table::new(KeyHash::random(), Arc::default());
         for number in 0..20_000 {
             add(&mut table, number);
         }
@@ -423,7 +475,7 @@ mod tests {
     fn a_walk_visits_what_stays_exactly_once_whatever_comes_and_goes() {
         let mut random = fastrand::Rng::with_seed(7);
         for round in 0..30 {
-            let mut table = Table::new(KeyHash::random());
+            let mut table = Table::new(KeyHash::random(), Arc::default());
             let staying = random.u32(1..3_000);
             (0..staying).for_each(|number| add(&mut table, number));
             let mut passing = 10_000..10_000;
@@ -460,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_step_visits_as_many_as_it_is_asked_for() {
-        let mut table = Table::new(KeyHash::random());
+        let mut table = Table::new(KeyHash::random(), Arc::default());
         (0..5_000).for_each(|number| add(&mut table, number));
         let (mut from, mut steps) = (Some(0), 0);
         while let Some(position) = from {
@@ -475,7 +527,7 @@ mod tests {
 
     #[test]
     fn a_sample_can_be_any_record() {
-        let mut table = Table::new(KeyHash::random());
+        let mut table = Table::new(KeyHash::random(), Arc::default());
         assert!(table.sample(1).is_none());
         (0..1_000).for_each(|number| add(&mut table, number));
         let mut random = fastrand::Rng::with_seed(1);

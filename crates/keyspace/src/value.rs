@@ -23,8 +23,8 @@ pub struct Record {
     pub(crate) value: Value,
     /// Unix time in milliseconds after which it is gone, or [`NEVER`].
     pub(crate) expire_at_ms: u64,
-    /// Unix time in seconds of the last use; wraps in 2106.
-    pub(crate) used_at_s: u32,
+    /// How it is used: see `usage.rs`.
+    pub(crate) usage: u32,
 }
 
 /// `expire_at_ms` of a key that stays.
@@ -250,9 +250,9 @@ impl Record {
         now_ms > self.expire_at_ms
     }
 
-    /// Seconds since its last use.
+    /// Seconds since its last use, if that is what is noted of keys.
     pub fn idle_s(&self, now_ms: u64) -> u64 {
-        (now_ms / 1000).saturating_sub(u64::from(self.used_at_s))
+        (now_ms / 1000).saturating_sub(u64::from(self.usage))
     }
 
     /// Bytes that it takes, its place in the table included.

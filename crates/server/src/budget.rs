@@ -12,11 +12,18 @@
 //! Above the limit, memory is read again as soon as a command has run that can free some, and otherwise a thousand
 //! times a second at most: output that was sent and clients that left free memory, too.
 //!
+//! Where a policy lets keys go, memory counts as free that removed keys have left and the next ones take without asking: the
+//! places of their records, and what the thread that frees large values has yet to free. Else ever more keys would go for
+//! memory that is there.
+//!
 //! Cost: nothing without a limit; below it an atomic subtraction for each command that may add memory.
 //! Source: which commands are refused (`denyoom`), and that a write is judged before it runs, is Redis's.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use sterna_keyspace::PLACE_BYTES;
 
 /// What a command is taken to add beside the bytes of its arguments: a record, its place in a table, an effect.
 const COMMAND_BYTES: usize = 256;
@@ -39,6 +46,12 @@ pub(crate) struct MemoryUse {
 pub(crate) struct MemoryBudget {
     /// `maxmemory`; 0 is no limit.
     max_bytes: AtomicU64,
+    /// Whether keys may go.
+    evicts: AtomicBool,
+    /// Places of removed keys, by partition.
+    free_places: Box<[Arc<AtomicUsize>]>,
+    /// What is handed over to be freed, and is not yet.
+    pending_bytes: Arc<AtomicUsize>,
     /// What may be added before the next reading.
     allowance: AtomicI64,
     /// The last reading was above the limit.
@@ -55,9 +68,17 @@ pub(crate) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    pub(crate) fn new(max_bytes: u64) -> MemoryBudget {
+    pub(crate) fn new(
+        max_bytes: u64,
+        evicts: bool,
+        free_places: Box<[Arc<AtomicUsize>]>,
+        pending_bytes: Arc<AtomicUsize>,
+    ) -> MemoryBudget {
         MemoryBudget {
             max_bytes: AtomicU64::new(max_bytes),
+            evicts: AtomicBool::new(evicts),
+            free_places,
+            pending_bytes,
             allowance: AtomicI64::new(0),
             is_over: AtomicBool::new(false),
             may_have_shrunk: AtomicBool::new(false),
@@ -68,9 +89,10 @@ impl MemoryBudget {
         }
     }
 
-    /// CONFIG SET maxmemory. The next command that may add memory goes by it.
-    pub(crate) fn set_max(&self, max_bytes: u64) {
+    /// CONFIG SET maxmemory and maxmemory-policy. The next command that may add memory goes by it.
+    pub(crate) fn set_max(&self, max_bytes: u64, evicts: bool) {
         self.max_bytes.store(max_bytes, Relaxed);
+        self.evicts.store(evicts, Relaxed);
         self.allowance.store(0, Relaxed);
         self.is_over.store(false, Relaxed);
     }
@@ -94,6 +116,32 @@ impl MemoryBudget {
         !self.is_over.load(Relaxed)
     }
 
+    /// Whether the last reading was above the limit.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
+    }
+
+    /// Reads how much memory is in use, and says how much must go so that there is room for some more writes; `None`: it is
+    /// below the limit.
+    pub(crate) fn excess_bytes(&self) -> Option<usize> {
+        let used_bytes = self.held_bytes(self.read().used_bytes);
+        let max_bytes = self.max_bytes.load(Relaxed) as usize;
+        if !self.is_over() {
+            return None;
+        }
+        let room = (max_bytes / 1024).clamp(4 * ALLOWANCE_MIN as usize, 1 << 20).min(max_bytes / 8);
+        Some(used_bytes.saturating_sub(max_bytes) + room)
+    }
+
+    /// Of memory in use, what counts.
+    fn held_bytes(&self, used_bytes: usize) -> usize {
+        if !self.evicts.load(Relaxed) {
+            return used_bytes;
+        }
+        let places: usize = self.free_places.iter().map(|places| places.load(Relaxed)).sum();
+        used_bytes.saturating_sub(places * PLACE_BYTES + self.pending_bytes.load(Relaxed))
+    }
+
     /// A command has run that can free memory.
     #[inline]
     pub(crate) fn note_shrinking(&self) {
@@ -108,7 +156,7 @@ impl MemoryBudget {
             0 => crate::process::resident_bytes(),
             allocated => allocated,
         };
-        self.judge(used_bytes);
+        self.judge(self.held_bytes(used_bytes));
         self.read_at_us.store(self.started.elapsed().as_micros() as u64, Relaxed);
         // Only the first reading finds it 0; the others change nothing.
         let _ = self.start_bytes.compare_exchange(0, used_bytes, Relaxed, Relaxed);
@@ -146,11 +194,26 @@ impl MemoryBudget {
 mod tests {
     use super::*;
 
+    fn budget(max_bytes: u64) -> MemoryBudget {
+        MemoryBudget::new(max_bytes, false, Box::default(), Arc::default())
+    }
+
+    #[test]
+    fn places_that_the_next_keys_take_count_only_where_keys_go() {
+        let places = Arc::new(AtomicUsize::new(1_000));
+        let pending = Arc::new(AtomicUsize::new(500));
+        let budget = MemoryBudget::new(1 << 20, false, Box::new([places]), pending);
+        assert_eq!(budget.held_bytes(1 << 20), 1 << 20);
+        budget.set_max(1 << 20, true);
+        assert_eq!(budget.held_bytes(1 << 20), (1 << 20) - 1_000 * PLACE_BYTES - 500);
+        assert_eq!(budget.held_bytes(1), 0);
+    }
+
     #[test]
     fn the_limit_is_passed_by_hardly_more_than_a_write_whatever_a_write_costs() {
         const MAX: usize = 64 << 20;
         for (argument_bytes, cost) in [(20, 160), (100, 400), (10_000, 25_000), (1 << 20, 2 << 20)] {
-            let budget = MemoryBudget::new(MAX as u64);
+            let budget = budget(MAX as u64);
             let (mut used, mut readings) = (10 << 20, 0);
             loop {
                 // As `admits`, with a reading of our own.
@@ -171,7 +234,7 @@ mod tests {
 
     #[test]
     fn above_the_limit_a_command_that_frees_is_a_reason_to_read_again() {
-        let budget = MemoryBudget::new(1);
+        let budget = budget(1);
         let now = budget.started;
         assert!(!budget.admits(10, now), "a process needs more than a byte");
         budget.max_bytes.store(u64::MAX / 4, Relaxed);
@@ -182,7 +245,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_over_it() {
-        let budget = MemoryBudget::new(0);
+        let budget = budget(0);
         budget.read();
         assert!(!budget.has_limit() && !budget.is_over.load(Relaxed));
     }

@@ -344,6 +344,21 @@ impl Partitions {
         removed
     }
 
+    /// Removes at most `keys_max` keys of one partition that the policy lets go; returns about how many bytes that frees.
+    pub(crate) fn evict(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
+        let mut part = self.part(index);
+        self.set_wants(log);
+        let bytes = (0..keys_max).map_while(|_| part.evict(now_ms, log)).sum();
+        serve_ready(Space::one(&mut part), now_ms, log);
+        self.write_effects(log);
+        bytes
+    }
+
+    /// Places of removed keys, by partition, that the next keys will take.
+    pub(crate) fn free_places(&self) -> Box<[Arc<AtomicUsize>]> {
+        self.each().map(|part| part.free_places()).collect()
+    }
+
     /// Looks whether time alone has made a waiter's command ready, and answers it if so; what was woken is in `log`.
     pub(crate) fn recheck(&self, waiter: &Waiter, now_ms: u64, log: &mut Changes) {
         let mut needed = Indices::default();

@@ -8,8 +8,11 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use rustls::{ServerConfig, ServerConnection};
 use sterna_command::Table;
+use sterna_config::MaxmemoryPolicy;
 use sterna_keyspace::stream::{BlockLimits, IdempotenceConfig};
-use sterna_keyspace::{EventClasses, Fill, Limits, Settings, Stats, StreamSettings};
+use sterna_keyspace::{
+    EventClasses, Eviction, Fill, Frequency, Limits, Order, Policy, Settings, Stats, StreamSettings,
+};
 
 use crate::acl::{User, Users};
 use crate::budget::MemoryBudget;
@@ -163,6 +166,10 @@ impl Server {
         let shards = mailboxes.len();
         let partitions = Partitions::new(PARTITIONS_PER_SHARD * shards, config.databases as usize);
         partitions.set_settings(settings_of(&config));
+        let reclaimer = Reclaimer::start();
+        let evicts = policy_of(config.maxmemory_policy).is_some();
+        let memory =
+            MemoryBudget::new(config.maxmemory, evicts, partitions.free_places(), reclaimer.pending_bytes());
         Server {
             tracking: Tracking::new(shards),
             shards: mailboxes.into_iter().map(|mailbox| ShardHandle::new(mailbox, shards, table)).collect(),
@@ -172,7 +179,7 @@ impl Server {
             scripts: Scripts::default(),
             persistence: Persistence::default(),
             pause: Pause::default(),
-            reclaimer: Reclaimer::start(),
+            reclaimer,
             monitors: AtomicUsize::new(0),
             connected: AtomicUsize::new(0),
             blocked: AtomicUsize::new(0),
@@ -187,7 +194,7 @@ impl Server {
             config_changes: Mutex::default(),
             listening: Mutex::default(),
             event_classes: AtomicU32::new(event_classes_of(&config).bits()),
-            memory: MemoryBudget::new(config.maxmemory),
+            memory,
             own_files: crate::files::own_files(&config, shards),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
@@ -243,7 +250,7 @@ impl Server {
         let mut config = self.config.write();
         *config = Arc::new(change(&config)?);
         self.event_classes.store(event_classes_of(&config).bits(), Relaxed);
-        self.memory.set_max(config.maxmemory);
+        self.memory.set_max(config.maxmemory, policy_of(config.maxmemory_policy).is_some());
         self.settings_due.store(true, Ordering::Release);
         self.config_version.fetch_add(1, Ordering::Release);
         Ok(Arc::clone(&config))
@@ -422,7 +429,29 @@ fn settings_of(config: &Config) -> Settings {
         duration_s: config.stream_idmp_duration,
         entries_max: config.stream_idmp_maxsize,
     };
-    Settings { limits, streams: StreamSettings { limits: blocks, idempotence } }
+    let eviction = Eviction {
+        policy: policy_of(config.maxmemory_policy),
+        samples: config.maxmemory_samples,
+        frequency: Frequency { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time },
+    };
+    Settings { limits, streams: StreamSettings { limits: blocks, idempotence }, eviction }
+}
+
+/// `maxmemory-policy` as the keyspace understands it.
+fn policy_of(policy: MaxmemoryPolicy) -> Option<Policy> {
+    let (only_volatile, order) = match policy {
+        MaxmemoryPolicy::NoEviction => return None,
+        MaxmemoryPolicy::AllkeysLru => (false, Order::LastUse),
+        MaxmemoryPolicy::AllkeysLfu => (false, Order::Frequency),
+        MaxmemoryPolicy::AllkeysLrm => (false, Order::LastChange),
+        MaxmemoryPolicy::AllkeysRandom => (false, Order::Random),
+        MaxmemoryPolicy::VolatileLru => (true, Order::LastUse),
+        MaxmemoryPolicy::VolatileLfu => (true, Order::Frequency),
+        MaxmemoryPolicy::VolatileLrm => (true, Order::LastChange),
+        MaxmemoryPolicy::VolatileRandom => (true, Order::Random),
+        MaxmemoryPolicy::VolatileTtl => (true, Order::Expiry),
+    };
+    Some(Policy { only_volatile, order })
 }
 
 /// `notify-keyspace-events` as the keyspace understands it. Without `K` or `E` nothing is published, so nothing is asked

@@ -49,7 +49,6 @@ struct Options {
     replace: bool,
     absolute: bool,
     idle_s: Option<u64>,
-    /// Checked and not kept: no policy counts here.
     frequency: Option<u8>,
 }
 
@@ -87,6 +86,9 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
         slot.event(event::RESTORE);
         slot.event_displaced(displaced);
         slot.mark_idle(options.idle_s.unwrap_or(0));
+        if let Some(frequency) = options.frequency {
+            slot.mark_frequency(frequency);
+        }
     }
     reply.ok();
     Ok(Outcome::Replied)

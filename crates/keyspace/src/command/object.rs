@@ -1,6 +1,7 @@
 //! OBJECT: what a key is made of.
 
 use super::*;
+use crate::eviction::Noted;
 use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const OBJECT: Command<Run> = Command {
@@ -27,12 +28,23 @@ pub(super) const OBJECT: Command<Run> = Command {
                 Ok(())
             })
         }),
-        row(FREQ, |ctx, args, reply| look(ctx, args, reply, |_, _, _| Err(Error::FrequencyNotTracked))),
+        row(FREQ, |ctx, args, reply| {
+            look(ctx, args, reply, |record, scene, reply| match scene.noted {
+                Noted::Frequency(frequency) => {
+                    reply.int(frequency.count(record.usage, scene.now_ms).into());
+                    Ok(())
+                }
+                Noted::LastUse | Noted::LastChange => Err(Error::FrequencyNotTracked),
+            })
+        }),
         row(HELP, help),
         row(IDLETIME, |ctx, args, reply| {
-            look(ctx, args, reply, |record, now_ms, reply| {
-                reply.int(record.idle_s(now_ms) as i64);
-                Ok(())
+            look(ctx, args, reply, |record, scene, reply| match scene.noted {
+                Noted::LastUse | Noted::LastChange => {
+                    reply.int(record.idle_s(scene.now_ms) as i64);
+                    Ok(())
+                }
+                Noted::Frequency(_) => Err(Error::IdleTimeNotTracked),
             })
         }),
         row(REFCOUNT, |ctx, args, reply| {
@@ -64,7 +76,7 @@ const ENCODING: Spec = Spec {
 const FREQ: Spec = Spec {
     name: "freq",
     since: "4.0.0",
-    summary: "Answers how often the key is used, which no policy here counts.",
+    summary: "Answers how often the key is used, as a policy sees it that counts uses.",
     reply: &[ReplyShape::Integer, ReplyShape::Null],
     ..ENCODING
 };
@@ -92,16 +104,23 @@ const REFCOUNT: Spec = Spec {
     ..ENCODING
 };
 
+/// What an answer depends on beside the record.
+struct Scene {
+    now_ms: u64,
+    noted: Noted,
+}
+
 /// Answers from the record of a key, or null if there is none; being looked at is not being used.
 fn look(
     ctx: &mut Ctx<'_>,
     args: Args<'_>,
     reply: &mut Reply<'_>,
-    answer: fn(&Record, now_ms: u64, &mut Reply<'_>) -> Result<(), Error>,
+    answer: fn(&Record, &Scene, &mut Reply<'_>) -> Result<(), Error>,
 ) -> Result<Outcome, Error> {
-    let now_ms = ctx.now_ms;
+    let noted = ctx.space.of(&args[2]).0.settings.eviction.noted();
+    let scene = Scene { now_ms: ctx.now_ms, noted };
     match ctx.peek(&args[2]) {
-        Some(record) => answer(record, now_ms, reply)?,
+        Some(record) => answer(record, &scene, reply)?,
         None => reply.null(),
     }
     Ok(Outcome::Replied)

@@ -22,6 +22,7 @@ use crate::mailbox::Mail;
 use crate::parcel::Namespace;
 use crate::partitions::Scene;
 use crate::shard::Shard;
+use crate::shard::eviction::Room;
 
 impl Shard {
     /// Executes one request of the connection in `slot`, or queues it, or refuses it; replies go to `out`.
@@ -113,7 +114,7 @@ impl Shard {
         }
         if self.server.memory.has_limit() && self.needs_memory(slot, row) {
             let bytes = args.iter().map(<[u8]>::len).sum();
-            if !self.server.memory.admits(bytes, self.clock.instant) {
+            if !self.server.memory.admits(bytes, self.clock.instant) && self.make_room() == Room::None {
                 return Err(self.out_of_memory(slot));
             }
         }

@@ -21,6 +21,7 @@ mod broadcast;
 mod credit;
 mod durability;
 mod evict;
+pub(crate) mod eviction;
 mod fanout;
 mod flush;
 mod mail;
@@ -120,6 +121,8 @@ pub(crate) struct Shard {
     pub(crate) changes: sterna_keyspace::Changes,
     pub(crate) tracking: broadcast::Local,
     pub(crate) durability: Durability,
+    /// The partition that gives up keys next when memory is short.
+    eviction_at: usize,
     is_stopping: bool,
 }
 
@@ -160,6 +163,7 @@ impl Shard {
             changes: sterna_keyspace::Changes::new(wants(&server)),
             tracking: broadcast::Local::default(),
             durability: Durability::default(),
+            eviction_at: index,
             is_stopping: false,
             server,
         };

@@ -41,6 +41,8 @@ pub(crate) struct Timers {
     /// Listeners to look at again, and whether they failed: those are left alone until then.
     accepts: Vec<(Token, bool)>,
     expiry: ExpiryRound,
+    /// When to go on removing keys because memory is short.
+    eviction_due: Option<Instant>,
 }
 
 /// Where a shard's round over its partitions stands, in search of keys that are due.
@@ -60,6 +62,7 @@ impl Timers {
             deadlines: BTreeSet::new(),
             accepts: Vec::new(),
             expiry: ExpiryRound { next: 0, due: None },
+            eviction_due: None,
         }
     }
 
@@ -67,7 +70,7 @@ impl Timers {
     pub(super) fn until_next(&self) -> Duration {
         let now = Instant::now();
         let next = self.deadlines.first().map_or(self.next_tick, |(at, _)| self.next_tick.min(*at));
-        let next = self.expiry.due.map_or(next, |due| next.min(due));
+        let next = [self.expiry.due, self.eviction_due].into_iter().flatten().fold(next, Instant::min);
         // The poll rounds down to milliseconds; a moment too late is better than a spin.
         match next.saturating_duration_since(now) {
             Duration::ZERO => Duration::ZERO,
@@ -125,6 +128,9 @@ impl Shard {
             if self.timers.expiry.due.is_some_and(|due| due <= now) {
                 self.expire_keys();
             }
+            if self.timers.eviction_due.is_some_and(|due| due <= now) {
+                self.timers.eviction_due = self.evict_by_the_clock();
+            }
             return;
         }
         self.timers.next_tick = now + TICK;
@@ -133,6 +139,7 @@ impl Shard {
         }
         self.look_after_connections();
         self.expire_keys();
+        self.timers.eviction_due = self.evict_by_the_clock();
         if self.index == 0 {
             self.server.tick();
             self.server.take_due_snapshot(&self.config);
@@ -199,16 +206,10 @@ impl Shard {
         if self.credit.behind() != 0 {
             return;
         }
-        // Before all is loaded a key's later life isn't known; a disk that takes no writes must not be given more.
-        if self.durability.is_loading || self.durability.journal.as_ref().is_some_and(|j| j.admit().is_err())
-        {
+        if !self.may_remove_keys() {
             return;
         }
         let server = std::sync::Arc::clone(&self.server);
-        // Expiry is a write, and who pauses those wants the data to stay as they are.
-        if server.pause.is_on() && server.pause.holds_back(true, self.clock.now_ms) {
-            return;
-        }
         if !server.expires_actively.load(std::sync::atomic::Ordering::Relaxed) {
             return;
         }

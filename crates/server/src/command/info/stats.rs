@@ -24,7 +24,7 @@ pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("rejected_connections", server.rejected_connections.load(Relaxed));
     sheet.field("expired_keys", keyspace.expired);
     sheet.field("expired_subkeys", keyspace.expired_fields);
-    sheet.field("evicted_keys", 0);
+    sheet.field("evicted_keys", keyspace.evicted);
     sheet.field("evicted_scripts", server.scripts.figures().evicted_scripts);
     sheet.field("evicted_clients", closed(CloseReason::Evicted));
     sheet.field("keyspace_hits", keyspace.hits);
