@@ -23,7 +23,7 @@ enum Kind {
     Value(Value),
     Group(Arc<Group>),
     Database(Database),
-    Steps(Box<dyn Steps>),
+    Steps(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn Steps>),
 }
 
 impl Garbage {
