@@ -243,3 +243,35 @@ fn moving_several_elements_is_all_or_nothing_where_that_is_asked_for() {
         assert_eq!(world.run(request), format!("{reply}\r\n"), "{request}");
     }
 }
+
+#[test]
+fn what_is_long_is_answered_in_steps_as_it_is_at_once() {
+    let mut world = World::new(4);
+    let numbers: Vec<String> = (0..30_000).map(|number| (number % 25_000).to_string()).collect();
+    for some in numbers.chunks(1000) {
+        let mut push: Vec<&[u8]> = vec![b"rpush", b"l"];
+        push.extend(some.iter().map(|number| number.as_bytes()));
+        world.run_words(&push);
+    }
+    for request in [
+        "lrange l 0 -1",
+        "lrange l 5 20000",
+        "lrange l -15000 -1",
+        "lpos l 24999",
+        "lpos l 4999 rank 2",
+        "lpos l 4999 rank -1",
+        "lpos l 100 rank -2",
+        "lpos l 100 count 0",
+        "lpos l 100 count 1 rank -1 maxlen 24000",
+        "lpos l 24999 maxlen 24999",
+        "lpos l nobody count 0",
+        "lpos l nobody rank -1",
+    ] {
+        world.caller.may_block = true;
+        let in_steps = world.run(request);
+        world.caller.may_block = false;
+        assert!(in_steps == world.run(request), "{request}");
+    }
+    assert_eq!(world.run("lpos l 4999 rank 2"), ":29999\r\n");
+    assert_eq!(world.run("lpos l 100 count 0"), "*2\r\n:100\r\n:25100\r\n");
+}

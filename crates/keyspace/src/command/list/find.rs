@@ -1,6 +1,7 @@
 //! LPOS: where an element is.
 
 use super::*;
+use crate::long::{LONG_MIN, Steps};
 
 pub(in crate::command) const LPOS: Command<Run> = row(
     Spec {
@@ -18,6 +19,7 @@ pub(in crate::command) const LPOS: Command<Run> = row(
 );
 
 /// LPOS's options.
+#[derive(Debug, Clone, Copy)]
 struct Search {
     /// The first match that counts; from the end if it is negative. Not 0.
     rank: i64,
@@ -48,33 +50,89 @@ impl Search {
         Ok(search)
     }
 
-    /// The indices that are found, at most as many as are asked for.
-    fn run(&self, list: &List, wanted: &[u8]) -> Vec<u64> {
-        let (len, number) = (list.len(), integer(wanted));
-        let towards = if self.rank > 0 { End::Back } else { End::Front };
-        let mut skipped = self.rank.unsigned_abs() - 1;
-        let most = match self.count {
+    /// How many elements are compared at most.
+    fn bound(&self, len: u64) -> u64 {
+        if self.compared_max == 0 { len } else { self.compared_max.min(len) }
+    }
+
+    /// How many matches are answered at most.
+    fn most(&self) -> u64 {
+        match self.count {
             None => 1,
             Some(0) => u64::MAX,
             Some(count) => count,
+        }
+    }
+
+    fn write(&self, reply: &mut Reply<'_>, found: &[u64]) {
+        if self.count.is_some() {
+            reply.array(found.len());
+            found.iter().for_each(|&index| reply.int(index as i64));
+        } else if let [index] = found[..] {
+            reply.int(index as i64);
+        } else {
+            reply.null();
+        }
+    }
+}
+
+/// How far a search has come.
+#[derive(Debug, Default)]
+struct Progress {
+    compared: u64,
+    /// Matches that the rank passes over.
+    passed: u64,
+    found: Vec<u64>,
+}
+
+impl Progress {
+    /// Compares up to `budget` elements more; returns whether the search goes on.
+    fn advance(&mut self, search: &Search, list: &List, wanted: &[u8], budget: u64) -> bool {
+        let (len, number) = (list.len(), integer(wanted));
+        let (bound, most, rank) = (search.bound(len), search.most(), search.rank.unsigned_abs());
+        let until = bound.min(self.compared.saturating_add(budget));
+        let is_forward = search.rank > 0;
+        let (from, towards) = match is_forward {
+            true => (self.compared, End::Back),
+            false => (len - self.compared, End::Front),
         };
-        let compared_max = if self.compared_max == 0 { u64::MAX } else { self.compared_max };
-        let (mut found, mut compared) = (Vec::new(), 0);
-        list.visit(if self.rank > 0 { 0 } else { len }, towards, |element| {
-            let is_match = match (element, number) {
-                (Element::Int(one), Some(other)) => one == other,
-                (Element::Text(one), None) => one == wanted,
-                _ => false,
-            };
-            if is_match && skipped > 0 {
-                skipped -= 1;
-            } else if is_match {
-                found.push(if self.rank > 0 { compared } else { len - 1 - compared });
-            }
-            compared += 1;
-            compared < compared_max && (found.len() as u64) < most
-        });
-        found
+        if self.compared < until {
+            list.visit(from, towards, |element| {
+                let is_match = match (element, number) {
+                    (Element::Int(one), Some(other)) => one == other,
+                    (Element::Text(one), None) => one == wanted,
+                    _ => false,
+                };
+                if is_match && self.passed + 1 < rank {
+                    self.passed += 1;
+                } else if is_match {
+                    self.found.push(if is_forward { self.compared } else { len - 1 - self.compared });
+                }
+                self.compared += 1;
+                self.compared < until && (self.found.len() as u64) < most
+            });
+        }
+        self.compared < bound && (self.found.len() as u64) < most
+    }
+}
+
+/// A search through a long list.
+#[derive(Debug)]
+struct LongSearch {
+    search: Search,
+    list: List,
+    wanted: Box<[u8]>,
+    progress: Progress,
+}
+
+impl Steps for LongSearch {
+    fn step(&mut self, reply: &mut Reply<'_>) -> bool {
+        let LongSearch { search, list, wanted, progress } = self;
+        let goes_on = progress.advance(search, list, wanted, LONG_MIN as u64);
+        if !goes_on {
+            search.write(reply, &progress.found);
+        }
+        goes_on
     }
 }
 
@@ -92,15 +150,17 @@ fn not_negative(value: &[u8], option: &'static str) -> Result<u64, Error> {
 
 fn lpos(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let search = Search::read(args)?;
-    let list = read_list(ctx, &args[1])?;
-    let found = list.map_or_else(Vec::new, |list| search.run(list, &args[2]));
-    if search.count.is_some() {
-        reply.array(found.len());
-        found.iter().for_each(|&index| reply.int(index as i64));
-    } else if let [index] = found[..] {
-        reply.int(index as i64);
-    } else {
-        reply.null();
+    let may_wait = ctx.caller.may_block;
+    let wanted = &args[2];
+    let mut progress = Progress::default();
+    if let Some(list) = read_list(ctx, &args[1])? {
+        // What is near the beginning is found at once.
+        let budget = if may_wait { LONG_MIN as u64 } else { u64::MAX };
+        if progress.advance(&search, list, wanted, budget) {
+            let (list, wanted) = (list.clone(), wanted.into());
+            return Ok(Outcome::Long(Box::new(LongSearch { search, list, wanted, progress })));
+        }
     }
+    search.write(reply, &progress.found);
     Ok(Outcome::Replied)
 }

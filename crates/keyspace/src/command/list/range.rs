@@ -1,6 +1,7 @@
 //! LLEN, LINDEX and LRANGE.
 
 use super::*;
+use crate::long::{LONG_MIN, Steps};
 
 pub(in crate::command) const LLEN: Command<Run> = row(
     Spec {
@@ -63,12 +64,23 @@ fn lindex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 
 fn lrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (start, stop) = (integer_at(args, 2)?, integer_at(args, 3)?);
+    let may_wait = ctx.caller.may_block;
     let Some(list) = read_list(ctx, &args[1])? else {
         reply.array(0);
         return Ok(Outcome::Replied);
     };
     let (first, count) = range_of(start, stop, list.len());
+    if may_wait && count >= LONG_MIN as u64 {
+        let range = LongRange { list: list.clone(), next: first, left: count, is_begun: false };
+        return Ok(Outcome::Long(Box::new(range)));
+    }
     reply.array(count as usize);
+    write_range(reply, list, first, count);
+    Ok(Outcome::Replied)
+}
+
+/// Writes as many elements, which are there, from element `first` on.
+fn write_range(reply: &mut Reply<'_>, list: &List, first: u64, count: u64) {
     let mut left = count;
     if left > 0 {
         list.visit(first, End::Back, |element| {
@@ -77,5 +89,30 @@ fn lrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
             left > 0
         });
     }
-    Ok(Outcome::Replied)
+}
+
+/// Elements that are written together.
+const STEP_ELEMENTS: u64 = 4096;
+
+/// A part of a list that takes more than a moment to write.
+#[derive(Debug)]
+struct LongRange {
+    list: List,
+    next: u64,
+    left: u64,
+    is_begun: bool,
+}
+
+impl Steps for LongRange {
+    fn step(&mut self, reply: &mut Reply<'_>) -> bool {
+        if !self.is_begun {
+            reply.array(self.left as usize);
+            self.is_begun = true;
+        }
+        let count = self.left.min(STEP_ELEMENTS);
+        write_range(reply, &self.list, self.next, count);
+        self.next += count;
+        self.left -= count;
+        self.left > 0
+    }
 }
