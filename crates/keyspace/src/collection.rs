@@ -13,6 +13,8 @@ use crate::effect;
 use crate::fields::Hash;
 use crate::set::Set;
 use crate::value::{NEVER, Value};
+use crate::value::Value;
+use crate::zset::{self, Zset};
 
 /// Where small values become large: the `*-max-listpack-*` directives and their like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,7 @@ pub(crate) fn empty(tag: u8) -> Option<Value> {
     match tag {
         Hash::TAG => Some(Value::Hash(Hash::default())),
         Set::TAG => Some(Set::default().into_value()),
+        Zset::TAG => Some(Zset::default().into_value()),
         _ => None,
     }
 }
@@ -123,6 +126,7 @@ pub(crate) fn read(tag: u8, from: &[u8]) -> Option<Value> {
     match tag {
         Hash::TAG => Hash::read(from).map(Value::Hash),
         Set::TAG => Set::read(from).map(Value::Set),
+        Zset::TAG => zset::read(from),
         _ => None,
     }
 }
@@ -132,6 +136,7 @@ pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Va
     match kind {
         kind if Hash::is_rdb_type(kind) => Hash::read_rdb(kind, from, limits).map(Value::Hash),
         kind if Set::is_rdb_type(kind) => Set::read_rdb(kind, from, limits).map(Value::Set),
+        3 | 5 | 12 | 17 => zset::read_rdb(kind, from, limits),
         _ => None,
     }
 }

@@ -99,6 +99,14 @@ impl Extended {
         self.negative && self.mantissa != 0
     }
 
+    /// The nearest double, or an infinity. Rounds a second time.
+    pub(crate) fn to_f64(self) -> f64 {
+        // In two steps, so that a power of two is not lost where the number is not.
+        let (half, rest) = (self.exponent / 2, self.exponent - self.exponent / 2);
+        let magnitude = self.mantissa as f64 * 2f64.powi(half) * 2f64.powi(rest);
+        if self.negative { -magnitude } else { magnitude }
+    }
+
     /// In decimal, with as many digits as `%.17Lf` gives that are not trailing zeros.
     pub(crate) fn format(self) -> Vec<u8> {
         let (mut digits, decimals) = if self.exponent >= 0 {

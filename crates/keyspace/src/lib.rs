@@ -50,6 +50,7 @@ mod table;
 mod value;
 mod wait;
 mod watch;
+mod zset;
 
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};

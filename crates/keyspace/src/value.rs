@@ -8,6 +8,7 @@ use crate::fields::Hash;
 use crate::set::Set;
 use crate::stream::Stream;
 use crate::string::{Long, PART_BYTES, Text};
+use crate::zset::Zset;
 
 /// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
 pub(crate) const STRING_BYTES_MAX: usize = 512 << 20;
@@ -47,6 +48,8 @@ pub enum Value {
     Hash(Hash),
     /// A set.
     Set(Set),
+    /// A sorted set.
+    Zset(Zset),
 }
 
 /// Longest string that Redis keeps in one allocation with its header; the only trace is OBJECT ENCODING.
@@ -89,6 +92,7 @@ impl Value {
             Value::Set(set) => Some(set),
             Value::Hash(hash) => Some(hash),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
+            Value::Zset(zset) => Some(zset),
         }
     }
 
@@ -98,6 +102,7 @@ impl Value {
             Value::Set(set) => Some(set),
             Value::Hash(hash) => Some(hash),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
+            Value::Zset(zset) => Some(zset),
         }
     }
 
