@@ -112,6 +112,21 @@ events! {
         HINCRBYFLOAT = "hincrbyfloat",
         HPERSIST = "hpersist",
         HSET = "hset",
+    ZSET {
+        GEORADIUSSTORE = "georadiusstore",
+        GEOSEARCHSTORE = "geosearchstore",
+        ZADD = "zadd",
+        ZDIFFSTORE = "zdiffstore",
+        ZINCR = "zincr",
+        ZINTERSTORE = "zinterstore",
+        ZPOPMAX = "zpopmax",
+        ZPOPMIN = "zpopmin",
+        ZRANGESTORE = "zrangestore",
+        ZREM = "zrem",
+        ZREMRANGEBYLEX = "zremrangebylex",
+        ZREMRANGEBYRANK = "zremrangebyrank",
+        ZREMRANGEBYSCORE = "zremrangebyscore",
+        ZUNIONSTORE = "zunionstore",
     }
     KEY_MISS { KEY_MISS = "keymiss" }
     NEW { NEW = "new" }

@@ -107,6 +107,15 @@ impl Extended {
         if self.negative { -magnitude } else { magnitude }
     }
 
+    /// As [`Extended::to_f64`]; what is too small for a double is the smallest of its sign.
+    pub(crate) fn to_f64_not_zero(self) -> f64 {
+        let number = self.to_f64();
+        match number == 0.0 && self.mantissa != 0 {
+            true => f64::from_bits(1).copysign(number),
+            false => number,
+        }
+    }
+
     /// In decimal, with as many digits as `%.17Lf` gives that are not trailing zeros.
     pub(crate) fn format(self) -> Vec<u8> {
         let (mut digits, decimals) = if self.exponent >= 0 {

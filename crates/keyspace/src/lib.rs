@@ -13,6 +13,7 @@
 //! | `string` | the bytes of a string, long ones in parts, and what is computed over them |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `fields` | hashes: fields, their values and expiries |
+//! | `zset`, `geo` | a sorted set: packed, or a counted tree and a table; places as scores |
 //! | `collection`, `packed`, `listpack` | what lists, hashes, sets and sorted sets have in common; how small ones are kept |
 //! | `compact` | the hash table of large hashes, sets and sorted sets, whose copies share segments |
 //! | `long` | replies that are made in steps, from copies |
@@ -33,6 +34,7 @@ mod expiry;
 mod extended;
 mod fields;
 mod garbage;
+mod geo;
 mod hash;
 mod listpack;
 mod long;
@@ -55,7 +57,7 @@ mod zset;
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
 pub use collection::Limits;
-pub use command::{COMMANDS, HashError, SetError, StreamError};
+pub use command::{COMMANDS, GeoError, HashError, SetError, StreamError, ZsetError};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
     Effect, Effects, Unreadable, What, flush_all, read_state, resume, suspend, write_set, write_state,

@@ -21,17 +21,25 @@ const RANKS: u8 = 3;
 /// Members that have got scores, collected while a command goes on.
 #[derive(Debug, Default)]
 pub(crate) struct Scores {
+    wanted: bool,
     bytes: Vec<u8>,
     count: usize,
 }
 
 impl Scores {
+    /// None yet.
+    pub(crate) fn new(edits: &Edits<'_>) -> Scores {
+        Scores { wanted: edits.log.wants_effects(), ..Scores::default() }
+    }
+
     /// Notes that a member has this score now.
     pub(crate) fn push(&mut self, member: &[u8], score: f64) {
-        self.bytes.extend_from_slice(&score.to_le_bytes());
-        write_varint(&mut self.bytes, member.len() as u64);
-        self.bytes.extend_from_slice(member);
         self.count += 1;
+        if self.wanted {
+            self.bytes.extend_from_slice(&score.to_le_bytes());
+            write_varint(&mut self.bytes, member.len() as u64);
+            self.bytes.extend_from_slice(member);
+        }
     }
 
     /// Records the change, if there is one.
@@ -48,16 +56,24 @@ impl Scores {
 /// Members that are gone, collected while a command goes on.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
+    wanted: bool,
     bytes: Vec<u8>,
     count: usize,
 }
 
 impl Members {
+    /// None yet.
+    pub(crate) fn new(edits: &Edits<'_>) -> Members {
+        Members { wanted: edits.log.wants_effects(), ..Members::default() }
+    }
+
     /// Notes that a member is gone.
     pub(crate) fn push(&mut self, member: &[u8]) {
-        write_varint(&mut self.bytes, member.len() as u64);
-        self.bytes.extend_from_slice(member);
         self.count += 1;
+        if self.wanted {
+            write_varint(&mut self.bytes, member.len() as u64);
+            self.bytes.extend_from_slice(member);
+        }
     }
 
     /// How many there are.
@@ -100,7 +116,9 @@ fn apply_scores(zset: &mut Zset, body: &[u8], limits: &Limits) -> bool {
     if body.is_empty() || read().any(|element| element.is_none()) {
         return false;
     }
-    read().flatten().for_each(|(member, score)| drop(zset.set(member, score, limits)));
+    for (member, score) in read().flatten() {
+        zset.set(member, score, limits);
+    }
     true
 }
 

@@ -31,6 +31,49 @@ pub(crate) fn bound(text: &[u8]) -> Option<f64> {
     (!number.is_nan()).then_some(number)
 }
 
+/// Appends a number with up to 17 digits, which is not the shortest form: `0.10000000000000001`.
+///
+/// Source: `printf("%.17g")`.
+pub(crate) fn write_17_digits(out: &mut Vec<u8>, number: f64) {
+    if !number.is_finite() {
+        return sterna_protocol::write_double(out, number);
+    }
+    let scientific = format!("{:.16e}", number.abs());
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_digit).collect();
+    let kept = digits.iter().rposition(|&digit| digit != b'0').map_or(1, |last| last + 1);
+    let digits = &digits[..kept];
+    if number.is_sign_negative() {
+        out.push(b'-');
+    }
+    let point = |out: &mut Vec<u8>, whole: &[u8], fraction: &[u8]| {
+        out.extend_from_slice(whole);
+        if !fraction.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(fraction);
+        }
+    };
+    match usize::try_from(exponent) {
+        Ok(exponent) if exponent < 17 => {
+            let mut whole = digits.to_vec();
+            whole.resize(whole.len().max(exponent + 1), b'0');
+            point(out, &whole[..exponent + 1], digits.get(exponent + 1..).unwrap_or_default());
+        }
+        Err(_) if exponent >= -4 => {
+            out.extend_from_slice(b"0.");
+            out.extend(std::iter::repeat_n(b'0', exponent.unsigned_abs() as usize - 1));
+            out.extend_from_slice(digits);
+        }
+        _ => {
+            point(out, &digits[..1], &digits[1..]);
+            out.push(b'e');
+            out.push(if exponent < 0 { b'-' } else { b'+' });
+            out.extend_from_slice(format!("{:02}", exponent.abs()).as_bytes());
+        }
+    }
+}
+
 /// Digits without a point are read fast: most scores are a time or a counter.
 #[inline]
 fn integer(text: &[u8]) -> Option<f64> {
@@ -98,6 +141,32 @@ mod tests {
         for (text, expected) in rows {
             let read = score(text.as_bytes()).map(f64::to_bits);
             assert_eq!(read, expected.map(f64::to_bits), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn seventeen_digits_are_written_as_the_c_library_writes_them() {
+        let rows = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (0.1, "0.10000000000000001"),
+            (-2.5, "-2.5"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (123456.75, "123456.75"),
+            (1e20, "1e+20"),
+            (1e-4, "0.0001"),
+            (1.5e-5, "1.5e-05"),
+            (1e-7, "9.9999999999999995e-08"),
+            (1.0 / 3.0, "0.33333333333333331"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::NEG_INFINITY, "-inf"),
+        ];
+        for (number, expected) in rows {
+            let mut out = Vec::new();
+            write_17_digits(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 

@@ -236,7 +236,9 @@ impl Large {
             if !found {
                 // Entered further on than its hash: if it is not clear which, all that it can be.
                 let near = |member: &[u8]| number.wrapping_sub((self.hash)(member)) < self.table.len() as u64;
-                leaf.iter().filter(|(member, _)| near(member)).for_each(|(member, score)| visit(member, score));
+                leaf.iter()
+                    .filter(|(member, _)| near(member))
+                    .for_each(|(member, score)| visit(member, score));
             }
         })
     }

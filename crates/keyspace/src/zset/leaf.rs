@@ -96,6 +96,10 @@ impl Leaf {
         self.scores.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.scores.is_empty()
+    }
+
     /// Bytes of the members.
     pub(super) fn member_bytes(&self) -> usize {
         self.bytes.len()
@@ -186,7 +190,9 @@ impl Leaf {
         self.bytes.drain(start..end);
         self.ends[range.start..].iter_mut().for_each(|at| *at -= (end - start) as u32);
         // What a leaf shrank from is not kept for ever.
-        if self.scores.capacity() - self.scores.len() > LEAF_MAX / 2 || self.bytes.capacity() > 2 * LEAF_BYTES_MAX {
+        if self.scores.capacity() - self.scores.len() > LEAF_MAX / 2
+            || self.bytes.capacity() > 2 * LEAF_BYTES_MAX
+        {
             self.shrink();
         }
     }

@@ -41,52 +41,55 @@ use small::Digits;
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub(crate) enum Zset {
+pub struct Zset(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
     Small(Packed),
     Large(Box<Large>),
 }
 
 impl Default for Zset {
     fn default() -> Zset {
-        Zset::Small(Packed::default())
+        Zset(Form::Small(Packed::default()))
     }
 }
 
 impl Zset {
     /// How many elements.
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Zset::Small(packed) => packed.len() / 2,
-            Zset::Large(large) => large.len(),
+        match &self.0 {
+            Form::Small(packed) => packed.len() / 2,
+            Form::Large(large) => large.len(),
         }
     }
 
     /// The score of a member.
     #[inline]
     pub(crate) fn score(&self, member: &[u8]) -> Option<f64> {
-        match self {
-            Zset::Small(packed) => Some(small::find(packed, member)?.1),
-            Zset::Large(large) => large.score(member),
+        match &self.0 {
+            Form::Small(packed) => Some(small::find(packed, member)?.1),
+            Form::Large(large) => large.score(member),
         }
     }
 
     /// Rank and score of a member.
     pub(crate) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        match self {
-            Zset::Small(packed) => {
+        match &self.0 {
+            Form::Small(packed) => {
                 let at = packed.find(member, 2)?;
                 let (rank, (.., score)) = small::iter(packed).enumerate().find(|(_, item)| item.0 == at)?;
                 Some((rank, score))
             }
-            Zset::Large(large) => large.rank(member),
+            Form::Large(large) => large.rank(member),
         }
     }
 
     /// Adds a member, or gives it another score; returns the score that it had. `score` is not NaN.
     pub(crate) fn set(&mut self, member: &[u8], score: f64, limits: &Limits) -> Option<f64> {
-        let packed = match self {
-            Zset::Large(large) => return large.set(member, score),
-            Zset::Small(packed) => packed,
+        let packed = match &mut self.0 {
+            Form::Large(large) => return large.set(member, score),
+            Form::Small(packed) => packed,
         };
         if let Some((at, old)) = small::find(packed, member) {
             if old != score {
@@ -105,27 +108,27 @@ impl Zset {
 
     /// Removes a member; returns the score that it had.
     pub(crate) fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        match self {
-            Zset::Small(packed) => {
+        match &mut self.0 {
+            Form::Small(packed) => {
                 let (at, score) = small::find(packed, member)?;
                 packed.remove(at, 2);
                 Some(score)
             }
-            Zset::Large(large) => large.remove(member),
+            Form::Large(large) => large.remove(member),
         }
     }
 
     /// Removes the elements of these ranks, which are there, and shows them in order.
     pub(crate) fn remove_ranks(&mut self, ranks: Range<usize>, visit: &mut dyn FnMut(&[u8], f64)) {
-        match self {
-            Zset::Small(packed) => {
+        match &mut self.0 {
+            Form::Small(packed) => {
                 let mut digits = Digits::default();
                 for (_, member, score) in small::iter(packed).skip(ranks.start).take(ranks.len()) {
                     visit(digits.bytes(member), score);
                 }
                 small::remove(packed, ranks);
             }
-            Zset::Large(large) => large.remove_ranks(ranks, visit),
+            Form::Large(large) => large.remove_ranks(ranks, visit),
         }
     }
 
@@ -141,27 +144,22 @@ impl Zset {
             Direction::Forward => ranks.start,
             Direction::Backward => self.len().saturating_sub(ranks.end),
         };
-        match (self, direction) {
-            (Zset::Small(packed), Direction::Forward) => {
+        match (&self.0, direction) {
+            (Form::Small(packed), Direction::Forward) => {
                 let mut items = small::iter(packed).skip(skipped).take(ranks.len());
                 items.all(|(_, member, score)| visit(digits.bytes(member), score));
             }
-            (Zset::Small(packed), Direction::Backward) => {
+            (Form::Small(packed), Direction::Backward) => {
                 let mut items = small::iter_back(packed).skip(skipped).take(ranks.len());
                 items.all(|(_, member, score)| visit(digits.bytes(member), score));
             }
-            (Zset::Large(large), Direction::Forward) => large.tree().visit(ranks, visit),
-            (Zset::Large(large), Direction::Backward) => large.tree().visit_back(ranks, visit),
+            (Form::Large(large), Direction::Forward) => large.tree().visit(ranks, visit),
+            (Form::Large(large), Direction::Backward) => large.tree().visit_back(ranks, visit),
         }
     }
 
     /// Shows the elements of these ranks.
-    pub(crate) fn visit(
-        &self,
-        ranks: Range<usize>,
-        direction: Direction,
-        mut visit: impl FnMut(&[u8], f64),
-    ) {
+    pub(crate) fn visit(&self, ranks: Range<usize>, direction: Direction, mut visit: impl FnMut(&[u8], f64)) {
         self.visit_while(ranks, direction, &mut |member, score| {
             visit(member, score);
             true
@@ -176,20 +174,20 @@ impl Zset {
     /// Shows elements in the order of a walk, at least `count` of them from `from` on; returns where to go on, `None` at the
     /// end. A small set is shown whole.
     pub(crate) fn scan(&self, from: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> Option<u64> {
-        match self {
-            Zset::Small(_) => {
+        match &self.0 {
+            Form::Small(_) => {
                 self.visit_all(visit);
                 None
             }
-            Zset::Large(large) => large.scan(from, count, &mut visit),
+            Form::Large(large) => large.scan(from, count, &mut visit),
         }
     }
 
     /// How many elements are before a place.
     fn rank_of(&self, key: Key<'_>) -> usize {
-        match self {
-            Zset::Small(packed) => small::rank_of(packed, key),
-            Zset::Large(large) => large.tree().rank_of(key),
+        match &self.0 {
+            Form::Small(packed) => small::rank_of(packed, key),
+            Form::Large(large) => large.tree().rank_of(key),
         }
     }
 
@@ -203,12 +201,37 @@ impl Zset {
         first
     }
 
+    /// Elements in the order of a sorted set.
+    pub(crate) fn in_order(mut elements: Vec<(f64, Box<[u8]>)>) -> Vec<(f64, Box<[u8]>)> {
+        elements.sort_unstable_by(|a, b| leaf::order(a.0, b.0).then_with(|| a.1.cmp(&b.1)));
+        elements
+    }
+
+    /// A set of these elements, which are in order and of which no member is there twice.
+    pub(crate) fn of_elements(elements: &[(f64, Box<[u8]>)], limits: &Limits) -> Zset {
+        let is_small = elements.len() as u64 <= limits.zset_entries
+            && elements.iter().all(|(_, member)| member.len() as u64 <= limits.zset_value_bytes);
+        let mut zset = if is_small { Zset::default() } else { Zset(Form::Large(Box::default())) };
+        for (score, member) in elements {
+            zset.set(member, *score, limits);
+        }
+        zset
+    }
+
+    /// Appends a score as ZSCAN shows it: of a small set as it is kept, otherwise with 17 digits, as Redis does.
+    pub(crate) fn write_scanned_score(&self, out: &mut Vec<u8>, score: f64) {
+        match &self.0 {
+            Form::Small(_) => small::write_score(out, score),
+            Form::Large(_) => float::write_17_digits(out, score),
+        }
+    }
+
     fn enlarge(&mut self) {
         let mut large = Large::default();
         self.visit_all(|member, score| {
             large.set(member, score);
         });
-        *self = Zset::Large(Box::new(large));
+        self.0 = Form::Large(Box::new(large));
     }
 }
 
@@ -235,9 +258,9 @@ impl Collection for Zset {
     }
 
     fn encoding(&self) -> &'static str {
-        match self {
-            Zset::Small(_) => "listpack",
-            Zset::Large(_) => "skiplist",
+        match &self.0 {
+            Form::Small(_) => "listpack",
+            Form::Large(_) => "skiplist",
         }
     }
 
@@ -246,9 +269,9 @@ impl Collection for Zset {
     }
 
     fn heap_bytes(&self) -> usize {
-        match self {
-            Zset::Small(packed) => packed.heap_bytes(),
-            Zset::Large(large) => size_of::<Large>() + large.heap_bytes(),
+        match &self.0 {
+            Form::Small(packed) => packed.heap_bytes(),
+            Form::Large(large) => size_of::<Large>() + large.heap_bytes(),
         }
     }
 
@@ -265,12 +288,12 @@ impl Collection for Zset {
     }
 
     fn check(&self) {
-        match self {
-            Zset::Small(packed) => {
+        match &self.0 {
+            Form::Small(packed) => {
                 packed.check();
                 assert!(packed.len().is_multiple_of(2));
             }
-            Zset::Large(large) => large.check(),
+            Form::Large(large) => large.check(),
         }
     }
 }

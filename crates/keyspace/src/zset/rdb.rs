@@ -10,10 +10,9 @@
 //! Types 5 and 17 are written, a large set from its last element on, as Redis does: whoever reads it inserts at the front
 //! of a skiplist. Elements that were small elsewhere and are not here become large, and the other way round.
 
-use super::large::Large;
 use super::small;
 use super::snapshot::is_in_order;
-use super::{Direction, Zset};
+use super::{Direction, Form, Zset};
 use crate::collection::Limits;
 use crate::listpack::Element;
 use crate::packed::Packed;
@@ -27,14 +26,14 @@ const TYPE_LISTPACK: u8 = 17;
 const VERSION: u16 = 10;
 
 pub(super) fn write(zset: &Zset, out: &mut Vec<u8>) -> u16 {
-    match zset {
-        Zset::Small(packed) => {
+    match &zset.0 {
+        Form::Small(packed) => {
             out.push(TYPE_LISTPACK);
             let mut listpack = Vec::new();
             packed.write_listpack(&mut listpack);
             write_string(out, &listpack);
         }
-        Zset::Large(large) => {
+        Form::Large(large) => {
             out.push(TYPE_BINARY);
             write_length(out, large.len() as u64);
             zset.visit(0..large.len(), Direction::Backward, |member, score| {
@@ -63,7 +62,7 @@ fn read_elements(
     let count = read_length(from)?;
     let mut zset = Zset::default();
     if count > limits.zset_entries {
-        zset = Zset::Large(Box::new(Large::default()));
+        zset = Zset(Form::Large(Box::default()));
     }
     for _ in 0..count {
         let member = read_string(from)?;
@@ -96,7 +95,7 @@ fn read_listpack(listpack: &[u8], limits: &Limits) -> Option<Zset> {
     let is_short = |member: Element<'_>| member.to_bytes().len() as u64 <= limits.zset_value_bytes;
     let is_small = packed.len() as u64 / 2 <= limits.zset_entries
         && small::iter(&packed).all(|(_, member, _)| is_short(member));
-    let mut zset = Zset::Small(packed);
+    let mut zset = Zset(Form::Small(packed));
     if !is_small {
         zset.enlarge();
     }

@@ -29,7 +29,9 @@ impl Digits {
 pub(super) fn score_of(element: Element<'_>) -> Option<f64> {
     match element {
         Element::Int(number) => Some(number as f64),
-        Element::Text(text) => std::str::from_utf8(text).ok()?.parse().ok().filter(|score: &f64| !score.is_nan()),
+        Element::Text(text) => {
+            std::str::from_utf8(text).ok()?.parse().ok().filter(|score: &f64| !score.is_nan())
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::effect::read_member;
 use super::large::Large;
 use super::leaf::Key;
 use super::small::{self, Digits};
-use super::{Direction, Zset};
+use super::{Direction, Form, Zset};
 use crate::effect::{read_varint, write_varint};
 use crate::packed::Packed;
 
@@ -22,12 +22,12 @@ const LARGE: u8 = 1;
 const PAUSE_ELEMENTS: usize = 256;
 
 pub(super) fn write(zset: &Zset, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
-    match zset {
-        Zset::Small(packed) => {
+    match &zset.0 {
+        Form::Small(packed) => {
             out.push(SMALL);
             packed.write_listpack(out);
         }
-        Zset::Large(large) => {
+        Form::Large(large) => {
             out.push(LARGE);
             write_varint(out, large.len() as u64);
             let mut count = 0;
@@ -48,7 +48,7 @@ pub(super) fn read(from: &[u8]) -> Option<Zset> {
     match from.split_first()? {
         (&SMALL, listpack) => {
             let packed = Packed::read_listpack(listpack)?;
-            is_in_order(&packed).then_some(Zset::Small(packed))
+            is_in_order(&packed).then_some(Zset(Form::Small(packed)))
         }
         (&LARGE, mut rest) => {
             let count = usize::try_from(read_varint(&mut rest)?).ok()?;
@@ -60,7 +60,7 @@ pub(super) fn read(from: &[u8]) -> Option<Zset> {
                     return None;
                 }
             }
-            (rest.is_empty() && count > 0).then(|| Zset::Large(Box::new(large)))
+            (rest.is_empty() && count > 0).then(|| Zset(Form::Large(Box::new(large))))
         }
         _ => None,
     }

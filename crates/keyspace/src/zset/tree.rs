@@ -122,16 +122,6 @@ impl Tree {
         (node, rest as usize)
     }
 
-    /// The element of a rank.
-    pub(super) fn nth(&self, rank: usize) -> Option<(&[u8], f64)> {
-        if rank >= self.len {
-            return None;
-        }
-        let (leaf, at) = self.locate(rank);
-        let leaf = self.leaf(leaf);
-        Some((leaf.member(at), leaf.score(at)))
-    }
-
     /// Shows the elements of some ranks in order, until `visit` has had enough.
     pub(super) fn visit(&self, ranks: Range<usize>, visit: &mut dyn FnMut(&[u8], f64) -> bool) {
         let Range { mut start, end } = ranks;
@@ -185,7 +175,12 @@ impl Tree {
         let ends = Ends { first: true, last: true };
         let (leaf, split) = self.insert_under(self.root, self.height, ends, (score, member), moved);
         if let Some(right) = split {
-            let left = Child { count: self.len as u64 + 1 - right.count, score: 0.0, text: [].into(), node: self.root };
+            let left = Child {
+                count: self.len as u64 + 1 - right.count,
+                score: 0.0,
+                text: [].into(),
+                node: self.root,
+            };
             let mut root = Inner::default();
             root.insert(0, left);
             root.insert(1, right);
@@ -447,7 +442,7 @@ impl Tree {
         if level == 0 {
             let leaf = self.leaf(node);
             *bytes += leaf.heap_bytes();
-            assert!(leaf.len() > 0 || self.height == 0);
+            assert!(!leaf.is_empty() || self.height == 0);
             assert!(!leaf.is_over());
             for (member, score) in leaf.iter() {
                 assert!(!score.is_nan());
@@ -490,7 +485,11 @@ impl Inner {
         let (mut from, mut to) = (1, self.children.len());
         while from < to {
             let middle = (from + to) / 2;
-            if key.reaches(self.scores[middle], &self.texts[middle]) { from = middle + 1 } else { to = middle }
+            if key.reaches(self.scores[middle], &self.texts[middle]) {
+                from = middle + 1
+            } else {
+                to = middle
+            }
         }
         from - 1
     }
@@ -588,9 +587,14 @@ mod tests {
         let mut removed = Vec::new();
         let leaves = &mut model.leaves;
         let mut moved = Vec::new();
-        let count = tree.remove_run(rank, most, &mut |member, score| removed.push((score, member.to_vec())), &mut |m, f, t| {
-            moved.push((m.to_vec(), f, t));
-        });
+        let count = tree.remove_run(
+            rank,
+            most,
+            &mut |member, score| removed.push((score, member.to_vec())),
+            &mut |m, f, t| {
+                moved.push((m.to_vec(), f, t));
+            },
+        );
         for (member, from, to) in moved {
             assert_eq!(leaves.insert(member, to), Some(from));
         }
@@ -645,7 +649,8 @@ mod tests {
             for (clone, elements) in clones {
                 clone.check();
                 assert!((0..clone.len()).all(|rank| {
-                    let (member, score) = clone.nth(rank).unwrap();
+                    let (leaf, at) = clone.locate(rank);
+                    let (member, score) = (clone.leaf(leaf).member(at), clone.leaf(leaf).score(at));
                     (score, member) == (elements[rank].0, &elements[rank].1[..])
                 }));
             }

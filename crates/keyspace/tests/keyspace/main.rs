@@ -15,3 +15,4 @@ mod strings;
 mod wait;
 mod watch;
 mod world;
+mod zsets;
