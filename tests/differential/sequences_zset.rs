@@ -74,7 +74,8 @@ impl Writer {
         let options = [(3, "REV"), (3, "WITHSCORES"), (6, "LIMIT 1 3")];
         match self.random.bool() {
             true => {
-                self.words_and(&format!("ZRANGE {key} {} {}", self.rank_text(), self.rank_text()), &options)
+                let text = format!("ZRANGE {key} {} {}", self.rank_text(), self.rank_text());
+                self.words_and(&text, &options)
             }
             false => {
                 let text = format!("ZRANGE {key} {} {} BYSCORE", self.score_end(), self.score_end());

@@ -147,10 +147,11 @@ impl Cell {
     }
 
     /// The cell so many columns to the east and rows to the north, around the globe and over the poles.
-    fn moved(self, columns: i64, rows: i64) -> Cell {
+    fn moved(self, columns: i32, rows: i32) -> Cell {
         let mask = (1u32 << self.step) - 1;
-        let column = gather(self.bits >> 1).wrapping_add_signed(columns as i32) & mask;
-        let row = gather(self.bits).wrapping_add_signed(rows as i32) & mask;
+        // The last meridian is in a column of its own, beyond the others: it is left only by a move along it.
+        let moved = |index: u32, by: i32| if by == 0 { index } else { index.wrapping_add_signed(by) & mask };
+        let (row, column) = (moved(gather(self.bits), rows), moved(gather(self.bits >> 1), columns));
         Cell { bits: spread(row) | spread(column) << 1, step: self.step }
     }
 
@@ -193,7 +194,7 @@ fn gather(bits: u64) -> u32 {
 
 /// The neighbours of a cell as columns to the east and rows to the north, itself first, in the order in which Redis looks
 /// at them: an answer that is not sorted shows it.
-const NEIGHBOURS: [(i64, i64); 9] =
+const NEIGHBOURS: [(i32, i32); 9] =
     [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)];
 
 impl Search {
@@ -230,7 +231,7 @@ impl Search {
             centre = Cell::around(self.centre, step, LATITUDE_MAX);
         }
         let area = centre.area();
-        let is_needed = |&(columns, rows): &(i64, i64)| {
+        let is_needed = |&(columns, rows): &(i32, i32)| {
             step < 2
                 || !(rows < 0 && area.south < bounds.south
                     || rows > 0 && area.north > bounds.north

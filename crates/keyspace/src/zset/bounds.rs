@@ -93,21 +93,33 @@ impl Zset {
         start..end
     }
 
-    /// The ranks of the elements in a range of members. Of a set whose scores differ the members with the lowest score
-    /// are found, and the answer is as good as any. Cost: O(log n).
+    /// The ranks of the elements in a range of members. Of a set whose scores differ the answer is right if
+    /// its members happen to be in order. Cost: O(log n), then squared.
     pub(crate) fn ranks_by_lex(&self, range: &LexRange<'_>) -> Range<usize> {
-        let Some(score) = self.first_score() else { return 0..0 };
-        let start = self.rank_of_edge(score, range.min.start());
-        let end = self.rank_of_edge(score, range.max.end());
+        let len = self.len();
+        let score_at = |rank: usize| self.at(rank, |_, score| score);
+        let Some(score) = score_at(0) else { return 0..0 };
+        let scores_are_equal = score_at(len - 1) == Some(score);
+        let [start, end] = [range.min.start(), range.max.end()].map(|edge| {
+            let key = Key { score, edge };
+            match edge {
+                Edge::Least => 0,
+                Edge::Most => len,
+                _ if scores_are_equal => self.rank_of(key),
+                _ => self.rank_by_member(key),
+            }
+        });
         start..end.max(start)
     }
 
-    /// Below the lowest and above the highest there is nothing, whatever the scores.
-    fn rank_of_edge(&self, score: f64, edge: Edge<'_>) -> usize {
-        match edge {
-            Edge::Least => 0,
-            Edge::Most => self.len(),
-            edge => self.rank_of(Key { score, edge }),
+    /// How many elements are before a place if scores are left out of account, and members are in order all the same.
+    fn rank_by_member(&self, key: Key<'_>) -> usize {
+        let (mut from, mut to) = (0, self.len());
+        while from < to {
+            let middle = (from + to) / 2;
+            let is_before = self.at(middle, |member, _| key.is_behind(key.score, || member));
+            if is_before == Some(true) { from = middle + 1 } else { to = middle }
         }
+        from
     }
 }

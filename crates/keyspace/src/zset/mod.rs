@@ -191,14 +191,14 @@ impl Zset {
         }
     }
 
-    /// The lowest score.
-    fn first_score(&self) -> Option<f64> {
-        let mut first = None;
-        self.visit_while(0..1.min(self.len()), Direction::Forward, &mut |_, score| {
-            first = Some(score);
+    /// What `read` makes of the element of a rank; `None`: there is none.
+    fn at<R>(&self, rank: usize, read: impl FnOnce(&[u8], f64) -> R) -> Option<R> {
+        let (mut read, mut result) = (Some(read), None);
+        self.visit_while(rank..self.len().min(rank + 1), Direction::Forward, &mut |member, score| {
+            result = read.take().map(|read| read(member, score));
             false
         });
-        first
+        result
     }
 
     /// Elements in the order of a sorted set.

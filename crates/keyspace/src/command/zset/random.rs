@@ -19,9 +19,8 @@ pub(in crate::command) const ZRANDMEMBER: Command<Run> = row(
     zrandmember,
 );
 
-/// Members that a negative count may ask for: more than that no set needs to be asked for at once, and the reply has to
-/// be held.
-const REPEATS_MAX: u64 = 1 << 20;
+/// Members that a negative count may ask for: the reply has to be held.
+const REPEATED_MAX: u64 = 1_000_000;
 
 fn zrandmember(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     if args.len() == 2 {
@@ -37,7 +36,7 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
         _ => return Err(Error::Syntax),
     };
     let out_of_range = with_scores && count.unsigned_abs() > i64::MAX as u64 / 2;
-    if out_of_range || count < 0 && count.unsigned_abs() > REPEATS_MAX {
+    if out_of_range || count < 0 && count.unsigned_abs() > REPEATED_MAX {
         return Err(ZsetError::CountOutOfRange.into());
     }
     let mut seed = ctx.space.of(&args[1]).0.random();
