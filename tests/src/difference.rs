@@ -37,12 +37,6 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "A zero byte ends nothing here; names are bytes.",
     },
     Difference {
-        name: "random-repeated",
-        redis: "answers any negative number of members in `ZRANDMEMBER`",
-        sterna: "answers `ERR value is out of range` below −1 000 000",
-        reason: "A reply is held in memory, and no request may ask for all of it.",
-    },
-    Difference {
         name: "reply-in-multi",
         redis: "queues `CLIENT REPLY` between `MULTI` and `EXEC`",
         sterna: "answers `ERR Command not allowed inside a transaction`, as Valkey does",
