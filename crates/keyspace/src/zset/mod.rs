@@ -37,7 +37,7 @@ mod model;
 pub(crate) use bounds::{Direction, Lex, LexRange, ScoreRange};
 use large::Large;
 use leaf::Key;
-use small::Digits;
+pub(crate) use small::Digits;
 
 /// See the module.
 #[derive(Debug, Clone)]

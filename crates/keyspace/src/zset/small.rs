@@ -11,12 +11,12 @@ use crate::packed::{At, Packed};
 
 /// Digits of a member that is an integer.
 #[derive(Default)]
-pub(super) struct Digits(itoa::Buffer);
+pub(crate) struct Digits(itoa::Buffer);
 
 impl Digits {
     /// The bytes of an element.
     #[inline]
-    pub(super) fn bytes<'s>(&'s mut self, element: Element<'s>) -> &'s [u8] {
+    pub(crate) fn bytes<'s>(&'s mut self, element: Element<'s>) -> &'s [u8] {
         match element {
             Element::Int(number) => self.0.format(number).as_bytes(),
             Element::Text(text) => text,

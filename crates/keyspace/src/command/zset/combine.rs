@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use super::range::store;
 use super::*;
+use crate::set::Set;
+use crate::zset::Digits;
 
 const READS: Spec = Spec {
     arity: -3,
@@ -126,8 +128,15 @@ enum Aggregate {
 /// One of the sets that are combined.
 #[derive(Debug, Clone)]
 struct Source {
-    zset: Zset,
+    elements: Held,
     weight: f64,
+}
+
+/// What a source holds: the members of a set have a score of 1.
+#[derive(Debug, Clone)]
+enum Held {
+    Zset(Zset),
+    Set(Set),
 }
 
 /// A request, its sources read.
@@ -216,11 +225,11 @@ impl Request {
     fn result(mut self, operation: Operation) -> Elements {
         let elements = match operation {
             Operation::Union => {
-                self.sources.sort_by_key(|source| source.zset.len());
+                self.sources.sort_by_key(|source| source.elements.len());
                 self.union()
             }
             Operation::Inter => {
-                self.sources.sort_by_key(|source| source.zset.len());
+                self.sources.sort_by_key(|source| source.elements.len());
                 let mut elements = Vec::new();
                 self.intersect(|member, score| {
                     elements.push((score, member.into()));
@@ -236,7 +245,7 @@ impl Request {
     fn union(&self) -> Elements {
         let mut scores: HashMap<Box<[u8]>, f64> = HashMap::new();
         for source in &self.sources {
-            source.zset.visit_all(|member, score| {
+            source.elements.visit(|member, score| {
                 let score = weighted(source.weight, score);
                 match scores.get_mut(member) {
                     Some(sum) => *sum = self.aggregate.of(*sum, score),
@@ -250,11 +259,10 @@ impl Request {
     /// Shows the members that all sources have, until `visit` has had enough. The first source is the smallest.
     fn intersect(&self, mut visit: impl FnMut(&[u8], f64) -> bool) {
         let Some((first, others)) = self.sources.split_first() else { return };
-        let all = 0..first.zset.len();
-        first.zset.visit_while(all, Direction::Forward, &mut |member, score| {
+        first.elements.visit_while(&mut |member, score| {
             let mut sum = weighted(first.weight, score);
             for other in others {
-                let Some(score) = other.zset.score(member) else { return true };
+                let Some(score) = other.elements.score(member) else { return true };
                 sum = self.aggregate.of(sum, weighted(other.weight, score));
             }
             visit(member, sum)
@@ -264,8 +272,8 @@ impl Request {
     fn difference(&self) -> Elements {
         let Some((first, others)) = self.sources.split_first() else { return Vec::new() };
         let mut elements = Elements::new();
-        first.zset.visit_all(|member, score| {
-            if others.iter().all(|other| other.zset.score(member).is_none()) {
+        first.elements.visit(|member, score| {
+            if others.iter().all(|other| other.elements.score(member).is_none()) {
                 elements.push((score, member.into()));
             }
         });
@@ -275,8 +283,47 @@ impl Request {
 
 impl Source {
     fn read(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<Source, Error> {
-        let zset = read_zset(ctx, key)?.cloned().unwrap_or_default();
-        Ok(Source { zset, weight: 1.0 })
+        let elements = match ctx.read(key) {
+            None => Held::Zset(Zset::default()),
+            Some(Value::Zset(zset)) => Held::Zset(zset.clone()),
+            Some(Value::Set(set)) => Held::Set(set.clone()),
+            Some(_) => return Err(Error::WrongType),
+        };
+        Ok(Source { elements, weight: 1.0 })
+    }
+}
+
+impl Held {
+    fn len(&self) -> usize {
+        match self {
+            Held::Zset(zset) => zset.len(),
+            Held::Set(set) => set.len(),
+        }
+    }
+
+    fn score(&self, member: &[u8]) -> Option<f64> {
+        match self {
+            Held::Zset(zset) => zset.score(member),
+            Held::Set(set) => set.contains(member).then_some(1.0),
+        }
+    }
+
+    /// Shows members with their scores, until `visit` has had enough.
+    fn visit_while(&self, visit: &mut dyn FnMut(&[u8], f64) -> bool) {
+        match self {
+            Held::Zset(zset) => zset.visit_while(0..zset.len(), Direction::Forward, visit),
+            Held::Set(set) => {
+                let mut digits = Digits::default();
+                set.visit(|member| visit(digits.bytes(member), 1.0));
+            }
+        }
+    }
+
+    fn visit(&self, mut visit: impl FnMut(&[u8], f64)) {
+        self.visit_while(&mut |member, score| {
+            visit(member, score);
+            true
+        });
     }
 }
 
@@ -330,7 +377,7 @@ fn store_result(
 
 fn zintercard(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let mut request = Request::read(ctx, args, 1, "zintercard", Operation::Inter, Answer::Count)?;
-    request.sources.sort_by_key(|source| source.zset.len());
+    request.sources.sort_by_key(|source| source.elements.len());
     let mut count = 0;
     request.intersect(|_, _| {
         count += 1;
