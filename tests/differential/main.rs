@@ -127,6 +127,9 @@ fn stream_commands_answer_as_redis_s_do() {
 #[test]
 fn hash_commands_answer_as_redis_s_do() {
     compare("hashes");
+}
+
+#[test]
 fn sorted_set_commands_answer_as_redis_s_do() {
     compare("zsets");
 }

@@ -13,7 +13,6 @@ use crate::effect;
 use crate::fields::Hash;
 use crate::set::Set;
 use crate::value::{NEVER, Value};
-use crate::value::Value;
 use crate::zset::{self, Zset};
 
 /// Where small values become large: the `*-max-listpack-*` directives and their like.

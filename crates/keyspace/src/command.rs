@@ -49,8 +49,8 @@ mod time;
 mod ttl;
 mod zset;
 
-pub use hash::HashError;
 pub use geo::GeoError;
+pub use hash::HashError;
 pub use sets::SetError;
 pub use stream::StreamError;
 pub use zset::ZsetError;

@@ -112,6 +112,7 @@ events! {
         HINCRBYFLOAT = "hincrbyfloat",
         HPERSIST = "hpersist",
         HSET = "hset",
+    }
     ZSET {
         GEORADIUSSTORE = "georadiusstore",
         GEOSEARCHSTORE = "geosearchstore",
