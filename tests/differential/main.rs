@@ -9,6 +9,7 @@ mod info;
 mod payloads;
 mod restarts;
 mod sequences;
+mod sequences_zset;
 mod table;
 
 use sterna_tests::script::{compare_file, major_version};
@@ -38,6 +39,8 @@ const FILES: &[File] = &[
     File { name: "lists", text: include_str!("lists.script"), since: 8 },
     File { name: "sets", text: include_str!("sets.script"), since: 8 },
     File { name: "sort", text: include_str!("sort.script"), since: 8 },
+    File { name: "zsets", text: include_str!("zsets.script"), since: 8 },
+    File { name: "geo", text: include_str!("geo.script"), since: 8 },
     File { name: "tracking", text: include_str!("tracking.script"), since: 8 },
     File { name: "scripts", text: include_str!("scripts.script"), since: 8 },
     File { name: "events", text: include_str!("events.script"), since: 8 },
@@ -142,6 +145,16 @@ fn hash_commands_answer_as_redis_s_do() {
 #[test]
 fn list_commands_answer_as_redis_s_do() {
     compare("lists");
+}
+
+#[test]
+fn sorted_set_commands_answer_as_redis_s_do() {
+    compare("zsets");
+}
+
+#[test]
+fn commands_on_places_answer_as_redis_s_do() {
+    compare("geo");
 }
 
 #[test]

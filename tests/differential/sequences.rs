@@ -4,6 +4,8 @@
 
 use fastrand::Rng;
 
+use crate::sequences_zset::ZSETS;
+
 pub(crate) type Request = Vec<String>;
 
 /// Commands in a sequence, before those that look at the end.
@@ -81,10 +83,17 @@ impl Writer {
                 all.push(words(&format!("XPENDING {key} {group} - + 100")));
             }
         }
+        for key in KEYS.iter().chain(&ZSETS) {
+            all.push(words(&format!("ZRANGE {key} 0 -1 WITHSCORES")));
+            all.push(words(&format!("OBJECT ENCODING {key}")));
+        }
         all
     }
 
     fn command(&mut self) -> Request {
+        if self.maybe(4) {
+            return self.zset_command();
+        }
         let key = self.key();
         if self.maybe(4) {
             return match self.maybe(2) {

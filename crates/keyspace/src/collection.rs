@@ -14,6 +14,7 @@ use crate::fields::Hash;
 use crate::list::List;
 use crate::set::Set;
 use crate::value::{NEVER, Value};
+use crate::zset::{self, Zset};
 
 /// Where small values become large: the `*-max-listpack-*` directives and their like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,7 @@ pub(crate) fn empty(tag: u8) -> Option<Value> {
         Hash::TAG => Some(Value::Hash(Hash::default())),
         List::TAG => Some(List::default().into_value()),
         Set::TAG => Some(Set::default().into_value()),
+        Zset::TAG => Some(Zset::default().into_value()),
         _ => None,
     }
 }
@@ -126,6 +128,7 @@ pub(crate) fn read(tag: u8, from: &[u8]) -> Option<Value> {
         Hash::TAG => Hash::read(from).map(Value::Hash),
         List::TAG => List::read(from).map(Elements::into_value),
         Set::TAG => Set::read(from).map(Value::Set),
+        Zset::TAG => zset::read(from),
         _ => None,
     }
 }
@@ -136,6 +139,7 @@ pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Va
         kind if Hash::is_rdb_type(kind) => Hash::read_rdb(kind, from, limits).map(Value::Hash),
         _ if List::is_rdb_type(kind) => List::read_rdb(kind, from, limits).map(Elements::into_value),
         kind if Set::is_rdb_type(kind) => Set::read_rdb(kind, from, limits).map(Value::Set),
+        3 | 5 | 12 | 17 => zset::read_rdb(kind, from, limits),
         _ => None,
     }
 }

@@ -26,6 +26,7 @@ mod dump;
 mod exists;
 mod expire;
 mod flush;
+mod geo;
 mod get;
 mod getex;
 mod hash;
@@ -49,10 +50,13 @@ mod stream;
 mod substring;
 mod time;
 mod ttl;
+mod zset;
 
+pub use geo::GeoError;
 pub use hash::HashError;
 pub use sets::SetError;
 pub use stream::StreamError;
+pub use zset::ZsetError;
 
 /// Every command of this crate, in alphabetical order.
 pub static COMMANDS: &[Command<Run>] = &[
@@ -68,6 +72,9 @@ pub static COMMANDS: &[Command<Run>] = &[
     list::blocking::BLPOP,
     list::blocking::BRPOP,
     list::blocking::BRPOPLPUSH,
+    zset::blocked::BZMPOP,
+    zset::blocked::BZPOPMAX,
+    zset::blocked::BZPOPMIN,
     copy::COPY,
     keys::DBSIZE,
     incr::DECR,
@@ -82,6 +89,16 @@ pub static COMMANDS: &[Command<Run>] = &[
     ttl::EXPIRETIME,
     flush::FLUSHALL,
     flush::FLUSHDB,
+    geo::add::GEOADD,
+    geo::place::GEODIST,
+    geo::place::GEOHASH,
+    geo::place::GEOPOS,
+    geo::search::GEORADIUS,
+    geo::search::GEORADIUSBYMEMBER,
+    geo::search::GEORADIUSBYMEMBER_RO,
+    geo::search::GEORADIUS_RO,
+    geo::search::GEOSEARCH,
+    geo::search::GEOSEARCHSTORE,
     get::GET,
     bits::setbit::GETBIT,
     getex::GETDEL,
@@ -213,6 +230,38 @@ pub static COMMANDS: &[Command<Run>] = &[
     stream::range::XREVRANGE,
     stream::configure::XSETID,
     stream::trim::XTRIM,
+    zset::add::ZADD,
+    zset::score::ZCARD,
+    zset::count::ZCOUNT,
+    zset::combine::ZDIFF,
+    zset::combine::ZDIFFSTORE,
+    zset::add::ZINCRBY,
+    zset::combine::ZINTER,
+    zset::combine::ZINTERCARD,
+    zset::combine::ZINTERSTORE,
+    zset::count::ZLEXCOUNT,
+    zset::pop::ZMPOP,
+    zset::score::ZMSCORE,
+    zset::pop::ZPOPMAX,
+    zset::pop::ZPOPMIN,
+    zset::random::ZRANDMEMBER,
+    zset::range::ZRANGE,
+    zset::range::ZRANGEBYLEX,
+    zset::range::ZRANGEBYSCORE,
+    zset::range::ZRANGESTORE,
+    zset::rank::ZRANK,
+    zset::remove::ZREM,
+    zset::remove::ZREMRANGEBYLEX,
+    zset::remove::ZREMRANGEBYRANK,
+    zset::remove::ZREMRANGEBYSCORE,
+    zset::range::ZREVRANGE,
+    zset::range::ZREVRANGEBYLEX,
+    zset::range::ZREVRANGEBYSCORE,
+    zset::rank::ZREVRANK,
+    zset::scan::ZSCAN,
+    zset::score::ZSCORE,
+    zset::combine::ZUNION,
+    zset::combine::ZUNIONSTORE,
 ];
 
 /// An ordinary command.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::command::{HashError, SetError, StreamError};
+use crate::command::{GeoError, HashError, SetError, StreamError, ZsetError};
 
 /// A command that was refused. Nothing was changed and nothing was written to the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub enum Error {
     Hash(HashError),
     /// A set command was refused for a reason of its own.
     Set(SetError),
+    /// A sorted set command was refused for a reason of its own.
+    Zset(ZsetError),
+    /// A command on places was refused for a reason of its own.
+    Geo(GeoError),
     /// RENAME of a key that is not there.
     NoSuchKey,
     /// An expiry that is not positive, or out of range.
@@ -213,6 +217,8 @@ impl Error {
             Error::Stream(error) => return error.text(),
             Error::Hash(error) => return error.text(),
             Error::Set(error) => return error.text(),
+            Error::Zset(error) => return error.text(),
+            Error::Geo(error) => return error.text(),
             Error::Arity { command } => {
                 return format!("ERR wrong number of arguments for '{command}' command").into_bytes().into();
             }

@@ -125,6 +125,22 @@ events! {
         HPERSIST = "hpersist",
         HSET = "hset",
     }
+    ZSET {
+        GEORADIUSSTORE = "georadiusstore",
+        GEOSEARCHSTORE = "geosearchstore",
+        ZADD = "zadd",
+        ZDIFFSTORE = "zdiffstore",
+        ZINCR = "zincr",
+        ZINTERSTORE = "zinterstore",
+        ZPOPMAX = "zpopmax",
+        ZPOPMIN = "zpopmin",
+        ZRANGESTORE = "zrangestore",
+        ZREM = "zrem",
+        ZREMRANGEBYLEX = "zremrangebylex",
+        ZREMRANGEBYRANK = "zremrangebyrank",
+        ZREMRANGEBYSCORE = "zremrangebyscore",
+        ZUNIONSTORE = "zunionstore",
+    }
     KEY_MISS { KEY_MISS = "keymiss" }
     NEW { NEW = "new" }
     OVERWRITTEN { OVERWRITTEN = "overwritten" }

@@ -105,6 +105,23 @@ impl Extended {
         self.negative && self.mantissa != 0
     }
 
+    /// The nearest double, or an infinity. Rounds a second time.
+    pub(crate) fn to_f64(self) -> f64 {
+        // In two steps, so that a power of two is not lost where the number is not.
+        let (half, rest) = (self.exponent / 2, self.exponent - self.exponent / 2);
+        let magnitude = self.mantissa as f64 * 2f64.powi(half) * 2f64.powi(rest);
+        if self.negative { -magnitude } else { magnitude }
+    }
+
+    /// As [`Extended::to_f64`]; what is too small for a double is the smallest of its sign.
+    pub(crate) fn to_f64_not_zero(self) -> f64 {
+        let number = self.to_f64();
+        match number == 0.0 && self.mantissa != 0 {
+            true => f64::from_bits(1).copysign(number),
+            false => number,
+        }
+    }
+
     /// In decimal, with as many digits as `%.17Lf` gives that are not trailing zeros.
     pub(crate) fn format(self) -> Vec<u8> {
         let (mut digits, decimals) = if self.exponent >= 0 {

@@ -15,6 +15,7 @@
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `fields` | hashes: fields, their values and expiries |
 //! | `list` | a list: packed nodes, a tree of them where they are many |
+//! | `zset`, `geo` | a sorted set: packed, or a counted tree and a table; places as scores |
 //! | `collection`, `packed`, `listpack`, `ziplist` | what lists, hashes, sets and sorted sets have in common; how small ones are kept, and once were |
 //! | `compact` | the hash table of large hashes, sets and sorted sets, whose copies share segments |
 //! | `long` | replies that are made in steps, from copies |
@@ -36,6 +37,7 @@ mod expiry;
 mod extended;
 mod fields;
 mod garbage;
+mod geo;
 mod hash;
 mod list;
 mod listpack;
@@ -56,11 +58,12 @@ mod value;
 mod wait;
 mod watch;
 mod ziplist;
+mod zset;
 
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
 pub use collection::Limits;
-pub use command::{COMMANDS, HashError, SetError, StreamError};
+pub use command::{COMMANDS, GeoError, HashError, SetError, StreamError, ZsetError};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
     Effect, Effects, Unreadable, What, flush_all, read_state, resume, suspend, write_set, write_state,

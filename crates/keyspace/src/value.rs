@@ -10,6 +10,7 @@ use crate::rdb;
 use crate::set::Set;
 use crate::stream::Stream;
 use crate::string::{Long, PART_BYTES, Text};
+use crate::zset::Zset;
 
 /// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
 pub(crate) const STRING_BYTES_MAX: usize = 512 << 20;
@@ -51,6 +52,8 @@ pub enum Value {
     List(List),
     /// A set.
     Set(Set),
+    /// A sorted set.
+    Zset(Zset),
 }
 
 /// Longest string that Redis keeps in one allocation with its header; the only trace is OBJECT ENCODING.
@@ -94,6 +97,7 @@ impl Value {
             Value::Hash(hash) => Some(hash),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
             Value::List(list) => Some(list),
+            Value::Zset(zset) => Some(zset),
         }
     }
 
@@ -104,6 +108,7 @@ impl Value {
             Value::Hash(hash) => Some(hash),
             Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
             Value::List(list) => Some(list),
+            Value::Zset(zset) => Some(zset),
         }
     }
 

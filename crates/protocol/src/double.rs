@@ -16,7 +16,7 @@ use std::io::Write;
 const WHOLE_MAX: f64 = (1i64 << 62) as f64;
 
 /// Appends `value`; infinities are `inf` and `-inf`.
-pub(crate) fn write(out: &mut Vec<u8>, value: f64) {
+pub fn write(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
         return out.extend_from_slice(b"nan");
     }

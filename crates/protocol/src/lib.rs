@@ -25,6 +25,7 @@ mod reply;
 mod request;
 
 pub use args::{Args, ArgsBuilder, Iter, OwnedArgs};
+pub use double::write as write_double;
 pub use error::ProtocolError;
 pub use long::LongRequest;
 pub use reply::{Deferred, Proto, Reply};

@@ -16,3 +16,4 @@ mod strings;
 mod wait;
 mod watch;
 mod world;
+mod zsets;

@@ -1,0 +1,83 @@
+//! ZSCAN.
+
+use sterna_pubsub::glob;
+
+use super::*;
+
+pub(in crate::command) const ZSCAN: Command<Run> = row(
+    Spec {
+        name: "zscan",
+        arity: -3,
+        since: "2.8.0",
+        complexity: "O(COUNT) for a call, O(N) for a whole walk",
+        summary: "Answers some members with their scores and a cursor from which the next call goes on.",
+        syntax: "key cursor [MATCH pattern] [COUNT count]",
+        reply: &[ReplyShape::Array],
+        tips: &["nondeterministic_output"],
+        ..SPEC
+    },
+    zscan,
+);
+
+/// Members that one call looks at, whatever it asks for: COUNT is a wish.
+const COUNT_MAX: usize = 10_000;
+
+#[derive(Debug)]
+struct Options<'a> {
+    pattern: Option<&'a [u8]>,
+    count: usize,
+}
+
+fn zscan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let cursor: Option<u64> = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse().ok());
+    let cursor = cursor.ok_or(Error::InvalidCursor)?;
+    let zset = read_zset(ctx, &args[1])?;
+    let Some(zset) = zset else {
+        // Without a key nothing else is looked at, as in Redis.
+        reply.array(2);
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(Outcome::Replied);
+    };
+    let options = Options::parse(args)?;
+    let mut found = Vec::new();
+    let mut elements = Reply::new(&mut found, reply.proto);
+    let mut len = 0;
+    let mut text = Vec::new();
+    let next = zset.scan(cursor, options.count, |member, score| {
+        if options.pattern.is_none_or(|pattern| glob::matches(pattern, member)) {
+            text.clear();
+            zset.write_scanned_score(&mut text, score);
+            elements.bulk(member);
+            elements.bulk(&text);
+            len += 2;
+        }
+    });
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(next.unwrap_or(0)).as_bytes());
+    reply.array(len);
+    reply.out.extend_from_slice(&found);
+    Ok(Outcome::Replied)
+}
+
+impl<'a> Options<'a> {
+    fn parse(args: Args<'a>) -> Result<Options<'a>, Error> {
+        let mut options = Options { pattern: None, count: 10 };
+        let mut at = 3;
+        while let Some(word) = args.get(at) {
+            match args.get(at + 1) {
+                Some(argument) if is(word, "COUNT") => {
+                    let count = integer(argument).ok_or(Error::NotInteger)?;
+                    let count = usize::try_from(count).ok().filter(|&count| count > 0);
+                    options.count = count.ok_or(Error::Syntax)?.min(COUNT_MAX);
+                }
+                Some(argument) if is(word, "MATCH") => options.pattern = Some(argument),
+                _ if is(word, "NOVALUES") => return Err(Error::NoValuesOutsideHscan),
+                _ => return Err(Error::Syntax),
+            }
+            at += 2;
+        }
+        options.pattern = options.pattern.filter(|&pattern| pattern != b"*");
+        Ok(options)
+    }
+}

@@ -1,0 +1,331 @@
+//! Sorted sets: members with scores, in order of score and then of bytes.
+//!
+//! | part | idea |
+//! |---|---|
+//! | `small` | one packed allocation, up to `zset-max-listpack-entries` and `zset-max-listpack-value` |
+//! | `large`, `tree`, `leaf`, `shelf` | a counted tree that holds the elements, and a table from members to leaves |
+//! | `bounds` | ranges of scores and of members, as ranks |
+//! | `effect`, `snapshot`, `rdb` | changes, the whole value, and Redis's form of it |
+//! | `float` | numbers in arguments |
+//!
+//! Whatever a command asks for (by score, by member, the last ten) becomes a range of ranks first, and everything else goes
+//! by ranks: reading, removing, popping.
+//!
+//! A large set doesn't become small again, as in Redis.
+
+use std::ops::Range;
+
+use crate::collection::{Collection, Elements, Limits};
+use crate::listpack;
+use crate::packed::{ELEMENTS_MAX, Packed};
+use crate::value::Value;
+
+mod bounds;
+pub(crate) mod effect;
+pub(crate) mod float;
+mod large;
+mod leaf;
+mod rdb;
+mod shelf;
+mod small;
+mod snapshot;
+mod tree;
+
+#[cfg(test)]
+mod model;
+
+pub(crate) use bounds::{Direction, Lex, LexRange, ScoreRange};
+use large::Large;
+use leaf::Key;
+pub(crate) use small::Digits;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Zset(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    Small(Packed),
+    Large(Box<Large>),
+}
+
+impl Default for Zset {
+    fn default() -> Zset {
+        Zset(Form::Small(Packed::default()))
+    }
+}
+
+impl Zset {
+    /// How many elements.
+    pub(crate) fn len(&self) -> usize {
+        match &self.0 {
+            Form::Small(packed) => packed.len() / 2,
+            Form::Large(large) => large.len(),
+        }
+    }
+
+    /// The score of a member.
+    #[inline]
+    pub(crate) fn score(&self, member: &[u8]) -> Option<f64> {
+        match &self.0 {
+            Form::Small(packed) => Some(small::find(packed, member)?.1),
+            Form::Large(large) => large.score(member),
+        }
+    }
+
+    /// Rank and score of a member.
+    pub(crate) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
+        match &self.0 {
+            Form::Small(packed) => {
+                let at = packed.find(member, 2)?;
+                let (rank, (.., score)) = small::iter(packed).enumerate().find(|(_, item)| item.0 == at)?;
+                Some((rank, score))
+            }
+            Form::Large(large) => large.rank(member),
+        }
+    }
+
+    /// Adds a member, or gives it another score; returns the score that it had. `score` is not NaN.
+    pub(crate) fn set(&mut self, member: &[u8], score: f64, limits: &Limits) -> Option<f64> {
+        let packed = match &mut self.0 {
+            Form::Large(large) => return large.set(member, score),
+            Form::Small(packed) => packed,
+        };
+        if let Some((at, old)) = small::find(packed, member) {
+            if old != score {
+                packed.remove(at, 2);
+                small::insert(packed, member, score);
+            }
+            return Some(old);
+        }
+        if !fits(packed, member, limits) {
+            self.enlarge();
+            return self.set(member, score, limits);
+        }
+        small::insert(packed, member, score);
+        None
+    }
+
+    /// Removes a member; returns the score that it had.
+    pub(crate) fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        match &mut self.0 {
+            Form::Small(packed) => {
+                let (at, score) = small::find(packed, member)?;
+                packed.remove(at, 2);
+                Some(score)
+            }
+            Form::Large(large) => large.remove(member),
+        }
+    }
+
+    /// Removes the elements of these ranks, which are there, and shows them in order.
+    pub(crate) fn remove_ranks(&mut self, ranks: Range<usize>, visit: &mut dyn FnMut(&[u8], f64)) {
+        match &mut self.0 {
+            Form::Small(packed) => {
+                let mut digits = Digits::default();
+                for (_, member, score) in small::iter(packed).skip(ranks.start).take(ranks.len()) {
+                    visit(digits.bytes(member), score);
+                }
+                small::remove(packed, ranks);
+            }
+            Form::Large(large) => large.remove_ranks(ranks, visit),
+        }
+    }
+
+    /// Shows the elements of these ranks, until `visit` has had enough.
+    pub(crate) fn visit_while(
+        &self,
+        ranks: Range<usize>,
+        direction: Direction,
+        visit: &mut dyn FnMut(&[u8], f64) -> bool,
+    ) {
+        let mut digits = Digits::default();
+        let skipped = match direction {
+            Direction::Forward => ranks.start,
+            Direction::Backward => self.len().saturating_sub(ranks.end),
+        };
+        match (&self.0, direction) {
+            (Form::Small(packed), Direction::Forward) => {
+                let mut items = small::iter(packed).skip(skipped).take(ranks.len());
+                items.all(|(_, member, score)| visit(digits.bytes(member), score));
+            }
+            (Form::Small(packed), Direction::Backward) => {
+                let mut items = small::iter_back(packed).skip(skipped).take(ranks.len());
+                items.all(|(_, member, score)| visit(digits.bytes(member), score));
+            }
+            (Form::Large(large), Direction::Forward) => large.tree().visit(ranks, visit),
+            (Form::Large(large), Direction::Backward) => large.tree().visit_back(ranks, visit),
+        }
+    }
+
+    /// Shows the elements of these ranks.
+    pub(crate) fn visit(&self, ranks: Range<usize>, direction: Direction, mut visit: impl FnMut(&[u8], f64)) {
+        self.visit_while(ranks, direction, &mut |member, score| {
+            visit(member, score);
+            true
+        });
+    }
+
+    /// Shows all elements in order.
+    pub(crate) fn visit_all(&self, visit: impl FnMut(&[u8], f64)) {
+        self.visit(0..self.len(), Direction::Forward, visit);
+    }
+
+    /// Shows elements in the order of a walk, at least `count` of them from `from` on; returns where to go on, `None` at the
+    /// end. A small set is shown whole.
+    pub(crate) fn scan(&self, from: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> Option<u64> {
+        match &self.0 {
+            Form::Small(_) => {
+                self.visit_all(visit);
+                None
+            }
+            Form::Large(large) => large.scan(from, count, &mut visit),
+        }
+    }
+
+    /// How many elements are before a place.
+    fn rank_of(&self, key: Key<'_>) -> usize {
+        match &self.0 {
+            Form::Small(packed) => small::rank_of(packed, key),
+            Form::Large(large) => large.tree().rank_of(key),
+        }
+    }
+
+    /// What `read` makes of the element of a rank; `None`: there is none.
+    fn at<R>(&self, rank: usize, read: impl FnOnce(&[u8], f64) -> R) -> Option<R> {
+        let (mut read, mut result) = (Some(read), None);
+        self.visit_while(rank..self.len().min(rank + 1), Direction::Forward, &mut |member, score| {
+            result = read.take().map(|read| read(member, score));
+            false
+        });
+        result
+    }
+
+    /// Elements in the order of a sorted set.
+    pub(crate) fn in_order(mut elements: Vec<(f64, Box<[u8]>)>) -> Vec<(f64, Box<[u8]>)> {
+        elements.sort_unstable_by(|a, b| leaf::order(a.0, b.0).then_with(|| a.1.cmp(&b.1)));
+        elements
+    }
+
+    /// A set of these elements, which are in order and of which no member is there twice.
+    pub(crate) fn of_elements(elements: &[(f64, Box<[u8]>)], limits: &Limits) -> Zset {
+        let is_small = elements.len() as u64 <= limits.zset_entries
+            && elements.iter().all(|(_, member)| member.len() as u64 <= limits.zset_value_bytes);
+        let mut zset = if is_small { Zset::default() } else { Zset(Form::Large(Box::default())) };
+        for (score, member) in elements {
+            zset.set(member, *score, limits);
+        }
+        zset
+    }
+
+    /// Appends a score as ZSCAN shows it: of a small set as it is kept, otherwise with 17 digits, as Redis does.
+    pub(crate) fn write_scanned_score(&self, out: &mut Vec<u8>, score: f64) {
+        match &self.0 {
+            Form::Small(_) => small::write_score(out, score),
+            Form::Large(_) => float::write_17_digits(out, score),
+        }
+    }
+
+    fn enlarge(&mut self) {
+        let mut large = Large::default();
+        self.visit_all(|member, score| {
+            large.set(member, score);
+        });
+        self.0 = Form::Large(Box::new(large));
+    }
+}
+
+/// Whether a member that is not there can be added without making the set large.
+fn fits(packed: &Packed, member: &[u8], limits: &Limits) -> bool {
+    let len = packed.len() as u64 / 2 + 1;
+    let bytes = packed.heap_bytes() + listpack::string_bytes(member);
+    len <= limits.zset_entries
+        && member.len() as u64 <= limits.zset_value_bytes
+        && packed.len() + 2 <= ELEMENTS_MAX
+        && bytes <= SMALL_BYTES_MAX
+}
+
+/// Bytes of a small set, whatever the limits say: what is found by walking it stays small.
+const SMALL_BYTES_MAX: usize = 1 << 20;
+
+impl Collection for Zset {
+    fn tag(&self) -> u8 {
+        Zset::TAG
+    }
+
+    fn type_name(&self) -> &'static str {
+        "zset"
+    }
+
+    fn encoding(&self) -> &'static str {
+        match &self.0 {
+            Form::Small(_) => "listpack",
+            Form::Large(_) => "skiplist",
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Form::Small(packed) => packed.heap_bytes(),
+            Form::Large(large) => size_of::<Large>() + large.heap_bytes(),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
+        snapshot::write(self, out, pause);
+    }
+
+    fn write_rdb(&self, out: &mut Vec<u8>) -> u16 {
+        rdb::write(self, out)
+    }
+
+    fn apply(&mut self, change: &[u8], limits: &Limits) -> bool {
+        effect::apply(self, change, limits)
+    }
+
+    fn check(&self) {
+        match &self.0 {
+            Form::Small(packed) => {
+                packed.check();
+                assert!(packed.len().is_multiple_of(2));
+            }
+            Form::Large(large) => large.check(),
+        }
+    }
+}
+
+impl Elements for Zset {
+    const TAG: u8 = 10;
+
+    fn of(value: &Value) -> Option<&Zset> {
+        match value {
+            Value::Zset(zset) => Some(zset),
+            _ => None,
+        }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Zset> {
+        match value {
+            Value::Zset(zset) => Some(zset),
+            _ => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Zset(self)
+    }
+}
+
+/// Reads what [`Collection::write`] wrote.
+pub(crate) fn read(from: &[u8]) -> Option<Value> {
+    snapshot::read(from).map(Value::Zset)
+}
+
+/// Reads a sorted set from Redis's database file; `None`: the type is no sorted set's, or it is damaged.
+pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Value> {
+    rdb::read(kind, from, limits).map(Value::Zset)
+}

@@ -1,0 +1,169 @@
+//! A sorted set as a plain sorted list, to compare with.
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::collection::Limits;
+use crate::rdb;
+
+type Element = (f64, Vec<u8>);
+
+#[derive(Debug, Clone)]
+enum Step {
+    Set(Vec<u8>, f64),
+    Remove(Vec<u8>),
+    RemoveRanks(usize, usize),
+    Ranks(ScoreRange),
+    Lex(Vec<u8>, Vec<u8>),
+    ThroughSnapshot,
+    ThroughDump,
+    Clone,
+}
+
+fn score() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => (-3i32..3).prop_map(f64::from),
+        2 => (-3i32..3).prop_map(|number| f64::from(number) / 4.0),
+        1 => any::<f64>().prop_filter("a score is a number", |score| !score.is_nan() && score.to_bits() != 1 << 63),
+        1 => Just(f64::INFINITY),
+    ]
+}
+
+fn member() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => (0u32..60).prop_map(|number| number.to_string().into_bytes()),
+        3 => "[a-c]{0,3}".prop_map(String::into_bytes),
+        1 => proptest::collection::vec(any::<u8>(), 30..70),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (member(), score()).prop_map(|(member, score)| Step::Set(member, score)),
+        6 => member().prop_map(Step::Remove),
+        2 => (0usize..40, 0usize..6).prop_map(|(from, count)| Step::RemoveRanks(from, count)),
+        3 => (score(), score(), any::<bool>(), any::<bool>())
+            .prop_map(|(min, max, above, below)| Step::Ranks(ScoreRange { min, max, above, below })),
+        2 => (member(), member()).prop_map(|(min, max)| Step::Lex(min, max)),
+        1 => Just(Step::ThroughSnapshot),
+        1 => Just(Step::ThroughDump),
+        1 => Just(Step::Clone),
+    ]
+}
+
+fn before(a: &Element, b: &Element) -> bool {
+    a.0 < b.0 || a.0 == b.0 && a.1 < b.1
+}
+
+fn elements(zset: &Zset, ranks: Range<usize>, direction: Direction) -> Vec<Element> {
+    let mut elements = Vec::new();
+    zset.visit(ranks, direction, |member, score| elements.push((score, member.to_vec())));
+    elements
+}
+
+fn set(model: &mut Vec<Element>, member: &[u8], score: f64) -> Option<f64> {
+    let old = remove(model, member);
+    let element = (score, member.to_vec());
+    model.insert(model.partition_point(|other| before(other, &element)), element);
+    old
+}
+
+fn remove(model: &mut Vec<Element>, member: &[u8]) -> Option<f64> {
+    let at = model.iter().position(|(_, other)| other == member)?;
+    Some(model.remove(at).0)
+}
+
+fn check(zset: &Zset, model: &[Element]) {
+    zset.check();
+    assert_eq!(elements(zset, 0..zset.len(), Direction::Forward), model);
+    let mut backward = elements(zset, 0..zset.len(), Direction::Backward);
+    backward.reverse();
+    assert_eq!(backward, model);
+    for (rank, (score, member)) in model.iter().enumerate() {
+        assert_eq!(zset.rank(member), Some((rank, *score)));
+    }
+    let (mut walked, mut from) = (Vec::new(), Some(0));
+    while let Some(cursor) = from {
+        from = zset.scan(cursor, 3, |member, score| walked.push((score, member.to_vec())));
+    }
+    walked.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    walked.dedup();
+    let mut all = model.to_vec();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    assert_eq!(walked, all);
+}
+
+fn run(steps: Vec<Step>, start: Zset, limits: &Limits) {
+    let (mut zset, mut model) = (start, Vec::<Element>::new());
+    let mut clones = Vec::new();
+    for step in steps {
+        match step {
+            Step::Set(member, score) => {
+                assert_eq!(zset.set(&member, score, limits), set(&mut model, &member, score));
+            }
+            Step::Remove(member) => assert_eq!(zset.remove(&member), remove(&mut model, &member)),
+            Step::RemoveRanks(from, count) => {
+                let from = from.min(model.len());
+                let to = model.len().min(from + count);
+                let mut removed = Vec::new();
+                zset.remove_ranks(from..to, &mut |member, score| removed.push((score, member.to_vec())));
+                assert_eq!(removed, model.drain(from..to).collect::<Vec<_>>());
+            }
+            Step::Ranks(range) => {
+                let is_in = |score: f64| {
+                    (score > range.min || score == range.min && !range.above)
+                        && (score < range.max || score == range.max && !range.below)
+                };
+                let expected: Vec<Element> =
+                    model.iter().filter(|(score, _)| is_in(*score)).cloned().collect();
+                let ranks = zset.ranks_by_score(&range);
+                assert_eq!(elements(&zset, ranks, Direction::Forward), expected);
+            }
+            Step::Lex(min, max) => {
+                let mut level = Zset::default();
+                model.iter().for_each(|(_, member)| {
+                    level.set(member, 7.0, limits);
+                });
+                let range = LexRange { min: Lex::Including(&min), max: Lex::Excluding(&max) };
+                let mut expected: Vec<Element> =
+                    model.iter().map(|(_, member)| (7.0, member.clone())).collect();
+                expected.retain(|(_, member)| *member >= min && *member < max);
+                expected.sort_by(|a, b| a.1.cmp(&b.1));
+                assert_eq!(elements(&level, level.ranks_by_lex(&range), Direction::Forward), expected);
+            }
+            Step::ThroughSnapshot if !model.is_empty() => {
+                let mut bytes = Vec::new();
+                zset.write(&mut bytes, &mut |_| {});
+                zset = snapshot::read(&bytes).expect("what was written is read");
+            }
+            Step::ThroughDump if !model.is_empty() => {
+                let payload = rdb::dump(&zset.into_value());
+                let value = rdb::restore(&payload, limits).expect("what was written is read");
+                zset = Zset::of(&value).expect("it is a sorted set").clone();
+            }
+            Step::ThroughSnapshot | Step::ThroughDump => {}
+            Step::Clone => clones.push((zset.clone(), model.clone())),
+        }
+        assert_eq!(zset.len(), model.len());
+    }
+    check(&zset, &model);
+    clones.iter().for_each(|(zset, model)| check(zset, model));
+}
+
+proptest! {
+    #[test]
+    fn a_sorted_set_is_a_sorted_list_without_a_member_twice(steps in proptest::collection::vec(step(), 0..200)) {
+        let limits = Limits { zset_entries: 16, ..Limits::DEFAULT };
+        run(steps, Zset::default(), &limits);
+    }
+
+    #[test]
+    fn members_whose_hashes_are_equal_are_told_apart(steps in proptest::collection::vec(step(), 0..200)) {
+        let limits = Limits { zset_entries: 0, ..Limits::DEFAULT };
+        let steps = steps.into_iter().filter(|step| !matches!(step, Step::ThroughSnapshot | Step::ThroughDump)).collect();
+        run(steps, Zset(Form::Large(Box::new(Large::with_hash(|member| member.last().map_or(u64::MAX, |byte| u64::from(byte % 4)))))),
+            &limits);
+    }
+}

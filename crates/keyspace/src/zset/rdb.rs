@@ -1,0 +1,103 @@
+//! A sorted set in Redis's database file.
+//!
+//! ```text
+//!  3   count │ (member │ score: length u8, digits; 253 NaN, 254 +∞, 255 −∞)…      before Redis 3.2
+//!  5   count │ (member │ score f64 LE)…                                           large
+//! 12   string: ziplist of member, score…                                          before Redis 7.0
+//! 17   string: listpack of member, score…                                         small
+//! ```
+//!
+//! Types 5 and 17 are written, a large set from its last element on, as Redis does: whoever reads it inserts at the front
+//! of a skiplist. Elements that were small elsewhere and are not here become large, and the other way round.
+
+use super::small;
+use super::snapshot::is_in_order;
+use super::{Direction, Form, Zset};
+use crate::collection::Limits;
+use crate::listpack::Element;
+use crate::packed::Packed;
+use crate::rdb::{read_length, read_string, write_length, write_string};
+
+const TYPE_TEXT: u8 = 3;
+const TYPE_BINARY: u8 = 5;
+const TYPE_LISTPACK: u8 = 17;
+
+/// The oldest versions that have the types: that of Redis 7.0 for both, as for strings.
+const VERSION: u16 = 10;
+
+pub(super) fn write(zset: &Zset, out: &mut Vec<u8>) -> u16 {
+    match &zset.0 {
+        Form::Small(packed) => {
+            out.push(TYPE_LISTPACK);
+            let mut listpack = Vec::new();
+            packed.write_listpack(&mut listpack);
+            write_string(out, &listpack);
+        }
+        Form::Large(large) => {
+            out.push(TYPE_BINARY);
+            write_length(out, large.len() as u64);
+            zset.visit(0..large.len(), Direction::Backward, |member, score| {
+                write_string(out, member);
+                out.extend_from_slice(&score.to_le_bytes());
+            });
+        }
+    }
+    VERSION
+}
+
+pub(super) fn read(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Zset> {
+    match kind {
+        TYPE_TEXT => read_elements(from, limits, read_text),
+        TYPE_BINARY => read_elements(from, limits, read_binary),
+        TYPE_LISTPACK => read_listpack(&read_string(from)?, limits),
+        _ => None,
+    }
+}
+
+fn read_elements(
+    from: &mut &[u8],
+    limits: &Limits,
+    read_score: fn(&mut &[u8]) -> Option<f64>,
+) -> Option<Zset> {
+    let count = read_length(from)?;
+    let mut zset = Zset::default();
+    if count > limits.zset_entries {
+        zset = Zset(Form::Large(Box::default()));
+    }
+    for _ in 0..count {
+        let member = read_string(from)?;
+        let score = read_score(from).filter(|score| !score.is_nan())?;
+        if zset.set(&member, score, limits).is_some() {
+            return None;
+        }
+    }
+    (zset.len() > 0).then_some(zset)
+}
+
+fn read_text(from: &mut &[u8]) -> Option<f64> {
+    match *from.split_off_first()? {
+        253 => None,
+        254 => Some(f64::INFINITY),
+        255 => Some(f64::NEG_INFINITY),
+        len => std::str::from_utf8(from.split_off(..usize::from(len))?).ok()?.parse().ok(),
+    }
+}
+
+fn read_binary(from: &mut &[u8]) -> Option<f64> {
+    Some(f64::from_le_bytes(from.split_off(..8)?.try_into().ok()?))
+}
+
+fn read_listpack(listpack: &[u8], limits: &Limits) -> Option<Zset> {
+    let packed = Packed::read_listpack(listpack)?;
+    if !is_in_order(&packed) {
+        return None;
+    }
+    let is_short = |member: Element<'_>| member.to_bytes().len() as u64 <= limits.zset_value_bytes;
+    let is_small = packed.len() as u64 / 2 <= limits.zset_entries
+        && small::iter(&packed).all(|(_, member, _)| is_short(member));
+    let mut zset = Zset(Form::Small(packed));
+    if !is_small {
+        zset.enlarge();
+    }
+    Some(zset)
+}
