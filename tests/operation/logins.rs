@@ -31,6 +31,7 @@ fn guess(server: &Server, host: u8, times: usize) -> Duration {
     since.elapsed()
 }
 
+/// differs=slow-logins
 #[test]
 fn an_address_that_guesses_passwords_is_slowed_down_on_all_connections_and_shards() {
     for shards in [1, 2] {

@@ -23,6 +23,7 @@ fn request(words: &[&str], rest: &[String]) -> Vec<String> {
 /// Arguments of a request that is too long for any row.
 const MANY: usize = 50_000;
 
+/// differs=arguments-max
 #[test]
 fn a_request_with_more_arguments_than_its_row_takes_is_refused_before_anything_is_done() {
     for server in servers() {

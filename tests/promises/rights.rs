@@ -135,6 +135,7 @@ fn waitaof_ends_with_noperm_when_its_right_ends() {
 const LISTENERS: [&str; 5] =
     ["SUBSCRIBE news", "PSUBSCRIBE news.*", "SSUBSCRIBE news", "MONITOR", "CLIENT TRACKING ON BCAST"];
 
+/// differs=listeners-rights
 #[test]
 fn a_listener_is_closed_when_its_user_loses_the_right() {
     for (shards, in_exec) in [(1, false), (2, false), (2, true)] {
@@ -227,6 +228,7 @@ fn reset_leaves_nothing_of_the_user_before() {
     }
 }
 
+/// differs=told-keys-rights
 #[test]
 fn who_tracks_hears_no_name_of_a_key_that_it_may_not_read() {
     for shards in [1, 2] {

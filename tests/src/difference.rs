@@ -99,6 +99,33 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "What was acknowledged survives a kill at any moment.",
     },
     Difference {
+        name: "told-keys-rights",
+        redis: "tells a client that tracks of every key that changed, whether its user may read it or not",
+        sterna: "tells it of the keys that its user may read; when its rules change, that everything may have changed",
+        reason: "The name of a key is part of what a rule on keys protects.",
+    },
+    Difference {
+        name: "listeners-rights",
+        redis: "closes a subscriber when its user may no longer listen to one of its channels, and lets it listen on \
+                 when only the command was taken away; `MONITOR` and `CLIENT TRACKING` go on in any case",
+        sterna: "closes it in all these cases",
+        reason: "Who may not ask for something is not to be sent it either.",
+    },
+    Difference {
+        name: "slow-logins",
+        redis: "looks at every password at once",
+        sterna: "looks at those of an address one by one, 0.1 to 5 seconds apart, once ten of them were wrong; a minute \
+                 without a wrong one ends that",
+        reason: "Passwords can't be guessed by trying many.",
+    },
+    Difference {
+        name: "arguments-max",
+        redis: "takes as many arguments as a request has, and serves nobody else until it is done",
+        sterna: "answers `ERR wrong number of arguments …: it takes at most …` to more than 20 480 of a command on keys, or \
+                 1 024 of another, unless it executes that command in parts ([limits.md](limits.md))",
+        reason: "No request keeps the other clients waiting for more than some milliseconds.",
+    },
+    Difference {
         name: "kill-ids",
         redis: "takes one ID in `CLIENT KILL ID`",
         sterna: "takes several, as Valkey 9 does",

@@ -8,6 +8,7 @@ pub(crate) mod chunk;
 pub(crate) mod client;
 pub(crate) mod dependence;
 pub(crate) mod output;
+pub(crate) mod pace;
 pub(crate) mod state;
 pub(crate) mod tracking;
 pub(crate) mod transaction;
@@ -23,6 +24,7 @@ use crate::acl::User;
 use client::Client;
 use dependence::Dependence;
 use output::OutputQueue;
+use pace::Pace;
 use state::{ConnectionRef, State, Wait, Waiting};
 use transaction::Transaction;
 use transport::Transport;
@@ -160,8 +162,6 @@ pub(crate) struct Connection {
     pub(crate) is_ready: bool,
     /// The peer sends nothing more. Its last bytes and its end may have come as one edge, so reading goes on to the end.
     pub(crate) read_closed: bool,
-    /// Its last batch of requests took long; see `shard/ready.rs`.
-    pub(crate) is_busy: bool,
     /// The socket took no more: wait for the next writable edge.
     pub(crate) write_blocked: bool,
     /// The socket has been full since the queue was last empty: what it is behind with is the client's own affair.
@@ -172,6 +172,8 @@ pub(crate) struct Connection {
     pub(crate) is_monitor: bool,
     /// What its replies depend on, under `appendfsync always`.
     pub(crate) depends_on: Dependence,
+    /// Whether it leaves others their time; see `shard/ready.rs`.
+    pub(crate) pace: Pace,
     /// In the shard's list of connections that wait for the disk.
     pub(crate) awaits_disk: bool,
     /// When the output queue passed its soft limit, Unix time, milliseconds.
@@ -211,12 +213,12 @@ impl Connection {
             is_dirty: false,
             is_ready: false,
             read_closed: false,
-            is_busy: false,
             write_blocked: false,
             lags: false,
             has_read_mail: false,
             is_monitor: false,
             depends_on: Dependence::default(),
+            pace: Pace::default(),
             awaits_disk: false,
             over_soft_limit_since_ms: None,
             unasked_bytes: 0,

@@ -1,10 +1,12 @@
 //! Who is served next: connections with input, those first that leave others their time.
 //!
-//! A connection whose last batch was short is *quiet*; all quiet ones are served in each turn, so that a client that asks
-//! now and then waits for one turn and not for everybody. The others are *busy* and share what is left of the turn, one
-//! batch after the other. A TLS handshake, which takes as long as hundreds of requests, comes after both.
+//! A connection that asks for little at once is *quiet* (`connection/pace.rs`); all quiet ones are served in each turn, so
+//! that a client that asks now and then waits for one turn and not for everybody. The others are *busy* and share what is
+//! left of the turn, one batch after the other. Who has yet to authenticate is a *stranger*, and all strangers together have
+//! a small part of the turn. A TLS handshake, which takes as long as hundreds of requests, comes last.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
@@ -12,18 +14,18 @@ use crate::connection::state::ConnectionRef;
 use crate::shard::Shard;
 use crate::shard::serve::BATCH_TIME_MAX;
 
-/// A batch that took less leaves its connection quiet: a handful of requests.
-const QUIET_BATCH_MAX: Duration = Duration::from_micros(20);
-
-/// Time for one quiet connection in one turn. One that has more to say is busy, and goes on when it is its turn among those:
-/// so hundreds that begin to be greedy at once don't keep the quiet ones waiting while that shows.
-const QUIET_SLICE: Duration = Duration::from_micros(50);
+/// Time for one quiet connection in one turn. One that has more to say is busy, and goes on when it is its turn among those.
+/// Long enough for a pipeline of a hundred requests: if that is cut, its fan-out is sent twice.
+const QUIET_SLICE: Duration = Duration::from_micros(150);
 
 /// Time for quiet connections in one turn. With so many of them that it isn't enough they are served in turn.
 const QUIET_TIME_MAX: Duration = Duration::from_millis(2);
 
 /// Time for busy connections in one turn, at least; where the quiet ones take longer, it is as long as theirs.
 const BUSY_TIME_MIN: Duration = Duration::from_millis(1);
+
+/// Time for strangers in one turn, all of them together: logging in takes one request and some microseconds.
+const STRANGERS_TIME_MAX: Duration = Duration::from_micros(200);
 
 /// Time for TLS handshakes in one turn; the one under way is brought to its end.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_micros(400);
@@ -33,20 +35,26 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_micros(400);
 pub(super) struct Ready {
     quiet: VecDeque<ConnectionRef>,
     busy: VecDeque<ConnectionRef>,
+    /// Those that have yet to authenticate.
+    strangers: VecDeque<ConnectionRef>,
     /// Those whose TLS handshake is under way.
     handshakes: VecDeque<ConnectionRef>,
 }
 
 impl Ready {
     pub(super) fn is_empty(&self) -> bool {
-        self.quiet.is_empty() && self.busy.is_empty() && self.handshakes.is_empty()
+        self.quiet.is_empty()
+            && self.busy.is_empty()
+            && self.strangers.is_empty()
+            && self.handshakes.is_empty()
     }
 
     /// Adds the connection unless it is there.
     pub(super) fn add(&mut self, connection: &mut Connection) {
         if !std::mem::replace(&mut connection.is_ready, true) {
-            let list = match connection.is_busy {
+            let list = match connection.pace.is_busy() {
                 _ if connection.transport.is_handshaking() => &mut self.handshakes,
+                _ if connection.is_unauthenticated() => &mut self.strangers,
                 true => &mut self.busy,
                 false => &mut self.quiet,
             };
@@ -78,19 +86,27 @@ impl Shard {
         let start = Instant::now();
         self.clock.instant = start;
         // Nobody is served twice in a turn: a client that has sent its last request and its end gets the reply first.
-        let (quiet, busy) = (self.ready.quiet.len(), self.ready.busy.len());
-        for _ in 0..quiet {
-            let Some(who) = self.ready.quiet.pop_front() else { break };
-            self.serve_one(who, QUIET_SLICE);
-            if self.clock.instant.duration_since(start) > QUIET_TIME_MAX {
-                break;
-            }
-        }
+        let Ready { quiet, busy, strangers, .. } = &self.ready;
+        let (quiet, busy, strangers) = (quiet.len(), busy.len(), strangers.len());
+        self.serve_some(quiet, QUIET_SLICE, start + QUIET_TIME_MAX, |ready| &mut ready.quiet);
         let quiet_time = self.clock.instant.duration_since(start);
+        let until = self.clock.instant + STRANGERS_TIME_MAX;
+        self.serve_some(strangers, QUIET_SLICE, until, |ready| &mut ready.strangers);
         let until = self.clock.instant + quiet_time.max(BUSY_TIME_MIN);
-        for _ in 0..busy {
-            let Some(who) = self.ready.busy.pop_front() else { break };
-            self.serve_one(who, BATCH_TIME_MAX);
+        self.serve_some(busy, BATCH_TIME_MAX, until, |ready| &mut ready.busy);
+    }
+
+    /// Serves the first `count` of a list, as many as are begun in time.
+    fn serve_some(
+        &mut self,
+        count: usize,
+        slice: Duration,
+        until: Instant,
+        list: fn(&mut Ready) -> &mut VecDeque<ConnectionRef>,
+    ) {
+        for _ in 0..count {
+            let Some(who) = list(&mut self.ready).pop_front() else { break };
+            self.serve_one(who, slice);
             if self.clock.instant > until {
                 break;
             }
@@ -117,16 +133,19 @@ impl Shard {
             // Served again when its script has ended.
             return;
         }
+        let was_handshaking = connection.transport.is_handshaking();
+        let requests_before = connection.client.commands.load(Relaxed);
         let began = self.clock.instant;
         self.slice_until = began + slice;
         while self.serve(who.slot) {}
-        let is_busy = self.clock.instant.duration_since(began) > QUIET_BATCH_MAX;
-        if let Some(connection) = self.connection_of(who)
-            && connection.is_busy != is_busy
-        {
-            connection.is_busy = is_busy;
-            let me = connection.me;
-            self.ready.move_last(me, is_busy);
+        let took = self.clock.instant.duration_since(began);
+        let Some(connection) = self.connection_of(who).filter(|_| !was_handshaking) else { return };
+        let was_busy = connection.pace.is_busy();
+        let requests = connection.client.commands.load(Relaxed) - requests_before;
+        connection.pace.note(took, requests, connection.is_ready);
+        let is_busy = connection.pace.is_busy();
+        if is_busy != was_busy {
+            self.ready.move_last(who, is_busy);
         }
     }
 }
