@@ -420,7 +420,7 @@ fn slips_between(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MaxmemoryPolicy, UserLine};
+    use crate::UserLine;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::select;
@@ -586,7 +586,7 @@ mod tests {
     fn what_redis_has_and_sterna_does_not_is_one_warning() {
         let text = "jemalloc-bg-thread yes\nsupervised systemd\nreplicaof no one\nmasterauth \"\"\n\
                     save 60 1\n";
-        let (loaded, warnings) = load_text(text, &["--io-threads", "4"]).unwrap();
+        let (_, warnings) = load_text(text, &["--io-threads", "4"]).unwrap();
         let expected = [
             "redis.conf:1: 'jemalloc-bg-thread' is not supported and was ignored",
             "redis.conf:2: 'supervised' is not supported and was ignored",

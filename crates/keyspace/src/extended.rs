@@ -64,12 +64,6 @@ impl Extended {
         Some(Parsed::Finite(Extended { negative, ..magnitude }))
     }
 
-    /// The nearest number of 64 bits, or one beside it; infinite if it is beyond them.
-    pub(crate) fn to_f64(self) -> f64 {
-        let magnitude = self.mantissa as f64 * 2f64.powi(self.exponent);
-        if self.negative { -magnitude } else { magnitude }
-    }
-
     /// The sum; `None`: it is infinite.
     pub(crate) fn add(self, other: Extended) -> Option<Extended> {
         if self.mantissa == 0 || other.mantissa == 0 {

@@ -89,11 +89,6 @@ impl Packed {
         IterBack { rest: self.elements() }
     }
 
-    /// The element at a place that was just found.
-    pub(crate) fn at(&self, at: At) -> Option<Element<'_>> {
-        self.iter_from(at).next().map(|(_, element)| element)
-    }
-
     /// The place of element `index`, counted from the end if it is negative.
     pub(crate) fn nth(&self, index: i64) -> Option<At> {
         if index >= 0 {
@@ -324,11 +319,11 @@ mod tests {
                         let at = packed.nth(index as i64).unwrap_or(end);
                         let behind = packed.splice(at, removed, added.iter().map(Vec::as_slice));
                         model.splice(index..index + removed, added.clone());
-                        let next = packed.at(behind).map(Element::to_bytes);
+                        let next = packed.iter_from(behind).next().map(|(_, element)| element.to_bytes());
                         prop_assert_eq!(next.as_ref(), model.get(index + added.len()));
                     }
                     Step::Find(text) => {
-                        let found = packed.find(&text, 1).and_then(|at| packed.at(at)).map(Element::to_bytes);
+                        let found = packed.find(&text, 1).and_then(|at| packed.iter_from(at).next()).map(|(_, element)| element.to_bytes());
                         prop_assert_eq!(found.as_ref(), model.iter().find(|other| **other == text));
                     }
                     Step::Replace { at, text } => {

@@ -11,7 +11,6 @@ use std::cmp::Ordering;
 
 use super::*;
 use crate::list::{End, List};
-use crate::set::Set;
 use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const SORT: Command<Run> = row(
@@ -138,6 +137,7 @@ fn elements(value: &Value, backward: bool) -> Result<Vec<Vec<u8>>, Error> {
             all.push(element.to_bytes());
             true
         }),
+        Value::Zset(zset) => zset.visit_all(|member, _| all.push(member.to_vec())),
         _ => return Err(Error::WrongType),
     }
     if backward && !matches!(value, Value::Set(_)) {

@@ -42,7 +42,7 @@ use crate::value::NEVER;
 mod dense;
 mod names;
 
-pub(crate) use dense::{Compact, Dense, Keyed};
+pub(crate) use dense::{Compact, Keyed};
 pub(crate) use names::NameTable;
 
 /// The most elements that a segment has before it splits; the least is half of it.

@@ -601,7 +601,9 @@ mod tests {
         assert!(count > 0 && count <= most);
         let expected: Vec<_> = model.elements.drain(rank..rank + count).collect();
         assert_eq!(removed, expected);
-        expected.iter().for_each(|(_, member)| drop(model.leaves.remove(member)));
+        expected.iter().for_each(|(_, member)| {
+            model.leaves.remove(member);
+        });
         count
     }
 

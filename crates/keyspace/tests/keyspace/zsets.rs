@@ -131,7 +131,7 @@ fn a_walk_shows_every_member_that_is_there_all_the_time() {
 #[test]
 fn pops_that_wait_are_answered_in_the_order_they_came_and_only_from_sorted_sets() {
     let mut world = World::new(4);
-    let mut wait = |world: &mut World, client: u64, command: &str| {
+    let wait = |world: &mut World, client: u64, command: &str| {
         world.caller.client = client;
         assert_eq!(ask(world, command), "waits");
     };
