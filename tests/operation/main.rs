@@ -7,6 +7,7 @@ mod http;
 mod limits;
 mod logins;
 mod memory;
+mod moving;
 mod start;
 mod stop;
 mod tls;

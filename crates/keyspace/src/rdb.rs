@@ -114,7 +114,7 @@ fn behind_key_meta(payload: &[u8]) -> Option<&[u8]> {
 /// Appends version and checksum: ends the payload of a RESTORE.
 pub fn seal(out: &mut Vec<u8>, version: u16) {
     out.extend_from_slice(&version.to_le_bytes());
-    let checksum = crc64(out);
+    let checksum = crc64(0, out);
     out.extend_from_slice(&checksum.to_le_bytes());
 }
 
@@ -124,7 +124,7 @@ fn open(payload: &[u8]) -> Option<(&[u8], u16)> {
     let (body, version) = checked.split_last_chunk::<2>()?;
     let version = u16::from_le_bytes(*version);
     let checksum = u64::from_le_bytes(*checksum);
-    (version <= VERSION_MAX && checksum == crc64(checked)).then_some((body, version))
+    (version <= VERSION_MAX && checksum == crc64(0, checked)).then_some((body, version))
 }
 
 /// Appends a length.
@@ -144,7 +144,7 @@ pub(crate) fn write_length(out: &mut Vec<u8>, length: u64) {
 }
 
 /// Appends a string, small integers by their value; never compressed, which every reader takes.
-pub(crate) fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
     match integer(bytes).map(|number| (i8::try_from(number), i16::try_from(number), i32::try_from(number))) {
         Some((Ok(number), ..)) => out.extend_from_slice(&[0xc0, number as u8]),
         Some((_, Ok(number), _)) => {
@@ -207,8 +207,9 @@ fn read_array<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
     from.split_off(..N)?.try_into().ok()
 }
 
-fn crc64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |crc, &byte| CRC64[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
+/// The checksum of `bytes` behind what has the checksum `before`; 0 at the beginning.
+pub fn crc64(before: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(before, |crc, &byte| CRC64[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
 }
 
 static CRC64: [u64; 256] = {
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_checksum_is_the_one_redis_computes() {
-        assert_eq!(crc64(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
+        assert_eq!(crc64(0, b"123456789"), 0xe9c6_d914_c4b8_d9ca);
     }
 
     #[test]

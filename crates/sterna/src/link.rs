@@ -39,7 +39,7 @@ pub(crate) struct Reach {
     tls: bool,
     /// Certificates that the server's is checked against, PEM; the system's by default
     #[arg(long, value_name = "FILE")]
-    cacert: Option<PathBuf>,
+    pub(crate) cacert: Option<PathBuf>,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -70,7 +70,7 @@ pub(crate) enum LinkError {
 
 impl Reach {
     /// To reach a server without further words.
-    pub(crate) fn to(url: Url) -> Reach {
+    pub(crate) fn to(url: Url, cacert: Option<PathBuf>) -> Reach {
         Reach {
             host: url.host.clone(),
             port: url.port,
@@ -78,7 +78,7 @@ impl Reach {
             url: Some(url),
             password: None,
             user: None,
-            cacert: None,
+            cacert,
             help: None,
         }
     }

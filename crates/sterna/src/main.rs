@@ -2,11 +2,14 @@
 //! server, with one it is a tool.
 #![forbid(unsafe_code)]
 
+mod dumped;
+mod export;
 mod import;
 mod journal;
 mod link;
 mod logging;
 mod memory;
+mod progress;
 mod publish;
 mod serve;
 mod sub;
@@ -38,8 +41,10 @@ enum Tool {
     Pub(publish::Options),
     /// Look at a journal at rest, or repair it
     Journal(journal::Options),
-    /// Bring strings and streams from Redis or Valkey into a running Sterna
+    /// Bring keys and functions from Redis or Valkey into a running Sterna
     Import(import::Options),
+    /// Write the keys and functions of a running Sterna into a file for Redis or Valkey
+    Export(export::Options),
     /// Compare this server with its peers
     Bench(BenchOptions),
 }
@@ -56,6 +61,7 @@ Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna pub CHANNEL MESSAGE                           publish a message
        sterna journal check|dump|repair DIR                 look at a journal at rest, or repair it
        sterna import --rdb FILE | --from URL                move in from Redis or Valkey
+       sterna export --rdb FILE                             move out to Redis or Valkey
        sterna bench                                         compare with other servers
        sterna --version | --help
 
@@ -77,7 +83,7 @@ docs/configuration.md lists every directive.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("sub" | "pub" | "journal" | "import" | "bench") => report(run_tool()),
+        Some("sub" | "pub" | "journal" | "import" | "export" | "bench") => report(run_tool()),
         Some("-h" | "--help") => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -97,6 +103,7 @@ fn run_tool() -> Result<(), Failure> {
         Tool::Pub(options) => publish::run(&options),
         Tool::Journal(options) => journal::run(&options),
         Tool::Import(options) => import::run(&options),
+        Tool::Export(options) => export::run(&options),
         Tool::Bench(options) => sterna_bench::run(options.args).map_err(|e| Failure::Bench(e.to_string())),
     }
 }
@@ -120,6 +127,8 @@ enum Failure {
     NoJournal(std::path::PathBuf, String),
     #[error("{}: {}", .0.display(), .1)]
     Rdb(std::path::PathBuf, import::RdbError),
+    #[error("cannot write {}: {}", .0.display(), .1)]
+    Export(std::path::PathBuf, std::io::Error),
     #[error("keys were left")]
     NotAll,
     #[error("stopped at {0} (--keep-going passes over it)")]

@@ -16,14 +16,17 @@
 //! below       type of a value: key (string), value
 //! ```
 //!
-//! Where a value ends is read off its encoding; its bytes are then what DUMP would have given, but for the footer. Lists,
-//! sets, hashes and sorted sets are walked past.
+//! Where a value ends is read off its encoding; its bytes are then what DUMP would have given, but for the footer. Values of
+//! modules are walked past.
 //!
 //! The checksum at the end is not verified: RESTORE gets each value with a checksum of its own, and checks its encoding.
 //! Source: Redis's `rdb.h`; Valkey 9 calls its files `VALKEY080`.
 
 use std::io::{self, Read};
+
 use sterna_keyspace::lzf;
+
+use crate::dumped::{Entry, Kind};
 
 /// Strings longer than this are not Redis's.
 const STRING_BYTES_MAX: u64 = 512 << 20;
@@ -33,49 +36,10 @@ const STRING_BYTES_MAX: u64 = 512 << 20;
 pub(crate) enum Step {
     /// A key and its value.
     Key(Entry),
-    /// A library of functions, which Sterna has no use for.
-    Library,
+    /// A library of functions, as FUNCTION DUMP gives it before its footer.
+    Library(Vec<u8>),
     /// The end.
     End,
-}
-
-/// A key and its value.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) db: u64,
-    pub(crate) key: Vec<u8>,
-    pub(crate) kind: Kind,
-    /// Unix time in milliseconds.
-    pub(crate) expire_at_ms: Option<u64>,
-    /// Type byte and value, as in a DUMP before its footer; empty for types that are only named.
-    pub(crate) value: Vec<u8>,
-}
-
-/// The type of a value, as TYPE says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    String,
-    Stream,
-    List,
-    Set,
-    SortedSet,
-    Hash,
-    Module,
-}
-
-impl Kind {
-    /// For people.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kind::String => "string",
-            Kind::Stream => "stream",
-            Kind::List => "list",
-            Kind::Set => "set",
-            Kind::SortedSet => "sorted set",
-            Kind::Hash => "hash",
-            Kind::Module => "module value",
-        }
-    }
 }
 
 /// Why a file can't be read on.
@@ -131,9 +95,10 @@ impl<R: Read> Rdb<R> {
                 0xf9 => drop(self.byte()?),
                 0xf8 => self.skip_lengths(1)?,
                 0xf7 => self.skip_module(true)?,
-                0xf5 => {
+                library @ 0xf5 => {
+                    self.kept = Some(vec![library]);
                     self.skip_strings(1)?;
-                    return Ok(Step::Library);
+                    return Ok(Step::Library(self.kept.take().unwrap_or_default()));
                 }
                 0xf4 => self.skip_lengths(3)?,
                 0xf3 if !self.is_valkey => self.skip_key_meta()?,
@@ -146,11 +111,11 @@ impl<R: Read> Rdb<R> {
     }
 
     fn value(&mut self, kind: u8, key: Vec<u8>, expire_at_ms: Option<u64>) -> Result<Entry, RdbError> {
-        let is_wanted = matches!(kind, 0 | 15 | 19 | 21 | 26 | 27);
-        self.kept = is_wanted.then(|| vec![kind]);
+        let is_module = matches!(kind, 6 | 7);
+        self.kept = (!is_module).then(|| vec![kind]);
         let kind = self.skip_value(kind)?;
         let value = self.kept.take().unwrap_or_default();
-        Ok(Entry { db: self.db, key, kind, expire_at_ms, value })
+        Ok(Entry { db: self.db, key, kind, expire_at_ms, value, version: 0 })
     }
 
     fn skip_value(&mut self, kind: u8) -> Result<Kind, RdbError> {
@@ -424,11 +389,18 @@ mod tests {
         file.extend(b"\xff\0\0\0\0\0\0\0\0");
         let mut rdb = Rdb::open(&file[..]).unwrap();
         let entry = |key: &[u8], kind, expire_at_ms, value: &[u8]| {
-            Step::Key(Entry { db: 3, key: key.to_vec(), kind, expire_at_ms, value: value.to_vec() })
+            Step::Key(Entry {
+                db: 3,
+                key: key.to_vec(),
+                kind,
+                expire_at_ms,
+                value: value.to_vec(),
+                version: 0,
+            })
         };
         assert_eq!(rdb.next().unwrap(), entry(b"a", Kind::String, None, b"\x00\x05hello"));
         assert_eq!(rdb.next().unwrap(), entry(b"b", Kind::String, Some(16), b"\x00\xc0\x05"));
-        assert_eq!(rdb.next().unwrap(), entry(b"s", Kind::Set, None, b""));
+        assert_eq!(rdb.next().unwrap(), entry(b"s", Kind::Set, None, b"\x02\x02\x01x\x01y"));
         assert_eq!(rdb.next().unwrap(), Step::End);
     }
 

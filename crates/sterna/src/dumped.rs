@@ -1,0 +1,158 @@
+//! The keys of a running server, read with SCAN and DUMP.
+//!
+//! It goes on meanwhile: a key comes as it is when it is read, and one that is there during the whole walk comes exactly as
+//! often as SCAN names it, at least once.
+
+use std::collections::BTreeMap;
+
+use sterna_protocol::decode::Value;
+
+use crate::Failure;
+use crate::link::{Link, LinkError};
+
+/// Requests sent before their replies are read.
+pub(crate) const PIPELINE: usize = 128;
+
+/// A version and a checksum end what DUMP gives.
+const FOOTER_BYTES: usize = 2 + 8;
+
+/// A key and its value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) db: u64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) kind: Kind,
+    /// Unix time in milliseconds.
+    pub(crate) expire_at_ms: Option<u64>,
+    /// Type byte and value, as in a DUMP before its footer; empty for types that are only named.
+    pub(crate) value: Vec<u8>,
+    /// The version of Redis's database file that DUMP gave; 0 where it is not known.
+    pub(crate) version: u16,
+}
+
+/// The type of a value, as TYPE says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    String,
+    Stream,
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    Module,
+}
+
+impl Kind {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::Stream => "stream",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::SortedSet => "sorted set",
+            Kind::Hash => "hash",
+            Kind::Module => "module value",
+        }
+    }
+
+    fn of_type(name: &[u8]) -> Kind {
+        match name {
+            b"string" => Kind::String,
+            b"stream" => Kind::Stream,
+            b"list" => Kind::List,
+            b"set" => Kind::Set,
+            b"zset" => Kind::SortedSet,
+            b"hash" => Kind::Hash,
+            _ => Kind::Module,
+        }
+    }
+}
+
+/// Shows every key to `visit`, with how many have been seen and how many there were at the beginning.
+pub(crate) fn walk(
+    source: &mut Link,
+    mut visit: impl FnMut(Entry, u64, u64) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let sizes = sizes(source)?;
+    let (mut seen, total) = (0, sizes.values().sum());
+    for &db in sizes.keys() {
+        source.ask(&["SELECT", &db.to_string()])?;
+        let mut cursor = "0".to_owned();
+        loop {
+            let reply = source.ask(&["SCAN", &cursor, "COUNT", "512"])?;
+            let [next, Value::Array(keys)] = reply.as_slice().unwrap_or_default() else {
+                return Err(LinkError::Refused("SCAN answered something else".to_owned()).into());
+            };
+            cursor = String::from_utf8_lossy(next.as_bytes().unwrap_or_default()).into_owned();
+            for keys in keys.chunks(PIPELINE) {
+                let keys: Vec<&[u8]> = keys.iter().filter_map(Value::as_bytes).collect();
+                for entry in dump(source, db, &keys)? {
+                    seen += 1;
+                    visit(entry, seen, total)?;
+                }
+            }
+            if cursor == "0" {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Its libraries of functions, as FUNCTION DUMP gives them before its footer; `None`: there are none, or it knows no
+/// functions.
+pub(crate) fn functions(source: &mut Link) -> Result<Option<Vec<u8>>, LinkError> {
+    match source.ask(&["FUNCTION", "DUMP"]) {
+        Ok(payload) => {
+            let (libraries, _) = without_footer(payload.as_bytes().unwrap_or_default());
+            Ok((!libraries.is_empty()).then_some(libraries))
+        }
+        Err(LinkError::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Databases that have keys, and how many.
+fn sizes(source: &mut Link) -> Result<BTreeMap<u64, u64>, LinkError> {
+    let info = source.ask(&["INFO", "keyspace"])?;
+    let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
+    let line = |line: &str| {
+        let (db, figures) = line.strip_prefix("db")?.split_once(":keys=")?;
+        Some((db.parse().ok()?, figures.split(',').next()?.parse().ok()?))
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
+
+/// What is under `keys`; those that are gone meanwhile are left out.
+fn dump(source: &mut Link, db: u64, keys: &[&[u8]]) -> Result<Vec<Entry>, LinkError> {
+    for key in keys {
+        source.send(&[b"TYPE", *key])?;
+        source.send(&[b"PEXPIRETIME", *key])?;
+    }
+    let mut found = Vec::new();
+    for key in keys {
+        let (kind, expiry) = (source.receive()?, source.receive()?);
+        let name = kind.as_bytes().unwrap_or_default();
+        if name != b"none" {
+            let expire_at_ms = expiry.as_int().and_then(|at_ms| u64::try_from(at_ms).ok());
+            let kind = Kind::of_type(name);
+            found.push(Entry { db, key: key.to_vec(), kind, expire_at_ms, value: Vec::new(), version: 0 });
+        }
+    }
+    for entry in found.iter().filter(|entry| entry.kind != Kind::Module) {
+        source.send(&[b"DUMP", &*entry.key])?;
+    }
+    for entry in found.iter_mut().filter(|entry| entry.kind != Kind::Module) {
+        let payload = source.receive()?;
+        (entry.value, entry.version) = without_footer(payload.as_bytes().unwrap_or_default());
+    }
+    found.retain(|entry| !entry.value.is_empty() || entry.kind == Kind::Module);
+    Ok(found)
+}
+
+/// What DUMP gave, and the version that its footer names.
+fn without_footer(payload: &[u8]) -> (Vec<u8>, u16) {
+    let (value, footer) = payload.split_at(payload.len().saturating_sub(FOOTER_BYTES));
+    (value.to_vec(), footer.first_chunk().map_or(0, |version| u16::from_le_bytes(*version)))
+}

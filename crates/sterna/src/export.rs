@@ -1,0 +1,151 @@
+//! `sterna export`: writes the keys and the functions of a running Sterna into a database file that Redis and Valkey load.
+//!
+//! The server goes on meanwhile, and the file has each key as it was when it was read (`dumped.rs`): for a copy of one
+//! moment, stop writing first. The file gets its name when it is whole, and the lowest version that holds what is in it:
+//! 11 or less is read by Valkey and by Redis from 7.2 on, more by newer Redis only.
+//!
+//! ```text
+//! "REDIS0011" │ FA "redis-ver" version │ library… │ (FE database, (FC expiry)? type key value …)… │ FF │ CRC-64
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sterna_keyspace::{crc64, write_rdb_string};
+
+use crate::Failure;
+use crate::dumped::{self, Entry, Kind};
+use crate::link::{Link, Reach};
+use crate::progress::Progress;
+
+/// From where to where.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Options {
+    /// The database file to write
+    #[arg(long, value_name = "FILE")]
+    rdb: PathBuf,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// The oldest version that is claimed: what Redis 7.2 and Valkey write.
+const VERSION_MIN: u16 = 11;
+/// Digits of the version in the head of a file, behind `REDIS`.
+const VERSION_AT: u64 = 5;
+
+const DATABASE: u8 = 0xfe;
+const EXPIRY_MS: u8 = 0xfc;
+const FACT: u8 = 0xfa;
+const END: u8 = 0xff;
+
+/// Writes everything, and says what was left.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let path = &options.rdb;
+    let unwritable = |error| Failure::Export(path.clone(), error);
+    let mut source = Link::open(&options.reach)?;
+    let part = part_of(path);
+    let mut export = Export::create(&part).map_err(unwritable)?;
+    let mut progress = Progress::new();
+    if let Some(libraries) = dumped::functions(&mut source)? {
+        export.out.write_all(&libraries).map_err(unwritable)?;
+    }
+    let written = dumped::walk(&mut source, |entry, seen, total| {
+        export.write(&entry).map_err(unwritable)?;
+        progress.show(seen, total, seen);
+        Ok(())
+    });
+    progress.end();
+    let (keys, left, version) = (export.keys, export.left, export.version);
+    let finished = written.and_then(|()| export.finish().map_err(unwritable));
+    if let Err(error) = finished.and_then(|()| fs::rename(&part, path).map_err(unwritable)) {
+        // Half a file is of no use to anybody.
+        let _ = fs::remove_file(&part);
+        return Err(error);
+    }
+    println!("exported: {keys} keys to {} (version {version})", path.display());
+    if left > 0 {
+        println!("left: {left} values of modules");
+        return Err(Failure::NotAll);
+    }
+    Ok(())
+}
+
+/// Where a file is written before it is whole.
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
+/// A file being written.
+struct Export {
+    out: BufWriter<File>,
+    db: Option<u64>,
+    version: u16,
+    keys: u64,
+    left: u64,
+}
+
+impl Export {
+    fn create(path: &Path) -> io::Result<Export> {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        let mut head = b"REDIS0000".to_vec();
+        head.push(FACT);
+        write_rdb_string(&mut head, b"redis-ver");
+        write_rdb_string(&mut head, sterna_server::VERSION.redis.as_bytes());
+        out.write_all(&head)?;
+        Ok(Export { out, db: None, version: VERSION_MIN, keys: 0, left: 0 })
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        let (Some((&kind, value)), false) = (entry.value.split_first(), entry.kind == Kind::Module) else {
+            self.left += 1;
+            return Ok(());
+        };
+        let mut head = Vec::with_capacity(entry.key.len() + 32);
+        if self.db != Some(entry.db) {
+            self.db = Some(entry.db);
+            head.push(DATABASE);
+            // Databases are numbered below 255: a length of at most two bytes.
+            head.extend_from_slice(&(0x4000 | entry.db as u16).to_be_bytes());
+        }
+        if let Some(at_ms) = entry.expire_at_ms {
+            head.push(EXPIRY_MS);
+            head.extend_from_slice(&at_ms.to_le_bytes());
+        }
+        head.push(kind);
+        write_rdb_string(&mut head, &entry.key);
+        self.out.write_all(&head)?;
+        self.out.write_all(value)?;
+        self.version = self.version.max(entry.version);
+        self.keys += 1;
+        Ok(())
+    }
+
+    /// Ends the file and makes it durable.
+    fn finish(self) -> io::Result<()> {
+        let mut out = self.out;
+        out.write_all(&[END])?;
+        let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.seek(SeekFrom::Start(VERSION_AT))?;
+        file.write_all(format!("{:04}", self.version).as_bytes())?;
+        file.seek(SeekFrom::Start(0))?;
+        let mut checksum = 0;
+        let mut reader = BufReader::with_capacity(1 << 20, &file);
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            let len = reader.read(&mut piece)?;
+            if len == 0 {
+                break;
+            }
+            checksum = crc64(checksum, &piece[..len]);
+        }
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(&checksum.to_le_bytes())?;
+        file.sync_all()
+    }
+}
