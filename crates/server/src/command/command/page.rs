@@ -14,8 +14,7 @@ const INTRODUCTION: &str = "\
 Replies, errors and their texts are those of Redis 8.2, in RESP2 and RESP3. What differs is said at the command. A command
 that is not on this page is answered with an error, never with a reply that stands for nothing.
 
-Not offered yet, and therefore errors: client-side caching (`CLIENT TRACKING`, `CACHING`, `TRACKINGINFO`), files of users
-(`ACL LOAD`, `ACL SAVE`), replication, clusters, functions, and data types other than strings, streams and lists.
+Not offered, and therefore errors: functions (`FUNCTION`, `FCALL`), replication, clusters and modules.
 
 Each command has its arguments in the notation of the Redis manual, what it does, and in the last line: the first Redis
 version that had it, its cost, its reply, its flags (COMMAND INFO) and its ACL categories.
