@@ -91,12 +91,6 @@ impl Launch {
         Launch::of("redis", reference_binary())
     }
 
-    /// Valkey, if the environment says where it is.
-    pub fn valkey() -> Option<Launch> {
-        let binary = std::env::var_os("VALKEY_SERVER")?;
-        Some(Launch::of("valkey", PathBuf::from(binary)).args(&["--save", ""]))
-    }
-
     fn of(name: &str, binary: PathBuf) -> Launch {
         let folder = tempfile::tempdir().expect("a folder for the server");
         Launch {
