@@ -64,12 +64,12 @@ fn a_wrong_value_is_refused_with_its_file_and_line() {
 #[test]
 fn a_directive_that_is_not_supported_is_one_warning() {
     let server = Launch::shards(1)
-        .file("redis.conf", "hash-max-listpack-entries 5\nio-threads 4\ntimeout 7\n")
+        .file("redis.conf", "list-compress-depth 5\nio-threads 4\ntimeout 7\n")
         .config("{folder}/redis.conf")
         .start();
     assert_eq!(server.connect().text_at(&["CONFIG", "GET", "timeout"], 1), "7");
     let log = server.log();
-    for name in ["hash-max-listpack-entries", "io-threads"] {
+    for name in ["list-compress-depth", "io-threads"] {
         assert_eq!(log.lines().filter(|line| line.contains(name)).count(), 1, "{name}:\n{log}");
     }
 }

@@ -17,9 +17,9 @@ pub(in super::super) const BITFIELD: Command<Run> = row(
         since: "3.2.0",
         complexity: "O(1) for each operation",
         summary: "Reads, sets and adds to integers of some bits in the string under a key.",
-        syntax: "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | \
-                 INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] \
-                 <SET encoding offset value | INCRBY encoding offset increment> ...]]",
+        syntax: "key [<GET encoding offset | OVERFLOW <WRAP | SAT | FAIL> | SET encoding offset value | \
+                 INCRBY encoding offset increment> [<GET encoding offset | OVERFLOW <WRAP | SAT | FAIL> | \
+                 SET encoding offset value | INCRBY encoding offset increment> ...]]",
         reply: &[ReplyShape::Array],
         ..SPEC
     },

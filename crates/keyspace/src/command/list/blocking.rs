@@ -48,8 +48,8 @@ pub(in crate::command) const BLMPOP: Command<Run> = row(
         ..BLPOP.spec
     },
     |ctx, args, reply| {
-        let deadline_ms = deadline_at(ctx, args, 1)?;
         let wanted = Wanted::read(args, 2)?;
+        let deadline_ms = deadline_at(ctx, args, 1)?;
         take(ctx, wanted.keys(args), Taking::Several(wanted), deadline_ms, reply)
     },
 );
