@@ -41,9 +41,9 @@ enum Tool {
     Pub(publish::Options),
     /// Look at a journal at rest, or repair it
     Journal(journal::Options),
-    /// Bring keys and functions from Redis or Valkey into a running Sterna
+    /// Bring keys from Redis or Valkey into a running Sterna
     Import(import::Options),
-    /// Write the keys and functions of a running Sterna into a file for Redis or Valkey
+    /// Write the keys of a running Sterna into a file for Redis or Valkey
     Export(export::Options),
     /// Compare this server with its peers
     Bench(BenchOptions),

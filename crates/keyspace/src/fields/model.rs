@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (prop::collection::vec((name(), value()), 1..5), expiry())
             .prop_map(|(fields, expiry)| Step::Set { fields, expiry }),
-        1 => (0u16..600, value()).prop_map(|(many, value)| {
+        1 => (1u16..600, value()).prop_map(|(many, value)| {
             let fields = (0..many).map(|nth| (format!("name:{nth}").into_bytes(), value.clone())).collect();
             Step::Set { fields, expiry: Expiry::Clear }
         }),

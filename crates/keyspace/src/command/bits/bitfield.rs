@@ -16,10 +16,8 @@ pub(in super::super) const BITFIELD: Command<Run> = row(
         },
         since: "3.2.0",
         complexity: "O(1) for each operation",
-        summary: "Reads, sets and adds to integers of some bits in the string under a key.",
-        syntax: "key [<GET encoding offset | OVERFLOW <WRAP | SAT | FAIL> | SET encoding offset value | \
-                 INCRBY encoding offset increment> [<GET encoding offset | OVERFLOW <WRAP | SAT | FAIL> | \
-                 SET encoding offset value | INCRBY encoding offset increment> ...]]",
+        summary: "Reads (GET), sets (SET) and adds to (INCRBY, after OVERFLOW) integers of some bits in a string.",
+        syntax: "key [operation [operation ...]]",
         reply: &[ReplyShape::Array],
         ..SPEC
     },
@@ -32,8 +30,7 @@ pub(in super::super) const BITFIELD_RO: Command<Run> = row(
         flags: Flags::READONLY.union(Flags::FAST),
         uses: KeyUses::ByFlags,
         since: "6.0.0",
-        summary: "Reads integers of some bits in the string under a key.",
-        syntax: "key [GET encoding offset [GET encoding offset ...]]",
+        summary: "Reads (GET) integers of some bits in the string under a key.",
         ..BITFIELD.spec
     },
     |ctx, args, reply| bitfield(ctx, args, reply, Access::ReadOnly),
