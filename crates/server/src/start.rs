@@ -19,6 +19,9 @@ use crate::renames::Renames;
 use crate::server::Server;
 use crate::shard::{Listeners, Shard, WAKER};
 
+/// Stack of a shard: a script's values nest a thousand deep, and each level is a call. Only what is used is memory.
+const SHARD_STACK_BYTES: usize = 64 << 20;
+
 /// Why the server did not start. One line for people each.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -128,7 +131,8 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
             stop.stop();
             result
         };
-        threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
+        let thread = std::thread::Builder::new().name(format!("shard-{index}")).stack_size(SHARD_STACK_BYTES);
+        threads.push(thread.spawn(run)?);
     }
     Ok(Running { server, threads, loader, addresses, shards, files })
 }
