@@ -70,7 +70,7 @@ fn picture(client: &mut Client) -> Vec<String> {
         "ZRANGE sorted 0 -1 WITHSCORES",
         "HGETALL hash",
         "EXPIRETIME hash",
-        "GEOPOS places Palermo Catania",
+        "ZRANGE places 0 -1 WITHSCORES",
         "GET compressible",
         "XRANGE large - +",
         "LRANGE large:list 0 -1",
