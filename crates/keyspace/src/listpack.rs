@@ -221,7 +221,7 @@ static ELEMENT_BYTES: [u8; 256] = {
 /// The first byte of a string element of so few bytes that the byte says how many.
 #[inline]
 pub(crate) fn short_string_tag(text: &[u8]) -> Option<u8> {
-    (text.len() <= 63).then(|| 0x80 | text.len() as u8)
+    (text.len() <= 63).then_some(0x80 | text.len() as u8)
 }
 
 /// Takes the first element off `bytes`; `None`, and they are left as they were: they don't begin with an element.

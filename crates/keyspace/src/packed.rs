@@ -213,7 +213,7 @@ impl Packed {
 
     /// Panics unless the bytes are what the module says.
     pub(crate) fn check(&self) {
-        assert!(self.is_empty() == (self.len() == 0));
+        assert_eq!(self.0.is_empty(), self.0.len() < COUNT_BYTES);
         assert_eq!(self.iter().count(), self.len());
         assert_eq!(self.iter_back().count(), self.len());
     }

@@ -305,7 +305,7 @@ impl<S: Segment> Segments<S> {
             let part = self.part_over(position(random));
             random = mixed(random);
             let bound =
-                if self.depth == 0 { self.len as u64 } else { (2 * self.len as u64 >> part.depth) + 1 };
+                if self.depth == 0 { self.len as u64 } else { ((2 * self.len as u64) >> part.depth) + 1 };
             if random % bound < part.segment.len() as u64 {
                 return part.segment.pick(mixed(random));
             }

@@ -267,7 +267,7 @@ impl Set {
     }
 
     /// Becomes integers, if it has only such and no more than there may be.
-    pub(crate) fn to_integers(&mut self, limits: &Limits) {
+    pub(crate) fn make_integers(&mut self, limits: &Limits) {
         if self.is_integers() || self.len() as u64 > limits.set_integers {
             return;
         }

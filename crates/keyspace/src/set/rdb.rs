@@ -93,10 +93,10 @@ fn read_members(from: &mut &[u8], limits: &Limits) -> Option<Set> {
 /// A listpack that came from outside. One with more members than may be packed goes straight into a table.
 fn read_packed(bytes: &[u8], limits: &Limits) -> Option<Set> {
     let (mut elements, count) = listpack::Reader::elements(bytes)?;
-    if count as u64 <= limits.set_entries {
-        if let Some(small) = Small::read_listpack(bytes) {
-            return Some(Set(Form::Small(small)));
-        }
+    if count as u64 <= limits.set_entries
+        && let Some(small) = Small::read_listpack(bytes)
+    {
+        return Some(Set(Form::Small(small)));
     }
     let mut set = Set::default();
     set.enlarge();

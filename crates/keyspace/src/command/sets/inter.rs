@@ -49,7 +49,7 @@ pub(in super::super) const SINTERSTORE: Command<Run> = row(
         // As Redis grows it: packed, and then integers if it has only such.
         let mut result = sets.first().map_or_else(Set::default, |smallest| smallest.made_anew());
         visit_inter(&sets, &mut |member| result.insert_member(member, &limits));
-        result.to_integers(&limits);
+        result.make_integers(&limits);
         store(ctx, &args[1], result, event::SINTERSTORE, reply);
         Ok(Outcome::Replied)
     },
