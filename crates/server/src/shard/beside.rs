@@ -10,7 +10,6 @@ use std::time::Duration;
 use mio::{Events, Token};
 
 use super::{EVENTS_MAX, READ_BYTES, Shard, WAKER};
-use crate::connection::chunk::Appender;
 use crate::connection::state::ConnectionRef;
 
 impl Shard {
@@ -18,7 +17,7 @@ impl Shard {
     pub(crate) fn turn_beside_script(&mut self, runs: ConnectionRef) {
         let scratch = std::mem::replace(&mut self.scratch, vec![0; READ_BYTES]);
         let parser = std::mem::take(&mut self.parser);
-        let replies = std::mem::replace(&mut self.replies, Appender::default());
+        let replies = std::mem::take(&mut self.replies);
         let deferred = std::mem::take(&mut self.deferred);
         let changes = std::mem::take(&mut self.changes);
         let executing = self.executing.take();
