@@ -77,7 +77,7 @@ fn each_element_reaches_one_worker_and_none_is_lost_whichever_shards_they_are_on
             for text in worker {
                 let (producer, job) = text.split_once(':').expect("a job");
                 let job: usize = job.parse().expect("a number");
-                let before = last.insert((producer, job % 10 == 0), job);
+                let before = last.insert((producer, job.is_multiple_of(10)), job);
                 assert!(before.is_none_or(|before| before < job), "the jobs of a list stay in order");
             }
         }

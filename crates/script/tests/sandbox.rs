@@ -2,7 +2,6 @@
 
 #[allow(unreachable_pub)]
 mod host {
-    //! A server of three commands, for tests.
 
     #![allow(dead_code)] // Each test file uses a part of it.
 
