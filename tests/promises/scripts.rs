@@ -9,11 +9,9 @@ const SHARDS: [usize; 2] = [1, 3];
 /// Connections of a test, so that some are on each shard.
 const EACH: usize = 6;
 
-fn error_of(value: Value) -> String {
-    match value {
-        Value::Error(text) => String::from_utf8_lossy(&text).into_owned(),
-        other => panic!("no error: {other:?}"),
-    }
+fn error_of(client: &mut Client, request: &[&str]) -> String {
+    client.send(request);
+    client.error()
 }
 
 /// A server, and a client whose script is running and answered BUSY to others.
@@ -25,8 +23,8 @@ fn with_endless_script(shards: usize, script: &str) -> (Server, Client, Vec<Clie
     runs.send(&["EVAL", script, "0"]);
     for other in &mut others {
         wait_for("BUSY", || {
-            matches!(other.request(&["GET", "k"]), Value::Error(text) if text.starts_with(b"BUSY"))
-                .then_some(())
+            other.send(&["GET", "k"]);
+            matches!(other.value(), Value::Error(text) if text.starts_with(b"BUSY")).then_some(())
         });
     }
     (server, runs, others)
@@ -78,12 +76,12 @@ fn while_a_script_runs_for_ever_everyone_is_told_so_and_anyone_may_end_it() {
             &["PING"],
         ] {
             for other in &mut others {
-                assert_eq!(error_of(other.request(request)), text, "{request:?}");
+                assert_eq!(error_of(other, request), text, "{request:?}");
             }
         }
         // Who comes now is served, too; and what is closed is closed.
         let mut late = server.connect();
-        assert_eq!(error_of(late.request(&["GET", "k"])), text);
+        assert_eq!(error_of(&mut late, &["GET", "k"]), text);
         late.request(&["WATCH", "k"]);
         drop(late);
         // What the script's own client sends waits behind its reply.
@@ -93,7 +91,7 @@ fn while_a_script_runs_for_ever_everyone_is_told_so_and_anyone_may_end_it() {
         assert_eq!(runs.value(), Value::Bulk(b"before".to_vec()));
         assert_eq!(others[0].request(&["GET", "k"]), Value::Bulk(b"before".to_vec()));
         assert_eq!(others[1].int(&["EVAL", "return 7", "0"]), 7);
-        assert!(error_of(others[2].request(&["SCRIPT", "KILL"])).starts_with("NOTBUSY"));
+        assert!(error_of(&mut others[2], &["SCRIPT", "KILL"]).starts_with("NOTBUSY"));
     }
 }
 
@@ -102,7 +100,7 @@ fn a_script_that_has_written_is_ended_only_with_the_server_and_leaves_nothing() 
     for shards in SHARDS {
         let script = "redis.call('set', 'k', 'half') redis.call('set', 'l', 'half') while true do end";
         let (mut server, _runs, mut others) = with_endless_script(shards, script);
-        assert!(error_of(others[1].request(&["SCRIPT", "KILL"])).starts_with("UNKILLABLE"));
+        assert!(error_of(&mut others[1], &["SCRIPT", "KILL"]).starts_with("UNKILLABLE"));
         others[2].send(&["SHUTDOWN", "NOSAVE"]);
         server.wait_and_start_again();
         let mut client = server.connect();

@@ -274,11 +274,17 @@ fn integer_at(args: Args<'_>, index: usize) -> Result<i64, Error> {
     integer(&args[index]).ok_or(Error::NotInteger)
 }
 
-/// When a command that blocks gives up, from its timeout in seconds; `None`: never.
+/// When a command that blocks gives up, from the timeout in argument `index`; `None`: never.
 fn deadline_at(ctx: &Ctx<'_>, args: Args<'_>, index: usize) -> Result<Option<u64>, Error> {
-    let text = &args[index];
+    deadline(&args[index], ctx.now_ms)
+}
+
+/// When a timeout in seconds ends, Unix time in milliseconds; `None`: never.
+///
+/// A part of a millisecond is a whole one. Source: Redis's `getTimeoutFromObjectOrReply`.
+fn deadline(text: &[u8], now_ms: u64) -> Result<Option<u64>, Error> {
     let seconds = match Extended::parse(text).ok_or(Error::TimeoutNotFloat)? {
-        Parsed::Finite(number) => number.to_f64(),
+        Parsed::Finite(number) => number.to_f64_not_zero(),
         Parsed::Infinite if text.starts_with(b"-") => f64::NEG_INFINITY,
         Parsed::Infinite => f64::INFINITY,
     };
@@ -289,7 +295,7 @@ fn deadline_at(ctx: &Ctx<'_>, args: Args<'_>, index: usize) -> Result<Option<u64
     if wait_ms < 0.0 {
         return Err(Error::TimeoutNegative);
     }
-    let deadline_ms = ctx.now_ms.saturating_add(wait_ms as u64);
+    let deadline_ms = now_ms.saturating_add(wait_ms as u64);
     match wait_ms {
         0.0 => Ok(None),
         _ if deadline_ms > i64::MAX as u64 => Err(Error::TimeoutOutOfRange),
@@ -307,4 +313,33 @@ pub(crate) fn write_help(container: &Command<Run>, reply: &mut Reply<'_>) {
     let lines = help_lines(container.spec.name, container.subcommands.iter().map(|row| &row.spec));
     reply.array(lines.len());
     lines.iter().for_each(|line| reply.simple(line));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_redis_reads_them() {
+        let rows: &[(&str, Result<Option<u64>, Error>)] = &[
+            ("0", Ok(None)),
+            ("-0.0001", Ok(None)),
+            ("1", Ok(Some(2000))),
+            ("0.044", Ok(Some(1044))),
+            ("0.0001", Ok(Some(1001))),
+            ("1e-400", Ok(Some(1001))),
+            ("0x1", Ok(Some(2000))),
+            ("-1", Err(Error::TimeoutNegative)),
+            ("-inf", Err(Error::TimeoutNegative)),
+            ("x", Err(Error::TimeoutNotFloat)),
+            ("", Err(Error::TimeoutNotFloat)),
+            ("nan", Err(Error::TimeoutNotFloat)),
+            ("inf", Err(Error::TimeoutOutOfRange)),
+            ("1e30", Err(Error::TimeoutOutOfRange)),
+            ("9223372036854775807", Err(Error::TimeoutOutOfRange)),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(deadline(text.as_bytes(), 1000), *expected, "{text:?}");
+        }
+    }
 }

@@ -42,7 +42,7 @@ pub enum Value {
     Str(Bytes),
     /// A short string that was changed in places, with room to grow. Copies share it until one changes.
     Grown(Arc<Vec<u8>>),
-    /// A long one, from [`PART_BYTES`] on.
+    /// A long one, from `PART_BYTES` on.
     Long(Arc<Long>),
     /// A stream.
     Stream(Box<Stream>),

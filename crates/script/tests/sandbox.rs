@@ -3,8 +3,6 @@
 #[allow(unreachable_pub)]
 mod host {
 
-    #![allow(dead_code)] // Each test file uses a part of it.
-
     use std::collections::BTreeMap;
 
     use sterna_protocol::{Args, Proto, Reply};

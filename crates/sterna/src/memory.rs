@@ -3,6 +3,8 @@
 //! jemalloc gives pages back some seconds after they were freed, but of itself only while memory is asked for. Its
 //! background thread does so in a server that has gone quiet, too.
 
+use std::sync::Mutex;
+
 use sterna_server::MemoryStats;
 use tikv_jemalloc_ctl::{Access, AsName, Mib, background_thread, epoch, stats};
 
@@ -28,8 +30,16 @@ fn current() -> MemoryStats {
 
 /// Gives back at once what is free: an arena whose decay is set to no time has nothing left, and gets its time again.
 ///
-/// Arenas that were never used, or that this build doesn't know, refuse, and have nothing to give.
+/// An arena that jemalloc's own thread is purging at the time passes over it, so that thread rests meanwhile. Arenas that were never used, or that this build doesn't know, refuse, and have nothing to give.
 fn purge() {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
+    let _ = background_thread::write(false);
+    purge_arenas();
+    let _ = background_thread::write(true);
+}
+
+fn purge_arenas() {
     let arenas: u32 = b"arenas.narenas\0"[..].name().read().unwrap_or(0);
     for name in [&b"arena.0.dirty_decay_ms\0"[..], b"arena.0.muzzy_decay_ms\0"] {
         let Ok(mut decay) = name.name().mib::<[usize; 3]>() else { continue };

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  4 hash           count │ (name │ value)…
+//!  9 zipmap         string: count u8 │ (length │ name │ length │ unused u8 │ value │ unused bytes)… │ 0xff      before Redis 2.6
+//! 13 ziplist        string: a ziplist of name, value…                                                    before Redis 7.0
 //! 16 listpack       string: a listpack of name, value…
 //! 22 of Valkey 9    count │ (name │ value │ expiry i64 LE)…                    the expiry is −1 for none
 //! 24 expiring       soonest u64 LE │ count │ (expiry │ name │ value)…         0 for none, else what it is above the soonest + 1
@@ -18,8 +20,11 @@ use crate::packed::Packed;
 use crate::rdb::{read_length, read_string, write_length, write_string};
 use crate::string::Text;
 use crate::value::NEVER;
+use crate::ziplist;
 
 const TABLE: u8 = 4;
+const ZIPMAP: u8 = 9;
+const ZIPLIST: u8 = 13;
 const LISTPACK: u8 = 16;
 /// In Valkey; Redis gave this number to a form of its own that no release has.
 pub(crate) const VALKEY_EXPIRING_HASH: u8 = 22;
@@ -72,7 +77,10 @@ impl Hash {
 
     /// Whether it is read here.
     pub(crate) fn is_rdb_type(kind: u8) -> bool {
-        matches!(kind, TABLE | LISTPACK | VALKEY_EXPIRING_HASH | EXPIRING | EXPIRING_LISTPACK)
+        matches!(
+            kind,
+            TABLE | ZIPMAP | ZIPLIST | LISTPACK | VALKEY_EXPIRING_HASH | EXPIRING | EXPIRING_LISTPACK
+        )
     }
 
     /// Reads a hash of one of these types; `None`: it is damaged, or has no field.
@@ -99,6 +107,8 @@ impl Hash {
                 let packed = checked(repacked(&Packed::read_listpack(&read_string(from)?)?))?;
                 Some(from_packed(packed, limits))
             }
+            ZIPMAP => read_zipmap(&read_string(from)?, limits),
+            ZIPLIST => read_ziplist(&read_string(from)?, limits),
             EXPIRING_LISTPACK => {
                 read_time(from)?;
                 read_triples(&read_string(from)?, limits)
@@ -161,6 +171,41 @@ fn from_packed(packed: Packed, limits: &Limits) -> Hash {
         hash.make_large().counts_as_small = false;
     }
     hash
+}
+
+fn read_ziplist(bytes: &[u8], limits: &Limits) -> Option<Hash> {
+    let (elements, _) = ziplist::elements(bytes)?;
+    let (mut rest, mut fields) = (&elements[..], Vec::new());
+    while !rest.is_empty() {
+        let (name, value) = (listpack::read(&mut rest)?, listpack::read(&mut rest)?);
+        fields.push((name.to_bytes(), value.to_bytes(), NEVER));
+    }
+    collect(fields.len() as u64, fields.into_iter().map(Some), limits)
+}
+
+fn read_zipmap(bytes: &[u8], limits: &Limits) -> Option<Hash> {
+    let (&END_OF_ZIPMAP, mut rest) = bytes.get(1..)?.split_last()? else { return None };
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
+        let len = read_zipmap_length(&mut rest)?;
+        let name = rest.split_off(..len)?.to_vec();
+        let len = read_zipmap_length(&mut rest)?;
+        let unused = usize::from(*rest.split_off_first()?);
+        let value = rest.split_off(..len)?.to_vec();
+        rest.split_off(..unused)?;
+        fields.push((name, value, NEVER));
+    }
+    collect(fields.len() as u64, fields.into_iter().map(Some), limits)
+}
+
+const END_OF_ZIPMAP: u8 = 0xff;
+
+fn read_zipmap_length(from: &mut &[u8]) -> Option<usize> {
+    match *from.split_off_first()? {
+        len @ 0..=253 => Some(usize::from(len)),
+        254 => Some(u32::from_le_bytes(from.split_off(..4)?.try_into().ok()?) as usize),
+        255 => None,
+    }
 }
 
 fn read_triples(bytes: &[u8], limits: &Limits) -> Option<Hash> {

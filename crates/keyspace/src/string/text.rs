@@ -46,7 +46,7 @@ impl<'a> Text<'a> {
     }
 
     /// The bytes in `range`, which ends where they do or before, in pieces; each but the first begins at a multiple of
-    /// [`PART_BYTES`].
+    /// `PART_BYTES`.
     pub fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
         let (long, held) = match &self.0 {
             Inner::Parts { long, .. } => (Some(long.pieces(range)), None),
@@ -55,7 +55,7 @@ impl<'a> Text<'a> {
         long.into_iter().flatten().chain(held.into_iter().flatten())
     }
 
-    /// All bytes, in pieces that begin at multiples of [`PART_BYTES`].
+    /// All bytes, in pieces that begin at multiples of `PART_BYTES`.
     pub fn all_pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.pieces(0..self.len())
     }

@@ -14,12 +14,14 @@ use super::small;
 use super::snapshot::is_in_order;
 use super::{Direction, Form, Zset};
 use crate::collection::Limits;
-use crate::listpack::Element;
+use crate::listpack::{self, Element};
 use crate::packed::Packed;
 use crate::rdb::{read_length, read_string, write_length, write_string};
+use crate::ziplist;
 
 const TYPE_TEXT: u8 = 3;
 const TYPE_BINARY: u8 = 5;
+const TYPE_ZIPLIST: u8 = 12;
 const TYPE_LISTPACK: u8 = 17;
 
 /// The oldest versions that have the types: that of Redis 7.0 for both, as for strings.
@@ -49,6 +51,7 @@ pub(super) fn read(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Zset> 
     match kind {
         TYPE_TEXT => read_elements(from, limits, read_text),
         TYPE_BINARY => read_elements(from, limits, read_binary),
+        TYPE_ZIPLIST => read_ziplist(&read_string(from)?, limits),
         TYPE_LISTPACK => read_listpack(&read_string(from)?, limits),
         _ => None,
     }
@@ -85,6 +88,23 @@ fn read_text(from: &mut &[u8]) -> Option<f64> {
 
 fn read_binary(from: &mut &[u8]) -> Option<f64> {
     Some(f64::from_le_bytes(from.split_off(..8)?.try_into().ok()?))
+}
+
+/// Scores are set one by one: older servers wrote them with other digits than are kept here.
+fn read_ziplist(bytes: &[u8], limits: &Limits) -> Option<Zset> {
+    let (elements, count) = ziplist::elements(bytes)?;
+    let (mut rest, mut zset) = (&elements[..], Zset::default());
+    if count as u64 / 2 > limits.zset_entries {
+        zset = Zset(Form::Large(Box::default()));
+    }
+    while !rest.is_empty() {
+        let (member, score) = (listpack::read(&mut rest)?, listpack::read(&mut rest)?);
+        let score: f64 = std::str::from_utf8(&score.to_bytes()).ok()?.parse().ok()?;
+        if score.is_nan() || zset.set(&member.to_bytes(), score, limits).is_some() {
+            return None;
+        }
+    }
+    (zset.len() > 0).then_some(zset)
 }
 
 fn read_listpack(listpack: &[u8], limits: &Limits) -> Option<Zset> {

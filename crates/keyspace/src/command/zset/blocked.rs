@@ -5,7 +5,7 @@
 
 use super::pop::{End, Popped, Several, pop, write_from};
 use super::*;
-use crate::extended::{Extended, Parsed};
+use crate::collection::Elements;
 use crate::wait::Blocked;
 
 pub(in crate::command) const BZPOPMIN: Command<Run> = row(
@@ -72,14 +72,14 @@ struct Popping {
 
 fn bzpop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, end: End) -> Result<Outcome, Error> {
     let last = args.len() - 1;
-    let deadline_ms = deadline(&args[last], ctx.now_ms)?;
+    let deadline_ms = deadline_at(ctx, args, last)?;
     let keys = (1..last).map(|index| args[index].into()).collect();
     take(ctx, reply, deadline_ms, Popping { keys, end, count: 1, form: Form::One })
 }
 
 fn bzmpop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let Several { first, keys, end, count } = Several::parse(args, 2)?;
-    let deadline_ms = deadline(&args[1], ctx.now_ms)?;
+    let deadline_ms = deadline_at(ctx, args, 1)?;
     let keys = (first..first + keys).map(|index| args[index].into()).collect();
     take(ctx, reply, deadline_ms, Popping { keys, end, count, form: Form::Several })
 }
@@ -145,51 +145,8 @@ impl Blocked for Popping {
     fn sharing(&self) -> Option<[u64; 3]> {
         None
     }
-}
 
-/// When a timeout in seconds ends, Unix time in milliseconds; `None`: never.
-///
-/// A part of a millisecond is a whole one. Source: Redis's `getTimeoutFromObjectOrReply`.
-fn deadline(text: &[u8], now_ms: u64) -> Result<Option<u64>, Error> {
-    let seconds = match Extended::parse(text) {
-        None => return Err(ZsetError::TimeoutNotFloat.into()),
-        Some(Parsed::Infinite) => f64::INFINITY,
-        Some(Parsed::Finite(number)) => number.to_f64_not_zero(),
-    };
-    let ms = (seconds * 1000.0).ceil();
-    if ms > (i64::MAX as u64 - now_ms) as f64 {
-        return Err(ZsetError::TimeoutOutOfRange.into());
-    }
-    if ms < 0.0 {
-        return Err(ZsetError::TimeoutNegative.into());
-    }
-    Ok((ms > 0.0).then(|| now_ms + ms as u64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_as_redis_reads_them() {
-        let rows: &[(&str, Result<Option<u64>, ZsetError>)] = &[
-            ("0", Ok(None)),
-            ("-0.0001", Ok(None)),
-            ("1", Ok(Some(2000))),
-            ("0.044", Ok(Some(1044))),
-            ("0.0001", Ok(Some(1001))),
-            ("1e-400", Ok(Some(1001))),
-            ("0x1", Ok(Some(2000))),
-            ("-1", Err(ZsetError::TimeoutNegative)),
-            ("x", Err(ZsetError::TimeoutNotFloat)),
-            ("", Err(ZsetError::TimeoutNotFloat)),
-            ("nan", Err(ZsetError::TimeoutNotFloat)),
-            ("inf", Err(ZsetError::TimeoutOutOfRange)),
-            ("1e30", Err(ZsetError::TimeoutOutOfRange)),
-            ("9223372036854775807", Err(ZsetError::TimeoutOutOfRange)),
-        ];
-        for (text, expected) in rows {
-            assert_eq!(deadline(text.as_bytes(), 1000), expected.map_err(Error::Zset), "{text:?}");
-        }
+    fn awaits(&self) -> Option<u8> {
+        Some(Zset::TAG)
     }
 }

@@ -42,12 +42,6 @@ pub enum ZsetError {
     WeightNotFloat,
     /// LIMIT that is negative, or no number.
     LimitNegative,
-    /// A timeout that is no number.
-    TimeoutNotFloat,
-    /// A timeout that is negative.
-    TimeoutNegative,
-    /// A timeout that ends in 292 million years or later.
-    TimeoutOutOfRange,
 }
 
 impl ZsetError {
@@ -80,9 +74,6 @@ impl ZsetError {
             }
             ZsetError::WeightNotFloat => "ERR weight value is not a float",
             ZsetError::LimitNegative => "ERR LIMIT can't be negative",
-            ZsetError::TimeoutNotFloat => "ERR timeout is not a float or out of range",
-            ZsetError::TimeoutNegative => "ERR timeout is negative",
-            ZsetError::TimeoutOutOfRange => "ERR timeout is out of range",
         };
         Cow::Borrowed(fixed.as_bytes())
     }

@@ -69,10 +69,14 @@ impl Arguments<'_> {
             Kind::OneOf(children) | Kind::Block(children) => Some(children),
             Kind::Value | Kind::Token => None,
         };
-        let flags: Vec<&str> = [(argument.is_optional, "optional"), (argument.is_multiple, "multiple")]
-            .into_iter()
-            .filter_map(|(is_set, name)| is_set.then_some(name))
-            .collect();
+        let flags: Vec<&str> = [
+            (argument.is_optional, "optional"),
+            (argument.is_multiple, "multiple"),
+            (argument.repeats_token, "multiple_token"),
+        ]
+        .into_iter()
+        .filter_map(|(is_set, name)| is_set.then_some(name))
+        .collect();
         // Name and type always; of leaves and others the rest.
         reply.map(
             3 + usize::from(key_spec.is_some())

@@ -4,6 +4,7 @@
 //!   word         a value          [ … ]        may be left out
 //!   WORD $ * =   stands for itself  < … | … >  one of these
 //!   A b c        A and its values   b [b ...]  one or more, also of several: b c [b c ...]
+//!   A b [A b ...]  one or more, each with its word
 //! ```
 //!
 //! A word in capitals takes the values that follow it up to the next word in capitals or bracket. A `|` stands inside
@@ -18,6 +19,8 @@ pub(super) struct Argument {
     pub(super) kind: Kind,
     pub(super) is_optional: bool,
     pub(super) is_multiple: bool,
+    /// Whether its token is said with each of several.
+    pub(super) repeats_token: bool,
 }
 
 /// What stands for an argument in a request.
@@ -81,13 +84,17 @@ impl Reader {
                 continue;
             }
             self.at += 1;
-            arguments.push(match word {
+            let began = self.at - 1;
+            let mut argument = match word {
                 "[" => Argument { is_optional: true, ..self.choice("]")? },
                 "<" => self.choice(">")?,
                 "..." => return None,
                 word if is_token(word) => self.token(word)?,
                 word => value(word),
-            });
+            };
+            argument.repeats_token = is_token(word) && self.takes_again(began);
+            argument.is_multiple |= argument.repeats_token;
+            arguments.push(argument);
         }
         Some(arguments)
     }
@@ -132,6 +139,14 @@ impl Reader {
         })
     }
 
+    /// Takes `[A b ...]` if it repeats the words from `began` on.
+    fn takes_again(&mut self, began: usize) -> bool {
+        let again = [&["["], &self.words[began..self.at], &["...", "]"]].concat();
+        let is_next = self.words[self.at..].starts_with(&again);
+        self.at += if is_next { again.len() } else { 0 };
+        is_next
+    }
+
     /// Takes `[a b ...]` if it repeats the last of `arguments`; returns how many those are.
     fn repetition(&mut self, arguments: &[Argument]) -> Option<usize> {
         let inside = self.words.get(self.at..)?.strip_prefix(&["["])?;
@@ -167,7 +182,14 @@ fn one_of_several(mut arguments: Vec<Argument>) -> Option<Argument> {
 }
 
 fn argument(name: &str, token: Option<&'static str>, kind: Kind) -> Argument {
-    Argument { name: name.to_owned(), token, kind, is_optional: false, is_multiple: false }
+    Argument {
+        name: name.to_owned(),
+        token,
+        kind,
+        is_optional: false,
+        is_multiple: false,
+        repeats_token: false,
+    }
 }
 
 fn value(name: &str) -> Argument {
@@ -207,7 +229,11 @@ mod tests {
         };
         let token = argument.token.map_or(String::new(), |token| format!("{token}="));
         let optional = if argument.is_optional { "?" } else { "" };
-        let multiple = if argument.is_multiple { "*" } else { "" };
+        let multiple = match (argument.is_multiple, argument.repeats_token) {
+            (false, _) => "",
+            (true, false) => "*",
+            (true, true) => "**",
+        };
         format!("{token}{inner}{optional}{multiple}")
     }
 
@@ -232,6 +258,7 @@ mod tests {
                 "key {(MAXLEN=maxlen|MINID=minid) (==equal|~=approximately)? threshold LIMIT=count?}? \
                  (*=auto-id|id) {field value}*",
             ),
+            ("[GET pattern [GET pattern ...]] [ASC]", "GET=pattern?** ASC=asc?"),
             ("[ID client-id [client-id ...]]", "ID=client-id?*"),
             (
                 "<ip:port | <[ID client-id] [SKIPME <YES | NO>]>>",
