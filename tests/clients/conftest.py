@@ -1,6 +1,6 @@
 """A server for the Python clients: 127.0.0.1, free ports, TLS with a certificate made here, a password.
 
-STERNA_BIN names the binary, as in server.js beside this file.
+STERNA_BIN names the binary and STERNA_TEST_TLS=no says that it has no TLS, as in server.js beside this file.
 """
 
 import os
@@ -13,6 +13,9 @@ import pytest
 
 BINARY = os.environ.get("STERNA_BIN") or str(pathlib.Path(__file__).parents[2] / "target/release/sterna")
 IS_STERNA = pathlib.Path(BINARY).name == "sterna"
+HAS_TLS = os.environ.get("STERNA_TEST_TLS") != "no"
+# With these, what was acknowledged is on the disk: a server that is killed has lost none of it.
+DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
 HOST = "127.0.0.1"
 PASSWORD = "secret"
 START_SECONDS = 15
@@ -40,24 +43,28 @@ def make_certificate(folder: pathlib.Path) -> tuple[str, str]:
 class TestServer:
     __test__ = False
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, extra: list[str] | None = None):
         self.host, self.password = HOST, PASSWORD
         self.port, self.tls_port = free_port(), free_port()
         self.cert, self._key = make_certificate(folder)
-        self._folder, self._log, self._process = folder, folder / "log", None
+        self._folder, self._log, self._process, self._extra = folder, folder / "log", None, extra or []
 
     @property
     def url(self) -> str:
-        return f"rediss://:{PASSWORD}@{HOST}:{self.tls_port}"
+        return f"rediss://:{PASSWORD}@{HOST}:{self.tls_port}" if HAS_TLS else f"redis://:{PASSWORD}@{HOST}:{self.port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a program needs to find this server."""
+        return {**os.environ, "REDIS_URL": self.url, "REDIS_CA": self.cert}
 
     def start(self) -> None:
-        options = ["--bind", HOST, "--port", str(self.port), "--tls-port", str(self.tls_port)]
-        options += ["--tls-cert-file", self.cert, "--tls-key-file", self._key]
-        options += ["--requirepass", PASSWORD, "--dir", str(self._folder), "--tls-auth-clients", "no"]
-        if IS_STERNA:
-            options += ["--threads", "2"]
-        else:
-            options += ["--tls-ca-cert-file", self.cert, "--save", ""]
+        options = ["--bind", HOST, "--port", str(self.port), "--requirepass", PASSWORD, "--dir", str(self._folder)]
+        options += ["--threads", "2"] if IS_STERNA else ["--save", ""]
+        if HAS_TLS:
+            options += ["--tls-port", str(self.tls_port), "--tls-cert-file", self.cert, "--tls-key-file", self._key]
+            options += ["--tls-auth-clients", "no"] + ([] if IS_STERNA else ["--tls-ca-cert-file", self.cert])
+        options += self._extra
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([BINARY, *options], stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
@@ -68,7 +75,7 @@ class TestServer:
 
     def _accepts(self) -> bool:
         try:
-            socket.create_connection((HOST, self.tls_port), timeout=1).close()
+            socket.create_connection((HOST, self.tls_port if HAS_TLS else self.port), timeout=1).close()
         except OSError:
             return False
         return True
@@ -85,6 +92,12 @@ class TestServer:
         self.stop()
         self.start()
 
+    def crash(self) -> None:
+        """SIGKILL in the middle of whatever it does, and a new process on the same files and ports."""
+        self._process.kill()
+        self._process.wait()
+        self.start()
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
@@ -98,6 +111,15 @@ def server(tmp_path_factory):
 def own_server(tmp_path):
     """A server that the test may restart."""
     server = TestServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def durable_server(tmp_path):
+    """A server that may be killed: what it has acknowledged it still has."""
+    server = TestServer(tmp_path, DURABLE)
     server.start()
     yield server
     server.stop()

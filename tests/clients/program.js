@@ -47,9 +47,9 @@ export class Program {
     });
   }
 
-  /** Waits for the program to end by itself. */
-  async end() {
-    const timer = setTimeout(() => this.#process.kill('SIGKILL'), LINE_MS);
+  /** Waits for the program to end by itself, and kills it when it hasn't within `ms`. */
+  async end(ms = LINE_MS) {
+    const timer = setTimeout(() => this.#process.kill('SIGKILL'), ms);
     const ended = await this.#ended;
     clearTimeout(timer);
     return ended;

@@ -2,6 +2,8 @@
 //
 //   STERNA_BIN   the binary; target/release/sterna unless set. A Redis or Valkey server with TLS works too:
 //                STERNA_BIN=/usr/bin/redis-server checks the tests themselves.
+//   STERNA_TEST_TLS   "no" for a server that was built without TLS: the files that connect by `url` alone run against
+//                it over plain TCP.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -13,6 +15,10 @@ import { fileURLToPath } from 'node:url';
 
 export const BINARY = process.env.STERNA_BIN ?? fileURLToPath(new URL('../../target/release/sterna', import.meta.url));
 export const IS_STERNA = basename(BINARY) === 'sterna';
+const HAS_TLS = process.env.STERNA_TEST_TLS !== 'no';
+
+/** With these, what was acknowledged is on the disk: a server that is killed has lost none of it. */
+export const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always'];
 
 const PASSWORD = 'secret';
 const START_MS = 15_000;
@@ -62,17 +68,17 @@ export class TestServer {
   }
 
   get url() { return this.urlWith(this.password); }
-  urlWith(password) { return `rediss://:${password}@${this.host}:${this.tlsPort}`; }
+  urlWith(password) {
+    return HAS_TLS ? `rediss://:${password}@${this.host}:${this.tlsPort}` : `redis://:${password}@${this.host}:${this.port}`;
+  }
   get plainUrl() { return `redis://:${this.password}@${this.host}:${this.port}`; }
   /** What a program needs to find this server, for its environment. */
   get env() { return { ...process.env, REDIS_URL: this.url, REDIS_CA: this.cert }; }
 
   async run() {
     const options = [
-      '--bind', this.host, '--port', String(this.port), '--tls-port', String(this.tlsPort),
-      '--tls-cert-file', this.cert, '--tls-key-file', this.key, '--requirepass', this.password, '--dir', this.folder,
-      '--tls-auth-clients', 'no', ...(IS_STERNA ? ['--threads', '2'] : ['--tls-ca-cert-file', this.cert, '--save', '']),
-      ...this.#extra,
+      '--bind', this.host, '--port', String(this.port), '--requirepass', this.password, '--dir', this.folder,
+      ...(HAS_TLS ? this.#tlsOptions() : []), ...(IS_STERNA ? ['--threads', '2'] : ['--save', '']), ...this.#extra,
     ];
     const started = spawn(BINARY, options, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = started;
@@ -87,8 +93,15 @@ export class TestServer {
     }
   }
 
+  #tlsOptions() {
+    return [
+      '--tls-port', String(this.tlsPort), '--tls-cert-file', this.cert, '--tls-key-file', this.key,
+      '--tls-auth-clients', 'no', ...(IS_STERNA ? [] : ['--tls-ca-cert-file', this.cert]),
+    ];
+  }
+
   async #accepts() {
-    const socket = net.connect(this.tlsPort, this.host);
+    const socket = net.connect(HAS_TLS ? this.tlsPort : this.port, this.host);
     const accepted = await new Promise((settle) => {
       socket.once('connect', () => settle(true));
       socket.once('error', () => settle(false));
@@ -114,6 +127,14 @@ export class TestServer {
   /** The same ports and certificate again, as after a deployment. */
   async restart() {
     await this.stop();
+    await this.run();
+  }
+
+  /** SIGKILL in the middle of whatever it does, and a new process on the same files and ports. */
+  async crash() {
+    const exited = once(this.#process, 'exit');
+    this.#process.kill('SIGKILL');
+    await exited;
     await this.run();
   }
 
