@@ -2,6 +2,8 @@
 // with a server that is killed in the middle of it. What the server had acknowledged must still be there.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import Redis from 'ioredis5';
+import Redlock, { ExecutionError } from 'redlock';
 import { Program } from './program.js';
 import { DURABLE, TestServer } from './server.js';
 
@@ -230,4 +232,45 @@ describe('celery', () => {
       checkResults(await flow(t, CELERY, when));
     });
   }
+});
+
+describe('redlock', () => {
+  const HELD_MS = 300_000;
+  const settings = { retryCount: 0 };
+
+  /** Two owners that want the same locks. The library tells nobody but `error` listeners what went wrong on the way. */
+  async function startOwners(t, options) {
+    const server = await TestServer.start((stop) => t.after(stop), options);
+    const owners = [0, 1].map(() => {
+      const client = new Redis(server.url, { tls: server.url.startsWith('rediss:') ? { ca: server.ca } : undefined });
+      client.on('error', () => {});
+      t.after(() => client.disconnect());
+      const owner = new Redlock([client], settings);
+      owner.on('error', () => {});
+      return owner;
+    });
+    return { server, owners };
+  }
+
+  test('one holds it, extends it, and gives back only its own', async (t) => {
+    const { owners: [one, other] } = await startOwners(t);
+    const lock = await one.acquire(['lock:a', 'lock:b'], HELD_MS);
+    await assert.rejects(other.acquire(['lock:b'], HELD_MS), ExecutionError);
+    const extended = await lock.extend(HELD_MS);
+    await assert.rejects(other.acquire(['lock:a'], HELD_MS), ExecutionError);
+    await extended.release();
+    const next = await other.acquire(['lock:a', 'lock:b'], HELD_MS);
+    await assert.rejects(extended.release(), ExecutionError);
+    await assert.rejects(one.acquire(['lock:a'], HELD_MS), ExecutionError);
+    await next.release();
+  });
+
+  test('a server that is killed knows who holds it', async (t) => {
+    const { server, owners: [one, other] } = await startOwners(t, DURABLE);
+    const lock = await one.acquire(['lock:kept'], HELD_MS);
+    await server.crash();
+    await assert.rejects(other.acquire(['lock:kept'], HELD_MS), ExecutionError);
+    await (await lock.extend(HELD_MS)).release();
+    await (await other.acquire(['lock:kept'], HELD_MS)).release();
+  });
 });
