@@ -15,9 +15,8 @@ const REFUSALS = 2;
 const REMINDERS_AFTER_MS = [400, 800, 1200];
 const DIGESTS = 4;
 const DIGEST_EVERY_MS = 400;
-const VICTIM = 'two';
-/** The victim is killed in the middle of this job of its own. */
-const KILL_AT = 4;
+/** What each worker is told: its name, and in the middle of which job of its own it dies. */
+const WORKERS = [['one'], ['two', '3']];
 const POLL_MS = 100;
 
 const connection = connect('bullmq-producer');
@@ -25,15 +24,10 @@ const queue = new Queue(QUEUE, { connection, defaultJobOptions: { attempts: 4, b
 await queue.obliterate({ force: true });
 
 const program = fileURLToPath(new URL('worker.js', import.meta.url));
-const workers = new Map(['one', 'two'].map((name) => [name, fork(program, [name])]));
-let begun = 0;
-workers.get(VICTIM).on('message', () => {
-  begun += 1;
-  // SIGKILL, as when a machine loses its power: the job stays in the list of active ones until its lock is stale.
-  if (begun === KILL_AT) workers.get(VICTIM).kill('SIGKILL');
-});
-workers.get('one').once('exit', (code) => process.exit(code ?? 1));
-workers.get(VICTIM).once('exit', () => console.log(`killed ${VICTIM}`));
+const [survivor, victim] = WORKERS.map((told) => fork(program, told));
+survivor.once('exit', (code) => process.exit(code ?? 1));
+victim.once('exit', () => console.log('killed two'));
+await Promise.all([once(survivor, 'message'), once(victim, 'message')]);
 
 /** Every job has an ID of its own choosing: whoever adds it again, not knowing whether it arrived, adds nothing. */
 async function add(id, data, options = {}) {
@@ -57,10 +51,9 @@ for (const job of await queue.getCompleted(0, expected)) {
 }
 
 // First the worker, then what it works on.
-const last = workers.get('one');
-last.removeAllListeners('exit');
-last.kill();
-await once(last, 'exit');
+survivor.removeAllListeners('exit');
+survivor.kill();
+await once(survivor, 'exit');
 await queue.obliterate({ force: true });
 await queue.close();
 await connection.quit();

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
@@ -15,9 +16,8 @@ HERE = pathlib.Path(__file__).parent
 PICTURES = 20
 UPLOADS = 3
 REMIND_SECONDS = 1
-VICTIM = "two"
-# The victim is killed in the middle of this task of its own.
-KILL_AT = 4
+# Each worker's name, and in the middle of which picture of its own it dies; 0 for none.
+WORKERS = {"one": 0, "two": 3}
 RESULT_SECONDS = 60
 
 
@@ -26,32 +26,31 @@ def say(text: str) -> None:
     print(text + "\n", end="", flush=True)
 
 
-def start_worker(name: str) -> subprocess.Popen:
-    # A pool of one process: whoever kills it leaves nothing of it running.
+def start_worker(name: str, dies_at: int) -> subprocess.Popen:
+    # A pool of one process: when it dies nothing of it goes on.
     options = ["--pool", "solo", "--hostname", f"{name}@pictures", "--loglevel", "error"]
     options += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     command = [sys.executable, "-m", "celery", "--app", "tasks", "--workdir", str(HERE), "worker", *options]
-    return subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    env = {**os.environ, "DIES_AT": str(dies_at)}
+    worker = subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True, env=env)
+    for line in worker.stdout:
+        if line == f"{name} is ready\n":
+            return worker
+    sys.exit(f"{name} did not start")
 
 
 def follow(name: str, worker: subprocess.Popen) -> None:
-    """Passes on what a worker says, and kills the victim."""
-    begun = 0
+    """Passes on what a worker says, and its end."""
     for line in worker.stdout:
-        if not line.startswith(f"{name} "):
-            continue
-        say(line.rstrip())
-        begun += 1
-        if name == VICTIM and begun == KILL_AT:
-            # SIGKILL, as when a machine loses its power: nobody gives back what it had taken.
-            worker.kill()
-            worker.wait()
-            say(f"killed {VICTIM}")
+        if line.startswith(f"{name} "):
+            say(line.rstrip())
+    if worker.wait() == -signal.SIGKILL:
+        say(f"killed {name}")
 
 
 def main() -> None:
     app.control.purge()
-    workers = {name: start_worker(name) for name in ("one", "two")}
+    workers = {name: start_worker(name, dies_at) for name, dies_at in WORKERS.items()}
     for name, worker in workers.items():
         threading.Thread(target=follow, args=[name, worker], daemon=True).start()
 
@@ -69,6 +68,7 @@ def main() -> None:
         say(f"result {what}: {result.get(timeout=RESULT_SECONDS)}")
     for worker in workers.values():
         worker.terminate()
+    for worker in workers.values():
         worker.wait()
     for result in results.values():
         result.forget()

@@ -1,12 +1,16 @@
 """The tasks of a picture shop, and where their broker and results are."""
 
 import os
+import signal
 import time
 import urllib.parse
 
 from celery import Celery
+from celery.signals import worker_ready
 
 WORK_SECONDS = 0.05
+# The worker dies in the middle of this picture of its own.
+DIES_AT = int(os.environ.get("DIES_AT", 0))
 # A task whose worker has not acknowledged it for so long goes to another. Far above what any task takes: an hour by
 # default, short here so that one can watch.
 VISIBILITY_SECONDS = 3
@@ -46,11 +50,24 @@ def say(task, text: str) -> None:
     print(f"{worker} {text}\n", end="", flush=True)
 
 
+@worker_ready.connect
+def ready(sender, **_):
+    print(f"{sender.hostname.split('@')[0]} is ready\n", end="", flush=True)
+
+
+resized = 0
+
+
 @app.task(bind=True)
 def resize(self, number: int) -> int:
     """Bears being done twice: the result depends on the number alone."""
+    global resized
     say(self, f"began resize {number}")
     time.sleep(WORK_SECONDS)
+    resized += 1
+    if resized == DIES_AT:
+        # As when a machine loses its power: nobody gives back what it had taken.
+        os.kill(os.getpid(), signal.SIGKILL)
     return number**2
 
 
