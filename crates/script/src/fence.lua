@@ -4,8 +4,8 @@ local our, globals = ...
 
 local error, pcall, xpcall, type, rawget, rawset = error, pcall, xpcall, type, rawget, rawset
 local setmetatable, getmetatable, select, next = setmetatable, getmetatable, select, next
-local unpack, floor, resume, concat = unpack, math.floor, coroutine.resume, table.concat
-local insert, remove = table.insert, table.remove
+local unpack, floor, concat, insert, remove = unpack, math.floor, table.concat, table.insert, table.remove
+local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 
 -- Proxies that scripts get instead of the tables themselves: proxy → table.
 local frozen = setmetatable({}, { __mode = "k" })
@@ -28,24 +28,61 @@ local function argument(at, name, wanted, value)
   error("bad argument #" .. at .. " to '" .. name .. "' (" .. wanted .. " expected, got " .. given .. ")", 3)
 end
 
+-- The interpreter's `pcall`, `xpcall` and `resume` put a boolean before what the call returns, and don't ask whether the
+-- stack has room for it: a call that returns many values fills the stack to its last slot. So what passes through one of
+-- them is at most `FEW` values, or one table of them all.
+local FEW, MANY = 8, {}
+
+local function few(...)
+  local count = select("#", ...)
+  if count > FEW then
+    return MANY, { count = count, ... }
+  end
+  return ...
+end
+
+local function all(...)
+  if (...) == MANY then
+    local _, values = ...
+    return unpack(values, 1, values.count)
+  end
+  return ...
+end
+
+local function call(f, ...)
+  return few(f(...))
+end
+
 -- What `pcall` gives of an error: Redis gives the text of a table that has one.
 local caught, thrown = our.caught, our.thrown
 
 local function after_pcall(ok, ...)
   if ok then
-    return true, ...
+    return true, all(...)
   end
   return false, caught((...))
 end
 
 local function after_resume(ok, ...)
   if ok then
-    return true, ...
+    return true, all(...)
   end
   return false, thrown((...))
 end
 
+-- What is neither is not called, and the interpreter says so.
+local function can_be_called(f)
+  if type(f) ~= "table" then
+    return type(f) == "function"
+  end
+  local meta = getmetatable(f)
+  return meta ~= nil and (type(meta) ~= "table" or rawget(meta, "__call") ~= nil)
+end
+
 globals.pcall = function(...)
+  if can_be_called((...)) then
+    return after_pcall(pcall(call, ...))
+  end
   return after_pcall(pcall(...))
 end
 
@@ -53,7 +90,13 @@ globals.xpcall = function(f, handler)
   if handler == nil then
     argument(2, "xpcall", "value", nil)
   end
-  return after_resume(xpcall(f, function(e)
+  local protected = f
+  if can_be_called(f) then
+    protected = function()
+      return few(f())
+    end
+  end
+  return after_resume(xpcall(protected, function(e)
     -- An error of the hook's: no hook would end a handler that doesn't.
     if our.is_stop(e) then
       return e
@@ -147,8 +190,45 @@ local coroutines = {}
 for name, f in next, coroutine do
   coroutines[name] = f
 end
+
 coroutines.resume = function(...)
+  if type((...)) ~= "thread" then
+    error("bad argument #1 to 'resume' (coroutine expected)", 2)
+  end
   return after_resume(resume(...))
+end
+
+coroutines.yield = function(...)
+  return yield(few(...))
+end
+
+local function new_coroutine(f, name)
+  if not pcall(create, f) then
+    error("bad argument #1 to '" .. name .. "' (Lua function expected)", 3)
+  end
+  return create(function(...)
+    return few(f(...))
+  end)
+end
+
+coroutines.create = function(f)
+  local thread = new_coroutine(f, "create")
+  return thread
+end
+
+-- Level 3 is who called the wrapped function: the call of this one takes its place, and is counted.
+local function after_wrapped(ok, ...)
+  if ok then
+    return all(...)
+  end
+  error((...), 3)
+end
+
+coroutines.wrap = function(f)
+  local thread = new_coroutine(f, "wrap")
+  return function(...)
+    return after_wrapped(resume(thread, ...))
+  end
 end
 
 local tables = {}
@@ -275,11 +355,16 @@ local environment = freeze(globals, freeze({ __index = missing }))
 globals._G = environment
 
 local handle = our.handle
+local script
+
+local function first_result()
+  return (script())
+end
 
 -- Runs a script. What it throws goes to `handle` while its stack is still there.
 local function run(f, keys, argv)
-  globals.KEYS, globals.ARGV = keys, argv
-  local ok, value = xpcall(f, handle)
+  globals.KEYS, globals.ARGV, script = keys, argv, f
+  local ok, value = xpcall(first_result, handle)
   return ok, value
 end
 

@@ -100,6 +100,46 @@ mod host {
 use host::{Fake, eval, eval_in};
 use sterna_script::Engine;
 
+/// In a build with assertions, as tests have it, the interpreter ends the process where a value is pushed that the stack has
+/// not been asked to have room for.
+#[test]
+fn any_number_of_values_passes_through_every_call() {
+    let engine = &mut Engine::new();
+    let calls = [
+        "select('#', pcall(unpack, t)) - 1",
+        "select('#', pcall(function() return unpack(t) end)) - 1",
+        "select('#', pcall(function(...) return ... end, unpack(t))) - 1",
+        "select('#', pcall(setmetatable({}, {__call = function() return unpack(t) end}))) - 1",
+        "select('#', pcall(pcall, pcall, unpack, t)) - 3",
+        "select('#', xpcall(function() return unpack(t) end, error)) - 1",
+        "select('#', coroutine.resume(coroutine.create(function() return unpack(t) end))) - 1",
+        "select('#', coroutine.resume(coroutine.create(function() coroutine.yield(unpack(t)) end))) - 1",
+        "select('#', coroutine.resume(coroutine.create(function(...) return ... end), unpack(t))) - 1",
+        "select('#', coroutine.wrap(function() return unpack(t) end)())",
+        "select('#', coroutine.wrap(function() coroutine.yield(unpack(t)) end)())",
+        "(function() local w = coroutine.wrap(function() return select('#', coroutine.yield()) end) w() return w(unpack(t)) end)()",
+        "(('x'):gsub('x', function() return #t, unpack(t) end) + 0)",
+        "select('#', ('x'):rep(#t):byte(1, -1))",
+        "#string.char(unpack(t))",
+        "select('#', ('x'):rep(#t):match(('(x)'):rep(math.min(#t, 30)))) + math.max(#t - 30, 0)",
+        "select('#', struct.unpack(('B'):rep(#t), ('x'):rep(#t))) - 1",
+        "#struct.pack(('B'):rep(#t), unpack(t))",
+        "select('#', cmsgpack.unpack(cmsgpack.pack(unpack(t))))",
+        "redis.call('count', unpack(t))",
+        "redis.pcall('count', unpack(t))",
+        "math.max(unpack(t)) == 7 and #t",
+        "select('#', (loadstring('return ...'))(unpack(t)))",
+    ];
+    for count in [1, 7, 8, 9, 18, 19, 20, 21, 22, 38, 39, 40, 41, 100, 1000, 6000] {
+        for call in calls {
+            let script = format!("local t = {{}} for i = 1, {count} do t[i] = 7 end return {call}");
+            assert_eq!(eval_in(engine, &script), format!(":{count}\r\n"), "{script}");
+        }
+        let script = format!("local t = {{}} for i = 1, {count} do t[i] = i end return unpack(t)");
+        assert_eq!(eval_in(engine, &script), ":1\r\n", "{script}");
+    }
+}
+
 /// The interpreter goes on after each of these, whatever it answers.
 #[test]
 fn nothing_a_script_asks_for_kills_the_process() {
