@@ -44,6 +44,13 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "The interpreter has no read-only tables: what a script could write to, the next one would find.",
     },
     Difference {
+        name: "error-level",
+        redis: "counts levels of `error(text, level)` through `pcall` in a script",
+        sterna: "counts one more for each protected call in between",
+        reason: "A call that returns many values is passed through a function of ours, so that the interpreter's stack has \
+                 room for them.",
+    },
+    Difference {
         name: "server-alias",
         redis: "knows no `server` in scripts",
         sterna: "has it as another name of `redis`, as Valkey does",
