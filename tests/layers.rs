@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["budget"],
     &["net"],
     &["directory"],
+    &["libraries"],
     &["partitions"],
     &["reclaim"],
     &["parcel"],

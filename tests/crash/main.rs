@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod faults;
+mod functions;
 mod keeps;
 mod kill;
 mod lists;

@@ -43,6 +43,7 @@ const FILES: &[File] = &[
     File { name: "geo", text: include_str!("geo.script"), since: 8 },
     File { name: "tracking", text: include_str!("tracking.script"), since: 8 },
     File { name: "scripts", text: include_str!("scripts.script"), since: 8 },
+    File { name: "functions", text: include_str!("functions.script"), since: 8 },
     File { name: "events", text: include_str!("events.script"), since: 8 },
 ];
 
@@ -105,6 +106,11 @@ fn bits_of_strings_are_as_redis_s_are() {
 #[test]
 fn hyperloglogs_have_the_bytes_of_redis_s() {
     compare("hyperloglog");
+}
+
+#[test]
+fn functions_are_loaded_called_and_moved_as_redis_s_are() {
+    compare("functions");
 }
 
 #[test]

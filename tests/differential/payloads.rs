@@ -66,6 +66,53 @@ fn payloads_are_restored_crosswise() {
     }
 }
 
+/// The libraries of one server are another's, and do there what they did.
+#[test]
+fn libraries_of_functions_are_restored_crosswise() {
+    if !reference_is_at_least(8) {
+        return;
+    }
+    let (sterna, redis) = (Server::sterna(2, &[]), Launch::reference().start());
+    // One that is compressed there, and one that is not.
+    let long = format!(
+        "#!lua name=long\n{}\nredis.register_function{{function_name='reads', flags={{'no-writes'}}, description='d', \
+         callback=function(keys) return redis.call('get', keys[1]) end}}",
+        "-- a comment that is there many times\n".repeat(500)
+    );
+    let short = "#!lua name=short\nredis.register_function('one', function() return 1 end)";
+    let load = |server: &Server| {
+        for code in [&*long, short] {
+            server.connect().text(&["FUNCTION", "LOAD", "REPLACE", code]);
+        }
+    };
+    let valkey = Launch::valkey().map(Launch::start);
+    if valkey.is_none() {
+        sterna_tests::skipped("needs VALKEY_SERVER; ./test installs one");
+    }
+    let pairs = [(&sterna, &redis), (&redis, &sterna)].into_iter();
+    let with_valkey = valkey.iter().flat_map(|valkey| [(&sterna, valkey), (valkey, &sterna)]);
+    for (from, to) in pairs.chain(with_valkey) {
+        load(from);
+        let mut to = to.connect();
+        let payload = from.connect().request(&["FUNCTION", "DUMP"]);
+        let payload = payload.as_bytes().expect("a payload").to_vec();
+        for policy in [&b"FLUSH"[..], b"REPLACE"] {
+            let restored = to.request(&[&b"FUNCTION"[..], b"RESTORE", &payload, policy]);
+            assert_eq!(render(&restored), "+OK");
+        }
+        to.request(&["SET", "k", "v"]);
+        assert_eq!(to.text(&["FCALL_RO", "reads", "1", "k"]), "v");
+        assert_eq!(to.int(&["FCALL", "one", "0"]), 1);
+        let list = |client: &mut Client| {
+            let libraries = client.request(&["FUNCTION", "LIST", "WITHCODE"]);
+            render(&View::DeepSorted.apply(libraries))
+        };
+        assert_eq!(list(&mut to), list(&mut from.connect()));
+        assert!(matches!(to.request(&[&b"FUNCTION"[..], b"RESTORE", &payload]), Value::Error(_)));
+        to.request(&["FUNCTION", "FLUSH"]);
+    }
+}
+
 fn exchange(from: &Server, to: &Server, is_meant: fn(&Case) -> bool) {
     let (mut from, mut to) = (from.connect_resp3(), to.connect_resp3());
     for case in CASES.iter().filter(|case| is_meant(case)) {

@@ -151,3 +151,85 @@ fn of_a_script_that_runs_while_the_server_is_killed_all_is_there_or_nothing() {
         }
     }
 }
+
+#[test]
+fn a_function_that_runs_for_ever_is_shown_and_ended_as_a_function() {
+    for shards in SHARDS {
+        let server = Server::sterna(shards, &["--busy-reply-threshold", "100"]);
+        let mut others: Vec<Client> = (0..EACH).map(|_| server.connect()).collect();
+        let code = "#!lua name=lib\nredis.register_function('endless', function() while true do end end)\n\
+                    redis.register_function('writes', function() redis.call('set', 'k', 'half') while true do end end)";
+        assert_eq!(others[0].text(&["FUNCTION", "LOAD", code]), "lib");
+        let mut runs = server.connect();
+        runs.send(&["FCALL", "endless", "0", "an argument"]);
+        let busy = "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
+        for other in &mut others {
+            wait_for("BUSY", || {
+                other.send(&["GET", "k"]);
+                matches!(other.value(), Value::Error(text) if text == busy.as_bytes()).then_some(())
+            });
+            assert_eq!(error_of(other, &["FCALL", "endless", "0"]), busy);
+            assert_eq!(error_of(other, &["SCRIPT", "KILL"]), busy);
+            let stats = other.request(&["FUNCTION", "STATS"]);
+            let shown = format!("{stats:?}");
+            assert!(shown.contains("running_script"), "{shown}");
+            let running = stats.as_slice().expect("a map")[1].as_slice().expect("what runs").to_vec();
+            assert_eq!(running[1], Value::Bulk(b"endless".to_vec()));
+            let command = ["FCALL", "endless", "0", "an argument"];
+            let command = command.map(|word| Value::Bulk(word.as_bytes().to_vec()));
+            assert_eq!(running[3], Value::Array(command.to_vec()));
+            assert!(matches!(running[5], Value::Int(100..)), "{running:?}");
+        }
+        assert_eq!(others[EACH - 1].request(&["FUNCTION", "KILL"]), Value::Simple(b"OK".to_vec()));
+        assert!(runs.error().contains("Script killed by user"));
+        assert!(error_of(&mut others[2], &["FUNCTION", "KILL"]).starts_with("NOTBUSY"));
+        assert_eq!(others[1].request(&["GET", "k"]), Value::Null);
+        // A script is none: FUNCTION STATS says so, and FUNCTION KILL leaves it.
+        runs.send(&["EVAL", "while true do end", "0"]);
+        let busy = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+        wait_for("BUSY", || (error_of(&mut others[0], &["FUNCTION", "KILL"]) == busy).then_some(()));
+        wait_for("BUSY", || {
+            others[0].send(&["FUNCTION", "STATS"]);
+            matches!(others[0].value(), Value::Error(text) if text == busy.as_bytes()).then_some(())
+        });
+        others[1].request(&["SCRIPT", "KILL"]);
+        assert!(runs.error().contains("Script killed by user"));
+        runs.send(&["FCALL", "writes", "0"]);
+        wait_for("UNKILLABLE", || {
+            error_of(&mut others[3], &["FUNCTION", "KILL"]).starts_with("UNKILLABLE").then_some(())
+        });
+        others[2].send(&["SHUTDOWN", "NOSAVE"]);
+    }
+}
+
+#[test]
+fn a_library_that_loads_for_ever_is_refused_and_nothing_of_it_is_there() {
+    let server = Server::sterna(2, &[]);
+    let mut client = server.connect();
+    let code = "#!lua name=lib\nredis.register_function('f', function() return 1 end)\nwhile true do end";
+    let error = error_of(&mut client, &["FUNCTION", "LOAD", code]);
+    assert_eq!(error, "ERR Error registering functions: ERR FUNCTION LOAD timeout");
+    assert!(error_of(&mut client, &["FCALL", "f", "0"]).starts_with("ERR Function not found"));
+    assert_eq!(client.int(&["EVAL", "return 7", "0"]), 7);
+}
+
+/// Each library is refused that would be one too many, and what is there goes on.
+#[test]
+fn libraries_have_an_end_in_bytes_and_in_functions() {
+    let server = Server::sterna(1, &["--proto-max-bulk-len", "512mb"]);
+    let mut client = server.connect();
+    let code = |name: &str, bytes: usize| {
+        let comment = "x".repeat(bytes);
+        format!("#!lua name={name}\nredis.register_function('{name}', function() return 1 end) -- {comment}")
+    };
+    assert_eq!(client.text(&["FUNCTION", "LOAD", &code("a", 40 << 20)]), "a");
+    assert!(error_of(&mut client, &["FUNCTION", "LOAD", &code("b", 40 << 20)]).contains("64 MiB"));
+    assert_eq!(client.text(&["FUNCTION", "LOAD", &code("b", 10)]), "b");
+    let many = "#!lua name=many\nfor i = 1, 1001 do redis.register_function('f' .. i, function() end) end";
+    assert!(
+        error_of(&mut client, &["FUNCTION", "LOAD", many]).starts_with("ERR Error registering functions")
+    );
+    let many = "#!lua name=many\nlocal i = 0\nwhile i < 1000 do i = i + 1 redis.register_function('f' .. i, function() end) end";
+    assert_eq!(client.text(&["FUNCTION", "LOAD", many]), "many");
+    assert_eq!(client.int(&["FCALL", "a", "0"]), 1);
+}

@@ -239,6 +239,18 @@ impl Changes {
         }
     }
 
+    /// Notes that a library of functions has this code, or is gone.
+    pub fn note_library(&mut self, name: &[u8], code: Option<&[u8]>) {
+        self.count += 1;
+        if self.wants.effects {
+            let kind = if code.is_some() { effect::LIBRARY } else { effect::NO_LIBRARY };
+            let body = code.unwrap_or_default();
+            effect::write(&mut self.effects, kind, effect::ALL_DATABASES, name, |out| {
+                out.extend_from_slice(body);
+            });
+        }
+    }
+
     /// Whether effects are collected.
     pub(crate) fn wants_effects(&self) -> bool {
         self.wants.effects

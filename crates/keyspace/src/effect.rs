@@ -16,6 +16,8 @@
 //!                                                        nothing; a shorter one is filled with zeros first
 //! 16 suspend   –                                         (no key; 255) effects from here on don't count
 //! 17 resume    –                                         (no key; 255) those from here on do again
+//! 18 library   code                                      (255) the library of functions that the key names is this
+//! 19 no library   –                                      (255) it is gone; FLUSHALL leaves libraries where they are
 //!
 //! value kind   value
 //! 0 string     the bytes
@@ -26,7 +28,7 @@
 //! ```
 //!
 //! - `v` is an unsigned LEB128 number of at most 64 bits. An expiry is 0 for none, else Unix milliseconds + 1.
-//! - Every effect but the last two is about one key (or a whole database), so that keys can be captured and replayed one by one:
+//! - Every effect but those of the log and of libraries is about one key (or a whole database), so that keys can be captured and replayed one by one:
 //!   RENAME is a set and a delete, not a move.
 //! - An effect says how things are, not by how much they change (`append` apart), and holds no clock and no random
 //!   number: applying the effects of a run in order gives the state of the run.
@@ -53,9 +55,14 @@ pub(crate) const COLLECTIONS_LAST: u8 = 10;
 pub(crate) const PATCH: u8 = 11;
 pub(crate) const SUSPEND: u8 = 16;
 pub(crate) const RESUME: u8 = 17;
+pub(crate) const LIBRARY: u8 = 18;
+pub(crate) const NO_LIBRARY: u8 = 19;
 
 /// In the place of a database: all of them.
 pub(crate) const ALL_DATABASES: usize = 255;
+
+/// In the place of a snapshot's database: what has it is a library of functions. Databases are numbered below.
+pub const LIBRARIES: u8 = 255;
 
 const VALUE_STRING: u8 = 0;
 const VALUE_INTEGER: u8 = 1;
@@ -116,6 +123,13 @@ pub enum What<'a> {
         /// How, as its type writes it.
         change: &'a [u8],
     },
+    /// A library of functions, which `key` names, has this code.
+    Library {
+        /// Its text.
+        code: &'a [u8],
+    },
+    /// There is no library of this name any more.
+    NoLibrary,
     /// About the log: what follows is not part of the state, unless a snapshot begins behind this.
     Suspend,
     /// About the log: what follows is part of the state again, which is as it was at the suspend.
@@ -345,6 +359,8 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
         tag if is_tag(tag) => What::Elements { tag, change: std::mem::take(&mut body) },
         SUSPEND => What::Suspend,
         RESUME => What::Resume,
+        LIBRARY => What::Library { code: std::mem::take(&mut body) },
+        NO_LIBRARY => What::NoLibrary,
         _ => return None,
     };
     body.is_empty().then_some(what)

@@ -39,6 +39,7 @@ mod fields;
 mod garbage;
 mod geo;
 mod hash;
+mod libraries;
 mod list;
 mod listpack;
 mod long;
@@ -66,13 +67,15 @@ pub use collection::Limits;
 pub use command::{COMMANDS, GeoError, HashError, SetError, StreamError, ZsetError};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
-    Effect, Effects, Unreadable, What, flush_all, read_state, resume, suspend, write_set, write_state,
+    Effect, Effects, LIBRARIES, Unreadable, What, flush_all, read_state, resume, suspend, write_set,
+    write_state,
 };
 pub use error::Error;
 pub use event::{Event, EventClasses};
 pub use eviction::{Eviction, Order, Policy};
 pub use garbage::Garbage;
 pub use hash::{KeyHash, PARTITIONS_MAX};
+pub use libraries::{dump_libraries, read_libraries};
 pub use long::Steps;
 pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
 pub use rdb::{crc64, seal as seal_dump, write_string as write_rdb_string};

@@ -323,8 +323,10 @@ impl Partition {
                 self.flush(db, &mut unheard);
                 return true;
             }
-            // About the log: whoever reads it goes by them.
-            (What::Suspend | What::Resume, db) => return db.is_none(),
+            // About the log and about functions: whoever reads it goes by them.
+            (What::Suspend | What::Resume | What::Library { .. } | What::NoLibrary, db) => {
+                return db.is_none();
+            }
             (_, Some(db)) => db,
             (_, None) => return false,
         };
@@ -346,7 +348,7 @@ impl Partition {
                 return applied.unwrap_or(false);
             }
             What::Elements { tag, change } => return slot.apply(tag, change),
-            What::Flush | What::Suspend | What::Resume => {}
+            What::Flush | What::Suspend | What::Resume | What::Library { .. } | What::NoLibrary => {}
         }
         true
     }

@@ -119,7 +119,7 @@ pub fn seal(out: &mut Vec<u8>, version: u16) {
 }
 
 /// The type and value in a payload, if its version is known and its checksum right.
-fn open(payload: &[u8]) -> Option<(&[u8], u16)> {
+pub(crate) fn open(payload: &[u8]) -> Option<(&[u8], u16)> {
     let (checked, checksum) = payload.split_last_chunk::<8>()?;
     let (body, version) = checked.split_last_chunk::<2>()?;
     let version = u16::from_le_bytes(*version);

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 use sterna_protocol::{ArgsBuilder, Proto, Reply};
 
+use crate::functions::Registered;
 use crate::host::{Level, with_host};
 use crate::raise::{Raised, reply};
 use crate::{fence, reply as replies, text};
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) is_resp3: AtomicBool,
     /// Where `math.random` is.
     pub(crate) random: AtomicU64,
+    /// What the library that is being loaded has registered; `None` outside of a load.
+    pub(crate) registered: Mutex<Option<Vec<Registered>>>,
     /// Scripts begun, and what makes a seed of their number.
     runs: AtomicU64,
     secret: RandomState,

@@ -9,9 +9,10 @@ use sterna_protocol::Reply;
 use crate::api::Shared;
 use crate::cache::{Cache, Cached, Sha};
 use crate::fence::{Fence, Thrown, watch_again};
+use crate::functions::{Libraries, Library, LibraryFunction, Registered};
 use crate::host::{HOST, Host};
 use crate::result::{self, RunError};
-use crate::shebang::{ScriptFlags, script_header};
+use crate::shebang::{ScriptFlags, library_header, script_header};
 
 /// One Lua state. Whoever runs a script has it to itself.
 pub struct Engine {
@@ -21,6 +22,9 @@ pub struct Engine {
     functions: Table,
     next_id: i64,
     cache: Cache,
+    libraries: Libraries,
+    /// Which state of what its owner keeps the libraries are.
+    pub libraries_version: u64,
 }
 
 /// What INFO tells of an engine.
@@ -34,6 +38,12 @@ pub struct Figures {
     pub scripts: usize,
     /// Scripts that have gone because others came.
     pub evicted_scripts: u64,
+    /// Bytes of the texts of libraries.
+    pub library_bytes: usize,
+    /// Libraries of functions.
+    pub libraries: usize,
+    /// Their functions.
+    pub functions: usize,
 }
 
 /// Bytes of the state after which it is collected at once when a script has ended: its garbage would otherwise stay until
@@ -62,7 +72,15 @@ impl Engine {
         shared.reset();
         let fence = Fence::new(&shared).expect("a state of a few hundred KiB can be made");
         let functions = fence.lua.create_table().expect("an empty table can be made");
-        Engine { fence, shared, functions, next_id: 1, cache: Cache::default() }
+        Engine {
+            fence,
+            shared,
+            functions,
+            next_id: 1,
+            cache: Cache::default(),
+            libraries: Libraries::default(),
+            libraries_version: 0,
+        }
     }
 
     /// Compiles a script if it isn't there; the error is an error reply's text. `stays`: SCRIPT LOAD brought it.
@@ -77,7 +95,7 @@ impl Engine {
         // The line stays, as one without text: errors name lines.
         let function = self
             .fence
-            .compile("@user_script", &body[header.len..])
+            .compile_script(&body[header.len..])
             .map_err(|text| [b"ERR Error compiling script (new function): ", &text[..]].concat())?;
         let id = self.keep(&function).map_err(|error| format!("ERR {error}").into_bytes())?;
         if let Some(gone) = self.cache.insert(sha, id, header, body.len(), stays) {
@@ -115,17 +133,43 @@ impl Engine {
             let text = b"NOSCRIPT No matching script. Please use EVAL.".to_vec();
             return Err(RunError { text, is_counted: false });
         };
+        self.execute(&self.fence.run, id, (keys, args), host, reply, |thrown| at_place(thrown, sha))
+    }
+
+    /// Runs a function of a library that is installed, and writes its reply. On an error nothing is written.
+    pub fn call<'k>(
+        &mut self,
+        function: &LibraryFunction,
+        keys: impl Iterator<Item = &'k [u8]>,
+        args: impl Iterator<Item = &'k [u8]>,
+        host: &mut dyn Host,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), RunError> {
+        let name = &function.name;
+        let place = |thrown| at_place(thrown, name);
+        self.execute(&self.fence.call_function, function.id, (keys, args), host, reply, place)
+    }
+
+    fn execute<'k>(
+        &self,
+        run: &Function,
+        id: i64,
+        (keys, args): (impl Iterator<Item = &'k [u8]>, impl Iterator<Item = &'k [u8]>),
+        host: &mut dyn Host,
+        reply: &mut Reply<'_>,
+        at_place: impl Fn(Thrown) -> RunError,
+    ) -> Result<(), RunError> {
         self.shared.reset();
         let lua = &self.fence.lua;
         let result = HOST.set(host, || {
             let outcome = self.functions.raw_get::<Function>(id).and_then(|function| {
                 let (keys, args) = (strings(lua, keys)?, strings(lua, args)?);
-                self.fence.run.call((function, keys, args))
+                run.call((function, keys, args))
             });
             match outcome {
                 Ok((true, value)) => result::write(&value, self.shared.is_resp3.load(Relaxed), reply),
-                Ok((false, error)) => Err(self.ended(Thrown::of(&error), sha)),
-                Err(error) => Err(self.ended(Thrown::from_error(&error), sha)),
+                Ok((false, error)) => Err(at_place(self.ended(Thrown::of(&error)))),
+                Err(error) => Err(at_place(self.ended(Thrown::from_error(&error)))),
             }
         });
         if lua.used_memory() > COLLECT_BYTES {
@@ -134,13 +178,96 @@ impl Engine {
         result
     }
 
+    /// The name of a library, from the first line of its code.
+    pub fn library_name(code: &[u8]) -> Result<&str, Vec<u8>> {
+        library_header(code).map(|(name, _)| name)
+    }
+
+    /// Compiles a library and runs its code, which registers its functions; nobody can call them before it is installed.
+    /// The error is an error reply's text.
+    pub fn prepare(&mut self, code: &[u8], host: &mut dyn Host) -> Result<Library, Vec<u8>> {
+        let (name, header_len) = library_header(code)?;
+        // The line stays, as one without text: errors name lines.
+        let function = self
+            .fence
+            .compile_library(&code[header_len..])
+            .map_err(|text| [b"ERR Error compiling function: ", &text[..]].concat())?;
+        let registered = self
+            .run_library(&function, host)
+            .map_err(|text| [b"ERR Error registering functions: ", &text[..]].concat())?;
+        if registered.is_empty() {
+            return Err(b"ERR No functions registered".to_vec());
+        }
+        let mut library = Library { name: name.to_owned(), code: code.into(), functions: Vec::new() };
+        for Registered { name, description, flags, function } in registered {
+            let id = match self.keep(&function) {
+                Ok(id) => id,
+                Err(error) => {
+                    self.discard(&library);
+                    return Err(format!("ERR {error}").into_bytes());
+                }
+            };
+            let (name, description) = (name.into(), description.map(Into::into));
+            library.functions.push(LibraryFunction { name, description, flags, id });
+        }
+        Ok(library)
+    }
+
+    fn run_library(&self, function: &Function, host: &mut dyn Host) -> Result<Vec<Registered>, Vec<u8>> {
+        self.shared.reset();
+        *self.shared.registered.lock() = Some(Vec::new());
+        let outcome = HOST.set(host, || self.fence.load_library.call::<(bool, Value)>(function));
+        let registered = self.shared.registered.lock().take().unwrap_or_default();
+        let thrown = match outcome {
+            Ok((true, _)) => return Ok(registered),
+            Ok((false, error)) => Thrown::of(&error),
+            Err(error) => Thrown::from_error(&error),
+        };
+        let thrown = self.ended(thrown);
+        Err(if thrown.is_stop { b"ERR FUNCTION LOAD timeout".to_vec() } else { thrown.text })
+    }
+
+    /// Forgets a library that was prepared.
+    pub fn discard(&mut self, library: &Library) {
+        library.functions.iter().for_each(|function| self.forget(function.id));
+    }
+
+    /// Has the functions of a library called by their names. No library has its name, or a function of such a name: see
+    /// [`Libraries::taken`].
+    pub fn install(&mut self, library: Library) {
+        debug_assert!(self.libraries.library(&library.name).is_none());
+        debug_assert_eq!(self.libraries.taken(&library, |_| false), None);
+        self.libraries.insert(library);
+    }
+
+    /// Removes a library; false if there is none of this name.
+    pub fn remove_library(&mut self, name: &str) -> bool {
+        let Some(library) = self.libraries.remove(name) else { return false };
+        self.discard(&library);
+        true
+    }
+
+    /// Removes all libraries.
+    pub fn flush_libraries(&mut self) {
+        let names: Vec<String> = self.libraries.iter().map(|library| library.name.clone()).collect();
+        for name in names {
+            self.remove_library(&name);
+        }
+        self.renew();
+    }
+
+    /// The libraries.
+    pub fn libraries(&self) -> &Libraries {
+        &self.libraries
+    }
+
     /// A script has ended with an error.
-    fn ended(&self, thrown: Thrown, sha: Sha) -> RunError {
+    fn ended(&self, thrown: Thrown) -> Thrown {
         if thrown.is_stop {
             // Every instruction failed until now.
             let _ = watch_again(&self.fence.lua);
         }
-        at_place(thrown, sha)
+        thrown
     }
 
     /// Figures for INFO.
@@ -150,6 +277,9 @@ impl Engine {
             text_bytes: self.cache.bytes(),
             scripts: self.cache.len(),
             evicted_scripts: self.cache.evicted,
+            library_bytes: self.libraries.code_bytes(),
+            libraries: self.libraries.iter().len(),
+            functions: self.libraries.function_count(),
         }
     }
 
@@ -169,7 +299,8 @@ impl Engine {
     fn renew(&mut self) {
         let lua = &self.fence.lua;
         let Ok(functions) = lua.create_table() else { return };
-        for id in self.cache.ids() {
+        let of_libraries = self.libraries.iter().flat_map(|library| &library.functions);
+        for id in self.cache.ids().chain(of_libraries.map(|function| function.id)) {
             let moved =
                 self.functions.raw_get::<Value>(id).and_then(|function| functions.raw_set(id, function));
             if moved.is_err() {
@@ -182,10 +313,10 @@ impl Engine {
 }
 
 /// The error reply of a script, which says where it failed.
-fn at_place(thrown: Thrown, sha: Sha) -> RunError {
+fn at_place(thrown: Thrown, name: impl std::fmt::Display) -> RunError {
     let mut text = if thrown.is_stop { result::KILLED.to_vec() } else { thrown.text };
     if let Some((source, line)) = thrown.place {
-        text.extend_from_slice(format!(" script: {sha}, on {source}:{line}.").as_bytes());
+        text.extend_from_slice(format!(" script: {name}, on {source}:{line}.").as_bytes());
     }
     RunError { text, is_counted: thrown.is_counted }
 }

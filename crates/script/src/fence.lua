@@ -16,11 +16,12 @@ local function refuse()
   error(READONLY, 2)
 end
 
--- An empty table that reads through to `real` and takes nothing.
+-- An empty table that reads through to `real` and takes nothing. Gives its metatable as well.
 local function freeze(real, protected)
   local proxy = {}
+  local meta = { __index = real, __newindex = refuse, __metatable = protected or false }
   frozen[proxy] = real
-  return setmetatable(proxy, { __index = real, __newindex = refuse, __metatable = protected or false })
+  return setmetatable(proxy, meta), meta
 end
 
 local function argument(at, name, wanted, value)
@@ -331,34 +332,58 @@ for name, f in next, string do
   strings[name] = f
 end
 
-globals.coroutine = freeze(coroutines)
-globals.table = freeze(tables)
-globals.math = freeze(maths)
-globals.string = freeze(strings)
-globals.os = freeze({ clock = our.clock })
+globals.coroutine = (freeze(coroutines))
+globals.table = (freeze(tables))
+globals.math = (freeze(maths))
+globals.string = (freeze(strings))
+globals.os = (freeze({ clock = our.clock }))
 for _, name in next, { "bit", "cjson", "cmsgpack", "struct", "redis" } do
-  globals[name] = freeze(our[name])
+  globals[name] = (freeze(our[name]))
 end
 globals.server = globals.redis
 
 local of_strings = getmetatable("")
 of_strings.__index = globals.string
-of_strings.__metatable = freeze({ __index = globals.string })
+of_strings.__metatable = (freeze({ __index = globals.string }))
 
 -- A name that is not there is an error.
 local function missing(_, name)
   error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
 end
-setmetatable(globals, { __index = missing })
+local of_missing = { __index = missing }
+setmetatable(globals, of_missing)
 
-local environment = freeze(globals, freeze({ __index = missing }))
+local environment = freeze(globals, (freeze(of_missing)))
 globals._G = environment
 
+-- What libraries see while they are loaded: a `redis` that registers functions, and nothing else.
+local loading_redis = setmetatable(our.loading, of_missing)
+local while_loading = setmetatable({}, of_missing)
+while_loading.redis = (freeze(loading_redis))
+while_loading.server = while_loading.redis
+
+-- What their functions see when they are called: what scripts see, without keys and arguments.
+local when_called = setmetatable({}, of_missing)
+for name, value in next, globals do
+  when_called[name] = value
+end
+
+local of_libraries, libraries_meta = freeze(when_called, (freeze(of_missing)))
+when_called._G = of_libraries
+
+local function show_libraries(real)
+  frozen[of_libraries], libraries_meta.__index = real, real
+end
+
 local handle = our.handle
-local script
+local script, keys_of_call, argv_of_call
 
 local function first_result()
   return (script())
+end
+
+local function result_of_call()
+  return (script(keys_of_call, argv_of_call))
 end
 
 -- Runs a script. What it throws goes to `handle` while its stack is still there.
@@ -368,4 +393,20 @@ local function run(f, keys, argv)
   return ok, value
 end
 
-return environment, run
+-- Runs a function of a library.
+local function call_function(f, keys, argv)
+  script, keys_of_call, argv_of_call = f, keys, argv
+  local ok, value = xpcall(result_of_call, handle)
+  return ok, value
+end
+
+-- Runs the code of a library, which registers functions.
+local function load_library(f)
+  script = f
+  show_libraries(while_loading)
+  local ok, value = xpcall(first_result, handle)
+  show_libraries(when_called)
+  return ok, value
+end
+
+return { environment, of_libraries, run, call_function, load_library }

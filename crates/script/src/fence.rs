@@ -15,7 +15,7 @@ use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, T
 use crate::host::{Verdict, with_host};
 use crate::raise::{Raised, reply, script_place};
 use crate::text::number_text;
-use crate::{MEMORY_MAX, api, bits, cjson, cmsgpack, structs, text};
+use crate::{MEMORY_MAX, api, bits, cjson, cmsgpack, functions, structs, text};
 
 /// Instructions between two questions to the host: some 100 µs.
 const INSTRUCTIONS_PER_TICK: u32 = 10_000;
@@ -28,9 +28,15 @@ const GC_PAUSE: i32 = 130;
 pub(crate) struct Fence {
     pub(crate) lua: Lua,
     /// What scripts take for `_G`.
-    pub(crate) environment: Table,
+    environment: Table,
+    /// What libraries of functions take for it.
+    of_libraries: Table,
     /// `run(f, keys, argv)`: whether it went well, and the first result or the error.
     pub(crate) run: Function,
+    /// The same for a function of a library, which gets keys and arguments.
+    pub(crate) call_function: Function,
+    /// `load_library(f)`: the same for a library's code.
+    pub(crate) load_library: Function,
 }
 
 /// An error that a script has ended with, as `handle` leaves it.
@@ -56,15 +62,28 @@ impl Fence {
         let our = our(&lua, shared)?;
         let globals = lua.create_table()?;
         let prelude = lua.load(include_str!("fence.lua")).set_name("=fence").set_mode(ChunkMode::Text);
-        let (environment, run): (Table, _) = prelude.call((our.clone(), globals))?;
+        let made: Table = prelude.call((our.clone(), globals))?;
+        let environment: Table = made.raw_get(1)?;
         our.raw_set("environment", &environment)?;
         watch(&lua, INSTRUCTIONS_PER_TICK)?;
-        Ok(Fence { lua, environment, run })
+        Ok(Fence {
+            environment,
+            of_libraries: made.raw_get(2)?,
+            run: made.raw_get(3)?,
+            call_function: made.raw_get(4)?,
+            load_library: made.raw_get(5)?,
+            lua,
+        })
     }
 
     /// Compiles a script; the error is the compiler's text.
-    pub(crate) fn compile(&self, name: &str, code: &[u8]) -> Result<Function, Vec<u8>> {
-        compile(&self.lua, name.as_bytes(), code, &self.environment)
+    pub(crate) fn compile_script(&self, code: &[u8]) -> Result<Function, Vec<u8>> {
+        compile(&self.lua, b"@user_script", code, &self.environment)
+    }
+
+    /// Compiles a library of functions; the error is the compiler's text.
+    pub(crate) fn compile_library(&self, code: &[u8]) -> Result<Function, Vec<u8>> {
+        compile(&self.lua, b"@user_function", code, &self.of_libraries)
     }
 }
 
@@ -85,7 +104,9 @@ fn our(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
     our.raw_set("cjson", cjson::library(lua, &shared.json)?)?;
     our.raw_set("cmsgpack", cmsgpack::library(lua)?)?;
     our.raw_set("struct", structs::library(lua)?)?;
-    our.raw_set("redis", api::library(lua, shared)?)?;
+    let redis = api::library(lua, shared)?;
+    our.raw_set("loading", functions::loading_library(lua, &redis, shared)?)?;
+    our.raw_set("redis", redis)?;
     Ok(our)
 }
 

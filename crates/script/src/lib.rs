@@ -27,6 +27,7 @@ mod cjson;
 mod cmsgpack;
 mod engine;
 mod fence;
+mod functions;
 mod general;
 mod host;
 mod pattern;
@@ -39,6 +40,7 @@ mod text;
 
 pub use cache::Sha;
 pub use engine::{Engine, Figures};
+pub use functions::{Libraries, Library, LibraryFunction, Twice};
 pub use host::{Host, Level, Verdict};
 pub use result::RunError;
 pub use shebang::ScriptFlags;

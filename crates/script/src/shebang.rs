@@ -1,4 +1,4 @@
-//! The first line of a script: `#!lua flags=no-writes,allow-oom`.
+//! The first line of a script, `#!lua flags=no-writes,allow-oom`, and of a library, `#!lua name=mylib`.
 
 /// What a first line says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +38,64 @@ impl ScriptFlags {
         *flag = true;
         true
     }
+}
+
+impl ScriptFlags {
+    /// The names of those that are set, in the order in which FUNCTION LIST has them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.no_writes, "no-writes"),
+            (self.allow_oom, "allow-oom"),
+            (self.allow_stale, "allow-stale"),
+            (self.no_cluster, "no-cluster"),
+            (self.allow_cross_slot_keys, "allow-cross-slot-keys"),
+        ]
+        .into_iter()
+        .filter_map(|(is_set, name)| is_set.then_some(name))
+    }
+}
+
+/// Reads the first line of a library: its name, and the bytes of the line without its end.
+pub(crate) fn library_header(code: &[u8]) -> Result<(&str, usize), Vec<u8>> {
+    if !code.starts_with(b"#!") {
+        return Err(b"ERR Missing library metadata".to_vec());
+    }
+    let Some(len) = code.iter().position(|&byte| byte == b'\n') else {
+        return Err(b"ERR Invalid library metadata".to_vec());
+    };
+    let line = &code[2..len];
+    let mut words = words(line);
+    // The engine's name follows the two signs at once, or is empty.
+    let engine = match line.first() {
+        Some(byte) if !byte.is_ascii_whitespace() => words.next().unwrap_or_default(),
+        _ => b"",
+    };
+    let mut name = None;
+    for word in words {
+        let Some(value) = word.get(5..).filter(|_| word[..5].eq_ignore_ascii_case(b"name=")) else {
+            return Err([b"ERR Invalid metadata value given: ", word].concat());
+        };
+        if name.replace(value).is_some() {
+            return Err(b"ERR Invalid metadata value, name argument was given multiple times".to_vec());
+        }
+    }
+    let name = name.ok_or(b"ERR Library name was not given")?;
+    let name = name_of(name).ok_or(NO_NAME)?;
+    if !engine.eq_ignore_ascii_case(b"lua") {
+        return Err([b"ERR Engine '", engine, b"' not found"].concat());
+    }
+    Ok((name, len))
+}
+
+/// What is no name of a library or a function.
+pub(crate) const NO_NAME: &[u8] =
+    b"ERR Library names can only contain letters, numbers, or underscores(_) and must be at \
+      least one character long";
+
+/// A name of a library or a function.
+pub(crate) fn name_of(bytes: &[u8]) -> Option<&str> {
+    let is_name = !bytes.is_empty() && bytes.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    std::str::from_utf8(bytes).ok().filter(|_| is_name)
 }
 
 /// Reads the first line of an EVAL script.

@@ -13,6 +13,7 @@ mod histogram;
 mod history;
 mod hooks;
 mod invalidation;
+mod libraries;
 mod limits;
 mod lock;
 mod log_limit;

@@ -34,6 +34,10 @@ pub(crate) enum Level {
     Patience,
     /// A part of the keyspace, by index.
     Partition,
+    /// Libraries of functions, as text.
+    Libraries,
+    /// The function that has run for too long.
+    SlowFunction,
     /// Jobs about the journal's files: what runs, what is asked for.
     Jobs,
     /// What the journal's disk said last.
@@ -81,11 +85,13 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 25] = [
+    const ALL: [Level; 27] = [
         Level::Change,
         Level::Scripts,
         Level::Patience,
         Level::Partition,
+        Level::Libraries,
+        Level::SlowFunction,
         Level::Jobs,
         Level::DiskTrouble,
         Level::Patterns,

@@ -30,6 +30,7 @@ use sterna_keyspace::{
 };
 use sterna_protocol::{Args, Reply};
 
+use crate::libraries::{Codes, Libraries};
 use crate::lock::{Level, Mutex, MutexGuard};
 
 /// The keyspace: partitions by key hash, each behind its lock.
@@ -45,6 +46,8 @@ pub(crate) struct Partitions {
     /// pair.
     busy: AtomicBool,
     journal: OnceLock<Box<dyn EffectLog>>,
+    /// Libraries of functions, which belong to no partition.
+    libraries: Libraries,
     /// Whether effects go there. Changed with every partition locked, read with some locked: the locks are the pair.
     records: AtomicBool,
     /// Clients that track what they read. Raised before any of their reads, looked at with a partition locked, so that a
@@ -106,9 +109,21 @@ impl Partitions {
             patience: Mutex::default(),
             busy: AtomicBool::new(false),
             journal: OnceLock::new(),
+            libraries: Libraries::default(),
             records: AtomicBool::new(false),
             trackers: AtomicUsize::new(0),
         }
+    }
+
+    /// The libraries of functions.
+    pub(crate) fn libraries(&self) -> &Libraries {
+        &self.libraries
+    }
+
+    /// The libraries as they are between two scripts, with what `stamp` says at that moment: for a thread of its own.
+    pub(crate) fn settled_libraries<S>(&self, stamp: impl FnOnce() -> S) -> (Codes, S) {
+        let _first = self.settled_part(0);
+        (self.libraries.all().0, stamp())
     }
 
     /// Where effects go from the next [`Partitions::cut`] on. The first call counts.
@@ -414,6 +429,9 @@ impl Partitions {
 
     /// Applies an effect read from a journal. False: it doesn't fit what is there.
     pub(crate) fn apply(&self, effect: Effect<'_>) -> bool {
+        if self.libraries.apply(effect.key, &effect.what) {
+            return true;
+        }
         let hash = self.hash.of(effect.key);
         if !matches!(effect.what, What::Flush) {
             return self.settled_part(KeyHash::partition(hash, self.parts.len())).apply(hash, effect);
@@ -533,6 +551,19 @@ impl Held<'_> {
         self.of.busy.store(false, Ordering::Relaxed);
     }
 
+    /// The names of all libraries that are kept.
+    pub(crate) fn library_names(&self) -> impl Iterator<Item = Box<[u8]>> + use<> {
+        self.of.libraries.all().0.into_keys()
+    }
+
+    /// A library has this code from now on, or is gone. Only where more may be locked. Returns their version.
+    pub(crate) fn set_library(&mut self, name: &[u8], code: Option<&[u8]>, log: &mut Changes) -> u64 {
+        self.add(self.of.first());
+        self.of.set_wants(log);
+        log.note_library(name, code);
+        self.of.libraries.set(name, code)
+    }
+
     /// Runs one command of several that must not be interrupted. [`Held::serve_ready`] comes after the last.
     pub(crate) fn execute(
         &mut self,
@@ -558,6 +589,9 @@ impl Held<'_> {
 
     /// As [`Partitions::apply`], for the partitions held: all of them, if the effect is a flush.
     pub(crate) fn apply(&mut self, effect: Effect<'_>) -> bool {
+        if self.of.libraries.apply(effect.key, &effect.what) {
+            return true;
+        }
         let hash = self.of.hash.of(effect.key);
         if !matches!(effect.what, What::Flush) {
             return self.partition(KeyHash::partition(hash, self.of.count())).apply(hash, effect);

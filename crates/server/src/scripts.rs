@@ -8,11 +8,16 @@
 //!     ▲                  │                              │  SCRIPT KILL, if it has written nothing
 //!     └────── ends ──────┴──────────────────────────────┘
 //! ```
+//!
+//! Libraries of functions are kept as text (`libraries.rs`); the state compiles them when it is used next.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-use sterna_script::{Engine, Figures};
+use sterna_protocol::{Args, Proto};
+use sterna_script::{Engine, Figures, Host, Level as LogLevel, Verdict};
 
+use crate::libraries::Libraries;
 use crate::lock::{Level, Mutex, MutexGuard};
 
 /// See the module.
@@ -24,8 +29,12 @@ pub(crate) struct Scripts {
     busy: AtomicBool,
     /// It has called a command that writes.
     has_written: AtomicBool,
-    /// SCRIPT KILL was asked for.
+    /// SCRIPT KILL or FUNCTION KILL was asked for.
     is_killed: AtomicBool,
+    /// What runs is a function of a library.
+    is_function: AtomicBool,
+    /// The function that has run for too long.
+    slow: Mutex<Option<SlowFunction>, { Level::SlowFunction as u8 }>,
     /// As of the last script's end.
     figures: Figured,
 }
@@ -37,19 +46,48 @@ struct Figured {
     text_bytes: AtomicU64,
     scripts: AtomicU64,
     evicted: AtomicU64,
+    library_bytes: AtomicU64,
+    libraries: AtomicU64,
+    functions: AtomicU64,
+}
+
+/// A function that has run for too long, as FUNCTION STATS shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct SlowFunction {
+    pub(crate) name: Box<str>,
+    /// The command that called it.
+    pub(crate) command: Vec<Box<[u8]>>,
+    pub(crate) began: Instant,
+}
+
+/// What is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// EVAL and its like.
+    Script,
+    /// FCALL and its like.
+    Function,
 }
 
 /// The engine, to whoever runs a script.
 pub(crate) type Turn<'a> = MutexGuard<'a, Option<Box<Engine>>>;
 
 /// What others are answered beside a script that has run for too long.
-pub(crate) const BUSY: &str =
+const BUSY_SCRIPT: &str =
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+/// The same beside a function.
+const BUSY_FUNCTION: &str =
+    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 
 impl Scripts {
     /// Waits for the engine, unless a script keeps it for too long. The caller holds no partition.
     pub(crate) fn turn(&self) -> Result<Turn<'_>, &'static str> {
-        self.engine.lock_unless(|| self.is_busy()).ok_or(BUSY)
+        self.engine.lock_unless(|| self.is_busy()).ok_or_else(|| self.busy_text())
+    }
+
+    /// What others are answered now.
+    pub(crate) fn busy_text(&self) -> &'static str {
+        if self.is_function.load(Relaxed) { BUSY_FUNCTION } else { BUSY_SCRIPT }
     }
 
     /// Whether a script has run for too long.
@@ -59,7 +97,8 @@ impl Scripts {
     }
 
     /// A script begins.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self, kind: Kind) {
+        self.is_function.store(kind == Kind::Function, Relaxed);
         self.has_written.store(false, Relaxed);
         self.is_killed.store(false, Relaxed);
         self.is_running.store(true, Relaxed);
@@ -75,8 +114,17 @@ impl Scripts {
     }
 
     /// It has run for too long.
-    pub(crate) fn begin_busy(&self) {
+    pub(crate) fn begin_busy(&self, function: Option<SlowFunction>) {
+        *self.slow.lock() = function;
         self.busy.store(true, Relaxed);
+    }
+
+    /// The function that has run for too long; an error beside a script.
+    pub(crate) fn slow_function(&self) -> Result<Option<SlowFunction>, &'static str> {
+        if self.is_busy() && !self.is_function.load(Relaxed) {
+            return Err(BUSY_SCRIPT);
+        }
+        Ok(self.slow.lock().clone())
     }
 
     /// Whether it is to end.
@@ -86,7 +134,9 @@ impl Scripts {
 
     /// It has ended.
     pub(crate) fn end(&self, engine: &Engine) {
-        self.busy.store(false, Relaxed);
+        if self.busy.swap(false, Relaxed) {
+            *self.slow.lock() = None;
+        }
         self.is_running.store(false, Relaxed);
         self.note_figures(engine.figures());
     }
@@ -96,6 +146,9 @@ impl Scripts {
         self.figures.text_bytes.store(figures.text_bytes as u64, Relaxed);
         self.figures.scripts.store(figures.scripts as u64, Relaxed);
         self.figures.evicted.store(figures.evicted_scripts, Relaxed);
+        self.figures.library_bytes.store(figures.library_bytes as u64, Relaxed);
+        self.figures.libraries.store(figures.libraries as u64, Relaxed);
+        self.figures.functions.store(figures.functions as u64, Relaxed);
     }
 
     /// Figures as of the last script's end.
@@ -105,11 +158,14 @@ impl Scripts {
             text_bytes: self.figures.text_bytes.load(Relaxed) as usize,
             scripts: self.figures.scripts.load(Relaxed) as usize,
             evicted_scripts: self.figures.evicted.load(Relaxed),
+            library_bytes: self.figures.library_bytes.load(Relaxed) as usize,
+            libraries: self.figures.libraries.load(Relaxed) as usize,
+            functions: self.figures.functions.load(Relaxed) as usize,
         }
     }
 
-    /// SCRIPT KILL.
-    pub(crate) fn kill(&self) -> Result<(), &'static str> {
+    /// SCRIPT KILL and FUNCTION KILL: each ends what is of its kind.
+    pub(crate) fn kill(&self, kind: Kind) -> Result<(), &'static str> {
         if !self.is_running.load(Relaxed) {
             return Err("NOTBUSY No scripts in execution right now.");
         }
@@ -119,12 +175,87 @@ impl Scripts {
                  the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
             );
         }
+        if (kind == Kind::Function) != self.is_function.load(Relaxed) {
+            return Err(self.busy_text());
+        }
         self.is_killed.store(true, Relaxed);
         Ok(())
     }
 }
 
-/// The engine of a turn, made by the first.
-pub(crate) fn engine<'t>(turn: &'t mut Turn<'_>) -> &'t mut Engine {
-    turn.get_or_insert_with(|| Box::new(Engine::new()))
+/// The engine of a turn, made by the first; its libraries are those that are kept.
+pub(crate) fn engine<'t>(turn: &'t mut Turn<'_>, libraries: &Libraries) -> &'t mut Engine {
+    let engine = turn.get_or_insert_with(|| Box::new(Engine::new()));
+    if engine.libraries_version != libraries.version() {
+        take_over(engine, libraries);
+    }
+    engine
+}
+
+/// Has the engine know the libraries that are kept: after a start, and after a change was undone.
+#[cold]
+fn take_over(engine: &mut Engine, libraries: &Libraries) {
+    let (codes, version) = libraries.all();
+    engine.flush_libraries();
+    for (name, code) in &codes {
+        let prepared = engine.prepare(code, &mut Loading::within(LOAD_AGAIN_MAX)).and_then(|library| {
+            match engine.libraries().taken(&library, |_| false) {
+                None => Ok(library),
+                Some(taken) => Err(format!("ERR Function {taken} already exists").into_bytes()),
+            }
+        });
+        match prepared {
+            Ok(library) => engine.install(library),
+            // It was loaded once, by another version or with more memory; it is kept.
+            Err(text) => tracing::error!(
+                library = %String::from_utf8_lossy(name),
+                "a library of functions can't be loaded again: {}",
+                String::from_utf8_lossy(&text)
+            ),
+        }
+    }
+    engine.libraries_version = version;
+}
+
+/// How long the code of a library may run when it is loaded. Source: Redis.
+pub(crate) const LOAD_MAX: Duration = Duration::from_millis(500);
+
+/// The same where it has been loaded before: on a machine that is slower just now it is no reason to be without it.
+const LOAD_AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// The server as a library sees it while it is loaded: a log, and a clock that runs out.
+pub(crate) struct Loading(Instant);
+
+impl Loading {
+    pub(crate) fn within(most: Duration) -> Loading {
+        Loading(Instant::now() + most)
+    }
+}
+
+impl Host for Loading {
+    fn call(&mut self, _: Args<'_>, _: Proto, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"-ERR redis.call can only be called from a function that runs\r\n");
+    }
+
+    fn is_allowed(&mut self, _: Args<'_>) -> Result<bool, &'static str> {
+        Ok(false)
+    }
+
+    fn log(&mut self, level: LogLevel, text: &[u8]) {
+        log(level, text);
+    }
+
+    fn tick(&mut self) -> Verdict {
+        if Instant::now() < self.0 { Verdict::GoOn } else { Verdict::Stop }
+    }
+}
+
+/// A line of a script's in the server's log.
+pub(crate) fn log(level: LogLevel, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    match level {
+        LogLevel::Debug | LogLevel::Verbose => tracing::debug!(script = true, "{text}"),
+        LogLevel::Notice => tracing::info!(script = true, "{text}"),
+        LogLevel::Warning => tracing::warn!(script = true, "{text}"),
+    }
 }

@@ -153,8 +153,14 @@ fn print(out: &mut impl Write, entry: Entry<'_>) -> io::Result<()> {
         Entry::Item { file, offset, key, stamp, value } => {
             write!(out, "{{\"file\":{},\"offset\":{offset},\"stamp\":{stamp},", Text(file.as_bytes()))?;
             let (db, key) = key.split_first().map_or((0, key), |(&db, key)| (db, key));
-            write!(out, "\"db\":{db},\"key\":{},", Text(key))?;
+            match db {
+                sterna_keyspace::LIBRARIES => write!(out, "\"library\":{},", Text(key))?,
+                db => write!(out, "\"db\":{db},\"key\":{},", Text(key))?,
+            }
             match value.split_first() {
+                Some((0, code)) if db == sterna_keyspace::LIBRARIES => {
+                    writeln!(out, "\"code\":{}}}", Text(code))
+                }
                 Some((0, state)) => match read_state(state) {
                     Some((value, expire_at_ms)) => {
                         print_value(out, &value)?;
@@ -206,6 +212,8 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         }
         What::Append { tail } => write!(out, "\"effect\":\"append\",\"value\":{}", Text(tail))?,
         What::Flush => write!(out, "\"effect\":\"flush\"")?,
+        What::Library { code } => write!(out, "\"effect\":\"library\",\"code\":{}", Text(code))?,
+        What::NoLibrary => write!(out, "\"effect\":\"no library\"")?,
         What::Suspend => write!(out, "\"effect\":\"suspend\"")?,
         What::Resume => write!(out, "\"effect\":\"resume\"")?,
         What::Patch { offset, bytes } => {

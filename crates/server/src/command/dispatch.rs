@@ -141,7 +141,7 @@ impl Shard {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
         }
         if self.server.scripts.is_busy() && !row.has(Flags::ALLOW_BUSY) {
-            return Err(Failure::of(crate::scripts::BUSY));
+            return Err(Failure::of(self.server.scripts.busy_text()));
         }
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
             if row.has(Flags::NO_MULTI) {
@@ -388,6 +388,7 @@ impl Shard {
                 self.block(slot, args.to_owned(), waiter);
                 Ok(())
             }
+            Err(sterna_keyspace::Error::Busy) => Err(Failure::of(self.server.scripts.busy_text())),
             Err(error) => Err(Failure::from(error)),
         }
     }

@@ -305,6 +305,7 @@ pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Fa
     let journal = server.persistence.at_rest().cloned().ok_or(NO_JOURNAL)?;
     let mut held = server.partitions.hold(server.partitions.all());
     held.apply(Effect { db: None, key: b"", what: What::Flush });
+    server.partitions.libraries().clear();
     let stats = journal.stats();
     let mut rebuild = Rebuild::new(&mut held, stats.snapshot, stats.epoch, &server.persistence.loading);
     match journal.reload(&mut rebuild) {

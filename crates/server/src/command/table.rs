@@ -33,7 +33,7 @@ static COMMANDS: LazyLock<Commands> = LazyLock::new(|| {
     for command in super::rows() {
         table.add(command, &mut |_, command| runs.push(command.run.map_or(Runs::Container, Runs::Server)));
     }
-    for command in super::script::ROWS {
+    for command in super::script::ROWS.iter().copied().flatten() {
         table.add(command, &mut |_, command| runs.push(command.run.map_or(Runs::Container, Runs::Script)));
     }
     for command in sterna_keyspace::COMMANDS {

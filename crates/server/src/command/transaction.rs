@@ -241,7 +241,7 @@ impl Shard {
         if partitions.is_busy() {
             drop(held);
             self.unwatch_all(transaction);
-            return Err(Failure::of(crate::scripts::BUSY));
+            return Err(Failure::of(server.scripts.busy_text()));
         }
         for (db, key) in &transaction.watched {
             held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);
@@ -271,7 +271,7 @@ impl Shard {
                 }
                 Runs::Script(run) if let Some(turn) = &mut turn => {
                     let reply = Reply::new(reply.out, self.connections[slot].proto);
-                    let place = Some(Place { engine: engine(turn), held: &mut held });
+                    let place = Some(Place { engine: engine(turn, partitions.libraries()), held: &mut held });
                     run(&mut ScriptCall { shard: self, slot, row, args, reply, place })
                 }
                 _ => self.execute(slot, row, args, reply.out, true),

@@ -152,6 +152,13 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
     } else {
         server.persistence.mode.enter(Mode::Off);
     }
+    if server.partitions.libraries().version() > 0
+        && let Ok(mut turn) = server.scripts.turn()
+    {
+        // Now rather than at the first call: what can't be loaded again is said in the log of the start.
+        let engine = crate::scripts::engine(&mut turn, server.partitions.libraries());
+        server.scripts.note_figures(engine.figures());
+    }
     server.shards_look_again();
     let took = began.elapsed();
     let (items, records) = (report.items, report.records);

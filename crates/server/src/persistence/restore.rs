@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;
 use sterna_journal::{Lsn, Progress, Rejected, Restore, SnapshotInfo};
-use sterna_keyspace::{Effect, Effects, What, read_state};
+use sterna_keyspace::{Effect, Effects, LIBRARIES, What, read_state};
 
 use super::Loading;
 use super::planted::{Bug, planted};
@@ -88,23 +88,36 @@ impl<'a, T: Target> Rebuild<'a, T> {
 
     fn set(&mut self, name: &[u8], stamp: Lsn, state: &[u8]) -> Result<(), Rejected> {
         let (&db, key) = name.split_first().ok_or(Rejected("an item without a database"))?;
+        if db == LIBRARIES {
+            self.target.apply(Effect { db: None, key, what: What::Library { code: state } });
+            self.stamp(name, stamp);
+            return Ok(());
+        }
         let (value, expire_at_ms) = read_state(state).ok_or(Rejected("a value that can't be read"))?;
         let expire_at_ms = expire_at_ms.filter(|_| !planted(Bug::ExpiryLost));
         let effect = Effect { db: Some(usize::from(db)), key, what: What::Set { value, expire_at_ms } };
         if !self.target.apply(effect) {
             return Err(Rejected("a key in a database beyond `databases`"));
         }
+        self.stamp(name, stamp);
+        Ok(())
+    }
+
+    fn stamp(&mut self, name: &[u8], stamp: Lsn) {
         if stamp > self.start {
             self.stamps.insert(name.into(), stamp);
         }
-        Ok(())
     }
 
     /// Whether the key's captured value has this record's effects already.
     fn is_covered(&self, effect: &Effect<'_>, lsn: Lsn, name: &mut Vec<u8>) -> bool {
-        let Some(db) = effect.db else { return false };
+        let db = match (effect.db, &effect.what) {
+            (Some(db), _) => db as u8,
+            (None, What::Library { .. } | What::NoLibrary) => LIBRARIES,
+            (None, _) => return false,
+        };
         name.clear();
-        name.push(db as u8);
+        name.push(db);
         name.extend_from_slice(effect.key);
         self.stamps.get(&**name).is_some_and(|stamp| stamp.covers(lsn))
     }
@@ -271,6 +284,30 @@ mod tests {
         write_set(&mut record, 0, b"new", &Value::Int(3), None);
         rebuild.record(Lsn(8), &record).unwrap();
         assert_eq!(keys(&partitions), 1, "the key that the record itself sets");
+    }
+
+    #[test]
+    fn a_library_is_as_the_last_record_says_that_its_stamp_does_not_cover() {
+        let (partitions, loading) = (Partitions::new(2, 2), Loading::default());
+        let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
+        rebuild.set_end(Lsn(9));
+        rebuild.item(b"\xfflib", STAMP, b"\0new").unwrap();
+        rebuild.item(b"\xffother", Lsn(3), b"\0old").unwrap();
+        let record = |name: &[u8], code: Option<&[u8]>| {
+            let wants = sterna_keyspace::Wants { effects: true, ..Default::default() };
+            let mut changes = sterna_keyspace::Changes::new(wants);
+            changes.note_library(name, code);
+            changes.effects().to_vec()
+        };
+        rebuild.record(Lsn(5), &record(b"lib", None)).unwrap();
+        rebuild.record(Lsn(5), &record(b"other", Some(b"newer"))).unwrap();
+        rebuild.record(Lsn(6), &sterna_keyspace::flush_all()).unwrap();
+        rebuild.record(Lsn(6), &record(b"gone", None)).unwrap();
+        let (codes, _) = partitions.libraries().all();
+        let codes: Vec<_> = codes.iter().map(|(name, code)| (&**name, &**code)).collect();
+        assert_eq!(codes, [(&b"lib"[..], &b"new"[..]), (b"other", b"newer")]);
+        rebuild.record(Lsn(8), &record(b"lib", None)).unwrap();
+        assert_eq!(partitions.libraries().all().0.len(), 1);
     }
 
     #[test]

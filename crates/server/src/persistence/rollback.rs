@@ -8,7 +8,7 @@
 //!    safe.
 //! 2. Commands on keys are answered `LOADING`; this waits until every shard is past what it was executing, and past its mail.
 //! 3. The journal gives up what is not safe ([`Journal::give_up`]). If the disk has recovered meanwhile, that is nothing.
-//! 4. The keys that those records changed are emptied, and filled again from the files: snapshot and log, for these keys alone.
+//! 4. The keys (and the libraries) that those records changed are emptied, and filled again from the files: snapshot and log, for these keys alone.
 //! 5. Shards answer MISCONF in place of each reply that depends on what was given up, and go on: reads are served, writes
 //!    refused until the disk works.
 //!
@@ -39,10 +39,15 @@ const INTERVAL: Duration = Duration::from_millis(1);
 type Name = (usize, Box<[u8]>);
 
 /// What the lost records changed.
-enum Changed {
-    Keys(HashSet<Name>),
+struct Changed {
+    keys: ChangedKeys,
+    libraries: bool,
+}
+
+enum ChangedKeys {
+    These(HashSet<Name>),
     /// One of them emptied a database.
-    Everything,
+    All,
 }
 
 /// Some keys of a keyspace: effects on others are passed over.
@@ -121,6 +126,9 @@ fn restore(server: &Server, journal: &Journal, given_up: &GivenUp) -> Result<(),
     let (snapshot, epoch) = journal.read_back_from()?;
     let mut only = Only { partitions: &server.partitions, changed: &changed };
     only.empty(None);
+    if changed.libraries {
+        server.partitions.libraries().clear();
+    }
     // What is loaded is no start, and is not to be called off as one.
     let progress = super::Loading::default();
     let mut rebuild = Rebuild::new(only, snapshot, epoch, &progress);
@@ -128,36 +136,37 @@ fn restore(server: &Server, journal: &Journal, given_up: &GivenUp) -> Result<(),
 }
 
 fn changed(given_up: &GivenUp) -> Changed {
-    let mut keys = HashSet::new();
+    let (mut keys, mut libraries) = (HashSet::new(), false);
     for payload in &given_up.lost {
         for effect in Effects::new(payload) {
             match effect {
                 Ok(Effect { db: Some(db), key, what }) if !matches!(what, What::Flush) => {
                     keys.insert((db, key.into()));
                 }
+                Ok(Effect { what: What::Library { .. } | What::NoLibrary, .. }) => libraries = true,
                 // It was made a moment ago, so it can be read; were it not, nothing could be said of the keys.
-                _ => return Changed::Everything,
+                _ => return Changed { keys: ChangedKeys::All, libraries: true },
             }
         }
     }
-    Changed::Keys(keys)
+    Changed { keys: ChangedKeys::These(keys), libraries }
 }
 
 impl Only<'_> {
     fn holds(&self, db: usize, key: &[u8]) -> bool {
-        match self.changed {
-            Changed::Keys(keys) => keys.contains(&(db, key.into())),
-            Changed::Everything => true,
+        match &self.changed.keys {
+            ChangedKeys::These(keys) => keys.contains(&(db, key.into())),
+            ChangedKeys::All => true,
         }
     }
 
     /// Removes the keys of a database, or of all.
     fn empty(&mut self, db: Option<usize>) {
-        match self.changed {
-            Changed::Everything => {
+        match &self.changed.keys {
+            ChangedKeys::All => {
                 self.partitions.apply(Effect { db, key: b"", what: What::Flush });
             }
-            Changed::Keys(keys) => {
+            ChangedKeys::These(keys) => {
                 for (of, key) in keys.iter().filter(|(of, _)| db.is_none_or(|db| db == *of)) {
                     self.partitions.apply(Effect { db: Some(*of), key, what: What::Delete });
                 }
@@ -173,15 +182,16 @@ impl Target for Only<'_> {
                 self.empty(db);
                 true
             }
+            Effect { what: What::Library { .. } | What::NoLibrary, .. } if !self.changed.libraries => true,
             Effect { db: Some(db), key, .. } if !self.holds(db, key) => true,
             effect => self.partitions.apply(effect),
         }
     }
 
     fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
-        match self.changed {
-            Changed::Everything => self.partitions.remove_where(db, doomed),
-            Changed::Keys(keys) => {
+        match &self.changed.keys {
+            ChangedKeys::All => self.partitions.remove_where(db, doomed),
+            ChangedKeys::These(keys) => {
                 for (_, key) in keys.iter().filter(|(of, key)| *of == db && doomed(key)) {
                     self.partitions.apply(Effect { db: Some(db), key, what: What::Delete });
                 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use sterna_config::Config;
 use sterna_journal::{Error, Journal, Lsn, Refusal, SnapshotInfo, SnapshotWriter};
-use sterna_keyspace::{Value, write_state};
+use sterna_keyspace::{LIBRARIES, Value, write_state};
 
 use super::Mode;
 use crate::server::Server;
@@ -62,6 +62,12 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
     let mut walk =
         Walk { keys: Vec::new(), cloned_bytes: 0, keys_per_lock: 1, stamp: Lsn::ZERO, bytes: Vec::new() };
     let partitions = &server.partitions;
+    let (libraries, stamp) = partitions.settled_libraries(|| journal.last_lsn());
+    for (name, code) in &libraries {
+        let name = [&[LIBRARIES], &**name].concat();
+        // One is shorter than a part: see `LIBRARIES_BYTES_MAX`.
+        writer.item(&name, stamp, &[&[LAST_PART], &**code].concat())?;
+    }
     for index in 0..partitions.count() {
         for db in 0..partitions.databases() {
             let mut from = Some(0);

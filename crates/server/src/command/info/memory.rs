@@ -40,14 +40,18 @@ pub(super) fn memory(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("mem_allocator", if allocator.allocated == 0 { "libc" } else { "jemalloc" });
 }
 
-/// The Lua state, as of the last script's end.
+/// The Lua state, which scripts and functions share, as of the last script's end.
 fn scripts(sheet: &mut Sheet, figures: sterna_script::Figures) {
     sheet.field("used_memory_vm_eval", figures.used_bytes);
     sheet.bytes("used_memory_lua", figures.used_bytes);
     sheet.field("used_memory_scripts_eval", figures.text_bytes);
     sheet.field("number_of_cached_scripts", figures.scripts);
+    sheet.field("number_of_functions", figures.functions);
+    sheet.field("number_of_libraries", figures.libraries);
+    sheet.field("used_memory_vm_functions", 0);
     sheet.bytes("used_memory_vm_total", figures.used_bytes);
-    sheet.bytes("used_memory_scripts", figures.text_bytes);
+    sheet.field("used_memory_functions", figures.library_bytes);
+    sheet.bytes("used_memory_scripts", figures.text_bytes + figures.library_bytes);
 }
 
 /// Memory of all connections, queued output included (each shared chunk once a connection).

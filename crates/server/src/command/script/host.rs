@@ -11,6 +11,7 @@ use crate::command::Failure;
 use crate::command::table::{Row, Runs, runs, table};
 use crate::connection::state::ConnectionRef;
 use crate::partitions::Held;
+use crate::scripts::SlowFunction;
 use crate::shard::Shard;
 
 /// How often others are served beside a script that has run for too long.
@@ -22,6 +23,8 @@ pub(super) struct Guest<'a, 'p> {
     slot: usize,
     held: &'a mut Held<'p>,
     permit: Permit,
+    /// What it is called by, if it is a function.
+    function: Option<(&'a str, Args<'a>)>,
     /// The caller's database: what SELECT changes inside ends with the script.
     db: u8,
     me: ConnectionRef,
@@ -37,11 +40,12 @@ impl<'a, 'p> Guest<'a, 'p> {
         slot: usize,
         held: &'a mut Held<'p>,
         permit: Permit,
+        function: Option<(&'a str, Args<'a>)>,
     ) -> Guest<'a, 'p> {
         let connection = &shard.connections[slot];
         let (db, me) = (connection.db, connection.me);
         let began = shard.clock.instant;
-        Guest { shard, slot, held, permit, db, me, began, beside_at: None, has_written: false }
+        Guest { shard, slot, held, permit, function, db, me, began, beside_at: None, has_written: false }
     }
 
     /// The script has ended: what it did is everybody's again.
@@ -140,7 +144,12 @@ impl<'a, 'p> Guest<'a, 'p> {
             now.duration_since(self.began).as_millis()
         );
         self.held.begin_busy();
-        self.shard.server.scripts.begin_busy();
+        let slow = self.function.map(|(name, args)| SlowFunction {
+            name: name.into(),
+            command: args.iter().map(Into::into).collect(),
+            began: self.began,
+        });
+        self.shard.server.scripts.begin_busy(slow);
         self.beside_at = Some(now);
     }
 }
@@ -196,13 +205,7 @@ impl Host for Guest<'_, '_> {
     }
 
     fn log(&mut self, level: Level, text: &[u8]) {
-        let text = String::from_utf8_lossy(text);
-        match level {
-            Level::Debug => tracing::debug!(script = true, "{text}"),
-            Level::Verbose => tracing::debug!(script = true, "{text}"),
-            Level::Notice => tracing::info!(script = true, "{text}"),
-            Level::Warning => tracing::warn!(script = true, "{text}"),
-        }
+        crate::scripts::log(level, text);
     }
 
     fn tick(&mut self) -> Verdict {

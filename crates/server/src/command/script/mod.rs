@@ -1,4 +1,4 @@
-//! EVAL, EVALSHA, SCRIPT: scripts in the Lua state that all shards share (`scripts.rs`).
+//! EVAL, EVALSHA, SCRIPT, FCALL, FUNCTION: scripts and functions in the Lua state that all shards share (`scripts.rs`).
 //!
 //! 1. The shard waits for the state ([`Scripts::turn`]), and for the right to lock partitions as keys are named.
 //! 2. The script runs on the shard's thread. Each command it calls is checked as a client's would be, locks the partitions
@@ -7,22 +7,26 @@
 //!
 //! [`Scripts::turn`]: crate::scripts::Scripts::turn
 
+mod function;
+mod function_rows;
 mod host;
 mod rows;
 
 use std::sync::Arc;
 
-use sterna_command::Flags;
+use sterna_command::{Command, Flags};
 use sterna_protocol::{Args, Reply, argument};
 use sterna_script::{Engine, RunError, ScriptFlags, Sha};
 
 use super::table::Row;
 use super::{Call, Failure};
 use crate::partitions::Held;
-use crate::scripts::engine;
+use crate::scripts::{Kind, engine};
 use crate::shard::Shard;
 use host::Guest;
-pub(super) use rows::ROWS;
+
+/// Rows of this module.
+pub(super) static ROWS: &[&[Command<ScriptRun>]] = &[rows::ROWS, function_rows::ROWS];
 
 /// What runs a command about scripts.
 pub(crate) type ScriptRun = fn(&mut ScriptCall<'_, '_>) -> Result<(), Failure>;
@@ -87,7 +91,8 @@ impl Shard {
         let mut held = server.partitions.hold_growing();
         let now_ms = self.clock.now_ms;
         let result = {
-            let place = Some(Place { engine: engine(&mut turn), held: &mut held });
+            let engine = engine(&mut turn, server.partitions.libraries());
+            let place = Some(Place { engine, held: &mut held });
             run(&mut ScriptCall { shard: self, slot, row, args, reply, place })
         };
         if !held.is_empty() {
@@ -139,7 +144,7 @@ fn run_script(call: &mut ScriptCall<'_, '_>, sha: Sha, keys: usize) -> Result<()
     let mode = Mode { is_readonly: call.row.has(Flags::READONLY) };
     let permit = Permit::of(call.shard, flags, mode)?;
     let args = call.args;
-    run(call, permit, |engine, guest, reply| {
+    run(call, permit, None, |engine, guest, reply| {
         let (keys, args) = (args.iter().skip(3).take(keys), args.iter().skip(3 + keys));
         engine.run(sha, keys, args, guest, reply)
     })
@@ -176,18 +181,39 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// The same for a function, whose flags its library names.
+    fn of_function(shard: &mut Shard, flags: ScriptFlags, mode: Mode) -> Result<Permit, Failure> {
+        let memory = &shard.server.memory;
+        let is_out_of_memory = memory.has_limit() && !memory.admits(0, shard.clock.instant);
+        if is_out_of_memory && !flags.allow_oom && !flags.no_writes {
+            return Err(Failure::of("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        if !flags.no_writes {
+            if mode.is_readonly {
+                return Err(Failure::of("ERR Can not execute a script with write flag using *_ro command."));
+            }
+            shard.check_disk()?;
+        }
+        let writes = !mode.is_readonly && !flags.no_writes;
+        Ok(Permit { writes, is_out_of_memory: is_out_of_memory && !flags.allow_oom })
+    }
+}
+
 /// Runs a script, from its first instruction to its last.
 fn run(
     call: &mut ScriptCall<'_, '_>,
     permit: Permit,
+    function: Option<&str>,
     run: impl FnOnce(&mut Engine, &mut Guest<'_, '_>, &mut Reply<'_>) -> Result<(), RunError>,
 ) -> Result<(), Failure> {
     let Some(place) = &mut call.place else { return Err(Failure::SYNTAX) };
     let server = Arc::clone(&call.shard.server);
-    server.scripts.begin();
+    server.scripts.begin(if function.is_some() { Kind::Function } else { Kind::Script });
     call.shard.show_to_monitors_as(call.slot, call.row, call.args, None);
     let mut reply = Reply::new(call.reply.out, call.reply.proto);
-    let mut guest = Guest::new(call.shard, call.slot, place.held, permit);
+    let called = function.map(|name| (name, call.args));
+    let mut guest = Guest::new(call.shard, call.slot, place.held, permit, called);
     let result = run(place.engine, &mut guest, &mut reply);
     guest.end();
     server.scripts.end(place.engine);
@@ -242,7 +268,7 @@ fn note_figures(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
 
 /// `SCRIPT KILL`
 fn kill(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
-    call.shard.server.scripts.kill().map_err(Failure::of)?;
+    call.shard.server.scripts.kill(Kind::Script).map_err(Failure::of)?;
     call.reply.ok();
     Ok(())
 }

@@ -4,7 +4,7 @@ use sterna_command::{Categories, Command, Flags, Group, KeyUse, KeyUses, Keys, R
 
 use super::{ScriptRun, eval, evalsha, exists, flush, help, kill, load};
 
-const BASE: Spec = Spec {
+pub(super) const BASE: Spec = Spec {
     name: "",
     flags: Flags::NOSCRIPT,
     acl: Categories::SCRIPTING,
@@ -28,7 +28,7 @@ const ANY: &[ReplyShape] = &[
     ReplyShape::Verbatim,
 ];
 
-const RUNS: Spec = Spec {
+pub(super) const RUNS: Spec = Spec {
     arity: -3,
     flags: Flags::NOSCRIPT.union(Flags::STALE).union(Flags::RUNS_SCRIPT).union(Flags::NO_MANDATORY_KEYS),
     keys: Keys::Counted { count_at: 2 },
@@ -37,7 +37,7 @@ const RUNS: Spec = Spec {
     ..BASE
 };
 
-const READS: Spec = Spec {
+pub(super) const READS: Spec = Spec {
     flags: RUNS.flags.union(Flags::READONLY),
     uses: KeyUses::Each(KeyUse::READS),
     since: "7.0.0",
@@ -45,7 +45,7 @@ const READS: Spec = Spec {
 };
 
 /// Rows of this file.
-pub(in crate::command) static ROWS: &[Command<ScriptRun>] = &[
+pub(super) static ROWS: &[Command<ScriptRun>] = &[
     Command {
         spec: Spec {
             name: "eval",

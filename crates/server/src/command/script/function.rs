@@ -1,0 +1,318 @@
+//! FCALL and FUNCTION: libraries of functions, which are part of what is kept.
+//!
+//! A change is made in the Lua state, then in what is kept (`libraries.rs`), whose effect becomes a record of the journal
+//! with whatever else the command, or its transaction, has done.
+
+use std::time::Instant;
+
+use sterna_keyspace::{dump_libraries, read_libraries};
+use sterna_protocol::argument;
+use sterna_pubsub::glob;
+use sterna_script::{Engine, Libraries, Library, Twice};
+
+use super::{Mode, Permit, Place, ScriptCall, run};
+use crate::command::Failure;
+use crate::scripts::{Kind, LOAD_MAX, Loading};
+
+/// Bytes of the code of all libraries: a quarter of what the Lua state may hold.
+const LIBRARIES_BYTES_MAX: usize = 64 << 20;
+
+/// `FCALL function numkeys [key …] [arg …]`, and FCALL_RO.
+pub(super) fn fcall(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let args = call.args;
+    let found = call.engine()?.libraries().function(&args[1]).cloned();
+    let function = found.ok_or(Failure::of("ERR Function not found"))?;
+    let keys = argument::int(&args[2]).ok_or(Failure::of("ERR Bad number of keys provided"))?;
+    if keys > args.len() as i64 - 3 {
+        return Err(Failure::of("ERR Number of keys can't be greater than number of args"));
+    }
+    let keys = usize::try_from(keys).map_err(|_| Failure::of("ERR Number of keys can't be negative"))?;
+    let mode = Mode { is_readonly: call.row.has(sterna_command::Flags::READONLY) };
+    let permit = Permit::of_function(call.shard, function.flags, mode)?;
+    let name = std::sync::Arc::clone(&function.name);
+    run(call, permit, Some(&name), |engine, guest, reply| {
+        let (keys, args) = (args.iter().skip(3).take(keys), args.iter().skip(3 + keys));
+        engine.call(&function, keys, args, guest, reply)
+    })
+}
+
+/// `FUNCTION LOAD [REPLACE] code`
+pub(super) fn load(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let args = call.args;
+    let mut replaces = false;
+    for option in args.from(2).iter().take(args.len() - 3) {
+        if !option.eq_ignore_ascii_case(b"replace") {
+            return Err(Failure::text([b"ERR Unknown option given: ", option].concat()));
+        }
+        replaces = true;
+    }
+    let code = &args[args.len() - 1];
+    let name = Engine::library_name(code).map_err(Failure::text)?;
+    let engine = call.engine()?;
+    if engine.libraries().library(name).is_some() && !replaces {
+        return Err(Failure::text(format!("ERR Library '{name}' already exists")));
+    }
+    let library = prepare(engine, code, &mut Loading::within(LOAD_MAX))?;
+    if let Some(taken) = engine.libraries().taken(&library, |of| of == name) {
+        let failure = Failure::text(format!("ERR Function {taken} already exists"));
+        engine.discard(&library);
+        return Err(failure);
+    }
+    put(call, vec![library])?;
+    call.reply.bulk(name.as_bytes());
+    Ok(())
+}
+
+/// Compiles a library, if there is room for it.
+fn prepare(engine: &mut Engine, code: &[u8], loading: &mut Loading) -> Result<Library, Failure> {
+    if engine.libraries().code_bytes() + code.len() > LIBRARIES_BYTES_MAX {
+        return Err(Failure::of("ERR the code of all libraries would be longer than 64 MiB"));
+    }
+    engine.prepare(code, loading).map_err(Failure::text)
+}
+
+/// Takes libraries whose names and functions are nobody else's, or those of libraries that they replace.
+fn put(call: &mut ScriptCall<'_, '_>, libraries: Vec<Library>) -> Result<(), Failure> {
+    let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
+    for library in &libraries {
+        place.engine.remove_library(&library.name);
+    }
+    for library in libraries {
+        let (name, code) = (library.name.as_bytes(), &library.code);
+        place.engine.libraries_version = place.held.set_library(name, Some(code), &mut call.shard.changes);
+        place.engine.install(library);
+    }
+    super::note_figures(call)
+}
+
+/// Removes all libraries.
+fn remove_all(place: &mut Place<'_, '_>, changes: &mut sterna_keyspace::Changes) {
+    // What is kept may have more: libraries that could not be loaded again.
+    for name in place.held.library_names() {
+        place.engine.libraries_version = place.held.set_library(&name, None, changes);
+    }
+    place.engine.flush_libraries();
+}
+
+/// `FUNCTION DELETE name`
+pub(super) fn delete(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
+    let name = &call.args[2];
+    let is_there = std::str::from_utf8(name).is_ok_and(|name| place.engine.remove_library(name));
+    if !is_there && !place.held.library_names().any(|kept| *kept == *name) {
+        return Err(Failure::of("ERR Library not found"));
+    }
+    place.engine.libraries_version = place.held.set_library(name, None, &mut call.shard.changes);
+    super::note_figures(call)?;
+    call.reply.ok();
+    Ok(())
+}
+
+/// `FUNCTION FLUSH [ASYNC | SYNC]`: the same either way, what is freed is small.
+pub(super) fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    if call.args.len() > 3 {
+        return Err(wrong_arguments("FLUSH"));
+    }
+    if let Some(how) = call.args.get(2)
+        && !how.eq_ignore_ascii_case(b"sync")
+        && !how.eq_ignore_ascii_case(b"async")
+    {
+        return Err(Failure::of("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
+    }
+    let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
+    remove_all(place, &mut call.shard.changes);
+    super::note_figures(call)?;
+    call.reply.ok();
+    Ok(())
+}
+
+fn wrong_arguments(subcommand: &str) -> Failure {
+    Failure::text(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try FUNCTION HELP."
+    ))
+}
+
+/// `FUNCTION LIST [LIBRARYNAME pattern] [WITHCODE]`
+pub(super) fn list(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let (mut pattern, mut with_code) = (None, false);
+    let mut words = call.args.from(2).iter();
+    while let Some(word) = words.next() {
+        if !with_code && word.eq_ignore_ascii_case(b"withcode") {
+            with_code = true;
+        } else if pattern.is_none() && word.eq_ignore_ascii_case(b"libraryname") {
+            let given = words.next().ok_or(Failure::of("ERR library name argument was not given"))?;
+            pattern = Some(given.to_ascii_lowercase());
+        } else {
+            return Err(Failure::text([b"ERR Unknown argument ", word].concat()));
+        }
+    }
+    let place = call.place.as_ref().ok_or(Failure::SYNTAX)?;
+    let is_shown = |library: &&Library| {
+        let name = library.name.to_ascii_lowercase();
+        pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, name.as_bytes()))
+    };
+    let shown: Vec<&Library> = place.engine.libraries().iter().filter(is_shown).collect();
+    let reply = &mut call.reply;
+    reply.array(shown.len());
+    for library in shown {
+        reply.map(3 + usize::from(with_code));
+        reply.bulk(b"library_name");
+        reply.bulk(library.name.as_bytes());
+        reply.bulk(b"engine");
+        reply.bulk(b"LUA");
+        reply.bulk(b"functions");
+        reply.array(library.functions.len());
+        for function in &library.functions {
+            reply.map(3);
+            reply.bulk(b"name");
+            reply.bulk(function.name.as_bytes());
+            reply.bulk(b"description");
+            reply.bulk_or_null(function.description.as_deref());
+            reply.bulk(b"flags");
+            reply.set(function.flags.names().count());
+            function.flags.names().for_each(|name| reply.simple(name));
+        }
+        if with_code {
+            reply.bulk(b"library_code");
+            reply.bulk(&library.code);
+        }
+    }
+    Ok(())
+}
+
+/// `FUNCTION DUMP`
+pub(super) fn dump(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let payload = dump_libraries(call.engine()?.libraries().iter().map(|library| &*library.code));
+    call.reply.bulk(&payload);
+    Ok(())
+}
+
+/// What RESTORE does with the libraries that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    /// They go.
+    Flush,
+    /// They stay, and one of the same name is an error.
+    Append,
+    /// Those of the same names go.
+    Replace,
+}
+
+/// `FUNCTION RESTORE payload [FLUSH | APPEND | REPLACE]`: all libraries of the payload, or none.
+pub(super) fn restore(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    if call.args.len() > 4 {
+        return Err(wrong_arguments("RESTORE"));
+    }
+    let policy = match call.args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+        None | Some(b"append") => Policy::Append,
+        Some(b"replace") => Policy::Replace,
+        Some(b"flush") => Policy::Flush,
+        Some(_) => {
+            return Err(Failure::of(
+                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+            ));
+        }
+    };
+    let codes = read_libraries(&call.args[2]).map_err(Failure::of)?;
+    let engine = call.engine()?;
+    let mut libraries = Vec::with_capacity(codes.len());
+    let mut loading = Loading::within(LOAD_MAX);
+    let mut result = Ok(());
+    for code in &codes {
+        match prepare(engine, code, &mut loading) {
+            Ok(library) => libraries.push(library),
+            Err(failure) => {
+                result = Err(failure);
+                break;
+            }
+        }
+    }
+    if let Err(failure) = result.and_then(|()| check(engine.libraries(), &libraries, policy)) {
+        libraries.iter().for_each(|library| engine.discard(library));
+        return Err(failure);
+    }
+    if policy == Policy::Flush {
+        let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
+        remove_all_but(place, &libraries, &mut call.shard.changes);
+    }
+    put(call, libraries)?;
+    call.reply.ok();
+    Ok(())
+}
+
+/// Removes what is there, but nothing that was prepared.
+fn remove_all_but(place: &mut Place<'_, '_>, new: &[Library], changes: &mut sterna_keyspace::Changes) {
+    for name in place.held.library_names() {
+        if let Ok(name) = std::str::from_utf8(&name) {
+            place.engine.remove_library(name);
+        }
+        if !new.iter().any(|library| library.name.as_bytes() == &*name) {
+            place.engine.libraries_version = place.held.set_library(&name, None, changes);
+        }
+    }
+}
+
+/// Whether these libraries can be taken.
+fn check(there: &Libraries, new: &[Library], policy: Policy) -> Result<(), Failure> {
+    match Libraries::twice(new) {
+        Some(Twice::Library(name)) => {
+            return Err(Failure::text(format!("ERR Library '{name}' already exists")));
+        }
+        Some(Twice::Function(name)) => {
+            return Err(Failure::text(format!("ERR Function {name} already exists")));
+        }
+        None => {}
+    }
+    if policy == Policy::Flush {
+        return Ok(());
+    }
+    if policy == Policy::Append
+        && let Some(library) = new.iter().find(|library| there.library(&library.name).is_some())
+    {
+        return Err(Failure::text(format!("ERR Library {} already exists", library.name)));
+    }
+    let goes = |of: &str| new.iter().any(|library| library.name == of);
+    match new.iter().find_map(|library| there.taken(library, goes)) {
+        Some(taken) => Err(Failure::text(format!("ERR Function {taken} already exists"))),
+        None => Ok(()),
+    }
+}
+
+/// `FUNCTION STATS`: answered beside a function that has run for too long, which it is about.
+pub(super) fn stats(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    let scripts = &call.shard.server.scripts;
+    let slow = scripts.slow_function().map_err(Failure::of)?;
+    let figures = scripts.figures();
+    let reply = &mut call.reply;
+    reply.map(2);
+    reply.bulk(b"running_script");
+    match slow {
+        None => reply.null(),
+        Some(slow) => {
+            reply.map(3);
+            reply.bulk(b"name");
+            reply.bulk(slow.name.as_bytes());
+            reply.bulk(b"command");
+            reply.array(slow.command.len());
+            slow.command.iter().for_each(|word| reply.bulk(word));
+            reply.bulk(b"duration_ms");
+            reply.int(Instant::now().duration_since(slow.began).as_millis() as i64);
+        }
+    }
+    reply.bulk(b"engines");
+    reply.map(1);
+    reply.bulk(b"LUA");
+    reply.map(2);
+    reply.bulk(b"libraries_count");
+    reply.int(figures.libraries as i64);
+    reply.bulk(b"functions_count");
+    reply.int(figures.functions as i64);
+    Ok(())
+}
+
+/// `FUNCTION KILL`
+pub(super) fn kill(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    call.shard.server.scripts.kill(Kind::Function).map_err(Failure::of)?;
+    call.reply.ok();
+    Ok(())
+}
