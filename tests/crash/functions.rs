@@ -18,7 +18,9 @@ fn load(server: &Server, name: &str, answer: u32) {
 
 /// What the function of this name answers; `None`: there is none.
 fn answer(server: &Server, name: &str) -> Option<i64> {
-    match server.connect().request(&["FCALL", name, "0"]) {
+    let mut client = server.connect();
+    client.send(&["FCALL", name, "0"]);
+    match client.value() {
         Value::Int(answer) => Some(answer),
         Value::Error(text) if text.starts_with(b"ERR Function not found") => None,
         other => panic!("{other:?}"),

@@ -77,7 +77,7 @@ fn libraries_of_functions_are_restored_crosswise() {
     let long = format!(
         "#!lua name=long\n{}\nredis.register_function{{function_name='reads', flags={{'no-writes'}}, description='d', \
          callback=function(keys) return redis.call('get', keys[1]) end}}",
-        "-- a comment that is there many times\n".repeat(500)
+        "-- a comment that is there many times\n".repeat(50)
     );
     let short = "#!lua name=short\nredis.register_function('one', function() return 1 end)";
     let load = |server: &Server| {
@@ -108,7 +108,8 @@ fn libraries_of_functions_are_restored_crosswise() {
             render(&View::DeepSorted.apply(libraries))
         };
         assert_eq!(list(&mut to), list(&mut from.connect()));
-        assert!(matches!(to.request(&[&b"FUNCTION"[..], b"RESTORE", &payload]), Value::Error(_)));
+        to.send(&[&b"FUNCTION"[..], b"RESTORE", &payload]);
+        assert!(to.error().ends_with("already exists"));
         to.request(&["FUNCTION", "FLUSH"]);
     }
 }

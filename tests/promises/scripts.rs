@@ -171,8 +171,6 @@ fn a_function_that_runs_for_ever_is_shown_and_ended_as_a_function() {
             assert_eq!(error_of(other, &["FCALL", "endless", "0"]), busy);
             assert_eq!(error_of(other, &["SCRIPT", "KILL"]), busy);
             let stats = other.request(&["FUNCTION", "STATS"]);
-            let shown = format!("{stats:?}");
-            assert!(shown.contains("running_script"), "{shown}");
             let running = stats.as_slice().expect("a map")[1].as_slice().expect("what runs").to_vec();
             assert_eq!(running[1], Value::Bulk(b"endless".to_vec()));
             let command = ["FCALL", "endless", "0", "an argument"];
