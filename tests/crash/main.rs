@@ -10,6 +10,7 @@ mod lists;
 mod pairs;
 mod panic;
 mod restart;
+mod swapdb;
 mod switch;
 mod sync;
 mod tools;

@@ -10,7 +10,7 @@ use sterna_tests::server::{Launch, Server, wait_for};
 
 use crate::pairs::{assert_whole, fill, switch, switch_well, write_during};
 
-fn start(shards: usize, args: &[&str]) -> (Server, Faults) {
+pub(crate) fn start(shards: usize, args: &[&str]) -> (Server, Faults) {
     let launch = Launch::shards(shards)
         .args(&[
             "--dir",
@@ -40,7 +40,7 @@ fn appendonly(client: &mut Client) -> String {
 
 /// There is so much to write, and every write of a snapshot takes so long, that the walk is still on when the next thing
 /// happens.
-fn slow_snapshots(server: &Server, faults: &Faults) {
+pub(crate) fn slow_snapshots(server: &Server, faults: &Faults) {
     let (mut client, value) = (server.connect(), "x".repeat(40_000));
     for number in 0..80 {
         client.request(&["SET", &format!("bulk:{number}"), &value]);
@@ -50,7 +50,7 @@ fn slow_snapshots(server: &Server, faults: &Faults) {
     faults.delay_syncs(Duration::from_millis(60));
 }
 
-fn await_job(server: &Server) {
+pub(crate) fn await_job(server: &Server) {
     wait_for("the snapshot to run", || {
         let info = server.connect().text(&["INFO", "persistence"]);
         (info.contains("aof_rewrite_in_progress:1") || info.contains("rdb_bgsave_in_progress:1"))

@@ -219,3 +219,21 @@ fn field(asker: &mut Client, name: &str) -> usize {
     let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {info}"))
 }
+
+/// differs=swapped-caches
+#[test]
+fn databases_that_are_swapped_make_every_copy_doubtful() {
+    let server = Server::sterna(2, &[]);
+    let mut readers: Vec<Reader> = (0..4).map(|_| Reader::start(&server, &[])).collect();
+    let mut admin = server.connect();
+    admin.request(&["SET", "k", "zero"]);
+    for reader in &mut readers {
+        reader.ask(&["GET", "k"]);
+    }
+    admin.request(&["SWAPDB", "0", "1"]);
+    for reader in &mut readers {
+        reader.ask(&["PING"]);
+        assert_eq!(reader.told, 1);
+        assert_eq!(reader.ask(&["GET", "k"]), Value::Null);
+    }
+}

@@ -127,7 +127,7 @@ impl Changes {
         self.touched.iter().map(|at| (at.db, &self.keys[at.bytes.clone()]))
     }
 
-    /// Whether a database was emptied: client-side caches then drop everything, `touched` names no key for it.
+    /// Whether a database was emptied, or shows another's keys: client-side caches then drop everything, `touched` names no key for it.
     pub fn flushed(&self) -> bool {
         self.flushed
     }
@@ -229,7 +229,7 @@ impl Changes {
         }
     }
 
-    /// Notes that a database, or all, was emptied.
+    /// Notes that a database, or all, was emptied. `db` is the number it is stored under.
     pub(crate) fn note_flush(&mut self, db: Option<usize>) {
         self.count += 1;
         self.flushed = true;
@@ -248,6 +248,15 @@ impl Changes {
             effect::write(&mut self.effects, kind, effect::ALL_DATABASES, name, |out| {
                 out.extend_from_slice(body);
             });
+        }
+    }
+
+    /// Notes that the databases show these stored ones from now on.
+    pub(crate) fn note_databases(&mut self, shown: &[u8]) {
+        self.count += 1;
+        self.flushed = true;
+        if self.wants.effects {
+            effect::write_databases(&mut self.effects, shown);
         }
     }
 

@@ -148,6 +148,7 @@ pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Va
 #[derive(Debug)]
 pub(crate) struct Edits<'a> {
     pub(crate) log: &'a mut Changes,
+    /// The number the database is stored under.
     pub(crate) db: usize,
     pub(crate) key: &'a [u8],
     pub(crate) tag: u8,

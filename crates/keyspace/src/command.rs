@@ -48,6 +48,7 @@ mod sets;
 mod sort;
 mod stream;
 mod substring;
+mod swapdb;
 mod time;
 mod ttl;
 mod zset;
@@ -207,6 +208,7 @@ pub static COMMANDS: &[Command<Run>] = &[
     sets::union::SUNION,
     sets::union::SUNIONCARD,
     sets::union::SUNIONSTORE,
+    swapdb::SWAPDB,
     exists::TOUCH,
     ttl::TTL,
     exists::TYPE,

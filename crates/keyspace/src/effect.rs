@@ -14,6 +14,8 @@
 //!                                                        nothing; with its last element the key goes; see <type>/effect.rs
 //! 11 patch     offset v │ bytes                          these stand there in the string, or in an empty one if there is
 //!                                                        nothing; a shorter one is filled with zeros first
+//! 12 databases stored number u8, one for each database    (no key; 255) the first database shows what is stored under the
+//!                                                        first number, and so on; those behind the last, their own
 //! 16 suspend   –                                         (no key; 255) effects from here on don't count
 //! 17 resume    –                                         (no key; 255) those from here on do again
 //! 18 library   code                                      (255) the library of functions that the key names is this
@@ -28,8 +30,11 @@
 //! ```
 //!
 //! - `v` is an unsigned LEB128 number of at most 64 bits. An expiry is 0 for none, else Unix milliseconds + 1.
-//! - Every effect but those of the log and of libraries is about one key (or a whole database), so that keys can be captured and replayed one by one:
+//! - Every effect but those of the databases, of libraries and of the log is about one key (or a whole database), so that
+//!   keys can be captured and replayed one by one:
 //!   RENAME is a set and a delete, not a move.
+//! - The database of an effect is the number it is stored under, which SWAPDB doesn't change: so a snapshot that is taken
+//!   meanwhile names each key once.
 //! - An effect says how things are, not by how much they change (`append` apart), and holds no clock and no random
 //!   number: applying the effects of a run in order gives the state of the run.
 //!
@@ -53,6 +58,7 @@ pub(crate) const STREAM: u8 = 6;
 pub(crate) const COLLECTIONS_FIRST: u8 = 7;
 pub(crate) const COLLECTIONS_LAST: u8 = 10;
 pub(crate) const PATCH: u8 = 11;
+pub(crate) const DATABASES: u8 = 12;
 pub(crate) const SUSPEND: u8 = 16;
 pub(crate) const RESUME: u8 = 17;
 pub(crate) const LIBRARY: u8 = 18;
@@ -72,7 +78,7 @@ const VALUE_GAPS: u8 = 3;
 /// One effect, its key and bytes lying in the buffer it was read from.
 #[derive(Debug)]
 pub struct Effect<'a> {
-    /// The database; `None`: all.
+    /// The number that the database is stored under; `None`: all.
     pub db: Option<usize>,
     /// The key; empty for a flush.
     pub key: &'a [u8],
@@ -130,6 +136,11 @@ pub enum What<'a> {
     },
     /// There is no library of this name any more.
     NoLibrary,
+    /// Which stored database each database shows; those that are not named, their own.
+    Databases {
+        /// The stored numbers, in the order of the databases.
+        shown: &'a [u8],
+    },
     /// About the log: what follows is not part of the state, unless a snapshot begins behind this.
     Suspend,
     /// About the log: what follows is part of the state again, which is as it was at the suspend.
@@ -148,6 +159,19 @@ pub struct Unreadable {
 pub struct Effects<'a> {
     whole: &'a [u8],
     rest: &'a [u8],
+}
+
+impl<'a> Effect<'a> {
+    /// The effect in each partition, if it is one of all partitions and not of a key.
+    pub fn of_all(&self) -> Option<impl Fn() -> Effect<'a> + use<'a>> {
+        let (db, shown) = match self.what {
+            What::Flush => (self.db, None),
+            What::Databases { shown } => (self.db, Some(shown)),
+            _ => return None,
+        };
+        let what = move || shown.map_or(What::Flush, |shown| What::Databases { shown });
+        Some(move || Effect { db, key: b"", what: what() })
+    }
 }
 
 impl<'a> Effects<'a> {
@@ -185,6 +209,11 @@ pub fn flush_all() -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, FLUSH, ALL_DATABASES, b"", |_| {});
     bytes
+}
+
+/// Appends the effect of SWAPDB.
+pub(crate) fn write_databases(out: &mut Vec<u8>, shown: &[u8]) {
+    write(out, DATABASES, ALL_DATABASES, b"", |body| body.extend_from_slice(shown));
 }
 
 /// The effects that follow this don't count.
@@ -355,6 +384,7 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
             What::Patch { offset, bytes: std::mem::take(&mut body) }
         }
         FLUSH => What::Flush,
+        DATABASES => What::Databases { shown: std::mem::take(&mut body) },
         STREAM => What::Stream { change: Change::read(std::mem::take(&mut body))? },
         tag if is_tag(tag) => What::Elements { tag, change: std::mem::take(&mut body) },
         SUSPEND => What::Suspend,

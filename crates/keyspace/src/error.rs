@@ -59,6 +59,10 @@ pub enum Error {
     Zset(ZsetError),
     /// A command on places was refused for a reason of its own.
     Geo(GeoError),
+    /// SWAPDB with a first database that is no number.
+    FirstDbInvalid,
+    /// SWAPDB with a second database that is no number.
+    SecondDbInvalid,
     /// RENAME of a key that is not there.
     NoSuchKey,
     /// An expiry that is not positive, or out of range.
@@ -283,6 +287,8 @@ impl Error {
             Error::ConditionOnOtherType => "ERR Key should be of string type if conditions are specified",
             Error::InvalidCursor => "ERR invalid cursor",
             Error::NoValuesOutsideHscan => "ERR NOVALUES option can only be used in HSCAN",
+            Error::FirstDbInvalid => "ERR invalid first DB index",
+            Error::SecondDbInvalid => "ERR invalid second DB index",
             Error::DbOutOfRange => "ERR DB index is out of range",
             Error::SameKey => "ERR source and destination objects are the same",
             Error::IdleTimeNotTracked => {

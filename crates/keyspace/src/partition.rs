@@ -9,6 +9,9 @@
 //!            └─ queues of blocked commands          (wait.rs)
 //! ```
 //!
+//! SWAPDB exchanges two databases as they are. What is stored goes by a number that a database keeps when it is swapped
+//! ([`Partition::stored`]): a swap is one effect, and a snapshot that is being taken meanwhile finds each key where it was.
+//!
 //! A key is reached through its [`Slot`](crate::Slot), and everything that can happen to it happens there: `slot.rs`.
 
 use std::sync::Arc;
@@ -37,6 +40,8 @@ pub const DATABASES_MAX: usize = 255;
 pub struct Partition {
     pub(crate) hash: KeyHash,
     dbs: Box<[Option<Box<Database>>]>,
+    /// The number that each database is stored under; the same in all partitions.
+    stored: Box<[u8]>,
     pub(crate) watched: Watched,
     pub(crate) waiters: Waiters,
     stats: Stats,
@@ -72,6 +77,8 @@ pub struct StreamSettings {
 /// One database's keys in one partition.
 #[derive(Debug)]
 pub(crate) struct Database {
+    /// What it is stored under.
+    number: u8,
     pub(crate) table: Table,
     pub(crate) expiries: Expiries,
     /// Of every hash in which a field expires, the soonest.
@@ -115,6 +122,7 @@ impl Partition {
         Partition {
             hash,
             dbs: std::iter::repeat_with(|| None).take(databases).collect(),
+            stored: (0..databases as u8).collect(),
             watched: Watched::default(),
             waiters: Waiters::default(),
             stats: Stats::default(),
@@ -130,6 +138,27 @@ impl Partition {
         self.dbs.len()
     }
 
+    /// The number that a database is stored under.
+    pub fn stored(&self, db: usize) -> usize {
+        usize::from(self.stored[db])
+    }
+
+    /// The database that is stored under a number below [`Partition::databases`].
+    pub fn shown_as(&self, stored: usize) -> usize {
+        let is_it = |&number: &u8| usize::from(number) == stored;
+        if self.stored.get(stored).is_some_and(is_it) {
+            return stored;
+        }
+        self.stored.iter().position(is_it).expect("each number is some database's")
+    }
+
+    /// What each database is stored under, up to the last that was swapped.
+    pub fn shown(&self) -> &[u8] {
+        let is_swapped = |(db, &stored): (usize, &u8)| db != usize::from(stored);
+        let len = self.stored.iter().enumerate().rposition(is_swapped).map_or(0, |last| last + 1);
+        &self.stored[..len]
+    }
+
     /// The place of `key`, whose hash is `hash`. A key that has expired is removed first.
     ///
     /// `db` is below [`Partition::databases`]: SELECT saw to that.
@@ -142,8 +171,8 @@ impl Partition {
         now_ms: u64,
         log: &'a mut Changes,
     ) -> Slot<'a> {
-        let Partition { hash: of, dbs, watched, waiters, stats, settings, free_places, .. } = self;
-        let new = || Box::new(Database::new(of.clone(), Arc::clone(free_places)));
+        let Partition { hash: of, dbs, stored, watched, waiters, stats, settings, free_places, .. } = self;
+        let new = || Box::new(Database::new(stored[db], of.clone(), Arc::clone(free_places)));
         let database = dbs[db].get_or_insert_with(new);
         Slot::find(database, db, watched, waiters, stats, settings, hash, key, now_ms, log)
     }
@@ -309,7 +338,44 @@ impl Partition {
         }
     }
 
-    /// Applies an effect to `self`; of a flush, its part. `hash` is the key's.
+    /// Exchanges two databases. Watchers and waiters learn of the keys that were in either; the effect is the caller's.
+    ///
+    /// Cost: O(keys that are watched or waited for).
+    pub(crate) fn swap(&mut self, a: usize, b: usize, log: &mut Changes) {
+        let is_in = |db: usize, hash, key: &[u8]| {
+            self.database(db).is_some_and(|database| database.table.find(hash, key).is_some())
+        };
+        for db in [a, b] {
+            self.watched.touch_where(db, |hash, key| is_in(a, hash, key) || is_in(b, hash, key));
+        }
+        for (db, other) in [(a, b), (b, a)] {
+            for key in self.waiters.keys(db).filter(|key| is_in(other, self.hash.of(key), key)) {
+                log.ready(db, key);
+            }
+        }
+        self.dbs.swap(a, b);
+        self.stored.swap(a, b);
+        self.pool = Pool::default();
+    }
+
+    /// Has the databases show what is stored under these numbers. False: they are not this keyspace's.
+    fn show(&mut self, shown: &[u8]) -> bool {
+        let mut rest: Vec<u8> = (0..shown.len() as u8).collect();
+        rest.retain(|number| !shown.contains(number));
+        if shown.len() > self.dbs.len() || !rest.is_empty() {
+            return false;
+        }
+        let stored: Vec<u8> = shown.iter().copied().chain(shown.len() as u8..self.dbs.len() as u8).collect();
+        for (db, &number) in stored.iter().enumerate() {
+            let now = self.shown_as(usize::from(number));
+            self.dbs.swap(db, now);
+            self.stored.swap(db, now);
+        }
+        self.pool = Pool::default();
+        true
+    }
+
+    /// Applies an effect to `self`; of one without a key, its part. `hash` is the key's.
     ///
     /// False, and nothing is changed: the effect doesn't fit what is there, so the log is not this keyspace's.
     pub fn apply(&mut self, hash: u64, effect: Effect<'_>) -> bool {
@@ -319,15 +385,16 @@ impl Partition {
             return false;
         }
         let db = match (&effect.what, effect.db) {
-            (What::Flush, db) => {
-                self.flush(db, &mut unheard);
+            (What::Flush, stored) => {
+                self.flush(stored.map(|stored| self.shown_as(stored)), &mut unheard);
                 return true;
             }
+            (What::Databases { shown }, None) => return self.show(shown),
             // About the log and about functions: whoever reads it goes by them.
             (What::Suspend | What::Resume | What::Library { .. } | What::NoLibrary, db) => {
                 return db.is_none();
             }
-            (_, Some(db)) => db,
+            (_, Some(stored)) => self.shown_as(stored),
             (_, None) => return false,
         };
         let limits = self.settings.streams.limits;
@@ -348,14 +415,20 @@ impl Partition {
                 return applied.unwrap_or(false);
             }
             What::Elements { tag, change } => return slot.apply(tag, change),
-            What::Flush | What::Suspend | What::Resume | What::Library { .. } | What::NoLibrary => {}
+            What::Flush | What::Databases { .. } | What::Suspend | What::Resume => {}
+            What::Library { .. } | What::NoLibrary => {}
         }
         true
     }
 
     /// Panics if what is counted or indexed is not what is there; for tests and fuzz targets.
     pub fn check(&self) {
-        for database in self.dbs.iter().flatten() {
+        let mut numbers = self.stored.to_vec();
+        numbers.sort_unstable();
+        assert!((0..self.dbs.len()).eq(numbers.into_iter().map(usize::from)));
+        for (number, database) in self.stored.iter().zip(&self.dbs) {
+            let Some(database) = database else { continue };
+            assert_eq!(database.number, *number);
             database.table.check();
             let heap_bytes: usize = database.table.iter().map(Record::heap_bytes).sum();
             assert_eq!(database.heap_bytes, heap_bytes);
@@ -418,13 +491,19 @@ impl Partition {
 }
 
 impl Database {
-    fn new(hash: KeyHash, free_places: Arc<AtomicUsize>) -> Database {
+    fn new(number: u8, hash: KeyHash, free_places: Arc<AtomicUsize>) -> Database {
         Database {
+            number,
             table: Table::new(hash, free_places),
             expiries: Expiries::default(),
             field_expiries: Expiries::default(),
             heap_bytes: 0,
         }
+    }
+
+    /// What it is stored under.
+    pub(crate) fn number(&self) -> usize {
+        usize::from(self.number)
     }
 }
 

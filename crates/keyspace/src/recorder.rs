@@ -8,6 +8,7 @@ use crate::stream::effect::{self, Change};
 #[derive(Debug)]
 pub(crate) struct Recorder<'a> {
     pub(crate) log: &'a mut Changes,
+    /// The number the database is stored under.
     pub(crate) db: usize,
     pub(crate) key: &'a [u8],
 }

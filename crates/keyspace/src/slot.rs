@@ -171,7 +171,7 @@ impl<'a> Slot<'a> {
     /// The value becomes this one; events are left to the caller. Only for commands that report two keys at once, which
     /// have an order of their own.
     pub(crate) fn put(&mut self, value: Value, expire_at_ms: Option<u64>) -> Displaced {
-        self.log.effect_set(self.db, self.key, &value, expire_at_ms);
+        self.log.effect_set(self.database.number(), self.key, &value, expire_at_ms);
         let new_expiry = expire_at_ms.unwrap_or(NEVER);
         let (settings, now_ms) = (self.settings, self.now_ms);
         let displaced = match self.place {
@@ -222,7 +222,7 @@ impl<'a> Slot<'a> {
             return Some(tail.len());
         }
         let len = self.edit_text(|value| value.append(tail))?;
-        self.log.effect_append(self.db, self.key, tail);
+        self.log.effect_append(self.database.number(), self.key, tail);
         self.touch();
         self.event(event);
         Some(len)
@@ -239,7 +239,7 @@ impl<'a> Slot<'a> {
             self.event(event::NEW);
         }
         let len = self.edit_text(|value| value.write(offset, bytes))?;
-        self.log.effect_patch(self.db, self.key, offset, bytes);
+        self.log.effect_patch(self.database.number(), self.key, offset, bytes);
         Some(len)
     }
 
@@ -287,7 +287,7 @@ impl<'a> Slot<'a> {
         self.database.heap_bytes -= record.heap_bytes();
         self.reindex(record.expire_at_ms, NEVER);
         self.reindex_fields(record.value.soonest_ms(), NEVER);
-        self.log.effect_delete(self.db, self.key);
+        self.log.effect_delete(self.database.number(), self.key);
         self.touch();
         Some(record)
     }
@@ -300,7 +300,7 @@ impl<'a> Slot<'a> {
         let new_expiry = at_ms.unwrap_or(NEVER);
         let old_expiry = std::mem::replace(&mut self.database.table.at_mut(place).expire_at_ms, new_expiry);
         self.reindex(old_expiry, new_expiry);
-        self.log.effect_expire(self.db, self.key, at_ms);
+        self.log.effect_expire(self.database.number(), self.key, at_ms);
         self.touch();
         self.event(event);
         true
@@ -315,7 +315,7 @@ impl<'a> Slot<'a> {
     /// Makes an empty stream here, where there is nothing. The change that made it necessary touches the key.
     pub(crate) fn create_stream(&mut self) {
         let value = Value::Stream(Box::new(Stream::new()));
-        self.log.effect_set(self.db, self.key, &value, None);
+        self.log.effect_set(self.database.number(), self.key, &value, None);
         self.insert(value);
         self.event(event::NEW);
     }
@@ -334,10 +334,11 @@ impl<'a> Slot<'a> {
         &mut self,
         edit: impl FnOnce(&mut Stream, &mut Recorder<'_>) -> R,
     ) -> Option<R> {
+        let db = self.database.number();
         let record = self.database.table.at_mut(self.place?);
         let Value::Stream(stream) = &mut record.value else { return None };
         let before_bytes = stream.heap_bytes();
-        let mut recorder = Recorder { log: self.log, db: self.db, key: self.key };
+        let mut recorder = Recorder { log: self.log, db, key: self.key };
         let result = edit(stream, &mut recorder);
         record.usage = written(self.settings, self.now_ms, Some(record.usage));
         self.database.heap_bytes += stream.heap_bytes();
@@ -377,9 +378,10 @@ impl<'a> Slot<'a> {
         &mut self,
         edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
     ) -> Result<Edited<R>, Error> {
-        let Slot { database, db, settings, log, key, now_ms, .. } = self;
+        let Slot { database, settings, log, key, now_ms, .. } = self;
+        let db = database.number();
         let limits = &settings.limits;
-        let mut edits = Edits { log, db: *db, key, tag: T::TAG, now_ms: *now_ms, limits, count: 0 };
+        let mut edits = Edits { log, db, key, tag: T::TAG, now_ms: *now_ms, limits, count: 0 };
         let is_new = self.place.is_none();
         let mut soonest = (NEVER, NEVER);
         let (result, is_gone) = match self.place {

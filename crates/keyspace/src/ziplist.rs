@@ -67,7 +67,7 @@ fn read_int(encoding: u8, from: &mut &[u8]) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn texts(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     /// A ziplist of these entries, each given without the length of the one before.
-    fn ziplist(entries: &[&[u8]]) -> Vec<u8> {
+    pub(crate) fn ziplist(entries: &[&[u8]]) -> Vec<u8> {
         let mut body = Vec::new();
         let mut before = 0;
         for entry in entries {

@@ -403,16 +403,18 @@ impl Partitions {
         self.part(index).scan(db, from, count, visit)
     }
 
-    /// As [`Partitions::visit`], between two scripts: for a thread of its own, which may wait.
+    /// As [`Partitions::visit`], between two scripts, of the database that is stored under a number: for a thread of its own,
+    /// which may wait.
     pub(crate) fn visit_settled(
         &self,
         index: usize,
-        db: usize,
+        stored: usize,
         from: u64,
         count: usize,
         visit: impl FnMut(&Record),
     ) -> Option<u64> {
-        self.settled_part(index).scan(db, from, count, visit)
+        let part = self.settled_part(index);
+        part.scan(part.shown_as(stored), from, count, visit)
     }
 
     /// What `look` sees of a key, which is not marked as used; `None`: there is none.
@@ -433,16 +435,18 @@ impl Partitions {
             return true;
         }
         let hash = self.hash.of(effect.key);
-        if !matches!(effect.what, What::Flush) {
+        let Some(of_all) = effect.of_all() else {
             return self.settled_part(KeyHash::partition(hash, self.parts.len())).apply(hash, effect);
-        }
-        let db = effect.db;
-        (0..self.parts.len())
-            .map(|index| self.settled_part(index))
-            .all(|mut part| part.apply(hash, Effect { db, key: b"", what: What::Flush }))
+        };
+        (0..self.parts.len()).map(|index| self.settled_part(index)).all(|mut part| part.apply(hash, of_all()))
     }
 
-    /// Removes the keys of a database that are `doomed`, as a replay does: nobody hears of it.
+    /// What each database is stored under, up to the last that was swapped.
+    pub(crate) fn shown(&self) -> Vec<u8> {
+        self.settled_part(0).shown().to_vec()
+    }
+
+    /// Removes the keys of a stored database that are `doomed`, as a replay does: nobody hears of it.
     pub(crate) fn remove_where(&self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
         self.each().for_each(|mut part| remove_where(&mut part, &self.hash, db, doomed));
     }
@@ -587,18 +591,16 @@ impl Held<'_> {
         self.of.write_effects(log);
     }
 
-    /// As [`Partitions::apply`], for the partitions held: all of them, if the effect is a flush.
+    /// As [`Partitions::apply`], for the partitions held: all of them, if the effect is of no key.
     pub(crate) fn apply(&mut self, effect: Effect<'_>) -> bool {
         if self.of.libraries.apply(effect.key, &effect.what) {
             return true;
         }
         let hash = self.of.hash.of(effect.key);
-        if !matches!(effect.what, What::Flush) {
+        let Some(of_all) = effect.of_all() else {
             return self.partition(KeyHash::partition(hash, self.of.count())).apply(hash, effect);
-        }
-        let db = effect.db;
-        let flush = || Effect { db, key: b"", what: What::Flush };
-        self.guards.iter_mut().all(|(_, part)| part.apply(hash, flush()))
+        };
+        self.guards.iter_mut().all(|(_, part)| part.apply(hash, of_all()))
     }
 
     /// How many databases there are.
@@ -712,11 +714,11 @@ impl Indices {
     }
 }
 
-fn remove_where(part: &mut Partition, hash: &KeyHash, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
-    let keys: Vec<Box<[u8]>> =
-        part.records(db).map(Record::key).filter(|key| doomed(key)).map(Box::from).collect();
+fn remove_where(part: &mut Partition, hash: &KeyHash, stored: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+    let records = part.records(part.shown_as(stored));
+    let keys: Vec<Box<[u8]>> = records.map(Record::key).filter(|key| doomed(key)).map(Box::from).collect();
     for key in keys {
-        part.apply(hash.of(&key), Effect { db: Some(db), key: &key, what: What::Delete });
+        part.apply(hash.of(&key), Effect { db: Some(stored), key: &key, what: What::Delete });
     }
 }
 

@@ -154,10 +154,14 @@ fn print(out: &mut impl Write, entry: Entry<'_>) -> io::Result<()> {
             write!(out, "{{\"file\":{},\"offset\":{offset},\"stamp\":{stamp},", Text(file.as_bytes()))?;
             let (db, key) = key.split_first().map_or((0, key), |(&db, key)| (db, key));
             match db {
+                sterna_keyspace::LIBRARIES if key.is_empty() => write!(out, "\"databases\":null,")?,
                 sterna_keyspace::LIBRARIES => write!(out, "\"library\":{},", Text(key))?,
                 db => write!(out, "\"db\":{db},\"key\":{},", Text(key))?,
             }
             match value.split_first() {
+                Some((0, shown)) if db == sterna_keyspace::LIBRARIES && key.is_empty() => {
+                    writeln!(out, "\"shown\":{shown:?}}}")
+                }
                 Some((0, code)) if db == sterna_keyspace::LIBRARIES => {
                     writeln!(out, "\"code\":{}}}", Text(code))
                 }
@@ -196,7 +200,7 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         Some(db) => write!(out, "{{\"db\":{db},")?,
         None => write!(out, "{{\"db\":null,")?,
     }
-    if !matches!(effect.what, What::Flush | What::Suspend | What::Resume) {
+    if !matches!(effect.what, What::Flush | What::Databases { .. } | What::Suspend | What::Resume) {
         write!(out, "\"key\":{},", Text(effect.key))?;
     }
     match &effect.what {
@@ -214,6 +218,7 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         What::Flush => write!(out, "\"effect\":\"flush\"")?,
         What::Library { code } => write!(out, "\"effect\":\"library\",\"code\":{}", Text(code))?,
         What::NoLibrary => write!(out, "\"effect\":\"no library\"")?,
+        What::Databases { shown } => write!(out, "\"effect\":\"databases\",\"shown\":{shown:?}")?,
         What::Suspend => write!(out, "\"effect\":\"suspend\"")?,
         What::Resume => write!(out, "\"effect\":\"resume\"")?,
         What::Patch { offset, bytes } => {

@@ -46,7 +46,8 @@ fn flush(
     for index in 0..ctx.space.count() {
         ctx.space.partition(index).flush(db, ctx.log);
     }
-    ctx.log.note_flush(db);
+    let stored = db.map(|db| ctx.space.partition(0).stored(db));
+    ctx.log.note_flush(stored);
     reply.ok();
     Ok(Outcome::Replied)
 }

@@ -221,3 +221,49 @@ fn read_triples(bytes: &[u8], limits: &Limits) -> Option<Hash> {
     }
     collect(fields.len() as u64, fields.into_iter().map(Some), limits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::Collection;
+    use crate::fields::Field;
+    use crate::ziplist::tests::ziplist;
+
+    const LIMITS: Limits = Limits::DEFAULT;
+
+    fn read(kind: u8, bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut payload = Vec::new();
+        write_string(&mut payload, bytes);
+        let hash = Hash::read_rdb(kind, &mut &payload[..], &LIMITS)?;
+        hash.check();
+        let pair = |field: Field<'_>| (field.name.to_bytes().to_vec(), field.value.to_bytes().to_vec());
+        let mut fields: Vec<_> = hash.fields(0).map(pair).collect();
+        fields.sort();
+        Some(fields)
+    }
+
+    #[test]
+    fn hashes_of_the_oldest_servers_are_read() {
+        let expected = Some(vec![(b"a".to_vec(), b"1".to_vec()), (b"bc".to_vec(), b"xyz".to_vec())]);
+        assert_eq!(read(ZIPLIST, &ziplist(&[b"\x01a", b"\xf2", b"\x02bc", b"\x03xyz"])), expected);
+        // With two unused bytes behind the first value.
+        let zipmap = b"\x02\x01a\x01\x021??\x02bc\x03\0xyz\xff";
+        assert_eq!(read(ZIPMAP, zipmap), expected);
+        let long = [&b"\x01\x01a\xfe\x2c\x01\0\0\0"[..], &[b'v'; 300], b"\xff"].concat();
+        assert_eq!(read(ZIPMAP, &long), Some(vec![(b"a".to_vec(), vec![b'v'; 300])]));
+    }
+
+    #[test]
+    fn damaged_ones_are_refused() {
+        for entries in [&[][..], &[&b"\x01a"[..]], &[b"\x01a", b"\xf2", b"\x01a", b"\xf3"]] {
+            assert_eq!(read(ZIPLIST, &ziplist(entries)), None, "{entries:?}");
+        }
+        let zipmap = b"\x02\x01a\x01\x021??\x02bc\x03\0xyz\xff";
+        for len in 0..zipmap.len() {
+            assert_eq!(read(ZIPMAP, &zipmap[..len]), None, "{len} bytes");
+        }
+        for zipmap in [&b"\0\xff"[..], b"\x01\x01a\xff\xff", b"\x02\x01a\x01\x001\x01a\x01\x002\xff"] {
+            assert_eq!(read(ZIPMAP, zipmap), None, "{zipmap:?}");
+        }
+    }
+}

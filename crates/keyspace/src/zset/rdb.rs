@@ -121,3 +121,38 @@ fn read_listpack(listpack: &[u8], limits: &Limits) -> Option<Zset> {
     }
     Some(zset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::Collection;
+    use crate::ziplist::tests::ziplist;
+
+    fn read_entries(entries: &[&[u8]]) -> Option<Zset> {
+        let mut payload = Vec::new();
+        write_string(&mut payload, &ziplist(entries));
+        read(TYPE_ZIPLIST, &mut &payload[..], &Limits::DEFAULT)
+    }
+
+    #[test]
+    fn sorted_sets_of_the_oldest_servers_are_read() {
+        // A score as older servers wrote it, with all its digits.
+        let zset =
+            read_entries(&[b"\x01a", b"\xf2", b"\x01b", b"\x122.2999999999999998"]).expect("a sorted set");
+        zset.check();
+        assert_eq!((zset.len(), zset.score(b"a"), zset.score(b"b")), (2, Some(1.0), Some(2.3)));
+    }
+
+    #[test]
+    fn damaged_ones_are_refused() {
+        for entries in [
+            &[][..],
+            &[&b"\x01a"[..]],
+            &[b"\x01a", b"\x03nan"],
+            &[b"\x01a", b"\x01x"],
+            &[b"\x01a", b"\xf2", b"\x01a", b"\xf3"],
+        ] {
+            assert!(read_entries(entries).is_none(), "{entries:?}");
+        }
+    }
+}

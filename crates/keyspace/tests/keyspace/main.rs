@@ -13,6 +13,7 @@ mod scan;
 mod sets;
 mod streams;
 mod strings;
+mod swapdb;
 mod wait;
 mod watch;
 mod world;

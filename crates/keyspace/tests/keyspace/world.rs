@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sterna_keyspace::{
     COMMANDS, Caller, Changes, Ctx, Effect, Effects, EventClasses, KeyHash, Locked, Outcome, Partition,
-    Space, Waiter, Wants, What, serve_ready,
+    Space, Waiter, Wants, serve_ready,
 };
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
 
@@ -143,9 +143,9 @@ impl World {
     }
 
     fn apply(&mut self, effect: Effect<'_>) {
-        if matches!(effect.what, What::Flush) {
+        if let Some(of_all) = effect.of_all() {
             for part in &mut self.parts.parts {
-                assert!(part.apply(0, Effect { db: effect.db, key: b"", what: What::Flush }));
+                assert!(part.apply(0, of_all()));
             }
         } else {
             let (part, hash, _) = self.partition_of(effect.key);

@@ -306,6 +306,7 @@ pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Fa
     let mut held = server.partitions.hold(server.partitions.all());
     held.apply(Effect { db: None, key: b"", what: What::Flush });
     server.partitions.libraries().clear();
+    held.apply(Effect { db: None, key: b"", what: What::Databases { shown: &[] } });
     let stats = journal.stats();
     let mut rebuild = Rebuild::new(&mut held, stats.snapshot, stats.epoch, &server.persistence.loading);
     match journal.reload(&mut rebuild) {

@@ -20,6 +20,7 @@ use sterna_keyspace::{Effect, Effects, LIBRARIES, What, read_state};
 
 use super::Loading;
 use super::planted::{Bug, planted};
+use super::snapshot::DATABASES_ITEM;
 use crate::partitions::{Held, Partitions};
 
 /// Where keys are put.
@@ -87,6 +88,10 @@ impl<'a, T: Target> Rebuild<'a, T> {
     }
 
     fn set(&mut self, name: &[u8], stamp: Lsn, state: &[u8]) -> Result<(), Rejected> {
+        if name == DATABASES_ITEM {
+            let effect = Effect { db: None, key: b"", what: What::Databases { shown: state } };
+            return self.target.apply(effect).then_some(()).ok_or(Rejected("databases beyond `databases`"));
+        }
         let (&db, key) = name.split_first().ok_or(Rejected("an item without a database"))?;
         if db == LIBRARIES {
             self.target.apply(Effect { db: None, key, what: What::Library { code: state } });

@@ -140,7 +140,7 @@ fn changed(given_up: &GivenUp) -> Changed {
     for payload in &given_up.lost {
         for effect in Effects::new(payload) {
             match effect {
-                Ok(Effect { db: Some(db), key, what }) if !matches!(what, What::Flush) => {
+                Ok(effect @ Effect { db: Some(db), key, .. }) if effect.of_all().is_none() => {
                     keys.insert((db, key.into()));
                 }
                 Ok(Effect { what: What::Library { .. } | What::NoLibrary, .. }) => libraries = true,
@@ -165,6 +165,9 @@ impl Only<'_> {
         match &self.changed.keys {
             ChangedKeys::All => {
                 self.partitions.apply(Effect { db, key: b"", what: What::Flush });
+                if db.is_none() {
+                    self.partitions.apply(Effect { db, key: b"", what: What::Databases { shown: &[] } });
+                }
             }
             ChangedKeys::These(keys) => {
                 for (of, key) in keys.iter().filter(|(of, _)| db.is_none_or(|db| db == *of)) {
@@ -183,6 +186,12 @@ impl Target for Only<'_> {
                 true
             }
             Effect { what: What::Library { .. } | What::NoLibrary, .. } if !self.changed.libraries => true,
+            // Of what was swapped nothing is lost, or everything is read again.
+            Effect { what: What::Databases { .. }, .. }
+                if matches!(self.changed.keys, ChangedKeys::These(_)) =>
+            {
+                true
+            }
             Effect { db: Some(db), key, .. } if !self.holds(db, key) => true,
             effect => self.partitions.apply(effect),
         }

@@ -23,6 +23,7 @@ use sterna_protocol::{OwnedArgs, Proto, Reply};
 
 use super::planted::Bug;
 use super::restore::Target;
+use super::snapshot::DATABASES_ITEM;
 use super::{Loading, Rebuild};
 use crate::partitions::{EffectLog, Indices, Partitions, Scene, keys_of};
 
@@ -112,12 +113,17 @@ impl Keyspace {
         self.changes.clear();
     }
 
-    /// Every key's state, by database and name, after `edit`.
+    /// Every key's state, by the number its database is stored under and name, after `edit`; and which databases show those,
+    /// where that isn't themselves.
     fn states(&self, edit: fn(&mut Value)) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut states = BTreeMap::new();
+        let shown = self.partitions.shown();
+        if !shown.is_empty() {
+            states.insert(DATABASES_ITEM.to_vec(), [&[0], &*shown].concat());
+        }
         for index in 0..self.partitions.count() {
             for db in 0..DATABASES {
-                self.partitions.visit(index, db, 0, usize::MAX, |record| {
+                self.partitions.visit_settled(index, db, 0, usize::MAX, |record| {
                     let mut state = vec![0];
                     let mut value = record.value().clone();
                     edit(&mut value);
@@ -161,6 +167,7 @@ fn command(dice: &mut Dice) -> String {
         12 => format!("getdel {key}"),
         13 if dice.once_in(4) => "flushall".to_owned(),
         13 if dice.once_in(2) => "flushdb".to_owned(),
+        13 => format!("swapdb {} {}", dice.below(DATABASES), dice.below(DATABASES)),
         14..19 => format!("xadd {key} * f {text}v g{few} {few}"),
         19 => format!("xadd {key} maxlen {few} * f {few}"),
         20 | 21 => format!("xgroup create {key} g 0 mkstream"),

@@ -68,14 +68,16 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
         // One is shorter than a part: see `LIBRARIES_BYTES_MAX`.
         writer.item(&name, stamp, &[&[LAST_PART], &**code].concat())?;
     }
+    // Read behind the snapshot's start: a swap after that is in the log that follows.
+    write_databases(&mut writer, &partitions.shown(), journal.last_lsn())?;
     for index in 0..partitions.count() {
-        for db in 0..partitions.databases() {
+        for stored in 0..partitions.databases() {
             let mut from = Some(0);
             while let Some(position) = from {
                 if jobs.is_called_off() {
                     return Err(Refusal::Closed.into());
                 }
-                from = partitions.visit_settled(index, db, position, walk.keys_per_lock, |record| {
+                from = partitions.visit_settled(index, stored, position, walk.keys_per_lock, |record| {
                     // The partition is locked: this is the keys' last record, or one of another partition.
                     walk.stamp = journal.last_lsn();
                     walk.note_bytes(record.value());
@@ -83,7 +85,7 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
                 });
                 walk.pace();
                 jobs.keys.fetch_add(walk.keys.len() as u64, Relaxed);
-                walk.write(&mut writer, db)?;
+                walk.write(&mut writer, stored)?;
             }
         }
     }
@@ -142,11 +144,11 @@ impl Walk {
         self.cloned_bytes = 0;
     }
 
-    fn write(&mut self, writer: &mut SnapshotWriter, db: usize) -> Result<(), Error> {
+    fn write(&mut self, writer: &mut SnapshotWriter, stored: usize) -> Result<(), Error> {
         let stamp = self.stamp;
         for (key, value, expire_at_ms) in self.keys.drain(..) {
             // Databases are numbered below 255.
-            let name = [&[db as u8], &*key].concat();
+            let name = [&[stored as u8], &*key].concat();
             let mut result = Ok(());
             self.bytes.clear();
             self.bytes.push(LAST_PART);
@@ -164,6 +166,17 @@ impl Walk {
         Ok(())
     }
 }
+
+/// Which stored databases are shown, if any was swapped: an item of no database.
+fn write_databases(writer: &mut SnapshotWriter, shown: &[u8], stamp: Lsn) -> Result<(), Error> {
+    if !shown.is_empty() {
+        writer.item(DATABASES_ITEM, stamp, &[&[LAST_PART], shown].concat())?;
+    }
+    Ok(())
+}
+
+/// The name of the item that says which stored databases are shown: that of a library without a name, which there is not.
+pub(super) const DATABASES_ITEM: &[u8] = &[LIBRARIES];
 
 /// First byte of an item.
 const LAST_PART: u8 = 0;

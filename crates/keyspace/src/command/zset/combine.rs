@@ -37,7 +37,7 @@ pub(in crate::command) const ZUNION: Command<Run> = row(
         name: "zunion",
         complexity: UNION_COST,
         summary: "Answers the members of any of several sorted sets.",
-        syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+        syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX | COUNT>] [WITHSCORES]",
         ..READS
     },
     |ctx, args, reply| read(ctx, args, reply, "zunion", Operation::Union),
@@ -82,7 +82,7 @@ pub(in crate::command) const ZUNIONSTORE: Command<Run> = row(
         name: "zunionstore",
         complexity: UNION_COST,
         summary: "Stores the members of any of several sorted sets.",
-        syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
+        syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX | COUNT>]",
         ..STORES
     },
     |ctx, args, reply| store_result(ctx, args, reply, "zunionstore", Operation::Union, event::ZUNIONSTORE),
@@ -123,6 +123,8 @@ enum Aggregate {
     Sum,
     Min,
     Max,
+    /// The weights of those that have it, whatever its scores are. Source: Redis 8.8.
+    Count,
 }
 
 /// One of the sets that are combined.
@@ -206,6 +208,7 @@ impl Request {
                 word if is(word, "SUM") => Aggregate::Sum,
                 word if is(word, "MIN") => Aggregate::Min,
                 word if is(word, "MAX") => Aggregate::Max,
+                word if is(word, "COUNT") => Aggregate::Count,
                 _ => return Err(Error::Syntax),
             };
             return Ok(at + 2);
@@ -246,7 +249,7 @@ impl Request {
         let mut scores: HashMap<Box<[u8]>, f64> = HashMap::new();
         for source in &self.sources {
             source.elements.visit(|member, score| {
-                let score = weighted(source.weight, score);
+                let score = self.aggregate.part(source.weight, score);
                 match scores.get_mut(member) {
                     Some(sum) => *sum = self.aggregate.of(*sum, score),
                     None => drop(scores.insert(member.into(), score)),
@@ -260,10 +263,10 @@ impl Request {
     fn intersect(&self, mut visit: impl FnMut(&[u8], f64) -> bool) {
         let Some((first, others)) = self.sources.split_first() else { return };
         first.elements.visit_while(&mut |member, score| {
-            let mut sum = weighted(first.weight, score);
+            let mut sum = self.aggregate.part(first.weight, score);
             for other in others {
                 let Some(score) = other.elements.score(member) else { return true };
-                sum = self.aggregate.of(sum, weighted(other.weight, score));
+                sum = self.aggregate.of(sum, self.aggregate.part(other.weight, score));
             }
             visit(member, sum)
         });
@@ -328,18 +331,22 @@ impl Held {
 }
 
 impl Aggregate {
+    /// What a member's score in a source of this weight adds to the result.
+    fn part(self, weight: f64, score: f64) -> f64 {
+        match self {
+            Aggregate::Count => weight,
+            Aggregate::Sum | Aggregate::Min | Aggregate::Max => number(weight * score),
+        }
+    }
+
     fn of(self, a: f64, b: f64) -> f64 {
         match self {
             // Opposite infinities are 0, as in Redis.
-            Aggregate::Sum => number(a + b),
+            Aggregate::Sum | Aggregate::Count => number(a + b),
             Aggregate::Min => a.min(b),
             Aggregate::Max => a.max(b),
         }
     }
-}
-
-fn weighted(weight: f64, score: f64) -> f64 {
-    number(weight * score)
 }
 
 fn number(score: f64) -> f64 {
