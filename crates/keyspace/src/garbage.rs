@@ -22,7 +22,7 @@ pub struct Garbage(Kind);
 enum Kind {
     Value(Value),
     Group(Arc<Group>),
-    Database(Database),
+    Database(Box<Database>),
     Steps(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn Steps>),
 }
 
@@ -53,7 +53,7 @@ impl Garbage {
     }
 
     /// All that a database held in one partition.
-    pub(crate) fn of_database(database: Database) -> Garbage {
+    pub(crate) fn of_database(database: Box<Database>) -> Garbage {
         Garbage(Kind::Database(database))
     }
 }

@@ -333,7 +333,7 @@ impl Partition {
             }
             if let Some(mut emptied) = self.dbs[db].take() {
                 emptied.table.forget_free();
-                log.discard([Garbage::of_database(*emptied)]);
+                log.discard([Garbage::of_database(emptied)]);
             }
         }
     }
