@@ -162,6 +162,7 @@ fn seen(request: &[String], value: Value) -> String {
         Some("HGETALL") => View::Pairs.apply(value),
         Some("SRANDMEMBER" | "SSCAN") => View::DeepSorted.apply(value),
         Some("XINFO") if request.len() > 3 => with_times_hidden(value),
+        Some("EVAL") => View::DeepSorted.apply(value),
         Some("EXEC") => match value {
             Value::Array(replies) => {
                 let seen = |reply| View::DeepSorted.apply(with_idle_hidden(reply));

@@ -20,6 +20,20 @@ pub(crate) struct Writer {
     pub(crate) random: Rng,
 }
 
+/// Runs commands that are given each behind the number of its words.
+const RUN_AND_SHOW: &str = "local at, reply = 1, false
+    while at <= #ARGV do
+        reply = redis.pcall(unpack(ARGV, at + 1, at + ARGV[at]))
+        at = at + ARGV[at] + 1
+    end
+    return reply";
+const RUN_AND_HIDE: &str = "local at, reply = 1, false
+    while at <= #ARGV do
+        reply = redis.pcall(unpack(ARGV, at + 1, at + ARGV[at]))
+        at = at + ARGV[at] + 1
+    end
+    return type(reply) == 'table' and reply.err or 'done'";
+
 impl Writer {
     pub(crate) fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
         words[self.random.usize(..words.len())]
@@ -57,6 +71,8 @@ impl Writer {
                 all.push(words("MULTI"));
                 (0..self.random.usize(1..5)).for_each(|_| all.push(self.command()));
                 all.push(words(self.pick(&["EXEC", "EXEC", "EXEC", "DISCARD"])));
+            } else if self.maybe(12) {
+                all.push(self.script());
             } else {
                 all.push(self.command());
             }
@@ -88,6 +104,17 @@ impl Writer {
             all.push(words(&format!("OBJECT ENCODING {key}")));
         }
         all
+    }
+
+    /// Some commands as one script, which answers with the last reply, or with its error if it is one of a stream: those
+    /// have times in places that only their commands tell.
+    fn script(&mut self) -> Request {
+        let commands: Vec<Request> = (0..self.random.usize(1..5)).map(|_| self.command()).collect();
+        let of_stream = commands.last().is_some_and(|last| last[0].starts_with('X'));
+        let script = if of_stream { RUN_AND_HIDE } else { RUN_AND_SHOW };
+        let counted = |command: Request| [vec![command.len().to_string()], command].concat();
+        let arguments: Request = commands.into_iter().flat_map(counted).collect();
+        [vec!["EVAL".to_owned(), script.to_owned(), "0".to_owned()], arguments].concat()
     }
 
     fn command(&mut self) -> Request {
