@@ -67,15 +67,14 @@ const FOREIGN: &[&str] = &[
     "commandlog-slow-execution-max-len", "crash-log-enabled", "crash-memcheck-enabled", "dbfilename",
     "disable-thp", "dual-channel-replication-enabled", "dynamic-hz", "enable-module-command",
     "enable-protected-configs", "extended-redis-compatibility", "gopher-enabled",
-    "hash-max-ziplist-entries",
-    "hash-max-ziplist-value", "hash-seed", "hide-user-data-from-log",
+    "hash-seed", "hide-user-data-from-log",
     "ignore-warnings", "import-mode", "io-threads", "io-threads-do-reads", "jemalloc-bg-thread",
     "latency-tracking", "latency-tracking-info-percentiles", "lazyfree-lazy-eviction",
     "lazyfree-lazy-expire", "lazyfree-lazy-server-del", "lazyfree-lazy-user-del",
     "lazyfree-lazy-user-flush", "list-compress-depth",
-    "list-max-ziplist-entries", "list-max-ziplist-size", "list-max-ziplist-value",
+    "list-max-ziplist-entries", "list-max-ziplist-value",
     "loadmodule", "locale-collate", "log-format", "log-timestamp-format", "lua-enable-deprecated-api",
-    "lua-enable-insecure-api", "lua-time-limit", "masterauth", "masteruser",
+    "lua-enable-insecure-api", "masterauth", "masteruser",
     "max-new-connections-per-cycle", "max-new-tls-connections-per-cycle", "min-replicas-max-lag", "min-replicas-to-write",
     "min-slaves-max-lag", "min-slaves-to-write", "mptcp", "no-appendfsync-on-rewrite", "oom-score-adj",
     "oom-score-adj-values", "prefetch-batch-max-size", "primaryauth", "primaryuser", "proc-title-template",
@@ -98,7 +97,6 @@ const FOREIGN: &[&str] = &[
     "tls-cluster", "tls-dh-params-file", "tls-key-file-pass", "tls-prefer-server-ciphers",
     "tls-replication", "tls-session-cache-size", "tls-session-cache-timeout", "tls-session-caching",
     "unixsocketgroup", "vset-force-single-threaded-execution",
-    "zset-max-ziplist-entries", "zset-max-ziplist-value",
 ];
 
 #[cfg(test)]

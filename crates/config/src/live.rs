@@ -2,7 +2,7 @@
 
 use sterna_pubsub::glob;
 
-use super::options::{Change, Config, OPTIONS, OptionRow};
+use super::options::{Change, Config, OptionRow};
 use super::value::{Phase, ValueError};
 
 /// Bounds that Redis applies silently to `hz`.
@@ -47,20 +47,19 @@ impl Config {
     ///
     /// A pattern without wildcards is answered as the client spelt it, as Redis does. Cost O(patterns × options).
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut found: Vec<(&OptionRow, Vec<u8>)> = Vec::new();
+        let mut found: Vec<(&str, &OptionRow, Vec<u8>)> = Vec::new();
         for pattern in patterns {
             let exact = !pattern.iter().any(|byte| b"*?[".contains(byte));
-            for row in OPTIONS.iter().filter(|row| row.change != Change::Line) {
-                let name = row.name.as_bytes();
-                let is_new = found.iter().all(|(earlier, _)| earlier.name != row.name);
-                if exact && is_new && name.eq_ignore_ascii_case(pattern) {
-                    found.push((row, pattern.to_vec()));
-                } else if !exact && is_new && glob::matches_ignore_case(pattern, name) {
-                    found.push((row, name.to_vec()));
+            for (name, row) in OptionRow::names().filter(|(_, row)| row.change != Change::Line) {
+                let is_new = found.iter().all(|(earlier, ..)| *earlier != name);
+                if exact && is_new && name.as_bytes().eq_ignore_ascii_case(pattern) {
+                    found.push((name, row, pattern.to_vec()));
+                } else if !exact && is_new && glob::matches_ignore_case(pattern, name.as_bytes()) {
+                    found.push((name, row, name.as_bytes().to_vec()));
                 }
             }
         }
-        found.into_iter().map(|(row, name)| (name, row.text(self))).collect()
+        found.into_iter().map(|(_, row, name)| (name, row.text(self))).collect()
     }
 
     /// A copy with every one of `pairs` (name, value) set, or the first error and no copy.
@@ -105,6 +104,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OPTIONS;
 
     fn text(config: &Config, pattern: &str) -> String {
         let words: Vec<String> = config
@@ -139,6 +139,10 @@ mod tests {
                 "client-out*",
                 "client-output-buffer-limit=normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
             ),
+            (
+                "lua-time-limit busy-reply-threshold LUA-TIME-LIMIT",
+                "lua-time-limit=5000 busy-reply-threshold=5000",
+            ),
             ("save appendonly", "save=3600 1 300 100 60 10000 appendonly=yes"),
             (
                 "maxmemory*",
@@ -150,7 +154,19 @@ mod tests {
             assert_eq!(text(&config, patterns), expected, "{patterns}");
         }
         let lines = OPTIONS.iter().filter(|row| row.change == Change::Line).count();
-        assert_eq!(config.get(&[b"*"]).len(), OPTIONS.len() - lines);
+        let former = OptionRow::names().count() - OPTIONS.len();
+        assert_eq!(config.get(&[b"*"]).len(), OPTIONS.len() - lines + former);
+    }
+
+    #[test]
+    fn an_option_is_set_by_a_former_name_and_only_once() {
+        assert_eq!(set(&["lua-time-limit", "7"]).unwrap().busy_reply_threshold, 7);
+        assert_eq!(
+            set(&["hash-max-ziplist-value", "7"]).unwrap().get(&[b"hash-max-listpack-value"])[0].1,
+            b"7"
+        );
+        let twice = set(&["lua-time-limit", "7", "busy-reply-threshold", "8"]).unwrap_err();
+        assert!(twice.contains("duplicate parameter"), "{twice}");
     }
 
     #[test]

@@ -528,10 +528,29 @@ impl Value for Daemonize {
     }
 }
 
+/// Names that options had in earlier versions of Redis, which every place that takes a name takes.
+const FORMER: &[(&str, &str)] = &[
+    ("lua-time-limit", "busy-reply-threshold"),
+    ("hash-max-ziplist-entries", "hash-max-listpack-entries"),
+    ("hash-max-ziplist-value", "hash-max-listpack-value"),
+    ("list-max-ziplist-size", "list-max-listpack-size"),
+    ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
+    ("zset-max-ziplist-value", "zset-max-listpack-value"),
+];
+
 impl OptionRow {
-    /// The row of this name, in any case.
+    /// The row of this name, or of one that it had once, in any case.
     pub fn named(name: &[u8]) -> Option<&'static OptionRow> {
+        let former = FORMER.iter().find(|(former, _)| former.as_bytes().eq_ignore_ascii_case(name));
+        let name = former.map_or(name, |(_, name)| name.as_bytes());
         OPTIONS.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Every name of every row, the former ones last.
+    pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static OptionRow)> {
+        let former =
+            FORMER.iter().filter_map(|&(former, name)| Some((former, OptionRow::named(name.as_bytes())?)));
+        OPTIONS.iter().map(|row| (row.name, row)).chain(former)
     }
 
     /// Whether its value must not be shown or logged.

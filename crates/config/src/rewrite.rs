@@ -174,7 +174,8 @@ impl Lines {
 
 fn is_line_of(row: &OptionRow, line: &[u8]) -> bool {
     let words = words::split(line.trim_ascii()).unwrap_or_default();
-    words.first().is_some_and(|name| name.eq_ignore_ascii_case(row.name.as_bytes()))
+    let of = words.first().and_then(|name| OptionRow::named(name));
+    of.is_some_and(|of| of.name == row.name)
 }
 
 /// Puts `text` in the place of the file at `path`, all of it or nothing; it keeps its permissions. After an error the file is
