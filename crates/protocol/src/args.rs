@@ -38,6 +38,17 @@ impl ArgsBuilder {
         self.spans.push((start, offset(self.buf.len())));
     }
 
+    /// Forgets them, and keeps the memory for others.
+    pub fn clear(&mut self) {
+        self.buf.clear();
+        self.spans.clear();
+    }
+
+    /// Bytes of memory that are kept.
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity() + self.spans.capacity() * size_of::<(u32, u32)>()
+    }
+
     /// A view of them.
     pub fn args(&self) -> Args<'_> {
         Args { buf: &self.buf, spans: &self.spans }

@@ -12,6 +12,7 @@ use sterna_protocol::{ArgsBuilder, Proto, Reply};
 use crate::functions::Registered;
 use crate::host::{Level, with_host};
 use crate::raise::{Raised, reply};
+use crate::room::{BYTES_PER_BYTE, FEW_BYTES, Room};
 use crate::{fence, reply as replies, text};
 
 /// What functions that Lua calls share with the engine. Only the thread that runs a script changes it.
@@ -28,8 +29,17 @@ pub(crate) struct Shared {
     secret: RandomState,
     /// Options of `cjson`.
     pub(crate) json: Arc<crate::cjson::Options>,
-    /// Where replies of commands are written: kept for its memory.
-    buffer: Mutex<Vec<u8>>,
+    /// The collector is in a hurry: see `fence::TIGHT_BYTES`.
+    pub(crate) is_tight: AtomicBool,
+    /// Where commands and their replies are written: kept for its memory.
+    buffers: Mutex<Buffers>,
+}
+
+/// A command's arguments, and its reply.
+#[derive(Debug, Default)]
+struct Buffers {
+    request: ArgsBuilder,
+    reply: Vec<u8>,
 }
 
 impl Shared {
@@ -55,7 +65,7 @@ impl Shared {
 const VERSION: &str = "8.2.0";
 const VERSION_NUMBER: i64 = 0x0008_0200;
 
-/// Bytes of a reply buffer that are kept for the next command.
+/// Bytes of buffers that are kept for the next command.
 const KEPT_BYTES_MAX: usize = 256 << 10;
 
 pub(crate) fn library(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Table> {
@@ -95,22 +105,27 @@ pub(crate) fn library(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Table> {
 
 /// `redis.call`, and `redis.pcall`, which gives an error instead of throwing it.
 fn call(lua: &Lua, args: MultiValue, shared: &Shared, catches: bool) -> mlua::Result<Value> {
-    let mut out = std::mem::take(&mut *shared.buffer.lock());
-    out.clear();
+    let mut buffers = std::mem::take(&mut *shared.buffers.lock());
+    let Buffers { request, reply } = &mut buffers;
+    request.clear();
+    reply.clear();
     let proto = shared.proto();
-    let asked = arguments(args).and_then(|args| {
-        with_host(|host| host.call(args.args(), proto, &mut out))
+    let asked = arguments(&args, request).and_then(|()| {
+        with_host(|host| host.call(request.args(), proto, reply))
             .ok_or(&b"ERR redis.call can only be called from a script or a function that runs"[..])
     });
+    drop(args);
+    let room = Room::of(lua, reply.len() * BYTES_PER_BYTE + FEW_BYTES);
     let result = match asked {
-        Ok(()) => match error_in(&out) {
+        Ok(()) => match error_in(reply) {
             Some(text) => failed(lua, text.to_vec(), true, catches),
-            None => replies::value(lua, &out),
+            None => replies::value(lua, reply),
         },
         Err(text) => failed(lua, text.to_vec(), false, catches),
     };
-    if out.capacity() <= KEPT_BYTES_MAX {
-        *shared.buffer.lock() = out;
+    drop(room);
+    if reply.capacity() + request.capacity() <= KEPT_BYTES_MAX {
+        *shared.buffers.lock() = buffers;
     }
     result
 }
@@ -133,12 +148,11 @@ fn failed(lua: &Lua, text: Vec<u8>, is_counted: bool, catches: bool) -> mlua::Re
 }
 
 /// Arguments of a command: strings, and numbers as text.
-fn arguments(args: MultiValue) -> Result<ArgsBuilder, &'static [u8]> {
+fn arguments(args: &MultiValue, request: &mut ArgsBuilder) -> Result<(), &'static [u8]> {
     if args.is_empty() {
         return Err(b"ERR Please specify at least one argument for this redis lib call");
     }
-    let mut request = ArgsBuilder::default();
-    for arg in &args {
+    for arg in args {
         match arg {
             Value::String(text) => request.push_arg(&text.as_bytes()),
             Value::Integer(number) => request.push_arg(itoa::Buffer::new().format(*number).as_bytes()),
@@ -151,7 +165,7 @@ fn arguments(args: MultiValue) -> Result<ArgsBuilder, &'static [u8]> {
             _ => return Err(b"ERR Lua redis lib command arguments must be strings or integers"),
         }
     }
-    Ok(request)
+    Ok(())
 }
 
 /// `redis.error_reply` and `redis.status_reply`: a table with one field.
@@ -224,8 +238,9 @@ fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
 }
 
 fn acl_check_cmd(_: &Lua, args: MultiValue) -> mlua::Result<bool> {
-    let args = arguments(args).map_err(reply)?;
-    match with_host(|host| host.is_allowed(args.args())) {
+    let mut request = ArgsBuilder::default();
+    arguments(&args, &mut request).map_err(reply)?;
+    match with_host(|host| host.is_allowed(request.args())) {
         Some(Ok(allowed)) => Ok(allowed),
         Some(Err(text)) => Err(reply(text)),
         None => Ok(false),

@@ -14,6 +14,7 @@ use mlua::{Error, LightUserData, Lua, LuaString, MultiValue, Table, Value};
 use crate::general;
 use crate::host::Pace;
 use crate::raise::{bad_argument, here, type_name};
+use crate::room::{BYTES_PER_BYTE, FEW_BYTES, Room};
 use crate::text::{number_of, string_argument};
 
 /// Bytes of JSON that one call makes.
@@ -358,6 +359,7 @@ fn decode(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<Value>
     if bytes.len() >= 2 && (bytes[0] == 0 || bytes[1] == 0) {
         return Err(here(lua, "JSON parser does not support UTF-16 or UTF-32"));
     }
+    let _room = Room::of(lua, bytes.len() * BYTES_PER_BYTE + FEW_BYTES);
     let mut decoding = Decoding { lua, options, bytes: &bytes, at: 0, pace: Pace::default() };
     let first = decoding.token();
     let value = decoding.value(first, 0)?;

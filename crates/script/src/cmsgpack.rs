@@ -9,6 +9,7 @@ use mlua::{Lua, LuaString, MultiValue, Table, Value};
 
 use crate::host::Pace;
 use crate::raise::{here, wrong_type};
+use crate::room::{BYTES_PER_BYTE, FEW_BYTES, Room};
 use crate::text::{number_needed, string_argument};
 
 /// Levels of tables that are packed.
@@ -201,6 +202,7 @@ fn unpack(lua: &Lua, args: MultiValue, name: &'static str) -> mlua::Result<Multi
         return Err(here(lua, why));
     }
     let limit = if limit == 0 { usize::MAX } else { limit as usize };
+    let _room = Room::of(lua, bytes.len() * BYTES_PER_BYTE + FEW_BYTES);
     let mut reader = Reader { lua, bytes: &bytes, at: offset as usize, pace: Pace::default() };
     let mut values = MultiValue::new();
     let mut count = 0;

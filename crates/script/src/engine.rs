@@ -8,15 +8,17 @@ use sterna_protocol::Reply;
 
 use crate::api::Shared;
 use crate::cache::{Cache, Cached, Sha};
-use crate::fence::{Fence, Thrown, watch_again};
+use crate::fence::{Fence, INSTRUCTIONS_PER_TICK, PAUSE, TIGHT_BYTES, Thrown, set_pause, watch};
 use crate::functions::{Libraries, Library, LibraryFunction, Registered};
 use crate::host::{HOST, Host};
 use crate::result::{self, RunError};
+use crate::room::{FEW_BYTES, Room};
 use crate::shebang::{ScriptFlags, library_header, script_header};
 
 /// One Lua state. Whoever runs a script has it to itself.
 pub struct Engine {
     fence: Fence,
+    names: result::Names,
     shared: Arc<Shared>,
     /// Compiled functions by their numbers. In a table of Lua's, because handles of ours are limited to some thousands.
     functions: Table,
@@ -72,8 +74,10 @@ impl Engine {
         shared.reset();
         let fence = Fence::new(&shared).expect("a state of a few hundred KiB can be made");
         let functions = fence.lua.create_table().expect("an empty table can be made");
+        let names = result::Names::new(&fence.lua).expect("a few strings can be made");
         Engine {
             fence,
+            names,
             shared,
             functions,
             next_id: 1,
@@ -124,8 +128,8 @@ impl Engine {
     pub fn run<'k>(
         &mut self,
         sha: Sha,
-        keys: impl Iterator<Item = &'k [u8]>,
-        args: impl Iterator<Item = &'k [u8]>,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        args: impl Iterator<Item = &'k [u8]> + Clone,
         host: &mut dyn Host,
         reply: &mut Reply<'_>,
     ) -> Result<(), RunError> {
@@ -140,8 +144,8 @@ impl Engine {
     pub fn call<'k>(
         &mut self,
         function: &LibraryFunction,
-        keys: impl Iterator<Item = &'k [u8]>,
-        args: impl Iterator<Item = &'k [u8]>,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        args: impl Iterator<Item = &'k [u8]> + Clone,
         host: &mut dyn Host,
         reply: &mut Reply<'_>,
     ) -> Result<(), RunError> {
@@ -154,7 +158,7 @@ impl Engine {
         &self,
         run: &Function,
         id: i64,
-        (keys, args): (impl Iterator<Item = &'k [u8]>, impl Iterator<Item = &'k [u8]>),
+        (keys, args): (impl Iterator<Item = &'k [u8]> + Clone, impl Iterator<Item = &'k [u8]> + Clone),
         host: &mut dyn Host,
         reply: &mut Reply<'_>,
         at_place: impl Fn(Thrown) -> RunError,
@@ -167,20 +171,32 @@ impl Engine {
                 run.call((function, keys, args))
             });
             match outcome {
-                Ok((true, value)) => result::write(&value, self.shared.is_resp3.load(Relaxed), reply),
+                Ok((true, value)) => {
+                    result::write(&value, &self.names, self.shared.is_resp3.load(Relaxed), reply)
+                }
                 Ok((false, error)) => Err(at_place(self.ended(Thrown::of(&error)))),
                 Err(error) => Err(at_place(self.ended(Thrown::from_error(&error)))),
             }
         });
-        if lua.used_memory() > COLLECT_BYTES {
-            let _ = lua.gc_collect();
-        }
+        self.collect();
         result
     }
 
     /// The name of a library, from the first line of its code.
     pub fn library_name(code: &[u8]) -> Result<&str, Vec<u8>> {
         library_header(code).map(|(name, _)| name)
+    }
+
+    /// A script has ended: what it leaves is little, or goes.
+    fn collect(&self) {
+        let lua = &self.fence.lua;
+        if lua.used_memory() > COLLECT_BYTES {
+            let _ = lua.gc_collect();
+        }
+        if self.shared.is_tight.load(Relaxed) && lua.used_memory() < TIGHT_BYTES {
+            self.shared.is_tight.store(false, Relaxed);
+            set_pause(lua, PAUSE);
+        }
     }
 
     /// Compiles a library and runs its code, which registers its functions; nobody can call them before it is installed.
@@ -265,7 +281,7 @@ impl Engine {
     fn ended(&self, thrown: Thrown) -> Thrown {
         if thrown.is_stop {
             // Every instruction failed until now.
-            let _ = watch_again(&self.fence.lua);
+            let _ = watch(&self.fence.lua, &self.shared, INSTRUCTIONS_PER_TICK);
         }
         thrown
     }
@@ -321,10 +337,15 @@ fn at_place(thrown: Thrown, name: impl std::fmt::Display) -> RunError {
     RunError { text, is_counted: thrown.is_counted }
 }
 
-fn strings<'k>(lua: &Lua, texts: impl Iterator<Item = &'k [u8]>) -> mlua::Result<Table> {
+fn strings<'k>(lua: &Lua, texts: impl Iterator<Item = &'k [u8]> + Clone) -> mlua::Result<Table> {
+    let bytes: usize = texts.clone().map(|text| text.len() + BYTES_PER_STRING).sum();
+    let _room = Room::of(lua, bytes + FEW_BYTES);
     // Bytes become a string of Lua's; a slice alone would become a table.
     lua.create_sequence_from(texts.map(Text))
 }
+
+/// Bytes of a string beside its text, and of its place in a table.
+const BYTES_PER_STRING: usize = 64;
 
 struct Text<'a>(&'a [u8]);
 

@@ -18,11 +18,21 @@ use crate::text::number_text;
 use crate::{MEMORY_MAX, api, bits, cjson, cmsgpack, functions, structs, text};
 
 /// Instructions between two questions to the host: some 100 µs.
-const INSTRUCTIONS_PER_TICK: u32 = 10_000;
+pub(crate) const INSTRUCTIONS_PER_TICK: u32 = 10_000;
 
-/// The collector begins again when the state is this much larger than what it left, in percent. Garbage that waits counts
-/// against [`MEMORY_MAX`], and this interpreter doesn't collect because memory is short.
-const GC_PAUSE: i32 = 130;
+/// The collector begins again when the state is this much larger than what it left, in percent.
+pub(crate) const PAUSE: i32 = 300;
+
+/// The same once the state holds more than [`TIGHT_BYTES`]: garbage that waits counts against [`MEMORY_MAX`], and this
+/// interpreter doesn't collect because memory is short.
+const TIGHT_PAUSE: i32 = 130;
+
+/// What a state may hold before its collector is in a hurry: three times as much is far below [`MEMORY_MAX`].
+pub(crate) const TIGHT_BYTES: usize = MEMORY_MAX / 8;
+
+pub(crate) fn set_pause(lua: &Lua, pause: i32) {
+    lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().pause(pause)));
+}
 
 /// A fenced state.
 pub(crate) struct Fence {
@@ -56,7 +66,7 @@ impl Fence {
         let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
         let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
         lua.set_memory_limit(MEMORY_MAX)?;
-        lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().pause(GC_PAUSE)));
+        set_pause(&lua, PAUSE);
         let string: Table = lua.globals().raw_get("string")?;
         text::install(&lua, &string)?;
         let our = our(&lua, shared)?;
@@ -65,7 +75,7 @@ impl Fence {
         let made: Table = prelude.call((our.clone(), globals))?;
         let environment: Table = made.raw_get(1)?;
         our.raw_set("environment", &environment)?;
-        watch(&lua, INSTRUCTIONS_PER_TICK)?;
+        watch(&lua, shared, INSTRUCTIONS_PER_TICK)?;
         Ok(Fence {
             environment,
             of_libraries: made.raw_get(2)?,
@@ -96,7 +106,8 @@ fn our(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
     our.raw_set("caught", lua.create_function(caught)?)?;
     our.raw_set("thrown", lua.create_function(thrown)?)?;
     our.raw_set("is_stop", lua.create_function(|_, value| Ok(is_stop(&value)))?)?;
-    our.raw_set("handle", lua.create_function(handle)?)?;
+    let of_run = Arc::clone(shared);
+    our.raw_set("handle", lua.create_function(move |lua, value| handle(lua, value, &of_run))?)?;
     let scope = our.clone();
     our.raw_set("loadstring", lua.create_function(move |lua, args| loadstring(lua, args, &scope))?)?;
     random(lua, &our, shared)?;
@@ -111,21 +122,20 @@ fn our(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
 }
 
 /// Has the host asked every so many instructions, in this thread of Lua and those made from it.
-fn watch(lua: &Lua, instructions: u32) -> mlua::Result<()> {
+pub(crate) fn watch(lua: &Lua, shared: &Arc<api::Shared>, instructions: u32) -> mlua::Result<()> {
     let triggers = HookTriggers::new().every_nth_instruction(instructions);
-    lua.set_global_hook(triggers, |lua, _| {
+    let shared = Arc::clone(shared);
+    lua.set_global_hook(triggers, move |lua, _| {
         if with_host(|host| host.tick()) == Some(Verdict::Stop) {
             // From here on each instruction fails, so that no protected call can go on after this one.
-            watch(lua, 1)?;
+            watch(lua, &shared, 1)?;
             return Err(Raised::Stopped.into());
+        }
+        if lua.used_memory() > TIGHT_BYTES && !shared.is_tight.swap(true, Relaxed) {
+            set_pause(lua, TIGHT_PAUSE);
         }
         Ok(VmState::Continue)
     })
-}
-
-/// After a script that was stopped: the next one runs as usual.
-pub(crate) fn watch_again(lua: &Lua) -> mlua::Result<()> {
-    watch(lua, INSTRUCTIONS_PER_TICK)
 }
 
 /// Compiles `code`, never bytecode.
@@ -239,14 +249,14 @@ fn caught(lua: &Lua, value: Value) -> mlua::Result<Value> {
 }
 
 /// The error that a script ends with, while its stack is there: a table of its text and place.
-fn handle(lua: &Lua, value: Value) -> mlua::Result<Table> {
+fn handle(lua: &Lua, value: Value, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
     let mut thrown = Thrown { place: script_place(lua), ..Thrown::default() };
     match &value {
         Value::Error(error) => match raised(error) {
             Some(Raised::Stopped) => {
                 thrown.is_stop = true;
                 // Nothing of the script is left to run: what follows is ours.
-                watch_again(lua)?;
+                watch(lua, shared, INSTRUCTIONS_PER_TICK)?;
             }
             Some(Raised::Reply { text, is_counted }) => {
                 thrown.text.clone_from(text);

@@ -34,6 +34,7 @@ mod pattern;
 mod raise;
 mod reply;
 mod result;
+mod room;
 mod shebang;
 mod structs;
 mod text;

@@ -3,7 +3,7 @@
 //! A table is what its fields say: `err`, `ok`, `double`, `map`, `set`, `big_number`, `verbatim_string`, in this order;
 //! without one of them an array, which ends before the first `nil`.
 
-use mlua::{Table, Value};
+use mlua::{Lua, LuaString, Table, Value};
 use sterna_protocol::{Proto, Reply};
 
 use crate::host::Pace;
@@ -29,10 +29,40 @@ pub(crate) const KILLED: &[u8] = b"ERR Script killed by user with SCRIPT KILL...
 /// The value is nested too deeply, or too large.
 const TOO_DEEP: &[u8] = b"ERR reached lua stack limit";
 
+/// The names of fields that say what a table is, as strings of the state: each table is asked for them.
+pub(crate) struct Names {
+    err: LuaString,
+    ok: LuaString,
+    double: LuaString,
+    map: LuaString,
+    set: LuaString,
+    big_number: LuaString,
+    verbatim_string: LuaString,
+}
+
+impl Names {
+    pub(crate) fn new(lua: &Lua) -> mlua::Result<Names> {
+        Ok(Names {
+            err: lua.create_string("err")?,
+            ok: lua.create_string("ok")?,
+            double: lua.create_string("double")?,
+            map: lua.create_string("map")?,
+            set: lua.create_string("set")?,
+            big_number: lua.create_string("big_number")?,
+            verbatim_string: lua.create_string("verbatim_string")?,
+        })
+    }
+}
+
 /// Appends `value` to a reply. On an error nothing is appended.
-pub(crate) fn write(value: &Value, is_resp3: bool, reply: &mut Reply<'_>) -> Result<(), RunError> {
+pub(crate) fn write(
+    value: &Value,
+    names: &Names,
+    is_resp3: bool,
+    reply: &mut Reply<'_>,
+) -> Result<(), RunError> {
     let start = reply.out.len();
-    let mut writing = Writing { is_resp3, reply, start, pace: Pace::default() };
+    let mut writing = Writing { names, is_resp3, reply, start, pace: Pace::default() };
     let written = writing.value(value, 0);
     written.map_err(|stop| {
         reply.out.truncate(start);
@@ -58,6 +88,7 @@ impl From<mlua::Error> for Stop {
 }
 
 struct Writing<'a, 'b> {
+    names: &'a Names,
     is_resp3: bool,
     reply: &'a mut Reply<'b>,
     start: usize,
@@ -83,19 +114,19 @@ impl Writing<'_, '_> {
     }
 
     fn table(&mut self, table: &Table, depth: usize) -> Result<(), Stop> {
-        if let Value::String(text) = table.raw_get("err")? {
+        if let Value::String(text) = table.raw_get(&self.names.err)? {
             self.reply.error(until_nul(&text.as_bytes()));
-        } else if let Value::String(text) = table.raw_get("ok")? {
+        } else if let Value::String(text) = table.raw_get(&self.names.ok)? {
             self.reply.status(until_nul(&text.as_bytes()));
-        } else if let Some(number) = number(&table.raw_get("double")?) {
+        } else if let Some(number) = number(&table.raw_get(&self.names.double)?) {
             self.reply.double(number);
-        } else if let Value::Table(map) = table.raw_get("map")? {
+        } else if let Value::Table(map) = table.raw_get(&self.names.map)? {
             return self.map(&map, depth);
-        } else if let Value::Table(set) = table.raw_get("set")? {
+        } else if let Value::Table(set) = table.raw_get(&self.names.set)? {
             return self.set(&set, depth);
-        } else if let Value::String(digits) = table.raw_get("big_number")? {
+        } else if let Value::String(digits) = table.raw_get(&self.names.big_number)? {
             self.big_number(until_nul(&digits.as_bytes()));
-        } else if let Value::Table(verbatim) = table.raw_get("verbatim_string")?
+        } else if let Value::Table(verbatim) = table.raw_get(&self.names.verbatim_string)?
             && let (Value::String(text), Value::String(format)) =
                 (verbatim.raw_get("string")?, verbatim.raw_get("format")?)
         {

@@ -378,6 +378,14 @@ fn memory_has_an_end_and_the_next_script_has_it_again() {
         "local s = string.rep('x', 100000000) local t = {} for i = 1, 100 do t[i] = s end return cjson.encode(t)",
         "local function f(n) return n, f(n + 1) end return f(1)",
         "local t = {} for i = 1, 60 do t = {t, t} end return cjson.encode(t)",
+        // What our own functions make counts as well, more of it than there is room for at once included; and a function
+        // that has failed leaves the limit in force.
+        "return #cjson.decode('[' .. string.rep('[],', 5000000) .. '[]]')",
+        "return #cmsgpack.unpack('\\221\\0\\76\\75\\64' .. string.rep('\\144', 5000000))",
+        "for i = 1, 9 do pcall(cjson.decode, '[') pcall(cmsgpack.unpack, '\\146') redis.pcall('fail') end \
+         local t = {} for i = 1, 1e9 do t[i] = i end",
+        "local s = '[' .. string.rep('[1,2],', 10000) .. '1]' \
+         local t = {} for i = 1, 1e9 do t[i] = cjson.decode(s) redis.pcall('echo', i) end",
     ] {
         let reply = eval_in(&mut engine, body);
         assert!(reply.starts_with('-'), "{body}: {}", &reply[..reply.len().min(100)]);
