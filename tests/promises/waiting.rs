@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
-use sterna_tests::server::{Launch, Server};
+use sterna_tests::server::{Launch, Server, wait_for};
 
 /// How long nothing may come to a reader that claims what has been idle for [`IDLE_MS`].
 const NOT_BEFORE: Duration = Duration::from_millis(150);
@@ -42,4 +42,71 @@ fn a_reader_that_claims_and_finds_nothing_idle_gives_up_in_time() {
     let (_server, _one, mut two) = one_has_an_entry();
     assert_eq!(two.request(&claiming("200", "60000")), Value::Null);
     assert_eq!(two.text(&["PING"]), "PONG");
+}
+
+/// The commands that SLOWLOG has kept, the newest first, and the microseconds that each took.
+fn slow_commands(client: &mut Client) -> Vec<(String, i64)> {
+    let entries = client.request(&["SLOWLOG", "GET", "-1"]);
+    let entries = entries.as_slice().expect("an array of entries");
+    let of = |entry: &Value| {
+        let parts = entry.as_slice()?;
+        let name = parts[3].as_slice()?[0].as_bytes()?;
+        Some((String::from_utf8_lossy(name).into_owned(), parts[2].as_int()?))
+    };
+    entries.iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_command_that_waited_is_counted_and_in_slowlog_once_it_has_ended_and_without_its_wait() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).args(&["--slowlog-log-slower-than", "0"]).start();
+        let (mut reader, mut other) = (server.connect(), server.connect());
+        let calls =
+            |other: &mut Client| other.text(&["INFO", "commandstats"]).contains("cmdstat_xread:calls=1,");
+        reader.send(&["XREAD", "BLOCK", "0", "STREAMS", "s", "$"]);
+        wait_for("the reader to block", || {
+            other.text(&["INFO", "clients"]).contains("blocked_clients:1").then_some(())
+        });
+        std::thread::sleep(NOT_BEFORE);
+        let is_xread = |(name, _): &&(String, i64)| name == "XREAD";
+        assert!(!slow_commands(&mut other).iter().any(|entry| is_xread(&entry)) && !calls(&mut other));
+        other.request(&["XADD", "s", "*", "field", "value"]);
+        assert_eq!(reader.value().as_slice().map(<[Value]>::len), Some(1));
+        let slow = slow_commands(&mut other);
+        let took: Vec<i64> = slow.iter().filter(is_xread).map(|(_, took)| *took).collect();
+        assert!(calls(&mut other));
+        assert!(took.len() == 1 && took[0] < NOT_BEFORE.as_micros() as i64, "{slow:?}");
+        // One that times out has ended, too.
+        assert_eq!(reader.request(&["XREAD", "BLOCK", "20", "STREAMS", "s", "$"]), Value::Null);
+        let slow = slow_commands(&mut other);
+        assert_eq!(slow.iter().filter(is_xread).count(), 2, "{slow:?}");
+    }
+}
+
+#[test]
+fn a_client_that_a_pause_holds_back_counts_as_blocked_and_is_not_unblocked() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let (mut writer, mut other) = (server.connect(), server.connect());
+        let id = writer.int(&["CLIENT", "ID"]).to_string();
+        let blocked = |other: &mut Client, count: usize| {
+            wait_for("the number of blocked clients", || {
+                other.text(&["INFO", "clients"]).contains(&format!("blocked_clients:{count}\r")).then_some(())
+            });
+        };
+        other.request(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+        writer.send(&["SET", "k", "v"]);
+        blocked(&mut other, 1);
+        assert!(other.text(&["CLIENT", "LIST", "ID", &id]).contains(" flags=b "));
+        assert_eq!(other.int(&["CLIENT", "UNBLOCK", &id]), 0);
+        other.request(&["CLIENT", "UNPAUSE"]);
+        assert_eq!(writer.value().as_bytes(), Some(&b"OK"[..]));
+        blocked(&mut other, 0);
+        // One that leaves meanwhile is counted no longer.
+        other.request(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+        writer.send(&["SET", "k", "v"]);
+        blocked(&mut other, 1);
+        drop(writer);
+        blocked(&mut other, 0);
+    }
 }

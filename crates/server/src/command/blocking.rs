@@ -10,23 +10,34 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use sterna_command::Row;
 use sterna_keyspace::Waiter;
 use sterna_protocol::{OwnedArgs, Reply};
 
-use crate::connection::client::{ClientId, mark};
-use crate::connection::state::{ConnectionRef, Wait};
+use crate::connection::client::ClientId;
+use crate::connection::state::{ConnectionRef, Wait, Waiting};
 use crate::connection::waits::Blocked;
 use crate::shard::Shard;
 
 impl Shard {
     /// Holds the connection until its waiter is answered.
-    pub(super) fn block(&mut self, slot: usize, request: OwnedArgs, waiter: Arc<Waiter>) {
+    pub(super) fn block(&mut self, slot: usize, row: &'static Row, request: OwnedArgs, waiter: Arc<Waiter>) {
         let deadline = waiter.deadline_ms.map(|at_ms| self.instant_of(at_ms));
         self.connections[slot].client.is_unblocked.store(false, Relaxed);
-        self.connections[slot].client.set_mark(mark::BLOCKED, true);
-        self.server.blocked.fetch_add(1, Relaxed);
         let until = self.recheck_at(&waiter, deadline);
-        self.wait(slot, Wait::Blocked(Blocked { request, waiter, deadline }), until);
+        let blocked = Blocked { request, waiter, deadline, row, ran: Duration::ZERO };
+        self.wait(slot, Wait::Blocked(blocked), until);
+    }
+
+    /// The command that was executed just now waits: it is counted when it ends. False if it does not wait.
+    pub(super) fn count_when_unblocked(&mut self, slot: usize, took: Duration) -> bool {
+        match self.connections.get_mut(slot).and_then(|connection| connection.waiting_mut()) {
+            Some(Waiting { wait: Wait::Blocked(blocked), .. }) => {
+                blocked.ran = took;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// When a waiter is to be looked at: to see whether it can be served by now, or to give up, whichever comes first.
@@ -104,7 +115,10 @@ impl Shard {
     /// Answers, and lets the connection go on. What a writer has mailed to it meanwhile finds nobody who waits.
     pub(super) fn end_block(&mut self, slot: usize, reply: &[u8]) {
         self.answer_late(slot, reply);
-        self.resume(slot);
+        if let Some(Wait::Blocked(Blocked { request, row, ran, .. })) = self.resume(slot) {
+            self.handle().commands.count(row.id, ran, reply.starts_with(b"-"));
+            self.note_duration(slot, row, request.args(), ran);
+        }
     }
 
     /// Answers a command that had to wait, unless CLIENT REPLY asked for silence.
@@ -117,9 +131,7 @@ impl Shard {
     }
 
     /// Takes the connection's waiter out of every queue: its wait is over.
-    pub(crate) fn forget_waiter(&self, slot: usize, blocked: &Blocked) {
-        self.connections[slot].client.set_mark(mark::BLOCKED, false);
-        self.server.blocked.fetch_sub(1, Relaxed);
+    pub(crate) fn forget_waiter(&self, blocked: &Blocked) {
         // A claim that comes too late makes no difference: a writer that won has mailed a reply nobody will take.
         let _ = blocked.waiter.claim();
         self.server.partitions.forget_waiter(&blocked.waiter);

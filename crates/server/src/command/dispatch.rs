@@ -14,9 +14,9 @@ use sterna_protocol::{Args, Reply};
 use super::http::is_http;
 use super::table::{Row, Runs, runs, table};
 use super::{Call, Failure};
-use crate::connection::ReplyMode;
 use crate::connection::client::{Client, mark};
 use crate::connection::state::Wait;
+use crate::connection::{Connection, ReplyMode};
 use crate::log_limit::Cause;
 use crate::mailbox::Mail;
 use crate::parcel::Namespace;
@@ -322,6 +322,9 @@ impl Shard {
         self.show_to_monitors(slot, row, args);
         self.clock.instant = Instant::now();
         let took = self.clock.instant.saturating_duration_since(began);
+        if row.has(Flags::BLOCKING) && self.count_when_unblocked(slot, took) {
+            return;
+        }
         self.handle().commands.count(row.id, took, result.is_err());
         self.note_duration(slot, row, args, took);
         if let Err(failure) = result {
@@ -385,7 +388,7 @@ impl Shard {
                 Ok(())
             }
             Ok(Outcome::Wait(waiter)) => {
-                self.block(slot, args.to_owned(), waiter);
+                self.block(slot, row, args.to_owned(), waiter);
                 Ok(())
             }
             Err(sterna_keyspace::Error::Busy) => Err(Failure::of(self.server.scripts.busy_text())),
@@ -394,6 +397,7 @@ impl Shard {
     }
 
     /// Who runs a command on keys, where and when. Readers remove no expired keys while writes are paused.
+    #[inline]
     pub(super) fn scene_of(&mut self, slot: usize, may_block: bool) -> Scene {
         let pause = &self.server.pause;
         self.changes.pause_expiry(pause.is_on() && pause.holds_back(true, self.clock.now_ms));
@@ -496,16 +500,23 @@ impl Shard {
         if connection.state().wait().is_some() {
             connection.is_mute = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
         }
-        if connection.reply_mode == ReplyMode::On {
-            return;
+        if connection.reply_mode != ReplyMode::On {
+            connection.drop_reply(row, out, before);
         }
+    }
+}
+
+impl Connection {
+    /// Takes back the reply that stands behind `before`, if CLIENT REPLY says so; pushes stay.
+    #[cold]
+    fn drop_reply(&mut self, row: Option<&Row>, out: &mut Vec<u8>, before: usize) {
         let is_push = row.is_some_and(|row| row.spec.reply.contains(&ReplyShape::Push))
             && out.get(before).is_some_and(|&first| first != b'-');
-        let mode = connection.reply_mode;
+        let mode = self.reply_mode;
         if mode != ReplyMode::SkipNext && !is_push {
             out.truncate(before);
         }
-        connection.reply_mode = match mode {
+        self.reply_mode = match mode {
             ReplyMode::SkipNext => ReplyMode::Skip,
             ReplyMode::Skip => ReplyMode::On,
             mode => mode,

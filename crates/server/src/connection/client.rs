@@ -98,14 +98,17 @@ pub(crate) mod mark {
     pub(crate) const TRACKING: u32 = 1 << 9;
     pub(crate) const TRACKING_BROKEN: u32 = 1 << 10;
     pub(crate) const TRACKING_BROADCAST: u32 = 1 << 11;
+    /// Held back by CLIENT PAUSE, which CLIENT UNBLOCK does not end.
+    pub(crate) const PAUSED: u32 = 1 << 12;
 }
 
 /// The letter of each mark, in the order of the `flags` field.
-const MARK_LETTERS: [(u32, char); 12] = [
+const MARK_LETTERS: [(u32, char); 13] = [
     (mark::MONITOR, 'O'),
     (mark::PUBSUB, 'P'),
     (mark::MULTI, 'x'),
     (mark::BLOCKED, 'b'),
+    (mark::PAUSED, 'b'),
     (mark::TRACKING, 't'),
     (mark::TRACKING_BROKEN, 'R'),
     (mark::TRACKING_BROADCAST, 'B'),

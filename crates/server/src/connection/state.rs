@@ -28,7 +28,7 @@ use std::time::Instant;
 use sterna_protocol::OwnedArgs;
 
 use super::CloseReason;
-use super::client::ClientId;
+use super::client::{ClientId, mark};
 use super::waits::{Asleep, Blocked, DiskWait, JobWait};
 
 /// Names a connection of a shard for as long as somebody remembers it: slots are used again, ids are not.
@@ -91,6 +91,15 @@ impl Wait {
         match self {
             Wait::Blocked(blocked) => Some(&blocked.request),
             Wait::Disk(wait) => Some(&wait.request),
+            _ => None,
+        }
+    }
+
+    /// How CLIENT LIST marks a client that INFO counts as blocked.
+    pub(crate) fn blocked_mark(&self) -> Option<u32> {
+        match self {
+            Wait::Blocked(_) => Some(mark::BLOCKED),
+            Wait::Pause => Some(mark::PAUSED),
             _ => None,
         }
     }

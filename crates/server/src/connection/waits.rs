@@ -1,7 +1,7 @@
 //! What a connection keeps while a command of it waits.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sterna_command::Row;
 use sterna_journal::Lsn;
@@ -16,6 +16,9 @@ pub(crate) struct Blocked {
     pub(crate) waiter: Arc<Waiter>,
     /// When it gives up, on the monotonic clock.
     pub(crate) deadline: Option<Instant>,
+    pub(crate) row: &'static Row,
+    /// How long the command ran before it waited: it is counted, and kept by SLOWLOG, when it ends.
+    pub(crate) ran: Duration,
 }
 
 /// A connection that waits in WAITAOF.

@@ -29,6 +29,9 @@ pub(super) const BATCH_TIME_MAX: Duration = Duration::from_micros(500);
 /// Bytes handed to an incomplete request when it isn't known how many it lacks.
 const PARTIAL_STEP: usize = 512;
 
+/// A request of which so much has arrived is believed about its length.
+const LONG_REQUEST_BYTES: usize = 1 << 20;
+
 /// Reply bytes after which a new chunk is begun, so that one doesn't grow without bound in a batch.
 const REPLY_CHUNK_BYTES: usize = 256 * 1024;
 
@@ -219,6 +222,10 @@ impl Shard {
                     }
                     let lacking = bytes_at_least.saturating_sub(held).max(PARTIAL_STEP);
                     let take = lacking.min(bytes.len() - used);
+                    if held >= LONG_REQUEST_BYTES && lacking > held {
+                        // At once: growing by doubling would copy tens of megabytes in one go.
+                        partial.buf.reserve_exact(lacking);
+                    }
                     partial.buf.extend_from_slice(&bytes[used..used + take]);
                     used += take;
                 }
@@ -292,6 +299,7 @@ impl Shard {
 
     /// What the connection published to itself follows its reply, what it has to be closed for closes it, and a long reply
     /// is queued.
+    #[inline]
     pub(super) fn after_part(&mut self, serving: &mut Serving) {
         if !self.deferred.is_empty() {
             self.queue_deferred(serving);
@@ -366,6 +374,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn limits_of(&self, slot: usize) -> Limits {
         let unauthenticated =
             self.connections.get(slot).is_some_and(|connection| connection.is_unauthenticated());

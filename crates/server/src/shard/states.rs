@@ -1,6 +1,7 @@
 //! The transitions of a connection's state (drawn in `connection/state.rs`), with what each one means elsewhere: timers,
 //! queues of waiters, the list of those to be served.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
@@ -24,9 +25,15 @@ impl Shard {
     pub(crate) fn wait(&mut self, slot: usize, wait: Wait, until: Option<Instant>) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let me = connection.me;
-        if connection.begin_wait(Waiting { wait, timer: until })
-            && let Some(at) = until
-        {
+        let blocked_mark = wait.blocked_mark();
+        if !connection.begin_wait(Waiting { wait, timer: until }) {
+            return;
+        }
+        if let Some(mark) = blocked_mark {
+            connection.client.set_mark(mark, true);
+            self.server.blocked.fetch_add(1, Relaxed);
+        }
+        if let Some(at) = until {
             self.timers.add(at, me);
         }
     }
@@ -85,8 +92,12 @@ impl Shard {
         if let Some(at) = waiting.timer {
             self.timers.remove(at, me);
         }
+        if let Some(mark) = waiting.wait.blocked_mark() {
+            self.connections[me.slot].client.set_mark(mark, false);
+            self.server.blocked.fetch_sub(1, Relaxed);
+        }
         if let Wait::Blocked(blocked) = &waiting.wait {
-            self.forget_waiter(me.slot, blocked);
+            self.forget_waiter(blocked);
         }
         waiting.wait
     }
