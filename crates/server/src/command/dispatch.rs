@@ -172,15 +172,20 @@ impl Shard {
     /// Whether the connection's user may do this.
     #[inline]
     fn check_rights(&mut self, slot: usize, row: &'static Row, args: Args<'_>) -> Result<(), Failure> {
-        if let Some(user) = &self.connections[slot].user
-            && !user.is_unrestricted()
-            && !row.has(Flags::NO_AUTH)
-            && let Err(denied) = crate::acl::check(user, row, args)
-        {
-            self.note_denied(slot, row, &denied);
-            return Err(Failure::text(denied.wire()));
+        let user = self.connections[slot].user.as_ref();
+        if user.is_some_and(|user| !user.is_unrestricted()) && !row.has(Flags::NO_AUTH) {
+            return self.check_rules(slot, row, args);
         }
         Ok(())
+    }
+
+    fn check_rules(&mut self, slot: usize, row: &'static Row, args: Args<'_>) -> Result<(), Failure> {
+        let user = self.connections[slot].user.as_ref();
+        let Some(denied) = user.and_then(|user| crate::acl::check(user, row, args).err()) else {
+            return Ok(());
+        };
+        self.note_denied(slot, row, &denied);
+        Err(Failure::text(denied.wire()))
     }
 
     /// Holds the connection back if its message would go to a shard that is behind.
@@ -340,12 +345,17 @@ impl Shard {
     /// Keeps a command for SLOWLOG and LATENCY that took too long.
     #[inline]
     pub(super) fn note_duration(&mut self, slot: usize, row: &'static Row, args: Args<'_>, took: Duration) {
+        if took >= self.slow_from || self.config.latency_monitor_threshold > 0 {
+            self.note_long(slot, row, args, took);
+        }
+    }
+
+    #[cold]
+    fn note_long(&mut self, slot: usize, row: &'static Row, args: Args<'_>, took: Duration) {
         if took >= self.slow_from {
             self.note_slow(slot, row, args, took);
         }
-        if self.config.latency_monitor_threshold > 0 {
-            self.note_latency(row, took);
-        }
+        self.note_latency(row, took);
     }
 
     /// Runs a command and nothing else; EXEC runs its own commands with it.
@@ -414,10 +424,14 @@ impl Shard {
 
     /// Tells those concerned what the last command did: clients that hold copies of what it changed, clients it woke,
     /// and subscribers of keyspace events.
+    #[inline]
     pub(crate) fn spread_changes(&mut self) {
-        if self.changes.is_empty() {
-            return;
+        if !self.changes.is_empty() {
+            self.spread_all_changes();
         }
+    }
+
+    fn spread_all_changes(&mut self) {
         let mut changes = std::mem::take(&mut self.changes);
         Client::add(&self.handle().changes, changes.count());
         if let Some(lsn) = changes.lsn() {
