@@ -92,8 +92,9 @@ impl Reader {
                 word if is_token(word) => self.token(word)?,
                 word => value(word),
             };
-            argument.repeats_token = is_token(word) && self.takes_again(began);
-            argument.is_multiple |= argument.repeats_token;
+            if self.takes_again(began) {
+                (argument.is_multiple, argument.repeats_token) = (true, is_token(word));
+            }
             arguments.push(argument);
         }
         Some(arguments)
