@@ -213,6 +213,7 @@ impl LastRow {
 
 impl Row {
     /// Whether the row has this flag.
+    #[inline]
     pub fn has(&self, flag: Flags) -> bool {
         self.spec.flags.contains(flag)
     }

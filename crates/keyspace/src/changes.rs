@@ -69,22 +69,37 @@ impl Changes {
     }
 
     /// Changes whether effects are collected from now on.
+    #[inline]
     pub fn want_effects(&mut self, yes: bool) {
         self.wants.effects = yes;
     }
 
     /// Changes whether touched keys are collected from now on.
+    #[inline]
     pub fn want_touched(&mut self, yes: bool) {
         self.wants.touched = yes;
     }
 
     /// Whether nothing was collected or counted.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
             && self.events.is_empty()
             && self.served.is_empty()
             && self.effects.is_empty()
             && self.lsn.is_none()
+    }
+
+    /// The count and the record, which are forgotten, if that is all there is: most writes concern nobody else.
+    #[inline]
+    pub fn take_count(&mut self) -> Option<(u64, Option<u64>)> {
+        let is_all = self.events.is_empty()
+            && self.touched.is_empty()
+            && self.served.is_empty()
+            && self.garbage.is_empty()
+            && !self.flushed
+            && self.keys.is_empty();
+        is_all.then(|| (std::mem::take(&mut self.count), self.lsn.take()))
     }
 
     /// Forgets everything collected, but for effects that are not logged and ready keys that are not served.
@@ -102,6 +117,7 @@ impl Changes {
     /// The journal has the effects: forgets them. `lsn`: which record they are; `None` where no journal is kept.
     ///
     /// Called while the locks of their keys are held, so that the journal's order is the keys' own.
+    #[inline]
     pub fn logged(&mut self, lsn: Option<u64>) {
         clear(&mut self.effects);
         self.lsn = lsn.or(self.lsn);
@@ -113,6 +129,7 @@ impl Changes {
     }
 
     /// The effects in order, encoded as `effect.rs` describes; empty if nothing changed.
+    #[inline]
     pub fn effects(&self) -> &[u8] {
         &self.effects
     }
@@ -261,6 +278,7 @@ impl Changes {
     }
 
     /// Whether effects are collected.
+    #[inline]
     pub(crate) fn wants_effects(&self) -> bool {
         self.wants.effects
     }
@@ -276,10 +294,12 @@ impl Changes {
     }
 
     /// Whether readers leave keys that are due where they are, as if they were gone (CLIENT PAUSE).
+    #[inline]
     pub fn pause_expiry(&mut self, yes: bool) {
         self.expiry_paused = yes;
     }
 
+    #[inline]
     pub(crate) fn is_expiry_paused(&self) -> bool {
         self.expiry_paused
     }
@@ -307,6 +327,7 @@ impl Changes {
     }
 
     /// Counts changes beside the one that [`Changes::touch`] counts.
+    #[inline]
     pub(crate) fn count_more(&mut self, changes: u64) {
         self.count += changes;
     }

@@ -49,6 +49,7 @@ pub(crate) fn string_bytes(text: &[u8]) -> usize {
     payload + backlen_bytes(payload)
 }
 
+#[inline]
 fn backlen_bytes(payload: usize) -> usize {
     match payload {
         0..=127 => 1,
@@ -228,31 +229,37 @@ pub(crate) fn short_string_tag(text: &[u8]) -> Option<u8> {
 #[inline]
 pub(crate) fn read<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
     let &tag = bytes.first()?;
-    let (head, text_len): (usize, usize) = match tag {
-        0x00..=0x7f => (1, 0),
-        0x80..=0xbf => (1, usize::from(tag & 0x3f)),
-        0xc0..=0xdf => (2, 0),
-        0xe0..=0xef => (2, usize::from(tag & 0x0f) << 8 | usize::from(*bytes.get(1)?)),
-        0xf0 => (5, u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?) as usize),
-        0xf1 => (3, 0),
-        0xf2 => (4, 0),
-        0xf3 => (5, 0),
-        0xf4 => (9, 0),
-        _ => return None,
-    };
-    let payload = head.checked_add(text_len)?;
-    let body = bytes.get(..payload)?;
-    *bytes = bytes.get(payload + backlen_bytes(payload)..)?;
+    let len = usize::from(ELEMENT_BYTES[usize::from(tag)]);
+    if len == 0 {
+        return read_long(bytes);
+    }
+    let (element, rest) = bytes.split_at_checked(len)?;
+    *bytes = rest;
+    // All but the length behind it, which is a byte.
+    let body = &element[1..len - 1];
     Some(match tag {
         0x00..=0x7f => Element::Int(i64::from(tag)),
+        0x80..=0xbf => Element::Text(body),
         0xc0..=0xdf => {
-            let bits = u16::from(tag & 0x1f) << 8 | u16::from(body[1]);
+            let bits = u16::from(tag & 0x1f) << 8 | u16::from(body[0]);
             // Thirteen bits, two's complement.
             Element::Int(i64::from((bits << 3) as i16 >> 3))
         }
-        0xf1..=0xf4 => Element::Int(little_endian(&body[1..])),
-        _ => Element::Text(&body[head..]),
+        _ => Element::Int(little_endian(body)),
     })
+}
+
+/// As [`read`], of a string whose first byte doesn't say how long it is.
+#[cold]
+fn read_long<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
+    let (element, rest) = bytes.split_at_checked(long_element_bytes(bytes)?)?;
+    let head = if element[0] == 0xf0 { 5 } else { 2 };
+    let text_len = match element[0] {
+        0xf0 => u32::from_le_bytes(element.get(1..5)?.try_into().ok()?) as usize,
+        tag => usize::from(tag & 0x0f) << 8 | usize::from(element[1]),
+    };
+    *bytes = rest;
+    Some(Element::Text(&element[head..head + text_len]))
 }
 
 /// One element.

@@ -102,15 +102,25 @@ impl Packed {
     /// 2, of the names of name, value, name, value….
     #[inline]
     pub(crate) fn find(&self, text: &[u8], step: usize) -> Option<At> {
+        self.find_nth(text, step).map(|(_, at)| at)
+    }
+
+    /// As [`Packed::find`], with how many of those elements are before it.
+    pub(crate) fn find_nth(&self, text: &[u8], step: usize) -> Option<(usize, At)> {
         let all = self.elements();
-        let mut at = 0;
+        let (mut at, mut nth) = (0, 0);
         match (listpack::canonical_int(text), listpack::short_string_tag(text)) {
-            // What most names are is found by comparing bytes.
+            // What most names are is found by comparing bytes; names that differ do so at their end.
             (None, Some(tag)) => loop {
-                if *all.get(at)? == tag && all[at + 1..].starts_with(text) {
-                    return Some(At(at as u32));
+                if *all.get(at)? == tag
+                    && let Some(other) = all.get(at + 1..at + 1 + text.len())
+                    && other.last() == text.last()
+                    && other == text
+                {
+                    return Some((nth, At(at as u32)));
                 }
                 at = skip(all, at, step)?;
+                nth += 1;
             },
             (number, _) => loop {
                 let is_it = match (listpack::read(&mut all.get(at..)?)?, number) {
@@ -119,9 +129,10 @@ impl Packed {
                     _ => false,
                 };
                 if is_it {
-                    return Some(At(at as u32));
+                    return Some((nth, At(at as u32)));
                 }
                 at = skip(all, at, step)?;
+                nth += 1;
             },
         }
     }
@@ -206,6 +217,45 @@ impl Packed {
         self.0[from..from + old_bytes].copy_from_slice(&element);
     }
 
+    /// Takes `count` elements away from the one at `from` on, and puts others before the one at `to`, which is none of them and
+    /// may be the end. Where these take as many bytes, what lies between moves and nothing else.
+    pub(crate) fn relocate(&mut self, from: At, count: usize, to: At, texts: &[&[u8]]) {
+        let (start, target) = (from.0 as usize, to.0 as usize);
+        let elements = self.elements();
+        let Some(end) = skip(elements, start, count) else { return };
+        let mut added = Vec::with_capacity(ADDED_BYTES);
+        texts.iter().for_each(|text| listpack::write_string(&mut added, text));
+        if added.len() != end - start || texts.len() != count {
+            if target > start {
+                self.splice(to, 0, texts.iter().copied());
+                self.remove(from, count);
+            } else {
+                self.remove(from, count);
+                self.splice(to, 0, texts.iter().copied());
+            }
+            return;
+        }
+        let elements = &mut self.0[COUNT_BYTES..];
+        let at = if target > start {
+            elements.copy_within(end..target, start);
+            target - added.len()
+        } else {
+            elements.copy_within(target..start, target + added.len());
+            target
+        };
+        elements[at..at + added.len()].copy_from_slice(&added);
+    }
+
+    /// The place behind the last element.
+    pub(crate) fn end(&self) -> At {
+        At(self.elements().len() as u32)
+    }
+
+    /// The place of the element behind the one at `at`.
+    pub(crate) fn next(&self, at: At) -> Option<At> {
+        skip(self.elements(), at.0 as usize, 1).map(|at| At(at as u32))
+    }
+
     /// Removes `count` elements from the one at `at` on.
     pub(crate) fn remove(&mut self, at: At, count: usize) {
         self.splice(at, count, []);
@@ -283,6 +333,7 @@ mod tests {
         Splice { at: usize, removed: usize, added: Vec<Vec<u8>> },
         Find(Vec<u8>),
         Replace { at: usize, text: Vec<u8> },
+        Relocate { from: usize, to: usize, text: Option<Vec<u8>> },
         ThroughListpack,
     }
 
@@ -302,6 +353,8 @@ mod tests {
                 .prop_map(|(at, removed, added)| Step::Splice { at, removed, added }),
             2 => text().prop_map(Step::Find),
             2 => (0usize..12, text()).prop_map(|(at, text)| Step::Replace { at, text }),
+            3 => (0usize..12, 0usize..12, proptest::option::of(text()))
+                .prop_map(|(from, to, text)| Step::Relocate { from, to, text }),
             1 => Just(Step::ThroughListpack),
         ]
     }
@@ -331,6 +384,14 @@ mod tests {
                             packed.replace(at, &text);
                             *old = text;
                         }
+                    }
+                    Step::Relocate { from, to, text } => {
+                        let Some(at) = packed.nth(from as i64) else { continue };
+                        let to = if to == from { to + 1 } else { to.min(model.len()) };
+                        let text = text.unwrap_or_else(|| model[from].clone());
+                        packed.relocate(at, 1, packed.nth(to as i64).unwrap_or(packed.end()), &[&text]);
+                        model.remove(from);
+                        model.insert(if to > from { to - 1 } else { to }, text);
                     }
                     Step::ThroughListpack => {
                         let mut bytes = Vec::new();

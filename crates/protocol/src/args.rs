@@ -64,16 +64,19 @@ pub struct Iter<'a> {
 
 impl<'a> Args<'a> {
     /// A view of `spans` of `buf`.
+    #[inline]
     pub(crate) fn new(buf: &'a [u8], spans: &'a [(u32, u32)]) -> Args<'a> {
         Args { buf, spans }
     }
 
     /// How many, the name included.
+    #[inline]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
     /// Whether there is none at all.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }

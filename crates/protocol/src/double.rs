@@ -33,8 +33,42 @@ pub fn write(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// The integer that a double is, if it is written as one.
+#[inline]
+pub(crate) fn whole(value: f64) -> Option<i64> {
+    let integer = value as i64;
+    (value.abs() <= WHOLE_MAX && integer as f64 == value && (integer != 0 || value.is_sign_positive()))
+        .then_some(integer)
+}
+
+/// Appends a number that is six digits behind the point at most, and fifteen in all: a decimal of so few digits that reads as
+/// the number is the shortest there is. False, and nothing is written: it is none.
+fn short(out: &mut Vec<u8>, value: f64) -> bool {
+    const SCALE: f64 = 1e6;
+    let scaled = (value * SCALE).round();
+    if scaled >= 1e15 || scaled / SCALE != value {
+        return false;
+    }
+    let scaled = scaled as u64;
+    let (whole, mut fraction, mut digits) = (scaled / 1_000_000, scaled % 1_000_000, 6);
+    while fraction.is_multiple_of(10) && digits > 1 {
+        fraction /= 10;
+        digits -= 1;
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    out.push(b'.');
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(fraction).as_bytes();
+    zeros(out, digits - text.len() as i32);
+    out.extend_from_slice(text);
+    true
+}
+
 /// Appends a finite number above zero.
 fn finite(out: &mut Vec<u8>, value: f64) {
+    if short(out, value) {
+        return;
+    }
     let mut buf = [0; 32];
     let (digits, exponent) = shortest(value, &mut buf);
     let len = digits.len() as i32;

@@ -104,6 +104,11 @@ impl<'a> Reply<'a> {
 
     /// A double; RESP2: a bulk string of the same text.
     pub fn double(&mut self, value: f64) {
+        if self.proto == Proto::Resp2
+            && let Some(whole) = double::whole(value)
+        {
+            return self.bulk_int(whole);
+        }
         let mut text = Vec::with_capacity(32);
         double::write(&mut text, value);
         self.double_text(&text);
@@ -242,12 +247,15 @@ pub(crate) fn header(out: &mut Vec<u8>, kind: u8, value: i64) {
             let (tens, ones) = (value as u8 / 10, value as u8 % 10);
             out.extend_from_slice(&[kind, b'0' + tens, b'0' + ones, b'\r', b'\n']);
         }
-        _ => {
-            out.push(kind);
-            out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
+        _ => long_header(out, kind, value),
     }
+}
+
+#[inline(never)]
+fn long_header(out: &mut Vec<u8>, kind: u8, value: i64) {
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Bytes of a bulk string beside its own: `$`, digits of a length, CRLF twice.

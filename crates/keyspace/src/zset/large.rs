@@ -8,7 +8,8 @@
 //! A member's bytes stand in its leaf and nowhere else. Finding it is a step in the table and a search of one leaf, which
 //! compares members, so nothing depends on hashes being different: of two members with one hash the second is entered
 //! under the next number that is free, as in open addressing, and a search goes on up to a number that is not there.
-//! Two of 10⁷ members share a hash once in 370 000 such sets; the tests use a hash of four bits.
+//! Two of 10⁷ members share a hash once in 370 000 such sets, so most sets never look for it (`has_displaced`); the tests
+//! use a hash of four bits.
 //!
 //! Invariant: a member whose hash is h stands in the leaf of one of the numbers h, h + 1, … up to the first that is not in
 //! the table; for each element there is one number, and for each number one element of its leaf.
@@ -17,7 +18,7 @@
 
 use std::ops::Range;
 
-use super::leaf::{Key, Leaf};
+use super::leaf::Key;
 use super::tree::{LeafId, Tree};
 use crate::compact::{Compact, Keyed, hash_of};
 
@@ -49,6 +50,8 @@ pub(crate) struct Large {
     tree: Tree,
     table: Compact<Entry>,
     hash: fn(&[u8]) -> u64,
+    /// Whether a member has ever been entered under another number than its hash.
+    has_displaced: bool,
 }
 
 /// Where a member is.
@@ -61,7 +64,7 @@ struct Found {
 
 impl Default for Large {
     fn default() -> Large {
-        Large { tree: Tree::default(), table: Compact::new(), hash: hash_of }
+        Large { tree: Tree::default(), table: Compact::new(), hash: hash_of, has_displaced: false }
     }
 }
 
@@ -112,11 +115,37 @@ impl Large {
 
     /// Adds a member, or gives it another score; returns the score that it had.
     pub(super) fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        match self.find(member) {
+        let found = self.find(member);
+        let old = self.score_of(found);
+        self.set_found(found, member, score);
+        old
+    }
+
+    fn score_of(&self, found: Result<Found, u64>) -> Option<f64> {
+        found.ok().map(|found| self.tree.leaf(found.leaf).score(found.at))
+    }
+
+    /// See [`Zset::update`](super::Zset::update).
+    pub(super) fn update<E>(
+        &mut self,
+        member: &[u8],
+        decide: impl FnOnce(Option<f64>) -> Result<Option<f64>, E>,
+    ) -> Result<Option<f64>, E> {
+        let found = self.find(member);
+        let old = self.score_of(found);
+        if let Some(score) = decide(old)? {
+            self.set_found(found, member, score);
+        }
+        Ok(old)
+    }
+
+    /// Gives a member that has just been searched this score.
+    fn set_found(&mut self, found: Result<Found, u64>, member: &[u8], score: f64) {
+        match found {
             Err(number) => {
+                self.has_displaced |= number != (self.hash)(member);
                 let leaf = self.insert(member, score);
                 self.table.insert(Entry { number: number.to_le_bytes(), leaf });
-                None
             }
             Ok(Found { number, leaf, at }) => {
                 let old = self.tree.leaf(leaf).score(at);
@@ -127,20 +156,19 @@ impl Large {
                     let leaf = self.insert(member, score);
                     enter(&mut self.table, number, leaf);
                 }
-                Some(old)
             }
         }
     }
 
     /// Inserts into the tree alone.
     fn insert(&mut self, member: &[u8], score: f64) -> LeafId {
-        let Large { tree, table, hash } = self;
+        let Large { tree, table, hash, .. } = self;
         tree.insert(score, member, &mut |member, from, to| follow(table, hash(member), from, to))
     }
 
     /// Removes from the tree alone.
     fn remove_run(&mut self, rank: usize, most: usize, visit: &mut dyn FnMut(&[u8], f64)) -> usize {
-        let Large { tree, table, hash } = self;
+        let Large { tree, table, hash, .. } = self;
         tree.remove_run(rank, most, visit, &mut |member, from, to| follow(table, hash(member), from, to))
     }
 
@@ -157,24 +185,23 @@ impl Large {
     /// Removes the elements of these ranks and shows them, in order.
     pub(super) fn remove_ranks(&mut self, ranks: Range<usize>, visit: &mut dyn FnMut(&[u8], f64)) {
         let mut left = ranks.len();
-        let mut run = Leaf::default();
         while left > 0 {
             let (leaf, from) = self.tree.locate(ranks.start);
-            let leaf_len = self.tree.leaf(leaf).len();
-            let to = leaf_len.min(from.saturating_add(left));
-            run.clone_from(self.tree.leaf(leaf));
+            let to = self.tree.leaf(leaf).len().min(from.saturating_add(left));
             for at in from..to {
-                let member = run.member(at);
-                self.forget(self.number_in(member, leaf), leaf, from..at + 1);
-                visit(member, run.score(at));
+                let number = self.number_in(self.tree.leaf(leaf).member(at), leaf);
+                self.forget(number, leaf, from..at + 1);
             }
-            left -= self.remove_run(ranks.start, to - from, &mut |_, _| {});
+            left -= self.remove_run(ranks.start, to - from, visit);
         }
     }
 
     /// A number of the leaf in which `member` is, among those under which it is searched.
     fn number_in(&self, member: &[u8], leaf: LeafId) -> u64 {
         let mut number = (self.hash)(member);
+        if !self.has_displaced {
+            return number;
+        }
         while self.table.get(&number.to_le_bytes()).is_some_and(|entry| entry.leaf != leaf) {
             number = number.wrapping_add(1);
         }
@@ -184,7 +211,7 @@ impl Large {
     /// Takes a number out of the table; `gone` are the elements of `leaf` that have none any more.
     fn forget(&mut self, number: u64, leaf: LeafId, gone: Range<usize>) {
         self.table.remove(&number.to_le_bytes());
-        if self.table.get(&number.wrapping_add(1).to_le_bytes()).is_some() {
+        if self.has_displaced && self.table.get(&number.wrapping_add(1).to_le_bytes()).is_some() {
             self.close_gap(number, leaf, gone);
         }
     }

@@ -135,10 +135,12 @@ impl Leaf {
     /// The place of a member.
     pub(super) fn find(&self, member: &[u8]) -> Option<usize> {
         let mut start = 0;
+        // Members that differ mostly do so at their end.
+        let last = member.last();
         self.ends.iter().position(|&end| {
-            let is_it = end as usize - start == member.len() && self.bytes[start..end as usize] == *member;
+            let other = &self.bytes[start..end as usize];
             start = end as usize;
-            is_it
+            other.len() == member.len() && other.last() == last && other == member
         })
     }
 

@@ -77,9 +77,8 @@ impl Zset {
     pub(crate) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
         match &self.0 {
             Form::Small(packed) => {
-                let at = packed.find(member, 2)?;
-                let (rank, (.., score)) = small::iter(packed).enumerate().find(|(_, item)| item.0 == at)?;
-                Some((rank, score))
+                let (rank, at) = packed.find_nth(member, 2)?;
+                Some((rank, small::score_at(packed, at)?))
             }
             Form::Large(large) => large.rank(member),
         }
@@ -87,23 +86,33 @@ impl Zset {
 
     /// Adds a member, or gives it another score; returns the score that it had. `score` is not NaN.
     pub(crate) fn set(&mut self, member: &[u8], score: f64, limits: &Limits) -> Option<f64> {
+        let decided: Result<_, std::convert::Infallible> =
+            self.update(member, limits, |old| Ok(Some(score).filter(|&score| old != Some(score))));
+        let Ok(old) = decided;
+        old
+    }
+
+    /// Gives a member the score that `decide` makes of the one it has, if it makes one; returns the one it had. On an error
+    /// nothing is changed. What `decide` makes is neither NaN nor what was.
+    pub(crate) fn update<E>(
+        &mut self,
+        member: &[u8],
+        limits: &Limits,
+        decide: impl FnOnce(Option<f64>) -> Result<Option<f64>, E>,
+    ) -> Result<Option<f64>, E> {
         let packed = match &mut self.0 {
-            Form::Large(large) => return large.set(member, score),
+            Form::Large(large) => return large.update(member, decide),
             Form::Small(packed) => packed,
         };
-        if let Some((at, old)) = small::find(packed, member) {
-            if old != score {
-                packed.remove(at, 2);
-                small::insert(packed, member, score);
-            }
-            return Some(old);
+        let found = small::find(packed, member);
+        let old = found.map(|(_, score)| score);
+        let Some(score) = decide(old)? else { return Ok(old) };
+        match found {
+            Some((at, _)) => small::change(packed, at, member, score),
+            None if fits(packed, member, limits) => small::insert(packed, member, score),
+            None => drop(self.enlarge().set(member, score)),
         }
-        if !fits(packed, member, limits) {
-            self.enlarge();
-            return self.set(member, score, limits);
-        }
-        small::insert(packed, member, score);
-        None
+        Ok(old)
     }
 
     /// Removes a member; returns the score that it had.
@@ -166,6 +175,22 @@ impl Zset {
         });
     }
 
+    /// Shows the members of these ranks, without their scores.
+    pub(crate) fn visit_members(
+        &self,
+        ranks: Range<usize>,
+        direction: Direction,
+        mut visit: impl FnMut(&[u8]),
+    ) {
+        match (&self.0, direction) {
+            (Form::Small(packed), Direction::Forward) => small::visit_members(packed, ranks, &mut |member| {
+                visit(member);
+                true
+            }),
+            _ => self.visit(ranks, direction, |member, _| visit(member)),
+        }
+    }
+
     /// Shows all elements in order.
     pub(crate) fn visit_all(&self, visit: impl FnMut(&[u8], f64)) {
         self.visit(0..self.len(), Direction::Forward, visit);
@@ -185,6 +210,9 @@ impl Zset {
 
     /// How many elements are before a place.
     fn rank_of(&self, key: Key<'_>) -> usize {
+        if key.score == f64::INFINITY && key.edge == leaf::Edge::Most {
+            return self.len();
+        }
         match &self.0 {
             Form::Small(packed) => small::rank_of(packed, key),
             Form::Large(large) => large.tree().rank_of(key),
@@ -226,12 +254,17 @@ impl Zset {
         }
     }
 
-    fn enlarge(&mut self) {
+    /// Becomes large.
+    fn enlarge(&mut self) -> &mut Large {
         let mut large = Large::default();
         self.visit_all(|member, score| {
             large.set(member, score);
         });
         self.0 = Form::Large(Box::new(large));
+        match &mut self.0 {
+            Form::Large(large) => large,
+            Form::Small(_) => unreachable!("it has just been made large"),
+        }
     }
 }
 

@@ -426,20 +426,28 @@ impl Shard {
     /// and subscribers of keyspace events.
     #[inline]
     pub(crate) fn spread_changes(&mut self) {
-        if !self.changes.is_empty() {
-            self.spread_all_changes();
+        if self.changes.is_empty() {
+            return;
+        }
+        match self.changes.take_count() {
+            Some((count, lsn)) => self.note_changes(count, lsn),
+            None => self.spread_all_changes(),
         }
     }
 
-    fn spread_all_changes(&mut self) {
-        let mut changes = std::mem::take(&mut self.changes);
-        Client::add(&self.handle().changes, changes.count());
-        if let Some(lsn) = changes.lsn() {
+    fn note_changes(&mut self, count: u64, lsn: Option<u64>) {
+        Client::add(&self.handle().changes, count);
+        if let Some(lsn) = lsn {
             self.note_appended();
             if let Some(who) = self.executing {
                 self.note_written(who.slot, lsn);
             }
         }
+    }
+
+    fn spread_all_changes(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes);
+        self.note_changes(changes.count(), changes.lsn());
         let served: Vec<_> = changes.served().collect();
         self.invalidate(&changes, &served);
         for served in served {

@@ -140,11 +140,14 @@ pub(in crate::command) fn set_scores(
         let mut done = Done::default();
         let mut changed = Scores::new(edits);
         for &(score, member) in pairs {
-            let old = zset.score(member);
-            // Only an increment can be refused here, and then it is the only pair.
-            done.score = conditions.decide(old, score)?;
-            let Some(score) = done.score.filter(|&score| old != Some(score)) else { continue };
-            zset.set(member, score, edits.limits);
+            let mut set = None;
+            let old = zset.update(member, edits.limits, |old| -> Result<_, Error> {
+                // Only an increment can be refused here, and then it is the only pair.
+                done.score = conditions.decide(old, score)?;
+                set = done.score.filter(|&score| old != Some(score));
+                Ok(set)
+            })?;
+            let Some(score) = set else { continue };
             changed.push(member, score);
             *(if old.is_some() { &mut done.updated } else { &mut done.added }) += 1;
         }

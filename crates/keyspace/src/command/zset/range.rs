@@ -227,7 +227,10 @@ fn read(
     };
     let (ranks, shape) = (query.ranks(zset), Shape::of(query.with_scores, reply));
     shape.write_header(reply, ranks.len());
-    zset.visit(ranks, query.direction, |member, score| shape.write(reply, member, score));
+    match shape {
+        Shape::Members => zset.visit_members(ranks, query.direction, |member| reply.bulk(member)),
+        _ => zset.visit(ranks, query.direction, |member, score| shape.write(reply, member, score)),
+    }
     Ok(Outcome::Replied)
 }
 
