@@ -29,9 +29,8 @@ impl Digits {
 pub(super) fn score_of(element: Element<'_>) -> Option<f64> {
     match element {
         Element::Int(number) => Some(number as f64),
-        Element::Text(text) => short_decimal(text).or_else(|| {
-            std::str::from_utf8(text).ok()?.parse().ok().filter(|score: &f64| !score.is_nan())
-        }),
+        Element::Text(text) => short_decimal(text)
+            .or_else(|| std::str::from_utf8(text).ok()?.parse().ok().filter(|score: &f64| !score.is_nan())),
     }
 }
 
@@ -183,7 +182,9 @@ mod tests {
 
     #[test]
     fn short_decimals_are_read_as_the_library_reads_them() {
-        for text in ["0.5", "1.25", "-0.1", "123456789.123456", "0.000001", "1.", ".5", "-0.0", "9999999.99999999"] {
+        for text in
+            ["0.5", "1.25", "-0.1", "123456789.123456", "0.000001", "1.", ".5", "-0.0", "9999999.99999999"]
+        {
             let read = short_decimal(text.as_bytes()).expect(text);
             assert_eq!(read.to_bits(), text.parse::<f64>().expect(text).to_bits(), "{text}");
         }
