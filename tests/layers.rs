@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["libraries"],
     &["partitions"],
     &["reclaim"],
+    &["apart"],
     &["parcel"],
     &["invalidation"],
     &["mailbox"],

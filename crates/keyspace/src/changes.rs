@@ -63,6 +63,25 @@ impl Changes {
         Changes { wants, ..Changes::default() }
     }
 
+    /// What is collected.
+    pub fn wants(&self) -> Wants {
+        self.wants
+    }
+
+    /// Takes what a command that was run apart has collected: its effects, events and count, in the place of what was counted
+    /// since `count`.
+    pub(crate) fn adopt(&mut self, apart: &mut Changes, count: u64) {
+        if self.effects.is_empty() {
+            self.effects = std::mem::take(&mut apart.effects);
+        } else {
+            self.effects.append(&mut apart.effects);
+        }
+        for (event, db, key) in apart.events() {
+            self.event(event, db, key);
+        }
+        self.count = count + apart.count;
+    }
+
     /// Changes what is collected from now on.
     pub fn set_wants(&mut self, wants: Wants) {
         self.wants = wants;

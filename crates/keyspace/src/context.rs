@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sterna_protocol::{Args, Reply};
 
+use crate::apart::Apart;
 use crate::changes::Changes;
 use crate::collection::Limits;
 use crate::error::Error;
@@ -24,6 +25,8 @@ pub enum Outcome {
     Replied,
     /// Its reply is made in steps from copies; nothing is written.
     Long(Box<dyn Steps>),
+    /// It is to be run apart, on copies that were made of what its keys hold; nothing is written.
+    Apart(Box<Apart>),
     /// It waits in the queues of its keys; nothing is written. The caller's shard keeps the waiter until somebody
     /// claims it.
     Wait(Arc<Waiter>),

@@ -9,6 +9,8 @@ use crate::command::{GeoError, HashError, SetError, StreamError, ZsetError};
 pub enum Error {
     /// A script that has run for too long has the keys to itself.
     Busy,
+    /// It would keep its keys' partitions locked for too long: it is to be run apart (`apart.rs`). No client sees this.
+    TooLong,
     /// The key holds a value of another type.
     WrongType,
     /// An argument, or the value, is not an integer of 64 bits.
@@ -195,6 +197,7 @@ impl Error {
             Error::Busy => {
                 "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
             }
+            Error::TooLong => "ERR the command takes too long",
             Error::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Error::NotInteger => "ERR value is not an integer or out of range",
             Error::NotNegatable => {

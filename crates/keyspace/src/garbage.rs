@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::long::Steps;
-use crate::partition::Database;
+use crate::partition::{Database, Partition};
 use crate::stream::Group;
 use crate::value::Value;
 
@@ -23,6 +23,7 @@ enum Kind {
     Value(Value),
     Group(Arc<Group>),
     Database(Box<Database>),
+    Apart(#[expect(dead_code, reason = "it is held to be dropped")] Box<Partition>),
     Steps(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn Steps>),
 }
 
@@ -33,7 +34,7 @@ impl Garbage {
             Kind::Value(value) => value.heap_bytes(),
             Kind::Group(group) => group.heap_bytes(),
             Kind::Database(database) => database.table.allocated_bytes() + database.heap_bytes,
-            Kind::Steps(_) => 0,
+            Kind::Steps(_) | Kind::Apart(_) => 0,
         }
     }
 
@@ -50,6 +51,11 @@ impl Garbage {
     /// Copies from which a reply was made: what they share may have been removed meanwhile.
     pub fn of_steps(steps: Box<dyn Steps>) -> Garbage {
         Garbage(Kind::Steps(steps))
+    }
+
+    /// Copies on which a command was run apart: what they share may have been removed meanwhile.
+    pub(crate) fn of_copies(partition: Partition) -> Garbage {
+        Garbage(Kind::Apart(Box::new(partition)))
     }
 
     /// All that a database held in one partition.

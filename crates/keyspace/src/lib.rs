@@ -18,11 +18,13 @@
 //! | `zset`, `geo` | a sorted set: packed, or a counted tree and a table; places as scores |
 //! | `collection`, `packed`, `listpack`, `ziplist` | what lists, hashes, sets and sorted sets have in common; how small ones are kept, and once were |
 //! | `compact` | the hash table of large hashes, sets and sorted sets, whose copies share segments |
+//! | `apart` | commands that take long, on copies of what their keys hold |
 //! | `long` | replies that are made in steps, from copies |
 //! | `rdb`, `extended` | values as other servers exchange them; floats with the digits Redis gives |
 //! | `command` | a file per command, with its row of the command table |
 #![forbid(unsafe_code)]
 
+mod apart;
 mod bytes;
 mod changes;
 mod collection;
@@ -61,6 +63,7 @@ mod watch;
 mod ziplist;
 mod zset;
 
+pub use apart::Apart;
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
 pub use collection::Limits;

@@ -133,6 +133,14 @@ impl Partition {
         }
     }
 
+    /// An empty partition that hashes and is configured as this one, and draws random numbers of its own.
+    pub(crate) fn empty_alike(&mut self) -> Partition {
+        let mut alike = Partition::new(self.hash.clone(), self.databases());
+        alike.settings = self.settings;
+        alike.drawn = self.random();
+        alike
+    }
+
     /// How many databases there are.
     pub fn databases(&self) -> usize {
         self.dbs.len()

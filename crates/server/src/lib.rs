@@ -4,6 +4,7 @@
 //! `command/dispatch.rs` for a command and `shard/fanout.rs` for a message.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod budget;
 pub mod command;
 mod connection;

@@ -38,6 +38,8 @@ pub(crate) enum Level {
     Libraries,
     /// The function that has run for too long.
     SlowFunction,
+    /// Keys that commands which are run apart are about to write.
+    Reserved,
     /// Jobs about the journal's files: what runs, what is asked for.
     Jobs,
     /// What the journal's disk said last.
@@ -85,13 +87,14 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 27] = [
+    const ALL: [Level; 28] = [
         Level::Change,
         Level::Scripts,
         Level::Patience,
         Level::Partition,
         Level::Libraries,
         Level::SlowFunction,
+        Level::Reserved,
         Level::Jobs,
         Level::DiskTrouble,
         Level::Patterns,

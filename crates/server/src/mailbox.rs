@@ -18,6 +18,7 @@ use mio::Waker;
 use sterna_keyspace::Waiter;
 
 use crate::acl::{User, Users};
+use crate::apart::Task;
 use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
 use crate::connection::state::ConnectionRef;
@@ -48,6 +49,8 @@ pub(crate) enum Mail {
     JobEnded { ack: Ack, outcome: Result<(), String> },
     /// Reply bytes for a client that was blocked and has been served by a writer elsewhere.
     Served { client: ClientId, waiter: Arc<Waiter>, reply: Arc<[u8]> },
+    /// A command of a connection of this shard has been run apart.
+    Apart(Box<Task>),
     /// CLIENT UNBLOCK: end the wait, with an error or as if it timed out.
     Unblock { who: ConnectionRef, with_error: bool },
     /// More of the journal is durable, or its disk has stopped: look at those who wait for it.
@@ -106,6 +109,7 @@ impl Mail {
             Mail::Accepted { .. }
             | Mail::Done(_)
             | Mail::JobEnded { .. }
+            | Mail::Apart(_)
             | Mail::Unblock { .. }
             | Mail::Durable
             | Mail::Resume

@@ -25,8 +25,8 @@ use std::sync::{Arc, OnceLock};
 use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Spec};
 use sterna_keyspace::{
-    Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition, Record,
-    Run, Settings, Space, Stats, Waiter, Watch, What, recheck, serve_ready,
+    Apart, Caller, Changes, Ctx, Effect, Error, Fill, KeyHash, Locked, Outcome, PARTITIONS_MAX, Partition,
+    Record, Run, Settings, Space, Stats, Waiter, Watch, What, recheck, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -71,6 +71,17 @@ pub(crate) struct Scene {
     pub(crate) now_ms: u64,
     /// The client.
     pub(crate) caller: Caller,
+}
+
+/// What became of a command that was run apart.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// It has happened.
+    Yes,
+    /// A key was touched meanwhile: nothing has happened, and it is to be run again.
+    No,
+    /// A script has the keys to itself.
+    NotYet(Box<Apart>),
 }
 
 /// How often several partitions are tried for together before they are locked one by one.
@@ -193,7 +204,10 @@ impl Partitions {
             }
             if !(part.has_links() && command.spec.flags.contains(Flags::WRITE)) {
                 self.set_wants(log);
-                let outcome = run(command, args, scene, Space::one(&mut part), log, reply);
+                let mut outcome = run(command, args, scene, Space::one(&mut part), log, reply);
+                if matches!(outcome, Err(Error::TooLong)) {
+                    outcome = Ok(apart(command, args, scene, Space::one(&mut part), log));
+                }
                 serve_ready(Space::one(&mut part), scene.now_ms, log);
                 self.write_effects(log);
                 return outcome;
@@ -203,9 +217,32 @@ impl Partitions {
         if self.is_busy() {
             return Err(Error::Busy);
         }
-        let outcome = held.execute(command, args, scene, log, reply);
+        let mut outcome = held.execute(command, args, scene, log, reply);
+        if matches!(outcome, Err(Error::TooLong)) {
+            outcome = Ok(apart(command, args, scene, Space::some(&mut held), log));
+        }
         held.serve_ready(scene.now_ms, log);
         outcome
+    }
+
+    /// Ends a command that was run apart: puts what it wrote in its place, if nothing has touched its keys meanwhile, and answers
+    /// the blocked commands that it woke. Nothing happens while a script has the keys to itself: then it is given back.
+    pub(crate) fn commit(
+        &self,
+        apart: Box<Apart>,
+        spec: &Spec,
+        args: Args<'_>,
+        now_ms: u64,
+        log: &mut Changes,
+    ) -> Committed {
+        let mut held = self.hold_for(self.needed_by(spec, args), || written(spec, args));
+        if self.is_busy() {
+            return Committed::NotYet(apart);
+        }
+        self.set_wants(log);
+        let is_done = apart.commit(&mut Space::some(&mut held), now_ms, log);
+        held.serve_ready(now_ms, log);
+        if is_done { Committed::Yes } else { Committed::No }
     }
 
     /// The partitions that a command needs.
@@ -732,6 +769,20 @@ pub(crate) fn keys_of<'a>(spec: &Spec, args: Args<'a>) -> impl ExactSizeIterator
 /// The keys that a request may write to, in order.
 pub(crate) fn written<'a>(spec: &Spec, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
     spec.flags.contains(Flags::WRITE).then(|| keys_of(spec, args)).into_iter().flatten()
+}
+
+/// Copies what a command's keys hold, to run it apart.
+#[cold]
+fn apart(
+    command: &Command<Run>,
+    args: Args<'_>,
+    scene: Scene,
+    mut space: Space<'_>,
+    log: &Changes,
+) -> Outcome {
+    let (keys, writes) = (keys_of(&command.spec, args), command.spec.flags.contains(Flags::WRITE));
+    let scene = (scene.db, scene.now_ms, scene.caller);
+    Outcome::Apart(Box::new(Apart::new(&mut space, keys, writes, scene, log)))
 }
 
 #[inline]

@@ -15,6 +15,7 @@ use sterna_keyspace::{
 };
 
 use crate::acl::{User, Users};
+use crate::apart::{Reserved, Threads};
 use crate::budget::MemoryBudget;
 use crate::config::Config;
 use crate::connection::client::{Client, ClientId, CloseCounts, mark};
@@ -93,6 +94,10 @@ pub(crate) struct Server {
     pub(crate) tracking: Tracking,
     pub(crate) pause: Pause,
     pub(crate) reclaimer: Reclaimer,
+    /// Threads for commands that take long.
+    pub(crate) apart: Threads,
+    /// Keys that such commands are about to write.
+    pub(crate) reserved: Reserved,
     /// Connections shown every command, over all shards.
     pub(crate) monitors: AtomicUsize,
     /// Connections of all shards.
@@ -180,6 +185,8 @@ impl Server {
             persistence: Persistence::default(),
             pause: Pause::default(),
             reclaimer,
+            apart: Threads::start(shards),
+            reserved: Reserved::default(),
             monitors: AtomicUsize::new(0),
             connected: AtomicUsize::new(0),
             blocked: AtomicUsize::new(0),

@@ -4,6 +4,9 @@ use super::*;
 use crate::string::{Text, digest};
 use sterna_command::{KeyUse, KeyUses};
 
+/// Bytes that are as much work as an element (`Caller::check_work`).
+const BYTES_PER_ELEMENT: usize = 256;
+
 pub(super) const DIGEST: Command<Run> = row(
     Spec {
         name: "digest",
@@ -21,8 +24,13 @@ pub(super) const DIGEST: Command<Run> = row(
         ..Spec::PLAIN
     },
     |ctx, args, reply| {
+        let caller = ctx.caller;
         match ctx.read(&args[1]) {
-            Some(value) => reply.bulk(&hexadecimal(&value.text().ok_or(Error::WrongType)?)),
+            Some(value) => {
+                let text = value.text().ok_or(Error::WrongType)?;
+                caller.check_work(text.len() / BYTES_PER_ELEMENT)?;
+                reply.bulk(&hexadecimal(&text));
+            }
             None => reply.null(),
         }
         Ok(Outcome::Replied)

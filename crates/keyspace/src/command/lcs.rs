@@ -44,6 +44,8 @@ fn lcs(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outco
     if subsequence::is_too_large(a_bytes, b_bytes) {
         return Err(Error::LcsTooLarge);
     }
+    // A hundred pairs of bytes are as much work as an element.
+    ctx.caller.check_work(a_bytes.saturating_mul(b_bytes) / 100)?;
     let (a, b) = (a.as_deref().unwrap_or_default(), b.as_deref().unwrap_or_default());
     if options.length {
         reply.int(subsequence::length(a, b) as i64);

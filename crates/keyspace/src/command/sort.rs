@@ -88,7 +88,12 @@ fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: boo
         // What is stored, or read by a script, has an order.
         (is_sorted, options.alpha, options.by) = (true, true, None);
     }
+    let caller = ctx.caller;
     let value = ctx.again(&args[1]);
+    if options.by.is_none() && options.get.is_empty() {
+        // What patterns name are keys that only the whole keyspace has.
+        caller.check_work(value.map_or(0, len))?;
+    }
     let elements = value.map_or(Ok(Vec::new()), |value| elements(value, options.descending && !is_sorted))?;
     let elements = if is_sorted { sorted(ctx, elements, &options)? } else { elements };
     let answered = window(elements.len(), &options);
@@ -126,6 +131,16 @@ fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: boo
         }
     }
     Ok(Outcome::Replied)
+}
+
+/// How many elements there are to sort.
+fn len(value: &Value) -> usize {
+    match value {
+        Value::Set(set) => set.len(),
+        Value::List(list) => list.len() as usize,
+        Value::Zset(zset) => zset.len(),
+        _ => 0,
+    }
 }
 
 /// The elements in the order the value keeps them, or from its other end.

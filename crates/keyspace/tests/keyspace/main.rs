@@ -1,6 +1,7 @@
 //! What the keyspace promises, through its commands: against a plain model, through replay, over time, to watchers and
 //! to those who wait.
 
+mod apart;
 mod effects;
 mod expiry;
 mod garbage;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use sterna_command::{Command, Flags};
 use sterna_keyspace::{
-    COMMANDS, Caller, Changes, Ctx, Effect, Effects, EventClasses, KeyHash, Locked, Outcome, Partition,
-    Space, Waiter, Wants, serve_ready,
+    Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, EventClasses, KeyHash, Locked, Outcome,
+    Partition, Run, Space, Waiter, Wants, serve_ready,
 };
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
 
@@ -70,19 +71,37 @@ impl World {
         self.finish();
     }
 
+    /// The reply to a command that is run apart, with `between` done to this world before it is committed; `None`: that touched
+    /// one of its keys.
+    pub(crate) fn run_apart(&mut self, command: &str, between: impl FnOnce(&mut World)) -> Option<String> {
+        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        let request = encode(&words);
+        let mut parser = Parser::default();
+        let args = parse(&mut parser, &request);
+        let row = row_of(&words);
+        let keys = row.spec.keys.positions(args.len(), |index| args.get(index));
+        let keys = keys.map(|index| args.get(index).unwrap_or_default());
+        let writes = row.spec.flags.contains(Flags::WRITE);
+        let scene = (self.db, self.now_ms, self.caller);
+        let mut apart = Apart::new(&mut Space::some(&mut self.parts), keys, writes, scene, &self.log);
+        between(self);
+        self.log.clear();
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, self.caller.proto);
+        let result = apart.run(row.run.expect("no container"), args, &mut reply);
+        let is_done = apart.commit(&mut Space::some(&mut self.parts), self.now_ms, &mut self.log);
+        self.finish();
+        if let Err(error) = result {
+            Reply::new(&mut out, self.caller.proto).error(&error.text());
+        }
+        is_done.then(|| String::from_utf8(out).expect("a reply in ASCII"))
+    }
+
     fn execute(&mut self, words: &[&[u8]]) -> Vec<u8> {
         let request = encode(words);
         let mut parser = Parser::default();
         let args = parse(&mut parser, &request);
-        let name = words[0].to_ascii_lowercase();
-        let row = COMMANDS.iter().find(|row| row.spec.name.as_bytes() == name).expect("a command");
-        let row = match row.run {
-            Some(_) => row,
-            None => {
-                let word = words[1].to_ascii_lowercase();
-                row.subcommands.iter().find(|row| row.spec.name.as_bytes() == word).expect("a subcommand")
-            }
-        };
+        let row = row_of(words);
         assert!(row.spec.accepts(args.len()), "{} takes other arguments", row.spec.name);
         let World { now_ms, db, caller, log, parts, waiter: waits, .. } = self;
         let mut out = Vec::new();
@@ -92,6 +111,7 @@ impl World {
             Ok(Outcome::Replied) => {}
             Ok(Outcome::Long(mut steps)) => while steps.step(&mut Reply::new(&mut out, caller.proto)) {},
             Ok(Outcome::Wait(waiter)) => *waits = Some(waiter),
+            Ok(Outcome::Apart(_)) => unreachable!("it is the server that copies"),
             Err(error) => {
                 assert!(out.is_empty(), "an error after a reply");
                 Reply::new(&mut out, caller.proto).error(&error.text());
@@ -173,6 +193,18 @@ impl World {
         }
         all.sort();
         all
+    }
+}
+
+fn row_of(words: &[&[u8]]) -> &'static Command<Run> {
+    let named = |rows: &'static [Command<Run>], word: &[u8]| {
+        let word = word.to_ascii_lowercase();
+        rows.iter().find(|row| row.spec.name.as_bytes() == word)
+    };
+    let row = named(COMMANDS, words[0]).expect("a command");
+    match row.run {
+        Some(_) => row,
+        None => named(row.subcommands, words[1]).expect("a subcommand"),
     }
 }
 

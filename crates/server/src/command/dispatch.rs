@@ -20,8 +20,9 @@ use crate::connection::{Connection, ReplyMode};
 use crate::log_limit::Cause;
 use crate::mailbox::Mail;
 use crate::parcel::Namespace;
-use crate::partitions::Scene;
+use crate::partitions::{Scene, keys_of};
 use crate::shard::Shard;
+use crate::shard::apart::RESERVED_PAUSE;
 use crate::shard::eviction::Room;
 
 impl Shard {
@@ -64,7 +65,7 @@ impl Shard {
             Ok(Admission::Run) => {
                 self.run_and_count(slot, row, args, out);
                 // Whether it is silent counts until all of the reply is made.
-                if self.replies_in_steps(slot) {
+                if self.replies_in_steps(slot) || self.runs_apart(slot) {
                     return true;
                 }
             }
@@ -155,6 +156,10 @@ impl Shard {
             return Ok(Admission::Queue);
         }
         if self.server.pause.is_on() && self.is_paused(slot, row) {
+            return Ok(Admission::Wait);
+        }
+        if !self.server.reserved.is_empty() && self.names_reserved(slot, row, args) {
+            self.wait(slot, Wait::Reserved, Some(self.clock.instant + RESERVED_PAUSE));
             return Ok(Admission::Wait);
         }
         if row.has(Flags::SUBSCRIBER_MODE) && changes_subscriptions(row) && !self.has_read_mail(slot) {
@@ -270,6 +275,30 @@ impl Shard {
         true
     }
 
+    /// Whether the request, or the transaction that it executes, may write to a key that is reserved.
+    #[cold]
+    fn names_reserved(&self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
+        let connection = &self.connections[slot];
+        let (db, reserved) = (usize::from(connection.db), &self.server.reserved);
+        let names = |row: &Row, args: Args<'_>| {
+            row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
+                && reserved.has_any(db, keys_of(row.spec, args))
+        };
+        match &connection.transaction {
+            Some(transaction) if row.has(Flags::RUNS_QUEUE) => {
+                transaction.queued.iter().any(|(row, args)| names(row, args.args()))
+            }
+            _ => names(row, args),
+        }
+    }
+
+    /// Whether the connection's command has been handed over, to be run apart.
+    #[inline]
+    fn runs_apart(&self, slot: usize) -> bool {
+        let connection = self.connections.get(slot);
+        connection.is_some_and(|connection| matches!(connection.state().wait(), Some(Wait::Apart)))
+    }
+
     /// Counts a command that is executed in parts, whose time is added as it passes.
     #[cold]
     fn count_begun(&mut self, slot: usize, row: &'static Row) {
@@ -344,7 +373,7 @@ impl Shard {
 
     /// Keeps a command for SLOWLOG and LATENCY that took too long.
     #[inline]
-    pub(super) fn note_duration(&mut self, slot: usize, row: &'static Row, args: Args<'_>, took: Duration) {
+    pub(crate) fn note_duration(&mut self, slot: usize, row: &'static Row, args: Args<'_>, took: Duration) {
         if took >= self.slow_from || self.config.latency_monitor_threshold > 0 {
             self.note_long(slot, row, args, took);
         }
@@ -395,6 +424,10 @@ impl Shard {
             Ok(Outcome::Replied) => Ok(()),
             Ok(Outcome::Long(steps)) => {
                 self.reply_in_steps(slot, row, steps);
+                Ok(())
+            }
+            Ok(Outcome::Apart(apart)) => {
+                self.begin_apart(slot, (row, command), args, scene, apart);
                 Ok(())
             }
             Ok(Outcome::Wait(waiter)) => {

@@ -37,6 +37,12 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    /// Bytes that are in no other queue, and not none.
+    pub(crate) fn of(bytes: Vec<u8>) -> Range {
+        let end = bytes.len();
+        Range { chunk: Rc::new(Chunk(RefCell::new(bytes))), start: 0, end }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.end - self.start
     }

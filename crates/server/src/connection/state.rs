@@ -81,6 +81,10 @@ pub(crate) enum Wait {
     Output,
     /// Its request is executed a part at a time, in the turns to come.
     Parts,
+    /// Its command is run on copies of what its keys hold, by a thread of its own.
+    Apart,
+    /// Its write names a key that a command which is run apart is about to write: the request stays in the input.
+    Reserved,
     /// SUBSCRIBE or UNSUBSCRIBE: what was published before it is still in the mail.
     Mail,
 }

@@ -16,6 +16,7 @@
 //!   sleeping, so no client can hold the others up.
 
 mod accept;
+pub(crate) mod apart;
 mod beside;
 mod broadcast;
 mod credit;

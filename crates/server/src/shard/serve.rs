@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use sterna_protocol::{Args, Limits, Parser, Progress, ProtocolError, Reply};
 
+use crate::connection::chunk::Range;
 use crate::connection::client::Client;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection, Partial};
@@ -362,6 +363,14 @@ impl Shard {
         }
         serving.out = self.replies.lend();
         serving.start = serving.out.len();
+    }
+
+    /// Queues a reply that is not in the buffer of replies, behind those that are.
+    pub(super) fn queue_reply(&mut self, serving: &mut Serving, range: Range) {
+        self.queue_replies(serving);
+        if let Some(connection) = self.connections.get_mut(serving.slot) {
+            self.flusher.push_replies(connection, range);
+        }
     }
 
     /// What the connection published to itself follows the reply to that. To one that closes the reply is the last.

@@ -153,7 +153,7 @@ impl Shard {
         };
         waiting.timer = None;
         match waiting.wait {
-            Wait::Pause | Wait::Backlog | Wait::Login => drop(self.resume(who.slot)),
+            Wait::Pause | Wait::Backlog | Wait::Login | Wait::Reserved => drop(self.resume(who.slot)),
             Wait::Blocked(_) => self.recheck_block(who.slot),
             Wait::Disk(_) => self.end_disk_wait(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
@@ -162,6 +162,7 @@ impl Shard {
             | Wait::Credit { .. }
             | Wait::Mail
             | Wait::Output
+            | Wait::Apart
             | Wait::Parts => {}
         }
     }

@@ -42,11 +42,13 @@ fn bitop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
         }
         _ => {}
     }
+    let mut bytes = 0;
     for key in sources.iter() {
-        if ctx.read(key).is_some_and(|value| value.text().is_none()) {
-            return Err(Error::WrongType);
+        if let Some(value) = ctx.read(key) {
+            bytes += value.text().ok_or(Error::WrongType)?.len();
         }
     }
+    ctx.caller.check_work(bytes / BYTES_PER_ELEMENT)?;
     let texts: Vec<Text<'_>> =
         sources.iter().map(|key| ctx.again(key).and_then(Value::text).unwrap_or(Text::held(b""))).collect();
     let result = bits::combine(operation, &texts);

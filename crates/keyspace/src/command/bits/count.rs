@@ -61,6 +61,7 @@ fn bitcount(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         4 | 5 => Some((integer_at(args, 2)?, integer_at(args, 3)?, Unit::of(args.get(4))?)),
         _ => return Err(Error::Syntax),
     };
+    let caller = ctx.caller;
     let Some(value) = ctx.read(&args[1]) else {
         reply.int(0);
         return Ok(Outcome::Replied);
@@ -73,6 +74,7 @@ fn bitcount(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
             part.start * unit.bits()..part.end * unit.bits()
         }
     };
+    caller.check_work(bits.len() / 8 / BYTES_PER_ELEMENT)?;
     reply.int(bits::count(&text, bits) as i64);
     Ok(Outcome::Replied)
 }
@@ -89,6 +91,7 @@ fn bitpos(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     let start = if args.len() > 3 { integer_at(args, 3)? } else { 0 };
     let unit = Unit::of(args.get(5))?;
     let end = if args.len() > 4 { Some(integer_at(args, 4)?) } else { None };
+    let caller = ctx.caller;
     let Some(value) = ctx.read(&args[1]) else {
         reply.int(if wanted { -1 } else { 0 });
         return Ok(Outcome::Replied);
@@ -98,6 +101,9 @@ fn bitpos(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     let len = (text.len() * 8 / unit.bits()) as i64;
     let offset = |at: i64| if at < 0 { at.saturating_add(len).max(0) } else { at };
     let (start, last) = (offset(start), offset(end.unwrap_or(-1)).min(len - 1));
+    if start <= last {
+        caller.check_work((last - start) as usize * unit.bits() / 8 / BYTES_PER_ELEMENT)?;
+    }
     let found = (start <= last).then(|| {
         let range = start as usize * unit.bits()..(last as usize + 1) * unit.bits();
         // Behind the end of the string all bits are clear, unless the range ends there.

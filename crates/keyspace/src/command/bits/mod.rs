@@ -4,6 +4,9 @@ use super::*;
 use crate::value::STRING_BYTES_MAX;
 use sterna_command::{KeyUse, KeyUses};
 
+/// Bytes of a string that are as much work as an element (`Caller::check_work`): they are read eight at a time or more.
+const BYTES_PER_ELEMENT: usize = 256;
+
 pub(super) mod bitfield;
 pub(super) mod bitop;
 pub(super) mod count;

@@ -40,7 +40,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         return Err(Error::OutOfRange);
     }
     let mut random = ctx.space.of(&args[1]).0.random();
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let hash = read_hash(ctx, &args[1])?.filter(|_| count != 0);
     let mut writer = FieldWriter { reply, with_values };
     let Some(hash) = hash else {
@@ -52,6 +52,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     }
     let live = hash.live_len(now_ms);
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    caller.check_work(if count < 0 { wanted } else { wanted.min(live) })?;
     if count < 0 {
         repeated(hash, now_ms, wanted, live, &mut random, &mut writer);
     } else {

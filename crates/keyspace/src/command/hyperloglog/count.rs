@@ -21,6 +21,8 @@ pub(in super::super) const PFCOUNT: Command<Run> = row(
 
 fn pfcount(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     if args.len() > 2 {
+        // Each of them is some ten microseconds.
+        ctx.caller.check_work(args.len() * 100)?;
         let mut registers = hll::none();
         for key in args.from(1).iter() {
             if let Some(value) = ctx.read(key) {

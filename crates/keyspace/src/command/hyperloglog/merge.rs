@@ -20,6 +20,8 @@ pub(in super::super) const PFMERGE: Command<Run> = row(
 );
 
 fn pfmerge(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    // Each of them is some ten microseconds.
+    ctx.caller.check_work(args.len() * 100)?;
     let mut registers = hll::none();
     let mut any_dense = false;
     for key in args.from(1).iter() {

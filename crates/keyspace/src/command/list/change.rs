@@ -78,11 +78,13 @@ fn linsert(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
         word if is(word, "AFTER") => End::Back,
         _ => return Err(Error::Syntax),
     };
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
-    if slot.elements::<List>()?.is_none() {
+    let Some(list) = slot.elements::<List>()? else {
         reply.int(0);
         return Ok(Outcome::Replied);
-    }
+    };
+    caller.check_work(walked(list))?;
     let len = slot.edit(event::LINSERT, |list: &mut List, edits| {
         // Redis makes room before it looks for the pivot, which OBJECT ENCODING shows where there is none.
         list.make_room(std::iter::once(text), edits.limits);
@@ -91,6 +93,11 @@ fn linsert(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     })?;
     reply.int(len.map_or(-1, |len| len as i64));
     Ok(Outcome::Replied)
+}
+
+/// How much work it is to compare every element: some ten nanoseconds each.
+fn walked(list: &List) -> usize {
+    list.len() as usize / 8
 }
 
 /// The first element that equals `wanted`.
@@ -115,9 +122,11 @@ fn lrem(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         count if count > 0 => (End::Front, count.unsigned_abs()),
         count => (End::Back, count.unsigned_abs()),
     };
-    let removed = ctx
-        .slot(&args[1])
-        .edit(event::LREM, |list: &mut List, edits| edit::remove(list, edits, from, &args[3], max))?;
+    let caller = ctx.caller;
+    let mut slot = ctx.slot(&args[1]);
+    caller.check_work(slot.elements::<List>()?.map_or(0, walked))?;
+    let removed =
+        slot.edit(event::LREM, |list: &mut List, edits| edit::remove(list, edits, from, &args[3], max))?;
     reply.int(removed as i64);
     Ok(Outcome::Replied)
 }

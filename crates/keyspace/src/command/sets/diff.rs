@@ -34,8 +34,9 @@ pub(in super::super) const SDIFFSTORE: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 2);
-        let limits = ctx.limits(keys[0]);
+        let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = operands(ctx, &keys)?;
+        caller.check_work(members(&sets))?;
         let mut result = Set::default();
         if let Some((first, others)) = minuend(&sets) {
             if is_looked_up(first, &others) {
@@ -67,7 +68,9 @@ pub(in super::super) const SDIFFCARD: Command<Run> = row(
             most = limit(number)?;
             at += 2;
         }
+        let caller = ctx.caller;
         let sets = operands(ctx, &keys)?;
+        caller.check_work(members(&sets))?;
         reply.int(count(most, |visit| visit_diff(&sets, visit)) as i64);
         Ok(Outcome::Replied)
     },

@@ -44,8 +44,9 @@ pub(in super::super) const SINTERSTORE: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 2);
-        let limits = ctx.limits(keys[0]);
+        let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = by_size(&operands(ctx, &keys)?);
+        caller.check_work(work(&sets))?;
         // As Redis grows it: packed, and then integers if it has only such.
         let mut result = sets.first().map_or_else(Set::default, |smallest| smallest.made_anew());
         visit_inter(&sets, &mut |member| result.insert_member(member, &limits));
@@ -76,11 +77,18 @@ pub(in super::super) const SINTERCARD: Command<Run> = row(
             most = limit(number)?;
             at += 2;
         }
+        let caller = ctx.caller;
         let sets = by_size(&operands(ctx, &keys)?);
+        caller.check_work(work(&sets))?;
         reply.int(count(most, |visit| visit_inter(&sets, visit)) as i64);
         Ok(Outcome::Replied)
     },
 );
+
+/// How many members are looked up.
+fn work(sets: &[&Set]) -> usize {
+    sets.first().map_or(0, |smallest| smallest.len().saturating_mul(sets.len()))
+}
 
 /// The sets, the smallest first; none, if one of them is missing.
 fn by_size<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s Set> {

@@ -27,6 +27,11 @@ pub(super) fn counted_keys(args: Args<'_>) -> Result<(Vec<&[u8]>, usize), Error>
     Ok((args.from(2).iter().take(count).collect(), 2 + count))
 }
 
+/// How many members the sets have together.
+pub(super) fn members(sets: &[Option<&Set>]) -> usize {
+    sets.iter().flatten().map(|set| set.len()).sum()
+}
+
 /// The number behind LIMIT; 0 is none.
 pub(super) fn limit(number: &[u8]) -> Result<u64, Error> {
     let number = integer(number).and_then(|number| u64::try_from(number).ok());

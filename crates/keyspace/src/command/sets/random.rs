@@ -54,9 +54,10 @@ fn spop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         }
     };
     let key = &args[1];
-    let mut draws = draws(ctx, key);
+    let (mut draws, caller) = (draws(ctx, key), ctx.caller);
     let mut slot = ctx.slot(key);
     let len = slot.elements::<Set>()?.map_or(0, Set::len);
+    caller.check_work(count.unwrap_or(1).min(len))?;
     match count {
         None => {
             let popped = slot.edit(event::SPOP, |set: &mut Set, edits| set.pop(draws.next(), edits))?;
@@ -103,8 +104,9 @@ fn srandmember(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     if count == Some(i64::MIN) {
         return Err(Error::NotBetween { least: -i64::MAX, most: i64::MAX });
     }
-    let mut draws = draws(ctx, &args[1]);
+    let (mut draws, caller) = (draws(ctx, &args[1]), ctx.caller);
     let set = read_set(ctx, &args[1])?;
+    caller.check_work(set.map_or(0, |set| drawn(count, set.len())))?;
     match (count, set) {
         (None, None) => reply.null(),
         (None, Some(set)) => match set.sample(draws.next()) {
@@ -127,6 +129,16 @@ fn srandmember(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
         (Some(count), Some(set)) => write_some(reply, set, count as usize, &mut draws),
     }
     Ok(Outcome::Replied)
+}
+
+/// How many members are drawn of `len`.
+fn drawn(count: Option<i64>, len: usize) -> usize {
+    match count {
+        None => 1,
+        Some(count @ ..0) if count.unsigned_abs() <= REPEATED_MAX => count.unsigned_abs() as usize,
+        Some(..0) => 0,
+        Some(count) => len.min(count as usize),
+    }
 }
 
 /// Writes `count` different members, or all if there are no more.

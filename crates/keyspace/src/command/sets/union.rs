@@ -33,8 +33,9 @@ pub(in super::super) const SUNIONSTORE: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 2);
-        let limits = ctx.limits(keys[0]);
+        let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = operands(ctx, &keys)?;
+        caller.check_work(members(&sets))?;
         let mut result = Set::default();
         for set in sets.into_iter().flatten() {
             set.for_each(|member| {
@@ -67,8 +68,9 @@ pub(in super::super) const SUNIONCARD: Command<Run> = row(
             most = limit(number)?;
             at += 2;
         }
-        let limits = ctx.limits(keys[0]);
+        let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = operands(ctx, &keys)?;
+        caller.check_work(members(&sets))?;
         reply.int(count(most, |visit| visit_union(&sets, &limits, visit)) as i64);
         Ok(Outcome::Replied)
     },

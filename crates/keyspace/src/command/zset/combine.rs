@@ -225,6 +225,16 @@ impl Request {
         Err(Error::Syntax)
     }
 
+    /// How many elements are looked at.
+    fn work(&self, operation: Operation) -> usize {
+        let lens = self.sources.iter().map(|source| source.elements.len());
+        match operation {
+            Operation::Inter => lens.min().unwrap_or(0).saturating_mul(self.sources.len()),
+            Operation::Union => lens.sum(),
+            Operation::Diff => lens.take(1).sum::<usize>().saturating_mul(self.sources.len()),
+        }
+    }
+
     fn result(mut self, operation: Operation) -> Elements {
         let elements = match operation {
             Operation::Union => {
@@ -361,6 +371,7 @@ fn read(
     operation: Operation,
 ) -> Result<Outcome, Error> {
     let request = Request::read(ctx, args, 1, command, operation, Answer::Members)?;
+    ctx.caller.check_work(request.work(operation))?;
     let shape = Shape::of(request.with_scores, reply);
     let elements = request.result(operation);
     shape.write_header(reply, elements.len());
@@ -376,7 +387,9 @@ fn store_result(
     operation: Operation,
     event: Event,
 ) -> Result<Outcome, Error> {
-    let elements = Request::read(ctx, args, 2, command, operation, Answer::Stored)?.result(operation);
+    let request = Request::read(ctx, args, 2, command, operation, Answer::Stored)?;
+    ctx.caller.check_work(request.work(operation))?;
+    let elements = request.result(operation);
     reply.int(elements.len() as i64);
     store(&mut ctx.slot(&args[1]), &elements, event);
     Ok(Outcome::Replied)
@@ -384,6 +397,7 @@ fn store_result(
 
 fn zintercard(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let mut request = Request::read(ctx, args, 1, "zintercard", Operation::Inter, Answer::Count)?;
+    ctx.caller.check_work(request.work(Operation::Inter).min(request.limit))?;
     request.sources.sort_by_key(|source| source.elements.len());
     let mut count = 0;
     request.intersect(|_, _| {

@@ -41,10 +41,13 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     }
     let mut seed = ctx.space.of(&args[1]).0.random();
     let shape = Shape::of(with_scores, reply);
+    let caller = ctx.caller;
     let Some(zset) = read_zset(ctx, &args[1])? else {
         reply.array(0);
         return Ok(Outcome::Replied);
     };
+    let drawn = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    caller.check_work(if count < 0 { drawn } else { drawn.min(zset.len()) })?;
     let ranks = ranks(count, zset.len(), || next(&mut seed));
     shape.write_header(reply, ranks.len());
     for rank in ranks {

@@ -221,11 +221,13 @@ fn read(
     direction: Option<Direction>,
 ) -> Result<Outcome, Error> {
     let query = Query::parse(args, 2, false, by, direction)?;
+    let caller = ctx.caller;
     let Some(zset) = read_zset(ctx, &args[1])? else {
         reply.array(0);
         return Ok(Outcome::Replied);
     };
     let (ranks, shape) = (query.ranks(zset), Shape::of(query.with_scores, reply));
+    caller.check_work(ranks.len())?;
     shape.write_header(reply, ranks.len());
     match shape {
         Shape::Members => zset.visit_members(ranks, query.direction, |member| reply.bulk(member)),
@@ -236,12 +238,13 @@ fn read(
 
 fn zrangestore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let query = Query::parse(args, 3, true, None, None)?;
+    let caller = ctx.caller;
     let source = read_zset(ctx, &args[2])?;
     let mut elements = Vec::new();
     if let Some(zset) = source {
-        zset.visit(query.ranks(zset), Direction::Forward, |member, score| {
-            elements.push((score, member.into()))
-        });
+        let ranks = query.ranks(zset);
+        caller.check_work(ranks.len())?;
+        zset.visit(ranks, Direction::Forward, |member, score| elements.push((score, member.into())));
     }
     reply.int(elements.len() as i64);
     store(&mut ctx.slot(&args[1]), &elements, event::ZRANGESTORE);

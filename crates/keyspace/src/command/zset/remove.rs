@@ -85,14 +85,16 @@ fn remove(
     event: Event,
     ranks: impl FnOnce(&Zset) -> Range<usize>,
 ) -> Result<Outcome, Error> {
-    let removed = ctx.slot(&args[1]).edit(event, |zset: &mut Zset, edits| {
+    let caller = ctx.caller;
+    let removed = ctx.slot(&args[1]).edit(event, |zset: &mut Zset, edits| -> Result<usize, Error> {
         let ranks = ranks(zset);
+        caller.check_work(ranks.len())?;
         if !ranks.is_empty() {
             zset.remove_ranks(ranks.clone(), &mut |_, _| {});
             record_ranks(edits, ranks.clone());
         }
-        ranks.len()
+        Ok(ranks.len())
     })?;
-    reply.int(removed as i64);
+    reply.int(removed? as i64);
     Ok(Outcome::Replied)
 }

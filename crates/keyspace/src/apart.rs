@@ -1,0 +1,157 @@
+//! Commands that are run apart: on copies of what their keys hold, while the keys are locked by nobody.
+//!
+//! A union of sets of a million elements takes a second, in which whoever needed one of the keys' partitions would wait. So
+//! a command that finds that it has much to do says so before it has changed anything ([`Error::TooLong`]), and:
+//!
+//! 1. Under the locks, its keys are copied into a partition of its own. Values are made of shared parts, so this takes
+//!    microseconds. If it writes, its keys are watched, as WATCH does it.
+//! 2. Without a lock, the command is run there, unchanged, to its end.
+//! 3. Under the locks again: if a key has been touched meanwhile, nothing has happened, and it begins anew. If none has, what
+//!    it wrote takes the places of what was there, its effects become one record, and waiters, watchers and those who keep
+//!    copies are told, all at once: to everybody else it is one moment, that of step 3; a command that only reads is the
+//!    moment of step 1, and ends with step 2.
+//!
+//! Where nothing may come between (EXEC, scripts) the caller says so ([`Caller::may_block`]), and commands run at once.
+//!
+//! Cost: what the command costs, and a copy of every part that it changes, since the values themselves keep theirs.
+
+use std::sync::Arc;
+
+use sterna_protocol::{Args, Reply};
+
+use crate::changes::{Changes, Wants};
+use crate::context::{Ctx, Run};
+use crate::error::Error;
+use crate::event::EventClasses;
+use crate::garbage::Garbage;
+use crate::partition::Partition;
+use crate::space::Space;
+use crate::wait::Caller;
+use crate::watch::Watch;
+
+/// From so many elements on that a command has to look at one by one, it runs apart: they take about a millisecond.
+const APART_MIN: usize = 10_000;
+
+impl Caller {
+    /// Refuses a command that has to look at so many elements, so that it is run apart; nothing has been changed or written
+    /// to the reply yet. What takes much less than 100 ns each counts as fewer.
+    #[inline]
+    pub(crate) fn check_work(&self, elements: usize) -> Result<(), Error> {
+        if elements >= APART_MIN && self.may_block { Err(Error::TooLong) } else { Ok(()) }
+    }
+}
+
+/// A command with copies of what its keys hold.
+#[derive(Debug)]
+pub struct Apart {
+    partition: Partition,
+    /// Its keys, each once.
+    keys: Box<[Box<[u8]>]>,
+    /// Broken when a key is touched; `None`: it only reads.
+    watch: Option<Arc<Watch>>,
+    db: usize,
+    now_ms: u64,
+    caller: Caller,
+    /// What it did to the copies.
+    changes: Changes,
+}
+
+impl Apart {
+    /// Copies what `keys` hold for a command that is run by `caller` at this moment. The partitions are locked; `log` says what
+    /// is collected.
+    ///
+    /// # Panics
+    /// If there is no key.
+    pub fn new<'k>(
+        space: &mut Space<'_>,
+        keys: impl Iterator<Item = &'k [u8]>,
+        writes: bool,
+        (db, now_ms, caller): (usize, u64, Caller),
+        log: &Changes,
+    ) -> Apart {
+        let mut keys: Vec<Box<[u8]>> = keys.map(Box::from).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut partition = space.of(&keys[0]).0.empty_alike();
+        let watch = writes.then(Arc::<Watch>::default);
+        let mut unheard = Changes::default();
+        for key in &keys {
+            let (from, hash) = space.of(key);
+            if let Some(watch) = &watch {
+                from.watched.add(db, hash, key, watch);
+            }
+            if let Some(record) = from.record(db, hash, key, now_ms) {
+                let (value, expire_at_ms) = (record.value().clone(), record.expire_at_ms());
+                partition.slot(db, hash, key, now_ms, &mut unheard).put(value, expire_at_ms);
+            }
+        }
+        let Wants { effects, events, .. } = log.wants();
+        // A key that is missing has been noted by the command's first run.
+        let events = events.difference(EventClasses::KEY_MISS);
+        let changes = Changes::new(Wants { effects: effects && writes, events, touched: true });
+        let caller = Caller { may_block: false, ..caller };
+        Apart { partition, keys: keys.into(), watch, db, now_ms, caller, changes }
+    }
+
+    /// Runs the command on the copies. No partition need be locked.
+    pub fn run(&mut self, run: Run, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+        let Apart { partition, db, now_ms, caller, changes, .. } = self;
+        let (space, db, now_ms, caller) = (Space::one(partition), *db, *now_ms, *caller);
+        let outcome = run(&mut Ctx { space, db, now_ms, log: changes, caller }, args, reply);
+        // What was displaced shares its parts with what is still in use.
+        drop(self.changes.take_garbage());
+        outcome.map(|_| ())
+    }
+
+    /// Whether the command writes: then it has happened only once it is committed.
+    pub fn writes(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// Puts what the command wrote in the places of what was there, and notes in `log` what it did. False, and nothing has
+    /// happened: a key was touched meanwhile, or it has yet to be said whether effects are collected. The partitions of the
+    /// keys are locked. In either case it is over with this.
+    pub fn commit(mut self, space: &mut Space<'_>, now_ms: u64, log: &mut Changes) -> bool {
+        let Some(watch) = self.watch.take() else { return true };
+        for key in &self.keys {
+            let (partition, hash) = space.of(key);
+            // What has expired since is removed here, which breaks the watch.
+            partition.slot(self.db, hash, key, now_ms, log);
+            partition.unwatch(self.db, hash, key, &watch);
+        }
+        let collects = log.wants().effects;
+        if watch.is_broken() || collects != self.changes.wants().effects {
+            log.discard([Garbage::of_copies(self.partition)]);
+            return false;
+        }
+        let mut written: Vec<Box<[u8]>> = Vec::new();
+        for (_, key) in self.changes.touched() {
+            if !written.iter().any(|known| **known == *key) {
+                written.push(key.into());
+            }
+        }
+        let (count, mut unheard) = (log.count(), Changes::default());
+        // They are recorded as the command's own effects.
+        log.want_effects(false);
+        for key in &written {
+            let (partition, hash) = space.of(key);
+            let made = self.partition.slot(self.db, hash, key, self.now_ms, &mut unheard).take();
+            let mut slot = partition.slot(self.db, hash, key, now_ms, log);
+            match made {
+                Some(record) => {
+                    let expire_at_ms = record.expire_at_ms();
+                    slot.put(record.value, expire_at_ms);
+                }
+                None => match slot.take() {
+                    Some(record) => log.discard(Garbage::of_value(record.value)),
+                    // It was touched, and nothing came of it.
+                    None => slot.touch(),
+                },
+            }
+        }
+        log.want_effects(collects);
+        log.adopt(&mut self.changes, count);
+        log.discard([Garbage::of_copies(self.partition)]);
+        true
+    }
+}

@@ -1,0 +1,191 @@
+//! Threads on which commands are run that would keep keys locked for too long (see `sterna_keyspace::Apart`), and the keys
+//! that such commands are about to write.
+//!
+//! A command that is run apart has to begin anew if one of its keys is written meanwhile. So that it comes to an end, clients
+//! that would write to one of them wait until it has ended, as they would if it kept the keys locked ([`Reserved`]). What can't
+//! wait, scripts that did not name the key and the clock, goes on; the command then begins anew.
+//!
+//! The threads are as many as shards, and nicer than these: what is urgent goes first.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use sterna_command::{Command, Row};
+use sterna_keyspace::{Apart, Error, Run};
+use sterna_protocol::{OwnedArgs, Reply};
+
+use crate::connection::state::ConnectionRef;
+use crate::lock::{Level, Mutex};
+use crate::partitions::Scene;
+
+/// How much nicer than shards the threads are: they get a third of a core that both want.
+const NICENESS: i32 = 3;
+
+/// How long a command waits before it is committed while a script, or CLIENT PAUSE, has the keys to itself.
+const COMMIT_PAUSE: Duration = Duration::from_millis(1);
+
+/// A command that is run apart. There is one for each client at most.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) who: ConnectionRef,
+    pub(crate) row: &'static Row,
+    pub(crate) command: &'static Command<Run>,
+    pub(crate) request: OwnedArgs,
+    pub(crate) scene: Scene,
+    /// `None` once it is over: a command that only reads is so when it has been run.
+    pub(crate) apart: Option<Box<Apart>>,
+    /// What it answers.
+    pub(crate) reply: Vec<u8>,
+    /// `None`: it has not been run.
+    pub(crate) result: Option<Result<(), Error>>,
+    /// How long it took, all runs together.
+    pub(crate) took: Duration,
+    /// How often it was run.
+    pub(crate) runs: u32,
+}
+
+impl Task {
+    /// A command that has yet to be run.
+    pub(crate) fn new(
+        who: ConnectionRef,
+        row: &'static Row,
+        command: &'static Command<Run>,
+        request: OwnedArgs,
+        scene: Scene,
+        apart: Box<Apart>,
+    ) -> Task {
+        let (reply, took) = (Vec::new(), Duration::ZERO);
+        Task { who, row, command, request, scene, apart: Some(apart), reply, result: None, took, runs: 0 }
+    }
+
+    /// Runs it, or lets some time pass if it has been run.
+    fn advance(&mut self) {
+        if self.result.is_some() {
+            std::thread::sleep(COMMIT_PAUSE);
+            return;
+        }
+        let began = Instant::now();
+        // A row that runs nothing has never been begun.
+        if let (Some(apart), Some(run)) = (&mut self.apart, self.command.run) {
+            let mut reply = Reply::new(&mut self.reply, self.scene.caller.proto);
+            self.result = Some(apart.run(run, self.request.args(), &mut reply));
+            if !apart.writes() {
+                self.apart = None;
+            }
+        }
+        self.took += began.elapsed();
+        self.runs += 1;
+    }
+}
+
+/// What is done with a task that has been run.
+type Deliver = Box<dyn FnOnce(Box<Task>) + Send>;
+
+/// The way to the threads; they end when this goes.
+#[derive(Debug)]
+pub(crate) struct Threads(Sender<Job>);
+
+struct Job {
+    task: Box<Task>,
+    deliver: Deliver,
+}
+
+impl Threads {
+    /// Starts `count` threads.
+    pub(crate) fn start(count: usize) -> Threads {
+        let (sender, receiver) = channel::<Job>();
+        let receiver = Arc::new(parking_lot::Mutex::new(receiver));
+        for number in 0..count {
+            let receiver = Arc::clone(&receiver);
+            let work = move || {
+                // Where it can't be had, they are as urgent as shards.
+                let _ = rustix::process::nice(NICENESS);
+                while let Some(Job { mut task, deliver }) = next(&receiver) {
+                    task.advance();
+                    deliver(task);
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("apart-{number}")).spawn(work);
+            if let Err(error) = thread {
+                tracing::warn!(%error, "no thread to run long commands on");
+            }
+        }
+        Threads(sender)
+    }
+
+    /// Has the task run, and then delivered from the thread that ran it. Without threads both happen here.
+    pub(crate) fn run(&self, task: Box<Task>, deliver: Deliver) {
+        if let Err(refused) = self.0.send(Job { task, deliver }) {
+            let Job { mut task, deliver } = refused.0;
+            task.advance();
+            deliver(task);
+        }
+    }
+}
+
+fn next(receiver: &parking_lot::Mutex<Receiver<Job>>) -> Option<Job> {
+    receiver.lock().recv().ok()
+}
+
+/// Keys that commands are about to write which are run apart.
+#[derive(Debug, Default)]
+pub(crate) struct Reserved {
+    /// How many there are. Relaxed: who misses one only has the command begin anew.
+    count: AtomicUsize,
+    keys: Mutex<Vec<(usize, Box<[u8]>)>, { Level::Reserved as u8 }>,
+}
+
+impl Reserved {
+    /// Reserves keys of a database, once for each time they are named.
+    pub(crate) fn add<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut reserved = self.keys.lock();
+        reserved.extend(keys.map(|key| (db, Box::from(key))));
+        self.count.store(reserved.len(), Ordering::Relaxed);
+    }
+
+    /// Takes back what was reserved.
+    pub(crate) fn remove<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut reserved = self.keys.lock();
+        for key in keys {
+            if let Some(at) = reserved.iter().position(|(other, known)| *other == db && **known == *key) {
+                reserved.swap_remove(at);
+            }
+        }
+        self.count.store(reserved.len(), Ordering::Relaxed);
+    }
+
+    /// Whether there is none at all.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether one of these is reserved.
+    pub(crate) fn has_any<'k>(&self, db: usize, mut keys: impl Iterator<Item = &'k [u8]>) -> bool {
+        let reserved = self.keys.lock();
+        keys.any(|key| reserved.iter().any(|(other, known)| *other == db && **known == *key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_reserved_until_everybody_who_reserved_it_is_done() {
+        let reserved = Reserved::default();
+        let keys = |keys: &'static [&'static str]| keys.iter().map(|key| key.as_bytes());
+        reserved.add(0, keys(&["a", "b"]));
+        reserved.add(0, keys(&["b", "c"]));
+        reserved.add(1, keys(&["d"]));
+        reserved.remove(0, keys(&["a", "b"]));
+        assert!(reserved.has_any(0, keys(&["x", "b"])) && reserved.has_any(0, keys(&["c"])));
+        assert!(!reserved.has_any(0, keys(&["a", "d"])) && reserved.has_any(1, keys(&["d"])));
+        reserved.remove(0, keys(&["b", "c"]));
+        assert!(!reserved.is_empty());
+        reserved.remove(1, keys(&["d"]));
+        assert!(reserved.is_empty() && !reserved.has_any(0, keys(&["b"])));
+    }
+}
