@@ -20,8 +20,8 @@ use crate::connection::state::ConnectionRef;
 use crate::lock::{Level, Mutex};
 use crate::partitions::Scene;
 
-/// How much nicer than shards the threads are: they get a third of a core that both want.
-const NICENESS: i32 = 3;
+/// How much nicer than shards the threads are: a little, so that of those who want a core a shard gets the larger share.
+const NICENESS: i32 = 1;
 
 /// How long a command waits before it is committed while a script, or CLIENT PAUSE, has the keys to itself.
 const COMMIT_PAUSE: Duration = Duration::from_millis(1);

@@ -13,7 +13,8 @@ pub(crate) fn count(text: &Text<'_>, range: Range<usize>) -> u64 {
         return 0;
     }
     let bytes = range.start / 8..range.end.div_ceil(8);
-    let whole: u64 = text.pieces(bytes.clone()).map(ones).sum();
+    let whole: u64 =
+        text.pieces(bytes.clone()).filter(|piece| **piece != ZEROS[..piece.len()]).map(ones).sum();
     let mut ends = [0; 2];
     text.read_at(bytes.start, &mut ends[..1]);
     text.read_at(bytes.end - 1, &mut ends[1..]);
@@ -22,12 +23,21 @@ pub(crate) fn count(text: &Text<'_>, range: Range<usize>) -> u64 {
     whole - u64::from(before.count_ones() + behind.count_ones())
 }
 
+/// Parts in which there is nothing to find.
+static ZEROS: [u8; PART_BYTES] = [0x00; PART_BYTES];
+static ONES: [u8; PART_BYTES] = [0xff; PART_BYTES];
+
 /// The first bit of `range`, which ends where the string does or before, that is `wanted`.
 pub(crate) fn find(text: &Text<'_>, wanted: bool, range: Range<usize>) -> Option<usize> {
     let bytes = range.start / 8..range.end.div_ceil(8);
     let skipped = if wanted { 0x00 } else { 0xff };
+    let alike = if wanted { &ZEROS } else { &ONES };
     let mut at = bytes.start;
     for piece in text.pieces(bytes) {
+        if *piece == alike[..piece.len()] {
+            at += piece.len();
+            continue;
+        }
         let mut from = 0;
         while let Some(distance) = first_other(&piece[from..], skipped) {
             let index = from + distance;

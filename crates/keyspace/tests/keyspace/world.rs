@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sterna_command::{Command, Flags};
 use sterna_keyspace::{
-    Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, EventClasses, KeyHash, Locked, Outcome,
+    Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, Error, EventClasses, KeyHash, Locked, Outcome,
     Partition, Run, Space, Waiter, Wants, serve_ready,
 };
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
@@ -19,6 +19,8 @@ pub(crate) struct World {
     /// Effects of every command so far.
     pub(crate) journal: Vec<u8>,
     pub(crate) parts: Parts,
+    /// Commands that were to be run apart, and were run at once.
+    pub(crate) refused: usize,
 }
 
 /// Partitions that are all locked by being ours.
@@ -45,6 +47,7 @@ impl World {
             waiter: None,
             journal: Vec::new(),
             parts: Parts { hash, parts },
+            refused: 0,
         }
     }
 
@@ -103,10 +106,17 @@ impl World {
         let args = parse(&mut parser, &request);
         let row = row_of(words);
         assert!(row.spec.accepts(args.len()), "{} takes other arguments", row.spec.name);
-        let World { now_ms, db, caller, log, parts, waiter: waits, .. } = self;
+        let World { now_ms, db, caller, log, parts, waiter: waits, refused, .. } = self;
         let mut out = Vec::new();
         let mut ctx = Ctx { space: Space::some(parts), db: *db, now_ms: *now_ms, log, caller: *caller };
-        let outcome = row.run.unwrap()(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
+        let run = row.run.expect("no container");
+        let mut outcome = run(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
+        if outcome.as_ref().is_err_and(|error| *error == Error::TooLong) {
+            assert!(out.is_empty(), "a refusal after a reply");
+            *refused += 1;
+            ctx.caller.may_block = false;
+            outcome = run(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
+        }
         match outcome {
             Ok(Outcome::Replied) => {}
             Ok(Outcome::Long(mut steps)) => while steps.step(&mut Reply::new(&mut out, caller.proto)) {},
