@@ -87,6 +87,9 @@ type Deliver = Box<dyn FnOnce(Box<Task>) + Send>;
 #[derive(Debug)]
 pub(crate) struct Threads(Sender<Job>);
 
+/// What waits to be run: whoever waits for the next holds it meanwhile, and nothing else.
+type Tasks = Mutex<Receiver<Job>, { Level::Tasks as u8 }>;
+
 struct Job {
     task: Box<Task>,
     deliver: Deliver,
@@ -96,7 +99,7 @@ impl Threads {
     /// Starts `count` threads.
     pub(crate) fn start(count: usize) -> Threads {
         let (sender, receiver) = channel::<Job>();
-        let receiver = Arc::new(parking_lot::Mutex::new(receiver));
+        let receiver = Arc::new(Tasks::new(receiver));
         for number in 0..count {
             let receiver = Arc::clone(&receiver);
             let work = move || {
@@ -125,7 +128,7 @@ impl Threads {
     }
 }
 
-fn next(receiver: &parking_lot::Mutex<Receiver<Job>>) -> Option<Job> {
+fn next(receiver: &Tasks) -> Option<Job> {
     receiver.lock().recv().ok()
 }
 

@@ -38,6 +38,8 @@ pub(crate) enum Level {
     Libraries,
     /// The function that has run for too long.
     SlowFunction,
+    /// Commands that wait to be run apart.
+    Tasks,
     /// Keys that commands which are run apart are about to write.
     Reserved,
     /// Jobs about the journal's files: what runs, what is asked for.
@@ -87,13 +89,14 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 28] = [
+    const ALL: [Level; 29] = [
         Level::Change,
         Level::Scripts,
         Level::Patience,
         Level::Partition,
         Level::Libraries,
         Level::SlowFunction,
+        Level::Tasks,
         Level::Reserved,
         Level::Jobs,
         Level::DiskTrouble,
