@@ -136,6 +136,7 @@ impl Partition {
     /// An empty partition that hashes and is configured as this one, and draws random numbers of its own.
     pub(crate) fn empty_alike(&mut self) -> Partition {
         let mut alike = Partition::new(self.hash.clone(), self.databases());
+        alike.stored.clone_from(&self.stored);
         alike.settings = self.settings;
         alike.drawn = self.random();
         alike

@@ -109,6 +109,18 @@ fn a_command_does_apart_what_it_does_at_once() {
 }
 
 #[test]
+fn what_is_done_apart_in_a_swapped_database_is_recorded_of_it() {
+    let mut world = prepared();
+    world.run("swapdb 0 1");
+    world.db = 1;
+    assert!(world.run_apart("zunionstore d 2 z y", |_| {}).is_some());
+    let expected = kept(&mut world);
+    let mut replayed = world.replayed(2);
+    replayed.db = 1;
+    assert_eq!(kept(&mut replayed), expected);
+}
+
+#[test]
 fn a_command_whose_key_is_touched_meanwhile_has_not_happened() {
     for (command, touch) in [
         ("zunionstore d 2 z y", "zadd y 1 new"),
@@ -116,6 +128,7 @@ fn a_command_whose_key_is_touched_meanwhile_has_not_happened() {
         ("lrem l 0 1", "rpush l 1"),
         ("bitop not bits bits", "flushall"),
         ("zremrangebyscore z 1 2", "del z"),
+        ("zremrangebyscore z 1 2", "swapdb 0 1"),
     ] {
         let (mut world, mut model) = (prepared(), prepared());
         let outcome = world.run_apart(command, |world| {
