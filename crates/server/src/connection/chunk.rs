@@ -104,6 +104,11 @@ impl Appender {
         self.current.0.take()
     }
 
+    /// Lets queues find the bytes that lie in the lent buffer before it comes back: `lent` is what it holds, which is copied.
+    pub(crate) fn show(&self, lent: &[u8]) {
+        self.current.0.replace(lent.to_vec());
+    }
+
     /// Takes the lent buffer back; the bytes written since `start` become a range.
     pub(crate) fn give_back(&mut self, buf: Vec<u8>, start: usize) -> Option<Range> {
         let end = buf.len();
@@ -190,6 +195,18 @@ mod tests {
         appender.recycle();
         let fresh = appender.append(1, |buf| buf.push(b'x'));
         assert_eq!((fresh.start, fresh.end), (0, 1));
+    }
+
+    #[test]
+    fn what_lies_in_a_lent_buffer_can_be_shown_to_those_who_wait_for_it() {
+        let mut appender = Appender::default();
+        let held = appender.append(4, |buf| buf.extend_from_slice(b"keep"));
+        let mut buf = appender.lend();
+        appender.show(&buf);
+        assert_eq!(&*held.bytes(0), b"keep");
+        buf.extend_from_slice(b"next");
+        let next = appender.give_back(buf, 4).expect("it isn't empty");
+        assert_eq!((&*held.bytes(0), &*next.bytes(0)), (&b"keep"[..], &b"next"[..]));
     }
 
     #[test]

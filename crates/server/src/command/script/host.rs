@@ -23,6 +23,8 @@ pub(super) struct Guest<'a, 'p> {
     slot: usize,
     held: &'a mut Held<'p>,
     permit: Permit,
+    /// The replies that the shard has on loan for this request's client, and before them those to others.
+    lent: &'a [u8],
     /// What it is called by, if it is a function.
     function: Option<(&'a str, Args<'a>)>,
     /// The caller's database: what SELECT changes inside ends with the script.
@@ -41,11 +43,24 @@ impl<'a, 'p> Guest<'a, 'p> {
         held: &'a mut Held<'p>,
         permit: Permit,
         function: Option<(&'a str, Args<'a>)>,
+        lent: &'a [u8],
     ) -> Guest<'a, 'p> {
         let connection = &shard.connections[slot];
         let (db, me) = (connection.db, connection.me);
         let began = shard.clock.instant;
-        Guest { shard, slot, held, permit, function, db, me, began, beside_at: None, has_written: false }
+        Guest {
+            shard,
+            slot,
+            held,
+            permit,
+            lent,
+            function,
+            db,
+            me,
+            began,
+            beside_at: None,
+            has_written: false,
+        }
     }
 
     /// The script has ended: what it did is everybody's again.
@@ -144,6 +159,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             now.duration_since(self.began).as_millis()
         );
         self.held.begin_busy();
+        self.shard.replies.show(self.lent);
         let slow = self.function.map(|(name, args)| SlowFunction {
             name: name.into(),
             command: args.iter().map(Into::into).collect(),

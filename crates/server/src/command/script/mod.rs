@@ -211,11 +211,16 @@ fn run(
     let server = Arc::clone(&call.shard.server);
     server.scripts.begin(if function.is_some() { Kind::Function } else { Kind::Script });
     call.shard.show_to_monitors_as(call.slot, call.row, call.args, None);
-    let mut reply = Reply::new(call.reply.out, call.reply.proto);
     let called = function.map(|name| (name, call.args));
-    let mut guest = Guest::new(call.shard, call.slot, place.held, permit, called);
+    // The replies before this one, which others may have to read meanwhile.
+    let lent = std::mem::take(call.reply.out);
+    let mut made = Vec::new();
+    let mut reply = Reply::new(&mut made, call.reply.proto);
+    let mut guest = Guest::new(call.shard, call.slot, place.held, permit, called, &lent);
     let result = run(place.engine, &mut guest, &mut reply);
     guest.end();
+    *call.reply.out = lent;
+    call.reply.out.extend_from_slice(&made);
     server.scripts.end(place.engine);
     result.map_err(|error| Failure::text(error.text).counted(error.is_counted))
 }
