@@ -170,14 +170,7 @@ impl Permit {
                 "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
             ));
         }
-        if !flags.no_writes {
-            if mode.is_readonly {
-                return Err(Failure::of("ERR Can not execute a script with write flag using *_ro command."));
-            }
-            shard.check_disk()?;
-        }
-        let writes = !mode.is_readonly && !flags.no_writes;
-        Ok(Permit { writes, is_out_of_memory: is_out_of_memory && !flags.allow_oom })
+        Permit::of_flags(shard, flags, mode, is_out_of_memory)
     }
 }
 
@@ -189,6 +182,16 @@ impl Permit {
         if is_out_of_memory && !flags.allow_oom && !flags.no_writes {
             return Err(Failure::of("OOM command not allowed when used memory > 'maxmemory'."));
         }
+        Permit::of_flags(shard, flags, mode, is_out_of_memory)
+    }
+
+    /// What flags permit once memory has been looked at.
+    fn of_flags(
+        shard: &mut Shard,
+        flags: ScriptFlags,
+        mode: Mode,
+        is_out_of_memory: bool,
+    ) -> Result<Permit, Failure> {
         if !flags.no_writes {
             if mode.is_readonly {
                 return Err(Failure::of("ERR Can not execute a script with write flag using *_ro command."));
