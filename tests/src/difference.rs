@@ -229,12 +229,6 @@ pub fn of_command(command: &str, part: &str) -> Option<&'static CommandDifferenc
 pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
     CommandDifference { command: "client|reply", part: "flags", reason: "`no_multi`: see the table above." },
     CommandDifference {
-        command: "debug",
-        part: "flags",
-        reason: "`no_multi`: `DEBUG SLEEP` holds its own connection, not the server, and between `MULTI` and `EXEC` nothing \
-                 may wait.",
-    },
-    CommandDifference {
         command: "sort",
         part: "key specifications",
         reason: "Says where the key behind `STORE` is, which Redis calls unknown.",

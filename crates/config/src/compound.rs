@@ -285,6 +285,48 @@ impl Value for SavePoints {
     }
 }
 
+/// Percentiles, 0 to 100 each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Percentiles(pub Vec<f64>);
+
+impl Default for Percentiles {
+    fn default() -> Percentiles {
+        Percentiles(vec![50.0, 99.0, 99.9])
+    }
+}
+
+impl Value for Percentiles {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        let read = |word: &&[u8]| {
+            let percent: f64 = utf8(word)?.parse().map_err(|_| ValueError::Percentiles)?;
+            match percent {
+                _ if percent.is_nan() => Err(ValueError::Percentiles),
+                0.0..=100.0 => Ok(percent),
+                _ => Err(ValueError::PercentileRange),
+            }
+        };
+        // An empty word is none at all.
+        let words = if let [word] = words
+            && word.is_empty()
+        {
+            &[]
+        } else {
+            words
+        };
+        self.0 = words.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn text(&self, _: Kind) -> Vec<u8> {
+        let percents: Vec<_> = self.0.iter().map(f64::to_string).collect();
+        percents.join(" ").into_bytes()
+    }
+
+    fn lines(&self, kind: Kind) -> Vec<Vec<Vec<u8>>> {
+        vec![self.text(kind).split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect()]
+    }
+}
+
 /// Which events of the keyspace are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyEvents(pub EventClasses);
@@ -489,6 +531,20 @@ mod tests {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         value.assign(&words, ANY, phase).map_err(|error| error.to_string())?;
         Ok(String::from_utf8(value.text(ANY)).unwrap())
+    }
+
+    #[test]
+    fn percentiles_lie_between_none_and_all() {
+        let start = Percentiles::default();
+        let set = |words: &[&str]| written(&start, words, Phase::Set);
+        assert_eq!(set(&["0", "50.0", "99.99999", "100"]).as_deref(), Ok("0 50 99.99999 100"));
+        assert_eq!(set(&[""]).as_deref(), Ok(""));
+        for word in ["-1", "101", "inf"] {
+            assert_eq!(set(&["50", word]), Err(ValueError::PercentileRange.to_string()), "{word}");
+        }
+        for word in ["x", "nan", " 5 "] {
+            assert_eq!(set(&["50", word]), Err(ValueError::Percentiles.to_string()), "{word}");
+        }
     }
 
     #[test]

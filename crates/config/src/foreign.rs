@@ -48,7 +48,7 @@ const PROTECTIVE: &[(&str, &[&str])] = &[
 const FOREIGN: &[&str] = &[
     "acl-pubsub-default", "active-defrag-cycle-max", "active-defrag-cycle-min",
     "active-defrag-cycle-us", "active-defrag-ignore-bytes", "active-defrag-max-scan-fields",
-    "active-defrag-threshold-lower", "active-defrag-threshold-upper", "active-expire-effort",
+    "active-defrag-threshold-lower", "active-defrag-threshold-upper",
     "activedefrag", "activerehashing", "always-show-logo", "aof-disable-auto-gc", "aof-rewrite-cpulist",
     "aof-rewrite-incremental-fsync", "aof-timestamp-enabled", "aof-use-rdb-preamble", "aof_rewrite_cpulist",
     "appendfilename", "availability-zone", "bgsave-cpulist", "bgsave_cpulist", "bind-source-addr",
@@ -69,9 +69,9 @@ const FOREIGN: &[&str] = &[
     "enable-protected-configs", "extended-redis-compatibility", "gopher-enabled",
     "hash-seed", "hide-user-data-from-log",
     "ignore-warnings", "import-mode", "io-threads", "io-threads-do-reads", "jemalloc-bg-thread",
-    "latency-tracking", "latency-tracking-info-percentiles", "lazyfree-lazy-eviction",
-    "lazyfree-lazy-expire", "lazyfree-lazy-server-del", "lazyfree-lazy-user-del",
-    "lazyfree-lazy-user-flush", "list-compress-depth",
+
+
+    "list-compress-depth",
     "list-max-ziplist-entries", "list-max-ziplist-value",
     "loadmodule", "locale-collate", "log-format", "log-timestamp-format", "lua-enable-deprecated-api",
     "lua-enable-insecure-api", "masterauth", "masteruser",

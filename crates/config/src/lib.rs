@@ -28,8 +28,8 @@ mod value;
 mod words;
 
 pub use compound::{
-    BindAddress, KeyEvents, LineChecks, MemoryShare, OutputLimit, OutputLimits, RenamedCommand, SavePoint,
-    SavePoints, TlsProtocols, UserLine,
+    BindAddress, KeyEvents, LineChecks, MemoryShare, OutputLimit, OutputLimits, Percentiles, RenamedCommand,
+    SavePoint, SavePoints, TlsProtocols, UserLine,
 };
 pub use live::SetError;
 pub use load::{ConfigError, Loaded, Origin, Warning};
@@ -39,4 +39,4 @@ pub use options::{
 };
 pub use page::reference_page;
 pub use rewrite::{RewriteError, replace_file};
-pub use value::{Kind, ValueError};
+pub use value::{Kind, ValueError, memory};

@@ -11,8 +11,8 @@
 use std::path::PathBuf;
 
 use super::compound::{
-    BindAddress, KeyEvents, MemoryShare, OutputLimit, OutputLimits, RenamedCommand, SavePoints, TlsProtocols,
-    UserLine,
+    BindAddress, KeyEvents, MemoryShare, OutputLimit, OutputLimits, Percentiles, RenamedCommand, SavePoints,
+    TlsProtocols, UserLine,
 };
 use super::value::{Kind, Phase, Value, ValueError, choices};
 
@@ -255,6 +255,30 @@ options! {
     maxmemory_eviction_tenacity: u32 = 10,
         Data "maxmemory-eviction-tenacity", int(0, 100, ""), RunTime;
 
+    /// How much of its time a shard may spend on removing keys that have expired: 25 % with 1, 43 % with 10.
+    active_expire_effort: u32 = 1,
+        Data "active-expire-effort", int(1, 10, "steps"), RunTime;
+
+    /// Free what is evicted in the background. What is slow to free is freed by a thread of its own in any case.
+    lazyfree_lazy_eviction: bool = false,
+        Data "lazyfree-lazy-eviction", Kind::YesNo, RunTime;
+
+    /// As `lazyfree-lazy-eviction`, for what expires.
+    lazyfree_lazy_expire: bool = false,
+        Data "lazyfree-lazy-expire", Kind::YesNo, RunTime;
+
+    /// As `lazyfree-lazy-eviction`, for what `RENAME`, `RESTORE` and the like replace.
+    lazyfree_lazy_server_del: bool = false,
+        Data "lazyfree-lazy-server-del", Kind::YesNo, RunTime;
+
+    /// As `lazyfree-lazy-eviction`, for `DEL`.
+    lazyfree_lazy_user_del: bool = false,
+        Data "lazyfree-lazy-user-del", Kind::YesNo, RunTime;
+
+    /// As `lazyfree-lazy-eviction`, for `FLUSHALL`, `FLUSHDB`, `SCRIPT FLUSH` and `FUNCTION FLUSH` without `SYNC` or `ASYNC`.
+    lazyfree_lazy_user_flush: bool = false,
+        Data "lazyfree-lazy-user-flush", Kind::YesNo, RunTime;
+
     /// How many uses it takes until a key's count rises under an `lfu` policy: with 10, a million uses reach the top.
     lfu_log_factor: u32 = 10,
         Data "lfu-log-factor", int(0, INT, ""), RunTime;
@@ -388,6 +412,14 @@ options! {
     /// Milliseconds above which LATENCY records an event; 0 records none.
     latency_monitor_threshold: u64 = 0,
         Observability "latency-monitor-threshold", int(0, i64::MAX, "milliseconds"), RunTime;
+
+    /// Counts how long each command takes, for LATENCY HISTOGRAM and the section Latencystats of INFO.
+    latency_tracking: bool = true,
+        Observability "latency-tracking", Kind::YesNo, RunTime;
+
+    /// The percentiles that Latencystats shows.
+    latency_tracking_info_percentiles: Percentiles = Percentiles::default(),
+        Observability "latency-tracking-info-percentiles", Kind::Words("percentile [percentile ...]"), RunTime;
 
     /// Threads that serve connections, each with its own share of them; 0 is one a core.
     threads: u16 = 0,

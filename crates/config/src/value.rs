@@ -122,6 +122,12 @@ pub enum ValueError {
     #[error("argument must be valid UTF-8 without null characters")]
     NotText,
     /// See the text.
+    #[error("Invalid latency-tracking-info-percentiles parameters")]
+    Percentiles,
+    /// See the text.
+    #[error("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")]
+    PercentileRange,
+    /// See the text.
     #[error("Invalid client class specified in buffer limit configuration.")]
     LimitClass,
     /// See the text.
@@ -204,7 +210,7 @@ pub(crate) fn integer(word: &[u8]) -> Option<i64> {
 /// Bytes from digits and a unit: `k` is 1000 and `kb` 1024, likewise `m mb g gb`; `b` or nothing is one.
 ///
 /// Saturates far above what any option allows, so that the caller can tell "too large" from "not a number".
-pub(crate) fn memory(word: &[u8]) -> Option<u128> {
+pub fn memory(word: &[u8]) -> Option<u128> {
     let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = word.split_at(digits);
     let factor: u128 = match unit.to_ascii_lowercase().as_slice() {

@@ -21,6 +21,8 @@ use crate::zset::{self, Zset};
 pub struct Limits {
     /// `list-max-listpack-size`: elements a node if positive; −1 to −5: 4, 8, 16, 32 or 64 KiB.
     pub list_node: i32,
+    /// An element of a list that has so many bytes has a node of its own: `DEBUG QUICKLIST-PACKED-THRESHOLD`.
+    pub list_alone_bytes: usize,
     /// `hash-max-listpack-entries`.
     pub hash_entries: u64,
     /// `hash-max-listpack-value`, bytes.
@@ -43,6 +45,7 @@ impl Limits {
     /// Redis 8.2's defaults.
     pub const DEFAULT: Limits = Limits {
         list_node: -2,
+        list_alone_bytes: usize::MAX,
         hash_entries: 512,
         hash_value_bytes: 64,
         set_integers: 512,

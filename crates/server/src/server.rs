@@ -137,6 +137,8 @@ pub(crate) struct Server {
     settings_due: AtomicBool,
     /// Whether keys that are due are removed without being asked for; DEBUG SET-ACTIVE-EXPIRE. A hint: nothing else goes with it.
     pub(crate) expires_actively: AtomicBool,
+    /// See `Limits` of the keyspace.
+    list_alone_bytes: AtomicUsize,
     pub(crate) rates: Mutex<Rates, { Level::Rates as u8 }>,
     pub(crate) memory: MemoryBudget,
     pub(crate) log_limits: LogLimits,
@@ -170,7 +172,7 @@ impl Server {
     ) -> Server {
         let shards = mailboxes.len();
         let partitions = Partitions::new(PARTITIONS_PER_SHARD * shards, config.databases as usize);
-        partitions.set_settings(settings_of(&config));
+        partitions.set_settings(settings_of(&config, usize::MAX));
         let reclaimer = Reclaimer::start();
         let evicts = policy_of(config.maxmemory_policy).is_some();
         let memory =
@@ -214,6 +216,7 @@ impl Server {
             keyspace_stats_due: AtomicBool::new(false),
             settings_due: AtomicBool::new(false),
             expires_actively: AtomicBool::new(true),
+            list_alone_bytes: AtomicUsize::new(usize::MAX),
             rates: Mutex::default(),
             log_limits: LogLimits::default(),
             slowlog: Mutex::default(),
@@ -266,8 +269,14 @@ impl Server {
     /// Tells the partitions of changed options about the layout of values. The caller holds no partition.
     pub(crate) fn settle_settings(&self) {
         if self.settings_due.swap(false, Ordering::AcqRel) {
-            self.partitions.set_settings(settings_of(&self.config()));
+            self.partitions.set_settings(settings_of(&self.config(), self.list_alone_bytes.load(Relaxed)));
         }
+    }
+
+    /// Elements of lists that have so many bytes get nodes of their own from now on. The caller settles the settings.
+    pub(crate) fn set_list_alone_bytes(&self, bytes: usize) {
+        self.list_alone_bytes.store(bytes, Relaxed);
+        self.settings_due.store(true, Ordering::Release);
     }
 
     /// Has shards take over the configuration again: something that goes with it has changed.
@@ -418,9 +427,10 @@ impl Server {
 }
 
 /// What is configured about values, as the keyspace understands it.
-fn settings_of(config: &Config) -> Settings {
+fn settings_of(config: &Config, list_alone_bytes: usize) -> Settings {
     let limits = Limits {
         list_node: config.list_max_listpack_size,
+        list_alone_bytes,
         hash_entries: config.hash_max_listpack_entries,
         hash_value_bytes: config.hash_max_listpack_value,
         set_integers: config.set_max_intset_entries,

@@ -1,6 +1,6 @@
 //! What INFO counts. Each shard counts for itself, with plain loads and stores; INFO adds the shards up.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -11,7 +11,11 @@ use crate::lock::{Level, Mutex};
 
 /// Calls of each command of the table, on one shard.
 #[derive(Debug)]
-pub(crate) struct CommandCounts(Box<[CommandCount]>);
+pub(crate) struct CommandCounts {
+    rows: Box<[CommandCount]>,
+    /// `latency-tracking`: whether durations are counted by size.
+    tracks_durations: AtomicBool,
+}
 
 /// What was counted for one command.
 #[derive(Debug, Default)]
@@ -35,16 +39,26 @@ pub(crate) struct CommandTotals {
 impl CommandCounts {
     /// Counts for a table of so many rows.
     pub(crate) fn new(rows: usize) -> CommandCounts {
-        CommandCounts(std::iter::repeat_with(CommandCount::default).take(rows).collect())
+        CommandCounts {
+            rows: std::iter::repeat_with(CommandCount::default).take(rows).collect(),
+            tracks_durations: AtomicBool::new(true),
+        }
+    }
+
+    /// Takes `latency-tracking` over.
+    pub(crate) fn set_tracking(&self, tracks_durations: bool) {
+        self.tracks_durations.store(tracks_durations, Relaxed);
     }
 
     /// Counts a call of row `id`.
     #[inline]
     pub(crate) fn count(&self, id: usize, took: Duration, failed: bool) {
-        let count = &self.0[id];
+        let count = &self.rows[id];
         Client::add(&count.calls, 1);
         Client::add(&count.ns, took.as_nanos() as u64);
-        count.durations.count(took);
+        if self.tracks_durations.load(Relaxed) {
+            count.durations.count(took);
+        }
         if failed {
             Client::add(&count.failed, 1);
         }
@@ -52,17 +66,17 @@ impl CommandCounts {
 
     /// Adds to the time of row `id`: a call that goes on in parts.
     pub(crate) fn add_time(&self, id: usize, took: Duration) {
-        Client::add(&self.0[id].ns, took.as_nanos() as u64);
+        Client::add(&self.rows[id].ns, took.as_nanos() as u64);
     }
 
     /// Counts a request for row `id` that was refused before it ran.
     pub(crate) fn count_rejected(&self, id: usize) {
-        Client::add(&self.0[id].rejected, 1);
+        Client::add(&self.rows[id].rejected, 1);
     }
 
     /// Adds this shard's counts of row `id` to `totals`.
     pub(crate) fn add_to(&self, id: usize, totals: &mut CommandTotals) {
-        let count = &self.0[id];
+        let count = &self.rows[id];
         totals.calls += count.calls.load(Relaxed);
         totals.ns += count.ns.load(Relaxed);
         totals.failed += count.failed.load(Relaxed);
@@ -71,17 +85,17 @@ impl CommandCounts {
 
     /// Calls of all commands.
     pub(crate) fn calls(&self) -> u64 {
-        self.0.iter().map(|count| count.calls.load(Relaxed)).sum()
+        self.rows.iter().map(|count| count.calls.load(Relaxed)).sum()
     }
 
     /// How long row `id` took on this shard.
     pub(crate) fn durations(&self, id: usize) -> &Histogram {
-        &self.0[id].durations
+        &self.rows[id].durations
     }
 
     /// CONFIG RESETSTAT. A call that is being counted meanwhile may survive it.
     pub(crate) fn reset(&self) {
-        for count in &self.0 {
+        for count in &self.rows {
             for counter in [&count.calls, &count.ns, &count.failed, &count.rejected] {
                 counter.store(0, Relaxed);
             }

@@ -5,6 +5,7 @@
 //!
 //! Source: `list-max-listpack-size` in redis.conf; the bounds were compared with a running Redis 8.2.
 
+use crate::collection::Limits;
 use crate::listpack::FRAME_BYTES;
 
 /// Bytes of a node for −1 to −5.
@@ -16,7 +17,15 @@ const ELEMENT_OVERHEAD_BYTES: usize = 8;
 
 /// What nodes hold at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fill {
+pub(super) struct Fill {
+    size: Size,
+    /// An element of so many bytes has a node of its own, even if a node may be larger.
+    alone_bytes: usize,
+}
+
+/// The directive's two meanings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
     /// As many bytes.
     Bytes(usize),
     /// As many elements, and [`COUNTED_BYTES_MAX`].
@@ -24,22 +33,24 @@ pub(super) enum Fill {
 }
 
 impl Fill {
-    /// From the directive.
+    /// From what is configured.
     #[inline]
-    pub(super) fn new(directive: i32) -> Fill {
-        match directive {
-            0.. => Fill::Elements(directive.max(1) as usize),
-            _ => Fill::Bytes(SIZES[(directive.unsigned_abs() as usize).min(SIZES.len()) - 1]),
-        }
+    pub(super) fn new(limits: &Limits) -> Fill {
+        let directive = limits.list_node;
+        let size = match directive {
+            0.. => Size::Elements(directive.max(1) as usize),
+            _ => Size::Bytes(SIZES[(directive.unsigned_abs() as usize).min(SIZES.len()) - 1]),
+        };
+        Fill { size, alone_bytes: limits.list_alone_bytes }
     }
 
     /// Whether as much is too much for one node. `bytes` are those of the elements.
     #[inline]
     pub(super) fn is_exceeded(self, bytes: usize, elements: usize) -> bool {
         let bytes = bytes + FRAME_BYTES;
-        match self {
-            Fill::Bytes(most) => bytes > most,
-            Fill::Elements(most) => bytes > COUNTED_BYTES_MAX || elements > most,
+        match self.size {
+            Size::Bytes(most) => bytes > most,
+            Size::Elements(most) => bytes > COUNTED_BYTES_MAX || elements > most,
         }
     }
 
@@ -54,25 +65,25 @@ impl Fill {
 
     /// Bytes of a node at most.
     pub(super) fn bytes_max(self) -> usize {
-        match self {
-            Fill::Bytes(most) => most,
-            Fill::Elements(_) => COUNTED_BYTES_MAX,
+        match self.size {
+            Size::Bytes(most) => most,
+            Size::Elements(_) => COUNTED_BYTES_MAX,
         }
     }
 
     /// Whether an element of this length has a node of its own.
     #[inline]
     pub(super) fn is_large(self, text_len: usize) -> bool {
-        text_len > self.bytes_max()
+        text_len > self.bytes_max() || text_len >= self.alone_bytes
     }
 
     /// Whether a list of one node with as much is kept as a small one once it has shrunk: below half of the limit, so that
     /// a list about as long as that doesn't go to and fro.
     pub(super) fn is_small(self, bytes: usize, elements: usize, has_shrunk: bool) -> bool {
         let share = if has_shrunk { 2 } else { 1 };
-        match self {
-            Fill::Bytes(most) => bytes + FRAME_BYTES <= most / share,
-            Fill::Elements(most) => elements <= most / share,
+        match self.size {
+            Size::Bytes(most) => bytes + FRAME_BYTES <= most / share,
+            Size::Elements(most) => elements <= most / share,
         }
     }
 }
@@ -81,20 +92,31 @@ impl Fill {
 mod tests {
     use super::*;
 
+    fn fill(list_node: i32) -> Fill {
+        Fill::new(&Limits { list_node, ..Limits::DEFAULT })
+    }
+
     #[test]
     fn a_positive_directive_counts_elements_and_a_negative_one_names_a_size() {
-        assert_eq!(Fill::new(0), Fill::Elements(1));
-        assert_eq!(Fill::new(128), Fill::Elements(128));
-        assert_eq!(Fill::new(-1), Fill::Bytes(4096));
-        assert_eq!(Fill::new(-5), Fill::Bytes(65_536));
-        assert_eq!(Fill::new(i32::MIN), Fill::Bytes(65_536));
+        assert_eq!(fill(0).size, Size::Elements(1));
+        assert_eq!(fill(128).size, Size::Elements(128));
+        assert_eq!(fill(-1).size, Size::Bytes(4096));
+        assert_eq!(fill(-5).size, Size::Bytes(65_536));
+        assert_eq!(fill(i32::MIN).size, Size::Bytes(65_536));
     }
 
     #[test]
     fn counted_nodes_have_a_bound_in_bytes_too() {
-        let fill = Fill::new(1000);
+        let fill = fill(1000);
         assert!(!fill.is_exceeded(8185, 2) && fill.is_exceeded(8186, 2) && fill.is_exceeded(10, 1001));
         assert!(fill.is_large(8193) && !fill.is_large(8192));
         assert!(!fill.admits(9000, 1, 1));
+    }
+
+    #[test]
+    fn an_element_may_be_told_to_stand_alone_before_a_node_is_full() {
+        let fill = Fill::new(&Limits { list_alone_bytes: 10, ..Limits::DEFAULT });
+        assert!(fill.is_large(10) && !fill.is_large(9));
+        assert!(!fill.admits(10, 1, 1) && !fill.admits(1, 1, 10) && fill.admits(9, 1, 9));
     }
 }

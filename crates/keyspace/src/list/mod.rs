@@ -88,7 +88,7 @@ impl List {
         texts: impl Iterator<Item = &'t [u8]> + Clone,
         limits: &Limits,
     ) {
-        let fill = Fill::new(limits.list_node);
+        let fill = Fill::new(limits);
         self.make_room(texts.clone(), limits);
         match (&mut self.0, end) {
             (Form::Small(packed), End::Back) => packed.push_back(texts),
@@ -112,7 +112,7 @@ impl List {
                 for _ in 0..count {
                     large.pop(end, &mut taken);
                 }
-                self.shrink(Fill::new(limits.list_node), true);
+                self.shrink(Fill::new(limits), true);
             }
         }
         count
@@ -130,7 +130,7 @@ impl List {
             }
             Form::Large(large) => {
                 let gone = large.cut(end, count);
-                self.shrink(Fill::new(limits.list_node), true);
+                self.shrink(Fill::new(limits), true);
                 gone
             }
         }
@@ -162,7 +162,7 @@ impl List {
 
     /// Puts `text` in the place of element `index`. False: there is no such element.
     pub(crate) fn set(&mut self, index: u64, text: &[u8], limits: &Limits) -> bool {
-        let fill = Fill::new(limits.list_node);
+        let fill = Fill::new(limits);
         self.make_room(std::iter::once(text), limits);
         if index >= self.len() {
             return false;
@@ -193,7 +193,7 @@ impl List {
                     None => packed.push_back([text]),
                 }
             }
-            Form::Large(large) => large.insert(pivot, side, text, Fill::new(limits.list_node)),
+            Form::Large(large) => large.insert(pivot, side, text, Fill::new(limits)),
         }
         true
     }
@@ -214,7 +214,7 @@ impl List {
             Form::Large(large) => {
                 let removed = large.remove(from, &wanted, max);
                 if removed > 0 {
-                    self.shrink(Fill::new(limits.list_node), true);
+                    self.shrink(Fill::new(limits), true);
                 }
                 removed
             }
@@ -223,7 +223,7 @@ impl List {
 
     /// Becomes large if it can't hold these elements besides its own as a small one.
     pub(crate) fn make_room<'t>(&mut self, texts: impl Iterator<Item = &'t [u8]>, limits: &Limits) {
-        let fill = Fill::new(limits.list_node);
+        let fill = Fill::new(limits);
         let Form::Small(packed) = &mut self.0 else { return };
         let (mut bytes, mut count) = (packed.elements().len(), packed.len());
         for text in texts {

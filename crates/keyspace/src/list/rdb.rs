@@ -73,7 +73,7 @@ impl List {
 
     /// Reads a list; `None`: damaged, or without an element.
     pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<List> {
-        let fill = Fill::new(limits.list_node);
+        let fill = Fill::new(limits);
         let mut large = Large::default();
         match kind {
             STRINGS => {

@@ -19,11 +19,13 @@ use crate::connection::state::{ConnectionRef, Wait, Waiting};
 use crate::connection::waits::Blocked;
 use crate::shard::Shard;
 
+/// What a client is told whose wait CLIENT UNBLOCK ends with an error.
+const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+
 impl Shard {
     /// Holds the connection until its waiter is answered.
     pub(super) fn block(&mut self, slot: usize, row: &'static Row, request: OwnedArgs, waiter: Arc<Waiter>) {
         let deadline = waiter.deadline_ms.map(|at_ms| self.instant_of(at_ms));
-        self.connections[slot].client.is_unblocked.store(false, Relaxed);
         let until = self.recheck_at(&waiter, deadline);
         let blocked = Blocked { request, waiter, deadline, row, ran: Duration::ZERO };
         self.wait(slot, Wait::Blocked(blocked), until);
@@ -100,10 +102,14 @@ impl Shard {
         if self.connection_of(who).is_none() {
             return;
         }
-        if !with_error {
+        if with_error {
+            if self.claim(who.slot) {
+                self.end_block(who.slot, UNBLOCKED);
+            }
+            self.refuse_wait_for_copies(who.slot, UNBLOCKED);
+        } else {
             self.block_timed_out(who.slot);
-        } else if self.claim(who.slot) {
-            self.end_block(who.slot, b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+            self.end_wait_for_copies(who.slot);
         }
     }
 

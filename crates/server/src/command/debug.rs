@@ -1,15 +1,17 @@
-//! DEBUG SLEEP, PANIC, RELOAD, LOADAOF, OBJECT, PROTOCOL and SET-ACTIVE-EXPIRE, if `enable-debug-command` allows it.
+//! DEBUG: what those who test a client or a server ask for, if `enable-debug-command` allows it.
 //!
 //! RELOAD takes a snapshot and loads the journal again, LOADAOF only loads it; see `saving.rs`.
 //!
 //! Redis sleeps with everyone in it. Here only the connection that asked waits, as after a command that takes long: its
-//! reply comes and its next command runs when the time is up. SLOWLOG and LATENCY see the time; others are served.
+//! reply comes and its next command runs when the time is up. SLOWLOG and LATENCY see the time; others are served. Between
+//! MULTI and EXEC it delays the transaction, which runs as one when the time of all its sleeps is up.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
-use sterna_protocol::{Proto, Reply, argument};
+use sterna_protocol::{Args, Proto, Reply, argument};
+use sterna_pubsub::glob;
 
 use super::{Call, Failure, Run};
 use crate::config::DebugCommand;
@@ -21,13 +23,9 @@ use crate::shard::Shard;
 /// Rows of this file.
 pub(super) static ROWS: &[Command<Run>] = &[Command {
     spec: Spec {
-        name: "debug",
+        name: NAME,
         arity: -2,
-        flags: Flags::ADMIN
-            .union(Flags::NOSCRIPT)
-            .union(Flags::LOADING)
-            .union(Flags::STALE)
-            .union(Flags::NO_MULTI),
+        flags: Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE),
         keys: Keys::None,
         acl: Categories::empty(),
         group: Group::Server,
@@ -35,9 +33,12 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         complexity: "O(1)",
         summary: "SLEEP holds the connection for so many seconds, and only this one. RELOAD and LOADAOF forget every \
                   key and load the journal again. PANIC crashes the server. OBJECT tells how a value is kept, \
-                  PROTOCOL answers something of each type, SET-ACTIVE-EXPIRE 0 leaves keys that are due until they are \
-                  asked for. Needs enable-debug-command.",
-        syntax: "<SLEEP seconds | PANIC | RELOAD [NOSAVE] | LOADAOF | OBJECT key | PROTOCOL type | SET-ACTIVE-EXPIRE 0|1 | HELP>",
+                  PROTOCOL answers something of each type, ERROR this error; LOG writes to the server's log. \
+                  SET-ACTIVE-EXPIRE 0 leaves keys that are due until they are asked for, QUICKLIST-PACKED-THRESHOLD \
+                  has elements of lists with so many bytes stand alone, STRINGMATCH-LEN matches a pattern. Needs \
+                  enable-debug-command.",
+        syntax: "<SLEEP seconds | PANIC | RELOAD [NOSAVE] | LOADAOF | OBJECT key | PROTOCOL type | ERROR text | \
+                 LOG text | SET-ACTIVE-EXPIRE 0|1 | QUICKLIST-PACKED-THRESHOLD bytes | STRINGMATCH-LEN pattern text | HELP>",
         reply: &[
             ReplyShape::Ok,
             ReplyShape::Simple,
@@ -59,10 +60,13 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     subcommands: &[],
 }];
 
+/// As the row says.
+pub(super) const NAME: &str = "debug";
+
 /// The longest sleep: a year, so that the moment of waking can always be calculated.
 const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
-const HELP: [&str; 17] = [
+const HELP: [&str; 25] = [
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "PANIC",
     "    Crashes the server, as a bug in it would.",
@@ -76,6 +80,14 @@ const HELP: [&str; 17] = [
     "    Tells how the value is kept.",
     "PROTOCOL <string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false>",
     "    Answers something of this type.",
+    "ERROR <text>",
+    "    Answers this error.",
+    "LOG <text>",
+    "    Writes the text to the server's log.",
+    "QUICKLIST-PACKED-THRESHOLD <bytes>",
+    "    Has an element of a list with so many bytes stand in a node of its own; 0: where it would be too large for one.",
+    "STRINGMATCH-LEN <pattern> <text>",
+    "    Answers whether the pattern matches the text: 1 or 0.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    With 0, keys that are due stay until they are asked for.",
     "HELP",
@@ -83,12 +95,7 @@ const HELP: [&str; 17] = [
 ];
 
 fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
-    let is_allowed = match call.shard.config.enable_debug_command {
-        DebugCommand::No => false,
-        DebugCommand::Yes => true,
-        DebugCommand::Local => call.connection().client.address.is_local(),
-    };
-    if !is_allowed {
+    if !call.shard.may_debug(call.slot) {
         return Err(Failure::of(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
              from a local connection, otherwise you need to set this option in the configuration file, and then \
@@ -104,6 +111,9 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         sleep(call)
     } else if argument::eq_ignore_case(name, "PANIC") && call.args.len() == 2 {
         panic!("asked for by DEBUG PANIC");
+    } else if ["RELOAD", "LOADAOF"].iter().any(|word| argument::eq_ignore_case(name, word)) && call.in_exec {
+        // It would wait for partitions that the transaction holds.
+        Err(Failure::of("ERR Command not allowed inside a transaction"))
     } else if argument::eq_ignore_case(name, "RELOAD") {
         let no_save = call.args.from(2).iter().any(|word| argument::eq_ignore_case(word, "NOSAVE"));
         super::saving::reload(call, !no_save)
@@ -116,6 +126,18 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         let is_on = argument::float(&call.args[2]).unwrap_or(0.0) != 0.0;
         call.shard.server.expires_actively.store(is_on, Relaxed);
         call.reply.ok();
+        Ok(())
+    } else if argument::eq_ignore_case(name, "ERROR") && call.args.len() == 3 {
+        Err(Failure::text(call.args[2].to_vec()))
+    } else if argument::eq_ignore_case(name, "LOG") && call.args.len() == 3 {
+        tracing::warn!("DEBUG LOG: {}", call.args[2].escape_ascii());
+        call.reply.ok();
+        Ok(())
+    } else if argument::eq_ignore_case(name, "QUICKLIST-PACKED-THRESHOLD") && call.args.len() == 3 {
+        stand_alone(call)
+    } else if argument::eq_ignore_case(name, "STRINGMATCH-LEN") && call.args.len() == 4 {
+        let matches = glob::matches(&call.args[2], &call.args[3]);
+        call.reply.int(i64::from(matches));
         Ok(())
     } else if argument::eq_ignore_case(name, "LOADAOF") && call.args.len() == 2 {
         super::saving::reload(call, false)
@@ -200,10 +222,31 @@ fn protocol(name: &[u8], reply: &mut Reply<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The largest node that an element has to itself.
+const ALONE_BYTES_MAX: u128 = 1 << 32;
+
+fn stand_alone(call: &mut Call<'_>) -> Result<(), Failure> {
+    let bytes = sterna_config::memory(&call.args[2]).filter(|&bytes| bytes < ALONE_BYTES_MAX);
+    let bytes =
+        bytes.ok_or(Failure::of("ERR argument must be a memory value bigger than 1 and smaller than 4gb"))?;
+    call.server().set_list_alone_bytes(if bytes == 0 { usize::MAX } else { bytes as usize });
+    if !call.in_exec {
+        // A transaction may hold partitions; then the next tick does it.
+        call.server().settle_settings();
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+/// What isn't a number is 0, as in Redis.
+fn seconds_of(sleep: Args<'_>) -> f64 {
+    sleep.get(2).and_then(argument::float).unwrap_or(0.0).clamp(0.0, SLEEP_S_MAX)
+}
+
 fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {
-    // What isn't a number is 0, as in Redis.
-    let seconds = argument::float(&call.args[2]).unwrap_or(0.0).clamp(0.0, SLEEP_S_MAX);
-    if seconds == 0.0 {
+    let seconds = seconds_of(call.args);
+    // A transaction has slept before it began.
+    if seconds == 0.0 || call.in_exec {
         call.reply.ok();
         return Ok(());
     }
@@ -217,6 +260,30 @@ fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 impl Shard {
+    fn may_debug(&self, slot: usize) -> bool {
+        match self.config.enable_debug_command {
+            DebugCommand::No => false,
+            DebugCommand::Yes => true,
+            DebugCommand::Local => self.connections[slot].client.address.is_local(),
+        }
+    }
+
+    /// Has a transaction wait, before it runs, for as long as the sleeps that it asks for. Once.
+    #[cold]
+    pub(super) fn sleeps_first(&mut self, slot: usize) -> bool {
+        let may_debug = self.may_debug(slot);
+        let Some(transaction) = &mut self.connections[slot].transaction else { return false };
+        if !std::mem::take(&mut transaction.has_debug) || !may_debug {
+            return false;
+        }
+        let is_sleep = |args: &Args<'_>| args.len() == 3 && argument::eq_ignore_case(&args[1], "SLEEP");
+        let debugs = transaction.queued.iter().filter(|(row, _)| row.spec.name == NAME);
+        let seconds: f64 = debugs.map(|(_, args)| args.args()).filter(is_sleep).map(seconds_of).sum();
+        let until = self.clock.instant + Duration::from_secs_f64(seconds.min(SLEEP_S_MAX));
+        self.wait(slot, Wait::Nap, Some(until));
+        true
+    }
+
     /// The time of DEBUG SLEEP is up.
     pub(crate) fn wake(&mut self, slot: usize) {
         let Some(Wait::Asleep(asleep)) = self.resume(slot) else { return };

@@ -155,6 +155,9 @@ impl Shard {
             }
             return Ok(Admission::Queue);
         }
+        if row.has(Flags::RUNS_QUEUE) && self.sleeps_first(slot) {
+            return Ok(Admission::Wait);
+        }
         if self.server.pause.is_on() && self.is_paused(slot, row) {
             return Ok(Admission::Wait);
         }

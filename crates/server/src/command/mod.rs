@@ -9,6 +9,7 @@ mod client;
 pub mod command;
 mod config;
 mod connection;
+mod copies;
 pub(crate) mod debug;
 mod dispatch;
 mod failure;
@@ -48,6 +49,7 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         transaction::ROWS,
         command::ROWS,
         config::ROWS,
+        copies::ROWS,
         debug::ROWS,
         info::ROWS,
         latency::ROWS,

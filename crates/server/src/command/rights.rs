@@ -10,7 +10,7 @@
 //! | held | when the right has gone |
 //! |---|---|
 //! | a subscription, MONITOR, CLIENT TRACKING | the connection is closed, after the reply if it is being served |
-//! | a wait (XREAD BLOCK, WAITAOF) | the wait ends with NOPERM; a reply that is on its way is thrown away |
+//! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; a reply that is on its way is thrown away |
 //! | watched keys | EXEC answers null, as if one had been touched |
 //! | CLIENT NO-EVICT, CLIENT NO-TOUCH | switched off |
 //! | queued commands | checked by EXEC, one by one |
@@ -100,7 +100,7 @@ impl Shard {
         Reply::new(&mut reply, self.connections[slot].proto).error(&text);
         match self.connections[slot].state().wait() {
             Some(Wait::Blocked(_)) => self.end_block(slot, &reply),
-            Some(Wait::Disk(_)) => self.refuse_disk_wait(slot, &reply),
+            Some(Wait::Disk(_) | Wait::Replicas(_)) => self.refuse_wait_for_copies(slot, &reply),
             _ => {}
         }
     }

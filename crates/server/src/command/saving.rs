@@ -1,11 +1,10 @@
-//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, WAITAOF; and what DEBUG RELOAD and LOADAOF do.
+//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE; and what DEBUG RELOAD and LOADAOF do.
 //!
 //! There is one kind of snapshot, which is a new base for the journal: BGSAVE and BGREWRITEAOF do the same, and INFO counts
 //! them apart for those who watch. With `appendonly no` it is all that is kept.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_keyspace::{Effect, What};
@@ -14,8 +13,8 @@ use sterna_protocol::{Reply, argument};
 use super::{Call, Failure, Run};
 use crate::connection::ReplyMode;
 use crate::connection::state::Wait;
-use crate::connection::waits::{AfterJob, DiskWait, JobWait};
-use crate::mailbox::{Ack, Mail};
+use crate::connection::waits::{AfterJob, JobWait};
+use crate::mailbox::Ack;
 use crate::persistence::{Job, Outcome, Rebuild};
 use crate::shard::Shard;
 
@@ -85,24 +84,6 @@ pub(super) static ROWS: &[Command<Run>] = &[
             call.reply.int(call.server().persistence.jobs.last_s.load(Relaxed) as i64);
             Ok(())
         }),
-        subcommands: &[],
-    },
-    Command {
-        spec: Spec {
-            name: "waitaof",
-            arity: 4,
-            flags: Flags::BLOCKING,
-            acl: Categories::CONNECTION,
-            group: Group::Generic,
-            since: "7.2.0",
-            complexity: "O(1)",
-            summary: "Waits until what this connection has written is durable here, and on replicas, of which there are none.",
-            syntax: "numlocal numreplicas timeout",
-            reply: &[ReplyShape::Array],
-            tips: &["request_policy:all_shards", "response_policy:agg_min"],
-            ..BASE
-        },
-        run: Some(waitaof),
         subcommands: &[],
     },
 ];
@@ -190,53 +171,6 @@ fn bgrewriteaof(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
-    let local = argument::int(&call.args[1]).ok_or(Failure::NOT_INTEGER)?;
-    if !(0..=1).contains(&local) {
-        return Err(Failure::of("ERR value is out of range, value must between 0 and 1"));
-    }
-    let replicas = argument::int(&call.args[2]).filter(|&replicas| replicas >= 0);
-    let replicas = replicas.ok_or(Failure::of("ERR value is out of range, must be positive"))?;
-    let timeout_ms = argument::int(&call.args[3]);
-    let timeout_ms = timeout_ms.ok_or(Failure::of("ERR timeout is not an integer or out of range"))?;
-    let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Failure::of("ERR timeout is negative"))?;
-    let journal = call.shard.server.persistence.journal().cloned();
-    if local > 0 && journal.is_none() {
-        return Err(Failure::of(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
-    }
-    let lsn = call.connection().depends_on.written;
-    let is_durable = journal.as_ref().is_some_and(|journal| journal.durable_lsn() >= lsn);
-    let is_local_enough = replicas == 0;
-    if call.in_exec || is_local_enough && (local == 0 || is_durable) {
-        answer(&mut call.reply, is_durable);
-        return Ok(());
-    }
-    // A timeout beyond what a clock can count is none.
-    let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
-    let deadline = timeout.and_then(|timeout| call.shard.clock.instant.checked_add(timeout));
-    let slot = call.slot;
-    let request = call.args.to_owned();
-    call.shard.wait(slot, Wait::Disk(DiskWait { request, lsn, is_local_enough }), deadline);
-    call.shard.await_disk(slot);
-    if let Some(journal) = journal {
-        journal.request_sync(lsn);
-        // It may have become durable before the flag was there to be seen; then nobody else will mail.
-        if journal.durable_lsn() >= lsn {
-            call.shard.post(call.shard.index, Mail::Durable);
-        }
-    }
-    Ok(())
-}
-
-/// How many disks have it: the local one, and replicas'.
-fn answer(reply: &mut Reply<'_>, is_durable: bool) {
-    reply.array(2);
-    reply.int(i64::from(is_durable));
-    reply.int(0);
-}
-
 impl Shard {
     /// The job that the connection waits for has ended.
     pub(crate) fn job_ended(&mut self, ack: Ack, outcome: Outcome) {
@@ -255,40 +189,6 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if !is_silent && !bytes.is_empty() {
             self.flusher.push(connection, range);
-        }
-    }
-
-    /// More is durable: perhaps what a connection in WAITAOF waits for.
-    pub(crate) fn recheck_disk_wait(&mut self, slot: usize) {
-        let connection = &self.connections[slot];
-        let Some(Wait::Disk(DiskWait { lsn, is_local_enough, .. })) = connection.state().wait() else {
-            return;
-        };
-        let is_durable = self.durability.journal.as_ref().is_none_or(|journal| journal.durable_lsn() >= *lsn);
-        if is_durable && *is_local_enough {
-            self.end_disk_wait(slot);
-        } else {
-            self.await_disk(slot);
-        }
-    }
-
-    /// WAITAOF has what it waits for, or has waited as long as it may.
-    pub(crate) fn end_disk_wait(&mut self, slot: usize) {
-        let Some(Wait::Disk(wait)) = self.resume(slot) else { return };
-        let durable = self.durability.journal.as_ref().map(|journal| journal.durable_lsn());
-        let mut bytes = Vec::new();
-        answer(
-            &mut Reply::new(&mut bytes, self.connections[slot].proto),
-            durable.is_some_and(|durable| durable >= wait.lsn),
-        );
-        self.answer_late(slot, &bytes);
-    }
-
-    /// Ends WAITAOF with an error.
-    pub(super) fn refuse_disk_wait(&mut self, slot: usize, reply: &[u8]) {
-        if matches!(self.connections[slot].state().wait(), Some(Wait::Disk(_))) {
-            self.answer_late(slot, reply);
-            self.resume(slot);
         }
     }
 }

@@ -194,6 +194,7 @@ impl Shard {
             return;
         }
         let owned = args.to_owned();
+        transaction.has_debug |= row.spec.name == super::debug::NAME;
         transaction.queued_bytes += size_of::<(&Row, OwnedArgs)>() + owned.heap_bytes();
         transaction.queued.push((row, owned));
         connection.client.multi.store(transaction.queued.len() as i64, Relaxed);

@@ -70,10 +70,14 @@ pub(crate) enum Wait {
     Blocked(Blocked),
     /// WAITAOF: its writes are not durable yet.
     Disk(DiskWait),
+    /// WAIT: there are no replicas, so that its time has to pass.
+    Replicas(OwnedArgs),
     /// A job about the journal's files has to end first: SAVE, CONFIG SET appendonly, SHUTDOWN.
     Job(JobWait),
     /// DEBUG SLEEP.
     Asleep(Asleep),
+    /// A transaction in which DEBUG SLEEP is queued: EXEC stays in the input until its time is up.
+    Nap,
     /// These shards (a bit each) have more in their mail, or on their way to sockets, than they keep up with: nothing is
     /// read from who publishes there.
     Credit { shards: u64 },
@@ -95,6 +99,7 @@ impl Wait {
         match self {
             Wait::Blocked(blocked) => Some(&blocked.request),
             Wait::Disk(wait) => Some(&wait.request),
+            Wait::Replicas(request) => Some(request),
             _ => None,
         }
     }
@@ -102,7 +107,7 @@ impl Wait {
     /// How CLIENT LIST marks a client that INFO counts as blocked.
     pub(crate) fn blocked_mark(&self) -> Option<u32> {
         match self {
-            Wait::Blocked(_) => Some(mark::BLOCKED),
+            Wait::Blocked(_) | Wait::Disk(_) | Wait::Replicas(_) => Some(mark::BLOCKED),
             Wait::Pause => Some(mark::PAUSED),
             _ => None,
         }

@@ -17,6 +17,8 @@ pub(crate) struct Transaction {
     pub(crate) is_spoilt: bool,
     pub(crate) queued: Vec<(&'static Row, OwnedArgs)>,
     pub(crate) queued_bytes: usize,
+    /// DEBUG is queued, perhaps with sleeps that EXEC has yet to wait for.
+    pub(crate) has_debug: bool,
     /// The flag that touches of the watched keys set.
     pub(crate) watch: Arc<Watch>,
     pub(crate) watched: HashSet<(u8, Box<[u8]>)>,

@@ -248,6 +248,7 @@ impl Shard {
         (self.config, self.config_version) = self.server.config_with_version();
         self.flusher.set_limits(&self.config);
         self.slow_from = slow_from(&self.config);
+        self.handle().commands.set_tracking(self.config.latency_tracking);
         self.changes.set_wants(wants(&self.server));
         self.refresh_durability();
         // Release: what follows goes by it. Read by who has turned the journal on.

@@ -30,6 +30,7 @@ impl Shard {
             return;
         }
         if let Some(mark) = blocked_mark {
+            connection.client.is_unblocked.store(false, Relaxed);
             connection.client.set_mark(mark, true);
             self.server.blocked.fetch_add(1, Relaxed);
         }

@@ -25,10 +25,15 @@ const CONNECTIONS_PER_TICK: usize = 2000;
 
 /// Keys that are expired under one lock of their partition: some 50 µs.
 const EXPIRIES_PER_LOCK: usize = 100;
-/// How long a shard expires keys in one go, and how long it then does other things if some were left: at most a quarter of
-/// its time, as in Redis. A key that is left is gone for every reader all the same.
+/// How long a shard expires keys in one go. A key that is left is gone for every reader all the same.
 const EXPIRY_TIME_MAX: Duration = Duration::from_millis(1);
-const EXPIRY_PAUSE: Duration = Duration::from_millis(3);
+
+/// How long it then does other things if some were left. It expires for 25 % of its time with `active-expire-effort 1`, and
+/// 2 % more for each step, as Redis does.
+fn expiry_pause(effort: u32) -> Duration {
+    let percent = 25 + 2 * (effort - 1);
+    EXPIRY_TIME_MAX * (100 - percent) / percent
+}
 
 /// Deadlines of one shard.
 #[derive(Debug)]
@@ -153,9 +158,11 @@ impl Shard {
         };
         waiting.timer = None;
         match waiting.wait {
-            Wait::Pause | Wait::Backlog | Wait::Login | Wait::Reserved => drop(self.resume(who.slot)),
+            Wait::Pause | Wait::Backlog | Wait::Login | Wait::Reserved | Wait::Nap => {
+                drop(self.resume(who.slot))
+            }
             Wait::Blocked(_) => self.recheck_block(who.slot),
-            Wait::Disk(_) => self.end_disk_wait(who.slot),
+            Wait::Disk(_) | Wait::Replicas(_) => self.end_wait_for_copies(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
             Wait::Acks { .. }
             | Wait::Job(_)
@@ -219,7 +226,8 @@ impl Shard {
         let mut partitions_done = 0;
         while partitions_done < own.len() {
             if began.elapsed() >= EXPIRY_TIME_MAX || self.credit.behind() != 0 {
-                self.timers.expiry.due = Some(Instant::now() + EXPIRY_PAUSE);
+                self.timers.expiry.due =
+                    Some(Instant::now() + expiry_pause(self.config.active_expire_effort));
                 return;
             }
             let index = own[self.timers.expiry.next % own.len()];

@@ -35,6 +35,10 @@ pub(super) fn errorstats(sheet: &mut Sheet, call: &mut Call<'_>) {
 }
 
 pub(super) fn latencystats(sheet: &mut Sheet, call: &mut Call<'_>) {
+    if !call.shard.config.latency_tracking {
+        return;
+    }
+    let percents = call.shard.config.latency_tracking_info_percentiles.0.clone();
     for row in table().rows() {
         let shards = call.server().shards.iter();
         let durations = Durations::sum(shards.map(|shard| shard.commands.durations(row.id)));
@@ -42,9 +46,8 @@ pub(super) fn latencystats(sheet: &mut Sheet, call: &mut Call<'_>) {
             continue;
         }
         let us = |percent: f64| durations.percentile(percent) as f64 / 1000.0;
-        sheet.field(
-            &format!("latency_percentiles_usec_{}", row.full_name),
-            format_args!("p50={:.3},p99={:.3},p99.9={:.3}", us(50.0), us(99.0), us(99.9)),
-        );
+        let shown: Vec<_> =
+            percents.iter().map(|&percent| format!("p{percent}={:.3}", us(percent))).collect();
+        sheet.field(&format!("latency_percentiles_usec_{}", row.full_name), shown.join(","));
     }
 }
