@@ -192,3 +192,72 @@ fn acl_log_keeps_so_many_entries_of_bounded_length() {
     bob.error();
     assert_eq!(admin.request(&["ACL", "LOG"]), Value::Array(Vec::new()));
 }
+
+/// The same rules under both settings, as Redis lists them; who was there before keeps what he had.
+#[test]
+fn new_users_begin_with_the_channels_that_acl_pubsub_default_says() {
+    let list = |client: &mut Client| {
+        let Value::Array(list) = client.request(&["ACL", "LIST"]) else { panic!("no list") };
+        let text = |line: &Value| String::from_utf8_lossy(line.as_bytes().expect("text")).into_owned();
+        list.iter().map(text).collect::<Vec<_>>().join("\n")
+    };
+    let told = |launch: Launch| {
+        let server = launch.start();
+        let mut admin = server.connect();
+        let mut seen = Vec::new();
+        for setting in ["resetchannels", "allchannels", "ALLCHANNELS"] {
+            admin.request(&["CONFIG", "SET", "acl-pubsub-default", setting]);
+            let name = format!("user-{}", seen.len());
+            admin.request(&["ACL", "SETUSER", &name, "on", "nopass", "+@all", "(+get ~x)"]);
+            admin.request(&["ACL", "SETUSER", "own", "reset", "(+set ~y)"]);
+            admin.request(&["ACL", "SETUSER", "kept", "on", "nopass", "&news", "+@all"]);
+            admin.request(&["ACL", "SETUSER", "kept", "resetchannels", "&news"]);
+            seen.push(list(&mut admin));
+            seen.push(admin.text_at(&["CONFIG", "GET", "acl-pubsub-default"], 1));
+            let mut user = server.connect();
+            user.request(&["AUTH", &name, "x"]);
+            user.send(&["PUBLISH", "c", "m"]);
+            seen.push(format!("{:?}", user.value()));
+        }
+        admin.send(&["CONFIG", "SET", "acl-pubsub-default", "some"]);
+        seen.push(admin.error());
+        seen
+    };
+    // What may and what may not is listed in different words where the rest of the rules is: only these are compared.
+    let expected = told(Launch::reference());
+    let found = told(Launch::shards(2));
+    assert_eq!(expected, found);
+}
+
+#[test]
+fn user_lines_and_files_follow_acl_pubsub_default_wherever_it_stands() {
+    let lines = "user bob on nopass +@all\nuser carl on nopass resetchannels &news +@all (+get ~a)\n";
+    let expected = "user bob on nopass sanitize-payload &* +@all";
+    let other = "user carl on nopass sanitize-payload resetchannels &news +@all (~a &* -@all +get)";
+    for text in [
+        format!("{lines}acl-pubsub-default allchannels\n"),
+        format!("acl-pubsub-default allchannels\n{lines}"),
+    ] {
+        let mut server = Launch::shards(2).file("redis.conf", &text).config("{folder}/redis.conf").start();
+        for _ in 0..2 {
+            let list = format!("{:?}", acl_list_texts(&server));
+            assert!(list.contains(expected) && list.contains(other), "{list}");
+            server.connect().request(&["CONFIG", "REWRITE"]);
+            server.restart();
+        }
+    }
+    let server = with_aclfile(1, lines).args(&["--acl-pubsub-default", "allchannels"]).start();
+    let list = format!("{:?}", acl_list_texts(&server));
+    assert!(list.contains(expected) && list.contains(other), "{list}");
+    let mut admin = server.connect();
+    admin.request(&["CONFIG", "SET", "acl-pubsub-default", "resetchannels"]);
+    fs::write(server.path("users.acl"), lines).expect("the folder can be written");
+    admin.request(&["ACL", "LOAD"]);
+    let list = format!("{:?}", acl_list_texts(&server));
+    assert!(list.contains("user bob on nopass sanitize-payload resetchannels +@all"), "{list}");
+}
+
+fn acl_list_texts(server: &Server) -> Vec<String> {
+    let Value::Array(list) = acl_list(server) else { panic!("no list") };
+    list.iter().map(|line| String::from_utf8_lossy(line.as_bytes().expect("text")).into_owned()).collect()
+}

@@ -163,6 +163,7 @@ fn reads_by_pattern(args: Args<'_>) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::sample::table;
+    use crate::selector::FirstChannels;
     use sterna_protocol::{Limits, Parser, Progress};
 
     const LIMITS: Limits = Limits {
@@ -190,7 +191,13 @@ mod tests {
         const CHANNEL: &str = "NOPERM No permissions to access a channel";
         let user = "on +get +set +del +exists +rename +incr +publish +subscribe +psubscribe +spublish +ssubscribe \
                     +client|id +multi +select|0 ~x* %R~r %W~w &ch &news.*";
-        let user = User::with_rules(table(), b"u", &user.split_whitespace().collect::<Vec<_>>()).unwrap();
+        let user = User::with_rules(
+            table(),
+            b"u",
+            &user.split_whitespace().collect::<Vec<_>>(),
+            FirstChannels::None,
+        )
+        .unwrap();
         let rows = [
             ("set x1 1", ""),
             ("set y 1", KEY),
@@ -233,8 +240,13 @@ mod tests {
 
     #[test]
     fn one_selector_must_allow_the_whole_request() {
-        let user =
-            User::with_rules(table(), b"u", &["+get", "~a", "(+get +set ~b)", "(+publish &c)"]).unwrap();
+        let user = User::with_rules(
+            table(),
+            b"u",
+            &["+get", "~a", "(+get +set ~b)", "(+publish &c)"],
+            FirstChannels::None,
+        )
+        .unwrap();
         let key = "NOPERM No permissions to access a key";
         for (request, expected) in
             [("get a", ""), ("get b", ""), ("set b 1", ""), ("set a 1", key), ("publish c x", "")]
@@ -247,7 +259,8 @@ mod tests {
 
     #[test]
     fn unsubscribing_needs_the_command_and_no_channel() {
-        let user = User::with_rules(table(), b"u", &["+unsubscribe", "+sunsubscribe"]).unwrap();
+        let user =
+            User::with_rules(table(), b"u", &["+unsubscribe", "+sunsubscribe"], FirstChannels::None).unwrap();
         assert_eq!(verdict(&user, "unsubscribe a"), "");
         assert_eq!(verdict(&user, "sunsubscribe a"), "");
     }

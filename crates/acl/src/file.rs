@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use sterna_command::Table;
 
 use super::rule::{RuleError, whole_rules};
+use super::selector::FirstChannels;
 use super::user::User;
 use super::users::Users;
 
@@ -16,6 +17,7 @@ impl Users {
     pub fn of_file(
         table: &'static Table,
         requirepass: &[u8],
+        first: FirstChannels,
         path: &str,
         text: &[u8],
     ) -> Result<Users, String> {
@@ -27,7 +29,7 @@ impl Users {
             if line.is_empty() {
                 continue;
             }
-            match user_of(table, line) {
+            match user_of(table, line, first) {
                 Ok(user) if names.insert(user.name().to_vec()) => users.put(user),
                 Ok(user) => {
                     let name = String::from_utf8_lossy(user.name());
@@ -53,7 +55,7 @@ impl Users {
 }
 
 /// The user of a line. Error: what stands behind the line's number.
-fn user_of(table: &'static Table, line: &[u8]) -> Result<User, String> {
+fn user_of(table: &'static Table, line: &[u8], first: FirstChannels) -> Result<User, String> {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).collect();
     let [b"user", name, rules @ ..] = &words[..] else {
         return Err(" should start with user keyword followed by the username.".to_owned());
@@ -61,11 +63,11 @@ fn user_of(table: &'static Table, line: &[u8]) -> Result<User, String> {
     if name.iter().any(|&byte| byte == 0 || byte.is_ascii_whitespace()) {
         return Err(": Usernames can't contain spaces or null characters.".to_owned());
     }
-    let mut user = User::new(table, name);
+    let mut user = User::new(table, name, first);
     let rules =
         whole_rules(rules).map_err(|_| ": Unmatched parenthesis in selector definition.".to_owned())?;
     for rule in rules {
-        user.apply_rule(&rule).map_err(|error| match error {
+        user.apply_rule(&rule, first).map_err(|error| match error {
             RuleError::UnknownCommand => {
                 format!(": Error in applying operation '{}': {error}.", String::from_utf8_lossy(&rule))
             }
@@ -84,18 +86,24 @@ mod tests {
     fn users_written_to_a_file_are_the_users_read_from_it() {
         let mut users = Users::new(table());
         users
-            .set_user(b"bob", &[b"on", b">p", b"~a*", b"%R~b", b"&c", b"+@read", b"-get", b"(+set ~x)"])
+            .set_user(
+                b"bob",
+                &[b"on", b">p", b"~a*", b"%R~b", b"&c", b"+@read", b"-get", b"(+set ~x)"],
+                FirstChannels::None,
+            )
             .unwrap();
-        users.set_user(b"default", &[b"off"]).unwrap();
+        users.set_user(b"default", &[b"off"], FirstChannels::None).unwrap();
         let text = users.file_text();
-        let again = Users::of_file(table(), b"ignored", "f", &text).unwrap();
+        let again = Users::of_file(table(), b"ignored", FirstChannels::All, "f", &text).unwrap();
         assert_eq!(again.file_text(), text);
         assert!(again.authenticate(b"bob", b"p").is_some());
     }
 
     #[test]
     fn a_file_without_the_default_user_leaves_it_to_requirepass() {
-        let users = Users::of_file(table(), b"secret", "f", b"\n  \r\nuser bob on nopass\r\n").unwrap();
+        let users =
+            Users::of_file(table(), b"secret", FirstChannels::None, "f", b"\n  \r\nuser bob on nopass\r\n")
+                .unwrap();
         assert!(users.authenticate(b"default", b"secret").is_some());
         assert!(users.authenticate(b"default", b"x").is_none());
         assert!(users.authenticate(b"bob", b"x").is_some());
@@ -105,7 +113,7 @@ mod tests {
     fn everything_that_is_wrong_is_told_with_its_line() {
         let text =
             b"user bob +gett\nusr x on\nuser a b c\nuser bob2 on\nuser bob2 off\nuser c (+get\nuser d >\n";
-        let error = Users::of_file(table(), b"", "f", text).unwrap_err();
+        let error = Users::of_file(table(), b"", FirstChannels::None, "f", text).unwrap_err();
         assert_eq!(
             error,
             "f:1: Error in applying operation '+gett': Unknown command or category name in ACL. f:2 should start with \

@@ -13,8 +13,8 @@
 //! A request is allowed if one of the user's selectors allows all of it: the first selector is the user's own rules, the
 //! others are those in parentheses.
 //!
-//! Source: redis.io/docs/latest/operate/oss_and_stack/management/security/acl; new users start with no command, no key
-//! and no channel (`acl-pubsub-default resetchannels`).
+//! Source: redis.io/docs/latest/operate/oss_and_stack/management/security/acl; new users start with no command and no key,
+//! and with the channels that `acl-pubsub-default` says.
 
 #![forbid(unsafe_code)]
 
@@ -36,5 +36,6 @@ pub use commands::{commands_in, known_categories};
 pub use describe::{SelectorDescription, UserDescription};
 pub use password::{GENPASS_BITS_MAX, generate_password};
 pub use rule::RuleError;
+pub use selector::FirstChannels;
 pub use user::User;
 pub use users::{SetUserError, Users};

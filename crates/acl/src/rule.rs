@@ -16,7 +16,7 @@ use sterna_command::Table;
 use super::access::Access;
 use super::commands::Sign;
 use super::password::Hash;
-use super::selector::{Channels, Keys, Selector};
+use super::selector::{Channels, FirstChannels, Keys, Selector};
 use super::user::User;
 
 /// Why a rule can't be applied. The texts are Redis's.
@@ -80,8 +80,8 @@ pub(super) fn whole_rules(rules: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>, Ve
 }
 
 impl User {
-    /// Applies one rule. After an error the user is as before.
-    pub fn apply_rule(&mut self, rule: &[u8]) -> Result<(), RuleError> {
+    /// Applies one rule; what it begins anew has these first channels. After an error the user is as before.
+    pub fn apply_rule(&mut self, rule: &[u8], first: FirstChannels) -> Result<(), RuleError> {
         match rule.to_ascii_lowercase().as_slice() {
             b"" => {}
             b"on" => self.enabled = true,
@@ -97,7 +97,7 @@ impl User {
             b"sanitize-payload" => self.sanitize_payload = true,
             b"skip-sanitize-payload" => self.sanitize_payload = false,
             b"clearselectors" => self.selectors.clear(),
-            b"reset" => *self = User::new(self.table(), self.name()),
+            b"reset" => *self = User::new(self.table(), self.name(), first),
             _ => match rule {
                 [b'>', password @ ..] => self.add_password(Hash::of(password)),
                 [b'#', hex @ ..] => self.add_password(Hash::from_hex(hex).ok_or(RuleError::PasswordHash)?),
@@ -105,7 +105,7 @@ impl User {
                 [b'!', hex @ ..] => {
                     self.remove_password(Hash::from_hex(hex).ok_or(RuleError::PasswordHash)?)?
                 }
-                [b'(', inner @ .., b')'] => self.selectors.push(parenthesised(self.table(), inner)?),
+                [b'(', inner @ .., b')'] => self.selectors.push(parenthesised(self.table(), inner, first)?),
                 _ => self.root.apply_rule(rule)?,
             },
         }
@@ -130,8 +130,8 @@ impl User {
 }
 
 /// The selector that the rules between parentheses describe.
-fn parenthesised(table: &'static Table, rules: &[u8]) -> Result<Selector, RuleError> {
-    let mut selector = Selector::nothing(table);
+fn parenthesised(table: &'static Table, rules: &[u8], first: FirstChannels) -> Result<Selector, RuleError> {
+    let mut selector = Selector::new(table, first);
     for rule in rules.split(|&byte| byte == b' ').filter(|rule| !rule.is_empty()) {
         selector.apply_rule(rule)?;
     }
@@ -203,7 +203,8 @@ mod tests {
     /// The user's line of ACL LIST after `rules`, without what every line here begins with; or the error.
     fn listed(rules: &str) -> Result<String, String> {
         let rules: Vec<&str> = rules.split_whitespace().collect();
-        let user = User::with_rules(table(), b"u", &rules).map_err(|error| error.to_string())?;
+        let user = User::with_rules(table(), b"u", &rules, FirstChannels::None)
+            .map_err(|error| error.to_string())?;
         let line = String::from_utf8(user.line()).unwrap();
         Ok(line.strip_prefix("user u off sanitize-payload ").map_or(line.clone(), str::to_owned))
     }
@@ -288,13 +289,17 @@ mod tests {
                 .starts_with("Adding a pattern after the * pattern (or the 'allchannels'")
         );
         assert_eq!(listed("~* %").unwrap_err(), listed("~* ~foo").unwrap_err());
-        assert_eq!(User::new(table(), b"u").apply_rule(b"~a b"), Err(RuleError::Syntax));
-        assert_eq!(User::new(table(), b"u").apply_rule(b""), Ok(()));
+        let apply =
+            |rule: &[u8]| User::new(table(), b"u", FirstChannels::None).apply_rule(rule, FirstChannels::None);
+        assert_eq!(apply(b"~a b"), Err(RuleError::Syntax));
+        assert_eq!(apply(b""), Ok(()));
     }
 
     #[test]
     fn only_a_user_that_may_do_everything_is_unrestricted() {
-        let unrestricted = |rules: &[&str]| User::with_rules(table(), b"u", rules).unwrap().is_unrestricted();
+        let unrestricted = |rules: &[&str]| {
+            User::with_rules(table(), b"u", rules, FirstChannels::None).unwrap().is_unrestricted()
+        };
         assert!(unrestricted(&["+@all", "~*", "&*"]));
         assert!(unrestricted(&["allcommands", "allkeys", "allchannels", "off"]));
         for less in [
@@ -323,8 +328,8 @@ mod tests {
             "(+get ~x)",
             "(&y +publish)",
         ];
-        let user = User::with_rules(table(), b"u", &rules).unwrap();
-        let again = User::with_rules(table(), b"u", &user.rules()).unwrap();
+        let user = User::with_rules(table(), b"u", &rules, FirstChannels::None).unwrap();
+        let again = User::with_rules(table(), b"u", &user.rules(), FirstChannels::All).unwrap();
         assert_eq!(again.line(), user.line());
         assert!(
             String::from_utf8(user.line())

@@ -35,13 +35,32 @@ pub(super) enum Channels {
     Matching(Vec<Vec<u8>>),
 }
 
+/// The channels that a user or selector has before any rule is applied: `acl-pubsub-default`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FirstChannels {
+    /// None.
+    #[default]
+    None,
+    /// Every channel.
+    All,
+}
+
+impl FirstChannels {
+    fn channels(self) -> Channels {
+        match self {
+            FirstChannels::None => Channels::Matching(Vec::new()),
+            FirstChannels::All => Channels::All,
+        }
+    }
+}
+
 impl Selector {
-    /// Allows nothing.
-    pub(super) fn nothing(table: &'static Table) -> Selector {
+    /// Allows nothing but its first channels.
+    pub(super) fn new(table: &'static Table, first: FirstChannels) -> Selector {
         Selector {
             commands: CommandSet::none(table),
             keys: Keys::Matching(Vec::new()),
-            channels: Channels::Matching(Vec::new()),
+            channels: first.channels(),
         }
     }
 

@@ -5,7 +5,7 @@ use sterna_command::Table;
 use super::access::Access;
 use super::password::Hash;
 use super::rule::{RuleError, whole_rules};
-use super::selector::Selector;
+use super::selector::{FirstChannels, Selector};
 
 /// A name, what AUTH accepts for it, and what it may do.
 #[derive(Debug, Clone)]
@@ -26,15 +26,16 @@ pub struct User {
 }
 
 impl User {
-    /// A user that may do nothing and can't log in. `table` has the commands that its rules will be about.
-    pub fn new(table: &'static Table, name: &[u8]) -> User {
+    /// A user that may do nothing, whatever its first channels are, and can't log in. `table` has the commands that its rules
+    /// will be about.
+    pub fn new(table: &'static Table, name: &[u8], first: FirstChannels) -> User {
         User {
             name: name.into(),
             enabled: false,
             nopass: false,
             sanitize_payload: true,
             passwords: Vec::new(),
-            root: Selector::nothing(table),
+            root: Selector::new(table, first),
             selectors: Vec::new(),
             unrestricted: false,
         }
@@ -45,10 +46,11 @@ impl User {
         table: &'static Table,
         name: &[u8],
         rules: &[impl AsRef<[u8]>],
+        first: FirstChannels,
     ) -> Result<User, RuleError> {
-        let mut user = User::new(table, name);
+        let mut user = User::new(table, name, first);
         let rules = whole_rules(rules).map_err(|_| RuleError::UnmatchedParenthesis)?;
-        rules.iter().try_for_each(|rule| user.apply_rule(rule))?;
+        rules.iter().try_for_each(|rule| user.apply_rule(rule, first))?;
         Ok(user)
     }
 

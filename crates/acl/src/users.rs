@@ -7,6 +7,7 @@ use sterna_command::Table;
 
 use super::password::Hash;
 use super::rule::{RuleError, whole_rules};
+use super::selector::FirstChannels;
 use super::user::User;
 
 /// The user that a connection has before AUTH, and that `requirepass` is about.
@@ -41,9 +42,9 @@ pub enum SetUserError {
 impl Users {
     /// Only `default`, which may do everything without a password. `table` has the commands that rules are about.
     pub fn new(table: &'static Table) -> Users {
-        let mut user = User::new(table, DEFAULT);
+        let mut user = User::new(table, DEFAULT, FirstChannels::All);
         for rule in ["on", "nopass", "allcommands", "allkeys", "allchannels"] {
-            let applied = user.apply_rule(rule.as_bytes());
+            let applied = user.apply_rule(rule.as_bytes(), FirstChannels::All);
             debug_assert_eq!(applied, Ok(()));
         }
         let default = Arc::new(user);
@@ -57,12 +58,13 @@ impl Users {
     pub fn of_lines<'a>(
         table: &'static Table,
         requirepass: &[u8],
+        first: FirstChannels,
         lines: impl IntoIterator<Item = (&'a [u8], &'a [Vec<u8>])>,
     ) -> Result<Users, RuleError> {
         let mut users = Users::new(table);
         users.set_requirepass(requirepass);
         for (name, rules) in lines {
-            users.insert(User::with_rules(table, name, rules)?);
+            users.insert(User::with_rules(table, name, rules, first)?);
         }
         Ok(users)
     }
@@ -103,17 +105,23 @@ impl Users {
         self.insert(user);
     }
 
-    /// ACL SETUSER: applies `rules` to the user, which is made if there is none. Returns it as it now is; nothing has
-    /// changed after an error.
-    pub fn set_user(&mut self, name: &[u8], rules: &[&[u8]]) -> Result<Arc<User>, SetUserError> {
+    /// ACL SETUSER: applies `rules` to the user, which is made if there is none, with these first channels. Returns it as it
+    /// now is; nothing has changed after an error.
+    pub fn set_user(
+        &mut self,
+        name: &[u8],
+        rules: &[&[u8]],
+        first: FirstChannels,
+    ) -> Result<Arc<User>, SetUserError> {
         if name.iter().any(|&byte| byte == 0 || byte.is_ascii_whitespace()) {
             return Err(SetUserError::Name);
         }
-        let mut user =
-            self.get(name).map_or_else(|| User::new(self.default.table(), name), |user| User::clone(user));
+        let table = self.default.table();
+        let mut user = self.get(name).map_or_else(|| User::new(table, name, first), |user| User::clone(user));
         let rules = whole_rules(rules).map_err(|open| SetUserError::Parenthesis(lossy(&open)))?;
         for rule in rules {
-            user.apply_rule(&rule).map_err(|error| SetUserError::Rule { rule: lossy(&rule), error })?;
+            user.apply_rule(&rule, first)
+                .map_err(|error| SetUserError::Rule { rule: lossy(&rule), error })?;
         }
         Ok(self.insert(user))
     }
@@ -176,7 +184,7 @@ mod tests {
     #[test]
     fn only_an_enabled_user_with_its_password_gets_in() {
         let mut users = Users::new(table());
-        users.set_user(b"bob", &[b"on", b">one", b">two"]).unwrap();
+        users.set_user(b"bob", &[b"on", b">one", b">two"], FirstChannels::None).unwrap();
         for (name, password, gets_in) in [
             ("bob", "one", true),
             ("bob", "two", true),
@@ -190,29 +198,29 @@ mod tests {
                 "{name} {password}"
             );
         }
-        users.set_user(b"bob", &[b"off"]).unwrap();
+        users.set_user(b"bob", &[b"off"], FirstChannels::None).unwrap();
         assert!(users.authenticate(b"bob", b"one").is_none());
     }
 
     #[test]
     fn setting_a_user_is_all_or_nothing() {
         let mut users = Users::new(table());
-        let error = users.set_user(b"nn", &[b"+get", b"+foo"]).unwrap_err();
+        let error = users.set_user(b"nn", &[b"+get", b"+foo"], FirstChannels::None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "ERR Error in ACL SETUSER modifier '+foo': Unknown command or category name in ACL"
         );
         assert!(users.get(b"nn").is_none());
-        let before = line(&users.set_user(b"nn", &[b"+get", b"(+set", b"~x)"]).unwrap());
+        let before = line(&users.set_user(b"nn", &[b"+get", b"(+set", b"~x)"], FirstChannels::None).unwrap());
         assert_eq!(
             before,
             "user nn off sanitize-payload resetchannels -@all +get (~x resetchannels -@all +set)"
         );
-        let error = users.set_user(b"nn", &[b"on", b"(+get", b"~y"]).unwrap_err();
+        let error = users.set_user(b"nn", &[b"on", b"(+get", b"~y"], FirstChannels::None).unwrap_err();
         assert_eq!(error.to_string(), "ERR Unmatched parenthesis in acl selector starting at '(+get'.");
         assert_eq!(line(users.get(b"nn").unwrap()), before);
         assert_eq!(
-            users.set_user(b"a b", &[]).unwrap_err().to_string(),
+            users.set_user(b"a b", &[], FirstChannels::None).unwrap_err().to_string(),
             "ERR Usernames can't contain spaces or null characters"
         );
     }
@@ -220,10 +228,10 @@ mod tests {
     #[test]
     fn a_changed_default_user_is_the_default_user() {
         let mut users = Users::new(table());
-        users.set_user(b"default", &[b"-@dangerous"]).unwrap();
+        users.set_user(b"default", &[b"-@dangerous"], FirstChannels::None).unwrap();
         assert!(!users.default_user().is_unrestricted());
         assert!(users.remove(b"default").is_none());
-        users.set_user(b"bob", &[]).unwrap();
+        users.set_user(b"bob", &[], FirstChannels::None).unwrap();
         assert!(users.remove(b"bob").is_some() && users.remove(b"bob").is_none());
         assert_eq!(users.iter().map(|user| user.name()).collect::<Vec<_>>(), [b"default"]);
     }
@@ -235,7 +243,12 @@ mod tests {
             (name.as_bytes().to_vec(), rules.iter().map(|rule| rule.as_bytes().to_vec()).collect::<Vec<_>>())
         };
         let users = |lines: &Lines| {
-            Users::of_lines(table(), b"pass", lines.iter().map(|(name, rules)| (&name[..], &rules[..])))
+            Users::of_lines(
+                table(),
+                b"pass",
+                FirstChannels::None,
+                lines.iter().map(|(name, rules)| (&name[..], &rules[..])),
+            )
         };
         assert_eq!(users(&Lines::new()).unwrap().lines(b"pass"), []);
         let with_bob = users(&vec![line("bob", &["on", ">p", "~*", "+@read"])]).unwrap();
@@ -253,5 +266,27 @@ mod tests {
         assert_eq!(other.lines(b"pass").len(), 1);
         let unknown = users(&vec![line("eve", &["+nosuch"])]);
         assert_eq!(unknown.unwrap_err(), RuleError::UnknownCommand);
+    }
+
+    #[test]
+    fn new_users_and_selectors_have_the_first_channels_and_those_that_are_there_keep_theirs() {
+        let mut users = Users::new(table());
+        let set = |users: &mut Users, name: &str, rules: &[&[u8]], first| {
+            line(&users.set_user(name.as_bytes(), rules, first).unwrap())
+        };
+        let (none, all) = (FirstChannels::None, FirstChannels::All);
+        let before = set(&mut users, "before", &[b"+get"], none);
+        assert_eq!(before, "user before off sanitize-payload resetchannels -@all +get");
+        // As Redis 8.2 lists them with `acl-pubsub-default allchannels`.
+        let after = set(&mut users, "after", &[b"+get", b"(+set ~x)"], all);
+        assert_eq!(after, "user after off sanitize-payload &* -@all +get (~x &* -@all +set)");
+        assert_eq!(set(&mut users, "before", &[], all), before);
+        let own = set(&mut users, "own", &[b"resetchannels", b"&news"], all);
+        assert_eq!(own, "user own off sanitize-payload resetchannels &news -@all");
+        assert_eq!(set(&mut users, "own", &[b"reset"], all), "user own off sanitize-payload &* -@all");
+        assert_eq!(
+            set(&mut users, "own", &[b"reset"], none),
+            "user own off sanitize-payload resetchannels -@all"
+        );
     }
 }

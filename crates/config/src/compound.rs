@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use sterna_keyspace::EventClasses;
 
+use super::options::Config;
 use super::value::{Kind, Phase, Value, ValueError, integer, memory, only, utf8};
 
 /// One address to listen on.
@@ -224,7 +225,7 @@ impl SavePoints {
     }
 }
 
-impl crate::Config {
+impl Config {
     /// When snapshots are due, as things are.
     pub fn save_points(&self) -> &[SavePoint] {
         match &self.save {
@@ -426,14 +427,15 @@ impl Value for TlsProtocols {
 #[derive(Debug, Clone, Copy)]
 pub struct LineChecks {
     /// A `user` line in the one form that is compared and written: each rule as ACL LIST shows it. Or what is wrong.
-    pub user: fn(&UserLine) -> Result<UserLine, String>,
+    /// New users are as the configuration says.
+    pub user: fn(&UserLine, &Config) -> Result<UserLine, String>,
     /// What is wrong with the last of these, given those before it.
     pub renames: fn(&[RenamedCommand]) -> Result<(), String>,
 }
 
 impl LineChecks {
     /// Takes lines as they are.
-    pub const NONE: LineChecks = LineChecks { user: |line| Ok(line.clone()), renames: |_| Ok(()) };
+    pub const NONE: LineChecks = LineChecks { user: |line, _| Ok(line.clone()), renames: |_| Ok(()) };
 }
 
 /// A `rename-command` line.

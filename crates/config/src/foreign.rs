@@ -46,9 +46,9 @@ const PROTECTIVE: &[(&str, &[&str])] = &[
 /// In alphabetical order.
 #[rustfmt::skip]
 const FOREIGN: &[&str] = &[
-    "acl-pubsub-default", "active-defrag-cycle-max", "active-defrag-cycle-min",
-    "active-defrag-cycle-us", "active-defrag-ignore-bytes", "active-defrag-max-scan-fields",
-    "active-defrag-threshold-lower", "active-defrag-threshold-upper",
+    "active-defrag-cycle-max", "active-defrag-cycle-min", "active-defrag-cycle-us",
+    "active-defrag-ignore-bytes", "active-defrag-max-scan-fields", "active-defrag-threshold-lower",
+    "active-defrag-threshold-upper",
     "activedefrag", "activerehashing", "always-show-logo", "aof-disable-auto-gc", "aof-rewrite-cpulist",
     "aof-rewrite-incremental-fsync", "aof-timestamp-enabled", "aof-use-rdb-preamble", "aof_rewrite_cpulist",
     "appendfilename", "availability-zone", "bgsave-cpulist", "bgsave_cpulist", "bind-source-addr",

@@ -34,8 +34,8 @@ pub use compound::{
 pub use live::SetError;
 pub use load::{ConfigError, Loaded, Origin, Warning};
 pub use options::{
-    AppendFsync, Change, Config, Daemonize, DebugCommand, LogLevel, MaxmemoryPolicy, OPTIONS, OptionRow,
-    Section, TlsAuthClients,
+    AclPubsubDefault, AppendFsync, Change, Config, Daemonize, DebugCommand, LogLevel, MaxmemoryPolicy,
+    OPTIONS, OptionRow, Section, TlsAuthClients,
 };
 pub use page::reference_page;
 pub use rewrite::{RewriteError, replace_file};

@@ -315,10 +315,11 @@ impl Loader {
         if row.name == "rename-command" {
             (self.checks.renames)(&config.renames).map_err(ValueError::Rename)?;
         } else if row.name == "user"
-            && let Some(user) = config.users.last_mut()
+            && let Some(user) = config.users.last()
         {
             let name = || String::from_utf8_lossy(&user.name).into_owned();
-            *user = (self.checks.user)(user).map_err(|error| ValueError::UserRule(name(), error))?;
+            // What it is written as depends on lines that may follow: see `settle`.
+            (self.checks.user)(user, config).map_err(|error| ValueError::UserRule(name(), error))?;
         }
         let has_both = config.aclfile.is_some() && !config.users.is_empty();
         if has_both { Err(ValueError::UsersTwice) } else { Ok(()) }
@@ -370,6 +371,16 @@ impl Loader {
             }
         }
         config.clamp();
+        for index in 0..config.users.len() {
+            let user = &config.users[index];
+            let written_out = (self.checks.user)(user, config);
+            let name = || String::from_utf8_lossy(&user.name).into_owned();
+            config.users[index] = written_out.map_err(|error| ConfigError::Value {
+                origin: Origin::CommandLine,
+                directive: "user".to_owned(),
+                error: ValueError::UserRule(name(), error),
+            })?;
+        }
         let failed = |error| ConfigError::Dir { path: config.dir.clone(), error };
         let dir = std::path::absolute(&config.dir).map_err(failed)?;
         if !fs::metadata(&dir).map_err(failed)?.is_dir() {
@@ -451,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_user_line_is_refused_where_it_stands_if_the_check_refuses_it() {
-        let user = |user: &UserLine| {
+        let user = |user: &UserLine, _: &Config| {
             if user.rules == [b"+x"] { Err("no".to_owned()) } else { Ok(user.clone()) }
         };
         let check = LineChecks { user, ..LineChecks::NONE };

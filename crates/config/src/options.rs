@@ -184,6 +184,10 @@ options! {
     aclfile: Option<PathBuf> = None,
         Security "aclfile", Kind::Path, Start;
 
+    /// The channels that a new user, or a selector of one, begins with: none, or all. Users that are there keep theirs.
+    acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels,
+        Security "acl-pubsub-default", Kind::OneOf(AclPubsubDefault::NAMES), RunTime;
+
     /// Entries that ACL LOG keeps.
     acllog_max_len: u64 = 128,
         Security "acllog-max-len", int(0, i64::MAX, "entries"), RunTime;
@@ -472,6 +476,16 @@ choices! {
         Yes = "yes",
         /// One is checked if it is shown.
         Optional = "optional",
+    }
+}
+
+choices! {
+    /// The channels that a new user begins with.
+    AclPubsubDefault {
+        /// Every channel.
+        AllChannels = "allchannels",
+        /// None.
+        ResetChannels = "resetchannels",
     }
 }
 

@@ -9,6 +9,7 @@ use mio::{Poll, Waker};
 
 use crate::acl::{User, Users};
 use crate::command::acl::file::users_of_file;
+use crate::command::acl::first_channels;
 use crate::command::table::table;
 use crate::config::{Config, LineChecks, RenamedCommand, UserLine};
 use crate::files::{make_room_for, own_files};
@@ -60,8 +61,9 @@ pub enum StartError {
 pub const LINE_CHECKS: LineChecks = LineChecks { user: written_out, renames: check_renames };
 
 /// A `user` line with its rules as ACL LIST shows them, or what is wrong with it.
-fn written_out(line: &UserLine) -> Result<UserLine, String> {
-    let user = User::with_rules(table(), &line.name, &line.rules).map_err(|error| error.to_string())?;
+fn written_out(line: &UserLine, config: &Config) -> Result<UserLine, String> {
+    let user = User::with_rules(table(), &line.name, &line.rules, first_channels(config))
+        .map_err(|error| error.to_string())?;
     Ok(UserLine { name: line.name.clone(), rules: user.rules() })
 }
 
@@ -76,7 +78,7 @@ fn users_of(config: &Config) -> Result<Users, StartError> {
         return users_of_file(path, config).map_err(StartError::AclFile);
     }
     let lines = config.users.iter().map(|line| (&line.name[..], &line.rules[..]));
-    Ok(Users::of_lines(table(), &config.requirepass, lines)?)
+    Ok(Users::of_lines(table(), &config.requirepass, first_channels(config), lines)?)
 }
 
 /// Shards at most: the directory keeps a bit for each.
@@ -224,8 +226,9 @@ mod tests {
     #[test]
     fn a_user_line_with_an_unknown_command_is_refused() {
         let line = |rule: &str| UserLine { name: b"eve".to_vec(), rules: vec![rule.as_bytes().to_vec()] };
-        let rules = written_out(&line("+get")).map(|line| line.rules.join(&b' '));
+        let rules = written_out(&line("+get"), &Config::default()).map(|line| line.rules.join(&b' '));
         assert_eq!(rules, Ok(b"off sanitize-payload resetchannels -@all +get".to_vec()));
-        assert_eq!(written_out(&line("+nosuch")), Err("Unknown command or category name in ACL".to_owned()));
+        let unknown = written_out(&line("+nosuch"), &Config::default());
+        assert_eq!(unknown, Err("Unknown command or category name in ACL".to_owned()));
     }
 }

@@ -10,7 +10,7 @@ use sterna_command::{Command, Flags, ReplyShape, Spec};
 
 use super::super::table::table;
 use super::super::{Call, Failure, Run};
-use super::{ADMIN, BASE, ON_ALL_NODES, row};
+use super::{ADMIN, BASE, ON_ALL_NODES, first_channels, row};
 use crate::acl::Users;
 use crate::config::{Config, replace_file};
 use crate::mailbox::UserChange;
@@ -54,7 +54,7 @@ pub(crate) fn users_of_file(path: &Path, config: &Config) -> Result<Users, Strin
         let reason = error.split(" (os error").next().unwrap_or_default();
         format!("Error loading ACLs, opening file '{shown}': {reason}")
     })?;
-    Users::of_file(table(), &config.requirepass, &shown, &text)
+    Users::of_file(table(), &config.requirepass, first_channels(config), &shown, &text)
 }
 
 fn load(call: &mut Call<'_>) -> Result<(), Failure> {

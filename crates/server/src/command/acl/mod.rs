@@ -20,8 +20,17 @@ use sterna_protocol::Args;
 use super::help::help;
 use super::table::Row;
 use super::{Call, Failure, Run};
-use crate::acl::Denied;
+use crate::acl::{Denied, FirstChannels};
+use crate::config::{AclPubsubDefault, Config};
 use crate::shard::Shard;
+
+/// What new users have, as the configuration says it.
+pub(crate) fn first_channels(config: &Config) -> FirstChannels {
+    match config.acl_pubsub_default {
+        AclPubsubDefault::ResetChannels => FirstChannels::None,
+        AclPubsubDefault::AllChannels => FirstChannels::All,
+    }
+}
 
 const BASE: Spec = Spec {
     name: "",

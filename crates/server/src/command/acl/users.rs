@@ -13,7 +13,7 @@ use sterna_command::{Command, Flags, ReplyShape, Secrets, Spec};
 use sterna_protocol::Reply;
 
 use super::super::{Call, Failure, Run};
-use super::{ADMIN, BASE, ON_ALL_NODES, row};
+use super::{ADMIN, BASE, ON_ALL_NODES, first_channels, row};
 use crate::acl::{SelectorDescription, User};
 use crate::connection::state::Wait;
 use crate::mailbox::{Ack, Mail, UserChange};
@@ -116,7 +116,8 @@ fn setuser(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
     let _turn = call.turn_to_change(&server);
     let rules: Vec<&[u8]> = call.args.from(3).iter().collect();
-    let user = server.users.write().set_user(&call.args[2], &rules);
+    let first = first_channels(&server.config());
+    let user = server.users.write().set_user(&call.args[2], &rules, first);
     let user = user.map_err(|error| Failure::text(error.to_string()))?;
     call.reply.ok();
     call.spread_user(&UserChange::Changed(user));
