@@ -4,6 +4,7 @@ mod apart;
 mod caching;
 mod churn;
 mod closing;
+mod credit;
 mod crowd;
 mod fairness;
 mod groups;

@@ -50,9 +50,21 @@ impl Local {
 
 impl Shard {
     /// Notes a change for the turn's batch, if anybody broadcasts it.
+    ///
+    /// The batch is mailed at the end of the turn, when no request is left that could wait for room in the mail: so what it
+    /// will take is counted here, for the request that made the change.
     pub(super) fn note_for_broadcast(&mut self, key: &[u8], by: Option<ClientId>) {
-        if self.server.tracking.is_broadcast(key) {
-            self.tracking.changed.insert(key.into(), by);
+        if !self.server.tracking.is_broadcast(key) {
+            return;
+        }
+        let is_new = self.tracking.changed.insert(key.into(), by).is_none();
+        let bytes = if is_new { key.len() + size_of::<Box<[u8]>>() } else { 0 };
+        for shard in self.server.tracking.broadcasting_shards() {
+            if shard == self.index {
+                self.credit.note_local(shard);
+            } else {
+                self.credit.note_outgoing(shard, bytes);
+            }
         }
     }
 

@@ -1,0 +1,233 @@
+//! What one shard mails another is bounded, whatever makes the mail: messages of a transaction, keyspace events, invalidations.
+//!
+//! A script without keys stops one shard; what the other has then been able to answer is what its mail had room for.
+
+use std::net::TcpStream;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame, request_bytes, value_of};
+use sterna_tests::server::Server;
+
+/// How long the shard stands still.
+const STILL: Duration = Duration::from_millis(1500);
+
+/// Long enough that a shard that is free would have answered.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// Bytes mailed to a shard that stands still, at most; one request may pass that (`MAILED_BYTES_MAX`).
+const MAIL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Holds its client's shard, and no key, for the milliseconds it is given.
+const STAND_STILL: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+                           local until_ms = now() + ARGV[1] while now() < until_ms do end return 1";
+
+/// A server of two shards, and a connection on the first.
+fn start() -> (Server, Client) {
+    let server = Server::sterna(
+        2,
+        &[
+            "--appendonly",
+            "no",
+            "--busy-reply-threshold",
+            "60000",
+            "--notify-keyspace-events",
+            "KEA",
+            "--client-output-buffer-limit",
+            "pubsub",
+            "0",
+            "0",
+            "0",
+        ],
+    );
+    let first = on_shard(&server, 0);
+    (server, first)
+}
+
+fn shard_of(client: &mut Client) -> usize {
+    let info = client.text(&["CLIENT", "INFO"]);
+    let shard = info.split(' ').find_map(|word| word.trim().strip_prefix("io-thread="));
+    shard.and_then(|shard| shard.parse().ok()).expect("CLIENT INFO tells the shard")
+}
+
+/// A connection on this shard. New ones go to the shard that has fewest, so one of a few is there.
+fn on_shard(server: &Server, shard: usize) -> Client {
+    let mut others = Vec::new();
+    loop {
+        let mut client = server.connect();
+        if shard_of(&mut client) == shard {
+            return client;
+        }
+        others.push(client);
+        assert!(others.len() < 10, "no connection on shard {shard}");
+    }
+}
+
+/// Sends these bytes on a connection of the first shard, from a thread, and returns where the replies come.
+fn send_aside(server: &Server, bytes: Vec<u8>) -> (Client, JoinHandle<()>) {
+    let mut others = Vec::new();
+    loop {
+        let stream = TcpStream::connect(server.address()).expect("the server listens");
+        let mut reader = Client::over(stream.try_clone().expect("a socket can be read and written at once"));
+        if shard_of(&mut reader) == 0 {
+            let sender = thread::spawn(move || Client::over(stream).send_bytes(&bytes));
+            return (reader, sender);
+        }
+        others.push(reader);
+        assert!(others.len() < 10, "no connection on the first shard");
+    }
+}
+
+/// Has the second shard stand still; returns the client that is answered when it goes on.
+fn stop_second(server: &Server) -> Client {
+    let (mut script, mut probe) = (on_shard(server, 1), on_shard(server, 1));
+    script.send(&["EVAL", STAND_STILL, "0", &STILL.as_millis().to_string()]);
+    loop {
+        probe.send(&["PING"]);
+        if probe.frame(MOMENT) == Frame::Nothing {
+            return script;
+        }
+    }
+}
+
+/// Sends `rounds` times `requests`, each round with `replies` replies, on the first shard while the second stands still.
+/// Asserts that no more rounds were answered then than fit into its mail, each being `mailed` bytes, and that all are in the
+/// end.
+fn held_while_the_other_stands_still(
+    server: &Server,
+    what: &str,
+    (rounds, replies, mailed): (usize, usize, usize),
+    request: impl Fn(usize) -> Vec<u8>,
+) {
+    assert!(rounds * mailed > 8 * MAIL_BYTES_MAX, "{what}: not enough to be held");
+    let bytes: Vec<u8> = (0..rounds).flat_map(&request).collect();
+    let mut script = stop_second(server);
+    let (mut reader, sender) = send_aside(server, bytes);
+    let counted_until = Instant::now() + STILL / 2;
+    let mut answered = 0;
+    while Instant::now() < counted_until && answered < rounds * replies {
+        if let Frame::Bytes(frame) = reader.frame(Duration::from_millis(1)) {
+            assert!(!matches!(value_of(&frame), Value::Error(_)), "{what}: {}", frame.escape_ascii());
+            answered += 1;
+        }
+    }
+    assert_eq!(
+        script.frame(Duration::from_millis(1)),
+        Frame::Nothing,
+        "{what}: the shard has gone on already"
+    );
+    let most = (MAIL_BYTES_MAX / mailed + 3) * replies;
+    println!("{what}: {answered} of {} replies, at most {most}", rounds * replies);
+    assert!(answered > 0 && answered <= most, "{what}: {answered} replies, {most} at most");
+    for _ in answered..rounds * replies {
+        assert!(!matches!(reader.value(), Value::Error(_)), "{what}");
+    }
+    sender.join().expect("everything is sent");
+}
+
+#[test]
+fn messages_of_transactions_are_held_back_by_a_shard_that_stands_still() {
+    const ROUNDS: usize = 200;
+    const MESSAGES: usize = 8;
+    let payload = "x".repeat(8 * 1024);
+    let (server, _first) = start();
+    let mut subscriber = on_shard(&server, 1);
+    subscriber.request(&["SUBSCRIBE", "c"]);
+    held_while_the_other_stands_still(
+        &server,
+        "EXEC",
+        (ROUNDS, MESSAGES + 2, MESSAGES * payload.len()),
+        |round| {
+            let mut bytes = request_bytes(&["MULTI"]);
+            for number in 0..MESSAGES {
+                let text = format!("{} {payload}", round * MESSAGES + number);
+                bytes.extend(request_bytes(&["PUBLISH", "c", &text]));
+            }
+            bytes.extend(request_bytes(&["EXEC"]));
+            bytes
+        },
+    );
+    for expected in 0..ROUNDS * MESSAGES {
+        let message = subscriber.value();
+        let text = message.as_slice().and_then(|parts| parts[2].as_bytes()).expect("a message");
+        assert!(text.starts_with(format!("{expected} ").as_bytes()), "a message is missing");
+    }
+}
+
+#[test]
+fn writes_with_keyspace_events_are_held_back_by_a_shard_that_stands_still() {
+    const ROUNDS: usize = 1500;
+    let name = "k".repeat(4 * 1024);
+    let (server, _first) = start();
+    let mut listener = on_shard(&server, 1);
+    listener.request(&["SUBSCRIBE", "__keyevent@0__:set"]);
+    held_while_the_other_stands_still(&server, "events", (2 * ROUNDS, 1, name.len()), |round| {
+        request_bytes(&["SET", &format!("{round} {name}"), "v"])
+    });
+    for expected in 0..2 * ROUNDS {
+        let event = listener.value();
+        let text = event.as_slice().and_then(|parts| parts[2].as_bytes()).expect("an event");
+        assert!(text.starts_with(format!("{expected} ").as_bytes()), "an event is missing");
+    }
+}
+
+#[test]
+fn writes_with_invalidations_are_held_back_by_a_shard_that_stands_still() {
+    const ROUNDS: usize = 3000;
+    let name = "k".repeat(4 * 1024);
+    let (server, _first) = start();
+    let mut caching = on_shard(&server, 1);
+    caching.request(&["HELLO", "3"]);
+    caching.request(&["CLIENT", "TRACKING", "ON", "BCAST"]);
+    held_while_the_other_stands_still(&server, "invalidations", (ROUNDS, 1, name.len()), |round| {
+        request_bytes(&["SET", &format!("{round} {name}"), "v"])
+    });
+    let mut told = 0;
+    while told < ROUNDS {
+        let Value::Push(parts) = caching.value() else { panic!("no push") };
+        told += parts[1].as_slice().expect("keys").len();
+    }
+    assert_eq!(told, ROUNDS);
+}
+
+/// Each direction has far more under way than credit, in pieces that are above it by themselves: with shards that waited for
+/// each other, this would never end.
+#[test]
+fn two_shards_that_publish_to_each_other_do_not_hold_each_other_for_ever() {
+    const ROUNDS: usize = 12;
+    const MESSAGES: usize = 40;
+    let (server, _first) = start();
+    let payload = "x".repeat(64 * 1024);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let channel = format!("to {to}");
+            let mut subscriber = on_shard(&server, to);
+            subscriber.request(&["SUBSCRIBE", &channel]);
+            let mut publisher = on_shard(&server, from);
+            let payload = &payload;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let plain = round % 2 == 0;
+                    if !plain {
+                        publisher.send(&["MULTI"]);
+                    }
+                    (0..MESSAGES).for_each(|_| publisher.send(&["PUBLISH", &channel, payload]));
+                    if !plain {
+                        publisher.send(&["EXEC"]);
+                    }
+                    for _ in 0..if plain { MESSAGES } else { MESSAGES + 2 } {
+                        assert!(!matches!(publisher.value(), Value::Error(_)));
+                    }
+                }
+            });
+            scope.spawn(move || {
+                for _ in 0..ROUNDS * MESSAGES {
+                    subscriber.value();
+                }
+            });
+        }
+    });
+    println!("{} ms", began.elapsed().as_millis());
+}
