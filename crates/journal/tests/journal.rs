@@ -226,6 +226,20 @@ fn the_log_is_read_while_it_is_written_and_trimmed_only_behind_a_snapshot() {
     assert_eq!(counters.counts, HashMap::from([(7, 2)]));
 }
 
+/// The answer comes from another thread than the question, and that thread has told everybody before.
+#[test]
+fn whoever_is_told_of_a_snapshot_finds_it_in_the_figures_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _, _) = open(directory.path(), always()).unwrap();
+    for round in 0..100_u64 {
+        journal.append(&round.to_le_bytes()).unwrap();
+        let info = journal.snapshot().unwrap().finish().unwrap();
+        let stats = journal.stats();
+        assert_eq!(stats.snapshot, Some(info), "round {round}");
+        assert_eq!(stats.segments, 1, "round {round}");
+    }
+}
+
 #[test]
 fn the_policy_changes_while_running_and_a_wait_syncs_under_any() {
     let directory = tempfile::tempdir().unwrap();

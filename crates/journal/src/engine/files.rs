@@ -22,14 +22,18 @@ impl Engine {
         match command {
             Command::BeginSnapshot(answer) => {
                 let begun = self.begin_snapshot(now_ms);
+                self.publish_stats();
                 answer_with(&answer, begun);
             }
             Command::PublishSnapshot(info, answer) => {
                 let published = self.publish_snapshot(now_ms, info);
+                // Whoever is told of it may ask for the figures at once.
+                self.publish_stats();
                 answer_with(&answer, published);
             }
             Command::TrimBefore(lsn, answer) => {
                 let trimmed = self.trim_before(lsn);
+                self.publish_stats();
                 answer_with(&answer, trimmed);
             }
             // What was waiting is written by now.

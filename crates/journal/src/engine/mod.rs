@@ -466,7 +466,7 @@ impl Engine {
         }
     }
 
-    fn publish_stats(&mut self) {
+    pub(super) fn publish_stats(&mut self) {
         let (bytes, unsynced_bytes) = {
             let pen = self.pen.lock();
             (pen.active.bytes, pen.unsynced_bytes)
