@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use sterna_tests::faults::{EIO, Faults};
 use sterna_tests::server::Launch;
 
 #[test]
@@ -35,5 +36,35 @@ fn a_panic_in_any_shard_ends_the_process_says_so_and_loses_nothing() {
             server.start_again();
             assert_eq!(server.connect().text(&["GET", "n"]), before);
         }
+    }
+}
+
+/// A thread of its own for each: none of them is a shard, and none may die unseen.
+#[test]
+fn a_panic_in_a_thread_of_the_journal_or_of_snapshots_ends_the_process_says_so_and_loses_nothing() {
+    for thread in ["journal", "snapshot", "rollback"] {
+        let launch = Launch::shards(2).args(&["--dir", "{folder}", "--appendfsync", "always"]);
+        let (launch, faults) = Faults::under(launch, "appendonlydir");
+        let mut server = launch.start();
+        let mut client = server.connect();
+        client.request(&["SET", "kept", "1"]);
+        faults.break_thread(thread);
+        match thread {
+            "snapshot" => client.send(&["BGREWRITEAOF"]),
+            "rollback" => {
+                faults.fail_syncs(EIO);
+                client.send(&["SET", "refused", "1"]);
+            }
+            _ => client.send(&["SET", "unsynced", "1"]),
+        }
+        let ended = server.wait_for_end();
+        assert!(!ended.status.success(), "{thread}");
+        let said = ended.log.lines().any(|line| {
+            line.contains("this is a bug in Sterna, and the server stops") && line.contains(thread)
+        });
+        assert!(said, "{thread}: not said:\n{}", ended.log);
+        faults.mend();
+        server.start_again();
+        assert_eq!(server.connect().text(&["GET", "kept"]), "1", "{thread}");
     }
 }

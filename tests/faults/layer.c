@@ -17,7 +17,10 @@
  *     11    syncs that succeeded                              layer
  *     12    operations that were failed                       layer
  *     13    syncs begun                                       layer
- *     32..  64 bytes: only names with this in them are concerned by 0 to 6; empty: all
+ *     14    microseconds that each read waits                 test
+ *     15    1: the clock fails once, in the thread of 40..    test, cleared here
+ *     32..  64 bytes: only names with this in them are concerned by 0 to 6 and 14; empty: all
+ *     40..  16 bytes: a thread's name
  *
  * What survives a power loss, at the least, lies in FAULTS_SYNCED: a copy of each file as of its last sync, under its
  * inode's number, and the names that the directory had at its last sync. Each file has a second link there, so that
@@ -38,12 +41,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SYNC_US, SYNC_ERRNO, WRITE_US, WRITE_ERRNO, CREATE_ERRNO, RENAME_ERRNO, ROOM, KILL_AT, OPERATIONS,
-       WRITES, BYTES, SYNCS, FAILED, SYNCS_BEGUN, ONLY = 32, WORDS = 512 };
+       WRITES, BYTES, SYNCS, FAILED, SYNCS_BEGUN, READ_US, BREAK_CLOCK, ONLY = 32, THREAD = 40, WORDS = 512 };
 enum { FILES_MAX = 4096 };
 
 /* An open file or directory of the watched directory, at its descriptor. */
@@ -252,6 +257,17 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     return written;
 }
 
+/* ---- reading ---- */
+
+ssize_t pread64(int fd, void *bytes, size_t length, off64_t at) {
+    REAL(pread64);
+    struct file *file = file_at(fd);
+    const char *only = words ? (const char *)&words[ONLY] : "";
+    if (file && (!*only || strstr(file->path, only)) && atomic_load(&words[READ_US]) > 0)
+        usleep(atomic_load(&words[READ_US]));
+    return real(fd, bytes, length, at);
+}
+
 /* ---- syncing ---- */
 
 static int sync_with(int (*real)(int), int fd) {
@@ -299,4 +315,25 @@ int unlink(const char *path) {
     REAL(unlink);
     if (is_watched(path)) count();
     return real(path);
+}
+
+/* ---- the clock ---- */
+
+/* A clock that fails is a panic in whatever thread reads it: no program has a way to go on. */
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static int (*_Atomic kept)(clockid_t, struct timespec *);
+    int (*real)(clockid_t, struct timespec *) = atomic_load(&kept);
+    if (!real) {
+        real = dlsym(RTLD_NEXT, "clock_gettime");
+        atomic_store(&kept, real);
+    }
+    int64_t wanted = 1;
+    char name[17] = "";
+    if (words && atomic_load(&words[BREAK_CLOCK]) && prctl(PR_GET_NAME, name) == 0 &&
+        strncmp(name, (const char *)&words[THREAD], 16) == 0 &&
+        atomic_compare_exchange_strong(&words[BREAK_CLOCK], &wanted, 0)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return real(clock, time);
 }

@@ -30,7 +30,10 @@ const BYTES: u64 = 10;
 const SYNCS: u64 = 11;
 const FAILED: u64 = 12;
 const SYNCS_BEGUN: u64 = 13;
+const READ_US: u64 = 14;
+const BREAK_CLOCK: u64 = 15;
 const ONLY: u64 = 32;
+const THREAD: u64 = 40;
 const PAGE_BYTES: usize = 4096;
 
 /// What the kernel says of a broken disk.
@@ -69,7 +72,8 @@ impl Faults {
 
     /// Has every operation succeed from now on.
     pub fn mend(&self) {
-        for word in [SYNC_US, SYNC_ERRNO, WRITE_US, WRITE_ERRNO, CREATE_ERRNO, RENAME_ERRNO, KILL_AT] {
+        for word in [SYNC_US, SYNC_ERRNO, WRITE_US, WRITE_ERRNO, CREATE_ERRNO, RENAME_ERRNO, KILL_AT, READ_US]
+        {
             self.set(word, 0);
         }
         self.set(ROOM, -1);
@@ -91,6 +95,19 @@ impl Faults {
     /// How long each write takes, beside its own time.
     pub fn delay_writes(&self, delay: Duration) {
         self.set(WRITE_US, delay.as_micros() as i64);
+    }
+
+    /// How long each read takes, beside its own time.
+    pub fn delay_reads(&self, delay: Duration) {
+        self.set(READ_US, delay.as_micros() as i64);
+    }
+
+    /// Has the thread of this name panic when it next asks for the time.
+    pub fn break_thread(&self, name: &str) {
+        let mut bytes = [0; 16];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        self.page.write_all_at(&bytes, THREAD * 8).expect("the page can be written");
+        self.set(BREAK_CLOCK, 1);
     }
 
     /// What syncs fail with; 0: they don't.

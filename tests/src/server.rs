@@ -156,7 +156,7 @@ impl Launch {
         for _ in 0..ATTEMPTS_MAX {
             let port = free_port();
             let mut child = self.spawn(port);
-            if is_up(&mut child, port) {
+            if is_up(&mut child, port, Until::Loaded) {
                 return Server { launch: self, child, port };
             }
             // It has ended, or never answered.
@@ -170,7 +170,7 @@ impl Launch {
     /// Starts the server, whose arguments say that it listens at this port, and waits until it answers.
     pub fn start_at(self, port: u16) -> Server {
         let mut child = self.spawn(port);
-        if !is_up(&mut child, port) {
+        if !is_up(&mut child, port, Until::Loaded) {
             let _ = child.kill();
             let _ = child.wait();
             panic!("{} did not start:\n{}", self.name, self.log());
@@ -216,13 +216,23 @@ impl Launch {
     }
 }
 
+/// What a server is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// It answers, if only that it is loading.
+    Answers,
+    /// It has its keys.
+    Loaded,
+}
+
 /// Whether the server comes to answer at `port`; it may have ended instead.
-fn is_up(child: &mut Child, port: u16) -> bool {
+fn is_up(child: &mut Child, port: u16, until: Until) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline && child.try_wait().is_ok_and(|status| status.is_none()) {
         if let Ok(mut client) = Client::try_to(port)
             && let Some(reply) = client.try_request(&["PING"])
-            && !matches!(&reply, Value::Error(text) if text.starts_with(b"LOADING"))
+            && (until == Until::Answers
+                || !matches!(&reply, Value::Error(text) if text.starts_with(b"LOADING")))
         {
             // The test begins without clients.
             client.leave();
@@ -319,10 +329,19 @@ impl Server {
 
     /// Starts it again, in the same folder, after it has ended.
     pub fn start_again(&mut self) {
+        self.start_again_until(Until::Loaded);
+    }
+
+    /// As `start_again`; it may still be loading.
+    pub fn begin_again(&mut self) {
+        self.start_again_until(Until::Answers);
+    }
+
+    fn start_again_until(&mut self, until: Until) {
         for _ in 0..ATTEMPTS_MAX {
             self.port = free_port();
             self.child = self.launch.spawn(self.port);
-            if is_up(&mut self.child, self.port) {
+            if is_up(&mut self.child, self.port, until) {
                 return;
             }
             self.kill();

@@ -11,7 +11,8 @@
 //! SHUTDOWN ask for one. See `jobs.rs`.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sterna_config::Config;
 use sterna_journal::{Error, Journal, Lsn, Refusal, SnapshotInfo, SnapshotWriter};
@@ -20,6 +21,9 @@ use sterna_keyspace::{LIBRARIES, Value, write_state};
 use super::Mode;
 use crate::server::Server;
 use crate::time::unix_ms;
+
+/// Between two looks at whether a rollback has ended.
+const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Keys cloned under one lock, at most: as many as are about [`BYTES_PER_LOCK`], going by those before.
 const KEYS_PER_LOCK: usize = 32;
@@ -58,7 +62,7 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
     let jobs = &server.persistence.jobs;
     let (began, changes) = (Instant::now(), server.changes());
     jobs.keys.store(0, Relaxed);
-    let mut writer = journal.snapshot()?;
+    let mut writer = begin(server, journal)?;
     let mut walk =
         Walk { keys: Vec::new(), cloned_bytes: 0, keys_per_lock: 1, stamp: Lsn::ZERO, bytes: Vec::new() };
     let partitions = &server.partitions;
@@ -90,6 +94,27 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
         }
     }
     Ok(Captured { writer, began, changes })
+}
+
+/// Begins a snapshot while no key is missing. What the disk did not take is undone by emptying keys and reading them back
+/// (`rollback.rs`): a walk that met them in between would lose them for good.
+///
+/// One that is begun before records are given up never counts. So it is begun first and then asked whether any are: if a
+/// rollback began after that, this snapshot is void; if it was under way, it is waited for, and another is begun.
+fn begin(server: &Server, journal: &Journal) -> Result<SnapshotWriter, Error> {
+    loop {
+        let writer = journal.snapshot()?;
+        if !server.persistence.is_rolling_back() {
+            return Ok(writer);
+        }
+        drop(writer);
+        while server.persistence.is_rolling_back() {
+            if server.persistence.jobs.is_called_off() {
+                return Err(Refusal::Closed.into());
+            }
+            thread::sleep(INTERVAL);
+        }
+    }
 }
 
 impl Captured {
