@@ -13,6 +13,20 @@
 //! - A flipped bit is reported: the opening is refused, or the end of the log is cut with a report, or the bit was in
 //!   bytes that are void; in no case is anything else than a true prefix served (A8).
 //! - The journal is refused only if there was damage.
+//!
+//! A subject that switches ([`Subject::SWITCHES`]) goes through these states, too:
+//!
+//! ```text
+//!        suspend, snapshot begun        it counts
+//! ┌─────┐ ───────────────► ┌───────────┐ ──────► ┌────┐
+//! │ Off │ ◄─────────────── │ TurningOn │         │ On │ ─► Off
+//! └─────┘   given up       └───────────┘         └────┘
+//!    ▲ └── suspend, snapshot begun ──► ┌────────┐
+//!    └──────────── it ends ─────────── │ Saving │
+//!                                      └────────┘
+//! ```
+//!
+//! Then a start finds the state before the suspend, unless the snapshot counts.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -54,6 +68,12 @@ pub struct Tally {
     pub segments: u64,
     /// Openings on a full disk.
     pub opened_full: u64,
+    /// Times that recording was begun, for good or for one snapshot.
+    pub switches: u64,
+    /// Openings that found what was recorded for a snapshot that came to nothing.
+    pub suspended: u64,
+    /// Times that several threads wrote at once.
+    pub at_once: u64,
 }
 
 impl Tally {
@@ -71,6 +91,9 @@ impl Tally {
         self.ambiguous += other.ambiguous;
         self.segments += other.segments;
         self.opened_full += other.opened_full;
+        self.switches += other.switches;
+        self.suspended += other.suspended;
+        self.at_once += other.at_once;
     }
 }
 
@@ -87,7 +110,9 @@ pub fn run<S: Subject>(seed: u64, trace: bool) -> Result<Tally, String> {
         dice,
         disk,
         history: Vec::new(),
-        digests: vec![S::empty().digest()],
+        moments: vec![Moment { digest: S::empty().digest(), suspended_by: None }],
+        mode: Mode::On,
+        suspended_by: None,
         durable: Lsn::ZERO,
         written: Lsn::ZERO,
         now_ms: 0,
@@ -131,8 +156,11 @@ struct Story<S> {
     faults: bool,
     /// Payload of each record, the first that of LSN 1.
     history: Vec<Vec<u8>>,
-    /// Digest of the state after each record, the first that of the empty state.
-    digests: Vec<u64>,
+    /// The state after each record, the first being the empty one.
+    moments: Vec<Moment>,
+    mode: Mode,
+    /// The suspend that what is recorded now stands behind, while nothing says that it counts.
+    suspended_by: Option<Lsn>,
     /// Highest LSN told durable.
     durable: Lsn,
     /// Highest LSN that must survive the next stop.
@@ -145,14 +173,34 @@ struct Story<S> {
     subject: std::marker::PhantomData<S>,
 }
 
+/// Whether writes are recorded, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Off,
+    Saving,
+    TurningOn,
+    On,
+}
+
+/// The state after a record.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    digest: u64,
+    /// The suspend before it: unless a snapshot counts that was begun behind that, a start finds the state before it.
+    suspended_by: Option<Lsn>,
+}
+
 /// A subject being restored, and the records it is handed compared with those that were appended.
 struct Compared<'a, S> {
     subject: S,
     history: &'a [Vec<u8>],
+    /// Where the snapshot was begun that a start begins with.
+    start: Lsn,
 }
 
 impl<S: Subject> Restore for Compared<'_, S> {
     fn begin(&mut self, snapshot: Option<SnapshotInfo>) {
+        self.start = snapshot.map_or(Lsn::ZERO, |snapshot| snapshot.start);
         self.subject.begin(snapshot);
     }
 
@@ -188,6 +236,7 @@ impl<S: Subject> Story<S> {
         // A full disk keeps no journal from opening.
         self.disk.set_full(self.faults && self.dice.once_in(4));
         let (mut subject, journal, mut engine) = self.open()?;
+        self.begin_mode(&mut subject, &journal);
         if journal.admit().is_err() {
             self.tally.opened_full += 1;
             self.durable = journal.durable_lsn();
@@ -195,7 +244,7 @@ impl<S: Subject> Story<S> {
         let journal = Arc::new(journal);
         self.write_during_syncs(&journal);
         self.plan_trouble();
-        let mut snapshot = None;
+        let mut snapshot: Option<(SnapshotWriter, Capture)> = None;
         let steps = 3 + self.dice.below(50);
         for _ in 0..steps {
             self.step(&mut subject, &journal, &mut engine, &mut snapshot)?;
@@ -242,7 +291,7 @@ impl<S: Subject> Story<S> {
         engine: &mut Stepper,
         snapshot: &mut Option<(SnapshotWriter, Capture)>,
     ) -> Result<(), String> {
-        match self.dice.below(20) {
+        match self.dice.below(if S::SWITCHES { 22 } else { 20 }) {
             0..9 => self.write(subject, journal),
             9..14 => {
                 self.plan_writes(subject, journal);
@@ -254,8 +303,13 @@ impl<S: Subject> Story<S> {
                 if taken.is_none() {
                     self.plan_writes(subject, journal);
                 }
-                *snapshot = self.snapshot(subject, journal, engine, taken);
+                if self.mode != Mode::Off {
+                    *snapshot = self.snapshot(subject, journal, engine, taken);
+                }
                 self.settle_writes(journal);
+                if snapshot.is_none() && matches!(self.mode, Mode::Saving | Mode::TurningOn) {
+                    self.cease(subject);
+                }
             }
             17 => {
                 self.options.fsync =
@@ -268,11 +322,12 @@ impl<S: Subject> Story<S> {
                 let trimmed = engine.trim_before(journal, lsn, self.now_ms);
                 trace!(self, "trim before {lsn}: {trimmed:?}");
             }
-            _ => {
+            19 => {
                 let lsn = Lsn(self.dice.below(self.history.len() + 1) as u64);
                 journal.request_sync(lsn);
                 self.disk.set_full(false);
             }
+            _ => *snapshot = self.switch(subject, journal, engine),
         }
         if self.disk.crashed() { Ok(()) } else { self.check_running(journal) }
     }
@@ -282,14 +337,87 @@ impl<S: Subject> Story<S> {
             if journal.admit().is_err() {
                 return;
             }
-            let effect = subject.write(&mut self.dice);
-            let lsn = journal.append(&effect).expect("an open journal takes what it has admitted");
-            self.history.push(effect);
-            assert_eq!(lsn.0 as usize, self.history.len(), "LSNs rise by one");
-            self.digests.push(subject.digest());
-            self.tally.records += 1;
+            let written = if S::SWITCHES && self.dice.once_in(6) {
+                self.tally.at_once += 1;
+                subject.write_at_once(&mut self.dice)
+            } else {
+                let effect = subject.write(&mut self.dice);
+                vec![(effect, subject.digest())]
+            };
+            if self.mode == Mode::Off {
+                continue;
+            }
+            for (effect, digest) in written {
+                let lsn = journal.append(&effect).expect("an open journal takes what it has admitted");
+                self.note(effect, digest);
+                assert_eq!(lsn.0 as usize, self.history.len(), "LSNs rise by one");
+            }
         }
         journal.flush();
+    }
+
+    /// A record is made, after which the state has this digest.
+    fn note(&mut self, effect: Vec<u8>, digest: u64) {
+        self.history.push(effect);
+        self.moments.push(Moment { digest, suspended_by: self.suspended_by });
+        self.tally.records += 1;
+    }
+
+    /// The journal has been opened: `appendonly` is yes or no.
+    fn begin_mode(&mut self, subject: &mut S, journal: &Journal) {
+        self.suspended_by = None;
+        self.mode = Mode::On;
+        if !S::SWITCHES {
+            return;
+        }
+        if subject.is_suspended() {
+            self.tally.suspended += 1;
+        }
+        if self.dice.once_in(4) {
+            subject.record_writes(false);
+            self.mode = Mode::Off;
+        } else if subject.is_suspended() {
+            let effect = S::resume();
+            journal.append(&effect).expect("an open journal takes one record");
+            self.note(effect, subject.digest());
+        }
+    }
+
+    /// CONFIG SET appendonly, SAVE without it, or what calls either off. Returns the snapshot that is begun.
+    fn switch(
+        &mut self,
+        subject: &mut S,
+        journal: &Journal,
+        engine: &mut Stepper,
+    ) -> Option<(SnapshotWriter, Capture)> {
+        if self.mode != Mode::Off {
+            self.cease(subject);
+            return None;
+        }
+        if journal.admit().is_err() {
+            return None;
+        }
+        subject.record_writes(true);
+        let effect = S::suspend();
+        let lsn = journal.append(&effect).expect("an open journal takes what it has admitted");
+        self.suspended_by = Some(lsn);
+        self.note(effect, subject.digest());
+        self.mode = if self.dice.once_in(2) { Mode::TurningOn } else { Mode::Saving };
+        self.tally.switches += 1;
+        trace!(self, "{:?}: suspended at {lsn}", self.mode);
+        let begun = self.snapshot(subject, journal, engine, None);
+        if begun.is_none() {
+            self.cease(subject);
+        }
+        begun
+    }
+
+    /// Nothing is recorded from here on.
+    fn cease(&mut self, subject: &mut S) {
+        trace!(self, "{:?}: off from here on", self.mode);
+        subject.record_writes(false);
+        self.mode = Mode::Off;
+        self.suspended_by = None;
     }
 
     /// Has what [`plan_writes`](Self::plan_writes) has prepared appended and written while a sync runs.
@@ -310,14 +438,12 @@ impl<S: Subject> Story<S> {
 
     /// Makes writes that are to be appended while the next turn syncs.
     fn plan_writes(&mut self, subject: &mut S, journal: &Journal) {
-        if self.dice.once_in(2) || journal.admit().is_err() {
+        if self.dice.once_in(2) || journal.admit().is_err() || self.mode == Mode::Off {
             return;
         }
         for _ in 0..=self.dice.below(4) {
             let effect = subject.write(&mut self.dice);
-            self.history.push(effect.clone());
-            self.digests.push(subject.digest());
-            self.tally.records += 1;
+            self.note(effect.clone(), subject.digest());
             self.during_sync.lock().push_back(effect);
         }
     }
@@ -351,7 +477,7 @@ impl<S: Subject> Story<S> {
     /// Begins a snapshot, takes it further or finishes it.
     fn snapshot(
         &mut self,
-        subject: &S,
+        subject: &mut S,
         journal: &Journal,
         engine: &mut Stepper,
         taken: Option<(SnapshotWriter, Capture)>,
@@ -377,9 +503,17 @@ impl<S: Subject> Story<S> {
                 return None;
             }
             if !more {
+                if self.mode == Mode::Saving {
+                    // The log is to end where the snapshot does.
+                    self.cease(subject);
+                }
                 let published = writer.complete().and_then(|done| engine.publish(done, self.now_ms));
                 trace!(self, "snapshot finished: {published:?}");
                 self.tally.snapshots += u64::from(published.is_ok());
+                if self.mode == Mode::TurningOn && published.is_ok() {
+                    self.mode = Mode::On;
+                    self.suspended_by = None;
+                }
                 return None;
             }
         }
@@ -415,9 +549,9 @@ impl<S: Subject> Story<S> {
         // Each crash in the opening uses up the one that was planned, so this ends.
         loop {
             match self.open_once() {
-                Ok((subject, report, journal, engine)) => {
+                Ok((subject, start, report, journal, engine)) => {
                     let floor = self.durable.max(self.written);
-                    self.check(&subject, report, floor)?;
+                    self.check(&subject, start, report, floor)?;
                     self.accept(report);
                     return Ok((subject, journal, engine));
                 }
@@ -435,27 +569,39 @@ impl<S: Subject> Story<S> {
         }
     }
 
-    fn open_once(&mut self) -> Result<(S, Report, Journal, Stepper), Error> {
+    fn open_once(&mut self) -> Result<(S, Lsn, Report, Journal, Stepper), Error> {
         let options = Options { entropy: Some(self.dice.roll()), ..self.options.clone() };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let recovery = Recovery::open(disk, options)?;
-        let mut compared = Compared { subject: S::empty(), history: &self.history };
+        let mut compared = Compared { subject: S::empty(), history: &self.history, start: Lsn::ZERO };
         let recovered = recovery.replay(&mut compared)?;
         let report = recovered.report();
         let (journal, engine) = recovered.start_stepped(Arc::new(|_| {}))?;
-        Ok((compared.subject, report, journal, engine))
+        Ok((compared.subject, compared.start, report, journal, engine))
     }
 
-    /// Checks that a state is the one after the records up to `report.last`, which is at least `floor`.
-    fn check(&self, subject: &S, report: Report, floor: Lsn) -> Result<(), String> {
+    /// The digest of the state that a start finds whose log ends at `last`, and whose snapshot was begun at `start`.
+    fn expected(&self, mut last: Lsn, start: Lsn) -> Option<u64> {
+        loop {
+            let moment = self.moments.get(last.0 as usize)?;
+            match moment.suspended_by {
+                Some(suspend) if start < suspend => last = Lsn(suspend.0 - 1),
+                _ => return Some(moment.digest),
+            }
+        }
+    }
+
+    /// Checks that a state is the one after the records up to `report.last`, which is at least `floor`; the snapshot was begun
+    /// at `start`.
+    fn check(&self, subject: &S, start: Lsn, report: Report, floor: Lsn) -> Result<(), String> {
         let last = report.last;
         trace!(self, "opened: {report:?}");
         if last < floor {
             return Err(format!("the log ends at {last}, but {floor} was promised"));
         }
-        match self.digests.get(last.0 as usize) {
+        match self.expected(last, start) {
             None => Err(format!("the log ends at {last}, but only {} were appended", self.history.len())),
-            Some(&digest) if digest != subject.digest() => {
+            Some(digest) if digest != subject.digest() => {
                 Err(format!("the state after {last} is not what it was"))
             }
             Some(_) => Ok(()),
@@ -468,7 +614,7 @@ impl<S: Subject> Story<S> {
         self.tally.torn += u64::from(report.torn_bytes > 0);
         self.tally.lost += self.history.len() as u64 - report.last.0;
         self.history.truncate(report.last.0 as usize);
-        self.digests.truncate(report.last.0 as usize + 1);
+        self.moments.truncate(report.last.0 as usize + 1);
         self.durable = report.last;
         self.written = report.last;
     }
@@ -487,7 +633,7 @@ impl<S: Subject> Story<S> {
         self.disk.flip_bit(name, bit);
         self.tally.flips += 1;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let mut compared = Compared { subject: S::empty(), history: &self.history };
+        let mut compared = Compared { subject: S::empty(), history: &self.history, start: Lsn::ZERO };
         let outcome = Recovery::open(disk, self.options.clone())
             .and_then(|recovery| recovery.replay(&mut compared))
             .map(|recovered| recovered.report());
@@ -500,7 +646,7 @@ impl<S: Subject> Story<S> {
                 self.tally.refused += 1;
             }
             Ok(report) => {
-                self.check(&compared.subject, report, Lsn::ZERO)?;
+                self.check(&compared.subject, compared.start, report, Lsn::ZERO)?;
                 if report.last < self.durable {
                     if report.torn_bytes == 0 {
                         return Err(format!("damage cut the log at {} without a report", report.last));

@@ -13,6 +13,12 @@ pub(super) enum Bug {
     FlushSparesNothing,
     /// Effects must fit from the snapshot's start on: a sound journal is refused.
     RuleFromTheStart,
+    /// What was recorded for a snapshot that came to nothing counts.
+    SuspendIgnored,
+    /// What is recorded after a start behind a suspend does not count.
+    ResumeIgnored,
+    /// Which databases were swapped is not known after a snapshot.
+    SwapsForgotten,
 }
 
 #[cfg(test)]
@@ -35,12 +41,15 @@ pub(super) fn planted(bug: Bug) -> bool {
 #[cfg(test)]
 impl Bug {
     /// Every bug there is.
-    pub(super) const ALL: [Bug; 5] = [
+    pub(super) const ALL: [Bug; 8] = [
         Bug::ExpiryLost,
         Bug::PartLost,
         Bug::StampsForgotten,
         Bug::FlushSparesNothing,
         Bug::RuleFromTheStart,
+        Bug::SuspendIgnored,
+        Bug::ResumeIgnored,
+        Bug::SwapsForgotten,
     ];
 
     /// Runs `f` with this bug in what this thread loads.

@@ -88,6 +88,9 @@ impl<'a, T: Target> Rebuild<'a, T> {
     }
 
     fn set(&mut self, name: &[u8], stamp: Lsn, state: &[u8]) -> Result<(), Rejected> {
+        if name == DATABASES_ITEM && planted(Bug::SwapsForgotten) {
+            return Ok(());
+        }
         if name == DATABASES_ITEM {
             let effect = Effect { db: None, key: b"", what: What::Databases { shown: state } };
             return self.target.apply(effect).then_some(()).ok_or(Rejected("databases beyond `databases`"));
@@ -195,8 +198,8 @@ impl<T: Target> Restore for Rebuild<'_, T> {
                 Err(_) => return Err(Rejected("an effect that can't be read")),
             };
             match effect.what {
-                What::Suspend => self.is_suspended = true,
-                What::Resume => self.is_suspended = false,
+                What::Suspend => self.is_suspended = !planted(Bug::SuspendIgnored),
+                What::Resume => self.is_suspended &= planted(Bug::ResumeIgnored),
                 _ => {}
             }
             if self.is_suspended {
