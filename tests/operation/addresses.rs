@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 
 use rustix::process::Signal;
 use sterna_protocol::decode::Value;
@@ -94,4 +96,45 @@ fn protected_mode_refuses_strangers_as_redis_does_unless_there_is_a_password() {
     assert_eq!(open, format!("{:?}", Value::Simple(b"PONG".to_vec())));
     let asked = greeted(Launch::shards(1).args(&["--requirepass", "secret"]));
     assert_eq!(asked, "NOAUTH Authentication required.");
+}
+
+/// Whoever connects meanwhile to an address that stays gets in, and after an error it listens where it did, and nowhere else.
+#[test]
+fn a_change_of_bind_happens_as_a_whole_or_not_at_all() {
+    for shards in [1, 2] {
+        let port = free_port();
+        let text = port.to_string();
+        let server = Launch::shards(shards)
+            .without_address()
+            .args(&["--port", &text, "--bind", "127.0.0.1"])
+            .start_at(port);
+        let listens = |host: &str| TcpStream::connect((host, port)).is_ok();
+        let mut client = server.connect();
+        let enough = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let connecting = scope.spawn(|| {
+                let mut connected = 0;
+                while !enough.load(Relaxed) {
+                    Client::to(port).assert_quiet();
+                    connected += 1;
+                }
+                connected
+            });
+            for _ in 0..20 {
+                client.request(&["CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2 127.0.0.3"]);
+                assert!(listens("127.0.0.1") && listens("127.0.0.2") && listens("127.0.0.3"));
+                client.request(&["CONFIG", "SET", "bind", "127.0.0.1 127.0.0.3"]);
+                assert!(listens("127.0.0.1") && !listens("127.0.0.2") && listens("127.0.0.3"));
+                // The first two could be had, the third is none of this machine's.
+                client.send(&["CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2 192.0.2.1"]);
+                assert!(client.error().contains("Failed to bind to specified addresses"));
+                assert!(listens("127.0.0.1") && !listens("127.0.0.2") && listens("127.0.0.3"));
+                assert_eq!(client.text_at(&["CONFIG", "GET", "bind"], 1), "127.0.0.1 127.0.0.3");
+                client.request(&["CONFIG", "SET", "bind", "127.0.0.1"]);
+                assert!(listens("127.0.0.1") && !listens("127.0.0.3"));
+            }
+            enough.store(true, Relaxed);
+            assert!(connecting.join().expect("every connection is taken") > 0);
+        });
+    }
 }

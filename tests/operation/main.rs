@@ -8,6 +8,8 @@ mod limits;
 mod logins;
 mod memory;
 mod moving;
+mod pause;
+mod secrets;
 mod start;
 mod stop;
 mod tls;

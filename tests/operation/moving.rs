@@ -39,6 +39,14 @@ fn fill(client: &mut Client) {
         let reply = client.request(&line.split(' ').collect::<Vec<_>>());
         assert!(!matches!(reply, Value::Error(_)), "{line}: {reply:?}");
     }
+    for code in [
+        "#!lua name=greeting\nredis.register_function('greet', function(keys, args) return redis.call('GET', keys[1]) .. \
+         args[1] end)\nredis.register_function{function_name = 'seven', callback = function() return 7 end, \
+         flags = {'no-writes'}}",
+        "#!lua name=other\nlocal n = 4\nredis.register_function('double', function() return 2 * n end)",
+    ] {
+        client.request(&["FUNCTION", "LOAD", code]);
+    }
     client.request(&["SET", "compressible", &"long ".repeat(2000)]);
     client.request(&["RPUSH", "large:list", &"element longer than a node ".repeat(500)]);
     for number in 0..1000 {
@@ -78,6 +86,10 @@ fn picture(client: &mut Client) -> Vec<String> {
         "SMEMBERS large:integers",
         "HGETALL large:hash",
         "ZRANGE large:sorted 0 -1 WITHSCORES",
+        "FCALL greet 1 plain !",
+        "FCALL_RO seven 0",
+        "FCALL double 0",
+        "FUNCTION STATS",
         "DBSIZE",
         "SELECT 5",
         "GET other",
@@ -140,6 +152,7 @@ fn keys_move_in_from_a_database_file_and_from_a_running_server() {
     assert!(text(&again).contains("left: 20 that were there already"), "{}", text(&again));
 
     server.connect().request(&["FLUSHALL"]);
+    server.connect().request(&["FUNCTION", "FLUSH"]);
     let url = format!("redis://127.0.0.1:{}", reference.port);
     let output = sterna_tool(&["import", "--from", &url, "-P", &port]);
     assert_moved(&mut source, &server, &output);
