@@ -13,6 +13,7 @@ mod locks;
 mod ordering;
 mod pressure;
 mod requests;
+mod retention;
 mod rights;
 mod scripts;
 mod waiting;

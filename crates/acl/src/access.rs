@@ -17,6 +17,7 @@ pub(super) struct Access {
 impl Access {
     pub(super) const NEITHER: Access = Access { read: false, write: false };
     pub(super) const READ: Access = Access { read: true, write: false };
+    pub(super) const WRITE: Access = Access { read: false, write: true };
     pub(super) const BOTH: Access = Access { read: true, write: true };
 
     pub(super) fn includes(self, other: Access) -> bool {

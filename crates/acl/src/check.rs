@@ -3,7 +3,7 @@
 use sterna_command::{Channels, Flags};
 use sterna_protocol::Args;
 
-use super::access::key_access;
+use super::access::{Access, key_access};
 use super::selector::Selector;
 use super::user::User;
 use sterna_command::Row;
@@ -78,21 +78,27 @@ enum Reason {
     Channel(usize),
 }
 
+/// Tells which channel remembers in the stream under a key, if one does.
+pub type ChannelOf<'a> = &'a dyn for<'k> Fn(&'k [u8]) -> Option<&'k [u8]>;
+
 /// Whether `user` may make this request, which `row` describes.
+///
+/// What a channel remembers may be read by those who may listen to the channel, and by those whose rules name the stream:
+/// a pattern that fits it only because it fits everything gives no right to read it.
 ///
 /// Cost: one bool for an unrestricted user; otherwise O(selectors × (keys + channels) × patterns).
 #[inline]
-pub fn check(user: &User, row: &Row, args: Args<'_>) -> Result<(), Denied> {
+pub fn check(user: &User, row: &Row, args: Args<'_>, channel_of: ChannelOf<'_>) -> Result<(), Denied> {
     if user.is_unrestricted() || row.spec.flags.contains(Flags::NO_AUTH) {
         return Ok(());
     }
-    check_restricted(user, row, args)
+    check_restricted(user, row, args, channel_of)
 }
 
-fn check_restricted(user: &User, row: &Row, args: Args<'_>) -> Result<(), Denied> {
+fn check_restricted(user: &User, row: &Row, args: Args<'_>, channel_of: ChannelOf<'_>) -> Result<(), Denied> {
     let mut told = Reason::Command;
     for selector in user.selectors() {
-        match check_selector(selector, row, args) {
+        match check_selector(selector, row, args, channel_of) {
             Ok(()) => return Ok(()),
             Err(reason) => told = told.max(reason),
         }
@@ -107,7 +113,12 @@ fn check_restricted(user: &User, row: &Row, args: Args<'_>) -> Result<(), Denied
     })
 }
 
-fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), Reason> {
+fn check_selector(
+    selector: &Selector,
+    row: &Row,
+    args: Args<'_>,
+    channel_of: ChannelOf<'_>,
+) -> Result<(), Reason> {
     if !selector.commands.allows(row, args.get(1)) {
         return Err(Reason::Command);
     }
@@ -115,7 +126,12 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
         let positions = row.spec.keys.positions(args.len(), |at| args.get(at));
         for (nth, at) in positions.enumerate() {
             let key = args.get(at).unwrap_or_default();
-            if !selector.keys.allow(key, key_access(row, args, nth)) {
+            let access = key_access(row, args, nth);
+            let is_allowed = match channel_of(key) {
+                Some(channel) => allows_remembered(selector, key, channel, access),
+                None => selector.keys.allow(key, access),
+            };
+            if !is_allowed {
                 return Err(Reason::Key(at));
             }
         }
@@ -141,6 +157,19 @@ fn check_selector(selector: &Selector, row: &Row, args: Args<'_>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Whether the stream at `key`, in which `channel` remembers, may be accessed so.
+fn allows_remembered(selector: &Selector, key: &[u8], channel: &[u8], access: Access) -> bool {
+    let prefix = &key[..key.len() - channel.len()];
+    let may_listen = selector.channels.allow(channel);
+    let may_read = || may_listen || selector.keys.allow_named(key, prefix, Access::READ);
+    match access {
+        Access::NEITHER => may_listen || selector.keys.allow(key, access),
+        Access { read, write } => {
+            (!read || may_read()) && (!write || selector.keys.allow(key, Access::WRITE))
+        }
+    }
 }
 
 /// The option by which SORT reads keys that it does not name, if it has one.
@@ -181,7 +210,7 @@ mod tests {
         let args = parser.args(&line);
         let full = [args.get(0).unwrap(), b"|", args.get(1).unwrap_or_default()].concat();
         let row = table().find_full(&full).or_else(|| table().find_full(args.get(0).unwrap())).unwrap();
-        check(user, row, args)
+        check(user, row, args, &|key| key.strip_prefix(b"channel:"))
             .map_or_else(|denied| String::from_utf8(denied.wire()).unwrap(), |()| String::new())
     }
 
@@ -255,6 +284,32 @@ mod tests {
         }
         assert_eq!(verdict(&user, "publish d x"), "NOPERM No permissions to access a channel");
         assert_eq!(verdict(&user, "del a"), "NOPERM User u has no permissions to run the 'del' command");
+    }
+
+    #[test]
+    fn what_a_channel_remembers_is_read_by_those_who_may_listen_or_are_told_that_they_may_read() {
+        let key = "NOPERM No permissions to access a key";
+        let rows = [
+            // rules, get, set, exists
+            ("allkeys resetchannels", key, "", ""),
+            ("~* &news", "", "", ""),
+            ("~* &other", key, "", ""),
+            ("resetkeys &news", "", key, ""),
+            ("~channel:* resetchannels", "", "", ""),
+            ("%R~channel:news resetchannels", "", key, ""),
+            ("%W~channel:news resetchannels", key, "", ""),
+            ("~chan* resetchannels", key, "", ""),
+            ("~[c]hannel:news resetchannels", key, "", ""),
+            ("%R~channel:other resetchannels", key, key, key),
+        ];
+        for (rules, get, set, exists) in rows {
+            let rules = format!("on nopass +get +set +exists {rules}");
+            let user =
+                User::with_rules(table(), b"u", &rules.split_whitespace().collect::<Vec<_>>()).unwrap();
+            assert_eq!(verdict(&user, "get channel:news"), get, "get: {rules}");
+            assert_eq!(verdict(&user, "set channel:news 1"), set, "set: {rules}");
+            assert_eq!(verdict(&user, "exists channel:news"), exists, "exists: {rules}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod selector;
 mod user;
 mod users;
 
-pub use check::{Denied, check};
+pub use check::{ChannelOf, Denied, check};
 pub use commands::{commands_in, known_categories};
 pub use describe::{SelectorDescription, UserDescription};
 pub use password::{GENPASS_BITS_MAX, generate_password};

@@ -90,6 +90,18 @@ impl Keys {
         }
     }
 
+    /// Whether one pattern that begins with `prefix`, letter for letter, lets `key` be accessed in this way.
+    pub(super) fn allow_named(&self, key: &[u8], prefix: &[u8], access: Access) -> bool {
+        match self {
+            Keys::All => false,
+            Keys::Matching(patterns) => patterns.iter().any(|known| {
+                known.access.includes(access)
+                    && known.pattern.starts_with(prefix)
+                    && glob::matches(&known.pattern, key)
+            }),
+        }
+    }
+
     /// Whether one pattern lets `key` be accessed in this way.
     pub(super) fn allow(&self, key: &[u8], access: Access) -> bool {
         match self {

@@ -138,6 +138,8 @@ bitflags! {
         const NO_MANDATORY_KEYS = 1 << 29;
         /// Options name patterns of keys to read: their BY and GET are for users who may read every key.
         const READS_BY_PATTERN = 1 << 30;
+        /// What it sends is kept where its channel remembers (`retain`).
+        const RETAINS = 1 << 31;
         /// Looks at a password: an address that has failed too often waits for its turn.
         const LOGS_IN = 1 << 27;
     }

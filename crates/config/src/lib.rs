@@ -23,6 +23,7 @@ mod live;
 mod load;
 mod options;
 mod page;
+mod retain;
 mod rewrite;
 mod value;
 mod words;
@@ -38,5 +39,6 @@ pub use options::{
     OPTIONS, OptionRow, Section, TlsAuthClients,
 };
 pub use page::reference_page;
+pub use retain::{RetainRule, RetainRules};
 pub use rewrite::{RewriteError, replace_file};
 pub use value::{Kind, ValueError, memory};

@@ -14,6 +14,7 @@ use super::compound::{
     BindAddress, KeyEvents, MemoryShare, OutputLimit, OutputLimits, Percentiles, RenamedCommand, SavePoints,
     TlsProtocols, UserLine,
 };
+use super::retain::RetainRules;
 use super::value::{Kind, Phase, Value, ValueError, choices};
 
 /// One row.
@@ -50,6 +51,8 @@ pub enum Section {
     Security,
     /// What one client may use up.
     Clients,
+    /// Channels that remember.
+    Channels,
     /// Keys, their memory and their events.
     Data,
     /// What survives a restart.
@@ -232,9 +235,20 @@ options! {
     proto_max_bulk_len: u64 = 512 << 20,
         Clients "proto-max-bulk-len", memory(1 << 20), RunTime;
 
-    /// Read by monitoring tools; client-side caching is not offered yet.
+    /// Keys that are remembered for those who cache what they have read (CLIENT TRACKING); 0: any number.
     tracking_table_max_keys: u64 = 1_000_000,
         Clients "tracking-table-max-keys", int(0, i64::MAX, "keys"), RunTime;
+
+    /// Channels that remember: what PUBLISH sends to a channel that `PATTERN` matches is kept in a stream as well, the latest
+    /// `maxlen` messages of each channel, none older than `maxage` seconds when the next one comes. The stream is the key
+    /// `retain-prefix` and the channel's name in database 0: XRANGE reads it, consumer groups work on it, and it is durable as
+    /// the journal is. Of several patterns that match the first counts. An empty value: no channel remembers.
+    retain: RetainRules = RetainRules::default(),
+        Channels "retain", Kind::Words("pattern [maxlen messages] [maxage seconds] ..."), RunTime;
+
+    /// What the name of the stream in which a channel remembers begins with; the channel's name follows.
+    retain_prefix: String = "channel:".to_owned(),
+        Channels "retain-prefix", Kind::Text, Start;
 
     /// Logical databases that SELECT can choose from.
     databases: u32 = 16,

@@ -31,6 +31,7 @@ const SECTIONS: &[(Section, &str)] = &[
     (Section::Tls, "TLS"),
     (Section::Security, "Security"),
     (Section::Clients, "Clients"),
+    (Section::Channels, "Channels that remember"),
     (Section::Data, "Data"),
     (Section::Persistence, "Persistence"),
     (Section::Observability, "Observability"),

@@ -127,6 +127,9 @@ pub enum ValueError {
     /// See the text.
     #[error("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")]
     PercentileRange,
+    /// A limit of `retain` that is none.
+    #[error("maxlen and maxage of retain take a number above 0")]
+    Retain,
     /// See the text.
     #[error("Invalid client class specified in buffer limit configuration.")]
     LimitClass,

@@ -113,7 +113,8 @@ impl Shard {
                 row.full_name
             )));
         }
-        if self.server.memory.has_limit() && self.needs_memory(slot, row) {
+        let is_kept = self.retained(row, args).is_some();
+        if self.server.memory.has_limit() && (is_kept || self.needs_memory(slot, row)) {
             let bytes = args.iter().map(<[u8]>::len).sum();
             if !self.server.memory.admits(bytes, self.clock.instant) && self.make_room() == Room::None {
                 return Err(self.out_of_memory(slot));
@@ -121,7 +122,8 @@ impl Shard {
         }
         let connection = &self.connections[slot];
         if let Some(journal) = &self.durability.journal
-            && (row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
+            && (is_kept
+                || row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
                 || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes())
             && let Err(refusal) = self.server.persistence.admit(journal)
         {
@@ -135,13 +137,13 @@ impl Shard {
                 _ => return Err(self.disk_failure(refusal)),
             }
         }
-        if row.has(Flags::WRITE) && self.server.persistence.is_unable_to_save(&self.config) {
+        if (is_kept || row.has(Flags::WRITE)) && self.server.persistence.is_unable_to_save(&self.config) {
             return Err(UNABLE_TO_SAVE);
         }
-        if self.durability.is_loading && (!row.has(Flags::LOADING) || row.spec.has_keys()) {
+        if self.durability.is_loading && (is_kept || !row.has(Flags::LOADING) || row.spec.has_keys()) {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
         }
-        if self.server.scripts.is_busy() && !row.has(Flags::ALLOW_BUSY) {
+        if self.server.scripts.is_busy() && (is_kept || !row.has(Flags::ALLOW_BUSY)) {
             return Err(Failure::of(self.server.scripts.busy_text()));
         }
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
@@ -189,7 +191,9 @@ impl Shard {
 
     fn check_rules(&mut self, slot: usize, row: &'static Row, args: Args<'_>) -> Result<(), Failure> {
         let user = self.connections[slot].user.as_ref();
-        let Some(denied) = user.and_then(|user| crate::acl::check(user, row, args).err()) else {
+        let Some(denied) = user.and_then(|user| {
+            crate::acl::check(user, row, args, &|key| self.config.retained_channel(key)).err()
+        }) else {
             return Ok(());
         };
         self.note_denied(slot, row, &denied);
@@ -342,7 +346,8 @@ impl Shard {
         let began = self.clock.instant;
         let written = connection.depends_on.written;
         let is_write = row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
-            || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes();
+            || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes()
+            || self.retained(row, args).is_some();
         let result = self.execute(slot, row, args, out, false);
         if !is_write && let Some(connection) = self.connections.get_mut(slot) {
             // A key that was found expired is no write of who found it; it is among what it may have seen.

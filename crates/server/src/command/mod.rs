@@ -22,6 +22,7 @@ mod monitor;
 mod node;
 mod pubsub;
 mod redaction;
+mod retention;
 mod rights;
 pub(crate) mod saving;
 pub(crate) mod script;

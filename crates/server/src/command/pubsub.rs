@@ -129,7 +129,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             name: "publish",
             arity: 3,
             channels: Channels::Published,
-            flags: PUBLICATION,
+            flags: PUBLICATION.union(Flags::RETAINS),
             complexity: "O(N + M), N deliveries and M matching patterns; patterns that don't match cost nothing",
             summary: "Sends a message to all who listen to a channel, and answers how many that were.",
             syntax: "channel message",
@@ -264,7 +264,11 @@ pub(super) static ROWS: &[Command<Run>] = &[
 ];
 
 fn publish(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
-    let deliveries = call.shard.publish(space, &call.args[1], &call.args[2]);
+    let retained = if call.in_exec { None } else { call.shard.retained(call.row, call.args) };
+    let deliveries = match retained {
+        Some(key) => call.shard.publish_and_keep(call.slot, &key, call.args)?,
+        None => call.shard.publish(space, &call.args[1], &call.args[2]),
+    };
     call.reply.int(deliveries as i64);
     Ok(())
 }

@@ -92,7 +92,9 @@ impl Shard {
         let Some(user) = connection.user.clone() else { return };
         let Some(request) = connection.state().wait().and_then(Wait::request).cloned() else { return };
         let Ok(row) = self.server.renames.resolve(self.server.table, request.args()) else { return };
-        let Err(denied) = check(&user, row, request.args()) else { return };
+        let Err(denied) = check(&user, row, request.args(), &|key| self.config.retained_channel(key)) else {
+            return;
+        };
         let text = denied.wire();
         self.note_denied(slot, row, &denied);
         self.count_error(&text);
@@ -153,5 +155,5 @@ fn fate_of(user: &User, change: &UserChange) -> Fate {
 fn may(user: &User, request: &[&[u8]]) -> bool {
     let args = OwnedArgs::from_slices(request);
     let (len, arg) = (request.len(), |at: usize| request.get(at).copied());
-    table().resolve(len, arg).is_ok_and(|row| check(user, row, args.args()).is_ok())
+    table().resolve(len, arg).is_ok_and(|row| check(user, row, args.args(), &|_| None).is_ok())
 }

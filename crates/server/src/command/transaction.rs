@@ -216,6 +216,9 @@ impl Shard {
                 needed.extend(partitions.needed_by(row.spec, args.args()));
             }
         }
+        let publishes = |(row, args): &(&'static Row, OwnedArgs)| self.retained(row, args.args());
+        let retained: Vec<Vec<u8>> = transaction.queued.iter().filter_map(publishes).collect();
+        retained.iter().for_each(|key| needed.insert(partitions.index_of(key)));
         transaction.watched.iter().for_each(|(_, key)| needed.insert(partitions.index_of(key)));
         if transaction.queued.iter().any(|(row, _)| row.spec.group == Group::Server) {
             // INFO and MEMORY can't look while the partitions are held.
@@ -233,8 +236,10 @@ impl Shard {
         };
         let mut held = match turn {
             Some(_) => partitions.hold_growing(),
-            None => partitions
-                .hold_for(needed, || commands().flat_map(|(row, args)| written(row.spec, args.args()))),
+            None => partitions.hold_for(needed, || {
+                let written = commands().flat_map(|(row, args)| written(row.spec, args.args()));
+                written.chain(retained.iter().map(Vec::as_slice))
+            }),
         };
         if turn.is_some() {
             held.add(needed);
@@ -261,6 +266,13 @@ impl Shard {
             let began = std::time::Instant::now();
             let result = match runs(row) {
                 _ if let Err(failure) = self.check_again(slot, row, args) => Err(failure),
+                _ if !retained.is_empty()
+                    && let Some(key) = self.retained(row, args) =>
+                {
+                    let deliveries = self.publish_in(slot, &mut held, &key, args);
+                    let mut reply = Reply::new(reply.out, self.connections[slot].proto);
+                    deliveries.map(|deliveries| reply.int(deliveries as i64))
+                }
                 Runs::Keys(command) => {
                     self.remember_reads(slot, &command.spec, args);
                     let scene = self.scene_of(slot, false);

@@ -97,7 +97,9 @@ impl Shard {
     /// Whether a command that was queued by MULTI is still allowed: the user's rules may have changed since.
     pub(super) fn check_again(&mut self, slot: usize, row: &Row, args: Args<'_>) -> Result<(), Failure> {
         let Some(user) = &self.connections[slot].user else { return Ok(()) };
-        let Err(denied) = crate::acl::check(user, row, args) else { return Ok(()) };
+        let Err(denied) = crate::acl::check(user, row, args, &|key| self.config.retained_channel(key)) else {
+            return Ok(());
+        };
         let reason = match denied {
             Denied::Command { .. } => "no permission to execute the command or subcommand",
             Denied::Key { .. } | Denied::Patterns { .. } => "no permission to touch the specified keys",

@@ -65,7 +65,7 @@ fn dryrun(call: &mut Call<'_>) -> Result<(), Failure> {
     if !row.spec.accepts(request.len()) || row.is_container {
         return Err(Failure::arity(&row.full_name));
     }
-    match check(&user, row, request) {
+    match check(&user, row, request, &|key| call.shard.config.retained_channel(key)) {
         Ok(()) => call.reply.ok(),
         Err(denied) => call.reply.bulk(&denied.dry_run()),
     }

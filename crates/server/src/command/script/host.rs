@@ -10,7 +10,7 @@ use super::Permit;
 use crate::command::Failure;
 use crate::command::table::{Row, Runs, runs, table};
 use crate::connection::state::ConnectionRef;
-use crate::partitions::Held;
+use crate::partitions::{Held, Indices};
 use crate::scripts::SlowFunction;
 use crate::shard::Shard;
 
@@ -99,26 +99,52 @@ impl<'a, 'p> Guest<'a, 'p> {
     }
 
     fn execute(&mut self, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if let Some(key) = self.shard.retained(row, args) {
+            return self.publish(&key, args, out);
+        }
         let Runs::Keys(command) = runs(row) else {
             return self.shard.execute(self.slot, row, args, out, true);
         };
         let needed = self.shard.server.partitions.needed_by(&command.spec, args);
-        if self.beside_at.is_some() {
-            self.held.take_again(needed);
-        } else {
-            self.held.add(needed);
-        }
+        self.hold(needed);
         let shard = &mut *self.shard;
         shard.remember_reads(self.slot, &command.spec, args);
         let scene = shard.scene_of(self.slot, false);
         let mut reply = Reply::new(out, scene.caller.proto);
         let outcome = self.held.execute(command, args, scene, &mut shard.changes, &mut reply);
-        if self.beside_at.is_some() {
-            self.held.release();
-        }
+        self.let_go();
+        let shard = &mut *self.shard;
         shard.spread_changes();
         shard.reads_end();
         outcome.map(|_| ()).map_err(Failure::from)
+    }
+
+    /// PUBLISH to a channel that remembers.
+    fn publish(&mut self, key: &[u8], args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut needed = Indices::default();
+        needed.insert(self.shard.server.partitions.index_of(key));
+        self.hold(needed);
+        let deliveries = self.shard.publish_in(self.slot, self.held, key, args);
+        self.let_go();
+        self.shard.spread_changes();
+        Reply::new(out, self.shard.connections[self.slot].proto).int(deliveries? as i64);
+        Ok(())
+    }
+
+    /// Locks what a command needs, beside what the script has locked already.
+    fn hold(&mut self, needed: Indices) {
+        if self.beside_at.is_some() {
+            self.held.take_again(needed);
+        } else {
+            self.held.add(needed);
+        }
+    }
+
+    /// Once others are served beside the script, nothing stays locked between its commands.
+    fn let_go(&mut self) {
+        if self.beside_at.is_some() {
+            self.held.release();
+        }
     }
 
     /// Whether the script may call this now. Source: the order of Redis's checks.
@@ -127,7 +153,8 @@ impl<'a, 'p> Guest<'a, 'p> {
             return Err(Failed::of("ERR This Redis command is not allowed from script"));
         }
         if let Some(user) = &self.shard.connections[self.slot].user
-            && let Err(denied) = crate::acl::check(user, row, args)
+            && let Err(denied) =
+                crate::acl::check(user, row, args, &|key| self.shard.config.retained_channel(key))
         {
             self.shard.note_denied(self.slot, row, &denied);
             let wire = denied.wire();
@@ -139,13 +166,17 @@ impl<'a, 'p> Guest<'a, 'p> {
         if !self.permit.writes && (row.has(Flags::WRITE) || publishes) {
             return Err(Failed::of("ERR Write commands are not allowed from read-only scripts."));
         }
-        if row.has(Flags::WRITE) {
+        let writes = row.has(Flags::WRITE) || self.shard.retained(row, args).is_some();
+        if writes {
             self.shard.check_disk().map_err(|failure| Failed::New(failure.wire().to_vec()))?;
         }
-        if row.has(Flags::DENYOOM) && self.permit.is_out_of_memory && !self.has_written {
+        if (row.has(Flags::DENYOOM) || writes && !row.has(Flags::WRITE))
+            && self.permit.is_out_of_memory
+            && !self.has_written
+        {
             return Err(Failed::of("OOM command not allowed when used memory > 'maxmemory'."));
         }
-        if row.has(Flags::WRITE) {
+        if writes {
             self.has_written = true;
             self.shard.server.scripts.note_write();
         }
@@ -217,7 +248,9 @@ impl Host for Guest<'_, '_> {
             return Err("ERR Invalid command passed to redis.acl_check_cmd()");
         };
         let user = &self.shard.connections[self.slot].user;
-        Ok(user.as_ref().is_none_or(|user| crate::acl::check(user, row, args).is_ok()))
+        Ok(user.as_ref().is_none_or(|user| {
+            crate::acl::check(user, row, args, &|key| self.shard.config.retained_channel(key)).is_ok()
+        }))
     }
 
     fn log(&mut self, level: Level, text: &[u8]) {

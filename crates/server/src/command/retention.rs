@@ -1,0 +1,123 @@
+//! Channels that remember (`retain`): a message to one of them is kept in a stream before it is handed out.
+//!
+//! 1. The partition of the stream is locked: by PUBLISH itself, by EXEC, or by the script that publishes.
+//! 2. XADD, as a client would do it. Its ID is the message's position; if it fails, nobody is sent anything.
+//! 3. What other shards have mailed so far is handed out here. All earlier messages of the channel are among it, since they
+//!    were mailed under the same lock.
+//! 4. The message is handed out here, and mailed to the other shards.
+//! 5. The partition is unlocked.
+//!
+//! So every shard hands out a channel's messages in the order of their IDs, and a message that somebody was sent is in the
+//! stream. Cost: an XADD and a PUBLISH, and no run: messages to such a channel are handed out one by one.
+
+use std::sync::{Arc, LazyLock};
+
+use sterna_command::{Command, Flags};
+use sterna_keyspace::Run;
+use sterna_protocol::{Args, OwnedArgs, Reply};
+
+use super::Failure;
+use super::table::Row;
+use crate::parcel::Namespace;
+use crate::partitions::{Held, Indices, Scene};
+use crate::shard::Shard;
+
+/// The field of an entry that holds the message.
+const FIELD: &[u8] = b"message";
+
+/// Commands of the keyspace that keep a message, and let those go that are too old.
+static XADD: LazyLock<&Command<Run>> = LazyLock::new(|| named("xadd"));
+static XTRIM: LazyLock<&Command<Run>> = LazyLock::new(|| named("xtrim"));
+
+fn named(name: &str) -> &'static Command<Run> {
+    sterna_keyspace::COMMANDS
+        .iter()
+        .find(|command| command.spec.name == name)
+        .expect("streams are part of the keyspace")
+}
+
+impl Shard {
+    /// The key under which what this request publishes is kept, if its channel remembers.
+    #[inline]
+    pub(super) fn retained(&self, row: &Row, args: Args<'_>) -> Option<Vec<u8>> {
+        if self.config.retain.0.is_empty() || !row.has(Flags::RETAINS) {
+            return None;
+        }
+        let channel = args.get(1)?;
+        self.config.retention_of(channel).map(|_| self.config.retained_key(channel))
+    }
+
+    /// PUBLISH to a channel that remembers; how many deliveries it caused.
+    pub(super) fn publish_and_keep(
+        &mut self,
+        slot: usize,
+        key: &[u8],
+        args: Args<'_>,
+    ) -> Result<usize, Failure> {
+        // Most of it at a time when nobody waits for the partition.
+        self.receive_published();
+        let server = Arc::clone(&self.server);
+        let partitions = &server.partitions;
+        let mut needed = Indices::default();
+        needed.insert(partitions.index_of(key));
+        let mut held = partitions.hold_for(needed, || std::iter::once(key));
+        if partitions.is_busy() {
+            return Err(Failure::of(server.scripts.busy_text()));
+        }
+        let published = self.publish_in(slot, &mut held, key, args);
+        held.serve_ready(self.clock.now_ms, &mut self.changes);
+        self.remember_served();
+        drop(held);
+        self.spread_changes();
+        published
+    }
+
+    /// The same with the partition of `key` locked. The caller hands the effects on.
+    pub(super) fn publish_in(
+        &mut self,
+        slot: usize,
+        held: &mut Held<'_>,
+        key: &[u8],
+        args: Args<'_>,
+    ) -> Result<usize, Failure> {
+        let (channel, payload) = (args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
+        self.remember(slot, held, key, channel, payload)?;
+        self.receive_published();
+        let deliveries = self.publish(Namespace::Channels, channel, payload);
+        self.end_run();
+        self.mail_outbox();
+        Ok(deliveries)
+    }
+
+    /// Appends a message to the channel's stream, and removes what its rule lets go.
+    fn remember(
+        &mut self,
+        slot: usize,
+        held: &mut Held<'_>,
+        key: &[u8],
+        channel: &[u8],
+        payload: &[u8],
+    ) -> Result<(), Failure> {
+        let config = Arc::clone(&self.config);
+        let Some(rule) = config.retention_of(channel) else { return Ok(()) };
+        let scene = Scene { db: 0, ..self.scene_of(slot, false) };
+        let mut run = |command: &'static Command<Run>, words: &[&[u8]]| {
+            let (args, mut unread) = (OwnedArgs::from_slices(words), Vec::new());
+            let mut reply = Reply::new(&mut unread, scene.caller.proto);
+            held.execute(command, args.args(), scene, &mut self.changes, &mut reply).map_err(Failure::from)
+        };
+        let maxlen = rule.maxlen.map(|maxlen| maxlen.to_string());
+        match &maxlen {
+            Some(maxlen) => {
+                let words: [&[u8]; 7] = [b"XADD", key, b"MAXLEN", maxlen.as_bytes(), b"*", FIELD, payload];
+                run(*XADD, &words)?;
+            }
+            None => drop(run(*XADD, &[b"XADD", key, b"*", FIELD, payload])?),
+        }
+        if let Some(age_s) = rule.maxage_s {
+            let oldest_ms = scene.now_ms.saturating_sub(age_s.saturating_mul(1000)).to_string();
+            run(*XTRIM, &[b"XTRIM", key, b"MINID", oldest_ms.as_bytes()])?;
+        }
+        Ok(())
+    }
+}
