@@ -2,6 +2,7 @@
 mod commands;
 mod fanout;
 mod kept;
+mod keyed;
 mod membership;
 mod memory;
 mod paced;

@@ -23,18 +23,20 @@ pub(crate) enum Section {
     Latency,
     Connections,
     Streams,
+    Memory,
     Journal,
     Pressure,
     Pauses,
 }
 
 impl Section {
-    pub(crate) const ALL: [Section; 8] = [
+    pub(crate) const ALL: [Section; 9] = [
         Section::FanOut,
         Section::Patterns,
         Section::Latency,
         Section::Connections,
         Section::Streams,
+        Section::Memory,
         Section::Journal,
         Section::Pressure,
         Section::Pauses,
@@ -48,6 +50,7 @@ impl Section {
             Section::Latency => "latency",
             Section::Connections => "connections",
             Section::Streams => "streams",
+            Section::Memory => "memory",
             Section::Journal => "journal",
             Section::Pressure => "pressure",
             Section::Pauses => "pauses",
@@ -61,6 +64,7 @@ impl Section {
             Section::Latency => "Latency and fairness",
             Section::Connections => "Connections, subscriptions and their memory",
             Section::Streams => "Streams and keys, in memory",
+            Section::Memory => "Memory of keys",
             Section::Journal => "Streams, journaled",
             Section::Pressure => "Under pressure: what a quiet client waits, and what memory grows by",
             Section::Pauses => "Pauses: the longest wait of a quiet client beside one request, or one moment",
@@ -91,6 +95,10 @@ pub(crate) enum Unit {
     NsPerWake,
     /// Resident memory for each entry.
     BytesPerEntry,
+    /// Resident memory for each key.
+    BytesPerKey,
+    /// Resident memory for each element.
+    BytesPerElement,
     /// Time to start, nanoseconds for each entry.
     NsPerEntry,
     /// 99th percentile during a snapshot, less that before it.
@@ -116,6 +124,8 @@ impl Unit {
             Unit::WallUsPerOp => "µs/op, wall",
             Unit::NsPerWake => "ns/wake-up",
             Unit::BytesPerEntry => "bytes/entry",
+            Unit::BytesPerKey => "bytes/key",
+            Unit::BytesPerElement => "bytes/element",
             Unit::NsPerEntry => "ns/entry, wall",
             Unit::P99Added => "µs added to p99",
             Unit::QuietP99 => "p99 ms of a quiet client",
