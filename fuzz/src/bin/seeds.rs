@@ -8,7 +8,7 @@ use sterna_fuzz::keys::Keys;
 use sterna_protocol::encode;
 
 /// Commands that leave behind one of everything.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 60] = [
     "SET s text EX 1000",
     "SET n 12345",
     "APPEND s more",
@@ -39,6 +39,36 @@ const COMMANDS: [&str; 30] = [
     "HPEXPIREAT l 9999999999999 FIELDS 1 w",
     "EXPIRE n 500",
     "DEL s",
+    "RPUSH q a 1 -70000",
+    "LPUSH q 01234567890123456789012345678901234567890123456789012345678901234567890",
+    "LINSERT q BEFORE 1 b",
+    "LSET q 0 z",
+    "LREM q 0 a",
+    "LTRIM q 0 2",
+    "LMOVE q r LEFT RIGHT",
+    "LMPOP 2 q r LEFT",
+    "SADD t 1 2 300",
+    "SADD t 70000 -9000000000",
+    "SADD t a b",
+    "SREM t 2",
+    "SPOP t 2",
+    "SMOVE t u 1",
+    "SUNIONSTORE w t u",
+    "ZADD z 1 a 2.5 b -inf c",
+    "ZADD z 1 01234567890123456789012345678901234567890123456789012345678901234567890",
+    "ZINCRBY z 3 a",
+    "ZADD z GT 9 b",
+    "ZPOPMIN z",
+    "ZREMRANGEBYRANK z 0 0",
+    "ZRANGESTORE y z 0 -1",
+    "GEOADD geo 13.36 38.11 p",
+    "PFADD p a b c",
+    "SETBIT bits 100 1",
+    "BITFIELD bits SET u8 0 5",
+    "SETRANGE bits 3 xx",
+    "COPY q q2",
+    "RENAME z z2",
+    "SWAPDB 0 1",
 ];
 
 fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
@@ -75,6 +105,10 @@ fn main() -> std::io::Result<()> {
     for (name, bytes) in SCRIPT_INPUTS {
         write("script", name, bytes)?;
     }
+    // Deeper than anything that is read or written may nest.
+    for (name, opening) in [("deep-json", &b"["[..]), ("deep-msgpack", b"\x91"), ("deep-reply", b"*1\r\n")] {
+        write("script", name, &opening.repeat(2000))?;
+    }
     write("config", "defaults", &config)
 }
 
@@ -87,5 +121,30 @@ const SCRIPT_INPUTS: &[(&str, &[u8])] = &[
     ("lines", b"-ERR a\r\n:1\r\n\0"),
     ("json", b"{\"a\":[1,2.5,\"\\u00e9\",null,{}]}"),
     ("msgpack", b"\x93\x01\xa1x\x81\xa1k\xcb\x3f\xf8\0\0\0\0\0\0"),
+    ("crlf", b"return {{err = 'a\\r\\n:1\\r\\n\\0c'}, {ok = 'x\\r\\n+y\\0'}, redis.error_reply('z\\r\\n$1\\r\\nb')}"),
+    ("reply-nul", b"*2\r\n$5\r\n\0\r\n\r\n\r\n+a\0b\r\n"),
+    ("reply-error", b"*2\r\n-ERR a\r\n!7\r\nERR \r\n\0\r\n"),
+    ("depth", b"local t = {} for i = 1, 20000 do t = {t} end return {{pcall(cjson.encode, t)}, {pcall(cmsgpack.pack, t)}, t}"),
+    ("circle", b"local t = {} t[1] = t return {{pcall(cjson.encode, t)}, {pcall(cmsgpack.pack, t)}, t}"),
+    ("range-31", b"return {{pcall(unpack, {}, -2147483648, 2147483647)}, {pcall(unpack, {}, 1, 2147483648)}}"),
+    (
+        "changes-encoded",
+        b"local t = setmetatable({1}, {__index = function(t, k) for i = 1, 9 do t[k + i] = {} end t[1] = nil return t end}) \
+          return {{pcall(cjson.encode, t)}, {pcall(cmsgpack.pack, t)}, {pcall(table.concat, t, ',', 1, 50)}, t}",
+    ),
+    (
+        "changes-sorted",
+        b"local t = {5, 4, 3, 2, 1} table.sort(t, function(a, b) for i = 1, 5 do t[i] = nil end t[9] = a return a < b end) return t",
+    ),
+    (
+        "changes-replaced",
+        b"local t = {} return {('abc'):gsub('.', setmetatable(t, {__index = function(t, k) t[k] = k:rep(9) return t[k] end}))}",
+    ),
+    (
+        "changes-walked",
+        b"local t = {1, 2, 3} for k in pairs(t) do t[k] = nil t[k + 100] = k collectgarbage() end return {next(t, 1), t}",
+    ),
+    ("struct", b">!8i4c0xs"),
+    ("library", b"#!lua name=l\nredis.register_function('f', function(keys, args) return redis.call('get', keys[1]) end)"),
     ("pattern", b"^(%a+)%s*[^x-z]-%b()%1$"),
 ];
