@@ -95,10 +95,11 @@ impl Config {
         Ok((text != old).then_some(text))
     }
 
-    /// Options whose value is another one there.
+    /// Options whose value is another one there, or is the same without being given.
     fn differing(&self, other: &Config) -> Vec<&'static OptionRow> {
         let (here, there) = (self.in_order(), other.in_order());
-        OPTIONS.iter().filter(|row| row.text(&here) != row.text(&there)).collect()
+        let both = |row: &OptionRow, config| (row.text(config), row.lines(config));
+        OPTIONS.iter().filter(|row| both(row, &here) != both(row, &there)).collect()
     }
 
     /// The same with its users in the order of their names, which is the only one that they have while the server runs.
@@ -338,6 +339,22 @@ mod tests {
                 assert_eq!(of_file(&path).unwrap(), config, "{text} {wanted}");
             }
         }
+    }
+
+    /// What is asked for counts with `appendonly yes` as well, and what is merely the default does not.
+    #[test]
+    fn save_points_that_are_the_default_are_written_if_they_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("redis.conf");
+        fs::write(&path, "# nothing\n").unwrap();
+        let unset = of_file(&path).unwrap();
+        let text = unset.get(&[b"save"])[0].1.clone();
+        let given = unset.set(&[(b"save", &text)]).unwrap();
+        assert_ne!(given, unset);
+        given.rewrite(Some(&path), LineChecks::NONE).unwrap();
+        assert_eq!(of_file(&path).unwrap(), given);
+        unset.rewrite(Some(&path), LineChecks::NONE).unwrap();
+        assert_eq!(of_file(&path).unwrap(), unset);
     }
 
     #[test]
