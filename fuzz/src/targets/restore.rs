@@ -3,8 +3,8 @@
 use crate::keys::Keys;
 use crate::within;
 
-/// What Redis 7.2 writes.
-const VERSION: u16 = 11;
+/// What Redis 7.2 writes, and Valkey 9: some types mean something else there.
+const VERSIONS: [u16; 2] = [11, 80];
 
 /// The bytes in a bulk string.
 fn payload(reply: &[u8]) -> &[u8] {
@@ -13,8 +13,12 @@ fn payload(reply: &[u8]) -> &[u8] {
 }
 
 pub fn run(bytes: &[u8]) {
+    VERSIONS.iter().for_each(|&version| run_as(bytes, version));
+}
+
+fn run_as(bytes: &[u8], version: u16) {
     let mut sealed = bytes.to_vec();
-    sterna_keyspace::seal_dump(&mut sealed, VERSION);
+    sterna_keyspace::seal_dump(&mut sealed, version);
     // LZF makes up to 264 bytes of three.
     within((1 << 20) + 2000 * bytes.len(), || {
         let mut keys = Keys::default();
