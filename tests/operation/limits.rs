@@ -295,3 +295,25 @@ fn slowlog_keeps_to_its_length_and_cuts_what_is_long() {
         assert!(grown < 3 << 20, "{grown} bytes for three commands");
     }
 }
+
+#[test]
+fn a_client_s_line_counts_the_request_that_asks_for_it_and_the_one_that_waits() {
+    let server = Server::sterna(1, &[]);
+    let mut client = server.connect();
+    for _ in 0..2 {
+        // As in Redis: the bytes of the request, and those of its arguments.
+        let line = client.text(&["CLIENT", "LIST"]);
+        assert!(line.contains(" qbuf=26 ") && line.contains(" argv-mem=10 "), "{line}");
+        let line = client.text(&["CLIENT", "INFO"]);
+        assert!(line.contains(" qbuf=26 ") && line.contains(" argv-mem=10 "), "{line}");
+    }
+    let mut waiting = server.connect();
+    waiting.request(&["CLIENT", "SETNAME", "waits"]);
+    waiting.send(&["BLPOP", "a-list", "0"]);
+    wait_for("the arguments of who waits to be counted", || {
+        let list = client.text(&["CLIENT", "LIST"]);
+        let line = list.lines().find(|line| line.contains("name=waits"))?;
+        line.contains(" qbuf=0 ").then_some(())?;
+        line.contains(" argv-mem=12 ").then_some(())
+    });
+}

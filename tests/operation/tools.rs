@@ -1,4 +1,4 @@
-//! The built-in client: `sterna sub` and `sterna pub`.
+//! The built-in client, `sterna sub` and `sterna pub`; and `redis-benchmark`, whole.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -97,4 +97,45 @@ fn a_certificate_for_development_is_made_and_works() {
     let url = format!("rediss://127.0.0.1:{port}");
     let output = run_pub(&["-u", &url, "--cacert", &authority.display().to_string(), "news", "x"]);
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn redis_benchmark_runs_whole() {
+    let server = Server::sterna(2, &[]);
+    let port = server.port.to_string();
+    let words = ["-p", &port, "-q", "-n", "200", "-c", "10", "-P", "4", "--csv"];
+    let Ok(output) = Command::new("redis-benchmark").args(words).output() else {
+        return sterna_tests::skipped("needs redis-benchmark; ./test installs it");
+    };
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let rows: Vec<&str> = printed.lines().skip(1).filter_map(|line| line.split('"').nth(1)).collect();
+    let expected = [
+        "PING_INLINE",
+        "PING_MBULK",
+        "SET",
+        "GET",
+        "INCR",
+        "LPUSH",
+        "RPUSH",
+        "LPOP",
+        "RPOP",
+        "SADD",
+        "HSET",
+        "SPOP",
+        "ZADD",
+        "ZPOPMIN",
+        "LRANGE_100",
+        "LRANGE_300",
+        "LRANGE_500",
+        "LRANGE_600",
+        "MSET",
+    ];
+    for name in expected {
+        assert!(rows.iter().any(|row| row.starts_with(name)), "{name} in {printed}");
+    }
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !complaints.contains("rror"), "{complaints}");
+    let mut client = server.connect();
+    let errors = client.text(&["INFO", "errorstats"]);
+    assert!(!errors.contains("errorstat_"), "{errors}");
 }

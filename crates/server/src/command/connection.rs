@@ -10,6 +10,7 @@ use super::{Call, Failure, Run};
 use crate::VERSION;
 use crate::acl::User;
 use crate::connection::client::mark;
+use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection, ReplyMode};
 use crate::shard::parts::ALL_KINDS;
 
@@ -343,6 +344,9 @@ impl Connection {
         client.net_out_bytes.store(self.net_out_bytes, Relaxed);
         client.input_bytes.store(input as u64, Relaxed);
         client.input_capacity.store(room as u64, Relaxed);
+        let waiting = self.state().wait().and_then(Wait::request);
+        let argv_bytes = waiting.map_or(0, |request| request.args().iter().map(<[u8]>::len).sum::<usize>());
+        client.argv_bytes.store(argv_bytes as u64, Relaxed);
         client.output_ranges.store(self.output.len() as u64, Relaxed);
         client.set_memory(self.heap_bytes() as u64, self.output.queued_bytes() as u64);
     }

@@ -38,10 +38,10 @@ pub(super) const INFO: Command<Run> = row(
         ..BASE
     },
     |call| {
-        let connection = call.connection();
-        connection.publish_gauges();
-        let client = Arc::clone(&connection.client);
+        call.show_request();
+        let client = Arc::clone(&call.connection().client);
         let text = lines(&[client], call.shard.clock.now_ms);
+        call.connection().publish_gauges();
         call.reply.verbatim(text.as_bytes());
         Ok(())
     },
@@ -67,7 +67,7 @@ pub(super) const LIST: Command<Run> = row(
 
 fn list(call: &mut Call<'_>) -> Result<(), Failure> {
     let filter = Filter::parse(Of::List, call.args.from(2), call.server())?;
-    call.connection().publish_gauges();
+    call.show_request();
     let now_ms = call.shard.clock.now_ms;
     let me = call.connection().client.id;
     let mut clients = candidates(&filter, call.server());
@@ -76,8 +76,23 @@ fn list(call: &mut Call<'_>) -> Result<(), Failure> {
         !is_left_out && filter.matches(client, now_ms)
     });
     let text = lines(&clients, now_ms);
+    call.connection().publish_gauges();
     call.reply.verbatim(text.as_bytes());
     Ok(())
+}
+
+impl Call<'_> {
+    /// Has the client's own line count the request that asks for it, as in Redis. Until its gauges are published again.
+    fn show_request(&mut self) {
+        let header = |number: usize| 1 + number.to_string().len() + 2;
+        let texts: usize = self.args.iter().map(<[u8]>::len).sum();
+        let frames: usize = self.args.iter().map(|arg| header(arg.len()) + 2).sum();
+        let wire = header(self.args.len()) + frames + texts;
+        let connection = self.connection();
+        connection.publish_gauges();
+        Client::add(&connection.client.input_bytes, wire as u64);
+        Client::add(&connection.client.argv_bytes, texts as u64);
+    }
 }
 
 /// Clients that can meet `filter`: those named by their numbers, in the order named, or else every one.
