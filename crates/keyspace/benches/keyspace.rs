@@ -98,7 +98,7 @@ fn set(bencher: Bencher<'_, '_>, keys: usize) {
 
 #[divan::bench(args = KEYS)]
 fn set_with_effects_and_events(bencher: Bencher<'_, '_>, keys: usize) {
-    let wants = Wants { effects: true, events: EventClasses::ALL, touched: true };
+    let wants = Wants { effects: true, events: EventClasses::ALL, touched: true, edited: false };
     bench(bencher, wants, keys, |key| format!("set {key} value:00000000000001"));
 }
 

@@ -30,9 +30,18 @@ use crate::wait::Caller;
 use crate::watch::Watch;
 
 /// From so many elements on that a command has to look at one by one, it runs apart: they take about a millisecond.
-const APART_MIN: usize = 10_000;
+pub(crate) const APART_MIN: usize = 10_000;
+
+/// Bytes of a value in memory that are as much work as an element, for what writes or reads all of it.
+const HEAP_BYTES_PER_ELEMENT: usize = 64;
 
 impl Caller {
+    /// As [`Caller::check_work`], for all that a value of so many bytes holds.
+    #[inline]
+    pub(crate) fn check_bytes(&self, heap_bytes: usize) -> Result<(), Error> {
+        self.check_work(heap_bytes / HEAP_BYTES_PER_ELEMENT)
+    }
+
     /// Refuses a command that has to look at so many elements, so that it is run apart; nothing has been changed or written
     /// to the reply yet. What takes much less than 100 ns each counts as fewer.
     #[inline]
@@ -73,7 +82,7 @@ impl Apart {
         keys.sort_unstable();
         keys.dedup();
         let mut partition = space.of(&keys[0]).0.empty_alike();
-        let watch = writes.then(Arc::<Watch>::default);
+        let watch = writes.then(|| Arc::new(Watch::of_every_change()));
         let mut unheard = Changes::default();
         for key in &keys {
             let (from, hash) = space.of(key);
@@ -81,14 +90,17 @@ impl Apart {
                 from.watched.add(db, hash, key, watch);
             }
             if let Some(record) = from.record(db, hash, key, now_ms) {
-                let (value, expire_at_ms) = (record.value().clone(), record.expire_at_ms());
-                partition.slot(db, hash, key, now_ms, &mut unheard).put(value, expire_at_ms);
+                let (value, expire_at_ms, usage) =
+                    (record.value().clone(), record.expire_at_ms(), record.usage);
+                let mut copy = partition.slot(db, hash, key, now_ms, &mut unheard);
+                copy.put(value, expire_at_ms);
+                copy.mark_as(usage);
             }
         }
         let Wants { effects, events, .. } = log.wants();
         // A key that is missing has been noted by the command's first run.
         let events = events.difference(EventClasses::KEY_MISS);
-        let changes = Changes::new(Wants { effects: effects && writes, events, touched: true });
+        let changes = Changes::new(Wants { effects: effects && writes, events, touched: true, edited: true });
         let caller = Caller { may_block: false, ..caller };
         Apart { partition, keys: keys.into(), watch, db, now_ms, caller, changes }
     }
@@ -139,14 +151,30 @@ impl Apart {
             let mut slot = partition.slot(self.db, hash, key, now_ms, log);
             match made {
                 Some(record) => {
-                    let expire_at_ms = record.expire_at_ms();
+                    let (expire_at_ms, usage) = (record.expire_at_ms(), record.usage);
                     slot.put(record.value, expire_at_ms);
+                    slot.mark_as(usage);
                 }
                 None => match slot.take() {
                     Some(record) => log.discard(Garbage::of_value(record.value)),
                     // It was touched, and nothing came of it.
                     None => slot.touch(),
                 },
+            }
+        }
+        for key in &self.keys {
+            let is_edited = self.changes.edited().any(|edited| *edited == **key);
+            if !is_edited || written.contains(key) {
+                continue;
+            }
+            let (partition, hash) = space.of(key);
+            let made = self.partition.slot(self.db, hash, key, self.now_ms, &mut unheard).take();
+            if let Some(record) = made {
+                let mut slot = partition.slot(self.db, hash, key, now_ms, log);
+                slot.replace(record.value);
+                slot.mark_as(record.usage);
+                // Pending entries may be free, or a group gone: the copies have no waiters.
+                slot.note_ready();
             }
         }
         log.want_effects(collects);

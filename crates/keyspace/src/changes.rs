@@ -30,6 +30,8 @@ pub struct Wants {
     pub events: EventClasses,
     /// Touched keys.
     pub touched: bool,
+    /// Keys whose streams were changed, in their groups at least, which touches nobody.
+    pub edited: bool,
 }
 
 /// See the module.
@@ -41,6 +43,8 @@ pub struct Changes {
     keys: Vec<u8>,
     events: Vec<(Event, KeyAt)>,
     touched: Vec<KeyAt>,
+    /// Wanted by whoever runs a command apart, and taken before anything is cleared.
+    edited: Vec<KeyAt>,
     ready: Vec<(usize, Box<[u8]>)>,
     served: Vec<Served>,
     /// What is slow to free: dropped when this is cleared, which is after the locks are released, unless taken before.
@@ -126,6 +130,7 @@ impl Changes {
         clear(&mut self.keys);
         clear(&mut self.events);
         clear(&mut self.touched);
+        clear(&mut self.edited);
         self.served.clear();
         self.garbage.clear();
         self.flushed = false;
@@ -202,6 +207,20 @@ impl Changes {
             let at = self.keep(db, key);
             self.touched.push(at);
         }
+    }
+
+    /// Notes that a stream was changed.
+    #[inline]
+    pub(crate) fn edit(&mut self, db: usize, key: &[u8]) {
+        if self.wants.edited {
+            let at = self.keep(db, key);
+            self.edited.push(at);
+        }
+    }
+
+    /// Names of the keys whose streams were changed, with repetitions.
+    pub(crate) fn edited(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.edited.iter().map(|at| &self.keys[at.bytes.clone()])
     }
 
     pub(crate) fn ready(&mut self, db: usize, key: &[u8]) {
@@ -386,7 +405,8 @@ mod tests {
 
     #[test]
     fn what_a_large_value_needed_is_not_kept_for_the_next_command() {
-        let mut changes = Changes::new(Wants { effects: true, events: EventClasses::all(), touched: true });
+        let mut changes =
+            Changes::new(Wants { effects: true, events: EventClasses::all(), touched: true, edited: true });
         for value_bytes in [100, 1 << 20] {
             changes.effect_set(0, b"k", &Value::string(&vec![b'x'; value_bytes]), None);
             changes.touch(0, &vec![b'k'; value_bytes]);

@@ -151,6 +151,27 @@ impl<'a> Slot<'a> {
         }
     }
 
+    /// Marks what is there as used like a copy of it that was used meanwhile.
+    pub(crate) fn mark_as(&mut self, usage: u32) {
+        if let Some(place) = self.place {
+            self.database.table.at_mut(place).usage = usage;
+        }
+    }
+
+    /// The value becomes this one, which differs from what was there in what no watcher need hear of; nothing is recorded.
+    /// Nothing happens where there is nothing.
+    pub(crate) fn replace(&mut self, value: Value) {
+        let Some(place) = self.place else { return };
+        let record = self.database.table.at_mut(place);
+        self.database.heap_bytes += value.heap_bytes();
+        self.database.heap_bytes -= record.value.heap_bytes();
+        let old = std::mem::replace(&mut record.value, value);
+        let (old_soonest, new_soonest) = (old.soonest_ms(), record.value.soonest_ms());
+        self.log.discard(Garbage::of_value(old));
+        self.reindex_fields(old_soonest, new_soonest);
+        self.watched.edit(self.db, self.hash, self.key);
+    }
+
     /// The value becomes this one, an answer to what it was: INCR and its like.
     pub fn set(&mut self, value: Value, expire_at_ms: Option<u64>, event: Event) {
         if self.put(value, expire_at_ms) == Displaced::Nothing {
@@ -338,8 +359,12 @@ impl<'a> Slot<'a> {
         let record = self.database.table.at_mut(self.place?);
         let Value::Stream(stream) = &mut record.value else { return None };
         let before_bytes = stream.heap_bytes();
-        let mut recorder = Recorder { log: self.log, db, key: self.key };
+        let mut recorder = Recorder { log: self.log, db, key: self.key, is_changed: false };
         let result = edit(stream, &mut recorder);
+        if recorder.is_changed {
+            self.log.edit(self.db, self.key);
+            self.watched.edit(self.db, self.hash, self.key);
+        }
         record.usage = written(self.settings, self.now_ms, Some(record.usage));
         self.database.heap_bytes += stream.heap_bytes();
         self.database.heap_bytes -= before_bytes;

@@ -10,20 +10,28 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 /// One connection's watch: set as soon as one of its keys is touched.
-///
-/// Relaxed suffices: it is set and read under the lock of the key's partition, which orders them.
 #[derive(Debug, Default)]
-pub struct Watch(AtomicBool);
+pub struct Watch {
+    /// Relaxed suffices: it is set and read under the lock of the key's partition, which orders them.
+    is_broken: AtomicBool,
+    /// Whether a change suffices that touches nobody: of a group, not of what is in its stream.
+    minds_edits: bool,
+}
 
 impl Watch {
+    /// A watch that any change breaks.
+    pub(crate) fn of_every_change() -> Watch {
+        Watch { minds_edits: true, ..Watch::default() }
+    }
+
     /// Whether a watched key was touched.
     pub fn is_broken(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_broken.load(Ordering::Relaxed)
     }
 
     /// As if a watched key had been touched.
     pub fn set_broken(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.is_broken.store(true, Ordering::Relaxed);
     }
 }
 
@@ -68,6 +76,21 @@ impl Watched {
     pub(crate) fn touch(&self, db: usize, hash: u64, key: &[u8]) {
         if !self.keys.is_empty() {
             self.touch_watched(db, hash, key);
+        }
+    }
+
+    /// A stream was changed, perhaps only in its groups.
+    #[inline]
+    pub(crate) fn edit(&self, db: usize, hash: u64, key: &[u8]) {
+        if !self.keys.is_empty() {
+            self.edit_watched(db, hash, key);
+        }
+    }
+
+    #[cold]
+    fn edit_watched(&self, db: usize, hash: u64, key: &[u8]) {
+        if let Some(watched) = self.keys.find(hash, |watched| watched.db == db && *watched.key == *key) {
+            watched.by.iter().filter(|watch| watch.minds_edits).for_each(|watch| watch.set_broken());
         }
     }
 

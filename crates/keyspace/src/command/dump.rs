@@ -44,6 +44,9 @@ pub(super) const RESTORE: Command<Run> = row(
     restore,
 );
 
+/// Bytes of a payload that are as much work as an element: few of them are shorter.
+const PAYLOAD_BYTES_PER_ELEMENT: usize = 8;
+
 #[derive(Debug, Default)]
 struct Options {
     replace: bool,
@@ -53,8 +56,12 @@ struct Options {
 }
 
 fn dump(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
     match ctx.inspect(&args[1]) {
-        Some(record) => reply.bulk(&rdb::dump(record.value())),
+        Some(record) => {
+            caller.check_bytes(record.value().heap_bytes())?;
+            reply.bulk(&rdb::dump(record.value()));
+        }
         None => reply.null(),
     }
     Ok(Outcome::Replied)
@@ -62,7 +69,7 @@ fn dump(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
 
 fn restore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let options = Options::parse(args)?;
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let mut slot = ctx.slot(&args[1]);
     let limits = *slot.limits();
     if !slot.is_empty() && !options.replace {
@@ -72,6 +79,7 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     if ttl < 0 {
         return Err(Error::InvalidTtl);
     }
+    caller.check_work(args[3].len() / PAYLOAD_BYTES_PER_ELEMENT)?;
     let value = rdb::restore(&args[3], &limits)?;
     let clock = if options.absolute { Clock::UnixMillis } else { Clock::Millis };
     let expire_at_ms = match ttl {

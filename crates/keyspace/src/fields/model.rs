@@ -132,7 +132,7 @@ proptest! {
                 }
                 step => step,
             };
-            let mut log = Changes::new(Wants { effects: true, events: EventClasses::empty(), touched: false });
+            let mut log = Changes::new(Wants { effects: true, events: EventClasses::empty(), touched: false, edited: false });
             let mut edits =
                 Edits { log: &mut log, db: 0, key: b"k", tag: Hash::TAG, now_ms, limits: &LIMITS, count: 0 };
             let live = |model: &Model, name: &Vec<u8>| model.get(name).is_some_and(|(_, at)| at.is_none_or(|at| now_ms <= at));

@@ -108,7 +108,7 @@ proptest! {
     #[test]
     fn it_is_a_set(steps in proptest::collection::vec(step(), 0..30)) {
         let (mut set, mut told, mut model) = (Set::default(), Set::default(), BTreeSet::new());
-        let mut log = Changes::new(Wants { effects: true, events: EventClasses::empty(), touched: false });
+        let mut log = Changes::new(Wants { effects: true, events: EventClasses::empty(), touched: false, edited: false });
         let mut copies = Vec::new();
         for step in steps {
             let mut edits =

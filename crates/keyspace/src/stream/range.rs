@@ -91,6 +91,32 @@ impl Stream {
         Backward { current, sealed, start }
     }
 
+    /// How much work a range of at most `count` entries is, about, in elements that are as much as a small entry; it is not
+    /// counted on once it is `enough`. O(blocks looked at).
+    pub(crate) fn work_of_range(
+        &self,
+        (start, end): (EntryId, EntryId),
+        count: usize,
+        enough: usize,
+    ) -> usize {
+        let from = self.sealed.at_or_below(start).map_or(start, |(first, _)| first);
+        let sealed = self.sealed.from(from).map(|(_, block)| &**block);
+        let blocks = sealed.chain(&self.open).skip_while(|block| block.last_id() < start);
+        work_of(blocks.take_while(|block| block.first_id() <= end), count, enough)
+    }
+
+    /// The same for a range that is read from its end.
+    pub(crate) fn work_of_range_backward(
+        &self,
+        (start, end): (EntryId, EntryId),
+        count: usize,
+        enough: usize,
+    ) -> usize {
+        let sealed = self.sealed.down_from(end).map(|(_, block)| &**block);
+        let blocks = self.open.iter().chain(sealed).skip_while(|block| block.first_id() > end);
+        work_of(blocks.take_while(|block| block.last_id() >= start), count, enough)
+    }
+
     /// The entry `id`. O(log n).
     pub fn entry(&self, id: EntryId) -> Option<Entry<'_>> {
         let block = self.block_of(id)?;
@@ -126,6 +152,21 @@ impl Stream {
             _ => self.sealed.at_or_below(id).map(|(_, block)| &**block),
         }
     }
+}
+
+/// Bytes of a block that are as much work as a small entry: they are copied.
+const BYTES_PER_ELEMENT: usize = 256;
+
+fn work_of<'b>(blocks: impl Iterator<Item = &'b Block>, count: usize, enough: usize) -> usize {
+    let (mut entries, mut work) = (0, 0);
+    for block in blocks {
+        entries += block.live();
+        work += block.len().max(block.listpack_bytes() / BYTES_PER_ELEMENT);
+        if entries >= count || work >= enough {
+            break;
+        }
+    }
+    work
 }
 
 impl<'a> Forward<'a> {
@@ -231,6 +272,26 @@ mod tests {
                 assert_eq!(backward, expected, "{start}..={end} backwards in blocks of {blocks_of}");
             }
         }
+    }
+
+    #[test]
+    fn the_work_of_a_range_is_about_its_entries_however_it_is_bounded() {
+        let stream = even(100);
+        let all = (EntryId::MIN, EntryId::MAX);
+        let some = (EntryId::new(700, 0), EntryId::new(999, 0));
+        let behind = (EntryId::new(2001, 0), EntryId::MAX);
+        for work in [Stream::work_of_range, Stream::work_of_range_backward] {
+            assert_eq!(work(&stream, all, usize::MAX, usize::MAX), 1000);
+            assert_eq!(work(&stream, all, usize::MAX, 250), 300);
+            assert_eq!(work(&stream, all, 101, usize::MAX), 200);
+            assert!((150..=300).contains(&work(&stream, some, usize::MAX, usize::MAX)));
+            assert_eq!(work(&stream, behind, usize::MAX, usize::MAX), 0);
+            assert_eq!(work(&Stream::new(), all, usize::MAX, usize::MAX), 0);
+        }
+        let mut long = Stream::new();
+        let fields: [&[u8]; 2] = [b"f", &[b'v'; 1 << 20]];
+        long.append(EntryId::new(1, 0), fields.into_iter(), BlockLimits::default()).unwrap();
+        assert!(long.work_of_range(all, 1, usize::MAX) >= 4096, "bytes are work");
     }
 
     #[test]

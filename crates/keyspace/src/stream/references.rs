@@ -52,6 +52,11 @@ impl ReferenceIndex {
         self.free.from(start).next().map(|(id, ())| id)
     }
 
+    /// How many entries were looked at that no PEL has.
+    pub(crate) fn free_count(&self) -> usize {
+        self.free.len()
+    }
+
     /// Entries above this are still to be delivered to some group.
     pub(crate) fn lowest_cursor(&self) -> EntryId {
         self.cursors.first_key_value().map_or(EntryId::MAX, |(&id, _)| id)

@@ -107,6 +107,32 @@ impl Stream {
         }
     }
 
+    /// How much work a trim is, about, in elements that are as much as an entry that is looked up, once so many entries more
+    /// are in the stream; it is not counted on once it is `enough`.
+    pub(crate) fn work_of_trim(&self, trim: Trim, added: u64, enough: usize) -> usize {
+        let below = |min| self.work_of_range((EntryId::MIN, min), usize::MAX, 10 * enough);
+        let entries = match trim.bound {
+            TrimBound::MaxLen(max) => {
+                usize::try_from((self.len + added).saturating_sub(max)).unwrap_or(usize::MAX)
+            }
+            TrimBound::MinId(min) => below(min),
+        };
+        let limit = trim.whole_blocks.filter(|&limit| limit > 0).unwrap_or(u64::MAX);
+        let removed = entries.min(usize::try_from(limit).unwrap_or(usize::MAX));
+        match (trim.references, &self.references) {
+            // They go block by block.
+            (References::Keep, _) => removed / 10,
+            (References::Acked, Some(references)) if entries > 0 => {
+                let unchecked = references.checked().next().map_or(0, |start| {
+                    self.work_of_range((start, references.lowest_cursor()), entries, enough)
+                });
+                unchecked.saturating_mul(1 + self.groups.len()) + references.free_count().min(removed)
+            }
+            (References::Acked, _) => entries.saturating_mul(1 + self.groups.len()),
+            (References::Drop, _) => removed.saturating_mul(1 + self.groups.len()),
+        }
+    }
+
     fn trim_prefix(&mut self, trim: Trim) -> Trimmed {
         let mut trimmed = Trimmed::default();
         while let Some(key) = self.block_key_after(None) {

@@ -1,6 +1,10 @@
 //! Commands that are run apart: what they do is what they do otherwise, at one moment, or nothing.
 
-use crate::world::World;
+use std::sync::Arc;
+
+use sterna_keyspace::Watch;
+
+use crate::world::{START_MS, World};
 
 const SETUP: &[&str] = &[
     "set a 12",
@@ -16,6 +20,12 @@ const SETUP: &[&str] = &[
     "pfadd p a b c",
     "pfadd q c d e",
     "xadd x 1-1 f v",
+    "xadd x 1-2 f w",
+    "xadd x 1-3 f x",
+    "xgroup create x g 0",
+    "xgroup create x other 0",
+    "xreadgroup group g c count 2 streams x >",
+    "xadd y2 1-1 f v",
 ];
 
 const COMMANDS: &[&str] = &[
@@ -61,12 +71,43 @@ const COMMANDS: &[&str] = &[
     "persist b",
     "rename z d",
     "xadd x 2-1 f v",
+    "xrange x - +",
+    "xrevrange x + - count 2",
+    "xread streams x y2 0 0",
+    "xreadgroup group g d streams x >",
+    "xreadgroup group g d noack streams x >",
+    "xreadgroup group g c streams x 0",
+    "xreadgroup group g d claim 0 streams x >",
+    "xpending x g",
+    "xpending x g - + 10",
+    "xclaim x g d 0 1-1 1-2 1-3 force",
+    "xautoclaim x g d 0 0",
+    "xautoclaim x g d 0 0 justid",
+    "xack x g 1-1 1-2 7-7",
+    "xnack x g silent ids 2 1-1 1-2",
+    "xdel x 1-1 1-2 7-7",
+    "xdel x 7-7",
+    "xdelex x delref ids 2 1-1 1-2",
+    "xdelex x acked ids 2 1-1 1-3",
+    "xackdel x g delref ids 2 1-1 1-2",
+    "xackdel x g acked ids 1 1-1",
+    "xtrim x maxlen 1",
+    "xtrim x maxlen = 0 delref",
+    "xtrim x minid 1-2 acked",
+    "xadd x maxlen 1 9-1 f v",
+    "xgroup delconsumer x g c",
+    "xgroup destroy x g",
+    "xinfo stream x full",
+    "xinfo consumers x g",
+    "xinfo groups x",
+    "dump x",
+    "restore b 0 nonsense replace",
     "set l x",
     "get l",
     "zadd l 1 a",
 ];
 
-const KEYS: &[&str] = &["a", "b", "bits", "l", "s", "t", "z", "y", "h", "p", "q", "x", "d"];
+const KEYS: &[&str] = &["a", "b", "bits", "l", "s", "t", "z", "y", "h", "p", "q", "x", "y2", "d"];
 
 fn prepared() -> World {
     let mut world = World::new(4);
@@ -129,6 +170,11 @@ fn a_command_whose_key_is_touched_meanwhile_has_not_happened() {
         ("bitop not bits bits", "flushall"),
         ("zremrangebyscore z 1 2", "del z"),
         ("zremrangebyscore z 1 2", "swapdb 0 1"),
+        // What touches no watcher is a change all the same: or what was acknowledged meanwhile would be pending again.
+        ("xautoclaim x g d 0 0", "xack x g 1-1"),
+        ("xack x g 1-2", "xclaim x g d 0 1-2"),
+        ("xdel x 1-1", "xgroup create x new 0"),
+        ("xreadgroup group g d streams x >", "xgroup setid x g 1-3"),
     ] {
         let (mut world, mut model) = (prepared(), prepared());
         let outcome = world.run_apart(command, |world| {
@@ -142,6 +188,36 @@ fn a_command_whose_key_is_touched_meanwhile_has_not_happened() {
         assert_eq!(world.run_apart(command, |_| {}), Some(expected));
         assert_eq!(kept(&mut world), kept(&mut model), "{command}, {touch}");
     }
+}
+
+#[test]
+fn what_is_done_apart_to_a_group_breaks_no_watch_and_wakes_who_waits_for_the_group() {
+    for command in ["xack x g 1-1", "xautoclaim x g d 0 0", "xgroup destroy x g", "xdel x 1-1"] {
+        let mut world = prepared();
+        let watch = Arc::<Watch>::default();
+        let (part, hash, log) = world.partition_of(b"x");
+        part.watch(0, hash, b"x", START_MS, &watch, log);
+        assert!(world.run_apart(command, |_| {}).is_some());
+        assert_eq!(watch.is_broken(), command.starts_with("xdel"), "{command}");
+    }
+    let mut world = prepared();
+    world.run("xreadgroup group other e streams x >");
+    assert_eq!(world.run("xreadgroup group other e block 0 streams x >"), "");
+    assert!(world.run_apart("xgroup destroy x other", |_| {}).is_some());
+    let served = world.log.served().next().expect("somebody who is told");
+    assert!(served.reply.starts_with(b"-NOGROUP"));
+}
+
+#[test]
+fn what_restore_says_of_a_key_s_use_holds_when_it_is_run_apart() {
+    let mut world = prepared();
+    let dump = world.run_words(&[b"dump", b"z"]);
+    let payload =
+        &dump[dump.iter().position(|&byte| byte == b'\n').expect("a bulk string") + 1..dump.len() - 2];
+    let restored = world.run_words_apart(&[b"restore", b"d", b"0", payload, b"idletime", b"1000"], |_| {});
+    assert_eq!(restored.as_deref(), Some(&b"+OK\r\n"[..]));
+    assert_eq!(world.run("object idletime d"), ":1000\r\n");
+    assert_eq!(world.run_words(&[b"dump", b"d"]), dump);
 }
 
 #[test]
@@ -171,13 +247,57 @@ fn what_takes_long_is_to_be_run_apart_unless_nothing_may_come_between() {
         let pairs: Vec<String> = (from..from + 500).map(|number| format!("{number} {number}")).collect();
         world.run(&format!("zadd z {}", pairs.join(" ")));
     }
-    let long = ["zunionstore d 1 z", "zrange z 0 -1", "zrandmember z 11000", "zremrangebyrank d 0 -1"];
-    for (nth, command) in (1..).zip(long) {
+    world.run("xgroup create x g 0 mkstream");
+    for id in 1..=12_000 {
+        world.run(&format!("xadd x {id}-0 f v"));
+    }
+    world.run(&format!("set long {}", "x".repeat(1_000_000)));
+    let before = world.refused;
+    let short = [
+        "zrange z 0 9",
+        "xrange x 10000 +",
+        "xrevrange x + - count 9000",
+        "xread count 5000 streams x 0",
+        "xread block 0 streams x $",
+        "xadd x maxlen ~ 12000 * f v",
+        "xadd x maxlen = 12000 acked * f v",
+        "xtrim x maxlen 11000",
+        "xautoclaim x g c 0 0",
+        "xpending x g",
+        "xinfo stream x",
+        "xinfo stream x full",
+    ];
+    for command in short {
+        world.run(command);
+        assert_eq!(world.refused, before, "{command}");
+    }
+    let long = [
+        "zunionstore d 1 z",
+        "zrange z 0 -1",
+        "zrandmember z 11000",
+        "zremrangebyrank d 0 -1",
+        "dump long",
+        &format!("restore new 0 {}", "x".repeat(100_000)),
+        "xrange x - +",
+        "xrevrange x + -",
+        "xread streams x 0",
+        "xread block 0 count 10500 streams x 0",
+        "xreadgroup group g c streams x >",
+        "xreadgroup group g c streams x 0",
+        "xreadgroup group g c claim 0 streams x >",
+        "xpending x g - + 20000",
+        "xpending x g idle 9999999999 - + 1",
+        "xautoclaim x g d 0 0 count 11000",
+        "xinfo stream x full count 0",
+        "xadd x maxlen = 10 acked * f v",
+        "xgroup delconsumer x g d",
+        "xtrim x maxlen 0 delref",
+    ];
+    for (nth, command) in (before + 1..).zip(long) {
         world.run(command);
         assert_eq!(world.refused, nth, "{command}");
     }
-    assert!(world.run("zrange z 0 9").starts_with("*10\r\n"));
     world.caller.may_block = false;
     assert_eq!(world.run("zunionstore d 1 z"), ":12000\r\n");
-    assert_eq!(world.refused, long.len());
+    assert_eq!(world.refused, before + long.len());
 }

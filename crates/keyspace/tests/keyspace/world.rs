@@ -43,7 +43,12 @@ impl World {
             now_ms: START_MS,
             db: 0,
             caller,
-            log: Changes::new(Wants { effects: true, events: EventClasses::all(), touched: true }),
+            log: Changes::new(Wants {
+                effects: true,
+                events: EventClasses::all(),
+                touched: true,
+                edited: false,
+            }),
             waiter: None,
             journal: Vec::new(),
             parts: Parts { hash, parts },
@@ -54,7 +59,7 @@ impl World {
     /// The reply to a command; words are separated by blanks.
     pub(crate) fn run(&mut self, command: &str) -> String {
         let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
-        String::from_utf8(self.run_words(&words)).expect("a reply in ASCII")
+        String::from_utf8_lossy(&self.run_words(&words)).into_owned()
     }
 
     pub(crate) fn run_words(&mut self, words: &[&[u8]]) -> Vec<u8> {
@@ -78,10 +83,20 @@ impl World {
     /// one of its keys.
     pub(crate) fn run_apart(&mut self, command: &str, between: impl FnOnce(&mut World)) -> Option<String> {
         let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
-        let request = encode(&words);
+        let out = self.run_words_apart(&words, between)?;
+        // A dump is bytes of any kind.
+        Some(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    pub(crate) fn run_words_apart(
+        &mut self,
+        words: &[&[u8]],
+        between: impl FnOnce(&mut World),
+    ) -> Option<Vec<u8>> {
+        let request = encode(words);
         let mut parser = Parser::default();
         let args = parse(&mut parser, &request);
-        let row = row_of(&words);
+        let row = row_of(words);
         let keys = row.spec.keys.positions(args.len(), |index| args.get(index));
         let keys = keys.map(|index| args.get(index).unwrap_or_default());
         let writes = row.spec.flags.contains(Flags::WRITE);
@@ -97,7 +112,7 @@ impl World {
         if let Err(error) = result {
             Reply::new(&mut out, self.caller.proto).error(&error.text());
         }
-        is_done.then(|| String::from_utf8(out).expect("a reply in ASCII"))
+        is_done.then_some(out)
     }
 
     fn execute(&mut self, words: &[&[u8]]) -> Vec<u8> {

@@ -30,13 +30,14 @@ pub(in crate::command) const XNACK: Command<Run> = row(
 );
 
 fn xack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let group = &args[2];
+    let (group, caller) = (&args[2], ctx.caller);
     let mut slot = ctx.slot(&args[1]);
     if stream_in(&slot)?.is_none_or(|stream| stream.group(group).is_none()) {
         reply.int(0);
         return Ok(Outcome::Replied);
     }
     let ids = ids_from(args, 3)?;
+    caller.check_work(ids.len() * WORK_PER_ID)?;
     let acked = slot.edit_stream(|stream, recorder| {
         let Some(mut state) = stream.group_mut(group) else { return 0 };
         let acked: Ids = ids.into_iter().filter(|&id| state.ack(id)).collect();
@@ -105,7 +106,7 @@ fn mode(word: &[u8]) -> Option<Nack> {
 }
 
 fn xnack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let group = &args[2];
+    let (group, caller) = (&args[2], ctx.caller);
     let mut slot = ctx.slot(&args[1]);
     group_of(stream_in(&slot)?, &args[1], group)?;
     let mode = mode(&args[3]).ok_or(StreamError::NackMode)?;
@@ -114,6 +115,7 @@ fn xnack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     let ids: Ids = (options.first..options.first + options.count)
         .map(|index| id_at(args, index))
         .collect::<Result<_, _>>()?;
+    caller.check_work(ids.len() * WORK_PER_ID)?;
     let released = slot.edit_stream(|stream, recorder| {
         let released: Ids =
             ids.into_iter().filter(|&id| release(stream, group, id, nack, options.force)).collect();

@@ -120,6 +120,7 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     let options = Options::read(args)?;
     let now_ms = ctx.now_ms;
     let settings = ctx.stream_settings(&args[1]);
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
     let next = match stream_in(&slot)? {
         Some(stream) => stream.next_id(options.id, now_ms),
@@ -133,6 +134,11 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         AddError::IdTooSmall => StreamError::IdTooSmall,
         AddError::IdsExhausted => StreamError::IdsExhausted,
     })?;
+    if let Some(request) = options.trim
+        && let Some(stream) = stream_in(&slot)?
+    {
+        caller.check_work(stream.work_of_trim(request.resolve(settings.limits), 1, APART_MIN))?;
+    }
     if slot.is_empty() {
         slot.create_stream();
     }

@@ -109,11 +109,12 @@ impl ClaimOptions {
 }
 
 fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let (group, name) = (&args[2], &args[3]);
     let mut slot = ctx.slot(&args[1]);
     group_of(stream_in(&slot)?, &args[1], group)?;
     let options = ClaimOptions::read(args, now_ms)?;
+    caller.check_work(options.ids.len() * WORK_PER_ID)?;
     let mut joined = false;
     let changed = slot.edit_stream(|stream, recorder| {
         let mut changed = raise_cursor(stream, recorder, group, options.last_id);
@@ -204,7 +205,7 @@ const COUNT_DEFAULT: usize = 100;
 const COUNT_MAX: i64 = i64::MAX / 64;
 
 fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let (group, name) = (&args[2], &args[3]);
     let min_idle_ms = millis(args, 4, "min-idle-time", "XAUTOCLAIM")?;
     let start = range::start_at(args, 5)?;
@@ -224,7 +225,9 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         }
     }
     let mut slot = ctx.slot(&args[1]);
-    group_of(stream_in(&slot)?, &args[1], group)?;
+    let pending = group_of(stream_in(&slot)?, &args[1], group)?.pending().len();
+    // It looks at ten times as many as it claims.
+    caller.check_work(count.min(pending) * WORK_PER_ID + count.saturating_mul(10).min(pending) / 10)?;
     let mut joined = false;
     let changed = slot.edit_stream(|stream, recorder| {
         let Some((consumer, created)) = join(stream, recorder, group, name, now_ms) else { return false };

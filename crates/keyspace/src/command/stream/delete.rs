@@ -75,6 +75,12 @@ impl IdsBlock {
         Ok(IdsBlock { references: references.unwrap_or_default(), first, count })
     }
 
+    /// How much work it is in a stream with so many groups.
+    fn work(&self, groups: usize) -> usize {
+        let asked = if self.references == References::Keep { 0 } else { groups };
+        self.count.saturating_mul(WORK_PER_ID + asked)
+    }
+
     fn ids(&self, args: Args<'_>) -> Result<Ids, Error> {
         (self.first..self.first + self.count).map(|index| id_at(args, index)).collect()
     }
@@ -92,12 +98,14 @@ fn counted_ids(args: Args<'_>, index: usize) -> Result<(usize, usize), Error> {
 }
 
 fn xdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
     if stream_in(&slot)?.is_none() {
         reply.int(0);
         return Ok(Outcome::Replied);
     }
     let ids = ids_from(args, 2)?;
+    caller.check_work(ids.len() * WORK_PER_ID)?;
     let deleted = slot.edit_stream(|stream, recorder| {
         let deleted: Ids = ids.into_iter().filter(|&id| stream.delete(id)).collect();
         if !deleted.is_empty() {
@@ -118,14 +126,16 @@ fn note_deleted(slot: &mut Slot<'_>, deleted: usize) {
 }
 
 fn xdelex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
-    let is_there = stream_in(&slot)?.is_some();
+    let groups = stream_in(&slot)?.map(|stream| stream.groups().len());
     let block = IdsBlock::read(args, 2)?;
-    if !is_there {
+    let Some(groups) = groups else {
         write_missing(reply, block.count);
         return Ok(Outcome::Replied);
-    }
+    };
     let ids = block.ids(args)?;
+    caller.check_work(block.work(groups))?;
     reply.array(ids.len());
     let deleted = slot.edit_stream(|stream, recorder| {
         let outcomes = ids.iter().map(|&id| delete(stream, recorder, id, block.references));
@@ -136,15 +146,17 @@ fn xdelex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 }
 
 fn xackdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let group = &args[2];
+    let (group, caller) = (&args[2], ctx.caller);
     let mut slot = ctx.slot(&args[1]);
-    let is_there = stream_in(&slot)?.is_some_and(|stream| stream.group(group).is_some());
+    let with_group = |stream: &&Stream| stream.group(group).is_some();
+    let groups = stream_in(&slot)?.filter(with_group).map(|stream| stream.groups().len());
     let block = IdsBlock::read(args, 3)?;
-    if !is_there {
+    let Some(groups) = groups else {
         write_missing(reply, block.count);
         return Ok(Outcome::Replied);
-    }
+    };
     let ids = block.ids(args)?;
+    caller.check_work(block.work(groups))?;
     reply.array(ids.len());
     let mut acked: Ids = Ids::new();
     let deleted = slot.edit_stream(|stream, recorder| {

@@ -240,8 +240,11 @@ fn create_consumer(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
 
 fn delete_consumer(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (key, group, consumer) = (&args[2], &args[3], &args[4]);
+    let caller = ctx.caller;
     let mut slot = ctx.slot(key);
-    required_with_group(&slot, key, group)?;
+    let state = required_with_group(&slot, key, group)?.group(group);
+    let owned = state.and_then(|state| Some(state.pending().len_of(state.consumer_id(consumer)?)));
+    caller.check_work(owned.unwrap_or(0))?;
     let deleted = slot.edit_stream(|stream, recorder| {
         let deleted = stream.group_mut(group).and_then(|mut state| state.delete_consumer(consumer));
         if deleted.is_some() {

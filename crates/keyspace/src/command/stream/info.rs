@@ -79,10 +79,11 @@ fn help(_ctx: &mut Ctx<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 
 fn consumers(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (key, name) = (&args[2], &args[3]);
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let stream = required(ctx, key)?;
     let group =
         stream.group(name).ok_or_else(|| StreamError::NoSuchGroup { key: key.into(), group: name.into() })?;
+    caller.check_work(group.consumers().len())?;
     reply.array(group.consumers().len());
     for (id, consumer) in group.consumers() {
         reply.map(4);
@@ -99,7 +100,9 @@ fn since(then_ms: u64, now_ms: u64) -> i64 {
 }
 
 fn groups(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
     let stream = required(ctx, &args[2])?;
+    caller.check_work(stream.groups().len())?;
     reply.array(stream.groups().len());
     for (name, group) in stream.groups() {
         reply.map(6);
@@ -132,7 +135,7 @@ fn field<'r, 'o>(reply: &'r mut Reply<'o>, name: &str) -> &'r mut Reply<'o> {
 }
 
 fn stream(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let defaults = ctx.stream_settings(&args[2]).idempotence;
     let unknown = || StreamError::Arguments { container: "XINFO", subcommand: args[1].into() };
     let stream = required(ctx, &args[2])?;
@@ -147,6 +150,7 @@ fn stream(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         },
         _ => return Err(unknown().into()),
     };
+    caller.check_work(stream.blocks().saturating_add(full.map_or(0, |count| work_of_full(stream, count))))?;
     reply.map(if full.is_some() { 15 } else { 16 });
     field(reply, "length").int(stream.len() as i64);
     field(reply, "radix-tree-keys").int(stream.blocks() as i64);
@@ -191,6 +195,16 @@ fn write_ends(reply: &mut Reply<'_>, stream: &Stream) {
             None => field(reply, name).null(),
         }
     }
+}
+
+/// About how many elements FULL looks at.
+fn work_of_full(stream: &Stream, count: usize) -> usize {
+    let entries = Wide { start: EntryId::MIN, end: EntryId::MAX, count }.work(stream);
+    let groups = stream.groups().map(|(_, group)| {
+        // Each pending entry is shown once in the group and once in its consumer.
+        2 * group.pending().len().min(count) + group.consumers().len()
+    });
+    groups.fold(entries + stream.groups().len(), usize::saturating_add)
 }
 
 /// Two fields.

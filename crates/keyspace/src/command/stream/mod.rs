@@ -17,6 +17,7 @@
 use smallvec::SmallVec;
 
 use super::*;
+use crate::apart::APART_MIN;
 use crate::partition::StreamSettings;
 use crate::recorder::Recorder;
 use crate::stream::effect::Change;
@@ -144,6 +145,42 @@ fn join(
     recorder.record(&Change::CreateConsumer { group, consumer: name, seen_ms: now_ms });
     Some((id, true))
 }
+
+/// A range of a stream that a command answers.
+#[derive(Debug, Clone, Copy)]
+struct Wide {
+    start: EntryId,
+    end: EntryId,
+    /// Entries at most.
+    count: usize,
+}
+
+impl Wide {
+    /// All entries above an ID, up to so many.
+    fn above(after: EntryId, count: usize) -> Wide {
+        Wide { start: after.next().unwrap_or(EntryId::MAX), end: EntryId::MAX, count }
+    }
+
+    /// About how many elements of work it is, as far as it matters (see `Caller::check_work`). Costs next to nothing for
+    /// a stream in which no range is long.
+    fn work(self, stream: &Stream) -> usize {
+        let is_small = stream.len() < APART_MIN as u64 && stream.heap_bytes() < APART_MIN * 256;
+        if is_small { 0 } else { stream.work_of_range((self.start, self.end), self.count, APART_MIN) }
+    }
+
+    /// The same, if it is read from its end.
+    fn work_backward(self, stream: &Stream) -> usize {
+        let is_small = stream.len() < APART_MIN as u64 && stream.heap_bytes() < APART_MIN * 256;
+        if is_small {
+            0
+        } else {
+            stream.work_of_range_backward((self.start, self.end), self.count, APART_MIN)
+        }
+    }
+}
+
+/// Work that an entry is which is looked up by its ID and changed, in elements.
+const WORK_PER_ID: usize = 4;
 
 /// What an option says about references, if it is one that does.
 fn references_of(option: &[u8]) -> Option<References> {

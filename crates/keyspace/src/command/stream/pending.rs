@@ -52,6 +52,19 @@ impl<'a> Listing<'a> {
         let count = usize::try_from(count).unwrap_or(0);
         Ok(Listing { min_idle_ms, start, end, count, consumer: args.get(at + 3) })
     }
+
+    /// How many pending entries it looks at, as far as it matters.
+    fn work(&self, group: &ConsumerGroup) -> usize {
+        let pending = group.pending();
+        let within = |id: &EntryId| *id <= self.end;
+        // Of those that have not been idle for long enough none is counted.
+        let most = if self.min_idle_ms > 0 { APART_MIN } else { self.count.min(APART_MIN) };
+        match self.consumer.map(|name| group.consumer_id(name)) {
+            None => pending.from(self.start).map(|(id, _)| id).take_while(within).take(most).count(),
+            Some(Some(owner)) => pending.ids_of(owner, self.start).take_while(within).take(most).count(),
+            Some(None) => 0,
+        }
+    }
 }
 
 fn xpending(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
@@ -59,8 +72,12 @@ fn xpending(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         return Err(Error::Syntax);
     }
     let listing = if args.len() == 3 { None } else { Some(Listing::read(args)?) };
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let group = group_of(read_stream(ctx, &args[1])?, &args[1], &args[2])?;
+    caller.check_work(match &listing {
+        None => group.consumers().len(),
+        Some(listing) => listing.work(group),
+    })?;
     match listing {
         None => write_summary(reply, group),
         Some(listing) => write_listing(reply, group, &listing, now_ms),

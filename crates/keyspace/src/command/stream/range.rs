@@ -89,6 +89,7 @@ fn xrange(
         }
     };
     let count = count_option(args, 4)?;
+    let caller = ctx.caller;
     let Some(stream) = read_stream(ctx, &args[1])? else {
         reply.array(0);
         return Ok(Outcome::Replied);
@@ -101,6 +102,11 @@ fn xrange(
         Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
         None => usize::MAX,
     };
+    let wide = Wide { start, end, count };
+    caller.check_work(match direction {
+        Direction::Forward => wide.work(stream),
+        Direction::Backward => wide.work_backward(stream),
+    })?;
     match direction {
         Direction::Forward => write_range(reply, stream.range(start, end), count),
         Direction::Backward => write_entries(reply, stream.range_backward(start, end).take(count)),

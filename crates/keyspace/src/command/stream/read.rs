@@ -247,8 +247,24 @@ fn after(stream: Option<&Stream>, id: &[u8]) -> Result<EntryId, Error> {
     }
 }
 
+/// How much work it is to read so much of a stream above an ID; nothing where there is nothing: then the command may have to
+/// wait.
+pub(super) fn work_above(stream: &Stream, after: EntryId, limits: Limits) -> usize {
+    let count = limits.count.min(limits.max_count);
+    let wide = Wide::above(after, usize::try_from(count).unwrap_or(usize::MAX));
+    let work = wide.work(stream);
+    let is_there = work > 0 && stream.range(wide.start, wide.end).next().is_some();
+    if !is_there {
+        return 0;
+    }
+    // Beyond so many bytes no entry follows.
+    let bytes = limits.max_bytes.map_or(usize::MAX, |bytes| 1 + bytes / 16);
+    work.min(bytes)
+}
+
 fn xread(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let options = ReadOptions::read(args, false)?;
+    check_work(ctx, args, &options)?;
     let start = reply.out.len();
     write_streams_header(reply, options.streams);
     let mut budget = Budget::new(options.limits, reply);
@@ -279,6 +295,19 @@ fn xread(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     let positions = keys.map(Into::into).zip(positions).collect();
     let reading = Reading { positions, limits: options.limits };
     Ok(blocked::wait(ctx, reading.keys(), block_ms, Box::new(reading)))
+}
+
+/// Refuses a reading that is long. The streams are read once more in any case, so nothing is counted here.
+fn check_work(ctx: &mut Ctx<'_>, args: Args<'_>, options: &ReadOptions<'_>) -> Result<(), Error> {
+    let mut work = 0;
+    for place in 0..options.streams {
+        let (key, id) = options.stream(args, place);
+        let stream = ctx.again(key).and_then(Value::stream);
+        if let (Some(stream), Some(after)) = (stream, EntryId::parse_strict(id, 0)) {
+            work += work_above(stream, after, options.limits);
+        }
+    }
+    ctx.caller.check_work(work)
 }
 
 /// Reads one stream: above which ID, and whether there was anything.

@@ -1,7 +1,9 @@
 //! XREADGROUP.
 
 use super::blocked::{self, GroupReading};
-use super::read::{Budget, ReadOptions, finish_streams, write_stream_key, write_streams_header};
+use super::read::{
+    Budget, Limits, ReadOptions, finish_streams, work_above, write_stream_key, write_streams_header,
+};
 use super::*;
 use crate::stream::effect::Deliver;
 use crate::stream::{Claim, ClaimTarget, Consumer, Pending};
@@ -64,11 +66,16 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     let (group, consumer) = options.group.ok_or(StreamError::GroupMissing)?;
     let reader = Reader { group, consumer, noack: options.noack, claim_ms: options.claim_ms };
     let mut all_wanted = SmallVec::<[Wanted; 4]>::new();
+    let (mut work, now_ms) = (0, ctx.now_ms);
     for place in 0..options.streams {
         let (key, id) = options.stream(args, place);
-        check_group(read_stream(ctx, key)?, key, group)?;
+        let stream = read_stream(ctx, key)?;
+        check_group(stream, key, group)?;
         all_wanted.push(wanted(id)?);
+        let wanted = all_wanted[place];
+        work += stream.map_or(0, |stream| work_of(stream, reader, wanted, options.limits, now_ms));
     }
+    ctx.caller.check_work(work)?;
     let start = reply.out.len();
     write_streams_header(reply, options.streams);
     let mut budget = Budget::new(options.limits, reply);
@@ -93,6 +100,43 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         (0..options.streams).map(|place| options.stream(args, place).0.into()).collect();
     let reading = GroupReading::new(reader, options.limits, keys.clone());
     Ok(blocked::wait(ctx, keys, block_ms, Box::new(reading)))
+}
+
+/// How much work it is to serve a consumer from a stream; nothing where there is nothing for it: then it may have to wait.
+fn work_of(stream: &Stream, reader: Reader<'_>, wanted: Wanted, limits: Limits, now_ms: u64) -> usize {
+    let Some(group) = stream.group(reader.group) else { return 0 };
+    let most = usize::try_from(limits.count.min(limits.max_count)).unwrap_or(usize::MAX);
+    match wanted {
+        Wanted::New => {
+            let until_ms = reader.claim_ms.map(|idle_ms| now_ms.saturating_sub(idle_ms));
+            let claimed = until_ms.map_or(0, |until_ms| work_of_claims(stream, group, until_ms, most));
+            claimed + work_above(stream, group.last_id(), limits) * WORK_PER_DELIVERY
+        }
+        Wanted::History(after) => {
+            let owner = group.consumer_id(reader.consumer);
+            let owned = owner.map_or(0, |owner| group.pending().len_of(owner)).min(most);
+            match owner {
+                Some(owner) if owned * WORK_PER_ID >= APART_MIN => {
+                    let start = after.next().unwrap_or(EntryId::MAX);
+                    group.pending().ids_of(owner, start).take(owned.min(APART_MIN)).count() * WORK_PER_ID
+                }
+                _ => 0,
+            }
+        }
+    }
+}
+
+/// Work that a new entry is, which becomes pending.
+const WORK_PER_DELIVERY: usize = 2;
+
+/// The same for what has been idle since then; entries that are gone count for nothing.
+fn work_of_claims(stream: &Stream, group: &ConsumerGroup, until_ms: u64, most: usize) -> usize {
+    let enough = APART_MIN / WORK_PER_ID;
+    if most.min(group.pending().len()) < enough {
+        return 0;
+    }
+    let idle = group.pending().idle_since(stream.first_id(), until_ms).take(APART_MIN);
+    idle.filter(|&(id, _)| stream.contains(id)).take(enough).count() * WORK_PER_ID
 }
 
 /// Serves a consumer from one stream, in which its group is; `false` if there was nothing for it.
@@ -305,7 +349,7 @@ pub(super) fn record_pending(
     consumer: ConsumerId,
     ids: &[EntryId],
 ) {
-    if !recorder.is_wanted() {
+    if ids.is_empty() || !recorder.wants_change() {
         return;
     }
     let known =

@@ -128,9 +128,11 @@ fn xtrim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     }
     let request = options.finish()?.ok_or(StreamError::TrimNone)?;
     let limits = ctx.stream_settings(&args[1]).limits;
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
-    stream_in(&slot)?;
-    let edited = slot.edit_stream(|stream, recorder| trim(stream, recorder, request.resolve(limits)));
+    let request = request.resolve(limits);
+    caller.check_work(stream_in(&slot)?.map_or(0, |stream| stream.work_of_trim(request, 0, APART_MIN)))?;
+    let edited = slot.edit_stream(|stream, recorder| trim(stream, recorder, request));
     let removed = edited.unwrap_or(0);
     if removed > 0 {
         slot.touch();
