@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the server, the lowest first. Those on one line may name each other.
 const LAYERS: &[&[&str]] = &[
     &["lock"],
+    &["signal"],
     &["time"],
     &["hooks"],
     &["process"],

@@ -117,3 +117,166 @@ fn a_long_command_is_silent_where_replies_are_off_and_wakes_who_waits_for_its_ke
     let Value::Array(popped) = waiting.value() else { panic!("an array") };
     assert_eq!(popped[1], Value::Bulk(b"member:0".to_vec()));
 }
+
+const ENTRIES: usize = 20_000;
+
+/// A stream of so many entries, 1-0 to 20000-0, with a group that has read nothing.
+fn fill_stream(client: &mut Client, key: &str) {
+    for from in (1..=ENTRIES).step_by(1_000) {
+        (from..from + 1_000)
+            .for_each(|id| client.send(&["XADD", key, &format!("{id}-0"), "field", "some value"]));
+        (0..1_000).for_each(|_| drop(client.value()));
+    }
+    client.request(&["XGROUP", "CREATE", key, "g", "0"]);
+}
+
+/// Sends a request, whose reply is skipped, and counts what another client is answered before that is done.
+fn answered_beside(client: &mut Client, other: &mut Client, request: &[&str]) -> usize {
+    other.request(&["DEL", "done"]);
+    client.send(&["CLIENT", "REPLY", "SKIP"]);
+    client.send(request);
+    client.send(&["SET", "done", "1"]);
+    let mut answered = 0;
+    while other.request(&["EXISTS", "done"]) == Value::Int(0) {
+        answered += 1;
+    }
+    assert_eq!(client.value(), Value::Simple(b"OK".to_vec()), "the client's requests keep their order");
+    answered
+}
+
+fn elements(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(elements) => elements,
+        other => panic!("an array, not {other:?}"),
+    }
+}
+
+#[test]
+fn who_reads_all_of_a_long_stream_keeps_nobody_waiting_and_sees_one_moment() {
+    for shards in [1, 2] {
+        let server = launched(shards);
+        let (mut client, mut other) = (server.connect(), server.connect());
+        fill_stream(&mut client, "s");
+        let key_and_entries = |value: Value| elements(elements(value).remove(0)).remove(1);
+        let read = |client: &mut Client, request: &[&str]| {
+            let reply = client.request(request);
+            let entries = if request[0].starts_with("XREAD") { key_and_entries(reply) } else { reply };
+            assert_eq!(elements(entries).len(), ENTRIES, "{request:?}");
+        };
+        read(&mut client, &["XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", ">"]);
+        for request in [
+            &["XRANGE", "s", "-", "+"][..],
+            &["XREVRANGE", "s", "+", "-"],
+            &["XREAD", "STREAMS", "s", "0"],
+            &["XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", "0"],
+            &["XPENDING", "s", "g", "-", "+", "1000000"],
+        ] {
+            assert!(answered_beside(&mut client, &mut other, request) > 0, "{request:?} on {shards} shards");
+            read(&mut client, request);
+        }
+        let claim = ["XAUTOCLAIM", "s", "g", "d", "0", "0", "COUNT", "1000000", "JUSTID"];
+        assert!(answered_beside(&mut client, &mut other, &claim) > 0);
+        let summary = elements(client.request(&["XPENDING", "s", "g"])).remove(3);
+        let [Value::Array(owner)] = &elements(summary)[..] else { panic!("one consumer") };
+        assert_eq!(owner[0], Value::Bulk(b"d".to_vec()));
+    }
+}
+
+#[test]
+fn what_a_group_acknowledges_while_all_of_it_is_claimed_stays_acknowledged() {
+    let server = launched(2);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    fill_stream(&mut client, "s");
+    client.request(&["XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", ">"]);
+    let mut acked = 0;
+    for round in 0..5 {
+        let consumer = format!("claimer:{round}");
+        client.send(&["XAUTOCLAIM", "s", "g", &consumer, "0", "0", "COUNT", "1000000", "JUSTID"]);
+        // By a script that does not name the key: it does not wait for the claim, which begins anew.
+        let script = "return redis.call('XACK', 's', 'g', ARGV[1])";
+        for _ in 0..10 {
+            acked += 1;
+            assert_eq!(other.int(&["EVAL", script, "0", &format!("{acked}-0")]), 1);
+        }
+        let claimed = elements(elements(client.value()).remove(1)).len();
+        assert!(claimed >= ENTRIES - acked && claimed <= ENTRIES - acked + 10, "{claimed} of {acked}");
+        let pending = elements(client.request(&["XPENDING", "s", "g"])).remove(0);
+        assert_eq!(pending, Value::Int((ENTRIES - acked) as i64), "what is acknowledged is not claimed back");
+    }
+}
+
+#[test]
+fn a_long_command_waits_for_the_end_of_a_pause_and_does_not_happen_to_who_lost_the_right_meanwhile() {
+    let server = launched(2);
+    let mut admin = server.connect();
+    fill(&mut admin, "a");
+    for round in 0..100 {
+        admin.request(&["ACL", "SETUSER", "alice", "on", "nopass", "~*", "+@all"]);
+        let mut alice = server.connect();
+        alice.request(&["AUTH", "alice", "x"]);
+        let destination = format!("sum:{round}");
+        alice.send(&["ZUNIONSTORE", &destination, "2", "a", "a"]);
+        alice.send(&["PING"]);
+        admin.request(&["CLIENT", "PAUSE", "100000", "WRITE"]);
+        admin.request(&["ACL", "SETUSER", "alice", "-zunionstore"]);
+        admin.request(&["CLIENT", "UNPAUSE"]);
+        let reply = alice.value();
+        assert_eq!(alice.value(), Value::Simple(b"PONG".to_vec()));
+        let card = admin.int(&["ZCARD", &destination]);
+        match reply {
+            Value::Int(members) => assert_eq!(card, members),
+            Value::Error(text) => {
+                assert!(text.starts_with(b"NOPERM"), "{}", text.escape_ascii());
+                assert_eq!(card, 0, "it has not happened");
+                return;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("the right was never lost in time");
+}
+
+#[test]
+fn the_reply_of_a_command_that_was_run_apart_counts_for_its_client_who_does_not_read_it() {
+    let server = launched(1);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    fill_stream(&mut client, "s");
+    client.request(&["CLIENT", "SETNAME", "greedy"]);
+    (0..20).for_each(|_| client.send(&["XRANGE", "s", "-", "+"]));
+    let omem = |other: &mut Client| {
+        let list = other.text(&["CLIENT", "LIST"]);
+        let line = list.lines().find(|line| line.contains("name=greedy")).map(str::to_owned)?;
+        line.split(' ').find_map(|field| field.strip_prefix("omem=")?.parse::<usize>().ok())
+    };
+    wait_for("a reply that nobody reads", || omem(&mut other).filter(|&bytes| bytes > 256 << 10));
+    // The requests behind it wait until it has been read.
+    for _ in 0..50 {
+        assert!(
+            omem(&mut other).expect("the client") < 3 << 20,
+            "a reply is 1 MB, and twenty were asked for"
+        );
+    }
+    (0..20).for_each(|_| assert_eq!(elements(client.value()).len(), ENTRIES));
+    other.request(&["CONFIG", "SET", "client-output-buffer-limit", "normal 500kb 0 0"]);
+    (0..20).for_each(|_| client.send(&["XRANGE", "s", "-", "+"]));
+    wait_for("the end of a client over its limit", || omem(&mut other).is_none().then_some(()));
+}
+
+#[test]
+fn a_long_value_is_written_and_read_apart_in_the_order_of_its_client() {
+    let server = launched(2);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    let (long, tail) = ("v".repeat(40 << 20), "t".repeat(5 << 20));
+    assert!(answered_beside(&mut client, &mut other, &["SET", "k", &long]) > 0);
+    for request in
+        [&["APPEND", "k", &tail][..], &["STRLEN", "k"], &["GETRANGE", "k", "1", "-1"], &["GETDEL", "k"]]
+    {
+        client.send(request);
+    }
+    let bytes = (long.len() + tail.len()) as i64;
+    assert_eq!([client.value(), client.value()], [Value::Int(bytes), Value::Int(bytes)]);
+    let whole = Value::Bulk([long.as_bytes(), tail.as_bytes()].concat());
+    let Value::Bulk(part) = client.value() else { panic!("a string") };
+    assert!(client.value() == whole && part == [&long.as_bytes()[1..], tail.as_bytes()].concat());
+    assert_eq!(client.int(&["EXISTS", "k"]), 0);
+}

@@ -3,6 +3,7 @@
 mod apart;
 mod caching;
 mod churn;
+mod clock;
 mod closing;
 mod credit;
 mod crowd;

@@ -2,7 +2,7 @@
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
-use sterna_tests::server::Server;
+use sterna_tests::server::{Launch, Server, wait_for};
 
 /// Servers with one shard and with several.
 fn servers() -> impl Iterator<Item = Server> {
@@ -177,7 +177,7 @@ fn a_subscriber_of_very_many_channels_leaves_nothing_behind() {
         client.send(&request(&["PSUBSCRIBE"], &names(NAMES, "p:")));
         (0..NAMES).for_each(|_| drop(client.value()));
         drop(client);
-        sterna_tests::server::wait_for("its subscriptions to go", || {
+        wait_for("its subscriptions to go", || {
             let channels = other.request(&["PUBSUB", "CHANNELS"]);
             let none = channels.as_slice().is_some_and(<[Value]>::is_empty);
             (none && other.int(&["PUBSUB", "NUMPAT"]) == 0).then_some(())
@@ -288,7 +288,7 @@ fn a_client_that_leaves_in_the_middle_of_its_request_takes_the_rest_of_it_along(
             client.value();
             drop(client);
         }
-        sterna_tests::server::wait_for("their subscriptions to go", || {
+        wait_for("their subscriptions to go", || {
             let channels = other.request(&["PUBSUB", "CHANNELS"]);
             channels.as_slice().is_some_and(<[Value]>::is_empty).then_some(())
         });
@@ -309,7 +309,7 @@ fn a_blocked_command_is_as_silent_as_client_reply_asked_for() {
         assert_eq!(client.value().as_bytes(), Some(&b"after skip"[..]));
         client.send(&["CLIENT", "REPLY", "OFF"]);
         blocked(&mut client, "0");
-        sterna_tests::server::wait_for("the client to block", || {
+        wait_for("the client to block", || {
             other.text(&["INFO", "clients"]).contains("blocked_clients:1").then_some(())
         });
         other.request(&["XADD", "s", "*", "field", "value"]);
@@ -336,4 +336,43 @@ fn assert_pong(client: &mut Client, text: &[u8]) {
         other => other.as_bytes(),
     };
     assert_eq!(pong, Some(text), "{value:?}");
+}
+
+#[test]
+fn many_clients_and_users_are_listed_a_few_at_a_time_and_completely() {
+    const CLIENTS: usize = 700;
+    const USERS: usize = 200;
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let mut client = server.connect();
+        let others: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+        (0..USERS).for_each(|user| drop(client.request(&["ACL", "SETUSER", &format!("user:{user}")])));
+        wait_for("every client", || {
+            (client.text(&["CLIENT", "LIST"]).lines().count() == CLIENTS + 1).then_some(())
+        });
+        let users = |value: Value| match value {
+            Value::Array(lines) => lines.len(),
+            other => panic!("an array, not {other:?}"),
+        };
+        client.send(&["ACL", "LIST"]);
+        client.send(&["PING"]);
+        assert_eq!(users(client.value()), USERS + 1);
+        assert_eq!(client.value(), Value::Simple(b"PONG".to_vec()), "the client's requests keep their order");
+        for listing in [&["CLIENT", "LIST"], &["ACL", "LIST"]] {
+            client.send(&["CLIENT", "REPLY", "SKIP"]);
+            client.send(listing);
+            assert_eq!(client.request(&["PING"]), Value::Simple(b"PONG".to_vec()), "{listing:?} is skipped");
+            client.request(&["MULTI"]);
+            client.request(listing);
+            let Value::Array(replies) = client.request(&["EXEC"]) else { panic!("an array") };
+            match &replies[..] {
+                [Value::Bulk(lines)] => {
+                    assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), CLIENTS + 1);
+                }
+                [Value::Array(lines)] => assert_eq!(lines.len(), USERS + 1),
+                other => panic!("one reply, not {other:?}"),
+            }
+        }
+        drop(others);
+    }
 }

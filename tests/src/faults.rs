@@ -32,6 +32,7 @@ const FAILED: u64 = 12;
 const SYNCS_BEGUN: u64 = 13;
 const READ_US: u64 = 14;
 const BREAK_CLOCK: u64 = 15;
+const CLOCK_S: u64 = 16;
 const ONLY: u64 = 32;
 const THREAD: u64 = 40;
 const PAGE_BYTES: usize = 4096;
@@ -143,6 +144,11 @@ impl Faults {
     /// Operations so far.
     pub fn operations(&self) -> i64 {
         self.word(OPERATIONS)
+    }
+
+    /// Has the system's clock be wrong by so many seconds, as an administrator or a time server may set it.
+    pub fn set_clock(&self, seconds: i64) {
+        self.set(CLOCK_S, seconds);
     }
 
     /// Counts operations anew.

@@ -32,10 +32,19 @@ use crate::watch::Watch;
 /// From so many elements on that a command has to look at one by one, it runs apart: they take about a millisecond.
 pub(crate) const APART_MIN: usize = 10_000;
 
+/// Bytes that are as much work as an element, where they are only copied: into memory that has to be had first.
+const COPIED_BYTES_PER_ELEMENT: usize = 256;
+
 /// Bytes of a value in memory that are as much work as an element, for what writes or reads all of it.
 const HEAP_BYTES_PER_ELEMENT: usize = 64;
 
 impl Caller {
+    /// As [`Caller::check_work`], for a reply with so many bytes of a string.
+    #[inline]
+    pub(crate) fn check_copy(&self, bytes: usize) -> Result<(), Error> {
+        self.check_work(bytes / COPIED_BYTES_PER_ELEMENT)
+    }
+
     /// As [`Caller::check_work`], for all that a value of so many bytes holds.
     #[inline]
     pub(crate) fn check_bytes(&self, heap_bytes: usize) -> Result<(), Error> {
@@ -113,6 +122,13 @@ impl Apart {
         // What was displaced shares its parts with what is still in use.
         drop(self.changes.take_garbage());
         outcome.map(|_| ())
+    }
+
+    /// Has nothing happen: a commit comes to nothing, and tells nobody.
+    pub fn call_off(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.set_broken();
+        }
     }
 
     /// Whether the command writes: then it has happened only once it is committed.

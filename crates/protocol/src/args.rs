@@ -81,6 +81,15 @@ impl<'a> Args<'a> {
         self.spans.is_empty()
     }
 
+    /// About how many bytes of the buffer they take, from the first to the last.
+    #[inline]
+    pub fn extent(&self) -> usize {
+        match self.spans {
+            [(start, end)] | [(start, _), .., (_, end)] => (end - start) as usize,
+            [] => 0,
+        }
+    }
+
     /// Argument `index`, if there is one.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&'a [u8]> {

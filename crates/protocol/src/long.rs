@@ -14,8 +14,8 @@
 use crate::args::Args;
 use crate::request::Parser;
 
-/// See the module.
-#[derive(Debug)]
+/// See the module. By default it is empty.
+#[derive(Debug, Default)]
 pub struct LongRequest {
     buf: Vec<u8>,
     /// Where the request begins in `buf`.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sterna_command::{Command, Row};
 use sterna_keyspace::{Apart, Error, Run};
-use sterna_protocol::{OwnedArgs, Reply};
+use sterna_protocol::{LongRequest, Reply};
 
 use crate::connection::state::ConnectionRef;
 use crate::lock::{Level, Mutex};
@@ -23,16 +23,14 @@ use crate::partitions::Scene;
 /// How much nicer than shards the threads are: a little, so that of those who want a core a shard gets the larger share.
 const NICENESS: i32 = 1;
 
-/// How long a command waits before it is committed while a script, or CLIENT PAUSE, has the keys to itself.
-const COMMIT_PAUSE: Duration = Duration::from_millis(1);
-
 /// A command that is run apart. There is one for each client at most.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) who: ConnectionRef,
     pub(crate) row: &'static Row,
     pub(crate) command: &'static Command<Run>,
-    pub(crate) request: OwnedArgs,
+    /// Handed over by whoever read it.
+    pub(crate) request: LongRequest,
     pub(crate) scene: Scene,
     /// `None` once it is over: a command that only reads is so when it has been run.
     pub(crate) apart: Option<Box<Apart>>,
@@ -40,6 +38,8 @@ pub(crate) struct Task {
     pub(crate) reply: Vec<u8>,
     /// `None`: it has not been run.
     pub(crate) result: Option<Result<(), Error>>,
+    /// Why its client may not run it any more.
+    pub(crate) denied: Option<Vec<u8>>,
     /// How long it took, all runs together.
     pub(crate) took: Duration,
     /// How often it was run.
@@ -52,20 +52,16 @@ impl Task {
         who: ConnectionRef,
         row: &'static Row,
         command: &'static Command<Run>,
-        request: OwnedArgs,
         scene: Scene,
         apart: Box<Apart>,
     ) -> Task {
-        let (reply, took) = (Vec::new(), Duration::ZERO);
-        Task { who, row, command, request, scene, apart: Some(apart), reply, result: None, took, runs: 0 }
+        let (request, reply, took) = (LongRequest::default(), Vec::new(), Duration::ZERO);
+        let (apart, result, denied) = (Some(apart), None, None);
+        Task { who, row, command, request, scene, apart, reply, result, denied, took, runs: 0 }
     }
 
-    /// Runs it, or lets some time pass if it has been run.
-    fn advance(&mut self) {
-        if self.result.is_some() {
-            std::thread::sleep(COMMIT_PAUSE);
-            return;
-        }
+    /// Runs it.
+    fn run(&mut self) {
         let began = Instant::now();
         // A row that runs nothing has never been begun.
         if let (Some(apart), Some(run)) = (&mut self.apart, self.command.run) {
@@ -106,7 +102,7 @@ impl Threads {
                 // Where it can't be had, they are as urgent as shards.
                 let _ = rustix::process::nice(NICENESS);
                 while let Some(Job { mut task, deliver }) = next(&receiver) {
-                    task.advance();
+                    task.run();
                     deliver(task);
                 }
             };
@@ -122,7 +118,7 @@ impl Threads {
     pub(crate) fn run(&self, task: Box<Task>, deliver: Deliver) {
         if let Err(refused) = self.0.send(Job { task, deliver }) {
             let Job { mut task, deliver } = refused.0;
-            task.advance();
+            task.run();
             deliver(task);
         }
     }

@@ -32,6 +32,7 @@ mod renames;
 mod scripts;
 mod server;
 mod shard;
+mod signal;
 mod start;
 mod stats;
 mod time;

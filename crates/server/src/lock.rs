@@ -84,12 +84,14 @@ pub(crate) enum Level {
     Pause,
     /// Error replies by their first word.
     ErrorCounts,
+    /// Threads that wait for a moment.
+    Signal,
 }
 
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 29] = [
+    const ALL: [Level; 30] = [
         Level::Change,
         Level::Scripts,
         Level::Patience,
@@ -119,6 +121,7 @@ impl Level {
         Level::ClientNames,
         Level::Pause,
         Level::ErrorCounts,
+        Level::Signal,
     ];
 }
 

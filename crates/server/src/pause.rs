@@ -1,7 +1,8 @@
-//! CLIENT PAUSE: until when, and what, all clients are held back.
+//! CLIENT PAUSE: until when, and what, all clients are held back. It lasts as long as it was to last, whatever is done to the
+//! system's clock meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::lock::{Level, Mutex};
 use crate::time::Clock;
@@ -20,7 +21,7 @@ pub(crate) enum PauseMode {
 pub(crate) struct Pause {
     /// Whether a pause may be in force: read with every command, and cleared when one is found to have ended.
     on: AtomicBool,
-    current: Mutex<Option<(PauseMode, u64)>, { Level::Pause as u8 }>,
+    current: Mutex<Option<(PauseMode, Instant)>, { Level::Pause as u8 }>,
 }
 
 impl Pause {
@@ -29,11 +30,11 @@ impl Pause {
         self.on.load(Ordering::Relaxed)
     }
 
-    /// Pauses until `end_ms`. A pause in force is never shortened or made weaker, as in Redis.
-    pub(crate) fn start(&self, mode: PauseMode, end_ms: u64, now_ms: u64) {
+    /// Pauses until `end`. A pause in force is never shortened or made weaker, as in Redis.
+    pub(crate) fn start(&self, mode: PauseMode, end: Instant, now: Instant) {
         let mut current = self.current.lock();
-        let kept = current.filter(|&(_, end)| end > now_ms);
-        *current = Some(kept.map_or((mode, end_ms), |(old, end)| (old.max(mode), end.max(end_ms))));
+        let kept = current.filter(|&(_, old)| old > now);
+        *current = Some(kept.map_or((mode, end), |(old_mode, old)| (old_mode.max(mode), old.max(end))));
         self.on.store(true, Ordering::Relaxed);
     }
 
@@ -44,10 +45,10 @@ impl Pause {
     }
 
     /// Whether a command must wait now.
-    pub(crate) fn holds_back(&self, is_write: bool, now_ms: u64) -> bool {
+    pub(crate) fn holds_back(&self, is_write: bool, now: Instant) -> bool {
         let mut current = self.current.lock();
         match *current {
-            Some((_, end_ms)) if end_ms <= now_ms => {
+            Some((_, end)) if end <= now => {
                 *current = None;
                 self.on.store(false, Ordering::Relaxed);
                 false
@@ -57,17 +58,14 @@ impl Pause {
         }
     }
 
-    /// When it ends, on the monotonic clock.
+    /// When it ends.
     pub(crate) fn end(&self, clock: &Clock) -> Instant {
-        let left_ms = self.current.lock().map_or(0, |(_, end_ms)| end_ms.saturating_sub(clock.now_ms));
-        clock.instant + Duration::from_millis(left_ms)
+        self.current.lock().map_or(clock.instant, |(_, end)| end)
     }
 
     /// What INFO says: the reason and the time left in milliseconds.
-    pub(crate) fn describe(&self, now_ms: u64) -> Option<(PauseMode, u64)> {
-        self.current
-            .lock()
-            .filter(|&(_, end_ms)| end_ms > now_ms)
-            .map(|(mode, end_ms)| (mode, end_ms - now_ms))
+    pub(crate) fn describe(&self, now: Instant) -> Option<(PauseMode, u64)> {
+        let (mode, end) = self.current.lock().filter(|&(_, end)| end > now)?;
+        Some((mode, u64::try_from((end - now).as_millis()).unwrap_or(u64::MAX)))
     }
 }

@@ -31,6 +31,7 @@ use crate::rates::{Counters, Rates};
 use crate::reclaim::Reclaimer;
 use crate::renames::Renames;
 use crate::scripts::Scripts;
+use crate::signal::Signal;
 use crate::stats::{CommandCounts, ErrorCounts};
 use crate::tracking::Tracking;
 
@@ -148,6 +149,8 @@ pub(crate) struct Server {
     pub(crate) delays: Mutex<crate::history::delays::Delays, { Level::Delays as u8 }>,
     pub(crate) acl_log: Mutex<crate::history::denials::AclLog, { Level::AclLog as u8 }>,
     stopping: AtomicBool,
+    /// That every shard has taken over a change, that the rollback is over, or that the server stops.
+    pub(crate) moments: Signal,
 }
 
 /// What INFO says of the keyspace.
@@ -223,6 +226,7 @@ impl Server {
             delays: Mutex::default(),
             acl_log: Mutex::default(),
             stopping: AtomicBool::new(false),
+            moments: Signal::default(),
         }
     }
 
@@ -410,6 +414,7 @@ impl Server {
     /// Has every shard stop in order. Only the first call does anything.
     pub(crate) fn stop(&self) {
         if !self.stopping.swap(true, Ordering::AcqRel) {
+            self.moments.notify();
             self.persistence.loading.call_off();
             self.shards.iter().for_each(|shard| shard.mailbox.push(Mail::Shutdown));
         }

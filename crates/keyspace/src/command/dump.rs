@@ -59,7 +59,8 @@ fn dump(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     let caller = ctx.caller;
     match ctx.inspect(&args[1]) {
         Some(record) => {
-            caller.check_bytes(record.value().heap_bytes())?;
+            let value = record.value();
+            caller.check_bytes(value.text().map_or_else(|| value.heap_bytes(), |text| text.len()))?;
             reply.bulk(&rdb::dump(record.value()));
         }
         None => reply.null(),

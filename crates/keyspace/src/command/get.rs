@@ -22,8 +22,13 @@ pub(super) const GET: Command<Run> = row(
 );
 
 fn get(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
     match ctx.read(&args[1]) {
-        Some(value) => value.text().ok_or(Error::WrongType)?.reply(reply),
+        Some(value) => {
+            let text = value.text().ok_or(Error::WrongType)?;
+            caller.check_copy(text.len())?;
+            text.reply(reply);
+        }
         None => reply.null(),
     }
     Ok(Outcome::Replied)

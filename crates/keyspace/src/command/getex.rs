@@ -46,7 +46,7 @@ enum Then<'a> {
 
 fn getex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let then = parse(args)?;
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let mut slot = ctx.slot(&args[1]);
     slot.note_read();
     let Some(value) = slot.value() else {
@@ -61,6 +61,7 @@ fn getex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
             Some(clock.expiry_ms(number, now_ms, "getex")?)
         }
     };
+    caller.check_copy(text.len())?;
     text.reply(reply);
     match (then, at_ms) {
         (Then::Expire(..), Some(at_ms)) if at_ms <= now_ms => {
@@ -78,11 +79,14 @@ fn getex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
 }
 
 fn getdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
     slot.note_read();
     match slot.value() {
         Some(value) => {
-            value.text().ok_or(Error::WrongType)?.reply(reply);
+            let text = value.text().ok_or(Error::WrongType)?;
+            caller.check_copy(text.len())?;
+            text.reply(reply);
             slot.delete(event::DEL);
         }
         None => reply.null(),

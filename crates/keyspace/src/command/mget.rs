@@ -79,14 +79,26 @@ pub(super) const MSETNX: Command<Run> = row(
 );
 
 fn mget(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let (caller, start) = (ctx.caller, reply.out.len());
     reply.array(args.len() - 1);
+    let mut too_long = Ok(());
     for key in args.from(1).iter() {
         match ctx.read(key).and_then(Value::text) {
-            Some(text) => text.reply(reply),
+            // The rest is counted as read all the same.
+            _ if too_long.is_err() => {}
+            Some(text) => {
+                too_long = caller.check_copy(reply.out.len() - start + text.len());
+                if too_long.is_ok() {
+                    text.reply(reply);
+                }
+            }
             None => reply.null(),
         }
     }
-    Ok(Outcome::Replied)
+    if too_long.is_err() {
+        reply.out.truncate(start);
+    }
+    too_long.map(|()| Outcome::Replied)
 }
 
 fn msetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {

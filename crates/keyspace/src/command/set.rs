@@ -124,6 +124,7 @@ enum Expiry<'a> {
 fn set(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let options = if args.len() == 3 { Options::default() } else { Options::parse(args, 3, Of::Set)? };
     let (keep, expire_at_ms) = options.expire_at_ms(ctx.now_ms, "set")?;
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
     if options.get {
         slot.note_read();
@@ -133,6 +134,9 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outco
         return Err(Error::WrongType);
     }
     let holds = options.condition.holds(old)?;
+    if options.get {
+        caller.check_copy(old.and_then(Value::text).map_or(0, |text| text.len()))?;
+    }
     match old.and_then(Value::text) {
         Some(old) if options.get => old.reply(reply),
         None if options.get => reply.null(),
@@ -175,10 +179,15 @@ fn set_expiring(
 }
 
 fn getset(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
     slot.note_read();
     match slot.value() {
-        Some(old) => old.text().ok_or(Error::WrongType)?.reply(reply),
+        Some(old) => {
+            let text = old.text().ok_or(Error::WrongType)?;
+            caller.check_copy(text.len())?;
+            text.reply(reply);
+        }
         None => reply.null(),
     }
     slot.overwrite(Value::string(&args[2]), None, event::SET);

@@ -28,10 +28,12 @@ pub(super) const SUBSTR: Command<Run> =
 
 fn getrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (start, end) = (integer_at(args, 2)?, integer_at(args, 3)?);
+    let caller = ctx.caller;
     match ctx.read(&args[1]) {
         Some(value) => {
             let text = value.text().ok_or(Error::WrongType)?;
             let part = part(text.len(), start, end).unwrap_or(0..0);
+            caller.check_copy(part.len())?;
             reply.bulk_pieces(part.len(), text.pieces(part));
         }
         None => reply.bulk(b""),

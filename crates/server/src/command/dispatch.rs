@@ -181,7 +181,12 @@ impl Shard {
 
     /// Whether the connection's user may do this.
     #[inline]
-    fn check_rights(&mut self, slot: usize, row: &'static Row, args: Args<'_>) -> Result<(), Failure> {
+    pub(crate) fn check_rights(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+    ) -> Result<(), Failure> {
         let user = self.connections[slot].user.as_ref();
         if user.is_some_and(|user| !user.is_unrestricted()) && !row.has(Flags::NO_AUTH) {
             return self.check_rules(slot, row, args);
@@ -274,7 +279,7 @@ impl Shard {
         let is_write =
             row.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE).union(Flags::RUNS_SCRIPT))
                 || transaction_writes;
-        if row.has(Flags::IGNORES_PAUSE) || !self.server.pause.holds_back(is_write, self.clock.now_ms) {
+        if row.has(Flags::IGNORES_PAUSE) || !self.server.pause.holds_back(is_write, self.clock.instant) {
             return false;
         }
         let until = self.server.pause.end(&self.clock);
@@ -451,13 +456,14 @@ impl Shard {
     #[inline]
     pub(super) fn scene_of(&mut self, slot: usize, may_block: bool) -> Scene {
         let pause = &self.server.pause;
-        self.changes.pause_expiry(pause.is_on() && pause.holds_back(true, self.clock.now_ms));
+        self.changes.pause_expiry(pause.is_on() && pause.holds_back(true, self.clock.instant));
         let connection = &self.connections[slot];
         let caller = Caller {
             client: connection.client.id,
             shard: self.index,
             proto: connection.proto,
-            may_block,
+            // A part of a request is small, and has no request of its own.
+            may_block: may_block && !matches!(connection.state().wait(), Some(Wait::Parts)),
             touches: !connection.client.has_mark(mark::NO_TOUCH),
         };
         Scene { db: usize::from(connection.db), now_ms: self.clock.now_ms, caller }

@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sterna_journal::{Error, GivenUp, Journal};
 use sterna_keyspace::{Effect, Effects, What};
@@ -31,9 +31,6 @@ use super::restore::Target;
 use super::{Mode, Rebuild};
 use crate::partitions::Partitions;
 use crate::server::Server;
-
-/// Between two looks at the shards.
-const INTERVAL: Duration = Duration::from_millis(1);
 
 /// A key in its database.
 type Name = (usize, Box<[u8]>);
@@ -70,6 +67,7 @@ pub(super) fn begin(server: &Arc<Server>) {
             of.stop();
         }
         of.persistence.is_rolling_back.store(false, Ordering::Release);
+        of.moments.notify();
         of.shards_look_again();
     };
     if let Err(error) = thread::Builder::new().name("rollback".to_owned()).spawn(run) {
@@ -87,7 +85,7 @@ fn roll_back(server: &Arc<Server>) -> Result<(), Error> {
     server.persistence.is_reading_back.store(true, Ordering::Release);
     let outcome = undo(server, journal);
     server.persistence.is_reading_back.store(outcome.is_err(), Ordering::Release);
-    wait_for_shards(server);
+    server.await_shards();
     let lost = outcome?;
     if lost > 0 {
         let ms = began.elapsed().as_millis() as u64;
@@ -99,8 +97,8 @@ fn roll_back(server: &Arc<Server>) -> Result<(), Error> {
 /// Steps 2 to 4; returns how many records were undone.
 fn undo(server: &Arc<Server>, journal: &Journal) -> Result<usize, Error> {
     // Twice: mail that was on its way when a shard first looked has been read when it looks again.
-    wait_for_shards(server);
-    wait_for_shards(server);
+    server.await_shards();
+    server.await_shards();
     if server.is_stopping() {
         return Ok(0);
     }
@@ -109,16 +107,6 @@ fn undo(server: &Arc<Server>, journal: &Journal) -> Result<usize, Error> {
         restore(server, journal, &given_up)?;
     }
     Ok(given_up.lost.len())
-}
-
-/// Has every shard take over configuration and journal, and waits until all have.
-fn wait_for_shards(server: &Server) {
-    server.shards_look_again();
-    let version = server.config_version();
-    let lags = || server.shards.iter().any(|shard| shard.config_seen.load(Ordering::Acquire) < version);
-    while lags() && !server.is_stopping() {
-        thread::sleep(INTERVAL);
-    }
 }
 
 fn restore(server: &Server, journal: &Journal, given_up: &GivenUp) -> Result<(), Error> {

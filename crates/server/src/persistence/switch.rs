@@ -28,7 +28,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 use sterna_config::Config;
@@ -39,9 +38,6 @@ use super::load::{begin, claim, notify_server};
 use super::snapshot::{Captured, capture, take};
 use super::{Mode, foreign, policy};
 use crate::server::Server;
-
-/// Between two polls of the shards.
-const INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long turning off waits for the disk: what doesn't become durable in this time is left to the journal's thread.
 const LAST_SYNC_MAX: Duration = Duration::from_secs(10);
@@ -94,9 +90,7 @@ impl Server {
         if let (true, Some(journal)) = (persistence.mode().is_on(), persistence.journal()) {
             persistence.mode.enter(Mode::TurningOff);
             // What the disk did not take a moment ago is undone first.
-            while persistence.is_rolling_back() && !self.is_stopping() {
-                thread::sleep(INTERVAL);
-            }
+            self.moments.wait_until(|| !persistence.is_rolling_back() || self.is_stopping());
             let journal = Arc::clone(journal);
             self.cease_recording(Mode::Off);
             // A disk that does not work is a reason to turn off, not one against it; then this is as much as it has.
@@ -173,14 +167,12 @@ impl Server {
     }
 
     /// Has every shard go by the state as it is, and returns when they do.
-    fn await_shards(&self) {
+    pub(super) fn await_shards(&self) {
         crate::lock::assert_nothing_held();
         self.shards_look_again();
         let version = self.config_version();
         let lags = || self.shards.iter().any(|shard| shard.config_seen.load(Ordering::Acquire) < version);
-        while lags() && !self.is_stopping() {
-            thread::sleep(INTERVAL);
-        }
+        self.moments.wait_until(|| !lags() || self.is_stopping());
     }
 
     /// Has the configuration say what is.

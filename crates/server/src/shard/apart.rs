@@ -6,6 +6,9 @@
 //!                             └───────────── a key was touched meanwhile ────────────────┘
 //! ```
 //!
+//! What can't be committed now (a script has run for too long, CLIENT PAUSE) waits in the timers; whoever ends that says so.
+//! Whether its client may still run the command is asked again before it happens (`command/rights.rs`).
+//!
 //! A client that is gone meanwhile has its command committed all the same, as a command is that it has sent and not waited
 //! for. After [`RUNS_MAX`] runs, which only time and scripts that write to keys they did not name can bring about, the command
 //! is run with its keys locked.
@@ -15,7 +18,7 @@ use std::time::Duration;
 
 use sterna_command::{Command, Flags, Row};
 use sterna_keyspace::{Apart, Outcome, Run};
-use sterna_protocol::{Args, Reply};
+use sterna_protocol::{Args, LongRequest, Reply};
 
 use super::serve::Serving;
 use crate::apart::Task;
@@ -45,9 +48,23 @@ impl Shard {
         if apart.writes() {
             self.server.reserved.add(scene.db, keys_of(&command.spec, args));
         }
-        let (who, request) = (self.connections[slot].me, args.to_owned());
+        let who = self.connections[slot].me;
         self.wait(slot, Wait::Apart, None);
-        self.run_apart(Box::new(Task::new(who, row, command, request, scene, apart)));
+        // It is run once it has its request, which may be long and is not copied.
+        self.without_request = Some(Box::new(Task::new(who, row, command, scene, apart)));
+    }
+
+    /// Whether a command that is to be run apart has yet to be given its request.
+    #[inline]
+    pub(super) fn task_awaits_request(&self) -> bool {
+        self.without_request.is_some()
+    }
+
+    /// Gives it the request, whose first words name the command, so many of them; then it is run.
+    pub(super) fn hand_over_to_task(&mut self, request: impl FnOnce(usize) -> LongRequest) {
+        let Some(mut task) = self.without_request.take() else { return };
+        task.request = request(1 + usize::from(task.row.parent.is_some()));
+        self.run_apart(task);
     }
 
     fn run_apart(&self, task: Box<Task>) {
@@ -59,23 +76,33 @@ impl Shard {
     /// A command has been run apart: commits what it wrote, and answers.
     pub(crate) fn end_apart(&mut self, mut task: Box<Task>) {
         let writes = task.row.has(Flags::WRITE);
-        let is_paused = self.server.pause.is_on() && self.server.pause.holds_back(true, self.clock.now_ms);
-        if writes && (is_paused || self.durability.is_loading) {
-            return self.run_apart(task);
+        if writes && self.server.pause.is_on() && self.server.pause.holds_back(true, self.clock.instant) {
+            let until = self.server.pause.end(&self.clock);
+            return self.timers.commit_later(task, Some(until));
+        }
+        if writes && self.durability.is_loading {
+            return self.timers.commit_later(task, None);
         }
         let connection = self.connection_of(task.who);
         let waits =
             connection.is_some_and(|connection| matches!(connection.state().wait(), Some(Wait::Apart)));
+        if waits {
+            self.check_rights_again(&mut task);
+        }
         let mut serving = waits.then(|| self.begin(task.who.slot));
-        let is_over = self.commit_apart(&mut task);
-        if is_over && let Some(serving) = &mut serving {
+        let end = self.commit_apart(&mut task);
+        if matches!(end, End::Over)
+            && let Some(serving) = &mut serving
+        {
             self.answer_apart(&mut task, serving);
         }
         if let Some(serving) = serving {
             self.finish(serving);
         }
-        if !is_over {
-            return self.run_apart(task);
+        match end {
+            End::Over => {}
+            End::Again => return self.run_apart(task),
+            End::Later => return self.timers.commit_later(task, None),
         }
         if writes {
             self.server.reserved.remove(task.scene.db, keys_of(&task.command.spec, task.request.args()));
@@ -83,35 +110,42 @@ impl Shard {
         self.handle().commands.add_time(task.row.id, task.took);
         if waits && self.connection_of(task.who).is_some() {
             self.note_duration(task.who.slot, task.row, task.request.args(), task.took);
-            self.resume(task.who.slot);
-            // What follows the request may be in the socket, whose edge has been used up.
-            self.make_ready(task.who.slot);
+            self.resume_behind_reply(task.who.slot);
         }
     }
 
-    /// Commits what the command wrote; false: it is to be run once more, or committed later.
-    fn commit_apart(&mut self, task: &mut Task) -> bool {
-        let Some(apart) = task.apart.take() else { return true };
+    /// A client that has lost the right to its command meanwhile gets NOPERM, and nothing has happened.
+    fn check_rights_again(&mut self, task: &mut Task) {
+        let Err(denied) = self.check_rights(task.who.slot, task.row, task.request.args()) else { return };
+        if let Some(apart) = &mut task.apart {
+            apart.call_off();
+        }
+        task.denied = Some(denied.wire().into());
+    }
+
+    /// Commits what the command wrote.
+    fn commit_apart(&mut self, task: &mut Task) -> End {
+        let Some(apart) = task.apart.take() else { return End::Over };
         let (spec, now_ms) = (&task.command.spec, self.clock.now_ms);
         let partitions = &self.server.partitions;
         match partitions.commit(apart, spec, task.request.args(), now_ms, &mut self.changes) {
             Committed::NotYet(apart) => {
                 task.apart = Some(apart);
-                false
+                End::Later
             }
             Committed::Yes => {
                 self.spread_changes();
-                true
+                End::Over
             }
             Committed::No => {
                 self.spread_changes();
-                self.begin_anew(task)
+                if task.denied.is_some() { End::Over } else { self.begin_anew(task) }
             }
         }
     }
 
-    /// Begins the command anew; true: it is over already.
-    fn begin_anew(&mut self, task: &mut Task) -> bool {
+    /// Begins the command anew; it may be over at once.
+    fn begin_anew(&mut self, task: &mut Task) -> End {
         task.reply.clear();
         task.scene.now_ms = self.clock.now_ms;
         task.scene.caller.may_block &= task.runs < RUNS_MAX;
@@ -127,7 +161,7 @@ impl Shard {
         match outcome {
             Ok(Outcome::Apart(apart)) => {
                 (task.apart, task.result) = (Some(apart), None);
-                return false;
+                return End::Again;
             }
             Ok(Outcome::Long(mut steps)) => {
                 while steps.step(&mut reply) {}
@@ -136,7 +170,7 @@ impl Shard {
             Ok(_) => task.result = Some(Ok(())),
             Err(error) => task.result = Some(Err(error)),
         }
-        true
+        End::Over
     }
 
     /// Writes the reply, unless CLIENT REPLY asked for silence.
@@ -145,8 +179,8 @@ impl Shard {
         if self.durability.is_gated {
             self.note_seen(slot);
         }
-        if let Some(Err(error)) = task.result.take() {
-            let text = error.text();
+        let error = task.result.take().and_then(Result::err).map(|error| error.text().into_owned());
+        if let Some(text) = task.denied.take().or(error) {
             self.count_error(&text);
             task.reply.clear();
             Reply::new(&mut task.reply, task.scene.caller.proto).error(&text);
@@ -162,6 +196,16 @@ impl Shard {
         serving.out.extend_from_slice(&task.reply);
         self.after_reply(slot, Some(task.row), &mut serving.out, before);
     }
+}
+
+/// What is to be done with a command that has been run apart.
+enum End {
+    /// Nothing more: it is answered.
+    Over,
+    /// It is run once more: one of its keys was touched.
+    Again,
+    /// It is committed later: a script has the keys to itself.
+    Later,
 }
 
 /// From so many bytes on a reply is queued as it is.

@@ -87,7 +87,7 @@ impl Shard {
         }
         // It is a write, and who pauses those wants the data to stay as they are.
         let pause = &self.server.pause;
-        !(pause.is_on() && pause.holds_back(true, self.clock.now_ms))
+        !(pause.is_on() && pause.holds_back(true, self.clock.instant))
     }
 }
 

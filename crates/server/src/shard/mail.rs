@@ -166,7 +166,10 @@ impl Shard {
             Mail::Durable => self.recheck_awaiting(),
             Mail::Invalidate(news) => self.receive_invalidation(news),
             Mail::Monitor(line) => self.show_monitors(&line),
-            Mail::Resume => self.resume_paused(),
+            Mail::Resume => {
+                self.resume_paused();
+                self.timers.hurry_commits();
+            }
             Mail::Listen { listeners, ack } => {
                 self.relisten(listeners);
                 if let Some(ack) = ack {

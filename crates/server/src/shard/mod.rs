@@ -46,6 +46,7 @@ use slab::Slab;
 use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
 
+use crate::apart::Task;
 use crate::config::Config;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::state::ConnectionRef;
@@ -95,6 +96,8 @@ pub(crate) struct Shard {
     ready: Ready,
     /// What is left of requests that are executed in parts.
     parts: BTreeMap<ConnectionRef, Parts>,
+    /// A command that is to be run apart, while its request is still with whoever has read it.
+    without_request: Option<Box<Task>>,
     /// Connections whose socket is closed and whose subscriptions have yet to end.
     leaving: VecDeque<(ConnectionRef, CloseReason)>,
     /// Listeners where more connections may wait than one turn has time for.
@@ -146,6 +149,7 @@ impl Shard {
             last_row: sterna_command::LastRow::default(),
             ready: Ready::default(),
             parts: BTreeMap::new(),
+            without_request: None,
             leaving: VecDeque::new(),
             accepting: Vec::new(),
             slice_until: Instant::now(),
@@ -171,6 +175,7 @@ impl Shard {
         shard.refresh_durability();
         // As in `refresh_config`: who waits for this shard must not wait for a change that it began with.
         shard.handle().config_seen.store(config_version, Ordering::Release);
+        shard.server.moments.notify();
         shard
     }
 
@@ -253,6 +258,8 @@ impl Shard {
         self.refresh_durability();
         // Release: what follows goes by it. Read by who has turned the journal on.
         self.handle().config_seen.store(self.config_version, Ordering::Release);
+        self.server.moments.notify();
+        self.timers.hurry_commits();
     }
 
     fn note_edges(&mut self, slot: usize, event: &Event) {

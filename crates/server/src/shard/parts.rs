@@ -11,7 +11,8 @@
 //! 3. The parts' replies become one: confirmations follow each other, numbers are added, arrays are joined.
 //!
 //! Between two parts others are served, so a long request is not one moment: what somebody else does meanwhile may be seen
-//! by its later parts. Up to [`whole_max`] arguments it is one, and between MULTI and EXEC no request has more.
+//! by its later parts. Up to [`whole_max`] arguments it is one, and so is any between MULTI and EXEC, where no
+//! request has more than `KEY_ARGUMENTS_MAX`.
 //!
 //! A long reply is made in the same way, from copies that its command left (`sterna_keyspace::Steps`): it is one moment all the
 //! same.
@@ -118,8 +119,11 @@ impl Total {
 /// Arguments up to which a row that can be executed in parts is executed whole.
 fn whole_max(row: &Row) -> usize {
     let on_keys = row.spec.keys != Keys::None && row.spec.group != Group::Pubsub;
-    if on_keys { sterna_command::KEY_ARGUMENTS_MAX } else { PART_SUBSCRIPTIONS }
+    if on_keys { WHOLE_KEYS_MAX } else { PART_SUBSCRIPTIONS }
 }
+
+/// Keys that are one moment to a row that can be executed in parts: some milliseconds, if none of them is in a cache.
+const WHOLE_KEYS_MAX: usize = 8_192;
 
 impl Shard {
     /// Whether the request is to be executed in parts; then it is begun.
@@ -192,8 +196,11 @@ impl Shard {
         self.begin_parts(slot, row, Work::Walk { walk, found: Found::default() });
     }
 
-    /// Whether what is executed in parts has yet to be given its request.
+    /// Whether what is executed in parts, or apart, has yet to be given its request.
     pub(super) fn awaits_request(&self, slot: usize) -> bool {
+        if self.task_awaits_request() {
+            return true;
+        }
         if self.parts.is_empty() {
             return false;
         }
@@ -203,6 +210,9 @@ impl Shard {
 
     /// Gives it the request, which `parser` has found at `start` in `buf`.
     pub(super) fn hand_over(&mut self, slot: usize, buf: Vec<u8>, start: usize, parser: Parser) {
+        if self.task_awaits_request() {
+            return self.hand_over_to_task(|head| LongRequest::new(buf, start, parser, head));
+        }
         let Some(me) = self.connections.get(slot).map(|connection| connection.me) else { return };
         let Some(parts) = self.parts.get_mut(&me) else { return };
         if let Work::Names { request, .. } = &mut parts.work {
@@ -276,12 +286,11 @@ impl Shard {
         }
         if is_done {
             self.let_go(parts);
-            self.resume(slot);
+            self.resume_behind_reply(slot);
         } else {
             self.parts.insert(me, parts);
+            self.make_ready(slot);
         }
-        // What follows the request may be in the socket, whose edge has been used up.
-        self.make_ready(slot);
     }
 
     /// Ends what the connection has begun in parts.

@@ -62,6 +62,18 @@ impl Shard {
         Some(self.clear_wait(me, waiting))
     }
 
+    /// As [`Shard::resume`], where a long reply may have been queued meanwhile: the next request waits until it has been read.
+    pub(super) fn resume_behind_reply(&mut self, slot: usize) {
+        self.resume(slot);
+        if let Some(connection) = self.connections.get(slot)
+            && self.flusher.holds_back(connection)
+        {
+            self.wait(slot, Wait::Output, None);
+        }
+        // What follows the request may be in the socket, whose edge has been used up.
+        self.make_ready(slot);
+    }
+
     /// Closes the connection once it has been sent what is queued for it.
     pub(crate) fn drain(&mut self, slot: usize, reason: CloseReason) {
         let Some(connection) = self.connections.get_mut(slot) else { return };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
+use crate::apart::Task;
 use crate::connection::CloseReason;
 use crate::connection::state::{ConnectionRef, State, Wait};
 use crate::shard::Shard;
@@ -48,6 +49,12 @@ pub(crate) struct Timers {
     expiry: ExpiryRound,
     /// When to go on removing keys because memory is short.
     eviction_due: Option<Instant>,
+    /// Commands that have been run apart and can't be committed now: a script has the keys to itself, or CLIENT PAUSE holds
+    /// writes back.
+    #[expect(clippy::vec_box, reason = "they come in their boxes and go on in them")]
+    uncommitted: Vec<Box<Task>>,
+    /// When to try again; `None`: whoever ends what they wait for says so.
+    commits_due: Option<Instant>,
 }
 
 /// Where a shard's round over its partitions stands, in search of keys that are due.
@@ -68,6 +75,8 @@ impl Timers {
             accepts: Vec::new(),
             expiry: ExpiryRound { next: 0, due: None },
             eviction_due: None,
+            uncommitted: Vec::new(),
+            commits_due: None,
         }
     }
 
@@ -75,12 +84,37 @@ impl Timers {
     pub(super) fn until_next(&self) -> Duration {
         let now = Instant::now();
         let next = self.deadlines.first().map_or(self.next_tick, |(at, _)| self.next_tick.min(*at));
-        let next = [self.expiry.due, self.eviction_due].into_iter().flatten().fold(next, Instant::min);
+        let next = [self.expiry.due, self.eviction_due, self.commits_due]
+            .into_iter()
+            .flatten()
+            .fold(next, Instant::min);
         // The poll rounds down to milliseconds; a moment too late is better than a spin.
         match next.saturating_duration_since(now) {
             Duration::ZERO => Duration::ZERO,
             left => left + Duration::from_millis(1) - Duration::from_nanos(1),
         }
+    }
+
+    /// Keeps a command that can't be committed now: until then at the latest, if that is known.
+    pub(super) fn commit_later(&mut self, task: Box<Task>, until: Option<Instant>) {
+        self.uncommitted.push(task);
+        self.commits_due = [self.commits_due, until].into_iter().flatten().min();
+    }
+
+    /// What they wait for may have ended.
+    pub(super) fn hurry_commits(&mut self) {
+        if !self.uncommitted.is_empty() {
+            self.commits_due = Some(Instant::now());
+        }
+    }
+
+    #[expect(clippy::vec_box, reason = "they come in their boxes and go on in them")]
+    fn due_commits(&mut self, now: Instant) -> Vec<Box<Task>> {
+        if self.commits_due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.commits_due = None;
+        std::mem::take(&mut self.uncommitted)
     }
 
     /// Has `accept` called again with `token` at the next tick.
@@ -128,6 +162,9 @@ impl Shard {
                     break;
                 }
             }
+        }
+        for task in self.timers.due_commits(now) {
+            self.end_apart(task);
         }
         if now < self.timers.next_tick {
             if self.timers.expiry.due.is_some_and(|due| due <= now) {

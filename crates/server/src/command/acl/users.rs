@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use sterna_command::{Command, Flags, ReplyShape, Secrets, Spec};
+use sterna_keyspace::Steps;
 use sterna_protocol::Reply;
 
 use super::super::{Call, Failure, Run};
@@ -74,12 +75,36 @@ pub(super) const LIST: Command<Run> = row(
         ..BASE
     },
     |call| {
-        let lines: Vec<Vec<u8>> = call.server().users.read().iter().map(|user| user.line()).collect();
-        call.reply.array(lines.len());
-        lines.iter().for_each(|line| call.reply.bulk(line));
+        let users: Vec<Arc<User>> = call.server().users.read().iter().cloned().collect();
+        let mut lines = Lines { users: users.into_iter(), is_begun: false };
+        if lines.users.len() > LINES_PER_STEP && !call.in_exec {
+            call.shard.reply_in_steps(call.slot, call.row, Box::new(lines));
+        } else {
+            while lines.step(&mut call.reply) {}
+        }
         Ok(())
     },
 );
+
+/// Users whose lines are written together: some 0.1 ms.
+const LINES_PER_STEP: usize = 32;
+
+/// The lines of these users, a few at a time.
+#[derive(Debug)]
+struct Lines {
+    users: std::vec::IntoIter<Arc<User>>,
+    is_begun: bool,
+}
+
+impl Steps for Lines {
+    fn step(&mut self, reply: &mut Reply<'_>) -> bool {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            reply.array(self.users.len());
+        }
+        self.users.by_ref().take(LINES_PER_STEP).for_each(|user| reply.bulk(&user.line()));
+        self.users.len() > 0
+    }
+}
 
 pub(super) const USERS: Command<Run> = row(
     Spec {

@@ -1,6 +1,7 @@
 //! CLIENT PAUSE, UNPAUSE, UNBLOCK: holding clients back and letting them go.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sterna_command::{Command, Flags, ReplyShape, Spec};
 use sterna_protocol::argument;
@@ -77,13 +78,12 @@ fn pause(call: &mut Call<'_>) -> Result<(), Failure> {
     let timeout_ms =
         argument::int(&call.args[2]).ok_or(Failure::of("ERR timeout is not an integer or out of range"))?;
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Failure::of("ERR timeout is negative"))?;
-    let now_ms = call.shard.clock.now_ms;
+    let clock = call.shard.clock;
     // The end must be a time that fits Redis's signed milliseconds.
-    let end_ms = now_ms + timeout_ms;
-    if i64::try_from(end_ms).is_err() {
-        return Err(Failure::of("ERR timeout is out of range"));
-    }
-    call.server().pause.start(mode, end_ms, now_ms);
+    let fits = i64::try_from(clock.now_ms + timeout_ms).is_ok();
+    let end = clock.instant.checked_add(Duration::from_millis(timeout_ms)).filter(|_| fits);
+    let end = end.ok_or(Failure::of("ERR timeout is out of range"))?;
+    call.server().pause.start(mode, end, clock.instant);
     call.reply.ok();
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(super) fn clients(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("watching_clients", clients.iter().filter(|client| client.watch.load(Relaxed) > 0).count());
     let watched: u64 = clients.iter().map(|client| u64::from(client.watch.load(Relaxed))).sum();
     sheet.field("total_watched_keys", watched);
-    let (reason, actions, left_ms) = match server.pause.describe(call.shard.clock.now_ms) {
+    let (reason, actions, left_ms) = match server.pause.describe(call.shard.clock.instant) {
         Some((PauseMode::All, left_ms)) => ("client_pause", "all", left_ms),
         Some((PauseMode::Write, left_ms)) => ("client_pause", "write", left_ms),
         None => ("none", "none", 0),

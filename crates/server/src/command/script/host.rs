@@ -72,6 +72,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             return;
         }
         self.held.end_busy();
+        self.shard.server.shards_look_again();
         if self.shard.server.is_stopping() {
             // It was ended in its middle: nothing of it is to be found after the next start.
             self.shard.changes.logged(None);

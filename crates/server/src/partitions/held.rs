@@ -1,0 +1,289 @@
+//! Several partitions, locked together or one after the other.
+//!
+//! A command locks all that it needs before it does anything; a script adds partitions as it names keys ([`Held::add`]), and
+//! alone may wait for one while it holds others. A script that has run for too long holds none: then the keyspace is *busy*.
+
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+use sterna_command::Command;
+use sterna_keyspace::{Changes, Effect, Error, KeyHash, Locked, Outcome, Partition, Run, Space, serve_ready};
+use sterna_protocol::{Args, Reply};
+
+use super::whole::remove_where;
+use super::{Indices, Partitions, Scene, run};
+use crate::lock::MutexGuard;
+
+/// Some partitions, locked until this goes.
+pub(crate) struct Held<'a> {
+    of: &'a Partitions,
+    /// In the order of their indices.
+    guards: SmallVec<[(usize, MutexGuard<'a, Partition>); 4]>,
+    /// Whether more may be locked.
+    patience: Option<MutexGuard<'a, ()>>,
+}
+
+/// How often several partitions are tried for together before they are locked one by one.
+const ATTEMPTS_MAX: usize = 100;
+
+/// Links that are followed one by one; where there are more, every partition is locked.
+const LINKS_MAX: usize = 32;
+
+impl Partitions {
+    /// Locks partitions. A caller must not hold any already.
+    ///
+    /// Whoever waits for a partition that another command keeps for long holds none of the others meanwhile, or a DBSIZE
+    /// would stop everybody behind one slow command. Only if they are so busy that this never succeeds are they locked one
+    /// after the other, by one thread at a time and not beside a script.
+    pub(crate) fn hold(&self, indices: Indices) -> Held<'_> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.try_hold(indices) {
+                Ok(held) => return held,
+                Err(busy) => drop(self.part(busy)),
+            }
+        }
+        let patience = Some(self.patience.lock());
+        Held { of: self, guards: indices.iter().map(|index| (index, self.part(index))).collect(), patience }
+    }
+
+    /// Locks nothing yet: partitions are added as their keys are named ([`Held::add`]).
+    pub(crate) fn hold_growing(&self) -> Held<'_> {
+        Held { of: self, guards: SmallVec::new(), patience: Some(self.patience.lock()) }
+    }
+
+    /// Locks all, between two scripts: for threads of their own, which may wait.
+    pub(super) fn hold_settled(&self) -> Held<'_> {
+        loop {
+            let held = self.hold(self.all());
+            if !self.is_busy() {
+                return held;
+            }
+            drop(held);
+            self.settled.wait_until(|| !self.is_busy());
+        }
+    }
+
+    /// Locks one, between two scripts: for threads of their own, which may wait.
+    pub(super) fn settled_part(&self, index: usize) -> MutexGuard<'_, Partition> {
+        loop {
+            let part = self.part(index);
+            if !self.is_busy() {
+                return part;
+            }
+            drop(part);
+            self.settled.wait_until(|| !self.is_busy());
+        }
+    }
+
+    /// Locks partitions, and those that are written to when commands blocked on `keys` are served (BLMOVE), and those
+    /// blocked on what these write to, and so on: all that a write to `keys` may come to need.
+    ///
+    /// 1. What is needed for certain is locked, and the links are followed from there as far as partitions are locked.
+    /// 2. If they lead further, everything is unlocked, and that is needed for certain, too: again from 1.
+    ///
+    /// A link is made and undone under the lock of the key it begins at, so none is missed that is there in the end. Nothing
+    /// has been done before that: whoever waits is served in its turn, and by the write that it waits for.
+    ///
+    /// Cost: a look at each locked partition, unless somebody waits with a link there.
+    pub(crate) fn hold_for<'k, K: Iterator<Item = &'k [u8]>>(
+        &self,
+        mut needed: Indices,
+        keys: impl Fn() -> K,
+    ) -> Held<'_> {
+        loop {
+            let held = self.hold(needed);
+            let linked = held.linked(keys());
+            if needed.contains(linked) {
+                return held;
+            }
+            drop(held);
+            needed.extend(linked);
+        }
+    }
+
+    /// Locks partitions if all of them are free; else the index of the first that is not.
+    fn try_hold(&self, indices: Indices) -> Result<Held<'_>, usize> {
+        let mut held = Held { of: self, guards: SmallVec::new(), patience: None };
+        for index in indices.iter() {
+            held.guards.push((index, self.parts[index].try_lock_nth(index).ok_or(index)?));
+        }
+        Ok(held)
+    }
+}
+
+impl Held<'_> {
+    /// Locks those of `indices` that are not locked. Only where more may be locked ([`Partitions::hold_growing`]).
+    pub(crate) fn add(&mut self, indices: Indices) {
+        debug_assert!(self.patience.is_some(), "a partition is waited for while others are held");
+        for index in indices.iter() {
+            if let Err(at) = self.guards.binary_search_by_key(&index, |&(held, _)| held) {
+                self.guards.insert(at, (index, self.of.parts[index].lock_among(index)));
+            }
+        }
+    }
+
+    /// Whether nothing is locked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.guards.is_empty()
+    }
+
+    /// Unlocks all, and has nobody else run a command until [`Held::end_busy`].
+    pub(crate) fn begin_busy(&mut self) {
+        // With one partition locked at least, as whoever looks has.
+        self.add(self.of.first());
+        self.of.busy.store(true, Ordering::Relaxed);
+        self.release();
+    }
+
+    /// Unlocks all, while the keyspace is busy.
+    pub(crate) fn release(&mut self) {
+        self.guards.clear();
+        self.patience = None;
+    }
+
+    /// Locks these again, while the keyspace is busy.
+    pub(crate) fn take_again(&mut self, indices: Indices) {
+        self.release();
+        self.patience = Some(self.of.patience.lock());
+        self.add(indices);
+    }
+
+    /// Locks all, and lets others run commands from then on.
+    pub(crate) fn end_busy(&mut self) {
+        self.take_again(self.of.all());
+        self.of.busy.store(false, Ordering::Relaxed);
+        self.of.settled.notify();
+    }
+
+    /// The names of all libraries that are kept.
+    pub(crate) fn library_names(&self) -> impl Iterator<Item = Box<[u8]>> + use<> {
+        self.of.libraries.all().0.into_keys()
+    }
+
+    /// A library has this code from now on, or is gone. Only where more may be locked. Returns their version.
+    pub(crate) fn set_library(&mut self, name: &[u8], code: Option<&[u8]>, log: &mut Changes) -> u64 {
+        self.add(self.of.first());
+        self.of.set_wants(log);
+        log.note_library(name, code);
+        self.of.libraries.set(name, code)
+    }
+
+    /// Runs one command of several that must not be interrupted. [`Held::serve_ready`] comes after the last.
+    pub(crate) fn execute(
+        &mut self,
+        command: &Command<Run>,
+        args: Args<'_>,
+        scene: Scene,
+        log: &mut Changes,
+        reply: &mut Reply<'_>,
+    ) -> Result<Outcome, Error> {
+        self.of.set_wants(log);
+        run(command, args, scene, Space::some(self), log, reply)
+    }
+
+    /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.
+    pub(crate) fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
+        if self.patience.is_some() && self.guards.iter().any(|(_, part)| part.has_links()) {
+            // What they lead to was not known when the first was locked.
+            self.add(self.of.all());
+        }
+        serve_ready(Space::some(self), now_ms, log);
+        self.of.write_effects(log);
+    }
+
+    /// As [`Partitions::apply`], for the partitions held: all of them, if the effect is of no key.
+    pub(crate) fn apply(&mut self, effect: Effect<'_>) -> bool {
+        if self.of.libraries.apply(effect.key, &effect.what) {
+            return true;
+        }
+        let hash = self.of.hash.of(effect.key);
+        let Some(of_all) = effect.of_all() else {
+            return self.partition(KeyHash::partition(hash, self.of.count())).apply(hash, effect);
+        };
+        self.guards.iter_mut().all(|(_, part)| part.apply(hash, of_all()))
+    }
+
+    /// How many databases there are.
+    pub(crate) fn databases(&self) -> usize {
+        self.of.databases
+    }
+
+    /// As [`Partitions::remove_where`], for the partitions held.
+    pub(crate) fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+        let hash = &self.of.hash;
+        self.guards.iter_mut().for_each(|(_, part)| remove_where(part, hash, db, doomed));
+    }
+
+    fn find(&self, index: usize) -> Option<usize> {
+        // If all are held, each stands at its own index.
+        match self.guards.get(index) {
+            Some(&(held, _)) if held == index => Some(index),
+            _ => self.guards.binary_search_by_key(&index, |&(held, _)| held).ok(),
+        }
+    }
+
+    fn place_of(&self, index: usize) -> usize {
+        self.find(index).expect("a command uses only the keys its row names")
+    }
+
+    /// The partitions of all keys that links lead to from `keys`, as far as can be told from those that are held.
+    fn linked<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Indices {
+        let mut linked = Indices::default();
+        if !self.guards.iter().any(|(_, part)| part.has_links()) {
+            return linked;
+        }
+        let mut found: Vec<Box<[u8]>> = Vec::new();
+        keys.for_each(|key| self.follow(key, &mut found));
+        let mut followed = 0;
+        while let Some(key) = found.get(followed).cloned() {
+            if found.len() > LINKS_MAX {
+                return self.of.all();
+            }
+            linked.insert(self.of.index_of(&key));
+            self.follow(&key, &mut found);
+            followed += 1;
+        }
+        linked
+    }
+
+    /// Adds the keys that links lead to from `key`.
+    fn follow(&self, key: &[u8], found: &mut Vec<Box<[u8]>>) {
+        let hash = self.of.hash.of(key);
+        let Some(at) = self.find(KeyHash::partition(hash, self.of.count())) else { return };
+        self.guards[at].1.targets(hash, key, &mut |target| {
+            if found.len() <= LINKS_MAX && !found.iter().any(|known| **known == *target) {
+                found.push(target.into());
+            }
+        });
+    }
+
+    /// Removes `key` if it has expired, as EXEC does with watched keys before it asks whether the watch is broken.
+    pub(crate) fn expire_if_due(&mut self, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
+        let hash = self.of.hash.of(key);
+        self.of.set_wants(log);
+        self.partition(KeyHash::partition(hash, self.of.count())).slot(db, hash, key, now_ms, log);
+    }
+}
+
+impl Locked for Held<'_> {
+    fn count(&self) -> usize {
+        self.of.count()
+    }
+
+    fn hash(&self) -> &KeyHash {
+        &self.of.hash
+    }
+
+    fn holds(&self, index: usize) -> bool {
+        self.find(index).is_some()
+    }
+
+    fn partition(&mut self, index: usize) -> &mut Partition {
+        let at = self.place_of(index);
+        &mut self.guards[at].1
+    }
+
+    fn partition_ref(&self, index: usize) -> &Partition {
+        &self.guards[self.place_of(index)].1
+    }
+}

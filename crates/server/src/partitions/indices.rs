@@ -1,0 +1,33 @@
+//! Which partitions: a set of indices that comes out in order.
+
+use sterna_keyspace::PARTITIONS_MAX;
+
+/// A set of partition indices, which comes out in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Indices([u64; PARTITIONS_MAX / 64]);
+
+impl Indices {
+    /// Adds an index below [`PARTITIONS_MAX`].
+    pub(crate) fn insert(&mut self, index: usize) {
+        self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    /// Adds all of `other`.
+    pub(crate) fn extend(&mut self, other: Indices) {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+    }
+
+    /// Whether all of `other` are here.
+    pub(super) fn contains(&self, other: Indices) -> bool {
+        self.0.iter().zip(other.0).all(|(word, other)| other & !word == 0)
+    }
+
+    /// The indices, rising.
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(word, bits)| {
+            std::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)))
+                .take_while(|&bits| bits != 0)
+                .map(move |bits| 64 * word + bits.trailing_zeros() as usize)
+        })
+    }
+}

@@ -1,0 +1,407 @@
+//! The keyspace behind its locks.
+//!
+//! A command's row says where its keys are; their hashes say which partitions they are in; those are locked, and stay
+//! locked until the command, or the transaction, is done. Nobody waits for a partition while holding a later one, which is
+//! the whole protection against deadlock; and as a rule nobody waits for one while holding any: see [`Partitions::hold`].
+//!
+//! What a write did goes to the journal before its partitions are unlocked: two writes to one key stand in the journal in
+//! the order they were made, whichever shards made them; and a transaction is one record.
+//!
+//! A write may wake a command that writes elsewhere (BLMOVE): what that needs is locked from the beginning as well, see
+//! [`Partitions::hold_for`].
+//!
+//! A script names its keys one after the other, so it locks partitions in any order, and holds them to its end. It may wait
+//! for one while it holds others, because nobody else does: see `patience`. One that runs for too long lets go of them, and
+//! makes the keyspace *busy*: then no command runs but its own, whoever changes keys waits for its end, and shards that
+//! find a partition free go on to tell their clients so.
+//!
+//! Behind them comes the journal's buffer, which knows no other lock: see [`crate::lock::Level`].
+//!
+//! | file | what |
+//! |---|---|
+//! | `held` | locking several partitions, and what is done while they are |
+//! | `indices` | which partitions |
+//! | `whole` | what concerns all keys: snapshots, replay, figures |
+//!
+//! Cost: a command on one key takes one lock and allocates nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use sterna_command::{Command, Flags, Group, Keys, Spec};
+use sterna_keyspace::{
+    Apart, Caller, Changes, Ctx, Error, KeyHash, Outcome, PARTITIONS_MAX, Partition, Run, Space, Waiter,
+    Watch, recheck, serve_ready,
+};
+use sterna_protocol::{Args, Reply};
+
+use crate::libraries::Libraries;
+use crate::lock::{Level, Mutex, MutexGuard};
+use crate::signal::Signal;
+
+mod held;
+mod indices;
+mod whole;
+
+pub(crate) use held::Held;
+pub(crate) use indices::Indices;
+
+/// The keyspace: partitions by key hash, each behind its lock.
+#[derive(Debug)]
+pub(crate) struct Partitions {
+    hash: KeyHash,
+    /// A power of two.
+    parts: Box<[Mutex<Partition, { Level::Partition as u8 }>]>,
+    databases: usize,
+    /// Held by whoever waits for a partition while holding others: one at a time can't wait in a circle.
+    patience: Mutex<(), { Level::Patience as u8 }>,
+    /// A script that has run for too long has the keys to itself. Changed and looked at with partitions locked: they are the
+    /// pair.
+    busy: AtomicBool,
+    /// That it has ended.
+    settled: Signal,
+    journal: OnceLock<Box<dyn EffectLog>>,
+    /// Libraries of functions, which belong to no partition.
+    libraries: Libraries,
+    /// Whether effects go there. Changed with every partition locked, read with some locked: the locks are the pair.
+    records: AtomicBool,
+    /// Clients that track what they read. Raised before any of their reads, looked at with a partition locked, so that a
+    /// write which comes after such a read sees it: the lock is the pair.
+    trackers: AtomicUsize,
+}
+
+/// Where effects go.
+pub(crate) trait EffectLog: std::fmt::Debug + Send + Sync {
+    /// Takes the effects of one command or transaction (see [`sterna_keyspace::Effects`]) as one record and returns its
+    /// number. Called with partitions locked: it must not wait for a disk.
+    fn append(&self, effects: &[u8]) -> u64;
+}
+
+/// Who runs a command, where, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene {
+    /// The client's database, below [`Partitions::databases`].
+    pub(crate) db: usize,
+    /// Unix time in milliseconds.
+    pub(crate) now_ms: u64,
+    /// The client.
+    pub(crate) caller: Caller,
+}
+
+/// What became of a command that was run apart.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// It has happened.
+    Yes,
+    /// A key was touched meanwhile: nothing has happened, and it is to be run again.
+    No,
+    /// A script has the keys to itself.
+    NotYet(Box<Apart>),
+}
+
+/// From so many bytes on a request to write is run apart, whatever it writes: they are copied into memory that has to be had
+/// first, which takes about a millisecond.
+const LONG_REQUEST_BYTES: usize = 2 << 20;
+
+impl Partitions {
+    /// At least `count` empty partitions: the next power of two, at most [`PARTITIONS_MAX`].
+    pub(crate) fn new(count: usize, databases: usize) -> Partitions {
+        let hash = KeyHash::random();
+        let count = count.clamp(1, PARTITIONS_MAX).next_power_of_two();
+        let part = || Mutex::new(Partition::new(hash.clone(), databases));
+        let parts = std::iter::repeat_with(part).take(count).collect();
+        Partitions {
+            hash,
+            parts,
+            databases,
+            patience: Mutex::default(),
+            busy: AtomicBool::new(false),
+            settled: Signal::default(),
+            journal: OnceLock::new(),
+            libraries: Libraries::default(),
+            records: AtomicBool::new(false),
+            trackers: AtomicUsize::new(0),
+        }
+    }
+
+    /// The libraries of functions.
+    pub(crate) fn libraries(&self) -> &Libraries {
+        &self.libraries
+    }
+
+    /// Where effects go from the next [`Partitions::cut`] on. The first call counts.
+    pub(crate) fn set_journal(&self, journal: Box<dyn EffectLog>) {
+        let _ = self.journal.set(journal);
+    }
+
+    /// Has `log` collect what is wanted now. The partitions concerned are locked.
+    #[inline]
+    fn set_wants(&self, log: &mut Changes) {
+        log.want_touched(self.is_tracked());
+        log.want_effects(self.records.load(Ordering::Relaxed));
+    }
+
+    /// A client begins to track: from now on writes collect the keys that they touch.
+    pub(crate) fn add_tracker(&self) {
+        self.trackers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A client tracks no more.
+    pub(crate) fn remove_tracker(&self) {
+        self.trackers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether any client tracks what it reads.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.trackers.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many partitions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// How many databases there are.
+    pub(crate) fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// Runs one command to its end, and answers the blocked commands that it woke.
+    ///
+    /// `args` are as many as the row's arity asks for. A row that runs nothing is never passed.
+    #[inline]
+    pub(crate) fn execute(
+        &self,
+        command: &Command<Run>,
+        args: Args<'_>,
+        scene: Scene,
+        log: &mut Changes,
+        reply: &mut Reply<'_>,
+    ) -> Result<Outcome, Error> {
+        let mut keys = keys_of(&command.spec, args);
+        if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
+        {
+            let mut part = self.part(self.index_of(key));
+            if self.is_busy() {
+                return Err(Error::Busy);
+            }
+            if !(part.has_links() && command.spec.flags.contains(Flags::WRITE)) {
+                self.set_wants(log);
+                let mut outcome = run(command, args, scene, Space::one(&mut part), log, reply);
+                if matches!(outcome, Err(Error::TooLong)) {
+                    outcome = Ok(apart(command, args, scene, Space::one(&mut part), log));
+                }
+                serve_ready(Space::one(&mut part), scene.now_ms, log);
+                self.write_effects(log);
+                return outcome;
+            }
+        }
+        let mut held = self.hold_for(self.needed_by(&command.spec, args), || written(&command.spec, args));
+        if self.is_busy() {
+            return Err(Error::Busy);
+        }
+        let mut outcome = held.execute(command, args, scene, log, reply);
+        if matches!(outcome, Err(Error::TooLong)) {
+            outcome = Ok(apart(command, args, scene, Space::some(&mut held), log));
+        }
+        held.serve_ready(scene.now_ms, log);
+        outcome
+    }
+
+    /// Ends a command that was run apart: puts what it wrote in its place, if nothing has touched its keys meanwhile, and answers
+    /// the blocked commands that it woke. Nothing happens while a script has the keys to itself: then it is given back.
+    pub(crate) fn commit(
+        &self,
+        apart: Box<Apart>,
+        spec: &Spec,
+        args: Args<'_>,
+        now_ms: u64,
+        log: &mut Changes,
+    ) -> Committed {
+        let mut held = self.hold_for(self.needed_by(spec, args), || written(spec, args));
+        if self.is_busy() {
+            return Committed::NotYet(apart);
+        }
+        self.set_wants(log);
+        let is_done = apart.commit(&mut Space::some(&mut held), now_ms, log);
+        held.serve_ready(now_ms, log);
+        if is_done { Committed::Yes } else { Committed::No }
+    }
+
+    /// The partitions that a command needs.
+    pub(crate) fn needed_by(&self, spec: &Spec, args: Args<'_>) -> Indices {
+        if spec.flags.contains(Flags::ALL_KEYS) {
+            return self.all();
+        }
+        let mut needed = Indices::default();
+        keys_of(spec, args).for_each(|key| needed.insert(self.index_of(key)));
+        needed
+    }
+
+    fn first(&self) -> Indices {
+        let mut first = Indices::default();
+        first.insert(0);
+        first
+    }
+
+    /// Every partition.
+    pub(crate) fn all(&self) -> Indices {
+        let mut all = Indices::default();
+        (0..self.parts.len()).for_each(|index| all.insert(index));
+        all
+    }
+
+    /// The partition of a key.
+    #[inline]
+    pub(crate) fn index_of(&self, key: &[u8]) -> usize {
+        KeyHash::partition(self.hash.of(key), self.parts.len())
+    }
+
+    /// Whether a script has the keys to itself. The answer lasts as long as a partition is locked.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Sets `watch` when `key` is touched from now on.
+    pub(crate) fn watch(&self, scene: Scene, key: &[u8], watch: &Arc<Watch>, log: &mut Changes) {
+        let hash = self.hash.of(key);
+        let mut part = self.part_of(hash);
+        self.set_wants(log);
+        part.watch(scene.db, hash, key, scene.now_ms, watch, log);
+        self.write_effects(log);
+    }
+
+    /// Takes `watch` off `key`.
+    pub(crate) fn unwatch(&self, db: usize, key: &[u8], watch: &Arc<Watch>) {
+        let hash = self.hash.of(key);
+        self.part_of(hash).unwatch(db, hash, key, watch);
+    }
+
+    /// Takes a waiter that has been claimed out of the queues it is still in.
+    pub(crate) fn forget_waiter(&self, waiter: &Arc<Waiter>) {
+        for key in &waiter.keys {
+            let hash = self.hash.of(key);
+            self.part_of(hash).forget_waiter(hash, key, waiter);
+        }
+    }
+
+    /// Removes at most `keys_max` keys of one partition that are due; returns how many. The caller goes round the
+    /// partitions, a few times a second, and again at once where it got `keys_max`.
+    pub(crate) fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
+        let mut part = self.part(index);
+        if self.is_busy() {
+            return 0;
+        }
+        self.set_wants(log);
+        let removed = part.expire_due(now_ms, keys_max, log);
+        serve_ready(Space::one(&mut part), now_ms, log);
+        self.write_effects(log);
+        removed
+    }
+
+    /// Removes at most `keys_max` keys of one partition that the policy lets go; returns about how many bytes that frees.
+    pub(crate) fn evict(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
+        let mut part = self.part(index);
+        self.set_wants(log);
+        let bytes = (0..keys_max).map_while(|_| part.evict(now_ms, log)).sum();
+        serve_ready(Space::one(&mut part), now_ms, log);
+        self.write_effects(log);
+        bytes
+    }
+
+    /// Places of removed keys, by partition, that the next keys will take.
+    pub(crate) fn free_places(&self) -> Box<[Arc<AtomicUsize>]> {
+        self.each().map(|part| part.free_places()).collect()
+    }
+
+    /// Looks whether time alone has made a waiter's command ready, and answers it if so; what was woken is in `log`.
+    pub(crate) fn recheck(&self, waiter: &Waiter, now_ms: u64, log: &mut Changes) {
+        let mut needed = Indices::default();
+        waiter.keys.iter().for_each(|key| needed.insert(self.index_of(key)));
+        let mut held = self.hold(needed);
+        if self.is_busy() {
+            return;
+        }
+        self.set_wants(log);
+        recheck(Space::some(&mut held), now_ms, log, waiter);
+        self.write_effects(log);
+    }
+
+    /// Hands over what was done; the partitions it was done to are still locked.
+    #[inline]
+    fn write_effects(&self, log: &mut Changes) {
+        if !log.effects().is_empty() {
+            let lsn = self.journal.get().map(|journal| journal.append(log.effects()));
+            log.logged(lsn);
+        }
+    }
+
+    fn part_of(&self, hash: u64) -> MutexGuard<'_, Partition> {
+        self.part(KeyHash::partition(hash, self.parts.len()))
+    }
+
+    /// Locks the partition at `index`.
+    #[inline]
+    fn part(&self, index: usize) -> MutexGuard<'_, Partition> {
+        self.parts[index].lock_nth(index)
+    }
+
+    /// Locks one partition after the other, never two at once.
+    fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Partition>> {
+        (0..self.parts.len()).map(|index| self.part(index))
+    }
+}
+
+/// The keys among a request's arguments, in order.
+#[inline]
+pub(crate) fn keys_of<'a>(spec: &Spec, args: Args<'a>) -> impl ExactSizeIterator<Item = &'a [u8]> {
+    let positions = spec.keys.positions(args.len(), |index| args.get(index));
+    positions.map(move |index| args.get(index).unwrap_or_default())
+}
+
+/// The keys that a request may write to, in order.
+pub(crate) fn written<'a>(spec: &Spec, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
+    spec.flags.contains(Flags::WRITE).then(|| keys_of(spec, args)).into_iter().flatten()
+}
+
+/// Copies what a command's keys hold, to run it apart.
+#[cold]
+fn apart(
+    command: &Command<Run>,
+    args: Args<'_>,
+    scene: Scene,
+    mut space: Space<'_>,
+    log: &Changes,
+) -> Outcome {
+    let (keys, writes) = (keys_of(&command.spec, args), command.spec.flags.contains(Flags::WRITE));
+    let scene = (scene.db, scene.now_ms, scene.caller);
+    Outcome::Apart(Box::new(Apart::new(&mut space, keys, writes, scene, log)))
+}
+
+/// Whether what a command writes may be long, and is of its own database alone.
+fn takes_long_values(spec: &Spec) -> bool {
+    spec.flags.contains(Flags::WRITE)
+        && !spec.flags.intersects(Flags::BLOCKING.union(Flags::ALL_KEYS).union(Flags::IN_PARTS))
+        && spec.keys != Keys::None
+        && spec.group != Group::Generic
+}
+
+#[inline]
+fn run<'s>(
+    command: &Command<Run>,
+    args: Args<'_>,
+    scene: Scene,
+    space: Space<'s>,
+    log: &'s mut Changes,
+    reply: &mut Reply<'_>,
+) -> Result<Outcome, Error> {
+    let run = command.run.expect("a container is resolved to its subcommand before it is run");
+    let Scene { db, now_ms, caller } = scene;
+    if args.extent() >= LONG_REQUEST_BYTES && caller.may_block && takes_long_values(&command.spec) {
+        return Err(Error::TooLong);
+    }
+    run(&mut Ctx { space, db, now_ms, log, caller }, args, reply)
+}
+
+#[cfg(test)]
+mod tests;

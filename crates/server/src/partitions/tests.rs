@@ -1,0 +1,365 @@
+//! What the locks of the keyspace promise.
+
+use std::collections::HashMap;
+use std::thread;
+
+use sterna_keyspace::{COMMANDS, Effects, Wants};
+use sterna_protocol::{Limits, Parser, Proto};
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    bulk_bytes_max: 1 << 20,
+    multibulk_len_max: 100,
+    inline_bytes_max: 1 << 16,
+    unauthenticated: false,
+};
+const SCENE: Scene = Scene {
+    db: 0,
+    now_ms: 1_700_000_000_000,
+    caller: Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: true, touches: true },
+};
+
+/// Parses an inline request and passes its row and arguments on.
+fn with_request<R>(request: &str, run: impl FnOnce(&'static Command<Run>, Args<'_>) -> R) -> R {
+    let line = format!("{request}\r\n");
+    let mut parser = Parser::default();
+    parser.parse(line.as_bytes(), &LIMITS).expect("a request");
+    let args = parser.args(line.as_bytes());
+    let row = COMMANDS.iter().find(|row| row.spec.name.as_bytes() == &args[0]).expect("a command");
+    run(row, args)
+}
+
+fn execute(partitions: &Partitions, request: &str, log: &mut Changes) -> String {
+    let mut out = Vec::new();
+    let mut reply = Reply::new(&mut out, Proto::Resp2);
+    let result = with_request(request, |row, args| partitions.execute(row, args, SCENE, log, &mut reply));
+    result.expect("a reply");
+    String::from_utf8(out).expect("ASCII")
+}
+
+/// Keeps records as they come.
+#[derive(Debug, Default)]
+struct Records(Arc<parking_lot::Mutex<Vec<Vec<u8>>>>);
+
+impl EffectLog for Records {
+    fn append(&self, effects: &[u8]) -> u64 {
+        let mut records = self.0.lock();
+        records.push(effects.to_vec());
+        records.len() as u64
+    }
+}
+
+fn journaled(count: usize) -> (Partitions, Arc<parking_lot::Mutex<Vec<Vec<u8>>>>) {
+    let (partitions, records) = (Partitions::new(count, 16), Arc::default());
+    partitions.set_journal(Box::new(Records(Arc::clone(&records))));
+    partitions.cut(true, || {});
+    (partitions, records)
+}
+
+fn effects_wanted() -> Changes {
+    Changes::new(Wants { effects: true, ..Wants::default() })
+}
+
+#[test]
+fn indices_come_out_rising_and_once() {
+    let mut indices = Indices::default();
+    assert_eq!(indices.iter().next(), None);
+    [200, 3, 64, 63, 3, 0, 255].into_iter().for_each(|index| indices.insert(index));
+    let mut more = Indices::default();
+    more.insert(7);
+    indices.extend(more);
+    assert_eq!(indices.iter().collect::<Vec<_>>(), [0, 3, 7, 63, 64, 200, 255]);
+}
+
+#[test]
+fn a_command_needs_the_partitions_of_its_keys() {
+    let partitions = Partitions::new(100, 16);
+    assert_eq!(partitions.count(), 128);
+    let needed = |request| with_request(request, |row, args| partitions.needed_by(&row.spec, args));
+    assert_eq!(needed("dbsize"), partitions.all());
+    assert_eq!(partitions.all().iter().count(), 128);
+    assert_eq!(needed("get a").iter().collect::<Vec<_>>(), [partitions.index_of(b"a")]);
+    let mut both = Indices::default();
+    both.insert(partitions.index_of(b"a"));
+    both.insert(partitions.index_of(b"b"));
+    assert_eq!(needed("mset a 1 b 2 a 3"), both);
+}
+
+/// Overlapping sets of keys in every order: whoever locked in the order of its arguments would wait for ever.
+#[test]
+fn commands_on_the_same_keys_in_any_order_never_wait_for_each_other_in_a_circle() {
+    let partitions = Partitions::new(8, 16);
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let partitions = &partitions;
+            scope.spawn(move || {
+                let mut random = thread * 7919 + 1u64;
+                let mut next = || {
+                    random = (random * 1_103_515_245 + 12345) % (1 << 31);
+                    random / 65536 % 12
+                };
+                let mut log = Changes::default();
+                for round in 0..3_000 {
+                    let (a, b, c) = (next(), next(), next());
+                    let request = match round % 5 {
+                        0 => format!("mset {a} {thread} {b} {thread} {c} {thread}"),
+                        1 => format!("copy {a} {b}x replace"),
+                        2 => format!("del {c} {b} {a}"),
+                        3 => format!("mget {a} {b} {c}"),
+                        _ if round % 500 == 4 => "flushall".to_owned(),
+                        _ => "dbsize".to_owned(),
+                    };
+                    execute(partitions, &request, &mut log);
+                    log.clear();
+                }
+            });
+        }
+    });
+}
+
+/// The slow command ends only after the others have run: were a partition held behind it, nobody would go on.
+#[test]
+fn who_waits_for_a_slow_command_holds_up_nobody_else() {
+    for request in ["dbsize", "scan 0", "keys *", "randomkey", "flushall"] {
+        let partitions = Partitions::new(8, 16);
+        let slow = partitions.part(7);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| execute(&partitions, request, &mut Changes::default()));
+            let others = scope.spawn(|| {
+                let mut log = Changes::default();
+                let keys = (0..10_000).map(|number| number.to_string());
+                let quick = keys.filter(|key| partitions.index_of(key.as_bytes()) != 7);
+                quick.for_each(|key| drop(execute(&partitions, &format!("get {key}"), &mut log)));
+            });
+            others.join().expect("a thread that ends");
+            assert!(!waiting.is_finished(), "{request} needs the partition that is held");
+            drop(slow);
+        });
+    }
+}
+
+#[test]
+fn several_keys_change_as_one() {
+    let partitions = Partitions::new(64, 16);
+    let mut log = Changes::default();
+    execute(&partitions, "mset a 0 b 0 c 0 d 0", &mut log);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut log = Changes::default();
+            for round in 0..2_000 {
+                execute(&partitions, &format!("mset d {round} b {round} a {round} c {round}"), &mut log);
+            }
+        });
+        while !writer.is_finished() {
+            let reply = execute(&partitions, "mget a b c d", &mut log);
+            let mut values = reply.split("\r\n").skip(2).step_by(2).take(4);
+            let first = values.next();
+            assert!(values.all(|value| Some(value) == first), "{reply:?}");
+        }
+    });
+}
+
+#[test]
+fn the_journal_has_the_writes_of_a_key_in_the_order_they_were_made() {
+    let (partitions, records) = journaled(4);
+    thread::scope(|scope| {
+        for thread in 0..3 {
+            let partitions = &partitions;
+            scope.spawn(move || {
+                let mut log = effects_wanted();
+                for round in 0..1_000 {
+                    execute(partitions, &format!("set key:{} {thread}-{round}", round % 3), &mut log);
+                    assert!(log.lsn().is_some());
+                    log.clear();
+                    assert!(log.effects().is_empty());
+                }
+            });
+        }
+    });
+    let replayed = Partitions::new(1, 16);
+    for record in records.lock().iter() {
+        Effects::new(record).for_each(|effect| assert!(replayed.apply(effect.expect("an effect"))));
+    }
+    let mut log = Changes::default();
+    let request = "mget key:0 key:1 key:2";
+    assert_eq!(execute(&partitions, request, &mut log), execute(&replayed, request, &mut log));
+}
+
+#[test]
+fn a_transaction_is_one_record() {
+    let (partitions, records) = journaled(16);
+    let mut log = effects_wanted();
+    let mut held = partitions.hold(partitions.all());
+    let mut out = Vec::new();
+    for request in ["set a 1", "incr a", "set b 1", "del b"] {
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        with_request(request, |row, args| held.execute(row, args, SCENE, &mut log, &mut reply))
+            .expect("a reply");
+        // As the server does between the commands, to publish their events.
+        log.clear();
+    }
+    held.serve_ready(SCENE.now_ms, &mut log);
+    assert_eq!(log.lsn(), Some(1));
+    let records = records.lock();
+    assert_eq!(records.len(), 1);
+    assert_eq!(Effects::new(&records[0]).count(), 4);
+}
+
+#[test]
+fn reads_write_no_record_and_an_expiry_writes_one() {
+    let (partitions, records) = journaled(2);
+    let mut log = effects_wanted();
+    for request in ["get a", "mget a b", "dbsize", "del a", "exists a", "scan 0"] {
+        execute(&partitions, request, &mut log);
+    }
+    assert_eq!((records.lock().len(), log.lsn()), (0, None));
+    execute(&partitions, "set a 1 px 10", &mut log);
+    let later = SCENE.now_ms + 11;
+    let removed: usize = (0..2).map(|index| partitions.expire_due(index, later, 10, &mut log)).sum();
+    assert_eq!((removed, records.lock().len()), (1, 2));
+}
+
+#[test]
+#[should_panic(expected = "a command uses only the keys its row names")]
+fn a_key_that_is_not_held_is_not_touched() {
+    let partitions = Partitions::new(256, 16);
+    let key = (0..).map(|n| n.to_string()).find(|key| partitions.index_of(key.as_bytes()) != 0).expect("one");
+    let mut first = Indices::default();
+    first.insert(0);
+    let mut out = Vec::new();
+    let mut reply = Reply::new(&mut out, Proto::Resp2);
+    let mut log = Changes::default();
+    let _ = with_request(&format!("get {key}"), |row, args| {
+        partitions.hold(first).execute(row, args, SCENE, &mut log, &mut reply)
+    });
+}
+
+/// Who is answered by a request, and with what.
+fn served(partitions: &Partitions, request: &str, log: &mut Changes) -> Vec<String> {
+    log.clear();
+    execute(partitions, request, log);
+    log.served().map(|served| String::from_utf8(served.reply.to_vec()).expect("ASCII")).collect()
+}
+
+#[test]
+fn an_element_that_is_moved_on_passes_a_whole_chain_of_clients_in_one_record() {
+    let (partitions, records) = journaled(64);
+    let mut log = effects_wanted();
+    for from in 0..20 {
+        let wait = format!("blmove key:{from} key:{} left right 0", from + 1);
+        assert_eq!(execute(&partitions, &wait, &mut log), "");
+    }
+    assert_eq!(served(&partitions, "rpush key:0 x", &mut log), ["$1\r\nx\r\n"; 20]);
+    assert_eq!(execute(&partitions, "lrange key:20 0 -1", &mut log), "*1\r\n$1\r\nx\r\n");
+    assert_eq!(records.lock().len(), 1, "who is told of the push is told of what became of it");
+    // Nobody waits any more.
+    assert!(served(&partitions, "rpush key:0 y", &mut log).is_empty());
+    assert!(partitions.each().all(|part| !part.has_links()));
+}
+
+#[test]
+fn more_links_than_are_followed_lock_everything() {
+    let partitions = Partitions::new(64, 16);
+    let mut log = Changes::default();
+    for worker in 0..100 {
+        execute(&partitions, &format!("brpoplpush jobs worker:{worker} 0"), &mut log);
+    }
+    for worker in 0..100 {
+        let reply = served(&partitions, &format!("lpush jobs {worker}"), &mut log);
+        assert_eq!(reply.len(), 1);
+        let kept = execute(&partitions, &format!("lindex worker:{worker} 0"), &mut log);
+        assert!(kept.ends_with(&format!("\r\n{worker}\r\n")), "the first who came is served first: {kept}");
+    }
+}
+
+#[test]
+fn moves_in_a_circle_end_and_a_client_that_moves_within_one_list_is_served_once() {
+    let partitions = Partitions::new(64, 16);
+    let mut log = Changes::default();
+    for wait in [
+        "blmove a b left left 0",
+        "blmove b c left left 0",
+        "blmove c a left left 0",
+        "blmove d d left right 0",
+    ] {
+        execute(&partitions, wait, &mut log);
+    }
+    assert_eq!(served(&partitions, "rpush a x", &mut log).len(), 3);
+    assert_eq!(execute(&partitions, "lrange a 0 -1", &mut log), "*1\r\n$1\r\nx\r\n");
+    assert_eq!(served(&partitions, "rpush d y z", &mut log).len(), 1);
+    assert_eq!(execute(&partitions, "lrange d 0 -1", &mut log), "*2\r\n$1\r\nz\r\n$1\r\ny\r\n");
+}
+
+#[test]
+fn threads_that_push_and_move_between_each_other_s_lists_neither_wait_for_ever_nor_lose_an_element() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 2_000;
+    let partitions = Partitions::new(16, 16);
+    let ends = Arc::new(AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (partitions, ends) = (&partitions, Arc::clone(&ends));
+            scope.spawn(move || {
+                let mut log = Changes::default();
+                for round in 0..ROUNDS {
+                    let (from, to) = ((thread + round) % 5, (thread + 3 * round + 1) % 5);
+                    let wait = format!("blmove k:{from} k:{to} left right 0");
+                    let moved = execute(partitions, &wait, &mut log);
+                    let push = format!("rpush k:{to} {thread}:{round}");
+                    let reply = served(partitions, &push, &mut log);
+                    ends.fetch_add(reply.len() + usize::from(!moved.is_empty()), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let mut log = Changes::default();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for key in 0..5 {
+        let list = execute(&partitions, &format!("lrange k:{key} 0 -1"), &mut log);
+        let texts = list.split("\r\n").filter(|line| line.contains(':'));
+        texts.for_each(|text| *seen.entry(text.to_owned()).or_default() += 1);
+    }
+    assert_eq!(seen.len(), THREADS * ROUNDS);
+    assert!(seen.values().all(|&times| times == 1));
+    assert!(ends.load(Ordering::Relaxed) <= THREADS * ROUNDS, "nobody is answered twice");
+}
+
+#[test]
+fn a_visit_shows_every_key_once() {
+    let partitions = Partitions::new(4, 16);
+    let mut log = Changes::default();
+    (0..1_000).for_each(|number| drop(execute(&partitions, &format!("set key:{number} {number}"), &mut log)));
+    let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+    for index in 0..partitions.count() {
+        let mut from = Some(0);
+        while let Some(position) = from {
+            from = partitions.visit(index, 0, position, 7, |record| {
+                *seen.entry(record.key().to_vec()).or_default() += 1;
+            });
+        }
+    }
+    assert_eq!(seen.len(), 1_000);
+    assert!(seen.values().all(|&times| times == 1));
+    assert_eq!(partitions.fill(SCENE.now_ms)[0].keys, 1_000);
+    assert!(partitions.used_bytes() > 64_000);
+}
+
+/// Were the end not told, nobody here would come to one.
+#[test]
+fn who_waits_for_the_end_of_a_script_is_woken_by_it() {
+    for _ in 0..200 {
+        let partitions = Partitions::new(4, 16);
+        let mut script = partitions.hold_growing();
+        script.begin_busy();
+        thread::scope(|scope| {
+            let visits = scope.spawn(|| partitions.visit_settled(0, 0, 0, 1, |_| {}));
+            let cuts = scope.spawn(|| partitions.cut(true, || {}));
+            assert!(!visits.is_finished() && !cuts.is_finished(), "nobody comes between");
+            script.end_busy();
+            drop(script);
+            assert_eq!(visits.join().expect("a thread that ends"), None);
+            cuts.join().expect("a thread that ends");
+        });
+    }
+}

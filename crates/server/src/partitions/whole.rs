@@ -1,0 +1,139 @@
+//! What concerns all keys: what is recorded, snapshots, replay, figures.
+
+use std::sync::atomic::Ordering;
+
+use sterna_keyspace::{Effect, Fill, KeyHash, Partition, Record, Settings, Stats, What};
+
+use super::Partitions;
+use crate::libraries::Codes;
+
+impl Partitions {
+    /// The libraries as they are between two scripts, with what `stamp` says at that moment: for a thread of its own.
+    pub(crate) fn settled_libraries<S>(&self, stamp: impl FnOnce() -> S) -> (Codes, S) {
+        let _first = self.settled_part(0);
+        (self.libraries.all().0, stamp())
+    }
+
+    /// Begins or ceases to hand effects to the journal, between two writes: with every partition locked, `between` is run.
+    ///
+    /// A command or transaction is recorded as a whole or not at all, and so is whatever came before or after it.
+    pub(crate) fn cut(&self, records: bool, between: impl FnOnce()) {
+        let _all = self.hold_settled();
+        between();
+        self.records.store(records, Ordering::Relaxed);
+    }
+
+    /// Shows the records of one partition's database to `visit`, at least `count` of them from `from` on (0 at first), if
+    /// there are as many; returns where to go on, `None` at the end. The partition is locked meanwhile.
+    ///
+    /// A key that is there from the first call to the last is shown exactly once: so a snapshot is taken without stopping
+    /// anyone for long. A key that comes or goes meanwhile is in the journal.
+    pub(crate) fn visit(
+        &self,
+        index: usize,
+        db: usize,
+        from: u64,
+        count: usize,
+        visit: impl FnMut(&Record),
+    ) -> Option<u64> {
+        self.part(index).scan(db, from, count, visit)
+    }
+
+    /// As [`Partitions::visit`], between two scripts, of the database that is stored under a number: for a thread of its own,
+    /// which may wait.
+    pub(crate) fn visit_settled(
+        &self,
+        index: usize,
+        stored: usize,
+        from: u64,
+        count: usize,
+        visit: impl FnMut(&Record),
+    ) -> Option<u64> {
+        let part = self.settled_part(index);
+        part.scan(part.shown_as(stored), from, count, visit)
+    }
+
+    /// What `look` sees of a key, which is not marked as used; `None`: there is none.
+    pub(crate) fn look_at<R>(
+        &self,
+        db: usize,
+        key: &[u8],
+        now_ms: u64,
+        look: impl FnOnce(&Record) -> R,
+    ) -> Option<R> {
+        let hash = self.hash.of(key);
+        self.part(KeyHash::partition(hash, self.parts.len())).record(db, hash, key, now_ms).map(look)
+    }
+
+    /// Applies an effect read from a journal. False: it doesn't fit what is there.
+    pub(crate) fn apply(&self, effect: Effect<'_>) -> bool {
+        if self.libraries.apply(effect.key, &effect.what) {
+            return true;
+        }
+        let hash = self.hash.of(effect.key);
+        let Some(of_all) = effect.of_all() else {
+            return self.settled_part(KeyHash::partition(hash, self.parts.len())).apply(hash, effect);
+        };
+        (0..self.parts.len()).map(|index| self.settled_part(index)).all(|mut part| part.apply(hash, of_all()))
+    }
+
+    /// What each database is stored under, up to the last that was swapped.
+    pub(crate) fn shown(&self) -> Vec<u8> {
+        self.settled_part(0).shown().to_vec()
+    }
+
+    /// Removes the keys of a stored database that are `doomed`, as a replay does: nobody hears of it.
+    pub(crate) fn remove_where(&self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+        self.each().for_each(|mut part| remove_where(&mut part, &self.hash, db, doomed));
+    }
+
+    /// Keys in all databases together.
+    pub(crate) fn keys(&self, now_ms: u64) -> usize {
+        self.fill(now_ms).iter().map(|fill| fill.keys).sum()
+    }
+
+    /// How full each database is.
+    pub(crate) fn fill(&self, now_ms: u64) -> Vec<Fill> {
+        let mut fills = vec![Fill::default(); self.databases];
+        for part in self.each() {
+            fills.iter_mut().enumerate().for_each(|(db, fill)| *fill += part.fill(db, now_ms));
+        }
+        fills
+    }
+
+    /// What was counted.
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.each().for_each(|part| stats += part.stats());
+        stats
+    }
+
+    /// Counts anew.
+    pub(crate) fn reset_stats(&self) {
+        self.each().for_each(|mut part| part.reset_stats());
+    }
+
+    /// How values are laid out from now on. The caller holds no partition.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        self.each().for_each(|mut part| part.set_settings(settings));
+    }
+
+    /// Bytes of memory that keys and values take, about.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.each().map(|part| part.used_bytes()).sum()
+    }
+}
+
+/// Removes the keys of a stored database that are `doomed`.
+pub(super) fn remove_where(
+    part: &mut Partition,
+    hash: &KeyHash,
+    stored: usize,
+    doomed: &mut dyn FnMut(&[u8]) -> bool,
+) {
+    let records = part.records(part.shown_as(stored));
+    let keys: Vec<Box<[u8]>> = records.map(Record::key).filter(|key| doomed(key)).map(Box::from).collect();
+    for key in keys {
+        part.apply(hash.of(&key), Effect { db: Some(stored), key: &key, what: What::Delete });
+    }
+}

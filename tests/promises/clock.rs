@@ -1,0 +1,77 @@
+//! The system's clock may jump: by a day forwards, where all that has an expiry has expired, and backwards.
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::Client;
+use sterna_tests::faults::Faults;
+use sterna_tests::server::{Launch, Server, wait_for};
+
+const DAY_S: i64 = 24 * 60 * 60;
+const KEYS: usize = 100_000;
+
+fn launched(shards: usize) -> (Server, Faults) {
+    let (launch, faults) = Faults::under(Launch::shards(shards), "data");
+    (launch.start(), faults)
+}
+
+fn figure(client: &mut Client, name: &str) -> usize {
+    let info = client.text(&["INFO", "stats"]);
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.expect("a figure of INFO").trim().parse().expect("a number")
+}
+
+#[test]
+fn a_clock_that_jumps_by_a_day_expires_keys_in_slices_between_which_everybody_is_served() {
+    for shards in [1, 2] {
+        let (server, faults) = launched(shards);
+        let mut client = server.connect();
+        for from in (0..KEYS).step_by(1_000) {
+            (from..from + 1_000)
+                .for_each(|key| client.send(&["SET", &format!("key:{key}"), "v", "EX", "3600"]));
+            (0..1_000).for_each(|_| drop(client.value()));
+        }
+        let members: Vec<String> = (0..20_000).map(|number| format!("member:{number}")).collect();
+        for some in members.chunks(5_000) {
+            client.request(&[&["SADD".to_owned(), "large".to_owned()][..], some].concat());
+        }
+        client.request(&["EXPIRE", "large", "3600"]);
+        client.request(&["SET", "stays", "v"]);
+        faults.set_clock(DAY_S);
+        // It is gone for every reader at once; freeing it is another thread's.
+        assert_eq!(client.int(&["SCARD", "large"]), 0);
+        let (mut steps, mut last) = (0, 0);
+        wait_for("the last expiry", || {
+            assert_eq!(client.request(&["GET", "key:7"]), Value::Null);
+            let expired = figure(&mut client, "expired_keys");
+            steps += usize::from(expired > last);
+            last = expired;
+            (expired == KEYS + 1).then_some(())
+        });
+        println!("on {shards} shards others were served {steps} times while keys expired");
+        assert!(steps > 3, "they did not go all at once");
+        assert_eq!(client.int(&["DBSIZE"]), 1);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_ends_no_wait_later_and_gives_no_id_twice() {
+    let (server, faults) = launched(2);
+    let (mut client, mut waiting, mut paused) = (server.connect(), server.connect(), server.connect());
+    client.request(&["SET", "k", "v", "EX", "3600"]);
+    let first = client.text(&["XADD", "s", "*", "f", "v"]);
+    waiting.send(&["BLPOP", "nothing", "0.5"]);
+    wait_for("the wait", || client.text(&["INFO", "clients"]).contains("blocked_clients:1").then_some(()));
+    client.request(&["CLIENT", "PAUSE", "500", "WRITE"]);
+    paused.send(&["SET", "other", "v"]);
+    faults.set_clock(-DAY_S);
+    assert_eq!(waiting.value(), Value::Null, "it waits as long as it was to wait");
+    assert_eq!(paused.value(), Value::Simple(b"OK".to_vec()), "a pause lasts as long as it was to last");
+    let second = client.text(&["XADD", "s", "*", "f", "v"]);
+    let id = |text: &str| -> (u64, u64) {
+        let (ms, seq) = text.split_once('-').expect("an ID");
+        (ms.parse().expect("a number"), seq.parse().expect("a number"))
+    };
+    assert!(id(&second) > id(&first), "{second} follows {first}");
+    assert!(client.int(&["TTL", "k"]) > DAY_S, "an expiry is a time of the clock's");
+    faults.set_clock(0);
+    assert!(client.int(&["TTL", "k"]) <= 3600);
+}
