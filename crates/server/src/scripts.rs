@@ -4,7 +4,7 @@
 //! beside each other, and one state means one cache, one set of libraries, one limit.
 //!
 //! ```text
-//!   none ─── begins ──► runs ─── threshold passed ──► busy: others are told so, its keys are unlocked (`partitions.rs`)
+//!   none ─── begins ──► runs ─── threshold passed ──► busy: others are told so, its keys are unlocked (`partitions/held.rs`)
 //!     ▲                  │                              │  SCRIPT KILL, if it has written nothing
 //!     └────── ends ──────┴──────────────────────────────┘
 //! ```

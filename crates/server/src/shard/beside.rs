@@ -2,7 +2,7 @@
 //!
 //! The script runs on this thread, in the middle of a request: what that request uses of the shard (buffers, parser, what
 //! its commands have changed) is put aside, and its connection is left alone until it has ended. The keys are unlocked
-//! (`partitions.rs`), so what closes a connection meanwhile can be done.
+//! (`partitions/held.rs`), so what closes a connection meanwhile can be done.
 
 use std::io;
 use std::time::Duration;
