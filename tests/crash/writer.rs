@@ -26,7 +26,21 @@ pub(crate) struct Keys {
     number: u64,
     /// Two strings and the length of a stream, which only a transaction changes.
     together: [u64; 3],
+    /// What a list, a hash, a set and a sorted set hold, in order: the same numbers, since only a script changes them.
+    types: [Vec<u64>; 4],
 }
+
+/// Adds a number to a key of each type, and takes the oldest away when there are many.
+const EVERY_TYPE: &str = "local n = ARGV[1] \
+    redis.call('RPUSH', KEYS[1], n) redis.call('HSET', KEYS[2], n, 'v') \
+    redis.call('SADD', KEYS[3], n) redis.call('ZADD', KEYS[4], n, n) \
+    if redis.call('LLEN', KEYS[1]) > tonumber(ARGV[2]) then \
+      local old = redis.call('LPOP', KEYS[1]) redis.call('HDEL', KEYS[2], old) \
+      redis.call('SREM', KEYS[3], old) redis.call('ZREM', KEYS[4], old) \
+    end return 1";
+
+/// Numbers that a key of each type holds at most.
+const TYPES_MAX: usize = 20;
 
 /// A request whose reply has not come.
 #[derive(Debug, Clone)]
@@ -36,6 +50,7 @@ enum Request {
     Deliver(usize),
     Ack(Id),
     Transaction(u64),
+    Script(u64),
 }
 
 /// A client that writes.
@@ -65,6 +80,10 @@ impl Writer {
         format!("{kind}:{}", self.name)
     }
 
+    fn keys_of_types(&self) -> [String; 4] {
+        ["list", "hash", "set", "sorted"].map(|kind| self.key(kind))
+    }
+
     /// Makes its stream and group, if they are not there.
     pub(crate) fn prepare(&self, client: &mut Client) {
         // An error says that it was there.
@@ -88,10 +107,11 @@ impl Writer {
     fn next(&mut self) -> Request {
         let number = self.acknowledged + 1;
         let can_ack = !self.keys.pending.is_empty();
-        match self.random.u32(0..10) {
+        match self.random.u32(0..12) {
             0..4 => Request::Add(number),
             4 => Request::Set(number),
             5..7 => Request::Transaction(number),
+            10 | 11 => Request::Script(number),
             7 | 8 if can_ack => {
                 let nth = self.random.usize(0..self.keys.pending.len());
                 Request::Ack(self.keys.pending.iter().copied().nth(nth).unwrap_or_default())
@@ -120,6 +140,11 @@ impl Writer {
                 ])
             }
             Request::Ack(id) => client.try_request(&["XACK", &stream, "g", &format!("{}-{}", id.0, id.1)]),
+            Request::Script(number) => {
+                let [list, hash, set, sorted] = self.keys_of_types();
+                let (number, most) = (number.to_string(), TYPES_MAX.to_string());
+                client.try_request(&["EVAL", EVERY_TYPE, "4", &list, &hash, &set, &sorted, &number, &most])
+            }
             Request::Transaction(number) => {
                 let number = number.to_string();
                 let (one, other, log) = (self.key("one"), self.key("other"), self.key("log"));
@@ -178,12 +203,27 @@ impl Writer {
             value.as_bytes().map_or(0, |_| text(&value).parse().expect("a number"))
         };
         let (number, one, other) = (number("string"), number("one"), number("other"));
+        let [list, hash, set, sorted] = self.keys_of_types();
+        let mut numbers = |request: &[&str]| {
+            let found = client.request(request);
+            let number = |value: &Value| text(value).parse().expect("a number");
+            let mut numbers: Vec<u64> = found.as_slice().expect("an array").iter().map(number).collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        let types = [
+            numbers(&["LRANGE", &list, "0", "-1"]),
+            numbers(&["HKEYS", &hash]),
+            numbers(&["SMEMBERS", &set]),
+            numbers(&["ZRANGE", &sorted, "0", "-1"]),
+        ];
         Keys {
             entries: entries.collect(),
             pending: pending.map(|entry| id(&entry.as_slice().expect("an entry")[0])).collect(),
             delivered: field("entries-read").unwrap_or(0) as usize,
             number,
             together: [one, other, client.int(&["XLEN", &self.key("log")]) as u64],
+            types,
         }
     }
 }
@@ -198,6 +238,14 @@ impl Keys {
             Request::Ack(id) => drop(self.pending.remove(id)),
             Request::Transaction(number) => {
                 self.together = [*number, *number, self.together[2] + 1];
+            }
+            Request::Script(number) => {
+                for numbers in &mut self.types {
+                    numbers.push(*number);
+                    if numbers.len() > TYPES_MAX {
+                        numbers.remove(0);
+                    }
+                }
             }
         }
     }

@@ -1,12 +1,13 @@
 //! TLS: certificates, those of clients, and new ones without a dropped connection.
 
 use std::fs;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
 use sterna_tests::server::{Launch, PATIENCE, Server, free_port, wait_for};
-use sterna_tests::tls::{Authority, Identity, connect};
+use sterna_tests::tls::{Authority, Hollow, Identity, connect};
 
 /// A server with TLS on a port of its own.
 struct TlsServer {
@@ -150,4 +151,29 @@ fn a_closed_tls_connection_ends_with_a_farewell() {
     client.send(&["QUIT"]);
     assert_eq!(client.value(), Value::Simple(b"OK".to_vec()));
     assert_eq!(client.frame(PATIENCE), Frame::Closed);
+}
+
+/// Each costs the server a decryption and gives it nothing to read. Thirty-two in a row are as many as the TLS library takes
+/// for honest; so nobody can keep a shard in its read loop with them.
+#[test]
+fn records_without_content_end_their_connection_and_hold_nobody() {
+    let authority = Authority::new();
+    for shards in [1, 2] {
+        let server = TlsServer::start(&authority, shards, &["--tls-auth-clients", "no"]);
+        let (mut plain, mut secured) = (server.server.connect(), server.client(&authority));
+        let mut few = Hollow::connect(server.port, &authority).expect("it is let in");
+        few.send(20).expect("the connection is there");
+        let began = Instant::now();
+        for _ in 0..20 {
+            let mut many = Hollow::connect(server.port, &authority).expect("it is let in");
+            // It may be closed before all are sent.
+            let _ = many.send(5000);
+            for client in [&mut plain, &mut secured] {
+                client.assert_quiet();
+            }
+        }
+        assert!(began.elapsed() < PATIENCE, "{shards} shards: {:?}", began.elapsed());
+        server.server.await_log("the reason", |log| log.contains("TooManyEmptyFragments"));
+        few.send(1).expect("a few are no offence");
+    }
 }

@@ -1,14 +1,18 @@
 //! TLS for tests: authorities, certificates, and a client that trusts one of them.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion, RootCertStore,
+    StreamOwned, SupportedCipherSuite,
+};
 
 use crate::client::{Client, Transport};
 use crate::server::PATIENCE;
@@ -69,18 +73,70 @@ impl Transport for Stream {
 
 /// Connects to `port`, trusting `authority` alone, and shakes hands. Errors: either side refuses.
 pub fn connect(port: u16, authority: &Authority, identity: Option<&Identity>) -> io::Result<Client> {
+    Ok(Client::over(shake_hands(port, config_for(authority, identity))?))
+}
+
+/// A peer that sends records without content, as no library does.
+pub struct Hollow {
+    socket: TcpStream,
+    encrypter: Box<dyn MessageEncrypter>,
+    /// Number of the next record.
+    sequence: u64,
+}
+
+impl Hollow {
+    /// Connects to `port`, and shakes hands as others do.
+    pub fn connect(port: u16, authority: &Authority) -> io::Result<Hollow> {
+        let mut config = config_for(authority, None);
+        config.enable_secret_extraction = true;
+        let stream = shake_hands(port, config)?;
+        let Some(SupportedCipherSuite::Tls13(suite)) = stream.conn.negotiated_cipher_suite() else {
+            return Err(io::Error::other("not TLS 1.3"));
+        };
+        let (sequence, secrets) = stream.conn.dangerous_extract_secrets().map_err(io::Error::other)?.tx;
+        let (ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+        | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets
+        else {
+            return Err(io::Error::other("a cipher that is not known here"));
+        };
+        let encrypter = suite.aead_alg.encrypter(key, iv);
+        Ok(Hollow { socket: stream.sock, encrypter, sequence })
+    }
+
+    /// Sends so many of them.
+    pub fn send(&mut self, records: usize) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for _ in 0..records {
+            let record = OutboundPlainMessage {
+                typ: ContentType::ApplicationData,
+                version: ProtocolVersion::TLSv1_2,
+                payload: OutboundChunks::Single(&[]),
+            };
+            let sealed = self.encrypter.encrypt(record, self.sequence).map_err(io::Error::other)?;
+            bytes.extend(sealed.encode());
+            self.sequence += 1;
+        }
+        self.socket.write_all(&bytes)
+    }
+}
+
+fn config_for(authority: &Authority, identity: Option<&Identity>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(certificate_of(&authority.pem)).expect("the authority's certificate is one");
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has the default protocol versions")
         .with_root_certificates(roots);
-    let config = match identity {
+    match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => builder
             .with_client_auth_cert(vec![certificate_of(&identity.certificate)], key_of(&identity.key))
             .expect("the certificate and its key belong together"),
-    };
+    }
+}
+
+fn shake_hands(port: u16, config: ClientConfig) -> io::Result<Stream> {
     let name = ServerName::try_from("127.0.0.1").expect("an address is a valid name");
     let session = ClientConnection::new(Arc::new(config), name).expect("the configuration is sound");
     let socket = TcpStream::connect(("127.0.0.1", port))?;
@@ -90,7 +146,7 @@ pub fn connect(port: u16, authority: &Authority, identity: Option<&Identity>) ->
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }
-    Ok(Client::over(stream))
+    Ok(stream)
 }
 
 fn certificate_of(pem: &str) -> CertificateDer<'static> {
