@@ -20,6 +20,7 @@ use std::sync::Arc;
 use sterna_protocol::{Args, Reply};
 
 use crate::changes::{Changes, Wants};
+use crate::collection::Collection;
 use crate::context::{Ctx, Run};
 use crate::error::Error;
 use crate::event::EventClasses;
@@ -43,6 +44,17 @@ impl Caller {
     #[inline]
     pub(crate) fn check_copy(&self, bytes: usize) -> Result<(), Error> {
         self.check_work(bytes / COPIED_BYTES_PER_ELEMENT)
+    }
+
+    /// As [`Caller::check_work`], for a reply with `taken` of a collection's elements, if these are long: many short ones are
+    /// made in steps, which needs no copy.
+    #[inline]
+    pub(crate) fn check_elements(&self, of: &dyn Collection, taken: usize, all: usize) -> Result<(), Error> {
+        let mean_bytes = of.heap_bytes() / all.max(1);
+        match mean_bytes > COPIED_BYTES_PER_ELEMENT {
+            true => self.check_copy(mean_bytes.saturating_mul(taken)),
+            false => Ok(()),
+        }
     }
 
     /// As [`Caller::check_work`], for all that a value of so many bytes holds.

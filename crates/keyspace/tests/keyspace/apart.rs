@@ -293,6 +293,29 @@ fn what_takes_long_is_to_be_run_apart_unless_nothing_may_come_between() {
         "xgroup delconsumer x g d",
         "xtrim x maxlen 0 delref",
     ];
+    for from in 0..40 {
+        let element = format!("{from}{}", "x".repeat(100_000));
+        world.run(&format!("rpush large:l {element}"));
+        world.run(&format!("sadd large:s {element}"));
+        world.run(&format!("zadd large:z 1 {element}"));
+        world.run(&format!("hset large:h {from} {element}"));
+        world.run(&format!("set large:{from} {element}"));
+    }
+    let all = (0..40).map(|nth| format!(" large:{nth}")).collect::<String>();
+    let large = [
+        "lrange large:l 0 -1".to_owned(),
+        "zrange large:z 0 -1".to_owned(),
+        "hgetall large:h".to_owned(),
+        "hvals large:h".to_owned(),
+        "smembers large:s".to_owned(),
+        format!("mget{all}"),
+    ];
+    assert!(world.run("lrange large:l 0 3").starts_with("*4\r\n"));
+    for (nth, command) in (before + 1..).zip(&large) {
+        world.run(command);
+        assert_eq!(world.refused, nth, "{command:.20}");
+    }
+    let before = before + large.len();
     for (nth, command) in (before + 1..).zip(long) {
         world.run(command);
         assert_eq!(world.refused, nth, "{command}");

@@ -154,12 +154,13 @@ impl Shown {
 }
 
 fn all(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, shown: Shown) -> Result<Outcome, Error> {
-    let (now_ms, may_wait) = (ctx.now_ms, ctx.caller.may_block);
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let Some(hash) = read_hash(ctx, &args[1])? else {
         shown.begin(reply, 0);
         return Ok(Outcome::Replied);
     };
-    if may_wait && hash.len() >= LONG_MIN {
+    caller.check_elements(hash, hash.len(), hash.len())?;
+    if caller.may_block && hash.len() >= LONG_MIN {
         return Ok(Outcome::Long(Box::new(LongFields { hash: hash.clone(), now_ms, shown, next: 0 })));
     }
     shown.begin(reply, hash.live_len(now_ms));

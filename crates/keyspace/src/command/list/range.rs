@@ -64,13 +64,14 @@ fn lindex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 
 fn lrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (start, stop) = (integer_at(args, 2)?, integer_at(args, 3)?);
-    let may_wait = ctx.caller.may_block;
+    let caller = ctx.caller;
     let Some(list) = read_list(ctx, &args[1])? else {
         reply.array(0);
         return Ok(Outcome::Replied);
     };
     let (first, count) = range_of(start, stop, list.len());
-    if may_wait && count >= LONG_MIN as u64 {
+    caller.check_elements(list, count as usize, list.len() as usize)?;
+    if caller.may_block && count >= LONG_MIN as u64 {
         let range = LongRange { list: list.clone(), next: first, left: count, is_begun: false };
         return Ok(Outcome::Long(Box::new(range)));
     }

@@ -17,12 +17,13 @@ pub(in super::super) const SMEMBERS: Command<Run> = row(
         ..SPEC
     },
     |ctx, args, reply| {
-        let may_block = ctx.caller.may_block;
+        let caller = ctx.caller;
         let Some(set) = read_set(ctx, &args[1])? else {
             reply.set(0);
             return Ok(Outcome::Replied);
         };
-        Ok(in_steps(may_block, Wanted::Union, &[set]).unwrap_or_else(|| {
+        caller.check_elements(set, set.len(), set.len())?;
+        Ok(in_steps(caller.may_block, Wanted::Union, &[set]).unwrap_or_else(|| {
             write_all(reply, set);
             Outcome::Replied
         }))

@@ -228,6 +228,7 @@ fn read(
     };
     let (ranks, shape) = (query.ranks(zset), Shape::of(query.with_scores, reply));
     caller.check_work(ranks.len())?;
+    caller.check_elements(zset, ranks.len(), zset.len())?;
     shape.write_header(reply, ranks.len());
     match shape {
         Shape::Members => zset.visit_members(ranks, query.direction, |member| reply.bulk(member)),
