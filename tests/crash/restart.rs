@@ -11,7 +11,7 @@ fn launch() -> Launch {
 }
 
 /// One of everything that a key can hold.
-const EVERYTHING: [&str; 18] = [
+const EVERYTHING: [&str; 40] = [
     "SET string value",
     "SET number 5",
     "INCR number",
@@ -30,6 +30,28 @@ const EVERYTHING: [&str; 18] = [
     "XREADGROUP GROUP g bob STREAMS stream >",
     "XACK stream g 1-1",
     "XADD trimmed MAXLEN 2 1-1 a 1",
+    "RPUSH list a b 3 -70000 a",
+    "LREM list 1 a",
+    "LMOVE list moved LEFT RIGHT",
+    "SADD integers 1 -2 70000 9999999999",
+    "SADD set 1 two 3",
+    "SPOP set",
+    "SMOVE integers set 70000",
+    "HSET hash f v n 2 expires soon",
+    "HINCRBYFLOAT hash n 0.5",
+    "HPEXPIREAT hash 9999999999999 FIELDS 1 expires",
+    "HDEL hash f",
+    "ZADD sorted 1 a 2.5 b -inf c inf d",
+    "ZINCRBY sorted 4 a",
+    "ZPOPMIN sorted",
+    "ZRANGESTORE part sorted 0 1",
+    "SETBIT bits 1000 1",
+    "BITFIELD bits SET u8 #3 200",
+    "PFADD loglog a b c d",
+    "GEOADD places 13.361389 38.115556 Palermo",
+    "COPY hash copied",
+    "EXPIRE copied 1000",
+    "SETRANGE long 40 there",
 ];
 
 fn fill(client: &mut Client) {
@@ -39,6 +61,13 @@ fn fill(client: &mut Client) {
     }
     for number in 2..2000 {
         client.request(&["XADD", "trimmed", "MAXLEN", "~", "300", &format!("{number}-1"), "field", "value"]);
+    }
+    for number in 0..1000 {
+        let (n, name) = (number.to_string(), format!("name of number {number}"));
+        client.request(&["RPUSH", "large:list", &name]);
+        client.request(&["SADD", "large:set", &name]);
+        client.request(&["HSET", "large:hash", &name, &n]);
+        client.request(&["ZADD", "large:sorted", &format!("{}.5", number % 7), &name]);
     }
     client.request(&["SET", "gone", "1"]);
     client.request(&["DEL", "gone"]);
@@ -53,6 +82,26 @@ fn picture(client: &mut Client) -> Vec<Value> {
         &["OBJECT", "ENCODING", "number"],
         &["STRLEN", "long"],
         &["EXPIRETIME", "expires"],
+        &["GET", "long"],
+        &["LRANGE", "list", "0", "-1"],
+        &["LRANGE", "moved", "0", "-1"],
+        &["SORT", "integers"],
+        &["SORT", "set", "ALPHA"],
+        &["HGET", "hash", "n"],
+        &["HLEN", "hash"],
+        &["HPEXPIRETIME", "hash", "FIELDS", "2", "expires", "n"],
+        &["HGET", "copied", "expires"],
+        &["EXPIRETIME", "copied"],
+        &["ZRANGE", "sorted", "0", "-1", "WITHSCORES"],
+        &["ZRANGE", "part", "0", "-1", "WITHSCORES"],
+        &["GET", "bits"],
+        &["PFCOUNT", "loglog"],
+        &["GEOPOS", "places", "Palermo"],
+        &["LRANGE", "large:list", "0", "-1"],
+        &["SORT", "large:set", "ALPHA"],
+        &["HLEN", "large:hash"],
+        &["HGET", "large:hash", "name of number 777"],
+        &["ZRANGE", "large:sorted", "0", "-1", "WITHSCORES"],
         &["XRANGE", "stream", "-", "+"],
         &["XINFO", "STREAM", "stream", "FULL"],
         &["XPENDING", "stream", "g"],
