@@ -12,6 +12,7 @@ mod pressure;
 mod pressure_table;
 mod row;
 mod scene;
+mod scripts;
 mod snapshot;
 mod table;
 mod tls_storm;

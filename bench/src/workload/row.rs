@@ -24,19 +24,21 @@ pub(crate) enum Section {
     Connections,
     Streams,
     Memory,
+    Scripts,
     Journal,
     Pressure,
     Pauses,
 }
 
 impl Section {
-    pub(crate) const ALL: [Section; 9] = [
+    pub(crate) const ALL: [Section; 10] = [
         Section::FanOut,
         Section::Patterns,
         Section::Latency,
         Section::Connections,
         Section::Streams,
         Section::Memory,
+        Section::Scripts,
         Section::Journal,
         Section::Pressure,
         Section::Pauses,
@@ -51,6 +53,7 @@ impl Section {
             Section::Connections => "connections",
             Section::Streams => "streams",
             Section::Memory => "memory",
+            Section::Scripts => "scripts",
             Section::Journal => "journal",
             Section::Pressure => "pressure",
             Section::Pauses => "pauses",
@@ -65,6 +68,7 @@ impl Section {
             Section::Connections => "Connections, subscriptions and their memory",
             Section::Streams => "Streams and keys, in memory",
             Section::Memory => "Memory of keys",
+            Section::Scripts => "Scripts and functions, pipelined",
             Section::Journal => "Streams, journaled",
             Section::Pressure => "Under pressure: what a quiet client waits, and what memory grows by",
             Section::Pauses => "Pauses: the longest wait of a quiet client beside one request, or one moment",

@@ -173,10 +173,16 @@ impl Scene {
 
     /// What the server answers to one command, as text.
     pub(crate) fn text(&self, words: &[&[u8]]) -> Result<String, Failure> {
-        let mut stream = TcpStream::connect_timeout(&self.server.address, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(BATCH))?;
         let mut request = Vec::new();
         command(&mut request, words);
+        self.answer(&request)
+    }
+
+    /// What the server answers to these bytes and a PING behind them.
+    pub(crate) fn answer(&self, request: &[u8]) -> Result<String, Failure> {
+        let mut stream = TcpStream::connect_timeout(&self.server.address, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(BATCH))?;
+        let mut request = request.to_vec();
         // The answer to what follows ends it, whatever its shape.
         command(&mut request, &[b"PING"]);
         stream.write_all(&request)?;

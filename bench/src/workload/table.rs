@@ -9,6 +9,7 @@ use super::paced::{Beside, P99, Paced};
 use super::patterns::{PastPatterns, Shape};
 use super::pressure_table::ROWS as PRESSURE;
 use super::row::{Section, Target, Unit, Workload};
+use super::scripts::Scripts;
 use super::snapshot::{GROWTH, Snapshot};
 use crate::limit::Failure;
 use crate::peer::{Durability, PeerId};
@@ -657,6 +658,60 @@ static TABLE: &[Workload] = &[
         peers: IN_MEMORY,
         targets: &[Target::BestRedis(0.9)],
         work: &ElementMemory { elements: 1_000_000, of: Type::Zset },
+    },
+    Workload {
+        name: "eval-one",
+        title: "EVAL of `return 1`",
+        section: Section::Scripts,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(1.0)],
+        work: &Scripts::One,
+    },
+    Workload {
+        name: "eval-fixed-window",
+        title: "EVAL of a rate limiter: GET, INCR, PEXPIRE",
+        section: Section::Scripts,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.8)],
+        work: &Scripts::FixedWindow,
+    },
+    Workload {
+        name: "eval-sliding-window",
+        title: "EVAL of a rate limiter: ZREMRANGEBYSCORE, ZCARD, ZADD, PEXPIRE",
+        section: Section::Scripts,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.8)],
+        work: &Scripts::SlidingWindow,
+    },
+    Workload {
+        name: "fcall-fixed-window",
+        title: "FCALL of the rate limiter with GET, INCR, PEXPIRE",
+        section: Section::Scripts,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.8)],
+        work: &Scripts::Function,
+    },
+    Workload {
+        name: "bullmq-add",
+        title: "BullMQ's `addStandardJob`, as the library sends it",
+        section: Section::Scripts,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.8)],
+        work: &Scripts::AddJob,
+    },
+    Workload {
+        name: "bullmq-take",
+        title: "BullMQ's `moveToActive`, as the library sends it",
+        section: Section::Scripts,
+        unit: Unit::NsPerOp,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.8)],
+        work: &Scripts::TakeJob,
     },
     Workload {
         name: "xadd-everysec",
