@@ -1,5 +1,6 @@
 //! What scripts find under `redis`, and under `server`.
 
+use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -12,8 +13,7 @@ use sterna_protocol::{ArgsBuilder, Proto, Reply};
 use crate::functions::Registered;
 use crate::host::{Level, with_host};
 use crate::raise::{Raised, reply};
-use crate::room::{BYTES_PER_BYTE, FEW_BYTES, Room};
-use crate::{fence, reply as replies, text};
+use crate::{fence, raw, text};
 
 /// What functions that Lua calls share with the engine. Only the thread that runs a script changes it.
 #[derive(Debug, Default)]
@@ -31,15 +31,31 @@ pub(crate) struct Shared {
     pub(crate) json: Arc<crate::cjson::Options>,
     /// The collector is in a hurry: see `fence::TIGHT_BYTES`.
     pub(crate) is_tight: AtomicBool,
-    /// Where commands and their replies are written: kept for its memory.
-    buffers: Mutex<Buffers>,
+    /// Where commands and their replies are written: see `raw::call`.
+    pub(crate) buffers: Mutex<Buffers>,
+    /// What `redis.call` is to raise.
+    pub(crate) failure: Mutex<Option<Raised>>,
+    /// A panic of the host's, for the end of the run.
+    pub(crate) panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 /// A command's arguments, and its reply.
 #[derive(Debug, Default)]
-struct Buffers {
-    request: ArgsBuilder,
-    reply: Vec<u8>,
+pub(crate) struct Buffers {
+    pub(crate) request: ArgsBuilder,
+    pub(crate) reply: Vec<u8>,
+}
+
+/// Bytes of buffers that are kept for the next script.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+impl Buffers {
+    /// A script has ended.
+    pub(crate) fn trim(&mut self) {
+        if self.reply.capacity() + self.request.capacity() > KEPT_BYTES_MAX {
+            *self = Buffers::default();
+        }
+    }
 }
 
 impl Shared {
@@ -56,7 +72,8 @@ impl Shared {
         self.secret.hash_one(count) & ((1 << 48) - 1)
     }
 
-    fn proto(&self) -> Proto {
+    /// What its replies are to look like.
+    pub(crate) fn proto(&self) -> Proto {
         if self.is_resp3.load(Relaxed) { Proto::Resp3 } else { Proto::Resp2 }
     }
 }
@@ -65,15 +82,11 @@ impl Shared {
 const VERSION: &str = "8.2.0";
 const VERSION_NUMBER: i64 = 0x0008_0200;
 
-/// Bytes of buffers that are kept for the next command.
-const KEPT_BYTES_MAX: usize = 256 << 10;
-
 pub(crate) fn library(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
-    for (name, catches) in [("call", false), ("pcall", true)] {
-        let shared = Arc::clone(shared);
-        redis.raw_set(name, lua.create_function(move |lua, args| call(lua, args, &shared, catches))?)?;
-    }
+    let raw::Calls { call, pcall } = raw::calls(lua, shared)?;
+    redis.raw_set("call", call)?;
+    redis.raw_set("pcall", pcall)?;
     let of_run = Arc::clone(shared);
     redis.raw_set("setresp", lua.create_function(move |lua, args| setresp(lua, args, &of_run))?)?;
     redis.raw_set("error_reply", lua.create_function(|lua, args| one_field(lua, args, "err"))?)?;
@@ -101,50 +114,6 @@ pub(crate) fn library(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Table> {
     numbers.iter().try_for_each(|&(name, number)| redis.raw_set(name, number))?;
     redis.raw_set("REDIS_VERSION", VERSION)?;
     Ok(redis)
-}
-
-/// `redis.call`, and `redis.pcall`, which gives an error instead of throwing it.
-fn call(lua: &Lua, args: MultiValue, shared: &Shared, catches: bool) -> mlua::Result<Value> {
-    let mut buffers = std::mem::take(&mut *shared.buffers.lock());
-    let Buffers { request, reply } = &mut buffers;
-    request.clear();
-    reply.clear();
-    let proto = shared.proto();
-    let asked = arguments(&args, request).and_then(|()| {
-        with_host(|host| host.call(request.args(), proto, reply))
-            .ok_or(&b"ERR redis.call can only be called from a script or a function that runs"[..])
-    });
-    drop(args);
-    let room = Room::of(lua, reply.len() * BYTES_PER_BYTE + FEW_BYTES);
-    let result = match asked {
-        Ok(()) => match error_in(reply) {
-            Some(text) => failed(lua, text.to_vec(), true, catches),
-            None => replies::value(lua, reply),
-        },
-        Err(text) => failed(lua, text.to_vec(), false, catches),
-    };
-    drop(room);
-    if reply.capacity() + request.capacity() <= KEPT_BYTES_MAX {
-        *shared.buffers.lock() = buffers;
-    }
-    result
-}
-
-/// The text of an error reply.
-fn error_in(reply: &[u8]) -> Option<&[u8]> {
-    reply.strip_prefix(b"-")?.strip_suffix(b"\r\n")
-}
-
-fn failed(lua: &Lua, text: Vec<u8>, is_counted: bool, catches: bool) -> mlua::Result<Value> {
-    if !catches {
-        return Err(Raised::Reply { text, is_counted }.into());
-    }
-    let table = lua.create_table()?;
-    table.raw_set("err", lua.create_string(text)?)?;
-    if is_counted {
-        table.raw_set("ignore_error_stats_update", true)?;
-    }
-    Ok(Value::Table(table))
 }
 
 /// Arguments of a command: strings, and numbers as text.

@@ -1,9 +1,10 @@
 //! A Lua state with its scripts, and the running of them.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mlua::{Function, Lua, Table, Value};
+use mlua::{Function, Table, Value};
 use sterna_protocol::Reply;
 
 use crate::api::Shared;
@@ -11,14 +12,14 @@ use crate::cache::{Cache, Cached, Sha};
 use crate::fence::{Fence, INSTRUCTIONS_PER_TICK, PAUSE, TIGHT_BYTES, Thrown, set_pause, watch};
 use crate::functions::{Libraries, Library, LibraryFunction, Registered};
 use crate::host::{HOST, Host};
-use crate::result::{self, RunError};
-use crate::room::{FEW_BYTES, Room};
+use crate::raw::{self, Entry, Outcome, RunError, What};
 use crate::shebang::{ScriptFlags, library_header, script_header};
 
 /// One Lua state. Whoever runs a script has it to itself.
 pub struct Engine {
     fence: Fence,
-    names: result::Names,
+    /// What runs scripts and functions.
+    enter: Function,
     shared: Arc<Shared>,
     /// Compiled functions by their numbers. In a table of Lua's, because handles of ours are limited to some thousands.
     functions: Table,
@@ -74,10 +75,10 @@ impl Engine {
         shared.reset();
         let fence = Fence::new(&shared).expect("a state of a few hundred KiB can be made");
         let functions = fence.lua.create_table().expect("an empty table can be made");
-        let names = result::Names::new(&fence.lua).expect("a few strings can be made");
+        let enter = fence.enter(&functions).expect("a function can be made");
         Engine {
             fence,
-            names,
+            enter,
             shared,
             functions,
             next_id: 1,
@@ -137,7 +138,7 @@ impl Engine {
             let text = b"NOSCRIPT No matching script. Please use EVAL.".to_vec();
             return Err(RunError { text, is_counted: false });
         };
-        self.execute(&self.fence.run, id, (keys, args), host, reply, |thrown| at_place(thrown, sha))
+        self.execute((What::Script, id), (keys, args), host, reply, |thrown| at_place(thrown, sha))
     }
 
     /// Runs a function of a library that is installed, and writes its reply. On an error nothing is written.
@@ -151,35 +152,38 @@ impl Engine {
     ) -> Result<(), RunError> {
         let name = &function.name;
         let place = |thrown| at_place(thrown, name);
-        self.execute(&self.fence.call_function, function.id, (keys, args), host, reply, place)
+        self.execute((What::Function, function.id), (keys, args), host, reply, place)
     }
 
     fn execute<'k>(
         &self,
-        run: &Function,
-        id: i64,
+        (what, id): (What, i64),
         (keys, args): (impl Iterator<Item = &'k [u8]> + Clone, impl Iterator<Item = &'k [u8]> + Clone),
         host: &mut dyn Host,
         reply: &mut Reply<'_>,
         at_place: impl Fn(Thrown) -> RunError,
     ) -> Result<(), RunError> {
-        self.shared.reset();
-        let lua = &self.fence.lua;
-        let result = HOST.set(host, || {
-            let outcome = self.functions.raw_get::<Function>(id).and_then(|function| {
-                let (keys, args) = (strings(lua, keys)?, strings(lua, args)?);
-                run.call((function, keys, args))
-            });
-            match outcome {
-                Ok((true, value)) => {
-                    result::write(&value, &self.names, self.shared.is_resp3.load(Relaxed), reply)
-                }
-                Ok((false, error)) => Err(at_place(self.ended(Thrown::of(&error)))),
-                Err(error) => Err(at_place(self.ended(Thrown::from_error(&error)))),
-            }
-        });
+        let shared = &*self.shared;
+        shared.reset();
+        let start = reply.out.len();
+        let mut entry = Entry { what, id, keys, args, shared, reply, outcome: Outcome::Raised };
+        let result = HOST.set(host, || entry.run_with(&self.enter));
+        let outcome = entry.outcome;
+        if let Some(panic) = shared.panic.lock().take() {
+            resume_unwind(panic);
+        }
+        shared.buffers.lock().trim();
         self.collect();
-        result
+        if outcome == Outcome::Written && result.is_ok() {
+            return Ok(());
+        }
+        reply.out.truncate(start);
+        let thrown = match result {
+            Ok(_) if outcome != Outcome::Raised => return Err(RunError::of(outcome)),
+            Ok(error) => Thrown::of(&error),
+            Err(error) => Thrown::from_error(&error),
+        };
+        Err(at_place(self.ended(thrown)))
     }
 
     /// The name of a library, from the first line of its code.
@@ -323,34 +327,17 @@ impl Engine {
                 return;
             }
         }
-        self.functions = functions;
+        let Ok(enter) = self.fence.enter(&functions) else { return };
+        (self.functions, self.enter) = (functions, enter);
         let _ = lua.gc_collect();
     }
 }
 
 /// The error reply of a script, which says where it failed.
 fn at_place(thrown: Thrown, name: impl std::fmt::Display) -> RunError {
-    let mut text = if thrown.is_stop { result::KILLED.to_vec() } else { thrown.text };
+    let mut text = if thrown.is_stop { raw::KILLED.to_vec() } else { thrown.text };
     if let Some((source, line)) = thrown.place {
         text.extend_from_slice(format!(" script: {name}, on {source}:{line}.").as_bytes());
     }
     RunError { text, is_counted: thrown.is_counted }
-}
-
-fn strings<'k>(lua: &Lua, texts: impl Iterator<Item = &'k [u8]> + Clone) -> mlua::Result<Table> {
-    let bytes: usize = texts.clone().map(|text| text.len() + BYTES_PER_STRING).sum();
-    let _room = Room::of(lua, bytes + FEW_BYTES);
-    // Bytes become a string of Lua's; a slice alone would become a table.
-    lua.create_sequence_from(texts.map(Text))
-}
-
-/// Bytes of a string beside its text, and of its place in a table.
-const BYTES_PER_STRING: usize = 64;
-
-struct Text<'a>(&'a [u8]);
-
-impl mlua::IntoLua for Text<'_> {
-    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
-        lua.create_string(self.0).map(Value::String)
-    }
 }

@@ -376,37 +376,19 @@ local function show_libraries(real)
 end
 
 local handle = our.handle
-local script, keys_of_call, argv_of_call
+local code
 
 local function first_result()
-  return (script())
-end
-
-local function result_of_call()
-  return (script(keys_of_call, argv_of_call))
-end
-
--- Runs a script. What it throws goes to `handle` while its stack is still there.
-local function run(f, keys, argv)
-  globals.KEYS, globals.ARGV, script = keys, argv, f
-  local ok, value = xpcall(first_result, handle)
-  return ok, value
-end
-
--- Runs a function of a library.
-local function call_function(f, keys, argv)
-  script, keys_of_call, argv_of_call = f, keys, argv
-  local ok, value = xpcall(result_of_call, handle)
-  return ok, value
+  return (code())
 end
 
 -- Runs the code of a library, which registers functions.
 local function load_library(f)
-  script = f
+  code = f
   show_libraries(while_loading)
   local ok, value = xpcall(first_result, handle)
   show_libraries(when_called)
   return ok, value
 end
 
-return { environment, of_libraries, run, call_function, load_library }
+return { environment, of_libraries, load_library }

@@ -15,7 +15,7 @@ use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, T
 use crate::host::{Verdict, with_host};
 use crate::raise::{Raised, reply, script_place};
 use crate::text::number_text;
-use crate::{MEMORY_MAX, api, bits, cjson, cmsgpack, functions, structs, text};
+use crate::{MEMORY_MAX, api, bits, cjson, cmsgpack, functions, raw, structs, text};
 
 /// Instructions between two questions to the host: some 100 µs.
 pub(crate) const INSTRUCTIONS_PER_TICK: u32 = 10_000;
@@ -41,11 +41,11 @@ pub(crate) struct Fence {
     environment: Table,
     /// What libraries of functions take for it.
     of_libraries: Table,
-    /// `run(f, keys, argv)`: whether it went well, and the first result or the error.
-    pub(crate) run: Function,
-    /// The same for a function of a library, which gets keys and arguments.
-    pub(crate) call_function: Function,
-    /// `load_library(f)`: the same for a library's code.
+    /// Where a script's keys and arguments are set.
+    globals: Table,
+    /// Gets an error that a script ends with, while its stack is there.
+    handle: Function,
+    /// `load_library(f)` runs a library's code: whether it went well, and the error.
     pub(crate) load_library: Function,
 }
 
@@ -72,18 +72,23 @@ impl Fence {
         let our = our(&lua, shared)?;
         let globals = lua.create_table()?;
         let prelude = lua.load(include_str!("fence.lua")).set_name("=fence").set_mode(ChunkMode::Text);
-        let made: Table = prelude.call((our.clone(), globals))?;
+        let made: Table = prelude.call((our.clone(), &globals))?;
         let environment: Table = made.raw_get(1)?;
         our.raw_set("environment", &environment)?;
         watch(&lua, shared, INSTRUCTIONS_PER_TICK)?;
         Ok(Fence {
             environment,
             of_libraries: made.raw_get(2)?,
-            run: made.raw_get(3)?,
-            call_function: made.raw_get(4)?,
-            load_library: made.raw_get(5)?,
+            globals,
+            handle: our.raw_get("handle")?,
+            load_library: made.raw_get(3)?,
             lua,
         })
+    }
+
+    /// What runs compiled functions, which it finds in `functions`.
+    pub(crate) fn enter(&self, functions: &Table) -> mlua::Result<Function> {
+        raw::enter(&self.lua, &self.globals, &self.handle, functions)
     }
 
     /// Compiles a script; the error is the compiler's text.

@@ -18,7 +18,7 @@
 //! | take all memory | the state's allocator has a limit, the reply and each recursion theirs |
 //!
 //! Source: behaviour and texts are those of Redis 8.2, compared live by `tests/differential/scripts.script`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod api;
 mod bits;
@@ -32,8 +32,7 @@ mod general;
 mod host;
 mod pattern;
 mod raise;
-mod reply;
-mod result;
+mod raw;
 mod room;
 mod shebang;
 mod structs;
@@ -43,7 +42,7 @@ pub use cache::Sha;
 pub use engine::{Engine, Figures};
 pub use functions::{Libraries, Library, LibraryFunction, Twice};
 pub use host::{Host, Level, Verdict};
-pub use result::RunError;
+pub use raw::RunError;
 pub use shebang::ScriptFlags;
 
 /// Bytes that the Lua state may hold.
