@@ -2,6 +2,9 @@
 //!
 //! A script is compiled once and kept under its SHA1. Those that SCRIPT LOAD brought stay until SCRIPT FLUSH; of those that
 //! EVAL brought, the one unused for longest goes when there are [`EVALS_MAX`].
+//!
+//! EVAL sends the text each time. A few that were sent last are found by a quicker hash of it, and by the text itself:
+//! the SHA1 of a kilobyte costs as much as a command.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -49,14 +52,13 @@ pub(crate) struct Cached {
     /// Its place in the engine's table of functions.
     pub(crate) id: i64,
     pub(crate) header: Header,
-    /// Bytes of its text.
-    pub(crate) bytes: usize,
+    text: Box<[u8]>,
     /// When EVAL used it last; `None`: it stays.
     used: Option<u64>,
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cache {
     scripts: HashMap<Sha, Cached>,
     /// Those that EVAL brought, by last use.
@@ -64,6 +66,24 @@ pub(crate) struct Cache {
     clock: u64,
     pub(crate) evicted: u64,
     bytes: usize,
+    /// What was sent last, each at the place that the hash of its text says.
+    recent: [Option<Sha>; RECENT],
+}
+
+/// Texts that are found without their SHA1, unless two of them have one place. A power of two.
+const RECENT: usize = 64;
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache {
+            scripts: HashMap::new(),
+            evals: BTreeMap::new(),
+            clock: 0,
+            evicted: 0,
+            bytes: 0,
+            recent: [None; RECENT],
+        }
+    }
 }
 
 impl Cache {
@@ -82,6 +102,19 @@ impl Cache {
         Some(cached)
     }
 
+    /// The SHA1 of a text, quickly if it was asked for lately and the script is here.
+    pub(crate) fn sha_of(&mut self, text: &[u8]) -> Sha {
+        let place = xxhash_rust::xxh3::xxh3_64(text) as usize % RECENT;
+        if let Some(sha) = self.recent[place]
+            && self.scripts.get(&sha).is_some_and(|cached| *cached.text == *text)
+        {
+            return sha;
+        }
+        let sha = Sha::of(text);
+        self.recent[place] = Some(sha);
+        sha
+    }
+
     pub(crate) fn has(&self, sha: Sha) -> bool {
         self.scripts.contains_key(&sha)
     }
@@ -92,7 +125,7 @@ impl Cache {
         sha: Sha,
         id: i64,
         header: Header,
-        bytes: usize,
+        text: &[u8],
         stays: bool,
     ) -> Option<i64> {
         self.clock += 1;
@@ -100,15 +133,15 @@ impl Cache {
         if !stays {
             self.evals.insert(self.clock, sha);
         }
-        self.bytes += bytes;
-        self.scripts.insert(sha, Cached { id, header, bytes, used });
+        self.bytes += text.len();
+        self.scripts.insert(sha, Cached { id, header, text: text.into(), used });
         if self.evals.len() <= EVALS_MAX {
             return None;
         }
         let (_, oldest) = self.evals.pop_first()?;
         self.evicted += 1;
         let gone = self.scripts.remove(&oldest)?;
-        self.bytes -= gone.bytes;
+        self.bytes -= gone.text.len();
         Some(gone.id)
     }
 
@@ -142,6 +175,8 @@ impl Cache {
 mod tests {
     use super::*;
 
+    const TEXT: &[u8] = b"return 1  ";
+
     fn sha(number: usize) -> Sha {
         Sha::of(number.to_string().as_bytes())
     }
@@ -149,18 +184,34 @@ mod tests {
     #[test]
     fn of_the_scripts_that_eval_brought_the_one_unused_for_longest_goes() {
         let mut cache = Cache::default();
-        assert_eq!(cache.insert(sha(0), 0, Header::default(), 10, true), None);
+        assert_eq!(cache.insert(sha(0), 0, Header::default(), TEXT, true), None);
         for number in 1..=EVALS_MAX {
-            assert_eq!(cache.insert(sha(number), number as i64, Header::default(), 10, false), None);
+            assert_eq!(cache.insert(sha(number), number as i64, Header::default(), TEXT, false), None);
         }
         assert!(cache.find(sha(1)).is_some(), "used now");
         cache.keep(sha(2));
-        assert_eq!(cache.insert(sha(1000), 1000, Header::default(), 10, false), None, "one stays now");
-        assert_eq!(cache.insert(sha(1001), 1001, Header::default(), 10, false), Some(3));
+        assert_eq!(cache.insert(sha(1000), 1000, Header::default(), TEXT, false), None, "one stays now");
+        assert_eq!(cache.insert(sha(1001), 1001, Header::default(), TEXT, false), Some(3));
         assert!(cache.has(sha(0)) && cache.has(sha(1)) && cache.has(sha(2)) && !cache.has(sha(3)));
         assert_eq!((cache.len(), cache.evicted, cache.bytes()), (EVALS_MAX + 2, 1, 10 * (EVALS_MAX + 2)));
         cache.clear();
         assert_eq!((cache.len(), cache.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_sha_of_a_text_is_its_own_however_it_is_found() {
+        let mut cache = Cache::default();
+        let texts: Vec<Vec<u8>> = (0..4 * RECENT).map(|number| number.to_string().into_bytes()).collect();
+        for text in &texts {
+            let sha = cache.sha_of(text);
+            cache.insert(sha, 1, Header::default(), text, true);
+        }
+        for text in texts.iter().chain(&texts) {
+            assert_eq!(cache.sha_of(text), Sha::of(text));
+            assert_eq!(cache.sha_of(text), Sha::of(text));
+        }
+        cache.clear();
+        assert_eq!(cache.sha_of(&texts[0]), Sha::of(&texts[0]));
     }
 
     #[test]

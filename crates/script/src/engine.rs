@@ -8,7 +8,7 @@ use mlua::{Function, Table, Value};
 use sterna_protocol::Reply;
 
 use crate::api::Shared;
-use crate::cache::{Cache, Cached, Sha};
+use crate::cache::{Cache, Sha};
 use crate::fence::{Fence, INSTRUCTIONS_PER_TICK, PAUSE, TIGHT_BYTES, Thrown, set_pause, watch};
 use crate::functions::{Libraries, Library, LibraryFunction, Registered};
 use crate::host::{HOST, Host};
@@ -28,6 +28,19 @@ pub struct Engine {
     libraries: Libraries,
     /// Which state of what its owner keeps the libraries are.
     pub libraries_version: u64,
+    /// Where its owner has replies written, kept for its memory.
+    pub reply: Vec<u8>,
+}
+
+/// A script that an engine has, until its scripts change.
+#[derive(Debug, Clone, Copy)]
+pub struct Script {
+    /// What EVALSHA calls it.
+    pub sha: Sha,
+    /// What its first line says of how it runs; `None` if it has none.
+    pub flags: Option<ScriptFlags>,
+    /// Its place in the table of functions.
+    id: i64,
 }
 
 /// What INFO tells of an engine.
@@ -85,28 +98,31 @@ impl Engine {
             cache: Cache::default(),
             libraries: Libraries::default(),
             libraries_version: 0,
+            reply: Vec::new(),
         }
     }
 
     /// Compiles a script if it isn't there; the error is an error reply's text. `stays`: SCRIPT LOAD brought it.
-    pub fn load(&mut self, sha: Sha, body: &[u8], stays: bool) -> Result<(), Vec<u8>> {
-        if self.cache.has(sha) {
+    pub fn load(&mut self, body: &[u8], stays: bool) -> Result<Script, Vec<u8>> {
+        let sha = self.cache.sha_of(body);
+        if let Some(script) = self.find(sha) {
             if stays {
                 self.cache.keep(sha);
             }
-            return Ok(());
+            return Ok(script);
         }
         let header = script_header(body)?;
+        let flags = header.flags;
         // The line stays, as one without text: errors name lines.
         let function = self
             .fence
             .compile_script(&body[header.len..])
             .map_err(|text| [b"ERR Error compiling script (new function): ", &text[..]].concat())?;
         let id = self.keep(&function).map_err(|error| format!("ERR {error}").into_bytes())?;
-        if let Some(gone) = self.cache.insert(sha, id, header, body.len(), stays) {
+        if let Some(gone) = self.cache.insert(sha, id, header, body, stays) {
             self.forget(gone);
         }
-        Ok(())
+        Ok(Script { sha, flags, id })
     }
 
     /// Whether EVALSHA would find it.
@@ -114,9 +130,9 @@ impl Engine {
         self.cache.has(sha)
     }
 
-    /// What the script's first line says of how it runs; outer `None` if there is no such script. It counts as used.
-    pub fn script_flags(&mut self, sha: Sha) -> Option<Option<ScriptFlags>> {
-        self.cache.find(sha).map(|cached| cached.header.flags)
+    /// The script that EVALSHA means. It counts as used.
+    pub fn find(&mut self, sha: Sha) -> Option<Script> {
+        self.cache.find(sha).map(|cached| Script { sha, flags: cached.header.flags, id: cached.id })
     }
 
     /// Forgets all scripts.
@@ -125,20 +141,17 @@ impl Engine {
         self.renew();
     }
 
-    /// Runs a script that is there, and writes its reply. On an error nothing is written.
+    /// Runs a script that was just found or loaded, and writes its reply. On an error nothing is written.
     pub fn run<'k>(
         &mut self,
-        sha: Sha,
+        script: Script,
         keys: impl Iterator<Item = &'k [u8]> + Clone,
         args: impl Iterator<Item = &'k [u8]> + Clone,
         host: &mut dyn Host,
         reply: &mut Reply<'_>,
     ) -> Result<(), RunError> {
-        let Some(&Cached { id, .. }) = self.cache.find(sha) else {
-            let text = b"NOSCRIPT No matching script. Please use EVAL.".to_vec();
-            return Err(RunError { text, is_counted: false });
-        };
-        self.execute((What::Script, id), (keys, args), host, reply, |thrown| at_place(thrown, sha))
+        let place = |thrown| at_place(thrown, script.sha);
+        self.execute((What::Script, script.id), (keys, args), host, reply, place)
     }
 
     /// Runs a function of a library that is installed, and writes its reply. On an error nothing is written.

@@ -39,7 +39,7 @@ mod structs;
 mod text;
 
 pub use cache::Sha;
-pub use engine::{Engine, Figures};
+pub use engine::{Engine, Figures, Script};
 pub use functions::{Libraries, Library, LibraryFunction, Twice};
 pub use host::{Host, Level, Verdict};
 pub use raw::RunError;

@@ -14,7 +14,7 @@ mod host {
     use std::collections::BTreeMap;
 
     use sterna_protocol::{Args, Proto, Reply};
-    use sterna_script::{Engine, Host, Level, Sha, Verdict};
+    use sterna_script::{Engine, Host, Level, Verdict};
 
     #[derive(Debug, Default)]
     pub struct Fake {
@@ -38,6 +38,7 @@ mod host {
                 }
                 (b"fail", _) => reply.error(b"WRONGTYPE Operation against a key"),
                 (b"reply", _) => reply.out.extend_from_slice(&self.canned),
+                (b"panic", _) => panic!("a host that panics"),
                 (b"count", _) => reply.int(args.len() as i64 - 1),
                 _ => reply.error(b"ERR Unknown Redis command called from script"),
             }
@@ -92,13 +93,14 @@ mod host {
     ) -> String {
         let mut out = Vec::new();
         let mut reply = Reply::new(&mut out, proto);
-        let sha = Sha::of(script.as_bytes());
-        if let Err(text) = engine.load(sha, script.as_bytes(), false) {
-            reply.error(&text);
-        } else {
-            let (keys, args) = (keys.iter().map(|key| key.as_bytes()), args.iter().map(|arg| arg.as_bytes()));
-            if let Err(error) = engine.run(sha, keys, args, host, &mut reply) {
-                reply.error(&error.text);
+        match engine.load(script.as_bytes(), false) {
+            Err(text) => reply.error(&text),
+            Ok(script) => {
+                let (keys, args) =
+                    (keys.iter().map(|key| key.as_bytes()), args.iter().map(|arg| arg.as_bytes()));
+                if let Err(error) = engine.run(script, keys, args, host, &mut reply) {
+                    reply.error(&error.text);
+                }
             }
         }
         String::from_utf8_lossy(&out).into_owned()
@@ -106,6 +108,7 @@ mod host {
 }
 
 use host::{Fake, eval, eval_in};
+use sterna_protocol::Proto;
 use sterna_script::Engine;
 
 /// In a build with assertions, as tests have it, the interpreter ends the process where a value is pushed that the stack has
@@ -401,4 +404,86 @@ fn memory_has_an_end_and_the_next_script_has_it_again() {
         assert_eq!(eval_in(&mut engine, "return 1"), ":1\r\n", "after {body}");
         assert!(engine.figures().used_bytes < 64 << 20, "after {body}: {}", engine.figures().used_bytes);
     }
+}
+
+#[test]
+fn memory_ends_while_a_reply_becomes_a_value_and_the_script_can_catch_it() {
+    let mut engine = Engine::new();
+    let many = |head: &str, one: &str, times: usize| format!("{head}{times}\r\n{}", one.repeat(times));
+    for canned in [
+        many("*", "$1\r\nx\r\n", 20_000),
+        many("*", "*1\r\n+OK\r\n", 20_000),
+        many("*", "*1\r\n-ERR no\r\n", 20_000),
+        many("*", "=7\r\ntxt:abc\r\n", 20_000),
+        many("*", "%1\r\n:1\r\n,1.5\r\n", 20_000),
+        many("*", "~2\r\n:1\r\n(12345678901234567890\r\n", 20_000),
+        "-ERR no\r\n".to_owned(),
+    ] {
+        let shown = &canned[..canned.len().min(40)];
+        let mut host = Fake { canned: canned.clone().into_bytes(), ..Fake::default() };
+        for call in ["call", "pcall"] {
+            let body = format!(
+                "redis.setresp(3) local t, full = {{}}, {{('x'):rep(110000000), ('y'):rep(110000000)}} \
+                 local _, e = pcall(function() for i = 1, 1e9 do t[i] = redis.{call}('reply') end end) t, full = nil return e"
+            );
+            let reply = host::eval_with(&mut engine, &body, &mut host);
+            let is_error_caught = call == "call" && canned.starts_with('-');
+            let end = reply.get(..40).unwrap_or(&reply);
+            assert!(reply.contains("not enough memory") || is_error_caught, "{shown}: {end}");
+            assert_eq!(
+                eval_in(&mut engine, "return redis.call('echo', 'x')"),
+                "$1\r\nx\r\n",
+                "after {shown}"
+            );
+        }
+    }
+}
+
+#[test]
+fn memory_ends_while_keys_and_arguments_are_given() {
+    let mut engine = Engine::new();
+    let long = ["x", "y", "z"].map(|text| text.repeat(100_000_000));
+    let args = long.each_ref().map(|text| &text[..]);
+    let mut host = Fake::default();
+    let reply = host::eval_as(&mut engine, "return 1", &args, &args, &mut host, Proto::Resp2);
+    assert!(reply.contains("not enough memory"), "{}", reply.get(..40).unwrap_or(&reply));
+    assert_eq!(eval_in(&mut engine, "return #KEYS"), ":0\r\n");
+}
+
+#[test]
+fn arguments_of_a_command_have_an_end() {
+    let reply = eval(
+        "local s = string.rep('x', 60000000) local t = {} for i = 1, 100 do t[i] = s end return redis.call('count', unpack(t))",
+    );
+    assert!(reply.starts_with("-ERR Lua redis lib command arguments are too long"), "{reply}");
+}
+
+#[test]
+fn a_panic_of_the_hosts_goes_on_when_the_script_has_ended() {
+    let mut engine = Engine::new();
+    for body in [
+        "redis.call('panic') return 1",
+        "pcall(redis.call, 'panic') redis.call('set', 'k', 'v') return 1",
+        "coroutine.wrap(function() xpcall(function() redis.pcall('panic') end, tostring) end)() return 1",
+    ] {
+        let mut host = Fake::default();
+        let run = std::panic::AssertUnwindSafe(|| host::eval_with(&mut engine, body, &mut host));
+        assert!(std::panic::catch_unwind(run).is_err(), "{body}");
+        assert!(host.keys.is_empty(), "{body}");
+        assert_eq!(eval_in(&mut engine, "return redis.call('echo', 'x')"), "$1\r\nx\r\n", "after {body}");
+    }
+}
+
+#[test]
+fn results_are_replies_of_any_shape() {
+    let nested = "local t = {} for i = 1, 2000 do t = {t} end return t";
+    let wide = "local t = {} for i = 1, 5000 do t[i] = {i, {ok = 'a'}, {err = 'E b'}} end return t";
+    assert_eq!(eval(nested), "-ERR reached lua stack limit\r\n");
+    assert!(eval(wide).ends_with("*3\r\n:5000\r\n+a\r\n-E b\r\n"));
+    let resp3 = "redis.setresp(3) return {{double = 1.5}, {map = {a = {set = {b = true}}}}, true, false, {1, nil, 3}, \
+                 {big_number = '12\\n3'}, {verbatim_string = {string = 's', format = 'txt'}}, -0.5, 2^70}";
+    assert_eq!(
+        host::eval_as(&mut Engine::new(), resp3, &[], &[], &mut Fake::default(), Proto::Resp3),
+        "*9\r\n,1.5\r\n%1\r\n$1\r\na\r\n~1\r\n$1\r\nb\r\n#t\r\n#f\r\n*1\r\n:1\r\n(12 3\r\n=5\r\ntxt:s\r\n:0\r\n:-9223372036854775808\r\n"
+    );
 }

@@ -3,7 +3,7 @@
 
 use sterna_protocol::decode::decode;
 use sterna_protocol::{Args, Proto, Reply};
-use sterna_script::{Engine, Host, Level, Sha, Verdict};
+use sterna_script::{Engine, Host, Level, Verdict};
 
 /// Answers every command with the same bytes, and lets a script run for a moment.
 struct Canned<'a> {
@@ -53,14 +53,14 @@ fn eval(engine: &mut Engine, script: &[u8], bytes: &[u8]) -> Vec<u8> {
     for proto in [Proto::Resp3, Proto::Resp2] {
         let mut out = Vec::new();
         let mut reply = Reply::new(&mut out, proto);
-        let sha = Sha::of(script);
-        if let Err(text) = engine.load(sha, script, false) {
-            reply.error(&text);
-        } else {
-            let mut host = Canned { reply: bytes, ticks: 0 };
-            let args = [bytes].into_iter();
-            if let Err(error) = engine.run(sha, args.clone(), args, &mut host, &mut reply) {
-                reply.error(&error.text);
+        match engine.load(script, false) {
+            Err(text) => reply.error(&text),
+            Ok(script) => {
+                let mut host = Canned { reply: bytes, ticks: 0 };
+                let args = [bytes].into_iter();
+                if let Err(error) = engine.run(script, args.clone(), args, &mut host, &mut reply) {
+                    reply.error(&error.text);
+                }
             }
         }
         // What nests deeper than a client of ours reads is a reply all the same; so is a number that is none.

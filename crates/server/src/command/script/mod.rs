@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use sterna_command::{Command, Flags};
 use sterna_protocol::{Args, Reply, argument};
-use sterna_script::{Engine, RunError, ScriptFlags, Sha};
+use sterna_script::{Engine, RunError, Script, ScriptFlags, Sha};
 
 use super::table::Row;
 use super::{Call, Failure};
@@ -116,16 +116,16 @@ struct Mode {
 fn eval(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let keys = key_count(call.args)?;
     let body = call.args.get(1).unwrap_or_default();
-    let sha = Sha::of(body);
-    call.engine()?.load(sha, body, false).map_err(Failure::text)?;
-    run_script(call, sha, keys)
+    let script = call.engine()?.load(body, false).map_err(Failure::text)?;
+    run_script(call, script, keys)
 }
 
 /// `EVALSHA sha1 numkeys [key …] [arg …]`, and EVALSHA_RO.
 fn evalsha(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let keys = key_count(call.args)?;
     let sha = Sha::parse(&call.args[1]).ok_or(NO_SCRIPT)?;
-    run_script(call, sha, keys)
+    let script = call.engine()?.find(sha).ok_or(NO_SCRIPT)?;
+    run_script(call, script, keys)
 }
 
 const NO_SCRIPT: Failure = Failure::of("NOSCRIPT No matching script. Please use EVAL.");
@@ -139,14 +139,13 @@ fn key_count(args: Args<'_>) -> Result<usize, Failure> {
     usize::try_from(keys).map_err(|_| Failure::of("ERR Number of keys can't be negative"))
 }
 
-fn run_script(call: &mut ScriptCall<'_, '_>, sha: Sha, keys: usize) -> Result<(), Failure> {
-    let flags = call.engine()?.script_flags(sha).ok_or(NO_SCRIPT)?;
+fn run_script(call: &mut ScriptCall<'_, '_>, script: Script, keys: usize) -> Result<(), Failure> {
     let mode = Mode { is_readonly: call.row.has(Flags::READONLY) };
-    let permit = Permit::of(call.shard, flags, mode)?;
+    let permit = Permit::of(call.shard, script.flags, mode)?;
     let args = call.args;
     run(call, permit, None, |engine, guest, reply| {
         let (keys, args) = (args.iter().skip(3).take(keys), args.iter().skip(3 + keys));
-        engine.run(sha, keys, args, guest, reply)
+        engine.run(script, keys, args, guest, reply)
     })
 }
 
@@ -203,6 +202,9 @@ impl Permit {
     }
 }
 
+/// Bytes of a reply's buffer that are kept for the next script.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
 /// Runs a script, from its first instruction to its last.
 fn run(
     call: &mut ScriptCall<'_, '_>,
@@ -217,13 +219,17 @@ fn run(
     let called = function.map(|name| (name, call.args));
     // The replies before this one, which others may have to read meanwhile.
     let lent = std::mem::take(call.reply.out);
-    let mut made = Vec::new();
+    let mut made = std::mem::take(&mut place.engine.reply);
     let mut reply = Reply::new(&mut made, call.reply.proto);
     let mut guest = Guest::new(call.shard, call.slot, place.held, permit, called, &lent);
     let result = run(place.engine, &mut guest, &mut reply);
     guest.end();
     *call.reply.out = lent;
     call.reply.out.extend_from_slice(&made);
+    if made.capacity() <= KEPT_BYTES_MAX {
+        made.clear();
+        place.engine.reply = made;
+    }
     server.scripts.end(place.engine);
     result.map_err(|error| Failure::text(error.text).counted(error.is_counted))
 }
@@ -231,10 +237,9 @@ fn run(
 /// `SCRIPT LOAD script`
 fn load(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let body = call.args.get(2).unwrap_or_default();
-    let sha = Sha::of(body);
-    call.engine()?.load(sha, body, true).map_err(Failure::text)?;
+    let script = call.engine()?.load(body, true).map_err(Failure::text)?;
     note_figures(call)?;
-    call.reply.bulk(sha.to_string().as_bytes());
+    call.reply.bulk(script.sha.to_string().as_bytes());
     Ok(())
 }
 
