@@ -304,8 +304,8 @@ mod tests {
         ];
         for (rules, get, set, exists) in rows {
             let rules = format!("on nopass +get +set +exists {rules}");
-            let user =
-                User::with_rules(table(), b"u", &rules.split_whitespace().collect::<Vec<_>>()).unwrap();
+            let words = rules.split_whitespace().collect::<Vec<_>>();
+            let user = User::with_rules(table(), b"u", &words, FirstChannels::None).unwrap();
             assert_eq!(verdict(&user, "get channel:news"), get, "get: {rules}");
             assert_eq!(verdict(&user, "set channel:news 1"), set, "set: {rules}");
             assert_eq!(verdict(&user, "exists channel:news"), exists, "exists: {rules}");
