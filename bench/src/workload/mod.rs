@@ -16,6 +16,7 @@ mod scripts;
 mod snapshot;
 mod table;
 mod tls_storm;
+mod types;
 
 pub(crate) use row::{Section, Target, Workload};
 pub(crate) use scene::{Bench, Figures, Scale};

@@ -23,6 +23,7 @@ pub(crate) enum Section {
     Latency,
     Connections,
     Streams,
+    Types,
     Memory,
     Scripts,
     Journal,
@@ -31,12 +32,13 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    pub(crate) const ALL: [Section; 10] = [
+    pub(crate) const ALL: [Section; 11] = [
         Section::FanOut,
         Section::Patterns,
         Section::Latency,
         Section::Connections,
         Section::Streams,
+        Section::Types,
         Section::Memory,
         Section::Scripts,
         Section::Journal,
@@ -52,6 +54,7 @@ impl Section {
             Section::Latency => "latency",
             Section::Connections => "connections",
             Section::Streams => "streams",
+            Section::Types => "types",
             Section::Memory => "memory",
             Section::Scripts => "scripts",
             Section::Journal => "journal",
@@ -67,6 +70,7 @@ impl Section {
             Section::Latency => "Latency and fairness",
             Section::Connections => "Connections, subscriptions and their memory",
             Section::Streams => "Streams and keys, in memory",
+            Section::Types => "Strings, lists, hashes, sets and sorted sets, pipelined, in memory",
             Section::Memory => "Memory of keys",
             Section::Scripts => "Scripts and functions, pipelined",
             Section::Journal => "Streams, journaled",

@@ -11,6 +11,7 @@ use super::pressure_table::ROWS as PRESSURE;
 use super::row::{Section, Target, Unit, Workload};
 use super::scripts::Scripts;
 use super::snapshot::{GROWTH, Snapshot};
+use super::types::{HandOver, Types};
 use crate::limit::Failure;
 use crate::peer::{Durability, PeerId};
 use PeerId::{Floor, Kevy, Nats, Redis, Redis8, Sterna, Valkey};
@@ -26,6 +27,16 @@ const ALL_BUT_FLOOR: &[PeerId] = &[Sterna, Redis, Valkey, Redis8, Kevy, Nats];
 /// How much more the same may cost where there is a hundred or a thousand times as much: colder caches, a few levels more
 /// of a tree, and nothing that grows with the size.
 const FLAT: f64 = 5.0;
+
+/// A row of the section on types.
+const fn typed(
+    name: &'static str,
+    title: &'static str,
+    targets: &'static [Target],
+    work: &'static Types,
+) -> Workload {
+    Workload { name, title, section: Section::Types, unit: Unit::NsPerOp, peers: IN_MEMORY, targets, work }
+}
 
 static TABLE: &[Workload] = &[
     Workload {
@@ -541,6 +552,104 @@ static TABLE: &[Workload] = &[
         peers: SOLO,
         targets: &[Target::Own("consumers-100", 1.5)],
         work: &Commands::pipelined(Verb::Amid { what: Crowd::Consumers, count: 10_000 }),
+    },
+    typed("incr", "INCR", &[Target::BestRedis(0.75)], &Types::Incr),
+    typed("expire", "EXPIRE", &[Target::BestRedis(0.75)], &Types::Expire),
+    typed("mget-10", "MGET of 10", &[Target::BestRedis(0.75)], &Types::Mget),
+    typed("lpush", "LPUSH", &[Target::BestRedis(0.75)], &Types::Lpush),
+    typed("rpop", "RPOP", &[Target::BestRedis(0.75)], &Types::Rpop),
+    typed("lrange-100", "LRANGE of 100", &[Target::BestRedis(0.6)], &Types::Lrange),
+    typed("hset", "HSET of one field", &[Target::BestRedis(0.75)], &Types::Hset),
+    typed("hget", "HGET", &[Target::BestRedis(0.75)], &Types::Hget),
+    typed("hgetall-20", "HGETALL of 20 fields", &[Target::BestRedis(0.6)], &Types::Hgetall),
+    typed("sadd", "SADD", &[Target::BestRedis(0.75)], &Types::Sadd),
+    typed("sismember", "SISMEMBER", &[Target::BestRedis(0.75)], &Types::Sismember),
+    typed("spop", "SPOP", &[Target::BestRedis(0.75)], &Types::Spop),
+    typed("smembers-100", "SMEMBERS of 100", &[Target::BestRedis(0.6)], &Types::Smembers),
+    typed(
+        "sinter-10k",
+        "SINTER of two sets of 10 000 that share 100",
+        &[Target::BestRedis(0.6)],
+        &Types::Sinter,
+    ),
+    typed("zadd-100", "ZADD of another score in a set of 100", &[Target::BestRedis(0.65)], &Types::Zadd(100)),
+    typed(
+        "zadd-100k",
+        "ZADD of another score in a set of 100 000",
+        &[Target::BestRedis(0.65)],
+        &Types::Zadd(100_000),
+    ),
+    typed(
+        "zadd-10m",
+        "ZADD of another score in a set of 10 000 000",
+        &[Target::BestRedis(0.65)],
+        &Types::Zadd(10_000_000),
+    ),
+    typed("zrank-100", "ZRANK in a set of 100", &[Target::BestRedis(0.65)], &Types::Zrank(100)),
+    typed("zrank-100k", "ZRANK in a set of 100 000", &[Target::BestRedis(0.65)], &Types::Zrank(100_000)),
+    typed("zrank-10m", "ZRANK in a set of 10 000 000", &[Target::BestRedis(0.65)], &Types::Zrank(10_000_000)),
+    typed(
+        "zrange-100",
+        "ZRANGEBYSCORE LIMIT 0 100 in a set of 100",
+        &[Target::BestRedis(0.65)],
+        &Types::Zrange(100),
+    ),
+    typed(
+        "zrange-100k",
+        "ZRANGEBYSCORE LIMIT 0 100 in a set of 100 000",
+        &[Target::BestRedis(0.65)],
+        &Types::Zrange(100_000),
+    ),
+    typed(
+        "zrange-10m",
+        "ZRANGEBYSCORE LIMIT 0 100 in a set of 10 000 000",
+        &[Target::BestRedis(0.65)],
+        &Types::Zrange(10_000_000),
+    ),
+    typed(
+        "zpop-100",
+        "ZADD and ZPOPMIN in turn in a set of 100",
+        &[Target::BestRedis(0.65)],
+        &Types::Zpop(100),
+    ),
+    typed(
+        "zpop-100k",
+        "ZADD and ZPOPMIN in turn in a set of 100 000",
+        &[Target::BestRedis(0.65)],
+        &Types::Zpop(100_000),
+    ),
+    typed(
+        "zpop-10m",
+        "ZADD and ZPOPMIN in turn in a set of 10 000 000",
+        &[Target::BestRedis(0.65)],
+        &Types::Zpop(10_000_000),
+    ),
+    Workload {
+        name: "hand-over-1000",
+        title: "BLPOP by 1 000 clients, from push to served",
+        section: Section::Types,
+        unit: Unit::NsPerWake,
+        peers: WITH_STREAMS,
+        targets: &[Target::BestRedis(0.6)],
+        work: &HandOver { clients: 1000 },
+    },
+    Workload {
+        name: "publish-and-xadd",
+        title: "PUBLISH to nobody and XADD, both",
+        section: Section::Types,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[],
+        work: &Types::PublishAndAdd,
+    },
+    Workload {
+        name: "publish-remembered",
+        title: "PUBLISH to a channel that remembers",
+        section: Section::Types,
+        unit: Unit::NsPerOp,
+        peers: SOLO,
+        targets: &[Target::Own("publish-and-xadd", 1.0)],
+        work: &Types::Remembered,
     },
     Workload {
         name: "string-memory-1m",
