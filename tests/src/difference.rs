@@ -185,7 +185,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "after-8-2",
         redis: "8.2 doesn't know the commands",
-        sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`, `DELEX`, `DIGEST`, `INCREX`, `MSETEX`, `LMOVEM`, `BLMOVEM`, `AGGREGATE COUNT`; not `XIDMPRECORD`, with which Redis writes its log",
+        sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`, `DELEX`, `DIGEST`, `INCREX`, `MSETEX`, `LMOVEM`, `BLMOVEM`, `AGGREGATE COUNT`; not `HIMPORT`, nor events about single fields of hashes (`S`, `T`, `I` and `V` of `notify-keyspace-events`), nor `XIDMPRECORD`, with which Redis writes its log",
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
     Difference {

@@ -167,6 +167,9 @@ impl Shard {
             self.wait(slot, Wait::Reserved, Some(self.clock.instant + RESERVED_PAUSE));
             return Ok(Admission::Wait);
         }
+        if is_kept && !self.has_handed_out(slot) {
+            return Ok(Admission::Wait);
+        }
         if row.has(Flags::SUBSCRIBER_MODE) && changes_subscriptions(row) && !self.has_read_mail(slot) {
             return Ok(Admission::Wait);
         }

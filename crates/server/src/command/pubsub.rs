@@ -281,7 +281,7 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
     // What has been published before, in the same transaction even, is for those who were there.
     call.shard.end_run();
     if call.in_exec {
-        call.shard.receive_published();
+        call.shard.receive_published(None);
     }
     let proto = call.reply.proto;
     for name in call.args.iter().skip(1) {
@@ -296,7 +296,7 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
 fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
     call.shard.end_run();
     if call.in_exec {
-        call.shard.receive_published();
+        call.shard.receive_published(None);
     }
     let proto = call.reply.proto;
     let kinds: &'static [Kind] = match kind {

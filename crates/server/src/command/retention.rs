@@ -1,5 +1,6 @@
 //! Channels that remember (`retain`): a message to one of them is kept in a stream before it is handed out.
 //!
+//! 0. A PUBLISH by itself waits until what other shards have mailed is handed out, so that step 3 finds little.
 //! 1. The partition of the stream is locked: by PUBLISH itself, by EXEC, or by the script that publishes.
 //! 2. XADD, as a client would do it. Its ID is the message's position; if it fails, nobody is sent anything.
 //! 3. What other shards have mailed so far is handed out here. All earlier messages of the channel are among it, since they
@@ -54,8 +55,6 @@ impl Shard {
         key: &[u8],
         args: Args<'_>,
     ) -> Result<usize, Failure> {
-        // Most of it at a time when nobody waits for the partition.
-        self.receive_published();
         let server = Arc::clone(&self.server);
         let partitions = &server.partitions;
         let mut needed = Indices::default();
@@ -82,7 +81,7 @@ impl Shard {
     ) -> Result<usize, Failure> {
         let (channel, payload) = (args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
         self.remember(slot, held, key, channel, payload)?;
-        self.receive_published();
+        self.receive_published(None);
         let deliveries = self.publish(Namespace::Channels, channel, payload);
         self.end_run();
         self.mail_outbox();

@@ -16,6 +16,9 @@ use crate::shard::Shard;
 /// Time for letters in one turn.
 const MAIL_TIME_MAX: Duration = Duration::from_millis(1);
 
+/// Time for letters that stand before a request.
+const OWN_MAIL_TIME_MAX: Duration = Duration::from_micros(200);
+
 /// Urgent mail read in one turn.
 const URGENT_MAX: usize = 1024;
 
@@ -125,27 +128,39 @@ impl Shard {
         false
     }
 
+    /// Whether the connection may publish to a channel that remembers: what other shards have published is handed out, at once
+    /// if that takes a moment. If not, it waits.
+    pub(crate) fn has_handed_out(&mut self, slot: usize) -> bool {
+        self.receive_published(Some(Instant::now() + OWN_MAIL_TIME_MAX)) || self.has_read_mail(slot)
+    }
+
     /// Hands out what had arrived when it was called: a SUBSCRIBE inside a transaction can't wait for its turn. Only messages
     /// are handled at once; anything else could touch the connection that is being served, and is read at the next turn.
-    pub(crate) fn receive_published(&mut self) {
+    ///
+    /// Returns whether that was all: `until` may come first.
+    pub(crate) fn receive_published(&mut self, until: Option<Instant>) -> bool {
         self.end_run();
-        if let Some((from, mut parcel)) = self.inbox.parcel.take() {
-            let bytes = self.receive(&mut parcel, None);
-            self.give_credit(from, bytes);
-            self.inbox.handled += 1;
-        }
-        for _ in 0..self.inbox.late.len() + self.handle().mailbox.len() {
+        for letters in (0..=self.inbox.late.len() + self.handle().mailbox.len()).rev() {
+            if let Some((from, mut parcel)) = self.inbox.parcel.take() {
+                let bytes = self.receive(&mut parcel, until);
+                self.give_credit(from, bytes);
+                if !parcel.is_empty() {
+                    self.inbox.parcel = Some((from, parcel));
+                    return false;
+                }
+                self.inbox.handled += 1;
+            }
+            if letters == 0 {
+                break;
+            }
             let Some(letter) = self.next_letter() else { break };
             match letter.mail {
-                Mail::Published(mut parcel) => {
-                    let bytes = self.receive(&mut parcel, None);
-                    self.give_credit(letter.from, bytes);
-                    self.inbox.handled += 1;
-                }
+                Mail::Published(parcel) => self.inbox.parcel = Some((letter.from, parcel)),
                 mail => self.inbox.late.push_back(Letter { mail, ..letter }),
             }
         }
         self.inbox.has_more |= !self.inbox.late.is_empty();
+        true
     }
 
     fn handle_mail(&mut self, mail: Mail) {
