@@ -678,6 +678,8 @@ mod tests {
                 _ if row.change == Change::Line => &[b"a name", b"b", b"c"],
                 Kind::Secret => &[b"two", b"words"],
                 Kind::Text | Kind::Path => &[b"a\0b\xff"],
+                // Its patterns are bytes, any number of them.
+                Kind::Words(_) if row.name == "retain" => &[b"\xff", b"maxlen", b"none"],
                 Kind::Words(_) => &[b"\xff".as_slice(); 17],
                 _ => &[b"neither this nor that"],
             };

@@ -30,6 +30,7 @@ use sterna_protocol::decode::decode;
 
 use crate::connection::dependence::Dependence;
 use crate::connection::state::{ConnectionRef, Wait};
+use crate::mailbox::Mail;
 use crate::server::Server;
 use crate::shard::Shard;
 
@@ -66,7 +67,12 @@ impl Shard {
         let policy = persistence.journal().map(|journal| journal.policy());
         self.durability.is_gated = policy.is_some();
         self.durability.is_always = policy == Some(FsyncPolicy::Always);
-        self.recheck_awaiting();
+        if self.executing.is_some() {
+            // Replies that wait may lie in the buffer on loan to a request: later.
+            self.post(self.index, Mail::Durable);
+        } else {
+            self.recheck_awaiting();
+        }
     }
 
     /// The connection has made a write, in this record.
