@@ -327,6 +327,14 @@ impl<'a> Slot<'a> {
         true
     }
 
+    /// Notes the expiry, if there is one, behind effects that leave nothing here for a moment: who applies them makes the key
+    /// anew.
+    pub(crate) fn note_expiry(&mut self) {
+        if let Some(at_ms) = self.expire_at_ms() {
+            self.log.effect_expire(self.database.number(), self.key, Some(at_ms));
+        }
+    }
+
     /// Notes another event of this key.
     #[inline]
     pub fn event(&mut self, event: Event) {

@@ -275,3 +275,22 @@ fn what_is_long_is_answered_in_steps_as_it_is_at_once() {
     assert_eq!(world.run("lpos l 4999 rank 2"), ":29999\r\n");
     assert_eq!(world.run("lpos l 100 count 0"), "*2\r\n:100\r\n:25100\r\n");
 }
+
+/// All of its elements leave it and come back: the key stays, and so does its expiry, for who applies the effects too.
+#[test]
+fn a_list_that_is_turned_round_whole_keeps_its_expiry() {
+    for turn in
+        ["lmove k k left left", "lmove k k left right", "rpoplpush k k", "lmovem k k left right count 9 obo"]
+    {
+        let mut world = World::new(1);
+        world.note_effects();
+        world.run("rpush k a");
+        world.run("pexpire k 5000");
+        world.run(turn);
+        world.note_effects();
+        for world in [&mut world.replayed(1), &mut world] {
+            assert_eq!(world.run("pttl k"), ":5000\r\n", "{turn}");
+            assert_eq!(world.run("lrange k 0 -1"), "*1\r\n$1\r\na\r\n", "{turn}");
+        }
+    }
+}

@@ -278,7 +278,11 @@ fn digest_of(states: &States) -> u64 {
 }
 
 /// When a consumer was last seen without being given anything is not journaled: a poll that finds nothing writes nothing.
+/// Neither is it that a number is kept as text, which SETBIT and its like make of it even where they change no bit.
 fn without_seen_times(value: &mut Value) {
+    if let Some(text) = value.text().map(|text| text.to_vec()) {
+        *value = Value::string(&text);
+    }
     let Value::Stream(stream) = value else { return };
     let names = |group: (&[u8], &Group)| (group.0.to_vec(), group.1.consumers().map(|(id, _)| id).collect());
     let groups: Vec<(Vec<u8>, Vec<ConsumerId>)> = stream.groups().map(names).collect();

@@ -139,12 +139,16 @@ impl Transfer {
         let mut texts = Texts::new();
         if source == target {
             let mut slot = ctx.slot(source);
+            let takes_all = slot.elements::<List>()?.is_some_and(|list| list.len() <= self.count);
             slot.edit_value(|list: &mut List, edits| {
                 edit::pop(list, edits, self.from, self.count, |element| texts.push(element.to_bytes()));
                 order(&mut texts);
                 self.push(list, edits, &texts);
                 edits.count = texts.len() as u64;
             })?;
+            if takes_all {
+                slot.note_expiry();
+            }
             slot.event(pushed(self.to));
             slot.event(popped(self.from));
             return Ok(texts);
