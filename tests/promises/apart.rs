@@ -132,7 +132,7 @@ fn fill_stream(client: &mut Client, key: &str) {
 
 /// Another client is answered while a request runs; which may be over before that one has asked, so it is sent again.
 fn assert_answered_beside(client: &mut Client, other: &mut Client, request: &[&str]) {
-    let is_answered = (0..50).any(|_| answered_beside(client, other, request) > 0);
+    let is_answered = (0..500).any(|_| answered_beside(client, other, request) > 0);
     assert!(is_answered, "{:?}", &request[..2]);
 }
 

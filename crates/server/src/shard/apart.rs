@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sterna_command::{Command, Flags, Row};
+use sterna_journal::Refusal;
 use sterna_keyspace::{Apart, Outcome, Run};
 use sterna_protocol::{Args, LongRequest, Reply};
 
@@ -34,6 +35,9 @@ const RUNS_MAX: u32 = 4;
 
 /// How long a write to a reserved key waits before it is looked at again.
 pub(crate) const RESERVED_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a commit waits before it looks again whether the journal takes it.
+const COMMIT_PAUSE: Duration = Duration::from_millis(5);
 
 impl Shard {
     /// Has the connection wait until its command has been run apart.
@@ -82,6 +86,13 @@ impl Shard {
         }
         if writes && self.durability.is_loading {
             return self.timers.commit_later(task, None);
+        }
+        if writes
+            && let Some(journal) = &self.durability.journal
+            && self.server.persistence.admit(journal) == Err(Refusal::Backlog)
+        {
+            // It was admitted when it began; what others have written meanwhile has yet to reach the disk.
+            return self.timers.commit_later(task, Some(self.clock.instant + COMMIT_PAUSE));
         }
         let connection = self.connection_of(task.who);
         let waits =
