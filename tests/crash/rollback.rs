@@ -239,9 +239,9 @@ fn under_backlog_a_write_in_a_transaction_waits_as_a_plain_one_does() {
     }
     // As many as there is room for, and one more, are executed.
     let executed = || {
-        let info = server.connect().text(&["INFO", "commandstats"]);
-        let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_set:calls="));
-        calls.and_then(|calls| calls.split(',').next()?.parse::<usize>().ok()).unwrap_or(0)
+        let info = server.connect().text(&["INFO", "keyspace"]);
+        let keys = info.lines().find_map(|line| line.strip_prefix("db0:keys="));
+        keys.and_then(|keys| keys.split(',').next()?.parse::<usize>().ok()).unwrap_or(0)
     };
     wait_for("the backlog", || (executed() > 8).then_some(()));
     thread::sleep(Duration::from_millis(100));
