@@ -57,7 +57,7 @@ fn eval(engine: &mut Engine, script: &[u8], bytes: &[u8]) -> Vec<u8> {
             Err(text) => reply.error(&text),
             Ok(script) => {
                 let mut host = Canned { reply: bytes, ticks: 0 };
-                let args = [bytes].into_iter();
+                let args = std::slice::from_ref(&bytes).iter().copied();
                 if let Err(error) = engine.run(script, args.clone(), args, &mut host, &mut reply) {
                     reply.error(&error.text);
                 }
