@@ -171,6 +171,33 @@ impl Scene {
         self.swarm.close(id)
     }
 
+    /// Sends requests on a connection of their own, `pipeline` at a time, for as long as a measurement lasts or until there have
+    /// been `most`; each is answered by so many `lines`. Server CPU of a request, in nanoseconds.
+    pub(crate) fn pipelined(
+        &mut self,
+        bench: &Bench<'_>,
+        (pipeline, most, lines): (usize, usize, u64),
+        request: impl Fn(&mut Vec<u8>, usize),
+    ) -> Result<Figures, Failure> {
+        let id = self.connect(Group::Publisher)?;
+        self.swarm.measure(id, Meter::Lines);
+        let (mut sent, mut batch) = (0, Vec::new());
+        let cpu = self.cpu()?;
+        let begun = Instant::now();
+        while begun.elapsed() < bench.time() && sent < most {
+            batch.clear();
+            let until = most.min(sent + pipeline);
+            (sent..until).for_each(|n| request(&mut batch, n));
+            sent = until;
+            self.swarm.send(id, &batch)?;
+            let limit = self.batch_limit("replies");
+            self.swarm.until(&limit, |swarm| swarm.seen(id) >= sent as u64 * lines)?;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let ns = self.cpu()?.since(&cpu) as f64 / sent as f64;
+        Ok(Figures::new(ns).also("ops/s", sent as f64 / seconds))
+    }
+
     /// What the server answers to one command, as text.
     pub(crate) fn text(&self, words: &[&[u8]]) -> Result<String, Failure> {
         let mut request = Vec::new();

@@ -5,11 +5,10 @@
 use super::Measure;
 use super::scene::{Bench, Figures, Scene};
 use crate::limit::Failure;
-use crate::load::{Group, Meter, command};
+use crate::load::command;
 use crate::peer::Settings;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 /// One connection sends one kind of script, pipelined: server CPU of each, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,23 +65,7 @@ impl Measure for Scripts {
         let requests = self.prepare(&mut scene, jobs)?;
         let most = if *self == Scripts::TakeJob { jobs } else { usize::MAX };
         let lines = self.lines(&scene, &requests)?;
-        let id = scene.connect(Group::Publisher)?;
-        scene.swarm.measure(id, Meter::Lines);
-        let (mut sent, mut batch) = (0, Vec::new());
-        let cpu = scene.cpu()?;
-        let begun = Instant::now();
-        while begun.elapsed() < bench.time() && sent < most {
-            batch.clear();
-            let until = most.min(sent + PIPELINE);
-            (sent..until).for_each(|n| self.request(&mut batch, n, &requests));
-            sent = until;
-            scene.swarm.send(id, &batch)?;
-            let limit = scene.batch_limit("replies");
-            scene.swarm.until(&limit, |swarm| swarm.seen(id) >= sent as u64 * lines)?;
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        let ns = scene.cpu()?.since(&cpu) as f64 / sent as f64;
-        Ok(Figures::new(ns).also("ops/s", sent as f64 / seconds))
+        scene.pipelined(bench, (PIPELINE, most, lines), |out, n| self.request(out, n, &requests))
     }
 }
 

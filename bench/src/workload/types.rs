@@ -2,7 +2,7 @@
 use super::Measure;
 use super::scene::{Bench, Figures, Scene};
 use crate::limit::Failure;
-use crate::load::{ConnId, Group, Meter, command};
+use crate::load::{ConnId, Group, command};
 use crate::peer::Settings;
 use std::time::Instant;
 
@@ -69,23 +69,7 @@ impl Measure for Types {
     fn measure(&self, bench: &Bench<'_>) -> Result<Figures, Failure> {
         let mut scene = bench.start(&Settings::default())?;
         let most = self.prepare(&mut scene, bench)?;
-        let id = scene.connect(Group::Publisher)?;
-        scene.swarm.measure(id, Meter::Lines);
-        let (mut sent, mut batch) = (0, Vec::new());
-        let cpu = scene.cpu()?;
-        let begun = Instant::now();
-        while begun.elapsed() < bench.time() && sent < most {
-            batch.clear();
-            let until = most.min(sent + PIPELINE);
-            (sent..until).for_each(|n| self.request(&mut batch, n));
-            sent = until;
-            scene.swarm.send(id, &batch)?;
-            let limit = scene.batch_limit("replies");
-            scene.swarm.until(&limit, |swarm| swarm.seen(id) >= sent as u64 * self.lines())?;
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        let ns = scene.cpu()?.since(&cpu) as f64 / sent as f64;
-        Ok(Figures::new(ns).also("ops/s", sent as f64 / seconds))
+        scene.pipelined(bench, (PIPELINE, most, self.lines()), |out, n| self.request(out, n))
     }
 }
 
