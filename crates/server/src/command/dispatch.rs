@@ -113,7 +113,7 @@ impl Shard {
                 row.full_name
             )));
         }
-        let is_kept = self.retained(row, args).is_some();
+        let is_kept = self.is_retained(row, args);
         if self.server.memory.has_limit() && (is_kept || self.needs_memory(slot, row)) {
             let bytes = args.iter().map(<[u8]>::len).sum();
             if !self.server.memory.admits(bytes, self.clock.instant) && self.make_room() == Room::None {
@@ -355,7 +355,7 @@ impl Shard {
         let written = connection.depends_on.written;
         let is_write = row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
             || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes()
-            || self.retained(row, args).is_some();
+            || self.is_retained(row, args);
         let result = self.execute(slot, row, args, out, false);
         if !is_write && let Some(connection) = self.connections.get_mut(slot) {
             // A key that was found expired is no write of who found it; it is among what it may have seen.

@@ -38,14 +38,19 @@ fn named(name: &str) -> &'static Command<Run> {
 }
 
 impl Shard {
-    /// The key under which what this request publishes is kept, if its channel remembers.
+    /// Whether what this request publishes is kept: its channel remembers.
+    #[inline]
+    pub(super) fn is_retained(&self, row: &Row, args: Args<'_>) -> bool {
+        !self.config.retain.0.is_empty()
+            && row.has(Flags::RETAINS)
+            && args.get(1).is_some_and(|channel| self.config.retention_of(channel).is_some())
+    }
+
+    /// The key under which it is kept, if it is.
     #[inline]
     pub(super) fn retained(&self, row: &Row, args: Args<'_>) -> Option<Vec<u8>> {
-        if self.config.retain.0.is_empty() || !row.has(Flags::RETAINS) {
-            return None;
-        }
         let channel = args.get(1)?;
-        self.config.retention_of(channel).map(|_| self.config.retained_key(channel))
+        self.is_retained(row, args).then(|| self.config.retained_key(channel))
     }
 
     /// PUBLISH to a channel that remembers; how many deliveries it caused.

@@ -167,7 +167,7 @@ impl<'a, 'p> Guest<'a, 'p> {
         if !self.permit.writes && (row.has(Flags::WRITE) || publishes) {
             return Err(Failed::of("ERR Write commands are not allowed from read-only scripts."));
         }
-        let writes = row.has(Flags::WRITE) || self.shard.retained(row, args).is_some();
+        let writes = row.has(Flags::WRITE) || self.shard.is_retained(row, args);
         if writes {
             self.shard.check_disk().map_err(|failure| Failed::New(failure.wire().to_vec()))?;
         }
