@@ -321,6 +321,12 @@ impl Changes {
         self.wants.effects
     }
 
+    /// Takes back the effects behind the first `bytes` bytes of them.
+    #[inline]
+    pub(crate) fn forget_effects(&mut self, bytes: usize) {
+        self.effects.truncate(bytes);
+    }
+
     /// Takes what is slow to free.
     pub(crate) fn discard(&mut self, garbage: impl IntoIterator<Item = Garbage>) {
         self.garbage.extend(garbage);

@@ -394,7 +394,9 @@ impl<'a> Slot<'a> {
     }
 
     /// Lets `edit` change the collection that is here, or an empty one if there is nothing, and record how; `event` is
-    /// what the change is known by, if one was recorded. A collection without elements does not stay.
+    /// what the change is known by, if one was recorded. A collection without elements does not stay: what is recorded then
+    /// is that the key is gone, which holds wherever it is applied. During a snapshot that is where the key was not there
+    /// anymore when its turn came: only what was done to it since the snapshot began, and how it was emptied would not fit.
     pub(crate) fn edit<T: Elements, R>(
         &mut self,
         event: Event,
@@ -414,6 +416,7 @@ impl<'a> Slot<'a> {
         let Slot { database, settings, log, key, now_ms, .. } = self;
         let db = database.number();
         let limits = &settings.limits;
+        let effects_before = log.effects().len();
         let mut edits = Edits { log, db, key, tag: T::TAG, now_ms: *now_ms, limits, count: 0 };
         let is_new = self.place.is_none();
         let mut soonest = (NEVER, NEVER);
@@ -448,6 +451,10 @@ impl<'a> Slot<'a> {
         let count = edits.count;
         self.reindex_fields(soonest.0, soonest.1);
         if is_gone {
+            self.log.forget_effects(effects_before);
+            if !is_new {
+                self.log.effect_delete(db, self.key);
+            }
             self.remove_emptied();
         }
         if count > 0 {
@@ -523,7 +530,7 @@ impl<'a> Slot<'a> {
         removed
     }
 
-    /// Removes the collection here, which has no element left: its last effect says so already.
+    /// Removes the collection here, which has no element left.
     fn remove_emptied(&mut self) {
         let Some(place) = self.place.take() else { return };
         let record = self.database.table.remove(place);

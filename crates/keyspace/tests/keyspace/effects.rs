@@ -33,7 +33,9 @@ fn effects_are_written_as_they_always_were() {
         ("rpushx l y y", "0700016c 05 01 0179 0179"),
         ("lrem l 0 y", "0700016c 04 07 02 0179"),
         ("copy l n", "0100016e 10 00 07 01 00 0c0000000200 0701 817a02 ff"),
-        ("ltrim l 1 0", "0700016c 02 02 02"),
+        ("rpush l w", "0700016c 03 01 0177"),
+        ("ltrim l 1 -1", "0700016c 02 02 01"),
+        ("ltrim l 1 0", "0200016c 00"),
     ];
     for (command, expected) in written {
         world.journal.clear();
@@ -74,6 +76,40 @@ fn an_effect_that_does_not_fit_is_refused() {
     world.run("set a 1");
     let effect = Effects::new(&world.journal).next().unwrap().unwrap();
     assert!(!Partition::new(KeyHash::random(), 1).apply(0, effect), "a database that is not there");
+}
+
+/// A snapshot that runs leaves out what is gone when its turn comes; of what was done to it before, the log has a part. How a
+/// collection lost its last element must leave nothing of that part.
+#[test]
+fn a_collection_that_loses_its_last_element_is_gone_wherever_that_is_applied() {
+    let cases: [(&str, &str, &[&str]); 6] = [
+        ("rpush k a b c", "rpush k d", &["ltrim k 5 -1", "lpop k 4", "lmpop 1 k left count 9"]),
+        ("rpush k a a", "lpush k a", &["lrem k 0 a", "lrem k -3 a"]),
+        ("rpush k a", "rpush k b", &["lmovem k other left right count 2 bulk", "sort nothing store k"]),
+        ("sadd k a b c", "sadd k d", &["spop k 4", "srem k a b c d", "sinterstore k k nothing"]),
+        ("hset k a 1 b 2", "hset k c 3", &["hdel k a b c", "hgetdel k fields 3 a b c"]),
+        (
+            "zadd k 1 a 2 b",
+            "zadd k 3 c",
+            &["zpopmin k 3", "zrem k a b c", "zremrangebyrank k 0 -1", "zmpop 1 k max count 5"],
+        ),
+    ];
+    for (before, since, commands) in cases {
+        for command in commands {
+            let mut world = World::new(1);
+            world.run(before);
+            world.journal.clear();
+            world.run(since);
+            world.run(command);
+            assert_eq!(world.run("exists k"), ":0\r\n", "{command}");
+            let mut part = Partition::new(KeyHash::random(), 2);
+            for effect in Effects::new(&world.journal) {
+                part.apply(0, effect.expect("an effect"));
+            }
+            let others = usize::from(command.contains("other"));
+            assert_eq!(part.records(0).count(), others, "{before}, {since}, {command}");
+        }
+    }
 }
 
 /// What is done to the bytes of a journal.

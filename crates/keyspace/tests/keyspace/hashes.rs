@@ -104,7 +104,7 @@ fn effects_of_hashes_are_written_as_they_always_were() {
         ("hpersist a fields 1 f", "08000161 04 05 00 0166"),
         ("hsetex a pxat 1700000005000 fields 1 h x", "08000161 0b 03 89f795ffbc31 0168 0178"),
         ("hdel a f g nothing", "08000161 05 04 0166 0167"),
-        ("hgetdel a fields 1 h", "08000161 03 04 0168"),
+        ("hgetdel a fields 1 h", "02000161 00"),
         ("hget a f", ""),
         ("hset b f 1", "08000162 05 01 0166 0131"),
         ("copy b c", "01000163 10 00 08 01 00 0c000000 0200 816602 0101 ff"),

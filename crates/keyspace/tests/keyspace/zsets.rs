@@ -80,7 +80,9 @@ fn effects_of_sorted_sets_are_written_as_they_always_were() {
         ("zadd z nx 5 a", ""),
         ("zincrby z 1.5 a", "0a00017a 0b 01 0000000000000440 01 61"),
         ("zrem z b nobody", "0a00017a 03 02 01 62"),
-        ("zpopmax z", "0a00017a 03 03 00 01"),
+        ("zadd z 3 c", "0a00017a 0b 01 0000000000000840 01 63"),
+        ("zpopmin z", "0a00017a 03 03 00 01"),
+        ("zpopmax z", "0200017a 00"),
     ];
     for (command, expected) in written {
         world.journal.clear();
