@@ -9,7 +9,6 @@ mod paced;
 mod patterns;
 mod pauses;
 mod pressure;
-mod pressure_table;
 mod row;
 mod scene;
 mod scripts;

@@ -1,8 +1,8 @@
 //! The workloads under pressure, and the pauses, as rows.
-use super::pauses::{Cause, Pause, Request};
-use super::pressure::{Apart, CLOSED, Greedy, PEAK_MIB, Placement, Unread, What};
-use super::row::{Section, Target, Unit, Workload};
-use super::tls_storm::Storm;
+use super::super::pauses::{Cause, Pause, Request};
+use super::super::pressure::{Apart, CLOSED, Greedy, PEAK_MIB, Placement, Unread, What};
+use super::super::row::{Section, Target, Unit, Workload};
+use super::super::tls_storm::Storm;
 use crate::peer::PeerId::{self, Kevy, Redis, Redis8, Sterna, Valkey};
 
 const PEERS: &[PeerId] = &[Sterna, Redis, Valkey, Redis8, Kevy];
