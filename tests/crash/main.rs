@@ -10,6 +10,7 @@ mod lists;
 mod loading;
 mod pairs;
 mod panic;
+mod published;
 mod restart;
 mod rollback;
 mod swapdb;

@@ -2,7 +2,7 @@
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
-use sterna_tests::server::Server;
+use sterna_tests::server::{Server, wait_for};
 
 const SHARDS: [usize; 2] = [1, 3];
 
@@ -145,9 +145,13 @@ fn it_remembers_as_much_as_its_rule_says_and_rules_change_at_run_time() {
         }
         assert_eq!(history(&mut client, "c"), ["3", "4", "5"]);
         client.int(&["PUBLISH", "d", "old"]);
-        std::thread::sleep(std::time::Duration::from_millis(1100));
+        client.request(&["XGROUP", "CREATE", "channel:d", "g", "0"]);
+        assert_eq!(history(&mut client, "d"), ["old"]);
+        wait_for("the end of its time", || (client.int(&["XLEN", "channel:d"]) == 0).then_some(()));
         client.int(&["PUBLISH", "d", "young"]);
         assert_eq!(history(&mut client, "d"), ["young"]);
+        let groups = client.request(&["XINFO", "GROUPS", "channel:d"]);
+        assert_eq!(groups.as_slice().map(<[Value]>::len), Some(1), "a group outlives the messages");
         client.request(&["CONFIG", "SET", "retain", ""]);
         client.int(&["PUBLISH", "c", "forgotten"]);
         assert_eq!(client.int(&["XLEN", "channel:c"]), 3);
@@ -176,7 +180,7 @@ fn it_remembers_across_restarts_and_groups_work_on_it() {
                 ">",
             ]);
             // In the order of their waits.
-            sterna_tests::server::wait_for("a worker that waits", || {
+            wait_for("a worker that waits", || {
                 let blocked = client.text(&["INFO", "clients"]);
                 blocked.contains(&format!("blocked_clients:{}\r\n", nth + 1)).then_some(())
             });
@@ -259,6 +263,52 @@ fn its_history_is_for_those_who_may_listen_or_were_given_the_stream() {
                 let may = may && request[0] != "COPY";
                 assert_eq!(is_refused, !may, "{user}: {request:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_what_it_remembers_is_told_when_the_right_to_listen_goes() {
+    for shards in SHARDS {
+        let server = Server::sterna(shards, &["--retain", "secret"]);
+        let mut admin = server.connect();
+        admin.request(&["ACL", "SETUSER", "listener", "on", "nopass", "resetchannels", "&secret", "+@all"]);
+        let mut readers: Vec<Client> = (0..EACH).map(|_| server.connect()).collect();
+        for reader in &mut readers {
+            reader.request(&["AUTH", "listener", "any"]);
+            reader.send(&["XREAD", "BLOCK", "0", "STREAMS", "channel:secret", "$"]);
+        }
+        let all = format!("blocked_clients:{EACH}\r\n");
+        wait_for("all to wait", || admin.text(&["INFO", "clients"]).contains(&all).then_some(()));
+        admin.request(&["ACL", "SETUSER", "listener", "resetchannels", "&other"]);
+        admin.int(&["PUBLISH", "secret", "x"]);
+        for reader in &mut readers {
+            assert!(reader.error().starts_with("NOPERM"));
+        }
+    }
+}
+
+#[test]
+fn a_listener_that_does_not_read_holds_nobody_and_takes_nothing_from_what_is_remembered() {
+    const MESSAGES: usize = 2_000;
+    for shards in SHARDS {
+        let limit = ["--client-output-buffer-limit", "pubsub 1mb 0 0"];
+        let server = Server::sterna(shards, &[&["--retain", "c maxlen 3000"][..], &limit].concat());
+        let mut stalled: Vec<Client> = (0..EACH).map(|_| server.connect()).collect();
+        stalled.iter_mut().for_each(|client| subscribe(client, "SUBSCRIBE", "c"));
+        let mut listener = server.connect();
+        subscribe(&mut listener, "SUBSCRIBE", "c");
+        let mut publisher = server.connect();
+        let padding = "x".repeat(10_000);
+        for number in 0..MESSAGES {
+            publisher.send(&["PUBLISH", "c", &format!("{number} {padding}")]);
+            assert!(heard(&mut listener).starts_with(&format!("{number} ")));
+        }
+        let last = (0..MESSAGES).map(|_| publisher.value()).last();
+        assert_eq!(last, Some(Value::Int(1)), "those that did not read were closed");
+        assert_eq!(publisher.int(&["XLEN", "channel:c"]), MESSAGES as i64);
+        for (number, message) in history(&mut publisher, "c").iter().enumerate() {
+            assert!(message.starts_with(&format!("{number} ")));
         }
     }
 }

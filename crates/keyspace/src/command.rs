@@ -56,7 +56,7 @@ mod zset;
 pub use geo::GeoError;
 pub use hash::HashError;
 pub use sets::SetError;
-pub use stream::StreamError;
+pub use stream::{Retention, StreamError, remember};
 pub use zset::ZsetError;
 
 /// Every command of this crate, in alphabetical order.

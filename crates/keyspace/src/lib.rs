@@ -67,7 +67,7 @@ pub use apart::Apart;
 pub use bytes::Bytes;
 pub use changes::{Changes, Wants};
 pub use collection::Limits;
-pub use command::{COMMANDS, GeoError, HashError, SetError, StreamError, ZsetError};
+pub use command::{COMMANDS, GeoError, HashError, Retention, SetError, StreamError, ZsetError, remember};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
     Effect, Effects, LIBRARIES, Unreadable, What, flush_all, read_state, resume, suspend, write_set,

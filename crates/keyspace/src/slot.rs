@@ -15,6 +15,7 @@ use crate::garbage::Garbage;
 use crate::partition::{Database, Settings, Stats};
 use crate::recorder::Recorder;
 use crate::stream::Stream;
+use crate::stream::effect::Change;
 use crate::table::Place;
 use crate::usage;
 use crate::value::{NEVER, Record, Value};
@@ -168,7 +169,7 @@ impl<'a> Slot<'a> {
         let old = std::mem::replace(&mut record.value, value);
         let (old_soonest, new_soonest) = (old.soonest_ms(), record.value.soonest_ms());
         self.log.discard(Garbage::of_value(old));
-        self.reindex_fields(old_soonest, new_soonest);
+        self.reindex_parts(old_soonest, new_soonest);
         self.watched.edit(self.db, self.hash, self.key);
     }
 
@@ -207,7 +208,7 @@ impl<'a> Slot<'a> {
                 let (old_soonest, new_soonest) = (old.soonest_ms(), record.value.soonest_ms());
                 self.log.discard(Garbage::of_value(old));
                 self.reindex(old_expiry, new_expiry);
-                self.reindex_fields(old_soonest, new_soonest);
+                self.reindex_parts(old_soonest, new_soonest);
                 if retyped { Displaced::OtherType } else { Displaced::SameType }
             }
             None => {
@@ -217,7 +218,7 @@ impl<'a> Slot<'a> {
                 let soonest_ms = record.value.soonest_ms();
                 self.place = Some(self.database.table.insert(self.hash, record));
                 self.reindex(NEVER, new_expiry);
-                self.reindex_fields(NEVER, soonest_ms);
+                self.reindex_parts(NEVER, soonest_ms);
                 Displaced::Nothing
             }
         };
@@ -307,7 +308,7 @@ impl<'a> Slot<'a> {
         let record = self.database.table.remove(self.place.take()?);
         self.database.heap_bytes -= record.heap_bytes();
         self.reindex(record.expire_at_ms, NEVER);
-        self.reindex_fields(record.value.soonest_ms(), NEVER);
+        self.reindex_parts(record.value.soonest_ms(), NEVER);
         self.log.effect_delete(self.database.number(), self.key);
         self.touch();
         Some(record)
@@ -366,7 +367,7 @@ impl<'a> Slot<'a> {
         let db = self.database.number();
         let record = self.database.table.at_mut(self.place?);
         let Value::Stream(stream) = &mut record.value else { return None };
-        let before_bytes = stream.heap_bytes();
+        let (before_bytes, before_ms) = (stream.heap_bytes(), stream.soonest_ms());
         let mut recorder = Recorder { log: self.log, db, key: self.key, is_changed: false };
         let result = edit(stream, &mut recorder);
         if recorder.is_changed {
@@ -374,8 +375,10 @@ impl<'a> Slot<'a> {
             self.watched.edit(self.db, self.hash, self.key);
         }
         record.usage = written(self.settings, self.now_ms, Some(record.usage));
+        let after_ms = stream.soonest_ms();
         self.database.heap_bytes += stream.heap_bytes();
         self.database.heap_bytes -= before_bytes;
+        self.reindex_parts(before_ms, after_ms);
         Some(result)
     }
 
@@ -449,7 +452,7 @@ impl<'a> Slot<'a> {
             }
         };
         let count = edits.count;
-        self.reindex_fields(soonest.0, soonest.1);
+        self.reindex_parts(soonest.0, soonest.1);
         if is_gone {
             self.log.forget_effects(effects_before);
             if !is_new {
@@ -497,7 +500,7 @@ impl<'a> Slot<'a> {
                 };
                 self.database.heap_bytes += record.heap_bytes();
                 self.place = Some(self.database.table.insert(self.hash, record));
-                self.reindex_fields(NEVER, soonest_ms);
+                self.reindex_parts(NEVER, soonest_ms);
             }
             return true;
         };
@@ -511,19 +514,42 @@ impl<'a> Slot<'a> {
         let (is_gone, after_ms) = (collection.is_empty(), collection.soonest_ms());
         self.database.heap_bytes += record.value.heap_bytes();
         self.database.heap_bytes -= before_bytes;
-        self.reindex_fields(before_ms, after_ms);
+        self.reindex_parts(before_ms, after_ms);
         if is_gone {
             self.remove_emptied();
         }
         applied
     }
 
-    /// Removes at most `most` fields that are due of the hash that is here; returns how many.
-    pub(crate) fn expire_fields(&mut self, most: usize) -> usize {
+    /// Removes parts that are due of what is here, at most about `most`: fields of a hash, entries of a stream. Returns how
+    /// many.
+    pub(crate) fn expire_parts(&mut self, most: usize) -> usize {
         let now_ms = self.now_ms;
-        if self.value().is_none_or(|value| value.soonest_ms() >= now_ms) {
-            return 0;
+        match self.value().filter(|value| value.soonest_ms() < now_ms) {
+            Some(Value::Stream(_)) => self.expire_entries(most as u64),
+            Some(_) => self.expire_fields(most),
+            None => 0,
         }
+    }
+
+    fn expire_entries(&mut self, most: u64) -> usize {
+        let now_ms = self.now_ms;
+        let trimmed = self.edit_stream(|stream, recorder| {
+            let trimmed = stream.trim_aged(now_ms, most);
+            if let Some(through) = trimmed.through {
+                recorder.record(&Change::Trim { through });
+            }
+            trimmed.removed
+        });
+        let removed = trimmed.unwrap_or(0);
+        if removed > 0 {
+            self.touch();
+            self.event(event::XTRIM);
+        }
+        usize::try_from(removed).unwrap_or(usize::MAX)
+    }
+
+    fn expire_fields(&mut self, most: usize) -> usize {
         let removed =
             self.edit(event::HEXPIRED, |hash: &mut Hash, edits| hash.remove_due(edits, most)).unwrap_or(0);
         self.stats.expired_fields += removed as u64;
@@ -564,15 +590,15 @@ impl<'a> Slot<'a> {
     }
 
     #[inline]
-    fn reindex_fields(&mut self, old_ms: u64, new_ms: u64) {
+    fn reindex_parts(&mut self, old_ms: u64, new_ms: u64) {
         if old_ms == new_ms {
             return;
         }
         if old_ms != NEVER {
-            self.database.field_expiries.remove(old_ms, self.hash);
+            self.database.part_expiries.remove(old_ms, self.hash);
         }
         if new_ms != NEVER {
-            self.database.field_expiries.insert(new_ms, self.hash);
+            self.database.part_expiries.insert(new_ms, self.hash);
         }
     }
 

@@ -211,6 +211,7 @@ impl Value {
     pub(crate) fn soonest_ms(&self) -> u64 {
         match self {
             Value::Hash(hash) => hash.soonest_ms(),
+            Value::Stream(stream) => stream.soonest_ms(),
             _ => NEVER,
         }
     }

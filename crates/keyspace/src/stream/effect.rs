@@ -22,6 +22,7 @@
 //! 16 remember         text │ text │ id │ ms v                    producer, iid
 //! 17 release          text │ count v, (id │ deliveries v)…
 //! 18 duplicate        –                                          a message was recognised
+//! 19 max age          ms v                                       how long an entry stays; 0 for good
 //! ```
 //!
 //! - `v` is a varint, `text` a length and bytes, `id` two varints; `ids` a count and IDs, each as its difference from
@@ -55,6 +56,7 @@ const CONFIGURE: u8 = 15;
 const REMEMBER: u8 = 16;
 const RELEASE: u8 = 17;
 const DUPLICATE: u8 = 18;
+const MAX_AGE: u8 = 19;
 
 type Ids<'a> = Cow<'a, [EntryId]>;
 /// Entries, when each was delivered last (Unix milliseconds), and how often.
@@ -82,6 +84,7 @@ pub enum Change<'a> {
     Remember { producer: &'a [u8], iid: &'a [u8], id: EntryId, since_ms: u64 },
     Release { group: &'a [u8], entries: Cow<'a, [(EntryId, u64)]> },
     Duplicate,
+    MaxAge { ms: u64 },
 }
 
 /// New entries handed to a consumer.
@@ -187,6 +190,10 @@ impl<'a> Change<'a> {
                 varint::write(out, *since_ms);
             }
             Change::Duplicate => out.push(DUPLICATE),
+            Change::MaxAge { ms } => {
+                out.push(MAX_AGE);
+                varint::write(out, *ms);
+            }
             Change::Release { group, entries } => {
                 write_names(out, RELEASE, &[group]);
                 varint::write(out, entries.len() as u64);
@@ -319,6 +326,7 @@ impl<'a> Source<'a> {
                 entries: self.list(|from| Some((from.id()?, from.number()?)))?.into(),
             },
             DUPLICATE => Change::Duplicate,
+            MAX_AGE => Change::MaxAge { ms: self.number()? },
             _ => return None,
         })
     }
@@ -415,6 +423,7 @@ impl Stream {
                 Some(maps) => maps.count_duplicate(),
                 None => return false,
             },
+            Change::MaxAge { ms } => self.set_max_age(ms),
             change => return self.apply_to_group(change).is_some(),
         }
         true
@@ -509,6 +518,7 @@ mod tests {
             Change::Remember { producer: b"p", iid: &[0, 255], id: id(1, 0), since_ms: 3 },
             Change::Release { group, entries: vec![(id(1, 1), 0)].into() },
             Change::Duplicate,
+            Change::MaxAge { ms: 86_400_000 },
         ]
     }
 

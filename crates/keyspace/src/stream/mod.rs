@@ -48,6 +48,8 @@ use block::Block;
 use references::ReferenceIndex;
 use runs::Runs;
 
+use crate::value::NEVER;
+
 pub use append::AddError;
 pub use block::{BlockLimits, Entry, Fields};
 pub use group::{
@@ -75,6 +77,8 @@ pub struct Stream {
     /// Which entries a group still refers to, once a trim or a deletion has asked.
     references: Option<Box<ReferenceIndex>>,
     idempotence: Option<Box<Idempotence>>,
+    /// Milliseconds after which an entry goes by itself; 0 for never.
+    max_age_ms: u64,
     sealed_bytes: usize,
     groups_bytes: usize,
 }
@@ -114,6 +118,26 @@ impl Stream {
     pub fn first_id(&self) -> EntryId {
         let front = self.sealed.first_entry().map(|(_, block)| &**block).or(self.open.as_ref());
         front.filter(|block| block.live() > 0).map_or(EntryId::MIN, |block| block.id_at(block.head()))
+    }
+
+    /// Milliseconds that an entry stays, counted from its ID; 0 for good.
+    pub fn max_age_ms(&self) -> u64 {
+        self.max_age_ms
+    }
+
+    /// From here on entries stay for `max_age_ms` milliseconds; 0: for good.
+    pub(crate) fn set_max_age(&mut self, max_age_ms: u64) {
+        self.max_age_ms = max_age_ms;
+    }
+
+    /// When the first entry goes by itself, Unix time in milliseconds, or [`NEVER`].
+    #[inline]
+    pub(crate) fn soonest_ms(&self) -> u64 {
+        match self.max_age_ms {
+            0 => NEVER,
+            _ if self.len == 0 => NEVER,
+            max_age_ms => self.first_id().ms.saturating_add(max_age_ms),
+        }
     }
 
     /// Number of blocks.

@@ -1,13 +1,14 @@
 //! A whole stream in bytes: what a snapshot keeps of it, and a `set` effect.
 //!
 //! ```text
-//! stream   version u8 │ last ID │ highest deleted ID │ entries added v │ blocks │ groups │ idempotence
+//! stream   version u8 │ last ID │ highest deleted ID │ entries added v │ blocks │ groups │ idempotence │ max age
 //! blocks   count v, (first ID │ text: the block's bytes)…          see block.rs
 //! groups   count v, (name │ last ID │ entries read v │ consumers │ pending)…
 //! consumers  count v, (name │ seen ms v │ active ms v)…            "active" is 0 for never, else ms + 1
 //! pending  count v, (ID │ consumer v │ delivered ms v │ deliveries v)…   consumer: 0 for nobody, else its place + 1
 //! idempotence  0, or 1 │ seconds v │ entries v │ added v │ duplicates v │ count v, (producer │ iid │ ID │ ms v)…
 //! ```
+//! max age  nothing in version 1: entries stay for good; in version 2 ms v
 //!
 //! `v` is a varint, a name or text a length and bytes, an ID two varints. "Entries read" is 0 for unknown, else the
 //! number + 1. Reading checks everything: the bytes come from a file.
@@ -20,12 +21,14 @@ use crate::stream::block::Block;
 use crate::stream::pending::Pending;
 use crate::stream::{EntryId, Group, IdempotenceConfig, Stream, varint};
 
+/// Of a stream whose entries stay, and of one whose entries go by themselves.
 const VERSION: u8 = 1;
+const VERSION_WITH_AGE: u8 = 2;
 
 impl Stream {
     /// Appends the stream. `pause` is shown what there is so far after every block and group, and may take it away.
     pub fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
-        out.push(VERSION);
+        out.push(if self.max_age_ms == 0 { VERSION } else { VERSION_WITH_AGE });
         write_id(out, self.last_id);
         write_id(out, self.max_deleted_id);
         varint::write(out, self.entries_added);
@@ -42,6 +45,9 @@ impl Stream {
             pause(out);
         }
         self.write_idempotence(out);
+        if self.max_age_ms != 0 {
+            varint::write(out, self.max_age_ms);
+        }
     }
 
     fn write_idempotence(&self, out: &mut Vec<u8>) {
@@ -63,9 +69,11 @@ impl Stream {
     /// Reads a stream; `None` if the bytes are not exactly one.
     pub fn read(bytes: &[u8]) -> Option<Stream> {
         let mut source = Source(bytes);
-        if *source.0.split_off_first()? != VERSION {
-            return None;
-        }
+        let has_age = match *source.0.split_off_first()? {
+            VERSION => false,
+            VERSION_WITH_AGE => true,
+            _ => return None,
+        };
         let mut stream = Stream::new();
         stream.last_id = source.id()?;
         stream.max_deleted_id = source.id()?;
@@ -84,6 +92,9 @@ impl Stream {
             stream.insert_group(name, group);
         }
         source.idempotence(&mut stream)?;
+        if has_age {
+            stream.max_age_ms = source.number()?;
+        }
         source.0.is_empty().then_some(stream)
     }
 

@@ -133,6 +133,19 @@ impl Stream {
         }
     }
 
+    /// Removes entries that are too old at `now_ms`, Unix time in milliseconds: some `most` of them, by whole blocks, or
+    /// those of one block.
+    pub(crate) fn trim_aged(&mut self, now_ms: u64, most: u64) -> Trimmed {
+        let oldest = EntryId { ms: now_ms.saturating_sub(self.max_age_ms), seq: 0 };
+        let trim = |bound, whole_blocks| Trim { bound, whole_blocks, references: References::Keep };
+        let trimmed = self.trim(trim(TrimBound::MinId(oldest), Some(most.max(1))));
+        if trimmed.removed > 0 {
+            return trimmed;
+        }
+        let front = self.blocks_from_first().next().and_then(|block| block.last_id().next());
+        self.trim(trim(TrimBound::MinId(front.map_or(oldest, |next| next.min(oldest))), None))
+    }
+
     fn trim_prefix(&mut self, trim: Trim) -> Trimmed {
         let mut trimmed = Trimmed::default();
         while let Some(key) = self.block_key_after(None) {

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use sterna_keyspace::{Space, Waiter, recheck};
+use sterna_keyspace::stream::effect::Change;
+use sterna_keyspace::stream::{BlockLimits, Stream};
+use sterna_keyspace::{Retention, Space, Waiter, recheck};
 
 use crate::world::{START_MS, World};
 
@@ -344,4 +346,57 @@ fn approximate_trims_that_look_at_references_take_whole_blocks_too() {
         ("XPENDING s g", "[0 nil nil nil]"),
     ]);
     streams.check_replay(&["s"]);
+}
+
+#[test]
+fn entries_of_a_stream_with_an_age_go_by_themselves_and_the_stream_stays() {
+    let mut world = World::new(4);
+    let retention = Retention { maxlen: None, max_age_ms: 1_000 };
+    for _ in 0..450 {
+        world.remember("s", "m", retention);
+        world.now_ms += 1;
+    }
+    world.run("xgroup create s g 0");
+    world.run("copy s t");
+    world.run("hset h f v");
+    assert_eq!(world.expire_due(100), 0);
+    // The entry with the ID n goes when n + 1 000 is over.
+    world.now_ms = START_MS + 1_000 + 230;
+    while world.expire_due(100) > 0 {
+        world.check();
+    }
+    let xrange = |world: &mut World, key: &str| world.run(&format!("xrange {key} - + count 1"));
+    for key in ["s", "t"] {
+        assert_eq!(world.run(&format!("xlen {key}")), ":220\r\n", "{key}");
+        assert!(xrange(&mut world, key).contains(&format!("{}-0", START_MS + 230)));
+    }
+    let mut replayed = world.replayed(2);
+    assert_eq!(replayed.run("xlen s"), ":220\r\n");
+    for world in [&mut world, &mut replayed] {
+        world.now_ms += 10_000;
+        while world.expire_due(100) > 0 {}
+        assert_eq!(world.run("xlen s"), ":0\r\n");
+        assert!(world.run("xinfo groups s").contains("name"), "a group stays");
+        world.check();
+    }
+    // Whoever publishes removes what is due, and may let it stay for good from here on.
+    world.remember("s", "old", retention);
+    world.now_ms += 2_000;
+    world.remember("s", "new", Retention { maxlen: Some(3), max_age_ms: 0 });
+    assert_eq!(world.run("xlen s"), ":1\r\n");
+    world.now_ms += 1_000_000;
+    assert_eq!(world.expire_due(100), 0);
+    (0..5).for_each(|_| world.remember("s", "m", Retention { maxlen: Some(3), max_age_ms: 0 }));
+    assert_eq!(world.run("xlen s"), ":3\r\n");
+}
+
+#[test]
+fn a_stream_with_an_age_has_it_in_a_snapshot_too() {
+    let mut stream = Stream::new();
+    assert!(stream.apply(Change::MaxAge { ms: 5 }, BlockLimits::default()));
+    let mut bytes = Vec::new();
+    stream.write(&mut bytes, &mut |_| {});
+    let read = Stream::read(&bytes).expect("a stream");
+    assert_eq!(read.max_age_ms(), 5);
+    assert!(Stream::read(&bytes[..bytes.len() - 1]).is_none());
 }

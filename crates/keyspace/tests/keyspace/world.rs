@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sterna_command::{Command, Flags};
 use sterna_keyspace::{
     Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, Error, EventClasses, KeyHash, Locked, Outcome,
-    Partition, Run, Space, Waiter, Wants, serve_ready,
+    Partition, Retention, Run, Space, Waiter, Wants, remember, serve_ready,
 };
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
 
@@ -155,6 +155,15 @@ impl World {
             .events()
             .map(|(event, db, key)| format!("{} {db} {}", event.name, String::from_utf8_lossy(key)))
             .collect()
+    }
+
+    /// Keeps a message in the stream at `key`.
+    pub(crate) fn remember(&mut self, key: &str, message: &str, retention: Retention) {
+        self.log.clear();
+        let World { now_ms, db, caller, log, parts, .. } = self;
+        let mut ctx = Ctx { space: Space::some(parts), db: *db, now_ms: *now_ms, log, caller: *caller };
+        remember(&mut ctx, key.as_bytes(), message.as_bytes(), retention).expect("a stream, or nothing");
+        self.finish();
     }
 
     /// Removes what is due, as the active cycle does.

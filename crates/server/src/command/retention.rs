@@ -2,7 +2,7 @@
 //!
 //! 0. A PUBLISH by itself waits until what other shards have mailed is handed out, so that step 3 finds little.
 //! 1. The partition of the stream is locked: by PUBLISH itself, by EXEC, or by the script that publishes.
-//! 2. XADD, as a client would do it. Its ID is the message's position; if it fails, nobody is sent anything.
+//! 2. The message is appended, as by XADD. Its ID is the message's position; if it fails, nobody is sent anything.
 //! 3. What other shards have mailed so far is handed out here. All earlier messages of the channel are among it, since they
 //!    were mailed under the same lock.
 //! 4. The message is handed out here, and mailed to the other shards.
@@ -11,31 +11,17 @@
 //! So every shard hands out a channel's messages in the order of their IDs, and a message that somebody was sent is in the
 //! stream. Cost: an XADD and a PUBLISH, and no run: messages to such a channel are handed out one by one.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use sterna_command::{Command, Flags};
-use sterna_keyspace::Run;
-use sterna_protocol::{Args, OwnedArgs, Reply};
+use sterna_command::Flags;
+use sterna_keyspace::Retention;
+use sterna_protocol::Args;
 
 use super::Failure;
 use super::table::Row;
 use crate::parcel::Namespace;
 use crate::partitions::{Held, Indices, Scene};
 use crate::shard::Shard;
-
-/// The field of an entry that holds the message.
-const FIELD: &[u8] = b"message";
-
-/// Commands of the keyspace that keep a message, and let those go that are too old.
-static XADD: LazyLock<&Command<Run>> = LazyLock::new(|| named("xadd"));
-static XTRIM: LazyLock<&Command<Run>> = LazyLock::new(|| named("xtrim"));
-
-fn named(name: &str) -> &'static Command<Run> {
-    sterna_keyspace::COMMANDS
-        .iter()
-        .find(|command| command.spec.name == name)
-        .expect("streams are part of the keyspace")
-}
 
 impl Shard {
     /// Whether what this request publishes is kept: its channel remembers.
@@ -104,24 +90,10 @@ impl Shard {
     ) -> Result<(), Failure> {
         let config = Arc::clone(&self.config);
         let Some(rule) = config.retention_of(channel) else { return Ok(()) };
+        let retention =
+            Retention { maxlen: rule.maxlen, max_age_ms: rule.maxage_s.unwrap_or(0).saturating_mul(1000) };
         let scene = Scene { db: 0, ..self.scene_of(slot, false) };
-        let mut run = |command: &'static Command<Run>, words: &[&[u8]]| {
-            let (args, mut unread) = (OwnedArgs::from_slices(words), Vec::new());
-            let mut reply = Reply::new(&mut unread, scene.caller.proto);
-            held.execute(command, args.args(), scene, &mut self.changes, &mut reply).map_err(Failure::from)
-        };
-        let maxlen = rule.maxlen.map(|maxlen| maxlen.to_string());
-        match &maxlen {
-            Some(maxlen) => {
-                let words: [&[u8]; 7] = [b"XADD", key, b"MAXLEN", maxlen.as_bytes(), b"*", FIELD, payload];
-                run(*XADD, &words)?;
-            }
-            None => drop(run(*XADD, &[b"XADD", key, b"*", FIELD, payload])?),
-        }
-        if let Some(age_s) = rule.maxage_s {
-            let oldest_ms = scene.now_ms.saturating_sub(age_s.saturating_mul(1000)).to_string();
-            run(*XTRIM, &[b"XTRIM", key, b"MINID", oldest_ms.as_bytes()])?;
-        }
+        held.remember(key, payload, retention, scene, &mut self.changes)?;
         Ok(())
     }
 }

@@ -7,7 +7,11 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 use sterna_command::Command;
-use sterna_keyspace::{Changes, Effect, Error, KeyHash, Locked, Outcome, Partition, Run, Space, serve_ready};
+use sterna_keyspace::stream::EntryId;
+use sterna_keyspace::{
+    Changes, Ctx, Effect, Error, KeyHash, Locked, Outcome, Partition, Retention, Run, Space, remember,
+    serve_ready,
+};
 use sterna_protocol::{Args, Reply};
 
 use super::whole::remove_where;
@@ -179,6 +183,21 @@ impl Held<'_> {
     ) -> Result<Outcome, Error> {
         self.of.set_wants(log);
         run(command, args, scene, Space::some(self), log, reply)
+    }
+
+    /// Keeps a message in the stream at `key`; see [`remember`].
+    pub(crate) fn remember(
+        &mut self,
+        key: &[u8],
+        message: &[u8],
+        retention: Retention,
+        scene: Scene,
+        log: &mut Changes,
+    ) -> Result<EntryId, Error> {
+        self.of.set_wants(log);
+        let Scene { db, now_ms, caller } = scene;
+        let mut ctx = Ctx { space: Space::some(self), db, now_ms, log, caller };
+        remember(&mut ctx, key, message, retention)
     }
 
     /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.

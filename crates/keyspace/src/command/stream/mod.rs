@@ -11,6 +11,7 @@
 //! | `pending`, `claim` | XPENDING, XCLAIM, XAUTOCLAIM |
 //! | `group`, `info` | XGROUP, XINFO |
 //! | `configure` | XSETID, XCFGSET |
+//! | `remember` | no command: what PUBLISH keeps |
 //!
 //! An entry in a reply is written straight from its block, without a copy in between.
 
@@ -37,10 +38,12 @@ pub(super) mod pending;
 pub(super) mod range;
 pub(super) mod read;
 pub(super) mod readgroup;
+mod remember;
 pub(super) mod trim;
 
 use entry::{EntryWriter, write_entries, write_entry, write_range};
 pub use error::StreamError;
+pub use remember::{Retention, remember};
 
 /// IDs of one request; more than these go to the heap.
 type Ids = SmallVec<[EntryId; 16]>;

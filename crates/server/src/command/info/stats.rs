@@ -56,7 +56,7 @@ pub(super) fn keyspace(sheet: &mut Sheet, call: &mut Call<'_>) {
             &format!("db{db}"),
             format_args!(
                 "keys={},expires={},avg_ttl={mean_ttl_ms},subexpiry={}",
-                fill.keys, fill.expires, fill.hashes_expiring
+                fill.keys, fill.expires, fill.parts_expiring
             ),
         );
     }
