@@ -41,6 +41,8 @@ const LAYERS: &[&[&str]] = &[
     &["persistence", "server"],
     &["shard"],
     &["command"],
+    // What the crates above ask of it.
+    &["engine"],
     &["start"],
 ];
 

@@ -23,6 +23,7 @@
 pub mod client;
 pub mod difference;
 pub mod faults;
+pub mod http;
 pub mod memory;
 pub mod script;
 pub mod server;

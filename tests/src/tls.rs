@@ -76,6 +76,11 @@ pub fn connect(port: u16, authority: &Authority, identity: Option<&Identity>) ->
     Ok(Client::over(shake_hands(port, config_for(authority, identity))?))
 }
 
+/// As [`connect`], for other protocols.
+pub fn stream(port: u16, authority: &Authority) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    shake_hands(port, config_for(authority, None))
+}
+
 /// A peer that sends records without content, as no library does.
 pub struct Hollow {
     socket: TcpStream,

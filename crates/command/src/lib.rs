@@ -374,6 +374,8 @@ pub enum ReplyShape {
     Verbatim,
     /// No reply at all.
     Nothing,
+    /// Lines without end, each a simple string, until the connection closes.
+    Lines,
 }
 
 impl Spec {

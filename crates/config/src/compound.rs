@@ -234,6 +234,16 @@ impl Config {
         }
     }
 
+    /// Whether a certificate is needed.
+    pub fn has_tls_port(&self) -> bool {
+        self.tls_port != 0 || self.https_port != 0
+    }
+
+    /// Whether HTTP is served.
+    pub fn has_http_port(&self) -> bool {
+        self.http_port != 0 || self.https_port != 0
+    }
+
     /// Whether anything is kept without being asked for.
     pub fn keeps_anything(&self) -> bool {
         self.appendonly || !self.save_points().is_empty()

@@ -22,6 +22,7 @@ mod include;
 mod live;
 mod load;
 mod options;
+mod origins;
 mod page;
 mod retain;
 mod rewrite;
@@ -38,6 +39,7 @@ pub use options::{
     AclPubsubDefault, AppendFsync, Change, Config, Daemonize, DebugCommand, LogLevel, MaxmemoryPolicy,
     OPTIONS, OptionRow, Section, TlsAuthClients,
 };
+pub use origins::Origins;
 pub use page::reference_page;
 pub use retain::{RetainRule, RetainRules};
 pub use rewrite::{RewriteError, replace_file};

@@ -14,6 +14,7 @@ use super::compound::{
     BindAddress, KeyEvents, MemoryShare, OutputLimit, OutputLimits, Percentiles, RenamedCommand, SavePoints,
     TlsProtocols, UserLine,
 };
+use super::origins::Origins;
 use super::retain::RetainRules;
 use super::value::{Kind, Phase, Value, ValueError, choices};
 
@@ -123,6 +124,23 @@ options! {
     /// Port for TLS connections; 0 turns them off.
     tls_port: u16 = 0,
         Network "tls-port", int(0, 65535, "port"), RunTime;
+
+    /// Port for HTTP, on the addresses of `bind`; 0 turns it off.
+    http_port: u16 = 0,
+        Network "http-port", int(0, 65535, "port"), Start;
+
+    /// Port for HTTP under TLS, with the certificate of `tls-port`; 0 turns it off.
+    https_port: u16 = 0,
+        Network "https-port", int(0, 65535, "port"), Start;
+
+    /// Origins whose pages may use the HTTP ports, as `https://example.com`; `*` is any. Empty is none but pages that came
+    /// from the port itself.
+    http_allow_origin: Origins = Origins::default(),
+        Network "http-allow-origin", Kind::Words("[origin ...]"), RunTime;
+
+    /// Bytes of the body of one HTTP request; a longer one is refused.
+    http_max_body_size: u64 = 10 << 20,
+        Network "http-max-body-size", memory(1024), RunTime;
 
     /// Path of a Unix socket to listen on as well.
     unixsocket: Option<PathBuf> = None,

@@ -148,6 +148,9 @@ pub enum ValueError {
     /// See the text.
     #[error("Too many bind addresses specified.")]
     TooManyAddresses,
+    /// What no browser sends as an origin.
+    #[error("argument must be a list of origins, as in https://example.com, or *")]
+    Origin,
     /// A version of TLS that is unknown or too old to be safe.
     #[error("argument must be a list of 'TLSv1.2' and 'TLSv1.3' (older versions are not supported)")]
     TlsProtocols,

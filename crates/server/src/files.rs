@@ -14,11 +14,15 @@ const OWN_FILES: u64 = 32;
 /// Descriptors of one shard: its poll and its waker.
 const FILES_PER_SHARD: u64 = 2;
 
+/// Descriptors of what serves HTTP: its poll and waker, and connections that are refused.
+const GATEWAY_FILES: u64 = 8;
+
 /// Descriptors that the server needs beside those of its clients.
 pub(crate) fn own_files(config: &Config, shards: usize) -> u64 {
     // A name may have an address of each family; both ports, the Unix socket.
     let listeners = 4 * config.bind.len() as u64 + 1;
-    OWN_FILES + FILES_PER_SHARD * shards as u64 + listeners
+    let gateway = if config.has_http_port() { listeners + GATEWAY_FILES } else { 0 };
+    OWN_FILES + FILES_PER_SHARD * shards as u64 + listeners + gateway
 }
 
 /// Raises the limit on open files so that so many clients fit beside `own`, as far as the system allows. Errors: how

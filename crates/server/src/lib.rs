@@ -9,6 +9,7 @@ mod budget;
 pub mod command;
 mod connection;
 mod directory;
+mod engine;
 mod files;
 mod histogram;
 mod history;
@@ -42,7 +43,9 @@ mod tracking;
 use sterna_acl as acl;
 use sterna_config as config;
 
+pub use engine::{Engine, InnerClient, Seat};
 pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
+pub use net::HttpListener;
 pub use persistence::{ForeignFiles, JournalError, replay_at_rest};
 pub use start::{Control, LINE_CHECKS, Running, StartError, start};
 

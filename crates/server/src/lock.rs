@@ -86,6 +86,8 @@ pub(crate) enum Level {
     ErrorCounts,
     /// Threads that wait for a moment.
     Signal,
+    /// What a client inside the process has sent and is sent.
+    Pipe,
 }
 
 impl Level {

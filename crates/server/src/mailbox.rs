@@ -21,6 +21,7 @@ use crate::acl::{User, Users};
 use crate::apart::Task;
 use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
+use crate::connection::pipe::Pipe;
 use crate::connection::state::ConnectionRef;
 use crate::connection::transport::Socket;
 use crate::invalidation::Invalidation;
@@ -57,6 +58,8 @@ pub(crate) enum Mail {
     Durable,
     /// Keys have changed that connections of this shard may hold copies of.
     Invalidate(Invalidation),
+    /// A client inside the process has sent something, made room, or left.
+    Piped(Arc<Pipe>),
     /// A line for this shard's monitors.
     Monitor(Arc<[u8]>),
     /// A pause ended: let go what was held back.
@@ -107,6 +110,7 @@ impl Mail {
             | Mail::Monitor(_)
             | Mail::Close { .. } => false,
             Mail::Accepted { .. }
+            | Mail::Piped(_)
             | Mail::Done(_)
             | Mail::JobEnded { .. }
             | Mail::Apart(_)

@@ -64,6 +64,35 @@ pub(crate) fn listen(config: &Config) -> Result<(Vec<Listener>, Vec<String>), Li
     Ok((listeners, lines))
 }
 
+/// Where HTTP comes in.
+#[derive(Debug)]
+pub struct HttpListener {
+    /// The socket, non-blocking.
+    pub socket: std::net::TcpListener,
+    /// Whether for TLS.
+    pub tls: bool,
+    address: SocketAddr,
+}
+
+impl HttpListener {
+    /// For people.
+    pub(crate) fn describe(&self) -> String {
+        format!("{} ({})", self.address, if self.tls { "HTTPS" } else { "HTTP" })
+    }
+}
+
+/// Opens the listeners of `http-port` and `https-port`.
+pub(crate) fn listen_http(config: &Config) -> Result<Vec<HttpListener>, ListenError> {
+    let mut listeners = Vec::new();
+    for (port, tls) in [(config.http_port, false), (config.https_port, true)] {
+        for (socket, address) in if port == 0 { Vec::new() } else { listen_tcp(config, port, |_| false)? } {
+            let socket = socket.map(|socket| std::net::TcpListener::from(std::os::fd::OwnedFd::from(socket)));
+            listeners.extend(socket.map(|socket| HttpListener { socket, tls, address }));
+        }
+    }
+    Ok(listeners)
+}
+
 /// A change of the addresses listened on.
 #[derive(Debug)]
 pub(crate) struct Relisten {

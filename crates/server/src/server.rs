@@ -19,6 +19,7 @@ use crate::apart::{Reserved, Threads};
 use crate::budget::MemoryBudget;
 use crate::config::Config;
 use crate::connection::client::{Client, ClientId, CloseCounts, mark};
+use crate::connection::transport::Transport;
 use crate::directory::Directory;
 use crate::lock::{Level, Mutex, RwLock};
 use crate::log_limit::LogLimits;
@@ -242,6 +243,23 @@ impl Server {
         loads.min().map_or(0, |(_, index)| index)
     }
 
+    /// Counts one connection more, unless there are `maxclients`.
+    pub(crate) fn count_connected(&self) -> bool {
+        let is_room = self.connected.fetch_add(1, Relaxed) < self.config.read().maxclients as usize;
+        if !is_room {
+            self.connected.fetch_sub(1, Relaxed);
+            self.rejected_connections.fetch_add(1, Relaxed);
+        }
+        is_room
+    }
+
+    /// A connection is gone.
+    pub(crate) fn count_closed(&self, transport: &Transport) {
+        if transport.fd().is_some() {
+            self.connected.fetch_sub(1, Relaxed);
+        }
+    }
+
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read())
     }
@@ -297,6 +315,11 @@ impl Server {
     pub(crate) fn tls_session(&self) -> Option<ServerConnection> {
         let config = self.tls.read().clone()?;
         ServerConnection::new(config).ok()
+    }
+
+    /// TLS for new connections.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.read().clone()
     }
 
     /// Has new connections use `tls`; those there are keep what they have.

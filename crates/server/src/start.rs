@@ -12,9 +12,10 @@ use crate::command::acl::file::users_of_file;
 use crate::command::acl::first_channels;
 use crate::command::table::table;
 use crate::config::{Config, LineChecks, RenamedCommand, UserLine};
+use crate::engine::Engine;
 use crate::files::{make_room_for, own_files};
 use crate::mailbox::Mailbox;
-use crate::net::{ListenError, addresses_of, listen};
+use crate::net::{HttpListener, ListenError, addresses_of, listen, listen_http};
 use crate::persistence::{self, Job, JournalError, Loader};
 use crate::renames::Renames;
 use crate::server::Server;
@@ -90,6 +91,8 @@ pub struct Running {
     threads: Vec<JoinHandle<io::Result<()>>>,
     /// Loads the journal, if that was not done before the shards started.
     loader: Option<Loader>,
+    /// Where HTTP comes in, until somebody serves it.
+    http: Vec<HttpListener>,
     /// Where it listens, for people.
     pub addresses: Vec<String>,
     /// How many shards it has.
@@ -108,10 +111,12 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
         let made = crate::tls::self_signed(&config.dir)?;
         files = vec![("clients trust it with", made.ca), ("TLS certificate", made.cert)];
     }
-    let tls = if config.tls_port != 0 { Some(crate::tls::server_config(&config)?) } else { None };
+    let tls = if config.has_tls_port() { Some(crate::tls::server_config(&config)?) } else { None };
     persistence::foreign::recognise(&config)?;
     let opened = persistence::open(&config)?;
-    let (listeners, addresses) = listen(&config)?;
+    let (listeners, mut addresses) = listen(&config)?;
+    let http = listen_http(&config)?;
+    addresses.extend(http.iter().map(HttpListener::describe));
 
     let polls = (0..shards).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let mailboxes = (polls.iter())
@@ -136,7 +141,7 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).stack_size(SHARD_STACK_BYTES);
         threads.push(thread.spawn(run)?);
     }
-    Ok(Running { server, threads, loader, addresses, shards, files })
+    Ok(Running { server, threads, loader, http, addresses, shards, files })
 }
 
 /// Lowers `maxclients` to what the limit on open files leaves room for.
@@ -178,6 +183,16 @@ impl Running {
         format!("{scheme}://{login}127.0.0.1:{port}")
     }
 
+    /// The engine behind the sockets, for who serves other protocols.
+    pub fn engine(&self) -> Engine {
+        Engine::new(Arc::clone(&self.server))
+    }
+
+    /// The listeners of `http-port` and `https-port`.
+    pub fn take_http_listeners(&mut self) -> Vec<HttpListener> {
+        std::mem::take(&mut self.http)
+    }
+
     /// A handle that stops or reloads the server from another thread.
     pub fn control(&self) -> Control {
         Control(Arc::clone(&self.server))
@@ -212,7 +227,7 @@ impl Control {
     /// SIGHUP: read certificates again. Errors: they can't be used, and the old ones stay.
     pub fn reload_tls(&self) -> Result<(), crate::tls::TlsError> {
         let config = self.0.config();
-        if config.tls_port != 0 {
+        if config.has_tls_port() {
             self.0.set_tls(Some(crate::tls::server_config(&config)?));
         }
         Ok(())

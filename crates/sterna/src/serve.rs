@@ -8,6 +8,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use sterna_config::{Config, Loaded};
+use sterna_gateway::Gateway;
 use sterna_server::{Control, Running, VERSION};
 
 use crate::Failure;
@@ -26,7 +27,8 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
         .map_err(|e| Failure::Io("cannot listen to signals", e))?;
     let password = !config.requirepass.is_empty();
     let pidfile = config.pidfile.clone();
-    let running = sterna_server::start(config, file)?;
+    let mut running = sterna_server::start(config, file)?;
+    let gateway = serve_http(&mut running)?;
     if let Some(path) = &pidfile {
         write_pid(path).map_err(|e| Failure::Io("cannot write the pidfile", e))?;
     }
@@ -34,6 +36,7 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     let control = running.control();
     thread::spawn(move || obey(signals, &control));
     let result = running.join();
+    gateway.into_iter().for_each(Gateway::stop);
     if let Some(path) = &pidfile {
         // It may have been removed by hand; there is nothing to do about it either way.
         let _ = std::fs::remove_file(path);
@@ -41,6 +44,16 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     result.map_err(|e| Failure::Io("the server failed", e))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves HTTP, if there are listeners for it.
+fn serve_http(running: &mut Running) -> Result<Option<Gateway>, Failure> {
+    let listeners = running.take_http_listeners();
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let gateway = sterna_gateway::start(running.engine(), listeners);
+    gateway.map(Some).map_err(|e| Failure::Io("cannot serve HTTP", e))
 }
 
 /// Has a panic in any thread end the process: the other threads would go on as half a server, some of its clients unanswered

@@ -288,5 +288,5 @@ const TLS_OPTIONS: &[&str] =
     &["tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients", "tls-protocols", "tls-port"];
 
 fn tls_of(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, crate::tls::TlsError> {
-    (config.tls_port != 0).then(|| crate::tls::server_config(config)).transpose()
+    config.has_tls_port().then(|| crate::tls::server_config(config)).transpose()
 }

@@ -27,7 +27,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         complexity: "O(1); afterwards each command costs a line for each monitor",
         summary: "Shows every command that the server executes, until the connection closes or is RESET.",
         syntax: "",
-        reply: &[ReplyShape::Ok],
+        reply: &[ReplyShape::Ok, ReplyShape::Lines],
         tips: &[],
         ..Spec::PLAIN
     },

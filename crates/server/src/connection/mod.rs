@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod dependence;
 pub(crate) mod output;
 pub(crate) mod pace;
+pub(crate) mod pipe;
 pub(crate) mod state;
 pub(crate) mod tracking;
 pub(crate) mod transaction;

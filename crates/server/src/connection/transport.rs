@@ -1,15 +1,18 @@
-//! The socket of a connection: TCP or Unix, plain or under TLS.
+//! The socket of a connection: TCP or Unix, plain or under TLS; or a pipe inside the process.
 //!
 //! A transport moves bytes and says when it would block; it knows nothing of requests. Registered once with the
 //! reactor, edge-triggered, for both directions: whoever sees `WouldBlock` waits for the next edge.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::AsRawFd;
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustls::ServerConnection;
+
+use super::pipe::PipeEnd;
+use super::state::ConnectionRef;
 
 /// Plain bytes that rustls may hold encrypted for one connection: one turn's worth of records, so that a slow client
 /// costs ranges in its output queue and not copies in its TLS state.
@@ -23,6 +26,8 @@ const TLS_READS_MAX: usize = 16;
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// A client inside the process. It holds no descriptor, and is not counted by `maxclients`.
+    Pipe(PipeEnd),
 }
 
 /// A connection's way in and out.
@@ -52,12 +57,16 @@ impl Transport {
         }
     }
 
-    /// Asks the reactor for edges in both directions, under `token`.
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
+    /// Asks the reactor for edges in both directions, for the connection `me`.
+    pub(crate) fn register(&mut self, registry: &Registry, me: ConnectionRef) -> io::Result<()> {
+        let (token, both) = (Token(me.slot), Interest::READABLE | Interest::WRITABLE);
         match self.socket() {
             Socket::Tcp(stream) => registry.register(stream, token, both),
             Socket::Unix(stream) => registry.register(stream, token, both),
+            Socket::Pipe(end) => {
+                end.set_place(me);
+                Ok(())
+            }
         }
     }
 
@@ -117,6 +126,8 @@ impl Transport {
         let _ = match self.socket() {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
+            // It ends when the connection is dropped.
+            Socket::Pipe(_) => Ok(()),
         };
     }
 
@@ -128,27 +139,22 @@ impl Transport {
     /// Bytes the transport itself holds on the heap, as far as can be known.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
+            Transport::Plain(Socket::Pipe(end)) => end.heap_bytes(),
             Transport::Plain(_) => 0,
             Transport::Tls(_) => size_of::<TlsStream>(),
         }
     }
-}
 
-impl AsRawFd for Transport {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-impl AsFd for Transport {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    /// Its descriptor, if it holds one.
+    pub(crate) fn fd(&self) -> Option<i32> {
         let socket = match self {
             Transport::Plain(socket) => socket,
             Transport::Tls(tls) => &tls.socket,
         };
         match socket {
-            Socket::Tcp(stream) => stream.as_fd(),
-            Socket::Unix(stream) => stream.as_fd(),
+            Socket::Tcp(stream) => Some(stream.as_raw_fd()),
+            Socket::Unix(stream) => Some(stream.as_raw_fd()),
+            Socket::Pipe(_) => None,
         }
     }
 }
@@ -160,6 +166,8 @@ impl Socket {
             (Socket::Tcp(stream), many) => stream.write_vectored(many),
             (Socket::Unix(stream), [one]) => stream.write(one),
             (Socket::Unix(stream), many) => stream.write_vectored(many),
+            // What it doesn't take is offered again.
+            (Socket::Pipe(end), many) => many.first().map_or(Ok(0), |slice| end.write(slice)),
         }
     }
 }
@@ -169,6 +177,7 @@ impl Read for Socket {
         match self {
             Socket::Tcp(stream) => stream.read(buf),
             Socket::Unix(stream) => stream.read(buf),
+            Socket::Pipe(end) => end.read(buf),
         }
     }
 }

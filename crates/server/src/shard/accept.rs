@@ -144,10 +144,7 @@ impl Shard {
     /// Gives a connection to the shard with the fewest. One too many is told so here and now: while it waited for
     /// another shard it would hold a descriptor that the server may need itself.
     fn place(&mut self, socket: Socket, address: Address, tls: bool) {
-        let connected = self.server.connected.fetch_add(1, Relaxed) + 1;
-        if connected > self.config.maxclients as usize {
-            self.server.connected.fetch_sub(1, Relaxed);
-            self.server.rejected_connections.fetch_add(1, Relaxed);
+        if !self.server.count_connected() {
             if self.server.log_limits.admits(Cause::MaxClients, self.clock.now_ms) {
                 tracing::warn!(addr = %address.peer(), "turned away: max number of clients reached");
             }
@@ -174,19 +171,19 @@ impl Shard {
         let transport = if tls {
             match server.tls_session() {
                 Some(session) => Transport::tls(socket, session),
-                None => return self.drop_refused(),
+                None => return self.drop_refused(&Transport::Plain(socket)),
             }
         } else {
             Transport::Plain(socket)
         };
         if let Some(text) = self.refusal(&address) {
             server.rejected_connections.fetch_add(1, Relaxed);
-            refuse(transport, text);
-            return self.drop_refused();
+            self.drop_refused(&transport);
+            return refuse(transport, text);
         }
         server.accepted_connections.fetch_add(1, Relaxed);
         let id = server.next_client_id();
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&transport);
+        let fd = transport.fd().unwrap_or(-1);
         let sum = Arc::clone(&self.handle().client_bytes);
         let client = Arc::new(Client::new(id, self.index, fd, address, self.clock.now_ms, sum));
         let entry = self.connections.vacant_entry();
@@ -195,16 +192,16 @@ impl Shard {
         entry.insert(Connection::new(me, transport, Arc::clone(&client), user, self.clock.now_ms));
         client.slot.store(slot as u32, Relaxed);
         self.handle().clients.lock().insert(id, client);
-        let registered = self.connections[slot].transport.register(self.poll.registry(), Token(slot));
+        let registered = self.connections[slot].transport.register(self.poll.registry(), me);
         if let Err(e) = registered {
             tracing::warn!(error = %e, "cannot watch a connection");
             self.close(slot, crate::connection::CloseReason::SocketError);
         }
     }
 
-    fn drop_refused(&self) {
+    fn drop_refused(&self, transport: &Transport) {
         self.handle().connections.fetch_sub(1, Relaxed);
-        self.server.connected.fetch_sub(1, Relaxed);
+        self.server.count_closed(transport);
     }
 
     /// `protected-mode`: without a password, only this machine may connect.

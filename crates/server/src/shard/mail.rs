@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::connection::pipe::Pipe;
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
 use crate::mailbox::{Ack, Letter, Mail};
 use crate::parcel::Parcel;
@@ -180,6 +181,7 @@ impl Shard {
             Mail::Unblock { who, with_error } => self.unblock(who, with_error),
             Mail::Durable => self.recheck_awaiting(),
             Mail::Invalidate(news) => self.receive_invalidation(news),
+            Mail::Piped(pipe) => self.note_piped(&pipe),
             Mail::Monitor(line) => self.show_monitors(&line),
             Mail::Resume => {
                 self.resume_paused();
@@ -200,6 +202,21 @@ impl Shard {
             }
             Mail::Shutdown => self.stop(),
         }
+    }
+
+    /// What an edge is to a socket.
+    fn note_piped(&mut self, pipe: &Pipe) {
+        let (place, client_gone) = pipe.open_mail();
+        // Without a place it was refused.
+        let Some(who) = place else { return };
+        let Some(connection) = self.connections.get_mut(who.slot).filter(|other| other.me == who) else {
+            return;
+        };
+        connection.read_closed |= client_gone;
+        if std::mem::take(&mut connection.write_blocked) {
+            self.flusher.mark(connection);
+        }
+        self.make_ready(who.slot);
     }
 
     fn count_ack(&mut self, ack: Ack) {

@@ -318,7 +318,7 @@ impl Shard {
         connection.client.set_memory(0, 0);
         handle.clients.lock().remove(&connection.client.id);
         handle.connections.fetch_sub(1, Relaxed);
-        self.server.connected.fetch_sub(1, Relaxed);
+        self.server.count_closed(&connection.transport);
     }
 
     /// Says once who was too slow, with its line of CLIENT LIST while that still tells of its subscriptions.

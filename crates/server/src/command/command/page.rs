@@ -91,6 +91,7 @@ fn word(shape: ReplyShape) -> &'static str {
         ReplyShape::Push => "push",
         ReplyShape::Verbatim => "text",
         ReplyShape::Nothing => "nothing",
+        ReplyShape::Lines => "lines without end",
     }
 }
 

@@ -1,0 +1,121 @@
+//! From a listener to requests: connections, TLS, and the bounds of hyper.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use sterna_server::{Engine, HttpListener, Seat};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::budget::Budget;
+use crate::guarded::Guarded;
+use crate::limits::{
+    ACCEPT_PAUSE, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, WRITE_STALL_MAX,
+};
+use crate::route;
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) budget: Arc<Budget>,
+}
+
+/// The HTTP client of a connection.
+pub(crate) struct Caller {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) tls: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(engine: Engine) -> Shared {
+        Shared { engine, budget: Arc::default() }
+    }
+}
+
+/// What is said, where it can be, to a connection beyond `maxclients`.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\
+    connection: close\r\n\r\n{\"error\":\"ERR max number of clients reached\"}";
+
+/// Takes in connections for as long as the runtime lasts.
+pub(crate) async fn accept(listener: HttpListener, shared: Arc<Shared>) {
+    let tls = listener.tls;
+    let listener = match TcpListener::from_std(listener.socket) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "HTTP can't be served"),
+    };
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(local) = stream.local_addr() else { continue };
+        let Some(seat) = shared.engine.take_seat() else {
+            if !tls {
+                // The socket's buffer is empty, so the text fits.
+                let _ = stream.try_write(FULL);
+            }
+            continue;
+        };
+        // The kernel may refuse if the peer is gone already.
+        let _ = stream.set_nodelay(true);
+        let caller = Caller { shared: Arc::clone(&shared), peer: plain(peer), local: plain(local), tls };
+        tokio::spawn(serve(stream, caller, seat));
+    }
+}
+
+/// An IPv4 address that came in through an IPv6 socket, as IPv4.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+async fn serve(stream: TcpStream, caller: Caller, _seat: Seat) {
+    if !caller.tls {
+        return serve_requests(stream, caller).await;
+    }
+    let Some(tls) = caller.shared.engine.tls() else { return };
+    let handshake = timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(stream)).await;
+    match handshake {
+        Ok(Ok(stream)) => serve_requests(stream, caller).await,
+        Ok(Err(error)) => tracing::debug!(%error, addr = %caller.peer, "TLS failed"),
+        Err(_) => {}
+    }
+}
+
+async fn serve_requests(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) {
+    let caller = Arc::new(caller);
+    let peer = caller.peer;
+    let service = service_fn(move |request| {
+        let caller = Arc::clone(&caller);
+        async move { Ok::<_, Infallible>(route::answer(&caller, request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(Guarded::new(stream, WRITE_STALL_MAX)), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, addr = %peer, "an HTTP connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FULL;
+
+    #[test]
+    fn the_answer_to_one_too_many_has_the_length_that_it_says() {
+        let body = FULL.splitn(2, |&byte| byte == b'{').nth(1).map_or(0, <[u8]>::len) + 1;
+        assert!(String::from_utf8_lossy(FULL).contains(&format!("content-length: {body}\r\n")));
+    }
+}

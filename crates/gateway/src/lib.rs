@@ -1,0 +1,75 @@
+//! HTTP beside the Redis protocol: for services without TCP, and for pages.
+//!
+//! ```text
+//!   socket ── hyper ──► origin ──► login ──► upstash · v1 ──► requests ──► a connection of a shard, without a socket
+//!                                                                          (`sterna_server::Engine`)
+//!   JSON  ◄────────────────────────────────── replies ◄────────────────────┘
+//! ```
+//!
+//! A request of HTTP becomes requests of the Redis protocol on a connection of its own, which logs in, runs them and is
+//! closed. So users and their rules, MULTI, limits, MONITOR, SLOWLOG, waits and the journal hold as they do for everybody, and
+//! nothing here knows a command but by its name. If the HTTP client leaves, its connection is closed, and what it waited for
+//! ends.
+//!
+//! One thread of its own runs all of it; without `http-port` and `https-port` it is not started. Bounds are in `limits.rs`.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod budget;
+mod events;
+mod guarded;
+mod json;
+mod limits;
+mod login;
+mod origin;
+mod replies;
+mod response;
+mod route;
+mod session;
+mod upstash;
+mod url;
+mod v1;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use sterna_server::{Engine, HttpListener};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+use accept::Shared;
+use limits::STOP_TIME_MAX;
+
+/// The gateway's thread.
+pub struct Gateway {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Serves HTTP at `listeners` for the server behind `engine`.
+pub fn start(engine: Engine, listeners: Vec<HttpListener>) -> io::Result<Gateway> {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let shared = Arc::new(Shared::new(engine));
+    let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            for listener in listeners {
+                tokio::spawn(accept::accept(listener, Arc::clone(&shared)));
+            }
+            // The other end is dropped or used; either way it is over.
+            let _ = stopped.await;
+        });
+        runtime.shutdown_timeout(STOP_TIME_MAX);
+    })?;
+    Ok(Gateway { stop, thread })
+}
+
+impl Gateway {
+    /// Closes what is open and ends the thread.
+    pub fn stop(self) {
+        // Nobody listens if the thread has ended.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}

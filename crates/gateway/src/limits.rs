@@ -1,0 +1,42 @@
+//! How far things may grow (docs/limits.md). `http-max-body-size` and `maxclients` are the configuration's.
+
+use std::time::Duration;
+
+/// Bytes of a request's line and headers: as much as other servers take.
+pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Headers of a request; browsers send about twenty.
+pub(crate) const HEADERS_MAX: usize = 64;
+
+/// Until the head of a request has arrived; also how long a connection is kept open between two.
+pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Until the body of a request has arrived.
+pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Until a TLS handshake is done.
+pub(crate) const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a peer may take nothing of what it is sent.
+pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes that the replies to one request may have, as the engine sends them.
+pub(crate) const REPLY_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of all bodies and replies together; beyond it requests are answered 503.
+pub(crate) const HELD_BYTES_MAX: usize = 512 << 20;
+
+/// Commands of one `/pipeline` or `/multi-exec`.
+pub(crate) const COMMANDS_MAX: usize = 100_000;
+
+/// Between two comments that keep a stream of events open: proxies close what is silent for 30 seconds and more.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// Entries that one reading of a stream answers.
+pub(crate) const ENTRIES_MAX: u64 = 1000;
+
+/// How long the end of the thread waits for what it is doing.
+pub(crate) const STOP_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// How long accepting is left alone after a failure, which is likely to be that of the next attempt.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,93 @@
+//! Who asks: a user of ACL and its password, as HTTP clients say it.
+//!
+//! | header or parameter | user and password |
+//! |---|---|
+//! | `Authorization: Basic base64(user:password)` | these; without a user, the default user |
+//! | `Authorization: Bearer user:password` | these |
+//! | `Authorization: Bearer password` | the default user's |
+//! | `?_token=…` | as behind `Bearer` |
+//! | nothing | whoever a connection is that has not logged in: the default user if it has no password |
+//!
+//! Whether they are right the engine says, to AUTH, with all that goes with it: failed logins slow their address.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+
+use crate::response::Refusal;
+
+/// The query parameter that holds a token, for clients that can't set headers.
+pub(crate) const TOKEN: &[u8] = b"_token";
+
+/// A user and a password, which nobody has checked.
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) struct Credentials {
+    pub(crate) user: Vec<u8>,
+    pub(crate) password: Vec<u8>,
+}
+
+/// The credentials of a request, the header's before those of the query.
+pub(crate) fn credentials(
+    headers: &HeaderMap,
+    query: &[(Vec<u8>, Option<Vec<u8>>)],
+) -> Result<Option<Credentials>, Refusal> {
+    let Some(header) = headers.get(AUTHORIZATION) else {
+        let token = query.iter().find(|(name, _)| name == TOKEN).and_then(|(_, value)| value.as_ref());
+        return Ok(token.map(|token| of_token(token)));
+    };
+    let header = header.as_bytes();
+    let (scheme, rest) = header.split_at(header.iter().position(|&b| b == b' ').unwrap_or(header.len()));
+    let rest = rest.trim_ascii();
+    let is = |name: &str| scheme.eq_ignore_ascii_case(name.as_bytes());
+    if is("bearer") {
+        return Ok(Some(of_token(rest)));
+    }
+    let pair = is("basic").then(|| STANDARD.decode(rest).ok()).flatten();
+    let pair = pair.ok_or_else(|| Refusal::bad("ERR Authorization must be Basic or Bearer"))?;
+    let (user, password) = split(&pair).ok_or_else(|| Refusal::bad("ERR Basic needs user:password"))?;
+    let user = if user.is_empty() { b"default" } else { user };
+    Ok(Some(Credentials { user: user.to_vec(), password: password.to_vec() }))
+}
+
+fn of_token(token: &[u8]) -> Credentials {
+    let (user, password) = split(token).unwrap_or((b"default", token));
+    Credentials { user: user.to_vec(), password: password.to_vec() }
+}
+
+/// What stands before and behind the first colon.
+fn split(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = pair.iter().position(|&byte| byte == b':')?;
+    Some((&pair[..colon], &pair[colon + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    fn of(header: &str, query: &str) -> Option<Option<(String, String)>> {
+        let mut headers = HeaderMap::new();
+        if !header.is_empty() {
+            headers.insert(AUTHORIZATION, HeaderValue::from_bytes(header.as_bytes()).unwrap());
+        }
+        let found = credentials(&headers, &crate::url::pairs(query)).ok()?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Some(found.map(|found| (text(found.user), text(found.password))))
+    }
+
+    #[test]
+    fn credentials_are_found_wherever_clients_put_them() {
+        let is = |user: &str, password: &str| Some(Some((user.to_owned(), password.to_owned())));
+        assert_eq!(of("Basic YWxpY2U6YTpi", ""), is("alice", "a:b"));
+        assert_eq!(of("basic OnNlY3JldA==", ""), is("default", "secret"));
+        assert_eq!(of("Bearer alice:a:b", ""), is("alice", "a:b"));
+        assert_eq!(of("BEARER  secret", "_token=other"), is("default", "secret"));
+        assert_eq!(of("", "x=1&_token=alice%3Ab"), is("alice", "b"));
+        assert_eq!(of("", "token=alice"), Some(None));
+        for wrong in ["Basic", "Basic %%%", "Basic YWxpY2U=", "Digest x", "secret"] {
+            assert_eq!(of(wrong, ""), None, "{wrong}");
+        }
+    }
+}

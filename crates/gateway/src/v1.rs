@@ -1,0 +1,156 @@
+//! What services that know no Redis ask for: publishing, and streams.
+//!
+//! The whole of it is described by `openapi.json`, which is served at `/v1/openapi.json`.
+
+use hyper::{Method, Response, StatusCode};
+use serde_json::{Map, Value as Json};
+use sterna_protocol::decode::{Value, decode};
+
+use crate::accept::Caller;
+use crate::json;
+use crate::limits::ENTRIES_MAX;
+use crate::response::{Payload, Refusal, json_response};
+use crate::route::Asked;
+use crate::session::Replies;
+
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// Who makes the idempotence keys of HTTP: a producer of the stream's, by the user's name.
+const PRODUCER: &[u8] = b"http:";
+
+/// Bytes of an `Idempotency-Key`: that of others is a UUID.
+const KEY_BYTES_MAX: usize = 255;
+
+/// Answers a request below `/v1`, whose first segment is gone.
+pub(crate) async fn answer(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refusal> {
+    let path: Vec<&[u8]> = asked.path.iter().map(Vec::as_slice).collect();
+    match (&asked.method, &path[..]) {
+        (&Method::GET, [b"health"]) => Ok(health(caller)),
+        (&Method::GET, [b"openapi.json"]) => Ok(json_response(StatusCode::OK, OPENAPI.into(), None)),
+        (&Method::POST, [b"publish"]) => publish(caller, asked).await,
+        (&Method::POST, [b"streams", _]) => append(caller, asked).await,
+        (&Method::GET, [b"streams", _]) => range(caller, asked).await,
+        (_, [b"health" | b"openapi.json" | b"publish"] | [b"streams", _]) => {
+            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "ERR Method not allowed"))
+        }
+        _ => Err(Refusal::new(StatusCode::NOT_FOUND, "ERR There is nothing at this path")),
+    }
+}
+
+fn health(caller: &Caller) -> Response<Payload> {
+    let engine = &caller.shared.engine;
+    let (status, word) = match () {
+        () if engine.is_stopping() => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        () if engine.is_loading() => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
+        () => (StatusCode::OK, "ok"),
+    };
+    json_response(status, format!(r#"{{"status":"{word}"}}"#).into_bytes(), None)
+}
+
+/// `{"channel":…, "message":…}` → `{"receivers":n}`
+async fn publish(caller: &Caller, mut asked: Asked) -> Result<Response<Payload>, Refusal> {
+    let mut session = asked.session(caller).await?;
+    let body = asked.body(caller, &mut session.held).await?;
+    let fields = object(&body)?;
+    let (Some(Json::String(channel)), Some(message), 2) =
+        (fields.get("channel"), fields.get("message"), fields.len())
+    else {
+        return Err(Refusal::bad("ERR The body must be an object of channel and message"));
+    };
+    let replies = session.command(&[b"PUBLISH", channel.as_bytes(), text(message).as_bytes()]).await?;
+    let Some(Value::Int(receivers)) = value(&replies) else { return Err(unexpected()) };
+    let body = format!(r#"{{"receivers":{receivers}}}"#).into_bytes();
+    Ok(json_response(StatusCode::OK, body, None))
+}
+
+/// `{"field":…, …}` → `{"id":…}`
+async fn append(caller: &Caller, mut asked: Asked) -> Result<Response<Payload>, Refusal> {
+    let mut session = asked.session(caller).await?;
+    let body = asked.body(caller, &mut session.held).await?;
+    let fields = object(&body)?;
+    let idempotence = asked.headers.get("idempotency-key").map(|key| key.as_bytes());
+    if idempotence.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+        return Err(Refusal::bad("ERR Idempotency-Key must have 1 to 255 bytes"));
+    }
+    let user = asked.credentials.as_ref().map_or(&b"default"[..], |login| &login.user);
+    let producer = [PRODUCER, user].concat();
+    let texts: Vec<(&str, String)> =
+        fields.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let mut args: Vec<&[u8]> = vec![b"XADD", &asked.path[1]];
+    if let Some(key) = idempotence {
+        args.extend([b"IDMP", &producer[..], key]);
+    }
+    if let Some(most) = asked.parameter("maxlen") {
+        args.extend([&b"MAXLEN"[..], b"~", most]);
+    }
+    args.push(b"*");
+    args.extend(texts.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+    let replies = session.command(&args).await?;
+    let Some(Value::Bulk(id)) = value(&replies) else { return Err(unexpected()) };
+    let mut body = br#"{"id":"#.to_vec();
+    json::text(&id, &mut body);
+    body.push(b'}');
+    Ok(json_response(StatusCode::CREATED, body, None))
+}
+
+/// `from`, `to`, `count` → `{"entries":[{"id":…,"fields":{…}}]}`
+async fn range(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refusal> {
+    let mut session = asked.session(caller).await?;
+    let count = match asked.parameter("count") {
+        None => 100,
+        Some(digits) => str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).unwrap_or(0),
+    };
+    if !(1..=ENTRIES_MAX).contains(&count) {
+        return Err(Refusal::bad(format!("ERR count must be between 1 and {ENTRIES_MAX}")));
+    }
+    let (from, to) = (asked.parameter("from").unwrap_or(b"-"), asked.parameter("to").unwrap_or(b"+"));
+    let count = count.to_string();
+    let replies = session.command(&[b"XRANGE", &asked.path[1], from, to, b"COUNT", count.as_bytes()]).await?;
+    let entries = value(&replies).and_then(|entries| entries_json(&entries)).ok_or_else(unexpected)?;
+    let mut held = replies.into_held();
+    // It is sent whatever it counts for: what it was made of is freed now.
+    held.set(entries.capacity());
+    Ok(json_response(StatusCode::OK, entries, Some(held)))
+}
+
+/// The entries of XRANGE. Of fields with one name the last counts, as for every reader of JSON.
+fn entries_json(entries: &Value) -> Option<Vec<u8>> {
+    let mut out = br#"{"entries":["#.to_vec();
+    for (i, entry) in entries.as_slice()?.iter().enumerate() {
+        let [id, fields] = entry.as_slice()? else { return None };
+        out.extend_from_slice(if i > 0 { br#",{"id":"# } else { br#"{"id":"# });
+        json::text(id.as_bytes()?, &mut out);
+        out.extend_from_slice(br#","fields":{"#);
+        for (i, pair) in fields.as_slice()?.chunks_exact(2).enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            json::text(pair[0].as_bytes()?, &mut out);
+            out.push(b':');
+            json::text(pair[1].as_bytes()?, &mut out);
+        }
+        out.extend_from_slice(b"}}");
+    }
+    out.extend_from_slice(b"]}");
+    Some(out)
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Json>, Refusal> {
+    serde_json::from_slice(body).map_err(|_| Refusal::bad("ERR The body must be a JSON object"))
+}
+
+/// A string as what it holds, and anything else as JSON.
+fn text(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn value(replies: &Replies) -> Option<Value> {
+    decode(replies.get(0)).ok().flatten().map(|(value, _)| value)
+}
+
+fn unexpected() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR The reply can't be read")
+}

@@ -1,0 +1,128 @@
+//! The engine behind the sockets, for crates that serve other protocols: clients inside the process.
+//!
+//! An [`InnerClient`] is a connection of a shard whose socket is a pipe (`connection/pipe.rs`): it sends requests of the
+//! Redis protocol and reads replies, logs in by AUTH, stands in CLIENT LIST with the address it was given, and can be killed.
+//! Nothing about its requests is known here but whether they are answered once, which who asks by HTTP depends on.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use rustls::ServerConfig;
+use sterna_command::ReplyShape;
+use sterna_protocol::OwnedArgs;
+
+use crate::command::table::table;
+use crate::config::Config;
+use crate::connection::client::Address;
+use crate::connection::pipe::{Pipe, PipeEnd};
+use crate::connection::transport::Socket;
+use crate::mailbox::Mail;
+use crate::server::Server;
+
+/// A handle on a running server.
+#[derive(Clone)]
+pub struct Engine(Arc<Server>);
+
+/// A connection without a socket. It is closed when this is dropped.
+pub struct InnerClient {
+    pipe: Arc<Pipe>,
+    server: Arc<Server>,
+    shard: usize,
+}
+
+/// One of the `maxclients` connections, for a socket that no shard knows; free again when it is dropped.
+pub struct Seat(Arc<Server>);
+
+impl Engine {
+    pub(crate) fn new(server: Arc<Server>) -> Engine {
+        Engine(server)
+    }
+
+    /// The configuration as it is now.
+    pub fn config(&self) -> Arc<Config> {
+        self.0.config()
+    }
+
+    /// TLS for a new connection.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.0.tls()
+    }
+
+    /// Whether the server is still replaying its journal.
+    pub fn is_loading(&self) -> bool {
+        self.0.persistence.is_loading()
+    }
+
+    /// Whether the server is on its way to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.0.is_stopping()
+    }
+
+    /// Counts a socket as a client; `None`: there are `maxclients` already.
+    pub fn take_seat(&self) -> Option<Seat> {
+        self.0.count_connected().then(|| Seat(Arc::clone(&self.0)))
+    }
+
+    /// A client that is at `peer` and has reached `local`.
+    pub fn client(&self, peer: SocketAddr, local: SocketAddr) -> InnerClient {
+        let server = Arc::clone(&self.0);
+        let shard = server.least_loaded_shard();
+        server.shards[shard].connections.fetch_add(1, Relaxed);
+        let pipe = Arc::new(Pipe::default());
+        let socket = Socket::Pipe(PipeEnd(Arc::clone(&pipe)));
+        let address = Address::Tcp { peer, local };
+        server.shards[shard].mailbox.push(Mail::Accepted { socket, address, tls: false });
+        InnerClient { pipe, server, shard }
+    }
+
+    /// Whether a request is answered by one reply, or by one error. The others subscribe, or switch replies off.
+    pub fn is_answered_once(&self, args: &[&[u8]]) -> bool {
+        let request = OwnedArgs::from_slices(args);
+        let resolved = self.0.renames.resolve(table(), request.args());
+        // What is no request is answered by an error.
+        resolved.map_or(true, |row| {
+            let unusual = [ReplyShape::Push, ReplyShape::Nothing, ReplyShape::Lines];
+            !row.spec.reply.iter().any(|shape| unusual.contains(shape))
+        })
+    }
+}
+
+impl InnerClient {
+    /// Sends bytes of requests. Who sends bounds how many are under way.
+    pub fn send(&self, bytes: &[u8]) {
+        self.tell_if(self.pipe.send(bytes));
+    }
+
+    /// Waits for output and moves it to the end of `into`; false: the connection is closed.
+    pub async fn receive(&self, into: &mut Vec<u8>) -> bool {
+        poll_fn(|context| self.poll_receive(context, into)).await
+    }
+
+    /// As [`InnerClient::receive`].
+    pub fn poll_receive(&self, context: &Context<'_>, into: &mut Vec<u8>) -> Poll<bool> {
+        let (poll, tells) = self.pipe.poll_output(context, into);
+        self.tell_if(tells);
+        poll
+    }
+
+    fn tell_if(&self, tells: bool) {
+        if tells {
+            self.server.shards[self.shard].mailbox.push(Mail::Piped(Arc::clone(&self.pipe)));
+        }
+    }
+}
+
+impl Drop for InnerClient {
+    fn drop(&mut self) {
+        self.tell_if(self.pipe.leave());
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.connected.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,129 @@
+//! What does no harm: slow, oversized, broken and abandoned requests.
+
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use sterna_tests::http::{HttpServer, answer_of};
+use sterna_tests::server::wait_for;
+
+use crate::tools::{done, info, run};
+
+/// What is not HTTP, or more of it than anybody needs.
+fn broken_requests() -> Vec<Vec<u8>> {
+    let mut requests: Vec<Vec<u8>> = [
+        &b"\r\n\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: \xff\r\nAuthorization: \xff\xff\r\nOrigin: \xff\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ]
+    .iter()
+    .map(|bytes| bytes.to_vec())
+    .collect();
+    requests.push([&b"GET / HTTP/1.1\r\nHost: a\r\nX: "[..], &[b'x'; 100_000], b"\r\n\r\n"].concat());
+    requests.push([&b"GET /"[..], &[b'x'; 100_000], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat());
+    let headers: String = (0..1000).map(|n| format!("X{n}: y\r\n")).collect();
+    requests.push(format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n").into_bytes());
+    requests
+}
+
+#[test]
+fn what_is_no_request_is_refused_and_nothing_is_run() {
+    let server = HttpServer::start(1, &[]);
+    for request in broken_requests() {
+        let mut socket = server.connect();
+        // It may have refused before it has read all.
+        let _ = socket.write_all(&request);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        if let Ok(answer) = answer_of(&mut socket) {
+            assert!(answer.status >= 400, "{:.60}: {answer:?}", request.escape_ascii());
+        }
+    }
+    assert_eq!(done(run(&server, r#"["PING"]"#)), r#"{"result":"PONG"}"#);
+    assert_eq!(done(run(&server, r#"["DBSIZE"]"#)), r#"{"result":0}"#);
+}
+
+#[test]
+fn a_body_beyond_its_limit_is_refused_and_one_without_credentials_is_not_read() {
+    let server = HttpServer::start(1, &["--http-max-body-size", "10000"]);
+    let body = |bytes: usize| format!(r#"["SET","k","{}"]"#, "x".repeat(bytes));
+    assert_eq!(run(&server, &body(9_000)).status, 200);
+    assert_eq!(run(&server, &body(10_000)).status, 413);
+    let chunked = format!(
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n{}",
+        "x".repeat(20_000)
+    );
+    let mut socket = server.connect();
+    socket.write_all(chunked.as_bytes()).expect("the server reads");
+    assert_eq!(answer_of(&mut socket).expect("an answer").status, 413);
+    let mut admin = server.server.connect();
+    admin.request(&["CONFIG", "SET", "requirepass", "secret"]);
+    // The answer comes before the body does.
+    let mut socket = server.connect();
+    socket
+        .write_all(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 9000\r\n\r\n")
+        .expect("the server reads");
+    assert_eq!(answer_of(&mut socket).expect("an answer").status, 401);
+}
+
+#[test]
+fn a_pipeline_has_a_bound() {
+    let server = HttpServer::start(1, &[]);
+    let commands = |count| format!("[{}]", vec![r#"["PING"]"#; count].join(","));
+    assert_eq!(server.post("/pipeline", "", &commands(100_000)).status, 200);
+    assert_eq!(server.post("/pipeline", "", &commands(100_001)).status, 400);
+}
+
+#[test]
+fn abandoned_and_half_open_connections_leave_nothing_behind_and_keep_nobody_waiting() {
+    let server = HttpServer::start(2, &[]);
+    let mut client = server.server.connect();
+    let mut open = Vec::new();
+    for n in 0..300 {
+        let mut socket = server.connect();
+        let request = server.request("POST", "/", "", r#"["BLPOP","none","0"]"#);
+        let cut = [0, 10, 40, request.len() - 5, request.len()][n % 5];
+        socket.write_all(&request.as_bytes()[..cut]).expect("the server reads");
+        open.push(socket);
+    }
+    wait_for("them to wait", || (info(&mut client, "blocked_clients") == "60").then_some(()));
+    let since = Instant::now();
+    assert_eq!(done(run(&server, r#"["PING"]"#)), r#"{"result":"PONG"}"#);
+    assert!(since.elapsed().as_secs() < 2);
+    assert!(info(&mut client, "connected_clients").parse::<u32>().expect("a number") > 300);
+    drop(open);
+    wait_for("them to be gone", || (info(&mut client, "connected_clients") == "1").then_some(()));
+    assert_eq!(info(&mut client, "blocked_clients"), "0");
+    assert_eq!(client.text(&["CLIENT", "LIST"]).lines().count(), 1);
+}
+
+#[test]
+fn connections_of_http_are_clients_of_maxclients() {
+    let server = HttpServer::start(1, &["--maxclients", "5"]);
+    let mut client = server.server.connect();
+    let open: Vec<_> = (0..4)
+        .map(|_| {
+            let mut socket = server.connect();
+            socket.write_all(b"GET /v1/health HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
+            let mut first = [0; 12];
+            socket.read_exact(&mut first).expect("an answer");
+            assert_eq!(&first, b"HTTP/1.1 200");
+            socket
+        })
+        .collect();
+    assert_eq!(info(&mut client, "connected_clients"), "5");
+    let refused = answer_of(&mut server.connect()).expect("an answer");
+    assert_eq!(
+        (refused.status, &refused.body[..]),
+        (503, r#"{"error":"ERR max number of clients reached"}"#)
+    );
+    drop(open);
+    wait_for("room", || (info(&mut client, "connected_clients") == "1").then_some(()));
+    assert_eq!(done(run(&server, r#"["PING"]"#)), r#"{"result":"PONG"}"#);
+}

@@ -1,0 +1,9 @@
+//! HTTP beside the Redis protocol: what services and pages ask for, who may, and what does no harm.
+
+mod abuse;
+mod commands;
+mod events;
+mod login;
+mod pages;
+mod services;
+mod tools;
