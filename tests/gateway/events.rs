@@ -1,54 +1,9 @@
 //! `/subscribe`: messages as events, in the words of Upstash.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
-
 use sterna_tests::http::HttpServer;
 use sterna_tests::server::wait_for;
 
-use crate::tools::{bearer, info};
-
-/// The stream of a subscription, behind its head.
-struct Events(BufReader<TcpStream>);
-
-impl Events {
-    fn open(server: &HttpServer, path: &str, headers: &str) -> Events {
-        let mut socket = server.connect();
-        socket.write_all(server.request("GET", path, headers, "").as_bytes()).expect("the server reads");
-        let mut events = Events(BufReader::new(socket));
-        let head: Vec<String> =
-            std::iter::from_fn(|| Some(events.line()).filter(|line| !line.is_empty())).collect();
-        assert!(head[0].contains("200"), "{head:?}");
-        for header in ["content-type: text/event-stream", "cache-control: no-store", "x-accel-buffering: no"]
-        {
-            assert!(head.iter().any(|line| line.eq_ignore_ascii_case(header)), "{header}: {head:?}");
-        }
-        events
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).expect("the server goes on");
-        line.trim_end().to_owned()
-    }
-
-    /// The next line of data; `None`: the stream has ended.
-    fn data(&mut self) -> Option<String> {
-        loop {
-            let mut line = String::new();
-            match self.0.read_line(&mut line) {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
-            }
-            if line == "0\r\n" {
-                return None;
-            }
-            if let Some(data) = line.strip_prefix("data: ") {
-                return Some(data.trim_end_matches('\n').to_owned());
-            }
-        }
-    }
-}
+use crate::tools::{Events, bearer, info};
 
 #[test]
 fn a_subscription_is_a_stream_of_events_until_its_client_leaves() {

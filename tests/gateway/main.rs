@@ -6,4 +6,5 @@ mod events;
 mod login;
 mod pages;
 mod services;
+mod streams;
 mod tools;

@@ -1,5 +1,7 @@
 //! Pages: those of other origins are refused unless they are named.
 
+use std::io::{BufRead, BufReader, Write};
+
 use sterna_tests::http::HttpServer;
 
 use crate::tools::{done, run};
@@ -40,6 +42,14 @@ fn a_page_of_another_origin_gets_nothing_run_unless_its_origin_is_allowed() {
     );
     assert_eq!(server.post("/", "Origin: https://chat.example.evil", PING).status, 403);
     assert_eq!(server.post("/", "Origin: null", PING).status, 403);
+    let mut socket = server.connect();
+    let request = server.request("GET", "/v1/events?channel=c", page, "");
+    socket.write_all(request.as_bytes()).expect("the server reads");
+    let lines = BufReader::new(socket).lines().map(|line| line.expect("the server answers"));
+    let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    assert!(head[0].contains("200"), "{head:?}");
+    assert!(head.contains(&"access-control-allow-origin: https://chat.example".to_owned()), "{head:?}");
+    assert_eq!(server.get("/v1/events?channel=c", "Origin: https://other.example").status, 403);
     // A page that came from here.
     let own = format!("Origin: http://127.0.0.1:{}", server.port);
     assert_eq!(server.post("/", &own, PING).status, 200);

@@ -1,5 +1,8 @@
 //! What the files of this test share.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
 use sterna_tests::client::Client;
 use sterna_tests::http::{Answer, HttpServer};
 
@@ -32,4 +35,60 @@ pub(crate) fn message(subscriber: &mut Client) -> String {
     let message = subscriber.value();
     let payload = message.as_slice().and_then(|parts| parts[2].as_bytes()).expect("a message");
     String::from_utf8(payload.to_vec()).expect("text")
+}
+
+/// The stream of a subscription, behind its head.
+pub(crate) struct Events<S: Read = TcpStream>(BufReader<S>);
+
+impl Events {
+    /// Asks for `path` and reads the head of the answer.
+    pub(crate) fn open(server: &HttpServer, path: &str, headers: &str) -> Events {
+        let mut socket = server.connect();
+        socket.write_all(server.request("GET", path, headers, "").as_bytes()).expect("the server reads");
+        Events::over(socket)
+    }
+
+    /// The socket.
+    pub(crate) fn socket(&mut self) -> &mut TcpStream {
+        self.0.get_mut()
+    }
+}
+
+impl<S: Read> Events<S> {
+    /// Reads the head of the answer.
+    pub(crate) fn over(socket: S) -> Events<S> {
+        let mut events = Events(BufReader::new(socket));
+        let head: Vec<String> =
+            std::iter::from_fn(|| Some(events.line()).filter(|line| !line.is_empty())).collect();
+        assert!(head[0].contains("200"), "{head:?}");
+        for header in ["content-type: text/event-stream", "cache-control: no-store", "x-accel-buffering: no"]
+        {
+            assert!(head.iter().any(|line| line.eq_ignore_ascii_case(header)), "{header}: {head:?}");
+        }
+        events
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("the server goes on");
+        line.trim_end().to_owned()
+    }
+
+    /// The next line of data; `None`: the stream has ended.
+    pub(crate) fn data(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            match self.0.read_line(&mut line) {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+            if line == "0\r\n" {
+                return None;
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(data.trim_end_matches('\n').to_owned());
+            }
+        }
+    }
 }

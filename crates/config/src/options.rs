@@ -142,6 +142,10 @@ options! {
     http_max_body_size: u64 = 10 << 20,
         Network "http-max-body-size", memory(1024), RunTime;
 
+    /// Seconds after which a stream of events that is silent is sent a comment, so that no proxy takes it for dead.
+    http_heartbeat: u32 = 20,
+        Network "http-heartbeat", int(1, 3600, "seconds"), RunTime;
+
     /// Path of a Unix socket to listen on as well.
     unixsocket: Option<PathBuf> = None,
         Network "unixsocket", Kind::Path, Start;

@@ -1,17 +1,25 @@
-//! From a listener to requests: connections, TLS, and the bounds of hyper.
+//! From a listener to requests: connections, TLS, and the bounds of hyper. And out again: a request that becomes a stream of
+//! events takes the socket with it, to a shard.
 
 use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sterna_server::{Engine, HttpListener, Seat};
+use sterna_server::{Engine, HttpListener, InnerClient, Seat};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConnection;
+use tokio_rustls::server::TlsStream;
 
 use crate::budget::Budget;
 use crate::guarded::Guarded;
@@ -32,6 +40,35 @@ pub(crate) struct Caller {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) tls: bool,
+    /// Who takes over the socket, once a request has become a stream.
+    pub(crate) successor: Mutex<Option<Successor>>,
+}
+
+/// A client that goes on with the socket of its HTTP connection.
+pub(crate) struct Successor {
+    pub(crate) client: InnerClient,
+    /// What is sent first.
+    pub(crate) head: Vec<u8>,
+    /// What the client has received and not used.
+    pub(crate) unread: Vec<u8>,
+}
+
+/// A stream that can be taken out of the runtime.
+trait Leave: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    fn leave(self) -> io::Result<(std::net::TcpStream, Option<ServerConnection>)>;
+}
+
+impl Leave for TcpStream {
+    fn leave(self) -> io::Result<(std::net::TcpStream, Option<ServerConnection>)> {
+        Ok((self.into_std()?, None))
+    }
+}
+
+impl Leave for TlsStream<TcpStream> {
+    fn leave(self) -> io::Result<(std::net::TcpStream, Option<ServerConnection>)> {
+        let (stream, session) = self.into_inner();
+        Ok((stream.into_std()?, Some(session)))
+    }
 }
 
 impl Shared {
@@ -67,7 +104,13 @@ pub(crate) async fn accept(listener: HttpListener, shared: Arc<Shared>) {
         };
         // The kernel may refuse if the peer is gone already.
         let _ = stream.set_nodelay(true);
-        let caller = Caller { shared: Arc::clone(&shared), peer: plain(peer), local: plain(local), tls };
+        let caller = Caller {
+            shared: Arc::clone(&shared),
+            peer: plain(peer),
+            local: plain(local),
+            tls,
+            successor: Mutex::default(),
+        };
         tokio::spawn(serve(stream, caller, seat));
     }
 }
@@ -77,35 +120,67 @@ fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-async fn serve(stream: TcpStream, caller: Caller, _seat: Seat) {
+async fn serve(stream: TcpStream, caller: Caller, seat: Seat) {
     if !caller.tls {
-        return serve_requests(stream, caller).await;
+        return serve_requests(stream, caller, seat).await;
     }
     let Some(tls) = caller.shared.engine.tls() else { return };
     let handshake = timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(stream)).await;
     match handshake {
-        Ok(Ok(stream)) => serve_requests(stream, caller).await,
+        Ok(Ok(stream)) => serve_requests(stream, caller, seat).await,
         Ok(Err(error)) => tracing::debug!(%error, addr = %caller.peer, "TLS failed"),
         Err(_) => {}
     }
 }
 
-async fn serve_requests(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) {
+async fn serve_requests(stream: impl Leave, caller: Caller, seat: Seat) {
     let caller = Arc::new(caller);
-    let peer = caller.peer;
+    let asker = Arc::clone(&caller);
     let service = service_fn(move |request| {
-        let caller = Arc::clone(&caller);
+        let caller = Arc::clone(&asker);
         async move { Ok::<_, Infallible>(route::answer(&caller, request).await) }
     });
-    let served = http1::Builder::new()
+    let stream = Guarded::new(stream, WRITE_STALL_MAX);
+    let flushed = stream.flushed();
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Guarded::new(stream, WRITE_STALL_MAX)), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, addr = %peer, "an HTTP connection ended");
+        .serve_connection(TokioIo::new(stream), service);
+    let successor = poll_fn(|context| match Pin::new(&mut connection).poll(context) {
+        Poll::Ready(Ok(())) => Poll::Ready(None),
+        Poll::Ready(Err(error)) => {
+            tracing::debug!(%error, addr = %caller.peer, "an HTTP connection ended");
+            Poll::Ready(None)
+        }
+        // Answers to earlier requests go out first; until then the request that became a stream waits.
+        Poll::Pending if flushed.load(Relaxed) => match caller.take_successor() {
+            Some(successor) => Poll::Ready(Some(successor)),
+            None => Poll::Pending,
+        },
+        Poll::Pending => Poll::Pending,
+    })
+    .await;
+    let Some(Successor { client, head, unread }) = successor else { return };
+    let stream = connection.into_parts().io.into_inner().into_inner();
+    match stream.leave() {
+        Ok((socket, tls)) => client.hand_over(socket, tls, seat, head, unread),
+        Err(error) => tracing::debug!(%error, addr = %caller.peer, "a stream could not be handed over"),
+    }
+}
+
+impl Caller {
+    fn take_successor(&self) -> Option<Successor> {
+        self.successor.lock().ok()?.take()
+    }
+
+    /// Has `successor` take over the socket; what was asked for is answered by it.
+    pub(crate) async fn succeed(&self, successor: Successor) -> Infallible {
+        if let Ok(mut place) = self.successor.lock() {
+            *place = Some(successor);
+        }
+        pending().await
     }
 }
 

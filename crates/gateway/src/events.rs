@@ -2,14 +2,15 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sterna_protocol::decode::{Value, decode};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::limits::{HEARTBEAT, REPLY_BYTES_MAX};
+use crate::limits::REPLY_BYTES_MAX;
 use crate::replies::Scanner;
-use crate::session::{Replies, Session};
+use crate::session::Session;
 
 /// See the module. The subscription ends when this is dropped.
 pub(crate) struct Events {
@@ -19,16 +20,26 @@ pub(crate) struct Events {
     /// What has come and is not a whole frame yet.
     frames: Vec<u8>,
     scanner: Scanner,
+    /// When a comment is due, and after how long a silence one is.
     heartbeat: Pin<Box<Sleep>>,
+    silence_max: Duration,
 }
 
 impl Events {
-    /// Goes on from the confirmation of the subscription.
-    pub(crate) fn new(session: Session, confirmations: &Replies) -> Events {
-        let mut ready = Vec::new();
-        (0..confirmations.len()).for_each(|index| event(confirmations.get(index), &mut ready));
-        let heartbeat = Box::pin(sleep(HEARTBEAT));
-        Events { session, ready, frames: Vec::new(), scanner: Scanner::default(), heartbeat }
+    /// Goes on from what has come with the confirmation of the subscription, which is an event as well.
+    pub(crate) fn new(session: Session, received: Vec<u8>, silence_max: Duration) -> Events {
+        let heartbeat = Box::pin(sleep(silence_max));
+        let mut events = Events {
+            session,
+            ready: Vec::new(),
+            frames: received,
+            scanner: Scanner::default(),
+            heartbeat,
+            silence_max,
+        };
+        // What has come has been read as frames before.
+        events.read_frames();
+        events
     }
 
     /// The next events, as many as have come; `None`: the subscription has ended.
@@ -43,7 +54,7 @@ impl Events {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
+        self.heartbeat.as_mut().reset(Instant::now() + self.silence_max);
         Poll::Ready(Some(std::mem::take(&mut self.ready).into()))
     }
 

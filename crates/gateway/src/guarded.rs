@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use tokio::time::{Sleep, sleep};
 /// See the module.
 pub(crate) struct Guarded<T> {
     socket: T,
+    /// Whether all that was written to it is on its way. Pairs with whoever wants to take the socket, on this thread.
+    is_flushed: Arc<AtomicBool>,
     patience: Duration,
     /// When its patience ends, while it waits for room.
     stall: Option<Pin<Box<Sleep>>>,
@@ -18,7 +22,17 @@ pub(crate) struct Guarded<T> {
 
 impl<T> Guarded<T> {
     pub(crate) fn new(socket: T, patience: Duration) -> Guarded<T> {
-        Guarded { socket, patience, stall: None }
+        Guarded { socket, is_flushed: Arc::new(AtomicBool::new(true)), patience, stall: None }
+    }
+
+    /// Tells, now and later, whether all that was written is on its way. Whoever writes flushes when it has no more.
+    pub(crate) fn flushed(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_flushed)
+    }
+
+    /// The socket itself.
+    pub(crate) fn into_inner(self) -> T {
+        self.socket
     }
 
     /// Passes on what the socket says of a write, with an end to waiting.
@@ -48,6 +62,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_flushed.store(false, Relaxed);
         let wrote = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.watch(context, wrote)
     }
@@ -57,6 +72,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.is_flushed.store(false, Relaxed);
         let wrote = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
         self.watch(context, wrote)
     }
@@ -67,6 +83,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.is_flushed.store(true, Relaxed);
+        }
         self.watch(context, flushed)
     }
 

@@ -9,6 +9,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memchr;
+use sterna_protocol::event::json_string;
 
 use crate::replies::{Broken, length};
 
@@ -112,7 +113,7 @@ impl Writer<'_> {
 
     fn string(&mut self, bytes: &[u8]) {
         match self.encoding {
-            Encoding::Text => text(bytes, self.out),
+            Encoding::Text => json_string(self.out, bytes),
             Encoding::Base64 => {
                 self.out.push(b'"');
                 self.out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
@@ -124,7 +125,7 @@ impl Writer<'_> {
     /// Errors are for people, and never encoded.
     fn error(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(br#"{"error":"#);
-        text(bytes, self.out);
+        json_string(self.out, bytes);
         self.out.push(b'}');
     }
 }
@@ -134,38 +135,6 @@ fn line(bytes: &[u8]) -> Result<(u8, &[u8], &[u8]), Broken> {
     let end = memchr(b'\n', bytes).ok_or(Broken)?;
     let (kind, text) = bytes[..end].split_first().ok_or(Broken)?;
     Ok((*kind, text.strip_suffix(b"\r").unwrap_or(text), &bytes[end + 1..]))
-}
-
-/// Appends a JSON string. What is not UTF-8 becomes U+FFFD.
-pub(crate) fn text(bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for chunk in bytes.utf8_chunks() {
-        escaped(chunk.valid(), out);
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    out.push(b'"');
-}
-
-fn escaped(valid: &str, out: &mut Vec<u8>) {
-    let mut plain = 0;
-    for (at, byte) in valid.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&valid.as_bytes()[plain..at]);
-        plain = at + 1;
-        match byte {
-            b'"' => out.extend_from_slice(br#"\""#),
-            b'\\' => out.extend_from_slice(br"\\"),
-            b'\n' => out.extend_from_slice(br"\n"),
-            b'\r' => out.extend_from_slice(br"\r"),
-            b'\t' => out.extend_from_slice(br"\t"),
-            _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-        }
-    }
-    out.extend_from_slice(&valid.as_bytes()[plain..]);
 }
 
 #[cfg(test)]
@@ -205,7 +174,7 @@ mod tests {
         #[test]
         fn a_string_is_read_back_as_it_was(text in ".*") {
             let mut out = Vec::new();
-            super::text(text.as_bytes(), &mut out);
+            json_string(&mut out, text.as_bytes());
             proptest::prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
         }
 

@@ -26,6 +26,7 @@ mod replies;
 mod response;
 mod route;
 mod session;
+mod stream;
 mod upstash;
 mod url;
 mod v1;

@@ -29,8 +29,11 @@ pub(crate) const HELD_BYTES_MAX: usize = 512 << 20;
 /// Commands of one `/pipeline` or `/multi-exec`.
 pub(crate) const COMMANDS_MAX: usize = 100_000;
 
-/// Between two comments that keep a stream of events open: proxies close what is silent for 30 seconds and more.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(20);
+/// Channels and patterns of one stream of events; its URL bounds their bytes.
+pub(crate) const NAMES_MAX: usize = 1000;
+
+/// How long a page waits before it comes back.
+pub(crate) const RETRY_MS: std::ops::Range<u64> = 1000..3000;
 
 /// Entries that one reading of a stream answers.
 pub(crate) const ENTRIES_MAX: u64 = 1000;

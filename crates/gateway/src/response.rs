@@ -8,10 +8,10 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
+use sterna_protocol::event::json_string;
 
 use crate::budget::Held;
 use crate::events::Events;
-use crate::json;
 
 /// A body.
 pub(crate) enum Payload {
@@ -57,7 +57,7 @@ impl Refusal {
     /// `{"error": …}`
     pub(crate) fn response(&self) -> Response<Payload> {
         let mut body = br#"{"error":"#.to_vec();
-        json::text(self.text.as_bytes(), &mut body);
+        json_string(&mut body, self.text.as_bytes());
         body.push(b'}');
         let mut response = json_response(self.status, body, None);
         if self.status == StatusCode::UNAUTHORIZED {

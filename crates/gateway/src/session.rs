@@ -35,6 +35,12 @@ pub(crate) fn no_room() -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ERR The HTTP requests under way hold too many bytes")
 }
 
+/// Whether a frame confirms a subscription, and is no message.
+fn is_confirmation(frame: &[u8]) -> bool {
+    // As RESP2 has them: the kind is the first of three elements.
+    frame.starts_with(b"*3\r\n$9\r\nsubscribe\r\n") || frame.starts_with(b"*3\r\n$10\r\npsubscribe\r\n")
+}
+
 impl Session {
     /// Logs in, or finds that nobody needs to. Refusals are the engine's.
     pub(crate) async fn open(caller: &Caller, credentials: Option<&Credentials>) -> Result<Session, Refusal> {
@@ -64,11 +70,7 @@ impl Session {
         self.client.send(requests);
         let rest = Held::new(self.held.budget());
         let held = std::mem::replace(&mut self.held, rest);
-        self.go_on(Replies { bytes: Vec::new(), scanner: Scanner::default(), held }, count).await
-    }
-
-    /// Waits until there are `count` replies.
-    async fn go_on(&mut self, mut replies: Replies, count: usize) -> Result<Replies, Refusal> {
+        let mut replies = Replies { bytes: Vec::new(), scanner: Scanner::default(), held };
         let counted = replies.held.bytes();
         while replies.scanner.found().len() < count {
             if !self.client.receive(&mut replies.bytes).await {
@@ -86,14 +88,29 @@ impl Session {
         Ok(replies)
     }
 
-    /// As [`Session::run`] for one request with so many confirmations, or one error.
-    pub(crate) async fn subscribe(&mut self, request: &[u8], names: usize) -> Result<Replies, Refusal> {
-        let first = self.run(request, 1).await?;
-        match first.refusal() {
-            Some(refusal) => Err(refusal),
-            None if first.len() >= names => Ok(first),
-            None => self.go_on(first, names).await,
+    /// Subscribes to so many names by one request. Returns all that has come: the confirmations, and among and behind them
+    /// messages, the last of which may be cut.
+    pub(crate) async fn subscribe(&mut self, request: &[u8], names: usize) -> Result<Vec<u8>, Refusal> {
+        self.client.send(request);
+        let (mut bytes, mut scanner) = (Vec::new(), Scanner::default());
+        let (mut seen, mut confirmed) = (0, 0);
+        while confirmed < names {
+            if !self.client.receive(&mut bytes).await || scanner.scan(&bytes).is_err() {
+                return Err(closed());
+            }
+            for &(from, to) in &scanner.found()[seen..] {
+                match &bytes[from..to] {
+                    [b'-', error @ ..] => return Err(Refusal::of_reply(error.trim_ascii_end())),
+                    frame if is_confirmation(frame) => confirmed += 1,
+                    _ => {}
+                }
+            }
+            seen = scanner.found().len();
+            if bytes.len() > REPLY_BYTES_MAX {
+                return Err(Refusal::bad("ERR The reply is too long for HTTP"));
+            }
         }
+        Ok(bytes)
     }
 
     /// Runs one command.

@@ -11,6 +11,8 @@
 //! The answer is `{"result":…}` or `{"error":"ERR …"}`, and a list of them for many; `Upstash-Encoding: base64` has strings in
 //! base64. Source: Upstash's REST documentation, and what its client for Node sends and reads.
 
+use std::time::Duration;
+
 use hyper::{Method, Response, StatusCode};
 use serde_json::value::RawValue;
 use sterna_protocol::encode;
@@ -202,8 +204,9 @@ async fn subscribe(caller: &Caller, asked: &Asked) -> Result<Response<Payload>, 
     let mut request = Vec::new();
     encode::request(&mut request, asked.path.iter());
     // Each name is confirmed by itself, or all are refused by one error.
-    let replies = session.subscribe(&request, names).await?;
-    Ok(event_stream(Events::new(session, &replies)))
+    let received = session.subscribe(&request, names).await?;
+    let silence_max = Duration::from_secs(caller.shared.engine.config().http_heartbeat.into());
+    Ok(event_stream(Events::new(session, received, silence_max)))
 }
 
 /// The engine has said something that is no reply.

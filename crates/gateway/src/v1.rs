@@ -5,13 +5,14 @@
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Map, Value as Json};
 use sterna_protocol::decode::{Value, decode};
+use sterna_protocol::event::json_string;
 
 use crate::accept::Caller;
-use crate::json;
 use crate::limits::ENTRIES_MAX;
 use crate::response::{Payload, Refusal, json_response};
 use crate::route::Asked;
 use crate::session::Replies;
+use crate::stream;
 
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -30,7 +31,8 @@ pub(crate) async fn answer(caller: &Caller, asked: Asked) -> Result<Response<Pay
         (&Method::POST, [b"publish"]) => publish(caller, asked).await,
         (&Method::POST, [b"streams", _]) => append(caller, asked).await,
         (&Method::GET, [b"streams", _]) => range(caller, asked).await,
-        (_, [b"health" | b"openapi.json" | b"publish"] | [b"streams", _]) => {
+        (&Method::GET, [b"events"]) => stream::open(caller, asked).await,
+        (_, [b"health" | b"openapi.json" | b"publish" | b"events"] | [b"streams", _]) => {
             Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "ERR Method not allowed"))
         }
         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "ERR There is nothing at this path")),
@@ -88,7 +90,7 @@ async fn append(caller: &Caller, mut asked: Asked) -> Result<Response<Payload>, 
     let replies = session.command(&args).await?;
     let Some(Value::Bulk(id)) = value(&replies) else { return Err(unexpected()) };
     let mut body = br#"{"id":"#.to_vec();
-    json::text(&id, &mut body);
+    json_string(&mut body, &id);
     body.push(b'}');
     Ok(json_response(StatusCode::CREATED, body, None))
 }
@@ -119,15 +121,15 @@ fn entries_json(entries: &Value) -> Option<Vec<u8>> {
     for (i, entry) in entries.as_slice()?.iter().enumerate() {
         let [id, fields] = entry.as_slice()? else { return None };
         out.extend_from_slice(if i > 0 { br#",{"id":"# } else { br#"{"id":"# });
-        json::text(id.as_bytes()?, &mut out);
+        json_string(&mut out, id.as_bytes()?);
         out.extend_from_slice(br#","fields":{"#);
         for (i, pair) in fields.as_slice()?.chunks_exact(2).enumerate() {
             if i > 0 {
                 out.push(b',');
             }
-            json::text(pair[0].as_bytes()?, &mut out);
+            json_string(&mut out, pair[0].as_bytes()?);
             out.push(b':');
-            json::text(pair[1].as_bytes()?, &mut out);
+            json_string(&mut out, pair[1].as_bytes()?);
         }
         out.extend_from_slice(b"}}");
     }

@@ -2,7 +2,7 @@
 //!
 //! Zero-copy in: [`Parser`] notes where the arguments of a request lie in the caller's buffer, and [`Args`] views them.
 //! Append-only out: [`Reply`] writes wire bytes to the end of a `Vec<u8>`, and so do the functions of [`frame`] for what
-//! Pub/Sub sends unasked.
+//! Pub/Sub sends unasked, and of [`event`] for pages.
 //!
 //! ```text
 //! server   bytes ─ Parser ─► Args ─ argument ─► numbers, words        Reply, frame ─► bytes
@@ -18,6 +18,7 @@ pub mod decode;
 mod double;
 pub mod encode;
 mod error;
+pub mod event;
 pub mod frame;
 mod inline;
 mod long;

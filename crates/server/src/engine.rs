@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
-use rustls::ServerConfig;
+use mio::net::TcpStream;
+use rustls::{ServerConfig, ServerConnection};
 use sterna_command::ReplyShape;
 use sterna_protocol::OwnedArgs;
 
@@ -18,8 +19,8 @@ use crate::command::table::table;
 use crate::config::Config;
 use crate::connection::client::Address;
 use crate::connection::pipe::{Pipe, PipeEnd};
-use crate::connection::transport::Socket;
-use crate::mailbox::Mail;
+use crate::connection::transport::{Socket, Transport};
+use crate::mailbox::{HandOver, Mail};
 use crate::server::Server;
 
 /// A handle on a running server.
@@ -31,10 +32,12 @@ pub struct InnerClient {
     pipe: Arc<Pipe>,
     server: Arc<Server>,
     shard: usize,
+    /// Its connection goes on without it.
+    is_handed_over: bool,
 }
 
 /// One of the `maxclients` connections, for a socket that no shard knows; free again when it is dropped.
-pub struct Seat(Arc<Server>);
+pub struct Seat(Option<Arc<Server>>);
 
 impl Engine {
     pub(crate) fn new(server: Arc<Server>) -> Engine {
@@ -63,7 +66,7 @@ impl Engine {
 
     /// Counts a socket as a client; `None`: there are `maxclients` already.
     pub fn take_seat(&self) -> Option<Seat> {
-        self.0.count_connected().then(|| Seat(Arc::clone(&self.0)))
+        self.0.count_connected().then(|| Seat(Some(Arc::clone(&self.0))))
     }
 
     /// A client that is at `peer` and has reached `local`.
@@ -75,7 +78,7 @@ impl Engine {
         let socket = Socket::Pipe(PipeEnd(Arc::clone(&pipe)));
         let address = Address::Tcp { peer, local };
         server.shards[shard].mailbox.push(Mail::Accepted { socket, address, tls: false });
-        InnerClient { pipe, server, shard }
+        InnerClient { pipe, server, shard, is_handed_over: false }
     }
 
     /// Whether a request is answered by one reply, or by one error. The others subscribe, or switch replies off.
@@ -108,6 +111,30 @@ impl InnerClient {
         poll
     }
 
+    /// Goes on as a stream of events over `socket`, which is non-blocking and has `seat`: messages to what this client has
+    /// subscribed to are sent there as events, behind `head`. `unread`: what was received behind the confirmations.
+    pub fn hand_over(
+        mut self,
+        socket: std::net::TcpStream,
+        tls: Option<ServerConnection>,
+        seat: Seat,
+        head: Vec<u8>,
+        unread: Vec<u8>,
+    ) {
+        let socket = TcpStream::from_std(socket);
+        crate::net::tune(&socket, self.server.config().tcp_keepalive);
+        let socket = Socket::Tcp(socket);
+        let transport = match tls {
+            Some(session) => Transport::tls(socket, session),
+            None => Transport::Plain(socket),
+        };
+        // The connection is counted from now on, in place of the seat.
+        seat.leave();
+        let handed = HandOver { pipe: Arc::clone(&self.pipe), transport, head, unread };
+        self.is_handed_over = true;
+        self.server.shards[self.shard].mailbox.push(Mail::HandOver(Box::new(handed)));
+    }
+
     fn tell_if(&self, tells: bool) {
         if tells {
             self.server.shards[self.shard].mailbox.push(Mail::Piped(Arc::clone(&self.pipe)));
@@ -115,14 +142,25 @@ impl InnerClient {
     }
 }
 
+impl Seat {
+    /// Stays taken, by somebody who is counted otherwise.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for InnerClient {
     fn drop(&mut self) {
-        self.tell_if(self.pipe.leave());
+        if !self.is_handed_over {
+            self.tell_if(self.pipe.leave());
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.connected.fetch_sub(1, Relaxed);
+        if let Some(server) = &self.0 {
+            server.connected.fetch_sub(1, Relaxed);
+        }
     }
 }

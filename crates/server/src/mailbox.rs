@@ -23,7 +23,7 @@ use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
 use crate::connection::pipe::Pipe;
 use crate::connection::state::ConnectionRef;
-use crate::connection::transport::Socket;
+use crate::connection::transport::{Socket, Transport};
 use crate::invalidation::Invalidation;
 use crate::net::Relisten;
 use crate::parcel::Parcel;
@@ -60,6 +60,8 @@ pub(crate) enum Mail {
     Invalidate(Invalidation),
     /// A client inside the process has sent something, made room, or left.
     Piped(Arc<Pipe>),
+    /// A client inside the process goes on with a socket.
+    HandOver(Box<HandOver>),
     /// A line for this shard's monitors.
     Monitor(Arc<[u8]>),
     /// A pause ended: let go what was held back.
@@ -70,6 +72,18 @@ pub(crate) enum Mail {
     User { change: UserChange, ack: Option<Ack> },
     /// Stop: close listeners, flush, leave.
     Shutdown,
+}
+
+/// A socket that takes the place of a pipe: see `shard/handover.rs`.
+#[derive(Debug)]
+pub(crate) struct HandOver {
+    pub(crate) pipe: Arc<Pipe>,
+    /// Counted among `maxclients`.
+    pub(crate) transport: Transport,
+    /// What it is sent first.
+    pub(crate) head: Vec<u8>,
+    /// What the client has read from the pipe and not used: whole or cut frames of messages.
+    pub(crate) unread: Vec<u8>,
 }
 
 /// What happened to users.
@@ -111,6 +125,7 @@ impl Mail {
             | Mail::Close { .. } => false,
             Mail::Accepted { .. }
             | Mail::Piped(_)
+            | Mail::HandOver(_)
             | Mail::Done(_)
             | Mail::JobEnded { .. }
             | Mail::Apart(_)

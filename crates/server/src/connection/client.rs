@@ -8,7 +8,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
+};
 
 use super::CloseReason;
 use super::state::ConnectionRef;
@@ -129,7 +131,7 @@ pub(crate) struct Client {
     pub(crate) shard: u16,
     /// Its place in its shard; set once the shard has taken it in.
     pub(crate) slot: AtomicU32,
-    pub(crate) fd: i32,
+    pub(crate) fd: AtomicI32,
     pub(crate) address: Address,
     /// Unix time, milliseconds.
     pub(crate) connected_ms: u64,
@@ -206,7 +208,7 @@ impl Client {
             id,
             shard: shard as u16,
             slot: AtomicU32::new(u32::MAX),
-            fd,
+            fd: AtomicI32::new(fd),
             address,
             connected_ms: now_ms,
             names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
@@ -308,7 +310,7 @@ impl Client {
                 self.id,
                 self.address.peer(),
                 self.address.local(),
-                self.fd,
+                self.fd.load(Relaxed),
                 names.name,
                 now_ms.saturating_sub(self.connected_ms) / 1000,
                 now_ms.saturating_sub(number(&self.active_ms)) / 1000,

@@ -104,6 +104,26 @@ impl CloseReason {
     }
 }
 
+/// How messages are framed: once for all subscribers that share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Dialect {
+    /// Arrays.
+    Resp2,
+    /// Pushes.
+    Resp3,
+    /// Server-sent events.
+    Events,
+}
+
+impl Dialect {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Dialect::ALL.len();
+
+    /// Every dialect, in the order of their numbers.
+    pub(crate) const ALL: [Dialect; 3] = [Dialect::Resp2, Dialect::Resp3, Dialect::Events];
+}
+
 /// What CLIENT REPLY asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ReplyMode {
@@ -171,6 +191,8 @@ pub(crate) struct Connection {
     pub(crate) has_read_mail: bool,
     /// Shown every command (MONITOR).
     pub(crate) is_monitor: bool,
+    /// A page listens: messages are framed as events, and what it sends is no request.
+    pub(crate) is_event_stream: bool,
     /// What its replies depend on, under `appendfsync always`.
     pub(crate) depends_on: Dependence,
     /// Whether it leaves others their time; see `shard/ready.rs`.
@@ -179,6 +201,9 @@ pub(crate) struct Connection {
     pub(crate) awaits_disk: bool,
     /// When the output queue passed its soft limit, Unix time, milliseconds.
     pub(crate) over_soft_limit_since_ms: Option<u64>,
+    /// A stream of events: when it was last known not to be silent, and how much it had been sent by then.
+    pub(crate) beat_ms: u64,
+    pub(crate) beat_bytes: u64,
     /// Bytes queued that no request of its own asked for, since its output was last empty.
     pub(crate) unasked_bytes: usize,
     /// Since when it has had something to prove, if it still has: `user`, or the TLS handshake. Same clock.
@@ -218,6 +243,9 @@ impl Connection {
             lags: false,
             has_read_mail: false,
             is_monitor: false,
+            is_event_stream: false,
+            beat_ms: 0,
+            beat_bytes: 0,
             depends_on: Dependence::default(),
             pace: Pace::default(),
             awaits_disk: false,
@@ -259,6 +287,16 @@ impl Connection {
     /// The wait of a connection that goes.
     pub(crate) fn take_waiting(&mut self) -> Option<Waiting> {
         std::mem::take(&mut self.state).into_waiting()
+    }
+
+    /// How it frames messages.
+    #[inline]
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self.proto {
+            _ if self.is_event_stream => Dialect::Events,
+            Proto::Resp2 => Dialect::Resp2,
+            Proto::Resp3 => Dialect::Resp3,
+        }
     }
 
     /// Whether RESP2's rule applies that a subscriber may only change its subscriptions.

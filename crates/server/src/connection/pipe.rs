@@ -93,6 +93,11 @@ impl Pipe {
         !ends.connection_gone && !std::mem::replace(&mut ends.is_mailed, true)
     }
 
+    /// What the client has not read.
+    pub(crate) fn take_output(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().output)
+    }
+
     /// The shard reads its mail: whose pipe it is, and whether the client is gone.
     pub(crate) fn open_mail(&self) -> (Option<ConnectionRef>, bool) {
         let mut ends = self.0.lock();
@@ -152,6 +157,7 @@ impl Drop for PipeEnd {
     fn drop(&mut self) {
         let mut ends = self.0.0.lock();
         ends.connection_gone = true;
+        ends.place = None;
         let waker = ends.waker.take();
         drop(ends);
         waker.into_iter().for_each(Waker::wake);

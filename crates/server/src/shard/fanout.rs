@@ -3,7 +3,7 @@
 //! ```text
 //!   PUBLISH ──► match: local channel, patterns, other shards' interest (directory)
 //!                 │
-//!                 ├─ encode: one frame per protocol version and kind, into the shard's chunk
+//!                 ├─ encode: one frame per dialect and kind, into the shard's chunk
 //!                 ├─ local:  one range appended to each subscriber's output queue
 //!                 └─ remote: one message in the outbox of each shard with interest, mailed once a turn
 //! ```
@@ -25,9 +25,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sterna_protocol::{Proto, frame};
+use sterna_protocol::{Proto, event, frame};
 use sterna_pubsub::{MatchScratch, SubscriberSet};
 
+use crate::connection::Dialect;
 use crate::connection::chunk::{Appender, Range};
 use crate::directory::{ChannelDirectory, Elsewhere};
 use crate::mailbox::Mail;
@@ -62,9 +63,9 @@ struct Run {
     audience: Audience,
     /// Members of the audience, all on this shard.
     local: usize,
-    /// Which protocol versions the audience speaks.
-    wanted: [bool; 2],
-    frames: [Option<Range>; 2],
+    /// Which dialects the audience speaks.
+    wanted: [bool; Dialect::COUNT],
+    frames: ByDialect<Option<Range>>,
     patterns: Matches,
     pattern_elsewhere: Elsewhere,
     patterns_version: u64,
@@ -73,8 +74,8 @@ struct Run {
 /// A shard's part in fan-out.
 #[derive(Default)]
 pub(crate) struct Fanout {
-    /// Where frames go, by protocol version, so that a subscriber's frames lie behind each other.
-    frames: [Appender; 2],
+    /// Where frames go, by dialect, so that a subscriber's frames lie behind each other.
+    frames: ByDialect<Appender>,
     run: Option<Run>,
     outbox: Outbox,
     scratch: MatchScratch,
@@ -89,7 +90,8 @@ impl Fanout {
     }
 }
 
-const PROTOS: [Proto; 2] = [Proto::Resp2, Proto::Resp3];
+/// One for each dialect.
+type ByDialect<T> = [T; Dialect::COUNT];
 
 impl Shard {
     /// Publishes a message and returns how many deliveries it caused, over all shards.
@@ -161,8 +163,8 @@ impl Shard {
             hash,
             audience,
             local: members,
-            wanted: [false; 2],
-            frames: [None, None],
+            wanted: [false; Dialect::COUNT],
+            frames: Default::default(),
             patterns: patterns.clone(),
             pattern_elsewhere,
             patterns_version,
@@ -175,7 +177,7 @@ impl Shard {
         members
     }
 
-    /// Learns which protocols the run's audience speaks; false if the publisher is in it.
+    /// Learns which dialects the run's audience speaks; false if the publisher is in it.
     fn admit(&self, run: &mut Run) -> bool {
         let Some(members) = self.audience(run) else { return true };
         for &slot in members.as_slice() {
@@ -183,7 +185,7 @@ impl Shard {
             if self.is_executing(connection.me) {
                 return false;
             }
-            run.wanted[connection.proto as usize] = true;
+            run.wanted[connection.dialect() as usize] = true;
         }
         true
     }
@@ -216,16 +218,16 @@ impl Shard {
     /// Encodes a message behind the others of the run.
     fn encode_into_run(&mut self, payload: &[u8]) {
         let Fanout { frames, run: Some(run), .. } = &mut self.fanout else { return };
-        let mut broken = [None, None];
-        for (i, proto) in PROTOS.into_iter().enumerate() {
+        let mut broken: ByDialect<Option<Range>> = Default::default();
+        for (i, dialect) in Dialect::ALL.into_iter().enumerate() {
             if !run.wanted[i] {
                 continue;
             }
             let range = match &run.audience {
                 Audience::Pattern(pattern) => {
-                    encode_pattern(&mut frames[i], proto, pattern, &run.channel, payload)
+                    encode_pattern(&mut frames[i], dialect, pattern, &run.channel, payload)
                 }
-                _ => encode(&mut frames[i], proto, run.space, &run.channel, payload),
+                _ => encode(&mut frames[i], dialect, run.space, &run.channel, payload),
             };
             if !run.frames[i].as_mut().is_some_and(|so_far| so_far.extend(&range)) {
                 // The chunk was full: what lies in the old one goes out, and the run goes on in the new one.
@@ -254,8 +256,8 @@ impl Shard {
         }
     }
 
-    /// Appends `frames` (by protocol) to the queues of the run's audience.
-    fn hand_out(&mut self, frames: &[Option<Range>; 2]) {
+    /// Appends `frames` to the queues of the run's audience.
+    fn hand_out(&mut self, frames: &ByDialect<Option<Range>>) {
         let Some(run) = &self.fanout.run else { return };
         let members = match &run.audience {
             Audience::Nobody => None,
@@ -267,7 +269,7 @@ impl Shard {
         };
         for &slot in members.map_or(&[][..], SubscriberSet::as_slice) {
             let connection = &mut self.connections[slot as usize];
-            if let Some(range) = &frames[connection.proto as usize] {
+            if let Some(range) = &frames[connection.dialect() as usize] {
                 self.flusher.push(connection, range.clone());
             }
         }
@@ -298,13 +300,13 @@ impl Shard {
             Namespace::Sharded => sharded,
         };
         let mut hand_out =
-            |members: &SubscriberSet<u32>, encode: &mut dyn FnMut(&mut Appender, Proto) -> Range| {
-                let mut frames = [None, None];
+            |members: &SubscriberSet<u32>, encode: &mut dyn FnMut(&mut Appender, Dialect) -> Range| {
+                let mut frames: ByDialect<Option<Range>> = Default::default();
                 for &slot in members.as_slice() {
                     let connection = &mut connections[slot as usize];
-                    let proto = connection.proto;
-                    let frame = frames[proto as usize]
-                        .get_or_insert_with(|| encode(&mut fanout.frames[proto as usize], proto));
+                    let dialect = connection.dialect();
+                    let frame = frames[dialect as usize]
+                        .get_or_insert_with(|| encode(&mut fanout.frames[dialect as usize], dialect));
                     if *executing == Some(connection.me) {
                         deferred.push(frame.clone());
                     } else {
@@ -313,12 +315,12 @@ impl Shard {
                 }
             };
         if let Some(members) = index.subscribers_hashed(hash, channel) {
-            hand_out(members, &mut |appender, proto| encode(appender, proto, space, channel, payload));
+            hand_out(members, &mut |appender, dialect| encode(appender, dialect, space, channel, payload));
         }
         for pattern in patterns {
             if let Some(members) = by_pattern.subscribers(pattern) {
-                hand_out(members, &mut |appender, proto| {
-                    encode_pattern(appender, proto, pattern, channel, payload)
+                hand_out(members, &mut |appender, dialect| {
+                    encode_pattern(appender, dialect, pattern, channel, payload)
                 });
             }
         }
@@ -466,25 +468,46 @@ fn pack(all: &Arc<Vec<u8>>, mut messages: Vec<Message>) -> (Parcel, usize) {
     (Parcel { bytes: Arc::new(own), messages, done: 0 }, cost)
 }
 
-/// Bytes that a frame needs beside its texts; an upper bound of headers and the kind's name.
+/// Bytes that a frame needs beside its texts; an upper bound of headers and the kind's name, and for events a guess.
 const FRAME_OVERHEAD: usize = 128;
+const _: () = assert!(event::OVERHEAD <= FRAME_OVERHEAD);
 
 #[inline]
-fn encode(appender: &mut Appender, proto: Proto, space: Namespace, channel: &[u8], payload: &[u8]) -> Range {
-    appender.append(channel.len() + payload.len() + FRAME_OVERHEAD, |buf| match space {
-        Namespace::Channels => frame::message(buf, proto, channel, payload),
-        Namespace::Sharded => frame::smessage(buf, proto, channel, payload),
+fn encode(
+    appender: &mut Appender,
+    dialect: Dialect,
+    space: Namespace,
+    channel: &[u8],
+    payload: &[u8],
+) -> Range {
+    let proto = proto_of(dialect);
+    appender.append(channel.len() + payload.len() + FRAME_OVERHEAD, |buf| match (proto, space) {
+        (None, _) => event::message(buf, None, channel, payload),
+        (Some(proto), Namespace::Channels) => frame::message(buf, proto, channel, payload),
+        (Some(proto), Namespace::Sharded) => frame::smessage(buf, proto, channel, payload),
     })
 }
 
 #[inline]
 fn encode_pattern(
     appender: &mut Appender,
-    proto: Proto,
+    dialect: Dialect,
     pattern: &[u8],
     channel: &[u8],
     payload: &[u8],
 ) -> Range {
     let texts = pattern.len() + channel.len() + payload.len();
-    appender.append(texts + FRAME_OVERHEAD, |buf| frame::pmessage(buf, proto, pattern, channel, payload))
+    appender.append(texts + FRAME_OVERHEAD, |buf| match proto_of(dialect) {
+        None => event::message(buf, Some(pattern), channel, payload),
+        Some(proto) => frame::pmessage(buf, proto, pattern, channel, payload),
+    })
+}
+
+/// The version of the protocol, where frames are the protocol's.
+fn proto_of(dialect: Dialect) -> Option<Proto> {
+    match dialect {
+        Dialect::Resp2 => Some(Proto::Resp2),
+        Dialect::Resp3 => Some(Proto::Resp3),
+        Dialect::Events => None,
+    }
 }

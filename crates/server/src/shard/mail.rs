@@ -182,6 +182,7 @@ impl Shard {
             Mail::Durable => self.recheck_awaiting(),
             Mail::Invalidate(news) => self.receive_invalidation(news),
             Mail::Piped(pipe) => self.note_piped(&pipe),
+            Mail::HandOver(handed) => self.take_over(*handed),
             Mail::Monitor(line) => self.show_monitors(&line),
             Mail::Resume => {
                 self.resume_paused();

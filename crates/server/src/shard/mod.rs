@@ -25,6 +25,7 @@ mod evict;
 pub(crate) mod eviction;
 mod fanout;
 mod flush;
+mod handover;
 mod mail;
 pub(crate) mod parts;
 mod ready;

@@ -87,7 +87,7 @@ impl Shard {
                 Client::add(&self.server.shards[self.index].net_in_bytes, n as u64);
                 if is_held {
                     self.keep(slot, &scratch[..n], true);
-                } else {
+                } else if !self.connections[slot].is_event_stream {
                     self.serve_bytes(slot, &scratch[..n]);
                 }
                 // A full buffer means that there may be more, and there will be no new edge for it; under TLS, records
@@ -97,7 +97,11 @@ impl Shard {
                     n == room || connection.transport.is_tls() || connection.read_closed
                 };
                 if self.connections.get(slot).is_some_and(has_no_edge) {
-                    goes_on = n == READ_BYTES && self.goes_on(slot) && self.clock.instant < self.slice_until;
+                    // What a page sends takes no time, by which there would be no end.
+                    goes_on = n == READ_BYTES
+                        && self.goes_on(slot)
+                        && !self.connections[slot].is_event_stream
+                        && self.clock.instant < self.slice_until;
                     if !goes_on {
                         self.make_ready(slot);
                     }

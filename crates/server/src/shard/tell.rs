@@ -289,7 +289,11 @@ impl Shard {
         match connection.proto {
             Proto::Resp3 => self.queue_push(slot, &[PUSH, body], whose),
             // Only a subscriber expects anything unasked in RESP2. As in Redis, any subscription makes it one.
-            Proto::Resp2 if whose == As::Redirect && !connection.subscriptions.is_empty() => {
+            Proto::Resp2
+                if whose == As::Redirect
+                    && !connection.subscriptions.is_empty()
+                    && !connection.is_event_stream =>
+            {
                 self.queue_push(slot, &[MESSAGE, body], whose);
             }
             Proto::Resp2 => {}

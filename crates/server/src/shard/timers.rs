@@ -222,6 +222,10 @@ impl Shard {
             let slot = self.timers.round_at;
             self.timers.round_at = if slot + 1 >= capacity { 0 } else { slot + 1 };
             let Some(connection) = self.connections.get_mut(slot) else { continue };
+            if connection.is_event_stream {
+                self.keep_stream_open(slot);
+            }
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
             self.flusher.check_soft_limit(connection, now_ms);
             connection.publish_gauges();
             let is_waiting = match connection.state() {
