@@ -17,4 +17,5 @@ mod requests;
 mod retention;
 mod rights;
 mod scripts;
+mod transactions;
 mod waiting;

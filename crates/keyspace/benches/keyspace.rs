@@ -13,7 +13,8 @@ fn main() {
 }
 
 const NOW_MS: u64 = 1_700_000_000_000;
-const CALLER: Caller = Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: true, touches: true };
+const CALLER: Caller =
+    Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: true, may_yield: true, touches: true };
 /// Requests a sample runs through.
 const BATCH: usize = 1000;
 

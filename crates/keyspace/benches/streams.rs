@@ -45,7 +45,14 @@ impl Server {
         let progress = self.parser.parse(request, &Limits::default());
         assert_eq!(progress, Ok(Progress::Request { consumed: request.len() }));
         let args = self.parser.args(request);
-        let caller = Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: false, touches: true };
+        let caller = Caller {
+            client: 1,
+            shard: 0,
+            proto: Proto::Resp2,
+            may_block: false,
+            may_yield: false,
+            touches: true,
+        };
         let space = Space::one(&mut self.partition);
         let mut ctx = Ctx { space, db: 0, now_ms: self.now_ms, log: &mut self.log, caller };
         let mut reply = Reply::new(&mut self.out, Proto::Resp2);

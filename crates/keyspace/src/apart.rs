@@ -11,7 +11,7 @@
 //!    copies are told, all at once: to everybody else it is one moment, that of step 3; a command that only reads is the
 //!    moment of step 1, and ends with step 2.
 //!
-//! Where nothing may come between (EXEC, scripts) the caller says so ([`Caller::may_block`]), and commands run at once.
+//! Where nobody may be served meanwhile (scripts) the caller says so ([`Caller::may_yield`]), and commands run at once.
 //!
 //! Cost: what the command costs, and a copy of every part that it changes, since the values themselves keep theirs.
 
@@ -67,7 +67,7 @@ impl Caller {
     /// to the reply yet. What takes much less than 100 ns each counts as fewer.
     #[inline]
     pub(crate) fn check_work(&self, elements: usize) -> Result<(), Error> {
-        if elements >= APART_MIN && self.may_block { Err(Error::TooLong) } else { Ok(()) }
+        if elements >= APART_MIN && self.may_yield { Err(Error::TooLong) } else { Ok(()) }
     }
 }
 
@@ -122,7 +122,7 @@ impl Apart {
         // A key that is missing has been noted by the command's first run.
         let events = events.difference(EventClasses::KEY_MISS);
         let changes = Changes::new(Wants { effects: effects && writes, events, touched: true, edited: true });
-        let caller = Caller { may_block: false, ..caller };
+        let caller = Caller { may_block: false, may_yield: false, ..caller };
         Apart { partition, keys: keys.into(), watch, db, now_ms, caller, changes }
     }
 

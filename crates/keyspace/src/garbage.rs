@@ -4,6 +4,7 @@
 //! nothing large is dropped where it was removed or displaced: it goes into [`Changes`](crate::Changes), from where the
 //! server takes it. Small values are dropped at once, which is cheaper than handing them over.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::long::Steps;
@@ -25,6 +26,7 @@ enum Kind {
     Database(Box<Database>),
     Apart(#[expect(dead_code, reason = "it is held to be dropped")] Box<Partition>),
     Steps(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn Steps>),
+    Other(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn fmt::Debug + Send + Sync>, usize),
 }
 
 impl Garbage {
@@ -35,6 +37,7 @@ impl Garbage {
             Kind::Group(group) => group.heap_bytes(),
             Kind::Database(database) => database.table.allocated_bytes() + database.heap_bytes,
             Kind::Steps(_) | Kind::Apart(_) => 0,
+            Kind::Other(_, bytes) => *bytes,
         }
     }
 
@@ -56,6 +59,11 @@ impl Garbage {
     /// Copies on which a command was run apart: what they share may have been removed meanwhile.
     pub(crate) fn of_copies(partition: Partition) -> Garbage {
         Garbage(Kind::Apart(Box::new(partition)))
+    }
+
+    /// Anything else that is slow to free, of about so many bytes.
+    pub fn of_other(other: Box<dyn fmt::Debug + Send + Sync>, bytes: usize) -> Garbage {
+        Garbage(Kind::Other(other, bytes))
     }
 
     /// All that a database held in one partition.

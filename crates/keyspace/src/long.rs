@@ -2,7 +2,7 @@
 //!
 //! A command that would answer with millions of elements returns [`Outcome::Long`](crate::Outcome::Long) instead of writing them:
 //! the answer is as of that moment, whatever happens to the keys meanwhile, and between two steps others are served. Where
-//! nothing may come between (EXEC, scripts), the caller says so (`Caller::may_block`), and the command writes all at once.
+//! nobody may be served meanwhile (scripts), the caller says so (`Caller::may_yield`), and the command writes all at once.
 
 use std::fmt;
 

@@ -80,6 +80,11 @@ impl Value {
         }
     }
 
+    /// Whether it is a string.
+    pub fn is_string(&self) -> bool {
+        matches!(self, Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_))
+    }
+
     /// The stream, if it is one.
     #[inline]
     pub fn stream(&self) -> Option<&Stream> {

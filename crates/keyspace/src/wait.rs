@@ -90,6 +90,8 @@ pub struct Caller {
     pub proto: Proto,
     /// Whether it can wait: not between MULTI and EXEC.
     pub may_block: bool,
+    /// Whether others may be served while it goes on: not within a script.
+    pub may_yield: bool,
     /// Whether what it reads counts as used: CLIENT NO-TOUCH turns it off.
     pub touches: bool,
 }

@@ -62,6 +62,12 @@ impl LongRequest {
         Args::new(&self.buf[self.start..], &self.spans[from..self.at])
     }
 
+    /// Has the last part, which had so many arguments, be taken again with the next.
+    pub fn put_back(&mut self, arguments: usize) {
+        debug_assert!(self.at - self.name.len() >= arguments, "no more than was taken");
+        self.at -= arguments;
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.buf.capacity() + self.spans.capacity() * size_of::<(u32, u32)>()
@@ -98,6 +104,19 @@ mod tests {
         }
         assert!(request.is_done());
         assert_eq!(words(request.next_part(2)), ["pubsub", "numsub"]);
+    }
+
+    #[test]
+    fn a_part_that_is_put_back_comes_again() {
+        let mut request = long(&["exists", "a", "b", "c", "d"], 1);
+        for (part, back) in [(["a", "b"], true), (["a", "b"], false), (["c", "d"], true), (["c", "d"], false)]
+        {
+            assert_eq!(words(request.next_part(2))[1..], part);
+            if back {
+                request.put_back(2);
+            }
+        }
+        assert!(request.is_done());
     }
 
     #[test]

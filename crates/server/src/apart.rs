@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sterna_command::{Command, Row};
 use sterna_keyspace::{Apart, Error, Run};
-use sterna_protocol::{LongRequest, Reply};
+use sterna_protocol::{Args, LongRequest, OwnedArgs, Reply};
 
 use crate::connection::state::ConnectionRef;
 use crate::lock::{Level, Mutex};
@@ -30,7 +30,7 @@ pub(crate) struct Task {
     pub(crate) row: &'static Row,
     pub(crate) command: &'static Command<Run>,
     /// Handed over by whoever read it.
-    pub(crate) request: LongRequest,
+    pub(crate) request: Request,
     pub(crate) scene: Scene,
     /// `None` once it is over: a command that only reads is so when it has been run.
     pub(crate) apart: Option<Box<Apart>>,
@@ -46,6 +46,30 @@ pub(crate) struct Task {
     pub(crate) runs: u32,
 }
 
+/// The request of a command that is run apart.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// As it was read.
+    Read(LongRequest),
+    /// As MULTI has queued it.
+    Queued(OwnedArgs),
+}
+
+impl Default for Request {
+    fn default() -> Request {
+        Request::Read(LongRequest::default())
+    }
+}
+
+impl Request {
+    pub(crate) fn args(&self) -> Args<'_> {
+        match self {
+            Request::Read(request) => request.args(),
+            Request::Queued(args) => args.args(),
+        }
+    }
+}
+
 impl Task {
     /// A command that has yet to be run.
     pub(crate) fn new(
@@ -55,7 +79,7 @@ impl Task {
         scene: Scene,
         apart: Box<Apart>,
     ) -> Task {
-        let (request, reply, took) = (LongRequest::default(), Vec::new(), Duration::ZERO);
+        let (request, reply, took) = (Request::default(), Vec::new(), Duration::ZERO);
         let (apart, result, denied) = (Some(apart), None, None);
         Task { who, row, command, request, scene, apart, reply, result, denied, took, runs: 0 }
     }
@@ -133,26 +157,35 @@ fn next(receiver: &Tasks) -> Option<Job> {
 pub(crate) struct Reserved {
     /// How many there are. Relaxed: who misses one only has the command begin anew.
     count: AtomicUsize,
-    keys: Mutex<Vec<(usize, Box<[u8]>)>, { Level::Reserved as u8 }>,
+    list: Mutex<ReservedKeys, { Level::Reserved as u8 }>,
+}
+
+#[derive(Debug, Default)]
+struct ReservedKeys {
+    /// With their databases.
+    keys: Vec<(usize, Box<[u8]>)>,
+    /// Somebody waits for one of them to be free.
+    is_awaited: bool,
 }
 
 impl Reserved {
     /// Reserves keys of a database, once for each time they are named.
     pub(crate) fn add<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>) {
-        let mut reserved = self.keys.lock();
-        reserved.extend(keys.map(|key| (db, Box::from(key))));
-        self.count.store(reserved.len(), Ordering::Relaxed);
+        let mut list = self.list.lock();
+        list.keys.extend(keys.map(|key| (db, Box::from(key))));
+        self.count.store(list.keys.len(), Ordering::Relaxed);
     }
 
-    /// Takes back what was reserved.
-    pub(crate) fn remove<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>) {
-        let mut reserved = self.keys.lock();
+    /// Takes back what was reserved. True: somebody waits, and is to be told.
+    pub(crate) fn remove<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>) -> bool {
+        let mut list = self.list.lock();
         for key in keys {
-            if let Some(at) = reserved.iter().position(|(other, known)| *other == db && **known == *key) {
-                reserved.swap_remove(at);
+            if let Some(at) = list.keys.iter().position(|(other, known)| *other == db && **known == *key) {
+                list.keys.swap_remove(at);
             }
         }
-        self.count.store(reserved.len(), Ordering::Relaxed);
+        self.count.store(list.keys.len(), Ordering::Relaxed);
+        std::mem::take(&mut list.is_awaited)
     }
 
     /// Whether there is none at all.
@@ -161,10 +194,13 @@ impl Reserved {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether one of these is reserved.
+    /// Whether one of these is reserved; then the caller waits until somebody has been told by [`Reserved::remove`].
     pub(crate) fn has_any<'k>(&self, db: usize, mut keys: impl Iterator<Item = &'k [u8]>) -> bool {
-        let reserved = self.keys.lock();
-        keys.any(|key| reserved.iter().any(|(other, known)| *other == db && **known == *key))
+        let mut list = self.list.lock();
+        let is_there = |key: &[u8]| list.keys.iter().any(|(other, known)| *other == db && **known == *key);
+        let has_any = keys.any(is_there);
+        list.is_awaited |= has_any;
+        has_any
     }
 }
 
@@ -179,10 +215,10 @@ mod tests {
         reserved.add(0, keys(&["a", "b"]));
         reserved.add(0, keys(&["b", "c"]));
         reserved.add(1, keys(&["d"]));
-        reserved.remove(0, keys(&["a", "b"]));
+        assert!(!reserved.remove(0, keys(&["a", "b"])), "nobody waits");
         assert!(reserved.has_any(0, keys(&["x", "b"])) && reserved.has_any(0, keys(&["c"])));
         assert!(!reserved.has_any(0, keys(&["a", "d"])) && reserved.has_any(1, keys(&["d"])));
-        reserved.remove(0, keys(&["b", "c"]));
+        assert!(reserved.remove(0, keys(&["b", "c"])), "somebody has asked for b");
         assert!(!reserved.is_empty());
         reserved.remove(1, keys(&["d"]));
         assert!(reserved.is_empty() && !reserved.has_any(0, keys(&["b"])));

@@ -9,6 +9,9 @@
 //!     └────── ends ──────┴──────────────────────────────┘
 //! ```
 //!
+//! A transaction that takes long makes the keyspace busy, too (`command/exec.rs`): no script runs beside it, and others wait
+//! in place of being told so.
+//!
 //! Libraries of functions are kept as text (`libraries.rs`); the state compiles them when it is used next.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -33,6 +36,8 @@ pub(crate) struct Scripts {
     is_killed: AtomicBool,
     /// What runs is a function of a library.
     is_function: AtomicBool,
+    /// What is busy is no script, but a transaction that goes on in slices.
+    is_transaction: AtomicBool,
     /// The function that has run for too long.
     slow: Mutex<Option<SlowFunction>, { Level::SlowFunction as u8 }>,
     /// As of the last script's end.
@@ -80,9 +85,10 @@ const BUSY_FUNCTION: &str =
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 
 impl Scripts {
-    /// Waits for the engine, unless a script keeps it for too long. The caller holds no partition.
-    pub(crate) fn turn(&self) -> Result<Turn<'_>, &'static str> {
-        self.engine.lock_unless(|| self.is_busy()).ok_or_else(|| self.busy_text())
+    /// Waits for the engine, unless a script or a transaction keeps it for too long. The caller holds no partition.
+    pub(crate) fn turn(&self) -> Option<Turn<'_>> {
+        // A transaction that goes on in slices keeps others from the engine without holding it.
+        self.engine.lock_unless(|| self.is_busy()).filter(|_| !self.is_busy())
     }
 
     /// What others are answered now.
@@ -90,10 +96,26 @@ impl Scripts {
         if self.is_function.load(Relaxed) { BUSY_FUNCTION } else { BUSY_SCRIPT }
     }
 
-    /// Whether a script has run for too long.
+    /// Whether a script has run for too long, or a transaction goes on in slices.
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Relaxed)
+    }
+
+    /// Whether it is a transaction, if it is either.
+    pub(crate) fn is_transaction(&self) -> bool {
+        self.is_transaction.load(Relaxed)
+    }
+
+    /// A transaction goes on in slices. Its shard holds the engine, and lets it go then.
+    pub(crate) fn begin_transaction(&self) {
+        self.is_transaction.store(true, Relaxed);
+        self.busy.store(true, Relaxed);
+    }
+
+    /// It has ended.
+    pub(crate) fn end_transaction(&self) {
+        self.busy.store(false, Relaxed);
     }
 
     /// A script begins.
@@ -116,12 +138,13 @@ impl Scripts {
     /// It has run for too long.
     pub(crate) fn begin_busy(&self, function: Option<SlowFunction>) {
         *self.slow.lock() = function;
+        self.is_transaction.store(false, Relaxed);
         self.busy.store(true, Relaxed);
     }
 
     /// The function that has run for too long; an error beside a script.
     pub(crate) fn slow_function(&self) -> Result<Option<SlowFunction>, &'static str> {
-        if self.is_busy() && !self.is_function.load(Relaxed) {
+        if self.is_busy() && !self.is_transaction() && !self.is_function.load(Relaxed) {
             return Err(BUSY_SCRIPT);
         }
         Ok(self.slow.lock().clone())

@@ -320,7 +320,7 @@ fn what_takes_long_is_to_be_run_apart_unless_nothing_may_come_between() {
         world.run(command);
         assert_eq!(world.refused, nth, "{command}");
     }
-    world.caller.may_block = false;
+    (world.caller.may_block, world.caller.may_yield) = (false, false);
     assert_eq!(world.run("zunionstore d 1 z"), ":12000\r\n");
     assert_eq!(world.refused, before + long.len());
 }

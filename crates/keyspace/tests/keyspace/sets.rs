@@ -241,7 +241,7 @@ fn a_long_reply_made_in_steps_is_the_whole_reply() {
     for (command, expected) in cases {
         // In steps, and at once, as between MULTI and EXEC.
         for may_block in [true, false] {
-            world.caller.may_block = may_block;
+            (world.caller.may_block, world.caller.may_yield) = (may_block, may_block);
             let reply = world.run(command);
             assert!(reply.starts_with(&format!("*{}\r\n", expected.len())), "{command}");
             let answered = bulks(&reply);

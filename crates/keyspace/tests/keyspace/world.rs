@@ -38,7 +38,14 @@ impl World {
     pub(crate) fn new(partitions: usize) -> World {
         let hash = KeyHash::random();
         let parts = std::iter::repeat_with(|| Partition::new(hash.clone(), 2)).take(partitions).collect();
-        let caller = Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: true, touches: true };
+        let caller = Caller {
+            client: 1,
+            shard: 0,
+            proto: Proto::Resp2,
+            may_block: true,
+            may_yield: true,
+            touches: true,
+        };
         World {
             now_ms: START_MS,
             db: 0,
@@ -129,7 +136,7 @@ impl World {
         if outcome.as_ref().is_err_and(|error| *error == Error::TooLong) {
             assert!(out.is_empty(), "a refusal after a reply");
             *refused += 1;
-            ctx.caller.may_block = false;
+            (ctx.caller.may_block, ctx.caller.may_yield) = (false, false);
             outcome = run(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
         }
         match outcome {

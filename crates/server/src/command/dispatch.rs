@@ -12,6 +12,7 @@ use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
 use super::http::is_http;
+use super::script::needs_engine;
 use super::table::{Row, Runs, runs, table};
 use super::{Call, Failure};
 use crate::connection::client::{Client, mark};
@@ -22,8 +23,8 @@ use crate::mailbox::Mail;
 use crate::parcel::Namespace;
 use crate::partitions::{Scene, keys_of};
 use crate::shard::Shard;
-use crate::shard::apart::RESERVED_PAUSE;
 use crate::shard::eviction::Room;
+use crate::shard::parts::PartEnd;
 
 impl Shard {
     /// Executes one request of the connection in `slot`, or queues it, or refuses it; replies go to `out`.
@@ -63,9 +64,11 @@ impl Shard {
                 return true;
             }
             Ok(Admission::Run) => {
-                self.run_and_count(slot, row, args, out);
+                if !self.run_and_count(slot, row, args, out) {
+                    return false;
+                }
                 // Whether it is silent counts until all of the reply is made.
-                if self.replies_in_steps(slot) || self.runs_apart(slot) {
+                if self.replies_in_steps(slot) || self.runs_on(slot) {
                     return true;
                 }
             }
@@ -114,6 +117,14 @@ impl Shard {
             )));
         }
         let is_kept = self.is_retained(row, args);
+        if self.server.scripts.is_busy()
+            && self.server.scripts.is_transaction()
+            && (is_kept || needs_keys(row))
+            && (row.has(Flags::NOT_QUEUED) || !connection.in_multi())
+        {
+            self.wait_for_keys(slot);
+            return Ok(Admission::Wait);
+        }
         if self.server.memory.has_limit() && (is_kept || self.needs_memory(slot, row)) {
             let bytes = args.iter().map(<[u8]>::len).sum();
             if !self.server.memory.admits(bytes, self.clock.instant) && self.make_room() == Room::None {
@@ -143,7 +154,10 @@ impl Shard {
         if self.durability.is_loading && (is_kept || !row.has(Flags::LOADING) || row.spec.has_keys()) {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
         }
-        if self.server.scripts.is_busy() && (is_kept || !row.has(Flags::ALLOW_BUSY)) {
+        if self.server.scripts.is_busy()
+            && !self.server.scripts.is_transaction()
+            && (is_kept || !row.has(Flags::ALLOW_BUSY))
+        {
             return Err(Failure::of(self.server.scripts.busy_text()));
         }
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
@@ -164,7 +178,7 @@ impl Shard {
             return Ok(Admission::Wait);
         }
         if !self.server.reserved.is_empty() && self.names_reserved(slot, row, args) {
-            self.wait(slot, Wait::Reserved, Some(self.clock.instant + RESERVED_PAUSE));
+            self.wait_for_keys(slot);
             return Ok(Admission::Wait);
         }
         if is_kept && !self.has_handed_out(slot) {
@@ -307,11 +321,24 @@ impl Shard {
         }
     }
 
-    /// Whether the connection's command has been handed over, to be run apart.
+    /// Whether the connection's command goes on: it is run apart, or a transaction in slices.
     #[inline]
-    fn runs_apart(&self, slot: usize) -> bool {
-        let connection = self.connections.get(slot);
-        connection.is_some_and(|connection| matches!(connection.state().wait(), Some(Wait::Apart)))
+    fn runs_on(&self, slot: usize) -> bool {
+        let Some(connection) = self.connections.get(slot) else { return false };
+        matches!(connection.state().wait(), Some(Wait::Apart)) || self.is_in_transaction(connection.me)
+    }
+
+    fn is_long_transaction_of(&self, slot: usize) -> bool {
+        self.connections.get(slot).is_some_and(|connection| self.is_in_transaction(connection.me))
+    }
+
+    /// What a request gets that found the keys taken: the words beside a script; beside a transaction it waits.
+    #[cold]
+    pub(super) fn keys_taken(&self) -> Failure {
+        match self.server.scripts.is_transaction() {
+            true => Failure::KEYS_TAKEN,
+            false => Failure::of(self.server.scripts.busy_text()),
+        }
     }
 
     /// Counts a command that is executed in parts, whose time is added as it passes.
@@ -324,29 +351,32 @@ impl Shard {
         self.handle().commands.count(row.id, Duration::ZERO, false);
     }
 
-    /// Runs a part of a request; false if it fails, with the error in `out`. The user's rules may have changed since the
-    /// request was let in.
+    /// Runs a part of a request, whose error goes to `out`. The user's rules may have changed since the request was let in.
     pub(crate) fn run_part(
         &mut self,
         slot: usize,
         row: &'static Row,
         args: Args<'_>,
         out: &mut Vec<u8>,
-    ) -> bool {
+    ) -> PartEnd {
         let allowed = self.check_rights(slot, row, args);
         let result = allowed.and_then(|()| self.execute(slot, row, args, out, false));
         if self.durability.is_gated {
             self.note_seen(slot);
         }
+        if result.as_ref().is_err_and(Failure::is_keys_taken) {
+            return PartEnd::KeysTaken;
+        }
         self.show_to_monitors(slot, row, args);
-        let Err(failure) = result else { return true };
+        let Err(failure) = result else { return PartEnd::Done };
         self.count_error(failure.wire());
         Reply::new(out, self.connections[slot].proto).error(failure.wire());
-        false
+        PartEnd::Failed
     }
 
-    /// Runs a command and counts it: CLIENT LIST, INFO commandstats, SLOWLOG, MONITOR.
-    fn run_and_count(&mut self, slot: usize, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) {
+    /// Runs a command and counts it: CLIENT LIST, INFO commandstats, SLOWLOG, MONITOR. False: the keys were taken before it
+    /// could begin, and the connection waits for them.
+    fn run_and_count(&mut self, slot: usize, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> bool {
         let connection = &self.connections[slot];
         connection.client.last_command.store(row.id as u32 + 1, Relaxed);
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
@@ -357,6 +387,14 @@ impl Shard {
             || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes()
             || self.is_retained(row, args);
         let result = self.execute(slot, row, args, out, false);
+        if result.as_ref().is_err_and(Failure::is_keys_taken) {
+            self.wait_for_keys(slot);
+            return false;
+        }
+        if self.is_long_transaction_of(slot) {
+            // It is counted when it ends.
+            return true;
+        }
         if !is_write && let Some(connection) = self.connections.get_mut(slot) {
             // A key that was found expired is no write of who found it; it is among what it may have seen.
             connection.depends_on.written = written;
@@ -373,7 +411,7 @@ impl Shard {
         self.clock.instant = Instant::now();
         let took = self.clock.instant.saturating_duration_since(began);
         if row.has(Flags::BLOCKING) && self.count_when_unblocked(slot, took) {
-            return;
+            return true;
         }
         self.handle().commands.count(row.id, took, result.is_err());
         self.note_duration(slot, row, args, took);
@@ -385,6 +423,7 @@ impl Shard {
                 self.connections.get(slot).map_or_else(Default::default, |connection| connection.proto);
             Reply::new(out, proto).error(failure.wire());
         }
+        true
     }
 
     /// Keeps a command for SLOWLOG and LATENCY that took too long.
@@ -450,7 +489,7 @@ impl Shard {
                 self.block(slot, row, args.to_owned(), waiter);
                 Ok(())
             }
-            Err(sterna_keyspace::Error::Busy) => Err(Failure::of(self.server.scripts.busy_text())),
+            Err(sterna_keyspace::Error::Busy) => Err(self.keys_taken()),
             Err(error) => Err(Failure::from(error)),
         }
     }
@@ -467,6 +506,7 @@ impl Shard {
             proto: connection.proto,
             // A part of a request is small, and has no request of its own.
             may_block: may_block && !matches!(connection.state().wait(), Some(Wait::Parts)),
+            may_yield: may_block && !matches!(connection.state().wait(), Some(Wait::Parts)),
             touches: !connection.client.has_mark(mark::NO_TOUCH),
         };
         Scene { db: usize::from(connection.db), now_ms: self.clock.now_ms, caller }
@@ -593,6 +633,17 @@ impl Connection {
             ReplyMode::Skip => ReplyMode::On,
             mode => mode,
         };
+    }
+}
+
+/// Whether the command is executed on keys, or in the Lua state: what a transaction that goes on in slices has to itself.
+#[inline]
+fn needs_keys(row: &Row) -> bool {
+    match runs(row) {
+        Runs::Keys(_) => true,
+        Runs::Script(_) => needs_engine(row),
+        Runs::Server(_) => row.spec.has_keys() || row.has(Flags::RUNS_QUEUE),
+        Runs::Container => false,
     }
 }
 

@@ -6,19 +6,29 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     text: Cow<'static, [u8]>,
+    standing: Standing,
+}
+
+/// What is to be done with an error beside answering it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// INFO errorstats counts it.
+    New,
     /// INFO errorstats has it already: a script failed with what its command answered.
-    is_counted: bool,
+    Counted,
+    /// It is not answered: nothing was done, and the request is to be read again when the keys are free.
+    KeysTaken,
 }
 
 impl Failure {
     /// An error with a fixed text.
     pub(crate) const fn of(text: &'static str) -> Failure {
-        Failure { text: Cow::Borrowed(text.as_bytes()), is_counted: false }
+        Failure { text: Cow::Borrowed(text.as_bytes()), standing: Standing::New }
     }
 
     /// An error whose text is made for the occasion.
     pub(crate) fn text(text: impl Into<Vec<u8>>) -> Failure {
-        Failure { text: Cow::Owned(text.into()), is_counted: false }
+        Failure { text: Cow::Owned(text.into()), standing: Standing::New }
     }
 
     pub(crate) const SYNTAX: Failure = Failure::of("ERR syntax error");
@@ -26,6 +36,12 @@ impl Failure {
     pub(crate) const NO_AUTH: Failure = Failure::of("NOAUTH Authentication required.");
     pub(crate) const WRONG_PASS: Failure =
         Failure::of("WRONGPASS invalid username-password pair or user is disabled.");
+
+    /// A transaction has the keys to itself.
+    pub(crate) const KEYS_TAKEN: Failure = Failure {
+        text: Cow::Borrowed(b"BUSY Redis is busy running a transaction."),
+        standing: Standing::KeysTaken,
+    };
 
     /// Too few or too many arguments for `name`, which for a subcommand is `container|name`.
     pub(crate) fn arity(name: &str) -> Failure {
@@ -46,12 +62,17 @@ impl Failure {
 
     /// The same, counted already or not.
     pub(crate) fn counted(mut self, is_counted: bool) -> Failure {
-        self.is_counted = is_counted;
+        self.standing = if is_counted { Standing::Counted } else { Standing::New };
         self
     }
 
     /// Whether it is among those counted by INFO errorstats.
     pub(crate) fn is_counted(&self) -> bool {
-        self.is_counted
+        self.standing == Standing::Counted
+    }
+
+    /// Whether nothing was done, because a transaction has the keys to itself.
+    pub(crate) fn is_keys_taken(&self) -> bool {
+        self.standing == Standing::KeysTaken
     }
 }

@@ -12,6 +12,7 @@ mod connection;
 mod copies;
 pub(crate) mod debug;
 mod dispatch;
+mod exec;
 mod failure;
 mod help;
 mod http;

@@ -52,7 +52,7 @@ impl Shard {
         needed.insert(partitions.index_of(key));
         let mut held = partitions.hold_for(needed, || std::iter::once(key));
         if partitions.is_busy() {
-            return Err(Failure::of(server.scripts.busy_text()));
+            return Err(self.keys_taken());
         }
         let published = self.publish_in(slot, &mut held, key, args);
         held.serve_ready(self.clock.now_ms, &mut self.changes);

@@ -1,7 +1,6 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 //!
-//! EXEC locks the partitions of all keys that its commands and watches name, in their order, and runs the commands one
-//! after the other; no other client sees a state between. Blocked clients are answered after the last.
+//! What is queued is run by EXEC (`exec.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,16 +8,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_command::{
     Categories, Command, Flags, Group, KEY_ARGUMENTS_MAX, KeyUse, KeyUses, Keys, ReplyShape, Spec,
 };
-use sterna_protocol::{Args, OwnedArgs, Reply};
+use sterna_protocol::{Args, OwnedArgs};
 
-use super::script::{Place, ScriptCall, needs_engine};
-use super::table::{Row, Runs, runs};
+use super::table::Row;
 use super::{Call, Failure, Run};
 use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::connection::transaction::Transaction;
-use crate::partitions::{Indices, written};
-use crate::scripts::engine;
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -181,7 +177,7 @@ fn exec(call: &mut Call<'_>) -> Result<(), Failure> {
         call.shard.unwatch_all(&transaction);
         return Err(Failure::of("EXECABORT Transaction discarded because of previous errors."));
     }
-    call.shard.run_transaction(call.slot, &transaction, &mut call.reply)
+    call.shard.run_transaction(call.slot, (call.row, call.args), transaction, &mut call.reply)
 }
 
 impl Shard {
@@ -200,113 +196,6 @@ impl Shard {
         connection.client.multi.store(transaction.queued.len() as i64, Relaxed);
         connection.client.multi_bytes.store(transaction.queued_bytes as u64, Relaxed);
         self.check_query_limit(slot);
-    }
-
-    fn run_transaction(
-        &mut self,
-        slot: usize,
-        transaction: &Transaction,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Failure> {
-        let server = Arc::clone(&self.server);
-        let partitions = &server.partitions;
-        let mut needed = Indices::default();
-        for (row, args) in &transaction.queued {
-            if matches!(runs(row), Runs::Keys(_)) {
-                needed.extend(partitions.needed_by(row.spec, args.args()));
-            }
-        }
-        let publishes = |(row, args): &(&'static Row, OwnedArgs)| self.retained(row, args.args());
-        let retained: Vec<Vec<u8>> = transaction.queued.iter().filter_map(publishes).collect();
-        retained.iter().for_each(|key| needed.insert(partitions.index_of(key)));
-        transaction.watched.iter().for_each(|(_, key)| needed.insert(partitions.index_of(key)));
-        if transaction.queued.iter().any(|(row, _)| row.spec.group == Group::Server) {
-            // INFO and MEMORY can't look while the partitions are held.
-            server.note_keyspace();
-        }
-        let scene = self.scene_of(slot, false);
-        // Before the partitions: see `lock::Level`.
-        let changes_settings = transaction.queued.iter().any(|(row, _)| row.has(Flags::CHANGES_SETTINGS));
-        let _turn = changes_settings.then(|| server.config_changes.lock());
-        let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
-        let runs_script = |row: &Row| matches!(runs(row), Runs::Script(_)) && needs_engine(row);
-        let mut turn = match transaction.queued.iter().any(|(row, _)| runs_script(row)) {
-            true => Some(server.scripts.turn().map_err(Failure::of)?),
-            false => None,
-        };
-        let mut held = match turn {
-            Some(_) => partitions.hold_growing(),
-            None => partitions.hold_for(needed, || {
-                let written = commands().flat_map(|(row, args)| written(row.spec, args.args()));
-                written.chain(retained.iter().map(Vec::as_slice))
-            }),
-        };
-        if turn.is_some() {
-            held.add(needed);
-        }
-        if partitions.is_busy() {
-            drop(held);
-            self.unwatch_all(transaction);
-            return Err(Failure::of(server.scripts.busy_text()));
-        }
-        for (db, key) in &transaction.watched {
-            held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);
-        }
-        if transaction.watch.is_broken() {
-            held.serve_ready(scene.now_ms, &mut self.changes);
-            drop(held);
-            self.spread_changes();
-            self.unwatch_all(transaction);
-            reply.null_array();
-            return Ok(());
-        }
-        reply.array(transaction.queued.len());
-        for (row, args) in &transaction.queued {
-            let args = args.args();
-            let began = std::time::Instant::now();
-            let result = match runs(row) {
-                _ if let Err(failure) = self.check_again(slot, row, args) => Err(failure),
-                _ if !retained.is_empty()
-                    && let Some(key) = self.retained(row, args) =>
-                {
-                    let deliveries = self.publish_in(slot, &mut held, &key, args);
-                    let mut reply = Reply::new(reply.out, self.connections[slot].proto);
-                    deliveries.map(|deliveries| reply.int(deliveries as i64))
-                }
-                Runs::Keys(command) => {
-                    self.remember_reads(slot, &command.spec, args);
-                    let scene = self.scene_of(slot, false);
-                    let mut reply = Reply::new(reply.out, self.connections[slot].proto);
-                    let outcome = held.execute(command, args, scene, &mut self.changes, &mut reply);
-                    self.spread_changes();
-                    self.reads_end();
-                    outcome.map(|_| ()).map_err(Failure::from)
-                }
-                Runs::Script(run) if let Some(turn) = &mut turn => {
-                    let reply = Reply::new(reply.out, self.connections[slot].proto);
-                    let place = Some(Place { engine: engine(turn, partitions.libraries()), held: &mut held });
-                    run(&mut ScriptCall { shard: self, slot, row, args, reply, place })
-                }
-                _ => self.execute(slot, row, args, reply.out, true),
-            };
-            self.handle().commands.count(row.id, began.elapsed(), result.is_err());
-            self.show_to_monitors(slot, row, args);
-            match result {
-                Ok(()) => {}
-                Err(failure) => {
-                    if !failure.is_counted() {
-                        self.count_error(failure.wire());
-                    }
-                    Reply::new(reply.out, self.connections[slot].proto).error(failure.wire());
-                }
-            }
-        }
-        held.serve_ready(scene.now_ms, &mut self.changes);
-        self.remember_served();
-        drop(held);
-        self.spread_changes();
-        self.unwatch_all(transaction);
-        Ok(())
     }
 
     /// Ends the connection's transaction and its watches.
@@ -333,7 +222,7 @@ impl Shard {
         self.unwatch_all(&forgotten);
     }
 
-    fn unwatch_all(&self, transaction: &Transaction) {
+    pub(super) fn unwatch_all(&self, transaction: &Transaction) {
         for (db, key) in &transaction.watched {
             self.server.partitions.unwatch(usize::from(*db), key, &transaction.watch);
         }

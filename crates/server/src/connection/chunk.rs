@@ -11,6 +11,9 @@
 //!   the last to hold it.
 //! - Chunks belong to one shard (`Rc`, `RefCell`): another shard gets a message, never a chunk.
 //!
+//! A chunk of megabytes, one long reply, is not freed by the shard that has sent its end: giving back its memory takes
+//! milliseconds (see [`free_long_with`]).
+//!
 //! Cost: a delivery is a reference and two offsets. In a shard that keeps up, every turn writes into the same memory
 //! again, so that it stays in the processor's cache.
 
@@ -27,6 +30,36 @@ const LARGE_BYTES: usize = 4 * CHUNK_BYTES;
 /// An append-only buffer, shared by the output queues of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk(RefCell<Vec<u8>>);
+
+/// From so many bytes on a buffer is slow to free: some 50 µs.
+const SLOW_BYTES: usize = 1 << 20;
+
+/// Frees a long buffer somewhere else.
+type FreeLong = Box<dyn Fn(Vec<u8>)>;
+
+thread_local! {
+    static FREE_LONG: RefCell<Option<FreeLong>> = const { RefCell::new(None) };
+}
+
+/// Says where the long buffers of this thread are freed; without that they are freed here.
+pub(crate) fn free_long_with(free: impl Fn(Vec<u8>) + 'static) {
+    FREE_LONG.set(Some(Box::new(free)));
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let buffer = self.0.get_mut();
+        if buffer.capacity() >= SLOW_BYTES {
+            let buffer = std::mem::take(buffer);
+            // While the thread ends there is none.
+            let _ = FREE_LONG.try_with(|free| {
+                if let Some(free) = &*free.borrow() {
+                    free(buffer);
+                }
+            });
+        }
+    }
+}
 
 /// A run of bytes of one chunk. Never empty inside a queue.
 #[derive(Debug, Clone)]
@@ -207,6 +240,19 @@ mod tests {
         buf.extend_from_slice(b"next");
         let next = appender.give_back(buf, 4).expect("it isn't empty");
         assert_eq!((&*held.bytes(0), &*next.bytes(0)), (&b"keep"[..], &b"next"[..]));
+    }
+
+    #[test]
+    fn a_long_buffer_is_handed_over_when_its_last_reader_is_done_and_a_short_one_is_not() {
+        let freed = Rc::new(RefCell::new(Vec::new()));
+        let sizes = Rc::clone(&freed);
+        free_long_with(move |buffer| sizes.borrow_mut().push(buffer.len()));
+        let long = Range::of(vec![b'x'; SLOW_BYTES]);
+        let reader = long.clone();
+        drop((long, Range::of(vec![b'y'; SLOW_BYTES / 2])));
+        assert!(freed.borrow().is_empty());
+        drop(reader);
+        assert_eq!(*freed.borrow(), [SLOW_BYTES]);
     }
 
     #[test]

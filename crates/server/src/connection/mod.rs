@@ -164,6 +164,8 @@ pub(crate) struct Connection {
     /// The user it acts as; `None` until it has authenticated.
     pub(crate) user: Option<Arc<User>>,
     pub(crate) transaction: Option<Box<Transaction>>,
+    /// What is kept of one that goes on in slices: its requests, and its reply so far.
+    pub(crate) transaction_bytes: usize,
     /// How it tracks what it reads (CLIENT TRACKING).
     pub(crate) tracking: Option<Box<tracking::Mode>>,
     /// Bytes read from it and written to it. Kept here, where reading and writing already are, and copied to the client's
@@ -228,6 +230,7 @@ impl Connection {
             subscriptions: Subscriptions::default(),
             user,
             transaction: None,
+            transaction_bytes: 0,
             tracking: None,
             net_in_bytes: 0,
             net_out_bytes: 0,
@@ -332,6 +335,7 @@ impl Connection {
             + self.transport.heap_bytes()
             + self.state.wait().and_then(Wait::request).map_or(0, OwnedArgs::heap_bytes)
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
+            + self.transaction_bytes
             + self.tracking.as_ref().map_or(0, |mode| mode.heap_bytes())
             + self.client.names.lock().heap_bytes()
     }

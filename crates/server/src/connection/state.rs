@@ -87,8 +87,11 @@ pub(crate) enum Wait {
     Parts,
     /// Its command is run on copies of what its keys hold, by a thread of its own.
     Apart,
-    /// Its write names a key that a command which is run apart is about to write: the request stays in the input.
-    Reserved,
+    /// What it asks for needs keys that somebody has to himself, a command that is run apart or a transaction that goes on
+    /// in slices: the request stays in the input until they are free.
+    Keys,
+    /// Its transaction goes on in slices.
+    Exec,
     /// SUBSCRIBE or UNSUBSCRIBE: what was published before it is still in the mail.
     Mail,
 }

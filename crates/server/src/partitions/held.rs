@@ -9,13 +9,13 @@ use smallvec::SmallVec;
 use sterna_command::Command;
 use sterna_keyspace::stream::EntryId;
 use sterna_keyspace::{
-    Changes, Ctx, Effect, Error, KeyHash, Locked, Outcome, Partition, Retention, Run, Space, remember,
+    Apart, Changes, Ctx, Effect, Error, KeyHash, Locked, Outcome, Partition, Retention, Run, Space, remember,
     serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
 use super::whole::remove_where;
-use super::{Indices, Partitions, Scene, run};
+use super::{Indices, Partitions, Scene, apart, run};
 use crate::lock::MutexGuard;
 
 /// Some partitions, locked until this goes.
@@ -198,6 +198,39 @@ impl Held<'_> {
         let Scene { db, now_ms, caller } = scene;
         let mut ctx = Ctx { space: Space::some(self), db, now_ms, log, caller };
         remember(&mut ctx, key, message, retention)
+    }
+
+    /// Copies what a command's keys hold, to run it apart: it has answered that it takes too long.
+    pub(crate) fn copies(
+        &mut self,
+        command: &Command<Run>,
+        args: Args<'_>,
+        scene: Scene,
+        log: &Changes,
+    ) -> Outcome {
+        apart(command, args, scene, Space::some(self), log)
+    }
+
+    /// As [`Partitions::commit`], for a command of several that must not be interrupted.
+    pub(crate) fn commit(&mut self, apart: Box<Apart>, now_ms: u64, log: &mut Changes) -> bool {
+        self.of.set_wants(log);
+        apart.commit(&mut Space::some(self), now_ms, log)
+    }
+
+    /// Bytes of what these keys hold, strings alone if `of_strings`.
+    pub(crate) fn bytes_of<'k>(
+        &self,
+        scene: Scene,
+        keys: impl Iterator<Item = &'k [u8]>,
+        of_strings: bool,
+    ) -> usize {
+        let bytes = |key| {
+            let hash = self.of.hash.of(key);
+            let part = self.partition_ref(KeyHash::partition(hash, self.of.count()));
+            let value = part.record(scene.db, hash, key, scene.now_ms)?.value();
+            (!of_strings || value.is_string()).then(|| value.heap_bytes())
+        };
+        keys.filter_map(bytes).sum()
     }
 
     /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.

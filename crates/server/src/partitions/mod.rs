@@ -13,7 +13,8 @@
 //! A script names its keys one after the other, so it locks partitions in any order, and holds them to its end. It may wait
 //! for one while it holds others, because nobody else does: see `patience`. One that runs for too long lets go of them, and
 //! makes the keyspace *busy*: then no command runs but its own, whoever changes keys waits for its end, and shards that
-//! find a partition free go on to tell their clients so.
+//! find a partition free go on to tell their clients so. A transaction that takes long does the same between its slices; it
+//! runs with the right of a script, so that there is one of them at most.
 //!
 //! Behind them comes the journal's buffer, which knows no other lock: see [`crate::lock::Level`].
 //!
@@ -302,6 +303,9 @@ impl Partitions {
     /// Removes at most `keys_max` keys of one partition that the policy lets go; returns about how many bytes that frees.
     pub(crate) fn evict(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
         let mut part = self.part(index);
+        if self.is_busy() {
+            return 0;
+        }
         self.set_wants(log);
         let bytes = (0..keys_max).map_while(|_| part.evict(now_ms, log)).sum();
         serve_ready(Space::one(&mut part), now_ms, log);
@@ -397,7 +401,7 @@ fn run<'s>(
 ) -> Result<Outcome, Error> {
     let run = command.run.expect("a container is resolved to its subcommand before it is run");
     let Scene { db, now_ms, caller } = scene;
-    if args.extent() >= LONG_REQUEST_BYTES && caller.may_block && takes_long_values(&command.spec) {
+    if args.extent() >= LONG_REQUEST_BYTES && caller.may_yield && takes_long_values(&command.spec) {
         return Err(Error::TooLong);
     }
     run(&mut Ctx { space, db, now_ms, log, caller }, args, reply)

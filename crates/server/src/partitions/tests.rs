@@ -17,7 +17,14 @@ const LIMITS: Limits = Limits {
 const SCENE: Scene = Scene {
     db: 0,
     now_ms: 1_700_000_000_000,
-    caller: Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: true, touches: true },
+    caller: Caller {
+        client: 1,
+        shard: 0,
+        proto: Proto::Resp2,
+        may_block: true,
+        may_yield: true,
+        touches: true,
+    },
 };
 
 /// Parses an inline request and passes its row and arguments on.

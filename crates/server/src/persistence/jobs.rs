@@ -28,6 +28,7 @@ use super::Mode;
 use crate::lock::{Condvar, Level, Mutex};
 use crate::mailbox::{Ack, Mail};
 use crate::server::Server;
+use crate::signal::Signal;
 use crate::time::unix_ms;
 
 /// Something to be done about the files.
@@ -58,6 +59,8 @@ pub(crate) struct Jobs {
     ended: Condvar,
     /// The one that runs is to give up.
     is_called_off: AtomicBool,
+    /// For a job that waits: it is called off, or what it waits for has ended.
+    pub(super) moments: Signal,
     /// Unix time in seconds of the last snapshot that succeeded, or of the start.
     pub(crate) last_s: AtomicU64,
     /// Changes of the keyspace when it was begun.
@@ -131,6 +134,7 @@ impl Jobs {
     /// Has what runs give up.
     pub(super) fn call_off(&self) {
         self.is_called_off.store(true, Relaxed);
+        self.moments.notify();
     }
 
     /// Has what runs give up, forgets what is queued, and waits until nothing runs. Nothing will.
@@ -139,7 +143,7 @@ impl Jobs {
         let mut state = self.state.lock();
         state.is_closed = true;
         state.queue.clear();
-        self.is_called_off.store(true, Relaxed);
+        self.call_off();
         while state.running.is_some() {
             self.ended.wait(&mut state);
         }
@@ -178,7 +182,9 @@ impl Server {
         let asked = Asked { job, waiting: ack.into_iter().collect() };
         if let Some((running, _)) = &state.running {
             // The last job is not begun anew by who is in a hurry.
-            jobs.is_called_off.fetch_or(job.is_urgent() && !running.job.is_last(), Relaxed);
+            if job.is_urgent() && !running.job.is_last() {
+                jobs.call_off();
+            }
             state.join_queue(asked);
             return Ok(());
         }

@@ -153,7 +153,7 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
         server.persistence.mode.enter(Mode::Off);
     }
     if server.partitions.libraries().version() > 0
-        && let Ok(mut turn) = server.scripts.turn()
+        && let Some(mut turn) = server.scripts.turn()
     {
         // Now rather than at the first call: what can't be loaded again is said in the log of the start.
         let engine = crate::scripts::engine(&mut turn, server.partitions.libraries());

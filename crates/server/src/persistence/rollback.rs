@@ -68,6 +68,7 @@ pub(super) fn begin(server: &Arc<Server>) {
         }
         of.persistence.is_rolling_back.store(false, Ordering::Release);
         of.moments.notify();
+        of.persistence.jobs.moments.notify();
         of.shards_look_again();
     };
     if let Err(error) = thread::Builder::new().name("rollback".to_owned()).spawn(run) {

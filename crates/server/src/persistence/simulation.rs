@@ -117,7 +117,14 @@ impl Keyspace {
     }
 
     fn scene(&self, db: usize) -> Scene {
-        let caller = Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: false, touches: true };
+        let caller = Caller {
+            client: 1,
+            shard: 0,
+            proto: Proto::Resp2,
+            may_block: false,
+            may_yield: false,
+            touches: true,
+        };
         Scene { db, now_ms: self.now_ms(), caller }
     }
 

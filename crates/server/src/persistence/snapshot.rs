@@ -11,8 +11,7 @@
 //! SHUTDOWN ask for one. See `jobs.rs`.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sterna_config::Config;
 use sterna_journal::{Error, Journal, Lsn, Refusal, SnapshotInfo, SnapshotWriter};
@@ -21,9 +20,6 @@ use sterna_keyspace::{LIBRARIES, Value, write_state};
 use super::Mode;
 use crate::server::Server;
 use crate::time::unix_ms;
-
-/// Between two looks at whether a rollback has ended.
-const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Keys cloned under one lock, at most: as many as are about [`BYTES_PER_LOCK`], going by those before.
 const KEYS_PER_LOCK: usize = 32;
@@ -108,11 +104,10 @@ fn begin(server: &Server, journal: &Journal) -> Result<SnapshotWriter, Error> {
             return Ok(writer);
         }
         drop(writer);
-        while server.persistence.is_rolling_back() {
-            if server.persistence.jobs.is_called_off() {
-                return Err(Refusal::Closed.into());
-            }
-            thread::sleep(INTERVAL);
+        let jobs = &server.persistence.jobs;
+        jobs.moments.wait_until(|| !server.persistence.is_rolling_back() || jobs.is_called_off());
+        if jobs.is_called_off() {
+            return Err(Refusal::Closed.into());
         }
     }
 }

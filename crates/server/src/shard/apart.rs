@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use sterna_command::{Command, Flags, Row};
 use sterna_journal::Refusal;
-use sterna_keyspace::{Apart, Outcome, Run};
+use sterna_keyspace::{Apart, Garbage, Outcome, Run};
 use sterna_protocol::{Args, LongRequest, Reply};
 
 use super::serve::Serving;
-use crate::apart::Task;
+use crate::apart::{Request, Task};
 use crate::connection::ReplyMode;
 use crate::connection::chunk::Range;
 use crate::connection::state::Wait;
@@ -32,9 +32,6 @@ use crate::shard::Shard;
 
 /// How often a command is run apart before it is run with its keys locked.
 const RUNS_MAX: u32 = 4;
-
-/// How long a write to a reserved key waits before it is looked at again.
-pub(crate) const RESERVED_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long a commit waits before it looks again whether the journal takes it.
 const COMMIT_PAUSE: Duration = Duration::from_millis(5);
@@ -67,11 +64,11 @@ impl Shard {
     /// Gives it the request, whose first words name the command, so many of them; then it is run.
     pub(super) fn hand_over_to_task(&mut self, request: impl FnOnce(usize) -> LongRequest) {
         let Some(mut task) = self.without_request.take() else { return };
-        task.request = request(1 + usize::from(task.row.parent.is_some()));
+        task.request = Request::Read(request(1 + usize::from(task.row.parent.is_some())));
         self.run_apart(task);
     }
 
-    fn run_apart(&self, task: Box<Task>) {
+    pub(crate) fn run_apart(&self, task: Box<Task>) {
         let (server, shard) = (Arc::clone(&self.server), self.index);
         let deliver = move |task| server.shards[shard].mailbox.push(Mail::Apart(task));
         self.server.apart.run(task, Box::new(deliver));
@@ -79,6 +76,11 @@ impl Shard {
 
     /// A command has been run apart: commits what it wrote, and answers.
     pub(crate) fn end_apart(&mut self, mut task: Box<Task>) {
+        if let Some(transaction) = &mut self.long_transaction
+            && transaction.who == task.who
+        {
+            return transaction.take_back(task);
+        }
         let writes = task.row.has(Flags::WRITE);
         if writes && self.server.pause.is_on() && self.server.pause.holds_back(true, self.clock.instant) {
             let until = self.server.pause.end(&self.clock);
@@ -115,14 +117,19 @@ impl Shard {
             End::Again => return self.run_apart(task),
             End::Later => return self.timers.commit_later(task, None),
         }
-        if writes {
-            self.server.reserved.remove(task.scene.db, keys_of(&task.command.spec, task.request.args()));
+        if writes
+            && self.server.reserved.remove(task.scene.db, keys_of(&task.command.spec, task.request.args()))
+        {
+            self.server.shards_look_again();
         }
         self.handle().commands.add_time(task.row.id, task.took);
         if waits && self.connection_of(task.who).is_some() {
             self.note_duration(task.who.slot, task.row, task.request.args(), task.took);
             self.resume_behind_reply(task.who.slot);
         }
+        // Its request may be long.
+        let bytes = task.request.args().extent();
+        self.server.reclaimer.free(vec![Garbage::of_other(task, bytes)]);
     }
 
     /// A client that has lost the right to its command meanwhile gets NOPERM, and nothing has happened.
@@ -198,7 +205,7 @@ impl Shard {
         }
         let Some(connection) = self.connections.get(slot) else { return };
         let is_silent = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
-        if !is_silent && task.reply.len() > LARGE_BYTES {
+        if !is_silent && task.reply.len() > LARGE_REPLY_BYTES {
             // Its bytes are not moved any more.
             let range = Range::of(std::mem::take(&mut task.reply));
             self.queue_reply(serving, range);
@@ -220,4 +227,4 @@ enum End {
 }
 
 /// From so many bytes on a reply is queued as it is.
-const LARGE_BYTES: usize = 256 << 10;
+pub(crate) const LARGE_REPLY_BYTES: usize = 256 << 10;

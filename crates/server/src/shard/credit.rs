@@ -75,7 +75,7 @@ impl Creditor {
     }
 
     /// A request is about to be executed.
-    pub(super) fn begin_request(&mut self) {
+    pub(crate) fn begin_request(&mut self) {
         self.reached = 0;
     }
 

@@ -152,6 +152,14 @@ impl Flusher {
         }
     }
 
+    /// As [`Flusher::check_limits`], with so many bytes that are about to be queued.
+    pub(crate) fn check_with(&mut self, connection: &mut Connection, bytes: usize) {
+        let limit = self.limit_of(connection);
+        if limit.hard_bytes > 0 && (connection.output.queued_bytes() + bytes) as u64 > limit.hard_bytes {
+            self.condemn_for_output(connection);
+        }
+    }
+
     /// Whether the connection has been over its soft limit for too long; called ten times a second.
     pub(crate) fn check_soft_limit(&mut self, connection: &mut Connection, now_ms: u64) {
         let limit = self.limit_of(connection);

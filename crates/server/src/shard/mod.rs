@@ -23,6 +23,7 @@ mod credit;
 mod durability;
 mod evict;
 pub(crate) mod eviction;
+pub(crate) mod exec;
 mod fanout;
 mod flush;
 mod handover;
@@ -44,12 +45,13 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
+use sterna_keyspace::Garbage;
 use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
 
 use crate::apart::Task;
 use crate::config::Config;
-use crate::connection::chunk::{Appender, Range};
+use crate::connection::chunk::{self, Appender, Range};
 use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
 use crate::log_limit::Cause;
@@ -59,6 +61,7 @@ use crate::time::Clock;
 pub(crate) use accept::Listeners;
 pub(crate) use credit::Creditor;
 pub(crate) use durability::Durability;
+use exec::LongTransaction;
 use fanout::Fanout;
 pub(crate) use flush::Flusher;
 use mail::Inbox;
@@ -99,6 +102,10 @@ pub(crate) struct Shard {
     parts: BTreeMap<ConnectionRef, Parts>,
     /// A command that is to be run apart, while its request is still with whoever has read it.
     without_request: Option<Box<Task>>,
+    /// A transaction that goes on in slices. In all shards together there is one at most.
+    pub(crate) long_transaction: Option<Box<LongTransaction>>,
+    /// Connections that need keys which somebody has to himself: those that wait for them, and those that are served in parts.
+    waiting_for_keys: Vec<ConnectionRef>,
     /// Connections whose socket is closed and whose subscriptions have yet to end.
     leaving: VecDeque<(ConnectionRef, CloseReason)>,
     /// Listeners where more connections may wait than one turn has time for.
@@ -151,6 +158,8 @@ impl Shard {
             ready: Ready::default(),
             parts: BTreeMap::new(),
             without_request: None,
+            long_transaction: None,
+            waiting_for_keys: Vec::new(),
             leaving: VecDeque::new(),
             accepting: Vec::new(),
             slice_until: Instant::now(),
@@ -183,6 +192,11 @@ impl Shard {
     /// Runs until the server stops.
     pub(crate) fn run(mut self) -> io::Result<()> {
         self.listeners.register(self.poll.registry())?;
+        let server = Arc::clone(&self.server);
+        chunk::free_long_with(move |buffer| {
+            let bytes = buffer.capacity();
+            server.reclaimer.free(vec![Garbage::of_other(Box::new(buffer), bytes)]);
+        });
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.is_stopping {
             self.turn(&mut events)?;
@@ -209,6 +223,7 @@ impl Shard {
         }
         self.accept_on();
         self.read_mail();
+        self.go_on_with_transaction();
         self.serve_ready();
         self.shake_hands();
         self.broadcast_changes();
@@ -232,6 +247,7 @@ impl Shard {
             || self.inbox.is_pending()
             || !self.leaving.is_empty()
             || !self.accepting.is_empty()
+            || self.long_transaction.as_ref().is_some_and(|transaction| transaction.can_go_on())
     }
 
     /// What other threads know of this shard.
@@ -261,6 +277,7 @@ impl Shard {
         self.handle().config_seen.store(self.config_version, Ordering::Release);
         self.server.moments.notify();
         self.timers.hurry_commits();
+        self.resume_who_waits_for_keys();
     }
 
     fn note_edges(&mut self, slot: usize, event: &Event) {
@@ -279,7 +296,7 @@ impl Shard {
     /// it no longer is.
     pub(crate) fn reap(&mut self) {
         for who in self.flusher.take_condemned() {
-            if self.is_executing(who) {
+            if self.is_executing(who) || self.is_in_transaction(who) {
                 self.flusher.condemn_later(who);
             } else if let Some(reason) = self.connection_of(who).and_then(|c| c.state().condemned()) {
                 self.close(who.slot, reason);
@@ -291,6 +308,10 @@ impl Shard {
     pub(crate) fn close(&mut self, slot: usize, reason: CloseReason) {
         if !self.connections.contains(slot) {
             return;
+        }
+        if self.is_in_transaction(self.connections[slot].me) {
+            // What it has begun comes to its end.
+            return self.condemn(slot, reason);
         }
         self.end_run();
         if reason == CloseReason::OutputLimit && !self.connections[slot].is_leaving {
@@ -339,6 +360,7 @@ impl Shard {
     /// Stops listening and sends what is queued, for a bounded time.
     fn flush_and_leave(&mut self, events: &mut Events) -> io::Result<()> {
         self.listeners.close(self.poll.registry());
+        self.end_transaction_at_once();
         self.await_last_writes(SHUTDOWN_FLUSH_MAX);
         let deadline = Instant::now() + SHUTDOWN_FLUSH_MAX;
         loop {

@@ -55,6 +55,17 @@ pub(crate) struct Parts {
     work: Work,
 }
 
+impl Parts {
+    /// Whether its next part is executed on keys.
+    fn needs_keys(&self) -> bool {
+        match &self.work {
+            Work::Names { .. } => self.row.spec.group != Group::Pubsub,
+            Work::Walk { walk: Walk::Keys { .. }, .. } => true,
+            Work::Walk { .. } | Work::Leave { .. } | Work::Steps(_) => false,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Work {
     /// The row, for some of its names at a time. The request is handed over once its first bytes have been let go.
@@ -93,6 +104,16 @@ impl Found {
             self.lists.push_back(names);
         }
     }
+}
+
+/// What became of a part of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PartEnd {
+    Done,
+    /// Its error is the reply to the whole.
+    Failed,
+    /// It has yet to be run: a transaction has the keys to itself.
+    KeysTaken,
 }
 
 /// How the replies of parts become one.
@@ -261,6 +282,10 @@ impl Shard {
     /// Executes parts of the connection's request until it has had its time.
     pub(super) fn serve_parts(&mut self, slot: usize) {
         let me = self.connections[slot].me;
+        if self.server.scripts.is_busy() && self.parts.get(&me).is_some_and(|parts| parts.needs_keys()) {
+            self.waiting_for_keys.push(me);
+            return;
+        }
         let Some(mut parts) = self.parts.remove(&me) else { return };
         let mut serving = self.begin(slot);
         let began = self.clock.instant;
@@ -348,8 +373,13 @@ impl Shard {
         let most = if row.spec.group == Group::Pubsub { PART_SUBSCRIPTIONS } else { PART_WALK };
         let part = request.next_part(most);
         let part_names = part.len() - (1 + usize::from(row.parent.is_some()));
-        if !self.run_part(slot, row, part, out) {
-            return true;
+        match self.run_part(slot, row, part, out) {
+            PartEnd::Done => {}
+            PartEnd::Failed => return true,
+            PartEnd::KeysTaken => {
+                request.put_back(part_names);
+                return false;
+            }
         }
         let is_done = request.is_done();
         match total {

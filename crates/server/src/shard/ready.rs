@@ -126,11 +126,11 @@ impl Shard {
     }
 
     fn serve_one(&mut self, who: ConnectionRef, slice: Duration) {
-        let runs_script = self.scripting == Some(who);
+        let runs_on = self.scripting == Some(who) || self.is_in_transaction(who);
         let Some(connection) = self.connection_of(who) else { return };
         connection.is_ready = false;
-        if runs_script {
-            // Served again when its script has ended.
+        if runs_on {
+            // Served again when its script, or its transaction, has ended.
             return;
         }
         let was_handshaking = connection.transport.is_handshaking();

@@ -195,9 +195,7 @@ impl Shard {
         };
         waiting.timer = None;
         match waiting.wait {
-            Wait::Pause | Wait::Backlog | Wait::Login | Wait::Reserved | Wait::Nap => {
-                drop(self.resume(who.slot))
-            }
+            Wait::Pause | Wait::Backlog | Wait::Login | Wait::Nap => drop(self.resume(who.slot)),
             Wait::Blocked(_) => self.recheck_block(who.slot),
             Wait::Disk(_) | Wait::Replicas(_) => self.end_wait_for_copies(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
@@ -207,7 +205,9 @@ impl Shard {
             | Wait::Mail
             | Wait::Output
             | Wait::Apart
-            | Wait::Parts => {}
+            | Wait::Parts
+            | Wait::Keys
+            | Wait::Exec => {}
         }
     }
 

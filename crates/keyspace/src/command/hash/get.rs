@@ -160,7 +160,7 @@ fn all(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, shown: Shown) -
         return Ok(Outcome::Replied);
     };
     caller.check_elements(hash, hash.len(), hash.len())?;
-    if caller.may_block && hash.len() >= LONG_MIN {
+    if caller.may_yield && hash.len() >= LONG_MIN {
         return Ok(Outcome::Long(Box::new(LongFields { hash: hash.clone(), now_ms, shown, next: 0 })));
     }
     shown.begin(reply, hash.live_len(now_ms));

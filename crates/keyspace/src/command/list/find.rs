@@ -150,7 +150,7 @@ fn not_negative(value: &[u8], option: &'static str) -> Result<u64, Error> {
 
 fn lpos(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let search = Search::read(args)?;
-    let may_wait = ctx.caller.may_block;
+    let may_wait = ctx.caller.may_yield;
     let wanted = &args[2];
     let mut progress = Progress::default();
     if let Some(list) = read_list(ctx, &args[1])? {

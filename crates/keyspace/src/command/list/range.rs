@@ -71,7 +71,7 @@ fn lrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     };
     let (first, count) = range_of(start, stop, list.len());
     caller.check_elements(list, count as usize, list.len() as usize)?;
-    if caller.may_block && count >= LONG_MIN as u64 {
+    if caller.may_yield && count >= LONG_MIN as u64 {
         let range = LongRange { list: list.clone(), next: first, left: count, is_begun: false };
         return Ok(Outcome::Long(Box::new(range)));
     }

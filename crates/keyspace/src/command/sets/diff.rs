@@ -15,11 +15,11 @@ pub(in super::super) const SDIFF: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
-        let may_block = ctx.caller.may_block;
+        let may_yield = ctx.caller.may_yield;
         let sets = operands(ctx, &keys)?;
         let present = minuend(&sets).map(|(first, others)| std::iter::once(first).chain(others).collect());
         let present: Vec<&Set> = present.unwrap_or_default();
-        Ok(in_steps(may_block, Wanted::Diff, &present).unwrap_or_else(|| {
+        Ok(in_steps(may_yield, Wanted::Diff, &present).unwrap_or_else(|| {
             answer(reply, |visit| visit_diff(&sets, visit));
             Outcome::Replied
         }))

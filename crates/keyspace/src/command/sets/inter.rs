@@ -21,9 +21,9 @@ pub(in super::super) const SINTER: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
-        let may_block = ctx.caller.may_block;
+        let may_yield = ctx.caller.may_yield;
         let sets = by_size(&operands(ctx, &keys)?);
-        Ok(in_steps(may_block, Wanted::Inter, &sets).unwrap_or_else(|| {
+        Ok(in_steps(may_yield, Wanted::Inter, &sets).unwrap_or_else(|| {
             answer(reply, |visit| visit_inter(&sets, visit));
             Outcome::Replied
         }))

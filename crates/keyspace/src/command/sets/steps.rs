@@ -37,13 +37,13 @@ const LIST_BYTES: usize = 64 << 10;
 
 /// The reply in steps, if that many members are to be walked that it would take long.
 ///
-/// `may_block`: whether others may be served meanwhile.
-pub(super) fn in_steps(may_block: bool, wanted: Wanted, sets: &[&Set]) -> Option<Outcome> {
+/// `may_yield`: whether others may be served meanwhile.
+pub(super) fn in_steps(may_yield: bool, wanted: Wanted, sets: &[&Set]) -> Option<Outcome> {
     let walked = match wanted {
         Wanted::Union => sets.iter().map(|set| set.len()).sum(),
         Wanted::Inter | Wanted::Diff => sets.first().map_or(0, |set| set.len()),
     };
-    if walked < LONG_MIN || !may_block {
+    if walked < LONG_MIN || !may_yield {
         return None;
     }
     let sets: Vec<Set> = sets.iter().map(|&set| set.clone()).collect();

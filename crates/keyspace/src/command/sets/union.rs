@@ -14,10 +14,10 @@ pub(in super::super) const SUNION: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
-        let (limits, may_block) = (ctx.limits(keys[0]), ctx.caller.may_block);
+        let (limits, may_yield) = (ctx.limits(keys[0]), ctx.caller.may_yield);
         let sets = operands(ctx, &keys)?;
         let present: Vec<&Set> = sets.iter().copied().flatten().collect();
-        Ok(in_steps(may_block, Wanted::Union, &present).unwrap_or_else(|| {
+        Ok(in_steps(may_yield, Wanted::Union, &present).unwrap_or_else(|| {
             answer(reply, |visit| visit_union(&sets, &limits, visit));
             Outcome::Replied
         }))

@@ -87,7 +87,7 @@ impl Shard {
             return run(&mut ScriptCall { shard: self, slot, row, args, reply, place: None });
         }
         let server = Arc::clone(&self.server);
-        let mut turn = server.scripts.turn().map_err(Failure::of)?;
+        let mut turn = server.scripts.turn().ok_or_else(|| self.keys_taken())?;
         let mut held = server.partitions.hold_growing();
         let now_ms = self.clock.now_ms;
         let result = {

@@ -1,0 +1,458 @@
+//! EXEC: runs what MULTI has queued, as one.
+//!
+//! It locks the partitions of all keys that its commands and watches name, in their order, and runs the commands one after the
+//! other; no other client sees a state between. Blocked clients are answered after the last.
+//!
+//! One that may take long (many commands, long values) does so with the right of a script, and goes on in slices if it does:
+//! `shard/exec.rs` says how. What runs a script or changes settings is run in one piece.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use sterna_command::{Command, Flags, Group};
+use sterna_keyspace::{Error, Garbage, Outcome, Run};
+use sterna_protocol::{Args, OwnedArgs, Reply};
+
+use super::Failure;
+use super::script::{Place, ScriptCall, needs_engine};
+use super::table::{Row, Runs, runs};
+use crate::apart::{Request, Task};
+use crate::connection::client::mark;
+use crate::connection::transaction::Transaction;
+use crate::partitions::{Held, Indices, Scene, keys_of, written};
+use crate::scripts::{Turn, engine};
+use crate::server::Server;
+use crate::shard::Shard;
+use crate::shard::apart::LARGE_REPLY_BYTES;
+use crate::shard::exec::{Course, LongTransaction, Pieces, SLICE, Stage};
+
+/// Commands that are run in one piece, if what they name is not long: some 0.1 ms.
+const QUICK_COMMANDS_MAX: usize = 256;
+
+/// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
+const QUICK_BYTES_MAX: usize = 640 << 10;
+
+impl Shard {
+    /// Runs a transaction, or its first slice.
+    pub(super) fn run_transaction(
+        &mut self,
+        slot: usize,
+        (row, args): (&'static Row, Args<'_>),
+        transaction: Box<Transaction>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Failure> {
+        let server = Arc::clone(&self.server);
+        let partitions = &server.partitions;
+        let publishes = |(row, args): &(&'static Row, OwnedArgs)| self.retained(row, args.args());
+        let retained: Vec<Vec<u8>> = transaction.queued.iter().filter_map(publishes).collect();
+        let mut needed = self.partitions_of(&transaction);
+        retained.iter().for_each(|key| needed.insert(partitions.index_of(key)));
+        let has = |is_so: &dyn Fn(&Row) -> bool| transaction.queued.iter().any(|(row, _)| is_so(row));
+        if has(&|row| row.spec.group == Group::Server) {
+            // INFO and MEMORY can't look while the partitions are held.
+            server.note_keyspace();
+        }
+        let scene = self.scene_of(slot, false);
+        // Before the partitions: see `lock::Level`.
+        let changes_settings = has(&|row| row.has(Flags::CHANGES_SETTINGS));
+        let _turn = changes_settings.then(|| server.config_changes.lock());
+        let runs_script = has(&|row| matches!(runs(row), Runs::Script(_)) && needs_engine(row));
+        let way = match (runs_script, changes_settings) {
+            (true, _) => Way::AsScript,
+            (false, true) => Way::Whole,
+            (false, false) => Way::AsLong,
+        };
+        let (mut turn, held) = hold(&server, (&transaction, &retained), needed, scene, way);
+        let Some(mut held) = held.filter(|_| !partitions.is_busy()) else {
+            drop(turn);
+            return Err(self.put_back(slot, transaction));
+        };
+        for (db, key) in &transaction.watched {
+            held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);
+        }
+        if transaction.watch.is_broken() {
+            held.serve_ready(scene.now_ms, &mut self.changes);
+            drop(held);
+            self.spread_changes();
+            self.unwatch_all(&transaction);
+            reply.null_array();
+            return Ok(());
+        }
+        let start = reply.out.len();
+        reply.array(transaction.queued.len());
+        let (now_ms, is_retained) = (scene.now_ms, !retained.is_empty());
+        let mut course =
+            Course { transaction, at: 0, stage: Stage::Next, now_ms, is_retained, large_reply: None };
+        let until = (turn.is_some() && way == Way::AsLong).then(|| Instant::now() + SLICE);
+        let mut is_over = false;
+        while course.is_under_way() && !is_over {
+            let now = self.run_queued(slot, &mut course, &mut held, turn.as_mut(), reply.out, until);
+            is_over = until.is_some_and(|until| now >= until);
+        }
+        if !course.is_done() {
+            server.scripts.begin_transaction();
+            held.begin_busy();
+            drop(held);
+            drop(turn);
+            let reply = reply.out.split_off(start);
+            self.begin_slices(slot, (row, args), course, needed, reply);
+            return Ok(());
+        }
+        held.serve_ready(scene.now_ms, &mut self.changes);
+        self.remember_served();
+        drop(held);
+        self.spread_changes();
+        self.unwatch_all(&course.transaction);
+        Ok(())
+    }
+
+    /// The partitions of all keys that the transaction's commands and watches name.
+    fn partitions_of(&self, transaction: &Transaction) -> Indices {
+        let (partitions, mut needed) = (&self.server.partitions, Indices::default());
+        for (row, args) in &transaction.queued {
+            if matches!(runs(row), Runs::Keys(_)) {
+                needed.extend(partitions.needed_by(row.spec, args.args()));
+            }
+        }
+        transaction.watched.iter().for_each(|(_, key)| needed.insert(partitions.index_of(key)));
+        needed
+    }
+
+    /// Nothing of the transaction has been run, since the keys were taken: it ends with an error, or is there again for the
+    /// EXEC that waits for them.
+    fn put_back(&mut self, slot: usize, transaction: Box<Transaction>) -> Failure {
+        let failure = self.keys_taken();
+        if !failure.is_keys_taken() {
+            self.unwatch_all(&transaction);
+            return failure;
+        }
+        let connection = &mut self.connections[slot];
+        let client = &connection.client;
+        client.set_mark(mark::MULTI, true);
+        client.multi.store(transaction.queued.len() as i64, Relaxed);
+        client.multi_bytes.store(transaction.queued_bytes() as u64, Relaxed);
+        client.watch.store(transaction.watched.len() as u32, Relaxed);
+        connection.transaction = Some(transaction);
+        failure
+    }
+
+    /// Runs the next command, or goes on with it; returns the time then. `until`: others may be served from then on.
+    fn run_queued(
+        &mut self,
+        slot: usize,
+        course: &mut Course,
+        held: &mut Held<'_>,
+        turn: Option<&mut Turn<'_>>,
+        out: &mut Vec<u8>,
+        until: Option<Instant>,
+    ) -> Instant {
+        let began = Instant::now();
+        match std::mem::replace(&mut course.stage, Stage::Next) {
+            Stage::Next => self.begin_queued(slot, course, held, turn, out, (began, until.is_some())),
+            Stage::Steps(mut steps, took) => {
+                let goes_on = steps.step(&mut Reply::new(out, self.connections[slot].proto));
+                let took = took + began.elapsed();
+                if goes_on {
+                    course.stage = Stage::Steps(steps, took);
+                } else {
+                    self.server.reclaimer.free(vec![Garbage::of_steps(steps)]);
+                    self.end_queued(slot, course, Ok(()), out, took);
+                }
+            }
+            Stage::Commit(task) => self.commit_queued(slot, course, held, *task, out),
+            waits @ (Stage::Apart(_) | Stage::Waits) => course.stage = waits,
+        }
+        Instant::now()
+    }
+
+    fn begin_queued(
+        &mut self,
+        slot: usize,
+        course: &mut Course,
+        held: &mut Held<'_>,
+        turn: Option<&mut Turn<'_>>,
+        out: &mut Vec<u8>,
+        (began, may_yield): (Instant, bool),
+    ) {
+        let (row, args) = &course.transaction.queued[course.at];
+        let (row, args) = (*row, args.args());
+        let result = match runs(row) {
+            _ if let Err(failure) = self.check_again(slot, row, args) => Err(failure),
+            _ if course.is_retained
+                && let Some(key) = self.retained(row, args) =>
+            {
+                let deliveries = self.publish_in(slot, held, &key, args);
+                let mut reply = Reply::new(out, self.connections[slot].proto);
+                deliveries.map(|deliveries| reply.int(deliveries as i64))
+            }
+            Runs::Keys(command) => {
+                let mut scene = self.scene_of(slot, false);
+                (scene.now_ms, scene.caller.may_yield) = (course.now_ms, may_yield);
+                match self.run_on_held(slot, (command, args), held, scene, out) {
+                    Ok(Outcome::Long(steps)) => {
+                        course.stage = Stage::Steps(steps, began.elapsed());
+                        return;
+                    }
+                    Ok(Outcome::Apart(apart)) => {
+                        let task = Task::new(self.connections[slot].me, row, command, scene, apart);
+                        course.stage = Stage::Apart(Box::new(task));
+                        return;
+                    }
+                    outcome => outcome.map(|_| ()).map_err(Failure::from),
+                }
+            }
+            Runs::Script(run) if let Some(turn) = turn => {
+                let server = Arc::clone(&self.server);
+                let reply = Reply::new(out, self.connections[slot].proto);
+                let place = Some(Place { engine: engine(turn, server.partitions.libraries()), held });
+                run(&mut ScriptCall { shard: self, slot, row, args, reply, place })
+            }
+            _ => self.execute(slot, row, args, out, true),
+        };
+        self.end_queued(slot, course, result, out, began.elapsed());
+    }
+
+    fn run_on_held(
+        &mut self,
+        slot: usize,
+        (command, args): (&'static Command<Run>, Args<'_>),
+        held: &mut Held<'_>,
+        scene: Scene,
+        out: &mut Vec<u8>,
+    ) -> Result<Outcome, Error> {
+        self.remember_reads(slot, &command.spec, args);
+        let mut reply = Reply::new(out, scene.caller.proto);
+        let mut outcome = held.execute(command, args, scene, &mut self.changes, &mut reply);
+        if matches!(outcome, Err(Error::TooLong)) {
+            outcome = Ok(held.copies(command, args, scene, &self.changes));
+        }
+        self.spread_changes();
+        self.reads_end();
+        outcome
+    }
+
+    /// A command has been run apart: commits what it wrote. Its keys were touched by nobody but the transaction.
+    fn commit_queued(
+        &mut self,
+        slot: usize,
+        course: &mut Course,
+        held: &mut Held<'_>,
+        mut task: Task,
+        out: &mut Vec<u8>,
+    ) {
+        let is_done =
+            task.apart.take().is_none_or(|apart| held.commit(apart, course.now_ms, &mut self.changes));
+        self.spread_changes();
+        let took = task.took;
+        if let Request::Queued(args) = std::mem::take(&mut task.request) {
+            course.transaction.queued[course.at].1 = args;
+        }
+        let result = match task.result.take() {
+            Some(result) if is_done => {
+                if result.is_ok() && task.reply.len() > LARGE_REPLY_BYTES {
+                    course.large_reply = Some(task.reply);
+                } else if result.is_ok() {
+                    out.extend_from_slice(&task.reply);
+                }
+                result.map_err(Failure::from)
+            }
+            // Whether effects are collected has changed meanwhile: it is run here.
+            _ => {
+                let args = std::mem::take(&mut course.transaction.queued[course.at].1);
+                let mut scene = task.scene;
+                scene.caller.may_yield = false;
+                let outcome = self.run_on_held(slot, (task.command, args.args()), held, scene, out);
+                course.transaction.queued[course.at].1 = args;
+                outcome.map(|_| ()).map_err(Failure::from)
+            }
+        };
+        self.end_queued(slot, course, result, out, took);
+    }
+
+    /// Counts a command of a transaction, and shows it.
+    fn end_queued(
+        &mut self,
+        slot: usize,
+        course: &mut Course,
+        result: Result<(), Failure>,
+        out: &mut Vec<u8>,
+        took: Duration,
+    ) {
+        let (row, args) = &course.transaction.queued[course.at];
+        self.handle().commands.count(row.id, took, result.is_err());
+        self.show_to_monitors(slot, row, args.args());
+        if let Err(failure) = result {
+            if !failure.is_counted() {
+                self.count_error(failure.wire());
+            }
+            Reply::new(out, self.connections[slot].proto).error(failure.wire());
+        }
+        course.at += 1;
+    }
+
+    /// The first slice is over, and the keyspace busy.
+    fn begin_slices(
+        &mut self,
+        slot: usize,
+        (row, args): (&'static Row, Args<'_>),
+        course: Course,
+        needed: Indices,
+        reply: Vec<u8>,
+    ) {
+        self.defer_own_pushes();
+        let changes = sterna_keyspace::Changes::new(self.changes.wants());
+        let connection = &self.connections[slot];
+        let mut transaction = LongTransaction {
+            who: connection.me,
+            row,
+            request: args.to_owned(),
+            needed,
+            course,
+            reply: Pieces::default(),
+            pushes: std::mem::take(&mut self.deferred),
+            changes: std::mem::replace(&mut self.changes, changes),
+            took: self.clock.instant.elapsed(),
+            written: connection.depends_on.written,
+        };
+        *transaction.reply.buffer() = reply;
+        self.wait(slot, crate::connection::state::Wait::Exec, None);
+        self.pause_transaction(transaction);
+    }
+
+    /// A slice is over, and more is left.
+    fn pause_transaction(&mut self, mut transaction: LongTransaction) {
+        let bytes = transaction.reply.bytes() + transaction.course.transaction.queued_bytes();
+        if self.check_long_reply(transaction.who.slot, bytes) {
+            transaction.reply.clear();
+        }
+        let course = &mut transaction.course;
+        match std::mem::replace(&mut course.stage, Stage::Waits) {
+            Stage::Apart(mut task) => {
+                task.request = Request::Queued(std::mem::take(&mut course.transaction.queued[course.at].1));
+                self.run_apart(task);
+            }
+            stage => course.stage = stage,
+        }
+        self.long_transaction = Some(Box::new(transaction));
+    }
+
+    /// Goes on with the transaction that goes on in slices; to its end, if there is no `until`.
+    pub(crate) fn run_slice(&mut self, until: Option<Instant>) {
+        let Some(mut transaction) = self.long_transaction.take() else { return };
+        let (server, who, began) = (Arc::clone(&self.server), transaction.who, Instant::now());
+        self.executing = Some(who);
+        self.credit.begin_request();
+        std::mem::swap(&mut self.changes, &mut transaction.changes);
+        let mut held = server.partitions.hold_growing();
+        held.add(transaction.needed);
+        let LongTransaction { course, reply, .. } = &mut *transaction;
+        let mut is_over = false;
+        while course.is_under_way() && !is_over {
+            let now = self.run_queued(who.slot, course, &mut held, None, reply.buffer(), until);
+            if let Some(large) = course.large_reply.take() {
+                reply.push(large);
+            }
+            is_over = until.is_some_and(|until| now >= until);
+        }
+        let is_done = course.is_done();
+        if is_done {
+            held.end_busy();
+            held.serve_ready(self.clock.now_ms, &mut self.changes);
+            self.remember_served();
+            server.scripts.end_transaction();
+        }
+        drop(held);
+        self.spread_changes();
+        self.end_run();
+        self.defer_own_pushes();
+        transaction.pushes.append(&mut self.deferred);
+        std::mem::swap(&mut self.changes, &mut transaction.changes);
+        transaction.took += began.elapsed();
+        self.executing = None;
+        if is_done {
+            server.shards_look_again();
+            self.end_transaction(*transaction);
+        } else {
+            self.pause_transaction(*transaction);
+        }
+    }
+
+    /// As `run_and_count` for a command that is over at once.
+    fn end_transaction(&mut self, transaction: LongTransaction) {
+        let LongTransaction { who, row, request, course, reply, pushes, took, written, .. } = transaction;
+        let slot = who.slot;
+        self.unwatch_all(&course.transaction);
+        if !course.is_retained
+            && !course.transaction.has_writes()
+            && let Some(connection) = self.connections.get_mut(slot)
+        {
+            connection.depends_on.written = written;
+        }
+        if self.durability.is_gated {
+            self.note_seen(slot);
+        }
+        self.server.memory.note_shrinking();
+        self.show_to_monitors(slot, row, request.args());
+        self.handle().commands.count(row.id, took, false);
+        self.note_duration(slot, row, request.args(), took);
+        self.answer_transaction(who, row, reply, pushes);
+        let bytes = course.transaction.heap_bytes();
+        self.server.reclaimer.free(vec![Garbage::of_other(course.transaction, bytes)]);
+    }
+}
+
+/// How a transaction may be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// In one piece.
+    Whole,
+    /// In slices, if it is long.
+    AsLong,
+    /// In one piece, with the Lua state.
+    AsScript,
+}
+
+/// Locks what a transaction needs, and takes the right of a script if it is to have it. No `Held`: the keys were taken.
+fn hold<'s>(
+    server: &'s Server,
+    (transaction, retained): (&Transaction, &[Vec<u8>]),
+    needed: Indices,
+    scene: Scene,
+    way: Way,
+) -> (Option<Turn<'s>>, Option<Held<'s>>) {
+    let partitions = &server.partitions;
+    if way == Way::Whole || way == Way::AsLong && !is_long(transaction) {
+        let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
+        let held = partitions.hold_for(needed, || {
+            let written = commands().flat_map(|(row, args)| written(row.spec, args.args()));
+            written.chain(retained.iter().map(Vec::as_slice))
+        });
+        if way == Way::Whole || !names_long(transaction, &held, scene) {
+            return (None, Some(held));
+        }
+    }
+    let turn = server.scripts.turn();
+    let held = turn.is_some().then(|| {
+        let mut held = partitions.hold_growing();
+        held.add(needed);
+        held
+    });
+    (turn, held)
+}
+
+/// Whether there is so much in the transaction that it may take long, whatever it is.
+fn is_long(transaction: &Transaction) -> bool {
+    transaction.queued.len() > QUICK_COMMANDS_MAX || transaction.queued_bytes() > QUICK_BYTES_MAX
+}
+
+/// Whether its commands may look at much of what their keys hold: all but those that take one element, or few.
+fn names_long(transaction: &Transaction, held: &Held<'_>, scene: Scene) -> bool {
+    let mut bytes = 0;
+    transaction.queued.iter().any(|(row, args)| {
+        if matches!(runs(row), Runs::Keys(_)) {
+            bytes += held.bytes_of(scene, keys_of(row.spec, args.args()), row.has(Flags::FAST));
+        }
+        bytes > QUICK_BYTES_MAX
+    })
+}

@@ -1,0 +1,303 @@
+//! Long transactions go on in slices: who needs no keys is served meanwhile, who needs some waits, and nobody sees half of one.
+
+use std::thread;
+use std::time::Duration;
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, request_bytes};
+use sterna_tests::server::{Launch, wait_for};
+
+const COMMANDS: usize = 30_000;
+
+/// A transaction of so many INCRs, of `n` and `m` by turns, without its EXEC: sent and queued.
+fn queue_increments(client: &mut Client) {
+    let mut bytes = request_bytes(&["MULTI"]);
+    for nth in 0..COMMANDS {
+        bytes.extend(request_bytes(&["INCR", if nth % 2 == 0 { "n" } else { "m" }]));
+    }
+    client.send_bytes(&bytes);
+    (0..=COMMANDS).for_each(|_| drop(client.value()));
+}
+
+fn elements(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(elements) => elements,
+        other => panic!("an array, not {other:?}"),
+    }
+}
+
+/// What EXEC answers to [`queue_increments`], the `nth` time.
+fn assert_increments(reply: Value, nth: usize) {
+    let numbers = elements(reply);
+    assert_eq!(numbers.len(), COMMANDS);
+    let before = nth * COMMANDS / 2;
+    for (at, number) in numbers.into_iter().enumerate() {
+        assert_eq!(number, Value::Int((before + at / 2 + 1) as i64));
+    }
+}
+
+fn number(client: &mut Client, key: &str) -> usize {
+    match client.request(&["GET", key]) {
+        Value::Null => 0,
+        Value::Bulk(digits) => String::from_utf8_lossy(&digits).parse().expect("a number"),
+        other => panic!("a number, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_long_transaction_is_one_moment_and_who_needs_no_keys_is_served_meanwhile() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let mut client = server.connect();
+        for round in 0..5 {
+            queue_increments(&mut client);
+            client.send(&["EXEC"]);
+            client.send(&["GET", "n"]);
+            thread::scope(|scope| {
+                // On each shard one that asks for nothing of the keyspace, and one that reads both numbers.
+                for _ in 0..shards {
+                    scope.spawn(|| {
+                        let mut other = server.connect();
+                        let half = COMMANDS / 2;
+                        loop {
+                            let both = elements(other.request(&["MGET", "n", "m"]));
+                            assert_eq!(both[0], both[1], "a state between");
+                            if number(&mut other, "m") == half * (round + 1) {
+                                break;
+                            }
+                        }
+                    });
+                }
+                let mut other = server.connect();
+                let (watcher, mut pings) = (scope.spawn(|| client.value()), 0);
+                while !watcher.is_finished() {
+                    assert_eq!(other.request(&["PING"]), Value::Simple(b"PONG".to_vec()));
+                    pings += 1;
+                }
+                assert_increments(watcher.join().expect("a reply"), round);
+                assert!(pings > 3, "{pings} others' requests were answered on {shards} shards");
+            });
+            let half = (COMMANDS / 2 * (round + 1)).to_string();
+            assert_eq!(
+                client.value(),
+                Value::Bulk(half.into_bytes()),
+                "the client's requests keep their order"
+            );
+        }
+    }
+}
+
+#[test]
+fn commands_that_are_long_by_themselves_answer_in_a_transaction_as_outside() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).args(&["--appendonly", "yes"]).start();
+        let mut client = server.connect();
+        let members: Vec<String> = (0..10_500).flat_map(|n| [n.to_string(), format!("member:{n}")]).collect();
+        for pairs in members.chunks(2_000) {
+            client.request(&[&["ZADD".to_owned(), "z".to_owned()], pairs].concat());
+        }
+        for elements in members.chunks(7_000) {
+            client.request(&[&["RPUSH".to_owned(), "l".to_owned()], elements].concat());
+        }
+        let dump = match client.request(&["DUMP", "z"]) {
+            Value::Bulk(dump) => dump,
+            other => panic!("{other:?}"),
+        };
+        let long = "v".repeat(3 << 20);
+        let requests: Vec<Vec<&[u8]>> = vec![
+            // What is many elements comes last: the client reads it again from the beginning as more arrives.
+            vec![b"SET", b"long", long.as_bytes()],
+            vec![b"GETRANGE", b"long", b"1", b"-1"],
+            vec![b"APPEND", b"long", b"tail"],
+            vec![b"ZUNIONSTORE", b"sum", b"1", b"z"],
+            vec![b"ZCARD", b"sum"],
+            vec![b"RESTORE", b"copy", b"0", &dump],
+            vec![b"RESTORE", b"copy", b"0", &dump],
+            vec![b"LRANGE", b"z", b"0", b"-1"],
+            vec![b"ZREMRANGEBYRANK", b"copy", b"0", b"-2"],
+            vec![b"SORT", b"l", b"ALPHA", b"LIMIT", b"0", b"3"],
+            vec![b"BLPOP", b"nothing", b"0"],
+            vec![b"PING"],
+            vec![b"DEL", b"sum", b"copy", b"long"],
+            vec![b"LRANGE", b"l", b"0", b"10100"],
+        ];
+        let outside: Vec<Value> = requests
+            .iter()
+            .map(|request| match request[0] {
+                b"BLPOP" => Value::Null,
+                _ => {
+                    client.send(request);
+                    client.value()
+                }
+            })
+            .collect();
+        client.request(&["MULTI"]);
+        requests.iter().for_each(|request| drop(client.request(request)));
+        let inside = elements(client.request(&["EXEC"]));
+        for ((request, inside), outside) in requests.iter().zip(inside).zip(outside) {
+            let name = String::from_utf8_lossy(request[0]);
+            assert!(inside == outside, "{name}");
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_the_keys_of_a_long_transaction_goes_on_when_it_has_ended() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).args(&["--notify-keyspace-events", "K$"]).start();
+        let (mut client, mut second) = (server.connect(), server.connect());
+        let mut watching = server.connect();
+        watching.request(&["WATCH", "m"]);
+        watching.request(&["MULTI"]);
+        watching.request(&["SET", "seen", "1"]);
+        queue_increments(&mut client);
+        queue_increments(&mut second);
+        let mut blocked = server.connect();
+        blocked.send(&["BLPOP", "queue", "0"]);
+        let mut admin = server.connect();
+        wait_for("a blocked reader", || {
+            admin.text(&["INFO", "clients"]).contains("blocked_clients:1").then_some(())
+        });
+        // Both are long: the second waits for the first, and so do a script, a function of all keys and a watch.
+        client.send(&["EXEC"]);
+        second.send(&["RPUSH", "queue", "never"]);
+        second.send(&["EXEC"]);
+        let mut script = server.connect();
+        script.send(&["EVAL", "return {redis.call('GET', 'n'), redis.call('GET', 'm')}", "0"]);
+        watching.send(&["EXEC"]);
+        let mut counting = server.connect();
+        counting.send(&["DBSIZE"]);
+        assert_increments(client.value(), 0);
+        assert_eq!(second.value(), Value::Simple(b"QUEUED".to_vec()));
+        let mut replies = elements(second.value());
+        assert_eq!(replies.pop(), Some(Value::Int(1)), "what was queued last");
+        assert_increments(Value::Array(replies), 1);
+        let both = elements(script.value());
+        assert_eq!(both[0], both[1], "a script sees no state between");
+        assert!(matches!(watching.value(), Value::Null | Value::Array(_)));
+        assert!(matches!(counting.value(), Value::Int(0..=3)));
+        let popped = elements(blocked.value());
+        assert_eq!(popped[1], Value::Bulk(b"never".to_vec()));
+    }
+}
+
+#[test]
+fn a_long_transaction_of_a_client_that_is_gone_or_killed_comes_to_its_end() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let mut other = server.connect();
+        for round in 0..4 {
+            let mut client = server.connect();
+            let id = client.int(&["CLIENT", "ID"]).to_string();
+            queue_increments(&mut client);
+            client.send(&["EXEC"]);
+            match round % 2 {
+                0 => drop(client),
+                _ => {
+                    // It may not have begun, and then nothing of it happens.
+                    other.request(&["CLIENT", "KILL", "ID", &id]);
+                    drop(client);
+                }
+            }
+            let mut last = number(&mut other, "n");
+            for _ in 0..20 {
+                let both = elements(other.request(&["MGET", "n", "m"]));
+                assert_eq!(both[0], both[1]);
+                thread::sleep(Duration::from_millis(5));
+                last = last.max(number(&mut other, "n"));
+            }
+            assert_eq!(last % (COMMANDS / 2), 0, "all of it or nothing");
+        }
+        assert!(number(&mut other, "n") >= COMMANDS, "who is only gone is not stopped");
+    }
+}
+
+#[test]
+fn after_a_kill_a_long_transaction_is_there_as_a_whole_or_not_at_all() {
+    for shards in [1, 2] {
+        let mut server =
+            Launch::shards(shards).args(&["--appendonly", "yes", "--appendfsync", "always"]).start();
+        let mut last = 0;
+        for round in 0..6u64 {
+            let mut client = server.connect();
+            queue_increments(&mut client);
+            client.send(&["EXEC"]);
+            let is_answered = round == 5;
+            if is_answered {
+                drop(client.value());
+            } else {
+                thread::sleep(Duration::from_millis(20 + 40 * round));
+            }
+            server.kill();
+            server.start_again();
+            let mut other = server.connect();
+            let (n, m) = (number(&mut other, "n"), number(&mut other, "m"));
+            assert_eq!(n, m);
+            let whole = last + COMMANDS / 2;
+            assert!(n == whole || !is_answered && n == last, "{n} after {last}");
+            last = n;
+        }
+    }
+}
+
+#[test]
+fn a_clean_stop_waits_for_the_end_of_a_long_transaction() {
+    for shards in [1, 2] {
+        let mut server = Launch::shards(shards).args(&["--appendonly", "yes"]).start();
+        let mut client = server.connect();
+        queue_increments(&mut client);
+        client.send(&["EXEC"]);
+        let mut other = server.connect();
+        // It has begun, since it is what others wait for.
+        wait_for("its beginning", || other.text(&["CLIENT", "LIST"]).contains("cmd=exec").then_some(()));
+        drop(other);
+        server.restart();
+        let mut other = server.connect();
+        assert_eq!([number(&mut other, "n"), number(&mut other, "m")], [COMMANDS / 2; 2]);
+    }
+}
+
+#[test]
+fn the_reply_of_a_long_transaction_is_bounded_by_the_output_limit_and_what_it_did_stays() {
+    let server = Launch::shards(2).args(&["--client-output-buffer-limit", "normal 3mb 0 0"]).start();
+    let mut other = server.connect();
+    let value = "v".repeat(10_000);
+    other.request(&["SET", "v", &value]);
+    let mut client = server.connect();
+    let mut bytes = request_bytes(&["MULTI"]);
+    (0..20_000).for_each(|_| bytes.extend(request_bytes(&["GET", "v"])));
+    bytes.extend(request_bytes(&["SET", "done", "1"]));
+    bytes.extend(request_bytes(&["EXEC"]));
+    client.send_bytes(&bytes);
+    wait_for("its end", || (other.request(&["EXISTS", "done"]) == Value::Int(1)).then_some(()));
+    let peak = other.text(&["INFO", "memory"]);
+    let peak = peak.lines().find_map(|line| line.strip_prefix("used_memory_peak:")).expect("a figure");
+    assert!(peak.trim().parse::<u64>().expect("a number") < 100 << 20, "200 MB were asked for: {peak}");
+    client.rest();
+    wait_for("the close", || {
+        other.text(&["INFO", "everything"]).contains("closed_output_limit:1").then_some(())
+    });
+}
+
+#[test]
+fn messages_of_a_long_transaction_to_its_own_client_follow_its_reply() {
+    let server = Launch::shards(2).start();
+    let mut client = server.connect_resp3();
+    client.send(&["SUBSCRIBE", "news"]);
+    drop(client.frame(Duration::from_secs(5)));
+    let mut bytes = request_bytes(&["MULTI"]);
+    for nth in 0..COMMANDS {
+        match nth % 100 {
+            0 => bytes.extend(request_bytes(&["PUBLISH", "news", &nth.to_string()])),
+            _ => bytes.extend(request_bytes(&["INCR", "n"])),
+        }
+    }
+    client.send_bytes(&bytes);
+    (0..=COMMANDS).for_each(|_| drop(client.value()));
+    client.send(&["EXEC"]);
+    assert_eq!(elements(client.value()).len(), COMMANDS, "first the reply");
+    for nth in (0..COMMANDS).step_by(100) {
+        let Value::Push(push) = client.value() else { panic!("a message") };
+        assert_eq!(push[2], Value::Bulk(nth.to_string().into_bytes()));
+    }
+}
