@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod epoch;
 mod faults;
 mod functions;
 mod keeps;

@@ -152,6 +152,7 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
     } else {
         server.persistence.mode.enter(Mode::Off);
     }
+    server.settle_epoch(misfits == 0 && !is_suspended);
     if server.partitions.libraries().version() > 0
         && let Some(mut turn) = server.scripts.turn()
     {

@@ -7,6 +7,7 @@
 //! a failure what the disk did not take is undone                           rollback.rs
 //! snapshot  partitions, a few keys at a time ─► SnapshotWriter             snapshot.rs
 //! switching on, off, and for one snapshot                                  mode.rs switch.rs jobs.rs
+//! whether a position of a message still means what it meant                epoch.rs
 //! ```
 //!
 //! What is in a record: the effects of one command, or of one transaction with the blocked commands it answered. What is in
@@ -20,6 +21,7 @@
 //! - Without a journal all of this is a branch on a `None`.
 
 mod at_rest;
+mod epoch;
 pub(crate) mod foreign;
 mod jobs;
 mod load;
@@ -46,6 +48,7 @@ use crate::mailbox::Mail;
 use crate::server::Server;
 
 pub use at_rest::replay_at_rest;
+use epoch::Epoch;
 pub use foreign::ForeignFiles;
 pub(crate) use jobs::{Job, Jobs, Kind, Outcome};
 pub use load::JournalError;
@@ -66,6 +69,7 @@ pub(crate) struct Persistence {
     is_rolling_back: AtomicBool,
     /// Keys are missing for a moment, which are read back.
     is_reading_back: AtomicBool,
+    epoch: Epoch,
     pub(crate) loading: Loading,
     pub(crate) jobs: Jobs,
     /// What the journal's disk said last, while it takes no writes.
@@ -253,6 +257,7 @@ impl Server {
         let Some(journal) = self.persistence.opened.get() else { return Ok(()) };
         let began = Instant::now();
         journal.close()?;
+        self.close_epoch();
         tracing::info!(last = %journal.durable_lsn(), ms = began.elapsed().as_millis() as u64, "the journal is closed");
         Ok(())
     }

@@ -92,6 +92,7 @@ impl Server {
             // What the disk did not take a moment ago is undone first.
             self.moments.wait_until(|| !persistence.is_rolling_back() || self.is_stopping());
             let journal = Arc::clone(journal);
+            self.keep_epoch(false);
             self.cease_recording(Mode::Off);
             // A disk that does not work is a reason to turn off, not one against it; then this is as much as it has.
             if !matches!(journal.wait_durable(journal.last_lsn(), Some(LAST_SYNC_MAX)), Ok(true)) {
@@ -119,6 +120,7 @@ impl Server {
         match published {
             Ok(_) => {
                 self.persistence.mode.enter(Mode::On);
+                self.keep_epoch(true);
                 self.await_shards();
                 Ok(())
             }

@@ -47,6 +47,7 @@ pub(super) fn persistence(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("aof_rewrites", jobs.rewrites.done.load(Relaxed));
     sheet.field("aof_last_write_status", if persistence.trouble().is_some() { "err" } else { "ok" });
     sheet.field("aof_last_cow_size", 0);
+    sheet.field("position_epoch", format_args!("{:016x}", server.epoch()));
     if let Some(journal) = persistence.journal() {
         journal_fields(sheet, journal);
     }
