@@ -1,7 +1,7 @@
 //! Clients that write pairs: two keys with one value by one MSET, and a stream that goes on. Whatever is found after a crash,
 //! a pair has one value, and none that is older than what had to be kept.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use sterna_protocol::decode::Value;
@@ -31,14 +31,20 @@ pub(crate) fn fill(client: &mut Client) {
 
 /// Runs `meanwhile` while all write, until it returns or the server is gone. Returns the requests that were answered.
 pub(crate) fn write_during(server: &mut Server, meanwhile: impl FnOnce(&mut Server)) -> u64 {
-    let (enough, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (enough, answered, ended) = (AtomicBool::new(false), AtomicU64::new(0), AtomicUsize::new(0));
     let port = server.port;
     thread::scope(|scope| {
         for writer in 0..WRITERS {
-            let (enough, answered) = (&enough, &answered);
-            scope.spawn(move || write(port, writer, enough, answered));
+            let (enough, answered, ended) = (&enough, &answered, &ended);
+            scope.spawn(move || {
+                write(port, writer, enough, answered);
+                ended.fetch_add(1, Relaxed);
+            });
         }
-        wait_for("the writers to write", || (answered.load(Relaxed) > 30).then_some(()));
+        // A server that is to be killed at an operation of its disk may be gone before any of them.
+        wait_for("the writers to write", || {
+            (answered.load(Relaxed) > 30 || ended.load(Relaxed) == WRITERS).then_some(())
+        });
         meanwhile(server);
         enough.store(true, Relaxed);
     });
