@@ -30,7 +30,16 @@ fn a_message_is_published_to_whoever_subscribes() {
         ] {
             assert_eq!(server.post("/v1/publish", "", wrong).status, 400, "{wrong}");
         }
-        assert_eq!(server.get("/v1/publish", "").status, 405);
+        for (method, path, allow) in [
+            ("GET", "/v1/publish", "post"),
+            ("DELETE", "/v1/streams/s", "get, post"),
+            ("TRACE", "/v1/health", "get"),
+            ("DELETE", "/get/k", "get, post, put"),
+        ] {
+            let answer = server.send(method, path, "", "");
+            assert_eq!(answer.status, 405, "{method} {path}");
+            assert!(answer.head.contains(&format!("\r\nallow: {allow}\r\n")), "{}", answer.head);
+        }
         assert_eq!(server.get("/v1/nothing", "").status, 404);
     }
 }

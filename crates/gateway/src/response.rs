@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use sterna_protocol::event::json_string;
 
@@ -30,11 +30,19 @@ pub(crate) enum Payload {
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) text: String,
+    /// The methods that would do, if it was that.
+    allow: Option<&'static str>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Refusal {
-        Refusal { status, text: text.into() }
+        Refusal { status, text: text.into(), allow: None }
+    }
+
+    /// The path takes other methods: these.
+    pub(crate) fn method(allow: &'static str) -> Refusal {
+        let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "ERR Method not allowed");
+        Refusal { allow: Some(allow), ..refusal }
     }
 
     /// The client's request is wrong.
@@ -63,6 +71,9 @@ impl Refusal {
         if self.status == StatusCode::UNAUTHORIZED {
             // Not Basic: a browser would ask its user for a password, and send it with whatever any page asks for.
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(allow) = self.allow {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         }
         response
     }

@@ -59,12 +59,12 @@ async fn route(caller: &Caller, request: Request<Incoming>) -> Result<Response<P
         body,
         credentials,
     };
-    if ![Method::GET, Method::POST, Method::PUT].contains(&asked.method) {
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "ERR Method not allowed"));
-    }
     if asked.path.front().is_some_and(|first| first == b"v1") {
         asked.path.pop_front();
         return v1::answer(caller, asked).await;
+    }
+    if ![Method::GET, Method::POST, Method::PUT].contains(&asked.method) {
+        return Err(Refusal::method("GET, POST, PUT"));
     }
     upstash::answer(caller, asked).await
 }

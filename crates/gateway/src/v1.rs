@@ -32,9 +32,9 @@ pub(crate) async fn answer(caller: &Caller, asked: Asked) -> Result<Response<Pay
         (&Method::POST, [b"streams", _]) => append(caller, asked).await,
         (&Method::GET, [b"streams", _]) => range(caller, asked).await,
         (&Method::GET, [b"events"]) => stream::open(caller, asked).await,
-        (_, [b"health" | b"openapi.json" | b"publish" | b"events"] | [b"streams", _]) => {
-            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "ERR Method not allowed"))
-        }
+        (_, [b"health" | b"openapi.json" | b"events"]) => Err(Refusal::method("GET")),
+        (_, [b"publish"]) => Err(Refusal::method("POST")),
+        (_, [b"streams", _]) => Err(Refusal::method("GET, POST")),
         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "ERR There is nothing at this path")),
     }
 }
