@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["pause"],
     &["tls"],
     &["connection"],
+    &["resumable"],
     &["budget"],
     &["net"],
     &["directory"],

@@ -14,6 +14,7 @@ mod locks;
 mod ordering;
 mod pressure;
 mod requests;
+mod resuming;
 mod retention;
 mod rights;
 mod scripts;

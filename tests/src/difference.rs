@@ -207,6 +207,13 @@ pub const DIFFERENCES: &[Difference] = &[
         sterna: "calls it so once a field has got one",
         reason: "What changes nothing leaves no trace, and none that a restart would forget.",
     },
+    Difference {
+        name: "client-resume",
+        redis: "forgets a subscriber whose connection breaks",
+        sterna: "goes on listening for it where `resume-window` is set; `CLIENT RESUME` and the flag `D` of `CLIENT LIST` are about \
+                 that",
+        reason: "What was sent while the line was cut is not lost (resume.md).",
+    },
 ];
 
 /// A part of COMMAND INFO in which a command differs.
@@ -237,6 +244,11 @@ pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
         command: "sort_ro",
         part: "key specifications",
         reason: "Names no unknown keys: those of `BY` and `GET` can't be known.",
+    },
+    CommandDifference {
+        command: "client|resume",
+        part: "all",
+        reason: "Redis has no subscriptions that resume.",
     },
     CommandDifference { command: "sunioncard", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "sdiffcard", part: "all", reason: "Came after Redis 8.2." },

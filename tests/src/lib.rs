@@ -15,6 +15,7 @@
 //!   `./test` has installed, or what there is. Comparisons that need a newer one say so and are skipped.
 //! - `VALKEY_SERVER`: a Valkey 9, for exchanging payloads; without it that is skipped.
 //! - `STERNA_TEST_SECONDS`: how long tests run that could run for ever; a few seconds each unless set.
+//! - `STERNA_TEST_CUTS`: how often the line to subscribers is cut that resume; 4 times unless set.
 //! - `STERNA_CRASH_ROUNDS`: how often the server is killed; 200 times unless set.
 //! - `STERNA_TEST_SKIPPED`: a file that gets a line for each test that this machine has not what it takes for.
 //! - `STERNA_TEST_SEED`: the seed of random tests; fixed unless set, and printed with every failure.
@@ -24,6 +25,7 @@ pub mod client;
 pub mod difference;
 pub mod faults;
 pub mod http;
+pub mod line;
 pub mod memory;
 pub mod script;
 pub mod server;

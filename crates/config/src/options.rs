@@ -272,6 +272,16 @@ options! {
     retain_prefix: String = "channel:".to_owned(),
         Channels "retain-prefix", Kind::Text, Start;
 
+    /// How long a subscriber with a name (CLIENT SETNAME, HELLO SETNAME) goes on listening after its connection has broken, for
+    /// whoever subscribes again under its user and name: first comes what it has missed. The user needs the right to CLIENT
+    /// RESUME. 0: nobody is waited for.
+    resume_window: u32 = 0,
+        Channels "resume-window", int(0, INT, "seconds"), RunTime;
+
+    /// Bytes of messages that are kept for each such connection; beyond it the oldest go, and the client is told how many.
+    resume_buffer: u64 = 1 << 20,
+        Channels "resume-buffer", memory(4096), RunTime;
+
     /// Logical databases that SELECT can choose from.
     databases: u32 = 16,
         Data "databases", int(1, 255, "databases"), Start;

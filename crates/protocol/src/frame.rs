@@ -29,6 +29,28 @@ pub enum Confirmation {
     Sunsubscribe,
 }
 
+/// How a message came to its subscriber: what a frame of RESP calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// By a subscription to its channel.
+    Message,
+    /// By a subscription to a pattern.
+    Pmessage,
+    /// By a subscription to its sharded channel.
+    Smessage,
+}
+
+/// A message, read back from its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// How it came.
+    pub kind: MessageKind,
+    /// The subscription that it came by: the channel's name, or the pattern.
+    pub subscription: &'a [u8],
+    /// Bytes of the frame.
+    pub len: usize,
+}
+
 /// Most bytes of a header line: kind, sign, nineteen digits, CRLF; for reserving.
 const HEADER_BYTES_MAX: usize = 24;
 
@@ -84,6 +106,49 @@ impl Confirmation {
             Confirmation::Ssubscribe => "ssubscribe",
             Confirmation::Sunsubscribe => "sunsubscribe",
         }
+    }
+}
+
+/// Reads the frame at the start of `bytes`, if it is a whole message of either protocol.
+///
+/// Cost: O(bytes of its headers).
+pub fn read_message(bytes: &[u8]) -> Option<Message<'_>> {
+    const STARTS: [(&[u8], MessageKind, usize); 3] = [
+        (b"3\r\n$7\r\nmessage\r\n", MessageKind::Message, 2),
+        (b"4\r\n$8\r\npmessage\r\n", MessageKind::Pmessage, 3),
+        (b"3\r\n$8\r\nsmessage\r\n", MessageKind::Smessage, 2),
+    ];
+    let body = bytes.strip_prefix(b"*").or_else(|| bytes.strip_prefix(b">"))?;
+    let (start, kind, strings) = STARTS.into_iter().find(|(start, ..)| body.starts_with(start))?;
+    let mut at = 1 + start.len();
+    let (from, to) = read_bulk(bytes, at)?;
+    at = to + 2;
+    for _ in 1..strings {
+        at = read_bulk(bytes, at)?.1 + 2;
+    }
+    Some(Message { kind, subscription: &bytes[from..to], len: at })
+}
+
+/// Where the text of the bulk string at `at` begins and ends, if all of it is there.
+fn read_bulk(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let rest = bytes.get(at..)?.strip_prefix(b"$")?;
+    let digits = rest.iter().take(HEADER_BYTES_MAX).position(|&byte| byte == b'\r')?;
+    let is_number = digits > 0 && rest[..digits].iter().all(u8::is_ascii_digit);
+    let len = rest[..digits]
+        .iter()
+        .try_fold(0_usize, |len, digit| {
+            len.checked_mul(10)?.checked_add(usize::from(digit.wrapping_sub(b'0')))
+        })
+        .filter(|_| is_number)?;
+    let from = at + 1 + digits + 2;
+    let to = from.checked_add(len)?;
+    (to.checked_add(2)? <= bytes.len()).then_some((from, to))
+}
+
+/// Has a frame that a subscriber gets unasked be one of `proto`: the protocols differ in its first byte.
+pub fn set_protocol(frame: &mut [u8], proto: Proto) {
+    if let Some(first) = frame.first_mut() {
+        *first = push_kind(proto);
     }
 }
 
@@ -153,6 +218,39 @@ mod tests {
         ];
         for (frame, expected) in rows {
             assert_eq!(frame, expected);
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_back_from_its_frame_and_from_no_part_of_it() {
+        use MessageKind::{Message as Channel, Pmessage, Smessage};
+        for proto in [Proto::Resp2, Proto::Resp3] {
+            for (kind, name) in [(Channel, &b"chan\r\n$1"[..]), (Pmessage, b"ch*"), (Smessage, b"")] {
+                let mut frame = Vec::new();
+                match kind {
+                    Channel => message(&mut frame, proto, name, b"*3\r\n"),
+                    Pmessage => pmessage(&mut frame, proto, name, b"chan", b"*3\r\n"),
+                    Smessage => smessage(&mut frame, proto, name, b"*3\r\n"),
+                }
+                let len = frame.len();
+                for end in 0..len {
+                    assert_eq!(read_message(&frame[..end]), None);
+                }
+                frame.extend_from_slice(b"+OK\r\n");
+                assert_eq!(read_message(&frame), Some(Message { kind, subscription: name, len }));
+                let other = if proto == Proto::Resp2 { Proto::Resp3 } else { Proto::Resp2 };
+                set_protocol(&mut frame, other);
+                assert_eq!(read_message(&frame), Some(Message { kind, subscription: name, len }));
+            }
+        }
+        for other in [
+            &b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"[..],
+            b"+OK\r\n",
+            b"",
+            b"*",
+            b"*3\r\n$7\r\nmessage\r\n:1\r\n",
+        ] {
+            assert_eq!(read_message(other), None);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`start`], then `shard/mod.rs` for a turn of the reactor, `shard/serve.rs` for a request,
 //! `command/dispatch.rs` for a command and `shard/fanout.rs` for a message.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod apart;
 mod budget;
@@ -30,6 +30,7 @@ mod process;
 mod rates;
 mod reclaim;
 mod renames;
+mod resumable;
 mod scripts;
 mod server;
 mod shard;

@@ -58,6 +58,8 @@ pub(crate) enum Level {
     TrackedReads,
     /// Addresses whose logins have failed.
     Logins,
+    /// Names under which subscriptions can be resumed.
+    Resumables,
     /// Users and their rules.
     Users,
     /// The configuration.
@@ -93,7 +95,7 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 30] = [
+    const ALL: [Level; 31] = [
         Level::Change,
         Level::Scripts,
         Level::Patience,
@@ -110,6 +112,7 @@ impl Level {
         Level::TrackedSweep,
         Level::TrackedReads,
         Level::Logins,
+        Level::Resumables,
         Level::Users,
         Level::Config,
         Level::Listening,

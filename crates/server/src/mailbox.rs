@@ -21,6 +21,7 @@ use crate::acl::{User, Users};
 use crate::apart::Task;
 use crate::connection::CloseReason;
 use crate::connection::client::{Address, ClientId};
+use crate::connection::mover::Mover;
 use crate::connection::pipe::Pipe;
 use crate::connection::state::ConnectionRef;
 use crate::connection::transport::{Socket, Transport};
@@ -70,6 +71,10 @@ pub(crate) enum Mail {
     Listen { listeners: Relisten, ack: Option<Ack> },
     /// A user has changed or is no more: have its connections follow, then tell `ack`.
     User { change: UserChange, ack: Option<Ack> },
+    /// A connection of this shard has to prove that its socket is alive, because another one wants its name; then tell `ack`.
+    Probe { holder: ConnectionRef, ack: Ack },
+    /// A connection of another shard is this one's from now on.
+    Moved(Box<Mover>),
     /// Stop: close listeners, flush, leave.
     Shutdown,
 }
@@ -134,6 +139,8 @@ impl Mail {
             | Mail::Resume
             | Mail::Listen { .. }
             | Mail::User { .. }
+            | Mail::Probe { .. }
+            | Mail::Moved(_)
             | Mail::Shutdown => true,
         }
     }

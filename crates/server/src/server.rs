@@ -31,6 +31,7 @@ use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
 use crate::reclaim::Reclaimer;
 use crate::renames::Renames;
+use crate::resumable::Resumables;
 use crate::scripts::Scripts;
 use crate::signal::Signal;
 use crate::stats::{CommandCounts, ErrorCounts};
@@ -113,6 +114,8 @@ pub(crate) struct Server {
     pub(crate) run_id: String,
     /// The file that CONFIG REWRITE writes.
     pub(crate) config_path: Option<std::path::PathBuf>,
+    /// Whose subscriptions can be resumed.
+    pub(crate) resumables: Resumables,
     /// What clients call commands.
     pub(crate) renames: Renames,
     pub(crate) users: RwLock<Users, { Level::Users as u8 }>,
@@ -201,6 +204,7 @@ impl Server {
             started: Instant::now(),
             run_id: std::iter::repeat_with(|| fastrand::digit(16)).take(40).collect(),
             config_path,
+            resumables: Resumables::default(),
             // Checked when the configuration was read.
             renames: Renames::of(table, &config.renames).unwrap_or_default(),
             users: RwLock::new(users),

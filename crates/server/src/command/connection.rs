@@ -185,6 +185,8 @@ fn reset(call: &mut Call<'_>) -> Result<(), Failure> {
     connection.reply_mode = ReplyMode::On;
     connection.client.set_mark(mark::NO_EVICT | mark::NO_TOUCH, false);
     connection.client.names.lock().name = "".into();
+    connection.declines_resuming = false;
+    call.shard.end_resuming(slot, CloseReason::Expired);
     call.shard.become_user(slot, user);
     call.reply.simple("RESET");
     Ok(())
@@ -270,10 +272,10 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
     if let Some(user) = user {
         call.shard.become_user(call.slot, Some(user));
     }
-    let connection = &mut call.shard.connections[call.slot];
     if let Some(name) = name {
-        connection.client.names.lock().name = name;
+        call.shard.rename(call.slot, name);
     }
+    let connection = &mut call.shard.connections[call.slot];
     if let Some(proto) = proto {
         connection.set_proto(proto);
         call.reply.proto = proto;

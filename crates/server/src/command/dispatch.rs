@@ -187,6 +187,9 @@ impl Shard {
         if row.has(Flags::SUBSCRIBER_MODE) && changes_subscriptions(row) && !self.has_read_mail(slot) {
             return Ok(Admission::Wait);
         }
+        if self.config.resume_window > 0 && subscribes(row) && !self.has_succeeded(slot) {
+            return Ok(Admission::Wait);
+        }
         if self.credit.behind() != 0
             && row.spec.channels == Channels::Published
             && self.waits_for_credit(slot, args)
@@ -645,6 +648,11 @@ fn needs_keys(row: &Row) -> bool {
         Runs::Server(_) => row.spec.has_keys() || row.has(Flags::RUNS_QUEUE),
         Runs::Container => false,
     }
+}
+
+/// SUBSCRIBE, PSUBSCRIBE and SSUBSCRIBE.
+fn subscribes(row: &Row) -> bool {
+    matches!(row.spec.channels, Channels::Subscribed | Channels::SubscribedPatterns)
 }
 
 /// SUBSCRIBE, UNSUBSCRIBE and their like, which answer by pushes.

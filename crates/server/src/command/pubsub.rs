@@ -290,6 +290,9 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
         frame::confirmation(call.reply.out, proto, joined(kind), Some(name), count);
     }
     call.connection().note_subscriptions();
+    if call.connection().resumption.is_some() {
+        call.shard.inherit(call.slot, kind, call.args.from(1).iter());
+    }
     Ok(())
 }
 
@@ -297,6 +300,10 @@ fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
     call.shard.end_run();
     if call.in_exec {
         call.shard.receive_published(None);
+    }
+    if call.connection().resumption.is_some() {
+        let names = (call.args.len() > 1).then(|| call.args.from(1).iter());
+        call.shard.disinherit(call.slot, kind, names);
     }
     let proto = call.reply.proto;
     let kinds: &'static [Kind] = match kind {
@@ -421,7 +428,7 @@ impl Shard {
     }
 
     /// Ends a subscription of the connection in `slot`, if it has it.
-    fn leave(&mut self, slot: usize, kind: Kind, name: &[u8]) {
+    pub(crate) fn leave(&mut self, slot: usize, kind: Kind, name: &[u8]) {
         if self.connections[slot].subscriptions.remove(kind, name).is_some() {
             self.uncount(slot, kind, name);
         }
@@ -478,7 +485,7 @@ impl Shard {
 
 impl Connection {
     /// Brings CLIENT LIST's counts up to date.
-    fn note_subscriptions(&mut self) {
+    pub(crate) fn note_subscriptions(&mut self) {
         let (held, client) = (&self.subscriptions, &self.client);
         client.channels.store(held.len(Kind::Channel) as u32, Relaxed);
         client.patterns.store(held.len(Kind::Pattern) as u32, Relaxed);

@@ -13,6 +13,7 @@
 //! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; a reply that is on its way is thrown away |
 //! | watched keys | EXEC answers null, as if one had been touched |
 //! | CLIENT NO-EVICT, CLIENT NO-TOUCH | switched off |
+//! | that it can be resumed (CLIENT RESUME) | it is closed when its socket breaks, or now if that has happened |
 //! | queued commands | checked by EXEC, one by one |
 //! | what was read while tracking | the client is told to forget everything; later it hears only of keys it may read |
 //!
@@ -40,6 +41,7 @@ impl Shard {
             != user.as_ref().map(|user| user.name());
         self.connections[slot].set_user(user);
         if is_other {
+            self.end_resuming(slot, CloseReason::Expired);
             self.check_held(slot);
         }
     }
@@ -67,6 +69,11 @@ impl Shard {
         }
     }
 
+    /// Whether the user's connections can be resumed: if it may ask for that.
+    pub(crate) fn may_resume(user: &User) -> bool {
+        user.is_unrestricted() || may(user, &[b"CLIENT", b"RESUME", b"ON"])
+    }
+
     /// Checks what the connection holds, but for what it waits for, against its user's rules.
     fn check_held(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
@@ -77,6 +84,13 @@ impl Shard {
         if connection.listens_beyond(&user) {
             return self.dismiss(slot, CloseReason::UserRemoved);
         }
+        if connection.resumption.is_some() && !Shard::may_resume(&user) {
+            if connection.is_detached() {
+                return self.dismiss(slot, CloseReason::UserRemoved);
+            }
+            self.end_resuming(slot, CloseReason::UserRemoved);
+        }
+        let connection = &mut self.connections[slot];
         connection.drop_privileges(&user);
         if let Some(transaction) = &connection.transaction {
             transaction.break_watches_beyond(|key| may(&user, &[b"WATCH", key]));

@@ -86,6 +86,11 @@ impl Range {
         Rc::ptr_eq(&self.chunk, &other.chunk)
     }
 
+    /// Whether both are the same bytes of one chunk.
+    pub(crate) fn is(&self, other: &Range) -> bool {
+        self.is_beside(other) && (self.start, self.end) == (other.start, other.end)
+    }
+
     /// Bytes that it keeps alive.
     pub(crate) fn pinned_bytes(&self) -> usize {
         self.chunk.0.borrow().capacity()
@@ -99,6 +104,12 @@ impl Range {
             self.end = next.end;
         }
         continues
+    }
+
+    /// The bytes `from..to` of it, which are not none.
+    pub(crate) fn part(&self, from: usize, to: usize) -> Range {
+        debug_assert!(from < to && to <= self.len());
+        Range { chunk: Rc::clone(&self.chunk), start: self.start + from, end: self.start + to }
     }
 
     /// The bytes, from `skip` on.
@@ -140,6 +151,11 @@ impl Appender {
     /// Lets queues find the bytes that lie in the lent buffer before it comes back: `lent` is what it holds, which is copied.
     pub(crate) fn show(&self, lent: &[u8]) {
         self.current.0.replace(lent.to_vec());
+    }
+
+    /// Whether `range` lies in the buffer that is lent out next, or now.
+    pub(crate) fn may_lend(&self, range: &Range) -> bool {
+        Rc::ptr_eq(&self.current, &range.chunk)
     }
 
     /// Takes the lent buffer back; the bytes written since `start` become a range.

@@ -102,10 +102,12 @@ pub(crate) mod mark {
     pub(crate) const TRACKING_BROADCAST: u32 = 1 << 11;
     /// Held back by CLIENT PAUSE, which CLIENT UNBLOCK does not end.
     pub(crate) const PAUSED: u32 = 1 << 12;
+    /// Its socket is gone, and its subscriptions go on.
+    pub(crate) const DETACHED: u32 = 1 << 13;
 }
 
 /// The letter of each mark, in the order of the `flags` field.
-const MARK_LETTERS: [(u32, char); 13] = [
+const MARK_LETTERS: [(u32, char); 14] = [
     (mark::MONITOR, 'O'),
     (mark::PUBSUB, 'P'),
     (mark::MULTI, 'x'),
@@ -119,10 +121,11 @@ const MARK_LETTERS: [(u32, char); 13] = [
     (mark::UNIX, 'U'),
     (mark::NO_EVICT, 'e'),
     (mark::NO_TOUCH, 'T'),
+    (mark::DETACHED, 'D'),
 ];
 
-/// Every letter that a client of Redis or Valkey can have in `flags`.
-pub(crate) const LETTERS: &str = "bcdeirtuxABEIMNOPRSTU";
+/// Every letter that a client can have in `flags`: those of Redis and Valkey, and `D`.
+pub(crate) const LETTERS: &str = "bcdeirtuxABDEIMNOPRSTU";
 
 /// One client, as every shard may see it.
 #[derive(Debug)]
@@ -237,6 +240,30 @@ impl Client {
             commands: AtomicU64::new(0),
             shard_bytes,
         }
+    }
+
+    /// The same client on another shard, where it has no place yet.
+    ///
+    /// `shard_bytes`: the sum of what the clients there hold.
+    pub(crate) fn moved_to(&self, shard: usize, shard_bytes: Arc<AtomicU64>) -> Client {
+        let moved = Client::new(
+            self.id,
+            shard,
+            self.fd.load(Relaxed),
+            self.address.clone(),
+            self.connected_ms,
+            shard_bytes,
+        );
+        let names = self.names.lock().clone();
+        *moved.names.lock() = names;
+        moved.is_killed.store(self.is_killed.load(Relaxed), Relaxed);
+        moved.marks.store(self.marks.load(Relaxed), Relaxed);
+        moved.resp.store(self.resp.load(Relaxed), Relaxed);
+        moved.db.store(self.db.load(Relaxed), Relaxed);
+        moved.last_command.store(self.last_command.load(Relaxed), Relaxed);
+        moved.active_ms.store(self.active_ms.load(Relaxed), Relaxed);
+        moved.commands.store(self.commands.load(Relaxed), Relaxed);
+        moved
     }
 
     /// Its connection, by the name that its shard knows.

@@ -4,16 +4,20 @@
 //! (user, protocol, subscriptions, transaction). Everything that only some connections need is behind a pointer that
 //! is null while it isn't needed: an idle connection owns no buffer.
 
+pub(crate) mod backlog;
 pub(crate) mod chunk;
 pub(crate) mod client;
 pub(crate) mod dependence;
+pub(crate) mod mover;
 pub(crate) mod output;
 pub(crate) mod pace;
 pub(crate) mod pipe;
+pub(crate) mod resumption;
 pub(crate) mod state;
 pub(crate) mod tracking;
 pub(crate) mod transaction;
 pub(crate) mod transport;
+mod unacknowledged;
 pub(crate) mod waits;
 
 use std::sync::Arc;
@@ -22,10 +26,11 @@ use sterna_protocol::{OwnedArgs, Parser, Proto};
 use sterna_pubsub::Subscriptions;
 
 use crate::acl::User;
-use client::Client;
+use client::{Client, ClientId};
 use dependence::Dependence;
 use output::OutputQueue;
 use pace::Pace;
+use resumption::Resumption;
 use state::{ConnectionRef, State, Wait, Waiting};
 use transaction::Transaction;
 use transport::Transport;
@@ -60,13 +65,17 @@ pub(crate) enum CloseReason {
     Http,
     /// All clients together held more than `maxmemory-clients`, and it the most.
     Evicted,
+    /// It was detached, and another connection has taken over all its subscriptions.
+    Resumed,
+    /// It was detached, and nobody has come within `resume-window`.
+    Expired,
     /// The server stops.
     Shutdown,
 }
 
 impl CloseReason {
     /// Every reason, in the order INFO shows them.
-    pub(crate) const ALL: [CloseReason; 14] = [
+    pub(crate) const ALL: [CloseReason; 16] = [
         CloseReason::ClientGone,
         CloseReason::SocketError,
         CloseReason::ProtocolError,
@@ -80,6 +89,8 @@ impl CloseReason {
         CloseReason::Unauthenticated,
         CloseReason::Http,
         CloseReason::Evicted,
+        CloseReason::Resumed,
+        CloseReason::Expired,
         CloseReason::Shutdown,
     ];
 
@@ -99,6 +110,8 @@ impl CloseReason {
             CloseReason::Unauthenticated => "unauthenticated",
             CloseReason::Http => "http",
             CloseReason::Evicted => "evicted",
+            CloseReason::Resumed => "resumed",
+            CloseReason::Expired => "expired",
             CloseReason::Shutdown => "shutdown",
         }
     }
@@ -168,6 +181,12 @@ pub(crate) struct Connection {
     pub(crate) transaction_bytes: usize,
     /// How it tracks what it reads (CLIENT TRACKING).
     pub(crate) tracking: Option<Box<tracking::Mode>>,
+    /// Under whom it can be resumed when its socket breaks, if it can.
+    pub(crate) resumption: Option<Box<Resumption>>,
+    /// CLIENT RESUME OFF: it is not to be resumed.
+    pub(crate) declines_resuming: bool,
+    /// The holder of its name that has been asked to prove that its socket is alive; 0: none.
+    pub(crate) probed: ClientId,
     /// Bytes read from it and written to it. Kept here, where reading and writing already are, and copied to the client's
     /// record by `publish_gauges`.
     pub(crate) net_in_bytes: u64,
@@ -232,6 +251,9 @@ impl Connection {
             transaction: None,
             transaction_bytes: 0,
             tracking: None,
+            resumption: None,
+            declines_resuming: false,
+            probed: 0,
             net_in_bytes: 0,
             net_out_bytes: 0,
             proto: Proto::default(),
@@ -337,6 +359,9 @@ impl Connection {
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
             + self.transaction_bytes
             + self.tracking.as_ref().map_or(0, |mode| mode.heap_bytes())
+            + self.resumption.as_ref().map_or(0, |own| {
+                size_of::<Resumption>() + own.predecessors.capacity() * size_of::<ConnectionRef>()
+            })
             + self.client.names.lock().heap_bytes()
     }
 }

@@ -12,6 +12,9 @@
 //! less than half of it, they are copied to a chunk that only this queue has. A subscriber that waits for a few bytes out of
 //! every chunk holds those bytes, and not the chunks.
 //!
+//! Where a broken connection is to be resumed (`backlog.rs`), ranges that have been sent are *kept* until the peer's TCP has
+//! acknowledged them.
+//!
 //! Invariants
 //! - `queued_bytes` = sum of the ranges' lengths − `sent`.
 //! - No range is empty, and neighbours never touch within one chunk.
@@ -49,9 +52,78 @@ pub(crate) struct OutputQueue {
     settled: usize,
     /// Where settled ranges are copied to; gone when the queue has drained.
     own: Option<Box<Appender>>,
+    /// Ranges that have been sent and may have been lost on their way; `None`: nobody will ask for them.
+    kept: Option<Box<Kept>>,
 }
 
+/// Ranges that were popped when they had been sent, the oldest first. With the `sent` bytes of the queue's first range they are
+/// what was written to the socket last.
+#[derive(Debug, Default)]
+struct Kept {
+    ranges: OutputQueue,
+    /// Asks the socket how much has been acknowledged when there are more ranges, or more bytes.
+    ranges_max: usize,
+    bytes_max: usize,
+}
+
+/// Ranges, and bytes, that are kept before the socket is asked again. (It is asked ten times a second in any case.)
+const KEPT_RANGES_MIN: usize = 64;
+const KEPT_BYTES_MIN: usize = 1 << 20;
+
 impl OutputQueue {
+    /// Keeps from now on what is sent, or no longer.
+    pub(crate) fn keep_sent(&mut self, keeps: bool) {
+        if keeps && self.kept.is_none() {
+            self.kept = Some(Box::new(Kept {
+                ranges: OutputQueue::default(),
+                ranges_max: KEPT_RANGES_MIN,
+                bytes_max: KEPT_BYTES_MIN,
+            }));
+        } else if !keeps {
+            self.kept = None;
+        }
+    }
+
+    /// Whether it is time to ask how much of what is kept has been acknowledged.
+    #[inline]
+    pub(crate) fn keeps_much(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| {
+            kept.ranges.len() > kept.ranges_max || kept.ranges.queued_bytes > kept.bytes_max
+        })
+    }
+
+    /// Whether anything is kept.
+    pub(crate) fn keeps_any(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| !kept.ranges.is_empty())
+    }
+
+    /// Of what was written, only the last `unacknowledged` bytes have to be kept: forgets the ranges before them.
+    pub(crate) fn acknowledge(&mut self, unacknowledged: usize) {
+        let Some(kept) = &mut self.kept else { return };
+        let ranges = &mut kept.ranges;
+        let mut acknowledged = (ranges.queued_bytes + self.sent).saturating_sub(unacknowledged);
+        while let Some(first) = ranges.ranges.front()
+            && first.len() <= acknowledged
+        {
+            let bytes = first.len();
+            acknowledged -= bytes;
+            ranges.consume(bytes);
+        }
+        ranges.settle();
+        kept.ranges_max = (2 * ranges.len()).max(KEPT_RANGES_MIN);
+        kept.bytes_max = (2 * ranges.queued_bytes).max(KEPT_BYTES_MIN);
+    }
+
+    /// What was sent and what was not, as one queue without a socket, and how many bytes of it were written before the last
+    /// `unacknowledged`.
+    pub(super) fn take_all(&mut self, unacknowledged: usize) -> (VecDeque<Range>, usize) {
+        let kept = self.kept.take().unwrap_or_default();
+        let (mut all, written) = (kept.ranges.ranges, kept.ranges.queued_bytes + self.sent);
+        all.append(&mut self.ranges);
+        *self = OutputQueue::default();
+        (all, written - unacknowledged.min(written))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -78,14 +150,26 @@ impl OutputQueue {
 
     /// The socket is full: copies what keeps too much alive. The ranges of the last chunk may become more yet and stay.
     pub(crate) fn settle(&mut self) {
-        let (Some(first), Some(last)) = (self.ranges.get(self.settled), self.ranges.back()) else { return };
-        if !first.is_beside(last) {
-            self.settle_groups();
+        if self.is_unsettled() {
+            self.settle_groups(None);
         }
     }
 
+    /// The same for one of many queues that wait for the same messages: they share what is copied.
+    pub(crate) fn settle_with(&mut self, others: &mut LastCopy) {
+        if self.is_unsettled() {
+            self.settle_groups(Some(others));
+        }
+    }
+
+    #[inline]
+    fn is_unsettled(&self) -> bool {
+        let (first, last) = (self.ranges.get(self.settled), self.ranges.back());
+        first.is_some_and(|first| last.is_some_and(|last| !first.is_beside(last)))
+    }
+
     #[cold]
-    fn settle_groups(&mut self) {
+    fn settle_groups(&mut self, mut others: Option<&mut LastCopy>) {
         let mut rest: VecDeque<Range> = self.ranges.drain(self.settled..).collect();
         while let (Some(first), Some(last)) = (rest.front(), rest.back())
             && !first.is_beside(last)
@@ -96,7 +180,13 @@ impl OutputQueue {
                 self.ranges.extend(rest.drain(..count));
                 continue;
             }
-            let skip = if self.ranges.is_empty() { std::mem::take(&mut self.sent) } else { 0 };
+            // Where what is sent is kept, a range begins with a frame.
+            let goes_on = self.ranges.is_empty() && self.kept.is_none();
+            let skip = if goes_on { std::mem::take(&mut self.sent) } else { 0 };
+            if let Some(others) = &mut others {
+                self.ranges.push_back(others.copy_of(rest.drain(..count).collect()));
+                continue;
+            }
             let own = self.own.get_or_insert_with(|| Box::new(Appender::frugal()));
             let copy = own.append(length - skip, |buf| {
                 for (i, range) in rest.drain(..count).enumerate() {
@@ -147,7 +237,13 @@ impl OutputQueue {
         for (i, range) in self.ranges.iter().enumerate() {
             unsent.extend_from_slice(&range.bytes(if i == 0 { self.sent } else { 0 }));
         }
-        *self = OutputQueue::default();
+        let mut kept = self.kept.take();
+        if let (Some(kept), Some(first)) = (&mut kept, self.ranges.front())
+            && self.sent > 0
+        {
+            kept.ranges.push(first.part(0, self.sent));
+        }
+        *self = OutputQueue { kept, ..OutputQueue::default() };
         unsent
     }
 
@@ -158,7 +254,10 @@ impl OutputQueue {
             && self.sent >= first.len()
         {
             self.sent -= first.len();
-            self.ranges.pop_front();
+            let range = self.ranges.pop_front();
+            if let (Some(kept), Some(range)) = (&mut self.kept, range) {
+                kept.ranges.push(range);
+            }
             self.settled = self.settled.saturating_sub(1);
         }
         if self.ranges.is_empty() {
@@ -169,9 +268,39 @@ impl OutputQueue {
         }
     }
 
+    /// Takes out the first range; nothing of it has been sent.
+    pub(super) fn pop_range(&mut self) -> Option<Range> {
+        let range = self.ranges.pop_front()?;
+        self.queued_bytes -= range.len();
+        self.settled = self.settled.saturating_sub(1);
+        Some(range)
+    }
+
+    /// The first range.
+    pub(super) fn front(&self) -> Option<Range> {
+        self.ranges.front().cloned()
+    }
+
+    /// Drops the first `bytes` of the first range; nothing of it has been sent.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        match self.ranges.front_mut() {
+            Some(first) if bytes > 0 && bytes < first.len() => {
+                *first = first.part(bytes, first.len());
+                self.queued_bytes -= bytes;
+            }
+            Some(_) if bytes > 0 => drop(self.pop_range()),
+            _ => {}
+        }
+    }
+
+    pub(super) fn for_each_range(&self, f: impl FnMut(&Range)) {
+        self.ranges.iter().for_each(f);
+    }
+
     /// Heap of the queue itself, without the chunks, which are shared.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.ranges.capacity() * size_of::<Range>()
+        let kept = self.kept.as_ref().map_or(0, |kept| size_of::<Kept>() + kept.ranges.heap_bytes());
+        self.ranges.capacity() * size_of::<Range>() + kept
     }
 
     #[cfg(test)]
@@ -179,6 +308,35 @@ impl OutputQueue {
         let total: usize = self.ranges.iter().map(Range::len).sum();
         assert_eq!(self.queued_bytes + self.sent, total);
         assert!(self.ranges.iter().all(|range| range.len() > 0) && self.settled <= self.ranges.len());
+    }
+}
+
+/// The group of ranges that was copied last: the queues of detached connections that wait for the same messages have the same
+/// groups, and are settled one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct LastCopy {
+    group: Vec<Range>,
+    copy: Option<Range>,
+}
+
+impl LastCopy {
+    /// A copy of the ranges of a group; the last one, if it is of the same.
+    fn copy_of(&mut self, group: Vec<Range>) -> Range {
+        let is_same = group.len() == self.group.len()
+            && group.iter().zip(&self.group).all(|(one, other)| one.is(other));
+        if let Some(copy) = self.copy.as_ref().filter(|_| is_same) {
+            return copy.clone();
+        }
+        let copy = Range::of(group.iter().flat_map(|range| range.bytes(0).to_vec()).collect());
+        (self.group, self.copy) = (group, Some(copy.clone()));
+        copy
+    }
+
+    /// Lets go of the chunk that the group lies in.
+    pub(crate) fn forget(&mut self) {
+        if self.copy.is_some() {
+            *self = LastCopy::default();
+        }
     }
 }
 
@@ -253,6 +411,49 @@ mod tests {
             queue.settle();
         }
         assert!(queue.own.is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_and_what_is_queued_is_all_that_was_not_acknowledged(
+            frames in prop::collection::vec((0u8..2, 1usize..300), 1..60),
+            takes in prop::collection::vec((1usize..500, 0usize..300), 1..80),
+            begins_at in 0usize..20,
+        ) {
+            let mut appenders = [Appender::default(), Appender::default()];
+            let (mut queue, mut expected, mut sent) = (OutputQueue::default(), Vec::new(), Vec::new());
+            let mut takes = takes.into_iter().cycle();
+            let (mut kept_from, count) = (0, frames.len());
+            for (i, (which, len)) in frames.into_iter().enumerate() {
+                if i == begins_at {
+                    kept_from = sent.len();
+                    queue.keep_sent(true);
+                }
+                let bytes = vec![i as u8; len];
+                expected.extend_from_slice(&bytes);
+                queue.push(appenders[which as usize].append(len, |buf| buf.extend_from_slice(&bytes)));
+                if i % 4 == 0 {
+                    queue.settle();
+                }
+                let (most, unacknowledged) = takes.next().unwrap_or_default();
+                if i % 3 == 0 {
+                    take(&mut queue, most, &mut sent);
+                }
+                if i % 5 == 0 {
+                    queue.acknowledge(unacknowledged);
+                    kept_from = kept_from.max(sent.len().saturating_sub(unacknowledged));
+                }
+                queue.check();
+            }
+            if begins_at >= count {
+                kept_from = sent.len();
+                queue.keep_sent(true);
+            }
+            let unacknowledged = (sent.len() - kept_from).min(takes.next().unwrap_or_default().1);
+            let (all, skip) = queue.take_all(unacknowledged);
+            let all: Vec<u8> = all.iter().flat_map(|range| range.bytes(0).to_vec()).collect();
+            prop_assert_eq!(&all[skip..], &expected[sent.len() - unacknowledged..]);
+        }
     }
 
     fn take(queue: &mut OutputQueue, most: usize, sent: &mut Vec<u8>) {

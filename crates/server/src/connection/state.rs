@@ -94,6 +94,10 @@ pub(crate) enum Wait {
     Exec,
     /// SUBSCRIBE or UNSUBSCRIBE: what was published before it is still in the mail.
     Mail,
+    /// SUBSCRIBE: another shard has the detached connection that it takes over from, and is to have this one.
+    Move,
+    /// It is detached: its socket is gone, and its subscriptions go on until another one takes them over, or its time is up.
+    Successor,
 }
 
 impl Wait {

@@ -3,13 +3,18 @@
 //! A transport moves bytes and says when it would block; it knows nothing of requests. Registered once with the
 //! reactor, edge-triggered, for both directions: whoever sees `WouldBlock` waits for the next edge.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustls::ServerConnection;
+use socket2::SockRef;
+
+use super::unacknowledged;
 
 use super::pipe::PipeEnd;
 use super::state::ConnectionRef;
@@ -35,6 +40,8 @@ pub(crate) enum Socket {
 pub(crate) enum Transport {
     Plain(Socket),
     Tls(Box<TlsStream>),
+    /// None: the connection is detached.
+    Gone,
 }
 
 /// A socket under TLS.
@@ -42,31 +49,87 @@ pub(crate) enum Transport {
 pub(crate) struct TlsStream {
     socket: Socket,
     session: ServerConnection,
+    /// What was sealed, where it matters how much of it has been acknowledged.
+    sealed: Option<Box<Sealed>>,
 }
+
+/// Plain bytes and what was made of them, write by write, the oldest first.
+#[derive(Debug, Default)]
+struct Sealed(VecDeque<SealedWrite>);
+
+#[derive(Debug, Clone, Copy)]
+struct SealedWrite {
+    plain_bytes: usize,
+    /// With the headers and tags of the records.
+    sealed_bytes: usize,
+}
+
+/// Plain bytes of a full record.
+const RECORD_BYTES_MAX: usize = 16 * 1024;
 
 impl Transport {
     pub(crate) fn tls(socket: Socket, mut session: ServerConnection) -> Transport {
         session.set_buffer_limit(Some(TLS_PENDING_BYTES_MAX));
-        Transport::Tls(Box::new(TlsStream { socket, session }))
+        Transport::Tls(Box::new(TlsStream { socket, session, sealed: None }))
     }
 
-    fn socket(&mut self) -> &mut Socket {
+    fn socket(&self) -> Option<&Socket> {
         match self {
-            Transport::Plain(socket) => socket,
-            Transport::Tls(tls) => &mut tls.socket,
+            Transport::Plain(socket) => Some(socket),
+            Transport::Tls(tls) => Some(&tls.socket),
+            Transport::Gone => None,
+        }
+    }
+
+    fn socket_mut(&mut self) -> Option<&mut Socket> {
+        match self {
+            Transport::Plain(socket) => Some(socket),
+            Transport::Tls(tls) => Some(&mut tls.socket),
+            Transport::Gone => None,
         }
     }
 
     /// Asks the reactor for edges in both directions, for the connection `me`.
     pub(crate) fn register(&mut self, registry: &Registry, me: ConnectionRef) -> io::Result<()> {
         let (token, both) = (Token(me.slot), Interest::READABLE | Interest::WRITABLE);
-        match self.socket() {
-            Socket::Tcp(stream) => registry.register(stream, token, both),
-            Socket::Unix(stream) => registry.register(stream, token, both),
-            Socket::Pipe(end) => {
+        match self.socket_mut() {
+            Some(Socket::Tcp(stream)) => registry.register(stream, token, both),
+            Some(Socket::Unix(stream)) => registry.register(stream, token, both),
+            Some(Socket::Pipe(end)) => {
                 end.set_place(me);
                 Ok(())
             }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes it out of the reactor that it is registered with.
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self.socket_mut() {
+            Some(Socket::Tcp(stream)) => registry.deregister(stream),
+            Some(Socket::Unix(stream)) => registry.deregister(stream),
+            Some(Socket::Pipe(_)) | None => Ok(()),
+        }
+    }
+
+    /// Notes from now on, or no longer, what [`Transport::unacknowledged_bytes`] needs.
+    pub(crate) fn note_sealed(&mut self, notes: bool) {
+        if let Transport::Tls(tls) = self {
+            match notes {
+                true => _ = tls.sealed.get_or_insert_default(),
+                false => tls.sealed = None,
+            }
+        }
+    }
+
+    /// Of the bytes that `write` has taken, how many the peer's TCP may not have: it has acknowledged all before these, under
+    /// TLS all records before theirs. A Unix socket loses nothing.
+    pub(crate) fn unacknowledged_bytes(&mut self) -> usize {
+        let Some(Socket::Tcp(stream)) = self.socket() else { return 0 };
+        let unacknowledged = unacknowledged::bytes(stream).unwrap_or(usize::MAX);
+        match self {
+            Transport::Tls(tls) => tls.unacknowledged_plain_bytes(unacknowledged),
+            _ => unacknowledged,
         }
     }
 
@@ -75,6 +138,7 @@ impl Transport {
         match self {
             Transport::Plain(socket) => socket.read(buf),
             Transport::Tls(tls) => tls.read(buf),
+            Transport::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -84,13 +148,14 @@ impl Transport {
         match self {
             Transport::Plain(socket) => socket.write_slices(slices),
             Transport::Tls(tls) => tls.write(slices),
+            Transport::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Whether the TLS handshake has yet to be finished.
     pub(crate) fn is_handshaking(&self) -> bool {
         match self {
-            Transport::Plain(_) => false,
+            Transport::Plain(_) | Transport::Gone => false,
             Transport::Tls(tls) => tls.session.is_handshaking(),
         }
     }
@@ -98,7 +163,7 @@ impl Transport {
     /// Whether encrypted bytes wait for the socket.
     pub(crate) fn wants_flush(&self) -> bool {
         match self {
-            Transport::Plain(_) => false,
+            Transport::Plain(_) | Transport::Gone => false,
             Transport::Tls(tls) => tls.session.wants_write(),
         }
     }
@@ -106,7 +171,7 @@ impl Transport {
     /// Sends encrypted bytes that wait, until none is left or the socket would block.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
-            Transport::Plain(_) => Ok(()),
+            Transport::Plain(_) | Transport::Gone => Ok(()),
             Transport::Tls(tls) => tls.flush(),
         }
     }
@@ -120,15 +185,33 @@ impl Transport {
         }
     }
 
+    /// Gives the connection up: what the peer has not acknowledged is not sent any more, should it still be there.
+    pub(crate) fn abort(&mut self) {
+        if let Some(Socket::Tcp(stream)) = self.socket() {
+            // A socket that can't linger is closed in order, and the peer may get what is sent again.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        *self = Transport::Gone;
+    }
+
     /// Ends both directions, so that the peer sees the end now and not when the connection is dropped.
     pub(crate) fn shut_down(&mut self) {
         // A peer that is gone already has ended them itself.
         let _ = match self.socket() {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
-            // It ends when the connection is dropped.
-            Socket::Pipe(_) => Ok(()),
+            Some(Socket::Tcp(stream)) => stream.shutdown(Shutdown::Both),
+            Some(Socket::Unix(stream)) => stream.shutdown(Shutdown::Both),
+            // A pipe ends when the connection is dropped.
+            Some(Socket::Pipe(_)) | None => Ok(()),
         };
+    }
+
+    /// Its descriptor, if it holds one.
+    pub(crate) fn fd(&self) -> Option<i32> {
+        match self.socket()? {
+            Socket::Tcp(stream) => Some(stream.as_raw_fd()),
+            Socket::Unix(stream) => Some(stream.as_raw_fd()),
+            Socket::Pipe(_) => None,
+        }
     }
 
     /// Whether it is under TLS.
@@ -140,21 +223,11 @@ impl Transport {
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Transport::Plain(Socket::Pipe(end)) => end.heap_bytes(),
-            Transport::Plain(_) => 0,
-            Transport::Tls(_) => size_of::<TlsStream>(),
-        }
-    }
-
-    /// Its descriptor, if it holds one.
-    pub(crate) fn fd(&self) -> Option<i32> {
-        let socket = match self {
-            Transport::Plain(socket) => socket,
-            Transport::Tls(tls) => &tls.socket,
-        };
-        match socket {
-            Socket::Tcp(stream) => Some(stream.as_raw_fd()),
-            Socket::Unix(stream) => Some(stream.as_raw_fd()),
-            Socket::Pipe(_) => None,
+            Transport::Plain(_) | Transport::Gone => 0,
+            Transport::Tls(tls) => {
+                let sealed = tls.sealed.as_ref().map_or(0, |sealed| sealed.0.capacity());
+                size_of::<TlsStream>() + sealed * size_of::<SealedWrite>()
+            }
         }
     }
 }
@@ -223,11 +296,37 @@ impl TlsStream {
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.flush()?;
-        let taken = self.session.writer().write_vectored(slices)?;
-        match self.flush() {
-            Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
-            _ => Ok(taken),
+        let taken = match self.sealed.is_some() {
+            true => self.write_noting(slices)?,
+            false => self.session.writer().write_vectored(slices)?,
+        };
+        // What was taken is taken, even if the socket has failed: the next call finds that out.
+        let _ = self.flush();
+        Ok(taken)
+    }
+
+    /// Seals what it can of `slices`, and notes what became of it.
+    fn write_noting(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let before = self.waiting_bytes();
+        let plain_bytes = self.session.writer().write_vectored(slices)?;
+        let sealed_bytes = self.waiting_bytes().saturating_sub(before);
+        if let Some(sealed) = &mut self.sealed {
+            sealed.0.push_back(SealedWrite { plain_bytes, sealed_bytes });
         }
+        Ok(plain_bytes)
+    }
+
+    /// Sealed bytes that wait for the socket.
+    fn waiting_bytes(&mut self) -> usize {
+        // A session that has failed is not written to any more.
+        self.session.process_new_packets().map_or(0, |state| state.tls_bytes_to_write())
+    }
+
+    fn unacknowledged_plain_bytes(&mut self, unacknowledged: usize) -> usize {
+        let waiting = self.waiting_bytes();
+        self.sealed
+            .as_mut()
+            .map_or(usize::MAX, |sealed| sealed.acknowledge(unacknowledged.saturating_add(waiting)))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -235,5 +334,71 @@ impl TlsStream {
             self.session.write_tls(&mut self.socket)?;
         }
         Ok(())
+    }
+}
+
+impl Sealed {
+    /// Only the last `unacknowledged` sealed bytes may have been lost: how many plain bytes the records hold that these lie in.
+    /// Forgets the writes before them.
+    fn acknowledge(&mut self, mut unacknowledged: usize) -> usize {
+        let (mut plain_bytes, mut writes) = (0_usize, 0);
+        for write in self.0.iter().rev() {
+            if unacknowledged == 0 {
+                break;
+            }
+            let lost = unacknowledged.min(write.sealed_bytes);
+            plain_bytes += write.plain_in_last(lost);
+            unacknowledged -= lost;
+            writes += 1;
+        }
+        self.0.drain(..self.0.len() - writes);
+        // What was written before the notes began may be lost as well.
+        if unacknowledged > 0 { usize::MAX } else { plain_bytes }
+    }
+}
+
+impl SealedWrite {
+    /// Plain bytes of the records that its last `sealed_bytes` lie in. All its records are full but the last one.
+    fn plain_in_last(self, sealed_bytes: usize) -> usize {
+        let records = self.plain_bytes.div_ceil(RECORD_BYTES_MAX).max(1);
+        let around = self.sealed_bytes.saturating_sub(self.plain_bytes);
+        if !around.is_multiple_of(records) {
+            // Something else was sealed with it.
+            return self.plain_bytes;
+        }
+        let overhead = around / records;
+        let last = self.plain_bytes - (records - 1) * RECORD_BYTES_MAX;
+        let before_last = sealed_bytes.saturating_sub(last + overhead);
+        last + before_last.div_ceil(RECORD_BYTES_MAX + overhead) * RECORD_BYTES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_lost_whole_and_no_other_with_it() {
+        let full = RECORD_BYTES_MAX + 22;
+        let write = |plain_bytes: usize| SealedWrite {
+            plain_bytes,
+            sealed_bytes: plain_bytes + 22 * plain_bytes.div_ceil(RECORD_BYTES_MAX),
+        };
+        let lost = |writes: &[usize], unacknowledged| {
+            let mut sealed = Sealed(writes.iter().map(|&bytes| write(bytes)).collect());
+            (sealed.acknowledge(unacknowledged), sealed.0.len())
+        };
+        assert_eq!(lost(&[100, 50], 0), (0, 0));
+        assert_eq!(lost(&[100, 50], 1), (50, 1));
+        assert_eq!(lost(&[100, 50], 72), (50, 1));
+        assert_eq!(lost(&[100, 50], 73), (150, 2));
+        let long = 2 * RECORD_BYTES_MAX + 10;
+        assert_eq!(lost(&[long], 32), (10, 1));
+        assert_eq!(lost(&[long], 33), (10 + RECORD_BYTES_MAX, 1));
+        assert_eq!(lost(&[long], 32 + full), (10 + RECORD_BYTES_MAX, 1));
+        assert_eq!(lost(&[long], 33 + full), (long, 1));
+        assert_eq!(lost(&[long], 33 + 2 * full), (usize::MAX, 1), "more than was noted");
+        let odd = SealedWrite { plain_bytes: long, sealed_bytes: long + 67 };
+        assert_eq!(odd.plain_in_last(1), long);
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, OutputLimit};
 use crate::connection::chunk::Range;
 use crate::connection::client::{Client, ClientType};
+use crate::connection::output::LastCopy;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::{CloseReason, Connection};
 use crate::limits::{BACKLOG_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
@@ -44,6 +45,9 @@ pub(crate) struct Flusher {
     condemned: Vec<ConnectionRef>,
     normal: OutputLimit,
     pubsub: OutputLimit,
+    /// What the backlog of a detached connection may hold.
+    backlog_bytes_max: usize,
+    last_copy: LastCopy,
 }
 
 impl Flusher {
@@ -56,12 +60,15 @@ impl Flusher {
             condemned: Vec::new(),
             normal: limits.normal,
             pubsub: limits.pubsub,
+            backlog_bytes_max: backlog_bytes_max(config),
+            last_copy: LastCopy::default(),
         }
     }
 
     pub(crate) fn set_limits(&mut self, config: &Config) {
         (self.normal, self.pubsub) =
             (config.client_output_buffer_limit.normal, config.client_output_buffer_limit.pubsub);
+        self.backlog_bytes_max = backlog_bytes_max(config);
     }
 
     /// How many connections have output to send.
@@ -81,7 +88,7 @@ impl Flusher {
     /// Queues a message, or whatever else the connection didn't ask for just now. One that closes gets no more of it.
     #[inline]
     pub(crate) fn push(&mut self, connection: &mut Connection, range: Range) {
-        if !connection.state().closes() {
+        if !connection.state().closes() || connection.is_about_to_detach() {
             self.queue(connection, range);
         }
     }
@@ -98,7 +105,11 @@ impl Flusher {
     fn queue(&mut self, connection: &mut Connection, range: Range) {
         connection.output.push(range);
         if connection.write_blocked {
-            connection.output.settle();
+            if connection.is_detached() {
+                connection.output.settle_with(&mut self.last_copy);
+            } else {
+                connection.output.settle();
+            }
         }
         self.mark(connection);
         if connection.output.queued_bytes() > SMALL_QUEUE_BYTES {
@@ -146,6 +157,9 @@ impl Flusher {
 
     /// Whether the connection is over its hard limit; called with every byte queued beyond a few.
     fn check_limits(&mut self, connection: &mut Connection) {
+        if connection.is_detached() {
+            return connection.trim_backlog(self.backlog_bytes_max);
+        }
         let limit = self.limit_of(connection);
         if limit.hard_bytes > 0 && connection.output.queued_bytes() as u64 > limit.hard_bytes {
             self.condemn_for_output(connection);
@@ -162,6 +176,9 @@ impl Flusher {
 
     /// Whether the connection has been over its soft limit for too long; called ten times a second.
     pub(crate) fn check_soft_limit(&mut self, connection: &mut Connection, now_ms: u64) {
+        if connection.is_detached() {
+            return connection.trim_backlog(self.backlog_bytes_max);
+        }
         let limit = self.limit_of(connection);
         if limit.soft_bytes == 0 || connection.output.queued_bytes() as u64 <= limit.soft_bytes {
             connection.over_soft_limit_since_ms = None;
@@ -217,6 +234,15 @@ impl Flusher {
     }
 }
 
+/// `resume-buffer`, and never more than a successor may have queued.
+fn backlog_bytes_max(config: &Config) -> usize {
+    let hard_bytes = match config.client_output_buffer_limit.pubsub.hard_bytes {
+        0 => u64::MAX,
+        bytes => bytes / 2,
+    };
+    usize::try_from(config.resume_buffer.min(hard_bytes)).unwrap_or(usize::MAX)
+}
+
 /// Below so many queued bytes no limit is looked at: less than any sensible limit, more than a healthy queue.
 const SMALL_QUEUE_BYTES: usize = 4096;
 
@@ -233,6 +259,7 @@ enum Flushed {
 impl Shard {
     /// Sends what is queued, to each connection that has output, for a bounded time.
     pub(crate) fn flush_dirty(&mut self) {
+        self.flusher.last_copy.forget();
         let start = Instant::now();
         let waiting = self.flusher.dirty.len();
         for done in 0..waiting {
@@ -276,8 +303,8 @@ impl Shard {
         let Some(connection) = self.connection_of(who) else { return };
         let slot = who.slot;
         connection.is_dirty = false;
-        // Replies wait with their request: other shards have yet to do their part.
-        if matches!(connection.state().wait(), Some(Wait::Acks { .. })) {
+        // Replies wait with their request: other shards have yet to do their part. A detached one has no socket.
+        if matches!(connection.state().wait(), Some(Wait::Acks { .. } | Wait::Successor)) {
             return;
         }
         let is_empty = connection.output.is_empty();
@@ -290,6 +317,9 @@ impl Shard {
         connection.depends_on.free_bytes = connection.output.queued_bytes();
         let sent = (before - connection.output.queued_bytes()) as u64;
         connection.net_out_bytes += sent;
+        if connection.output.keeps_much() {
+            connection.forget_acknowledged();
+        }
         Client::add(&self.server.shards[self.index].net_out_bytes, sent);
         let has_drained = connection.output.queued_bytes() <= BACKLOG_BYTES / 2;
         if has_drained && matches!(connection.state().wait(), Some(Wait::Output)) {

@@ -169,6 +169,9 @@ impl Shard {
             Mail::Accepted { socket, address, tls } => self.adopt(socket, address, tls),
             Mail::Published(mut parcel) => drop(self.receive(&mut parcel, None)),
             Mail::Close { who, reason, ack } => {
+                if self.connection_of(who).is_none() {
+                    self.forward_kill(who.id);
+                }
                 self.flush_and_close(who, reason);
                 if let Some(ack) = ack {
                     self.post(ack.shard, Mail::Done(ack));
@@ -201,6 +204,8 @@ impl Shard {
                     self.post(ack.shard, Mail::Done(ack));
                 }
             }
+            Mail::Probe { holder, ack } => self.begin_probe(holder, ack),
+            Mail::Moved(mover) => self.take_in(*mover),
             Mail::Shutdown => self.stop(),
         }
     }

@@ -20,6 +20,7 @@ pub(crate) mod apart;
 mod beside;
 mod broadcast;
 mod credit;
+mod detach;
 mod durability;
 mod evict;
 pub(crate) mod eviction;
@@ -32,6 +33,7 @@ pub(crate) mod parts;
 mod ready;
 mod serve;
 mod states;
+mod succession;
 mod tell;
 mod timers;
 mod track;
@@ -52,6 +54,7 @@ use sterna_pubsub::ChannelIndex;
 use crate::apart::Task;
 use crate::config::Config;
 use crate::connection::chunk::{self, Appender, Range};
+use crate::connection::client::mark;
 use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
 use crate::log_limit::Cause;
@@ -122,6 +125,9 @@ pub(crate) struct Shard {
     pub(crate) deferred: Vec<Range>,
     /// Local connections shown every command.
     pub(crate) monitors: Vec<ConnectionRef>,
+    /// Connections that are to go to other shards, and to which.
+    movers: Vec<(ConnectionRef, usize)>,
+    probes: Vec<succession::Probe>,
     inbox: Inbox,
     pub(crate) timers: Timers,
     pub(crate) clock: Clock,
@@ -169,6 +175,8 @@ impl Shard {
             scripting: None,
             deferred: Vec::new(),
             monitors: Vec::new(),
+            movers: Vec::new(),
+            probes: Vec::new(),
             inbox: Inbox::default(),
             timers: Timers::new(),
             clock: Clock::now(),
@@ -230,6 +238,7 @@ impl Shard {
         self.mail_outbox();
         self.flush_journal(!events.is_empty() || self.has_work());
         self.flush_dirty();
+        self.send_movers();
         self.run_timers();
         self.broadcast_changes();
         self.evict_clients();
@@ -267,7 +276,11 @@ impl Shard {
         if self.server.config_version() == self.config_version {
             return;
         }
+        let resumes = self.config.resume_window > 0;
         (self.config, self.config_version) = self.server.config_with_version();
+        if resumes != (self.config.resume_window > 0) {
+            self.switch_resuming();
+        }
         self.flusher.set_limits(&self.config);
         self.slow_from = slow_from(&self.config);
         self.handle().commands.set_tracking(self.config.latency_tracking);
@@ -282,6 +295,9 @@ impl Shard {
 
     fn note_edges(&mut self, slot: usize, event: &Event) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.is_detached() {
+            return;
+        }
         if event.is_writable() && connection.write_blocked {
             connection.write_blocked = false;
             self.flusher.mark(connection);
@@ -296,7 +312,12 @@ impl Shard {
     /// it no longer is.
     pub(crate) fn reap(&mut self) {
         for who in self.flusher.take_condemned() {
-            if self.is_executing(who) || self.is_in_transaction(who) {
+            let detaches_later =
+                |connection: &Connection| self.executing.is_some() && connection.is_about_to_detach();
+            if self.is_executing(who)
+                || self.is_in_transaction(who)
+                || self.connections.get(who.slot).is_some_and(detaches_later)
+            {
                 self.flusher.condemn_later(who);
             } else if let Some(reason) = self.connection_of(who).and_then(|c| c.state().condemned()) {
                 self.close(who.slot, reason);
@@ -317,10 +338,32 @@ impl Shard {
         if reason == CloseReason::OutputLimit && !self.connections[slot].is_leaving {
             self.log_slow_consumer(slot);
         }
+        if self.detaches(slot, reason) {
+            return self.detach(slot, reason);
+        }
+        self.end_resuming(slot, reason);
         if self.closes_in_parts(slot, reason) {
             return;
         }
         self.leave_all(slot);
+        self.release(slot);
+        let mut connection = self.connections.remove(slot);
+        connection.transport.close_notify();
+        tracing::debug!(id = connection.client.id, addr = %connection.client.address.peer(), reason = reason.name(), "closed");
+        let handle = self.handle();
+        handle.closed.count(reason);
+        connection.client.set_memory(0, 0);
+        handle.clients.lock().remove(&connection.client.id);
+        if connection.client.has_mark(mark::DETACHED) {
+            self.server.resumables.detached.fetch_sub(1, Relaxed);
+        } else {
+            handle.connections.fetch_sub(1, Relaxed);
+            self.server.count_closed(&connection.transport);
+        }
+    }
+
+    /// Ends all that the connection has begun, but for its subscriptions.
+    fn release(&mut self, slot: usize) {
         self.forget_transaction(slot);
         self.untrack(slot);
         let me = self.connections[slot].me;
@@ -328,19 +371,10 @@ impl Shard {
         if let Some(waiting) = self.connections[slot].take_waiting() {
             self.clear_wait(me, waiting);
         }
-        let mut connection = self.connections.remove(slot);
-        connection.transport.close_notify();
-        if connection.is_monitor {
+        if std::mem::take(&mut self.connections[slot].is_monitor) {
             self.monitors.retain(|&monitor| monitor != me);
             self.server.monitors.fetch_sub(1, Relaxed);
         }
-        tracing::debug!(id = connection.client.id, addr = %connection.client.address.peer(), reason = reason.name(), "closed");
-        let handle = self.handle();
-        handle.closed.count(reason);
-        connection.client.set_memory(0, 0);
-        handle.clients.lock().remove(&connection.client.id);
-        handle.connections.fetch_sub(1, Relaxed);
-        self.server.count_closed(&connection.transport);
     }
 
     /// Says once who was too slow, with its line of CLIENT LIST while that still tells of its subscriptions.
@@ -367,7 +401,10 @@ impl Shard {
             self.mail_outbox();
             self.flush_dirty();
             self.reap();
-            let waiting = self.connections.iter().any(|(_, connection)| !connection.output.is_empty());
+            let waiting = self
+                .connections
+                .iter()
+                .any(|(_, connection)| !connection.output.is_empty() && !connection.is_detached());
             let left = deadline.saturating_duration_since(Instant::now());
             if !waiting || left.is_zero() {
                 break;
@@ -379,6 +416,7 @@ impl Shard {
             for event in events.iter() {
                 if event.is_writable()
                     && let Some(connection) = self.connections.get_mut(event.token().0)
+                    && !connection.is_detached()
                 {
                     connection.write_blocked = false;
                     self.flusher.mark(connection);

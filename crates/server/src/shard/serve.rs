@@ -58,7 +58,7 @@ impl Shard {
     /// Reads from the connection once and executes what has arrived. Returns whether there may be more and time for it.
     pub(super) fn serve(&mut self, slot: usize) -> bool {
         let connection = &mut self.connections[slot];
-        if connection.state().closes() {
+        if connection.state().closes() || connection.is_detached() {
             return false;
         }
         let is_held = connection.state().wait().is_some();
@@ -122,10 +122,15 @@ impl Shard {
     }
 
     /// The client sends no more. Replies that wait for the disk, or for their turn to be sent, are sent before its connection
-    /// is closed: it may have ended only its own half.
+    /// is closed: it may have ended only its own half. One that can be resumed is detached with them.
     fn close_gone(&mut self, slot: usize) {
         let connection = &self.connections[slot];
-        if connection.state().reads() && !connection.output.is_empty() && !connection.write_blocked {
+        let is_kept = connection.resumption.is_some();
+        if connection.state().reads()
+            && !connection.output.is_empty()
+            && !connection.write_blocked
+            && !is_kept
+        {
             self.drain(slot, CloseReason::ClientGone);
         } else {
             self.close(slot, CloseReason::ClientGone);
@@ -401,7 +406,7 @@ impl Shard {
     /// Keeps bytes that can't be executed yet.
     fn keep(&mut self, slot: usize, bytes: &[u8], may_be_complete: bool) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        if connection.state().closes() {
+        if connection.state().closes() || connection.is_detached() {
             return;
         }
         let partial = connection.partial.get_or_insert_default();

@@ -180,6 +180,7 @@ impl Shard {
             self.accept(token);
         }
         self.look_after_connections();
+        self.check_probes();
         self.expire_keys();
         self.timers.eviction_due = self.evict_by_the_clock();
         if self.index == 0 {
@@ -199,10 +200,12 @@ impl Shard {
             Wait::Blocked(_) => self.recheck_block(who.slot),
             Wait::Disk(_) | Wait::Replicas(_) => self.end_wait_for_copies(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
+            Wait::Successor => self.close(who.slot, CloseReason::Expired),
             Wait::Acks { .. }
             | Wait::Job(_)
             | Wait::Credit { .. }
             | Wait::Mail
+            | Wait::Move
             | Wait::Output
             | Wait::Apart
             | Wait::Parts
@@ -227,6 +230,9 @@ impl Shard {
             }
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             self.flusher.check_soft_limit(connection, now_ms);
+            if connection.output.keeps_any() {
+                connection.forget_acknowledged();
+            }
             connection.publish_gauges();
             let is_waiting = match connection.state() {
                 State::Waits(waiting) => !matches!(waiting.wait, Wait::Output),

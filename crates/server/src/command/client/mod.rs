@@ -6,7 +6,7 @@
 //! | `filter` | which clients LIST and KILL mean |
 //! | `kill` | KILL |
 //! | `names` | GETNAME, SETNAME, SETINFO |
-//! | `switches` | REPLY, NO-EVICT, NO-TOUCH |
+//! | `switches` | REPLY, NO-EVICT, NO-TOUCH, RESUME |
 //! | `pause` | PAUSE, UNPAUSE, UNBLOCK |
 //! | `tracking` | TRACKING, CACHING, TRACKINGINFO, GETREDIR |
 //!
@@ -86,6 +86,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         switches::NO_TOUCH,
         pause::PAUSE,
         switches::REPLY,
+        switches::RESUME,
         names::SETINFO,
         names::SETNAME,
         tracking::TRACKING,

@@ -6,6 +6,8 @@ use sterna_protocol::argument;
 use super::super::connection::valid_name;
 use super::super::{Failure, Run};
 use super::{BASE, ON_ALL_NODES, row};
+use crate::connection::CloseReason;
+use crate::shard::Shard;
 
 pub(super) const GETNAME: Command<Run> = row(
     Spec {
@@ -34,7 +36,7 @@ pub(super) const SETNAME: Command<Run> = row(
     },
     |call| {
         let name = valid_name(&call.args[2], "Client names")?;
-        call.connection().client.names.lock().name = name;
+        call.shard.rename(call.slot, name);
         call.reply.ok();
         Ok(())
     },
@@ -64,3 +66,13 @@ pub(super) const SETINFO: Command<Run> = row(
         Ok(())
     },
 );
+
+impl Shard {
+    /// Gives the connection another name, or none. What it could be resumed under is its old one.
+    pub(in super::super) fn rename(&mut self, slot: usize, name: Box<str>) {
+        let old = std::mem::replace(&mut self.connections[slot].client.names.lock().name, name);
+        if *self.connections[slot].client.names.lock().name != *old {
+            self.end_resuming(slot, CloseReason::Expired);
+        }
+    }
+}

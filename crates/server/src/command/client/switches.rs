@@ -1,12 +1,12 @@
-//! CLIENT REPLY, NO-EVICT, NO-TOUCH: switches of the connection.
+//! CLIENT REPLY, NO-EVICT, NO-TOUCH, RESUME: switches of the connection.
 
 use sterna_command::{Command, Flags, ReplyShape, Spec};
 use sterna_protocol::argument;
 
 use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, row};
-use crate::connection::ReplyMode;
 use crate::connection::client::mark;
+use crate::connection::{CloseReason, ReplyMode};
 
 pub(super) const REPLY: Command<Run> = row(
     Spec {
@@ -64,13 +64,38 @@ pub(super) const NO_TOUCH: Command<Run> = row(
     |call| switch(call, mark::NO_TOUCH),
 );
 
+pub(super) const RESUME: Command<Run> = row(
+    Spec {
+        name: "resume",
+        arity: 3,
+        since: "8.2.0",
+        summary: "Says whether the subscriptions of this connection go on when it breaks, for whoever subscribes under \
+                  its user and name within resume-window. A user without the right to this command is never waited for.",
+        syntax: "<ON | OFF>",
+        ..BASE
+    },
+    |call| {
+        let on = on_or_off(&call.args[2])?;
+        call.connection().declines_resuming = !on;
+        if !on {
+            call.shard.end_resuming(call.slot, CloseReason::Expired);
+        }
+        call.reply.ok();
+        Ok(())
+    },
+);
+
 fn switch(call: &mut Call<'_>, bit: u32) -> Result<(), Failure> {
-    let value = &call.args[2];
-    let on = argument::eq_ignore_case(value, "ON");
-    if !on && !argument::eq_ignore_case(value, "OFF") {
-        return Err(Failure::SYNTAX);
-    }
+    let on = on_or_off(&call.args[2])?;
     call.connection().client.set_mark(bit, on);
     call.reply.ok();
     Ok(())
+}
+
+fn on_or_off(word: &[u8]) -> Result<bool, Failure> {
+    let on = argument::eq_ignore_case(word, "ON");
+    if !on && !argument::eq_ignore_case(word, "OFF") {
+        return Err(Failure::SYNTAX);
+    }
+    Ok(on)
 }

@@ -1,0 +1,76 @@
+//! A connection on its way to another shard: all that it is, without what only its shard knows.
+
+use std::sync::Arc;
+
+use sterna_protocol::Proto;
+
+use super::chunk::Range;
+use super::client::Client;
+use super::dependence::Dependence;
+use super::state::ConnectionRef;
+use super::transport::Transport;
+use super::{Connection, Partial, ReplyMode};
+use crate::acl::User;
+
+/// See the module. It has no subscription, transaction or tracking, and its request waits in `partial`.
+#[derive(Debug)]
+pub(crate) struct Mover {
+    /// Its record, as the shard that it goes to has it.
+    pub(crate) client: Arc<Client>,
+    transport: Transport,
+    user: Option<Arc<User>>,
+    partial: Option<Box<Partial>>,
+    /// Replies that it has not been sent yet.
+    unsent: Vec<u8>,
+    depends_on: Dependence,
+    proto: Proto,
+    db: u8,
+    reply_mode: ReplyMode,
+    declines_resuming: bool,
+    net_in_bytes: u64,
+    net_out_bytes: u64,
+    unproven_since_ms: u64,
+    read_closed: bool,
+}
+
+impl Connection {
+    /// Takes it from its shard; `client` is its record on the next one.
+    pub(crate) fn leave_shard(mut self, client: Arc<Client>) -> Mover {
+        debug_assert!(self.may_succeed());
+        Mover {
+            client,
+            unsent: self.output.take(),
+            transport: self.transport,
+            user: self.user,
+            partial: self.partial,
+            depends_on: self.depends_on,
+            proto: self.proto,
+            db: self.db,
+            reply_mode: self.reply_mode,
+            declines_resuming: self.declines_resuming,
+            net_in_bytes: self.net_in_bytes,
+            net_out_bytes: self.net_out_bytes,
+            unproven_since_ms: self.unproven_since_ms,
+            read_closed: self.read_closed,
+        }
+    }
+
+    /// The connection, where it arrives.
+    pub(crate) fn of_mover(me: ConnectionRef, mover: Mover) -> Connection {
+        let mut connection =
+            Connection::new(me, mover.transport, mover.client, mover.user, mover.unproven_since_ms);
+        connection.partial = mover.partial;
+        connection.depends_on = mover.depends_on;
+        connection.proto = mover.proto;
+        connection.db = mover.db;
+        connection.reply_mode = mover.reply_mode;
+        connection.declines_resuming = mover.declines_resuming;
+        connection.net_in_bytes = mover.net_in_bytes;
+        connection.net_out_bytes = mover.net_out_bytes;
+        connection.read_closed = mover.read_closed;
+        if !mover.unsent.is_empty() {
+            connection.output.push(Range::of(mover.unsent));
+        }
+        connection
+    }
+}

@@ -1,0 +1,108 @@
+//! What a connection is to those before and behind it under its name; see `resumable.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Connection;
+use super::chunk::Appender;
+use super::state::{ConnectionRef, Wait};
+use crate::connection::client::mark;
+
+/// Who a connection is to its successor.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) user: Box<[u8]>,
+    /// As CLIENT SETNAME gave it; not empty.
+    pub(crate) name: Box<str>,
+}
+
+/// Of a connection that can be resumed: it is detached, and not closed, when its socket breaks.
+#[derive(Debug)]
+pub(crate) struct Resumption {
+    pub(crate) identity: Arc<Identity>,
+    /// Detached connections, the oldest first, whose subscriptions it takes over as it subscribes.
+    pub(crate) predecessors: Vec<ConnectionRef>,
+    /// It is a predecessor itself: nobody else will be told of what it holds.
+    pub(crate) is_claimed: bool,
+    /// Messages that did not fit into the backlog: its own, or its predecessors' until its client has been told of them.
+    pub(crate) dropped: u64,
+    /// Messages that predecessors held when their time was over, until its client has been told of them.
+    pub(crate) expired: Option<u64>,
+}
+
+impl Resumption {
+    pub(crate) fn of(identity: Arc<Identity>) -> Resumption {
+        Resumption { identity, predecessors: Vec::new(), is_claimed: false, dropped: 0, expired: None }
+    }
+
+    /// Whether there is anything of before that its client is to get or to be told.
+    pub(crate) fn has_past(&self) -> bool {
+        !self.predecessors.is_empty() || self.dropped > 0 || self.expired.is_some()
+    }
+}
+
+impl Connection {
+    /// Whether its socket is gone and its subscriptions go on.
+    #[inline]
+    pub(crate) fn is_detached(&self) -> bool {
+        matches!(self.state.wait(), Some(Wait::Successor))
+    }
+
+    /// Whether messages are queued for it though it closes, because it is about to be detached.
+    pub(crate) fn is_about_to_detach(&self) -> bool {
+        self.resumption.is_some() && self.state.condemned() == Some(super::CloseReason::OutputLimit)
+    }
+
+    /// Has it be resumed under a name when its socket breaks.
+    pub(crate) fn begin_resuming(&mut self, resumption: Resumption) {
+        self.resumption = Some(Box::new(resumption));
+        self.output.keep_sent(true);
+        self.transport.note_sealed(true);
+    }
+
+    /// Has it be closed as any other when its socket breaks.
+    pub(crate) fn stop_resuming(&mut self) -> Option<Box<Resumption>> {
+        self.output.keep_sent(false);
+        self.transport.note_sealed(false);
+        self.resumption.take()
+    }
+
+    /// Forgets what it keeps of what was sent, as far as that has arrived.
+    pub(crate) fn forget_acknowledged(&mut self) {
+        let unacknowledged = self.transport.unacknowledged_bytes();
+        self.output.acknowledge(unacknowledged);
+    }
+
+    /// Lets go of its socket, and of all that goes with one. What was sent and may have been lost is queued again.
+    pub(crate) fn lose_socket(&mut self, replies: &Appender) {
+        let unacknowledged = self.transport.unacknowledged_bytes();
+        self.output.become_backlog(unacknowledged, replies);
+        self.transport.abort();
+        self.partial = None;
+        self.depends_on = Default::default();
+        // No edge will come; a backlog is kept small as the queue of a socket that is full.
+        self.write_blocked = true;
+        self.lags = true;
+        self.over_soft_limit_since_ms = None;
+        self.client.set_mark(mark::DETACHED, true);
+        self.client.fd.store(-1, Relaxed);
+    }
+
+    /// Drops of a backlog what is over its limit.
+    pub(crate) fn trim_backlog(&mut self, bytes_max: usize) {
+        if self.output.queued_bytes() > bytes_max {
+            let dropped = self.output.drop_oldest(bytes_max);
+            if let Some(resumption) = &mut self.resumption {
+                resumption.dropped += dropped;
+            }
+        }
+    }
+
+    /// Whether it can take another one's place: it holds nothing that ties it to its shard.
+    pub(crate) fn may_succeed(&self) -> bool {
+        self.transaction.is_none()
+            && self.tracking.is_none()
+            && !self.is_monitor
+            && self.subscriptions.is_empty()
+    }
+}

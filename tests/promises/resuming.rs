@@ -1,0 +1,672 @@
+//! Subscriptions that resume: whoever comes back under its name gets what it has missed, once, in order, or is told.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame, value_of};
+use sterna_tests::line::{End, Line};
+use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
+use sterna_tests::tls::{self, Authority};
+
+const SHARDS: [usize; 2] = [1, 2];
+
+const NOTICES: &str = "__sterna__:resume";
+
+/// What a subscriber got: the subscription it came by, and the payload.
+type Got = (String, String);
+
+fn text(value: &Value) -> String {
+    String::from_utf8(value.as_bytes().unwrap_or_else(|| panic!("{value:?}")).to_vec()).expect("ASCII")
+}
+
+/// A message with the kind and name of its subscription; `None`: something else.
+fn message(value: &Value) -> Option<Got> {
+    let parts = value.as_slice()?;
+    let kind = parts.first()?.as_bytes()?;
+    if !kind.ends_with(b"message") {
+        return None;
+    }
+    let name = format!("{} {}", String::from_utf8_lossy(kind), text(&parts[1]));
+    Some((name, text(parts.last()?)))
+}
+
+/// A client with a name, in RESP2 or RESP3.
+fn named(mut client: Client, name: &str, proto: &str) -> Client {
+    client.request(&["HELLO", proto, "SETNAME", name]);
+    client
+}
+
+/// Subscribes, and takes the confirmations.
+fn subscribe(client: &mut Client, request: &[&str]) {
+    client.send(request);
+    for name in &request[1..] {
+        let value = client.value();
+        assert_eq!(value.as_slice().map(|parts| text(&parts[1])).as_deref(), Some(*name), "{value:?}");
+    }
+}
+
+fn next(client: &mut Client) -> Got {
+    let value = client.value();
+    message(&value).unwrap_or_else(|| panic!("{value:?} is no message"))
+}
+
+fn got(kind: &str, name: &str, payload: &str) -> Got {
+    (format!("{kind} {name}"), payload.to_owned())
+}
+
+fn field(client: &mut Client, section: &str, name: &str) -> u64 {
+    let info = client.text(&["INFO", section]);
+    let line = info.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).expect("a field of INFO");
+    line.trim().parse().expect("a number")
+}
+
+fn await_detached(client: &mut Client, count: u64) {
+    wait_for("detached clients", || (field(client, "clients", "detached_clients") == count).then_some(()));
+}
+
+fn server(shards: usize, more: &[&str]) -> Server {
+    let args = [&["--resume-window", "60"][..], more].concat();
+    Server::sterna(shards, &args)
+}
+
+/// Every way of subscribing, as a client does it after each connect.
+const REQUESTS: [&[&str]; 4] =
+    [&["SUBSCRIBE", "a", "b"], &["PSUBSCRIBE", "p*"], &["PSUBSCRIBE", "*1"], &["SSUBSCRIBE", "s"]];
+
+/// Reads until it gets the last messages, and connects and subscribes again whenever the line is cut.
+fn listen(
+    connect: impl Fn() -> Option<Client>,
+    name: &str,
+    proto: &str,
+    ends: usize,
+    ready: &AtomicBool,
+) -> Vec<Got> {
+    let mut heard = Vec::new();
+    let (mut ended, began) = (0, Instant::now());
+    'connections: loop {
+        assert!(
+            began.elapsed() < 2 * PATIENCE,
+            "{name}: it takes too long; {} messages have come",
+            heard.len()
+        );
+        let Some(mut client) = connect() else {
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        client.send(&["HELLO", proto, "SETNAME", name]);
+        REQUESTS.iter().for_each(|request| client.send(request));
+        let mut confirmed = 0;
+        loop {
+            let value = match client.frame(PATIENCE) {
+                Frame::Bytes(bytes) => value_of(&bytes),
+                Frame::Closed => continue 'connections,
+                Frame::Nothing => panic!("{name}: nothing comes any more; {} messages have", heard.len()),
+            };
+            match message(&value) {
+                Some(got) => {
+                    ended += usize::from(got.1 == "end");
+                    heard.push(got);
+                    if ended == ends {
+                        return heard;
+                    }
+                }
+                None => {
+                    confirmed += usize::from(matches!(value.as_slice(), Some([_, _, Value::Int(_)])));
+                    if confirmed == 5 {
+                        ready.store(true, SeqCst);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Cuts every subscriber again and again under load. Nothing is lost, and nothing comes twice or out of order.
+fn cut_under_load(shards: usize, authority: Option<&Authority>) {
+    const PUBLISHERS: usize = 2;
+    const SUBSCRIBERS: usize = 5;
+    let cuts = std::env::var("STERNA_TEST_CUTS").map_or(4, |cuts| cuts.parse().expect("a number"));
+    let mut launch = Launch::shards(shards).args(&["--resume-window", "60", "--resume-buffer", "16mb"]);
+    let tls_port = sterna_tests::server::free_port();
+    if let Some(authority) = authority {
+        let identity = authority.identity();
+        launch = launch.file("cert.pem", &identity.certificate).file("key.pem", &identity.key).args(&[
+            "--tls-port",
+            &tls_port.to_string(),
+            "--tls-cert-file",
+            "{folder}/cert.pem",
+            "--tls-key-file",
+            "{folder}/key.pem",
+            "--tls-auth-clients",
+            "no",
+        ]);
+    }
+    let server = launch.start();
+    let line = Line::to(if authority.is_some() { tls_port } else { server.address().port() });
+    let connect = || match authority {
+        Some(authority) => tls::connect(line.port, authority, None).ok(),
+        None => Client::try_to(line.port).ok(),
+    };
+    let ready: Vec<AtomicBool> = (0..SUBSCRIBERS).map(|_| AtomicBool::new(false)).collect();
+    let stops = AtomicBool::new(false);
+    // The channel a message goes to, and by which of the requests above it comes.
+    let channels: [(&str, &str, &[&str]); 5] = [
+        ("PUBLISH", "a", &["message a"]),
+        ("PUBLISH", "b", &["message b"]),
+        ("PUBLISH", "p1", &["pmessage p*", "pmessage *1"]),
+        ("SPUBLISH", "s", &["smessage s"]),
+        ("PUBLISH", "p2", &["pmessage p*"]),
+    ];
+    let (counts, heard): (Vec<usize>, Vec<Vec<Got>>) = thread::scope(|scope| {
+        let subscribers: Vec<_> = (0..SUBSCRIBERS)
+            .map(|number| {
+                let (connect, ready) = (&connect, &ready[number]);
+                let proto = if number % 2 == 0 { "2" } else { "3" };
+                scope.spawn(move || listen(connect, &format!("listener-{number}"), proto, 6, ready))
+            })
+            .collect();
+        wait_for("subscribers", || ready.iter().all(|ready| ready.load(SeqCst)).then_some(()));
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|publisher| {
+                let (server, channels, stops) = (&server, &channels, &stops);
+                scope.spawn(move || {
+                    let mut client = server.connect();
+                    let mut count = 0;
+                    let began = Instant::now();
+                    while !stops.load(SeqCst) && began.elapsed() < 2 * PATIENCE {
+                        for (command, channel, _) in channels {
+                            // Some are as long as several TLS records.
+                            let filler = "x".repeat(if count % 97 == 0 { 40_000 } else { count % 50 });
+                            client.int(&[*command, *channel, &format!("{publisher}:{count}:{filler}")]);
+                        }
+                        count += 1;
+                        if count % 8 == 0 {
+                            thread::sleep(Duration::from_millis(2));
+                        }
+                    }
+                    count
+                })
+            })
+            .collect();
+        for cut in 0..cuts {
+            thread::sleep(Duration::from_millis(150));
+            line.cut(match cut % 4 {
+                0 | 2 => End::Closed,
+                1 => End::Reset,
+                _ => End::Silence(Duration::from_secs(20)),
+            });
+            thread::sleep(Duration::from_millis(150));
+            line.mend();
+        }
+        thread::sleep(Duration::from_millis(150));
+        stops.store(true, SeqCst);
+        let counts = publishers.into_iter().map(|publisher| publisher.join().expect("it ends")).collect();
+        let mut client = server.connect();
+        for (command, channel, _) in channels {
+            client.int(&[command, channel, "end"]);
+        }
+        (counts, subscribers.into_iter().map(|subscriber| subscriber.join().expect("it ends")).collect())
+    });
+    assert!(counts.iter().all(|&count| count > 20), "{counts:?}");
+    let subscriptions: HashSet<&str> =
+        channels.iter().flat_map(|(_, _, names)| names.iter().copied()).collect();
+    for (number, heard) in heard.iter().enumerate() {
+        let mut seen: HashMap<(&str, &str, usize), Vec<usize>> = HashMap::new();
+        for (name, payload) in heard.iter().filter(|(_, payload)| payload != "end") {
+            assert!(subscriptions.contains(&name.as_str()), "{number}: {name} {payload}");
+            let mut parts = payload.split(':');
+            let publisher: usize = parts.next().and_then(|text| text.parse().ok()).expect("a publisher");
+            let count: usize = parts.next().and_then(|text| text.parse().ok()).expect("a count");
+            let channel = "";
+            seen.entry((name, channel, publisher)).or_default().push(count);
+        }
+        for (_, _, names) in &channels {
+            for name in *names {
+                for (publisher, &count) in counts.iter().enumerate() {
+                    let seen = &seen[&(*name, "", publisher)];
+                    let each = if *name == "pmessage p*" { 2 } else { 1 };
+                    let expected: Vec<usize> = (0..count).flat_map(|count| vec![count; each]).collect();
+                    let first_wrong = seen.iter().zip(&expected).position(|(one, other)| one != other);
+                    assert_eq!(
+                        (seen.len(), first_wrong),
+                        (expected.len(), None),
+                        "subscriber {number}, {name} of publisher {publisher}, shards: {shards}, around {:?}",
+                        first_wrong.map(|at| &seen[at.saturating_sub(3)..(at + 5).min(seen.len())])
+                    );
+                }
+            }
+        }
+    }
+    let mut client = server.connect();
+    // They have left without a word.
+    await_detached(&mut client, SUBSCRIBERS as u64);
+    assert!(field(&mut client, "clients", "resumed_clients") >= (cuts * SUBSCRIBERS) as u64);
+}
+
+#[test]
+fn subscribers_that_are_cut_off_under_load_miss_nothing_and_get_nothing_twice() {
+    for shards in SHARDS {
+        cut_under_load(shards, None);
+    }
+}
+
+#[test]
+fn nor_do_they_under_tls() {
+    let authority = Authority::new();
+    for shards in SHARDS {
+        cut_under_load(shards, Some(&authority));
+    }
+}
+
+/// A subscriber that leaves without a word.
+fn detached(server: &Server, name: &str, proto: &str, request: &[&str]) {
+    let mut client = named(server.connect(), name, proto);
+    subscribe(&mut client, request);
+    let mut other = server.connect();
+    let before = field(&mut other, "clients", "detached_clients");
+    drop(client);
+    await_detached(&mut other, before + 1);
+}
+
+#[test]
+fn who_comes_back_gets_what_came_by_what_it_subscribes_to_again_and_nothing_else() {
+    for (shards, (old, new)) in
+        SHARDS.into_iter().flat_map(|shards| [("2", "2"), ("2", "3"), ("3", "2")].map(|way| (shards, way)))
+    {
+        let server = server(shards, &[]);
+        let mut client = server.connect();
+        let mut first = named(server.connect(), "me", old);
+        REQUESTS.iter().for_each(|request| subscribe(&mut first, request));
+        drop(first);
+        await_detached(&mut client, 1);
+        assert_eq!(client.int(&["PUBLISH", "a", "1"]), 1, "it still listens");
+        assert_eq!(client.int(&["PUBLISH", "p1", "2"]), 2);
+        client.int(&["SPUBLISH", "s", "3"]);
+        client.int(&["PUBLISH", "b", "4"]);
+        client.int(&["PUBLISH", "a", "5"]);
+        let list = client.text(&["CLIENT", "LIST"]);
+        let line = list.lines().find(|line| line.contains("name=me")).expect("it is listed");
+        assert!(line.contains(" flags=PD ") && line.contains(" sub=2 psub=2 ssub=1 "), "{line}");
+        // One of its channels it never subscribes to again, and to one later.
+        let mut second = named(server.connect(), "me", new);
+        subscribe(&mut second, &["SUBSCRIBE", "a", "c"]);
+        assert_eq!(next(&mut second), got("message", "a", "1"));
+        assert_eq!(next(&mut second), got("message", "a", "5"));
+        client.int(&["PUBLISH", "a", "6"]);
+        assert_eq!(next(&mut second), got("message", "a", "6"));
+        assert_eq!(client.int(&["PUBLISH", "p1", "7"]), 2);
+        subscribe(&mut second, &["PSUBSCRIBE", "p*"]);
+        assert_eq!(next(&mut second), got("pmessage", "p*", "2"));
+        assert_eq!(next(&mut second), got("pmessage", "p*", "7"));
+        subscribe(&mut second, &["PUNSUBSCRIBE", "*1"]);
+        subscribe(&mut second, &["PSUBSCRIBE", "*1"]);
+        subscribe(&mut second, &["SSUBSCRIBE", "s"]);
+        assert_eq!(next(&mut second), got("smessage", "s", "3"));
+        second.assert_quiet();
+        assert_eq!(field(&mut client, "clients", "detached_clients"), 1);
+        subscribe(&mut second, &["SUBSCRIBE", "b"]);
+        assert_eq!(next(&mut second), got("message", "b", "4"));
+        assert_eq!(field(&mut client, "clients", "detached_clients"), 0, "nothing is left to take over");
+        assert_eq!(client.int(&["PUBLISH", "a", "8"]), 1);
+        assert_eq!(next(&mut second), got("message", "a", "8"));
+        second.assert_quiet();
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_again_and_again_loses_nothing_on_the_way() {
+    for shards in SHARDS {
+        let server = server(shards, &[]);
+        let mut client = server.connect();
+        detached(&server, "me", "2", &["SUBSCRIBE", "a", "b", "c"]);
+        for (round, channel) in ["a", "b", "a", "c"].into_iter().enumerate() {
+            for name in ["a", "b", "c"] {
+                client.int(&["PUBLISH", name, &round.to_string()]);
+            }
+            let mut again = named(server.connect(), "me", "2");
+            subscribe(&mut again, &["SUBSCRIBE", channel]);
+            let seen = if channel == "a" && round > 0 { 1..=round } else { 0..=round };
+            for expected in seen {
+                assert_eq!(next(&mut again), got("message", channel, &expected.to_string()));
+            }
+            again.assert_quiet();
+            drop(again);
+            wait_for("a break", || {
+                client
+                    .text(&["CLIENT", "LIST"])
+                    .lines()
+                    .all(|line| !line.contains("name=me") || line.contains("flags=PD"))
+                    .then_some(())
+            });
+        }
+        let mut last = named(server.connect(), "me", "2");
+        subscribe(&mut last, &["SUBSCRIBE", "a", "b", "c"]);
+        // In the order in which they were published, each by the connection that listened then.
+        assert_eq!(next(&mut last), got("message", "b", "2"));
+        assert_eq!(next(&mut last), got("message", "b", "3"));
+        assert_eq!(next(&mut last), got("message", "a", "3"));
+        last.assert_quiet();
+        await_detached(&mut client, 0);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told_with_its_number_before_what_does() {
+    for (shards, proto) in [(1, "2"), (2, "3")] {
+        let server = server(shards, &["--resume-buffer", "20kb"]);
+        let mut client = server.connect();
+        detached(&server, "me", proto, &["SUBSCRIBE", "a"]);
+        let payload = "x".repeat(100);
+        for number in 0..1000 {
+            client.int(&["PUBLISH", "a", &format!("{number}:{payload}")]);
+        }
+        let list = client.text(&["CLIENT", "LIST"]);
+        let mut again = named(server.connect(), "me", proto);
+        subscribe(&mut again, &["SUBSCRIBE", "a"]);
+        let (name, text) = next(&mut again);
+        assert_eq!(name, format!("message {NOTICES}"));
+        let dropped: usize =
+            text.strip_prefix("dropped ").and_then(|text| text.parse().ok()).expect("a number");
+        assert!((850..900).contains(&dropped), "{dropped} {list}");
+        for number in dropped..1000 {
+            assert_eq!(next(&mut again), got("message", "a", &format!("{number}:{payload}")));
+        }
+        again.assert_quiet();
+    }
+}
+
+#[test]
+fn who_comes_too_late_is_told_what_it_would_have_got() {
+    for shards in SHARDS {
+        let server = server(shards, &["--resume-window", "1"]);
+        let mut client = server.connect();
+        detached(&server, "me", "2", &["SUBSCRIBE", "a"]);
+        client.int(&["PUBLISH", "a", "1"]);
+        client.int(&["PUBLISH", "a", "2"]);
+        await_detached(&mut client, 0);
+        assert_eq!(client.int(&["PUBLISH", "a", "3"]), 0);
+        assert_eq!(field(&mut client, "connections", "closed_expired"), 1);
+        let mut again = named(server.connect(), "me", "2");
+        subscribe(&mut again, &["SUBSCRIBE", "a"]);
+        assert_eq!(next(&mut again), got("message", NOTICES, "expired 2"));
+        again.assert_quiet();
+        again.request(&["QUIT"]);
+        let mut again = named(server.connect(), "me", "2");
+        subscribe(&mut again, &["SUBSCRIBE", "a"]);
+        again.assert_quiet();
+    }
+}
+
+#[test]
+fn who_says_goodbye_has_no_name_or_another_one_or_does_not_want_it_is_closed_as_ever() {
+    for shards in SHARDS {
+        let server = server(shards, &[]);
+        let mut client = server.connect();
+        let mut quits = named(server.connect(), "quits", "2");
+        subscribe(&mut quits, &["SUBSCRIBE", "a"]);
+        quits.send(&["QUIT"]);
+        quits.rest();
+        let mut killed = named(server.connect(), "killed", "3");
+        let id = killed.int(&["CLIENT", "ID"]).to_string();
+        subscribe(&mut killed, &["SUBSCRIBE", "a"]);
+        assert_eq!(client.int(&["CLIENT", "KILL", "ID", &id]), 1);
+        killed.rest();
+        let mut nameless = server.connect();
+        subscribe(&mut nameless, &["SUBSCRIBE", "a"]);
+        nameless.leave();
+        let mut declines = named(server.connect(), "declines", "2");
+        declines.request(&["CLIENT", "RESUME", "OFF"]);
+        subscribe(&mut declines, &["SUBSCRIBE", "a"]);
+        declines.leave();
+        let mut unsubscribed = named(server.connect(), "unsubscribed", "2");
+        subscribe(&mut unsubscribed, &["SUBSCRIBE", "a"]);
+        subscribe(&mut unsubscribed, &["UNSUBSCRIBE", "a"]);
+        unsubscribed.leave();
+        assert_eq!(client.int(&["PUBLISH", "a", "1"]), 0);
+        assert_eq!(field(&mut client, "clients", "detached_clients"), 0);
+        // A name is a user's own.
+        client.request(&["ACL", "SETUSER", "other", "on", "nopass", "+@all", "&*"]);
+        detached(&server, "me", "2", &["SUBSCRIBE", "a"]);
+        client.int(&["PUBLISH", "a", "2"]);
+        for (user, name) in [("other", "me"), ("default", "you")] {
+            let mut stranger = server.connect();
+            stranger.request(&["HELLO", "2", "AUTH", user, "", "SETNAME", name]);
+            subscribe(&mut stranger, &["SUBSCRIBE", "a"]);
+            stranger.assert_quiet();
+        }
+    }
+}
+
+#[test]
+fn two_at_once_with_one_name_go_on_beside_each_other_and_the_last_to_subscribe_has_it() {
+    for shards in SHARDS {
+        let server = server(shards, &[]);
+        let mut client = server.connect();
+        let mut first = named(server.connect(), "me", "2");
+        subscribe(&mut first, &["SUBSCRIBE", "a"]);
+        client.int(&["PUBLISH", "a", "1"]);
+        let mut second = named(server.connect(), "me", "2");
+        subscribe(&mut second, &["SUBSCRIBE", "a"]);
+        second.assert_quiet();
+        assert_eq!(client.int(&["PUBLISH", "a", "2"]), 2);
+        assert_eq!(next(&mut first), got("message", "a", "1"));
+        assert_eq!(next(&mut first), got("message", "a", "2"));
+        assert_eq!(next(&mut second), got("message", "a", "2"));
+        first.leave();
+        assert_eq!(client.int(&["PUBLISH", "a", "3"]), 1, "the first has no name any more");
+        assert_eq!(next(&mut second), got("message", "a", "3"));
+        drop(second);
+        await_detached(&mut client, 1);
+        client.int(&["PUBLISH", "a", "4"]);
+        let mut third = named(server.connect(), "me", "2");
+        let mut fourth = named(server.connect(), "me", "2");
+        subscribe(&mut third, &["SUBSCRIBE", "a"]);
+        subscribe(&mut fourth, &["SUBSCRIBE", "a"]);
+        assert_eq!(next(&mut third), got("message", "a", "4"));
+        fourth.assert_quiet();
+    }
+}
+
+#[test]
+fn a_connection_whose_end_nobody_has_told_the_server_is_given_up_when_its_client_is_back() {
+    for shards in SHARDS {
+        let server = server(shards, &[]);
+        let mut client = server.connect();
+        let line = Line::to(server.address().port());
+        let mut first = named(Client::to(line.port), "me", "2");
+        subscribe(&mut first, &["SUBSCRIBE", "a"]);
+        client.int(&["PUBLISH", "a", "1"]);
+        assert_eq!(next(&mut first), got("message", "a", "1"));
+        line.cut(End::Silence(PATIENCE));
+        client.int(&["PUBLISH", "a", "2"]);
+        let mut second = named(server.connect(), "me", "2");
+        let began = Instant::now();
+        subscribe(&mut second, &["SUBSCRIBE", "a"]);
+        assert_eq!(next(&mut second), got("message", "a", "2"));
+        assert!(began.elapsed() > Duration::from_millis(800), "{:?}", began.elapsed());
+        client.int(&["PUBLISH", "a", "3"]);
+        assert_eq!(next(&mut second), got("message", "a", "3"));
+        second.assert_quiet();
+        assert_eq!(field(&mut client, "clients", "connected_clients"), 2);
+    }
+}
+
+#[test]
+fn rights_that_are_lost_meanwhile_are_lost() {
+    for shards in SHARDS {
+        let server = server(shards, &[]);
+        let mut client = server.connect();
+        for (lost, back) in [
+            ("resetchannels", "allchannels"),
+            ("-subscribe", "+subscribe"),
+            ("-client|resume", "+client|resume"),
+        ] {
+            client.request(&["ACL", "SETUSER", "bob", "reset", "on", "nopass", "allchannels", "+@all"]);
+            let connect = || {
+                let mut bob = server.connect();
+                bob.request(&["HELLO", "2", "AUTH", "bob", "", "SETNAME", "me"]);
+                bob
+            };
+            let mut bob = connect();
+            subscribe(&mut bob, &["SUBSCRIBE", "a"]);
+            drop(bob);
+            await_detached(&mut client, 1);
+            client.int(&["PUBLISH", "a", "1"]);
+            client.request(&["ACL", "SETUSER", "bob", lost]);
+            assert_eq!(client.int(&["PUBLISH", "a", "2"]), 0, "{lost}");
+            assert_eq!(field(&mut client, "clients", "detached_clients"), 0);
+            client.request(&["ACL", "SETUSER", "bob", back]);
+            let mut bob = connect();
+            subscribe(&mut bob, &["SUBSCRIBE", "a"]);
+            bob.assert_quiet();
+            bob.request(&["QUIT"]);
+        }
+        // Without the right, nobody waits from the start.
+        client.request(&["ACL", "SETUSER", "bob", "-client|resume"]);
+        let mut bob = server.connect();
+        bob.request(&["HELLO", "2", "AUTH", "bob", "", "SETNAME", "me"]);
+        subscribe(&mut bob, &["SUBSCRIBE", "a"]);
+        bob.leave();
+        assert_eq!(client.int(&["PUBLISH", "a", "3"]), 0);
+    }
+}
+
+#[test]
+fn detached_ones_can_be_killed_and_are_closed_when_nobody_is_to_be_waited_for_and_at_the_end() {
+    for shards in SHARDS {
+        let mut server = server(shards, &["--maxclients", "20"]);
+        let mut client = server.connect();
+        detached(&server, "me", "2", &["SUBSCRIBE", "a"]);
+        client.int(&["PUBLISH", "a", "1"]);
+        assert_eq!(client.int(&["CLIENT", "KILL", "FLAGS", "D"]), 1);
+        assert_eq!(field(&mut client, "clients", "detached_clients"), 0);
+        let mut again = named(server.connect(), "me", "2");
+        subscribe(&mut again, &["SUBSCRIBE", "a"]);
+        assert_eq!(next(&mut again), got("message", NOTICES, "expired 1"));
+        again.request(&["QUIT"]);
+        // They take nobody's place, and there are no more of them than of others.
+        for number in 0..20 {
+            detached(&server, &format!("client-{number}"), "2", &["SUBSCRIBE", "a"]);
+        }
+        let mut one_more = named(server.connect(), "one-more", "2");
+        subscribe(&mut one_more, &["SUBSCRIBE", "a"]);
+        one_more.leave();
+        await_detached(&mut client, 20);
+        let others: Vec<Client> = (0..19).map(|_| named(server.connect(), "other", "2")).collect();
+        drop(others);
+        client.request(&["CONFIG", "SET", "resume-window", "0"]);
+        await_detached(&mut client, 0);
+        assert_eq!(client.int(&["PUBLISH", "a", "2"]), 0);
+        // Who listens already when it is turned on can be resumed, too.
+        let mut early = named(server.connect(), "early", "2");
+        subscribe(&mut early, &["SUBSCRIBE", "a"]);
+        client.request(&["CONFIG", "SET", "resume-window", "60"]);
+        // Its shard has taken that over when it answers.
+        early.assert_quiet();
+        drop(early);
+        await_detached(&mut client, 1);
+        client.int(&["PUBLISH", "a", "3"]);
+        let mut early = named(server.connect(), "early", "2");
+        subscribe(&mut early, &["SUBSCRIBE", "a"]);
+        assert_eq!(next(&mut early), got("message", "a", "3"));
+        drop(early);
+        await_detached(&mut client, 1);
+        client.int(&["PUBLISH", "a", "4"]);
+        let began = Instant::now();
+        server.restart();
+        assert!(began.elapsed() < Duration::from_secs(10), "nobody waits for what nobody reads");
+    }
+}
+
+#[test]
+fn a_slow_subscriber_that_is_closed_at_its_limit_comes_back_and_is_told_what_it_has_missed() {
+    for shards in SHARDS {
+        let limits = ["--client-output-buffer-limit", "pubsub", "200kb", "0", "0", "--resume-buffer", "50kb"];
+        let server = server(shards, &limits);
+        let mut client = server.connect();
+        let mut slow = named(server.connect(), "slow", "2");
+        subscribe(&mut slow, &["SUBSCRIBE", "a"]);
+        let payload = "x".repeat(10_000);
+        let mut sent = 0;
+        wait_for("the limit", || {
+            for _ in 0..100 {
+                client.int(&["PUBLISH", "a", &format!("{sent}:{payload}")]);
+                sent += 1;
+            }
+            (field(&mut client, "clients", "detached_clients") == 1).then_some(())
+        });
+        let mut numbers = Vec::new();
+        while let Frame::Bytes(bytes) = slow.frame(PATIENCE) {
+            let (_, text) = message(&value_of(&bytes)).expect("a message");
+            numbers
+                .push(text.split(':').next().and_then(|text| text.parse::<usize>().ok()).expect("a number"));
+        }
+        let mut slow = named(server.connect(), "slow", "2");
+        subscribe(&mut slow, &["SUBSCRIBE", "a"]);
+        let (name, text) = next(&mut slow);
+        assert_eq!(name, format!("message {NOTICES}"));
+        let dropped: usize =
+            text.strip_prefix("dropped ").and_then(|text| text.parse().ok()).expect("a number");
+        client.int(&["PUBLISH", "a", "end:"]);
+        let read = numbers.len();
+        assert!(numbers.iter().copied().eq(0..read));
+        // What the kernel had taken and the client had not read counts as delivered, if it was acknowledged.
+        let (mut count, mut last) = (0, String::new());
+        while last != "end:" {
+            last = next(&mut slow).1;
+            count += 1;
+        }
+        assert_eq!(read + dropped + count - 1, sent, "{read} read, {dropped} dropped");
+    }
+}
+
+#[test]
+fn a_thousand_detached_ones_on_a_channel_hold_one_copy() {
+    // With nothing else to send, and where most of what is sent is for others.
+    for other_bytes in [0, 3000] {
+        hold_one_copy(other_bytes);
+    }
+}
+
+fn hold_one_copy(other_bytes: usize) {
+    const CLIENTS: usize = 1000;
+    let server = server(1, &["--resume-buffer", "4mb", "--save", "", "--appendonly", "no"]);
+    let mut client = server.connect();
+    for number in 0..CLIENTS {
+        let mut one = named(server.connect(), &format!("client-{number}"), "2");
+        subscribe(&mut one, &["SUBSCRIBE", "a"]);
+    }
+    await_detached(&mut client, CLIENTS as u64);
+    let before = field(&mut client, "memory", "used_memory");
+    let payload = "x".repeat(1000);
+    let mut other = server.connect();
+    subscribe(&mut other, &["SUBSCRIBE", "b"]);
+    for _ in 0..2000 {
+        assert_eq!(client.int(&["PUBLISH", "a", &payload]), CLIENTS as i64);
+        if other_bytes > 0 {
+            client.int(&["PUBLISH", "b", &"y".repeat(other_bytes)]);
+            next(&mut other);
+        }
+    }
+    let list = client.text(&["CLIENT", "LIST"]);
+    let queued: u64 = list
+        .lines()
+        .filter(|line| line.contains("flags=PD"))
+        .filter_map(|line| line.split(" omem=").nth(1)?.split(' ').next()?.parse::<u64>().ok())
+        .sum();
+    assert!(queued > 1_900_000_000, "they wait for {queued} bytes");
+    let grown = field(&mut client, "memory", "used_memory").saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes more for 2 MB of messages beside {other_bytes}");
+    println!("{CLIENTS} detached clients wait for {queued} bytes and hold {grown}");
+    for number in [0, CLIENTS - 1] {
+        let mut again = named(server.connect(), &format!("client-{number}"), "2");
+        subscribe(&mut again, &["SUBSCRIBE", "a"]);
+        for _ in 0..2000 {
+            next(&mut again);
+        }
+        again.assert_quiet();
+    }
+}
