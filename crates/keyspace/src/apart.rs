@@ -112,7 +112,7 @@ impl Apart {
             }
             if let Some(record) = from.record(db, hash, key, now_ms) {
                 let (value, expire_at_ms, usage) =
-                    (record.value().clone(), record.expire_at_ms(), record.usage);
+                    (record.value().to_value(), record.expire_at_ms(), record.usage());
                 let mut copy = partition.slot(db, hash, key, now_ms, &mut unheard);
                 copy.put(value, expire_at_ms);
                 copy.mark_as(usage);
@@ -179,7 +179,7 @@ impl Apart {
             let mut slot = partition.slot(self.db, hash, key, now_ms, log);
             match made {
                 Some(record) => {
-                    let (expire_at_ms, usage) = (record.expire_at_ms(), record.usage);
+                    let (expire_at_ms, usage) = (record.expire_at_ms, record.usage);
                     slot.put(record.value, expire_at_ms);
                     slot.mark_as(usage);
                 }

@@ -1,4 +1,4 @@
-//! Bytes that never change their length: keys, and string values as they were set.
+//! Bytes that never change their length: string values as they were set, while no record has them, and long ones.
 //!
 //! ```text
 //! inline  [0][len][ up to 22 bytes …………………………… ]      24 bytes, no allocation
@@ -6,8 +6,8 @@
 //! shared  [2][ 6 unused ][ pointer ][ length ]      24 bytes, and from 64 KiB on the bytes for all copies together
 //! ```
 //!
-//! Most keys and many values of a messaging workload (session ids, counters, presence flags) fit inline, and then a
-//! record is one cache line with nothing behind it.
+//! What most commands pass on, and the keys that eviction has drawn, fit inline. Under a key, short ones are in its record
+//! (`record.rs`).
 
 use std::fmt;
 use std::ops::Deref;

@@ -18,7 +18,7 @@ use std::ops::Range;
 use crate::effect;
 use crate::event::{Event, EventClasses};
 use crate::garbage::Garbage;
-use crate::value::Value;
+use crate::value::ValueRef;
 use crate::wait::{Served, Waiter};
 
 /// What is to be collected.
@@ -249,7 +249,13 @@ impl Changes {
         self.ready.clear();
     }
 
-    pub(crate) fn effect_set(&mut self, db: usize, key: &[u8], value: &Value, expire_at_ms: Option<u64>) {
+    pub(crate) fn effect_set(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        value: ValueRef<'_>,
+        expire_at_ms: Option<u64>,
+    ) {
         if self.wants.effects {
             effect::write_set(&mut self.effects, db, key, value, expire_at_ms);
         }
@@ -414,7 +420,7 @@ mod tests {
         let mut changes =
             Changes::new(Wants { effects: true, events: EventClasses::all(), touched: true, edited: true });
         for value_bytes in [100, 1 << 20] {
-            changes.effect_set(0, b"k", &Value::string(&vec![b'x'; value_bytes]), None);
+            changes.effect_set(0, b"k", ValueRef::Text(&vec![b'x'; value_bytes]), None);
             changes.touch(0, &vec![b'k'; value_bytes]);
             changes.logged(Some(1));
             changes.clear();

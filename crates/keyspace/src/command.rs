@@ -13,9 +13,10 @@ use crate::context::{Ctx, Outcome, Run};
 use crate::error::Error;
 use crate::event;
 use crate::extended::{Extended, Parsed};
+use crate::record::{NewValue, Record};
 use crate::slot::Slot;
 use crate::space::Space;
-use crate::value::{Record, Value, integer};
+use crate::value::{Value, ValueRef, integer};
 
 mod append;
 mod bits;

@@ -10,9 +10,10 @@ use crate::collection::Limits;
 use crate::error::Error;
 use crate::event;
 use crate::long::Steps;
+use crate::record::Record;
 use crate::slot::Slot;
 use crate::space::Space;
-use crate::value::{Record, Value};
+use crate::value::ValueRef;
 use crate::wait::{Blocked, Caller, Waiter};
 
 /// Runs a command. On an error nothing has been changed and nothing written to the reply.
@@ -72,26 +73,26 @@ impl Ctx<'_> {
 
     /// A value, for a command that reads it: counted as a hit or a miss, and marked as used.
     #[inline]
-    pub fn read<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Value> {
+    pub fn read<'s>(&'s mut self, key: &'s [u8]) -> Option<ValueRef<'s>> {
         let touches = self.caller.touches;
-        self.look_up(key, touches).map(|record| &record.value)
+        self.look_up(key, touches).map(Record::value)
     }
 
     /// A value that this command has just read, so that several can be held at once: it is not counted again.
     #[inline]
-    pub(crate) fn again(&self, key: &[u8]) -> Option<&Value> {
+    pub(crate) fn again(&self, key: &[u8]) -> Option<ValueRef<'_>> {
         let (partition, hash) = self.space.of_ref(key);
-        partition.record(self.db, hash, key, self.now_ms).map(|record| &record.value)
+        partition.record(self.db, hash, key, self.now_ms).map(Record::value)
     }
 
     /// What is known of a key: counted as a hit or a miss, but not marked as used (TTL, TYPE).
     #[inline]
-    pub fn inspect<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Record> {
+    pub fn inspect<'s>(&'s mut self, key: &'s [u8]) -> Option<Record<'s>> {
         self.look_up(key, false)
     }
 
     /// What is known of a key, leaving no trace (OBJECT, MEMORY USAGE).
-    pub fn peek<'s>(&'s mut self, key: &'s [u8]) -> Option<&'s Record> {
+    pub fn peek<'s>(&'s mut self, key: &'s [u8]) -> Option<Record<'s>> {
         if self.is_due_in_pause(key) {
             return None;
         }
@@ -115,7 +116,7 @@ impl Ctx<'_> {
     }
 
     #[inline]
-    fn look_up<'s>(&'s mut self, key: &'s [u8], mark_used: bool) -> Option<&'s Record> {
+    fn look_up<'s>(&'s mut self, key: &'s [u8], mark_used: bool) -> Option<Record<'s>> {
         if self.is_due_in_pause(key) {
             let db = self.db;
             self.space.of(key).0.count_miss();

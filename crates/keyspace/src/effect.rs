@@ -46,7 +46,7 @@ use crate::collection::{self, is_tag};
 use crate::stream::Stream;
 use crate::stream::effect::Change;
 use crate::string::{Long, PART_BYTES, Text};
-use crate::value::{STRING_BYTES_MAX, Value};
+use crate::value::{STRING_BYTES_MAX, Value, ValueRef};
 
 pub(crate) const SET: u8 = 1;
 pub(crate) const DELETE: u8 = 2;
@@ -231,37 +231,38 @@ pub fn resume() -> Vec<u8> {
 }
 
 /// Appends a `set`.
-pub fn write_set(out: &mut Vec<u8>, db: usize, key: &[u8], value: &Value, expire_at_ms: Option<u64>) {
+pub fn write_set<'a>(
+    out: &mut Vec<u8>,
+    db: usize,
+    key: &[u8],
+    value: impl Into<ValueRef<'a>>,
+    expire_at_ms: Option<u64>,
+) {
     write(out, SET, db, key, |body| write_state(body, value, expire_at_ms, &mut |_| {}));
 }
 
 /// Appends what a key holds, as the body of a `set`: also how a snapshot captures it.
 ///
 /// `pause` is shown what there is so far, now and then while a large value is written, and may take it away.
-pub fn write_state(
+pub fn write_state<'a>(
     out: &mut Vec<u8>,
-    value: &Value,
+    value: impl Into<ValueRef<'a>>,
     expire_at_ms: Option<u64>,
     pause: &mut dyn FnMut(&mut Vec<u8>),
 ) {
     write_expiry(out, expire_at_ms);
-    match value {
-        Value::Int(number) => {
-            out.push(VALUE_INTEGER);
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        Value::Str(bytes) => write_text(out, &Text::held(bytes), pause),
-        Value::Grown(bytes) => write_text(out, &Text::held(bytes), pause),
-        Value::Long(long) => write_text(out, &Text::parts(long), pause),
-        Value::Stream(stream) => {
-            out.push(VALUE_STREAM);
-            stream.write(out, pause);
-        }
-        _ => {
-            let collection = value.as_collection();
-            out.push(collection.tag());
-            collection.write(out, pause);
-        }
+    let value = value.into();
+    if let ValueRef::Int(number) = value {
+        out.push(VALUE_INTEGER);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else if let Some(text) = value.text() {
+        write_text(out, &text, pause);
+    } else if let Some(stream) = value.stream() {
+        out.push(VALUE_STREAM);
+        stream.write(out, pause);
+    } else if let Some(collection) = value.collection() {
+        out.push(collection.tag());
+        collection.write(out, pause);
     }
 }
 

@@ -17,8 +17,9 @@ use crate::bytes::Bytes;
 use crate::changes::Changes;
 use crate::event;
 use crate::partition::{Database, Partition};
+use crate::record::Record;
 use crate::usage::Frequency;
-use crate::value::{NEVER, Record};
+use crate::value::NEVER;
 
 /// What is configured about eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,8 +108,8 @@ impl Default for Eviction {
 }
 
 impl Policy {
-    fn admits(self, record: &Record) -> bool {
-        !self.only_volatile || record.expire_at_ms != NEVER
+    fn admits(self, record: Record<'_>) -> bool {
+        !self.only_volatile || record.expiry_ms() != NEVER
     }
 }
 
@@ -140,8 +141,8 @@ impl Partition {
         let dbs: Vec<usize> = self.filled(policy).collect();
         let db = *dbs.get(random as usize % dbs.len().max(1))?;
         let mut drawn = None;
-        self.draw(db, policy, 1, &mut |_, record| drawn = Some(record.key.clone()));
-        let key = drawn?;
+        self.draw(db, policy, 1, &mut |_, record| drawn = Some(record.key().into()));
+        let key: Bytes = drawn?;
         Some((db, self.hash.of(&key), key))
     }
 
@@ -150,7 +151,7 @@ impl Partition {
         let first = |db: usize| Some((self.database(db)?.expiries.first()?, db));
         let ((at_ms, hash), db) = (0..self.databases()).filter_map(first).min()?;
         let record = self.database(db)?.with_expiry(at_ms, hash)?;
-        Some((db, hash, record.key.clone()))
+        Some((db, hash, record.key().into()))
     }
 
     /// Databases that have keys which may go.
@@ -163,7 +164,7 @@ impl Partition {
     }
 
     /// Shows `count` keys of a database that may go to `visit`, with their hashes, or fewer.
-    fn draw(&mut self, db: usize, policy: Policy, count: u32, visit: &mut dyn FnMut(u64, &Record)) {
+    fn draw(&mut self, db: usize, policy: Policy, count: u32, visit: &mut dyn FnMut(u64, Record<'_>)) {
         let (random, again) = (self.random(), self.random());
         let hash = self.hash.clone();
         let Some(database) = self.database(db) else { return };
@@ -172,7 +173,7 @@ impl Partition {
         database.table.draw(random, draws, |record| {
             if left > 0 && policy.admits(record) {
                 left -= 1;
-                visit(hash.of(&record.key), record);
+                visit(hash.of(record.key()), record);
             }
         });
         if policy.only_volatile && left > 0 {
@@ -190,10 +191,10 @@ impl Partition {
         for db in dbs {
             self.draw(db, policy, eviction.samples, &mut |hash, record| {
                 let score = match eviction.noted() {
-                    Noted::Frequency(frequency) => 255 - u64::from(frequency.count(record.usage, now_ms)),
+                    Noted::Frequency(frequency) => 255 - u64::from(frequency.count(record.usage(), now_ms)),
                     Noted::LastUse | Noted::LastChange => record.idle_s(now_ms),
                 };
-                pool.offer(score, db, hash, &record.key);
+                pool.offer(score, db, hash, record.key());
             });
         }
         self.pool = pool;
@@ -212,14 +213,14 @@ impl Partition {
 
 impl Database {
     /// The record that an entry of the expiries stands for.
-    fn with_expiry(&self, at_ms: u64, hash: u64) -> Option<&Record> {
-        let place = self.table.find_where(hash, |record| record.expire_at_ms == at_ms)?;
+    fn with_expiry(&self, at_ms: u64, hash: u64) -> Option<Record<'_>> {
+        let place = self.table.find_where(hash, |record| record.expiry_ms() == at_ms)?;
         Some(self.table.at(place))
     }
 }
 
 impl Pool {
-    fn offer(&mut self, score: u64, db: usize, hash: u64, key: &Bytes) {
+    fn offer(&mut self, score: u64, db: usize, hash: u64, key: &[u8]) {
         if self.0.iter().any(|other| other.hash == hash && other.db == db) {
             return;
         }
@@ -229,9 +230,9 @@ impl Pool {
                 return;
             }
             self.0.remove(0);
-            self.0.insert(at - 1, Candidate { score, db, hash, key: key.clone() });
+            self.0.insert(at - 1, Candidate { score, db, hash, key: key.into() });
         } else {
-            self.0.insert(at, Candidate { score, db, hash, key: key.clone() });
+            self.0.insert(at, Candidate { score, db, hash, key: key.into() });
         }
     }
 
@@ -275,7 +276,7 @@ mod tests {
     }
 
     fn keys(partition: &Partition) -> Vec<u64> {
-        let number = |record: &Record| std::str::from_utf8(record.key()).unwrap().parse().unwrap();
+        let number = |record: Record<'_>| std::str::from_utf8(record.key()).unwrap().parse().unwrap();
         partition.records(0).map(number).collect()
     }
 

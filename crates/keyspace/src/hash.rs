@@ -9,9 +9,10 @@
 //!        7                       40                         8         9
 //! ```
 //!
-//! - `tag` and `bucket` are hashbrown's: what it compares before it compares keys, and where it starts looking.
+//! - `tag` is compared before keys are, and `bucket` says where a segment's index is looked at first: `index.rs`, and
+//!   hashbrown in the tables of elements.
 //! - `partition` picks the lock.
-//! - `position` is the key's place in its partition's table and in the order of SCAN (see `table.rs`).
+//! - `position` is the key's place in its partition's table and in the order of SCAN; keys' tables bend it (`table.rs`).
 //!
 //! The seed is drawn once per keyspace, so that nobody can prepare keys that collide; it never changes while the
 //! keyspace lives, so that a position stays true.
@@ -27,7 +28,7 @@ pub(crate) const POSITIONS: u64 = 1 << POSITION_BITS;
 pub(crate) const POSITION_BITS: u32 = 40;
 const PARTITION_BITS: u32 = 8;
 /// Bits at the bottom that are left to the buckets of one segment.
-pub(crate) const BUCKET_BITS: u32 = 9;
+const BUCKET_BITS: u32 = 9;
 const TAG_BITS: u32 = 7;
 
 const _: () = assert!(
@@ -57,6 +58,12 @@ impl KeyHash {
     #[inline]
     pub fn partition(hash: u64, partitions: usize) -> usize {
         (hash >> BUCKET_BITS) as usize & (partitions - 1)
+    }
+
+    /// Which of `buckets` (any number up to 2^[`BUCKET_BITS`]) keys of this hash are looked for in first.
+    #[inline]
+    pub(crate) fn bucket(hash: u64, buckets: usize) -> usize {
+        ((hash as usize & ((1 << BUCKET_BITS) - 1)) * buckets) >> BUCKET_BITS
     }
 }
 

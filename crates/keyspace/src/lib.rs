@@ -5,8 +5,9 @@
 //!
 //! | part | idea |
 //! |---|---|
-//! | `hash`, `table` | one hash per key; records in segments that grow in small steps and are walked in order |
-//! | `bytes`, `value` | a record is a cache line |
+//! | `hash`, `table` | one hash per key; segments that split and join in small steps and are walked in order |
+//! | `record`, `segment` | a key, its value and what is known of it in one run of bytes; some hundred of them in one allocation |
+//! | `value`, `bytes` | what is kept under a key |
 //! | `expiry` | expiries in order of time |
 //! | `usage`, `eviction` | how a key is used, and which one goes when memory is short |
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
@@ -41,6 +42,7 @@ mod fields;
 mod garbage;
 mod geo;
 mod hash;
+mod index;
 mod libraries;
 mod list;
 mod listpack;
@@ -49,7 +51,9 @@ pub mod lzf;
 mod packed;
 mod partition;
 mod rdb;
+mod record;
 mod recorder;
+mod segment;
 mod set;
 mod slot;
 mod space;
@@ -82,11 +86,11 @@ pub use libraries::{dump_libraries, read_libraries};
 pub use long::Steps;
 pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
 pub use rdb::{crc64, seal as seal_dump, write_string as write_rdb_string};
+pub use record::{NewValue, Record};
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use string::{Long, Text};
-pub use table::PLACE_BYTES;
 pub use usage::Frequency;
-pub use value::{Record, Value};
+pub use value::{Value, ValueRef};
 pub use wait::{Blocked, Caller, Served, Waiter, recheck, serve_ready};
 pub use watch::Watch;

@@ -25,10 +25,11 @@ use crate::eviction::{Eviction, Pool};
 use crate::expiry::Expiries;
 use crate::garbage::Garbage;
 use crate::hash::KeyHash;
+use crate::record::Record;
 use crate::slot::Slot;
 use crate::stream::{BlockLimits, IdempotenceConfig};
 use crate::table::Table;
-use crate::value::{NEVER, Record, STRING_BYTES_MAX};
+use crate::value::{NEVER, STRING_BYTES_MAX, Value};
 use crate::wait::{Waiter, Waiters};
 use crate::watch::{Watch, Watched};
 
@@ -50,8 +51,8 @@ pub struct Partition {
     drawn: u64,
     /// Keys that may go when memory is short.
     pub(crate) pool: Pool,
-    /// Places that removed records have left and no other has taken yet.
-    free_places: Arc<AtomicUsize>,
+    /// Bytes that records have left and no other has taken yet.
+    dead_bytes: Arc<AtomicUsize>,
 }
 
 /// What is configured about values.
@@ -129,7 +130,7 @@ impl Partition {
             settings: Settings::default(),
             drawn: 0,
             pool: Pool::default(),
-            free_places: Arc::default(),
+            dead_bytes: Arc::default(),
         }
     }
 
@@ -180,8 +181,8 @@ impl Partition {
         now_ms: u64,
         log: &'a mut Changes,
     ) -> Slot<'a> {
-        let Partition { hash: of, dbs, stored, watched, waiters, stats, settings, free_places, .. } = self;
-        let new = || Box::new(Database::new(stored[db], of.clone(), Arc::clone(free_places)));
+        let Partition { hash: of, dbs, stored, watched, waiters, stats, settings, dead_bytes, .. } = self;
+        let new = || Box::new(Database::new(stored[db], of.clone(), Arc::clone(dead_bytes)));
         let database = dbs[db].get_or_insert_with(new);
         Slot::find(database, db, watched, waiters, stats, settings, hash, key, now_ms, log)
     }
@@ -195,7 +196,7 @@ impl Partition {
     }
 
     /// What is known of `key`, unless it has expired.
-    pub fn record(&self, db: usize, hash: u64, key: &[u8], now_ms: u64) -> Option<&Record> {
+    pub fn record(&self, db: usize, hash: u64, key: &[u8], now_ms: u64) -> Option<Record<'_>> {
         let table = &self.database(db)?.table;
         let record = table.at(table.find(hash, key)?);
         (!record.is_expired(now_ms)).then_some(record)
@@ -210,12 +211,12 @@ impl Partition {
     }
 
     /// Every record of a database, in no order; those that are due included.
-    pub fn records(&self, db: usize) -> impl Iterator<Item = &Record> {
+    pub fn records(&self, db: usize) -> impl Iterator<Item = Record<'_>> {
         self.database(db).into_iter().flat_map(|database| database.table.iter())
     }
 
     /// A record near a random place; `random` has uniform bits. `None` only if the database has none.
-    pub(crate) fn sample(&self, db: usize, random: u64) -> Option<&Record> {
+    pub(crate) fn sample(&self, db: usize, random: u64) -> Option<Record<'_>> {
         self.database(db)?.table.sample(random)
     }
 
@@ -232,7 +233,7 @@ impl Partition {
         db: usize,
         from: u64,
         count: usize,
-        visit: impl FnMut(&'a Record),
+        visit: impl FnMut(Record<'a>),
     ) -> Option<u64> {
         self.database(db)?.table.scan(from, count, visit)
     }
@@ -252,10 +253,10 @@ impl Partition {
         self.dbs.iter().flatten().map(|db| db.table.allocated_bytes() + db.heap_bytes).sum()
     }
 
-    /// Places that removed records have left and no other has taken yet: each is [`PLACE_BYTES`](crate::PLACE_BYTES) of
-    /// memory that is in use and that the next keys won't ask for.
-    pub fn free_places(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.free_places)
+    /// Bytes that removed records have left and no other has taken yet: memory that is in use and that the next keys won't
+    /// ask for.
+    pub fn dead_bytes(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.dead_bytes)
     }
 
     pub(crate) fn count_eviction(&mut self) {
@@ -295,12 +296,12 @@ impl Partition {
                 let Some(database) = &mut self.dbs[db] else { break };
                 let due = database.part_expiries.first().filter(|&(at_ms, _)| now_ms > at_ms);
                 let Some((at_ms, hash)) = due else { break };
-                let is_it = |record: &Record| record.value.soonest_ms() == at_ms;
+                let is_it = |record: Record<'_>| record.value().soonest_ms() == at_ms;
                 let Some(place) = database.table.find_where(hash, is_it) else {
                     database.part_expiries.remove(at_ms, hash);
                     continue;
                 };
-                let key = database.table.at(place).key.clone();
+                let key = Vec::from(database.table.at(place).key());
                 let expired = self.slot(db, hash, &key, now_ms, log).expire_parts(most - removed);
                 if expired == 0 {
                     debug_assert!(false, "what is due goes");
@@ -321,12 +322,12 @@ impl Partition {
                 else {
                     break;
                 };
-                let Some(place) = database.table.find_where(hash, |record| record.expire_at_ms == at_ms)
+                let Some(place) = database.table.find_where(hash, |record| record.expiry_ms() == at_ms)
                 else {
                     database.expiries.remove(at_ms, hash);
                     continue;
                 };
-                let key = database.table.at(place).key.clone();
+                let key: Vec<u8> = database.table.at(place).key().into();
                 // Finding a key that is due removes it.
                 self.slot(db, hash, &key, now_ms, log);
                 removed += 1;
@@ -346,7 +347,7 @@ impl Partition {
                 log.ready(db, key);
             }
             if let Some(mut emptied) = self.dbs[db].take() {
-                emptied.table.forget_free();
+                emptied.table.forget_dead();
                 log.discard([Garbage::of_database(emptied)]);
             }
         }
@@ -447,14 +448,14 @@ impl Partition {
             let heap_bytes: usize = database.table.iter().map(Record::heap_bytes).sum();
             assert_eq!(database.heap_bytes, heap_bytes);
             let expiries =
-                database.table.iter().filter_map(|r| Some((r.expire_at_ms()?, self.hash.of(&r.key))));
+                database.table.iter().filter_map(|r| Some((r.expire_at_ms()?, self.hash.of(r.key()))));
             database.expiries.check(expiries);
             let soonest =
-                database.table.iter().map(|record| (record.value.soonest_ms(), self.hash.of(&record.key)));
+                database.table.iter().map(|record| (record.value().soonest_ms(), self.hash.of(record.key())));
             database.part_expiries.check(soonest.filter(|&(at_ms, _)| at_ms != NEVER));
             let collections = database.table.iter().filter_map(|record| record.value().collection());
             collections.for_each(|collection| collection.check());
-            database.table.iter().for_each(|record| record.value().check());
+            database.table.iter().filter_map(|record| record.value().kept()).for_each(Value::check);
             #[cfg(any(test, debug_assertions))]
             database
                 .table
@@ -505,10 +506,10 @@ impl Partition {
 }
 
 impl Database {
-    fn new(number: u8, hash: KeyHash, free_places: Arc<AtomicUsize>) -> Database {
+    fn new(number: u8, hash: KeyHash, dead_bytes: Arc<AtomicUsize>) -> Database {
         Database {
             number,
-            table: Table::new(hash, free_places),
+            table: Table::new(hash, dead_bytes),
             expiries: Expiries::default(),
             part_expiries: Expiries::default(),
             heap_bytes: 0,

@@ -21,7 +21,7 @@ use crate::fields::VALKEY_EXPIRING_HASH;
 use crate::lzf;
 use crate::stream::Stream;
 use crate::string::Text;
-use crate::value::{Value, integer};
+use crate::value::{Value, ValueRef, integer};
 
 /// Versions that are written: the oldest that can hold the value, so that older servers and Valkey, which refuses the
 /// numbers after 11 that Redis gave out later, take it. Redis 7.0 reads this one.
@@ -37,20 +37,20 @@ const KEY_META: u8 = 243;
 const VALKEY_VERSION_MIN: u16 = 80;
 
 /// The payload for a value.
-pub(crate) fn dump(value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    let version = match value {
-        Value::Int(number) => write_text(&mut out, &Text::from(*number)),
-        Value::Str(bytes) => write_text(&mut out, bytes),
-        Value::Grown(bytes) => write_text(&mut out, bytes),
-        Value::Long(long) => write_text(&mut out, &Text::parts(long)),
-        Value::Stream(stream) => {
+pub(crate) fn dump<'a>(value: impl Into<ValueRef<'a>>) -> Vec<u8> {
+    let (value, mut out) = (value.into(), Vec::new());
+    let version = match (value.text(), value.stream()) {
+        (Some(text), _) => write_text(&mut out, &text),
+        (None, Some(stream)) => {
             let (kind, version) = stream.rdb_type();
             out.push(kind);
             stream.write_rdb(&mut out);
             version
         }
-        _ => value.as_collection().write_rdb(&mut out),
+        (None, None) => {
+            let collection = value.collection();
+            collection.expect("a value is a string, a stream or a collection").write_rdb(&mut out)
+        }
     };
     seal(&mut out, version);
     out
@@ -63,7 +63,7 @@ fn write_text(out: &mut Vec<u8>, text: &[u8]) -> u16 {
 }
 
 /// Bytes of the value in a payload, without its type and what seals it.
-pub(crate) fn serialized_bytes(value: &Value) -> usize {
+pub(crate) fn serialized_bytes(value: ValueRef<'_>) -> usize {
     dump(value).len() - (1 + 2 + 8)
 }
 

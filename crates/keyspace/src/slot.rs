@@ -13,12 +13,13 @@ use crate::eviction::Noted;
 use crate::fields::Hash;
 use crate::garbage::Garbage;
 use crate::partition::{Database, Settings, Stats};
+use crate::record::{Draft, NewValue, Record};
 use crate::recorder::Recorder;
 use crate::stream::Stream;
 use crate::stream::effect::Change;
-use crate::table::Place;
-use crate::usage;
-use crate::value::{NEVER, Record, Value};
+use crate::table::{Place, Taken};
+use crate::usage::{self, Frequency};
+use crate::value::{NEVER, Value, ValueRef};
 use crate::wait::Waiters;
 use crate::watch::Watched;
 
@@ -81,14 +82,14 @@ impl<'a> Slot<'a> {
 
     /// What is there.
     #[inline]
-    pub fn record(&self) -> Option<&Record> {
+    pub fn record(&self) -> Option<Record<'_>> {
         self.place.map(|place| self.database.table.at(place))
     }
 
     /// The value that is there.
     #[inline]
-    pub fn value(&self) -> Option<&Value> {
-        self.record().map(|record| &record.value)
+    pub fn value(&self) -> Option<ValueRef<'_>> {
+        self.record().map(Record::value)
     }
 
     /// Whether there is nothing.
@@ -102,7 +103,7 @@ impl<'a> Slot<'a> {
     }
 
     /// What is there, for as long as the borrow of the partition.
-    pub fn into_record(self) -> Option<&'a Record> {
+    pub fn into_record(self) -> Option<Record<'a>> {
         let Slot { database, place, .. } = self;
         place.map(|place| database.table.at(place))
     }
@@ -122,17 +123,21 @@ impl<'a> Slot<'a> {
     #[inline]
     pub fn mark_used(&mut self) {
         let Some(place) = self.place else { return };
-        let usage = &mut self.database.table.at_mut(place).usage;
-        match self.settings.eviction.noted() {
-            Noted::LastUse => *usage = usage::seconds(self.now_ms),
-            Noted::LastChange => {}
-            Noted::Frequency(frequency) => {
-                // As random as it must be: it is another for each use.
-                let uses = self.stats.hits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let random = (self.hash ^ uses ^ u64::from(*usage)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-                *usage = frequency.used(*usage, self.now_ms, random);
-            }
-        }
+        let usage = match self.settings.eviction.noted() {
+            Noted::LastUse => usage::seconds(self.now_ms),
+            Noted::LastChange => return,
+            Noted::Frequency(frequency) => self.used_once_more(place, frequency),
+        };
+        self.database.table.set_usage(place, usage);
+    }
+
+    #[cold]
+    fn used_once_more(&self, place: Place, frequency: Frequency) -> u32 {
+        let usage = self.database.table.at(place).usage();
+        // As random as it must be: it is another for each use.
+        let uses = self.stats.hits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let random = (self.hash ^ uses ^ u64::from(usage)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        frequency.used(usage, self.now_ms, random)
     }
 
     /// Marks what is there as not used for some seconds, if that is what is noted of keys.
@@ -141,21 +146,21 @@ impl<'a> Slot<'a> {
             (self.place, self.settings.eviction.noted())
         {
             let used_at_ms = self.now_ms.saturating_sub(idle_s.saturating_mul(1000));
-            self.database.table.at_mut(place).usage = usage::seconds(used_at_ms);
+            self.database.table.set_usage(place, usage::seconds(used_at_ms));
         }
     }
 
     /// Gives what is there a count of its uses, if they are counted.
     pub fn mark_frequency(&mut self, count: u8) {
         if let (Some(place), Noted::Frequency(_)) = (self.place, self.settings.eviction.noted()) {
-            self.database.table.at_mut(place).usage = usage::word_of(count.into(), self.now_ms);
+            self.database.table.set_usage(place, usage::word_of(count.into(), self.now_ms));
         }
     }
 
     /// Marks what is there as used like a copy of it that was used meanwhile.
     pub(crate) fn mark_as(&mut self, usage: u32) {
         if let Some(place) = self.place {
-            self.database.table.at_mut(place).usage = usage;
+            self.database.table.set_usage(place, usage);
         }
     }
 
@@ -163,18 +168,13 @@ impl<'a> Slot<'a> {
     /// Nothing happens where there is nothing.
     pub(crate) fn replace(&mut self, value: Value) {
         let Some(place) = self.place else { return };
-        let record = self.database.table.at_mut(place);
-        self.database.heap_bytes += value.heap_bytes();
-        self.database.heap_bytes -= record.value.heap_bytes();
-        let old = std::mem::replace(&mut record.value, value);
-        let (old_soonest, new_soonest) = (old.soonest_ms(), record.value.soonest_ms());
-        self.log.discard(Garbage::of_value(old));
-        self.reindex_parts(old_soonest, new_soonest);
+        let expiry_ms = self.database.table.at(place).expiry_ms();
+        self.rewrite(place, value.into(), expiry_ms);
         self.watched.edit(self.db, self.hash, self.key);
     }
 
     /// The value becomes this one, an answer to what it was: INCR and its like.
-    pub fn set(&mut self, value: Value, expire_at_ms: Option<u64>, event: Event) {
+    pub fn set<'v>(&mut self, value: impl Into<NewValue<'v>>, expire_at_ms: Option<u64>, event: Event) {
         if self.put(value, expire_at_ms) == Displaced::Nothing {
             self.event(event::NEW);
         }
@@ -182,7 +182,7 @@ impl<'a> Slot<'a> {
     }
 
     /// The value becomes this one, whatever it was: SET and its like.
-    pub fn overwrite(&mut self, value: Value, expire_at_ms: Option<u64>, event: Event) {
+    pub fn overwrite<'v>(&mut self, value: impl Into<NewValue<'v>>, expire_at_ms: Option<u64>, event: Event) {
         match self.put(value, expire_at_ms) {
             Displaced::Nothing => self.event(event::NEW),
             displaced => self.event_displaced(displaced),
@@ -192,38 +192,51 @@ impl<'a> Slot<'a> {
 
     /// The value becomes this one; events are left to the caller. Only for commands that report two keys at once, which
     /// have an order of their own.
-    pub(crate) fn put(&mut self, value: Value, expire_at_ms: Option<u64>) -> Displaced {
-        self.log.effect_set(self.database.number(), self.key, &value, expire_at_ms);
+    pub(crate) fn put<'v>(&mut self, value: impl Into<NewValue<'v>>, expire_at_ms: Option<u64>) -> Displaced {
+        let value = value.into();
+        if self.log.wants_effects() {
+            self.log.effect_set(self.database.number(), self.key, value.as_ref(), expire_at_ms);
+        }
         let new_expiry = expire_at_ms.unwrap_or(NEVER);
-        let (settings, now_ms) = (self.settings, self.now_ms);
         let displaced = match self.place {
             Some(place) => {
-                let record = self.database.table.at_mut(place);
-                let retyped = record.value.type_name() != value.type_name();
-                self.database.heap_bytes += value.heap_bytes();
-                self.database.heap_bytes -= record.value.heap_bytes();
-                let old_expiry = std::mem::replace(&mut record.expire_at_ms, new_expiry);
-                let old = std::mem::replace(&mut record.value, value);
-                record.usage = written(settings, now_ms, Some(record.usage));
-                let (old_soonest, new_soonest) = (old.soonest_ms(), record.value.soonest_ms());
-                self.log.discard(Garbage::of_value(old));
+                let record = self.database.table.at(place);
+                let old_expiry = record.expiry_ms();
+                let usage = written(self.settings, self.now_ms, || Some(record.usage()));
+                // Most strings are as long as the ones before them: nothing but bytes changes.
+                let displaced = if self.database.table.overwrite(place, &value, new_expiry, usage) {
+                    Displaced::SameType
+                } else {
+                    self.rewrite(place, value, new_expiry)
+                };
                 self.reindex(old_expiry, new_expiry);
-                self.reindex_parts(old_soonest, new_soonest);
-                if retyped { Displaced::OtherType } else { Displaced::SameType }
+                displaced
             }
             None => {
-                let usage = written(settings, now_ms, None);
-                let record = Record { key: self.key.into(), value, expire_at_ms: new_expiry, usage };
-                self.database.heap_bytes += record.heap_bytes();
-                let soonest_ms = record.value.soonest_ms();
-                self.place = Some(self.database.table.insert(self.hash, record));
+                self.insert(value, new_expiry);
                 self.reindex(NEVER, new_expiry);
-                self.reindex_parts(NEVER, soonest_ms);
                 Displaced::Nothing
             }
         };
         self.touch();
         displaced
+    }
+
+    /// Puts a value in the place of another, and keeps the books but for the key's expiry.
+    fn rewrite(&mut self, place: Place, value: NewValue<'_>, expiry_ms: u64) -> Displaced {
+        let record = self.database.table.at(place);
+        let is_retyped = record.value().type_name() != value.as_ref().type_name();
+        let usage = written(self.settings, self.now_ms, || Some(record.usage()));
+        let (old_bytes, old_soonest) = (record.heap_bytes(), record.value().soonest_ms());
+        let draft = Draft::new(self.key, value, expiry_ms, usage);
+        let (place, old) = self.database.table.replace(self.hash, place, draft);
+        self.place = Some(place);
+        self.log.discard(old.and_then(Garbage::of_value));
+        let record = self.database.table.at(place);
+        let new_soonest = record.value().soonest_ms();
+        self.database.heap_bytes = self.database.heap_bytes + record.heap_bytes() - old_bytes;
+        self.reindex_parts(old_soonest, new_soonest);
+        if is_retyped { Displaced::OtherType } else { Displaced::SameType }
     }
 
     /// Notes what a value displaced.
@@ -240,7 +253,7 @@ impl<'a> Slot<'a> {
     /// `None`, and nothing is changed: there is something else.
     pub fn append(&mut self, tail: &[u8], event: Event) -> Option<usize> {
         if self.is_empty() {
-            self.set(Value::string(tail), None, event);
+            self.set(NewValue::string(tail), None, event);
             return Some(tail.len());
         }
         let len = self.edit_text(|value| value.append(tail))?;
@@ -256,8 +269,7 @@ impl<'a> Slot<'a> {
     /// Who is to know of it is the caller's: [`Slot::patched`].
     pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) -> Option<usize> {
         if self.is_empty() {
-            let value = Value::Grown(Arc::default());
-            self.insert(value);
+            self.insert(Value::Grown(Arc::default()).into(), NEVER);
             self.event(event::NEW);
         }
         let len = self.edit_text(|value| value.write(offset, bytes))?;
@@ -284,34 +296,54 @@ impl<'a> Slot<'a> {
 
     /// Changes the value that is here, if it is a string, and keeps the books.
     fn edit_text(&mut self, edit: impl FnOnce(&mut Value) -> Option<usize>) -> Option<usize> {
-        let record = self.database.table.at_mut(self.place?);
-        let before_bytes = record.value.heap_bytes();
-        let len = edit(&mut record.value)?;
-        let unused = record.value.take_unused_base();
-        record.usage = written(self.settings, self.now_ms, Some(record.usage));
-        self.database.heap_bytes += record.value.heap_bytes();
-        self.database.heap_bytes -= before_bytes;
+        let place = self.place?;
+        let record = self.database.table.at(place);
+        let usage = written(self.settings, self.now_ms, || Some(record.usage()));
+        let expiry_ms = record.expiry_ms();
+        let Some(value) = self.database.table.kept_mut(place) else {
+            let mut value = self.database.table.at(place).value().to_value();
+            let len = edit(&mut value)?;
+            self.rewrite(place, value.into(), expiry_ms);
+            return Some(len);
+        };
+        let before_bytes = value.heap_bytes();
+        let len = edit(value)?;
+        let unused = value.take_unused_base();
+        self.database.heap_bytes = self.database.heap_bytes + value.heap_bytes() - before_bytes;
+        self.database.table.set_usage(place, usage);
         self.log.discard(unused.and_then(Garbage::of_value));
         Some(len)
     }
 
     /// Removes what is here; false: there is nothing.
     pub fn delete(&mut self, event: Event) -> bool {
-        let Some(record) = self.take() else { return false };
-        self.log.discard(Garbage::of_value(record.value));
+        let Some(place) = self.place.take() else { return false };
+        self.forget(place);
+        let removed = self.database.table.remove(self.hash, place);
+        self.log.discard(removed.and_then(Garbage::of_value));
+        self.log.effect_delete(self.database.number(), self.key);
+        self.touch();
         self.event(event);
         true
     }
 
     /// Removes what is here and returns it; events are left to the caller, see `put`.
-    pub(crate) fn take(&mut self) -> Option<Record> {
-        let record = self.database.table.remove(self.place.take()?);
-        self.database.heap_bytes -= record.heap_bytes();
-        self.reindex(record.expire_at_ms, NEVER);
-        self.reindex_parts(record.value.soonest_ms(), NEVER);
+    pub(crate) fn take(&mut self) -> Option<Taken> {
+        let place = self.place.take()?;
+        self.forget(place);
+        let taken = self.database.table.take(self.hash, place);
         self.log.effect_delete(self.database.number(), self.key);
         self.touch();
-        Some(record)
+        Some(taken)
+    }
+
+    /// Takes a record that is about to be removed out of the books.
+    fn forget(&mut self, place: Place) {
+        let record = self.database.table.at(place);
+        let (expiry_ms, soonest_ms) = (record.expiry_ms(), record.value().soonest_ms());
+        self.database.heap_bytes -= record.heap_bytes();
+        self.reindex(expiry_ms, NEVER);
+        self.reindex_parts(soonest_ms, NEVER);
     }
 
     /// Sets or clears the expiry of what is here. False: there is nothing.
@@ -320,7 +352,8 @@ impl<'a> Slot<'a> {
     pub fn expire_at(&mut self, at_ms: Option<u64>, event: Event) -> bool {
         let Some(place) = self.place else { return false };
         let new_expiry = at_ms.unwrap_or(NEVER);
-        let old_expiry = std::mem::replace(&mut self.database.table.at_mut(place).expire_at_ms, new_expiry);
+        let old_expiry = self.database.table.at(place).expiry_ms();
+        self.place = Some(self.database.table.set_expiry(self.hash, place, new_expiry));
         self.reindex(old_expiry, new_expiry);
         self.log.effect_expire(self.database.number(), self.key, at_ms);
         self.touch();
@@ -345,17 +378,21 @@ impl<'a> Slot<'a> {
     /// Makes an empty stream here, where there is nothing. The change that made it necessary touches the key.
     pub(crate) fn create_stream(&mut self) {
         let value = Value::Stream(Box::new(Stream::new()));
-        self.log.effect_set(self.database.number(), self.key, &value, None);
-        self.insert(value);
+        self.log.effect_set(self.database.number(), self.key, ValueRef::from(&value), None);
+        self.insert(value.into(), NEVER);
         self.event(event::NEW);
     }
 
-    /// Adds a record where there is none.
-    fn insert(&mut self, value: Value) {
-        let usage = written(self.settings, self.now_ms, None);
-        let record = Record { key: self.key.into(), value, expire_at_ms: NEVER, usage };
+    /// Adds a record where there is none, and keeps the books but for the key's expiry.
+    fn insert(&mut self, value: NewValue<'_>, expiry_ms: u64) {
+        let usage = written(self.settings, self.now_ms, || None);
+        let draft = Draft::new(self.key, value, expiry_ms, usage);
+        let place = self.database.table.insert(self.hash, draft);
+        self.place = Some(place);
+        let record = self.database.table.at(place);
+        let soonest_ms = record.value().soonest_ms();
         self.database.heap_bytes += record.heap_bytes();
-        self.place = Some(self.database.table.insert(self.hash, record));
+        self.reindex_parts(NEVER, soonest_ms);
     }
 
     /// Lets `edit` change the stream that is here and record how; `None`: there is something else, or nothing. What
@@ -365,8 +402,8 @@ impl<'a> Slot<'a> {
         edit: impl FnOnce(&mut Stream, &mut Recorder<'_>) -> R,
     ) -> Option<R> {
         let db = self.database.number();
-        let record = self.database.table.at_mut(self.place?);
-        let Value::Stream(stream) = &mut record.value else { return None };
+        let place = self.place?;
+        let Value::Stream(stream) = self.database.table.kept_mut(place)? else { return None };
         let (before_bytes, before_ms) = (stream.heap_bytes(), stream.soonest_ms());
         let mut recorder = Recorder { log: self.log, db, key: self.key, is_changed: false };
         let result = edit(stream, &mut recorder);
@@ -374,10 +411,9 @@ impl<'a> Slot<'a> {
             self.log.edit(self.db, self.key);
             self.watched.edit(self.db, self.hash, self.key);
         }
-        record.usage = written(self.settings, self.now_ms, Some(record.usage));
         let after_ms = stream.soonest_ms();
-        self.database.heap_bytes += stream.heap_bytes();
-        self.database.heap_bytes -= before_bytes;
+        self.database.heap_bytes = self.database.heap_bytes + stream.heap_bytes() - before_bytes;
+        self.mark_written(place);
         self.reindex_parts(before_ms, after_ms);
         Some(result)
     }
@@ -392,7 +428,7 @@ impl<'a> Slot<'a> {
     pub(crate) fn elements<T: Elements>(&self) -> Result<Option<&T>, Error> {
         match self.value() {
             None => Ok(None),
-            Some(value) => T::of(value).map(Some).ok_or(Error::WrongType),
+            Some(value) => value.kept().and_then(T::of).map(Some).ok_or(Error::WrongType),
         }
     }
 
@@ -422,37 +458,28 @@ impl<'a> Slot<'a> {
         let effects_before = log.effects().len();
         let mut edits = Edits { log, db, key, tag: T::TAG, now_ms: *now_ms, limits, count: 0 };
         let is_new = self.place.is_none();
-        let mut soonest = (NEVER, NEVER);
-        let (result, is_gone) = match self.place {
+        let (result, is_gone, count) = match self.place {
             Some(place) => {
-                let record = database.table.at_mut(place);
-                let value = T::of_mut(&mut record.value).ok_or(Error::WrongType)?;
+                let value = database.table.kept_mut(place).and_then(T::of_mut).ok_or(Error::WrongType)?;
                 let (before_bytes, before_ms) = (value.heap_bytes(), value.soonest_ms());
                 let result = edit(value, &mut edits);
-                let (after_bytes, is_gone) = (value.heap_bytes(), value.is_empty());
-                soonest = (before_ms, value.soonest_ms());
-                record.usage = written(settings, *now_ms, Some(record.usage));
-                database.heap_bytes += after_bytes;
-                database.heap_bytes -= before_bytes;
-                (result, is_gone)
+                let (after_ms, is_gone) = (value.soonest_ms(), value.is_empty());
+                database.heap_bytes = database.heap_bytes + value.heap_bytes() - before_bytes;
+                let count = edits.count;
+                self.mark_written(place);
+                self.reindex_parts(before_ms, after_ms);
+                (result, is_gone, count)
             }
             None => {
                 let mut value = T::default();
                 let result = edit(&mut value, &mut edits);
-                let is_gone = value.is_empty();
+                let (is_gone, count) = (value.is_empty(), edits.count);
                 if !is_gone {
-                    soonest.1 = value.soonest_ms();
-                    let value = value.into_value();
-                    let usage = written(settings, *now_ms, None);
-                    let record = Record { key: (*key).into(), value, expire_at_ms: NEVER, usage };
-                    database.heap_bytes += record.heap_bytes();
-                    self.place = Some(database.table.insert(self.hash, record));
+                    self.insert(value.into_value().into(), NEVER);
                 }
-                (result, is_gone)
+                (result, is_gone, count)
             }
         };
-        let count = edits.count;
-        self.reindex_parts(soonest.0, soonest.1);
         if is_gone {
             self.log.forget_effects(effects_before);
             if !is_new {
@@ -491,29 +518,18 @@ impl<'a> Slot<'a> {
                 return false;
             }
             if !collection.is_empty() {
-                let soonest_ms = collection.soonest_ms();
-                let record = Record {
-                    key: self.key.into(),
-                    value,
-                    expire_at_ms: NEVER,
-                    usage: written(self.settings, self.now_ms, None),
-                };
-                self.database.heap_bytes += record.heap_bytes();
-                self.place = Some(self.database.table.insert(self.hash, record));
-                self.reindex_parts(NEVER, soonest_ms);
+                self.insert(value.into(), NEVER);
             }
             return true;
         };
-        let record = self.database.table.at_mut(place);
-        let before_bytes = record.value.heap_bytes();
-        let Some(collection) = record.value.collection_mut().filter(|it| it.tag() == tag) else {
+        let Some(value) = self.database.table.kept_mut(place) else { return false };
+        let Some(collection) = value.collection_mut().filter(|it| it.tag() == tag) else {
             return false;
         };
-        let before_ms = collection.soonest_ms();
+        let (before_bytes, before_ms) = (collection.heap_bytes(), collection.soonest_ms());
         let applied = collection.apply(change, &self.settings.limits);
         let (is_gone, after_ms) = (collection.is_empty(), collection.soonest_ms());
-        self.database.heap_bytes += record.value.heap_bytes();
-        self.database.heap_bytes -= before_bytes;
+        self.database.heap_bytes = self.database.heap_bytes + collection.heap_bytes() - before_bytes;
         self.reindex_parts(before_ms, after_ms);
         if is_gone {
             self.remove_emptied();
@@ -526,7 +542,7 @@ impl<'a> Slot<'a> {
     pub(crate) fn expire_parts(&mut self, most: usize) -> usize {
         let now_ms = self.now_ms;
         match self.value().filter(|value| value.soonest_ms() < now_ms) {
-            Some(Value::Stream(_)) => self.expire_entries(most as u64),
+            Some(ValueRef::Kept(Value::Stream(_))) => self.expire_entries(most as u64),
             Some(_) => self.expire_fields(most),
             None => 0,
         }
@@ -559,10 +575,17 @@ impl<'a> Slot<'a> {
     /// Removes the collection here, which has no element left.
     fn remove_emptied(&mut self) {
         let Some(place) = self.place.take() else { return };
-        let record = self.database.table.remove(place);
-        self.database.heap_bytes -= record.heap_bytes();
-        self.reindex(record.expire_at_ms, NEVER);
-        self.log.discard(Garbage::of_value(record.value));
+        self.forget(place);
+        let removed = self.database.table.remove(self.hash, place);
+        self.log.discard(removed.and_then(Garbage::of_value));
+    }
+
+    /// Notes that a record was changed.
+    #[inline]
+    fn mark_written(&mut self, place: Place) {
+        let table = &self.database.table;
+        let usage = written(self.settings, self.now_ms, || Some(table.at(place).usage()));
+        self.database.table.set_usage(place, usage);
     }
 
     /// Counts changes beside those that touched the key.
@@ -618,10 +641,9 @@ impl<'a> Slot<'a> {
 
 /// What is noted of a record that is written now; `before` is what was, if it was there.
 #[inline]
-fn written(settings: &Settings, now_ms: u64, before: Option<u32>) -> u32 {
-    match (settings.eviction.noted(), before) {
-        (Noted::Frequency(_), Some(before)) => before,
-        (Noted::Frequency(_), None) => usage::new_count(now_ms),
-        (Noted::LastUse | Noted::LastChange, _) => usage::seconds(now_ms),
+fn written(settings: &Settings, now_ms: u64, before: impl FnOnce() -> Option<u32>) -> u32 {
+    match settings.eviction.noted() {
+        Noted::Frequency(_) => before().unwrap_or_else(|| usage::new_count(now_ms)),
+        Noted::LastUse | Noted::LastChange => usage::seconds(now_ms),
     }
 }

@@ -15,23 +15,8 @@ use crate::zset::Zset;
 /// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
 pub(crate) const STRING_BYTES_MAX: usize = 512 << 20;
 
-/// Everything known about one key; one cache line.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// Its name.
-    pub(crate) key: Bytes,
-    /// Its value.
-    pub(crate) value: Value,
-    /// Unix time in milliseconds after which it is gone, or [`NEVER`].
-    pub(crate) expire_at_ms: u64,
-    /// How it is used: see `usage.rs`.
-    pub(crate) usage: u32,
-}
-
 /// `expire_at_ms` of a key that stays.
 pub(crate) const NEVER: u64 = u64::MAX;
-
-const _: () = assert!(size_of::<Record>() == 64, "a record fills a cache line and no more");
 
 /// A value.
 #[derive(Debug, Clone)]
@@ -58,6 +43,9 @@ pub enum Value {
 
 /// Longest string that Redis keeps in one allocation with its header; the only trace is OBJECT ENCODING.
 const EMBSTR_BYTES_MAX: usize = 44;
+
+const STRING: &str = "string";
+const RAW: &str = "raw";
 
 impl Value {
     /// A string value; canonical integers are recognised.
@@ -191,21 +179,18 @@ impl Value {
         Some(Value::Str(Arc::get_mut(long)?.take_unused_base()?.into()))
     }
 
-    /// As TYPE says it.
-    pub fn type_name(&self) -> &'static str {
+    fn type_name(&self) -> &'static str {
         match self {
-            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) => "string",
+            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) => STRING,
             Value::Stream(_) => "stream",
             _ => self.as_collection().type_name(),
         }
     }
 
-    /// As OBJECT ENCODING says it.
-    pub fn encoding(&self) -> &'static str {
+    /// For what a [`ValueRef`] does not tell itself.
+    fn encoding(&self) -> &'static str {
         match self {
-            Value::Int(_) => "int",
-            Value::Str(bytes) if bytes.len() <= EMBSTR_BYTES_MAX => "embstr",
-            Value::Str(_) | Value::Grown(_) | Value::Long(_) => "raw",
+            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) => RAW,
             Value::Stream(_) => "stream",
             _ => self.as_collection().encoding(),
         }
@@ -221,11 +206,6 @@ impl Value {
         }
     }
 
-    /// Bytes of the value in Redis's database file. Cost: O(bytes).
-    pub fn serialized_bytes(&self) -> usize {
-        rdb::serialized_bytes(self)
-    }
-
     /// Bytes on the heap, not counting this enum.
     pub fn heap_bytes(&self) -> usize {
         match self {
@@ -239,43 +219,109 @@ impl Value {
     }
 }
 
-impl Record {
-    /// Its value.
-    pub fn value(&self) -> &Value {
-        &self.value
-    }
+/// A value as it is seen under its key: a small string is in the key's record, and no [`Value`].
+#[derive(Debug, Clone, Copy)]
+pub enum ValueRef<'a> {
+    /// A string that is the decimal form of an integer.
+    Int(i64),
+    /// A string as it was set, short enough to be copied.
+    Text(&'a [u8]),
+    /// Anything else.
+    Kept(&'a Value),
+}
 
-    /// Its name.
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    /// Unix time in milliseconds after which it is gone; `None`: it stays.
-    pub fn expire_at_ms(&self) -> Option<u64> {
-        (self.expire_at_ms != NEVER).then_some(self.expire_at_ms)
-    }
-
-    /// Whether it is gone at `now_ms`. Its last millisecond still counts as life, as in Redis.
+impl<'a> From<&'a Value> for ValueRef<'a> {
     #[inline]
-    pub fn is_expired(&self, now_ms: u64) -> bool {
-        now_ms > self.expire_at_ms
-    }
-
-    /// Seconds since its last use, if that is what is noted of keys.
-    pub fn idle_s(&self, now_ms: u64) -> u64 {
-        (now_ms / 1000).saturating_sub(u64::from(self.usage))
-    }
-
-    /// Bytes that it takes, its place in the table included.
-    pub fn usage_bytes(&self) -> usize {
-        size_of::<Record>() + 1 + self.heap_bytes()
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.key.heap_bytes() + self.value.heap_bytes()
+    fn from(value: &'a Value) -> ValueRef<'a> {
+        match value {
+            Value::Int(number) => ValueRef::Int(*number),
+            Value::Str(bytes) if bytes.shared().is_none() => ValueRef::Text(bytes),
+            _ => ValueRef::Kept(value),
+        }
     }
 }
 
+impl<'a> ValueRef<'a> {
+    /// What it is, if it is not a short string as it was set.
+    #[inline]
+    pub fn kept(self) -> Option<&'a Value> {
+        match self {
+            ValueRef::Kept(value) => Some(value),
+            ValueRef::Int(_) | ValueRef::Text(_) => None,
+        }
+    }
+
+    /// A copy, which shares what is large.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Int(number) => Value::Int(number),
+            ValueRef::Text(bytes) => Value::Str(bytes.into()),
+            ValueRef::Kept(value) => value.clone(),
+        }
+    }
+
+    /// The bytes, if it is a string.
+    #[inline]
+    pub fn text(self) -> Option<Text<'a>> {
+        match self {
+            ValueRef::Int(number) => Some(Text::from(number)),
+            ValueRef::Text(bytes) => Some(Text::held(bytes)),
+            ValueRef::Kept(value) => value.text(),
+        }
+    }
+
+    /// Whether it is a string.
+    pub fn is_string(self) -> bool {
+        self.kept().is_none_or(Value::is_string)
+    }
+
+    /// Bytes of a short string, or on the heap, of anything else.
+    pub fn heap_bytes(self) -> usize {
+        match self {
+            ValueRef::Int(_) => 0,
+            ValueRef::Text(bytes) => bytes.len(),
+            ValueRef::Kept(value) => value.heap_bytes(),
+        }
+    }
+
+    /// The stream, if it is one.
+    #[inline]
+    pub fn stream(self) -> Option<&'a Stream> {
+        self.kept()?.stream()
+    }
+
+    /// The collection, whichever type it has, if it is one.
+    #[inline]
+    pub(crate) fn collection(self) -> Option<&'a dyn Collection> {
+        self.kept()?.collection()
+    }
+
+    /// As TYPE says it.
+    pub fn type_name(self) -> &'static str {
+        self.kept().map_or(STRING, Value::type_name)
+    }
+
+    /// As OBJECT ENCODING says it.
+    pub fn encoding(self) -> &'static str {
+        match self {
+            ValueRef::Int(_) => "int",
+            ValueRef::Text(bytes) if bytes.len() <= EMBSTR_BYTES_MAX => "embstr",
+            ValueRef::Text(_) => RAW,
+            ValueRef::Kept(value) => value.encoding(),
+        }
+    }
+
+    /// The soonest expiry of a part of it, or [`NEVER`].
+    #[inline]
+    pub(crate) fn soonest_ms(self) -> u64 {
+        self.kept().map_or(NEVER, Value::soonest_ms)
+    }
+
+    /// Bytes of the value in Redis's database file. Cost: O(bytes).
+    pub fn serialized_bytes(self) -> usize {
+        rdb::serialized_bytes(self)
+    }
+}
 /// The integer that `bytes` are the only decimal form of: no plus, no leading zeros, no `-0`, no blanks.
 ///
 /// Source: Redis's `string2ll`. Whatever this accepts is printed back as the same bytes.

@@ -13,7 +13,7 @@
 //! times a second at most: output that was sent and clients that left free memory, too.
 //!
 //! Where a policy lets keys go, memory counts as free that removed keys have left and the next ones take without asking: the
-//! places of their records, and what the thread that frees large values has yet to free. Else ever more keys would go for
+//! bytes of their records, and what the thread that frees large values has yet to free. Else ever more keys would go for
 //! memory that is there.
 //!
 //! Cost: nothing without a limit; below it an atomic subtraction for each command that may add memory.
@@ -22,8 +22,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-
-use sterna_keyspace::PLACE_BYTES;
 
 /// What a command is taken to add beside the bytes of its arguments: a record, its place in a table, an effect.
 const COMMAND_BYTES: usize = 256;
@@ -48,8 +46,8 @@ pub(crate) struct MemoryBudget {
     max_bytes: AtomicU64,
     /// Whether keys may go.
     evicts: AtomicBool,
-    /// Places of removed keys, by partition.
-    free_places: Box<[Arc<AtomicUsize>]>,
+    /// Bytes that removed keys have left, by partition.
+    dead_bytes: Box<[Arc<AtomicUsize>]>,
     /// What is handed over to be freed, and is not yet.
     pending_bytes: Arc<AtomicUsize>,
     /// What may be added before the next reading.
@@ -71,13 +69,13 @@ impl MemoryBudget {
     pub(crate) fn new(
         max_bytes: u64,
         evicts: bool,
-        free_places: Box<[Arc<AtomicUsize>]>,
+        dead_bytes: Box<[Arc<AtomicUsize>]>,
         pending_bytes: Arc<AtomicUsize>,
     ) -> MemoryBudget {
         MemoryBudget {
             max_bytes: AtomicU64::new(max_bytes),
             evicts: AtomicBool::new(evicts),
-            free_places,
+            dead_bytes,
             pending_bytes,
             allowance: AtomicI64::new(0),
             is_over: AtomicBool::new(false),
@@ -138,8 +136,8 @@ impl MemoryBudget {
         if !self.evicts.load(Relaxed) {
             return used_bytes;
         }
-        let places: usize = self.free_places.iter().map(|places| places.load(Relaxed)).sum();
-        used_bytes.saturating_sub(places * PLACE_BYTES + self.pending_bytes.load(Relaxed))
+        let dead: usize = self.dead_bytes.iter().map(|bytes| bytes.load(Relaxed)).sum();
+        used_bytes.saturating_sub(dead + self.pending_bytes.load(Relaxed))
     }
 
     /// A command has run that can free memory.
@@ -199,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn places_that_the_next_keys_take_count_only_where_keys_go() {
-        let places = Arc::new(AtomicUsize::new(1_000));
+    fn memory_that_the_next_keys_take_counts_only_where_keys_go() {
+        let dead = Arc::new(AtomicUsize::new(1_000));
         let pending = Arc::new(AtomicUsize::new(500));
-        let budget = MemoryBudget::new(1 << 20, false, Box::new([places]), pending);
+        let budget = MemoryBudget::new(1 << 20, false, Box::new([dead]), pending);
         assert_eq!(budget.held_bytes(1 << 20), 1 << 20);
         budget.set_max(1 << 20, true);
-        assert_eq!(budget.held_bytes(1 << 20), (1 << 20) - 1_000 * PLACE_BYTES - 500);
+        assert_eq!(budget.held_bytes(1 << 20), (1 << 20) - 1_000 - 500);
         assert_eq!(budget.held_bytes(1), 0);
     }
 

@@ -183,7 +183,7 @@ impl Server {
         let reclaimer = Reclaimer::start();
         let evicts = policy_of(config.maxmemory_policy).is_some();
         let memory =
-            MemoryBudget::new(config.maxmemory, evicts, partitions.free_places(), reclaimer.pending_bytes());
+            MemoryBudget::new(config.maxmemory, evicts, partitions.dead_bytes(), reclaimer.pending_bytes());
         Server {
             tracking: Tracking::new(shards),
             shards: mailboxes.into_iter().map(|mailbox| ShardHandle::new(mailbox, shards, table)).collect(),

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use sterna_journal::inspect::{self, Check, Entry};
 use sterna_journal::{Error, FileDisk};
 use sterna_keyspace::stream::effect::Change;
-use sterna_keyspace::{Effect, Effects, Value, What, read_state};
+use sterna_keyspace::{Effect, Effects, Value, ValueRef, What, read_state};
 
 use crate::Failure;
 
@@ -255,7 +255,7 @@ fn print_value(out: &mut impl Write, value: &Value) -> io::Result<()> {
                 last.seq
             )
         }
-        _ => write!(out, "\"type\":{}", Text(value.type_name().as_bytes())),
+        _ => write!(out, "\"type\":{}", Text(ValueRef::from(value).type_name().as_bytes())),
     }
 }
 

@@ -42,7 +42,7 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     }
     let mut source = ctx.slot(from);
     source.note_read();
-    let found = source.record().map(|record| (record.value().clone(), record.expire_at_ms()));
+    let found = source.record().map(|record| (record.value().to_value(), record.expire_at_ms()));
     let Some((value, expire_at_ms)) = found else {
         reply.int(0);
         return Ok(Outcome::Replied);

@@ -24,6 +24,11 @@ pub(super) const GET: Command<Run> = row(
 fn get(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let caller = ctx.caller;
     match ctx.read(&args[1]) {
+        // Most of what is read: it takes no turn through the forms that a text may have.
+        Some(ValueRef::Text(bytes)) => {
+            caller.check_copy(bytes.len())?;
+            reply.bulk(bytes);
+        }
         Some(value) => {
             let text = value.text().ok_or(Error::WrongType)?;
             caller.check_copy(text.len())?;

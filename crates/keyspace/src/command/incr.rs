@@ -58,13 +58,13 @@ fn add(ctx: &mut Ctx<'_>, key: &[u8], by: i64, reply: &mut Reply<'_>) -> Result<
     let mut slot = ctx.slot(key);
     let old = match slot.value() {
         None => 0,
-        Some(Value::Int(number)) => *number,
+        Some(ValueRef::Int(number)) => number,
         // Digits can stand in a string that was appended to.
         Some(value) => integer(&value.text().ok_or(Error::WrongType)?).ok_or(Error::NotInteger)?,
     };
     let new = old.checked_add(by).ok_or(Error::IncrementOverflow)?;
     let expire_at_ms = slot.expire_at_ms();
-    slot.set(Value::Int(new), expire_at_ms, event::INCRBY);
+    slot.set(NewValue::Int(new), expire_at_ms, event::INCRBY);
     reply.int(new);
     Ok(Outcome::Replied)
 }

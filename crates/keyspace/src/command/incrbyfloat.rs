@@ -28,7 +28,7 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     let mut slot = ctx.slot(&args[1]);
     let old = match slot.value() {
         None => Parsed::Finite(Extended::from(0)),
-        Some(Value::Int(number)) => Parsed::Finite(Extended::from(*number)),
+        Some(ValueRef::Int(number)) => Parsed::Finite(Extended::from(number)),
         Some(value) => parse(&value.text().ok_or(Error::WrongType)?)?,
     };
     let sum = match (old, parse(&args[2])?) {
@@ -38,7 +38,7 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     let text = sum.format();
     let expire_at_ms = slot.expire_at_ms();
     // Kept as text even if it is an integer, as Redis does; only OBJECT ENCODING tells.
-    slot.set(Value::Str(text[..].into()), expire_at_ms, event::INCRBYFLOAT);
+    slot.set(NewValue::Text(&text[..]), expire_at_ms, event::INCRBYFLOAT);
     reply.bulk(&text);
     Ok(Outcome::Replied)
 }

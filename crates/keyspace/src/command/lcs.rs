@@ -39,7 +39,7 @@ fn lcs(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outco
         }
     }
     let options = Options::parse(args)?;
-    let [a, b] = keys.map(|key| ctx.again(key).and_then(Value::text));
+    let [a, b] = keys.map(|key| ctx.again(key).and_then(ValueRef::text));
     let [a_bytes, b_bytes] = [&a, &b].map(|text| text.as_ref().map_or(0, Text::len));
     if subsequence::is_too_large(a_bytes, b_bytes) {
         return Err(Error::LcsTooLarge);

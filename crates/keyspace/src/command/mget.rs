@@ -83,7 +83,7 @@ fn mget(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     reply.array(args.len() - 1);
     let mut too_long = Ok(());
     for key in args.from(1).iter() {
-        match ctx.read(key).and_then(Value::text) {
+        match ctx.read(key).and_then(ValueRef::text) {
             // The rest is counted as read all the same.
             _ if too_long.is_err() => {}
             Some(text) => {
@@ -119,7 +119,7 @@ fn msetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         for (key, value) in pairs() {
             let mut slot = ctx.slot(key);
             let expire_at_ms = if keep { slot.expire_at_ms() } else { expire_at_ms };
-            slot.overwrite(Value::string(value), expire_at_ms, event::SET);
+            slot.overwrite(NewValue::string(value), expire_at_ms, event::SET);
             if !keep && expire_at_ms.is_some() {
                 slot.event(event::EXPIRE);
             }
@@ -142,6 +142,6 @@ fn pairs<'a>(
 
 fn set_all<'a>(ctx: &mut Ctx<'_>, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
     for (key, value) in pairs {
-        ctx.slot(key).overwrite(Value::string(value), None, event::SET);
+        ctx.slot(key).overwrite(NewValue::string(value), None, event::SET);
     }
 }

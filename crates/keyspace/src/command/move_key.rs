@@ -32,7 +32,7 @@ fn move_key(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     }
     let moves = !ctx.slot(key).is_empty() && ctx.slot_in(to, key).is_empty();
     if let Some(record) = moves.then(|| ctx.slot(key).take()).flatten() {
-        let expire_at_ms = record.expire_at_ms();
+        let expire_at_ms = record.expire_at_ms;
         let mut slot = ctx.slot_in(to, key);
         slot.put(record.value, expire_at_ms);
         slot.event(event::NEW);

@@ -31,7 +31,7 @@ pub(super) const OBJECT: Command<Run> = Command {
         row(FREQ, |ctx, args, reply| {
             look(ctx, args, reply, |record, scene, reply| match scene.noted {
                 Noted::Frequency(frequency) => {
-                    reply.int(frequency.count(record.usage, scene.now_ms).into());
+                    reply.int(frequency.count(record.usage(), scene.now_ms).into());
                     Ok(())
                 }
                 Noted::LastUse | Noted::LastChange => Err(Error::FrequencyNotTracked),
@@ -115,7 +115,7 @@ fn look(
     ctx: &mut Ctx<'_>,
     args: Args<'_>,
     reply: &mut Reply<'_>,
-    answer: fn(&Record, &Scene, &mut Reply<'_>) -> Result<(), Error>,
+    answer: fn(Record<'_>, &Scene, &mut Reply<'_>) -> Result<(), Error>,
 ) -> Result<Outcome, Error> {
     let noted = ctx.space.of(&args[2]).0.settings.eviction.noted();
     let scene = Scene { now_ms: ctx.now_ms, noted };

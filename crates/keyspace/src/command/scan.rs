@@ -75,7 +75,7 @@ fn walk<'a>(
     db: usize,
     cursor: u64,
     count: usize,
-    mut visit: impl FnMut(&'a Record),
+    mut visit: impl FnMut(Record<'a>),
 ) -> u64 {
     let (first, mut position) = (cursor >> POSITION_BITS, cursor % POSITIONS);
     let mut left = count;
@@ -125,7 +125,7 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
-    fn wants(&self, record: &Record) -> bool {
+    fn wants(&self, record: Record<'_>) -> bool {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, record.key()))
             && self.type_name.is_none_or(|name| is(name, record.value().type_name()))
     }

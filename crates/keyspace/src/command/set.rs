@@ -122,7 +122,12 @@ enum Expiry<'a> {
 }
 
 fn set(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let options = if args.len() == 3 { Options::default() } else { Options::parse(args, 3, Of::Set)? };
+    if args.len() == 3 {
+        ctx.slot(&args[1]).overwrite(NewValue::string(&args[2]), None, event::SET);
+        reply.ok();
+        return Ok(Outcome::Replied);
+    }
+    let options = Options::parse(args, 3, Of::Set)?;
     let (keep, expire_at_ms) = options.expire_at_ms(ctx.now_ms, "set")?;
     let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
@@ -135,9 +140,9 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outco
     }
     let holds = options.condition.holds(old)?;
     if options.get {
-        caller.check_copy(old.and_then(Value::text).map_or(0, |text| text.len()))?;
+        caller.check_copy(old.and_then(ValueRef::text).map_or(0, |text| text.len()))?;
     }
-    match old.and_then(Value::text) {
+    match old.and_then(ValueRef::text) {
         Some(old) if options.get => old.reply(reply),
         None if options.get => reply.null(),
         _ if holds => reply.ok(),
@@ -145,7 +150,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outco
     }
     if holds {
         let expire_at_ms = if keep { slot.expire_at_ms() } else { expire_at_ms };
-        slot.overwrite(Value::string(&args[2]), expire_at_ms, event::SET);
+        slot.overwrite(NewValue::string(&args[2]), expire_at_ms, event::SET);
         if !keep && expire_at_ms.is_some() {
             slot.event(event::EXPIRE);
         }
@@ -157,7 +162,7 @@ fn setnx(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     let mut slot = ctx.slot(&args[1]);
     let missing = slot.is_empty();
     if missing {
-        slot.overwrite(Value::string(&args[2]), None, event::SET);
+        slot.overwrite(NewValue::string(&args[2]), None, event::SET);
     }
     reply.int(i64::from(missing));
     Ok(Outcome::Replied)
@@ -172,7 +177,7 @@ fn set_expiring(
 ) -> Result<Outcome, Error> {
     let expire_at_ms = clock.expiry_ms(integer_at(args, 2)?, ctx.now_ms, command)?;
     let mut slot = ctx.slot(&args[1]);
-    slot.overwrite(Value::string(&args[3]), Some(expire_at_ms), event::SET);
+    slot.overwrite(NewValue::string(&args[3]), Some(expire_at_ms), event::SET);
     slot.event(event::EXPIRE);
     reply.ok();
     Ok(Outcome::Replied)
@@ -190,7 +195,7 @@ fn getset(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         }
         None => reply.null(),
     }
-    slot.overwrite(Value::string(&args[2]), None, event::SET);
+    slot.overwrite(NewValue::string(&args[2]), None, event::SET);
     Ok(Outcome::Replied)
 }
 
@@ -260,7 +265,7 @@ impl<'a> Condition<'a> {
         }
     }
 
-    fn holds(&self, old: Option<&Value>) -> Result<bool, Error> {
+    fn holds(&self, old: Option<ValueRef<'_>>) -> Result<bool, Error> {
         match (self, old) {
             (Condition::Always, _) => Ok(true),
             (Condition::Missing, old) => Ok(old.is_none()),

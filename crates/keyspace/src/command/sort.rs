@@ -82,7 +82,7 @@ enum Weight {
 fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: bool) -> Result<Outcome, Error> {
     let mut options = Options::parse(args, may_store)?;
     let value = ctx.read(&args[1]);
-    let is_set = matches!(value, Some(Value::Set(_)));
+    let is_set = matches!(value, Some(ValueRef::Kept(Value::Set(_))));
     let mut is_sorted = options.by.is_none_or(|by| by.contains(&b'*'));
     if is_set && !is_sorted && (options.store.is_some() || !ctx.caller.may_block) {
         // What is stored, or read by a script, has an order.
@@ -134,28 +134,28 @@ fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: boo
 }
 
 /// How many elements there are to sort.
-fn len(value: &Value) -> usize {
+fn len(value: ValueRef<'_>) -> usize {
     match value {
-        Value::Set(set) => set.len(),
-        Value::List(list) => list.len() as usize,
-        Value::Zset(zset) => zset.len(),
+        ValueRef::Kept(Value::Set(set)) => set.len(),
+        ValueRef::Kept(Value::List(list)) => list.len() as usize,
+        ValueRef::Kept(Value::Zset(zset)) => zset.len(),
         _ => 0,
     }
 }
 
 /// The elements in the order the value keeps them, or from its other end.
-fn elements(value: &Value, backward: bool) -> Result<Vec<Vec<u8>>, Error> {
+fn elements(value: ValueRef<'_>, backward: bool) -> Result<Vec<Vec<u8>>, Error> {
     let mut all = Vec::new();
     match value {
-        Value::Set(set) => set.for_each(|member| all.push(member.to_bytes())),
-        Value::List(list) => list.visit(0, End::Back, |element| {
+        ValueRef::Kept(Value::Set(set)) => set.for_each(|member| all.push(member.to_bytes())),
+        ValueRef::Kept(Value::List(list)) => list.visit(0, End::Back, |element| {
             all.push(element.to_bytes());
             true
         }),
-        Value::Zset(zset) => zset.visit_all(|member, _| all.push(member.to_vec())),
+        ValueRef::Kept(Value::Zset(zset)) => zset.visit_all(|member, _| all.push(member.to_vec())),
         _ => return Err(Error::WrongType),
     }
-    if backward && !matches!(value, Value::Set(_)) {
+    if backward && !matches!(value, ValueRef::Kept(Value::Set(_))) {
         all.reverse();
     }
     Ok(all)
@@ -227,7 +227,7 @@ fn found(ctx: &mut Ctx<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
     let key = [head, element, tail].concat();
     let now_ms = ctx.now_ms;
     match (ctx.read(&key)?, field) {
-        (Value::Hash(hash), Some(field)) => Some(hash.get(field, now_ms)?.to_bytes()),
+        (ValueRef::Kept(Value::Hash(hash)), Some(field)) => Some(hash.get(field, now_ms)?.to_bytes()),
         (_, Some(_)) => None,
         (value, None) => Some(value.text()?.to_vec()),
     }

@@ -156,7 +156,7 @@ fn object(call: &mut Call<'_>) -> Result<(), Failure> {
         let (value, idle_s) = (record.value(), record.idle_s(now_ms));
         format!(
             "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
-            value,
+            record.key().as_ptr(),
             value.encoding(),
             value.serialized_bytes(),
             (now_ms / 1000).saturating_sub(idle_s) % (1 << LRU_CLOCK_BITS),

@@ -313,9 +313,9 @@ impl Partitions {
         bytes
     }
 
-    /// Places of removed keys, by partition, that the next keys will take.
-    pub(crate) fn free_places(&self) -> Box<[Arc<AtomicUsize>]> {
-        self.each().map(|part| part.free_places()).collect()
+    /// Bytes that removed keys have left, by partition, which the next keys will take.
+    pub(crate) fn dead_bytes(&self) -> Box<[Arc<AtomicUsize>]> {
+        self.each().map(|part| part.dead_bytes()).collect()
     }
 
     /// Looks whether time alone has made a waiter's command ready, and answers it if so; what was woken is in `log`.

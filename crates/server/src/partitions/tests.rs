@@ -349,7 +349,7 @@ fn a_visit_shows_every_key_once() {
     assert_eq!(seen.len(), 1_000);
     assert!(seen.values().all(|&times| times == 1));
     assert_eq!(partitions.fill(SCENE.now_ms)[0].keys, 1_000);
-    assert!(partitions.used_bytes() > 64_000);
+    assert!((20_000..64_000).contains(&partitions.used_bytes()), "a key takes some 30 bytes");
 }
 
 /// Were the end not told, nobody here would come to one.

@@ -34,7 +34,7 @@ impl Partitions {
         db: usize,
         from: u64,
         count: usize,
-        visit: impl FnMut(&Record),
+        visit: impl FnMut(Record<'_>),
     ) -> Option<u64> {
         self.part(index).scan(db, from, count, visit)
     }
@@ -47,7 +47,7 @@ impl Partitions {
         stored: usize,
         from: u64,
         count: usize,
-        visit: impl FnMut(&Record),
+        visit: impl FnMut(Record<'_>),
     ) -> Option<u64> {
         let part = self.settled_part(index);
         part.scan(part.shown_as(stored), from, count, visit)
@@ -59,7 +59,7 @@ impl Partitions {
         db: usize,
         key: &[u8],
         now_ms: u64,
-        look: impl FnOnce(&Record) -> R,
+        look: impl FnOnce(Record<'_>) -> R,
     ) -> Option<R> {
         let hash = self.hash.of(key);
         self.part(KeyHash::partition(hash, self.parts.len())).record(db, hash, key, now_ms).map(look)

@@ -267,7 +267,7 @@ impl Keyspace {
             for db in 0..DATABASES {
                 self.partitions.visit_settled(index, db, 0, usize::MAX, |record| {
                     let mut state = vec![0];
-                    let mut value = record.value().clone();
+                    let mut value = record.value().to_value();
                     edit(&mut value);
                     write_state(&mut state, &value, record.expire_at_ms(), &mut |_| {});
                     states.insert([&[db as u8], record.key()].concat(), state);

@@ -80,8 +80,9 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
                 from = partitions.visit_settled(index, stored, position, walk.keys_per_lock, |record| {
                     // The partition is locked: this is the keys' last record, or one of another partition.
                     walk.stamp = journal.last_lsn();
-                    walk.note_bytes(record.value());
-                    walk.keys.push((record.key().into(), record.value().clone(), record.expire_at_ms()));
+                    let value = record.value().to_value();
+                    walk.note_bytes(&value);
+                    walk.keys.push((record.key().into(), value, record.expire_at_ms()));
                 });
                 walk.pace();
                 jobs.keys.fetch_add(walk.keys.len() as u64, Relaxed);

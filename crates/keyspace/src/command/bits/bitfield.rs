@@ -108,7 +108,7 @@ fn bitfield(
     reply.array(operations.len());
     let mut changes = 0;
     for operation in &operations {
-        let text = slot.value().and_then(Value::text).ok_or(Error::WrongType)?;
+        let text = slot.value().and_then(ValueRef::text).ok_or(Error::WrongType)?;
         let old = operation.field.read(&text);
         let (new, answer) = match operation.action {
             Action::Get => (None, Some(old)),

@@ -49,8 +49,10 @@ fn bitop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
         }
     }
     ctx.caller.check_work(bytes / BYTES_PER_ELEMENT)?;
-    let texts: Vec<Text<'_>> =
-        sources.iter().map(|key| ctx.again(key).and_then(Value::text).unwrap_or(Text::held(b""))).collect();
+    let texts: Vec<Text<'_>> = sources
+        .iter()
+        .map(|key| ctx.again(key).and_then(ValueRef::text).unwrap_or(Text::held(b"")))
+        .collect();
     let result = bits::combine(operation, &texts);
     drop(texts);
     let len = result.len();

@@ -45,7 +45,7 @@ const SPEC: Spec = Spec {
 fn read_hash<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s Hash>, Error> {
     match ctx.read(key) {
         None => Ok(None),
-        Some(Value::Hash(hash)) => Ok(Some(hash)),
+        Some(ValueRef::Kept(Value::Hash(hash))) => Ok(Some(hash)),
         Some(_) => Err(Error::WrongType),
     }
 }

@@ -26,7 +26,7 @@ impl From<Damaged> for Error {
 }
 
 /// The bytes of a value, which must be a string.
-fn bytes_of(value: &Value) -> Result<Bytes<'_>, Error> {
+fn bytes_of(value: ValueRef<'_>) -> Result<Bytes<'_>, Error> {
     value.text().ok_or(Error::WrongType)
 }
 
@@ -43,7 +43,7 @@ type Bytes<'a> = crate::string::Text<'a>;
 
 /// Keeps what was changed under the key of `slot`, and tells of it.
 fn store(slot: &mut Slot<'_>, new: Vec<u8>, changes: u64) {
-    let old = slot.value().and_then(Value::text).filter(|old| old.len() <= new.len());
+    let old = slot.value().and_then(ValueRef::text).filter(|old| old.len() <= new.len());
     let change = old.map(|old| {
         let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
         let longest = if old.len() == new.len() { old.len() - same } else { 0 };

@@ -250,5 +250,5 @@ impl Blocked for Mover {
 
 /// How many elements the list has; 0: there is none.
 fn len_of(ctx: &mut Ctx<'_>, key: &[u8]) -> u64 {
-    ctx.peek(key).and_then(|record| List::of(record.value())).map_or(0, List::len)
+    ctx.peek(key).and_then(|record| record.value().kept().and_then(List::of)).map_or(0, List::len)
 }

@@ -48,7 +48,7 @@ const SPEC: Spec = Spec {
 fn read_list<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s List>, Error> {
     match ctx.read(key) {
         None => Ok(None),
-        Some(value) => List::of(value).map(Some).ok_or(Error::WrongType),
+        Some(value) => value.kept().and_then(List::of).map(Some).ok_or(Error::WrongType),
     }
 }
 

@@ -33,9 +33,9 @@ fn read_set<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s Set>, 
     ctx.read(key).map(of).transpose()
 }
 
-fn of(value: &Value) -> Result<&Set, Error> {
+fn of(value: ValueRef<'_>) -> Result<&Set, Error> {
     match value {
-        Value::Set(set) => Ok(set),
+        ValueRef::Kept(Value::Set(set)) => Ok(set),
         _ => Err(Error::WrongType),
     }
 }

@@ -302,7 +302,7 @@ fn check_work(ctx: &mut Ctx<'_>, args: Args<'_>, options: &ReadOptions<'_>) -> R
     let mut work = 0;
     for place in 0..options.streams {
         let (key, id) = options.stream(args, place);
-        let stream = ctx.again(key).and_then(Value::stream);
+        let stream = ctx.again(key).and_then(ValueRef::stream);
         if let (Some(stream), Some(after)) = (stream, EntryId::parse_strict(id, 0)) {
             work += work_above(stream, after, options.limits);
         }

@@ -125,7 +125,7 @@ impl Popping {
 }
 
 fn has_elements(ctx: &mut Ctx<'_>, key: &[u8]) -> bool {
-    ctx.peek(key).is_some_and(|record| matches!(record.value(), Value::Zset(_)))
+    ctx.peek(key).is_some_and(|record| matches!(record.value(), ValueRef::Kept(Value::Zset(_))))
 }
 
 impl Blocked for Popping {

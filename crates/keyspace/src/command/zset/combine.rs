@@ -298,8 +298,8 @@ impl Source {
     fn read(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<Source, Error> {
         let elements = match ctx.read(key) {
             None => Held::Zset(Zset::default()),
-            Some(Value::Zset(zset)) => Held::Zset(zset.clone()),
-            Some(Value::Set(set)) => Held::Set(set.clone()),
+            Some(ValueRef::Kept(Value::Zset(zset))) => Held::Zset(zset.clone()),
+            Some(ValueRef::Kept(Value::Set(set))) => Held::Set(set.clone()),
             Some(_) => return Err(Error::WrongType),
         };
         Ok(Source { elements, weight: 1.0 })

@@ -41,7 +41,7 @@ pub use error::ZsetError;
 pub(super) fn read_zset<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s Zset>, Error> {
     match ctx.read(key) {
         None => Ok(None),
-        Some(Value::Zset(zset)) => Ok(Some(zset)),
+        Some(ValueRef::Kept(Value::Zset(zset))) => Ok(Some(zset)),
         Some(_) => Err(Error::WrongType),
     }
 }
