@@ -21,6 +21,7 @@
 //! - Requests are executed only in `Reads`.
 //! - Behind the reply to the request that made it `Drains` nothing is queued: a peer that reads no more costs nothing more.
 //! - From `Condemned` and `Drains` there is no way back; a limit passed in `Drains` makes it `Condemned`.
+//! - A detached connection, which has no socket, waits for its successor (`Wait::Successor`); it closes from there.
 //! - A wait has at most one timer. Timer and wait end together.
 
 use std::time::Instant;
