@@ -101,8 +101,9 @@ describe('each message comes once though the line is cut', { skip: !IS_STERNA, c
           await publishFor(300);
           await Promise.all([line.say('cut'), publishFor(CUT_MS)]);
           await line.say('mend');
+          const resumed = async () => Number(/resumed_clients:(\d+)/.exec(await publisher.info('clients'))[1]);
+          for (const until = Date.now() + PATIENCE_MS; (await resumed()) <= cut && Date.now() < until;) await publishFor(100);
         }
-        await publishFor(1000);
         for (const channel of CHANNELS) await publisher.publish(channel, 'end');
         const has = (channel) => heard.get(channel).at(-1) === 'end';
         for (const until = Date.now() + PATIENCE_MS; !CHANNELS.every(has) && Date.now() < until;) await pause(20);

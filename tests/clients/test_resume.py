@@ -69,14 +69,16 @@ def test_each_message_comes_once_though_the_line_is_cut(resuming_server, protoco
             count += 1
             time.sleep(0.001)
 
-    for _ in range(CUTS):
+    for cut in range(CUTS):
         publish_for(0.3)
         cutter = threading.Thread(target=line.cut)
         cutter.start()
         publish_for(CUT_SECONDS)
         cutter.join()
         line.mend()
-    publish_for(1)
+        until = time.monotonic() + 30
+        while publisher.info("clients")["resumed_clients"] <= cut and time.monotonic() < until:
+            publish_for(0.1)
     for channel in CHANNELS:
         publisher.publish(channel, "end")
     listener.join(30)
