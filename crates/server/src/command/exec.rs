@@ -107,9 +107,13 @@ impl Shard {
         Ok(())
     }
 
-    /// The partitions of all keys that the transaction's commands and watches name.
+    /// The partitions of all keys that the transaction's commands and watches name; where they are many, all: finding out
+    /// would hold the shard for longer than it spares others.
     fn partitions_of(&self, transaction: &Transaction) -> Indices {
         let (partitions, mut needed) = (&self.server.partitions, Indices::default());
+        if transaction.queued.len() > QUICK_COMMANDS_MAX {
+            return partitions.all();
+        }
         for (row, args) in &transaction.queued {
             if matches!(runs(row), Runs::Keys(_)) {
                 needed.extend(partitions.needed_by(row.spec, args.args()));
