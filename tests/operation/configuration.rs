@@ -107,7 +107,7 @@ fn start_with(line: &str, is_taken: bool) {
     let launch = with_file(&format!("unixsocket {{folder}}/socket\n{line}\n")).args(&["--appendonly", "no"]);
     // Where it listens is the harness's to say, or nobody's.
     let name = line.split(' ').next().unwrap_or_default();
-    let is_address = ["port", "tls-port"].contains(&name);
+    let is_address = ["port", "tls-port", "http-port", "https-port"].contains(&name);
     if is_taken && !is_address {
         let mut server = launch.start();
         let mut client = server.connect();

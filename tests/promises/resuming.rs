@@ -619,7 +619,9 @@ fn a_slow_subscriber_that_is_closed_at_its_limit_comes_back_and_is_told_what_it_
             last = next(&mut slow).1;
             count += 1;
         }
-        assert_eq!(read + dropped + count - 1, sent, "{read} read, {dropped} dropped");
+        // What it had not acknowledged yet when it was closed counts as missed, though it was read after that.
+        let missed = dropped + count - 1;
+        assert!(read + missed >= sent && missed <= sent, "{sent} sent, {read} read, {dropped} dropped");
     }
 }
 
@@ -651,13 +653,13 @@ fn hold_one_copy(other_bytes: usize) {
             next(&mut other);
         }
     }
-    let list = client.text(&["CLIENT", "LIST"]);
-    let queued: u64 = list
-        .lines()
-        .filter(|line| line.contains("flags=PD"))
-        .filter_map(|line| line.split(" omem=").nth(1)?.split(' ').next()?.parse::<u64>().ok())
-        .sum();
-    assert!(queued > 1_900_000_000, "they wait for {queued} bytes");
+    // A list of clients may be a moment old.
+    let queued = wait_for("1.9 GB that they wait for", || {
+        let list = client.text(&["CLIENT", "LIST"]);
+        let detached = list.lines().filter(|line| line.contains("flags=PD"));
+        let omem = |line: &str| line.split(" omem=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        Some(detached.filter_map(omem).sum::<u64>()).filter(|&queued| queued > 1_900_000_000)
+    });
     let grown = field(&mut client, "memory", "used_memory").saturating_sub(before);
     assert!(grown < 16 << 20, "{grown} bytes more for 2 MB of messages beside {other_bytes}");
     println!("{CLIENTS} detached clients wait for {queued} bytes and hold {grown}");

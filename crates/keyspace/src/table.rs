@@ -139,12 +139,17 @@ impl Table {
 
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
-        self.find_where(hash, |record| record.has_key(key))
+        self.search(hash, |record| record.has_key(key))
     }
 
-    /// The first record of this hash for which `wanted` holds.
-    #[inline]
+    /// The first record whose key has this hash and for which `wanted` holds.
     pub(crate) fn find_where(&self, hash: u64, wanted: impl Fn(Record<'_>) -> bool) -> Option<Place> {
+        self.search(hash, |record| wanted(record) && self.hash.of(record.key()) == hash)
+    }
+
+    /// The first record for which `wanted` holds of those that may have this hash: the index compares a few bits of it.
+    #[inline]
+    fn search(&self, hash: u64, wanted: impl Fn(Record<'_>) -> bool) -> Option<Place> {
         let segment = self.directory[self.entry_of(position(hash))];
         let spot = self.segments[segment as usize].find(hash, wanted)?;
         Some(Place { segment, spot })

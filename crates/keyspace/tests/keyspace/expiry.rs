@@ -2,7 +2,7 @@
 
 use sterna_keyspace::{Effects, What};
 
-use crate::world::World;
+use crate::world::{START_MS, World};
 
 #[test]
 fn a_key_lives_through_its_last_millisecond() {
@@ -129,4 +129,27 @@ fn a_time_that_has_passed_deletes_at_once() {
     world.run("set a 1");
     assert_eq!(world.run("getex a exat 1"), "$1\r\n1\r\n");
     assert_eq!(world.run("exists a"), ":0\r\n");
+}
+
+/// The index by time knows keys by their hashes, the table has a few bits of each beside its places: one may not be taken for
+/// another that is due in the same millisecond. Which are alike is another matter in every world.
+#[test]
+fn of_many_keys_that_are_due_in_the_same_milliseconds_each_goes_and_none_is_forgotten() {
+    const KEYS: u64 = 40_000;
+    const PER_MS: u64 = 400;
+    for _ in 0..8 {
+        let mut world = World::new(64);
+        for number in 0..KEYS {
+            world.run(&format!("set key:{number} v pxat {}", START_MS + 1000 + number / PER_MS));
+            world.journal.clear();
+        }
+        // A few at a time, as the cycle does it.
+        for ms in 0..=KEYS / PER_MS {
+            world.now_ms = START_MS + 1000 + ms;
+            while world.expire_due(30) > 0 {}
+            world.journal.clear();
+        }
+        assert_eq!(world.run("dbsize"), ":0\r\n");
+        world.check();
+    }
 }
