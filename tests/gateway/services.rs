@@ -4,10 +4,9 @@ use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 
 use sterna_tests::http::{HttpServer, answer_of};
-use sterna_tests::server::{Launch, free_port};
 use sterna_tests::tls::{self, Authority};
 
-use crate::tools::{done, message};
+use crate::tools::{done, https, message};
 
 #[test]
 fn a_message_is_published_to_whoever_subscribes() {
@@ -89,14 +88,7 @@ fn the_description_of_the_api_is_served() {
 #[test]
 fn https_uses_the_certificate_of_the_tls_port_and_a_new_one_when_that_changes() {
     let (old, new) = (Authority::new(), Authority::new());
-    let identity = old.identity();
-    let port = free_port();
-    let server = Launch::shards(2)
-        .file("cert.pem", &identity.certificate)
-        .file("key.pem", &identity.key)
-        .args(&["--https-port", &port.to_string(), "--tls-auth-clients", "no"])
-        .args(&["--tls-cert-file", "{folder}/cert.pem", "--tls-key-file", "{folder}/key.pem"])
-        .start();
+    let (server, port) = https(&old);
     let ask = |authority: &Authority| -> std::io::Result<String> {
         let mut stream = tls::stream(port, authority)?;
         stream.write_all(b"GET /v1/health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;

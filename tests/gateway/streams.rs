@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use sterna_tests::client::Client;
 use sterna_tests::http::{HttpServer, answer_of};
-use sterna_tests::server::{Launch, free_port, wait_for};
+use sterna_tests::server::wait_for;
 use sterna_tests::tls::{self, Authority};
 
-use crate::tools::{Events, bearer, done, info, run};
+use crate::tools::{Events, bearer, done, https, info, run};
 
 /// The lines of CLIENT LIST that are of streams.
 fn streams(client: &mut Client) -> Vec<String> {
@@ -189,14 +189,7 @@ fn a_request_before_the_stream_on_one_connection_is_answered_first() {
 #[test]
 fn a_stream_takes_its_tls_session_with_it() {
     let authority = Authority::new();
-    let identity = authority.identity();
-    let port = free_port();
-    let server = Launch::shards(2)
-        .file("cert.pem", &identity.certificate)
-        .file("key.pem", &identity.key)
-        .args(&["--https-port", &port.to_string(), "--tls-auth-clients", "no"])
-        .args(&["--tls-cert-file", "{folder}/cert.pem", "--tls-key-file", "{folder}/key.pem"])
-        .start();
+    let (server, port) = https(&authority);
     let mut stream = tls::stream(port, &authority).expect("it is trusted");
     stream
         .write_all(b"GET /v1/events?channel=news HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")

@@ -5,10 +5,24 @@ use std::net::TcpStream;
 
 use sterna_tests::client::Client;
 use sterna_tests::http::{Answer, HttpServer};
+use sterna_tests::server::{Launch, Server, free_port};
+use sterna_tests::tls::Authority;
 
 /// `Authorization` with a user's password.
 pub(crate) fn bearer(user: &str, password: &str) -> String {
     format!("Authorization: Bearer {user}:{password}")
+}
+
+/// A server with an HTTPS port, and that port; its certificate is in `cert.pem` and `key.pem`.
+pub(crate) fn https(authority: &Authority) -> (Server, u16) {
+    let (identity, port) = (authority.identity(), free_port());
+    let server = Launch::shards(2)
+        .file("cert.pem", &identity.certificate)
+        .file("key.pem", &identity.key)
+        .args(&["--https-port", &port.to_string(), "--tls-auth-clients", "no"])
+        .args(&["--tls-cert-file", "{folder}/cert.pem", "--tls-key-file", "{folder}/key.pem"])
+        .start();
+    (server, port)
 }
 
 /// Runs a command that is written as JSON, as a user without a password.
