@@ -244,8 +244,9 @@ impl Client {
         self.transport.set_read_patience(left).expect("a socket's timeout can be set");
         self.input.drain(..self.taken);
         self.taken = 0;
+        // A long reply is decoded from its start after each read: with as much again at a time these are few.
         let start = self.input.len();
-        self.input.resize(start + READ_BYTES, 0);
+        self.input.resize(start + READ_BYTES.max(start), 0);
         let result = self.transport.read(&mut self.input[start..]);
         self.input.truncate(start + result.as_ref().map_or(0, |&n| n));
         match result {
