@@ -185,7 +185,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "after-8-2",
         redis: "8.2 doesn't know the commands",
-        sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`, `DELEX`, `DIGEST`, `INCREX`, `MSETEX`, `LMOVEM`, `BLMOVEM`, `AGGREGATE COUNT`; not `HIMPORT`, nor events about single fields of hashes (`S`, `T`, `I` and `V` of `notify-keyspace-events`), nor `XIDMPRECORD`, with which Redis writes its log",
+        sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`, `DELEX`, `DIGEST`, `INCREX`, `MSETEX`, `LMOVEM`, `BLMOVEM`, `HIMPORT`, `AGGREGATE COUNT`, and events that name fields of hashes (`S`, `T`, `I` and `V` of `notify-keyspace-events`); not `XIDMPRECORD`, with which Redis writes its log, nor an encoding of its own for what `HIMPORT` makes: that is a hash as any other, and `OBJECT ENCODING` says so",
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
     Difference {
@@ -260,6 +260,7 @@ pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
     CommandDifference { command: "xcfgset", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "lmovem", part: "all", reason: "Came after Redis 8.2." },
     CommandDifference { command: "blmovem", part: "all", reason: "Came after Redis 8.2." },
+    CommandDifference { command: "himport", part: "all", reason: "Came after Redis 8.2." },
 ];
 
 /// `docs/differences.md`.

@@ -76,7 +76,7 @@ pub struct Spec {
 bitflags! {
     /// Command flags; the names are COMMAND INFO's.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Flags: u32 {
+    pub struct Flags: u64 {
         /// May change the keyspace.
         const WRITE = 1 << 0;
         /// Reads the keyspace and never changes it.
@@ -142,6 +142,8 @@ bitflags! {
         const RETAINS = 1 << 31;
         /// Looks at a password: an address that has failed too often waits for its turn.
         const LOGS_IN = 1 << 27;
+        /// Names a fieldset of its connection in the argument behind its key (HIMPORT SET).
+        const TAKES_FIELDSET = 1 << 32;
     }
 }
 
@@ -221,7 +223,7 @@ impl Categories {
     ];
 }
 
-/// Arguments of one request to a command on keys: 10 000 pairs of MSET, and some options. So many take a few milliseconds,
+/// Arguments of one request to a command on keys, or on fields of hashes: 10 000 pairs of MSET, and some options. So many take a few milliseconds,
 /// in which the shard serves nobody else.
 pub const KEY_ARGUMENTS_MAX: usize = 20_480;
 
@@ -429,7 +431,7 @@ impl Spec {
     pub const fn arguments_max(&self) -> usize {
         if self.flags.contains(Flags::IN_PARTS) {
             usize::MAX
-        } else if matches!(self.keys, Keys::None) {
+        } else if matches!(self.keys, Keys::None) && !matches!(self.group, Group::Hash) {
             SERVER_ARGUMENTS_MAX
         } else {
             KEY_ARGUMENTS_MAX

@@ -358,13 +358,17 @@ impl KeyEvents {
     ];
 
     /// Letters of the others. Redis leaves out the first three beside `A`, which CONFIG REWRITE would then lose.
-    const OUTSIDE_A: [(u8, EventClasses); 6] = [
+    const OUTSIDE_A: [(u8, EventClasses); 10] = [
         (b'n', EventClasses::NEW),
         (b'o', EventClasses::OVERWRITTEN),
         (b'c', EventClasses::TYPE_CHANGED),
         (b'K', EventClasses::KEYSPACE),
         (b'E', EventClasses::KEYEVENT),
         (b'm', EventClasses::KEY_MISS),
+        (b'S', EventClasses::SUBKEYSPACE),
+        (b'T', EventClasses::SUBKEYEVENT),
+        (b'I', EventClasses::SUBKEYSPACEITEM),
+        (b'V', EventClasses::SUBKEYSPACEEVENT),
     ];
 
     fn of_letter(letter: u8) -> Option<EventClasses> {
@@ -613,6 +617,8 @@ mod tests {
             ("Kcon", "nocK"),
             ("", ""),
             ("exzhsl$gtdK", "AK"),
+            ("STIVh", "hSTIV"),
+            ("VISTEmAK", "AKEmSTIV"),
         ];
         for (text, expected) in rows {
             assert_eq!(written(&KeyEvents::default(), &[text], Phase::Set).unwrap(), expected, "{text}");

@@ -337,8 +337,9 @@ options! {
     lfu_decay_time: u32 = 1,
         Data "lfu-decay-time", int(0, INT, "minutes"), RunTime;
 
-    /// Events of the keyspace to publish, a letter each: `K` and `E` choose the channels, `g $ l s h z x e t d m n o c`
-    /// the events, `A` all of them but the last four. Empty publishes none.
+    /// Events of the keyspace to publish, a letter each: `K` and `E` choose the channels, and `S T I V` those that name the
+    /// fields of a hash an event is about; `g $ l s h z x e t d m n o c` choose the events, `A` all of them but the last four.
+    /// Empty publishes none.
     notify_keyspace_events: KeyEvents = KeyEvents::default(),
         Data "notify-keyspace-events", Kind::Text, RunTime;
 

@@ -24,6 +24,7 @@ use crate::collection::Collection;
 use crate::context::{Ctx, Run};
 use crate::error::Error;
 use crate::event::EventClasses;
+use crate::fields::Fieldset;
 use crate::garbage::Garbage;
 use crate::partition::Partition;
 use crate::space::Space;
@@ -121,7 +122,9 @@ impl Apart {
         let Wants { effects, events, .. } = log.wants();
         // A key that is missing has been noted by the command's first run.
         let events = events.difference(EventClasses::KEY_MISS);
-        let changes = Changes::new(Wants { effects: effects && writes, events, touched: true, edited: true });
+        let wants = Wants { effects: effects && writes, events, touched: true, edited: true };
+        let mut changes = Changes::new(wants);
+        changes.lend(log.fieldset().cloned());
         let caller = Caller { may_block: false, may_yield: false, ..caller };
         Apart { partition, keys: keys.into(), watch, db, now_ms, caller, changes }
     }
@@ -141,6 +144,11 @@ impl Apart {
         if let Some(watch) = &self.watch {
             watch.set_broken();
         }
+    }
+
+    /// The fieldset that was lent for it.
+    pub fn fieldset(&self) -> Option<&Arc<Fieldset>> {
+        self.changes.fieldset()
     }
 
     /// Whether the command writes: then it has happened only once it is committed.

@@ -14,10 +14,13 @@
 //! One `Changes` is reused for every command of a shard; [`Changes::clear`] keeps its buffers, unless they are large.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::effect;
 use crate::event::{Event, EventClasses};
+use crate::fields::Fieldset;
 use crate::garbage::Garbage;
+use crate::subkeys::{self, Subkeys};
 use crate::value::ValueRef;
 use crate::wait::{Served, Waiter};
 
@@ -39,9 +42,9 @@ pub struct Wants {
 pub struct Changes {
     wants: Wants,
     effects: Vec<u8>,
-    /// The bytes of the keys that the lists below name.
+    /// The bytes of the keys that the lists below name, and of what events are about.
     keys: Vec<u8>,
-    events: Vec<(Event, KeyAt)>,
+    events: Vec<(Event, KeyAt, Range<usize>)>,
     touched: Vec<KeyAt>,
     /// Wanted by whoever runs a command apart, and taken before anything is cleared.
     edited: Vec<KeyAt>,
@@ -50,9 +53,24 @@ pub struct Changes {
     /// What is slow to free: dropped when this is cleared, which is after the locks are released, unless taken before.
     garbage: Vec<Garbage>,
     expiry_paused: bool,
+    /// What the request names that its connection has stated before (HIMPORT).
+    fieldset: Option<Arc<Fieldset>>,
     flushed: bool,
     count: u64,
     lsn: Option<u64>,
+}
+
+/// What happened to one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEvent<'a> {
+    /// What it was.
+    pub event: Event,
+    /// The database, by its number.
+    pub db: usize,
+    /// The key.
+    pub key: &'a [u8],
+    /// Which of its elements it happened to, where that is told of and somebody wants to know.
+    pub subkeys: Subkeys<'a>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,8 +98,9 @@ impl Changes {
         } else {
             self.effects.append(&mut apart.effects);
         }
-        for (event, db, key) in apart.events() {
-            self.event(event, db, key);
+        for KeyEvent { event, db, key, subkeys } in apart.events() {
+            let subkeys = self.subkeys(subkeys.iter());
+            self.event_of(event, db, key, subkeys);
         }
         self.count = count + apart.count;
     }
@@ -158,9 +177,14 @@ impl Changes {
         &self.effects
     }
 
-    /// The events in order, with database and key.
-    pub fn events(&self) -> impl ExactSizeIterator<Item = (Event, usize, &[u8])> {
-        self.events.iter().map(|(event, at)| (*event, at.db, &self.keys[at.bytes.clone()]))
+    /// The events in order.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = KeyEvent<'_>> {
+        self.events.iter().map(|(event, at, subkeys)| KeyEvent {
+            event: *event,
+            db: at.db,
+            key: &self.keys[at.bytes.clone()],
+            subkeys: Subkeys::of(&self.keys[subkeys.clone()]),
+        })
     }
 
     /// Database and name of the keys that were written to, in order and with repetitions.
@@ -194,10 +218,27 @@ impl Changes {
 
     #[inline]
     pub(crate) fn event(&mut self, event: Event, db: usize, key: &[u8]) {
+        self.event_of(event, db, key, 0..0);
+    }
+
+    /// Notes an event that is about some elements: what [`Changes::subkeys`] returned.
+    #[inline]
+    pub(crate) fn event_of(&mut self, event: Event, db: usize, key: &[u8], subkeys: Range<usize>) {
         if self.wants.events.contains(event.class) {
             let at = self.keep(db, key);
-            self.events.push((event, at));
+            self.events.push((event, at, subkeys));
         }
+    }
+
+    /// Notes names of elements for an event to follow, if anybody is told of them.
+    #[inline]
+    pub(crate) fn subkeys<'a>(&mut self, names: impl Iterator<Item = &'a [u8]>) -> Range<usize> {
+        if !self.wants.events.intersects(EventClasses::SUBKEYS) {
+            return 0..0;
+        }
+        let start = self.keys.len();
+        subkeys::write(&mut self.keys, names);
+        start..self.keys.len()
     }
 
     #[inline]
@@ -347,6 +388,16 @@ impl Changes {
     #[inline]
     pub fn pause_expiry(&mut self, yes: bool) {
         self.expiry_paused = yes;
+    }
+
+    /// Lends the fieldset that the next command names; `None`: there is none of this name, or it names none.
+    pub fn lend(&mut self, fieldset: Option<Arc<Fieldset>>) {
+        self.fieldset = fieldset;
+    }
+
+    /// What was lent.
+    pub fn fieldset(&self) -> Option<&Arc<Fieldset>> {
+        self.fieldset.as_ref()
     }
 
     #[inline]

@@ -7,6 +7,7 @@
 //! Small values are one packed allocation (`packed.rs`); where that ends is configured ([`Limits`]).
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::changes::Changes;
 use crate::effect;
@@ -161,6 +162,8 @@ pub(crate) struct Edits<'a> {
     pub(crate) limits: &'a Limits,
     /// Elements that were changed so far.
     pub(crate) count: u64,
+    /// Which these are, as [`Changes::subkeys`] notes them.
+    pub(crate) subkeys: Range<usize>,
 }
 
 impl Edits<'_> {
@@ -170,6 +173,12 @@ impl Edits<'_> {
         self.count += elements as u64;
         let (db, key) = (self.db, self.key);
         self.log.effect_elements(self.tag, db, key, fill);
+    }
+
+    /// Notes which elements the change is about, for its event.
+    #[inline]
+    pub(crate) fn name<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) {
+        self.subkeys = self.log.subkeys(names);
     }
 }
 
@@ -184,6 +193,8 @@ pub(crate) struct Edited<R> {
     pub(crate) is_new: bool,
     /// Whether the key is gone with its last element.
     pub(crate) is_gone: bool,
+    /// Which elements it was about, where that is told of.
+    pub(crate) subkeys: Range<usize>,
 }
 
 /// Whether a number can be a collection's: of an effect, or of a value.

@@ -116,6 +116,7 @@ pub static COMMANDS: &[Command<Run>] = &[
     hash::get::HGETALL,
     hash::getex::HGETDEL,
     hash::getex::HGETEX,
+    hash::import::HIMPORT,
     hash::incr::HINCRBY,
     hash::incr::HINCRBYFLOAT,
     hash::get::HKEYS,

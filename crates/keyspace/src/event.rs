@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// Classes of events, and the two channels they can go to; a mask of them is `notify-keyspace-events`.
+    /// Classes of events, and the channels they can go to; a mask of them is `notify-keyspace-events`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct EventClasses: u32 {
         /// `K`: publish to `__keyspace@<db>__:<key>`.
@@ -38,7 +38,20 @@ bitflags! {
         const OVERWRITTEN = 1 << 14;
         /// `c`: a value was replaced by one of another type.
         const TYPE_CHANGED = 1 << 15;
-        /// `A`: all but `K`, `E`, `m`, `n`, `o` and `c`.
+        /// `S`: publish to `__subkeyspace@<db>__:<key>`.
+        const SUBKEYSPACE = 1 << 16;
+        /// `T`: publish to `__subkeyevent@<db>__:<event>`.
+        const SUBKEYEVENT = 1 << 17;
+        /// `I`: publish to `__subkeyspaceitem@<db>__:<key>\n<subkey>`.
+        const SUBKEYSPACEITEM = 1 << 18;
+        /// `V`: publish to `__subkeyspaceevent@<db>__:<event>|<key>`.
+        const SUBKEYSPACEEVENT = 1 << 19;
+        /// Channels that say which elements an event is about.
+        const SUBKEYS = Self::SUBKEYSPACE.bits() | Self::SUBKEYEVENT.bits() | Self::SUBKEYSPACEITEM.bits()
+            | Self::SUBKEYSPACEEVENT.bits();
+        /// All channels.
+        const CHANNELS = Self::KEYSPACE.bits() | Self::KEYEVENT.bits() | Self::SUBKEYS.bits();
+        /// `A`: all but the channels, `m`, `n`, `o` and `c`.
         const ALL = Self::GENERIC.bits() | Self::STRING.bits() | Self::LIST.bits() | Self::SET.bits()
             | Self::HASH.bits() | Self::ZSET.bits() | Self::EXPIRED.bits() | Self::EVICTED.bits()
             | Self::STREAM.bits() | Self::MODULE.bits();

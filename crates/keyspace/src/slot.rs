@@ -3,6 +3,7 @@
 //! Every change keeps the expiry index and the memory count, notes its effect, and touches the key (watchers, waiters,
 //! client caches). A change takes the event it is known by, so a command can't leave it out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::changes::Changes;
@@ -190,6 +191,21 @@ impl<'a> Slot<'a> {
         self.event(event);
     }
 
+    /// The same, for a value of which the event names some elements.
+    pub(crate) fn overwrite_named<'n>(
+        &mut self,
+        value: Value,
+        event: Event,
+        names: impl Iterator<Item = &'n [u8]>,
+    ) {
+        match self.put(value, None) {
+            Displaced::Nothing => self.event(event::NEW),
+            displaced => self.event_displaced(displaced),
+        }
+        let subkeys = self.log.subkeys(names);
+        self.event_of(event, subkeys);
+    }
+
     /// The value becomes this one; events are left to the caller. Only for commands that report two keys at once, which
     /// have an order of their own.
     pub(crate) fn put<'v>(&mut self, value: impl Into<NewValue<'v>>, expire_at_ms: Option<u64>) -> Displaced {
@@ -375,6 +391,11 @@ impl<'a> Slot<'a> {
         self.log.event(event, self.db, self.key);
     }
 
+    /// Notes another event of this key, which is about these elements, see [`Changes::subkeys`].
+    pub(crate) fn event_of(&mut self, event: Event, subkeys: Range<usize>) {
+        self.log.event_of(event, self.db, self.key, subkeys);
+    }
+
     /// Makes an empty stream here, where there is nothing. The change that made it necessary touches the key.
     pub(crate) fn create_stream(&mut self) {
         let value = Value::Stream(Box::new(Stream::new()));
@@ -456,28 +477,29 @@ impl<'a> Slot<'a> {
         let db = database.number();
         let limits = &settings.limits;
         let effects_before = log.effects().len();
-        let mut edits = Edits { log, db, key, tag: T::TAG, now_ms: *now_ms, limits, count: 0 };
+        let (now_ms, tag) = (*now_ms, T::TAG);
+        let mut edits = Edits { log, db, key, tag, now_ms, limits, count: 0, subkeys: 0..0 };
         let is_new = self.place.is_none();
-        let (result, is_gone, count) = match self.place {
+        let (result, is_gone, count, subkeys) = match self.place {
             Some(place) => {
                 let value = database.table.kept_mut(place).and_then(T::of_mut).ok_or(Error::WrongType)?;
                 let (before_bytes, before_ms) = (value.heap_bytes(), value.soonest_ms());
                 let result = edit(value, &mut edits);
                 let (after_ms, is_gone) = (value.soonest_ms(), value.is_empty());
                 database.heap_bytes = database.heap_bytes + value.heap_bytes() - before_bytes;
-                let count = edits.count;
+                let (count, subkeys) = (edits.count, edits.subkeys);
                 self.mark_written(place);
                 self.reindex_parts(before_ms, after_ms);
-                (result, is_gone, count)
+                (result, is_gone, count, subkeys)
             }
             None => {
                 let mut value = T::default();
                 let result = edit(&mut value, &mut edits);
-                let (is_gone, count) = (value.is_empty(), edits.count);
+                let (is_gone, count, subkeys) = (value.is_empty(), edits.count, edits.subkeys);
                 if !is_gone {
                     self.insert(value.into_value().into(), NEVER);
                 }
-                (result, is_gone, count)
+                (result, is_gone, count, subkeys)
             }
         };
         if is_gone {
@@ -491,7 +513,7 @@ impl<'a> Slot<'a> {
             self.log.count_more(count - 1);
             self.touch();
         }
-        Ok(Edited { result, count, is_new: is_new && !is_gone, is_gone: is_gone && !is_new })
+        Ok(Edited { result, count, is_new: is_new && !is_gone, is_gone: is_gone && !is_new, subkeys })
     }
 
     /// Notes what an edit that is known by `event` did to the key.
@@ -502,7 +524,7 @@ impl<'a> Slot<'a> {
         if edited.is_new {
             self.event(event::NEW);
         }
-        self.event(event);
+        self.event_of(event, edited.subkeys.clone());
         if edited.is_gone {
             self.event(event::DEL);
         }

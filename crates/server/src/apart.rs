@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use sterna_command::{Command, Row};
-use sterna_keyspace::{Apart, Error, Run};
+use sterna_keyspace::{Apart, Error, Fieldset, Run};
 use sterna_protocol::{Args, LongRequest, OwnedArgs, Reply};
 
 use crate::connection::state::ConnectionRef;
@@ -32,6 +32,8 @@ pub(crate) struct Task {
     /// Handed over by whoever read it.
     pub(crate) request: Request,
     pub(crate) scene: Scene,
+    /// What its request names, if it has to begin anew (HIMPORT).
+    pub(crate) fieldset: Option<Arc<Fieldset>>,
     /// `None` once it is over: a command that only reads is so when it has been run.
     pub(crate) apart: Option<Box<Apart>>,
     /// What it answers.
@@ -80,8 +82,9 @@ impl Task {
         apart: Box<Apart>,
     ) -> Task {
         let (request, reply, took) = (Request::default(), Vec::new(), Duration::ZERO);
+        let fieldset = apart.fieldset().cloned();
         let (apart, result, denied) = (Some(apart), None, None);
-        Task { who, row, command, request, scene, apart, reply, result, denied, took, runs: 0 }
+        Task { who, row, command, request, scene, fieldset, apart, reply, result, denied, took, runs: 0 }
     }
 
     /// Runs it.

@@ -28,5 +28,8 @@ pub(crate) const BACKLOG_BYTES: usize = 256 * 1024;
 /// The least that `maxmemory-clients` means: below it a server could not be spoken to. Source: Redis.
 pub(crate) const CLIENTS_BYTES_MIN: u64 = 128 << 10;
 
+/// Bytes of a connection's fieldsets (HIMPORT): tens of thousands of names. They are freed in a moment when it closes.
+pub(crate) const FIELDSETS_BYTES_MAX: usize = 4 << 20;
+
 /// Entries of the table of tracked reads looked at in one tick for clients that have left.
 pub(crate) const TRACKED_READS_PER_SWEEP: usize = 1000;

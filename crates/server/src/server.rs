@@ -503,13 +503,8 @@ fn policy_of(policy: MaxmemoryPolicy) -> Option<Policy> {
     Some(Policy { only_volatile, order })
 }
 
-/// `notify-keyspace-events` as the keyspace understands it. Without `K` or `E` nothing is published, so nothing is asked
-/// for.
+/// `notify-keyspace-events` as the keyspace understands it. Without a channel nothing is published, so nothing is asked for.
 fn event_classes_of(config: &Config) -> EventClasses {
     let wanted = config.notify_keyspace_events.0;
-    if wanted.intersects(EventClasses::KEYSPACE | EventClasses::KEYEVENT) {
-        wanted
-    } else {
-        EventClasses::empty()
-    }
+    if wanted.intersects(EventClasses::CHANNELS) { wanted } else { EventClasses::empty() }
 }

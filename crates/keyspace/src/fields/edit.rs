@@ -61,6 +61,7 @@ impl Hash {
             added += usize::from(is_new || was_due);
             count += 1;
         }
+        edits.name(fields.clone().map(|(name, _)| name));
         edits.record(count, |body| effect::write_set(body, expiry, fields));
         added
     }
@@ -98,6 +99,7 @@ impl Hash {
         }
         if !changed.is_empty() {
             let names = changed.iter().copied();
+            edits.name(names.clone());
             edits.record(changed.len(), |body| match change {
                 FieldChange::Remove => effect::write_remove(body, names),
                 FieldChange::Expire(at_ms) => effect::write_expire(body, at_ms, names),
@@ -118,6 +120,7 @@ impl Hash {
             self.remove(name);
         }
         if !due.is_empty() {
+            edits.name(due.iter().map(|name| &**name));
             edits.record(due.len(), |body| effect::write_remove(body, due.iter().map(|name| &**name)));
         }
         due.len()

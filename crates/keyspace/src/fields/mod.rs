@@ -18,6 +18,7 @@
 
 mod edit;
 mod effect;
+mod fieldset;
 #[cfg(test)]
 mod model;
 mod rdb;
@@ -32,6 +33,7 @@ use crate::value::{NEVER, Value};
 use table::Table;
 
 pub(crate) use edit::{Expiry, FieldChange};
+pub use fieldset::Fieldset;
 pub(crate) use rdb::VALKEY_EXPIRING_HASH;
 
 /// Bytes of a small hash, whatever is configured: they are moved by every change.
@@ -85,6 +87,26 @@ impl Default for Hash {
 }
 
 impl Hash {
+    /// A hash of these fields, of which no two have the same name.
+    pub(crate) fn of_distinct<'a>(
+        fields: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        limits: &Limits,
+    ) -> Hash {
+        let len = fields.len();
+        let bytes: usize = fields.clone().map(|(name, value)| name.len() + value.len()).sum();
+        let is_small =
+            bytes < SMALL_BYTES_MAX && fields.clone().all(|(name, value)| fits(limits, len, [name, value]));
+        let mut hash = Hash::default();
+        if let (Form::Small(packed), true) = (&mut hash.0, is_small) {
+            fields.for_each(|(name, value)| packed.push_back([name, value]));
+            return hash;
+        }
+        for (name, value) in fields {
+            hash.put(name, value, Expiry::Clear, limits);
+        }
+        hash
+    }
+
     /// How many fields, those included that are due.
     pub(crate) fn len(&self) -> usize {
         match &self.0 {

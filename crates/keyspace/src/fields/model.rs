@@ -134,7 +134,7 @@ proptest! {
             };
             let mut log = Changes::new(Wants { effects: true, events: EventClasses::empty(), touched: false, edited: false });
             let mut edits =
-                Edits { log: &mut log, db: 0, key: b"k", tag: Hash::TAG, now_ms, limits: &LIMITS, count: 0 };
+                Edits { log: &mut log, db: 0, key: b"k", tag: Hash::TAG, now_ms, limits: &LIMITS, count: 0, subkeys: 0..0 };
             let live = |model: &Model, name: &Vec<u8>| model.get(name).is_some_and(|(_, at)| at.is_none_or(|at| now_ms <= at));
             let before: std::collections::BTreeSet<_> = model.keys().filter(|name| live(&model, name)).cloned().collect();
             take(&mut model, step, now_ms);

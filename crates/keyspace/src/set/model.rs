@@ -112,7 +112,7 @@ proptest! {
         let mut copies = Vec::new();
         for step in steps {
             let mut edits =
-                Edits { log: &mut log, db: 0, key: b"k", tag: Set::TAG, now_ms: 1, limits: &LIMITS, count: 0 };
+                Edits { log: &mut log, db: 0, key: b"k", tag: Set::TAG, now_ms: 1, limits: &LIMITS, count: 0, subkeys: 0..0 };
             match step {
                 Step::Add(names) => {
                     let before = model.len();

@@ -1,5 +1,9 @@
 //! Hashes among keys: what becomes of fields that expire, and of what a journal has of them.
 
+use std::sync::Arc;
+
+use sterna_keyspace::Fieldset;
+
 use crate::world::World;
 
 #[test]
@@ -32,14 +36,17 @@ fn a_field_that_is_due_is_shown_to_nobody_and_goes_by_an_effect_of_its_own() {
         assert!(world.journal.is_empty() && world.events().is_empty(), "{command} changes nothing");
     }
     assert_eq!(world.expire_due(1), 1, "in steps");
-    assert_eq!(world.events(), ["hexpired 0 h"]);
+    let first = world.events().concat();
     assert_eq!(world.expire_due(100), 1);
+    let mut told = [first, world.events().concat()];
+    told.sort_unstable();
+    assert_eq!(told, ["hexpired 0 h 1:a", "hexpired 0 h 1:b"]);
     assert_eq!(world.expire_due(100), 0);
     assert_eq!(world.run("hlen h"), ":1\r\n");
     world.run("hpexpire h 1 fields 1 c");
     world.now_ms += 2;
     assert_eq!(world.expire_due(100), 1);
-    assert_eq!(world.events(), ["hexpired 0 h", "del 0 h"]);
+    assert_eq!(world.events(), ["hexpired 0 h 1:c", "del 0 h"]);
     assert_eq!(world.run("exists h"), ":0\r\n");
 }
 
@@ -72,6 +79,85 @@ fn what_is_written_over_a_field_that_is_due_has_not_its_expiry() {
         world.run(command);
         assert!(world.events().is_empty(), "{command} finds nothing");
     }
+}
+
+/// Source: the table of redis.io/docs/latest/develop/pubsub/subkeyspace-notifications.
+#[test]
+fn an_event_of_a_hash_names_the_fields_it_is_about() {
+    let rows: &[(&str, &[&str])] = &[
+        ("hset h a 1 b 2 a 3", &["new 0 h", "hset 0 h 1:a,1:b,1:a"]),
+        ("hmset h long-name 1", &["hset 0 h 9:long-name"]),
+        ("hsetnx h a 1", &[]),
+        ("hsetnx h c 1", &["hset 0 h 1:c"]),
+        ("hincrby h a 1", &["hincrby 0 h 1:a"]),
+        ("hincrby h long-name x", &[]),
+        ("hincrbyfloat h b 0.5", &["hincrbyfloat 0 h 1:b"]),
+        ("hdel h nothing c nothing c", &["hdel 0 h 1:c"]),
+        ("hdel h nothing", &[]),
+        ("hexpire h 100 nx fields 3 a nothing b", &["hexpire 0 h 1:a,1:b"]),
+        ("hexpire h 100 nx fields 1 a", &[]),
+        ("hpersist h fields 3 a nothing long-name", &["hpersist 0 h 1:a"]),
+        ("hgetex h px 5000 fields 2 a nothing", &["hexpire 0 h 1:a"]),
+        ("hgetex h persist fields 2 a long-name", &["hpersist 0 h 1:a"]),
+        ("hgetex h fields 1 a", &[]),
+        ("hgetex h pxat 1 fields 1 long-name", &["hdel 0 h 9:long-name"]),
+        ("hsetex h fields 1 c 1", &["hset 0 h 1:c"]),
+        ("hsetex h ex 10 fields 2 c 1 d 1", &["hset 0 h 1:c,1:d", "hexpire 0 h 1:c,1:d"]),
+        ("hsetex h pxat 1 fields 2 c 1 e 1", &["hset 0 h 1:c,1:e", "hdel 0 h 1:c,1:e"]),
+        ("hsetex h fnx fields 1 a 1", &[]),
+        ("hexpireat h 1 fields 1 d", &["hdel 0 h 1:d"]),
+        ("hgetdel h fields 2 nothing b", &["hdel 0 h 1:b"]),
+        ("hgetdel h fields 1 a", &["hdel 0 h 1:a", "del 0 h"]),
+        ("sadd s member", &["new 0 s", "sadd 0 s"]),
+    ];
+    let mut world = World::new(2);
+    for (command, expected) in rows {
+        world.run(command);
+        let events = world.events().into_iter().filter(|event| !event.starts_with("keymiss"));
+        assert_eq!(events.collect::<Vec<_>>(), *expected, "{command}");
+    }
+}
+
+#[test]
+fn a_hash_of_stated_fields_takes_the_place_of_the_one_that_was_there() {
+    let mut world = World::new(2);
+    let lent = |names: &[&[u8]]| Some(Arc::new(Fieldset::new(names).expect("distinct names")));
+    world.run("set text x");
+    world.log.lend(lent(&[b"long-name", b"b", b"a"]));
+    for (command, expected, events) in [
+        ("himport set h f 1 2 3", "+OK\r\n", &["new 0 h", "hset 0 h 1:a,1:b,9:long-name"][..]),
+        (
+            "hgetall h",
+            "*6\r\n$1\r\na\r\n$1\r\n3\r\n$1\r\nb\r\n$1\r\n2\r\n$9\r\nlong-name\r\n$1\r\n1\r\n",
+            &[],
+        ),
+        ("hset h old 1", ":1\r\n", &["hset 0 h 3:old"]),
+        ("expire h 100", ":1\r\n", &["expire 0 h"]),
+        ("himport set h f x y", "-ERR value count does not match fieldset field count\r\n", &[]),
+        (
+            "himport set text f x y",
+            "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+            &[],
+        ),
+        ("himport set h f x y z", "+OK\r\n", &["overwritten 0 h", "hset 0 h 1:a,1:b,9:long-name"]),
+        ("hlen h", ":3\r\n", &[]),
+        ("ttl h", ":-1\r\n", &[]),
+    ] {
+        assert_eq!(world.run(command), expected, "{command}");
+        assert_eq!(world.events(), events, "{command}");
+    }
+    assert_eq!(world.replayed(1).run("hget h long-name"), "$1\r\nx\r\n");
+    world.log.lend(None);
+    assert_eq!(world.run("himport set h f x"), "-ERR no such fieldset\r\n");
+    assert!(world.run("himport set text f x").starts_with("-WRONGTYPE"));
+
+    let names: Vec<String> = (0..900).map(|nth| format!("field:{nth}")).collect();
+    world.log.lend(lent(&names.iter().map(|name| name.as_bytes()).collect::<Vec<_>>()));
+    let values: Vec<&str> = (0..900).map(|_| "v").collect();
+    assert_eq!(world.run(&format!("himport set large f {}", values.join(" "))), "+OK\r\n");
+    assert_eq!(world.run("hlen large"), ":900\r\n");
+    assert_eq!(world.run("object encoding large"), "$9\r\nhashtable\r\n");
+    world.check();
 }
 
 #[test]

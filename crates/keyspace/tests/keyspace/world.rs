@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sterna_command::{Command, Flags};
 use sterna_keyspace::{
-    Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, Error, EventClasses, KeyHash, Locked, Outcome,
-    Partition, Retention, Run, Space, Waiter, Wants, remember, serve_ready,
+    Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, Error, EventClasses, KeyEvent, KeyHash, Locked,
+    Outcome, Partition, Retention, Run, Space, Waiter, Wants, remember, serve_ready,
 };
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
 
@@ -160,7 +160,10 @@ impl World {
     pub(crate) fn events(&self) -> Vec<String> {
         self.log
             .events()
-            .map(|(event, db, key)| format!("{} {db} {}", event.name, String::from_utf8_lossy(key)))
+            .map(|KeyEvent { event, db, key, subkeys }| {
+                let [key, subkeys] = [key, subkeys.list()].map(String::from_utf8_lossy);
+                format!("{} {db} {key} {subkeys}", event.name).trim_end().to_owned()
+            })
             .collect()
     }
 

@@ -186,6 +186,7 @@ fn reset(call: &mut Call<'_>) -> Result<(), Failure> {
     connection.client.set_mark(mark::NO_EVICT | mark::NO_TOUCH, false);
     connection.client.names.lock().name = "".into();
     connection.declines_resuming = false;
+    connection.fieldsets = None;
     call.shard.end_resuming(slot, CloseReason::Expired);
     call.shard.become_user(slot, user);
     call.reply.simple("RESET");

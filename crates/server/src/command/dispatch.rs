@@ -475,7 +475,9 @@ impl Shard {
     ) -> Result<(), Failure> {
         self.remember_reads(slot, &command.spec, args);
         let scene = self.scene_of(slot, true);
+        self.lend_fieldset(slot, &command.spec, args);
         let outcome = self.server.partitions.execute(command, args, scene, &mut self.changes, &mut reply);
+        self.take_fieldset_back(&command.spec);
         self.spread_changes();
         self.reads_end();
         match outcome {
@@ -548,28 +550,12 @@ impl Shard {
             let mail = Mail::Served { client: caller.client, waiter: served.waiter, reply: served.reply };
             self.post(caller.shard, mail);
         }
-        for (event, db, key) in changes.events() {
-            self.publish_event(event, db, key);
+        for event in changes.events() {
+            self.publish_event(event);
         }
         self.server.reclaimer.take(&mut changes);
         changes.clear();
         self.changes = changes;
-    }
-
-    /// Publishes one keyspace event where `notify-keyspace-events` says.
-    fn publish_event(&mut self, event: sterna_keyspace::Event, db: usize, key: &[u8]) {
-        use sterna_keyspace::EventClasses;
-        self.end_run();
-        let wanted = self.server.event_classes();
-        if wanted.contains(EventClasses::KEYSPACE) {
-            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
-            self.publish(Namespace::Channels, &channel, event.name.as_bytes());
-        }
-        if wanted.contains(EventClasses::KEYEVENT) {
-            let channel = format!("__keyevent@{db}__:{}", event.name);
-            self.publish(Namespace::Channels, channel.as_bytes(), key);
-        }
-        self.end_run();
     }
 
     /// Answers an error for a request that did not run. Between MULTI and EXEC it spoils the transaction; if it was

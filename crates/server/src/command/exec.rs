@@ -226,11 +226,13 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Result<Outcome, Error> {
         self.remember_reads(slot, &command.spec, args);
+        self.lend_fieldset(slot, &command.spec, args);
         let mut reply = Reply::new(out, scene.caller.proto);
         let mut outcome = held.execute(command, args, scene, &mut self.changes, &mut reply);
         if matches!(outcome, Err(Error::TooLong)) {
             outcome = Ok(held.copies(command, args, scene, &self.changes));
         }
+        self.take_fieldset_back(&command.spec);
         self.spread_changes();
         self.reads_end();
         outcome

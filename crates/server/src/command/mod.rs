@@ -14,6 +14,7 @@ pub(crate) mod debug;
 mod dispatch;
 mod exec;
 mod failure;
+mod fieldset;
 mod help;
 mod http;
 mod info;
@@ -21,6 +22,7 @@ pub(crate) mod latency;
 mod memory;
 mod monitor;
 mod node;
+mod notify;
 mod pubsub;
 mod redaction;
 mod retention;
@@ -53,6 +55,7 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         config::ROWS,
         copies::ROWS,
         debug::ROWS,
+        fieldset::ROWS,
         info::ROWS,
         latency::ROWS,
         memory::ROWS,

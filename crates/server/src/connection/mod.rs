@@ -8,6 +8,7 @@ pub(crate) mod backlog;
 pub(crate) mod chunk;
 pub(crate) mod client;
 pub(crate) mod dependence;
+pub(crate) mod fieldsets;
 pub(crate) mod mover;
 pub(crate) mod output;
 pub(crate) mod pace;
@@ -28,6 +29,7 @@ use sterna_pubsub::Subscriptions;
 use crate::acl::User;
 use client::{Client, ClientId};
 use dependence::Dependence;
+use fieldsets::Fieldsets;
 use output::OutputQueue;
 use pace::Pace;
 use resumption::Resumption;
@@ -181,6 +183,8 @@ pub(crate) struct Connection {
     pub(crate) transaction_bytes: usize,
     /// How it tracks what it reads (CLIENT TRACKING).
     pub(crate) tracking: Option<Box<tracking::Mode>>,
+    /// Names of fields that it has stated (HIMPORT).
+    pub(crate) fieldsets: Option<Box<Fieldsets>>,
     /// Under whom it can be resumed when its socket breaks, if it can.
     pub(crate) resumption: Option<Box<Resumption>>,
     /// CLIENT RESUME OFF: it is not to be resumed.
@@ -251,6 +255,7 @@ impl Connection {
             transaction: None,
             transaction_bytes: 0,
             tracking: None,
+            fieldsets: None,
             resumption: None,
             declines_resuming: false,
             probed: 0,
@@ -362,6 +367,7 @@ impl Connection {
             + self.resumption.as_ref().map_or(0, |own| {
                 size_of::<Resumption>() + own.predecessors.capacity() * size_of::<ConnectionRef>()
             })
+            + self.fieldsets.as_ref().map_or(0, |fieldsets| fieldsets.bytes())
             + self.client.names.lock().heap_bytes()
     }
 }

@@ -7,6 +7,7 @@ use sterna_protocol::Proto;
 use super::chunk::Range;
 use super::client::Client;
 use super::dependence::Dependence;
+use super::fieldsets::Fieldsets;
 use super::state::ConnectionRef;
 use super::transport::Transport;
 use super::{Connection, Partial, ReplyMode};
@@ -20,6 +21,7 @@ pub(crate) struct Mover {
     transport: Transport,
     user: Option<Arc<User>>,
     partial: Option<Box<Partial>>,
+    fieldsets: Option<Box<Fieldsets>>,
     /// Replies that it has not been sent yet.
     unsent: Vec<u8>,
     depends_on: Dependence,
@@ -43,6 +45,7 @@ impl Connection {
             transport: self.transport,
             user: self.user,
             partial: self.partial,
+            fieldsets: self.fieldsets,
             depends_on: self.depends_on,
             proto: self.proto,
             db: self.db,
@@ -60,6 +63,7 @@ impl Connection {
         let mut connection =
             Connection::new(me, mover.transport, mover.client, mover.user, mover.unproven_since_ms);
         connection.partial = mover.partial;
+        connection.fieldsets = mover.fieldsets;
         connection.depends_on = mover.depends_on;
         connection.proto = mover.proto;
         connection.db = mover.db;

@@ -168,6 +168,7 @@ impl Shard {
         task.scene.now_ms = self.clock.now_ms;
         task.scene.caller.may_block &= task.runs < RUNS_MAX;
         let mut reply = Reply::new(&mut task.reply, task.scene.caller.proto);
+        self.changes.lend(task.fieldset.clone());
         let outcome = self.server.partitions.execute(
             task.command,
             task.request.args(),
@@ -175,6 +176,7 @@ impl Shard {
             &mut self.changes,
             &mut reply,
         );
+        self.changes.lend(None);
         self.spread_changes();
         match outcome {
             Ok(Outcome::Apart(apart)) => {

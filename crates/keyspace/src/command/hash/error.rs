@@ -16,6 +16,8 @@ pub enum HashError {
     ExpireNegative,
     ConditionTwice,
     ExpiryTwice,
+    NoFieldset,
+    FieldsetMismatch,
     Argument { argument: Box<[u8]> },
 }
 
@@ -39,6 +41,8 @@ impl HashError {
             HashError::ExpiryTwice => {
                 "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
             }
+            HashError::NoFieldset => "ERR no such fieldset",
+            HashError::FieldsetMismatch => "ERR value count does not match fieldset field count",
             HashError::Argument { argument } => {
                 return [b"ERR unknown argument: ", &**argument].concat().into();
             }

@@ -9,6 +9,7 @@
 //! | `random`, `scan` | HRANDFIELD, HSCAN |
 //! | `expire`, `ttl` | HEXPIRE, HPERSIST, HTTL and their kin |
 //! | `getex`, `setex` | HGETEX, HGETDEL, HSETEX |
+//! | `import` | HIMPORT SET |
 //!
 //! A field that is due is shown to nobody; see `fields/mod.rs`.
 
@@ -21,6 +22,7 @@ mod error;
 pub(super) mod expire;
 pub(super) mod get;
 pub(super) mod getex;
+pub(super) mod import;
 pub(super) mod incr;
 pub(super) mod random;
 pub(super) mod scan;

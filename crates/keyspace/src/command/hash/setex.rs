@@ -52,26 +52,30 @@ fn hsetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         return Ok(Outcome::Replied);
     }
     let is_new = slot.is_empty();
-    let mut is_over = false;
+    let (mut is_over, mut set) = (false, 0..0);
     let edited = slot.edit_value(|hash: &mut Hash, edits| match options.expiry {
         Expiry::At(at_ms) if at_ms <= now_ms => {
             is_over = true;
             hash.set(edits, fields.clone(), Expiry::Clear);
             let count = edits.count;
+            set = edits.subkeys.clone();
             hash.delete(edits, fields.map(|(name, _)| name));
             // That the fields went at once is no change of its own.
             edits.count = count;
         }
-        expiry => drop(hash.set(edits, fields, expiry)),
+        expiry => {
+            hash.set(edits, fields, expiry);
+            set = edits.subkeys.clone();
+        }
     })?;
     if is_new {
         slot.event(event::NEW);
     }
-    slot.event(event::HSET);
+    slot.event_of(event::HSET, set);
     if is_over {
-        slot.event(event::HDEL);
+        slot.event_of(event::HDEL, edited.subkeys.clone());
     } else if matches!(options.expiry, Expiry::At(_)) {
-        slot.event(event::HEXPIRE);
+        slot.event_of(event::HEXPIRE, edited.subkeys.clone());
     }
     if edited.is_gone || is_new && !edited.is_new {
         slot.event(event::DEL);

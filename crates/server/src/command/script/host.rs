@@ -9,6 +9,7 @@ use sterna_script::{Host, Level, Verdict};
 use super::Permit;
 use crate::command::Failure;
 use crate::command::table::{Row, Runs, runs, table};
+use crate::connection::fieldsets::Fieldsets;
 use crate::connection::state::ConnectionRef;
 use crate::partitions::{Held, Indices};
 use crate::scripts::SlowFunction;
@@ -27,8 +28,9 @@ pub(super) struct Guest<'a, 'p> {
     lent: &'a [u8],
     /// What it is called by, if it is a function.
     function: Option<(&'a str, Args<'a>)>,
-    /// The caller's database: what SELECT changes inside ends with the script.
+    /// The caller's database and fieldsets: what changes inside ends with the script.
     db: u8,
+    fieldsets: Option<Box<Fieldsets>>,
     me: ConnectionRef,
     began: Instant,
     /// When others are served next, once it has run for too long.
@@ -45,8 +47,8 @@ impl<'a, 'p> Guest<'a, 'p> {
         function: Option<(&'a str, Args<'a>)>,
         lent: &'a [u8],
     ) -> Guest<'a, 'p> {
-        let connection = &shard.connections[slot];
-        let (db, me) = (connection.db, connection.me);
+        let connection = &mut shard.connections[slot];
+        let (db, me, fieldsets) = (connection.db, connection.me, connection.fieldsets.take());
         let began = shard.clock.instant;
         Guest {
             shard,
@@ -56,6 +58,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             lent,
             function,
             db,
+            fieldsets,
             me,
             began,
             beside_at: None,
@@ -67,6 +70,7 @@ impl<'a, 'p> Guest<'a, 'p> {
     pub(super) fn end(&mut self) {
         if let Some(connection) = self.shard.connections.get_mut(self.slot) {
             connection.db = self.db;
+            connection.fieldsets = self.fieldsets.take();
         }
         if self.beside_at.is_none() {
             return;
@@ -111,8 +115,10 @@ impl<'a, 'p> Guest<'a, 'p> {
         let shard = &mut *self.shard;
         shard.remember_reads(self.slot, &command.spec, args);
         let scene = shard.scene_of(self.slot, false);
+        shard.lend_fieldset(self.slot, &command.spec, args);
         let mut reply = Reply::new(out, scene.caller.proto);
         let outcome = self.held.execute(command, args, scene, &mut shard.changes, &mut reply);
+        shard.take_fieldset_back(&command.spec);
         self.let_go();
         let shard = &mut *self.shard;
         shard.spread_changes();
