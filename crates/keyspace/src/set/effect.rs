@@ -134,7 +134,7 @@ impl Set {
                 self.remove(name);
             }),
             ONLY => {
-                *self = self.made_anew();
+                *self = if names.is_empty() { Set::default() } else { self.made_anew() };
                 names.iter().for_each(|name| {
                     self.insert(name, limits);
                 });

@@ -192,6 +192,15 @@ proptest! {
 }
 
 #[test]
+fn a_set_that_keeps_no_member_is_as_one_that_never_had_any() {
+    let mut set = Set::default();
+    set.insert(b"name", &LIMITS);
+    assert!(set.apply(&[4], &LIMITS), "only those that follow: none");
+    set.check();
+    assert_eq!(set.len(), 0);
+}
+
+#[test]
 fn the_form_changes_when_redis_changes_it() {
     let limits = Limits::DEFAULT;
     let mut set = Set::default();
