@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["rates"],
     &["pause"],
     &["tls"],
+    &["position"],
     &["connection"],
     &["resumable"],
     &["budget"],

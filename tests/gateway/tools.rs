@@ -89,20 +89,47 @@ impl<S: Read> Events<S> {
         line.trim_end().to_owned()
     }
 
-    /// The next line of data; `None`: the stream has ended.
+    /// The data of the next message, up to the end of its line; `None`: the stream has ended.
     pub(crate) fn data(&mut self) -> Option<String> {
+        let mut is_resume = false;
         loop {
-            let mut line = String::new();
-            match self.0.read_line(&mut line) {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
+            let line = self.line_if_any()?;
+            if let Some(data) = line.strip_prefix("data: ").filter(|_| !is_resume) {
+                return Some(data.to_owned());
             }
-            if line == "0\r\n" {
-                return None;
-            }
-            if let Some(data) = line.strip_prefix("data: ") {
-                return Some(data.trim_end_matches('\n').to_owned());
+            is_resume = line == "event: resume" || is_resume && !line.is_empty();
+        }
+    }
+
+    /// The next event; `None`: the stream has ended.
+    pub(crate) fn event(&mut self) -> Option<Event> {
+        let mut event = Event::default();
+        loop {
+            let line = self.line_if_any()?;
+            match line.split_once(": ") {
+                Some(("event", kind)) => event.kind = Some(kind.to_owned()),
+                Some(("id", id)) => event.id = Some(id.to_owned()),
+                Some(("data", data)) => event.data = data.to_owned(),
+                None if line.is_empty() && !event.data.is_empty() => return Some(event),
+                _ => {}
             }
         }
     }
+
+    fn line_if_any(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) | Err(_) => None,
+            Ok(_) if line == "0\r\n" => None,
+            Ok(_) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
+        }
+    }
+}
+
+/// One event.
+#[derive(Debug, Default)]
+pub(crate) struct Event {
+    pub(crate) kind: Option<String>,
+    pub(crate) id: Option<String>,
+    pub(crate) data: String,
 }

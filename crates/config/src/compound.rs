@@ -139,6 +139,36 @@ impl OutputLimits {
     }
 }
 
+impl OutputLimit {
+    /// Reads hard bytes, soft bytes and seconds.
+    fn read([hard, soft, seconds]: [&[u8]; 3]) -> Option<OutputLimit> {
+        let bytes = |word| memory(word).map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX));
+        Some(OutputLimit {
+            hard_bytes: bytes(hard)?,
+            soft_bytes: bytes(soft)?,
+            soft_seconds: integer(seconds).and_then(|seconds| u64::try_from(seconds).ok())?,
+        })
+    }
+}
+
+/// A limit by itself, without a class.
+impl Value for OutputLimit {
+    fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
+        let &[hard, soft, seconds] = words else { return Err(ValueError::LimitWords) };
+        *self = OutputLimit::read([hard, soft, seconds]).ok_or(ValueError::LimitValue)?;
+        Ok(())
+    }
+
+    fn text(&self, _: Kind) -> Vec<u8> {
+        format!("{} {} {}", self.hard_bytes, self.soft_bytes, self.soft_seconds).into_bytes()
+    }
+
+    fn lines(&self, _: Kind) -> Vec<Vec<Vec<u8>>> {
+        let numbers = [self.hard_bytes, self.soft_bytes, self.soft_seconds];
+        vec![numbers.iter().map(|number| number.to_string().into_bytes()).collect()]
+    }
+}
+
 /// Classes that the words don't name keep their limits.
 impl Value for OutputLimits {
     fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
@@ -159,13 +189,7 @@ impl Value for OutputLimits {
                 b"pubsub" => &mut limits.pubsub,
                 _ => return Err(ValueError::LimitClass),
             };
-            let bytes = |word| memory(word).map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX));
-            let (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds)) =
-                (bytes(hard), bytes(soft), integer(seconds).and_then(|seconds| u64::try_from(seconds).ok()))
-            else {
-                return Err(ValueError::LimitValue);
-            };
-            *limit = OutputLimit { hard_bytes, soft_bytes, soft_seconds };
+            *limit = OutputLimit::read([hard, soft, seconds]).ok_or(ValueError::LimitValue)?;
         }
         *self = limits;
         Ok(())

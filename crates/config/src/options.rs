@@ -146,6 +146,16 @@ options! {
     http_heartbeat: u32 = 20,
         Network "http-heartbeat", int(1, 3600, "seconds"), RunTime;
 
+    /// When a page that reads its stream of events too slowly is closed, in the words of `client-output-buffer-limit` without a
+    /// class. It comes back, and what its channels remember is read from there.
+    http_output_limit: OutputLimit = OutputLimit { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_seconds: 60 },
+        Network "http-output-limit", Kind::Words("hard-bytes soft-bytes soft-seconds"), RunTime;
+
+    /// Messages of one channel or stream that a page may be behind with when it comes back; one that misses more is told so,
+    /// and sent what comes next.
+    http_replay_max: u64 = 1_000_000,
+        Network "http-replay-max", int(0, i64::MAX, "messages"), RunTime;
+
     /// Path of a Unix socket to listen on as well.
     unixsocket: Option<PathBuf> = None,
         Network "unixsocket", Kind::Path, Start;

@@ -13,7 +13,7 @@ use std::task::Poll;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sterna_server::{Engine, HttpListener, InnerClient, Seat};
+use sterna_server::{Engine, EventStream, HttpListener, InnerClient, Seat};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -47,10 +47,8 @@ pub(crate) struct Caller {
 /// A client that goes on with the socket of its HTTP connection.
 pub(crate) struct Successor {
     pub(crate) client: InnerClient,
-    /// What is sent first.
-    pub(crate) head: Vec<u8>,
-    /// What the client has received and not used.
-    pub(crate) unread: Vec<u8>,
+    /// What it goes on with.
+    pub(crate) stream: EventStream,
 }
 
 /// A stream that can be taken out of the runtime.
@@ -162,10 +160,10 @@ async fn serve_requests(stream: impl Leave, caller: Caller, seat: Seat) {
         Poll::Pending => Poll::Pending,
     })
     .await;
-    let Some(Successor { client, head, unread }) = successor else { return };
+    let Some(Successor { client, stream: goes_on }) = successor else { return };
     let stream = connection.into_parts().io.into_inner().into_inner();
     match stream.leave() {
-        Ok((socket, tls)) => client.hand_over(socket, tls, seat, head, unread),
+        Ok((socket, tls)) => client.hand_over(socket, tls, seat, goes_on),
         Err(error) => tracing::debug!(%error, addr = %caller.peer, "a stream could not be handed over"),
     }
 }

@@ -43,3 +43,6 @@ pub(crate) const STOP_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// How long accepting is left alone after a failure, which is likely to be that of the next attempt.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two looks at whether the server has loaded its keys, while a page waits for it.
+pub(crate) const LOADING_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,44 +1,88 @@
-//! `GET /v1/events?channel=…&pattern=…`: messages for a page's `EventSource`.
+//! `GET /v1/events?channel=…&pattern=…&stream=…`: messages and entries for a page's `EventSource`.
 //!
 //! The client logs in and subscribes as any other, and is answered if it may not. Then the socket is handed over to its shard
 //! (`server`'s `shard/handover.rs`), with the head of the answer: from there on the page costs what a subscriber costs.
+//!
+//! Where a page was is said by `Last-Event-ID`, which its browser sends when it comes back by itself, else by `last_event_id` or
+//! `since` in the URL. What the server makes of it is told by the first event.
 
 use std::fmt::Write;
 
 use hyper::Response;
 use hyper::header::ORIGIN;
 use sterna_protocol::encode;
+use sterna_server::{EventStream, NAMES_WITH_POSITION_MAX, Since};
+use tokio::time::sleep;
 
 use crate::accept::{Caller, Successor};
-use crate::limits::{NAMES_MAX, RETRY_MS};
+use crate::limits::{LOADING_INTERVAL, NAMES_MAX, RETRY_MS};
 use crate::response::{Payload, Refusal};
 use crate::route::Asked;
 use crate::session::Session;
 
+const PARAMETERS: [&[u8]; 6] =
+    [b"channel", b"pattern", b"stream", b"last_event_id", b"since", crate::login::TOKEN];
+
 /// Opens the stream; it returns only if there is none.
 pub(crate) async fn open(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refusal> {
-    let channels = values(&asked, b"channel");
-    let patterns = values(&asked, b"pattern");
-    let known: [&[u8]; 3] = [b"channel", b"pattern", crate::login::TOKEN];
-    if let Some((unknown, _)) = asked.query.iter().find(|(name, _)| !known.contains(&&name[..])) {
+    if let Some((unknown, _)) = asked.query.iter().find(|(name, _)| !PARAMETERS.contains(&&name[..])) {
         let name = String::from_utf8_lossy(unknown);
         return Err(Refusal::bad(format!("ERR There is no parameter '{name}'")));
     }
-    if channels.is_empty() && patterns.is_empty() {
-        return Err(Refusal::bad("ERR A channel or a pattern must be named"));
+    let channels = values(&asked, b"channel");
+    let patterns = values(&asked, b"pattern");
+    let streams = values(&asked, b"stream");
+    let names = channels.len() + patterns.len() + streams.len();
+    if names == 0 {
+        return Err(Refusal::bad("ERR A channel, a pattern or a stream must be named"));
     }
-    if channels.len() + patterns.len() > NAMES_MAX {
-        return Err(Refusal::bad(format!("ERR More than {NAMES_MAX} channels and patterns")));
+    if names > NAMES_MAX {
+        return Err(Refusal::bad(format!("ERR More than {NAMES_MAX} channels, patterns and streams")));
+    }
+    let config = caller.shared.engine.config();
+    let remembering = channels.iter().filter(|name| config.retention_of(name).is_some()).count();
+    if remembering + streams.len() > NAMES_WITH_POSITION_MAX {
+        let most = NAMES_WITH_POSITION_MAX;
+        return Err(Refusal::bad(format!("ERR More than {most} channels that remember, and streams")));
+    }
+    let since = since(&asked)?;
+    // A browser takes any answer but a stream for the last word, and a start for what it is only if it lasts.
+    while caller.shared.engine.is_loading() {
+        sleep(LOADING_INTERVAL).await;
     }
     let mut session = asked.session(caller).await?;
+    if !streams.is_empty() {
+        check_streams(&mut session, &streams).await?;
+    }
     let mut unread = Vec::new();
     for (command, names) in [(&b"SUBSCRIBE"[..], channels), (b"PSUBSCRIBE", patterns)] {
         if !names.is_empty() {
             unread.extend(subscribe(&mut session, command, &names).await?);
         }
     }
-    let successor = Successor { client: session.client, head: head(&asked), unread };
-    match caller.succeed(successor).await {}
+    let streams = streams.into_iter().map(<[u8]>::to_vec).collect();
+    let stream = EventStream { head: head(&asked), unread, streams, since };
+    match caller.succeed(Successor { client: session.client, stream }).await {}
+}
+
+/// Where the page was, if it says so.
+fn since(asked: &Asked) -> Result<Option<Since>, Refusal> {
+    let header = asked.headers.get("last-event-id").map(|value| value.as_bytes());
+    let parameter = || asked.parameter("last_event_id").or_else(|| asked.parameter("since"));
+    // A page that has seen no ID may send an empty one.
+    let Some(text) = header.or_else(parameter).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let since = Since::parse(text);
+    since
+        .map(Some)
+        .ok_or_else(|| Refusal::bad("ERR since must be an id of this stream, an entry ID or 'earliest'"))
+}
+
+/// Has the engine say whether these may be read, without reading them.
+async fn check_streams(session: &mut Session, keys: &[&[u8]]) -> Result<(), Refusal> {
+    let mut args: Vec<&[u8]> = vec![b"XREAD", b"COUNT", b"1", b"STREAMS"];
+    args.extend(keys);
+    args.extend(keys.iter().map(|_| &b"$"[..]));
+    session.command(&args).await.map(drop)
 }
 
 /// The values of a parameter that may stand there several times.

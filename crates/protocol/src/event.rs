@@ -3,6 +3,7 @@
 //! ```text
 //!   data: {"channel":"news","message":"hello"}
 //!   data: {"channel":"news","message":"hello","pattern":"n*"}
+//!   data: {"stream":"orders","id":"1717171717171-0","fields":{"item":"7"}}
 //! ```
 //!
 //! JSON keeps a payload on one line whatever it holds. What is not UTF-8 becomes U+FFFD, since a stream of events is text.
@@ -26,6 +27,32 @@ pub fn message(out: &mut Vec<u8>, pattern: Option<&[u8]>, channel: &[u8], payloa
         json_string(out, pattern);
     }
     out.extend_from_slice(b"}\n\n");
+}
+
+/// An entry of a stream, for who follows it. Of fields with one name the last counts, as for every reader of JSON.
+pub fn entry<'f>(
+    out: &mut Vec<u8>,
+    stream: &[u8],
+    (ms, seq): (u64, u64),
+    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+) {
+    out.extend_from_slice(br#"data: {"stream":"#);
+    json_string(out, stream);
+    out.extend_from_slice(br#","id":""#);
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(number.format(ms).as_bytes());
+    out.push(b'-');
+    out.extend_from_slice(number.format(seq).as_bytes());
+    out.extend_from_slice(br#"","fields":{"#);
+    for (nth, (name, value)) in fields.enumerate() {
+        if nth > 0 {
+            out.push(b',');
+        }
+        json_string(out, name);
+        out.push(b':');
+        json_string(out, value);
+    }
+    out.extend_from_slice(b"}}\n\n");
 }
 
 /// Appends a JSON string. What is not UTF-8 becomes U+FFFD.
@@ -78,6 +105,11 @@ mod tests {
         let mut out = Vec::new();
         message(&mut out, Some(b"n*"), b"news", "é".as_bytes());
         let expected = "data: {\"channel\":\"news\",\"message\":\"é\",\"pattern\":\"n*\"}\n\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let mut out = Vec::new();
+        entry(&mut out, b"s", (5, 0), [(&b"a"[..], &b"\"\n"[..]), (b"b", b"")].into_iter());
+        let expected =
+            "data: {\"stream\":\"s\",\"id\":\"5-0\",\"fields\":{\"a\":\"\\\"\\n\",\"b\":\"\"}}\n\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

@@ -21,6 +21,7 @@ use crate::connection::client::Address;
 use crate::connection::pipe::{Pipe, PipeEnd};
 use crate::connection::transport::{Socket, Transport};
 use crate::mailbox::{HandOver, Mail};
+use crate::position::Since;
 use crate::server::Server;
 
 /// A handle on a running server.
@@ -34,6 +35,20 @@ pub struct InnerClient {
     shard: usize,
     /// Its connection goes on without it.
     is_handed_over: bool,
+}
+
+/// What a client goes on with as a stream of events.
+#[derive(Debug)]
+pub struct EventStream {
+    /// What is sent first.
+    pub head: Vec<u8>,
+    /// What the client has received behind the confirmations of its subscriptions.
+    pub unread: Vec<u8>,
+    /// Keys of streams to follow, which its user may read; with the channels that remember at most
+    /// [`NAMES_WITH_POSITION_MAX`](crate::NAMES_WITH_POSITION_MAX).
+    pub streams: Vec<Vec<u8>>,
+    /// Since when it wants to know; `None`: from now on.
+    pub since: Option<Since>,
 }
 
 /// One of the `maxclients` connections, for a socket that no shard knows; free again when it is dropped.
@@ -112,14 +127,13 @@ impl InnerClient {
     }
 
     /// Goes on as a stream of events over `socket`, which is non-blocking and has `seat`: messages to what this client has
-    /// subscribed to are sent there as events, behind `head`. `unread`: what was received behind the confirmations.
+    /// subscribed to are sent there as events, behind `head`.
     pub fn hand_over(
         mut self,
         socket: std::net::TcpStream,
         tls: Option<ServerConnection>,
         seat: Seat,
-        head: Vec<u8>,
-        unread: Vec<u8>,
+        stream: EventStream,
     ) {
         let socket = TcpStream::from_std(socket);
         crate::net::tune(&socket, self.server.config().tcp_keepalive);
@@ -130,7 +144,8 @@ impl InnerClient {
         };
         // The connection is counted from now on, in place of the seat.
         seat.leave();
-        let handed = HandOver { pipe: Arc::clone(&self.pipe), transport, head, unread };
+        let EventStream { head, unread, streams, since } = stream;
+        let handed = HandOver { pipe: Arc::clone(&self.pipe), transport, head, unread, streams, since };
         self.is_handed_over = true;
         self.server.shards[self.shard].mailbox.push(Mail::HandOver(Box::new(handed)));
     }

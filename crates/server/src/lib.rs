@@ -26,6 +26,7 @@ mod parcel;
 mod partitions;
 mod pause;
 mod persistence;
+mod position;
 mod process;
 mod rates;
 mod reclaim;
@@ -44,10 +45,11 @@ mod tracking;
 use sterna_acl as acl;
 use sterna_config as config;
 
-pub use engine::{Engine, InnerClient, Seat};
+pub use engine::{Engine, EventStream, InnerClient, Seat};
 pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
 pub use net::HttpListener;
 pub use persistence::{ForeignFiles, JournalError, replay_at_rest};
+pub use position::{NAMES_WITH_POSITION_MAX, Since};
 pub use start::{Control, LINE_CHECKS, Running, StartError, start};
 
 /// Versions that the server tells of itself.

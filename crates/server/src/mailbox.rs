@@ -28,6 +28,7 @@ use crate::connection::transport::{Socket, Transport};
 use crate::invalidation::Invalidation;
 use crate::net::Relisten;
 use crate::parcel::Parcel;
+use crate::position::Since;
 
 /// Something for a shard to do.
 #[derive(Debug)]
@@ -89,6 +90,10 @@ pub(crate) struct HandOver {
     pub(crate) head: Vec<u8>,
     /// What the client has read from the pipe and not used: whole or cut frames of messages.
     pub(crate) unread: Vec<u8>,
+    /// Keys of streams that it follows.
+    pub(crate) streams: Vec<Vec<u8>>,
+    /// Since when it wants to know.
+    pub(crate) since: Option<Since>,
 }
 
 /// What happened to users.

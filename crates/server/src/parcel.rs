@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use sterna_keyspace::stream::EntryId;
 
 /// Which name space a channel belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) struct Message {
     pub(crate) end: usize,
     /// Patterns that matched when it was published.
     pub(crate) patterns: Matches,
+    /// Its entry in the channel's stream, if the channel remembers.
+    pub(crate) id: Option<EntryId>,
 }
 
 impl Message {

@@ -78,6 +78,9 @@ impl Shard {
     pub(crate) fn deliver_served(&mut self, client: ClientId, waiter: &Arc<Waiter>, reply: &[u8]) {
         let slot = self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize);
         let Some(slot) = slot else { return };
+        if self.wake_follower(slot, waiter) {
+            return;
+        }
         if self.blocked(slot).is_some_and(|blocked| Arc::ptr_eq(&blocked.waiter, waiter)) {
             // What answered it, and what it did to a group, is in a record that has been appended by now.
             if let Some(journal) = &self.durability.journal {

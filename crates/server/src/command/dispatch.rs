@@ -501,7 +501,7 @@ impl Shard {
 
     /// Who runs a command on keys, where and when. Readers remove no expired keys while writes are paused.
     #[inline]
-    pub(super) fn scene_of(&mut self, slot: usize, may_block: bool) -> Scene {
+    pub(crate) fn scene_of(&mut self, slot: usize, may_block: bool) -> Scene {
         let pause = &self.server.pause;
         self.changes.pause_expiry(pause.is_on() && pause.holds_back(true, self.clock.instant));
         let connection = &self.connections[slot];

@@ -406,7 +406,7 @@ fn unknown_or_arity(call: &Call<'_>) -> Failure {
 
 impl Shard {
     /// Subscribes the connection in `slot`, unless it is already.
-    fn join(&mut self, slot: usize, kind: Kind, name: &[u8]) {
+    pub(crate) fn join(&mut self, slot: usize, kind: Kind, name: &[u8]) {
         let connection = &mut self.connections[slot];
         if connection.subscriptions.contains(kind, name) {
             return;

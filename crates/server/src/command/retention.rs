@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use sterna_command::Flags;
 use sterna_keyspace::Retention;
+use sterna_keyspace::stream::EntryId;
 use sterna_protocol::Args;
 
 use super::Failure;
@@ -71,15 +72,15 @@ impl Shard {
         args: Args<'_>,
     ) -> Result<usize, Failure> {
         let (channel, payload) = (args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
-        self.remember(slot, held, key, channel, payload)?;
+        let id = self.remember(slot, held, key, channel, payload)?;
         self.receive_published(None);
-        let deliveries = self.publish(Namespace::Channels, channel, payload);
+        let deliveries = self.publish_kept(Namespace::Channels, channel, payload, id);
         self.end_run();
         self.mail_outbox();
         Ok(deliveries)
     }
 
-    /// Appends a message to the channel's stream, and removes what its rule lets go.
+    /// Appends a message to the channel's stream, and removes what its rule lets go. Answers the entry's ID.
     fn remember(
         &mut self,
         slot: usize,
@@ -87,13 +88,12 @@ impl Shard {
         key: &[u8],
         channel: &[u8],
         payload: &[u8],
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<EntryId>, Failure> {
         let config = Arc::clone(&self.config);
-        let Some(rule) = config.retention_of(channel) else { return Ok(()) };
+        let Some(rule) = config.retention_of(channel) else { return Ok(None) };
         let retention =
             Retention { maxlen: rule.maxlen, max_age_ms: rule.maxage_s.unwrap_or(0).saturating_mul(1000) };
         let scene = Scene { db: 0, ..self.scene_of(slot, false) };
-        held.remember(key, payload, retention, scene, &mut self.changes)?;
-        Ok(())
+        Ok(Some(held.remember(key, payload, retention, scene, &mut self.changes)?))
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! | held | when the right has gone |
 //! |---|---|
-//! | a subscription, MONITOR, CLIENT TRACKING | the connection is closed, after the reply if it is being served |
+//! | a subscription, what a page follows, MONITOR, CLIENT TRACKING | the connection is closed, after the reply if it is being served |
 //! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; a reply that is on its way is thrown away |
 //! | watched keys | EXEC answers null, as if one had been touched |
 //! | CLIENT NO-EVICT, CLIENT NO-TOUCH | switched off |
@@ -28,7 +28,9 @@ use sterna_pubsub::Kind;
 
 use super::table::table;
 use crate::acl::{User, check};
+use crate::config::Config;
 use crate::connection::client::mark;
+use crate::connection::follow;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection};
 use crate::mailbox::UserChange;
@@ -75,13 +77,13 @@ impl Shard {
     }
 
     /// Checks what the connection holds, but for what it waits for, against its user's rules.
-    fn check_held(&mut self, slot: usize) {
+    pub(crate) fn check_held(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         let Some(user) = connection.user.clone() else { return };
         if user.is_unrestricted() {
             return;
         }
-        if connection.listens_beyond(&user) {
+        if connection.listens_beyond(&user) || connection.follows_beyond(&user, &self.config) {
             return self.dismiss(slot, CloseReason::UserRemoved);
         }
         if connection.resumption.is_some() && !Shard::may_resume(&user) {
@@ -137,6 +139,18 @@ impl Connection {
         subscribes_beyond || is_shown_beyond || tracks_beyond
     }
 
+    /// Whether it follows what `user` may not.
+    fn follows_beyond(&self, user: &User, config: &Config) -> bool {
+        let places = self.follow.as_ref().map_or(&[][..], |follow| follow.places());
+        places.iter().any(|place| match place.kind {
+            follow::Kind::Channel => !may(user, &[b"SUBSCRIBE", &place.name]),
+            follow::Kind::Stream => {
+                let request: [&[u8]; 4] = [b"XREAD", b"STREAMS", &place.name, b"$"];
+                !may_with(user, &request, &|key| config.retained_channel(key))
+            }
+        })
+    }
+
     fn drop_privileges(&self, user: &User) {
         for (mark, switch) in [(mark::NO_EVICT, &b"NO-EVICT"[..]), (mark::NO_TOUCH, b"NO-TOUCH")] {
             if self.client.has_mark(mark) && !may(user, &[b"CLIENT", switch, b"ON"]) {
@@ -167,7 +181,16 @@ fn fate_of(user: &User, change: &UserChange) -> Fate {
 
 /// Whether the user may make this request, which is one of the table's.
 fn may(user: &User, request: &[&[u8]]) -> bool {
+    may_with(user, request, &|_| None)
+}
+
+/// The same with what is known of channels that remember.
+fn may_with(
+    user: &User,
+    request: &[&[u8]],
+    retained_channel: &dyn for<'k> Fn(&'k [u8]) -> Option<&'k [u8]>,
+) -> bool {
     let args = OwnedArgs::from_slices(request);
     let (len, arg) = (request.len(), |at: usize| request.get(at).copied());
-    table().resolve(len, arg).is_ok_and(|row| check(user, row, args.args(), &|_| None).is_ok())
+    table().resolve(len, arg).is_ok_and(|row| check(user, row, args.args(), retained_channel).is_ok())
 }

@@ -9,6 +9,7 @@ pub(crate) mod chunk;
 pub(crate) mod client;
 pub(crate) mod dependence;
 pub(crate) mod fieldsets;
+pub(crate) mod follow;
 pub(crate) mod mover;
 pub(crate) mod output;
 pub(crate) mod pace;
@@ -30,6 +31,7 @@ use crate::acl::User;
 use client::{Client, ClientId};
 use dependence::Dependence;
 use fieldsets::Fieldsets;
+use follow::Follow;
 use output::OutputQueue;
 use pace::Pace;
 use resumption::Resumption;
@@ -129,6 +131,8 @@ pub(crate) enum Dialect {
     Resp3,
     /// Server-sent events.
     Events,
+    /// The same with the IDs of messages of channels that remember.
+    IdEvents,
 }
 
 impl Dialect {
@@ -136,7 +140,7 @@ impl Dialect {
     pub(crate) const COUNT: usize = Dialect::ALL.len();
 
     /// Every dialect, in the order of their numbers.
-    pub(crate) const ALL: [Dialect; 3] = [Dialect::Resp2, Dialect::Resp3, Dialect::Events];
+    pub(crate) const ALL: [Dialect; 4] = [Dialect::Resp2, Dialect::Resp3, Dialect::Events, Dialect::IdEvents];
 }
 
 /// What CLIENT REPLY asked for.
@@ -218,6 +222,10 @@ pub(crate) struct Connection {
     pub(crate) is_monitor: bool,
     /// A page listens: messages are framed as events, and what it sends is no request.
     pub(crate) is_event_stream: bool,
+    /// A page that listens to one channel, which remembers: events have its IDs.
+    pub(crate) shares_ids: bool,
+    /// What a page follows, if that can be resumed.
+    pub(crate) follow: Option<Box<Follow>>,
     /// What its replies depend on, under `appendfsync always`.
     pub(crate) depends_on: Dependence,
     /// Whether it leaves others their time; see `shard/ready.rs`.
@@ -274,6 +282,8 @@ impl Connection {
             has_read_mail: false,
             is_monitor: false,
             is_event_stream: false,
+            shares_ids: false,
+            follow: None,
             beat_ms: 0,
             beat_bytes: 0,
             depends_on: Dependence::default(),
@@ -323,6 +333,7 @@ impl Connection {
     #[inline]
     pub(crate) fn dialect(&self) -> Dialect {
         match self.proto {
+            _ if self.shares_ids => Dialect::IdEvents,
             _ if self.is_event_stream => Dialect::Events,
             Proto::Resp2 => Dialect::Resp2,
             Proto::Resp3 => Dialect::Resp3,
@@ -364,6 +375,7 @@ impl Connection {
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
             + self.transaction_bytes
             + self.tracking.as_ref().map_or(0, |mode| mode.heap_bytes())
+            + self.follow.as_ref().map_or(0, |follow| follow.heap_bytes())
             + self.resumption.as_ref().map_or(0, |own| {
                 size_of::<Resumption>() + own.predecessors.capacity() * size_of::<ConnectionRef>()
             })

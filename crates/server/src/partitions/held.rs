@@ -3,14 +3,15 @@
 //! A command locks all that it needs before it does anything; a script adds partitions as it names keys ([`Held::add`]), and
 //! alone may wait for one while it holds others. A script that has run for too long holds none: then the keyspace is *busy*.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 use sterna_command::Command;
-use sterna_keyspace::stream::EntryId;
+use sterna_keyspace::stream::{EntryId, Stream};
 use sterna_keyspace::{
-    Apart, Changes, Ctx, Effect, Error, KeyHash, Locked, Outcome, Partition, Retention, Run, Space, remember,
-    serve_ready,
+    Apart, Blocked, Changes, Ctx, Effect, Error, KeyHash, Locked, Outcome, Partition, Retention, Run, Space,
+    Waiter, remember, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -198,6 +199,29 @@ impl Held<'_> {
         let Scene { db, now_ms, caller } = scene;
         let mut ctx = Ctx { space: Space::some(self), db, now_ms, log, caller };
         remember(&mut ctx, key, message, retention)
+    }
+
+    /// The stream at a key of database 0, if there is one.
+    pub(crate) fn stream(&self, key: &[u8], now_ms: u64) -> Option<&Stream> {
+        let hash = self.of.hash.of(key);
+        let part = self.partition_ref(KeyHash::partition(hash, self.of.count()));
+        part.record(0, hash, key, now_ms)?.value().stream()
+    }
+
+    /// Puts a waiter into the queue of a key.
+    pub(crate) fn wait_for(
+        &mut self,
+        key: &[u8],
+        scene: Scene,
+        blocked: Box<dyn Blocked>,
+        log: &mut Changes,
+    ) -> Option<Arc<Waiter>> {
+        let Scene { db, now_ms, caller } = scene;
+        let mut ctx = Ctx { space: Space::some(self), db, now_ms, log, caller };
+        match ctx.wait(Box::new([key.into()]), None, blocked) {
+            Outcome::Wait(waiter) => Some(waiter),
+            _ => None,
+        }
     }
 
     /// Copies what a command's keys hold, to run it apart: it has answered that it takes too long.

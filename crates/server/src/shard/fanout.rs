@@ -25,6 +25,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use sterna_keyspace::stream::EntryId;
 use sterna_protocol::{Proto, event, frame};
 use sterna_pubsub::{MatchScratch, SubscriberSet};
 
@@ -33,6 +34,7 @@ use crate::connection::chunk::{Appender, Range};
 use crate::directory::{ChannelDirectory, Elsewhere};
 use crate::mailbox::Mail;
 use crate::parcel::{Matches, Message, Namespace, Parcel};
+use crate::position::Position;
 use crate::shard::Shard;
 
 /// Messages of this turn for other shards.
@@ -63,6 +65,8 @@ struct Run {
     audience: Audience,
     /// Members of the audience, all on this shard.
     local: usize,
+    /// Whether its messages have IDs.
+    has_ids: bool,
     /// Which dialects the audience speaks.
     wanted: [bool; Dialect::COUNT],
     frames: ByDialect<Option<Range>>,
@@ -76,6 +80,8 @@ struct Run {
 pub(crate) struct Fanout {
     /// Where frames go, by dialect, so that a subscriber's frames lie behind each other.
     frames: ByDialect<Appender>,
+    /// Where IDs go that are of one page alone.
+    ids: Appender,
     run: Option<Run>,
     outbox: Outbox,
     scratch: MatchScratch,
@@ -87,6 +93,7 @@ impl Fanout {
     /// Called once a turn, after flushing.
     pub(crate) fn recycle(&mut self) {
         self.frames.iter_mut().for_each(Appender::recycle);
+        self.ids.recycle();
     }
 }
 
@@ -99,13 +106,25 @@ impl Shard {
     /// `publisher` is the slot of the connection that is being served, if one is: what it publishes to itself follows
     /// its reply.
     pub(crate) fn publish(&mut self, space: Namespace, channel: &[u8], payload: &[u8]) -> usize {
+        self.publish_kept(space, channel, payload, None)
+    }
+
+    /// The same for a message that is an entry of the channel's stream: `id`.
+    pub(crate) fn publish_kept(
+        &mut self,
+        space: Namespace,
+        channel: &[u8],
+        payload: &[u8],
+        id: Option<EntryId>,
+    ) -> usize {
         if let Some(run) = &self.fanout.run
             && run.space == space
             && run.channel == channel
+            && run.has_ids == id.is_some()
             && (space == Namespace::Sharded
                 || run.patterns_version == self.server.directory.patterns.version())
         {
-            return self.continue_run(payload);
+            return self.continue_run(payload, id);
         }
         self.end_run();
         let hash = sterna_pubsub::hash(channel);
@@ -113,18 +132,20 @@ impl Shard {
         let patterns_version = self.server.directory.patterns.version();
         let (patterns, pattern_elsewhere) = self.matching_patterns(space, channel);
 
-        let members = self.open_run(space, hash, channel, &patterns, pattern_elsewhere, patterns_version);
+        let audience = (&patterns, pattern_elsewhere, patterns_version);
+        let members = self.open_run(space, hash, channel, audience, id.is_some());
+        let position = self.position_of(id);
         if self.fanout.run.is_some() {
-            self.encode_into_run(payload);
+            self.encode_into_run(payload, position);
         } else {
-            self.deliver(space, hash, channel, payload, &patterns);
+            self.deliver((space, hash, channel), payload, position, &patterns);
         }
         if members > 0 {
             self.credit.note_local(self.index);
         }
         let shards = elsewhere.shards | pattern_elsewhere.shards;
         if shards != 0 {
-            let bytes = self.fanout.outbox.add(shards, space, channel, payload, &patterns);
+            let bytes = self.fanout.outbox.add(shards, (space, channel), payload, id, &patterns);
             self.credit.note_outgoing_to(shards, bytes);
         }
         members + elsewhere.subscribers + pattern_elsewhere.subscribers
@@ -137,9 +158,8 @@ impl Shard {
         space: Namespace,
         hash: u64,
         channel: &[u8],
-        patterns: &Matches,
-        pattern_elsewhere: Elsewhere,
-        patterns_version: u64,
+        (patterns, pattern_elsewhere, patterns_version): (&Matches, Elsewhere, u64),
+        has_ids: bool,
     ) -> usize {
         let local = self.index_of(space).subscribers_hashed(hash, channel).map_or(0, SubscriberSet::len);
         let local_by_pattern: usize = patterns
@@ -163,6 +183,7 @@ impl Shard {
             hash,
             audience,
             local: members,
+            has_ids,
             wanted: [false; Dialect::COUNT],
             frames: Default::default(),
             patterns: patterns.clone(),
@@ -177,12 +198,12 @@ impl Shard {
         members
     }
 
-    /// Learns which dialects the run's audience speaks; false if the publisher is in it.
+    /// Learns which dialects the run's audience speaks; false if the publisher is in it, or a page that is sent IDs of its own.
     fn admit(&self, run: &mut Run) -> bool {
         let Some(members) = self.audience(run) else { return true };
         for &slot in members.as_slice() {
             let connection = &self.connections[slot as usize];
-            if self.is_executing(connection.me) {
+            if self.is_executing(connection.me) || run.has_ids && connection.has_own_ids() {
                 return false;
             }
             run.wanted[connection.dialect() as usize] = true;
@@ -198,8 +219,9 @@ impl Shard {
         }
     }
 
-    fn continue_run(&mut self, payload: &[u8]) -> usize {
-        self.encode_into_run(payload);
+    fn continue_run(&mut self, payload: &[u8], id: Option<EntryId>) -> usize {
+        let position = self.position_of(id);
+        self.encode_into_run(payload, position);
         let Some(run) = &self.fanout.run else { return 0 };
         let elsewhere = self.directory_of(run.space).elsewhere(run.hash, &run.channel, self.index);
         let total = run.local + elsewhere.subscribers + run.pattern_elsewhere.subscribers;
@@ -209,14 +231,14 @@ impl Shard {
         let shards = elsewhere.shards | run.pattern_elsewhere.shards;
         if shards != 0 {
             let outbox = &mut self.fanout.outbox;
-            let bytes = outbox.add(shards, run.space, &run.channel, payload, &run.patterns);
+            let bytes = outbox.add(shards, (run.space, &run.channel), payload, id, &run.patterns);
             self.credit.note_outgoing_to(shards, bytes);
         }
         total
     }
 
     /// Encodes a message behind the others of the run.
-    fn encode_into_run(&mut self, payload: &[u8]) {
+    fn encode_into_run(&mut self, payload: &[u8], position: Option<Position>) {
         let Fanout { frames, run: Some(run), .. } = &mut self.fanout else { return };
         let mut broken: ByDialect<Option<Range>> = Default::default();
         for (i, dialect) in Dialect::ALL.into_iter().enumerate() {
@@ -227,7 +249,7 @@ impl Shard {
                 Audience::Pattern(pattern) => {
                     encode_pattern(&mut frames[i], dialect, pattern, &run.channel, payload)
                 }
-                _ => encode(&mut frames[i], dialect, run.space, &run.channel, payload),
+                _ => encode(&mut frames[i], dialect, (run.space, &run.channel), payload, position),
             };
             if !run.frames[i].as_mut().is_some_and(|so_far| so_far.extend(&range)) {
                 // The chunk was full: what lies in the old one goes out, and the run goes on in the new one.
@@ -278,10 +300,9 @@ impl Shard {
     /// Delivers one message to the local subscribers of its channel, and then to those of each pattern.
     fn deliver(
         &mut self,
-        space: Namespace,
-        hash: u64,
-        channel: &[u8],
+        (space, hash, channel): (Namespace, u64, &[u8]),
         payload: &[u8],
+        position: Option<Position>,
         patterns: &[Arc<[u8]>],
     ) {
         let Shard {
@@ -299,14 +320,22 @@ impl Shard {
             Namespace::Channels => channels,
             Namespace::Sharded => sharded,
         };
+        let Fanout { frames: appenders, ids, .. } = fanout;
         let mut hand_out =
-            |members: &SubscriberSet<u32>, encode: &mut dyn FnMut(&mut Appender, Dialect) -> Range| {
+            |members: &SubscriberSet<u32>,
+             position: Option<Position>,
+             encode: &mut dyn FnMut(&mut Appender, Dialect) -> Range| {
                 let mut frames: ByDialect<Option<Range>> = Default::default();
                 for &slot in members.as_slice() {
                     let connection = &mut connections[slot as usize];
                     let dialect = connection.dialect();
                     let frame = frames[dialect as usize]
-                        .get_or_insert_with(|| encode(&mut fanout.frames[dialect as usize], dialect));
+                        .get_or_insert_with(|| encode(&mut appenders[dialect as usize], dialect));
+                    if let Some(position) = position
+                        && let Some(id) = connection.own_id(ids, channel, position)
+                    {
+                        flusher.push(connection, id);
+                    }
                     if *executing == Some(connection.me) {
                         deferred.push(frame.clone());
                     } else {
@@ -315,15 +344,23 @@ impl Shard {
                 }
             };
         if let Some(members) = index.subscribers_hashed(hash, channel) {
-            hand_out(members, &mut |appender, dialect| encode(appender, dialect, space, channel, payload));
+            hand_out(members, position, &mut |appender, dialect| {
+                encode(appender, dialect, (space, channel), payload, position)
+            });
         }
         for pattern in patterns {
             if let Some(members) = by_pattern.subscribers(pattern) {
-                hand_out(members, &mut |appender, dialect| {
+                hand_out(members, None, &mut |appender, dialect| {
                     encode_pattern(appender, dialect, pattern, channel, payload)
                 });
             }
         }
+    }
+
+    /// Where a message stands that is an entry of its channel's stream.
+    #[inline]
+    fn position_of(&self, id: Option<EntryId>) -> Option<Position> {
+        id.map(|id| Position { epoch: self.server.epoch(), id })
     }
 
     fn matching_patterns(&mut self, space: Namespace, channel: &[u8]) -> (Matches, Elsewhere) {
@@ -375,22 +412,25 @@ impl Shard {
 
     /// Returns how many queues it has touched.
     fn receive_one(&mut self, message: &Message, channel: &[u8], payload: &[u8]) -> usize {
+        let position = self.position_of(message.id);
         if let Some(run) = &self.fanout.run
             && run.space == message.space
             && run.channel == channel
+            && run.has_ids == message.id.is_some()
             && run.patterns == message.patterns
         {
-            self.encode_into_run(payload);
+            self.encode_into_run(payload, position);
             return 0;
         }
         self.end_run();
         let (space, hash) = (message.space, sterna_pubsub::hash(channel));
         // No command continues this run: it ends with the slice.
-        let members = self.open_run(space, hash, channel, &message.patterns, Elsewhere::default(), 0);
+        let audience = (&message.patterns, Elsewhere::default(), 0);
+        let members = self.open_run(space, hash, channel, audience, message.id.is_some());
         if self.fanout.run.is_some() {
-            self.encode_into_run(payload);
+            self.encode_into_run(payload, position);
         } else {
-            self.deliver(space, hash, channel, payload, &message.patterns);
+            self.deliver((space, hash, channel), payload, position, &message.patterns);
         }
         members
     }
@@ -425,9 +465,9 @@ impl Outbox {
     fn add(
         &mut self,
         shards: u64,
-        space: Namespace,
-        channel: &[u8],
+        (space, channel): (Namespace, &[u8]),
         payload: &[u8],
+        id: Option<EntryId>,
         patterns: &Matches,
     ) -> usize {
         self.has_mail = true;
@@ -436,7 +476,7 @@ impl Outbox {
         let channel_end = self.bytes.len();
         self.bytes.extend_from_slice(payload);
         let message =
-            Message { space, start, channel_end, end: self.bytes.len(), patterns: patterns.clone() };
+            Message { space, start, channel_end, end: self.bytes.len(), patterns: patterns.clone(), id };
         let mut rest = shards;
         while rest != 0 {
             let shard = rest.trailing_zeros() as usize;
@@ -476,13 +516,18 @@ const _: () = assert!(event::OVERHEAD <= FRAME_OVERHEAD);
 fn encode(
     appender: &mut Appender,
     dialect: Dialect,
-    space: Namespace,
-    channel: &[u8],
+    (space, channel): (Namespace, &[u8]),
     payload: &[u8],
+    position: Option<Position>,
 ) -> Range {
     let proto = proto_of(dialect);
     appender.append(channel.len() + payload.len() + FRAME_OVERHEAD, |buf| match (proto, space) {
-        (None, _) => event::message(buf, None, channel, payload),
+        (None, _) => {
+            if let (Dialect::IdEvents, Some(position)) = (dialect, position) {
+                position.write_line(buf);
+            }
+            event::message(buf, None, channel, payload);
+        }
         (Some(proto), Namespace::Channels) => frame::message(buf, proto, channel, payload),
         (Some(proto), Namespace::Sharded) => frame::smessage(buf, proto, channel, payload),
     })
@@ -508,6 +553,6 @@ fn proto_of(dialect: Dialect) -> Option<Proto> {
     match dialect {
         Dialect::Resp2 => Some(Proto::Resp2),
         Dialect::Resp3 => Some(Proto::Resp3),
-        Dialect::Events => None,
+        Dialect::Events | Dialect::IdEvents => None,
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Flusher {
     condemned: Vec<ConnectionRef>,
     normal: OutputLimit,
     pubsub: OutputLimit,
+    /// Of streams of events.
+    pages: OutputLimit,
     /// What the backlog of a detached connection may hold.
     backlog_bytes_max: usize,
     last_copy: LastCopy,
@@ -60,6 +62,7 @@ impl Flusher {
             condemned: Vec::new(),
             normal: limits.normal,
             pubsub: limits.pubsub,
+            pages: config.http_output_limit,
             backlog_bytes_max: backlog_bytes_max(config),
             last_copy: LastCopy::default(),
         }
@@ -68,6 +71,7 @@ impl Flusher {
     pub(crate) fn set_limits(&mut self, config: &Config) {
         (self.normal, self.pubsub) =
             (config.client_output_buffer_limit.normal, config.client_output_buffer_limit.pubsub);
+        self.pages = config.http_output_limit;
         self.backlog_bytes_max = backlog_bytes_max(config);
     }
 
@@ -150,6 +154,7 @@ impl Flusher {
             };
         }
         match connection.client.class() {
+            _ if connection.is_event_stream => self.pages,
             ClientType::Pubsub => self.pubsub,
             _ => self.normal,
         }
@@ -325,6 +330,7 @@ impl Shard {
         if has_drained && matches!(connection.state().wait(), Some(Wait::Output)) {
             self.resume(slot);
         }
+        self.note_room(slot);
         let Some(connection) = self.connections.get_mut(slot) else { return };
         match flushed {
             Ok(Flushed::All) => {

@@ -27,6 +27,7 @@ pub(crate) mod eviction;
 pub(crate) mod exec;
 mod fanout;
 mod flush;
+mod follow;
 mod handover;
 mod mail;
 pub(crate) mod parts;
@@ -67,6 +68,7 @@ pub(crate) use durability::Durability;
 use exec::LongTransaction;
 use fanout::Fanout;
 pub(crate) use flush::Flusher;
+use follow::Followers;
 use mail::Inbox;
 use parts::Parts;
 use ready::Ready;
@@ -128,6 +130,7 @@ pub(crate) struct Shard {
     /// Connections that are to go to other shards, and to which.
     movers: Vec<(ConnectionRef, usize)>,
     probes: Vec<succession::Probe>,
+    followers: Followers,
     inbox: Inbox,
     pub(crate) timers: Timers,
     pub(crate) clock: Clock,
@@ -177,6 +180,7 @@ impl Shard {
             monitors: Vec::new(),
             movers: Vec::new(),
             probes: Vec::new(),
+            followers: Followers::default(),
             inbox: Inbox::default(),
             timers: Timers::new(),
             clock: Clock::now(),
@@ -234,6 +238,7 @@ impl Shard {
         self.go_on_with_transaction();
         self.serve_ready();
         self.shake_hands();
+        self.follow_on();
         self.broadcast_changes();
         self.mail_outbox();
         self.flush_journal(!events.is_empty() || self.has_work());
@@ -254,6 +259,7 @@ impl Shard {
         !self.ready.is_empty()
             || !self.flusher.is_idle()
             || self.inbox.is_pending()
+            || !self.followers.is_empty()
             || !self.leaving.is_empty()
             || !self.accepting.is_empty()
             || self.long_transaction.as_ref().is_some_and(|transaction| transaction.can_go_on())
@@ -366,6 +372,7 @@ impl Shard {
     fn release(&mut self, slot: usize) {
         self.forget_transaction(slot);
         self.untrack(slot);
+        self.stop_following(slot);
         let me = self.connections[slot].me;
         self.forget_parts(me);
         if let Some(waiting) = self.connections[slot].take_waiting() {

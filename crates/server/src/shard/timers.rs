@@ -181,6 +181,7 @@ impl Shard {
         }
         self.look_after_connections();
         self.check_probes();
+        self.retry_stalled();
         self.expire_keys();
         self.timers.eviction_due = self.evict_by_the_clock();
         if self.index == 0 {
@@ -240,7 +241,9 @@ impl Shard {
                 State::Drains(_) | State::Condemned { .. } => false,
                 State::Reads => false,
             } || !connection.state().closes()
-                && (connection.is_monitor || !connection.subscriptions.is_empty());
+                && (connection.is_monitor
+                    || connection.is_event_stream
+                    || !connection.subscriptions.is_empty());
             let idle_ms =
                 now_ms.saturating_sub(connection.client.active_ms.load(std::sync::atomic::Ordering::Relaxed));
             if timeout_ms > 0 && !is_waiting && idle_ms > timeout_ms {
