@@ -102,7 +102,7 @@ fn pages_that_are_cut_again_and_again_get_each_message_once_while_publishers_run
             let mut seen = HashMap::new();
             let mut page = Page::open(&server, query);
             assert!(!page.is_recovered());
-            for round in 0..40 {
+            for round in 0..25 {
                 page.read(1 + 37 * round % 101, &mut seen);
                 page.come_back();
                 assert!(page.is_recovered(), "{}", page.resume);
@@ -351,9 +351,9 @@ fn a_page_that_reads_slowly_is_replayed_slowly_and_holds_a_slice() {
         let server = HttpServer::start(shards, &["--retain", "c"]);
         let mut client = server.server.connect();
         let text = "x".repeat(20_000);
-        (0..2000).for_each(|_| client.send(&["PUBLISH", "c", &text]));
-        (0..2000).for_each(|_| drop(client.value()));
-        let mut slow: Vec<Page> = (0..4).map(|_| Page::open(&server, "channel=c&since=earliest")).collect();
+        (0..1200).for_each(|_| client.send(&["PUBLISH", "c", &text]));
+        (0..1200).for_each(|_| drop(client.value()));
+        let mut slow: Vec<Page> = (0..2).map(|_| Page::open(&server, "channel=c&since=earliest")).collect();
         let list = client.text(&["CLIENT", "LIST"]);
         for line in list.lines().filter(|line| line.contains("http-events")) {
             let queued = line.split(" omem=").nth(1).and_then(|rest| rest.split(' ').next());
@@ -362,12 +362,12 @@ fn a_page_that_reads_slowly_is_replayed_slowly_and_holds_a_slice() {
         // None of them is subscribed before it is up to date.
         assert_eq!(client.int(&["PUBLISH", "c", "last"]), 0);
         for page in &mut slow {
-            for _ in 0..2000 {
+            for _ in 0..1200 {
                 assert_eq!(page.data().len(), message("c", &text).len());
             }
             assert_eq!(page.data(), message("c", "last"));
         }
-        wait_for("all to be live", || (client.int(&["PUBLISH", "c", "x"]) == 4).then_some(()));
+        wait_for("all to be live", || (client.int(&["PUBLISH", "c", "x"]) == 2).then_some(()));
     }
 }
 
