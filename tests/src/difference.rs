@@ -208,6 +208,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "What changes nothing leaves no trace, and none that a restart would forget.",
     },
     Difference {
+        name: "debug-insides",
+        redis: "has subcommands of `DEBUG` about its own insides (`STRUCTSIZE`, `HTSTATS`, `DICT-RESIZING`, `REPLYBUFFER` …)",
+        sterna: "refuses them by name, and `MERGE` and `NOFLUSH` of `DEBUG RELOAD`; `DEBUG DIGEST` leaves out keys that are due",
+        reason: "There are no such insides here, and a reply that stands for nothing would mislead a test.",
+    },
+    Difference {
         name: "client-resume",
         redis: "forgets a subscriber whose connection breaks",
         sterna: "goes on listening for it where `resume-window` is set; `CLIENT RESUME` and the flag `D` of `CLIENT LIST` are about \
@@ -291,7 +297,14 @@ fails, and so does one that no longer meets one of these. Besides, ids, times an
 Sterna's own, and so are the texts meant for people (`HELP`, `COMMAND DOCS`, `MEMORY DOCTOR` …).
 
 Commands that Sterna doesn't have are unknown commands; [commands.md](commands.md) lists those it has, and
-[configuration.md](configuration.md) its options.
+[configuration.md](configuration.md) its options. Of those of Redis 8.2 these are missing, and for these reasons:
+
+- replication and clusters: `REPLICAOF`, `SLAVEOF`, `PSYNC`, `SYNC`, `REPLCONF`, `FAILOVER`, `CLUSTER`, `ASKING`, `READONLY`,
+  `READWRITE`, `RESTORE-ASKING`. One server is what there is; a reply that stands for nothing would mislead a client.
+- `MIGRATE`: keys are moved by `sterna import` and `sterna export`, or by `DUMP` and `RESTORE`.
+- `MODULE`, and the types that are modules: vector sets (`VADD` …), JSON, search, time series, probabilistic ones; and what came later as
+  a type of its own: arrays. They are other types than those that Sterna has.
+- `SCRIPT DEBUG`: there is no debugger of Lua. `PFSELFTEST`: a test of the server belongs to its tests. `LOLWUT`.
 
 | Redis | Sterna | why |
 |---|---|---|

@@ -22,6 +22,7 @@
 //! | `apart` | commands that take long, on copies of what their keys hold |
 //! | `long` | replies that are made in steps, from copies |
 //! | `rdb`, `extended` | values as other servers exchange them; floats with the digits Redis gives |
+//! | `fingerprint` | 20 bytes that tell whether two servers hold the same |
 //! | `command` | a file per command, with its row of the command table |
 #![forbid(unsafe_code)]
 
@@ -39,12 +40,14 @@ mod eviction;
 mod expiry;
 mod extended;
 mod fields;
+mod fingerprint;
 mod garbage;
 mod geo;
 mod hash;
 mod index;
 mod libraries;
 mod list;
+mod listed;
 mod listpack;
 mod long;
 pub mod lzf;
@@ -82,6 +85,7 @@ pub use error::Error;
 pub use event::{Event, EventClasses};
 pub use eviction::{Eviction, Order, Policy};
 pub use fields::Fieldset;
+pub use fingerprint::Fingerprint;
 pub use garbage::Garbage;
 pub use hash::{KeyHash, PARTITIONS_MAX};
 pub use libraries::{dump_libraries, read_libraries};

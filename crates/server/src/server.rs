@@ -142,6 +142,8 @@ pub(crate) struct Server {
     settings_due: AtomicBool,
     /// Whether keys that are due are removed without being asked for; DEBUG SET-ACTIVE-EXPIRE. A hint: nothing else goes with it.
     pub(crate) expires_actively: AtomicBool,
+    /// DEBUG DIGEST, or DIGEST-VALUE, is under way: one at a time.
+    pub(crate) digests: AtomicBool,
     /// See `Limits` of the keyspace.
     list_alone_bytes: AtomicUsize,
     pub(crate) rates: Mutex<Rates, { Level::Rates as u8 }>,
@@ -224,6 +226,7 @@ impl Server {
             keyspace_stats_due: AtomicBool::new(false),
             settings_due: AtomicBool::new(false),
             expires_actively: AtomicBool::new(true),
+            digests: AtomicBool::new(false),
             list_alone_bytes: AtomicUsize::new(usize::MAX),
             rates: Mutex::default(),
             log_limits: LogLimits::default(),

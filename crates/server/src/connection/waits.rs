@@ -1,6 +1,6 @@
 //! What a connection keeps while a command of it waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sterna_command::Row;
@@ -53,7 +53,7 @@ pub(crate) struct JobWait {
 }
 
 /// How a command goes on after its job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AfterJob {
     /// SAVE answers.
     Save,
@@ -63,4 +63,6 @@ pub(crate) enum AfterJob {
     Shutdown,
     /// DEBUG RELOAD loads what was saved.
     Reload,
+    /// The reply is here.
+    Answer(Arc<OnceLock<Vec<u8>>>),
 }

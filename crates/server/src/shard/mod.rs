@@ -31,6 +31,7 @@ mod follow;
 mod handover;
 mod mail;
 pub(crate) mod parts;
+pub(crate) mod populate;
 mod ready;
 mod serve;
 mod states;

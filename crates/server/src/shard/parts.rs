@@ -35,6 +35,7 @@ use crate::connection::{CloseReason, ReplyMode};
 use crate::directory::STRIPES;
 use crate::parcel::Namespace;
 use crate::shard::Shard;
+use crate::shard::populate::Populate;
 
 /// Confirmations of a subscription that are made together.
 pub(crate) const PART_SUBSCRIPTIONS: usize = 128;
@@ -60,7 +61,7 @@ impl Parts {
     fn needs_keys(&self) -> bool {
         match &self.work {
             Work::Names { .. } => self.row.spec.group != Group::Pubsub,
-            Work::Walk { walk: Walk::Keys { .. }, .. } => true,
+            Work::Walk { walk: Walk::Keys { .. }, .. } | Work::Populate(_) => true,
             Work::Walk { .. } | Work::Leave { .. } | Work::Steps(_) => false,
         }
     }
@@ -76,6 +77,8 @@ enum Work {
     Steps(Box<dyn Steps>),
     /// Collects names, and then answers them.
     Walk { walk: Walk, found: Found },
+    /// Makes keys.
+    Populate(Box<Populate>),
 }
 
 /// What is walked past, and from where on.
@@ -193,6 +196,11 @@ impl Shard {
     /// Makes the reply a step at a time.
     pub(crate) fn reply_in_steps(&mut self, slot: usize, row: &'static Row, steps: Box<dyn Steps>) {
         self.begin_parts(slot, row, Work::Steps(steps));
+    }
+
+    /// Makes keys, some at a time.
+    pub(crate) fn populate_in_parts(&mut self, slot: usize, row: &'static Row, work: Populate) {
+        self.begin_parts(slot, row, Work::Populate(Box::new(work)));
     }
 
     /// Whether the reply to what the connection has asked for is being made in steps.
@@ -354,6 +362,7 @@ impl Shard {
                 let proto = self.connections[slot].proto;
                 self.part_of_walk(walk, found, &mut Reply::new(out, proto))
             }
+            Work::Populate(work) => self.populate_some(slot, work, out),
         };
         if is_silent {
             out.truncate(before);

@@ -6,6 +6,8 @@
 //! reply comes and its next command runs when the time is up. SLOWLOG and LATENCY see the time; others are served. Between
 //! MULTI and EXEC it delays the transaction, which runs as one when the time of all its sleeps is up.
 
+mod digest;
+
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -13,12 +15,14 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
 use sterna_protocol::{Args, Proto, Reply, argument};
 use sterna_pubsub::glob;
 
+use super::table::table;
 use super::{Call, Failure, Run};
 use crate::config::DebugCommand;
 use crate::connection::ReplyMode;
 use crate::connection::state::Wait;
 use crate::connection::waits::Asleep;
 use crate::shard::Shard;
+use crate::shard::populate::Populate;
 
 /// Rows of this file.
 pub(super) static ROWS: &[Command<Run>] = &[Command {
@@ -35,10 +39,13 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
                   key and load the journal again. PANIC crashes the server. OBJECT tells how a value is kept, \
                   PROTOCOL answers something of each type, ERROR this error; LOG writes to the server's log. \
                   SET-ACTIVE-EXPIRE 0 leaves keys that are due until they are asked for, QUICKLIST-PACKED-THRESHOLD \
-                  has elements of lists with so many bytes stand alone, STRINGMATCH-LEN matches a pattern. Needs \
+                  has elements of lists with so many bytes stand alone, STRINGMATCH-LEN matches a pattern. DIGEST and \
+                  DIGEST-VALUE tell whether two servers hold the same, as Redis counts it; POPULATE makes keys; LISTPACK \
+                  writes what is packed to the log. What concerns Redis's own insides is refused. Needs \
                   enable-debug-command.",
         syntax: "<SLEEP seconds | PANIC | RELOAD [NOSAVE] | LOADAOF | OBJECT key | PROTOCOL type | ERROR text | \
-                 LOG text | SET-ACTIVE-EXPIRE 0|1 | QUICKLIST-PACKED-THRESHOLD bytes | STRINGMATCH-LEN pattern text | HELP>",
+                 LOG text | SET-ACTIVE-EXPIRE 0|1 | QUICKLIST-PACKED-THRESHOLD bytes | STRINGMATCH-LEN pattern text | \
+                 DIGEST | DIGEST-VALUE key [key ...] | POPULATE count [prefix] [size] | LISTPACK key | HELP>",
         reply: &[
             ReplyShape::Ok,
             ReplyShape::Simple,
@@ -66,7 +73,7 @@ pub(super) const NAME: &str = "debug";
 /// The longest sleep: a year, so that the moment of waking can always be calculated.
 const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
-const HELP: [&str; 25] = [
+const HELP: [&str; 33] = [
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "PANIC",
     "    Crashes the server, as a bug in it would.",
@@ -90,8 +97,49 @@ const HELP: [&str; 25] = [
     "    Answers whether the pattern matches the text: 1 or 0.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    With 0, keys that are due stay until they are asked for.",
+    "DIGEST",
+    "    Answers 40 hexadecimal digits that are the same where the same keys are, as Redis calculates them.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Answers the same for the value of each key; zeros for one that is not there.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Makes keys <prefix>:0, <prefix>:1 …, where there are none, with values of <size> bytes.",
+    "LISTPACK <key>",
+    "    Writes the elements of a packed value to the server's log.",
     "HELP",
     "    Prints this text.",
+];
+
+/// Subcommands of Redis that are about its own insides: each is refused, so that nobody takes a reply for what it would do there.
+const OF_REDIS_ITSELF: [&str; 29] = [
+    "AOF-FLUSH-SLEEP",
+    "CHANGE-REPL-ID",
+    "CLIENT-EVICTION",
+    "CLUSTERLINK",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "CRASH-AND-RECOVER",
+    "DICT-RESIZING",
+    "DROP-CLUSTER-PACKET-FILTER",
+    "HTSTATS",
+    "HTSTATS-KEY",
+    "INTERNAL_SECRET",
+    "JMAP",
+    "KEYSIZES-HIST-ASSERT",
+    "LEAK",
+    "MALLCTL",
+    "MALLCTL-STR",
+    "MARK-INTERNAL-CLIENT",
+    "OOM",
+    "PAUSE-CRON",
+    "QUICKLIST",
+    "REPL-PAUSE",
+    "REPLICATE",
+    "REPLYBUFFER",
+    "RESTART",
+    "SCRIPT",
+    "SDSLEN",
+    "SET-SKIP-CHECKSUM-VALIDATION",
+    "STRINGMATCH-TEST",
+    "STRUCTSIZE",
 ];
 
 fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -109,14 +157,27 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         Ok(())
     } else if argument::eq_ignore_case(name, "SLEEP") && call.args.len() == 3 {
         sleep(call)
-    } else if argument::eq_ignore_case(name, "PANIC") && call.args.len() == 2 {
-        panic!("asked for by DEBUG PANIC");
+    } else if ["PANIC", "SEGFAULT", "ASSERT"].iter().any(|word| argument::eq_ignore_case(name, word))
+        && call.args.len() == 2
+    {
+        panic!("asked for by DEBUG {}", name.escape_ascii());
     } else if ["RELOAD", "LOADAOF"].iter().any(|word| argument::eq_ignore_case(name, word)) && call.in_exec {
         // It would wait for partitions that the transaction holds.
         Err(Failure::of("ERR Command not allowed inside a transaction"))
     } else if argument::eq_ignore_case(name, "RELOAD") {
-        let no_save = call.args.from(2).iter().any(|word| argument::eq_ignore_case(word, "NOSAVE"));
-        super::saving::reload(call, !no_save)
+        reload(call)
+    } else if argument::eq_ignore_case(name, "DIGEST") && call.args.len() == 2 {
+        digest::digest(call)
+    } else if argument::eq_ignore_case(name, "DIGEST-VALUE") && call.args.len() >= 2 {
+        digest::digest_values(call)
+    } else if argument::eq_ignore_case(name, "POPULATE") && (3..=5).contains(&call.args.len()) {
+        populate(call)
+    } else if argument::eq_ignore_case(name, "LISTPACK") && call.args.len() == 3 {
+        log_listpack(call)
+    } else if OF_REDIS_ITSELF.iter().any(|word| argument::eq_ignore_case(name, word)) {
+        let text = b"ERR there is no DEBUG ";
+        let name = name.to_ascii_uppercase();
+        Err(Failure::text([text, &*name, b" here: it is about the insides of Redis"].concat()))
     } else if argument::eq_ignore_case(name, "OBJECT") && call.args.len() == 3 {
         object(call)
     } else if argument::eq_ignore_case(name, "PROTOCOL") && call.args.len() == 3 {
@@ -145,6 +206,66 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         let text = b"ERR unknown subcommand or wrong number of arguments for '";
         Err(Failure::text([text, name, b"'. Try DEBUG HELP."].concat()))
     }
+}
+
+fn reload(call: &mut Call<'_>) -> Result<(), Failure> {
+    let is = |option: &str| call.args.from(2).iter().any(|word| argument::eq_ignore_case(word, option));
+    let (no_save, merges) = (is("NOSAVE"), is("MERGE") || is("NOFLUSH"));
+    let known = ["NOSAVE", "MERGE", "NOFLUSH"];
+    if !call.args.from(2).iter().all(|word| known.iter().any(|option| argument::eq_ignore_case(word, option)))
+    {
+        return Err(Failure::of("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
+    }
+    if merges {
+        return Err(Failure::of("ERR DEBUG RELOAD loads everything anew: there is no MERGE or NOFLUSH here"));
+    }
+    super::saving::reload(call, !no_save)
+}
+
+/// A number of POPULATE.
+fn number_at(call: &Call<'_>, at: usize, default: u64) -> Result<u64, Failure> {
+    let Some(text) = call.args.get(at) else { return Ok(default) };
+    let number = argument::int(text).and_then(|number| u64::try_from(number).ok());
+    number.ok_or(Failure::of("ERR value is out of range, must be positive"))
+}
+
+fn populate(call: &mut Call<'_>) -> Result<(), Failure> {
+    let (count, value_bytes) = (number_at(call, 2, 0)?, number_at(call, 4, 0)?);
+    let bytes_max = call.shard.config.proto_max_bulk_len;
+    if value_bytes > bytes_max {
+        return Err(Failure::of("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
+    }
+    if call.in_exec {
+        return Err(Failure::of("ERR Command not allowed inside a transaction"));
+    }
+    let set = table().find(b"set").ok_or(Failure::SYNTAX)?;
+    let prefix = call.args.get(3).unwrap_or(b"key").into();
+    let work = Populate { set, prefix, value_bytes: value_bytes as usize, next: 0, count };
+    call.shard.populate_in_parts(call.slot, call.row, work);
+    Ok(())
+}
+
+/// Bytes of the log that one value may take.
+const LISTED_BYTES_MAX: usize = 64 << 10;
+
+fn log_listpack(call: &mut Call<'_>) -> Result<(), Failure> {
+    let (db, now_ms) = (usize::from(call.connection().db), call.shard.clock.now_ms);
+    let key = &call.args[2];
+    let listed =
+        call.shard.server.partitions.look_at(db, key, now_ms, |record| record.value().listed(now_ms));
+    let listed = listed.ok_or(Failure::of("ERR no such key"))?;
+    let elements = listed.ok_or(Failure::of("ERR Not a listpack encoded object."))?;
+    let mut line = String::new();
+    for element in &elements {
+        line += &format!(" \"{}\"", element.escape_ascii());
+        if line.len() > LISTED_BYTES_MAX {
+            line += " …";
+            break;
+        }
+    }
+    tracing::warn!("DEBUG LISTPACK {}: {} elements:{line}", key.escape_ascii(), elements.len());
+    call.reply.simple("Listpack structure printed on stdout");
+    Ok(())
 }
 
 /// Bits of the clock that Redis keeps with each key, in seconds.
