@@ -12,6 +12,7 @@ mod loading;
 mod pairs;
 mod panic;
 mod published;
+mod records;
 mod restart;
 mod rollback;
 mod swapdb;

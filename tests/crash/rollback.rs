@@ -259,3 +259,46 @@ fn under_backlog_a_write_in_a_transaction_waits_as_a_plain_one_does() {
     assert_eq!(value_of(&exec), Value::Array(vec![Value::Simple(b"OK".to_vec())]));
     fillers.iter_mut().for_each(|client| assert_eq!(client.value(), Value::Simple(b"OK".to_vec())));
 }
+
+/// The head of a long reply has been sent when the disk fails under the write behind it: the reply stays whole, and the write
+/// alone is refused.
+#[test]
+fn a_reply_of_which_a_part_is_sent_stays_whole_when_the_write_behind_it_is_refused() {
+    for (shards, proto) in [(1, "2"), (2, "3")] {
+        let (server, faults) = start(shards, &[]);
+        let mut client = server.connect();
+        client.request(&["HELLO", proto]);
+        client.request(&["CLIENT", "SETNAME", "slow"]);
+        let long = "v".repeat(90_000);
+        client.request(&["SET", "long", &long]);
+        let mut other = server.connect();
+        let mut queued_bytes = || {
+            let list = other.text(&["CLIENT", "LIST"]);
+            let line = list.lines().find(|line| line.contains("name=slow")).expect("it is there").to_owned();
+            let omem = line.split(' ').find_map(|field| field.strip_prefix("omem=")).expect("a field");
+            omem.parse::<usize>().expect("a number")
+        };
+        // More than the sockets take without a reader, by one reply, of which a part is on its way.
+        let mut asked = 0;
+        while queued_bytes() == 0 {
+            client.send(&["GET", "long"]);
+            client.send(&["GET", "long"]);
+            asked += 2;
+            thread::sleep(Duration::from_millis(2));
+        }
+        faults.fail_syncs(EIO);
+        client.send(&["SET", "k", "1"]);
+        client.send(&["GET", "k"]);
+        wait_for("the failure", || is_misconf(&other.try_request(&["SET", "other", "1"])?).then_some(()));
+        for nth in 0..asked {
+            assert!(client.value() == Value::Bulk(long.clone().into_bytes()), "reply {nth} of {asked}");
+        }
+        let refused = client.value();
+        assert!(is_misconf(&refused), "{refused:?}");
+        let read = client.value();
+        assert!(matches!(read, Value::Null | Value::Error(_)), "it is undone: {read:?}");
+        faults.mend();
+        await_writes(&mut other);
+        assert_eq!(client.request(&["PING"]), Value::Simple(b"PONG".to_vec()));
+    }
+}

@@ -184,3 +184,45 @@ fn without_a_port_there_is_no_thread_for_http() {
     let ended = Launch::shards(1).args(&["--http-port", &taken.to_string()]).run();
     assert!(!ended.status.success() && ended.log.contains("cannot listen on"), "{}", ended.log);
 }
+
+#[test]
+fn beside_a_long_transaction_a_request_waits_for_its_end_and_sees_all_of_it_or_nothing() {
+    const COMMANDS: usize = 30_000;
+    for shards in [1, 2] {
+        let server = HttpServer::start(shards, &[]);
+        let mut client = server.server.connect();
+        client.request(&["MULTI"]);
+        for nth in 0..COMMANDS {
+            client.send(&["INCR", if nth % 2 == 0 { "n" } else { "m" }]);
+        }
+        (0..COMMANDS).for_each(|_| drop(client.value()));
+        client.send(&["EXEC"]);
+        let half = COMMANDS / 2;
+        let both = |count: usize| format!(r#"{{"result":["{count}","{count}"]}}"#);
+        wait_for("the end of the transaction", || {
+            let body = run(&server, r#"["MGET","n","m"]"#).body;
+            let nothing = r#"{"result":[null,null]}"#;
+            assert!(body == nothing || body == both(half), "a state between: {body}");
+            (body == both(half)).then_some(())
+        });
+        assert_eq!(client.value().as_slice().map(<[Value]>::len), Some(COMMANDS));
+        // And one that came by HTTP, whose client does not stay for the answer.
+        let commands = vec![r#"["INCR","n"],["INCR","m"]"#; half].join(",");
+        let mut leaving = server.connect();
+        let request = server.request("POST", "/multi-exec", "", &format!("[{commands}]"));
+        leaving.write_all(request.as_bytes()).expect("the server reads");
+        wait_for("its beginning", || {
+            client.text(&["INFO", "commandstats"]).contains("cmdstat_multi:calls=2,").then_some(())
+        });
+        drop(leaving);
+        wait_for("its end", || {
+            client.text(&["INFO", "clients"]).contains("connected_clients:1\r\n").then_some(())
+        });
+        let values = client.request(&["MGET", "n", "m"]);
+        let values = values.as_slice().expect("two");
+        let number = values[0].as_bytes().map(|digits| String::from_utf8_lossy(digits).into_owned());
+        assert_eq!(values[0], values[1], "a state between");
+        assert!([half, 2 * half].map(|count| Some(count.to_string())).contains(&number), "{number:?}");
+        assert_eq!(server.server.connect().request(&["PING"]), Value::Simple(b"PONG".to_vec()));
+    }
+}

@@ -22,3 +22,4 @@ mod scripts;
 mod subkeys;
 mod transactions;
 mod waiting;
+mod woken;

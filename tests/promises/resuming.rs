@@ -672,3 +672,77 @@ fn hold_one_copy(other_bytes: usize) {
         again.assert_quiet();
     }
 }
+
+/// The numbers of messages that arrive, until the connection ends or the last has come.
+fn numbers(client: &mut Client, last: usize) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    while let Frame::Bytes(bytes) = client.frame(PATIENCE) {
+        if let Some((_, payload)) = message(&value_of(&bytes)) {
+            numbers.push(payload.parse().expect("a number"));
+            if numbers.last() == Some(&last) {
+                break;
+            }
+        }
+    }
+    numbers
+}
+
+/// What a transaction publishes to its own client follows its reply: also to one that is detached before the reply is there.
+#[test]
+fn who_breaks_amid_its_own_long_transaction_gets_its_messages_when_it_is_back() {
+    const MESSAGES: usize = 5_000;
+    for (shards, end) in SHARDS.into_iter().zip([End::Reset, End::Closed]) {
+        let server = server(shards, &["--resume-buffer", "16mb"]);
+        let line = Line::to(server.address().port());
+        let mut first = named(Client::to(line.port), "me", "3");
+        subscribe(&mut first, &["SUBSCRIBE", "a"]);
+        first.request(&["MULTI"]);
+        for number in 1..=MESSAGES {
+            // Each is some work, so that it takes slices.
+            first.send(&["SET", &format!("k{number}"), "v"]);
+            first.send(&["PUBLISH", "a", &number.to_string()]);
+        }
+        (0..2 * MESSAGES).for_each(|_| drop(first.value()));
+        first.send(&["EXEC"]);
+        line.cut(end);
+        let before = numbers(&mut first, MESSAGES);
+        let mut second = named(server.connect(), "me", "3");
+        subscribe(&mut second, &["SUBSCRIBE", "a"]);
+        let mut other = server.connect();
+        // This waits for its end.
+        other.request(&["GET", "k1"]);
+        other.int(&["PUBLISH", "a", &(MESSAGES + 1).to_string()]);
+        let after = numbers(&mut second, MESSAGES + 1);
+        let all: Vec<usize> = before.iter().chain(&after).copied().collect();
+        assert!(all.iter().copied().eq(1..=MESSAGES + 1), "{} before the end: {all:?}", before.len());
+    }
+}
+
+/// A connection that takes over from a detached one of another shard is between two shards for a moment, in which it is killed
+/// all the same: once CLIENT KILL has answered, it is gone, and the name is free.
+#[test]
+fn who_is_killed_while_it_moves_to_another_shard_is_gone() {
+    let server = server(3, &[]);
+    let mut client = server.connect();
+    let mut killed = 0;
+    for round in 0..60 {
+        let name = format!("me-{round}");
+        detached(&server, &name, "2", &["SUBSCRIBE", "a"]);
+        let mut back = named(server.connect(), &name, "2");
+        let id = back.int(&["CLIENT", "ID"]).to_string();
+        back.send(&["SUBSCRIBE", "a"]);
+        if round % 3 == 0 {
+            client.request(&["PING"]);
+        }
+        let count = client.int(&["CLIENT", "KILL", "ID", &id]);
+        assert_eq!(count, 1, "it is known at any moment");
+        killed += count;
+        back.rest();
+        // With it, or before it came, its name has gone: nothing is left but what waits for the name.
+        assert!(!client.text(&["CLIENT", "LIST"]).contains(&format!("id={id} ")), "round {round}");
+        client.request(&["CLIENT", "KILL", "FLAGS", "D"]);
+        await_detached(&mut client, 0);
+    }
+    assert_eq!(killed, 60);
+    assert_eq!(client.int(&["PUBLISH", "a", "1"]), 0);
+}

@@ -425,6 +425,11 @@ options! {
     appenddirname: String = "appendonlydir".to_owned(),
         Persistence "appenddirname", Kind::Text, Start;
 
+    /// Longest record of the journal: what one command did, or one transaction. A write that takes a longer one is kept by the
+    /// next snapshot, which is begun at once: it is answered when that counts, and other writes get MISCONF until then.
+    journal_record_max_bytes: u64 = 64 << 30,
+        Persistence "journal-record-max-bytes", memory(4096), Start;
+
     /// Growth of the journal since the last snapshot after which the next is taken and the log is cut; 0 is never.
     auto_aof_rewrite_percentage: u32 = 100,
         Persistence "auto-aof-rewrite-percentage", int(0, INT, "percent"), RunTime;

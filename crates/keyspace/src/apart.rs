@@ -28,7 +28,7 @@ use crate::fields::Fieldset;
 use crate::garbage::Garbage;
 use crate::partition::Partition;
 use crate::space::Space;
-use crate::wait::Caller;
+use crate::wait::{Caller, Waiter};
 use crate::watch::Watch;
 
 /// From so many elements on that a command has to look at one by one, it runs apart: they take about a millisecond.
@@ -39,6 +39,13 @@ const COPIED_BYTES_PER_ELEMENT: usize = 256;
 
 /// Bytes of a value in memory that are as much work as an element, for what writes or reads all of it.
 const HEAP_BYTES_PER_ELEMENT: usize = 64;
+
+/// How much work it is to take `taken` of a collection's elements and to answer them: long ones are as many as the bytes that
+/// are copied.
+pub(crate) fn work_of_taking(of: &dyn Collection, taken: usize, all: usize) -> usize {
+    let bytes = (of.heap_bytes() / all.max(1)).saturating_mul(taken);
+    taken.max(bytes / COPIED_BYTES_PER_ELEMENT)
+}
 
 impl Caller {
     /// As [`Caller::check_work`], for a reply with so many bytes of a string.
@@ -80,6 +87,8 @@ pub struct Apart {
     keys: Box<[Box<[u8]>]>,
     /// Broken when a key is touched; `None`: it only reads.
     watch: Option<Arc<Watch>>,
+    /// A command that has waited, and the key that has woken it.
+    waiter: Option<(Arc<Waiter>, Box<[u8]>)>,
     db: usize,
     now_ms: u64,
     caller: Caller,
@@ -126,17 +135,45 @@ impl Apart {
         let mut changes = Changes::new(wants);
         changes.lend(log.fieldset().cloned());
         let caller = Caller { may_block: false, may_yield: false, ..caller };
-        Apart { partition, keys: keys.into(), watch, db, now_ms, caller, changes }
+        Apart { partition, keys: keys.into(), watch, waiter: None, db, now_ms, caller, changes }
+    }
+
+    /// Copies what a command that has waited is served from: `key`, which is ready, and whatever else it names that is locked.
+    pub(crate) fn of_waiter(
+        space: &mut Space<'_>,
+        waiter: &Arc<Waiter>,
+        key: &[u8],
+        now_ms: u64,
+        log: &Changes,
+    ) -> Apart {
+        let named = waiter.keys.iter().map(|named| &**named).chain(waiter.blocked.target());
+        let locked: Vec<&[u8]> = named.filter(|&named| named == key || space.holds(named)).collect();
+        let scene = (waiter.db, now_ms, waiter.caller);
+        let mut apart = Apart::new(space, locked.iter().copied(), waiter.blocked.writes(), scene, log);
+        locked.iter().filter(|named| log.is_ready(waiter.db, named)).for_each(|named| {
+            apart.changes.ready(waiter.db, named);
+        });
+        apart.waiter = Some((Arc::clone(waiter), key.into()));
+        apart
     }
 
     /// Runs the command on the copies. No partition need be locked.
     pub fn run(&mut self, run: Run, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-        let Apart { partition, db, now_ms, caller, changes, .. } = self;
+        let Apart { partition, waiter, db, now_ms, caller, changes, .. } = self;
         let (space, db, now_ms, caller) = (Space::one(partition), *db, *now_ms, *caller);
-        let outcome = run(&mut Ctx { space, db, now_ms, log: changes, caller }, args, reply);
+        let mut ctx = Ctx { space, db, now_ms, log: changes, caller };
+        let outcome = match waiter {
+            Some((waiter, key)) => waiter.blocked.serve(&mut ctx, key, reply),
+            None => run(&mut ctx, args, reply).map(|_| ()),
+        };
         // What was displaced shares its parts with what is still in use.
         drop(self.changes.take_garbage());
-        outcome.map(|_| ())
+        outcome
+    }
+
+    /// The keys that have been copied.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.iter().map(|key| &**key)
     }
 
     /// Has nothing happen: a commit comes to nothing, and tells nobody.
@@ -169,6 +206,11 @@ impl Apart {
         }
         let collects = log.wants().effects;
         if watch.is_broken() || collects != self.changes.wants().effects {
+            // Who waits for what this would have left need wait no longer.
+            for key in &self.keys {
+                let (partition, hash) = space.of(key);
+                partition.slot(self.db, hash, key, now_ms, log).note_ready();
+            }
             log.discard([Garbage::of_copies(self.partition)]);
             return false;
         }

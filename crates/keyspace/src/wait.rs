@@ -10,7 +10,8 @@
 //!    the others leave it alone. The owner then takes it out of the queues it is still in.
 //!
 //! Readers that would be answered alike share one encoded reply ([`Blocked::sharing`]): one entry wakes a thousand
-//! readers with one encoding. Those who wait for elements are served while there are some ([`Blocked::awaits`]): one
+//! readers with one encoding. What would take long to answer is not answered under the locks: the waiter gets copies of its keys
+//! ([`Answer::Apart`]), and is run apart like a command that had found as much when it came. Those who wait for elements are served while there are some ([`Blocked::awaits`]): one
 //! element costs the same whether one client waits for it or ten thousand do.
 //!
 //! A command that writes elsewhere when it is served (BLMOVE) *links* two keys ([`Blocked::target`]). Whoever locks
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::HashTable;
 use sterna_protocol::{Proto, Reply};
 
+use crate::apart::{APART_MIN, Apart};
 use crate::changes::Changes;
 use crate::context::Ctx;
 use crate::effect::{COLLECTIONS_FIRST, COLLECTIONS_LAST};
@@ -47,6 +49,17 @@ pub trait Blocked: Send + Sync + fmt::Debug {
     /// must be asked each time.
     fn awaits(&self) -> Option<u8> {
         None
+    }
+
+    /// How much work it is to serve it from `key`, for which `is_ready` just held, in elements; exact only below what is run
+    /// apart.
+    fn work(&self, _ctx: &mut Ctx<'_>, _key: &[u8]) -> usize {
+        0
+    }
+
+    /// Whether it changes what it is served from.
+    fn writes(&self) -> bool {
+        true
     }
 
     /// The key that it writes to when it is served, beside those it waits for.
@@ -102,7 +115,26 @@ pub struct Served {
     /// Which; it has been claimed for this reply.
     pub waiter: Arc<Waiter>,
     /// What its client gets.
-    pub reply: Arc<[u8]>,
+    pub answer: Answer,
+}
+
+/// What a blocked command is answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// This.
+    Reply(Arc<[u8]>),
+    /// What it answers when it has been run: it is long.
+    Apart(Box<Apart>),
+}
+
+impl Answer {
+    /// The reply, if it is known.
+    pub fn reply(&self) -> Option<&[u8]> {
+        match self {
+            Answer::Reply(reply) => Some(reply),
+            Answer::Apart(_) => None,
+        }
+    }
 }
 
 impl Waiter {
@@ -207,7 +239,18 @@ fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mu
             passed.push(waiter);
             continue;
         }
+        let is_long = waiter.blocked.work(&mut ctx, key) >= APART_MIN;
         if !waiter.claim() {
+            continue;
+        }
+        if is_long {
+            let writes = waiter.blocked.writes();
+            let apart = Apart::of_waiter(&mut ctx.space, &waiter, key, now_ms, ctx.log);
+            log.push_served(Served { waiter, answer: Answer::Apart(Box::new(apart)) });
+            if writes {
+                // Who came later gets what it leaves.
+                break;
+            }
             continue;
         }
         let (proto, sharing) = (waiter.caller.proto, waiter.blocked.sharing());
@@ -216,7 +259,7 @@ fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mu
             _ => encode(&waiter, &mut ctx, key),
         };
         shared = sharing.map(|sharing| (proto, sharing, reply.clone()));
-        log.push_served(Served { waiter, reply });
+        log.push_served(Served { waiter, answer: Answer::Reply(reply) });
     }
     passed.into_iter().rev().for_each(|waiter| queue.put_first(waiter));
     space.of(key).0.waiters.put_back(queue);

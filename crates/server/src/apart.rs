@@ -40,6 +40,8 @@ pub(crate) struct Task {
     pub(crate) reply: Vec<u8>,
     /// `None`: it has not been run.
     pub(crate) result: Option<Result<(), Error>>,
+    /// CLIENT REPLY says that it isn't answered; of one that has just been read, its connection knows.
+    pub(crate) is_silent: bool,
     /// Why its client may not run it any more.
     pub(crate) denied: Option<Vec<u8>>,
     /// How long it took, all runs together.
@@ -84,7 +86,21 @@ impl Task {
         let (request, reply, took) = (Request::default(), Vec::new(), Duration::ZERO);
         let fieldset = apart.fieldset().cloned();
         let (apart, result, denied) = (Some(apart), None, None);
-        Task { who, row, command, request, scene, fieldset, apart, reply, result, denied, took, runs: 0 }
+        Task {
+            who,
+            row,
+            command,
+            request,
+            scene,
+            fieldset,
+            apart,
+            reply,
+            result,
+            is_silent: false,
+            denied,
+            took,
+            runs: 0,
+        }
     }
 
     /// Runs it.

@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_queue::SegQueue;
 use mio::Waker;
-use sterna_keyspace::Waiter;
+use sterna_keyspace::Served;
 
 use crate::acl::{User, Users};
 use crate::apart::Task;
 use crate::connection::CloseReason;
-use crate::connection::client::{Address, ClientId};
+use crate::connection::client::Address;
 use crate::connection::mover::Mover;
 use crate::connection::pipe::Pipe;
 use crate::connection::state::ConnectionRef;
@@ -51,7 +51,7 @@ pub(crate) enum Mail {
     /// The job that a connection of this shard waits for has ended.
     JobEnded { ack: Ack, outcome: Result<(), String> },
     /// Reply bytes for a client that was blocked and has been served by a writer elsewhere.
-    Served { client: ClientId, waiter: Arc<Waiter>, reply: Arc<[u8]> },
+    Served(Served),
     /// A command of a connection of this shard has been run apart.
     Apart(Box<Task>),
     /// CLIENT UNBLOCK: end the wait, with an error or as if it timed out.
@@ -129,7 +129,7 @@ impl Mail {
             // These keep their order: a message published before a CLIENT KILL reaches its victim, and whoever was served a
             // value hears afterwards that it has changed.
             Mail::Published(_)
-            | Mail::Served { .. }
+            | Mail::Served(_)
             | Mail::Invalidate(_)
             | Mail::Monitor(_)
             | Mail::Close { .. } => false,
@@ -153,7 +153,7 @@ impl Mail {
     /// What it counts against its sender's credit; messages are counted one by one.
     pub(crate) fn bytes(&self) -> usize {
         let heap_bytes = match self {
-            Mail::Served { reply, .. } => reply.len(),
+            Mail::Served(served) => served.answer.reply().map_or(0, <[u8]>::len),
             Mail::Invalidate(invalidation) => invalidation.heap_bytes(),
             Mail::Monitor(line) => line.len(),
             _ if self.is_urgent() => return 0,

@@ -27,7 +27,9 @@ impl Queue {
         self.world.run_at_once(&commands);
         let served = self.world.log.served();
         let text = |reply: &[u8]| String::from_utf8(reply.to_vec()).unwrap().replace("\r\n", " ");
-        served.map(|s| (s.waiter.caller.client, text(&s.reply).trim_end().to_owned())).collect()
+        served
+            .map(|s| (s.waiter.caller.client, text(s.answer.reply().expect("short")).trim_end().to_owned()))
+            .collect()
     }
 
     fn run(&mut self, command: &str) -> Vec<(u64, String)> {

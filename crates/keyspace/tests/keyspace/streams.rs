@@ -103,7 +103,9 @@ impl Streams {
     /// Those who were answered by the last command, in order.
     pub(crate) fn served(&mut self) -> Vec<(u64, String)> {
         let served = self.0.log.served();
-        served.map(|served| (served.waiter.caller.client, show(&served.reply))).collect()
+        served
+            .map(|served| (served.waiter.caller.client, show(served.answer.reply().expect("short"))))
+            .collect()
     }
 
     /// That a journal would bring everything back.

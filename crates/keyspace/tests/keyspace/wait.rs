@@ -67,7 +67,14 @@ impl Queue {
     fn run(&mut self, command: &str) -> Vec<(u64, String)> {
         self.world.run(command);
         let served = self.world.log.served();
-        served.map(|s| (s.waiter.caller.client, String::from_utf8(s.reply.to_vec()).unwrap())).collect()
+        served
+            .map(|s| {
+                (
+                    s.waiter.caller.client,
+                    String::from_utf8(s.answer.reply().expect("short").to_vec()).unwrap(),
+                )
+            })
+            .collect()
     }
 }
 
@@ -172,6 +179,6 @@ fn waiters_are_served_after_the_last_command_of_a_transaction() {
         ctx.slot(b"a").overwrite(sterna_keyspace::Value::string(value), None, event);
     }
     serve_ready(Space::some(parts), *now_ms, log);
-    let served: Vec<_> = log.served().map(|served| served.reply.to_vec()).collect();
+    let served: Vec<_> = log.served().map(|served| served.answer.reply().expect("short").to_vec()).collect();
     assert_eq!(served, [b"$5\r\nhello\r\n".to_vec()]);
 }

@@ -143,8 +143,11 @@ fn pops_that_wait_are_answered_in_the_order_they_came_and_only_from_sorted_sets(
     world.run("set y text");
     assert_eq!(world.log.served().count(), 0);
     world.run("zadd z 1 a 2 b 3 c 4 d");
-    let served: Vec<(u64, String)> =
-        world.log.served().map(|served| (served.waiter.caller.client, show(&served.reply))).collect();
+    let served: Vec<(u64, String)> = world
+        .log
+        .served()
+        .map(|served| (served.waiter.caller.client, show(served.answer.reply().expect("short"))))
+        .collect();
     let expected = [(1, "[z a 1]"), (2, "[z d 4]"), (3, "[z [[b 2] [c 3]]]")];
     assert_eq!(served, expected.map(|(client, reply)| (client, reply.to_string())));
     assert_eq!(ask(&mut world, "exists z"), "0");

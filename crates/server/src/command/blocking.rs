@@ -2,6 +2,7 @@
 //!
 //! 1. The command finds nothing, puts its waiter into the keyspace's queues and returns it; the connection is held.
 //! 2. A writer, on any shard, claims the waiter, makes its reply while it holds the keys' locks, and mails it here.
+//!    A long reply is not made under the locks: the command is run apart, on copies that the writer has mailed.
 //! 3. Time alone can make a command ready (XREADGROUP CLAIM: an entry has been idle for long enough): then the shard looks
 //!    again, as a writer would.
 //! 4. A timeout, CLIENT UNBLOCK and a disconnect claim it here. Whoever claims it answers; nobody else does.
@@ -11,12 +12,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use sterna_command::Row;
-use sterna_keyspace::Waiter;
+use sterna_keyspace::{Answer, Apart, Served, Waiter};
 use sterna_protocol::{OwnedArgs, Reply};
 
-use crate::connection::client::ClientId;
+use super::table::{Runs, runs};
+use crate::apart::{Request, Task};
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
 use crate::connection::waits::Blocked;
+use crate::partitions::keys_of;
 use crate::shard::Shard;
 
 /// What a client is told whose wait CLIENT UNBLOCK ends with an error.
@@ -75,20 +78,60 @@ impl Shard {
     }
 
     /// A writer has answered the connection's command.
-    pub(crate) fn deliver_served(&mut self, client: ClientId, waiter: &Arc<Waiter>, reply: &[u8]) {
+    pub(crate) fn deliver_served(&mut self, Served { waiter, answer }: Served) {
+        let client = waiter.caller.client;
         let slot = self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize);
-        let Some(slot) = slot else { return };
-        if self.wake_follower(slot, waiter) {
+        if slot.is_some_and(|slot| self.wake_follower(slot, &waiter)) {
             return;
         }
-        if self.blocked(slot).is_some_and(|blocked| Arc::ptr_eq(&blocked.waiter, waiter)) {
-            // What answered it, and what it did to a group, is in a record that has been appended by now.
-            if let Some(journal) = &self.durability.journal {
-                let lsn = journal.last_lsn();
-                self.note_written(slot, lsn.0);
+        let waits =
+            |slot: &usize| self.blocked(*slot).is_some_and(|blocked| Arc::ptr_eq(&blocked.waiter, &waiter));
+        let Some(slot) = slot.filter(waits) else {
+            if let Answer::Apart(apart) = answer {
+                self.call_off(apart);
             }
-            self.end_block(slot, reply);
+            return;
+        };
+        // What answered it, and what it did to a group, is in a record that has been appended by now.
+        if let Some(journal) = &self.durability.journal {
+            let lsn = journal.last_lsn();
+            self.note_written(slot, lsn.0);
         }
+        match answer {
+            Answer::Reply(reply) => self.end_block(slot, &reply),
+            Answer::Apart(apart) => self.go_on_apart(slot, apart),
+        }
+    }
+
+    /// What the connection has waited for is so much that its command is run apart.
+    fn go_on_apart(&mut self, slot: usize, apart: Box<Apart>) {
+        let scene = self.scene_of(slot, true);
+        let Some(Wait::Blocked(Blocked { request, row, ran, .. })) = self.resume(slot) else { return };
+        let Runs::Keys(command) = runs(row) else { return };
+        self.handle().commands.count(row.id, ran, false);
+        if apart.writes() {
+            self.server.reserved.add(scene.db, keys_of(&command.spec, request.args()));
+        }
+        let connection = &mut self.connections[slot];
+        let mut task = Task::new(connection.me, row, command, scene, apart);
+        task.request = Request::Queued(request);
+        task.is_silent = std::mem::take(&mut connection.is_mute);
+        self.wait(slot, Wait::Apart, None);
+        self.run_apart(Box::new(task));
+    }
+
+    /// A command that was run apart has found, when it had to begin anew, that it has to wait.
+    pub(crate) fn block_again(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        request: OwnedArgs,
+        waiter: Arc<Waiter>,
+        is_silent: bool,
+    ) {
+        self.resume(slot);
+        self.block(slot, row, request, waiter);
+        self.connections[slot].is_mute = is_silent;
     }
 
     /// The wait has lasted as long as it may.

@@ -4,12 +4,14 @@
 use std::time::{Duration, Instant};
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_journal::{Journal, Lsn};
 use sterna_protocol::{Reply, argument};
 
 use super::{Call, Failure, Run};
 use crate::connection::state::Wait;
 use crate::connection::waits::DiskWait;
 use crate::mailbox::Mail;
+use crate::persistence::IN_NO_RECORD;
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -83,7 +85,7 @@ fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
         ));
     }
     let lsn = call.connection().depends_on.written;
-    let is_durable = journal.as_ref().is_some_and(|journal| journal.durable_lsn() >= lsn);
+    let is_durable = journal.as_ref().is_some_and(|journal| call.shard.has_disk(journal, lsn));
     let is_local_enough = replicas == 0;
     if call.in_exec || is_local_enough && (local == 0 || is_durable) {
         answer(&mut call.reply, is_durable);
@@ -130,11 +132,19 @@ impl Shard {
         let Some(Wait::Disk(DiskWait { lsn, is_local_enough, .. })) = connection.state().wait() else {
             return;
         };
-        let is_durable = self.durability.journal.as_ref().is_none_or(|journal| journal.durable_lsn() >= *lsn);
+        let is_durable = self.durability.journal.as_ref().is_none_or(|journal| self.has_disk(journal, *lsn));
         if is_durable && *is_local_enough {
             self.end_wait_for_copies(slot);
         } else {
             self.await_disk(slot);
+        }
+    }
+
+    /// Whether a power loss does not take this write any more.
+    fn has_disk(&self, journal: &Journal, lsn: Lsn) -> bool {
+        match lsn.0 {
+            IN_NO_RECORD => !self.server.persistence.is_missing(lsn),
+            _ => journal.durable_lsn() >= lsn,
         }
     }
 
@@ -146,8 +156,8 @@ impl Shard {
         let mut reply = Reply::new(&mut bytes, self.connections[slot].proto);
         match wait {
             Some(Wait::Disk(wait)) => {
-                let durable = self.durability.journal.as_ref().map(|journal| journal.durable_lsn());
-                answer(&mut reply, durable.is_some_and(|durable| durable >= wait.lsn));
+                let journal = self.durability.journal.as_ref();
+                answer(&mut reply, journal.is_some_and(|journal| self.has_disk(journal, wait.lsn)));
             }
             _ => reply.int(0),
         }

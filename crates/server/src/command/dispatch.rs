@@ -546,9 +546,7 @@ impl Shard {
         let served: Vec<_> = changes.served().collect();
         self.invalidate(&changes, &served);
         for served in served {
-            let caller = served.waiter.caller;
-            let mail = Mail::Served { client: caller.client, waiter: served.waiter, reply: served.reply };
-            self.post(caller.shard, mail);
+            self.post(served.waiter.caller.shard, Mail::Served(served));
         }
         for event in changes.events() {
             self.publish_event(event);

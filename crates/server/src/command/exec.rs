@@ -81,14 +81,15 @@ impl Shard {
         }
         let start = reply.out.len();
         reply.array(transaction.queued.len());
-        let (now_ms, is_retained) = (scene.now_ms, !retained.is_empty());
+        let (now_ms, now, is_retained) = (scene.now_ms, Instant::now(), !retained.is_empty());
         let mut course =
-            Course { transaction, at: 0, stage: Stage::Next, now_ms, is_retained, large_reply: None };
-        let until = (turn.is_some() && way == Way::AsLong).then(|| Instant::now() + SLICE);
-        let mut is_over = false;
-        while course.is_under_way() && !is_over {
-            let now = self.run_queued(slot, &mut course, &mut held, turn.as_mut(), reply.out, until);
-            is_over = until.is_some_and(|until| now >= until);
+            Course { transaction, at: 0, stage: Stage::Next, now_ms, now, is_retained, large_reply: None };
+        let until = (turn.is_some() && way == Way::AsLong).then(|| now + SLICE);
+        while course.is_under_way() {
+            self.run_queued(slot, &mut course, &mut held, turn.as_mut(), reply.out, until);
+            if until.is_some_and(|until| course.now >= until) {
+                break;
+            }
         }
         if !course.is_done() {
             server.scripts.begin_transaction();
@@ -141,7 +142,7 @@ impl Shard {
         failure
     }
 
-    /// Runs the next command, or goes on with it; returns the time then. `until`: others may be served from then on.
+    /// Runs the next command, or goes on with it. `until`: others may be served from then on.
     fn run_queued(
         &mut self,
         slot: usize,
@@ -150,13 +151,12 @@ impl Shard {
         turn: Option<&mut Turn<'_>>,
         out: &mut Vec<u8>,
         until: Option<Instant>,
-    ) -> Instant {
-        let began = Instant::now();
+    ) {
         match std::mem::replace(&mut course.stage, Stage::Next) {
-            Stage::Next => self.begin_queued(slot, course, held, turn, out, (began, until.is_some())),
+            Stage::Next => self.begin_queued(slot, course, held, turn, out, until.is_some()),
             Stage::Steps(mut steps, took) => {
                 let goes_on = steps.step(&mut Reply::new(out, self.connections[slot].proto));
-                let took = took + began.elapsed();
+                let took = took + course.pass();
                 if goes_on {
                     course.stage = Stage::Steps(steps, took);
                 } else {
@@ -167,7 +167,6 @@ impl Shard {
             Stage::Commit(task) => self.commit_queued(slot, course, held, *task, out),
             waits @ (Stage::Apart(_) | Stage::Waits) => course.stage = waits,
         }
-        Instant::now()
     }
 
     fn begin_queued(
@@ -177,7 +176,7 @@ impl Shard {
         held: &mut Held<'_>,
         turn: Option<&mut Turn<'_>>,
         out: &mut Vec<u8>,
-        (began, may_yield): (Instant, bool),
+        may_yield: bool,
     ) {
         let (row, args) = &course.transaction.queued[course.at];
         let (row, args) = (*row, args.args());
@@ -195,12 +194,13 @@ impl Shard {
                 (scene.now_ms, scene.caller.may_yield) = (course.now_ms, may_yield);
                 match self.run_on_held(slot, (command, args), held, scene, out) {
                     Ok(Outcome::Long(steps)) => {
-                        course.stage = Stage::Steps(steps, began.elapsed());
+                        course.stage = Stage::Steps(steps, course.pass());
                         return;
                     }
                     Ok(Outcome::Apart(apart)) => {
                         let task = Task::new(self.connections[slot].me, row, command, scene, apart);
                         course.stage = Stage::Apart(Box::new(task));
+                        course.pass();
                         return;
                     }
                     outcome => outcome.map(|_| ()).map_err(Failure::from),
@@ -214,7 +214,8 @@ impl Shard {
             }
             _ => self.execute(slot, row, args, out, true),
         };
-        self.end_queued(slot, course, result, out, began.elapsed());
+        let took = course.pass();
+        self.end_queued(slot, course, result, out, took);
     }
 
     fn run_on_held(
@@ -273,6 +274,7 @@ impl Shard {
                 outcome.map(|_| ()).map_err(Failure::from)
             }
         };
+        course.pass();
         self.end_queued(slot, course, result, out, took);
     }
 
@@ -353,13 +355,15 @@ impl Shard {
         let mut held = server.partitions.hold_growing();
         held.add(transaction.needed);
         let LongTransaction { course, reply, .. } = &mut *transaction;
-        let mut is_over = false;
-        while course.is_under_way() && !is_over {
-            let now = self.run_queued(who.slot, course, &mut held, None, reply.buffer(), until);
+        course.pass();
+        while course.is_under_way() {
+            self.run_queued(who.slot, course, &mut held, None, reply.buffer(), until);
             if let Some(large) = course.large_reply.take() {
                 reply.push(large);
             }
-            is_over = until.is_some_and(|until| now >= until);
+            if until.is_some_and(|until| course.now >= until) {
+                break;
+            }
         }
         let is_done = course.is_done();
         if is_done {

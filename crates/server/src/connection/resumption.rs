@@ -50,7 +50,9 @@ impl Connection {
 
     /// Whether messages are queued for it though it closes, because it is about to be detached.
     pub(crate) fn is_about_to_detach(&self) -> bool {
-        self.resumption.is_some() && self.state.condemned() == Some(super::CloseReason::OutputLimit)
+        use super::CloseReason::{ClientGone, OutputLimit, SocketError, TlsError};
+        self.resumption.is_some()
+            && matches!(self.state.condemned(), Some(OutputLimit | ClientGone | SocketError | TlsError))
     }
 
     /// Has it be resumed under a name when its socket breaks.

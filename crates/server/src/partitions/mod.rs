@@ -229,6 +229,26 @@ impl Partitions {
         if is_done { Committed::Yes } else { Committed::No }
     }
 
+    /// A command that is to be run apart does not happen: its client is gone. Who waits behind it is answered. While somebody has the keys to himself it is given back.
+    pub(crate) fn call_off(
+        &self,
+        mut apart: Box<Apart>,
+        now_ms: u64,
+        log: &mut Changes,
+    ) -> Option<Box<Apart>> {
+        let mut needed = Indices::default();
+        apart.keys().for_each(|key| needed.insert(self.index_of(key)));
+        let mut held = self.hold_for(needed, || apart.keys());
+        if self.is_busy() {
+            return Some(apart);
+        }
+        self.set_wants(log);
+        apart.call_off();
+        apart.commit(&mut Space::some(&mut held), now_ms, log);
+        held.serve_ready(now_ms, log);
+        None
+    }
+
     /// The partitions that a command needs.
     pub(crate) fn needed_by(&self, spec: &Spec, args: Args<'_>) -> Indices {
         if spec.flags.contains(Flags::ALL_KEYS) {

@@ -246,7 +246,9 @@ fn a_key_that_is_not_held_is_not_touched() {
 fn served(partitions: &Partitions, request: &str, log: &mut Changes) -> Vec<String> {
     log.clear();
     execute(partitions, request, log);
-    log.served().map(|served| String::from_utf8(served.reply.to_vec()).expect("ASCII")).collect()
+    log.served()
+        .map(|served| String::from_utf8(served.answer.reply().expect("short").to_vec()).expect("ASCII"))
+        .collect()
 }
 
 #[test]

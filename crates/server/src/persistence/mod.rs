@@ -40,7 +40,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed, fenc
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use sterna_journal::{Event, FsyncPolicy, Journal, Options, Refusal, Rejected, TornTail};
+use sterna_journal::{
+    Event, FsyncPolicy, Journal, Lsn, Options, PAYLOAD_BYTES_MAX, Refusal, Rejected, TornTail,
+};
 
 use crate::config::{AppendFsync, Config};
 use crate::lock::{Level, Mutex};
@@ -56,6 +58,7 @@ pub(crate) use load::{Loader, open};
 pub(crate) use mode::Mode;
 use mode::ModeCell;
 pub(crate) use restore::Rebuild;
+pub(crate) use sink::IN_NO_RECORD;
 use snapshot::has_grown;
 pub(crate) use snapshot::sizes;
 
@@ -135,6 +138,11 @@ impl Persistence {
         self.opened.get().filter(|_| self.mode().records())
     }
 
+    /// Whether this record is one that is in no journal, and no snapshot has it either.
+    pub(crate) fn is_missing(&self, lsn: Lsn) -> bool {
+        lsn.0 == IN_NO_RECORD && self.mode() == Mode::Failed
+    }
+
     /// Whether what can be read may be something that is about to be undone.
     pub(crate) fn is_rolling_back(&self) -> bool {
         self.is_rolling_back.load(Ordering::Acquire)
@@ -161,10 +169,13 @@ impl Persistence {
     /// on the log is given up.
     #[cold]
     fn leave_gap(&self) {
-        tracing::error!("a write is too large for the journal");
         if self.mode().is_on() {
+            tracing::error!(
+                "a write is too large for the journal: others are refused until a snapshot has it"
+            );
             self.mode.enter_from(Mode::On, Mode::Failed);
         } else {
+            tracing::error!("a write is too large for the journal: the snapshot that runs is given up");
             self.jobs.call_off();
         }
     }
@@ -200,6 +211,8 @@ fn options(config: &Config) -> Options {
     Options {
         fsync: policy(config.appendfsync),
         torn_tail: if config.aof_load_truncated { TornTail::Cut } else { TornTail::Refuse },
+        payload_bytes_max: usize::try_from(config.journal_record_max_bytes)
+            .map_or(PAYLOAD_BYTES_MAX, |bytes| bytes.min(PAYLOAD_BYTES_MAX)),
         ..Options::default()
     }
 }

@@ -8,8 +8,8 @@ use sterna_journal::Journal;
 use crate::partitions::EffectLog;
 use crate::server::Server;
 
-/// The number of a record that is not in the journal: a reply that depends on it never leaves.
-pub(crate) const NEVER_DURABLE: u64 = u64::MAX;
+/// The number of a write that is in no record: what depends on it waits for a snapshot.
+pub(crate) const IN_NO_RECORD: u64 = u64::MAX;
 
 /// The journal, as the partitions see it.
 pub(super) struct Sink {
@@ -33,7 +33,7 @@ impl Sink {
         if let Some(server) = self.server.upgrade() {
             server.persistence.leave_gap();
         }
-        NEVER_DURABLE
+        IN_NO_RECORD
     }
 }
 

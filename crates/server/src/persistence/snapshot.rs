@@ -133,6 +133,8 @@ pub(super) fn take(server: &Server, journal: &Journal) -> Result<SnapshotInfo, E
     if had_gap {
         // The missing write was in memory when the walk began.
         server.persistence.mode.enter_from(Mode::Failed, Mode::On);
+        // Its reply waits for this.
+        server.shards_look_again();
     }
     Ok(info)
 }

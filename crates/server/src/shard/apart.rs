@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use sterna_command::{Command, Flags, Row};
 use sterna_journal::Refusal;
-use sterna_keyspace::{Apart, Garbage, Outcome, Run};
+use sterna_keyspace::{Apart, Garbage, Outcome, Run, Waiter};
 use sterna_protocol::{Args, LongRequest, Reply};
 
 use super::serve::Serving;
@@ -103,6 +103,8 @@ impl Shard {
             self.check_rights_again(&mut task);
         }
         let mut serving = waits.then(|| self.begin(task.who.slot));
+        // Nobody is there any more who could wait.
+        task.scene.caller.may_block &= waits;
         let end = self.commit_apart(&mut task);
         if matches!(end, End::Over)
             && let Some(serving) = &mut serving
@@ -112,11 +114,12 @@ impl Shard {
         if let Some(serving) = serving {
             self.finish(serving);
         }
-        match end {
-            End::Over => {}
+        let waiter = match end {
+            End::Over => None,
             End::Again => return self.run_apart(task),
             End::Later => return self.timers.commit_later(task, None),
-        }
+            End::Waits(waiter) => Some(waiter),
+        };
         if writes
             && self.server.reserved.remove(task.scene.db, keys_of(&task.command.spec, task.request.args()))
         {
@@ -125,7 +128,13 @@ impl Shard {
         self.handle().commands.add_time(task.row.id, task.took);
         if waits && self.connection_of(task.who).is_some() {
             self.note_duration(task.who.slot, task.row, task.request.args(), task.took);
-            self.resume_behind_reply(task.who.slot);
+            match waiter {
+                None => self.resume_behind_reply(task.who.slot),
+                Some(waiter) => {
+                    let (request, is_silent) = (task.request.args().to_owned(), self.is_silent(&task));
+                    self.block_again(task.who.slot, task.row, request, waiter, is_silent);
+                }
+            }
         }
         // Its request may be long.
         let bytes = task.request.args().extent();
@@ -166,7 +175,7 @@ impl Shard {
     fn begin_anew(&mut self, task: &mut Task) -> End {
         task.reply.clear();
         task.scene.now_ms = self.clock.now_ms;
-        task.scene.caller.may_block &= task.runs < RUNS_MAX;
+        task.scene.caller.may_yield &= task.runs < RUNS_MAX;
         let mut reply = Reply::new(&mut task.reply, task.scene.caller.proto);
         self.changes.lend(task.fieldset.clone());
         let outcome = self.server.partitions.execute(
@@ -187,10 +196,18 @@ impl Shard {
                 while steps.step(&mut reply) {}
                 task.result = Some(Ok(()));
             }
-            Ok(_) => task.result = Some(Ok(())),
+            Ok(Outcome::Wait(waiter)) => return End::Waits(waiter),
+            Ok(Outcome::Replied) => task.result = Some(Ok(())),
             Err(error) => task.result = Some(Err(error)),
         }
         End::Over
+    }
+
+    fn is_silent(&self, task: &Task) -> bool {
+        let connection = self.connections.get(task.who.slot);
+        task.is_silent
+            || connection
+                .is_some_and(|connection| matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip))
     }
 
     /// Writes the reply, unless CLIENT REPLY asked for silence.
@@ -205,15 +222,14 @@ impl Shard {
             task.reply.clear();
             Reply::new(&mut task.reply, task.scene.caller.proto).error(&text);
         }
-        let Some(connection) = self.connections.get(slot) else { return };
-        let is_silent = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+        let is_silent = self.is_silent(task);
         if !is_silent && task.reply.len() > LARGE_REPLY_BYTES {
             // Its bytes are not moved any more.
             let range = Range::of(std::mem::take(&mut task.reply));
             self.queue_reply(serving, range);
         }
         let before = serving.out.len();
-        serving.out.extend_from_slice(&task.reply);
+        serving.out.extend_from_slice(if task.is_silent { &[] } else { &task.reply });
         self.after_reply(slot, Some(task.row), &mut serving.out, before);
     }
 }
@@ -226,6 +242,8 @@ enum End {
     Again,
     /// It is committed later: a script has the keys to itself.
     Later,
+    /// There is nothing for it any more: it waits.
+    Waits(Arc<Waiter>),
 }
 
 /// From so many bytes on a reply is queued as it is.

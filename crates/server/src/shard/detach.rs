@@ -102,6 +102,21 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::detach`], amid a transaction of the connection that goes on in slices. What this has told its own connection
+    /// does not follow its reply any more, which nobody will read.
+    pub(super) fn detach_in_transaction(&mut self, slot: usize, reason: CloseReason) {
+        let me = self.connections[slot].me;
+        let pushes =
+            self.long_transaction.as_mut().map(|transaction| std::mem::take(&mut transaction.pushes));
+        self.detach(slot, reason);
+        for range in pushes.into_iter().flatten() {
+            if let Some(connection) = self.connections.get_mut(slot).filter(|connection| connection.me == me)
+            {
+                self.flusher.push(connection, range);
+            }
+        }
+    }
+
     fn resume_window(&self) -> Duration {
         Duration::from_secs(u64::from(self.config.resume_window))
     }

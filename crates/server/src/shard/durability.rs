@@ -31,6 +31,7 @@ use sterna_protocol::decode::decode;
 use crate::connection::dependence::Dependence;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::mailbox::Mail;
+use crate::persistence::IN_NO_RECORD;
 use crate::server::Server;
 use crate::shard::Shard;
 
@@ -97,6 +98,10 @@ impl Shard {
 
     /// Whether the connection's output must wait for the disk; it is then flushed when the disk has it.
     pub(super) fn awaits_disk(&mut self, slot: usize) -> bool {
+        let depends_on = self.connections[slot].depends_on;
+        if depends_on.written.0 == IN_NO_RECORD && !self.server.persistence.is_missing(depends_on.written) {
+            self.connections[slot].depends_on.written = Lsn::ZERO;
+        }
         let depends_on = self.connections[slot].depends_on;
         let Some(journal) = self.durability.journal.as_ref().filter(|_| !depends_on.is_nothing()) else {
             return false;

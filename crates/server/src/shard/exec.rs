@@ -72,6 +72,8 @@ pub(crate) struct Course {
     pub(crate) stage: Stage,
     /// The time that its commands see: of its beginning.
     pub(crate) now_ms: u64,
+    /// When its last command ended, which is when the next one begins: the clock is read once for each.
+    pub(crate) now: Instant,
     /// Whether one of its messages is kept.
     pub(crate) is_retained: bool,
     /// The reply of a command that was run apart, if it is long.
@@ -82,6 +84,12 @@ impl Course {
     /// Whether every command has been run.
     pub(crate) fn is_done(&self) -> bool {
         self.at == self.transaction.queued.len()
+    }
+
+    /// How long it has been since this was asked last.
+    pub(crate) fn pass(&mut self) -> Duration {
+        let before = std::mem::replace(&mut self.now, Instant::now());
+        self.now.saturating_duration_since(before)
     }
 
     /// Whether it can go on now.
@@ -195,7 +203,10 @@ impl Shard {
 
     /// Whether nobody will read the reply that it makes; then it is told to close, if it is over its limit only with this.
     pub(crate) fn check_long_reply(&mut self, slot: usize, bytes: usize) -> bool {
-        let Some(connection) = self.connections.get_mut(slot) else { return true };
+        let Some(connection) = self.connections.get_mut(slot).filter(|connection| !connection.is_detached())
+        else {
+            return true;
+        };
         connection.transaction_bytes = bytes;
         self.flusher.check_with(connection, bytes);
         connection.state().closes()
@@ -211,6 +222,10 @@ impl Shard {
     ) {
         let slot = who.slot;
         self.connections[slot].transaction_bytes = 0;
+        if self.connections[slot].is_detached() {
+            // Its messages are in its backlog, or its successor's.
+            return;
+        }
         let mut serving = self.begin(slot);
         let is_silent = matches!(self.connections[slot].reply_mode, ReplyMode::Off | ReplyMode::Skip);
         if !is_silent {

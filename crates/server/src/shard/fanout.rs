@@ -336,7 +336,7 @@ impl Shard {
                     {
                         flusher.push(connection, id);
                     }
-                    if *executing == Some(connection.me) {
+                    if *executing == Some(connection.me) && !connection.is_detached() {
                         deferred.push(frame.clone());
                     } else {
                         flusher.push(connection, frame.clone());

@@ -180,7 +180,7 @@ impl Shard {
             Mail::Done(ack) => self.count_ack(ack),
             Mail::JobEnded { ack, outcome } => self.job_ended(ack, outcome),
             Mail::Apart(task) => self.end_apart(task),
-            Mail::Served { client, waiter, reply } => self.deliver_served(client, &waiter, &reply),
+            Mail::Served(served) => self.deliver_served(served),
             Mail::Unblock { who, with_error } => self.unblock(who, with_error),
             Mail::Durable => self.recheck_awaiting(),
             Mail::Invalidate(news) => self.receive_invalidation(news),

@@ -321,8 +321,9 @@ impl Shard {
         for who in self.flusher.take_condemned() {
             let detaches_later =
                 |connection: &Connection| self.executing.is_some() && connection.is_about_to_detach();
+            let about_to_detach = self.connections.get(who.slot).is_some_and(Connection::is_about_to_detach);
             if self.is_executing(who)
-                || self.is_in_transaction(who)
+                || self.is_in_transaction(who) && !about_to_detach
                 || self.connections.get(who.slot).is_some_and(detaches_later)
             {
                 self.flusher.condemn_later(who);
@@ -339,6 +340,9 @@ impl Shard {
         }
         if self.is_in_transaction(self.connections[slot].me) {
             // What it has begun comes to its end.
+            if self.executing.is_none() && self.detaches(slot, reason) {
+                return self.detach_in_transaction(slot, reason);
+            }
             return self.condemn(slot, reason);
         }
         self.end_run();

@@ -126,8 +126,11 @@ impl Shard {
     }
 
     fn serve_one(&mut self, who: ConnectionRef, slice: Duration) {
-        let runs_on = self.scripting == Some(who) || self.is_in_transaction(who);
+        let in_transaction = self.is_in_transaction(who);
+        let runs_a_script = self.scripting == Some(who);
         let Some(connection) = self.connection_of(who) else { return };
+        // Of one that may be detached the end is not to be overlooked: others may want its name.
+        let runs_on = runs_a_script || in_transaction && connection.resumption.is_none();
         connection.is_ready = false;
         if runs_on {
             // Served again when its script, or its transaction, has ended.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use mio::Token;
+use sterna_keyspace::Apart;
 
 use crate::apart::Task;
 use crate::connection::CloseReason;
@@ -53,6 +54,9 @@ pub(crate) struct Timers {
     /// writes back.
     #[expect(clippy::vec_box, reason = "they come in their boxes and go on in them")]
     uncommitted: Vec<Box<Task>>,
+    /// Commands that are to be run apart and whose clients are gone, while somebody has the keys to himself.
+    #[expect(clippy::vec_box, reason = "they come in their boxes and go on in them")]
+    orphans: Vec<Box<Apart>>,
     /// When to try again; `None`: whoever ends what they wait for says so.
     commits_due: Option<Instant>,
 }
@@ -76,6 +80,7 @@ impl Timers {
             expiry: ExpiryRound { next: 0, due: None },
             eviction_due: None,
             uncommitted: Vec::new(),
+            orphans: Vec::new(),
             commits_due: None,
         }
     }
@@ -150,6 +155,16 @@ impl Timers {
 }
 
 impl Shard {
+    /// A command that was to be run apart does not happen, since its client is gone: what it would have taken is there for
+    /// others.
+    pub(crate) fn call_off(&mut self, apart: Box<Apart>) {
+        let now_ms = self.clock.now_ms;
+        if let Some(apart) = self.server.partitions.call_off(apart, now_ms, &mut self.changes) {
+            self.timers.orphans.push(apart);
+        }
+        self.spread_changes();
+    }
+
     pub(super) fn run_timers(&mut self) {
         let now = Instant::now();
         if self.timers.deadlines.first().is_some_and(|(at, ..)| *at <= now) {
@@ -182,6 +197,7 @@ impl Shard {
         self.look_after_connections();
         self.check_probes();
         self.retry_stalled();
+        std::mem::take(&mut self.timers.orphans).into_iter().for_each(|apart| self.call_off(apart));
         self.expire_keys();
         self.timers.eviction_due = self.evict_by_the_clock();
         if self.index == 0 {

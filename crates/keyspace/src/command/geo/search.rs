@@ -2,6 +2,7 @@
 
 use super::request::{Kind, Order, Request};
 use super::*;
+use crate::apart::APART_MIN;
 
 pub(in crate::command) const GEOSEARCH: Command<Run> = row(
     Spec {
@@ -107,8 +108,12 @@ fn search(
     source_at: usize,
     kind: Kind,
 ) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
     let zset = read_zset(ctx, &args[source_at])?;
     let request = Request::parse(args, kind, zset)?;
+    if let (Some(zset), Some(centre)) = (zset, request.centre) {
+        caller.check_work(work_of(zset, &request, centre))?;
+    }
     let found = match (zset, request.centre) {
         (Some(zset), Some(centre)) => find(zset, &request, centre),
         _ => Vec::new(),
@@ -131,6 +136,16 @@ fn search(
         }
     }
     Ok(Outcome::Replied)
+}
+
+/// How much work it is to look for them: all members of the cells around the shape.
+fn work_of(zset: &Zset, request: &Request<'_>, centre: Place) -> usize {
+    if zset.len() < APART_MIN {
+        return 0;
+    }
+    let search = Search { centre, shape: request.shape, unit_m: request.unit_m };
+    let ranks = |(min, max)| zset.ranks_by_score(&ScoreRange { min, max, above: false, below: true }).len();
+    search.cells().into_iter().map(|cell| ranks(cell.scores())).sum()
 }
 
 /// The members that are asked for, in the order in which they are.

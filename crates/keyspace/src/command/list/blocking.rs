@@ -173,15 +173,33 @@ struct Taker {
     taking: Taking,
 }
 
+impl Taker {
+    /// The first of its keys that has elements, when `key` has.
+    fn source<'s>(&'s self, ctx: &mut Ctx<'_>, key: &'s [u8]) -> &'s [u8] {
+        let mut named = self.keys.iter().map(|named| &**named);
+        let first = named.find(|&named| named == key || ctx.space.holds(named) && len_of(ctx, named) > 0);
+        first.unwrap_or(key)
+    }
+}
+
 impl Blocked for Taker {
     fn is_ready(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> bool {
         len_of(ctx, key) > 0
     }
 
+    fn work(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> usize {
+        match self.taking {
+            Taking::One(_) => 0,
+            Taking::Several(wanted) => {
+                let first = self.source(ctx, key);
+                wanted.work(list_of(ctx, first))
+            }
+        }
+    }
+
     fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
-        let mut named = self.keys.iter().map(|named| &**named);
-        let first = named.find(|&named| named == key || ctx.space.holds(named) && len_of(ctx, named) > 0);
-        self.taking.take_from(ctx, first.unwrap_or(key), reply)
+        let first = self.source(ctx, key);
+        self.taking.take_from(ctx, first, reply)
     }
 
     fn sharing(&self) -> Option<[u64; 3]> {
@@ -228,6 +246,10 @@ impl Blocked for Mover {
         enough && is_locked
     }
 
+    fn work(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> usize {
+        self.transfer.work(list_of(ctx, key))
+    }
+
     fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
         if !self.transfer.run(ctx, key, &self.target, reply)? {
             self.transfer.write_none(reply);
@@ -248,7 +270,11 @@ impl Blocked for Mover {
     }
 }
 
+fn list_of<'c>(ctx: &'c mut Ctx<'_>, key: &'c [u8]) -> Option<&'c List> {
+    ctx.peek(key).and_then(|record| record.value().kept().and_then(List::of))
+}
+
 /// How many elements the list has; 0: there is none.
 fn len_of(ctx: &mut Ctx<'_>, key: &[u8]) -> u64 {
-    ctx.peek(key).and_then(|record| record.value().kept().and_then(List::of)).map_or(0, List::len)
+    list_of(ctx, key).map_or(0, List::len)
 }

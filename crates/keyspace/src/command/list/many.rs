@@ -1,6 +1,6 @@
 //! LMPOP: elements of the first list that has some.
 
-use super::pop::write_popped;
+use super::pop::{work_of, write_popped};
 use super::*;
 
 pub(in crate::command) const LMPOP: Command<Run> = row(
@@ -79,8 +79,15 @@ impl Wanted {
         Ok(false)
     }
 
+    /// How much work it is to take them from a list.
+    pub(super) fn work(&self, list: Option<&List>) -> usize {
+        work_of(list, self.count)
+    }
+
     /// Takes elements from a list that is there, and answers them.
     pub(super) fn pop_from(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
+        let work = self.work(ctx.slot(key).elements::<List>()?);
+        ctx.caller.check_work(work)?;
         reply.array(2);
         reply.bulk(key);
         write_popped(&mut ctx.slot(key), reply, self.end, self.count)

@@ -1,6 +1,7 @@
 //! LPOP and RPOP.
 
 use super::*;
+use crate::apart::work_of_taking;
 
 pub(in crate::command) const LPOP: Command<Run> = row(
     Spec {
@@ -38,6 +39,7 @@ fn pop(
         3 => Some(u64::try_from(integer(&args[2]).unwrap_or(-1)).map_err(|_| Error::NotPositive)?),
         _ => return Err(Error::Arity { command }),
     };
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
     match count {
         None => {
@@ -49,9 +51,18 @@ fn pop(
             }
         }
         Some(_) if slot.elements::<List>()?.is_none() => reply.null_array(),
-        Some(count) => write_popped(&mut slot, reply, end, count)?,
+        Some(count) => {
+            caller.check_work(work_of(slot.elements::<List>()?, count))?;
+            write_popped(&mut slot, reply, end, count)?;
+        }
     }
     Ok(Outcome::Replied)
+}
+
+/// How much work it is to take up to `count` elements.
+pub(super) fn work_of(list: Option<&List>, count: u64) -> usize {
+    // A list has no more elements than fit into memory.
+    list.map_or(0, |list| work_of_taking(list, count.min(list.len()) as usize, list.len() as usize))
 }
 
 /// Takes up to `count` elements and answers them as an array.

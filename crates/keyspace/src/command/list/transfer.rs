@@ -1,6 +1,7 @@
 //! LMOVE, RPOPLPUSH and LMOVEM: elements from an end of one list to an end of another, or of the same.
 
 use super::many::positive;
+use super::pop::work_of;
 use super::*;
 
 pub(in crate::command) const LMOVE: Command<Run> = row(
@@ -96,6 +97,11 @@ impl Transfer {
         self.least
     }
 
+    /// How much work it is to move them from a list: each is taken, put and answered.
+    pub(super) fn work(&self, list: Option<&List>) -> usize {
+        work_of(list, self.count).saturating_mul(2)
+    }
+
     /// Moves elements and answers them. False: there are not enough, and nothing is written. On an error nothing is changed.
     pub(super) fn run(
         &self,
@@ -104,11 +110,14 @@ impl Transfer {
         target: &[u8],
         reply: &mut Reply<'_>,
     ) -> Result<bool, Error> {
-        let len = ctx.slot(source).elements::<List>()?.map_or(0, List::len);
+        let slot = ctx.slot(source);
+        let list = slot.elements::<List>()?;
+        let (len, work) = (list.map_or(0, List::len), self.work(list));
         if len < self.least {
             return Ok(false);
         }
         ctx.slot(target).elements::<List>()?;
+        ctx.caller.check_work(work)?;
         if !self.as_array {
             let text = self.move_texts(ctx, source, target, |_| {})?;
             reply.bulk(&text[0]);

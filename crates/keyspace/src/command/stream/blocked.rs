@@ -5,8 +5,8 @@
 //! again would give. A transaction that adds to several streams of a reader wakes it once, with all of them: a stream
 //! that is not among the ready keys has nothing new, or its reader would not be waiting.
 
-use super::read::{Budget, Limits, finish_streams, write_after, write_streams_header};
-use super::readgroup::{Reader, Wanted, check_group, serve};
+use super::read::{Budget, Limits, finish_streams, work_above, write_after, write_streams_header};
+use super::readgroup::{Reader, Wanted, check_group, serve, work_of};
 use super::*;
 use crate::wait::Blocked;
 
@@ -80,6 +80,19 @@ impl Blocked for Reading {
         Ok(())
     }
 
+    fn work(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> usize {
+        let mut work = 0;
+        for (key, after) in self.ready(ctx, key) {
+            let stream = ctx.peek(key).and_then(|record| record.value().stream());
+            work += stream.map_or(0, |stream| work_above(stream, after, self.limits));
+        }
+        work
+    }
+
+    fn writes(&self) -> bool {
+        false
+    }
+
     fn sharing(&self) -> Option<[u64; 3]> {
         let [(_, after)] = &self.positions[..] else { return None };
         let Limits { count, max_count, max_bytes: None } = self.limits else { return None };
@@ -110,6 +123,12 @@ impl GroupReading {
         Reader { group, consumer, noack: *noack, claim_ms: *claim_ms }
     }
 
+    /// Those of its streams that were written to, in the order it named them.
+    fn ready(&self, ctx: &Ctx<'_>, key: &[u8]) -> Vec<&[u8]> {
+        let is_ready = |other: &&[u8]| *other == key || ctx.log.is_ready(ctx.db, other);
+        self.keys.iter().map(|key| &**key).filter(is_ready).collect()
+    }
+
     /// Whether something that is idle for long enough is there to be claimed.
     fn can_claim(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> bool {
         let Some(min_idle_ms) = self.claim_ms else { return false };
@@ -137,8 +156,7 @@ impl Blocked for GroupReading {
     }
 
     fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
-        let is_ready = |other: &&[u8]| *other == key || ctx.log.is_ready(ctx.db, other);
-        let ready: Vec<&[u8]> = self.keys.iter().map(|key| &**key).filter(is_ready).collect();
+        let ready = self.ready(ctx, key);
         for key in &ready {
             check_group(read_stream(ctx, key)?, key, &self.group)?;
         }
@@ -158,6 +176,16 @@ impl Blocked for GroupReading {
         }
         finish_streams(reply, start, ready.len(), served);
         Ok(())
+    }
+
+    fn work(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> usize {
+        let (mut work, now_ms) = (0, ctx.now_ms);
+        for key in self.ready(ctx, key) {
+            let stream = ctx.peek(key).and_then(|record| record.value().stream());
+            work +=
+                stream.map_or(0, |stream| work_of(stream, self.reader(), Wanted::New, self.limits, now_ms));
+        }
+        work
     }
 
     fn sharing(&self) -> Option<[u64; 3]> {

@@ -103,7 +103,13 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
 }
 
 /// How much work it is to serve a consumer from a stream; nothing where there is nothing for it: then it may have to wait.
-fn work_of(stream: &Stream, reader: Reader<'_>, wanted: Wanted, limits: Limits, now_ms: u64) -> usize {
+pub(super) fn work_of(
+    stream: &Stream,
+    reader: Reader<'_>,
+    wanted: Wanted,
+    limits: Limits,
+    now_ms: u64,
+) -> usize {
     let Some(group) = stream.group(reader.group) else { return 0 };
     let most = usize::try_from(limits.count.min(limits.max_count)).unwrap_or(usize::MAX);
     match wanted {

@@ -3,7 +3,7 @@
 //! Waiters are served in the order they came, each from the first of its keys, in the order it named them, that has become
 //! a sorted set. A key of another type is waited for; only a command that finds one when it comes is refused.
 
-use super::pop::{End, Popped, Several, pop, write_from};
+use super::pop::{End, Popped, Several, pop, work_of, write_from};
 use super::*;
 use crate::collection::Elements;
 use crate::wait::Blocked;
@@ -109,6 +109,13 @@ fn take(
 }
 
 impl Popping {
+    /// The first of its keys that has become a sorted set, when `key` has.
+    fn source<'s>(&'s self, ctx: &mut Ctx<'_>, key: &'s [u8]) -> &'s [u8] {
+        let is_ready = |other: &[u8]| *other == *key || ctx.log.is_ready(ctx.db, other);
+        let ready: Vec<&[u8]> = self.keys.iter().map(|key| &**key).filter(|key| is_ready(key)).collect();
+        ready.into_iter().find(|key| has_elements(ctx, key)).unwrap_or(key)
+    }
+
     fn write(&self, reply: &mut Reply<'_>, key: &[u8], popped: &Popped) {
         match self.form {
             Form::Several => write_from(reply, key, popped),
@@ -124,8 +131,12 @@ impl Popping {
     }
 }
 
+fn zset_of<'c>(ctx: &'c mut Ctx<'_>, key: &'c [u8]) -> Option<&'c Zset> {
+    ctx.peek(key).and_then(|record| record.value().kept().and_then(Zset::of))
+}
+
 fn has_elements(ctx: &mut Ctx<'_>, key: &[u8]) -> bool {
-    ctx.peek(key).is_some_and(|record| matches!(record.value(), ValueRef::Kept(Value::Zset(_))))
+    zset_of(ctx, key).is_some()
 }
 
 impl Blocked for Popping {
@@ -133,10 +144,13 @@ impl Blocked for Popping {
         has_elements(ctx, key)
     }
 
+    fn work(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> usize {
+        let first = self.source(ctx, key);
+        zset_of(ctx, first).map_or(0, |zset| work_of(zset, self.count))
+    }
+
     fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
-        let is_ready = |other: &[u8]| *other == *key || ctx.log.is_ready(ctx.db, other);
-        let ready: Vec<&[u8]> = self.keys.iter().map(|key| &**key).filter(|key| is_ready(key)).collect();
-        let first = ready.into_iter().find(|key| has_elements(ctx, key)).unwrap_or(key);
+        let first = self.source(ctx, key);
         let popped = pop(ctx, first, self.end, self.count)?;
         self.write(reply, first, &popped);
         Ok(())

@@ -1,6 +1,7 @@
 //! ZPOPMIN, ZPOPMAX and ZMPOP.
 
 use super::*;
+use crate::apart::work_of_taking;
 
 pub(in crate::command) const ZPOPMIN: Command<Run> = row(
     Spec {
@@ -118,12 +119,19 @@ impl Several {
 /// Elements that were taken, in the order in which they were.
 pub(super) type Popped = smallvec::SmallVec<[(f64, Box<[u8]>); 1]>;
 
+/// How much work it is to take up to `count` elements.
+pub(super) fn work_of(zset: &Zset, count: usize) -> usize {
+    work_of_taking(zset, count.min(zset.len()), zset.len())
+}
+
 /// Takes up to `count` elements from one end of a sorted set; none if there is nothing.
 pub(super) fn pop(ctx: &mut Ctx<'_>, key: &[u8], end: End, count: usize) -> Result<Popped, Error> {
     let event = match end {
         End::Min => event::ZPOPMIN,
         End::Max => event::ZPOPMAX,
     };
+    let work = ctx.slot(key).elements::<Zset>()?.map_or(0, |zset| work_of(zset, count));
+    ctx.caller.check_work(work)?;
     ctx.slot(key).edit(event, |zset: &mut Zset, edits| {
         let len = zset.len();
         let count = count.min(len);
