@@ -200,6 +200,46 @@ fn a_function_that_runs_for_ever_is_shown_and_ended_as_a_function() {
     }
 }
 
+/// CVE-2026-23631: the state of a slow function is thrown away while it runs.
+#[test]
+fn nobody_takes_away_the_code_that_runs() {
+    let server = Server::sterna(2, &["--busy-reply-threshold", "50", "--enable-debug-command", "yes"]);
+    let (mut runs, mut other) = (server.connect(), server.connect());
+    let code = "#!lua name=lib\nredis.register_function('endless', function(keys) \
+                local held = {} while true do held[#held % 100 + 1] = string.rep('x', 100) end end)\n\
+                redis.register_function('quick', function() return 'here' end)";
+    other.request(&["FUNCTION", "LOAD", code]);
+    let dumped = match other.request(&["FUNCTION", "DUMP"]) {
+        Value::Bulk(payload) => payload,
+        dumped => panic!("{dumped:?} is no payload"),
+    };
+    runs.send(&["FCALL", "endless", "0"]);
+    wait_for("BUSY", || is_busy(&mut other, &[b"GET", b"k"]));
+    let requests: [&[&[u8]]; 9] = [
+        &[b"FUNCTION", b"FLUSH", b"SYNC"],
+        &[b"FUNCTION", b"FLUSH", b"ASYNC"],
+        &[b"FUNCTION", b"DELETE", b"lib"],
+        &[b"FUNCTION", b"LOAD", b"REPLACE", code.as_bytes()],
+        &[b"FUNCTION", b"RESTORE", &dumped, b"FLUSH"],
+        &[b"SCRIPT", b"FLUSH"],
+        &[b"FLUSHALL"],
+        &[b"DEBUG", b"RELOAD"],
+        &[b"DEBUG", b"LOADAOF"],
+    ];
+    for request in requests {
+        assert!(is_busy(&mut other, request).is_some(), "{request:?} is answered BUSY");
+    }
+    other.request(&["FUNCTION", "KILL"]);
+    assert!(runs.error().contains("Script killed by user"));
+    assert_eq!(runs.text(&["FCALL", "quick", "0"]), "here");
+}
+
+/// The request is answered BUSY.
+fn is_busy(client: &mut Client, request: &[&[u8]]) -> Option<()> {
+    client.send(request);
+    matches!(client.value(), Value::Error(text) if text.starts_with(b"BUSY ")).then_some(())
+}
+
 #[test]
 fn a_library_that_loads_for_ever_is_refused_and_nothing_of_it_is_there() {
     let server = Server::sterna(2, &[]);

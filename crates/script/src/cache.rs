@@ -21,6 +21,9 @@ pub(crate) const EVALS_MAX: usize = 500;
 pub struct Sha([u8; 20]);
 
 impl Sha {
+    /// Digits of its text.
+    pub const TEXT_BYTES: usize = 40;
+
     /// That of a script's text.
     pub fn of(body: &[u8]) -> Sha {
         Sha(Sha1::digest(body).into())
@@ -28,7 +31,7 @@ impl Sha {
 
     /// Reads forty hexadecimal digits of either case.
     pub fn parse(text: &[u8]) -> Option<Sha> {
-        if text.len() != 40 {
+        if text.len() != Sha::TEXT_BYTES {
             return None;
         }
         let mut bytes = [0; 20];

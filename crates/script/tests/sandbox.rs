@@ -214,7 +214,15 @@ fn nothing_a_script_asks_for_kills_the_process() {
         "return loadstring(string.rep('(', 100000))",
         "return loadstring('return ' .. string.rep('{', 100000))",
         "return loadstring('x = ' .. string.rep('a..', 10000) .. 'a')",
+        // CVE-2025-46819: the end of a long bracket is looked for behind the end of the text.
         "return loadstring(string.rep('[', 10) .. string.rep('=', 1000000) .. '[')",
+        "for n = 0, 600 do loadstring('return [' .. string.rep('=', n)) loadstring('return [' .. string.rep('=', n) .. '[a]') end",
+        "for n = 0, 600 do loadstring('--[' .. string.rep('=', n)) loadstring('return [=[' .. string.rep('x', n) .. ']=') end",
+        "return loadstring('return [==[a]=]' .. string.rep(']', 5000))",
+        // CVE-2024-46981: what the collector calls when it frees a value.
+        "for i = 1, 1000 do setmetatable({}, {__gc = function() error('x') end}) end collectgarbage()",
+        "for i = 1, 1000 do local c = coroutine.create(function() coroutine.yield({}) end) coroutine.resume(c) end",
+        "getmetatable('').__gc = function() end",
         "return loadstring('\\27Lua\\81\\0\\1\\4\\8\\4\\8\\0')",
         "return load(function() return '\\27Lua' end)",
         "local i = 0 return load(function() i = i + 1 if i > 100 then return nil end return 'x' end)",
@@ -234,7 +242,12 @@ fn nothing_a_script_asks_for_kills_the_process() {
         "return table.sort({3, 2, 1}, function() return true end)",
         "return table.sort({3, 2, 'x', {}})",
         "local t = {5, 4, 3} table.sort(t, function(a, b) t[1] = nil t[2] = nil return a < b end) return t",
+        // CVE-2025-67733: the text of an error that ends its line, or the string, early.
         "return {err = 'a\\r\\nb\\0c'}",
+        "return redis.error_reply('a\\0b\\r\\n+OK')",
+        "error({err = 'ERR a\\n-b\\r\\n$-1'})",
+        "error('a\\r\\n:1\\r\\n')",
+        "return redis.status_reply('a\\0b\\r\\n:1')",
         "return {ok = 'a\\r\\n:1\\r\\n\\0c'}",
         "return redis.error_reply('a\\r\\n$1\\r\\nb')",
         "return {verbatim_string = {format = 'xxxxxxxx', string = 'a'}}",

@@ -96,9 +96,26 @@ fn walk<'a>(
     0
 }
 
-/// Zeros and a plus in front are taken, as clients may have formatted it.
+/// Blanks, a sign and zeros in front are taken, as clients may have formatted it; a negative one counts down from 2^64, unless it
+/// is written in its shortest form.
+///
+/// Source: Redis's `string2ull`, which asks `strtoull` about what is no integer in canonical form.
 pub(super) fn parse_cursor(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+    if let Some(number) = integer(text) {
+        return u64::try_from(number).ok();
+    }
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let unsigned = &text[text.iter().take_while(|byte| is_blank(byte)).count()..];
+    let (is_negative, digits) = match unsigned {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if !digits.first()?.is_ascii_digit() {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(if is_negative { number.wrapping_neg() } else { number })
 }
 
 impl<'a> Options<'a> {

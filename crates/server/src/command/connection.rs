@@ -159,6 +159,9 @@ fn ping(call: &mut Call<'_>) -> Result<(), Failure> {
 fn select(call: &mut Call<'_>) -> Result<(), Failure> {
     let index =
         argument::int(&call.args[1]).ok_or(Failure::of("ERR value is not an integer or out of range"))?;
+    if i32::try_from(index).is_err() {
+        return Err(Failure::of("ERR value is out of range, value must between -2147483648 and 2147483647"));
+    }
     let databases = call.server().partitions.databases();
     let db = usize::try_from(index).ok().filter(|&db| db < databases);
     let db = db.ok_or(Failure::of("ERR DB index is out of range"))?;

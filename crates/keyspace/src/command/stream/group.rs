@@ -112,7 +112,7 @@ impl Cursor {
                 };
                 index += 2;
             } else {
-                return Err(StreamError::Arguments { container: "XGROUP", subcommand: args[1].into() }.into());
+                return Err(wrong_arguments(args));
             }
         }
         Ok(cursor)
@@ -147,6 +147,14 @@ fn required_with_group<'s>(slot: &'s Slot<'_>, key: &[u8], group: &[u8]) -> Resu
     Ok(stream)
 }
 
+/// With every option once; MKSTREAM may stand where there is room for another. Source: Redis 8.2 counts once the key is found.
+const CREATE_ARGUMENTS_MAX: usize = 8;
+const SETID_ARGUMENTS_MAX: usize = 7;
+
+fn wrong_arguments(args: Args<'_>) -> Error {
+    StreamError::Arguments { container: "XGROUP", subcommand: args[1].into() }.into()
+}
+
 fn create(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (key, group) = (&args[2], &args[3]);
     let cursor = Cursor::read(args, true)?;
@@ -155,6 +163,9 @@ fn create(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         required(&slot)?;
     }
     let exists = stream_in(&slot)?.is_some_and(|stream| stream.group(group).is_some());
+    if args.len() > CREATE_ARGUMENTS_MAX {
+        return Err(wrong_arguments(args));
+    }
     let cursor = cursor.with_id(&args[4], EntryId::parse_strict)?;
     if exists {
         return Err(StreamError::GroupExists.into());
@@ -180,6 +191,9 @@ fn set_id(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     let cursor = Cursor::read(args, false)?;
     let mut slot = ctx.slot(key);
     required_with_group(&slot, key, group)?;
+    if args.len() > SETID_ARGUMENTS_MAX {
+        return Err(wrong_arguments(args));
+    }
     let cursor = cursor.with_id(&args[4], EntryId::parse)?;
     slot.edit_stream(|stream, recorder| {
         let (last_id, entries_read) = cursor.resolve(stream);

@@ -111,7 +111,7 @@ pub(super) fn delete(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
 /// `FUNCTION FLUSH [ASYNC | SYNC]`: the same either way, what is freed is small.
 pub(super) fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     if call.args.len() > 3 {
-        return Err(wrong_arguments("FLUSH"));
+        return Err(wrong_arguments(call));
     }
     if let Some(how) = call.args.get(2)
         && !how.eq_ignore_ascii_case(b"sync")
@@ -126,10 +126,9 @@ pub(super) fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wrong_arguments(subcommand: &str) -> Failure {
-    Failure::text(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try FUNCTION HELP."
-    ))
+fn wrong_arguments(call: &ScriptCall<'_, '_>) -> Failure {
+    let text = b"ERR unknown subcommand or wrong number of arguments for '";
+    Failure::text([text, &call.args[1], b"'. Try FUNCTION HELP."].concat())
 }
 
 /// `FUNCTION LIST [LIBRARYNAME pattern] [WITHCODE]`
@@ -201,7 +200,7 @@ enum Policy {
 /// `FUNCTION RESTORE payload [FLUSH | APPEND | REPLACE]`: all libraries of the payload, or none.
 pub(super) fn restore(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     if call.args.len() > 4 {
-        return Err(wrong_arguments("RESTORE"));
+        return Err(wrong_arguments(call));
     }
     let policy = match call.args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
         None | Some(b"append") => Policy::Append,

@@ -122,6 +122,10 @@ fn eval(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
 
 /// `EVALSHA sha1 numkeys [key …] [arg …]`, and EVALSHA_RO.
 fn evalsha(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
+    // What can be the name of no script is looked at first. Source: Redis.
+    if call.args[1].len() != Sha::TEXT_BYTES {
+        return Err(NO_SCRIPT);
+    }
     let keys = key_count(call.args)?;
     let sha = Sha::parse(&call.args[1]).ok_or(NO_SCRIPT)?;
     let script = call.engine()?.find(sha).ok_or(NO_SCRIPT)?;
