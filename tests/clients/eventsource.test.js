@@ -1,13 +1,21 @@
-// `eventsource`, what browsers have, for Node: messages of channels, and a server that is started again.
+// `eventsource`, what browsers have, for Node, and `@microsoft/fetch-event-source`: messages of channels, a server that is started
+// again, and lines that are cut.
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { EventSource } from 'eventsource';
 import Tcp from 'ioredis5';
-import { IS_STERNA, TestServer, freePort } from './server.js';
+import { fetchEventSource } from '@microsoft/fetch-event-source';
+import { DURABLE, IS_STERNA, TestServer, freePort } from './server.js';
+
+// What fetch-event-source takes for granted: a window, and a page that is seen.
+globalThis.window ??= globalThis;
+globalThis.document ??= { hidden: false, addEventListener() {}, removeEventListener() {} };
 
 const skip = IS_STERNA ? false : 'Redis speaks no HTTP';
 const port = await freePort();
-const server = skip ? undefined : await TestServer.start(after, ['--http-port', String(port)]);
+const server = skip
+  ? undefined
+  : await TestServer.start(after, [...DURABLE, '--http-port', String(port), '--retain', 'kept:*']);
 
 /** The messages of a stream, as they come. */
 function listen(t, query) {
@@ -44,6 +52,61 @@ describe('eventsource', { skip }, () => {
     while (await tcp.publish('news', 'again') < 1) await tick();
     await until(() => messages.length > 0);
     assert.deepEqual(messages[0], { channel: 'news', message: 'again' });
+  });
+
+  test('a page misses nothing of what is remembered while the server is started again', async (t) => {
+    const { source, messages } = listen(t, 'channel=kept:a&channel=kept:b&stream=orders');
+    const resumes = [];
+    source.addEventListener('resume', (event) => resumes.push(JSON.parse(event.data)));
+    await until(() => resumes.length === 1);
+    assert.equal(resumes[0].recovered, false);
+    for (const round of [1, 2]) {
+      let tcp = new Tcp(server.plainUrl);
+      for (let n = 0; n < 100; n++) await tcp.publish(`kept:${'ab'[n % 2]}`, `${round}-${n}`);
+      await tcp.quit();
+      await server.restart();
+      tcp = new Tcp(server.plainUrl);
+      t.after(() => tcp.quit());
+      for (let n = 100; n < 150; n++) await tcp.publish(`kept:${'ab'[n % 2]}`, `${round}-${n}`);
+      await tcp.xadd('orders', '*', 'round', round);
+      await until(() => resumes.length === round + 1 && messages.length === round * 151);
+      assert.equal(resumes.at(-1).recovered, true);
+    }
+    for (const letter of 'ab') {
+      const own = messages.filter(({ channel }) => channel === `kept:${letter}`).map(({ message }) => message);
+      const sent = [1, 2].flatMap((round) => Array.from({ length: 150 }, (_, n) => [n, `${round}-${n}`]))
+        .filter(([n]) => 'ab'[n % 2] === letter).map(([, text]) => text);
+      assert.deepEqual(own, sent);
+    }
+    assert.deepEqual(messages.filter(({ stream }) => stream).map(({ fields }) => fields.round), ['1', '2']);
+  });
+
+  test('fetch-event-source sends the last id as well', async (t) => {
+    const [messages, resumes, stop] = [[], [], new AbortController()];
+    t.after(() => stop.abort());
+    const url = `http://127.0.0.1:${port}/v1/events?channel=kept:fetch`;
+    const done = fetchEventSource(url, {
+      signal: stop.signal,
+      headers: { Authorization: `Bearer ${server.password}` },
+      openWhenHidden: true,
+      onmessage: ({ event, data }) => (event === 'resume' ? resumes : messages).push(JSON.parse(data)),
+      onerror: () => 100,
+      onclose: () => { throw new Error('come again'); },
+    });
+    await until(() => resumes.length === 1);
+    const tcp = new Tcp(server.plainUrl);
+    t.after(() => tcp.quit());
+    await tcp.publish('kept:fetch', '1');
+    await until(() => messages.length === 1);
+    const list = await tcp.client('LIST');
+    const [, id] = /id=(\d+) .*lib-name=http-events/.exec(list.split('\n').find((line) => line.includes('http-events')));
+    await tcp.client('KILL', 'ID', id);
+    await tcp.publish('kept:fetch', '2');
+    await until(() => messages.length === 2);
+    assert.equal(resumes.at(-1).recovered, true);
+    assert.deepEqual(messages.map(({ message }) => message), ['1', '2']);
+    stop.abort();
+    await done;
   });
 
   test('who may not listen is refused, and does not come back', async (t) => {

@@ -8,4 +8,5 @@ mod pages;
 mod resume;
 mod services;
 mod streams;
+mod tokens;
 mod tools;

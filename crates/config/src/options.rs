@@ -146,6 +146,19 @@ options! {
     http_heartbeat: u32 = 20,
         Network "http-heartbeat", int(1, 3600, "seconds"), RunTime;
 
+    /// File with the keys that JSON Web Tokens for the HTTP ports are signed with: a set of JSON Web Keys, or public keys in PEM. Read
+    /// again when it has changed. Empty: no token lets anybody in.
+    http_token_keys: Option<PathBuf> = None,
+        Security "http-token-keys", Kind::Path, RunTime;
+
+    /// What `iss` of a token must be; empty: anything.
+    http_token_issuer: String = String::new(),
+        Security "http-token-issuer", Kind::Text, RunTime;
+
+    /// What `aud` of a token must be, or have among others; empty: anything.
+    http_token_audience: String = String::new(),
+        Security "http-token-audience", Kind::Text, RunTime;
+
     /// When a page that reads its stream of events too slowly is closed, in the words of `client-output-buffer-limit` without a
     /// class. It comes back, and what its channels remember is read from there.
     http_output_limit: OutputLimit = OutputLimit { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_seconds: 60 },

@@ -15,6 +15,11 @@ impl Origins {
         self.0.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
     }
 
+    /// Whether `origin` is one of them by its own name.
+    pub fn names(&self, origin: &str) -> bool {
+        self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    }
+
     /// Whether these words are an origin: a scheme and a host, perhaps a port, and no path.
     fn is_origin(text: &str) -> bool {
         let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));

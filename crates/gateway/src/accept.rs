@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::budget::Budget;
 use crate::guarded::Guarded;
+use crate::keys::KeyFile;
 use crate::limits::{
     ACCEPT_PAUSE, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, WRITE_STALL_MAX,
 };
@@ -32,6 +33,7 @@ use crate::route;
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) token_keys: KeyFile,
 }
 
 /// The HTTP client of a connection.
@@ -71,7 +73,7 @@ impl Leave for TlsStream<TcpStream> {
 
 impl Shared {
     pub(crate) fn new(engine: Engine) -> Shared {
-        Shared { engine, budget: Arc::default() }
+        Shared { engine, budget: Arc::default(), token_keys: KeyFile::default() }
     }
 }
 

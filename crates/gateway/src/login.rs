@@ -1,4 +1,4 @@
-//! Who asks: a user of ACL and its password, as HTTP clients say it.
+//! Who asks: a user of ACL and its password, or the bearer of a token, as HTTP clients say it.
 //!
 //! | header or parameter | user and password |
 //! |---|---|
@@ -6,19 +6,97 @@
 //! | `Authorization: Bearer user:password` | these |
 //! | `Authorization: Bearer password` | the default user's |
 //! | `?_token=…` | as behind `Bearer` |
+//! | `Cookie: sterna_token=…` | a token, if the page is the server's own or its origin is named |
 //! | nothing | whoever a connection is that has not logged in: the default user if it has no password |
 //!
-//! Whether they are right the engine says, to AUTH, with all that goes with it: failed logins slow their address.
+//! Behind `Bearer` a JSON Web Token (`token.rs`) may stand as well, if `http-token-keys` is set: then whatever looks like one is
+//! one, and never a password.
+//!
+//! Whether passwords are right the engine says, to AUTH, with all that goes with it: failed logins slow their address.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, COOKIE as COOKIE_HEADER};
+use hyper::{HeaderMap, StatusCode};
 
+use crate::accept::Shared;
 use crate::response::Refusal;
+use crate::token::{self, Bearer, Expected};
 
 /// The query parameter that holds a token, for clients that can't set headers.
 pub(crate) const TOKEN: &[u8] = b"_token";
+
+/// The cookie that holds one.
+const COOKIE: &str = "sterna_token";
+
+/// Who asks.
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) enum Login {
+    /// A user, if the engine agrees.
+    Password(Credentials),
+    /// Whoever has a token, which has been verified.
+    Bearer(Bearer),
+}
+
+impl Login {
+    /// The name, for what is kept by users.
+    pub(crate) fn name(&self) -> Vec<u8> {
+        match self {
+            Login::Password(credentials) => credentials.user.clone(),
+            // No user's name has a space.
+            Login::Bearer(bearer) => [b"token ", bearer.name.as_bytes()].concat(),
+        }
+    }
+}
+
+/// Finds out who asks. `may_use_cookie`: whether a page may that asks, if one does.
+pub(crate) fn login(
+    shared: &Shared,
+    headers: &HeaderMap,
+    query: &[(Vec<u8>, Option<Vec<u8>>)],
+    may_use_cookie: bool,
+) -> Result<Option<Login>, Refusal> {
+    let config = shared.engine.config();
+    let Some(path) = &config.http_token_keys else {
+        return Ok(credentials(headers, query)?.map(Login::Password));
+    };
+    let Some(token) = token(headers, query, may_use_cookie) else {
+        return Ok(credentials(headers, query)?.map(Login::Password));
+    };
+    let unusable = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ERR The keys of tokens can't be read");
+    let keys = shared.token_keys.keys(path).ok_or_else(unusable)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let expected = Expected {
+        issuer: &config.http_token_issuer,
+        audience: &config.http_token_audience,
+        now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+    };
+    token::read(token, &keys, expected).map(|bearer| Some(Login::Bearer(bearer)))
+}
+
+/// What looks like a token: of the header, else of the query, else of the cookie.
+fn token<'r>(
+    headers: &'r HeaderMap,
+    query: &'r [(Vec<u8>, Option<Vec<u8>>)],
+    may_use_cookie: bool,
+) -> Option<&'r [u8]> {
+    let found = if let Some(header) = headers.get(AUTHORIZATION) {
+        let (scheme, rest) = header.as_bytes().split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())?
+    } else if let Some((_, Some(value))) = query.iter().find(|(name, _)| name == TOKEN) {
+        value
+    } else {
+        let cookies = headers.get_all(COOKIE_HEADER).iter().filter(|_| may_use_cookie);
+        let pairs = cookies.flat_map(|header| header.as_bytes().split(|&byte| byte == b';'));
+        pairs
+            .map(<[u8]>::trim_ascii)
+            .find_map(|pair| pair.strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"="))?
+    };
+    token::is_token(found).then_some(found)
+}
 
 /// A user and a password, which nobody has checked.
 #[derive(PartialEq, Eq)]
@@ -29,7 +107,7 @@ pub(crate) struct Credentials {
 }
 
 /// The credentials of a request, the header's before those of the query.
-pub(crate) fn credentials(
+fn credentials(
     headers: &HeaderMap,
     query: &[(Vec<u8>, Option<Vec<u8>>)],
 ) -> Result<Option<Credentials>, Refusal> {

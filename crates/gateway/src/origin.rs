@@ -7,9 +7,9 @@
 //!   though: so who sends none must say an address or `localhost` in `Host`.
 
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap,
-    HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{Method, Response, StatusCode};
 use sterna_config::Origins;
@@ -20,6 +20,10 @@ use crate::response::{Payload, Refusal, empty};
 pub(crate) struct Asker {
     /// An origin that is allowed.
     origin: Option<HeaderValue>,
+    /// By its own name, and not as any other.
+    pub(crate) is_named: bool,
+    /// It is that of the server itself.
+    is_own: bool,
 }
 
 /// Checks who asks. `tls`: how the request came.
@@ -29,14 +33,15 @@ pub(crate) fn check(headers: &HeaderMap, allowed: &Origins, tls: bool) -> Result
         let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         return match site {
             Some(b"cross-site" | b"same-site") => Err(refused()),
-            _ => Ok(Asker { origin: None }),
+            _ => Ok(Asker { origin: None, is_named: false, is_own: true }),
         };
     };
     let text = origin.to_str().map_err(|_| refused())?;
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let own = format!("{}://{host}", if tls { "https" } else { "http" });
-    if own.eq_ignore_ascii_case(text) || allowed.allow(text) {
-        return Ok(Asker { origin: Some(origin.clone()) });
+    let (is_own, is_named) = (own.eq_ignore_ascii_case(text), allowed.names(text));
+    if is_own || allowed.allow(text) {
+        return Ok(Asker { origin: Some(origin.clone()), is_named, is_own });
     }
     Err(refused())
 }
@@ -56,6 +61,11 @@ pub(crate) fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 impl Asker {
+    /// Whether a cookie says who asks: a browser sends it with whatever a page asks for, and `*` allows any page.
+    pub(crate) fn may_use_cookie(&self) -> bool {
+        self.is_named || self.is_own
+    }
+
     /// Answers what a browser asks before it sends a page's request; `None`: it is no such question.
     pub(crate) fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<Response<Payload>> {
         if method != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
@@ -76,6 +86,11 @@ impl Asker {
         if let Some(origin) = self.origin {
             response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+            if self.is_named {
+                response
+                    .headers_mut()
+                    .insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            }
         }
     }
 }

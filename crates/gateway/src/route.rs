@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::accept::Caller;
 use crate::budget::Held;
 use crate::limits::BODY_TIME_MAX;
-use crate::login::{self, Credentials};
+use crate::login::{self, Login};
 use crate::origin::{self, Asker};
 use crate::response::{Payload, Refusal};
 use crate::session::{Session, no_room};
@@ -26,7 +26,9 @@ pub(crate) struct Asked {
     pub(crate) query: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     pub(crate) headers: HeaderMap,
     body: Incoming,
-    pub(crate) credentials: Option<Credentials>,
+    pub(crate) login: Option<Login>,
+    /// Whether a page of another origin may send what its browser keeps for this one.
+    pub(crate) has_credentials: bool,
 }
 
 /// What a body counts for: itself, its arguments as they are sent, and what the engine has read of them.
@@ -41,23 +43,30 @@ pub(crate) async fn answer(caller: &Caller, request: Request<Incoming>) -> Respo
     };
     let mut response = match asker.preflight(request.method(), request.headers()) {
         Some(response) => response,
-        None => route(caller, request).await.unwrap_or_else(|refusal| refusal.response()),
+        None => route(caller, request, &asker).await.unwrap_or_else(|refusal| refusal.response()),
     };
     Asker::allow(asker, &mut response);
     response
 }
 
-async fn route(caller: &Caller, request: Request<Incoming>) -> Result<Response<Payload>, Refusal> {
+async fn route(
+    caller: &Caller,
+    request: Request<Incoming>,
+    asker: &Asker,
+) -> Result<Response<Payload>, Refusal> {
     let (head, body) = request.into_parts();
     let query = url::pairs(head.uri.query().unwrap_or_default());
-    let credentials = login::credentials(&head.headers, &query)?;
+    // Elsewhere a GET may change something, and an old browser sends cookies with what other sites' links ask for.
+    let may_use_cookie = asker.may_use_cookie() && head.uri.path().starts_with("/v1/");
+    let login = login::login(&caller.shared, &head.headers, &query, may_use_cookie)?;
     let mut asked = Asked {
         method: head.method,
         path: url::segments(head.uri.path()).into(),
         query,
         headers: head.headers,
         body,
-        credentials,
+        login,
+        has_credentials: asker.is_named,
     };
     if asked.path.front().is_some_and(|first| first == b"v1") {
         asked.path.pop_front();
@@ -72,10 +81,10 @@ async fn route(caller: &Caller, request: Request<Incoming>) -> Result<Response<P
 impl Asked {
     /// Logs in.
     pub(crate) async fn session(&self, caller: &Caller) -> Result<Session, Refusal> {
-        if self.credentials.is_none() {
+        if self.login.is_none() {
             origin::check_host(&self.headers)?;
         }
-        Session::open(caller, self.credentials.as_ref()).await
+        Session::open(caller, self.login.as_ref()).await
     }
 
     /// The value of a parameter.

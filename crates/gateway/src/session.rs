@@ -7,9 +7,10 @@ use sterna_server::InnerClient;
 use crate::accept::Caller;
 use crate::budget::Held;
 use crate::limits::REPLY_BYTES_MAX;
-use crate::login::Credentials;
+use crate::login::Login;
 use crate::replies::Scanner;
 use crate::response::Refusal;
+use crate::token::Bearer;
 
 /// A connection whose user is known.
 pub(crate) struct Session {
@@ -43,8 +44,17 @@ fn is_confirmation(frame: &[u8]) -> bool {
 
 impl Session {
     /// Logs in, or finds that nobody needs to. Refusals are the engine's.
-    pub(crate) async fn open(caller: &Caller, credentials: Option<&Credentials>) -> Result<Session, Refusal> {
+    pub(crate) async fn open(caller: &Caller, login: Option<&Login>) -> Result<Session, Refusal> {
         let engine = &caller.shared.engine;
+        let credentials = match login {
+            Some(Login::Bearer(Bearer { name, rules, ends_ms })) => {
+                let client = engine.guest((caller.peer, caller.local), name, rules, *ends_ms);
+                let client = client.ok_or_else(|| Refusal::bad("ERR The token's names can't be rules"))?;
+                return Ok(Session { client, held: Held::new(&caller.shared.budget) });
+            }
+            Some(Login::Password(credentials)) => Some(credentials),
+            None => None,
+        };
         let mut session = Session {
             client: engine.client(caller.peer, caller.local),
             held: Held::new(&caller.shared.budget),

@@ -111,6 +111,9 @@ fn head(asked: &Asked) -> Vec<u8> {
     // It was checked before; see `origin.rs`.
     if let Some(origin) = asked.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) {
         let _ = write!(head, "access-control-allow-origin: {origin}\r\nvary: Origin\r\n");
+        if asked.has_credentials {
+            head.push_str("access-control-allow-credentials: true\r\n");
+        }
     }
     // So that not all come back at the same moment when the server was away.
     let retry_ms = fastrand::u64(RETRY_MS);

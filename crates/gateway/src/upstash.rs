@@ -33,7 +33,7 @@ pub(crate) async fn answer(caller: &Caller, mut asked: Asked) -> Result<Response
     if matches!(&name[..], b"subscribe" | b"psubscribe") {
         return subscribe(caller, &asked).await;
     }
-    if asked.method == Method::GET && asked.credentials.is_none() {
+    if asked.method == Method::GET && asked.login.is_none() {
         // Any page can have a browser send this, without a header that tells of it.
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "NOAUTH A command by GET needs credentials"));
     }

@@ -9,6 +9,7 @@ use sterna_protocol::event::json_string;
 
 use crate::accept::Caller;
 use crate::limits::ENTRIES_MAX;
+use crate::login::Login;
 use crate::response::{Payload, Refusal, json_response};
 use crate::route::Asked;
 use crate::session::Replies;
@@ -74,8 +75,8 @@ async fn append(caller: &Caller, mut asked: Asked) -> Result<Response<Payload>, 
     if idempotence.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
         return Err(Refusal::bad("ERR Idempotency-Key must have 1 to 255 bytes"));
     }
-    let user = asked.credentials.as_ref().map_or(&b"default"[..], |login| &login.user);
-    let producer = [PRODUCER, user].concat();
+    let user = asked.login.as_ref().map_or_else(|| b"default".to_vec(), Login::name);
+    let producer = [PRODUCER, &user].concat();
     let texts: Vec<(&str, String)> =
         fields.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
     let mut args: Vec<&[u8]> = vec![b"XADD", &asked.path[1]];

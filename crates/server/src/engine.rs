@@ -15,12 +15,13 @@ use rustls::{ServerConfig, ServerConnection};
 use sterna_command::ReplyShape;
 use sterna_protocol::OwnedArgs;
 
+use crate::acl::{FirstChannels, User};
 use crate::command::table::table;
 use crate::config::Config;
 use crate::connection::client::Address;
 use crate::connection::pipe::{Pipe, PipeEnd};
 use crate::connection::transport::{Socket, Transport};
-use crate::mailbox::{HandOver, Mail};
+use crate::mailbox::{GUEST_PREFIX, Guest, HandOver, Mail};
 use crate::position::Since;
 use crate::server::Server;
 
@@ -86,13 +87,32 @@ impl Engine {
 
     /// A client that is at `peer` and has reached `local`.
     pub fn client(&self, peer: SocketAddr, local: SocketAddr) -> InnerClient {
+        self.client_as(peer, local, None)
+    }
+
+    /// The same as a user who stands in no list: `token:` and `name` for those who look, and rules of ACL. It is closed when its time is over.
+    /// `None`: they are no rules.
+    pub fn guest(
+        &self,
+        (peer, local): (SocketAddr, SocketAddr),
+        name: &str,
+        rules: &[String],
+        ends_ms: u64,
+    ) -> Option<InnerClient> {
+        let name = [GUEST_PREFIX, name.as_bytes()].concat();
+        let user = User::with_rules(table(), &name, rules, FirstChannels::None);
+        let guest = Box::new(Guest { user: Arc::new(user.ok()?), ends_ms });
+        Some(self.client_as(peer, local, Some(guest)))
+    }
+
+    fn client_as(&self, peer: SocketAddr, local: SocketAddr, guest: Option<Box<Guest>>) -> InnerClient {
         let server = Arc::clone(&self.0);
         let shard = server.least_loaded_shard();
         server.shards[shard].connections.fetch_add(1, Relaxed);
         let pipe = Arc::new(Pipe::default());
         let socket = Socket::Pipe(PipeEnd(Arc::clone(&pipe)));
         let address = Address::Tcp { peer, local };
-        server.shards[shard].mailbox.push(Mail::Accepted { socket, address, tls: false });
+        server.shards[shard].mailbox.push(Mail::Accepted { socket, address, tls: false, guest });
         InnerClient { pipe, server, shard, is_handed_over: false }
     }
 

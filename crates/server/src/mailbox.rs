@@ -41,6 +41,8 @@ pub(crate) enum Mail {
         address: Address,
         /// Whether it came in through `tls-port`.
         tls: bool,
+        /// Who it is, if that is known already.
+        guest: Option<Box<Guest>>,
     },
     /// Messages published on another shard in one of its turns.
     Published(Parcel),
@@ -94,6 +96,17 @@ pub(crate) struct HandOver {
     pub(crate) streams: Vec<Vec<u8>>,
     /// Since when it wants to know.
     pub(crate) since: Option<Since>,
+}
+
+/// What names of guests begin with.
+pub(crate) const GUEST_PREFIX: &[u8] = b"token:";
+
+/// A user for a time, who stands in no list: somebody else has vouched for it.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) user: Arc<User>,
+    /// Unix time, milliseconds.
+    pub(crate) ends_ms: u64,
 }
 
 /// What happened to users.

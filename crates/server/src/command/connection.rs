@@ -331,7 +331,7 @@ impl Connection {
         self.client.resp.store(if proto == Proto::Resp3 { 3 } else { 2 }, Relaxed);
     }
 
-    pub(super) fn set_user(&mut self, user: Option<Arc<User>>) {
+    pub(crate) fn set_user(&mut self, user: Option<Arc<User>>) {
         let name = user.as_ref().map_or(&b"default"[..], |user| user.name());
         self.client.names.lock().user = String::from_utf8_lossy(name).into();
         if user.is_none() && !self.is_unauthenticated() {

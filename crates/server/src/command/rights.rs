@@ -17,7 +17,7 @@
 //! | queued commands | checked by EXEC, one by one |
 //! | what was read while tracking | the client is told to forget everything; later it hears only of keys it may read |
 //!
-//! A user that is gone takes all its connections with it.
+//! A user that is gone takes all its connections with it, and so does the end of a guest's time (a token of HTTP).
 //!
 //! Cost: nothing for an unrestricted user; else O(what the connection holds × rules).
 
@@ -42,6 +42,7 @@ impl Shard {
         let is_other = self.connections[slot].user.as_ref().map(|user| user.name())
             != user.as_ref().map(|user| user.name());
         self.connections[slot].set_user(user);
+        self.connections[slot].guest_until_ms = None;
         if is_other {
             self.end_resuming(slot, CloseReason::Expired);
             self.check_held(slot);
@@ -56,7 +57,10 @@ impl Shard {
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let connection = &mut self.connections[slot];
-            let Some(user) = &connection.user else { continue };
+            let Some(user) = connection.user.as_ref().filter(|_| connection.guest_until_ms.is_none()) else {
+                // Nobody's rules are a guest's.
+                continue;
+            };
             match fate_of(user, change) {
                 Fate::Stays => {}
                 Fate::Goes => self.dismiss(slot, CloseReason::UserRemoved),

@@ -182,6 +182,8 @@ pub(crate) struct Connection {
     pub(crate) subscriptions: Subscriptions,
     /// The user it acts as; `None` until it has authenticated.
     pub(crate) user: Option<Arc<User>>,
+    /// The user is a guest, and so long: Unix time, milliseconds.
+    pub(crate) guest_until_ms: Option<u64>,
     pub(crate) transaction: Option<Box<Transaction>>,
     /// What is kept of one that goes on in slices: its requests, and its reply so far.
     pub(crate) transaction_bytes: usize,
@@ -260,6 +262,7 @@ impl Connection {
             partial: None,
             subscriptions: Subscriptions::default(),
             user,
+            guest_until_ms: None,
             transaction: None,
             transaction_bytes: 0,
             tracking: None,

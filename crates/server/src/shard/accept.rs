@@ -12,7 +12,7 @@ use crate::connection::client::{Address, Client};
 use crate::connection::state::ConnectionRef;
 use crate::connection::transport::{Socket, Transport};
 use crate::log_limit::Cause;
-use crate::mailbox::Mail;
+use crate::mailbox::{Guest, Mail};
 use crate::net::{Listener, Relisten};
 use crate::shard::{Shard, WAKER};
 
@@ -156,14 +156,14 @@ impl Shard {
         let shard = self.server.least_loaded_shard();
         self.server.shards[shard].connections.fetch_add(1, Relaxed);
         if shard == self.index {
-            self.adopt(socket, address, tls);
+            self.adopt(socket, address, tls, None);
         } else {
-            self.post(shard, Mail::Accepted { socket, address, tls });
+            self.post(shard, Mail::Accepted { socket, address, tls, guest: None });
         }
     }
 
     /// Takes a connection in as its own, or refuses it. It is counted already.
-    pub(super) fn adopt(&mut self, socket: Socket, address: Address, tls: bool) {
+    pub(super) fn adopt(&mut self, socket: Socket, address: Address, tls: bool, guest: Option<Box<Guest>>) {
         let server = Arc::clone(&self.server);
         if let Socket::Tcp(stream) = &socket {
             crate::net::tune(stream, self.config.tcp_keepalive);
@@ -176,7 +176,7 @@ impl Shard {
         } else {
             Transport::Plain(socket)
         };
-        if let Some(text) = self.refusal(&address) {
+        if let Some(text) = self.refusal(&address).filter(|_| guest.is_none()) {
             server.rejected_connections.fetch_add(1, Relaxed);
             self.drop_refused(&transport);
             return refuse(transport, text);
@@ -192,6 +192,11 @@ impl Shard {
         entry.insert(Connection::new(me, transport, Arc::clone(&client), user, self.clock.now_ms));
         client.slot.store(slot as u32, Relaxed);
         self.handle().clients.lock().insert(id, client);
+        if let Some(guest) = guest {
+            let connection = &mut self.connections[slot];
+            connection.guest_until_ms = Some(guest.ends_ms);
+            connection.set_user(Some(guest.user));
+        }
         let registered = self.connections[slot].transport.register(self.poll.registry(), me);
         if let Err(e) = registered {
             tracing::warn!(error = %e, "cannot watch a connection");

@@ -166,7 +166,7 @@ impl Shard {
 
     fn handle_mail(&mut self, mail: Mail) {
         match mail {
-            Mail::Accepted { socket, address, tls } => self.adopt(socket, address, tls),
+            Mail::Accepted { socket, address, tls, guest } => self.adopt(socket, address, tls, guest),
             Mail::Published(mut parcel) => drop(self.receive(&mut parcel, None)),
             Mail::Close { who, reason, ack } => {
                 if self.connection_of(who).is_none() {

@@ -247,6 +247,9 @@ impl Shard {
             }
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             self.flusher.check_soft_limit(connection, now_ms);
+            if connection.guest_until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+                self.flusher.condemn(connection, CloseReason::UserRemoved);
+            }
             if connection.output.keeps_any() {
                 connection.forget_acknowledged();
             }

@@ -12,6 +12,7 @@ use sterna_protocol::{Args, argument};
 
 use super::super::Failure;
 use crate::connection::client::{Client, ClientId, ClientType, LETTERS};
+use crate::mailbox::GUEST_PREFIX;
 use crate::server::Server;
 
 /// Conditions on clients.
@@ -139,7 +140,8 @@ impl Property {
         Ok(Some(if is("TYPE") {
             Property::Type(ClientType::parse(value).ok_or_else(|| quoting("ERR Unknown client type", value))?)
         } else if is("USER") {
-            if server.users.read().get(value).is_none() {
+            // Guests stand in no list.
+            if server.users.read().get(value).is_none() && !value.starts_with(GUEST_PREFIX) {
                 return Err(quoting("ERR No such user", value));
             }
             Property::User(text)

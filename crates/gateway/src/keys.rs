@@ -1,0 +1,276 @@
+//! Keys that tokens are signed with: a file of JSON Web Keys, or of public keys in PEM.
+//!
+//! The file is read again when it has changed, looked at once a second at most: a new key is there a moment after it was put
+//! there, and one that is taken away is not. A file that can't be read lets nobody in.
+//!
+//! A key belongs to one algorithm, by its type. What a token says of its algorithm chooses among the keys and never how a
+//! key is used: so a public key is never taken for the secret of an HMAC, and there is no key for `none`.
+//!
+//! Source: RFC 7517, 7518, 8037; RFC 5280 for keys in PEM.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use serde_json::Value as Json;
+use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+
+/// Bytes of the file, and keys in it.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+const KEYS_MAX: usize = 100;
+
+/// Bytes of a secret: an HMAC with less than its hash has is weaker than the hash.
+const SECRET_BYTES_MIN: usize = 32;
+
+/// Between two looks at the file.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keys of one file.
+#[derive(Debug)]
+pub(crate) struct Keys(Vec<Key>);
+
+#[derive(Debug)]
+struct Key {
+    /// `kid`.
+    id: Option<String>,
+    what: What,
+}
+
+/// A key with its one algorithm.
+#[derive(Debug)]
+enum What {
+    Hs256(hmac::Key),
+    /// The modulus and the exponent.
+    Rs256(Vec<u8>, Vec<u8>),
+    /// A point, not compressed.
+    Es256(Vec<u8>),
+    EdDsa(Vec<u8>),
+}
+
+/// The file as it was last read.
+#[derive(Debug, Default)]
+pub(crate) struct KeyFile(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    path: PathBuf,
+    looked: Instant,
+    /// When it was written, and how long it was.
+    version: Option<(SystemTime, u64)>,
+    keys: Option<Arc<Keys>>,
+}
+
+impl KeyFile {
+    /// The keys in the file at `path`; `None`: it can't be used, which the log tells once.
+    pub(crate) fn keys(&self, path: &Path) -> Option<Arc<Keys>> {
+        let mut known = self.0.lock().ok()?;
+        let is_fresh = |known: &Known| known.path == path && known.looked.elapsed() < INTERVAL;
+        if let Some(known) = known.as_ref().filter(|known| is_fresh(known)) {
+            return known.keys.clone();
+        }
+        let version = fs::metadata(path).and_then(|of| Ok((of.modified()?, of.len()))).ok();
+        if let Some(known) = known.as_mut().filter(|known| known.path == path && known.version == version) {
+            known.looked = Instant::now();
+            return known.keys.clone();
+        }
+        let read = match version {
+            Some((_, bytes)) if bytes > FILE_BYTES_MAX => Err("it is too long".to_owned()),
+            _ => fs::read(path).map_err(|error| error.to_string()).and_then(|text| Keys::parse(&text)),
+        };
+        let keys = read.inspect_err(
+            |error| tracing::error!(%error, path = %path.display(), "http-token-keys can't be used"),
+        );
+        let keys = keys.ok().map(Arc::new);
+        *known = Some(Known { path: path.to_owned(), looked: Instant::now(), version, keys: keys.clone() });
+        keys
+    }
+}
+
+impl Keys {
+    /// Reads a set of JSON Web Keys, one such key, or public keys in PEM.
+    pub(crate) fn parse(text: &[u8]) -> Result<Keys, String> {
+        let keys = if text.trim_ascii_start().starts_with(b"{") { of_json(text)? } else { of_pem(text)? };
+        if keys.is_empty() {
+            return Err("there is no key for HS256, RS256, ES256 or EdDSA in it".to_owned());
+        }
+        if keys.len() > KEYS_MAX {
+            return Err(format!("there are more than {KEYS_MAX} keys in it"));
+        }
+        Ok(Keys(keys))
+    }
+
+    /// Whether `signature` is of `message`, by a key for this algorithm that is not known to be another than `id`.
+    pub(crate) fn verify(&self, algorithm: &str, id: Option<&str>, message: &[u8], signature: &[u8]) -> bool {
+        let may_be = |key: &Key| match (&key.id, id) {
+            (Some(own), Some(id)) => own == id,
+            _ => true,
+        };
+        let fitting = self.0.iter().filter(|key| key.what.algorithm() == algorithm && may_be(key));
+        fitting.into_iter().any(|key| key.what.verify(message, signature))
+    }
+}
+
+impl What {
+    fn algorithm(&self) -> &'static str {
+        match self {
+            What::Hs256(_) => "HS256",
+            What::Rs256(..) => "RS256",
+            What::Es256(_) => "ES256",
+            What::EdDsa(_) => "EdDSA",
+        }
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        let verified = match self {
+            What::Hs256(key) => hmac::verify(key, message, signature),
+            What::Rs256(n, e) => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+            }
+            What::Es256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
+            What::EdDsa(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
+        };
+        verified.is_ok()
+    }
+}
+
+fn of_json(text: &[u8]) -> Result<Vec<Key>, String> {
+    let json: Json = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let one = [json.clone()];
+    let all = json.get("keys").and_then(Json::as_array).map_or(&one[..], Vec::as_slice);
+    let mut keys = Vec::new();
+    for key in all {
+        if let Some(what) = of_jwk(key)? {
+            let id = key.get("kid").and_then(Json::as_str).map(str::to_owned);
+            keys.push(Key { id, what });
+        }
+    }
+    Ok(keys)
+}
+
+/// `None`: it is for something else.
+fn of_jwk(key: &Json) -> Result<Option<What>, String> {
+    let text = |name: &str| key.get(name).and_then(Json::as_str);
+    if text("use").is_some_and(|purpose| purpose != "sig") {
+        return Ok(None);
+    }
+    let bytes = |name: &str| {
+        let bytes = text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok());
+        bytes.ok_or_else(|| format!("a key's '{name}' is missing or no base64url"))
+    };
+    let what = match (text("kty"), text("crv")) {
+        (Some("oct"), _) => {
+            let secret = bytes("k")?;
+            if secret.len() < SECRET_BYTES_MIN {
+                return Err(format!("a secret has less than {SECRET_BYTES_MIN} bytes"));
+            }
+            What::Hs256(hmac::Key::new(hmac::HMAC_SHA256, &secret))
+        }
+        (Some("RSA"), _) => What::Rs256(bytes("n")?, bytes("e")?),
+        (Some("EC"), Some("P-256")) => What::Es256([&[4][..], &bytes("x")?, &bytes("y")?].concat()),
+        (Some("OKP"), Some("Ed25519")) => What::EdDsa(bytes("x")?),
+        _ => return Ok(None),
+    };
+    let is_meant = text("alg").is_none_or(|algorithm| algorithm == what.algorithm());
+    Ok(is_meant.then_some(what))
+}
+
+fn of_pem(text: &[u8]) -> Result<Vec<Key>, String> {
+    let mut keys = Vec::new();
+    for key in SubjectPublicKeyInfoDer::pem_slice_iter(text) {
+        let key = key.map_err(|error| error.to_string())?;
+        let what = of_der(&key).ok_or("a public key is of a kind that is not known here")?;
+        keys.push(Key { id: None, what });
+    }
+    Ok(keys)
+}
+
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+const EDWARDS: &[u8] = &[0x2b, 0x65, 0x70];
+
+const SEQUENCE: u8 = 0x30;
+const OBJECT_ID: u8 = 6;
+const BIT_STRING: u8 = 3;
+const INTEGER: u8 = 2;
+
+/// `SEQUENCE { SEQUENCE { algorithm, parameters }, BIT STRING key }`
+fn of_der(der: &[u8]) -> Option<What> {
+    let (whole, _) = element(der, SEQUENCE)?;
+    let (kind, rest) = element(whole, SEQUENCE)?;
+    let (algorithm, parameters) = element(kind, OBJECT_ID)?;
+    // No bit of the last byte is unused.
+    let key = element(rest, BIT_STRING)?.0.strip_prefix(&[0])?;
+    match algorithm {
+        RSA => {
+            let (numbers, _) = element(key, SEQUENCE)?;
+            let (n, rest) = element(numbers, INTEGER)?;
+            let (e, _) = element(rest, INTEGER)?;
+            Some(What::Rs256(unsigned(n), unsigned(e)))
+        }
+        EC if element(parameters, OBJECT_ID)?.0 == P256 => Some(What::Es256(key.to_vec())),
+        EDWARDS => Some(What::EdDsa(key.to_vec())),
+        _ => None,
+    }
+}
+
+fn unsigned(number: &[u8]) -> Vec<u8> {
+    number.strip_prefix(&[0]).unwrap_or(number).to_vec()
+}
+
+/// What an element of this kind holds, and what is behind it.
+fn element(der: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
+    let rest = der.strip_prefix(&[kind])?;
+    let (&length, rest) = rest.split_first()?;
+    if length < 0x80 {
+        return rest.split_at_checked(length.into());
+    }
+    let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
+    if digits.len() > 4 {
+        return None;
+    }
+    let length = digits.iter().fold(0_usize, |length, &digit| length << 8 | usize::from(digit));
+    rest.split_at_checked(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_of_keys_is_known() {
+        let secret = URL_SAFE_NO_PAD.encode([7; 31]);
+        let short = format!(r#"{{"kty":"oct","k":"{secret}"}}"#);
+        for wrong in [
+            "",
+            "{",
+            "{}",
+            r#"{"keys":[]}"#,
+            r#"{"keys":[{"kty":"oct"}]}"#,
+            r#"{"keys":[{"kty":"RSA","n":"!","e":"AQAB"}]}"#,
+            r#"{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}"#,
+            r#"{"kty":"OKP","crv":"Ed25519","x":"AA","use":"enc"}"#,
+            &short,
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        ] {
+            assert!(Keys::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_do_harm(der in proptest::collection::vec(proptest::sample::select(&[0x30, 6, 3, 2, 0x82, 0, 1, 4, 0x2b, 0x65, 0x70, 0xff][..]), 0..40)) {
+            let _ = of_der(&der);
+        }
+    }
+}
