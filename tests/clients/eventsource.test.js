@@ -60,25 +60,21 @@ describe('eventsource', { skip }, () => {
     source.addEventListener('resume', (event) => resumes.push(JSON.parse(event.data)));
     await until(() => resumes.length === 1);
     assert.equal(resumes[0].recovered, false);
-    for (const round of [1, 2]) {
-      let tcp = new Tcp(server.plainUrl);
-      for (let n = 0; n < 100; n++) await tcp.publish(`kept:${'ab'[n % 2]}`, `${round}-${n}`);
-      await tcp.quit();
-      await server.restart();
-      tcp = new Tcp(server.plainUrl);
-      t.after(() => tcp.quit());
-      for (let n = 100; n < 150; n++) await tcp.publish(`kept:${'ab'[n % 2]}`, `${round}-${n}`);
-      await tcp.xadd('orders', '*', 'round', round);
-      await until(() => resumes.length === round + 1 && messages.length === round * 151);
-      assert.equal(resumes.at(-1).recovered, true);
+    let tcp = new Tcp(server.plainUrl);
+    for (let n = 0; n < 100; n++) await tcp.publish(`kept:${'ab'[n % 2]}`, n);
+    await tcp.quit();
+    await server.restart();
+    tcp = new Tcp(server.plainUrl);
+    t.after(() => tcp.quit());
+    for (let n = 100; n < 150; n++) await tcp.publish(`kept:${'ab'[n % 2]}`, n);
+    await tcp.xadd('orders', '*', 'n', 1);
+    await until(() => resumes.length === 2 && messages.length === 151);
+    assert.equal(resumes[1].recovered, true);
+    for (const [first, letter] of [[0, 'a'], [1, 'b']]) {
+      const own = messages.filter(({ channel }) => channel === `kept:${letter}`).map(({ message }) => Number(message));
+      assert.deepEqual(own, Array.from({ length: 75 }, (_, n) => 2 * n + first));
     }
-    for (const letter of 'ab') {
-      const own = messages.filter(({ channel }) => channel === `kept:${letter}`).map(({ message }) => message);
-      const sent = [1, 2].flatMap((round) => Array.from({ length: 150 }, (_, n) => [n, `${round}-${n}`]))
-        .filter(([n]) => 'ab'[n % 2] === letter).map(([, text]) => text);
-      assert.deepEqual(own, sent);
-    }
-    assert.deepEqual(messages.filter(({ stream }) => stream).map(({ fields }) => fields.round), ['1', '2']);
+    assert.deepEqual(messages.find(({ stream }) => stream)?.fields, { n: '1' });
   });
 
   test('fetch-event-source sends the last id as well', async (t) => {

@@ -102,7 +102,7 @@ async fn subscribe(session: &mut Session, command: &[u8], names: &[&[u8]]) -> Re
     session.subscribe(&request, names.len()).await
 }
 
-/// What is sent before the first event. It has no length: its end is the connection's.
+/// What is sent before the first event, and its first line. It has no length: its end is the connection's.
 fn head(asked: &Asked) -> Vec<u8> {
     let mut head = String::from(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n\
@@ -117,6 +117,6 @@ fn head(asked: &Asked) -> Vec<u8> {
     }
     // So that not all come back at the same moment when the server was away.
     let retry_ms = fastrand::u64(RETRY_MS);
-    let _ = write!(head, "\r\nretry: {retry_ms}\n\n");
+    let _ = write!(head, "\r\nretry: {retry_ms}\n");
     head.into_bytes()
 }

@@ -13,8 +13,8 @@
 /// Bytes of a frame beside its texts, as long as nothing in them is escaped.
 pub const OVERHEAD: usize = 64;
 
-/// What keeps a silent stream open: a comment.
-pub const HEARTBEAT: &[u8] = b":\n\n";
+/// What keeps a silent stream open: a comment. No empty line ends it, which some clients take for an event.
+pub const HEARTBEAT: &[u8] = b":\n";
 
 /// A message for who listens to its channel, or to `pattern`, which matches it.
 pub fn message(out: &mut Vec<u8>, pattern: Option<&[u8]>, channel: &[u8], payload: &[u8]) {
