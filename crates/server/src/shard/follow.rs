@@ -94,6 +94,10 @@ impl Blocked for Behind {
     fn sharing(&self) -> Option<[u64; 3]> {
         None
     }
+
+    fn writes(&self) -> bool {
+        false
+    }
 }
 
 impl Shard {
