@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["position"],
     &["connection"],
     &["resumable"],
+    &["pages"],
     &["budget"],
     &["net"],
     &["directory"],

@@ -5,6 +5,7 @@ mod commands;
 mod events;
 mod login;
 mod pages;
+mod pusher;
 mod resume;
 mod services;
 mod streams;

@@ -24,6 +24,7 @@ mod load;
 mod options;
 mod origins;
 mod page;
+mod pusher;
 mod retain;
 mod rewrite;
 mod value;
@@ -41,6 +42,7 @@ pub use options::{
 };
 pub use origins::Origins;
 pub use page::reference_page;
+pub use pusher::{PusherApp, PusherApps};
 pub use retain::{RetainRule, RetainRules};
 pub use rewrite::{RewriteError, replace_file};
 pub use value::{Kind, ValueError, memory};

@@ -15,6 +15,7 @@ use super::compound::{
     TlsProtocols, UserLine,
 };
 use super::origins::Origins;
+use super::pusher::PusherApps;
 use super::retain::RetainRules;
 use super::value::{Kind, Phase, Value, ValueError, choices};
 
@@ -168,6 +169,17 @@ options! {
     /// and sent what comes next.
     http_replay_max: u64 = 1_000_000,
         Network "http-replay-max", int(0, i64::MAX, "messages"), RunTime;
+
+    /// Pages that connect by Pusher's protocol, and services that sign for them: `id key secret`, as Pusher's libraries know
+    /// them. `user`: the user of ACL whose rights bound what they can do. `prefix`: what stands before the names of their
+    /// channels outside of the app. `client-events`: events a second that each page may send, 0 for none. An empty value: none.
+    pusher_app: PusherApps = PusherApps::default(),
+        Network "pusher-app", Kind::Words("id key secret [user name] [prefix text] [client-events rate] ..."), RunTime;
+
+    /// When such a page reads too slowly and is told to come again: at once above the hard limit, or after so many seconds
+    /// above the soft limit. 0 is no limit.
+    pusher_output_limit: OutputLimit = OutputLimit { hard_bytes: 8 << 20, soft_bytes: 2 << 20, soft_seconds: 30 },
+        Network "pusher-output-limit", Kind::Words("hard-bytes soft-bytes soft-seconds"), RunTime;
 
     /// Path of a Unix socket to listen on as well.
     unixsocket: Option<PathBuf> = None,
@@ -676,7 +688,7 @@ impl OptionRow {
 
     /// Whether its value must not be shown or logged.
     pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret) || self.name == "user"
+        matches!(self.kind, Kind::Secret) || ["user", "pusher-app"].contains(&self.name)
     }
 
     /// As CONFIG GET answers it.

@@ -130,6 +130,11 @@ pub enum ValueError {
     /// A limit of `retain` that is none.
     #[error("maxlen and maxage of retain take a number above 0")]
     Retain,
+    /// A line of `pusher-app` that is none, or repeats another's ID or key.
+    #[error(
+        "pusher-app takes: id key secret [user name] [prefix text] [client-events rate], each id and key once"
+    )]
+    PusherApp,
     /// See the text.
     #[error("Invalid client class specified in buffer limit configuration.")]
     LimitClass,

@@ -13,8 +13,9 @@ use std::task::Poll;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sterna_config::PusherApp;
 use sterna_server::{Engine, EventStream, HttpListener, InnerClient, Seat};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -43,7 +44,29 @@ pub(crate) struct Caller {
     pub(crate) local: SocketAddr,
     pub(crate) tls: bool,
     /// Who takes over the socket, once a request has become a stream.
-    pub(crate) successor: Mutex<Option<Successor>>,
+    pub(crate) successor: Mutex<Option<Next>>,
+}
+
+/// How a socket goes on when its HTTP is over.
+pub(crate) enum Next {
+    Stream(Successor),
+    Page(NewPage),
+    /// These bytes are the last.
+    Refusal(Vec<u8>),
+}
+
+impl From<Successor> for Next {
+    fn from(stream: Successor) -> Next {
+        Next::Stream(stream)
+    }
+}
+
+/// A page that goes on by Pusher's protocol.
+pub(crate) struct NewPage {
+    pub(crate) client: InnerClient,
+    pub(crate) app: Arc<PusherApp>,
+    /// What is sent first.
+    pub(crate) head: Vec<u8>,
 }
 
 /// A client that goes on with the socket of its HTTP connection.
@@ -162,23 +185,57 @@ async fn serve_requests(stream: impl Leave, caller: Caller, seat: Seat) {
         Poll::Pending => Poll::Pending,
     })
     .await;
-    let Some(Successor { client, stream: goes_on }) = successor else { return };
-    let stream = connection.into_parts().io.into_inner().into_inner();
-    match stream.leave() {
-        Ok((socket, tls)) => client.hand_over(socket, tls, seat, goes_on),
-        Err(error) => tracing::debug!(%error, addr = %caller.peer, "a stream could not be handed over"),
+    let Some(next) = successor else { return };
+    let parts = connection.into_parts();
+    let (mut stream, early) = (parts.io.into_inner().into_inner(), parts.read_buf);
+    if let Next::Refusal(bytes) = &next {
+        // Whoever takes nothing has failed.
+        let _ = timeout(WRITE_STALL_MAX, dismiss(&mut stream, bytes)).await;
+        return;
+    }
+    match (stream.leave(), next) {
+        (Ok((socket, tls)), Next::Stream(Successor { client, stream })) => {
+            client.hand_over(socket, tls, seat, stream);
+        }
+        (Ok((socket, tls)), Next::Page(NewPage { client, app, head })) => {
+            client.become_page(socket, tls, seat, app, head, early.to_vec());
+        }
+        (Ok(_), Next::Refusal(_)) => {}
+        (Err(error), _) => tracing::debug!(%error, addr = %caller.peer, "a stream could not be handed over"),
     }
 }
 
+/// Sends the last bytes, and waits for the end of what the peer sends: a socket that is closed with something unread takes back
+/// what it has not delivered.
+async fn dismiss(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        sent += poll_fn(|context| Pin::new(&mut *stream).poll_write(context, &bytes[sent..])).await?;
+    }
+    poll_fn(|context| Pin::new(&mut *stream).poll_shutdown(context)).await?;
+    let mut passed = [0; 1024];
+    for _ in 0..DISMISSAL_READS_MAX {
+        let mut room = ReadBuf::new(&mut passed);
+        poll_fn(|context| Pin::new(&mut *stream).poll_read(context, &mut room)).await?;
+        if room.filled().is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads after which a peer that goes on sending is closed all the same.
+const DISMISSAL_READS_MAX: usize = 16;
+
 impl Caller {
-    fn take_successor(&self) -> Option<Successor> {
+    fn take_successor(&self) -> Option<Next> {
         self.successor.lock().ok()?.take()
     }
 
     /// Has `successor` take over the socket; what was asked for is answered by it.
-    pub(crate) async fn succeed(&self, successor: Successor) -> Infallible {
+    pub(crate) async fn succeed(&self, successor: impl Into<Next>) -> Infallible {
         if let Ok(mut place) = self.successor.lock() {
-            *place = Some(successor);
+            *place = Some(successor.into());
         }
         pending().await
     }

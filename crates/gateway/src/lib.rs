@@ -1,7 +1,7 @@
 //! HTTP beside the Redis protocol: for services without TCP, and for pages.
 //!
 //! ```text
-//!   socket ── hyper ──► origin ──► login ──► upstash · v1 ──► requests ──► a connection of a shard, without a socket
+//!   socket ── hyper ──► origin ──► login ──► upstash · v1 · pusher ──► requests ──► a connection of a shard, without a socket
 //!                                                                          (`sterna_server::Engine`)
 //!   JSON  ◄────────────────────────────────── replies ◄────────────────────┘
 //! ```
@@ -23,6 +23,7 @@ mod keys;
 mod limits;
 mod login;
 mod origin;
+mod pusher;
 mod replies;
 mod response;
 mod route;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use sterna_protocol::event::json_string;
 
@@ -30,19 +30,23 @@ pub(crate) enum Payload {
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) text: String,
-    /// The methods that would do, if it was that.
-    allow: Option<&'static str>,
+    /// What the client is told beside the text, if there is something: the methods that would do.
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Refusal {
-        Refusal { status, text: text.into(), allow: None }
+        Refusal { status, text: text.into(), header: None }
     }
 
     /// The path takes other methods: these.
     pub(crate) fn method(allow: &'static str) -> Refusal {
-        let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "ERR Method not allowed");
-        Refusal { allow: Some(allow), ..refusal }
+        Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "ERR Method not allowed").with_header(ALLOW, allow)
+    }
+
+    /// Has the answer have a header.
+    pub(crate) fn with_header(self, name: HeaderName, value: &'static str) -> Refusal {
+        Refusal { header: Some((name, value)), ..self }
     }
 
     /// The client's request is wrong.
@@ -72,8 +76,8 @@ impl Refusal {
             // Not Basic: a browser would ask its user for a password, and send it with whatever any page asks for.
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(allow) = self.allow {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        if let Some((name, value)) = &self.header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -16,11 +16,13 @@ use crate::login::{self, Login};
 use crate::origin::{self, Asker};
 use crate::response::{Payload, Refusal};
 use crate::session::{Session, no_room};
-use crate::{upstash, url, v1};
+use crate::{pusher, upstash, url, v1};
 
 /// A request, its body not read yet.
 pub(crate) struct Asked {
     pub(crate) method: Method,
+    /// The path as it was sent.
+    pub(crate) raw_path: String,
     /// Between the slashes; what is done with takes from the front.
     pub(crate) path: VecDeque<Vec<u8>>,
     pub(crate) query: Vec<(Vec<u8>, Option<Vec<u8>>)>,
@@ -61,6 +63,7 @@ async fn route(
     let login = login::login(&caller.shared, &head.headers, &query, may_use_cookie)?;
     let mut asked = Asked {
         method: head.method,
+        raw_path: head.uri.path().to_owned(),
         path: url::segments(head.uri.path()).into(),
         query,
         headers: head.headers,
@@ -71,6 +74,9 @@ async fn route(
     if asked.path.front().is_some_and(|first| first == b"v1") {
         asked.path.pop_front();
         return v1::answer(caller, asked).await;
+    }
+    if asked.path.front().is_some_and(|first| pusher::is_path(first)) {
+        return pusher::answer(caller, asked).await;
     }
     if ![Method::GET, Method::POST, Method::PUT].contains(&asked.method) {
         return Err(Refusal::method("GET, POST, PUT"));

@@ -75,6 +75,30 @@ impl Session {
         }
     }
 
+    /// Connects as a user for whom an app's key or signature vouches.
+    pub(crate) async fn open_as(caller: &Caller, user: &str) -> Result<Session, Refusal> {
+        let engine = &caller.shared.engine;
+        let mut session = Session {
+            client: engine.client_as(caller.peer, caller.local, user),
+            held: Held::new(&caller.shared.budget),
+        };
+        let mut request = Vec::new();
+        encode::request(&mut request, ["PING"]);
+        let refused = || Refusal::new(StatusCode::FORBIDDEN, "NOPERM The app's user may not connect");
+        let replies = session.run(&request, 1).await.map_err(|refusal| match refusal.status {
+            // It was closed before it was answered.
+            StatusCode::SERVICE_UNAVAILABLE if !engine.is_stopping() => refused(),
+            _ => refusal,
+        })?;
+        match replies.get(0) {
+            [b'-', error @ ..] if error.starts_with(b"DENIED") || error.starts_with(b"NOAUTH") => {
+                Err(Refusal::of_reply(error.trim_ascii_end()))
+            }
+            // One that may not do this is connected, and so is one that must wait until all is loaded.
+            _ => Ok(session),
+        }
+    }
+
     /// Sends requests, and waits for as many replies.
     pub(crate) async fn run(&mut self, requests: &[u8], count: usize) -> Result<Replies, Refusal> {
         self.client.send(requests);

@@ -2,7 +2,7 @@
 //!
 //! Zero-copy in: [`Parser`] notes where the arguments of a request lie in the caller's buffer, and [`Args`] views them.
 //! Append-only out: [`Reply`] writes wire bytes to the end of a `Vec<u8>`, and so do the functions of [`frame`] for what
-//! Pub/Sub sends unasked, and of [`event`] for pages.
+//! Pub/Sub sends unasked, and of [`event`], [`pusher`] and [`websocket`] for pages.
 //!
 //! ```text
 //! server   bytes ─ Parser ─► Args ─ argument ─► numbers, words        Reply, frame ─► bytes
@@ -22,8 +22,10 @@ pub mod event;
 pub mod frame;
 mod inline;
 mod long;
+pub mod pusher;
 mod reply;
 mod request;
+pub mod websocket;
 
 pub use args::{Args, ArgsBuilder, Iter, OwnedArgs};
 pub use double::write as write_double;

@@ -17,11 +17,12 @@ use sterna_protocol::OwnedArgs;
 
 use crate::acl::{FirstChannels, User};
 use crate::command::table::table;
-use crate::config::Config;
+use crate::config::{Config, PusherApp};
+use crate::connection::CloseReason;
 use crate::connection::client::Address;
 use crate::connection::pipe::{Pipe, PipeEnd};
 use crate::connection::transport::{Socket, Transport};
-use crate::mailbox::{GUEST_PREFIX, Guest, HandOver, Mail};
+use crate::mailbox::{GUEST_PREFIX, Guest, HandOver, Mail, PageHandOver, Vouched};
 use crate::position::Since;
 use crate::server::Server;
 
@@ -87,7 +88,7 @@ impl Engine {
 
     /// A client that is at `peer` and has reached `local`.
     pub fn client(&self, peer: SocketAddr, local: SocketAddr) -> InnerClient {
-        self.client_as(peer, local, None)
+        self.vouched_client(peer, local, None)
     }
 
     /// The same as a user who stands in no list: `token:` and `name` for those who look, and rules of ACL. It is closed when its time is over.
@@ -102,18 +103,40 @@ impl Engine {
         let name = [GUEST_PREFIX, name.as_bytes()].concat();
         let user = User::with_rules(table(), &name, rules, FirstChannels::None);
         let guest = Box::new(Guest { user: Arc::new(user.ok()?), ends_ms });
-        Some(self.client_as(peer, local, Some(guest)))
+        Some(self.vouched_client(peer, local, Some(Vouched::Guest(guest))))
     }
 
-    fn client_as(&self, peer: SocketAddr, local: SocketAddr, guest: Option<Box<Guest>>) -> InnerClient {
+    /// The same as the user of this name, for whom the caller vouches. Without such a user it is closed at once.
+    pub fn client_as(&self, peer: SocketAddr, local: SocketAddr, user: &str) -> InnerClient {
+        self.vouched_client(peer, local, Some(Vouched::User(user.into())))
+    }
+
+    fn vouched_client(&self, peer: SocketAddr, local: SocketAddr, vouched: Option<Vouched>) -> InnerClient {
         let server = Arc::clone(&self.0);
         let shard = server.least_loaded_shard();
         server.shards[shard].connections.fetch_add(1, Relaxed);
         let pipe = Arc::new(Pipe::default());
         let socket = Socket::Pipe(PipeEnd(Arc::clone(&pipe)));
         let address = Address::Tcp { peer, local };
-        server.shards[shard].mailbox.push(Mail::Accepted { socket, address, tls: false, guest });
+        server.shards[shard].mailbox.push(Mail::Accepted { socket, address, tls: false, vouched });
         InnerClient { pipe, server, shard, is_handed_over: false }
+    }
+
+    /// The members of a presence channel, by its name outside of its app.
+    pub fn presence(&self, channel: &[u8]) -> Vec<String> {
+        self.0.pages.rooms.members(channel)
+    }
+
+    /// Whether a cache channel has an event to send to who comes.
+    pub fn has_cached(&self, channel: &[u8]) -> bool {
+        self.0.pages.rooms.lock(channel).last(channel, crate::time::unix_ms()).is_some()
+    }
+
+    /// Closes the pages of a user of an app.
+    pub fn terminate(&self, app: &PusherApp, user: &str) {
+        for (shard, who) in self.0.pages.users.of(&app.id, user) {
+            self.0.shards[shard].mailbox.push(Mail::Close { who, reason: CloseReason::Killed, ack: None });
+        }
     }
 
     /// Whether a request is answered by one reply, or by one error. The others subscribe, or switch replies off.
@@ -155,19 +178,40 @@ impl InnerClient {
         seat: Seat,
         stream: EventStream,
     ) {
-        let socket = TcpStream::from_std(socket);
-        crate::net::tune(&socket, self.server.config().tcp_keepalive);
-        let socket = Socket::Tcp(socket);
-        let transport = match tls {
-            Some(session) => Transport::tls(socket, session),
-            None => Transport::Plain(socket),
-        };
+        let transport = self.transport(socket, tls);
         // The connection is counted from now on, in place of the seat.
         seat.leave();
         let EventStream { head, unread, streams, since } = stream;
         let handed = HandOver { pipe: Arc::clone(&self.pipe), transport, head, unread, streams, since };
         self.is_handed_over = true;
         self.server.shards[self.shard].mailbox.push(Mail::HandOver(Box::new(handed)));
+    }
+
+    /// Goes on as a page of `app` by Pusher's protocol, whose handshake `head` answers. `early`: what came behind it.
+    pub fn become_page(
+        mut self,
+        socket: std::net::TcpStream,
+        tls: Option<ServerConnection>,
+        seat: Seat,
+        app: Arc<PusherApp>,
+        head: Vec<u8>,
+        early: Vec<u8>,
+    ) {
+        let transport = self.transport(socket, tls);
+        seat.leave();
+        let handed = PageHandOver { pipe: Arc::clone(&self.pipe), transport, app, head, early };
+        self.is_handed_over = true;
+        self.server.shards[self.shard].mailbox.push(Mail::Page(Box::new(handed)));
+    }
+
+    fn transport(&self, socket: std::net::TcpStream, tls: Option<ServerConnection>) -> Transport {
+        let socket = TcpStream::from_std(socket);
+        crate::net::tune(&socket, self.server.config().tcp_keepalive);
+        let socket = Socket::Tcp(socket);
+        match tls {
+            Some(session) => Transport::tls(socket, session),
+            None => Transport::Plain(socket),
+        }
     }
 
     fn tell_if(&self, tells: bool) {

@@ -22,6 +22,7 @@ mod log_limit;
 mod logins;
 mod mailbox;
 mod net;
+mod pages;
 mod parcel;
 mod partitions;
 mod pause;

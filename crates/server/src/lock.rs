@@ -46,6 +46,10 @@ pub(crate) enum Level {
     Jobs,
     /// What the journal's disk said last.
     DiskTrouble,
+    /// Presence and cache channels, a stripe: from what is looked up to what is mailed.
+    Rooms,
+    /// Users of pages.
+    SignedIn,
     /// Patterns of all shards.
     Patterns,
     /// Channels of all shards, a stripe.
@@ -95,7 +99,7 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 31] = [
+    const ALL: [Level; 33] = [
         Level::Change,
         Level::Scripts,
         Level::Patience,
@@ -106,6 +110,8 @@ impl Level {
         Level::Reserved,
         Level::Jobs,
         Level::DiskTrouble,
+        Level::Rooms,
+        Level::SignedIn,
         Level::Patterns,
         Level::Channels,
         Level::TrackedPrefixes,

@@ -19,6 +19,7 @@ use sterna_keyspace::Served;
 
 use crate::acl::{User, Users};
 use crate::apart::Task;
+use crate::config::PusherApp;
 use crate::connection::CloseReason;
 use crate::connection::client::Address;
 use crate::connection::mover::Mover;
@@ -41,8 +42,8 @@ pub(crate) enum Mail {
         address: Address,
         /// Whether it came in through `tls-port`.
         tls: bool,
-        /// Who it is, if that is known already.
-        guest: Option<Box<Guest>>,
+        /// Who it is, if somebody else vouches for that.
+        vouched: Option<Vouched>,
     },
     /// Messages published on another shard in one of its turns.
     Published(Parcel),
@@ -66,6 +67,8 @@ pub(crate) enum Mail {
     Piped(Arc<Pipe>),
     /// A client inside the process goes on with a socket.
     HandOver(Box<HandOver>),
+    /// The same, as a page by Pusher's protocol.
+    Page(Box<PageHandOver>),
     /// A line for this shard's monitors.
     Monitor(Arc<[u8]>),
     /// A pause ended: let go what was held back.
@@ -96,6 +99,27 @@ pub(crate) struct HandOver {
     pub(crate) streams: Vec<Vec<u8>>,
     /// Since when it wants to know.
     pub(crate) since: Option<Since>,
+}
+
+/// A socket whose page speaks Pusher's protocol from now on: see `shard/page.rs`.
+#[derive(Debug)]
+pub(crate) struct PageHandOver {
+    pub(crate) pipe: Arc<Pipe>,
+    /// Counted among `maxclients`.
+    pub(crate) transport: Transport,
+    pub(crate) app: Arc<PusherApp>,
+    /// What it is sent first.
+    pub(crate) head: Vec<u8>,
+    /// What the page has sent behind its handshake.
+    pub(crate) early: Vec<u8>,
+}
+
+/// Who a client inside the process is that need not log in.
+#[derive(Debug)]
+pub(crate) enum Vouched {
+    Guest(Box<Guest>),
+    /// The user of this name.
+    User(Box<str>),
 }
 
 /// What names of guests begin with.
@@ -149,6 +173,7 @@ impl Mail {
             Mail::Accepted { .. }
             | Mail::Piped(_)
             | Mail::HandOver(_)
+            | Mail::Page(_)
             | Mail::Done(_)
             | Mail::JobEnded { .. }
             | Mail::Apart(_)

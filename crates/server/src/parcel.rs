@@ -17,6 +17,8 @@ pub(crate) enum Namespace {
     Channels,
     /// SSUBSCRIBE, SPUBLISH.
     Sharded,
+    /// Frames for the pages among the subscribers of a channel, who are in `Channels`.
+    Pages,
 }
 
 /// Patterns that match one channel.

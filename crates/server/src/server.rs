@@ -25,6 +25,7 @@ use crate::lock::{Level, Mutex, RwLock};
 use crate::log_limit::LogLimits;
 use crate::logins::Logins;
 use crate::mailbox::{Credit, Mail, Mailbox};
+use crate::pages::Pages;
 use crate::partitions::Partitions;
 use crate::pause::Pause;
 use crate::persistence::Persistence;
@@ -116,6 +117,8 @@ pub(crate) struct Server {
     pub(crate) config_path: Option<std::path::PathBuf>,
     /// Whose subscriptions can be resumed.
     pub(crate) resumables: Resumables,
+    /// What is known of pages.
+    pub(crate) pages: Pages,
     /// What clients call commands.
     pub(crate) renames: Renames,
     pub(crate) users: RwLock<Users, { Level::Users as u8 }>,
@@ -207,6 +210,7 @@ impl Server {
             run_id: std::iter::repeat_with(|| fastrand::digit(16)).take(40).collect(),
             config_path,
             resumables: Resumables::default(),
+            pages: Pages::default(),
             // Checked when the configuration was read.
             renames: Renames::of(table, &config.renames).unwrap_or_default(),
             users: RwLock::new(users),
@@ -339,6 +343,12 @@ impl Server {
         let users = self.users.read();
         let user = users.default_user();
         (user.is_enabled() && user.is_nopass()).then(|| Arc::clone(user))
+    }
+
+    /// The user of this name, if it may connect at all.
+    pub(crate) fn enabled_user(&self, name: &[u8]) -> Option<Arc<User>> {
+        let users = self.users.read();
+        users.get(name).filter(|user| user.is_enabled()).cloned()
     }
 
     pub(crate) fn default_user_has_no_password(&self) -> bool {

@@ -109,8 +109,25 @@ fn main() -> std::io::Result<()> {
     for (name, opening) in [("deep-json", &b"["[..]), ("deep-msgpack", b"\x91"), ("deep-reply", b"*1\r\n")] {
         write("script", name, &opening.repeat(2000))?;
     }
+    for (number, text) in PAGE_MESSAGES.iter().enumerate() {
+        write("pusher", &number.to_string(), text.as_bytes())?;
+    }
+    // Text in two frames around a ping, a close frame, and a length that nobody has.
+    write("websocket", "messages", b"\x02\x01\x81\0\0\0\0a\x89\x81\0\0\0\0p\x80\x82\x01\x02\0\0\xc2\xab\x88\x82\0\0\0\0\x03\xe8")?;
+    write("websocket", "long", b"\x02\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0")?;
     write("config", "defaults", &config)
 }
+
+/// What pages say, and what is published.
+const PAGE_MESSAGES: &[&str] = &[
+    r#"{"event":"pusher:subscribe","data":{"auth":"k:s","channel_data":"{\"user_id\":1}","channel":"presence-c"}}"#,
+    r#"{"event":"pusher:signin","data":"{\"auth\":\"k:s\",\"user_data\":\"{}\"}"}"#,
+    r#"{"event":"client-e","channel":"private-c","data":{"a":[1,null,"\u0041"]}}"#,
+    r#"{"event":"e","data":"text","user_id":"7","socket_id":"12.34"}"#,
+    r#"{"user_id":10,"user_info":{"name":"n"}}"#,
+    r#"{"id":"10"}"#,
+    "hello",
+];
 
 /// Small inputs of each kind that the target `script` takes.
 const SCRIPT_INPUTS: &[(&str, &[u8])] = &[

@@ -3,9 +3,11 @@
 
 pub mod config;
 pub mod effects;
+pub mod pusher;
 pub mod request;
 pub mod restore;
 pub mod script;
+pub mod websocket;
 
 use crate::journal::{MANIFEST, SEGMENTS, SNAPSHOT, with_file};
 
@@ -16,7 +18,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "segment", run: segment },
     Target { name: "snapshot", run: snapshot },
     Target { name: "manifest", run: manifest },
@@ -25,6 +27,8 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "request", run: request::run },
     Target { name: "config", run: config::run },
     Target { name: "script", run: script::run },
+    Target { name: "websocket", run: websocket::run },
+    Target { name: "pusher", run: pusher::run },
 ];
 
 /// A segment of a journal whose other files are sound.

@@ -344,8 +344,11 @@ impl Connection {
     /// Brings the gauges of CLIENT LIST up to date that are not kept with every command.
     pub(crate) fn publish_gauges(&self) {
         let client = &self.client;
-        let (input, room) =
-            self.partial.as_ref().map_or((0, 0), |p| (p.buf.len() - p.start, p.buf.capacity()));
+        let (input, room) = match (&self.partial, &self.page) {
+            (Some(partial), _) => (partial.buf.len() - partial.start, partial.buf.capacity()),
+            (None, Some(page)) => (page.input_bytes(), page.input_bytes()),
+            (None, None) => (0, 0),
+        };
         client.net_in_bytes.store(self.net_in_bytes, Relaxed);
         client.net_out_bytes.store(self.net_out_bytes, Relaxed);
         client.input_bytes.store(input as u64, Relaxed);

@@ -13,6 +13,7 @@ pub(crate) mod follow;
 pub(crate) mod mover;
 pub(crate) mod output;
 pub(crate) mod pace;
+pub(crate) mod page;
 pub(crate) mod pipe;
 pub(crate) mod resumption;
 pub(crate) mod state;
@@ -34,6 +35,7 @@ use fieldsets::Fieldsets;
 use follow::Follow;
 use output::OutputQueue;
 use pace::Pace;
+use page::Page;
 use resumption::Resumption;
 use state::{ConnectionRef, State, Wait, Waiting};
 use transaction::Transaction;
@@ -133,6 +135,8 @@ pub(crate) enum Dialect {
     Events,
     /// The same with the IDs of messages of channels that remember.
     IdEvents,
+    /// Pusher's protocol, in frames of a WebSocket.
+    Pusher,
 }
 
 impl Dialect {
@@ -140,7 +144,8 @@ impl Dialect {
     pub(crate) const COUNT: usize = Dialect::ALL.len();
 
     /// Every dialect, in the order of their numbers.
-    pub(crate) const ALL: [Dialect; 4] = [Dialect::Resp2, Dialect::Resp3, Dialect::Events, Dialect::IdEvents];
+    pub(crate) const ALL: [Dialect; 5] =
+        [Dialect::Resp2, Dialect::Resp3, Dialect::Events, Dialect::IdEvents, Dialect::Pusher];
 }
 
 /// What CLIENT REPLY asked for.
@@ -228,6 +233,8 @@ pub(crate) struct Connection {
     pub(crate) shares_ids: bool,
     /// What a page follows, if that can be resumed.
     pub(crate) follow: Option<Box<Follow>>,
+    /// A page listens and speaks by Pusher's protocol.
+    pub(crate) page: Option<Box<Page>>,
     /// What its replies depend on, under `appendfsync always`.
     pub(crate) depends_on: Dependence,
     /// Whether it leaves others their time; see `shard/ready.rs`.
@@ -287,6 +294,7 @@ impl Connection {
             is_event_stream: false,
             shares_ids: false,
             follow: None,
+            page: None,
             beat_ms: 0,
             beat_bytes: 0,
             depends_on: Dependence::default(),
@@ -338,6 +346,7 @@ impl Connection {
         match self.proto {
             _ if self.shares_ids => Dialect::IdEvents,
             _ if self.is_event_stream => Dialect::Events,
+            _ if self.page.is_some() => Dialect::Pusher,
             Proto::Resp2 => Dialect::Resp2,
             Proto::Resp3 => Dialect::Resp3,
         }
@@ -356,11 +365,13 @@ impl Connection {
     /// Whether complete requests may have been read already that could not be executed yet.
     pub(crate) fn has_backlog(&self) -> bool {
         self.partial.as_ref().is_some_and(|partial| partial.may_be_complete)
+            || self.page.as_ref().is_some_and(|page| page.has_backlog())
     }
 
     /// Bytes of requests that have not been executed: unfinished, waiting, or queued by MULTI.
     pub(crate) fn input_bytes(&self) -> usize {
-        let kept = self.partial.as_ref().map_or(0, |partial| partial.buf.len());
+        let kept = self.partial.as_ref().map_or(0, |partial| partial.buf.len())
+            + self.page.as_ref().map_or(0, |page| page.input_bytes());
         kept + self.transaction.as_ref().map_or(0, |transaction| transaction.queued_bytes())
     }
 
@@ -377,6 +388,7 @@ impl Connection {
             + self.state.wait().and_then(Wait::request).map_or(0, OwnedArgs::heap_bytes)
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
             + self.transaction_bytes
+            + self.page.as_ref().map_or(0, |page| page.heap_bytes())
             + self.tracking.as_ref().map_or(0, |mode| mode.heap_bytes())
             + self.follow.as_ref().map_or(0, |follow| follow.heap_bytes())
             + self.resumption.as_ref().map_or(0, |own| {

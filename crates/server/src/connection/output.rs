@@ -54,6 +54,8 @@ pub(crate) struct OutputQueue {
     own: Option<Box<Appender>>,
     /// Ranges that have been sent and may have been lost on their way; `None`: nobody will ask for them.
     kept: Option<Box<Kept>>,
+    /// The first range begins with a frame, whatever of it has been sent.
+    is_framed: bool,
 }
 
 /// Ranges that were popped when they had been sent, the oldest first. With the `sent` bytes of the queue's first range they are
@@ -124,6 +126,24 @@ impl OutputQueue {
         (all, written - unacknowledged.min(written))
     }
 
+    /// Keeps the beginning of a frame until its end has been sent.
+    pub(crate) fn keep_frames(&mut self) {
+        self.is_framed = true;
+    }
+
+    /// What has yet to be sent of the frame that has been begun. `len_of`: how long the frame is that bytes begin with.
+    pub(crate) fn rest_of_frame(&self, len_of: impl Fn(&[u8]) -> Option<usize>) -> Vec<u8> {
+        debug_assert!(self.is_framed);
+        let Some(first) = self.ranges.front() else { return Vec::new() };
+        let bytes = first.bytes(0);
+        let mut end = 0_usize;
+        while end < self.sent {
+            let len = bytes.get(end..).and_then(&len_of).unwrap_or(bytes.len()).max(1);
+            end = end.saturating_add(len).min(bytes.len());
+        }
+        bytes[self.sent..end].to_vec()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -181,7 +201,7 @@ impl OutputQueue {
                 continue;
             }
             // Where what is sent is kept, a range begins with a frame.
-            let goes_on = self.ranges.is_empty() && self.kept.is_none();
+            let goes_on = self.ranges.is_empty() && self.kept.is_none() && !self.is_framed;
             let skip = if goes_on { std::mem::take(&mut self.sent) } else { 0 };
             if let Some(others) = &mut others {
                 self.ranges.push_back(others.copy_of(rest.drain(..count).collect()));

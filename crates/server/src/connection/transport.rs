@@ -205,6 +205,14 @@ impl Transport {
         };
     }
 
+    /// Ends what is sent, so that the peer sees the end, and may still send.
+    pub(crate) fn end_output(&mut self) {
+        if let Some(Socket::Tcp(stream)) = self.socket() {
+            // A peer that is gone already has ended both directions itself.
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+    }
+
     /// Its descriptor, if it holds one.
     pub(crate) fn fd(&self) -> Option<i32> {
         match self.socket()? {

@@ -12,7 +12,7 @@ use crate::connection::client::{Address, Client};
 use crate::connection::state::ConnectionRef;
 use crate::connection::transport::{Socket, Transport};
 use crate::log_limit::Cause;
-use crate::mailbox::{Guest, Mail};
+use crate::mailbox::{Mail, Vouched};
 use crate::net::{Listener, Relisten};
 use crate::shard::{Shard, WAKER};
 
@@ -158,12 +158,12 @@ impl Shard {
         if shard == self.index {
             self.adopt(socket, address, tls, None);
         } else {
-            self.post(shard, Mail::Accepted { socket, address, tls, guest: None });
+            self.post(shard, Mail::Accepted { socket, address, tls, vouched: None });
         }
     }
 
     /// Takes a connection in as its own, or refuses it. It is counted already.
-    pub(super) fn adopt(&mut self, socket: Socket, address: Address, tls: bool, guest: Option<Box<Guest>>) {
+    pub(super) fn adopt(&mut self, socket: Socket, address: Address, tls: bool, vouched: Option<Vouched>) {
         let server = Arc::clone(&self.server);
         if let Socket::Tcp(stream) = &socket {
             crate::net::tune(stream, self.config.tcp_keepalive);
@@ -176,7 +176,13 @@ impl Shard {
         } else {
             Transport::Plain(socket)
         };
-        if let Some(text) = self.refusal(&address).filter(|_| guest.is_none()) {
+        // An app that acts as the default user is no better than a client that does.
+        let is_default = match &vouched {
+            Some(Vouched::Guest(_)) => false,
+            Some(Vouched::User(name)) => &**name == "default",
+            None => true,
+        };
+        if let Some(text) = self.refusal(&address).filter(|_| is_default) {
             server.rejected_connections.fetch_add(1, Relaxed);
             self.drop_refused(&transport);
             return refuse(transport, text);
@@ -188,20 +194,34 @@ impl Shard {
         let client = Arc::new(Client::new(id, self.index, fd, address, self.clock.now_ms, sum));
         let entry = self.connections.vacant_entry();
         let slot = entry.key();
-        let (me, user) = (ConnectionRef { slot, id }, server.user_without_password());
+        let user = if vouched.is_some() { None } else { server.user_without_password() };
+        let me = ConnectionRef { slot, id };
         entry.insert(Connection::new(me, transport, Arc::clone(&client), user, self.clock.now_ms));
         client.slot.store(slot as u32, Relaxed);
         self.handle().clients.lock().insert(id, client);
-        if let Some(guest) = guest {
-            let connection = &mut self.connections[slot];
-            connection.guest_until_ms = Some(guest.ends_ms);
-            connection.set_user(Some(guest.user));
-        }
+        let is_known = vouched.is_none_or(|vouched| self.set_vouched(slot, vouched));
         let registered = self.connections[slot].transport.register(self.poll.registry(), me);
         if let Err(e) = registered {
             tracing::warn!(error = %e, "cannot watch a connection");
             self.close(slot, crate::connection::CloseReason::SocketError);
+        } else if !is_known {
+            self.close(slot, crate::connection::CloseReason::UserRemoved);
         }
+    }
+
+    /// Has the connection be who somebody vouches for; false: there is no such user.
+    fn set_vouched(&mut self, slot: usize, vouched: Vouched) -> bool {
+        let connection = &mut self.connections[slot];
+        let user = match vouched {
+            Vouched::Guest(guest) => {
+                connection.guest_until_ms = Some(guest.ends_ms);
+                Some(guest.user)
+            }
+            Vouched::User(name) => self.server.enabled_user(name.as_bytes()),
+        };
+        let is_known = user.is_some();
+        connection.set_user(user);
+        is_known
     }
 
     fn drop_refused(&self, transport: &Transport) {

@@ -34,7 +34,8 @@ impl Shard {
     /// rules object.
     pub(super) fn identity_of(&self, slot: usize) -> Option<Arc<Identity>> {
         let connection = &self.connections[slot];
-        connection.transport.fd().filter(|_| !connection.is_event_stream)?;
+        let speaks_resp = !connection.is_event_stream && connection.page.is_none();
+        connection.transport.fd().filter(|_| speaks_resp)?;
         let user = connection.user.as_ref().filter(|_| !connection.declines_resuming)?;
         let name = connection.client.names.lock().name.clone();
         if name.is_empty() || !Shard::may_resume(user) {

@@ -15,6 +15,8 @@
 //! command that isn't PUBLISH, the end of the connection's batch. What other shards have published is handed out in runs
 //! too, within one slice of the mail.
 //!
+//! A page that an event names is not sent it, so such an event, where there are pages, is no part of a run.
+//!
 //! Invariants
 //! - While a run is open, the publisher is not in its audience, and no subscription of this shard has changed since it
 //!   began.
@@ -26,9 +28,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sterna_keyspace::stream::EntryId;
-use sterna_protocol::{Proto, event, frame};
+use sterna_protocol::{Proto, event, frame, pusher};
 use sterna_pubsub::{MatchScratch, SubscriberSet};
 
+use crate::config::PusherApps;
 use crate::connection::Dialect;
 use crate::connection::chunk::{Appender, Range};
 use crate::directory::{ChannelDirectory, Elsewhere};
@@ -87,9 +90,32 @@ pub(crate) struct Fanout {
     scratch: MatchScratch,
     /// Channel bytes of the last run, kept for their memory.
     spare_channel: Vec<u8>,
+    /// Connections of this shard that are pages by Pusher's protocol.
+    pub(super) pages: usize,
 }
 
 impl Fanout {
+    /// A frame for pages, behind those that they were sent before.
+    pub(super) fn append_for_pages(&mut self, frame: &[u8]) -> Range {
+        self.frames[Dialect::Pusher as usize].append(frame.len(), |buf| buf.extend_from_slice(frame))
+    }
+
+    /// Whether the message may name a page that is not to be sent it, and there are pages here.
+    #[inline]
+    fn names_page(&self, payload: &[u8]) -> bool {
+        self.pages > 0 && pusher::except(payload).is_some()
+    }
+
+    /// Ends a run that has just been opened if its message is not for all of its audience.
+    #[inline]
+    fn keep_run_unless_named(&mut self, payload: &[u8]) {
+        if self.names_page(payload)
+            && let Some(run) = self.run.take()
+        {
+            self.spare_channel = run.channel;
+        }
+    }
+
     /// Called once a turn, after flushing.
     pub(crate) fn recycle(&mut self) {
         self.frames.iter_mut().for_each(Appender::recycle);
@@ -123,10 +149,25 @@ impl Shard {
             && run.has_ids == id.is_some()
             && (space == Namespace::Sharded
                 || run.patterns_version == self.server.directory.patterns.version())
+            && !self.fanout.names_page(payload)
         {
             return self.continue_run(payload, id);
         }
         self.end_run();
+        if !self.config.pusher_app.0.is_empty() && space == Namespace::Channels && self.is_cache(channel) {
+            return self.publish_to_cache(channel, payload, id);
+        }
+        self.publish_anew(space, channel, payload, id)
+    }
+
+    /// Publishes a message that continues no run, and may begin one.
+    pub(super) fn publish_anew(
+        &mut self,
+        space: Namespace,
+        channel: &[u8],
+        payload: &[u8],
+        id: Option<EntryId>,
+    ) -> usize {
         let hash = sterna_pubsub::hash(channel);
         let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
         let patterns_version = self.server.directory.patterns.version();
@@ -134,6 +175,7 @@ impl Shard {
 
         let audience = (&patterns, pattern_elsewhere, patterns_version);
         let members = self.open_run(space, hash, channel, audience, id.is_some());
+        self.fanout.keep_run_unless_named(payload);
         let position = self.position_of(id);
         if self.fanout.run.is_some() {
             self.encode_into_run(payload, position);
@@ -240,6 +282,7 @@ impl Shard {
     /// Encodes a message behind the others of the run.
     fn encode_into_run(&mut self, payload: &[u8], position: Option<Position>) {
         let Fanout { frames, run: Some(run), .. } = &mut self.fanout else { return };
+        let apps = &self.config.pusher_app;
         let mut broken: ByDialect<Option<Range>> = Default::default();
         for (i, dialect) in Dialect::ALL.into_iter().enumerate() {
             if !run.wanted[i] {
@@ -247,9 +290,9 @@ impl Shard {
             }
             let range = match &run.audience {
                 Audience::Pattern(pattern) => {
-                    encode_pattern(&mut frames[i], dialect, pattern, &run.channel, payload)
+                    encode_pattern(&mut frames[i], (dialect, apps), pattern, &run.channel, payload)
                 }
-                _ => encode(&mut frames[i], dialect, (run.space, &run.channel), payload, position),
+                _ => encode(&mut frames[i], (dialect, apps), (run.space, &run.channel), payload, position),
             };
             if !run.frames[i].as_mut().is_some_and(|so_far| so_far.extend(&range)) {
                 // The chunk was full: what lies in the old one goes out, and the run goes on in the new one.
@@ -283,7 +326,7 @@ impl Shard {
         let Some(run) = &self.fanout.run else { return };
         let members = match &run.audience {
             Audience::Nobody => None,
-            Audience::Channel(Namespace::Channels) => {
+            Audience::Channel(Namespace::Channels | Namespace::Pages) => {
                 self.channels.subscribers_hashed(run.hash, &run.channel)
             }
             Audience::Channel(Namespace::Sharded) => self.sharded.subscribers_hashed(run.hash, &run.channel),
@@ -314,12 +357,15 @@ impl Shard {
             flusher,
             executing,
             deferred,
+            config,
             ..
         } = self;
         let index = match space {
-            Namespace::Channels => channels,
+            Namespace::Channels | Namespace::Pages => channels,
             Namespace::Sharded => sharded,
         };
+        let apps = &config.pusher_app;
+        let except = if fanout.pages > 0 { pusher::except(payload) } else { None };
         let Fanout { frames: appenders, ids, .. } = fanout;
         let mut hand_out =
             |members: &SubscriberSet<u32>,
@@ -329,6 +375,9 @@ impl Shard {
                 for &slot in members.as_slice() {
                     let connection = &mut connections[slot as usize];
                     let dialect = connection.dialect();
+                    if except.is_some() && connection.is_page_of(except) {
+                        continue;
+                    }
                     let frame = frames[dialect as usize]
                         .get_or_insert_with(|| encode(&mut appenders[dialect as usize], dialect));
                     if let Some(position) = position
@@ -345,13 +394,13 @@ impl Shard {
             };
         if let Some(members) = index.subscribers_hashed(hash, channel) {
             hand_out(members, position, &mut |appender, dialect| {
-                encode(appender, dialect, (space, channel), payload, position)
+                encode(appender, (dialect, apps), (space, channel), payload, position)
             });
         }
         for pattern in patterns {
             if let Some(members) = by_pattern.subscribers(pattern) {
                 hand_out(members, None, &mut |appender, dialect| {
-                    encode_pattern(appender, dialect, pattern, channel, payload)
+                    encode_pattern(appender, (dialect, apps), pattern, channel, payload)
                 });
             }
         }
@@ -418,21 +467,33 @@ impl Shard {
             && run.channel == channel
             && run.has_ids == message.id.is_some()
             && run.patterns == message.patterns
+            && !self.fanout.names_page(payload)
         {
             self.encode_into_run(payload, position);
             return 0;
         }
         self.end_run();
         let (space, hash) = (message.space, sterna_pubsub::hash(channel));
+        if space == Namespace::Pages {
+            return self.deliver_to_pages(channel, payload, None);
+        }
         // No command continues this run: it ends with the slice.
         let audience = (&message.patterns, Elsewhere::default(), 0);
         let members = self.open_run(space, hash, channel, audience, message.id.is_some());
+        self.fanout.keep_run_unless_named(payload);
         if self.fanout.run.is_some() {
             self.encode_into_run(payload, position);
         } else {
             self.deliver((space, hash, channel), payload, position, &message.patterns);
         }
         members
+    }
+
+    /// Puts a frame for pages into the outbox for these shards.
+    pub(super) fn mail_to_pages(&mut self, shards: u64, channel: &[u8], frame: &[u8]) {
+        let outbox = &mut self.fanout.outbox;
+        let bytes = outbox.add(shards, (Namespace::Pages, channel), frame, None, &Matches::new());
+        self.credit.note_outgoing_to(shards, bytes);
     }
 
     /// Mails the turn's messages. Runs have ended.
@@ -454,7 +515,7 @@ impl Shard {
 
     pub(crate) fn directory_of(&self, space: Namespace) -> &ChannelDirectory {
         match space {
-            Namespace::Channels => &self.server.directory.channels,
+            Namespace::Channels | Namespace::Pages => &self.server.directory.channels,
             Namespace::Sharded => &self.server.directory.sharded,
         }
     }
@@ -515,20 +576,21 @@ const _: () = assert!(event::OVERHEAD <= FRAME_OVERHEAD);
 #[inline]
 fn encode(
     appender: &mut Appender,
-    dialect: Dialect,
+    (dialect, apps): (Dialect, &PusherApps),
     (space, channel): (Namespace, &[u8]),
     payload: &[u8],
     position: Option<Position>,
 ) -> Range {
     let proto = proto_of(dialect);
     appender.append(channel.len() + payload.len() + FRAME_OVERHEAD, |buf| match (proto, space) {
+        (None, _) if dialect == Dialect::Pusher => pusher::message(buf, apps.inside(channel), payload),
         (None, _) => {
             if let (Dialect::IdEvents, Some(position)) = (dialect, position) {
                 position.write_line(buf);
             }
             event::message(buf, None, channel, payload);
         }
-        (Some(proto), Namespace::Channels) => frame::message(buf, proto, channel, payload),
+        (Some(proto), Namespace::Channels | Namespace::Pages) => frame::message(buf, proto, channel, payload),
         (Some(proto), Namespace::Sharded) => frame::smessage(buf, proto, channel, payload),
     })
 }
@@ -536,13 +598,15 @@ fn encode(
 #[inline]
 fn encode_pattern(
     appender: &mut Appender,
-    dialect: Dialect,
+    (dialect, apps): (Dialect, &PusherApps),
     pattern: &[u8],
     channel: &[u8],
     payload: &[u8],
 ) -> Range {
     let texts = pattern.len() + channel.len() + payload.len();
     appender.append(texts + FRAME_OVERHEAD, |buf| match proto_of(dialect) {
+        // What such a page subscribes to are channels.
+        None if dialect == Dialect::Pusher => pusher::message(buf, apps.inside(channel), payload),
         None => event::message(buf, Some(pattern), channel, payload),
         Some(proto) => frame::pmessage(buf, proto, pattern, channel, payload),
     })
@@ -553,6 +617,6 @@ fn proto_of(dialect: Dialect) -> Option<Proto> {
     match dialect {
         Dialect::Resp2 => Some(Proto::Resp2),
         Dialect::Resp3 => Some(Proto::Resp3),
-        Dialect::Events | Dialect::IdEvents => None,
+        Dialect::Events | Dialect::IdEvents | Dialect::Pusher => None,
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Flusher {
     pubsub: OutputLimit,
     /// Of streams of events.
     pages: OutputLimit,
+    /// Of pages by Pusher's protocol.
+    sockets: OutputLimit,
     /// What the backlog of a detached connection may hold.
     backlog_bytes_max: usize,
     last_copy: LastCopy,
@@ -63,6 +65,7 @@ impl Flusher {
             normal: limits.normal,
             pubsub: limits.pubsub,
             pages: config.http_output_limit,
+            sockets: config.pusher_output_limit,
             backlog_bytes_max: backlog_bytes_max(config),
             last_copy: LastCopy::default(),
         }
@@ -72,6 +75,7 @@ impl Flusher {
         (self.normal, self.pubsub) =
             (config.client_output_buffer_limit.normal, config.client_output_buffer_limit.pubsub);
         self.pages = config.http_output_limit;
+        self.sockets = config.pusher_output_limit;
         self.backlog_bytes_max = backlog_bytes_max(config);
     }
 
@@ -155,6 +159,7 @@ impl Flusher {
         }
         match connection.client.class() {
             _ if connection.is_event_stream => self.pages,
+            _ if connection.page.is_some() => self.sockets,
             ClientType::Pubsub => self.pubsub,
             _ => self.normal,
         }

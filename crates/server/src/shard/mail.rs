@@ -166,7 +166,7 @@ impl Shard {
 
     fn handle_mail(&mut self, mail: Mail) {
         match mail {
-            Mail::Accepted { socket, address, tls, guest } => self.adopt(socket, address, tls, guest),
+            Mail::Accepted { socket, address, tls, vouched } => self.adopt(socket, address, tls, vouched),
             Mail::Published(mut parcel) => drop(self.receive(&mut parcel, None)),
             Mail::Close { who, reason, ack } => {
                 if self.connection_of(who).is_none() {
@@ -186,6 +186,7 @@ impl Shard {
             Mail::Invalidate(news) => self.receive_invalidation(news),
             Mail::Piped(pipe) => self.note_piped(&pipe),
             Mail::HandOver(handed) => self.take_over(*handed),
+            Mail::Page(handed) => self.take_over_page(*handed),
             Mail::Monitor(line) => self.show_monitors(&line),
             Mail::Resume => {
                 self.resume_paused();

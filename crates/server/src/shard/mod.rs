@@ -26,13 +26,17 @@ mod evict;
 pub(crate) mod eviction;
 pub(crate) mod exec;
 mod fanout;
+mod farewell;
 mod flush;
 mod follow;
 mod handover;
 mod mail;
+mod page;
 pub(crate) mod parts;
 pub(crate) mod populate;
+mod pusher;
 mod ready;
+mod rooms;
 mod serve;
 mod states;
 mod succession;
@@ -68,6 +72,7 @@ pub(crate) use credit::Creditor;
 pub(crate) use durability::Durability;
 use exec::LongTransaction;
 use fanout::Fanout;
+use farewell::Farewell;
 pub(crate) use flush::Flusher;
 use follow::Followers;
 use mail::Inbox;
@@ -114,6 +119,8 @@ pub(crate) struct Shard {
     waiting_for_keys: Vec<ConnectionRef>,
     /// Connections whose socket is closed and whose subscriptions have yet to end.
     leaving: VecDeque<(ConnectionRef, CloseReason)>,
+    /// Sockets of pages that are being told why they are closed.
+    farewells: Vec<Farewell>,
     /// Listeners where more connections may wait than one turn has time for.
     accepting: Vec<Token>,
     /// When the connection being served has had its time.
@@ -171,6 +178,7 @@ impl Shard {
             long_transaction: None,
             waiting_for_keys: Vec::new(),
             leaving: VecDeque::new(),
+            farewells: Vec::new(),
             accepting: Vec::new(),
             slice_until: Instant::now(),
             credit: Creditor::new(server.shards.len()),
@@ -273,7 +281,7 @@ impl Shard {
 
     pub(crate) fn index_of(&self, space: Namespace) -> &ChannelIndex<u32> {
         match space {
-            Namespace::Channels => &self.channels,
+            Namespace::Channels | Namespace::Pages => &self.channels,
             Namespace::Sharded => &self.sharded,
         }
     }
@@ -284,7 +292,11 @@ impl Shard {
             return;
         }
         let resumes = self.config.resume_window > 0;
+        let before = Arc::clone(&self.config);
         (self.config, self.config_version) = self.server.config_with_version();
+        if self.config.pusher_app != before.pusher_app {
+            self.check_apps();
+        }
         if resumes != (self.config.resume_window > 0) {
             self.switch_resuming();
         }
@@ -359,7 +371,10 @@ impl Shard {
         self.leave_all(slot);
         self.release(slot);
         let mut connection = self.connections.remove(slot);
-        connection.transport.close_notify();
+        let page = connection.page.take();
+        if page.is_none() {
+            connection.transport.close_notify();
+        }
         tracing::debug!(id = connection.client.id, addr = %connection.client.address.peer(), reason = reason.name(), "closed");
         let handle = self.handle();
         handle.closed.count(reason);
@@ -370,6 +385,9 @@ impl Shard {
         } else {
             handle.connections.fetch_sub(1, Relaxed);
             self.server.count_closed(&connection.transport);
+        }
+        if let Some(page) = page {
+            self.leave_page(connection, *page, reason);
         }
     }
 

@@ -38,7 +38,7 @@ const REPLY_CHUNK_BYTES: usize = 256 * 1024;
 
 /// A batch being served: the reply buffer on loan, and how long it may take.
 pub(super) struct Serving {
-    slot: usize,
+    pub(super) slot: usize,
     pub(super) out: Vec<u8>,
     start: usize,
     /// When others have waited long enough.
@@ -68,7 +68,12 @@ impl Shard {
             return false;
         }
         if connection.has_backlog() && !is_held {
-            self.serve_backlog(slot);
+            if connection.page.is_some() {
+                self.serve_page(slot, &[]);
+                self.make_ready(slot);
+            } else {
+                self.serve_backlog(slot);
+            }
             return false;
         }
         if is_held && !self.has_room_for_input(slot) {
@@ -85,7 +90,9 @@ impl Shard {
                 let connection = &mut self.connections[slot];
                 connection.net_in_bytes += n as u64;
                 Client::add(&self.server.shards[self.index].net_in_bytes, n as u64);
-                if is_held {
+                if self.connections[slot].page.is_some() {
+                    self.serve_page(slot, &scratch[..n]);
+                } else if is_held {
                     self.keep(slot, &scratch[..n], true);
                 } else if !self.connections[slot].is_event_stream {
                     self.serve_bytes(slot, &scratch[..n]);
@@ -286,7 +293,7 @@ impl Shard {
     }
 
     /// Whether the connection's next request may be executed.
-    fn goes_on(&self, slot: usize) -> bool {
+    pub(super) fn goes_on(&self, slot: usize) -> bool {
         self.connections.get(slot).is_some_and(|connection| connection.state().reads())
     }
 
@@ -450,6 +457,9 @@ impl Shard {
     /// passing the limit would be; one that waits for credit is to notice that it does.
     fn has_room_for_input(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
+        if connection.page.as_ref().is_some_and(|page| page.has_backlog()) {
+            return false;
+        }
         match connection.state().wait() {
             Some(Wait::Output) => (connection.input_bytes() + READ_BYTES) as u64 <= self.input_limit_of(slot),
             Some(Wait::Credit { .. }) => false,

@@ -281,6 +281,10 @@ impl Shard {
 
     fn send(&mut self, slot: usize, what: What<'_>, whose: As) {
         let connection = &self.connections[slot];
+        if connection.page.is_some() {
+            // It speaks another protocol.
+            return;
+        }
         let body = match (what, connection.proto) {
             (What::Keys(list), _) => list,
             (What::Everything, Proto::Resp2) => b"$-1\r\n",

@@ -195,6 +195,7 @@ impl Shard {
             self.accept(token);
         }
         self.look_after_connections();
+        self.go_on_with_farewells();
         self.check_probes();
         self.retry_stalled();
         std::mem::take(&mut self.timers.orphans).into_iter().for_each(|apart| self.call_off(apart));
@@ -244,6 +245,8 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             if connection.is_event_stream {
                 self.keep_stream_open(slot);
+            } else if connection.page.is_some() {
+                self.tend_page(slot);
             }
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             self.flusher.check_soft_limit(connection, now_ms);
@@ -262,6 +265,7 @@ impl Shard {
             } || !connection.state().closes()
                 && (connection.is_monitor
                     || connection.is_event_stream
+                    || connection.page.is_some()
                     || !connection.subscriptions.is_empty());
             let idle_ms =
                 now_ms.saturating_sub(connection.client.active_ms.load(std::sync::atomic::Ordering::Relaxed));

@@ -1,0 +1,150 @@
+//! `GET channels` and what is below: which channels have subscribers, how many, and who.
+//!
+//! Subscribers of the Redis protocol count like pages: a channel is one for both.
+
+use hyper::{Response, StatusCode};
+use serde_json::{Map, Value as Json, json};
+use sterna_config::PusherApp;
+use sterna_protocol::decode::{Value, decode};
+use sterna_protocol::pusher::{ChannelKind, SERVER_TO_USER, is_name};
+
+use super::not_found;
+use crate::accept::Caller;
+use crate::response::{Payload, Refusal, json_response};
+use crate::route::Asked;
+use crate::session::Session;
+
+/// What may be asked about a channel.
+#[derive(Clone, Copy)]
+struct Wanted {
+    subscriptions: bool,
+    users: bool,
+    cache: bool,
+}
+
+impl Wanted {
+    /// The words of `info`, with commas between them. Others are passed over.
+    fn of(info: &str) -> Wanted {
+        let has = |word: &str| info.split(',').any(|other| other.trim() == word);
+        Wanted { subscriptions: has("subscription_count"), users: has("user_count"), cache: has("cache") }
+    }
+}
+
+fn unexpected() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR The reply can't be read")
+}
+
+async fn ask(session: &mut Session, words: &[&[u8]]) -> Result<Value, Refusal> {
+    let replies = session.command(words).await?;
+    decode(replies.get(0)).ok().flatten().map(|(value, _)| value).ok_or_else(unexpected)
+}
+
+/// How many subscribe to a channel.
+async fn count(session: &mut Session, outside: &[u8]) -> Result<i64, Refusal> {
+    match ask(session, &[b"PUBSUB", b"NUMSUB", outside]).await?.as_slice() {
+        Some([_, Value::Int(count)]) => Ok(*count),
+        _ => Err(unexpected()),
+    }
+}
+
+/// What is told of a channel by its event.
+pub(super) async fn info(
+    caller: &Caller,
+    app: &PusherApp,
+    session: &mut Session,
+    channel: &str,
+    info: &str,
+) -> Result<Json, Refusal> {
+    let count = count(session, &app.outside(channel)).await?;
+    Ok(told(caller, app, channel, Wanted::of(info), count))
+}
+
+fn told(caller: &Caller, app: &PusherApp, channel: &str, wanted: Wanted, count: i64) -> Json {
+    let (kind, outside) = (ChannelKind::of(channel.as_bytes()), app.outside(channel));
+    let engine = &caller.shared.engine;
+    let mut told = Map::new();
+    if wanted.subscriptions {
+        told.insert("subscription_count".to_owned(), count.into());
+    }
+    if wanted.users && kind.is_presence {
+        told.insert("user_count".to_owned(), engine.presence(&outside).len().into());
+    }
+    if wanted.cache && kind.is_cache {
+        told.insert("cache".to_owned(), engine.has_cached(&outside).into());
+    }
+    Json::Object(told)
+}
+
+fn answer(json: &Json) -> Response<Payload> {
+    json_response(StatusCode::OK, json.to_string().into_bytes(), None)
+}
+
+/// `{"channels":{"NAME":{…},…}}`
+pub(super) async fn list(
+    caller: &Caller,
+    app: &PusherApp,
+    mut session: Session,
+    asked: &Asked,
+) -> Result<Response<Payload>, Refusal> {
+    let text = |name: &str| String::from_utf8_lossy(asked.parameter(name).unwrap_or_default()).into_owned();
+    let (begins_with, wanted) = (text("filter_by_prefix"), Wanted::of(&text("info")));
+    if wanted.users && !begins_with.starts_with("presence-") {
+        return Err(Refusal::bad("ERR user_count is told of presence channels: filter_by_prefix=presence-"));
+    }
+    let mut pattern = Vec::new();
+    for byte in app.outside(&begins_with) {
+        if b"*?[]\\^".contains(&byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
+    }
+    pattern.push(b'*');
+    let names = ask(&mut session, &[b"PUBSUB", b"CHANNELS", &pattern]).await?;
+    let apps = &caller.shared.engine.config().pusher_app;
+    let names = names.as_slice().unwrap_or_default().iter().filter_map(Value::as_bytes);
+    let names: Vec<&str> = names
+        .filter(|outside| apps.prefix_of(outside) == Some(&app.prefix))
+        .filter_map(|outside| str::from_utf8(apps.inside(outside)).ok())
+        .filter(|name| is_name(name) && !name.starts_with(SERVER_TO_USER))
+        .collect();
+    let mut channels = Map::new();
+    for name in names {
+        let count = if wanted.subscriptions { count(&mut session, &app.outside(name)).await? } else { 0 };
+        channels.insert(name.to_owned(), told(caller, app, name, wanted, count));
+    }
+    Ok(answer(&json!({ "channels": channels })))
+}
+
+/// `{"occupied":…,…}`
+pub(super) async fn one(
+    caller: &Caller,
+    app: &PusherApp,
+    mut session: Session,
+    channel: &[u8],
+    asked: &Asked,
+) -> Result<Response<Payload>, Refusal> {
+    let name = named(channel)?;
+    let wanted = Wanted::of(&String::from_utf8_lossy(asked.parameter("info").unwrap_or_default()));
+    if wanted.users && !ChannelKind::of(name.as_bytes()).is_presence {
+        return Err(Refusal::bad("ERR user_count is told of presence channels"));
+    }
+    let count = count(&mut session, &app.outside(name)).await?;
+    let mut told = told(caller, app, name, wanted, count);
+    told["occupied"] = (count > 0).into();
+    Ok(answer(&told))
+}
+
+/// `{"users":[{"id":…},…]}`
+pub(super) fn users(caller: &Caller, app: &PusherApp, channel: &[u8]) -> Result<Response<Payload>, Refusal> {
+    let name = named(channel)?;
+    if !ChannelKind::of(name.as_bytes()).is_presence {
+        return Err(Refusal::bad("ERR Users are told of presence channels"));
+    }
+    let users = caller.shared.engine.presence(&app.outside(name));
+    let users: Vec<Json> = users.into_iter().map(|id| json!({ "id": id })).collect();
+    Ok(answer(&json!({ "users": users })))
+}
+
+fn named(channel: &[u8]) -> Result<&str, Refusal> {
+    str::from_utf8(channel).ok().filter(|name| is_name(name)).ok_or_else(not_found)
+}

@@ -1,0 +1,145 @@
+//! What a connection keeps that is a page's, by Pusher's protocol over a WebSocket.
+//!
+//! ```text
+//!   socket ──► Decoder ──► Incoming ──► a request of the Redis protocol (`shard/pusher.rs`)
+//!                 │            └ held, if its turn has not come
+//!                 └ input: what has been read and not decoded, while one is held or others have their turn
+//! ```
+//!
+//! Invariant: an idle page owns no buffer.
+
+use std::sync::Arc;
+
+use sterna_protocol::pusher::SocketId;
+use sterna_protocol::websocket::{Decoder, Incoming};
+
+use crate::config::PusherApp;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) app: Arc<PusherApp>,
+    /// Half of its name; the client's number is the other one.
+    pub(crate) nonce: u64,
+    pub(crate) decoder: Decoder,
+    /// A message that waits for its turn.
+    pub(crate) held: Option<Incoming>,
+    /// What has been read behind it.
+    pub(crate) input: Vec<u8>,
+    /// The presence channels that it is in, by their names outside, and as whom.
+    pub(crate) presences: Vec<(Box<[u8]>, Box<str>)>,
+    /// Whom it has signed in as.
+    pub(crate) user: Option<Box<str>>,
+    /// Events that it may send at once.
+    events: Allowance,
+    /// When it has last been heard of: Unix time, milliseconds.
+    pub(crate) heard_ms: u64,
+    /// It has been asked whether it is there.
+    pub(crate) is_pinged: bool,
+    /// It has been told why it is closed.
+    pub(crate) is_told: bool,
+    /// Why it is closed, where its connection's reason says too little.
+    pub(crate) code: Option<(u16, &'static str)>,
+}
+
+/// How many events a page may send: so many a second, and no more at once than in a second.
+#[derive(Debug)]
+struct Allowance {
+    /// Thousandths of an event.
+    left: u64,
+    counted_ms: u64,
+}
+
+impl Page {
+    pub(crate) fn new(app: Arc<PusherApp>, nonce: u64, now_ms: u64) -> Page {
+        let events = Allowance { left: u64::from(app.client_events) * 1000, counted_ms: now_ms };
+        Page {
+            app,
+            nonce,
+            decoder: Decoder::default(),
+            held: None,
+            input: Vec::new(),
+            presences: Vec::new(),
+            user: None,
+            events,
+            heard_ms: now_ms,
+            is_pinged: false,
+            is_told: false,
+            code: None,
+        }
+    }
+
+    /// Whether something waits to be gone on with.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.held.is_some() || !self.input.is_empty()
+    }
+
+    /// Bytes that have been read and not used.
+    pub(crate) fn input_bytes(&self) -> usize {
+        let held = match &self.held {
+            Some(Incoming::Text(text)) => text.len(),
+            _ => 0,
+        };
+        self.input.len() + held + self.decoder.heap_bytes()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let presences =
+            self.presences.iter().map(|(channel, user)| channel.len() + user.len()).sum::<usize>();
+        size_of::<Page>()
+            + self.input_bytes()
+            + presences
+            + self.presences.capacity() * size_of::<(Box<[u8]>, Box<str>)>()
+            + self.user.as_ref().map_or(0, |user| user.len())
+    }
+
+    /// Whether it may send an event now; then it is counted.
+    pub(crate) fn may_send(&mut self, now_ms: u64) -> bool {
+        let rate = u64::from(self.app.client_events);
+        let events = &mut self.events;
+        let passed_ms = now_ms.saturating_sub(events.counted_ms);
+        events.counted_ms = now_ms;
+        events.left = events.left.saturating_add(passed_ms.saturating_mul(rate)).min(rate * 1000);
+        let may = events.left >= 1000;
+        if may {
+            events.left -= 1000;
+        }
+        may
+    }
+
+    /// The event that was counted last has not been sent.
+    pub(crate) fn has_not_sent(&mut self) {
+        self.events.left += 1000;
+    }
+
+    /// As whom it is in a presence channel.
+    pub(crate) fn member_in(&self, channel: &[u8]) -> Option<&str> {
+        self.presences.iter().find(|(name, _)| **name == *channel).map(|(_, user)| &**user)
+    }
+
+    /// Its name; `client` is its connection's number.
+    pub(crate) fn socket_id(&self, client: u64) -> SocketId {
+        SocketId { nonce: self.nonce, client }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_send_so_many_events_a_second() {
+        let app = PusherApp {
+            id: String::new(),
+            key: String::new(),
+            secret: String::new(),
+            user: String::new(),
+            prefix: String::new(),
+            client_events: 10,
+        };
+        let mut page = Page::new(Arc::new(app), 1, 5000);
+        let mut sent_at = |now_ms| (0..100).filter(|_| page.may_send(now_ms)).count();
+        assert_eq!((sent_at(5000), sent_at(5050), sent_at(5100)), (10, 0, 1));
+        assert_eq!((sent_at(5600), sent_at(9000), sent_at(8000)), (5, 10, 0));
+    }
+}

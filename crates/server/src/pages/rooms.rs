@@ -1,0 +1,260 @@
+//! Rooms: members of presence channels and the last events of cache channels, by the channel's name outside of its app.
+//!
+//! ```text
+//!   stripe (by hash) ─► channel ─► members  user ─► info, connections
+//!                                  last     payload, when, number    ◄─ order: number ─► channel
+//! ```
+//!
+//! Invariants
+//! - A room is there while it has a member or an event.
+//! - Members are at most [`MEMBERS_MAX`] users a room; events of a stripe hold at most [`CACHED_BYTES_MAX`], the oldest go.
+//! - An event's number stands in the order, and nothing else does.
+//!
+//! Cost: O(log members), O(log events).
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use crate::lock::{Level, Mutex, MutexGuard};
+
+/// Users of one presence channel: each join tells all of them. Source: ten times Pusher's own limit.
+pub(crate) const MEMBERS_MAX: usize = 1000;
+
+/// Bytes of one event that is kept. Source: Pusher's limit on events, with room for what is around the data.
+const CACHED_EVENT_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of the events that one stripe keeps.
+const CACHED_BYTES_MAX: usize = 4 << 20;
+
+/// How long an event is kept. Source: Pusher's own.
+const CACHED_MS: u64 = 30 * 60 * 1000;
+
+/// Bytes that a kept event counts for beside its own and its channel's.
+const CACHED_OVERHEAD: usize = 256;
+
+const STRIPES: usize = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Rooms([Mutex<Stripe, { Level::Rooms as u8 }>; STRIPES]);
+
+#[derive(Debug, Default)]
+pub(crate) struct Stripe {
+    rooms: HashMap<Box<[u8]>, Room>,
+    /// Channels by the numbers of their events, the oldest first.
+    order: BTreeMap<u64, Box<[u8]>>,
+    cached_bytes: usize,
+    /// Events kept so far.
+    kept: u64,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    members: BTreeMap<Box<str>, Member>,
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// JSON.
+    info: Box<str>,
+    connections: usize,
+}
+
+#[derive(Debug)]
+struct Last {
+    payload: Box<[u8]>,
+    kept_ms: u64,
+    number: u64,
+}
+
+/// What became of one who joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// His first connection.
+    New,
+    /// He was there.
+    Again,
+}
+
+impl Default for Rooms {
+    fn default() -> Rooms {
+        Rooms(std::array::from_fn(|_| Mutex::default()))
+    }
+}
+
+impl Rooms {
+    /// Locks the room of a channel, and those that share its stripe.
+    pub(crate) fn lock(&self, channel: &[u8]) -> MutexGuard<'_, Stripe> {
+        // The remainder is below the number of stripes.
+        self.0[(sterna_pubsub::hash(channel) % STRIPES as u64) as usize].lock()
+    }
+
+    /// The members of a channel.
+    pub(crate) fn members(&self, channel: &[u8]) -> Vec<String> {
+        self.lock(channel).members(channel).map(|(id, _)| id.to_owned()).collect()
+    }
+}
+
+impl Stripe {
+    /// Whether `user` may join: he is there, or there is room.
+    pub(crate) fn has_room_for(&self, channel: &[u8], user: &str) -> bool {
+        self.rooms
+            .get(channel)
+            .is_none_or(|room| room.members.len() < MEMBERS_MAX || room.members.contains_key(user))
+    }
+
+    /// Counts a connection of `user`'s. What is said of him is what was said first.
+    pub(crate) fn join(&mut self, channel: &[u8], user: &str, info: &str) -> Join {
+        let room = self.rooms.entry(channel.into()).or_default();
+        match room.members.get_mut(user) {
+            Some(member) => {
+                member.connections += 1;
+                Join::Again
+            }
+            None => {
+                room.members.insert(user.into(), Member { info: info.into(), connections: 1 });
+                Join::New
+            }
+        }
+    }
+
+    /// A connection of `user`'s has gone; true if that was his last.
+    pub(crate) fn leave(&mut self, channel: &[u8], user: &str) -> bool {
+        let Some(room) = self.rooms.get_mut(channel) else { return false };
+        let Some(member) = room.members.get_mut(user) else { return false };
+        member.connections -= 1;
+        let is_last = member.connections == 0;
+        if is_last {
+            room.members.remove(user);
+            self.drop_if_empty(channel);
+        }
+        is_last
+    }
+
+    /// The members and what is said of them, in the order of their IDs.
+    pub(crate) fn members(&self, channel: &[u8]) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let room = self.rooms.get(channel);
+        room.into_iter().flat_map(|room| room.members.iter().map(|(id, member)| (&**id, &*member.info)))
+    }
+
+    /// Keeps what was sent last; nothing, if it is too long.
+    pub(crate) fn keep(&mut self, channel: &[u8], payload: &[u8], now_ms: u64) {
+        self.forget(channel);
+        if payload.len() > CACHED_EVENT_BYTES_MAX {
+            return self.drop_if_empty(channel);
+        }
+        self.kept += 1;
+        let last = Last { payload: payload.into(), kept_ms: now_ms, number: self.kept };
+        self.cached_bytes += last.cost(channel);
+        self.rooms.entry(channel.into()).or_default().last = Some(last);
+        self.order.insert(self.kept, channel.into());
+        self.make_room(now_ms);
+    }
+
+    /// What was sent last, if that is kept.
+    pub(crate) fn last(&self, channel: &[u8], now_ms: u64) -> Option<&[u8]> {
+        let last = self.rooms.get(channel)?.last.as_ref()?;
+        (now_ms.saturating_sub(last.kept_ms) < CACHED_MS).then_some(&*last.payload)
+    }
+
+    /// Lets go of the oldest events where they are too many or too old.
+    fn make_room(&mut self, now_ms: u64) {
+        while let Some((_, channel)) = self.order.first_key_value() {
+            let last = self.rooms.get(channel).and_then(|room| room.last.as_ref());
+            let is_old = last.is_none_or(|last| now_ms.saturating_sub(last.kept_ms) >= CACHED_MS);
+            if !is_old && self.cached_bytes <= CACHED_BYTES_MAX {
+                return;
+            }
+            let channel = channel.clone();
+            self.forget(&channel);
+            self.drop_if_empty(&channel);
+        }
+    }
+
+    fn forget(&mut self, channel: &[u8]) {
+        if let Some(room) = self.rooms.get_mut(channel)
+            && let Some(last) = room.last.take()
+        {
+            self.order.remove(&last.number);
+            self.cached_bytes -= last.cost(channel);
+        }
+    }
+
+    fn drop_if_empty(&mut self, channel: &[u8]) {
+        if self.rooms.get(channel).is_some_and(|room| room.members.is_empty() && room.last.is_none()) {
+            self.rooms.remove(channel);
+        }
+    }
+}
+
+impl Last {
+    fn cost(&self, channel: &[u8]) -> usize {
+        self.payload.len() + 2 * channel.len() + CACHED_OVERHEAD
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(stripe: &Stripe) -> Vec<&str> {
+        stripe.members(b"c").map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn a_user_is_one_member_from_his_first_connection_to_his_last() {
+        let mut stripe = Stripe::default();
+        assert_eq!(stripe.join(b"c", "b", "1"), Join::New);
+        assert_eq!(stripe.join(b"c", "b", "2"), Join::Again);
+        assert_eq!(stripe.join(b"c", "a", "3"), Join::New);
+        assert_eq!(stripe.join(b"d", "x", "4"), Join::New);
+        assert_eq!(stripe.members(b"c").collect::<Vec<_>>(), [("a", "3"), ("b", "1")]);
+        assert!(!stripe.leave(b"c", "b") && stripe.leave(b"c", "b") && !stripe.leave(b"c", "b"));
+        assert!(stripe.leave(b"c", "a") && ids(&stripe).is_empty() && stripe.rooms.len() == 1);
+    }
+
+    #[test]
+    fn a_room_takes_so_many_users_and_their_further_connections() {
+        let mut stripe = Stripe::default();
+        for n in 0..MEMBERS_MAX {
+            assert!(stripe.has_room_for(b"c", &n.to_string()));
+            stripe.join(b"c", &n.to_string(), "null");
+        }
+        assert!(!stripe.has_room_for(b"c", "x") && stripe.has_room_for(b"c", "7"));
+    }
+
+    #[test]
+    fn the_last_event_is_kept_for_a_time_and_one_that_is_too_long_not_at_all() {
+        let mut stripe = Stripe::default();
+        stripe.keep(b"c", b"one", 0);
+        stripe.keep(b"c", b"two", 5);
+        assert_eq!(stripe.last(b"c", 5), Some(&b"two"[..]));
+        assert_eq!(stripe.last(b"c", 5 + CACHED_MS), None);
+        stripe.keep(b"c", &vec![0; CACHED_EVENT_BYTES_MAX + 1], 6);
+        assert_eq!((stripe.last(b"c", 6), stripe.cached_bytes, stripe.rooms.len()), (None, 0, 0));
+        stripe.join(b"c", "a", "null");
+        stripe.keep(b"c", b"three", 7);
+        stripe.leave(b"c", "a");
+        assert_eq!(stripe.last(b"c", 7), Some(&b"three"[..]));
+        stripe.keep(b"d", b"four", 7 + CACHED_MS);
+        assert_eq!((stripe.rooms.len(), stripe.order.len()), (1, 1), "what is too old goes");
+    }
+
+    #[test]
+    fn events_that_are_kept_have_an_end_and_the_oldest_go() {
+        let mut stripe = Stripe::default();
+        for n in 0..1000_u32 {
+            stripe.keep(&n.to_le_bytes(), &vec![0; 10_000], 0);
+            assert!(stripe.cached_bytes <= CACHED_BYTES_MAX && stripe.order.len() == stripe.rooms.len());
+        }
+        assert_eq!(stripe.last(&0_u32.to_le_bytes(), 0), None);
+        assert!(stripe.last(&999_u32.to_le_bytes(), 0).is_some() && stripe.rooms.len() > 300);
+        // One channel again and again is one event.
+        for _ in 0..1000 {
+            stripe.keep(b"c", b"event", 0);
+        }
+        assert_eq!(stripe.order.len(), stripe.rooms.len());
+    }
+}

@@ -1,0 +1,8 @@
+//! Pusher's protocol: pages by WebSocket, and the signed API of services.
+
+mod api;
+mod frames;
+mod pages;
+mod presence;
+mod slow;
+mod tools;

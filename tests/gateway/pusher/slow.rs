@@ -1,0 +1,124 @@
+//! Pages that do not read, and what else others must not notice.
+
+use serde_json::json;
+use sterna_tests::server::wait_for;
+
+use super::tools::{Page, start};
+use crate::tools::info;
+
+#[test]
+fn a_page_that_does_not_read_is_told_to_come_again_between_two_frames_and_harms_nobody() {
+    for shards in [1, 2] {
+        let server = start(shards, &["--pusher-output-limit", "1mb 0 0"]);
+        let (mut slow, mut quick) = (Page::open(&server), Page::open(&server));
+        slow.subscribe("news");
+        quick.subscribe("news");
+        let mut publisher = server.server.connect();
+        let text = "x".repeat(10_000);
+        wait_for("it to be closed", || {
+            let receivers = publisher.int(&["PUBLISH", "news", &text]);
+            assert_eq!(quick.event().2, text);
+            (receivers == 1).then_some(())
+        });
+        assert_eq!(info(&mut publisher, "closed_output_limit"), "1");
+        let mut events = 0;
+        let code = loop {
+            let (first, payload) = slow.frame();
+            if first == 0x88 {
+                break u16::from_be_bytes([payload[0], payload[1]]);
+            }
+            let told: serde_json::Value = serde_json::from_slice(&payload).expect("a whole event");
+            assert_eq!(told["data"].as_str().map(str::len), Some(10_000));
+            events += 1;
+        };
+        assert_eq!((code, events > 10), (4100, true));
+    }
+}
+
+#[test]
+fn a_server_that_stops_has_pages_come_again() {
+    let server = start(2, &[]);
+    let mut pages: Vec<Page> = (0..4).map(|_| Page::open(&server)).collect();
+    pages.iter_mut().for_each(|page| drop(page.subscribe("news")));
+    server.server.connect().send(&["SHUTDOWN"]);
+    pages.iter_mut().for_each(|page| assert_eq!(page.closed(), 4100));
+}
+
+#[test]
+fn a_page_that_speaks_without_end_leaves_others_their_time_and_is_answered_in_order() {
+    let server = start(1, &[]);
+    let mut page = Page::open(&server);
+    let stream = page.stream().try_clone().expect("a socket");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let ping = super::tools::masked(0x81, br#"{"event":"pusher:ping","data":{}}"#);
+            std::io::Write::write_all(&mut { stream }, &ping.repeat(20_000)).expect("the server reads");
+        });
+        let mut client = server.server.connect();
+        (0..200).for_each(|_| assert_eq!(client.text(&["PING"]), "PONG"));
+        (0..20_000).for_each(|_| assert_eq!(page.event().0, "pusher:pong"));
+    });
+    page.say(&json!({ "event": "pusher:subscribe", "data": { "channel": "news" } }));
+    assert_eq!(page.event().0, "pusher_internal:subscription_succeeded");
+}
+
+#[test]
+fn from_the_subscription_on_nothing_is_missing_or_comes_twice_while_a_publisher_runs_flat_out() {
+    for shards in [1, 2] {
+        let server = start(shards, &[]);
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for channel in ["n", "cache-n"] {
+                let (server, is_over) = (&server, &is_over);
+                scope.spawn(move || {
+                    let mut publisher = server.server.connect();
+                    let mut n = 0;
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        (0..20).for_each(|i| publisher.send(&["PUBLISH", channel, &(n + i).to_string()]));
+                        (0..20).for_each(|_| drop(publisher.value()));
+                        n += 20;
+                    }
+                });
+            }
+            let mut page = Page::open(&server);
+            for _ in 0..20 {
+                for channel in ["n", "cache-n"] {
+                    page.subscribe(channel);
+                    let mut next = || loop {
+                        let (event, of, data) = page.event();
+                        if event == "message" {
+                            assert_eq!(of, channel);
+                            break data.as_u64().expect("a number");
+                        }
+                        assert_eq!(event, "pusher:cache_miss");
+                    };
+                    let first = next();
+                    for n in first + 1..first + 50 {
+                        assert_eq!(next(), n);
+                    }
+                    page.say(&json!({ "event": "pusher:unsubscribe", "data": { "channel": channel } }));
+                    page.say(&json!({ "event": "pusher:ping", "data": {} }));
+                    while page.event().0 != "pusher:pong" {}
+                }
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn no_other_client_has_a_page_sent_what_is_no_frame() {
+    let server = start(1, &["--resume-window", "60"]);
+    let mut page = Page::open(&server);
+    page.subscribe("news");
+    let mut client = server.server.connect();
+    let list = client.text(&["CLIENT", "LIST"]);
+    let line = list.lines().find(|line| line.contains("lib-name=http-pusher")).expect("the page");
+    let id = line.split([' ', '=']).nth(1).expect("an ID").to_owned();
+    client.request(&["CLIENT", "TRACKING", "ON", "REDIRECT", &id]);
+    client.request(&["GET", "k"]);
+    server.server.connect().request(&["SET", "k", "v"]);
+    client.request(&["PUBLISH", "news", "x"]);
+    assert_eq!(page.event().2, "x");
+    page.assert_quiet();
+}
