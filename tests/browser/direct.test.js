@@ -29,6 +29,8 @@ const show = (user, text) => {
 };
 const count = () => { document.getElementById('here').textContent = room.members.count + ' here'; };
 pusher.connection.bind('state_change', ({ current }) => { document.getElementById('status').textContent = current; });
+window.joined = 0;
+room.bind('pusher:subscription_succeeded', () => { window.joined += 1; });
 for (const event of ['subscription_succeeded', 'member_added', 'member_removed']) room.bind('pusher:' + event, count);
 room.bind('client-said', ({ text }, { user_id }) => show(user_id, text));
 room.bind('message', (text) => show('redis', text));
@@ -66,12 +68,13 @@ test('two pages chat directly, know of each other, and are there again when they
   await heard(ada, 'bob: Hello Ada');
   assert.deepEqual(await ada.locator('#said li').allTextContents(), ['ada: Hello <b>Bob</b>', 'bob: Hello Ada']);
 
-  const redis = new Tcp({ host: '127.0.0.1', port: server.port, password: server.password });
+  const redis = new Tcp({ host: '127.0.0.1', port: server.port, password: server.password, retryStrategy: () => null });
+  t.after(() => redis.disconnect());
   // They are closed, and come again to an app that takes more events.
   await redis.config('SET', 'pusher-app', `1 ${key} ${secret} client-events 20`);
-  for (;;) if (await redis.publish('presence-room', 'from Redis') === 2) break;
+  await Promise.all([ada, bob].map((page) => page.waitForFunction(() => window.joined === 2)));
+  assert.equal(await redis.publish('presence-room', 'from Redis'), 2);
   await Promise.all([heard(ada, 'redis: from Redis'), heard(bob, 'redis: from Redis')]);
   await bob.close();
   await here(ada, '1 here');
-  redis.disconnect();
 });
