@@ -5,6 +5,7 @@
 mod conversations;
 mod generated;
 mod glob;
+mod grammar;
 mod info;
 mod payloads;
 mod restarts;

@@ -208,6 +208,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "What changes nothing leaves no trace, and none that a restart would forget.",
     },
     Difference {
+        name: "lset-32-bits",
+        redis: "looks at the lower 32 bits of the index in `LSET` only: 4294967296 is 0",
+        sterna: "answers `ERR index out of range` to what is beyond the list",
+        reason: "It would write where nobody asked for it.",
+    },
+    Difference {
         name: "debug-insides",
         redis: "has subcommands of `DEBUG` about its own insides (`STRUCTSIZE`, `HTSTATS`, `DICT-RESIZING`, `REPLYBUFFER` …)",
         sterna: "refuses them by name, and `MERGE` and `NOFLUSH` of `DEBUG RELOAD`; `DEBUG DIGEST` leaves out keys that are due",

@@ -59,9 +59,11 @@ impl<'a> Reply<'a> {
         self.line(b'+', text);
     }
 
-    /// An error line without the leading `-`: `ERR …`. CR and LF in it become spaces, as in Redis.
+    /// An error line without the leading `-`: `ERR …`. CR and LF in it become spaces, and those at its end are left out, as in
+    /// Redis.
     pub fn error(&mut self, text: &[u8]) {
-        self.line(b'-', text);
+        let last = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+        self.line(b'-', &text[..last.map_or(0, |last| last + 1)]);
     }
 
     /// An integer.
@@ -281,11 +283,12 @@ mod tests {
     #[test]
     fn every_type_has_its_form_in_both_protocols() {
         type Row = (&'static str, &'static str, fn(&mut Reply<'_>));
-        let rows: [Row; 27] = [
+        let rows: [Row; 28] = [
             ("+OK\r\n", "+OK\r\n", |r| r.ok()),
             ("+PONG\r\n", "+PONG\r\n", |r| r.simple("PONG")),
             ("+a  b\r\n", "+a  b\r\n", |r| r.status(b"a\r\nb")),
-            ("-ERR a b \r\n", "-ERR a b \r\n", |r| r.error(b"ERR a\rb\n")),
+            ("-ERR a b\r\n", "-ERR a b\r\n", |r| r.error(b"ERR a\rb\r\n\n")),
+            ("-\r\n", "-\r\n", |r| r.error(b"\r\n")),
             (":0\r\n", ":0\r\n", |r| r.int(0)),
             (":9\r\n", ":9\r\n", |r| r.int(9)),
             (":10\r\n", ":10\r\n", |r| r.int(10)),

@@ -115,6 +115,10 @@ fn zadd(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
 }
 
 fn zincrby(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    // Redis takes one of ZADD's options here for one, and then the pair has no end.
+    if ["nx", "xx", "gt", "lt", "ch", "incr"].iter().any(|word| is(&args[2], word)) {
+        return Err(Error::Syntax);
+    }
     let done = add(ctx, args, 2, Conditions { incr: true, ..Conditions::default() })?;
     reply.double(done.score.unwrap_or(0.0));
     Ok(Outcome::Replied)

@@ -189,7 +189,9 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         call.reply.ok();
         Ok(())
     } else if argument::eq_ignore_case(name, "ERROR") && call.args.len() == 3 {
-        Err(Failure::text(call.args[2].to_vec()))
+        // Line ends are shown, wherever they are.
+        let text = call.args[2].iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte });
+        Err(Failure::text(text.collect::<Vec<u8>>()))
     } else if argument::eq_ignore_case(name, "LOG") && call.args.len() == 3 {
         tracing::warn!("DEBUG LOG: {}", call.args[2].escape_ascii());
         call.reply.ok();
