@@ -24,6 +24,7 @@ mod model;
 mod rdb;
 mod segment;
 mod snapshot;
+mod soonest;
 mod table;
 
 use crate::collection::{Collection, Elements, Limits};

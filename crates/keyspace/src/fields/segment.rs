@@ -15,10 +15,10 @@
 //!
 //! Invariants (`check`)
 //! - Every index entry is the beginning of a field; the fields' bytes and `unused` add up to all bytes.
-//! - `soonest_ms` is the least expiry.
+//! - `soonest` is what `soonest.rs` says of the fields' expiries.
 //! - A place in `far` is taken by one field, or is `None`.
 //!
-//! Cost: find O(1); put and remove O(1) amortised, or O(fields) where the soonest expiry goes.
+//! Cost: find O(1); put and remove O(1) amortised.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::Field;
+use super::soonest::Soonest;
 use crate::compact::{self, hash_of};
 use crate::listpack::Element;
 use crate::stream::varint;
@@ -43,8 +44,8 @@ const TIME_BYTES: usize = 8;
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
-    /// The least expiry, or [`NEVER`].
-    soonest_ms: u64,
+    /// When they expire.
+    soonest: Soonest,
     index: HashTable<u32>,
     bytes: Vec<u8>,
     /// Of `bytes`, how many belong to no field any more.
@@ -97,7 +98,7 @@ enum Kind {
 impl Default for Segment {
     fn default() -> Segment {
         Segment {
-            soonest_ms: NEVER,
+            soonest: Soonest::default(),
             index: HashTable::new(),
             bytes: Vec::new(),
             unused: 0,
@@ -126,10 +127,11 @@ impl compact::Segment for Segment {
             + self.index.allocation_size()
             + self.far.capacity() * size_of::<Option<Arc<[u8]>>>()
             + self.far_bytes
+            + self.soonest.heap_bytes()
     }
 
     fn soonest_ms(&self) -> u64 {
-        self.soonest_ms
+        self.soonest.ms()
     }
 
     fn iter(&self) -> impl Iterator<Item = Item<'_>> {
@@ -187,7 +189,7 @@ impl Segment {
     /// Adds a field whose name is not there.
     pub(super) fn add(&mut self, hash: u64, name: &[u8], value: &[u8], at_ms: u64) {
         let at = self.write(name, value, at_ms);
-        self.note_expiry(at_ms);
+        self.soonest.add(at_ms);
         let Segment { index, bytes, far, .. } = self;
         index.insert_unique(hash, at, |&at| hash_of(name_of(bytes, far, at)));
     }
@@ -263,7 +265,7 @@ impl Segment {
                     target.bytes.extend_from_slice(&place.to_le_bytes());
                 }
             }
-            target.note_expiry(parsed.expire_at_ms);
+            target.soonest.add(parsed.expire_at_ms);
             let Segment { index, bytes, far, .. } = target;
             index.insert_unique(hash, new, |&at| hash_of(name_of(bytes, far, at)));
         }
@@ -364,20 +366,10 @@ impl Segment {
         }
     }
 
-    fn note_expiry(&mut self, at_ms: u64) {
-        self.soonest_ms = self.soonest_ms.min(at_ms);
-    }
-
     /// The expiry of a field was one and is another, and the field says so already.
     fn note_changed_expiry(&mut self, old_ms: u64, new_ms: u64) {
-        if old_ms == new_ms {
-            return;
-        }
-        self.note_expiry(new_ms);
-        if old_ms == self.soonest_ms && new_ms > old_ms {
-            self.soonest_ms =
-                compact::Segment::iter(self).map(|field| field.expire_at_ms).min().unwrap_or(NEVER);
-        }
+        let Segment { soonest, index, bytes, .. } = self;
+        soonest.change(old_ms, new_ms, || index.iter().map(|&at| parse(bytes, at).expire_at_ms));
     }
 
     #[inline]
@@ -399,10 +391,7 @@ impl Segment {
             used += self.parse(at).body.end - at as usize;
         }
         assert_eq!(used + self.unused, self.bytes.len());
-        assert_eq!(
-            self.soonest_ms,
-            compact::Segment::iter(self).map(|field| field.expire_at_ms).min().unwrap_or(NEVER)
-        );
+        self.soonest.check(compact::Segment::iter(self).map(|field| field.expire_at_ms));
         let apart = self.index.iter().filter(|&&at| matches!(self.parse(at).kind, Kind::Far { .. })).count();
         assert_eq!(apart, self.far.iter().flatten().count());
         assert_eq!(self.far_bytes, self.far.iter().flatten().map(|text| far_bytes(text)).sum::<usize>());
