@@ -286,3 +286,29 @@ fn a_long_value_is_written_and_read_apart_in_the_order_of_its_client() {
     assert!(client.value() == whole && part == [&long.as_bytes()[1..], tail.as_bytes()].concat());
     assert_eq!(client.int(&["EXISTS", "k"]), 0);
 }
+
+#[test]
+fn a_request_with_very_many_arguments_holds_nobody() {
+    let server = launched(1);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    let members: Vec<String> = (0..10_000).map(|number| format!("member:{number}")).collect();
+    let pairs: Vec<&str> = members.iter().flat_map(|member| ["1", member.as_str()]).collect();
+    let names: Vec<&str> = members.iter().map(String::as_str).collect();
+    let values: Vec<&str> = members.iter().flat_map(|member| [member.as_str(), "v"]).collect();
+    for (add, words, remove, count) in [
+        ("ZADD", pairs, "ZREM", "ZCARD"),
+        ("SADD", names.clone(), "SREM", "SCARD"),
+        ("HSET", values, "HDEL", "HLEN"),
+    ] {
+        let add = [&[add, "k"], &words[..]].concat();
+        let remove = [&[remove, "k"], &names[..]].concat();
+        let is_answered = (0..200).any(|_| {
+            let beside = answered_beside(&mut client, &mut other, &add);
+            assert_eq!(client.int(&[count, "k"]), 10_000);
+            let beside = beside.min(answered_beside(&mut client, &mut other, &remove));
+            assert_eq!(client.int(&["EXISTS", "k"]), 0);
+            beside > 0
+        });
+        assert!(is_answered, "{}", add[0]);
+    }
+}

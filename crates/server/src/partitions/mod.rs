@@ -104,6 +104,9 @@ pub(crate) enum Committed {
 /// first, which takes about a millisecond.
 const LONG_REQUEST_BYTES: usize = 2 << 20;
 
+/// From so many arguments on a request about one key is run apart: each is looked up, and may be a change.
+const MANY_ARGUMENTS: usize = 4_096;
+
 impl Partitions {
     /// At least `count` empty partitions: the next power of two, at most [`PARTITIONS_MAX`].
     pub(crate) fn new(count: usize, databases: usize) -> Partitions {
@@ -402,9 +405,11 @@ fn apart(
     Outcome::Apart(Box::new(Apart::new(&mut space, keys, writes, scene, log)))
 }
 
-/// Whether what a command writes may be long, and is of its own database alone.
-fn takes_long_values(spec: &Spec) -> bool {
-    spec.flags.contains(Flags::WRITE)
+/// Whether a request takes long by its mere size, and is about its own database alone. More keys would have to be copied.
+#[cold]
+fn is_long(spec: &Spec, args: Args<'_>) -> bool {
+    let writes = spec.flags.contains(Flags::WRITE);
+    (writes && args.extent() >= LONG_REQUEST_BYTES || keys_of(spec, args).len() == 1)
         && !spec.flags.intersects(Flags::BLOCKING.union(Flags::ALL_KEYS).union(Flags::IN_PARTS))
         && spec.keys != Keys::None
         && spec.group != Group::Generic
@@ -421,7 +426,8 @@ fn run<'s>(
 ) -> Result<Outcome, Error> {
     let run = command.run.expect("a container is resolved to its subcommand before it is run");
     let Scene { db, now_ms, caller } = scene;
-    if args.extent() >= LONG_REQUEST_BYTES && caller.may_yield && takes_long_values(&command.spec) {
+    let is_large = args.extent() >= LONG_REQUEST_BYTES || args.len() >= MANY_ARGUMENTS;
+    if is_large && caller.may_yield && is_long(&command.spec, args) {
         return Err(Error::TooLong);
     }
     run(&mut Ctx { space, db, now_ms, log, caller }, args, reply)
