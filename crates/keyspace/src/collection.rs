@@ -2,20 +2,22 @@
 //!
 //! Such a value exists while it has elements: the first one creates the key, the last one takes it along. All changes go
 //! through `Slot::edit`, which measures, notes the effect and the event, tells watchers and waiters, and removes what has
-//! become empty; replay goes through [`Collection::apply`] and does the same.
+//! become empty; replay goes through [`Elements::apply`] and does the same.
 //!
-//! Small values are one packed allocation (`packed.rs`); where that ends is configured ([`Limits`]).
+//! Small values are one run of bytes (`packed.rs`), in an allocation of their own or in the record of their key (`record.rs`);
+//! where that ends is configured ([`Limits`]). Whoever reads is given a view, which is the same for both.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::changes::Changes;
 use crate::effect;
-use crate::fields::Hash;
-use crate::list::List;
-use crate::set::Set;
-use crate::value::{NEVER, Value};
-use crate::zset::{self, Zset};
+use crate::fields::{Hash, HashRef};
+use crate::list::{List, ListRef};
+use crate::packed::PackedRef;
+use crate::set::{Set, SetRef};
+use crate::value::{NEVER, Value, ValueRef};
+use crate::zset::{self, Zset, ZsetRef};
 
 /// Where small values become large: the `*-max-listpack-*` directives and their like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,14 @@ impl Default for Limits {
     }
 }
 
-/// A value made of elements, whichever its type is.
+/// A value that is small, in one run of bytes, or large.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form<S, L> {
+    Small(S),
+    Large(L),
+}
+
+/// A value made of elements as it is read, whichever its type is.
 pub(crate) trait Collection: fmt::Debug {
     /// See [`Elements::TAG`].
     fn tag(&self) -> u8;
@@ -78,7 +87,7 @@ pub(crate) trait Collection: fmt::Debug {
     /// Whether there is no element left.
     fn is_empty(&self) -> bool;
 
-    /// Bytes on the heap. Cost: O(1).
+    /// Bytes on the heap, or of a small one. Cost: O(1).
     fn heap_bytes(&self) -> usize;
 
     /// The soonest expiry of an element, in Unix milliseconds, or [`NEVER`]. Cost: O(1).
@@ -92,6 +101,29 @@ pub(crate) trait Collection: fmt::Debug {
 
     /// Appends its type in Redis's database file and its value there; returns the oldest version that has this type.
     fn write_rdb(&self, out: &mut Vec<u8>) -> u16;
+}
+
+/// The type of a collection.
+pub(crate) trait Elements: fmt::Debug + Default {
+    /// Its number in effects, in snapshots and in records.
+    const TAG: u8;
+
+    /// The value as it is read.
+    type View<'a>: Collection + Copy;
+
+    fn view(&self) -> Self::View<'_>;
+
+    /// The value, if it is of this type.
+    fn seen(value: ValueRef<'_>) -> Option<Self::View<'_>>;
+
+    /// The value, if it is of this type.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+
+    /// All of a small one: a record may hold these bytes in place of the value.
+    fn packed(&self) -> Option<&[u8]>;
+
+    /// As a value.
+    fn into_value(self) -> Value;
 
     /// Applies a change that [`Edits::record`] noted. False, and nothing is changed: it doesn't fit, or is no change.
     fn apply(&mut self, change: &[u8], limits: &Limits) -> bool;
@@ -100,19 +132,15 @@ pub(crate) trait Collection: fmt::Debug {
     fn check(&self);
 }
 
-/// The type of a collection.
-pub(crate) trait Elements: Collection + Default + Sized {
-    /// Its number in effects and in snapshots.
-    const TAG: u8;
-
-    /// The value, if it is of this type.
-    fn of(value: &Value) -> Option<&Self>;
-
-    /// The value, if it is of this type.
-    fn of_mut(value: &mut Value) -> Option<&mut Self>;
-
-    /// As a value.
-    fn into_value(self) -> Value;
+/// The small collection of the type with this number that is packed in these bytes, which are [`Elements::packed`]'s.
+#[inline]
+pub(crate) fn of_packed(tag: u8, bytes: &[u8]) -> ValueRef<'_> {
+    match tag {
+        Hash::TAG => ValueRef::Hash(HashRef::of_packed(PackedRef::of_bytes(bytes))),
+        List::TAG => ValueRef::List(ListRef::of_packed(PackedRef::of_bytes(bytes))),
+        Set::TAG => ValueRef::Set(SetRef::of_packed(bytes)),
+        _ => ValueRef::Zset(ZsetRef::of_packed(PackedRef::of_bytes(bytes))),
+    }
 }
 
 /// An empty collection of the type with this number.
@@ -167,7 +195,7 @@ pub(crate) struct Edits<'a> {
 }
 
 impl Edits<'_> {
-    /// Notes a change of `elements` elements, at least 1, which `fill` writes for [`Collection::apply`].
+    /// Notes a change of `elements` elements, at least 1, which `fill` writes for [`Elements::apply`].
     #[inline]
     pub(crate) fn record(&mut self, elements: usize, fill: impl FnOnce(&mut Vec<u8>)) {
         self.count += elements as u64;

@@ -80,14 +80,14 @@ impl Fingerprint {
         if let Some(text) = value.text() {
             self.mix_pieces(text.all_pieces());
         }
-        match &value.to_value() {
-            Value::List(list) => list.visit(0, End::Back, |element| {
+        match value {
+            ValueRef::List(list) => list.visit(0, End::Back, |element| {
                 self.mix(&element.text());
                 true
             }),
-            Value::Set(set) => set.for_each(|member| self.xor(&member.text())),
-            Value::Zset(zset) => zset.visit_all(|member, score| self.add_scored(member, score)),
-            Value::Hash(hash) => {
+            ValueRef::Set(set) => set.for_each(|member| self.xor(&member.text())),
+            ValueRef::Zset(zset) => zset.visit_all(|member, score| self.add_scored(member, score)),
+            ValueRef::Hash(hash) => {
                 for field in hash.fields(now_ms) {
                     let mut print = Fingerprint::default();
                     print.mix(&field.name.text());
@@ -98,7 +98,7 @@ impl Fingerprint {
                     self.add(print);
                 }
             }
-            Value::Stream(stream) => {
+            ValueRef::Kept(Value::Stream(stream)) => {
                 for entry in stream.range(EntryId::MIN, EntryId::MAX) {
                     self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
                     for (name, value) in entry.fields() {

@@ -1,7 +1,7 @@
 //! What a small collection has packed, one element after the other, for those who want to see it (DEBUG LISTPACK).
 
 use crate::list::End;
-use crate::value::{Value, ValueRef};
+use crate::value::ValueRef;
 
 impl ValueRef<'_> {
     /// The elements of a packed list, hash, set or sorted set: names with their values, members with their scores. `None`: it is
@@ -11,18 +11,18 @@ impl ValueRef<'_> {
             return None;
         }
         let mut listed = Vec::new();
-        match &self.to_value() {
-            Value::List(list) => list.visit(0, End::Back, |element| {
+        match self {
+            ValueRef::List(list) => list.visit(0, End::Back, |element| {
                 listed.push(element.text().to_vec());
                 true
             }),
-            Value::Set(set) => set.for_each(|member| listed.push(member.text().to_vec())),
-            Value::Zset(zset) => zset.visit_all(|member, score| {
+            ValueRef::Set(set) => set.for_each(|member| listed.push(member.text().to_vec())),
+            ValueRef::Zset(zset) => zset.visit_all(|member, score| {
                 let mut digits = Vec::new();
                 sterna_protocol::write_double(&mut digits, score);
                 listed.extend([member.to_vec(), digits]);
             }),
-            Value::Hash(hash) => hash
+            ValueRef::Hash(hash) => hash
                 .fields(now_ms)
                 .for_each(|field| listed.extend([field.name.text().to_vec(), field.value.text().to_vec()])),
             _ => return None,

@@ -28,24 +28,35 @@ const _: () = assert!(size_of::<Packed>() == 16, "a value keeps one beside its t
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At(u32);
 
-impl Packed {
-    /// Elements as they are in a listpack that has been checked; `None`: they are too many.
-    pub(crate) fn from_elements(elements: &[u8], count: usize) -> Option<Packed> {
-        let count = u16::try_from(count).ok()?;
-        u32::try_from(elements.len()).ok()?;
-        if count == 0 {
-            return Some(Packed::default());
-        }
-        Some(Packed([&count.to_le_bytes(), elements].concat().into()))
+/// The same bytes wherever they are: in an allocation, or in the record of a key (`record.rs`).
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PackedRef<'a>(&'a [u8]);
+
+impl<'a> PackedRef<'a> {
+    /// What [`PackedRef::bytes`] gave.
+    #[inline]
+    pub(crate) fn of_bytes(bytes: &'a [u8]) -> PackedRef<'a> {
+        PackedRef(bytes)
+    }
+
+    /// As the module draws them.
+    #[inline]
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The same in an allocation of its own.
+    pub(crate) fn to_packed(self) -> Packed {
+        Packed(self.0.into())
     }
 
     /// The elements as they are in a listpack.
-    pub(crate) fn elements(&self) -> &[u8] {
+    pub(crate) fn elements(self) -> &'a [u8] {
         self.0.get(COUNT_BYTES..).unwrap_or_default()
     }
 
     /// Appends the whole as a listpack.
-    pub(crate) fn write_listpack(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_listpack(self, out: &mut Vec<u8>) {
         let elements = self.elements();
         // Owners bound their bytes far below 4 GiB.
         out.extend_from_slice(&((elements.len() + listpack::FRAME_BYTES) as u32).to_le_bytes());
@@ -54,43 +65,32 @@ impl Packed {
         out.push(listpack::END);
     }
 
-    /// Reads a listpack that came from outside; `None`: it is none, or longer than one can be.
-    pub(crate) fn read_listpack(bytes: &[u8]) -> Option<Packed> {
-        let (elements, count) = listpack::Reader::canonical_elements(bytes)?;
-        Packed::from_elements(&elements, count)
-    }
-
     /// How many elements.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.0.first_chunk().map_or(0, |count| usize::from(u16::from_le_bytes(*count)))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes on the heap.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.0.len()
-    }
-
     /// The elements with their places, from the first on.
-    pub(crate) fn iter(&self) -> Iter<'_> {
+    pub(crate) fn iter(self) -> Iter<'a> {
         self.iter_from(At(0))
     }
 
     /// The elements with their places, from the one at `at` on.
-    pub(crate) fn iter_from(&self, at: At) -> Iter<'_> {
+    pub(crate) fn iter_from(self, at: At) -> Iter<'a> {
         Iter { rest: self.elements().get(at.0 as usize..).unwrap_or_default(), at: at.0 }
     }
 
     /// The elements with their places, from the last on.
-    pub(crate) fn iter_back(&self) -> IterBack<'_> {
+    pub(crate) fn iter_back(self) -> IterBack<'a> {
         IterBack { rest: self.elements() }
     }
 
     /// The place of element `index`, counted from the end if it is negative.
-    pub(crate) fn nth(&self, index: i64) -> Option<At> {
+    pub(crate) fn nth(self, index: i64) -> Option<At> {
         if index >= 0 {
             self.iter().nth(usize::try_from(index).ok()?).map(|(at, _)| at)
         } else {
@@ -101,12 +101,12 @@ impl Packed {
     /// The place of the first element equal to `text`, of those that are a multiple of `step` away from the first: with
     /// 2, of the names of name, value, name, value….
     #[inline]
-    pub(crate) fn find(&self, text: &[u8], step: usize) -> Option<At> {
+    pub(crate) fn find(self, text: &[u8], step: usize) -> Option<At> {
         self.find_nth(text, step).map(|(_, at)| at)
     }
 
-    /// As [`Packed::find`], with how many of those elements are before it.
-    pub(crate) fn find_nth(&self, text: &[u8], step: usize) -> Option<(usize, At)> {
+    /// As [`PackedRef::find`], with how many of those elements are before it.
+    pub(crate) fn find_nth(self, text: &[u8], step: usize) -> Option<(usize, At)> {
         let all = self.elements();
         let (mut at, mut nth) = (0, 0);
         match (listpack::canonical_int(text), listpack::short_string_tag(text)) {
@@ -135,6 +135,70 @@ impl Packed {
                 nth += 1;
             },
         }
+    }
+
+    /// The place behind the last element.
+    pub(crate) fn end(self) -> At {
+        At(self.elements().len() as u32)
+    }
+
+    /// The place of the element behind the one at `at`.
+    pub(crate) fn next(self, at: At) -> Option<At> {
+        skip(self.elements(), at.0 as usize, 1).map(|at| At(at as u32))
+    }
+
+    /// Panics unless the bytes are what the module says.
+    pub(crate) fn check(self) {
+        assert_eq!(self.0.is_empty(), self.0.len() < COUNT_BYTES);
+        assert_eq!(self.iter().count(), self.len());
+        assert_eq!(self.iter_back().count(), self.len());
+    }
+}
+
+impl Packed {
+    /// As it is read.
+    #[inline]
+    pub(crate) fn view(&self) -> PackedRef<'_> {
+        PackedRef(&self.0)
+    }
+
+    /// The elements as they are in a listpack.
+    #[inline]
+    pub(crate) fn elements(&self) -> &[u8] {
+        self.view().elements()
+    }
+
+    /// How many elements.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.view().len()
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Elements as they are in a listpack that has been checked; `None`: they are too many.
+    pub(crate) fn from_elements(elements: &[u8], count: usize) -> Option<Packed> {
+        let count = u16::try_from(count).ok()?;
+        u32::try_from(elements.len()).ok()?;
+        if count == 0 {
+            return Some(Packed::default());
+        }
+        Some(Packed([&count.to_le_bytes(), elements].concat().into()))
+    }
+
+    /// Reads a listpack that came from outside; `None`: it is none, or longer than one can be.
+    pub(crate) fn read_listpack(bytes: &[u8]) -> Option<Packed> {
+        let (elements, count) = listpack::Reader::canonical_elements(bytes)?;
+        Packed::from_elements(&elements, count)
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.0.len()
     }
 
     /// Adds elements at the end.
@@ -246,26 +310,9 @@ impl Packed {
         elements[at..at + added.len()].copy_from_slice(&added);
     }
 
-    /// The place behind the last element.
-    pub(crate) fn end(&self) -> At {
-        At(self.elements().len() as u32)
-    }
-
-    /// The place of the element behind the one at `at`.
-    pub(crate) fn next(&self, at: At) -> Option<At> {
-        skip(self.elements(), at.0 as usize, 1).map(|at| At(at as u32))
-    }
-
     /// Removes `count` elements from the one at `at` on.
     pub(crate) fn remove(&mut self, at: At, count: usize) {
         self.splice(at, count, []);
-    }
-
-    /// Panics unless the bytes are what the module says.
-    pub(crate) fn check(&self) {
-        assert_eq!(self.0.is_empty(), self.0.len() < COUNT_BYTES);
-        assert_eq!(self.iter().count(), self.len());
-        assert_eq!(self.iter_back().count(), self.len());
     }
 }
 
@@ -276,6 +323,12 @@ fn skip(elements: &[u8], at: usize, count: usize) -> Option<usize> {
 }
 
 impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.view().fmt(f)
+    }
+}
+
+impl std::fmt::Debug for PackedRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let texts = self.iter().map(|(_, element)| element.to_bytes().escape_ascii().to_string());
         f.debug_list().entries(texts).finish()
@@ -325,7 +378,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn texts(packed: &Packed) -> Vec<Vec<u8>> {
-        packed.iter().map(|(_, element)| element.to_bytes()).collect()
+        packed.view().iter().map(|(_, element)| element.to_bytes()).collect()
     }
 
     #[derive(Debug, Clone)]
@@ -369,45 +422,45 @@ mod tests {
                         let index = at.min(model.len());
                         let removed = removed.min(model.len() - index);
                         let end = At(packed.elements().len() as u32);
-                        let at = packed.nth(index as i64).unwrap_or(end);
+                        let at = packed.view().nth(index as i64).unwrap_or(end);
                         let behind = packed.splice(at, removed, added.iter().map(Vec::as_slice));
                         model.splice(index..index + removed, added.clone());
-                        let next = packed.iter_from(behind).next().map(|(_, element)| element.to_bytes());
+                        let next = packed.view().iter_from(behind).next().map(|(_, element)| element.to_bytes());
                         prop_assert_eq!(next.as_ref(), model.get(index + added.len()));
                     }
                     Step::Find(text) => {
-                        let found = packed.find(&text, 1).and_then(|at| packed.iter_from(at).next()).map(|(_, element)| element.to_bytes());
+                        let found = packed.view().find(&text, 1).and_then(|at| packed.view().iter_from(at).next()).map(|(_, element)| element.to_bytes());
                         prop_assert_eq!(found.as_ref(), model.iter().find(|other| **other == text));
                     }
                     Step::Replace { at, text } => {
-                        if let (Some(at), Some(old)) = (packed.nth(at as i64), model.get_mut(at)) {
+                        if let (Some(at), Some(old)) = (packed.view().nth(at as i64), model.get_mut(at)) {
                             packed.replace(at, &text);
                             *old = text;
                         }
                     }
                     Step::Relocate { from, to, text } => {
-                        let Some(at) = packed.nth(from as i64) else { continue };
+                        let Some(at) = packed.view().nth(from as i64) else { continue };
                         let to = if to == from { to + 1 } else { to.min(model.len()) };
                         let text = text.unwrap_or_else(|| model[from].clone());
-                        packed.relocate(at, 1, packed.nth(to as i64).unwrap_or(packed.end()), &[&text]);
+                        packed.relocate(at, 1, packed.view().nth(to as i64).unwrap_or(packed.view().end()), &[&text]);
                         model.remove(from);
                         model.insert(if to > from { to - 1 } else { to }, text);
                     }
                     Step::ThroughListpack => {
                         let mut bytes = Vec::new();
-                        packed.write_listpack(&mut bytes);
+                        packed.view().write_listpack(&mut bytes);
                         prop_assert_eq!(Packed::read_listpack(&bytes), Some(packed.clone()));
                     }
                 }
-                packed.check();
+                packed.view().check();
                 prop_assert_eq!(packed.len(), model.len());
                 prop_assert_eq!(&texts(&packed), &model);
-                let mut back: Vec<_> = packed.iter_back().map(|(_, element)| element.to_bytes()).collect();
+                let mut back: Vec<_> = packed.view().iter_back().map(|(_, element)| element.to_bytes()).collect();
                 back.reverse();
                 prop_assert_eq!(&back, &model);
                 for index in 0..model.len() as i64 {
-                    let last = packed.nth(index - model.len() as i64);
-                    prop_assert_eq!(last, packed.nth(index));
+                    let last = packed.view().nth(index - model.len() as i64);
+                    prop_assert_eq!(last, packed.view().nth(index));
                 }
             }
         }
@@ -417,7 +470,7 @@ mod tests {
             let total = (body.len() + listpack::FRAME_BYTES) as u32;
             let bytes = [&total.to_le_bytes()[..], &[1, 0], &body, &[listpack::END]].concat();
             if let Some(packed) = Packed::read_listpack(&bytes) {
-                packed.check();
+                packed.view().check();
             }
         }
     }

@@ -29,7 +29,7 @@ use crate::record::Record;
 use crate::slot::Slot;
 use crate::stream::{BlockLimits, IdempotenceConfig};
 use crate::table::Table;
-use crate::value::{NEVER, STRING_BYTES_MAX, Value};
+use crate::value::{NEVER, STRING_BYTES_MAX, ValueRef};
 use crate::wait::{Waiter, Waiters};
 use crate::watch::{Watch, Watched};
 
@@ -453,9 +453,10 @@ impl Partition {
             let soonest =
                 database.table.iter().map(|record| (record.value().soonest_ms(), self.hash.of(record.key())));
             database.part_expiries.check(soonest.filter(|&(at_ms, _)| at_ms != NEVER));
-            let collections = database.table.iter().filter_map(|record| record.value().collection());
-            collections.for_each(|collection| collection.check());
-            database.table.iter().filter_map(|record| record.value().kept()).for_each(Value::check);
+            database.table.iter().for_each(|record| match record.value() {
+                ValueRef::Kept(value) => value.check(),
+                small => small.to_value().check(),
+            });
             #[cfg(any(test, debug_assertions))]
             database
                 .table

@@ -5,35 +5,49 @@
 //!         [ head │ key len │ usage  │ expiry       │ key …… │ value …… ]
 //!           1      1         4        8, if any
 //!
-//! head    bits 0–1: what the value is; bit 2: there is an expiry
+//! head    bits 0–3: what the value is; bit 4: there is an expiry
 //!
 //! value   Int     8 bytes
 //!         Text    length, 1 byte; so many bytes
+//!         Packed  length, 2 bytes; so many bytes: a small collection, whose tag (`collection.rs`) is in the head
 //!         Kept    2 bytes: where in the segment's list of values it is
 //!         Named   as Kept, and the key is there as well; its length here is 0
 //! ```
 //!
 //! Small strings are here as a whole, so that a key costs its bytes and its value's, 7 more, and a place of 4 in its segment's
-//! index; everything else (collections, streams, long strings, strings that are changed in places) is a [`Value`] in the
-//! segment's list, and so is what has a long key.
+//! index; and so are small collections that were put here whole. Everything else (large collections, those that were changed
+//! since, streams, long strings, strings that are changed in places) is a [`Value`] in the segment's list, and so is what has a
+//! long key.
+//!
+//! A collection that changes leaves its record for good, for the cost of one copy: growing here it would move what is behind
+//! it, or itself, each time.
 
 use std::ops::Range;
 
+use crate::collection;
+use crate::effect;
 use crate::value::{NEVER, Value, ValueRef};
 
 /// Longest key within a record.
 const KEY_MAX: usize = 255;
 /// Longest string within a record. Most segments have 7 to 14 KiB, so that the longest fill one by dozens.
 const TEXT_MAX: usize = 255;
+/// Largest collection within a record. Above, what is left of a size of the allocator is a small part of it.
+const PACKED_MAX: usize = 512;
 /// The longest record.
-pub(crate) const RECORD_BYTES_MAX: usize = 6 + 8 + KEY_MAX + 1 + TEXT_MAX;
+pub(crate) const RECORD_BYTES_MAX: usize = 6 + 8 + KEY_MAX + 2 + PACKED_MAX;
 
-const KIND: u8 = 0b011;
+const KIND: u8 = 0b1111;
 const INT: u8 = 0;
 const TEXT: u8 = 1;
 const KEPT: u8 = 2;
 const NAMED: u8 = 3;
-const EXPIRES: u8 = 0b100;
+const EXPIRES: u8 = 0b1_0000;
+
+const _: () = assert!(
+    effect::COLLECTIONS_FIRST > NAMED && effect::COLLECTIONS_LAST <= KIND,
+    "the tag of a collection says what the value is"
+);
 
 const KEY_LEN_AT: usize = 1;
 const USAGE: Range<usize> = 2..6;
@@ -167,18 +181,21 @@ impl<'a> Record<'a> {
         at + match self.kind() {
             INT => 8,
             TEXT => 1 + usize::from(self.bytes[at]),
-            _ => 2,
+            KEPT | NAMED => 2,
+            _ => 2 + usize::from(short_at(self.bytes, at)),
         }
+    }
+
+    /// Whether the value is a collection within the record.
+    #[inline]
+    pub(crate) fn is_packed(self) -> bool {
+        self.kind() > NAMED
     }
 
     /// Where its value is kept, if it is not within the record.
     #[inline]
     pub(crate) fn kept_at(self) -> Option<u16> {
-        if self.kind() < KEPT {
-            return None;
-        }
-        let at = self.value_at();
-        Some(u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]))
+        matches!(self.kind(), KEPT | NAMED).then(|| short_at(self.bytes, self.value_at()))
     }
 
     #[inline]
@@ -217,9 +234,10 @@ impl<'a> Record<'a> {
                 ValueRef::Text(&self.bytes[at + 1..at + 1 + len])
             }
             INT => ValueRef::Int(number_at(self.bytes, at) as i64),
-            _ => {
-                let index = u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]);
-                ValueRef::from(self.kept[usize::from(index)].value())
+            KEPT | NAMED => ValueRef::from(self.kept[usize::from(short_at(self.bytes, at))].value()),
+            tag => {
+                let len = usize::from(short_at(self.bytes, at));
+                collection::of_packed(tag, &self.bytes[at + 2..at + 2 + len])
             }
         }
     }
@@ -280,6 +298,11 @@ impl std::fmt::Debug for Record<'_> {
 fn number_at(bytes: &[u8], at: usize) -> u64 {
     let bytes = bytes[at..].first_chunk().expect("a record has all of its bytes");
     u64::from_le_bytes(*bytes)
+}
+
+#[inline]
+fn short_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
 #[inline]
@@ -366,10 +389,23 @@ pub(crate) struct Draft<'a> {
 enum DraftValue<'a> {
     Int(i64),
     Text(&'a [u8]),
+    /// A small collection.
+    Packed(Value),
     Keep(Kept),
 }
 
+/// The bytes of a small collection.
+fn packed_in(value: &Value) -> &[u8] {
+    value.packed().map_or(&[], |(_, bytes)| bytes)
+}
+
 impl<'a> Draft<'a> {
+    /// Of a value that is to change, and is kept whatever its size.
+    pub(crate) fn apart(key: &'a [u8], value: Value, expiry_ms: u64, usage: u32) -> Draft<'a> {
+        debug_assert!(key.len() <= KEY_MAX, "what has a long key is kept anyway");
+        Draft { kind: KEPT, key, usage, expiry_ms, value: DraftValue::Keep(Kept::Value(value)) }
+    }
+
     pub(crate) fn new(key: &'a [u8], value: NewValue<'a>, expiry_ms: u64, usage: u32) -> Draft<'a> {
         let (kind, key, value) = match value {
             value if key.len() > KEY_MAX => {
@@ -380,7 +416,13 @@ impl<'a> Draft<'a> {
                 (INT, key, DraftValue::Int(number))
             }
             NewValue::Text(bytes) if bytes.len() <= TEXT_MAX => (TEXT, key, DraftValue::Text(bytes)),
-            value => (KEPT, key, DraftValue::Keep(Kept::Value(value.into_value()))),
+            value => {
+                let value = value.into_value();
+                match value.packed() {
+                    Some((tag, bytes)) if bytes.len() <= PACKED_MAX => (tag, key, DraftValue::Packed(value)),
+                    _ => (KEPT, key, DraftValue::Keep(Kept::Value(value))),
+                }
+            }
         };
         Draft { kind, key, usage, expiry_ms, value }
     }
@@ -390,6 +432,7 @@ impl<'a> Draft<'a> {
         let value = match &self.value {
             DraftValue::Int(_) => 8,
             DraftValue::Text(bytes) => 1 + bytes.len(),
+            DraftValue::Packed(value) => 2 + packed_in(value).len(),
             DraftValue::Keep(_) => 2,
         };
         head + self.key.len() + value
@@ -415,6 +458,11 @@ impl<'a> Draft<'a> {
             DraftValue::Text(bytes) => {
                 out[at] = bytes.len() as u8;
                 out[at + 1..at + 1 + bytes.len()].copy_from_slice(bytes);
+            }
+            DraftValue::Packed(value) => {
+                let bytes = packed_in(&value);
+                out[at..at + 2].copy_from_slice(&(bytes.len() as u16).to_le_bytes());
+                out[at + 2..at + 2 + bytes.len()].copy_from_slice(bytes);
             }
             DraftValue::Keep(kept) => out[at..at + 2].copy_from_slice(&keep(kept).to_le_bytes()),
         }

@@ -170,7 +170,8 @@ impl Segment {
             let Segment { bytes, kept, free_kept, .. } = self;
             draft.write(&mut bytes[usize::from(spot.at)..], |value| keep(kept, free_kept, value));
             self.dead_bytes += (old_len - len) as u32;
-            return (spot, displaced);
+            self.pack_if_sparse();
+            return (self.index.renewed(spot), displaced);
         }
         // What was there is dead before there is room, and may make it.
         self.dead_bytes += old_len as u32;
@@ -271,15 +272,21 @@ impl Segment {
         self.free_kept = Vec::new();
     }
 
+    /// Gives back what records have left, where that is much.
+    #[inline]
+    fn pack_if_sparse(&mut self) {
+        if self.dead_bytes() > self.live_bytes() / 3 + 256 {
+            self.pack(0);
+        }
+    }
+
     /// Gives back what is not used, where that is much.
     fn shrink(&mut self, of: &KeyHash) {
         if self.len() == 0 {
             *self = Segment { depth: self.depth, ..Segment::default() };
             return;
         }
-        if self.dead_bytes() > self.live_bytes() / 3 + 256 {
-            self.pack(0);
-        }
+        self.pack_if_sparse();
         if self.index.is_sparse() {
             self.rebuild_index(of);
         }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::changes::Changes;
-use crate::collection::{self, Edited, Edits, Elements, Limits};
+use crate::collection::{self, Collection, Edited, Edits, Elements, Limits};
 use crate::error::Error;
 use crate::event::{self, Event};
 use crate::eviction::Noted;
@@ -446,11 +446,22 @@ impl<'a> Slot<'a> {
 
     /// The collection that is here; `None`: there is nothing.
     #[inline]
-    pub(crate) fn elements<T: Elements>(&self) -> Result<Option<&T>, Error> {
+    pub(crate) fn elements<T: Elements>(&self) -> Result<Option<T::View<'_>>, Error> {
         match self.value() {
             None => Ok(None),
-            Some(value) => value.kept().and_then(T::of).map(Some).ok_or(Error::WrongType),
+            Some(value) => T::seen(value).map(Some).ok_or(Error::WrongType),
         }
+    }
+
+    /// Has the collection that lies in its record lie apart from it, where it can change.
+    fn set_apart(&mut self, place: Place) -> Place {
+        let record = self.database.table.at(place);
+        let value = record.value().to_value();
+        self.database.heap_bytes += value.heap_bytes();
+        let draft = Draft::apart(self.key, value, record.expiry_ms(), record.usage());
+        let (place, _) = self.database.table.replace(self.hash, place, draft);
+        self.place = Some(place);
+        place
     }
 
     /// Lets `edit` change the collection that is here, or an empty one if there is nothing, and record how; `event` is
@@ -473,6 +484,12 @@ impl<'a> Slot<'a> {
         &mut self,
         edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
     ) -> Result<Edited<R>, Error> {
+        if let Some(place) = self.place
+            && self.database.table.at(place).is_packed()
+        {
+            T::seen(self.database.table.at(place).value()).ok_or(Error::WrongType)?;
+            self.set_apart(place);
+        }
         let Slot { database, settings, log, key, now_ms, .. } = self;
         let db = database.number();
         let limits = &settings.limits;
@@ -483,10 +500,11 @@ impl<'a> Slot<'a> {
         let (result, is_gone, count, subkeys) = match self.place {
             Some(place) => {
                 let value = database.table.kept_mut(place).and_then(T::of_mut).ok_or(Error::WrongType)?;
-                let (before_bytes, before_ms) = (value.heap_bytes(), value.soonest_ms());
+                let (before_bytes, before_ms) = (value.view().heap_bytes(), value.view().soonest_ms());
                 let result = edit(value, &mut edits);
-                let (after_ms, is_gone) = (value.soonest_ms(), value.is_empty());
-                database.heap_bytes = database.heap_bytes + value.heap_bytes() - before_bytes;
+                let view = value.view();
+                let (after_ms, is_gone) = (view.soonest_ms(), view.is_empty());
+                database.heap_bytes = database.heap_bytes + view.heap_bytes() - before_bytes;
                 let (count, subkeys) = (edits.count, edits.subkeys);
                 self.mark_written(place);
                 self.reindex_parts(before_ms, after_ms);
@@ -495,7 +513,7 @@ impl<'a> Slot<'a> {
             None => {
                 let mut value = T::default();
                 let result = edit(&mut value, &mut edits);
-                let (is_gone, count, subkeys) = (value.is_empty(), edits.count, edits.subkeys);
+                let (is_gone, count, subkeys) = (value.view().is_empty(), edits.count, edits.subkeys);
                 if !is_gone {
                     self.insert(value.into_value().into(), NEVER);
                 }
@@ -535,23 +553,21 @@ impl<'a> Slot<'a> {
     pub(crate) fn apply(&mut self, tag: u8, change: &[u8]) -> bool {
         let Some(place) = self.place else {
             let Some(mut value) = collection::empty(tag) else { return false };
-            let Some(collection) = value.collection_mut() else { return false };
-            if !collection.apply(change, &self.settings.limits) {
+            if !value.apply(tag, change, &self.settings.limits) {
                 return false;
             }
-            if !collection.is_empty() {
+            if !value.is_emptied() {
                 self.insert(value.into(), NEVER);
             }
             return true;
         };
+        let is_packed = self.database.table.at(place).is_packed();
+        let place = if is_packed { self.set_apart(place) } else { place };
         let Some(value) = self.database.table.kept_mut(place) else { return false };
-        let Some(collection) = value.collection_mut().filter(|it| it.tag() == tag) else {
-            return false;
-        };
-        let (before_bytes, before_ms) = (collection.heap_bytes(), collection.soonest_ms());
-        let applied = collection.apply(change, &self.settings.limits);
-        let (is_gone, after_ms) = (collection.is_empty(), collection.soonest_ms());
-        self.database.heap_bytes = self.database.heap_bytes + collection.heap_bytes() - before_bytes;
+        let (before_bytes, before_ms) = (value.heap_bytes(), value.soonest_ms());
+        let applied = value.apply(tag, change, &self.settings.limits);
+        let (is_gone, after_ms) = (value.is_emptied(), value.soonest_ms());
+        self.database.heap_bytes = self.database.heap_bytes + value.heap_bytes() - before_bytes;
         self.reindex_parts(before_ms, after_ms);
         if is_gone {
             self.remove_emptied();

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::bytes::Bytes;
-use crate::collection::Collection;
-use crate::fields::Hash;
-use crate::list::List;
+use crate::collection::{Collection, Elements, Limits};
+use crate::fields::{Hash, HashRef};
+use crate::list::{List, ListRef};
 use crate::rdb;
-use crate::set::Set;
+use crate::set::{Set, SetRef};
 use crate::stream::Stream;
 use crate::string::{Long, PART_BYTES, Text};
-use crate::zset::Zset;
+use crate::zset::{Zset, ZsetRef};
 
 /// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
 pub(crate) const STRING_BYTES_MAX: usize = 512 << 20;
@@ -43,9 +43,6 @@ pub enum Value {
 
 /// Longest string that Redis keeps in one allocation with its header; the only trace is OBJECT ENCODING.
 const EMBSTR_BYTES_MAX: usize = 44;
-
-const STRING: &str = "string";
-const RAW: &str = "raw";
 
 impl Value {
     /// A string value; canonical integers are recognised.
@@ -82,32 +79,32 @@ impl Value {
         }
     }
 
-    /// The collection, whichever type it has, if it is one.
+    /// Applies a change of the collection of this type. False, and nothing is changed: it doesn't fit.
+    pub(crate) fn apply(&mut self, tag: u8, change: &[u8], limits: &Limits) -> bool {
+        match self {
+            Value::Hash(hash) if tag == Hash::TAG => hash.apply(change, limits),
+            Value::List(list) if tag == List::TAG => list.apply(change, limits),
+            Value::Set(set) if tag == Set::TAG => set.apply(change, limits),
+            Value::Zset(zset) if tag == Zset::TAG => zset.apply(change, limits),
+            _ => false,
+        }
+    }
+
+    /// Whether it is a collection without elements.
+    pub(crate) fn is_emptied(&self) -> bool {
+        ValueRef::from(self).collection().is_some_and(Collection::is_empty)
+    }
+
+    /// The tag and the bytes of a small collection, from which [`collection::of_packed`] makes it again.
     #[inline]
-    pub(crate) fn collection(&self) -> Option<&dyn Collection> {
+    pub(crate) fn packed(&self) -> Option<(u8, &[u8])> {
         match self {
-            Value::Set(set) => Some(set),
-            Value::Hash(hash) => Some(hash),
-            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
-            Value::List(list) => Some(list),
-            Value::Zset(zset) => Some(zset),
+            Value::Hash(hash) => Some((Hash::TAG, hash.packed()?)),
+            Value::List(list) => Some((List::TAG, list.packed()?)),
+            Value::Set(set) => Some((Set::TAG, set.packed()?)),
+            Value::Zset(zset) => Some((Zset::TAG, zset.packed()?)),
+            _ => None,
         }
-    }
-
-    /// The collection, whichever type it has, if it is one.
-    pub(crate) fn collection_mut(&mut self) -> Option<&mut dyn Collection> {
-        match self {
-            Value::Set(set) => Some(set),
-            Value::Hash(hash) => Some(hash),
-            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => None,
-            Value::List(list) => Some(list),
-            Value::Zset(zset) => Some(zset),
-        }
-    }
-
-    /// The collection that a value is which is neither a string nor a stream.
-    pub(crate) fn as_collection(&self) -> &dyn Collection {
-        self.collection().expect("a value is a string, a stream or a collection")
     }
 
     /// Puts bytes behind a string and returns its new length; `None`, and nothing is changed, for any other value.
@@ -165,10 +162,15 @@ impl Value {
         *self = changeable;
     }
 
-    /// Panics if what a string counts is not what is there; for tests and fuzz targets.
+    /// Panics if what it counts is not what is there; for tests and fuzz targets.
     pub(crate) fn check(&self) {
-        if let Value::Long(long) = self {
-            long.check();
+        match self {
+            Value::Long(long) => long.check(),
+            Value::Hash(hash) => hash.check(),
+            Value::List(list) => list.check(),
+            Value::Set(set) => set.check(),
+            Value::Zset(zset) => zset.check(),
+            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Stream(_) => {}
         }
     }
 
@@ -179,28 +181,11 @@ impl Value {
         Some(Value::Str(Arc::get_mut(long)?.take_unused_base()?.into()))
     }
 
-    fn type_name(&self) -> &'static str {
-        match self {
-            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) => STRING,
-            Value::Stream(_) => "stream",
-            _ => self.as_collection().type_name(),
-        }
-    }
-
-    /// For what a [`ValueRef`] does not tell itself.
-    fn encoding(&self) -> &'static str {
-        match self {
-            Value::Int(_) | Value::Str(_) | Value::Grown(_) | Value::Long(_) => RAW,
-            Value::Stream(_) => "stream",
-            _ => self.as_collection().encoding(),
-        }
-    }
-
     /// The soonest expiry of a part of it, or [`NEVER`].
     #[inline]
     pub(crate) fn soonest_ms(&self) -> u64 {
         match self {
-            Value::Hash(hash) => hash.soonest_ms(),
+            Value::Hash(hash) => hash.view().soonest_ms(),
             Value::Stream(stream) => stream.soonest_ms(),
             _ => NEVER,
         }
@@ -214,18 +199,29 @@ impl Value {
             Value::Grown(bytes) => 16 + size_of::<Vec<u8>>() + bytes.capacity(),
             Value::Long(long) => 16 + size_of::<Long>() + long.heap_bytes(),
             Value::Stream(stream) => size_of::<Stream>() + stream.heap_bytes(),
-            _ => self.as_collection().heap_bytes(),
+            Value::Hash(hash) => hash.view().heap_bytes(),
+            Value::List(list) => list.view().heap_bytes(),
+            Value::Set(set) => set.view().heap_bytes(),
+            Value::Zset(zset) => zset.view().heap_bytes(),
         }
     }
 }
 
-/// A value as it is seen under its key: a small string is in the key's record, and no [`Value`].
+/// A value as it is seen under its key: what is small is in the key's record, and no [`Value`].
 #[derive(Debug, Clone, Copy)]
 pub enum ValueRef<'a> {
     /// A string that is the decimal form of an integer.
     Int(i64),
     /// A string as it was set, short enough to be copied.
     Text(&'a [u8]),
+    /// A hash.
+    Hash(HashRef<'a>),
+    /// A list.
+    List(ListRef<'a>),
+    /// A set.
+    Set(SetRef<'a>),
+    /// A sorted set.
+    Zset(ZsetRef<'a>),
     /// Anything else.
     Kept(&'a Value),
 }
@@ -236,26 +232,25 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
         match value {
             Value::Int(number) => ValueRef::Int(*number),
             Value::Str(bytes) if bytes.shared().is_none() => ValueRef::Text(bytes),
-            _ => ValueRef::Kept(value),
+            Value::Hash(hash) => ValueRef::Hash(hash.view()),
+            Value::List(list) => ValueRef::List(list.view()),
+            Value::Set(set) => ValueRef::Set(set.view()),
+            Value::Zset(zset) => ValueRef::Zset(zset.view()),
+            Value::Str(_) | Value::Grown(_) | Value::Long(_) | Value::Stream(_) => ValueRef::Kept(value),
         }
     }
 }
 
 impl<'a> ValueRef<'a> {
-    /// What it is, if it is not a short string as it was set.
-    #[inline]
-    pub fn kept(self) -> Option<&'a Value> {
-        match self {
-            ValueRef::Kept(value) => Some(value),
-            ValueRef::Int(_) | ValueRef::Text(_) => None,
-        }
-    }
-
     /// A copy, which shares what is large.
     pub fn to_value(self) -> Value {
         match self {
             ValueRef::Int(number) => Value::Int(number),
             ValueRef::Text(bytes) => Value::Str(bytes.into()),
+            ValueRef::Hash(hash) => Value::Hash(hash.to_hash()),
+            ValueRef::List(list) => Value::List(list.to_list()),
+            ValueRef::Set(set) => Value::Set(set.to_set()),
+            ValueRef::Zset(zset) => Value::Zset(zset.to_zset()),
             ValueRef::Kept(value) => value.clone(),
         }
     }
@@ -267,38 +262,62 @@ impl<'a> ValueRef<'a> {
             ValueRef::Int(number) => Some(Text::from(number)),
             ValueRef::Text(bytes) => Some(Text::held(bytes)),
             ValueRef::Kept(value) => value.text(),
+            ValueRef::Hash(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Zset(_) => None,
         }
     }
 
     /// Whether it is a string.
     pub fn is_string(self) -> bool {
-        self.kept().is_none_or(Value::is_string)
+        match self {
+            ValueRef::Int(_) | ValueRef::Text(_) => true,
+            ValueRef::Kept(value) => value.is_string(),
+            ValueRef::Hash(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Zset(_) => false,
+        }
     }
 
-    /// Bytes of a short string, or on the heap, of anything else.
+    /// Bytes of what is small, or on the heap, of anything else.
     pub fn heap_bytes(self) -> usize {
         match self {
             ValueRef::Int(_) => 0,
             ValueRef::Text(bytes) => bytes.len(),
             ValueRef::Kept(value) => value.heap_bytes(),
+            _ => self.as_collection().heap_bytes(),
         }
     }
 
     /// The stream, if it is one.
     #[inline]
     pub fn stream(self) -> Option<&'a Stream> {
-        self.kept()?.stream()
+        match self {
+            ValueRef::Kept(value) => value.stream(),
+            _ => None,
+        }
     }
 
     /// The collection, whichever type it has, if it is one.
     #[inline]
-    pub(crate) fn collection(self) -> Option<&'a dyn Collection> {
-        self.kept()?.collection()
+    pub(crate) fn collection(&self) -> Option<&dyn Collection> {
+        match self {
+            ValueRef::Hash(hash) => Some(hash),
+            ValueRef::List(list) => Some(list),
+            ValueRef::Set(set) => Some(set),
+            ValueRef::Zset(zset) => Some(zset),
+            ValueRef::Int(_) | ValueRef::Text(_) | ValueRef::Kept(_) => None,
+        }
+    }
+
+    /// The collection that a value is which is neither a string nor a stream.
+    fn as_collection(&self) -> &dyn Collection {
+        self.collection().expect("a value is a string, a stream or a collection")
     }
 
     /// As TYPE says it.
     pub fn type_name(self) -> &'static str {
-        self.kept().map_or(STRING, Value::type_name)
+        match self {
+            ValueRef::Int(_) | ValueRef::Text(_) => "string",
+            ValueRef::Kept(value) => value.stream().map_or("string", |_| "stream"),
+            _ => self.as_collection().type_name(),
+        }
     }
 
     /// As OBJECT ENCODING says it.
@@ -306,15 +325,20 @@ impl<'a> ValueRef<'a> {
         match self {
             ValueRef::Int(_) => "int",
             ValueRef::Text(bytes) if bytes.len() <= EMBSTR_BYTES_MAX => "embstr",
-            ValueRef::Text(_) => RAW,
-            ValueRef::Kept(value) => value.encoding(),
+            ValueRef::Text(_) => "raw",
+            ValueRef::Kept(value) => value.stream().map_or("raw", |_| "stream"),
+            _ => self.as_collection().encoding(),
         }
     }
 
     /// The soonest expiry of a part of it, or [`NEVER`].
     #[inline]
     pub(crate) fn soonest_ms(self) -> u64 {
-        self.kept().map_or(NEVER, Value::soonest_ms)
+        match self {
+            ValueRef::Hash(hash) => hash.soonest_ms(),
+            ValueRef::Kept(value) => value.soonest_ms(),
+            _ => NEVER,
+        }
     }
 
     /// Bytes of the value in Redis's database file. Cost: O(bytes).

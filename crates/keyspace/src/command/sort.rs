@@ -10,6 +10,7 @@
 use std::cmp::Ordering;
 
 use super::*;
+use crate::collection::Elements;
 use crate::list::{End, List};
 use sterna_command::{KeyUse, KeyUses};
 
@@ -82,7 +83,7 @@ enum Weight {
 fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: bool) -> Result<Outcome, Error> {
     let mut options = Options::parse(args, may_store)?;
     let value = ctx.read(&args[1]);
-    let is_set = matches!(value, Some(ValueRef::Kept(Value::Set(_))));
+    let is_set = matches!(value, Some(ValueRef::Set(_)));
     let mut is_sorted = options.by.is_none_or(|by| by.contains(&b'*'));
     if is_set && !is_sorted && (options.store.is_some() || !ctx.caller.may_block) {
         // What is stored, or read by a script, has an order.
@@ -121,9 +122,9 @@ fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: boo
                     list.push(End::Back, std::iter::once(&value[..]), &limits);
                 }
             }
-            reply.int(list.len() as i64);
+            reply.int(list.view().len() as i64);
             let mut slot = ctx.slot(destination);
-            if list.len() > 0 {
+            if list.view().len() > 0 {
                 slot.overwrite(Value::List(list), None, event::SORTSTORE);
             } else {
                 slot.delete(event::DEL);
@@ -136,9 +137,9 @@ fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: boo
 /// How many elements there are to sort.
 fn len(value: ValueRef<'_>) -> usize {
     match value {
-        ValueRef::Kept(Value::Set(set)) => set.len(),
-        ValueRef::Kept(Value::List(list)) => list.len() as usize,
-        ValueRef::Kept(Value::Zset(zset)) => zset.len(),
+        ValueRef::Set(set) => set.len(),
+        ValueRef::List(list) => list.len() as usize,
+        ValueRef::Zset(zset) => zset.len(),
         _ => 0,
     }
 }
@@ -147,15 +148,15 @@ fn len(value: ValueRef<'_>) -> usize {
 fn elements(value: ValueRef<'_>, backward: bool) -> Result<Vec<Vec<u8>>, Error> {
     let mut all = Vec::new();
     match value {
-        ValueRef::Kept(Value::Set(set)) => set.for_each(|member| all.push(member.to_bytes())),
-        ValueRef::Kept(Value::List(list)) => list.visit(0, End::Back, |element| {
+        ValueRef::Set(set) => set.for_each(|member| all.push(member.to_bytes())),
+        ValueRef::List(list) => list.visit(0, End::Back, |element| {
             all.push(element.to_bytes());
             true
         }),
-        ValueRef::Kept(Value::Zset(zset)) => zset.visit_all(|member, _| all.push(member.to_vec())),
+        ValueRef::Zset(zset) => zset.visit_all(|member, _| all.push(member.to_vec())),
         _ => return Err(Error::WrongType),
     }
-    if backward && !matches!(value, ValueRef::Kept(Value::Set(_))) {
+    if backward && !matches!(value, ValueRef::Set(_)) {
         all.reverse();
     }
     Ok(all)
@@ -227,7 +228,7 @@ fn found(ctx: &mut Ctx<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
     let key = [head, element, tail].concat();
     let now_ms = ctx.now_ms;
     match (ctx.read(&key)?, field) {
-        (ValueRef::Kept(Value::Hash(hash)), Some(field)) => Some(hash.get(field, now_ms)?.to_bytes()),
+        (ValueRef::Hash(hash), Some(field)) => Some(hash.get(field, now_ms)?.to_bytes()),
         (_, Some(_)) => None,
         (value, None) => Some(value.text()?.to_vec()),
     }

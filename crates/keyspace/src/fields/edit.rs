@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{Field, Hash, effect};
-use crate::collection::Edits;
+use crate::collection::{Edits, Elements};
 use crate::value::NEVER;
 
 /// What becomes of a field's expiry when its value is set.
@@ -48,11 +48,12 @@ impl Hash {
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
         expiry: Expiry,
     ) -> usize {
-        let may_have_due = self.may_have_due(edits.now_ms);
+        let may_have_due = self.view().may_have_due(edits.now_ms);
         let (mut added, mut count) = (0, 0);
         for (name, value) in fields.clone() {
             // The expiry of a field that is due must not come upon what takes its place.
-            let was_due = may_have_due && self.stored(name).is_some_and(|field| field.is_due(edits.now_ms));
+            let was_due =
+                may_have_due && self.view().stored(name).is_some_and(|field| field.is_due(edits.now_ms));
             if was_due && expiry == Expiry::Keep {
                 self.set_expiry(name, NEVER);
                 edits.record(0, |body| effect::write_expire(body, None, [name].into_iter()));
@@ -86,7 +87,7 @@ impl Hash {
     ) -> usize {
         let mut changed = Names::new();
         for name in names {
-            let field = self.field(name, edits.now_ms);
+            let field = self.view().field(name, edits.now_ms);
             let is_there = field.is_some();
             if !decide(field) || !is_there {
                 continue;

@@ -14,7 +14,7 @@
 
 use super::edit::Expiry;
 use super::{Hash, NEVER};
-use crate::collection::Limits;
+use crate::collection::{Elements, Limits};
 use crate::effect::{read_varint, write_expiry, write_varint};
 
 const SET: u8 = 1;
@@ -122,7 +122,7 @@ impl Hash {
         let mut names = Vec::new();
         while !from.is_empty() {
             let name = read_text(&mut from)?;
-            self.stored(name)?;
+            self.view().stored(name)?;
             names.push(name);
         }
         (!names.is_empty()).then_some(names)

@@ -27,10 +27,10 @@ mod snapshot;
 mod soonest;
 mod table;
 
-use crate::collection::{Collection, Elements, Limits};
+use crate::collection::{Collection, Elements, Form, Limits};
 use crate::listpack::Element;
-use crate::packed::{self, Packed};
-use crate::value::{NEVER, Value};
+use crate::packed::{self, Packed, PackedRef};
+use crate::value::{NEVER, Value, ValueRef};
 use table::Table;
 
 pub(crate) use edit::{Expiry, FieldChange};
@@ -42,13 +42,11 @@ const SMALL_BYTES_MAX: usize = 1 << 20;
 
 /// A hash; see the module.
 #[derive(Debug, Clone)]
-pub struct Hash(Form);
+pub struct Hash(Form<Packed, Box<Large>>);
 
-#[derive(Debug, Clone)]
-enum Form {
-    Small(Packed),
-    Large(Box<Large>),
-}
+/// A hash as it is read: a small one may lie in the record of its key.
+#[derive(Debug, Clone, Copy)]
+pub struct HashRef<'a>(Form<PackedRef<'a>, &'a Large>);
 
 #[derive(Debug, Clone)]
 struct Large {
@@ -108,136 +106,14 @@ impl Hash {
         hash
     }
 
-    /// How many fields, those included that are due.
-    pub(crate) fn len(&self) -> usize {
-        match &self.0 {
-            Form::Small(packed) => packed.len() / 2,
-            Form::Large(large) => large.table.len(),
-        }
-    }
-
-    /// The field of this name, unless it is due.
-    #[inline]
-    pub(crate) fn field(&self, name: &[u8], now_ms: u64) -> Option<Field<'_>> {
-        self.stored(name).filter(|field| !field.is_due(now_ms))
-    }
-
-    /// The value of the field of this name, unless it is due.
-    #[inline]
-    pub(crate) fn get(&self, name: &[u8], now_ms: u64) -> Option<Element<'_>> {
-        self.field(name, now_ms).map(|field| field.value)
-    }
-
-    /// The field of this name, due or not.
-    #[inline]
-    fn stored(&self, name: &[u8]) -> Option<Field<'_>> {
-        match &self.0 {
-            Form::Small(packed) => {
-                let mut from = packed.iter_from(packed.find(name, 2)?).map(|(_, element)| element);
-                Some(Field { name: from.next()?, value: from.next()?, expire_at_ms: NEVER })
-            }
-            Form::Large(large) => large.table.find(name),
-        }
-    }
-
-    /// Every field, due or not; of a small hash in order.
-    fn stored_fields(&self) -> impl Iterator<Item = Field<'_>> {
-        let (packed, table) = match &self.0 {
-            Form::Small(packed) => (Some(packed), None),
-            Form::Large(large) => (None, Some(&large.table)),
-        };
-        packed.into_iter().flat_map(pairs).chain(table.into_iter().flat_map(Table::iter))
-    }
-
-    /// Every field that is not due; of a small hash in order.
-    pub(crate) fn fields(&self, now_ms: u64) -> impl Iterator<Item = Field<'_>> {
-        self.stored_fields().filter(move |field| !field.is_due(now_ms))
-    }
-
-    /// How many fields that are not due. Cost: O(1), and O(fields of the parts in which some are due).
-    pub(crate) fn live_len(&self, now_ms: u64) -> usize {
-        match &self.0 {
-            Form::Small(packed) => packed.len() / 2,
-            Form::Large(large) => large.table.len() - large.table.due_len(now_ms),
-        }
-    }
-
-    /// Passes the fields of the part at a place that are not due to `visit`, and moves the place on to the next; false: there is
-    /// no further part. A part is some hundreds of fields of a large hash; a small one is one part. The first place is 0.
-    pub(crate) fn visit_part(&self, place: &mut usize, now_ms: u64, visit: impl FnMut(Field<'_>)) -> bool {
-        match &self.0 {
-            Form::Large(large) => {
-                let part = large.table.part_at(place);
-                part.map(|fields| fields.filter(|field| !field.is_due(now_ms)).for_each(visit)).is_some()
-            }
-            Form::Small(packed) => {
-                let is_first = std::mem::replace(place, 1) == 0;
-                pairs(packed).filter(|_| is_first).for_each(visit);
-                is_first
-            }
-        }
-    }
-
-    /// Whether a field may be due.
-    pub(crate) fn may_have_due(&self, now_ms: u64) -> bool {
-        now_ms > self.soonest_ms()
-    }
-
-    /// Passes at least `count` of the fields that are not due to `visit`, if there are as many; returns where to go on, `None`
-    /// at the end. A field that is there during a whole walk is met once; a small hash is walked at once.
-    pub(crate) fn scan<'a>(
-        &'a self,
-        from: u64,
-        count: usize,
-        now_ms: u64,
-        mut visit: impl FnMut(Field<'a>),
-    ) -> Option<u64> {
-        match &self.0 {
-            Form::Large(large) if !large.counts_as_small => large.table.scan(from, count, |field| {
-                if !field.is_due(now_ms) {
-                    visit(field);
-                }
-            }),
-            _ => {
-                self.fields(now_ms).for_each(visit);
-                None
-            }
-        }
-    }
-
-    /// A field near a random place, due or not; `random` has uniform bits. `None` only if there is none.
-    pub(crate) fn sample(&self, random: u64) -> Option<Field<'_>> {
-        match &self.0 {
-            Form::Small(packed) => {
-                let pairs_len = (packed.len() / 2).max(1) as u64;
-                pairs(packed).nth((random % pairs_len) as usize)
-            }
-            Form::Large(large) => large.table.sample(random),
-        }
-    }
-
-    /// The soonest expiry of a field, or [`NEVER`].
-    #[inline]
-    pub(crate) fn soonest_ms(&self) -> u64 {
-        match &self.0 {
-            Form::Small(_) => NEVER,
-            Form::Large(large) => large.table.soonest_ms(),
-        }
-    }
-
-    /// Whether a field expires, due or not.
-    fn has_expiries(&self) -> bool {
-        self.soonest_ms() != NEVER
-    }
-
     /// Sets a field, due or not; true: it is new.
     fn put(&mut self, name: &[u8], value: &[u8], expiry: Expiry, limits: &Limits) -> bool {
         if let Form::Small(packed) = &mut self.0
             && !matches!(expiry, Expiry::At(_))
             && fits(limits, packed.len() / 2, [name, value])
         {
-            if let Some(at) = packed.find(name, 2) {
-                let value_at = packed.iter_from(at).nth(1).map_or(at, |(at, _)| at);
+            if let Some(at) = packed.view().find(name, 2) {
+                let value_at = packed.view().iter_from(at).nth(1).map_or(at, |(at, _)| at);
                 packed.replace(value_at, value);
                 return false;
             }
@@ -254,8 +130,8 @@ impl Hash {
 
     /// Sets the expiry of a field, due or not; false: it is not there.
     fn set_expiry(&mut self, name: &[u8], at_ms: u64) -> bool {
-        if at_ms == NEVER && !self.has_expiries() {
-            return self.stored(name).is_some();
+        if at_ms == NEVER && !self.view().has_expiries() {
+            return self.view().stored(name).is_some();
         }
         self.make_large().table.set_expiry(name, at_ms)
     }
@@ -264,7 +140,7 @@ impl Hash {
     fn remove(&mut self, name: &[u8]) -> bool {
         match &mut self.0 {
             Form::Small(packed) => {
-                let at = packed.find(name, 2);
+                let at = packed.view().find(name, 2);
                 at.inspect(|&at| packed.remove(at, 2)).is_some()
             }
             Form::Large(large) => large.table.remove(name),
@@ -275,7 +151,7 @@ impl Hash {
     fn make_large(&mut self) -> &mut Large {
         if let Form::Small(packed) = &self.0 {
             let mut table = Table::default();
-            for Field { name, value, .. } in pairs(packed) {
+            for Field { name, value, .. } in pairs(packed.view()) {
                 table.put(&name.text(), &value.text(), |_| NEVER);
             }
             self.0 = Form::Large(Box::new(Large { table, counts_as_small: true }));
@@ -287,6 +163,144 @@ impl Hash {
     }
 }
 
+impl<'a> HashRef<'a> {
+    /// A small one whose fields are packed like this.
+    #[inline]
+    pub(crate) fn of_packed(packed: PackedRef<'a>) -> HashRef<'a> {
+        HashRef(Form::Small(packed))
+    }
+
+    /// The same as a value of its own, which shares what is large.
+    pub(crate) fn to_hash(self) -> Hash {
+        Hash(match self.0 {
+            Form::Small(packed) => Form::Small(packed.to_packed()),
+            Form::Large(large) => Form::Large(Box::new(large.clone())),
+        })
+    }
+
+    /// How many fields, those included that are due.
+    pub(crate) fn len(self) -> usize {
+        match self.0 {
+            Form::Small(packed) => packed.len() / 2,
+            Form::Large(large) => large.table.len(),
+        }
+    }
+
+    /// The field of this name, unless it is due.
+    #[inline]
+    pub(crate) fn field(self, name: &[u8], now_ms: u64) -> Option<Field<'a>> {
+        self.stored(name).filter(|field| !field.is_due(now_ms))
+    }
+
+    /// The value of the field of this name, unless it is due.
+    #[inline]
+    pub(crate) fn get(self, name: &[u8], now_ms: u64) -> Option<Element<'a>> {
+        self.field(name, now_ms).map(|field| field.value)
+    }
+
+    /// The field of this name, due or not.
+    #[inline]
+    fn stored(self, name: &[u8]) -> Option<Field<'a>> {
+        match self.0 {
+            Form::Small(packed) => {
+                let mut from = packed.iter_from(packed.find(name, 2)?).map(|(_, element)| element);
+                Some(Field { name: from.next()?, value: from.next()?, expire_at_ms: NEVER })
+            }
+            Form::Large(large) => large.table.find(name),
+        }
+    }
+
+    /// Every field, due or not; of a small hash in order.
+    fn stored_fields(self) -> impl Iterator<Item = Field<'a>> {
+        let (packed, table) = match self.0 {
+            Form::Small(packed) => (Some(packed), None),
+            Form::Large(large) => (None, Some(&large.table)),
+        };
+        packed.into_iter().flat_map(pairs).chain(table.into_iter().flat_map(Table::iter))
+    }
+
+    /// Every field that is not due; of a small hash in order.
+    pub(crate) fn fields(self, now_ms: u64) -> impl Iterator<Item = Field<'a>> {
+        self.stored_fields().filter(move |field| !field.is_due(now_ms))
+    }
+
+    /// How many fields that are not due. Cost: O(1), and O(fields of the parts in which some are due).
+    pub(crate) fn live_len(self, now_ms: u64) -> usize {
+        match self.0 {
+            Form::Small(packed) => packed.len() / 2,
+            Form::Large(large) => large.table.len() - large.table.due_len(now_ms),
+        }
+    }
+
+    /// Passes the fields of the part at a place that are not due to `visit`, and moves the place on to the next; false: there is
+    /// no further part. A part is some hundreds of fields of a large hash; a small one is one part. The first place is 0.
+    pub(crate) fn visit_part(self, place: &mut usize, now_ms: u64, visit: impl FnMut(Field<'_>)) -> bool {
+        match self.0 {
+            Form::Large(large) => {
+                let part = large.table.part_at(place);
+                part.map(|fields| fields.filter(|field| !field.is_due(now_ms)).for_each(visit)).is_some()
+            }
+            Form::Small(packed) => {
+                let is_first = std::mem::replace(place, 1) == 0;
+                pairs(packed).filter(|_| is_first).for_each(visit);
+                is_first
+            }
+        }
+    }
+
+    /// Whether a field may be due.
+    pub(crate) fn may_have_due(self, now_ms: u64) -> bool {
+        now_ms > self.soonest_ms()
+    }
+
+    /// Passes at least `count` of the fields that are not due to `visit`, if there are as many; returns where to go on, `None`
+    /// at the end. A field that is there during a whole walk is met once; a small hash is walked at once.
+    pub(crate) fn scan(
+        self,
+        from: u64,
+        count: usize,
+        now_ms: u64,
+        mut visit: impl FnMut(Field<'a>),
+    ) -> Option<u64> {
+        match self.0 {
+            Form::Large(large) if !large.counts_as_small => large.table.scan(from, count, |field| {
+                if !field.is_due(now_ms) {
+                    visit(field);
+                }
+            }),
+            _ => {
+                self.fields(now_ms).for_each(visit);
+                None
+            }
+        }
+    }
+
+    /// A field near a random place, due or not; `random` has uniform bits. `None` only if there is none.
+    pub(crate) fn sample(self, random: u64) -> Option<Field<'a>> {
+        match self.0 {
+            Form::Small(packed) => {
+                let pairs_len = (packed.len() / 2).max(1) as u64;
+                pairs(packed).nth((random % pairs_len) as usize)
+            }
+            Form::Large(large) => large.table.sample(random),
+        }
+    }
+
+    /// The soonest expiry of a field, or [`NEVER`].
+    #[inline]
+    pub(crate) fn soonest_ms(self) -> u64 {
+        match self.0 {
+            Form::Small(_) => NEVER,
+            Form::Large(large) => large.table.soonest_ms(),
+        }
+    }
+
+    /// Whether a field expires, due or not.
+    fn has_expiries(self) -> bool {
+        self.soonest_ms() != NEVER
+    }
+}
+
 /// Whether a hash of so many fields, these texts among them, is small.
 fn fits<const N: usize>(limits: &Limits, fields: usize, texts: [&[u8]; N]) -> bool {
     let most = limits.hash_entries.min(packed::ELEMENTS_MAX as u64 / 2);
@@ -294,14 +308,14 @@ fn fits<const N: usize>(limits: &Limits, fields: usize, texts: [&[u8]; N]) -> bo
 }
 
 /// The fields of a small hash.
-fn pairs(packed: &Packed) -> impl Iterator<Item = Field<'_>> {
+fn pairs(packed: PackedRef<'_>) -> impl Iterator<Item = Field<'_>> {
     let mut elements = packed.iter().map(|(_, element)| element);
     std::iter::from_fn(move || {
         Some(Field { name: elements.next()?, value: elements.next()?, expire_at_ms: NEVER })
     })
 }
 
-impl Collection for Hash {
+impl Collection for HashRef<'_> {
     fn tag(&self) -> u8 {
         Hash::TAG
     }
@@ -311,7 +325,7 @@ impl Collection for Hash {
     }
 
     fn encoding(&self) -> &'static str {
-        match &self.0 {
+        match self.0 {
             Form::Small(_) => "listpack",
             Form::Large(large) if large.counts_as_small => "listpackex",
             Form::Large(_) => "hashtable",
@@ -323,14 +337,14 @@ impl Collection for Hash {
     }
 
     fn heap_bytes(&self) -> usize {
-        match &self.0 {
-            Form::Small(packed) => packed.heap_bytes(),
+        match self.0 {
+            Form::Small(packed) => packed.bytes().len(),
             Form::Large(large) => size_of::<Large>() + large.table.heap_bytes(),
         }
     }
 
     fn soonest_ms(&self) -> u64 {
-        Hash::soonest_ms(self)
+        HashRef::soonest_ms(*self)
     }
 
     fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
@@ -340,29 +354,24 @@ impl Collection for Hash {
     fn write_rdb(&self, out: &mut Vec<u8>) -> u16 {
         self.write_payload(out)
     }
-
-    fn apply(&mut self, change: &[u8], limits: &Limits) -> bool {
-        self.apply_change(change, limits)
-    }
-
-    fn check(&self) {
-        match &self.0 {
-            Form::Small(packed) => {
-                packed.check();
-                assert!(packed.len().is_multiple_of(2));
-            }
-            Form::Large(large) => large.table.check(),
-        }
-    }
 }
 
 impl Elements for Hash {
     const TAG: u8 = 8;
+    type View<'a> = HashRef<'a>;
 
     #[inline]
-    fn of(value: &Value) -> Option<&Hash> {
+    fn view(&self) -> HashRef<'_> {
+        HashRef(match &self.0 {
+            Form::Small(packed) => Form::Small(packed.view()),
+            Form::Large(large) => Form::Large(large),
+        })
+    }
+
+    #[inline]
+    fn seen(value: ValueRef<'_>) -> Option<HashRef<'_>> {
         match value {
-            Value::Hash(hash) => Some(hash),
+            ValueRef::Hash(hash) => Some(hash),
             _ => None,
         }
     }
@@ -375,7 +384,29 @@ impl Elements for Hash {
         }
     }
 
+    #[inline]
+    fn packed(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Form::Small(packed) => Some(packed.view().bytes()),
+            Form::Large(_) => None,
+        }
+    }
+
     fn into_value(self) -> Value {
         Value::Hash(self)
+    }
+
+    fn apply(&mut self, change: &[u8], limits: &Limits) -> bool {
+        self.apply_change(change, limits)
+    }
+
+    fn check(&self) {
+        match &self.0 {
+            Form::Small(packed) => {
+                packed.view().check();
+                assert!(packed.len().is_multiple_of(2));
+            }
+            Form::Large(large) => large.table.check(),
+        }
     }
 }

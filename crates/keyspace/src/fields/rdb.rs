@@ -13,10 +13,10 @@
 //! Written are 16, 4, and where a field expires 24, which servers before Redis 7.4 don't know.
 
 use super::snapshot::checked;
-use super::{Expiry, Field, Form, Hash, fits, pairs};
-use crate::collection::Limits;
+use super::{Expiry, Field, Hash, HashRef, fits, pairs};
+use crate::collection::{Elements, Form, Limits};
 use crate::listpack;
-use crate::packed::Packed;
+use crate::packed::{Packed, PackedRef};
 use crate::rdb::{read_length, read_string, write_length, write_string};
 use crate::string::Text;
 use crate::value::NEVER;
@@ -35,9 +35,9 @@ const EXPIRING_LISTPACK: u8 = 25;
 const VERSION: u16 = 10;
 const EXPIRING_VERSION: u16 = 12;
 
-impl Hash {
-    pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> u16 {
-        match &self.0 {
+impl HashRef<'_> {
+    pub(super) fn write_payload(self, out: &mut Vec<u8>) -> u16 {
+        match self.0 {
             Form::Small(packed) => {
                 out.push(LISTPACK);
                 let mut bytes = Vec::new();
@@ -62,7 +62,7 @@ impl Hash {
         }
     }
 
-    fn write_expiring(&self, out: &mut Vec<u8>) {
+    fn write_expiring(self, out: &mut Vec<u8>) {
         let soonest_ms = self.soonest_ms();
         out.push(EXPIRING);
         out.extend_from_slice(&soonest_ms.to_le_bytes());
@@ -74,7 +74,9 @@ impl Hash {
             write_string(out, &value.text());
         }
     }
+}
 
+impl Hash {
     /// Whether it is read here.
     pub(crate) fn is_rdb_type(kind: u8) -> bool {
         matches!(
@@ -104,7 +106,7 @@ impl Hash {
                 })
             }
             LISTPACK => {
-                let packed = checked(repacked(&Packed::read_listpack(&read_string(from)?)?))?;
+                let packed = checked(repacked(Packed::read_listpack(&read_string(from)?)?.view()))?;
                 Some(from_packed(packed, limits))
             }
             ZIPMAP => read_zipmap(&read_string(from)?, limits),
@@ -115,7 +117,7 @@ impl Hash {
             }
             _ => None,
         };
-        hash.filter(|hash| hash.len() > 0)
+        hash.filter(|hash| hash.view().len() > 0)
     }
 }
 
@@ -155,7 +157,7 @@ fn collect(
 }
 
 /// The same elements as they are written here: one in another form would never be found.
-fn repacked(packed: &Packed) -> Packed {
+fn repacked(packed: PackedRef<'_>) -> Packed {
     let texts: Vec<Text<'_>> = packed.iter().map(|(_, element)| element.text()).collect();
     let mut own = Packed::default();
     own.push_back(texts.iter().map(|text| &**text));
@@ -165,7 +167,7 @@ fn repacked(packed: &Packed) -> Packed {
 /// A small hash, made large if it is larger than what is configured here.
 fn from_packed(packed: Packed, limits: &Limits) -> Hash {
     let fits_all = fits(limits, packed.len() / 2, [])
-        && pairs(&packed).all(|field| fits(limits, 1, [&field.name.text(), &field.value.text()]));
+        && pairs(packed.view()).all(|field| fits(limits, 1, [&field.name.text(), &field.value.text()]));
     let mut hash = Hash(Form::Small(packed));
     if !fits_all {
         hash.make_large().counts_as_small = false;
@@ -225,7 +227,6 @@ fn read_triples(bytes: &[u8], limits: &Limits) -> Option<Hash> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collection::Collection;
     use crate::fields::Field;
     use crate::ziplist::tests::ziplist;
 
@@ -237,7 +238,7 @@ mod tests {
         let hash = Hash::read_rdb(kind, &mut &payload[..], &LIMITS)?;
         hash.check();
         let pair = |field: Field<'_>| (field.name.to_bytes().to_vec(), field.value.to_bytes().to_vec());
-        let mut fields: Vec<_> = hash.fields(0).map(pair).collect();
+        let mut fields: Vec<_> = hash.view().fields(0).map(pair).collect();
         fields.sort();
         Some(fields)
     }

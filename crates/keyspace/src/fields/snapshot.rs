@@ -14,7 +14,8 @@ use std::collections::HashSet;
 
 use super::effect::{read_expiry, read_text, write_text};
 use super::table::Table;
-use super::{Form, Hash, Large, pairs};
+use super::{Hash, HashRef, Large, pairs};
+use crate::collection::{Elements, Form};
 use crate::effect::write_expiry;
 use crate::packed::Packed;
 
@@ -26,10 +27,10 @@ const LARGE_COUNTS_AS_SMALL: u8 = 2;
 /// Fields that are written between two pauses.
 const PAUSE_FIELDS: usize = 256;
 
-impl Hash {
-    pub(super) fn write_snapshot(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
+impl HashRef<'_> {
+    pub(super) fn write_snapshot(self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
         out.push(VERSION);
-        match &self.0 {
+        match self.0 {
             Form::Small(packed) => {
                 out.push(SMALL);
                 packed.write_listpack(out);
@@ -49,7 +50,9 @@ impl Hash {
             }
         }
     }
+}
 
+impl Hash {
     /// Reads what was written; `None` if the bytes are not exactly that, or it has no field.
     pub(crate) fn read(mut bytes: &[u8]) -> Option<Hash> {
         if *bytes.split_off_first()? != VERSION {
@@ -71,13 +74,14 @@ impl Hash {
             }
             _ => return None,
         };
-        Some(Hash(form)).filter(|hash| hash.len() > 0)
+        Some(Hash(form)).filter(|hash| hash.view().len() > 0)
     }
 }
 
 /// The fields of a small hash, if no two have one name.
 pub(super) fn checked(packed: Packed) -> Option<Packed> {
     let mut names = HashSet::with_capacity(packed.len() / 2);
-    let is_unique = packed.len().is_multiple_of(2) && pairs(&packed).all(|field| names.insert(field.name));
+    let is_unique =
+        packed.len().is_multiple_of(2) && pairs(packed.view()).all(|field| names.insert(field.name));
     is_unique.then_some(packed)
 }

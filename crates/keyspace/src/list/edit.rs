@@ -2,7 +2,7 @@
 
 use super::effect::{self, Change};
 use super::{End, List};
-use crate::collection::Edits;
+use crate::collection::{Edits, Elements};
 use crate::garbage::Garbage;
 use crate::listpack::Element;
 use crate::value::Value;
@@ -35,7 +35,7 @@ pub(crate) fn pop(
 
 /// See [`List::cut`]; what is slow to free is handed over.
 pub(crate) fn cut(list: &mut List, edits: &mut Edits<'_>, end: End, count: u64) {
-    let count = count.min(list.len());
+    let count = count.min(list.view().len());
     let gone = list.cut(end, count, edits.limits);
     edits.log.discard(gone.and_then(|gone| Garbage::of_value(Value::List(gone))));
     record_pop(edits, end, count);

@@ -15,7 +15,7 @@
 //! `v` is a varint. Reading checks everything: the bytes come from a file.
 
 use super::{End, List};
-use crate::collection::Limits;
+use crate::collection::{Elements, Limits};
 use crate::stream::varint;
 
 const PUSH_FRONT: u8 = 0;
@@ -110,7 +110,7 @@ impl<'a> Change<'a> {
                 true
             }
             Change::Pop { end, count } => {
-                let fits = (1..=list.len()).contains(&count);
+                let fits = (1..=list.view().len()).contains(&count);
                 if fits {
                     list.cut(end, count, limits);
                 }

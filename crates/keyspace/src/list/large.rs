@@ -116,7 +116,7 @@ impl Large {
             && let Some(node) = self.tree.pop(end)
         {
             if node.len() == 1
-                && let Some((_, only)) = node.iter().next()
+                && let Some((_, only)) = node.view().iter().next()
             {
                 self.len -= 1;
                 taken(only);
@@ -210,7 +210,7 @@ impl Large {
             if is_large {
                 return node::split(node, at, 1, Some(text), Stands::Alone);
             }
-            if let Some(place) = node.nth(at as i64) {
+            if let Some(place) = node.view().nth(at as i64) {
                 Arc::make_mut(node).splice(place, 1, [text]);
             }
             if node.elements().len() > GROWTH_MAX * fill.bytes_max() {

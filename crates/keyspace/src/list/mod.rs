@@ -18,10 +18,10 @@
 //!
 //! Cost: an end O(element); an index O(log nodes + node); by value O(elements).
 
-use crate::collection::{Collection, Elements, Limits};
+use crate::collection::{Collection, Elements, Form, Limits};
 use crate::listpack::{self, Element};
-use crate::packed::Packed;
-use crate::value::Value;
+use crate::packed::{Packed, PackedRef};
+use crate::value::{Value, ValueRef};
 
 mod edge;
 pub(crate) mod edit;
@@ -41,15 +41,11 @@ use large::Large;
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct List(Form);
+pub struct List(Form<Packed, Box<Large>>);
 
-#[derive(Debug, Clone)]
-enum Form {
-    /// One node, below its limit.
-    Small(Packed),
-    /// Any other.
-    Large(Box<Large>),
-}
+/// A list as it is read: a small one may lie in the record of its key.
+#[derive(Debug, Clone, Copy)]
+pub struct ListRef<'a>(Form<PackedRef<'a>, &'a Large>);
 
 const _: () = assert!(size_of::<List>() == 16, "a value keeps one beside its tag");
 
@@ -71,16 +67,65 @@ impl End {
     }
 }
 
-impl List {
+impl<'a> ListRef<'a> {
+    /// A small one whose elements are packed like this.
+    #[inline]
+    pub(crate) fn of_packed(packed: PackedRef<'a>) -> ListRef<'a> {
+        ListRef(Form::Small(packed))
+    }
+
+    /// The same as a value of its own, which shares what is large.
+    pub(crate) fn to_list(self) -> List {
+        List(match self.0 {
+            Form::Small(packed) => Form::Small(packed.to_packed()),
+            Form::Large(large) => Form::Large(Box::new(large.clone())),
+        })
+    }
+
+    /// All of a small one, in the bytes that a record holds.
+    #[cfg(test)]
+    pub(crate) fn packed(self) -> &'a [u8] {
+        match self.0 {
+            Form::Small(packed) => packed.bytes(),
+            Form::Large(_) => &[],
+        }
+    }
+
     /// How many elements.
     #[inline]
-    pub(crate) fn len(&self) -> u64 {
-        match &self.0 {
+    pub(crate) fn len(self) -> u64 {
+        match self.0 {
             Form::Small(packed) => packed.len() as u64,
             Form::Large(large) => large.len(),
         }
     }
 
+    /// Element `index`, from the front.
+    pub(crate) fn get(self, index: u64) -> Option<Element<'a>> {
+        match self.0 {
+            Form::Small(packed) => node::get(packed.elements(), packed.len(), usize::try_from(index).ok()?),
+            Form::Large(large) => large.get(index),
+        }
+    }
+
+    /// Shows elements to `visit` until that says false: towards the back from element `from` on; or towards the front,
+    /// beginning with the one just before `from`.
+    #[inline]
+    pub(crate) fn visit(self, from: u64, towards: End, mut visit: impl FnMut(Element<'_>) -> bool) {
+        match self.0 {
+            Form::Small(packed) => {
+                let (elements, len) = (packed.elements(), packed.len());
+                let _ = match towards {
+                    End::Back => node::visit_back(elements, len, from, &mut visit),
+                    End::Front => node::visit_front(elements, len, from, &mut visit),
+                };
+            }
+            Form::Large(large) => large.visit(from, towards, &mut visit),
+        }
+    }
+}
+
+impl List {
     /// Adds elements at an end, one after the other.
     pub(crate) fn push<'t>(
         &mut self,
@@ -105,7 +150,7 @@ impl List {
         limits: &Limits,
         mut taken: impl FnMut(Element<'_>),
     ) -> u64 {
-        let count = count.min(self.len());
+        let count = count.min(self.view().len());
         match &mut self.0 {
             Form::Small(packed) => pop_small(packed, end, count as usize, taken),
             Form::Large(large) => {
@@ -120,7 +165,7 @@ impl List {
 
     /// Removes up to `count` elements from an end; what was large of them comes back, to be freed.
     pub(crate) fn cut(&mut self, end: End, count: u64, limits: &Limits) -> Option<List> {
-        if count >= self.len() {
+        if count >= self.view().len() {
             return Some(std::mem::take(self));
         }
         match &mut self.0 {
@@ -136,40 +181,16 @@ impl List {
         }
     }
 
-    /// Element `index`, from the front.
-    pub(crate) fn get(&self, index: u64) -> Option<Element<'_>> {
-        match &self.0 {
-            Form::Small(packed) => node::get(packed.elements(), packed.len(), usize::try_from(index).ok()?),
-            Form::Large(large) => large.get(index),
-        }
-    }
-
-    /// Shows elements to `visit` until that says false: towards the back from element `from` on; or towards the front,
-    /// beginning with the one just before `from`.
-    #[inline]
-    pub(crate) fn visit(&self, from: u64, towards: End, mut visit: impl FnMut(Element<'_>) -> bool) {
-        match &self.0 {
-            Form::Small(packed) => {
-                let (elements, len) = (packed.elements(), packed.len());
-                let _ = match towards {
-                    End::Back => node::visit_back(elements, len, from, &mut visit),
-                    End::Front => node::visit_front(elements, len, from, &mut visit),
-                };
-            }
-            Form::Large(large) => large.visit(from, towards, &mut visit),
-        }
-    }
-
     /// Puts `text` in the place of element `index`. False: there is no such element.
     pub(crate) fn set(&mut self, index: u64, text: &[u8], limits: &Limits) -> bool {
         let fill = Fill::new(limits);
         self.make_room(std::iter::once(text), limits);
-        if index >= self.len() {
+        if index >= self.view().len() {
             return false;
         }
         match &mut self.0 {
             Form::Small(packed) => {
-                if let Some(at) = packed.nth(index as i64) {
+                if let Some(at) = packed.view().nth(index as i64) {
                     packed.splice(at, 1, [text]);
                 }
             }
@@ -181,14 +202,14 @@ impl List {
 
     /// Puts `text` before (`Front`) or behind (`Back`) element `pivot`. False: there is no such element.
     pub(crate) fn insert(&mut self, pivot: u64, side: End, text: &[u8], limits: &Limits) -> bool {
-        if pivot >= self.len() {
+        if pivot >= self.view().len() {
             return false;
         }
         self.make_room(std::iter::once(text), limits);
         match &mut self.0 {
             Form::Small(packed) => {
                 let place = if side == End::Front { pivot } else { pivot + 1 };
-                match packed.nth(place as i64) {
+                match packed.view().nth(place as i64) {
                     Some(at) => drop(packed.splice(at, 0, [text])),
                     None => packed.push_back([text]),
                 }
@@ -256,12 +277,12 @@ impl List {
 fn pop_small(packed: &mut Packed, end: End, count: usize, mut taken: impl FnMut(Element<'_>)) {
     let place = match end {
         End::Front => {
-            packed.iter().take(count).for_each(|(_, element)| taken(element));
-            packed.nth(0)
+            packed.view().iter().take(count).for_each(|(_, element)| taken(element));
+            packed.view().nth(0)
         }
         End::Back => {
             let mut place = None;
-            for (at, element) in packed.iter_back().take(count) {
+            for (at, element) in packed.view().iter_back().take(count) {
                 taken(element);
                 place = Some(at);
             }
@@ -279,7 +300,7 @@ impl Default for List {
     }
 }
 
-impl Collection for List {
+impl Collection for ListRef<'_> {
     fn tag(&self) -> u8 {
         List::TAG
     }
@@ -289,7 +310,7 @@ impl Collection for List {
     }
 
     fn encoding(&self) -> &'static str {
-        match &self.0 {
+        match self.0 {
             Form::Small(_) => "listpack",
             Form::Large(_) => "quicklist",
         }
@@ -300,18 +321,59 @@ impl Collection for List {
     }
 
     fn heap_bytes(&self) -> usize {
-        match &self.0 {
-            Form::Small(packed) => packed.heap_bytes(),
+        match self.0 {
+            Form::Small(packed) => packed.bytes().len(),
             Form::Large(large) => large.heap_bytes(),
         }
     }
 
     fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
-        snapshot::write(self, out, pause);
+        snapshot::write(*self, out, pause);
     }
 
     fn write_rdb(&self, out: &mut Vec<u8>) -> u16 {
-        rdb::write(self, out)
+        rdb::write(*self, out)
+    }
+}
+
+impl Elements for List {
+    const TAG: u8 = 7;
+    type View<'a> = ListRef<'a>;
+
+    #[inline]
+    fn view(&self) -> ListRef<'_> {
+        ListRef(match &self.0 {
+            Form::Small(packed) => Form::Small(packed.view()),
+            Form::Large(large) => Form::Large(large),
+        })
+    }
+
+    #[inline]
+    fn seen(value: ValueRef<'_>) -> Option<ListRef<'_>> {
+        match value {
+            ValueRef::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn of_mut(value: &mut Value) -> Option<&mut List> {
+        match value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn packed(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Form::Small(packed) => Some(packed.view().bytes()),
+            Form::Large(_) => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::List(self)
     }
 
     fn apply(&mut self, change: &[u8], limits: &Limits) -> bool {
@@ -320,36 +382,14 @@ impl Collection for List {
 
     fn check(&self) {
         match &self.0 {
-            Form::Small(packed) => packed.check(),
+            Form::Small(packed) => packed.view().check(),
             Form::Large(large) => large.check(),
         }
         let mut count = 0;
-        self.visit(0, End::Back, |_| {
+        self.view().visit(0, End::Back, |_| {
             count += 1;
             true
         });
-        assert_eq!(count, self.len());
-    }
-}
-
-impl Elements for List {
-    const TAG: u8 = 7;
-
-    fn of(value: &Value) -> Option<&List> {
-        match value {
-            Value::List(list) => Some(list),
-            _ => None,
-        }
-    }
-
-    fn of_mut(value: &mut Value) -> Option<&mut List> {
-        match value {
-            Value::List(list) => Some(list),
-            _ => None,
-        }
-    }
-
-    fn into_value(self) -> Value {
-        Value::List(self)
+        assert_eq!(count, self.view().len());
     }
 }

@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn texts_of(list: &List) -> Model {
     let mut texts = Vec::new();
-    list.visit(0, End::Back, |element| {
+    list.view().visit(0, End::Back, |element| {
         texts.push(element.to_bytes());
         true
     });
@@ -148,14 +148,14 @@ impl Compared {
             Step::Copy => self.copies.push((list.clone(), model.clone())),
             Step::Snapshot if len > 0 => {
                 let mut bytes = Vec::new();
-                list.write(&mut bytes, &mut |_| {});
+                list.view().write(&mut bytes, &mut |_| {});
                 let read = List::read(&bytes).unwrap();
-                assert_eq!(read.encoding(), list.encoding());
+                assert_eq!(read.view().encoding(), list.view().encoding());
                 *list = read;
             }
             Step::Dump if len > 0 => {
                 let mut bytes = Vec::new();
-                list.write_rdb(&mut bytes);
+                list.view().write_rdb(&mut bytes);
                 let mut from = &bytes[1..];
                 *list = List::read_rdb(bytes[0], &mut from, &limits).unwrap();
                 assert!(from.is_empty());
@@ -174,7 +174,7 @@ impl Compared {
 
     fn visit(&self, from: u64, towards: End) {
         let mut seen = Vec::new();
-        self.list.visit(from, towards, |element| {
+        self.list.view().visit(from, towards, |element| {
             seen.push(element.to_bytes());
             true
         });
@@ -188,10 +188,13 @@ impl Compared {
     fn check(&self) {
         self.list.check();
         self.replayed.check();
-        assert_eq!(self.list.len(), self.model.len() as u64);
+        assert_eq!(self.list.view().len(), self.model.len() as u64);
         assert_eq!(texts_of(&self.list), self.model);
         for index in [0, self.model.len() / 2, self.model.len().saturating_sub(1), self.model.len()] {
-            assert_eq!(self.list.get(index as u64).map(Element::to_bytes).as_ref(), self.model.get(index));
+            assert_eq!(
+                self.list.view().get(index as u64).map(Element::to_bytes).as_ref(),
+                self.model.get(index)
+            );
         }
     }
 }
@@ -259,18 +262,18 @@ fn a_copy_of_a_long_list_shares_its_nodes_and_neither_sees_the_others_changes() 
     list.pop(End::Back, 100, &limits, |_| {});
     list.check();
     copy.check();
-    assert_eq!((list.len(), copy.len()), (15_901, 20_000));
-    assert_eq!(copy.get(10_000).map(Element::to_bytes).as_deref(), Some(&b"10000"[..]));
-    assert_eq!(list.get(6_001).map(Element::to_bytes).as_deref(), Some(&b"changed"[..]));
+    assert_eq!((list.view().len(), copy.view().len()), (15_901, 20_000));
+    assert_eq!(copy.view().get(10_000).map(Element::to_bytes).as_deref(), Some(&b"10000"[..]));
+    assert_eq!(list.view().get(6_001).map(Element::to_bytes).as_deref(), Some(&b"changed"[..]));
 }
 
 #[test]
 fn a_small_list_is_one_allocation_and_a_large_one_little_more_than_its_elements() {
     let small = numbers(100, 10, &Limits::DEFAULT);
     assert!(matches!(small.0, Form::Small(_)));
-    assert!(small.heap_bytes() <= 1202, "{}", small.heap_bytes());
+    assert!(small.view().heap_bytes() <= 1202, "{}", small.view().heap_bytes());
     let large = numbers(1_000_000, 10, &Limits::DEFAULT);
-    assert!(large.heap_bytes() < 12_300_000, "{}", large.heap_bytes());
+    assert!(large.view().heap_bytes() < 12_300_000, "{}", large.view().heap_bytes());
 }
 
 #[test]
@@ -283,7 +286,7 @@ fn what_stays_in_the_middle_of_a_queue_does_not_grow_its_edges() {
         list.pop(End::Front, 1, &limits, |_| {});
     }
     list.check();
-    assert!(list.heap_bytes() < 60_000, "{}", list.heap_bytes());
+    assert!(list.view().heap_bytes() < 60_000, "{}", list.view().heap_bytes());
 }
 
 #[test]
@@ -291,7 +294,7 @@ fn damage_to_a_snapshot_is_refused_or_gives_a_sound_list() {
     let limits = Limits { list_node: 3, ..Limits::DEFAULT };
     for list in [numbers(3, 2, &limits), numbers(10, 2, &limits)] {
         let mut bytes = Vec::new();
-        list.write(&mut bytes, &mut |_| {});
+        list.view().write(&mut bytes, &mut |_| {});
         for index in 0..bytes.len() {
             for flip in [1, 0x80, 0xff] {
                 let mut bad = bytes.clone();

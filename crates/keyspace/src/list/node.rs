@@ -133,7 +133,7 @@ pub(super) fn without(node: &Packed, from: End, wanted: &[u8], max: u64) -> (Pac
 /// The node with `text` before element `at`, which may be beyond the end.
 pub(super) fn with(node: &mut Arc<Packed>, at: usize, text: &[u8]) -> Packed {
     let mut node = std::mem::take(Arc::make_mut(node));
-    let place = i64::try_from(at).ok().and_then(|at| node.nth(at));
+    let place = i64::try_from(at).ok().and_then(|at| node.view().nth(at));
     match place {
         Some(place) => drop(node.splice(place, 0, [text])),
         None => node.push_back([text]),

@@ -11,8 +11,8 @@
 
 use super::fill::Fill;
 use super::large::Large;
-use super::{End, Form, List, node};
-use crate::collection::Limits;
+use super::{End, List, ListRef, node};
+use crate::collection::{Elements, Form, Limits};
 use crate::listpack;
 use crate::packed::{self, Packed};
 use crate::rdb;
@@ -36,9 +36,9 @@ const PLAIN_BYTES_MIN: usize = 8192;
 const NODE_BYTES_MAX: usize = 65_536;
 
 /// Appends type and value; returns the version of the format.
-pub(super) fn write(list: &List, out: &mut Vec<u8>) -> u16 {
+pub(super) fn write(list: ListRef<'_>, out: &mut Vec<u8>) -> u16 {
     out.push(NODES);
-    match &list.0 {
+    match list.0 {
         Form::Small(packed) => {
             rdb::write_length(out, 1);
             write_node(out, packed.elements(), packed.len());
@@ -96,7 +96,7 @@ impl List {
         }
         let mut list = List(Form::Large(Box::new(large)));
         list.shrink(fill, false);
-        (list.len() > 0).then_some(list)
+        (list.view().len() > 0).then_some(list)
     }
 }
 

@@ -9,7 +9,8 @@
 
 use super::large::Large;
 use super::node;
-use super::{Form, List};
+use super::{List, ListRef};
+use crate::collection::{Elements, Form};
 use crate::packed::Packed;
 use crate::stream::varint;
 
@@ -18,9 +19,9 @@ const SMALL: u8 = 0;
 const LARGE: u8 = 1;
 
 /// Appends the list. `pause` is shown what there is so far after every node, and may take it away.
-pub(super) fn write(list: &List, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
+pub(super) fn write(list: ListRef<'_>, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
     out.push(VERSION);
-    match &list.0 {
+    match list.0 {
         Form::Small(packed) => {
             out.push(SMALL);
             packed.write_listpack(out);
@@ -55,6 +56,6 @@ impl List {
             }
             _ => return None,
         };
-        (list.len() > 0).then_some(list)
+        (list.view().len() > 0).then_some(list)
     }
 }

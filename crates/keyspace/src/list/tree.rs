@@ -339,7 +339,7 @@ impl Branch {
         assert!((1..=FANOUT).contains(&self.parts.len()));
         let depths = self.parts.iter().map(|part| match &part.below {
             Below::Node(node) => {
-                node.check();
+                node.view().check();
                 assert!(!node.is_empty());
                 assert_eq!(part.weight, Weight::of(node));
                 0

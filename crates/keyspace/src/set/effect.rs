@@ -8,15 +8,27 @@
 //! 4 only                      these are all that is left, in a set made anew (SPOP of nearly all)
 //! ```
 
-use crate::collection::{Edits, Limits};
+use crate::collection::{Edits, Elements, Limits};
 use crate::compact::Draws;
-use crate::set::Set;
+use crate::set::{Set, SetRef};
 use crate::stream::varint;
 
 const ADDED: u8 = 1;
 const ADDED_LARGE: u8 = 2;
 const REMOVED: u8 = 3;
 const ONLY: u8 = 4;
+
+impl SetRef<'_> {
+    /// Any `count` of the members, of which there are many more, as a set made anew: of integers only if this one is.
+    pub(crate) fn sampled(self, count: usize, draws: &mut Draws, limits: &Limits) -> Set {
+        let mut some = self.made_anew();
+        while some.view().len() < count {
+            let Some(member) = self.sample(draws.next()) else { break };
+            some.insert_member(member, limits);
+        }
+        some
+    }
+}
 
 impl Set {
     /// Adds members and notes those that are new; returns how many. The set takes the form that Redis gives it for as many as
@@ -47,7 +59,7 @@ impl Set {
     }
 
     fn note_added<'m>(&self, names: impl Iterator<Item = &'m [u8]>, edits: &mut Edits<'_>, count: usize) {
-        let kind = if self.is_large() { ADDED_LARGE } else { ADDED };
+        let kind = if self.view().is_large() { ADDED_LARGE } else { ADDED };
         edits.record(count, |body| write(body, kind, names));
     }
 
@@ -66,7 +78,7 @@ impl Set {
 
     /// Takes out any member and notes that; `None`: there is none. `random` has uniform bits.
     pub(crate) fn pop(&mut self, random: u64, edits: &mut Edits<'_>) -> Option<Vec<u8>> {
-        let name = self.sample(random)?.to_bytes();
+        let name = self.view().sample(random)?.to_bytes();
         self.remove(&name);
         edits.record(1, |body| write(body, REMOVED, std::iter::once(&name[..])));
         Some(name)
@@ -79,9 +91,9 @@ impl Set {
         draws: &mut Draws,
         edits: &mut Edits<'_>,
     ) -> Vec<Vec<u8>> {
-        let mut popped = Vec::with_capacity(count.min(self.len()));
+        let mut popped = Vec::with_capacity(count.min(self.view().len()));
         while popped.len() < count {
-            let Some(member) = self.sample(draws.next()) else { break };
+            let Some(member) = self.view().sample(draws.next()) else { break };
             let name = member.to_bytes();
             self.remove(&name);
             popped.push(name);
@@ -92,21 +104,11 @@ impl Set {
         popped
     }
 
-    /// Any `count` of the members, of which there are many more, as a set made anew: of integers only if this one is.
-    pub(crate) fn sampled(&self, count: usize, draws: &mut Draws, limits: &Limits) -> Set {
-        let mut some = self.made_anew();
-        while some.len() < count {
-            let Some(member) = self.sample(draws.next()) else { break };
-            some.insert_member(member, limits);
-        }
-        some
-    }
-
     /// Leaves only the members of `kept`, a subset, and notes that. Returns what was there.
     pub(crate) fn keep_only(&mut self, kept: Set, edits: &mut Edits<'_>) -> Set {
-        edits.record(self.len() - kept.len(), |body| {
+        edits.record(self.view().len() - kept.view().len(), |body| {
             body.push(ONLY);
-            kept.for_each(|member| varint::write_bytes(body, &member.to_bytes()));
+            kept.view().for_each(|member| varint::write_bytes(body, &member.to_bytes()));
         });
         std::mem::replace(self, kept)
     }
@@ -134,7 +136,7 @@ impl Set {
                 self.remove(name);
             }),
             ONLY => {
-                *self = if names.is_empty() { Set::default() } else { self.made_anew() };
+                *self = if names.is_empty() { Set::default() } else { self.view().made_anew() };
                 names.iter().for_each(|name| {
                     self.insert(name, limits);
                 });

@@ -13,10 +13,10 @@
 //!
 //! Cost: one member O(1) in a large set, O(bytes) in a small one, which the limits bound.
 
-use crate::collection::{Collection, Elements, Limits};
+use crate::collection::{Collection, Elements, Form, Limits};
 use crate::compact::{NameTable, Segment};
 use crate::listpack::{Element, canonical_int};
-use crate::value::Value;
+use crate::value::{Value, ValueRef};
 
 mod effect;
 #[cfg(test)]
@@ -25,7 +25,7 @@ mod rdb;
 mod small;
 mod snapshot;
 
-use small::{Small, View};
+use small::{Small, SmallRef, View};
 
 /// How far a set has been walked; the default is its beginning.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,15 +36,11 @@ pub(crate) type Member<'a> = Element<'a>;
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Set(Form);
+pub struct Set(Form<Small, Box<NameTable>>);
 
-#[derive(Debug, Clone)]
-enum Form {
-    /// Few and short members, in one allocation.
-    Small(Small),
-    /// A hash table.
-    Large(Box<NameTable>),
-}
+/// A set as it is read: a small one may lie in the record of its key.
+#[derive(Debug, Clone, Copy)]
+pub struct SetRef<'a>(Form<SmallRef<'a>, &'a NameTable>);
 
 const _: () = assert!(size_of::<Set>() == 16, "a value keeps one beside its tag");
 
@@ -54,28 +50,51 @@ impl Default for Set {
     }
 }
 
-impl Set {
+impl<'a> SetRef<'a> {
+    /// A small one of these bytes, which are [`Elements::packed`]'s.
+    #[inline]
+    pub(crate) fn of_packed(bytes: &'a [u8]) -> SetRef<'a> {
+        SetRef(Form::Small(SmallRef::of_bytes(bytes)))
+    }
+
+    /// The same as a value of its own, which shares what is large.
+    pub(crate) fn to_set(self) -> Set {
+        Set(match self.0 {
+            Form::Small(small) => Form::Small(small.to_small()),
+            Form::Large(table) => Form::Large(Box::new(table.clone())),
+        })
+    }
+
+    /// Whether both are of one key.
+    pub(crate) fn is_same(self, other: SetRef<'_>) -> bool {
+        match (self.0, other.0) {
+            (Form::Small(one), Form::Small(other)) => std::ptr::eq(one.bytes(), other.bytes()),
+            (Form::Large(one), Form::Large(other)) => std::ptr::eq(one, other),
+            _ => false,
+        }
+    }
+
     /// How many members.
-    pub(crate) fn len(&self) -> usize {
-        match &self.0 {
+    pub(crate) fn len(self) -> usize {
+        match self.0 {
             Form::Small(small) => small.len(),
             Form::Large(table) => table.len(),
         }
     }
 
-    pub(crate) fn is_large(&self) -> bool {
-        matches!(&self.0, Form::Large(_))
+    pub(crate) fn is_large(self) -> bool {
+        matches!(self.0, Form::Large(_))
     }
 
     /// Whether all members are kept as integers.
-    pub(crate) fn is_integers(&self) -> bool {
-        matches!(&self.0, Form::Small(small) if matches!(small.view(), View::Ints(_)))
+    pub(crate) fn is_integers(self) -> bool {
+        matches!(self.0, Form::Small(small) if matches!(small.view(), View::Ints(_)))
     }
 
     /// Whether this is a member.
     #[inline]
-    pub(crate) fn contains(&self, name: &[u8]) -> bool {
-        match &self.0 {
+    pub(crate) fn contains(self, name: &[u8]) -> bool {
+        match self.0 {
             Form::Small(small) => small.contains(name),
             Form::Large(table) => table.contains(name),
         }
@@ -83,8 +102,8 @@ impl Set {
 
     /// [`Set::contains`] for a name whose hash is known.
     #[inline]
-    pub(crate) fn contains_hashed(&self, hash: u64, name: &[u8]) -> bool {
-        match &self.0 {
+    pub(crate) fn contains_hashed(self, hash: u64, name: &[u8]) -> bool {
+        match self.0 {
             Form::Small(small) => small.contains(name),
             Form::Large(table) => table.contains_hashed(hash, name),
         }
@@ -92,8 +111,8 @@ impl Set {
 
     /// Whether this member of another set is one.
     #[inline]
-    pub(crate) fn contains_member(&self, member: Member<'_>) -> bool {
-        match (&self.0, member) {
+    pub(crate) fn contains_member(self, member: Member<'_>) -> bool {
+        match (self.0, member) {
             (Form::Small(small), Member::Int(number)) => match small.view() {
                 View::Ints(ints) => ints.find(number).is_ok(),
                 View::Packed(..) => small.contains(itoa::Buffer::new().format(number).as_bytes()),
@@ -105,8 +124,8 @@ impl Set {
 
     /// Shows the members to `visit` until it returns false. Returns whether it never did.
     #[inline]
-    pub(crate) fn visit<'a>(&'a self, mut visit: impl FnMut(Member<'a>) -> bool) -> bool {
-        match &self.0 {
+    pub(crate) fn visit(self, mut visit: impl FnMut(Member<'a>) -> bool) -> bool {
+        match self.0 {
             Form::Small(small) => match small.view() {
                 View::Ints(ints) => ints.iter().all(|number| visit(Member::Int(number))),
                 View::Packed(_, mut elements) => {
@@ -119,7 +138,7 @@ impl Set {
 
     /// Shows every member to `visit`.
     #[inline]
-    pub(crate) fn for_each<'a>(&'a self, mut visit: impl FnMut(Member<'a>)) {
+    pub(crate) fn for_each(self, mut visit: impl FnMut(Member<'a>)) {
         self.visit(|member| {
             visit(member);
             true
@@ -128,8 +147,8 @@ impl Set {
 
     /// Shows some members to `visit`, all of a small set, and moves `at` on; false: those were the last. For a set that does not
     /// change meanwhile.
-    pub(crate) fn visit_part<'a>(&'a self, at: &mut At, mut visit: impl FnMut(Member<'a>)) -> bool {
-        let Form::Large(table) = &self.0 else {
+    pub(crate) fn visit_part(self, at: &mut At, mut visit: impl FnMut(Member<'a>)) -> bool {
+        let Form::Large(table) = self.0 else {
             self.for_each(visit);
             return false;
         };
@@ -140,13 +159,8 @@ impl Set {
 
     /// Walks the members and passes at least `count` of them to `visit`, if there are as many; returns where to go on, `None`
     /// at the end. A small set is walked in one step.
-    pub(crate) fn scan<'a>(
-        &'a self,
-        from: u64,
-        count: usize,
-        mut visit: impl FnMut(Member<'a>),
-    ) -> Option<u64> {
-        match &self.0 {
+    pub(crate) fn scan(self, from: u64, count: usize, mut visit: impl FnMut(Member<'a>)) -> Option<u64> {
+        match self.0 {
             Form::Small(_) => {
                 self.for_each(visit);
                 None
@@ -156,13 +170,24 @@ impl Set {
     }
 
     /// Any member; `None`: there is none. `random` has uniform bits.
-    pub(crate) fn sample(&self, random: u64) -> Option<Member<'_>> {
-        match &self.0 {
+    pub(crate) fn sample(self, random: u64) -> Option<Member<'a>> {
+        match self.0 {
             Form::Small(small) => small.nth((random % small.len().max(1) as u64) as usize),
             Form::Large(table) => table.sample(random).map(Member::Text),
         }
     }
 
+    /// An empty set for some of the members: of integers if this one is.
+    pub(crate) fn made_anew(self) -> Set {
+        let mut small = Small::default();
+        if !self.is_integers() {
+            small.begin_packed();
+        }
+        Set(Form::Small(small))
+    }
+}
+
+impl Set {
     /// Adds a member; false: it is there already.
     #[inline]
     pub(crate) fn insert(&mut self, name: &[u8], limits: &Limits) -> bool {
@@ -170,15 +195,15 @@ impl Set {
             Form::Large(table) => return table.insert(name),
             Form::Small(small) => small,
         };
-        if small.contains(name) {
+        if small.seen().contains(name) {
             return false;
         }
         let is_new = small.is_new();
-        let fits = name.len() as u64 <= limits.set_value_bytes && small.len() < packed_max(limits);
-        match (small.view(), canonical_int(name)) {
+        let fits = name.len() as u64 <= limits.set_value_bytes && small.seen().len() < packed_max(limits);
+        match (small.seen().view(), canonical_int(name)) {
             (view, Some(number)) if is_new || matches!(view, View::Ints(_)) => {
                 small.insert_int(number);
-                if small.len() as u64 > limits.set_integers {
+                if small.seen().len() as u64 > limits.set_integers {
                     self.enlarge();
                 }
                 return true;
@@ -233,7 +258,7 @@ impl Set {
     pub(crate) fn make_room(&mut self, first: &[u8], more: usize, limits: &Limits) {
         let Form::Small(small) = &mut self.0 else { return };
         let more = more as u64;
-        match small.view() {
+        match small.seen().view() {
             View::Ints(_) if more <= limits.set_integers => {}
             View::Packed(0, _) if more <= limits.set_integers && canonical_int(first).is_some() => {}
             View::Packed(0, _) if more <= limits.set_entries => small.begin_packed(),
@@ -242,22 +267,13 @@ impl Set {
         }
     }
 
-    /// An empty set for some of the members: of integers if this one is.
-    pub(crate) fn made_anew(&self) -> Set {
-        let mut small = Small::default();
-        if !self.is_integers() {
-            small.begin_packed();
-        }
-        Set(Form::Small(small))
-    }
-
     /// Becomes a hash table.
     pub(crate) fn enlarge(&mut self) {
-        if self.is_large() {
+        if self.view().is_large() {
             return;
         }
         let mut table = NameTable::default();
-        self.for_each(|member| {
+        self.view().for_each(|member| {
             match member {
                 Member::Int(number) => table.insert(itoa::Buffer::new().format(number).as_bytes()),
                 Member::Text(name) => table.insert(name),
@@ -268,11 +284,11 @@ impl Set {
 
     /// Becomes integers, if it has only such and no more than there may be.
     pub(crate) fn make_integers(&mut self, limits: &Limits) {
-        if self.is_integers() || self.len() as u64 > limits.set_integers {
+        if self.view().is_integers() || self.view().len() as u64 > limits.set_integers {
             return;
         }
         let mut small = Small::default();
-        let all = self.visit(|member| match member.as_int() {
+        let all = self.view().visit(|member| match member.as_int() {
             Some(number) => {
                 small.insert_int(number);
                 true
@@ -290,7 +306,7 @@ fn packed_max(limits: &Limits) -> usize {
     usize::try_from(limits.set_entries).unwrap_or(usize::MAX).min(small::PACKED_MAX)
 }
 
-impl Collection for Set {
+impl Collection for SetRef<'_> {
     fn tag(&self) -> u8 {
         Set::TAG
     }
@@ -300,7 +316,7 @@ impl Collection for Set {
     }
 
     fn encoding(&self) -> &'static str {
-        match &self.0 {
+        match self.0 {
             Form::Small(small) => match small.view() {
                 View::Ints(_) => "intset",
                 View::Packed(..) => "listpack",
@@ -314,8 +330,8 @@ impl Collection for Set {
     }
 
     fn heap_bytes(&self) -> usize {
-        match &self.0 {
-            Form::Small(small) => small.heap_bytes(),
+        match self.0 {
+            Form::Small(small) => small.bytes().len(),
             Form::Large(table) => size_of::<NameTable>() + table.heap_bytes(),
         }
     }
@@ -327,29 +343,29 @@ impl Collection for Set {
     fn write_rdb(&self, out: &mut Vec<u8>) -> u16 {
         self.write_payload(out)
     }
-
-    fn apply(&mut self, change: &[u8], limits: &Limits) -> bool {
-        self.apply_change(change, limits)
-    }
-
-    fn check(&self) {
-        match &self.0 {
-            Form::Small(small) => small.check(),
-            Form::Large(table) => table.check(),
-        }
-    }
 }
 
 impl Elements for Set {
     const TAG: u8 = 9;
+    type View<'a> = SetRef<'a>;
 
-    fn of(value: &Value) -> Option<&Set> {
+    #[inline]
+    fn view(&self) -> SetRef<'_> {
+        SetRef(match &self.0 {
+            Form::Small(small) => Form::Small(small.seen()),
+            Form::Large(table) => Form::Large(table),
+        })
+    }
+
+    #[inline]
+    fn seen(value: ValueRef<'_>) -> Option<SetRef<'_>> {
         match value {
-            Value::Set(set) => Some(set),
+            ValueRef::Set(set) => Some(set),
             _ => None,
         }
     }
 
+    #[inline]
     fn of_mut(value: &mut Value) -> Option<&mut Set> {
         match value {
             Value::Set(set) => Some(set),
@@ -357,7 +373,26 @@ impl Elements for Set {
         }
     }
 
+    #[inline]
+    fn packed(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Form::Small(small) => Some(small.seen().bytes()),
+            Form::Large(_) => None,
+        }
+    }
+
     fn into_value(self) -> Value {
         Value::Set(self)
+    }
+
+    fn apply(&mut self, change: &[u8], limits: &Limits) -> bool {
+        self.apply_change(change, limits)
+    }
+
+    fn check(&self) {
+        match &self.0 {
+            Form::Small(small) => small.seen().check(),
+            Form::Large(table) => table.check(),
+        }
     }
 }

@@ -8,11 +8,11 @@
 //!
 //! What is read takes the form that the limits give it, as when Redis reads it. Source: `redis-server`'s DUMP payloads.
 
-use crate::collection::Limits;
+use crate::collection::{Elements, Form, Limits};
 use crate::listpack;
 use crate::rdb::{read_length, read_string, write_length, write_string};
 use crate::set::small::{Ints, Small, View};
-use crate::set::{Form, Set};
+use crate::set::{Set, SetRef};
 
 const TYPE_SET: u8 = 2;
 const TYPE_INTSET: u8 = 11;
@@ -22,10 +22,10 @@ const TYPE_LISTPACK: u8 = 20;
 const VERSION: u16 = 10;
 const LISTPACK_VERSION: u16 = 11;
 
-impl Set {
+impl SetRef<'_> {
     /// Appends type and value; returns the version it needs.
-    pub(super) fn write_payload(&self, out: &mut Vec<u8>) -> u16 {
-        match &self.0 {
+    pub(super) fn write_payload(self, out: &mut Vec<u8>) -> u16 {
+        match self.0 {
             Form::Small(small) => match small.view() {
                 View::Ints(ints) => {
                     out.push(TYPE_INTSET);
@@ -49,7 +49,9 @@ impl Set {
             }
         }
     }
+}
 
+impl Set {
     /// Reads a value of this type; `None`: it is no set, damaged, or without members.
     pub(crate) fn read_rdb(kind: u8, from: &mut &[u8], limits: &Limits) -> Option<Set> {
         let mut set = match kind {
@@ -69,7 +71,7 @@ impl Set {
             TYPE_LISTPACK => read_packed(&read_string(from)?, limits)?,
             _ => return None,
         };
-        (set.len() > 0).then(|| std::mem::take(&mut set))
+        (set.view().len() > 0).then(|| std::mem::take(&mut set))
     }
 
     /// Whether values of this type are sets.

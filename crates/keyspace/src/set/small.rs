@@ -27,6 +27,10 @@ const PACKED_HEAD: usize = 3;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Small(Box<[u8]>);
 
+/// The same bytes wherever they are: in an allocation, or in the record of a key (`record.rs`).
+#[derive(Clone, Copy)]
+pub(super) struct SmallRef<'a>(&'a [u8]);
+
 /// What a small set consists of.
 #[derive(Clone, Copy)]
 pub(super) enum View<'a> {
@@ -100,7 +104,104 @@ fn width_of(number: i64) -> usize {
     }
 }
 
+impl<'a> SmallRef<'a> {
+    /// What [`SmallRef::bytes`] gave.
+    #[inline]
+    pub(super) fn of_bytes(bytes: &'a [u8]) -> SmallRef<'a> {
+        SmallRef(bytes)
+    }
+
+    /// As the module draws them.
+    #[inline]
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The same in an allocation of its own.
+    pub(super) fn to_small(self) -> Small {
+        Small(self.0.into())
+    }
+
+    /// Appends packed members as a listpack.
+    pub(super) fn write_listpack(self, out: &mut Vec<u8>) {
+        let View::Packed(count, elements) = self.view() else { return };
+        // The limits keep it far below 4 GiB.
+        out.extend_from_slice(&((elements.len() + listpack::FRAME_BYTES) as u32).to_le_bytes());
+        out.extend_from_slice(&(count as u16).to_le_bytes());
+        out.extend_from_slice(elements);
+        out.push(listpack::END);
+    }
+
+    /// What it consists of; without members, nothing packed.
+    #[inline]
+    pub(super) fn view(self) -> View<'a> {
+        match self.0 {
+            [] => View::Packed(0, &[]),
+            [PACKED, low, high, elements @ ..] => {
+                View::Packed(usize::from(u16::from_le_bytes([*low, *high])), elements)
+            }
+            [width, bytes @ ..] => View::Ints(Ints { width: usize::from(*width), bytes }),
+        }
+    }
+
+    pub(super) fn len(self) -> usize {
+        match self.view() {
+            View::Ints(ints) => ints.len(),
+            View::Packed(count, _) => count,
+        }
+    }
+
+    #[inline]
+    pub(super) fn contains(self, name: &[u8]) -> bool {
+        match self.view() {
+            View::Ints(ints) => canonical_int(name).is_some_and(|number| ints.find(number).is_ok()),
+            View::Packed(_, elements) => find(elements, name).is_some(),
+        }
+    }
+
+    /// Member `index`.
+    pub(super) fn nth(self, index: usize) -> Option<Element<'a>> {
+        match self.view() {
+            View::Ints(ints) => (index < ints.len()).then(|| Element::Int(ints.at(index))),
+            View::Packed(_, mut elements) => {
+                for _ in 0..index {
+                    listpack::read(&mut elements)?;
+                }
+                listpack::read(&mut elements)
+            }
+        }
+    }
+
+    /// Panics if an invariant of the module does not hold.
+    pub(super) fn check(self) {
+        match self.view() {
+            View::Ints(ints) => assert!(Ints::new(ints.width, ints.bytes).is_some()),
+            View::Packed(count, mut elements) => {
+                assert_eq!(self.0.is_empty(), count == 0);
+                let mut all = HashSet::new();
+                while let Some(element) = listpack::read(&mut elements) {
+                    assert!(matches!(element, Element::Int(_)) || element.as_int().is_none());
+                    assert!(all.insert(element.to_bytes()));
+                }
+                assert!(elements.is_empty());
+                assert_eq!(all.len(), count);
+            }
+        }
+    }
+}
+
 impl Small {
+    /// As it is read.
+    #[inline]
+    pub(super) fn seen(&self) -> SmallRef<'_> {
+        SmallRef(&self.0)
+    }
+
+    #[inline]
+    fn view(&self) -> View<'_> {
+        self.seen().view()
+    }
+
     /// These integers.
     pub(super) fn of_ints(ints: Ints<'_>) -> Small {
         Small([&[ints.width as u8], ints.bytes].concat().into())
@@ -118,47 +219,6 @@ impl Small {
             (is_canonical && names.insert(element)).then_some(())?;
         }
         (count > 0).then(|| Small([&[PACKED, low, high], elements].concat().into()))
-    }
-
-    /// Appends packed members as a listpack.
-    pub(super) fn write_listpack(&self, out: &mut Vec<u8>) {
-        let View::Packed(count, elements) = self.view() else { return };
-        // The limits keep it far below 4 GiB.
-        out.extend_from_slice(&((elements.len() + listpack::FRAME_BYTES) as u32).to_le_bytes());
-        out.extend_from_slice(&(count as u16).to_le_bytes());
-        out.extend_from_slice(elements);
-        out.push(listpack::END);
-    }
-
-    /// What it consists of; without members, nothing packed.
-    #[inline]
-    pub(super) fn view(&self) -> View<'_> {
-        match &*self.0 {
-            [] => View::Packed(0, &[]),
-            [PACKED, low, high, elements @ ..] => {
-                View::Packed(usize::from(u16::from_le_bytes([*low, *high])), elements)
-            }
-            [width, bytes @ ..] => View::Ints(Ints { width: usize::from(*width), bytes }),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        match self.view() {
-            View::Ints(ints) => ints.len(),
-            View::Packed(count, _) => count,
-        }
-    }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.0.len()
-    }
-
-    #[inline]
-    pub(super) fn contains(&self, name: &[u8]) -> bool {
-        match self.view() {
-            View::Ints(ints) => canonical_int(name).is_some_and(|number| ints.find(number).is_ok()),
-            View::Packed(_, elements) => find(elements, name).is_some(),
-        }
     }
 
     /// Adds an integer that is not there, to none or to integers.
@@ -236,7 +296,7 @@ impl Small {
                 (PACKED_HEAD + start..PACKED_HEAD + end, true)
             }
         };
-        if self.len() == 1 {
+        if self.seen().len() == 1 {
             *self = Small::default();
             return true;
         }
@@ -247,36 +307,6 @@ impl Small {
         }
         self.0 = bytes.into_boxed_slice();
         true
-    }
-
-    /// Member `index`.
-    pub(super) fn nth(&self, index: usize) -> Option<Element<'_>> {
-        match self.view() {
-            View::Ints(ints) => (index < ints.len()).then(|| Element::Int(ints.at(index))),
-            View::Packed(_, mut elements) => {
-                for _ in 0..index {
-                    listpack::read(&mut elements)?;
-                }
-                listpack::read(&mut elements)
-            }
-        }
-    }
-
-    /// Panics if an invariant of the module does not hold.
-    pub(super) fn check(&self) {
-        match self.view() {
-            View::Ints(ints) => assert!(Ints::new(ints.width, ints.bytes).is_some()),
-            View::Packed(count, mut elements) => {
-                assert_eq!(self.0.is_empty(), count == 0);
-                let mut all = HashSet::new();
-                while let Some(element) = listpack::read(&mut elements) {
-                    assert!(matches!(element, Element::Int(_)) || element.as_int().is_none());
-                    assert!(all.insert(element.to_bytes()));
-                }
-                assert!(elements.is_empty());
-                assert_eq!(all.len(), count);
-            }
-        }
     }
 }
 
@@ -300,6 +330,12 @@ fn find(elements: &[u8], name: &[u8]) -> Option<(usize, usize)> {
 }
 
 impl std::fmt::Debug for Small {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.seen().fmt(f)
+    }
+}
+
+impl std::fmt::Debug for SmallRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let members = (0..self.len()).map_while(|index| self.nth(index));
         f.debug_set().entries(members.map(|member| member.to_bytes().escape_ascii().to_string())).finish()

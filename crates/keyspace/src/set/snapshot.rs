@@ -8,9 +8,10 @@
 //!
 //! It is read back in the form it had. Reading checks everything: the bytes come from a file.
 
+use crate::collection::Form;
 use crate::compact::NameTable;
 use crate::set::small::{Ints, Small, View};
-use crate::set::{Form, Set};
+use crate::set::{Set, SetRef};
 use crate::stream::varint;
 
 const PACKED: u8 = 0;
@@ -18,9 +19,9 @@ const LARGE: u8 = 1;
 /// Bytes of a large set from one pause to the next.
 const PAUSE_BYTES: usize = 64 << 10;
 
-impl Set {
-    pub(super) fn write_snapshot(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
-        match &self.0 {
+impl SetRef<'_> {
+    pub(super) fn write_snapshot(self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
+        match self.0 {
             Form::Small(small) => match small.view() {
                 View::Ints(ints) => {
                     out.push(ints.width() as u8);
@@ -46,7 +47,9 @@ impl Set {
             }
         }
     }
+}
 
+impl Set {
     /// Reads what was written; `None`: the bytes are not exactly a set with members.
     pub(crate) fn read(from: &[u8]) -> Option<Set> {
         let (&kind, rest) = from.split_first()?;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Zset;
+use super::ZsetRef;
 use super::leaf::{Edge, Key, order};
 
 /// Scores from `min` to `max`; neither is NaN.
@@ -83,9 +83,9 @@ impl<'a> Lex<'a> {
     }
 }
 
-impl Zset {
+impl ZsetRef<'_> {
     /// The ranks of the elements in a range of scores. Cost: O(log n).
-    pub(crate) fn ranks_by_score(&self, range: &ScoreRange) -> Range<usize> {
+    pub(crate) fn ranks_by_score(self, range: &ScoreRange) -> Range<usize> {
         if range.is_empty() {
             return 0..0;
         }
@@ -95,7 +95,7 @@ impl Zset {
 
     /// The ranks of the elements in a range of members. Of a set whose scores differ the answer is right if
     /// its members happen to be in order. Cost: O(log n), then squared.
-    pub(crate) fn ranks_by_lex(&self, range: &LexRange<'_>) -> Range<usize> {
+    pub(crate) fn ranks_by_lex(self, range: &LexRange<'_>) -> Range<usize> {
         let len = self.len();
         let score_at = |rank: usize| self.at(rank, |_, score| score);
         let Some(score) = score_at(0) else { return 0..0 };
@@ -113,7 +113,7 @@ impl Zset {
     }
 
     /// How many elements are before a place if scores are left out of account, and members are in order all the same.
-    fn rank_by_member(&self, key: Key<'_>) -> usize {
+    fn rank_by_member(self, key: Key<'_>) -> usize {
         let (mut from, mut to) = (0, self.len());
         while from < to {
             let middle = (from + to) / 2;

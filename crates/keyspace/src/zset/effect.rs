@@ -10,7 +10,7 @@
 //! `v` is an unsigned LEB128 number. A removed range is its ranks, of which the order of the elements says what they are:
 //! a million elements that go at once are a change of a few bytes.
 
-use crate::collection::{Edits, Limits};
+use crate::collection::{Edits, Elements, Limits};
 use crate::effect::{read_varint, write_varint};
 use crate::zset::Zset;
 
@@ -150,7 +150,7 @@ fn apply_members(zset: &mut Zset, body: &[u8]) -> bool {
     let (mut rest, mut count) = (body, 0);
     while !rest.is_empty() {
         let Some(member) = read_member(&mut rest) else { return false };
-        if zset.score(member).is_none() {
+        if zset.view().score(member).is_none() {
             return false;
         }
         count += 1;
@@ -165,7 +165,8 @@ fn apply_members(zset: &mut Zset, body: &[u8]) -> bool {
 fn apply_ranks(zset: &mut Zset, mut body: &[u8]) -> Option<()> {
     let first = usize::try_from(read_varint(&mut body)?).ok()?;
     let count = usize::try_from(read_varint(&mut body)?).ok()?;
-    let end = first.checked_add(count).filter(|&end| count > 0 && end <= zset.len() && body.is_empty())?;
+    let end =
+        first.checked_add(count).filter(|&end| count > 0 && end <= zset.view().len() && body.is_empty())?;
     zset.remove_ranks(first..end, &mut |_, _| {});
     Some(())
 }

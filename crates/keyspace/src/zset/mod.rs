@@ -15,10 +15,10 @@
 
 use std::ops::Range;
 
-use crate::collection::{Collection, Elements, Limits};
+use crate::collection::{Collection, Elements, Form, Limits};
 use crate::listpack;
-use crate::packed::{ELEMENTS_MAX, Packed};
-use crate::value::Value;
+use crate::packed::{ELEMENTS_MAX, Packed, PackedRef};
+use crate::value::{Value, ValueRef};
 
 mod bounds;
 pub(crate) mod effect;
@@ -41,13 +41,11 @@ pub(crate) use small::Digits;
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Zset(Form);
+pub struct Zset(Form<Packed, Box<Large>>);
 
-#[derive(Debug, Clone)]
-enum Form {
-    Small(Packed),
-    Large(Box<Large>),
-}
+/// A sorted set as it is read: a small one may lie in the record of its key.
+#[derive(Debug, Clone, Copy)]
+pub struct ZsetRef<'a>(Form<PackedRef<'a>, &'a Large>);
 
 impl Default for Zset {
     fn default() -> Zset {
@@ -55,10 +53,24 @@ impl Default for Zset {
     }
 }
 
-impl Zset {
+impl<'a> ZsetRef<'a> {
+    /// A small one whose elements are packed like this.
+    #[inline]
+    pub(crate) fn of_packed(packed: PackedRef<'a>) -> ZsetRef<'a> {
+        ZsetRef(Form::Small(packed))
+    }
+
+    /// The same as a value of its own, which shares what is large.
+    pub(crate) fn to_zset(self) -> Zset {
+        Zset(match self.0 {
+            Form::Small(packed) => Form::Small(packed.to_packed()),
+            Form::Large(large) => Form::Large(Box::new(large.clone())),
+        })
+    }
+
     /// How many elements.
-    pub(crate) fn len(&self) -> usize {
-        match &self.0 {
+    pub(crate) fn len(self) -> usize {
+        match self.0 {
             Form::Small(packed) => packed.len() / 2,
             Form::Large(large) => large.len(),
         }
@@ -66,16 +78,16 @@ impl Zset {
 
     /// The score of a member.
     #[inline]
-    pub(crate) fn score(&self, member: &[u8]) -> Option<f64> {
-        match &self.0 {
+    pub(crate) fn score(self, member: &[u8]) -> Option<f64> {
+        match self.0 {
             Form::Small(packed) => Some(small::find(packed, member)?.1),
             Form::Large(large) => large.score(member),
         }
     }
 
     /// Rank and score of a member.
-    pub(crate) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        match &self.0 {
+    pub(crate) fn rank(self, member: &[u8]) -> Option<(usize, f64)> {
+        match self.0 {
             Form::Small(packed) => {
                 let (rank, at) = packed.find_nth(member, 2)?;
                 Some((rank, small::score_at(packed, at)?))
@@ -84,6 +96,104 @@ impl Zset {
         }
     }
 
+    /// Shows the elements of these ranks, until `visit` has had enough.
+    pub(crate) fn visit_while(
+        self,
+        ranks: Range<usize>,
+        direction: Direction,
+        visit: &mut dyn FnMut(&[u8], f64) -> bool,
+    ) {
+        let mut digits = Digits::default();
+        let skipped = match direction {
+            Direction::Forward => ranks.start,
+            Direction::Backward => self.len().saturating_sub(ranks.end),
+        };
+        match (self.0, direction) {
+            (Form::Small(packed), Direction::Forward) => {
+                let mut items = small::iter(packed).skip(skipped).take(ranks.len());
+                items.all(|(_, member, score)| visit(digits.bytes(member), score));
+            }
+            (Form::Small(packed), Direction::Backward) => {
+                let mut items = small::iter_back(packed).skip(skipped).take(ranks.len());
+                items.all(|(_, member, score)| visit(digits.bytes(member), score));
+            }
+            (Form::Large(large), Direction::Forward) => large.tree().visit(ranks, visit),
+            (Form::Large(large), Direction::Backward) => large.tree().visit_back(ranks, visit),
+        }
+    }
+
+    /// Shows the elements of these ranks.
+    pub(crate) fn visit(self, ranks: Range<usize>, direction: Direction, mut visit: impl FnMut(&[u8], f64)) {
+        self.visit_while(ranks, direction, &mut |member, score| {
+            visit(member, score);
+            true
+        });
+    }
+
+    /// Shows the members of these ranks, without their scores.
+    pub(crate) fn visit_members(
+        self,
+        ranks: Range<usize>,
+        direction: Direction,
+        mut visit: impl FnMut(&[u8]),
+    ) {
+        match (self.0, direction) {
+            (Form::Small(packed), Direction::Forward) => small::visit_members(packed, ranks, &mut |member| {
+                visit(member);
+                true
+            }),
+            _ => self.visit(ranks, direction, |member, _| visit(member)),
+        }
+    }
+
+    /// Shows all elements in order.
+    pub(crate) fn visit_all(self, visit: impl FnMut(&[u8], f64)) {
+        self.visit(0..self.len(), Direction::Forward, visit);
+    }
+
+    /// Shows elements in the order of a walk, at least `count` of them from `from` on; returns where to go on, `None` at the
+    /// end. A small set is shown whole.
+    pub(crate) fn scan(self, from: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> Option<u64> {
+        match self.0 {
+            Form::Small(_) => {
+                self.visit_all(visit);
+                None
+            }
+            Form::Large(large) => large.scan(from, count, &mut visit),
+        }
+    }
+
+    /// How many elements are before a place.
+    fn rank_of(self, key: Key<'_>) -> usize {
+        if key.score == f64::INFINITY && key.edge == leaf::Edge::Most {
+            return self.len();
+        }
+        match self.0 {
+            Form::Small(packed) => small::rank_of(packed, key),
+            Form::Large(large) => large.tree().rank_of(key),
+        }
+    }
+
+    /// What `read` makes of the element of a rank; `None`: there is none.
+    fn at<R>(self, rank: usize, read: impl FnOnce(&[u8], f64) -> R) -> Option<R> {
+        let (mut read, mut result) = (Some(read), None);
+        self.visit_while(rank..self.len().min(rank + 1), Direction::Forward, &mut |member, score| {
+            result = read.take().map(|read| read(member, score));
+            false
+        });
+        result
+    }
+
+    /// Appends a score as ZSCAN shows it: of a small set as it is kept, otherwise with 17 digits, as Redis does.
+    pub(crate) fn write_scanned_score(self, out: &mut Vec<u8>, score: f64) {
+        match self.0 {
+            Form::Small(_) => small::write_score(out, score),
+            Form::Large(_) => float::write_17_digits(out, score),
+        }
+    }
+}
+
+impl Zset {
     /// Adds a member, or gives it another score; returns the score that it had. `score` is not NaN.
     pub(crate) fn set(&mut self, member: &[u8], score: f64, limits: &Limits) -> Option<f64> {
         let decided: Result<_, std::convert::Infallible> =
@@ -104,7 +214,7 @@ impl Zset {
             Form::Large(large) => return large.update(member, decide),
             Form::Small(packed) => packed,
         };
-        let found = small::find(packed, member);
+        let found = small::find(packed.view(), member);
         let old = found.map(|(_, score)| score);
         let Some(score) = decide(old)? else { return Ok(old) };
         match found {
@@ -119,7 +229,7 @@ impl Zset {
     pub(crate) fn remove(&mut self, member: &[u8]) -> Option<f64> {
         match &mut self.0 {
             Form::Small(packed) => {
-                let (at, score) = small::find(packed, member)?;
+                let (at, score) = small::find(packed.view(), member)?;
                 packed.remove(at, 2);
                 Some(score)
             }
@@ -132,101 +242,13 @@ impl Zset {
         match &mut self.0 {
             Form::Small(packed) => {
                 let mut digits = Digits::default();
-                for (_, member, score) in small::iter(packed).skip(ranks.start).take(ranks.len()) {
+                for (_, member, score) in small::iter(packed.view()).skip(ranks.start).take(ranks.len()) {
                     visit(digits.bytes(member), score);
                 }
                 small::remove(packed, ranks);
             }
             Form::Large(large) => large.remove_ranks(ranks, visit),
         }
-    }
-
-    /// Shows the elements of these ranks, until `visit` has had enough.
-    pub(crate) fn visit_while(
-        &self,
-        ranks: Range<usize>,
-        direction: Direction,
-        visit: &mut dyn FnMut(&[u8], f64) -> bool,
-    ) {
-        let mut digits = Digits::default();
-        let skipped = match direction {
-            Direction::Forward => ranks.start,
-            Direction::Backward => self.len().saturating_sub(ranks.end),
-        };
-        match (&self.0, direction) {
-            (Form::Small(packed), Direction::Forward) => {
-                let mut items = small::iter(packed).skip(skipped).take(ranks.len());
-                items.all(|(_, member, score)| visit(digits.bytes(member), score));
-            }
-            (Form::Small(packed), Direction::Backward) => {
-                let mut items = small::iter_back(packed).skip(skipped).take(ranks.len());
-                items.all(|(_, member, score)| visit(digits.bytes(member), score));
-            }
-            (Form::Large(large), Direction::Forward) => large.tree().visit(ranks, visit),
-            (Form::Large(large), Direction::Backward) => large.tree().visit_back(ranks, visit),
-        }
-    }
-
-    /// Shows the elements of these ranks.
-    pub(crate) fn visit(&self, ranks: Range<usize>, direction: Direction, mut visit: impl FnMut(&[u8], f64)) {
-        self.visit_while(ranks, direction, &mut |member, score| {
-            visit(member, score);
-            true
-        });
-    }
-
-    /// Shows the members of these ranks, without their scores.
-    pub(crate) fn visit_members(
-        &self,
-        ranks: Range<usize>,
-        direction: Direction,
-        mut visit: impl FnMut(&[u8]),
-    ) {
-        match (&self.0, direction) {
-            (Form::Small(packed), Direction::Forward) => small::visit_members(packed, ranks, &mut |member| {
-                visit(member);
-                true
-            }),
-            _ => self.visit(ranks, direction, |member, _| visit(member)),
-        }
-    }
-
-    /// Shows all elements in order.
-    pub(crate) fn visit_all(&self, visit: impl FnMut(&[u8], f64)) {
-        self.visit(0..self.len(), Direction::Forward, visit);
-    }
-
-    /// Shows elements in the order of a walk, at least `count` of them from `from` on; returns where to go on, `None` at the
-    /// end. A small set is shown whole.
-    pub(crate) fn scan(&self, from: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> Option<u64> {
-        match &self.0 {
-            Form::Small(_) => {
-                self.visit_all(visit);
-                None
-            }
-            Form::Large(large) => large.scan(from, count, &mut visit),
-        }
-    }
-
-    /// How many elements are before a place.
-    fn rank_of(&self, key: Key<'_>) -> usize {
-        if key.score == f64::INFINITY && key.edge == leaf::Edge::Most {
-            return self.len();
-        }
-        match &self.0 {
-            Form::Small(packed) => small::rank_of(packed, key),
-            Form::Large(large) => large.tree().rank_of(key),
-        }
-    }
-
-    /// What `read` makes of the element of a rank; `None`: there is none.
-    fn at<R>(&self, rank: usize, read: impl FnOnce(&[u8], f64) -> R) -> Option<R> {
-        let (mut read, mut result) = (Some(read), None);
-        self.visit_while(rank..self.len().min(rank + 1), Direction::Forward, &mut |member, score| {
-            result = read.take().map(|read| read(member, score));
-            false
-        });
-        result
     }
 
     /// Elements in the order of a sorted set.
@@ -246,18 +268,10 @@ impl Zset {
         zset
     }
 
-    /// Appends a score as ZSCAN shows it: of a small set as it is kept, otherwise with 17 digits, as Redis does.
-    pub(crate) fn write_scanned_score(&self, out: &mut Vec<u8>, score: f64) {
-        match &self.0 {
-            Form::Small(_) => small::write_score(out, score),
-            Form::Large(_) => float::write_17_digits(out, score),
-        }
-    }
-
     /// Becomes large.
     fn enlarge(&mut self) -> &mut Large {
         let mut large = Large::default();
-        self.visit_all(|member, score| {
+        self.view().visit_all(|member, score| {
             large.set(member, score);
         });
         self.0 = Form::Large(Box::new(large));
@@ -281,7 +295,7 @@ fn fits(packed: &Packed, member: &[u8], limits: &Limits) -> bool {
 /// Bytes of a small set, whatever the limits say: what is found by walking it stays small.
 const SMALL_BYTES_MAX: usize = 1 << 20;
 
-impl Collection for Zset {
+impl Collection for ZsetRef<'_> {
     fn tag(&self) -> u8 {
         Zset::TAG
     }
@@ -291,7 +305,7 @@ impl Collection for Zset {
     }
 
     fn encoding(&self) -> &'static str {
-        match &self.0 {
+        match self.0 {
             Form::Small(_) => "listpack",
             Form::Large(_) => "skiplist",
         }
@@ -302,18 +316,59 @@ impl Collection for Zset {
     }
 
     fn heap_bytes(&self) -> usize {
-        match &self.0 {
-            Form::Small(packed) => packed.heap_bytes(),
+        match self.0 {
+            Form::Small(packed) => packed.bytes().len(),
             Form::Large(large) => size_of::<Large>() + large.heap_bytes(),
         }
     }
 
     fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
-        snapshot::write(self, out, pause);
+        snapshot::write(*self, out, pause);
     }
 
     fn write_rdb(&self, out: &mut Vec<u8>) -> u16 {
-        rdb::write(self, out)
+        rdb::write(*self, out)
+    }
+}
+
+impl Elements for Zset {
+    const TAG: u8 = 10;
+    type View<'a> = ZsetRef<'a>;
+
+    #[inline]
+    fn view(&self) -> ZsetRef<'_> {
+        ZsetRef(match &self.0 {
+            Form::Small(packed) => Form::Small(packed.view()),
+            Form::Large(large) => Form::Large(large),
+        })
+    }
+
+    #[inline]
+    fn seen(value: ValueRef<'_>) -> Option<ZsetRef<'_>> {
+        match value {
+            ValueRef::Zset(zset) => Some(zset),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn of_mut(value: &mut Value) -> Option<&mut Zset> {
+        match value {
+            Value::Zset(zset) => Some(zset),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn packed(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Form::Small(packed) => Some(packed.view().bytes()),
+            Form::Large(_) => None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Zset(self)
     }
 
     fn apply(&mut self, change: &[u8], limits: &Limits) -> bool {
@@ -323,33 +378,11 @@ impl Collection for Zset {
     fn check(&self) {
         match &self.0 {
             Form::Small(packed) => {
-                packed.check();
+                packed.view().check();
                 assert!(packed.len().is_multiple_of(2));
             }
             Form::Large(large) => large.check(),
         }
-    }
-}
-
-impl Elements for Zset {
-    const TAG: u8 = 10;
-
-    fn of(value: &Value) -> Option<&Zset> {
-        match value {
-            Value::Zset(zset) => Some(zset),
-            _ => None,
-        }
-    }
-
-    fn of_mut(value: &mut Value) -> Option<&mut Zset> {
-        match value {
-            Value::Zset(zset) => Some(zset),
-            _ => None,
-        }
-    }
-
-    fn into_value(self) -> Value {
-        Value::Zset(self)
     }
 }
 

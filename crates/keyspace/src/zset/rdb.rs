@@ -12,8 +12,8 @@
 
 use super::small;
 use super::snapshot::is_in_order;
-use super::{Direction, Form, Zset};
-use crate::collection::Limits;
+use super::{Direction, Zset, ZsetRef};
+use crate::collection::{Elements, Form, Limits};
 use crate::listpack::{self, Element};
 use crate::packed::Packed;
 use crate::rdb::{read_length, read_string, write_length, write_string};
@@ -27,8 +27,8 @@ const TYPE_LISTPACK: u8 = 17;
 /// The oldest versions that have the types: that of Redis 7.0 for both, as for strings.
 const VERSION: u16 = 10;
 
-pub(super) fn write(zset: &Zset, out: &mut Vec<u8>) -> u16 {
-    match &zset.0 {
+pub(super) fn write(zset: ZsetRef<'_>, out: &mut Vec<u8>) -> u16 {
+    match zset.0 {
         Form::Small(packed) => {
             out.push(TYPE_LISTPACK);
             let mut listpack = Vec::new();
@@ -74,7 +74,7 @@ fn read_elements(
             return None;
         }
     }
-    (zset.len() > 0).then_some(zset)
+    (zset.view().len() > 0).then_some(zset)
 }
 
 fn read_text(from: &mut &[u8]) -> Option<f64> {
@@ -104,17 +104,17 @@ fn read_ziplist(bytes: &[u8], limits: &Limits) -> Option<Zset> {
             return None;
         }
     }
-    (zset.len() > 0).then_some(zset)
+    (zset.view().len() > 0).then_some(zset)
 }
 
 fn read_listpack(listpack: &[u8], limits: &Limits) -> Option<Zset> {
     let packed = Packed::read_listpack(listpack)?;
-    if !is_in_order(&packed) {
+    if !is_in_order(packed.view()) {
         return None;
     }
     let is_short = |member: Element<'_>| member.to_bytes().len() as u64 <= limits.zset_value_bytes;
     let is_small = packed.len() as u64 / 2 <= limits.zset_entries
-        && small::iter(&packed).all(|(_, member, _)| is_short(member));
+        && small::iter(packed.view()).all(|(_, member, _)| is_short(member));
     let mut zset = Zset(Form::Small(packed));
     if !is_small {
         zset.enlarge();
@@ -125,7 +125,6 @@ fn read_listpack(listpack: &[u8], limits: &Limits) -> Option<Zset> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collection::Collection;
     use crate::ziplist::tests::ziplist;
 
     fn read_entries(entries: &[&[u8]]) -> Option<Zset> {
@@ -140,7 +139,10 @@ mod tests {
         let zset =
             read_entries(&[b"\x01a", b"\xf2", b"\x01b", b"\x122.2999999999999998"]).expect("a sorted set");
         zset.check();
-        assert_eq!((zset.len(), zset.score(b"a"), zset.score(b"b")), (2, Some(1.0), Some(2.3)));
+        assert_eq!(
+            (zset.view().len(), zset.view().score(b"a"), zset.view().score(b"b")),
+            (2, Some(1.0), Some(2.3))
+        );
     }
 
     #[test]

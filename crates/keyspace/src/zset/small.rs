@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::leaf::{Key, order};
 use crate::listpack::Element;
-use crate::packed::{At, Packed};
+use crate::packed::{At, Packed, PackedRef};
 
 /// Digits of a member that is an integer.
 #[derive(Default)]
@@ -71,7 +71,7 @@ pub(super) fn write_score(out: &mut Vec<u8>, score: f64) {
 type Item<'a> = (At, Element<'a>, f64);
 
 /// The elements in order.
-pub(super) fn iter(packed: &Packed) -> impl Iterator<Item = Item<'_>> {
+pub(super) fn iter(packed: PackedRef<'_>) -> impl Iterator<Item = Item<'_>> {
     let mut elements = packed.iter();
     std::iter::from_fn(move || {
         let (at, member) = elements.next()?;
@@ -82,7 +82,7 @@ pub(super) fn iter(packed: &Packed) -> impl Iterator<Item = Item<'_>> {
 }
 
 /// The elements from the last to the first.
-pub(super) fn iter_back(packed: &Packed) -> impl Iterator<Item = Item<'_>> {
+pub(super) fn iter_back(packed: PackedRef<'_>) -> impl Iterator<Item = Item<'_>> {
     let mut elements = packed.iter_back();
     std::iter::from_fn(move || {
         let (_, score) = elements.next()?;
@@ -92,19 +92,19 @@ pub(super) fn iter_back(packed: &Packed) -> impl Iterator<Item = Item<'_>> {
 }
 
 /// Where a member is, and its score.
-pub(super) fn find(packed: &Packed, member: &[u8]) -> Option<(At, f64)> {
+pub(super) fn find(packed: PackedRef<'_>, member: &[u8]) -> Option<(At, f64)> {
     let at = packed.find(member, 2)?;
     Some((at, score_at(packed, at)?))
 }
 
 /// The score of the member at a place.
-pub(super) fn score_at(packed: &Packed, at: At) -> Option<f64> {
+pub(super) fn score_at(packed: PackedRef<'_>, at: At) -> Option<f64> {
     let (_, score) = packed.iter_from(at).nth(1)?;
     Some(score_of(score).unwrap_or(0.0))
 }
 
 /// How many elements are before a place.
-pub(super) fn rank_of(packed: &Packed, key: Key<'_>) -> usize {
+pub(super) fn rank_of(packed: PackedRef<'_>, key: Key<'_>) -> usize {
     let mut digits = Digits::default();
     iter(packed)
         .take_while(|&(_, member, score)| match order(score, key.score) {
@@ -116,7 +116,7 @@ pub(super) fn rank_of(packed: &Packed, key: Key<'_>) -> usize {
 
 /// Puts an element that is not there where it belongs.
 pub(super) fn insert(packed: &mut Packed, member: &[u8], score: f64) {
-    let (to, _) = place_for(packed, None, member, score);
+    let (to, _) = place_for(packed.view(), None, member, score);
     let mut text = Vec::with_capacity(24);
     write_score(&mut text, score);
     packed.splice(to, 0, [member, &text]);
@@ -124,17 +124,17 @@ pub(super) fn insert(packed: &mut Packed, member: &[u8], score: f64) {
 
 /// Gives the element at `at` another score.
 pub(super) fn change(packed: &mut Packed, at: At, member: &[u8], score: f64) {
-    let (to, stays) = place_for(packed, Some(at), member, score);
+    let (to, stays) = place_for(packed.view(), Some(at), member, score);
     let mut text = Vec::with_capacity(24);
     write_score(&mut text, score);
-    match packed.next(at) {
+    match packed.view().next(at) {
         Some(score_at) if stays => packed.replace(score_at, &text),
         _ => packed.relocate(at, 2, to, &[member, &text]),
     }
 }
 
 /// Before which place an element belongs, and whether that is just behind the one at `own`, which is passed over.
-fn place_for(packed: &Packed, own: Option<At>, member: &[u8], score: f64) -> (At, bool) {
+fn place_for(packed: PackedRef<'_>, own: Option<At>, member: &[u8], score: f64) -> (At, bool) {
     let key = Key::of(score, member);
     let mut digits = Digits::default();
     let mut last = None;
@@ -154,7 +154,11 @@ fn place_for(packed: &Packed, own: Option<At>, member: &[u8], score: f64) -> (At
 }
 
 /// Shows the members of some ranks, until `visit` has had enough.
-pub(super) fn visit_members(packed: &Packed, ranks: Range<usize>, visit: &mut dyn FnMut(&[u8]) -> bool) {
+pub(super) fn visit_members(
+    packed: PackedRef<'_>,
+    ranks: Range<usize>,
+    visit: &mut dyn FnMut(&[u8]) -> bool,
+) {
     let mut digits = Digits::default();
     let Some(at) = packed.nth(2 * ranks.start as i64) else { return };
     let mut elements = packed.iter_from(at);
@@ -170,7 +174,7 @@ pub(super) fn visit_members(packed: &Packed, ranks: Range<usize>, visit: &mut dy
 /// Removes the elements of these ranks.
 pub(super) fn remove(packed: &mut Packed, ranks: Range<usize>) {
     if !ranks.is_empty()
-        && let Some(at) = packed.nth(2 * ranks.start as i64)
+        && let Some(at) = packed.view().nth(2 * ranks.start as i64)
     {
         packed.remove(at, 2 * ranks.len());
     }

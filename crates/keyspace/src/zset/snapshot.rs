@@ -11,9 +11,10 @@ use super::effect::read_member;
 use super::large::Large;
 use super::leaf::Key;
 use super::small::{self, Digits};
-use super::{Direction, Form, Zset};
+use super::{Direction, Zset, ZsetRef};
+use crate::collection::Form;
 use crate::effect::{read_varint, write_varint};
-use crate::packed::Packed;
+use crate::packed::{Packed, PackedRef};
 
 const SMALL: u8 = 0;
 const LARGE: u8 = 1;
@@ -21,8 +22,8 @@ const LARGE: u8 = 1;
 /// Elements between two looks at what has been written.
 const PAUSE_ELEMENTS: usize = 256;
 
-pub(super) fn write(zset: &Zset, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
-    match &zset.0 {
+pub(super) fn write(zset: ZsetRef<'_>, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
+    match zset.0 {
         Form::Small(packed) => {
             out.push(SMALL);
             packed.write_listpack(out);
@@ -48,7 +49,7 @@ pub(super) fn read(from: &[u8]) -> Option<Zset> {
     match from.split_first()? {
         (&SMALL, listpack) => {
             let packed = Packed::read_listpack(listpack)?;
-            is_in_order(&packed).then_some(Zset(Form::Small(packed)))
+            is_in_order(packed.view()).then_some(Zset(Form::Small(packed)))
         }
         (&LARGE, mut rest) => {
             let count = usize::try_from(read_varint(&mut rest)?).ok()?;
@@ -67,7 +68,7 @@ pub(super) fn read(from: &[u8]) -> Option<Zset> {
 }
 
 /// Whether a packed sequence is what a small set looks like: in order, no member twice, and every score a number.
-pub(super) fn is_in_order(packed: &Packed) -> bool {
+pub(super) fn is_in_order(packed: PackedRef<'_>) -> bool {
     if packed.is_empty() || !packed.len().is_multiple_of(2) {
         return false;
     }
@@ -85,7 +86,7 @@ pub(super) fn is_in_order(packed: &Packed) -> bool {
     in_order && has_no_member_twice(packed)
 }
 
-fn has_no_member_twice(packed: &Packed) -> bool {
+fn has_no_member_twice(packed: PackedRef<'_>) -> bool {
     let mut members: Vec<Vec<u8>> = small::iter(packed).map(|(_, member, _)| member.to_bytes()).collect();
     members.sort_unstable();
     members.windows(2).all(|pair| pair[0] != pair[1])

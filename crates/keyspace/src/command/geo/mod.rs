@@ -12,7 +12,7 @@ use super::zset::range::store;
 use super::zset::{read_zset, text_at};
 use super::*;
 use crate::geo::{Place, Search, Shape};
-use crate::zset::{Direction, ScoreRange, Zset, float};
+use crate::zset::{Direction, ScoreRange, Zset, ZsetRef, float};
 
 pub(super) mod add;
 mod error;

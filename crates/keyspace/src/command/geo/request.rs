@@ -53,7 +53,7 @@ pub(super) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Reads a request about `zset`.
-    pub(super) fn parse(args: Args<'a>, kind: Kind, zset: Option<&Zset>) -> Result<Request<'a>, Error> {
+    pub(super) fn parse(args: Args<'a>, kind: Kind, zset: Option<ZsetRef<'_>>) -> Result<Request<'a>, Error> {
         let mut request = Request {
             centre: None,
             shape: Shape::Circle { radius: 0.0 },
@@ -80,7 +80,7 @@ impl<'a> Request<'a> {
     }
 
     /// Reads what stands before the options; returns the index behind it.
-    fn read_fixed(&mut self, args: Args<'a>, kind: Kind, zset: Option<&Zset>) -> Result<usize, Error> {
+    fn read_fixed(&mut self, args: Args<'a>, kind: Kind, zset: Option<ZsetRef<'_>>) -> Result<usize, Error> {
         match kind {
             Kind::Search => Ok(2),
             Kind::SearchStore => Ok(3),
@@ -106,7 +106,7 @@ impl<'a> Request<'a> {
         args: Args<'a>,
         at: usize,
         kind: Kind,
-        zset: Option<&Zset>,
+        zset: Option<ZsetRef<'_>>,
     ) -> Result<usize, Error> {
         let (word, values) = (&args[at], args.len() - at - 1);
         let flag = match word {
@@ -148,7 +148,7 @@ impl<'a> Request<'a> {
         Ok(at + 2)
     }
 
-    fn read_shape(&mut self, args: Args<'a>, at: usize, zset: Option<&Zset>) -> Result<usize, Error> {
+    fn read_shape(&mut self, args: Args<'a>, at: usize, zset: Option<ZsetRef<'_>>) -> Result<usize, Error> {
         let (word, values) = (&args[at], args.len() - at - 1);
         if is(word, "FROMMEMBER") && values >= 1 && !self.has_place {
             if zset.is_some() {
@@ -216,7 +216,7 @@ impl<'a> Request<'a> {
 }
 
 /// The place of the member that argument `index` names.
-fn member_at(args: Args<'_>, index: usize, zset: Option<&Zset>) -> Result<Place, Error> {
+fn member_at(args: Args<'_>, index: usize, zset: Option<ZsetRef<'_>>) -> Result<Place, Error> {
     let score = zset.and_then(|zset| zset.score(&args[index]));
     Ok(score.map(Place::of_score).ok_or(GeoError::NoSuchMember)?)
 }

@@ -139,7 +139,7 @@ fn search(
 }
 
 /// How much work it is to look for them: all members of the cells around the shape.
-fn work_of(zset: &Zset, request: &Request<'_>, centre: Place) -> usize {
+fn work_of(zset: ZsetRef<'_>, request: &Request<'_>, centre: Place) -> usize {
     if zset.len() < APART_MIN {
         return 0;
     }
@@ -149,7 +149,7 @@ fn work_of(zset: &Zset, request: &Request<'_>, centre: Place) -> usize {
 }
 
 /// The members that are asked for, in the order in which they are.
-fn find(zset: &Zset, request: &Request<'_>, centre: Place) -> Vec<Found> {
+fn find(zset: ZsetRef<'_>, request: &Request<'_>, centre: Place) -> Vec<Found> {
     let Request { shape, unit_m, count, any, .. } = *request;
     let search = Search { centre, shape, unit_m };
     let most = if any { count } else { usize::MAX };

@@ -74,7 +74,7 @@ pub(in super::super) const HLEN: Command<Run> = row(
         ..HEXISTS.spec
     },
     |ctx, args, reply| {
-        reply.int(read_hash(ctx, &args[1])?.map_or(0, Hash::len) as i64);
+        reply.int(read_hash(ctx, &args[1])?.map_or(0, HashRef::len) as i64);
         Ok(Outcome::Replied)
     },
 );
@@ -159,9 +159,9 @@ fn all(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, shown: Shown) -
         shown.begin(reply, 0);
         return Ok(Outcome::Replied);
     };
-    caller.check_elements(hash, hash.len(), hash.len())?;
+    caller.check_elements(&hash, hash.len(), hash.len())?;
     if caller.may_yield && hash.len() >= LONG_MIN {
-        return Ok(Outcome::Long(Box::new(LongFields { hash: hash.clone(), now_ms, shown, next: 0 })));
+        return Ok(Outcome::Long(Box::new(LongFields { hash: hash.to_hash(), now_ms, shown, next: 0 })));
     }
     shown.begin(reply, hash.live_len(now_ms));
     hash.fields(now_ms).for_each(|field| shown.write(reply, field));
@@ -182,8 +182,8 @@ impl Steps for LongFields {
     fn step(&mut self, reply: &mut Reply<'_>) -> bool {
         let LongFields { hash, now_ms, shown, next } = self;
         if *next == 0 {
-            shown.begin(reply, hash.live_len(*now_ms));
+            shown.begin(reply, hash.view().live_len(*now_ms));
         }
-        hash.visit_part(next, *now_ms, |field| shown.write(reply, field))
+        hash.view().visit_part(next, *now_ms, |field| shown.write(reply, field))
     }
 }

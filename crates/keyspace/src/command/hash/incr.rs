@@ -33,7 +33,7 @@ fn hincrby(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     let by = integer_at(args, 3)?;
     let (name, now_ms) = (&args[2], ctx.now_ms);
     let sum = ctx.slot(&args[1]).edit(event::HINCRBY, |hash: &mut Hash, edits| {
-        let old = match hash.get(name, now_ms) {
+        let old = match hash.view().get(name, now_ms) {
             None => 0,
             Some(Element::Int(number)) => number,
             Some(Element::Text(text)) => integer(text).ok_or(HashError::NotInteger)?,
@@ -54,7 +54,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Res
     };
     let (name, now_ms) = (&args[2], ctx.now_ms);
     let text = ctx.slot(&args[1]).edit(event::HINCRBYFLOAT, |hash: &mut Hash, edits| {
-        let old = match hash.get(name, now_ms) {
+        let old = match hash.view().get(name, now_ms) {
             None => Parsed::Finite(Extended::from(0)),
             Some(Element::Int(number)) => Parsed::Finite(Extended::from(number)),
             Some(Element::Text(text)) => Extended::parse(text).ok_or(HashError::NotFloat)?,

@@ -14,7 +14,8 @@
 //! A field that is due is shown to nobody; see `fields/mod.rs`.
 
 use super::*;
-use crate::fields::{Expiry, Hash};
+use crate::collection::Elements;
+use crate::fields::{Expiry, Hash, HashRef};
 use crate::listpack::Element;
 
 pub(super) mod del;
@@ -44,10 +45,10 @@ const SPEC: Spec = Spec {
 
 /// A hash, for a command that reads it; `None` if there is nothing.
 #[inline]
-fn read_hash<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s Hash>, Error> {
+fn read_hash<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<HashRef<'s>>, Error> {
     match ctx.read(key) {
         None => Ok(None),
-        Some(ValueRef::Kept(Value::Hash(hash))) => Ok(Some(hash)),
+        Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
         Some(_) => Err(Error::WrongType),
     }
 }

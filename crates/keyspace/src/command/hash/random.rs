@@ -71,13 +71,13 @@ fn one(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<Outcome, 
 }
 
 /// A random field that is not due; `None` if none was met in some draws.
-fn draw<'h>(hash: &'h Hash, now_ms: u64, random: &mut u64) -> Option<Field<'h>> {
+fn draw<'h>(hash: HashRef<'h>, now_ms: u64, random: &mut u64) -> Option<Field<'h>> {
     (0..DRAWS_MAX).find_map(|_| hash.sample(next(random)).filter(|field| !field.is_due(now_ms)))
 }
 
 /// Draws `count` fields, each from all of them.
 fn repeated(
-    hash: &Hash,
+    hash: HashRef<'_>,
     now_ms: u64,
     count: usize,
     live: usize,
@@ -104,7 +104,7 @@ fn repeated(
 
 /// Draws `count` fields without repetition, at most all of them.
 fn distinct(
-    hash: &Hash,
+    hash: HashRef<'_>,
     now_ms: u64,
     count: usize,
     live: usize,

@@ -270,11 +270,11 @@ impl Blocked for Mover {
     }
 }
 
-fn list_of<'c>(ctx: &'c mut Ctx<'_>, key: &'c [u8]) -> Option<&'c List> {
-    ctx.peek(key).and_then(|record| record.value().kept().and_then(List::of))
+fn list_of<'c>(ctx: &'c mut Ctx<'_>, key: &'c [u8]) -> Option<ListRef<'c>> {
+    ctx.peek(key).and_then(|record| List::seen(record.value()))
 }
 
 /// How many elements the list has; 0: there is none.
 fn len_of(ctx: &mut Ctx<'_>, key: &[u8]) -> u64 {
-    list_of(ctx, key).map_or(0, List::len)
+    list_of(ctx, key).map_or(0, ListRef::len)
 }

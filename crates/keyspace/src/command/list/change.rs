@@ -88,20 +88,20 @@ fn linsert(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     let len = slot.edit(event::LINSERT, |list: &mut List, edits| {
         // Redis makes room before it looks for the pivot, which OBJECT ENCODING shows where there is none.
         list.make_room(std::iter::once(text), edits.limits);
-        let place = index_of(list, pivot)?;
-        edit::insert(list, edits, place, side, text).then(|| list.len())
+        let place = index_of(list.view(), pivot)?;
+        edit::insert(list, edits, place, side, text).then(|| list.view().len())
     })?;
     reply.int(len.map_or(-1, |len| len as i64));
     Ok(Outcome::Replied)
 }
 
 /// How much work it is to compare every element: some ten nanoseconds each.
-fn walked(list: &List) -> usize {
+fn walked(list: ListRef<'_>) -> usize {
     list.len() as usize / 8
 }
 
 /// The first element that equals `wanted`.
-fn index_of(list: &List, wanted: &[u8]) -> Option<u64> {
+fn index_of(list: ListRef<'_>, wanted: &[u8]) -> Option<u64> {
     let (number, mut index, mut found) = (integer(wanted), 0, false);
     list.visit(0, End::Back, |element| {
         found = match (element, number) {
@@ -134,7 +134,7 @@ fn lrem(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
 fn ltrim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (start, stop) = (integer_at(args, 2)?, integer_at(args, 3)?);
     let mut slot = ctx.slot(&args[1]);
-    let Some(len) = slot.elements::<List>()?.map(List::len) else {
+    let Some(len) = slot.elements::<List>()?.map(ListRef::len) else {
         reply.ok();
         return Ok(Outcome::Replied);
     };
@@ -147,7 +147,7 @@ fn ltrim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     } else {
         slot.edit(event::LTRIM, |list: &mut List, edits| {
             edit::cut(list, edits, End::Front, if count == 0 { len } else { first });
-            edit::cut(list, edits, End::Back, list.len().saturating_sub(count));
+            edit::cut(list, edits, End::Back, list.view().len().saturating_sub(count));
         })?;
     }
     reply.ok();

@@ -87,7 +87,7 @@ struct Progress {
 
 impl Progress {
     /// Compares up to `budget` elements more; returns whether the search goes on.
-    fn advance(&mut self, search: &Search, list: &List, wanted: &[u8], budget: u64) -> bool {
+    fn advance(&mut self, search: &Search, list: ListRef<'_>, wanted: &[u8], budget: u64) -> bool {
         let (len, number) = (list.len(), integer(wanted));
         let (bound, most, rank) = (search.bound(len), search.most(), search.rank.unsigned_abs());
         let until = bound.min(self.compared.saturating_add(budget));
@@ -128,7 +128,7 @@ struct LongSearch {
 impl Steps for LongSearch {
     fn step(&mut self, reply: &mut Reply<'_>) -> bool {
         let LongSearch { search, list, wanted, progress } = self;
-        let goes_on = progress.advance(search, list, wanted, LONG_MIN as u64);
+        let goes_on = progress.advance(search, list.view(), wanted, LONG_MIN as u64);
         if !goes_on {
             search.write(reply, &progress.found);
         }
@@ -157,7 +157,7 @@ fn lpos(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         // What is near the beginning is found at once.
         let budget = if may_wait { LONG_MIN as u64 } else { u64::MAX };
         if progress.advance(&search, list, wanted, budget) {
-            let (list, wanted) = (list.clone(), wanted.into());
+            let (list, wanted) = (list.to_list(), wanted.into());
             return Ok(Outcome::Long(Box::new(LongSearch { search, list, wanted, progress })));
         }
     }

@@ -80,7 +80,7 @@ impl Wanted {
     }
 
     /// How much work it is to take them from a list.
-    pub(super) fn work(&self, list: Option<&List>) -> usize {
+    pub(super) fn work(&self, list: Option<ListRef<'_>>) -> usize {
         work_of(list, self.count)
     }
 

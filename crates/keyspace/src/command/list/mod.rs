@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::collection::{Edits, Elements};
 use crate::event::Event;
-use crate::list::{End, List, edit};
+use crate::list::{End, List, ListRef, edit};
 use crate::listpack::Element;
 use sterna_command::{KeyUse, KeyUses};
 
@@ -45,10 +45,10 @@ const SPEC: Spec = Spec {
 };
 
 /// A list, for a command that reads it; `None` if there is nothing.
-fn read_list<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s List>, Error> {
+fn read_list<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<ListRef<'s>>, Error> {
     match ctx.read(key) {
         None => Ok(None),
-        Some(value) => value.kept().and_then(List::of).map(Some).ok_or(Error::WrongType),
+        Some(value) => List::seen(value).map(Some).ok_or(Error::WrongType),
     }
 }
 

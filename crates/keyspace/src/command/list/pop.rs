@@ -60,9 +60,9 @@ fn pop(
 }
 
 /// How much work it is to take up to `count` elements.
-pub(super) fn work_of(list: Option<&List>, count: u64) -> usize {
+pub(super) fn work_of(list: Option<ListRef<'_>>, count: u64) -> usize {
     // A list has no more elements than fit into memory.
-    list.map_or(0, |list| work_of_taking(list, count.min(list.len()) as usize, list.len() as usize))
+    list.map_or(0, |list| work_of_taking(&list, count.min(list.len()) as usize, list.len() as usize))
 }
 
 /// Takes up to `count` elements and answers them as an array.
@@ -73,7 +73,7 @@ pub(super) fn write_popped(
     count: u64,
 ) -> Result<(), Error> {
     slot.edit(popped(end), |list: &mut List, edits| {
-        reply.array(count.min(list.len()) as usize);
+        reply.array(count.min(list.view().len()) as usize);
         edit::pop(list, edits, end, count, |element| write_element(reply, element));
     })
 }

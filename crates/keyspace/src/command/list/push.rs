@@ -48,7 +48,7 @@ fn push(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, end: End) -> R
     let texts = args.from(2).iter();
     let len = ctx.slot(&args[1]).edit(pushed(end), |list: &mut List, edits| {
         edit::push(list, edits, end, texts);
-        list.len()
+        list.view().len()
     })?;
     reply.int(len as i64);
     Ok(Outcome::Replied)

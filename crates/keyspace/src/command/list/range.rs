@@ -15,7 +15,7 @@ pub(in crate::command) const LLEN: Command<Run> = row(
         ..SPEC
     },
     |ctx, args, reply| {
-        let len = read_list(ctx, &args[1])?.map_or(0, List::len);
+        let len = read_list(ctx, &args[1])?.map_or(0, ListRef::len);
         reply.int(len as i64);
         Ok(Outcome::Replied)
     },
@@ -70,9 +70,9 @@ fn lrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         return Ok(Outcome::Replied);
     };
     let (first, count) = range_of(start, stop, list.len());
-    caller.check_elements(list, count as usize, list.len() as usize)?;
+    caller.check_elements(&list, count as usize, list.len() as usize)?;
     if caller.may_yield && count >= LONG_MIN as u64 {
-        let range = LongRange { list: list.clone(), next: first, left: count, is_begun: false };
+        let range = LongRange { list: list.to_list(), next: first, left: count, is_begun: false };
         return Ok(Outcome::Long(Box::new(range)));
     }
     reply.array(count as usize);
@@ -81,7 +81,7 @@ fn lrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 }
 
 /// Writes as many elements, which are there, from element `first` on.
-fn write_range(reply: &mut Reply<'_>, list: &List, first: u64, count: u64) {
+fn write_range(reply: &mut Reply<'_>, list: ListRef<'_>, first: u64, count: u64) {
     let mut left = count;
     if left > 0 {
         list.visit(first, End::Back, |element| {
@@ -111,7 +111,7 @@ impl Steps for LongRange {
             self.is_begun = true;
         }
         let count = self.left.min(STEP_ELEMENTS);
-        write_range(reply, &self.list, self.next, count);
+        write_range(reply, self.list.view(), self.next, count);
         self.next += count;
         self.left -= count;
         self.left > 0

@@ -98,7 +98,7 @@ impl Transfer {
     }
 
     /// How much work it is to move them from a list: each is taken, put and answered.
-    pub(super) fn work(&self, list: Option<&List>) -> usize {
+    pub(super) fn work(&self, list: Option<ListRef<'_>>) -> usize {
         work_of(list, self.count).saturating_mul(2)
     }
 
@@ -112,7 +112,7 @@ impl Transfer {
     ) -> Result<bool, Error> {
         let slot = ctx.slot(source);
         let list = slot.elements::<List>()?;
-        let (len, work) = (list.map_or(0, List::len), self.work(list));
+        let (len, work) = (list.map_or(0, ListRef::len), self.work(list));
         if len < self.least {
             return Ok(false);
         }

@@ -18,7 +18,7 @@ pub(in super::super) const SDIFF: Command<Run> = row(
         let may_yield = ctx.caller.may_yield;
         let sets = operands(ctx, &keys)?;
         let present = minuend(&sets).map(|(first, others)| std::iter::once(first).chain(others).collect());
-        let present: Vec<&Set> = present.unwrap_or_default();
+        let present: Vec<SetRef<'_>> = present.unwrap_or_default();
         Ok(in_steps(may_yield, Wanted::Diff, &present).unwrap_or_else(|| {
             answer(reply, |visit| visit_diff(&sets, visit));
             Outcome::Replied
@@ -77,30 +77,30 @@ pub(in super::super) const SDIFFCARD: Command<Run> = row(
 );
 
 /// The first set, and those of the others that are there; `None`: nothing is left of the first, without a look.
-fn minuend<'s>(sets: &[Option<&'s Set>]) -> Option<(&'s Set, Vec<&'s Set>)> {
+fn minuend<'s>(sets: &[Option<SetRef<'s>>]) -> Option<(SetRef<'s>, Vec<SetRef<'s>>)> {
     let (first, others) = sets.split_first()?;
     let first = (*first)?;
-    let others: Vec<&Set> = others.iter().copied().flatten().collect();
-    (!others.iter().any(|other| std::ptr::eq(*other, first))).then_some((first, others))
+    let others: Vec<SetRef<'_>> = others.iter().copied().flatten().collect();
+    (!others.iter().any(|other| other.is_same(first))).then_some((first, others))
 }
 
-fn is_looked_up(first: &Set, others: &[&Set]) -> bool {
+fn is_looked_up(first: SetRef<'_>, others: &[SetRef<'_>]) -> bool {
     let look_ups = first.len() * (1 + others.len());
     let removals = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
     look_ups / 2 <= removals
 }
 
-fn remove_all(set: &mut Set, others: &[&Set]) {
+fn remove_all(set: &mut Set, others: &[SetRef<'_>]) {
     for other in others {
         other.visit(|member| {
             set.remove_member(member);
-            set.len() > 0
+            set.view().len() > 0
         });
     }
 }
 
 /// Shows what only the first set has to `visit`, until it returns false.
-fn visit_diff(sets: &[Option<&Set>], visit: &mut dyn FnMut(Member<'_>) -> bool) {
+fn visit_diff(sets: &[Option<SetRef<'_>>], visit: &mut dyn FnMut(Member<'_>) -> bool) {
     let Some((first, mut others)) = minuend(sets) else { return };
     if is_looked_up(first, &others) {
         // The largest is the most likely to have it.
@@ -108,7 +108,7 @@ fn visit_diff(sets: &[Option<&Set>], visit: &mut dyn FnMut(Member<'_>) -> bool) 
         first.visit(|member| others.iter().any(|other| other.contains_member(member)) || visit(member));
         return;
     }
-    let mut rest = first.clone();
+    let mut rest = first.to_set();
     remove_all(&mut rest, &others);
-    rest.visit(visit);
+    rest.view().visit(visit);
 }

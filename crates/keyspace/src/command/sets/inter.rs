@@ -86,19 +86,19 @@ pub(in super::super) const SINTERCARD: Command<Run> = row(
 );
 
 /// How many members are looked up.
-fn work(sets: &[&Set]) -> usize {
+fn work(sets: &[SetRef<'_>]) -> usize {
     sets.first().map_or(0, |smallest| smallest.len().saturating_mul(sets.len()))
 }
 
 /// The sets, the smallest first; none, if one of them is missing.
-fn by_size<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s Set> {
-    let mut sets: Vec<&Set> = sets.iter().copied().collect::<Option<_>>().unwrap_or_default();
+fn by_size<'s>(sets: &[Option<SetRef<'s>>]) -> Vec<SetRef<'s>> {
+    let mut sets: Vec<SetRef<'_>> = sets.iter().copied().collect::<Option<_>>().unwrap_or_default();
     sets.sort_by_key(|set| set.len());
     sets
 }
 
 /// Shows what all the sets have to `visit`, until it returns false.
-fn visit_inter(sets: &[&Set], visit: &mut dyn FnMut(Member<'_>) -> bool) {
+fn visit_inter(sets: &[SetRef<'_>], visit: &mut dyn FnMut(Member<'_>) -> bool) {
     let Some((first, others)) = sets.split_first() else { return };
     let some_are_large = others.iter().any(|set| set.is_large());
     first.visit(|member| {

@@ -22,7 +22,7 @@ pub(in super::super) const SMEMBERS: Command<Run> = row(
             reply.set(0);
             return Ok(Outcome::Replied);
         };
-        caller.check_elements(set, set.len(), set.len())?;
+        caller.check_elements(&set, set.len(), set.len())?;
         Ok(in_steps(caller.may_yield, Wanted::Union, &[set]).unwrap_or_else(|| {
             write_all(reply, set);
             Outcome::Replied
@@ -84,13 +84,13 @@ pub(in super::super) const SCARD: Command<Run> = row(
         ..SISMEMBER.spec
     },
     |ctx, args, reply| {
-        let len = read_set(ctx, &args[1])?.map_or(0, Set::len);
+        let len = read_set(ctx, &args[1])?.map_or(0, SetRef::len);
         reply.int(len as i64);
         Ok(Outcome::Replied)
     },
 );
 
-fn write_all(reply: &mut Reply<'_>, set: &Set) {
+fn write_all(reply: &mut Reply<'_>, set: SetRef<'_>) {
     reply.set(set.len());
     set.for_each(|member| write_member(reply, member));
 }

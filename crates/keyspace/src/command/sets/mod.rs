@@ -1,7 +1,8 @@
 //! The commands on sets.
 
 use super::*;
-use crate::set::{Member, Set};
+use crate::collection::Elements;
+use crate::set::{Member, Set, SetRef};
 
 pub(super) mod add;
 pub(super) mod diff;
@@ -29,13 +30,13 @@ fn write_member(reply: &mut Reply<'_>, member: Member<'_>) {
 }
 
 /// The set under a key, for a command that reads it; `None`: there is nothing.
-fn read_set<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s Set>, Error> {
+fn read_set<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<SetRef<'s>>, Error> {
     ctx.read(key).map(of).transpose()
 }
 
-fn of(value: ValueRef<'_>) -> Result<&Set, Error> {
+fn of(value: ValueRef<'_>) -> Result<SetRef<'_>, Error> {
     match value {
-        ValueRef::Kept(Value::Set(set)) => Ok(set),
+        ValueRef::Set(set) => Ok(set),
         _ => Err(Error::WrongType),
     }
 }

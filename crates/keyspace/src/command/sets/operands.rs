@@ -4,7 +4,10 @@ use super::*;
 use crate::event::Event;
 
 /// The sets under `keys`, each read and counted as such; `None` where there is nothing.
-pub(super) fn operands<'c>(ctx: &'c mut Ctx<'_>, keys: &[&'c [u8]]) -> Result<Vec<Option<&'c Set>>, Error> {
+pub(super) fn operands<'c>(
+    ctx: &'c mut Ctx<'_>,
+    keys: &[&'c [u8]],
+) -> Result<Vec<Option<SetRef<'c>>>, Error> {
     for key in keys {
         read_set(ctx, key)?;
     }
@@ -28,7 +31,7 @@ pub(super) fn counted_keys(args: Args<'_>) -> Result<(Vec<&[u8]>, usize), Error>
 }
 
 /// How many members the sets have together.
-pub(super) fn members(sets: &[Option<&Set>]) -> usize {
+pub(super) fn members(sets: &[Option<SetRef<'_>>]) -> usize {
     sets.iter().flatten().map(|set| set.len()).sum()
 }
 
@@ -65,7 +68,7 @@ pub(super) fn answer(reply: &mut Reply<'_>, walk: impl FnOnce(&mut dyn FnMut(Mem
 
 /// Puts the result under `key`, in the place of whatever was there, or removes that if there is no member.
 pub(super) fn store(ctx: &mut Ctx<'_>, key: &[u8], result: Set, event: Event, reply: &mut Reply<'_>) {
-    let len = result.len();
+    let len = result.view().len();
     let mut slot = ctx.slot(key);
     if len > 0 {
         slot.overwrite(Value::Set(result), None, event);

@@ -56,7 +56,7 @@ fn spop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     let key = &args[1];
     let (mut draws, caller) = (draws(ctx, key), ctx.caller);
     let mut slot = ctx.slot(key);
-    let len = slot.elements::<Set>()?.map_or(0, Set::len);
+    let len = slot.elements::<Set>()?.map_or(0, SetRef::len);
     caller.check_work(count.unwrap_or(1).min(len))?;
     match count {
         None => {
@@ -82,10 +82,10 @@ fn spop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         Some(count) => {
             reply.set(count);
             slot.edit(event::SPOP, |set: &mut Set, edits| {
-                let kept = set.sampled(len - count, &mut draws, edits.limits);
+                let kept = set.view().sampled(len - count, &mut draws, edits.limits);
                 let before = set.keep_only(kept, edits);
-                before.for_each(|member| {
-                    if !set.contains_member(member) {
+                before.view().for_each(|member| {
+                    if !set.view().contains_member(member) {
                         write_member(reply, member);
                     }
                 });
@@ -142,7 +142,7 @@ fn drawn(count: Option<i64>, len: usize) -> usize {
 }
 
 /// Writes `count` different members, or all if there are no more.
-fn write_some(reply: &mut Reply<'_>, set: &Set, count: usize, draws: &mut Draws) {
+fn write_some(reply: &mut Reply<'_>, set: SetRef<'_>, count: usize, draws: &mut Draws) {
     let len = set.len();
     let count = count.min(len);
     reply.array(count);

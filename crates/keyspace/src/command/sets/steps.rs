@@ -38,7 +38,7 @@ const LIST_BYTES: usize = 64 << 10;
 /// The reply in steps, if that many members are to be walked that it would take long.
 ///
 /// `may_yield`: whether others may be served meanwhile.
-pub(super) fn in_steps(may_yield: bool, wanted: Wanted, sets: &[&Set]) -> Option<Outcome> {
+pub(super) fn in_steps(may_yield: bool, wanted: Wanted, sets: &[SetRef<'_>]) -> Option<Outcome> {
     let walked = match wanted {
         Wanted::Union => sets.iter().map(|set| set.len()).sum(),
         Wanted::Inter | Wanted::Diff => sets.first().map_or(0, |set| set.len()),
@@ -46,7 +46,7 @@ pub(super) fn in_steps(may_yield: bool, wanted: Wanted, sets: &[&Set]) -> Option
     if walked < LONG_MIN || !may_yield {
         return None;
     }
-    let sets: Vec<Set> = sets.iter().map(|&set| set.clone()).collect();
+    let sets: Vec<Set> = sets.iter().map(|set| set.to_set()).collect();
     let walk = Walk { wanted, sets, at: Some((0, At::default())), lists: VecDeque::new(), count: 0 };
     Some(Outcome::Long(Box::new(walk)))
 }
@@ -65,11 +65,11 @@ impl Steps for Walk {
         }
         let mut list = lists.pop_back().unwrap_or_default();
         let mut part = Reply::new(&mut list, reply.proto);
-        let goes_on = sets[index].visit_part(&mut at, |member| {
+        let goes_on = sets[index].view().visit_part(&mut at, |member| {
             let is_wanted = match wanted {
-                Wanted::Inter => sets[1..].iter().all(|set| set.contains_member(member)),
-                Wanted::Union => !sets[..index].iter().any(|set| set.contains_member(member)),
-                Wanted::Diff => !sets[1..].iter().any(|set| set.contains_member(member)),
+                Wanted::Inter => sets[1..].iter().all(|set| set.view().contains_member(member)),
+                Wanted::Union => !sets[..index].iter().any(|set| set.view().contains_member(member)),
+                Wanted::Diff => !sets[1..].iter().any(|set| set.view().contains_member(member)),
             };
             if is_wanted {
                 write_member(&mut part, member);

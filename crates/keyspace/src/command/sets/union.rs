@@ -16,7 +16,7 @@ pub(in super::super) const SUNION: Command<Run> = row(
         let keys = keys_from(args, 1);
         let (limits, may_yield) = (ctx.limits(keys[0]), ctx.caller.may_yield);
         let sets = operands(ctx, &keys)?;
-        let present: Vec<&Set> = sets.iter().copied().flatten().collect();
+        let present: Vec<SetRef<'_>> = sets.iter().copied().flatten().collect();
         Ok(in_steps(may_yield, Wanted::Union, &present).unwrap_or_else(|| {
             answer(reply, |visit| visit_union(&sets, &limits, visit));
             Outcome::Replied
@@ -80,8 +80,8 @@ pub(in super::super) const SUNIONCARD: Command<Run> = row(
 const LOOKED_UP_MAX: usize = 3;
 
 /// Shows what any of the sets has to `visit`, each once, until it returns false.
-fn visit_union(sets: &[Option<&Set>], limits: &Limits, visit: &mut dyn FnMut(Member<'_>) -> bool) {
-    let sets: Vec<&Set> = sets.iter().copied().flatten().collect();
+fn visit_union(sets: &[Option<SetRef<'_>>], limits: &Limits, visit: &mut dyn FnMut(Member<'_>) -> bool) {
+    let sets: Vec<SetRef<'_>> = sets.iter().copied().flatten().collect();
     let mut seen = Set::default();
     for (index, set) in sets.iter().enumerate() {
         let goes_on = set.visit(|member| {

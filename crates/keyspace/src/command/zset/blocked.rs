@@ -131,8 +131,8 @@ impl Popping {
     }
 }
 
-fn zset_of<'c>(ctx: &'c mut Ctx<'_>, key: &'c [u8]) -> Option<&'c Zset> {
-    ctx.peek(key).and_then(|record| record.value().kept().and_then(Zset::of))
+fn zset_of<'c>(ctx: &'c mut Ctx<'_>, key: &'c [u8]) -> Option<ZsetRef<'c>> {
+    ctx.peek(key).and_then(|record| Zset::seen(record.value()))
 }
 
 fn has_elements(ctx: &mut Ctx<'_>, key: &[u8]) -> bool {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::range::store;
 use super::*;
+use crate::collection::Elements as _;
 use crate::set::Set;
 use crate::zset::Digits;
 
@@ -298,8 +299,8 @@ impl Source {
     fn read(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<Source, Error> {
         let elements = match ctx.read(key) {
             None => Held::Zset(Zset::default()),
-            Some(ValueRef::Kept(Value::Zset(zset))) => Held::Zset(zset.clone()),
-            Some(ValueRef::Kept(Value::Set(set))) => Held::Set(set.clone()),
+            Some(ValueRef::Zset(zset)) => Held::Zset(zset.to_zset()),
+            Some(ValueRef::Set(set)) => Held::Set(set.to_set()),
             Some(_) => return Err(Error::WrongType),
         };
         Ok(Source { elements, weight: 1.0 })
@@ -309,25 +310,25 @@ impl Source {
 impl Held {
     fn len(&self) -> usize {
         match self {
-            Held::Zset(zset) => zset.len(),
-            Held::Set(set) => set.len(),
+            Held::Zset(zset) => zset.view().len(),
+            Held::Set(set) => set.view().len(),
         }
     }
 
     fn score(&self, member: &[u8]) -> Option<f64> {
         match self {
-            Held::Zset(zset) => zset.score(member),
-            Held::Set(set) => set.contains(member).then_some(1.0),
+            Held::Zset(zset) => zset.view().score(member),
+            Held::Set(set) => set.view().contains(member).then_some(1.0),
         }
     }
 
     /// Shows members with their scores, until `visit` has had enough.
     fn visit_while(&self, visit: &mut dyn FnMut(&[u8], f64) -> bool) {
         match self {
-            Held::Zset(zset) => zset.visit_while(0..zset.len(), Direction::Forward, visit),
+            Held::Zset(zset) => zset.view().visit_while(0..zset.view().len(), Direction::Forward, visit),
             Held::Set(set) => {
                 let mut digits = Digits::default();
-                set.visit(|member| visit(digits.bytes(member), 1.0));
+                set.view().visit(|member| visit(digits.bytes(member), 1.0));
             }
         }
     }

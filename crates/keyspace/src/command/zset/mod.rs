@@ -19,7 +19,7 @@ use sterna_protocol::Proto;
 use super::*;
 use crate::event::Event;
 use crate::zset::effect::{Members, Scores, record_ranks};
-use crate::zset::{Direction, Lex, LexRange, ScoreRange, Zset, float};
+use crate::zset::{Direction, Lex, LexRange, ScoreRange, Zset, ZsetRef, float};
 
 pub(super) mod add;
 pub(super) mod blocked;
@@ -38,10 +38,10 @@ pub use error::ZsetError;
 
 /// A sorted set, for a command that reads it; `None` if there is nothing.
 #[inline]
-pub(super) fn read_zset<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<&'s Zset>, Error> {
+pub(super) fn read_zset<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<ZsetRef<'s>>, Error> {
     match ctx.read(key) {
         None => Ok(None),
-        Some(ValueRef::Kept(Value::Zset(zset))) => Ok(Some(zset)),
+        Some(ValueRef::Zset(zset)) => Ok(Some(zset)),
         Some(_) => Err(Error::WrongType),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::apart::work_of_taking;
+use crate::collection::Elements;
 
 pub(in crate::command) const ZPOPMIN: Command<Run> = row(
     Spec {
@@ -120,8 +121,8 @@ impl Several {
 pub(super) type Popped = smallvec::SmallVec<[(f64, Box<[u8]>); 1]>;
 
 /// How much work it is to take up to `count` elements.
-pub(super) fn work_of(zset: &Zset, count: usize) -> usize {
-    work_of_taking(zset, count.min(zset.len()), zset.len())
+pub(super) fn work_of(zset: ZsetRef<'_>, count: usize) -> usize {
+    work_of_taking(&zset, count.min(zset.len()), zset.len())
 }
 
 /// Takes up to `count` elements from one end of a sorted set; none if there is nothing.
@@ -133,7 +134,7 @@ pub(super) fn pop(ctx: &mut Ctx<'_>, key: &[u8], end: End, count: usize) -> Resu
     let work = ctx.slot(key).elements::<Zset>()?.map_or(0, |zset| work_of(zset, count));
     ctx.caller.check_work(work)?;
     ctx.slot(key).edit(event, |zset: &mut Zset, edits| {
-        let len = zset.len();
+        let len = zset.view().len();
         let count = count.min(len);
         let mut popped = Popped::new();
         if count == 0 {

@@ -189,7 +189,7 @@ impl<'a> Query<'a> {
     }
 
     /// The ranks that it asks for.
-    fn ranks(&self, zset: &Zset) -> Range<usize> {
+    fn ranks(&self, zset: ZsetRef<'_>) -> Range<usize> {
         let len = zset.len();
         let ranks = match &self.range {
             Wanted::Ranks(start, stop) => {
@@ -228,7 +228,7 @@ fn read(
     };
     let (ranks, shape) = (query.ranks(zset), Shape::of(query.with_scores, reply));
     caller.check_work(ranks.len())?;
-    caller.check_elements(zset, ranks.len(), zset.len())?;
+    caller.check_elements(&zset, ranks.len(), zset.len())?;
     shape.write_header(reply, ranks.len());
     match shape {
         Shape::Members => zset.visit_members(ranks, query.direction, |member| reply.bulk(member)),

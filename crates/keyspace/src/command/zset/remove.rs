@@ -1,6 +1,7 @@
 //! ZREM, ZREMRANGEBYRANK, ZREMRANGEBYSCORE and ZREMRANGEBYLEX.
 
 use super::*;
+use crate::collection::Elements;
 
 pub(in crate::command) const ZREM: Command<Run> = row(
     Spec {
@@ -83,11 +84,11 @@ fn remove(
     args: Args<'_>,
     reply: &mut Reply<'_>,
     event: Event,
-    ranks: impl FnOnce(&Zset) -> Range<usize>,
+    ranks: impl FnOnce(ZsetRef<'_>) -> Range<usize>,
 ) -> Result<Outcome, Error> {
     let caller = ctx.caller;
     let removed = ctx.slot(&args[1]).edit(event, |zset: &mut Zset, edits| -> Result<usize, Error> {
-        let ranks = ranks(zset);
+        let ranks = ranks(zset.view());
         caller.check_work(ranks.len())?;
         if !ranks.is_empty() {
             zset.remove_ranks(ranks.clone(), &mut |_, _| {});

@@ -63,7 +63,7 @@ fn zmscore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
 
 fn zcard(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let zset = read_zset(ctx, &args[1])?;
-    reply.int(zset.map_or(0, Zset::len) as i64);
+    reply.int(zset.map_or(0, ZsetRef::len) as i64);
     Ok(Outcome::Replied)
 }
 
