@@ -150,11 +150,15 @@ impl Large {
             Ok(Found { number, leaf, at }) => {
                 let old = self.tree.leaf(leaf).score(at);
                 if !self.tree.set_score_in_place(leaf, at, score) {
-                    enter(&mut self.table, number, NOWHERE);
-                    let rank = self.tree.rank_of(Key::of(old, member));
-                    self.remove_run(rank, 1, &mut |_, _| {});
-                    let leaf = self.insert(member, score);
-                    enter(&mut self.table, number, leaf);
+                    // Otherwise it has its number for itself, and nobody is taken for it.
+                    if self.has_displaced {
+                        enter(&mut self.table, number, NOWHERE);
+                    }
+                    self.remove_found(Key::of(old, member), at);
+                    let now_in = self.insert(member, score);
+                    if now_in != leaf || self.has_displaced {
+                        enter(&mut self.table, number, now_in);
+                    }
                 }
             }
         }
@@ -164,6 +168,12 @@ impl Large {
     fn insert(&mut self, member: &[u8], score: f64) -> LeafId {
         let Large { tree, table, hash, .. } = self;
         tree.insert(score, member, &mut |member, from, to| follow(table, hash(member), from, to))
+    }
+
+    /// Removes an element that has just been found, from the tree alone.
+    fn remove_found(&mut self, key: Key<'_>, at: usize) {
+        let Large { tree, table, hash, .. } = self;
+        tree.remove_found(key, at, &mut |member, from, to| follow(table, hash(member), from, to));
     }
 
     /// Removes from the tree alone.
@@ -177,8 +187,7 @@ impl Large {
         let Found { number, leaf, at } = self.find(member).ok()?;
         let score = self.tree.leaf(leaf).score(at);
         self.forget(number, leaf, at..at + 1);
-        let rank = self.tree.rank_of(Key::of(score, member));
-        self.remove_run(rank, 1, &mut |_, _| {});
+        self.remove_found(Key::of(score, member), at);
         Some(score)
     }
 

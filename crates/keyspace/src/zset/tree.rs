@@ -75,6 +75,15 @@ struct Ends {
     last: bool,
 }
 
+/// What is removed from under a node, all from one leaf.
+#[derive(Debug, Clone, Copy)]
+enum Target<'a> {
+    /// As many elements from a rank on, at most.
+    Run { rank: u64, most: usize },
+    /// The element of this key, and its place in the leaf.
+    Found { key: Key<'a>, at: usize },
+}
+
 impl Default for Tree {
     fn default() -> Tree {
         let mut leaves = Shelf::default();
@@ -268,7 +277,21 @@ impl Tree {
         visit: &mut dyn FnMut(&[u8], f64),
         moved: Moved<'_>,
     ) -> usize {
-        let count = self.remove_under(self.root, self.height, rank as u64, most, visit, moved);
+        let run = Target::Run { rank: rank as u64, most };
+        let count = self.remove_under(self.root, self.height, run, visit, moved);
+        self.shrink(count);
+        count
+    }
+
+    /// Removes an element, which is at a place of its leaf. Cheaper than by its rank, which nobody knows.
+    pub(super) fn remove_found(&mut self, key: Key<'_>, at: usize, moved: Moved<'_>) {
+        let count =
+            self.remove_under(self.root, self.height, Target::Found { key, at }, &mut |_, _| {}, moved);
+        self.shrink(count);
+    }
+
+    /// Has lost so many elements.
+    fn shrink(&mut self, count: usize) {
         self.len -= count;
         if self.len == 0 {
             *self = Tree::default();
@@ -280,25 +303,29 @@ impl Tree {
             self.inners.remove(self.root);
             (self.root, self.height) = (child, self.height - 1);
         }
-        count
     }
 
     fn remove_under(
         &mut self,
         node: u32,
         level: u32,
-        mut rank: u64,
-        most: usize,
+        mut target: Target<'_>,
         visit: &mut dyn FnMut(&[u8], f64),
         moved: Moved<'_>,
     ) -> usize {
         if level == 0 {
-            return self.remove_from_leaf(node, rank as usize, most, visit);
+            return match target {
+                Target::Run { rank, most } => self.remove_from_leaf(node, rank as usize, most, visit),
+                Target::Found { at, .. } => self.remove_from_leaf(node, at, 1, visit),
+            };
         }
         let inner = self.inners.at(node);
-        let at = inner.child_of_rank(&mut rank);
+        let at = match &mut target {
+            Target::Run { rank, .. } => inner.child_of_rank(rank),
+            Target::Found { key, .. } => inner.child_for(*key),
+        };
         let child = inner.children[at];
-        let count = self.remove_under(child, level - 1, rank, most, visit, moved);
+        let count = self.remove_under(child, level - 1, target, visit, moved);
         let left = self.edit(node, |inner| {
             inner.counts[at] -= count as u64;
             inner.counts[at]
@@ -587,14 +614,17 @@ mod tests {
         let mut removed = Vec::new();
         let leaves = &mut model.leaves;
         let mut moved = Vec::new();
-        let count = tree.remove_run(
-            rank,
-            most,
-            &mut |member, score| removed.push((score, member.to_vec())),
-            &mut |m, f, t| {
-                moved.push((m.to_vec(), f, t));
-            },
-        );
+        let mut note = |m: &[u8], f, t| moved.push((m.to_vec(), f, t));
+        let count = if most == 1 {
+            let (score, member) = model.elements[rank].clone();
+            let (_, at) = tree.locate(rank);
+            tree.remove_found(Key::of(score, &member), at, &mut note);
+            removed.push((score, member));
+            1
+        } else {
+            let mut show = |member: &[u8], score| removed.push((score, member.to_vec()));
+            tree.remove_run(rank, most, &mut show, &mut note)
+        };
         for (member, from, to) in moved {
             assert_eq!(leaves.insert(member, to), Some(from));
         }
