@@ -60,7 +60,7 @@ pub(crate) const fn class_of(bytes: usize) -> usize {
     bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2))
 }
 
-/// As much, and enough for the next few.
+/// As much, and enough that a segment in which records die is not packed at once again.
 const fn with_room(bytes: usize) -> usize {
     bytes + bytes / 32
 }
@@ -72,7 +72,7 @@ impl Segment {
         let full = size.records * SEGMENT_BYTES_MAX / size.bytes.max(1);
         Segment {
             index: Index::with_capacity(full.clamp(size.records, 2 * size.records)),
-            bytes: Vec::with_capacity(class_of(with_room(size.bytes))),
+            bytes: Vec::with_capacity(class_of(size.bytes)),
             kept: Vec::with_capacity(size.kept),
             depth,
             ..Segment::default()
@@ -239,13 +239,13 @@ impl Segment {
 
     /// Puts the records behind each other, with room for so many bytes more.
     fn pack(&mut self, more_bytes: usize) {
-        let capacity = class_of(with_room(self.live_bytes() + more_bytes));
-        if self.dead_bytes == 0 && capacity >= self.bytes.len() {
-            // Nothing but the end changes.
-            self.bytes.reserve_exact(capacity - self.bytes.len());
+        let wanted = self.live_bytes() + more_bytes;
+        if self.dead_bytes == 0 {
+            // Nothing but the end changes, and the next size of the allocator has room for more than this.
+            self.bytes.reserve_exact(class_of(wanted) - self.bytes.len());
             return;
         }
-        let mut packed = Vec::with_capacity(capacity);
+        let mut packed = Vec::with_capacity(class_of(with_room(wanted)));
         for at in self.index.offsets_mut() {
             let from = &self.bytes[usize::from(*at)..];
             *at = offset(packed.len());
