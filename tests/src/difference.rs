@@ -214,6 +214,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "It would write where nobody asked for it.",
     },
     Difference {
+        name: "hll-with-more-behind",
+        redis: "adds to a sparse HyperLogLog that has other bytes behind its registers (after `APPEND`, say), where it doesn't meet them",
+        sterna: "answers `INVALIDOBJ …`",
+        reason: "What is no HyperLogLog any more is not written to.",
+    },
+    Difference {
         name: "debug-insides",
         redis: "has subcommands of `DEBUG` about its own insides (`STRUCTSIZE`, `HTSTATS`, `DICT-RESIZING`, `REPLYBUFFER` …)",
         sterna: "refuses them by name, and `MERGE` and `NOFLUSH` of `DEBUG RELOAD`; `DEBUG DIGEST` leaves out keys that are due",
