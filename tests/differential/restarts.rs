@@ -141,6 +141,9 @@ fn picture(server: &Server) -> Vec<(String, String)> {
 /// Longer than the time between two pictures.
 const SOON_MS: i64 = 100_000;
 
+/// However slow the machine is.
+const ROUNDS_MIN: u64 = 12;
+
 fn looks(client: &mut Client, key: &str) -> String {
     let at_ms = client.int(&["PEXPIRETIME", key]);
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is past 1970").as_millis() as i64;
@@ -170,10 +173,9 @@ fn after_a_restart_sterna_goes_on_as_a_redis_that_was_not_restarted() {
     let seed = sterna_tests::seed(0x72_65_73_74);
     let deadline = Instant::now() + sterna_tests::duration(12);
     let mut tried = 0;
-    while Instant::now() < deadline {
+    while tried < ROUNDS_MIN || Instant::now() < deadline {
         pair.assert_alike(seed + tried, round(Rng::with_seed(seed + tried)));
         tried += 1;
     }
     println!("{tried} rounds");
-    assert!(tried > 10, "only {tried} rounds in time");
 }

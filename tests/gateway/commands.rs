@@ -178,7 +178,9 @@ fn without_a_port_there_is_no_thread_for_http() {
             .count()
     };
     assert_eq!(threads(&Launch::shards(1).start()), 0);
-    assert_eq!(threads(&HttpServer::start(1, &[]).server), 1);
+    let server = HttpServer::start(1, &[]);
+    // A thread has its name a moment after it has begun.
+    wait_for("the gateway's thread", || (threads(&server.server) == 1).then_some(()));
     let taken = free_port();
     let _listener = std::net::TcpListener::bind(("127.0.0.1", taken)).expect("it is free");
     let ended = Launch::shards(1).args(&["--http-port", &taken.to_string()]).run();
