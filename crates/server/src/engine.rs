@@ -127,6 +127,11 @@ impl Engine {
         self.0.pages.rooms.members(channel)
     }
 
+    /// How many they are.
+    pub fn presence_count(&self, channel: &[u8]) -> usize {
+        self.0.pages.rooms.lock(channel).count(channel)
+    }
+
     /// Whether a cache channel has an event to send to who comes.
     pub fn has_cached(&self, channel: &[u8]) -> bool {
         self.0.pages.rooms.lock(channel).last(channel, crate::time::unix_ms()).is_some()

@@ -131,6 +131,7 @@ fn a_service_may_what_the_app_s_user_may() {
     assert_eq!(ask(&server, "POST", "/apps/1/events", "", &event("news")).status, 200);
     let denied = ask(&server, "GET", "/apps/1/channels", "", "");
     assert!(denied.status == 403 && denied.body.contains("NOPERM"), "{denied:?}");
+    assert_eq!(ask(&server, "GET", "/apps/1/channels/presence-room/users", "", "").status, 403);
     admin.request(&["ACL", "SETUSER", "shop", "resetchannels", "&other:*"]);
     assert_eq!(ask(&server, "POST", "/apps/1/events", "", &event("news")).status, 403);
     admin.request(&["ACL", "DELUSER", "shop"]);

@@ -268,6 +268,24 @@ fn an_app_may_what_its_user_may_and_its_channels_have_a_prefix_outside() {
     assert_eq!((page.event().2["code"].as_u64(), page.closed()), (Some(4001), 4001));
 }
 
+#[test]
+fn what_becomes_another_app_s_is_no_longer_this_one_s() {
+    let server = start(1, &[]);
+    let mut admin = server.server.connect();
+    let one = "1 app-key app-secret prefix shop-";
+    admin.request(&["CONFIG", "SET", "pusher-app", one]);
+    let (mut page, mut other) = (Page::open(&server), Page::open(&server));
+    page.subscribe("eu-news");
+    other.subscribe("news");
+    admin.request(&["CONFIG", "SET", "pusher-app", &format!("{one} 2 key secret prefix shop-eu-")]);
+    assert_eq!(page.closed(), 4100);
+    other.assert_quiet();
+    let mut page = Page::open(&server);
+    assert_eq!(refused(&mut page, "eu-news", ""), 400);
+    let event = json!({ "name": "e", "channel": "eu-news", "data": "1" }).to_string();
+    assert_eq!(super::tools::ask(&server, "POST", "/apps/1/events", "", &event).status, 400);
+}
+
 /// All that is text in a reply.
 fn text_of(value: &Value) -> String {
     match value.as_slice() {

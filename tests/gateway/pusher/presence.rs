@@ -108,6 +108,25 @@ fn who_comes_while_others_come_and_go_knows_exactly_who_is_there() {
 }
 
 #[test]
+fn who_may_not_leave_is_told_and_stays_a_member() {
+    let server = start(1, &[]);
+    let mut admin = server.server.connect();
+    admin.request(&["ACL", "SETUSER", "page", "on", "+subscribe", "allchannels"]);
+    admin.request(&["CONFIG", "SET", "pusher-app", "1 app-key app-secret user page"]);
+    let (mut other, mut page) = (Page::open(&server), Page::open(&server));
+    join(&mut other, "b");
+    join(&mut page, "a");
+    assert_eq!(other.event().0, "pusher_internal:member_added");
+    page.say(&json!({ "event": "pusher:unsubscribe", "data": { "channel": "presence-room" } }));
+    let (event, _, data) = page.event();
+    let says = |text: &str| data["message"].as_str().is_some_and(|message| message.contains(text));
+    assert!(event == "pusher:error" && says("NOPERM"), "{data}");
+    other.assert_quiet();
+    assert_eq!(admin.int(&["PUBLISH", "presence-room", "x"]), 2);
+    assert_eq!((page.event().2, other.event().2), (json!("x"), json!("x")));
+}
+
+#[test]
 fn a_member_says_who_he_is_in_few_bytes() {
     let server = start(1, &[]);
     let mut page = Page::open(&server);

@@ -1,6 +1,7 @@
 //! Pages that do not read, and what else others must not notice.
 
 use serde_json::json;
+use sterna_tests::http::HttpServer;
 use sterna_tests::server::wait_for;
 
 use super::tools::{Page, start};
@@ -33,6 +34,27 @@ fn a_page_that_does_not_read_is_told_to_come_again_between_two_frames_and_harms_
         };
         assert_eq!((code, events > 10), (4100, true));
     }
+}
+
+#[test]
+fn a_member_that_another_s_event_closes_is_told_of_to_that_one_and_to_no_other_client() {
+    let app = "1 app-key app-secret client-events 1000000";
+    let server = HttpServer::start(1, &["--pusher-app", app, "--pusher-output-limit", "100kb 0 0"]);
+    let (mut slow, mut speaker) = (Page::open(&server), Page::open(&server));
+    slow.subscribe_as("presence-room", Some(r#"{"user_id":"slow"}"#));
+    speaker.subscribe_as("presence-room", Some(r#"{"user_id":"speaker"}"#));
+    let said = json!({ "event": "client-e", "channel": "presence-room", "data": "x".repeat(10_000) });
+    let mut client = server.server.connect();
+    wait_for("it to be closed", || {
+        for _ in 0..20 {
+            speaker.say(&said);
+            (0..3).for_each(|_| assert_eq!(client.text(&["PING"]), "PONG"));
+        }
+        (info(&mut client, "closed_output_limit") == "1").then_some(())
+    });
+    let (event, _, data) = speaker.event();
+    assert_eq!((event.as_str(), data), ("pusher_internal:member_removed", json!({ "user_id": "slow" })));
+    speaker.assert_quiet();
 }
 
 #[test]

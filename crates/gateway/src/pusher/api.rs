@@ -3,8 +3,7 @@
 //! | request | run as the app's user |
 //! |---|---|
 //! | `POST events`, `POST batch_events` | PUBLISH to each channel |
-//! | `GET channels`, `GET channels/NAME` | PUBSUB CHANNELS, PUBSUB NUMSUB |
-//! | `GET channels/NAME/users` | – |
+//! | `GET channels`, `GET channels/NAME`, `GET channels/NAME/users` | PUBSUB CHANNELS, PUBSUB NUMSUB |
 //! | `POST users/ID/terminate_connections` | – |
 
 use hyper::{Method, Response, StatusCode};
@@ -39,7 +38,7 @@ pub(super) async fn answer(caller: &Caller, mut asked: Asked) -> Result<Response
         [b"batch_events"] => events::trigger_batch(caller, app, session, &body).await,
         [b"channels"] => channels::list(caller, app, session, &asked).await,
         [b"channels", channel] => channels::one(caller, app, session, channel, &asked).await,
-        [b"channels", channel, b"users"] => channels::users(caller, app, channel),
+        [b"channels", channel, b"users"] => channels::users(caller, app, session, channel).await,
         [b"users", user, b"terminate_connections"] => Ok(terminate(caller, app, user)),
         _ => Err(not_found()),
     }

@@ -38,7 +38,7 @@ pub(super) async fn trigger(
     body: &[u8],
 ) -> Result<Response<Payload>, Refusal> {
     let event = event(&object(body)?, true)?;
-    publish(app, &mut session, std::slice::from_ref(&event)).await?;
+    publish(caller, app, &mut session, std::slice::from_ref(&event)).await?;
     let mut answer = Map::new();
     if !event.info.is_empty() {
         let mut told = Map::new();
@@ -73,7 +73,7 @@ pub(super) async fn trigger_batch(
         })
         .collect();
     let events = events?;
-    publish(app, &mut session, &events).await?;
+    publish(caller, app, &mut session, &events).await?;
     let mut told = Vec::new();
     for event in &events {
         told.push(match event.channels.first().filter(|_| !event.info.is_empty()) {
@@ -135,11 +135,21 @@ fn channels_of(fields: &Map<String, Json>, takes_several: bool) -> Result<Vec<St
 }
 
 /// Publishes all, in their order. The first that may not be is told, and the others have been.
-async fn publish(app: &PusherApp, session: &mut Session, events: &[Event]) -> Result<(), Refusal> {
+async fn publish(
+    caller: &Caller,
+    app: &PusherApp,
+    session: &mut Session,
+    events: &[Event],
+) -> Result<(), Refusal> {
+    let config = caller.shared.engine.config();
     let (mut requests, mut count) = (Vec::new(), 0);
     for event in events {
         for channel in &event.channels {
-            encode::request(&mut requests, [b"PUBLISH", &app.outside(channel)[..], &event.payload]);
+            let outside = app.outside(channel);
+            if config.pusher_app.prefix_of(&outside) != Some(&app.prefix) {
+                return Err(Refusal::bad(format!("ERR '{channel}' is one of another app's")));
+            }
+            encode::request(&mut requests, [b"PUBLISH", &outside[..], &event.payload]);
             count += 1;
         }
     }

@@ -9,6 +9,7 @@
 //! Invariant: an idle page owns no buffer.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sterna_protocol::pusher::SocketId;
 use sterna_protocol::websocket::{Decoder, Incoming};
@@ -32,14 +33,28 @@ pub(crate) struct Page {
     pub(crate) user: Option<Box<str>>,
     /// Events that it may send at once.
     events: Allowance,
-    /// When it has last been heard of: Unix time, milliseconds.
-    pub(crate) heard_ms: u64,
-    /// It has been asked whether it is there.
-    pub(crate) is_pinged: bool,
+    presence: Presence,
     /// It has been told why it is closed.
     pub(crate) is_told: bool,
     /// Why it is closed, where its connection's reason says too little.
     pub(crate) code: Option<(u16, &'static str)>,
+}
+
+/// When it has last been heard of, by a clock that nobody sets, and when it has been asked since whether it is there.
+#[derive(Debug)]
+struct Presence {
+    heard: Instant,
+    asked: Option<Instant>,
+}
+
+/// What is to be done about a page's silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silence {
+    Fine,
+    /// It is to be asked whether it is there.
+    Asks,
+    /// It was asked, and has not answered.
+    Over,
 }
 
 /// How many events a page may send: so many a second, and no more at once than in a second.
@@ -51,7 +66,7 @@ struct Allowance {
 }
 
 impl Page {
-    pub(crate) fn new(app: Arc<PusherApp>, nonce: u64, now_ms: u64) -> Page {
+    pub(crate) fn new(app: Arc<PusherApp>, nonce: u64, now_ms: u64, now: Instant) -> Page {
         let events = Allowance { left: u64::from(app.client_events) * 1000, counted_ms: now_ms };
         Page {
             app,
@@ -62,8 +77,7 @@ impl Page {
             presences: Vec::new(),
             user: None,
             events,
-            heard_ms: now_ms,
-            is_pinged: false,
+            presence: Presence { heard: now, asked: None },
             is_told: false,
             code: None,
         }
@@ -91,6 +105,31 @@ impl Page {
             + presences
             + self.presences.capacity() * size_of::<(Box<[u8]>, Box<str>)>()
             + self.user.as_ref().map_or(0, |user| user.len())
+    }
+
+    /// Something has come from it; or it could not be heard, since its turn has not come.
+    pub(crate) fn note_heard(&mut self, now: Instant) {
+        self.presence = Presence { heard: now, asked: None };
+    }
+
+    /// What is to be done if it has been silent for longer than `patience`, or for longer than `answer` after it was asked.
+    /// `is_idle`: all that it was sent has gone out, so that a question reaches it at once. If it is to be asked, that is noted.
+    pub(crate) fn silence(
+        &mut self,
+        now: Instant,
+        patience: Duration,
+        answer: Duration,
+        is_idle: bool,
+    ) -> Silence {
+        let Presence { heard, asked } = &mut self.presence;
+        match asked {
+            Some(asked) if now.saturating_duration_since(*asked) > answer => Silence::Over,
+            None if is_idle && now.saturating_duration_since(*heard) > patience => {
+                *asked = Some(now);
+                Silence::Asks
+            }
+            _ => Silence::Fine,
+        }
     }
 
     /// Whether it may send an event now; then it is counted.
@@ -127,8 +166,7 @@ impl Page {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_page_may_send_so_many_events_a_second() {
+    fn page(now_ms: u64, now: Instant) -> Page {
         let app = PusherApp {
             id: String::new(),
             key: String::new(),
@@ -137,7 +175,28 @@ mod tests {
             prefix: String::new(),
             client_events: 10,
         };
-        let mut page = Page::new(Arc::new(app), 1, 5000);
+        Page::new(Arc::new(app), 1, now_ms, now)
+    }
+
+    #[test]
+    fn a_silent_page_has_its_time_to_answer_from_when_it_was_asked() {
+        let start = Instant::now();
+        let mut page = page(0, start);
+        let at = |s: u64| start + Duration::from_secs(s);
+        let mut silence =
+            |s, is_idle| page.silence(at(s), Duration::from_secs(40), Duration::from_secs(30), is_idle);
+        assert_eq!((silence(40, true), silence(41, false)), (Silence::Fine, Silence::Fine));
+        // It was sent something all the time, and could not be asked before.
+        assert_eq!((silence(500, true), silence(501, true)), (Silence::Asks, Silence::Fine));
+        assert_eq!((silence(530, true), silence(531, false)), (Silence::Fine, Silence::Over));
+        page.note_heard(at(531));
+        let mut silence = |s| page.silence(at(s), Duration::from_secs(40), Duration::from_secs(30), true);
+        assert_eq!((silence(571), silence(572)), (Silence::Fine, Silence::Asks));
+    }
+
+    #[test]
+    fn a_page_may_send_so_many_events_a_second() {
+        let mut page = page(5000, Instant::now());
         let mut sent_at = |now_ms| (0..100).filter(|_| page.may_send(now_ms)).count();
         assert_eq!((sent_at(5000), sent_at(5050), sent_at(5100)), (10, 0, 1));
         assert_eq!((sent_at(5600), sent_at(9000), sent_at(8000)), (5, 10, 0));

@@ -7,7 +7,7 @@
 //!
 //! Invariants
 //! - A room is there while it has a member or an event.
-//! - Members are at most [`MEMBERS_MAX`] users a room; events of a stripe hold at most [`CACHED_BYTES_MAX`], the oldest go.
+//! - Members are at most [`MEMBERS_MAX`] users and [`MEMBERS_BYTES_MAX`] a room; events of a stripe hold at most [`CACHED_BYTES_MAX`], the oldest go.
 //! - An event's number stands in the order, and nothing else does.
 //!
 //! Cost: O(log members), O(log events).
@@ -20,6 +20,9 @@ use crate::lock::{Level, Mutex, MutexGuard};
 
 /// Users of one presence channel: each join tells all of them. Source: ten times Pusher's own limit.
 pub(crate) const MEMBERS_MAX: usize = 1000;
+
+/// Bytes of what is known of the users of one presence channel: who joins is told all of it while the room is locked.
+const MEMBERS_BYTES_MAX: usize = 512 * 1024;
 
 /// Bytes of one event that is kept. Source: Pusher's limit on events, with room for what is around the data.
 const CACHED_EVENT_BYTES_MAX: usize = 16 * 1024;
@@ -52,6 +55,8 @@ pub(crate) struct Stripe {
 #[derive(Debug, Default)]
 struct Room {
     members: BTreeMap<Box<str>, Member>,
+    /// Bytes of their IDs and of what is said of them.
+    members_bytes: usize,
     last: Option<Last>,
 }
 
@@ -99,10 +104,12 @@ impl Rooms {
 
 impl Stripe {
     /// Whether `user` may join: he is there, or there is room.
-    pub(crate) fn has_room_for(&self, channel: &[u8], user: &str) -> bool {
-        self.rooms
-            .get(channel)
-            .is_none_or(|room| room.members.len() < MEMBERS_MAX || room.members.contains_key(user))
+    pub(crate) fn has_room_for(&self, channel: &[u8], user: &str, info: &str) -> bool {
+        self.rooms.get(channel).is_none_or(|room| {
+            let has_room = room.members.len() < MEMBERS_MAX
+                && room.members_bytes + user.len() + info.len() <= MEMBERS_BYTES_MAX;
+            has_room || room.members.contains_key(user)
+        })
     }
 
     /// Counts a connection of `user`'s. What is said of him is what was said first.
@@ -114,6 +121,7 @@ impl Stripe {
                 Join::Again
             }
             None => {
+                room.members_bytes += user.len() + info.len();
                 room.members.insert(user.into(), Member { info: info.into(), connections: 1 });
                 Join::New
             }
@@ -127,6 +135,7 @@ impl Stripe {
         member.connections -= 1;
         let is_last = member.connections == 0;
         if is_last {
+            room.members_bytes -= user.len() + member.info.len();
             room.members.remove(user);
             self.drop_if_empty(channel);
         }
@@ -137,6 +146,11 @@ impl Stripe {
     pub(crate) fn members(&self, channel: &[u8]) -> impl Iterator<Item = (&str, &str)> + Clone {
         let room = self.rooms.get(channel);
         room.into_iter().flat_map(|room| room.members.iter().map(|(id, member)| (&**id, &*member.info)))
+    }
+
+    /// How many members there are.
+    pub(crate) fn count(&self, channel: &[u8]) -> usize {
+        self.rooms.get(channel).map_or(0, |room| room.members.len())
     }
 
     /// Keeps what was sent last; nothing, if it is too long.
@@ -219,10 +233,22 @@ mod tests {
     fn a_room_takes_so_many_users_and_their_further_connections() {
         let mut stripe = Stripe::default();
         for n in 0..MEMBERS_MAX {
-            assert!(stripe.has_room_for(b"c", &n.to_string()));
+            assert!(stripe.has_room_for(b"c", &n.to_string(), "null"));
             stripe.join(b"c", &n.to_string(), "null");
         }
-        assert!(!stripe.has_room_for(b"c", "x") && stripe.has_room_for(b"c", "7"));
+        assert_eq!(stripe.count(b"c"), MEMBERS_MAX);
+        assert!(!stripe.has_room_for(b"c", "x", "null") && stripe.has_room_for(b"c", "7", "null"));
+    }
+
+    #[test]
+    fn so_many_bytes_are_known_of_the_users_of_a_room() {
+        let mut stripe = Stripe::default();
+        let half = "x".repeat(MEMBERS_BYTES_MAX / 2 - 1);
+        stripe.join(b"c", "a", &half);
+        stripe.join(b"c", "b", &half);
+        assert!(!stripe.has_room_for(b"c", "c", "") && stripe.has_room_for(b"c", "b", &half));
+        stripe.leave(b"c", "a");
+        assert!(stripe.has_room_for(b"c", "c", &half) && !stripe.has_room_for(b"c", "cc", &half));
     }
 
     #[test]

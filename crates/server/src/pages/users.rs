@@ -2,7 +2,9 @@
 //!
 //! Invariant: a user is there while he has a connection.
 //!
-//! Cost: O(1) but for a user's own connections.
+//! Cost: O(log of a user's connections).
+
+use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
 
@@ -14,7 +16,7 @@ type Name = (Box<str>, Box<str>);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct SignedIn(Mutex<HashMap<Name, Vec<Place>>, { Level::SignedIn as u8 }>);
+pub(crate) struct SignedIn(Mutex<HashMap<Name, BTreeSet<Place>>, { Level::SignedIn as u8 }>);
 
 /// A shard and a connection of it.
 pub(crate) type Place = (usize, ConnectionRef);
@@ -22,7 +24,7 @@ pub(crate) type Place = (usize, ConnectionRef);
 impl SignedIn {
     /// A connection is a user's from now on.
     pub(crate) fn add(&self, app: &str, user: &str, place: Place) {
-        self.0.lock().entry((app.into(), user.into())).or_default().push(place);
+        self.0.lock().entry((app.into(), user.into())).or_default().insert(place);
     }
 
     /// It is gone.
@@ -30,7 +32,7 @@ impl SignedIn {
         let mut users = self.0.lock();
         let name = (app.into(), user.into());
         if let Some(places) = users.get_mut(&name) {
-            places.retain(|other| *other != place);
+            places.remove(&place);
             if places.is_empty() {
                 users.remove(&name);
             }
@@ -39,7 +41,7 @@ impl SignedIn {
 
     /// The connections of a user.
     pub(crate) fn of(&self, app: &str, user: &str) -> Vec<Place> {
-        self.0.lock().get(&(app.into(), user.into())).cloned().unwrap_or_default()
+        self.0.lock().get(&(app.into(), user.into())).into_iter().flatten().copied().collect()
     }
 }
 

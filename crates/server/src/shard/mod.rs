@@ -295,7 +295,7 @@ impl Shard {
         let before = Arc::clone(&self.config);
         (self.config, self.config_version) = self.server.config_with_version();
         if self.config.pusher_app != before.pusher_app {
-            self.check_apps();
+            self.check_apps(&before.pusher_app);
         }
         if resumes != (self.config.resume_window > 0) {
             self.switch_resuming();

@@ -10,15 +10,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sterna_protocol::Proto;
 use sterna_protocol::pusher::{self, SocketId};
 use sterna_protocol::websocket::{self, Incoming, Opcode, code};
+use sterna_pubsub::Kind;
 
+use crate::config::PusherApps;
 use crate::connection::chunk::Range;
 use crate::connection::dependence::Dependence;
-use crate::connection::page::Page;
+use crate::connection::page::{Page, Silence};
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection};
 use crate::mailbox::PageHandOver;
@@ -29,7 +31,7 @@ use crate::shard::serve::Serving;
 const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 
 /// How long a page may take to answer a ping. Source: Pusher's protocol.
-const PONG_MS: u64 = 30_000;
+const PONG_TIME: Duration = Duration::from_secs(30);
 
 /// Numbers that a page's name is drawn from.
 const NONCES: std::ops::Range<u64> = 1_000_000..1_000_000_000_000_000;
@@ -40,7 +42,7 @@ impl Shard {
         self.end_run();
         let PageHandOver { pipe, transport, app, head, early } = handed;
         let (place, _) = pipe.open_mail();
-        let (now_ms, heartbeat_s) = (self.clock.now_ms, self.config.http_heartbeat);
+        let (now_ms, now, heartbeat_s) = (self.clock.now_ms, self.clock.instant, self.config.http_heartbeat);
         let Some(connection) = place.and_then(|who| self.connection_of(who)) else {
             return self.server.count_closed(&transport);
         };
@@ -48,7 +50,7 @@ impl Shard {
             return self.server.count_closed(&transport);
         }
         let me = connection.me;
-        let mut page = Page::new(app, fastrand::u64(NONCES), now_ms);
+        let mut page = Page::new(app, fastrand::u64(NONCES), now_ms, now);
         page.input = early;
         let mut first = head;
         pusher::established(&mut first, page.socket_id(me.id), heartbeat_s);
@@ -68,18 +70,26 @@ impl Shard {
         if self.connections[me.slot].transport.register(self.poll.registry(), me).is_err() {
             return self.close(me.slot, CloseReason::SocketError);
         }
+        if let Some((code, text)) = self.end_of_app(me.slot, &[]) {
+            // The answer to the handshake goes out before.
+            websocket::close(&mut first, code, text);
+            if let Some(page) = &mut self.connections[me.slot].page {
+                page.is_told = true;
+            }
+            self.flusher.push(&mut self.connections[me.slot], Range::of(first));
+            return self.drain(me.slot, CloseReason::UserRemoved);
+        }
         self.flusher.push(&mut self.connections[me.slot], Range::of(first));
-        self.check_app(me.slot);
         // It may have sent something already, or its end, before anybody watched.
         self.make_ready(me.slot);
     }
 
     /// Takes what a page has sent, as far as its turn goes, and keeps the rest.
     pub(super) fn serve_page(&mut self, slot: usize, bytes: &[u8]) {
-        let now_ms = self.clock.now_ms;
+        let now = self.clock.instant;
         let Some(page) = &mut self.connections[slot].page else { return };
         if !bytes.is_empty() {
-            (page.heard_ms, page.is_pinged) = (now_ms, false);
+            page.note_heard(now);
         }
         let mut input = std::mem::take(&mut page.input);
         let bytes = if input.is_empty() {
@@ -169,39 +179,59 @@ impl Shard {
     /// Asks a page that has not been heard of for long whether it is there, and closes one that does not answer. Called ten
     /// times a second.
     pub(super) fn tend_page(&mut self, slot: usize) {
-        let now_ms = self.clock.now_ms;
+        let now = self.clock.instant;
         let connection = &mut self.connections[slot];
-        let (closes, is_empty) = (connection.state().closes(), connection.output.is_empty());
+        let (closes, is_idle) = (connection.state().closes(), connection.output.is_empty());
+        let waits = connection.state().wait().is_some();
         let Some(page) = connection.page.as_mut().filter(|_| !closes) else { return };
+        if waits {
+            // What it says may be left in the socket.
+            return page.note_heard(now);
+        }
         // The page itself asks after one heartbeat.
-        let patience_ms = 2 * 1000 * u64::from(self.config.http_heartbeat);
-        let silent_ms = now_ms.saturating_sub(page.heard_ms);
-        if page.is_pinged && silent_ms > patience_ms + PONG_MS {
-            self.flusher.condemn(connection, CloseReason::Idle);
-        } else if !page.is_pinged && silent_ms > patience_ms && is_empty {
-            page.is_pinged = true;
-            let ping = self
-                .replies_to_others
-                .append(pusher::PING.len() + 2, |buf| websocket::frame(buf, Opcode::Text, pusher::PING));
-            self.flusher.push(connection, ping);
+        let patience = Duration::from_secs(2 * u64::from(self.config.http_heartbeat));
+        match page.silence(now, patience, PONG_TIME, is_idle) {
+            Silence::Fine => {}
+            Silence::Over => self.flusher.condemn(connection, CloseReason::Idle),
+            Silence::Asks => {
+                let ping = self
+                    .replies_to_others
+                    .append(pusher::PING.len() + 2, |buf| websocket::frame(buf, Opcode::Text, pusher::PING));
+                self.flusher.push(connection, ping);
+            }
         }
     }
 
-    /// Closes the pages whose apps are no more, or are others.
-    pub(super) fn check_apps(&mut self) {
+    /// Closes the pages whose apps, which were these, are no more, or are others.
+    pub(super) fn check_apps(&mut self, before: &PusherApps) {
+        let config = Arc::clone(&self.config);
+        let prefixes = config.pusher_app.0.iter().map(|app| app.prefix.as_str());
+        let gained: Vec<&str> =
+            prefixes.filter(|prefix| before.0.iter().all(|app| app.prefix != *prefix)).collect();
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
-        slots.into_iter().for_each(|slot| self.check_app(slot));
+        for slot in slots {
+            let Some(end) = self.end_of_app(slot, &gained) else { continue };
+            if let Some(page) = &mut self.connections[slot].page {
+                page.code = Some(end);
+            }
+            self.dismiss(slot, CloseReason::UserRemoved);
+        }
     }
 
-    fn check_app(&mut self, slot: usize) {
-        let config = Arc::clone(&self.config);
-        let Some(page) = &mut self.connections[slot].page else { return };
-        page.code = match config.app(page.app.id.as_bytes()) {
-            Some(app) if *app == page.app => return,
-            Some(_) => Some((4100, "the app has changed")),
-            None => Some((4001, "there is no such app")),
+    /// Why the page of this slot is to be closed, if its app is no more what it was, or what it is subscribed to has become another
+    /// app's by one of the prefixes that were not there before.
+    fn end_of_app(&self, slot: usize, gained: &[&str]) -> Option<(u16, &'static str)> {
+        let connection = &self.connections[slot];
+        let page = connection.page.as_ref()?;
+        let Some(app) = self.config.app(page.app.id.as_bytes()) else {
+            return Some((4001, "there is no such app"));
         };
-        self.dismiss(slot, CloseReason::UserRemoved);
+        let mut longer = gained.iter().filter(|prefix| prefix.len() > app.prefix.len());
+        let takes = |prefix: &&str| {
+            let mut names = connection.subscriptions.iter(Kind::Channel);
+            names.any(|name| name.starts_with(prefix.as_bytes()))
+        };
+        (*app != page.app || longer.any(takes)).then_some((4100, "the app has changed"))
     }
 
     /// Ends what a connection that is gone has had as a page.

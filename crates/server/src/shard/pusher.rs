@@ -98,7 +98,7 @@ impl Shard {
                     }
                 }
             }
-            Ok(Request::Unsubscribe { channel }) => return self.unsubscribe_page(serving.slot, &channel),
+            Ok(Request::Unsubscribe { channel }) => return self.unsubscribe_page(serving, &channel),
             Ok(Request::Trigger { event, channel, data }) => {
                 match self.trigger(serving.slot, &event, &channel, &data) {
                     Ok(taken) => return taken,
@@ -165,11 +165,15 @@ impl Shard {
     fn enter_room(&mut self, serving: &mut Serving, wish: &Wish<'_>) -> Result<bool, Unsubscribed> {
         let Wish { channel, outside, kind, member } = wish;
         let slot = serving.slot;
+        if !self.connections[slot].has_read_mail && !self.has_handed_out(slot) {
+            // What takes long is handed out in its turn, and what comes then while the room is locked.
+            return Ok(false);
+        }
         let (server, me) = (Arc::clone(&self.server), self.connections[slot].me);
         let mut room = server.pages.rooms.lock(outside);
         self.receive_published(None);
         if let Some(member) = member
-            && !room.has_room_for(outside, &member.id)
+            && !room.has_room_for(outside, &member.id, &member.info)
         {
             return Err(Unsubscribed::new("LimitReached", "the channel has as many members as it may", 400));
         }
@@ -202,15 +206,21 @@ impl Shard {
         Ok(true)
     }
 
-    fn unsubscribe_page(&mut self, slot: usize, channel: &str) -> bool {
+    fn unsubscribe_page(&mut self, serving: &mut Serving, channel: &str) -> bool {
+        let slot = serving.slot;
         let Some(Asker { app, .. }) = self.asker(slot) else { return true };
         let outside = app.outside(channel);
         if !self.connections[slot].subscriptions.contains(Kind::Channel, &outside) {
             return true;
         }
-        // It may always be left, so there is no error.
-        if matches!(self.run_for_page(slot, &[b"UNSUBSCRIBE", &outside]), Ran::Waits) {
-            return false;
+        match self.run_for_page(slot, &[b"UNSUBSCRIBE", &outside]) {
+            Ran::Waits => return false,
+            Ran::Refused(text) => {
+                // It stays subscribed, and a member.
+                pusher::error(&mut serving.out, NO_MESSAGE, &text);
+                return true;
+            }
+            Ran::Done => {}
         }
         let left = self.connections[slot].page.as_mut().and_then(|page| {
             let at = page.presences.iter().position(|(name, _)| **name == *outside)?;

@@ -314,15 +314,15 @@ impl Shard {
         taken
     }
 
-    /// What the connection published to itself follows its reply, what it has to be closed for closes it, and a long reply
-    /// is queued.
+    /// Who has to be closed is closed, what the connection published to itself follows its reply, and a long reply is queued.
     #[inline]
     pub(super) fn after_part(&mut self, serving: &mut Serving) {
+        if self.flusher.has_condemned() {
+            // The end of a page may be told to the connection: it comes among what follows the reply.
+            self.reap();
+        }
         if !self.deferred.is_empty() {
             self.queue_deferred(serving);
-        }
-        if self.flusher.has_condemned() {
-            self.reap();
         }
         if serving.out.len() - serving.start > REPLY_CHUNK_BYTES {
             self.queue_replies(serving);
