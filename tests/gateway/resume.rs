@@ -372,6 +372,24 @@ fn a_page_that_reads_slowly_is_replayed_slowly_and_holds_a_slice() {
 }
 
 #[test]
+fn a_page_that_is_replayed_while_its_channel_ceases_to_remember_is_told() {
+    let server = HttpServer::start(1, &["--retain", "c"]);
+    let mut client = server.server.connect();
+    let text = "x".repeat(20_000);
+    (0..1200).for_each(|_| client.send(&["PUBLISH", "c", &text]));
+    (0..1200).for_each(|_| drop(client.value()));
+    let mut page = Page::open(&server, "channel=c&since=earliest");
+    client.request(&["CONFIG", "SET", "retain", "other"]);
+    assert_eq!(client.int(&["PUBLISH", "c", "lost"]), 0, "it is not subscribed, and nothing keeps this");
+    (0..1200).for_each(|_| assert_eq!(page.data().len(), message("c", &text).len()));
+    let told = page.event();
+    assert_eq!(told.kind.as_deref(), Some("resume"));
+    assert!(told.data.starts_with(r#"{"recovered":false,"#), "{}", told.data);
+    assert_eq!(client.int(&["PUBLISH", "c", "new"]), 1);
+    assert_eq!(page.data(), message("c", "new"));
+}
+
+#[test]
 fn a_live_page_beyond_its_limit_is_closed_and_resumes_without_a_gap() {
     let server = HttpServer::start(2, &["--retain", "c", "--http-output-limit", "1mb 0 0"]);
     let mut client = server.server.connect();

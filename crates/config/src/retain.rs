@@ -12,6 +12,10 @@ use sterna_pubsub::glob;
 use super::options::Config;
 use super::value::{Kind, Phase, Value, ValueError, integer};
 
+/// What the names of channels of keyspace events begin with: nobody keeps these, so whoever comes back must not be told that
+/// nothing is missing.
+const OF_EVENTS: [&[u8]; 3] = [b"__keyspace@", b"__keyevent@", b"__subkey"];
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetainRule {
@@ -28,10 +32,11 @@ pub struct RetainRule {
 pub struct RetainRules(pub Vec<RetainRule>);
 
 impl Config {
-    /// The rule for what is sent to `channel`, if it remembers. Cost: O(rules).
+    /// The rule for what is sent to `channel`, if it remembers; one of keyspace events never does. Cost: O(rules).
     #[inline]
     pub fn retention_of(&self, channel: &[u8]) -> Option<&RetainRule> {
-        self.retain.0.iter().find(|rule| glob::matches(&rule.pattern, channel))
+        let rule = self.retain.0.iter().find(|rule| glob::matches(&rule.pattern, channel));
+        rule.filter(|_| !OF_EVENTS.iter().any(|prefix| channel.starts_with(prefix)))
     }
 
     /// The key of the stream in which `channel` remembers.
@@ -137,5 +142,15 @@ mod tests {
         assert_eq!(config.retention_of(b"ab").unwrap().maxlen, Some(1), "the first that matches");
         assert_eq!(config.retained_channel(b"channel:b"), None);
         assert_eq!(config.retained_channel(b"ab"), None);
+    }
+
+    #[test]
+    fn channels_of_keyspace_events_do_not_remember_whatever_matches() {
+        let mut config = Config::default();
+        config.retain.assign(&words("*"), ANY, Phase::Set).unwrap();
+        for channel in ["__keyspace@0__:k", "__keyevent@15__:set", "__subkeyspaceitem@0__:k\nf"] {
+            assert_eq!(config.retention_of(channel.as_bytes()), None, "{channel}");
+        }
+        assert!(config.retention_of(b"__other").is_some());
     }
 }

@@ -8,7 +8,9 @@
 //!
 //! Source: RFC 7517, 7518, 8037; RFC 5280 for keys in PEM.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -63,8 +65,8 @@ pub(crate) struct KeyFile(Mutex<Option<Known>>);
 struct Known {
     path: PathBuf,
     looked: Instant,
-    /// When it was written, and how long it was.
-    version: Option<(SystemTime, u64)>,
+    /// When it was written, how long it was, and which it was.
+    version: Option<(SystemTime, u64, u64)>,
     keys: Option<Arc<Keys>>,
 }
 
@@ -76,22 +78,32 @@ impl KeyFile {
         if let Some(known) = known.as_ref().filter(|known| is_fresh(known)) {
             return known.keys.clone();
         }
-        let version = fs::metadata(path).and_then(|of| Ok((of.modified()?, of.len()))).ok();
+        let version = fs::metadata(path).and_then(|of| Ok((of.modified()?, of.len(), of.ino()))).ok();
         if let Some(known) = known.as_mut().filter(|known| known.path == path && known.version == version) {
             known.looked = Instant::now();
             return known.keys.clone();
         }
-        let read = match version {
-            Some((_, bytes)) if bytes > FILE_BYTES_MAX => Err("it is too long".to_owned()),
-            _ => fs::read(path).map_err(|error| error.to_string()).and_then(|text| Keys::parse(&text)),
-        };
-        let keys = read.inspect_err(
+        let keys = read(path).and_then(|text| Keys::parse(&text)).inspect_err(
             |error| tracing::error!(%error, path = %path.display(), "http-token-keys can't be used"),
         );
         let keys = keys.ok().map(Arc::new);
         *known = Some(Known { path: path.to_owned(), looked: Instant::now(), version, keys: keys.clone() });
         keys
     }
+}
+
+/// The text of the file, if it is one and not too long: a device has no end, and a pipe may have nothing to read for good.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: std::io::Error| error.to_string();
+    if !fs::metadata(path).map_err(told)?.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    let mut text = Vec::new();
+    File::open(path).map_err(told)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(told)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err("it is too long".to_owned());
+    }
+    Ok(text)
 }
 
 impl Keys {
@@ -264,6 +276,13 @@ mod tests {
             "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
         ] {
             assert!(Keys::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_read() {
+        for path in ["/dev/zero", "/"] {
+            assert!(KeyFile::default().keys(Path::new(path)).is_none(), "{path}");
         }
     }
 

@@ -19,8 +19,8 @@
 //! since, streams, long strings, strings that are changed in places) is a [`Value`] in the segment's list, and so is what has a
 //! long key.
 //!
-//! A collection that changes leaves its record for good, for the cost of one copy: growing here it would move what is behind
-//! it, or itself, each time.
+//! A collection that is to change leaves its record for good (until it is loaded, restored or copied), for the cost of one copy:
+//! growing here it would move what is behind it, or itself, each time.
 
 use std::ops::Range;
 

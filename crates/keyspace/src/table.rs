@@ -161,7 +161,7 @@ impl Table {
         self.segments[place.segment as usize].at(place.spot)
     }
 
-    /// The value of the record at a place just found, unless it is a small string.
+    /// The value of the record at a place just found, unless it is within the record.
     #[inline]
     pub(crate) fn kept_mut(&mut self, place: Place) -> Option<&mut Value> {
         self.segments[place.segment as usize].kept_mut(place.spot).map(Kept::value_mut)
@@ -192,7 +192,7 @@ impl Table {
     }
 
     /// Puts another record for the same key into a place just found; returns its place, and what was there, unless it was
-    /// a small string.
+    /// within the record.
     #[inline]
     pub(crate) fn replace(&mut self, hash: u64, place: Place, draft: Draft<'_>) -> (Place, Option<Value>) {
         let more = draft.len().saturating_sub(self.at(place).len());
@@ -214,7 +214,7 @@ impl Table {
         self.segments[place.segment as usize].overwrite(place.spot, value, expiry_ms, usage)
     }
 
-    /// Removes the record at a place just found; returns what it held, unless it was a small string.
+    /// Removes the record at a place just found; returns what it held, unless it was within the record.
     pub(crate) fn remove(&mut self, hash: u64, place: Place) -> Option<Value> {
         let removed = self.change(place.segment, |segment, of| segment.remove(of, place.spot));
         self.len -= 1;

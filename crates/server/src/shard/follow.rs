@@ -11,7 +11,8 @@
 //!    does a client blocked in XREAD), and it goes on with 2.
 //!
 //! What was trimmed before it could be read is told by another `resume`, which says `false`; then the place goes on with what
-//! comes next. Rights are those of the page's user: `command/rights.rs` closes a page that loses one.
+//! comes next. So is what was published while `retain` did not name the channel any more: in 3, behind what the stream holds.
+//! Rights are those of the page's user: `command/rights.rs` closes a page that loses one.
 //!
 //! Cost: a lock and a look for each slice; a channel that is live costs what any subscription does.
 
@@ -266,16 +267,16 @@ impl Shard {
         else {
             return;
         };
-        let stage = match place.kind {
+        let (kind, name, at) = (place.kind, place.name.clone(), place.at);
+        let stage = match kind {
             Kind::Channel => {
-                let name = place.name.clone();
                 self.receive_published(None);
                 self.join(who.slot, SubscriptionKind::Channel, &name);
                 self.connections[who.slot].note_subscriptions();
                 Stage::Live
             }
             Kind::Stream => {
-                let behind = Box::new(Behind(place.at));
+                let behind = Box::new(Behind(at));
                 let scene = Scene { db: 0, ..self.scene_of(who.slot, false) };
                 held.wait_for(key, scene, behind, &mut self.changes).map_or(Stage::Behind, Stage::Waits)
             }
@@ -284,6 +285,19 @@ impl Shard {
         if let Some(place) = follow.and_then(|follow| follow.place_mut(index)) {
             place.stage = stage;
         }
+        // What was published since is in no stream. Asked now that it is subscribed: what is not kept from here on is delivered.
+        if kind == Kind::Channel && self.server.config().retention_of(&name).is_none() {
+            self.tell_of_gap(who.slot, index);
+        }
+    }
+
+    /// Tells a page that it may have missed something of a place.
+    fn tell_of_gap(&mut self, slot: usize, index: usize) {
+        let (mut bytes, epoch) = (Vec::new(), self.server.epoch());
+        let Some(follow) = &self.connections[slot].follow else { return };
+        follow.write_resume(&mut bytes, epoch, &[(index, false)], std::iter::empty());
+        let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
+        self.flusher.push(&mut self.connections[slot], range);
     }
 }
 
