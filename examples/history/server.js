@@ -1,9 +1,8 @@
 // One chat server of several: node server.js NAME PORT (0: any free port).
 //
-//   browser ──Socket.IO──► this server ──MULTI, XADD history:room, PUBLISH chat:room, EXEC──► Sterna
-//   browser ◄─Socket.IO─── every server ◄──PSUBSCRIBE chat:*──────────────────────────────────┤
-//   joining ◄────────────────────────────XREVRANGE history:room + - COUNT 50──────────────────┘
-import { randomUUID } from 'node:crypto';
+//   browser ──Socket.IO──► this server ──a script: XADD history:room, PUBLISH chat:room──► Sterna
+//   browser ◄─Socket.IO─── every server ◄──PSUBSCRIBE chat:* typing:*──────────────────────┤
+//   joining ◄────────────────────────────XREVRANGE history:room + - COUNT 50───────────────┘
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import express from 'express';
@@ -26,66 +25,62 @@ const SHOWN = 50;
 /** Kept a room, about: `~` lets the server drop whole blocks, which costs next to nothing. */
 const KEPT = 1000;
 
-/** Sockets that wait for their history. */
-const joining = new Map();
+/** Socket → what it has been given, or waits for, since it said hello. */
+const people = new Map();
 
-/** One transaction, so that the stream's order is the order of the live messages, and neither is without the other. */
-function say(room, event) {
-  const json = JSON.stringify({ id: randomUUID(), ...event });
-  return client.multi().xadd(`history:${room}`, 'MAXLEN', '~', KEPT, '*', 'event', json).publish(`chat:${room}`, json).exec();
-}
+/** One script, so that the live message carries its entry's ID, and neither is without the other. */
+client.defineCommand('say', {
+  numberOfKeys: 1,
+  lua: `local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[2])
+        return redis.call('PUBLISH', ARGV[3], id .. ' ' .. ARGV[2])`,
+});
 
 async function history(room) {
   const newestFirst = await client.xrevrange(`history:${room}`, '+', '-', 'COUNT', SHOWN);
-  return newestFirst.reverse().map(([, [, json]]) => JSON.parse(json));
+  return newestFirst.reverse().map(([id, [, json]]) => [id, JSON.parse(json)]);
 }
 
-subscriber.on('pmessage', (_pattern, channel, json) => {
-  const room = channel.slice('chat:'.length);
+subscriber.on('pmessage', (_pattern, channel, message) => {
+  const [kind, room] = channel.split(':');
   if (!ROOMS.includes(room)) return;
-  const event = JSON.parse(json);
-  io.to('joined').emit('event', { room, ...event });
-  if (event.type !== 'typing') for (const waiting of joining.values()) waiting.heard(room, event);
+  if (kind === 'typing') return io.emit('event', { room, ...JSON.parse(message) });
+  const end = message.indexOf(' ');
+  const [id, event] = [message.slice(0, end), JSON.parse(message.slice(end))];
+  for (const [socket, joining] of people) if (joining.passes(room, id, event)) socket.emit('event', { room, ...event });
 });
 
 io.on('connection', (socket) => {
   socket.on('hello', async (claimed, reply) => {
     const person = cleanName(claimed);
-    if (!person || typeof reply !== 'function' || joining.has(socket)) return socket.disconnect();
-    const waiting = new Joining();
-    joining.set(socket, waiting);
+    if (!person || typeof reply !== 'function' || people.has(socket)) return socket.disconnect();
+    const joining = new Joining();
+    people.set(socket, joining);
     try {
-      const rooms = await Promise.all(ROOMS.map(async (room) => [room, await history(room)]));
-      // From here to `join` nothing else runs, so no event falls between the two.
-      reply({
-        server: name,
-        rooms: ROOMS,
-        history: Object.fromEntries(rooms.map(([room, events]) => [room, waiting.complete(room, events)])),
-      });
+      const histories = await Promise.all(ROOMS.map(async (room) => [room, await history(room)]));
+      reply({ server: name, rooms: ROOMS, history: joining.complete(histories) });
       socket.data.name = person;
-      socket.join('joined');
     } catch (error) {
       console.error(error.message);
       socket.disconnect();
-    } finally {
-      joining.delete(socket);
     }
   });
+
+  socket.on('disconnect', () => people.delete(socket));
 
   socket.on('say', (room, text) => {
     const said = cleanText(text);
     if (!socket.data.name || !said || !ROOMS.includes(room)) return;
     const event = { type: 'message', name: socket.data.name, text: said, at: Date.now(), server: name };
-    say(room, event).catch((error) => console.error(error.message));
+    client.say(`history:${room}`, KEPT, JSON.stringify(event), `chat:${room}`).catch((error) => console.error(error.message));
   });
 
   socket.on('typing', (room) => {
     if (!socket.data.name || !ROOMS.includes(room)) return;
-    client.publish(`chat:${room}`, JSON.stringify({ type: 'typing', name: socket.data.name }));
+    client.publish(`typing:${room}`, JSON.stringify({ type: 'typing', name: socket.data.name }));
   });
 });
 
-await subscriber.psubscribe('chat:*');
+await subscriber.psubscribe('chat:*', 'typing:*');
 http.listen(Number(port), '127.0.0.1', () => {
   console.log(`chat server ${name} is on http://127.0.0.1:${http.address().port}`);
 });

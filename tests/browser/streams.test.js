@@ -7,6 +7,7 @@ import { after, test } from 'node:test';
 import { io as connectClient } from 'socket.io-client';
 import { Program } from '../clients/program.js';
 import { TestServer } from '../clients/server.js';
+import { Joining } from '../../examples/history/joining.js';
 import { openBrowser } from './pages.js';
 
 const server = await TestServer.start(after);
@@ -135,6 +136,21 @@ async function chatter(t, url, name) {
   const { history } = await socket.emitWithAck('hello', name);
   return { socket, heard, history: (room) => history[room].map(({ text }) => text) };
 }
+
+test('whichever connection is ahead, whoever joins gets each event once', () => {
+  const entries = ['9-0', '9-1', '10-0'].map((id) => [id, id]);
+  const joining = new Joining();
+  // Live events are ahead of the history, which was cut off before the first of them ...
+  for (const id of ['8-7', '9-0', '10-0', '10-1']) assert.equal(joining.passes('general', id, id), false);
+  assert.deepEqual(joining.complete([['general', entries], ['random', []]]), {
+    general: ['9-0', '9-1', '10-0', '10-1'],
+    random: [],
+  });
+  // ... or the history is ahead of them.
+  for (const id of ['9-0', '9-1', '10-0']) assert.equal(joining.passes('general', id, id), false);
+  for (const id of ['10-1', '10-10', '11-0']) assert.equal(joining.passes('general', id, id), true);
+  assert.equal(joining.passes('random', '1-0', 'first'), true);
+});
 
 test('who joins a chat with a history gets the last 50, the rest live, and neither twice', async (t) => {
   const { chat, urls: [north, south] } = await startChat(t, ['node', 'history/history.js']);
