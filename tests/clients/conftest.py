@@ -18,8 +18,8 @@ HAS_TLS = os.environ.get("STERNA_TEST_TLS") != "no"
 DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
 HOST = "127.0.0.1"
 PASSWORD = "secret"
-START_SECONDS = 15
-STOP_SECONDS = 10
+START_SECONDS = 60
+STOP_SECONDS = 30
 
 
 def free_port() -> int:

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const EXAMPLES = fileURLToPath(new URL('../../examples/', import.meta.url));
-const LINE_MS = 20_000;
+const LINE_MS = 60_000;
 
 export class Program {
   /** Runs `command` in examples/ and stops it when the test is over. */

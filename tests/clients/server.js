@@ -21,8 +21,8 @@ const HAS_TLS = process.env.STERNA_TEST_TLS !== 'no';
 export const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always'];
 
 const PASSWORD = 'secret';
-const START_MS = 15_000;
-const STOP_MS = 10_000;
+const START_MS = 60_000;
+const STOP_MS = 30_000;
 
 export async function freePort() {
   const probe = net.createServer().listen(0, '127.0.0.1');

@@ -104,7 +104,7 @@ test('what cannot work is one clear line and a failure', { skip }, async (t) => 
     [['--port', 'seven'], /port/],
   ]) {
     const { code, printed } = await new Promise((settle) => {
-      execFile(BINARY, options, { timeout: 10_000 }, (error, stdout, stderr) => {
+      execFile(BINARY, options, { timeout: 60_000 }, (error, stdout, stderr) => {
         settle({ code: error?.code ?? 0, printed: stdout + stderr });
       });
     });

@@ -6,7 +6,7 @@ import pytest
 import redis
 from redis.cache import CacheConfig
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import ssl
 
 import coredis
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 
 def test_handshake_publish_and_both_kinds_of_subscription(server):

@@ -39,7 +39,7 @@ def test_events_reach_subscribers_of_redis(served):
     ours.trigger_batch([{"channel": "news", "name": "one", "data": "text"}])
     told = {"news": [], "other": []}
     while len(told["news"]) < 2 or not told["other"]:
-        message = listener.get_message(timeout=10)
+        message = listener.get_message(timeout=60)
         if message is not None:
             told[message["channel"]].append(json.loads(message["data"]))
     sold = {"event": "sold", "data": '{"item": 7}'}

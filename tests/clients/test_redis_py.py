@@ -9,7 +9,7 @@ import redis.asyncio
 import valkey
 import valkey.asyncio
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 BLOCKING = [
     pytest.param((library, family, protocol), id=f"{name}-resp{protocol}")

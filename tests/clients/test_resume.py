@@ -55,7 +55,7 @@ def test_each_message_comes_once_though_the_line_is_cut(resuming_server, protoco
     pubsub.subscribe("a", "b")
     pubsub.psubscribe("p*")
     for _ in range(3):
-        assert pubsub.get_message(timeout=10)["type"].endswith("subscribe")
+        assert pubsub.get_message(timeout=60)["type"].endswith("subscribe")
     heard, count = [], 0
     listener = threading.Thread(target=listen, args=(pubsub, heard), daemon=True)
     listener.start()

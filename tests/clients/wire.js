@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import tls from 'node:tls';
 
-const REPLY_MS = 10_000;
+const REPLY_MS = 60_000;
 
 export class Wire {
   static async open(after, server) {
