@@ -1,15 +1,24 @@
-// Pages that chat directly: pusher-js in a real browser, on a channel of Sterna's, and a service that does nothing but sign.
+// Pages that chat directly: pusher-js in a real browser, on a channel of Sterna's, and a service that does nothing but sign;
+// and the examples of such pages, started by the commands that their READMEs give.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import Service from 'pusher';
 import Tcp from 'ioredis5';
-import { TestServer, freePort } from '../clients/server.js';
+import { Program } from '../clients/program.js';
+import { DURABLE, TestServer, freePort } from '../clients/server.js';
+import { layLine } from './line.js';
 import { openBrowser } from './pages.js';
 
+const open = await openBrowser(after);
 const [key, secret, port] = ['app-key', 'app-secret', await freePort()];
 const service = new Service({ appId: '1', key, secret, host: '127.0.0.1', port: String(port), useTLS: false });
 const library = createRequire(import.meta.url).resolve('pusher-js/dist/web/pusher.min.js');
@@ -57,7 +66,6 @@ test('two pages chat directly, know of each other, and are there again when they
   const server = await TestServer.start((stop) => t.after(stop), [
     '--http-port', String(port), '--pusher-app', `1 ${key} ${secret}`, '--http-allow-origin', origin,
   ]);
-  const open = await openBrowser((close) => t.after(close));
   const [ada, bob] = [await open(`${origin}/?name=ada`), await open(`${origin}/?name=bob`)];
   const here = (page, text) => page.locator('#here', { hasText: text }).waitFor();
   const heard = (page, text) => page.locator('#said li', { hasText: text }).waitFor();
@@ -77,4 +85,126 @@ test('two pages chat directly, know of each other, and are there again when they
   await Promise.all([heard(ada, 'redis: from Redis'), heard(bob, 'redis: from Redis')]);
   await bob.close();
   await here(ada, '1 here');
+});
+
+/** The page of chat-direct behind a server of files, Sterna behind a line, and what makes tokens. */
+async function startChat(t) {
+  const folder = mkdtempSync(join(tmpdir(), 'sterna-keys-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const port = await freePort();
+  const line = await layLine(t, port);
+  const files = ['python3', '-u', '-m', 'http.server', '0', '--bind', '127.0.0.1', '--directory', 'chat-direct/page'];
+  const [, origin] = await Program.start((stop) => t.after(stop), { env: process.env }, files).line(/(http:[^)]+)\/\)/);
+  const env = { ...process.env, KEYS: join(folder, 'keys.json'), SERVER: line.url, PAGE: origin };
+  const program = fileURLToPath(new URL('../../examples/chat-direct/token.js', import.meta.url));
+  const linkFor = (name, ...seconds) =>
+    execFileSync('node', [program, name, ...seconds], { env, encoding: 'utf8' }).trim().split('\n').at(-1);
+  linkFor('whoever makes the key');
+  const server = await TestServer.start((stop) => t.after(stop), [
+    ...DURABLE, '--http-port', String(port), '--http-token-keys', env.KEYS, '--http-allow-origin', origin,
+    '--retain', 'room:* maxlen 200 maxage 86400',
+  ]);
+  return { server, line, linkFor };
+}
+
+const hasStatus = (page, text) => page.locator('#status', { hasText: text }).waitFor();
+const areHere = (page, names) =>
+  page.waitForFunction((text) => document.getElementById('people').textContent === text, names);
+const arrived = (page, text) => page.locator('#messages li', { hasText: text }).waitFor();
+const texts = (page) => page.locator('#messages .text').allTextContents();
+
+async function say(page, text) {
+  await page.getByLabel('Message', { exact: true }).fill(text);
+  await page.keyboard.press('Enter');
+  await arrived(page, text);
+}
+
+test('chat-direct: history, presence, and nothing missed when a line is cut, the server is started again, a token ends', async (t) => {
+  const { server, line, linkFor } = await startChat(t);
+  const [ada, bob] = [await open(linkFor('ada')), await open(linkFor('bob'))];
+  await Promise.all([areHere(ada, 'ada, bob'), areHere(bob, 'ada, bob')]);
+  const said = ['Hello <b>Bob</b>', 'Grüße, Ada 👋'];
+  await say(ada, said[0]);
+  await arrived(bob, said[0]);
+  await say(bob, said[1]);
+  await arrived(ada, said[1]);
+
+  // Who comes late reads what was said, and leaves again.
+  const eve = await open(linkFor('eve'));
+  await arrived(eve, said[1]);
+  assert.deepEqual(await texts(eve), said);
+  await Promise.all([areHere(ada, 'ada, bob, eve'), areHere(eve, 'ada, bob, eve')]);
+  for (const page of [ada, bob, eve]) assert.deepEqual(page.faults, []);
+  await eve.goto('about:blank');
+  await areHere(ada, 'ada, bob');
+
+  let redis;
+  const connect = () => {
+    redis?.disconnect();
+    redis = new Tcp(server.plainUrl);
+  };
+  t.after(() => redis.disconnect());
+  const publish = async (text) => {
+    await redis.publish('room:lobby', JSON.stringify({ name: 'redis', text, at: Date.now() }));
+    said.push(text);
+  };
+  connect();
+  line.cut();
+  await Promise.all([hasStatus(ada, 'reconnecting'), hasStatus(bob, 'reconnecting')]);
+  await publish('while the line was cut');
+  line.mend();
+  await Promise.all([arrived(ada, said.at(-1)), arrived(bob, said.at(-1))]);
+
+  await publish('before it was started again');
+  await server.restart();
+  connect();
+  await publish('after it was');
+  await Promise.all([arrived(ada, said.at(-1)), arrived(bob, said.at(-1))]);
+
+  // A token that ends soon, and the next one, which is pasted.
+  const carol = await open(linkFor('carol', '2'));
+  await hasStatus(carol, 'token ended');
+  await publish('while no token was valid');
+  await carol.getByLabel('Your token has ended').fill(linkFor('carol'));
+  await carol.keyboard.press('Enter');
+  await hasStatus(carol, 'connected');
+  await hasStatus(ada, 'connected');
+  await say(ada, 'That was all');
+  said.push('That was all');
+  for (const page of [ada, bob, carol]) {
+    await arrived(page, 'That was all');
+    assert.deepEqual(await texts(page), said);
+    assert.equal(await page.locator('.gap').count(), 0);
+  }
+});
+
+test('laravel-echo: who is here, what is said, who is typing, and again after the server was started anew', async (t) => {
+  const [port, own] = [await freePort(), await freePort()];
+  const origin = `http://127.0.0.1:${own}`;
+  const server = await TestServer.start((stop) => t.after(stop), [
+    '--http-port', String(port), '--http-allow-origin', origin, '--pusher-app', `1 ${key} ${secret}`,
+  ]);
+  const program = Program.start((stop) => t.after(stop), server, ['node', 'laravel-echo/server.js'], {
+    PORT: String(own), PUSHER_PORT: String(port),
+  });
+  await program.line(/the page is on/);
+  const [ada, bob] = [await open(`${origin}/?name=ada`), await open(`${origin}/?name=bob`)];
+  await Promise.all([areHere(ada, 'ada, bob'), areHere(bob, 'ada, bob')]);
+  await ada.getByLabel('Message', { exact: true }).pressSequentially('Hi');
+  await bob.getByText('ada is typing…').waitFor();
+  await ada.keyboard.press('Enter');
+  await arrived(bob, 'Hi');
+  await say(bob, '<i>Hello</i> Ada');
+  await arrived(ada, '<i>Hello</i> Ada');
+  for (const page of [ada, bob]) {
+    assert.deepEqual(await page.locator('#messages li').allTextContents(), ['adaHi', 'bob<i>Hello</i> Ada']);
+    assert.deepEqual(page.faults, []);
+  }
+  await server.restart();
+  const eve = await open(`${origin}/?name=eve`);
+  await Promise.all([ada, bob, eve].map((page) => areHere(page, 'ada, bob, eve')));
+  await say(ada, 'after that');
+  await arrived(bob, 'after that');
+  await bob.close();
+  await areHere(ada, 'ada, eve');
 });

@@ -4,11 +4,11 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import Tcp from 'ioredis5';
 import { DURABLE, IS_STERNA, TestServer, freePort } from '../clients/server.js';
+import { layLine } from './line.js';
 import { openBrowser } from './pages.js';
 
 const skip = IS_STERNA ? false : 'Redis speaks no HTTP';
@@ -34,30 +34,6 @@ async function servePage(t) {
   await once(pages, 'listening');
   t.after(() => pages.close());
   return `http://127.0.0.1:${pages.address().port}`;
-}
-
-/** What lies between the browser and the server; can be cut. */
-async function layLine(t, port) {
-  const sockets = new Set();
-  let isCut = false;
-  const listener = net.createServer((near) => {
-    if (isCut) return near.destroy();
-    const far = net.connect(port, '127.0.0.1');
-    for (const [one, other] of [[near, far], [far, near]]) {
-      sockets.add(one);
-      one.on('error', () => {});
-      one.once('close', () => { sockets.delete(one); other.destroy(); });
-      one.pipe(other);
-    }
-  });
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  t.after(() => { sockets.forEach((socket) => socket.destroy()); listener.close(); });
-  return {
-    url: `http://127.0.0.1:${listener.address().port}`,
-    cut() { isCut = true; sockets.forEach((socket) => socket.destroy()); },
-    mend() { isCut = false; },
-  };
 }
 
 test('a page misses nothing when its line is cut, the server is started again, or its token ends', { skip }, async (t) => {
