@@ -24,7 +24,8 @@ ASYNCIO = [
 
 
 def connect(server, family, protocol, **options):
-    options = {"decode_responses": True, "password": server.password, **options}
+    # valkey-py's own default is 5 s, on a channel that is silent too.
+    options = {"decode_responses": True, "password": server.password, "socket_timeout": WAIT_SECONDS, **options}
     return family(
         host=server.host, port=server.tls_port, ssl=True, ssl_ca_certs=server.cert, protocol=protocol, **options
     )
