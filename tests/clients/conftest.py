@@ -16,6 +16,8 @@ IS_STERNA = pathlib.Path(BINARY).name == "sterna"
 HAS_TLS = os.environ.get("STERNA_TEST_TLS") != "no"
 # With these, what was acknowledged is on the disk: a server that is killed has lost none of it.
 DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
+# What is started so ends with this process, however that ends.
+TIED = ["setpriv", "--pdeathsig", "KILL"]
 HOST = "127.0.0.1"
 PASSWORD = "secret"
 START_SECONDS = 60
@@ -66,7 +68,7 @@ class TestServer:
             options += ["--tls-auth-clients", "no"] + ([] if IS_STERNA else ["--tls-ca-cert-file", self.cert])
         options += self._extra
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([BINARY, *options], stdout=log, stderr=log)
+            self._process = subprocess.Popen([*TIED, BINARY, *options], stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while not self._accepts():
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -1,8 +1,8 @@
 // A program under test: started with a server's address in its environment, read line by line.
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { spawnTied } from './server.js';
 
 const EXAMPLES = fileURLToPath(new URL('../../examples/', import.meta.url));
 const LINE_MS = 60_000;
@@ -22,7 +22,7 @@ export class Program {
   #ended;
 
   constructor(server, [file, ...args], env) {
-    this.#process = spawn(file, args, { cwd: EXAMPLES, env: { ...server.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = spawnTied(file, args, { cwd: EXAMPLES, env: { ...server.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process.stderr.on('data', (data) => { this.#errors += data; });
     createInterface(this.#process.stdout).on('line', (line) => {
       this.lines.push(line);

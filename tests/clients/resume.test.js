@@ -1,6 +1,5 @@
 // Subscriptions that resume: ioredis and node-redis, unchanged, whose line is cut under load.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -9,7 +8,7 @@ import Redis5 from 'ioredis5';
 import Redis6 from 'ioredis6';
 import { createClient as createClient5 } from 'redis5';
 import { createClient as createClient6 } from 'redis6';
-import { IS_STERNA, TestServer } from './server.js';
+import { IS_STERNA, TestServer, spawnTied } from './server.js';
 
 const CUTS = Number(process.env.STERNA_TEST_CUTS ?? 2);
 const CUT_MS = 2000;
@@ -30,7 +29,7 @@ class Line {
   #lines;
 
   constructor(port) {
-    this.#process = spawn('python3', [fileURLToPath(new URL('line.py', import.meta.url)), String(port)], {
+    this.#process = spawnTied('python3', [fileURLToPath(new URL('line.py', import.meta.url)), String(port)], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     this.#lines = createInterface(this.#process.stdout)[Symbol.asyncIterator]();

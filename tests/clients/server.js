@@ -24,6 +24,11 @@ const PASSWORD = 'secret';
 const START_MS = 60_000;
 const STOP_MS = 30_000;
 
+/** Starts a program that ends with this process, however that ends. */
+export function spawnTied(file, args, options) {
+  return spawn('setpriv', ['--pdeathsig', 'KILL', file, ...args], options);
+}
+
 export async function freePort() {
   const probe = net.createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
@@ -80,7 +85,7 @@ export class TestServer {
       '--bind', this.host, '--port', String(this.port), '--requirepass', this.password, '--dir', this.folder,
       ...(HAS_TLS ? this.#tlsOptions() : []), ...(IS_STERNA ? ['--threads', '2'] : ['--save', '']), ...this.#extra,
     ];
-    const started = spawn(BINARY, options, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const started = spawnTied(BINARY, options, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = started;
     for (const output of [started.stdout, started.stderr]) output.on('data', (data) => { this.#log += data; });
     let failure;

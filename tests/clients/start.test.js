@@ -1,6 +1,6 @@
 // The server as a newcomer meets it: started by hand, with a certificate of its own making, and stopped.
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import Redis from 'ioredis5';
 import { Program } from './program.js';
-import { BINARY, IS_STERNA, TestServer, freePort } from './server.js';
+import { BINARY, IS_STERNA, TestServer, freePort, spawnTied } from './server.js';
 import { Wire } from './wire.js';
 
 const skip = IS_STERNA ? false : 'about Sterna itself';
@@ -18,7 +18,7 @@ const skip = IS_STERNA ? false : 'about Sterna itself';
 async function startByHand(t, options, pattern) {
   const folder = mkdtempSync(join(tmpdir(), 'sterna-start-'));
   const env = { ...process.env, HOME: folder, XDG_STATE_HOME: join(folder, 'state'), XDG_DATA_HOME: join(folder, 'data') };
-  const program = spawn(BINARY, options, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const program = spawnTied(BINARY, options, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(async () => {
     if (program.exitCode === null && program.signalCode === null) {
       program.kill('SIGTERM');

@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from conftest import TIED
 
 QUEUES = pathlib.Path(__file__).with_name("queues")
 # arq wants an older redis-py, which has a folder of its own.
@@ -44,7 +45,7 @@ class Queue:
         with self._log.open("ab") as log:
             # A session of its own, so that a worker is killed with all its processes.
             options = {"stdout": log, "stderr": log, "start_new_session": True, **options}
-            process = subprocess.Popen([sys.executable, *arguments], cwd=QUEUES, env=self._env, **options)
+            process = subprocess.Popen([*TIED, sys.executable, *arguments], cwd=QUEUES, env=self._env, **options)
         self._running.append(process)
         return process
 
