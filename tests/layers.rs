@@ -44,6 +44,7 @@ const LAYERS: &[&[&str]] = &[
     &["persistence", "server"],
     &["shard"],
     &["command"],
+    &["metrics"],
     // What the crates above ask of it.
     &["engine"],
     &["start"],

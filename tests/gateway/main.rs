@@ -4,6 +4,7 @@ mod abuse;
 mod commands;
 mod events;
 mod login;
+mod observe;
 mod pages;
 mod pusher;
 mod resume;

@@ -37,8 +37,8 @@ pub use compound::{
 pub use live::SetError;
 pub use load::{ConfigError, Loaded, Origin, Warning};
 pub use options::{
-    AclPubsubDefault, AppendFsync, Change, Config, Daemonize, DebugCommand, LogLevel, MaxmemoryPolicy,
-    OPTIONS, OptionRow, Section, TlsAuthClients,
+    AclPubsubDefault, AppendFsync, Change, Config, Daemonize, DebugCommand, HttpMetrics, LogLevel,
+    MaxmemoryPolicy, OPTIONS, OptionRow, Section, TlsAuthClients,
 };
 pub use origins::Origins;
 pub use page::reference_page;

@@ -139,6 +139,10 @@ options! {
     http_allow_origin: Origins = Origins::default(),
         Network "http-allow-origin", Kind::Words("[origin ...]"), RunTime;
 
+    /// Who may read `/metrics`: users who may run INFO, or everybody who can reach the HTTP ports, without a password.
+    http_metrics: HttpMetrics = HttpMetrics::Users,
+        Network "http-metrics", Kind::OneOf(HttpMetrics::NAMES), RunTime;
+
     /// Bytes of the body of one HTTP request; a longer one is refused.
     http_max_body_size: u64 = 10 << 20,
         Network "http-max-body-size", memory(1024), RunTime;
@@ -563,6 +567,16 @@ choices! {
         Yes = "yes",
         /// One is checked if it is shown.
         Optional = "optional",
+    }
+}
+
+choices! {
+    /// Who may read the metrics.
+    HttpMetrics {
+        /// Users who may run INFO.
+        Users = "users",
+        /// Everybody.
+        All = "all",
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) budget: Arc<Budget>,
     pub(crate) token_keys: KeyFile,
+    /// Held by the request whose metrics are being written: one at a time.
+    pub(crate) metrics: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The HTTP client of a connection.
@@ -96,7 +98,7 @@ impl Leave for TlsStream<TcpStream> {
 
 impl Shared {
     pub(crate) fn new(engine: Engine) -> Shared {
-        Shared { engine, budget: Arc::default(), token_keys: KeyFile::default() }
+        Shared { engine, budget: Arc::default(), token_keys: KeyFile::default(), metrics: Arc::default() }
     }
 }
 

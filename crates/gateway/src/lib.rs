@@ -22,6 +22,7 @@ mod json;
 mod keys;
 mod limits;
 mod login;
+mod observe;
 mod origin;
 mod pusher;
 mod replies;

@@ -91,6 +91,14 @@ pub(crate) fn json_response(status: StatusCode, body: Vec<u8>, held: Option<Held
     response
 }
 
+/// A response with a body of text of this type.
+pub(crate) fn text_response(kind: &'static str, body: Vec<u8>) -> Response<Payload> {
+    let mut response = empty(StatusCode::OK);
+    *response.body_mut() = Payload::Whole { bytes: Some(body.into()), held: None };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
 /// A response without a body.
 pub(crate) fn empty(status: StatusCode) -> Response<Payload> {
     let mut response = Response::new(Payload::Whole { bytes: None, held: None });

@@ -16,7 +16,7 @@ use crate::login::{self, Login};
 use crate::origin::{self, Asker};
 use crate::response::{Payload, Refusal};
 use crate::session::{Session, no_room};
-use crate::{pusher, upstash, url, v1};
+use crate::{observe, pusher, upstash, url, v1};
 
 /// A request, its body not read yet.
 pub(crate) struct Asked {
@@ -57,6 +57,9 @@ async fn route(
     asker: &Asker,
 ) -> Result<Response<Payload>, Refusal> {
     let (head, body) = request.into_parts();
+    if let Some(probe) = observe::probe(&caller.shared.engine, head.uri.path()) {
+        return if head.method == Method::GET { Ok(probe) } else { Err(Refusal::method("GET")) };
+    }
     let query = url::pairs(head.uri.query().unwrap_or_default());
     // Elsewhere a GET may change something, and an old browser sends cookies with what other sites' links ask for.
     let may_use_cookie = asker.may_use_cookie() && head.uri.path().starts_with("/v1/");
@@ -74,6 +77,9 @@ async fn route(
     if asked.path.front().is_some_and(|first| first == b"v1") {
         asked.path.pop_front();
         return v1::answer(caller, asked).await;
+    }
+    if asked.raw_path == observe::METRICS {
+        return observe::metrics(caller, asked).await;
     }
     if asked.path.front().is_some_and(|first| pusher::is_path(first)) {
         return pusher::answer(caller, asked).await;

@@ -10,6 +10,7 @@ use sterna_protocol::event::json_string;
 use crate::accept::Caller;
 use crate::limits::ENTRIES_MAX;
 use crate::login::Login;
+use crate::observe;
 use crate::response::{Payload, Refusal, json_response};
 use crate::route::Asked;
 use crate::session::Replies;
@@ -27,7 +28,7 @@ const KEY_BYTES_MAX: usize = 255;
 pub(crate) async fn answer(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refusal> {
     let path: Vec<&[u8]> = asked.path.iter().map(Vec::as_slice).collect();
     match (&asked.method, &path[..]) {
-        (&Method::GET, [b"health"]) => Ok(health(caller)),
+        (&Method::GET, [b"health"]) => Ok(observe::health(&caller.shared.engine)),
         (&Method::GET, [b"openapi.json"]) => Ok(json_response(StatusCode::OK, OPENAPI.into(), None)),
         (&Method::POST, [b"publish"]) => publish(caller, asked).await,
         (&Method::POST, [b"streams", _]) => append(caller, asked).await,
@@ -38,16 +39,6 @@ pub(crate) async fn answer(caller: &Caller, asked: Asked) -> Result<Response<Pay
         (_, [b"streams", _]) => Err(Refusal::method("GET, POST")),
         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "ERR There is nothing at this path")),
     }
-}
-
-fn health(caller: &Caller) -> Response<Payload> {
-    let engine = &caller.shared.engine;
-    let (status, word) = match () {
-        () if engine.is_stopping() => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        () if engine.is_loading() => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
-        () => (StatusCode::OK, "ok"),
-    };
-    json_response(status, format!(r#"{{"status":"{word}"}}"#).into_bytes(), None)
 }
 
 /// `{"channel":…, "message":…}` → `{"receivers":n}`

@@ -23,6 +23,7 @@ use crate::connection::client::Address;
 use crate::connection::pipe::{Pipe, PipeEnd};
 use crate::connection::transport::{Socket, Transport};
 use crate::mailbox::{GUEST_PREFIX, Guest, HandOver, Mail, PageHandOver, Vouched};
+use crate::metrics::{self, MetricsFormat};
 use crate::position::Since;
 use crate::server::Server;
 
@@ -79,6 +80,11 @@ impl Engine {
     /// Whether the server is on its way to stop.
     pub fn is_stopping(&self) -> bool {
         self.0.is_stopping()
+    }
+
+    /// The server in figures, for Prometheus. May wait for as long as a script has keys to itself.
+    pub fn metrics(&self, format: MetricsFormat) -> String {
+        metrics::text(&self.0, format)
     }
 
     /// Counts a socket as a client; `None`: there are `maxclients` already.

@@ -90,6 +90,11 @@ impl Durations {
         self.buckets.iter().position(reaches).map_or(0, upper_end)
     }
 
+    /// How many took less than 2^`power` nanoseconds, from 2^4 on.
+    pub(crate) fn below(&self, power: u32) -> u64 {
+        self.buckets.iter().take((power as usize - 3) * STEPS).sum()
+    }
+
     /// How many took at most so long, for each power of two of 1024 ns from the first that any reaches to the last:
     /// pairs of microseconds and a count.
     ///
@@ -97,10 +102,9 @@ impl Durations {
     pub(crate) fn doublings(&self) -> Vec<(u64, u64)> {
         let mut rows = Vec::new();
         let mut reported = 0;
-        for power in 10..DOUBLINGS {
+        for power in 10..DOUBLINGS as u32 {
             let end = 1_u64 << power;
-            let below = (power - 3) * STEPS;
-            let count: u64 = self.buckets.iter().take(below).sum();
+            let count = self.below(power);
             if count > reported {
                 rows.push(((end + end / 128 - 1) / 1000, count));
                 reported = count;

@@ -21,6 +21,7 @@ mod lock;
 mod log_limit;
 mod logins;
 mod mailbox;
+mod metrics;
 mod net;
 mod pages;
 mod parcel;
@@ -48,6 +49,7 @@ use sterna_config as config;
 
 pub use engine::{Engine, EventStream, InnerClient, Seat};
 pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
+pub use metrics::MetricsFormat;
 pub use net::HttpListener;
 pub use persistence::{ForeignFiles, JournalError, replay_at_rest};
 pub use position::{NAMES_WITH_POSITION_MAX, Since};
