@@ -4,6 +4,7 @@ mod addresses;
 mod configuration;
 mod files;
 mod http;
+mod landing;
 mod limits;
 mod logins;
 mod memory;

@@ -7,12 +7,12 @@ use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
 use sterna_tests::server::{Launch, Server, sterna_tool};
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Every type, small and large, in two databases. Names of keys are those of `picture`.
-fn fill(client: &mut Client) {
+pub(super) fn fill(client: &mut Client) {
     for line in [
         "SET plain value",
         "SET number 12345",
@@ -61,7 +61,7 @@ fn fill(client: &mut Client) {
 }
 
 /// What is under the names that `fill` gave, in an order that doesn't depend on the server.
-fn picture(client: &mut Client) -> Vec<String> {
+pub(super) fn picture(client: &mut Client) -> Vec<String> {
     let requests = [
         "GET plain",
         "GET number",

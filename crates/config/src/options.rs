@@ -472,6 +472,12 @@ options! {
     aof_load_truncated: bool = true,
         Persistence "aof-load-truncated", Kind::YesNo, Start;
 
+    /// Whether the keys of Redis or Valkey are brought in at the start, if the journal is empty and their files are in `dir`:
+    /// an append-only file, `dump.rdb`, or with `appendonly no` the other way round. Their files stay as they are, and
+    /// `appenddirname` must not name their directory. What can't be brought in stops the start.
+    import_on_start: bool = false,
+        Persistence "import-on-start", Kind::YesNo, Start;
+
     /// When to take a snapshot: after so many seconds, if there were so many changes. Under `appendonly no` that, SAVE and
     /// BGSAVE are all that is kept, and a stop in order takes a last one; under `appendonly yes` the journal keeps every
     /// write in any case. Not set, these points count while `appendonly` is `no`. `""` is none.

@@ -91,7 +91,7 @@ pub use hash::{KeyHash, PARTITIONS_MAX};
 pub use libraries::{dump_libraries, read_libraries};
 pub use long::Steps;
 pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
-pub use rdb::{crc64, seal as seal_dump, write_string as write_rdb_string};
+pub use rdb::{crc64, dump_value, restore_value, seal as seal_dump, write_string as write_rdb_string};
 pub use record::{NewValue, Record};
 pub use slot::Slot;
 pub use space::{Locked, Space};

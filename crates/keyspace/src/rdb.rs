@@ -38,6 +38,13 @@ const VALKEY_VERSION_MIN: u16 = 80;
 
 /// The payload for a value.
 pub(crate) fn dump<'a>(value: impl Into<ValueRef<'a>>) -> Vec<u8> {
+    let (mut out, version) = dump_value(value);
+    seal(&mut out, version);
+    out
+}
+
+/// Type and value as a database file has them, and the version of the file that can.
+pub fn dump_value<'a>(value: impl Into<ValueRef<'a>>) -> (Vec<u8>, u16) {
     let (value, mut out) = (value.into(), Vec::new());
     let version = match (value.text(), value.stream()) {
         (Some(text), _) => write_text(&mut out, &text),
@@ -52,8 +59,7 @@ pub(crate) fn dump<'a>(value: impl Into<ValueRef<'a>>) -> Vec<u8> {
             collection.expect("a value is a string, a stream or a collection").write_rdb(&mut out)
         }
     };
-    seal(&mut out, version);
-    out
+    (out, version)
 }
 
 fn write_text(out: &mut Vec<u8>, text: &[u8]) -> u16 {
@@ -69,7 +75,12 @@ pub(crate) fn serialized_bytes(value: ValueRef<'_>) -> usize {
 
 /// The value in a payload.
 pub(crate) fn restore(payload: &[u8], limits: &Limits) -> Result<Value, Error> {
-    let (mut rest, version) = open(payload).ok_or(Error::DumpDamaged)?;
+    let (rest, version) = open(payload).ok_or(Error::DumpDamaged)?;
+    restore_value(rest, version, limits)
+}
+
+/// The value that type and bytes of a database file of this version are.
+pub fn restore_value(mut rest: &[u8], version: u16, limits: &Limits) -> Result<Value, Error> {
     if version < VALKEY_VERSION_MIN && rest.first() == Some(&KEY_META) {
         rest = behind_key_meta(rest).ok_or(Error::DumpUnreadable)?;
     }

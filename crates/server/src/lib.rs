@@ -51,7 +51,10 @@ pub use engine::{Engine, EventStream, InnerClient, Seat};
 pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
 pub use metrics::MetricsFormat;
 pub use net::HttpListener;
-pub use persistence::{ForeignFiles, JournalError, replay_at_rest};
+pub use persistence::{
+    Dataset, ForeignFiles, ImportError, JournalError, LoadError, LoadOptions, Loaded, OnProgress,
+    replay_at_rest,
+};
 pub use position::{NAMES_WITH_POSITION_MAX, Since};
 pub use start::{Control, LINE_CHECKS, Running, StartError, start};
 

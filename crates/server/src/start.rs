@@ -53,6 +53,9 @@ pub enum StartError {
     /// Another server's files where the journal is to be.
     #[error(transparent)]
     Foreign(#[from] persistence::ForeignFiles),
+    /// Another server's files that were to be brought in.
+    #[error(transparent)]
+    Import(#[from] persistence::ImportError),
     /// The kernel refused something.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -113,6 +116,7 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
     }
     let tls = if config.has_tls_port() { Some(crate::tls::server_config(&config)?) } else { None };
     persistence::foreign::recognise(&config)?;
+    persistence::import::import_on_start(&config)?;
     let opened = persistence::open(&config)?;
     let (listeners, mut addresses) = listen(&config)?;
     let http = listen_http(&config)?;

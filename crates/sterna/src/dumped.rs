@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use sterna_protocol::decode::Value;
+use sterna_rdb::{Entry, Kind};
 
 use crate::Failure;
 use crate::link::{Link, LinkError};
@@ -15,59 +16,6 @@ pub(crate) const PIPELINE: usize = 128;
 
 /// A version and a checksum end what DUMP gives.
 const FOOTER_BYTES: usize = 2 + 8;
-
-/// A key and its value.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) db: u64,
-    pub(crate) key: Vec<u8>,
-    pub(crate) kind: Kind,
-    /// Unix time in milliseconds.
-    pub(crate) expire_at_ms: Option<u64>,
-    /// Type byte and value, as in a DUMP before its footer; empty for types that are only named.
-    pub(crate) value: Vec<u8>,
-    /// The version of Redis's database file that DUMP gave; 0 where it is not known.
-    pub(crate) version: u16,
-}
-
-/// The type of a value, as TYPE says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    String,
-    Stream,
-    List,
-    Set,
-    SortedSet,
-    Hash,
-    Module,
-}
-
-impl Kind {
-    /// For people.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kind::String => "string",
-            Kind::Stream => "stream",
-            Kind::List => "list",
-            Kind::Set => "set",
-            Kind::SortedSet => "sorted set",
-            Kind::Hash => "hash",
-            Kind::Module => "module value",
-        }
-    }
-
-    fn of_type(name: &[u8]) -> Kind {
-        match name {
-            b"string" => Kind::String,
-            b"stream" => Kind::Stream,
-            b"list" => Kind::List,
-            b"set" => Kind::Set,
-            b"zset" => Kind::SortedSet,
-            b"hash" => Kind::Hash,
-            _ => Kind::Module,
-        }
-    }
-}
 
 /// Shows every key to `visit`, with how many have been seen and how many there were at the beginning.
 pub(crate) fn walk(

@@ -3,20 +3,17 @@
 //! The server goes on meanwhile, and the file has each key as it was when it was read (`dumped.rs`): for a copy of one
 //! moment, stop writing first. The file gets its name when it is whole, and the lowest version that holds what is in it:
 //! 11 or less is read by Valkey and by Redis from 7.2 on, more by newer Redis only.
-//!
-//! ```text
-//! "REDIS0011" │ FA "redis-ver" version │ library… │ (FE database, (FC expiry)? type key value …)… │ FF │ CRC-64
-//! ```
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sterna_keyspace::{crc64, write_rdb_string};
+use sterna_keyspace::crc64;
+use sterna_rdb::{Entry, Kind, RdbWriter, VERSION_MIN};
 
 use crate::Failure;
-use crate::dumped::{self, Entry, Kind};
+use crate::dumped;
 use crate::link::{Link, Reach};
 use crate::progress::Progress;
 
@@ -31,15 +28,9 @@ pub(crate) struct Options {
     reach: Reach,
 }
 
-/// The oldest version that is claimed: what Redis 7.2 and Valkey write.
-const VERSION_MIN: u16 = 11;
 /// Digits of the version in the head of a file, behind `REDIS`.
 const VERSION_AT: u64 = 5;
-
-const DATABASE: u8 = 0xfe;
-const EXPIRY_MS: u8 = 0xfc;
-const FACT: u8 = 0xfa;
-const END: u8 = 0xff;
+const CHECKSUM_BYTES: i64 = 8;
 
 /// Writes everything, and says what was left.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -50,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut export = Export::create(&part).map_err(unwritable)?;
     let mut progress = Progress::new();
     if let Some(libraries) = dumped::functions(&mut source)? {
-        export.out.write_all(&libraries).map_err(unwritable)?;
+        export.out.libraries(&libraries).map_err(unwritable)?;
     }
     let written = dumped::walk(&mut source, |entry, seen, total| {
         export.write(&entry).map_err(unwritable)?;
@@ -82,8 +73,7 @@ fn part_of(path: &Path) -> PathBuf {
 
 /// A file being written.
 struct Export {
-    out: BufWriter<File>,
-    db: Option<u64>,
+    out: RdbWriter<BufWriter<File>>,
     version: u16,
     keys: u64,
     left: u64,
@@ -92,35 +82,17 @@ struct Export {
 impl Export {
     fn create(path: &Path) -> io::Result<Export> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        let mut head = b"REDIS0000".to_vec();
-        head.push(FACT);
-        write_rdb_string(&mut head, b"redis-ver");
-        write_rdb_string(&mut head, sterna_server::VERSION.redis.as_bytes());
-        out.write_all(&head)?;
-        Ok(Export { out, db: None, version: VERSION_MIN, keys: 0, left: 0 })
+        let out = BufWriter::with_capacity(1 << 20, file);
+        let out = RdbWriter::begin(out, VERSION_MIN, sterna_server::VERSION.redis)?;
+        Ok(Export { out, version: VERSION_MIN, keys: 0, left: 0 })
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
-        let (Some((&kind, value)), false) = (entry.value.split_first(), entry.kind == Kind::Module) else {
+        if entry.kind == Kind::Module || entry.value.is_empty() {
             self.left += 1;
             return Ok(());
-        };
-        let mut head = Vec::with_capacity(entry.key.len() + 32);
-        if self.db != Some(entry.db) {
-            self.db = Some(entry.db);
-            head.push(DATABASE);
-            // Databases are numbered below 255: a length of at most two bytes.
-            head.extend_from_slice(&(0x4000 | entry.db as u16).to_be_bytes());
         }
-        if let Some(at_ms) = entry.expire_at_ms {
-            head.push(EXPIRY_MS);
-            head.extend_from_slice(&at_ms.to_le_bytes());
-        }
-        head.push(kind);
-        write_rdb_string(&mut head, &entry.key);
-        self.out.write_all(&head)?;
-        self.out.write_all(value)?;
+        self.out.key(entry.db, &entry.key, entry.expire_at_ms, &entry.value)?;
         self.version = self.version.max(entry.version);
         self.keys += 1;
         Ok(())
@@ -128,24 +100,31 @@ impl Export {
 
     /// Ends the file and makes it durable.
     fn finish(self) -> io::Result<()> {
-        let mut out = self.out;
-        out.write_all(&[END])?;
+        let out = self.out.end()?;
         let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.seek(SeekFrom::Start(VERSION_AT))?;
-        file.write_all(format!("{:04}", self.version).as_bytes())?;
-        file.seek(SeekFrom::Start(0))?;
-        let mut checksum = 0;
-        let mut reader = BufReader::with_capacity(1 << 20, &file);
-        let mut piece = vec![0; 1 << 16];
-        loop {
-            let len = reader.read(&mut piece)?;
-            if len == 0 {
-                break;
-            }
-            checksum = crc64(checksum, &piece[..len]);
+        if self.version != VERSION_MIN {
+            restate(&mut file, self.version)?;
         }
-        file.seek(SeekFrom::End(0))?;
-        file.write_all(&checksum.to_le_bytes())?;
         file.sync_all()
     }
+}
+
+/// Gives the head another version, and the end the checksum that this makes.
+fn restate(file: &mut File, version: u16) -> io::Result<()> {
+    file.seek(SeekFrom::Start(VERSION_AT))?;
+    file.write_all(format!("{version:04}").as_bytes())?;
+    let end = file.seek(SeekFrom::End(-CHECKSUM_BYTES))?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut checksum = 0;
+    let mut reader = BufReader::with_capacity(1 << 20, &*file).take(end);
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let len = reader.read(&mut piece)?;
+        if len == 0 {
+            break;
+        }
+        checksum = crc64(checksum, &piece[..len]);
+    }
+    file.seek(SeekFrom::Start(end))?;
+    file.write_all(&checksum.to_le_bytes())
 }

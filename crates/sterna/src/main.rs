@@ -41,7 +41,7 @@ enum Tool {
     Pub(publish::Options),
     /// Look at a journal at rest, or repair it
     Journal(journal::Options),
-    /// Bring keys from Redis or Valkey into a running Sterna
+    /// Bring keys from Redis or Valkey into Sterna, running or not
     Import(import::Options),
     /// Write the keys of a running Sterna into a file for Redis or Valkey
     Export(export::Options),
@@ -60,7 +60,7 @@ Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna sub CHANNEL... | -p PATTERN...                print messages as they arrive
        sterna pub CHANNEL MESSAGE                           publish a message
        sterna journal check|dump|repair DIR                 look at a journal at rest, or repair it
-       sterna import --rdb FILE | --from URL                move in from Redis or Valkey
+       sterna import DIR|FILE | --from URL [--into DIR]     move in from Redis or Valkey
        sterna export --rdb FILE                             move out to Redis or Valkey
        sterna bench                                         compare with other servers
        sterna --version | --help
@@ -126,7 +126,15 @@ enum Failure {
     #[error("there is no journal in {}: no MANIFEST, no segment, no snapshot{}", .0.display(), .1)]
     NoJournal(std::path::PathBuf, String),
     #[error("{}: {}", .0.display(), .1)]
-    Rdb(std::path::PathBuf, import::RdbError),
+    Rdb(std::path::PathBuf, sterna_rdb::RdbError),
+    #[error(transparent)]
+    Found(#[from] sterna_rdb::DirectoryError),
+    #[error("{}: {}", .0.display(), .1)]
+    Choice(std::path::PathBuf, String),
+    #[error("{0} (--keep-going passes over what can't be brought in)")]
+    Load(#[from] sterna_server::LoadError),
+    #[error("{} is not empty, and files of two servers never mix", .0.display())]
+    NotEmpty(std::path::PathBuf),
     #[error("cannot write {}: {}", .0.display(), .1)]
     Export(std::path::PathBuf, std::io::Error),
     #[error("keys were left")]

@@ -12,7 +12,7 @@ use super::{Loading, Rebuild};
 use crate::partitions::Partitions;
 
 /// As many as any server can have: `databases` may have been larger than it is now.
-const DATABASES: usize = 255;
+pub(super) const DATABASES: usize = 255;
 
 /// Replays the journal in `disk` and returns how many effects a start passes over; none, unless a repair has given up some.
 ///

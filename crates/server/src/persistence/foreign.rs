@@ -2,21 +2,23 @@
 //!
 //! | where | what | then |
 //! |---|---|---|
-//! | `dir` | `dump.rdb`, `appendonly.aof` | a warning says what brings their keys in |
+//! | `dir` | `dump.rdb`, `appendonly.aof`, `appendonlydir` | a warning says what brings their keys in, or `import-on-start` does |
 //! | `dir`/`appenddirname` | files named as Redis names its log | the start is refused: files of two servers never mix |
 //! | the same, beside a journal of ours | the same | a warning: theirs came later, and are not read |
 
 use std::path::PathBuf;
 
 use sterna_config::Config;
+use sterna_rdb::Found;
 
 use super::directory;
 
 /// The journal's directory is another server's.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} is an append-only file of Redis or Valkey, which Sterna does not read, and does not put its own files beside: \
-     set `appenddirname` to a name of its own, and bring the keys in with `sterna import`",
+    "{} is part of an append-only file of Redis or Valkey, and Sterna does not put its own files beside it: set \
+     `appenddirname` to a name of its own (--appenddirname sterna), and bring the keys in with `import-on-start yes`, or with \
+     `sterna import`",
     file.display()
 )]
 pub struct ForeignFiles {
@@ -43,22 +45,31 @@ fn named(directory: &std::path::Path) -> Option<PathBuf> {
     foreign.map(|entry| entry.path()).min()
 }
 
+/// Where Redis puts its files in `dir` if nobody tells it otherwise.
+const NAMES: [&str; 3] = ["dump.rdb", "appendonly.aof", "appendonlydir"];
+
 /// Names what of another server's is there. Errors: the journal would have to be put beside it.
 pub(crate) fn recognise(config: &Config) -> Result<(), ForeignFiles> {
-    for name in ["dump.rdb", "appendonly.aof"] {
-        let path = config.dir.join(name);
-        if path.is_file() {
-            tracing::warn!(file = %path.display(),
-                "a file of Redis or Valkey, which is not read: `sterna import` brings its keys in");
-        }
-    }
     match in_the_way(config) {
-        Some(foreign) if config.keeps_anything() => return Err(foreign),
+        Some(foreign) if config.keeps_anything() || config.import_on_start => return Err(foreign),
         Some(foreign) => tracing::warn!("{foreign}"),
         None => {
             if let Some(file) = named(&directory(config)) {
                 tracing::warn!(file = %file.display(), "a file of Redis or Valkey beside the journal, which is not read");
             }
+        }
+    }
+    if config.import_on_start {
+        // That says what it finds.
+        return Ok(());
+    }
+    let paths = NAMES.iter().map(|name| config.dir.join(name)).filter(|path| *path != directory(config));
+    for path in paths.filter(|path| path.exists()) {
+        for found in Found::at(&path).unwrap_or_default() {
+            tracing::warn!(
+                "found {}, which is not read: `import-on-start yes` or `sterna import` brings its keys in",
+                found.describe()
+            );
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 //! a failure what the disk did not take is undone                           rollback.rs
 //! snapshot  partitions, a few keys at a time ─► SnapshotWriter             snapshot.rs
 //! switching on, off, and for one snapshot                                  mode.rs switch.rs jobs.rs
+//! moving in files of Redis ─► Dataset ─► files                              foreign.rs import.rs dataset.rs
 //! whether a position of a message still means what it meant                epoch.rs
 //! ```
 //!
@@ -21,8 +22,10 @@
 //! - Without a journal all of this is a branch on a `None`.
 
 mod at_rest;
+mod dataset;
 mod epoch;
 pub(crate) mod foreign;
+pub(crate) mod import;
 mod jobs;
 mod load;
 mod mode;
@@ -49,9 +52,12 @@ use crate::lock::{Level, Mutex};
 use crate::mailbox::Mail;
 use crate::server::Server;
 
+use at_rest::DATABASES;
 pub use at_rest::replay_at_rest;
+pub use dataset::{Dataset, LoadError, LoadOptions, Loaded, OnProgress};
 use epoch::Epoch;
 pub use foreign::ForeignFiles;
+pub use import::ImportError;
 pub(crate) use jobs::{Job, Jobs, Kind, Outcome};
 pub use load::JournalError;
 pub(crate) use load::{Loader, open};

@@ -18,6 +18,7 @@ use sterna_journal::{Error, Journal, Lsn, Refusal, SnapshotInfo, SnapshotWriter}
 use sterna_keyspace::{LIBRARIES, Value, write_state};
 
 use super::Mode;
+use crate::partitions::Partitions;
 use crate::server::Server;
 use crate::time::unix_ms;
 
@@ -59,9 +60,22 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
     let (began, changes) = (Instant::now(), server.changes());
     jobs.keys.store(0, Relaxed);
     let mut writer = begin(server, journal)?;
+    write_all(&server.partitions, journal, &mut writer, &mut |keys| {
+        jobs.keys.fetch_add(keys as u64, Relaxed);
+        if jobs.is_called_off() { Err(Refusal::Closed.into()) } else { Ok(()) }
+    })?;
+    Ok(Captured { writer, began, changes })
+}
+
+/// Writes every key. `note` is told of some keys at a time, and can end it.
+pub(super) fn write_all(
+    partitions: &Partitions,
+    journal: &Journal,
+    writer: &mut SnapshotWriter,
+    note: &mut dyn FnMut(usize) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut walk =
         Walk { keys: Vec::new(), cloned_bytes: 0, keys_per_lock: 1, stamp: Lsn::ZERO, bytes: Vec::new() };
-    let partitions = &server.partitions;
     let (libraries, stamp) = partitions.settled_libraries(|| journal.last_lsn());
     for (name, code) in &libraries {
         let name = [&[LIBRARIES], &**name].concat();
@@ -69,14 +83,11 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
         writer.item(&name, stamp, &[&[LAST_PART], &**code].concat())?;
     }
     // Read behind the snapshot's start: a swap after that is in the log that follows.
-    write_databases(&mut writer, &partitions.shown(), journal.last_lsn())?;
+    write_databases(writer, &partitions.shown(), journal.last_lsn())?;
     for index in 0..partitions.count() {
         for stored in 0..partitions.databases() {
             let mut from = Some(0);
             while let Some(position) = from {
-                if jobs.is_called_off() {
-                    return Err(Refusal::Closed.into());
-                }
                 from = partitions.visit_settled(index, stored, position, walk.keys_per_lock, |record| {
                     // The partition is locked: this is the keys' last record, or one of another partition.
                     walk.stamp = journal.last_lsn();
@@ -85,12 +96,12 @@ pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Er
                     walk.keys.push((record.key().into(), value, record.expire_at_ms()));
                 });
                 walk.pace();
-                jobs.keys.fetch_add(walk.keys.len() as u64, Relaxed);
-                walk.write(&mut writer, stored)?;
+                note(walk.keys.len())?;
+                walk.write(writer, stored)?;
             }
         }
     }
-    Ok(Captured { writer, began, changes })
+    Ok(())
 }
 
 /// Begins a snapshot while no key is missing. What the disk did not take is undone by emptying keys and reading them back

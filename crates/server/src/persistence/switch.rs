@@ -43,7 +43,7 @@ use crate::server::Server;
 const LAST_SYNC_MAX: Duration = Duration::from_secs(10);
 
 /// Takes everything and keeps nothing: a journal that is to be empty is read to its end all the same.
-struct Forget;
+pub(super) struct Forget;
 
 impl Restore for Forget {
     fn item(&mut self, _key: &[u8], _stamp: Lsn, _value: &[u8]) -> Result<(), Rejected> {

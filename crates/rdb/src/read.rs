@@ -17,23 +17,22 @@
 //! ```
 //!
 //! Where a value ends is read off its encoding; its bytes are then what DUMP would have given, but for the footer. Values of
-//! modules are walked past.
+//! modules are walked past. Not a byte behind the checksum is read: an append-only file goes on there, and a connection does.
 //!
-//! The checksum at the end is not verified: RESTORE gets each value with a checksum of its own, and checks its encoding.
 //! Source: Redis's `rdb.h`; Valkey 9 calls its files `VALKEY080`.
 
 use std::io::{self, Read};
 
-use sterna_keyspace::lzf;
+use sterna_keyspace::{crc64, lzf};
 
-use crate::dumped::{Entry, Kind};
+use crate::{Entry, Kind};
 
 /// Strings longer than this are not Redis's.
 const STRING_BYTES_MAX: u64 = 512 << 20;
 
 /// What comes next in a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// A key and its value.
     Key(Entry),
     /// A library of functions, as FUNCTION DUMP gives it before its footer.
@@ -44,54 +43,103 @@ pub(crate) enum Step {
 
 /// Why a file can't be read on.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RdbError {
+pub enum RdbError {
+    /// It begins otherwise.
     #[error("not a Redis or Valkey database file")]
     Magic,
+    /// Something that no file has there.
     #[error("the file is damaged at offset {0}")]
     Damaged(u64),
+    /// What follows can't be found.
     #[error("at offset {offset} is a value of type {kind}, which this version of Sterna can't pass over")]
-    Type { kind: u8, offset: u64 },
+    Type {
+        /// Its number.
+        kind: u8,
+        /// Where it stands.
+        offset: u64,
+    },
+    /// There should be more.
     #[error("the file ends in the middle, at offset {0}")]
     Cut(u64),
+    /// Some byte of it is another than was written.
+    #[error("the checksum at the end is not that of the file: it is damaged")]
+    Checksum,
+    /// The system's word.
     #[error("it can't be read: {0}")]
     Io(io::Error),
 }
 
 /// A file being read.
-pub(crate) struct Rdb<R> {
+pub struct Rdb<R> {
     input: R,
     /// Bytes read so far.
-    pub(crate) offset: u64,
+    pub offset: u64,
     /// What is read is kept here as well.
     kept: Option<Vec<u8>>,
     db: u64,
     is_valkey: bool,
+    /// Of what has been read.
+    checksum: u64,
+    /// When it was written, Unix time in seconds; 0: it does not say.
+    pub written_s: u64,
+    /// The version that its head names.
+    pub version: u16,
 }
 
 impl<R: Read> Rdb<R> {
     /// Reads the file's head.
-    pub(crate) fn open(input: R) -> Result<Rdb<R>, RdbError> {
-        let mut rdb = Rdb { input, offset: 0, kept: None, db: 0, is_valkey: false };
+    pub fn open(input: R) -> Result<Rdb<R>, RdbError> {
+        let (offset, kept, db, is_valkey, checksum, written_s, version) = (0, None, 0, false, 0, 0, 0);
+        let mut rdb = Rdb { input, offset, kept, db, is_valkey, checksum, written_s, version };
         let head: [u8; 9] = rdb.array()?;
         rdb.is_valkey = head.starts_with(b"VALKEY");
         let digits = if rdb.is_valkey { &head[6..] } else { &head[5..] };
         if !(rdb.is_valkey || head.starts_with(b"REDIS")) || !digits.iter().all(u8::is_ascii_digit) {
             return Err(RdbError::Magic);
         }
+        rdb.version = digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
         Ok(rdb)
     }
 
+    /// The input, behind what has been read.
+    pub fn into_input(self) -> R {
+        self.input
+    }
+
+    /// What the end says of all before it; files of the first versions have no checksum, and 0 is none.
+    fn verify(&mut self) -> Result<(), RdbError> {
+        const FIRST_WITH_CHECKSUM: u16 = 5;
+        if self.version < FIRST_WITH_CHECKSUM {
+            return Ok(());
+        }
+        let computed = self.checksum;
+        let told = u64::from_le_bytes(self.array()?);
+        if told == 0 || told == computed { Ok(()) } else { Err(RdbError::Checksum) }
+    }
+
+    /// A fact about the file: a name and what it is.
+    fn note_fact(&mut self) -> Result<(), RdbError> {
+        let (name, text) = (self.string()?, self.string()?);
+        if name == b"ctime" {
+            self.written_s = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+        }
+        Ok(())
+    }
+
     /// The next key, or the end.
-    pub(crate) fn next(&mut self) -> Result<Step, RdbError> {
+    pub fn advance(&mut self) -> Result<Step, RdbError> {
         let mut expire_at_ms = None;
         loop {
             match self.byte()? {
-                0xff => return Ok(Step::End),
+                0xff => {
+                    self.verify()?;
+                    return Ok(Step::End);
+                }
                 0xfe => self.db = self.length()?,
                 0xfd => expire_at_ms = Some(u64::from(u32::from_le_bytes(self.array()?)) * 1000),
                 0xfc => expire_at_ms = Some(u64::from_le_bytes(self.array()?)),
                 0xfb => self.skip_lengths(2)?,
-                0xfa => self.skip_strings(2)?,
+                0xfa => self.note_fact()?,
                 0xf9 => drop(self.byte()?),
                 0xf8 => self.skip_lengths(1)?,
                 0xf7 => self.skip_module(true)?,
@@ -115,7 +163,7 @@ impl<R: Read> Rdb<R> {
         self.kept = (!is_module).then(|| vec![kind]);
         let kind = self.skip_value(kind)?;
         let value = self.kept.take().unwrap_or_default();
-        Ok(Entry { db: self.db, key, kind, expire_at_ms, value, version: 0 })
+        Ok(Entry { db: self.db, key, kind, expire_at_ms, value, version: self.version })
     }
 
     fn skip_value(&mut self, kind: u8) -> Result<Kind, RdbError> {
@@ -339,6 +387,7 @@ impl<R: Read> Rdb<R> {
         let mut bytes = [0; N];
         self.input.read_exact(&mut bytes).map_err(|error| self.failed(error))?;
         self.offset += N as u64;
+        self.checksum = crc64(self.checksum, &bytes);
         if let Some(kept) = &mut self.kept {
             kept.extend_from_slice(&bytes);
         }
@@ -357,6 +406,7 @@ impl<R: Read> Rdb<R> {
         // Grows with what is there, not with what is claimed.
         self.input.by_ref().take(count).read_to_end(&mut bytes).map_err(RdbError::Io)?;
         self.offset += bytes.len() as u64;
+        self.checksum = crc64(self.checksum, &bytes);
         if (bytes.len() as u64) < count {
             return Err(RdbError::Cut(self.offset));
         }
@@ -395,13 +445,13 @@ mod tests {
                 kind,
                 expire_at_ms,
                 value: value.to_vec(),
-                version: 0,
+                version: 12,
             })
         };
-        assert_eq!(rdb.next().unwrap(), entry(b"a", Kind::String, None, b"\x00\x05hello"));
-        assert_eq!(rdb.next().unwrap(), entry(b"b", Kind::String, Some(16), b"\x00\xc0\x05"));
-        assert_eq!(rdb.next().unwrap(), entry(b"s", Kind::Set, None, b"\x02\x02\x01x\x01y"));
-        assert_eq!(rdb.next().unwrap(), Step::End);
+        assert_eq!(rdb.advance().unwrap(), entry(b"a", Kind::String, None, b"\x00\x05hello"));
+        assert_eq!(rdb.advance().unwrap(), entry(b"b", Kind::String, Some(16), b"\x00\xc0\x05"));
+        assert_eq!(rdb.advance().unwrap(), entry(b"s", Kind::Set, None, b"\x02\x02\x01x\x01y"));
+        assert_eq!(rdb.advance().unwrap(), Step::End);
     }
 
     #[test]
@@ -417,11 +467,11 @@ mod tests {
             let value = [&[kind][..], &stream, released, idempotence].concat();
             let mut file = b"REDIS0014".to_vec();
             file.extend(b"\xf3\x01abcd\x02\x05\x05\x01x\x00");
-            file.extend([&value[..1], b"\x01s", &value[1..], b"\xff"].concat());
+            file.extend([&value[..1], b"\x01s", &value[1..], b"\xff\0\0\0\0\0\0\0\0"].concat());
             let mut rdb = Rdb::open(&file[..]).unwrap();
-            let Ok(Step::Key(entry)) = rdb.next() else { panic!("no key of type {kind}") };
+            let Ok(Step::Key(entry)) = rdb.advance() else { panic!("no key of type {kind}") };
             assert_eq!((entry.kind, &entry.value[..]), (Kind::Stream, &value[..]));
-            assert_eq!(rdb.next().unwrap(), Step::End);
+            assert_eq!(rdb.advance().unwrap(), Step::End);
         }
     }
 
@@ -433,8 +483,9 @@ mod tests {
             (b"REDIS0012\x00\x01a\x81\xff\xff\xff\xff\xff\xff\xff\xff", "damaged"),
             (b"REDIS0012\x00\x01a\x80\x10\x00\x00\x00abc", "ends in the middle"),
             (b"REDIS0012\x63\x01a\x01b", "type 99"),
+            (b"REDIS0012\xff\x01\0\0\0\0\0\0\0", "the checksum"),
         ] {
-            let error = Rdb::open(bytes).and_then(|mut rdb| rdb.next()).unwrap_err().to_string();
+            let error = Rdb::open(bytes).and_then(|mut rdb| rdb.advance()).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
     }

@@ -1,28 +1,34 @@
-//! `sterna import`: brings the keys and the functions of a Redis or Valkey into a running Sterna.
+//! `sterna import`: brings the keys and the functions of a Redis or Valkey into Sterna.
 //!
-//! From a database file, or from the running server itself, read with SCAN and DUMP. Each value is given to RESTORE, with its
+//! ```text
+//! dump.rdb ──────────────────────────────► RESTORE ─► a running Sterna
+//! an append-only file ─► Dataset ────────►
+//! a running server ─► SCAN, DUMP ────────►
+//! dump.rdb, an append-only file ─► Dataset ─► the directory of a journal (--into)
+//! ```
+//!
+//! In a running Sterna each value is given to RESTORE, with its
 //! expiry and into the same database; keys that are there already are left alone unless `--replace` is given. What there is
 //! no type for (values of modules) is counted and named.
 //!
 //! At a value that can't be read the import stops, unless `--keep-going` is given and its end is known. Whatever happens, it
 //! says what was brought and where it stopped, and it ends with an error if any key was left.
 
-mod rdb;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use sterna_rdb::{Entry, Found, Kind, Rdb, RdbError, Step};
+use sterna_server::{Dataset, LoadOptions, Loaded};
+
 use crate::Failure;
-use crate::dumped::{self, Entry, Kind, PIPELINE};
+use crate::dumped::{self, PIPELINE};
 use crate::link::{Link, LinkError, Reach};
 use crate::progress::Progress;
 use crate::url::Url;
-pub(crate) use rdb::RdbError;
-use rdb::{Rdb, Step};
 
 /// From where to where.
 #[derive(Debug, Args)]
@@ -30,6 +36,12 @@ use rdb::{Rdb, Step};
 pub(crate) struct Options {
     #[command(flatten)]
     source: Source,
+    /// Write the directory of a journal (appenddirname in dir) instead, which must be empty; no server needs to run
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "replace"])]
+    into: Option<PathBuf>,
+    /// Refuse an append-only file that ends in the middle of a command
+    #[arg(long)]
+    whole: bool,
     /// Overwrite keys that are there already
     #[arg(long)]
     replace: bool,
@@ -43,7 +55,10 @@ pub(crate) struct Options {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// A database file of Redis or Valkey
+    /// A data directory of Redis or Valkey, or a file in it: dump.rdb, appendonly.aof, a manifest
+    #[arg(value_name = "DIR|FILE")]
+    path: Option<PathBuf>,
+    /// The same
     #[arg(long, value_name = "FILE")]
     rdb: Option<PathBuf>,
     /// A running Redis or Valkey: `redis://[[user:]password@]host[:port]`
@@ -56,6 +71,11 @@ const NAMES_MAX: usize = 5;
 
 /// Brings everything over, and says what was left.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let path = options.source.path.as_ref().or(options.source.rdb.as_ref());
+    let found = path.map(|path| choose(path)).transpose()?;
+    if let (Some(found), Some(into)) = (&found, &options.into) {
+        return into_directory(found, into, options);
+    }
     let mut target = Target {
         link: Link::open(&options.reach)?,
         replace: options.replace,
@@ -66,8 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         tally: Tally::default(),
         progress: Progress::new(),
     };
-    let brought = match (&options.source.rdb, &options.source.from) {
-        (Some(path), _) => from_file(path, &mut target),
+    let brought = match (&found, &options.source.from) {
+        (Some(Found::Rdb(path)), _) => from_file(path, &mut target),
+        (Some(found), _) => from_commands(found, options, &mut target),
         (_, Some(url)) => from_server(url, &mut target),
         (None, None) => Ok(()),
     };
@@ -76,16 +97,78 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     target.progress.end();
     target.tally.tell();
     brought?;
-    if target.tally.is_complete() { Ok(()) } else { Err(Failure::NotAll) }
+    target.tally.conclude()
 }
 
-fn from_file(path: &PathBuf, target: &mut Target) -> Result<(), Failure> {
-    let unreadable = |error| Failure::Rdb(path.clone(), error);
+/// What is at a path, and which of it is meant.
+fn choose(path: &Path) -> Result<Found, Failure> {
+    let all = Found::at(path)?;
+    if all.len() > 1 {
+        all.iter().for_each(|found| println!("found: {}", found.describe()));
+    }
+    let found = Found::choose(all, true).map_err(|why| Failure::Choice(path.to_owned(), why))?;
+    println!("importing: {}", found.describe());
+    Ok(found)
+}
+
+/// Loads files into memory.
+fn load(found: &Found, options: &Options, progress: &mut Progress) -> Result<(Dataset, Loaded), Failure> {
+    let mut dataset = Dataset::new();
+    let how = LoadOptions { keep_going: options.keep_going, may_be_cut: !options.whole };
+    let loaded = dataset.load(found, how, &mut |done, total, keys| progress.show(done, total, keys));
+    progress.end();
+    let loaded = loaded?;
+    if let Some((path, offset, bytes)) = &loaded.cut {
+        println!(
+            "{} ends in an unfinished write: {bytes} bytes from offset {offset} on are left",
+            path.display()
+        );
+    }
+    Ok((dataset, loaded))
+}
+
+/// Writes a journal.
+fn into_directory(found: &Found, into: &Path, options: &Options) -> Result<(), Failure> {
+    if std::fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::NotEmpty(into.to_owned()));
+    }
+    let (dataset, loaded) = load(found, options, &mut Progress::new())?;
+    dataset.write_journal(into).map_err(|error| Failure::Journal(into.to_owned(), error))?;
+    let mut tally = Tally { brought: dataset.counts(), ..Tally::default() };
+    tally.add(loaded);
+    tally.libraries.0 = u64::from(dataset.libraries().is_some());
+    tally.tell();
+    let (parent, name) = (into.parent().unwrap_or(Path::new(".")), into.file_name().unwrap_or_default());
+    println!(
+        "start with: sterna --dir {} --appenddirname {} --appendonly yes",
+        if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.display(),
+        name.display()
+    );
+    tally.conclude()
+}
+
+/// Brings an append-only file to a running server: as what is there in the end.
+fn from_commands(found: &Found, options: &Options, target: &mut Target) -> Result<(), Failure> {
+    let (dataset, loaded) = load(found, options, &mut target.progress)?;
+    target.tally.add(loaded);
+    if let Some(libraries) = dataset.libraries() {
+        target.bring_libraries(libraries)?;
+    }
+    let total = dataset.counts().values().sum();
+    dataset.each(&mut |entry| {
+        target.bring(entry)?;
+        target.progress.show(target.tally.total(), total, target.tally.total());
+        Ok(())
+    })
+}
+
+fn from_file(path: &Path, target: &mut Target) -> Result<(), Failure> {
+    let unreadable = |error| Failure::Rdb(path.to_owned(), error);
     let file = File::open(path).map_err(|error| unreadable(RdbError::Io(error)))?;
     let size = file.metadata().map_or(0, |about| about.len());
     let mut rdb = Rdb::open(BufReader::with_capacity(1 << 20, file)).map_err(unreadable)?;
     loop {
-        match rdb.next().map_err(unreadable)? {
+        match rdb.advance().map_err(unreadable)? {
             Step::Key(entry) => target.bring(entry)?,
             Step::Library(library) => target.bring_libraries(library)?,
             Step::End => return Ok(()),
@@ -106,8 +189,11 @@ fn from_server(url: &Url, target: &mut Target) -> Result<(), Failure> {
     })
 }
 
-/// That of Redis 8.8, which knows all encodings that values have here.
+/// That of Redis 8.8, which knows all encodings that values of Redis have here.
 const DUMP_VERSION: u16 = 14;
+
+/// Valkey's begin here, and give some types another meaning.
+const VALKEY_VERSION_MIN: u16 = 80;
 
 /// Where keys go.
 struct Target {
@@ -126,7 +212,7 @@ struct Target {
 
 impl Target {
     fn bring(&mut self, entry: Entry) -> Result<(), Failure> {
-        let Entry { db, key, kind, expire_at_ms, mut value, .. } = entry;
+        let Entry { db, key, kind, expire_at_ms, mut value, version } = entry;
         if kind == Kind::Module {
             self.tally.leave(kind, &key);
             return Ok(());
@@ -136,7 +222,8 @@ impl Target {
             self.link.ask(&["SELECT", &db.to_string()])?;
             self.db = db;
         }
-        sterna_keyspace::seal_dump(&mut value, DUMP_VERSION);
+        let version = if version < VALKEY_VERSION_MIN { DUMP_VERSION } else { version };
+        sterna_keyspace::seal_dump(&mut value, version);
         let expiry = expire_at_ms.unwrap_or(0).to_string();
         let mut words: Vec<&[u8]> = vec![b"RESTORE", &key, expiry.as_bytes(), &value, b"ABSTTL"];
         if self.replace {
@@ -194,6 +281,8 @@ struct Tally {
     left: BTreeMap<Kind, (u64, Vec<String>)>,
     /// There already.
     busy: u64,
+    /// Expired before they were brought.
+    expired: u64,
     /// How many the server would not take, and why it didn't take the first.
     refused: (u64, Option<String>),
     /// Whether libraries of functions were brought, and why some were not.
@@ -207,6 +296,27 @@ impl Tally {
         if names.len() < NAMES_MAX {
             names.push(key.escape_ascii().to_string());
         }
+    }
+
+    /// Takes over what loading files has left.
+    fn add(&mut self, loaded: Loaded) {
+        self.expired += loaded.expired;
+        if loaded.modules.0 > 0 {
+            self.left.insert(Kind::Module, loaded.modules);
+        }
+        self.refused = loaded.refused;
+    }
+
+    /// The last line: whether anything was left.
+    fn conclude(&self) -> Result<(), Failure> {
+        let left = self.left.values().map(|(count, _)| count).sum::<u64>() + self.busy + self.refused.0;
+        let brought = self.brought.values().sum::<u64>();
+        if !self.is_complete() {
+            println!("done: {brought} keys imported, {left} left");
+            return Err(Failure::NotAll);
+        }
+        println!("done: {brought} keys imported, nothing left");
+        Ok(())
     }
 
     fn total(&self) -> u64 {
@@ -234,6 +344,9 @@ impl Tally {
                 kind.name(),
                 names.join(", ")
             );
+        }
+        if self.expired > 0 {
+            println!("expired before: {}", self.expired);
         }
         if self.busy > 0 {
             println!("left: {} that were there already (--replace overwrites them)", self.busy);

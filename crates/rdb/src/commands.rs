@@ -1,0 +1,210 @@
+//! An append-only file, command by command.
+//!
+//! ```text
+//! *3\r\n $3\r\nSET\r\n $1\r\nk\r\n $1\r\nv\r\n        a command
+//! #TS:1700000000\r\n                                  a note: Unix time in seconds of what follows
+//! ```
+//!
+//! A file that ends within a command was being written when its server died: [`CommandError::Cut`], with the place where the
+//! last whole command ends. Anything else that is no command is damage.
+
+use std::io::{self, BufRead, Read};
+
+/// Strings longer than this are not Redis's.
+const STRING_BYTES_MAX: u64 = 512 << 20;
+/// Words of one command, at most: as many as Redis takes from a client.
+const WORDS_MAX: u64 = 1 << 31;
+/// Digits of a number with the sign before it and the end of its line behind it.
+const NUMBER_BYTES_MAX: usize = 32;
+/// A note that is longer than this is none.
+const NOTE_BYTES_MAX: usize = 1024;
+
+/// What stands in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// A command: its words, at least one.
+    Command(Vec<Vec<u8>>),
+    /// When what follows was done, Unix time in seconds.
+    Time(u64),
+    /// The end.
+    End,
+}
+
+/// Why it can't be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It ends within a command, which begins at this offset.
+    #[error("it ends in the middle of a command that begins at offset {0}")]
+    Cut(u64),
+    /// What stands there is no command.
+    #[error("it is damaged at offset {0}")]
+    Damaged(u64),
+    /// The system's word.
+    #[error("it can't be read: {0}")]
+    Io(io::Error),
+}
+
+/// A file being read.
+#[derive(Debug)]
+pub struct Commands<R> {
+    input: R,
+    /// Bytes read so far.
+    pub offset: u64,
+    /// Where the command begins that is being read.
+    begin: u64,
+}
+
+impl<R: BufRead> Commands<R> {
+    /// Of a file that has been read up to `offset`.
+    pub fn from(input: R, offset: u64) -> Commands<R> {
+        Commands { input, offset, begin: offset }
+    }
+
+    /// Where what was read last begins.
+    pub fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// The next command, or the end.
+    pub fn advance(&mut self) -> Result<Line, CommandError> {
+        self.begin = self.offset;
+        let buffer = loop {
+            match self.input.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other.map_err(CommandError::Io)?,
+            }
+        };
+        match buffer.first() {
+            None => Ok(Line::End),
+            Some(b'#') => {
+                let note = self.line(NOTE_BYTES_MAX)?;
+                let time = note
+                    .strip_prefix(b"#TS:")
+                    .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+                // What other notes say is for people.
+                time.map_or_else(|| self.advance(), |time| Ok(Line::Time(time)))
+            }
+            Some(_) => self.command().map(Line::Command),
+        }
+    }
+
+    fn command(&mut self) -> Result<Vec<Vec<u8>>, CommandError> {
+        let count = self.number(b'*')?;
+        if count == 0 || count > WORDS_MAX {
+            return Err(CommandError::Damaged(self.begin));
+        }
+        // Grows with what is there, not with what is claimed.
+        let mut words = Vec::new();
+        for _ in 0..count {
+            let at = self.offset;
+            let length = self.number(b'$')?;
+            if length > STRING_BYTES_MAX {
+                return Err(CommandError::Damaged(at));
+            }
+            let mut word = Vec::new();
+            let read =
+                self.input.by_ref().take(length + 2).read_to_end(&mut word).map_err(CommandError::Io)?;
+            self.offset += read as u64;
+            if (read as u64) < length + 2 {
+                return Err(CommandError::Cut(self.begin));
+            }
+            if !word.ends_with(b"\r\n") {
+                return Err(CommandError::Damaged(at));
+            }
+            word.truncate(read - 2);
+            words.push(word);
+        }
+        Ok(words)
+    }
+
+    /// A line that is a number behind `sign`.
+    fn number(&mut self, sign: u8) -> Result<u64, CommandError> {
+        let at = self.offset;
+        let line = self.line(NUMBER_BYTES_MAX)?;
+        let digits = line.strip_prefix(&[sign]).filter(|digits| digits.iter().all(u8::is_ascii_digit));
+        let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        number.ok_or(CommandError::Damaged(at))
+    }
+
+    /// A line without its end, of `bytes_max` with it.
+    fn line(&mut self, bytes_max: usize) -> Result<Vec<u8>, CommandError> {
+        let mut line = Vec::new();
+        let read = self.input.by_ref().take(bytes_max as u64).read_until(b'\n', &mut line);
+        let (at, read) = (self.offset, read.map_err(CommandError::Io)?);
+        self.offset += read as u64;
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => Ok(line.to_vec()),
+            None if read < bytes_max && !line.ends_with(b"\n") => Err(CommandError::Cut(self.begin)),
+            None => Err(CommandError::Damaged(at)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> (Vec<Line>, Option<String>) {
+        let (mut commands, mut lines) = (Commands::from(bytes, 0), Vec::new());
+        loop {
+            match commands.advance() {
+                Ok(Line::End) => return (lines, None),
+                Ok(line) => lines.push(line),
+                Err(error) => return (lines, Some(error.to_string())),
+            }
+        }
+    }
+
+    const FILE: &[u8] = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n#TS:1700000000\r\n#other\r\n*3\r\n$3\r\nSET\r\n$0\r\n\r\n$2\r\n\r\n\r\n";
+
+    #[test]
+    fn commands_and_times_come_in_order() {
+        let command = |words: &[&[u8]]| Line::Command(words.iter().map(|word| word.to_vec()).collect());
+        let expected =
+            vec![command(&[b"SELECT", b"0"]), Line::Time(1_700_000_000), command(&[b"SET", b"", b"\r\n"])];
+        assert_eq!(read(FILE), (expected, None));
+    }
+
+    #[test]
+    fn wherever_a_file_is_cut_it_ends_with_its_last_whole_command() {
+        for cut in 0..FILE.len() {
+            let (lines, error) = read(&FILE[..cut]);
+            let whole = match cut {
+                0..23 => 0,
+                23..39 => 1,
+                _ => 2,
+            };
+            assert_eq!(lines.len(), whole, "cut at {cut}");
+            assert_eq!(error.is_some(), ![0, 23, 39, 47].contains(&cut), "cut at {cut}: {error:?}");
+            assert!(error.is_none_or(|error| error.contains("in the middle")), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_damage() {
+        for bytes in [
+            &b"SET a b\r\n"[..],
+            b"*0\r\n",
+            b"*-1\r\n",
+            b"*1\r\n:1\r\n",
+            b"*1\r\n$1\r\nabc",
+            b"*1\r\n$99999999999\r\n",
+            b"*11111111111111111111111111111111111111111111",
+            b"*1\n$1\r\na\r\n",
+        ] {
+            let (_, error) = read(bytes);
+            assert!(error.as_ref().is_some_and(|error| error.contains("damaged")), "{bytes:?}: {error:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(prop::sample::select(&b"*$#12\r\nab"[..]), 0..60)) {
+            let (lines, _) = read(&bytes);
+            let words = lines.iter().map(|line| match line { Line::Command(words) => words.len(), _ => 1 });
+            prop_assert!(words.sum::<usize>() <= bytes.len());
+        }
+    }
+}

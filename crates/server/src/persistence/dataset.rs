@@ -1,0 +1,537 @@
+//! A keyspace that nobody serves: loaded from files, to be written into others.
+//!
+//! ```text
+//! dump.rdb, an append-only file ─┐             ┌─► a journal (`sterna import --into`, `import-on-start`)
+//!                                ├─► Dataset ──┤
+//! a journal at rest ─────────────┘             └─► key by key (`sterna import`, `sterna export`)
+//! ```
+//!
+//! An append-only file is replayed: its commands are run, one after the other, as they were. Its clock is what the file itself
+//! says (notes, times of deliveries), which is never later than the moment at which a command was run: so nothing expires that
+//! was not gone then. What has expired since goes as it does in any server.
+//!
+//! Cost: the memory of the keys.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sterna_command::Command;
+use sterna_journal::{Error, FileDisk, Options, Recovery, inspect};
+use sterna_keyspace::{
+    COMMANDS, Caller, Changes, Effect, Run, What, dump_libraries, dump_value, read_libraries, restore_value,
+};
+use sterna_protocol::{OwnedArgs, Proto, Reply};
+use sterna_rdb::{Aof, CommandError, Commands, Entry, Found, Kind, Line, Rdb, RdbError, Step};
+use sterna_script::Engine;
+
+use super::restore::Rebuild;
+use super::snapshot::write_all;
+use super::switch::Forget;
+use super::{DATABASES, Loading};
+use crate::partitions::{Partitions, Scene};
+use crate::time::unix_ms;
+
+/// Names that are kept of keys that were left.
+const NAMES_MAX: usize = 5;
+
+/// Keys that are looked at under one lock.
+const KEYS_AT_ONCE: usize = 256;
+
+/// How files are loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions {
+    /// Pass over what can't be brought in, instead of stopping at the first.
+    pub keep_going: bool,
+    /// Whether an append-only file may end in the middle of a command, as after a crash. Redis's `aof-load-truncated`.
+    pub may_be_cut: bool,
+}
+
+/// What became of what the files hold.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Commands that were run.
+    pub commands: u64,
+    /// Keys of a database file that had expired.
+    pub expired: u64,
+    /// Values of modules, and the names of some.
+    pub modules: (u64, Vec<String>),
+    /// How much else was not taken, and what the first was.
+    pub refused: (u64, Option<String>),
+    /// A file that ends in the middle of a command, where its last whole command ends, and the bytes behind that.
+    pub cut: Option<(PathBuf, u64, u64)>,
+}
+
+/// Why files can't be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A database file.
+    #[error("{}: {}", .0.display(), .1)]
+    Rdb(PathBuf, RdbError),
+    /// An append-only file.
+    #[error("{}: {}", .0.display(), .1)]
+    Commands(PathBuf, CommandError),
+    /// One that ends in the middle where it may not.
+    #[error("{}: it ends in the middle of what begins at offset {}, and aof-load-truncated is no, or other parts follow", .0.display(), .1)]
+    Cut(PathBuf, u64),
+    /// Something in it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Loaded {
+    /// Whether nothing was left.
+    pub fn is_complete(&self) -> bool {
+        self.modules.0 == 0 && self.refused.0 == 0
+    }
+}
+
+/// See the module.
+pub struct Dataset {
+    partitions: Partitions,
+    databases: usize,
+}
+
+/// Told how many bytes of how many are done, and how many keys or commands that were.
+pub type OnProgress<'a> = &'a mut dyn FnMut(u64, u64, u64);
+
+impl Dataset {
+    /// An empty one, of as many databases as any server can have.
+    pub fn new() -> Dataset {
+        Dataset::of(DATABASES)
+    }
+
+    /// An empty one.
+    pub(crate) fn of(databases: usize) -> Dataset {
+        Dataset { partitions: Partitions::new(1, databases), databases }
+    }
+
+    /// What a journal at rest holds. Errors: what would stop a start; `None`: there is no journal.
+    pub fn of_journal(directory: &Path) -> Result<Option<Dataset>, Error> {
+        let disk = FileDisk::existing(directory).map_err(|source| Error::Io {
+            action: "open",
+            file: "the directory".to_owned(),
+            source,
+        })?;
+        let Some(manifest) = inspect::manifest(&disk)? else { return Ok(None) };
+        let (dataset, loading) = (Dataset::new(), Loading::default());
+        let mut rebuild = Rebuild::new(&dataset.partitions, manifest.snapshot, manifest.epoch, &loading);
+        inspect::replay(&disk, &mut rebuild)?;
+        drop(rebuild);
+        Ok(Some(dataset))
+    }
+
+    /// Loads what was found, into an empty dataset. An error leaves it with part of the keys: throw it away.
+    pub fn load(
+        &mut self,
+        found: &Found,
+        options: LoadOptions,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Loaded, LoadError> {
+        let total = found.bytes();
+        let mut load = Load::new(self, options, total, on_progress);
+        match found {
+            Found::Rdb(path) => {
+                load.rdb(path, open(path)?, true)?;
+            }
+            Found::Aof(aof) => load.aof(aof)?,
+        }
+        Ok(load.loaded)
+    }
+
+    /// How many keys there are of each type.
+    pub fn counts(&self) -> BTreeMap<Kind, u64> {
+        let mut counts = BTreeMap::new();
+        for db in 0..self.databases {
+            let mut from = Some(0);
+            while let Some(position) = from {
+                from = self.partitions.visit(0, db, position, KEYS_AT_ONCE, |record| {
+                    *counts.entry(Kind::of_type(record.value().type_name().as_bytes())).or_default() += 1;
+                });
+            }
+        }
+        counts
+    }
+
+    /// Its libraries of functions, as FUNCTION DUMP gives them before its footer; `None`: there are none.
+    pub fn libraries(&self) -> Option<Vec<u8>> {
+        const FOOTER_BYTES: usize = 2 + 8;
+        let codes = self.partitions.libraries().all().0;
+        let mut dumped = dump_libraries(codes.values().map(|code| &**code));
+        dumped.truncate(dumped.len() - FOOTER_BYTES);
+        (!dumped.is_empty()).then_some(dumped)
+    }
+
+    /// Shows every key that has not expired. It ends with the first error.
+    pub fn each<E>(&self, visit: &mut dyn FnMut(Entry) -> Result<(), E>) -> Result<(), E> {
+        let now_ms = unix_ms();
+        for db in 0..self.databases {
+            let mut from = Some(0);
+            while let Some(position) = from {
+                let mut entries = Vec::new();
+                from = self.partitions.visit(0, db, position, KEYS_AT_ONCE, |record| {
+                    let expire_at_ms = record.expire_at_ms();
+                    if expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
+                        return;
+                    }
+                    let kind = Kind::of_type(record.value().type_name().as_bytes());
+                    let (value, version) = dump_value(record.value());
+                    entries.push(Entry {
+                        db: db as u64,
+                        key: record.key().into(),
+                        kind,
+                        expire_at_ms,
+                        value,
+                        version,
+                    });
+                });
+                entries.into_iter().try_for_each(&mut *visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a journal into a directory that is not there or empty: it is there as a whole and durable, or not at all. Returns how many items it has.
+    pub fn write_journal(&self, directory: &Path) -> Result<u64, Error> {
+        let mut part = directory.as_os_str().to_owned();
+        part.push(".importing");
+        let part = PathBuf::from(part);
+        let io = |action, source| Error::Io { action, file: part.display().to_string(), source };
+        match std::fs::remove_dir_all(&part) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", error)),
+            _ => {}
+        }
+        let written = self.write_files(&part);
+        let renamed = written.and_then(|items| {
+            std::fs::rename(&part, directory).map_err(|error| io("give its name to", error))?;
+            let parent =
+                directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let synced = File::open(parent).and_then(|parent| parent.sync_all());
+            synced.map_err(|error| io("sync the directory of", error))?;
+            Ok(items)
+        });
+        if renamed.is_err() {
+            // Half a journal is of no use to anybody; what can't be removed now is at the next try.
+            let _ = std::fs::remove_dir_all(&part);
+        }
+        renamed
+    }
+
+    fn write_files(&self, directory: &Path) -> Result<u64, Error> {
+        let disk = FileDisk::open(directory).map_err(|source| Error::Io {
+            action: "make the directory of",
+            file: "the journal".to_owned(),
+            source,
+        })?;
+        let recovered = Recovery::open(Arc::new(disk), Options::default())?.replay(&mut Forget)?;
+        let journal = recovered.start(Arc::new(|_| {}))?;
+        let mut writer = journal.snapshot()?;
+        write_all(&self.partitions, &journal, &mut writer, &mut |_| Ok(()))?;
+        let info = writer.finish()?;
+        journal.close()?;
+        Ok(info.items)
+    }
+}
+
+impl Default for Dataset {
+    fn default() -> Dataset {
+        Dataset::new()
+    }
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, LoadError> {
+    let file = File::open(path).map_err(|error| LoadError::Rdb(path.to_owned(), RdbError::Io(error)))?;
+    Ok(BufReader::with_capacity(1 << 20, file))
+}
+
+/// Files being loaded.
+struct Load<'a> {
+    dataset: &'a Dataset,
+    options: LoadOptions,
+    loaded: Loaded,
+    rows: HashMap<&'static str, &'static Command<Run>>,
+    /// What SELECT said last.
+    db: usize,
+    /// A moment that is not later than that of what is read, Unix time in milliseconds.
+    clock_ms: u64,
+    /// Bytes of the parts before.
+    done_bytes: u64,
+    total_bytes: u64,
+    keys: u64,
+    on_progress: OnProgress<'a>,
+}
+
+impl<'a> Load<'a> {
+    fn new(
+        dataset: &'a Dataset,
+        options: LoadOptions,
+        total_bytes: u64,
+        on_progress: OnProgress<'a>,
+    ) -> Load<'a> {
+        Load {
+            dataset,
+            options,
+            loaded: Loaded::default(),
+            rows: COMMANDS.iter().map(|row| (row.spec.name, row)).collect(),
+            db: 0,
+            clock_ms: 0,
+            done_bytes: 0,
+            total_bytes,
+            keys: 0,
+            on_progress,
+        }
+    }
+
+    /// Keys of a database file. Returns the input, behind its end.
+    fn rdb<R: BufRead>(&mut self, path: &Path, input: R, is_alone: bool) -> Result<(R, u64), LoadError> {
+        let unreadable = |error| LoadError::Rdb(path.to_owned(), error);
+        let now_ms = unix_ms();
+        let mut rdb = Rdb::open(input).map_err(unreadable)?;
+        loop {
+            match rdb.advance().map_err(unreadable)? {
+                // What goes on as commands may keep a key from expiring.
+                Step::Key(entry) if is_alone && entry.expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) => {
+                    self.loaded.expired += 1;
+                }
+                Step::Key(entry) => self.key(entry)?,
+                Step::Library(library) => self.libraries(&library)?,
+                Step::End => break,
+            }
+            self.keys += 1;
+            if self.keys.is_multiple_of(64) {
+                (self.on_progress)(self.done_bytes + rdb.offset, self.total_bytes, self.keys);
+            }
+        }
+        self.clock_ms = self.clock_ms.max(rdb.written_s.saturating_mul(1000));
+        let offset = rdb.offset;
+        Ok((rdb.into_input(), offset))
+    }
+
+    fn key(&mut self, entry: Entry) -> Result<(), LoadError> {
+        let Entry { db, key, kind, expire_at_ms, value, version } = entry;
+        let name = || key.escape_ascii().to_string();
+        if kind == Kind::Module {
+            let (count, names) = &mut self.loaded.modules;
+            *count += 1;
+            if names.len() < NAMES_MAX {
+                names.push(name());
+            }
+            return match self.options.keep_going {
+                true => Ok(()),
+                false => {
+                    Err(LoadError::Refused(format!("{} in database {db} is a value of a module", name())))
+                }
+            };
+        }
+        let db = usize::try_from(db).unwrap_or(usize::MAX);
+        if db >= self.dataset.databases {
+            return self.refuse(format!(
+                "{} is in database {db}: there are {} (databases)",
+                name(),
+                self.dataset.databases
+            ));
+        }
+        let limits = sterna_keyspace::Limits::DEFAULT;
+        match restore_value(&value, version, &limits) {
+            Ok(value) => {
+                let what = What::Set { value, expire_at_ms };
+                self.dataset.partitions.apply(Effect { db: Some(db), key: &key, what });
+                Ok(())
+            }
+            Err(_) => self.refuse(format!("{} in database {db} can't be read", name())),
+        }
+    }
+
+    /// Libraries as a database file or FUNCTION DUMP has them, without a footer.
+    fn libraries(&mut self, libraries: &[u8]) -> Result<(), LoadError> {
+        let mut payload = libraries.to_vec();
+        sterna_keyspace::seal_dump(&mut payload, 10);
+        match read_libraries(&payload) {
+            Ok(codes) => codes.iter().try_for_each(|code| self.library(code)),
+            Err(why) => self.refuse(format!("a library of functions: {why}")),
+        }
+    }
+
+    fn library(&mut self, code: &[u8]) -> Result<(), LoadError> {
+        match Engine::library_name(code) {
+            Ok(name) => {
+                self.dataset.partitions.libraries().set(name.as_bytes(), Some(code));
+                Ok(())
+            }
+            Err(why) => self.refuse(format!("a library of functions: {}", why.escape_ascii())),
+        }
+    }
+
+    /// What can't be brought in is counted, or ends it.
+    fn refuse(&mut self, what: String) -> Result<(), LoadError> {
+        if !self.options.keep_going {
+            return Err(LoadError::Refused(what));
+        }
+        self.loaded.refused.0 += 1;
+        self.loaded.refused.1.get_or_insert(what);
+        Ok(())
+    }
+
+    fn aof(&mut self, aof: &Aof) -> Result<(), LoadError> {
+        for (index, part) in aof.parts.iter().enumerate() {
+            let is_last = index + 1 == aof.parts.len();
+            let (mut input, mut offset) = (open(&part.path)?, 0);
+            let head =
+                input.fill_buf().map_err(|error| LoadError::Rdb(part.path.clone(), RdbError::Io(error)))?;
+            if head.starts_with(b"REDIS") || head.starts_with(b"VALKEY") {
+                (input, offset) = self.rdb(&part.path, input, false)?;
+            }
+            self.db = 0;
+            self.commands(&part.path, Commands::from(input, offset), is_last)?;
+            self.done_bytes += part.bytes;
+        }
+        Ok(())
+    }
+
+    fn commands<R: BufRead>(
+        &mut self,
+        path: &Path,
+        mut commands: Commands<R>,
+        is_last: bool,
+    ) -> Result<(), LoadError> {
+        // Commands since MULTI, with where they begin.
+        let mut queued: Option<Vec<(u64, Vec<Vec<u8>>)>> = None;
+        let mut whole = commands.offset;
+        let is_cut = loop {
+            match commands.advance() {
+                Ok(Line::End) => break queued.is_some(),
+                Err(CommandError::Cut(_)) => break true,
+                Err(error) => return Err(LoadError::Commands(path.to_owned(), error)),
+                Ok(Line::Time(seconds)) => self.clock_ms = self.clock_ms.max(seconds.saturating_mul(1000)),
+                Ok(Line::Command(words)) => {
+                    let name = &words[0];
+                    if name.eq_ignore_ascii_case(b"multi") {
+                        queued = Some(Vec::new());
+                    } else if name.eq_ignore_ascii_case(b"exec") {
+                        for (begin, words) in queued.take().unwrap_or_default() {
+                            self.command(path, begin, &words)?;
+                        }
+                    } else if let Some(queued) = &mut queued {
+                        queued.push((commands.begin(), words));
+                    } else {
+                        self.command(path, commands.begin(), &words)?;
+                    }
+                }
+            }
+            if queued.is_none() {
+                whole = commands.offset;
+            }
+            if self.loaded.commands.is_multiple_of(64) {
+                (self.on_progress)(self.done_bytes + commands.offset, self.total_bytes, self.keys);
+            }
+        };
+        if !is_cut {
+            return Ok(());
+        }
+        if !is_last || !self.options.may_be_cut {
+            return Err(LoadError::Cut(path.to_owned(), whole));
+        }
+        let bytes = std::fs::metadata(path).map_or(0, |about| about.len()).saturating_sub(whole);
+        self.loaded.cut = Some((path.to_owned(), whole, bytes));
+        Ok(())
+    }
+
+    /// Runs one command as it was run then.
+    fn command(&mut self, path: &Path, begin: u64, words: &[Vec<u8>]) -> Result<(), LoadError> {
+        self.loaded.commands += 1;
+        let name = String::from_utf8_lossy(&words[0]).to_ascii_lowercase();
+        let done = match name.as_str() {
+            "select" => self.select(words),
+            "function" => return self.function(path, begin, words),
+            name => self.run(name, words),
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                let name = name.escape_default();
+                self.refuse(format!("{}: the command {name} at offset {begin}: {why}", path.display()))
+            }
+        }
+    }
+
+    fn select(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
+        let number = words.get(1).and_then(|word| std::str::from_utf8(word).ok()?.parse::<usize>().ok());
+        let known = number.filter(|&number| number < self.dataset.databases);
+        self.db = known.ok_or_else(|| format!("there are {} databases", self.dataset.databases))?;
+        Ok(())
+    }
+
+    fn run(&mut self, name: &str, words: &[Vec<u8>]) -> Result<(), String> {
+        let row =
+            self.rows.get(name).copied().ok_or("Sterna does not have it, or does not keep it in files")?;
+        let row = match words.get(1) {
+            Some(word) if !row.subcommands.is_empty() => {
+                let of_name = |sub: &&Command<Run>| sub.spec.name.as_bytes().eq_ignore_ascii_case(word);
+                row.subcommands.iter().find(of_name).ok_or("Sterna does not have it")?
+            }
+            _ => row,
+        };
+        if !row.spec.takes(words.len()) || row.run.is_none() {
+            return Err("wrong number of arguments".to_owned());
+        }
+        if name == "xclaim" {
+            self.note_time(words);
+        }
+        let slices: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let args = OwnedArgs::from_slices(&slices);
+        let caller = Caller {
+            client: 0,
+            shard: 0,
+            proto: Proto::Resp2,
+            may_block: false,
+            may_yield: false,
+            touches: true,
+        };
+        let (mut log, mut out) = (Changes::default(), Vec::new());
+        let scene = Scene { db: self.db, now_ms: self.clock_ms, caller };
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        match self.dataset.partitions.execute(row, args.args(), scene, &mut log, &mut reply) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(String::from_utf8_lossy(&error.text()).into_owned()),
+        }
+    }
+
+    /// A delivery says when it was, which the claim of it takes over only if it is not in the future.
+    fn note_time(&mut self, words: &[Vec<u8>]) {
+        let time = words.windows(2).filter(|pair| pair[0].eq_ignore_ascii_case(b"time"));
+        let time = time.filter_map(|pair| std::str::from_utf8(&pair[1]).ok()?.parse().ok()).next_back();
+        self.clock_ms = self.clock_ms.max(time.unwrap_or(0)).min(unix_ms());
+    }
+
+    fn function(&mut self, path: &Path, begin: u64, words: &[Vec<u8>]) -> Result<(), LoadError> {
+        let libraries = self.dataset.partitions.libraries();
+        let verb = words.get(1).map(|word| word.to_ascii_lowercase()).unwrap_or_default();
+        match (verb.as_slice(), words.last()) {
+            (b"load", Some(code)) if words.len() > 2 => self.library(code),
+            (b"delete", Some(name)) if words.len() > 2 => {
+                libraries.set(name, None);
+                Ok(())
+            }
+            (b"flush", _) => {
+                libraries.clear();
+                Ok(())
+            }
+            (b"restore", _) if words.len() > 2 => {
+                let policy = words.get(3).map(|word| word.to_ascii_lowercase());
+                if policy.as_deref() == Some(b"flush") {
+                    libraries.clear();
+                }
+                match read_libraries(&words[2]) {
+                    Ok(codes) => codes.iter().try_for_each(|code| self.library(code)),
+                    Err(why) => {
+                        self.refuse(format!("{}: FUNCTION RESTORE at offset {begin}: {why}", path.display()))
+                    }
+                }
+            }
+            _ => self
+                .refuse(format!("{}: the command function at offset {begin} is not known", path.display())),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A data directory of Redis or Valkey: found, loaded, and left as it was.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::Client;
+use sterna_tests::server::{Launch, Server, sterna_tool, wait_for};
+
+use super::moving::{fill, picture, text};
+
+/// What is done after the file was rewritten: each of it stands as a command in the append-only file.
+const LATER: &str = "SET later 1
+INCRBY later 41
+GETEX expires PERSIST
+SET expires2 x EX 10000
+RENAME expires2 expires3
+XADD s 5-1 f v
+XREADGROUP GROUP g bob COUNT 1 STREAMS s >
+XACK s g 1-1
+XGROUP CREATECONSUMER s g carol
+XTRIM large MAXLEN 10
+SADD pops a b c d
+SPOP pops 2
+SINTERSTORE both large:set set
+LMOVE list list LEFT RIGHT
+HINCRBYFLOAT hash f2 1.5
+HDEL hash f
+ZPOPMIN sorted
+SETRANGE compressible 5 changed
+BITOP NOT nots bits
+COPY s s2
+SELECT 3
+SET three x
+MOVE three 4
+SELECT 0
+SWAPDB 4 6
+PFADD loglog f g
+MULTI
+SET multi 1
+SELECT 7
+SET multi 2
+EXEC
+SELECT 0
+EVAL redis.call('SET',KEYS[1],'v')redis.call('EXPIRE',KEYS[1],10000) 1 scripted";
+
+const LOOKS: &str = "GET later
+EXPIRETIME expires
+TTL expires2
+EXPIRETIME expires3
+XINFO GROUPS s
+XRANGE s2 - +
+XLEN large
+SMEMBERS pops
+SMEMBERS both
+HGETALL hash
+GET nots
+GET multi
+EXPIRETIME scripted
+SELECT 6
+GET three
+SELECT 7
+GET multi
+DBSIZE
+SELECT 0";
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+fn all(client: &mut Client) -> Vec<String> {
+    let mut all = picture(client);
+    for line in LOOKS.lines() {
+        let mut value = client.request(&words(line));
+        if let (Value::Array(parts), true) = (&mut value, line.starts_with("SMEMBERS")) {
+            parts.sort_by_key(|part| format!("{part:?}"));
+        }
+        if line != "GET loglog" {
+            all.push(format!("{line}: {value:?}"));
+        }
+    }
+    all
+}
+
+/// Has a server write an append-only file of a base and increments, and dies. What it held is returned.
+fn leave(launch: Launch) -> (Server, Vec<String>) {
+    let mut server =
+        launch.args(&["--dir", "{folder}", "--appendonly", "yes", "--appendfsync", "no"]).start();
+    let mut client = server.connect();
+    fill(&mut client);
+    client.request(&["SET", "gone", "soon", "PX", "1"]);
+    client.request(&["BGREWRITEAOF"]);
+    wait_for("the file to be rewritten", || {
+        let info = client.text(&["INFO", "persistence"]);
+        (info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0")).then_some(())
+    });
+    for line in LATER.lines() {
+        let reply = client.request(&words(line));
+        assert!(!matches!(reply, Value::Error(_)), "{line}: {reply:?}");
+    }
+    let other = "#!lua name=other\nredis.register_function('double', function() return 10 end)";
+    client.request(&["FUNCTION", "LOAD", "REPLACE", other]);
+    client.request(&[
+        "FUNCTION",
+        "LOAD",
+        "#!lua name=third\nredis.register_function('third', function() return 3 end)",
+    ]);
+    client.request(&["FUNCTION", "DELETE", "third"]);
+    let expected = all(&mut client);
+    server.kill();
+    (server, expected)
+}
+
+fn assert_all(server: &Server, expected: &[String], what: &str) {
+    let got = all(&mut server.connect());
+    expected
+        .iter()
+        .zip(&got)
+        .for_each(|(expected, got)| assert_eq!(expected, got, "{what}\n{}", server.log()));
+}
+
+/// The last increment of an append-only file.
+fn last_part(server: &Server) -> PathBuf {
+    let files =
+        fs::read_dir(server.path("appendonlydir")).expect("it is there").flatten().map(|entry| entry.path());
+    files.filter(|path| path.to_string_lossy().ends_with(".incr.aof")).max().expect("there are increments")
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("it is there").flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_data_directory_is_brought_in_by_the_tool_and_at_the_start() {
+    let launches = [Some(Launch::reference()), Launch::valkey()];
+    for (launch, shards) in launches.into_iter().zip([1, 3]) {
+        let Some(launch) = launch else {
+            sterna_tests::skipped("needs Valkey; ./test installs it");
+            continue;
+        };
+        let (left, expected) = leave(launch);
+        let directory = left.path("").display().to_string();
+        let before = names(&left.path("appendonlydir"));
+
+        // A crash in the middle of a write, and of a transaction.
+        let whole = fs::read(last_part(&left)).expect("it can be read");
+        let mut part = fs::OpenOptions::new().append(true).open(last_part(&left)).expect("it can be written");
+        part.write_all(b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$5\r\nlater\r\n$1\r\n0\r\n*3\r\n$3\r\nSE")
+            .unwrap();
+        let into = left.path("made").display().to_string();
+        let refused = sterna_tool(&["import", &directory, "--into", &into, "--whole"]);
+        assert!(!refused.status.success() && text(&refused).contains("in the middle"), "{}", text(&refused));
+        assert!(!left.path("made").exists());
+
+        let output = sterna_tool(&["import", &directory, "--into", &into]);
+        let told = text(&output);
+        assert!(output.status.success(), "{told}");
+        for part in
+            ["append-only file of 2 parts", "unfinished write", "imported: 3 of type stream", "nothing left"]
+        {
+            assert!(told.contains(part), "{part:?} is not said:\n{told}");
+        }
+        let again = sterna_tool(&["import", &directory, "--into", &into]);
+        assert!(!again.status.success() && text(&again).contains("is not empty"), "{}", text(&again));
+        let args = ["--dir", &directory, "--appenddirname", "made", "--appendonly", "yes"];
+        let server = Launch::shards(shards).args(&args).start();
+        assert_all(&server, &expected, "brought in by the tool");
+        drop(server);
+
+        // Into a server that runs.
+        let server = Launch::shards(shards).args(&["--dir", "{folder}"]).start();
+        let output = sterna_tool(&["import", &directory, "-P", &server.port.to_string()]);
+        assert!(output.status.success(), "{}", text(&output));
+        assert_all(&server, &expected, "brought into a server");
+        drop(server);
+
+        // At the start; what an earlier try has left is no obstacle.
+        fs::create_dir(left.path("own.importing")).unwrap();
+        fs::write(left.path("own.importing/MANIFEST"), "half").unwrap();
+        let args = [
+            "--dir",
+            &directory,
+            "--appenddirname",
+            "own",
+            "--appendonly",
+            "yes",
+            "--import-on-start",
+            "yes",
+        ];
+        let mut server = Launch::shards(shards).args(&args).start();
+        assert_all(&server, &expected, "brought in at the start");
+        server.connect().request(&["SET", "later", "own"]);
+        server.kill();
+        server.start_again();
+        assert_eq!(server.connect().text(&["GET", "later"]), "own", "it is brought in once");
+        drop(server);
+
+        // Nothing of theirs has changed, and it is theirs still.
+        assert_eq!(names(&left.path("appendonlydir")), before);
+        assert!(fs::read(last_part(&left)).unwrap().starts_with(&whole));
+    }
+}
+
+#[test]
+fn files_of_redis_are_named_and_never_mixed_with_ours() {
+    let mut reference = Launch::reference().args(&["--dir", "{folder}"]).start();
+    let mut client = reference.connect();
+    client.request(&["SET", "k", "v"]);
+    client.request(&["SAVE"]);
+    reference.kill();
+    let directory = reference.path("").display().to_string();
+    let server = Launch::shards(1).args(&["--dir", &directory]).start();
+    assert!(server.log().contains("dump.rdb (a database file"), "{}", server.log());
+    assert_eq!(server.connect().int(&["DBSIZE"]), 0);
+    drop(server);
+
+    // A value of a module: the start says so rather than leave it behind.
+    let mut file = b"REDIS0012\xfe\x00\x07\x01m\x81\0\0\0\0\0\0\0\x01\x00".to_vec();
+    file.extend(b"\x00\x01a\x02va\xff\0\0\0\0\0\0\0\0");
+    fs::write(reference.path("dump.rdb"), file).unwrap();
+    let args = ["--dir", &directory, "--import-on-start", "yes"];
+    let ended = Launch::shards(1).args(&args).run();
+    assert!(
+        !ended.status.success() && ended.log.contains("m in database 0 is a value of a module"),
+        "{}",
+        ended.log
+    );
+    let into = reference.path("made").display().to_string();
+    let output = sterna_tool(&["import", &directory, "--into", &into, "--keep-going"]);
+    let told = text(&output);
+    assert!(!output.status.success() && told.contains("1 keys imported, 1 left"), "{told}");
+
+    // Their directory as ours.
+    fs::create_dir(reference.path("theirs")).unwrap();
+    fs::write(reference.path("theirs/appendonly.aof.1.incr.aof"), "").unwrap();
+    let args = [&args[..], &["--appenddirname", "theirs"]].concat();
+    let ended = Launch::shards(1).args(&args).run();
+    assert!(
+        !ended.status.success() && ended.log.contains("does not put its own files beside"),
+        "{}",
+        ended.log
+    );
+}
+
+#[test]
+fn a_damaged_append_only_file_is_named_with_the_place() {
+    let server = Launch::shards(1).args(&["--dir", "{folder}"]).start();
+    let path = server.path("appendonly.aof");
+    let import = |bytes: &[u8], more: &[&str]| {
+        fs::write(&path, bytes).unwrap();
+        let (file, port) = (path.display().to_string(), server.port.to_string());
+        sterna_tool(&[&["import", &file, "-P", &port], more].concat())
+    };
+    let set = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n";
+    for (bytes, why) in [
+        (&b"*2\r\n$6\r\nAPPEND\r\n$1\r\na\r\n"[..], "the command append at offset 27: wrong number"),
+        (b"*1\r\n$7\r\nMODULE1\r\n", "the command module1 at offset 27"),
+        (b"garbage\r\n", "damaged at offset 27"),
+    ] {
+        let output = import(&[set, bytes].concat(), &[]);
+        assert!(!output.status.success() && text(&output).contains(why), "{why}: {}", text(&output));
+        assert_eq!(
+            server.connect().int(&["EXISTS", "a"]),
+            0,
+            "nothing comes from a file that is not understood"
+        );
+    }
+    let output = import(&[set, &b"*1\r\n$7\r\nMODULE1\r\n"[..]].concat(), &["--keep-going"]);
+    assert!(
+        !output.status.success() && text(&output).contains("1 keys imported, 1 left"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(server.connect().int(&["EXISTS", "a"]), 1);
+}
