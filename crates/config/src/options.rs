@@ -51,6 +51,8 @@ pub enum Section {
     Tls,
     /// Passwords and users.
     Security,
+    /// Other nodes.
+    Cluster,
     /// What one client may use up.
     Clients,
     /// Channels that remember.
@@ -264,6 +266,45 @@ options! {
     /// Who may use DEBUG: nobody, everyone, or clients of this machine.
     enable_debug_command: DebugCommand = DebugCommand::No,
         Security "enable-debug-command", Kind::OneOf(DebugCommand::NAMES), Start;
+
+    /// NATS servers over which this node and others are a cluster, as `nats://a:4222,b:4222,c:4222`; `tls://` asks for TLS.
+    /// Empty: there are no others. It holds no password: that is `cluster-password`.
+    cluster_url: String = String::new(),
+        Cluster "cluster-url", Kind::Text, Start;
+
+    /// The cluster's name: nodes of one name belong together. At most 32 letters, digits, `-` and `_`.
+    cluster_name: String = "sterna".to_owned(),
+        Cluster "cluster-name", Kind::Text, Start;
+
+    /// User of the NATS servers, and `cluster-password`.
+    cluster_user: String = String::new(),
+        Cluster "cluster-user", Kind::Text, Start;
+
+    /// Password at the NATS servers.
+    cluster_password: Vec<u8> = Vec::new(),
+        Cluster "cluster-password", Kind::Secret, Start;
+
+    /// File of NATS credentials (a JWT and its key), in place of user and password.
+    cluster_credentials_file: Option<PathBuf> = None,
+        Cluster "cluster-credentials-file", Kind::Path, Protected;
+
+    /// Certificate authorities, PEM, that the NATS servers' certificates are checked against; with it TLS is asked for. Without
+    /// it TLS trusts those of this machine.
+    cluster_tls_ca_cert_file: Option<PathBuf> = None,
+        Cluster "cluster-tls-ca-cert-file", Kind::Path, Protected;
+
+    /// This node's certificate for the NATS servers, PEM, if they ask for one.
+    cluster_tls_cert_file: Option<PathBuf> = None,
+        Cluster "cluster-tls-cert-file", Kind::Path, Protected;
+
+    /// Its private key, PEM.
+    cluster_tls_key_file: Option<PathBuf> = None,
+        Cluster "cluster-tls-key-file", Kind::Path, Protected;
+
+    /// Bytes of messages on their way to another node that it has not taken yet. Above it publishers wait; for a node that takes
+    /// nothing for two seconds messages are dropped, counted and told of.
+    cluster_buffer_limit: u64 = 4 * 1024 * 1024,
+        Cluster "cluster-buffer-limit", unsigned_memory(1024 * 1024), Start;
 
     /// Clients connected at once; more are turned away with an error. Lowered at the start to what the limit on open files
     /// leaves room for.

@@ -30,6 +30,7 @@ const SECTIONS: &[(Section, &str)] = &[
     (Section::Network, "Network"),
     (Section::Tls, "TLS"),
     (Section::Security, "Security"),
+    (Section::Cluster, "Cluster"),
     (Section::Clients, "Clients"),
     (Section::Channels, "Channels that remember"),
     (Section::Data, "Data"),

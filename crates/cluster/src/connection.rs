@@ -1,0 +1,341 @@
+//! The connection to NATS: from directives to a client, and the checks that come before its first use.
+//!
+//! One client serves Pub/Sub and whatever else this crate asks of NATS. It knows every server of `cluster-url`, goes on with
+//! another one when its own is gone, and tries for ever: a node without NATS is a node by itself, not a node that has failed.
+//!
+//! Errors: what an operator has to mend is refused before anything starts (an address that is none, a certificate that can't be
+//! read); a server that is not there is waited for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerInfo};
+use sterna_config::Config;
+
+/// The oldest NATS server whose behaviour this crate relies on.
+pub const SERVER_MIN: (u32, u32, u32) = (2, 14, 0);
+
+/// How often NATS is asked for a sign of life. It is given up after the third question without an answer.
+const PING_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// How long one server may take to accept a connection.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Pauses between attempts to reconnect grow up to this.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Messages that one subscription may have waiting before the client drops them. The other nodes' windows allow fewer.
+const SUBSCRIPTION_MESSAGES_MAX: usize = 256 * 1024;
+
+/// Requests to the client's own task that may wait. What is sent to other nodes is limited by windows far below it.
+const REQUESTS_MAX: usize = 16 * 1024;
+
+/// Length of a cluster's name.
+const NAME_BYTES_MAX: usize = 32;
+
+/// Why this node can't be one of a cluster as it is configured, or can't use the NATS server that it reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// An address that is none.
+    #[error("cluster-url: {0}")]
+    Url(String),
+    /// A password where it would be shown by CONFIG GET.
+    #[error("cluster-url holds a user or password: use cluster-user and cluster-password")]
+    PasswordInUrl,
+    /// Not a name.
+    #[error("cluster-name must be 1 to {NAME_BYTES_MAX} letters, digits, - and _")]
+    Name,
+    /// One of two that belong together.
+    #[error("cluster-tls-cert-file and cluster-tls-key-file belong together")]
+    HalfCertificate,
+    /// A file that can't be read.
+    #[error("{directive} {path}: {error}")]
+    File {
+        /// Which directive names it.
+        directive: &'static str,
+        /// Where it is to be.
+        path: String,
+        /// What the system or the parser said.
+        error: std::io::Error,
+    },
+    /// A NATS server that is too old.
+    #[error("NATS server {name} is version {version}, and {}.{}.{} at least is needed", SERVER_MIN.0, SERVER_MIN.1, SERVER_MIN.2)]
+    Old {
+        /// The server's name.
+        name: String,
+        /// What it says it is.
+        version: String,
+    },
+    /// The client could not be made.
+    #[error("NATS: {0}")]
+    Connect(#[from] async_nats::ConnectError),
+    /// The thread could not be started.
+    #[error("cannot start the cluster's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// How to reach NATS, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The servers.
+    pub servers: Vec<ServerAddr>,
+    /// The cluster's name.
+    pub name: String,
+    /// See `cluster-buffer-limit`.
+    pub buffer_bytes_max: usize,
+    login: Login,
+    ca: Option<PathBuf>,
+    certificate: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Debug, Clone)]
+enum Login {
+    Nobody,
+    User { name: String, password: String },
+    Credentials(PathBuf),
+}
+
+impl Settings {
+    /// What the directives say; `None` without `cluster-url`. Errors: what they say makes no sense, or a file can't be read.
+    pub fn of(config: &Config) -> Result<Option<Settings>, ClusterError> {
+        if config.cluster_url.is_empty() {
+            return Ok(None);
+        }
+        let name = config.cluster_name.clone();
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_of_name) {
+            return Err(ClusterError::Name);
+        }
+        let certificate = match (&config.cluster_tls_cert_file, &config.cluster_tls_key_file) {
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+            (None, None) => None,
+            _ => return Err(ClusterError::HalfCertificate),
+        };
+        let login = match &config.cluster_credentials_file {
+            Some(path) => Login::Credentials(path.clone()),
+            None if config.cluster_user.is_empty() && config.cluster_password.is_empty() => Login::Nobody,
+            None => Login::User {
+                name: config.cluster_user.clone(),
+                password: String::from_utf8_lossy(&config.cluster_password).into_owned(),
+            },
+        };
+        let settings = Settings {
+            servers: servers_of(&config.cluster_url)?,
+            name,
+            buffer_bytes_max: usize::try_from(config.cluster_buffer_limit).unwrap_or(usize::MAX),
+            login,
+            ca: config.cluster_tls_ca_cert_file.clone(),
+            certificate,
+        };
+        settings.check_files()?;
+        Ok(Some(settings))
+    }
+
+    /// Files that are named can be read: the client itself would only try again, for ever.
+    fn check_files(&self) -> Result<(), ClusterError> {
+        let (cert, key) = self.certificate.clone().unzip();
+        let credentials = match &self.login {
+            Login::Credentials(path) => Some(path.clone()),
+            Login::Nobody | Login::User { .. } => None,
+        };
+        let named = [
+            ("cluster-tls-ca-cert-file", &self.ca),
+            ("cluster-tls-cert-file", &cert),
+            ("cluster-tls-key-file", &key),
+            ("cluster-credentials-file", &credentials),
+        ];
+        for (directive, path) in named {
+            if let Some(path) = path {
+                std::fs::read(path).map_err(|error| file_error(directive, path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that connects as soon as a server is there, and again whenever it has lost it. `on_event` is told of both.
+    ///
+    /// Errors: files that can't be used.
+    pub async fn connect(
+        &self,
+        on_event: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Client, ClusterError> {
+        let on_event = Arc::new(on_event);
+        let mut options = ConnectOptions::new()
+            .name(format!("sterna {}", self.name))
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .ping_interval(PING_INTERVAL)
+            .connection_timeout(CONNECT_TIME_MAX)
+            .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
+            .client_capacity(REQUESTS_MAX)
+            .no_echo()
+            .reconnect_delay_callback(pause_before)
+            .event_callback(move |event| {
+                let on_event = Arc::clone(&on_event);
+                async move { on_event(event) }
+            });
+        if let Some(path) = &self.ca {
+            options = options.add_root_certificates(path.clone()).require_tls(true);
+        }
+        if let Some((certificate, key)) = &self.certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        options = match &self.login {
+            Login::Nobody => options,
+            Login::User { name, password } => options.user_and_password(name.clone(), password.clone()),
+            Login::Credentials(path) => {
+                let read = options.credentials_file(path).await;
+                read.map_err(|error| file_error("cluster-credentials-file", path, error))?
+            }
+        };
+        Ok(options.connect(&self.servers[..]).await?)
+    }
+}
+
+fn file_error(directive: &'static str, path: &std::path::Path, error: std::io::Error) -> ClusterError {
+    ClusterError::File { directive, path: path.display().to_string(), error }
+}
+
+/// The first attempts come at once, so that a server that restarts, or another one, is found soon. Nodes that have lost the same
+/// server don't all come at one moment.
+fn pause_before(attempt: usize) -> Duration {
+    let most = RECONNECT_PAUSE_MAX.min(Duration::from_millis(25 << attempt.min(5)));
+    most.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// `nats://a:4222,b:4222`: the scheme of the first is that of those that name none.
+fn servers_of(url: &str) -> Result<Vec<ServerAddr>, ClusterError> {
+    let scheme = url.split_once("://").map_or("nats", |(scheme, _)| scheme);
+    let wrong = |part: &str, why: &dyn std::fmt::Display| ClusterError::Url(format!("{part}: {why}"));
+    let mut servers = Vec::new();
+    for part in url.split(',').map(str::trim) {
+        let whole = if part.contains("://") { part.to_owned() } else { format!("{scheme}://{part}") };
+        if !whole.starts_with("nats://") && !whole.starts_with("tls://") {
+            return Err(wrong(part, &"the scheme must be nats or tls"));
+        }
+        if whole.contains('@') {
+            return Err(ClusterError::PasswordInUrl);
+        }
+        let server: ServerAddr = whole.parse().map_err(|error| wrong(part, &error))?;
+        if server.host().is_empty() {
+            return Err(wrong(part, &"it names no host"));
+        }
+        servers.push(server);
+    }
+    Ok(servers)
+}
+
+/// Whether this server can be relied on. Errors: it is too old.
+pub fn check_server(info: &ServerInfo) -> Result<(), ClusterError> {
+    if version_of(&info.version) < Some(SERVER_MIN) {
+        return Err(ClusterError::Old { name: info.server_name.clone(), version: info.version.clone() });
+    }
+    Ok(())
+}
+
+/// `2.15.1`, or `2.16.0-RC.1`.
+fn version_of(text: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = text.split(['.', '-']).map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// How often the connection was made and lost, for those who ask later.
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// Made.
+    pub made: AtomicU64,
+    /// Lost.
+    pub lost: AtomicU64,
+}
+
+impl Connections {
+    /// Counts an event and logs it where an operator would want to know.
+    pub fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.made.fetch_add(1, Relaxed);
+                tracing::info!("connected to NATS");
+            }
+            Event::Disconnected | Event::Closed => {
+                self.lost.fetch_add(1, Relaxed);
+                tracing::warn!("the connection to NATS is lost: Pub/Sub stays on this node until it is back");
+            }
+            Event::ServerError(error) => tracing::warn!(%error, "NATS refused something"),
+            Event::ClientError(error) => tracing::warn!(%error, "NATS client"),
+            Event::SlowConsumer(_) => tracing::warn!("this node does not keep up with what NATS sends it"),
+            Event::LameDuckMode => tracing::info!("the NATS server is about to stop; going on with another"),
+            Event::Draining => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(change: impl FnOnce(&mut Config)) -> Result<Option<Settings>, String> {
+        let mut config = Config { cluster_url: "nats://a:4222".to_owned(), ..Config::default() };
+        change(&mut config);
+        Settings::of(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_a_url_there_is_no_cluster() {
+        assert!(Settings::of(&Config::default()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_url_names_servers_that_share_a_scheme() {
+        let settings =
+            of(|config| config.cluster_url = "tls://a:4222, b ,nats://[::1]:5".to_owned()).unwrap().unwrap();
+        let servers: Vec<_> = settings
+            .servers
+            .iter()
+            .map(|server| (server.host().to_owned(), server.port(), server.tls_required()))
+            .collect();
+        let expected = [("a", 4222, true), ("b", 4222, true), ("::1", 5, false)];
+        let plain = |host: &str| host.trim_matches(['[', ']']).to_owned();
+        let servers: Vec<_> = servers.iter().map(|(host, port, tls)| (plain(host), *port, *tls)).collect();
+        assert_eq!(servers, expected.map(|(host, port, tls)| (host.to_owned(), port, tls)));
+    }
+
+    #[test]
+    fn what_can_not_work_is_refused_in_words() {
+        let url = |url: &str| of(|config| config.cluster_url = url.to_owned()).unwrap_err();
+        assert_eq!(url("http://a"), "cluster-url: http://a: the scheme must be nats or tls");
+        assert_eq!(
+            url("nats://me:secret@a"),
+            "cluster-url holds a user or password: use cluster-user and cluster-password"
+        );
+        assert!(url("nats://a,,b").starts_with("cluster-url: : "));
+        for name in ["", "a.b", "a b", "*", &"n".repeat(33)] {
+            let text = of(|config| config.cluster_name = name.to_owned()).unwrap_err();
+            assert_eq!(text, "cluster-name must be 1 to 32 letters, digits, - and _", "{name}");
+        }
+        let half = of(|config| config.cluster_tls_cert_file = Some("cert".into())).unwrap_err();
+        assert_eq!(half, "cluster-tls-cert-file and cluster-tls-key-file belong together");
+        let missing = of(|config| config.cluster_credentials_file = Some("no/such".into())).unwrap_err();
+        assert!(missing.starts_with("cluster-credentials-file no/such: "), "{missing}");
+    }
+
+    #[test]
+    fn an_old_server_is_refused_by_its_version() {
+        let info = |version: &str| ServerInfo { version: version.to_owned(), ..ServerInfo::default() };
+        for good in ["2.14.0", "2.15.1", "2.16.0-RC.1", "3.0.0"] {
+            assert!(check_server(&info(good)).is_ok(), "{good}");
+        }
+        for bad in ["2.13.9", "1.0.0", "", "two"] {
+            assert!(check_server(&info(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pauses_between_attempts_are_short_and_bounded() {
+        for attempt in [0, 1, 5, 1000, usize::MAX] {
+            let pause = pause_before(attempt);
+            assert!(pause <= RECONNECT_PAUSE_MAX && !pause.is_zero(), "{pause:?}");
+        }
+    }
+}

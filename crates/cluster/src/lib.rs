@@ -1,0 +1,13 @@
+//! Several nodes: the only crate that knows NATS.
+//!
+//! It runs on threads of its own and talks to the server through small traits of `sterna_server`. Nothing of it runs without
+//! `cluster-url`.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `connection` | from directives to a client of NATS, and the checks of what it reaches |
+#![forbid(unsafe_code)]
+
+mod connection;
+
+pub use connection::{ClusterError, Connections, SERVER_MIN, Settings, check_server};
