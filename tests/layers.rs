@@ -42,6 +42,7 @@ const LAYERS: &[&[&str]] = &[
     &["tracking"],
     // What all shards share holds the state of the journal, and what the journal does concerns all shards.
     &["persistence", "server"],
+    &["overview"],
     &["shard"],
     &["command"],
     &["metrics"],

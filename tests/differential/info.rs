@@ -183,3 +183,39 @@ fn the_figures_of_info_are_true() {
     assert_eq!(field(&mut client, "Commandstats", "cmdstat_publish"), "");
     assert_eq!(field(&mut client, "Stats", "keyspace_hits"), "0");
 }
+
+#[test]
+fn messages_are_counted_on_every_shard_and_timed_to_the_socket() {
+    let server = Server::sterna(2, &[]);
+    let mut client = server.connect();
+    let field = |client: &mut Client, name: &str| {
+        info(client, &["Messages"])
+            .remove("Messages")
+            .and_then(|mut fields| fields.remove(name))
+            .unwrap_or_default()
+    };
+    let mut subscribers: Vec<Client> = std::iter::repeat_with(|| server.connect_resp3()).take(4).collect();
+    for subscriber in &mut subscribers {
+        subscriber.request(&["SUBSCRIBE", "a"]);
+    }
+    for _ in 0..100 {
+        assert_eq!(client.int(&["PUBLISH", "a", "hello"]), 4);
+    }
+    client.request(&["PUBLISH", "nobody", "hello"]);
+    for subscriber in &mut subscribers {
+        for _ in 0..100 {
+            subscriber.value();
+        }
+    }
+    let figures = ["published_messages", "published_bytes", "delivered_messages"];
+    assert_eq!(figures.map(|name| field(&mut client, name)), ["101", "505", "400"]);
+    // The last byte is sent before its time is taken.
+    let samples = |client: &mut Client| field(client, "delivery_latency_samples").parse::<u64>();
+    while samples(&mut client).is_ok_and(|samples| samples == 0) {
+        client.request(&["PUBLISH", "a", "x"]);
+    }
+    let percentiles = field(&mut client, "delivery_latency_percentiles_usec");
+    assert!(percentiles.starts_with("p50=") && percentiles.contains(",p99="), "{percentiles}");
+    client.request(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(field(&mut client, "published_messages"), "0");
+}

@@ -74,6 +74,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::time::Duration;
 
 mod chain;
 pub mod disk;
@@ -179,6 +180,10 @@ pub struct Stats {
     pub epoch: u64,
     /// Syncs of records since the start.
     pub syncs: u64,
+    /// How long they took, all together.
+    pub sync_time: Duration,
+    /// How long the last one took.
+    pub last_sync_time: Duration,
     /// Failures of the disk since the start, failed retries included.
     pub failures: u64,
     /// What the last failure said.

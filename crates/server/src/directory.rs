@@ -139,6 +139,12 @@ impl ChannelDirectory {
         self.channels.load(Ordering::Relaxed)
     }
 
+    /// The same with how many subscribers each has, over all shards.
+    pub(crate) fn for_each_count_in(&self, stripe: usize, mut f: impl FnMut(&Arc<[u8]>, u64)) {
+        let entries = self.stripes[stripe].entries.lock();
+        entries.channels.iter().for_each(|(channel, counts)| f(channel, counts.total()));
+    }
+
     /// The channels of one stripe, below [`STRIPES`], that have a subscriber. Locks that stripe.
     pub(crate) fn for_each_in(&self, stripe: usize, mut f: impl FnMut(&Arc<[u8]>)) {
         self.stripes[stripe].entries.lock().channels.keys().for_each(&mut f);

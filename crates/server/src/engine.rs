@@ -24,6 +24,7 @@ use crate::connection::pipe::{Pipe, PipeEnd};
 use crate::connection::transport::{Socket, Transport};
 use crate::mailbox::{GUEST_PREFIX, Guest, HandOver, Mail, PageHandOver, Vouched};
 use crate::metrics::{self, MetricsFormat};
+use crate::overview::Observer;
 use crate::position::Since;
 use crate::server::Server;
 
@@ -85,6 +86,11 @@ impl Engine {
     /// The server in figures, for Prometheus. May wait for as long as a script has keys to itself.
     pub fn metrics(&self, format: MetricsFormat) -> String {
         metrics::text(&self.0, format)
+    }
+
+    /// Whoever looks at the server in figures, now and then.
+    pub fn observer(&self) -> Observer {
+        Observer::new(Arc::clone(&self.0))
     }
 
     /// Counts a socket as a client; `None`: there are `maxclients` already.

@@ -79,6 +79,15 @@ impl Durations {
         Durations { buckets, count }
     }
 
+    /// What was counted after `before`, an earlier sum of the same.
+    pub(crate) fn since(&self, before: &Durations) -> Durations {
+        let pairs = self.buckets.iter().zip(&before.buckets);
+        // A reset makes counts smaller.
+        let buckets: Vec<u64> = pairs.map(|(now, then)| now.saturating_sub(*then)).collect();
+        let count = buckets.iter().sum();
+        Durations { buckets, count }
+    }
+
     /// The duration that `percent` of all don't exceed, nanoseconds.
     pub(crate) fn percentile(&self, percent: f64) -> u64 {
         let wanted = ((self.count as f64 * percent / 100.0).ceil() as u64).max(1);

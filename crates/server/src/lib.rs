@@ -23,6 +23,7 @@ mod logins;
 mod mailbox;
 mod metrics;
 mod net;
+mod overview;
 mod pages;
 mod parcel;
 mod partitions;
@@ -51,6 +52,9 @@ pub use engine::{Engine, EventStream, InnerClient, Seat};
 pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
 pub use metrics::MetricsFormat;
 pub use net::HttpListener;
+pub use overview::{
+    Busy, Journal, Kind, Latency, Memory, Observer, Overview, ShardLoad, Subscribed, Totals, Waiting,
+};
 pub use persistence::{
     Dataset, ForeignFiles, ImportError, JournalError, LoadError, LoadOptions, Loaded, OnProgress,
     replay_at_rest,

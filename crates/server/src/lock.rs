@@ -90,6 +90,8 @@ pub(crate) enum Level {
     Pause,
     /// Error replies by their first word.
     ErrorCounts,
+    /// The busiest channels and patterns of a shard.
+    Busiest,
     /// Threads that wait for a moment.
     Signal,
     /// What a client inside the process has sent and is sent.
@@ -99,7 +101,7 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 33] = [
+    const ALL: [Level; 34] = [
         Level::Change,
         Level::Scripts,
         Level::Patience,
@@ -132,6 +134,7 @@ impl Level {
         Level::ClientNames,
         Level::Pause,
         Level::ErrorCounts,
+        Level::Busiest,
         Level::Signal,
     ];
 }

@@ -6,6 +6,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 use sterna_keyspace::stream::EntryId;
@@ -32,6 +33,8 @@ pub(crate) struct Parcel {
     pub(crate) messages: Vec<Message>,
     /// How many have been handed out.
     pub(crate) done: usize,
+    /// When the message was published that is a probe, if one is (`stats/traffic.rs`).
+    pub(crate) probe: Option<Instant>,
 }
 
 impl Parcel {
@@ -44,6 +47,8 @@ impl Parcel {
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
     pub(crate) space: Namespace,
+    /// It is the one whose time is taken.
+    pub(crate) is_probe: bool,
     /// Offsets in `Parcel::bytes`: the channel is `start..channel_end`, the payload `channel_end..end`.
     pub(crate) start: usize,
     pub(crate) channel_end: usize,

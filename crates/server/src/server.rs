@@ -35,6 +35,7 @@ use crate::renames::Renames;
 use crate::resumable::Resumables;
 use crate::scripts::Scripts;
 use crate::signal::Signal;
+use crate::stats::traffic::Traffic;
 use crate::stats::{CommandCounts, ErrorCounts};
 use crate::tracking::Tracking;
 
@@ -59,6 +60,8 @@ pub(crate) struct ShardHandle {
     /// Bytes read from and written to its connections, closed ones included.
     pub(crate) net_in_bytes: AtomicU64,
     pub(crate) net_out_bytes: AtomicU64,
+    /// Messages, deliveries, and what they take.
+    pub(crate) traffic: Traffic,
     /// Requests denied for the command, a key, or a channel.
     pub(crate) denied: [AtomicU64; 3],
     /// What its clients hold, as of the last look at each; shared with them, who keep it.
@@ -80,6 +83,7 @@ impl ShardHandle {
             awaits_disk: AtomicBool::new(false),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
+            traffic: Traffic::default(),
             denied: Default::default(),
             client_bytes: Arc::default(),
         }
@@ -440,6 +444,7 @@ impl Server {
             shard.closed.reset();
             shard.net_in_bytes.store(0, Relaxed);
             shard.net_out_bytes.store(0, Relaxed);
+            shard.traffic.reset();
             shard.denied.iter().for_each(|count| count.store(0, Relaxed));
         }
         for counter in [&self.accepted_connections, &self.rejected_connections, &self.failed_logins] {

@@ -1,5 +1,8 @@
 //! What INFO counts. Each shard counts for itself, with plain loads and stores; INFO adds the shards up.
 
+pub(crate) mod top;
+pub(crate) mod traffic;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 

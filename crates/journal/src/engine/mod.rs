@@ -27,6 +27,7 @@ mod give_up;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -301,10 +302,18 @@ impl Engine {
             let (file, name) = pen.active.file();
             (file, name, pen.written, pen.active.bytes)
         };
+        let began = Instant::now();
         self.front.during_sync(|| file.sync()).map_err(Error::io("sync", &name))?;
+        self.note_sync_time(began);
         self.synced_at = now_ms;
         self.now_durable(lsn, offset, now_ms);
         Ok(())
+    }
+
+    /// A sync of records that began then is done. For people: nothing goes by it.
+    fn note_sync_time(&mut self, began: Instant) {
+        self.stats.last_sync_time = began.elapsed();
+        self.stats.sync_time += self.stats.last_sync_time;
     }
 
     /// Everything up to `lsn`, which ends at `offset`, is durable: tells.
@@ -353,6 +362,7 @@ impl Engine {
         let mut ends = VecDeque::new();
         let copied = self.copy(next.base, &mut next, &mut ends)?;
         let copied_to = next.bytes;
+        let began = Instant::now();
         self.front.during_sync(|| next.sync())?;
         self.switch(copied.next(), next, ends)?;
         #[cfg(any(test, feature = "simulation"))]
@@ -365,6 +375,7 @@ impl Engine {
                 .map_err(Error::io("sync the directory of", "a segment"))?;
         }
         if copied > self.durable {
+            self.note_sync_time(began);
             self.now_durable(copied, copied_to, now_ms);
         } else {
             self.pen.lock().note_synced(copied_to);

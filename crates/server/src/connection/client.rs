@@ -104,6 +104,10 @@ pub(crate) mod mark {
     pub(crate) const PAUSED: u32 = 1 << 12;
     /// Its socket is gone, and its subscriptions go on.
     pub(crate) const DETACHED: u32 = 1 << 13;
+    /// A page that is sent events, which no letter tells.
+    pub(crate) const EVENTS: u32 = 1 << 14;
+    /// A page by Pusher's protocol.
+    pub(crate) const PUSHER: u32 = 1 << 15;
 }
 
 /// The letter of each mark, in the order of the `flags` field.

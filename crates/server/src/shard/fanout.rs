@@ -39,6 +39,7 @@ use crate::mailbox::Mail;
 use crate::parcel::{Matches, Message, Namespace, Parcel};
 use crate::position::Position;
 use crate::shard::Shard;
+use crate::stats::traffic::{Sample, Sampler, Tally};
 
 /// Messages of this turn for other shards.
 #[derive(Debug, Default)]
@@ -46,6 +47,8 @@ struct Outbox {
     has_mail: bool,
     bytes: Vec<u8>,
     for_shard: Vec<Vec<Message>>,
+    /// When the message was published that is a probe.
+    probe: Option<Instant>,
 }
 
 /// Work done between two looks at the clock while mail is handed out: deliveries, and kilobytes encoded.
@@ -76,6 +79,8 @@ struct Run {
     patterns: Matches,
     pattern_elsewhere: Elsewhere,
     patterns_version: u64,
+    /// When the first of its messages that is a probe was published.
+    probe: Option<Instant>,
 }
 
 /// A shard's part in fan-out.
@@ -92,6 +97,10 @@ pub(crate) struct Fanout {
     spare_channel: Vec<u8>,
     /// Connections of this shard that are pages by Pusher's protocol.
     pub(super) pages: usize,
+    tally: Tally,
+    pub(super) sampler: Sampler,
+    /// When the message was published that is on its way now, if it is a probe.
+    probe: Option<Instant>,
 }
 
 impl Fanout {
@@ -143,6 +152,39 @@ impl Shard {
         payload: &[u8],
         id: Option<EntryId>,
     ) -> usize {
+        self.fanout.tally.publish(payload.len());
+        let Some(sample) = self.fanout.sampler.next() else {
+            return self.publish_uncounted(space, channel, payload, id);
+        };
+        self.fanout.probe = sample.probe;
+        let deliveries = self.publish_uncounted(space, channel, payload, id);
+        self.fanout.probe = None;
+        self.note_sample(sample, space, (channel, payload.len(), deliveries));
+        deliveries
+    }
+
+    #[cold]
+    fn note_sample(&mut self, sample: Sample, space: Namespace, message: (&[u8], usize, usize)) {
+        let (patterns, _) = self.matching_patterns(space, message.0);
+        let patterns = patterns.iter().map(|pattern| &**pattern);
+        self.server.shards[self.index].traffic.note(sample, message, patterns, self.clock.instant);
+    }
+
+    /// Takes over what was counted in this turn, so that whoever is sent anything finds it in INFO.
+    pub(crate) fn note_traffic(&mut self) {
+        if !self.fanout.tally.is_empty() {
+            self.server.shards[self.index].traffic.add(&mut self.fanout.tally);
+        }
+    }
+
+    #[inline]
+    fn publish_uncounted(
+        &mut self,
+        space: Namespace,
+        channel: &[u8],
+        payload: &[u8],
+        id: Option<EntryId>,
+    ) -> usize {
         if let Some(run) = &self.fanout.run
             && run.space == space
             && run.channel == channel
@@ -183,11 +225,13 @@ impl Shard {
             self.deliver((space, hash, channel), payload, position, &patterns);
         }
         if members > 0 {
+            self.fanout.tally.deliver(members);
             self.credit.note_local(self.index);
         }
         let shards = elsewhere.shards | pattern_elsewhere.shards;
         if shards != 0 {
-            let bytes = self.fanout.outbox.add(shards, (space, channel), payload, id, &patterns);
+            let (outbox, kept) = (&mut self.fanout.outbox, (id, self.fanout.probe));
+            let bytes = outbox.add(shards, (space, channel), payload, kept, &patterns);
             self.credit.note_outgoing_to(shards, bytes);
         }
         members + elsewhere.subscribers + pattern_elsewhere.subscribers
@@ -231,6 +275,7 @@ impl Shard {
             patterns: patterns.clone(),
             pattern_elsewhere,
             patterns_version,
+            probe: None,
         };
         if self.admit(&mut run) {
             self.fanout.run = Some(run);
@@ -268,12 +313,13 @@ impl Shard {
         let elsewhere = self.directory_of(run.space).elsewhere(run.hash, &run.channel, self.index);
         let total = run.local + elsewhere.subscribers + run.pattern_elsewhere.subscribers;
         if run.local > 0 {
+            self.fanout.tally.deliver(run.local);
             self.credit.note_local(self.index);
         }
         let shards = elsewhere.shards | run.pattern_elsewhere.shards;
         if shards != 0 {
-            let outbox = &mut self.fanout.outbox;
-            let bytes = outbox.add(shards, (run.space, &run.channel), payload, id, &run.patterns);
+            let (outbox, kept) = (&mut self.fanout.outbox, (id, self.fanout.probe));
+            let bytes = outbox.add(shards, (run.space, &run.channel), payload, kept, &run.patterns);
             self.credit.note_outgoing_to(shards, bytes);
         }
         total
@@ -281,7 +327,8 @@ impl Shard {
 
     /// Encodes a message behind the others of the run.
     fn encode_into_run(&mut self, payload: &[u8], position: Option<Position>) {
-        let Fanout { frames, run: Some(run), .. } = &mut self.fanout else { return };
+        let Fanout { frames, run: Some(run), probe, .. } = &mut self.fanout else { return };
+        run.probe = run.probe.or(*probe);
         let apps = &self.config.pusher_app;
         let mut broken: ByDialect<Option<Range>> = Default::default();
         for (i, dialect) in Dialect::ALL.into_iter().enumerate() {
@@ -323,7 +370,8 @@ impl Shard {
 
     /// Appends `frames` to the queues of the run's audience.
     fn hand_out(&mut self, frames: &ByDialect<Option<Range>>) {
-        let Some(run) = &self.fanout.run else { return };
+        let Some(run) = &mut self.fanout.run else { return };
+        let probe = run.probe.take();
         let members = match &run.audience {
             Audience::Nobody => None,
             Audience::Channel(Namespace::Channels | Namespace::Pages) => {
@@ -332,11 +380,17 @@ impl Shard {
             Audience::Channel(Namespace::Sharded) => self.sharded.subscribers_hashed(run.hash, &run.channel),
             Audience::Pattern(pattern) => self.patterns.subscribers(pattern),
         };
-        for &slot in members.map_or(&[][..], SubscriberSet::as_slice) {
+        let members = members.map_or(&[][..], SubscriberSet::as_slice);
+        for &slot in members {
             let connection = &mut self.connections[slot as usize];
             if let Some(range) = &frames[connection.dialect() as usize] {
                 self.flusher.push(connection, range.clone());
             }
+        }
+        if let (Some(since), false) = (probe, members.is_empty()) {
+            let chosen = &self.connections[members[fastrand::usize(..members.len())] as usize];
+            let times = &self.server.shards[self.index].traffic.latency;
+            self.flusher.begin_probe(chosen, since, times);
         }
     }
 
@@ -358,15 +412,18 @@ impl Shard {
             executing,
             deferred,
             config,
+            server,
+            index: own_index,
             ..
         } = self;
+        let times = &server.shards[*own_index].traffic.latency;
         let index = match space {
             Namespace::Channels | Namespace::Pages => channels,
             Namespace::Sharded => sharded,
         };
         let apps = &config.pusher_app;
         let except = if fanout.pages > 0 { pusher::except(payload) } else { None };
-        let Fanout { frames: appenders, ids, .. } = fanout;
+        let Fanout { frames: appenders, ids, probe, .. } = fanout;
         let mut hand_out =
             |members: &SubscriberSet<u32>,
              position: Option<Position>,
@@ -389,6 +446,14 @@ impl Shard {
                         deferred.push(frame.clone());
                     } else {
                         flusher.push(connection, frame.clone());
+                    }
+                }
+                if let (Some(since), false) = (*probe, members.is_empty()) {
+                    let chosen = &connections[members.as_slice()[fastrand::usize(..members.len())] as usize];
+                    // What it has published to itself is queued later.
+                    if *executing != Some(chosen.me) {
+                        *probe = None;
+                        flusher.begin_probe(chosen, since, times);
                     }
                 }
             };
@@ -447,6 +512,7 @@ impl Shard {
         while let Some(message) = parcel.messages.get(parcel.done) {
             let channel = &parcel.bytes[message.start..message.channel_end];
             let payload = &parcel.bytes[message.channel_end..message.end];
+            self.fanout.probe = parcel.probe.filter(|_| message.is_probe);
             work += 1 + payload.len() / 1024 + self.receive_one(message, channel, payload);
             bytes += message.cost();
             parcel.done += 1;
@@ -456,6 +522,7 @@ impl Shard {
             work %= WORK_PER_LOOK;
         }
         self.end_run();
+        self.fanout.probe = None;
         bytes
     }
 
@@ -469,17 +536,21 @@ impl Shard {
             && run.patterns == message.patterns
             && !self.fanout.names_page(payload)
         {
+            self.fanout.tally.deliver(run.local);
             self.encode_into_run(payload, position);
             return 0;
         }
         self.end_run();
         let (space, hash) = (message.space, sterna_pubsub::hash(channel));
         if space == Namespace::Pages {
-            return self.deliver_to_pages(channel, payload, None);
+            let deliveries = self.deliver_to_pages(channel, payload, None);
+            self.fanout.tally.deliver(deliveries);
+            return deliveries;
         }
         // No command continues this run: it ends with the slice.
         let audience = (&message.patterns, Elsewhere::default(), 0);
         let members = self.open_run(space, hash, channel, audience, message.id.is_some());
+        self.fanout.tally.deliver(members);
         self.fanout.keep_run_unless_named(payload);
         if self.fanout.run.is_some() {
             self.encode_into_run(payload, position);
@@ -492,7 +563,7 @@ impl Shard {
     /// Puts a frame for pages into the outbox for these shards.
     pub(super) fn mail_to_pages(&mut self, shards: u64, channel: &[u8], frame: &[u8]) {
         let outbox = &mut self.fanout.outbox;
-        let bytes = outbox.add(shards, (Namespace::Pages, channel), frame, None, &Matches::new());
+        let bytes = outbox.add(shards, (Namespace::Pages, channel), frame, (None, None), &Matches::new());
         self.credit.note_outgoing_to(shards, bytes);
     }
 
@@ -503,11 +574,12 @@ impl Shard {
             return;
         }
         let all = Arc::new(std::mem::take(&mut outbox.bytes));
+        let probe = outbox.probe.take();
         for (shard, messages) in outbox.for_shard.iter_mut().enumerate() {
             if messages.is_empty() {
                 continue;
             }
-            let (parcel, bytes) = pack(&all, std::mem::take(messages));
+            let (parcel, bytes) = pack(&all, std::mem::take(messages), probe);
             self.credit.mailed(&self.server, self.index, shard, bytes);
             self.server.shards[shard].mailbox.post(self.index, bytes, Mail::Published(parcel));
         }
@@ -528,16 +600,17 @@ impl Outbox {
         shards: u64,
         (space, channel): (Namespace, &[u8]),
         payload: &[u8],
-        id: Option<EntryId>,
+        (id, probe): (Option<EntryId>, Option<Instant>),
         patterns: &Matches,
     ) -> usize {
         self.has_mail = true;
+        self.probe = probe.or(self.probe);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(channel);
         let channel_end = self.bytes.len();
         self.bytes.extend_from_slice(payload);
-        let message =
-            Message { space, start, channel_end, end: self.bytes.len(), patterns: patterns.clone(), id };
+        let (end, is_probe) = (self.bytes.len(), probe.is_some());
+        let message = Message { space, is_probe, start, channel_end, end, patterns: patterns.clone(), id };
         let mut rest = shards;
         while rest != 0 {
             let shard = rest.trailing_zeros() as usize;
@@ -553,11 +626,11 @@ impl Outbox {
 
 /// A parcel of `messages`, whose texts lie in `all`, and what it counts against credit. One that has a small part of them
 /// gets its own copy: it may lie in the mail for longer than the others.
-fn pack(all: &Arc<Vec<u8>>, mut messages: Vec<Message>) -> (Parcel, usize) {
+fn pack(all: &Arc<Vec<u8>>, mut messages: Vec<Message>, probe: Option<Instant>) -> (Parcel, usize) {
     let cost = messages.iter().map(Message::cost).sum();
     let texts: usize = messages.iter().map(|message| message.end - message.start).sum();
     if 2 * texts >= all.len() {
-        return (Parcel { bytes: Arc::clone(all), messages, done: 0 }, cost);
+        return (Parcel { bytes: Arc::clone(all), messages, done: 0, probe }, cost);
     }
     let mut own = Vec::with_capacity(texts);
     for message in &mut messages {
@@ -566,7 +639,7 @@ fn pack(all: &Arc<Vec<u8>>, mut messages: Vec<Message>) -> (Parcel, usize) {
         message.channel_end = start + (message.channel_end - message.start);
         (message.start, message.end) = (start, own.len());
     }
-    (Parcel { bytes: Arc::new(own), messages, done: 0 }, cost)
+    (Parcel { bytes: Arc::new(own), messages, done: 0, probe }, cost)
 }
 
 /// Bytes that a frame needs beside its texts; an upper bound of headers and the kind's name, and for events a guess.

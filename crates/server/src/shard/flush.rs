@@ -14,8 +14,10 @@ use crate::connection::client::{Client, ClientType};
 use crate::connection::output::LastCopy;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::{CloseReason, Connection};
+use crate::histogram::Histogram;
 use crate::limits::{BACKLOG_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::shard::Shard;
+use crate::stats::traffic::Probes;
 
 /// Bytes sent to one connection in one go. Fan-out of 16 KiB in bursts of 64 costs 1.3 × the floor when a burst is sent by
 /// one call, and 2.0 × in pieces of 64 KiB.
@@ -52,6 +54,8 @@ pub(crate) struct Flusher {
     /// What the backlog of a detached connection may hold.
     backlog_bytes_max: usize,
     last_copy: LastCopy,
+    /// Messages whose time to the socket is taken.
+    probes: Probes,
 }
 
 impl Flusher {
@@ -68,6 +72,7 @@ impl Flusher {
             sockets: config.pusher_output_limit,
             backlog_bytes_max: backlog_bytes_max(config),
             last_copy: LastCopy::default(),
+            probes: Probes::default(),
         }
     }
 
@@ -146,6 +151,22 @@ impl Flusher {
             connection.is_dirty = true;
             let list = if connection.lags { &mut self.lagging } else { &mut self.dirty };
             list.push_back(connection.me);
+        }
+    }
+
+    /// Takes the time from `since`, when a message was published, until what `connection` has queued is sent.
+    #[cold]
+    pub(crate) fn begin_probe(&mut self, connection: &Connection, since: Instant, times: &Histogram) {
+        if !connection.is_detached() && !connection.output.is_empty() {
+            let sent_at_bytes = connection.net_out_bytes + connection.output.queued_bytes() as u64;
+            self.probes.begin(connection.me, sent_at_bytes, since, times);
+        }
+    }
+
+    /// Forgets the probes of connections that are gone.
+    pub(crate) fn retain_probes(&mut self, is_there: impl Fn(ConnectionRef) -> bool) {
+        if !self.probes.is_empty() {
+            self.probes.retain(is_there);
         }
     }
 
@@ -327,10 +348,15 @@ impl Shard {
         connection.depends_on.free_bytes = connection.output.queued_bytes();
         let sent = (before - connection.output.queued_bytes()) as u64;
         connection.net_out_bytes += sent;
+        let sent_bytes = connection.net_out_bytes;
         if connection.output.keeps_much() {
             connection.forget_acknowledged();
         }
-        Client::add(&self.server.shards[self.index].net_out_bytes, sent);
+        let handle = &self.server.shards[self.index];
+        Client::add(&handle.net_out_bytes, sent);
+        if !self.flusher.probes.is_empty() {
+            self.flusher.probes.note_sent(who, sent_bytes, &handle.traffic.latency);
+        }
         let has_drained = connection.output.queued_bytes() <= BACKLOG_BYTES / 2;
         if has_drained && matches!(connection.state().wait(), Some(Wait::Output)) {
             self.resume(slot);

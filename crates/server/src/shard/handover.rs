@@ -15,6 +15,7 @@ use sterna_protocol::decode::decode;
 use sterna_protocol::event;
 
 use crate::connection::CloseReason;
+use crate::connection::client::mark;
 use crate::connection::dependence::Dependence;
 use crate::mailbox::HandOver;
 use crate::shard::Shard;
@@ -38,6 +39,7 @@ impl Shard {
         frames.extend(connection.output.take());
         connection.transport = transport;
         connection.is_event_stream = true;
+        connection.client.set_mark(mark::EVENTS, true);
         connection.beat_ms = now_ms;
         connection.write_blocked = false;
         connection.lags = false;

@@ -60,7 +60,7 @@ use sterna_pubsub::ChannelIndex;
 use crate::apart::Task;
 use crate::config::Config;
 use crate::connection::chunk::{self, Appender, Range};
-use crate::connection::client::mark;
+use crate::connection::client::{Client, mark};
 use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
 use crate::log_limit::Cause;
@@ -229,11 +229,17 @@ impl Shard {
         self.refresh_credit();
         let may_sleep = !self.has_work() && !self.gathers();
         let timeout = if may_sleep { self.timers.until_next() } else { Duration::ZERO };
+        let asleep_since = (timeout > Duration::ZERO).then(Instant::now);
         match self.poll.poll(events, Some(timeout)) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
             _ => {}
         }
         self.clock.tick();
+        if let Some(since) = asleep_since {
+            let idle = self.clock.instant.saturating_duration_since(since);
+            Client::add(&self.handle().traffic.idle_ns, idle.as_nanos() as u64);
+        }
+        self.fanout.sampler.begin_turn(self.clock.instant);
         self.refresh_config();
         for event in events.iter() {
             match event.token() {
@@ -250,6 +256,7 @@ impl Shard {
         self.follow_on();
         self.broadcast_changes();
         self.mail_outbox();
+        self.note_traffic();
         self.flush_journal(!events.is_empty() || self.has_work());
         self.flush_dirty();
         self.send_movers();

@@ -19,6 +19,7 @@ use sterna_pubsub::Kind;
 
 use crate::config::PusherApps;
 use crate::connection::chunk::Range;
+use crate::connection::client::mark;
 use crate::connection::dependence::Dependence;
 use crate::connection::page::{Page, Silence};
 use crate::connection::state::Wait;
@@ -59,6 +60,7 @@ impl Shard {
         connection.output.keep_frames();
         connection.transport = transport;
         connection.page = Some(Box::new(page));
+        connection.client.set_mark(mark::PUSHER, true);
         connection.proto = Proto::Resp3;
         connection.write_blocked = false;
         connection.lags = false;

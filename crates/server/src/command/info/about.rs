@@ -44,7 +44,11 @@ pub(super) fn server(sheet: &mut Sheet, call: &mut Call<'_>) {
 pub(super) fn threads(sheet: &mut Sheet, call: &mut Call<'_>) {
     for (index, shard) in call.server().shards.iter().enumerate() {
         let (clients, calls) = (shard.connections.load(Relaxed), shard.commands.calls());
-        sheet.field(&format!("io_thread_{index}"), format_args!("clients={clients},commands={calls}"));
+        let idle_ms = shard.traffic.idle_ns.load(Relaxed) / 1_000_000;
+        sheet.field(
+            &format!("io_thread_{index}"),
+            format_args!("clients={clients},commands={calls},idle_msec={idle_ms}"),
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 //! A section is a row: its name, whether INFO without arguments shows it, and the function that writes its fields.
 //! Names of sections and fields are Redis's wherever Redis has them, because ioredis, BullMQ, redis-py and the
 //! exporters look for them; what Redis counts and Sterna doesn't have (forks, eviction, scripts) is left out, as
-//! clients cope with. `sterna_version` and the section Connections are ours.
+//! clients cope with. `sterna_version` and the sections Connections and Messages are ours.
 //!
 //! Source: redis.io/docs/latest/commands/info.
 
@@ -68,6 +68,7 @@ const SECTIONS: &[Section] = &[
     usual("Persistence", persistence::persistence),
     usual("Threads", about::threads),
     usual("Stats", stats::stats),
+    usual("Messages", stats::messages),
     usual("Replication", about::replication),
     usual("CPU", about::cpu),
     usual("Modules", |_, _| {}),

@@ -69,6 +69,8 @@ fn journal_fields(sheet: &mut Sheet, journal: &Journal) {
     sheet.field("journal_durable_lsn", journal.durable_lsn());
     sheet.field("journal_segments", stats.segments);
     sheet.field("journal_syncs", stats.syncs);
+    sheet.field("journal_sync_time_usec", stats.sync_time.as_micros());
+    sheet.field("journal_last_sync_usec", stats.last_sync_time.as_micros());
     sheet.field("journal_failures", stats.failures);
     sheet.field("journal_epoch", stats.epoch);
 }

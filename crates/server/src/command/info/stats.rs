@@ -1,10 +1,12 @@
-//! The sections Stats and Keyspace.
+//! The sections Stats, Messages and Keyspace.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Call, Sheet};
 use crate::connection::CloseReason;
+use crate::histogram::Durations;
+use crate::stats::traffic::Traffic;
 
 pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     let server = call.server();
@@ -42,6 +44,28 @@ pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     for (index, what) in ["cmd", "key", "channel"].into_iter().enumerate() {
         let denied: u64 = server.shards.iter().map(|shard| shard.denied[index].load(Relaxed)).sum();
         sheet.field(&format!("acl_access_denied_{what}"), denied);
+    }
+}
+
+/// What was published, and what came of it.
+pub(super) fn messages(sheet: &mut Sheet, call: &mut Call<'_>) {
+    // What this shard has done in this turn is to be in it.
+    call.shard.note_traffic();
+    let percents = call.shard.config.latency_tracking_info_percentiles.0.clone();
+    let shards = &call.server().shards;
+    let sum = |of: fn(&Traffic) -> &AtomicU64| -> u64 {
+        shards.iter().map(|shard| of(&shard.traffic).load(Relaxed)).sum()
+    };
+    sheet.field("published_messages", sum(|traffic| &traffic.published));
+    sheet.field("published_bytes", sum(|traffic| &traffic.published_bytes));
+    sheet.field("delivered_messages", sum(|traffic| &traffic.deliveries));
+    let durations = Durations::sum(shards.iter().map(|shard| &shard.traffic.latency));
+    sheet.field("delivery_latency_samples", durations.count);
+    if durations.count > 0 {
+        let us = |percent: f64| durations.percentile(percent) as f64 / 1000.0;
+        let shown: Vec<_> =
+            percents.iter().map(|&percent| format!("p{percent}={:.3}", us(percent))).collect();
+        sheet.field("delivery_latency_percentiles_usec", shown.join(","));
     }
 }
 
