@@ -5,9 +5,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `log` | the replicated log: its protocol, and a simulation of it |
 //! | `connection` | from directives to a client of NATS, and the checks of what it reaches |
 #![forbid(unsafe_code)]
 
 mod connection;
+pub mod log;
 
 pub use connection::{ClusterError, Connections, SERVER_MIN, Settings, check_server};

@@ -1,0 +1,630 @@
+//! A node's part in the protocol: what arrives and the time go in, [`Action`]s come out. No socket, thread or clock is here.
+//!
+//! ```text
+//!                       silence > lease, caught up              stored, or read back
+//!   Checking ─► Following ───────────────────────► Claiming ───────────────────────► Leading ◄─┐ an append
+//!      │         ▲  │  ▲                              │                                │   │   │ is stored
+//!      │         │  │  └── another's frame is there ──┘                                │   ▼   │
+//!      │         │  │                                                                  │  (suspended: the lease is over)
+//!      │         │  └─► Restoring ─► (a snapshot)                                      │
+//!      │         └───────────── another's claim is read: what waits is void ───────────┘
+//!      └──► Stopped ◄── from anywhere: the log ends before, or differs from, what this node has read
+//! ```
+//!
+//! **One append is in flight.** What is submitted meanwhile waits and makes the next frame. An append counts when it is acknowledged
+//! for exactly the expected slot + 1, or when its bytes are read there. Whatever else comes back says nothing: the same bytes are
+//! sent again with the same expectation, or that slot is read: own bytes, stored; another's frame that counts, deposed; one that
+//! counts for nobody, the same frame one slot on; nothing, again. Without a lease nothing is sent before the frame before was
+//! seen to be there still.
+//!
+//! **The lease** begins when the last stored frame was first sent, on the clock that is passed in, which must be monotonic. Without
+//! a lease the leader takes no command and answers no read, but is not deposed: its next stored frame resumes it. A follower
+//! claims after a longer silence than any lease, counted from when it *read* the last frame, and only at the log's end:
+//! the claim expects the slot that it has read to.
+//!
+//! **Readers** read on from their position, wherever it is quickest; a hole, damage or a contradiction is asked for again, there
+//! and at the stream's leader, for `patience`, and then stops the node. Nobody passes over what he can't read.
+//!
+//! Invariants: `settled ≤ submitted`; a frame in flight continues `position`; while one is, `position` stands still.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::action::{Action, Appended, Fault, Read, Refused, Role, Source, Ticket, Times};
+use super::frame::{
+    FRAME_BYTES, Frame, FrameError, Kind, LENGTH_BYTES, RECORD_BYTES_MAX, Records, hash, push_record,
+};
+use super::position::{Contradiction, Position, Verdict};
+
+/// What may wait for the append in flight. At 40 MB/s, more than a lease's time.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// How often a slot is asked for, at least, before what is wrong with it counts as lasting.
+const TRIES_MIN: u32 = 6;
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Checking,
+    Following { silent_since: Duration, caught_up: bool },
+    Claiming,
+    Leading { lease_until: Duration, sent_at: Duration },
+    Restoring,
+    Stopped(Fault),
+}
+
+/// The append in flight.
+#[derive(Debug)]
+struct Flight {
+    frame: Bytes,
+    number: u64,
+    expected: u64,
+    /// When its bytes went out for the first time: no copy can have been stored before.
+    first_sent: Duration,
+    through: Ticket,
+    progress: Progress,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// An answer is to come.
+    Sent,
+    /// To be sent again then.
+    Again(Duration),
+    /// Its slot is being read.
+    Resolving,
+    /// Not sent yet, or not again: whether the log still holds the frame before is being read.
+    Verifying,
+}
+
+#[derive(Debug)]
+struct Reading {
+    id: u64,
+    source: Source,
+}
+
+/// Something looks wrong, since when and how often.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    fault: Fault,
+    since: Duration,
+    tries: u32,
+}
+
+/// Records that make one frame.
+#[derive(Debug, Default)]
+struct Batch {
+    records: Vec<u8>,
+    through: Ticket,
+}
+
+/// A node's part. See the module.
+#[derive(Debug)]
+pub struct Replica {
+    writer: u64,
+    name: Vec<u8>,
+    times: Times,
+    position: Position,
+    stage: Stage,
+    flight: Option<Flight>,
+    waiting: VecDeque<Batch>,
+    waiting_bytes: usize,
+    submitted: Ticket,
+    settled: Ticket,
+    reading: Option<Reading>,
+    reads: u64,
+    read_at: Duration,
+    is_hinted: bool,
+    doubt: Option<Doubt>,
+    out: VecDeque<Action>,
+}
+
+impl Replica {
+    /// A node at its start. `writer` is drawn anew for each start; `witness` is what its own journal says it has read.
+    pub fn new(writer: u64, name: &str, times: Times, witness: Position, now: Duration) -> Replica {
+        let is_new = witness.number == 0;
+        let following = Stage::Following { silent_since: now, caught_up: false };
+        Replica {
+            writer,
+            name: name.as_bytes().to_vec(),
+            times,
+            position: witness,
+            stage: if is_new { following } else { Stage::Checking },
+            flight: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            submitted: 0,
+            settled: 0,
+            reading: None,
+            reads: 0,
+            read_at: now,
+            is_hinted: false,
+            doubt: None,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn action(&mut self) -> Option<Action> {
+        self.out.pop_front()
+    }
+
+    /// How far the log was read and accepted.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// What this node is at the moment.
+    pub fn role(&self) -> Role {
+        match self.stage {
+            Stage::Checking => Role::Checking,
+            Stage::Following { .. } => Role::Following,
+            Stage::Claiming => Role::Claiming,
+            Stage::Leading { .. } => Role::Leading,
+            Stage::Restoring => Role::Restoring,
+            Stage::Stopped(fault) => Role::Stopped(fault),
+        }
+    }
+
+    /// Whether commands may run here now. Else: who is to wait, and who is to go elsewhere.
+    pub fn serves(&self, now: Duration) -> Result<(), Refused> {
+        match self.stage {
+            Stage::Leading { lease_until, .. } if now < lease_until => Ok(()),
+            Stage::Leading { .. } => Err(Refused::Suspended),
+            _ => Err(Refused::NotLeader),
+        }
+    }
+
+    /// Takes the effects of a command that has run. Its reply waits for the ticket.
+    pub fn submit(&mut self, record: &[u8], now: Duration) -> Result<Ticket, Refused> {
+        self.serves(now)?;
+        if record.len() > RECORD_BYTES_MAX {
+            return Err(Refused::TooLong);
+        }
+        if self.waiting_bytes + record.len() > WAITING_BYTES_MAX {
+            return Err(Refused::Full);
+        }
+        self.submitted += 1;
+        self.waiting_bytes += LENGTH_BYTES + record.len();
+        let fits = |batch: &Batch| batch.records.len() + record.len() <= FRAME_BYTES;
+        if !self.waiting.back().is_some_and(fits) {
+            self.waiting.push_back(Batch::default());
+        }
+        if let Some(batch) = self.waiting.back_mut() {
+            push_record(&mut batch.records, record);
+            batch.through = self.submitted;
+        }
+        self.send_next(now);
+        Ok(self.submitted)
+    }
+
+    /// A read of memory: its reply waits for this ticket, because it may have seen what is not stored yet.
+    pub fn read(&self, now: Duration) -> Result<Ticket, Refused> {
+        self.serves(now).map(|()| self.submitted)
+    }
+
+    /// The last ticket that waits for nothing more: released, or void.
+    pub fn settled(&self) -> Ticket {
+        self.settled
+    }
+
+    /// Somebody says that the log has grown.
+    pub fn on_hint(&mut self, now: Duration) {
+        self.is_hinted = true;
+        if self.doubt.is_none() {
+            self.read_at = now;
+        }
+        self.tick(now);
+    }
+
+    /// Whether a verified snapshot as of `position` may take the place of what this node has. If so, the node goes on from there;
+    /// a later one that can't be a continuation stops it.
+    pub fn restore_from(&mut self, position: Position, now: Duration) -> bool {
+        if !matches!(self.stage, Stage::Restoring) || position.slot <= self.position.slot {
+            return false;
+        }
+        let fits = self.position.leads_to(&position);
+        if fits {
+            self.position = position;
+            self.follow(now);
+            self.tick(now);
+        } else {
+            self.stop(Fault::Differs(position.slot));
+        }
+        fits
+    }
+
+    /// A snapshot as of `position` was read back whole: what it holds, the log need not.
+    pub fn snapshot_verified(&mut self, position: &Position) {
+        let is_ours =
+            position.incarnation == self.position.incarnation && position.slot <= self.position.slot;
+        if matches!(self.stage, Stage::Leading { .. }) && is_ours {
+            self.out.push_back(Action::Trim { below: position.slot });
+        }
+    }
+
+    /// What came of [`Action::Append`]. Answers to earlier appends are told by number and expectation.
+    pub fn on_append(&mut self, number: u64, expected: u64, appended: Appended, now: Duration) {
+        let Some(flight) = &mut self.flight else { return };
+        if (flight.number, flight.expected) != (number, expected) {
+            return;
+        }
+        match appended {
+            Appended::Stored(slot) if slot == expected + 1 => self.commit(now),
+            Appended::Stored(_) | Appended::Refused => {
+                flight.progress = Progress::Resolving;
+                self.read_at = now;
+            }
+            Appended::Unknown if flight.progress == Progress::Sent => {
+                flight.progress = Progress::Again(now + self.times.retry);
+            }
+            Appended::Unknown => {}
+        }
+        self.tick(now);
+    }
+
+    /// What came of [`Action::Read`].
+    pub fn on_read(&mut self, id: u64, read: Read, now: Duration) {
+        let Some(reading) = self.reading.take_if(|reading| reading.id == id) else { return };
+        match self.stage {
+            _ if read == Read::Failed => self.read_at = now + self.times.retry,
+            Stage::Checking => self.check(read, now),
+            Stage::Following { .. } => self.tail(read, reading.source, now),
+            Stage::Claiming | Stage::Leading { .. } => match &self.flight {
+                Some(Flight { progress: Progress::Verifying, .. }) => self.check(read, now),
+                _ => self.resolve(read, now),
+            },
+            Stage::Restoring | Stage::Stopped(_) => {}
+        }
+        self.tick(now);
+    }
+
+    /// Does what is due. To be called when [`Replica::due`] says so, or later.
+    pub fn tick(&mut self, now: Duration) {
+        match self.stage {
+            Stage::Checking => self.want(self.position.slot, self.surest(), now),
+            Stage::Following { silent_since, caught_up } => {
+                let may_claim = caught_up && self.doubt.is_none() && self.position.number > 0;
+                if may_claim && now >= silent_since + self.claim_after() {
+                    self.claim(now);
+                } else {
+                    // In doubt, every second time at the leader.
+                    let at_leader = self.doubt.is_some_and(|doubt| doubt.tries % 2 == 0);
+                    let source = if at_leader { Source::Leader } else { Source::Any };
+                    self.want(self.position.read_to + 1, source, now);
+                }
+            }
+            Stage::Claiming | Stage::Leading { .. } => match &self.flight {
+                Some(Flight { progress: Progress::Again(at), .. }) if now >= *at => self.send(now),
+                Some(Flight { progress: Progress::Verifying, .. }) => {
+                    self.want(self.position.slot, self.surest(), now);
+                }
+                Some(Flight { progress: Progress::Resolving, expected, .. }) => {
+                    self.want(expected + 1, self.surest(), now);
+                }
+                Some(_) => {}
+                None => self.send_next(now),
+            },
+            Stage::Restoring | Stage::Stopped(_) => {}
+        }
+    }
+
+    /// When [`Replica::tick`] has something to do, if nothing arrives before.
+    pub fn due(&self) -> Option<Duration> {
+        let read_at = if self.reading.is_none() { Some(self.read_at) } else { None };
+        match (self.stage, &self.flight) {
+            (Stage::Checking, _) => read_at,
+            (Stage::Following { silent_since, caught_up: true }, _)
+                if self.doubt.is_none() && self.position.number > 0 =>
+            {
+                let claim_at = silent_since + self.claim_after();
+                Some(read_at.map_or(claim_at, |at| at.min(claim_at)))
+            }
+            (Stage::Following { .. }, _) => read_at,
+            (_, Some(Flight { progress: Progress::Again(at), .. })) => Some(*at),
+            (_, Some(Flight { progress: Progress::Resolving | Progress::Verifying, .. })) => read_at,
+            (Stage::Leading { sent_at, .. }, None) => Some(sent_at + self.times.renew),
+            _ => None,
+        }
+    }
+
+    /// Longer than a lease by more than two clocks drift apart in that time, and not the same on all nodes.
+    fn claim_after(&self) -> Duration {
+        let own = self.times.lease / 32 * (self.writer % 16) as u32;
+        self.times.lease + self.times.lease / 4 + own
+    }
+
+    /// The stream's leader knows best what the log holds, but its own copy may be the one with a hole.
+    fn surest(&self) -> Source {
+        match self.doubt {
+            Some(Doubt { fault: Fault::Hole(_) | Fault::Frame(..), tries, .. }) if tries % 2 == 1 => {
+                Source::Any
+            }
+            _ => Source::Leader,
+        }
+    }
+
+    /// Reads, if it is time and nothing is being read.
+    fn want(&mut self, from: u64, source: Source, now: Duration) {
+        if self.reading.is_none() && now >= self.read_at {
+            self.reads += 1;
+            self.reading = Some(Reading { id: self.reads, source });
+            self.is_hinted = false;
+            self.out.push_back(Action::Read { id: self.reads, from, source });
+        }
+    }
+
+    /// The slot of the last frame that counted was read.
+    fn check(&mut self, read: Read, now: Duration) {
+        let Position { slot, read_to, hash: known, .. } = self.position;
+        match read {
+            Read::Slots(slots) => match slots.first() {
+                Some((at, bytes)) if *at == slot && hash(bytes) == known => self.checked(now),
+                Some((at, bytes)) if *at == slot && Frame::decode(bytes).is_ok() => {
+                    self.stop(Fault::Differs(slot));
+                }
+                Some((at, _)) if *at == slot => self.doubt(Fault::Frame(slot, FrameError::Damaged), now),
+                _ => self.doubt(Fault::Hole(slot), now),
+            },
+            Read::Missing { first, .. } if first > read_to + 1 => {
+                self.yield_to(now);
+                self.restore();
+            }
+            Read::Missing { last, .. } if last < slot => self.doubt(Fault::Lost(slot), now),
+            // Trimmed. The next frame names this one's hash.
+            Read::Missing { first, .. } if first > slot => self.checked(now),
+            Read::Missing { .. } => self.doubt(Fault::Hole(slot), now),
+            Read::Failed => {}
+        }
+    }
+
+    /// The log holds the last frame that this node knows.
+    fn checked(&mut self, now: Duration) {
+        self.doubt = None;
+        if self.flight.is_some() {
+            self.transmit();
+        } else {
+            self.follow(now);
+        }
+    }
+
+    fn tail(&mut self, read: Read, source: Source, now: Duration) {
+        let next = self.position.read_to + 1;
+        match read {
+            Read::Slots(slots) if slots.is_empty() => {
+                if self.doubt.is_some() {
+                    self.doubt(Fault::Hole(next), now);
+                } else {
+                    self.caught_up(now);
+                }
+            }
+            Read::Slots(slots) => {
+                self.read_at = now;
+                for (slot, bytes) in slots {
+                    if slot > self.position.read_to && !self.take(slot, bytes, source, now) {
+                        return;
+                    }
+                }
+            }
+            Read::Missing { first, .. } if first > next => self.restore(),
+            Read::Missing { last, .. } if last >= next => self.doubt(Fault::Hole(next), now),
+            Read::Missing { last, .. } if last + 1 < next => self.doubt(Fault::Lost(next - 1), now),
+            Read::Missing { .. } => {
+                self.doubt = None;
+                self.caught_up(now);
+            }
+            Read::Failed => {}
+        }
+    }
+
+    /// A follower takes a slot that it has not read. False: it can't.
+    fn take(&mut self, slot: u64, bytes: Bytes, source: Source, now: Duration) -> bool {
+        let next = self.position.read_to + 1;
+        if slot != next {
+            self.doubt(Fault::Hole(next), now);
+            return false;
+        }
+        let is_accepted = match self.position.advance(&bytes) {
+            Ok(verdict) => verdict != Verdict::Skip,
+            Err(contradiction) => {
+                self.contradicted(contradiction, slot, source, now);
+                return false;
+            }
+        };
+        self.doubt = None;
+        if let Stage::Following { silent_since, caught_up } = &mut self.stage {
+            *caught_up = false;
+            if is_accepted {
+                *silent_since = now;
+            }
+        }
+        if is_accepted {
+            self.out.push_back(Action::Accepted { position: self.position, frame: bytes, own: false });
+        }
+        true
+    }
+
+    fn contradicted(&mut self, contradiction: Contradiction, slot: u64, source: Source, now: Duration) {
+        match contradiction {
+            Contradiction::Differs if source == Source::Leader => self.stop(Fault::Differs(slot)),
+            Contradiction::Differs => self.doubt(Fault::Differs(slot), now),
+            Contradiction::Frame(error) => self.doubt(Fault::Frame(slot, error), now),
+        }
+    }
+
+    fn caught_up(&mut self, now: Duration) {
+        if let Stage::Following { caught_up, .. } = &mut self.stage {
+            *caught_up = true;
+        }
+        self.read_at = if self.is_hinted { now } else { now + self.times.poll };
+    }
+
+    fn doubt(&mut self, fault: Fault, now: Duration) {
+        let doubt = self.doubt.get_or_insert(Doubt { fault, since: now, tries: 0 });
+        doubt.fault = fault;
+        doubt.tries += 1;
+        if doubt.tries >= TRIES_MIN && now >= doubt.since + self.times.patience {
+            self.stop(fault);
+        } else {
+            self.read_at = now + self.times.retry;
+        }
+    }
+
+    fn claim(&mut self, now: Duration) {
+        let name = std::mem::take(&mut self.name);
+        self.stage = Stage::Claiming;
+        self.launch(self.position.term + 1, Kind::Claim { name: &name }, self.submitted, now);
+        self.name = name;
+    }
+
+    /// A leader's next frame: what waits, or nothing where the lease is to be renewed.
+    fn send_next(&mut self, now: Duration) {
+        let Stage::Leading { sent_at, .. } = self.stage else { return };
+        if self.flight.is_some() {
+            return;
+        }
+        if let Some(batch) = self.waiting.pop_front() {
+            self.waiting_bytes -= batch.records.len();
+            let kind = Kind::Effects(Records::written(&batch.records));
+            self.launch(self.position.term, kind, batch.through, now);
+        } else if now >= sent_at + self.times.renew {
+            self.launch(self.position.term, Kind::Effects(Records::NONE), self.settled, now);
+        }
+    }
+
+    fn launch(&mut self, term: u64, kind: Kind<'_>, through: Ticket, now: Duration) {
+        let Position { incarnation, hash, number, read_to, .. } = self.position;
+        let frame =
+            Frame { incarnation, previous: hash, term, number: number + 1, writer: self.writer, kind };
+        let progress = Progress::Sent;
+        let frame = Bytes::from(frame.encode());
+        self.reading = None;
+        self.doubt = None;
+        self.flight =
+            Some(Flight { frame, number: number + 1, expected: read_to, first_sent: now, through, progress });
+        self.send(now);
+    }
+
+    /// Under a lease nobody else can have appended. Without one the log may have forgotten its end, and been written on by
+    /// somebody who never saw it, up to the very slot that is expected.
+    fn send(&mut self, now: Duration) {
+        if self.serves(now).is_ok() {
+            return self.transmit();
+        }
+        if let Some(flight) = &mut self.flight {
+            flight.progress = Progress::Verifying;
+            self.read_at = now;
+        }
+    }
+
+    fn transmit(&mut self) {
+        if let Some(flight) = &mut self.flight {
+            flight.progress = Progress::Sent;
+            let Flight { number, expected, .. } = *flight;
+            self.out.push_back(Action::Append { number, expected, frame: flight.frame.clone() });
+        }
+    }
+
+    /// The frame in flight is stored.
+    fn commit(&mut self, now: Duration) {
+        let Some(flight) = self.flight.take() else { return };
+        if !matches!(self.position.advance(&flight.frame), Ok(Verdict::Accept(_))) {
+            return self.stop(Fault::Differs(flight.expected + 1));
+        }
+        self.reading = None;
+        self.doubt = None;
+        let began = matches!(self.stage, Stage::Claiming);
+        let lease_until = flight.first_sent + self.times.lease;
+        self.stage = Stage::Leading { lease_until, sent_at: flight.first_sent };
+        self.out.push_back(Action::Accepted { position: self.position, frame: flight.frame, own: true });
+        if began {
+            self.out.push_back(Action::Lead { term: self.position.term });
+        } else if flight.through > self.settled {
+            self.settled = flight.through;
+            self.out.push_back(Action::Release { through: flight.through });
+        }
+        self.send_next(now);
+    }
+
+    /// The slot behind the expected one was read, to find out what became of the append.
+    fn resolve(&mut self, read: Read, now: Duration) {
+        let Some(flight) = &mut self.flight else { return };
+        let slot = flight.expected + 1;
+        match read {
+            Read::Slots(slots) => match slots.into_iter().find(|(at, _)| *at == slot) {
+                Some((_, bytes)) if bytes == flight.frame => self.commit(now),
+                Some((_, bytes)) => self.displaced(slot, bytes, now),
+                None => self.doubt(Fault::Hole(slot), now),
+            },
+            Read::Missing { first, .. } if first > slot => {
+                self.yield_to(now);
+                self.restore();
+            }
+            Read::Missing { last, .. } if last < self.position.read_to => {
+                self.doubt(Fault::Lost(self.position.read_to), now);
+            }
+            Read::Missing { last, .. } if last >= slot => self.doubt(Fault::Hole(slot), now),
+            Read::Missing { .. } => {
+                self.doubt = None;
+                flight.progress = Progress::Again(now + self.times.retry);
+            }
+            Read::Failed => {}
+        }
+    }
+
+    /// Something else is where the frame in flight was to be.
+    fn displaced(&mut self, slot: u64, bytes: Bytes, now: Duration) {
+        match self.position.advance(&bytes) {
+            Ok(Verdict::Skip) => {
+                self.doubt = None;
+                if let Some(flight) = &mut self.flight {
+                    flight.expected = slot;
+                }
+                self.transmit();
+            }
+            Ok(Verdict::Accept(_)) => {
+                self.yield_to(now);
+                self.out.push_back(Action::Accepted { position: self.position, frame: bytes, own: false });
+            }
+            Err(contradiction) => self.contradicted(contradiction, slot, Source::Leader, now),
+        }
+    }
+
+    /// Leads, or wants to, no more.
+    fn yield_to(&mut self, now: Duration) {
+        let led = matches!(self.stage, Stage::Leading { .. });
+        let rebuild = self.submitted > self.settled;
+        self.follow(now);
+        if led {
+            self.out.push_back(Action::Follow { rebuild });
+        }
+    }
+
+    fn follow(&mut self, now: Duration) {
+        self.leave();
+        self.stage = Stage::Following { silent_since: now, caught_up: false };
+        self.read_at = now;
+    }
+
+    fn restore(&mut self) {
+        self.leave();
+        self.stage = Stage::Restoring;
+        self.out.push_back(Action::Restore);
+    }
+
+    fn stop(&mut self, fault: Fault) {
+        self.leave();
+        self.stage = Stage::Stopped(fault);
+        self.out.push_back(Action::Stop(fault));
+    }
+
+    fn leave(&mut self) {
+        self.flight = None;
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        self.settled = self.submitted;
+        self.reading = None;
+        self.doubt = None;
+    }
+}
