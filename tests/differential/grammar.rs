@@ -37,6 +37,10 @@ const LEFT_OUT: &str = "sort sort_ro wait waitaof migrate restore dump randomkey
     hgetall hkeys hvals sscan hscan zscan \
     zrangebylex zrevrangebylex zlexcount zremrangebylex lset";
 
+/// Commands that newer Redis takes options of in any order, and refuses with other words: their requests are as the docs have them, and
+/// of their errors only that they are errors is compared.
+const IN_ANY_ORDER: [&str; 6] = ["hexpire", "hpexpire", "hexpireat", "hpexpireat", "hgetex", "hsetex"];
+
 const KEYS: [&str; 12] = ["k", "none", "s", "l", "h", "z", "x", "i", "", "{t}a", "geo", "bits"];
 const SMALL: [&str; 7] = ["0", "1", "-1", "2", "3", "4", "-3"];
 const INTEGERS: [&str; 14] = [
@@ -262,11 +266,12 @@ impl Writer<'_> {
                 parts[at][1] = ((parts[at].len() - 2) / each).to_string();
             }
         }
-        if !parts.is_empty() && self.percent(10) {
+        let has_order = !IN_ANY_ORDER.contains(&&*command.words[0]);
+        if !parts.is_empty() && self.percent(10) && has_order {
             let (from, to) = (self.random.usize(..parts.len()), self.random.usize(..parts.len()));
             parts.swap(from, to);
         }
-        if !parts.is_empty() && self.percent(5) {
+        if !parts.is_empty() && self.percent(5) && has_order {
             parts.push(parts[self.random.usize(..parts.len())].clone());
         }
         let mut request = [command.words.clone(), parts.concat()].concat();
@@ -298,9 +303,13 @@ impl Writer<'_> {
     }
 }
 
-fn reply(client: &mut Client, request: &[String]) -> Vec<u8> {
+/// The reply; without the words of an error, if these may differ.
+fn reply(client: &mut Client, request: &[String], words_differ: bool) -> Vec<u8> {
     client.send(request);
     match client.frame(PATIENCE) {
+        Frame::Bytes(bytes) if words_differ && bytes.windows(5).any(|part| part == b"-ERR ") => {
+            b"-ERR".to_vec()
+        }
         Frame::Bytes(bytes) => bytes,
         other => panic!("{request:?} is answered {other:?}"),
     }
@@ -334,10 +343,13 @@ fn requests_made_from_redis_s_own_grammar_are_answered_alike() {
                 round.clear();
                 [&mut *redis, &mut *sterna].into_iter().for_each(begin);
             }
-            for request in writer.requests() {
+            let requests = writer.requests();
+            let words_differ = requests.iter().flatten().any(|word| IN_ANY_ORDER.contains(&&**word));
+            for request in requests {
                 round.push(request);
                 let request = &round[round.len() - 1];
-                let [expected, got] = [reply(redis, request), reply(sterna, request)];
+                let [expected, got] =
+                    [&mut *redis, &mut *sterna].map(|client| reply(client, request, words_differ));
                 assert_eq!(
                     expected.escape_ascii().to_string(),
                     got.escape_ascii().to_string(),

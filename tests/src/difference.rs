@@ -183,6 +183,13 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
     Difference {
+        name: "field-options",
+        redis: "8.2 takes the options of `HGETEX` before `FIELDS` only, `FIELDS` behind all others in `HSETEX`, and the condition of `HEXPIRE` and \
+                its kin before `FIELDS`",
+        sterna: "takes them in any order and refuses the rest with other words, as Redis 8.4 and newer do",
+        reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
+    },
+    Difference {
         name: "after-8-2",
         redis: "8.2 doesn't know the commands",
         sterna: "has what came with Redis 8.4 to 8.10: `XNACK`, `XCFGSET`, `SUNIONCARD`, `SDIFFCARD`, `DELEX`, `DIGEST`, `INCREX`, `MSETEX`, `LMOVEM`, `BLMOVEM`, `HIMPORT`, `AGGREGATE COUNT`, and events that name fields of hashes (`S`, `T`, `I` and `V` of `notify-keyspace-events`); not `XIDMPRECORD`, with which Redis writes its log, nor an encoding of its own for what `HIMPORT` makes: that is a hash as any other, and `OBJECT ENCODING` says so",

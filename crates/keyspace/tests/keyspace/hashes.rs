@@ -83,6 +83,35 @@ fn what_is_written_over_a_field_that_is_due_has_not_its_expiry() {
 
 /// Source: the table of redis.io/docs/latest/develop/pubsub/subkeyspace-notifications.
 #[test]
+fn options_about_fields_come_in_any_order_and_are_refused_in_redis_s_words() {
+    let mut world = World::new(2);
+    for (line, reply) in [
+        ("hsetex h fields 2 a 1 fields ex ex 100 fnx", ":1\r\n"),
+        ("httl h fields 2 a fields", "*2\r\n:100\r\n:100\r\n"),
+        ("hgetex h fields 2 a fields persist", "*2\r\n$1\r\n1\r\n$2\r\nex\r\n"),
+        ("hexpire h 50 fields 1 a nx", "*1\r\n:1\r\n"),
+        ("hexpire h 60 fields 1 a nx nx", "*1\r\n:0\r\n"),
+        ("hsetex h fields 1 a 7 keepttl fxx", ":1\r\n"),
+        ("httl h fields 2 a fields", "*2\r\n:50\r\n:-1\r\n"),
+        ("hsetex h fields 1 a 1 fields 1 b 2", "-ERR FIELDS keyword specified multiple times\r\n"),
+        ("hgetex h fields 1 a fields", "-ERR FIELDS keyword specified multiple times\r\n"),
+        ("hexpire h 9 fields 1 a fields 1 b", "-ERR FIELDS keyword specified multiple times\r\n"),
+        ("hgetex h ex 10 fields", "-ERR wrong number of arguments for 'hgetex' command\r\n"),
+        ("hgetex h fields 2147483647 a", "-ERR wrong number of arguments\r\n"),
+        ("hgetex h fields 2147483648 a", "-ERR invalid number of fields\r\n"),
+        ("hsetex h fields 2 a 1 b", "-ERR wrong number of arguments\r\n"),
+        ("hsetex h fields 1 a 1 ex", "-ERR missing expire time\r\n"),
+        ("hsetex h fields 1 a 1 persist", "-ERR unknown argument: persist\r\n"),
+        ("hgetex h fields 1 a keepttl", "-ERR unknown argument: keepttl\r\n"),
+        ("hexpire h 9 nx fields 1", "-ERR FIELDS requires at least numfields and one field argument\r\n"),
+        ("hexpire h 9 fields 1 a nx gt", "-ERR Multiple condition flags specified\r\n"),
+        ("hexpire h 9 nx nx nx", "-ERR missing FIELDS argument\r\n"),
+    ] {
+        assert_eq!(world.run(line), reply, "{line}");
+    }
+}
+
+#[test]
 fn an_event_of_a_hash_names_the_fields_it_is_about() {
     let rows: &[(&str, &[&str])] = &[
         ("hset h a 1 b 2 a 3", &["new 0 h", "hset 0 h 1:a,1:b,1:a"]),

@@ -9,13 +9,20 @@ pub enum HashError {
     NotInteger,
     NotFloat,
     FieldsMissing,
+    FieldsAbsent,
+    FieldsTwice,
+    FieldsCut,
+    FieldsTooFew,
     NumFieldsZero,
     NumFieldsNotPositive,
     NumFieldsInvalid,
     NumFieldsMismatch,
     ExpireNegative,
+    ExpireMissing,
     ConditionTwice,
+    ConditionsDiffer,
     ExpiryTwice,
+    ExpiryOrPersistTwice,
     NoFieldset,
     FieldsetMismatch,
     Argument { argument: Box<[u8]> },
@@ -30,6 +37,10 @@ impl HashError {
             HashError::FieldsMissing => {
                 "ERR Mandatory argument FIELDS is missing or not at the right position"
             }
+            HashError::FieldsAbsent => "ERR missing FIELDS argument",
+            HashError::FieldsTwice => "ERR FIELDS keyword specified multiple times",
+            HashError::FieldsCut => "ERR FIELDS requires at least numfields and one field argument",
+            HashError::FieldsTooFew => "ERR wrong number of arguments",
             HashError::NumFieldsZero => "ERR Parameter `numFields` should be greater than 0",
             HashError::NumFieldsNotPositive => "ERR Number of fields must be a positive integer",
             HashError::NumFieldsInvalid => "ERR invalid number of fields",
@@ -37,9 +48,14 @@ impl HashError {
                 "ERR The `numfields` parameter must match the number of arguments"
             }
             HashError::ExpireNegative => "ERR invalid expire time, must be >= 0",
+            HashError::ExpireMissing => "ERR missing expire time",
             HashError::ConditionTwice => "ERR Only one of FXX or FNX arguments can be specified",
+            HashError::ConditionsDiffer => "ERR Multiple condition flags specified",
             HashError::ExpiryTwice => {
                 "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
+            }
+            HashError::ExpiryOrPersistTwice => {
+                "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified"
             }
             HashError::NoFieldset => "ERR no such fieldset",
             HashError::FieldsetMismatch => "ERR value count does not match fieldset field count",

@@ -1,5 +1,6 @@
 //! HEXPIRE and its kin, and HPERSIST: when fields expire. An answer for each field.
 
+use super::named::Named;
 use super::*;
 use crate::command::time::Clock;
 use crate::fields::FieldChange;
@@ -70,7 +71,7 @@ const SET: i64 = 1;
 const REMOVED: i64 = 2;
 
 /// When an expiry is set. A field that never expires counts as expiring later than any.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
     Always,
     Missing,
@@ -145,9 +146,8 @@ fn expire(
     let mut slot = ctx.slot(&args[1]);
     slot.elements::<Hash>()?;
     let at_ms = parse_time(clock, &args[2], now_ms, command)?;
-    let condition = Condition::of(&args[3]);
-    let names = parse_fields(args, 3 + usize::from(condition.is_some()), HashError::NumFieldsZero)?;
-    let condition = condition.unwrap_or(Condition::Always);
+    let (condition, named) = parse_options(args)?;
+    let names = named.names(args);
     let (event, change, done) = if at_ms <= now_ms {
         (event::HDEL, FieldChange::Remove, REMOVED)
     } else {
@@ -166,6 +166,34 @@ fn expire(
         });
     })?;
     Ok(Outcome::Replied)
+}
+
+/// The condition and FIELDS, in any order.
+fn parse_options(args: Args<'_>) -> Result<(Condition, Named), Error> {
+    let (mut condition, mut named, mut at) = (None, None::<Named>, 3);
+    let mut differ = false;
+    while let Some(word) = args.get(at) {
+        if is(word, "fields") {
+            if named.is_some() {
+                return Err(HashError::FieldsTwice.into());
+            } else if at + 2 >= args.len() {
+                return Err(HashError::FieldsCut.into());
+            }
+            let fields = Named::parse(args, at, 1, HashError::NumFieldsZero)?;
+            at = fields.end();
+            named = Some(fields);
+        } else if let Some(asked) = Condition::of(word) {
+            differ |= condition.replace(asked).is_some_and(|before| before != asked);
+            at += 1;
+        } else {
+            return Err(HashError::Argument { argument: word.into() }.into());
+        }
+    }
+    let named = named.ok_or(HashError::FieldsAbsent)?;
+    if differ {
+        return Err(HashError::ConditionsDiffer.into());
+    }
+    Ok((condition.unwrap_or(Condition::Always), named))
 }
 
 fn hpersist(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {

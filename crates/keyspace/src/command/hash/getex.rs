@@ -1,8 +1,8 @@
 //! HGETEX and HGETDEL: reading fields and changing what becomes of them.
 
-use super::expire::{parse_fields, parse_time};
+use super::expire::parse_fields;
+use super::named::{Asked, Grammar, Options};
 use super::*;
-use crate::command::time::Clock;
 use crate::event::Event;
 use crate::fields::FieldChange;
 use sterna_command::{KeyUse, KeyUses};
@@ -34,38 +34,26 @@ pub(in super::super) const HGETDEL: Command<Run> = row(
     hgetdel,
 );
 
-/// What becomes of the expiries.
-#[derive(Debug, Clone, Copy)]
-enum Then {
-    Nothing,
-    Persist,
-    Expire(u64),
-}
+const GRAMMAR: Grammar =
+    Grammar { command: "hgetex", width: 1, sets: false, twice: HashError::ExpiryOrPersistTwice };
 
 fn hgetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let now_ms = ctx.now_ms;
     let mut slot = ctx.slot(&args[1]);
     slot.note_read();
     slot.elements::<Hash>()?;
-    let (then, at) = match Clock::of_option(&args[2]) {
-        Some(clock) => (Then::Expire(parse_time(clock, &args[3], now_ms, "hgetex")?), 4),
-        None if is(&args[2], "persist") => (Then::Persist, 3),
-        None => (Then::Nothing, 2),
-    };
-    if args.len() < at + 2 {
-        return Err(Error::Arity { command: "hgetex" });
-    }
-    let names = parse_fields(args, at, HashError::NumFieldsNotPositive)?;
-    let (event, change) = match then {
-        Then::Nothing => {
+    let options = Options::parse(args, &GRAMMAR, now_ms)?;
+    let names = options.named.names(args);
+    let (event, change) = match options.expiry {
+        Some(Asked::At(at_ms)) if at_ms <= now_ms => (event::HDEL, FieldChange::Remove),
+        Some(Asked::At(at_ms)) => (event::HEXPIRE, FieldChange::Expire(Some(at_ms))),
+        Some(Asked::Persist) => (event::HPERSIST, FieldChange::Expire(None)),
+        Some(Asked::Keep) | None => {
             let hash = slot.elements::<Hash>()?;
             reply.array(names.len());
             names.for_each(|name| write_or_null(reply, hash.and_then(|hash| hash.get(name, now_ms))));
             return Ok(Outcome::Replied);
         }
-        Then::Expire(at_ms) if at_ms <= now_ms => (event::HDEL, FieldChange::Remove),
-        Then::Expire(at_ms) => (event::HEXPIRE, FieldChange::Expire(Some(at_ms))),
-        Then::Persist => (event::HPERSIST, FieldChange::Expire(None)),
     };
     answer_and_change(&mut slot, names, event, change, reply)
 }

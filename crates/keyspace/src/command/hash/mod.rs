@@ -9,6 +9,7 @@
 //! | `random`, `scan` | HRANDFIELD, HSCAN |
 //! | `expire`, `ttl` | HEXPIRE, HPERSIST, HTTL and their kin |
 //! | `getex`, `setex` | HGETEX, HGETDEL, HSETEX |
+//! | `named` | FIELDS and the options around it |
 //! | `import` | HIMPORT SET |
 //!
 //! A field that is due is shown to nobody; see `fields/mod.rs`.
@@ -25,6 +26,7 @@ pub(super) mod get;
 pub(super) mod getex;
 pub(super) mod import;
 pub(super) mod incr;
+mod named;
 pub(super) mod random;
 pub(super) mod scan;
 pub(super) mod set;
