@@ -26,7 +26,8 @@ const VERSION: u8 = 1;
 const VERSION_WITH_AGE: u8 = 2;
 
 impl Stream {
-    /// Appends the stream. `pause` is shown what there is so far after every block and group, and may take it away.
+    /// Appends the stream. `pause` is shown what there is so far after every block, consumer, pending entry and remembered ID, and may
+    /// take it away: no part of a stream has to be held as a whole.
     pub fn write(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
         out.push(if self.max_age_ms == 0 { VERSION } else { VERSION_WITH_AGE });
         write_id(out, self.last_id);
@@ -41,16 +42,16 @@ impl Stream {
         varint::write(out, self.groups.len() as u64);
         for (name, group) in &self.groups {
             varint::write_bytes(out, name);
-            write_group(out, group);
+            write_group(out, group, pause);
             pause(out);
         }
-        self.write_idempotence(out);
+        self.write_idempotence(out, pause);
         if self.max_age_ms != 0 {
             varint::write(out, self.max_age_ms);
         }
     }
 
-    fn write_idempotence(&self, out: &mut Vec<u8>) {
+    fn write_idempotence(&self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
         let Some(maps) = &self.idempotence else { return out.push(0) };
         out.push(1);
         varint::write(out, u64::from(maps.config().duration_s));
@@ -63,6 +64,7 @@ impl Stream {
             varint::write_bytes(out, iid);
             write_id(out, entry);
             varint::write(out, since_ms);
+            pause(out);
         }
     }
 
@@ -135,7 +137,7 @@ fn write_id(out: &mut Vec<u8>, id: EntryId) {
     varint::write(out, id.seq);
 }
 
-fn write_group(out: &mut Vec<u8>, group: &Group) {
+fn write_group(out: &mut Vec<u8>, group: &Group, pause: &mut dyn FnMut(&mut Vec<u8>)) {
     write_id(out, group.last_id());
     varint::write(out, group.entries_read().map_or(0, |number| number.saturating_add(1)));
     varint::write(out, group.consumers().len() as u64);
@@ -147,6 +149,7 @@ fn write_group(out: &mut Vec<u8>, group: &Group) {
         varint::write(out, consumer.active_ms.map_or(0, |ms| ms.saturating_add(1)));
         places.resize(places.len().max(id.index() + 1), 0);
         places[id.index()] = place as u64 + 1;
+        pause(out);
     }
     varint::write(out, group.pending().len() as u64);
     for (id, pending) in group.pending().from(EntryId::MIN) {
@@ -155,6 +158,7 @@ fn write_group(out: &mut Vec<u8>, group: &Group) {
         varint::write(out, place.unwrap_or(0));
         varint::write(out, pending.delivered_ms);
         varint::write(out, pending.deliveries);
+        pause(out);
     }
 }
 
@@ -285,6 +289,37 @@ mod tests {
         let fields: [&[u8]; 2] = [b"f", b"v"];
         read.append(EntryId::new(40, 0), fields.into_iter(), BlockLimits::default()).unwrap();
         read.check();
+    }
+
+    /// What is as long as the backlog of a group, its consumers' names, or what idempotence remembers is taken away as it comes.
+    #[test]
+    fn a_stream_is_written_in_parts_of_which_none_is_longer_than_what_is_taken_away_and_one_item() {
+        const TAKEN: usize = 256;
+        const NAME_MAX: usize = 100;
+        let mut stream = sample();
+        let mut group = stream.group_mut(b"g").unwrap();
+        let name = |n: u64| vec![b'a' + n as u8; NAME_MAX];
+        let ids: Vec<_> = (0..20).map(|n| group.create_consumer(&name(n), n).unwrap()).collect();
+        for ms in 100..1_000u64 {
+            group.insert_pending(EntryId::new(ms, 0), ids[ms as usize % ids.len()], ms, 1);
+        }
+        drop(group);
+        let maps = stream.idempotence_mut(IdempotenceConfig { duration_s: 5, entries_max: 900 });
+        for n in 0..900u64 {
+            maps.remember(&name(n % 9), n.to_string().as_bytes(), EntryId::new(4, n), 3);
+        }
+        let whole = written(&stream);
+        let (mut parts, mut bytes) = (Vec::new(), Vec::new());
+        stream.write(&mut bytes, &mut |bytes| {
+            if bytes.len() >= TAKEN {
+                parts.push(std::mem::take(bytes));
+            }
+        });
+        parts.push(bytes);
+        let longest = parts.iter().map(Vec::len).max().unwrap();
+        assert!(longest < TAKEN + 2 * NAME_MAX + 40, "{longest} bytes of {}", whole.len());
+        assert_eq!(parts.concat(), whole);
+        assert_eq!(written(&Stream::read(&whole).unwrap()), whole);
     }
 
     #[test]
