@@ -455,8 +455,13 @@ impl<'a> Slot<'a> {
 
     /// Has the collection that lies in its record lie apart from it, where it can change.
     fn set_apart(&mut self, place: Place) -> Place {
+        let value = self.database.table.at(place).value().to_value();
+        self.put_apart(place, value)
+    }
+
+    /// Has `value` lie apart in place of the collection that lies in its record.
+    fn put_apart(&mut self, place: Place, value: Value) -> Place {
         let record = self.database.table.at(place);
-        let value = record.value().to_value();
         self.database.heap_bytes += value.heap_bytes();
         let draft = Draft::apart(self.key, value, record.expiry_ms(), record.usage());
         let (place, _) = self.database.table.replace(self.hash, place, draft);
@@ -484,12 +489,14 @@ impl<'a> Slot<'a> {
         &mut self,
         edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
     ) -> Result<Edited<R>, Error> {
-        if let Some(place) = self.place
-            && self.database.table.at(place).is_packed()
-        {
-            T::seen(self.database.table.at(place).value()).ok_or(Error::WrongType)?;
-            self.set_apart(place);
-        }
+        // What lies in its record is changed beside it, and stays there if nothing was changed.
+        let packed = match self.place.map(|place| self.database.table.at(place)) {
+            Some(record) if record.is_packed() => {
+                T::seen(record.value()).ok_or(Error::WrongType)?;
+                Some(record.value().to_value())
+            }
+            _ => None,
+        };
         let Slot { database, settings, log, key, now_ms, .. } = self;
         let db = database.number();
         let limits = &settings.limits;
@@ -497,8 +504,21 @@ impl<'a> Slot<'a> {
         let (now_ms, tag) = (*now_ms, T::TAG);
         let mut edits = Edits { log, db, key, tag, now_ms, limits, count: 0, subkeys: 0..0 };
         let is_new = self.place.is_none();
-        let (result, is_gone, count, subkeys) = match self.place {
-            Some(place) => {
+        let (result, is_gone, count, subkeys) = match (self.place, packed) {
+            (Some(place), Some(mut copy)) => {
+                let before_ms = copy.soonest_ms();
+                let result = edit(T::of_mut(&mut copy).ok_or(Error::WrongType)?, &mut edits);
+                let (count, subkeys) = (edits.count, edits.subkeys);
+                let (after_ms, is_gone) = (copy.soonest_ms(), copy.is_emptied());
+                let place = match count > 0 || is_gone || self.log.effects().len() > effects_before {
+                    true => self.put_apart(place, copy),
+                    false => place,
+                };
+                self.mark_written(place);
+                self.reindex_parts(before_ms, after_ms);
+                (result, is_gone, count, subkeys)
+            }
+            (Some(place), None) => {
                 let value = database.table.kept_mut(place).and_then(T::of_mut).ok_or(Error::WrongType)?;
                 let (before_bytes, before_ms) = (value.view().heap_bytes(), value.view().soonest_ms());
                 let result = edit(value, &mut edits);
@@ -510,7 +530,7 @@ impl<'a> Slot<'a> {
                 self.reindex_parts(before_ms, after_ms);
                 (result, is_gone, count, subkeys)
             }
-            None => {
+            (None, _) => {
                 let mut value = T::default();
                 let result = edit(&mut value, &mut edits);
                 let (is_gone, count, subkeys) = (value.view().is_empty(), edits.count, edits.subkeys);
