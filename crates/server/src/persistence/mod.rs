@@ -179,7 +179,7 @@ impl Persistence {
             tracing::error!(
                 "a write is too large for the journal: others are refused until a snapshot has it"
             );
-            self.mode.enter_from(Mode::On, Mode::Failed);
+            self.mode.leave_gap();
         } else {
             tracing::error!("a write is too large for the journal: the snapshot that runs is given up");
             self.jobs.call_off();

@@ -33,8 +33,14 @@
 //! - `appendonly` in the configuration is yes in `On`, `Failed` and `TurningOff`, and no otherwise. A server that stops is
 //!   the exception: it goes from `Off` to `On` for its last moments.
 //! - Only the thread of the jobs (`jobs.rs`) changes it once the server has loaded, but for `Failed`.
+//! - A snapshot ends `Failed` only if no gap was left since its walk began: what was left behind the walk is in no record and not in
+//!   the snapshot. So the state counts its gaps, and both change in one step.
+//!
+//! ```text
+//! [ gaps: 24 bits │ state: 8 bits ]
+//! ```
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// See the module.
 #[repr(u8)]
@@ -88,11 +94,18 @@ impl Mode {
 
 /// The state, for every thread to read.
 #[derive(Debug)]
-pub(crate) struct ModeCell(AtomicU8);
+pub(crate) struct ModeCell(AtomicU32);
+
+/// `Failed`, with the gaps that a snapshot finds when it begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gaps(u32);
+
+const STATE: u32 = 0xff;
+const ONE_GAP: u32 = 1 << 8;
 
 impl Default for ModeCell {
     fn default() -> ModeCell {
-        ModeCell(AtomicU8::new(Mode::Off as u8))
+        ModeCell(AtomicU32::new(Mode::Off as u32))
     }
 }
 
@@ -105,7 +118,7 @@ impl ModeCell {
 
     /// The start begins to load. Before anything else can have changed the state.
     pub(super) fn load(&self) {
-        self.0.store(Mode::Loading as u8, Ordering::Release);
+        self.0.store(Mode::Loading as u32, Ordering::Release);
     }
 
     /// Goes to `next`.
@@ -113,20 +126,36 @@ impl ModeCell {
     /// # Panics
     /// If no arrow leads there.
     pub(super) fn enter(&self, next: Mode) {
-        let step = |from: u8| of(from).leads_to(next).then_some(next as u8);
+        let step = |from: u32| of(from).leads_to(next).then_some(from & !STATE | next as u32);
         let stepped = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, step);
         assert!(stepped.is_ok(), "from {:?} to {next:?}", self.get());
     }
 
-    /// Goes to `next` from `from`, if that is the state.
-    pub(super) fn enter_from(&self, from: Mode, next: Mode) {
-        debug_assert!(from.leads_to(next));
-        let _ = self.0.compare_exchange(from as u8, next as u8, Ordering::AcqRel, Ordering::Acquire);
+    /// From `On` to `Failed`, with one gap more.
+    pub(super) fn leave_gap(&self) {
+        let step = |from: u32| match of(from) {
+            Mode::On | Mode::Failed => Some((from & !STATE).wrapping_add(ONE_GAP) | Mode::Failed as u32),
+            _ => None,
+        };
+        // In any other state nothing waits for a snapshot that closes it.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, step);
+    }
+
+    /// The gaps that a snapshot which begins now will have, if there are any.
+    pub(super) fn gaps(&self) -> Option<Gaps> {
+        let now = self.0.load(Ordering::Acquire);
+        (of(now) == Mode::Failed).then_some(Gaps(now))
+    }
+
+    /// A snapshot has them: `On` again, unless there is one more by now. Returns whether it is.
+    pub(super) fn close(&self, gaps: Gaps) -> bool {
+        let closed = gaps.0 & !STATE | Mode::On as u32;
+        self.0.compare_exchange(gaps.0, closed, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
-fn of(number: u8) -> Mode {
-    match number {
+fn of(cell: u32) -> Mode {
+    match cell & STATE {
         0 => Mode::Loading,
         1 => Mode::Off,
         2 => Mode::Saving,
@@ -144,7 +173,8 @@ mod tests {
     #[test]
     fn the_number_of_a_state_is_that_state() {
         for mode in Mode::ALL {
-            assert_eq!(of(mode as u8), mode);
+            assert_eq!(of(mode as u32), mode);
+            assert_eq!(of(mode as u32 | (7 * ONE_GAP)), mode);
         }
     }
 
@@ -155,5 +185,27 @@ mod tests {
             let two_steps = Mode::ALL.iter().any(|&next| mode.leads_to(next) && next.leads_to(Mode::Off));
             assert!(mode == Mode::Off || mode.leads_to(Mode::Off) || two_steps, "{mode:?}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_closes_the_gaps_that_it_found_and_none_that_was_left_behind_its_walk() {
+        let cell = ModeCell::default();
+        cell.load();
+        cell.enter(Mode::On);
+        assert!(cell.gaps().is_none());
+        cell.leave_gap();
+        let first = cell.gaps().expect("one is left");
+        cell.leave_gap();
+        assert!(!cell.close(first), "another was left since");
+        assert_eq!(cell.get(), Mode::Failed);
+        let both = cell.gaps().expect("two are left");
+        assert!(cell.close(both));
+        assert_eq!(cell.get(), Mode::On);
+        assert!(!cell.close(both), "it is over");
+        cell.leave_gap();
+        assert!(!cell.close(first) && !cell.close(both), "a later one is another");
+        cell.enter(Mode::TurningOff);
+        cell.leave_gap();
+        assert_eq!(cell.get(), Mode::TurningOff, "what is turned off promises nothing more");
     }
 }

@@ -17,7 +17,6 @@ use sterna_config::Config;
 use sterna_journal::{Error, Journal, Lsn, Refusal, SnapshotInfo, SnapshotWriter};
 use sterna_keyspace::{LIBRARIES, Value, write_state};
 
-use super::Mode;
 use crate::partitions::Partitions;
 use crate::server::Server;
 use crate::time::unix_ms;
@@ -139,12 +138,12 @@ impl Captured {
 
 /// Takes a snapshot while every write is recorded anyway.
 pub(super) fn take(server: &Server, journal: &Journal) -> Result<SnapshotInfo, Error> {
-    let had_gap = server.persistence.mode() == Mode::Failed;
+    // These writes are in memory when the walk begins. One that is made meanwhile may be behind the walk: then the next
+    // snapshot, which is due at once, is the one that closes the gaps.
+    let gaps = server.persistence.mode.gaps();
     let info = capture(server, journal)?.publish(server)?;
-    if had_gap {
-        // The missing write was in memory when the walk began.
-        server.persistence.mode.enter_from(Mode::Failed, Mode::On);
-        // Its reply waits for this.
+    if gaps.is_some_and(|gaps| server.persistence.mode.close(gaps)) {
+        // Their replies wait for this.
         server.shards_look_again();
     }
     Ok(info)
