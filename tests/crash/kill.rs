@@ -1,14 +1,15 @@
 //! Killed at random instants: everything that was acknowledged is there again, whatever `appendfsync` says, since a killed
 //! process leaves what it has written to its files.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame, request_bytes, value_of};
-use sterna_tests::server::{Launch, PATIENCE, Server};
+use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
 use sterna_tests::{crash_rounds, seed};
 
 use crate::writer::Writer;
@@ -176,4 +177,80 @@ fn what_reached_the_system_survives_a_kill_under_everysec() {
     server.kill();
     server.start_again();
     assert_eq!(server.connect().text(&["GET", "k"]), "v");
+}
+
+/// What is in a small collection, in its order if it has one. Its kind is the first letter of its key.
+fn contents(client: &mut Client, key: &str) -> Option<Vec<Vec<u8>>> {
+    let request: &[&str] = match &key[..1] {
+        "l" => &["LRANGE", key, "0", "-1"],
+        "h" => &["HGETALL", key],
+        "s" => &["SMEMBERS", key],
+        _ => &["ZRANGE", key, "0", "-1", "WITHSCORES"],
+    };
+    let value = client.try_request(request)?;
+    let elements = value.as_slice().expect("an array").iter();
+    let texts: Vec<_> = elements.map(|text| text.as_bytes().expect("a text").to_vec()).collect();
+    let mut parts: Vec<_> = match &key[..1] {
+        "h" => texts.chunks(2).map(|pair| pair.join(&b'=')).collect(),
+        _ => texts,
+    };
+    if matches!(&key[..1], "h" | "s") {
+        parts.sort();
+    }
+    Some(parts)
+}
+
+/// Changes small collections until the connection breaks: what each held when it was read last, and the key that was being changed.
+fn change_until_cut(port: u16, random: &mut fastrand::Rng, done: &AtomicU64) -> (Shown, String) {
+    let (mut client, mut shown) = (Client::to(port), Shown::new());
+    loop {
+        let kind = ["l", "h", "s", "z"][random.usize(..4)];
+        let key = format!("{kind}:{}", random.u8(..40));
+        let words: Vec<String> =
+            (0..[1, 5, 9][random.usize(..3)]).map(|_| random.u8(..20).to_string()).collect();
+        let twice = || words.iter().flat_map(|word| [word.clone(), word.clone()]).collect::<Vec<_>>();
+        let grows = random.u8(..10) < 6;
+        let (command, rest) = match (kind, grows) {
+            ("l", true) => ("RPUSH", words),
+            ("l", false) => ("LPOP", vec!["2".to_owned()]),
+            ("h", true) => ("HSET", twice()),
+            ("h", false) => ("HDEL", words),
+            ("s", true) => ("SADD", words),
+            ("s", false) => ("SREM", words),
+            (_, true) => ("ZADD", twice()),
+            (_, false) => ("ZREM", words),
+        };
+        let request = [vec![command.to_owned(), key.clone()], rest].concat();
+        let Some(held) = client.try_request(&request).and_then(|_| contents(&mut client, &key)) else {
+            return (shown, key);
+        };
+        shown.insert(key, held);
+        done.fetch_add(1, Relaxed);
+    }
+}
+
+type Shown = HashMap<String, Vec<Vec<u8>>>;
+
+/// Small collections lie in the records of their keys until they change, and may return there by a restart.
+#[test]
+fn small_collections_are_after_a_kill_what_they_were_when_they_were_read_last() {
+    let mut random = fastrand::Rng::with_seed(seed(7));
+    for appendfsync in ["always", "everysec"] {
+        let mut server = launch(appendfsync).start();
+        for _ in 0..3 {
+            let done = AtomicU64::new(0);
+            let port = server.port;
+            let (shown, changed) = thread::scope(|scope| {
+                let changing = scope.spawn(|| change_until_cut(port, &mut random, &done));
+                wait_for("changes", || (done.load(Relaxed) > 150).then_some(()));
+                server.kill();
+                changing.join().expect("it ends with its connection")
+            });
+            server.start_again();
+            let mut client = server.connect();
+            for (key, held) in shown.iter().filter(|(key, _)| **key != changed) {
+                assert_eq!(contents(&mut client, key).as_ref(), Some(held), "{key} under {appendfsync}");
+            }
+        }
+    }
 }

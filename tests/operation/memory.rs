@@ -380,3 +380,43 @@ fn readers_that_have_left_are_forgotten_by_client_side_caching() {
         assert!(matches!(stays.value(), Value::Push(_)));
     }
 }
+
+/// Each is made in its key's record, moved out of it by a change, copied, renamed and removed.
+#[test]
+fn small_collections_that_come_and_go_leave_nothing_behind() {
+    const KEYS: usize = 400;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--appendonly", "no", "--save", ""]);
+        let mut client = server.connect();
+        let words: Vec<String> = ('a'..='j').map(String::from).collect();
+        let pairs: Vec<String> = words.iter().flat_map(|word| [word.clone(), word.clone()]).collect();
+        let round = |client: &mut Client| {
+            let mut requests: Vec<Vec<String>> = Vec::new();
+            let mut add = |parts: &[&[String]]| requests.push(parts.concat());
+            for number in 0..KEYS {
+                let word = |text: &str| vec![text.replace('#', &number.to_string())];
+                add(&[&word("RPUSH"), &word("l#"), &words]);
+                add(&[&word("HSET"), &word("h#"), &pairs]);
+                add(&[&word("SADD"), &word("s#"), &words]);
+                add(&[&word("RPUSH"), &word("l#"), &word("z")]);
+                add(&[&word("SADD"), &word("s#"), &word("a")]);
+                add(&[&word("COPY"), &word("h#"), &word("c#")]);
+                add(&[&word("HDEL"), &word("h#"), &word("a")]);
+                add(&[&word("RENAME"), &word("h#"), &word("r#")]);
+                add(&[&word("DEL"), &word("l#"), &word("s#"), &word("c#"), &word("r#")]);
+            }
+            for some in requests.chunks(900) {
+                some.iter().for_each(|request| client.send(request));
+                some.iter().for_each(|_| drop(client.value()));
+            }
+            assert_eq!(client.int(&["DBSIZE"]), 0);
+        };
+        round(&mut client);
+        let after_one = info(&mut client, "used_memory");
+        (0..6).for_each(|_| round(&mut client));
+        // Four collections of some 250 bytes that stayed would be 2.4 MB by now.
+        wait_for("what is freed apart", || {
+            (info(&mut client, "used_memory") < after_one + MIB).then_some(())
+        });
+    }
+}

@@ -718,6 +718,51 @@ fn who_breaks_amid_its_own_long_transaction_gets_its_messages_when_it_is_back() 
     }
 }
 
+/// Its transaction comes to its end as a whole, and what did not fit is counted, whenever the limit was passed.
+#[test]
+fn who_passes_its_output_limit_amid_its_own_long_transaction_is_told_how_much_it_has_missed() {
+    const MESSAGES: usize = 2_000;
+    for shards in SHARDS {
+        let limits = ["--client-output-buffer-limit", "pubsub", "200kb", "0", "0", "--resume-buffer", "50kb"];
+        let server = server(shards, &limits);
+        let mut slow = named(server.connect(), "slow", "3");
+        subscribe(&mut slow, &["SUBSCRIBE", "a"]);
+        slow.request(&["MULTI"]);
+        let padding = "x".repeat(1_000);
+        for number in 0..MESSAGES {
+            // Each is some work, so that it takes slices.
+            slow.send(&["SET", &format!("k{number}"), "v"]);
+            slow.send(&["PUBLISH", "a", &format!("{number}:{padding}")]);
+        }
+        (0..2 * MESSAGES).for_each(|_| drop(slow.value()));
+        slow.send(&["EXEC"]);
+        let mut client = server.connect();
+        wait_for("the limit", || (field(&mut client, "clients", "detached_clients") == 1).then_some(()));
+        assert_eq!(client.int(&["EXISTS", "k0", &format!("k{}", MESSAGES - 1)]), 2, "all of it has happened");
+        let number = |text: &str| text.split(':').next().and_then(|text| text.parse::<usize>().ok());
+        let mut read = 0;
+        while let Frame::Bytes(bytes) = slow.frame(PATIENCE) {
+            // Or its reply.
+            let Some((_, text)) = message(&value_of(&bytes)) else { continue };
+            assert_eq!(number(&text), Some(read));
+            read += 1;
+        }
+        let mut slow = named(server.connect(), "slow", "3");
+        subscribe(&mut slow, &["SUBSCRIBE", "a"]);
+        client.int(&["PUBLISH", "a", "end:"]);
+        let (name, text) = next(&mut slow);
+        assert_eq!(name, format!("message {NOTICES}"));
+        let dropped = text.strip_prefix("dropped ").and_then(|text| text.parse::<usize>().ok());
+        let first = MESSAGES - std::iter::from_fn(|| number(&next(&mut slow).1)).count();
+        let dropped = dropped.expect("a number");
+        // What was read and had not been acknowledged when the limit was passed counts as missed.
+        assert!(
+            first >= dropped && first <= read + dropped,
+            "{read} read, {dropped} dropped, then from {first} on"
+        );
+    }
+}
+
 /// A connection that takes over from a detached one of another shard is between two shards for a moment, in which it is killed
 /// all the same: once CLIENT KILL has answered, it is gone, and the name is free.
 #[test]
