@@ -85,6 +85,31 @@ fn a_long_reply_arrives_whole_and_one_that_is_too_long_is_refused() {
     });
 }
 
+/// What reads and writes long JSON is another thread than the one that serves everybody.
+#[test]
+fn long_json_is_read_and_written_beside_the_thread_that_serves_others() {
+    let threads = |server: &HttpServer| {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.server.pid())).expect("it runs");
+        let names = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("comm")));
+        names.filter(|name| name.as_ref().is_ok_and(|name| name == "gateway-json\n")).count()
+    };
+    let server = HttpServer::start(1, &[]);
+    assert_eq!(done(run(&server, r#"["SET","k","short"]"#)), r#"{"result":"OK"}"#);
+    assert_eq!(threads(&server), 0, "what is short is not worth another thread");
+    let long = "x".repeat(300_000);
+    assert_eq!(done(run(&server, &format!(r#"["SET","k","{long}"]"#))), r#"{"result":"OK"}"#);
+    assert!(threads(&server) > 0, "a long request");
+    let server = HttpServer::start(1, &[]);
+    server.server.connect().request(&["SET", "k", &long]);
+    assert_eq!(done(run(&server, r#"["GET","k"]"#)), format!(r#"{{"result":"{long}"}}"#));
+    assert!(threads(&server) > 0, "a long reply");
+    for path in ["/pipeline", "/multi-exec"] {
+        let answer = server.post(path, "", &format!(r#"[["GET","k"],["SET","k","{long}y"]]"#));
+        assert_eq!(done(answer), format!(r#"[{{"result":"{long}"}},{{"result":"OK"}}]"#), "{path}");
+        server.server.connect().request(&["SET", "k", &long]);
+    }
+}
+
 #[test]
 fn a_blocking_command_waits_and_ends_with_its_http_client() {
     for shards in [1, 2] {

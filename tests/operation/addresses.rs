@@ -138,3 +138,33 @@ fn a_change_of_bind_happens_as_a_whole_or_not_at_all() {
         });
     }
 }
+
+/// Who takes an address away from strangers takes it away from those who speak HTTP as well.
+#[test]
+fn http_moves_with_bind() {
+    for shards in [1, 2] {
+        let [port, http] = [free_port(), free_port()];
+        let text = [port, http].map(|port| port.to_string());
+        let server = Launch::shards(shards)
+            .without_address()
+            .args(&["--port", &text[0], "--http-port", &text[1], "--bind", "127.0.0.1"])
+            .start_at(port);
+        let serves = |host: &str| {
+            let Ok(stream) = TcpStream::connect((host, http)) else { return false };
+            let mut client = Client::over(stream);
+            client.send_bytes(b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            client.rest().starts_with(b"HTTP/1.1 ")
+        };
+        let mut client = server.connect();
+        assert!(serves("127.0.0.1") && !serves("127.0.0.2"));
+        client.request(&["CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2"]);
+        assert!(serves("127.0.0.1") && serves("127.0.0.2"));
+        let taken = TcpListener::bind(("127.0.0.3", http)).expect("nobody listens there");
+        client.send(&["CONFIG", "SET", "bind", "127.0.0.1 127.0.0.3"]);
+        assert!(client.error().contains("Failed to bind to specified addresses"));
+        assert!(serves("127.0.0.2"), "after an error it is as it was");
+        drop(taken);
+        client.request(&["CONFIG", "SET", "bind", "127.0.0.1"]);
+        assert!(serves("127.0.0.1") && !serves("127.0.0.2"));
+    }
+}

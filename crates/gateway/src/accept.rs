@@ -14,9 +14,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sterna_config::PusherApp;
-use sterna_server::{Engine, EventStream, HttpListener, InnerClient, Seat};
+use sterna_server::{Engine, EventStream, HttpChange, HttpListener, InnerClient, Seat};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConnection;
@@ -107,8 +108,32 @@ const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\
     connection: close\r\n\r\n{\"error\":\"ERR max number of clients reached\"}";
 
-/// Takes in connections for as long as the runtime lasts.
-pub(crate) async fn accept(listener: HttpListener, shared: Arc<Shared>) {
+/// Takes in connections at `first`, and from each change on where it says.
+pub(crate) async fn listen(
+    first: Vec<HttpListener>,
+    mut changes: UnboundedReceiver<HttpChange>,
+    shared: Arc<Shared>,
+) {
+    let begin = |listener: HttpListener| {
+        let place = listener.place();
+        (place, tokio::spawn(accept(listener, Arc::clone(&shared))))
+    };
+    let mut accepting: Vec<_> = first.into_iter().map(begin).collect();
+    while let Some(mut change) = changes.recv().await {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            accepting.into_iter().partition(|(place, _)| change.places.contains(place));
+        accepting = kept;
+        for (_, task) in gone {
+            task.abort();
+            // Its socket is closed when it has ended.
+            let _ = task.await;
+        }
+        accepting.extend(std::mem::take(&mut change.opened).into_iter().map(begin));
+    }
+}
+
+/// Takes in connections until it is aborted.
+async fn accept(listener: HttpListener, shared: Arc<Shared>) {
     let tls = listener.tls;
     let listener = match TcpListener::from_std(listener.socket) {
         Ok(listener) => listener,

@@ -11,10 +11,11 @@
 //! nothing here knows a command but by its name. If the HTTP client leaves, its connection is closed, and what it waited for
 //! ends.
 //!
-//! One thread of its own runs all of it; without `http-port` and `https-port` it is not started. Bounds are in `limits.rs`.
+//! One thread of its own runs all of it, but for what it would do with many bytes (`aside.rs`); without `http-port` and `https-port` it is not started. Bounds are in `limits.rs`.
 #![forbid(unsafe_code)]
 
 mod accept;
+mod aside;
 mod budget;
 mod events;
 mod guarded;
@@ -41,10 +42,10 @@ use std::thread::JoinHandle;
 
 use sterna_server::{Engine, HttpListener};
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use accept::Shared;
-use limits::STOP_TIME_MAX;
+use limits::{ASIDE_THREADS_MAX, STOP_TIME_MAX};
 
 /// The gateway's thread.
 pub struct Gateway {
@@ -54,14 +55,21 @@ pub struct Gateway {
 
 /// Serves HTTP at `listeners` for the server behind `engine`.
 pub fn start(engine: Engine, listeners: Vec<HttpListener>) -> io::Result<Gateway> {
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .thread_name("gateway-json")
+        .max_blocking_threads(ASIDE_THREADS_MAX)
+        .build()?;
     let (stop, stopped) = oneshot::channel();
+    // One for each CONFIG SET that is under way.
+    let (tell, changes) = mpsc::unbounded_channel();
+    // If the thread has ended, the server is stopping, and the change is dropped.
+    engine.on_http_change(move |change| drop(tell.send(change)));
     let shared = Arc::new(Shared::new(engine));
     let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || {
         runtime.block_on(async {
-            for listener in listeners {
-                tokio::spawn(accept::accept(listener, Arc::clone(&shared)));
-            }
+            tokio::spawn(accept::listen(listeners, changes, shared));
             // The other end is dropped or used; either way it is over.
             let _ = stopped.await;
         });

@@ -29,6 +29,12 @@ pub(crate) const HELD_BYTES_MAX: usize = 512 << 20;
 /// Commands of one `/pipeline` or `/multi-exec`.
 pub(crate) const COMMANDS_MAX: usize = 100_000;
 
+/// Bytes of JSON that are read or written at once: 3 ms at the worst. More is done on a thread beside.
+pub(crate) const AT_ONCE_BYTES_MAX: usize = 128 << 10;
+
+/// Threads for that; who comes beyond them waits for one.
+pub(crate) const ASIDE_THREADS_MAX: usize = 2;
+
 /// Channels and patterns of one stream of events; its URL bounds their bytes.
 pub(crate) const NAMES_MAX: usize = 1000;
 

@@ -27,7 +27,7 @@ pub(crate) struct Replies {
 }
 
 /// The connection was closed before all replies had come: CLIENT KILL, a limit, the end of the server.
-fn closed() -> Refusal {
+pub(crate) fn closed() -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ERR The request was ended by the server")
 }
 
@@ -168,6 +168,11 @@ impl Replies {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.scanner.found().len()
+    }
+
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// What they count for.

@@ -19,10 +19,12 @@ use sterna_protocol::encode;
 use sterna_server::Engine;
 
 use crate::accept::Caller;
+use crate::aside::aside;
 use crate::events::Events;
 use crate::json::{self, Encoding};
 use crate::limits::COMMANDS_MAX;
 use crate::login::TOKEN;
+use crate::replies::Broken;
 use crate::response::{Payload, Refusal, event_stream, json_response};
 use crate::route::Asked;
 use crate::session::{Replies, Session, no_room};
@@ -42,14 +44,18 @@ pub(crate) async fn answer(caller: &Caller, mut asked: Asked) -> Result<Response
         if asked.method == Method::GET { Vec::new() } else { asked.body(caller, &mut session.held).await? };
     let (engine, encoding) = (&caller.shared.engine, encoding_of(&asked));
     let is_alone = asked.path.len() == 1;
+    let read = |body: Vec<u8>| {
+        let engine = engine.clone();
+        aside(body.len(), move || read_commands(&body, &engine))
+    };
     match &name[..] {
         b"" => {
             let mut requests = Requests::default();
-            requests.add(&read_command(&body)?, engine)?;
+            requests.add(&aside(body.len(), move || read_command(&body)).await??, engine)?;
             one(session, requests, encoding).await
         }
-        b"pipeline" if is_alone => pipeline(session, read_commands(&body, engine)?, encoding).await,
-        b"multi-exec" if is_alone => transaction(session, read_commands(&body, engine)?, encoding).await,
+        b"pipeline" if is_alone => pipeline(session, read(body).await??, encoding).await,
+        b"multi-exec" if is_alone => transaction(session, read(body).await??, encoding).await,
         _ => {
             let mut requests = Requests::default();
             requests.add(&words(&asked, body), engine)?;
@@ -143,9 +149,7 @@ async fn one(
     if let [b'-', error @ ..] = replies.get(0) {
         return Err(Refusal::of_reply(error.trim_ascii_end()));
     }
-    let mut out = Vec::new();
-    json::outcome(replies.get(0), encoding, &mut out).map_err(|_| unreadable())?;
-    answered(out, replies)
+    answered(replies, move |replies, out| json::outcome(replies.get(0), encoding, out).map(drop)).await
 }
 
 async fn pipeline(
@@ -154,15 +158,19 @@ async fn pipeline(
     encoding: Encoding,
 ) -> Result<Response<Payload>, Refusal> {
     let replies = session.run(&requests.bytes, requests.count).await?;
-    let mut out = b"[".to_vec();
-    for index in 0..requests.count {
-        if index > 0 {
-            out.push(b',');
+    let count = requests.count;
+    let write = move |replies: &Replies, out: &mut Vec<u8>| {
+        out.push(b'[');
+        for index in 0..count {
+            if index > 0 {
+                out.push(b',');
+            }
+            json::outcome(replies.get(index), encoding, out)?;
         }
-        json::outcome(replies.get(index), encoding, &mut out).map_err(|_| unreadable())?;
-    }
-    out.push(b']');
-    answered(out, replies)
+        out.push(b']');
+        Ok(())
+    };
+    answered(replies, write).await
 }
 
 async fn transaction(
@@ -181,18 +189,21 @@ async fn transaction(
     {
         return Err(Refusal::of_reply(error.trim_ascii_end()));
     }
-    let mut rest = replies.get(count - 1);
-    let Some(header) = memchr::memchr(b'\n', rest) else { return Err(unreadable()) };
-    rest = &rest[header + 1..];
-    let mut out = b"[".to_vec();
-    while !rest.is_empty() {
-        if out.len() > 1 {
-            out.push(b',');
+    let write = move |replies: &Replies, out: &mut Vec<u8>| {
+        let reply = replies.get(count - 1);
+        let header = memchr::memchr(b'\n', reply).ok_or(Broken)?;
+        let mut rest = &reply[header + 1..];
+        out.push(b'[');
+        while !rest.is_empty() {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            rest = json::outcome(rest, encoding, out)?;
         }
-        rest = json::outcome(rest, encoding, &mut out).map_err(|_| unreadable())?;
-    }
-    out.push(b']');
-    answered(out, replies)
+        out.push(b']');
+        Ok(())
+    };
+    answered(replies, write).await
 }
 
 async fn subscribe(caller: &Caller, asked: &Asked) -> Result<Response<Payload>, Refusal> {
@@ -214,7 +225,17 @@ fn unreadable() -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR The reply can't be read")
 }
 
-fn answered(body: Vec<u8>, replies: Replies) -> Result<Response<Payload>, Refusal> {
+/// The answer whose body `write` makes of the replies.
+async fn answered(
+    replies: Replies,
+    write: impl FnOnce(&Replies, &mut Vec<u8>) -> Result<(), Broken> + Send + 'static,
+) -> Result<Response<Payload>, Refusal> {
+    let bytes = replies.bytes();
+    let make = move || {
+        let mut body = Vec::new();
+        write(&replies, &mut body).map(|()| (body, replies))
+    };
+    let (body, replies) = aside(bytes, make).await?.map_err(|Broken| unreadable())?;
     let mut held = replies.into_held();
     if !held.set(body.capacity()) {
         return Err(no_room());

@@ -8,6 +8,7 @@ use sterna_protocol::decode::{Value, decode};
 use sterna_protocol::event::json_string;
 
 use crate::accept::Caller;
+use crate::aside::aside;
 use crate::limits::ENTRIES_MAX;
 use crate::login::Login;
 use crate::observe;
@@ -100,7 +101,12 @@ async fn range(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refus
     let (from, to) = (asked.parameter("from").unwrap_or(b"-"), asked.parameter("to").unwrap_or(b"+"));
     let count = count.to_string();
     let replies = session.command(&[b"XRANGE", &asked.path[1], from, to, b"COUNT", count.as_bytes()]).await?;
-    let entries = value(&replies).and_then(|entries| entries_json(&entries)).ok_or_else(unexpected)?;
+    let bytes = replies.bytes();
+    let make = move || {
+        let entries = value(&replies).and_then(|entries| entries_json(&entries));
+        entries.map(|entries| (entries, replies))
+    };
+    let (entries, replies) = aside(bytes, make).await?.ok_or_else(unexpected)?;
     let mut held = replies.into_held();
     // It is sent whatever it counts for: what it was made of is freed now.
     held.set(entries.capacity());

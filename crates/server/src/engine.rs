@@ -24,6 +24,7 @@ use crate::connection::pipe::{Pipe, PipeEnd};
 use crate::connection::transport::{Socket, Transport};
 use crate::mailbox::{GUEST_PREFIX, Guest, HandOver, Mail, PageHandOver, Vouched};
 use crate::metrics::{self, MetricsFormat};
+use crate::net::HttpChange;
 use crate::overview::Observer;
 use crate::position::Since;
 use crate::server::Server;
@@ -66,6 +67,12 @@ impl Engine {
     /// The configuration as it is now.
     pub fn config(&self) -> Arc<Config> {
         self.0.config()
+    }
+
+    /// Has `change` called when HTTP is to be served elsewhere; once, by whoever serves it.
+    pub fn on_http_change(&self, change: impl Fn(HttpChange) + Send + Sync + 'static) {
+        // The first one serves it.
+        let _ = self.0.http.set(Box::new(change));
     }
 
     /// TLS for a new connection.

@@ -51,7 +51,7 @@ use sterna_config as config;
 pub use engine::{Engine, EventStream, InnerClient, Seat};
 pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
 pub use metrics::MetricsFormat;
-pub use net::HttpListener;
+pub use net::{HttpChange, HttpListener};
 pub use overview::{
     Busy, Journal, Kind, Latency, Memory, Observer, Overview, ShardLoad, Subscribed, Totals, Waiting,
 };

@@ -64,6 +64,9 @@ pub(crate) fn listen(config: &Config) -> Result<(Vec<Listener>, Vec<String>), Li
     Ok((listeners, lines))
 }
 
+/// An address of TCP, and whether for TLS.
+type Place = (SocketAddr, bool);
+
 /// Where HTTP comes in.
 #[derive(Debug)]
 pub struct HttpListener {
@@ -75,6 +78,11 @@ pub struct HttpListener {
 }
 
 impl HttpListener {
+    /// Where it listens, and whether for TLS.
+    pub fn place(&self) -> (SocketAddr, bool) {
+        (self.address, self.tls)
+    }
+
     /// For people.
     pub(crate) fn describe(&self) -> String {
         format!("{} ({})", self.address, if self.tls { "HTTPS" } else { "HTTP" })
@@ -83,14 +91,55 @@ impl HttpListener {
 
 /// Opens the listeners of `http-port` and `https-port`.
 pub(crate) fn listen_http(config: &Config) -> Result<Vec<HttpListener>, ListenError> {
-    let mut listeners = Vec::new();
+    Ok(listen_http_beside(config, &[])?.into_iter().filter_map(|(_, listener)| listener).collect())
+}
+
+/// The places of HTTP, each with a listener unless it is one of `current`.
+fn listen_http_beside(
+    config: &Config,
+    current: &[(SocketAddr, bool)],
+) -> Result<Vec<(Place, Option<HttpListener>)>, ListenError> {
+    let mut places = Vec::new();
     for (port, tls) in [(config.http_port, false), (config.https_port, true)] {
-        for (socket, address) in if port == 0 { Vec::new() } else { listen_tcp(config, port, |_| false)? } {
+        let kept = |address: &SocketAddr| current.contains(&(*address, tls));
+        for (socket, address) in if port == 0 { Vec::new() } else { listen_tcp(config, port, kept)? } {
             let socket = socket.map(|socket| std::net::TcpListener::from(std::os::fd::OwnedFd::from(socket)));
-            listeners.extend(socket.map(|socket| HttpListener { socket, tls, address }));
+            places.push(((address, tls), socket.map(|socket| HttpListener { socket, tls, address })));
         }
     }
-    Ok(listeners)
+    Ok(places)
+}
+
+/// A change of where HTTP comes in. Whoever asked for it is answered when it is dropped.
+pub struct HttpChange {
+    /// Where to listen from now on, and whether for TLS. A listener whose place is not among them goes.
+    pub places: Vec<(SocketAddr, bool)>,
+    /// Listeners for the places that are new.
+    pub opened: Vec<HttpListener>,
+    /// Run when it is dropped.
+    pub(crate) done: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Drop for HttpChange {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done();
+        }
+    }
+}
+
+/// What has the listeners of HTTP changed.
+pub(crate) type HttpRelisten = Box<dyn Fn(HttpChange) + Send + Sync>;
+
+/// Opens the listeners of HTTP that `config` asks for beside those at `current`. After an error nothing has changed.
+pub(crate) fn relisten_http(
+    config: &Config,
+    current: &[(SocketAddr, bool)],
+) -> Result<HttpChange, ListenError> {
+    let opened = listen_http_beside(config, current)?;
+    let places = opened.iter().map(|(place, _)| *place).collect();
+    let opened = opened.into_iter().filter_map(|(_, listener)| listener).collect();
+    Ok(HttpChange { places, opened, done: None })
 }
 
 /// A change of the addresses listened on.

@@ -1,8 +1,8 @@
 //! What all shards share. The order of its locks is [`crate::lock::Level`].
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use hashbrown::HashMap;
@@ -25,6 +25,7 @@ use crate::lock::{Level, Mutex, RwLock};
 use crate::log_limit::LogLimits;
 use crate::logins::Logins;
 use crate::mailbox::{Credit, Mail, Mailbox};
+use crate::net::HttpRelisten;
 use crate::pages::Pages;
 use crate::partitions::Partitions;
 use crate::pause::Pause;
@@ -131,6 +132,9 @@ pub(crate) struct Server {
     pub(crate) config_changes: Mutex<(), { Level::Change as u8 }>,
     /// The TCP addresses listened on, and whether for TLS.
     pub(crate) listening: Mutex<Vec<(SocketAddr, bool)>, { Level::Listening as u8 }>,
+    /// The same of HTTP, and who listens there.
+    pub(crate) http_listening: Mutex<Vec<(SocketAddr, bool)>, { Level::Listening as u8 }>,
+    pub(crate) http: OnceLock<HttpRelisten>,
     /// Classes of keyspace events that are published: bits of `EventClasses`, from the configuration.
     event_classes: AtomicU32,
     /// Rises with every CONFIG SET (Release, after the new configuration is in place; read Acquire).
@@ -220,6 +224,8 @@ impl Server {
             users: RwLock::new(users),
             config_changes: Mutex::default(),
             listening: Mutex::default(),
+            http_listening: Mutex::default(),
+            http: OnceLock::new(),
             event_classes: AtomicU32::new(event_classes_of(&config).bits()),
             memory,
             own_files: crate::files::own_files(&config, shards),

@@ -128,6 +128,7 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
         .collect::<io::Result<Vec<_>>>()?;
     let server = Arc::new(Server::new(table(), config, config_path, users, tls, mailboxes));
     *server.listening.lock() = addresses_of(&listeners);
+    *server.http_listening.lock() = http.iter().map(HttpListener::place).collect();
     server.persistence.jobs.begin(crate::time::unix_ms() / 1000);
     let loader = opened.map(|opened| Loader::start(&server, opened)).transpose()?.flatten();
     let mut listeners = Some(Listeners::new(listeners));

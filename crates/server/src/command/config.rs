@@ -17,8 +17,9 @@ use crate::config::{Config, SetError, UserLine};
 use crate::connection::state::Wait;
 use crate::connection::waits::AfterJob;
 use crate::mailbox::{Ack, Mail};
+use crate::net::{self, HttpChange};
 use crate::persistence::{Job, Outcome};
-use crate::{files, net, persistence};
+use crate::{files, persistence};
 
 const BASE: Spec = Spec {
     name: "",
@@ -216,6 +217,7 @@ struct Prepared {
     /// TLS for new connections, if that changes; then `None` inside is no TLS.
     tls: Option<Option<Arc<rustls::ServerConfig>>>,
     listeners: Option<net::Relisten>,
+    http: Option<HttpChange>,
 }
 
 impl Prepared {
@@ -230,7 +232,7 @@ impl Prepared {
                 |name: &&&str| pairs.iter().any(|(given, _)| argument::eq_ignore_case(given, name));
             wanted.iter().find(is_given).copied()
         };
-        let mut prepared = Prepared { tls: None, listeners: None };
+        let mut prepared = Prepared { tls: None, listeners: None, http: None };
         if let Some(name) = given(TLS_OPTIONS) {
             prepared.tls = Some(tls_of(new).map_err(|error| {
                 tracing::warn!(%error, "TLS is not changed");
@@ -250,6 +252,13 @@ impl Prepared {
                 SetError::Effect { name, reason: reason.to_owned() }
             })?);
         }
+        if old.bind != new.bind && call.server().http.get().is_some() {
+            let relisten = net::relisten_http(new, &call.server().http_listening.lock());
+            prepared.http = Some(relisten.map_err(|error| {
+                tracing::warn!(%error, "the addresses of HTTP are not changed");
+                SetError::Effect { name: "bind", reason: "Failed to bind to specified addresses.".to_owned() }
+            })?);
+        }
         if new.maxclients > old.maxclients {
             files::make_room_for(new.maxclients, call.server().own_files).map_err(|fitting| SetError::Effect {
                 name: "maxclients",
@@ -261,20 +270,29 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Has the connection wait until the accepting shard listens where it should.
+    /// Has the connection wait until the accepting shard, and who serves HTTP, listen where they should.
     fn take_effect(self, call: &mut Call<'_>) {
         if let Some(tls) = self.tls {
             call.server().set_tls(tls);
         }
         let who = call.connection().me;
         let ack = (!call.in_exec).then_some(Ack { shard: call.shard.index, who });
-        let remaining = usize::from(self.listeners.is_some());
+        let remaining = usize::from(self.listeners.is_some()) + usize::from(self.http.is_some());
         if remaining > 0 && ack.is_some() {
             call.shard.wait(call.slot, Wait::Acks { remaining }, None);
         }
         if let Some(listeners) = self.listeners {
             *call.server().listening.lock() = listeners.addresses.clone();
             call.shard.post(ACCEPTING_SHARD, Mail::Listen { listeners, ack });
+        }
+        let server = Arc::clone(&call.shard.server);
+        if let (Some(mut change), Some(relisten)) = (self.http, server.http.get()) {
+            server.http_listening.lock().clone_from(&change.places);
+            let asking = Arc::clone(&server);
+            change.done = ack.map(|ack| -> Box<dyn FnOnce() + Send> {
+                Box::new(move || asking.shards[ack.shard].mailbox.push(Mail::Done(ack)))
+            });
+            relisten(change);
         }
     }
 }
