@@ -90,6 +90,7 @@ fn leave(launch: Launch) -> (Server, Vec<String>) {
     let mut client = server.connect();
     fill(&mut client);
     client.request(&["SET", "gone", "soon", "PX", "1"]);
+    wait_for("it to be gone", || matches!(client.request(&["GET", "gone"]), Value::Null).then_some(()));
     client.request(&["BGREWRITEAOF"]);
     wait_for("the file to be rewritten", || {
         let info = client.text(&["INFO", "persistence"]);

@@ -1,6 +1,7 @@
 //! The server as its operator meets it: limits, addresses, TLS, starting and stopping.
 
 mod addresses;
+mod backup;
 mod configuration;
 mod files;
 mod http;

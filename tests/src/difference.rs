@@ -24,6 +24,14 @@ pub fn named(name: &str) -> Option<&'static Difference> {
 /// All differences that the tests meet, in the order of the page.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
+        name: "copies",
+        redis: "sends to `SYNC` and `PSYNC` the keys of one moment, and then every change",
+        sterna: "sends the keys once, each as it is when it is met, to who finds the end by a mark (`REPLCONF capa eof`), and closes \
+                 the connection; who says that it is a replica is refused. `BACKUP STREAM` sends the journal as of one moment; the \
+                 other subcommands of Redis 8.10 are not there",
+        reason: "`redis-cli --rdb` works; there are no replicas. A copy is made by who wants it, not in a directory of the server.",
+    },
+    Difference {
         name: "crlf",
         redis: "passes over the two bytes behind a bulk string, whatever they are",
         sterna: "answers `ERR Protocol error: invalid CRLF in request` and closes the connection if they are not CRLF, \
@@ -259,6 +267,11 @@ pub fn of_command(command: &str, part: &str) -> Option<&'static CommandDifferenc
 
 /// Where COMMAND INFO differs.
 pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
+    CommandDifference {
+        command: "backup",
+        part: "all",
+        reason: "Redis 8.10 has one, which copies into a directory of its own.",
+    },
     CommandDifference { command: "client|reply", part: "flags", reason: "`no_multi`: see the table above." },
     CommandDifference {
         command: "sort",
@@ -318,7 +331,7 @@ Sterna's own, and so are the texts meant for people (`HELP`, `COMMAND DOCS`, `ME
 Commands that Sterna doesn't have are unknown commands; [commands.md](commands.md) lists those it has, and
 [configuration.md](configuration.md) its options. Of those of Redis 8.2 these are missing, and for these reasons:
 
-- replication and clusters: `REPLICAOF`, `SLAVEOF`, `PSYNC`, `SYNC`, `REPLCONF`, `FAILOVER`, `CLUSTER`, `ASKING`, `READONLY`,
+- replication and clusters: `REPLICAOF`, `SLAVEOF`, `FAILOVER`, `CLUSTER`, `ASKING`, `READONLY`,
   `READWRITE`, `RESTORE-ASKING`. One server is what there is; a reply that stands for nothing would mislead a client.
 - `MIGRATE`: keys are moved by `sterna import` and `sterna export`, or by `DUMP` and `RESTORE`.
 - `MODULE`, and the types that are modules: vector sets (`VADD` …), JSON, search, time series, probabilistic ones; and what came later as

@@ -150,6 +150,15 @@ pub fn manifest(disk: &dyn Disk) -> Result<Option<Manifest>, Error> {
     Manifest::read(disk)
 }
 
+/// The names of the files that count beside the manifest: the snapshot, then the segments, oldest first.
+pub fn files(disk: &dyn Disk) -> Result<Vec<String>, Error> {
+    let Some(manifest) = Manifest::read(disk)? else { return Ok(Vec::new()) };
+    let names = disk.list().map_err(Error::io("list the directory of", MANIFEST))?;
+    let numbers: BTreeSet<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+    let segments = numbers.range(manifest.first_segment..).map(|&number| segment_name(number));
+    Ok(manifest.snapshot.iter().map(|info| snapshot_name(info.number)).chain(segments).collect())
+}
+
 /// Does to `restore` what a start does, and nothing to the files. Errors: what would stop a start.
 pub fn replay(disk: &dyn Disk, restore: &mut dyn Restore) -> Result<Option<Report>, Error> {
     let Some(chain) = Chain::read(disk)? else { return Ok(None) };

@@ -155,6 +155,8 @@ pub(crate) struct Server {
     pub(crate) expires_actively: AtomicBool,
     /// DEBUG DIGEST, or DIGEST-VALUE, is under way: one at a time.
     pub(crate) digests: AtomicBool,
+    /// Copies of the keys or the journal that are being sent.
+    pub(crate) copies: AtomicUsize,
     /// See `Limits` of the keyspace.
     list_alone_bytes: AtomicUsize,
     pub(crate) rates: Mutex<Rates, { Level::Rates as u8 }>,
@@ -241,6 +243,7 @@ impl Server {
             settings_due: AtomicBool::new(false),
             expires_actively: AtomicBool::new(true),
             digests: AtomicBool::new(false),
+            copies: AtomicUsize::new(0),
             list_alone_bytes: AtomicUsize::new(usize::MAX),
             rates: Mutex::default(),
             log_limits: LogLimits::default(),
@@ -279,6 +282,11 @@ impl Server {
         if transport.fd().is_some() {
             self.connected.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// A connection is gone whose socket is, too.
+    pub(crate) fn count_lost(&self) {
+        self.connected.fetch_sub(1, Relaxed);
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {

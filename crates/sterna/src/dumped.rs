@@ -30,7 +30,7 @@ pub(crate) fn walk(
         loop {
             let reply = source.ask(&["SCAN", &cursor, "COUNT", "512"])?;
             let [next, Value::Array(keys)] = reply.as_slice().unwrap_or_default() else {
-                return Err(LinkError::Refused("SCAN answered something else".to_owned()).into());
+                return Err(source.nonsense("not that of SCAN").into());
             };
             cursor = String::from_utf8_lossy(next.as_bytes().unwrap_or_default()).into_owned();
             for keys in keys.chunks(PIPELINE) {
@@ -56,7 +56,7 @@ pub(crate) fn functions(source: &mut Link) -> Result<Option<Vec<u8>>, LinkError>
             let (libraries, _) = without_footer(payload.as_bytes().unwrap_or_default());
             Ok((!libraries.is_empty()).then_some(libraries))
         }
-        Err(LinkError::Refused(_)) => Ok(None),
+        Err(LinkError::Refused { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -12,6 +12,8 @@ use clap::Args;
 use sterna_keyspace::crc64;
 use sterna_rdb::{Entry, Kind, RdbWriter, VERSION_MIN};
 
+use sterna_server::Dataset;
+
 use crate::Failure;
 use crate::dumped;
 use crate::link::{Link, Reach};
@@ -24,6 +26,9 @@ pub(crate) struct Options {
     /// The database file to write
     #[arg(long, value_name = "FILE")]
     rdb: PathBuf,
+    /// Of a journal at rest, or of a backup, instead of a server: all keys of one moment
+    #[arg(long, value_name = "DIR")]
+    journal: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -36,18 +41,35 @@ const CHECKSUM_BYTES: i64 = 8;
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let path = &options.rdb;
     let unwritable = |error| Failure::Export(path.clone(), error);
-    let mut source = Link::open(&options.reach)?;
+    let mut source = match &options.journal {
+        Some(journal) => Source::Journal(Box::new(at_rest(journal)?)),
+        None => Source::Server(Link::open(&options.reach)?),
+    };
     let part = part_of(path);
     let mut export = Export::create(&part).map_err(unwritable)?;
     let mut progress = Progress::new();
-    if let Some(libraries) = dumped::functions(&mut source)? {
+    let libraries = match &mut source {
+        Source::Journal(dataset) => dataset.libraries(),
+        Source::Server(link) => dumped::functions(link)?,
+    };
+    if let Some(libraries) = libraries {
         export.out.libraries(&libraries).map_err(unwritable)?;
     }
-    let written = dumped::walk(&mut source, |entry, seen, total| {
+    let mut take = |entry: Entry, seen, total| {
         export.write(&entry).map_err(unwritable)?;
         progress.show(seen, total, seen);
         Ok(())
-    });
+    };
+    let written = match source {
+        Source::Journal(dataset) => {
+            let (mut seen, total) = (0, dataset.counts().values().sum());
+            dataset.each(&mut |entry| {
+                seen += 1;
+                take(entry, seen, total)
+            })
+        }
+        Source::Server(mut link) => dumped::walk(&mut link, take),
+    };
     progress.end();
     let (keys, left, version) = (export.keys, export.left, export.version);
     let finished = written.and_then(|()| export.finish().map_err(unwritable));
@@ -62,6 +84,18 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::NotAll);
     }
     Ok(())
+}
+
+/// Where keys come from.
+enum Source {
+    Server(Link),
+    Journal(Box<Dataset>),
+}
+
+fn at_rest(journal: &Path) -> Result<Dataset, Failure> {
+    let dataset =
+        Dataset::of_journal(journal).map_err(|error| Failure::Journal(journal.to_owned(), error))?;
+    dataset.ok_or_else(|| Failure::NoJournal(journal.to_owned(), String::new()))
 }
 
 /// Where a file is written before it is whole.

@@ -25,6 +25,7 @@ use sterna_rdb::{Entry, Found, Kind, Rdb, RdbError, Step};
 use sterna_server::{Dataset, LoadOptions, Loaded};
 
 use crate::Failure;
+use crate::backup::{require_empty, start_with};
 use crate::dumped::{self, PIPELINE};
 use crate::link::{Link, LinkError, Reach};
 use crate::progress::Progress;
@@ -129,21 +130,14 @@ fn load(found: &Found, options: &Options, progress: &mut Progress) -> Result<(Da
 
 /// Writes a journal.
 fn into_directory(found: &Found, into: &Path, options: &Options) -> Result<(), Failure> {
-    if std::fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::NotEmpty(into.to_owned()));
-    }
+    require_empty(into)?;
     let (dataset, loaded) = load(found, options, &mut Progress::new())?;
     dataset.write_journal(into).map_err(|error| Failure::Journal(into.to_owned(), error))?;
     let mut tally = Tally { brought: dataset.counts(), ..Tally::default() };
     tally.add(loaded);
     tally.libraries.0 = u64::from(dataset.libraries().is_some());
     tally.tell();
-    let (parent, name) = (into.parent().unwrap_or(Path::new(".")), into.file_name().unwrap_or_default());
-    println!(
-        "start with: sterna --dir {} --appenddirname {} --appendonly yes",
-        if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.display(),
-        name.display()
-    );
+    println!("start with: {} --appendonly yes", start_with(into));
     tally.conclude()
 }
 
@@ -243,7 +237,7 @@ impl Target {
         self.link.send(&words)?;
         match self.link.receive() {
             Ok(_) => self.tally.libraries.0 += 1,
-            Err(LinkError::Refused(why)) => {
+            Err(LinkError::Refused { why, .. }) => {
                 self.tally.libraries.1.get_or_insert(why);
             }
             Err(error) => return Err(error.into()),
@@ -257,8 +251,8 @@ impl Target {
         for (kind, db, key) in std::mem::take(&mut self.waiting) {
             match self.link.receive() {
                 Ok(_) => *self.tally.brought.entry(kind).or_default() += 1,
-                Err(LinkError::Refused(why)) if why.starts_with("BUSYKEY") => self.tally.busy += 1,
-                Err(LinkError::Refused(why)) => {
+                Err(LinkError::Refused { why, .. }) if why.starts_with("BUSYKEY") => self.tally.busy += 1,
+                Err(LinkError::Refused { why, .. }) => {
                     let refused = format!("{} in database {db}: {why}", key.escape_ascii());
                     if !self.keep_going && stopped.is_ok() {
                         stopped = Err(Failure::Stopped(refused.clone()));

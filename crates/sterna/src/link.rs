@@ -58,14 +58,21 @@ pub(crate) enum LinkError {
     Name(String, InvalidDnsNameError),
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
-    #[error("the connection broke: {0}")]
-    Broken(#[from] io::Error),
-    #[error("the server closed the connection")]
-    Closed,
-    #[error("the server's answer is not the Redis protocol: {0}")]
-    NotRedis(#[from] DecodeError),
-    #[error("the server refused: {0}")]
-    Refused(String),
+    #[error("{0}: the connection broke: {1}")]
+    Broken(String, io::Error),
+    #[error("{0}: the server closed the connection")]
+    Closed(String),
+    #[error("{0}: the server's answer is not the Redis protocol: {1}")]
+    NotRedis(String, DecodeError),
+    #[error("{0}: the server's answer is {1}")]
+    Nonsense(String, &'static str),
+    #[error("{server}: the server refused: {why}")]
+    Refused {
+        /// Where it is.
+        server: String,
+        /// Its own words.
+        why: String,
+    },
 }
 
 impl Reach {
@@ -106,7 +113,12 @@ pub(crate) struct Link {
     stream: BufReader<Box<dyn Stream>>,
     /// Bytes received and not yet decoded.
     received: Vec<u8>,
+    /// Host and port, for people.
+    address: String,
 }
+
+/// Bytes of a line that is read as one.
+const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -115,10 +127,11 @@ impl Link {
     /// Connects, logs in, chooses the database.
     pub(crate) fn open(reach: &Reach) -> Result<Link, LinkError> {
         let url = reach.url();
-        let tcp = connect(&url).map_err(|e| LinkError::Connect(format!("{}:{}", url.host, url.port), e))?;
+        let address = format!("{}:{}", url.host, url.port);
+        let tcp = connect(&url).map_err(|e| LinkError::Connect(address.clone(), e))?;
         let stream: Box<dyn Stream> =
             if url.tls { Box::new(secure(tcp, &url.host, reach.cacert.as_deref())?) } else { Box::new(tcp) };
-        let mut link = Link { stream: BufReader::new(stream), received: Vec::new() };
+        let mut link = Link { stream: BufReader::new(stream), received: Vec::new(), address };
         if let Some(password) = &url.password {
             link.ask(&["AUTH", url.user.as_deref().unwrap_or("default"), password])?;
         }
@@ -133,35 +146,97 @@ impl Link {
         let mut request = Vec::new();
         encode::request(&mut request, words);
         let stream = self.stream.get_mut();
-        stream.write_all(&request)?;
-        stream.flush()?;
-        Ok(())
+        let sent = stream.write_all(&request).and_then(|()| stream.flush());
+        sent.map_err(|error| self.broken(error))
     }
 
     /// Waits for the next reply or message. An error reply is an error.
     pub(crate) fn receive(&mut self) -> Result<Value, LinkError> {
         loop {
-            if let Some((value, consumed)) = decode(&self.received)? {
+            let decoded = decode(&self.received).map_err(|e| LinkError::NotRedis(self.address.clone(), e))?;
+            if let Some((value, consumed)) = decoded {
                 self.received.drain(..consumed);
                 return match value {
-                    Value::Error(text) => {
-                        Err(LinkError::Refused(String::from_utf8_lossy(&text).into_owned()))
-                    }
+                    Value::Error(text) => Err(self.refused(&text)),
                     value => Ok(value),
                 };
             }
             let mut buf = [0; 16 * 1024];
-            match self.stream.read(&mut buf)? {
-                0 => return Err(LinkError::Closed),
+            match self.stream.read(&mut buf).map_err(|error| self.broken(error))? {
+                0 => return Err(LinkError::Closed(self.address.clone())),
                 n => self.received.extend_from_slice(&buf[..n]),
             }
         }
+    }
+
+    /// Host and port, for people.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What a failed read or write is.
+    pub(crate) fn broken(&self, error: io::Error) -> LinkError {
+        LinkError::Broken(self.address.clone(), error)
+    }
+
+    /// What an answer is that no server gives.
+    pub(crate) fn nonsense(&self, what: &'static str) -> LinkError {
+        LinkError::Nonsense(self.address.clone(), what)
+    }
+
+    /// What an error reply is.
+    pub(crate) fn refused(&self, text: &[u8]) -> LinkError {
+        LinkError::Refused { server: self.address.clone(), why: String::from_utf8_lossy(text).into_owned() }
+    }
+
+    /// Reads a line, without its end: for replies that are too long to be held.
+    pub(crate) fn line(&mut self) -> Result<Vec<u8>, LinkError> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let mut byte = [0];
+            self.read_exact(&mut byte).map_err(|error| self.broken(error))?;
+            line.push(byte[0]);
+            if line.len() > LINE_BYTES_MAX {
+                return Err(self.nonsense("a line that is too long"));
+            }
+        }
+        line.truncate(line.len() - 2);
+        Ok(line)
+    }
+
+    /// Reads a line that is a number behind `sign`; one that is an error is an error.
+    pub(crate) fn number(&mut self, sign: u8) -> Result<u64, LinkError> {
+        let line = self.line()?;
+        if let Some(text) = line.strip_prefix(b"-") {
+            return Err(self.refused(text));
+        }
+        let digits = line.strip_prefix(&[sign]).and_then(|digits| std::str::from_utf8(digits).ok());
+        digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| self.nonsense("no length"))
+    }
+
+    /// Reads the end of a line, where nothing else may be.
+    pub(crate) fn end_of_line(&mut self) -> Result<(), LinkError> {
+        let mut end = [0; 2];
+        self.read_exact(&mut end).map_err(|error| self.broken(error))?;
+        if end == *b"\r\n" { Ok(()) } else { Err(self.nonsense("longer than it says")) }
     }
 
     /// Sends a request and waits for its reply.
     pub(crate) fn ask(&mut self, words: &[&str]) -> Result<Value, LinkError> {
         self.send(words)?;
         self.receive()
+    }
+}
+
+impl Read for Link {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.received.is_empty() {
+            return self.stream.read(buf);
+        }
+        let most = buf.len().min(self.received.len());
+        buf[..most].copy_from_slice(&self.received[..most]);
+        self.received.drain(..most);
+        Ok(most)
     }
 }
 

@@ -2,6 +2,7 @@
 //! server, with one it is a tool.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod dumped;
 mod export;
 mod import;
@@ -13,6 +14,7 @@ mod progress;
 mod publish;
 mod serve;
 mod sub;
+mod tar;
 mod url;
 
 use std::process::ExitCode;
@@ -45,6 +47,10 @@ enum Tool {
     Import(import::Options),
     /// Write the keys of a running Sterna into a file for Redis or Valkey
     Export(export::Options),
+    /// Copy the journal of a running Sterna into a directory, as of one moment
+    Backup(backup::BackupOptions),
+    /// Verify a backup, and put it where a server finds it
+    Restore(backup::RestoreOptions),
     /// Compare this server with its peers
     Bench(BenchOptions),
 }
@@ -62,6 +68,8 @@ Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna journal check|dump|repair DIR                 look at a journal at rest, or repair it
        sterna import DIR|FILE | --from URL [--into DIR]     move in from Redis or Valkey
        sterna export --rdb FILE                             move out to Redis or Valkey
+       sterna backup DIR | -                                copy the journal of a running server
+       sterna restore DIR [--into DIR]                      verify a backup, and put it in place
        sterna bench                                         compare with other servers
        sterna --version | --help
 
@@ -83,7 +91,9 @@ docs/configuration.md lists every directive.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("sub" | "pub" | "journal" | "import" | "export" | "bench") => report(run_tool()),
+        Some("sub" | "pub" | "journal" | "import" | "export" | "backup" | "restore" | "bench") => {
+            report(run_tool())
+        }
         Some("-h" | "--help") => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -104,6 +114,8 @@ fn run_tool() -> Result<(), Failure> {
         Tool::Journal(options) => journal::run(&options),
         Tool::Import(options) => import::run(&options),
         Tool::Export(options) => export::run(&options),
+        Tool::Backup(options) => backup::backup(&options),
+        Tool::Restore(options) => backup::restore(&options),
         Tool::Bench(options) => sterna_bench::run(options.args).map_err(|e| Failure::Bench(e.to_string())),
     }
 }
@@ -137,6 +149,8 @@ enum Failure {
     NotEmpty(std::path::PathBuf),
     #[error("cannot write {}: {}", .0.display(), .1)]
     Export(std::path::PathBuf, std::io::Error),
+    #[error("backup in {}: {}", .0.display(), .1)]
+    Backup(std::path::PathBuf, String),
     #[error("keys were left")]
     NotAll,
     #[error("stopped at {0} (--keep-going passes over it)")]

@@ -10,6 +10,7 @@ pub mod command;
 mod config;
 mod connection;
 mod copies;
+mod copying;
 pub(crate) mod debug;
 mod dispatch;
 mod exec;
@@ -54,6 +55,7 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         command::ROWS,
         config::ROWS,
         copies::ROWS,
+        copying::ROWS,
         debug::ROWS,
         fieldset::ROWS,
         info::ROWS,

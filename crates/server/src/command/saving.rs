@@ -133,6 +133,10 @@ fn go_on(call: &mut Call<'_>, then: AfterJob, outcome: Outcome) -> Result<(), Fa
         AfterJob::Shutdown if call.server().is_stopping() => Ok(()),
         AfterJob::Shutdown => outcome.map_err(|_| Failure::of("ERR Errors trying to SHUTDOWN. Check logs.")),
         AfterJob::Switch => super::config::switched(call, outcome),
+        AfterJob::Copy(copy) => {
+            outcome.map_err(unsaved)?;
+            super::copying::begin(call, copy)
+        }
         AfterJob::Answer(answer) => {
             outcome.map_err(Failure::text)?;
             call.reply.out.extend_from_slice(answer.get().map_or(b"", Vec::as_slice));

@@ -75,13 +75,15 @@ pub(crate) enum CloseReason {
     Resumed,
     /// It was detached, and nobody has come within `resume-window`.
     Expired,
+    /// Its socket went to a thread that sends a copy of the keys or the journal.
+    Copied,
     /// The server stops.
     Shutdown,
 }
 
 impl CloseReason {
     /// Every reason, in the order INFO shows them.
-    pub(crate) const ALL: [CloseReason; 16] = [
+    pub(crate) const ALL: [CloseReason; 17] = [
         CloseReason::ClientGone,
         CloseReason::SocketError,
         CloseReason::ProtocolError,
@@ -97,6 +99,7 @@ impl CloseReason {
         CloseReason::Evicted,
         CloseReason::Resumed,
         CloseReason::Expired,
+        CloseReason::Copied,
         CloseReason::Shutdown,
     ];
 
@@ -118,6 +121,7 @@ impl CloseReason {
             CloseReason::Evicted => "evicted",
             CloseReason::Resumed => "resumed",
             CloseReason::Expired => "expired",
+            CloseReason::Copied => "copied",
             CloseReason::Shutdown => "shutdown",
         }
     }
@@ -146,6 +150,19 @@ impl Dialect {
     /// Every dialect, in the order of their numbers.
     pub(crate) const ALL: [Dialect; 5] =
         [Dialect::Resp2, Dialect::Resp3, Dialect::Events, Dialect::IdEvents, Dialect::Pusher];
+}
+
+/// How a connection wants its copy of the keys (REPLCONF).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct CopyAsked {
+    /// It finds the end of a file by a mark.
+    pub(crate) takes_any_length: bool,
+    /// It has said where it can be reached, as replicas do.
+    pub(crate) is_replica: bool,
+    /// It wants nothing behind the file.
+    pub(crate) wants_no_stream: bool,
+    pub(crate) without_keys: bool,
+    pub(crate) without_functions: bool,
 }
 
 /// What CLIENT REPLY asked for.
@@ -209,6 +226,7 @@ pub(crate) struct Connection {
     pub(crate) proto: Proto,
     pub(crate) db: u8,
     pub(crate) reply_mode: ReplyMode,
+    pub(crate) copy_asked: CopyAsked,
     /// CLIENT REPLY asked that the command which waits is not answered.
     pub(crate) is_mute: bool,
     /// Its socket is closed, and its subscriptions end a part at a time.
@@ -282,6 +300,7 @@ impl Connection {
             proto: Proto::default(),
             db: 0,
             reply_mode: ReplyMode::On,
+            copy_asked: CopyAsked::default(),
             is_mute: false,
             is_leaving: false,
             is_dirty: false,

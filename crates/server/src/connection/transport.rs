@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
@@ -218,6 +218,15 @@ impl Transport {
         match self.socket()? {
             Socket::Tcp(stream) => Some(stream.as_raw_fd()),
             Socket::Unix(stream) => Some(stream.as_raw_fd()),
+            Socket::Pipe(_) => None,
+        }
+    }
+
+    /// The same, for who waits for it.
+    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self.socket()? {
+            Socket::Tcp(stream) => Some(stream.as_fd()),
+            Socket::Unix(stream) => Some(stream.as_fd()),
             Socket::Pipe(_) => None,
         }
     }

@@ -52,6 +52,15 @@ pub(crate) struct JobWait {
     pub(crate) is_silent: bool,
 }
 
+/// What is copied to a client that goes on without its connection (`command/copying`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copy {
+    /// All keys, as a database file; PSYNC `announces` it.
+    Keys { announces: bool },
+    /// The journal.
+    Files,
+}
+
 /// How a command goes on after its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AfterJob {
@@ -63,6 +72,8 @@ pub(crate) enum AfterJob {
     Shutdown,
     /// DEBUG RELOAD loads what was saved.
     Reload,
+    /// A copy begins.
+    Copy(Copy),
     /// The reply is here.
     Answer(Arc<OnceLock<Vec<u8>>>),
 }

@@ -41,7 +41,7 @@ pub(crate) mod switch;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed, fence};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sterna_journal::{
     Event, FsyncPolicy, Journal, Lsn, Options, PAYLOAD_BYTES_MAX, Refusal, Rejected, TornTail,
@@ -84,6 +84,9 @@ pub(crate) struct Persistence {
     /// What the journal's disk said last, while it takes no writes.
     trouble: Mutex<Option<String>, { Level::DiskTrouble as u8 }>,
 }
+
+/// How long a copy waits for the disk.
+const AWAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How far the start is.
 #[derive(Debug, Default)]
@@ -142,6 +145,16 @@ impl Persistence {
     /// The journal, if writes go into it, be it for a snapshot only.
     pub(crate) fn recording(&self) -> Option<&Arc<Journal>> {
         self.opened.get().filter(|_| self.mode().records())
+    }
+
+    /// Waits until what has been written is as safe as its replies promise, for a thread of its own.
+    pub(crate) fn await_last_record(&self) {
+        if let Some(journal) = self.journal()
+            && journal.policy() == FsyncPolicy::Always
+        {
+            // A disk that fails is told of elsewhere.
+            let _ = journal.wait_durable(journal.last_lsn(), Some(AWAIT_MAX));
+        }
     }
 
     /// Whether this record is one that is in no journal, and no snapshot has it either.

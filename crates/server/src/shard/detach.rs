@@ -64,6 +64,7 @@ impl Shard {
             | CloseReason::QueryLimit
             | CloseReason::UserRemoved
             | CloseReason::Unauthenticated
+            | CloseReason::Copied
             | CloseReason::Http
             | CloseReason::Evicted
             | CloseReason::Resumed

@@ -352,6 +352,11 @@ impl Shard {
         }
     }
 
+    /// What the sockets of its connections are registered with.
+    pub(crate) fn poll_registry(&self) -> &mio::Registry {
+        self.poll.registry()
+    }
+
     /// Closes the connection in `slot` now: subscriptions, watches and waits end, and the socket with them.
     pub(crate) fn close(&mut self, slot: usize, reason: CloseReason) {
         if !self.connections.contains(slot) {
