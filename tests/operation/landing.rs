@@ -69,7 +69,7 @@ fn words(line: &str) -> Vec<&str> {
     line.split(' ').collect()
 }
 
-fn all(client: &mut Client) -> Vec<String> {
+pub(super) fn all(client: &mut Client) -> Vec<String> {
     let mut all = picture(client);
     for line in LOOKS.lines() {
         let mut value = client.request(&words(line));
@@ -81,6 +81,22 @@ fn all(client: &mut Client) -> Vec<String> {
         }
     }
     all
+}
+
+/// Does all that.
+pub(super) fn change(client: &mut Client) {
+    for line in LATER.lines() {
+        let reply = client.request(&words(line));
+        assert!(!matches!(reply, Value::Error(_)), "{line}: {reply:?}");
+    }
+    let other = "#!lua name=other\nredis.register_function('double', function() return 10 end)";
+    client.request(&["FUNCTION", "LOAD", "REPLACE", other]);
+    client.request(&[
+        "FUNCTION",
+        "LOAD",
+        "#!lua name=third\nredis.register_function('third', function() return 3 end)",
+    ]);
+    client.request(&["FUNCTION", "DELETE", "third"]);
 }
 
 /// Has a server write an append-only file of a base and increments, and dies. What it held is returned.
@@ -96,18 +112,7 @@ fn leave(launch: Launch) -> (Server, Vec<String>) {
         let info = client.text(&["INFO", "persistence"]);
         (info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0")).then_some(())
     });
-    for line in LATER.lines() {
-        let reply = client.request(&words(line));
-        assert!(!matches!(reply, Value::Error(_)), "{line}: {reply:?}");
-    }
-    let other = "#!lua name=other\nredis.register_function('double', function() return 10 end)";
-    client.request(&["FUNCTION", "LOAD", "REPLACE", other]);
-    client.request(&[
-        "FUNCTION",
-        "LOAD",
-        "#!lua name=third\nredis.register_function('third', function() return 3 end)",
-    ]);
-    client.request(&["FUNCTION", "DELETE", "third"]);
+    change(&mut client);
     let expected = all(&mut client);
     server.kill();
     (server, expected)

@@ -4,6 +4,7 @@ mod addresses;
 mod backup;
 mod configuration;
 mod files;
+mod following;
 mod http;
 mod landing;
 mod limits;

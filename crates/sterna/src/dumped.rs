@@ -72,6 +72,19 @@ fn sizes(source: &mut Link) -> Result<BTreeMap<u64, u64>, LinkError> {
     Ok(text.lines().filter_map(line).collect())
 }
 
+/// What another server has under the keys of `entries`, in their order.
+pub(crate) fn same_keys(other: &mut Link, entries: &[Entry]) -> Result<Vec<Option<Entry>>, LinkError> {
+    let mut all = Vec::with_capacity(entries.len());
+    for entries in entries.chunk_by(|one, next| one.db == next.db) {
+        let db = entries[0].db;
+        other.ask(&["SELECT", &db.to_string()])?;
+        let keys: Vec<&[u8]> = entries.iter().map(|entry| &*entry.key).collect();
+        let mut found = dump(other, db, &keys)?.into_iter().peekable();
+        all.extend(entries.iter().map(|entry| found.next_if(|other| other.key == entry.key)));
+    }
+    Ok(all)
+}
+
 /// What is under `keys`; those that are gone meanwhile are left out.
 fn dump(source: &mut Link, db: u64, keys: &[&[u8]]) -> Result<Vec<Entry>, LinkError> {
     for key in keys {

@@ -90,6 +90,12 @@ impl Reach {
         }
     }
 
+    /// Host and port, for people.
+    pub(crate) fn address(&self) -> String {
+        let url = self.url();
+        format!("{}:{}", url.host, url.port)
+    }
+
     fn url(&self) -> Url {
         let mut url = self.url.clone().unwrap_or_else(|| Url {
             tls: self.tls,
@@ -115,6 +121,8 @@ pub(crate) struct Link {
     received: Vec<u8>,
     /// Host and port, for people.
     address: String,
+    /// The socket, for how long to wait.
+    socket: TcpStream,
 }
 
 /// Bytes of a line that is read as one.
@@ -129,9 +137,10 @@ impl Link {
         let url = reach.url();
         let address = format!("{}:{}", url.host, url.port);
         let tcp = connect(&url).map_err(|e| LinkError::Connect(address.clone(), e))?;
+        let socket = tcp.try_clone().map_err(|error| LinkError::Broken(address.clone(), error))?;
         let stream: Box<dyn Stream> =
             if url.tls { Box::new(secure(tcp, &url.host, reach.cacert.as_deref())?) } else { Box::new(tcp) };
-        let mut link = Link { stream: BufReader::new(stream), received: Vec::new(), address };
+        let mut link = Link { stream: BufReader::new(stream), received: Vec::new(), address, socket };
         if let Some(password) = &url.password {
             link.ask(&["AUTH", url.user.as_deref().unwrap_or("default"), password])?;
         }
@@ -169,6 +178,11 @@ impl Link {
         }
     }
 
+    /// Has a read that finds nothing for so long end with an error.
+    pub(crate) fn wait_at_most(&self, time: Duration) -> Result<(), LinkError> {
+        self.socket.set_read_timeout(Some(time)).map_err(|error| self.broken(error))
+    }
+
     /// Host and port, for people.
     pub(crate) fn address(&self) -> &str {
         &self.address
@@ -201,6 +215,26 @@ impl Link {
             }
         }
         line.truncate(line.len() - 2);
+        Ok(line)
+    }
+
+    /// As [`Link::line`], where a line may end without a carriage return.
+    pub(crate) fn line_however_ended(&mut self) -> Result<Vec<u8>, LinkError> {
+        let mut line = Vec::new();
+        loop {
+            let mut byte = [0];
+            self.read_exact(&mut byte).map_err(|error| self.broken(error))?;
+            match byte[0] {
+                b'\n' => break,
+                byte => line.push(byte),
+            }
+            if line.len() > LINE_BYTES_MAX {
+                return Err(self.nonsense("a line that is too long"));
+            }
+        }
+        if line.ends_with(b"\r") {
+            line.pop();
+        }
         Ok(line)
     }
 

@@ -151,6 +151,12 @@ enum Failure {
     Export(std::path::PathBuf, std::io::Error),
     #[error("backup in {}: {}", .0.display(), .1)]
     Backup(std::path::PathBuf, String),
+    #[error("{0} holds keys: --follow makes it equal to the source, and --replace has it emptied first")]
+    TargetHolds(String),
+    #[error("{0} bytes of what the source has done have not come")]
+    Behind(u64),
+    #[error("{0} and {1} differ")]
+    Differ(String, String),
     #[error("keys were left")]
     NotAll,
     #[error("stopped at {0} (--keep-going passes over it)")]

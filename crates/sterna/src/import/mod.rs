@@ -5,6 +5,7 @@
 //! an append-only file ─► Dataset ────────►
 //! a running server ─► SCAN, DUMP ────────►
 //! dump.rdb, an append-only file ─► Dataset ─► the directory of a journal (--into)
+//! a running server ─► the same and what follows (--follow, `follow.rs`); both are compared (--check, `compare.rs`)
 //! ```
 //!
 //! In a running Sterna each value is given to RESTORE, with its
@@ -13,6 +14,9 @@
 //!
 //! At a value that can't be read the import stops, unless `--keep-going` is given and its end is known. Whatever happens, it
 //! says what was brought and where it stopped, and it ends with an error if any key was left.
+
+mod compare;
+mod follow;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,6 +44,15 @@ pub(crate) struct Options {
     /// Write the directory of a journal (appenddirname in dir) instead, which must be empty; no server needs to run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "replace"])]
     into: Option<PathBuf>,
+    /// Go on with what changes, until SIGINT or SIGTERM; the target must be empty, or --replace has it emptied
+    #[arg(long, requires = "from", conflicts_with = "check")]
+    follow: bool,
+    /// Seconds that the source may be away while it is followed
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    away: u64,
+    /// Bring nothing, and say what differs between the two servers
+    #[arg(long, requires = "from")]
+    check: bool,
     /// Refuse an append-only file that ends in the middle of a command
     #[arg(long)]
     whole: bool,
@@ -77,8 +90,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if let (Some(found), Some(into)) = (&found, &options.into) {
         return into_directory(found, into, options);
     }
+    let link = Link::open(&options.reach)?;
+    if let (true, Some(url)) = (options.check, &options.source.from) {
+        return compare::compare(url, link, options.reach.cacert.clone());
+    }
     let mut target = Target {
-        link: Link::open(&options.reach)?,
+        link,
         replace: options.replace,
         keep_going: options.keep_going,
         cacert: options.reach.cacert.clone(),
@@ -90,6 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let brought = match (&found, &options.source.from) {
         (Some(Found::Rdb(path)), _) => from_file(path, &mut target),
         (Some(found), _) => from_commands(found, options, &mut target),
+        (_, Some(url)) if options.follow => follow::follow(url, options, &mut target),
         (_, Some(url)) => from_server(url, &mut target),
         (None, None) => Ok(()),
     };
@@ -205,6 +223,13 @@ struct Target {
 }
 
 impl Target {
+    /// Forgets what was brought: it is gone.
+    fn start_again(&mut self) {
+        self.waiting.clear();
+        self.tally = Tally::default();
+        self.db = u64::MAX;
+    }
+
     fn bring(&mut self, entry: Entry) -> Result<(), Failure> {
         let Entry { db, key, kind, expire_at_ms, mut value, version } = entry;
         if kind == Kind::Module {
