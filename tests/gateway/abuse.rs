@@ -1,11 +1,13 @@
 //! What does no harm: slow, oversized, broken and abandoned requests.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Instant;
 
 use sterna_tests::http::{HttpServer, answer_of};
 use sterna_tests::server::wait_for;
 
+use crate::pusher::tools::{handshake, masked};
 use crate::tools::{done, info, run};
 
 /// What is not HTTP, or more of it than anybody needs.
@@ -127,4 +129,95 @@ fn connections_of_http_are_clients_of_maxclients() {
     drop(open);
     wait_for("room", || (info(&mut client, "connected_clients") == "1").then_some(()));
     assert_eq!(done(run(&server, r#"["PING"]"#)), r#"{"result":"PONG"}"#);
+}
+
+/// Requests that are handed over to shards, or that somebody signs, with what follows them.
+fn sound_requests(server: &HttpServer) -> Vec<Vec<u8>> {
+    let token = "Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjk5OTk5OTk5OTl9.c2lnbmF0dXJl";
+    let position = "Last-Event-ID: 00c0ffee00c0ffee:89abcdef:0.1717171717171-0,1.1717171717180-3";
+    let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#;
+    let upgrade = handshake("/app/app-key?protocol=7", "");
+    vec![
+        server
+            .request("GET", "/v1/events?channel=c1&channel=c2&stream=s&pattern=p*", position, "")
+            .into_bytes(),
+        server.request("GET", "/v1/events?channel=c1&since=earliest", "", "").into_bytes(),
+        server.request("POST", "/v1/publish", token, r#"{"channel":"c1","message":"m"}"#).into_bytes(),
+        [upgrade.as_bytes(), &masked(0x81, subscribe), &masked(0x89, b"ping")].concat(),
+        [upgrade.as_bytes(), &masked(0x01, &subscribe[..9]), &masked(0x80, &subscribe[9..])].concat(),
+    ]
+}
+
+/// Changes one to three places: bytes become others, come, go, or come again.
+fn changed(mut bytes: Vec<u8>, random: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+    for _ in 0..=random(3) {
+        let at = random(bytes.len() + 1).min(bytes.len());
+        let end = (at + random(6)).min(bytes.len());
+        let new = match random(4) {
+            0 => Vec::new(),
+            1 => bytes[at..end].repeat(2 + random(50)),
+            _ => (0..=random(4)).map(|_| [b"\r\n :,-%&=\0\xff\x80\x7e09aZ"[random(17)]][0]).collect(),
+        };
+        bytes.splice(at..end, new);
+    }
+    bytes
+}
+
+/// `STERNA_FUZZ_ROUNDS` of a hundred requests: more than CI has time for.
+#[test]
+fn requests_that_were_changed_anywhere_do_no_harm_and_leave_nothing_behind() {
+    let rounds = std::env::var("STERNA_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let server = HttpServer::start(2, &["--retain", "c*", "--pusher-app", "1 app-key app-secret"]);
+    let mut client = server.server.connect();
+    let sound = sound_requests(&server);
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = |below: usize| {
+        // Source: Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for _ in 0..rounds {
+        let open: Vec<TcpStream> = (0..100)
+            .map(|n| {
+                let mut socket = server.connect();
+                // It may have refused before it has read all.
+                let _ = socket.write_all(&changed(sound[n % sound.len()].clone(), &mut random));
+                socket
+            })
+            .collect();
+        client.request(&["PUBLISH", "c1", "m"]);
+        drop(open);
+    }
+    wait_for("all to be gone", || (info(&mut client, "connected_clients") == "1").then_some(()));
+    assert_eq!(done(run(&server, r#"["PING"]"#)), r#"{"result":"PONG"}"#);
+}
+
+#[test]
+fn upgrades_that_are_abandoned_leave_nothing_behind_and_clients_are_answered_meanwhile() {
+    let server = HttpServer::start(2, &["--pusher-app", "1 app-key app-secret"]);
+    let mut client = server.server.connect();
+    let upgrade = handshake("/app/app-key?protocol=7", "");
+    let half = upgrade.len() / 2;
+    for _ in 0..20 {
+        let open: Vec<TcpStream> = (0..100)
+            .map(|n| {
+                let mut socket = server.connect();
+                let said = [&upgrade.as_bytes()[..half], upgrade.as_bytes()][n % 2];
+                socket.write_all(said).expect("the server reads");
+                if n % 4 == 3 {
+                    let mut first = [0; 12];
+                    socket.read_exact(&mut first).expect("an answer");
+                    assert_eq!(&first, b"HTTP/1.1 101");
+                }
+                socket
+            })
+            .collect();
+        assert_eq!(client.text(&["PING"]), "PONG");
+        drop(open);
+    }
+    wait_for("all to be gone", || (info(&mut client, "connected_clients") == "1").then_some(()));
+    wait_for("an empty list", || (client.text(&["CLIENT", "LIST"]).lines().count() == 1).then_some(()));
+    assert_eq!(client.int(&["PUBLISH", "news", "m"]), 0);
 }

@@ -29,6 +29,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const KEYS_MAX: usize = 100;
 
+/// Keys that one token is tried with: who names none, or one that several have, could make the server verify as often as there are keys.
+const TRIED_MAX: usize = 10;
+
 /// Bytes of a secret: an HMAC with less than its hash has is weaker than the hash.
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -126,7 +129,7 @@ impl Keys {
             _ => true,
         };
         let fitting = self.0.iter().filter(|key| key.what.algorithm() == algorithm && may_be(key));
-        fitting.into_iter().any(|key| key.what.verify(message, signature))
+        fitting.take(TRIED_MAX).any(|key| key.what.verify(message, signature))
     }
 }
 
@@ -286,7 +289,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_token_that_names_no_key_is_tried_with_so_many_and_no_more() {
+        let secret = |n: usize| [n as u8; 32];
+        let key =
+            |n: usize| format!(r#"{{"kty":"oct","kid":"{n}","k":"{}"}}"#, URL_SAFE_NO_PAD.encode(secret(n)));
+        let all = (0..2 * TRIED_MAX).map(key).collect::<Vec<_>>().join(",");
+        let keys = Keys::parse(format!(r#"{{"keys":[{all}]}}"#).as_bytes()).unwrap();
+        for n in 0..2 * TRIED_MAX {
+            let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret(n)), b"message");
+            let verify = |id: Option<&str>| keys.verify("HS256", id, b"message", signature.as_ref());
+            assert_eq!(verify(None), n < TRIED_MAX, "{n}");
+            assert!(verify(Some(&n.to_string())) && !verify(Some("other")), "{n}");
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn a_file_that_was_changed_somewhere_is_read_or_refused(
+            at in 0_usize..200, bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..4), gone in 0_usize..4,
+        ) {
+            let text = format!(r#"{{"keys":[{{"kty":"oct","k":"{0}"}},{{"kty":"EC","crv":"P-256","x":"{0}","y":"{0}"}}]}}"#, "A".repeat(43));
+            let mut text = text.into_bytes();
+            let at = at.min(text.len());
+            let end = (at + gone).min(text.len());
+            text.splice(at..end, bytes);
+            if let Ok(keys) = Keys::parse(&text) {
+                proptest::prop_assert!(!keys.verify("ES256", None, b"message", &[7; 64]));
+            }
+        }
+
         #[test]
         fn no_bytes_do_harm(der in proptest::collection::vec(proptest::sample::select(&[0x30, 6, 3, 2, 0x82, 0, 1, 4, 0x2b, 0x65, 0x70, 0xff][..]), 0..40)) {
             let _ = of_der(&der);

@@ -316,6 +316,33 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn a_token_that_was_changed_anywhere_lets_nobody_in(
+            at in 0_usize..200, bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..4), gone in 0_usize..4,
+        ) {
+            let good = signed(HS256, r#"{"exp":2000,"sub":"alice","channels":["news"],"publish":["chat:*"]}"#, by_secret);
+            let mut changed = good.clone().into_bytes();
+            let at = at.min(changed.len());
+            let end = (at + gone).min(changed.len());
+            changed.splice(at..end, bytes);
+            let is_same = changed == good.as_bytes();
+            proptest::prop_assert_eq!(read(&changed, &secret_key(), Expected::default()).is_ok(), is_same);
+        }
+
+        #[test]
+        fn whatever_is_signed_is_a_user_with_no_more_than_it_says_or_nobody(claims in "\\PC{0,60}", name in "\\PC{0,12}") {
+            let named = format!(r#"{{"exp":2000,"publish":[{}]}}"#, Json::from(name));
+            for claims in [claims, named] {
+                let token = signed(HS256, &claims, by_secret);
+                let Ok(bearer) = read(token.as_bytes(), &secret_key(), Expected::default()) else { continue };
+                // One rule each, in parentheses of its own.
+                for rule in &bearer.rules[1..] {
+                    let inner = rule.strip_prefix("(resetchannels +publish ").and_then(|rest| rest.strip_suffix(')'));
+                    proptest::prop_assert!(inner.is_some_and(|inner| !inner.contains(['(', ')', ' '])), "{:?}", rule);
+                }
+            }
+        }
+
+        #[test]
         fn no_bytes_do_harm(text in proptest::collection::vec(proptest::sample::select(b"eyJ.{}\"a0-_=".as_slice()), 0..60)) {
             let _ = is_token(&text);
             proptest::prop_assert!(read(&text, &secret_key(), Expected::default()).is_err());

@@ -147,24 +147,20 @@ pub(crate) fn write_id(out: &mut Vec<u8>, id: EntryId) {
     out.extend_from_slice(number.format(id.seq).as_bytes());
 }
 
-/// The position of several names: `ids`, each with its name's number.
-pub(crate) fn write_each(
-    out: &mut Vec<u8>,
-    epoch: u64,
-    names: u32,
-    ids: impl Iterator<Item = (usize, EntryId)>,
-) {
-    write_epoch(out, epoch);
+/// What stands in front of the positions of several names: their checksum.
+pub(crate) fn write_names(out: &mut Vec<u8>, names: u32) {
     // A buffer takes what is written.
-    let _ = write!(out, ":{names:08x}:");
-    for (nth, (number, id)) in ids.enumerate() {
-        if nth > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        out.push(b'.');
-        write_id(out, id);
+    let _ = write!(out, "{names:08x}:");
+}
+
+/// What stands in front of the ID of each of several names: its number.
+#[inline]
+pub(crate) fn write_number(out: &mut Vec<u8>, number: usize) {
+    if number > 0 {
+        out.push(b',');
     }
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.push(b'.');
 }
 
 /// The checksum of names. Source: FNV-1a.
@@ -190,7 +186,13 @@ mod tests {
         assert_eq!(Since::parse(&text), Some(Since::Position { epoch: 0xc0ffee, at: At::One(Id(id)) }));
         let mut text = Vec::new();
         let ids = [(0, id), (7, EntryId::MAX)];
-        write_each(&mut text, u64::MAX, 0x12ab, ids.into_iter());
+        write_epoch(&mut text, u64::MAX);
+        text.push(b':');
+        write_names(&mut text, 0x12ab);
+        for (number, id) in ids {
+            write_number(&mut text, number);
+            write_id(&mut text, id);
+        }
         let ids = ids.map(|(number, id)| (number, Id(id))).to_vec();
         let at = At::Each { names: 0x12ab, ids };
         assert_eq!(Since::parse(&text), Some(Since::Position { epoch: u64::MAX, at }));

@@ -139,6 +139,7 @@ pub(crate) struct Server {
     event_classes: AtomicU32,
     /// Rises with every CONFIG SET (Release, after the new configuration is in place; read Acquire).
     config_version: AtomicU64,
+    retain_version: AtomicU64,
     tls: RwLock<Option<Arc<ServerConfig>>, { Level::Tls as u8 }>,
     pub(crate) logins: Logins,
     pub(crate) failed_logins: AtomicU64,
@@ -233,6 +234,7 @@ impl Server {
             own_files: crate::files::own_files(&config, shards),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
+            retain_version: AtomicU64::new(0),
             tls: RwLock::new(tls),
             logins: Logins::default(),
             failed_logins: AtomicU64::new(0),
@@ -309,12 +311,21 @@ impl Server {
         change: impl FnOnce(&Config) -> Result<Config, E>,
     ) -> Result<Arc<Config>, E> {
         let mut config = self.config.write();
-        *config = Arc::new(change(&config)?);
+        let before = Arc::clone(&config);
+        *config = Arc::new(change(&before)?);
+        if config.retain != before.retain {
+            self.retain_version.fetch_add(1, Ordering::AcqRel);
+        }
         self.event_classes.store(event_classes_of(&config).bits(), Relaxed);
         self.memory.set_max(config.maxmemory, policy_of(config.maxmemory_policy).is_some());
         self.settings_due.store(true, Ordering::Release);
         self.config_version.fetch_add(1, Ordering::Release);
         Ok(Arc::clone(&config))
+    }
+
+    /// How often `retain` has been changed. Who reads this after a lock that a publisher held before sees what that one went by.
+    pub(crate) fn retain_version(&self) -> u64 {
+        self.retain_version.load(Ordering::Acquire)
     }
 
     /// Tells the partitions of changed options about the layout of values. The caller holds no partition.

@@ -5,4 +5,4 @@ mod frames;
 mod pages;
 mod presence;
 mod slow;
-mod tools;
+pub(crate) mod tools;

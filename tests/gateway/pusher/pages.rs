@@ -190,6 +190,22 @@ fn a_cache_channel_sends_its_last_event_to_who_comes() {
 }
 
 #[test]
+fn last_events_go_with_the_last_app() {
+    let server = start(2, &[]);
+    let mut admin = server.server.connect();
+    admin.request(&["PUBLISH", "cache-price", "1"]);
+    admin.request(&["CONFIG", "SET", "pusher-app", ""]);
+    wait_for("the event to be gone", || {
+        admin.request(&["CONFIG", "SET", "pusher-app", "1 app-key app-secret"]);
+        let mut page = Page::open(&server);
+        page.subscribe("cache-price");
+        let event = page.event().0;
+        admin.request(&["CONFIG", "SET", "pusher-app", ""]);
+        (event == "pusher:cache_miss").then_some(())
+    });
+}
+
+#[test]
 fn a_user_who_has_signed_in_is_reached_wherever_he_is_and_can_be_sent_away() {
     for shards in [1, 2] {
         let server = start(shards, &[]);

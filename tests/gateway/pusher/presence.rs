@@ -142,6 +142,18 @@ fn a_member_says_who_he_is_in_few_bytes() {
         let (event, _, told) = page.event();
         assert_eq!((event.as_str(), &told["status"]), ("pusher:subscription_error", &json!(400)), "{data:?}");
     }
+    let mut admin = server.server.connect();
+    let mut memory = || -> usize {
+        let list = admin.text(&["CLIENT", "LIST", "TYPE", "PUBSUB"]);
+        let field = list.split(' ').find_map(|field| field.strip_prefix("tot-mem="));
+        field.map_or(0, |bytes| bytes.parse().expect("a number"))
+    };
+    page.subscribe("news");
+    let before = wait_for("its line", || Some(memory()).filter(|&bytes| bytes > 0));
+    let longest = json!({ "user_id": "b", "user_info": "x".repeat(2000) }).to_string();
+    page.subscribe_as("presence-other", Some(&longest));
+    let counts = || (memory() >= before + 2000).then_some(());
+    wait_for("what is known of it to count", counts);
     let numbered = json!({ "user_id": 10 }).to_string();
     assert_eq!(page.subscribe_as("presence-room", Some(&numbered))["presence"]["ids"], json!(["10"]));
 }

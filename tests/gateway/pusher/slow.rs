@@ -58,6 +58,32 @@ fn a_member_that_another_s_event_closes_is_told_of_to_that_one_and_to_no_other_c
 }
 
 #[test]
+fn pages_wait_while_clients_are_paused_and_are_served_in_order_behind_it() {
+    for shards in [1, 2] {
+        let server = start(shards, &[]);
+        let (mut one, mut other) = (Page::open(&server), Page::open(&server));
+        one.subscribe("private-room");
+        other.subscribe("private-room");
+        let mut admin = server.server.connect();
+        for mode in ["WRITE", "ALL"] {
+            admin.request(&["CLIENT", "PAUSE", "1000000", mode]);
+            for n in 0..3 {
+                one.say(&json!({ "event": "client-e", "channel": "private-room", "data": n }));
+            }
+            // It asks about the line behind what waits, and is answered behind it.
+            one.say(&json!({ "event": "pusher:ping", "data": {} }));
+            other.send(0x89, b"ping");
+            assert_eq!(other.frame(), (0x8A, b"ping".to_vec()), "who waits for nothing is answered");
+            admin.request(&["CLIENT", "UNPAUSE"]);
+            for n in 0..3 {
+                assert_eq!(other.event(), ("client-e".into(), "private-room".into(), json!(n)), "{mode}");
+            }
+            assert_eq!(one.event().0, "pusher:pong");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_stops_has_pages_come_again() {
     let server = start(2, &[]);
     let mut pages: Vec<Page> = (0..4).map(|_| Page::open(&server)).collect();

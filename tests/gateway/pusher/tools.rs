@@ -26,7 +26,7 @@ pub(super) struct Page<S: Read + Write = TcpStream> {
 }
 
 /// The bytes of a frame of a client.
-pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     frame(&mut plain, Opcode::Text, payload);
     let (mask, header) = ([1, 2, 3, 4], plain.len() - payload.len());
@@ -38,7 +38,7 @@ pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The handshake of a page.
-pub(super) fn handshake(path: &str, headers: &str) -> String {
+pub(crate) fn handshake(path: &str, headers: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{headers}\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -12,7 +12,8 @@
 //! Invariants
 //! - Places are in order (channels, then streams, each by name), and no two are alike.
 //! - `at` is the position of the last message that was queued, or of where it began. A live channel's is kept only where
-//!   the connection writes IDs of its own (`has_own_ids`); else they are in the frames that all share.
+//!   the connection writes IDs of its own (`has_own_ids`), in its circle once all are live (`circle.rs`); else they are in the
+//!   frames that all share.
 
 use std::sync::Arc;
 
@@ -21,8 +22,10 @@ use sterna_keyspace::stream::{EntryId, Stream};
 use sterna_protocol::event::json_string;
 
 use super::Connection;
-use super::chunk::{Appender, Range};
-use crate::position::{self, At, Position, Since};
+use crate::position::{self, At, Since};
+
+/// Bytes of a buffer.
+pub(crate) type Span = std::ops::Range<usize>;
 
 /// See the module.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(crate) struct Follow {
     pub(crate) is_listed: bool,
     /// The place that is next to read on.
     next: usize,
+    /// What `Server::retain_version` was when it began.
+    pub(crate) retain_version: u64,
 }
 
 /// What is followed.
@@ -101,7 +106,7 @@ impl Follow {
         let place =
             |(kind, name)| Place { kind, name, at: EntryId::MIN, added: None, stage: Stage::Behind, read: 0 };
         let places = names.into_iter().map(place).collect();
-        Follow { places, names: sum, has_own_ids, is_listed: false, next: 0 }
+        Follow { places, names: sum, has_own_ids, is_listed: false, next: 0, retain_version: 0 }
     }
 
     pub(crate) fn places(&self) -> &[Place] {
@@ -142,7 +147,40 @@ impl Follow {
             .collect()
     }
 
-    fn find(&self, kind: Kind, name: &[u8]) -> Option<usize> {
+    /// The checksum of their names.
+    pub(crate) fn names(&self) -> u32 {
+        self.names
+    }
+
+    /// Whether `other` is of the same names.
+    pub(crate) fn is_of_the_names_of(&self, other: &Follow) -> bool {
+        let mut pairs = self.places.iter().zip(&other.places);
+        self.places.len() == other.places.len()
+            && pairs.all(|(one, other)| (one.kind, &one.name) == (other.kind, &other.name))
+    }
+
+    /// Whether all places are live channels.
+    pub(crate) fn is_live(&self) -> bool {
+        self.places.iter().all(|place| matches!(place.stage, Stage::Live))
+    }
+
+    /// Stands where this or `other` has come to, whichever is further: `other` is of the same names.
+    pub(crate) fn advance_to(&mut self, other: &Follow) {
+        for (place, other) in self.places.iter_mut().zip(&other.places) {
+            place.at = place.at.max(other.at);
+        }
+    }
+
+    /// A live channel has been handed out up to `at`.
+    #[inline]
+    pub(crate) fn stand(&mut self, index: usize, at: EntryId) {
+        if let Some(place) = self.places.get_mut(index) {
+            place.at = at;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, kind: Kind, name: &[u8]) -> Option<usize> {
         self.places.binary_search_by(|place| (place.kind, &*place.name).cmp(&(kind, name))).ok()
     }
 
@@ -178,22 +216,34 @@ impl Follow {
         begin
     }
 
-    /// The position of all places.
-    pub(crate) fn write_position(&self, out: &mut Vec<u8>, epoch: u64) {
-        match &*self.places {
-            [only] => Position { epoch, id: only.at }.write(out),
-            places => {
-                let ids = places.iter().enumerate().map(|(number, place)| (number, place.at));
-                position::write_each(out, epoch, self.names, ids);
+    /// The position of all places. Returns where the ID of the place `index` stands in `out`.
+    pub(crate) fn write_position(&self, out: &mut Vec<u8>, epoch: u64, index: usize) -> Span {
+        let mut span = Span::default();
+        position::write_epoch(out, epoch);
+        out.push(b':');
+        if let [only] = &*self.places {
+            let start = out.len();
+            position::write_id(out, only.at);
+            return start..out.len();
+        }
+        position::write_names(out, self.names);
+        for (number, place) in self.places.iter().enumerate() {
+            position::write_number(out, number);
+            let start = out.len();
+            position::write_id(out, place.at);
+            if number == index {
+                span = start..out.len();
             }
         }
+        span
     }
 
-    /// The line of the position of all places.
-    pub(crate) fn write_id_line(&self, out: &mut Vec<u8>, epoch: u64) {
+    /// The line of the position of all places. Returns the same.
+    pub(crate) fn write_id_line(&self, out: &mut Vec<u8>, epoch: u64, index: usize) -> Span {
         out.extend_from_slice(b"id: ");
-        self.write_position(out, epoch);
+        let span = self.write_position(out, epoch, index);
         out.push(b'\n');
+        span
     }
 
     /// The event that says whether all is there behind where each of `of` was, by its index; `live` are names that have no position.
@@ -207,7 +257,7 @@ impl Follow {
         let is_recovered = !of.is_empty() && of.iter().all(|&(_, recovered)| recovered);
         begin_resume(out, Some(self), epoch, is_recovered);
         out.extend_from_slice(br#","from":""#);
-        self.write_position(out, epoch);
+        self.write_position(out, epoch, 0);
         out.push(b'"');
         for (nth, &(index, recovered)) in of.iter().enumerate() {
             let Some(place) = self.places.get(index) else { continue };
@@ -229,6 +279,11 @@ impl Follow {
         end_resume(out, live);
     }
 
+    /// What a line may take.
+    pub(crate) fn line_bytes(&self) -> usize {
+        64 + 48 * self.places.len()
+    }
+
     /// Bytes that it holds.
     pub(crate) fn heap_bytes(&self) -> usize {
         let names: usize = self.places.iter().map(|place| place.name.len()).sum();
@@ -245,7 +300,7 @@ pub(crate) fn write_resume_of_none<'n>(out: &mut Vec<u8>, epoch: u64, live: impl
 fn begin_resume(out: &mut Vec<u8>, follow: Option<&Follow>, epoch: u64, is_recovered: bool) {
     out.extend_from_slice(b"event: resume\n");
     if let Some(follow) = follow {
-        follow.write_id_line(out, epoch);
+        follow.write_id_line(out, epoch, 0);
     }
     out.extend_from_slice(br#"data: {"recovered":"#);
     out.extend_from_slice(if is_recovered { b"true" } else { b"false" });
@@ -346,26 +401,14 @@ fn begin_in(stream: Option<&Stream>, wanted: Wanted) -> Begin {
 }
 
 impl Connection {
-    /// Whether messages with IDs have lines of this connection's own.
+    /// How long the line of its own is that stands before a message with an ID, if one does.
     #[inline]
-    pub(crate) fn has_own_ids(&self) -> bool {
-        self.follow.as_ref().is_some_and(|follow| follow.has_own_ids)
-    }
-
-    /// The line that stands before a message of `channel` for this connection alone, if one does.
-    #[inline]
-    pub(crate) fn own_id(&mut self, ids: &mut Appender, channel: &[u8], position: Position) -> Option<Range> {
-        let follow = self.follow.as_mut().filter(|follow| follow.has_own_ids)?;
-        let index = follow.find(Kind::Channel, channel)?;
-        follow.places[index].at = position.id;
-        Some(ids.append(follow.line_bytes(), |out| follow.write_id_line(out, position.epoch)))
-    }
-}
-
-impl Follow {
-    /// What a line may take.
-    fn line_bytes(&self) -> usize {
-        64 + 48 * self.places.len()
+    pub(crate) fn own_line_bytes(&self) -> Option<usize> {
+        match (&self.circle, &self.follow) {
+            (Some(circle), _) => Some(circle.line_bytes()),
+            (None, Some(follow)) if follow.has_own_ids => Some(follow.line_bytes()),
+            _ => None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod backlog;
 pub(crate) mod chunk;
+pub(crate) mod circle;
 pub(crate) mod client;
 pub(crate) mod dependence;
 pub(crate) mod fieldsets;
@@ -23,12 +24,14 @@ pub(crate) mod transport;
 mod unacknowledged;
 pub(crate) mod waits;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use sterna_protocol::{OwnedArgs, Parser, Proto};
 use sterna_pubsub::Subscriptions;
 
 use crate::acl::User;
+use circle::Circle;
 use client::{Client, ClientId};
 use dependence::Dependence;
 use fieldsets::Fieldsets;
@@ -251,6 +254,8 @@ pub(crate) struct Connection {
     pub(crate) shares_ids: bool,
     /// What a page follows, if that can be resumed.
     pub(crate) follow: Option<Box<Follow>>,
+    /// The same for one that is up to date with several channels and nothing else: it is shared with others.
+    pub(crate) circle: Option<Rc<Circle>>,
     /// A page listens and speaks by Pusher's protocol.
     pub(crate) page: Option<Box<Page>>,
     /// What its replies depend on, under `appendfsync always`.
@@ -313,6 +318,7 @@ impl Connection {
             is_event_stream: false,
             shares_ids: false,
             follow: None,
+            circle: None,
             page: None,
             beat_ms: 0,
             beat_bytes: 0,
@@ -410,6 +416,7 @@ impl Connection {
             + self.page.as_ref().map_or(0, |page| page.heap_bytes())
             + self.tracking.as_ref().map_or(0, |mode| mode.heap_bytes())
             + self.follow.as_ref().map_or(0, |follow| follow.heap_bytes())
+            + self.circle.as_ref().map_or(0, |circle| circle.heap_bytes())
             + self.resumption.as_ref().map_or(0, |own| {
                 size_of::<Resumption>() + own.predecessors.capacity() * size_of::<ConnectionRef>()
             })

@@ -27,8 +27,8 @@ pub(crate) struct Page {
     pub(crate) held: Option<Incoming>,
     /// What has been read behind it.
     pub(crate) input: Vec<u8>,
-    /// The presence channels that it is in, by their names outside, and as whom.
-    pub(crate) presences: Vec<(Box<[u8]>, Box<str>)>,
+    /// The presence channels that it is in.
+    pub(crate) presences: Vec<Membership>,
     /// Whom it has signed in as.
     pub(crate) user: Option<Box<str>>,
     /// Events that it may send at once.
@@ -38,6 +38,16 @@ pub(crate) struct Page {
     pub(crate) is_told: bool,
     /// Why it is closed, where its connection's reason says too little.
     pub(crate) code: Option<(u16, &'static str)>,
+}
+
+/// A presence channel that a page is in.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    /// Its name outside.
+    pub(crate) channel: Box<[u8]>,
+    pub(crate) user: Box<str>,
+    /// Bytes of what the page has said of its user, which the room may keep.
+    pub(crate) info_bytes: usize,
 }
 
 /// When it has last been heard of, by a clock that nobody sets, and when it has been asked since whether it is there.
@@ -98,12 +108,12 @@ impl Page {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let presences =
-            self.presences.iter().map(|(channel, user)| channel.len() + user.len()).sum::<usize>();
+        let held = |of: &Membership| of.channel.len() + of.user.len() + of.info_bytes;
+        let presences = self.presences.iter().map(held).sum::<usize>();
         size_of::<Page>()
             + self.input_bytes()
             + presences
-            + self.presences.capacity() * size_of::<(Box<[u8]>, Box<str>)>()
+            + self.presences.capacity() * size_of::<Membership>()
             + self.user.as_ref().map_or(0, |user| user.len())
     }
 
@@ -153,7 +163,7 @@ impl Page {
 
     /// As whom it is in a presence channel.
     pub(crate) fn member_in(&self, channel: &[u8]) -> Option<&str> {
-        self.presences.iter().find(|(name, _)| **name == *channel).map(|(_, user)| &**user)
+        self.presences.iter().find(|of| *of.channel == *channel).map(|of| &*of.user)
     }
 
     /// Its name; `client` is its connection's number.

@@ -9,6 +9,7 @@
 //! - A room is there while it has a member or an event.
 //! - Members are at most [`MEMBERS_MAX`] users and [`MEMBERS_BYTES_MAX`] a room; events of a stripe hold at most [`CACHED_BYTES_MAX`], the oldest go.
 //! - An event's number stands in the order, and nothing else does.
+//! - What is too old goes within moments ([`Rooms::tidy`]), and so does all of it when there is no app any more.
 //!
 //! Cost: O(log members), O(log events).
 
@@ -37,6 +38,9 @@ const CACHED_MS: u64 = 30 * 60 * 1000;
 const CACHED_OVERHEAD: usize = 256;
 
 const STRIPES: usize = 16;
+
+/// Events let go of under one lock: some 100 µs.
+const TIDIED_MAX: usize = 200;
 
 /// See the module.
 #[derive(Debug)]
@@ -94,6 +98,12 @@ impl Rooms {
     pub(crate) fn lock(&self, channel: &[u8]) -> MutexGuard<'_, Stripe> {
         // The remainder is below the number of stripes.
         self.0[(sterna_pubsub::hash(channel) % STRIPES as u64) as usize].lock()
+    }
+
+    /// Lets go of some of the events that are too old, or, if `all`, of any.
+    pub(crate) fn tidy(&self, now_ms: u64, all: bool) {
+        let limit = if all { 0 } else { CACHED_MS };
+        self.0.iter().for_each(|stripe| stripe.lock().let_go(now_ms, limit, TIDIED_MAX));
     }
 
     /// The members of a channel.
@@ -173,12 +183,24 @@ impl Stripe {
         (now_ms.saturating_sub(last.kept_ms) < CACHED_MS).then_some(&*last.payload)
     }
 
-    /// Lets go of the oldest events where they are too many or too old.
+    /// Lets go of the oldest events where they are too many, and of the oldest of all if it is too old.
     fn make_room(&mut self, now_ms: u64) {
-        while let Some((_, channel)) = self.order.first_key_value() {
+        self.let_go(now_ms, CACHED_MS, 1);
+        while self.cached_bytes > CACHED_BYTES_MAX
+            && let Some((_, channel)) = self.order.first_key_value()
+        {
+            let channel = channel.clone();
+            self.forget(&channel);
+            self.drop_if_empty(&channel);
+        }
+    }
+
+    /// Lets go of up to `most` events that are `limit_ms` old.
+    fn let_go(&mut self, now_ms: u64, limit_ms: u64, most: usize) {
+        for _ in 0..most {
+            let Some((_, channel)) = self.order.first_key_value() else { return };
             let last = self.rooms.get(channel).and_then(|room| room.last.as_ref());
-            let is_old = last.is_none_or(|last| now_ms.saturating_sub(last.kept_ms) >= CACHED_MS);
-            if !is_old && self.cached_bytes <= CACHED_BYTES_MAX {
+            if last.is_some_and(|last| now_ms.saturating_sub(last.kept_ms) < limit_ms) {
                 return;
             }
             let channel = channel.clone();

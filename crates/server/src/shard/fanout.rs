@@ -15,7 +15,9 @@
 //! command that isn't PUBLISH, the end of the connection's batch. What other shards have published is handed out in runs
 //! too, within one slice of the mail.
 //!
-//! A page that an event names is not sent it, so such an event, where there are pages, is no part of a run.
+//! A page that an event names is not sent it, so such an event, where there are pages, is no part of a run. Pages that follow
+//! several channels are told with each message where all of them stand (`connection/circle.rs`): a run of theirs is copied, with
+//! the lines between its messages, for each circle once.
 //!
 //! Invariants
 //! - While a run is open, the publisher is not in its audience, and no subscription of this shard has changed since it
@@ -34,6 +36,7 @@ use sterna_pubsub::{MatchScratch, SubscriberSet};
 use crate::config::PusherApps;
 use crate::connection::Dialect;
 use crate::connection::chunk::{Appender, Range};
+use crate::connection::circle::{COPIED_BYTES_MAX, Kept, Lines};
 use crate::directory::{ChannelDirectory, Elsewhere};
 use crate::mailbox::Mail;
 use crate::parcel::{Matches, Message, Namespace, Parcel};
@@ -73,6 +76,10 @@ struct Run {
     local: usize,
     /// Whether its messages have IDs.
     has_ids: bool,
+    /// The longest line that a page of the audience has of its own before each message; 0: none has.
+    line_bytes: usize,
+    /// Where the messages stand that `frames` has as events, if any page has.
+    kept: Kept,
     /// Which dialects the audience speaks.
     wanted: [bool; Dialect::COUNT],
     frames: ByDialect<Option<Range>>,
@@ -83,13 +90,21 @@ struct Run {
     probe: Option<Instant>,
 }
 
+impl Run {
+    /// Whether the message may be one of it: the pages that have lines of their own get copies.
+    #[inline]
+    fn takes(&self, payload: &[u8]) -> bool {
+        self.line_bytes == 0 || payload.len() <= COPIED_BYTES_MAX
+    }
+}
+
 /// A shard's part in fan-out.
 #[derive(Default)]
 pub(crate) struct Fanout {
     /// Where frames go, by dialect, so that a subscriber's frames lie behind each other.
     frames: ByDialect<Appender>,
-    /// Where IDs go that are of one page alone.
-    ids: Appender,
+    /// What goes to some of the pages alone.
+    lines: Lines,
     run: Option<Run>,
     outbox: Outbox,
     scratch: MatchScratch,
@@ -115,12 +130,11 @@ impl Fanout {
         self.pages > 0 && pusher::except(payload).is_some()
     }
 
-    /// Ends a run that has just been opened if its message is not for all of its audience.
+    /// Ends a run that has just been opened if its message is not for all of its audience, or too long for it.
     #[inline]
-    fn keep_run_unless_named(&mut self, payload: &[u8]) {
-        if self.names_page(payload)
-            && let Some(run) = self.run.take()
-        {
+    fn keep_run_if_for_all(&mut self, payload: &[u8]) {
+        let is_for_all = !self.names_page(payload) && self.run.as_ref().is_some_and(|run| run.takes(payload));
+        if !is_for_all && let Some(run) = self.run.take() {
             self.spare_channel = run.channel;
         }
     }
@@ -128,7 +142,7 @@ impl Fanout {
     /// Called once a turn, after flushing.
     pub(crate) fn recycle(&mut self) {
         self.frames.iter_mut().for_each(Appender::recycle);
-        self.ids.recycle();
+        self.lines.recycle();
     }
 }
 
@@ -191,6 +205,7 @@ impl Shard {
             && run.has_ids == id.is_some()
             && (space == Namespace::Sharded
                 || run.patterns_version == self.server.directory.patterns.version())
+            && run.takes(payload)
             && !self.fanout.names_page(payload)
         {
             return self.continue_run(payload, id);
@@ -217,7 +232,7 @@ impl Shard {
 
         let audience = (&patterns, pattern_elsewhere, patterns_version);
         let members = self.open_run(space, hash, channel, audience, id.is_some());
-        self.fanout.keep_run_unless_named(payload);
+        self.fanout.keep_run_if_for_all(payload);
         let position = self.position_of(id);
         if self.fanout.run.is_some() {
             self.encode_into_run(payload, position);
@@ -270,6 +285,8 @@ impl Shard {
             audience,
             local: members,
             has_ids,
+            line_bytes: 0,
+            kept: Kept::default(),
             wanted: [false; Dialect::COUNT],
             frames: Default::default(),
             patterns: patterns.clone(),
@@ -285,13 +302,16 @@ impl Shard {
         members
     }
 
-    /// Learns which dialects the run's audience speaks; false if the publisher is in it, or a page that is sent IDs of its own.
+    /// Learns which dialects the run's audience speaks, and how long its lines are; false if the publisher is in it.
     fn admit(&self, run: &mut Run) -> bool {
         let Some(members) = self.audience(run) else { return true };
         for &slot in members.as_slice() {
             let connection = &self.connections[slot as usize];
-            if self.is_executing(connection.me) || run.has_ids && connection.has_own_ids() {
+            if self.is_executing(connection.me) {
                 return false;
+            }
+            if run.has_ids {
+                run.line_bytes = connection.own_line_bytes().unwrap_or(0).max(run.line_bytes);
             }
             run.wanted[connection.dialect() as usize] = true;
         }
@@ -331,6 +351,7 @@ impl Shard {
         run.probe = run.probe.or(*probe);
         let apps = &self.config.pusher_app;
         let mut broken: ByDialect<Option<Range>> = Default::default();
+        let mut kept = None;
         for (i, dialect) in Dialect::ALL.into_iter().enumerate() {
             if !run.wanted[i] {
                 continue;
@@ -341,13 +362,24 @@ impl Shard {
                 }
                 _ => encode(&mut frames[i], (dialect, apps), (run.space, &run.channel), payload, position),
             };
+            let frame_bytes = range.len();
             if !run.frames[i].as_mut().is_some_and(|so_far| so_far.extend(&range)) {
                 // The chunk was full: what lies in the old one goes out, and the run goes on in the new one.
                 broken[i] = run.frames[i].replace(range);
             }
+            if dialect == Dialect::Events && run.line_bytes > 0 {
+                kept = position.map(|position| (position, frame_bytes));
+            }
         }
         if broken.iter().any(Option::is_some) {
             self.hand_out(&broken);
+        }
+        let (Some(run), Some((position, frame_bytes))) = (&mut self.fanout.run, kept) else { return };
+        run.kept.push(position, frame_bytes);
+        if run.kept.is_full(run.line_bytes) {
+            let mut full: ByDialect<Option<Range>> = Default::default();
+            full[Dialect::Events as usize] = run.frames[Dialect::Events as usize].take();
+            self.hand_out(&full);
         }
     }
 
@@ -370,7 +402,7 @@ impl Shard {
 
     /// Appends `frames` to the queues of the run's audience.
     fn hand_out(&mut self, frames: &ByDialect<Option<Range>>) {
-        let Some(run) = &mut self.fanout.run else { return };
+        let Fanout { run: Some(run), lines, .. } = &mut self.fanout else { return };
         let probe = run.probe.take();
         let members = match &run.audience {
             Audience::Nobody => None,
@@ -381,11 +413,18 @@ impl Shard {
             Audience::Pattern(pattern) => self.patterns.subscribers(pattern),
         };
         let members = members.map_or(&[][..], SubscriberSet::as_slice);
+        lines.begin_round();
         for &slot in members {
             let connection = &mut self.connections[slot as usize];
-            if let Some(range) = &frames[connection.dialect() as usize] {
-                self.flusher.push(connection, range.clone());
-            }
+            let Some(range) = &frames[connection.dialect() as usize] else { continue };
+            let own = match run.line_bytes {
+                0 => None,
+                _ => lines.run(connection, &run.channel, &run.kept, range),
+            };
+            self.flusher.push(connection, own.unwrap_or_else(|| range.clone()));
+        }
+        if frames[Dialect::Events as usize].is_some() {
+            run.kept.clear();
         }
         if let (Some(since), false) = (probe, members.is_empty()) {
             let chosen = &self.connections[members[fastrand::usize(..members.len())] as usize];
@@ -423,7 +462,8 @@ impl Shard {
         };
         let apps = &config.pusher_app;
         let except = if fanout.pages > 0 { pusher::except(payload) } else { None };
-        let Fanout { frames: appenders, ids, probe, .. } = fanout;
+        let Fanout { frames: appenders, lines, probe, .. } = fanout;
+        lines.begin_round();
         let mut hand_out =
             |members: &SubscriberSet<u32>,
              position: Option<Position>,
@@ -438,9 +478,9 @@ impl Shard {
                     let frame = frames[dialect as usize]
                         .get_or_insert_with(|| encode(&mut appenders[dialect as usize], dialect));
                     if let Some(position) = position
-                        && let Some(id) = connection.own_id(ids, channel, position)
+                        && let Some(line) = lines.line(connection, channel, position)
                     {
-                        flusher.push(connection, id);
+                        flusher.push(connection, line);
                     }
                     if *executing == Some(connection.me) && !connection.is_detached() {
                         deferred.push(frame.clone());
@@ -534,6 +574,7 @@ impl Shard {
             && run.channel == channel
             && run.has_ids == message.id.is_some()
             && run.patterns == message.patterns
+            && run.takes(payload)
             && !self.fanout.names_page(payload)
         {
             self.fanout.tally.deliver(run.local);
@@ -551,7 +592,7 @@ impl Shard {
         let audience = (&message.patterns, Elsewhere::default(), 0);
         let members = self.open_run(space, hash, channel, audience, message.id.is_some());
         self.fanout.tally.deliver(members);
-        self.fanout.keep_run_unless_named(payload);
+        self.fanout.keep_run_if_for_all(payload);
         if self.fanout.run.is_some() {
             self.encode_into_run(payload, position);
         } else {

@@ -11,7 +11,7 @@
 //!    does a client blocked in XREAD), and it goes on with 2.
 //!
 //! What was trimmed before it could be read is told by another `resume`, which says `false`; then the place goes on with what
-//! comes next. So is what was published while `retain` did not name the channel any more: in 3, behind what the stream holds.
+//! comes next. So is what may have been published while `retain` did not name the channel: in 3, behind what the stream holds.
 //! Rights are those of the page's user: `command/rights.rs` closes a page that loses one.
 //!
 //! Cost: a lock and a look for each slice; a channel that is live costs what any subscription does.
@@ -127,6 +127,7 @@ impl Shard {
         let names = kept.iter().map(|name| (Kind::Channel, Box::from(&**name)));
         let names = names.chain(streams.into_iter().map(|key| (Kind::Stream, key.into())));
         let mut follow = Box::new(Follow::new(names.collect(), !shares_ids));
+        follow.retain_version = server.retain_version();
         let mut begun = Vec::new();
         for index in 0..follow.places().len() {
             let key = self.key_of(&follow, index);
@@ -192,6 +193,7 @@ impl Shard {
 
     /// Ends what the connection follows.
     pub(super) fn stop_following(&mut self, slot: usize) {
+        self.circles.leave(&mut self.connections[slot]);
         let Some(mut follow) = self.connections[slot].follow.take() else { return };
         for waiter in follow.take_waiters() {
             // A wake-up that is on its way finds nobody.
@@ -281,14 +283,18 @@ impl Shard {
                 held.wait_for(key, scene, behind, &mut self.changes).map_or(Stage::Behind, Stage::Waits)
             }
         };
-        let follow = self.connections[who.slot].follow.as_mut();
-        if let Some(place) = follow.and_then(|follow| follow.place_mut(index)) {
+        let Some(follow) = self.connections[who.slot].follow.as_mut() else { return };
+        if let Some(place) = follow.place_mut(index) {
             place.stage = stage;
         }
-        // What was published since is in no stream. Asked now that it is subscribed: what is not kept from here on is delivered.
-        if kind == Kind::Channel && self.server.config().retention_of(&name).is_none() {
+        // What was published while `retain` did not name the channel is in no stream, and it may name it again by now. Asked now
+        // that it is subscribed: what is not kept from here on is delivered.
+        let may_have_ceased = follow.retain_version != self.server.retain_version();
+        if kind == Kind::Channel && (may_have_ceased || self.server.config().retention_of(&name).is_none()) {
             self.tell_of_gap(who.slot, index);
         }
+        self.end_run();
+        self.circles.enter(&mut self.connections[who.slot]);
     }
 
     /// Tells a page that it may have missed something of a place.
@@ -350,12 +356,12 @@ fn write_entry(
     entry: &Entry<'_>,
 ) {
     if kind == Kind::Stream {
-        follow.write_id_line(out, epoch);
+        follow.write_id_line(out, epoch, 0);
         return event::entry(out, name, (entry.id.ms, entry.id.seq), entry.fields());
     }
     let mut fields = entry.fields();
     if let (Some((MESSAGE, message)), None) = (fields.next(), fields.next()) {
-        follow.write_id_line(out, epoch);
+        follow.write_id_line(out, epoch, 0);
         event::message(out, None, name, message);
     }
 }

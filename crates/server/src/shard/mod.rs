@@ -60,6 +60,7 @@ use sterna_pubsub::ChannelIndex;
 use crate::apart::Task;
 use crate::config::Config;
 use crate::connection::chunk::{self, Appender, Range};
+use crate::connection::circle::Circles;
 use crate::connection::client::{Client, mark};
 use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
@@ -101,6 +102,8 @@ pub(crate) struct Shard {
     pub(crate) sharded: ChannelIndex<u32>,
     pub(crate) patterns: ChannelIndex<u32>,
     pub(crate) fanout: Fanout,
+    /// Its pages that follow several channels and are up to date.
+    circles: Circles,
     /// Where replies are written.
     pub(crate) replies: Appender,
     /// Where bytes go that a command has for other connections than its own, whose reply buffer is on loan.
@@ -167,6 +170,7 @@ impl Shard {
             sharded: ChannelIndex::default(),
             patterns: ChannelIndex::default(),
             fanout: Fanout::default(),
+            circles: Circles::default(),
             replies: Appender::default(),
             replies_to_others: Appender::default(),
             scratch: vec![0; READ_BYTES],

@@ -239,8 +239,8 @@ impl Shard {
     /// Ends what a connection that is gone has had as a page.
     pub(super) fn leave_page(&mut self, connection: Connection, page: Page, reason: CloseReason) {
         self.fanout.pages -= 1;
-        for (channel, user) in &page.presences {
-            self.leave_room(&page.app, channel, user);
+        for left in &page.presences {
+            self.leave_room(&page.app, &left.channel, &left.user);
         }
         if let Some(user) = &page.user {
             self.server.pages.users.remove(&page.app.id, user, (self.index, connection.me));

@@ -18,6 +18,7 @@ use sterna_pubsub::Kind;
 
 use crate::config::PusherApp;
 use crate::connection::CloseReason;
+use crate::connection::page::Membership;
 use crate::pages::Join;
 use crate::shard::Shard;
 use crate::shard::parts::PART_SUBSCRIPTIONS;
@@ -186,7 +187,11 @@ impl Shard {
             if let Some(page) = self.connections[slot].page.as_mut()
                 && page.member_in(outside).is_none()
             {
-                page.presences.push((outside[..].into(), member.id[..].into()));
+                page.presences.push(Membership {
+                    channel: outside[..].into(),
+                    user: member.id[..].into(),
+                    info_bytes: member.info.len(),
+                });
                 if room.join(outside, &member.id, &member.info) == Join::New {
                     let mut frame = Vec::new();
                     pusher::member_added(&mut frame, channel, &member.id, &member.info);
@@ -223,11 +228,11 @@ impl Shard {
             Ran::Done => {}
         }
         let left = self.connections[slot].page.as_mut().and_then(|page| {
-            let at = page.presences.iter().position(|(name, _)| **name == *outside)?;
+            let at = page.presences.iter().position(|of| *of.channel == *outside)?;
             Some(page.presences.swap_remove(at))
         });
-        if let Some((channel, user)) = left {
-            self.leave_room(&app, &channel, &user);
+        if let Some(left) = left {
+            self.leave_room(&app, &left.channel, &left.user);
         }
         true
     }

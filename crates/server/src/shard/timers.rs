@@ -206,6 +206,8 @@ impl Shard {
         if self.index == 0 {
             self.server.tick();
             self.server.take_due_snapshot(&self.config);
+            let has_no_app = self.config.pusher_app.0.is_empty();
+            self.server.pages.rooms.tidy(self.clock.now_ms, has_no_app);
         }
     }
 
