@@ -2,6 +2,7 @@
 
 mod abuse;
 mod commands;
+mod dashboard;
 mod events;
 mod login;
 mod observe;

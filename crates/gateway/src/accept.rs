@@ -24,6 +24,7 @@ use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::server::TlsStream;
 
 use crate::budget::Budget;
+use crate::dashboard::Dashboard;
 use crate::guarded::Guarded;
 use crate::keys::KeyFile;
 use crate::limits::{
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) budget: Arc<Budget>,
     pub(crate) token_keys: KeyFile,
+    pub(crate) dashboard: Dashboard,
     /// Held by the request whose metrics are being written: one at a time.
     pub(crate) metrics: Arc<tokio::sync::Mutex<()>>,
 }
@@ -99,7 +101,13 @@ impl Leave for TlsStream<TcpStream> {
 
 impl Shared {
     pub(crate) fn new(engine: Engine) -> Shared {
-        Shared { engine, budget: Arc::default(), token_keys: KeyFile::default(), metrics: Arc::default() }
+        Shared {
+            engine,
+            budget: Arc::default(),
+            token_keys: KeyFile::default(),
+            dashboard: Dashboard::default(),
+            metrics: Arc::default(),
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 mod accept;
 mod aside;
 mod budget;
+mod dashboard;
 mod events;
 mod guarded;
 mod json;

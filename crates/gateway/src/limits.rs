@@ -44,6 +44,12 @@ pub(crate) const RETRY_MS: std::ops::Range<u64> = 1000..3000;
 /// Entries that one reading of a stream answers.
 pub(crate) const ENTRIES_MAX: u64 = 1000;
 
+/// Pages of the dashboard that watch at the same time.
+pub(crate) const WATCHERS_MAX: usize = 16;
+
+/// Between two looks at the server for these.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long the end of the thread waits for what it is doing.
 pub(crate) const STOP_TIME_MAX: Duration = Duration::from_millis(200);
 

@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use sterna_protocol::event::json_string;
+use tokio::sync::mpsc::Receiver;
 
 use crate::budget::Held;
 use crate::events::Events;
@@ -23,6 +24,8 @@ pub(crate) enum Payload {
     },
     /// What comes, as it comes.
     Events(Box<Events>),
+    /// Figures, once a second.
+    Live(Receiver<Bytes>),
 }
 
 /// Why a request is not done.
@@ -109,8 +112,17 @@ pub(crate) fn empty(status: StatusCode) -> Response<Payload> {
 
 /// A response that goes on.
 pub(crate) fn event_stream(events: Events) -> Response<Payload> {
+    stream_of(Payload::Events(Box::new(events)))
+}
+
+/// The same for figures.
+pub(crate) fn live_stream(events: Receiver<Bytes>) -> Response<Payload> {
+    stream_of(Payload::Live(events))
+}
+
+fn stream_of(events: Payload) -> Response<Payload> {
     let mut response = empty(StatusCode::OK);
-    *response.body_mut() = Payload::Events(Box::new(events));
+    *response.body_mut() = events;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // nginx and others who know it would keep events until they have a bufferful.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -127,6 +139,9 @@ impl Body for Payload {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Payload::Whole { bytes, .. } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Payload::Live(events) => {
+                events.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
             Payload::Events(events) => {
                 events.poll_next(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -140,7 +155,7 @@ impl Body for Payload {
     fn size_hint(&self) -> SizeHint {
         match self {
             Payload::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Payload::Events(_) => SizeHint::default(),
+            Payload::Events(_) | Payload::Live(_) => SizeHint::default(),
         }
     }
 }

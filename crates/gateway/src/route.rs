@@ -16,7 +16,7 @@ use crate::login::{self, Login};
 use crate::origin::{self, Asker};
 use crate::response::{Payload, Refusal};
 use crate::session::{Session, no_room};
-use crate::{observe, pusher, upstash, url, v1};
+use crate::{dashboard, observe, pusher, upstash, url, v1};
 
 /// A request, its body not read yet.
 pub(crate) struct Asked {
@@ -38,6 +38,10 @@ const BODY_COPIES: usize = 3;
 
 /// Answers one request.
 pub(crate) async fn answer(caller: &Caller, request: Request<Incoming>) -> Response<Payload> {
+    // A page that is for everybody, which a link of any other page may lead to; nobody's origin is told to read it.
+    if let Some(asset) = dashboard::asset(request.method(), request.uri().path()) {
+        return asset;
+    }
     let config = caller.shared.engine.config();
     let asker = match origin::check(request.headers(), &config.http_allow_origin, caller.tls) {
         Ok(asker) => asker,

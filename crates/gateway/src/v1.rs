@@ -9,6 +9,7 @@ use sterna_protocol::event::json_string;
 
 use crate::accept::Caller;
 use crate::aside::aside;
+use crate::dashboard;
 use crate::limits::ENTRIES_MAX;
 use crate::login::Login;
 use crate::observe;
@@ -35,6 +36,8 @@ pub(crate) async fn answer(caller: &Caller, asked: Asked) -> Result<Response<Pay
         (&Method::POST, [b"streams", _]) => append(caller, asked).await,
         (&Method::GET, [b"streams", _]) => range(caller, asked).await,
         (&Method::GET, [b"events"]) => stream::open(caller, asked).await,
+        (&Method::GET, [b"admin", b"live"]) => dashboard::live(caller, &asked).await,
+        (_, [b"admin", b"live"]) => Err(Refusal::method("GET")),
         (_, [b"health" | b"openapi.json" | b"events"]) => Err(Refusal::method("GET")),
         (_, [b"publish"]) => Err(Refusal::method("POST")),
         (_, [b"streams", _]) => Err(Refusal::method("GET, POST")),

@@ -141,7 +141,11 @@ impl ChannelDirectory {
 
     /// The same with how many subscribers each has, over all shards.
     pub(crate) fn for_each_count_in(&self, stripe: usize, mut f: impl FnMut(&Arc<[u8]>, u64)) {
-        let entries = self.stripes[stripe].entries.lock();
+        let stripe = &self.stripes[stripe];
+        if stripe.mask.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let entries = stripe.entries.lock();
         entries.channels.iter().for_each(|(channel, counts)| f(channel, counts.total()));
     }
 
