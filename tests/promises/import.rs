@@ -155,3 +155,34 @@ fn fieldsets_count_as_memory_of_their_client_and_have_an_end() {
     assert_eq!(client.int(&["HIMPORT", "DISCARDALL"]), prepared as i64 - 1);
     wait_for("the fieldsets to be gone", || (total_memory(&mut client) < before + one).then_some(()));
 }
+
+/// Who takes over from a connection that broke goes to its shard, and what it has prepared goes along.
+#[test]
+fn a_fieldset_goes_along_when_its_connection_moves_to_another_shard() {
+    let server = Server::sterna(3, &["--resume-window", "60"]);
+    let mut other = server.connect();
+    let detached = |client: &mut Client| {
+        let text = client.text(&["INFO", "clients"]);
+        text.lines().any(|line| line == "detached_clients:1")
+    };
+    // Of so many connections some are of another shard than the one that they take over from.
+    for round in 0..12 {
+        let name = format!("me-{round}");
+        let mut first = server.connect();
+        first.request(&["HELLO", "3", "SETNAME", &name]);
+        first.request(&["SUBSCRIBE", "a"]);
+        drop(first);
+        wait_for("it to be detached", || detached(&mut other).then_some(()));
+        let mut second = server.connect();
+        second.request(&["HELLO", "3", "SETNAME", &name]);
+        says(&mut second, "HIMPORT PREPARE u name age", "OK");
+        // What comes behind it is read where it has moved to.
+        second.send(&["SUBSCRIBE", "a"]);
+        second.send(&["HIMPORT", "SET", &name, "u", "alice", "30"]);
+        assert!(matches!(second.value(), Value::Push(_)), "the subscription");
+        assert_eq!(second.value(), Value::Simple(b"OK".to_vec()), "round {round}");
+        assert!(!detached(&mut other), "it has taken over");
+        says(&mut other, &format!("HGET {name} age"), "30");
+        other.request(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    }
+}
