@@ -219,7 +219,7 @@ def measure(make, count: int, messages: int) -> tuple[float, float, float]:
         pages = Pages(kind, count)
         time.sleep(0.5)
         memory = (rss_bytes(kind.process.pid) - before) / count
-        latency = statistics.quantiles(latencies_ms(pages, 200), n=100)[98] if messages else 0
+        latency = statistics.quantiles(latencies_ms(pages, 100), n=100)[98] if messages else 0
         began = cpu_us(kind.process.pid)
         for _ in range(messages // BURST):
             kind.publish(BURST)
