@@ -31,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
     &["reclaim"],
     &["apart"],
     &["parcel"],
+    &["nodes"],
     &["invalidation"],
     &["mailbox"],
     &["logins"],
@@ -46,6 +47,7 @@ const LAYERS: &[&[&str]] = &[
     &["shard"],
     &["command"],
     &["metrics"],
+    &["inlet"],
     // What the crates above ask of it.
     &["engine"],
     &["start"],

@@ -4,6 +4,7 @@
 //! - `promises/`: order, visibility and bookkeeping of messages while everything changes on every shard.
 //! - `crash/`: what is found again after the server was killed, stopped, or had no room on the disk.
 //! - `operation/`: limits, listeners, TLS, starting and stopping.
+//! - `cluster/`: several nodes on real NATS servers, whose lines are cut.
 //! - `layers.rs`: the modules of the server name only those below them.
 //! - `tidy.rs`: what review should not have to look for.
 //!
@@ -14,6 +15,8 @@
 //! - `REDIS8_SERVER`, `REDIS_SERVER`: the server to compare with, a Redis 8.2; unless the first is set, the one that
 //!   `./test` has installed, or what there is. Comparisons that need a newer one say so and are skipped.
 //! - `VALKEY_SERVER`: a Valkey 9, for exchanging payloads; without it that is skipped.
+//! - `NATS_SERVER`: a NATS server, for several nodes; without it that is skipped.
+//! - `STERNA_CLUSTER_TRIALS`: first messages after a SUBSCRIBE on another node; 300 unless set.
 //! - `STERNA_TEST_SECONDS`: how long tests run that could run for ever; a few seconds each unless set.
 //! - `STERNA_TEST_CUTS`: how often the line to subscribers is cut that resume; 4 times unless set.
 //! - `STERNA_CRASH_ROUNDS`: how often the server is killed; 200 times unless set.
@@ -27,6 +30,7 @@ pub mod faults;
 pub mod http;
 pub mod line;
 pub mod memory;
+pub mod nats;
 pub mod script;
 pub mod server;
 pub mod tls;

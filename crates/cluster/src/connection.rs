@@ -171,6 +171,7 @@ impl Settings {
             .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
             .client_capacity(REQUESTS_MAX)
             .no_echo()
+            .ignore_discovered_servers()
             .reconnect_delay_callback(pause_before)
             .event_callback(move |event| {
                 let on_event = Arc::clone(&on_event);

@@ -7,9 +7,12 @@
 //! |---|---|
 //! | `log` | the replicated log: its protocol, and a simulation of it |
 //! | `connection` | from directives to a client of NATS, and the checks of what it reaches |
+//! | `pubsub` | what is published on one node reaches subscribers on others |
 #![forbid(unsafe_code)]
 
 mod connection;
 pub mod log;
+mod pubsub;
 
 pub use connection::{ClusterError, Connections, SERVER_MIN, Settings, check_server};
+pub use pubsub::Bridge;

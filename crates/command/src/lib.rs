@@ -144,6 +144,8 @@ bitflags! {
         const LOGS_IN = 1 << 27;
         /// Names a fieldset of its connection in the argument behind its key (HIMPORT SET).
         const TAKES_FIELDSET = 1 << 32;
+        /// Tells of all nodes: they are asked before it is executed.
+        const ASKS_NODES = 1 << 33;
     }
 }
 

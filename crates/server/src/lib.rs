@@ -14,6 +14,7 @@ mod files;
 mod histogram;
 mod history;
 mod hooks;
+mod inlet;
 mod invalidation;
 mod libraries;
 mod limits;
@@ -23,6 +24,7 @@ mod logins;
 mod mailbox;
 mod metrics;
 mod net;
+mod nodes;
 mod overview;
 mod pages;
 mod parcel;
@@ -50,8 +52,12 @@ use sterna_config as config;
 
 pub use engine::{Engine, EventStream, InnerClient, Seat};
 pub use hooks::{MemoryStats, on_log_level, set_memory_purge, set_memory_stats};
+pub use inlet::{Answerer, Inlet};
 pub use metrics::MetricsFormat;
 pub use net::{HttpChange, HttpListener};
+pub use nodes::{
+    Answer, BUCKETS, BucketSet, Forwarded, Nodes, Question, Space, WAIT_MAX, bucket_of, forwarded,
+};
 pub use overview::{
     Busy, Journal, Kind, Latency, Memory, Observer, Overview, ShardLoad, Subscribed, Totals, Waiting,
 };
@@ -60,7 +66,7 @@ pub use persistence::{
     replay_at_rest,
 };
 pub use position::{NAMES_WITH_POSITION_MAX, Since};
-pub use start::{Control, LINE_CHECKS, Running, StartError, start};
+pub use start::{Connect, Control, LINE_CHECKS, Running, StartError, start, start_among};
 
 /// Versions that the server tells of itself.
 #[derive(Debug, Clone, Copy)]

@@ -28,6 +28,7 @@ use crate::connection::state::ConnectionRef;
 use crate::connection::transport::{Socket, Transport};
 use crate::invalidation::Invalidation;
 use crate::net::Relisten;
+use crate::nodes::Word;
 use crate::parcel::Parcel;
 use crate::position::Since;
 
@@ -81,6 +82,8 @@ pub(crate) enum Mail {
     Probe { holder: ConnectionRef, ack: Ack },
     /// A connection of another shard is this one's from now on.
     Moved(Box<Mover>),
+    /// Other nodes have answered what a connection of this shard waits for.
+    Nodes { who: ConnectionRef, word: Box<Word> },
     /// Stop: close listeners, flush, leave.
     Shutdown,
 }
@@ -184,6 +187,7 @@ impl Mail {
             | Mail::User { .. }
             | Mail::Probe { .. }
             | Mail::Moved(_)
+            | Mail::Nodes { .. }
             | Mail::Shutdown => true,
         }
     }
@@ -264,6 +268,10 @@ impl Mailbox {
     }
 }
 
+/// Above so many bytes in the mail a shard is behind. Large enough that mail is still handed out in long runs, small
+/// enough that it is handed out within the time of a few turns.
+pub(crate) const MAILED_BYTES_MAX: usize = 1024 * 1024;
+
 /// What one shard has mailed to another: stands with the one that gets it, one for each that sends.
 #[derive(Debug, Default)]
 pub(crate) struct Credit {
@@ -277,6 +285,11 @@ pub(crate) struct Credit {
 impl Credit {
     pub(crate) fn add(&self, bytes: usize) -> usize {
         self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// The bytes as last seen.
+    pub(crate) fn bytes_now(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// The bytes, after the receiver has been asked to say when they have fallen.

@@ -65,3 +65,76 @@ impl Message {
         self.end - self.start + size_of::<Message>()
     }
 }
+
+/// Messages for other shards that have yet to be mailed.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    has_mail: bool,
+    bytes: Vec<u8>,
+    for_shard: Vec<Vec<Message>>,
+    /// When the message was published that is a probe.
+    probe: Option<Instant>,
+}
+
+impl Outbox {
+    /// Returns what it counts against credit with each of `shards`.
+    pub(crate) fn add(
+        &mut self,
+        shards: u64,
+        (space, channel): (Namespace, &[u8]),
+        payload: &[u8],
+        (id, probe): (Option<EntryId>, Option<Instant>),
+        patterns: &Matches,
+    ) -> usize {
+        self.has_mail = true;
+        self.probe = probe.or(self.probe);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(channel);
+        let channel_end = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        let (end, is_probe) = (self.bytes.len(), probe.is_some());
+        let message = Message { space, is_probe, start, channel_end, end, patterns: patterns.clone(), id };
+        let mut rest = shards;
+        while rest != 0 {
+            let shard = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if self.for_shard.len() <= shard {
+                self.for_shard.resize_with(shard + 1, Vec::new);
+            }
+            self.for_shard[shard].push(message.clone());
+        }
+        message.cost()
+    }
+
+    /// Empties it: shard, parcel, and what that counts against credit.
+    #[inline]
+    pub(crate) fn take_parcels(&mut self) -> impl Iterator<Item = (usize, Parcel, usize)> {
+        let (has_mail, probe) = (std::mem::take(&mut self.has_mail), self.probe.take());
+        let all = has_mail.then(|| Arc::new(std::mem::take(&mut self.bytes)));
+        let lists = if has_mail { &mut self.for_shard[..] } else { &mut [] };
+        lists.iter_mut().enumerate().filter(|(_, messages)| !messages.is_empty()).filter_map(
+            move |(shard, messages)| {
+                let (parcel, bytes) = pack(all.as_ref()?, std::mem::take(messages), probe);
+                Some((shard, parcel, bytes))
+            },
+        )
+    }
+}
+
+/// A parcel of `messages`, whose texts lie in `all`, and what it counts against credit. One that has a small part of them
+/// gets its own copy: it may lie in the mail for longer than the others.
+fn pack(all: &Arc<Vec<u8>>, mut messages: Vec<Message>, probe: Option<Instant>) -> (Parcel, usize) {
+    let cost = messages.iter().map(Message::cost).sum();
+    let texts: usize = messages.iter().map(|message| message.end - message.start).sum();
+    if 2 * texts >= all.len() {
+        return (Parcel { bytes: Arc::clone(all), messages, done: 0, probe }, cost);
+    }
+    let mut own = Vec::with_capacity(texts);
+    for message in &mut messages {
+        let start = own.len();
+        own.extend_from_slice(&all[message.start..message.end]);
+        message.channel_end = start + (message.channel_end - message.start);
+        (message.start, message.end) = (start, own.len());
+    }
+    (Parcel { bytes: Arc::new(own), messages, done: 0, probe }, cost)
+}

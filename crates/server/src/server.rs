@@ -26,6 +26,7 @@ use crate::log_limit::LogLimits;
 use crate::logins::Logins;
 use crate::mailbox::{Credit, Mail, Mailbox};
 use crate::net::HttpRelisten;
+use crate::nodes::Nodes;
 use crate::pages::Pages;
 use crate::partitions::Partitions;
 use crate::pause::Pause;
@@ -44,7 +45,7 @@ use crate::tracking::Tracking;
 #[derive(Debug)]
 pub(crate) struct ShardHandle {
     pub(crate) mailbox: Mailbox,
-    /// What each other shard has mailed to it and it has not handed out.
+    /// What each other shard has mailed to it, and behind them other nodes, and it has not handed out.
     pub(crate) credit: Box<[Credit]>,
     pub(crate) clients: Mutex<HashMap<ClientId, Arc<Client>>, { Level::Clients as u8 }>,
     /// Connections it owns or has been promised.
@@ -73,7 +74,7 @@ impl ShardHandle {
     pub(crate) fn new(mailbox: Mailbox, shards: usize, table: &Table) -> ShardHandle {
         ShardHandle {
             mailbox,
-            credit: (0..shards).map(|_| Credit::default()).collect(),
+            credit: (0..=shards).map(|_| Credit::default()).collect(),
             clients: Mutex::default(),
             connections: AtomicUsize::new(0),
             closed: CloseCounts::default(),
@@ -168,6 +169,8 @@ pub(crate) struct Server {
     pub(crate) slowlog: Mutex<crate::history::slow::SlowLog, { Level::SlowLog as u8 }>,
     pub(crate) delays: Mutex<crate::history::delays::Delays, { Level::Delays as u8 }>,
     pub(crate) acl_log: Mutex<crate::history::denials::AclLog, { Level::AclLog as u8 }>,
+    /// Other nodes, if there are to be any. Set before the shards start.
+    pub(crate) nodes: OnceLock<Arc<dyn Nodes>>,
     stopping: AtomicBool,
     /// That every shard has taken over a change, that the rollback is over, or that the server stops.
     pub(crate) moments: Signal,
@@ -252,6 +255,7 @@ impl Server {
             slowlog: Mutex::default(),
             delays: Mutex::default(),
             acl_log: Mutex::default(),
+            nodes: OnceLock::new(),
             stopping: AtomicBool::new(false),
             moments: Signal::default(),
         }

@@ -14,8 +14,10 @@ use crate::command::table::table;
 use crate::config::{Config, LineChecks, RenamedCommand, UserLine};
 use crate::engine::Engine;
 use crate::files::{make_room_for, own_files};
+use crate::inlet::Inlet;
 use crate::mailbox::Mailbox;
 use crate::net::{HttpListener, ListenError, addresses_of, listen, listen_http};
+use crate::nodes::{NODES, Nodes};
 use crate::persistence::{self, Job, JournalError, Loader};
 use crate::renames::Renames;
 use crate::server::Server;
@@ -56,6 +58,9 @@ pub enum StartError {
     /// Another server's files that were to be brought in.
     #[error(transparent)]
     Import(#[from] persistence::ImportError),
+    /// The other nodes can't be reached as it is configured.
+    #[error("{0}")]
+    Nodes(String),
     /// The kernel refused something.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -105,8 +110,23 @@ pub struct Running {
 }
 
 /// Opens the listeners and starts the shards. `config_path` is the file that CONFIG REWRITE writes.
-pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
-    let shards = shards_of(&config);
+pub fn start(config: Config, config_path: Option<PathBuf>) -> Result<Running, StartError> {
+    start_among(config, config_path, None)
+}
+
+/// What connects a server with other nodes, before its shards start. Errors: a line for people.
+pub type Connect<'a> = Box<dyn FnOnce(Inlet, &Config) -> Result<Arc<dyn Nodes>, String> + 'a>;
+
+/// The same as one of several nodes.
+pub fn start_among(
+    mut config: Config,
+    config_path: Option<PathBuf>,
+    connect: Option<Connect<'_>>,
+) -> Result<Running, StartError> {
+    let mut shards = shards_of(&config);
+    if connect.is_some() {
+        shards = shards.min(NODES);
+    }
     fit_clients_to_files(&mut config, shards)?;
     let users = users_of(&config)?;
     let mut files = Vec::new();
@@ -127,6 +147,11 @@ pub fn start(mut config: Config, config_path: Option<PathBuf>) -> Result<Running
         .map(|poll| Ok(Mailbox::new(Waker::new(poll.registry(), WAKER)?)))
         .collect::<io::Result<Vec<_>>>()?;
     let server = Arc::new(Server::new(table(), config, config_path, users, tls, mailboxes));
+    if let Some(connect) = connect {
+        let nodes = connect(Inlet::new(Arc::clone(&server)), &server.config()).map_err(StartError::Nodes)?;
+        // Nobody else has set it.
+        let _ = server.nodes.set(nodes);
+    }
     *server.listening.lock() = addresses_of(&listeners);
     *server.http_listening.lock() = http.iter().map(HttpListener::place).collect();
     server.persistence.jobs.begin(crate::time::unix_ms() / 1000);

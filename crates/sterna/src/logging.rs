@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use sterna_config::{Config, LogLevel};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -32,13 +33,16 @@ pub(crate) fn start(config: &Config) -> io::Result<()> {
     Ok(())
 }
 
-/// Redis's levels as the log's: `verbose` shows what `debug` does without every connection.
-fn filter_of(level: LogLevel) -> LevelFilter {
-    match level {
+/// Redis's levels as the log's: `verbose` shows what `debug` does without every connection. What NATS's client says of its
+/// connections this node says itself.
+fn filter_of(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Debug => LevelFilter::TRACE,
         LogLevel::Verbose => LevelFilter::DEBUG,
         LogLevel::Notice => LevelFilter::INFO,
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Nothing => LevelFilter::OFF,
-    }
+    };
+    let of_client = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
+    Targets::new().with_default(level).with_target("async_nats", of_client)
 }

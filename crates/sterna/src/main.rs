@@ -128,6 +128,8 @@ enum Failure {
     #[error(transparent)]
     Start(#[from] sterna_server::StartError),
     #[error(transparent)]
+    Cluster(#[from] sterna_cluster::ClusterError),
+    #[error(transparent)]
     Link(#[from] link::LinkError),
     #[error("{0}: {1}")]
     Io(&'static str, std::io::Error),

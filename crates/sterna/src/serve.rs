@@ -1,12 +1,13 @@
 //! `sterna`: the server.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
+use sterna_cluster::{Bridge, Settings};
 use sterna_config::{Config, Loaded};
 use sterna_gateway::Gateway;
 use sterna_server::{Control, Running, VERSION};
@@ -27,7 +28,7 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
         .map_err(|e| Failure::Io("cannot listen to signals", e))?;
     let password = !config.requirepass.is_empty();
     let pidfile = config.pidfile.clone();
-    let mut running = sterna_server::start(config, file)?;
+    let (mut running, bridge) = start(config, file)?;
     let gateway = serve_http(&mut running)?;
     if let Some(path) = &pidfile {
         write_pid(path).map_err(|e| Failure::Io("cannot write the pidfile", e))?;
@@ -37,6 +38,7 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     thread::spawn(move || obey(signals, &control));
     let result = running.join();
     gateway.into_iter().for_each(Gateway::stop);
+    bridge.into_iter().for_each(Bridge::stop);
     if let Some(path) = &pidfile {
         // It may have been removed by hand; there is nothing to do about it either way.
         let _ = std::fs::remove_file(path);
@@ -44,6 +46,22 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     result.map_err(|e| Failure::Io("the server failed", e))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Starts the server, and before its shards what connects it with other nodes, if there are to be any.
+fn start(config: Config, file: Option<PathBuf>) -> Result<(Running, Option<Bridge>), Failure> {
+    let Some(settings) = Settings::of(&config)? else {
+        return Ok((sterna_server::start(config, file)?, None));
+    };
+    let mut bridge = None;
+    let connect = |inlet, config: &Config| {
+        let started = Bridge::start(&settings, config, inlet).map_err(|error| error.to_string())?;
+        let nodes = started.nodes();
+        bridge = Some(started);
+        Ok(nodes)
+    };
+    let running = sterna_server::start_among(config, file, Some(Box::new(connect)))?;
+    Ok((running, bridge))
 }
 
 /// Serves HTTP, if there are listeners for it.

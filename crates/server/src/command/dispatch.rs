@@ -181,6 +181,9 @@ impl Shard {
             self.wait_for_keys(slot);
             return Ok(Admission::Wait);
         }
+        if self.outward.is_some() && !self.is_settled_with_nodes(slot, row, args) {
+            return Ok(Admission::Wait);
+        }
         if is_kept && !self.has_handed_out(slot) {
             return Ok(Admission::Wait);
         }
@@ -593,6 +596,11 @@ impl Shard {
     pub(crate) fn after_reply(&mut self, slot: usize, row: Option<&Row>, out: &mut Vec<u8>, before: usize) {
         self.defer_own_pushes();
         let Some(connection) = self.connections.get_mut(slot) else { return };
+        if row.is_some_and(|row| row.has(Flags::ASKS_NODES)) {
+            let me = connection.me;
+            self.forget_word(me);
+        }
+        let connection = &mut self.connections[slot];
         if connection.tracking.is_some() {
             connection.end_caching(row);
         }

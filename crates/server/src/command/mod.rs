@@ -23,6 +23,7 @@ pub(crate) mod latency;
 mod memory;
 mod monitor;
 mod node;
+mod nodes;
 mod notify;
 mod pubsub;
 mod redaction;

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_command::{Categories, Channels, Command, Flags, Group, KeyUse, KeyUses, Keys, ReplyShape, Spec};
+use sterna_protocol::Args;
 use sterna_protocol::frame::{self, Confirmation};
 use sterna_pubsub::{Kind, glob};
 
+use super::nodes::names;
+use super::table::Row;
 use super::{Call, Failure, Run, help::help};
 use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::directory::STRIPES;
+use crate::nodes::{BucketSet, Question, Space, bucket_of};
 use crate::parcel::Namespace;
 use crate::shard::Shard;
 use crate::shard::parts::{PART_SUBSCRIPTIONS, PART_WALK, Walk};
@@ -26,7 +30,7 @@ const SUBSCRIPTION: Flags = Flags::PUBSUB
     .union(Flags::IN_PARTS);
 const PUBLICATION: Flags =
     Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::MAY_REPLICATE);
-const QUESTION: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE);
+const QUESTION: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE).union(Flags::ASKS_NODES);
 
 const BASE: Spec = Spec {
     name: "",
@@ -211,8 +215,9 @@ pub(super) static ROWS: &[Command<Run>] = &[
                     ..BASE
                 },
                 run: Some(|call| {
-                    let patterns = call.server().directory.patterns.len();
-                    call.reply.int(patterns as i64);
+                    let here = call.server().directory.patterns.len();
+                    let elsewhere = call.shard.counts_elsewhere(call.slot, 1).iter().sum::<u64>();
+                    call.reply.int((here as u64).saturating_add(elsewhere) as i64);
                     Ok(())
                 }),
                 subcommands: &[],
@@ -365,8 +370,10 @@ fn channels(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
         return Err(unknown_or_arity(call));
     }
     let pattern = call.args.get(2);
-    if !call.in_exec && call.shard.directory_of(space).len() > PART_WALK {
-        let walk = Walk::Channels { space, pattern: pattern.map(Box::from), stripe: 0 };
+    let is_long = call.shard.directory_of(space).len() > PART_WALK || call.shard.has_many_names(call.slot);
+    if !call.in_exec && is_long {
+        let elsewhere = call.shard.names_elsewhere(call.slot);
+        let walk = Walk::Channels { space, pattern: pattern.map(Box::from), stripe: 0, elsewhere };
         call.shard.walk_in_parts(call.slot, call.row, walk);
         return Ok(());
     }
@@ -378,22 +385,37 @@ fn channels(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
             }
         });
     }
-    call.reply.array(names.len());
-    for name in names {
-        call.reply.bulk(&name);
+    let elsewhere = call.shard.names_elsewhere(call.slot);
+    call.reply.array(names.len() + elsewhere.iter().map(Vec::len).sum::<usize>());
+    for name in names.iter().chain(elsewhere.iter().flatten()) {
+        call.reply.bulk(name);
     }
     Ok(())
 }
 
 fn numsub(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     let names = call.args.from(2);
+    let elsewhere = call.shard.counts_elsewhere(call.slot, names.len());
     call.reply.array(2 * names.len());
-    for name in names.iter() {
+    for (name, elsewhere) in names.iter().zip(elsewhere) {
         call.reply.bulk(name);
-        let total = call.shard.directory_of(space).total(sterna_pubsub::hash(name), name);
-        call.reply.int(total as i64);
+        let here = call.shard.directory_of(space).total(sterna_pubsub::hash(name), name);
+        call.reply.int((here as u64).saturating_add(elsewhere) as i64);
     }
     Ok(())
+}
+
+/// What a row of PUBSUB asks of other nodes.
+pub(super) fn question_of(row: &Row, args: Args<'_>) -> Question {
+    let of_channels = |space| Question::Channels { space, pattern: args.get(2).map(Box::from) };
+    let of_subscribers = |space| Question::Subscribers { space, channels: names(args.from(2)) };
+    match row.spec.name {
+        "channels" => of_channels(Space::Channels),
+        "shardchannels" => of_channels(Space::Sharded),
+        "numsub" => of_subscribers(Space::Channels),
+        "shardnumsub" => of_subscribers(Space::Sharded),
+        _ => Question::Patterns,
+    }
 }
 
 /// Source: Redis answers PUBSUB CHANNELS with too many arguments in the words of an unknown subcommand.
@@ -425,6 +447,20 @@ impl Shard {
             Kind::Pattern => self.server.directory.patterns.add(&name, self.index),
         }
         self.connections[slot].client.set_mark(mark::PUBSUB, true);
+        if self.outward.is_some() {
+            self.note_joined(kind, &name);
+        }
+    }
+
+    /// SUBSCRIBE has announced it before; other ways to a subscription have not, and a long SUBSCRIBE may have taken a while.
+    #[cold]
+    fn note_joined(&self, kind: Kind, name: &[u8]) {
+        let mut buckets = BucketSet::default();
+        match kind {
+            Kind::Channel | Kind::Sharded => buckets.insert(bucket_of(name)),
+            Kind::Pattern => buckets = BucketSet::all(),
+        }
+        self.announce(&buckets);
     }
 
     /// Ends a subscription of the connection in `slot`, if it has it.

@@ -95,6 +95,8 @@ pub(crate) enum Wait {
     Exec,
     /// SUBSCRIBE or UNSUBSCRIBE: what was published before it is still in the mail.
     Mail,
+    /// Other nodes have yet to know what it wants to listen to, or to answer what it asks: the request stays in the input.
+    Nodes,
     /// SUBSCRIBE: another shard has the detached connection that it takes over from, and is to have this one.
     Move,
     /// It is detached: its socket is gone, and its subscriptions go on until another one takes them over, or its time is up.

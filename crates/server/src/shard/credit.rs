@@ -20,13 +20,10 @@
 use std::sync::atomic::Ordering;
 
 use crate::connection::state::{ConnectionRef, Wait};
-use crate::mailbox::Mail;
+use crate::mailbox::{MAILED_BYTES_MAX, Mail};
+use crate::nodes::NODES;
 use crate::server::Server;
 use crate::shard::Shard;
-
-/// Above so many bytes in the mail a shard is behind. Large enough that mail is still handed out in long runs, small
-/// enough that it is handed out within the time of a few turns.
-const MAILED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Below so many it no longer is.
 const MAILED_BYTES_LOW: usize = MAILED_BYTES_MAX / 2;
@@ -36,7 +33,8 @@ const MAILED_BYTES_LOW: usize = MAILED_BYTES_MAX / 2;
 pub(crate) struct Creditor {
     /// Bytes mailed to each shard and not handed out, as last seen, and those in the outbox.
     mailed_bytes: Vec<usize>,
-    /// Shards that are behind, a bit each; this one's own bit while its output has not been offered.
+    /// Shards that are behind, a bit each; this one's own bit while its output has not been offered, and that of the other nodes
+    /// while they take no more.
     behind: u64,
     /// Shards to which the request that is being executed has mailed, this one if it has subscribers here.
     reached: u64,
@@ -85,6 +83,12 @@ impl Creditor {
         self.behind
     }
 
+    /// The request being executed has published to other nodes; whether they are behind.
+    pub(super) fn note_nodes(&mut self, are_behind: bool) {
+        self.reached |= 1 << NODES;
+        self.behind |= u64::from(are_behind) << NODES;
+    }
+
     pub(super) fn set_behind_itself(&mut self, shard: usize, is_behind: bool) {
         let bit = 1 << shard;
         self.behind = if is_behind { self.behind | bit } else { self.behind & !bit };
@@ -115,7 +119,11 @@ impl Shard {
         let credit = &self.handle().credit[to];
         let left = credit.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
         if left <= MAILED_BYTES_LOW && credit.is_awaited.swap(false, Ordering::SeqCst) {
-            self.server.shards[to].mailbox.wake();
+            match self.server.shards.get(to) {
+                Some(shard) => shard.mailbox.wake(),
+                // It came from other nodes.
+                None => self.outward.iter().for_each(|outward| outward.nodes.has_room()),
+            }
         }
     }
 
@@ -142,7 +150,10 @@ impl Shard {
     pub(super) fn refresh_credit(&mut self) {
         let own = 1 << self.index;
         self.credit.set_behind_itself(self.index, self.flusher.owes());
-        let mut others = self.credit.behind & !own;
+        if self.credit.behind & 1 << NODES != 0 {
+            self.credit.set_behind_itself(NODES, self.awaits_nodes());
+        }
+        let mut others = self.credit.behind & !own & !(1 << NODES);
         while others != 0 {
             let shard = others.trailing_zeros() as usize;
             others &= others - 1;

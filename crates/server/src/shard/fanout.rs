@@ -39,20 +39,11 @@ use crate::connection::chunk::{Appender, Range};
 use crate::connection::circle::{COPIED_BYTES_MAX, Kept, Lines};
 use crate::directory::{ChannelDirectory, Elsewhere};
 use crate::mailbox::Mail;
-use crate::parcel::{Matches, Message, Namespace, Parcel};
+use crate::nodes::NODES;
+use crate::parcel::{Matches, Message, Namespace, Outbox, Parcel};
 use crate::position::Position;
 use crate::shard::Shard;
 use crate::stats::traffic::{Sample, Sampler, Tally};
-
-/// Messages of this turn for other shards.
-#[derive(Debug, Default)]
-struct Outbox {
-    has_mail: bool,
-    bytes: Vec<u8>,
-    for_shard: Vec<Vec<Message>>,
-    /// When the message was published that is a probe.
-    probe: Option<Instant>,
-}
 
 /// Work done between two looks at the clock while mail is handed out: deliveries, and kilobytes encoded.
 const WORK_PER_LOOK: usize = 128;
@@ -150,7 +141,8 @@ impl Fanout {
 type ByDialect<T> = [T; Dialect::COUNT];
 
 impl Shard {
-    /// Publishes a message and returns how many deliveries it caused, over all shards.
+    /// Publishes a message and returns how many deliveries it caused, over all shards. Other nodes get it if somebody listens
+    /// there, and are not counted.
     ///
     /// `publisher` is the slot of the connection that is being served, if one is: what it publishes to itself follows
     /// its reply.
@@ -160,6 +152,18 @@ impl Shard {
 
     /// The same for a message that is an entry of the channel's stream: `id`.
     pub(crate) fn publish_kept(
+        &mut self,
+        space: Namespace,
+        channel: &[u8],
+        payload: &[u8],
+        id: Option<EntryId>,
+    ) -> usize {
+        self.forward(space, channel, payload);
+        self.publish_here(space, channel, payload, id)
+    }
+
+    /// The same on this node alone.
+    pub(crate) fn publish_here(
         &mut self,
         space: Namespace,
         channel: &[u8],
@@ -541,7 +545,8 @@ impl Shard {
         let (patterns, pattern_elsewhere) = self.matching_patterns(space, channel);
         let is_local = self.index_of(space).subscribers_hashed(hash, channel).is_some()
             || patterns.iter().any(|pattern| self.patterns.subscribers(pattern).is_some());
-        elsewhere.shards | pattern_elsewhere.shards | u64::from(is_local) << self.index
+        let shards = elsewhere.shards | pattern_elsewhere.shards | u64::from(is_local) << self.index;
+        shards | u64::from(self.is_wanted_elsewhere(channel)) << NODES
     }
 
     /// Delivers what another shard has published, from where the parcel's cursor stands, until the time is up.
@@ -608,21 +613,15 @@ impl Shard {
         self.credit.note_outgoing_to(shards, bytes);
     }
 
-    /// Mails the turn's messages. Runs have ended.
+    /// Mails the turn's messages, and hands on those that somebody elsewhere listens to. Runs have ended.
     pub(crate) fn mail_outbox(&mut self) {
-        let outbox = &mut self.fanout.outbox;
-        if !std::mem::take(&mut outbox.has_mail) {
-            return;
+        if self.outward.is_some() {
+            self.hand_on();
         }
-        let all = Arc::new(std::mem::take(&mut outbox.bytes));
-        let probe = outbox.probe.take();
-        for (shard, messages) in outbox.for_shard.iter_mut().enumerate() {
-            if messages.is_empty() {
-                continue;
-            }
-            let (parcel, bytes) = pack(&all, std::mem::take(messages), probe);
-            self.credit.mailed(&self.server, self.index, shard, bytes);
-            self.server.shards[shard].mailbox.post(self.index, bytes, Mail::Published(parcel));
+        let Shard { fanout, credit, server, index, .. } = self;
+        for (shard, parcel, bytes) in fanout.outbox.take_parcels() {
+            credit.mailed(server, *index, shard, bytes);
+            server.shards[shard].mailbox.post(*index, bytes, Mail::Published(parcel));
         }
     }
 
@@ -632,55 +631,6 @@ impl Shard {
             Namespace::Sharded => &self.server.directory.sharded,
         }
     }
-}
-
-impl Outbox {
-    /// Returns what it counts against this shard's credit with each of `shards`.
-    fn add(
-        &mut self,
-        shards: u64,
-        (space, channel): (Namespace, &[u8]),
-        payload: &[u8],
-        (id, probe): (Option<EntryId>, Option<Instant>),
-        patterns: &Matches,
-    ) -> usize {
-        self.has_mail = true;
-        self.probe = probe.or(self.probe);
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(channel);
-        let channel_end = self.bytes.len();
-        self.bytes.extend_from_slice(payload);
-        let (end, is_probe) = (self.bytes.len(), probe.is_some());
-        let message = Message { space, is_probe, start, channel_end, end, patterns: patterns.clone(), id };
-        let mut rest = shards;
-        while rest != 0 {
-            let shard = rest.trailing_zeros() as usize;
-            rest &= rest - 1;
-            if self.for_shard.len() <= shard {
-                self.for_shard.resize_with(shard + 1, Vec::new);
-            }
-            self.for_shard[shard].push(message.clone());
-        }
-        message.cost()
-    }
-}
-
-/// A parcel of `messages`, whose texts lie in `all`, and what it counts against credit. One that has a small part of them
-/// gets its own copy: it may lie in the mail for longer than the others.
-fn pack(all: &Arc<Vec<u8>>, mut messages: Vec<Message>, probe: Option<Instant>) -> (Parcel, usize) {
-    let cost = messages.iter().map(Message::cost).sum();
-    let texts: usize = messages.iter().map(|message| message.end - message.start).sum();
-    if 2 * texts >= all.len() {
-        return (Parcel { bytes: Arc::clone(all), messages, done: 0, probe }, cost);
-    }
-    let mut own = Vec::with_capacity(texts);
-    for message in &mut messages {
-        let start = own.len();
-        own.extend_from_slice(&all[message.start..message.end]);
-        message.channel_end = start + (message.channel_end - message.start);
-        (message.start, message.end) = (start, own.len());
-    }
-    (Parcel { bytes: Arc::new(own), messages, done: 0, probe }, cost)
 }
 
 /// Bytes that a frame needs beside its texts; an upper bound of headers and the kind's name, and for events a guess.

@@ -207,6 +207,7 @@ impl Shard {
             }
             Mail::Probe { holder, ack } => self.begin_probe(holder, ack),
             Mail::Moved(mover) => self.take_in(*mover),
+            Mail::Nodes { who, word } => self.receive_word(who, *word),
             Mail::Shutdown => self.stop(),
         }
     }

@@ -31,6 +31,7 @@ mod flush;
 mod follow;
 mod handover;
 mod mail;
+mod outward;
 mod page;
 pub(crate) mod parts;
 pub(crate) mod populate;
@@ -77,6 +78,7 @@ use farewell::Farewell;
 pub(crate) use flush::Flusher;
 use follow::Followers;
 use mail::Inbox;
+use outward::Outward;
 use parts::Parts;
 use ready::Ready;
 use timers::Timers;
@@ -129,6 +131,8 @@ pub(crate) struct Shard {
     /// When the connection being served has had its time.
     slice_until: Instant,
     pub(crate) credit: Creditor,
+    /// What goes to other nodes, if there are any.
+    pub(crate) outward: Option<Box<Outward>>,
     pub(crate) flusher: Flusher,
     /// The connection being served.
     pub(crate) executing: Option<ConnectionRef>,
@@ -186,6 +190,7 @@ impl Shard {
             accepting: Vec::new(),
             slice_until: Instant::now(),
             credit: Creditor::new(server.shards.len()),
+            outward: Outward::of(&server),
             flusher: Flusher::new(&config),
             executing: None,
             scripting: None,
@@ -414,6 +419,7 @@ impl Shard {
         self.stop_following(slot);
         let me = self.connections[slot].me;
         self.forget_parts(me);
+        self.forget_word(me);
         if let Some(waiting) = self.connections[slot].take_waiting() {
             self.clear_wait(me, waiting);
         }

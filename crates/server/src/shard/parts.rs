@@ -84,8 +84,8 @@ enum Work {
 /// What is walked past, and from where on.
 #[derive(Debug)]
 pub(crate) enum Walk {
-    /// The channels of a directory that match.
-    Channels { space: Namespace, pattern: Option<Box<[u8]>>, stripe: usize },
+    /// The channels of a directory that match, and those of other nodes that none here has, in lists.
+    Channels { space: Namespace, pattern: Option<Box<[u8]>>, stripe: usize, elsewhere: Vec<Vec<Arc<[u8]>>> },
     /// The keys of a database that match.
     Keys { db: usize, pattern: Box<[u8]>, partition: usize, from: u64 },
     /// All has been seen.
@@ -418,13 +418,16 @@ impl Shard {
     fn part_of_walk(&self, walk: &mut Walk, found: &mut Found, reply: &mut Reply<'_>) -> bool {
         let mut names: Vec<Arc<[u8]>> = Vec::new();
         let is_over = match walk {
-            Walk::Channels { space, pattern, stripe } => {
+            Walk::Channels { space, pattern, stripe, elsewhere } => {
                 self.directory_of(*space).for_each_in(*stripe, |name| {
                     if pattern.as_deref().is_none_or(|pattern| glob::matches(pattern, name)) {
                         names.push(Arc::clone(name));
                     }
                 });
                 *stripe += 1;
+                if *stripe == STRIPES {
+                    std::mem::take(elsewhere).into_iter().for_each(|list| found.add(list));
+                }
                 *stripe == STRIPES
             }
             Walk::Keys { db, pattern, partition, from } => {

@@ -227,6 +227,7 @@ impl Shard {
             | Wait::Job(_)
             | Wait::Credit { .. }
             | Wait::Mail
+            | Wait::Nodes
             | Wait::Move
             | Wait::Output
             | Wait::Apart

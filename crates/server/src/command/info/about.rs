@@ -75,6 +75,10 @@ pub(super) fn cpu(sheet: &mut Sheet, _: &mut Call<'_>) {
     sheet.field("used_cpu_user_children", format_args!("{:.6}", time.children_user));
 }
 
-pub(super) fn cluster(sheet: &mut Sheet, _: &mut Call<'_>) {
+pub(super) fn cluster(sheet: &mut Sheet, call: &mut Call<'_>) {
+    // Redis's cluster: clients that see a 1 ask for its slots.
     sheet.field("cluster_enabled", 0);
+    for (name, value) in call.server().nodes.get().iter().flat_map(|nodes| nodes.figures()) {
+        sheet.field(name, value);
+    }
 }

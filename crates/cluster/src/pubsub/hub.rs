@@ -1,0 +1,794 @@
+//! The thread that talks to other nodes.
+//!
+//! ```text
+//!   letters of shards ──► for each node that listens ──► frames, within its window ──► NATS
+//!   NATS ──► frames ──► wait while shards are behind ──► mail of shards ──► `taken` to the sender
+//!   SUBSCRIBE waits ──► interest ──► a beat that asks to every live node ──► `known` from all ──► goes on
+//! ```
+//!
+//! # Stages
+//! ```text
+//!   Starting ── NATS is there ──► Discovering ── DISCOVERY is over ──► Joined
+//!      │                              ▲                                  │
+//!      └─ START_MAX is over ─► Alone ─┴───────── NATS is lost ◄──────────┘
+//! ```
+//! While it is not known who is there (Starting, Discovering), SUBSCRIBE waits, and so do letters: a message that was sent then
+//! would miss nodes that have subscribers. Alone, nobody waits, and Pub/Sub is this node's own.
+//!
+//! Invariants
+//! - What a node listens to is noted, where shards see it, before it is acknowledged.
+//! - Frames of messages leave for a node in the order of their numbers, on one subject.
+//! - Nothing is waited for in here: what NATS's client does not take at once is lost and shows in the numbers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Event, Message, StatusCode, Subject};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::stream::{SelectAll, StreamExt};
+use sterna_server::{Answer, Answerer, BucketSet, Inlet, Question, Space, WAIT_MAX, bucket_of, forwarded};
+use tokio::sync::mpsc;
+use tokio::task::{spawn_blocking, unconstrained};
+use tokio::time::MissedTickBehavior;
+
+use super::frame::{Beat, Body, NodeId, read, write};
+use super::incoming::Arrived;
+use super::interest::Interest;
+use super::outgoing::{Outgoing, PART_BYTES, STALL};
+use super::peer::{FORGOTTEN_AFTER, LOST_AFTER, Peer, Subjects};
+use super::shared::{Shared, Wish};
+use crate::connection::{Connections, check_server};
+
+/// How often every node says what it listens to.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// How long a node that has reached NATS waits for the others' answers before it believes that it knows them all.
+const DISCOVERY: Duration = Duration::from_millis(750);
+
+/// How long a node waits for NATS at its start before it serves alone.
+const START_MAX: Duration = Duration::from_secs(3);
+
+/// Interest that nobody has any more is looked for this often, and withdrawn when nobody has asked for it for as long.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Nodes that are known at most; more are not listened to.
+const PEERS_MAX: usize = 128;
+
+/// Bytes of one answer to a question; a longer one is no answer.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Frames that wait for shards at most. Windows keep nodes far below it.
+const INBOUND_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Frames handed out before other things are looked at.
+const FRAMES_PER_TURN: usize = 32;
+
+/// Frames taken from NATS before other things are looked at.
+const MESSAGES_PER_TURN: usize = 256;
+
+/// Where subscribers are told that messages are missing.
+const GAP_CHANNEL: &[u8] = b"__cluster__:gap";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting { until: Instant },
+    Discovering { until: Instant },
+    Joined,
+    Alone,
+}
+
+/// A question that has not been answered by all.
+struct Asked {
+    /// Who has yet to answer, and what has come of it.
+    open: BTreeMap<NodeId, Vec<u8>>,
+    answers: Vec<Answer>,
+    until: Instant,
+    then: Box<dyn FnOnce(Vec<Answer>) + Send>,
+}
+
+/// What a thread for slow work has done.
+enum Done {
+    Answered { to: NodeId, number: u64, bytes: Vec<u8> },
+    Swept(BucketSet),
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    received: u64,
+    unwanted: u64,
+    missed: u64,
+    gaps: u64,
+    unsent: u64,
+    unconfirmed: u64,
+    unanswered: u64,
+}
+
+/// See the module.
+pub(super) struct Hub {
+    me: NodeId,
+    cluster: String,
+    /// What this node is called, for people.
+    name: String,
+    client: Client,
+    subjects: Subjects,
+    inlet: Inlet,
+    answerer: Answerer,
+    shared: Arc<Shared>,
+    connections: Arc<Connections>,
+    window_bytes: usize,
+    length_max: usize,
+    stage: Stage,
+    is_behind: bool,
+    peers: BTreeMap<NodeId, Peer>,
+    interest: Interest<Box<dyn FnOnce() + Send>>,
+    /// Frames that wait until shards keep up.
+    inbound: VecDeque<(NodeId, Bytes)>,
+    inbound_bytes: usize,
+    questions: BTreeMap<u64, Asked>,
+    next_question: u64,
+    swept: Instant,
+    is_sweeping: bool,
+    logged_gap: Instant,
+    done: mpsc::UnboundedSender<Done>,
+    counts: Counts,
+}
+
+/// What a hub is made of.
+pub(super) struct Parts {
+    pub(super) cluster: String,
+    pub(super) name: String,
+    pub(super) client: Client,
+    pub(super) inlet: Inlet,
+    pub(super) shared: Arc<Shared>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) window_bytes: usize,
+    pub(super) length_max: usize,
+}
+
+impl Hub {
+    /// Runs until the server stops.
+    pub(super) async fn run(parts: Parts, mut events: mpsc::UnboundedReceiver<Event>) {
+        let (done, mut results) = mpsc::unbounded_channel();
+        let mut hub = Hub::new(parts, done);
+        let Ok(mut inbox) = hub.subscribe().await else { return };
+        let shared = Arc::clone(&hub.shared);
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !shared.is_stopping.load(Ordering::Acquire) {
+            tokio::select! {
+                () = shared.notify.notified() => {}
+                Some(message) = inbox.next() => hub.take_all(message, &mut inbox),
+                Some(event) = events.recv() => hub.note_event(&event),
+                Some(result) = results.recv() => hub.finish(result),
+                _ = ticks.tick() => hub.tick(),
+            }
+            hub.take_wishes();
+            hub.hand_out();
+            hub.take_letters();
+            hub.send_frames();
+            hub.refresh_behind();
+        }
+        hub.leave().await;
+    }
+
+    fn new(parts: Parts, done: mpsc::UnboundedSender<Done>) -> Hub {
+        let now = Instant::now();
+        let me = NodeId(fastrand::u128(..));
+        Hub {
+            me,
+            subjects: Subjects::new(&parts.cluster, me),
+            cluster: parts.cluster,
+            name: parts.name,
+            client: parts.client,
+            answerer: parts.inlet.answerer(),
+            inlet: parts.inlet,
+            shared: parts.shared,
+            connections: parts.connections,
+            window_bytes: parts.window_bytes,
+            length_max: parts.length_max,
+            stage: Stage::Starting { until: now + START_MAX },
+            is_behind: false,
+            peers: BTreeMap::new(),
+            interest: Interest::new(),
+            inbound: VecDeque::new(),
+            inbound_bytes: 0,
+            questions: BTreeMap::new(),
+            next_question: 0,
+            swept: now,
+            is_sweeping: false,
+            logged_gap: now,
+            done,
+            counts: Counts::default(),
+        }
+    }
+
+    async fn subscribe(&self) -> Result<SelectAll<async_nats::Subscriber>, async_nats::SubscribeError> {
+        let mut inbox = SelectAll::new();
+        for subject in [self.subjects.mine(), self.subjects.all.clone(), self.subjects.all_refusals()] {
+            inbox.push(self.client.subscribe(subject).await?);
+        }
+        Ok(inbox)
+    }
+
+    fn is_connected(&self) -> bool {
+        matches!(self.stage, Stage::Discovering { .. } | Stage::Joined)
+    }
+
+    // What comes.
+
+    fn take_all(&mut self, first: Message, inbox: &mut SelectAll<async_nats::Subscriber>) {
+        self.take(first);
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(Some(message)) = inbox.next().now_or_never() else { break };
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            if let Some(node) = self.subjects.refused(&message.subject) {
+                self.lose(node, "it is not connected to NATS");
+            }
+            return;
+        }
+        let payload = message.payload;
+        let Some((from, body)) = read(&payload) else { return };
+        if from == self.me || !self.meet(from) {
+            return;
+        }
+        match body {
+            Body::Beat(beat) => self.note_beat(from, &beat),
+            Body::Known { version } => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.acknowledged = peer.acknowledged.max(version.min(self.interest.version()));
+                }
+                self.refresh_known();
+            }
+            Body::Leave => {
+                self.lose(from, "it has stopped");
+                self.peers.remove(&from);
+                self.refresh_wanted();
+            }
+            Body::Messages { .. } | Body::Part { .. } | Body::Tail { .. } => {
+                if self.inbound_bytes + payload.len() <= INBOUND_BYTES_MAX {
+                    self.inbound_bytes += payload.len();
+                    self.inbound.push_back((from, payload));
+                }
+            }
+            Body::Taken { frame } => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.outgoing.taken(frame, Instant::now());
+                }
+            }
+            Body::Question { number, bytes } => self.answer(from, number, bytes),
+            Body::Answer { number, is_last, bytes } => self.take_answer(from, number, is_last, bytes),
+        }
+    }
+
+    /// Notes that a node is there; false if there are too many.
+    fn meet(&mut self, node: NodeId) -> bool {
+        let now = Instant::now();
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.received = now;
+            if std::mem::replace(&mut peer.is_live, true) {
+                return true;
+            }
+            peer.acknowledged = 0;
+            tracing::info!(%node, name = %peer.name, "another node is back");
+        } else {
+            if self.peers.len() >= PEERS_MAX {
+                return false;
+            }
+            let part_bytes = PART_BYTES.min(self.client.max_payload() / 4);
+            let outgoing = Outgoing::new(self.me, self.window_bytes, part_bytes, now);
+            self.peers.insert(node, Peer::new(&self.subjects, node, outgoing, now));
+        }
+        self.refresh_known();
+        self.ask_to_know(node);
+        true
+    }
+
+    fn note_beat(&mut self, from: NodeId, beat: &Beat<'_>) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.name.is_empty() && !beat.name.is_empty() {
+            beat.name.clone_into(&mut peer.name);
+            tracing::info!(node = %from, name = beat.name, "another node is there");
+        }
+        // Beats come on two subjects, and one may be overtaken.
+        if beat.version > peer.version {
+            (peer.version, peer.buckets) = (beat.version, beat.buckets);
+            self.refresh_wanted();
+        }
+        if beat.asks {
+            self.send_to(from, &Body::Known { version: beat.version });
+        }
+        if beat.is_hello {
+            self.ask_to_know(from);
+        }
+    }
+
+    /// A node is gone, or can't be reached: nobody waits for it any more.
+    fn lose(&mut self, node: NodeId, why: &str) {
+        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_live) else { return };
+        peer.is_live = false;
+        peer.outgoing.cut();
+        tracing::warn!(%node, name = %peer.name, "another node is lost: {why}");
+        self.refresh_known();
+        for number in self.questions.keys().copied().collect::<Vec<_>>() {
+            self.take_answer(node, number, true, &[]);
+        }
+    }
+
+    fn note_event(&mut self, event: &Event) {
+        self.connections.note(event);
+        match event {
+            Event::Connected => {
+                // What the others have acknowledged proves nothing about the way on which they are reached now.
+                self.peers.values_mut().for_each(|peer| peer.acknowledged = 0);
+                self.enter(Stage::Discovering { until: Instant::now() + DISCOVERY });
+                self.beat(true);
+            }
+            Event::Disconnected | Event::Closed => self.enter(Stage::Alone),
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        if stage == Stage::Alone {
+            self.peers.values_mut().for_each(|peer| peer.outgoing.cut());
+            for (_, asked) in std::mem::take(&mut self.questions) {
+                spawn_blocking(move || (asked.then)(asked.answers));
+            }
+        }
+        self.refresh_wanted();
+        self.refresh_known();
+        self.refresh_behind();
+        self.show();
+    }
+
+    // Interest.
+
+    /// What shards hand over: what anybody elsewhere listens to, lost nodes included, whose loss is counted for them.
+    fn refresh_wanted(&self) {
+        let wanted = match self.stage {
+            Stage::Starting { .. } | Stage::Discovering { .. } => BucketSet::all(),
+            Stage::Joined | Stage::Alone => {
+                self.peers.values().fold(BucketSet::default(), |all, peer| all.union(&peer.buckets))
+            }
+        };
+        self.shared.set_wanted(&wanted);
+    }
+
+    fn known(&self) -> BucketSet {
+        match self.stage {
+            Stage::Starting { .. } | Stage::Discovering { .. } => BucketSet::default(),
+            Stage::Alone => BucketSet::all(),
+            Stage::Joined => {
+                let live = self.peers.values().filter(|peer| peer.is_live);
+                self.interest.known(live.map(|peer| peer.acknowledged).min().unwrap_or(u64::MAX))
+            }
+        }
+    }
+
+    fn refresh_known(&mut self) {
+        let known = self.known();
+        self.shared.set_known(&known);
+        for (then, is_in_vain) in self.interest.let_go(&known, Instant::now()) {
+            self.counts.unconfirmed += u64::from(is_in_vain);
+            then();
+        }
+    }
+
+    fn take_wishes(&mut self) {
+        let mut has_grown = false;
+        while let Some(wish) = self.shared.wishes.pop() {
+            match wish {
+                Wish::Listen(buckets, then) => {
+                    has_grown |= self.interest.add(&buckets);
+                    self.interest.wait(buckets, Instant::now() + WAIT_MAX, then);
+                }
+                Wish::Ask(question, then) => self.ask(&question, then),
+            }
+        }
+        if has_grown {
+            for node in self.peers.keys().copied().collect::<Vec<_>>() {
+                self.ask_to_know(node);
+            }
+        }
+        if self.interest.has_waiters() {
+            self.refresh_known();
+        }
+    }
+
+    fn my_beat(&self, asks: bool, is_hello: bool) -> Vec<u8> {
+        let (version, buckets) = (self.interest.version(), *self.interest.buckets());
+        let beat = Beat { asks, is_hello, version, buckets, name: &self.name };
+        write(self.me, &Body::Beat(beat))
+    }
+
+    /// Tells a node what is listened to here, and asks it to say that it knows.
+    fn ask_to_know(&mut self, node: NodeId) {
+        let beat = self.my_beat(true, false);
+        let Some(peer) = self.peers.get(&node).filter(|peer| peer.is_live) else { return };
+        if self.is_connected() {
+            let sent =
+                self.client.publish_with_reply(peer.subject.clone(), peer.refusals.clone(), beat.into());
+            self.counts.unsent += u64::from(!matches!(unconstrained(sent).now_or_never(), Some(Ok(()))));
+        }
+    }
+
+    fn beat(&mut self, is_hello: bool) {
+        if self.is_connected() {
+            let beat = self.my_beat(false, is_hello);
+            self.send(self.subjects.all.clone(), beat.into());
+        }
+    }
+
+    /// Withdraws what nobody here is subscribed to, and has not asked for lately.
+    fn withdraw(&mut self, subscribed: &BucketSet) {
+        let within_s = SWEEP.as_secs() as u32;
+        let is_unused = |hub: &Hub, bucket: u8| {
+            !subscribed.contains(bucket) && !hub.shared.is_asked_for(bucket, within_s)
+        };
+        let mut kept = BucketSet::default();
+        let buckets = *self.interest.buckets();
+        buckets.iter().filter(|bucket| !is_unused(self, *bucket)).for_each(|bucket| kept.insert(bucket));
+        if kept == buckets {
+            return;
+        }
+        if self.stage == Stage::Joined {
+            // Not known any more, before it is looked once more whether somebody has asked.
+            let known = self.known();
+            self.shared.set_known(&BucketSet(std::array::from_fn(|word| known.0[word] & kept.0[word])));
+        }
+        buckets.iter().filter(|bucket| !is_unused(self, *bucket)).for_each(|bucket| kept.insert(bucket));
+        self.interest.retain(&kept);
+        self.refresh_known();
+    }
+
+    // Messages.
+
+    fn take_letters(&mut self) {
+        if matches!(self.stage, Stage::Starting { .. } | Stage::Discovering { .. }) {
+            return;
+        }
+        let is_connected = self.is_connected();
+        while let Some(letter) = self.shared.letters.pop() {
+            let letter = Bytes::from(letter);
+            for message in forwarded(&letter) {
+                let bucket = bucket_of(message.channel);
+                for peer in self.peers.values_mut().filter(|peer| peer.buckets.contains(bucket)) {
+                    if is_connected && peer.is_live {
+                        peer.outgoing.push(&message, &letter);
+                    } else {
+                        peer.outgoing.drop_one();
+                    }
+                }
+            }
+            self.shared.letter_bytes.fetch_sub(letter.len(), Ordering::SeqCst);
+        }
+        self.peers.values_mut().for_each(|peer| peer.outgoing.seal());
+    }
+
+    fn send_frames(&mut self) {
+        if !self.is_connected() {
+            return;
+        }
+        let now = Instant::now();
+        for peer in self.peers.values_mut().filter(|peer| peer.is_live) {
+            while let Some(frame) = peer.outgoing.next(now) {
+                let sent = self.client.publish(peer.subject.clone(), frame);
+                self.counts.unsent += u64::from(!matches!(unconstrained(sent).now_or_never(), Some(Ok(()))));
+            }
+        }
+    }
+
+    /// Hands out what has come, as far as shards keep up.
+    fn hand_out(&mut self) {
+        for _ in 0..FRAMES_PER_TURN {
+            if self.inbound.is_empty() || !self.inlet.keeps_up() {
+                return;
+            }
+            let Some((from, frame)) = self.inbound.pop_front() else { return };
+            self.inbound_bytes -= frame.len();
+            let Some((_, body)) = read(&frame) else { continue };
+            let Some(peer) = self.peers.get_mut(&from) else { continue };
+            let (arrived, missed) = peer.incoming.receive(&body, self.length_max);
+            if missed > 0 {
+                self.counts.gaps += 1;
+                self.counts.missed = self.counts.missed.saturating_add(missed);
+                peer.missed = peer.missed.saturating_add(missed);
+                peer.untold = peer.untold.saturating_add(missed);
+            }
+            let messages = match &arrived {
+                Arrived::Messages(bytes) => bytes,
+                Arrived::Whole(bytes) => &bytes[..],
+                Arrived::Nothing => &[],
+            };
+            for message in forwarded(messages) {
+                self.counts.received += 1;
+                let is_wanted = self.inlet.deliver(message.space, message.channel, message.payload);
+                self.counts.unwanted += u64::from(!is_wanted);
+            }
+            self.inlet.mail();
+            let is_tail = matches!(body, Body::Tail { .. });
+            if is_tail || peer.incoming.owes_taken() {
+                self.tell_taken(from);
+            }
+        }
+        // There may be more.
+        self.shared.notify.notify_one();
+    }
+
+    fn tell_taken(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            let frame = peer.incoming.tell();
+            self.send_to(node, &Body::Taken { frame });
+        }
+    }
+
+    fn refresh_behind(&mut self) {
+        let is_over = |peer: &Peer, was_behind: bool| {
+            let outgoing = &peer.outgoing;
+            outgoing.is_behind()
+                || was_behind && !outgoing.is_stalled() && outgoing.bytes() > self.window_bytes / 2
+        };
+        let mut live = self.peers.values().filter(|peer| peer.is_live);
+        self.is_behind = match self.stage {
+            Stage::Starting { .. } | Stage::Discovering { .. } | Stage::Alone => false,
+            Stage::Joined => live.any(|peer| is_over(peer, self.is_behind)),
+        };
+        self.shared.is_behind.store(self.is_behind, Ordering::SeqCst);
+        if self.shared.has_room_now() && self.shared.is_awaited.swap(false, Ordering::SeqCst) {
+            self.inlet.wake_shards();
+        }
+    }
+
+    // Questions.
+
+    fn ask(&mut self, question: &Question, then: Box<dyn FnOnce(Vec<Answer>) + Send>) {
+        let live: Vec<NodeId> = match self.is_connected() {
+            true => self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(id, _)| *id).collect(),
+            false => Vec::new(),
+        };
+        if live.is_empty() {
+            spawn_blocking(move || then(Vec::new()));
+            return;
+        }
+        let number = self.next_question;
+        self.next_question += 1;
+        let mut bytes = Vec::new();
+        question.write(&mut bytes);
+        live.iter().for_each(|node| self.send_to(*node, &Body::Question { number, bytes: &bytes }));
+        let open = live.into_iter().map(|node| (node, Vec::new())).collect();
+        let until = Instant::now() + WAIT_MAX;
+        self.questions.insert(number, Asked { open, answers: Vec::new(), until, then });
+    }
+
+    fn answer(&self, to: NodeId, number: u64, bytes: &[u8]) {
+        let Some(question) = Question::read(bytes) else { return };
+        let (answerer, done) = (self.answerer.clone(), self.done.clone());
+        spawn_blocking(move || {
+            let mut bytes = Vec::new();
+            answerer.answer(&question).write(&mut bytes);
+            // Without a receiver the server is stopping.
+            let _ = done.send(Done::Answered { to, number, bytes });
+        });
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Answered { to, number, bytes } => {
+                // One that is too long is none: an empty one.
+                let bytes = if bytes.len() > ANSWER_BYTES_MAX { &[] } else { &bytes[..] };
+                let last = bytes.len().saturating_sub(1) / PART_BYTES;
+                for (at, part) in bytes.chunks(PART_BYTES).enumerate() {
+                    self.send_to(to, &Body::Answer { number, is_last: at == last, bytes: part });
+                }
+                if bytes.is_empty() {
+                    self.send_to(to, &Body::Answer { number, is_last: true, bytes: &[] });
+                }
+            }
+            Done::Swept(subscribed) => {
+                self.is_sweeping = false;
+                self.withdraw(&subscribed);
+            }
+        }
+    }
+
+    fn take_answer(&mut self, from: NodeId, number: u64, is_last: bool, bytes: &[u8]) {
+        let Some(asked) = self.questions.get_mut(&number) else { return };
+        let Some(so_far) = asked.open.get_mut(&from) else { return };
+        if so_far.len() + bytes.len() <= ANSWER_BYTES_MAX {
+            so_far.extend_from_slice(bytes);
+        }
+        if !is_last {
+            return;
+        }
+        let answer = asked.open.remove(&from).and_then(|bytes| Answer::read(&bytes));
+        self.counts.unanswered += u64::from(answer.is_none());
+        asked.answers.extend(answer);
+        if asked.open.is_empty()
+            && let Some(asked) = self.questions.remove(&number)
+        {
+            spawn_blocking(move || (asked.then)(asked.answers));
+        }
+    }
+
+    // The clock.
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        match self.stage {
+            Stage::Starting { until } if now >= until => {
+                tracing::warn!("NATS is not there: Pub/Sub stays on this node until it is");
+                self.enter(Stage::Alone);
+            }
+            Stage::Discovering { until } if now >= until => match check_server(&self.client.server_info()) {
+                Ok(()) => self.enter(Stage::Joined),
+                Err(error) => {
+                    tracing::error!("{error}: Pub/Sub stays on this node");
+                    self.enter(Stage::Alone);
+                }
+            },
+            _ => {}
+        }
+        self.beat(matches!(self.stage, Stage::Discovering { .. }));
+        for node in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.tend(node, now);
+        }
+        self.refresh_known();
+        for number in self.questions.keys().copied().collect::<Vec<_>>() {
+            self.give_up_late(number, now);
+        }
+        if !self.is_sweeping && now.saturating_duration_since(self.swept) >= SWEEP {
+            (self.swept, self.is_sweeping) = (now, true);
+            let (answerer, done) = (self.answerer.clone(), self.done.clone());
+            spawn_blocking(move || done.send(Done::Swept(answerer.buckets())));
+        }
+        self.show();
+    }
+
+    fn tend(&mut self, node: NodeId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let silent = now.saturating_duration_since(peer.received);
+        if silent >= FORGOTTEN_AFTER {
+            self.peers.remove(&node);
+            return self.refresh_wanted();
+        }
+        if peer.outgoing.check_stall(now) {
+            let seconds = STALL.as_secs();
+            tracing::warn!(%node, name = %peer.name, "another node has taken nothing for {seconds} s: messages to it are dropped");
+        }
+        let untold = std::mem::take(&mut peer.untold);
+        if untold > 0 {
+            self.tell_gap(node, untold, now);
+        }
+        if silent >= LOST_AFTER {
+            return self.lose(node, "nothing has been received from it for some seconds");
+        }
+        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_live) else { return };
+        let (tail, is_untold) = (peer.outgoing.tail(), peer.incoming.is_untold());
+        let (subject, lacks) = (peer.subject.clone(), peer.acknowledged < self.interest.version());
+        if let Some(tail) = tail {
+            self.send(subject, tail);
+        }
+        if is_untold {
+            self.tell_taken(node);
+        }
+        if lacks {
+            self.ask_to_know(node);
+        }
+    }
+
+    /// Tells who wants to know that messages of a node are missing.
+    fn tell_gap(&mut self, node: NodeId, missed: u64, now: Instant) {
+        let name = self.peers.get(&node).map_or("", |peer| &peer.name);
+        if now.saturating_duration_since(self.logged_gap) >= Duration::from_secs(1) {
+            self.logged_gap = now;
+            tracing::warn!(%node, name, missed, "messages of another node are missing here");
+        }
+        let shown: String = name.chars().filter(|c| !c.is_control() && *c != '"' && *c != '\\').collect();
+        let text = format!(r#"{{"node":"{node}","name":"{shown}","missed":{missed}}}"#);
+        self.inlet.deliver(Space::Channels, GAP_CHANNEL, text.as_bytes());
+        self.inlet.mail();
+    }
+
+    fn give_up_late(&mut self, number: u64, now: Instant) {
+        if self.questions.get(&number).is_some_and(|asked| asked.until <= now)
+            && let Some(asked) = self.questions.remove(&number)
+        {
+            self.counts.unanswered += asked.open.len() as u64;
+            spawn_blocking(move || (asked.then)(asked.answers));
+        }
+    }
+
+    fn send_to(&mut self, node: NodeId, body: &Body<'_>) {
+        if let Some(peer) = self.peers.get(&node) {
+            let subject = peer.subject.clone();
+            self.send(subject, write(self.me, body).into());
+        }
+    }
+
+    fn send(&mut self, subject: Subject, bytes: Bytes) {
+        if self.is_connected() {
+            let sent = self.client.publish(subject, bytes);
+            self.counts.unsent += u64::from(!matches!(unconstrained(sent).now_or_never(), Some(Ok(()))));
+        }
+    }
+
+    /// Sends what shards have handed over, and says that this node leaves.
+    async fn leave(mut self) {
+        self.take_letters();
+        for peer in self.peers.values_mut().filter(|peer| peer.is_live) {
+            while let Some(frame) = peer.outgoing.next(Instant::now()) {
+                let _ =
+                    tokio::time::timeout(LEAVE_MAX, self.client.publish(peer.subject.clone(), frame)).await;
+            }
+        }
+        for node in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.send_to(node, &Body::Leave);
+        }
+        if self.is_connected() {
+            let _ = tokio::time::timeout(LEAVE_MAX, self.client.flush()).await;
+        }
+    }
+
+    /// What INFO shows.
+    fn show(&self) {
+        let state = match self.stage {
+            Stage::Starting { .. } => "connecting",
+            Stage::Discovering { .. } => "discovering",
+            Stage::Joined => "connected",
+            Stage::Alone => "disconnected",
+        };
+        let info = self.client.server_info();
+        let live = self.peers.values().filter(|peer| peer.is_live).count();
+        let sum = |of: &dyn Fn(&Peer) -> u64| self.peers.values().map(of).sum::<u64>();
+        let relaxed = Ordering::Relaxed;
+        let mut figures = vec![
+            ("cluster_name", self.cluster.clone()),
+            ("cluster_node_id", self.me.to_string()),
+            ("cluster_node_name", self.name.clone()),
+            ("cluster_state", state.to_owned()),
+            ("cluster_nats_server", format!("{} {}", info.server_name, info.version)),
+            ("cluster_nats_connects", self.connections.made.load(relaxed).to_string()),
+            ("cluster_nats_disconnects", self.connections.lost.load(relaxed).to_string()),
+            ("cluster_nodes", (live + 1).to_string()),
+            ("cluster_buckets", self.interest.buckets().len().to_string()),
+            ("cluster_sent_messages", sum(&|peer| peer.outgoing.messages).to_string()),
+            ("cluster_dropped_messages", sum(&|peer| peer.outgoing.dropped).to_string()),
+            ("cluster_pending_bytes", sum(&|peer| peer.outgoing.bytes() as u64).to_string()),
+            ("cluster_received_messages", self.counts.received.to_string()),
+            ("cluster_unwanted_messages", self.counts.unwanted.to_string()),
+            ("cluster_missed_messages", self.counts.missed.to_string()),
+            ("cluster_gaps", self.counts.gaps.to_string()),
+            ("cluster_unsent_frames", self.counts.unsent.to_string()),
+            ("cluster_unconfirmed_subscribes", self.counts.unconfirmed.to_string()),
+            ("cluster_unanswered_questions", self.counts.unanswered.to_string()),
+        ];
+        for (id, peer) in &self.peers {
+            let state = match (peer.is_live, peer.outgoing.is_stalled()) {
+                (false, _) => "lost",
+                (true, true) => "stalled",
+                (true, false) => "live",
+            };
+            let (name, pending, missed) = (&peer.name, peer.outgoing.bytes(), peer.missed);
+            let buckets = peer.buckets.len();
+            let text = format!(
+                "id={id},name={name},state={state},buckets={buckets},pending={pending},missed={missed}"
+            );
+            figures.push(("cluster_node", text));
+        }
+        if let Ok(mut shown) = self.shared.figures.lock() {
+            *shown = figures;
+        }
+    }
+}
+
+/// How long a node that stops waits for NATS.
+const LEAVE_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,163 @@
+//! What comes from one other node: messages in order, those that are missing, and how far it has been handed out.
+//!
+//! NATS delivers in order or not at all, so a number that is higher than the next one says exactly what was lost. A number that
+//! is lower says that the other node has begun to count anew, because it had not received anything from this one for very long: what
+//! was lost then is not known.
+//!
+//! Pure: bytes and numbers in, messages and counts out.
+
+use super::frame::Body;
+
+/// After so many bytes the sender is told that they are taken: well below the smallest window.
+const TAKEN_BYTES: usize = 256 * 1024;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    next_frame: u64,
+    next_message: u64,
+    /// A message of which some parts have come.
+    partial: Option<Partial>,
+    /// Bytes that were taken and the sender has not been told of.
+    untold_bytes: usize,
+    is_untold: bool,
+}
+
+#[derive(Debug)]
+struct Partial {
+    message: u64,
+    length: usize,
+    bytes: Vec<u8>,
+}
+
+/// What a frame brought.
+#[derive(Debug)]
+pub(super) enum Arrived<'a> {
+    Messages(&'a [u8]),
+    /// One that came in parts.
+    Whole(Vec<u8>),
+    Nothing,
+}
+
+impl Incoming {
+    /// Takes in a frame of messages, a part, or a tail, and tells how many messages are missing before it.
+    ///
+    /// `length_max`: a message that is longer is counted as missing.
+    pub(super) fn receive<'a>(&mut self, body: &Body<'a>, length_max: usize) -> (Arrived<'a>, u64) {
+        match *body {
+            Body::Messages { frame, first, count, bytes } => {
+                let missed = self.go_to(frame, first);
+                self.next_message = first.saturating_add(u64::from(count));
+                self.note(bytes.len());
+                (Arrived::Messages(bytes), missed)
+            }
+            Body::Part { frame, message, length, offset, bytes } => {
+                let missed = self.go_to(frame, message);
+                self.note(bytes.len());
+                let whole = self.add_part((message, length as usize, offset as usize), bytes, length_max);
+                (whole.map_or(Arrived::Nothing, Arrived::Whole), missed)
+            }
+            Body::Tail { frame, message } => {
+                let missed = self.go_to(frame, message);
+                self.next_frame = frame;
+                self.is_untold = true;
+                (Arrived::Nothing, missed)
+            }
+            _ => (Arrived::Nothing, 0),
+        }
+    }
+
+    /// What comes next is this frame, with this message.
+    fn go_to(&mut self, frame: u64, message: u64) -> u64 {
+        let has_begun_anew = message < self.next_message;
+        let missed = if has_begun_anew { 1 } else { message - self.next_message };
+        if self.partial.as_ref().is_some_and(|partial| partial.message != message) {
+            self.partial = None;
+        }
+        self.next_frame = frame.saturating_add(1);
+        self.next_message = message;
+        missed
+    }
+
+    fn add_part(
+        &mut self,
+        (message, length, offset): (u64, usize, usize),
+        bytes: &[u8],
+        length_max: usize,
+    ) -> Option<Vec<u8>> {
+        if offset == 0 && length <= length_max {
+            self.partial = Some(Partial { message, length, bytes: Vec::new() });
+        }
+        let partial = self.partial.as_mut()?;
+        let fits = partial.bytes.len() == offset && offset + bytes.len() <= partial.length;
+        if !fits || partial.length != length {
+            // A part before it is lost, and with it the message.
+            self.partial = None;
+            return None;
+        }
+        partial.bytes.extend_from_slice(bytes);
+        if partial.bytes.len() < length {
+            return None;
+        }
+        self.next_message = message.saturating_add(1);
+        self.partial.take().map(|partial| partial.bytes)
+    }
+
+    fn note(&mut self, bytes: usize) {
+        self.untold_bytes += bytes;
+        self.is_untold = true;
+    }
+
+    /// Whether the sender is to be told now that frames are taken.
+    pub(super) fn owes_taken(&self) -> bool {
+        self.untold_bytes >= TAKEN_BYTES
+    }
+
+    /// Whether there is anything to tell, however little.
+    pub(super) fn is_untold(&self) -> bool {
+        self.is_untold
+    }
+
+    /// The sender is told.
+    pub(super) fn tell(&mut self) -> u64 {
+        (self.untold_bytes, self.is_untold) = (0, false);
+        self.next_frame
+    }
+
+    #[cfg(test)]
+    pub(super) fn next_frame(&self) -> u64 {
+        self.next_frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(frame: u64, first: u64, count: u32) -> Body<'static> {
+        Body::Messages { frame, first, count, bytes: b"" }
+    }
+
+    #[test]
+    fn a_number_too_high_is_what_is_missing_and_one_too_low_a_new_beginning() {
+        let mut incoming = Incoming::default();
+        let mut missed = |body: Body<'_>| incoming.receive(&body, 100).1;
+        assert_eq!(missed(messages(0, 0, 5)), 0);
+        assert_eq!(missed(messages(3, 9, 1)), 4);
+        assert_eq!(missed(messages(0, 0, 1)), 1);
+        assert_eq!(missed(messages(1, 1, 1)), 0);
+        assert_eq!(missed(messages(u64::MAX, u64::MAX, u32::MAX)), u64::MAX - 2);
+    }
+
+    #[test]
+    fn a_message_longer_than_may_be_is_missing() {
+        let mut incoming = Incoming::default();
+        let part = |message, length, offset, bytes| Body::Part { frame: 0, message, length, offset, bytes };
+        assert!(matches!(incoming.receive(&part(0, 101, 0, b"x"), 100), (Arrived::Nothing, 0)));
+        assert!(incoming.partial.is_none());
+        assert!(matches!(incoming.receive(&part(1, 2, 0, b"x"), 100), (Arrived::Nothing, 1)));
+        // More than was announced.
+        assert!(matches!(incoming.receive(&part(1, 2, 1, b"xyz"), 100), (Arrived::Nothing, 0)));
+        assert!(matches!(incoming.receive(&part(2, 2, 0, b"xy"), 100), (Arrived::Whole(_), 1)));
+    }
+}

@@ -1,0 +1,151 @@
+//! What shards see of other nodes, and how they reach the thread that talks to them.
+//!
+//! Shards read a few atomics and push to queues; everything else is the thread's own. An interest is asked for in this order, so
+//! that it is never withdrawn under who has just been told that it is known:
+//!
+//! 1. A shard notes the moment at which it asks for a bucket, then looks whether the bucket is known.
+//! 2. The thread takes a bucket out of what is known, then looks when it was last asked for.
+//!
+//! All four are SeqCst: one of them sees what the other did.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crossbeam_queue::SegQueue;
+use sterna_server::{Answer, BUCKETS, BucketSet, Nodes, Question};
+use tokio::sync::Notify;
+
+/// What a shard asks of the thread.
+pub(super) enum Wish {
+    Listen(BucketSet, Box<dyn FnOnce() + Send>),
+    Ask(Question, Box<dyn FnOnce(Vec<Answer>) + Send>),
+}
+
+/// See the module.
+pub(super) struct Shared {
+    began: Instant,
+    /// Buckets that somebody elsewhere listens to. Written by the thread before it tells that node so.
+    wanted: [AtomicU64; BUCKETS / 64],
+    /// Buckets of which every live node knows that they are listened to here.
+    known: [AtomicU64; BUCKETS / 64],
+    /// When each bucket was last asked for: seconds since `began`, and 1; 0 is never.
+    asked_s: Box<[AtomicU32]>,
+    /// A node is behind with its window.
+    pub(super) is_behind: AtomicBool,
+    /// Shards wait to hear that it no longer is.
+    pub(super) is_awaited: AtomicBool,
+    /// Messages of shards that the thread has not looked at, and their bytes.
+    pub(super) letters: SegQueue<Vec<u8>>,
+    pub(super) letter_bytes: AtomicUsize,
+    letter_bytes_max: usize,
+    pub(super) wishes: SegQueue<Wish>,
+    pub(super) notify: Notify,
+    pub(super) is_stopping: AtomicBool,
+    pub(super) figures: Mutex<Vec<(&'static str, String)>>,
+}
+
+impl Shared {
+    pub(super) fn new(letter_bytes_max: usize) -> Shared {
+        let full = || std::array::from_fn(|_| AtomicU64::new(u64::MAX));
+        Shared {
+            began: Instant::now(),
+            // Until it is known who is there, anybody may listen.
+            wanted: full(),
+            known: Default::default(),
+            asked_s: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
+            is_behind: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
+            letters: SegQueue::new(),
+            letter_bytes: AtomicUsize::new(0),
+            letter_bytes_max,
+            wishes: SegQueue::new(),
+            notify: Notify::new(),
+            is_stopping: AtomicBool::new(false),
+            figures: Mutex::default(),
+        }
+    }
+
+    pub(super) fn now_s(&self) -> u32 {
+        self.began.elapsed().as_secs() as u32
+    }
+
+    pub(super) fn set_wanted(&self, buckets: &BucketSet) {
+        for (word, bits) in self.wanted.iter().zip(buckets.0) {
+            word.store(bits, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn set_known(&self, buckets: &BucketSet) {
+        for (word, bits) in self.known.iter().zip(buckets.0) {
+            word.store(bits, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the bucket has been asked for in the last seconds.
+    pub(super) fn is_asked_for(&self, bucket: u8, within_s: u32) -> bool {
+        let asked_s = self.asked_s[usize::from(bucket)].load(Ordering::SeqCst);
+        asked_s > 0 && (self.now_s() + 1).saturating_sub(asked_s) <= within_s
+    }
+
+    fn note_asked(&self, buckets: &BucketSet) {
+        let now_s = self.now_s() + 1;
+        for bucket in buckets.iter() {
+            self.asked_s[usize::from(bucket)].store(now_s, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn has_room_now(&self) -> bool {
+        !self.is_behind.load(Ordering::SeqCst)
+            && self.letter_bytes.load(Ordering::SeqCst) <= self.letter_bytes_max
+    }
+}
+
+impl Nodes for Shared {
+    #[inline]
+    fn wants(&self, bucket: u8) -> bool {
+        let word = self.wanted[usize::from(bucket) / 64].load(Ordering::Acquire);
+        word & 1 << (bucket % 64) != 0
+    }
+
+    fn forward(&self, messages: Vec<u8>) {
+        self.letter_bytes.fetch_add(messages.len(), Ordering::SeqCst);
+        self.letters.push(messages);
+        self.notify.notify_one();
+    }
+
+    #[inline]
+    fn is_behind(&self) -> bool {
+        !self.has_room_now()
+    }
+
+    fn await_room(&self) -> bool {
+        self.is_awaited.store(true, Ordering::SeqCst);
+        !self.has_room_now()
+    }
+
+    fn knows(&self, buckets: &BucketSet) -> bool {
+        self.note_asked(buckets);
+        let known = BucketSet(std::array::from_fn(|word| self.known[word].load(Ordering::SeqCst)));
+        known.contains_all(buckets)
+    }
+
+    fn listen(&self, buckets: &BucketSet, then: Box<dyn FnOnce() + Send>) {
+        self.note_asked(buckets);
+        self.wishes.push(Wish::Listen(*buckets, then));
+        self.notify.notify_one();
+    }
+
+    fn ask(&self, question: Question, then: Box<dyn FnOnce(Vec<Answer>) + Send>) {
+        self.wishes.push(Wish::Ask(question, then));
+        self.notify.notify_one();
+    }
+
+    fn has_room(&self) {
+        self.notify.notify_one();
+    }
+
+    fn figures(&self) -> Vec<(&'static str, String)> {
+        self.figures.lock().map(|figures| figures.clone()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,134 @@
+//! The way in: what other nodes have published, and what they ask.
+//!
+//! Messages are matched on the thread that calls, which is no shard, by the directory that shards use as well, and mailed as one
+//! shard mails another: with credit, so that a shard which is behind holds back whoever delivers.
+
+use std::sync::Arc;
+
+use sterna_pubsub::{MatchScratch, glob};
+
+use crate::directory::{Elsewhere, STRIPES};
+use crate::mailbox::{Credit, MAILED_BYTES_MAX, Mail};
+use crate::nodes::{Answer, BucketSet, NODES, Question, Space, bucket_of};
+use crate::parcel::{Matches, Namespace, Outbox};
+use crate::server::Server;
+
+/// The way in for messages and questions from elsewhere.
+pub struct Inlet {
+    server: Arc<Server>,
+    outbox: Outbox,
+    scratch: MatchScratch,
+}
+
+/// Answers what other nodes ask, on any thread.
+#[derive(Clone)]
+pub struct Answerer(Arc<Server>);
+
+impl Inlet {
+    pub(crate) fn new(server: Arc<Server>) -> Inlet {
+        Inlet { server, outbox: Outbox::default(), scratch: MatchScratch::default() }
+    }
+
+    /// Puts a message into the mail of the shards that have subscribers for it. It goes with [`Inlet::mail`]. Returns whether
+    /// there are any.
+    pub fn deliver(&mut self, space: Space, channel: &[u8], payload: &[u8]) -> bool {
+        let space = Namespace::from(space);
+        let directory = &self.server.directory;
+        let index = match space {
+            Namespace::Channels | Namespace::Pages => &directory.channels,
+            Namespace::Sharded => &directory.sharded,
+        };
+        let mut shards = index.elsewhere(sterna_pubsub::hash(channel), channel, NODES).shards;
+        let mut patterns = Matches::new();
+        if space == Namespace::Channels && directory.patterns.len() > 0 {
+            directory.patterns.read().for_each_match_shared(channel, &mut self.scratch, |name, interest| {
+                shards |= Elsewhere::of(&interest.counts, NODES).shards;
+                patterns.push(Arc::clone(name));
+            });
+        }
+        if shards != 0 {
+            self.outbox.add(shards, (space, channel), payload, (None, None), &patterns);
+        }
+        shards != 0
+    }
+
+    /// Mails what was delivered.
+    pub fn mail(&mut self) {
+        let from = self.server.shards.len();
+        for (shard, parcel, bytes) in self.outbox.take_parcels() {
+            let handle = &self.server.shards[shard];
+            handle.credit[from].add(bytes);
+            handle.mailbox.post(from, bytes, Mail::Published(parcel));
+        }
+    }
+
+    /// Whether no shard has more in its mail than it keeps up with. If one has, `Nodes::has_room` is called when that is over.
+    pub fn keeps_up(&self) -> bool {
+        let from = self.server.shards.len();
+        let over = |credit: &Credit| credit.bytes_now() > MAILED_BYTES_MAX;
+        let mut shards = self.server.shards.iter().map(|shard| &shard.credit[from]);
+        !shards.any(|credit| over(credit) && credit.await_fall() > MAILED_BYTES_MAX)
+    }
+
+    /// Has every shard look whether publishers may go on.
+    pub fn wake_shards(&self) {
+        self.server.shards.iter().for_each(|shard| shard.mailbox.wake());
+    }
+
+    /// Who answers questions.
+    pub fn answerer(&self) -> Answerer {
+        Answerer(Arc::clone(&self.server))
+    }
+
+    /// Whether the server is on its way to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.server.is_stopping()
+    }
+}
+
+impl Answerer {
+    /// What this node answers. Cost: O(channels) if their names are asked for.
+    pub fn answer(&self, question: &Question) -> Answer {
+        answer(&self.0, question)
+    }
+
+    /// The buckets in which somebody here is subscribed. Cost: O(channels); no lock is held for longer than a part of them.
+    pub fn buckets(&self) -> BucketSet {
+        let directory = &self.0.directory;
+        if directory.patterns.len() > 0 {
+            return BucketSet::all();
+        }
+        let mut buckets = BucketSet::default();
+        for index in [&directory.channels, &directory.sharded] {
+            for stripe in 0..STRIPES {
+                index.for_each_in(stripe, |channel| buckets.insert(bucket_of(channel)));
+            }
+        }
+        buckets
+    }
+}
+
+fn answer(server: &Server, question: &Question) -> Answer {
+    let directory = |space: Space| match space {
+        Space::Channels => &server.directory.channels,
+        Space::Sharded => &server.directory.sharded,
+    };
+    match question {
+        Question::Channels { space, pattern } => {
+            let mut names = Vec::new();
+            for stripe in 0..STRIPES {
+                directory(*space).for_each_in(stripe, |name| {
+                    if pattern.as_deref().is_none_or(|pattern| glob::matches(pattern, name)) {
+                        names.push(Arc::clone(name));
+                    }
+                });
+            }
+            Answer::Names(names)
+        }
+        Question::Subscribers { space, channels } => {
+            let count = |name: &Arc<[u8]>| directory(*space).total(sterna_pubsub::hash(name), name) as u64;
+            Answer::Counts(channels.iter().map(count).collect())
+        }
+        Question::Patterns => Answer::Counts(vec![server.directory.patterns.len() as u64]),
+    }
+}

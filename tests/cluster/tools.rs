@@ -1,0 +1,82 @@
+//! Nodes, and what is known of them.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::Client;
+use sterna_tests::nats::Nats;
+use sterna_tests::server::{Launch, Server, wait_for};
+use sterna_tests::skipped;
+
+/// The servers that tests share which do them no harm; `None`: this machine has no NATS.
+pub(crate) fn nats() -> Option<&'static Nats> {
+    static NATS: OnceLock<Option<Nats>> = OnceLock::new();
+    let nats = NATS.get_or_init(|| Nats::start(3));
+    if nats.is_none() {
+        skipped("needs NATS_SERVER; ./test installs one");
+    }
+    nats.as_ref()
+}
+
+/// A name that no other cluster has.
+pub(crate) fn name() -> String {
+    static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
+    format!("test-{}-{}", std::process::id(), CLUSTERS.fetch_add(1, SeqCst))
+}
+
+/// How a node of the cluster `name` is started, with two shards.
+pub(crate) fn node(name: &str, url: &str) -> Launch {
+    Launch::shards(2).args(&["--cluster-url", url, "--cluster-name", name])
+}
+
+/// So many nodes of one cluster, each of which knows all others; each at a NATS server of its own.
+pub(crate) fn nodes(nats: &Nats, count: usize) -> Vec<Server> {
+    let name = name();
+    let nodes: Vec<Server> = (0..count).map(|at| node(&name, &nats.url(at)).start()).collect();
+    await_joined(&nodes);
+    nodes
+}
+
+/// Waits until each of these nodes knows all others.
+pub(crate) fn await_joined(nodes: &[Server]) {
+    for node in nodes {
+        let count = nodes.len().to_string();
+        wait_for("a node to know all others", || {
+            let is_joined = figure(node, "cluster_state").as_deref() == Some("connected")
+                && figure(node, "cluster_nodes").as_deref() == Some(&count);
+            is_joined.then_some(())
+        });
+    }
+}
+
+/// A field of the section Cluster of INFO.
+pub(crate) fn figure(node: &Server, name: &str) -> Option<String> {
+    let info = node.connect().text(&["INFO", "cluster"]);
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(|value| value.trim().to_owned()))
+}
+
+/// The same as a number.
+pub(crate) fn count(node: &Server, name: &str) -> u64 {
+    figure(node, name).and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// Subscribes and reads the confirmation.
+pub(crate) fn subscribe(client: &mut Client, command: &str, name: &str) {
+    client.send(&[command, name]);
+    let confirmation = client.value();
+    let words = confirmation.as_slice().expect("a confirmation is an array");
+    assert_eq!(words[0].as_bytes(), Some(command.to_ascii_lowercase().as_bytes()), "{confirmation:?}");
+}
+
+/// The payload of the next message.
+pub(crate) fn payload(client: &mut Client) -> Vec<u8> {
+    payload_of(&client.value())
+}
+
+/// The payload of a message.
+pub(crate) fn payload_of(message: &Value) -> Vec<u8> {
+    let words = message.as_slice().unwrap_or_else(|| panic!("no message: {message:?}"));
+    words.last().and_then(Value::as_bytes).expect("a message has a payload").to_vec()
+}
