@@ -82,6 +82,31 @@ fn what_is_written_over_a_field_that_is_due_has_not_its_expiry() {
 }
 
 /// Source: the table of redis.io/docs/latest/develop/pubsub/subkeyspace-notifications.
+/// It lies in the record of its key until it changes; then it takes an allocation of its own.
+#[test]
+fn a_small_collection_that_a_command_leaves_as_it_is_takes_no_more_than_before() {
+    for (made, left, changed) in [
+        ("hset k a 1 b 2", &["hsetnx k a 9", "hdel k x", "hpersist k fields 1 a"][..], "hset k a 9"),
+        ("sadd k a b", &["sadd k a", "srem k x", "smove k other x"], "sadd k x"),
+        (
+            "zadd k 1 a 2 b",
+            &["zadd k nx 5 a", "zadd k 1 a", "zrem k x", "zremrangebyscore k 7 9"],
+            "zadd k 5 a",
+        ),
+        ("rpush k a b", &["lrem k 0 x", "ltrim k 0 -1", "linsert k before x y"], "rpush k c"),
+    ] {
+        let mut world = World::new(1);
+        world.run(made);
+        let before = world.used_bytes();
+        for command in left {
+            world.run(command);
+            assert_eq!(world.used_bytes(), before, "{command}");
+        }
+        world.run(changed);
+        assert!(world.used_bytes() > before, "{changed}");
+    }
+}
+
 #[test]
 fn options_about_fields_come_in_any_order_and_are_refused_in_redis_s_words() {
     let mut world = World::new(2);

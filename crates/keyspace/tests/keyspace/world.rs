@@ -63,6 +63,11 @@ impl World {
         }
     }
 
+    /// Bytes that keys and values take.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.parts.parts.iter().map(Partition::used_bytes).sum()
+    }
+
     /// The reply to a command; words are separated by blanks.
     pub(crate) fn run(&mut self, command: &str) -> String {
         let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
