@@ -5,6 +5,7 @@ mod disk;
 mod epoch;
 mod faults;
 mod functions;
+mod golden;
 mod keeps;
 mod kill;
 mod lists;

@@ -75,3 +75,58 @@ fn a_directory_without_a_journal_is_not_called_sound() {
         assert!(!nowhere.status.success(), "{}", text(&nowhere));
     }
 }
+
+/// What each effect is shown as, of every type.
+#[test]
+fn a_dump_is_json_with_every_name_as_text() {
+    let mut server = Launch::shards(1).args(&["--dir", "{folder}", "--appendfsync", "always"]).start();
+    let mut client = server.connect();
+    for line in [
+        "RPUSH l a b c",
+        "LPUSH l z",
+        "LSET l 1 y",
+        "LINSERT l BEFORE b x",
+        "LREM l 0 c",
+        "LPOP l",
+        "SADD s 1 2 three",
+        "SREM s 2",
+        "ZADD z 1.5 one inf two",
+        "ZREM z one",
+        "ZADD z 1 a 2 b",
+        "ZREMRANGEBYRANK z 0 0",
+        "HSET h f v g w",
+        "HEXPIRE h 1000 FIELDS 1 f",
+        "HDEL h g",
+        "XADD x 1-1 f v",
+        "XGROUP CREATE x group 0",
+        "XREADGROUP GROUP group alice STREAMS x >",
+        "XACK x group 1-1",
+        "XADD x 2-1 f v",
+        "XDEL x 2-1",
+        "XSETID x 9-9",
+        "XGROUP DELCONSUMER x group alice",
+        "XGROUP DESTROY x group",
+    ] {
+        client.request(&line.split(' ').collect::<Vec<_>>());
+    }
+    client.request(&[&b"HSET"[..], b"h", b"na\"me\xff", b"\n"]);
+    server.kill();
+    let dump = text(&journal("dump", &server));
+    for line in dump.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+    }
+    for part in [
+        r#""effect":"list","change":{"push":"front","elements":["z"]}"#,
+        r#""effect":"list","change":{"set":1,"element":"y"}"#,
+        r#""effect":"set","change":{"removed":["2"]}"#,
+        r#""effect":"sorted set","change":{"removed":["one"]}"#,
+        r#""effect":"hash","change":{"remove":["g"]}"#,
+        r#""effect":"hash","change":{"set":["na\"me\u00ff","\u000a"]}"#,
+        r#""change":{"create_group":{"group":"group","last_id":"0-0""#,
+        r#""change":{"ack":{"group":"group","ids":["1-1"]}}"#,
+        r#""change":{"destroy_group":{"group":"group"}}"#,
+    ] {
+        assert!(dump.contains(part), "{part} is not in\n{dump}");
+    }
+    assert!(!dump.contains("\"bytes\""), "{dump}");
+}

@@ -105,8 +105,9 @@ fn make_room(target: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let is_ours =
-            matches!(&*name, "MANIFEST" | "LOCK") || name.ends_with(".segment") || name.ends_with(".tmp");
+        let is_ours = matches!(&*name, "MANIFEST" | "LOCK" | "EPOCH")
+            || name.ends_with(".segment")
+            || name.ends_with(".tmp");
         if is_ours {
             std::fs::remove_file(entry.path())?;
         }

@@ -1,5 +1,7 @@
 //! `sterna journal`: looks at a journal at rest, and makes a damaged one start again.
 
+mod changes;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -232,10 +234,12 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
             write!(out, "]")?;
         }
         What::Elements { tag, change } => {
-            write!(out, "\"effect\":\"elements\",\"of\":{tag},\"change\":{}", Text(change))?;
+            write!(out, "\"effect\":\"{}\",\"change\":", changes::type_of(*tag))?;
+            changes::elements(out, *tag, change)?;
         }
         What::Stream { change } => {
-            write!(out, "\"effect\":\"stream\",\"change\":{}", Text(format!("{change:?}").as_bytes()))?;
+            write!(out, "\"effect\":\"stream\",\"change\":")?;
+            changes::stream(out, change)?;
         }
     }
     write!(out, "}}")
