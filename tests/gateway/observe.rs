@@ -48,6 +48,9 @@ fn metrics_say_what_has_happened_in_both_forms() {
         ("redis_keyspace_hits_total", 1.0),
         ("sterna_command_duration_seconds_count{cmd=\"xadd\"}", 1.0),
         ("sterna_command_duration_seconds_bucket{cmd=\"xadd\",le=\"+Inf\"}", 1.0),
+        ("sterna_published_messages_total", 1.0),
+        ("sterna_delivered_messages_total", 0.0),
+        ("sterna_delivery_latency_seconds_count", 0.0),
         ("redis_aof_last_write_status", 1.0),
     ] {
         assert_eq!(sample(&text, name), Some(value), "{name} in\n{text}");

@@ -88,6 +88,12 @@ impl Durations {
         Durations { buckets, count }
     }
 
+    /// All of them together, nanoseconds: too much by at most a sixteenth.
+    pub(crate) fn total(&self) -> u64 {
+        let rows = self.buckets.iter().enumerate();
+        rows.map(|(index, count)| count.saturating_mul(upper_end(index))).fold(0, u64::saturating_add)
+    }
+
     /// The duration that `percent` of all don't exceed, nanoseconds.
     pub(crate) fn percentile(&self, percent: f64) -> u64 {
         let wanted = ((self.count as f64 * percent / 100.0).ceil() as u64).max(1);

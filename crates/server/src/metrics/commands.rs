@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::stats::CommandTotals;
 
 /// Powers of two of nanoseconds up to which the histogram counts, 4 µs to 4 s: each is four times the one before.
-const BUCKET_POWERS: std::ops::RangeInclusive<u32> = 12..=32;
+pub(super) const BUCKET_POWERS: std::ops::RangeInclusive<u32> = 12..=32;
 
 /// Commands that were called or refused. A row that never was has no sample.
 pub(super) fn families(sheet: &mut Sheet, server: &Server) {
@@ -59,6 +59,6 @@ fn durations(sheet: &mut Sheet, server: &Server, called: &[(&Row, CommandTotals)
     }
 }
 
-fn seconds(ns: u64) -> f64 {
+pub(super) fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }

@@ -9,6 +9,7 @@
 //! Cost: O(commands × shards + connections), some 200 KiB at most; the partitions are locked one by one.
 
 mod commands;
+mod messages;
 mod persistence;
 mod sheet;
 
@@ -36,6 +37,7 @@ pub(crate) fn text(server: &Server, format: MetricsFormat) -> String {
     memory(&mut sheet, server, &keyspace);
     keys(&mut sheet, &keyspace);
     pubsub(&mut sheet, server);
+    messages::families(&mut sheet, server);
     commands::families(&mut sheet, server);
     persistence::families(&mut sheet, server);
     sheet.end()

@@ -49,5 +49,6 @@ pub(super) fn families(sheet: &mut Sheet, server: &Server) {
         journal.durable_lsn(),
     );
     sheet.counter("sterna_journal_syncs", "Syncs since the start.", stats.syncs);
+    sheet.counter("sterna_journal_sync_seconds", "Time that they took.", stats.sync_time.as_secs_f64());
     sheet.counter("sterna_journal_failures", "Failures of the disk since the start.", stats.failures);
 }
