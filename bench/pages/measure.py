@@ -62,7 +62,7 @@ class Sterna:
         self.port, self.http = free_port(), free_port()
         binary = os.environ.get("STERNA_BIN") or str(HERE.parents[1] / "target/release/sterna")
         self.process = subprocess.Popen(
-            [binary, "--port", str(self.port), "--http-port", str(self.http), "--threads", "2", "--save", "", "--dir", folder,
+            [binary, "--port", str(self.port), "--http-port", str(self.http), "--threads", "2", "--save", "", "--appendonly", "no", "--dir", folder,
              "--pusher-app", "1 key secret", "--retain", "kept* maxlen 1000", "--maxclients", "200000"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
