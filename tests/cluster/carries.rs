@@ -10,27 +10,40 @@ fn trials() -> usize {
     std::env::var("STERNA_CLUSTER_TRIALS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
 }
 
+/// Trials with the same nodes: few enough that most channels lie in buckets that nobody has announced yet.
+const ROUND: usize = 60;
+
 #[test]
 fn a_confirmed_subscription_gets_the_first_message_that_is_published_on_any_other_node() {
     let Some(nats) = nats() else { return };
-    let nodes = nodes(nats, 3);
-    let mut publishers: Vec<Client> = nodes.iter().map(Server::connect).collect();
-    let kinds = [("SUBSCRIBE", "PUBLISH"), ("SSUBSCRIBE", "SPUBLISH"), ("PSUBSCRIBE", "PUBLISH")];
-    for trial in 0..trials() {
-        // Channels of all buckets; a pattern only once in a while, since from there on a node gets everything.
-        let kind = if trial % 100 == 99 { 2 } else { trial % 2 };
+    let (trials, mut round) = (trials(), Vec::new());
+    for trial in 0..trials {
+        if trial % ROUND == 0 {
+            round = nodes(nats, 3);
+        }
+        // A pattern is the last of a round: from there on its node gets everything.
+        let kinds = [("SUBSCRIBE", "PUBLISH"), ("SSUBSCRIBE", "SPUBLISH"), ("PSUBSCRIBE", "PUBLISH")];
+        let kind = if trial % ROUND == ROUND - 1 { 2 } else { trial % 2 };
         let (subscribes, publishes) = kinds[kind];
         let (here, there) = (trial % 3, (trial + 1 + trial / 3 % 2) % 3);
+        let mut publisher = round[there].connect();
+        // It is served before the subscription is there.
+        publisher.request(&["PING"]);
         let channel = format!("first:{trial}:{}", fastrand::u32(..));
-        let mut subscriber = nodes[here].connect();
+        let mut subscriber = round[here].connect();
         let wanted = if kind == 2 { format!("{channel}*") } else { channel.clone() };
         subscribe(&mut subscriber, subscribes, &wanted);
-        publishers[there].request(&[publishes, &channel, "first"]);
+        publisher.request(&[publishes, &channel, "first"]);
         assert_eq!(payload(&mut subscriber), b"first", "trial {trial}: {here} from {there}");
-    }
-    for node in &nodes {
-        assert_eq!(count(node, "cluster_unconfirmed_subscribes"), 0);
-        assert_eq!((count(node, "cluster_missed_messages"), count(node, "cluster_dropped_messages")), (0, 0));
+        if trial % ROUND == ROUND - 1 {
+            for node in &round {
+                assert_eq!(count(node, "cluster_unconfirmed_subscribes"), 0);
+                assert_eq!(
+                    (count(node, "cluster_missed_messages"), count(node, "cluster_dropped_messages")),
+                    (0, 0)
+                );
+            }
+        }
     }
 }
 
