@@ -1,4 +1,4 @@
-//! NATS servers for tests of several nodes: as many as are asked for, joined to one cluster, without JetStream.
+//! NATS servers for tests of several nodes: as many as are asked for, joined to one cluster; with JetStream where it is asked for.
 //!
 //! Each has free ports on 127.0.0.1 and ends with the process of the test, however that ends: a thread that never does holds them.
 
@@ -23,6 +23,7 @@ pub struct Nats {
 
 struct NatsServer {
     port: u16,
+    monitor: u16,
     child: Child,
 }
 
@@ -32,12 +33,32 @@ const PAUSE: Duration = Duration::from_millis(5);
 impl Nats {
     /// Starts so many; `None`: there is no `NATS_SERVER`.
     pub fn start(count: usize) -> Option<Nats> {
+        Nats::start_with(count, None)
+    }
+
+    /// The same with JetStream, which syncs as this `sync_interval` says.
+    pub fn start_storing(count: usize, sync_interval: &str) -> Option<Nats> {
+        Nats::start_with(count, Some(sync_interval))
+    }
+
+    fn start_with(count: usize, sync_interval: Option<&str>) -> Option<Nats> {
         let binary = std::env::var_os("NATS_SERVER").map(PathBuf::from)?;
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a folder for NATS");
             let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
             let started: Vec<NatsServer> = (0..count)
-                .map(|at| NatsServer { port: ports[at].0, child: spawn(&binary, &folder, at, &ports) })
+                .map(|at| {
+                    let monitor = free_port();
+                    let storing = sync_interval.map_or_else(String::new, |interval| {
+                        let store = folder.path().join(format!("store{at}"));
+                        format!(
+                            "http: \"127.0.0.1:{monitor}\"\njetstream {{ store_dir: \"{}\", sync_interval: {interval} }}\n",
+                            store.display()
+                        )
+                    });
+                    let child = spawn(&binary, &folder, at, &ports, &storing);
+                    NatsServer { port: ports[at].0, monitor, child }
+                })
                 .collect();
             let mut nats = Nats { servers: started, folder };
             if nats.servers.iter_mut().all(NatsServer::is_up) && nats.are_joined() {
@@ -50,6 +71,11 @@ impl Nats {
     /// Ports for clients.
     pub fn ports(&self) -> Vec<u16> {
         self.servers.iter().map(|server| server.port).collect()
+    }
+
+    /// The address of a server's monitoring port; only those with JetStream have one.
+    pub fn monitor(&self, at: usize) -> String {
+        format!("127.0.0.1:{}", self.servers[at].monitor)
     }
 
     /// For `cluster-url`, this server first.
@@ -146,7 +172,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-fn spawn(binary: &std::path::Path, folder: &TempDir, at: usize, ports: &[(u16, u16)]) -> Child {
+fn spawn(binary: &std::path::Path, folder: &TempDir, at: usize, ports: &[(u16, u16)], more: &str) -> Child {
     let routes: Vec<String> = ports.iter().map(|(_, route)| format!("nats://127.0.0.1:{route}")).collect();
     let cluster = match ports.len() {
         1 => String::new(),
@@ -157,7 +183,7 @@ fn spawn(binary: &std::path::Path, folder: &TempDir, at: usize, ports: &[(u16, u
         ),
     };
     let config = folder.path().join(format!("{at}.conf"));
-    let text = format!("server_name: n{at}\nlisten: \"127.0.0.1:{}\"\n{cluster}", ports[at].0);
+    let text = format!("server_name: n{at}\nlisten: \"127.0.0.1:{}\"\n{cluster}{more}", ports[at].0);
     File::create(&config)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .expect("a folder can be written");

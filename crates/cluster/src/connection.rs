@@ -133,6 +133,11 @@ impl Settings {
         Ok(Some(settings))
     }
 
+    /// The same with this server alone.
+    pub fn alone(&self, server: &ServerAddr) -> Settings {
+        Settings { servers: vec![server.clone()], ..self.clone() }
+    }
+
     /// Files that are named can be read: the client itself would only try again, for ever.
     fn check_files(&self) -> Result<(), ClusterError> {
         let (cert, key) = self.certificate.clone().unzip();

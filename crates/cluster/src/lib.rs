@@ -5,11 +5,13 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `log` | the replicated log: its protocol, and a simulation of it |
+//! | `log` | the replicated log: its protocol, a simulation of it, and JetStream below it |
+//! | `checkup` | what `sterna cluster` asks |
 //! | `connection` | from directives to a client of NATS, and the checks of what it reaches |
 //! | `pubsub` | what is published on one node reaches subscribers on others |
 #![forbid(unsafe_code)]
 
+pub mod checkup;
 mod connection;
 pub mod log;
 mod pubsub;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod cluster;
 mod dumped;
 mod export;
 mod import;
@@ -51,6 +52,8 @@ enum Tool {
     Backup(backup::BackupOptions),
     /// Verify a backup, and put it where a server finds it
     Restore(backup::RestoreOptions),
+    /// Make the replicated log of several nodes, show it, or check it and the NATS servers below
+    Cluster(cluster::Options),
     /// Compare this server with its peers
     Bench(BenchOptions),
 }
@@ -70,6 +73,7 @@ Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna export --rdb FILE                             move out to Redis or Valkey
        sterna backup DIR | -                                copy the journal of a running server
        sterna restore DIR [--into DIR]                      verify a backup, and put it in place
+       sterna cluster init|status|doctor                    the log that nodes share, and NATS below it
        sterna bench                                         compare with other servers
        sterna --version | --help
 
@@ -91,9 +95,9 @@ docs/configuration.md lists every directive.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("sub" | "pub" | "journal" | "import" | "export" | "backup" | "restore" | "bench") => {
-            report(run_tool())
-        }
+        Some(
+            "sub" | "pub" | "journal" | "import" | "export" | "backup" | "restore" | "cluster" | "bench",
+        ) => report(run_tool()),
         Some("-h" | "--help") => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -116,6 +120,7 @@ fn run_tool() -> Result<(), Failure> {
         Tool::Export(options) => export::run(&options),
         Tool::Backup(options) => backup::backup(&options),
         Tool::Restore(options) => backup::restore(&options),
+        Tool::Cluster(options) => cluster::run(&options),
         Tool::Bench(options) => sterna_bench::run(options.args).map_err(|e| Failure::Bench(e.to_string())),
     }
 }
@@ -129,6 +134,14 @@ enum Failure {
     Start(#[from] sterna_server::StartError),
     #[error(transparent)]
     Cluster(#[from] sterna_cluster::ClusterError),
+    #[error(transparent)]
+    Checkup(#[from] sterna_cluster::checkup::CheckupError),
+    #[error("no cluster-url: give a configuration that has it, or --url")]
+    NoCluster,
+    #[error("something is wrong that loses acknowledged writes, or keeps the cluster from working")]
+    Ailing,
+    #[error("the log is damaged: {0}; `sterna cluster doctor` says more")]
+    Log(sterna_cluster::log::Fault),
     #[error(transparent)]
     Link(#[from] link::LinkError),
     #[error("{0}: {1}")]

@@ -19,13 +19,19 @@
 //! | `frame` | the bytes of a frame |
 //! | `position` | how far a reader has come, and what it does with the next slot: accept, skip, or stop |
 //! | `replica` | a node's part in the protocol, as a state machine without socket, thread and clock |
+//! | `jetstream` | the log as JetStream serves it |
+//! | `audit` | what is to be said of the servers and streams below it |
 //! | `simulation` | the same over a log that delays, refuses, forgets and moves, by seeds |
 //!
 //! What holds, and the simulation checks it: a reply that was released is in the log once and on every node, in one order;
 //! a reader never passes over a frame that counts; the leader's registers are linearizable; what nobody wrote is nowhere.
 
 mod action;
+pub mod audit;
 mod frame;
+mod jetstream;
+#[cfg(test)]
+mod on_nats;
 mod position;
 mod replica;
 #[cfg(test)]
@@ -33,5 +39,6 @@ mod simulation;
 
 pub use action::{Action, Appended, Fault, Read, Refused, Role, Source, Ticket, Times};
 pub use frame::{Frame, FrameError, Kind, RECORD_BYTES_MAX};
+pub use jetstream::{Follower, Port, PortError, StreamState};
 pub use position::{Contradiction, Position, Verdict};
 pub use replica::Replica;

@@ -83,11 +83,29 @@ impl Position {
         Ok(self.accept(frame, bytes))
     }
 
+    /// Where a reader stands who believes that `frame`, in this slot, is the next: what is before it is trimmed.
+    pub(super) fn just_before(frame: &Frame<'_>, slot: u64) -> Position {
+        let Frame { incarnation, previous, term, number, writer, kind } = *frame;
+        let term = if matches!(kind, Kind::Claim { .. }) { term.saturating_sub(1) } else { term };
+        let (number, before) = (number.saturating_sub(1), slot.saturating_sub(1));
+        Position {
+            incarnation,
+            read_to: before,
+            slot: before,
+            number,
+            hash: previous,
+            term,
+            writer,
+            claimed: 0,
+        }
+    }
+
     /// Whether a history that stands at `other` can be one that this position is a part of, as far as the two can say. Where the
     /// log between them is trimmed, nothing else tells that it forgot some frames of this term before the next was claimed.
     pub fn leads_to(&self, other: &Position) -> bool {
         let is_further = other.number >= self.number && other.term >= self.term;
-        let is_claimed_after = other.term == self.term || other.claimed > self.number;
+        let is_claimed_after =
+            if other.term == self.term { other.writer == self.writer } else { other.claimed > self.number };
         self.number == 0 || other.incarnation == self.incarnation && is_further && is_claimed_after
     }
 
@@ -166,6 +184,7 @@ mod tests {
             ("the same term", later, true),
             ("a term claimed behind it", Position { term: 6, claimed: 21, ..later }, true),
             ("a term claimed before what this one has", Position { term: 6, claimed: 20, ..later }, false),
+            ("the same term, claimed by another", Position { writer: 2, ..later }, false),
             ("an earlier term", Position { term: 4, ..later }, false),
             ("fewer frames", Position { number: 19, ..at }, false),
             ("another log", Position { incarnation: 1, ..later }, false),

@@ -41,8 +41,9 @@ use super::position::{Contradiction, Position, Verdict};
 /// What may wait for the append in flight. At 40 MB/s, more than a lease's time.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
-/// How often a slot is asked for, at least, before what is wrong with it counts as lasting.
-const TRIES_MIN: u32 = 6;
+/// How often a slot is asked for, at least, before what is wrong with it counts as lasting: half of them go to any of three replicas,
+/// of which one may have the hole, and while a node is cut off its patience runs without a try. With 6, one story in 200 000 ended so.
+const TRIES_MIN: u32 = 24;
 
 #[derive(Debug, Clone, Copy)]
 enum Stage {

@@ -1,0 +1,210 @@
+//! `sterna cluster`'s questions, each asked once and with an end: is NATS as it must be, is there a log, and is it whole.
+//!
+//! They run on the caller's thread. Every server of `cluster-url` is asked by itself, because a client that knows all of them would
+//! go on with one that is well.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::{Client, Event};
+use serde_json::Value;
+
+use crate::connection::{ClusterError, Settings, check_server};
+use crate::log::audit::{self, Finding, Grade, ServerFacts, Survey};
+use crate::log::{Fault, Port, PortError, StreamState};
+
+/// How long one server may take to be reached and to answer.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What a monitoring port may answer.
+const MONITOR_BYTES_MAX: u64 = 1 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckupError {
+    /// What the directives say makes no sense.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Nobody was reached.
+    #[error("no NATS server of cluster-url can be reached{0}")]
+    Unreachable(String),
+    /// The log did not answer as it should.
+    #[error("{0}")]
+    Port(#[from] PortError),
+    /// No thread, no descriptors.
+    #[error("cannot begin: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What `sterna cluster status` shows.
+#[derive(Debug)]
+pub struct Status {
+    /// The stream's name.
+    pub stream: String,
+    /// What JetStream says of it.
+    pub state: StreamState,
+    /// What its frames say.
+    pub survey: Result<Survey, Fault>,
+}
+
+/// Makes the log. Errors: there is one, or it can't be made.
+pub fn init(settings: &Settings, replicas: u64) -> Result<StreamState, CheckupError> {
+    block_on(async {
+        let client = connect(settings).await?;
+        Ok(Port::new(client, &settings.name).create(replicas).await?)
+    })
+}
+
+/// Where the log stands.
+pub fn status(settings: &Settings) -> Result<Status, CheckupError> {
+    block_on(async {
+        let client = connect(settings).await?;
+        let port = Port::new(client, &settings.name);
+        let state = port.state().await?;
+        let survey = audit::survey(&port, &state).await?;
+        Ok(Status { stream: port.stream().to_owned(), state, survey })
+    })
+}
+
+/// Everything that can be checked, the worst last. `monitors`: monitoring ports of servers, as HOST:PORT.
+pub fn doctor(settings: &Settings, monitors: &[String]) -> Result<Vec<Finding>, CheckupError> {
+    block_on(async {
+        let synced: Vec<(String, bool)> =
+            monitors.iter().filter_map(|address| ask_monitor(address)).collect();
+        let mut findings = Vec::new();
+        for server in &settings.servers {
+            let address = format!("{}:{}", server.host(), server.port());
+            findings.extend(audit::of_server(&facts_of(&settings.alone(server), address, &synced).await));
+        }
+        match connect(settings).await {
+            Ok(client) => findings.extend(of_log(&Port::new(client, &settings.name)).await),
+            Err(CheckupError::Unreachable(_)) => {}
+            Err(error) => return Err(error),
+        }
+        findings.sort_by_key(|finding| finding.grade);
+        Ok(findings)
+    })
+}
+
+async fn facts_of(settings: &Settings, name: String, synced: &[(String, bool)]) -> ServerFacts {
+    let client = match connect(settings).await {
+        Ok(client) => client,
+        Err(CheckupError::Unreachable(why)) => {
+            return ServerFacts {
+                name,
+                trouble: Some(format!("not reached{why}")),
+                ..ServerFacts::default()
+            };
+        }
+        Err(error) => {
+            return ServerFacts { name, trouble: Some(error.to_string()), ..ServerFacts::default() };
+        }
+    };
+    let info = client.server_info();
+    let syncs = synced.iter().find(|(id, _)| *id == info.server_id);
+    ServerFacts {
+        name: format!("{} ({name})", info.server_name),
+        trouble: check_server(&info).err().map(|error| error.to_string()),
+        version: info.version.clone(),
+        has_jetstream: info.jetstream,
+        payload_bytes_max: info.max_payload,
+        syncs_always: syncs.map(|(_, always)| *always),
+    }
+}
+
+async fn of_log(port: &Port) -> Vec<Finding> {
+    let is_bad = |what: String, remedy| vec![Finding { grade: Grade::Bad, what, remedy }];
+    let state = match port.state().await {
+        Ok(state) => state,
+        Err(PortError::Missing) => {
+            let what = "there is no log; keys are each node's own".to_owned();
+            return vec![Finding { grade: Grade::Good, what, remedy: "" }];
+        }
+        Err(error @ PortError::Absent) => {
+            let remedy = "Pub/Sub works without; a log needs it on most of the servers";
+            return vec![Finding { grade: Grade::Doubtful, what: error.to_string(), remedy }];
+        }
+        Err(error) => return is_bad(error.to_string(), "see the log of the NATS servers"),
+    };
+    let mut findings = audit::of_stream(&state);
+    match audit::survey(port, &state).await {
+        Ok(Ok(survey)) => {
+            let what = format!("{} frames continue each other, {} slots count for nobody", survey.position.number, survey.skipped);
+            findings.push(Finding { grade: Grade::Good, what, remedy: "" });
+        }
+        Ok(Err(fault)) => findings.extend(is_bad(
+            fault.to_string(),
+            "find the server whose copy is damaged (its log names the file), stop it, remove its store_dir, and start it",
+        )),
+        Err(error) => findings.extend(is_bad(error.to_string(), "see the log of the NATS servers")),
+    }
+    findings
+}
+
+/// A client that has reached a server.
+async fn connect(settings: &Settings) -> Result<Client, CheckupError> {
+    let trouble = Arc::new(Mutex::new(String::new()));
+    let note = {
+        let trouble = Arc::clone(&trouble);
+        move |event: Event| {
+            if let (Event::ClientError(_) | Event::ServerError(_), Ok(mut trouble)) = (&event, trouble.lock())
+            {
+                *trouble = format!(": {event}");
+            }
+        }
+    };
+    let client = settings.connect(note).await?;
+    match tokio::time::timeout(CONNECT_TIME_MAX, client.flush()).await {
+        Ok(Ok(())) => Ok(client),
+        _ => {
+            let why = trouble.lock().map(|trouble| trouble.clone()).unwrap_or_default();
+            Err(CheckupError::Unreachable(why))
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, CheckupError>>) -> Result<T, CheckupError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// A server's id, and whether it syncs each write, as its monitoring port says. None: it says neither.
+fn ask_monitor(address: &str) -> Option<(String, bool)> {
+    let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    let target = address.to_socket_addrs().ok()?.next()?;
+    let mut socket = TcpStream::connect_timeout(&target, CONNECT_TIME_MAX).ok()?;
+    socket.set_read_timeout(Some(CONNECT_TIME_MAX)).ok()?;
+    let request = format!("GET /jsz HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    socket.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    socket.take(MONITOR_BYTES_MAX).read_to_end(&mut answer).ok()?;
+    parse_monitor(&answer)
+}
+
+fn parse_monitor(answer: &[u8]) -> Option<(String, bool)> {
+    let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
+    let said: Value = serde_json::from_slice(&answer[body + 4..]).ok()?;
+    let always = said["config"]["sync_always"].as_bool().unwrap_or(false);
+    // Without JetStream there is no configuration of it to judge.
+    said["config"]["store_dir"].as_str()?;
+    Some((said["server_id"].as_str()?.to_owned(), always))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monitoring_port_says_whether_a_server_syncs() {
+        let answer = |body: &str| parse_monitor(format!("HTTP/1.0 200 OK\r\nA: b\r\n\r\n{body}").as_bytes());
+        let always = r#"{"server_id":"N","config":{"store_dir":"/d","sync_always":true}}"#;
+        assert_eq!(answer(always), Some(("N".to_owned(), true)));
+        let seldom = r#"{"server_id":"N","config":{"store_dir":"/d","sync_interval":120000000000}}"#;
+        assert_eq!(answer(seldom), Some(("N".to_owned(), false)));
+        for other in ["{}", "", "[1]", r#"{"server_id":"N","disabled":true}"#] {
+            assert_eq!(answer(other), None, "{other}");
+        }
+        assert_eq!(parse_monitor(b"HTTP/1.0 200 OK"), None);
+    }
+}
