@@ -3,12 +3,15 @@
 mod addresses;
 mod backup;
 mod configuration;
+mod daemon;
 mod files;
+mod first_minutes;
 mod following;
 mod http;
 mod landing;
 mod limits;
 mod logins;
+mod logs;
 mod memory;
 mod moving;
 mod pause;

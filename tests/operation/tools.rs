@@ -38,7 +38,7 @@ fn a_message_travels_from_pub_to_sub() {
     let printed = lines_of_sub(&server, &["-u", &url, "news"], &[("news", "first"), ("news", "second")], 2);
     assert!(printed[0].contains("news") && printed[0].contains("first"), "{printed:?}");
     assert!(printed[1].contains("second"), "{printed:?}");
-    let printed = lines_of_sub(&server, &["-u", &url, "-p", "room:*"], &[("room:1", "hello")], 1);
+    let printed = lines_of_sub(&server, &["-u", &url, "-g", "room:*"], &[("room:1", "hello")], 1);
     assert!(printed[0].contains("room:1") && printed[0].contains("hello"), "{printed:?}");
     let mut subscriber = server.connect();
     subscriber.request(&["SUBSCRIBE", "news"]);

@@ -39,6 +39,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "A client that has lost its place in its own request is told so before it does harm.",
     },
     Difference {
+        name: "nameless-user",
+        redis: "knows no user with an empty name",
+        sterna: "takes it for the default user, if that has a password",
+        reason: "`redis-cli -u redis://:password@host` of Redis 7.0 sends it.",
+    },
+    Difference {
         name: "nul",
         redis: "cuts names and arguments in the texts of errors at a zero byte",
         sterna: "shows them whole",

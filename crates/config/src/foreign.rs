@@ -73,7 +73,7 @@ const FOREIGN: &[&str] = &[
 
     "list-compress-depth",
     "list-max-ziplist-entries", "list-max-ziplist-value",
-    "loadmodule", "locale-collate", "log-format", "log-timestamp-format", "lua-enable-deprecated-api",
+    "loadmodule", "locale-collate", "log-timestamp-format", "lua-enable-deprecated-api",
     "lua-enable-insecure-api", "masterauth", "masteruser",
     "max-new-connections-per-cycle", "max-new-tls-connections-per-cycle", "min-replicas-max-lag", "min-replicas-to-write",
     "min-slaves-max-lag", "min-slaves-to-write", "mptcp", "no-appendfsync-on-rewrite", "oom-score-adj",
@@ -91,7 +91,7 @@ const FOREIGN: &[&str] = &[
     "shutdown-on-sigterm", "shutdown-timeout", "slave-announce-ip", "slave-announce-port",
     "slave-ignore-maxmemory", "slave-lazy-flush", "slave-priority", "slave-read-only",
     "slave-serve-stale-data", "slaveof", "slot-migration-max-failover-repl-bytes", "socket-mark-id",
-    "supervised", "syslog-enabled", "syslog-facility", "syslog-ident",
+   
     "tls-auth-clients-user", "tls-auto-reload-interval", "tls-ca-cert-dir", "tls-ciphers",
     "tls-ciphersuites", "tls-client-cert-file", "tls-client-key-file", "tls-client-key-file-pass",
     "tls-cluster", "tls-dh-params-file", "tls-key-file-pass", "tls-prefer-server-ciphers",

@@ -37,11 +37,11 @@ pub use compound::{
 pub use live::SetError;
 pub use load::{ConfigError, Loaded, Origin, Warning};
 pub use options::{
-    AclPubsubDefault, AppendFsync, Change, Config, Daemonize, DebugCommand, HttpMetrics, LogLevel,
-    MaxmemoryPolicy, OPTIONS, OptionRow, Section, TlsAuthClients,
+    AclPubsubDefault, AppendFsync, Change, Config, DebugCommand, HttpMetrics, LogFormat, LogLevel,
+    MaxmemoryPolicy, OPTIONS, OptionRow, Section, Supervised, SyslogFacility, TlsAuthClients,
 };
 pub use origins::Origins;
-pub use page::reference_page;
+pub use page::{reference_page, sample_file};
 pub use pusher::{PusherApp, PusherApps};
 pub use retain::{RetainRule, RetainRules};
 pub use rewrite::{RewriteError, replace_file};

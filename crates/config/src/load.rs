@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A directive is a line of words, whether it stands in a file or on the command line; the command line comes last, so
-//! that it wins. A directive that Redis has and Sterna doesn't is a [`Warning`] if ignoring it does no harm. A directive
+//! that it wins. Directives that Redis has and Sterna doesn't are one [`Warning`] together if ignoring them does no harm. A directive
 //! that protects something, a wrong value, or a name that nobody knows is a [`ConfigError`]: a server whose `requirepas`
 //! or `rename-command` was ignored would stand open.
 //!
@@ -169,6 +169,7 @@ impl Config {
         }
         let file = file.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         loader.settle()?;
+        loader.tell_of_ignored();
         Ok(Loaded { config: loader.config, warnings: loader.warnings, file })
     }
 
@@ -221,6 +222,8 @@ struct Loader {
     config: Config,
     checks: LineChecks,
     warnings: Vec<Warning>,
+    /// Directives of Redis's that do nothing here, and no harm.
+    ignored: Vec<(Origin, String)>,
     /// Options that some directive named.
     named: Vec<&'static str>,
     /// The files being read, canonical, the innermost last.
@@ -233,6 +236,7 @@ impl Loader {
             config: Config::default(),
             checks,
             warnings: Vec::new(),
+            ignored: Vec::new(),
             named: Vec::new(),
             open: Vec::new(),
         }
@@ -351,8 +355,22 @@ impl Loader {
             let meant = similar(&name);
             return Err(ConfigError::Unknown { origin: origin.clone(), name, meant });
         }
-        self.warn(origin, format!("'{name}' is not supported and was ignored"));
+        self.ignored.push((origin.clone(), name));
         Ok(())
+    }
+
+    /// One line about all that was ignored: who moves in from Redis has dozens of them.
+    fn tell_of_ignored(&mut self) {
+        let mut names: Vec<&str> = Vec::new();
+        for (_, name) in &self.ignored {
+            if !names.contains(&&name[..]) {
+                names.push(name);
+            }
+        }
+        if let Some((origin, _)) = self.ignored.first() {
+            let text = format!("without effect here, and no harm: {}", names.join(", "));
+            self.warnings.insert(0, Warning { origin: origin.clone(), text });
+        }
     }
 
     fn warn(&mut self, origin: &Origin, text: String) {
@@ -525,10 +543,6 @@ mod tests {
                 "command line: 'unixsocketperm 999': argument couldn't be parsed as an octal number",
             ),
             (&["--requirepass", "hidden", "word"], "command line: 'requirepass': wrong number of arguments"),
-            (
-                &["--daemonize", "yes"],
-                "command line: 'daemonize yes': Sterna always stays in the foreground; let a service manager run it in the background",
-            ),
             (&["--foo", "bar"], "command line: 'foo' is not an option"),
             (
                 &["--tls-selfsigned"],
@@ -595,15 +609,12 @@ mod tests {
 
     #[test]
     fn what_redis_has_and_sterna_does_not_is_one_warning() {
-        let text = "jemalloc-bg-thread yes\nsupervised systemd\nreplicaof no one\nmasterauth \"\"\n\
-                    save 60 1\n";
+        let text = "jemalloc-bg-thread yes\nsupervised upstart\nreplicaof no one\nmasterauth \"\"\n\
+                    save 60 1\njemalloc-bg-thread no\n";
         let (_, warnings) = load_text(text, &["--io-threads", "4"]).unwrap();
         let expected = [
-            "redis.conf:1: 'jemalloc-bg-thread' is not supported and was ignored",
-            "redis.conf:2: 'supervised' is not supported and was ignored",
-            "redis.conf:3: 'replicaof' is not supported and was ignored",
-            "redis.conf:4: 'masterauth' is not supported and was ignored",
-            "command line: 'io-threads' is not supported and was ignored",
+            "redis.conf:1: without effect here, and no harm: jemalloc-bg-thread, replicaof, masterauth, io-threads",
+            "redis.conf:2: 'supervised upstart' is not supported; 'auto' is used",
         ];
         assert_eq!(warnings, expected);
     }

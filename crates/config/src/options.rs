@@ -534,9 +534,25 @@ options! {
     loglevel: LogLevel = LogLevel::Notice,
         Observability "loglevel", Kind::OneOf(LogLevel::NAMES), RunTime;
 
-    /// File to log to; empty is standard output.
+    /// File to log to; empty is standard output. It is opened anew on SIGHUP and SIGUSR1, for who has moved it away.
     logfile: Option<PathBuf> = None,
         Observability "logfile", Kind::Path, Start;
+
+    /// How a line of the log is written: for people, or as an object of JSON.
+    log_format: LogFormat = LogFormat::Text,
+        Observability "log-format", Kind::OneOf(LogFormat::NAMES), Start, except &["legacy", "logfmt"];
+
+    /// Sends the log to the machine's syslog as well.
+    syslog_enabled: bool = false,
+        Observability "syslog-enabled", Kind::YesNo, Start;
+
+    /// Name under which it is sent there.
+    syslog_ident: String = "sterna".to_owned(),
+        Observability "syslog-ident", Kind::Text, Start;
+
+    /// Facility under which it is sent there.
+    syslog_facility: SyslogFacility = SyslogFacility::Local0,
+        Observability "syslog-facility", Kind::OneOf(SyslogFacility::NAMES), Start;
 
     /// Microseconds above which a command is kept in SLOWLOG; 0 keeps every command, -1 none.
     slowlog_log_slower_than: i64 = 10_000,
@@ -571,9 +587,14 @@ options! {
     hz: u32 = 10,
         Process "hz", int(0, INT, "rounds"), RunTime;
 
-    /// Sterna stays in the foreground; let a service manager run it in the background.
-    daemonize: Daemonize = Daemonize::No,
+    /// Goes to the background once it serves, or says why it can't.
+    daemonize: bool = false,
         Process "daemonize", Kind::YesNo, Start;
+
+    /// Who is told that the server serves, still lives, and stops: `systemd` by `NOTIFY_SOCKET`, with a watchdog if the unit asks for
+    /// one. `auto`: whoever has set that variable.
+    supervised: Supervised = Supervised::Auto,
+        Process "supervised", Kind::OneOf(Supervised::NAMES), Start, except &["upstart"];
 
     /// File that holds the process ID while the server runs.
     pidfile: Option<PathBuf> = None,
@@ -703,22 +724,49 @@ choices! {
     }
 }
 
-/// The only value that `daemonize` can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Daemonize {
-    /// In the foreground.
-    No,
+choices! {
+    /// Who supervises the server.
+    Supervised {
+        /// Nobody.
+        No = "no",
+        /// systemd, or who speaks as it does.
+        Systemd = "systemd",
+        /// systemd, if it says so.
+        Auto = "auto",
+    }
 }
 
-impl Value for Daemonize {
-    fn assign(&mut self, words: &[&[u8]], kind: Kind, phase: Phase) -> Result<(), ValueError> {
-        let mut wanted = false;
-        wanted.assign(words, kind, phase)?;
-        if wanted { Err(ValueError::Foreground) } else { Ok(()) }
+choices! {
+    /// How a line of the log is written.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// An object of JSON.
+        Json = "json",
     }
+}
 
-    fn text(&self, kind: Kind) -> Vec<u8> {
-        false.text(kind)
+choices! {
+    /// The kind of program that syslog is told.
+    SyslogFacility {
+        /// A user's program.
+        User = "user",
+        /// For use on this machine, as the next.
+        Local0 = "local0",
+        /// As the first.
+        Local1 = "local1",
+        /// As the first.
+        Local2 = "local2",
+        /// As the first.
+        Local3 = "local3",
+        /// As the first.
+        Local4 = "local4",
+        /// As the first.
+        Local5 = "local5",
+        /// As the first.
+        Local6 = "local6",
+        /// As the first.
+        Local7 = "local7",
     }
 }
 

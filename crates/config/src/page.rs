@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::options::{Change, Config, OPTIONS, OptionRow, Section};
+use super::words;
 
 const INTRODUCTION: &str = "\
 <!-- Written by `cargo test -p sterna-config reference_page` with STERNA_WRITE_DOCS=1; change the table instead. -->
@@ -20,7 +21,7 @@ sterna [path/to/redis.conf] [--name value ...]
   starts with `#` is a comment. `-` instead of a path reads the file from standard input.
 - `include PATH` reads another file at this place; the path may have the wildcards `*`, `?` and `[...]`.
 - Memory is in bytes, or with a unit: `1k` is 1000, `1kb` is 1024, and so on for `m`, `mb`, `g` and `gb`.
-- An option of Redis that Sterna doesn't have is named in one warning and ignored, if that does no harm. One that protects
+- Options of Redis that Sterna doesn't have are named in one warning and ignored, where that does no harm. One that protects
   (`replicaof`, `loadmodule`, `masterauth` …), a name that is no option, and a wrong value stop the start with the file and
   the line.
 - `CONFIG GET`, `CONFIG SET` and `CONFIG REWRITE` work on all options; those marked *start* can't be set at run time.
@@ -50,6 +51,33 @@ pub fn reference_page() -> String {
         }
     }
     page
+}
+
+const FILE_INTRODUCTION: &str = "\
+# Sterna's options, each with its default. Remove the `#` in front of a line to change it; docs/configuration.md says what
+# values look like. Written by `cargo test -p sterna-config sample_file` with STERNA_WRITE_DOCS=1.
+";
+
+/// A commented sterna.conf: every option with its default, switched off.
+pub fn sample_file() -> String {
+    let mut file = FILE_INTRODUCTION.to_owned();
+    let defaults = Config::default();
+    for (section, title) in SECTIONS {
+        file.push_str(&format!("\n################ {title} ################\n"));
+        for row in OPTIONS.iter().filter(|row| row.section == *section) {
+            file.push('\n');
+            wrapped(row.doc).lines().for_each(|line| file.push_str(&format!("# {line}\n")));
+            let lines = row.lines(&defaults);
+            for words in &lines {
+                let words = std::iter::once(row.name.as_bytes()).chain(words.iter().map(Vec::as_slice));
+                file.push_str(&format!("#{}\n", String::from_utf8_lossy(&words::join(words))));
+            }
+            if lines.is_empty() {
+                file.push_str(&format!("# None is set; a line is: {} {}\n", row.name, row.kind));
+            }
+        }
+    }
+    file
 }
 
 fn describe(page: &mut String, row: &OptionRow, defaults: &Config) {
@@ -90,6 +118,7 @@ fn wrapped(doc: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LineChecks;
     use std::path::Path;
 
     #[test]
@@ -104,6 +133,22 @@ mod tests {
             reference_page(),
             "run again with STERNA_WRITE_DOCS=1 and commit docs/configuration.md"
         );
+    }
+
+    #[test]
+    fn sample_file_is_up_to_date_and_says_what_holds_without_it() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/sterna.conf");
+        if std::env::var_os("STERNA_WRITE_DOCS").is_some() {
+            std::fs::write(&path, sample_file()).unwrap();
+        }
+        let file = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(file, sample_file(), "run again with STERNA_WRITE_DOCS=1 and commit docs/sterna.conf");
+        let is_option = |line: &&str| line.starts_with('#') && !line[1..].starts_with([' ', '#']);
+        let switched_on: String =
+            file.lines().filter(is_option).map(|line| format!("{}\n", &line[1..])).collect();
+        assert!(switched_on.contains("\nport 6379\n") && switched_on.contains("\nappendonly yes\n"));
+        let load = |text: &str| Config::of_text(&path, text.as_bytes(), LineChecks::NONE).unwrap();
+        assert_eq!(load(&switched_on), load(""));
     }
 
     #[test]

@@ -179,9 +179,6 @@ pub enum ValueError {
     /// A value that Redis has and Sterna doesn't.
     #[error("'{0}' is not supported")]
     Unsupported(&'static str),
-    /// What would make the program detach from its terminal.
-    #[error("Sterna always stays in the foreground; let a service manager run it in the background")]
-    Foreground,
 }
 
 /// A type that a field of `Config` can have.

@@ -116,6 +116,11 @@ const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\
     connection: close\r\n\r\n{\"error\":\"ERR max number of clients reached\"}";
 
+/// What is said to a client that speaks HTTP without TLS to a port of HTTPS.
+const NEEDS_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 51\r\n\
+    connection: close\r\n\r\n{\"error\":\"ERR This port speaks TLS: use https://\"}\n";
+
 /// Takes in connections at `first`, and from each change on where it says.
 pub(crate) async fn listen(
     first: Vec<HttpListener>,
@@ -183,6 +188,14 @@ async fn serve(stream: TcpStream, caller: Caller, seat: Seat) {
         return serve_requests(stream, caller, seat).await;
     }
     let Some(tls) = caller.shared.engine.tls() else { return };
+    let mut first = [0];
+    let peeked = timeout(HANDSHAKE_TIME_MAX, stream.peek(&mut first)).await;
+    if matches!(peeked, Ok(Ok(1))) && first[0].is_ascii_uppercase() {
+        // A socket that is closed with something unread takes back what it has not delivered.
+        let _ = stream.try_read(&mut [0; 4096]);
+        let _ = stream.try_write(NEEDS_TLS);
+        return;
+    }
     let handshake = timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(stream)).await;
     match handshake {
         Ok(Ok(stream)) => serve_requests(stream, caller, seat).await,
@@ -278,11 +291,13 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
-    use super::FULL;
+    use super::{FULL, NEEDS_TLS};
 
     #[test]
-    fn the_answer_to_one_too_many_has_the_length_that_it_says() {
-        let body = FULL.splitn(2, |&byte| byte == b'{').nth(1).map_or(0, <[u8]>::len) + 1;
-        assert!(String::from_utf8_lossy(FULL).contains(&format!("content-length: {body}\r\n")));
+    fn answers_that_are_written_out_have_the_length_that_they_say() {
+        for answer in [FULL, NEEDS_TLS] {
+            let body = answer.splitn(2, |&byte| byte == b'{').nth(1).map_or(0, <[u8]>::len) + 1;
+            assert!(String::from_utf8_lossy(answer).contains(&format!("content-length: {body}\r\n")));
+        }
     }
 }

@@ -32,6 +32,8 @@ pub enum ProtocolError {
     UnauthenticatedBulkLength,
     /// An inline command with a quote that is not closed, or is closed in the middle of a word.
     UnbalancedQuotes,
+    /// The client begins a TLS session: this port has none.
+    Tls,
     /// The request would end past 4 GiB, where [`Args`](crate::Args) can't point. Redis has no such limit of its own:
     /// its `client-query-buffer-limit` (1 GiB by default) strikes first.
     RequestTooLarge,
@@ -56,6 +58,7 @@ impl ProtocolError {
             ProtocolError::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
             ProtocolError::UnauthenticatedBulkLength => "unauthenticated bulk length",
             ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
+            ProtocolError::Tls => "this port does not speak TLS: connect without it, or to the tls-port",
             ProtocolError::RequestTooLarge => "request larger than 4 GiB",
         };
         ["ERR Protocol error: ", text].concat().into_bytes()

@@ -104,6 +104,8 @@ impl Parser {
                     Ok(Some(progress)) => return Ok(progress),
                     Err(error) => return Err(self.fail(error)),
                 },
+                // A handshake of TLS 1.x. It need not hold a line end, which an inline command would be waited for.
+                Some(0x16) if buf.starts_with(&[0x16, 0x03]) => return Err(self.fail(ProtocolError::Tls)),
                 Some(_) => return self.inline(buf, limits),
                 None => return Ok(Progress::Incomplete { bytes_at_least: 1 }),
             }

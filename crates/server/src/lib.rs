@@ -66,7 +66,7 @@ pub use persistence::{
     replay_at_rest,
 };
 pub use position::{NAMES_WITH_POSITION_MAX, Since};
-pub use start::{Connect, Control, LINE_CHECKS, Running, StartError, start, start_among};
+pub use start::{Connect, Control, LINE_CHECKS, Running, StartError, check, start, start_among};
 
 /// Versions that the server tells of itself.
 #[derive(Debug, Clone, Copy)]

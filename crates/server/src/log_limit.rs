@@ -18,6 +18,8 @@ pub(crate) enum Cause {
     MaxClients,
     /// A TLS session failed.
     Tls,
+    /// A login failed.
+    Login,
     /// A client over `client-output-buffer-limit`.
     SlowConsumer,
     /// A client over `client-query-buffer-limit`.
@@ -29,10 +31,11 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    const ALL: [Cause; 7] = [
+    const ALL: [Cause; 8] = [
         Cause::Accept,
         Cause::MaxClients,
         Cause::Tls,
+        Cause::Login,
         Cause::SlowConsumer,
         Cause::QueryLimit,
         Cause::Evicted,
@@ -44,6 +47,7 @@ impl Cause {
             Cause::Accept => "connections that could not be accepted",
             Cause::MaxClients => "clients over maxclients",
             Cause::Tls => "TLS sessions that failed",
+            Cause::Login => "failed logins",
             Cause::SlowConsumer => "clients over client-output-buffer-limit",
             Cause::QueryLimit => "clients over client-query-buffer-limit",
             Cause::Evicted => "clients over maxmemory-clients",

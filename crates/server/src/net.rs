@@ -48,14 +48,14 @@ pub(crate) fn listen(config: &Config) -> Result<(Vec<Listener>, Vec<String>), Li
             continue;
         }
         for (socket, address) in listen_tcp(config, port, |_| false)? {
-            lines.push(format!("{address}{}", if tls { " (TLS)" } else { "" }));
+            lines.push(format!("{}://{address}", if tls { "rediss" } else { "redis" }));
             listeners.extend(socket.map(|socket| Listener::Tcp { socket, tls }));
         }
     }
     if let Some(path) = &config.unixsocket {
         let socket = listen_unix(path, config.unixsocketperm)
             .map_err(|source| ListenError::Bind { address: path.display().to_string(), source })?;
-        lines.push(path.display().to_string());
+        lines.push(format!("unix://{}", path.display()));
         listeners.push(Listener::Unix { socket, path: path.clone() });
     }
     if listeners.is_empty() {
@@ -85,7 +85,7 @@ impl HttpListener {
 
     /// For people.
     pub(crate) fn describe(&self) -> String {
-        format!("{} ({})", self.address, if self.tls { "HTTPS" } else { "HTTP" })
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
     }
 }
 

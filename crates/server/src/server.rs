@@ -57,6 +57,8 @@ pub(crate) struct ShardHandle {
     pub(crate) changes: AtomicU64,
     /// The version of the configuration that it goes by.
     pub(crate) config_seen: AtomicU64,
+    /// When its last turn began: Unix time, milliseconds.
+    pub(crate) turned_ms: AtomicU64,
     /// Connections of it wait for the disk.
     pub(crate) awaits_disk: AtomicBool,
     /// Bytes read from and written to its connections, closed ones included.
@@ -82,6 +84,7 @@ impl ShardHandle {
             errors: ErrorCounts::default(),
             changes: AtomicU64::new(0),
             config_seen: AtomicU64::new(0),
+            turned_ms: AtomicU64::new(crate::time::unix_ms()),
             awaits_disk: AtomicBool::new(false),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),

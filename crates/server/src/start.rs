@@ -1,9 +1,12 @@
 //! Starting and stopping: from a configuration to running shards.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mio::{Poll, Waker};
 
@@ -11,7 +14,7 @@ use crate::acl::{User, Users};
 use crate::command::acl::file::users_of_file;
 use crate::command::acl::first_channels;
 use crate::command::table::table;
-use crate::config::{Config, LineChecks, RenamedCommand, UserLine};
+use crate::config::{Config, LineChecks, RenamedCommand, TlsAuthClients, UserLine};
 use crate::engine::Engine;
 use crate::files::{make_room_for, own_files};
 use crate::inlet::Inlet;
@@ -88,6 +91,15 @@ fn users_of(config: &Config) -> Result<Users, StartError> {
     }
     let lines = config.users.iter().map(|line| (&line.name[..], &line.rules[..]));
     Ok(Users::of_lines(table(), &config.requirepass, first_channels(config), lines)?)
+}
+
+/// What can be said of a configuration without starting: users' rules and certificates that it names are read.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    users_of(config)?;
+    if config.has_tls_port() && !config.tls_self_signed {
+        crate::tls::server_config(config)?;
+    }
+    Ok(())
 }
 
 /// Shards at most: the directory keeps a bit for each.
@@ -204,13 +216,37 @@ impl Running {
         self.server.stop();
     }
 
-    /// A URL that a client on this machine can use.
-    pub fn client_url(&self, with_password: bool) -> String {
+    /// What the tools need to be told to reach it from this machine, with a space in front; `None`: they can't.
+    pub fn tool_options(&self) -> Option<String> {
         let config = self.server.config();
-        let (scheme, port) =
-            if config.port != 0 { ("redis", config.port) } else { ("rediss", config.tls_port) };
-        let login = if with_password { ":<password>@" } else { "" };
-        format!("{scheme}://{login}127.0.0.1:{port}")
+        let listening = self.server.listening.lock();
+        // Without TLS, and by the usual address, if there is a choice.
+        let by_ease =
+            |(address, tls): &&(SocketAddr, bool)| (*tls, !address.ip().is_loopback(), address.is_ipv6());
+        let (address, tls) = *listening.iter().min_by_key(by_ease)?;
+        drop(listening);
+        let host = match address.ip() {
+            IpAddr::V6(ip) if ip.is_unspecified() => "::1".to_owned(),
+            ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+            ip => ip.to_string(),
+        };
+        let mut options = String::new();
+        if host != "127.0.0.1" {
+            options += &format!(" -h {host}");
+        }
+        if tls || address.port() != 6379 {
+            options += &format!(" -p {}", address.port());
+        }
+        if tls {
+            options += " --tls";
+            if config.tls_auth_clients == TlsAuthClients::Yes {
+                options += " --cert <yours> --key <yours>";
+            }
+        }
+        if !self.server.default_user_has_no_password() {
+            options += " --askpass";
+        }
+        Some(options)
     }
 
     /// The engine behind the sockets, for who serves other protocols.
@@ -252,6 +288,18 @@ impl Control {
         if !self.0.must_save_at_end() || self.0.ask(Job::Final { force: false }, None).is_err() {
             self.0.stop();
         }
+    }
+
+    /// Whether keys are still being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.0.persistence.is_loading()
+    }
+
+    /// Whether every shard has begun a turn within so long.
+    pub fn is_alive(&self, within: Duration) -> bool {
+        let now_ms = crate::time::unix_ms();
+        let within_ms = within.as_millis() as u64;
+        self.0.shards.iter().all(|shard| now_ms.saturating_sub(shard.turned_ms.load(Relaxed)) < within_ms)
     }
 
     /// SIGHUP: read certificates again. Errors: they can't be used, and the old ones stay.

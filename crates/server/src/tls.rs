@@ -22,7 +22,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use crate::config::{Config, TlsAuthClients};
 
-pub use self_signed::{SelfSigned, self_signed};
+pub use self_signed::{SelfSigned, development_authority, self_signed};
 
 /// TLS 1.2 sessions kept for resumption, as `tls-session-cache-size` has it in Redis. TLS 1.3 resumes by tickets, which
 /// the client keeps.

@@ -3,12 +3,12 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sterna_protocol::decode::{DecodeError, Value, decode};
 use sterna_protocol::encode;
@@ -26,20 +26,30 @@ pub(crate) struct Reach {
     #[arg(short = 'h', long, default_value = "127.0.0.1")]
     host: String,
     /// Port
-    #[arg(short = 'P', long, default_value_t = 6379)]
+    #[arg(short = 'p', long, short_alias = 'P', default_value_t = 6379, value_parser = port_of)]
     port: u16,
-    /// Password
+    /// Password; also taken from the environment's REDISCLI_AUTH
     #[arg(short = 'a', long = "pass", value_name = "PASSWORD")]
     password: Option<String>,
+    /// Ask for the password
+    #[arg(long, conflicts_with = "password")]
+    askpass: bool,
     /// User; "default" if only a password is given
     #[arg(long)]
     user: Option<String>,
     /// Use TLS
     #[arg(long)]
     tls: bool,
-    /// Certificates that the server's is checked against, PEM; the system's by default
+    /// Certificates that the server's is checked against, PEM; the system's by default, and for this machine also the one that
+    /// `--tls-self-signed` has made
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
+    /// Certificate to show to the server, PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -66,13 +76,40 @@ pub(crate) enum LinkError {
     NotRedis(String, DecodeError),
     #[error("{0}: the server's answer is {1}")]
     Nonsense(String, &'static str),
-    #[error("{server}: the server refused: {why}")]
+    #[error("{server}: the server refused: {why}{}", advice(why))]
     Refused {
         /// Where it is.
         server: String,
         /// Its own words.
         why: String,
     },
+    #[error("cannot read the password: {0}")]
+    Password(io::Error),
+    #[error("this port speaks TLS: use --tls, or a URL that begins with rediss://")]
+    IsTls,
+    #[error(
+        "this port does not speak TLS: leave --tls out, use a URL that begins with redis://, or name the server's tls-port"
+    )]
+    IsPlain,
+}
+
+impl LinkError {
+    /// Whether it may be over if one tries again: the server is started anew, or loads.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            LinkError::Connect(..) | LinkError::Broken(..) | LinkError::Closed(_) => true,
+            LinkError::Refused { why, .. } => why.starts_with("LOADING"),
+            _ => false,
+        }
+    }
+}
+
+/// What may be done about an error of the server's, if that is known.
+fn advice(error: &str) -> &'static str {
+    match error.split(' ').next() {
+        Some("NOAUTH") => " (the password is -a PASSWORD, --askpass, or in the environment's REDISCLI_AUTH)",
+        _ => "",
+    }
 }
 
 impl Reach {
@@ -84,8 +121,11 @@ impl Reach {
             tls: url.tls,
             url: Some(url),
             password: None,
+            askpass: false,
             user: None,
             cacert,
+            cert: None,
+            key: None,
             help: None,
         }
     }
@@ -109,6 +149,47 @@ impl Reach {
         url.password = self.password.clone().or(url.password);
         url
     }
+
+    /// The same with the password that is not among the arguments: asked for once, if it is asked for.
+    fn url_with_password(&self) -> Result<Url, LinkError> {
+        static ASKED: OnceLock<String> = OnceLock::new();
+        let mut url = self.url();
+        if self.askpass {
+            let password = match ASKED.get() {
+                Some(password) => password.clone(),
+                None => ask_password().map_err(LinkError::Password)?,
+            };
+            url.password = Some(ASKED.get_or_init(|| password).clone());
+        }
+        if url.password.is_none() {
+            url.password = std::env::var("REDISCLI_AUTH").ok();
+        }
+        Ok(url)
+    }
+}
+
+/// A port; who means a pattern is told its letter.
+fn port_of(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "a port is a number up to 65535 (a pattern is -g PATTERN)".to_owned())
+}
+
+/// Reads a line from the terminal without showing it.
+fn ask_password() -> io::Result<String> {
+    let input = io::stdin();
+    let terminal = rustix::termios::tcgetattr(&input);
+    eprint!("Password: ");
+    if let Ok(mut hidden) = terminal.clone() {
+        hidden.local_modes -= rustix::termios::LocalModes::ECHO;
+        rustix::termios::tcsetattr(&input, rustix::termios::OptionalActions::Flush, &hidden)?;
+    }
+    let mut line = String::new();
+    let read = input.read_line(&mut line);
+    if let Ok(shown) = terminal {
+        rustix::termios::tcsetattr(&input, rustix::termios::OptionalActions::Now, &shown)?;
+        eprintln!();
+    }
+    read?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 trait Stream: Read + Write {}
@@ -134,15 +215,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 impl Link {
     /// Connects, logs in, chooses the database.
     pub(crate) fn open(reach: &Reach) -> Result<Link, LinkError> {
-        let url = reach.url();
+        let url = reach.url_with_password()?;
         let address = format!("{}:{}", url.host, url.port);
         let tcp = connect(&url).map_err(|e| LinkError::Connect(address.clone(), e))?;
         let socket = tcp.try_clone().map_err(|error| LinkError::Broken(address.clone(), error))?;
         let stream: Box<dyn Stream> =
-            if url.tls { Box::new(secure(tcp, &url.host, reach.cacert.as_deref())?) } else { Box::new(tcp) };
+            if url.tls { Box::new(secure(tcp, &url, &address, reach)?) } else { Box::new(tcp) };
         let mut link = Link { stream: BufReader::new(stream), received: Vec::new(), address, socket };
-        if let Some(password) = &url.password {
-            link.ask(&["AUTH", url.user.as_deref().unwrap_or("default"), password])?;
+        match &url.password {
+            Some(password) => _ = link.ask(&["AUTH", url.user.as_deref().unwrap_or("default"), password])?,
+            // It is answered to whoever is let in, or may not do this; and whoever is not speaks to the wrong port.
+            None => match link.ask(&["PING"]) {
+                Err(LinkError::Refused { why, .. })
+                    if why.starts_with("NOPERM") || why.starts_with("LOADING") => {}
+                answer => _ = answer?,
+            },
         }
         if url.db != 0 {
             link.ask(&["SELECT", &url.db.to_string()])?;
@@ -162,6 +249,10 @@ impl Link {
     /// Waits for the next reply or message. An error reply is an error.
     pub(crate) fn receive(&mut self) -> Result<Value, LinkError> {
         loop {
+            // What TLS says to whoever does not speak it: an alert.
+            if self.received.starts_with(&[0x15, 0x03]) {
+                return Err(LinkError::IsTls);
+            }
             let decoded = decode(&self.received).map_err(|e| LinkError::NotRedis(self.address.clone(), e))?;
             if let Some((value, consumed)) = decoded {
                 self.received.drain(..consumed);
@@ -290,31 +381,61 @@ fn connect(url: &Url) -> io::Result<TcpStream> {
 }
 
 fn secure(
-    tcp: TcpStream,
-    host: &str,
-    cacert: Option<&Path>,
+    mut tcp: TcpStream,
+    url: &Url,
+    address: &str,
+    reach: &Reach,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, LinkError> {
-    let mut roots = RootCertStore::empty();
-    match cacert {
-        Some(path) => {
-            let certificates = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|e| LinkError::Certificates(path.to_owned(), e))?;
-            roots.add_parsable_certificates(certificates);
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err(LinkError::NoCertificates);
-    }
+    let roots = roots_for(&url.host, reach.cacert.as_deref())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).map_err(|e| LinkError::Name(host.to_owned(), e))?;
-    let session = ClientConnection::new(Arc::new(config), name)?;
+        .with_root_certificates(roots);
+    let config = match (&reach.cert, &reach.key) {
+        (Some(cert), Some(key)) => {
+            let failed = |e| LinkError::Certificates(key.clone(), e);
+            config.with_client_auth_cert(
+                certificates(cert)?,
+                PrivateKeyDer::from_pem_file(key).map_err(failed)?,
+            )?
+        }
+        _ => config.with_no_client_auth(),
+    };
+    let name = ServerName::try_from(url.host.clone()).map_err(|e| LinkError::Name(url.host.clone(), e))?;
+    let mut session = ClientConnection::new(Arc::new(config), name)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut tcp).map_err(|e| {
+            match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(rustls::Error::InvalidMessage(_)) => LinkError::IsPlain,
+                Some(error) => LinkError::Tls(error.clone()),
+                // Who waits for a request and gets a greeting of TLS may also just leave.
+                None if e.kind() == io::ErrorKind::UnexpectedEof => LinkError::Closed(address.to_owned()),
+                None => LinkError::Broken(address.to_owned(), e),
+            }
+        })?;
+    }
     Ok(StreamOwned::new(session, tcp))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, LinkError> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| LinkError::Certificates(path.to_owned(), e))
+}
+
+/// Who may vouch for the server.
+fn roots_for(host: &str, cacert: Option<&Path>) -> Result<RootCertStore, LinkError> {
+    let mut roots = RootCertStore::empty();
+    match cacert {
+        Some(path) => _ = roots.add_parsable_certificates(certificates(path)?),
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let own = sterna_server::tls::development_authority();
+            // It vouches for this machine only, whatever it says of others.
+            if let Some(own) = own.filter(|_| ["localhost", "127.0.0.1", "::1"].contains(&host)) {
+                roots.add_parsable_certificates(certificates(&own).unwrap_or_default());
+            }
+        }
+    }
+    if roots.is_empty() { Err(LinkError::NoCertificates) } else { Ok(roots) }
 }

@@ -3,24 +3,31 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod check;
 mod cluster;
+mod daemon;
 mod dumped;
 mod export;
 mod import;
 mod journal;
 mod link;
 mod logging;
+mod manual;
 mod memory;
 mod progress;
 mod publish;
 mod serve;
 mod sub;
+mod supervisor;
+mod syslog;
 mod tar;
 mod url;
 
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// jemalloc: the server's memory is many small, long-lived pieces of a few sizes, freed on any shard's whim, and its
 /// statistics are what INFO's `used_memory` reports. Measured against the system's allocator and mimalloc in
@@ -38,9 +45,9 @@ struct Tools {
 
 #[derive(Debug, Subcommand)]
 enum Tool {
-    /// Print the messages of channels, or of patterns with -p, as they arrive
+    /// Print the messages of channels, or of patterns with -g, as they arrive
     Sub(sub::Options),
-    /// Publish a message and print how many subscribers got it
+    /// Publish a message, or each line of the standard input, and print how many subscribers got it
     Pub(publish::Options),
     /// Look at a journal at rest, or repair it
     Journal(journal::Options),
@@ -56,6 +63,12 @@ enum Tool {
     Cluster(cluster::Options),
     /// Compare this server with its peers
     Bench(BenchOptions),
+    /// Print what a shell completes
+    #[command(hide = true)]
+    Completions(manual::Completions),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
 }
 
 #[derive(Debug, Args)]
@@ -66,8 +79,8 @@ struct BenchOptions {
 
 const USAGE: &str = "\
 Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
-       sterna sub CHANNEL... | -p PATTERN...                print messages as they arrive
-       sterna pub CHANNEL MESSAGE                           publish a message
+       sterna sub CHANNEL... | -g PATTERN...                print messages as they arrive
+       sterna pub CHANNEL [MESSAGE]                         publish a message, or lines of the standard input
        sterna journal check|dump|repair DIR                 look at a journal at rest, or repair it
        sterna import DIR|FILE | --from URL [--into DIR]     move in from Redis or Valkey
        sterna export --rdb FILE                             move out to Redis or Valkey
@@ -75,7 +88,9 @@ Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna restore DIR [--into DIR]                      verify a backup, and put it in place
        sterna cluster init|status|doctor                    the log that nodes share, and NATS below it
        sterna bench                                         compare with other servers
-       sterna --version | --help
+       sterna --check-config FILE [--name value ...]        say what is wrong with a configuration, and start nothing
+       sterna completions bash|zsh|fish, sterna man          for packages
+       sterna --version | --help | help [COMMAND]
 
 The server takes redis.conf's directives, from a file or as --name value. Without any it listens on
 127.0.0.1:6379, one shard a core. Some to begin with:
@@ -88,27 +103,60 @@ The server takes redis.conf's directives, from a file or as --name value. Withou
   --bind 127.0.0.1 ::1            addresses to listen on
   --threads N                     shards; 0 is one a core
 
-`sterna sub --help`, `sterna pub --help` and `sterna bench --help` say more about the tools;
-docs/configuration.md lists every directive.
+The tools take redis-cli's -h HOST -p PORT -a PASSWORD --tls --cacert FILE -u URL. `sterna help sub` says more about `sub`,
+and so on; docs/configuration.md lists every directive.
 ";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.first().map(String::as_str) {
-        Some(
-            "sub" | "pub" | "journal" | "import" | "export" | "backup" | "restore" | "cluster" | "bench",
-        ) => report(run_tool()),
-        Some("-h" | "--help") => {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let first = args.first().and_then(|first| first.to_str()).unwrap_or_default();
+    match first {
+        "help" if args.len() > 1 => help(&args[1]),
+        "-h" | "--help" | "help" => {
             print!("{USAGE}");
             ExitCode::SUCCESS
         }
-        Some("-v" | "-V" | "--version") => {
+        "-v" | "-V" | "--version" => {
             let version = sterna_server::VERSION;
             println!("Sterna {} (Redis {} protocol and commands)", version.sterna, version.redis);
             ExitCode::SUCCESS
         }
-        _ => report(serve::serve(&args)),
+        "--check-config" => report(texts(&args[1..]).and_then(|args| check::check(&args))),
+        // What is no tool is a slip of the pen, unless there is such a file.
+        word if is_tool(word) || is_word(word) && !Path::new(word).exists() => report(run_tool()),
+        _ => report(texts(&args).and_then(|args| serve::serve(&args))),
     }
+}
+
+fn is_tool(word: &str) -> bool {
+    Tools::command().find_subcommand(word).is_some()
+}
+
+/// Whether it looks like the name of a tool rather than that of a file.
+fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// `sterna help sub` is `sterna sub --help`.
+fn help(tool: &OsStr) -> ExitCode {
+    let asked = Tools::try_parse_from([OsStr::new("sterna"), tool, OsStr::new("--help")]);
+    match asked {
+        Err(text) => {
+            // A closed output is nobody's mistake.
+            let _ = text.print();
+            if text.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Ok(_) => ExitCode::SUCCESS,
+    }
+}
+
+/// The arguments as text: redis.conf's language, on the command line, is text.
+fn texts(args: &[OsString]) -> Result<Vec<String>, Failure> {
+    let text = |(index, arg): (usize, &OsString)| {
+        let text = arg.to_str().map(str::to_owned);
+        text.ok_or_else(|| Failure::NotText(index + 1, arg.to_string_lossy().into_owned()))
+    };
+    args.iter().enumerate().map(text).collect()
 }
 
 fn run_tool() -> Result<(), Failure> {
@@ -121,6 +169,8 @@ fn run_tool() -> Result<(), Failure> {
         Tool::Backup(options) => backup::backup(&options),
         Tool::Restore(options) => backup::restore(&options),
         Tool::Cluster(options) => cluster::run(&options),
+        Tool::Completions(options) => manual::completions(&options),
+        Tool::Man => manual::man(),
         Tool::Bench(options) => sterna_bench::run(options.args).map_err(|e| Failure::Bench(e.to_string())),
     }
 }
@@ -128,6 +178,8 @@ fn run_tool() -> Result<(), Failure> {
 /// Why the program ends with an error. Each is one line.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("argument {0}, '{1}', is not UTF-8: the server's options are text")]
+    NotText(usize, String),
     #[error(transparent)]
     Config(#[from] sterna_config::ConfigError),
     #[error(transparent)]
@@ -146,32 +198,36 @@ enum Failure {
     Link(#[from] link::LinkError),
     #[error("{0}: {1}")]
     Io(&'static str, std::io::Error),
+    #[error("{} {}: {}", .0, .1.display(), .2)]
+    File(&'static str, PathBuf, std::io::Error),
     #[error("journal in {}: {}", .0.display(), .1)]
-    Journal(std::path::PathBuf, sterna_journal::Error),
+    Journal(PathBuf, sterna_journal::Error),
     #[error("the journal is damaged; `sterna journal repair` makes it start again")]
     Unsound,
     #[error("there is no journal in {}: no MANIFEST, no segment, no snapshot{}", .0.display(), .1)]
-    NoJournal(std::path::PathBuf, String),
+    NoJournal(PathBuf, String),
     #[error("{}: {}", .0.display(), .1)]
-    Rdb(std::path::PathBuf, sterna_rdb::RdbError),
+    Rdb(PathBuf, sterna_rdb::RdbError),
     #[error(transparent)]
     Found(#[from] sterna_rdb::DirectoryError),
     #[error("{}: {}", .0.display(), .1)]
-    Choice(std::path::PathBuf, String),
+    Choice(PathBuf, String),
     #[error("{0} (--keep-going passes over what can't be brought in)")]
     Load(#[from] sterna_server::LoadError),
     #[error("{} is not empty, and files of two servers never mix", .0.display())]
-    NotEmpty(std::path::PathBuf),
+    NotEmpty(PathBuf),
     #[error("cannot write {}: {}", .0.display(), .1)]
-    Export(std::path::PathBuf, std::io::Error),
+    Export(PathBuf, std::io::Error),
     #[error("backup in {}: {}", .0.display(), .1)]
-    Backup(std::path::PathBuf, String),
+    Backup(PathBuf, String),
     #[error("{0} holds keys: --follow makes it equal to the source, and --replace has it emptied first")]
     TargetHolds(String),
     #[error("{0} bytes of what the source has done have not come")]
     Behind(u64),
     #[error("{0} and {1} differ")]
     Differ(String, String),
+    #[error("the server in the background has ended")]
+    Background,
     #[error("keys were left")]
     NotAll,
     #[error("stopped at {0} (--keep-going passes over it)")]

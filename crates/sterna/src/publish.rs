@@ -1,4 +1,8 @@
-//! `sterna pub`: publishes one message.
+//! `sterna pub`: publishes a message, or each line of the standard input.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead};
+use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
 
@@ -12,15 +16,35 @@ pub(crate) struct Options {
     #[command(flatten)]
     reach: Reach,
     /// Channel to publish to
-    channel: String,
-    /// The message
-    message: String,
+    channel: OsString,
+    /// The message; without one each line of the standard input is a message
+    message: Option<OsString>,
 }
 
 /// Publishes, and prints how many deliveries that caused.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut link = Link::open(&options.reach)?;
-    let reply = link.ask(&["PUBLISH", &options.channel, &options.message])?;
-    println!("{}", reply.as_int().unwrap_or_default());
+    let channel = options.channel.as_bytes();
+    let mut publish = |message: &[u8]| -> Result<i64, Failure> {
+        link.send(&[b"PUBLISH", channel, message])?;
+        Ok(link.receive()?.as_int().unwrap_or_default())
+    };
+    let deliveries = match &options.message {
+        Some(message) => publish(message.as_bytes())?,
+        None => {
+            let (mut sum, mut line, mut input) = (0, Vec::new(), io::stdin().lock());
+            let mut read = |line: &mut Vec<u8>| {
+                line.clear();
+                let n = input.read_until(b'\n', line);
+                n.map_err(|e| Failure::Io("cannot read the standard input", e))
+            };
+            while read(&mut line)? > 0 {
+                let message = line.strip_suffix(b"\n").unwrap_or(&line);
+                sum += publish(message.strip_suffix(b"\r").unwrap_or(message))?;
+            }
+            sum
+        }
+    };
+    println!("{deliveries}");
     Ok(())
 }

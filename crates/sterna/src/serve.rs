@@ -2,40 +2,51 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use sterna_cluster::{Bridge, Settings};
 use sterna_config::{Config, Loaded};
 use sterna_gateway::Gateway;
 use sterna_server::{Control, Running, VERSION};
 
-use crate::Failure;
+use crate::logging::LogFile;
+use crate::supervisor::Supervisor;
+use crate::{Failure, daemon};
 
 /// Starts the server and returns when it has stopped in order.
 pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     let Loaded { config, warnings, file } = Config::load(args, sterna_server::LINE_CHECKS)?;
-    crate::logging::start(&config).map_err(|e| Failure::Io("cannot open the logfile", e))?;
+    if daemon::is_to_start_another(config.daemonize) {
+        return daemon::start_another();
+    }
+    let log = crate::logging::start(&config)?;
     crate::memory::install();
     stop_on_panic();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
     // Before the shards, so that no signal meets the default handler while they start.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ])
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])
         .map_err(|e| Failure::Io("cannot listen to signals", e))?;
-    let password = !config.requirepass.is_empty();
-    let pidfile = config.pidfile.clone();
+    let supervisor = Supervisor::of(config.supervised).map_err(|e| Failure::Io("NOTIFY_SOCKET", e))?;
+    let (pidfile, daemonize) = (config.pidfile.clone(), config.daemonize);
     let (mut running, bridge) = start(config, file)?;
     let gateway = serve_http(&mut running)?;
     if let Some(path) = &pidfile {
-        write_pid(path).map_err(|e| Failure::Io("cannot write the pidfile", e))?;
+        write_pid(path);
     }
-    greet(&running, password);
+    greet(&running);
+    daemon::leave_terminal(daemonize)?;
     let control = running.control();
-    thread::spawn(move || obey(signals, &control));
+    let supervisor = supervisor.map(Arc::new);
+    if let Some(supervisor) = supervisor.clone() {
+        supervisor.attend(control.clone()).map_err(|e| Failure::Io("cannot start a thread", e))?;
+    }
+    thread::spawn(move || obey(signals, &control, &log, supervisor.as_deref()));
     let result = running.join();
     gateway.into_iter().for_each(Gateway::stop);
     bridge.into_iter().for_each(Bridge::stop);
@@ -96,7 +107,7 @@ fn stop_on_panic() {
 const PANIC_REPORT_MAX: Duration = Duration::from_secs(3);
 
 /// What a newcomer needs to know, on standard output whatever the log level.
-fn greet(running: &Running, password: bool) {
+fn greet(running: &Running) {
     let mut text = format!(
         "Sterna {} · Redis {} protocol · {} shard{}\n",
         VERSION.sterna,
@@ -110,20 +121,34 @@ fn greet(running: &Running, password: bool) {
     for (name, path) in &running.files {
         text += &format!("  {name}: {}\n", path.display());
     }
-    text += "  try it: sterna sub news   and, in another terminal,   sterna pub news hello\n";
-    text += &format!("  clients: {}\n", running.client_url(password));
+    if let Some(options) = running.tool_options() {
+        text += &format!(
+            "  try it: sterna sub{options} news   and, in another terminal,   sterna pub{options} news hello\n"
+        );
+    }
     // A closed standard output is no reason not to serve.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-fn write_pid(path: &Path) -> std::io::Result<()> {
-    std::fs::write(path, format!("{}\n", std::process::id()))
+/// As in Redis, a server whose pidfile can't be written serves all the same: the folder of a package's configuration may be there
+/// for its own user only.
+fn write_pid(path: &Path) {
+    if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
+        tracing::warn!(%error, path = %path.display(), "the pidfile can't be written");
+    }
 }
 
-/// SIGTERM and SIGINT stop the server in order, SIGHUP reads its certificates again.
-fn obey(mut signals: Signals, control: &Control) {
+/// SIGTERM and SIGINT stop the server in order, SIGHUP and SIGUSR1 open its log anew, SIGHUP reads its certificates again.
+fn obey(mut signals: Signals, control: &Control, log: &LogFile, supervisor: Option<&Supervisor>) {
     for signal in signals.forever() {
+        if matches!(signal, SIGHUP | SIGUSR1) {
+            match log.reopen() {
+                Ok(()) => tracing::info!("the log is opened anew"),
+                Err(e) => tracing::warn!("the log goes on where it was: {e}"),
+            }
+        }
         match signal {
+            SIGUSR1 => {}
             SIGHUP => match control.reload_tls() {
                 Ok(()) => tracing::info!("certificates read again"),
                 Err(e) => tracing::warn!("certificates not changed: {e}"),
@@ -132,6 +157,9 @@ fn obey(mut signals: Signals, control: &Control) {
             SIGXFSZ => {}
             _ => {
                 tracing::info!(signal, "stopping");
+                if let Some(supervisor) = supervisor {
+                    supervisor.say("STOPPING=1");
+                }
                 control.stop();
             }
         }

@@ -1,6 +1,9 @@
 //! `sterna sub`: prints messages as they arrive.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use clap::Args;
 use sterna_protocol::decode::Value;
@@ -15,19 +18,53 @@ pub(crate) struct Options {
     #[command(flatten)]
     reach: Reach,
     /// Listen to patterns (* ? [a-z]) as well; may be repeated
-    #[arg(short = 'p', long = "pattern", value_name = "PATTERN", num_args = 1..)]
-    patterns: Vec<String>,
+    #[arg(short = 'g', long = "pattern", value_name = "PATTERN", num_args = 1..)]
+    patterns: Vec<OsString>,
+    /// End when the connection breaks, instead of connecting again
+    #[arg(long)]
+    once: bool,
     /// Channels to listen to
     #[arg(required_unless_present = "patterns", value_name = "CHANNEL")]
-    channels: Vec<String>,
+    channels: Vec<OsString>,
 }
 
-/// Prints a line for each message, `channel message`, until the connection ends.
+/// Between two attempts to connect again: each waits twice as long as the last.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Prints a line for each message, `channel message`. Connects again when the connection breaks; what was published meanwhile is
+/// lost, unless the server keeps it for a name (`resume-window`).
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut link = Link::open(&options.reach)?;
+    loop {
+        let error = match listen(&mut link, options) {
+            Ok(()) => return Ok(()),
+            Err(Failure::Link(error)) if error.may_pass() && !options.once => error,
+            Err(failure) => return Err(failure),
+        };
+        eprintln!("{error}; connecting again");
+        link = open_again(options)?;
+    }
+}
+
+fn open_again(options: &Options) -> Result<Link, Failure> {
+    let mut pause = RETRY_MIN;
+    loop {
+        match Link::open(&options.reach) {
+            Err(error) if error.may_pass() => {}
+            result => return Ok(result?),
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// Subscribes, and prints what comes until whoever reads it has had enough.
+fn listen(link: &mut Link, options: &Options) -> Result<(), Failure> {
     for (command, names) in [("SUBSCRIBE", &options.channels), ("PSUBSCRIBE", &options.patterns)] {
         if !names.is_empty() {
-            let words: Vec<&str> = std::iter::once(command).chain(names.iter().map(String::as_str)).collect();
+            let names = names.iter().map(|name| name.as_bytes());
+            let words: Vec<&[u8]> = std::iter::once(command.as_bytes()).chain(names).collect();
             link.send(&words)?;
         }
     }

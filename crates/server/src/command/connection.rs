@@ -12,6 +12,7 @@ use crate::acl::User;
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection, ReplyMode};
+use crate::log_limit::Cause;
 use crate::shard::parts::ALL_KINDS;
 
 const BASE: Spec = Spec {
@@ -215,13 +216,20 @@ fn auth(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Bytes of a name that the log shows.
+const LOGGED_NAME_BYTES_MAX: usize = 64;
+
 fn authenticate(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc<User>, Failure> {
     if call.in_exec && call.shard.login_delay(call.slot).is_some() {
         return Err(Failure::of(
             "ERR too many failed logins from this address: try again outside of a transaction",
         ));
     }
-    let user = call.server().users.read().authenticate(name, password);
+    let users = call.server().users.read();
+    // What redis-cli 7.0 makes of a URL with a password and no name.
+    let name = if name.is_empty() && !users.default_user().is_nopass() { b"default" } else { name };
+    let user = users.authenticate(name, password);
+    drop(users);
     let (address, now_ms) = (call.connection().client.address.ip_address(), call.shard.clock.now_ms);
     if user.is_some() {
         if let Some(address) = address {
@@ -233,6 +241,10 @@ fn authenticate(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc
             call.server().logins.note_failure(address, now_ms);
         }
         call.shard.note_failed_login(call.slot, call.row, name);
+        if call.server().log_limits.admits(Cause::Login, now_ms) {
+            let user = name[..name.len().min(LOGGED_NAME_BYTES_MAX)].escape_ascii();
+            tracing::warn!(%user, addr = %call.connection().client.address.peer(), "login failed");
+        }
     }
     user.ok_or(Failure::WRONG_PASS)
 }

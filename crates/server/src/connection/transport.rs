@@ -51,6 +51,8 @@ pub(crate) struct TlsStream {
     session: ServerConnection,
     /// What was sealed, where it matters how much of it has been acknowledged.
     sealed: Option<Box<Sealed>>,
+    /// Its first byte has been looked at.
+    has_begun: bool,
 }
 
 /// Plain bytes and what was made of them, write by write, the oldest first.
@@ -70,7 +72,8 @@ const RECORD_BYTES_MAX: usize = 16 * 1024;
 impl Transport {
     pub(crate) fn tls(socket: Socket, mut session: ServerConnection) -> Transport {
         session.set_buffer_limit(Some(TLS_PENDING_BYTES_MAX));
-        Transport::Tls(Box::new(TlsStream { socket, session, sealed: None }))
+        let has_begun = !session.is_handshaking();
+        Transport::Tls(Box::new(TlsStream { socket, session, sealed: None, has_begun }))
     }
 
     fn socket(&self) -> Option<&Socket> {
@@ -286,9 +289,35 @@ impl Write for Socket {
     }
 }
 
+/// What whoever speaks no TLS to a port of TLS is told.
+const NEEDS_TLS: &[u8] =
+    b"-ERR this port speaks TLS: connect with --tls, or by a URL that begins with rediss://\r\n";
+
+/// The first byte of every session of TLS: a record of a handshake.
+const HANDSHAKE: u8 = 0x16;
+
 impl TlsStream {
+    /// Looks at the first byte, and tells a client that speaks no TLS so, in words that it can read.
+    fn begin(&mut self) -> io::Result<()> {
+        let Socket::Tcp(stream) = &self.socket else { return Ok(()) };
+        let mut first = [HANDSHAKE];
+        stream.peek(&mut first)?;
+        self.has_begun = true;
+        if first[0] == HANDSHAKE {
+            return Ok(());
+        }
+        // A socket that is closed with something unread takes back what it has not delivered.
+        let _ = self.socket.read(&mut [0; 4096]);
+        // An empty socket's buffer takes it; a client that is gone has missed nothing.
+        let _ = self.socket.write(NEEDS_TLS);
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the client speaks no TLS"))
+    }
+
     /// Errors beside the socket's: `Interrupted` if so many records held nothing to read that others are to be served first.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.has_begun {
+            self.begin()?;
+        }
         for _ in 0..TLS_READS_MAX {
             match self.session.reader().read(buf) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}

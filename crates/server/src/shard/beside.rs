@@ -5,6 +5,7 @@
 //! (`partitions/held.rs`), so what closes a connection meanwhile can be done.
 
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mio::{Events, Token};
@@ -43,6 +44,7 @@ impl Shard {
             _ => {}
         }
         self.clock.tick();
+        self.server.shards[self.index].turned_ms.store(self.clock.now_ms, Relaxed);
         for event in events.iter() {
             match event.token() {
                 WAKER => {}

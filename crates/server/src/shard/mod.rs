@@ -249,6 +249,7 @@ impl Shard {
             Client::add(&self.handle().traffic.idle_ns, idle.as_nanos() as u64);
         }
         self.fanout.sampler.begin_turn(self.clock.instant);
+        self.server.shards[self.index].turned_ms.store(self.clock.now_ms, Relaxed);
         self.refresh_config();
         for event in events.iter() {
             match event.token() {

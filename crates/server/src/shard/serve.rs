@@ -333,7 +333,12 @@ impl Shard {
     fn refuse(&mut self, serving: &mut Serving, error: &ProtocolError) {
         let connection = &mut self.connections[serving.slot];
         Reply::new(&mut serving.out, connection.proto).error(&error.wire());
-        tracing::debug!(%error, addr = %connection.client.address.peer(), "protocol error");
+        let addr = connection.client.address.peer();
+        if *error == ProtocolError::Tls && self.server.log_limits.admits(Cause::Tls, self.clock.now_ms) {
+            tracing::info!(%addr, "a client speaks TLS to a port without it");
+        } else {
+            tracing::debug!(%error, %addr, "protocol error");
+        }
         self.drain(serving.slot, CloseReason::ProtocolError);
     }
 

@@ -58,10 +58,18 @@ pub struct SelfSigned {
 ///
 /// It lives in `$XDG_DATA_HOME/sterna/tls`, else in `~/.local/share/sterna/tls`, else in `fallback/tls`.
 pub fn self_signed(fallback: &Path) -> Result<SelfSigned, TlsError> {
+    self_signed_in(&user_dir().unwrap_or_else(|| fallback.join("tls")))
+}
+
+/// The authority of this user's development certificate, if one was made.
+pub fn development_authority() -> Option<PathBuf> {
+    user_dir().map(|dir| dir.join("ca.crt")).filter(|path| path.is_file())
+}
+
+fn user_dir() -> Option<PathBuf> {
     let home = |variable: &str| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = home("XDG_DATA_HOME").or_else(|| home("HOME").map(|home| home.join(".local/share")));
-    let dir = data.map_or_else(|| fallback.join("tls"), |data| data.join("sterna/tls"));
-    self_signed_in(&dir)
+    data.map(|data| data.join("sterna/tls"))
 }
 
 fn self_signed_in(dir: &Path) -> Result<SelfSigned, TlsError> {
