@@ -25,10 +25,13 @@ pub(crate) fn completions(options: &Completions) -> Result<(), Failure> {
 /// Prints the manual page: the server first, then each tool.
 pub(crate) fn man() -> Result<(), Failure> {
     let failed = |e| Failure::Io("cannot write the manual", e);
-    let tools =
-        Tools::command().about("real-time messaging server that speaks the Redis protocol").after_help(USAGE);
+    let tools = Tools::command().about("real-time messaging server that speaks the Redis protocol");
     let mut text = Vec::new();
-    clap_mangen::Man::new(tools.clone()).render(&mut text).map_err(failed)?;
+    let page = clap_mangen::Man::new(tools.clone());
+    page.render_title(&mut text).map_err(failed)?;
+    page.render_name_section(&mut text).map_err(failed)?;
+    // Its lines are set as they are.
+    write!(text, ".SH SYNOPSIS\n.nf\n{}.fi\n", verbatim(USAGE)).map_err(failed)?;
     for tool in tools.get_subcommands().filter(|tool| !tool.is_hide_set()) {
         let page = clap_mangen::Man::new(tool.clone());
         writeln!(text, ".SH sterna {}", tool.get_name()).map_err(failed)?;
@@ -36,6 +39,13 @@ pub(crate) fn man() -> Result<(), Failure> {
         page.render_options_section(&mut text).map_err(failed)?;
     }
     print(&text)
+}
+
+/// `text` as roff shows it unchanged.
+fn verbatim(text: &str) -> String {
+    let escaped = text.replace('\\', "\\e").replace('-', "\\-");
+    // A dot in front would be a request.
+    escaped.lines().map(|line| format!("\\&{line}\n")).collect()
 }
 
 fn print(text: &[u8]) -> Result<(), Failure> {
