@@ -91,7 +91,7 @@ const FOREIGN: &[&str] = &[
     "shutdown-on-sigterm", "shutdown-timeout", "slave-announce-ip", "slave-announce-port",
     "slave-ignore-maxmemory", "slave-lazy-flush", "slave-priority", "slave-read-only",
     "slave-serve-stale-data", "slaveof", "slot-migration-max-failover-repl-bytes", "socket-mark-id",
-   
+
     "tls-auth-clients-user", "tls-auto-reload-interval", "tls-ca-cert-dir", "tls-ciphers",
     "tls-ciphersuites", "tls-client-cert-file", "tls-client-key-file", "tls-client-key-file-pass",
     "tls-cluster", "tls-dh-params-file", "tls-key-file-pass", "tls-prefer-server-ciphers",
