@@ -703,12 +703,14 @@ fn who_breaks_amid_its_own_long_transaction_gets_its_messages_when_it_is_back() 
             first.send(&["PUBLISH", "a", &number.to_string()]);
         }
         (0..2 * MESSAGES).for_each(|_| drop(first.value()));
+        let mut other = server.connect();
         first.send(&["EXEC"]);
+        // A line that is cut before it has come would lose it.
+        wait_for("EXEC", || other.text(&["CLIENT", "LIST"]).contains("cmd=exec").then_some(()));
         line.cut(end);
         let before = numbers(&mut first, MESSAGES);
         let mut second = named(server.connect(), "me", "3");
         subscribe(&mut second, &["SUBSCRIBE", "a"]);
-        let mut other = server.connect();
         // This waits for its end.
         other.request(&["GET", "k1"]);
         other.int(&["PUBLISH", "a", &(MESSAGES + 1).to_string()]);
