@@ -425,6 +425,31 @@ fn a_page_that_reads_slowly_is_replayed_slowly_and_holds_a_slice() {
     }
 }
 
+/// What comes by a pattern while a channel that it matches is replayed moves no position: the replay has it once more.
+#[test]
+fn a_message_that_comes_by_a_pattern_skips_nothing_of_a_replay() {
+    for shards in [1, 2] {
+        let server = HttpServer::start(shards, &["--retain", "*"]);
+        let mut client = server.server.connect();
+        let text = "x".repeat(20_000);
+        (0..1200).for_each(|_| client.send(&["PUBLISH", "c", &text]));
+        (0..1200).for_each(|_| drop(client.value()));
+        let mut page = Page::open(&server, "channel=c&channel=d&pattern=c*&since=earliest");
+        // It is subscribed to the pattern alone until it is up to date.
+        assert_eq!(client.int(&["PUBLISH", "c", "last"]), 1);
+        let mut replayed = 0;
+        loop {
+            let event = page.event();
+            match event.data.contains(r#""pattern":"c*""#) {
+                true => assert!(event.data.contains("last") && event.id.is_none(), "{:.90}", event.data),
+                false if event.data == message("c", "last") => break,
+                false => replayed += 1,
+            }
+        }
+        assert_eq!(replayed, 1200);
+    }
+}
+
 #[test]
 fn a_page_that_is_replayed_while_its_channel_ceases_to_remember_is_told() {
     for remembers_again in [false, true] {

@@ -104,8 +104,9 @@ pub(crate) async fn live(caller: &Caller, asked: &Asked) -> Result<Response<Payl
             "NOAUTH The figures are for users who say who they are",
         ));
     }
-    let watcher = Watcher::enter(caller)?;
+    // Who has yet to say who they are takes no place from those who have.
     let mut session = asked.session(caller).await?;
+    let watcher = Watcher::enter(caller)?;
     let first = event(&watcher, &mut session).await?;
     let (sender, receiver) = mpsc::channel(1);
     // There is room for one.
@@ -124,7 +125,9 @@ async fn watch(watcher: Watcher, mut session: Session, sender: Sender<Bytes>) {
         let Ok(place) = sender.reserve().await else { return };
         match event(&watcher, &mut session).await {
             Ok(event) => place.send(event),
-            Err(refusal) => return place.send(refused(&refusal)),
+            Err(refusal) if is_final(&refusal) => return place.send(refused(&refusal)),
+            // A server that is busy or loading: the page asks again.
+            Err(_) => return,
         }
     }
 }
@@ -158,6 +161,11 @@ async fn info(session: &mut Session) -> Result<Vec<u8>, Refusal> {
 fn text(replies: &Replies, index: usize) -> Option<Vec<u8>> {
     let (value, _) = sterna_protocol::decode::decode(replies.get(index)).ok()??;
     value.as_bytes().map(<[u8]>::to_vec)
+}
+
+/// Whether the page's user may not, now or later.
+fn is_final(refusal: &Refusal) -> bool {
+    matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// The last event: why there is no other.

@@ -45,6 +45,9 @@ use crate::position::Position;
 use crate::shard::Shard;
 use crate::stats::traffic::{Sample, Sampler, Tally};
 
+/// Patterns of a sampled message that are counted: more would take longer than the deliveries.
+const SAMPLED_PATTERNS_MAX: usize = 16;
+
 /// Work done between two looks at the clock while mail is handed out: deliveries, and kilobytes encoded.
 const WORK_PER_LOOK: usize = 128;
 
@@ -184,7 +187,7 @@ impl Shard {
     #[cold]
     fn note_sample(&mut self, sample: Sample, space: Namespace, message: (&[u8], usize, usize)) {
         let (patterns, _) = self.matching_patterns(space, message.0);
-        let patterns = patterns.iter().map(|pattern| &**pattern);
+        let patterns = patterns.iter().take(SAMPLED_PATTERNS_MAX).map(|pattern| &**pattern);
         self.server.shards[self.index].traffic.note(sample, message, patterns, self.clock.instant);
     }
 
@@ -314,7 +317,8 @@ impl Shard {
             if self.is_executing(connection.me) {
                 return false;
             }
-            if run.has_ids {
+            // Who has it by a pattern stands nowhere in the channel.
+            if run.has_ids && matches!(run.audience, Audience::Channel(_)) {
                 run.line_bytes = connection.own_line_bytes().unwrap_or(0).max(run.line_bytes);
             }
             run.wanted[connection.dialect() as usize] = true;
