@@ -74,6 +74,7 @@ fn without_nats_a_node_serves_alone_and_says_so() {
     let Some(mut nats) = Nats::start(1) else { return skipped("needs NATS_SERVER; ./test installs one") };
     let nodes = nodes(&nats, 2);
     nats.kill(0);
+    let mut subscribers = Vec::new();
     for node in &nodes {
         wait_for("the loss to be known", || (figure(node, "cluster_state")? == "disconnected").then_some(()));
         let mut subscriber = node.connect();
@@ -82,6 +83,7 @@ fn without_nats_a_node_serves_alone_and_says_so() {
         assert_eq!(payload(&mut subscriber), b"x");
         assert_eq!(node.connect().int(&["PUBSUB", "NUMPAT"]), 0);
         node.await_log("the loss in the log", |log| log.contains("the connection to NATS is lost"));
+        subscribers.push(subscriber);
     }
     nats.start_again(0);
     await_joined(&nodes);
@@ -89,6 +91,9 @@ fn without_nats_a_node_serves_alone_and_says_so() {
     subscribe(&mut subscriber, "SUBSCRIBE", "together");
     nodes[1].connect().request(&["PUBLISH", "together", "x"]);
     assert_eq!(payload(&mut subscriber), b"x");
+    // Who subscribed while it was away is known now, too.
+    nodes[1].connect().request(&["PUBLISH", "alone", "later"]);
+    assert_eq!(payload(&mut subscribers[0]), b"later");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use sterna_tests::server::{Launch, Server, sterna_binary, sterna_tool, wait_for};
+use sterna_tests::server::{Launch, Server, free_port, sterna_binary, sterna_tool, wait_for};
 use sterna_tests::skipped;
 
 use super::landing::{all, change};
@@ -181,4 +181,30 @@ fn a_source_that_has_lost_its_history_is_copied_anew() {
     let mut client = target.connect();
     assert_eq!(client.text(&["GET", "after"]), "2");
     assert_eq!(client.int(&["DBSIZE"]), 2, "{said}");
+}
+
+/// `--replace` empties the target, but not before there is something to take its place, and never the source itself.
+#[test]
+fn nothing_is_emptied_for_a_source_that_is_not_there_or_that_is_the_target() {
+    let target = Launch::shards(2).start();
+    let mut client = target.connect();
+    client.request(&["SET", "k", "v"]);
+    client.request(&[
+        "FUNCTION",
+        "LOAD",
+        "#!lua name=lib\nredis.register_function('f', function() return 1 end)",
+    ]);
+    let port = target.port.to_string();
+    let nowhere = format!("redis://127.0.0.1:{}", free_port());
+    for from in [&nowhere, &url(&target)] {
+        let tried = sterna_tool(&["import", "--from", from, "--follow", "--replace", "-P", &port]);
+        assert!(!tried.status.success(), "{}", text(&tried));
+        assert_eq!(client.text(&["GET", "k"]), "v", "{}", text(&tried));
+        assert_eq!(
+            client.request(&["FUNCTION", "LIST"]).as_slice().map(<[_]>::len),
+            Some(1),
+            "{}",
+            text(&tried)
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
-use sterna_tests::server::{Launch, Server, sterna_tool, wait_for};
+use sterna_tests::server::{Launch, Server, free_port, sterna_tool, wait_for};
 
 use super::moving::{fill, picture, text};
 
@@ -203,6 +203,21 @@ fn a_data_directory_is_brought_in_by_the_tool_and_at_the_start() {
         server.kill();
         server.start_again();
         assert_eq!(server.connect().text(&["GET", "later"]), "own", "it is brought in once");
+
+        // What is removed is not brought back, and a second server leaves the journal of the first alone.
+        let mut client = server.connect();
+        client.request(&["FLUSHALL"]);
+        client.request(&["BGREWRITEAOF"]);
+        wait_for("the snapshot", || {
+            client.text(&["INFO", "persistence"]).contains("aof_rewrite_in_progress:0").then_some(())
+        });
+        let port = free_port().to_string();
+        let second = sterna_tool(&[&args[..], &["--bind", "127.0.0.1", "--port", &port]].concat());
+        assert!(!second.status.success(), "{}", text(&second));
+        client.request(&["SET", "kept", "1"]);
+        server.kill();
+        server.start_again();
+        assert_eq!(server.connect().int(&["DBSIZE"]), 1, "what was removed is brought back");
         drop(server);
 
         // Nothing of theirs has changed, and it is theirs still.

@@ -67,24 +67,28 @@ impl<R: BufRead> Commands<R> {
 
     /// The next command, or the end.
     pub fn advance(&mut self) -> Result<Line, CommandError> {
-        self.begin = self.offset;
-        let buffer = loop {
-            match self.input.fill_buf() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other.map_err(CommandError::Io)?,
+        loop {
+            self.begin = self.offset;
+            let buffer = loop {
+                match self.input.fill_buf() {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => break other.map_err(CommandError::Io)?,
+                }
+            };
+            match buffer.first() {
+                None => return Ok(Line::End),
+                Some(b'#') => {
+                    let note = self.line(NOTE_BYTES_MAX)?;
+                    let time = note
+                        .strip_prefix(b"#TS:")
+                        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+                    // What other notes say is for people.
+                    if let Some(time) = time {
+                        return Ok(Line::Time(time));
+                    }
+                }
+                Some(_) => return self.command().map(Line::Command),
             }
-        };
-        match buffer.first() {
-            None => Ok(Line::End),
-            Some(b'#') => {
-                let note = self.line(NOTE_BYTES_MAX)?;
-                let time = note
-                    .strip_prefix(b"#TS:")
-                    .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-                // What other notes say is for people.
-                time.map_or_else(|| self.advance(), |time| Ok(Line::Time(time)))
-            }
-            Some(_) => self.command().map(Line::Command),
         }
     }
 

@@ -203,6 +203,10 @@ fn aof_of(path: &Path) -> Result<Aof, DirectoryError> {
             _ => return Err(broken()),
         }
     }
+    if bases.is_empty() && increments.is_empty() {
+        // Cut off by a crash: what it named is not known.
+        return Err(DirectoryError::Manifest { path: path.to_owned(), line: 1 });
+    }
     increments.sort();
     let mut parts = Vec::new();
     for (_, name) in bases.into_iter().chain(increments) {

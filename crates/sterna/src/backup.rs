@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -100,7 +101,7 @@ fn make(link: &mut Link, part: &Path, to: &Path) -> Result<(Received, inspect::C
     let mut is_made = false;
     receive(link, &mut received, &mut |name, _, from| {
         if !std::mem::replace(&mut is_made, true) {
-            fs::create_dir_all(part).map_err(unwritable)?;
+            create_private(part).map_err(unwritable)?;
         }
         let path = part.join(name);
         let mut file = File::create(&path).map_err(|error| Failure::Export(path.clone(), error))?;
@@ -263,8 +264,12 @@ fn verify(directory: &Path) -> Result<Vec<String>, Failure> {
         }
         names.push(name.to_owned());
     }
-    if !names.iter().any(|name| name == "MANIFEST") {
-        return Err(wrong(format!("{SUMS} names no MANIFEST")));
+    let disk = FileDisk::existing(directory).map_err(|error| Failure::Export(directory.to_owned(), error))?;
+    let needed = inspect::files(&disk).map_err(|error| Failure::Journal(directory.to_owned(), error))?;
+    for needed in needed.iter().map(String::as_str).chain(["MANIFEST"]) {
+        if !names.iter().any(|name| name == needed) {
+            return Err(wrong(format!("{SUMS} does not name {needed}")));
+        }
     }
     Ok(names)
 }
@@ -290,9 +295,15 @@ pub(crate) fn require_empty(directory: &Path) -> Result<(), Failure> {
 }
 
 fn part_of(directory: &Path) -> PathBuf {
-    let mut name = directory.as_os_str().to_owned();
+    // Without a slash at its end.
+    let mut name = directory.components().collect::<PathBuf>().into_os_string();
     name.push(".part");
     name.into()
+}
+
+/// A directory for what nobody else is to read.
+fn create_private(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -222,10 +222,16 @@ enum Failure {
     Backup(PathBuf, String),
     #[error("{0} holds keys: --follow makes it equal to the source, and --replace has it emptied first")]
     TargetHolds(String),
+    #[error("{0} and {1} are one server: it would be emptied")]
+    Same(String, String),
     #[error("{0} bytes of what the source has done have not come")]
     Behind(u64),
     #[error("{0} and {1} differ")]
     Differ(String, String),
+    #[error(
+        "in the background there is no standard input to read a configuration from: daemonize wants a file"
+    )]
+    BackgroundInput,
     #[error("the server in the background has ended")]
     Background,
     #[error("keys were left")]

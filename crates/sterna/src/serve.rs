@@ -21,7 +21,11 @@ use crate::{Failure, daemon};
 pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     let Loaded { config, warnings, file } = Config::load(args, sterna_server::LINE_CHECKS)?;
     if daemon::is_to_start_another(config.daemonize) {
-        return daemon::start_another();
+        return if file.is_none() && args.iter().any(|arg| arg == "-") {
+            Err(Failure::BackgroundInput)
+        } else {
+            daemon::start_another()
+        };
     }
     let log = crate::logging::start(&config)?;
     crate::memory::install();

@@ -131,7 +131,9 @@ pub(super) fn read(frame: &[u8]) -> Option<(NodeId, Body<'_>)> {
             for word in &mut buckets.0 {
                 *word = rest.number()?;
             }
-            let name = std::str::from_utf8(rest.0).ok().filter(|name| name.len() <= NAME_BYTES_MAX)?;
+            let name = std::str::from_utf8(rest.0)
+                .ok()
+                .filter(|name| name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control))?;
             let beat = Beat { asks: flags & ASKS != 0, is_hello: flags & HELLO != 0, version, buckets, name };
             Body::Beat(beat)
         }

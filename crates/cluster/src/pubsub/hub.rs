@@ -249,8 +249,9 @@ impl Hub {
             }
             Body::Leave => {
                 self.lose(from, "it has stopped");
-                self.peers.remove(&from);
-                self.refresh_wanted();
+                // It is forgotten behind what it has sent before.
+                self.inbound_bytes += payload.len();
+                self.inbound.push_back((from, payload));
             }
             Body::Messages { .. } | Body::Part { .. } | Body::Tail { .. } => {
                 if self.inbound_bytes + payload.len() <= INBOUND_BYTES_MAX {
@@ -279,7 +280,7 @@ impl Hub {
             peer.acknowledged = 0;
             tracing::info!(%node, name = %peer.name, "another node is back");
         } else {
-            if self.peers.len() >= PEERS_MAX {
+            if self.peers.len() >= PEERS_MAX && !self.forget_one() {
                 return false;
             }
             let part_bytes = PART_BYTES.min(self.client.max_payload() / 4);
@@ -288,6 +289,17 @@ impl Hub {
         }
         self.refresh_known();
         self.ask_to_know(node);
+        true
+    }
+
+    /// Forgets the node that was lost first; false if none is lost.
+    fn forget_one(&mut self) -> bool {
+        let lost = self.peers.iter().filter(|(_, peer)| !peer.is_live);
+        let Some(node) = lost.min_by_key(|(_, peer)| peer.received).map(|(node, _)| *node) else {
+            return false;
+        };
+        self.peers.remove(&node);
+        self.refresh_wanted();
         true
     }
 
@@ -366,7 +378,8 @@ impl Hub {
     fn known(&self) -> BucketSet {
         match self.stage {
             Stage::Starting { .. } | Stage::Discovering { .. } => BucketSet::default(),
-            Stage::Alone => BucketSet::all(),
+            // Nobody else has to know, but what is listened to is noted: for when NATS is back.
+            Stage::Alone => self.interest.known(u64::MAX),
             Stage::Joined => {
                 let live = self.peers.values().filter(|peer| peer.is_live);
                 self.interest.known(live.map(|peer| peer.acknowledged).min().unwrap_or(u64::MAX))
@@ -430,6 +443,9 @@ impl Hub {
 
     /// Withdraws what nobody here is subscribed to, and has not asked for lately.
     fn withdraw(&mut self, subscribed: &BucketSet) {
+        if self.interest.add(subscribed) {
+            self.refresh_known();
+        }
         let within_s = SWEEP.as_secs() as u32;
         let is_unused = |hub: &Hub, bucket: u8| {
             !subscribed.contains(bucket) && !hub.shared.is_asked_for(bucket, within_s)
@@ -440,7 +456,7 @@ impl Hub {
         if kept == buckets {
             return;
         }
-        if self.stage == Stage::Joined {
+        if matches!(self.stage, Stage::Joined | Stage::Alone) {
             // Not known any more, before it is looked once more whether somebody has asked.
             let known = self.known();
             self.shared.set_known(&BucketSet(std::array::from_fn(|word| known.0[word] & kept.0[word])));
@@ -496,6 +512,11 @@ impl Hub {
             let Some((from, frame)) = self.inbound.pop_front() else { return };
             self.inbound_bytes -= frame.len();
             let Some((_, body)) = read(&frame) else { continue };
+            if matches!(body, Body::Leave) {
+                self.peers.remove(&from);
+                self.refresh_wanted();
+                continue;
+            }
             let Some(peer) = self.peers.get_mut(&from) else { continue };
             let (arrived, missed) = peer.incoming.receive(&body, self.length_max);
             if missed > 0 {
@@ -728,6 +749,12 @@ impl Hub {
             while let Some(frame) = peer.outgoing.next(Instant::now()) {
                 let _ =
                     tokio::time::timeout(LEAVE_MAX, self.client.publish(peer.subject.clone(), frame)).await;
+            }
+            // What the window has no room for is lost, and known to be.
+            peer.outgoing.cut();
+            if let Some(tail) = peer.outgoing.tail() {
+                let _ =
+                    tokio::time::timeout(LEAVE_MAX, self.client.publish(peer.subject.clone(), tail)).await;
             }
         }
         for node in self.peers.keys().copied().collect::<Vec<_>>() {

@@ -195,7 +195,8 @@ impl Dataset {
 
     /// Writes a journal into a directory that is not there or empty: it is there as a whole and durable, or not at all. Returns how many items it has.
     pub fn write_journal(&self, directory: &Path) -> Result<u64, Error> {
-        let mut part = directory.as_os_str().to_owned();
+        // Without a slash at its end.
+        let mut part = directory.components().collect::<PathBuf>().into_os_string();
         part.push(".importing");
         let part = PathBuf::from(part);
         let io = |action, source| Error::Io { action, file: part.display().to_string(), source };

@@ -1,6 +1,7 @@
 //! `import-on-start`: the keys of Redis or Valkey become a journal, once, before anything is served.
 //!
-//! 1. Nothing happens if the journal holds anything: what was brought in once, or was written since, is never overwritten.
+//! 1. Nothing happens if the journal holds anything, or has: what was brought in once, or was written since, is never overwritten,
+//!    nor is what was removed brought back. A journal that another server uses stops the start.
 //! 2. Their files are found and loaded into a keyspace of their own (`dataset.rs`).
 //! 3. That is written as a journal under another name, synced, and renamed. So a kill at any moment leaves their files and
 //!    either no journal, and the next start begins anew, or a whole one.
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sterna_config::Config;
+use sterna_journal::disk::Disk;
 use sterna_journal::{Error, FileDisk, inspect};
 use sterna_rdb::{DirectoryError, Found};
 
@@ -47,6 +49,7 @@ pub(crate) fn import_on_start(config: &Config) -> Result<(), ImportError> {
         return Ok(());
     }
     let target = directory(config);
+    let _lock = claim(&target)?;
     if holds_anything(&target)? {
         tracing::info!("import-on-start: the journal holds keys already, nothing is brought in");
         return Ok(());
@@ -87,7 +90,17 @@ pub(crate) fn import_on_start(config: &Config) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// Whether a journal has anything in it.
+/// Keeps other servers away from a journal that is there.
+fn claim(target: &Path) -> Result<Option<Box<dyn Send>>, ImportError> {
+    if !target.exists() {
+        return Ok(None);
+    }
+    let in_the_way = |error| ImportError::InTheWay(target.to_owned(), error);
+    let disk = FileDisk::existing(target).map_err(in_the_way)?;
+    disk.lock("LOCK").map(Some).map_err(in_the_way)
+}
+
+/// Whether a journal has anything in it, or has had.
 fn holds_anything(target: &Path) -> Result<bool, ImportError> {
     if !target.exists() {
         return Ok(false);
@@ -95,7 +108,9 @@ fn holds_anything(target: &Path) -> Result<bool, ImportError> {
     let failed = |error| ImportError::Journal(target.to_owned(), error);
     let disk = FileDisk::existing(target).map_err(|error| ImportError::InTheWay(target.to_owned(), error))?;
     let report = inspect::replay(&disk, &mut Forget).map_err(failed)?;
-    Ok(report.is_some_and(|report| report.items + report.records > 0))
+    let manifest = inspect::manifest(&disk).map_err(failed)?;
+    let has_had = manifest.and_then(|manifest| manifest.snapshot).is_some_and(|snapshot| snapshot.end.0 > 0);
+    Ok(has_had || report.is_some_and(|report| report.items + report.records > 0))
 }
 
 /// Removes a journal without anything in it, so that another can take its name.

@@ -150,10 +150,14 @@ impl Shard {
     pub(super) fn refresh_credit(&mut self) {
         let own = 1 << self.index;
         self.credit.set_behind_itself(self.index, self.flusher.owes());
-        if self.credit.behind & 1 << NODES != 0 {
-            self.credit.set_behind_itself(NODES, self.awaits_nodes());
+        let mut others = self.credit.behind & !own;
+        // Without other nodes the bit may be a shard's.
+        if self.outward.is_some() {
+            if others & 1 << NODES != 0 {
+                self.credit.set_behind_itself(NODES, self.awaits_nodes());
+            }
+            others &= !(1 << NODES);
         }
-        let mut others = self.credit.behind & !own & !(1 << NODES);
         while others != 0 {
             let shard = others.trailing_zeros() as usize;
             others &= others - 1;

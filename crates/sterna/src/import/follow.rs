@@ -70,7 +70,7 @@ pub(super) fn follow(url: &Url, options: &Options, target: &mut Target) -> Resul
             .map_err(|error| Failure::Io("cannot listen to signals", error))?;
     }
     let reach = Reach::to(url.clone(), target.cacert.clone());
-    empty(target, options.replace)?;
+    check(target, &reach, options.replace)?;
     target.replace = true;
     let mut reached = Reached::default();
     let mut away_since: Option<Instant> = None;
@@ -118,19 +118,39 @@ fn is_of_source(error: &Failure, reach: &Reach) -> bool {
     }
 }
 
-/// Sees to it that the target holds nothing.
-fn empty(target: &mut Target, may: bool) -> Result<(), Failure> {
+/// Sees to it that the target may be emptied: it holds nothing, or it is to be, and it is not the source itself.
+fn check(target: &mut Target, reach: &Reach, may: bool) -> Result<(), Failure> {
+    let mut source = Link::open(reach)?;
+    if run_id(&mut source)?
+        .is_some_and(|id| matches!(run_id(&mut target.link), Ok(Some(other)) if other == id))
+    {
+        return Err(Failure::Same(reach.address(), target.link.address().to_owned()));
+    }
     let info = target.link.ask(&["INFO", "keyspace"])?;
-    let holds = String::from_utf8_lossy(info.as_bytes().unwrap_or_default())
+    let has_keys = String::from_utf8_lossy(info.as_bytes().unwrap_or_default())
         .lines()
         .any(|line| line.starts_with("db"));
-    if holds && !may {
+    let libraries = target.link.ask(&["FUNCTION", "LIST"])?;
+    let has_libraries = libraries.as_slice().is_some_and(|libraries| !libraries.is_empty());
+    if (has_keys || has_libraries) && !may {
         return Err(Failure::TargetHolds(target.link.address().to_owned()));
     }
-    clear(target)
+    Ok(())
 }
 
+/// Which process it is.
+fn run_id(link: &mut Link) -> Result<Option<String>, LinkError> {
+    let info = link.ask(&["INFO", "server"])?;
+    let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
+    Ok(text.lines().find_map(|line| Some(line.strip_prefix("run_id:")?.trim().to_owned())))
+}
+
+/// Empties the target, whatever the source was in the middle of.
 fn clear(target: &mut Target) -> Result<(), Failure> {
+    match target.link.ask(&["DISCARD"]) {
+        Ok(_) | Err(LinkError::Refused { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
     target.link.ask(&["FLUSHALL"])?;
     target.link.ask(&["FUNCTION", "FLUSH"])?;
     Ok(())
@@ -174,9 +194,11 @@ fn attach(
             if reached.copies > 0 {
                 println!("the source can't go on where it was left: everything is copied anew");
                 settle(reached, target)?;
-                clear(target)?;
                 target.start_again();
             }
+            // A copy that breaks is no part of any history.
+            reached.history.clear();
+            clear(target)?;
             let offset = offset.parse().map_err(|_| source.nonsense("no offset"))?;
             copy(source, target, stop)?;
             history.clone_into(&mut reached.history);

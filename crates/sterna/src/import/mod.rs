@@ -99,7 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         replace: options.replace,
         keep_going: options.keep_going,
         cacert: options.reach.cacert.clone(),
-        db: 0,
+        // Whichever its URL has selected.
+        db: u64::MAX,
         waiting: Vec::new(),
         tally: Tally::default(),
         progress: Progress::new(),

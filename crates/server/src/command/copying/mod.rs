@@ -168,7 +168,7 @@ fn replconf(call: &mut Call<'_>) -> Result<(), Failure> {
             }
             () if is(name, "ip-address") || is(name, "version") => {}
             // What a replica says of a stream, which there is none of here.
-            () if is(name, "ack") || is(name, "getack") => return Ok(()),
+            () if is(name, "ack") || is(name, "getack") => {}
             () => {
                 let text = b"ERR Unrecognized REPLCONF option: ".iter().chain(name.iter());
                 return Err(Failure::text(text.copied().collect::<Vec<u8>>()));
