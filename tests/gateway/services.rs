@@ -102,10 +102,10 @@ fn https_uses_the_certificate_of_the_tls_port_and_a_new_one_when_that_changes() 
     let cert = server.path("cert.pem").display().to_string();
     server.connect().request(&["CONFIG", "SET", "tls-cert-file", &cert]);
     assert_eq!(ask(&new).expect("an answer"), r#"{"status":"ok"}"#);
-    // Who speaks no TLS is closed without a word.
+    // Who speaks no TLS is told so.
     let mut plain = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("the server reads");
     let mut rest = Vec::new();
     let _ = BufReader::new(plain).read_to_end(&mut rest);
-    assert!(!rest.starts_with(b"HTTP"));
+    assert!(rest.starts_with(b"HTTP/1.1 400 "), "{}", rest.escape_ascii());
 }

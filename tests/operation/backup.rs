@@ -168,6 +168,26 @@ fn a_fifth_copy_at_a_time_is_refused() {
 }
 
 #[test]
+fn who_speaks_while_a_copy_is_sent_gets_all_of_it() {
+    let server = Launch::shards(1).args(&["--dir", "{folder}"]).start();
+    let bytes = 8 << 20;
+    server.connect().request(&["SET", "large", &"x".repeat(bytes)]);
+    let mut socket = TcpStream::connect(server.address()).unwrap();
+    socket.write_all(b"BACKUP STREAM\r\n").unwrap();
+    socket.read_exact(&mut [0]).unwrap();
+    // As tools do that take it for a stream of changes.
+    socket.write_all(b"REPLCONF ACK 0\r\n").unwrap();
+    let mut copy = Vec::new();
+    socket.read_to_end(&mut copy).expect("it ends in order");
+    assert!(copy.len() > bytes, "{}", copy.len());
+    // The ends of both directions have been seen, and the place is free.
+    drop(socket);
+    wait_for("the copy to be counted", || {
+        server.connect().text(&["INFO", "everything"]).contains("closed_copied:1").then_some(())
+    });
+}
+
+#[test]
 fn redis_cli_gets_a_database_file_of_every_type() {
     let server = Launch::shards(3).args(&["--dir", "{folder}"]).start();
     let mut client = server.connect();

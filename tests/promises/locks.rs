@@ -69,7 +69,7 @@ fn request_of(row: &Row, more: usize) -> Vec<String> {
 }
 
 /// Commands that end the connection or the server, or after which replies can't be counted.
-const LEFT_OUT: [&str; 12] = [
+const LEFT_OUT: [&str; 15] = [
     "shutdown",
     "quit",
     "monitor",
@@ -82,6 +82,9 @@ const LEFT_OUT: [&str; 12] = [
     "exec",
     "multi",
     "discard",
+    "sync",
+    "psync",
+    "backup|stream",
 ];
 
 fn requests() -> Vec<Vec<String>> {

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_LENGTH, HOST};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
@@ -38,6 +38,9 @@ const BODY_COPIES: usize = 3;
 
 /// Answers one request.
 pub(crate) async fn answer(caller: &Caller, request: Request<Incoming>) -> Response<Payload> {
+    if request.headers().get(HOST).is_some_and(|host| host.to_str().is_err()) {
+        return Refusal::bad("ERR The header Host can't be read").response();
+    }
     // A page that is for everybody, which a link of any other page may lead to; nobody's origin is told to read it.
     if let Some(asset) = dashboard::asset(request.method(), request.uri().path()) {
         return asset;

@@ -510,7 +510,9 @@ impl<'a> Slot<'a> {
                 let result = edit(T::of_mut(&mut copy).ok_or(Error::WrongType)?, &mut edits);
                 let (count, subkeys) = (edits.count, edits.subkeys);
                 let (after_ms, is_gone) = (copy.soonest_ms(), copy.is_emptied());
-                let place = match count > 0 || is_gone || self.log.effects().len() > effects_before {
+                // One that became large for what was not added after all stays so, as in Redis.
+                let is_changed = count > 0 || is_gone || self.log.effects().len() > effects_before;
+                let place = match is_changed || copy.packed().is_none() {
                     true => self.put_apart(place, copy),
                     false => place,
                 };

@@ -210,10 +210,12 @@ impl Transport {
 
     /// Ends what is sent, so that the peer sees the end, and may still send.
     pub(crate) fn end_output(&mut self) {
-        if let Some(Socket::Tcp(stream)) = self.socket() {
-            // A peer that is gone already has ended both directions itself.
-            let _ = stream.shutdown(Shutdown::Write);
-        }
+        // A peer that is gone already has ended both directions itself.
+        let _ = match self.socket() {
+            Some(Socket::Tcp(stream)) => stream.shutdown(Shutdown::Write),
+            Some(Socket::Unix(stream)) => stream.shutdown(Shutdown::Write),
+            Some(Socket::Pipe(_)) | None => Ok(()),
+        };
     }
 
     /// Its descriptor, if it holds one.

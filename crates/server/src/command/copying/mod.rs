@@ -263,8 +263,9 @@ pub(super) fn begin(call: &mut Call<'_>, copy: Copy) -> Result<(), Failure> {
         let (mut out, _) = out.into_parts();
         out.transport.close_notify();
         out.transport.end_output();
-        of.count_closed(&out.transport);
         of.copies.fetch_sub(1, Release);
+        out.drain();
+        of.count_closed(&out.transport);
     };
     if let Err(error) = std::thread::Builder::new().name("copy".to_owned()).spawn(run) {
         // The socket went with the thread that there is not.
@@ -309,6 +310,25 @@ impl Out {
             }
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "the other end takes nothing"))
+    }
+
+    /// Reads what the other end has said meanwhile, until it closes: a socket that is closed with any of that unread resets the
+    /// connection, and what was sent last is lost.
+    fn drain(&mut self) {
+        let (began, mut unread) = (Instant::now(), [0; 4096]);
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        while began.elapsed() < STALL_MAX && !self.server.is_stopping() {
+            match self.transport.read(&mut unread) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let Some(socket) = self.transport.as_fd() else { return };
+                    // An error shows in the next read.
+                    let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&second));
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     /// Does `act`, waiting as often as it says that it would block.
