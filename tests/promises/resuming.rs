@@ -481,7 +481,16 @@ fn a_connection_whose_end_nobody_has_told_the_server_is_given_up_when_its_client
         client.int(&["PUBLISH", "a", "1"]);
         assert_eq!(next(&mut first), got("message", "a", "1"));
         line.cut(End::Silence(PATIENCE));
-        client.int(&["PUBLISH", "a", "2"]);
+        let mut sent = || {
+            let list = client.text(&["CLIENT", "LIST"]);
+            let line = list.lines().find(|line| line.contains(" name=me ")).expect("it is there");
+            let bytes = line.split("tot-net-out=").nth(1).and_then(|rest| rest.split(' ').next());
+            bytes.and_then(|bytes| bytes.parse::<u64>().ok()).expect("a number")
+        };
+        let before = sent();
+        server.connect().int(&["PUBLISH", "a", "2"]);
+        // Before it is sent nothing tells the line from one that is silent.
+        wait_for("it to be sent", || (sent() > before).then_some(()));
         let mut second = named(server.connect(), "me", "2");
         let began = Instant::now();
         subscribe(&mut second, &["SUBSCRIBE", "a"]);
