@@ -8,7 +8,7 @@ use sterna_tests::http::{HttpServer, answer_of};
 use sterna_tests::server::wait_for;
 
 use crate::pusher::tools::{handshake, masked};
-use crate::tools::{done, info, run};
+use crate::tools::{bearer, done, info, run};
 
 /// What is not HTTP, or more of it than anybody needs.
 fn broken_requests() -> Vec<Vec<u8>> {
@@ -219,4 +219,21 @@ fn upgrades_that_are_abandoned_leave_nothing_behind_and_clients_are_answered_mea
     wait_for("all to be gone", || (info(&mut client, "connected_clients") == "1").then_some(()));
     wait_for("an empty list", || (client.text(&["CLIENT", "LIST"]).lines().count() == 1).then_some(()));
     assert_eq!(client.int(&["PUBLISH", "news", "m"]), 0);
+}
+
+/// While a body is unread nobody would notice that its client has left, and a command that waits would be served to nobody.
+#[test]
+fn a_get_with_a_body_is_refused_before_it_waits_for_anything() {
+    let server = HttpServer::start(2, &[]);
+    let mut socket = server.connect();
+    let head = format!(
+        "GET /blpop/q/0 HTTP/1.1\r\nHost: a\r\n{}\r\nContent-Length: 1\r\n\r\n",
+        bearer("default", "any")
+    );
+    socket.write_all(head.as_bytes()).expect("it is read");
+    assert_eq!(answer_of(&mut socket).expect("an answer").status, 400);
+    drop(socket);
+    let mut client = server.server.connect();
+    client.request(&["RPUSH", "q", "kept"]);
+    assert_eq!(client.int(&["LLEN", "q"]), 1);
 }

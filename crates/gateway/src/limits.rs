@@ -17,6 +17,9 @@ pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Until a TLS handshake is done.
 pub(crate) const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long a login may wait: on a slowed address, or for a paused server.
+pub(crate) const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// How long a peer may take nothing of what it is sent.
 pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 

@@ -67,6 +67,10 @@ async fn route(
     if let Some(probe) = observe::probe(&caller.shared.engine, head.uri.path()) {
         return if head.method == Method::GET { Ok(probe) } else { Err(Refusal::method("GET")) };
     }
+    // While a body is unread, hyper does not notice that its client has left: a command that waits would go on for nobody.
+    if head.method == Method::GET && !body.is_end_stream() {
+        return Err(Refusal::bad("ERR A GET takes no body"));
+    }
     let query = url::pairs(head.uri.query().unwrap_or_default());
     // Elsewhere a GET may change something, and an old browser sends cookies with what other sites' links ask for.
     let may_use_cookie = asker.may_use_cookie() && head.uri.path().starts_with("/v1/");

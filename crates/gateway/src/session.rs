@@ -3,10 +3,11 @@
 use hyper::StatusCode;
 use sterna_protocol::encode;
 use sterna_server::InnerClient;
+use tokio::time::timeout;
 
 use crate::accept::Caller;
 use crate::budget::Held;
-use crate::limits::REPLY_BYTES_MAX;
+use crate::limits::{LOGIN_TIME_MAX, REPLY_BYTES_MAX};
 use crate::login::Login;
 use crate::replies::Scanner;
 use crate::response::Refusal;
@@ -65,7 +66,12 @@ impl Session {
             // It is answered to whoever is let in, and to nobody else.
             None => encode::request(&mut request, ["PING"]),
         }
-        let replies = session.run(&request, 1).await?;
+        // Its body is not read yet, so its end would not be noticed.
+        let Ok(replies) = timeout(LOGIN_TIME_MAX, session.run(&request, 1)).await else {
+            let text = "ERR The login has waited for too long: try again later";
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
+        };
+        let replies = replies?;
         match replies.get(0) {
             // A user that may not do this has been let in.
             [b'-', error @ ..] if !error.starts_with(b"NOPERM") => {
