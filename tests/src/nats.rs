@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::server::PATIENCE;
+use crate::server::{PATIENCE, free_port};
 
 /// Servers of one cluster.
 pub struct Nats {
@@ -165,11 +165,6 @@ fn carries(from: u16, to: u16, deadline: Instant) -> bool {
         }
     }
     false
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 fn spawn(binary: &std::path::Path, folder: &TempDir, at: usize, ports: &[(u16, u16)], more: &str) -> Child {

@@ -5,9 +5,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,7 +20,7 @@ use sterna_protocol::decode::Value;
 use crate::client::Client;
 
 /// How long anything may take that should happen at once, on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a server is started anew because another process was given its port in between.
 const ATTEMPTS_MAX: usize = 5;
@@ -433,10 +435,27 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port that was free a moment ago.
+/// Below the ports that the kernel gives to connections and to listeners that name none, and above those that browsers refuse.
+const PORTS: Range<u16> = 12_000..32_000;
+
+/// How many ports a process keeps from others: more than it has servers at a time.
+const KEPT_PORTS_MAX: usize = 100;
+
+/// A port that is free, and that no other test is given: a UDP socket of the same number says so to them.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    static KEPT: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    loop {
+        let port = fastrand::u16(PORTS);
+        let Ok(mark) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            let mut kept = KEPT.lock().expect("nothing panics with it");
+            if kept.len() == KEPT_PORTS_MAX {
+                kept.remove(0);
+            }
+            kept.push(mark);
+            return port;
+        }
+    }
 }
 
 /// `STERNA_BIN`, or the binary of this target directory that was built last.

@@ -10,9 +10,6 @@ use super::{Action, Script, Step};
 use crate::client::{Client, Frame, value_of};
 use crate::server::{PATIENCE, Server, wait_for};
 
-/// How long a reply is waited for. Nothing in a script waits, so this is passed only where a reply is missing.
-const REPLY_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Between two questions of an `until`.
 const AGAIN: Duration = Duration::from_millis(2);
 
@@ -125,7 +122,7 @@ fn blocked_clients(server: &Server) -> u64 {
 fn read(client: &mut Client, count: usize) -> Vec<Frame> {
     let mut frames = Vec::new();
     for _ in 0..count {
-        frames.push(client.frame(REPLY_PATIENCE));
+        frames.push(client.frame(PATIENCE));
         if !matches!(frames.last(), Some(Frame::Bytes(_))) {
             break;
         }
@@ -137,7 +134,7 @@ fn read_until(client: &mut Client, args: &[Vec<u8>], reply: &[u8]) -> Vec<Frame>
     let deadline = Instant::now() + PATIENCE;
     loop {
         client.send(args);
-        let frame = client.frame(REPLY_PATIENCE);
+        let frame = client.frame(PATIENCE);
         let is_it = matches!(&frame, Frame::Bytes(bytes) if bytes.trim_ascii_end() == reply);
         if is_it || Instant::now() > deadline {
             return vec![frame];
@@ -149,7 +146,7 @@ fn read_until(client: &mut Client, args: &[Vec<u8>], reply: &[u8]) -> Vec<Frame>
 fn read_all(client: &mut Client) -> Vec<Frame> {
     let mut frames = Vec::new();
     loop {
-        frames.push(client.frame(REPLY_PATIENCE));
+        frames.push(client.frame(PATIENCE));
         if !matches!(frames.last(), Some(Frame::Bytes(_))) {
             return frames;
         }
@@ -162,7 +159,7 @@ fn read_quiet(client: &mut Client) -> Vec<Frame> {
     client.send(&[b"PING", WORD]);
     let mut frames = Vec::new();
     loop {
-        let frame = client.frame(REPLY_PATIENCE);
+        let frame = client.frame(PATIENCE);
         let is_last = match &frame {
             Frame::Bytes(bytes) => {
                 bytes.windows(WORD.len()).any(|window| window == WORD)
