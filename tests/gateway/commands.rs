@@ -1,11 +1,10 @@
 //! Commands over HTTP: the shape that Upstash's clients speak, and that they are commands like any other.
 
 use std::io::Write;
-use std::time::Duration;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::http::{HttpServer, answer_of};
-use sterna_tests::server::{Launch, free_port, wait_for};
+use sterna_tests::server::{Launch, wait_for};
 
 use crate::tools::{bearer, done, info, run};
 
@@ -16,8 +15,8 @@ fn a_command_is_an_array_a_path_or_a_path_with_a_body_and_a_query() {
         let token = bearer("default", "secret");
         assert_eq!(done(server.post("/", &token, r#"["SET","k","v"]"#)), r#"{"result":"OK"}"#);
         assert_eq!(done(server.get("/get/k", &token)), r#"{"result":"v"}"#);
-        assert_eq!(done(server.get("/set/a%2Fb/x?EX=100&NX", &token)), r#"{"result":"OK"}"#);
-        assert_eq!(done(server.get("/ttl/a%2Fb", &token)), r#"{"result":100}"#);
+        assert_eq!(done(server.get("/set/a%2Fb/x?EXAT=4000000000&NX", &token)), r#"{"result":"OK"}"#);
+        assert_eq!(done(server.get("/expiretime/a%2Fb", &token)), r#"{"result":4000000000}"#);
         assert_eq!(done(server.post("/set/body?EX=100", &token, "of a\nrequest")), r#"{"result":"OK"}"#);
         assert_eq!(done(server.post("/get/body", &token, "")), r#"{"result":"of a\nrequest"}"#);
         assert_eq!(done(server.get("/get/k?_token=secret", "")), r#"{"result":"v"}"#);
@@ -124,6 +123,7 @@ fn a_blocking_command_waits_and_ends_with_its_http_client() {
         wait_for("it to wait", || (blocked(&mut client) == 1).then_some(()));
         client.request(&["RPUSH", "list", "a"]);
         assert_eq!(answer_of(&mut waiting).expect("an answer").body, r#"{"result":["list","a"]}"#);
+        wait_for("it to be gone", || (blocked(&mut client) == 0).then_some(()));
         // One that has left takes nothing.
         let mut leaving = server.connect();
         leaving.write_all(request.as_bytes()).expect("the server reads");
@@ -160,6 +160,8 @@ fn a_request_is_a_client_like_any_other() {
     let request = server.request("POST", "/", "", r#"["BLPOP","list","0"]"#);
     waiting.write_all(request.as_bytes()).expect("the server reads");
     wait_for("it to wait", || (info(&mut client, "blocked_clients") == "1").then_some(()));
+    // The client of the first request leaves behind its answer.
+    wait_for("three clients", || (client.text(&["CLIENT", "LIST"]).lines().count() == 3).then_some(()));
     assert_eq!(client.int(&["CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES"]), 2, "it and the monitor");
     let answer = answer_of(&mut waiting).expect("an answer");
     assert_eq!(
@@ -184,8 +186,9 @@ fn the_limits_of_memory_and_of_loading_hold_over_http() {
     let server = HttpServer::start(1, &[]);
     let mut client = server.server.connect();
     client.request(&["CONFIG", "SET", "maxmemory", "1"]);
-    std::thread::sleep(Duration::from_millis(150));
-    let refused = run(&server, r#"["SET","k","v"]"#);
+    let refused = wait_for("it to be refused", || {
+        Some(run(&server, r#"["SET","k","v"]"#)).filter(|answer| answer.status != 200)
+    });
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.body.starts_with(r#"{"error":"OOM "#), "{refused:?}");
     assert_eq!(done(server.get("/v1/health", "")), r#"{"status":"ok"}"#);
@@ -206,8 +209,8 @@ fn without_a_port_there_is_no_thread_for_http() {
     let server = HttpServer::start(1, &[]);
     // A thread has its name a moment after it has begun.
     wait_for("the gateway's thread", || (threads(&server.server) == 1).then_some(()));
-    let taken = free_port();
-    let _listener = std::net::TcpListener::bind(("127.0.0.1", taken)).expect("it is free");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = listener.local_addr().expect("it is bound").port();
     let ended = Launch::shards(1).args(&["--http-port", &taken.to_string()]).run();
     assert!(!ended.status.success() && ended.log.contains("cannot listen on"), "{}", ended.log);
 }

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use sterna_tests::client::Client;
 use sterna_tests::http::{Answer, HttpServer};
@@ -60,6 +62,15 @@ impl Events {
         let mut socket = server.connect();
         socket.write_all(server.request("GET", path, headers, "").as_bytes()).expect("the server reads");
         Events::over(socket)
+    }
+
+    /// The same; `None`: it is refused.
+    pub(crate) fn try_open(server: &HttpServer, path: &str) -> Option<Events> {
+        let mut socket = server.connect();
+        socket.write_all(server.request("GET", path, "", "").as_bytes()).expect("the server reads");
+        let mut start = [0; 12];
+        while (1..start.len()).contains(&socket.peek(&mut start).expect("an answer")) {}
+        (&start == b"HTTP/1.1 200").then(|| Events::over(socket))
     }
 
     /// The socket.
@@ -123,6 +134,37 @@ impl<S: Read> Events<S> {
             Ok(_) if line == "0\r\n" => None,
             Ok(_) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
         }
+    }
+}
+
+/// Keeps a publisher of numbers from being so far ahead of who reads them that this one is closed for being slow: its thread may
+/// have to wait for its turn for long.
+#[derive(Default)]
+pub(crate) struct Pace {
+    sent: AtomicU64,
+    seen: AtomicU64,
+}
+
+impl Pace {
+    /// Numbers of some dozens of bytes each, which are far fewer than any limit.
+    const AHEAD: u64 = 20_000;
+
+    /// The publisher has sent what is below `next`: it may go on when this returns, or when `is_over`.
+    pub(crate) fn wait(&self, next: u64, is_over: &AtomicBool) {
+        self.sent.store(next, SeqCst);
+        while next > self.seen.load(SeqCst) + Pace::AHEAD && !is_over.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The reader listens from here on.
+    pub(crate) fn begin(&self) {
+        self.seen.fetch_max(self.sent.load(SeqCst), SeqCst);
+    }
+
+    /// The reader has read this number.
+    pub(crate) fn note(&self, number: u64) {
+        self.seen.fetch_max(number, SeqCst);
     }
 }
 

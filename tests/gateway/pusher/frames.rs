@@ -122,6 +122,8 @@ fn a_page_that_is_not_heard_of_is_asked_whether_it_is_there() {
     assert_eq!(page.event().2["activity_timeout"], 1);
     assert_eq!(page.event().0, "pusher:ping");
     page.say(&json!({ "event": "pusher:pong", "data": {} }));
-    page.assert_quiet();
+    // It may have been asked again before it is answered.
+    page.say(&json!({ "event": "pusher:ping", "data": {} }));
+    while page.event().0 == "pusher:ping" {}
     assert_eq!(page.event().0, "pusher:ping");
 }

@@ -5,7 +5,7 @@ use sterna_tests::http::HttpServer;
 use sterna_tests::server::wait_for;
 
 use super::tools::{Page, start};
-use crate::tools::info;
+use crate::tools::{Pace, info};
 
 #[test]
 fn a_page_that_does_not_read_is_told_to_come_again_between_two_frames_and_harms_nobody() {
@@ -17,11 +17,14 @@ fn a_page_that_does_not_read_is_told_to_come_again_between_two_frames_and_harms_
         let mut publisher = server.server.connect();
         let text = "x".repeat(10_000);
         wait_for("it to be closed", || {
-            let receivers = publisher.int(&["PUBLISH", "news", &text]);
-            assert_eq!(quick.event().2, text);
-            (receivers == 1).then_some(())
+            // Many at a time: what the kernel holds for it comes first.
+            (0..50).find_map(|_| {
+                let receivers = publisher.int(&["PUBLISH", "news", &text]);
+                assert_eq!(quick.event().2, text);
+                (receivers == 1).then_some(())
+            })
         });
-        assert_eq!(info(&mut publisher, "closed_output_limit"), "1");
+        wait_for("it to be counted", || (info(&mut publisher, "closed_output_limit") == "1").then_some(()));
         let mut events = 0;
         let code = loop {
             let (first, payload) = slow.frame();
@@ -115,8 +118,9 @@ fn from_the_subscription_on_nothing_is_missing_or_comes_twice_while_a_publisher_
     for shards in [1, 2] {
         let server = start(shards, &[]);
         let is_over = std::sync::atomic::AtomicBool::new(false);
+        let paces = [Pace::default(), Pace::default()];
         std::thread::scope(|scope| {
-            for channel in ["n", "cache-n"] {
+            for (channel, pace) in ["n", "cache-n"].into_iter().zip(&paces) {
                 let (server, is_over) = (&server, &is_over);
                 scope.spawn(move || {
                     let mut publisher = server.server.connect();
@@ -125,18 +129,22 @@ fn from_the_subscription_on_nothing_is_missing_or_comes_twice_while_a_publisher_
                         (0..20).for_each(|i| publisher.send(&["PUBLISH", channel, &(n + i).to_string()]));
                         (0..20).for_each(|_| drop(publisher.value()));
                         n += 20;
+                        pace.wait(n, is_over);
                     }
                 });
             }
             let mut page = Page::open(&server);
             for _ in 0..20 {
-                for channel in ["n", "cache-n"] {
+                for (channel, pace) in ["n", "cache-n"].into_iter().zip(&paces) {
                     page.subscribe(channel);
+                    pace.begin();
                     let mut next = || loop {
                         let (event, of, data) = page.event();
                         if event == "message" {
                             assert_eq!(of, channel);
-                            break data.as_u64().expect("a number");
+                            let number = data.as_u64().expect("a number");
+                            pace.note(number);
+                            break number;
                         }
                         assert_eq!(event, "pusher:cache_miss");
                     };
