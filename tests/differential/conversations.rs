@@ -17,6 +17,9 @@ use super::reference_is_at_least;
 const CLIENTS: usize = 4;
 const REQUESTS: usize = 30;
 
+/// However slow the machine is.
+const TRIED_MIN: u64 = 6;
+
 /// Who says what.
 type Line = (usize, Vec<String>);
 
@@ -229,7 +232,7 @@ fn generated_conversations_are_heard_as_redis_would_have_them_heard() {
     let seed = sterna_tests::seed(0x74_61_6c_6b);
     let deadline = Instant::now() + sterna_tests::duration(8);
     let mut tried = 0;
-    while Instant::now() < deadline {
+    while tried < TRIED_MIN || Instant::now() < deadline {
         let conversation = Writer { random: Rng::with_seed(seed + tried), messages: 0 }.conversation();
         if let Some(first) = difference(&redis, &sterna, &conversation) {
             let conversation = shrink(&redis, &sterna, conversation);
@@ -241,5 +244,4 @@ fn generated_conversations_are_heard_as_redis_would_have_them_heard() {
         tried += 1;
     }
     println!("{tried} conversations");
-    assert!(tried > 5, "only {tried} conversations in time");
 }

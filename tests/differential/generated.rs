@@ -17,6 +17,9 @@ use super::{reference_is_at_least, restarts};
 /// Requests that are sent before their replies are awaited.
 const AT_ONCE: usize = 10;
 
+/// However slow the machine is.
+const TRIED_MIN: u64 = 11;
+
 /// The two servers, each with a connection.
 pub(crate) struct Pair {
     redis: Client,
@@ -256,11 +259,10 @@ fn generated_sequences_of_commands_are_answered_as_redis_answers_them() {
     let seed = sterna_tests::seed(0x67_65_6e_65);
     let deadline = Instant::now() + sterna_tests::duration(8);
     let mut tried = 0;
-    while Instant::now() < deadline {
+    while tried < TRIED_MIN || Instant::now() < deadline {
         let sequence = Writer { random: Rng::with_seed(seed + tried) }.sequence();
         pair.assert_alike(seed + tried, sequence);
         tried += 1;
     }
     println!("{tried} sequences");
-    assert!(tried > 10, "only {tried} sequences in time");
 }
