@@ -9,6 +9,9 @@ const FLAGS = [
   '--disable-component-update', '--disable-sync',
 ];
 
+/** How long anything may take that should happen at once, on a machine that is busy with other tests. */
+const PATIENCE_MS = 90_000;
+
 /** A browser that is closed after the tests. Answers a function that opens a page: new session, own storage. */
 export async function openBrowser(after) {
   const profile = mkdtempSync(join(tmpdir(), 'sterna-browser-'));
@@ -16,7 +19,9 @@ export async function openBrowser(after) {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: FLAGS,
     viewport: { width: 1180, height: 760 },
+    timeout: PATIENCE_MS,
   });
+  context.setDefaultTimeout(PATIENCE_MS);
   after(async () => {
     await context.close();
     rmSync(profile, { recursive: true, force: true });

@@ -5,6 +5,7 @@ STERNA_BIN names the binary and STERNA_TEST_TLS=no says that it has no TLS, as i
 
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import time
@@ -21,13 +22,26 @@ TIED = ["setpriv", "--pdeathsig", "KILL"]
 HOST = "127.0.0.1"
 PASSWORD = "secret"
 START_SECONDS = 60
-STOP_SECONDS = 30
+STOP_SECONDS = 60
+
+
+# Below the ports that the kernel gives to connections and to listeners that name none.
+PORTS = range(12_000, 32_000)
+_kept_ports: list[socket.socket] = []
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """A port that is free, and that no other test is given: a UDP socket of the same number says so to them."""
+    while True:
+        port, mark = random.choice(PORTS), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            mark.bind((HOST, port))
+            socket.create_server((HOST, port)).close()
+        except OSError:
+            mark.close()
+            continue
+        _kept_ports.append(mark)
+        return port
 
 
 def make_certificate(folder: pathlib.Path) -> tuple[str, str]:

@@ -68,7 +68,7 @@ describe('eventsource', { skip }, () => {
     t.after(() => tcp.quit());
     for (let n = 100; n < 150; n++) await tcp.publish(`kept:${'ab'[n % 2]}`, n);
     await tcp.xadd('orders', '*', 'n', 1);
-    await until(() => resumes.length === 2 && messages.length === 151);
+    await until(() => resumes.length > 1 && messages.length === 151);
     assert.equal(resumes[1].recovered, true);
     for (const [first, letter] of [[0, 'a'], [1, 'b']]) {
       const own = messages.filter(({ channel }) => channel === `kept:${letter}`).map(({ message }) => Number(message));
@@ -94,9 +94,10 @@ describe('eventsource', { skip }, () => {
     t.after(() => tcp.quit());
     await tcp.publish('kept:fetch', '1');
     await until(() => messages.length === 1);
-    const list = await tcp.client('LIST');
-    const [, id] = /id=(\d+) .*lib-name=http-events/.exec(list.split('\n').find((line) => line.includes('http-events')));
-    await tcp.client('KILL', 'ID', id);
+    // Those of the tests before may be noticed to have left only now.
+    let pages = [];
+    while (pages.length !== 1) pages = [...(await tcp.client('LIST')).matchAll(/^id=(\d+) .*lib-name=http-events/gm)];
+    await tcp.client('KILL', 'ID', pages[0][1]);
     await tcp.publish('kept:fetch', '2');
     await until(() => messages.length === 2);
     assert.equal(resumes.at(-1).recovered, true);
@@ -117,7 +118,7 @@ describe('eventsource', { skip }, () => {
 const tick = () => new Promise((settle) => { setTimeout(settle, 10); });
 
 async function until(isSo) {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 60_000;
   while (!isSo()) {
     if (Date.now() > deadline) throw new Error('it has not come about');
     await tick();

@@ -115,15 +115,18 @@ test('cache: an update on one worker empties the others, and only that key', asy
   const put = async (worker, item, price) =>
     (await fetch(`${urls[worker - 1]}/items/${item}`, { method: 'PUT', body: new URLSearchParams({ price }) })).json();
 
+  // Each has heard of the first changes when it has dropped what it knew before: news that come later would empty what is read below.
+  const items = ['tea', 'salt'];
+  for (const worker of [1, 2, 3]) for (const item of items) while ((await get(worker, item)).from !== 'memory');
   assert.deepEqual(await put(1, 'tea', '3'), { price: '3', told: 3 });
   await put(1, 'salt', '1');
   for (const worker of [1, 2, 3]) {
+    for (const item of items) await program.line(new RegExp(`^worker ${worker} dropped item:${item}, changed by worker 1$`));
+  }
+  for (const worker of [1, 2, 3]) {
     for (const [item, price] of [['tea', '3'], ['salt', '1']]) {
       assert.deepEqual(await get(worker, item), { price, from: 'database', worker });
-      // The news of the first change may still be on its way, and then empties what has just been read.
-      let again = await get(worker, item);
-      for (let asked = 0; again.from === 'database' && asked < 20; asked++) again = await get(worker, item);
-      assert.deepEqual(again, { price, from: 'memory', worker });
+      assert.deepEqual(await get(worker, item), { price, from: 'memory', worker });
     }
   }
 
@@ -137,11 +140,17 @@ test('cache: an update on one worker empties the others, and only that key', asy
 });
 
 test('jobs: what a killed worker leaves is claimed and finished, and nothing is done again after its ACK', async (t) => {
-  const program = start(t, ['node', 'jobs/jobs.js']);
-  const { code, errors } = await program.end();
-  assert.equal(code, 0, errors);
-  assert.equal(errors, '');
-  const { lines } = program;
+  let lines;
+  // On a machine with other things to do the victim may be killed when it has finished everything, and a worker that stands
+  // still for a second is taken for dead, and robbed: then it is told anew.
+  const isDisturbed = () => lines.some((line) => /which leaves 0 behind$|came too late/.test(line));
+  for (let told = 0; told < 5 && (told === 0 || isDisturbed()); told += 1) {
+    const program = start(t, ['node', 'jobs/jobs.js']);
+    const { code, errors } = await program.end();
+    assert.equal(code, 0, errors);
+    assert.equal(errors, '');
+    ({ lines } = program);
+  }
   const said = lines.flatMap((line, at) => {
     const [, worker, what, job] = /^(one|two|three) (began|claimed|finished) (\d+)$/.exec(line) ?? [];
     return worker ? [{ worker, what, job: Number(job), at }] : [];

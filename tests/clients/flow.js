@@ -4,7 +4,7 @@ import { Program } from './program.js';
 import { DURABLE, TestServer } from './server.js';
 
 /** A flow takes some seconds by itself: retries, delays, the time until a worker is taken for dead. */
-const FLOW_MS = 60_000;
+const FLOW_MS = 150_000;
 
 /**
  * Starts `command` against a server of its own, kills that once a line matches `when`, and waits for the end.

@@ -1,13 +1,19 @@
 // ioredis 5 and 6 and its Valkey twin: the same program on each.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { after, describe, test } from 'node:test';
+import { after, beforeEach, describe, test } from 'node:test';
 import Redis5 from 'ioredis5';
 import Redis6 from 'ioredis6';
 import Valkey from 'iovalkey';
 import { TestServer } from './server.js';
 
 const server = await TestServer.start(after);
+const admin = new Redis5(server.plainUrl);
+admin.on('error', () => {});
+after(() => admin.disconnect());
+
+// Counts of subscribers are those of the test at hand when those of the tests before are gone.
+beforeEach(async () => { while ((await admin.client('LIST', 'TYPE', 'pubsub')).trim()); });
 
 for (const [title, Client, options] of [
   ['ioredis 5', Redis5, {}],

@@ -1,11 +1,18 @@
 // node-redis 5 and 6, each in RESP2 and RESP3.
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { after, beforeEach, describe, test } from 'node:test';
 import * as redis5 from 'redis5';
 import * as redis6 from 'redis6';
 import { TestServer } from './server.js';
 
 const server = await TestServer.start(after);
+const admin = redis5.createClient({ url: server.plainUrl });
+admin.on('error', () => {});
+await admin.connect();
+after(() => admin.destroy());
+
+// Counts of subscribers are those of the test at hand when those of the tests before are gone.
+beforeEach(async () => { while ((await admin.sendCommand(['CLIENT', 'LIST', 'TYPE', 'pubsub'])).trim()); });
 
 /** Collects calls of a listener; `until` waits for a number of them. */
 function collector() {

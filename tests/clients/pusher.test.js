@@ -121,6 +121,8 @@ describe('pusher-js and the SDK for Node', { skip }, () => {
     const again = next(channel, 'pusher:subscription_succeeded');
     await redis.config('SET', 'pusher-app', `1 ${key} ${secret} client-events 20`);
     await again;
+    // Those of the tests before may be noticed to have left only now.
+    while (Number((await redis.pubsub('NUMSUB', 'news'))[1]) !== 1);
     const heard = next(channel, 'e');
     assert.equal(await redis.publish('news', '{"event":"e","data":1}'), 1);
     assert.equal(await heard, 1);

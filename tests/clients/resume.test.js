@@ -12,7 +12,7 @@ import { IS_STERNA, TestServer, spawnTied } from './server.js';
 
 const CUTS = Number(process.env.STERNA_TEST_CUTS ?? 2);
 const CUT_MS = 2000;
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 const NOTICES = '__sterna__:resume';
 const CHANNELS = ['a', 'b', 'p1'];
 

@@ -5,6 +5,8 @@
 //   STERNA_TEST_TLS   "no" for a server that was built without TLS: the files that connect by `url` alone run against
 //                it over plain TCP.
 import { execFileSync, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
@@ -22,20 +24,36 @@ export const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always'];
 
 const PASSWORD = 'secret';
 const START_MS = 60_000;
-const STOP_MS = 30_000;
+const STOP_MS = 60_000;
 
 /** Starts a program that ends with this process, however that ends. */
 export function spawnTied(file, args, options) {
   return spawn('setpriv', ['--pdeathsig', 'KILL', file, ...args], options);
 }
 
+/** Below the ports that the kernel gives to connections and to listeners that name none, and above those that browsers refuse. */
+const PORTS = [12_000, 32_000];
+
+/** A port that is free, and that no other test is given: a UDP socket of the same number says so to them. */
 export async function freePort() {
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (;;) {
+    const port = randomInt(...PORTS);
+    const mark = dgram.createSocket('udp4');
+    const probe = net.createServer();
+    try {
+      mark.bind(port, '127.0.0.1');
+      await once(mark, 'listening');
+      probe.listen(port, '127.0.0.1');
+      await once(probe, 'listening');
+    } catch {
+      mark.close();
+      continue;
+    }
+    mark.unref();
+    probe.close();
+    await once(probe, 'close');
+    return port;
+  }
 }
 
 /** Makes a certificate for 127.0.0.1 and localhost in `folder`; it is its own authority. */

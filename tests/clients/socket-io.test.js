@@ -14,6 +14,10 @@ import { TestServer } from './server.js';
 
 const server = await TestServer.start(after);
 
+/** A busy machine may need longer than the adapters' 5 s. */
+const ANSWER_MS = 60_000;
+const classic = (publisher, subscriber) => createAdapter(publisher, subscriber, { requestsTimeout: ANSWER_MS });
+
 /** A library as the tests see it: how to connect, and how to leave once everything sent has been answered. */
 const ioredis = (Client, options = {}) => ({
   async connect() {
@@ -69,7 +73,7 @@ async function startPair(t, adapter, library) {
   return { one, two, ada, bob };
 }
 
-for (const [kind, adapter] of [['classic', createAdapter], ['sharded', createShardedAdapter]]) {
+for (const [kind, adapter] of [['classic', classic], ['sharded', createShardedAdapter]]) {
   for (const [name, library] of [
     ['ioredis 5', ioredis(Redis5)],
     ['ioredis 6', ioredis(Redis6)],
@@ -80,7 +84,7 @@ for (const [kind, adapter] of [['classic', createAdapter], ['sharded', createSha
       test('rooms reach the other server, and only their members', async (t) => {
         const { one, two, ada, bob } = await startPair(t, adapter, library);
         // The sharded adapter subscribes to a room's channel when it gets its first member.
-        await eventually(async () => (await one.io.in('blue').fetchSockets()).length === 1);
+        await eventually(async () => (await one.io.timeout(ANSWER_MS).in('blue').fetchSockets()).length === 1);
         const done = [once(ada, 'done'), once(bob, 'done')];
         one.io.to('blue').emit('said', 'from one');
         two.io.to('red').emit('said', 'from two', Buffer.from([0, 255]));
@@ -100,11 +104,11 @@ for (const [kind, adapter] of [['classic', createAdapter], ['sharded', createSha
       test('serverCount, fetchSockets, acknowledgements and serverSideEmit cover both servers', async (t) => {
         const { one, two, ada, bob } = await startPair(t, adapter, library);
         assert.equal(await one.io.of('/').adapter.serverCount(), 2);
-        assert.deepEqual((await two.io.fetchSockets()).map(({ id }) => id).sort(), [ada.id, bob.id].sort());
+        assert.deepEqual((await two.io.timeout(ANSWER_MS).fetchSockets()).map(({ id }) => id).sort(), [ada.id, bob.id].sort());
 
         ada.on('how', (answer) => answer('fine'));
         bob.on('how', (answer) => answer('well'));
-        assert.deepEqual((await one.io.timeout(5000).emitWithAck('how')).sort(), ['fine', 'well']);
+        assert.deepEqual((await one.io.timeout(ANSWER_MS).emitWithAck('how')).sort(), ['fine', 'well']);
 
         two.io.on('count', (answer) => answer(42));
         assert.deepEqual(await one.io.serverSideEmitWithAck('count'), [42]);
@@ -115,7 +119,7 @@ for (const [kind, adapter] of [['classic', createAdapter], ['sharded', createSha
 
 test('the emitter speaks into a room of the classic adapter', async (t) => {
   const library = ioredis(Redis5);
-  const { ada, bob } = await startPair(t, createAdapter, library);
+  const { ada, bob } = await startPair(t, classic, library);
   const publisher = await library.connect();
   t.after(() => library.close(publisher));
   const emitter = new Emitter(publisher);

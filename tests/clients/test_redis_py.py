@@ -41,6 +41,14 @@ def brief(message):
     return (message["type"], message["pattern"], message["channel"], message["data"])
 
 
+@pytest.fixture(autouse=True)
+def alone(server):
+    """Counts of subscribers are those of the test at hand when those of the tests before are gone."""
+    with connect(server, redis.Redis, 2) as client:
+        while client.client_list(_type="pubsub"):
+            pass
+
+
 @pytest.mark.parametrize("kind", BLOCKING)
 class TestBlocking:
     def test_the_handshake_sets_password_name_and_database(self, server, kind):

@@ -19,10 +19,10 @@ describe('@upstash/redis', { skip }, () => {
     await redis.flushall();
     assert.equal(await redis.set('text', 'héllo\n"x"'), 'OK');
     assert.equal(await redis.get('text'), 'héllo\n"x"');
-    assert.equal(await redis.set('object', { a: [1, null, 'x'] }, { ex: 100, nx: true }), 'OK');
+    assert.equal(await redis.set('object', { a: [1, null, 'x'] }, { exat: 4_000_000_000, nx: true }), 'OK');
     assert.deepEqual(await redis.get('object'), { a: [1, null, 'x'] });
     assert.equal(await redis.set('object', 'other', { nx: true }), null);
-    assert.equal(await redis.ttl('object'), 100);
+    assert.ok(await redis.ttl('object') > 1_000_000_000);
     assert.equal(await redis.get('none'), null);
     assert.equal(await redis.incrby('n', 41) + await redis.exists('n', 'none'), 42);
     assert.equal(await redis.hset('hash', { name: 'x', tags: ['a', 'b'] }), 2);
@@ -99,7 +99,7 @@ describe('@upstash/redis', { skip }, () => {
 const tick = () => new Promise((settle) => { setTimeout(settle, 10); });
 
 async function until(isSo) {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 60_000;
   while (!isSo()) {
     if (Date.now() > deadline) throw new Error('it has not come about');
     await tick();
