@@ -20,7 +20,8 @@ Event = dict[str, str]
 class EventStore:
     def __init__(self, key: str) -> None:
         self._key = key
-        self._client = redis.Redis.from_url(connection.URL, **connection.options(3))
+        # Who follows waits for the next event for as long as it takes; the library would give up after some seconds.
+        self._client = redis.Redis.from_url(connection.URL, socket_timeout=None, **connection.options(3))
 
     def since(self, last: str) -> Iterator[tuple[str, Event]]:
         """Every event after the entry ID `last`, oldest first, up to now."""

@@ -33,7 +33,7 @@ def main(protocol: int) -> None:
         pubsub.subscribe("notifications")
         pubsub.psubscribe("chat:*")
         # Both confirmations first, so that nothing published below comes too early to be seen.
-        while pubsub.get_message(timeout=5)["type"] != "psubscribe":
+        while pubsub.get_message(timeout=60)["type"] != "psubscribe":
             pass
         say(f"subscribed over RESP{protocol}")
 

@@ -26,7 +26,7 @@ async def main(protocol: int) -> None:
     async with client, client.pubsub() as pubsub:
         await pubsub.subscribe("notifications")
         await pubsub.psubscribe("chat:*")
-        while (await pubsub.get_message(timeout=5))["type"] != "psubscribe":
+        while (await pubsub.get_message(timeout=60))["type"] != "psubscribe":
             pass
         print(f"subscribed over RESP{protocol}", flush=True)
 
