@@ -169,15 +169,23 @@ fn in_a_transaction_nothing_waits() {
 fn ten_thousand_clients_that_wait_cost_a_push_no_more_than_one_does() {
     let mut queue = Queue::new();
     (0..10_000).for_each(|client| queue.block(client, "blpop other l 0"));
-    let began = std::time::Instant::now();
+    let began_s = computed_s();
     for client in 0..10_000 {
         let push = format!("rpush l {client}");
         let served = queue.run(&push);
         assert_eq!((served.len(), served[0].0), (1, client));
     }
     // A walk past all who wait would be a hundred million steps.
-    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    let took_s = computed_s() - began_s;
+    assert!(took_s < 5.0, "{took_s} s");
     assert_eq!(queue.world.run("exists l"), ":0\r\n");
+}
+
+/// For how long this thread has had a core.
+fn computed_s() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel says so");
+    let ns = text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok());
+    ns.expect("the first is a number") / 1e9
 }
 
 #[test]
