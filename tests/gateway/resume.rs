@@ -7,7 +7,7 @@ use sterna_tests::client::Client;
 use sterna_tests::http::HttpServer;
 use sterna_tests::server::wait_for;
 
-use crate::tools::{Event, Events, bearer, info};
+use crate::tools::{Ends, Event, Events, bearer, info};
 
 /// A page: its URL's query, and the last position that it has seen.
 struct Page<'s> {
@@ -100,6 +100,7 @@ fn pages_that_are_cut_again_and_again_get_each_message_once_while_publishers_run
                     }
                 });
             }
+            let _ends = Ends(&is_over);
             let mut seen = HashMap::new();
             let mut page = Page::open(&server, query);
             assert!(!page.is_recovered());
@@ -109,7 +110,6 @@ fn pages_that_are_cut_again_and_again_get_each_message_once_while_publishers_run
                 assert!(page.is_recovered(), "{}", page.resume);
             }
             page.read(100, &mut seen);
-            is_over.store(true, Relaxed);
         });
     }
 }

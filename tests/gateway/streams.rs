@@ -1,7 +1,6 @@
 //! `/v1/events`: a page's stream of events is a connection of a shard.
 
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use sterna_tests::client::Client;
 use sterna_tests::http::{HttpServer, answer_of};
@@ -55,18 +54,11 @@ fn a_page_is_sent_what_is_published_to_its_channels_and_patterns_in_order() {
 fn from_the_first_event_on_none_is_missing_and_none_comes_twice_while_a_publisher_runs_flat_out() {
     for shards in [1, 2] {
         let server = HttpServer::start(shards, &[]);
-        let (is_over, pace) = (AtomicBool::new(false), Pace::default());
+        let pace = Pace::default();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut publisher = server.server.connect();
-                let mut n = 0;
-                while !is_over.load(Relaxed) {
-                    (0..20).for_each(|i| publisher.send(&["PUBLISH", "n", &(n + i).to_string()]));
-                    (0..20).for_each(|_| drop(publisher.value()));
-                    n += 20;
-                    pace.wait(n, &is_over);
-                }
-            });
+            let publisher = server.server.connect();
+            scope.spawn(|| pace.publish(publisher, "n"));
+            let _ends = pace.ends();
             for _ in 0..100 {
                 let mut page = Events::open(&server, "/v1/events?channel=n&pattern=none*", "");
                 pace.begin();
@@ -77,12 +69,13 @@ fn from_the_first_event_on_none_is_missing_and_none_comes_twice_while_a_publishe
                     pace.note(number);
                     number
                 };
-                let first = next();
-                for n in first + 1..first + 100 {
-                    assert_eq!(next(), n);
+                let mut before = next();
+                for _ in 1..100 {
+                    let number = next();
+                    pace.assert_follows(number, before);
+                    before = number;
                 }
             }
-            is_over.store(true, Relaxed);
         });
     }
 }

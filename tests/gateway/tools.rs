@@ -1,13 +1,15 @@
 //! What the files of this test share.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use sterna_tests::client::Client;
 use sterna_tests::http::{Answer, HttpServer};
-use sterna_tests::server::{Launch, Server, free_port};
+use sterna_tests::server::{Launch, Server, free_port, wait_for};
 use sterna_tests::tls::Authority;
 
 /// `Authorization` with a user's password.
@@ -138,22 +140,62 @@ impl<S: Read> Events<S> {
 }
 
 /// Keeps a publisher of numbers from being so far ahead of who reads them that this one is closed for being slow: its thread may
-/// have to wait for its turn for long.
+/// have to wait for its turn for long. And knows which numbers nobody was to receive.
 #[derive(Default)]
 pub(crate) struct Pace {
     sent: AtomicU64,
     seen: AtomicU64,
+    unheard: Mutex<HashSet<u64>>,
+    /// The publisher is to end.
+    is_over: AtomicBool,
+}
+
+/// Ends publishers, also where who reads has failed.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
 }
 
 impl Pace {
     /// Numbers of some dozens of bytes each, which are far fewer than any limit.
     const AHEAD: u64 = 20_000;
 
-    /// The publisher has sent what is below `next`: it may go on when this returns, or when `is_over`.
-    pub(crate) fn wait(&self, next: u64, is_over: &AtomicBool) {
-        self.sent.store(next, SeqCst);
-        while next > self.seen.load(SeqCst) + Pace::AHEAD && !is_over.load(SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
+    /// Publishes numbers, twenty at a time, until it is over.
+    pub(crate) fn publish(&self, mut publisher: Client, channel: &str) {
+        let mut next = 0;
+        while !self.is_over.load(SeqCst) {
+            let numbers = next..next + 20;
+            numbers.clone().for_each(|n| publisher.send(&["PUBLISH", channel, &n.to_string()]));
+            for n in numbers {
+                if publisher.value().as_int() == Some(0) {
+                    self.unheard.lock().expect("nothing panics with it").insert(n);
+                }
+            }
+            next += 20;
+            self.sent.store(next, SeqCst);
+            while next > self.seen.load(SeqCst) + Pace::AHEAD && !self.is_over.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Ends the publisher when it is dropped.
+    pub(crate) fn ends(&self) -> Ends<'_> {
+        Ends(&self.is_over)
+    }
+
+    /// Asserts that between two numbers that were read are only such as had no receiver. Who has just subscribed may be sent what was
+    /// published before, and was for another one who has left since.
+    #[track_caller]
+    pub(crate) fn assert_follows(&self, number: u64, before: u64) {
+        assert!(number > before, "{number} behind {before}");
+        if number > before + 1 {
+            wait_for("the publisher's replies", || (self.sent.load(SeqCst) > number).then_some(()));
+            let unheard = self.unheard.lock().expect("nothing panics with it");
+            assert!((before + 1..number).all(|n| unheard.contains(&n)), "{number} behind {before}");
         }
     }
 
