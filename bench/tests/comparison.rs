@@ -100,7 +100,7 @@ fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = what() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "waited for 30 seconds");
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited for 60 seconds");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -393,7 +393,7 @@ mod tests {
     }
 
     fn soon() -> Limit {
-        Limit::new("the test", Duration::from_secs(5), &Interrupt::default())
+        Limit::new("the test", Duration::from_secs(60), &Interrupt::default())
     }
 
     #[test]

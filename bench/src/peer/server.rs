@@ -172,7 +172,7 @@ impl Drop for Server {
 }
 
 /// Longest wait for an empty server to answer.
-const START: Duration = Duration::from_secs(15);
+const START: Duration = Duration::from_secs(60);
 
 /// A port nobody listens on. Another process may take it before the server does; then the start fails and says so.
 fn free_address() -> Result<SocketAddr, Failure> {

@@ -1,7 +1,7 @@
 //! The protocol on real NATS servers: three of them, three nodes around [`Replica`] and [`Port`], and clients.
 
 use std::collections::{HashSet, VecDeque};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc as std_mpsc};
@@ -23,7 +23,21 @@ struct Servers {
     binary: PathBuf,
     folder: TempDir,
     ports: Vec<u16>,
+    #[expect(dead_code, reason = "while it lives no other test is given these ports")]
+    kept: Vec<UdpSocket>,
     children: Vec<Child>,
+}
+
+/// A port that is free, below those that the kernel gives to connections, and a UDP socket of the same number, which tells other
+/// tests that it is taken: servers are started there again.
+fn free_port() -> (u16, UdpSocket) {
+    loop {
+        let port = fastrand::u16(12_000..32_000);
+        let Ok(mark) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return (port, mark);
+        }
+    }
 }
 
 impl Servers {
@@ -33,10 +47,7 @@ impl Servers {
             println!("skipped: needs NATS_SERVER; ./test installs one");
             return None;
         };
-        let listeners: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-        let ports: Vec<u16> =
-            listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
-        drop(listeners);
+        let (ports, kept): (Vec<u16>, Vec<UdpSocket>) = (0..6).map(|_| free_port()).unzip();
         let folder = tempfile::tempdir().expect("a folder");
         let routes: Vec<_> = ports[3..].iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         for at in 0..3 {
@@ -51,7 +62,7 @@ impl Servers {
             );
             std::fs::write(folder.path().join(format!("{at}.conf")), text).expect("a configuration");
         }
-        let mut servers = Servers { binary, folder, ports, children: Vec::new() };
+        let mut servers = Servers { binary, folder, ports, kept, children: Vec::new() };
         servers.run();
         Some(servers)
     }
@@ -360,7 +371,12 @@ fn what_is_acknowledged_survives_kills_of_all_servers_a_paused_leader_and_a_flip
     // Longer than its lease, with writes that wait in it.
     let terms = |nodes: &[Node]| nodes.iter().map(|node| node.seen(|seen| seen.terms)).sum::<u64>();
     let before = terms(&nodes);
-    let leader = nodes.iter().find(|node| node.seen(|seen| seen.leads)).expect("somebody leads");
+    let mut leader = None;
+    await_that("somebody to lead", || {
+        leader = nodes.iter().find(|node| node.seen(|seen| seen.leads));
+        leader.is_some()
+    });
+    let leader = leader.expect("it was waited for");
     let _ = leader.inputs.send(Input::Pause(Duration::from_secs(8)));
     await_that("another to lead", || terms(&nodes) > before);
     await_that("the paused leader to be deposed", || {
