@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use sterna_protocol::decode::Value;
-use sterna_tests::client::Frame;
 use sterna_tests::faults::{EIO, Faults};
 use sterna_tests::server::{Launch, Server, wait_for};
 
@@ -58,7 +57,7 @@ fn syncs_are_delayed_and_failed() {
         matches!(server.connect().try_request(&["SET", "k", "3"]), Some(Value::Simple(_))).then_some(())
     });
     // The write that met the fault was answered, one way or the other.
-    assert!(matches!(client.frame(Duration::from_secs(10)), Frame::Bytes(_)));
+    client.value();
 }
 
 #[test]

@@ -76,10 +76,11 @@ fn kill_while_writing(shards: usize, appendfsync: &str, rounds_wanted: u64) {
     let mut server = launch_with(shards, appendfsync).start();
     prepare(&server, &writers);
     let began = Instant::now();
-    let mut rounds = 0;
+    let (mut rounds, mut longest_us) = (0, 60_000);
+    let acknowledged = |writers: &[Writer]| writers.iter().map(|writer| writer.acknowledged).sum::<u64>();
     while rounds < rounds_wanted && began.elapsed() < LONGEST {
         // The instant is what is tested: it is chosen by a sleep on purpose.
-        let life = Duration::from_micros(random.u64(0..60_000));
+        let life = Duration::from_micros(random.u64(0..longest_us));
         write_until(&mut server, &mut writers, |server| {
             thread::sleep(life);
             server.kill();
@@ -87,10 +88,15 @@ fn kill_while_writing(shards: usize, appendfsync: &str, rounds_wanted: u64) {
         server.start_again();
         check(&server, &mut writers);
         rounds += 1;
+        // Where the disk or the processor is slow, lives are longer.
+        if acknowledged(&writers) < 20 * rounds && longest_us < 2_000_000 {
+            longest_us += longest_us / 4;
+        }
     }
-    let acknowledged: u64 = writers.iter().map(|writer| writer.acknowledged).sum();
+    let acknowledged = acknowledged(&writers);
     println!("{rounds} kills, {acknowledged} requests acknowledged, {} ms", began.elapsed().as_millis());
-    assert!(acknowledged > 10 * rounds, "hardly anything was written");
+    // A round that was checked counts as one for each writer.
+    assert!(acknowledged > (1 + WRITERS as u64) * rounds, "hardly anything was written");
 }
 
 #[test]
@@ -141,7 +147,11 @@ fn after_a_kill_under_everysec_no_acknowledged_number_of_a_pipeline_is_missing()
     for shards in [1, 2] {
         let mut server = launch_with(shards, "everysec").start();
         let mut counted = [0; 4];
-        for _ in 0..crash_rounds(20) {
+        // Further rounds only where the clients get so little of the processor that they do hardly anything in such a life.
+        for round in 0.. {
+            if round >= crash_rounds(20) && counted.iter().sum::<u64>() > 1000 || round > 500 {
+                break;
+            }
             let life = Duration::from_micros(random.u64(20_000..80_000));
             let port = server.port;
             let outcomes: Vec<_> = thread::scope(|scope| {

@@ -58,7 +58,13 @@ fn after_a_kill_every_message_whose_publish_was_answered_is_remembered_once_and_
             let mut server = Launch::shards(shards).args(&args).start();
             let names: Vec<String> = (0..PUBLISHERS).map(|nth| format!("p{nth}")).collect();
             let mut answered: Vec<Vec<Range<u64>>> = vec![Vec::new(); PUBLISHERS];
-            for round in 0..crash_rounds(3) {
+            let has_answered =
+                |answered: &[Vec<Range<u64>>]| answered.iter().flatten().any(|range| range.end > range.start);
+            // Further rounds only where the publishers get so little of the processor that none has an answer.
+            for round in 0.. {
+                if round >= crash_rounds(3) && has_answered(&answered) || round > 100 {
+                    break;
+                }
                 let port = server.port;
                 thread::scope(|scope| {
                     // What was on its way at the kill may be there or not: such a number is not used again.
@@ -80,10 +86,7 @@ fn after_a_kill_every_message_whose_publish_was_answered_is_remembered_once_and_
                     }
                 }
             }
-            assert!(
-                answered.iter().flatten().any(|range| range.end > range.start),
-                "something was published"
-            );
+            assert!(has_answered(&answered), "something was published");
         }
     }
 }

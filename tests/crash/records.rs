@@ -10,7 +10,7 @@ use sterna_tests::faults::Faults;
 use sterna_tests::server::{Launch, Server, wait_for};
 
 use crate::pairs::switch_well;
-use crate::switch::slow_snapshots;
+use crate::switch::{crawl, slow_snapshots};
 
 const BOUND: &str = "65536";
 
@@ -97,6 +97,7 @@ fn a_write_too_long_for_a_record_gives_up_the_switch_that_runs_and_the_next_one_
         matches!(writer.value(), Value::Array(replies) if replies.len() == 3),
         "nothing was promised yet"
     );
+    crawl(&faults);
     assert!(matches!(switching.value(), Value::Error(_)), "what it began to keep has a gap");
     faults.mend();
     assert_eq!(server.connect().text_at(&["CONFIG", "GET", "appendonly"], 1), "no");

@@ -10,6 +10,9 @@ use sterna_tests::server::{Launch, Server, wait_for};
 
 use crate::pairs::{assert_whole, fill, switch, switch_well, write_during};
 
+/// For ever, as tests go.
+pub(crate) const HELD: Duration = Duration::from_secs(600);
+
 pub(crate) fn start(shards: usize, args: &[&str]) -> (Server, Faults) {
     let launch = Launch::shards(shards)
         .args(&[
@@ -38,14 +41,19 @@ fn appendonly(client: &mut Client) -> String {
     text
 }
 
-/// There is so much to write, and every write of a snapshot takes so long, that the walk is still on when the next thing
-/// happens.
+/// No snapshot comes to its end, until [`crawl`] or the faults are mended: the next thing happens while the walk is on.
 pub(crate) fn slow_snapshots(server: &Server, faults: &Faults) {
     let (mut client, value) = (server.connect(), "x".repeat(40_000));
     for number in 0..80 {
         client.request(&["SET", &format!("bulk:{number}"), &value]);
     }
     faults.only("snapshot");
+    faults.delay_writes(HELD);
+    faults.delay_syncs(HELD);
+}
+
+/// There is so much to write, and every write of a snapshot takes so long, that the next thing happens before its end, mostly.
+pub(crate) fn crawl(faults: &Faults) {
     faults.delay_writes(Duration::from_millis(60));
     faults.delay_syncs(Duration::from_millis(60));
 }
@@ -66,6 +74,7 @@ fn off_and_on_again_while_a_snapshot_runs_loses_nothing() {
             slow_snapshots(&server, &faults);
             server.connect().request(&[command]);
             await_job(&server);
+            crawl(&faults);
             switch_well(&server, "no");
             assert_eq!(appendonly(&mut server.connect()), "no");
             server.connect().request(&["SET", "between", "1"]);
@@ -203,6 +212,7 @@ fn turned_off_while_a_snapshot_runs_and_stopped_in_order_no_pair_is_torn() {
         write_during(&mut server, |server| {
             server.connect().request(&["BGSAVE"]);
             await_job(server);
+            crawl(&faults);
             switch_well(server, "no");
             server.signal(Signal::TERM);
         });
@@ -228,6 +238,7 @@ fn stopped_in_order_while_it_is_turned_on_what_was_kept_before_is_there() {
                     .then_some(())
             });
             server.signal(Signal::TERM);
+            crawl(&faults);
         });
         faults.mend();
         server.wait_and_start_again();

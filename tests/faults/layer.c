@@ -84,17 +84,27 @@ static int is_watched(const char *path) {
     return words && strncmp(path, directory, strlen(directory)) == 0;
 }
 
-/* Counts an operation; the process may end here. */
+/* Counts an operation; the process may end here. Also later: one may have been made while the test said at which. */
 static void count(void) {
-    int64_t number = atomic_fetch_add(&words[OPERATIONS], 1) + 1;
-    if (number == atomic_load(&words[KILL_AT])) kill(getpid(), SIGKILL);
+    int64_t number = atomic_fetch_add(&words[OPERATIONS], 1) + 1, last = atomic_load(&words[KILL_AT]);
+    if (last > 0 && number >= last) kill(getpid(), SIGKILL);
+}
+
+/* Waits for as long as the word says, in pieces: a test that takes the delay back ends it at once. */
+static void delay(int word) {
+    enum { PIECE_US = 5000 };
+    for (int64_t waited = 0, all; waited < (all = atomic_load(&words[word]));) {
+        int64_t piece = all - waited < PIECE_US ? all - waited : PIECE_US;
+        usleep((useconds_t)piece);
+        waited += piece;
+    }
 }
 
 /* Waits and fails as the test says; true: errno is set and the operation must not be made. */
 static int fails(const char *path, int wait, int error) {
     const char *only = (const char *)&words[ONLY];
     if (*only && !strstr(path, only)) return 0;
-    if (wait >= 0 && atomic_load(&words[wait]) > 0) usleep(atomic_load(&words[wait]));
+    if (wait >= 0) delay(wait);
     int64_t code = atomic_load(&words[error]);
     if (code == 0) return 0;
     atomic_fetch_add(&words[FAILED], 1);
@@ -264,8 +274,7 @@ ssize_t pread64(int fd, void *bytes, size_t length, off64_t at) {
     REAL(pread64);
     struct file *file = file_at(fd);
     const char *only = words ? (const char *)&words[ONLY] : "";
-    if (file && (!*only || strstr(file->path, only)) && atomic_load(&words[READ_US]) > 0)
-        usleep(atomic_load(&words[READ_US]));
+    if (file && (!*only || strstr(file->path, only))) delay(READ_US);
     return real(fd, bytes, length, at);
 }
 

@@ -1,10 +1,9 @@
 //! Descriptors: a low limit lowers `maxclients`, clients beyond it are told, and what the server needs is kept for it.
 
 use std::net::TcpStream;
-use std::time::Duration;
 
 use sterna_tests::client::{Client, Frame};
-use sterna_tests::server::{Launch, Server, wait_for};
+use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
 
 use crate::limits::info;
 
@@ -33,7 +32,7 @@ fn maxclients_follows_the_limit_on_open_files_and_clients_beyond_it_are_told() {
         for _ in 0..200 {
             let mut surplus = server.connect();
             assert_eq!(surplus.error(), "ERR max number of clients reached");
-            assert_eq!(surplus.frame(Duration::from_secs(20)), Frame::Closed);
+            assert_eq!(surplus.frame(PATIENCE), Frame::Closed);
         }
         // What the server needs itself is there: a snapshot, more of the journal, the configuration.
         admin.request(&["SET", "k", "v"]);

@@ -113,22 +113,21 @@ fn a_subscriber_over_its_soft_limit_is_closed_when_that_has_lasted_too_long() {
     let mut lazy = lazy_client(&server);
     reader.request(&["SUBSCRIBE", "c"]);
     lazy.request(&["SUBSCRIBE", "c"]);
-    // Until more than the limit is queued for it in the server.
+    // Until more than the limit is queued for it in the server; or it is closed, for who looks too late.
     let is_over = |publisher: &mut Client| {
         let list = publisher.text(&["CLIENT", "LIST", "TYPE", "pubsub"]);
         list.lines().any(|line| field(line, "omem").parse::<u64>().is_ok_and(|omem| omem > 300 * 1024))
     };
     let mut asker = server.connect();
-    publish_to(&mut reader, &mut publisher, |count| {
-        assert_eq!(count, 2, "closed before its time");
-        is_over(&mut asker)
-    });
+    // It was not over its limit yet.
     let since = Instant::now();
+    publish_to(&mut reader, &mut publisher, |count| count == 1 || is_over(&mut asker));
     wait_for("the end of the lazy subscriber", || {
         (publisher.request(&["PUBSUB", "NUMSUB", "c"]) == numsub("c", 1)).then_some(())
     });
-    assert!(since.elapsed() > Duration::from_millis(500), "closed after {:?}", since.elapsed());
-    assert_eq!(slow_consumers(&server.log()).len(), 1);
+    assert!(since.elapsed() > Duration::from_millis(900), "closed after {:?}", since.elapsed());
+    let log = server.await_log("a line about the slow consumer", |log| !slow_consumers(log).is_empty());
+    assert_eq!(slow_consumers(&log).len(), 1);
     reader.assert_quiet();
 }
 
@@ -156,7 +155,8 @@ fn a_client_that_asks_and_does_not_read_is_closed_at_the_limit_for_normal_client
         lazy.send(&["GET", "k"]);
     }
     lazy.rest();
-    assert_eq!(slow_consumers(&server.log()).len(), 1);
+    let log = server.await_log("a line about the slow consumer", |log| !slow_consumers(log).is_empty());
+    assert_eq!(slow_consumers(&log).len(), 1);
     assert_eq!(other.text(&["GET", "k"]), payload(0));
 }
 
@@ -253,7 +253,7 @@ fn more_clients_than_maxclients_are_refused_with_redis_s_words() {
     clients.iter_mut().for_each(Client::assert_quiet);
     let mut refused = server.connect();
     assert_eq!(refused.error(), "ERR max number of clients reached");
-    assert_eq!(refused.frame(Duration::from_secs(5)), Frame::Closed);
+    assert_eq!(refused.frame(PATIENCE), Frame::Closed);
     clients.pop().expect("three").leave();
     server.connect().assert_quiet();
     clients.iter_mut().for_each(Client::assert_quiet);
@@ -261,14 +261,17 @@ fn more_clients_than_maxclients_are_refused_with_redis_s_words() {
 
 #[test]
 fn an_idle_client_is_closed_after_the_timeout_but_no_subscriber() {
-    let server = Server::sterna(2, &["--timeout", "1"]);
+    let server = Server::sterna(2, &[]);
     let mut subscriber = server.connect();
     subscriber.request(&["SUBSCRIBE", "c"]);
     let mut idle = server.connect();
     idle.assert_quiet();
+    server.connect().request(&["CONFIG", "SET", "timeout", "1"]);
     assert_eq!(idle.rest(), b"");
-    let mut publisher = server.connect();
-    assert_eq!(publisher.int(&["PUBLISH", "c", "x"]), 1);
+    // Who is slow to publish is idle as well.
+    wait_for("the subscriber to be reached", || {
+        (server.connect().try_request(&["PUBLISH", "c", "x"]) == Some(Value::Int(1))).then_some(())
+    });
     subscriber.value();
 }
 
@@ -291,8 +294,10 @@ fn slowlog_keeps_to_its_length_and_cuts_what_is_long() {
             client.request(&["ECHO", &"x".repeat(1 << 20)]);
         }
         assert_eq!(client.int(&["SLOWLOG", "LEN"]), 3);
-        let grown = info(&mut client, "used_memory").saturating_sub(before);
-        assert!(grown < 3 << 20, "{grown} bytes for three commands");
+        // What was long is freed by another thread.
+        wait_for("less than a command each", || {
+            (info(&mut client, "used_memory").saturating_sub(before) < 3 << 20).then_some(())
+        });
     }
 }
 

@@ -42,18 +42,27 @@ fn an_address_that_guesses_passwords_is_slowed_down_on_all_connections_and_shard
         // The next ones wait for 0.1, 0.2, 0.4 and 0.8 seconds.
         let took = guess(&server, 2, 4);
         assert!(took >= Duration::from_millis(1_400), "{took:?}");
-        // Who knows the password waits as well, and gets in; whatever it has sent behind it comes after it.
+        // Who knows the password waits as well, and gets in; whatever it has sent behind it comes after it. Where this process
+        // is slow to ask or to look, the wait is over by then: the next one is as long or longer.
         let mut client = client_from(&server, 2);
-        let since = Instant::now();
-        client.send(&["AUTH", "secret"]);
-        client.send(&["SET", "k", "v"]);
-        // Nobody else waits meanwhile.
-        other.assert_quiet();
-        client_from(&server, 3).request(&["AUTH", "secret"]);
-        assert!(since.elapsed() < Duration::from_millis(1_000), "{:?}", since.elapsed());
-        assert_eq!(client.value().as_bytes(), Some(&b"OK"[..]));
-        assert!(since.elapsed() >= Duration::from_millis(1_000), "{:?}", since.elapsed());
-        assert_eq!(client.value().as_bytes(), Some(&b"OK"[..]));
+        let is_seen = (0..10).any(|attempt| {
+            if attempt > 0 {
+                guess(&server, 2, 1);
+                client = client_from(&server, 2);
+            }
+            let since = Instant::now();
+            client.send(&["AUTH", "secret"]);
+            client.send(&["SET", "k", "v"]);
+            // Nobody else waits meanwhile.
+            other.assert_quiet();
+            client_from(&server, 3).request(&["AUTH", "secret"]);
+            let others_waited = since.elapsed();
+            assert_eq!(client.value().as_bytes(), Some(&b"OK"[..]));
+            let waited = since.elapsed();
+            assert_eq!(client.value().as_bytes(), Some(&b"OK"[..]));
+            others_waited < Duration::from_millis(1_000) && waited >= Duration::from_millis(1_000)
+        });
+        assert!(is_seen, "the guesser's address does not wait, or others do");
         // No transaction gets around it.
         client.request(&["MULTI"]);
         client.request(&["AUTH", "x"]);

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use sterna_tests::client::{Client, Frame};
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame, request_bytes};
 use sterna_tests::server::{Launch, PATIENCE, Server, free_port, wait_for};
 
 use crate::limits::{greatest, info, lazy_client};
@@ -99,7 +100,7 @@ fn who_does_not_prove_himself_in_time_is_closed_and_who_has_may_be_idle() {
         let tls_port = free_port();
         let server = Launch::shards(shards)
             .args(&PASSWORD)
-            .args(&["--authentication-timeout", "1", "--tls-self-signed", "yes"])
+            .args(&["--tls-self-signed", "yes"])
             .args(&["--tls-port", &tls_port.to_string()])
             .start();
         let mut idle = login(&server);
@@ -107,6 +108,7 @@ fn who_does_not_prove_himself_in_time_is_closed_and_who_has_may_be_idle() {
         let mut failing = server.connect();
         failing.send(&["AUTH", "wrong"]);
         assert!(failing.error().starts_with("WRONGPASS"));
+        idle.request(&["CONFIG", "SET", "authentication-timeout", "1"]);
         let unfinished = |bytes: &[u8]| {
             let mut socket = TcpStream::connect(("127.0.0.1", tls_port)).expect("the TLS port listens");
             socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -126,8 +128,9 @@ fn who_does_not_prove_himself_in_time_is_closed_and_who_has_may_be_idle() {
         assert_eq!(failing.rest(), b"");
         // RESET makes a stranger of a client, whose time begins then.
         idle.assert_quiet();
-        idle.request(&["RESET"]);
-        idle.request(&["AUTH", "secret"]);
+        idle.send_bytes(&[request_bytes(&["RESET"]), request_bytes(&["AUTH", "secret"])].concat());
+        assert_eq!(idle.value(), Value::Simple(b"RESET".to_vec()));
+        assert_eq!(idle.value(), Value::Simple(b"OK".to_vec()));
         assert_eq!(idle.frame(Duration::from_millis(1500)), Frame::Nothing);
         idle.assert_quiet();
         assert_eq!(info(&mut idle, "closed_unauthenticated"), 4);

@@ -3,18 +3,18 @@
 //! A script without keys stops one shard; what the other has then been able to answer is what its mail had room for.
 
 use std::net::TcpStream;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame, request_bytes, value_of};
-use sterna_tests::server::Server;
+use sterna_tests::server::{PATIENCE, Server, wait_for};
 
-/// How long the shard stands still.
-const STILL: Duration = Duration::from_millis(1500);
+/// How long the shard stands still, if nobody ends that.
+const STILL_MS: &str = "600000";
 
-/// Long enough that a shard that is free would have answered.
-const MOMENT: Duration = Duration::from_millis(100);
+/// No reply for so long means that what is to be answered has been. One that is slower than this is not counted, no more.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Bytes mailed to a shard that stands still, at most; one request may pass that (`MAILED_BYTES_MAX`).
 const MAIL_BYTES_MAX: usize = 1024 * 1024;
@@ -31,7 +31,7 @@ fn start() -> (Server, Client) {
             "--appendonly",
             "no",
             "--busy-reply-threshold",
-            "60000",
+            "600000",
             "--notify-keyspace-events",
             "KEA",
             "--client-output-buffer-limit",
@@ -64,15 +64,14 @@ fn on_shard(server: &Server, shard: usize) -> Client {
     }
 }
 
-/// Sends these bytes on a connection of the first shard, from a thread, and returns where the replies come.
-fn send_aside(server: &Server, bytes: Vec<u8>) -> (Client, JoinHandle<()>) {
+/// A connection of the first shard, for reading and for writing.
+fn both_ends(server: &Server) -> (Client, Client) {
     let mut others = Vec::new();
     loop {
         let stream = TcpStream::connect(server.address()).expect("the server listens");
         let mut reader = Client::over(stream.try_clone().expect("a socket can be read and written at once"));
         if shard_of(&mut reader) == 0 {
-            let sender = thread::spawn(move || Client::over(stream).send_bytes(&bytes));
-            return (reader, sender);
+            return (reader, Client::over(stream));
         }
         others.push(reader);
         assert!(others.len() < 10, "no connection on the first shard");
@@ -80,15 +79,12 @@ fn send_aside(server: &Server, bytes: Vec<u8>) -> (Client, JoinHandle<()>) {
 }
 
 /// Has the second shard stand still; returns the client that is answered when it goes on.
-fn stop_second(server: &Server) -> Client {
-    let (mut script, mut probe) = (on_shard(server, 1), on_shard(server, 1));
-    script.send(&["EVAL", STAND_STILL, "0", &STILL.as_millis().to_string()]);
-    loop {
-        probe.send(&["PING"]);
-        if probe.frame(MOMENT) == Frame::Nothing {
-            return script;
-        }
-    }
+fn stop_second(server: &Server, admin: &mut Client) -> Client {
+    let mut script = on_shard(server, 1);
+    let id = script.int(&["CLIENT", "ID"]).to_string();
+    script.send(&["EVAL", STAND_STILL, "0", STILL_MS]);
+    wait_for("the script", || admin.text(&["CLIENT", "LIST", "ID", &id]).contains("cmd=eval").then_some(()));
+    script
 }
 
 /// Sends `rounds` times `requests`, each round with `replies` replies, on the first shard while the second stands still.
@@ -96,27 +92,34 @@ fn stop_second(server: &Server) -> Client {
 /// end.
 fn held_while_the_other_stands_still(
     server: &Server,
+    admin: &mut Client,
     what: &str,
     (rounds, replies, mailed): (usize, usize, usize),
     request: impl Fn(usize) -> Vec<u8>,
 ) {
     assert!(rounds * mailed > 8 * MAIL_BYTES_MAX, "{what}: not enough to be held");
     let bytes: Vec<u8> = (0..rounds).flat_map(&request).collect();
-    let mut script = stop_second(server);
-    let (mut reader, sender) = send_aside(server, bytes);
-    let counted_until = Instant::now() + STILL / 2;
+    let (mut reader, mut writer) = both_ends(server);
+    let mut script = stop_second(server, admin);
+    let sender = thread::spawn(move || writer.send_bytes(&bytes));
     let mut answered = 0;
-    while Instant::now() < counted_until && answered < rounds * replies {
-        if let Frame::Bytes(frame) = reader.frame(Duration::from_millis(1)) {
-            assert!(!matches!(value_of(&frame), Value::Error(_)), "{what}: {}", frame.escape_ascii());
-            answered += 1;
-        }
+    let mut patience = PATIENCE;
+    while answered < rounds * replies
+        && let Frame::Bytes(frame) = reader.frame(patience)
+    {
+        assert!(!matches!(value_of(&frame), Value::Error(_)), "{what}: {}", frame.escape_ascii());
+        answered += 1;
+        patience = MOMENT;
     }
     assert_eq!(
         script.frame(Duration::from_millis(1)),
         Frame::Nothing,
         "{what}: the shard has gone on already"
     );
+    wait_for("the script's end", || {
+        matches!(admin.try_request(&["SCRIPT", "KILL"])?, Value::Simple(_)).then_some(())
+    });
+    assert!(script.error().contains("Script killed"), "{what}");
     let most = (MAIL_BYTES_MAX / mailed + 3) * replies;
     println!("{what}: {answered} of {} replies, at most {most}", rounds * replies);
     assert!(answered > 0 && answered <= most, "{what}: {answered} replies, {most} at most");
@@ -131,11 +134,12 @@ fn messages_of_transactions_are_held_back_by_a_shard_that_stands_still() {
     const ROUNDS: usize = 200;
     const MESSAGES: usize = 8;
     let payload = "x".repeat(8 * 1024);
-    let (server, _first) = start();
+    let (server, mut first) = start();
     let mut subscriber = on_shard(&server, 1);
     subscriber.request(&["SUBSCRIBE", "c"]);
     held_while_the_other_stands_still(
         &server,
+        &mut first,
         "EXEC",
         (ROUNDS, MESSAGES + 2, MESSAGES * payload.len()),
         |round| {
@@ -159,10 +163,10 @@ fn messages_of_transactions_are_held_back_by_a_shard_that_stands_still() {
 fn writes_with_keyspace_events_are_held_back_by_a_shard_that_stands_still() {
     const ROUNDS: usize = 1500;
     let name = "k".repeat(4 * 1024);
-    let (server, _first) = start();
+    let (server, mut first) = start();
     let mut listener = on_shard(&server, 1);
     listener.request(&["SUBSCRIBE", "__keyevent@0__:set"]);
-    held_while_the_other_stands_still(&server, "events", (2 * ROUNDS, 1, name.len()), |round| {
+    held_while_the_other_stands_still(&server, &mut first, "events", (2 * ROUNDS, 1, name.len()), |round| {
         request_bytes(&["SET", &format!("{round} {name}"), "v"])
     });
     for expected in 0..2 * ROUNDS {
@@ -176,13 +180,17 @@ fn writes_with_keyspace_events_are_held_back_by_a_shard_that_stands_still() {
 fn writes_with_invalidations_are_held_back_by_a_shard_that_stands_still() {
     const ROUNDS: usize = 3000;
     let name = "k".repeat(4 * 1024);
-    let (server, _first) = start();
+    let (server, mut first) = start();
     let mut caching = on_shard(&server, 1);
     caching.request(&["HELLO", "3"]);
     caching.request(&["CLIENT", "TRACKING", "ON", "BCAST"]);
-    held_while_the_other_stands_still(&server, "invalidations", (ROUNDS, 1, name.len()), |round| {
-        request_bytes(&["SET", &format!("{round} {name}"), "v"])
-    });
+    held_while_the_other_stands_still(
+        &server,
+        &mut first,
+        "invalidations",
+        (ROUNDS, 1, name.len()),
+        |round| request_bytes(&["SET", &format!("{round} {name}"), "v"]),
+    );
     let mut told = 0;
     while told < ROUNDS {
         let Value::Push(parts) = caching.value() else { panic!("no push") };

@@ -173,7 +173,7 @@ fn moves_in_both_directions_between_two_lists_neither_stop_nor_lose_an_element()
                 scope.spawn(move || {
                     let mut client = server.connect();
                     for _ in 0..ROUNDS {
-                        client.text(&["BLMOVE", from, to, "LEFT", "RIGHT", "20"]);
+                        client.text(&["BLMOVE", from, to, "LEFT", "RIGHT", "60"]);
                     }
                 });
             }

@@ -48,8 +48,13 @@ fn number(client: &mut Client, key: &str) -> usize {
 fn a_long_transaction_is_one_moment_and_who_needs_no_keys_is_served_meanwhile() {
     for shards in [1, 2] {
         let server = Launch::shards(shards).start();
-        let mut client = server.connect();
-        for round in 0..5 {
+        let (mut client, mut other) = (server.connect(), server.connect());
+        let mut most_pings = 0;
+        for round in 0..100 {
+            // One that was over before this process was given the processor again shows nothing of what goes on meanwhile.
+            if round >= 5 && most_pings > 3 {
+                break;
+            }
             queue_increments(&mut client);
             client.send(&["EXEC"]);
             client.send(&["GET", "n"]);
@@ -68,14 +73,13 @@ fn a_long_transaction_is_one_moment_and_who_needs_no_keys_is_served_meanwhile() 
                         }
                     });
                 }
-                let mut other = server.connect();
                 let (watcher, mut pings) = (scope.spawn(|| client.value()), 0);
                 while !watcher.is_finished() {
                     assert_eq!(other.request(&["PING"]), Value::Simple(b"PONG".to_vec()));
                     pings += 1;
                 }
                 assert_increments(watcher.join().expect("a reply"), round);
-                assert!(pings > 3, "{pings} others' requests were answered on {shards} shards");
+                most_pings = most_pings.max(pings);
             });
             let half = (COMMANDS / 2 * (round + 1)).to_string();
             assert_eq!(
@@ -84,6 +88,7 @@ fn a_long_transaction_is_one_moment_and_who_needs_no_keys_is_served_meanwhile() 
                 "the client's requests keep their order"
             );
         }
+        assert!(most_pings > 3, "{most_pings} others' requests were answered on {shards} shards");
     }
 }
 
@@ -211,7 +216,7 @@ fn a_long_transaction_of_a_client_that_is_gone_or_killed_comes_to_its_end() {
             }
             assert_eq!(last % (COMMANDS / 2), 0, "all of it or nothing");
         }
-        assert!(number(&mut other, "n") >= COMMANDS, "who is only gone is not stopped");
+        wait_for("both of those who were only gone", || (number(&mut other, "n") >= COMMANDS).then_some(()));
     }
 }
 
@@ -287,7 +292,7 @@ fn messages_of_a_long_transaction_to_its_own_client_follow_its_reply() {
     let server = Launch::shards(2).start();
     let mut client = server.connect_resp3();
     client.send(&["SUBSCRIBE", "news"]);
-    drop(client.frame(Duration::from_secs(5)));
+    client.value();
     let mut bytes = request_bytes(&["MULTI"]);
     for nth in 0..COMMANDS {
         match nth % 100 {

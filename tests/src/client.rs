@@ -260,9 +260,16 @@ impl Client {
     }
 }
 
-/// A server that closes with unread input, TLS without a farewell, or with an alert.
+/// A server that closes with unread input, TLS without a farewell, or with an alert; or TLS that has something to say before it
+/// reads, to a server that has gone.
 fn is_the_end(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::InvalidData
+            | ErrorKind::BrokenPipe
+    )
 }
 
 /// A request as the bytes that are sent.

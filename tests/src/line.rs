@@ -123,6 +123,8 @@ impl Drop for Line {
 
 impl Shared {
     fn join(self: &Arc<Shared>, client: TcpStream) -> io::Result<()> {
+        // Held until the pair is among the others: a cut meets it, or is met by it.
+        let mut pairs = self.pairs.lock().expect("no thread panics with it");
         if self.is_cut.load(SeqCst) {
             return Ok(());
         }
@@ -136,7 +138,7 @@ impl Shared {
             let (from, to, is_cut) = (Arc::clone(from), Arc::clone(to), Arc::clone(&is_cut));
             thread::spawn(move || carry(&from, &to, &is_cut))
         });
-        self.pairs.lock().expect("no thread panics with it").push(Pair { client, server, is_cut, threads });
+        pairs.push(Pair { client, server, is_cut, threads });
         Ok(())
     }
 }

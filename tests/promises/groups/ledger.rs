@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use sterna_tests::server::PATIENCE;
+
 use super::{GROUPS, STREAMS, TAILS};
 
 /// An entry's ID.
@@ -15,7 +17,7 @@ pub(super) type Id = (u64, u64);
 
 /// How long after the reply of its XADD an entry may reach a reader that waits for it. Anything near it is a lost
 /// wake-up: the machine may be busy, but not for so long.
-const LATE: Duration = Duration::from_secs(10);
+const LATE: Duration = PATIENCE;
 
 /// See the module.
 #[derive(Default)]
