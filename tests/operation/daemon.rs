@@ -50,21 +50,32 @@ fn systemd_is_told_when_it_serves_that_it_lives_and_that_it_stops() {
     let path = folder.path().join("notify");
     let manager = UnixDatagram::bind(&path).expect("a socket");
     manager.set_read_timeout(Some(PATIENCE)).expect("a time above 0");
-    let mut server = Launch::shards(2)
-        .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", "600000")
-        .args(&["--supervised", "systemd"])
-        .start();
-    let first =
-        std::iter::from_fn(|| said(&manager)).find(|text| text.contains("READY=1")).expect("it is ready");
-    assert!(first.contains(&format!("MAINPID={}", server.pid())), "{first}");
-    for _ in 0..2 {
-        assert_eq!(said(&manager).as_deref(), Some("WATCHDOG=1"));
+    for by_command in [false, true] {
+        let mut server = Launch::shards(2)
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "600000")
+            .args(&["--supervised", "systemd"])
+            .start();
+        let first =
+            std::iter::from_fn(|| said(&manager)).find(|text| text.contains("READY=1")).expect("it is ready");
+        assert!(first.contains(&format!("MAINPID={}", server.pid())), "{first}");
+        for _ in 0..2 {
+            assert_eq!(said(&manager).as_deref(), Some("WATCHDOG=1"));
+        }
+        let mut client = server.connect();
+        if by_command {
+            client.send(&["SHUTDOWN"]);
+        } else {
+            server.signal(Signal::TERM);
+        }
+        let last = std::iter::from_fn(|| said(&manager)).find(|text| text != "WATCHDOG=1");
+        assert_eq!(last.as_deref(), Some("STOPPING=1"));
+        assert!(server.wait_for_end().status.success());
+        // What was said of the watchdog before its end is not about the next.
+        manager.set_nonblocking(true).expect("a socket can be");
+        while said(&manager).is_some() {}
+        manager.set_nonblocking(false).expect("a socket can be");
     }
-    server.signal(Signal::TERM);
-    let last = std::iter::from_fn(|| said(&manager)).find(|text| text != "WATCHDOG=1");
-    assert_eq!(last.as_deref(), Some("STOPPING=1"));
-    assert!(server.wait_for_end().status.success());
 }
 
 #[test]

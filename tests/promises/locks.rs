@@ -174,6 +174,6 @@ fn no_command_breaks_the_order_of_locks_alone_or_in_a_transaction() {
             }
         }
         running.stop();
-        running.join().expect("no shard has failed");
+        running.join(|| ()).expect("no shard has failed");
     }
 }

@@ -264,13 +264,15 @@ impl Running {
         Control(Arc::clone(&self.server))
     }
 
-    /// Waits until every shard has stopped. Errors: what the first shard that failed met with.
-    pub fn join(self) -> io::Result<()> {
+    /// Waits until every shard has stopped, calls `on_stopped`, and closes the journal. Errors: what the first shard that failed
+    /// met with.
+    pub fn join(self, on_stopped: impl FnOnce()) -> io::Result<()> {
         let mut result = Ok(());
         for thread in self.threads {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")));
             result = result.and(ended);
         }
+        on_stopped();
         let loaded = self.loader.map_or(Ok(()), Loader::join).map_err(io::Error::other);
         let closed = self.server.close_journal().map_err(io::Error::other);
         result.and(loaded).and(closed)

@@ -50,8 +50,10 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     if let Some(supervisor) = supervisor.clone() {
         supervisor.attend(control.clone()).map_err(|e| Failure::Io("cannot start a thread", e))?;
     }
-    thread::spawn(move || obey(signals, &control, &log, supervisor.as_deref()));
-    let result = running.join();
+    let told = supervisor.clone();
+    thread::spawn(move || obey(signals, &control, &log, told.as_deref()));
+    // SHUTDOWN has no signal that says so.
+    let result = running.join(|| supervisor.iter().for_each(|supervisor| supervisor.say_stopping()));
     gateway.into_iter().for_each(Gateway::stop);
     bridge.into_iter().for_each(Bridge::stop);
     if let Some(path) = &pidfile {
@@ -162,7 +164,7 @@ fn obey(mut signals: Signals, control: &Control, log: &LogFile, supervisor: Opti
             _ => {
                 tracing::info!(signal, "stopping");
                 if let Some(supervisor) = supervisor {
-                    supervisor.say("STOPPING=1");
+                    supervisor.say_stopping();
                 }
                 control.stop();
             }

@@ -13,6 +13,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ const EXTENSION: Duration = Duration::from_secs(30);
 pub(crate) struct Supervisor {
     socket: UnixDatagram,
     address: SocketAddr,
+    has_said_stopping: AtomicBool,
 }
 
 impl Supervisor {
@@ -47,12 +49,23 @@ impl Supervisor {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             _ => SocketAddr::from_pathname(name)?,
         };
-        Ok(Supervisor { socket: UnixDatagram::unbound()?, address })
+        Ok(Supervisor {
+            socket: UnixDatagram::unbound()?,
+            address,
+            has_said_stopping: AtomicBool::new(false),
+        })
     }
 
     /// Says something; if nobody takes it, nothing is lost but that.
     pub(crate) fn say(&self, text: &str) {
         let _ = self.socket.send_to_addr(text.as_bytes(), &self.address);
+    }
+
+    /// Says that the server stops, once.
+    pub(crate) fn say_stopping(&self) {
+        if !self.has_said_stopping.swap(true, Relaxed) {
+            self.say("STOPPING=1");
+        }
     }
 
     /// Says what there is to say for as long as the process lasts, on a thread of its own.

@@ -162,6 +162,11 @@ impl Persistence {
         lsn.0 == IN_NO_RECORD && self.mode() == Mode::Failed
     }
 
+    /// Whether a write is in memory and in no record.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.mode() == Mode::Failed
+    }
+
     /// Whether what can be read may be something that is about to be undone.
     pub(crate) fn is_rolling_back(&self) -> bool {
         self.is_rolling_back.load(Ordering::Acquire)

@@ -22,6 +22,9 @@ const MARK_LETTERS: usize = 40;
 /// Keys cloned under one lock.
 const KEYS_PER_LOCK: usize = 16;
 
+/// Keys whose encoding is looked at under one lock.
+const KEYS_LOOKED_AT: usize = 256;
+
 /// The version of the file if a field of a hash expires, which Redis 7.4 was the first to know.
 const VERSION_OF_EXPIRING_FIELDS: u16 = 12;
 
@@ -40,8 +43,7 @@ pub(super) fn send(
     let mark = letters();
     write!(out, "$EOF:{mark}\r\n")?;
     let partitions = &server.partitions;
-    let has_expiring = partitions.fill(0).iter().any(|fill| fill.parts_expiring > 0);
-    let version = if has_expiring { VERSION_OF_EXPIRING_FIELDS } else { VERSION_MIN };
+    let version = if asked.without_keys { VERSION_MIN } else { version(server)? };
     let mut file = RdbWriter::begin(&mut *out, version, crate::VERSION.redis)?;
     if !asked.without_functions {
         let codes = partitions.settled_libraries(|| ()).0;
@@ -54,6 +56,30 @@ pub(super) fn send(
     }
     file.end()?;
     out.write_all(mark.as_bytes())
+}
+
+/// The version that knows every encoding of what there is. A value that needs a later one and comes while the file is sent is
+/// refused by a Redis that does not know it, as it would be for its version.
+fn version(server: &Server) -> io::Result<u16> {
+    let partitions = &server.partitions;
+    let has_expiring = partitions.fill(0).iter().any(|fill| fill.parts_expiring > 0);
+    let mut version = if has_expiring { VERSION_OF_EXPIRING_FIELDS } else { VERSION_MIN };
+    for index in 0..partitions.count() {
+        for db in 0..partitions.databases() {
+            let mut from = Some(0);
+            while let Some(position) = from {
+                if server.is_stopping() {
+                    return Err(io::Error::other("the server stops"));
+                }
+                from = partitions.visit_settled(index, db, position, KEYS_LOOKED_AT, |record| {
+                    if let Some(stream) = record.value().stream() {
+                        version = version.max(stream.rdb_type().1);
+                    }
+                });
+            }
+        }
+    }
+    Ok(version)
 }
 
 fn walk(server: &Server, file: &mut RdbWriter<impl Write>) -> io::Result<()> {

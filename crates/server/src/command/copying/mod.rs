@@ -8,7 +8,7 @@
 //!    snapshot can take from it (`files.rs`). At the end it closes the socket.
 //!
 //! So a copy takes a thread and a buffer, however many keys there are and however slow the other end is, and no shard waits for it.
-//! There are [`COPIES_MAX`] at a time; one that takes nothing for [`STALL_MAX`] is closed.
+//! There are [`COPIES_MAX`] at a time; one that takes less than [`PACE_BYTES`] in [`STALL_MAX`] of waiting for it is closed.
 //!
 //! There is no stream of changes behind the keys: who says that it is a replica (`REPLCONF listening-port`) is refused before
 //! anything is sent.
@@ -139,8 +139,11 @@ pub(super) static ROWS: &[Command<Run>] = &[
 /// Copies that are sent at a time.
 const COPIES_MAX: usize = 4;
 
-/// How long the other end may take nothing.
+/// How long the other end may be waited for until it has taken [`PACE_BYTES`].
 const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// One that takes less has a copy's place for ever: at 1 KiB a second a gigabyte takes 12 days.
+const PACE_BYTES: u64 = 64 << 10;
 
 /// Bytes that are collected before they are sent.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -198,7 +201,8 @@ fn send_keys(call: &mut Call<'_>, announces: bool) -> Result<(), Failure> {
 
 fn send_files(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = call.server();
-    let is_kept = server.persistence.journal().is_some();
+    // A write that is in no record yet is kept by a snapshot, which is waited for.
+    let is_kept = server.persistence.journal().is_some() && !server.persistence.has_gap();
     let is_saved = server.persistence.at_rest().is_some() && server.changes_since_save() == 0;
     if is_kept || is_saved {
         return begin_later(call, Copy::Files);
@@ -239,7 +243,7 @@ pub(super) fn begin(call: &mut Call<'_>, copy: Copy) -> Result<(), Failure> {
     let run = move || {
         let peer = client.address.peer();
         let began = Instant::now();
-        let out = Out { transport, server: Arc::clone(&of), bytes: 0 };
+        let out = Out { transport, server: Arc::clone(&of), bytes: 0, pace: Pace::default() };
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
         let sent = deregistered.and_then(|()| {
             of.persistence.await_last_record();
@@ -291,25 +295,47 @@ struct Out {
     server: Arc<Server>,
     /// Sent so far.
     bytes: u64,
+    pace: Pace,
+}
+
+/// How fast the other end takes what it is sent.
+#[derive(Debug, Default)]
+struct Pace {
+    /// What had been sent when it was last seen to be fast enough.
+    bytes: u64,
+    /// How long it was waited for since.
+    waited: Duration,
+}
+
+impl Pace {
+    /// Whether it may be waited for, now that so much is sent.
+    fn allows(&mut self, bytes: u64) -> bool {
+        if bytes - self.bytes >= PACE_BYTES {
+            *self = Pace { bytes, waited: Duration::ZERO };
+        }
+        self.waited < STALL_MAX
+    }
 }
 
 impl Out {
     /// Waits until the socket takes more.
-    fn wait(&self) -> io::Result<()> {
-        let began = Instant::now();
+    fn wait(&mut self) -> io::Result<()> {
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
-        while began.elapsed() < STALL_MAX {
+        while self.pace.allows(self.bytes) {
+            let began = Instant::now();
             if self.server.is_stopping() {
                 return Err(io::Error::other("the server stops"));
             }
             let Some(socket) = self.transport.as_fd() else { return Err(io::ErrorKind::NotConnected.into()) };
-            match poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::OUT)], Some(&second)) {
+            let polled = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::OUT)], Some(&second));
+            self.pace.waited += began.elapsed();
+            match polled {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "the other end takes nothing"))
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the other end takes next to nothing"))
     }
 
     /// Reads what the other end has said meanwhile, until it closes: a socket that is closed with any of that unread resets the
@@ -352,5 +378,30 @@ impl Write for Out {
 
     fn flush(&mut self) -> io::Result<()> {
         self.insist(Transport::flush)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_a_copy_byte_by_byte_is_not_waited_for_for_ever() {
+        let mut pace = Pace::default();
+        let mut bytes = 0;
+        // A byte a second.
+        let waits = (1..1000).take_while(|_| {
+            bytes += 1;
+            pace.waited += Duration::from_secs(1);
+            pace.allows(bytes)
+        });
+        assert_eq!(waits.count(), 59);
+        // 2 KiB a second.
+        let mut pace = Pace::default();
+        let goes_on = (1..1000).all(|second| {
+            pace.waited += Duration::from_secs(1);
+            pace.allows(second * 2048)
+        });
+        assert!(goes_on);
     }
 }
