@@ -298,3 +298,44 @@ fn a_damaged_append_only_file_is_named_with_the_place() {
     );
     assert_eq!(server.connect().int(&["EXISTS", "a"]), 1);
 }
+
+#[test]
+fn an_append_only_file_of_any_name_is_known_and_expiries_without_a_clock_count_from_its_own_time() {
+    let command = |line: &str| {
+        let words: Vec<String> =
+            line.split(' ').map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        format!("*{}\r\n{}", words.len(), words.concat())
+    };
+    let lines = [
+        "SELECT 0",
+        "SETEX a 10000 v",
+        "SET b ex PX 10000000",
+        "SET c v",
+        "EXPIRE c 10000",
+        "SET d v PXAT 17",
+    ];
+    let file: String = lines.iter().map(|line| command(line)).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("state"), file).expect("it can be written");
+    let directory = folder.path().display().to_string();
+    let into = folder.path().join("made").display().to_string();
+    let output = sterna_tool(&["import", &directory, "--into", &into]);
+    let told = text(&output);
+    assert!(output.status.success(), "{told}");
+    for part in
+        ["state (an append-only file", "imported: 3 of type string", "expired before: 1", "nothing left"]
+    {
+        assert!(told.contains(part), "{part:?} is not said:\n{told}");
+    }
+    let server = Launch::shards(2).args(&["--dir", &directory, "--appenddirname", "made"]).start();
+    let mut client = server.connect();
+    for key in ["a", "b", "c"] {
+        let left = client.int(&["TTL", key]);
+        assert!((1..=10_000).contains(&left), "{key}: {left}");
+    }
+    assert_eq!(client.int(&["EXISTS", "d"]), 0);
+    // Into a server that runs as well.
+    let target = Server::sterna(1, &[]);
+    let output = sterna_tool(&["import", &directory, "-p", &target.port.to_string()]);
+    assert!(output.status.success() && text(&output).contains("expired before: 1"), "{}", text(&output));
+}

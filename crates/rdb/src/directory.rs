@@ -2,15 +2,19 @@
 //!
 //! ```text
 //! dump.rdb                                   a database file (dbfilename)
-//! appendonly.aof                             an append-only file, before Redis 7
+//! appendonly.aof                             an append-only file, before Redis 7 (appendfilename)
 //! appendonlydir/                             one of several parts, since (appenddirname)
 //!   appendonly.aof.manifest                  names the parts, in order
 //!   appendonly.aof.2.base.rdb                all keys when the file was last rewritten; .base.aof: as commands
 //!   appendonly.aof.2.incr.aof                commands since, maybe in several files
 //! ```
 //!
+//! `dbfilename` and `appendfilename` may give other names: so a file in the directory counts by how it begins, whatever its name is. A
+//! database file in front of commands says so itself (`aof-preamble`, since Redis 7 `aof-base`).
+//!
 //! Directories are read and nothing is changed. Source: the manifest's lines are those of Redis's `aof.c`.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -83,11 +87,19 @@ impl Found {
         }
         let files = sorted(path).map_err(failed)?.into_iter().filter(|path| path.is_file());
         for path in files {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name == "appendonly.aof" {
-                found.push(file(&path)?);
-            } else if name == "dump.rdb" || (name.ends_with(".rdb") && !name.contains(".base.")) {
-                found.push(Found::Rdb(path));
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            // Parts count by their manifest, and what Redis was writing when it died not at all.
+            if name.contains(".base.") || name.contains(".incr.") || name.starts_with("temp-") {
+                continue;
+            }
+            match begins_as(&path) {
+                Some(Beginning::Keys) => found.push(Found::Rdb(path)),
+                Some(Beginning::KeysThenCommands | Beginning::Commands) => {
+                    found.push(Found::Aof(alone(&path)))
+                }
+                None if name == "appendonly.aof" => found.push(Found::Aof(alone(&path))),
+                None if name == "dump.rdb" => found.push(Found::Rdb(path)),
+                None => {}
             }
         }
         Ok(found)
@@ -98,7 +110,7 @@ impl Found {
     pub fn choose(found: Vec<Found>, prefers_aof: bool) -> Result<Found, String> {
         let is_aof = |found: &Found| matches!(found, Found::Aof(_));
         let (aofs, rdbs): (Vec<_>, Vec<_>) = found.into_iter().partition(is_aof);
-        let of_parts = |found: &&Found| !found.path().ends_with("appendonly.aof");
+        let of_parts = |found: &&Found| found.path().extension().is_some_and(|end| end == "manifest");
         let dump = |found: &&Found| found.path().ends_with("dump.rdb");
         let aof = aofs.iter().filter(of_parts).collect::<Vec<_>>();
         let aof = if aof.is_empty() { aofs.iter().collect() } else { aof };
@@ -148,20 +160,50 @@ impl Found {
     }
 }
 
-/// A manifest, an append-only file or a database file, by its name and how it begins.
+/// A manifest, an append-only file or a database file, by how it begins, or by its name.
 fn file(path: &Path) -> Result<Found, DirectoryError> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let bytes = || fs::metadata(path).map_or(0, |about| about.len());
     if name.ends_with(".manifest") {
-        aof_of(path).map(Found::Aof)
-    } else if name.ends_with(".aof") {
-        Ok(Found::Aof(Aof {
-            path: path.to_owned(),
-            parts: vec![Part { path: path.to_owned(), bytes: bytes() }],
-        }))
-    } else {
-        Ok(Found::Rdb(path.to_owned()))
+        return aof_of(path).map(Found::Aof);
     }
+    Ok(match begins_as(path) {
+        Some(Beginning::Commands | Beginning::KeysThenCommands) => Found::Aof(alone(path)),
+        None if name.ends_with(".aof") => Found::Aof(alone(path)),
+        _ => Found::Rdb(path.to_owned()),
+    })
+}
+
+/// An append-only file of one part.
+fn alone(path: &Path) -> Aof {
+    let bytes = fs::metadata(path).map_or(0, |about| about.len());
+    Aof { path: path.to_owned(), parts: vec![Part { path: path.to_owned(), bytes }] }
+}
+
+/// What the first bytes of a file say that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    Keys,
+    KeysThenCommands,
+    Commands,
+}
+
+/// Bytes in which a database file says of which kind it is, and more.
+const HEAD_BYTES: u64 = 512;
+
+fn begins_as(path: &Path) -> Option<Beginning> {
+    let mut head = Vec::new();
+    // What can't be read is nothing of theirs; who names it meets the error when it is opened.
+    fs::File::open(path).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+    let has = |what: &[u8]| head.windows(what.len()).any(|bytes| bytes == what);
+    // A length, the name, and a number of one byte, which is 1.
+    if head.starts_with(b"REDIS0") || head.starts_with(b"VALKEY") {
+        let is_part = has(b"\x0caof-preamble\xc0\x01") || has(b"\x08aof-base\xc0\x01");
+        return Some(if is_part { Beginning::KeysThenCommands } else { Beginning::Keys });
+    }
+    // Redis begins with SELECT, which says more than a star does.
+    let is_select = head.get(..14).is_some_and(|head| head.eq_ignore_ascii_case(b"*2\r\n$6\r\nSELECT"));
+    let is_multi = head.get(..13).is_some_and(|head| head.eq_ignore_ascii_case(b"*1\r\n$5\r\nMULTI"));
+    (is_select || is_multi || head.starts_with(b"#TS:")).then_some(Beginning::Commands)
 }
 
 fn sorted(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -311,6 +353,32 @@ mod tests {
         let names: Vec<_> =
             aof.parts.iter().map(|part| part.path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.1.base.rdb", "a b.1.incr.aof", "a.2.incr.aof"]);
+    }
+
+    #[test]
+    fn files_of_other_names_count_by_how_they_begin() {
+        let preamble = "REDIS0009\u{fa}\x0caof-preamble";
+        let mut preamble = preamble.replace('\u{fa}', "?").into_bytes();
+        preamble.extend([0xc0, 0x01, 0xff]);
+        let directory = directory(&[
+            ("state", "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"),
+            ("noted.log", "#TS:17\r\n"),
+            ("backup", "REDIS0009"),
+            ("temp-17.rdb", "REDIS0009"),
+            ("readme", "*2 stars"),
+        ]);
+        fs::write(directory.path().join("store"), preamble).unwrap();
+        let all = [
+            "D/backup (a database file, 9 bytes)",
+            "D/noted.log (an append-only file, 8 bytes)",
+            "D/state (an append-only file, 23 bytes)",
+            "D/store (an append-only file, 26 bytes)",
+        ];
+        assert_eq!(described(directory.path()), all);
+        for (name, is_aof) in [("state", true), ("store", true), ("backup", false), ("temp-17.rdb", false)] {
+            let found = Found::at(&directory.path().join(name)).unwrap();
+            assert_eq!(matches!(found[0], Found::Aof(_)), is_aof, "{name}");
+        }
     }
 
     #[test]

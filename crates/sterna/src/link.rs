@@ -16,7 +16,7 @@ use sterna_protocol::encode;
 use crate::url::Url;
 
 /// How to reach the server; the words are redis-cli's.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Reach {
     /// Server: `redis://[[user:]password@]host[:port][/db]`, or `rediss://` for TLS
@@ -43,7 +43,7 @@ pub(crate) struct Reach {
     /// Certificates that the server's is checked against, PEM; the system's by default, and for this machine also the one that
     /// `--tls-self-signed` has made
     #[arg(long, value_name = "FILE")]
-    pub(crate) cacert: Option<PathBuf>,
+    cacert: Option<PathBuf>,
     /// Certificate to show to the server, PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
@@ -113,8 +113,8 @@ fn advice(error: &str) -> &'static str {
 }
 
 impl Reach {
-    /// To reach a server without further words.
-    pub(crate) fn to(url: Url, cacert: Option<PathBuf>) -> Reach {
+    /// To reach another server, with the certificates that `like` names.
+    pub(crate) fn to(url: Url, like: &Reach) -> Reach {
         Reach {
             host: url.host.clone(),
             port: url.port,
@@ -123,9 +123,9 @@ impl Reach {
             password: None,
             askpass: false,
             user: None,
-            cacert,
-            cert: None,
-            key: None,
+            cacert: like.cacert.clone(),
+            cert: like.cert.clone(),
+            key: like.key.clone(),
             help: None,
         }
     }

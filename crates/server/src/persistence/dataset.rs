@@ -8,7 +8,8 @@
 //!
 //! An append-only file is replayed: its commands are run, one after the other, as they were. Its clock is what the file itself
 //! says (notes, times of deliveries), which is never later than the moment at which a command was run: so nothing expires that
-//! was not gone then. What has expired since goes as it does in any server.
+//! was not gone then. An expiry that is so long from now, which Redis writes as a moment, counts from the time of the file where there
+//! are no notes: rather too long than too short. What has expired since goes as it does in any server.
 //!
 //! Cost: the memory of the keys.
 
@@ -141,18 +142,36 @@ impl Dataset {
         Ok(load.loaded)
     }
 
-    /// How many keys there are of each type.
+    /// How many keys there are of each type that have not expired.
     pub fn counts(&self) -> BTreeMap<Kind, u64> {
+        let now_ms = unix_ms();
         let mut counts = BTreeMap::new();
         for db in 0..self.databases {
             let mut from = Some(0);
             while let Some(position) = from {
                 from = self.partitions.visit(0, db, position, KEYS_AT_ONCE, |record| {
+                    if record.is_expired(now_ms) {
+                        return;
+                    }
                     *counts.entry(Kind::of_type(record.value().type_name().as_bytes())).or_default() += 1;
                 });
             }
         }
         counts
+    }
+
+    /// How many keys have expired.
+    pub fn expired(&self) -> u64 {
+        let (now_ms, mut expired) = (unix_ms(), 0);
+        for db in 0..self.databases {
+            let mut from = Some(0);
+            while let Some(position) = from {
+                from = self.partitions.visit(0, db, position, KEYS_AT_ONCE, |record| {
+                    expired += u64::from(record.is_expired(now_ms));
+                });
+            }
+        }
+        expired
     }
 
     /// Its libraries of functions, as FUNCTION DUMP gives them before its footer; `None`: there are none.
@@ -247,6 +266,40 @@ fn open(path: &Path) -> Result<BufReader<File>, LoadError> {
     Ok(BufReader::with_capacity(1 << 20, file))
 }
 
+/// When a file was written last, Unix time in milliseconds; now, if that is not known.
+fn written_ms(path: &Path) -> u64 {
+    let modified = std::fs::metadata(path).and_then(|about| about.modified()).ok();
+    let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    since.map_or_else(unix_ms, |since| since.as_millis() as u64)
+}
+
+/// Whether a command says how long from now something is to be there: with EX or PX among its options, which values, fields and what
+/// they are compared with may be called as well.
+fn counts_from_now(name: &str, words: &[Vec<u8>]) -> bool {
+    let count = |at: usize| {
+        let count = words.get(at).and_then(|word| std::str::from_utf8(word).ok()?.parse::<u32>().ok());
+        count.map_or(0, |count| count as usize)
+    };
+    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let mut at = match name {
+        "expire" | "pexpire" | "setex" | "psetex" | "hexpire" | "hpexpire" => return true,
+        "restore" => return !words.iter().skip(4).any(|word| is(word, "absttl")),
+        "set" => 3,
+        "getex" | "hgetex" | "hsetex" | "increx" => 2,
+        "msetex" => 2 + 2 * count(1),
+        _ => return false,
+    };
+    while let Some(word) = words.get(at) {
+        at += match word.as_slice() {
+            word if is(word, "ex") || is(word, "px") => return true,
+            word if is(word, "fields") => 2 + count(at + 1) * if name == "hsetex" { 2 } else { 1 },
+            word if ["ifeq", "ifne", "ifdeq", "ifdne"].iter().any(|option| is(word, option)) => 2,
+            _ => 1,
+        };
+    }
+    false
+}
+
 /// Files being loaded.
 struct Load<'a> {
     dataset: &'a Dataset,
@@ -257,6 +310,10 @@ struct Load<'a> {
     db: usize,
     /// A moment that is not later than that of what is read, Unix time in milliseconds.
     clock_ms: u64,
+    /// Whether the file notes the time: then it is that moment, but for a second.
+    has_notes: bool,
+    /// When the file was written last.
+    written_ms: u64,
     /// Bytes of the parts before.
     done_bytes: u64,
     total_bytes: u64,
@@ -278,6 +335,8 @@ impl<'a> Load<'a> {
             rows: COMMANDS.iter().map(|row| (row.spec.name, row)).collect(),
             db: 0,
             clock_ms: 0,
+            has_notes: false,
+            written_ms: unix_ms(),
             done_bytes: 0,
             total_bytes,
             keys: 0,
@@ -385,6 +444,7 @@ impl<'a> Load<'a> {
                 (input, offset) = self.rdb(&part.path, input, false)?;
             }
             self.db = 0;
+            self.written_ms = written_ms(&part.path);
             self.commands(&part.path, Commands::from(input, offset), is_last)?;
             self.done_bytes += part.bytes;
         }
@@ -405,7 +465,10 @@ impl<'a> Load<'a> {
                 Ok(Line::End) => break queued.is_some(),
                 Err(CommandError::Cut(_)) => break true,
                 Err(error) => return Err(LoadError::Commands(path.to_owned(), error)),
-                Ok(Line::Time(seconds)) => self.clock_ms = self.clock_ms.max(seconds.saturating_mul(1000)),
+                Ok(Line::Time(seconds)) => {
+                    self.clock_ms = self.clock_ms.max(seconds.saturating_mul(1000));
+                    self.has_notes = true;
+                }
                 Ok(Line::Command(words)) => {
                     let name = &words[0];
                     if name.eq_ignore_ascii_case(b"multi") {
@@ -491,7 +554,9 @@ impl<'a> Load<'a> {
             touches: true,
         };
         let (mut log, mut out) = (Changes::default(), Vec::new());
-        let scene = Scene { db: self.db, now_ms: self.clock_ms, caller };
+        let now_ms =
+            if !self.has_notes && counts_from_now(name, words) { self.written_ms } else { self.clock_ms };
+        let scene = Scene { db: self.db, now_ms, caller };
         let mut reply = Reply::new(&mut out, Proto::Resp2);
         match self.dataset.partitions.execute(row, args.args(), scene, &mut log, &mut reply) {
             Ok(_) => Ok(()),
@@ -533,6 +598,45 @@ impl<'a> Load<'a> {
             }
             _ => self
                 .refuse(format!("{}: the command function at offset {begin} is not known", path.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_from_now_is_an_option_and_no_value_of_that_name() {
+        let rows = [
+            ("set k v EX 10", true),
+            ("set k ex px 10", true),
+            ("set k ex", false),
+            ("set k v IFEQ ex KEEPTTL", false),
+            ("set k v IFEQ ex GET EX 10", true),
+            ("set k v PXAT 1700000000000", false),
+            ("setex k 10 v", true),
+            ("getex ex PERSIST", false),
+            ("getex k EX 10", true),
+            ("increx k BYINT 1 px 10", true),
+            ("msetex 2 a ex b px KEEPTTL", false),
+            ("msetex 2 a ex b px EX 10", true),
+            ("hsetex k FIELDS 2 ex px px ex FNX", false),
+            ("hsetex k FIELDS 1 f v PX 10", true),
+            ("hsetex k EX 10 FIELDS 1 f v", true),
+            ("hgetex k PERSIST FIELDS 2 ex px", false),
+            ("hexpire k 10 FIELDS 1 f", true),
+            ("restore k 10 x ABSTTL", false),
+            ("restore k 10 absttl REPLACE", true),
+            // What can't be run is refused later.
+            ("msetex 99999999999 a", false),
+            ("msetex 4294967295 a b", false),
+            ("hsetex k FIELDS", false),
+            ("hset k EX 10", false),
+        ];
+        for (line, expected) in rows {
+            let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            assert_eq!(counts_from_now(line.split(' ').next().unwrap(), &words), expected, "{line}");
         }
     }
 }

@@ -30,12 +30,8 @@ const NAMES_MAX: usize = 10;
 const DIFFERING_MAX: usize = 100_000;
 
 /// Compares, and says what differs.
-pub(super) fn compare(
-    url: &Url,
-    mut target: Link,
-    cacert: Option<std::path::PathBuf>,
-) -> Result<(), Failure> {
-    let mut source = Link::open(&Reach::to(url.clone(), cacert))?;
+pub(super) fn compare(url: &Url, mut target: Link, like: &Reach) -> Result<(), Failure> {
+    let mut source = Link::open(&Reach::to(url.clone(), like))?;
     let mut progress = Progress::new();
     let mut differing: BTreeSet<(u64, Vec<u8>)> = BTreeSet::new();
     let mut compared = 0;

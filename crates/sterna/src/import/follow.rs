@@ -69,7 +69,7 @@ pub(super) fn follow(url: &Url, options: &Options, target: &mut Target) -> Resul
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|error| Failure::Io("cannot listen to signals", error))?;
     }
-    let reach = Reach::to(url.clone(), target.cacert.clone());
+    let reach = Reach::to(url.clone(), &target.reach);
     check(target, &reach, options.replace)?;
     target.replace = true;
     let mut reached = Reached::default();

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::Args;
 
@@ -92,13 +93,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     let link = Link::open(&options.reach)?;
     if let (true, Some(url)) = (options.check, &options.source.from) {
-        return compare::compare(url, link, options.reach.cacert.clone());
+        return compare::compare(url, link, &options.reach);
     }
     let mut target = Target {
         link,
         replace: options.replace,
         keep_going: options.keep_going,
-        cacert: options.reach.cacert.clone(),
+        reach: options.reach.clone(),
         // Whichever its URL has selected.
         db: u64::MAX,
         waiting: Vec::new(),
@@ -154,6 +155,7 @@ fn into_directory(found: &Found, into: &Path, options: &Options) -> Result<(), F
     dataset.write_journal(into).map_err(|error| Failure::Journal(into.to_owned(), error))?;
     let mut tally = Tally { brought: dataset.counts(), ..Tally::default() };
     tally.add(loaded);
+    tally.expired += dataset.expired();
     tally.libraries.0 = u64::from(dataset.libraries().is_some());
     tally.tell();
     println!("start with: {} --appendonly yes", start_with(into));
@@ -164,6 +166,7 @@ fn into_directory(found: &Found, into: &Path, options: &Options) -> Result<(), F
 fn from_commands(found: &Found, options: &Options, target: &mut Target) -> Result<(), Failure> {
     let (dataset, loaded) = load(found, options, &mut target.progress)?;
     target.tally.add(loaded);
+    target.tally.expired += dataset.expired();
     if let Some(libraries) = dataset.libraries() {
         target.bring_libraries(libraries)?;
     }
@@ -182,6 +185,8 @@ fn from_file(path: &Path, target: &mut Target) -> Result<(), Failure> {
     let mut rdb = Rdb::open(BufReader::with_capacity(1 << 20, file)).map_err(unreadable)?;
     loop {
         match rdb.advance().map_err(unreadable)? {
+            // It would be taken, and be gone.
+            Step::Key(entry) if is_expired(&entry) => target.tally.expired += 1,
             Step::Key(entry) => target.bring(entry)?,
             Step::Library(library) => target.bring_libraries(library)?,
             Step::End => return Ok(()),
@@ -190,8 +195,13 @@ fn from_file(path: &Path, target: &mut Target) -> Result<(), Failure> {
     }
 }
 
+fn is_expired(entry: &Entry) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    entry.expire_at_ms.is_some_and(|at_ms| u128::from(at_ms) < now.as_millis())
+}
+
 fn from_server(url: &Url, target: &mut Target) -> Result<(), Failure> {
-    let mut source = Link::open(&Reach::to(url.clone(), target.cacert.clone()))?;
+    let mut source = Link::open(&Reach::to(url.clone(), &target.reach))?;
     if let Some(libraries) = dumped::functions(&mut source)? {
         target.bring_libraries(libraries)?;
     }
@@ -213,8 +223,8 @@ struct Target {
     link: Link,
     replace: bool,
     keep_going: bool,
-    /// What certificates are checked against, at both ends.
-    cacert: Option<PathBuf>,
+    /// How the target is reached: its certificates are those of both ends.
+    reach: Reach,
     /// The database that the connection has selected.
     db: u64,
     /// Keys whose replies have not been read.
