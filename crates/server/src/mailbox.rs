@@ -5,7 +5,8 @@
 //! stands in one queue with its sender and its size, is handed out in slices of time, and is limited by credit
 //! (`shard/credit.rs`). What there is little of, and others wait for, stands in the *urgent* queue and is read in every turn.
 //!
-//! A push wakes the shard at most once between two drains: the pusher sets `is_awake` behind its push, the shard clears it
+//! A push wakes the shard at most once between two drains: the pusher sets `is_awake` behind its push (or, where it puts many
+//! letters there in one turn, behind the last of them), the shard clears it
 //! before it drains. Both are swaps (AcqRel), which have one order: if the pusher's comes second it finds the flag cleared
 //! and wakes the shard; if it comes first the shard's swap reads from it, and so the drain sees the push. No mail is ever
 //! left without a wake-up behind it.
@@ -226,12 +227,17 @@ impl Mailbox {
 
     /// Puts `mail` of shard `from` at the end of its queue and sees to it that the shard looks.
     pub(crate) fn post(&self, from: usize, bytes: usize, mail: Mail) {
+        self.put(from, bytes, mail);
+        self.wake();
+    }
+
+    /// The same for a caller that calls `wake` by the end of its turn: until then the shard may find it, and need not.
+    pub(crate) fn put(&self, from: usize, bytes: usize, mail: Mail) {
         if mail.is_urgent() {
             self.urgent.push(mail);
         } else {
             self.letters.push(Letter { from, bytes, mail });
         }
-        self.wake();
     }
 
     /// Sees to it that the shard looks.
@@ -255,6 +261,11 @@ impl Mailbox {
     /// The next letter, if there is any.
     pub(crate) fn pop(&self) -> Option<Letter> {
         self.letters.pop()
+    }
+
+    /// Whether any letter waits.
+    pub(crate) fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
     }
 
     /// How many letters wait.

@@ -5,11 +5,13 @@
 //! 2. The message is appended, as by XADD. Its ID is the message's position; if it fails, nobody is sent anything.
 //! 3. What other shards have mailed so far is handed out here. All earlier messages of the channel are among it, since they
 //!    were mailed under the same lock.
-//! 4. The message is handed out here, and mailed to the other shards.
+//! 4. The message is handed out here, or joins the run of those before it, and is mailed to the other shards.
 //! 5. The partition is unlocked.
 //!
 //! So every shard hands out a channel's messages in the order of their IDs, and a message that somebody was sent is in the
-//! stream. Cost: an XADD and a PUBLISH, and no run: messages to such a channel are handed out one by one.
+//! stream. A run of one connection's messages goes on over several locks: what others have published meanwhile is in the mail, and
+//! step 3 ends the run before it hands that out. So does whoever goes live here. Other shards are woken when the turn ends, as for
+//! any message; who looks before finds what is in the mail. Cost: an XADD and a PUBLISH.
 
 use std::sync::Arc;
 
@@ -55,7 +57,8 @@ impl Shard {
         if partitions.is_busy() {
             return Err(self.keys_taken());
         }
-        let published = self.publish_in(slot, &mut held, key, args);
+        let published = self.keep_and_publish(slot, &mut held, key, args);
+        self.mail_outbox_quietly();
         held.serve_ready(self.clock.now_ms, &mut self.changes);
         self.remember_served();
         drop(held);
@@ -71,13 +74,26 @@ impl Shard {
         key: &[u8],
         args: Args<'_>,
     ) -> Result<usize, Failure> {
-        let (channel, payload) = (args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
-        let id = self.remember(slot, held, key, channel, payload)?;
-        self.receive_published(None);
-        let deliveries = self.publish_kept(Namespace::Channels, channel, payload, id);
+        let published = self.keep_and_publish(slot, held, key, args);
         self.end_run();
         self.mail_outbox();
-        Ok(deliveries)
+        published
+    }
+
+    /// Steps 2 to 4, but for the mail.
+    fn keep_and_publish(
+        &mut self,
+        slot: usize,
+        held: &mut Held<'_>,
+        key: &[u8],
+        args: Args<'_>,
+    ) -> Result<usize, Failure> {
+        let (channel, payload) = (args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
+        let id = self.remember(slot, held, key, channel, payload)?;
+        if self.has_letters() {
+            self.receive_published(None);
+        }
+        Ok(self.publish_kept(Namespace::Channels, channel, payload, id))
     }
 
     /// Appends a message to the channel's stream, and removes what its rule lets go. Answers the entry's ID.

@@ -101,6 +101,8 @@ pub(crate) struct Fanout {
     lines: Lines,
     run: Option<Run>,
     outbox: Outbox,
+    /// Shards, a bit each, whose mail they have not been woken for.
+    wakes_owed: u64,
     scratch: MatchScratch,
     /// Channel bytes of the last run, kept for their memory.
     spare_channel: Vec<u8>,
@@ -622,10 +624,29 @@ impl Shard {
         if self.outward.is_some() {
             self.hand_on();
         }
+        self.put_outbox();
+        let mut owed = std::mem::take(&mut self.fanout.wakes_owed);
+        while owed != 0 {
+            self.server.shards[owed.trailing_zeros() as usize].mailbox.wake();
+            owed &= owed - 1;
+        }
+    }
+
+    /// The same for one message of many: the shards are woken by the next `mail_outbox`, which ends the turn.
+    #[inline]
+    pub(crate) fn mail_outbox_quietly(&mut self) {
+        if self.outward.is_some() {
+            self.hand_on();
+        }
+        self.put_outbox();
+    }
+
+    fn put_outbox(&mut self) {
         let Shard { fanout, credit, server, index, .. } = self;
         for (shard, parcel, bytes) in fanout.outbox.take_parcels() {
             credit.mailed(server, *index, shard, bytes);
-            server.shards[shard].mailbox.post(*index, bytes, Mail::Published(parcel));
+            server.shards[shard].mailbox.put(*index, bytes, Mail::Published(parcel));
+            fanout.wakes_owed |= 1 << shard;
         }
     }
 

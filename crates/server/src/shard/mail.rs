@@ -132,7 +132,15 @@ impl Shard {
     /// Whether the connection may publish to a channel that remembers: what other shards have published is handed out, at once
     /// if that takes a moment. If not, it waits.
     pub(crate) fn has_handed_out(&mut self, slot: usize) -> bool {
-        self.receive_published(Some(Instant::now() + OWN_MAIL_TIME_MAX)) || self.has_read_mail(slot)
+        !self.has_letters()
+            || self.receive_published(Some(Instant::now() + OWN_MAIL_TIME_MAX))
+            || self.has_read_mail(slot)
+    }
+
+    /// Whether letters wait to be handed out, those that are mailed under a lock that is held now among them.
+    #[inline]
+    pub(crate) fn has_letters(&self) -> bool {
+        self.inbox.parcel.is_some() || !self.inbox.late.is_empty() || self.handle().mailbox.has_letters()
     }
 
     /// Hands out what had arrived when it was called: a SUBSCRIBE inside a transaction can't wait for its turn. Only messages
