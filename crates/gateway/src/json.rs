@@ -57,8 +57,9 @@ impl Writer<'_> {
             b'+' if depth == 0 && line == b"OK" => self.out.extend_from_slice(br#""OK""#),
             b'+' => self.string(line),
             b'-' => self.error(line),
-            b':' if str::from_utf8(line).is_ok_and(|text| text.parse::<i64>().is_ok()) => {
-                self.out.extend_from_slice(line.strip_prefix(b"+").unwrap_or(line));
+            b':' => {
+                let number: i64 = str::from_utf8(line).ok().and_then(|text| text.parse().ok()).ok_or(Broken)?;
+                self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
             }
             b'_' => self.out.extend_from_slice(b"null"),
             b'#' => self.out.extend_from_slice(if line == b"t" { b"true" } else { b"false" }),
@@ -149,12 +150,13 @@ mod tests {
 
     #[test]
     fn replies_have_the_shapes_that_upstash_has() {
-        let cases: [(&[u8], &str, &str); 9] = [
+        let cases: [(&[u8], &str, &str); 10] = [
             (b"+OK\r\n", r#"{"result":"OK"}"#, r#"{"result":"OK"}"#),
             (b"$2\r\nOK\r\n", r#"{"result":"OK"}"#, r#"{"result":"T0s="}"#),
             (b"+PONG\r\n", r#"{"result":"PONG"}"#, r#"{"result":"UE9ORw=="}"#),
             (b"$-1\r\n", r#"{"result":null}"#, r#"{"result":null}"#),
             (b":-7\r\n", r#"{"result":-7}"#, r#"{"result":-7}"#),
+            (b":+07\r\n", r#"{"result":7}"#, r#"{"result":7}"#),
             (
                 b"*3\r\n$1\r\na\r\n*-1\r\n*1\r\n+OK\r\n",
                 r#"{"result":["a",null,["OK"]]}"#,
