@@ -1,10 +1,11 @@
 // What is left of the messages when every client is cut off for two seconds: node bench/drops/drops.js [CLIENTS] [NAME…]
+// STERNA_DROPS_CUTS=50 has it happen so many times, a second after the one before.
 //
 //   publisher ──► server ──► a proxy that is cut, bytes in flight included, and mended ──► clients
 //
 // Each client is the library that people use, set up as its guide says, and comes back as it does by itself. Reported is how many
-// of the messages each client was given, and how many twice. Needs what ./test installs; STERNA_BIN and REDIS8_SERVER (or
-// REDIS_SERVER) name servers, NATS_SERVER a third; what is not there is left out.
+// of the messages each client was given, and how many twice. Needs what ./test installs; STERNA_BIN, REDIS8_SERVER (or
+// REDIS_SERVER), VALKEY_SERVER and NATS_SERVER name servers; what is not there is left out.
 import { fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -23,11 +24,13 @@ const { io } = require('socket.io-client');
 
 const [clients = '50', ...names] = process.argv.slice(2);
 const CLIENTS = Number(clients);
+const CUTS = Number(process.env.STERNA_DROPS_CUTS ?? 1);
 const INTERVAL_MS = 10;
-const [BEFORE_MS, CUT_MS, AFTER_MS, SETTLE_MS] = [2000, 2000, 3000, 6000];
+const [BEFORE_MS, CUT_MS, BETWEEN_MS, AFTER_MS, SETTLE_MS] = [2000, 2000, 1000, 3000, 6000];
 const HOST = '127.0.0.1';
 const STERNA = process.env.STERNA_BIN ?? fileURLToPath(new URL('../../target/release/sterna', import.meta.url));
 const REDIS = process.env.REDIS8_SERVER ?? process.env.REDIS_SERVER;
+const VALKEY = process.env.VALKEY_SERVER;
 const NATS = process.env.NATS_SERVER;
 
 async function freePort() {
@@ -184,6 +187,10 @@ const SYSTEMS = {
     const server = await serve(stop, REDIS, redisArgs);
     return { port: server.port, open: respClient, publish: byRedis(stop, server) };
   }),
+  'Valkey, ioredis': VALKEY && (async (stop) => {
+    const server = await serve(stop, VALKEY, redisArgs);
+    return { port: server.port, open: respClient, publish: byRedis(stop, server) };
+  }),
   'NATS core': NATS && (async (stop) => {
     const server = await serve(stop, NATS, (port) => ['-a', HOST, '-p', port]);
     return { port: server.port, open: natsClient, publish: byNats(stop, server) };
@@ -207,9 +214,12 @@ async function measure(name, start) {
   let sent = 0;
   const timer = setInterval(() => { publish(sent); sent += 1; }, INTERVAL_MS);
   await pause(BEFORE_MS);
-  line.cut();
-  await pause(CUT_MS);
-  line.mend();
+  for (let cut = 0; cut < CUTS; cut += 1) {
+    if (cut > 0) await pause(BETWEEN_MS);
+    line.cut();
+    await pause(CUT_MS);
+    line.mend();
+  }
   await pause(AFTER_MS);
   clearInterval(timer);
   await pause(SETTLE_MS);

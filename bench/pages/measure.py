@@ -6,7 +6,7 @@
 
 Kinds: subscribers of the Redis protocol, server-sent events, server-sent events of two channels that remember, Pusher's protocol, and
 Socket.IO (its own server, without adapter, WebSocket alone). Each is a process of its own, started anew for each round. Memory is
-the growth of VmRSS by a page; time is that of all threads, from /proc/PID/stat, over 100-byte messages published in bursts of 50.
+the growth of VmRSS by a page, once the allocator has given back what it took to let them in (some ten seconds); time is that of all threads, from /proc/PID/stat, over 100-byte messages published in bursts of 50.
 Latency is from before PUBLISH to the last of all pages having read, of one message at a time. Needs what ./test installs.
 """
 
@@ -27,6 +27,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 BURST = 50
 TEXT = b"x" * 100
+
+# The allocator gives back within ten seconds what is not used any more.
+SETTLE_S = 12
 
 
 def free_port() -> int:
@@ -214,10 +217,10 @@ def measure(make, count: int, messages: int) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         kind.start(folder)
         Pages(kind, 200).close()
-        time.sleep(0.5)
+        time.sleep(SETTLE_S)
         before = rss_bytes(kind.process.pid)
         pages = Pages(kind, count)
-        time.sleep(0.5)
+        time.sleep(SETTLE_S)
         memory = (rss_bytes(kind.process.pid) - before) / count
         latency = statistics.quantiles(latencies_ms(pages, 100), n=100)[98] if messages else 0
         began = cpu_us(kind.process.pid)
