@@ -3,11 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use sterna_tests::client::Client;
 use sterna_tests::http::{HttpServer, answer_of};
 use sterna_tests::server::wait_for;
+use sterna_tests::tls::{self, Authority};
 
 use crate::pusher::tools::{handshake, masked};
-use crate::tools::{bearer, done, info, run};
+use crate::tools::{bearer, done, https, info, run};
 
 /// What is not HTTP, or more of it than anybody needs.
 fn broken_requests() -> Vec<Vec<u8>> {
@@ -234,4 +236,50 @@ fn a_get_with_a_body_is_refused_before_it_waits_for_anything() {
     let mut client = server.server.connect();
     client.request(&["RPUSH", "q", "kept"]);
     assert_eq!(client.int(&["LLEN", "q"]), 1);
+}
+
+/// Waits at `q` for good, with more behind it than the server reads ahead.
+fn waits_with_more_behind(lines: &str) -> Vec<u8> {
+    let wait = format!("POST /blpop/q/0 HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Content-Length: 0\r\n\r\n");
+    [wait.as_bytes(), b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n", &[b' '; 50_000]]
+        .concat()
+}
+
+/// Waits for so many to wait, has them leave, and for all of that to be over.
+fn leave_and_are_noticed(client: &mut Client, waiting: (usize, usize), open: impl Sized) {
+    let (blocked, listening) = waiting;
+    let blocked = blocked.to_string();
+    wait_for("them to wait", || (info(client, "blocked_clients") == blocked).then_some(()));
+    wait_for("them to listen", || (client.int(&["PUBLISH", "n", "m"]) == listening as i64).then_some(()));
+    drop(open);
+    wait_for("all to be gone", || (info(client, "connected_clients") == "1").then_some(()));
+    wait_for("none to wait", || (info(client, "blocked_clients") == "0").then_some(()));
+    client.request(&["RPUSH", "q", "kept"]);
+    assert_eq!((client.int(&["LLEN", "q"]), client.int(&["PUBLISH", "n", "m"])), (1, 0));
+}
+
+#[test]
+fn a_client_that_leaves_is_noticed_though_something_that_it_has_sent_is_unread() {
+    let server = HttpServer::start(2, &[]);
+    let begun = |bytes: &[u8]| {
+        let mut socket = server.connect();
+        socket.write_all(bytes).expect("the server reads");
+        socket
+    };
+    let waiting = begun(&waits_with_more_behind(""));
+    let head = "POST /subscribe/n HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n";
+    let listening = begun(&[head.as_bytes(), &[b'x'; 50_000]].concat());
+    leave_and_are_noticed(&mut server.server.connect(), (1, 1), (waiting, listening));
+    // What was unread is read when its turn comes.
+    let requests = |last: &str| {
+        format!("{}{}", server.request("POST", "/ping", "", "").replace("close", "keep-alive"), last)
+    };
+    let mut socket = begun(requests(&server.request("POST", "/echo/x", "", "")).as_bytes());
+    assert!(answer_of(&mut socket).expect("an answer").body.ends_with(r#"{"result":"x"}"#));
+
+    let authority = Authority::new();
+    let (server, port) = https(&authority);
+    let mut stream = tls::stream(port, &authority).expect("it shakes hands");
+    stream.write_all(&waits_with_more_behind("")).expect("the server reads");
+    leave_and_are_noticed(&mut server.connect(), (1, 0), stream);
 }

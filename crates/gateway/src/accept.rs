@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,7 +18,7 @@ use sterna_server::{Engine, EventStream, HttpChange, HttpListener, InnerClient, 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::server::TlsStream;
@@ -28,9 +28,11 @@ use crate::dashboard::Dashboard;
 use crate::guarded::Guarded;
 use crate::keys::KeyFile;
 use crate::limits::{
-    ACCEPT_PAUSE, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, WRITE_STALL_MAX,
+    ACCEPT_PAUSE, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, LEFT_TIME_MAX,
+    WRITE_STALL_MAX,
 };
 use crate::route;
+use crate::socket::{Socket, Watch};
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -86,16 +88,16 @@ trait Leave: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn leave(self) -> io::Result<(std::net::TcpStream, Option<ServerConnection>)>;
 }
 
-impl Leave for TcpStream {
+impl Leave for Socket {
     fn leave(self) -> io::Result<(std::net::TcpStream, Option<ServerConnection>)> {
-        Ok((self.into_std()?, None))
+        Ok((Socket::leave(self)?, None))
     }
 }
 
-impl Leave for TlsStream<TcpStream> {
+impl Leave for TlsStream<Socket> {
     fn leave(self) -> io::Result<(std::net::TcpStream, Option<ServerConnection>)> {
-        let (stream, session) = self.into_inner();
-        Ok((stream.into_std()?, Some(session)))
+        let (socket, session) = self.into_inner();
+        Ok((socket.leave()?, Some(session)))
     }
 }
 
@@ -185,7 +187,9 @@ fn plain(address: SocketAddr) -> SocketAddr {
 
 async fn serve(stream: TcpStream, caller: Caller, seat: Seat) {
     if !caller.tls {
-        return serve_requests(stream, caller, seat).await;
+        let socket = Socket::new(stream);
+        let watch = socket.watch();
+        return serve_requests(socket, watch, caller, seat).await;
     }
     let Some(tls) = caller.shared.engine.tls() else { return };
     let mut first = [0];
@@ -196,15 +200,17 @@ async fn serve(stream: TcpStream, caller: Caller, seat: Seat) {
         let _ = stream.try_write(NEEDS_TLS);
         return;
     }
-    let handshake = timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(stream)).await;
+    let socket = Socket::new(stream);
+    let watch = socket.watch();
+    let handshake = timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(socket)).await;
     match handshake {
-        Ok(Ok(stream)) => serve_requests(stream, caller, seat).await,
+        Ok(Ok(stream)) => serve_requests(stream, watch, caller, seat).await,
         Ok(Err(error)) => tracing::debug!(%error, addr = %caller.peer, "TLS failed"),
         Err(_) => {}
     }
 }
 
-async fn serve_requests(stream: impl Leave, caller: Caller, seat: Seat) {
+async fn serve_requests(stream: impl Leave, watch: Watch, caller: Caller, seat: Seat) {
     let caller = Arc::new(caller);
     let asker = Arc::clone(&caller);
     let service = service_fn(move |request| {
@@ -219,20 +225,31 @@ async fn serve_requests(stream: impl Leave, caller: Caller, seat: Seat) {
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    let successor = poll_fn(|context| match Pin::new(&mut connection).poll(context) {
-        Poll::Ready(Ok(())) => Poll::Ready(None),
-        Poll::Ready(Err(error)) => {
-            tracing::debug!(%error, addr = %caller.peer, "an HTTP connection ended");
-            Poll::Ready(None)
+    // When whoever has left is given up.
+    let mut end: Option<Pin<Box<Sleep>>> = None;
+    let successor = poll_fn(|context| {
+        match Pin::new(&mut connection).poll(context) {
+            Poll::Ready(Ok(())) => return Poll::Ready(None),
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, addr = %caller.peer, "an HTTP connection ended");
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {}
         }
         // Answers to earlier requests go out first; until then the request that became a stream waits.
-        Poll::Pending if flushed.load(Relaxed) => match caller.take_successor() {
-            Some(successor) => Poll::Ready(Some(successor)),
-            None => Poll::Pending,
-        },
-        Poll::Pending => Poll::Pending,
+        if flushed.load(Relaxed)
+            && let Some(successor) = caller.take_successor()
+        {
+            return Poll::Ready(Some(successor));
+        }
+        if end.is_none() {
+            ready!(watch.poll_end(context));
+        }
+        let end = end.get_or_insert_with(|| Box::pin(sleep(LEFT_TIME_MAX)));
+        end.as_mut().poll(context).map(|()| None)
     })
     .await;
+    drop(watch);
     let Some(next) = successor else { return };
     let parts = connection.into_parts();
     let (mut stream, early) = (parts.io.into_inner().into_inner(), parts.read_buf);

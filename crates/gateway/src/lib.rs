@@ -31,6 +31,7 @@ mod replies;
 mod response;
 mod route;
 mod session;
+mod socket;
 mod stream;
 mod token;
 mod upstash;

@@ -20,6 +20,9 @@ pub(crate) const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a login may wait: on a slowed address, or for a paused server.
 pub(crate) const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long a request goes on whose client has left behind it: who sends one and hangs up has it done, and what waits ends.
+pub(crate) const LEFT_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// How long a peer may take nothing of what it is sent.
 pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 

@@ -67,10 +67,6 @@ async fn route(
     if let Some(probe) = observe::probe(&caller.shared.engine, head.uri.path()) {
         return if head.method == Method::GET { Ok(probe) } else { Err(Refusal::method("GET")) };
     }
-    // While a body is unread, hyper does not notice that its client has left: a command that waits would go on for nobody.
-    if head.method == Method::GET && !body.is_end_stream() {
-        return Err(Refusal::bad("ERR A GET takes no body"));
-    }
     let query = url::pairs(head.uri.query().unwrap_or_default());
     // Elsewhere a GET may change something, and an old browser sends cookies with what other sites' links ask for.
     let may_use_cookie = asker.may_use_cookie() && head.uri.path().starts_with("/v1/");
@@ -89,6 +85,7 @@ async fn route(
         asked.path.pop_front();
         return v1::answer(caller, asked).await;
     }
+    asked.check_body()?;
     if asked.raw_path == observe::METRICS {
         return observe::metrics(caller, asked).await;
     }
@@ -108,6 +105,15 @@ impl Asked {
             origin::check_host(&self.headers)?;
         }
         Session::open(caller, self.login.as_ref()).await
+    }
+
+    /// Refuses a body where none is read: while it is unread, it takes longer to notice that its client has left, and a command
+    /// that waits would go on for nobody.
+    pub(crate) fn check_body(&self) -> Result<(), Refusal> {
+        match self.method == Method::GET && !self.body.is_end_stream() {
+            true => Err(Refusal::bad("ERR A GET takes no body")),
+            false => Ok(()),
+        }
     }
 
     /// The value of a parameter.

@@ -157,7 +157,12 @@ impl Session {
     pub(crate) async fn command(&mut self, args: &[&[u8]]) -> Result<Replies, Refusal> {
         let mut request = Vec::new();
         encode::request(&mut request, args);
-        let replies = self.run(&request, 1).await?;
+        self.run_one(&request).await
+    }
+
+    /// Runs one command that is encoded already.
+    pub(crate) async fn run_one(&mut self, request: &[u8]) -> Result<Replies, Refusal> {
+        let replies = self.run(request, 1).await?;
         match replies.refusal() {
             Some(refusal) => Err(refusal),
             None => Ok(replies),
@@ -181,9 +186,10 @@ impl Replies {
         self.bytes.len()
     }
 
-    /// What they count for.
-    pub(crate) fn into_held(self) -> Held {
-        self.held
+    /// What they count for; it does so no longer.
+    pub(crate) fn take_held(&mut self) -> Held {
+        let nothing = Held::new(self.held.budget());
+        std::mem::replace(&mut self.held, nothing)
     }
 
     /// The last reply, if it is an error.

@@ -44,18 +44,24 @@ pub(crate) async fn answer(caller: &Caller, mut asked: Asked) -> Result<Response
         if asked.method == Method::GET { Vec::new() } else { asked.body(caller, &mut session.held).await? };
     let (engine, encoding) = (&caller.shared.engine, encoding_of(&asked));
     let is_alone = asked.path.len() == 1;
-    let read = |body: Vec<u8>| {
+    let reads = |read: fn(&[u8], &Engine) -> Result<Requests, Refusal>, body: Vec<u8>, held| {
         let engine = engine.clone();
-        aside(body.len(), move || read_commands(&body, &engine))
+        aside(body.len(), held, move || read(&body, &engine))
     };
+    let held = &mut session.held;
     match &name[..] {
         b"" => {
-            let mut requests = Requests::default();
-            requests.add(&aside(body.len(), move || read_command(&body)).await??, engine)?;
+            let requests = reads(read_one, body, held).await??;
             one(session, requests, encoding).await
         }
-        b"pipeline" if is_alone => pipeline(session, read(body).await??, encoding).await,
-        b"multi-exec" if is_alone => transaction(session, read(body).await??, encoding).await,
+        b"pipeline" if is_alone => {
+            let requests = reads(read_commands, body, held).await??;
+            pipeline(session, requests, encoding).await
+        }
+        b"multi-exec" if is_alone => {
+            let requests = reads(read_commands, body, held).await??;
+            transaction(session, requests, encoding).await
+        }
         _ => {
             let mut requests = Requests::default();
             requests.add(&words(&asked, body), engine)?;
@@ -112,6 +118,13 @@ fn read_command(body: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
     let list: Vec<&RawValue> = serde_json::from_slice(body)
         .map_err(|_| Refusal::bad("ERR The body must be a JSON array of arguments"))?;
     arguments(&list)
+}
+
+/// The same as a request.
+fn read_one(body: &[u8], engine: &Engine) -> Result<Requests, Refusal> {
+    let mut requests = Requests::default();
+    requests.add(&read_command(body)?, engine)?;
+    Ok(requests)
 }
 
 /// The commands in a body of JSON.
@@ -227,16 +240,15 @@ fn unreadable() -> Refusal {
 
 /// The answer whose body `write` makes of the replies.
 async fn answered(
-    replies: Replies,
+    mut replies: Replies,
     write: impl FnOnce(&Replies, &mut Vec<u8>) -> Result<(), Broken> + Send + 'static,
 ) -> Result<Response<Payload>, Refusal> {
-    let bytes = replies.bytes();
+    let (bytes, mut held) = (replies.bytes(), replies.take_held());
     let make = move || {
         let mut body = Vec::new();
-        write(&replies, &mut body).map(|()| (body, replies))
+        write(&replies, &mut body).map(|()| body)
     };
-    let (body, replies) = aside(bytes, make).await?.map_err(|Broken| unreadable())?;
-    let mut held = replies.into_held();
+    let body = aside(bytes, &mut held, make).await?.map_err(|Broken| unreadable())?;
     if !held.set(body.capacity()) {
         return Err(no_room());
     }

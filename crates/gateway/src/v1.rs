@@ -5,6 +5,7 @@
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Map, Value as Json};
 use sterna_protocol::decode::{Value, decode};
+use sterna_protocol::encode;
 use sterna_protocol::event::json_string;
 
 use crate::accept::Caller;
@@ -29,6 +30,8 @@ const KEY_BYTES_MAX: usize = 255;
 /// Answers a request below `/v1`, whose first segment is gone.
 pub(crate) async fn answer(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refusal> {
     let path: Vec<&[u8]> = asked.path.iter().map(Vec::as_slice).collect();
+    check_method(&asked.method, &path)?;
+    asked.check_body()?;
     match (&asked.method, &path[..]) {
         (&Method::GET, [b"health"]) => Ok(observe::health(&caller.shared.engine)),
         (&Method::GET, [b"openapi.json"]) => Ok(json_response(StatusCode::OK, OPENAPI.into(), None)),
@@ -37,43 +40,59 @@ pub(crate) async fn answer(caller: &Caller, asked: Asked) -> Result<Response<Pay
         (&Method::GET, [b"streams", _]) => range(caller, asked).await,
         (&Method::GET, [b"events"]) => stream::open(caller, asked).await,
         (&Method::GET, [b"admin", b"live"]) => dashboard::live(caller, &asked).await,
-        (_, [b"admin", b"live"]) => Err(Refusal::method("GET")),
-        (_, [b"health" | b"openapi.json" | b"events"]) => Err(Refusal::method("GET")),
-        (_, [b"publish"]) => Err(Refusal::method("POST")),
-        (_, [b"streams", _]) => Err(Refusal::method("GET, POST")),
-        _ => Err(Refusal::new(StatusCode::NOT_FOUND, "ERR There is nothing at this path")),
+        _ => Err(not_found()),
     }
+}
+
+fn not_found() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "ERR There is nothing at this path")
+}
+
+/// Refuses a path that there is not, or a method that it has not.
+fn check_method(method: &Method, path: &[&[u8]]) -> Result<(), Refusal> {
+    let allow = match path {
+        [b"health" | b"openapi.json" | b"events"] | [b"admin", b"live"] => "GET",
+        [b"publish"] => "POST",
+        [b"streams", _] => "GET, POST",
+        _ => return Err(not_found()),
+    };
+    if allow.split(", ").any(|other| other == method.as_str()) { Ok(()) } else { Err(Refusal::method(allow)) }
 }
 
 /// `{"channel":…, "message":…}` → `{"receivers":n}`
 async fn publish(caller: &Caller, mut asked: Asked) -> Result<Response<Payload>, Refusal> {
     let mut session = asked.session(caller).await?;
     let body = asked.body(caller, &mut session.held).await?;
-    let fields = object(&body)?;
+    let request = aside(body.len(), &mut session.held, move || publishing(&body)).await??;
+    let replies = session.run_one(&request).await?;
+    let Some(Value::Int(receivers)) = value(&replies) else { return Err(unexpected()) };
+    let body = format!(r#"{{"receivers":{receivers}}}"#).into_bytes();
+    Ok(json_response(StatusCode::OK, body, None))
+}
+
+/// The request that a body of JSON is.
+fn publishing(body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let fields = object(body)?;
     let (Some(Json::String(channel)), Some(message), 2) =
         (fields.get("channel"), fields.get("message"), fields.len())
     else {
         return Err(Refusal::bad("ERR The body must be an object of channel and message"));
     };
-    let replies = session.command(&[b"PUBLISH", channel.as_bytes(), text(message).as_bytes()]).await?;
-    let Some(Value::Int(receivers)) = value(&replies) else { return Err(unexpected()) };
-    let body = format!(r#"{{"receivers":{receivers}}}"#).into_bytes();
-    Ok(json_response(StatusCode::OK, body, None))
+    let mut request = Vec::new();
+    encode::request(&mut request, [b"PUBLISH", channel.as_bytes(), text(message).as_bytes()]);
+    Ok(request)
 }
 
 /// `{"field":…, …}` → `{"id":…}`
 async fn append(caller: &Caller, mut asked: Asked) -> Result<Response<Payload>, Refusal> {
     let mut session = asked.session(caller).await?;
     let body = asked.body(caller, &mut session.held).await?;
-    let fields = object(&body)?;
     let idempotence = asked.headers.get("idempotency-key").map(|key| key.as_bytes());
     if idempotence.is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
         return Err(Refusal::bad("ERR Idempotency-Key must have 1 to 255 bytes"));
     }
     let user = asked.login.as_ref().map_or_else(|| b"default".to_vec(), Login::name);
     let producer = [PRODUCER, &user].concat();
-    let texts: Vec<(&str, String)> =
-        fields.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
     let mut args: Vec<&[u8]> = vec![b"XADD", &asked.path[1]];
     if let Some(key) = idempotence {
         args.extend([b"IDMP", &producer[..], key]);
@@ -82,13 +101,25 @@ async fn append(caller: &Caller, mut asked: Asked) -> Result<Response<Payload>, 
         args.extend([&b"MAXLEN"[..], b"~", most]);
     }
     args.push(b"*");
-    args.extend(texts.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
-    let replies = session.command(&args).await?;
+    let args: Vec<Vec<u8>> = args.into_iter().map(<[u8]>::to_vec).collect();
+    let request = aside(body.len(), &mut session.held, move || appending(&args, &body)).await??;
+    let replies = session.run_one(&request).await?;
     let Some(Value::Bulk(id)) = value(&replies) else { return Err(unexpected()) };
     let mut body = br#"{"id":"#.to_vec();
     json_string(&mut body, &id);
     body.push(b'}');
     Ok(json_response(StatusCode::CREATED, body, None))
+}
+
+/// The request of these arguments, and of the fields in a body of JSON.
+fn appending(args: &[Vec<u8>], body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let fields = object(body)?;
+    let texts: Vec<(&str, String)> =
+        fields.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let fields = texts.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    let mut request = Vec::new();
+    encode::request(&mut request, args.iter().map(Vec::as_slice).chain(fields).collect::<Vec<_>>());
+    Ok(request)
 }
 
 /// `from`, `to`, `count` → `{"entries":[{"id":…,"fields":{…}}]}`
@@ -103,14 +134,11 @@ async fn range(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refus
     }
     let (from, to) = (asked.parameter("from").unwrap_or(b"-"), asked.parameter("to").unwrap_or(b"+"));
     let count = count.to_string();
-    let replies = session.command(&[b"XRANGE", &asked.path[1], from, to, b"COUNT", count.as_bytes()]).await?;
-    let bytes = replies.bytes();
-    let make = move || {
-        let entries = value(&replies).and_then(|entries| entries_json(&entries));
-        entries.map(|entries| (entries, replies))
-    };
-    let (entries, replies) = aside(bytes, make).await?.ok_or_else(unexpected)?;
-    let mut held = replies.into_held();
+    let args = [&b"XRANGE"[..], &asked.path[1], from, to, b"COUNT", count.as_bytes()];
+    let mut replies = session.command(&args).await?;
+    let (bytes, mut held) = (replies.bytes(), replies.take_held());
+    let make = move || value(&replies).and_then(|entries| entries_json(&entries));
+    let entries = aside(bytes, &mut held, make).await?.ok_or_else(unexpected)?;
     // It is sent whatever it counts for: what it was made of is freed now.
     held.set(entries.capacity());
     Ok(json_response(StatusCode::OK, entries, Some(held)))

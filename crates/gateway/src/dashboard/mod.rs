@@ -17,8 +17,8 @@
 mod assets;
 mod figures;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,21 +26,23 @@ use hyper::{Response, StatusCode};
 use sterna_protocol::encode;
 use sterna_protocol::event::json_string;
 use sterna_server::{Engine, Observer};
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, Sender};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::accept::{Caller, Shared};
 use crate::limits::{LOOK_INTERVAL, WATCHERS_MAX};
 use crate::response::{Payload, Refusal, live_stream};
 use crate::route::Asked;
-use crate::session::{Replies, Session};
+use crate::session::{Replies, Session, closed};
 
 pub(crate) use assets::asset;
 
 /// What all pages share.
 #[derive(Default)]
 pub(crate) struct Dashboard {
-    look: Mutex<Option<Look>>,
+    look: Arc<Mutex<Option<Look>>>,
     watchers: AtomicUsize,
 }
 
@@ -59,22 +61,26 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 
 impl Dashboard {
     /// The figures, not older than half a second: pages whose moments lie close together share them.
-    fn figures(&self, engine: &Engine) -> Bytes {
+    async fn figures(&self, engine: &Engine) -> Result<Bytes, Refusal> {
+        let mut place = Arc::clone(&self.look).lock_owned().await;
         let now = Instant::now();
-        // Whoever panicked has left a look that is as good as any.
-        let mut place = self.look.lock().unwrap_or_else(PoisonError::into_inner);
         let mut observer = match place.take() {
             Some(look) if now - look.at < LOOK_INTERVAL / 2 => {
                 let json = look.json.clone();
                 *place = Some(look);
-                return json;
+                return Ok(json);
             }
             Some(look) if now - look.at < STALE_AFTER => look.observer,
             _ => engine.observer(),
         };
-        let json = Bytes::from(figures::json(&observer.look()));
-        *place = Some(Look { at: now, json: json.clone(), observer });
-        json
+        // It goes over all connections, and this thread serves everybody. A page may leave meanwhile: the turn is the look's.
+        let look = move || {
+            let json = Bytes::from(figures::json(&observer.look()));
+            *place = Some(Look { at: now, json: json.clone(), observer });
+            json
+        };
+        // It is given up where the server stops.
+        spawn_blocking(look).await.map_err(|_| closed())
     }
 }
 
@@ -135,7 +141,7 @@ async fn watch(watcher: Watcher, mut session: Session, sender: Sender<Bytes>) {
 /// The figures as an event: what INFO says to the page's user, and what the server knows beside it.
 async fn event(watcher: &Watcher, session: &mut Session) -> Result<Bytes, Refusal> {
     let info = info(session).await?;
-    let figures = watcher.0.dashboard.figures(&watcher.0.engine);
+    let figures = watcher.0.dashboard.figures(&watcher.0.engine).await?;
     let mut event = br#"data: {"figures":"#.to_vec();
     event.extend_from_slice(&figures);
     event.extend_from_slice(br#","info":"#);

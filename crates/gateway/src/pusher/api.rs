@@ -9,9 +9,10 @@
 use hyper::{Method, Response, StatusCode};
 use sterna_config::PusherApp;
 
-use super::signed::{Signed, now_s};
+use super::signed::{BodyHash, Signed, now_s};
 use super::{channels, events, not_found};
 use crate::accept::Caller;
+use crate::aside::aside;
 use crate::response::{Payload, Refusal, json_response};
 use crate::route::Asked;
 use crate::session::Session;
@@ -32,10 +33,12 @@ pub(super) async fn answer(caller: &Caller, mut asked: Asked) -> Result<Response
     check_method(&method, path)?;
     let mut session = Session::open_as(caller, &app.user).await?;
     let body = asked.body(caller, &mut session.held).await?;
-    signed.check_body(&body)?;
+    let hashed = move |body: Vec<u8>| (BodyHash::of(&body), body);
+    let (hash, body) = aside(body.len(), &mut session.held, move || hashed(body)).await?;
+    signed.check_body(&hash)?;
     match path[..] {
-        [b"events"] => events::trigger(caller, app, session, &body).await,
-        [b"batch_events"] => events::trigger_batch(caller, app, session, &body).await,
+        [b"events"] => events::trigger(caller, app, session, body).await,
+        [b"batch_events"] => events::trigger_batch(caller, app, session, body).await,
         [b"channels"] => channels::list(caller, app, session, &asked).await,
         [b"channels", channel] => channels::one(caller, app, session, channel, &asked).await,
         [b"channels", channel, b"users"] => channels::users(caller, app, session, channel).await,

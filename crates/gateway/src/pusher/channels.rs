@@ -6,14 +6,16 @@ use hyper::{Response, StatusCode};
 use serde_json::{Map, Value as Json, json};
 use sterna_config::PusherApp;
 use sterna_protocol::decode::{Value, decode};
+use sterna_protocol::event::json_string;
 use sterna_protocol::pusher::{ChannelKind, SERVER_TO_USER, is_name};
 use tokio::task::yield_now;
 
 use super::not_found;
 use crate::accept::Caller;
+use crate::budget::Held;
 use crate::response::{Payload, Refusal, json_response};
 use crate::route::Asked;
-use crate::session::Session;
+use crate::session::{Session, no_room};
 
 /// What may be asked about a channel.
 #[derive(Clone, Copy)]
@@ -115,28 +117,60 @@ pub(super) async fn list(
         pattern.push(byte);
     }
     pattern.push(b'*');
-    let names = ask(&mut session, &[b"PUBSUB", b"CHANNELS", &pattern]).await?;
+    let replies = session.command(&[b"PUBSUB", b"CHANNELS", &pattern]).await?;
     let apps = &caller.shared.engine.config().pusher_app;
-    let mut channels = Map::new();
-    for some in names.as_slice().unwrap_or_default().chunks(CHANNELS_AT_ONCE) {
-        let names: Vec<&str> = some
-            .iter()
-            .filter_map(Value::as_bytes)
-            .filter(|outside| apps.prefix_of(outside) == Some(&app.prefix))
-            .filter_map(|outside| str::from_utf8(apps.inside(outside)).ok())
-            .filter(|name| is_name(name) && !name.starts_with(SERVER_TO_USER))
-            .collect();
+    // A million names are not kept twice: they are read and told of as they stand there.
+    let mut rest = elements(replies.get(0)).ok_or_else(unexpected)?;
+    let (mut body, mut held) = (br#"{"channels":{"#.to_vec(), Held::new(&caller.shared.budget));
+    let mut is_first = true;
+    while !rest.is_empty() {
+        let mut names = Vec::new();
+        for _ in 0..CHANNELS_AT_ONCE {
+            let Some((outside, behind)) = next_name(rest) else {
+                rest = &[];
+                break;
+            };
+            rest = behind;
+            if apps.prefix_of(&outside) == Some(&app.prefix)
+                && let Ok(name) = str::from_utf8(apps.inside(&outside))
+                && is_name(name)
+                && !name.starts_with(SERVER_TO_USER)
+            {
+                names.push(name.to_owned());
+            }
+        }
         let outside: Vec<Vec<u8>> = names.iter().map(|name| app.outside(name)).collect();
         let counts = match wanted.subscriptions && !names.is_empty() {
             true => counts(&mut session, &outside).await?,
             false => vec![0; names.len()],
         };
-        for (name, count) in names.into_iter().zip(counts) {
-            channels.insert(name.to_owned(), told(caller, app, name, wanted, count));
+        for (name, count) in names.iter().zip(counts) {
+            if !std::mem::take(&mut is_first) {
+                body.push(b',');
+            }
+            json_string(&mut body, name.as_bytes());
+            body.push(b':');
+            body.extend_from_slice(told(caller, app, name, wanted, count).to_string().as_bytes());
+        }
+        if !held.set(body.capacity()) {
+            return Err(no_room());
         }
         yield_now().await;
     }
-    Ok(answer(&json!({ "channels": channels })))
+    body.extend_from_slice(b"}}");
+    Ok(json_response(StatusCode::OK, body, Some(held)))
+}
+
+/// What stands behind the head of an array.
+fn elements(reply: &[u8]) -> Option<&[u8]> {
+    let head = memchr::memchr(b'\n', reply).filter(|_| reply.starts_with(b"*"))?;
+    reply.get(head + 1..)
+}
+
+/// The first of these strings, and what is behind it.
+fn next_name(reply: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (value, bytes) = decode(reply).ok().flatten()?;
+    Some((value.as_bytes()?.to_vec(), reply.get(bytes..)?))
 }
 
 /// `{"occupied":…,…}`

@@ -7,6 +7,7 @@ use sterna_protocol::{encode, pusher};
 
 use super::channels;
 use crate::accept::Caller;
+use crate::aside::aside;
 use crate::response::{Payload, Refusal, json_response};
 use crate::session::Session;
 
@@ -35,9 +36,9 @@ pub(super) async fn trigger(
     caller: &Caller,
     app: &PusherApp,
     mut session: Session,
-    body: &[u8],
+    body: Vec<u8>,
 ) -> Result<Response<Payload>, Refusal> {
-    let event = event(&object(body)?, true)?;
+    let event = aside(body.len(), &mut session.held, move || event(&object(&body)?, true)).await??;
     publish(caller, app, &mut session, std::slice::from_ref(&event)).await?;
     let mut answer = Map::new();
     if !event.info.is_empty() {
@@ -58,21 +59,9 @@ pub(super) async fn trigger_batch(
     caller: &Caller,
     app: &PusherApp,
     mut session: Session,
-    body: &[u8],
+    body: Vec<u8>,
 ) -> Result<Response<Payload>, Refusal> {
-    let body = object(body)?;
-    let batch = body.get("batch").and_then(Json::as_array);
-    let batch = batch.ok_or_else(|| Refusal::bad("ERR The body must have a batch of events"))?;
-    if batch.len() > BATCH_MAX {
-        return Err(Refusal::bad(format!("ERR A batch has at most {BATCH_MAX} events")));
-    }
-    let events: Result<Vec<Event>, Refusal> = batch
-        .iter()
-        .map(|one| {
-            event(one.as_object().ok_or_else(|| Refusal::bad("ERR An event must be an object"))?, false)
-        })
-        .collect();
-    let events = events?;
+    let events = aside(body.len(), &mut session.held, move || batch(&body)).await??;
     publish(caller, app, &mut session, &events).await?;
     let mut told = Vec::new();
     for event in &events {
@@ -84,6 +73,20 @@ pub(super) async fn trigger_batch(
     let asks = events.iter().any(|event| !event.info.is_empty());
     let answer = if asks { json!({ "batch": told }) } else { json!({}) };
     Ok(json_response(StatusCode::OK, answer.to_string().into_bytes(), None))
+}
+
+/// Reads a batch of events.
+fn batch(body: &[u8]) -> Result<Vec<Event>, Refusal> {
+    let body = object(body)?;
+    let batch = body.get("batch").and_then(Json::as_array);
+    let batch = batch.ok_or_else(|| Refusal::bad("ERR The body must have a batch of events"))?;
+    if batch.len() > BATCH_MAX {
+        return Err(Refusal::bad(format!("ERR A batch has at most {BATCH_MAX} events")));
+    }
+    let read = |one: &Json| {
+        event(one.as_object().ok_or_else(|| Refusal::bad("ERR An event must be an object"))?, false)
+    };
+    batch.iter().map(read).collect()
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Json>, Refusal> {
