@@ -7,7 +7,8 @@ use sterna_keyspace::{
 use sterna_protocol::{OwnedArgs, Proto, Reply};
 
 const DATABASES: usize = 2;
-const CALLER: Caller = Caller { client: 1, shard: 0, proto: Proto::Resp3, may_block: false, may_yield: false, touches: true };
+const CALLER: Caller =
+    Caller { client: 1, shard: 0, proto: Proto::Resp3, may_block: false, may_yield: false, touches: true };
 const NOW_MS: u64 = 1_700_000_000_000;
 
 /// One partition, and what it wants to have journaled.

@@ -15,9 +15,9 @@
 //!
 //! ```text
 //! cargo install cargo-fuzz
-//! cargo run --manifest-path fuzz/Cargo.toml --no-default-features --bin seeds     small inputs to begin with
-//! cargo run --manifest-path fuzz/Cargo.toml --no-default-features --bin replay    each target with what is kept
-//! cargo +nightly fuzz run segment fuzz/corpus/segment fuzz/seeds/segment
+//! cargo run -p sterna-fuzz --bin seeds        small inputs to begin with
+//! cargo test -p sterna-fuzz --test replay     each target with what is kept
+//! cargo +nightly fuzz run --features libfuzzer segment fuzz/corpus/segment fuzz/seeds/segment
 //! ```
 //!
 //! `seeds/` holds small inputs for each target, written by the first line above. An input that broke a promise once is

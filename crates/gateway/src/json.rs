@@ -58,7 +58,8 @@ impl Writer<'_> {
             b'+' => self.string(line),
             b'-' => self.error(line),
             b':' => {
-                let number: i64 = str::from_utf8(line).ok().and_then(|text| text.parse().ok()).ok_or(Broken)?;
+                let number: i64 =
+                    str::from_utf8(line).ok().and_then(|text| text.parse().ok()).ok_or(Broken)?;
                 self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
             }
             b'_' => self.out.extend_from_slice(b"null"),

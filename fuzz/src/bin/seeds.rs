@@ -113,7 +113,11 @@ fn main() -> std::io::Result<()> {
         write("pusher", &number.to_string(), text.as_bytes())?;
     }
     // Text in two frames around a ping, a close frame, and a length that nobody has.
-    write("websocket", "messages", b"\x02\x01\x81\0\0\0\0a\x89\x81\0\0\0\0p\x80\x82\x01\x02\0\0\xc2\xab\x88\x82\0\0\0\0\x03\xe8")?;
+    write(
+        "websocket",
+        "messages",
+        b"\x02\x01\x81\0\0\0\0a\x89\x81\0\0\0\0p\x80\x82\x01\x02\0\0\xc2\xab\x88\x82\0\0\0\0\x03\xe8",
+    )?;
     write("websocket", "long", b"\x02\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0")?;
     write("config", "defaults", &config)
 }

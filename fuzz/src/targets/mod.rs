@@ -1,4 +1,4 @@
-//! The targets: each takes bytes and panics if a promise is broken. The fuzzer makes up bytes for them, and `replay` has
+//! The targets: each takes bytes and panics if a promise is broken. The fuzzer makes up bytes for them, and `tests/replay.rs` has
 //! those that are kept.
 
 pub mod config;
