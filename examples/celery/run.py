@@ -10,7 +10,7 @@ import time
 
 from celery import chord
 
-from tasks import app, remind, resize, total, upload
+from tasks import app, connection, remind, resize, total, upload
 
 HERE = pathlib.Path(__file__).parent
 PICTURES = 20
@@ -49,6 +49,7 @@ def follow(name: str, worker: subprocess.Popen) -> None:
 
 
 def main() -> None:
+    connection.expect_server()
     app.control.purge()
     workers = {name: start_worker(name, dies_at) for name, dies_at in WORKERS.items()}
     for name, worker in workers.items():

@@ -1,12 +1,17 @@
 """The tasks of a picture shop, and where their broker and results are."""
 
 import os
+import pathlib
 import signal
+import sys
 import time
 import urllib.parse
 
 from celery import Celery
 from celery.signals import worker_ready
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "python"))
+import connection  # noqa: E402  (the address and the certificate, as for the other Python examples)
 
 WORK_SECONDS = 0.05
 # The worker dies in the middle of this picture of its own.
@@ -18,13 +23,10 @@ VISIBILITY_SECONDS = 3
 
 def location() -> str:
     """REDIS_URL, with what Celery wants in it for TLS. The server's certificate is always verified."""
-    url = os.environ.get("REDIS_URL", "rediss://:secret@127.0.0.1:6380")
-    if not url.startswith("rediss:"):
-        return url
-    options = {"ssl_cert_reqs": "required"}
-    if "REDIS_CA" in os.environ:
-        options["ssl_ca_certs"] = os.environ["REDIS_CA"]
-    return f"{url}/0?{urllib.parse.urlencode(options)}"
+    if not connection.URL.startswith("rediss:"):
+        return connection.URL
+    options = {"ssl_cert_reqs": "required", **connection.trust()}
+    return f"{connection.URL}/0?{urllib.parse.urlencode(options)}"
 
 
 app = Celery("pictures", broker=location(), backend=location())

@@ -8,6 +8,9 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).parent
+sys.path.append(str(HERE.parent / "python"))
+import connection  # noqa: E402  (the address and the certificate, as for the other Python examples)
+
 PORT = int(os.environ.get("PORT", 3060))
 
 
@@ -22,6 +25,7 @@ def start(name: str, port: int) -> subprocess.Popen:
 
 
 def main() -> None:
+    connection.expect_server()
     servers = [start(name, PORT and PORT + index) for index, name in enumerate(("north", "south"))]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

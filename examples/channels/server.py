@@ -8,6 +8,7 @@ A message goes to the room's group and comes back to every browser from there, i
 
 import os
 import pathlib
+import sys
 
 import django
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
@@ -18,6 +19,9 @@ from django.core.asgi import get_asgi_application
 from django.http import HttpResponse
 from django.urls import path
 
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "python"))
+import connection  # noqa: E402  (the address and the certificate, as for the other Python examples)
+
 NAME = os.environ.get("SERVER_NAME", "north")
 PAGE = pathlib.Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 NAME_MAX = 24
@@ -26,9 +30,7 @@ TEXT_MAX = 2000
 
 def channel_layer() -> dict:
     """The server's certificate is always verified."""
-    host = {"address": os.environ.get("REDIS_URL", "rediss://:secret@127.0.0.1:6380")}
-    if host["address"].startswith("rediss:") and "REDIS_CA" in os.environ:
-        host["ssl_ca_certs"] = os.environ["REDIS_CA"]
+    host = {"address": connection.URL, **connection.trust()}
     return {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [host]}}
 
 

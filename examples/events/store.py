@@ -20,6 +20,7 @@ Event = dict[str, str]
 class EventStore:
     def __init__(self, key: str) -> None:
         self._key = key
+        connection.expect_server()
         # Who follows waits for the next event for as long as it takes; the library would give up after some seconds.
         self._client = redis.Redis.from_url(connection.URL, socket_timeout=None, **connection.options(3))
 

@@ -28,6 +28,7 @@ def listen(pubsub) -> None:
 
 
 def main(protocol: int) -> None:
+    connection.expect_server()
     client = redis.Redis.from_url(connection.URL, **connection.options(protocol))
     with client, client.pubsub() as pubsub:
         pubsub.subscribe("notifications")

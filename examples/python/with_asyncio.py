@@ -43,4 +43,5 @@ async def main(protocol: int) -> None:
 
 
 if __name__ == "__main__":
+    connection.expect_server()
     asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3))

@@ -1,6 +1,7 @@
 """A subscriber that survives a lost connection and a restarted server. Ctrl-C ends it."""
 
-import os
+import pathlib
+import sys
 import threading
 import time
 
@@ -8,23 +9,22 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "python"))
+import connection  # noqa: E402  (the address and the certificate, as for the other Python examples)
+
 TICK_SECONDS = 0.25
 KILL_AT = 3
 
 
 def connect(name: str, retries: int) -> redis.Redis:
     """A client that tries again `retries` times, -1 for ever, with pauses of at most a second."""
-    url = os.environ.get("REDIS_URL", "rediss://:secret@127.0.0.1:6380")
-    options = {}
-    if url.startswith("rediss:") and "REDIS_CA" in os.environ:
-        options["ssl_ca_certs"] = os.environ["REDIS_CA"]
     return redis.Redis.from_url(
-        url,
+        connection.URL,
         client_name=name,
         decode_responses=True,
         retry=Retry(ExponentialBackoff(cap=1, base=0.05), retries),
         retry_on_error=[redis.ConnectionError, redis.TimeoutError],
-        **options,
+        **connection.trust(),
     )
 
 
@@ -59,6 +59,7 @@ def kill_subscriber(publisher: redis.Redis) -> None:
 
 
 def main() -> None:
+    connection.expect_server()
     listening = threading.Event()
     threading.Thread(target=listen, args=[listening], daemon=True).start()
     listening.wait()

@@ -1,17 +1,16 @@
 // A shop with a basket per visitor, one of several servers: node server.js NAME PORT (0: any free port).
-import { readFileSync } from 'node:fs';
 import { RedisStore } from 'connect-redis';
 import express from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
+import { ca, giveUp, ready, url } from '../connection.js';
 
 const [name = 'north', port = '3050'] = process.argv.slice(2);
 const SESSION_S = Number(process.env.SESSION_S ?? 3600);
 
-const url = process.env.REDIS_URL ?? 'rediss://:secret@127.0.0.1:6380';
-const ca = process.env.REDIS_CA ? readFileSync(process.env.REDIS_CA) : undefined;
 const client = createClient({ url, ...(url.startsWith('rediss:') && { socket: { tls: true, ca } }) });
-client.on('error', (error) => console.error(`${name}: ${error.message}`));
+client.on('ready', ready);
+client.on('error', (error) => console.error(`${name}: ${giveUp(error)}`));
 await client.connect();
 const store = new RedisStore({ client, prefix: 'session:' });
 

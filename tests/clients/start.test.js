@@ -77,6 +77,28 @@ test('--tls-self-signed says where the certificate is, and clients that trust it
   assert.equal((await Program.start((stop) => t.after(stop), { env: extra }, ['node', 'pubsub/pubsub.js']).end()).code, 0);
 });
 
+test('the examples trust what the server made without being told, and say in a sentence what is wrong', { skip }, async (t) => {
+  const tlsPort = await freePort();
+  const options = ['--tls-self-signed', '--port', '0', '--tls-port', String(tlsPort), '--requirepass', 'secret'];
+  const server = await startByHand(t, options, /\.crt\b/);
+  await accepting(tlsPort);
+  const { REDIS_CA, NODE_EXTRA_CA_CERTS, ...rest } = process.env;
+  const XDG_DATA_HOME = join(server.folder, 'data');
+  const at = (port, password) => `rediss://:${password}@127.0.0.1:${port}`;
+  const cases = [
+    [{ REDIS_URL: at(tlsPort, 'secret'), XDG_DATA_HOME }, 0, /^$/],
+    [{ REDIS_URL: at(tlsPort, 'secret'), XDG_DATA_HOME: server.folder }, 1, /^the certificate of .* is not trusted.*\n$/],
+    [{ REDIS_URL: at(tlsPort, 'guess'), XDG_DATA_HOME }, 1, /^the server at .* wants another password.*\n$/],
+    [{ REDIS_URL: at(await freePort(), 'secret'), XDG_DATA_HOME }, 1, /^there is no server at .*\n$/],
+  ];
+  const commands = [['node', 'pubsub/pubsub.js'], [process.env.PYTHON ?? 'python3', 'python/in_thread.py']];
+  await Promise.all(cases.flatMap(([env, expected, says]) => commands.map(async (command) => {
+    const { code, errors } = await Program.start((stop) => t.after(stop), { env: { ...rest, ...env } }, command).end();
+    assert.equal(code, expected, errors);
+    assert.match(errors, says);
+  })));
+});
+
 test('SIGTERM and SIGINT end it in order: connections closed, exit code 0', { skip }, async (t) => {
   for (const signal of ['SIGTERM', 'SIGINT']) {
     const port = await freePort();
