@@ -15,6 +15,7 @@ mod logs;
 mod memory;
 mod moving;
 mod pause;
+mod recipes;
 mod secrets;
 mod start;
 mod stop;
