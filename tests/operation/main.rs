@@ -23,3 +23,4 @@ mod tls;
 mod tools;
 mod unauthenticated;
 mod users;
+mod watching;

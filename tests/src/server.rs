@@ -339,6 +339,20 @@ impl Server {
         self.start_again_until(Until::Answers);
     }
 
+    /// Starts it again where it listened, for clients that come back by themselves; whoever else has the port by now is waited for.
+    pub fn start_again_at(&mut self, port: u16) {
+        self.port = port;
+        wait_for("the server to start where it was", || {
+            self.child = self.launch.spawn(port);
+            if is_up(&mut self.child, port, Until::Loaded) {
+                return Some(());
+            }
+            self.kill();
+            assert!(self.log().contains("in use"), "{} did not start again:\n{}", self.name(), self.log());
+            None
+        });
+    }
+
     fn start_again_until(&mut self, until: Until) {
         for _ in 0..ATTEMPTS_MAX {
             self.port = free_port();

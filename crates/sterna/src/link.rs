@@ -192,8 +192,8 @@ fn ask_password() -> io::Result<String> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
 
 /// A connection that is logged in.
 pub(crate) struct Link {
@@ -208,6 +208,10 @@ pub(crate) struct Link {
 
 /// Bytes of a line that is read as one.
 const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Between two attempts to connect again: each waits twice as long as the last.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -235,6 +239,19 @@ impl Link {
             link.ask(&["SELECT", &url.db.to_string()])?;
         }
         Ok(link)
+    }
+
+    /// Connects for as long as it takes: what may pass is waited for, each time twice as long as before.
+    pub(crate) fn open_again(reach: &Reach) -> Result<Link, LinkError> {
+        let mut pause = RETRY_MIN;
+        loop {
+            match Link::open(reach) {
+                Err(error) if error.may_pass() => {}
+                result => return result,
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY_MAX);
+        }
     }
 
     /// Sends a request.
@@ -272,6 +289,15 @@ impl Link {
     /// Has a read that finds nothing for so long end with an error.
     pub(crate) fn wait_at_most(&self, time: Duration) -> Result<(), LinkError> {
         self.socket.set_read_timeout(Some(time)).map_err(|error| self.broken(error))
+    }
+
+    /// As [`Link::receive`]; `None`: nothing has come for so long.
+    pub(crate) fn receive_within(&mut self, time: Duration) -> Result<Option<Value>, LinkError> {
+        self.wait_at_most(time)?;
+        match self.receive() {
+            Err(LinkError::Broken(_, error)) if is_timeout(&error) => Ok(None),
+            received => received.map(Some),
+        }
     }
 
     /// Host and port, for people.
@@ -351,6 +377,11 @@ impl Link {
         self.send(words)?;
         self.receive()
     }
+}
+
+/// What a read that has waited long enough ends with.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 impl Read for Link {

@@ -8,8 +8,10 @@ mod cluster;
 mod daemon;
 mod dumped;
 mod export;
+mod groups;
 mod import;
 mod journal;
+mod lag;
 mod link;
 mod logging;
 mod manual;
@@ -20,7 +22,10 @@ mod serve;
 mod sub;
 mod supervisor;
 mod syslog;
+mod tail;
 mod tar;
+mod text;
+mod top;
 mod url;
 
 use std::ffi::{OsStr, OsString};
@@ -49,6 +54,12 @@ enum Tool {
     Sub(sub::Options),
     /// Publish a message, or each line of the standard input, and print how many subscribers got it
     Pub(publish::Options),
+    /// Print what comes to channels or streams, from where one wants to begin, as text or JSON
+    Tail(tail::Options),
+    /// Show what a server does: messages, latency, shards, commands, slow clients, groups
+    Top(top::Options),
+    /// Show how far the consumer groups of streams are behind
+    Lag(lag::Options),
     /// Look at a journal at rest, or repair it
     Journal(journal::Options),
     /// Bring keys from Redis or Valkey into Sterna, running or not
@@ -81,6 +92,9 @@ const USAGE: &str = "\
 Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna sub CHANNEL... | -g PATTERN...                print messages as they arrive
        sterna pub CHANNEL [MESSAGE]                         publish a message, or lines of the standard input
+       sterna tail CHANNEL|STREAM... | -g PATTERN...        the same for streams as well, from any entry on
+       sterna top                                           what a server does, in a terminal
+       sterna lag [STREAM...]                               how far consumer groups are behind
        sterna journal check|dump|repair DIR                 look at a journal at rest, or repair it
        sterna import DIR|FILE | --from URL [--into DIR]     move in from Redis or Valkey
        sterna export --rdb FILE                             move out to Redis or Valkey
@@ -163,6 +177,9 @@ fn run_tool() -> Result<(), Failure> {
     match Tools::parse().tool {
         Tool::Sub(options) => sub::run(&options),
         Tool::Pub(options) => publish::run(&options),
+        Tool::Tail(options) => tail::run(&options),
+        Tool::Top(options) => top::run(options),
+        Tool::Lag(options) => lag::run(&options),
         Tool::Journal(options) => journal::run(&options),
         Tool::Import(options) => import::run(&options),
         Tool::Export(options) => export::run(&options),
@@ -234,6 +251,10 @@ enum Failure {
     BackgroundInput,
     #[error("the server in the background has ended")]
     Background,
+    #[error("some of these names are streams and some are not: --stream or --channel says what is meant")]
+    Mixed,
+    #[error("{0} of {1} groups are too far behind")]
+    Above(usize, usize),
     #[error("keys were left")]
     NotAll,
     #[error("stopped at {0} (--keep-going passes over it)")]
@@ -247,7 +268,11 @@ fn report(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("sterna: {failure}");
-            ExitCode::FAILURE
+            match failure {
+                // Whoever watches tells it from a server that can't be asked.
+                Failure::Above(..) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

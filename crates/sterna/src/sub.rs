@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 use clap::Args;
 use sterna_protocol::decode::Value;
@@ -28,10 +27,6 @@ pub(crate) struct Options {
     channels: Vec<OsString>,
 }
 
-/// Between two attempts to connect again: each waits twice as long as the last.
-const RETRY_MIN: Duration = Duration::from_millis(250);
-const RETRY_MAX: Duration = Duration::from_secs(10);
-
 /// Prints a line for each message, `channel message`. Connects again when the connection breaks; what was published meanwhile is
 /// lost, unless the server keeps it for a name (`resume-window`).
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -43,19 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             Err(failure) => return Err(failure),
         };
         eprintln!("{error}; connecting again");
-        link = open_again(options)?;
-    }
-}
-
-fn open_again(options: &Options) -> Result<Link, Failure> {
-    let mut pause = RETRY_MIN;
-    loop {
-        match Link::open(&options.reach) {
-            Err(error) if error.may_pass() => {}
-            result => return Ok(result?),
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(RETRY_MAX);
+        link = Link::open_again(&options.reach)?;
     }
 }
 

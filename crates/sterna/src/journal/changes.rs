@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use sterna_keyspace::stream::EntryId;
 use sterna_keyspace::stream::effect::{Change, Deliver};
 
-use super::Text;
+use crate::text::Text;
 
 /// Prints a change of a stream.
 pub(super) fn stream(out: &mut impl Write, change: &Change<'_>) -> io::Result<()> {

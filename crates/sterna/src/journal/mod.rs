@@ -12,6 +12,7 @@ use sterna_keyspace::stream::effect::Change;
 use sterna_keyspace::{Effect, Effects, Value, ValueRef, What, read_state};
 
 use crate::Failure;
+use crate::text::Text;
 
 /// What to do with which journal.
 #[derive(Debug, Args)]
@@ -267,45 +268,5 @@ fn print_expiry(out: &mut impl Write, at_ms: Option<u64>) -> io::Result<()> {
     match at_ms {
         Some(at_ms) => write!(out, ",\"expire_at_ms\":{at_ms}"),
         None => Ok(()),
-    }
-}
-
-/// Bytes as a string of JSON; those that are no UTF-8 as `\u00XX`, which a reader takes for characters of that number.
-struct Text<'a>(&'a [u8]);
-
-impl std::fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("\"")?;
-        for chunk in self.0.utf8_chunks() {
-            for letter in chunk.valid().chars() {
-                match letter {
-                    '"' | '\\' => write!(f, "\\{letter}")?,
-                    '\0'..='\x1f' => write!(f, "\\u{:04x}", u32::from(letter))?,
-                    letter => write!(f, "{letter}")?,
-                }
-            }
-            for byte in chunk.invalid() {
-                write!(f, "\\u{byte:04x}")?;
-            }
-        }
-        f.write_str("\"")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_json_whatever_the_bytes() {
-        let rows: [(&[u8], &str); 4] = [
-            (b"plain", "\"plain\""),
-            (b"a\"b\\c\n", "\"a\\\"b\\\\c\\u000a\""),
-            ("sch\u{f6}n".as_bytes(), "\"sch\u{f6}n\""),
-            (&[b'x', 0xff, 0xfe], "\"x\\u00ff\\u00fe\""),
-        ];
-        for (bytes, expected) in rows {
-            assert_eq!(Text(bytes).to_string(), expected);
-        }
     }
 }

@@ -45,9 +45,15 @@ pub(super) fn threads(sheet: &mut Sheet, call: &mut Call<'_>) {
     for (index, shard) in call.server().shards.iter().enumerate() {
         let (clients, calls) = (shard.connections.load(Relaxed), shard.commands.calls());
         let idle_ms = shard.traffic.idle_ns.load(Relaxed) / 1_000_000;
+        let (published, delivered) =
+            (shard.traffic.published.load(Relaxed), shard.traffic.deliveries.load(Relaxed));
+        let (in_bytes, out_bytes) = (shard.net_in_bytes.load(Relaxed), shard.net_out_bytes.load(Relaxed));
         sheet.field(
             &format!("io_thread_{index}"),
-            format_args!("clients={clients},commands={calls},idle_msec={idle_ms}"),
+            format_args!(
+                "clients={clients},commands={calls},idle_msec={idle_ms},published={published},\
+                 delivered={delivered},in_bytes={in_bytes},out_bytes={out_bytes}"
+            ),
         );
     }
 }

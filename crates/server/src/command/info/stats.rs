@@ -66,6 +66,9 @@ pub(super) fn messages(sheet: &mut Sheet, call: &mut Call<'_>) {
         let shown: Vec<_> =
             percents.iter().map(|&percent| format!("p{percent}={:.3}", us(percent))).collect();
         sheet.field("delivery_latency_percentiles_usec", shown.join(","));
+        // As in LATENCY HISTOGRAM: how many took at most so long.
+        let steps: Vec<_> = durations.doublings().iter().map(|(us, count)| format!("{us}={count}")).collect();
+        sheet.field("delivery_latency_histogram_usec", steps.join(","));
     }
 }
 
