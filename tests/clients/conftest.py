@@ -9,6 +9,7 @@ import random
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -59,11 +60,12 @@ def make_certificate(folder: pathlib.Path) -> tuple[str, str]:
 class TestServer:
     __test__ = False
 
-    def __init__(self, folder: pathlib.Path, extra: list[str] | None = None):
+    def __init__(self, folder: pathlib.Path, extra: "list[str] | Callable[[TestServer], list[str]] | None" = None):
         self.host, self.password = HOST, PASSWORD
         self.port, self.tls_port = free_port(), free_port()
         self.cert, self._key = make_certificate(folder)
-        self._folder, self._log, self._process, self._extra = folder, folder / "log", None, extra or []
+        self._folder, self._log, self._process = folder, folder / "log", None
+        self._extra = (extra(self) if callable(extra) else extra) or []
 
     @property
     def url(self) -> str:

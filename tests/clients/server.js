@@ -67,7 +67,10 @@ function makeCertificate(folder) {
 }
 
 export class TestServer {
-  /** Starts one and stops it, whatever happens, when the test (or file, with `after`) is over. */
+  /**
+   * Starts one and stops it, whatever happens, when the test (or file, with `after`) is over. `extra`: more words for its command line,
+   * or a function that says them once the ports are known.
+   */
   static async start(after, extra = []) {
     const server = new TestServer(extra);
     after(() => server.close());
@@ -101,7 +104,8 @@ export class TestServer {
   async run() {
     const options = [
       '--bind', this.host, '--port', String(this.port), '--requirepass', this.password, '--dir', this.folder,
-      ...(HAS_TLS ? this.#tlsOptions() : []), ...(IS_STERNA ? ['--threads', '2'] : ['--save', '']), ...this.#extra,
+      ...(HAS_TLS ? this.#tlsOptions() : []), ...(IS_STERNA ? ['--threads', '2'] : ['--save', '']),
+      ...(typeof this.#extra === 'function' ? this.#extra(this) : this.#extra),
     ];
     const started = spawnTied(BINARY, options, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = started;

@@ -5,5 +5,6 @@
 mod carries;
 mod faults;
 mod log;
+mod passing;
 mod questions;
 mod tools;

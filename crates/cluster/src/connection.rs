@@ -47,6 +47,9 @@ pub enum ClusterError {
     /// Not a name.
     #[error("cluster-name must be 1 to {NAME_BYTES_MAX} letters, digits, - and _")]
     Name,
+    /// No address, or nothing to reach it by.
+    #[error("cluster-leader must be host:port, and needs cluster-url")]
+    Leader,
     /// One of two that belong together.
     #[error("cluster-tls-cert-file and cluster-tls-key-file belong together")]
     HalfCertificate,
@@ -100,6 +103,13 @@ enum Login {
 impl Settings {
     /// What the directives say; `None` without `cluster-url`. Errors: what they say makes no sense, or a file can't be read.
     pub fn of(config: &Config) -> Result<Option<Settings>, ClusterError> {
+        if !config.cluster_leader.is_empty() {
+            let port = config.cluster_leader.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none() || config.cluster_url.is_empty() {
+                // Keys would be taken as this node's own.
+                return Err(ClusterError::Leader);
+            }
+        }
         if config.cluster_url.is_empty() {
             return Ok(None);
         }
@@ -316,6 +326,12 @@ mod tests {
             "cluster-url holds a user or password: use cluster-user and cluster-password"
         );
         assert!(url("nats://a,,b").starts_with("cluster-url: : "));
+        for leader in ["a", "a:b", ":99999"] {
+            let text = of(|config| config.cluster_leader = leader.to_owned()).unwrap_err();
+            assert_eq!(text, "cluster-leader must be host:port, and needs cluster-url", "{leader}");
+        }
+        let alone = Config { cluster_leader: "a:1".to_owned(), ..Config::default() };
+        assert!(matches!(Settings::of(&alone), Err(ClusterError::Leader)));
         for name in ["", "a.b", "a b", "*", &"n".repeat(33)] {
             let text = of(|config| config.cluster_name = name.to_owned()).unwrap_err();
             assert_eq!(text, "cluster-name must be 1 to 32 letters, digits, - and _", "{name}");

@@ -324,6 +324,8 @@ pub enum Group {
     Geo,
     /// EVAL, FCALL …
     Scripting,
+    /// CLUSTER, READONLY …
+    Cluster,
 }
 
 impl Group {
@@ -345,6 +347,7 @@ impl Group {
             Group::Hyperloglog => "hyperloglog",
             Group::Geo => "geo",
             Group::Scripting => "scripting",
+            Group::Cluster => "cluster",
         }
     }
 }

@@ -56,7 +56,7 @@ const FOREIGN: &[&str] = &[
     "cluster-allow-reads-when-down", "cluster-allow-replica-migration", "cluster-announce-bus-port",
     "cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-announce-client-port",
     "cluster-announce-client-tls-port", "cluster-announce-hostname", "cluster-announce-human-nodename",
-    "cluster-announce-ip", "cluster-announce-port", "cluster-announce-tls-port", "cluster-blacklist-ttl",
+    "cluster-blacklist-ttl",
     "cluster-compatibility-sample-ratio", "cluster-config-file", "cluster-config-save-behavior",
     "cluster-databases", "cluster-enabled", "cluster-link-sendbuf-limit", "cluster-manual-failover-timeout",
     "cluster-migration-barrier", "cluster-node-timeout", "cluster-port", "cluster-preferred-endpoint-type",

@@ -306,6 +306,31 @@ options! {
     cluster_buffer_limit: u64 = 4 * 1024 * 1024,
         Cluster "cluster-buffer-limit", unsigned_memory(1024 * 1024), Start;
 
+    /// The node that leads the keys, as it announces itself: `host:port`. All others pass commands on keys on to it. Empty: the keys
+    /// of each node are its own.
+    cluster_leader: String = String::new(),
+        Cluster "cluster-leader", Kind::Text, Start;
+
+    /// How long commands on keys wait where no node leads, before they fail.
+    cluster_leader_wait: u32 = 15,
+        Cluster "cluster-leader-wait", int(0, 3600, "seconds"), RunTime;
+
+    /// Clients of other nodes that this one, if it leads, executes commands for at once. They don't count for `maxclients`.
+    cluster_sessions: u32 = 100_000,
+        Cluster "cluster-sessions", int(1, 10_000_000, "sessions"), Start;
+
+    /// Where clients reach this node, for those who ask which nodes there are. Empty: the address that it reaches NATS from.
+    cluster_announce_ip: String = String::new(),
+        Cluster "cluster-announce-ip", Kind::Text, Start;
+
+    /// The same for `port`; 0 is `port` itself.
+    cluster_announce_port: u16 = 0,
+        Cluster "cluster-announce-port", int(0, 65535, "port"), Start;
+
+    /// The same for `tls-port`.
+    cluster_announce_tls_port: u16 = 0,
+        Cluster "cluster-announce-tls-port", int(0, 65535, "port"), Start;
+
     /// Clients connected at once; more are turned away with an error. Lowered at the start to what the limit on open files
     /// leaves room for.
     maxclients: u32 = 10_000,

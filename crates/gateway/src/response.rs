@@ -63,7 +63,7 @@ impl Refusal {
         let status = match word {
             b"WRONGPASS" | b"NOAUTH" => StatusCode::UNAUTHORIZED,
             b"NOPERM" | b"DENIED" => StatusCode::FORBIDDEN,
-            b"LOADING" | b"BUSY" | b"OOM" | b"MISCONF" => StatusCode::SERVICE_UNAVAILABLE,
+            b"LOADING" | b"BUSY" | b"OOM" | b"MISCONF" | b"CLUSTERDOWN" => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
         Refusal::new(status, String::from_utf8_lossy(error))

@@ -52,6 +52,9 @@ pub(crate) async fn open(caller: &Caller, asked: Asked) -> Result<Response<Paylo
     }
     let mut session = asked.session(caller).await?;
     if !streams.is_empty() {
+        if !caller.shared.engine.has_keys() {
+            return Err(Refusal::bad("ERR Streams can be followed only at the node that leads the keys"));
+        }
         check_streams(&mut session, &streams).await?;
     }
     let mut unread = Vec::new();

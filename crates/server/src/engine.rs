@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use mio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 use sterna_command::ReplyShape;
-use sterna_protocol::OwnedArgs;
+use sterna_protocol::{OwnedArgs, Proto};
 
 use crate::acl::{FirstChannels, User};
 use crate::command::table::table;
@@ -22,9 +22,11 @@ use crate::connection::CloseReason;
 use crate::connection::client::Address;
 use crate::connection::pipe::{Pipe, PipeEnd};
 use crate::connection::transport::{Socket, Transport};
-use crate::mailbox::{GUEST_PREFIX, Guest, HandOver, Mail, PageHandOver, Vouched};
+use crate::inlet::Inlet;
+use crate::mailbox::{GUEST_PREFIX, Guest, HandOver, Mail, PageHandOver, Role, Vouched};
 use crate::metrics::{self, MetricsFormat};
 use crate::net::HttpChange;
+use crate::nodes::{Asker, Lead, SessionId, shard_of};
 use crate::overview::Observer;
 use crate::position::Since;
 use crate::server::Server;
@@ -64,6 +66,11 @@ impl Engine {
         Engine(server)
     }
 
+    /// The server behind the way in.
+    pub fn of(inlet: &Inlet) -> Engine {
+        Engine(Arc::clone(&inlet.server))
+    }
+
     /// The configuration as it is now.
     pub fn config(&self) -> Arc<Config> {
         self.0.config()
@@ -83,6 +90,12 @@ impl Engine {
     /// Whether the server is still replaying its journal.
     pub fn is_loading(&self) -> bool {
         self.0.persistence.is_loading()
+    }
+
+    /// Whether keys are here: no other node leads them.
+    pub fn has_keys(&self) -> bool {
+        let is_each_node_s = self.0.config().cluster_leader.is_empty();
+        is_each_node_s || self.0.nodes.get().is_none_or(|nodes| nodes.lead() == Lead::Me)
     }
 
     /// Whether the server is on its way to stop.
@@ -130,6 +143,24 @@ impl Engine {
         self.vouched_client(peer, local, Some(Vouched::User(user.into())))
     }
 
+    /// A client of another node, which vouches for it. `None`: what it is to be makes no sense.
+    pub fn session(&self, asker: &Asker) -> Option<InnerClient> {
+        let role = role_of(asker)?;
+        Some(self.vouched_client(asker.peer, asker.local, Some(Vouched::Session(Box::new(role)))))
+    }
+
+    /// Tells every shard that who leads the keys may be another node, or take more.
+    pub fn tell_lead(&self) {
+        self.0.shards.iter().for_each(|shard| shard.mailbox.push(Mail::Lead));
+    }
+
+    /// Hands the shards' clients what the node that leads has said to their sessions, in [`records`](crate::records).
+    pub fn tell_passed(&self, session: SessionId, records: Vec<u8>) {
+        if let Some(shard) = self.0.shards.get(shard_of(session)) {
+            shard.mailbox.push(Mail::Passed(records));
+        }
+    }
+
     fn vouched_client(&self, peer: SocketAddr, local: SocketAddr, vouched: Option<Vouched>) -> InnerClient {
         let server = Arc::clone(&self.0);
         let shard = server.least_loaded_shard();
@@ -175,7 +206,34 @@ impl Engine {
     }
 }
 
+/// Who a client of another node is here.
+fn role_of(asker: &Asker) -> Option<Role> {
+    let user = User::with_rules(table(), &asker.user, &asker.rules, FirstChannels::None).ok()?;
+    Some(Role {
+        user: Arc::new(user),
+        db: asker.db,
+        proto: if asker.is_resp3 { Proto::Resp3 } else { Proto::Resp2 },
+        is_no_touch: asker.is_no_touch,
+        name: String::from_utf8_lossy(&asker.name).into(),
+    })
+}
+
 impl InnerClient {
+    /// A session acts for another user from now on, or otherwise. Behind what it has sent and been answered. False: it makes no sense.
+    pub fn become_asker(&self, asker: &Asker) -> bool {
+        let Some(role) = role_of(asker) else { return false };
+        let mail = Mail::Role { pipe: Arc::clone(&self.pipe), role: Box::new(role) };
+        self.server.shards[self.shard].mailbox.push(mail);
+        true
+    }
+
+    /// CLIENT UNBLOCK of its command, if it waits.
+    pub fn unblock(&self, with_error: bool) {
+        if let Some(who) = self.pipe.place() {
+            self.server.shards[self.shard].mailbox.push(Mail::Unblock { who, with_error });
+        }
+    }
+
     /// Sends bytes of requests. Who sends bounds how many are under way.
     pub fn send(&self, bytes: &[u8]) {
         self.tell_if(self.pipe.send(bytes));

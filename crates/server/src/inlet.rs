@@ -15,7 +15,7 @@ use crate::server::Server;
 
 /// The way in for messages and questions from elsewhere.
 pub struct Inlet {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     outbox: Outbox,
     scratch: MatchScratch,
 }

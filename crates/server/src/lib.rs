@@ -56,7 +56,8 @@ pub use inlet::{Answerer, Inlet};
 pub use metrics::MetricsFormat;
 pub use net::{HttpChange, HttpListener};
 pub use nodes::{
-    Answer, BUCKETS, BucketSet, Forwarded, Nodes, Question, Space, WAIT_MAX, bucket_of, forwarded,
+    Answer, Asker, BUCKETS, BucketSet, Forwarded, Lead, Member, Nodes, Question, RECORD_BYTES_MAX, Say,
+    SessionId, Space, TAKEN_UNKNOWN, WAIT_MAX, bucket_of, forwarded, records, shard_of, write_record,
 };
 pub use overview::{
     Busy, Journal, Kind, Latency, Memory, Observer, Overview, ShardLoad, Subscribed, Totals, Waiting,

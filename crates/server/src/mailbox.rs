@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crossbeam_queue::SegQueue;
 use mio::Waker;
 use sterna_keyspace::Served;
+use sterna_protocol::Proto;
 
 use crate::acl::{User, Users};
 use crate::apart::Task;
@@ -85,6 +86,12 @@ pub(crate) enum Mail {
     Moved(Box<Mover>),
     /// Other nodes have answered what a connection of this shard waits for.
     Nodes { who: ConnectionRef, word: Box<Word> },
+    /// Replies of the node that leads, and ends of sessions there: records of `nodes`.
+    Passed(Vec<u8>),
+    /// Who leads the keys may be another node, or take more.
+    Lead,
+    /// A session acts for another user, or otherwise.
+    Role { pipe: Arc<Pipe>, role: Box<Role> },
     /// Stop: close listeners, flush, leave.
     Shutdown,
 }
@@ -124,6 +131,18 @@ pub(crate) enum Vouched {
     Guest(Box<Guest>),
     /// The user of this name.
     User(Box<str>),
+    /// A client of another node.
+    Session(Box<Role>),
+}
+
+/// Who a client of another node is here, and how it asks.
+#[derive(Debug)]
+pub(crate) struct Role {
+    pub(crate) user: Arc<User>,
+    pub(crate) db: u8,
+    pub(crate) proto: Proto,
+    pub(crate) is_no_touch: bool,
+    pub(crate) name: Box<str>,
 }
 
 /// What names of guests begin with.
@@ -189,6 +208,9 @@ impl Mail {
             | Mail::Probe { .. }
             | Mail::Moved(_)
             | Mail::Nodes { .. }
+            | Mail::Passed(_)
+            | Mail::Lead
+            | Mail::Role { .. }
             | Mail::Shutdown => true,
         }
     }

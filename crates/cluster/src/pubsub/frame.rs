@@ -51,6 +51,34 @@ pub(super) struct Beat<'a> {
     pub(super) name: &'a str,
 }
 
+/// What a frame's numbers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// What was published.
+    Messages,
+    /// Requests to the node that leads, and its replies.
+    Sessions,
+}
+
+/// Where clients reach a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) host: String,
+    /// 0: not without TLS.
+    pub(super) port: u16,
+    pub(super) tls_port: u16,
+}
+
+impl Address {
+    /// Whether `cluster-leader` names it.
+    pub(super) fn is(&self, name: &str) -> bool {
+        name.rsplit_once(':').is_some_and(|(host, port)| {
+            let is_its = |port: u16| port != 0 && (port == self.port || port == self.tls_port);
+            host.trim_matches(['[', ']']) == self.host && port.parse().is_ok_and(is_its)
+        })
+    }
+}
+
 /// What a frame holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body<'a> {
@@ -63,6 +91,7 @@ pub(super) enum Body<'a> {
     Taken { frame: u64 },
     Question { number: u64, bytes: &'a [u8] },
     Answer { number: u64, is_last: bool, bytes: &'a [u8] },
+    Address { port: u16, tls_port: u16, host: &'a str },
 }
 
 /// Bytes before those of messages, at most.
@@ -74,10 +103,19 @@ const NAME_BYTES_MAX: usize = 128;
 const ASKS: u8 = 1;
 const HELLO: u8 = 2;
 
-/// The bytes of a frame.
+/// Of kinds that belong to sessions.
+const OF_SESSIONS: u8 = 0x80;
+
+/// The bytes of a frame that is no session's.
 pub(super) fn write(from: NodeId, body: &Body<'_>) -> Vec<u8> {
+    write_on(from, Link::Messages, body)
+}
+
+/// The bytes of a frame.
+pub(super) fn write_on(from: NodeId, link: Link, body: &Body<'_>) -> Vec<u8> {
+    let link = if link == Link::Sessions { OF_SESSIONS } else { 0 };
     let mut out = Vec::with_capacity(HEADER_BYTES_MAX + 64 + body.bytes().len());
-    out.extend_from_slice(&[VERSION, body.kind()]);
+    out.extend_from_slice(&[VERSION, body.kind() | link]);
     out.extend_from_slice(&from.0.to_le_bytes());
     let number = |out: &mut Vec<u8>, number: u64| out.extend_from_slice(&number.to_le_bytes());
     match body {
@@ -110,20 +148,25 @@ pub(super) fn write(from: NodeId, body: &Body<'_>) -> Vec<u8> {
             number(&mut out, *which);
             out.push(u8::from(*is_last));
         }
+        Body::Address { port, tls_port, .. } => {
+            out.extend_from_slice(&port.to_le_bytes());
+            out.extend_from_slice(&tls_port.to_le_bytes());
+        }
     }
     out.extend_from_slice(body.bytes());
     out
 }
 
 /// Who has sent a frame, and what is in it.
-pub(super) fn read(frame: &[u8]) -> Option<(NodeId, Body<'_>)> {
+pub(super) fn read(frame: &[u8]) -> Option<(NodeId, Link, Body<'_>)> {
     let mut rest = Rest(frame);
     let [version, kind] = rest.take::<2>()?;
     if version != VERSION {
         return None;
     }
     let from = NodeId(u128::from_le_bytes(rest.take()?));
-    let body = match kind {
+    let link = if kind & OF_SESSIONS == 0 { Link::Messages } else { Link::Sessions };
+    let body = match kind & !OF_SESSIONS {
         1 => {
             let [flags] = rest.take()?;
             let version = rest.number()?;
@@ -131,9 +174,7 @@ pub(super) fn read(frame: &[u8]) -> Option<(NodeId, Body<'_>)> {
             for word in &mut buckets.0 {
                 *word = rest.number()?;
             }
-            let name = std::str::from_utf8(rest.0)
-                .ok()
-                .filter(|name| name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control))?;
+            let name = rest.name()?;
             let beat = Beat { asks: flags & ASKS != 0, is_hello: flags & HELLO != 0, version, buckets, name };
             Body::Beat(beat)
         }
@@ -156,9 +197,14 @@ pub(super) fn read(frame: &[u8]) -> Option<(NodeId, Body<'_>)> {
             let [is_last] = rest.take()?;
             Body::Answer { number, is_last: is_last != 0, bytes: rest.0 }
         }
+        10 => {
+            let (port, tls_port) = (u16::from_le_bytes(rest.take()?), u16::from_le_bytes(rest.take()?));
+            Body::Address { port, tls_port, host: rest.name()? }
+        }
         _ => return None,
     };
-    Some((from, body))
+    let has_links = matches!(kind & !OF_SESSIONS, 4..=7);
+    (has_links || link == Link::Messages).then_some((from, link, body))
 }
 
 impl Body<'_> {
@@ -173,6 +219,7 @@ impl Body<'_> {
             Body::Taken { .. } => 7,
             Body::Question { .. } => 8,
             Body::Answer { .. } => 9,
+            Body::Address { .. } => 10,
         }
     }
 
@@ -182,6 +229,7 @@ impl Body<'_> {
             | Body::Part { bytes, .. }
             | Body::Question { bytes, .. }
             | Body::Answer { bytes, .. } => bytes,
+            Body::Address { host, .. } => host.as_bytes(),
             Body::Beat(_) | Body::Known { .. } | Body::Leave | Body::Tail { .. } | Body::Taken { .. } => &[],
         }
     }
@@ -192,11 +240,16 @@ const _: () = assert!(BUCKETS == 4 * 64);
 /// What is left to read.
 struct Rest<'a>(&'a [u8]);
 
-impl Rest<'_> {
+impl<'a> Rest<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
+    }
+
+    fn name(&self) -> Option<&'a str> {
+        let name = std::str::from_utf8(self.0).ok()?;
+        (name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)).then_some(name)
     }
 
     fn number(&mut self) -> Option<u64> {
@@ -225,11 +278,18 @@ mod tests {
             Body::Taken { frame: 11 },
             Body::Question { number: 12, bytes: b"?" },
             Body::Answer { number: 12, is_last: true, bytes: b"" },
+            Body::Address { port: 6379, tls_port: 0, host: "10.0.0.1" },
         ];
         let from = NodeId(u128::MAX - 5);
         for body in bodies {
             let bytes = write(from, &body);
-            assert_eq!(read(&bytes), Some((from, body)));
+            assert_eq!(read(&bytes), Some((from, Link::Messages, body.clone())));
+            let bytes = write_on(from, Link::Sessions, &body);
+            let has_links = matches!(
+                body,
+                Body::Messages { .. } | Body::Part { .. } | Body::Tail { .. } | Body::Taken { .. }
+            );
+            assert_eq!(read(&bytes), has_links.then_some((from, Link::Sessions, body)));
         }
     }
 
@@ -246,15 +306,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..120), kind in 0_u8..12) {
+        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..120), kind in prop_oneof![0_u8..12, 128_u8..140]) {
             let _ = read(&bytes);
             let mut bytes = bytes;
             if bytes.len() > 1 {
                 (bytes[0], bytes[1]) = (VERSION, kind);
             }
-            if let Some((from, body)) = read(&bytes) && !matches!(body, Body::Beat(_) | Body::Answer { .. }) {
-                let again = write(from, &body);
-                prop_assert_eq!(read(&again), Some((from, body)));
+            if let Some((from, link, body)) = read(&bytes) && !matches!(body, Body::Beat(_) | Body::Answer { .. }) {
+                let again = write_on(from, link, &body);
+                prop_assert_eq!(read(&again), Some((from, link, body)));
             }
         }
     }

@@ -34,9 +34,10 @@ use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, unconstrained};
 use tokio::time::MissedTickBehavior;
 
-use super::frame::{Beat, Body, NodeId, read, write};
+use super::frame::{Address, Beat, Body, Link, NodeId, read, write, write_on};
 use super::incoming::Arrived;
 use super::interest::Interest;
+use super::leading::Leading;
 use super::outgoing::{Outgoing, PART_BYTES, STALL};
 use super::peer::{FORGOTTEN_AFTER, LOST_AFTER, Peer, Subjects};
 use super::shared::{Shared, Wish};
@@ -108,21 +109,23 @@ struct Counts {
 
 /// See the module.
 pub(super) struct Hub {
-    me: NodeId,
+    pub(super) me: NodeId,
     cluster: String,
     /// What this node is called, for people.
     name: String,
-    client: Client,
+    pub(super) client: Client,
     subjects: Subjects,
     inlet: Inlet,
     answerer: Answerer,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     connections: Arc<Connections>,
-    window_bytes: usize,
+    pub(super) window_bytes: usize,
     length_max: usize,
     stage: Stage,
     is_behind: bool,
-    peers: BTreeMap<NodeId, Peer>,
+    pub(super) peers: BTreeMap<NodeId, Peer>,
+    /// Who leads the keys, and clients' sessions there.
+    pub(super) leading: Leading,
     interest: Interest<Box<dyn FnOnce() + Send>>,
     /// Frames that wait until shards keep up.
     inbound: VecDeque<(NodeId, Bytes)>,
@@ -146,6 +149,12 @@ pub(super) struct Parts {
     pub(super) connections: Arc<Connections>,
     pub(super) window_bytes: usize,
     pub(super) length_max: usize,
+    /// See `cluster-leader`.
+    pub(super) leader: String,
+    /// See `cluster-sessions`.
+    pub(super) sessions_max: usize,
+    /// Where clients reach this node; without a host, where it reaches NATS from.
+    pub(super) address: Address,
 }
 
 impl Hub {
@@ -168,6 +177,8 @@ impl Hub {
             hub.take_wishes();
             hub.hand_out();
             hub.take_letters();
+            hub.take_passed();
+            hub.send_replies();
             hub.send_frames();
             hub.refresh_behind();
         }
@@ -179,6 +190,7 @@ impl Hub {
         let me = NodeId(fastrand::u128(..));
         Hub {
             me,
+            leading: Leading::new((parts.leader, parts.sessions_max), parts.address, &parts.inlet),
             subjects: Subjects::new(&parts.cluster, me),
             cluster: parts.cluster,
             name: parts.name,
@@ -213,7 +225,11 @@ impl Hub {
         Ok(inbox)
     }
 
-    fn is_connected(&self) -> bool {
+    pub(super) fn is_joined(&self) -> bool {
+        self.stage == Stage::Joined
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
         matches!(self.stage, Stage::Discovering { .. } | Stage::Joined)
     }
 
@@ -235,11 +251,17 @@ impl Hub {
             return;
         }
         let payload = message.payload;
-        let Some((from, body)) = read(&payload) else { return };
+        let Some((from, link, body)) = read(&payload) else { return };
         if from == self.me || !self.meet(from) {
             return;
         }
+        if link == Link::Sessions {
+            return self.take_of_sessions(from, &body);
+        }
         match body {
+            Body::Address { port, tls_port, host } => {
+                self.note_address(from, &Address { port, tls_port, host: host.to_owned() })
+            }
             Body::Beat(beat) => self.note_beat(from, &beat),
             Body::Known { version } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
@@ -284,7 +306,8 @@ impl Hub {
                 return false;
             }
             let part_bytes = PART_BYTES.min(self.client.max_payload() / 4);
-            let outgoing = Outgoing::new(self.me, self.window_bytes, part_bytes, now);
+            let outgoing = |link| Outgoing::new((self.me, link), self.window_bytes, part_bytes, now);
+            let outgoing = (outgoing(Link::Messages), outgoing(Link::Sessions));
             self.peers.insert(node, Peer::new(&self.subjects, node, outgoing, now));
         }
         self.refresh_known();
@@ -300,6 +323,7 @@ impl Hub {
         };
         self.peers.remove(&node);
         self.refresh_wanted();
+        self.forget_sessions_of(node);
         true
     }
 
@@ -327,7 +351,10 @@ impl Hub {
         let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_live) else { return };
         peer.is_live = false;
         peer.outgoing.cut();
+        peer.cut_sessions();
         tracing::warn!(%node, name = %peer.name, "another node is lost: {why}");
+        self.forget_sessions_of(node);
+        self.refresh_lead();
         self.refresh_known();
         for number in self.questions.keys().copied().collect::<Vec<_>>() {
             self.take_answer(node, number, true, &[]);
@@ -351,7 +378,11 @@ impl Hub {
     fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         if stage == Stage::Alone {
-            self.peers.values_mut().for_each(|peer| peer.outgoing.cut());
+            for peer in self.peers.values_mut() {
+                peer.outgoing.cut();
+                peer.cut_sessions();
+            }
+            self.forget_all_sessions();
             for (_, asked) in std::mem::take(&mut self.questions) {
                 spawn_blocking(move || (asked.then)(asked.answers));
             }
@@ -359,6 +390,7 @@ impl Hub {
         self.refresh_wanted();
         self.refresh_known();
         self.refresh_behind();
+        self.refresh_lead();
         self.show();
     }
 
@@ -438,6 +470,9 @@ impl Hub {
         if self.is_connected() {
             let beat = self.my_beat(false, is_hello);
             self.send(self.subjects.all.clone(), beat.into());
+            if let Some(address) = self.my_address(is_hello) {
+                self.send(self.subjects.all.clone(), address.into());
+            }
         }
     }
 
@@ -479,7 +514,7 @@ impl Hub {
                 let bucket = bucket_of(message.channel);
                 for peer in self.peers.values_mut().filter(|peer| peer.buckets.contains(bucket)) {
                     if is_connected && peer.is_live {
-                        peer.outgoing.push(&message, &letter);
+                        peer.outgoing.push(message.bytes, &letter);
                     } else {
                         peer.outgoing.drop_one();
                     }
@@ -500,6 +535,12 @@ impl Hub {
                 let sent = self.client.publish(peer.subject.clone(), frame);
                 self.counts.unsent += u64::from(!matches!(unconstrained(sent).now_or_never(), Some(Ok(()))));
             }
+            while let Some(frame) = peer.sessions_out.next(now) {
+                // NATS says at once if the node is gone: somebody waits for its answer.
+                let (subject, refusals) = (peer.subject.clone(), peer.refusals.clone());
+                let sent = self.client.publish_with_reply(subject, refusals, frame);
+                self.counts.unsent += u64::from(!matches!(unconstrained(sent).now_or_never(), Some(Ok(()))));
+            }
         }
     }
 
@@ -511,7 +552,7 @@ impl Hub {
             }
             let Some((from, frame)) = self.inbound.pop_front() else { return };
             self.inbound_bytes -= frame.len();
-            let Some((_, body)) = read(&frame) else { continue };
+            let Some((_, _, body)) = read(&frame) else { continue };
             if matches!(body, Body::Leave) {
                 self.peers.remove(&from);
                 self.refresh_wanted();
@@ -663,6 +704,7 @@ impl Hub {
             self.tend(node, now);
         }
         self.refresh_known();
+        self.refresh_lead();
         for number in self.questions.keys().copied().collect::<Vec<_>>() {
             self.give_up_late(number, now);
         }
@@ -679,6 +721,7 @@ impl Hub {
         let silent = now.saturating_duration_since(peer.received);
         if silent >= FORGOTTEN_AFTER {
             self.peers.remove(&node);
+            self.forget_sessions_of(node);
             return self.refresh_wanted();
         }
         if peer.outgoing.check_stall(now) {
@@ -694,6 +737,7 @@ impl Hub {
         }
         let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_live) else { return };
         let (tail, is_untold) = (peer.outgoing.tail(), peer.incoming.is_untold());
+        let of_sessions = (peer.sessions_out.tail(), peer.sessions_in.is_untold());
         let (subject, lacks) = (peer.subject.clone(), peer.acknowledged < self.interest.version());
         if let Some(tail) = tail {
             self.send(subject, tail);
@@ -701,7 +745,9 @@ impl Hub {
         if is_untold {
             self.tell_taken(node);
         }
-        if lacks {
+        self.tend_sessions(node, of_sessions, now);
+        // NATS says at once if nobody is there any more: clients wait for the node that leads.
+        if lacks || self.leading.is_leader(node) {
             self.ask_to_know(node);
         }
     }
@@ -735,7 +781,14 @@ impl Hub {
         }
     }
 
-    fn send(&mut self, subject: Subject, bytes: Bytes) {
+    pub(super) fn send_on(&mut self, link: Link, node: NodeId, body: &Body<'_>) {
+        if let Some(peer) = self.peers.get(&node) {
+            let subject = peer.subject.clone();
+            self.send(subject, write_on(self.me, link, body).into());
+        }
+    }
+
+    pub(super) fn send(&mut self, subject: Subject, bytes: Bytes) {
         if self.is_connected() {
             let sent = self.client.publish(subject, bytes);
             self.counts.unsent += u64::from(!matches!(unconstrained(sent).now_or_never(), Some(Ok(()))));
@@ -746,7 +799,9 @@ impl Hub {
     async fn leave(mut self) {
         self.take_letters();
         for peer in self.peers.values_mut().filter(|peer| peer.is_live) {
-            while let Some(frame) = peer.outgoing.next(Instant::now()) {
+            let mut next =
+                || peer.outgoing.next(Instant::now()).or_else(|| peer.sessions_out.next(Instant::now()));
+            while let Some(frame) = next() {
                 let _ =
                     tokio::time::timeout(LEAVE_MAX, self.client.publish(peer.subject.clone(), frame)).await;
             }
@@ -798,6 +853,7 @@ impl Hub {
             ("cluster_unconfirmed_subscribes", self.counts.unconfirmed.to_string()),
             ("cluster_unanswered_questions", self.counts.unanswered.to_string()),
         ];
+        figures.extend(self.figures_of_leading());
         for (id, peer) in &self.peers {
             let state = match (peer.is_live, peer.outgoing.is_stalled()) {
                 (false, _) => "lost",
@@ -811,6 +867,7 @@ impl Hub {
             );
             figures.push(("cluster_node", text));
         }
+        self.show_members();
         if let Ok(mut shown) = self.shared.figures.lock() {
             *shown = figures;
         }

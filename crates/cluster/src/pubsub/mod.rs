@@ -11,6 +11,7 @@
 //! | `interest` | what is listened to here, and who knows it |
 //! | `peer` | another node, and the subjects |
 //! | `shared` | what shards see and push |
+//! | `leading` | who leads the keys, and sessions of clients there |
 //! | `hub` | the thread that joins them |
 //!
 //! # Why not a subject for each bucket
@@ -22,6 +23,7 @@ mod frame;
 mod hub;
 mod incoming;
 mod interest;
+mod leading;
 mod outgoing;
 mod peer;
 mod shared;
@@ -36,6 +38,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use crate::connection::{ClusterError, Connections, Settings};
+use frame::Address;
 use hub::{Hub, Parts};
 use shared::Shared;
 
@@ -73,6 +76,9 @@ impl Bridge {
             shared: Arc::clone(&shared),
             connections,
             window_bytes: settings.buffer_bytes_max,
+            leader: config.cluster_leader.clone(),
+            sessions_max: config.cluster_sessions as usize,
+            address: address_of(config),
             length_max: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX).saturating_mul(2),
         };
         let run = move |runtime: Runtime| runtime.block_on(Hub::run(parts, events));
@@ -102,3 +108,30 @@ fn name_of(config: &Config) -> String {
         host.chars().filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).take(64).collect();
     format!("{host}:{port}")
 }
+
+/// Where clients reach this node, as far as the configuration says it.
+fn address_of(config: &Config) -> Address {
+    let or = |announced: u16, own: u16| if announced == 0 { own } else { announced };
+    let host =
+        config.cluster_announce_ip.chars().filter(|c| c.is_ascii_graphic()).take(HOST_BYTES_MAX).collect();
+    let mut address = Address {
+        host,
+        port: or(config.cluster_announce_port, config.port),
+        tls_port: or(config.cluster_announce_tls_port, config.tls_port),
+    };
+    // The node that leads knows that it does without NATS: its address is one of this machine.
+    if address.host.is_empty()
+        && let Some((host, _)) = config.cluster_leader.rsplit_once(':')
+        && let host = host.trim_matches(['[', ']'])
+        && std::net::UdpSocket::bind((host, 0)).is_ok()
+    {
+        let named = Address { host: host.to_owned(), ..address.clone() };
+        if named.is(&config.cluster_leader) {
+            address = named;
+        }
+    }
+    address
+}
+
+/// Longest address that is announced.
+const HOST_BYTES_MAX: usize = 128;

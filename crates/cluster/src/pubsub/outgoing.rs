@@ -22,9 +22,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sterna_server::Forwarded;
 
-use super::frame::{Body, HEADER_BYTES_MAX, NodeId, write};
+use super::frame::{Body, HEADER_BYTES_MAX, Link, NodeId, write_on};
 
 /// A frame is sealed above so many bytes.
 const FRAME_BYTES: usize = 32 * 1024;
@@ -47,6 +46,7 @@ struct Frame {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     me: NodeId,
+    link: Link,
     window_bytes: usize,
     part_bytes: usize,
     open: Vec<u8>,
@@ -71,9 +71,15 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(me: NodeId, window_bytes: usize, part_bytes: usize, now: Instant) -> Outgoing {
+    pub(super) fn new(
+        (me, link): (NodeId, Link),
+        window_bytes: usize,
+        part_bytes: usize,
+        now: Instant,
+    ) -> Outgoing {
         Outgoing {
             me,
+            link,
             window_bytes,
             part_bytes: part_bytes.clamp(1, PART_BYTES),
             open: Vec::new(),
@@ -94,19 +100,19 @@ impl Outgoing {
     }
 
     /// Adds a message. `letter` is what it lies in.
-    pub(super) fn push(&mut self, message: &Forwarded<'_>, letter: &Bytes) {
+    pub(super) fn push(&mut self, message: &[u8], letter: &Bytes) {
         self.messages += 1;
         if self.is_stalled {
             return self.drop_one();
         }
-        if message.bytes.len() > self.part_bytes {
+        if message.len() > self.part_bytes {
             self.seal();
-            return self.push_in_parts(letter.slice_ref(message.bytes));
+            return self.push_in_parts(letter.slice_ref(message));
         }
         if self.open_count == 0 {
             self.open_first = self.next_message;
         }
-        self.open.extend_from_slice(message.bytes);
+        self.open.extend_from_slice(message);
         self.open_count += 1;
         self.next_message += 1;
         if self.open.len() >= FRAME_BYTES {
@@ -134,7 +140,7 @@ impl Outgoing {
                 offset: offset as u32,
                 bytes: part,
             };
-            let bytes = write(self.me, &body).into();
+            let bytes = write_on(self.me, self.link, &body).into();
             self.enqueue(bytes, u64::from(is_last));
         }
     }
@@ -150,7 +156,7 @@ impl Outgoing {
             count: self.open_count,
             bytes: &self.open,
         };
-        let bytes = write(self.me, &body).into();
+        let bytes = write_on(self.me, self.link, &body).into();
         let messages = u64::from(std::mem::take(&mut self.open_count));
         self.open.clear();
         self.enqueue(bytes, messages);
@@ -227,7 +233,7 @@ impl Outgoing {
         }
         let is_due = std::mem::take(&mut self.owes_tail) || !self.under_way.is_empty() || self.is_stalled;
         let body = Body::Tail { frame: self.next_frame, message: self.next_message };
-        is_due.then(|| write(self.me, &body).into())
+        is_due.then(|| write_on(self.me, self.link, &body).into())
     }
 
     /// Bytes that the node has not taken.
@@ -275,19 +281,19 @@ mod tests {
     fn push(outgoing: &mut Outgoing, payload: &[u8]) {
         let letter = letter(b"c", payload);
         let message = forwarded(&letter).next().expect("a message");
-        outgoing.push(&message, &letter);
+        outgoing.push(message.bytes, &letter);
         outgoing.check();
     }
 
     fn new(window_bytes: usize, now: Instant) -> Outgoing {
-        Outgoing::new(NodeId(1), window_bytes, PART_BYTES, now)
+        Outgoing::new((NodeId(1), Link::Messages), window_bytes, PART_BYTES, now)
     }
 
     /// Payloads that arrive of these frames, and how many messages are known to be missing.
     fn receive(incoming: &mut Incoming, frames: &[Bytes]) -> (Vec<Vec<u8>>, u64) {
         let (mut payloads, mut missed) = (Vec::new(), 0);
         for frame in frames {
-            let (_, body) = read(frame).expect("a frame");
+            let (_, _, body) = read(frame).expect("a frame");
             let (arrived, lost) = incoming.receive(&body, usize::MAX);
             missed += lost;
             let bytes = match &arrived {

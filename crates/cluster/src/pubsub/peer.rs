@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use async_nats::Subject;
 use sterna_server::BucketSet;
 
-use super::frame::NodeId;
+use super::frame::{Address, NodeId};
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 
@@ -33,13 +33,23 @@ pub(super) struct Peer {
     pub(super) acknowledged: u64,
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
+    /// What goes to its sessions, or to sessions there, and what comes.
+    pub(super) sessions_out: Outgoing,
+    pub(super) sessions_in: Incoming,
+    /// Where clients reach it, once it has said so.
+    pub(super) address: Address,
     /// Its messages that are missing here, and how many of them subscribers have yet to be told of.
     pub(super) missed: u64,
     pub(super) untold: u64,
 }
 
 impl Peer {
-    pub(super) fn new(subjects: &Subjects, id: NodeId, outgoing: Outgoing, now: Instant) -> Peer {
+    pub(super) fn new(
+        subjects: &Subjects,
+        id: NodeId,
+        (outgoing, sessions_out): (Outgoing, Outgoing),
+        now: Instant,
+    ) -> Peer {
         Peer {
             name: String::new(),
             subject: subjects.of(id),
@@ -51,9 +61,19 @@ impl Peer {
             acknowledged: 0,
             outgoing,
             incoming: Incoming::default(),
+            sessions_out,
+            sessions_in: Incoming::default(),
+            address: Address::default(),
             missed: 0,
             untold: 0,
         }
+    }
+
+    /// Sessions between the two nodes are no more, and what was under way for them is lost. A number that is missing tells the other
+    /// node so, once it is reached again.
+    pub(super) fn cut_sessions(&mut self) {
+        self.sessions_out.cut();
+        self.sessions_out.drop_one();
     }
 }
 

@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::time::Instant;
 
 use crossbeam_queue::SegQueue;
-use sterna_server::{Answer, BUCKETS, BucketSet, Nodes, Question};
+use sterna_server::{Answer, BUCKETS, BucketSet, Lead, Member, Nodes, Question, SessionId};
 use tokio::sync::Notify;
+
+use super::frame::NodeId;
 
 /// What a shard asks of the thread.
 pub(super) enum Wish {
@@ -40,6 +42,18 @@ pub(super) struct Shared {
     pub(super) letter_bytes: AtomicUsize,
     letter_bytes_max: usize,
     pub(super) wishes: SegQueue<Wish>,
+    /// Who leads the keys: `LEAD_EACH` and its like.
+    lead: AtomicU64,
+    /// The node that leads has more under way than it keeps up with.
+    pub(super) is_pass_behind: AtomicBool,
+    /// Shards wait to hear that it takes more.
+    pub(super) is_pass_awaited: AtomicBool,
+    /// What shards pass on to the node that leads, each with its term, and its bytes.
+    pub(super) passed: SegQueue<(u64, Vec<u8>)>,
+    pub(super) passed_bytes: AtomicUsize,
+    /// Sessions of other nodes' clients that have something to say.
+    pub(super) speaking: SegQueue<(NodeId, SessionId)>,
+    pub(super) members: Mutex<Vec<Member>>,
     pub(super) notify: Notify,
     pub(super) is_stopping: AtomicBool,
     pub(super) figures: Mutex<Vec<(&'static str, String)>>,
@@ -60,10 +74,28 @@ impl Shared {
             letter_bytes: AtomicUsize::new(0),
             letter_bytes_max,
             wishes: SegQueue::new(),
+            lead: AtomicU64::new(LEAD_NOBODY),
+            is_pass_behind: AtomicBool::new(false),
+            is_pass_awaited: AtomicBool::new(false),
+            passed: SegQueue::new(),
+            passed_bytes: AtomicUsize::new(0),
+            speaking: SegQueue::new(),
+            members: Mutex::default(),
             notify: Notify::new(),
             is_stopping: AtomicBool::new(false),
             figures: Mutex::default(),
         }
+    }
+
+    /// Shards are told by the caller.
+    pub(super) fn set_lead(&self, lead: Lead) {
+        let number = match lead {
+            Lead::Each => LEAD_EACH,
+            Lead::Me => LEAD_ME,
+            Lead::Nobody => LEAD_NOBODY,
+            Lead::Elsewhere(term) => LEAD_NOBODY + term,
+        };
+        self.lead.store(number, Ordering::SeqCst);
     }
 
     pub(super) fn now_s(&self) -> u32 {
@@ -95,11 +127,21 @@ impl Shared {
         }
     }
 
+    pub(super) fn has_room_to_pass(&self) -> bool {
+        !self.is_pass_behind.load(Ordering::SeqCst)
+            && self.passed_bytes.load(Ordering::SeqCst) <= self.letter_bytes_max
+    }
+
     pub(super) fn has_room_now(&self) -> bool {
         !self.is_behind.load(Ordering::SeqCst)
             && self.letter_bytes.load(Ordering::SeqCst) <= self.letter_bytes_max
     }
 }
+
+const LEAD_EACH: u64 = 0;
+const LEAD_ME: u64 = 1;
+/// Above it stand terms of other nodes, which begin at 1.
+const LEAD_NOBODY: u64 = 2;
 
 impl Nodes for Shared {
     #[inline]
@@ -143,6 +185,35 @@ impl Nodes for Shared {
 
     fn has_room(&self) {
         self.notify.notify_one();
+    }
+
+    #[inline]
+    fn lead(&self) -> Lead {
+        match self.lead.load(Ordering::SeqCst) {
+            LEAD_EACH => Lead::Each,
+            LEAD_ME => Lead::Me,
+            LEAD_NOBODY => Lead::Nobody,
+            term => Lead::Elsewhere(term - LEAD_NOBODY),
+        }
+    }
+
+    fn pass(&self, term: u64, records: Vec<u8>) {
+        self.passed_bytes.fetch_add(records.len(), Ordering::SeqCst);
+        self.passed.push((term, records));
+        self.notify.notify_one();
+    }
+
+    fn may_pass(&self) -> bool {
+        if self.has_room_to_pass() {
+            return true;
+        }
+        // Then it is looked once more: the thread takes what was passed on before it looks who waits.
+        self.is_pass_awaited.store(true, Ordering::SeqCst);
+        self.has_room_to_pass()
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.members.lock().map(|members| members.clone()).unwrap_or_default()
     }
 
     fn figures(&self) -> Vec<(&'static str, String)> {

@@ -148,6 +148,9 @@ impl Shard {
         if self.connection_of(who).is_none() {
             return;
         }
+        if self.has_passed(who.slot) {
+            return self.unblock_passed(who, with_error);
+        }
         if with_error {
             if self.claim(who.slot) {
                 self.end_block(who.slot, UNBLOCKED);

@@ -13,6 +13,7 @@ use crate::connection::client::mark;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection, ReplyMode};
 use crate::log_limit::Cause;
+use crate::nodes::Lead;
 use crate::shard::parts::ALL_KINDS;
 
 const BASE: Spec = Spec {
@@ -298,12 +299,13 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
     }
     let proto = call.reply.proto;
     let id = connection.client.id;
-    greet(&mut call.reply, proto, id);
+    let mode = if call.shard.lead() == Lead::Each { "standalone" } else { "cluster" };
+    greet(&mut call.reply, (proto, mode), id);
     Ok(())
 }
 
 /// HELLO's map. `server` and `version` are what clients switch behaviour on, so they are Redis's; INFO says more.
-fn greet(reply: &mut Reply<'_>, proto: Proto, id: u64) {
+fn greet(reply: &mut Reply<'_>, (proto, mode): (Proto, &str), id: u64) {
     reply.map(7);
     reply.bulk(b"server");
     reply.bulk(b"redis");
@@ -314,7 +316,7 @@ fn greet(reply: &mut Reply<'_>, proto: Proto, id: u64) {
     reply.bulk(b"id");
     reply.int(id as i64);
     reply.bulk(b"mode");
-    reply.bulk(b"standalone");
+    reply.bulk(mode.as_bytes());
     reply.bulk(b"role");
     reply.bulk(b"master");
     reply.bulk(b"modules");
@@ -333,7 +335,7 @@ pub(super) fn valid_name(name: &[u8], what: &str) -> Result<Box<str>, Failure> {
 }
 
 impl Connection {
-    pub(super) fn set_db(&mut self, db: u8) {
+    pub(crate) fn set_db(&mut self, db: u8) {
         self.db = db;
         self.client.db.store(db, Relaxed);
     }

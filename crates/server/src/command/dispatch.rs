@@ -42,6 +42,11 @@ impl Shard {
         let row = match resolved {
             Ok(row) => row,
             Err(unresolved) => {
+                if self.has_passed(slot) {
+                    // An error keeps its place among the replies, too.
+                    self.wait_for_answers(slot);
+                    return false;
+                }
                 let failure = Failure::unresolved(unresolved, args);
                 let row = unresolved.row();
                 self.end_run();
@@ -57,6 +62,9 @@ impl Shard {
         // A run of messages stays open only from one PUBLISH to the next.
         if row.spec.channels != Channels::Published {
             self.end_run();
+        }
+        if self.passing.is_some() && self.waits_for_its_turn(slot, row, args) {
+            return false;
         }
         match self.admit_request(slot, row, args) {
             Ok(Admission::Run) if self.begins_in_parts(slot, row, args) => {
@@ -77,6 +85,11 @@ impl Shard {
                 out.extend_from_slice(b"+QUEUED\r\n");
             }
             Ok(Admission::Wait) => return false,
+            Ok(Admission::Pass(term)) => self.pass_on(slot, row, args, term),
+            Ok(Admission::Broken) => {
+                self.forget_transaction(slot);
+                Reply::new(out, self.connections[slot].proto).null_array();
+            }
             Err(failure) => self.refuse_request(slot, Some(row), &failure, out),
         }
         self.after_reply(slot, Some(row), out, before);
@@ -116,6 +129,12 @@ impl Shard {
                 row.full_name
             )));
         }
+        if self.passing.is_some()
+            && let Some(admission) = self.passes(slot, row, args)?
+        {
+            return Ok(admission);
+        }
+        let connection = &self.connections[slot];
         let is_kept = self.is_retained(row, args);
         if self.server.scripts.is_busy()
             && self.server.scripts.is_transaction()
@@ -296,7 +315,7 @@ impl Shard {
 
     /// Holds the connection back if CLIENT PAUSE concerns this command.
     #[cold]
-    fn is_paused(&mut self, slot: usize, row: &'static Row) -> bool {
+    pub(super) fn is_paused(&mut self, slot: usize, row: &'static Row) -> bool {
         let transaction_writes = row.has(Flags::RUNS_QUEUE)
             && self.connections[slot].transaction.as_ref().is_some_and(|t| t.has_writes());
         let is_write =
@@ -633,7 +652,7 @@ impl Connection {
 
 /// Whether the command is executed on keys, or in the Lua state: what a transaction that goes on in slices has to itself.
 #[inline]
-fn needs_keys(row: &Row) -> bool {
+pub(super) fn needs_keys(row: &Row) -> bool {
     match runs(row) {
         Runs::Keys(_) => true,
         Runs::Script(_) => needs_engine(row),
@@ -649,7 +668,7 @@ fn subscribes(row: &Row) -> bool {
 
 /// SUBSCRIBE, UNSUBSCRIBE and their like, which answer by pushes.
 #[inline]
-fn changes_subscriptions(row: &Row) -> bool {
+pub(super) fn changes_subscriptions(row: &Row) -> bool {
     row.spec.reply.contains(&ReplyShape::Push)
 }
 
@@ -665,8 +684,12 @@ const UNABLE_TO_SAVE: Failure = Failure::of(
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
 /// What becomes of a request that may run.
-enum Admission {
+pub(super) enum Admission {
     Run,
+    /// It goes to the node that leads since this term.
+    Pass(u64),
+    /// EXEC runs nothing: a key that the connection watched may have been touched.
+    Broken,
     Queue,
     /// Not now: the connection has been given its wait.
     Wait,

@@ -5,6 +5,7 @@
 pub(crate) mod acl;
 pub(crate) mod blocking;
 mod client;
+mod cluster;
 #[allow(clippy::module_inception)] // The command is called COMMAND.
 pub mod command;
 mod config;
@@ -25,6 +26,7 @@ mod monitor;
 mod node;
 mod nodes;
 mod notify;
+mod passing;
 mod pubsub;
 mod redaction;
 mod retention;
@@ -51,6 +53,7 @@ fn rows() -> impl Iterator<Item = &'static Command<Run>> {
         connection::ROWS,
         acl::ROWS,
         client::ROWS,
+        cluster::ROWS,
         pubsub::ROWS,
         transaction::ROWS,
         command::ROWS,

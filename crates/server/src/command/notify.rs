@@ -61,7 +61,11 @@ impl Shard {
     fn publish_in_database(&mut self, prefix: &str, db: usize, rest: &[&[u8]], message: &[u8]) {
         let mut channel = format!("{prefix}{db}__:").into_bytes();
         rest.iter().for_each(|part| channel.extend_from_slice(part));
-        // Keys are each node's own, and so is what happens to them.
-        self.publish_here(Namespace::Channels, &channel, message, None);
+        if self.passing.is_some() {
+            self.publish(Namespace::Channels, &channel, message);
+        } else {
+            // Keys are each node's own, and so is what happens to them.
+            self.publish_here(Namespace::Channels, &channel, message, None);
+        }
     }
 }

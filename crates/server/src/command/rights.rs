@@ -57,8 +57,9 @@ impl Shard {
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let connection = &mut self.connections[slot];
-            let Some(user) = connection.user.as_ref().filter(|_| connection.guest_until_ms.is_none()) else {
-                // Nobody's rules are a guest's.
+            let is_own = connection.guest_until_ms.is_none() && !connection.is_session;
+            let Some(user) = connection.user.as_ref().filter(|_| is_own) else {
+                // Nobody's rules are a guest's, and those of a session are kept by another node.
                 continue;
             };
             match fate_of(user, change) {

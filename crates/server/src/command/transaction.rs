@@ -230,7 +230,7 @@ impl Shard {
 }
 
 impl Connection {
-    fn note_transaction_over(&mut self) {
+    pub(super) fn note_transaction_over(&mut self) {
         self.client.set_mark(mark::MULTI, false);
         self.client.multi.store(-1, Relaxed);
         self.client.multi_bytes.store(0, Relaxed);

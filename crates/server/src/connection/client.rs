@@ -51,6 +51,17 @@ impl Address {
         }
     }
 
+    /// Both ends; those of a Unix socket are this machine.
+    pub(crate) fn ends(&self) -> (SocketAddr, SocketAddr) {
+        match self {
+            Address::Tcp { peer, local } => (*peer, *local),
+            Address::Unix { .. } => {
+                let here = SocketAddr::from(([127, 0, 0, 1], 0));
+                (here, here)
+            }
+        }
+    }
+
     /// The host of the `addr` field.
     pub(crate) fn ip(&self) -> String {
         match self {

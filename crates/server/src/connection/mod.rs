@@ -15,6 +15,7 @@ pub(crate) mod mover;
 pub(crate) mod output;
 pub(crate) mod pace;
 pub(crate) mod page;
+pub(crate) mod passed;
 pub(crate) mod pipe;
 pub(crate) mod resumption;
 pub(crate) mod state;
@@ -39,6 +40,7 @@ use follow::Follow;
 use output::OutputQueue;
 use pace::Pace;
 use page::Page;
+use passed::Passed;
 use resumption::Resumption;
 use state::{ConnectionRef, State, Wait, Waiting};
 use transaction::Transaction;
@@ -214,6 +216,12 @@ pub(crate) struct Connection {
     pub(crate) transaction_bytes: usize,
     /// How it tracks what it reads (CLIENT TRACKING).
     pub(crate) tracking: Option<Box<tracking::Mode>>,
+    /// What it has passed on to the node that leads, if it ever has.
+    pub(crate) passed: Option<Box<Passed>>,
+    /// A client of another node, for which it is executed here.
+    pub(crate) is_session: bool,
+    /// READONLY: it takes what a node has that does not lead.
+    pub(crate) reads_stale: bool,
     /// Names of fields that it has stated (HIMPORT).
     pub(crate) fieldsets: Option<Box<Fieldsets>>,
     /// Under whom it can be resumed when its socket breaks, if it can.
@@ -296,6 +304,9 @@ impl Connection {
             transaction: None,
             transaction_bytes: 0,
             tracking: None,
+            passed: None,
+            is_session: false,
+            reads_stale: false,
             fieldsets: None,
             resumption: None,
             declines_resuming: false,
@@ -420,6 +431,7 @@ impl Connection {
             + self.resumption.as_ref().map_or(0, |own| {
                 size_of::<Resumption>() + own.predecessors.capacity() * size_of::<ConnectionRef>()
             })
+            + self.passed.as_ref().map_or(0, |passed| passed.heap_bytes())
             + self.fieldsets.as_ref().map_or(0, |fieldsets| fieldsets.bytes())
             + self.client.names.lock().heap_bytes()
     }

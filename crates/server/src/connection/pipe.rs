@@ -98,6 +98,11 @@ impl Pipe {
         std::mem::take(&mut self.0.lock().output)
     }
 
+    /// Whose pipe it is.
+    pub(crate) fn place(&self) -> Option<ConnectionRef> {
+        self.0.lock().place
+    }
+
     /// The shard reads its mail: whose pipe it is, and whether the client is gone.
     pub(crate) fn open_mail(&self) -> (Option<ConnectionRef>, bool) {
         let mut ends = self.0.lock();

@@ -97,6 +97,11 @@ pub(crate) enum Wait {
     Mail,
     /// Other nodes have yet to know what it wants to listen to, or to answer what it asks: the request stays in the input.
     Nodes,
+    /// The node that leads the keys has yet to answer what was passed on to it: the request, which is executed here or too much to
+    /// be under way as well, stays in the input.
+    Passed,
+    /// No node leads the keys just now, or the one that does takes no more: the request stays in the input.
+    Lead,
     /// SUBSCRIBE: another shard has the detached connection that it takes over from, and is to have this one.
     Move,
     /// It is detached: its socket is gone, and its subscriptions go on until another one takes them over, or its time is up.

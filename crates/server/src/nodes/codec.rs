@@ -181,14 +181,14 @@ impl Answer {
     }
 }
 
-fn write_names(into: &mut Vec<u8>, names: &[Arc<[u8]>]) {
+pub(super) fn write_names(into: &mut Vec<u8>, names: &[Arc<[u8]>]) {
     for name in names {
         into.extend_from_slice(&(name.len() as u32).to_le_bytes());
         into.extend_from_slice(name);
     }
 }
 
-fn read_names(mut bytes: &[u8]) -> Option<Vec<Arc<[u8]>>> {
+pub(super) fn read_names(mut bytes: &[u8]) -> Option<Vec<Arc<[u8]>>> {
     let mut names = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
         let (name, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;

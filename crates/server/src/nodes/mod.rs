@@ -21,10 +21,12 @@
 //! Invariants
 //! - Messages of one shard are handed on in the order in which it published them.
 //! - What has come from elsewhere is never handed on.
+//! - Requests of one client reach the node that leads in their order, and so do its replies the client: `shard/passing.rs`.
 //! - Where the other nodes keep nothing back ([`Nodes::is_behind`]), no request waits for them but SUBSCRIBE and questions.
 
 mod buckets;
 mod codec;
+mod records;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,8 @@ use crate::directory::Directory;
 pub use buckets::{BUCKETS, BucketSet, bucket_of};
 pub(crate) use codec::write_forwarded;
 pub use codec::{Answer, Forwarded, Question, Space, forwarded};
+pub use records::{Asker, RECORD_BYTES_MAX, Say, SessionId, TAKEN_UNKNOWN, records, shard_of, write_record};
+pub(crate) use records::{extend_record, session_of};
 
 /// The bit of other nodes in sets of shards, which are fewer.
 pub(crate) const NODES: usize = 63;
@@ -71,6 +75,48 @@ pub trait Nodes: Send + Sync {
 
     /// What INFO says: names and values.
     fn figures(&self) -> Vec<(&'static str, String)>;
+
+    /// Who leads the keys. Shards get a [`Mail::Lead`](crate::mailbox::Mail::Lead) behind every change.
+    fn lead(&self) -> Lead;
+
+    /// Hands on [`records`] of one shard, in its order, to the node that leads since `term`; dropped if that has changed.
+    fn pass(&self, term: u64, records: Vec<u8>);
+
+    /// Whether the node that leads takes more requests. If not, shards get a `Mail::Lead` when it does.
+    fn may_pass(&self) -> bool;
+
+    /// All nodes, this one first.
+    fn members(&self) -> Vec<Member>;
+}
+
+/// Who leads the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lead {
+    /// Nobody is to: each node's keys are its own.
+    Each,
+    /// This node.
+    Me,
+    /// Another one, since this term: it has another number whenever what is under way to the node that leads may be lost.
+    Elsewhere(u64),
+    /// Nobody just now.
+    Nobody,
+}
+
+/// A node, as clients are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// 40 hexadecimal digits.
+    pub id: String,
+    /// Where clients reach it.
+    pub host: String,
+    /// See `host`; 0: not without TLS.
+    pub port: u16,
+    /// The same with TLS.
+    pub tls_port: u16,
+    /// It has been heard of lately.
+    pub is_live: bool,
+    /// It leads the keys.
+    pub leads: bool,
 }
 
 /// What is known of other nodes when a request has waited for them.

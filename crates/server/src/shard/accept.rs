@@ -178,7 +178,7 @@ impl Shard {
         };
         // An app that acts as the default user is no better than a client that does.
         let is_default = match &vouched {
-            Some(Vouched::Guest(_)) => false,
+            Some(Vouched::Guest(_) | Vouched::Session(_)) => false,
             Some(Vouched::User(name)) => &**name == "default",
             None => true,
         };
@@ -211,6 +211,13 @@ impl Shard {
 
     /// Has the connection be who somebody vouches for; false: there is no such user.
     fn set_vouched(&mut self, slot: usize, vouched: Vouched) -> bool {
+        let vouched = match vouched {
+            Vouched::Session(role) => {
+                self.take_role(slot, *role);
+                return true;
+            }
+            vouched => vouched,
+        };
         let connection = &mut self.connections[slot];
         let user = match vouched {
             Vouched::Guest(guest) => {
@@ -218,6 +225,7 @@ impl Shard {
                 Some(guest.user)
             }
             Vouched::User(name) => self.server.enabled_user(name.as_bytes()),
+            Vouched::Session(role) => Some(role.user),
         };
         let is_known = user.is_some();
         connection.set_user(user);

@@ -361,6 +361,9 @@ impl Shard {
         if has_drained && matches!(connection.state().wait(), Some(Wait::Output)) {
             self.resume(slot);
         }
+        if has_drained && self.passing.is_some() && self.connections.contains(slot) {
+            self.give_room(slot);
+        }
         self.note_room(slot);
         let Some(connection) = self.connections.get_mut(slot) else { return };
         match flushed {

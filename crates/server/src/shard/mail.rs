@@ -216,6 +216,9 @@ impl Shard {
             Mail::Probe { holder, ack } => self.begin_probe(holder, ack),
             Mail::Moved(mover) => self.take_in(*mover),
             Mail::Nodes { who, word } => self.receive_word(who, *word),
+            Mail::Passed(records) => self.receive_passed(&records),
+            Mail::Lead => self.note_lead(),
+            Mail::Role { pipe, role } => self.change_role(&pipe, *role),
             Mail::Shutdown => self.stop(),
         }
     }

@@ -34,6 +34,7 @@ mod mail;
 mod outward;
 mod page;
 pub(crate) mod parts;
+pub(crate) mod passing;
 pub(crate) mod populate;
 mod pusher;
 mod ready;
@@ -80,6 +81,7 @@ use follow::Followers;
 use mail::Inbox;
 use outward::Outward;
 use parts::Parts;
+use passing::Passing;
 use ready::Ready;
 use timers::Timers;
 
@@ -133,6 +135,8 @@ pub(crate) struct Shard {
     pub(crate) credit: Creditor,
     /// What goes to other nodes, if there are any.
     pub(crate) outward: Option<Box<Outward>>,
+    /// What goes to the node that leads the keys, if that may be another one.
+    pub(crate) passing: Option<Box<Passing>>,
     pub(crate) flusher: Flusher,
     /// The connection being served.
     pub(crate) executing: Option<ConnectionRef>,
@@ -191,6 +195,7 @@ impl Shard {
             slice_until: Instant::now(),
             credit: Creditor::new(server.shards.len()),
             outward: Outward::of(&server),
+            passing: Passing::of(&server),
             flusher: Flusher::new(&config),
             executing: None,
             scripting: None,
@@ -266,6 +271,7 @@ impl Shard {
         self.follow_on();
         self.broadcast_changes();
         self.mail_outbox();
+        self.hand_passed_on();
         self.note_traffic();
         self.flush_journal(!events.is_empty() || self.has_work());
         self.flush_dirty();
@@ -275,6 +281,7 @@ impl Shard {
         self.evict_clients();
         self.leave_on();
         self.reap();
+        self.hand_passed_on();
         self.replies.recycle();
         self.replies_to_others.recycle();
         self.fanout.recycle();
@@ -421,6 +428,7 @@ impl Shard {
         let me = self.connections[slot].me;
         self.forget_parts(me);
         self.forget_word(me);
+        self.end_session(slot);
         if let Some(waiting) = self.connections[slot].take_waiting() {
             self.clear_wait(me, waiting);
         }

@@ -130,8 +130,17 @@ impl Shard {
 
     /// The client sends no more. Replies that wait for the disk, or for their turn to be sent, are sent before its connection
     /// is closed: it may have ended only its own half. One that can be resumed is detached with them.
-    fn close_gone(&mut self, slot: usize) {
-        let connection = &self.connections[slot];
+    pub(super) fn close_gone(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let is_closing = connection.state().closes();
+        if let Some(passed) = &mut connection.passed
+            && !passed.sent.is_empty()
+            && !passed.sent.iter().any(|sent| sent.is_blocking)
+            && !is_closing
+        {
+            passed.ends = true;
+            return;
+        }
         let is_kept = connection.resumption.is_some();
         if connection.state().reads()
             && !connection.output.is_empty()

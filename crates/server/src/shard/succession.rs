@@ -245,6 +245,7 @@ impl Shard {
     }
 
     fn move_to(&mut self, slot: usize, shard: usize) {
+        self.end_session(slot);
         let registry = self.poll.registry();
         if self.connections[slot].transport.deregister(registry).is_err() {
             return self.close(slot, CloseReason::SocketError);

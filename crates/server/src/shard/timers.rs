@@ -218,7 +218,7 @@ impl Shard {
         };
         waiting.timer = None;
         match waiting.wait {
-            Wait::Pause | Wait::Backlog | Wait::Login | Wait::Nap => drop(self.resume(who.slot)),
+            Wait::Pause | Wait::Backlog | Wait::Login | Wait::Nap | Wait::Lead => drop(self.resume(who.slot)),
             Wait::Blocked(_) => self.recheck_block(who.slot),
             Wait::Disk(_) | Wait::Replicas(_) => self.end_wait_for_copies(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
@@ -233,6 +233,7 @@ impl Shard {
             | Wait::Apart
             | Wait::Parts
             | Wait::Keys
+            | Wait::Passed
             | Wait::Exec => {}
         }
     }
@@ -271,6 +272,8 @@ impl Shard {
                 && (connection.is_monitor
                     || connection.is_event_stream
                     || connection.page.is_some()
+                    || connection.is_session
+                    || connection.passed.as_ref().is_some_and(|passed| !passed.sent.is_empty())
                     || !connection.subscriptions.is_empty());
             let idle_ms =
                 now_ms.saturating_sub(connection.client.active_ms.load(std::sync::atomic::Ordering::Relaxed));

@@ -14,7 +14,7 @@ const INTRODUCTION: &str = "\
 Replies, errors and their texts are those of Redis 8.2, in RESP2 and RESP3. What differs is said at the command. A command
 that is not on this page is answered with an error, never with a reply that stands for nothing.
 
-Not offered, and therefore errors: replication, clusters, modules, and types of Redis that are modules or newer: vector sets,
+Not offered, and therefore errors: replication, modules, and types of Redis that are modules or newer: vector sets,
 arrays.
 
 Each command has its arguments in the notation of the Redis manual, what it does, and in the last line: the first Redis
@@ -33,6 +33,7 @@ const GROUPS: &[(Group, &str)] = &[
     (Group::Hyperloglog, "HyperLogLog"),
     (Group::Geo, "Geospatial indexes"),
     (Group::Scripting, "Scripts"),
+    (Group::Cluster, "Several nodes"),
     (Group::Generic, "Keys"),
     (Group::Transactions, "Transactions"),
     (Group::Connection, "Connections"),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Call, Sheet};
 use crate::VERSION;
+use crate::nodes::Lead;
 use crate::process::cpu_time;
 use crate::time::unix_us;
 
@@ -20,8 +21,9 @@ pub(super) fn server(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("redis_version", VERSION.redis);
     sheet.field("server_name", "sterna");
     sheet.field("sterna_version", VERSION.sterna);
-    sheet.field("redis_mode", "standalone");
-    sheet.field("server_mode", "standalone");
+    let mode = if call.shard.lead() == Lead::Each { "standalone" } else { "cluster" };
+    sheet.field("redis_mode", mode);
+    sheet.field("server_mode", mode);
     sheet.field(
         "os",
         format_args!("{} {} {}", text(uname.sysname()), text(uname.release()), text(uname.machine())),
@@ -83,7 +85,7 @@ pub(super) fn cpu(sheet: &mut Sheet, _: &mut Call<'_>) {
 
 pub(super) fn cluster(sheet: &mut Sheet, call: &mut Call<'_>) {
     // Redis's cluster: clients that see a 1 ask for its slots.
-    sheet.field("cluster_enabled", 0);
+    sheet.field("cluster_enabled", i32::from(call.shard.lead() != Lead::Each));
     for (name, value) in call.server().nodes.get().iter().flat_map(|nodes| nodes.figures()) {
         sheet.field(name, value);
     }

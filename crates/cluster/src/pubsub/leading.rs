@@ -1,0 +1,461 @@
+//! Who leads the keys, and sessions of clients at the node that does.
+//!
+//! ```text
+//!   a node that does not lead                          the node that leads
+//!   shards ─► `passed` ─► sessions_out ═══ NATS ═══► sessions_in ─► session: a client without a socket ─► its shard
+//!   shards ◄─ Mail::Passed ◄─ sessions_in ◄══════ sessions_out ◄── what it says, as far as there is room for it
+//! ```
+//!
+//! Sessions have links of their own, with the windows and numbers of those of messages. A number that is missing, in either direction,
+//! breaks all sessions of the two nodes: the term is another one, and what was under way is answered by the shards (`shard/passing.rs`
+//! of the server). So nothing is executed out of order, and no reply is taken for another one's.
+//!
+//! Room: a session may send [`ROOM_BYTES`] more than its client has read. So one client that doesn't read stops its own session.
+//!
+//! Invariants
+//! - `shared`'s lead has a term above 0 if and only if `leader` is another node; it rises whenever a session may have lost anything.
+//! - Records of another term are dropped: their sessions are broken already.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use sterna_server::{
+    Asker, Engine, Inlet, InnerClient, Lead, Member, RECORD_BYTES_MAX, Say, SessionId, TAKEN_UNKNOWN,
+    records, shard_of, write_record,
+};
+
+use super::frame::{Address, Body, Link, NodeId, write};
+use super::hub::Hub;
+use super::incoming::Arrived;
+use super::peer::Peer;
+use super::shared::Shared;
+
+/// Reply bytes of a session that its client has not read. What is taken from it at once may be as much again.
+const ROOM_BYTES: i64 = 256 * 1024;
+
+/// A node says where clients reach it with every beat that is this one among as many.
+const ADDRESS_EVERY: u32 = 4;
+
+/// See the module.
+pub(super) struct Leading {
+    /// See `cluster-leader`.
+    named: String,
+    address: Address,
+    engine: Engine,
+    leader: Option<NodeId>,
+    term: u64,
+    /// The node that leads has been told that this term begins.
+    has_begun: bool,
+    lead: Lead,
+    sessions: HashMap<(NodeId, SessionId), Session>,
+    sessions_max: usize,
+    /// Sessions that have more to say than the way to their node takes.
+    held: Vec<(NodeId, SessionId)>,
+    beats: u32,
+}
+
+/// A client of another node.
+struct Session {
+    client: InnerClient,
+    waker: Waker,
+    room: i64,
+    /// Bytes of requests that it has been given.
+    taken: u64,
+}
+
+/// Wakes the hub for a session that has something to say.
+struct Speaks {
+    shared: Arc<Shared>,
+    who: (NodeId, SessionId),
+}
+
+impl Wake for Speaks {
+    fn wake(self: Arc<Self>) {
+        self.shared.speaking.push(self.who);
+        self.shared.notify.notify_one();
+    }
+}
+
+impl Leading {
+    pub(super) fn new((named, sessions_max): (String, usize), address: Address, inlet: &Inlet) -> Leading {
+        Leading {
+            named,
+            address,
+            engine: Engine::of(inlet),
+            leader: None,
+            term: 0,
+            has_begun: false,
+            lead: Lead::Nobody,
+            sessions: HashMap::new(),
+            sessions_max,
+            held: Vec::new(),
+            beats: 0,
+        }
+    }
+
+    /// Whether the other node leads.
+    pub(super) fn is_leader(&self, node: NodeId) -> bool {
+        self.leader == Some(node)
+    }
+}
+
+impl Hub {
+    // Who leads.
+
+    /// Where clients reach this node, to be sent now and then.
+    pub(super) fn my_address(&mut self, is_hello: bool) -> Option<Vec<u8>> {
+        let leading = &mut self.leading;
+        if leading.address.host.is_empty() {
+            leading.address.host = self.client.server_info().client_ip;
+        }
+        leading.beats = leading.beats.wrapping_add(1);
+        let Address { host, port, tls_port } = &leading.address;
+        let body = Body::Address { port: *port, tls_port: *tls_port, host };
+        (is_hello || leading.beats.is_multiple_of(ADDRESS_EVERY)).then(|| write(self.me, &body))
+    }
+
+    pub(super) fn note_address(&mut self, from: NodeId, address: &Address) {
+        if let Some(peer) = self.peers.get_mut(&from)
+            && peer.address != *address
+        {
+            peer.address = address.clone();
+            self.refresh_lead();
+            self.show_members();
+        }
+    }
+
+    /// Finds who leads by now.
+    pub(super) fn refresh_lead(&mut self) {
+        let leading = &self.leading;
+        let named = &leading.named;
+        let is_named = |peer: &Peer| peer.is_live && peer.address.is(named);
+        let mut live = self.peers.iter().filter(|(_, peer)| is_named(peer));
+        let (lead, leader) = if named.is_empty() {
+            (Lead::Each, None)
+        } else if leading.address.is(named) {
+            match live.next() {
+                None => (Lead::Me, None),
+                Some((node, peer)) => {
+                    if leading.lead == Lead::Me {
+                        let name = &peer.name;
+                        tracing::error!(%node, name, "another node has the address of cluster-leader, too: neither leads");
+                    }
+                    (Lead::Nobody, None)
+                }
+            }
+        } else {
+            match live.find(|(_, peer)| !peer.sessions_out.is_stalled()).filter(|_| self.is_joined()) {
+                Some((node, _)) => (Lead::Elsewhere(leading.term), Some(*node)),
+                None => (Lead::Nobody, None),
+            }
+        };
+        if lead != leading.lead || leader != leading.leader {
+            self.leading.leader = leader;
+            self.set_lead(lead);
+        }
+    }
+
+    fn set_lead(&mut self, lead: Lead) {
+        let leading = &mut self.leading;
+        leading.lead = lead;
+        if matches!(lead, Lead::Elsewhere(_)) {
+            leading.term += 1;
+            (leading.lead, leading.has_begun) = (Lead::Elsewhere(leading.term), false);
+        }
+        self.shared.set_lead(leading.lead);
+        self.shared.is_pass_behind.store(false, Ordering::SeqCst);
+        if self.leading.lead != Lead::Me {
+            self.refuse_all_sessions();
+        }
+        self.leading.engine.tell_lead();
+        self.show_members();
+    }
+
+    /// What was under way to the node that leads, or back, may be lost.
+    fn begin_term(&mut self) {
+        if self.leading.leader.is_some() {
+            self.set_lead(self.leading.lead);
+        }
+    }
+
+    /// What clients are told of nodes.
+    pub(super) fn show_members(&self) {
+        let leading = &self.leading;
+        let member = |id: NodeId, address: &Address, is_live: bool, leads: bool| Member {
+            id: format!("{:08x}{id}", (id.0 ^ (id.0 >> 32) ^ (id.0 >> 64) ^ (id.0 >> 96)) as u32),
+            host: address.host.clone(),
+            port: address.port,
+            tls_port: address.tls_port,
+            is_live,
+            leads,
+        };
+        let mut members = vec![member(self.me, &leading.address, true, leading.lead == Lead::Me)];
+        // Who has not said where it is can't be reached.
+        let known = self.peers.iter().filter(|(_, peer)| !peer.address.host.is_empty());
+        members.extend(
+            known.map(|(id, peer)| member(*id, &peer.address, peer.is_live, leading.leader == Some(*id))),
+        );
+        if let Ok(mut shown) = self.shared.members.lock() {
+            *shown = members;
+        }
+    }
+
+    // What goes.
+
+    /// Sends what shards pass on.
+    pub(super) fn take_passed(&mut self) {
+        while let Some((term, letter)) = self.shared.passed.pop() {
+            self.shared.passed_bytes.fetch_sub(letter.len(), Ordering::SeqCst);
+            let leading = &mut self.leading;
+            let Some(leader) = leading.leader.filter(|_| term == leading.term) else { continue };
+            let Some(peer) = self.peers.get_mut(&leader) else { continue };
+            if !std::mem::replace(&mut leading.has_begun, true) {
+                let mut begin = Vec::new();
+                write_record(&mut begin, 0, Say::Begin);
+                let begin = Bytes::from(begin);
+                peer.sessions_out.push(&begin, &begin);
+            }
+            let letter = Bytes::from(letter);
+            for (_, _, record) in records(&letter) {
+                peer.sessions_out.push(record, &letter);
+            }
+        }
+        for peer in self.peers.values_mut() {
+            peer.sessions_out.seal();
+        }
+    }
+
+    /// Sends what sessions say, and looks whether shards may pass on more.
+    pub(super) fn send_replies(&mut self) {
+        for who in std::mem::take(&mut self.leading.held) {
+            self.let_speak(who);
+        }
+        while let Some(who) = self.shared.speaking.pop() {
+            self.let_speak(who);
+        }
+        for peer in self.peers.values_mut() {
+            peer.sessions_out.seal();
+        }
+        let leader = self.leading.leader.and_then(|node| self.peers.get(&node));
+        let is_behind = leader.is_some_and(|peer| peer.sessions_out.bytes() > self.window_bytes);
+        self.shared.is_pass_behind.store(is_behind, Ordering::SeqCst);
+        if self.shared.has_room_to_pass() && self.shared.is_pass_awaited.swap(false, Ordering::SeqCst) {
+            self.leading.engine.tell_lead();
+        }
+    }
+
+    /// Takes what a session says, as far as there is room for it.
+    fn let_speak(&mut self, who: (NodeId, SessionId)) {
+        let Some(session) = self.leading.sessions.get_mut(&who) else { return };
+        let Some(peer) = self.peers.get_mut(&who.0) else { return };
+        while session.room > 0 {
+            if peer.sessions_out.bytes() > self.window_bytes {
+                return self.leading.held.push(who);
+            }
+            let mut said = Vec::new();
+            let mut record = Vec::new();
+            match session.client.poll_receive(&Context::from_waker(&session.waker), &mut said) {
+                Poll::Pending => return,
+                Poll::Ready(true) => {
+                    session.room -= said.len() as i64;
+                    write_record(&mut record, who.1, Say::Replies(&said));
+                    let record = Bytes::from(record);
+                    peer.sessions_out.push(&record, &record);
+                }
+                Poll::Ready(false) => {
+                    self.leading.sessions.remove(&who);
+                    return self.say(who, Say::Closed { taken: TAKEN_UNKNOWN });
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, (node, session): (NodeId, SessionId), say: Say<'_>) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            let mut record = Vec::new();
+            write_record(&mut record, session, say);
+            let record = Bytes::from(record);
+            peer.sessions_out.push(&record, &record);
+        }
+    }
+
+    // What comes.
+
+    pub(super) fn take_of_sessions(&mut self, from: NodeId, body: &Body<'_>) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if let Body::Taken { frame } = body {
+            return peer.sessions_out.taken(*frame, Instant::now());
+        }
+        let (arrived, missed) = peer.sessions_in.receive(body, 2 * RECORD_BYTES_MAX);
+        let owes = matches!(body, Body::Tail { .. }) || peer.sessions_in.owes_taken();
+        if missed > 0 {
+            tracing::warn!(node = %from, name = %peer.name, missed, "parts of clients' sessions are missing: they are broken");
+            self.close_sessions_of(from);
+            if self.leading.leader == Some(from) {
+                self.begin_term();
+            }
+        }
+        match &arrived {
+            Arrived::Messages(bytes) => self.take_records(from, bytes),
+            Arrived::Whole(bytes) => self.take_records(from, bytes),
+            Arrived::Nothing => {}
+        }
+        if owes {
+            self.tell_sessions_taken(from);
+        }
+    }
+
+    fn take_records(&mut self, from: NodeId, bytes: &[u8]) {
+        // For each shard of this node.
+        let mut replies: BTreeMap<usize, (SessionId, Vec<u8>)> = BTreeMap::new();
+        for (session, say, record) in records(bytes) {
+            let who = (from, session);
+            match say {
+                Say::Replies(_) | Say::Closed { .. } => {
+                    if self.leading.leader == Some(from) {
+                        let shard = shard_of(session);
+                        replies
+                            .entry(shard)
+                            .or_insert_with(|| (session, Vec::new()))
+                            .1
+                            .extend_from_slice(record);
+                    }
+                }
+                Say::Begin => self.leading.sessions.retain(|(node, _), _| *node != from),
+                Say::Open(asker) => self.open(who, asker),
+                Say::Requests(bytes) => self.give(who, bytes),
+                Say::Room(bytes) => {
+                    if let Some(session) = self.leading.sessions.get_mut(&who) {
+                        session.room += i64::from(bytes);
+                        self.let_speak(who);
+                    }
+                }
+                Say::Close => drop(self.leading.sessions.remove(&who)),
+                Say::Unblock { with_error } => {
+                    if let Some(session) = self.leading.sessions.get(&who) {
+                        session.client.unblock(with_error);
+                    }
+                }
+            }
+        }
+        for (session, records) in replies.into_values() {
+            self.leading.engine.tell_passed(session, records);
+        }
+    }
+
+    fn open(&mut self, who: (NodeId, SessionId), asker: &[u8]) {
+        let leading = &mut self.leading;
+        let is_open = leading.sessions.contains_key(&who);
+        let asker = Asker::read(asker).filter(|_| leading.lead == Lead::Me);
+        let asker = asker.filter(|_| is_open || leading.sessions.len() < leading.sessions_max);
+        let Some(asker) = asker else { return self.refuse(who) };
+        if let Some(session) = leading.sessions.get(&who) {
+            if !session.client.become_asker(&asker) {
+                self.refuse(who);
+            }
+            return;
+        }
+        let Some(client) = leading.engine.session(&asker) else { return self.refuse(who) };
+        let waker = Waker::from(Arc::new(Speaks { shared: Arc::clone(&self.shared), who }));
+        leading.sessions.insert(who, Session { client, waker, room: ROOM_BYTES, taken: 0 });
+        // It is asked once, so that it wakes the hub from then on.
+        self.let_speak(who);
+    }
+
+    fn give(&mut self, who: (NodeId, SessionId), bytes: &[u8]) {
+        if self.leading.lead != Lead::Me {
+            return self.refuse(who);
+        }
+        match self.leading.sessions.get_mut(&who) {
+            Some(session) => {
+                session.taken += bytes.len() as u64;
+                session.client.send(bytes);
+            }
+            // Whether it was executed as long as the session was there is not known here.
+            None => self.say(who, Say::Closed { taken: TAKEN_UNKNOWN }),
+        }
+    }
+
+    /// Takes no more of a session.
+    fn refuse(&mut self, who: (NodeId, SessionId)) {
+        let taken = self.leading.sessions.remove(&who).map_or(0, |session| session.taken);
+        self.say(who, Say::Closed { taken });
+    }
+
+    fn refuse_all_sessions(&mut self) {
+        for who in self.leading.sessions.keys().copied().collect::<Vec<_>>() {
+            self.let_speak(who);
+            self.refuse(who);
+        }
+    }
+
+    /// Something on the way is lost, be it the beginning of a session: no session of the node goes on, and it is told by a number
+    /// that is missing to it as well.
+    fn close_sessions_of(&mut self, node: NodeId) {
+        self.forget_sessions_of(node);
+        if self.leading.lead == Lead::Me
+            && let Some(peer) = self.peers.get_mut(&node)
+        {
+            peer.sessions_out.drop_one();
+        }
+    }
+
+    /// A node is gone: so are its clients.
+    pub(super) fn forget_sessions_of(&mut self, node: NodeId) {
+        self.leading.sessions.retain(|(of, _), _| *of != node);
+    }
+
+    pub(super) fn forget_all_sessions(&mut self) {
+        self.leading.sessions.clear();
+    }
+
+    /// What INFO says of it.
+    pub(super) fn figures_of_leading(&self) -> [(&'static str, String); 4] {
+        let leader = self.leading.leader.and_then(|node| self.peers.get(&node));
+        let lead = match self.leading.lead {
+            Lead::Each => "none",
+            Lead::Me => "self",
+            Lead::Elsewhere(_) => "other",
+            Lead::Nobody => "unknown",
+        };
+        [
+            ("cluster_leader", lead.to_owned()),
+            ("cluster_leader_name", leader.map_or_else(String::new, |peer| peer.name.clone())),
+            ("cluster_sessions", self.leading.sessions.len().to_string()),
+            ("cluster_passed_pending_bytes", leader.map_or(0, |peer| peer.sessions_out.bytes()).to_string()),
+        ]
+    }
+
+    fn tell_sessions_taken(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            let frame = peer.sessions_in.tell();
+            self.send_on(Link::Sessions, node, &Body::Taken { frame });
+        }
+    }
+
+    /// What is to be done for sessions now and then.
+    pub(super) fn tend_sessions(
+        &mut self,
+        node: NodeId,
+        (tail, is_untold): (Option<Bytes>, bool),
+        now: Instant,
+    ) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let subject = peer.subject.clone();
+        let has_stalled = peer.sessions_out.check_stall(now);
+        if let Some(tail) = tail {
+            self.send(subject, tail);
+        }
+        if is_untold {
+            self.tell_sessions_taken(node);
+        }
+        if has_stalled {
+            self.close_sessions_of(node);
+            self.refresh_lead();
+        }
+    }
+}

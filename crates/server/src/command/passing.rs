@@ -1,0 +1,299 @@
+//! What is executed by the node that leads the keys, if that is another one.
+//!
+//! | what | where |
+//! |---|---|
+//! | commands on keys, scripts, functions, PUBLISH to channels that remember, WAIT | at the node that leads, at once |
+//! | WATCH, CLIENT TRACKING and its kin, HIMPORT | there, in the connection's session |
+//! | MULTI and what is queued | here; with EXEC it goes there in one piece, if any of it does |
+//! | all else | here, when what was passed on before it is answered |
+
+use sterna_command::{Channels, Flags, Group};
+use sterna_protocol::{Args, argument, encode};
+
+use super::Failure;
+use super::cluster::{port_of, slot_of};
+use super::dispatch::{Admission, changes_subscriptions, needs_keys};
+use super::script::needs_engine;
+use super::table::{Row, Runs, runs};
+use crate::connection::client::Client;
+use crate::connection::passed::Repeat;
+use crate::connection::transaction::Transaction;
+use crate::connection::{CloseReason, ReplyMode};
+use crate::nodes::Lead;
+use crate::shard::Shard;
+use crate::shard::passing::{NOBODY_LEADS, Request};
+
+impl Shard {
+    /// Where the request is executed, if not here and now. Asked where another node may lead.
+    pub(super) fn passes(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+    ) -> Result<Option<Admission>, Failure> {
+        let connection = &self.connections[slot];
+        if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
+            return Ok(None);
+        }
+        let lead = self.lead();
+        if self.connections[slot].is_session {
+            return Ok(self.passes_session(slot, row, lead));
+        }
+        // What a page says is no request of this protocol, and is answered otherwise.
+        let is_page = connection.page.is_some() || connection.is_event_stream;
+        if is_page || !self.is_for_leader(slot, row, args) {
+            return Ok(self.stays_in_order(slot, row));
+        }
+        if row.has(Flags::RUNS_QUEUE) && self.has_broken_watch(slot) {
+            return Ok(self.stays_in_order(slot, row).or(Some(Admission::Broken)));
+        }
+        match lead {
+            Lead::Each | Lead::Me => Ok(self.stays_in_order(slot, row)),
+            Lead::Nobody if self.has_passed(slot) || self.waits_for_lead(slot) => {
+                // What it has passed on is about to be answered by an error.
+                Ok(self.stays_in_order(slot, row).or(Some(Admission::Wait)))
+            }
+            Lead::Nobody => Err(Failure::of(NOBODY_LEADS)),
+            Lead::Elsewhere(term) => {
+                let passed = self.connections[slot].passed.as_deref();
+                let is_of_another_term =
+                    passed.and_then(|passed| passed.session).is_some_and(|(_, of)| of != term);
+                if is_of_another_term {
+                    // It is about to break.
+                    self.wait_for_change(slot);
+                    return Ok(Some(Admission::Wait));
+                }
+                if let Err(failure) = self.check_passed(slot, row, args) {
+                    return if self.has_passed(slot) {
+                        Ok(self.stays_in_order(slot, row))
+                    } else {
+                        Err(failure)
+                    };
+                }
+                if self.server.pause.is_on() && self.is_paused(slot, row) || !self.has_room_to_pass(slot) {
+                    return Ok(Some(Admission::Wait));
+                }
+                Ok(Some(Admission::Pass(term)))
+            }
+        }
+    }
+
+    /// Whether the request has to wait until what the connection has passed on before is answered: all but what is passed on as
+    /// well, so that its error keeps its place, too.
+    #[inline]
+    pub(super) fn waits_for_its_turn(&mut self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
+        let waits = self.has_passed(slot)
+            && !(self.is_for_leader(slot, row, args) && self.has_rights(slot, row, args));
+        if waits {
+            self.wait_for_answers(slot);
+        }
+        waits
+    }
+
+    fn has_rights(&self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
+        let user = self.connections[slot].user.as_ref();
+        user.is_none_or(|user| {
+            user.is_unrestricted()
+                || crate::acl::check(user, row, args, &|key| self.config.retained_channel(key)).is_ok()
+        })
+    }
+
+    fn has_broken_watch(&self, slot: usize) -> bool {
+        self.connections[slot].passed.as_ref().is_some_and(|passed| passed.watch_broken)
+    }
+
+    /// A client of another node is served while this one leads; if not, its session ends, and its node looks for who does.
+    fn passes_session(&mut self, slot: usize, row: &'static Row, lead: Lead) -> Option<Admission> {
+        if lead == Lead::Me || !(needs_keys(row) || row.has(Flags::RUNS_QUEUE)) {
+            return None;
+        }
+        self.dismiss(slot, CloseReason::Killed);
+        Some(Admission::Wait)
+    }
+
+    /// What is executed here waits until all before it is answered.
+    fn stays_in_order(&mut self, slot: usize, row: &'static Row) -> Option<Admission> {
+        if self.has_passed(slot) {
+            self.wait_for_answers(slot);
+            return Some(Admission::Wait);
+        }
+        self.note_local(slot, row);
+        None
+    }
+
+    /// What a command that is executed here ends in the connection's session.
+    fn note_local(&mut self, slot: usize, row: &Row) {
+        let connection = &mut self.connections[slot];
+        let in_multi = connection.in_multi();
+        let Some(passed) = &mut connection.passed else { return };
+        match row.full_name.as_str() {
+            "reset" => self.end_session(slot),
+            "discard" | "exec" if !in_multi => {}
+            "discard" | "exec" | "unwatch" => {
+                passed.watch_broken = false;
+                if std::mem::take(&mut passed.watches) {
+                    self.pass_hidden(slot, &["UNWATCH"]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the node that leads is to execute it.
+    fn is_for_leader(&self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
+        let connection = &self.connections[slot];
+        if row.has(Flags::RUNS_QUEUE) {
+            let Some(transaction) = connection.transaction.as_ref().filter(|transaction| transaction.is_open)
+            else {
+                return false;
+            };
+            let watches =
+                connection.passed.as_ref().is_some_and(|passed| passed.watches || passed.watch_broken);
+            return !transaction.is_spoilt
+                && (watches
+                    || transaction.queued.iter().any(|(row, args)| self.is_of_leader(row, args.args())));
+        }
+        self.is_of_leader(row, args) && !(connection.in_multi() && row.spec.group == Group::Transactions)
+    }
+
+    fn is_of_leader(&self, row: &'static Row, args: Args<'_>) -> bool {
+        match runs(row) {
+            Runs::Keys(_) => true,
+            Runs::Script(_) => {
+                needs_engine(row)
+                    || matches!(row.full_name.as_str(), "script|exists" | "script|kill" | "function|kill")
+            }
+            Runs::Server(_) => {
+                row.spec.has_keys() && row.spec.channels == Channels::None
+                    || is_of_session(row)
+                    || self.is_retained(row, args)
+            }
+            Runs::Container => false,
+        }
+    }
+
+    /// What can't be done at the node that leads, or is to be sent there by the client itself.
+    fn check_passed(&self, slot: usize, row: &Row, args: Args<'_>) -> Result<(), Failure> {
+        if self.connections[slot].reads_stale
+            && row.has(Flags::WRITE)
+            && let Some(key) = crate::partitions::keys_of(row.spec, args).next()
+        {
+            // A client that says READONLY knows what to do.
+            return Err(self.moved(slot, key));
+        }
+        if row.full_name == "client|tracking"
+            && args.iter().any(|arg| argument::eq_ignore_case(arg, "REDIRECT"))
+        {
+            return Err(Failure::of("ERR REDIRECT is not possible at a node that does not lead the keys"));
+        }
+        if row.has(Flags::RUNS_QUEUE)
+            && let Some(transaction) = &self.connections[slot].transaction
+            && let Some((row, _)) = transaction.queued.iter().find(|(row, _)| is_of_connection(row))
+        {
+            return Err(Failure::text(format!(
+                "ERR {} can't be in one transaction with keys at a node that does not lead them",
+                row.full_name
+            )));
+        }
+        Ok(())
+    }
+
+    fn moved(&self, slot: usize, key: &[u8]) -> Failure {
+        let is_tls = self.connections[slot].transport.is_tls();
+        let members = self.passing.as_ref().map_or_else(Vec::new, |passing| passing.nodes.members());
+        match members.iter().find(|member| member.leads) {
+            Some(leader) => {
+                Failure::text(format!("MOVED {} {}:{}", slot_of(key), leader.host, port_of(leader, is_tls)))
+            }
+            None => Failure::of(NOBODY_LEADS),
+        }
+    }
+
+    /// Passes the request on.
+    pub(super) fn pass_on(&mut self, slot: usize, row: &'static Row, args: Args<'_>, term: u64) {
+        let client = &self.connections[slot].client;
+        client.last_command.store(row.id as u32 + 1, std::sync::atomic::Ordering::Relaxed);
+        client.active_ms.store(self.clock.now_ms, std::sync::atomic::Ordering::Relaxed);
+        Client::add(&client.commands, 1);
+        let mut request = match row.has(Flags::RUNS_QUEUE) {
+            true => self.whole_transaction(slot),
+            false => Request::of(args, repeat_of(row)),
+        };
+        request.sent.is_blocking = row.has(Flags::BLOCKING);
+        let connection = &mut self.connections[slot];
+        request.sent.is_silent = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+        let tracks = (row.full_name == "client|tracking").then(|| {
+            args.get(2)
+                .is_some_and(|word| argument::eq_ignore_case(word, "ON"))
+                .then(|| request.bytes.clone())
+        });
+        self.pass(slot, term, request);
+        let Some(passed) = &mut self.connections[slot].passed else { return };
+        if let Some(tracking) = tracks {
+            passed.tracking = tracking;
+        }
+        match row.full_name.as_str() {
+            "watch" => passed.watches = true,
+            "exec" | "unwatch" => (passed.watches, passed.watch_broken) = (false, false),
+            _ => {}
+        }
+    }
+
+    /// MULTI, all that it has queued, and EXEC.
+    fn whole_transaction(&mut self, slot: usize) -> Request {
+        let transaction = self.connections[slot].transaction.take();
+        let transaction = transaction.unwrap_or_default();
+        self.connections[slot].note_transaction_over();
+        let mut bytes = Vec::new();
+        encode::request(&mut bytes, [b"MULTI"]);
+        for (_, args) in &transaction.queued {
+            encode::request(&mut bytes, args.args().iter());
+        }
+        encode::request(&mut bytes, [b"EXEC"]);
+        let mut request = Request::of_bytes(bytes, transaction.queued.len() + 1, Repeat::Never);
+        request.sent.selects = self.selected_by(&transaction);
+        request
+    }
+
+    /// The database that the connection is in behind the transaction, if that is executed.
+    fn selected_by(&self, transaction: &Transaction) -> Option<u8> {
+        let databases = i64::from(self.config.databases);
+        let selected = transaction.queued.iter().filter(|(row, _)| row.spec.name == "select");
+        let mut selected = selected.filter_map(|(_, args)| argument::int(args.args().get(1)?));
+        selected.rfind(|db| (0..databases).contains(db)).and_then(|db| u8::try_from(db).ok())
+    }
+}
+
+/// Whether it concerns the connection as the node that leads sees it.
+fn is_of_session(row: &Row) -> bool {
+    matches!(
+        row.full_name.as_str(),
+        "unwatch"
+            | "wait"
+            | "waitaof"
+            | "client|tracking"
+            | "client|trackinginfo"
+            | "client|caching"
+            | "client|getredir"
+            | "himport|prepare"
+            | "himport|discard"
+            | "himport|discardall"
+    )
+}
+
+/// Whether it concerns the connection as its own node sees it.
+fn is_of_connection(row: &Row) -> bool {
+    changes_subscriptions(row)
+        || matches!(row.full_name.as_str(), "hello" | "auth" | "reset" | "monitor")
+        || row.full_name.starts_with("client|")
+}
+
+/// Whether a request of this kind may be executed twice.
+fn repeat_of(row: &Row) -> Repeat {
+    let reads = row.has(Flags::READONLY) || matches!(row.full_name.as_str(), "watch" | "unwatch");
+    if reads && !row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT)) {
+        Repeat::Always
+    } else {
+        Repeat::IfNotExecuted
+    }
+}

@@ -1,0 +1,401 @@
+//! What a connection has passed on to the node that leads, and is not answered yet.
+//!
+//! ```text
+//!   requests ─► bytes kept [r1][r2][r3]        sent: what becomes of each reply
+//!   replies  ─► frames, each whole ─► the first of `sent`       pushes ─► the client, beside them
+//! ```
+//!
+//! Requests are kept until they are answered: one that is known not to have been executed, or only reads, is done again when the
+//! node that leads is another one.
+//!
+//! Invariants
+//! - `kept` holds the bytes of `sent`, in their order, from `start` on.
+//! - A frame goes to the client whole or not at all: what has come of one stands in `incomplete`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::acl::User;
+
+/// Requests under way for one connection; the next one waits in its input.
+pub(crate) const SENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The same, counted: each costs a few bytes.
+pub(crate) const SENT_MAX: usize = 16 * 1024;
+
+/// What may be done about a request that was under way when its session broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It reads: it may be executed twice.
+    Always,
+    /// If it was not executed.
+    IfNotExecuted,
+    /// It stands for a transaction that the client can't be asked for again.
+    Never,
+    /// No client waits for it.
+    Forget,
+}
+
+/// A request that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) bytes: usize,
+    /// Replies before its own that the client is not to see.
+    pub(crate) hidden: usize,
+    /// The client is not to see its own, either.
+    pub(crate) is_silent: bool,
+    pub(crate) is_blocking: bool,
+    /// The database that the connection is in once it is executed: SELECT of a transaction. Nothing follows it until then.
+    pub(crate) selects: Option<u8>,
+    pub(crate) repeat: Repeat,
+}
+
+/// What the session has been told of its client.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) user: Arc<User>,
+    pub(crate) db: u8,
+    pub(crate) is_resp3: bool,
+    pub(crate) is_no_touch: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// The session, if it is open, and the term in which it was opened.
+    pub(crate) session: Option<(u64, u64)>,
+    pub(crate) told: Option<Told>,
+    pub(crate) sent: VecDeque<Sent>,
+    kept: Vec<u8>,
+    start: usize,
+    /// Bytes of requests that were answered in this session.
+    answered_bytes: u64,
+    scanner: Scanner,
+    incomplete: Vec<u8>,
+    /// The database that a transaction has selected, until the connection is told.
+    pub(crate) selected: Option<u8>,
+    /// Reply bytes that have come, and that the session has not been given room for.
+    pub(crate) owed: usize,
+    /// Since when the node that leads takes nothing of it.
+    pub(crate) refused_since: Option<Instant>,
+    /// WATCH was passed on.
+    pub(crate) watches: bool,
+    /// The session in which it was is no more: EXEC runs nothing.
+    pub(crate) watch_broken: bool,
+    /// CLIENT TRACKING as it was last asked for, to be asked for again in the next session.
+    pub(crate) tracking: Option<Vec<u8>>,
+    /// The client has ended its half: it is closed when it is answered.
+    pub(crate) ends: bool,
+}
+
+/// What a frame of the node that leads is to its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Shown,
+    Hidden,
+    /// Nobody has asked.
+    Nobody,
+}
+
+impl Passed {
+    /// Notes a request that goes.
+    pub(crate) fn push(&mut self, sent: Sent, bytes: &[u8]) {
+        debug_assert_eq!(sent.bytes, bytes.len());
+        self.kept.extend_from_slice(bytes);
+        self.sent.push_back(sent);
+    }
+
+    /// Bytes of requests that are under way.
+    pub(crate) fn sent_bytes(&self) -> usize {
+        self.kept.len() - self.start
+    }
+
+    /// Whether another request may go.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sent_bytes() < SENT_BYTES_MAX
+            && self.sent.len() < SENT_MAX
+            && self.sent.back().is_none_or(|last| last.selects.is_none())
+    }
+
+    /// Takes in reply bytes: what the client is to see goes to `out`. False: they are no replies, or nobody has asked.
+    pub(crate) fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Ok(end) = self.scanner.scan(&bytes[at..]) else { return false };
+            let Some(end) = end else {
+                self.incomplete.extend_from_slice(&bytes[at..]);
+                return true;
+            };
+            let whole = self.incomplete.iter().chain(&bytes[at..at + end]);
+            let mut begins = whole.take(2).copied();
+            let begins = [begins.next().unwrap_or_default(), begins.next().unwrap_or_default()];
+            match if begins[0] == b'>' { Fate::Shown } else { self.next_fate(begins) } {
+                Fate::Shown => {
+                    out.extend_from_slice(&self.incomplete);
+                    out.extend_from_slice(&bytes[at..at + end]);
+                }
+                Fate::Hidden => {}
+                Fate::Nobody => return false,
+            }
+            if !self.incomplete.is_empty() {
+                self.incomplete = Vec::new();
+            }
+            at += end;
+        }
+        true
+    }
+
+    /// What becomes of a reply that begins so.
+    fn next_fate(&mut self, begins: [u8; 2]) -> Fate {
+        let Some(sent) = self.sent.front_mut() else { return Fate::Nobody };
+        if sent.hidden > 0 {
+            sent.hidden -= 1;
+            return Fate::Hidden;
+        }
+        let is_silent = sent.is_silent;
+        if sent.selects.is_some() && begins[0] == b'*' && begins[1] != b'-' {
+            self.selected = sent.selects;
+        }
+        self.pop();
+        if is_silent { Fate::Hidden } else { Fate::Shown }
+    }
+
+    fn pop(&mut self) {
+        let Some(sent) = self.sent.pop_front() else { return };
+        self.start += sent.bytes;
+        self.answered_bytes += sent.bytes as u64;
+        if self.sent.is_empty() {
+            // A long request is not kept for the sake of its memory.
+            if self.kept.capacity() > 64 * 1024 {
+                self.kept = Vec::new();
+            }
+            self.kept.clear();
+            self.start = 0;
+        } else if self.start > self.kept.len() / 2 && self.start > 4096 {
+            self.kept.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    /// Bytes of a reply whose end has not come.
+    pub(crate) fn incomplete_bytes(&self) -> usize {
+        self.incomplete.len()
+    }
+
+    /// The session is no more: takes the requests that were under way, each with its bytes, and whether it is known that it was
+    /// not executed. `taken`: so many bytes of requests may have been, in this session.
+    pub(crate) fn break_session(&mut self, taken: u64) -> Vec<(Sent, Vec<u8>, bool)> {
+        let mut requests = Vec::with_capacity(self.sent.len());
+        let (mut at, mut offset) = (self.start, self.answered_bytes);
+        for sent in std::mem::take(&mut self.sent) {
+            requests.push((sent, self.kept[at..at + sent.bytes].to_vec(), offset >= taken));
+            at += sent.bytes;
+            offset += sent.bytes as u64;
+        }
+        self.watch_broken |= std::mem::take(&mut self.watches);
+        (self.session, self.told) = (None, None);
+        (self.kept, self.start, self.answered_bytes) = (Vec::new(), 0, 0);
+        (self.scanner, self.incomplete, self.owed) = (Scanner::default(), Vec::new(), 0);
+        requests
+    }
+
+    /// All that it holds beside itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        size_of::<Passed>()
+            + self.kept.capacity()
+            + self.incomplete.capacity()
+            + self.sent.capacity() * size_of::<Sent>()
+            + self.tracking.as_ref().map_or(0, Vec::capacity)
+    }
+}
+
+/// Finds the ends of frames without looking at what they say. Each byte is looked at once, however it arrives.
+#[derive(Debug, Default)]
+struct Scanner {
+    /// Frames that have yet to come until the one that was begun is whole; 0: none was begun.
+    open: u64,
+    /// Bytes of a bulk string to pass over.
+    skip: u64,
+    line: Line,
+}
+
+/// The header that is being read.
+#[derive(Debug, Default, Clone, Copy)]
+struct Line {
+    kind: u8,
+    length: u64,
+    is_null: bool,
+}
+
+/// Bytes that are no replies.
+#[derive(Debug, PartialEq, Eq)]
+struct NoReply;
+
+impl Scanner {
+    /// Where the frame that was begun ends in `bytes`; `None`: not yet. An empty rest is none.
+    fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, NoReply> {
+        let mut at = 0;
+        if self.open == 0 {
+            self.open = 1;
+        }
+        while at < bytes.len() {
+            if self.skip > 0 {
+                let passed = self.skip.min((bytes.len() - at) as u64);
+                self.skip -= passed;
+                at += passed as usize;
+                if self.skip > 0 {
+                    return Ok(None);
+                }
+                if self.ends_one() {
+                    return Ok(Some(at));
+                }
+                continue;
+            }
+            if self.line.kind == 0 {
+                self.line = Line { kind: bytes[at], ..Line::default() };
+                at += 1;
+                if !b"+-:$*_#,(!=%~>|".contains(&self.line.kind) {
+                    return Err(NoReply);
+                }
+            }
+            let rest = &bytes[at..];
+            let counts = b"$*!=%~>|".contains(&self.line.kind);
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let text = &rest[..end.unwrap_or(rest.len())];
+            if counts {
+                for &byte in text {
+                    match byte {
+                        b'0'..=b'9' => {
+                            let digit = u64::from(byte - b'0');
+                            let length =
+                                self.line.length.checked_mul(10).and_then(|length| length.checked_add(digit));
+                            self.line.length =
+                                length.filter(|length| *length <= LENGTH_MAX).ok_or(NoReply)?;
+                        }
+                        b'-' => self.line.is_null = true,
+                        b'\r' => {}
+                        _ => return Err(NoReply),
+                    }
+                }
+            }
+            let Some(end) = end else { return Ok(None) };
+            at += end + 1;
+            if self.end_line() {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A header is whole. True: so is the frame.
+    fn end_line(&mut self) -> bool {
+        let Line { kind, length, is_null } = std::mem::take(&mut self.line);
+        match kind {
+            _ if is_null => {}
+            b'$' | b'!' | b'=' => {
+                self.skip = length + 2;
+                return false;
+            }
+            b'*' | b'~' | b'>' => self.open += length,
+            b'%' => self.open += 2 * length,
+            b'|' => {
+                // Attributes stand before the frame that they belong to.
+                self.open += 2 * length;
+                return false;
+            }
+            _ => {}
+        }
+        self.ends_one()
+    }
+
+    fn ends_one(&mut self) -> bool {
+        self.open -= 1;
+        self.open == 0
+    }
+}
+
+/// No reply has a longer string, or more elements.
+const LENGTH_MAX: u64 = 1 << 40;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FRAMES: &[&[u8]] = &[
+        b"+OK\r\n",
+        b"-ERR no\r\n",
+        b":-12\r\n",
+        b"$5\r\nhe\r\no\r\n",
+        b"$0\r\n\r\n",
+        b"$-1\r\n",
+        b"*-1\r\n",
+        b"*0\r\n",
+        b"*3\r\n:1\r\n*2\r\n+a\r\n$1\r\nb\r\n_\r\n",
+        b"%2\r\n+a\r\n:1\r\n+b\r\n*1\r\n#t\r\n",
+        b"~1\r\n,1.5\r\n",
+        b"=7\r\ntxt:abc\r\n",
+        b"(123\r\n",
+        b"|1\r\n+k\r\n+v\r\n:5\r\n",
+    ];
+
+    fn sent(bytes: usize) -> Sent {
+        Sent { bytes, hidden: 0, is_silent: false, is_blocking: false, selects: None, repeat: Repeat::Always }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_are_whole_however_they_arrive(which in prop::collection::vec(0..FRAMES.len(), 1..20), cut in 1_usize..9) {
+            let bytes: Vec<u8> = which.iter().flat_map(|at| FRAMES[*at].to_vec()).collect();
+            let mut passed = Passed::default();
+            which.iter().for_each(|_| passed.push(sent(2), b"xy"));
+            let mut out = Vec::new();
+            for part in bytes.chunks(cut) {
+                let before = passed.sent.len();
+                prop_assert!(passed.receive(part, &mut out));
+                let answered = which.len() - passed.sent.len();
+                let whole: usize = which[..answered].iter().map(|at| FRAMES[*at].len()).sum();
+                prop_assert_eq!(out.len(), whole);
+                prop_assert!(passed.sent.len() <= before);
+            }
+            prop_assert_eq!(&out, &bytes);
+            prop_assert_eq!((passed.sent.len(), passed.sent_bytes(), passed.incomplete_bytes()), (0, 0, 0));
+            prop_assert!(!passed.receive(b"+more\r\n", &mut out), "nobody has asked");
+        }
+
+        #[test]
+        fn bytes_that_are_no_replies_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let mut passed = Passed::default();
+            passed.push(sent(1), b"x");
+            let _ = passed.receive(&bytes, &mut Vec::new());
+        }
+    }
+
+    #[test]
+    fn pushes_pass_beside_replies_and_hidden_replies_are_not_seen() {
+        let mut passed = Passed::default();
+        passed.push(Sent { hidden: 2, ..sent(1) }, b"a");
+        passed.push(Sent { is_silent: true, ..sent(1) }, b"b");
+        passed.push(sent(1), b"c");
+        let mut out = Vec::new();
+        assert!(passed.receive(b"+OK\r\n>1\r\n+p\r\n+QUEUED\r\n*1\r\n:1\r\n:2\r\n:3\r\n", &mut out));
+        assert_eq!(out, b">1\r\n+p\r\n*1\r\n:1\r\n:3\r\n");
+        assert!(passed.sent.is_empty());
+    }
+
+    #[test]
+    fn what_was_under_way_says_whether_it_may_have_been_executed() {
+        let mut passed = Passed::default();
+        ["one", "two", "three", "four"]
+            .iter()
+            .for_each(|text| passed.push(sent(text.len()), text.as_bytes()));
+        assert!(passed.receive(b"+1\r\n+2", &mut Vec::new()));
+        passed.watches = true;
+        let requests = passed.break_session(6);
+        let known: Vec<_> = requests.iter().map(|(_, bytes, is_not)| (&bytes[..], *is_not)).collect();
+        assert_eq!(known, [(&b"two"[..], false), (b"three", true), (b"four", true)]);
+        assert!(passed.watch_broken && !passed.watches && passed.sent_bytes() == 0);
+    }
+}

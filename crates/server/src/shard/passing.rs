@@ -1,0 +1,494 @@
+//! Passing requests on to the node that leads the keys, and its replies back.
+//!
+//! ```text
+//!   here    request ─► `Passed` keeps it ─► letter of this turn ─► Nodes::pass ═══► a session there: a client without a socket
+//!           client  ◄── whole frames ◄── Mail::Passed ◄═══════════════════════════ replies, as far as the client reads them
+//! ```
+//!
+//! A connection that has passed something on goes on reading: what is for the node that leads follows at once, what is executed
+//! here waits until everything before it is answered. So replies keep the order of the requests.
+//!
+//! A session *breaks* when the node that leads is another one, is gone, or anything on the way to it or back is lost. What was
+//! under way is then answered with an error if it may have been executed and must not be twice; what reads, and what is known not to
+//! have been executed, goes back to the input and is done again. Nothing is answered in another order for that.
+//!
+//! Invariants
+//! - A connection in `sessions` has that session open, and the other way round.
+//! - All that stands in the letter is of `letter_term`.
+//! - Whoever waits for the node that leads is in `waiting`, and looks again at every `Mail::Lead`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use sterna_protocol::{Args, Reply, encode};
+
+use crate::connection::client::mark;
+use crate::connection::passed::{Repeat, Sent, Told};
+use crate::connection::pipe::Pipe;
+use crate::connection::state::{ConnectionRef, Wait};
+use crate::connection::{CloseReason, Partial};
+use crate::limits::BACKLOG_BYTES;
+use crate::mailbox::{MAILED_BYTES_MAX, Role};
+use crate::nodes::{
+    Asker, Lead, Nodes, RECORD_BYTES_MAX, Say, TAKEN_UNKNOWN, extend_record, records, session_of,
+    write_record,
+};
+use crate::server::Server;
+use crate::shard::Shard;
+
+/// How long a request that the node that leads has not taken waits before it is passed on again.
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is answered when it can't be known whether a request was executed. No client repeats it by itself.
+const UNKNOWN: &[u8] =
+    b"ERR the node that leads was lost before it answered: the command may have been executed, or not";
+
+/// What is answered when nobody leads for too long. Source: the first word is Redis's; clients of a cluster try again.
+pub(crate) const NOBODY_LEADS: &str = "CLUSTERDOWN The cluster is down: no node leads the keys";
+
+/// The same for a request that the node that leads did not take, and that can't be passed on again.
+const NOT_EXECUTED: &[u8] =
+    b"CLUSTERDOWN The cluster is down: the node that leads does not take the command, which was not executed";
+
+/// What a shard keeps where another node may lead the keys.
+pub(crate) struct Passing {
+    pub(crate) nodes: Arc<dyn Nodes>,
+    letter: Vec<u8>,
+    letter_term: u64,
+    /// The session of the letter's last record and where that stands, if it is one of requests.
+    last_requests: Option<(u64, usize)>,
+    sessions: HashMap<u64, ConnectionRef>,
+    next: u64,
+    waiting: BTreeSet<ConnectionRef>,
+    /// Since when no node has led.
+    idle_since: Option<Instant>,
+}
+
+impl Passing {
+    pub(super) fn of(server: &Server) -> Option<Box<Passing>> {
+        if server.config().cluster_leader.is_empty() {
+            return None;
+        }
+        let nodes = Arc::clone(server.nodes.get()?);
+        Some(Box::new(Passing {
+            nodes,
+            letter: Vec::new(),
+            letter_term: 0,
+            last_requests: None,
+            sessions: HashMap::new(),
+            next: 0,
+            waiting: BTreeSet::new(),
+            idle_since: None,
+        }))
+    }
+
+    fn say(&mut self, (session, term): (u64, u64), say: Say<'_>) {
+        if self.letter_term != term {
+            self.hand_on();
+            self.letter_term = term;
+        }
+        match (say, self.last_requests) {
+            (Say::Requests(bytes), Some((of, at)))
+                if of == session && self.letter.len() - at < MAILED_BYTES_MAX =>
+            {
+                // A pipeline is one record.
+                extend_record(&mut self.letter, at, bytes);
+            }
+            _ => {
+                self.last_requests = matches!(say, Say::Requests(_)).then_some((session, self.letter.len()));
+                write_record(&mut self.letter, session, say);
+            }
+        }
+        if self.letter.len() > MAILED_BYTES_MAX {
+            self.hand_on();
+        }
+    }
+
+    fn hand_on(&mut self) {
+        self.last_requests = None;
+        if !self.letter.is_empty() {
+            self.nodes.pass(self.letter_term, std::mem::take(&mut self.letter));
+        }
+    }
+}
+
+/// A request to be passed on.
+pub(crate) struct Request {
+    /// Its bytes, those of a transaction all together.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sent: Sent,
+}
+
+impl Request {
+    /// The request `args`.
+    pub(crate) fn of(args: Args<'_>, repeat: Repeat) -> Request {
+        let mut bytes = Vec::new();
+        encode::request(&mut bytes, args.iter());
+        Request::of_bytes(bytes, 0, repeat)
+    }
+
+    /// Requests of which the client sees the reply to the last, behind `hidden` others.
+    pub(crate) fn of_bytes(bytes: Vec<u8>, hidden: usize, repeat: Repeat) -> Request {
+        let sent =
+            Sent { bytes: bytes.len(), hidden, is_silent: false, is_blocking: false, selects: None, repeat };
+        Request { bytes, sent }
+    }
+
+    fn hidden(bytes: Vec<u8>) -> Request {
+        let mut request = Request::of_bytes(bytes, 0, Repeat::Forget);
+        request.sent.is_silent = true;
+        request
+    }
+}
+
+impl Shard {
+    /// Who leads the keys, as this shard sees it.
+    #[inline]
+    pub(crate) fn lead(&self) -> Lead {
+        self.passing.as_ref().map_or(Lead::Each, |passing| passing.nodes.lead())
+    }
+
+    /// Whether requests of the connection are under way.
+    #[inline]
+    pub(crate) fn has_passed(&self, slot: usize) -> bool {
+        self.connections[slot].passed.as_ref().is_some_and(|passed| !passed.sent.is_empty())
+    }
+
+    /// Holds the connection back until what it has passed on is answered, or there is room for more.
+    pub(crate) fn wait_for_answers(&mut self, slot: usize) {
+        self.wait(slot, Wait::Passed, None);
+    }
+
+    /// Holds the connection back until a node leads; false: none has for too long.
+    pub(crate) fn waits_for_lead(&mut self, slot: usize) -> bool {
+        let (now, most) = (self.clock.instant, Duration::from_secs(self.config.cluster_leader_wait.into()));
+        let me = self.connections[slot].me;
+        let Some(passing) = &mut self.passing else { return false };
+        let until = *passing.idle_since.get_or_insert(now) + most;
+        if until <= now {
+            return false;
+        }
+        passing.waiting.insert(me);
+        self.wait(slot, Wait::Lead, Some(until));
+        true
+    }
+
+    /// Whether the node that leads takes more. If not, the connection waits.
+    pub(crate) fn has_room_to_pass(&mut self, slot: usize) -> bool {
+        let connection = &self.connections[slot];
+        if connection.passed.as_ref().is_some_and(|passed| !passed.has_room()) {
+            self.wait_for_answers(slot);
+            return false;
+        }
+        let me = connection.me;
+        let Some(passing) = &mut self.passing else { return true };
+        if passing.nodes.may_pass() {
+            return true;
+        }
+        passing.waiting.insert(me);
+        self.wait(slot, Wait::Lead, None);
+        false
+    }
+
+    /// Holds the connection back until its session, which is of another term, has been given up.
+    pub(crate) fn wait_for_change(&mut self, slot: usize) {
+        let me = self.connections[slot].me;
+        if let Some(passing) = &mut self.passing {
+            passing.waiting.insert(me);
+        }
+        self.wait(slot, Wait::Lead, None);
+    }
+
+    /// Passes a request on in this term; it has been asked whether there is room.
+    pub(crate) fn pass(&mut self, slot: usize, term: u64, mut request: Request) {
+        let Some(session) = self.open_session(slot, term) else { return };
+        let connection = &mut self.connections[slot];
+        if request.sent.is_blocking {
+            connection.client.is_unblocked.store(false, std::sync::atomic::Ordering::Relaxed);
+            connection.client.set_mark(mark::BLOCKED, true);
+        }
+        let (Some(passing), Some(passed)) = (&mut self.passing, &mut connection.passed) else { return };
+        request.sent.bytes = request.bytes.len();
+        for part in request.bytes.chunks(RECORD_BYTES_MAX) {
+            passing.say(session, Say::Requests(part));
+        }
+        passed.push(request.sent, &request.bytes);
+    }
+
+    /// The connection's session, which knows who asks.
+    fn open_session(&mut self, slot: usize, term: u64) -> Option<(u64, u64)> {
+        let connection = &mut self.connections[slot];
+        let (me, user) = (connection.me, connection.user.clone()?);
+        let passing = self.passing.as_mut()?;
+        let passed = connection.passed.get_or_insert_default();
+        let is_new = passed.session.is_none();
+        let session = *passed.session.get_or_insert_with(|| {
+            passing.next += 1;
+            (session_of(self.index, passing.next), term)
+        });
+        let is_resp3 = connection.proto == sterna_protocol::Proto::Resp3;
+        let is_no_touch = connection.client.has_mark(mark::NO_TOUCH);
+        if let Some(told) = &passed.told
+            && Arc::ptr_eq(&told.user, &user)
+            && (told.db, told.is_resp3, told.is_no_touch) == (connection.db, is_resp3, is_no_touch)
+        {
+            return Some(session);
+        }
+        let name = connection.client.names.lock().name.as_bytes().to_vec();
+        let (peer, local) = connection.client.address.ends();
+        let asker = Asker {
+            peer,
+            local,
+            name,
+            user: user.name().to_vec(),
+            rules: user.rules(),
+            db: connection.db,
+            is_resp3,
+            is_no_touch,
+        };
+        passed.told = Some(Told { user, db: connection.db, is_resp3, is_no_touch });
+        let mut bytes = Vec::new();
+        asker.write(&mut bytes);
+        passing.say(session, Say::Open(&bytes));
+        if is_new {
+            passing.sessions.insert(session.0, me);
+            if let Some(tracking) = passed.tracking.clone() {
+                let request = Request::hidden(tracking);
+                passing.say(session, Say::Requests(&request.bytes));
+                passed.push(request.sent, &request.bytes);
+            }
+        }
+        Some(session)
+    }
+
+    /// Passes on what no client waits for, if there is a session.
+    pub(crate) fn pass_hidden(&mut self, slot: usize, words: &[&str]) {
+        let (Some(passing), Some(passed)) = (&mut self.passing, &mut self.connections[slot].passed) else {
+            return;
+        };
+        let Some(session) = passed.session else { return };
+        let mut bytes = Vec::new();
+        encode::request(&mut bytes, words.iter().map(|word| word.as_bytes()));
+        let request = Request::hidden(bytes);
+        passing.say(session, Say::Requests(&request.bytes));
+        passed.push(request.sent, &request.bytes);
+    }
+
+    /// Hands on what this turn has passed on.
+    #[inline]
+    pub(super) fn hand_passed_on(&mut self) {
+        if let Some(passing) = &mut self.passing {
+            passing.hand_on();
+        }
+    }
+
+    /// CLIENT UNBLOCK of a client whose command waits at the node that leads.
+    pub(crate) fn unblock_passed(&mut self, who: ConnectionRef, with_error: bool) {
+        let session = self.connection_of(who).and_then(|connection| connection.passed.as_ref()?.session);
+        if let (Some(session), Some(passing)) = (session, &mut self.passing) {
+            passing.say(session, Say::Unblock { with_error });
+        }
+    }
+
+    /// The connection goes, or begins anew.
+    pub(crate) fn end_session(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if let Some(passing) = &mut self.passing {
+            passing.waiting.remove(&connection.me);
+        }
+        let Some(passed) = connection.passed.take() else { return };
+        connection.client.set_mark(mark::BLOCKED, false);
+        if let (Some(session), Some(passing)) = (passed.session, &mut self.passing) {
+            passing.sessions.remove(&session.0);
+            passing.say(session, Say::Close);
+        }
+    }
+
+    /// Replies have come, or the ends of sessions.
+    pub(super) fn receive_passed(&mut self, bytes: &[u8]) {
+        for (session, say, _) in records(bytes) {
+            let who = self.passing.as_ref().and_then(|passing| passing.sessions.get(&session).copied());
+            // Whose session it was may be gone.
+            let Some(who) = who.filter(|who| self.connection_of(*who).is_some()) else { continue };
+            match say {
+                Say::Replies(bytes) => self.answer_passed(who, bytes),
+                Say::Closed { taken } => self.break_session(who.slot, taken),
+                _ => {}
+            }
+        }
+    }
+
+    fn answer_passed(&mut self, who: ConnectionRef, bytes: &[u8]) {
+        let slot = who.slot;
+        let connection = &mut self.connections[slot];
+        let Some(passed) = &mut connection.passed else { return };
+        let mut out = self.replies_to_others.lend();
+        let start = out.len();
+        let makes_sense = passed.receive(bytes, &mut out);
+        passed.owed += bytes.len();
+        passed.refused_since = None;
+        let selected = passed.selected.take();
+        if let (Some(db), Some(told)) = (selected, &mut passed.told) {
+            told.db = db;
+        }
+        let incomplete = passed.incomplete_bytes();
+        let is_blocked = passed.sent.front().is_some_and(|sent| sent.is_blocking);
+        if !is_blocked && connection.client.has_mark(mark::BLOCKED) {
+            connection.client.set_mark(mark::BLOCKED, false);
+        }
+        if let Some(range) = self.replies_to_others.give_back(out, start) {
+            self.flusher.push_replies(connection, range);
+        }
+        if incomplete > 0 {
+            self.flusher.check_with(connection, incomplete);
+        }
+        if let Some(db) = selected {
+            connection.set_db(db);
+        }
+        if !makes_sense {
+            tracing::error!(
+                client = connection.client.id,
+                "the node that leads has answered what nobody asked"
+            );
+            return self.condemn(slot, CloseReason::ProtocolError);
+        }
+        self.give_room(slot);
+        self.go_on_behind_answers(slot);
+    }
+
+    /// Lets the session send more, if the client has read what has come.
+    pub(super) fn give_room(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let Some(passed) = &mut connection.passed else { return };
+        if passed.owed == 0 || connection.output.queued_bytes() > BACKLOG_BYTES {
+            return;
+        }
+        if let (Some(session), Some(passing)) = (passed.session, &mut self.passing) {
+            let owed = std::mem::take(&mut passed.owed);
+            passing.say(session, Say::Room(u32::try_from(owed).unwrap_or(u32::MAX)));
+        }
+    }
+
+    fn go_on_behind_answers(&mut self, slot: usize) {
+        let connection = &self.connections[slot];
+        let Some(passed) = &connection.passed else { return };
+        if passed.ends && passed.sent.is_empty() {
+            return self.close_gone(slot);
+        }
+        if matches!(connection.state().wait(), Some(Wait::Passed))
+            && (passed.sent.is_empty() || passed.has_room())
+        {
+            self.resume(slot);
+        }
+    }
+
+    /// The connection's session is no more: what was under way is answered, or done again.
+    fn break_session(&mut self, slot: usize, taken: u64) {
+        let connection = &mut self.connections[slot];
+        let Some(passed) = &mut connection.passed else { return };
+        if let (Some((session, _)), Some(passing)) = (passed.session, &mut self.passing) {
+            passing.sessions.remove(&session);
+        }
+        let requests = passed.break_session(taken);
+        let most = Duration::from_secs(self.config.cluster_leader_wait.into());
+        let now = self.clock.instant;
+        let is_refused = taken != TAKEN_UNKNOWN;
+        let is_late = is_refused && *passed.refused_since.get_or_insert(now) + most <= now;
+        if is_late {
+            passed.refused_since = None;
+        }
+        connection.client.set_mark(mark::BLOCKED, false);
+        let forgets = passed.tracking.is_some() && connection.proto == sterna_protocol::Proto::Resp3;
+        let is_lost = |(sent, _, is_not): &(Sent, Vec<u8>, bool)| match sent.repeat {
+            _ if is_late => sent.repeat != Repeat::Forget,
+            Repeat::Always => sent.is_blocking && !is_not,
+            Repeat::IfNotExecuted => !is_not,
+            Repeat::Never => true,
+            Repeat::Forget => false,
+        };
+        // Replies keep the order of requests: what stands before one that is lost is lost, too.
+        let lost = requests.iter().rposition(is_lost).map_or(0, |last| last + 1);
+        let mut out = self.replies_to_others.lend();
+        let start = out.len();
+        if forgets {
+            out.extend_from_slice(b">2\r\n$10\r\ninvalidate\r\n_\r\n");
+        }
+        let mut again = Vec::new();
+        for (at, (sent, bytes, is_not)) in requests.into_iter().enumerate() {
+            match sent.repeat {
+                Repeat::Forget => {}
+                _ if at >= lost => again.extend_from_slice(&bytes),
+                _ if sent.is_silent => {}
+                _ => {
+                    let text = if is_not { NOT_EXECUTED } else { UNKNOWN };
+                    Reply::new(&mut out, connection.proto).error(text);
+                }
+            }
+        }
+        if let Some(range) = self.replies_to_others.give_back(out, start) {
+            self.flusher.push_replies(connection, range);
+        }
+        if !again.is_empty() {
+            let partial = connection.partial.get_or_insert_with(Box::<Partial>::default);
+            again.extend_from_slice(&partial.buf[partial.start..]);
+            **partial = Partial { buf: again, may_be_complete: true, ..Partial::default() };
+        }
+        if is_refused && !is_late && matches!(connection.state().wait(), None | Some(Wait::Passed)) {
+            // Who leads is not agreed upon just now, or it has too many sessions.
+            if connection.state().wait().is_some() {
+                self.resume(slot);
+            }
+            self.wait(slot, Wait::Lead, Some(now + REFUSED_PAUSE));
+            return;
+        }
+        self.go_on_behind_answers(slot);
+        self.make_ready(slot);
+    }
+
+    /// Who leads may be another node, or take more again.
+    pub(super) fn note_lead(&mut self) {
+        let lead = self.lead();
+        let Some(passing) = &mut self.passing else { return };
+        let sessions: Vec<ConnectionRef> = passing.sessions.values().copied().collect();
+        let waiting = std::mem::take(&mut passing.waiting);
+        if lead != Lead::Nobody {
+            passing.idle_since = None;
+        }
+        for who in sessions {
+            let of = self.connection_of(who).and_then(|connection| connection.passed.as_ref()?.session);
+            if of.is_some_and(|(_, term)| lead != Lead::Elsewhere(term)) {
+                self.break_session(who.slot, TAKEN_UNKNOWN);
+            }
+        }
+        for who in waiting {
+            let waits = self
+                .connection_of(who)
+                .is_some_and(|connection| matches!(connection.state().wait(), Some(Wait::Lead)));
+            if waits {
+                self.resume(who.slot);
+            }
+        }
+    }
+
+    /// Who a session's connection acts as, and how, from now on.
+    pub(super) fn take_role(&mut self, slot: usize, role: Role) {
+        let connection = &mut self.connections[slot];
+        connection.set_user(Some(role.user));
+        connection.is_session = true;
+        connection.db = role.db;
+        connection.proto = role.proto;
+        connection.client.set_mark(mark::NO_TOUCH, role.is_no_touch);
+        connection.client.names.lock().name = role.name;
+    }
+
+    /// The same for one that is there already.
+    pub(super) fn change_role(&mut self, pipe: &Pipe, role: Role) {
+        if let Some(who) = pipe.place()
+            && self.connection_of(who).is_some()
+        {
+            self.take_role(who.slot, role);
+        }
+    }
+}
