@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
     &["parcel"],
     &["nodes"],
     &["invalidation"],
+    &["replication"],
     &["mailbox"],
     &["logins"],
     &["scripts"],

@@ -4,6 +4,7 @@
 
 mod carries;
 mod faults;
+mod keys;
 mod log;
 mod passing;
 mod questions;

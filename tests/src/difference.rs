@@ -337,10 +337,10 @@ Sterna's own, and so are the texts meant for people (`HELP`, `COMMAND DOCS`, `ME
 Commands that Sterna doesn't have are unknown commands; [commands.md](commands.md) lists those it has, and
 [configuration.md](configuration.md) its options. Of those of Redis 8.2 these are missing, and for these reasons:
 
-- replication: `REPLICAOF`, `SLAVEOF`, `FAILOVER`, `RESTORE-ASKING`. No node has a copy of another's keys; a reply that stands for
-  nothing would mislead a client.
+- replication: `REPLICAOF`, `SLAVEOF`, `FAILOVER`, `RESTORE-ASKING`. Nodes share keys in another way ([cluster.md](cluster.md)); a reply that
+  stands for nothing would mislead a client.
 - of clusters: `ASKING`, `CLUSTER COUNTKEYSINSLOT`, `GETKEYSINSLOT`, `REPLICAS` and all that changes one. With `cluster-leader` one node has all
-  slots, for good ([cluster.md](cluster.md)); without it `CLUSTER`, `READONLY` and `READWRITE` answer as a Redis that is no cluster.
+  slots, for good; without it `CLUSTER` answers as a Redis that is no cluster, and without `cluster-keys` so do `READONLY` and `READWRITE`.
 - `MIGRATE`: keys are moved by `sterna import` and `sterna export`, or by `DUMP` and `RESTORE`.
 - `MODULE`, and the types that are modules: vector sets (`VADD` …), JSON, search, time series, probabilistic ones; and what came later as
   a type of its own: arrays. They are other types than those that Sterna has.

@@ -47,12 +47,18 @@ pub enum ClusterError {
     /// Not a name.
     #[error("cluster-name must be 1 to {NAME_BYTES_MAX} letters, digits, - and _")]
     Name,
+    /// One has copies of all keys everywhere, the other has none.
+    #[error("cluster-keys and cluster-leader exclude each other")]
+    KeysAndLeader,
     /// No address, or nothing to reach it by.
     #[error("cluster-leader must be host:port, and needs cluster-url")]
     Leader,
     /// One of two that belong together.
     #[error("cluster-tls-cert-file and cluster-tls-key-file belong together")]
     HalfCertificate,
+    /// Keys of a cluster need both.
+    #[error("cluster-keys needs cluster-url and appendonly yes")]
+    Keys,
     /// A file that can't be read.
     #[error("{directive} {path}: {error}")]
     File {
@@ -88,6 +94,8 @@ pub struct Settings {
     pub name: String,
     /// See `cluster-buffer-limit`.
     pub buffer_bytes_max: usize,
+    /// See `cluster-log-size`.
+    pub log_bytes_max: u64,
     login: Login,
     ca: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
@@ -103,6 +111,14 @@ enum Login {
 impl Settings {
     /// What the directives say; `None` without `cluster-url`. Errors: what they say makes no sense, or a file can't be read.
     pub fn of(config: &Config) -> Result<Option<Settings>, ClusterError> {
+        if config.cluster_keys {
+            if config.cluster_url.is_empty() || !config.appendonly {
+                return Err(ClusterError::Keys);
+            }
+            if !config.cluster_leader.is_empty() {
+                return Err(ClusterError::KeysAndLeader);
+            }
+        }
         if !config.cluster_leader.is_empty() {
             let port = config.cluster_leader.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
             if port.is_none() || config.cluster_url.is_empty() {
@@ -135,6 +151,7 @@ impl Settings {
             servers: servers_of(&config.cluster_url)?,
             name,
             buffer_bytes_max: usize::try_from(config.cluster_buffer_limit).unwrap_or(usize::MAX),
+            log_bytes_max: config.cluster_log_size,
             login,
             ca: config.cluster_tls_ca_cert_file.clone(),
             certificate,

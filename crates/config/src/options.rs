@@ -276,6 +276,17 @@ options! {
     cluster_name: String = "sterna".to_owned(),
         Cluster "cluster-name", Kind::Text, Start;
 
+    /// Keys and streams are those of all nodes of the cluster, by way of the log that `sterna cluster init` has made; otherwise each
+    /// node has its own. Needs `cluster-url` and `appendonly yes`.
+    cluster_keys: bool = false,
+        Cluster "cluster-keys", Kind::YesNo, Start;
+
+    /// How large the log may become. Above it the node that leads removes from it what the journals of all nodes have that were
+    /// heard of within a minute, if these are two at least. A node that was away, and lacks what is removed, or a new one, begins with a
+    /// backup of another. 0: nothing is removed.
+    cluster_log_size: u64 = 4 * 1024 * 1024 * 1024,
+        Cluster "cluster-log-size", unsigned_memory(0), Start;
+
     /// User of the NATS servers, and `cluster-password`.
     cluster_user: String = String::new(),
         Cluster "cluster-user", Kind::Text, Start;

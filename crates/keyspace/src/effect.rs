@@ -20,6 +20,9 @@
 //! 17 resume    –                                         (no key; 255) those from here on do again
 //! 18 library   code                                      (255) the library of functions that the key names is this
 //! 19 no library   –                                      (255) it is gone; FLUSHALL leaves libraries where they are
+//! 20 tentative –                                         (no key; 255) this record counts when a standing says so
+//! 21 standing  settled u64 │ voids u8 │ bytes            (no key; 255) tentative records up to that LSN count, and if `voids`
+//!                                                        is 1 those behind it never will; how far the log of a cluster was read
 //!
 //! value kind   value
 //! 0 string     the bytes
@@ -63,6 +66,8 @@ pub(crate) const SUSPEND: u8 = 16;
 pub(crate) const RESUME: u8 = 17;
 pub(crate) const LIBRARY: u8 = 18;
 pub(crate) const NO_LIBRARY: u8 = 19;
+pub(crate) const TENTATIVE: u8 = 20;
+pub(crate) const STANDING: u8 = 21;
 
 /// In the place of a database: all of them.
 pub(crate) const ALL_DATABASES: usize = 255;
@@ -145,6 +150,17 @@ pub enum What<'a> {
     Suspend,
     /// About the log: what follows is part of the state again, which is as it was at the suspend.
     Resume,
+    /// About the log: the record that begins with this counts when a standing says so.
+    Tentative,
+    /// About the log: which tentative records count.
+    Standing {
+        /// Those up to this LSN count.
+        settled: u64,
+        /// Those behind it never will.
+        voids: bool,
+        /// How far the log of a cluster was read.
+        witness: &'a [u8],
+    },
 }
 
 /// The bytes are not effects: damaged, or written by a later version.
@@ -227,6 +243,22 @@ pub fn suspend() -> Vec<u8> {
 pub fn resume() -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, RESUME, ALL_DATABASES, b"", |_| {});
+    bytes
+}
+
+/// Appends what a record begins with that does not count by itself.
+pub fn write_tentative(out: &mut Vec<u8>) {
+    write(out, TENTATIVE, ALL_DATABASES, b"", |_| {});
+}
+
+/// Tentative records up to the LSN `settled` count; see [`What::Standing`].
+pub fn standing(settled: u64, voids: bool, witness: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, STANDING, ALL_DATABASES, b"", |body| {
+        body.extend_from_slice(&settled.to_le_bytes());
+        body.push(u8::from(voids));
+        body.extend_from_slice(witness);
+    });
     bytes
 }
 
@@ -392,6 +424,12 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
         RESUME => What::Resume,
         LIBRARY => What::Library { code: std::mem::take(&mut body) },
         NO_LIBRARY => What::NoLibrary,
+        TENTATIVE => What::Tentative,
+        STANDING => {
+            let settled = u64::from_le_bytes(*body.split_off(..8)?.first_chunk()?);
+            let voids = *body.split_off_first()? == 1;
+            What::Standing { settled, voids, witness: std::mem::take(&mut body) }
+        }
         _ => return None,
     };
     body.is_empty().then_some(what)

@@ -78,8 +78,8 @@ pub use collection::Limits;
 pub use command::{COMMANDS, GeoError, HashError, Retention, SetError, StreamError, ZsetError, remember};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
-    Effect, Effects, LIBRARIES, Unreadable, What, flush_all, read_state, resume, suspend, write_set,
-    write_state,
+    Effect, Effects, LIBRARIES, Unreadable, What, flush_all, read_state, resume, standing, suspend,
+    write_set, write_state, write_tentative,
 };
 pub use error::Error;
 pub use event::{Event, EventClasses};

@@ -394,26 +394,37 @@ impl Partition {
     ///
     /// False, and nothing is changed: the effect doesn't fit what is there, so the log is not this keyspace's.
     pub fn apply(&mut self, hash: u64, effect: Effect<'_>) -> bool {
+        self.apply_noting(hash, effect, &mut Changes::default())
+    }
+
+    /// The same; `log` collects what it wants, and who waits for the keys.
+    pub fn apply_noting(&mut self, hash: u64, effect: Effect<'_>, log: &mut Changes) -> bool {
         // Replay is at the beginning of time: nothing expires but by its own effect.
-        let (now_ms, mut unheard) = (0, Changes::default());
+        let now_ms = 0;
         if effect.db.is_some_and(|db| db >= self.dbs.len()) {
             return false;
         }
         let db = match (&effect.what, effect.db) {
             (What::Flush, stored) => {
-                self.flush(stored.map(|stored| self.shown_as(stored)), &mut unheard);
+                self.flush(stored.map(|stored| self.shown_as(stored)), log);
                 return true;
             }
             (What::Databases { shown }, None) => return self.show(shown),
             // About the log and about functions: whoever reads it goes by them.
-            (What::Suspend | What::Resume | What::Library { .. } | What::NoLibrary, db) => {
-                return db.is_none();
-            }
+            (
+                What::Suspend
+                | What::Resume
+                | What::Tentative
+                | What::Standing { .. }
+                | What::Library { .. }
+                | What::NoLibrary,
+                db,
+            ) => return db.is_none(),
             (_, Some(stored)) => self.shown_as(stored),
             (_, None) => return false,
         };
         let limits = self.settings.streams.limits;
-        let mut slot = self.slot(db, hash, effect.key, now_ms, &mut unheard);
+        let mut slot = self.slot(db, hash, effect.key, now_ms, log);
         match effect.what {
             What::Set { value, expire_at_ms } => slot.set(value, expire_at_ms, event::SET),
             What::Delete => {
@@ -431,7 +442,7 @@ impl Partition {
             }
             What::Elements { tag, change } => return slot.apply(tag, change),
             What::Flush | What::Databases { .. } | What::Suspend | What::Resume => {}
-            What::Library { .. } | What::NoLibrary => {}
+            What::Library { .. } | What::NoLibrary | What::Tentative | What::Standing { .. } => {}
         }
         true
     }

@@ -11,6 +11,7 @@ use crate::directory::{Elsewhere, STRIPES};
 use crate::mailbox::{Credit, MAILED_BYTES_MAX, Mail};
 use crate::nodes::{Answer, BucketSet, NODES, Question, Space, bucket_of};
 use crate::parcel::{Matches, Namespace, Outbox};
+use crate::persistence::LogSeat;
 use crate::server::Server;
 
 /// The way in for messages and questions from elsewhere.
@@ -73,6 +74,11 @@ impl Inlet {
     /// Has every shard look whether publishers may go on.
     pub fn wake_shards(&self) {
         self.server.shards.iter().for_each(|shard| shard.mailbox.wake());
+    }
+
+    /// Where the thread of the log that nodes share sits, if keys are theirs together.
+    pub fn log_seat(&self) -> Option<LogSeat> {
+        LogSeat::of(&self.server)
     }
 
     /// Who answers questions.

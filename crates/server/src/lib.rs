@@ -36,6 +36,7 @@ mod process;
 mod rates;
 mod reclaim;
 mod renames;
+mod replication;
 mod resumable;
 mod scripts;
 mod server;
@@ -63,8 +64,8 @@ pub use overview::{
     Busy, Journal, Kind, Latency, Memory, Observer, Overview, ShardLoad, Subscribed, Totals, Waiting,
 };
 pub use persistence::{
-    Dataset, ForeignFiles, ImportError, JournalError, LoadError, LoadOptions, Loaded, OnProgress,
-    replay_at_rest,
+    Dataset, ForeignFiles, ImportError, JournalError, LoadError, LoadOptions, Loaded, LogSeat, OnProgress,
+    SeatError, replay_at_rest,
 };
 pub use position::{NAMES_WITH_POSITION_MAX, Since};
 pub use start::{Connect, Control, LINE_CHECKS, Running, StartError, check, start, start_among};

@@ -25,6 +25,8 @@ use std::ops::{Deref, DerefMut};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Level {
+    /// What keeps a snapshot from counting while keys are read back, in a node of a cluster.
+    Publication,
     /// One change of the configuration or of the users at a time, from reading the old to the new one's taking effect.
     /// Above the partitions: a change tells them of new options, and a transaction takes it before them.
     Change,
@@ -46,6 +48,8 @@ pub(crate) enum Level {
     Jobs,
     /// What the journal's disk said last.
     DiskTrouble,
+    /// Records on their way to the log of a cluster.
+    LogQueue,
     /// Presence and cache channels, a stripe: from what is looked up to what is mailed.
     Rooms,
     /// Users of pages.
@@ -74,6 +78,8 @@ pub(crate) enum Level {
     Tls,
     /// What INFO says of the keyspace.
     KeyspaceFigures,
+    /// What INFO says of the log of a cluster.
+    LogFigures,
     /// Commands and bytes a second.
     Rates,
     /// SLOWLOG.
@@ -101,7 +107,8 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 34] = [
+    const ALL: [Level; 37] = [
+        Level::Publication,
         Level::Change,
         Level::Scripts,
         Level::Patience,
@@ -112,6 +119,7 @@ impl Level {
         Level::Reserved,
         Level::Jobs,
         Level::DiskTrouble,
+        Level::LogQueue,
         Level::Rooms,
         Level::SignedIn,
         Level::Patterns,
@@ -126,6 +134,7 @@ impl Level {
         Level::Listening,
         Level::Tls,
         Level::KeyspaceFigures,
+        Level::LogFigures,
         Level::Rates,
         Level::SlowLog,
         Level::Delays,

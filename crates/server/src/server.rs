@@ -34,6 +34,7 @@ use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
 use crate::reclaim::Reclaimer;
 use crate::renames::Renames;
+use crate::replication::Replication;
 use crate::resumable::Resumables;
 use crate::scripts::Scripts;
 use crate::signal::Signal;
@@ -174,6 +175,8 @@ pub(crate) struct Server {
     pub(crate) acl_log: Mutex<crate::history::denials::AclLog, { Level::AclLog as u8 }>,
     /// Other nodes, if there are to be any. Set before the shards start.
     pub(crate) nodes: OnceLock<Arc<dyn Nodes>>,
+    /// The log that nodes share, if keys are theirs together.
+    pub(crate) replication: Option<Arc<Replication>>,
     stopping: AtomicBool,
     /// That every shard has taken over a change, that the rollback is over, or that the server stops.
     pub(crate) moments: Signal,
@@ -200,6 +203,7 @@ impl Server {
         mailboxes: Vec<Mailbox>,
     ) -> Server {
         let shards = mailboxes.len();
+        let replication = config.cluster_keys.then(|| Arc::new(Replication::new()));
         let partitions = Partitions::new(PARTITIONS_PER_SHARD * shards, config.databases as usize);
         partitions.set_settings(settings_of(&config, usize::MAX));
         let reclaimer = Reclaimer::start();
@@ -258,6 +262,7 @@ impl Server {
             slowlog: Mutex::default(),
             delays: Mutex::default(),
             acl_log: Mutex::default(),
+            replication,
             nodes: OnceLock::new(),
             stopping: AtomicBool::new(false),
             moments: Signal::default(),

@@ -12,6 +12,8 @@ use super::{Contradiction, Fault, Frame, Kind, Position, Read, Source, Verdict};
 
 /// Reads that may fail in a row.
 const TRIES: u32 = 5;
+/// What a node reads in a minute or two.
+const LARGE_BYTES: u64 = 10 << 30;
 /// Between them.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -144,6 +146,10 @@ pub fn of_stream(state: &StreamState) -> Vec<Finding> {
     } else {
         findings.push(good(format!("slots {} to {} are there", state.first, state.last)));
     }
+    if state.bytes > LARGE_BYTES {
+        let what = format!("the log takes {} bytes, and a new node reads all of it", state.bytes);
+        findings.push(doubtful(what, "see cluster-log-size; two nodes must be there for it to be trimmed"));
+    }
     findings
 }
 
@@ -275,10 +281,11 @@ mod tests {
         };
         let away = Follower { is_offline: true, ..follower("b") };
         let behind = Follower { is_current: false, lag: 7, ..follower("b") };
-        let rows: [(StreamState, &[Grade]); 7] = [
+        let rows: [(StreamState, &[Grade]); 8] = [
             (sound.clone(), &[Good, Good]),
             (StreamState { messages: 5, ..sound.clone() }, &[Good, Bad]),
             (StreamState { deleted: 1, ..sound.clone() }, &[Good, Bad]),
+            (StreamState { bytes: 20 << 30, ..sound.clone() }, &[Good, Good, Doubtful]),
             (StreamState { replicas: 1, ..sound.clone() }, &[Doubtful, Good]),
             (StreamState { leader: None, ..sound.clone() }, &[Good, Bad, Good]),
             (StreamState { followers: vec![away, behind], ..sound.clone() }, &[Good, Bad, Doubtful, Good]),

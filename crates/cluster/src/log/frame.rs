@@ -174,10 +174,12 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Puts a record of at most [`RECORD_BYTES_MAX`] bytes behind those in `records`.
-pub(super) fn push_record(records: &mut Vec<u8>, record: &[u8]) {
-    debug_assert!(record.len() <= RECORD_BYTES_MAX, "the caller has refused what is longer");
-    records.extend_from_slice(&(record.len() as u32).to_le_bytes());
+/// Puts a record of at most [`RECORD_BYTES_MAX`] bytes, which comes in two pieces, behind those in `records`.
+pub(super) fn push_record(records: &mut Vec<u8>, head: &[u8], record: &[u8]) {
+    let bytes = head.len() + record.len();
+    debug_assert!(bytes <= RECORD_BYTES_MAX, "the caller has refused what is longer");
+    records.extend_from_slice(&(bytes as u32).to_le_bytes());
+    records.extend_from_slice(head);
     records.extend_from_slice(record);
 }
 
@@ -194,7 +196,7 @@ mod tests {
     fn a_frame_is_what_was_written() {
         let mut records = Vec::new();
         for record in [&b"one"[..], b"", b"three"] {
-            push_record(&mut records, record);
+            push_record(&mut records, b"", record);
         }
         let bytes = sample(&records);
         let frame = Frame::decode(&bytes).expect("a frame");
@@ -210,7 +212,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_frame_stay_what_they_are() {
         let mut records = Vec::new();
-        push_record(&mut records, b"x");
+        push_record(&mut records, b"", b"x");
         let bytes = sample(&records);
         assert_eq!(&bytes[..4], b"SLF\x01");
         assert_eq!(&bytes[64..], b"\x02\x01\x00\x00\x00x");
@@ -221,7 +223,7 @@ mod tests {
     #[test]
     fn no_changed_byte_and_no_cut_passes() {
         let mut records = Vec::new();
-        push_record(&mut records, b"some record");
+        push_record(&mut records, b"some ", b"record");
         let bytes = sample(&records);
         for at in 0..bytes.len() {
             for bit in 0..8 {

@@ -185,6 +185,11 @@ impl Port {
         }
     }
 
+    /// Removes the slots below this one.
+    pub async fn trim(&self, below: u64) -> Result<(), PortError> {
+        self.api(&format!("STREAM.PURGE.{}", self.stream), &json!({ "seq": below })).await.map(|_| ())
+    }
+
     /// Reads, as the protocol asks for it.
     pub async fn read(&self, from: u64, source: Source) -> Read {
         let read = match source {

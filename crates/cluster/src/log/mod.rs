@@ -19,6 +19,9 @@
 //! | `frame` | the bytes of a frame |
 //! | `position` | how far a reader has come, and what it does with the next slot: accept, skip, or stop |
 //! | `replica` | a node's part in the protocol, as a state machine without socket, thread and clock |
+//! | `record` | records that are longer than a frame |
+//! | `trim` | what the log need not hold any more |
+//! | `driver` | the thread that runs a replica on JetStream, for a server |
 //! | `jetstream` | the log as JetStream serves it |
 //! | `audit` | what is to be said of the servers and streams below it |
 //! | `simulation` | the same over a log that delays, refuses, forgets and moves, by seeds |
@@ -28,16 +31,20 @@
 
 mod action;
 pub mod audit;
+mod driver;
 mod frame;
 mod jetstream;
 #[cfg(test)]
 mod on_nats;
 mod position;
+mod record;
 mod replica;
 #[cfg(test)]
 mod simulation;
+mod trim;
 
 pub use action::{Action, Appended, Fault, Read, Refused, Role, Source, Ticket, Times};
+pub use driver::LogDriver;
 pub use frame::{Frame, FrameError, Kind, RECORD_BYTES_MAX};
 pub use jetstream::{Follower, Port, PortError, StreamState};
 pub use position::{Contradiction, Position, Verdict};

@@ -58,7 +58,47 @@ pub enum Contradiction {
     Differs,
 }
 
+/// Bytes of a position as a node keeps it.
+const WITNESS_BYTES: usize = 88;
+
 impl Position {
+    /// As a node keeps it in its journal.
+    pub fn to_witness(self) -> [u8; WITNESS_BYTES] {
+        let Position { incarnation, read_to, slot, number, hash, term, writer, claimed } = self;
+        let mut bytes = [0; WITNESS_BYTES];
+        bytes[..16].copy_from_slice(&incarnation.to_le_bytes());
+        bytes[16..32].copy_from_slice(&hash.to_le_bytes());
+        for (at, value) in [read_to, slot, number, term, writer, claimed].into_iter().enumerate() {
+            bytes[32 + at * 8..40 + at * 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..80]);
+        bytes[80..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// What [`Position::to_witness`] has written; nothing is the beginning. `None`: it is something else.
+    pub fn from_witness(bytes: &[u8]) -> Option<Position> {
+        if bytes.is_empty() {
+            return Some(Position::default());
+        }
+        let bytes: &[u8; WITNESS_BYTES] = bytes.try_into().ok()?;
+        let wide = |at: usize| Some(u128::from_le_bytes(*bytes[at..].first_chunk()?));
+        let narrow = |at: usize| Some(u64::from_le_bytes(*bytes[at..].first_chunk()?));
+        if narrow(80)? != xxhash_rust::xxh3::xxh3_64(&bytes[..80]) {
+            return None;
+        }
+        Some(Position {
+            incarnation: wide(0)?,
+            hash: wide(16)?,
+            read_to: narrow(32)?,
+            slot: narrow(40)?,
+            number: narrow(48)?,
+            term: narrow(56)?,
+            writer: narrow(64)?,
+            claimed: narrow(72)?,
+        })
+    }
+
     /// Takes the slot behind the last one. After an error the position is what it was.
     pub fn advance<'a>(&mut self, bytes: &'a [u8]) -> Result<Verdict<'a>, Contradiction> {
         let frame = Frame::decode(bytes)?;
@@ -173,6 +213,20 @@ mod tests {
             assert_eq!(verdict.map(|v| v == Verdict::Accept(frame)), expected, "{what}");
             assert_eq!(position.read_to, at.read_to + u64::from(expected.is_ok()), "{what}");
             assert_eq!(position.number, at.number + u64::from(expected == Ok(true)), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_witness_is_read_as_it_was_written_and_nothing_else_is() {
+        let at = begun();
+        let bytes = at.to_witness();
+        assert_eq!(Position::from_witness(&bytes), Some(at));
+        assert_eq!(Position::from_witness(b""), Some(Position::default()));
+        for at in 0..bytes.len() {
+            let mut changed = bytes;
+            changed[at] ^= 1;
+            assert_eq!(Position::from_witness(&changed), None, "byte {at}");
+            assert_eq!(Position::from_witness(&bytes[..at]).is_some(), at == 0);
         }
     }
 

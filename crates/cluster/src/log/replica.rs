@@ -98,6 +98,8 @@ struct Doubt {
 struct Batch {
     records: Vec<u8>,
     through: Ticket,
+    /// Nothing joins it.
+    is_closed: bool,
 }
 
 /// A node's part. See the module.
@@ -186,18 +188,48 @@ impl Replica {
         if self.waiting_bytes + record.len() > WAITING_BYTES_MAX {
             return Err(Refused::Full);
         }
+        self.queue(&[], record, false);
+        self.send_next(now);
+        Ok(self.submitted)
+    }
+
+    /// Takes the effects of a command that has run while this node had a lease, though it may be over by now: `head` and `record`, of
+    /// at most [`RECORD_BYTES_MAX`] bytes together, in a frame of their own if they are `alone`. [`Replica::tick`] sends them. `None`: this node does
+    /// not lead, and it never happened. What may wait is the caller's to limit.
+    pub fn enqueue(&mut self, head: &[u8], record: &[u8], alone: bool) -> Option<Ticket> {
+        if !matches!(self.stage, Stage::Leading { .. }) || head.len() + record.len() > RECORD_BYTES_MAX {
+            return None;
+        }
+        self.queue(head, record, alone);
+        Some(self.submitted)
+    }
+
+    fn queue(&mut self, head: &[u8], record: &[u8], alone: bool) {
+        let bytes = LENGTH_BYTES + head.len() + record.len();
         self.submitted += 1;
-        self.waiting_bytes += LENGTH_BYTES + record.len();
-        let fits = |batch: &Batch| batch.records.len() + record.len() <= FRAME_BYTES;
-        if !self.waiting.back().is_some_and(fits) {
+        self.waiting_bytes += bytes;
+        let fits = |batch: &Batch| !batch.is_closed && batch.records.len() + bytes <= FRAME_BYTES;
+        if alone || !self.waiting.back().is_some_and(fits) {
             self.waiting.push_back(Batch::default());
         }
         if let Some(batch) = self.waiting.back_mut() {
-            push_record(&mut batch.records, record);
+            push_record(&mut batch.records, head, record);
             batch.through = self.submitted;
+            batch.is_closed = alone;
         }
-        self.send_next(now);
-        Ok(self.submitted)
+    }
+
+    /// Until when commands may run here, if this node leads.
+    pub fn lease_until(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Leading { lease_until, .. } => Some(lease_until),
+            _ => None,
+        }
+    }
+
+    /// Whether an append is under way.
+    pub fn is_appending(&self) -> bool {
+        self.flight.is_some()
     }
 
     /// A read of memory: its reply waits for this ticket, because it may have seen what is not stored yet.

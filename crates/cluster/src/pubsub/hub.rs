@@ -141,6 +141,7 @@ pub(super) struct Hub {
 
 /// What a hub is made of.
 pub(super) struct Parts {
+    pub(super) me: NodeId,
     pub(super) cluster: String,
     pub(super) name: String,
     pub(super) client: Client,
@@ -187,7 +188,7 @@ impl Hub {
 
     fn new(parts: Parts, done: mpsc::UnboundedSender<Done>) -> Hub {
         let now = Instant::now();
-        let me = NodeId(fastrand::u128(..));
+        let me = parts.me;
         Hub {
             me,
             leading: Leading::new((parts.leader, parts.sessions_max), parts.address, &parts.inlet),

@@ -38,7 +38,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use crate::connection::{ClusterError, Connections, Settings};
-use frame::Address;
+use crate::log::LogDriver;
+use frame::{Address, NodeId};
 use hub::{Hub, Parts};
 use shared::Shared;
 
@@ -49,6 +50,8 @@ const SLOW_THREADS_MAX: usize = 2;
 pub struct Bridge {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
+    /// Keys are those of all nodes.
+    log: Option<LogDriver>,
 }
 
 impl Bridge {
@@ -68,7 +71,11 @@ impl Bridge {
             let _ = tell.send(event);
         }))?;
         let shared = Arc::new(Shared::new(settings.buffer_bytes_max));
+        // Never 0, nor its lower half.
+        let me = NodeId(fastrand::u128(..) | 1);
+        let seat = inlet.log_seat();
         let parts = Parts {
+            me,
             cluster: settings.name.clone(),
             name: name_of(config),
             client,
@@ -83,7 +90,9 @@ impl Bridge {
         };
         let run = move |runtime: Runtime| runtime.block_on(Hub::run(parts, events));
         let thread = std::thread::Builder::new().name("cluster".to_owned()).spawn(move || run(runtime));
-        Ok(Bridge { shared, thread: thread.map_err(ClusterError::Thread)? })
+        let thread = thread.map_err(ClusterError::Thread)?;
+        let start_log = |seat| LogDriver::start(settings, me.0 as u64, name_of(config), seat);
+        Ok(Bridge { shared, thread, log: seat.map(start_log).transpose()? })
     }
 
     /// What the server knows of it.
@@ -93,6 +102,7 @@ impl Bridge {
 
     /// Sends what the server has handed over, says farewell, and ends the thread. The server has stopped.
     pub fn stop(self) {
+        self.log.into_iter().for_each(LogDriver::stop);
         self.shared.is_stopping.store(true, Ordering::Release);
         self.shared.notify.notify_one();
         // A panic in it has ended the process.

@@ -17,6 +17,7 @@ use sterna_protocol::{OwnedArgs, Reply};
 
 use super::table::{Runs, runs};
 use crate::apart::{Request, Task};
+use crate::connection::Connection;
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
 use crate::connection::waits::Blocked;
 use crate::partitions::keys_of;
@@ -25,6 +26,10 @@ use crate::shard::Shard;
 /// What a client is told whose wait CLIENT UNBLOCK ends with an error.
 const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
 
+/// Redis's words for a node that another takes the place of.
+const LEADS_NO_MORE: &[u8] =
+    b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
+
 impl Shard {
     /// Holds the connection until its waiter is answered.
     pub(super) fn block(&mut self, slot: usize, row: &'static Row, request: OwnedArgs, waiter: Arc<Waiter>) {
@@ -32,6 +37,7 @@ impl Shard {
         let until = self.recheck_at(&waiter, deadline);
         let blocked = Blocked { request, waiter, deadline, row, ran: Duration::ZERO };
         self.wait(slot, Wait::Blocked(blocked), until);
+        self.note_blocked();
     }
 
     /// The command that was executed just now waits: it is counted when it ends. False if it does not wait.
@@ -93,8 +99,8 @@ impl Shard {
             return;
         };
         // What answered it, and what it did to a group, is in a record that has been appended by now.
-        if let Some(journal) = &self.durability.journal {
-            let lsn = journal.last_lsn();
+        if self.durability.journal.is_some() {
+            let lsn = self.last_record();
             self.note_written(slot, lsn.0);
         }
         match answer {
@@ -159,6 +165,18 @@ impl Shard {
         } else {
             self.block_timed_out(who.slot);
             self.end_wait_for_copies(who.slot);
+        }
+    }
+
+    /// Nobody writes to keys on this node any more.
+    pub(crate) fn unblock_all(&mut self) {
+        let is_blocked =
+            |connection: &Connection| matches!(connection.state().wait(), Some(Wait::Blocked(_)));
+        let blocked = self.connections.iter().filter(|(_, connection)| is_blocked(connection));
+        for slot in blocked.map(|(slot, _)| slot).collect::<Vec<_>>() {
+            if self.claim(slot) {
+                self.end_block(slot, LEADS_NO_MORE);
+            }
         }
     }
 

@@ -171,22 +171,21 @@ pub(super) static ROWS: &[Command<Run>] = &[
     row(
         switch(
             "readonly",
-            "Says that the client takes what a node has that does not lead: none has keys of its own.",
+            "Has a node that does not lead run the client's reads on what it has, if it has copies of the keys.",
         ),
-        |call| {
-            members_of(call)?;
-            call.connection().reads_stale = true;
-            call.reply.ok();
-            Ok(())
-        },
+        |call| take_stale_reads(call, true),
     ),
-    row(switch("readwrite", "Takes back READONLY."), |call| {
-        members_of(call)?;
-        call.connection().reads_stale = false;
-        call.reply.ok();
-        Ok(())
-    }),
+    row(switch("readwrite", "Takes back READONLY."), |call| take_stale_reads(call, false)),
 ];
+
+fn take_stale_reads(call: &mut Call<'_>, yes: bool) -> Result<(), Failure> {
+    if call.server().replication.is_none() {
+        members_of(call)?;
+    }
+    call.connection().reads_stale = yes;
+    call.reply.ok();
+    Ok(())
+}
 
 /// All nodes, this one first. Error: it is no cluster with slots.
 fn members_of(call: &Call<'_>) -> Result<Vec<Member>, Failure> {

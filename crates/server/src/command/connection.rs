@@ -191,6 +191,7 @@ fn reset(call: &mut Call<'_>) -> Result<(), Failure> {
     connection.client.set_mark(mark::NO_EVICT | mark::NO_TOUCH, false);
     connection.client.names.lock().name = "".into();
     connection.declines_resuming = false;
+    connection.reads_stale = false;
     connection.fieldsets = None;
     call.shard.end_resuming(slot, CloseReason::Expired);
     call.shard.become_user(slot, user);

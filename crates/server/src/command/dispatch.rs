@@ -22,6 +22,7 @@ use crate::log_limit::Cause;
 use crate::mailbox::Mail;
 use crate::parcel::Namespace;
 use crate::partitions::{Scene, keys_of};
+use crate::replication::{Leadership, SILENCE_MAX};
 use crate::shard::Shard;
 use crate::shard::eviction::Room;
 use crate::shard::parts::PartEnd;
@@ -33,6 +34,7 @@ impl Shard {
     #[inline]
     pub(crate) fn dispatch(&mut self, slot: usize, args: Args<'_>, out: &mut Vec<u8>) -> bool {
         let before = out.len();
+        self.durability.reads_what_is_here = false;
         let renames = &self.server.renames;
         let resolved = if renames.is_empty() {
             self.last_row.resolve(table(), args.len(), |at| args.get(at))
@@ -144,6 +146,12 @@ impl Shard {
             self.wait_for_keys(slot);
             return Ok(Admission::Wait);
         }
+        if self.durability.replication.is_some() && (is_kept || is_about_keys(row)) && !self.leads_keys() {
+            match self.not_leading(slot, row)? {
+                Admission::Run => {}
+                admission => return Ok(admission),
+            }
+        }
         if self.server.memory.has_limit() && (is_kept || self.needs_memory(slot, row)) {
             let bytes = args.iter().map(<[u8]>::len).sum();
             if !self.server.memory.admits(bytes, self.clock.instant) && self.make_room() == Room::None {
@@ -155,7 +163,7 @@ impl Shard {
             && (is_kept
                 || row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
                 || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes())
-            && let Err(refusal) = self.server.persistence.admit(journal)
+            && let Err(refusal) = self.server.admit_write(journal)
         {
             let is_only_queued = connection.in_multi() && !row.has(Flags::RUNS_QUEUE);
             match refusal {
@@ -219,6 +227,40 @@ impl Shard {
             return Ok(Admission::Wait);
         }
         Ok(Admission::Run)
+    }
+
+    /// What becomes of a request about keys that another node is to run, or this one when the log answers again.
+    #[cold]
+    fn not_leading(&mut self, slot: usize, row: &'static Row) -> Result<Admission, Failure> {
+        let Some(replication) = &self.durability.replication else { return Ok(Admission::Run) };
+        if self.durability.is_loading {
+            // Which is said in Redis's words.
+            return Ok(Admission::Run);
+        }
+        let connection = &self.connections[slot];
+        // Nothing tells who tracks keys here when they change.
+        if connection.reads_stale
+            && connection.tracking.is_none()
+            && only_reads(row)
+            && replication.is_clean()
+        {
+            self.durability.reads_what_is_here = true;
+            return Ok(Admission::Run);
+        }
+        match replication.leadership() {
+            Leadership::Me => Ok(Admission::Run),
+            Leadership::Suspended
+                if replication
+                    .silent_for(self.clock.instant)
+                    .is_some_and(|silence| silence < SILENCE_MAX) =>
+            {
+                self.wait(slot, Wait::Backlog, Some(self.clock.instant + SUSPENDED_PAUSE));
+                Ok(Admission::Wait)
+            }
+            Leadership::Suspended => Err(Failure::of("CLUSTERDOWN The log does not answer")),
+            Leadership::Other(_) => Err(Failure::of("CLUSTERDOWN Another node leads")),
+            Leadership::None => Err(Failure::of("CLUSTERDOWN No node leads yet")),
+        }
     }
 
     /// Whether the connection's user may do this.
@@ -302,7 +344,7 @@ impl Shard {
     /// Whether a script may write: why not, if not. A backlog is waited for before a script begins.
     pub(super) fn check_disk(&self) -> Result<(), Failure> {
         if let Some(journal) = &self.durability.journal
-            && let Err(refusal) = self.server.persistence.admit(journal)
+            && let Err(refusal) = self.server.admit_write(journal)
             && refusal != Refusal::Backlog
         {
             return Err(self.disk_failure(refusal));
@@ -525,7 +567,10 @@ impl Shard {
     #[inline]
     pub(crate) fn scene_of(&mut self, slot: usize, may_block: bool) -> Scene {
         let pause = &self.server.pause;
-        self.changes.pause_expiry(pause.is_on() && pause.holds_back(true, self.clock.instant));
+        let is_paused = pause.is_on() && pause.holds_back(true, self.clock.instant);
+        let follows =
+            self.durability.replication.as_ref().is_some_and(|replication| !replication.is_leading());
+        self.changes.pause_expiry(is_paused || follows);
         let connection = &self.connections[slot];
         let caller = Caller {
             client: connection.client.id,
@@ -679,6 +724,21 @@ const UNABLE_TO_SAVE: Failure = Failure::of(
      snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
      error.",
 );
+
+/// Whether only the node that leads may run a command.
+#[inline]
+fn is_about_keys(row: &Row) -> bool {
+    needs_keys(row) || row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
+}
+
+/// Whether a command leaves keys as they are.
+fn only_reads(row: &Row) -> bool {
+    !row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT).union(Flags::BLOCKING))
+        && !row.has(Flags::RUNS_QUEUE)
+}
+
+/// How long a command waits before it looks again whether the log answers.
+const SUSPENDED_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a write waits before it looks again whether the journal takes it.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);

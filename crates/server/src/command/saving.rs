@@ -211,6 +211,9 @@ pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Fa
         return await_job(call, Job::Save, AfterJob::Reload);
     }
     let server = Arc::clone(&call.shard.server);
+    if server.replication.is_some() {
+        return Err(Failure::of("ERR The journal of a node of a cluster is loaded at its start only"));
+    }
     let journal = server.persistence.at_rest().cloned().ok_or(NO_JOURNAL)?;
     let mut held = server.partitions.hold(server.partitions.all());
     held.apply(Effect { db: None, key: b"", what: What::Flush });

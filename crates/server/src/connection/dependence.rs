@@ -11,6 +11,8 @@ pub(crate) struct Dependence {
     pub(crate) written: Lsn,
     /// The last write whose effects it may have seen.
     pub(crate) seen: Lsn,
+    /// What it was shown may have been out of date: this node's right to run commands on keys of a cluster ended meanwhile.
+    pub(crate) is_doubtful: bool,
 }
 
 impl Dependence {

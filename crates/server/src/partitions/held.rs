@@ -267,16 +267,22 @@ impl Held<'_> {
         self.of.write_effects(log);
     }
 
-    /// As [`Partitions::apply`], for the partitions held: all of them, if the effect is of no key.
-    pub(crate) fn apply(&mut self, effect: Effect<'_>) -> bool {
+    /// The same; `log` collects who waits for the key. [`Held::serve_ready`] comes after the last.
+    pub(crate) fn apply_noting(&mut self, effect: Effect<'_>, log: &mut Changes) -> bool {
         if self.of.libraries.apply(effect.key, &effect.what) {
             return true;
         }
         let hash = self.of.hash.of(effect.key);
         let Some(of_all) = effect.of_all() else {
-            return self.partition(KeyHash::partition(hash, self.of.count())).apply(hash, effect);
+            let index = KeyHash::partition(hash, self.of.count());
+            return self.partition(index).apply_noting(hash, effect, log);
         };
-        self.guards.iter_mut().all(|(_, part)| part.apply(hash, of_all()))
+        self.guards.iter_mut().all(|(_, part)| part.apply_noting(hash, of_all(), log))
+    }
+
+    /// As [`Partitions::apply`], for the partitions held: all of them, if the effect is of no key.
+    pub(crate) fn apply(&mut self, effect: Effect<'_>) -> bool {
+        self.apply_noting(effect, &mut Changes::default())
     }
 
     /// How many databases there are.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use sterna_keyspace::{Effect, Fill, KeyHash, Partition, Record, Settings, Stats, What};
 
-use super::Partitions;
+use super::{Held, Partitions};
 use crate::libraries::Codes;
 
 impl Partitions {
@@ -21,6 +21,11 @@ impl Partitions {
         let _all = self.hold_settled();
         between();
         self.records.store(records, Ordering::Relaxed);
+    }
+
+    /// Runs `with` on all keys at once, between two scripts: for a thread of its own, which may wait.
+    pub(crate) fn together<R>(&self, with: impl FnOnce(&mut Held<'_>) -> R) -> R {
+        with(&mut self.hold_settled())
     }
 
     /// Shows the records of one partition's database to `visit`, at least `count` of them from `from` on (0 at first), if

@@ -30,6 +30,7 @@ mod jobs;
 mod load;
 mod mode;
 mod planted;
+mod replicated;
 mod restore;
 mod rollback;
 #[cfg(test)]
@@ -63,6 +64,7 @@ pub use load::JournalError;
 pub(crate) use load::{Loader, open};
 pub(crate) use mode::Mode;
 use mode::ModeCell;
+pub use replicated::{LogSeat, SeatError};
 pub(crate) use restore::Rebuild;
 pub(crate) use sink::IN_NO_RECORD;
 use snapshot::has_grown;
@@ -81,6 +83,8 @@ pub(crate) struct Persistence {
     epoch: Epoch,
     pub(crate) loading: Loading,
     pub(crate) jobs: Jobs,
+    /// Held while a snapshot becomes the one that counts, and while keys are read back.
+    publication: Mutex<(), { Level::Publication as u8 }>,
     /// What the journal's disk said last, while it takes no writes.
     trouble: Mutex<Option<String>, { Level::DiskTrouble as u8 }>,
 }
@@ -261,6 +265,16 @@ impl Server {
             }
         }
         self.wake_awaiting();
+    }
+
+    /// Whether a write may run now, as [`Persistence::admit`] says it, and as far as what waits for the log of a cluster.
+    #[inline]
+    pub(crate) fn admit_write(&self, journal: &Journal) -> Result<(), Refusal> {
+        self.persistence.admit(journal)?;
+        match &self.replication {
+            Some(replication) if replication.is_full() => Err(Refusal::Backlog),
+            _ => Ok(()),
+        }
     }
 
     /// Has every shard look again whose connections wait for the disk.

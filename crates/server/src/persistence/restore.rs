@@ -10,8 +10,12 @@
 //! A stamp that is the snapshot's start covers no record that is replayed, and none covers a record behind the
 //! snapshot's end: so stamps are kept only while they can matter, and a snapshot taken in silence keeps none.
 //!
+//! A record that begins with *tentative* is kept until a *standing* says that it counts, or never will; at the end those that are
+//! left do not count (see `replicated.rs`).
+//!
 //! Cost: O(bytes); memory for the stamps of the keys that were captured after the first write.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;
@@ -47,10 +51,25 @@ pub(crate) struct Rebuild<'a, T> {
     is_suspended: bool,
     /// Effects that did not fit where they may not.
     pub(crate) misfits: u64,
+    /// Tentative records of which nothing is known yet.
+    tentative: VecDeque<(Lsn, Vec<u8>)>,
+    /// What the last standing said.
+    pub(crate) standing: Option<Standing>,
     /// Name and first parts of a value that comes in several.
     part: Option<(Vec<u8>, Vec<u8>)>,
     items: u64,
     progress: &'a Loading,
+}
+
+/// How far a node of a cluster has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The last tentative record that counts.
+    pub(crate) settled: u64,
+    /// How far the log was read.
+    pub(crate) witness: Vec<u8>,
+    /// Something was written behind it that never was in the log.
+    pub(crate) is_left_behind: bool,
 }
 
 impl<'a, T: Target> Rebuild<'a, T> {
@@ -70,6 +89,8 @@ impl<'a, T: Target> Rebuild<'a, T> {
             is_repaired: epoch > 0,
             is_suspended: false,
             misfits: 0,
+            tentative: VecDeque::new(),
+            standing: None,
             part: None,
             items: 0,
             progress,
@@ -141,6 +162,49 @@ impl<'a, T: Target> Rebuild<'a, T> {
             });
         }
     }
+
+    /// What a record that counts did.
+    fn count(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected> {
+        if (lsn > self.end || planted(Bug::StampsForgotten)) && !self.stamps.is_empty() {
+            self.stamps = HashMap::new();
+        }
+        let mut name = Vec::new();
+        for effect in Effects::new(payload) {
+            let effect = match effect {
+                Ok(effect) => effect,
+                // What follows can't be read either. A repair has found it before.
+                Err(_) if self.is_repaired => {
+                    self.misfits += 1;
+                    break;
+                }
+                Err(_) => return Err(Rejected("an effect that can't be read")),
+            };
+            match effect.what {
+                What::Suspend => self.is_suspended = !planted(Bug::SuspendIgnored),
+                What::Resume => self.is_suspended &= planted(Bug::ResumeIgnored),
+                _ => {}
+            }
+            if self.is_suspended {
+                continue;
+            }
+            if !self.stamps.is_empty() {
+                if matches!(effect.what, What::Flush) && !planted(Bug::FlushSparesNothing) {
+                    self.flush_around(effect.db, lsn);
+                    continue;
+                }
+                if self.is_covered(&effect, lsn, &mut name) {
+                    continue;
+                }
+            }
+            if !self.target.apply(effect) && (lsn > self.end || planted(Bug::RuleFromTheStart)) {
+                if !self.is_repaired {
+                    return Err(Rejected("an effect that does not fit what is there"));
+                }
+                self.misfits += 1;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<T: Target> Restore for Rebuild<'_, T> {
@@ -183,45 +247,29 @@ impl<T: Target> Restore for Rebuild<'_, T> {
         if self.part.is_some() {
             return Err(Rejected("part of a value is missing"));
         }
-        if (lsn > self.end || planted(Bug::StampsForgotten)) && !self.stamps.is_empty() {
-            self.stamps = HashMap::new();
-        }
-        let mut name = Vec::new();
-        for effect in Effects::new(payload) {
-            let effect = match effect {
-                Ok(effect) => effect,
-                // What follows can't be read either. A repair has found it before.
-                Err(_) if self.is_repaired => {
-                    self.misfits += 1;
-                    break;
-                }
-                Err(_) => return Err(Rejected("an effect that can't be read")),
-            };
-            match effect.what {
-                What::Suspend => self.is_suspended = !planted(Bug::SuspendIgnored),
-                What::Resume => self.is_suspended &= planted(Bug::ResumeIgnored),
-                _ => {}
+        match Effects::new(payload).next() {
+            Some(Ok(Effect { what: What::Tentative, .. })) => {
+                self.tentative.push_back((lsn, payload.to_vec()));
+                Ok(())
             }
-            if self.is_suspended {
-                continue;
+            Some(Ok(Effect { what: What::Standing { settled, voids, witness }, .. })) => {
+                while let Some((lsn, payload)) = self.tentative.pop_front_if(|(at, _)| at.0 <= settled) {
+                    self.count(lsn, &payload)?;
+                }
+                if voids {
+                    self.tentative.clear();
+                }
+                let is_left_behind = self.standing.as_ref().is_some_and(|standing| standing.is_left_behind);
+                self.standing = Some(Standing { settled, witness: witness.to_vec(), is_left_behind });
+                Ok(())
             }
-            if !self.stamps.is_empty() {
-                if matches!(effect.what, What::Flush) && !planted(Bug::FlushSparesNothing) {
-                    self.flush_around(effect.db, lsn);
-                    continue;
+            first => {
+                if let (Some(_), Some(standing)) = (first, &mut self.standing) {
+                    standing.is_left_behind = true;
                 }
-                if self.is_covered(&effect, lsn, &mut name) {
-                    continue;
-                }
-            }
-            if !self.target.apply(effect) && (lsn > self.end || planted(Bug::RuleFromTheStart)) {
-                if !self.is_repaired {
-                    return Err(Rejected("an effect that does not fit what is there"));
-                }
-                self.misfits += 1;
+                self.count(lsn, payload)
             }
         }
-        Ok(())
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -330,6 +378,35 @@ mod tests {
         assert_eq!(keys(&partitions), 1);
         rebuild.item(b"\x00k", STAMP, &head).unwrap();
         assert!(rebuild.item(b"\x00other", STAMP, &tail).is_err());
+    }
+
+    #[test]
+    fn a_tentative_record_counts_when_a_standing_says_so_and_never_when_it_is_void() {
+        let (partitions, loading) = (Partitions::new(1, 1), Loading::default());
+        let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
+        let tentative = |key: &[u8]| {
+            let mut record = Vec::new();
+            sterna_keyspace::write_tentative(&mut record);
+            write_set(&mut record, 0, key, &Value::Int(1), None);
+            record
+        };
+        let standing = sterna_keyspace::standing;
+        rebuild.record(Lsn(1), &tentative(b"stored")).unwrap();
+        rebuild.record(Lsn(2), &tentative(b"void")).unwrap();
+        assert_eq!(keys(&partitions), 0, "nothing is known of either");
+        rebuild.record(Lsn(3), &standing(1, false, b"one")).unwrap();
+        assert_eq!(keys(&partitions), 1);
+        rebuild.record(Lsn(4), &standing(1, true, b"two")).unwrap();
+        rebuild.record(Lsn(5), &tentative(b"later")).unwrap();
+        rebuild.record(Lsn(6), &standing(5, false, b"three")).unwrap();
+        rebuild.record(Lsn(7), &tentative(b"last")).unwrap();
+        assert_eq!(keys(&partitions), 2, "the one that was void, and the last, are not there");
+        let expected = Standing { settled: 5, witness: b"three".to_vec(), is_left_behind: false };
+        assert_eq!(rebuild.standing.as_ref(), Some(&expected));
+        let mut own = Vec::new();
+        write_set(&mut own, 0, b"own", &Value::Int(1), None);
+        rebuild.record(Lsn(8), &own).unwrap();
+        assert!(rebuild.standing.as_ref().is_some_and(|standing| standing.is_left_behind));
     }
 
     proptest! {

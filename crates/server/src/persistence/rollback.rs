@@ -59,6 +59,12 @@ pub(super) fn begin(server: &Arc<Server>) {
     if server.persistence.opened.get().is_none() {
         return;
     }
+    if let Some(replication) = &server.replication {
+        // What this node can't keep another may have already: nothing of it can be undone here alone.
+        replication.resign();
+        tracing::error!("this node can't keep what the cluster's log has: it stops");
+        return server.stop();
+    }
     server.persistence.is_rolling_back.store(true, Ordering::Release);
     let of = Arc::clone(server);
     let run = move || {
@@ -111,23 +117,51 @@ fn undo(server: &Arc<Server>, journal: &Journal) -> Result<usize, Error> {
 }
 
 fn restore(server: &Server, journal: &Journal, given_up: &GivenUp) -> Result<(), Error> {
-    let changed = changed(given_up);
+    let changed = changed(&given_up.lost);
     let (snapshot, epoch) = journal.read_back_from()?;
-    let mut only = Only { partitions: &server.partitions, changed: &changed };
-    only.empty(None);
-    if changed.libraries {
-        server.partitions.libraries().clear();
-    }
+    let only = emptied(server, &changed);
     // What is loaded is no start, and is not to be called off as one.
     let progress = super::Loading::default();
     let mut rebuild = Rebuild::new(only, snapshot, epoch, &progress);
     journal.read_back(given_up, &mut rebuild)
 }
 
-fn changed(given_up: &GivenUp) -> Changed {
+/// The keys that were changed, which are not there any more.
+fn emptied<'a>(server: &'a Server, changed: &'a Changed) -> Only<'a> {
+    let mut only = Only { partitions: &server.partitions, changed };
+    only.empty(None);
+    if changed.libraries {
+        server.partitions.libraries().clear();
+    }
+    only
+}
+
+/// Undoes what these records did, which are void in the journal: keys that they changed are read back. Commands on keys are
+/// answered `LOADING` meanwhile. Blocks.
+pub(super) fn undo_records(server: &Server, journal: &Journal, records: &[Arc<[u8]>]) -> Result<(), Error> {
+    let changed = changed(records);
+    let persistence = &server.persistence;
+    persistence.is_rolling_back.store(true, Ordering::Release);
+    persistence.is_reading_back.store(true, Ordering::Release);
+    server.await_shards();
+    let outcome = {
+        let _no_snapshot = persistence.publication.lock();
+        let progress = super::Loading::default();
+        let mut rebuild = Rebuild::new(emptied(server, &changed), None, 0, &progress);
+        journal.reload(&mut rebuild).map(|_| ())
+    };
+    persistence.is_reading_back.store(outcome.is_err(), Ordering::Release);
+    persistence.is_rolling_back.store(false, Ordering::Release);
+    server.moments.notify();
+    persistence.jobs.moments.notify();
+    server.shards_look_again();
+    outcome
+}
+
+fn changed(lost: &[impl AsRef<[u8]>]) -> Changed {
     let (mut keys, mut libraries) = (HashSet::new(), false);
-    for payload in &given_up.lost {
-        for effect in Effects::new(payload) {
+    for payload in lost {
+        for effect in Effects::new(payload.as_ref()) {
             match effect {
                 Ok(effect @ Effect { db: Some(db), key, .. }) if effect.of_all().is_none() => {
                     keys.insert((db, key.into()));

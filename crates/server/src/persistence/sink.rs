@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use sterna_journal::Journal;
 
 use crate::partitions::EffectLog;
+use crate::replication::Replication;
 use crate::server::Server;
 
 /// The number of a write that is in no record: what depends on it waits for a snapshot.
@@ -15,13 +16,19 @@ pub(crate) const IN_NO_RECORD: u64 = u64::MAX;
 pub(super) struct Sink {
     pub(super) journal: Arc<Journal>,
     pub(super) server: Weak<Server>,
+    /// The log of a cluster, which gets every record, too.
+    pub(super) replication: Option<Arc<Replication>>,
 }
 
 impl EffectLog for Sink {
     #[inline]
     fn append(&self, effects: &[u8]) -> u64 {
         // A record of any length is one: it is there as a whole after a crash, or not at all.
-        self.journal.append(effects).map_or_else(|_| self.append_nowhere(), |lsn| lsn.0)
+        let appended = match &self.replication {
+            None => self.journal.append(effects),
+            Some(replication) => replication.append(&self.journal, effects),
+        };
+        appended.map_or_else(|_| self.append_nowhere(), |lsn| lsn.0)
     }
 }
 
@@ -32,6 +39,10 @@ impl Sink {
     fn append_nowhere(&self) -> u64 {
         if let Some(server) = self.server.upgrade() {
             server.persistence.leave_gap();
+            if self.replication.is_some() && !server.is_stopping() {
+                tracing::error!("what is in no record can't be in the log of the cluster: this node stops");
+                server.stop();
+            }
         }
         IN_NO_RECORD
     }

@@ -51,19 +51,21 @@ pub(super) struct Captured {
     writer: SnapshotWriter,
     began: Instant,
     changes: u64,
+    generation: u64,
 }
 
 /// Walks the keys while writes are recorded. Errors: the disk's, or that the job was called off; nothing has changed.
 pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Error> {
     let jobs = &server.persistence.jobs;
     let (began, changes) = (Instant::now(), server.changes());
+    let generation = super::replicated::generation(server);
     jobs.keys.store(0, Relaxed);
     let mut writer = begin(server, journal)?;
     write_all(&server.partitions, journal, &mut writer, &mut |keys| {
         jobs.keys.fetch_add(keys as u64, Relaxed);
         if jobs.is_called_off() { Err(Refusal::Closed.into()) } else { Ok(()) }
     })?;
-    Ok(Captured { writer, began, changes })
+    Ok(Captured { writer, began, changes, generation })
 }
 
 /// Writes every key. `note` is told of some keys at a time, and can end it.
@@ -126,6 +128,7 @@ fn begin(server: &Server, journal: &Journal) -> Result<SnapshotWriter, Error> {
 impl Captured {
     /// Makes it what a start begins with; the log before it goes.
     pub(super) fn publish(self, server: &Server) -> Result<SnapshotInfo, Error> {
+        let _not_read_back = super::replicated::confirm(server, self.generation)?;
         let info = self.writer.finish()?;
         let jobs = &server.persistence.jobs;
         jobs.last_s.store(unix_ms() / 1000, Relaxed);

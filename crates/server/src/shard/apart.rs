@@ -91,7 +91,7 @@ impl Shard {
         }
         if writes
             && let Some(journal) = &self.durability.journal
-            && self.server.persistence.admit(journal) == Err(Refusal::Backlog)
+            && self.server.admit_write(journal) == Err(Refusal::Backlog)
         {
             // It was admitted when it began; what others have written meanwhile has yet to reach the disk.
             return self.timers.commit_later(task, Some(self.clock.instant + COMMIT_PAUSE));

@@ -30,8 +30,10 @@ use sterna_protocol::decode::decode;
 
 use crate::connection::dependence::Dependence;
 use crate::connection::state::{ConnectionRef, Wait};
+use crate::invalidation::Invalidation;
 use crate::mailbox::Mail;
 use crate::persistence::IN_NO_RECORD;
+use crate::replication::{Fate, Replication};
 use crate::server::Server;
 use crate::shard::Shard;
 
@@ -41,12 +43,24 @@ use crate::shard::Shard;
 /// is there is synced at once, 25 records and 6.2 µs.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 
+/// What is said in place of a reply that depends on what is not in the log of the cluster.
+const NOT_STORED: &str = "CLUSTERDOWN The write was not stored: another node leads now";
+const OVERTAKEN: &str =
+    "ERR the leader was lost before it answered: the command may have been executed or not";
+const NOT_KNOWN: &str = "ERR the log does not answer: the command may have been executed or not";
+
 /// What a shard knows of the journal; renewed with the configuration.
 #[derive(Default)]
 pub(crate) struct Durability {
     /// The keys are not all there yet: commands that need them are refused.
     pub(crate) is_loading: bool,
     pub(crate) journal: Option<Arc<Journal>>,
+    /// The log of a cluster: replies wait for that, too.
+    pub(crate) replication: Option<Arc<Replication>>,
+    /// How often this node had ceased to lead when the shard last looked.
+    generation: u64,
+    /// The command that runs reads what is here, which may be old, as its client has asked for.
+    pub(crate) reads_what_is_here: bool,
     /// There is a journal: replies wait for their records.
     pub(crate) is_gated: bool,
     /// `appendfsync always`: they wait for a sync, which is worth gathering for.
@@ -65,6 +79,7 @@ impl Shard {
         let persistence = &self.server.persistence;
         self.durability.is_loading = persistence.is_loading();
         self.durability.journal = persistence.recording().cloned();
+        self.durability.replication.clone_from(&self.server.replication);
         let policy = persistence.journal().map(|journal| journal.policy());
         self.durability.is_gated = policy.is_some();
         self.durability.is_always = policy == Some(FsyncPolicy::Always);
@@ -74,6 +89,23 @@ impl Shard {
         } else {
             self.recheck_awaiting();
         }
+    }
+
+    /// The last record that anybody may have seen the effects of.
+    pub(crate) fn last_record(&self) -> Lsn {
+        match (&self.durability.replication, &self.durability.journal) {
+            (Some(replication), _) => replication.submitted(),
+            (None, journal) => journal.as_ref().map_or(Lsn::ZERO, |journal| journal.last_lsn()),
+        }
+    }
+
+    /// Whether commands on keys may run here, as of this moment of the shard's clock.
+    #[inline]
+    pub(crate) fn leads_keys(&self) -> bool {
+        self.durability
+            .replication
+            .as_ref()
+            .is_none_or(|replication| replication.leads_at(self.clock.instant))
     }
 
     /// The connection has made a write, in this record.
@@ -87,6 +119,16 @@ impl Shard {
     /// The connection is told of what may be anybody's last write.
     #[inline]
     pub(crate) fn note_seen(&mut self, slot: usize) {
+        if let (Some(replication), Some(connection)) =
+            (&self.durability.replication, self.connections.get_mut(slot))
+        {
+            if !self.durability.reads_what_is_here {
+                connection.depends_on.seen = replication.submitted();
+                connection.depends_on.is_doubtful |= !replication.leads();
+                self.durability.has_seen = true;
+            }
+            return;
+        }
         if let (Some(journal), Some(connection)) = (&self.durability.journal, self.connections.get_mut(slot))
         {
             // What was given up is undone before anything can be read again.
@@ -109,6 +151,9 @@ impl Shard {
         if depends_on.is_given_up(journal) {
             self.answer_given_up(slot);
         }
+        if self.durability.replication.is_some() {
+            self.answer_what_never_happened(slot);
+        }
         if self.is_met(slot) {
             return false;
         }
@@ -120,13 +165,50 @@ impl Shard {
     fn is_met(&self, slot: usize) -> bool {
         let is_rolling_back = self.server.persistence.is_rolling_back();
         let depends_on = self.connections[slot].depends_on;
-        self.durability.journal.as_ref().is_none_or(|journal| depends_on.is_met(journal, is_rolling_back))
+        let is_stored = self.durability.replication.as_ref().is_none_or(|replication| {
+            let is_stored = |lsn| replication.fate(lsn) == Fate::Stored;
+            is_stored(depends_on.written) && is_stored(depends_on.seen) && !depends_on.is_doubtful
+        });
+        is_stored
+            && self
+                .durability
+                .journal
+                .as_ref()
+                .is_none_or(|journal| depends_on.is_met(journal, is_rolling_back))
+    }
+
+    /// What the connection waits for is not in the log and never will be, or it is not known: it is told so.
+    #[cold]
+    fn answer_what_never_happened(&mut self, slot: usize) {
+        let Some(replication) = &self.durability.replication else { return };
+        let depends_on = &mut self.connections[slot].depends_on;
+        if depends_on.is_doubtful && replication.leads() {
+            // Nobody else has led meanwhile.
+            depends_on.is_doubtful = false;
+        }
+        let fates = [replication.fate(depends_on.written), replication.fate(depends_on.seen)];
+        let text = if fates.contains(&Fate::Void) {
+            NOT_STORED
+        } else if depends_on.is_doubtful && !replication.is_leading() {
+            OVERTAKEN
+        } else if fates.contains(&Fate::Unknown) {
+            NOT_KNOWN
+        } else {
+            return;
+        };
+        self.replace_replies(slot, text.as_bytes());
     }
 
     /// What the connection's replies depend on was given up: each becomes MISCONF. Messages and other pushes stay.
     #[cold]
     fn answer_given_up(&mut self, slot: usize) {
         let refusal = self.disk_failure(Refusal::DiskFailed);
+        self.replace_replies(slot, refusal.wire());
+    }
+
+    /// Each reply that has not left becomes this error. Messages and other pushes stay.
+    #[cold]
+    fn replace_replies(&mut self, slot: usize, error: &[u8]) {
         let connection = &mut self.connections[slot];
         let queued = connection.output.take();
         let free = connection.depends_on.free_bytes.min(queued.len());
@@ -136,12 +218,34 @@ impl Shard {
             if frame.first() == Some(&b'>') || has_messages && is_message(frame) {
                 bytes.extend_from_slice(frame);
             } else {
-                Reply::new(&mut bytes, connection.proto).error(refusal.wire());
+                Reply::new(&mut bytes, connection.proto).error(error);
             }
         }
         connection.depends_on = Dependence { free_bytes: free, ..Dependence::default() };
         let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
         self.flusher.push_replies(&mut self.connections[slot], range);
+    }
+
+    /// A client is blocked on keys. Its command may have begun while this node led, and that may be over.
+    #[inline]
+    pub(crate) fn note_blocked(&mut self) {
+        if self.durability.replication.as_ref().is_some_and(|replication| !replication.is_leading()) {
+            self.durability.generation = u64::MAX;
+            self.post(self.index, Mail::Durable);
+        }
+    }
+
+    /// This node leads no more: nobody serves here who is blocked on keys, or tells who tracks or watches them.
+    #[cold]
+    fn cease_to_lead(&mut self) {
+        self.unblock_all();
+        for (_, connection) in self.connections.iter() {
+            if let Some(transaction) = &connection.transaction {
+                transaction.break_watches_beyond(|_| false);
+            }
+        }
+        self.server.tracking.table.clear();
+        self.receive_invalidation(Invalidation::Everything);
     }
 
     /// Has the connection looked at again when more is durable.
@@ -156,6 +260,12 @@ impl Shard {
 
     /// More is durable, or nothing will be for a while.
     pub(crate) fn recheck_awaiting(&mut self) {
+        if let Some(replication) = &self.durability.replication {
+            let generation = replication.generation.load(Ordering::SeqCst);
+            if std::mem::replace(&mut self.durability.generation, generation) != generation {
+                self.cease_to_lead();
+            }
+        }
         for who in std::mem::take(&mut self.durability.awaiting) {
             let Some(connection) = self.connections.get_mut(who.slot).filter(|other| other.me == who) else {
                 continue;
@@ -166,6 +276,9 @@ impl Shard {
             {
                 // At once: the next failure forgets what this one gave up.
                 self.answer_given_up(who.slot);
+            }
+            if self.durability.replication.is_some() {
+                self.answer_what_never_happened(who.slot);
             }
             let connection = &mut self.connections[who.slot];
             self.flusher.mark(connection);
@@ -195,10 +308,11 @@ impl Shard {
     #[inline]
     pub(super) fn flush_journal(&mut self, may_gather: bool) {
         let has_seen = std::mem::take(&mut self.durability.has_seen);
+        let waits_for_others = self.durability.is_always || self.durability.replication.is_some();
         match self.durability.unflushed_since {
             Some(since)
                 if may_gather
-                    && self.durability.is_always
+                    && waits_for_others
                     && self.clock.instant.duration_since(since) < GATHER_MAX =>
             {
                 return;
@@ -207,6 +321,9 @@ impl Shard {
             None if self.durability.is_always || !has_seen => return,
             _ => self.durability.unflushed_since = None,
         }
+        if let Some(replication) = &self.durability.replication {
+            replication.flush();
+        }
         if let Some(journal) = &self.durability.journal {
             journal.flush();
         }
@@ -214,9 +331,17 @@ impl Shard {
 
     /// Waits until what was written is durable, for replies that are to leave before the server stops.
     pub(super) fn await_last_writes(&self, at_most: Duration) {
+        let began = Instant::now();
         if let Some(journal) = &self.durability.journal {
             // If it is not durable in time, the replies stay.
             let _ = journal.wait_durable(journal.last_lsn(), Some(at_most));
+        }
+        if let Some(replication) = &self.durability.replication {
+            replication.flush();
+            let last = replication.submitted();
+            while replication.fate(last) == Fate::Pending && began.elapsed() < at_most {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }

@@ -85,6 +85,10 @@ impl Shard {
         {
             return false;
         }
+        if !self.leads_keys() {
+            // What expires or has to go is for the leader to say.
+            return false;
+        }
         // It is a write, and who pauses those wants the data to stay as they are.
         let pause = &self.server.pause;
         !(pause.is_on() && pause.holds_back(true, self.clock.instant))

@@ -50,7 +50,7 @@ impl Shard {
                 return true;
             }
             if let Some(journal) = &self.durability.journal
-                && self.server.persistence.admit(journal).is_err()
+                && self.server.admit_write(journal).is_err()
             {
                 return false;
             }

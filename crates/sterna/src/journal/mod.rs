@@ -203,7 +203,16 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         Some(db) => write!(out, "{{\"db\":{db},")?,
         None => write!(out, "{{\"db\":null,")?,
     }
-    if !matches!(effect.what, What::Flush | What::Databases { .. } | What::Suspend | What::Resume) {
+    let is_of_a_key = !matches!(
+        effect.what,
+        What::Flush
+            | What::Databases { .. }
+            | What::Suspend
+            | What::Resume
+            | What::Tentative
+            | What::Standing { .. }
+    );
+    if is_of_a_key {
         write!(out, "\"key\":{},", Text(effect.key))?;
     }
     match &effect.what {
@@ -224,6 +233,10 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         What::Databases { shown } => write!(out, "\"effect\":\"databases\",\"shown\":{shown:?}")?,
         What::Suspend => write!(out, "\"effect\":\"suspend\"")?,
         What::Resume => write!(out, "\"effect\":\"resume\"")?,
+        What::Tentative => write!(out, "\"effect\":\"tentative\"")?,
+        What::Standing { settled, voids, .. } => {
+            write!(out, "\"effect\":\"standing\",\"settled\":{settled},\"voids\":{voids}")?;
+        }
         What::Patch { offset, bytes } => {
             write!(out, "\"effect\":\"patch\",\"offset\":{offset},\"bytes\":{}", Text(bytes))?;
         }

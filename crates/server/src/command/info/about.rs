@@ -6,6 +6,7 @@ use super::{Call, Sheet};
 use crate::VERSION;
 use crate::nodes::Lead;
 use crate::process::cpu_time;
+use crate::replication::Leadership;
 use crate::time::unix_us;
 
 /// Seconds of a day.
@@ -86,6 +87,18 @@ pub(super) fn cpu(sheet: &mut Sheet, _: &mut Call<'_>) {
 pub(super) fn cluster(sheet: &mut Sheet, call: &mut Call<'_>) {
     // Redis's cluster: clients that see a 1 ask for its slots.
     sheet.field("cluster_enabled", i32::from(call.shard.lead() != Lead::Each));
+    if let Some(replication) = &call.server().replication {
+        let leadership = match replication.leadership() {
+            Leadership::Me => "me",
+            Leadership::Suspended => "suspended",
+            Leadership::Other(_) => "other",
+            Leadership::None => "none",
+        };
+        sheet.field("cluster_keys", leadership);
+        for (name, value) in replication.figures.lock().iter() {
+            sheet.field(name, value);
+        }
+    }
     for (name, value) in call.server().nodes.get().iter().flat_map(|nodes| nodes.figures()) {
         sheet.field(name, value);
     }

@@ -1,0 +1,532 @@
+//! The thread that runs a [`Replica`] on JetStream, for a server.
+//!
+//! ```text
+//!   shards ─► seat.take ─► Replica ─► one append in flight ─► JetStream
+//!                                         │ stored
+//!   shards ◄─ seat.stored, a lease ◄──────┘        ─► a hint to the other nodes
+//!   keys   ◄─ seat.apply ◄─ Replica ◄─ reads ◄──────── JetStream
+//! ```
+//!
+//! What the server is asked to do here may take a while (keys that are read back, a script that holds them): nothing is read and no
+//! lease is renewed meanwhile, so a node that can't go on leads no more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Message, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use sterna_server::{LogSeat, SeatError};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::jetstream::{Port, PortError};
+use super::record::{Assembly, parts};
+use super::trim::{Holders, Holding, INTERVAL, first_that_stays};
+use super::{
+    Action, Appended, Fault, Frame, Kind, Position, Read, Replica, Role, StreamState, Ticket, Times,
+};
+use crate::connection::{ClusterError, Settings};
+
+/// How often figures are renewed, and what waits is looked at, if nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often somebody is told that there is no log.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A node's part in the log.
+pub struct LogDriver {
+    is_ending: Arc<AtomicBool>,
+    notify: Arc<Notify>,
+    thread: JoinHandle<()>,
+}
+
+impl LogDriver {
+    /// Starts it. `me` is the node's identity, which is not 0; `name` is for people. Errors: what is configured can't work.
+    pub fn start(
+        settings: &Settings,
+        me: u64,
+        name: String,
+        seat: LogSeat,
+    ) -> Result<LogDriver, ClusterError> {
+        let runtime =
+            Builder::new_current_thread().enable_io().enable_time().build().map_err(ClusterError::Thread)?;
+        let client = runtime.block_on(settings.connect(|event| {
+            tracing::debug!(%event, "the log's connection to NATS");
+        }))?;
+        let (is_ending, notify) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let wake = Arc::clone(&notify);
+        seat.set_waker(Box::new(move || wake.notify_one()));
+        let parts = Parts {
+            port: Port::new(client.clone(), &settings.name),
+            hint: format!("sterna.{}.hint.0", settings.name),
+            holding: format!("sterna.{}.holding.0", settings.name),
+            bytes_max: settings.log_bytes_max,
+            client,
+            me,
+            name,
+            seat,
+            is_ending: Arc::clone(&is_ending),
+            notify: Arc::clone(&notify),
+        };
+        let run = move |runtime: Runtime| run(&runtime, parts);
+        let thread = std::thread::Builder::new().name("cluster-log".to_owned()).spawn(move || run(runtime));
+        Ok(LogDriver { is_ending, notify, thread: thread.map_err(ClusterError::Thread)? })
+    }
+
+    /// Ends it. The server has stopped.
+    pub fn stop(self) {
+        self.is_ending.store(true, Ordering::Release);
+        self.notify.notify_one();
+        // A panic in it has ended the process.
+        let _ = self.thread.join();
+    }
+}
+
+struct Parts {
+    port: Port,
+    hint: String,
+    holding: String,
+    bytes_max: u64,
+    client: Client,
+    me: u64,
+    name: String,
+    seat: LogSeat,
+    is_ending: Arc<AtomicBool>,
+    notify: Arc<Notify>,
+}
+
+/// What came of a request.
+enum Input {
+    Append {
+        number: u64,
+        expected: u64,
+        appended: Appended,
+    },
+    Read {
+        id: u64,
+        read: Read,
+    },
+    /// How large the log is.
+    State(StreamState),
+}
+
+/// Why it ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the log: {0}")]
+    Fault(#[from] Fault),
+    #[error("{0}")]
+    Seat(#[from] SeatError),
+    #[error(
+        "the log no longer holds what this node lacks: put a backup of another node in the place of its directory, with sterna \
+         backup and sterna restore"
+    )]
+    Trimmed,
+    #[error("{0}")]
+    Unreadable(#[from] super::record::Unreadable),
+    #[error("the journal's word of how far the log was read can't be read")]
+    Witness,
+}
+
+fn run(runtime: &Runtime, parts: Parts) {
+    let seat = parts.seat.clone();
+    let Some(witness) = seat.await_loaded() else { return };
+    let ended = match Position::from_witness(&witness) {
+        Some(position) => runtime.block_on(Driver::new(parts, position).live()),
+        None => Err(End::Witness),
+    };
+    match ended {
+        Ok(()) | Err(End::Seat(SeatError::Stopping)) => {}
+        Err(end) => {
+            tracing::error!("{end}: this node stops");
+            seat.stop();
+        }
+    }
+}
+
+struct Driver {
+    port: Port,
+    hint: String,
+    /// Where nodes tell how far their journals have the log.
+    holding: String,
+    /// What the log may take.
+    bytes_max: u64,
+    client: Client,
+    me: u64,
+    seat: LogSeat,
+    is_ending: Arc<AtomicBool>,
+    notify: Arc<Notify>,
+    started: Instant,
+    replica: Replica,
+    inputs: UnboundedSender<Input>,
+    arriving: UnboundedReceiver<Input>,
+    /// Tickets that are not stored; with the server's number where a record ends.
+    tickets: VecDeque<(Ticket, Option<u64>)>,
+    assembly: Assembly,
+    /// Where the log stands, if the server has not been told.
+    untold: Option<Position>,
+    /// The last record of the journal that says how far the log was read, and that slot.
+    told: Option<(u64, u64)>,
+    /// An earlier one, which is being synced.
+    syncing: Option<(u64, u64)>,
+    /// How far the journal has the log, safe from a power loss.
+    held: u64,
+    holders: Holders,
+    counts: Counts,
+    complained: Option<Instant>,
+    ticked: Instant,
+    held_at: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    frames: u64,
+    records: u64,
+    terms: u64,
+}
+
+impl Driver {
+    fn new(parts: Parts, position: Position) -> Driver {
+        let Parts { port, hint, holding, bytes_max, client, me, name, seat, is_ending, notify } = parts;
+        let (inputs, arriving) = unbounded_channel();
+        let now = Instant::now();
+        Driver {
+            port,
+            hint,
+            holding,
+            bytes_max,
+            client,
+            me,
+            seat,
+            is_ending,
+            notify,
+            started: now,
+            replica: Replica::new(me, &name, Times::default(), position, Duration::ZERO),
+            inputs,
+            arriving,
+            tickets: VecDeque::new(),
+            assembly: Assembly::default(),
+            untold: None,
+            told: None,
+            syncing: None,
+            held: 0,
+            holders: Holders::default(),
+            counts: Counts::default(),
+            complained: None,
+            ticked: now,
+            held_at: now,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Runs until the server has stopped. Errors: this node can't go on.
+    async fn live(mut self) -> Result<(), End> {
+        let mut hints: Option<Subscriber> = self.client.subscribe(self.hint.clone()).await.ok();
+        let mut holdings: Option<Subscriber> = self.client.subscribe(self.holding.clone()).await.ok();
+        self.replica.tick(Duration::ZERO);
+        while !self.is_ending.load(Ordering::Acquire) {
+            self.go_on()?;
+            let due = self.replica.due().unwrap_or(Duration::MAX).saturating_sub(self.now()).min(TICK);
+            tokio::select! {
+                biased;
+                Some(input) = self.arriving.recv() => self.note(input),
+                () = self.notify.notified() => {}
+                Some(_) = next(&mut hints) => {
+                    let now = self.now();
+                    self.replica.on_hint(now);
+                }
+                Some(message) = next(&mut holdings) => self.note_holding(&message.payload),
+                () = tokio::time::sleep(due) => {}
+            }
+            let now = self.now();
+            self.replica.tick(now);
+            if self.ticked.elapsed() >= TICK {
+                self.ticked = Instant::now();
+                self.tick().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Append { number, expected, appended } => {
+                self.replica.on_append(number, expected, appended, now);
+            }
+            Input::Read { id, read } => self.replica.on_read(id, read, now),
+            Input::State(state) => self.trim(&state),
+        }
+    }
+
+    /// Does what the replica asks for, until it asks for nothing.
+    fn go_on(&mut self) -> Result<(), End> {
+        loop {
+            while let Some(action) = self.replica.action() {
+                self.obey(action)?;
+            }
+            self.tell()?;
+            if !self.take_records() {
+                break;
+            }
+        }
+        let lease = self.replica.lease_until().map(|until| self.started + until);
+        self.seat.set_lease(lease);
+        self.seat.set_leader(self.replica.position().writer);
+        Ok(())
+    }
+
+    /// Hands what the server has done to the replica. Whether there was anything.
+    fn take_records(&mut self) -> bool {
+        if self.replica.role() != Role::Leading {
+            return false;
+        }
+        let records = self.seat.take(!self.replica.is_appending());
+        for (number, record) in &records {
+            self.counts.records += 1;
+            let mut parts = parts(record).peekable();
+            while let Some((head, part, alone)) = parts.next() {
+                if let Some(ticket) = self.replica.enqueue(head, part, alone) {
+                    let ends = parts.peek().is_none();
+                    self.tickets.push_back((ticket, ends.then_some(*number)));
+                }
+            }
+        }
+        let now = self.now();
+        self.replica.tick(now);
+        !records.is_empty()
+    }
+
+    fn obey(&mut self, action: Action) -> Result<(), End> {
+        match action {
+            Action::Append { number, expected, frame } => {
+                let (port, inputs) = (self.port.clone(), self.inputs.clone());
+                tokio::spawn(async move {
+                    let appended = port.append(expected, frame).await;
+                    // Nobody listens once this has ended.
+                    let _ = inputs.send(Input::Append { number, expected, appended });
+                });
+            }
+            Action::Read { id, from, source } => {
+                let (port, inputs) = (self.port.clone(), self.inputs.clone());
+                tokio::spawn(async move {
+                    let read = port.read(from, source).await;
+                    let _ = inputs.send(Input::Read { id, read });
+                });
+            }
+            Action::Accepted { position, frame, own } => self.accepted(position, &frame, own)?,
+            Action::Release { through } => self.released(through)?,
+            Action::Lead { term } => {
+                self.tell()?;
+                tracing::info!(term, "this node leads");
+                self.counts.terms += 1;
+                self.seat.lead()?;
+            }
+            Action::Follow { rebuild } => {
+                tracing::warn!(rebuild, "this node leads no more");
+                self.tickets.clear();
+                self.untold = None;
+                self.seat.resign()?;
+            }
+            Action::Restore => return Err(End::Trimmed),
+            Action::Trim { below } => {
+                let port = self.port.clone();
+                tokio::spawn(async move {
+                    match port.trim(below).await {
+                        Ok(()) => tracing::info!(below, "the log is trimmed"),
+                        Err(error) => tracing::warn!(%error, "the log is not trimmed"),
+                    }
+                });
+            }
+            Action::Stop(fault) => return Err(End::Fault(fault)),
+        }
+        Ok(())
+    }
+
+    /// A frame counts.
+    fn accepted(&mut self, position: Position, frame: &Bytes, own: bool) -> Result<(), End> {
+        self.counts.frames += 1;
+        let records = match Frame::decode(frame).map(|frame| frame.kind) {
+            Ok(Kind::Effects(records)) if !own => self.assembly.take(records)?,
+            Ok(Kind::Claim { name }) => {
+                self.assembly.clear();
+                tracing::info!(term = position.term, leader = %String::from_utf8_lossy(name), "a node claims to lead");
+                Vec::new()
+            }
+            // The replica has read it before.
+            _ => Vec::new(),
+        };
+        if own {
+            self.untold = Some(position);
+            self.give_hint();
+        } else if !self.assembly.is_open() {
+            let told = self.seat.apply(&records, &position.to_witness())?;
+            self.note_told(told, position);
+        }
+        Ok(())
+    }
+
+    /// The log has the records up to this ticket.
+    fn released(&mut self, through: Ticket) -> Result<(), End> {
+        let mut last = None;
+        while let Some((_, number)) = self.tickets.pop_front_if(|(ticket, _)| *ticket <= through) {
+            last = Some(number);
+        }
+        match last {
+            Some(Some(number)) => {
+                if let Some(position) = self.untold.take() {
+                    let told = self.seat.stored(number, &position.to_witness())?;
+                    self.note_told(told, position);
+                }
+            }
+            // In the middle of a record: a start must read it from its beginning.
+            Some(None) => self.untold = None,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Frames of this node without records: how far the log was read.
+    fn tell(&mut self) -> Result<(), End> {
+        if let Some(position) = self.untold.take() {
+            let told = self.seat.stored(0, &position.to_witness())?;
+            self.note_told(told, position);
+        }
+        Ok(())
+    }
+
+    /// The journal has been told, by this record, how far the log was read.
+    fn note_told(&mut self, told: Option<u64>, position: Position) {
+        if let Some(number) = told {
+            self.told = Some((number, position.slot));
+        }
+    }
+
+    fn note_holding(&mut self, bytes: &[u8]) {
+        let holding = Holding::decode(bytes);
+        if let Some(holding) = holding.filter(|of| of.incarnation == self.replica.position().incarnation) {
+            let now = self.now();
+            self.holders.note(holding.node, holding.slot, now);
+        }
+    }
+
+    /// Tells the others how far this node's journal has the log. If it leads, looks how large that is.
+    fn tell_holding(&mut self) {
+        if let Some((_, slot)) = self.syncing.take_if(|(number, _)| self.seat.is_durable(*number)) {
+            self.held = slot;
+        }
+        if self.syncing.is_none() {
+            self.syncing = self.told.take();
+        }
+        if let Some((number, _)) = self.syncing {
+            self.seat.sync(number);
+        }
+        let Position { incarnation, .. } = *self.replica.position();
+        let holding = Holding { incarnation, node: self.me, slot: self.held };
+        self.note_holding(&holding.encode());
+        let (client, subject, inputs) = (self.client.clone(), self.holding.clone(), self.inputs.clone());
+        let leads = self.bytes_max > 0 && self.replica.role() == Role::Leading;
+        let port = leads.then(|| self.port.clone());
+        tokio::spawn(async move {
+            // Who misses it is told again.
+            let _ = client.publish(subject, holding.encode().into()).await;
+            if let Some(port) = port
+                && let Ok(state) = port.state().await
+            {
+                let _ = inputs.send(Input::State(state));
+            }
+        });
+    }
+
+    /// Has the log trimmed, if it is larger than it may be, to what not all nodes have.
+    fn trim(&mut self, state: &StreamState) {
+        let held = self.holders.held(self.now());
+        if let Some(slot) = held.and_then(|held| first_that_stays(state, self.bytes_max, held)) {
+            let position = *self.replica.position();
+            self.replica.snapshot_verified(&Position { slot, ..position });
+        }
+    }
+
+    /// Has the other nodes read at once.
+    fn give_hint(&self) {
+        let (client, subject) = (self.client.clone(), self.hint.clone());
+        tokio::spawn(async move {
+            // Who misses it reads a moment later.
+            let _ = client.publish(subject, Bytes::new()).await;
+        });
+    }
+
+    async fn tick(&mut self) -> Result<(), End> {
+        if self.replica.role() != Role::Leading {
+            self.seat.mend()?;
+        } else {
+            self.seat.note_silence();
+        }
+        if self.replica.position().number == 0 {
+            self.complain().await;
+        } else if self.held_at.elapsed() >= INTERVAL {
+            self.held_at = Instant::now();
+            self.tell_holding();
+        }
+        self.seat.set_figures(self.figures());
+        Ok(())
+    }
+
+    /// Says why nothing goes on, if there is no log.
+    async fn complain(&mut self) {
+        if self.now() < Duration::from_secs(2)
+            || self.complained.is_some_and(|at| at.elapsed() < COMPLAINT_INTERVAL)
+        {
+            return;
+        }
+        self.complained = Some(Instant::now());
+        match self.port.state().await {
+            Err(PortError::Missing) => {
+                tracing::error!(
+                    "there is no log: commands on keys are refused until `sterna cluster init` has made one"
+                );
+            }
+            Err(error) => tracing::warn!(%error, "the log can't be read yet"),
+            Ok(_) => {}
+        }
+    }
+
+    fn figures(&self) -> Vec<(&'static str, String)> {
+        let position = self.replica.position();
+        let role = match self.replica.role() {
+            Role::Checking => "checking",
+            Role::Following => "following",
+            Role::Claiming => "claiming",
+            Role::Leading => "leading",
+            Role::Restoring => "restoring",
+            Role::Stopped(_) => "stopped",
+        };
+        vec![
+            ("cluster_log_role", role.to_owned()),
+            ("cluster_log_term", position.term.to_string()),
+            ("cluster_log_leader", format!("{:016x}", position.writer)),
+            ("cluster_log_frame", position.number.to_string()),
+            ("cluster_log_slot", position.read_to.to_string()),
+            ("cluster_log_held_slot", self.held.to_string()),
+            ("cluster_log_frames", self.counts.frames.to_string()),
+            ("cluster_log_records", self.counts.records.to_string()),
+            ("cluster_log_led", self.counts.terms.to_string()),
+            ("cluster_log_queued_bytes", self.seat.queued_bytes().to_string()),
+        ]
+    }
+}
+
+async fn next(messages: &mut Option<Subscriber>) -> Option<Message> {
+    match messages {
+        Some(messages) => messages.next().await,
+        None => None,
+    }
+}

@@ -1,0 +1,301 @@
+//! A node's part in the keys that a cluster shares, as the thread that talks to the log sees it: [`LogSeat`].
+//!
+//! Each node has a journal of its own. What it holds of the log is *tentative* until a *standing* says how far the log has it:
+//!
+//! ```text
+//!   leader     [tentative 1][tentative 2][tentative 3][standing: 1 and 2 count, the log stands at …][tentative 4]
+//!   follower   [tentative 1][tentative 2][standing: both count, the log stands at …]
+//! ```
+//!
+//! - A start applies tentative records when it comes to the standing that counts them. Those behind the last one may never have
+//!   happened: they are passed over, and what did happen comes from the log, from where it stood.
+//! - A leader that is deposed has executed what will never be in the log. A standing that *voids* it goes into the journal, and
+//!   the keys concerned are read back from there (`rollback.rs`).
+//! - A snapshot counts when everything that it may hold does, and there is a standing behind its start.
+//!
+//! A disk that fails stops the node: what is not in its journal may be in the log, so nothing can be undone here alone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sterna_journal::{Error, Journal, Lsn, Refusal};
+use sterna_keyspace::{Changes, Effects};
+
+use super::restore::Standing;
+use super::rollback::undo_records;
+use crate::lock::MutexGuard;
+use crate::mailbox::Mail;
+use crate::replication::{Replication, SILENCE_MAX};
+use crate::server::Server;
+use crate::time::unix_ms;
+
+/// How often somebody who waits for the log looks again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a node can't go on with.
+#[derive(Debug, thiserror::Error)]
+pub enum SeatError {
+    /// The server stops.
+    #[error("the server stops")]
+    Stopping,
+    /// The journal.
+    #[error("journal: {0}")]
+    Journal(String),
+    /// What the log holds can't be applied here.
+    #[error(
+        "what the log holds does not fit what is here: stop this node, empty its directory, and start it"
+    )]
+    Misfit,
+}
+
+/// What the thread of the log asks of the server.
+#[derive(Clone)]
+pub struct LogSeat {
+    server: Arc<Server>,
+    replication: Arc<Replication>,
+}
+
+fn rejected(why: &'static str) -> Error {
+    Error::Rejected { file: "the journal".to_owned(), offset: 0, why }
+}
+
+/// Whether a node may go on with what was loaded. Errors: it may not.
+pub(super) fn check(server: &Server, standing: Option<&Standing>) -> Result<(), Error> {
+    if server.replication.is_none() {
+        if standing.is_some_and(|standing| !standing.is_left_behind) {
+            tracing::warn!("this was a node of a cluster; with cluster-keys no it goes on alone");
+        }
+        return Ok(());
+    }
+    match standing {
+        Some(standing) if standing.is_left_behind => Err(rejected(
+            "it was written to with cluster-keys no: to make it a node of the cluster again, empty the directory",
+        )),
+        Some(_) => Ok(()),
+        None if server.partitions.keys(0) > 0 || server.partitions.libraries().version() > 0 => {
+            Err(rejected(
+                "it has keys that are not the cluster's: cluster-keys yes begins with an empty directory",
+            ))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What tells whether anything in memory was undone since.
+pub(super) fn generation(server: &Server) -> u64 {
+    server.replication.as_ref().map_or(0, |replication| replication.generation.load(Ordering::SeqCst))
+}
+
+/// Waits until the log has everything that a snapshot may hold, and the journal says so behind the snapshot's start. Errors:
+/// some of it never happened, or it takes too long. Nothing is read back while the result is held.
+pub(super) fn confirm(server: &Server, generation_before: u64) -> Result<Option<MutexGuard<'_, ()>>, Error> {
+    let (Some(replication), Some(journal)) = (&server.replication, server.persistence.opened.get()) else {
+        return Ok(None);
+    };
+    let last = journal.last_lsn();
+    let began = Instant::now();
+    loop {
+        let publication = server.persistence.publication.lock();
+        if generation(server) != generation_before {
+            return Err(rejected("the snapshot may hold what never happened: another node leads now"));
+        }
+        if let Some(standing) = replication.confirm(journal, last)? {
+            journal.wait_durable(standing, None)?;
+            return Ok(Some(publication));
+        }
+        drop(publication);
+        if began.elapsed() > SILENCE_MAX || server.persistence.jobs.is_called_off() {
+            return Err(rejected("the log does not answer: no snapshot is taken before it does"));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+impl LogSeat {
+    /// `None`: keys are this node's own.
+    pub(crate) fn of(server: &Arc<Server>) -> Option<LogSeat> {
+        let replication = server.replication.clone()?;
+        Some(LogSeat { server: Arc::clone(server), replication })
+    }
+
+    /// Waits for the journal: how far the log was read; `None`: the server stops before.
+    pub fn await_loaded(&self) -> Option<Vec<u8>> {
+        while !self.server.is_stopping() {
+            if let Some(witness) = self.replication.loaded()
+                && !self.server.persistence.is_loading()
+            {
+                return Some(witness.to_vec());
+            }
+            thread::sleep(PAUSE);
+        }
+        None
+    }
+
+    fn journal(&self) -> Result<&Journal, SeatError> {
+        self.server.persistence.opened.get().map(|journal| &**journal).ok_or(SeatError::Stopping)
+    }
+
+    fn refused(&self, refusal: Refusal) -> SeatError {
+        if self.server.is_stopping() { SeatError::Stopping } else { SeatError::Journal(refusal.to_string()) }
+    }
+
+    /// Has `wake` called when there are records to take.
+    pub fn set_waker(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.replication.set_waker(wake);
+    }
+
+    /// What this node has done and the log does not have: numbers, which rise, and effects. `none_fly`: the next one wakes.
+    pub fn take(&self, none_fly: bool) -> Vec<(u64, Arc<[u8]>)> {
+        self.replication.take(none_fly)
+    }
+
+    /// The log has the records up to this number (0: no more than before), and stands there. Returns the number of the record
+    /// in which the journal is told so, if it is.
+    pub fn stored(&self, through: u64, witness: &[u8]) -> Result<Option<u64>, SeatError> {
+        let journal = self.journal()?;
+        let told = self.replication.stored(journal, through, witness);
+        let told = told.map_err(|refusal| self.refused(refusal))?;
+        if through > 0 {
+            self.server.wake_awaiting();
+        }
+        Ok(told)
+    }
+
+    /// Has the journal synced up to that record, and does not wait for it.
+    pub fn sync(&self, number: u64) {
+        if let Ok(journal) = self.journal() {
+            journal.request_sync(Lsn(number));
+        }
+    }
+
+    /// Whether that record survives a power loss.
+    pub fn is_durable(&self, number: u64) -> bool {
+        self.journal().is_ok_and(|journal| journal.durable_lsn().0 >= number)
+    }
+
+    /// Applies what another node has done. Returns the number of the record in which the journal is told so, if it is.
+    pub fn apply(&self, records: &[Vec<u8>], witness: &[u8]) -> Result<Option<u64>, SeatError> {
+        self.mend()?;
+        let journal = self.journal()?;
+        let (mut recorded, mut woken) = (Ok(None), Changes::default());
+        let fits = self.server.partitions.together(|held| {
+            for record in records {
+                for effect in Effects::new(record) {
+                    if !effect.is_ok_and(|effect| held.apply_noting(effect, &mut woken)) {
+                        return false;
+                    }
+                }
+            }
+            // Pages that follow a stream; nobody else waits on a node that does not lead.
+            held.serve_ready(unix_ms(), &mut woken);
+            recorded = self.replication.applied(journal, records, witness);
+            true
+        });
+        let told = recorded.map_err(|refusal| self.refused(refusal))?;
+        for served in woken.served() {
+            self.server.shards[served.waiter.caller.shard].mailbox.push(Mail::Served(served));
+        }
+        if !fits {
+            return Err(SeatError::Misfit);
+        }
+        if !records.is_empty() {
+            journal.flush();
+        }
+        Ok(told)
+    }
+
+    /// This node leads, as soon as it has a lease.
+    pub fn lead(&self) -> Result<(), SeatError> {
+        // Who waits for what never happened hears of it first.
+        self.server.await_shards();
+        self.server.await_shards();
+        loop {
+            self.mend()?;
+            let journal = self.journal()?;
+            // No command that has begun under another leader goes on under this one.
+            let led = self.server.partitions.together(|_| self.replication.lead(journal));
+            if led.map_err(|refusal| self.refused(refusal))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Commands on keys run here until then.
+    pub fn set_lease(&self, until: Option<Instant>) {
+        if self.replication.set_lease(until) {
+            self.server.shards_look_again();
+        }
+    }
+
+    /// Who claimed the term in force; 0: nobody.
+    pub fn set_leader(&self, id: u64) {
+        if self.replication.set_leader(id) {
+            self.server.shards_look_again();
+        }
+    }
+
+    /// This node leads no more: what the log does not have never happened, and is undone.
+    pub fn resign(&self) -> Result<(), SeatError> {
+        self.replication.resign();
+        // Twice: mail that was on its way when a shard first looked has been read when it looks again.
+        self.server.await_shards();
+        self.server.await_shards();
+        self.mend()
+    }
+
+    /// Undoes what was done here and never happened, if there is anything.
+    pub fn mend(&self) -> Result<(), SeatError> {
+        while self.replication.has_strays() {
+            let journal = self.journal()?;
+            let strays = self.replication.take_strays(journal).map_err(|refusal| self.refused(refusal))?;
+            let began = Instant::now();
+            undo_records(&self.server, journal, &strays).map_err(|error| {
+                if self.server.is_stopping() {
+                    SeatError::Stopping
+                } else {
+                    SeatError::Journal(error.to_string())
+                }
+            })?;
+            self.replication.undone();
+            let ms = began.elapsed().as_millis() as u64;
+            tracing::warn!(
+                records = strays.len(),
+                ms,
+                "what was not stored before another node led is undone"
+            );
+        }
+        Ok(())
+    }
+
+    /// The log does not answer. Who has waited for it for too long is told so.
+    pub fn note_silence(&self) {
+        if self.replication.silent_for(Instant::now()).is_some_and(|silence| silence > SILENCE_MAX)
+            && self.replication.give_up_waiting()
+        {
+            self.server.wake_awaiting();
+        }
+    }
+
+    /// What INFO says of the log.
+    pub fn set_figures(&self, figures: Vec<(&'static str, String)>) {
+        *self.replication.figures.lock() = figures;
+    }
+
+    /// This node can't go on.
+    pub fn stop(&self) {
+        self.replication.set_lease(None);
+        self.server.stop();
+    }
+
+    /// Whether the server stops.
+    pub fn is_stopping(&self) -> bool {
+        self.server.is_stopping()
+    }
+
+    /// Bytes that wait for the log.
+    pub fn queued_bytes(&self) -> usize {
+        self.replication.queued_bytes()
+    }
+}

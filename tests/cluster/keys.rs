@@ -1,0 +1,451 @@
+//! Keys that are those of all nodes: `cluster-keys yes`.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame};
+use sterna_tests::line::{End, Line};
+use sterna_tests::nats::Nats;
+use sterna_tests::server::{Launch, PATIENCE, Server, sterna_tool, wait_for};
+use sterna_tests::skipped;
+
+use crate::tools::{await_joined, count, figure, name, node};
+
+/// What a node is started with whose keys are the cluster's.
+const KEYS: [&str; 8] = [
+    "--cluster-keys",
+    "yes",
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--enable-debug-command",
+    "yes",
+];
+
+/// NATS servers with a log; its name.
+fn log(count: usize) -> Option<(Nats, String)> {
+    let Some(nats) = Nats::start_storing(count, "always") else {
+        skipped("needs NATS_SERVER; ./test installs one");
+        return None;
+    };
+    let name = name();
+    make_log(&nats, &name, count);
+    Some((nats, name))
+}
+
+/// Makes the log, as soon as JetStream has a leader.
+fn make_log(nats: &Nats, name: &str, replicas: usize) {
+    let (url, replicas) = (nats.url(0), replicas.to_string());
+    let words = ["cluster", "init", "--url", &url, "--name", name, "--replicas", &replicas];
+    wait_for("a log to be made", || sterna_tool(&words).status.success().then_some(()));
+}
+
+/// A node of it, which reaches NATS at this address.
+fn keys_node(name: &str, url: &str) -> Launch {
+    node(name, url).args(&KEYS)
+}
+
+fn keys_nodes(nats: &Nats, name: &str, count: usize) -> Vec<Server> {
+    let nodes: Vec<Server> = (0..count).map(|at| keys_node(name, &nats.url(at)).start()).collect();
+    await_joined(&nodes);
+    nodes
+}
+
+/// Which of these leads, as soon as one says so.
+fn leader<'a>(nodes: impl IntoIterator<Item = &'a Server> + Clone) -> &'a Server {
+    wait_for("a node to lead", || {
+        nodes.clone().into_iter().find(|node| figure(node, "cluster_keys").as_deref() == Some("me"))
+    })
+}
+
+/// A client that reads what the node has.
+fn reader(node: &Server) -> Client {
+    let mut client = node.connect();
+    assert_eq!(client.text(&["READONLY"]), "OK");
+    client
+}
+
+/// Waits until all of them have the same keys, and gives back what names these.
+fn await_same<'a>(nodes: impl IntoIterator<Item = &'a Server> + Clone) -> String {
+    wait_for("all nodes to have the same keys", || {
+        let digests = nodes.clone().into_iter().map(|node| node.connect().text(&["DEBUG", "DIGEST"]));
+        let mut digests = digests.collect::<Vec<_>>();
+        digests.dedup();
+        if digests.len() == 1 { digests.pop() } else { None }
+    })
+}
+
+fn ids(node: &Server, key: &str) -> Vec<String> {
+    let entries = reader(node).request(&["XRANGE", key, "-", "+"]);
+    let text = |entry: &Value| {
+        let fields = entry.as_slice().and_then(|entry| entry[1].as_slice()).expect("an entry has fields");
+        String::from_utf8_lossy(fields[1].as_bytes().expect("a value")).into_owned()
+    };
+    entries.as_slice().expect("entries").iter().map(text).collect()
+}
+
+/// Writers that go on at whichever node leads. Each has a stream of its own; what was acknowledged to it is in order.
+struct Load {
+    is_over: AtomicBool,
+    ports: Mutex<Vec<u16>>,
+}
+
+impl Load {
+    /// One writer's story: what was acknowledged, and what was answered otherwise or not at all.
+    fn write(&self, writer: usize) -> (Vec<String>, Vec<String>) {
+        let (mut stored, mut refused) = (Vec::new(), Vec::new());
+        let key = format!("stream:{writer}");
+        let mut client: Option<Client> = None;
+        let mut at = writer;
+        for n in 0.. {
+            if self.is_over.load(SeqCst) {
+                break;
+            }
+            let value = format!("{writer}-{n}");
+            let Some(connected) = &mut client else {
+                let ports = self.ports.lock().expect("nothing panics with it").clone();
+                at += 1;
+                client = Client::try_to(ports[at % ports.len()]).ok();
+                continue;
+            };
+            connected.send(&["XADD", &key, "*", "value", &value]);
+            match connected.frame(PATIENCE) {
+                Frame::Bytes(bytes) if bytes[0] == b'$' => stored.push(value),
+                other => {
+                    if !matches!(&other, Frame::Bytes(bytes) if bytes.starts_with(b"-CLUSTERDOWN")) {
+                        refused.push(value);
+                    }
+                    client = None;
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
+        (stored, refused)
+    }
+}
+
+/// Every acknowledged write is in its writer's stream, once and in order; what else is there was answered otherwise or not at all.
+fn check(node: &Server, writer: usize, (stored, refused): &(Vec<String>, Vec<String>)) {
+    let there = ids(node, &format!("stream:{writer}"));
+    let known: Vec<&String> = there.iter().filter(|value| !refused.contains(value)).collect();
+    assert_eq!(known, stored.iter().collect::<Vec<_>>(), "writer {writer} at {}", node.name());
+    let mut once = there.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), there.len(), "nothing is there twice");
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
+    const WRITERS: usize = 8;
+    let Some((nats, name)) = log(3) else { return };
+    let mut nodes = keys_nodes(&nats, &name, 3);
+    leader(&nodes);
+    let load = Load {
+        is_over: AtomicBool::new(false),
+        ports: Mutex::new(nodes.iter().map(|node| node.address().port()).collect()),
+    };
+    let stories = thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                scope.spawn({
+                    let load = &load;
+                    move || load.write(writer)
+                })
+            })
+            .collect();
+        for round in 0..2 {
+            let leading = leader(&nodes).pid();
+            let at = nodes.iter().position(|node| node.pid() == leading).expect("it is one of them");
+            wait_for("writes", || (ids(&nodes[at], "stream:0").len() > 200 * (round + 1)).then_some(()));
+            if round == 1 {
+                // A snapshot of its own, from which it starts, and goes on with the log.
+                nodes[(at + 1) % 3].connect().request(&["BGREWRITEAOF"]);
+                nodes[at].connect().request(&["SAVE"]);
+            }
+            nodes[at].kill();
+            let began = Instant::now();
+            let others: Vec<&Server> = nodes.iter().filter(|node| node.pid() != leading).collect();
+            leader(others.iter().copied());
+            println!("another leads after {:?}", began.elapsed());
+            nodes[at].start_again();
+            load.ports.lock().expect("nothing panics with it")[at] = nodes[at].address().port();
+        }
+        let leading = leader(&nodes);
+        let before = ids(leading, "stream:0").len();
+        wait_for("writes", || (ids(leading, "stream:0").len() > before + 100).then_some(()));
+        load.is_over.store(true, SeqCst);
+        writers.into_iter().map(|writer| writer.join().expect("a writer ends")).collect::<Vec<_>>()
+    });
+    await_same(&nodes);
+    for node in &nodes {
+        for (writer, story) in stories.iter().enumerate() {
+            check(node, writer, story);
+        }
+    }
+    // An empty node reads the log from its beginning.
+    let fresh = keys_node(&name, &nats.url(0)).start();
+    await_same(nodes.iter().chain([&fresh]));
+    println!("{} acknowledged", stories.iter().map(|(stored, _)| stored.len()).sum::<usize>());
+}
+
+#[test]
+fn every_kind_of_write_is_on_every_node_and_only_the_leader_takes_it() {
+    let Some((nats, name)) = log(1) else { return };
+    let nodes = keys_nodes(&nats, &name, 2);
+    let leading = leader(&nodes);
+    let other = nodes.iter().find(|node| node.pid() != leading.pid()).expect("there are two");
+    let mut client = leading.connect();
+    let writes: &[&[&str]] = &[
+        &["SET", "string", "x", "EX", "1000"],
+        &["APPEND", "string", "y"],
+        &["RPUSH", "list", "a", "b", "c"],
+        &["HSET", "hash", "f", "1"],
+        &["HEXPIRE", "hash", "1000", "FIELDS", "1", "f"],
+        &["SADD", "set", "1", "2"],
+        &["ZADD", "zset", "1", "a", "2", "b"],
+        &["XADD", "stream", "*", "f", "v"],
+        &["XGROUP", "CREATE", "stream", "g", "0"],
+        &["XREADGROUP", "GROUP", "g", "c", "STREAMS", "stream", ">"],
+        &["PFADD", "log", "a"],
+        &["GEOADD", "geo", "1", "1", "a"],
+        &[
+            "EVAL",
+            "redis.call('SET', KEYS[1], 'by script'); return redis.call('INCR', KEYS[2])",
+            "2",
+            "script",
+            "n",
+        ],
+        &[
+            "FUNCTION",
+            "LOAD",
+            "#!lua name=lib\nredis.register_function('f', function(k) return redis.call('INCR', k[1]) end)",
+        ],
+        &["FCALL", "f", "1", "counted"],
+        &["MULTI"],
+        &["SET", "in", "transaction"],
+        &["INCR", "n"],
+        &["EXEC"],
+        &["SELECT", "3"],
+        &["SET", "elsewhere", "x"],
+        &["SWAPDB", "3", "4"],
+        &["SELECT", "0"],
+        &["DEL", "set"],
+        &["PEXPIRE", "zset", "1"],
+    ];
+    for write in writes {
+        client.request(write);
+    }
+    // More than a frame of the log holds.
+    let long = vec![b'l'; 1_500_000];
+    client.request(&[b"SET".as_slice(), b"long", &long]);
+    client.request(&["SET", "last", "x"]);
+    wait_for("the key to expire everywhere", || {
+        let is_gone = |node: &Server| reader(node).int(&["EXISTS", "zset"]) == 0;
+        nodes.iter().all(is_gone).then_some(())
+    });
+    await_same(&nodes);
+    let mut stale = reader(other);
+    assert_eq!(stale.request(&["GET", "long"]).as_bytes(), Some(&long[..]));
+    assert_eq!(stale.text(&["GET", "in"]), "transaction");
+    let libraries = stale.request(&["FUNCTION", "LIST"]);
+    assert_eq!(libraries.as_slice().map(<[Value]>::len), Some(1), "{libraries:?}");
+
+    // Only the leader runs what concerns keys, and says so.
+    let refusals: &[&[&str]] = &[
+        &["GET", "string"],
+        &["SET", "string", "z"],
+        &["DEL", "string"],
+        &["KEYS", "*"],
+        &["FLUSHALL"],
+        &["SWAPDB", "0", "1"],
+        &["EVAL", "return 1", "0"],
+        &["BLPOP", "nothing", "0"],
+        &["WATCH", "string"],
+        &["FUNCTION", "DELETE", "lib"],
+    ];
+    let mut asks = other.connect();
+    for request in refusals {
+        asks.send(request);
+        assert_eq!(asks.error(), "CLUSTERDOWN Another node leads", "{request:?}");
+    }
+    for request in &refusals[1..] {
+        if !matches!(request[0], "KEYS" | "WATCH") {
+            stale.send(request);
+            assert_eq!(stale.error(), "CLUSTERDOWN Another node leads", "{request:?} of a reader");
+        }
+    }
+    asks.request(&["PING"]);
+    assert_eq!(stale.text(&["READWRITE"]), "OK");
+    stale.send(&["GET", "string"]);
+    assert_eq!(stale.error(), "CLUSTERDOWN Another node leads");
+    leading.connect().request(&["FLUSHALL"]);
+    wait_for("the others to be empty", || (reader(other).int(&["DBSIZE"]) == 0).then_some(()));
+
+    // What is not the cluster's does not become it.
+    let alone = node(&name, &nats.url(0)).args(&["--appendonly", "yes"]).start();
+    alone.connect().request(&["SET", "own", "x"]);
+    alone.signal(Signal::TERM);
+    let mut alone = alone;
+    alone.wait_for_end();
+    let ended = alone.start_and_end_with(&KEYS);
+    assert!(ended.log.contains("begins with an empty directory"), "{}", ended.log);
+}
+
+#[test]
+fn what_a_leader_did_that_is_cut_off_never_happened_and_it_shows_nothing_old() {
+    let Some((nats, name)) = log(1) else { return };
+    let line = Line::to(nats.ports()[0]);
+    let cut_off = keys_node(&name, &format!("nats://127.0.0.1:{}", line.port)).start();
+    leader([&cut_off]);
+    let other = keys_node(&name, &nats.url(0)).start();
+    cut_off.connect().request(&["SET", "key", "stored"]);
+    await_same([&cut_off, &other]);
+    let mut blocked = cut_off.connect();
+    blocked.send(&["BLPOP", "list", "0"]);
+    wait_for("a client to block", || {
+        cut_off.connect().text(&["INFO", "clients"]).contains("blocked_clients:1").then_some(())
+    });
+
+    line.cut(End::Closed);
+    // Its lease goes on: it executes, and may tell nobody.
+    let mut writer = cut_off.connect();
+    writer.send(&["SET", "key", "never"]);
+    writer.send(&["INCR", "counter"]);
+    // It may have been read before that.
+    let mut sees = cut_off.connect();
+    sees.send(&["GET", "key"]);
+    assert_eq!(leader([&other]).pid(), other.pid());
+    let mut reads = cut_off.connect();
+    reads.send(&["GET", "key"]);
+    let mut there = other.connect();
+    assert_eq!(there.text(&["GET", "key"]), "stored");
+    there.request(&["SET", "key", "later"]);
+    line.mend();
+    let outcomes = [writer.error(), writer.error(), reads.error()];
+    let was_not_told = |text: &String| text.starts_with("CLUSTERDOWN") || text.starts_with("ERR the l");
+    assert!(outcomes.iter().all(was_not_told), "{outcomes:?}");
+    assert_ne!(sees.value().as_bytes(), Some(&b"never"[..]));
+    assert!(blocked.error().starts_with("UNBLOCKED force unblock"));
+    await_same([&cut_off, &other]);
+    assert_eq!(reader(&cut_off).text(&["GET", "key"]), "later");
+    assert_eq!(reader(&cut_off).int(&["EXISTS", "counter"]), 0);
+
+    // The same from its journal.
+    let mut cut_off = cut_off;
+    cut_off.kill();
+    cut_off.start_again();
+    await_same([&cut_off, &other]);
+}
+
+#[test]
+fn a_leader_that_stood_still_beyond_its_lease_acknowledges_nothing_and_shows_nothing_old() {
+    let Some((nats, name)) = log(1) else { return };
+    let nodes = keys_nodes(&nats, &name, 2);
+    let leading = leader(&nodes);
+    let other = nodes.iter().find(|node| node.pid() != leading.pid()).expect("there are two");
+    let mut clients: Vec<Client> = (0..20).map(|_| leading.connect()).collect();
+    clients[0].request(&["SET", "key", "old"]);
+    for _ in 0..2 {
+        leading.freeze();
+        for (n, client) in clients.iter_mut().enumerate() {
+            match n % 2 {
+                0 => client.send(&["GET", "key"]),
+                _ => client.send(&["APPEND", "key", "never"]),
+            }
+        }
+        leader([other]);
+        let mut there = other.connect();
+        there.request(&["SET", "key", "new"]);
+        leading.signal(Signal::CONT);
+        for client in &mut clients {
+            let text = client.error();
+            assert!(text.starts_with("CLUSTERDOWN") || text.starts_with("ERR the l"), "{text}");
+        }
+        await_same(&nodes);
+        assert_eq!(there.text(&["GET", "key"]), "new");
+        // The first one is to lead again.
+        other.freeze();
+        leader([leading]);
+        other.signal(Signal::CONT);
+        leading.connect().request(&["SET", "key", "old"]);
+        wait_for("the other to follow", || (figure(other, "cluster_keys")? == "other").then_some(()));
+    }
+}
+
+#[test]
+fn a_log_that_is_too_large_is_trimmed_and_a_new_node_begins_with_a_backup_of_another() {
+    const SIZE: &[&str] = &["--cluster-log-size", "1mb"];
+    let Some((nats, name)) = log(1) else { return };
+    let nodes: Vec<Server> = (0..2).map(|_| keys_node(&name, &nats.url(0)).args(SIZE).start()).collect();
+    let mut client = leader(&nodes).connect();
+    let long = vec![b'l'; 100_000];
+    for n in 0..30 {
+        client.request(&[b"SET", format!("long:{n}").as_bytes(), &long]);
+    }
+    nodes[0].await_log("the log to be trimmed", |_| {
+        nodes.iter().any(|node| node.log().contains("the log is trimmed"))
+    });
+    // Both go on from their journals.
+    let mut nodes = nodes;
+    for node in &mut nodes {
+        node.kill();
+        node.start_again();
+    }
+    leader(&nodes).connect().request(&["SET", "key", "later"]);
+    await_same(&nodes);
+
+    let mut fresh = keys_node(&name, &nats.url(0)).start();
+    let ended = fresh.wait_for_end();
+    assert!(
+        ended.log.contains("put a backup of another node in the place of its directory"),
+        "{}",
+        ended.log
+    );
+    let backup = fresh.path("backup").display().to_string();
+    let port = nodes[0].address().port().to_string();
+    let made = sterna_tool(&["backup", "-p", &port, &backup]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let place = fresh.path("appendonlydir");
+    std::fs::remove_dir_all(&place).expect("it was there");
+    let restored = sterna_tool(&["restore", &backup, "--into", &place.display().to_string()]);
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    fresh.start_again();
+    await_same(nodes.iter().chain([&fresh]));
+    leader(&nodes).connect().request(&["SET", "key", "last"]);
+    await_same(nodes.iter().chain([&fresh]));
+    assert_eq!(reader(&fresh).text(&["GET", "key"]), "last");
+}
+
+#[test]
+fn writes_wait_for_a_log_that_takes_nothing_and_the_leader_goes_on_when_it_is_there_again() {
+    const WRITES: usize = 50;
+    let Some((mut nats, name)) = log(1) else { return };
+    let nodes = keys_nodes(&nats, &name, 1);
+    let mut client = leader(&nodes).connect();
+    client.request(&["SET", "key", "before"]);
+    nats.kill(0);
+    client.send(&["SET", "key", "while"]);
+    let long = vec![b'l'; 1 << 20];
+    let mut writers: Vec<Client> = (0..WRITES).map(|_| nodes[0].connect()).collect();
+    for (n, writer) in writers.iter_mut().enumerate() {
+        writer.send(&[b"SET", format!("long:{n}").as_bytes(), &long]);
+    }
+    wait_for("the lease to end", || (figure(&nodes[0], "cluster_keys")? == "suspended").then_some(()));
+    let queued = count(&nodes[0], "cluster_log_queued_bytes");
+    assert!(queued < 36 << 20, "{queued} bytes wait");
+    let mut reads = nodes[0].connect();
+    reads.send(&["GET", "key"]);
+    nats.start_again(0);
+    assert_eq!(reads.value().as_bytes(), Some(&b"while"[..]));
+    assert_eq!(client.value().as_bytes(), Some(&b"OK"[..]));
+    for writer in &mut writers {
+        assert_eq!(writer.value().as_bytes(), Some(&b"OK"[..]));
+    }
+    wait_for("nothing to wait", || (count(&nodes[0], "cluster_log_queued_bytes") == 0).then_some(()));
+}
