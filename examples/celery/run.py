@@ -55,22 +55,29 @@ def main() -> None:
     for name, worker in workers.items():
         threading.Thread(target=follow, args=[name, worker], daemon=True).start()
 
+    try:
+        run()
+    finally:
+        for worker in workers.values():
+            worker.terminate()
+        for worker in workers.values():
+            worker.wait()
+
+
+def run() -> None:
     results = {"remind": remind.apply_async([time.time() + REMIND_SECONDS], countdown=REMIND_SECONDS)}
-    for number in range(1, UPLOADS + 1):
-        results[f"upload {number}"] = upload.delay(number)
     for number in range(1, PICTURES + 1):
         results[f"resize {number}"] = resize.delay(number)
         say(f"sent resize {number}")
+    # A retry that a worker can't send, because the server has just gone, Celery gives up (celery.exceptions.Reject).
+    for number in range(1, UPLOADS + 1):
+        results[f"upload {number}"] = upload.delay(number)
     # Parts in any order, on any worker, and then a task with all their results.
     results["total"] = chord(resize.s(number) for number in range(101, 106))(total.s())
     say("sent all")
 
     for what, result in results.items():
         say(f"result {what}: {result.get(timeout=RESULT_SECONDS)}")
-    for worker in workers.values():
-        worker.terminate()
-    for worker in workers.values():
-        worker.wait()
     for result in results.values():
         result.forget()
 
