@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use sterna_tests::client::Client;
+use sterna_tests::faults::Faults;
 use sterna_tests::server::{Launch, PATIENCE, free_port, sterna_binary, wait_for};
 
 #[test]
@@ -76,6 +78,34 @@ fn systemd_is_told_when_it_serves_that_it_lives_and_that_it_stops() {
         while said(&manager).is_some() {}
         manager.set_nonblocking(false).expect("a socket can be");
     }
+}
+
+#[test]
+fn systemd_is_asked_for_more_time_while_a_start_takes_long() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a time above 0");
+    let args = ["--supervised", "systemd", "--dir", "{folder}", "--import-on-start", "yes"];
+    let launch = Launch::shards(1).env("NOTIFY_SOCKET", &path).args(&args);
+    let (launch, faults) = Faults::under(launch, "appendonlydir");
+    let commands = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+    fs::write(launch.path("appendonly.aof"), commands).expect("the folder can be written");
+    // What is brought in can't be kept before this is taken back.
+    faults.delay_syncs(PATIENCE * 10);
+    let watch = thread::spawn(move || {
+        for _ in 0..2 {
+            let text = said(&manager).expect("it asks");
+            assert_eq!(text, "STATUS=Starting\nEXTEND_TIMEOUT_USEC=30000000");
+        }
+        faults.mend();
+        let last = std::iter::from_fn(|| said(&manager)).find(|text| !text.contains("EXTEND_TIMEOUT_USEC"));
+        assert!(last.is_some_and(|text| text.starts_with("READY=1")));
+    });
+    // The thread that starts it is the one that it ends with.
+    let server = launch.start();
+    watch.join().expect("it has said all that");
+    assert_eq!(server.connect().text(&["GET", "k"]), "v");
 }
 
 #[test]

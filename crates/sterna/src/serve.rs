@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -36,7 +36,12 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     // Before the shards, so that no signal meets the default handler while they start.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])
         .map_err(|e| Failure::Io("cannot listen to signals", e))?;
-    let supervisor = Supervisor::of(config.supervised).map_err(|e| Failure::Io("NOTIFY_SOCKET", e))?;
+    let supervisor =
+        Supervisor::of(config.supervised).map_err(|e| Failure::Io("NOTIFY_SOCKET", e))?.map(Arc::new);
+    let (started, is_started) = mpsc::channel();
+    if let Some(supervisor) = supervisor.clone() {
+        supervisor.attend(is_started).map_err(|e| Failure::Io("cannot start a thread", e))?;
+    }
     let (pidfile, daemonize) = (config.pidfile.clone(), config.daemonize);
     let (mut running, bridge) = start(config, file)?;
     let gateway = serve_http(&mut running)?;
@@ -46,10 +51,8 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     greet(&running);
     daemon::leave_terminal(daemonize)?;
     let control = running.control();
-    let supervisor = supervisor.map(Arc::new);
-    if let Some(supervisor) = supervisor.clone() {
-        supervisor.attend(control.clone()).map_err(|e| Failure::Io("cannot start a thread", e))?;
-    }
+    // Nobody waits for it where there is no supervisor.
+    let _ = started.send(control.clone());
     let told = supervisor.clone();
     thread::spawn(move || obey(signals, &control, &log, told.as_deref()));
     // SHUTDOWN has no signal that says so.

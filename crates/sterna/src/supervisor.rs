@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -68,12 +69,22 @@ impl Supervisor {
         }
     }
 
-    /// Says what there is to say for as long as the process lasts, on a thread of its own.
-    pub(crate) fn attend(self: Arc<Self>, control: Control) -> io::Result<()> {
+    /// Says what there is to say for as long as the process lasts, on a thread of its own; `started` has the server once it listens,
+    /// which may take long where files of Redis are brought in first.
+    pub(crate) fn attend(self: Arc<Self>, started: Receiver<Control>) -> io::Result<()> {
         let watchdog = watchdog();
+        let more_time = format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros());
         let attend = move || {
+            let control = loop {
+                match started.recv_timeout(LOADING_INTERVAL) {
+                    Ok(control) => break control,
+                    Err(RecvTimeoutError::Timeout) => self.say(&format!("STATUS=Starting\n{more_time}")),
+                    // The start has failed.
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            };
             while control.is_loading() {
-                self.say(&format!("STATUS=Loading keys\nEXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros()));
+                self.say(&format!("STATUS=Loading keys\n{more_time}"));
                 if watchdog.is_some_and(|watchdog| control.is_alive(watchdog)) {
                     self.say("WATCHDOG=1");
                 }

@@ -79,7 +79,8 @@ pub(crate) fn import_on_start(config: &Config) -> Result<(), ImportError> {
     make_room(&target).map_err(|error| ImportError::InTheWay(target.clone(), error))?;
     dataset.write_journal(&target).map_err(|error| ImportError::Journal(target.clone(), error))?;
     let keys: u64 = dataset.counts().values().sum();
-    let (commands, expired, ms) = (loaded.commands, loaded.expired, began.elapsed().as_millis() as u64);
+    let (commands, expired) = (loaded.commands, loaded.expired + dataset.expired());
+    let ms = began.elapsed().as_millis() as u64;
     tracing::info!(
         keys,
         commands,
