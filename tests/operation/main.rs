@@ -4,6 +4,7 @@ mod addresses;
 mod backup;
 mod configuration;
 mod daemon;
+mod expiring_fields;
 mod files;
 mod first_minutes;
 mod following;

@@ -44,6 +44,38 @@ impl Fingerprint {
         print
     }
 
+    /// Of what Redis's fingerprints leave out: when fields expire, a stream's last ID, how far its groups are, and what waits for whom.
+    pub fn of_rest(value: ValueRef<'_>) -> Fingerprint {
+        let mut print = Fingerprint::default();
+        match value {
+            ValueRef::Hash(hash) => {
+                for field in hash.fields(0) {
+                    let Some(at_ms) = field.expiry() else { continue };
+                    let mut one = Fingerprint::default();
+                    one.mix(&field.name.text());
+                    one.mix(&at_ms.to_be_bytes());
+                    print.add(one);
+                }
+            }
+            ValueRef::Kept(Value::Stream(stream)) => {
+                print.mix_id(stream.last_id());
+                for (name, group) in stream.groups() {
+                    let mut one = Fingerprint::default();
+                    one.mix(name);
+                    one.mix_id(group.last_id());
+                    for (id, pending) in group.pending().from(EntryId::MIN) {
+                        one.mix_id(id);
+                        one.mix(group.consumer_name(pending.consumer));
+                        one.mix(&pending.deliveries.to_be_bytes());
+                    }
+                    print.add(one);
+                }
+            }
+            _ => {}
+        }
+        print
+    }
+
     /// Takes in the keys of a database, each of which was added to `keys`.
     pub fn add_database(&mut self, number: u32, keys: Fingerprint) {
         self.mix(&number.to_be_bytes());
@@ -65,6 +97,10 @@ impl Fingerprint {
 
     fn mix(&mut self, bytes: &[u8]) {
         self.mix_pieces(std::iter::once(bytes));
+    }
+
+    fn mix_id(&mut self, id: EntryId) {
+        self.mix(format!("{}.{}", id.ms, id.seq).as_bytes());
     }
 
     fn mix_pieces<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
@@ -100,7 +136,7 @@ impl Fingerprint {
             }
             ValueRef::Kept(Value::Stream(stream)) => {
                 for entry in stream.range(EntryId::MIN, EntryId::MAX) {
-                    self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    self.mix_id(entry.id);
                     for (name, value) in entry.fields() {
                         self.mix(name);
                         self.mix(value);

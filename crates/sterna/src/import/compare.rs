@@ -1,8 +1,8 @@
 //! `sterna import --from URL --check`: whether two servers hold the same.
 //!
 //! Every key of the source is read from both (DUMP), and what is in them is compared, whatever form each keeps it in: type, elements,
-//! order where there is one, and the expiry to the millisecond. Then the keys of the target are looked for in the source. What
-//! differs is looked at again a few times, since it may just have been written.
+//! order where there is one, the expiry to the millisecond, that of fields, too, and groups of streams with what is pending. Then the
+//! keys of the target are looked for in the source. What differs is looked at again a few times, since it may just have been written.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -117,7 +117,8 @@ fn is_same(one: &Entry, other: &Entry) -> bool {
 }
 
 /// `None`: it is a module's, or in a form that is not known.
-fn print_of(entry: &Entry) -> Option<Fingerprint> {
+fn print_of(entry: &Entry) -> Option<(Fingerprint, Fingerprint)> {
     let value = restore_value(&entry.value, entry.version, &Limits::DEFAULT).ok()?;
-    Some(Fingerprint::of_value((&value).into(), entry.expire_at_ms.is_some(), 0))
+    let print = Fingerprint::of_value((&value).into(), entry.expire_at_ms.is_some(), 0);
+    Some((print, Fingerprint::of_rest((&value).into())))
 }
