@@ -96,7 +96,7 @@ Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna top                                           what a server does, in a terminal
        sterna lag [STREAM...]                               how far consumer groups are behind
        sterna journal check|dump|repair DIR                 look at a journal at rest, or repair it
-       sterna import DIR|FILE | --from URL [--into DIR]     move in from Redis or Valkey
+       sterna import DIR|FILE [--into DIR] | --from URL     move in from Redis or Valkey
        sterna export --rdb FILE                             move out to Redis or Valkey
        sterna backup DIR | -                                copy the journal of a running server
        sterna restore DIR [--into DIR]                      verify a backup, and put it in place
