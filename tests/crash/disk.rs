@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame, value_of};
-use sterna_tests::server::{Launch, Server, wait_for};
+use sterna_tests::server::{Launch, Server, sterna_tool, wait_for};
+use sterna_tests::skipped;
 
 /// How the disk is made to fail.
 enum Disk {
@@ -157,6 +158,45 @@ fn a_full_disk_refuses_writes_and_nothing_else_and_recovers() {
     // Always: what was acknowledged is durable. No time for records to gather, so that the first write meets the disk.
     let server = launch.args(&["--dir", "{folder}/small", "--appendfsync", "always"]).start();
     survives(&Disk::Small(mounted), server);
+}
+
+#[test]
+fn tools_that_find_no_room_say_so_and_leave_nothing_half_done() {
+    let launch = Launch::shards(2).args(&["--dir", "{folder}"]);
+    let Some(mounted) = Mounted::at(launch.path("small")) else {
+        return skipped("needs the right to mount a file system");
+    };
+    let server = launch.start();
+    let mut client = server.connect();
+    // More than there is room for, in values that compress to nothing less.
+    for key in 0..80 {
+        let value: String = std::iter::repeat_with(fastrand::alphanumeric).take(64 << 10).collect();
+        client.request(&["SET", &key.to_string(), &value]);
+    }
+    let (port, file) = (server.port.to_string(), server.path("moved.rdb").display().to_string());
+    let (backup, into) =
+        (server.path("backup").display().to_string(), mounted.0.join("into").display().to_string());
+    let run = |words: &[&str]| {
+        let output = sterna_tool(words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    for words in [&["export", "-P", &port, "--rdb", &file][..], &["backup", "-P", &port, &backup]] {
+        let (is_done, said) = run(words);
+        assert!(is_done, "{words:?}: {said}");
+    }
+    let rdb = format!("{into}.rdb");
+    for words in [
+        &["import", &file, "--into", &into][..],
+        &["restore", &backup, "--into", &into],
+        &["backup", "-P", &port, &into],
+        &["export", "-P", &port, "--rdb", &rdb],
+    ] {
+        let (is_done, said) = run(words);
+        assert!(!is_done && said.contains("No space left"), "{words:?}: {said}");
+        let left: Vec<_> = fs::read_dir(&mounted.0).expect("it is there").flatten().collect();
+        assert!(left.is_empty(), "{words:?}: {left:?}");
+    }
 }
 
 /// A write is answered in any case, and one that was refused is nowhere to be seen, now or after a kill.
