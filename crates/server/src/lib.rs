@@ -68,6 +68,7 @@ pub use persistence::{
     SeatError, replay_at_rest,
 };
 pub use position::{NAMES_WITH_POSITION_MAX, Since};
+pub use replication::Leadership;
 pub use start::{Connect, Control, LINE_CHECKS, Running, StartError, check, start, start_among};
 
 /// Versions that the server tells of itself.

@@ -46,7 +46,7 @@ const STANDING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Who runs commands on keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leadership {
+pub enum Leadership {
     /// This node, now.
     Me,
     /// This node, when the log answers again: its lease is over.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use sterna_server::{LogSeat, SeatError};
+use sterna_server::{Leadership, LogSeat, SeatError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -46,12 +46,14 @@ pub struct LogDriver {
 }
 
 impl LogDriver {
-    /// Starts it. `me` is the node's identity, which is not 0; `name` is for people. Errors: what is configured can't work.
+    /// Starts it. `me` is the node's identity, which is not 0; `name` is for people; `on_leadership` is called when another node
+    /// leads, or this one does or does not. Errors: what is configured can't work.
     pub fn start(
         settings: &Settings,
         me: u64,
         name: String,
         seat: LogSeat,
+        on_leadership: impl Fn() + Send + 'static,
     ) -> Result<LogDriver, ClusterError> {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build().map_err(ClusterError::Thread)?;
@@ -70,6 +72,7 @@ impl LogDriver {
             me,
             name,
             seat,
+            on_leadership: Box::new(on_leadership),
             is_ending: Arc::clone(&is_ending),
             notify: Arc::clone(&notify),
         };
@@ -96,6 +99,7 @@ struct Parts {
     me: u64,
     name: String,
     seat: LogSeat,
+    on_leadership: Box<dyn Fn() + Send>,
     is_ending: Arc<AtomicBool>,
     notify: Arc<Notify>,
 }
@@ -159,6 +163,8 @@ struct Driver {
     client: Client,
     me: u64,
     seat: LogSeat,
+    leadership: Leadership,
+    on_leadership: Box<dyn Fn() + Send>,
     is_ending: Arc<AtomicBool>,
     notify: Arc<Notify>,
     started: Instant,
@@ -192,7 +198,8 @@ struct Counts {
 
 impl Driver {
     fn new(parts: Parts, position: Position) -> Driver {
-        let Parts { port, hint, holding, bytes_max, client, me, name, seat, is_ending, notify } = parts;
+        let Parts { port, hint, holding, bytes_max, client, me, name, seat, .. } = parts;
+        let Parts { on_leadership, is_ending, notify, .. } = parts;
         let (inputs, arriving) = unbounded_channel();
         let now = Instant::now();
         Driver {
@@ -203,6 +210,8 @@ impl Driver {
             client,
             me,
             seat,
+            leadership: Leadership::None,
+            on_leadership,
             is_ending,
             notify,
             started: now,
@@ -281,6 +290,10 @@ impl Driver {
         let lease = self.replica.lease_until().map(|until| self.started + until);
         self.seat.set_lease(lease);
         self.seat.set_leader(self.replica.position().writer);
+        let leadership = self.seat.leadership();
+        if std::mem::replace(&mut self.leadership, leadership) != leadership {
+            (self.on_leadership)();
+        }
         Ok(())
     }
 

@@ -29,7 +29,9 @@ use async_nats::{Client, Event, Message, StatusCode, Subject};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{SelectAll, StreamExt};
-use sterna_server::{Answer, Answerer, BucketSet, Inlet, Question, Space, WAIT_MAX, bucket_of, forwarded};
+use sterna_server::{
+    Answer, Answerer, BucketSet, Inlet, LogSeat, Question, Space, WAIT_MAX, bucket_of, forwarded,
+};
 use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, unconstrained};
 use tokio::time::MissedTickBehavior;
@@ -152,6 +154,8 @@ pub(super) struct Parts {
     pub(super) length_max: usize,
     /// See `cluster-leader`.
     pub(super) leader: String,
+    /// Who knows which node leads, with `cluster-keys`.
+    pub(super) seat: Option<LogSeat>,
     /// See `cluster-sessions`.
     pub(super) sessions_max: usize,
     /// Where clients reach this node; without a host, where it reaches NATS from.
@@ -175,6 +179,7 @@ impl Hub {
                 Some(result) = results.recv() => hub.finish(result),
                 _ = ticks.tick() => hub.tick(),
             }
+            hub.follow_lead();
             hub.take_wishes();
             hub.hand_out();
             hub.take_letters();
@@ -191,7 +196,12 @@ impl Hub {
         let me = parts.me;
         Hub {
             me,
-            leading: Leading::new((parts.leader, parts.sessions_max), parts.address, &parts.inlet),
+            leading: Leading::new(
+                (parts.leader, parts.seat),
+                parts.sessions_max,
+                parts.address,
+                &parts.inlet,
+            ),
             subjects: Subjects::new(&parts.cluster, me),
             cluster: parts.cluster,
             name: parts.name,

@@ -24,8 +24,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sterna_server::{
-    Asker, Engine, Inlet, InnerClient, Lead, Member, RECORD_BYTES_MAX, Say, SessionId, TAKEN_UNKNOWN,
-    records, shard_of, write_record,
+    Asker, Engine, Inlet, InnerClient, Lead, Leadership, LogSeat, Member, RECORD_BYTES_MAX, Say, SessionId,
+    TAKEN_UNKNOWN, records, shard_of, write_record,
 };
 
 use super::frame::{Address, Body, Link, NodeId, write};
@@ -44,6 +44,8 @@ const ADDRESS_EVERY: u32 = 4;
 pub(super) struct Leading {
     /// See `cluster-leader`.
     named: String,
+    /// Who knows which node leads, with `cluster-keys`.
+    seat: Option<LogSeat>,
     address: Address,
     engine: Engine,
     leader: Option<NodeId>,
@@ -81,9 +83,15 @@ impl Wake for Speaks {
 }
 
 impl Leading {
-    pub(super) fn new((named, sessions_max): (String, usize), address: Address, inlet: &Inlet) -> Leading {
+    pub(super) fn new(
+        (named, seat): (String, Option<LogSeat>),
+        sessions_max: usize,
+        address: Address,
+        inlet: &Inlet,
+    ) -> Leading {
         Leading {
             named,
+            seat,
             address,
             engine: Engine::of(inlet),
             leader: None,
@@ -128,15 +136,30 @@ impl Hub {
         }
     }
 
+    /// The log's thread may have said that another node leads.
+    pub(super) fn follow_lead(&mut self) {
+        if self.leading.seat.is_some() {
+            self.refresh_lead();
+        }
+    }
+
     /// Finds who leads by now.
     pub(super) fn refresh_lead(&mut self) {
         let leading = &self.leading;
         let named = &leading.named;
-        let is_named = |peer: &Peer| peer.is_live && peer.address.is(named);
-        let mut live = self.peers.iter().filter(|(_, peer)| is_named(peer));
-        let (lead, leader) = if named.is_empty() {
+        let claimed = leading.seat.as_ref().map(LogSeat::leadership);
+        // Frames of the log name the lower half of their writer's identity.
+        let is_named = |(id, peer): &(&NodeId, &Peer)| match claimed {
+            Some(Leadership::Other(claimed)) => peer.is_live && id.0 as u64 == claimed,
+            Some(_) => false,
+            None => peer.is_live && peer.address.is(named),
+        };
+        let mut live = self.peers.iter().filter(is_named);
+        let (lead, leader) = if claimed == Some(Leadership::Me) {
+            (Lead::Me, None)
+        } else if claimed.is_none() && named.is_empty() {
             (Lead::Each, None)
-        } else if leading.address.is(named) {
+        } else if claimed.is_none() && leading.address.is(named) {
             match live.next() {
                 None => (Lead::Me, None),
                 Some((node, peer)) => {

@@ -84,6 +84,7 @@ impl Bridge {
             connections,
             window_bytes: settings.buffer_bytes_max,
             leader: config.cluster_leader.clone(),
+            seat: seat.clone(),
             sessions_max: config.cluster_sessions as usize,
             address: address_of(config),
             length_max: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX).saturating_mul(2),
@@ -91,8 +92,13 @@ impl Bridge {
         let run = move |runtime: Runtime| runtime.block_on(Hub::run(parts, events));
         let thread = std::thread::Builder::new().name("cluster".to_owned()).spawn(move || run(runtime));
         let thread = thread.map_err(ClusterError::Thread)?;
-        let start_log = |seat| LogDriver::start(settings, me.0 as u64, name_of(config), seat);
-        Ok(Bridge { shared, thread, log: seat.map(start_log).transpose()? })
+        let start_log = |seat| {
+            let of = Arc::clone(&shared);
+            let on_leadership = move || of.notify.notify_one();
+            LogDriver::start(settings, me.0 as u64, name_of(config), seat, on_leadership)
+        };
+        let log = seat.map(start_log).transpose()?;
+        Ok(Bridge { shared, thread, log })
     }
 
     /// What the server knows of it.

@@ -146,10 +146,15 @@ impl Shard {
             self.wait_for_keys(slot);
             return Ok(Admission::Wait);
         }
-        if self.durability.replication.is_some() && (is_kept || is_about_keys(row)) && !self.leads_keys() {
-            match self.not_leading(slot, row)? {
-                Admission::Run => {}
-                admission => return Ok(admission),
+        if self.durability.replication.is_some() && !self.leads_keys() {
+            if !self.needs_lead(slot, row, args) {
+                // Its reply tells of no key.
+                self.durability.reads_what_is_here = true;
+            } else {
+                match self.not_leading(slot, row)? {
+                    Admission::Run => {}
+                    admission => return Ok(admission),
+                }
             }
         }
         if self.server.memory.has_limit() && (is_kept || self.needs_memory(slot, row)) {
@@ -229,7 +234,7 @@ impl Shard {
         Ok(Admission::Run)
     }
 
-    /// What becomes of a request about keys that another node is to run, or this one when the log answers again.
+    /// What becomes of a request about keys that this node may not run now, and that was not passed on.
     #[cold]
     fn not_leading(&mut self, slot: usize, row: &'static Row) -> Result<Admission, Failure> {
         let Some(replication) = &self.durability.replication else { return Ok(Admission::Run) };
@@ -238,28 +243,30 @@ impl Shard {
             return Ok(Admission::Run);
         }
         let connection = &self.connections[slot];
-        // Nothing tells who tracks keys here when they change.
-        if connection.reads_stale
-            && connection.tracking.is_none()
-            && only_reads(row)
-            && replication.is_clean()
-        {
-            self.durability.reads_what_is_here = true;
-            return Ok(Admission::Run);
-        }
+        let is_page = connection.page.is_some() || connection.is_event_stream;
+        let soon = self.clock.instant + LEAD_PAUSE;
         match replication.leadership() {
             Leadership::Me => Ok(Admission::Run),
+            _ if self.reads_here(slot, row) => {
+                self.durability.reads_what_is_here = true;
+                Ok(Admission::Run)
+            }
             Leadership::Suspended
                 if replication
                     .silent_for(self.clock.instant)
                     .is_some_and(|silence| silence < SILENCE_MAX) =>
             {
-                self.wait(slot, Wait::Backlog, Some(self.clock.instant + SUSPENDED_PAUSE));
+                self.wait(slot, Wait::Backlog, Some(soon));
                 Ok(Admission::Wait)
             }
             Leadership::Suspended => Err(Failure::of("CLUSTERDOWN The log does not answer")),
-            Leadership::Other(_) => Err(Failure::of("CLUSTERDOWN Another node leads")),
-            Leadership::None => Err(Failure::of("CLUSTERDOWN No node leads yet")),
+            // What a page says is not passed on.
+            _ if is_page => Err(Failure::of("CLUSTERDOWN Another node leads")),
+            // Who passes requests on is about to know.
+            Leadership::Other(_) | Leadership::None => {
+                self.wait(slot, Wait::Backlog, Some(soon));
+                Ok(Admission::Wait)
+            }
         }
     }
 
@@ -725,20 +732,14 @@ const UNABLE_TO_SAVE: Failure = Failure::of(
      error.",
 );
 
-/// Whether only the node that leads may run a command.
-#[inline]
-fn is_about_keys(row: &Row) -> bool {
-    needs_keys(row) || row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
-}
-
 /// Whether a command leaves keys as they are.
-fn only_reads(row: &Row) -> bool {
+pub(super) fn only_reads(row: &Row) -> bool {
     !row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT).union(Flags::BLOCKING))
         && !row.has(Flags::RUNS_QUEUE)
 }
 
-/// How long a command waits before it looks again whether the log answers.
-const SUSPENDED_PAUSE: Duration = Duration::from_millis(50);
+/// How long a command waits before it looks again who leads.
+const LEAD_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a write waits before it looks again whether the journal takes it.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);

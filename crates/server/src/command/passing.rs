@@ -12,7 +12,7 @@ use sterna_protocol::{Args, argument, encode};
 
 use super::Failure;
 use super::cluster::{port_of, slot_of};
-use super::dispatch::{Admission, changes_subscriptions, needs_keys};
+use super::dispatch::{Admission, changes_subscriptions, needs_keys, only_reads};
 use super::script::needs_engine;
 use super::table::{Row, Runs, runs};
 use crate::connection::client::Client;
@@ -139,8 +139,28 @@ impl Shard {
         }
     }
 
+    /// Whether this node, which does not lead, executes it on the copy that it has.
+    pub(super) fn reads_here(&self, slot: usize, row: &Row) -> bool {
+        let Some(replication) = &self.durability.replication else { return false };
+        let connection = &self.connections[slot];
+        // Nothing tells who tracks keys here when they change.
+        connection.reads_stale && connection.tracking.is_none() && only_reads(row) && replication.is_clean()
+    }
+
+    /// Whether only the node that leads may execute it, now.
+    pub(super) fn needs_lead(&self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
+        if row.has(Flags::RUNS_QUEUE) {
+            return self.is_for_leader(slot, row, args);
+        }
+        let is_queued = self.connections[slot].in_multi() && !row.has(Flags::NOT_QUEUED);
+        !is_queued && (self.is_of_leader(row, args) || row.has(Flags::WRITE))
+    }
+
     /// Whether the node that leads is to execute it.
     fn is_for_leader(&self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
+        if self.reads_here(slot, row) {
+            return false;
+        }
         let connection = &self.connections[slot];
         if row.has(Flags::RUNS_QUEUE) {
             let Some(transaction) = connection.transaction.as_ref().filter(|transaction| transaction.is_open)

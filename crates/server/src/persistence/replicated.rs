@@ -27,7 +27,7 @@ use super::restore::Standing;
 use super::rollback::undo_records;
 use crate::lock::MutexGuard;
 use crate::mailbox::Mail;
-use crate::replication::{Replication, SILENCE_MAX};
+use crate::replication::{Leadership, Replication, SILENCE_MAX};
 use crate::server::Server;
 use crate::time::unix_ms;
 
@@ -234,6 +234,11 @@ impl LogSeat {
         if self.replication.set_leader(id) {
             self.server.shards_look_again();
         }
+    }
+
+    /// Who runs commands on keys now.
+    pub fn leadership(&self) -> Leadership {
+        self.replication.leadership()
     }
 
     /// This node leads no more: what the log does not have never happened, and is undone.

@@ -59,7 +59,7 @@ pub(crate) struct Durability {
     pub(crate) replication: Option<Arc<Replication>>,
     /// How often this node had ceased to lead when the shard last looked.
     generation: u64,
-    /// The command that runs reads what is here, which may be old, as its client has asked for.
+    /// The command that runs tells of no key, or of what is here, which may be old, as its client has asked for.
     pub(crate) reads_what_is_here: bool,
     /// There is a journal: replies wait for their records.
     pub(crate) is_gated: bool,

@@ -68,7 +68,7 @@ pub(crate) struct Passing {
 
 impl Passing {
     pub(super) fn of(server: &Server) -> Option<Box<Passing>> {
-        if server.config().cluster_leader.is_empty() {
+        if server.config().cluster_leader.is_empty() && server.replication.is_none() {
             return None;
         }
         let nodes = Arc::clone(server.nodes.get()?);
