@@ -2,6 +2,7 @@
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, request_bytes};
+use sterna_tests::http::HttpServer;
 use sterna_tests::line::{End, Line};
 use sterna_tests::nats::Nats;
 use sterna_tests::server::{Launch, Server, wait_for};
@@ -111,7 +112,7 @@ fn what_concerns_keys_is_done_by_the_node_that_leads_and_replies_keep_their_orde
     assert!(replies[5].starts_with("EXECABORT"), "{replies:?}");
 
     // Long requests and replies, and one behind the other.
-    let long = "x".repeat(3_000_000);
+    let long = "x".repeat(20_000_000);
     here.request(&["SET", "long", &long]);
     here.send(&["GET", "long"]);
     here.send(&["PING"]);
@@ -524,4 +525,32 @@ fn of_two_nodes_with_the_address_of_the_leader_neither_leads() {
         client.send(&["SET", "k", "v"]);
         (shown(&client.value()) == "OK").then_some(())
     });
+}
+
+#[test]
+fn who_asks_by_http_is_served_too_and_told_what_is_not_there() {
+    let Some(nats) = nats() else { return };
+    let (name, url) = (name(), nats.url(1));
+    let leads = leader(&name, nats).start();
+    let passes = HttpServer::start(
+        2,
+        &[
+            "--cluster-url",
+            &url,
+            "--cluster-name",
+            &name,
+            "--cluster-leader",
+            LEADER,
+            "--cluster-leader-wait",
+            "60",
+        ],
+    );
+    let ask = |words: &str| passes.post("/", "", words).body;
+    assert_eq!(ask(r#"["SET","k","v"]"#), r#"{"result":"OK"}"#, "it waits until it is known who leads");
+    assert_eq!(leads.connect().text(&["GET", "k"]), "v");
+    let added = passes.post("/v1/streams/s", "", r#"{"a":"b"}"#);
+    assert_eq!((added.status, leads.connect().int(&["XLEN", "s"])), (201, 1), "{added:?}");
+    // Nothing would come.
+    let refused = passes.get("/v1/events?stream=s", "");
+    assert!(refused.status == 400 && refused.body.contains("only at the node that leads"), "{refused:?}");
 }

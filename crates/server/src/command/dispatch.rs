@@ -87,7 +87,7 @@ impl Shard {
                 out.extend_from_slice(b"+QUEUED\r\n");
             }
             Ok(Admission::Wait) => return false,
-            Ok(Admission::Pass(term)) => self.pass_on(slot, row, args, term),
+            Ok(Admission::Pass) => self.pass_on(slot, row, args),
             Ok(Admission::Broken) => {
                 self.forget_transaction(slot);
                 Reply::new(out, self.connections[slot].proto).null_array();
@@ -747,8 +747,8 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 /// What becomes of a request that may run.
 pub(super) enum Admission {
     Run,
-    /// It goes to the node that leads since this term.
-    Pass(u64),
+    /// It goes to the node that leads, in the term that `Passing` has noted.
+    Pass,
     /// EXEC runs nothing: a key that the connection watched may have been touched.
     Broken,
     Queue,

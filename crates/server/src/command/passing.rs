@@ -24,7 +24,8 @@ use crate::shard::Shard;
 use crate::shard::passing::{NOBODY_LEADS, Request};
 
 impl Shard {
-    /// Where the request is executed, if not here and now. Asked where another node may lead.
+    /// Where the request is executed, if not here and now. Asked where another node may lead; out of the way of who has none.
+    #[cold]
     pub(super) fn passes(
         &mut self,
         slot: usize,
@@ -73,14 +74,15 @@ impl Shard {
                 if self.server.pause.is_on() && self.is_paused(slot, row) || !self.has_room_to_pass(slot) {
                     return Ok(Some(Admission::Wait));
                 }
-                Ok(Some(Admission::Pass(term)))
+                self.note_term(term);
+                Ok(Some(Admission::Pass))
             }
         }
     }
 
     /// Whether the request has to wait until what the connection has passed on before is answered: all but what is passed on as
     /// well, so that its error keeps its place, too.
-    #[inline]
+    #[cold]
     pub(super) fn waits_for_its_turn(&mut self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
         let waits = self.has_passed(slot)
             && !(self.is_for_leader(slot, row, args) && self.has_rights(slot, row, args));
@@ -230,7 +232,8 @@ impl Shard {
     }
 
     /// Passes the request on.
-    pub(super) fn pass_on(&mut self, slot: usize, row: &'static Row, args: Args<'_>, term: u64) {
+    #[cold]
+    pub(super) fn pass_on(&mut self, slot: usize, row: &'static Row, args: Args<'_>) {
         let client = &self.connections[slot].client;
         client.last_command.store(row.id as u32 + 1, std::sync::atomic::Ordering::Relaxed);
         client.active_ms.store(self.clock.now_ms, std::sync::atomic::Ordering::Relaxed);
@@ -247,7 +250,7 @@ impl Shard {
                 .is_some_and(|word| argument::eq_ignore_case(word, "ON"))
                 .then(|| request.bytes.clone())
         });
-        self.pass(slot, term, request);
+        self.pass(slot, request);
         let Some(passed) = &mut self.connections[slot].passed else { return };
         if let Some(tracking) = tracks {
             passed.tracking = tracking;

@@ -57,6 +57,8 @@ pub(crate) struct Passing {
     pub(crate) nodes: Arc<dyn Nodes>,
     letter: Vec<u8>,
     letter_term: u64,
+    /// Of the request that is served.
+    term: u64,
     /// The session of the letter's last record and where that stands, if it is one of requests.
     last_requests: Option<(u64, usize)>,
     sessions: HashMap<u64, ConnectionRef>,
@@ -76,6 +78,7 @@ impl Passing {
             nodes,
             letter: Vec::new(),
             letter_term: 0,
+            term: 0,
             last_requests: None,
             sessions: HashMap::new(),
             next: 0,
@@ -201,8 +204,16 @@ impl Shard {
         self.wait(slot, Wait::Lead, None);
     }
 
-    /// Passes a request on in this term; it has been asked whether there is room.
-    pub(crate) fn pass(&mut self, slot: usize, term: u64, mut request: Request) {
+    /// The request that is served is to be passed on in this term.
+    pub(crate) fn note_term(&mut self, term: u64) {
+        if let Some(passing) = &mut self.passing {
+            passing.term = term;
+        }
+    }
+
+    /// Passes a request on in the term that was noted; it has been asked whether there is room.
+    pub(crate) fn pass(&mut self, slot: usize, mut request: Request) {
+        let Some(term) = self.passing.as_ref().map(|passing| passing.term) else { return };
         let Some(session) = self.open_session(slot, term) else { return };
         let connection = &mut self.connections[slot];
         if request.sent.is_blocking {
