@@ -452,3 +452,57 @@ fn writes_wait_for_a_log_that_takes_nothing_and_the_leader_goes_on_when_it_is_th
     }
     wait_for("nothing to wait", || (count(&nodes[0], "cluster_log_queued_bytes") == 0).then_some(()));
 }
+
+/// Reads until a client is told to forget this key, or all of them.
+fn await_forgotten(client: &mut Client, key: Option<&str>) {
+    loop {
+        let push = client.value();
+        let Value::Push(words) = &push else { panic!("no push: {push:?}") };
+        match (&words[1], key) {
+            (Value::Null, None) => return,
+            (Value::Array(keys), Some(key)) if keys[0].as_bytes() == Some(key.as_bytes()) => return,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_clients_track_and_watch_holds_where_another_node_comes_to_lead() {
+    let Some((nats, name)) = log(1) else { return };
+    let nodes = keys_nodes(&nats, &name, 2);
+    let led = leader(&nodes);
+    let leads = nodes.iter().find(|node| node.pid() != led.pid()).expect("there are two");
+    led.connect().request(&["SET", "key", "before"]);
+    let mut clients: Vec<(Client, Client)> =
+        [led, leads].map(|node| (node.connect_resp3(), node.connect())).into();
+    for (tracks, watches) in &mut clients {
+        tracks.request(&["CLIENT", "TRACKING", "ON"]);
+        assert_eq!(tracks.text(&["GET", "key"]), "before");
+        watches.request(&["WATCH", "key"]);
+    }
+    led.freeze();
+    leader([leads]);
+    let mut there = leads.connect();
+    there.request(&["SET", "key", "meanwhile"]);
+    led.signal(Signal::CONT);
+    wait_for("the other to follow", || (figure(led, "cluster_keys")? == "other").then_some(()));
+    for (tracks, watches) in &mut clients {
+        await_forgotten(tracks, None);
+        tracks.send(&["GET", "key"]);
+        // It may be told more than once.
+        let mut value = tracks.value();
+        while matches!(value, Value::Push(_)) {
+            value = tracks.value();
+        }
+        assert_eq!(value.as_bytes(), Some(&b"meanwhile"[..]));
+        there.request(&["SET", "key", "later"]);
+        await_forgotten(tracks, Some("key"));
+        there.request(&["SET", "key", "meanwhile"]);
+        watches.request(&["MULTI"]);
+        watches.request(&["SET", "key", "unwatched"]);
+        assert_eq!(watches.request(&["EXEC"]), Value::Null, "a watched key was touched");
+        watches.request(&["MULTI"]);
+        watches.request(&["SET", "other", "x"]);
+        assert_eq!(watches.request(&["EXEC"]).as_slice().map(<[Value]>::len), Some(1));
+    }
+}

@@ -8,13 +8,13 @@
 //! | all else | here, when what was passed on before it is answered |
 
 use sterna_command::{Channels, Flags, Group};
-use sterna_protocol::{Args, argument, encode};
+use sterna_protocol::{Args, OwnedArgs, argument, encode};
 
 use super::Failure;
 use super::cluster::{port_of, slot_of};
 use super::dispatch::{Admission, changes_subscriptions, needs_keys, only_reads};
 use super::script::needs_engine;
-use super::table::{Row, Runs, runs};
+use super::table::{Row, Runs, runs, table};
 use crate::connection::client::Client;
 use crate::connection::passed::Repeat;
 use crate::connection::transaction::Transaction;
@@ -45,11 +45,22 @@ impl Shard {
         if is_page || !self.is_for_leader(slot, row, args) {
             return Ok(self.stays_in_order(slot, row));
         }
-        if row.has(Flags::RUNS_QUEUE) && self.has_broken_watch(slot) {
+        if row.has(Flags::RUNS_QUEUE) && self.has_broken_watch(slot, lead) {
             return Ok(self.stays_in_order(slot, row).or(Some(Admission::Broken)));
         }
+        if self.durability.replication.is_some() && redirects(row, args) {
+            // The client that is redirected to is another one at the next node that leads.
+            let failure = Failure::of("ERR REDIRECT is not possible with cluster-keys");
+            return if self.has_passed(slot) { Ok(self.stays_in_order(slot, row)) } else { Err(failure) };
+        }
         match lead {
-            Lead::Each | Lead::Me => Ok(self.stays_in_order(slot, row)),
+            Lead::Each | Lead::Me => {
+                let waits = self.stays_in_order(slot, row);
+                if waits.is_none() {
+                    self.keep_tracking(slot, row, args);
+                }
+                Ok(waits)
+            }
             Lead::Nobody if self.has_passed(slot) || self.waits_for_lead(slot) => {
                 // What it has passed on is about to be answered by an error.
                 Ok(self.stays_in_order(slot, row).or(Some(Admission::Wait)))
@@ -100,8 +111,28 @@ impl Shard {
         })
     }
 
-    fn has_broken_watch(&self, slot: usize) -> bool {
-        self.connections[slot].passed.as_ref().is_some_and(|passed| passed.watch_broken)
+    /// Whether keys that the connection has watched may have been touched unseen: another node has come to lead since.
+    fn has_broken_watch(&self, slot: usize, lead: Lead) -> bool {
+        let connection = &self.connections[slot];
+        let watched_here = connection.transaction.as_ref().is_some_and(|own| !own.watched.is_empty());
+        connection.passed.as_ref().is_some_and(|passed| passed.watch_broken)
+            || watched_here && matches!(lead, Lead::Elsewhere(_))
+    }
+
+    /// This node leads: what the connection tracks is tracked here, and is asked for again where another node comes to lead.
+    fn keep_tracking(&mut self, slot: usize, row: &'static Row, args: Args<'_>) {
+        let connection = &mut self.connections[slot];
+        if row.full_name == "client|tracking" {
+            connection.passed.get_or_insert_default().tracking = tracking_of(args);
+            return;
+        }
+        let asked_elsewhere = connection.passed.as_ref().and_then(|passed| passed.tracking.clone());
+        if let Some(request) = asked_elsewhere.filter(|_| connection.tracking.is_none())
+            && let Ok(row) = self.server.renames.resolve(table(), request.args())
+        {
+            // It was answered where it was asked for.
+            let _ = self.execute(slot, row, request.args(), &mut Vec::new(), false);
+        }
     }
 
     /// A client of another node is served while this one leads; if not, its session ends, and its node looks for who does.
@@ -146,7 +177,10 @@ impl Shard {
         let Some(replication) = &self.durability.replication else { return false };
         let connection = &self.connections[slot];
         // Nothing tells who tracks keys here when they change.
-        connection.reads_stale && connection.tracking.is_none() && only_reads(row) && replication.is_clean()
+        let tracks = connection.tracking.is_some()
+            || connection.passed.as_ref().is_some_and(|passed| passed.tracking.is_some());
+        let is_of_leader = row.spec.group == Group::Transactions || is_of_session(row);
+        connection.reads_stale && !tracks && !is_of_leader && only_reads(row) && replication.is_clean()
     }
 
     /// Whether only the node that leads may execute it, now.
@@ -203,9 +237,7 @@ impl Shard {
             // A client that says READONLY knows what to do.
             return Err(self.moved(slot, key));
         }
-        if row.full_name == "client|tracking"
-            && args.iter().any(|arg| argument::eq_ignore_case(arg, "REDIRECT"))
-        {
+        if redirects(row, args) {
             return Err(Failure::of("ERR REDIRECT is not possible at a node that does not lead the keys"));
         }
         if row.has(Flags::RUNS_QUEUE)
@@ -245,11 +277,13 @@ impl Shard {
         request.sent.is_blocking = row.has(Flags::BLOCKING);
         let connection = &mut self.connections[slot];
         request.sent.is_silent = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
-        let tracks = (row.full_name == "client|tracking").then(|| {
-            args.get(2)
-                .is_some_and(|word| argument::eq_ignore_case(word, "ON"))
-                .then(|| request.bytes.clone())
-        });
+        match row.full_name.as_str() {
+            // What it has asked for here before is the other node's business now.
+            "unwatch" => self.forget_watches(slot),
+            "client|tracking" => self.untrack(slot),
+            _ => {}
+        }
+        let tracks = (row.full_name == "client|tracking").then(|| tracking_of(args));
         self.pass(slot, request);
         let Some(passed) = &mut self.connections[slot].passed else { return };
         if let Some(tracking) = tracks {
@@ -285,6 +319,16 @@ impl Shard {
         let mut selected = selected.filter_map(|(_, args)| argument::int(args.args().get(1)?));
         selected.rfind(|db| (0..databases).contains(db)).and_then(|db| u8::try_from(db).ok())
     }
+}
+
+/// Whether it asks that another client be told.
+fn redirects(row: &Row, args: Args<'_>) -> bool {
+    row.full_name == "client|tracking" && args.iter().any(|arg| argument::eq_ignore_case(arg, "REDIRECT"))
+}
+
+/// What CLIENT TRACKING asks for, if it switches it on.
+fn tracking_of(args: Args<'_>) -> Option<OwnedArgs> {
+    args.get(2).is_some_and(|word| argument::eq_ignore_case(word, "ON")).then(|| args.to_owned())
 }
 
 /// Whether it concerns the connection as the node that leads sees it.

@@ -207,7 +207,7 @@ impl Shard {
         }
     }
 
-    fn forget_watches(&mut self, slot: usize) {
+    pub(super) fn forget_watches(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         let Some(transaction) = &mut connection.transaction else { return };
         let forgotten = Transaction {

@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use sterna_protocol::OwnedArgs;
+
 use crate::acl::User;
 
 /// Requests under way for one connection; the next one waits in its input.
@@ -84,7 +86,7 @@ pub(crate) struct Passed {
     /// The session in which it was is no more: EXEC runs nothing.
     pub(crate) watch_broken: bool,
     /// CLIENT TRACKING as it was last asked for, to be asked for again in the next session.
-    pub(crate) tracking: Option<Vec<u8>>,
+    pub(crate) tracking: Option<OwnedArgs>,
     /// The client has ended its half: it is closed when it is answered.
     pub(crate) ends: bool,
 }
@@ -206,7 +208,7 @@ impl Passed {
             + self.kept.capacity()
             + self.incomplete.capacity()
             + self.sent.capacity() * size_of::<Sent>()
-            + self.tracking.as_ref().map_or(0, Vec::capacity)
+            + self.tracking.as_ref().map_or(0, OwnedArgs::heap_bytes)
     }
 }
 

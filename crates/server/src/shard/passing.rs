@@ -266,7 +266,7 @@ impl Shard {
         if is_new {
             passing.sessions.insert(session.0, me);
             if let Some(tracking) = passed.tracking.clone() {
-                let request = Request::hidden(tracking);
+                let request = Request::hidden(Request::of(tracking.args(), Repeat::Forget).bytes);
                 passing.say(session, Say::Requests(&request.bytes));
                 passed.push(request.sent, &request.bytes);
             }
