@@ -219,11 +219,13 @@ impl Shard {
         if is_kept && !self.has_handed_out(slot) {
             return Ok(Admission::Wait);
         }
-        if row.has(Flags::SUBSCRIBER_MODE) && changes_subscriptions(row) && !self.has_read_mail(slot) {
-            return Ok(Admission::Wait);
-        }
-        if self.config.resume_window > 0 && subscribes(row) && !self.has_succeeded(slot) {
-            return Ok(Admission::Wait);
+        if row.has(Flags::SUBSCRIBER_MODE) && changes_subscriptions(row) {
+            if !self.has_read_mail(slot) {
+                return Ok(Admission::Wait);
+            }
+            if self.config.resume_window > 0 && subscribes(row) && !self.has_succeeded(slot) {
+                return Ok(Admission::Wait);
+            }
         }
         if self.credit.behind() != 0
             && row.spec.channels == Channels::Published
@@ -271,7 +273,7 @@ impl Shard {
     }
 
     /// Whether the connection's user may do this.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_rights(
         &mut self,
         slot: usize,
@@ -593,11 +595,14 @@ impl Shard {
 
     /// Tells those concerned what the last command did: clients that hold copies of what it changed, clients it woke,
     /// and subscribers of keyspace events.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn spread_changes(&mut self) {
-        if self.changes.is_empty() {
-            return;
+        if !self.changes.is_empty() {
+            self.spread_what_there_is();
         }
+    }
+
+    fn spread_what_there_is(&mut self) {
         match self.changes.take_count() {
             Some((count, lsn)) => self.note_changes(count, lsn),
             None => self.spread_all_changes(),
@@ -663,13 +668,24 @@ impl Shard {
     }
 
     /// CLIENT REPLY: takes back what must not be said. Confirmations of subscriptions are pushes and stay.
-    #[inline]
+    // Most requests need nothing of it: a call would cost more than what is looked at.
+    #[inline(always)]
     pub(crate) fn after_reply(&mut self, slot: usize, row: Option<&Row>, out: &mut Vec<u8>, before: usize) {
         self.defer_own_pushes();
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get(slot) else { return };
+        if connection.reply_mode != ReplyMode::On
+            || connection.tracking.is_some()
+            || connection.state().wait().is_some()
+            || row.is_some_and(|row| row.has(Flags::ASKS_NODES))
+        {
+            self.after_special_reply(slot, row, out, before);
+        }
+    }
+
+    /// The same for a client that tracks, waits or is not always answered, and for what was asked of other nodes.
+    fn after_special_reply(&mut self, slot: usize, row: Option<&Row>, out: &mut Vec<u8>, before: usize) {
         if row.is_some_and(|row| row.has(Flags::ASKS_NODES)) {
-            let me = connection.me;
-            self.forget_word(me);
+            self.forget_word(self.connections[slot].me);
         }
         let connection = &mut self.connections[slot];
         if connection.tracking.is_some() {

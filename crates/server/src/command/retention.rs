@@ -38,6 +38,11 @@ impl Shard {
     /// The key under which it is kept, if it is.
     #[inline]
     pub(super) fn retained(&self, row: &Row, args: Args<'_>) -> Option<Vec<u8>> {
+        // Where no channel remembers, that is one look.
+        if self.config.retain.0.is_empty() { None } else { self.key_if_retained(row, args) }
+    }
+
+    fn key_if_retained(&self, row: &Row, args: Args<'_>) -> Option<Vec<u8>> {
         let channel = args.get(1)?;
         self.is_retained(row, args).then(|| self.config.retained_key(channel))
     }

@@ -74,8 +74,8 @@ struct Run {
     line_bytes: usize,
     /// Where the messages stand that `frames` has as events, if any page has.
     kept: Kept,
-    /// Which dialects the audience speaks.
-    wanted: [bool; Dialect::COUNT],
+    /// Which dialects the audience speaks, a bit each.
+    wanted: u8,
     frames: ByDialect<Option<Range>>,
     patterns: Matches,
     pattern_elsewhere: Elsewhere,
@@ -130,9 +130,19 @@ impl Fanout {
     #[inline]
     fn keep_run_if_for_all(&mut self, payload: &[u8]) {
         let is_for_all = !self.names_page(payload) && self.run.as_ref().is_some_and(|run| run.takes(payload));
-        if !is_for_all && let Some(run) = self.run.take() {
-            self.spare_channel = run.channel;
+        if !is_for_all {
+            self.close_run();
         }
+    }
+
+    /// Ends a run whose frames have been handed out.
+    #[inline]
+    fn close_run(&mut self) {
+        if let Some(run) = &mut self.run {
+            self.spare_channel = std::mem::take(&mut run.channel);
+        }
+        // Where it is: moving it would take longer than much of what it saves.
+        self.run = None;
     }
 
     /// Called once a turn, after flushing.
@@ -144,6 +154,7 @@ impl Fanout {
 
 /// One for each dialect.
 type ByDialect<T> = [T; Dialect::COUNT];
+const _: () = assert!(Dialect::COUNT <= u8::BITS as usize);
 
 impl Shard {
     /// Publishes a message and returns how many deliveries it caused, over all shards. Other nodes get it if somebody listens
@@ -168,6 +179,8 @@ impl Shard {
     }
 
     /// The same on this node alone.
+    // All that a message of a run takes is one function: calls would cost more than what they do.
+    #[inline(always)]
     pub(crate) fn publish_here(
         &mut self,
         space: Namespace,
@@ -176,13 +189,15 @@ impl Shard {
         id: Option<EntryId>,
     ) -> usize {
         self.fanout.tally.publish(payload.len());
-        let Some(sample) = self.fanout.sampler.next() else {
-            return self.publish_uncounted(space, channel, payload, id);
-        };
-        self.fanout.probe = sample.probe;
+        let sample = self.fanout.sampler.next();
+        if let Some(sample) = &sample {
+            self.fanout.probe = sample.probe;
+        }
         let deliveries = self.publish_uncounted(space, channel, payload, id);
-        self.fanout.probe = None;
-        self.note_sample(sample, space, (channel, payload.len(), deliveries));
+        if let Some(sample) = sample {
+            self.fanout.probe = None;
+            self.note_sample(sample, space, (channel, payload.len(), deliveries));
+        }
         deliveries
     }
 
@@ -200,7 +215,7 @@ impl Shard {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish_uncounted(
         &mut self,
         space: Namespace,
@@ -227,6 +242,7 @@ impl Shard {
     }
 
     /// Publishes a message that continues no run, and may begin one.
+    #[inline(never)]
     pub(super) fn publish_anew(
         &mut self,
         space: Namespace,
@@ -284,68 +300,63 @@ impl Shard {
             _ => return local + local_by_pattern,
         };
         let members = local + local_by_pattern;
-        let mut channel_bytes = std::mem::take(&mut self.fanout.spare_channel);
-        channel_bytes.clear();
-        channel_bytes.extend_from_slice(channel);
-        let mut run = Run {
-            space,
-            channel: channel_bytes,
-            hash,
-            audience,
-            local: members,
-            has_ids,
-            line_bytes: 0,
-            kept: Kept::default(),
-            wanted: [false; Dialect::COUNT],
-            frames: Default::default(),
-            patterns: patterns.clone(),
-            pattern_elsewhere,
-            patterns_version,
-            probe: None,
-        };
-        if self.admit(&mut run) {
-            self.fanout.run = Some(run);
-        } else {
-            self.fanout.spare_channel = run.channel;
+        if let Some((wanted, line_bytes)) = self.admit(&audience, hash, channel, has_ids) {
+            let mut channel_bytes = std::mem::take(&mut self.fanout.spare_channel);
+            channel_bytes.clear();
+            channel_bytes.extend_from_slice(channel);
+            self.fanout.run = Some(Run {
+                space,
+                channel: channel_bytes,
+                hash,
+                audience,
+                local: members,
+                has_ids,
+                line_bytes,
+                kept: Kept::default(),
+                wanted,
+                frames: Default::default(),
+                patterns: patterns.clone(),
+                pattern_elsewhere,
+                patterns_version,
+                probe: None,
+            });
         }
         members
     }
 
-    /// Learns which dialects the run's audience speaks, and how long its lines are; false if the publisher is in it.
-    fn admit(&self, run: &mut Run) -> bool {
-        let Some(members) = self.audience(run) else { return true };
-        for &slot in members.as_slice() {
+    /// Which dialects the audience speaks, and how long its lines are; `None` if the publisher is in it.
+    fn admit(&self, audience: &Audience, hash: u64, channel: &[u8], has_ids: bool) -> Option<(u8, usize)> {
+        let (mut wanted, mut line_bytes) = (0, 0);
+        let members = match audience {
+            Audience::Nobody => None,
+            Audience::Channel(space) => self.index_of(*space).subscribers_hashed(hash, channel),
+            Audience::Pattern(pattern) => self.patterns.subscribers(pattern),
+        };
+        for &slot in members.map_or(&[][..], SubscriberSet::as_slice) {
             let connection = &self.connections[slot as usize];
             if self.is_executing(connection.me) {
-                return false;
+                return None;
             }
             // Who has it by a pattern stands nowhere in the channel.
-            if run.has_ids && matches!(run.audience, Audience::Channel(_)) {
-                run.line_bytes = connection.own_line_bytes().unwrap_or(0).max(run.line_bytes);
+            if has_ids && matches!(audience, Audience::Channel(_)) {
+                line_bytes = connection.own_line_bytes().unwrap_or(0).max(line_bytes);
             }
-            run.wanted[connection.dialect() as usize] = true;
+            wanted |= 1 << connection.dialect() as u8;
         }
-        true
+        Some((wanted, line_bytes))
     }
 
-    fn audience(&self, run: &Run) -> Option<&SubscriberSet<u32>> {
-        match &run.audience {
-            Audience::Nobody => None,
-            Audience::Channel(space) => self.index_of(*space).subscribers_hashed(run.hash, &run.channel),
-            Audience::Pattern(pattern) => self.patterns.subscribers(pattern),
-        }
-    }
-
+    #[inline(always)]
     fn continue_run(&mut self, payload: &[u8], id: Option<EntryId>) -> usize {
-        let position = self.position_of(id);
-        self.encode_into_run(payload, position);
-        let Some(run) = &self.fanout.run else { return 0 };
-        let elsewhere = self.directory_of(run.space).elsewhere(run.hash, &run.channel, self.index);
-        let total = run.local + elsewhere.subscribers + run.pattern_elsewhere.subscribers;
-        if run.local > 0 {
-            self.fanout.tally.deliver(run.local);
+        let local = self.fanout.run.as_ref().map_or(0, |run| run.local);
+        if local > 0 {
+            self.encode_into_run(payload, self.position_of(id));
+            self.fanout.tally.deliver(local);
             self.credit.note_local(self.index);
         }
+        let Some(run) = &self.fanout.run else { return local };
+        let elsewhere = self.directory_of(run.space).elsewhere(run.hash, &run.channel, self.index);
+        let total = local + elsewhere.subscribers + run.pattern_elsewhere.subscribers;
         let shards = elsewhere.shards | run.pattern_elsewhere.shards;
         if shards != 0 {
             let (outbox, kept) = (&mut self.fanout.outbox, (id, self.fanout.probe));
@@ -355,46 +366,59 @@ impl Shard {
         total
     }
 
-    /// Encodes a message behind the others of the run.
+    /// Encodes a message behind the others of the run: for nobody, if it has no audience here.
     fn encode_into_run(&mut self, payload: &[u8], position: Option<Position>) {
-        let Fanout { frames, run: Some(run), probe, .. } = &mut self.fanout else { return };
-        run.probe = run.probe.or(*probe);
-        let apps = &self.config.pusher_app;
-        let mut broken: ByDialect<Option<Range>> = Default::default();
-        let mut kept = None;
-        for (i, dialect) in Dialect::ALL.into_iter().enumerate() {
-            if !run.wanted[i] {
-                continue;
+        let mut wanted = self.fanout.run.as_ref().map_or(0, |run| run.wanted);
+        while wanted != 0 {
+            let i = wanted.trailing_zeros() as usize;
+            wanted &= wanted - 1;
+            let apps = &self.config.pusher_app;
+            let Fanout { frames, run: Some(run), probe, .. } = &mut self.fanout else { return };
+            if probe.is_some() {
+                run.probe = run.probe.or(*probe);
             }
+            let dialect = Dialect::ALL[i];
             let range = match &run.audience {
                 Audience::Pattern(pattern) => {
                     encode_pattern(&mut frames[i], (dialect, apps), pattern, &run.channel, payload)
                 }
                 _ => encode(&mut frames[i], (dialect, apps), (run.space, &run.channel), payload, position),
             };
-            let frame_bytes = range.len();
+            let (frame_bytes, has_lines) = (range.len(), dialect == Dialect::Events && run.line_bytes > 0);
             if !run.frames[i].as_mut().is_some_and(|so_far| so_far.extend(&range)) {
                 // The chunk was full: what lies in the old one goes out, and the run goes on in the new one.
-                broken[i] = run.frames[i].replace(range);
+                if let Some(full) = run.frames[i].replace(range) {
+                    self.hand_out_full(dialect, full);
+                }
             }
-            if dialect == Dialect::Events && run.line_bytes > 0 {
-                kept = position.map(|position| (position, frame_bytes));
+            if let (true, Some(position)) = (has_lines, position) {
+                self.keep_place(position, frame_bytes);
             }
         }
-        if broken.iter().any(Option::is_some) {
-            self.hand_out(&broken);
-        }
-        let (Some(run), Some((position, frame_bytes))) = (&mut self.fanout.run, kept) else { return };
+    }
+
+    /// Hands out what lies in one chunk, for who speaks one dialect.
+    #[cold]
+    fn hand_out_full(&mut self, dialect: Dialect, full: Range) {
+        let mut frames: ByDialect<Option<Range>> = Default::default();
+        frames[dialect as usize] = Some(full);
+        self.hand_out(&frames);
+    }
+
+    /// Notes where a message of the run stands that has been encoded.
+    #[cold]
+    fn keep_place(&mut self, position: Position, frame_bytes: usize) {
+        let Some(run) = &mut self.fanout.run else { return };
         run.kept.push(position, frame_bytes);
-        if run.kept.is_full(run.line_bytes) {
-            let mut full: ByDialect<Option<Range>> = Default::default();
-            full[Dialect::Events as usize] = run.frames[Dialect::Events as usize].take();
-            self.hand_out(&full);
+        if run.kept.is_full(run.line_bytes)
+            && let Some(full) = run.frames[Dialect::Events as usize].take()
+        {
+            self.hand_out_full(Dialect::Events, full);
         }
     }
 
     /// Ends the run, if one is open: its frames go to its audience's queues.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_run(&mut self) {
         if self.fanout.run.is_some() {
             self.hand_out_run();
@@ -403,11 +427,11 @@ impl Shard {
 
     fn hand_out_run(&mut self) {
         let Some(run) = &mut self.fanout.run else { return };
-        let frames = std::mem::take(&mut run.frames);
-        self.hand_out(&frames);
-        if let Some(run) = self.fanout.run.take() {
-            self.fanout.spare_channel = run.channel;
+        if run.local > 0 {
+            let frames = std::mem::take(&mut run.frames);
+            self.hand_out(&frames);
         }
+        self.fanout.close_run();
     }
 
     /// Appends `frames` to the queues of the run's audience.

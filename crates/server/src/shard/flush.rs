@@ -348,15 +348,14 @@ impl Shard {
         connection.depends_on.free_bytes = connection.output.queued_bytes();
         let sent = (before - connection.output.queued_bytes()) as u64;
         connection.net_out_bytes += sent;
-        let sent_bytes = connection.net_out_bytes;
+        if self.flusher.probes.has_one_to(who) {
+            let times = &self.server.shards[self.index].traffic.latency;
+            self.flusher.probes.note_sent(who, connection.net_out_bytes, times);
+        }
         if connection.output.keeps_much() {
             connection.forget_acknowledged();
         }
-        let handle = &self.server.shards[self.index];
-        Client::add(&handle.net_out_bytes, sent);
-        if !self.flusher.probes.is_empty() {
-            self.flusher.probes.note_sent(who, sent_bytes, &handle.traffic.latency);
-        }
+        Client::add(&self.server.shards[self.index].net_out_bytes, sent);
         let has_drained = connection.output.queued_bytes() <= BACKLOG_BYTES / 2;
         if has_drained && matches!(connection.state().wait(), Some(Wait::Output)) {
             self.resume(slot);

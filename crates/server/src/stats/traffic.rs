@@ -214,6 +214,12 @@ impl Probes {
         self.0.is_empty()
     }
 
+    /// Whether one of them is on its way to `who`.
+    #[inline]
+    pub(crate) fn has_one_to(&self, who: ConnectionRef) -> bool {
+        self.0.iter().any(|probe| probe.who == who)
+    }
+
     /// A message that was published at `since` has been sent to `who` when so many of its bytes have been.
     pub(crate) fn begin(
         &mut self,
