@@ -309,3 +309,43 @@ fn messages_of_a_long_transaction_to_its_own_client_follow_its_reply() {
         assert_eq!(push[2], Value::Bulk(nth.to_string().into_bytes()));
     }
 }
+
+/// What others are told beside a script that has run for too long.
+fn is_busy(reply: &Value) -> bool {
+    matches!(reply, Value::Error(text) if text.starts_with(b"BUSY "))
+}
+
+#[test]
+fn of_a_transaction_whose_script_the_stop_has_ended_nothing_is_left() {
+    for (shards, is_long) in [(1, false), (2, true)] {
+        let args = ["--appendonly", "yes", "--busy-reply-threshold", "5"];
+        let mut server = Launch::shards(shards).args(&args).start();
+        let mut client = server.connect();
+        let mut blocked = server.connect();
+        blocked.send(&["BLMOVE", "from", "to", "LEFT", "LEFT", "0"]);
+        let mut other = server.connect();
+        wait_for("a blocked reader", || {
+            other.text(&["INFO", "clients"]).contains("blocked_clients:1").then_some(())
+        });
+        client.request(&["MULTI"]);
+        client.request(&["SET", "before", "1"]);
+        client.request(&["RPUSH", "from", "1"]);
+        if is_long {
+            client.request(&["EVAL", "for i = 1, 2000000 do end", "0"]);
+        }
+        client.request(&["EVAL", "redis.call('SET', 'inside', '1') while true do end", "0"]);
+        client.request(&["SET", "behind", "1"]);
+        client.send(&["EXEC"]);
+        wait_for("the script", || {
+            other.send(&["GET", "before"]);
+            is_busy(&other.value()).then_some(())
+        });
+        drop(other);
+        server.restart();
+        let reply = client.rest();
+        let text = b"-ERR the server stops: nothing of the request is kept\r\n";
+        assert!(reply.is_empty() || reply == text, "what is not kept was acknowledged");
+        let mut other = server.connect();
+        assert_eq!(other.request(&["DBSIZE"]), Value::Int(0));
+    }
+}

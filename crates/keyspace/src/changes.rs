@@ -166,6 +166,12 @@ impl Changes {
         self.lsn = lsn.or(self.lsn);
     }
 
+    /// Forgets effects that are not logged, and ready keys that are not served: they came to nothing.
+    pub fn forget(&mut self) {
+        clear(&mut self.effects);
+        self.ready.clear();
+    }
+
     /// The last record of the journal that the reply depends on.
     pub fn lsn(&self) -> Option<u64> {
         self.lsn

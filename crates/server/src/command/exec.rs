@@ -15,7 +15,7 @@ use sterna_keyspace::{Error, Garbage, Outcome, Run};
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
 use super::Failure;
-use super::script::{Place, ScriptCall, needs_engine};
+use super::script::{ENDED, Place, ScriptCall, needs_engine};
 use super::table::{Row, Runs, runs};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
@@ -100,11 +100,16 @@ impl Shard {
             self.begin_slices(slot, (row, args), course, needed, reply);
             return Ok(());
         }
+        let was_ended = self.forget_ended_script();
         held.serve_ready(scene.now_ms, &mut self.changes);
         self.remember_served();
         drop(held);
         self.spread_changes();
         self.unwatch_all(&course.transaction);
+        if was_ended {
+            reply.out.truncate(start);
+            return Err(ENDED);
+        }
         Ok(())
     }
 

@@ -142,6 +142,8 @@ pub(crate) struct Shard {
     pub(crate) executing: Option<ConnectionRef>,
     /// The connection whose script has run for too long, while others are served beside it.
     pub(crate) scripting: Option<ConnectionRef>,
+    /// A script was ended in its middle, because the server stops: what its request has done is not recorded.
+    pub(crate) script_was_ended: bool,
     /// What the connection being served has published to itself: it follows the reply.
     pub(crate) deferred: Vec<Range>,
     /// Local connections shown every command.
@@ -199,6 +201,7 @@ impl Shard {
             flusher: Flusher::new(&config),
             executing: None,
             scripting: None,
+            script_was_ended: false,
             deferred: Vec::new(),
             monitors: Vec::new(),
             movers: Vec::new(),

@@ -78,8 +78,7 @@ impl<'a, 'p> Guest<'a, 'p> {
         self.held.end_busy();
         self.shard.server.shards_look_again();
         if self.shard.server.is_stopping() {
-            // It was ended in its middle: nothing of it is to be found after the next start.
-            self.shard.changes.logged(None);
+            self.shard.script_was_ended = true;
         }
         // What its client sent meanwhile was left alone.
         self.shard.make_ready(self.slot);

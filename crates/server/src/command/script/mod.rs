@@ -92,8 +92,15 @@ impl Shard {
         let now_ms = self.clock.now_ms;
         let result = {
             let engine = engine(&mut turn, server.partitions.libraries());
-            let place = Some(Place { engine, held: &mut held });
-            run(&mut ScriptCall { shard: self, slot, row, args, reply, place })
+            let (start, place) = (reply.out.len(), Some(Place { engine, held: &mut held }));
+            let mut call = ScriptCall { shard: self, slot, row, args, reply, place };
+            let result = run(&mut call);
+            if call.shard.forget_ended_script() && result.is_ok() {
+                call.reply.out.truncate(start);
+                Err(ENDED)
+            } else {
+                result
+            }
         };
         if !held.is_empty() {
             held.serve_ready(now_ms, &mut self.changes);
@@ -103,6 +110,21 @@ impl Shard {
         drop(turn);
         self.spread_changes();
         result
+    }
+}
+
+/// What a request is answered that was under way with a script when the server stopped: its own reply would promise too much.
+pub(super) const ENDED: Failure = Failure::of("ERR the server stops: nothing of the request is kept");
+
+impl Shard {
+    /// Of a request whose script was ended in its middle nothing is to be found after the next start, and nobody is served from
+    /// what it left. Returns whether that is so.
+    pub(super) fn forget_ended_script(&mut self) -> bool {
+        let was_ended = std::mem::take(&mut self.script_was_ended);
+        if was_ended {
+            self.changes.forget();
+        }
+        was_ended
     }
 }
 
