@@ -413,22 +413,20 @@ fn a_log_that_is_too_large_is_trimmed_and_a_new_node_begins_with_a_backup_of_ano
     leader(&nodes).connect().request(&["SET", "key", "later"]);
     await_same(&nodes);
 
-    let mut fresh = keys_node(&name, &nats.url(0)).start();
-    let ended = fresh.wait_for_end();
+    let ended = keys_node(&name, &nats.url(0)).run();
     assert!(
         ended.log.contains("put a backup of another node in the place of its directory"),
         "{}",
         ended.log
     );
-    let backup = fresh.path("backup").display().to_string();
+    let fresh = keys_node(&name, &nats.url(0));
+    let [backup, place] = ["backup", "appendonlydir"].map(|name| fresh.path(name).display().to_string());
     let port = nodes[0].address().port().to_string();
     let made = sterna_tool(&["backup", "-p", &port, &backup]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let place = fresh.path("appendonlydir");
-    std::fs::remove_dir_all(&place).expect("it was there");
-    let restored = sterna_tool(&["restore", &backup, "--into", &place.display().to_string()]);
+    let restored = sterna_tool(&["restore", &backup, "--into", &place]);
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
-    fresh.start_again();
+    let fresh = fresh.start();
     await_same(nodes.iter().chain([&fresh]));
     leader(&nodes).connect().request(&["SET", "key", "last"]);
     await_same(nodes.iter().chain([&fresh]));
