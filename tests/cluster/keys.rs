@@ -1,4 +1,4 @@
-//! Keys that are those of all nodes: `cluster-keys yes`.
+//! Keys that are those of all nodes: `cluster-keys yes`. `STERNA_CRASH_ROUNDS=200` is the long form of what survives.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -11,7 +11,7 @@ use sterna_tests::client::{Client, Frame};
 use sterna_tests::line::{End, Line};
 use sterna_tests::nats::Nats;
 use sterna_tests::server::{Launch, PATIENCE, Server, sterna_tool, wait_for};
-use sterna_tests::skipped;
+use sterna_tests::{crash_rounds, skipped};
 
 use crate::tools::{await_joined, count, figure, name, node};
 
@@ -89,10 +89,42 @@ fn ids(node: &Server, key: &str) -> Vec<String> {
     entries.as_slice().expect("entries").iter().map(text).collect()
 }
 
+/// Waits until more has been written.
+fn await_writes(leading: &Server) {
+    let mut reader = reader(leading);
+    let before = reader.int(&["XLEN", "stream:0"]);
+    wait_for("writes", || (reader.int(&["XLEN", "stream:0"]) > before + 100).then_some(()));
+}
+
+/// What is done to nodes and NATS under load.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Leader,
+    Follower,
+    Majority,
+    All,
+    /// The leader stands still until another leads.
+    Pause,
+    /// A NATS server is killed.
+    Nats,
+}
+
+const FAULTS: [Fault; 6] =
+    [Fault::Leader, Fault::Follower, Fault::Majority, Fault::All, Fault::Pause, Fault::Nats];
+
 /// Writers that go on at whichever node leads. Each has a stream of its own; what was acknowledged to it is in order.
 struct Load {
     is_over: AtomicBool,
     ports: Mutex<Vec<u16>>,
+}
+
+/// Ends the writers, also where the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
 }
 
 impl Load {
@@ -143,7 +175,7 @@ fn check(node: &Server, writer: usize, (stored, refused): &(Vec<String>, Vec<Str
 #[test]
 fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
     const WRITERS: usize = 8;
-    let Some((nats, name)) = log(3) else { return };
+    let Some((mut nats, name)) = log(3) else { return };
     let mut nodes = keys_nodes(&nats, &name, 3);
     leader(&nodes);
     let load = Load {
@@ -159,27 +191,53 @@ fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
                 })
             })
             .collect();
-        for round in 0..2 {
+        let ends = Ends(&load.is_over);
+        for round in 0..crash_rounds(2) {
             let leading = leader(&nodes).pid();
             let at = nodes.iter().position(|node| node.pid() == leading).expect("it is one of them");
-            wait_for("writes", || (ids(&nodes[at], "stream:0").len() > 200 * (round + 1)).then_some(()));
-            if round == 1 {
+            await_writes(&nodes[at]);
+            if round % 4 == 1 {
                 // A snapshot of its own, from which it starts, and goes on with the log.
                 nodes[(at + 1) % 3].connect().request(&["BGREWRITEAOF"]);
                 nodes[at].connect().request(&["SAVE"]);
             }
-            nodes[at].kill();
+            let fault =
+                if round < 2 { Fault::Leader } else { fastrand::choice(FAULTS).expect("there are some") };
+            println!("round {round}: {fault:?}");
+            let (others, server) = ([(at + 1) % 3, (at + 2) % 3], fastrand::usize(..3));
+            let killed: &[usize] = match fault {
+                Fault::Leader => &[at],
+                Fault::Follower => &others[..1],
+                Fault::Majority => &[at, others[0]],
+                Fault::All => &[0, 1, 2],
+                Fault::Pause | Fault::Nats => &[],
+            };
+            killed.iter().for_each(|at| nodes[*at].kill());
+            match fault {
+                Fault::Pause => nodes[at].freeze(),
+                Fault::Nats => nats.kill(server),
+                _ => {}
+            }
             let began = Instant::now();
-            let others: Vec<&Server> = nodes.iter().filter(|node| node.pid() != leading).collect();
-            leader(others.iter().copied());
-            println!("another leads after {:?}", began.elapsed());
-            nodes[at].start_again();
-            load.ports.lock().expect("nothing panics with it")[at] = nodes[at].address().port();
+            if matches!(fault, Fault::Leader | Fault::Pause) {
+                leader(others.iter().map(|at| &nodes[*at]));
+                println!("another leads after {:?}", began.elapsed());
+            }
+            match fault {
+                Fault::Pause => nodes[at].signal(Signal::CONT),
+                Fault::Nats => {
+                    await_writes(leader(&nodes));
+                    nats.start_again(server);
+                }
+                _ => {}
+            }
+            for at in killed {
+                nodes[*at].start_again();
+                load.ports.lock().expect("nothing panics with it")[*at] = nodes[*at].address().port();
+            }
         }
-        let leading = leader(&nodes);
-        let before = ids(leading, "stream:0").len();
-        wait_for("writes", || (ids(leading, "stream:0").len() > before + 100).then_some(()));
-        load.is_over.store(true, SeqCst);
+        await_writes(leader(&nodes));
+        drop(ends);
         writers.into_iter().map(|writer| writer.join().expect("a writer ends")).collect::<Vec<_>>()
     });
     await_same(&nodes);

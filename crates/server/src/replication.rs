@@ -340,7 +340,8 @@ impl Replication {
         }
         let released = self.released.load(Ordering::SeqCst);
         let lsn = journal.append(&standing(released, true, &queue.witness))?;
-        self.void[1].fetch_min(lsn.0, Ordering::SeqCst);
+        // What is read before the first write depends on this record, which counts.
+        self.void[1].fetch_min(lsn.0.saturating_sub(1), Ordering::SeqCst);
         self.begin_at(lsn);
         queue.taken = lsn.0;
         self.is_leading.store(true, Ordering::Release);
@@ -476,6 +477,7 @@ mod tests {
         assert!(replication.is_clean());
         replication.applied(&journal, &[b"of another".to_vec()], b"two").expect("the journal takes it");
         assert!(replication.lead(&journal).expect("the journal takes it"));
+        assert_eq!(replication.fate(replication.submitted()), Fate::Stored, "what a reader sees now");
         let later = append();
         let fates = [first, second, stray, later].map(|lsn| replication.fate(lsn));
         assert_eq!(fates, [Fate::Stored, Fate::Void, Fate::Void, Fate::Pending]);
