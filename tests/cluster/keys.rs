@@ -89,11 +89,17 @@ fn ids(node: &Server, key: &str) -> Vec<String> {
     entries.as_slice().expect("entries").iter().map(text).collect()
 }
 
-/// Waits until more has been written.
-fn await_writes(leading: &Server) {
-    let mut reader = reader(leading);
-    let before = reader.int(&["XLEN", "stream:0"]);
-    wait_for("writes", || (reader.int(&["XLEN", "stream:0"]) > before + 100).then_some(()));
+/// Waits until more has been written. All nodes run; which one leads may change.
+fn await_writes(nodes: &[Server]) {
+    let length_at = |node: &Server| {
+        let mut reader = reader(node);
+        reader.send(&["XLEN", "stream:0"]);
+        // The reply of one that is about to lead no more is an error.
+        reader.value().as_int()
+    };
+    let length = || nodes.iter().filter_map(length_at).max().unwrap_or(0);
+    let before = length();
+    wait_for("writes", || (length() > before + 100).then_some(()));
 }
 
 /// What is done to nodes and NATS under load.
@@ -195,7 +201,7 @@ fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
         for round in 0..crash_rounds(2) {
             let leading = leader(&nodes).pid();
             let at = nodes.iter().position(|node| node.pid() == leading).expect("it is one of them");
-            await_writes(&nodes[at]);
+            await_writes(&nodes);
             if round % 4 == 1 {
                 // A snapshot of its own, from which it starts, and goes on with the log.
                 nodes[(at + 1) % 3].connect().request(&["BGREWRITEAOF"]);
@@ -226,7 +232,7 @@ fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
             match fault {
                 Fault::Pause => nodes[at].signal(Signal::CONT),
                 Fault::Nats => {
-                    await_writes(leader(&nodes));
+                    await_writes(&nodes);
                     nats.start_again(server);
                 }
                 _ => {}
@@ -236,7 +242,7 @@ fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
                 load.ports.lock().expect("nothing panics with it")[*at] = nodes[*at].address().port();
             }
         }
-        await_writes(leader(&nodes));
+        await_writes(&nodes);
         drop(ends);
         writers.into_iter().map(|writer| writer.join().expect("a writer ends")).collect::<Vec<_>>()
     });
