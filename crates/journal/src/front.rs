@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Appending is a copy under one lock, held for as long as the copy takes; the LSN is given under that lock, so the order
-//! of LSNs is the order of the bytes. The buffer begins with a blank sync mark, which the engine writes or skips.
+//! of LSNs is the order of the bytes. The buffer begins with a blank sync mark, which the engine writes or skips. A long
+//! payload is not copied under it: whoever takes the buffer puts it in its place, and that is no shard ([`Front::has_much`]).
 //!
 //! Invariants
 //! - `durable ≤ written ≤ appended`; each only rises.
@@ -28,7 +29,7 @@ use crate::engine::GivenUp;
 use crate::error::{Error, Refusal};
 use crate::manifest::SnapshotInfo;
 use crate::policy::{FsyncPolicy, Options};
-use crate::record::{self, FRAME_PAYLOAD_BYTES_MAX, Kind, MARK_BYTES};
+use crate::record::{self, FRAME_BYTES, FRAME_PAYLOAD_BYTES_MAX, Kind, MARK_BYTES};
 use crate::segment::Segment;
 use crate::snapshot::SnapshotPlace;
 use crate::{Lsn, Stats};
@@ -51,6 +52,9 @@ pub enum Event {
     /// The disk takes writes again, and everything that waited is durable.
     Resumed,
 }
+
+/// Bytes that a shard writes itself, as those of one turn usually are; the system copies them in less than a millisecond.
+const WRITTEN_BY_SHARDS_MAX: usize = 2 << 20;
 
 /// Who is told of events. Called on the journal's threads: must not block, must not call back into the journal's waits.
 pub type Notify = Arc<dyn Fn(Event) + Send + Sync>;
@@ -82,6 +86,10 @@ pub(crate) struct Taken {
 struct Pending {
     /// Blank frames, the first one a sync mark.
     frames: Vec<u8>,
+    /// Payloads of records that are not in `frames` yet, and where in it each is to be put.
+    long: Vec<(usize, Vec<u8>)>,
+    /// Bytes of these.
+    long_bytes: usize,
     /// LSN of the next record.
     next: Lsn,
     commands: Vec<Command>,
@@ -112,11 +120,13 @@ pub(crate) struct Front {
     write_work: Condvar,
     /// A sync runs during which shards had better not write: a file system may make them wait for it.
     is_syncing: AtomicBool,
+    /// A thread of the journal writes so much that shards had better not wait for its end.
+    is_writing_much: AtomicBool,
     /// A [`Parked`]; written under `pending`'s lock, read without it by `flush`.
     parked: AtomicU8,
     /// What `admit` says: 0 is yes; see `set_refusal`.
     refusal: AtomicU8,
-    /// Length of `Pending::frames`, for `admit`, which takes no lock. Exactness is not needed: it is a limit on memory.
+    /// Bytes of what is pending, for `admit`, which takes no lock. Exactness is not needed: it is a limit on memory.
     pending_bytes: AtomicUsize,
     pending_bytes_max: usize,
     pub(crate) frame_payload_max: usize,
@@ -147,6 +157,8 @@ impl Front {
     pub(crate) fn new(last: Lsn, durable: Lsn, options: &Options) -> Arc<Front> {
         let pending = Pending {
             frames: blank(Vec::new()),
+            long: Vec::new(),
+            long_bytes: 0,
             next: last.next(),
             commands: Vec::new(),
             woken: false,
@@ -158,6 +170,7 @@ impl Front {
             write_wanted: Mutex::new(false),
             write_work: Condvar::new(),
             is_syncing: AtomicBool::new(false),
+            is_writing_much: AtomicBool::new(false),
             parked: AtomicU8::new(Parked::Awake as u8),
             refusal: AtomicU8::new(0),
             pending_bytes: AtomicUsize::new(0),
@@ -193,6 +206,27 @@ impl Front {
         Ok(self.number(pending))
     }
 
+    /// See [`crate::Journal::append_long`].
+    pub(crate) fn append_long(&self, payload: Vec<u8>) -> Result<Lsn, Refusal> {
+        if payload.len() > self.payload_bytes_max {
+            return Err(Refusal::TooLarge);
+        }
+        let mut pending = self.pending.lock();
+        if pending.closed {
+            return Err(Refusal::Closed);
+        }
+        let at = pending.frames.len();
+        pending.long_bytes += payload.len();
+        pending.long.push((at, payload));
+        Ok(self.number(pending))
+    }
+
+    /// Whether so much is pending that a shard had better not write it.
+    #[inline]
+    pub(crate) fn has_much(&self) -> bool {
+        self.pending_bytes.load(Ordering::Relaxed) > WRITTEN_BY_SHARDS_MAX
+    }
+
     /// See [`crate::Journal::append_with`].
     #[inline]
     pub(crate) fn append_with(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Lsn, Refusal> {
@@ -219,7 +253,7 @@ impl Front {
         let lsn = pending.next;
         pending.next = lsn.next();
         // Relaxed: a limit, see the field.
-        self.pending_bytes.store(pending.frames.len(), Ordering::Relaxed);
+        self.pending_bytes.store(pending.frames.len() + pending.long_bytes, Ordering::Relaxed);
         // Release, with the Acquire in `appended_lsn`.
         self.appended.store(lsn.0, Ordering::Release);
         lsn
@@ -271,9 +305,20 @@ impl Front {
         outcome
     }
 
-    /// Whether a sync runs. A hint: whoever misses its beginning waits for a file system at worst.
-    pub(crate) fn is_syncing(&self) -> bool {
+    /// Writes on a thread of the journal, for which shards don't wait if it is much.
+    pub(crate) fn during_write<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.is_writing_much.store(self.has_much(), Ordering::Relaxed);
+        let outcome = write();
+        self.is_writing_much.store(false, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Whether a shard leaves the writing to a thread of the journal. A hint: whoever misses it waits for a file system, or
+    /// for the end of a long write, at worst.
+    pub(crate) fn is_left_to_thread(&self) -> bool {
         self.is_syncing.load(Ordering::Relaxed)
+            || self.is_writing_much.load(Ordering::Relaxed)
+            || self.has_much()
     }
 
     /// Hands a command to the engine and wakes it; `Closed` if it has stopped.
@@ -296,7 +341,28 @@ impl Front {
         let spare = blank(spare);
         let mut pending = self.pending.lock();
         self.pending_bytes.store(0, Ordering::Relaxed);
-        Taken { frames: std::mem::replace(&mut pending.frames, spare), last: Lsn(pending.next.0 - 1) }
+        let frames = std::mem::replace(&mut pending.frames, spare);
+        let (long, last) = (std::mem::take(&mut pending.long), Lsn(pending.next.0 - 1));
+        let long_bytes = std::mem::take(&mut pending.long_bytes);
+        drop(pending);
+        Taken { frames: self.with_long(frames, long, long_bytes), last }
+    }
+
+    /// Puts long payloads in their places.
+    fn with_long(&self, frames: Vec<u8>, long: Vec<(usize, Vec<u8>)>, long_bytes: usize) -> Vec<u8> {
+        if long.is_empty() {
+            return frames;
+        }
+        let headers = (long.len() + long_bytes / self.frame_payload_max) * FRAME_BYTES;
+        let mut whole = Vec::with_capacity(frames.len() + long_bytes + headers);
+        let mut copied = 0;
+        for (at, payload) in long {
+            whole.extend_from_slice(&frames[copied..at]);
+            record::push_record(&payload, self.frame_payload_max, &mut whole);
+            copied = at;
+        }
+        whole.extend_from_slice(&frames[copied..]);
+        whole
     }
 
     /// Takes the commands.
@@ -315,7 +381,7 @@ impl Front {
         let work = match how {
             Parked::Awake => return,
             Parked::Quiet | Parked::Joined => false,
-            Parked::Idle => pending.frames.len() > MARK_BYTES,
+            Parked::Idle => pending.frames.len() > MARK_BYTES || !pending.long.is_empty(),
         };
         if work || pending.woken || !pending.commands.is_empty() {
             return;

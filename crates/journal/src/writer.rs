@@ -5,7 +5,8 @@
 //!
 //! Who writes. Under `EverySec` and `No` whoever flushes writes what all shards have appended, on its own thread: no wake-up,
 //! and the reply that waits for it leaves at once. While a sync runs, a file system may let a writer wait for it; then the
-//! second thread writes, and tells [`Event::Written`]. So a sync that takes seconds delays no shard and no reply.
+//! second thread writes, and tells [`Event::Written`]. So a sync that takes seconds delays no shard and no reply. It writes
+//! megabytes as well, for which a shard has no time.
 //!
 //! What one sync serves. Under `Always` the thread sleeps until a shard's `flush`, takes what all shards have appended,
 //! writes it in one call, syncs once and tells everybody. What comes meanwhile waits for the next `flush`, or a moment.
@@ -112,6 +113,13 @@ impl Journal {
         self.front.append(payload)
     }
 
+    /// Like [`append`](Self::append) for a payload that is long: it is not copied here, but by the thread that writes it.
+    ///
+    /// Cost: one lock.
+    pub fn append_long(&self, payload: Vec<u8>) -> Result<Lsn, Refusal> {
+        self.front.append_long(payload)
+    }
+
     /// Like [`append`](Self::append), with the payload written straight into the journal's buffer.
     ///
     /// `encode` must only append to the vector it is given, be short, and not call the journal: it runs under its lock.
@@ -141,7 +149,7 @@ impl Journal {
         if matches!(self.admit(), Err(Refusal::DiskFull | Refusal::DiskFailed | Refusal::Closed)) {
             return;
         }
-        if self.front.is_syncing() {
+        if self.front.is_left_to_thread() {
             return self.front.want_write();
         }
         match self.pen.try_lock_for(PEN_WAIT_MAX) {
@@ -315,7 +323,7 @@ impl Journal {
 /// Writes what is pending, and returns what is written.
 fn write(front: &Front, pen: &Mutex<Pen>) -> Lsn {
     let mut pen = pen.lock();
-    write_with(front, &mut pen);
+    front.during_write(|| write_with(front, &mut pen));
     pen.written
 }
 

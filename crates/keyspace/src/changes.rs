@@ -183,6 +183,12 @@ impl Changes {
         &self.effects
     }
 
+    /// Hands them over, if they are so long that their buffer would not be kept.
+    #[inline]
+    pub fn take_long_effects(&mut self) -> Option<Vec<u8>> {
+        (self.effects.len() > KEPT_BYTES_MAX).then(|| std::mem::take(&mut self.effects))
+    }
+
     /// The events in order.
     pub fn events(&self) -> impl ExactSizeIterator<Item = KeyEvent<'_>> {
         self.events.iter().map(|(event, at, subkeys)| KeyEvent {

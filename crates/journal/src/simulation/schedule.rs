@@ -348,7 +348,7 @@ impl<S: Subject> Story<S> {
                 continue;
             }
             for (effect, digest) in written {
-                let lsn = journal.append(&effect).expect("an open journal takes what it has admitted");
+                let lsn = append(journal, &effect);
                 self.note(effect, digest);
                 assert_eq!(lsn.0 as usize, self.history.len(), "LSNs rise by one");
             }
@@ -429,7 +429,7 @@ impl<S: Subject> Story<S> {
             // Half of it at each sync, so that a turn with two has some in both.
             for _ in 0..planned.len().div_ceil(2) {
                 if let Some(effect) = planned.pop_front() {
-                    journal.append(&effect).expect("an open journal takes what it has admitted");
+                    append(&journal, &effect);
                 }
             }
             journal.write_beside_sync();
@@ -451,7 +451,7 @@ impl<S: Subject> Story<S> {
     /// Appends what no sync has run for.
     fn settle_writes(&mut self, journal: &Journal) {
         for effect in self.during_sync.lock().drain(..) {
-            journal.append(&effect).expect("an open journal takes what it has admitted");
+            append(journal, &effect);
         }
         assert_eq!(journal.last_lsn().0 as usize, self.history.len(), "LSNs rise by one");
     }
@@ -658,6 +658,15 @@ impl<S: Subject> Story<S> {
         self.disk.flip_bit(name, bit);
         Ok(())
     }
+}
+
+/// Appends a record: one of three without a copy, as long ones are.
+fn append(journal: &Journal, effect: &[u8]) -> Lsn {
+    let appended = match effect.len() % 3 {
+        0 => journal.append_long(effect.to_vec()),
+        _ => journal.append(effect),
+    };
+    appended.expect("an open journal takes what it has admitted")
 }
 
 #[cfg(test)]

@@ -76,6 +76,11 @@ pub(crate) trait EffectLog: std::fmt::Debug + Send + Sync {
     /// Takes the effects of one command or transaction (see [`sterna_keyspace::Effects`]) as one record and returns its
     /// number. Called with partitions locked: it must not wait for a disk.
     fn append(&self, effects: &[u8]) -> u64;
+
+    /// The same for long ones, which are not copied.
+    fn append_long(&self, effects: Vec<u8>) -> u64 {
+        self.append(&effects)
+    }
 }
 
 /// Who runs a command, where, and when.
@@ -358,7 +363,10 @@ impl Partitions {
     #[inline]
     fn write_effects(&self, log: &mut Changes) {
         if !log.effects().is_empty() {
-            let lsn = self.journal.get().map(|journal| journal.append(log.effects()));
+            let lsn = self.journal.get().map(|journal| match log.take_long_effects() {
+                None => journal.append(log.effects()),
+                Some(effects) => journal.append_long(effects),
+            });
             log.logged(lsn);
         }
     }

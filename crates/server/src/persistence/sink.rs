@@ -30,6 +30,10 @@ impl EffectLog for Sink {
         };
         appended.map_or_else(|_| self.append_nowhere(), |lsn| lsn.0)
     }
+
+    fn append_long(&self, effects: Vec<u8>) -> u64 {
+        self.journal.append_long(effects).map_or_else(|_| self.append_nowhere(), |lsn| lsn.0)
+    }
 }
 
 impl Sink {
