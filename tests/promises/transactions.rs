@@ -310,9 +310,85 @@ fn messages_of_a_long_transaction_to_its_own_client_follow_its_reply() {
     }
 }
 
+/// A script that increments `n` and `m`.
+const BOTH: &str = "redis.call('INCR', 'n') for i = 1, 2000 do end return redis.call('INCR', 'm')";
+
+/// A transaction of so many of these, with another one in their middle, without its EXEC.
+fn queue_scripts(client: &mut Client, scripts: usize, between: &str) {
+    let mut bytes = request_bytes(&["MULTI"]);
+    for nth in 0..scripts {
+        let text = if nth == scripts / 2 { between } else { BOTH };
+        bytes.extend(request_bytes(&["EVAL", text, "0"]));
+    }
+    client.send_bytes(&bytes);
+    (0..=scripts).for_each(|_| drop(client.value()));
+}
+
+/// The same, slow: longer than a few milliseconds on any machine.
+const SLOW: &str = "redis.call('INCR', 'n') for i = 1, 20000000 do end return redis.call('INCR', 'm')";
+
+#[test]
+fn scripts_are_steps_of_a_long_transaction_between_which_others_are_served() {
+    const SCRIPTS: usize = 1_000;
+    for (shards, between) in [(1, BOTH), (1, SLOW), (2, SLOW)] {
+        let server = Launch::shards(shards).args(&["--busy-reply-threshold", "5"]).start();
+        let (mut client, mut other) = (server.connect(), server.connect());
+        let mut was_seen = false;
+        for round in 0..100 {
+            // As above: one that was over too soon shows nothing.
+            if was_seen {
+                break;
+            }
+            queue_scripts(&mut client, SCRIPTS, between);
+            client.send(&["EXEC"]);
+            let (before, after) = (round * SCRIPTS, (round + 1) * SCRIPTS);
+            thread::scope(|scope| {
+                for _ in 0..shards {
+                    scope.spawn(|| assert_no_state_between(&mut server.connect(), after));
+                }
+                let watcher = scope.spawn(|| client.value());
+                while !watcher.is_finished() {
+                    // On the transaction's own shard nobody could see this if all of it were one piece.
+                    was_seen |= scripts_run(&mut other).is_some_and(|run| before < run && run < after);
+                }
+                let numbers = elements(watcher.join().expect("a reply"));
+                assert!(numbers.into_iter().eq((before + 1..=after).map(|n| Value::Int(n as i64))));
+            });
+        }
+        assert!(was_seen, "nobody was served between two scripts on {shards} shards");
+    }
+}
+
+/// How many scripts have been run; `None` beside one that has run for too long.
+fn scripts_run(client: &mut Client) -> Option<usize> {
+    client.send(&["INFO", "commandstats"]);
+    let Value::Bulk(info) = client.value() else { return None };
+    let info = String::from_utf8_lossy(&info).into_owned();
+    let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_eval:calls="));
+    calls.and_then(|calls| calls.split(',').next()?.parse().ok())
+}
+
 /// What others are told beside a script that has run for too long.
 fn is_busy(reply: &Value) -> bool {
     matches!(reply, Value::Error(text) if text.starts_with(b"BUSY "))
+}
+
+/// Reads `n` and `m`, which are the same at any time, until they have come to `end`.
+fn assert_no_state_between(client: &mut Client, end: usize) {
+    let end = Value::Bulk(end.to_string().into_bytes());
+    loop {
+        client.send(&["MGET", "n", "m"]);
+        match client.value() {
+            busy if is_busy(&busy) => {}
+            both => {
+                let both = elements(both);
+                assert_eq!(both[0], both[1], "a state between");
+                if both[0] == end {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 #[test]

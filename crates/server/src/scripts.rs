@@ -91,6 +91,11 @@ impl Scripts {
         self.engine.lock_unless(|| self.is_busy()).filter(|_| !self.is_busy())
     }
 
+    /// Waits for the engine as the transaction that keeps others from it. The caller holds no partition.
+    pub(crate) fn turn_of_transaction(&self) -> Turn<'_> {
+        self.engine.lock()
+    }
+
     /// What others are answered now.
     pub(crate) fn busy_text(&self) -> &'static str {
         if self.is_function.load(Relaxed) { BUSY_FUNCTION } else { BUSY_SCRIPT }

@@ -3,8 +3,8 @@
 //! It locks the partitions of all keys that its commands and watches name, in their order, and runs the commands one after the
 //! other; no other client sees a state between. Blocked clients are answered after the last.
 //!
-//! One that may take long (many commands, long values) does so with the right of a script, and goes on in slices if it does:
-//! `shard/exec.rs` says how. What runs a script or changes settings is run in one piece.
+//! One that may take long (many commands, long values, scripts) does so with the right of a script, and goes on in slices if it
+//! does: `shard/exec.rs` says how. A script is one piece of it, and what changes settings is run in one piece as a whole.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,10 +58,12 @@ impl Shard {
         let changes_settings = has(&|row| row.has(Flags::CHANGES_SETTINGS));
         let _turn = changes_settings.then(|| server.config_changes.lock());
         let runs_script = has(&|row| matches!(runs(row), Runs::Script(_)) && needs_engine(row));
-        let way = match (runs_script, changes_settings) {
-            (true, _) => Way::AsScript,
-            (false, true) => Way::Whole,
-            (false, false) => Way::AsLong,
+        let way = if runs_script {
+            Way::AsScript
+        } else if changes_settings {
+            Way::Whole
+        } else {
+            Way::AsLong
         };
         let (mut turn, held) = hold(&server, (&transaction, &retained), needed, scene, way);
         let Some(mut held) = held.filter(|_| !partitions.is_busy()) else {
@@ -82,9 +84,17 @@ impl Shard {
         let start = reply.out.len();
         reply.array(transaction.queued.len());
         let (now_ms, now, is_retained) = (scene.now_ms, Instant::now(), !retained.is_empty());
-        let mut course =
-            Course { transaction, at: 0, stage: Stage::Next, now_ms, now, is_retained, large_reply: None };
-        let until = (turn.is_some() && way == Way::AsLong).then(|| now + SLICE);
+        let mut course = Course {
+            transaction,
+            at: 0,
+            stage: Stage::Next,
+            now_ms,
+            now,
+            is_retained,
+            runs_script,
+            large_reply: None,
+        };
+        let until = (turn.is_some() && !changes_settings).then(|| now + SLICE);
         while course.is_under_way() {
             self.run_queued(slot, &mut course, &mut held, turn.as_mut(), reply.out, until);
             if until.is_some_and(|until| course.now >= until) {
@@ -215,7 +225,12 @@ impl Shard {
                 let server = Arc::clone(&self.server);
                 let reply = Reply::new(out, self.connections[slot].proto);
                 let place = Some(Place { engine: engine(turn, server.partitions.libraries()), held });
-                run(&mut ScriptCall { shard: self, slot, row, args, reply, place })
+                // It is as old as itself, and sees the time that the other commands see.
+                self.clock.instant = course.now;
+                let now_ms = std::mem::replace(&mut self.clock.now_ms, course.now_ms);
+                let result = run(&mut ScriptCall { shard: self, slot, row, args, reply, place });
+                self.clock.now_ms = self.clock.now_ms.max(now_ms);
+                result
             }
             _ => self.execute(slot, row, args, out, true),
         };
@@ -357,12 +372,18 @@ impl Shard {
         self.executing = Some(who);
         self.credit.begin_request();
         std::mem::swap(&mut self.changes, &mut transaction.changes);
+        let mut turn = transaction.course.runs_script.then(|| server.scripts.turn_of_transaction());
         let mut held = server.partitions.hold_growing();
         held.add(transaction.needed);
         let LongTransaction { course, reply, .. } = &mut *transaction;
         course.pass();
         while course.is_under_way() {
-            self.run_queued(who.slot, course, &mut held, None, reply.buffer(), until);
+            self.run_queued(who.slot, course, &mut held, turn.as_mut(), reply.buffer(), until);
+            if turn.is_some() {
+                // A script that has ended has nothing to itself any more.
+                held.stay_busy();
+                server.scripts.begin_transaction();
+            }
             if let Some(large) = course.large_reply.take() {
                 reply.push(large);
             }
@@ -373,11 +394,16 @@ impl Shard {
         let is_done = course.is_done();
         if is_done {
             held.end_busy();
+            if self.forget_ended_script() {
+                reply.clear();
+                Reply::new(reply.buffer(), self.connections[who.slot].proto).error(ENDED.wire());
+            }
             held.serve_ready(self.clock.now_ms, &mut self.changes);
             self.remember_served();
             server.scripts.end_transaction();
         }
         drop(held);
+        drop(turn);
         self.spread_changes();
         self.end_run();
         self.defer_own_pushes();
@@ -424,7 +450,7 @@ enum Way {
     Whole,
     /// In slices, if it is long.
     AsLong,
-    /// In one piece, with the Lua state.
+    /// With the Lua state, and in slices between its commands unless it changes settings.
     AsScript,
 }
 

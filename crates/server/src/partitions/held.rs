@@ -140,6 +140,13 @@ impl Held<'_> {
         self.release();
     }
 
+    /// Has the keyspace be busy still, though a script has ended that ([`Held::end_busy`]); all are locked since.
+    pub(crate) fn stay_busy(&mut self) {
+        if !self.is_empty() {
+            self.of.busy.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Unlocks all, while the keyspace is busy.
     pub(crate) fn release(&mut self) {
         self.guards.clear();

@@ -12,7 +12,7 @@
 //! 2. When its first slice is over, the partitions are unlocked and the keyspace is *busy* (`partitions/mod.rs`): nobody runs a
 //!    command on keys but the transaction. Connections whose requests need keys wait (`Wait::Keys`), on every shard.
 //! 3. Each turn of its shard locks its partitions for another slice. A command that takes long by itself is run on copies of
-//!    its keys (`shard/apart.rs`), a long reply is made in steps.
+//!    its keys (`shard/apart.rs`), a long reply is made in steps. A script runs from its beginning to its end.
 //! 4. At the end all partitions are locked, blocked readers are served, all effects become one record, and whoever waits is
 //!    told so. Its reply is queued as a whole: until then nothing of it is sent.
 //!
@@ -76,6 +76,8 @@ pub(crate) struct Course {
     pub(crate) now: Instant,
     /// Whether one of its messages is kept.
     pub(crate) is_retained: bool,
+    /// Whether it needs the Lua state.
+    pub(crate) runs_script: bool,
     /// The reply of a command that was run apart, if it is long.
     pub(crate) large_reply: Option<Vec<u8>>,
 }
