@@ -76,7 +76,7 @@ pub trait Nodes: Send + Sync {
     /// What INFO says: names and values.
     fn figures(&self) -> Vec<(&'static str, String)>;
 
-    /// Who leads the keys. Shards get a [`Mail::Lead`](crate::mailbox::Mail::Lead) behind every change.
+    /// Who leads the keys. Shards get a `Mail::Lead` behind every change.
     fn lead(&self) -> Lead;
 
     /// Hands on [`records`] of one shard, in its order, to the node that leads since `term`; dropped if that has changed.
