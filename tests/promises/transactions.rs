@@ -420,7 +420,11 @@ fn of_a_transaction_whose_script_the_stop_has_ended_nothing_is_left() {
         server.restart();
         let reply = client.rest();
         let text = b"-ERR the server stops: nothing of the request is kept\r\n";
-        assert!(reply.is_empty() || reply == text, "what is not kept was acknowledged");
+        assert!(
+            reply.is_empty() || reply == text,
+            "what is not kept was acknowledged: {}",
+            reply.escape_ascii()
+        );
         let mut other = server.connect();
         assert_eq!(other.request(&["DBSIZE"]), Value::Int(0));
     }
