@@ -1,5 +1,6 @@
 //! Where the partitions put their effects: the journal's end.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -23,20 +24,26 @@ pub(super) struct Sink {
 impl EffectLog for Sink {
     #[inline]
     fn append(&self, effects: &[u8]) -> u64 {
-        // A record of any length is one: it is there as a whole after a crash, or not at all.
-        let appended = match &self.replication {
-            None => self.journal.append(effects),
-            Some(replication) => replication.append(&self.journal, effects),
-        };
-        appended.map_or_else(|_| self.append_nowhere(), |lsn| lsn.0)
+        self.put(Cow::Borrowed(effects))
     }
 
     fn append_long(&self, effects: Vec<u8>) -> u64 {
-        self.journal.append_long(effects).map_or_else(|_| self.append_nowhere(), |lsn| lsn.0)
+        self.put(Cow::Owned(effects))
     }
 }
 
 impl Sink {
+    #[inline]
+    fn put(&self, effects: Cow<'_, [u8]>) -> u64 {
+        // A record of any length is one: it is there as a whole after a crash, or not at all.
+        let appended = match (&self.replication, effects) {
+            (Some(replication), effects) => replication.append(&self.journal, &effects),
+            (None, Cow::Borrowed(effects)) => self.journal.append(effects),
+            (None, Cow::Owned(long)) => self.journal.append_long(long),
+        };
+        appended.map_or_else(|_| self.append_nowhere(), |lsn| lsn.0)
+    }
+
     /// The write has been made and can't be taken back: what the journal does not take leaves a gap, which only a snapshot
     /// closes, and no write is taken before there is one.
     #[cold]
