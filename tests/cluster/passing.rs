@@ -554,3 +554,131 @@ fn who_asks_by_http_is_served_too_and_told_what_is_not_there() {
     let refused = passes.get("/v1/events?stream=s", "");
     assert!(refused.status == 400 && refused.body.contains("only at the node that leads"), "{refused:?}");
 }
+
+/// A node that leads, and one that does not and whose users stand in a file: `few` may ask for keys that begin with `mine:`.
+fn pair_with_users(nats: &Nats) -> (Server, Server) {
+    let name = name();
+    let leads = leader(&name, nats).start();
+    let users = "user default on nopass sanitize-payload ~* &* +@all\nuser few on nopass ~mine:* &* +@all\n";
+    let passes = of_cluster(&name, nats, 1)
+        .file("users.acl", users)
+        .args(&["--aclfile", "{folder}/users.acl"])
+        .start();
+    let pair = [leads, passes];
+    await_joined(&pair);
+    await_led(&pair[1]);
+    let [leads, passes] = pair;
+    (leads, passes)
+}
+
+fn login(node: &Server, user: &str) -> Client {
+    let mut client = node.connect_resp3();
+    client.request(&["AUTH", user, "any"]);
+    client
+}
+
+fn await_blocked(leads: &Server, count: usize) {
+    let expected = format!("blocked_clients:{count}\r");
+    wait_for("so many clients to be blocked there", || {
+        leads.connect().text(&["INFO", "clients"]).contains(&expected).then_some(())
+    });
+}
+
+#[test]
+fn what_waits_at_the_node_that_leads_ends_when_the_right_to_it_does() {
+    let Some(nats) = nats() else { return };
+    let (leads, passes) = pair_with_users(nats);
+    let (mut there, mut here) = (leads.connect(), passes.connect());
+    there.request(&["XGROUP", "CREATE", "mine:s", "g", "$", "MKSTREAM"]);
+    let waits: [&[&str]; 5] = [
+        &["BLPOP", "mine:list", "0"],
+        &["BLMOVE", "mine:list", "mine:to", "LEFT", "LEFT", "0"],
+        &["BZPOPMIN", "mine:z", "0"],
+        &["XREAD", "BLOCK", "0", "STREAMS", "mine:s", "$"],
+        &["XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "mine:s", ">"],
+    ];
+    let taken: [&[&str]; 2] =
+        [&["ACL", "SETUSER", "few", "resetkeys", "~other:*"], &["ACL", "SETUSER", "few", "-@all"]];
+    for take in taken {
+        let mut waiting: Vec<Client> = waits.iter().map(|_| login(&passes, "few")).collect();
+        waiting.iter_mut().zip(waits).for_each(|(client, wait)| client.send(wait));
+        await_blocked(&leads, waits.len());
+        // The users of the node that leads are not those of others.
+        there.request(&["ACL", "SETUSER", "few", "off", "resetkeys", "-@all"]);
+        here.request(take);
+        for (client, wait) in waiting.iter_mut().zip(waits) {
+            let refusal = client.error();
+            assert!(refusal.starts_with("NOPERM"), "{wait:?}: {refusal}");
+        }
+        await_blocked(&leads, 0);
+        there.request(&["RPUSH", "mine:list", "kept"]);
+        assert_eq!(there.int(&["LLEN", "mine:list"]), 1, "nobody takes it");
+        there.request(&["DEL", "mine:list"]);
+        // The rights of the file again.
+        assert_eq!(shown(&here.request(&["ACL", "LOAD"])), "OK");
+    }
+    // Who keeps the right goes on waiting; the file is another one by now; and a user that is no more waits for nothing.
+    let mut few = login(&passes, "few");
+    few.send(&["BLPOP", "mine:list", "0"]);
+    await_blocked(&leads, 1);
+    here.request(&["ACL", "SETUSER", "few", "~more:*"]);
+    there.request(&["RPUSH", "mine:list", "a"]);
+    assert_eq!(shown(&few.value()), "[mine:list a]");
+    few.send(&["BLPOP", "mine:list", "0"]);
+    await_blocked(&leads, 1);
+    here.request(&["ACL", "DELUSER", "few"]);
+    assert!(few.rest().is_empty());
+    await_blocked(&leads, 0);
+    // Each was denied once, where the client is.
+    let denied = shown(&here.request(&["ACL", "LOG"]));
+    assert!(denied.contains("blpop") || denied.contains("mine:list"), "{denied}");
+    assert_eq!(shown(&there.request(&["ACL", "LOG"])), "[]");
+}
+
+#[test]
+fn what_is_tracked_and_watched_at_the_node_that_leads_follows_the_rights() {
+    let Some(nats) = nats() else { return };
+    let (leads, passes) = pair_with_users(nats);
+    let (mut there, mut here) = (leads.connect(), passes.connect());
+    here.request(&["ACL", "SETUSER", "other", "on", "nopass", "~other:*", "&*", "+@all"]);
+    let changed = |there: &mut Client, keys: &[&str]| {
+        keys.iter().for_each(|key| drop(there.request(&["SET", key, "v"])));
+    };
+    // Its user's rules, and another user.
+    type Change<'a> = &'a dyn Fn(&mut Client, &mut Client);
+    let become_less: [Change<'_>; 2] =
+        [&|here, _| drop(here.request(&["ACL", "SETUSER", "few", "resetkeys", "~other:*"])), &|_, client| {
+            drop(client.request(&["AUTH", "other", "any"]))
+        }];
+    for (round, become_less) in become_less.iter().enumerate() {
+        let mut client = login(&passes, "few");
+        client.request(&["CLIENT", "TRACKING", "ON", "BCAST"]);
+        changed(&mut there, &["mine:1", "other:1"]);
+        assert_eq!(shown_push(&client.value()), "invalidate [mine:1]", "round {round}");
+        become_less(&mut here, &mut client);
+        // It is told to forget what it has read; from then on it is told of what it may read.
+        assert_eq!(shown_push(&client.value()), "invalidate Null", "round {round}");
+        changed(&mut there, &["mine:2", "other:2"]);
+        assert_eq!(shown_push(&client.value()), "invalidate [other:2]", "round {round}");
+        here.request(&["ACL", "LOAD"]);
+        here.request(&["ACL", "SETUSER", "other", "on", "nopass", "~other:*", "&*", "+@all"]);
+    }
+    // Without the right to track, it is closed, as where it is served at once.
+    let mut client = login(&passes, "few");
+    client.request(&["CLIENT", "TRACKING", "ON"]);
+    here.request(&["ACL", "SETUSER", "few", "-client|tracking"]);
+    client.rest();
+    wait_for("nobody to track keys there", || {
+        leads.connect().text(&["INFO", "clients"]).contains("tracking_clients:0").then_some(())
+    });
+    here.request(&["ACL", "LOAD"]);
+    // A watched key that it could not read for a time may have been touched.
+    let mut client = login(&passes, "few");
+    client.request(&["WATCH", "mine:w"]);
+    here.request(&["ACL", "SETUSER", "few", "resetkeys"]);
+    here.request(&["ACL", "SETUSER", "few", "~mine:*"]);
+    let replies = pipeline(&mut client, &[&["MULTI"], &["SET", "mine:w", "v"], &["EXEC"]]);
+    assert_eq!(replies[2], "Null", "{replies:?}");
+    let replies = pipeline(&mut client, &[&["MULTI"], &["SET", "mine:w", "v"], &["EXEC"]]);
+    assert_eq!(replies[2], "[OK]", "{replies:?}");
+}

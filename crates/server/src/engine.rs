@@ -215,13 +215,16 @@ fn role_of(asker: &Asker) -> Option<Role> {
         proto: if asker.is_resp3 { Proto::Resp3 } else { Proto::Resp2 },
         is_no_touch: asker.is_no_touch,
         name: String::from_utf8_lossy(&asker.name).into(),
+        is_rights_only: asker.is_rights_only,
     })
 }
 
 impl InnerClient {
-    /// A session acts for another user from now on, or otherwise. Behind what it has sent and been answered. False: it makes no sense.
+    /// A session acts for another user from now on, with other rights, or otherwise: nothing that is sent behind this is read before.
+    /// False: it makes no sense.
     pub fn become_asker(&self, asker: &Asker) -> bool {
         let Some(role) = role_of(asker) else { return false };
+        self.pipe.hold();
         let mail = Mail::Role { pipe: Arc::clone(&self.pipe), role: Box::new(role) };
         self.server.shards[self.shard].mailbox.push(mail);
         true

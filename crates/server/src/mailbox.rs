@@ -143,6 +143,8 @@ pub(crate) struct Role {
     pub(crate) proto: Proto,
     pub(crate) is_no_touch: bool,
     pub(crate) name: Box<str>,
+    /// Only the user's rights have changed: all else stays as requests that are under way have it.
+    pub(crate) is_rights_only: bool,
 }
 
 /// What names of guests begin with.

@@ -17,13 +17,16 @@
 //! | queued commands | checked by EXEC, one by one |
 //! | what was read while tracking | the client is told to forget everything; later it hears only of keys it may read |
 //!
+//! What a connection holds at the node that leads the keys (`shard/passing.rs`: waits, tracking, watched keys) is checked there, in the
+//! same way: that node is told at once ([`Shard::pass_rights`]), and a reply that is on its way from there meanwhile is thrown away.
+//!
 //! A user that is gone takes all its connections with it, and so does the end of a guest's time (a token of HTTP).
 //!
 //! Cost: nothing for an unrestricted user; else O(what the connection holds × rules).
 
 use std::sync::Arc;
 
-use sterna_protocol::{OwnedArgs, Reply};
+use sterna_protocol::{Limits, OwnedArgs, Parser, Progress, Reply};
 use sterna_pubsub::Kind;
 
 use super::table::table;
@@ -47,6 +50,7 @@ impl Shard {
             self.end_resuming(slot, CloseReason::Expired);
             self.check_held(slot);
         }
+        self.pass_rights(slot);
     }
 
     /// Has the connections of changed or removed users follow. Those that must go are dismissed.
@@ -71,7 +75,42 @@ impl Shard {
                     if ends_waits {
                         self.check_wait(slot);
                     }
+                    self.pass_rights(slot);
                 }
+            }
+        }
+    }
+
+    /// A session of another node's client has other rights: checks what it holds here.
+    pub(crate) fn check_all_held(&mut self, slot: usize) {
+        self.check_held(slot);
+        self.check_wait(slot);
+    }
+
+    /// What the connection waits for at the node that leads and may not ask for any more is answered so, whatever comes of it there.
+    pub(crate) fn deny_passed(&mut self, slot: usize) {
+        let connection = &self.connections[slot];
+        let (Some(user), Some(passed)) = (connection.user.clone(), &connection.passed) else { return };
+        let limits = Limits { bulk_bytes_max: usize::MAX, ..Limits::default() };
+        let mut denials = Vec::new();
+        for (index, bytes) in passed.blocking() {
+            let mut parser = Parser::default();
+            let Ok(Progress::Request { .. }) = parser.parse(bytes, &limits) else { continue };
+            let args = parser.args(bytes);
+            let Ok(row) = self.server.renames.resolve(self.server.table, args) else { continue };
+            if let Err(denied) = check(&user, row, args, &|key| self.config.retained_channel(key)) {
+                denials.push((index, row, denied));
+            }
+        }
+        for (index, row, denied) in denials {
+            let text = denied.wire();
+            self.note_denied(slot, row, &denied);
+            self.count_error(&text);
+            let connection = &mut self.connections[slot];
+            let mut refusal = Vec::new();
+            Reply::new(&mut refusal, connection.proto).error(&text);
+            if let Some(passed) = &mut connection.passed {
+                passed.deny(index, &refusal);
             }
         }
     }
@@ -117,8 +156,11 @@ impl Shard {
             return;
         };
         let text = denied.wire();
-        self.note_denied(slot, row, &denied);
-        self.count_error(&text);
+        // What another node's client was denied is counted and logged there.
+        if !self.connections[slot].is_session {
+            self.note_denied(slot, row, &denied);
+            self.count_error(&text);
+        }
         let mut reply = Vec::new();
         Reply::new(&mut reply, self.connections[slot].proto).error(&text);
         match self.connections[slot].state().wait() {
@@ -140,7 +182,9 @@ impl Connection {
         .into_iter()
         .any(|(kind, command)| self.subscriptions.iter(kind).any(|name| !may(user, &[command, name])));
         let is_shown_beyond = self.is_monitor && !may(user, &[b"MONITOR"]);
-        let tracks_beyond = self.tracking.is_some() && !may(user, &[b"CLIENT", b"TRACKING", b"ON"]);
+        let tracks =
+            self.tracking.is_some() || self.passed.as_ref().is_some_and(|passed| passed.tracking.is_some());
+        let tracks_beyond = tracks && !may(user, &[b"CLIENT", b"TRACKING", b"ON"]);
         subscribes_beyond || is_shown_beyond || tracks_beyond
     }
 

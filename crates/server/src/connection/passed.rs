@@ -48,6 +48,8 @@ pub(crate) struct Sent {
     /// The client is not to see its own, either.
     pub(crate) is_silent: bool,
     pub(crate) is_blocking: bool,
+    /// The client may not ask for it any more: whatever is answered, it gets [`Passed::refusal`].
+    pub(crate) is_denied: bool,
     /// The database that the connection is in once it is executed: SELECT of a transaction. Nothing follows it until then.
     pub(crate) selects: Option<u8>,
     pub(crate) repeat: Repeat,
@@ -75,6 +77,8 @@ pub(crate) struct Passed {
     answered_bytes: u64,
     scanner: Scanner,
     incomplete: Vec<u8>,
+    /// What is answered in place of what the client may not have any more.
+    refusal: Vec<u8>,
     /// The database that a transaction has selected, until the connection is told.
     pub(crate) selected: Option<u8>,
     /// Reply bytes that have come, and that the session has not been given room for.
@@ -96,6 +100,8 @@ pub(crate) struct Passed {
 enum Fate {
     Shown,
     Hidden,
+    /// The client is told that it may not ask for that.
+    Refused,
     /// Nobody has asked.
     Nobody,
 }
@@ -120,6 +126,27 @@ impl Passed {
             && self.sent.back().is_none_or(|last| last.selects.is_none())
     }
 
+    /// The requests that may wait for others where they are, by their place among those that are under way, with their bytes.
+    pub(crate) fn blocking(&self) -> Vec<(usize, &[u8])> {
+        let mut at = self.start;
+        let mut blocking = Vec::new();
+        for (index, sent) in self.sent.iter().enumerate() {
+            if sent.is_blocking && !sent.is_denied {
+                blocking.push((index, &self.kept[at..at + sent.bytes]));
+            }
+            at += sent.bytes;
+        }
+        blocking
+    }
+
+    /// Whatever is answered to that request, the client gets `refusal`.
+    pub(crate) fn deny(&mut self, index: usize, refusal: &[u8]) {
+        if let Some(sent) = self.sent.get_mut(index) {
+            sent.is_denied = true;
+            self.refusal = refusal.to_vec();
+        }
+    }
+
     /// Takes in reply bytes: what the client is to see goes to `out`. False: they are no replies, or nobody has asked.
     pub(crate) fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
         let mut at = 0;
@@ -138,6 +165,7 @@ impl Passed {
                     out.extend_from_slice(&bytes[at..at + end]);
                 }
                 Fate::Hidden => {}
+                Fate::Refused => out.extend_from_slice(&self.refusal),
                 Fate::Nobody => return false,
             }
             if !self.incomplete.is_empty() {
@@ -155,12 +183,16 @@ impl Passed {
             sent.hidden -= 1;
             return Fate::Hidden;
         }
-        let is_silent = sent.is_silent;
+        let (is_silent, is_denied) = (sent.is_silent, sent.is_denied);
         if sent.selects.is_some() && begins[0] == b'*' && begins[1] != b'-' {
             self.selected = sent.selects;
         }
         self.pop();
-        if is_silent { Fate::Hidden } else { Fate::Shown }
+        match (is_silent, is_denied) {
+            (true, _) => Fate::Hidden,
+            (false, true) => Fate::Refused,
+            (false, false) => Fate::Shown,
+        }
     }
 
     fn pop(&mut self) {
@@ -207,6 +239,7 @@ impl Passed {
         size_of::<Passed>()
             + self.kept.capacity()
             + self.incomplete.capacity()
+            + self.refusal.capacity()
             + self.sent.capacity() * size_of::<Sent>()
             + self.tracking.as_ref().map_or(0, OwnedArgs::heap_bytes)
     }
@@ -344,7 +377,15 @@ mod tests {
     ];
 
     fn sent(bytes: usize) -> Sent {
-        Sent { bytes, hidden: 0, is_silent: false, is_blocking: false, selects: None, repeat: Repeat::Always }
+        Sent {
+            bytes,
+            hidden: 0,
+            is_silent: false,
+            is_blocking: false,
+            is_denied: false,
+            selects: None,
+            repeat: Repeat::Always,
+        }
     }
 
     proptest! {
@@ -385,6 +426,21 @@ mod tests {
         assert!(passed.receive(b"+OK\r\n>1\r\n+p\r\n+QUEUED\r\n*1\r\n:1\r\n:2\r\n:3\r\n", &mut out));
         assert_eq!(out, b">1\r\n+p\r\n*1\r\n:1\r\n:3\r\n");
         assert!(passed.sent.is_empty());
+    }
+
+    #[test]
+    fn what_a_client_may_not_ask_for_any_more_is_answered_by_the_refusal() {
+        let mut passed = Passed::default();
+        passed.push(sent(1), b"a");
+        passed.push(Sent { is_blocking: true, ..sent(2) }, b"bc");
+        passed.push(sent(1), b"d");
+        let blocking = passed.blocking();
+        assert_eq!(blocking, [(1, &b"bc"[..])]);
+        passed.deny(1, b"-NOPERM\r\n");
+        assert!(passed.blocking().is_empty());
+        let mut out = Vec::new();
+        assert!(passed.receive(b":1\r\n*1\r\n$6\r\nsecret\r\n:3\r\n", &mut out));
+        assert_eq!(out, b":1\r\n-NOPERM\r\n:3\r\n");
     }
 
     #[test]

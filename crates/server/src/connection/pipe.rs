@@ -13,6 +13,7 @@
 //! Invariants
 //! - `output` holds at most [`OUTPUT_BYTES_MAX`] bytes; `input` what the client has sent and the shard not read, which the
 //!   client bounds.
+//! - While the client's session is to act for another user (`held`), nothing of the input is read.
 //! - At most one mail is under way for a pipe (`is_mailed`), set before it is sent, cleared before the shard looks.
 //! - Once an end is gone, nothing more is written to it; what it wrote before can still be read.
 
@@ -43,6 +44,8 @@ struct Ends {
     /// The connection is closed.
     connection_gone: bool,
     is_mailed: bool,
+    /// So many changes of who the client is are in the shard's mail: no input is read before they are known.
+    held: usize,
     /// Who waits for output.
     waker: Option<Waker>,
     /// The connection, once its shard has taken it in.
@@ -98,6 +101,17 @@ impl Pipe {
         std::mem::take(&mut self.0.lock().output)
     }
 
+    /// No input is read until [`Pipe::release`] was called as often.
+    pub(crate) fn hold(&self) {
+        self.0.lock().held += 1;
+    }
+
+    /// See [`Pipe::hold`].
+    pub(crate) fn release(&self) {
+        let mut ends = self.0.lock();
+        ends.held = ends.held.saturating_sub(1);
+    }
+
     /// Whose pipe it is.
     pub(crate) fn place(&self) -> Option<ConnectionRef> {
         self.0.lock().place
@@ -120,9 +134,13 @@ impl PipeEnd {
     /// As of a non-blocking socket.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut ends = self.0.0.lock();
-        let waiting = &ends.input[ends.read..];
+        let waiting = if ends.held > 0 { &[] } else { &ends.input[ends.read..] };
         if waiting.is_empty() {
-            return if ends.client_gone { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            return if ends.client_gone && ends.held == 0 {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            };
         }
         let taken = waiting.len().min(buf.len());
         buf[..taken].copy_from_slice(&waiting[..taken]);
@@ -198,6 +216,22 @@ mod tests {
         assert_eq!(output(&pipe), (Poll::Pending, vec![], false));
         assert_eq!(end.write(b"reply").unwrap(), 5);
         assert_eq!(output(&pipe), (Poll::Ready(true), b"reply".to_vec(), false));
+    }
+
+    #[test]
+    fn what_is_held_back_is_read_when_it_is_released_as_often() {
+        let pipe = Arc::new(Pipe::default());
+        let end = PipeEnd(Arc::clone(&pipe));
+        let mut buf = [0; 4];
+        pipe.send(b"a");
+        pipe.hold();
+        pipe.hold();
+        pipe.send(b"b");
+        assert!(blocks(&end.read(&mut buf)));
+        pipe.release();
+        assert!(blocks(&end.read(&mut buf)));
+        pipe.release();
+        assert_eq!((end.read(&mut buf).unwrap(), &buf[..2]), (2, &b"ab"[..]));
     }
 
     #[test]

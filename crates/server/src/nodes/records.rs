@@ -3,7 +3,7 @@
 //! ```text
 //!   record   [kind 1] [session 8] [length 4] […]                    lengths and numbers little-endian
 //!
-//!   open      who asks and how (`Asker`)        the session begins, or its asker has changed
+//!   open      who asks and how (`Asker`)        the session begins, its asker has changed, or the asker's rights have
 //!   requests  bytes of the Redis protocol
 //!   room      [bytes 4]                         replies that have gone on to the client
 //!   close                                       the client is gone
@@ -169,12 +169,16 @@ pub struct Asker {
     pub is_resp3: bool,
     /// CLIENT NO-TOUCH.
     pub is_no_touch: bool,
+    /// Only its rights have changed, and requests may be under way: what they make of the rest holds.
+    pub is_rights_only: bool,
 }
 
 impl Asker {
     /// Appends it.
     pub fn write(&self, into: &mut Vec<u8>) {
-        into.extend_from_slice(&[self.db, u8::from(self.is_resp3) | u8::from(self.is_no_touch) << 1]);
+        let flags = [self.is_resp3, self.is_no_touch, self.is_rights_only];
+        let flags = flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag));
+        into.extend_from_slice(&[self.db, flags]);
         let text = |address: &SocketAddr| address.to_string().into_bytes();
         let mut names: Vec<Arc<[u8]>> = vec![
             text(&self.peer).into(),
@@ -201,6 +205,7 @@ impl Asker {
             db: *db,
             is_resp3: flags & 1 != 0,
             is_no_touch: flags & 2 != 0,
+            is_rights_only: flags & 4 != 0,
         })
     }
 }
@@ -221,6 +226,7 @@ mod tests {
             db: 3,
             is_resp3: true,
             is_no_touch: false,
+            is_rights_only: true,
         }
     }
 

@@ -218,7 +218,10 @@ impl Shard {
             Mail::Nodes { who, word } => self.receive_word(who, *word),
             Mail::Passed(records) => self.receive_passed(&records),
             Mail::Lead => self.note_lead(),
-            Mail::Role { pipe, role } => self.change_role(&pipe, *role),
+            Mail::Role { pipe, role } => {
+                self.change_role(&pipe, *role);
+                self.reap();
+            }
             Mail::Shutdown => self.stop(),
         }
     }

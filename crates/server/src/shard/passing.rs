@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use sterna_protocol::{Args, Reply, encode};
 
-use crate::connection::client::mark;
+use crate::connection::client::{Client, mark};
 use crate::connection::passed::{Repeat, Sent, Told};
 use crate::connection::pipe::Pipe;
 use crate::connection::state::{ConnectionRef, Wait};
@@ -134,8 +134,15 @@ impl Request {
 
     /// Requests of which the client sees the reply to the last, behind `hidden` others.
     pub(crate) fn of_bytes(bytes: Vec<u8>, hidden: usize, repeat: Repeat) -> Request {
-        let sent =
-            Sent { bytes: bytes.len(), hidden, is_silent: false, is_blocking: false, selects: None, repeat };
+        let sent = Sent {
+            bytes: bytes.len(),
+            hidden,
+            is_silent: false,
+            is_blocking: false,
+            is_denied: false,
+            selects: None,
+            repeat,
+        };
         Request { bytes, sent }
     }
 
@@ -247,22 +254,10 @@ impl Shard {
         {
             return Some(session);
         }
-        let name = connection.client.names.lock().name.as_bytes().to_vec();
-        let (peer, local) = connection.client.address.ends();
-        let asker = Asker {
-            peer,
-            local,
-            name,
-            user: user.name().to_vec(),
-            rules: user.rules(),
-            db: connection.db,
-            is_resp3,
-            is_no_touch,
-        };
-        passed.told = Some(Told { user, db: connection.db, is_resp3, is_no_touch });
-        let mut bytes = Vec::new();
-        asker.write(&mut bytes);
-        passing.say(session, Say::Open(&bytes));
+        let told = Told { user, db: connection.db, is_resp3, is_no_touch };
+        let asker = asker_of(&connection.client, &told, false);
+        passed.told = Some(told);
+        passing.say(session, Say::Open(&asker));
         if is_new {
             passing.sessions.insert(session.0, me);
             if let Some(tracking) = passed.tracking.clone() {
@@ -272,6 +267,25 @@ impl Shard {
             }
         }
         Some(session)
+    }
+
+    /// The connection's user may do other things, or is another one: the node that leads is told at once, where it holds something for
+    /// the connection. What waits there and may not any more is answered so, whatever comes of it.
+    pub(crate) fn pass_rights(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let (Some(user), Some(passed), Some(passing)) =
+            (&connection.user, &mut connection.passed, &mut self.passing)
+        else {
+            return;
+        };
+        let (Some(session), Some(told)) = (passed.session, &mut passed.told) else { return };
+        if Arc::ptr_eq(&told.user, user) {
+            return;
+        }
+        told.user = Arc::clone(user);
+        let asker = asker_of(&connection.client, told, true);
+        passing.say(session, Say::Open(&asker));
+        self.deny_passed(slot);
     }
 
     /// Passes on what no client waits for, if there is a session.
@@ -488,18 +502,46 @@ impl Shard {
         let connection = &mut self.connections[slot];
         connection.set_user(Some(role.user));
         connection.is_session = true;
+        if role.is_rights_only {
+            return;
+        }
         connection.db = role.db;
         connection.proto = role.proto;
         connection.client.set_mark(mark::NO_TOUCH, role.is_no_touch);
         connection.client.names.lock().name = role.name;
     }
 
-    /// The same for one that is there already.
+    /// The same for one that is there already. What it holds by the rights that it had is checked by those that it has.
     pub(super) fn change_role(&mut self, pipe: &Pipe, role: Role) {
-        if let Some(who) = pipe.place()
-            && self.connection_of(who).is_some()
-        {
-            self.take_role(who.slot, role);
+        pipe.release();
+        let Some(who) = pipe.place().filter(|who| self.connection_of(*who).is_some()) else { return };
+        let user = self.connections[who.slot].user.clone();
+        let same =
+            user.is_some_and(|user| user.name() == role.user.name() && user.rules() == role.user.rules());
+        self.take_role(who.slot, role);
+        if !same {
+            self.check_all_held(who.slot);
         }
+        self.make_ready(who.slot);
     }
+}
+
+/// What the node that leads is told of a client.
+fn asker_of(client: &Client, told: &Told, is_rights_only: bool) -> Vec<u8> {
+    let (peer, local) = client.address.ends();
+    let Told { user, db, is_resp3, is_no_touch } = told;
+    let asker = Asker {
+        peer,
+        local,
+        name: client.names.lock().name.as_bytes().to_vec(),
+        user: user.name().to_vec(),
+        rules: user.rules(),
+        db: *db,
+        is_resp3: *is_resp3,
+        is_no_touch: *is_no_touch,
+        is_rights_only,
+    };
+    let mut bytes = Vec::new();
+    asker.write(&mut bytes);
+    bytes
 }
