@@ -376,3 +376,19 @@ fn many_clients_and_users_are_listed_a_few_at_a_time_and_completely() {
         drop(others);
     }
 }
+
+/// differs=slowlog-count
+#[test]
+fn slowlog_says_how_many_arguments_a_request_had_that_it_shows_cut_off() {
+    let server = Launch::shards(1).args(&["--slowlog-log-slower-than", "0"]).start();
+    let mut client = server.connect();
+    client.request(&["MSET", "a", "1", "b", "2"]);
+    client.request(&request(&["DEL"], &names(40, "k")));
+    let entries = client.request(&["SLOWLOG", "GET", "-1"]);
+    let of = |entry: &Value| {
+        let parts = entry.as_slice()?;
+        Some((parts[3].as_slice()?.len(), parts[6].as_int()?))
+    };
+    let entries: Vec<_> = entries.as_slice().expect("entries").iter().filter_map(of).collect();
+    assert!(entries.starts_with(&[(32, 41), (5, 5)]), "{entries:?}");
+}

@@ -210,6 +210,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
     },
     Difference {
+        name: "slowlog-count",
+        redis: "8.2 shows six parts of an entry of `SLOWLOG GET`",
+        sterna: "shows a seventh, the number of arguments that the request had, as Redis 8.10 does",
+        reason: "Sterna follows the newest Redis; the one at hand for comparison is older.",
+    },
+    Difference {
         name: "swapped-caches",
         redis: "tells those who track keys nothing of `SWAPDB`",
         sterna: "has them forget everything, as after `FLUSHDB`",
@@ -279,6 +285,16 @@ pub const COMMAND_DIFFERENCES: &[CommandDifference] = &[
         reason: "Redis 8.10 has one, which copies into a directory of its own.",
     },
     CommandDifference { command: "client|reply", part: "flags", reason: "`no_multi`: see the table above." },
+    CommandDifference { command: "eval", part: "flags", reason: "`script_runner` came with Redis 8.10." },
+    CommandDifference { command: "evalsha", part: "flags", reason: "`script_runner` came with Redis 8.10." },
+    CommandDifference { command: "eval_ro", part: "flags", reason: "`script_runner` came with Redis 8.10." },
+    CommandDifference {
+        command: "evalsha_ro",
+        part: "flags",
+        reason: "`script_runner` came with Redis 8.10.",
+    },
+    CommandDifference { command: "fcall", part: "flags", reason: "`script_runner` came with Redis 8.10." },
+    CommandDifference { command: "fcall_ro", part: "flags", reason: "`script_runner` came with Redis 8.10." },
     CommandDifference {
         command: "sort",
         part: "key specifications",

@@ -124,6 +124,7 @@ impl Shard {
             at_s: self.clock.now_ms / 1000,
             took,
             args: kept,
+            argument_count: args.len(),
             peer: client.address.peer(),
             name: client.names.lock().name.to_string(),
         };
@@ -165,7 +166,7 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let count = count.min(log.entries.len());
     call.reply.array(count);
     for entry in log.entries.iter().take(count) {
-        call.reply.array(6);
+        call.reply.array(7);
         call.reply.int(entry.id);
         call.reply.int(entry.at_s as i64);
         call.reply.int(entry.took.as_micros() as i64);
@@ -173,6 +174,7 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
         entry.args.iter().for_each(|arg| call.reply.bulk(arg));
         call.reply.bulk(entry.peer.as_bytes());
         call.reply.bulk(entry.name.as_bytes());
+        call.reply.int(entry.argument_count as i64);
     }
     drop(log);
     Ok(())

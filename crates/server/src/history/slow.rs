@@ -16,7 +16,10 @@ pub(crate) struct Entry {
     /// Unix time, seconds.
     pub(crate) at_s: u64,
     pub(crate) took: Duration,
+    /// As many as are shown; of a long list the last says how many are missing.
     pub(crate) args: Vec<Vec<u8>>,
+    /// Arguments that the request had, its name included.
+    pub(crate) argument_count: usize,
     pub(crate) peer: String,
     pub(crate) name: String,
 }

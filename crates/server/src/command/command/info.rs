@@ -79,6 +79,7 @@ const FLAGS: &[(Flags, &str)] = &[
     (Flags::ALLOW_BUSY, "allow_busy"),
     (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
     (Flags::MOVABLE_KEYS, "movablekeys"),
+    (Flags::RUNS_SCRIPT, "script_runner"),
 ];
 
 /// The names of a row's flags.
