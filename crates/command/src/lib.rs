@@ -13,12 +13,14 @@ use bitflags::bitflags;
 
 mod help;
 mod keys;
+mod place;
 mod secrets;
 mod table;
 mod uses;
 
 pub use help::help_lines;
 pub use keys::Positions;
+pub use place::Place;
 pub use secrets::{Secrecy, Secrets};
 pub use table::{LastRow, Row, Table, Unresolved};
 pub use uses::{Channels, KeyUse, KeyUses};
@@ -54,6 +56,8 @@ pub struct Spec {
     pub channels: Channels,
     /// Which arguments must not be shown.
     pub secrets: Secrets,
+    /// Which node of a cluster executes it.
+    pub place: Place,
     /// Categories for ACL rules, without those that follow from `flags` (see [`Spec::categories`]).
     pub acl: Categories,
     /// Heading in the documentation.
@@ -146,6 +150,18 @@ bitflags! {
         const TAKES_FIELDSET = 1 << 32;
         /// Tells of all nodes: they are asked before it is executed.
         const ASKS_NODES = 1 << 33;
+        /// Has the connection watch keys.
+        const WATCHES = 1 << 34;
+        /// Whatever it answers, the connection watches no keys behind it.
+        const ENDS_WATCHES = 1 << 35;
+        /// Switches client-side caching on and off: a connection asks for it anew where another node comes to lead.
+        const TRACKS = 1 << 36;
+        /// Chooses the database of what follows.
+        const SELECTS = 1 << 37;
+        /// Makes the connection as new.
+        const RESETS = 1 << 38;
+        /// Some of it holds the connection back before a transaction begins that has it.
+        const DEBUGS = 1 << 39;
     }
 }
 
@@ -395,6 +411,7 @@ impl Spec {
         uses: KeyUses::ByFlags,
         channels: Channels::None,
         secrets: Secrets::None,
+        place: Place::OfKeys,
         acl: Categories::empty(),
         group: Group::Server,
         since: "1.0.0",

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::Reply;
 
 use super::help::help;
@@ -30,6 +30,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: &["nondeterministic_output"],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Secrets, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Secrets, Spec};
 use sterna_protocol::argument;
 
 use super::help::help;
@@ -34,6 +34,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: ON_ALL_NODES,
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Secrets, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Secrets, Spec};
 use sterna_protocol::{Proto, Reply, argument};
 
 use super::{Call, Failure, Run};
@@ -29,6 +29,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: &[],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 
@@ -52,6 +53,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             summary: "Chooses the protocol, and logs in and names the connection in one go.",
             syntax: "[protover [AUTH username password] [SETNAME clientname]]",
             reply: &[ReplyShape::Map],
+            place: Place::Connection,
             ..BASE
         },
         run: Some(hello),
@@ -66,6 +68,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             complexity: "O(N), N passwords of the user",
             summary: "Logs in.",
             syntax: "[username] password",
+            place: Place::Connection,
             ..BASE
         },
         run: Some(auth),
@@ -124,17 +127,26 @@ pub(super) static ROWS: &[Command<Run>] = &[
             flags: BEFORE_AUTH
                 .union(Flags::SUBSCRIBER_MODE)
                 .union(Flags::NOT_QUEUED)
-                .difference(Flags::SENTINEL),
+                .difference(Flags::SENTINEL)
+                .union(Flags::RESETS),
             since: "6.2.0",
             summary: "Makes the connection as new: no subscriptions, no transaction, no user, RESP2.",
             reply: &[ReplyShape::Simple],
+            place: Place::Connection,
             ..BASE
         },
         run: Some(reset),
         subcommands: &[],
     },
     Command {
-        spec: Spec { name: "select", arity: 2, summary: "Chooses the database.", syntax: "index", ..BASE },
+        spec: Spec {
+            name: "select",
+            arity: 2,
+            flags: BASE.flags.union(Flags::SELECTS),
+            summary: "Chooses the database.",
+            syntax: "index",
+            ..BASE
+        },
         run: Some(select),
         subcommands: &[],
     },

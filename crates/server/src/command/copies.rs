@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_journal::{Journal, Lsn};
 use sterna_protocol::{Reply, argument};
 
@@ -27,6 +27,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Integer],
     tips: &["request_policy:all_shards", "response_policy:agg_min"],
+    place: Place::Session,
     ..Spec::PLAIN
 };
 

@@ -318,7 +318,8 @@ impl Shard {
         let connection = &self.connections[slot];
         row.has(Flags::DENYOOM)
             || connection.in_multi() && !row.has(Flags::NOT_QUEUED)
-            || row.spec.name == "exec" && connection.transaction.as_ref().is_some_and(|t| t.may_need_memory())
+            || row.has(Flags::RUNS_QUEUE)
+                && connection.transaction.as_ref().is_some_and(|t| t.may_need_memory())
     }
 
     #[cold]

@@ -3,7 +3,7 @@
 //! A script has fieldsets of its own, which end with it.
 //! Source: Redis 8.10 (redis.io/docs/latest/commands/himport).
 
-use sterna_command::{Categories, Command, Flags, Group, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Place, ReplyShape, Spec};
 use sterna_keyspace::Fieldset;
 use sterna_protocol::Args;
 
@@ -18,6 +18,7 @@ const BASE: Spec = Spec {
     since: "8.10.0",
     reply: &[ReplyShape::Integer],
     tips: &["request_policy:all_shards"],
+    place: Place::Session,
     ..Spec::PLAIN
 };
 

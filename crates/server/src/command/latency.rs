@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 
 use super::help::help;
 use super::table::{Row, table};
@@ -34,6 +34,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: FROM_ALL_NODES,
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 
 use super::help::help;
 use super::{Call, Failure, Run};
@@ -29,6 +29,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Verbatim],
     tips: FROM_ALL_SHARDS,
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::Args;
 
 use super::redaction::shown;
@@ -29,6 +29,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         syntax: "",
         reply: &[ReplyShape::Ok, ReplyShape::Lines],
         tips: &[],
+        place: Place::Connection,
         ..Spec::PLAIN
     },
     run: Some(monitor),

@@ -1,6 +1,6 @@
 //! TIME, ROLE, SHUTDOWN.
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::argument;
 
 use super::saving::await_job;
@@ -22,6 +22,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: &[],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

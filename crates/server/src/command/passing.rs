@@ -7,13 +7,12 @@
 //! | MULTI and what is queued | here; with EXEC it goes there in one piece, if any of it does |
 //! | all else | here, when what was passed on before it is answered |
 
-use sterna_command::{Channels, Flags, Group};
+use sterna_command::{Channels, Flags, Group, Place};
 use sterna_protocol::{Args, OwnedArgs, argument, encode};
 
 use super::Failure;
 use super::cluster::{port_of, slot_of};
-use super::dispatch::{Admission, changes_subscriptions, needs_keys, only_reads};
-use super::script::needs_engine;
+use super::dispatch::{Admission, needs_keys, only_reads};
 use super::table::{Row, Runs, runs, table};
 use crate::connection::client::Client;
 use crate::connection::passed::Repeat;
@@ -122,7 +121,7 @@ impl Shard {
     /// This node leads: what the connection tracks is tracked here, and is asked for again where another node comes to lead.
     fn keep_tracking(&mut self, slot: usize, row: &'static Row, args: Args<'_>) {
         let connection = &mut self.connections[slot];
-        if row.full_name == "client|tracking" {
+        if row.has(Flags::TRACKS) {
             connection.passed.get_or_insert_default().tracking = tracking_of(args);
             return;
         }
@@ -159,16 +158,15 @@ impl Shard {
         let connection = &mut self.connections[slot];
         let in_multi = connection.in_multi();
         let Some(passed) = &mut connection.passed else { return };
-        match row.full_name.as_str() {
-            "reset" => self.end_session(slot),
-            "discard" | "exec" if !in_multi => {}
-            "discard" | "exec" | "unwatch" => {
-                passed.watch_broken = false;
-                if std::mem::take(&mut passed.watches) {
-                    self.pass_hidden(slot, &["UNWATCH"]);
-                }
+        if row.has(Flags::RESETS) {
+            return self.end_session(slot);
+        }
+        // EXEC and DISCARD without MULTI are errors, and end nothing.
+        if row.has(Flags::ENDS_WATCHES) && (in_multi || row.spec.place != Place::Connection) {
+            passed.watch_broken = false;
+            if std::mem::take(&mut passed.watches) {
+                self.pass_hidden(slot, &["UNWATCH"]);
             }
-            _ => {}
         }
     }
 
@@ -179,7 +177,7 @@ impl Shard {
         // Nothing tells who tracks keys here when they change.
         let tracks = connection.tracking.is_some()
             || connection.passed.as_ref().is_some_and(|passed| passed.tracking.is_some());
-        let is_of_leader = row.spec.group == Group::Transactions || is_of_session(row);
+        let is_of_leader = row.spec.group == Group::Transactions || row.spec.place == Place::Session;
         connection.reads_stale && !tracks && !is_of_leader && only_reads(row) && replication.is_clean()
     }
 
@@ -213,18 +211,13 @@ impl Shard {
     }
 
     fn is_of_leader(&self, row: &'static Row, args: Args<'_>) -> bool {
-        match runs(row) {
-            Runs::Keys(_) => true,
-            Runs::Script(_) => {
-                needs_engine(row)
-                    || matches!(row.full_name.as_str(), "script|exists" | "script|kill" | "function|kill")
+        match row.spec.place {
+            Place::OfKeys => {
+                matches!(runs(row), Runs::Keys(_))
+                    || row.spec.has_keys() && row.spec.channels == Channels::None
             }
-            Runs::Server(_) => {
-                row.spec.has_keys() && row.spec.channels == Channels::None
-                    || is_of_session(row)
-                    || self.is_retained(row, args)
-            }
-            Runs::Container => false,
+            Place::Leader | Place::Session => !row.is_container,
+            Place::Node | Place::Connection => self.is_retained(row, args),
         }
     }
 
@@ -242,7 +235,7 @@ impl Shard {
         }
         if row.has(Flags::RUNS_QUEUE)
             && let Some(transaction) = &self.connections[slot].transaction
-            && let Some((row, _)) = transaction.queued.iter().find(|(row, _)| is_of_connection(row))
+            && let Some((row, _)) = transaction.queued.iter().find(|(row, _)| is_apart(row))
         {
             return Err(Failure::text(format!(
                 "ERR {} can't be in one transaction with keys at a node that does not lead them",
@@ -277,22 +270,24 @@ impl Shard {
         request.sent.is_blocking = row.has(Flags::BLOCKING);
         let connection = &mut self.connections[slot];
         request.sent.is_silent = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
-        match row.full_name.as_str() {
-            // What it has asked for here before is the other node's business now.
-            "unwatch" => self.forget_watches(slot),
-            "client|tracking" => self.untrack(slot),
-            _ => {}
+        // What it has asked for here before ends: EXEC has taken the watches along with the transaction.
+        if row.has(Flags::ENDS_WATCHES) && !row.has(Flags::RUNS_QUEUE) {
+            self.forget_watches(slot);
         }
-        let tracks = (row.full_name == "client|tracking").then(|| tracking_of(args));
+        let tracks = row.has(Flags::TRACKS).then(|| tracking_of(args));
+        if tracks.is_some() {
+            self.untrack(slot);
+        }
         self.pass(slot, request);
         let Some(passed) = &mut self.connections[slot].passed else { return };
         if let Some(tracking) = tracks {
             passed.tracking = tracking;
         }
-        match row.full_name.as_str() {
-            "watch" => passed.watches = true,
-            "exec" | "unwatch" => (passed.watches, passed.watch_broken) = (false, false),
-            _ => {}
+        if row.has(Flags::WATCHES) {
+            passed.watches = true;
+        }
+        if row.has(Flags::ENDS_WATCHES) {
+            (passed.watches, passed.watch_broken) = (false, false);
         }
     }
 
@@ -315,7 +310,7 @@ impl Shard {
     /// The database that the connection is in behind the transaction, if that is executed.
     fn selected_by(&self, transaction: &Transaction) -> Option<u8> {
         let databases = i64::from(self.config.databases);
-        let selected = transaction.queued.iter().filter(|(row, _)| row.spec.name == "select");
+        let selected = transaction.queued.iter().filter(|(row, _)| row.has(Flags::SELECTS));
         let mut selected = selected.filter_map(|(_, args)| argument::int(args.args().get(1)?));
         selected.rfind(|db| (0..databases).contains(db)).and_then(|db| u8::try_from(db).ok())
     }
@@ -323,7 +318,7 @@ impl Shard {
 
 /// Whether it asks that another client be told.
 fn redirects(row: &Row, args: Args<'_>) -> bool {
-    row.full_name == "client|tracking" && args.iter().any(|arg| argument::eq_ignore_case(arg, "REDIRECT"))
+    row.has(Flags::TRACKS) && args.iter().any(|arg| argument::eq_ignore_case(arg, "REDIRECT"))
 }
 
 /// What CLIENT TRACKING asks for, if it switches it on.
@@ -331,36 +326,75 @@ fn tracking_of(args: Args<'_>) -> Option<OwnedArgs> {
     args.get(2).is_some_and(|word| argument::eq_ignore_case(word, "ON")).then(|| args.to_owned())
 }
 
-/// Whether it concerns the connection as the node that leads sees it.
-fn is_of_session(row: &Row) -> bool {
-    matches!(
-        row.full_name.as_str(),
-        "unwatch"
-            | "wait"
-            | "waitaof"
-            | "client|tracking"
-            | "client|trackinginfo"
-            | "client|caching"
-            | "client|getredir"
-            | "himport|prepare"
-            | "himport|discard"
-            | "himport|discardall"
-    )
-}
-
-/// Whether it concerns the connection as its own node sees it.
-fn is_of_connection(row: &Row) -> bool {
-    changes_subscriptions(row)
-        || matches!(row.full_name.as_str(), "hello" | "auth" | "reset" | "monitor")
-        || row.full_name.starts_with("client|")
+/// Whether a transaction that is executed elsewhere can't have it.
+fn is_apart(row: &Row) -> bool {
+    row.spec.place == Place::Connection || row.has(Flags::TRACKS)
 }
 
 /// Whether a request of this kind may be executed twice.
 fn repeat_of(row: &Row) -> Repeat {
-    let reads = row.has(Flags::READONLY) || matches!(row.full_name.as_str(), "watch" | "unwatch");
+    let watches = row.spec.flags.intersects(Flags::WATCHES.union(Flags::ENDS_WATCHES));
+    let reads = row.has(Flags::READONLY) || watches && !row.has(Flags::RUNS_QUEUE);
     if reads && !row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT)) {
         Repeat::Always
     } else {
         Repeat::IfNotExecuted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::dispatch::changes_subscriptions;
+
+    /// A command without keys is executed where its row says, so that none is passed on, or is not, by oversight.
+    #[test]
+    fn each_row_says_which_node_executes_it() {
+        for row in table().rows().iter().filter(|row| !row.is_container) {
+            let name = &row.full_name;
+            let has_keys = matches!(runs(row), Runs::Keys(_)) || row.spec.has_keys();
+            match row.spec.place {
+                Place::OfKeys => assert!(has_keys, "{name} has no keys: which node executes it?"),
+                Place::Leader => assert!(matches!(runs(row), Runs::Script(_)), "{name} is no script"),
+                Place::Session => {
+                    assert!(
+                        !row.has(Flags::RUNS_QUEUE) && !changes_subscriptions(row),
+                        "{name} is the connection's"
+                    );
+                }
+                // A sharded channel is where Redis has a key.
+                Place::Node | Place::Connection => {
+                    assert!(
+                        !has_keys || row.spec.channels != Channels::None,
+                        "{name} has keys, which the node that leads has"
+                    );
+                }
+            }
+            assert!(
+                !changes_subscriptions(row) || row.spec.place == Place::Connection || row.has(Flags::DEBUGS),
+                "{name}"
+            );
+            assert!(
+                !row.has(Flags::WRITE) || matches!(row.spec.place, Place::OfKeys | Place::Leader),
+                "{name} writes"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_session_must_know_is_said_by_rows() {
+        let having = |flag| {
+            table()
+                .rows()
+                .iter()
+                .filter(move |row| row.has(flag))
+                .map(|row| row.full_name.as_str())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(having(Flags::WATCHES), ["watch"]);
+        assert_eq!(having(Flags::ENDS_WATCHES), ["exec", "discard", "unwatch"]);
+        assert_eq!(having(Flags::TRACKS), ["client|tracking"]);
+        assert_eq!(having(Flags::SELECTS), ["select"]);
+        assert_eq!(having(Flags::RESETS), ["reset"]);
     }
 }

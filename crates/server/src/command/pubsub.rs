@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Categories, Channels, Command, Flags, Group, KeyUse, KeyUses, Keys, ReplyShape, Spec};
+use sterna_command::{
+    Categories, Channels, Command, Flags, Group, KeyUse, KeyUses, Keys, Place, ReplyShape, Spec,
+};
 use sterna_protocol::Args;
 use sterna_protocol::frame::{self, Confirmation};
 use sterna_pubsub::{Kind, glob};
@@ -45,6 +47,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Push],
     tips: &[],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 
@@ -57,6 +60,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             complexity: "O(N), N channels",
             summary: "Listens to channels.",
             syntax: "channel [channel ...]",
+            place: Place::Connection,
             ..BASE
         },
         run: Some(|call| subscribe(call, Kind::Channel)),
@@ -69,6 +73,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             complexity: "O(N), N channels",
             summary: "Stops listening to channels; to all of them if none is named.",
             syntax: "[channel [channel ...]]",
+            place: Place::Connection,
             ..BASE
         },
         run: Some(|call| unsubscribe(call, Kind::Channel)),
@@ -81,6 +86,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             complexity: "O(N * L), N patterns of L bytes; independent of other patterns",
             summary: "Listens to every channel that matches a pattern.",
             syntax: "pattern [pattern ...]",
+            place: Place::Connection,
             ..BASE
         },
         run: Some(|call| subscribe(call, Kind::Pattern)),
@@ -93,6 +99,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             complexity: "O(N * L), N patterns of L bytes",
             summary: "Stops listening to patterns; to all of them if none is named.",
             syntax: "[pattern [pattern ...]]",
+            place: Place::Connection,
             ..BASE
         },
         run: Some(|call| unsubscribe(call, Kind::Pattern)),
@@ -108,6 +115,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             keys: Keys::from(1),
             uses: KeyUses::Each(KeyUse::NOT_KEY),
             channels: Channels::Subscribed,
+            place: Place::Connection,
             ..BASE
         },
         run: Some(|call| subscribe(call, Kind::Sharded)),
@@ -123,6 +131,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             syntax: "[shardchannel [shardchannel ...]]",
             keys: Keys::from(1),
             uses: KeyUses::Each(KeyUse::NOT_KEY),
+            place: Place::Connection,
             ..BASE
         },
         run: Some(|call| unsubscribe(call, Kind::Sharded)),

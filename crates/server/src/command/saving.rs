@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_keyspace::{Effect, What};
 use sterna_protocol::{Reply, argument};
 
@@ -31,6 +31,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Simple],
     tips: &[],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

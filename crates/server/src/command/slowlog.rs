@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::{Args, argument};
 
 use super::help::help;
@@ -25,6 +25,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: &[],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

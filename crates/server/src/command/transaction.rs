@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_command::{
-    Categories, Command, Flags, Group, KEY_ARGUMENTS_MAX, KeyUse, KeyUses, Keys, ReplyShape, Spec,
+    Categories, Command, Flags, Group, KEY_ARGUMENTS_MAX, KeyUse, KeyUses, Keys, Place, ReplyShape, Spec,
 };
 use sterna_protocol::{Args, OwnedArgs};
 
@@ -35,6 +35,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: &[],
+    place: Place::Connection,
     ..Spec::PLAIN
 };
 
@@ -60,7 +61,8 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 .union(Flags::STALE)
                 .union(Flags::SKIP_SLOWLOG)
                 .union(Flags::NOT_QUEUED)
-                .union(Flags::RUNS_QUEUE),
+                .union(Flags::RUNS_QUEUE)
+                .union(Flags::ENDS_WATCHES),
             complexity: "Depends on the queued commands.",
             summary: "Runs the queued commands as one, unless a watched key was touched.",
             reply: &[ReplyShape::Array, ReplyShape::Null],
@@ -75,6 +77,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             since: "2.0.0",
             complexity: "O(N), N queued commands",
             summary: "Ends a transaction without running it.",
+            flags: BASE.flags.union(Flags::ENDS_WATCHES),
             ..BASE
         },
         run: Some(discard),
@@ -90,6 +93,8 @@ pub(super) static ROWS: &[Command<Run>] = &[
             complexity: "O(N), N keys",
             summary: "Has the next EXEC fail if one of these keys is touched before it.",
             syntax: "key [key ...]",
+            place: Place::Session,
+            flags: BASE.flags.union(Flags::WATCHES),
             ..BASE
         },
         run: Some(watch),
@@ -99,9 +104,10 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "unwatch",
             since: "2.2.0",
-            flags: BASE.flags.difference(Flags::NOT_QUEUED),
+            flags: BASE.flags.difference(Flags::NOT_QUEUED).union(Flags::ENDS_WATCHES),
             complexity: "O(N), N watched keys",
             summary: "Forgets all watched keys.",
+            place: Place::Session,
             ..BASE
         },
         run: Some(unwatch),
@@ -190,7 +196,7 @@ impl Shard {
             return;
         }
         let owned = args.to_owned();
-        transaction.has_debug |= row.spec.name == super::debug::NAME;
+        transaction.has_debug |= row.has(Flags::DEBUGS);
         transaction.queued_bytes += size_of::<(&Row, OwnedArgs)>() + owned.heap_bytes();
         transaction.queued.push((row, owned));
         connection.client.multi.store(transaction.queued.len() as i64, Relaxed);

@@ -14,7 +14,7 @@ pub(crate) mod log;
 mod questions;
 mod users;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::Args;
 
 use super::help::help;
@@ -45,6 +45,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: &[],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

@@ -20,7 +20,7 @@ mod pause;
 mod switches;
 mod tracking;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 
 use super::Run;
 use super::help::help;
@@ -38,6 +38,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Ok],
     tips: &[],
+    place: Place::Connection,
     ..Spec::PLAIN
 };
 

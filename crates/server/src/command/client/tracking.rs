@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Command, Flags, ReplyShape, Spec};
+use sterna_command::{Command, Flags, Place, ReplyShape, Spec};
 use sterna_protocol::{Args, argument};
 
 use super::super::table::Row;
@@ -24,6 +24,8 @@ pub(super) const TRACKING: Command<Run> = row(
         complexity: "O(1), and O(N) for N prefixes",
         summary: "Has the server tell this connection, or another one, which of the keys it read have changed; each prefix has a PREFIX of its own.",
         syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        place: Place::Session,
+        flags: BASE.flags.union(Flags::TRACKS),
         ..BASE
     },
     tracking,
@@ -36,6 +38,7 @@ pub(super) const CACHING: Command<Run> = row(
         since: "6.0.0",
         summary: "Has the keys of the next command or transaction remembered (OPTIN) or not remembered (OPTOUT).",
         syntax: "<YES | NO>",
+        place: Place::Session,
         ..BASE
     },
     caching,
@@ -47,6 +50,7 @@ pub(super) const TRACKINGINFO: Command<Run> = row(
         since: "6.2.0",
         summary: "Answers how this connection tracks.",
         reply: &[ReplyShape::Map],
+        place: Place::Session,
         ..BASE
     },
     tracking_info,
@@ -59,6 +63,7 @@ pub(super) const GETREDIR: Command<Run> = row(
         summary: "Answers which connection gets this one's invalidation messages: 0 if it does itself, -1 if it \
                   doesn't track.",
         reply: &[ReplyShape::Integer],
+        place: Place::Session,
         ..BASE
     },
     |call| {

@@ -14,7 +14,7 @@ mod keys;
 mod page;
 mod syntax;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Secrets, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Secrets, Spec};
 use sterna_protocol::argument;
 use sterna_pubsub::glob;
 
@@ -36,6 +36,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Array],
     tips: &[],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::argument::eq_ignore_case as is;
 
 use super::help::help;
@@ -49,6 +49,7 @@ const BASE: Spec = Spec {
     syntax: "",
     reply: &[ReplyShape::Lines],
     tips: &[],
+    place: Place::Node,
     ..Spec::PLAIN
 };
 

@@ -11,7 +11,7 @@ mod digest;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::{Args, Proto, Reply, argument};
 use sterna_pubsub::glob;
 
@@ -27,9 +27,13 @@ use crate::shard::populate::Populate;
 /// Rows of this file.
 pub(super) static ROWS: &[Command<Run>] = &[Command {
     spec: Spec {
-        name: NAME,
+        name: "debug",
         arity: -2,
-        flags: Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE),
+        flags: Flags::ADMIN
+            .union(Flags::NOSCRIPT)
+            .union(Flags::LOADING)
+            .union(Flags::STALE)
+            .union(Flags::DEBUGS),
         keys: Keys::None,
         acl: Categories::empty(),
         group: Group::Server,
@@ -61,14 +65,12 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
             ReplyShape::Verbatim,
         ],
         tips: &[],
+        place: Place::Node,
         ..Spec::PLAIN
     },
     run: Some(debug),
     subcommands: &[],
 }];
-
-/// As the row says.
-pub(super) const NAME: &str = "debug";
 
 /// The longest sleep: a year, so that the moment of waking can always be calculated.
 const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;
@@ -400,7 +402,7 @@ impl Shard {
             return false;
         }
         let is_sleep = |args: &Args<'_>| args.len() == 3 && argument::eq_ignore_case(&args[1], "SLEEP");
-        let debugs = transaction.queued.iter().filter(|(row, _)| row.spec.name == NAME);
+        let debugs = transaction.queued.iter().filter(|(row, _)| row.has(Flags::DEBUGS));
         let seconds: f64 = debugs.map(|(_, args)| args.args()).filter(is_sleep).map(seconds_of).sum();
         let until = self.clock.instant + Duration::from_secs_f64(seconds.min(SLEEP_S_MAX));
         self.wait(slot, Wait::Nap, Some(until));

@@ -16,7 +16,7 @@ mod stats;
 
 use std::fmt::{self, Write};
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::Args;
 
 use super::{Call, Failure, Run};
@@ -36,6 +36,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         syntax: "[section [section ...]]",
         reply: &[ReplyShape::Verbatim],
         tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+        place: Place::Node,
         ..Spec::PLAIN
     },
     run: Some(info),

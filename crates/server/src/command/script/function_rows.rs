@@ -1,6 +1,6 @@
 //! Rows of FCALL and FUNCTION.
 
-use sterna_command::{Categories, Command, Flags, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Place, ReplyShape, Spec};
 
 use super::function::{delete, dump, fcall, flush, kill, list, load, restore, stats};
 use super::rows::{BASE, READS, RUNS};
@@ -106,6 +106,7 @@ static FUNCTION: &[Command<ScriptRun>] = &[
             complexity: "O(1)",
             summary: "Shows this help.",
             reply: &[ReplyShape::Array],
+            place: Place::Node,
             ..OF_FUNCTION
         },
         run: Some(help),

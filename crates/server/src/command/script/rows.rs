@@ -1,6 +1,6 @@
 //! Rows of the commands about scripts.
 
-use sterna_command::{Categories, Command, Flags, Group, KeyUse, KeyUses, Keys, ReplyShape, Spec};
+use sterna_command::{Categories, Command, Flags, Group, KeyUse, KeyUses, Keys, Place, ReplyShape, Spec};
 
 use super::{ScriptRun, eval, evalsha, exists, flush, help, kill, load};
 
@@ -11,6 +11,7 @@ pub(super) const BASE: Spec = Spec {
     group: Group::Scripting,
     since: "2.6.0",
     complexity: "Depends on the script.",
+    place: Place::Leader,
     ..Spec::PLAIN
 };
 
@@ -139,6 +140,7 @@ static SCRIPT: &[Command<ScriptRun>] = &[
             complexity: "O(1)",
             summary: "Shows this help.",
             reply: &[ReplyShape::Array],
+            place: Place::Node,
             ..BASE
         },
         run: Some(help),
