@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["directory"],
     &["libraries"],
     &["partitions"],
+    &["slots"],
     &["reclaim"],
     &["apart"],
     &["parcel"],

@@ -8,4 +8,5 @@ mod keys;
 mod log;
 mod passing;
 mod questions;
+mod seen;
 mod tools;

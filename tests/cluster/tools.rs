@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
 use sterna_tests::nats::Nats;
-use sterna_tests::server::{Launch, Server, wait_for};
+use sterna_tests::server::{Launch, Server, sterna_tool, wait_for};
 use sterna_tests::skipped;
 
 /// The servers that tests share which do them no harm; `None`: this machine has no NATS.
@@ -114,4 +114,25 @@ pub(crate) fn payload(client: &mut Client) -> Vec<u8> {
 pub(crate) fn payload_of(message: &Value) -> Vec<u8> {
     let words = message.as_slice().unwrap_or_else(|| panic!("no message: {message:?}"));
     words.last().and_then(Value::as_bytes).expect("a message has a payload").to_vec()
+}
+
+/// So many nodes whose keys are those of all, with a log of their own at these servers.
+pub(crate) fn start_keys(nats: &Nats, count: usize) -> Vec<Server> {
+    let (name, url, replicas) = (name(), nats.url(0), nats.ports().len().to_string());
+    let words = ["cluster", "init", "--url", &url, "--name", &name, "--replicas", &replicas];
+    wait_for("a log to be made", || sterna_tool(&words).status.success().then_some(()));
+    let keys = ["--cluster-keys", "yes", "--appendonly", "yes", "--appendfsync", "always"];
+    (0..count).map(|_| node(&name, &url).args(&keys).start()).collect()
+}
+
+/// A reply in short.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(values) => format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(" ")),
+        Value::Simple(text) | Value::Error(text) | Value::Bulk(text) => {
+            String::from_utf8_lossy(text).into_owned()
+        }
+        Value::Int(number) => number.to_string(),
+        value => format!("{value:?}"),
+    }
 }

@@ -5,7 +5,7 @@
 pub enum Place {
     /// The node that leads, since it has the keys. A command without keys says another of these.
     OfKeys,
-    /// The node that leads: scripts and functions.
+    /// The node that leads: scripts and functions, and what tells of keys without naming any.
     Leader,
     /// The node that leads, in the session that the connection has there: it concerns what the connection watches, tracks or has
     /// written.

@@ -42,6 +42,7 @@ mod scripts;
 mod server;
 mod shard;
 mod signal;
+mod slots;
 mod start;
 mod stats;
 mod time;

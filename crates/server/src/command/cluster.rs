@@ -1,21 +1,25 @@
 //! CLUSTER, READONLY, READWRITE: what clients that know of clusters ask.
 //!
 //! One node leads all slots, and every node takes every command, so a client need not ask. One that does goes straight to the node
-//! that leads. Without `cluster-leader` there are no slots: the answers are those of a Redis that is no cluster.
+//! that leads. With `cluster-keys` the others are its replicas, since they have copies; with `cluster-leader` they are nodes without
+//! slots. With neither there are no slots: the answers are those of a Redis that is no cluster.
+//!
+//! What makes or changes a cluster of Redis (MEET, ADDSLOTS, FAILOVER …) is not there: nodes find each other, and nothing is to be
+//! assigned.
 //!
 //! Source: the shapes of Redis 7.0 and 8.2 with `cluster-enabled yes`.
 
 use std::fmt::Write as _;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
-use sterna_protocol::Reply;
+use sterna_protocol::{Reply, argument};
 
 use super::help::help;
 use super::{Call, Failure, Run};
 use crate::nodes::{Lead, Member};
-
-/// Slots of a cluster.
-const SLOTS: u16 = 16_384;
+use crate::shard::parts::Walk;
+use crate::shard::passing::NOBODY_LEADS;
+use crate::slots::{Asked, SLOTS, SlotWalk, slot_of};
 
 const BASE: Spec = Spec {
     name: "",
@@ -33,6 +37,12 @@ const BASE: Spec = Spec {
     place: Place::Node,
     ..Spec::PLAIN
 };
+
+/// What tells of keys is asked of the node that has them.
+const OF_KEYS: Spec = Spec { place: Place::Leader, ..BASE };
+
+const REPLICAS: Spec =
+    Spec { arity: 3, flags: BASE.flags.union(Flags::ADMIN), syntax: "node-id", since: "5.0.0", ..BASE };
 
 const fn row(spec: Spec, run: Run) -> Command<Run> {
     Command { spec, run: Some(run), subcommands: &[] }
@@ -67,6 +77,42 @@ pub(super) static ROWS: &[Command<Run>] = &[
         },
         run: None,
         subcommands: &[
+            row(
+                Spec {
+                    name: "count-failure-reports",
+                    arity: 3,
+                    flags: BASE.flags.union(Flags::ADMIN),
+                    summary: "Answers how many nodes have reported a failure of this one: none do.",
+                    syntax: "node-id",
+                    reply: &[ReplyShape::Integer],
+                    ..BASE
+                },
+                count_failure_reports,
+            ),
+            row(
+                Spec {
+                    name: "countkeysinslot",
+                    arity: 3,
+                    complexity: "O(N), N keys in all slots, a part of them at a time",
+                    summary: "Answers how many keys a slot has.",
+                    syntax: "slot",
+                    reply: &[ReplyShape::Integer],
+                    tips: &[],
+                    ..OF_KEYS
+                },
+                count_keys_in_slot,
+            ),
+            row(
+                Spec {
+                    name: "getkeysinslot",
+                    arity: 4,
+                    complexity: "O(N), N keys in all slots, a part of them at a time",
+                    summary: "Answers names of keys in a slot.",
+                    syntax: "slot count",
+                    ..OF_KEYS
+                },
+                get_keys_in_slot,
+            ),
             row(
                 Spec {
                     name: "help",
@@ -133,11 +179,11 @@ pub(super) static ROWS: &[Command<Run>] = &[
                     name: "myshardid",
                     since: "7.2.0",
                     complexity: "O(1)",
-                    summary: "Answers the ID of this node's shard, which is the node's own.",
+                    summary: "Answers the ID of this node's shard: that of the node that leads it.",
                     reply: &[ReplyShape::Bulk],
                     ..BASE
                 },
-                my_id,
+                my_shard_id,
             ),
             row(
                 Spec {
@@ -150,6 +196,14 @@ pub(super) static ROWS: &[Command<Run>] = &[
             ),
             row(
                 Spec {
+                    name: "replicas",
+                    summary: "Lists the nodes that have copies of a node's keys, a line each.",
+                    ..REPLICAS
+                },
+                replicas,
+            ),
+            row(
+                Spec {
                     name: "shards",
                     flags: Flags::LOADING.union(Flags::STALE),
                     since: "7.0.0",
@@ -157,6 +211,21 @@ pub(super) static ROWS: &[Command<Run>] = &[
                     ..BASE
                 },
                 shards,
+            ),
+            row(Spec { name: "slaves", summary: "An older name of CLUSTER REPLICAS.", ..REPLICAS }, replicas),
+            row(
+                Spec {
+                    name: "slot-stats",
+                    arity: -4,
+                    flags: BASE.flags.union(Flags::LOADING),
+                    since: "8.2.0",
+                    complexity: "O(N), N keys in all slots, a part of them at a time",
+                    summary: "Answers how many keys each of some slots has.",
+                    syntax: "<SLOTSRANGE start-slot end-slot | ORDERBY metric [LIMIT limit] [ASC | DESC]>",
+                    tips: &["nondeterministic_output", "request_policy:all_shards"],
+                    ..OF_KEYS
+                },
+                slot_stats,
             ),
             row(
                 Spec {
@@ -196,41 +265,6 @@ fn members_of(call: &Call<'_>) -> Result<Vec<Member>, Failure> {
     }
 }
 
-/// The slot of a key: of what stands between its first `{` and the next `}`, if there is anything.
-///
-/// ```text
-///   {user:1}:name  {user:1}:mail     one slot
-///   {}x  x{y                         all of it
-/// ```
-pub(super) fn slot_of(key: &[u8]) -> u16 {
-    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
-        let rest = &key[open + 1..];
-        let close = rest.iter().position(|byte| *byte == b'}')?;
-        (close > 0).then(|| &rest[..close])
-    });
-    crc16(tag.unwrap_or(key)) % SLOTS
-}
-
-/// CRC-16/XMODEM.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
-}
-
-const CRC16: [u16; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
-
 fn keyslot(call: &mut Call<'_>) -> Result<(), Failure> {
     members_of(call)?;
     let slot = slot_of(&call.args[2]);
@@ -241,6 +275,136 @@ fn keyslot(call: &mut Call<'_>) -> Result<(), Failure> {
 fn my_id(call: &mut Call<'_>) -> Result<(), Failure> {
     let members = members_of(call)?;
     call.reply.bulk(members.first().map_or("", |me| &me.id).as_bytes());
+    Ok(())
+}
+
+fn my_shard_id(call: &mut Call<'_>) -> Result<(), Failure> {
+    let members = members_of(call)?;
+    // Nodes that have the same keys are one shard, which is called by the node that leads it.
+    let leads = members.iter().find(|member| member.leads && has_copies(call));
+    call.reply.bulk(leads.or(members.first()).map_or("", |member| &member.id).as_bytes());
+    Ok(())
+}
+
+/// Whether nodes that don't lead have copies of the keys.
+fn has_copies(call: &Call<'_>) -> bool {
+    call.server().replication.is_some()
+}
+
+fn count_failure_reports(call: &mut Call<'_>) -> Result<(), Failure> {
+    let members = members_of(call)?;
+    member_called(call, &members)?;
+    call.reply.int(0);
+    Ok(())
+}
+
+/// The node that the request names.
+fn member_called<'m>(call: &Call<'_>, members: &'m [Member]) -> Result<&'m Member, Failure> {
+    let id = &call.args[2];
+    let named = members.iter().find(|member| id == member.id.as_bytes());
+    named.ok_or_else(|| Failure::text([b"ERR Unknown node ", id].concat()))
+}
+
+fn replicas(call: &mut Call<'_>) -> Result<(), Failure> {
+    let members = members_of(call)?;
+    let of = member_called(call, &members)?;
+    let has_copies = has_copies(call);
+    if has_copies && !of.leads {
+        return Err(Failure::of("ERR The specified node is not a master"));
+    }
+    let is_tls = call.connection().transport.is_tls();
+    let others = members.iter().enumerate().filter(|(_, member)| has_copies && !member.leads);
+    let lines: Vec<String> = others.map(|node| line_of(node, Some(of), has_copies, is_tls)).collect();
+    call.reply.array(lines.len());
+    lines.iter().for_each(|line| call.reply.bulk(line.as_bytes()));
+    Ok(())
+}
+
+/// A number, and what is said if it is none that `is_slot` takes.
+fn slot_at(call: &Call<'_>, at: usize, wrong: &'static str) -> Result<u16, Failure> {
+    let number = argument::int(&call.args[at]).ok_or(Failure::NOT_INTEGER)?;
+    let slot = u16::try_from(number).ok().filter(|slot| *slot < SLOTS);
+    slot.ok_or(Failure::of(wrong))
+}
+
+fn count_keys_in_slot(call: &mut Call<'_>) -> Result<(), Failure> {
+    members_of(call)?;
+    let slot = slot_at(call, 2, "ERR Invalid slot")?;
+    walk(call, Asked::Count(slot))
+}
+
+fn get_keys_in_slot(call: &mut Call<'_>) -> Result<(), Failure> {
+    const WRONG: &str = "ERR Invalid slot or number of keys";
+    members_of(call)?;
+    let most = argument::int(&call.args[3]);
+    let slot = slot_at(call, 2, WRONG)?;
+    let most = usize::try_from(most.ok_or(Failure::NOT_INTEGER)?).map_err(|_| Failure::of(WRONG))?;
+    let db = usize::from(call.connection().db);
+    walk(call, Asked::Names { slot, db, most })
+}
+
+fn slot_stats(call: &mut Call<'_>) -> Result<(), Failure> {
+    members_of(call)?;
+    let asked = if argument::eq_ignore_case(&call.args[2], "SLOTSRANGE") && call.args.len() == 5 {
+        let bound = |at| slot_at(call, at, "").map_err(|_| Failure::of("ERR Invalid or out of range slot"));
+        let (first, last) = (bound(3)?, bound(4)?);
+        if first > last {
+            return Err(Failure::text(format!(
+                "ERR Start slot number {first} is greater than end slot number {last}"
+            )));
+        }
+        Asked::Each(first..last + 1)
+    } else if argument::eq_ignore_case(&call.args[2], "ORDERBY") {
+        order_of(call)?
+    } else {
+        let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
+        text.extend_from_slice(&call.args[1]);
+        text.extend_from_slice(b"'. Try CLUSTER HELP.");
+        return Err(Failure::text(text));
+    };
+    walk(call, asked)
+}
+
+/// `ORDERBY metric [LIMIT limit] [ASC | DESC]`.
+fn order_of(call: &Call<'_>) -> Result<Asked, Failure> {
+    if !argument::eq_ignore_case(&call.args[3], "KEY-COUNT") {
+        // Redis knows others with `cluster-slot-stats-enabled`.
+        return Err(Failure::of("ERR Unrecognized sort metric for ORDERBY."));
+    }
+    let (mut limit, mut order) = (None, None);
+    let mut at = 4;
+    while let Some(word) = call.args.get(at) {
+        let is = |name| argument::eq_ignore_case(word, name);
+        let is_again = if is("LIMIT") && at + 1 < call.args.len() {
+            at += 1;
+            let number =
+                argument::int(&call.args[at]).filter(|number| (1..=i64::from(SLOTS)).contains(number));
+            let number = number.and_then(|number| usize::try_from(number).ok());
+            let number = number.ok_or(Failure::of(
+                "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
+            ))?;
+            limit.replace(number).is_some()
+        } else if is("ASC") || is("DESC") {
+            order.replace(is("DESC")).is_some()
+        } else {
+            return Err(Failure::SYNTAX);
+        };
+        if is_again {
+            return Err(Failure::of("ERR Multiple filters of the same type are disallowed."));
+        }
+        at += 1;
+    }
+    Ok(Asked::Ordered { most: limit.unwrap_or(SLOTS.into()), is_descending: order.unwrap_or(true) })
+}
+
+/// Walks past all keys, a part at a time.
+fn walk(call: &mut Call<'_>, asked: Asked) -> Result<(), Failure> {
+    if call.in_exec {
+        // It would walk past keys that the transaction, or script, has locked.
+        return Err(Failure::of("ERR Command not allowed inside a transaction"));
+    }
+    let walk = Walk::Slots(Box::new(SlotWalk::new(asked)));
+    call.shard.walk_in_parts(call.slot, call.row, walk);
     Ok(())
 }
 
@@ -270,74 +434,104 @@ fn info(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn nodes(call: &mut Call<'_>) -> Result<(), Failure> {
     let members = members_of(call)?;
-    let is_tls = call.connection().transport.is_tls();
-    let mut text = String::new();
-    for (at, member) in members.iter().enumerate() {
-        let (host, port) = (&member.host, port_of(member, is_tls));
-        let myself = if at == 0 { "myself," } else { "" };
-        let (fails, link) = if member.is_live { ("", "connected") } else { (",fail", "disconnected") };
-        let slots = if member.leads { " 0-16383" } else { "" };
-        let _ = writeln!(text, "{} {host}:{port}@0 {myself}master{fails} - 0 0 0 {link}{slots}", member.id);
-    }
+    let (is_tls, has_copies) = (call.connection().transport.is_tls(), has_copies(call));
+    let leader = members.iter().find(|member| member.leads);
+    let lines = members.iter().enumerate().map(|node| line_of(node, leader, has_copies, is_tls));
+    let text: String = lines.map(|line| line + "\n").collect();
     call.reply.verbatim(text.as_bytes());
     Ok(())
 }
 
+/// A line of CLUSTER NODES; the first member is this node.
+fn line_of(
+    (at, member): (usize, &Member),
+    leader: Option<&Member>,
+    has_copies: bool,
+    is_tls: bool,
+) -> String {
+    let (id, host, port) = (&member.id, &member.host, port_of(member, is_tls));
+    let myself = if at == 0 { "myself," } else { "" };
+    let (fails, link) = if member.is_live { ("", "connected") } else { (",fail", "disconnected") };
+    let (role, of) = match leader {
+        _ if !has_copies || member.leads => ("master", "-"),
+        Some(leader) => ("slave", leader.id.as_str()),
+        None => ("slave", "-"),
+    };
+    let slots = if member.leads { " 0-16383" } else { "" };
+    format!("{id} {host}:{port}@0 {myself}{role}{fails} {of} 0 0 0 {link}{slots}")
+}
+
+/// The node that clients are to send commands on keys to: the one that leads. While none does it is this one, where they wait.
+fn goes_to(members: &[Member]) -> Option<&Member> {
+    members.iter().find(|member| member.leads).or(members.first())
+}
+
 fn slots(call: &mut Call<'_>) -> Result<(), Failure> {
     let members = members_of(call)?;
-    let is_tls = call.connection().transport.is_tls();
-    let leader = members.iter().find(|member| member.leads);
-    call.reply.array(usize::from(leader.is_some()));
-    if let Some(leader) = leader {
-        call.reply.array(3);
-        call.reply.int(0);
-        call.reply.int(i64::from(SLOTS) - 1);
+    let (is_tls, has_copies) = (call.connection().transport.is_tls(), has_copies(call));
+    let Some(first) = goes_to(&members) else { return Err(Failure::of(NOBODY_LEADS)) };
+    let replicas = members.iter().filter(|member| has_copies && member.is_live && member.id != first.id);
+    let nodes: Vec<&Member> = std::iter::once(first).chain(replicas).collect();
+    call.reply.array(1);
+    call.reply.array(2 + nodes.len());
+    call.reply.int(0);
+    call.reply.int(i64::from(SLOTS) - 1);
+    for node in nodes {
         call.reply.array(4);
-        call.reply.bulk(leader.host.as_bytes());
-        call.reply.int(i64::from(port_of(leader, is_tls)));
-        call.reply.bulk(leader.id.as_bytes());
+        call.reply.bulk(node.host.as_bytes());
+        call.reply.int(i64::from(port_of(node, is_tls)));
+        call.reply.bulk(node.id.as_bytes());
         call.reply.array(0);
     }
     Ok(())
 }
 
 fn shards(call: &mut Call<'_>) -> Result<(), Failure> {
-    let members = members_of(call)?;
-    call.reply.array(members.len());
-    for member in &members {
+    let mut members = members_of(call)?;
+    let has_copies = has_copies(call);
+    let first = goes_to(&members).map(|member| member.id.clone()).unwrap_or_default();
+    // The node that leads a shard stands first in it.
+    members.sort_by_key(|member| member.id != first);
+    let shards: Vec<&[Member]> = if has_copies { vec![&members[..]] } else { members.chunks(1).collect() };
+    call.reply.array(shards.len());
+    for shard in shards {
+        let has_slots = shard.iter().any(|member| member.id == first);
         call.reply.map(2);
         call.reply.bulk(b"slots");
-        call.reply.array(if member.leads { 2 } else { 0 });
-        if member.leads {
+        call.reply.array(if has_slots { 2 } else { 0 });
+        if has_slots {
             call.reply.int(0);
             call.reply.int(i64::from(SLOTS) - 1);
         }
         call.reply.bulk(b"nodes");
-        call.reply.array(1);
-        write_node(&mut call.reply, member);
+        call.reply.array(shard.len());
+        for member in shard {
+            let role = if has_copies && member.id != first { "replica" } else { "master" };
+            write_node(&mut call.reply, member, role);
+        }
     }
     Ok(())
 }
 
-fn write_node(reply: &mut Reply<'_>, member: &Member) {
+fn write_node(reply: &mut Reply<'_>, member: &Member, role: &str) {
     let ports = [("port", member.port), ("tls-port", member.tls_port)];
     let ports = || ports.iter().filter(|(_, port)| *port > 0);
     reply.map(6 + ports().count());
-    let mut text = |name: &str, value: &str| {
-        reply.bulk(name.as_bytes());
-        reply.bulk(value.as_bytes());
-    };
-    text("id", &member.id);
-    text("ip", &member.host);
-    text("endpoint", &member.host);
-    text("role", "master");
-    text("health", if member.is_live { "online" } else { "fail" });
+    reply.bulk(b"id");
+    reply.bulk(member.id.as_bytes());
     for (name, port) in ports() {
         reply.bulk(name.as_bytes());
         reply.int(i64::from(*port));
     }
+    let health = if member.is_live { "online" } else { "fail" };
+    for (name, value) in [("ip", member.host.as_str()), ("endpoint", &member.host), ("role", role)] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
     reply.bulk(b"replication-offset");
     reply.int(0);
+    reply.bulk(b"health");
+    reply.bulk(health.as_bytes());
 }
 
 /// Where a client of this kind reaches a node.
@@ -345,30 +539,5 @@ pub(super) fn port_of(member: &Member, is_tls: bool) -> u16 {
     match (is_tls, member.port, member.tls_port) {
         (true, _, port @ 1..) | (false, port @ 1.., _) => port,
         (_, port, tls_port) => port.max(tls_port),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_are_those_of_redis() {
-        // From Redis 7.0.
-        for (key, slot) in [
-            (&b"foo"[..], 12182),
-            (b"bar", 5061),
-            (b"123456789", 12739),
-            (b"", 0),
-            (b"a{b}c", 3300),
-            (b"b", 3300),
-            (b"{user1000}.following", 3443),
-            (b"{user1000}.followers", 3443),
-        ] {
-            assert_eq!(slot_of(key), slot, "{}", String::from_utf8_lossy(key));
-        }
-        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
-        assert_eq!(slot_of(b"foo{{bar}}zap"), crc16(b"{bar") % SLOTS);
-        assert_eq!(slot_of(b"foo{bar"), crc16(b"foo{bar") % SLOTS);
     }
 }

@@ -11,7 +11,7 @@ use sterna_command::{Channels, Flags, Group, Place};
 use sterna_protocol::{Args, OwnedArgs, argument, encode};
 
 use super::Failure;
-use super::cluster::{port_of, slot_of};
+use super::cluster::port_of;
 use super::dispatch::{Admission, needs_keys, only_reads};
 use super::table::{Row, Runs, runs, table};
 use crate::connection::client::Client;
@@ -21,6 +21,7 @@ use crate::connection::{CloseReason, ReplyMode};
 use crate::nodes::Lead;
 use crate::shard::Shard;
 use crate::shard::passing::{NOBODY_LEADS, Request};
+use crate::slots::slot_of;
 
 impl Shard {
     /// Where the request is executed, if not here and now. Asked where another node may lead; out of the way of who has none.
@@ -334,7 +335,10 @@ fn is_apart(row: &Row) -> bool {
 /// Whether a request of this kind may be executed twice.
 fn repeat_of(row: &Row) -> Repeat {
     let watches = row.spec.flags.intersects(Flags::WATCHES.union(Flags::ENDS_WATCHES));
-    let reads = row.has(Flags::READONLY) || watches && !row.has(Flags::RUNS_QUEUE);
+    // What CLUSTER tells of keys reads them, though Redis's rows don't say so.
+    let reads = row.has(Flags::READONLY)
+        || watches && !row.has(Flags::RUNS_QUEUE)
+        || row.spec.group == Group::Cluster;
     if reads && !row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT)) {
         Repeat::Always
     } else {
@@ -355,7 +359,10 @@ mod tests {
             let has_keys = matches!(runs(row), Runs::Keys(_)) || row.spec.has_keys();
             match row.spec.place {
                 Place::OfKeys => assert!(has_keys, "{name} has no keys: which node executes it?"),
-                Place::Leader => assert!(matches!(runs(row), Runs::Script(_)), "{name} is no script"),
+                Place::Leader => {
+                    let is_of_keys = matches!(runs(row), Runs::Script(_)) || row.spec.group == Group::Cluster;
+                    assert!(is_of_keys, "{name} tells of no keys, and is no script");
+                }
                 Place::Session => {
                     assert!(
                         !row.has(Flags::RUNS_QUEUE) && !changes_subscriptions(row),

@@ -44,7 +44,12 @@ use crate::shard::Shard;
 const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// What is said in place of a reply that depends on what is not in the log of the cluster.
-const NOT_STORED: &str = "CLUSTERDOWN The write was not stored: another node leads now";
+/// Clients of a cluster try again where the first word is this.
+const NOT_STORED: &str =
+    "CLUSTERDOWN The cluster is down: another node leads now, and the command had no effect";
+/// The same, of what only read.
+const NOT_READ: &str =
+    "CLUSTERDOWN The cluster is down: this node may lead no more, and what it has read may be out of date";
 const OVERTAKEN: &str =
     "ERR the leader was lost before it answered: the command may have been executed or not";
 const NOT_KNOWN: &str = "ERR the log does not answer: the command may have been executed or not";
@@ -186,13 +191,14 @@ impl Shard {
             // Nobody else has led meanwhile.
             depends_on.is_doubtful = false;
         }
+        let has_only_read = depends_on.written == Lsn::ZERO;
         let fates = [replication.fate(depends_on.written), replication.fate(depends_on.seen)];
         let text = if fates.contains(&Fate::Void) {
             NOT_STORED
         } else if depends_on.is_doubtful && !replication.is_leading() {
-            OVERTAKEN
+            if has_only_read { NOT_READ } else { OVERTAKEN }
         } else if fates.contains(&Fate::Unknown) {
-            NOT_KNOWN
+            if has_only_read { NOT_READ } else { NOT_KNOWN }
         } else {
             return;
         };

@@ -36,6 +36,7 @@ use crate::directory::STRIPES;
 use crate::parcel::Namespace;
 use crate::shard::Shard;
 use crate::shard::populate::Populate;
+use crate::slots::SlotWalk;
 
 /// Confirmations of a subscription that are made together.
 pub(crate) const PART_SUBSCRIPTIONS: usize = 128;
@@ -61,7 +62,7 @@ impl Parts {
     fn needs_keys(&self) -> bool {
         match &self.work {
             Work::Names { .. } => self.row.spec.group != Group::Pubsub,
-            Work::Walk { walk: Walk::Keys { .. }, .. } | Work::Populate(_) => true,
+            Work::Walk { walk: Walk::Keys { .. } | Walk::Slots(_), .. } | Work::Populate(_) => true,
             Work::Walk { .. } | Work::Leave { .. } | Work::Steps(_) => false,
         }
     }
@@ -88,6 +89,8 @@ pub(crate) enum Walk {
     Channels { space: Namespace, pattern: Option<Box<[u8]>>, stripe: usize, elsewhere: Vec<Vec<Arc<[u8]>>> },
     /// The keys of a database that match.
     Keys { db: usize, pattern: Box<[u8]>, partition: usize, from: u64 },
+    /// All keys, by slot.
+    Slots(Box<SlotWalk>),
     /// All has been seen.
     Done,
 }
@@ -220,7 +223,7 @@ impl Shard {
         }
     }
 
-    /// Answers the channels that match, a part at a time.
+    /// Answers what is walked past, a part at a time.
     pub(crate) fn walk_in_parts(&mut self, slot: usize, row: &'static Row, walk: Walk) {
         self.begin_parts(slot, row, Work::Walk { walk, found: Found::default() });
     }
@@ -442,6 +445,14 @@ impl Shard {
                 *from = next.unwrap_or(0);
                 *partition += usize::from(next.is_none());
                 *partition == partitions.count()
+            }
+            Walk::Slots(slots) => {
+                let is_over = slots.step(&self.server.partitions, self.clock.now_ms, PART_WALK, &mut names);
+                if is_over && !slots.answers_names() {
+                    slots.answer(reply);
+                    return true;
+                }
+                is_over
             }
             Walk::Done => {
                 let some = found.lists.pop_front().unwrap_or_default();

@@ -1,0 +1,172 @@
+//! Slots of a cluster: which one a key lies in, and which keys lie in one.
+//!
+//! Nothing is kept by slot: whoever asks has all keys walked past, some at a time. Cost: some 100 ns a key.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::sync::Arc;
+
+use sterna_protocol::Reply;
+
+use crate::partitions::Partitions;
+
+/// Slots of a cluster.
+pub(crate) const SLOTS: u16 = 16_384;
+
+/// The slot of a key: of what stands between its first `{` and the next `}`, if there is anything.
+///
+/// ```text
+///   {user:1}:name  {user:1}:mail     one slot
+///   {}x  x{y                         all of it
+/// ```
+pub(crate) fn slot_of(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let rest = &key[open + 1..];
+        let close = rest.iter().position(|byte| *byte == b'}')?;
+        (close > 0).then(|| &rest[..close])
+    });
+    crc16(tag.unwrap_or(key)) % SLOTS
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+const CRC16: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
+/// What is asked about slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// How many keys one has, in all databases.
+    Count(u16),
+    /// The names of at most so many of its keys in one database.
+    Names { slot: u16, db: usize, most: usize },
+    /// How many keys each of these has.
+    Each(Range<u16>),
+    /// The first so many by their number of keys.
+    Ordered { most: usize, is_descending: bool },
+}
+
+/// A walk past all keys.
+#[derive(Debug)]
+pub(crate) struct SlotWalk {
+    asked: Asked,
+    db: usize,
+    partition: usize,
+    from: u64,
+    /// Keys seen in each slot.
+    counts: Vec<u64>,
+    named: usize,
+}
+
+impl SlotWalk {
+    pub(crate) fn new(asked: Asked) -> SlotWalk {
+        let db = if let Asked::Names { db, .. } = asked { db } else { 0 };
+        SlotWalk { asked, db, partition: 0, from: 0, counts: vec![0; SLOTS.into()], named: 0 }
+    }
+
+    /// Whether it answers names, as it finds them, and not figures at its end.
+    pub(crate) fn answers_names(&self) -> bool {
+        matches!(self.asked, Asked::Names { .. })
+    }
+
+    /// Goes past about `count` keys, and adds names that were asked for; true at the end.
+    pub(crate) fn step(
+        &mut self,
+        partitions: &Partitions,
+        now_ms: u64,
+        count: usize,
+        names: &mut Vec<Arc<[u8]>>,
+    ) -> bool {
+        let SlotWalk { asked, counts, named, .. } = self;
+        let next = partitions.visit(self.partition, self.db, self.from, count, |record| {
+            if record.is_expired(now_ms) {
+                return;
+            }
+            let slot = slot_of(record.key());
+            match asked {
+                Asked::Names { slot: wanted, most, .. } if slot == *wanted && *named < *most => {
+                    names.push(record.key().into());
+                    *named += 1;
+                }
+                Asked::Names { .. } => {}
+                Asked::Count(_) | Asked::Each(_) | Asked::Ordered { .. } => counts[usize::from(slot)] += 1,
+            }
+        });
+        self.from = next.unwrap_or(0);
+        self.partition += usize::from(next.is_none());
+        if self.partition < partitions.count() {
+            return matches!(self.asked, Asked::Names { most, .. } if self.named == most);
+        }
+        self.partition = 0;
+        self.db += 1;
+        self.answers_names() || self.db == partitions.databases()
+    }
+
+    /// Writes the figures, in the shapes of Redis 8.2.
+    pub(crate) fn answer(&self, reply: &mut Reply<'_>) {
+        let count_of = |slot: u16| self.counts.get(usize::from(slot)).copied().unwrap_or(0);
+        let slots: Vec<u16> = match &self.asked {
+            Asked::Count(slot) => return reply.int(count_of(*slot) as i64),
+            Asked::Names { .. } => Vec::new(),
+            Asked::Each(slots) => slots.clone().collect(),
+            Asked::Ordered { most, is_descending } => {
+                let mut slots: Vec<u16> = (0..SLOTS).collect();
+                if *is_descending {
+                    slots.sort_by_key(|slot| Reverse(count_of(*slot)));
+                } else {
+                    slots.sort_by_key(|slot| count_of(*slot));
+                }
+                slots.truncate(*most);
+                slots
+            }
+        };
+        reply.array(slots.len());
+        for slot in slots {
+            reply.array(2);
+            reply.int(i64::from(slot));
+            reply.map(1);
+            reply.bulk(b"key-count");
+            reply.int(count_of(slot) as i64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // From Redis 7.0.
+        for (key, slot) in [
+            (&b"foo"[..], 12182),
+            (b"bar", 5061),
+            (b"123456789", 12739),
+            (b"", 0),
+            (b"a{b}c", 3300),
+            (b"b", 3300),
+            (b"{user1000}.following", 3443),
+            (b"{user1000}.followers", 3443),
+        ] {
+            assert_eq!(slot_of(key), slot, "{}", String::from_utf8_lossy(key));
+        }
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+        assert_eq!(slot_of(b"foo{{bar}}zap"), crc16(b"{bar") % SLOTS);
+        assert_eq!(slot_of(b"foo{bar"), crc16(b"foo{bar") % SLOTS);
+    }
+}
