@@ -7,14 +7,15 @@ import Redis6 from 'ioredis6';
 import Valkey from 'iovalkey';
 import * as redis5 from 'redis5';
 import * as redis6 from 'redis6';
+import { NODES, ask } from './nodes.js';
 import { TestServer } from './server.js';
 
 const server = await TestServer.start(after);
 
-/** How often the server has run GET. */
-async function getsRun(admin) {
-  const [, calls = '0'] = /^cmdstat_get:calls=(\d+)/m.exec(await admin.info('commandstats')) ?? [];
-  return Number(calls);
+/** How often GET was executed: each node of several counts what it has executed itself. */
+async function getsRun() {
+  const stats = await Promise.all(server.nodes.map((node) => ask(node, 'INFO', 'commandstats')));
+  return [...stats.join('').matchAll(/^cmdstat_get:calls=(\d+)/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0);
 }
 
 for (const [title, library] of [['node-redis 5', redis5], ['node-redis 6', redis6]]) {
@@ -36,16 +37,16 @@ for (const [title, library] of [['node-redis 5', redis5], ['node-redis 6', redis
       const { cache, cached, other } = await start(t);
       await other.mSet({ k: 'one', still: 'here' });
       assert.deepEqual([await cached.get('k'), await cached.get('still')], ['one', 'here']);
-      const before = await getsRun(other);
+      const before = await getsRun();
       for (let round = 0; round < 10; round += 1) assert.equal(await cached.get('k'), 'one');
-      assert.equal(await getsRun(other), before, 'the server is not asked');
+      assert.equal(await getsRun(), before, 'the server is not asked');
 
       const changed = once(cache, 'invalidate');
       await other.set('k', 'two');
       assert.equal(String(await changed), 'k');
       assert.equal(await cached.get('k'), 'two');
       assert.equal(await cached.get('still'), 'here');
-      assert.equal(await getsRun(other), before + 1, 'only the changed key is asked for');
+      assert.equal(await getsRun(), before + 1, 'only the changed key is asked for');
     });
 
     test('deleting, expiring, emptying and writing by itself end a copy as well', async (t) => {
@@ -87,7 +88,7 @@ for (const [title, Client, forListener = {}] of [
   ['ioredis 6', Redis6, { protocol: 2 }],
   ['iovalkey', Valkey],
 ]) {
-  describe(`a cache made of ${title} and a redirection`, () => {
+  describe(`a cache made of ${title} and a redirection`, { skip: NODES > 1 && 'one of several nodes refuses REDIRECT' }, () => {
     const connect = async (t, more = {}) => {
       const client = new Client(server.url, { tls: { ca: server.ca }, ...more });
       client.on('error', () => {});

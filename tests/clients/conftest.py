@@ -1,13 +1,18 @@
 """A server for the Python clients: 127.0.0.1, free ports, TLS with a certificate made here, a password.
 
-STERNA_BIN names the binary and STERNA_TEST_TLS=no says that it has no TLS, as in server.js beside this file.
+STERNA_BIN names the binary and STERNA_TEST_TLS=no says that it has no TLS, as in server.js beside this file. With STERNA_TEST_NODES=3
+each server is a node that does not lead, of a cluster with `cluster-keys`; a crash is that of the node that leads.
 """
 
+import atexit
+import itertools
 import os
 import pathlib
 import random
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -15,6 +20,7 @@ import pytest
 
 BINARY = os.environ.get("STERNA_BIN") or str(pathlib.Path(__file__).parents[2] / "target/release/sterna")
 IS_STERNA = pathlib.Path(BINARY).name == "sterna"
+NODES = int(os.environ.get("STERNA_TEST_NODES", "1"))
 HAS_TLS = os.environ.get("STERNA_TEST_TLS") != "no"
 # With these, what was acknowledged is on the disk: a server that is killed has lost none of it.
 DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
@@ -57,6 +63,39 @@ def make_certificate(folder: pathlib.Path) -> tuple[str, str]:
     return cert, key
 
 
+_clusters = itertools.count()
+_nats_urls: list[str] = []
+
+
+def nats_url() -> str:
+    """The NATS server that all clusters of this process share."""
+    if not _nats_urls:
+        folder, port = pathlib.Path(tempfile.mkdtemp(prefix="sterna-nats-")), free_port()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        config = folder / "nats.conf"
+        config.write_text(f'listen: "{HOST}:{port}"\njetstream {{ store_dir: "{folder}", sync_interval: always }}\n')
+        nats = subprocess.Popen([*TIED, os.environ["NATS_SERVER"], "-c", config], stderr=subprocess.DEVNULL)
+        atexit.register(nats.kill)
+        _nats_urls.append(f"nats://{HOST}:{port}")
+    return _nats_urls[0]
+
+
+def eventually(what: str, look: "Callable[[], bool]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not look():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited in vain for {what}")
+        time.sleep(0.02)
+
+
+def make_cluster() -> list[str]:
+    """Makes a log, and answers what each node of its cluster is started with."""
+    words = ["--cluster-url", nats_url(), "--cluster-name", f"clients-{os.getpid()}-{next(_clusters)}"]
+    init = [BINARY, "cluster", "init", "--url", words[1], "--name", words[3], "--replicas", "1"]
+    eventually("a log", lambda: subprocess.run(init, capture_output=True).returncode == 0)
+    return [*words, "--cluster-keys", "yes", "--appendonly", "yes"]
+
+
 class TestServer:
     __test__ = False
 
@@ -66,6 +105,7 @@ class TestServer:
         self.cert, self._key = make_certificate(folder)
         self._folder, self._log, self._process = folder, folder / "log", None
         self._extra = (extra(self) if callable(extra) else extra) or []
+        self._others: list[TestServer] = []
 
     @property
     def url(self) -> str:
@@ -77,6 +117,8 @@ class TestServer:
         return {**os.environ, "REDIS_URL": self.url, "REDIS_CA": self.cert}
 
     def start(self) -> None:
+        if NODES > 1 and not self._others and "--cluster-url" not in self._extra:
+            self._start_others()
         options = ["--bind", HOST, "--port", str(self.port), "--requirepass", PASSWORD, "--dir", str(self._folder)]
         options += ["--threads", "2"] if IS_STERNA else ["--save", ""]
         if HAS_TLS:
@@ -90,6 +132,36 @@ class TestServer:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{BINARY} did not start:\n{self._log.read_text()}")
             time.sleep(0.01)
+        if self._others:
+            eventually("a node that follows", lambda: self._follows() or self.leads())
+
+    def _start_others(self) -> None:
+        """The other nodes of its cluster, of which one leads."""
+        self._extra = [*self._extra, *make_cluster()]
+        for n in range(1, NODES):
+            folder = self._folder / f"node{n}"
+            folder.mkdir()
+            other = TestServer(folder, self._extra)
+            other.start()
+            self._others.append(other)
+        eventually("a node to lead", lambda: any(other.leads() for other in self._others))
+
+    def info_of_nodes(self, section: str) -> str:
+        return "".join(node._ask(f"INFO {section}") for node in [self, *self._others])
+
+    def leads(self) -> bool:
+        return "cluster_keys:me" in self._ask("INFO cluster")
+
+    def _follows(self) -> bool:
+        return "cluster_keys:other" in self._ask("INFO cluster") and "state:ok" in self._ask("CLUSTER INFO")
+
+    def _ask(self, command: str) -> str:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=START_SECONDS) as asking:
+                asking.sendall(f"AUTH {PASSWORD}\r\n{command}\r\nQUIT\r\n".encode())
+                return b"".join(iter(lambda: asking.recv(65536), b"")).decode()
+        except OSError:
+            return ""
 
     def _accepts(self) -> bool:
         try:
@@ -97,6 +169,11 @@ class TestServer:
         except OSError:
             return False
         return True
+
+    def close(self) -> None:
+        """Ends it, and the other nodes of its cluster."""
+        for node in [self, *self._others]:
+            node.stop()
 
     def stop(self) -> None:
         self._process.terminate()
@@ -111,7 +188,10 @@ class TestServer:
         self.start()
 
     def crash(self) -> None:
-        """SIGKILL in the middle of whatever it does, and a new process on the same files and ports."""
+        """SIGKILL in the middle of whatever it does, and a new process on the same files and ports. Of several nodes, the one that leads."""
+        for node in self._others:
+            if node.leads():
+                return node.crash()
         self._process.kill()
         self._process.wait()
         self.start()
@@ -122,7 +202,7 @@ def server(tmp_path_factory):
     server = TestServer(tmp_path_factory.mktemp("server"))
     server.start()
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture
@@ -131,7 +211,7 @@ def own_server(tmp_path):
     server = TestServer(tmp_path)
     server.start()
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture
@@ -140,4 +220,4 @@ def durable_server(tmp_path):
     server = TestServer(tmp_path, DURABLE)
     server.start()
     yield server
-    server.stop()
+    server.close()

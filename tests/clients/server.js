@@ -2,6 +2,7 @@
 //
 //   STERNA_BIN   the binary; target/release/sterna unless set. A Redis or Valkey server with TLS works too:
 //                STERNA_BIN=/usr/bin/redis-server checks the tests themselves.
+//   STERNA_TEST_NODES  3: each server is a node that does not lead, of a cluster of three with `cluster-keys`; see nodes.js.
 //   STERNA_TEST_TLS   "no" for a server that was built without TLS: the files that connect by `url` alone run against
 //                it over plain TCP.
 import { execFileSync, spawn } from 'node:child_process';
@@ -14,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { NODES, awaitFollower, awaitLeader, makeCluster } from './nodes.js';
 
 export const BINARY = process.env.STERNA_BIN ?? fileURLToPath(new URL('../../target/release/sterna', import.meta.url));
 export const IS_STERNA = basename(BINARY) === 'sterna';
@@ -74,12 +76,36 @@ export class TestServer {
   static async start(after, extra = []) {
     const server = new TestServer(extra);
     after(() => server.close());
-    server.port = await freePort();
-    server.tlsPort = await freePort();
+    await server.#findPorts();
+    if (NODES > 1) await server.#startOthers();
     await server.run();
+    if (NODES > 1) await awaitFollower(server);
     return server;
   }
 
+  async #findPorts() {
+    this.port = await freePort();
+    this.tlsPort = await freePort();
+  }
+
+  /** The other nodes of its cluster, of which one leads. They are started as this one is, but for the ports that it says. */
+  async #startOthers() {
+    this.#cluster = await makeCluster({ BINARY, freePort, spawnTied });
+    const words = typeof this.#extra === 'function' ? this.#extra(this) : this.#extra;
+    const ports = words.flatMap((word, at) => (/^--(http-port|unixsocket)$/.test(word) ? [at, at + 1] : []));
+    for (let n = 1; n < NODES; n += 1) {
+      const other = new TestServer(words.filter((_, at) => !ports.includes(at)));
+      other.#cluster = this.#cluster;
+      this.#others.push(other);
+      await other.#findPorts();
+      await other.run();
+    }
+    await awaitLeader(this.#others);
+  }
+
+  /** The words of its cluster, if it is one of several. */
+  #cluster = [];
+  #others = [];
   #extra;
   #process;
   #log = '';
@@ -93,6 +119,8 @@ export class TestServer {
     this.host = '127.0.0.1';
   }
 
+  /** This one, and the other nodes of its cluster. */
+  get nodes() { return [this, ...this.#others]; }
   get url() { return this.urlWith(this.password); }
   urlWith(password) {
     return HAS_TLS ? `rediss://:${password}@${this.host}:${this.tlsPort}` : `redis://:${password}@${this.host}:${this.port}`;
@@ -105,7 +133,7 @@ export class TestServer {
     const options = [
       '--bind', this.host, '--port', String(this.port), '--requirepass', this.password, '--dir', this.folder,
       ...(HAS_TLS ? this.#tlsOptions() : []), ...(IS_STERNA ? ['--threads', '2'] : ['--save', '']),
-      ...(typeof this.#extra === 'function' ? this.#extra(this) : this.#extra),
+      ...(typeof this.#extra === 'function' ? this.#extra(this) : this.#extra), ...this.#cluster,
     ];
     const started = spawnTied(BINARY, options, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = started;
@@ -159,6 +187,11 @@ export class TestServer {
 
   /** SIGKILL in the middle of whatever it does, and a new process on the same files and ports. */
   async crash() {
+    if (this.#others.length) {
+      // The node that leads: this one's clients stay.
+      const leader = await awaitLeader(this.nodes);
+      if (leader !== this) return leader.crash();
+    }
     const exited = once(this.#process, 'exit');
     this.#process.kill('SIGKILL');
     await exited;
@@ -166,7 +199,8 @@ export class TestServer {
   }
 
   async close() {
-    await this.stop();
+    for (const node of this.nodes) await node.stop();
+    for (const { folder } of this.#others) rmSync(folder, { recursive: true, force: true });
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

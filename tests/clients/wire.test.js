@@ -1,6 +1,7 @@
 // What client libraries depend on, down to the byte. Each test names who would notice.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { NODES } from './nodes.js';
 import { IS_STERNA, TestServer } from './server.js';
 import { Wire } from './wire.js';
 
@@ -43,7 +44,8 @@ test('HELLO with AUTH and SETNAME in one command answers the whole map (node-red
   assert.match(await wire.text(), /^\d+\.\d+\.\d+/);
   await wire.expect('$5\r\nproto\r\n:3\r\n$2\r\nid\r\n');
   await wire.line(/^:\d+$/);
-  await wire.expect('$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n');
+  await wire.expect(NODES > 1 ? '$4\r\nmode\r\n$7\r\ncluster\r\n' : '$4\r\nmode\r\n$10\r\nstandalone\r\n');
+  await wire.expect('$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n');
   wire.command('CLIENT', 'GETNAME');
   await wire.expect('$5\r\nwhole\r\n');
 });

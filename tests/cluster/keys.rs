@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sterna_protocol::decode::Value;
-use sterna_tests::client::{Client, Frame};
+use sterna_tests::client::{Client, Frame, value_of};
 use sterna_tests::line::{End, Line};
 use sterna_tests::nats::Nats;
 use sterna_tests::server::{Launch, PATIENCE, Server, sterna_tool, wait_for};
@@ -440,7 +440,16 @@ fn a_leader_that_stood_still_beyond_its_lease_acknowledges_nothing_and_shows_not
         // What it had not executed it may have passed on.
         let (mut appended, mut unknown) = (0, 0);
         for client in &mut clients {
-            match client.value() {
+            let reply = match client.frame(PATIENCE) {
+                Frame::Closed => {
+                    unknown += 1;
+                    *client = leading.connect();
+                    continue;
+                }
+                Frame::Bytes(reply) => value_of(&reply),
+                Frame::Nothing => panic!("no reply"),
+            };
+            match reply {
                 Value::Error(text) if text.starts_with(b"ERR the ") => unknown += 1,
                 Value::Error(text) => assert!(text.starts_with(b"CLUSTERDOWN"), "{}", text.escape_ascii()),
                 Value::Int(_) => appended += 1,

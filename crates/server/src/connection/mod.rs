@@ -82,13 +82,15 @@ pub(crate) enum CloseReason {
     Expired,
     /// Its socket went to a thread that sends a copy of the keys or the journal.
     Copied,
+    /// The node that leads was lost, and it is not known whether that has executed what the client waits for.
+    LeaderLost,
     /// The server stops.
     Shutdown,
 }
 
 impl CloseReason {
     /// Every reason, in the order INFO shows them.
-    pub(crate) const ALL: [CloseReason; 17] = [
+    pub(crate) const ALL: [CloseReason; 18] = [
         CloseReason::ClientGone,
         CloseReason::SocketError,
         CloseReason::ProtocolError,
@@ -105,6 +107,7 @@ impl CloseReason {
         CloseReason::Resumed,
         CloseReason::Expired,
         CloseReason::Copied,
+        CloseReason::LeaderLost,
         CloseReason::Shutdown,
     ];
 
@@ -127,6 +130,7 @@ impl CloseReason {
             CloseReason::Resumed => "resumed",
             CloseReason::Expired => "expired",
             CloseReason::Copied => "copied",
+            CloseReason::LeaderLost => "leader_lost",
             CloseReason::Shutdown => "shutdown",
         }
     }

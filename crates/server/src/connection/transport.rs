@@ -76,6 +76,11 @@ impl Transport {
         Transport::Tls(Box::new(TlsStream { socket, session, sealed: None, has_begun }))
     }
 
+    /// Whether it is a client inside the process.
+    pub(crate) fn is_pipe(&self) -> bool {
+        matches!(self.socket(), Some(Socket::Pipe(_)))
+    }
+
     fn socket(&self) -> Option<&Socket> {
         match self {
             Transport::Plain(socket) => Some(socket),

@@ -56,6 +56,7 @@ impl Shard {
             CloseReason::ClientGone
             | CloseReason::SocketError
             | CloseReason::TlsError
+            | CloseReason::LeaderLost
             | CloseReason::OutputLimit => !self.is_stopping,
             CloseReason::ProtocolError
             | CloseReason::Quit

@@ -12,6 +12,10 @@
 //! under way is then answered with an error if it may have been executed and must not be twice; what reads, and what is known not to
 //! have been executed, goes back to the input and is done again. Nothing is answered in another order for that.
 //!
+//! A client whose request may have been executed or not is closed, as a server that dies would leave it: every client library has a
+//! rule for that, which its user has chosen, while an error is an answer like any other to them. One without a socket, which asks
+//! once, gets an error.
+//!
 //! Invariants
 //! - A connection in `sessions` has that session open, and the other way round.
 //! - All that stands in the letter is of `letter_term`.
@@ -41,7 +45,7 @@ use crate::shard::Shard;
 /// How long a request that the node that leads has not taken waits before it is passed on again.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is answered when it can't be known whether a request was executed. No client repeats it by itself.
+/// What is answered to a client without a socket when it can't be known whether its request was executed.
 const UNKNOWN: &[u8] =
     b"ERR the node that leads was lost before it answered: the command may have been executed, or not";
 
@@ -435,6 +439,16 @@ impl Shard {
         };
         // Replies keep the order of requests: what stands before one that is lost is lost, too.
         let lost = requests.iter().rposition(is_lost).map_or(0, |last| last + 1);
+        let is_unknown = |(sent, _, is_not): &(Sent, Vec<u8>, bool)| {
+            !is_not && !sent.is_silent && sent.repeat != Repeat::Forget
+        };
+        if !is_late && !connection.transport.is_pipe() && requests[..lost].iter().any(is_unknown) {
+            return match connection.output.is_empty() {
+                true => self.condemn(slot, CloseReason::LeaderLost),
+                // What was answered before still goes out.
+                false => self.drain(slot, CloseReason::LeaderLost),
+            };
+        }
         let mut out = self.replies_to_others.lend();
         let start = out.len();
         if forgets {

@@ -11,7 +11,8 @@ const CLOSE_REASONS = {
   quit: 'QUIT', killed: 'CLIENT KILL', idle: 'Idle for longer than timeout', output_limit: 'Too slow: over its output limit',
   query_limit: 'A request over client-query-buffer-limit', tls_error: 'TLS failed', user_removed: 'Its user lost the right',
   unauthenticated: 'It did not log in in time', http: 'HTTP on the Redis port', evicted: 'Over maxmemory-clients',
-  resumed: 'Taken over by its successor', expired: 'Nobody came within resume-window', shutdown: 'The server stops',
+  resumed: 'Taken over by its successor', expired: 'Nobody came within resume-window',
+  copied: 'It was sent a copy of the keys', leader_lost: 'The node that leads was lost', shutdown: 'The server stops',
 };
 
 const TILES = [
