@@ -137,6 +137,8 @@ test('figures are those of INFO under load, on a desk and on a phone, dark and l
     await page.waitForTimeout(300);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     assert.ok(wide <= 0, `${view} is ${wide} pixels wider than a phone`);
+    const cut = await page.evaluate(() => [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length);
+    assert.equal(cut, 0, `${view} has tables that a phone shows in part`);
     await picture(page, `${view}-phone`);
   }
   await page.click('#theme');

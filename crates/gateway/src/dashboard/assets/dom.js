@@ -25,13 +25,19 @@ export function field(label, input, kind = '') {
   return el('div', { class: `field ${kind}` }, el('label', { for: input.id }, label), input);
 }
 
-/** A table. Columns: `{ name, of(row), is: 'n' | 'name' | undefined }`; rows may be marked. */
-export function table(columns, rows, { empty = 'Nothing yet.', mark = () => false } = {}) {
+/** Columns of the widest table that a phone shows as one; in wider ones each cell stands behind its column's name there. */
+const NARROW_COLUMNS_MAX = 3;
+
+/** A table. Columns: `{ name, of(row), is: 'n' | 'name' | undefined }`; rows may be marked. Roles are named for where rows wrap. */
+export function table(columns, rows, { empty = 'Nothing yet.', mark = () => false, kind = '' } = {}) {
   if (rows.length === 0) return el('p', { class: 'empty' }, empty);
-  const head = el('tr', {}, ...columns.map((column) => el('th', { class: column.is, scope: 'col' }, column.name)));
-  const line = (row) => el('tr', { class: mark(row) ? 'chosen' : undefined },
-    ...columns.map((column) => el('td', { class: column.is }, column.of(row))));
-  return el('div', { class: 'scroll' }, el('table', {}, el('thead', {}, head), el('tbody', {}, ...rows.map(line))));
+  const head = el('tr', { role: 'row' },
+    ...columns.map((column) => el('th', { class: column.is, scope: 'col', role: 'columnheader' }, column.name)));
+  const line = (row) => el('tr', { class: mark(row) ? 'chosen' : undefined, role: 'row' },
+    ...columns.map((column) => el('td', { class: column.is, role: 'cell', 'data-column': column.name }, column.of(row))));
+  const wraps = columns.length > NARROW_COLUMNS_MAX ? 'wraps' : undefined;
+  return el('div', { class: `scroll ${kind}` }, el('table', { class: wraps, role: 'table' },
+    el('thead', { role: 'rowgroup' }, head), el('tbody', { role: 'rowgroup' }, ...rows.map(line))));
 }
 
 /** Replaces what is in `place`, and keeps the focus where it was, by the `data-key` of what has it. */

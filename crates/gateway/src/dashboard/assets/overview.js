@@ -81,10 +81,10 @@ function journal({ figures: { journal: j }, info, syncNs }) {
 
 const WAITING = [
   { name: 'Client', is: 'name', of: (c) => `${c.name || `#${c.id}`}` },
+  { name: 'Queued', is: 'n', of: (c) => bytes(c.queuedBytes) },
+  { name: 'Kind', of: (c) => c.kind },
   { name: 'Address', of: (c) => c.address },
   { name: 'User', of: (c) => c.user },
-  { name: 'Kind', of: (c) => c.kind },
-  { name: 'Queued', is: 'n', of: (c) => bytes(c.queuedBytes) },
   { name: 'Shard', is: 'n', of: (c) => String(c.shard) },
 ];
 
@@ -123,7 +123,7 @@ export function overview(place) {
   const loadPlace = panel('Load per shard');
   const parts = Object.fromEntries(['kinds', 'memory', 'journal', 'shards', 'waiting', 'closed'].map((key) => [key, el('div', { id: `part-${key}` }, el('p', { class: 'empty' }, 'Waiting for figures…'))]));
   const waiting = panel('Slow consumers: what is queued for them', parts.waiting);
-  waiting.classList.add('wide');
+  waiting.classList.add('rest');
   place.append(tiles, el('div', { class: 'grid' },
     ...charts.map((one) => one.element), loadPlace,
     panel('Shards', parts.shards), panel('Connections by kind', parts.kinds), panel('Memory by owner', parts.memory),

@@ -167,14 +167,14 @@ export function streams(place, { tail, isVisible }) {
       ], consumers.result.map(pairs), { empty: 'It has no consumers.' }),
       el('h3', {}, `Pending entries of ${name}${entries.length === ENTRIES_MAX ? ` (the first ${ENTRIES_MAX})` : ''}`),
       el('div', { class: 'row' }, field('Claim for the consumer', consumer, 'narrow')),
+      said,
       table([
         { name: 'Entry', is: 'name', of: (e) => e.id },
         { name: 'Consumer', is: 'name', of: (e) => e.owner },
         { name: 'Idle', is: 'n', of: (e) => age(e.idleMs) },
         { name: 'Deliveries', is: 'n', of: (e) => count(e.deliveries) },
         { name: '', of: (e) => buttons(key, name, e) },
-      ], entries, { empty: 'Nothing is pending.' }),
-      said,
+      ], entries, { empty: 'Nothing is pending.', kind: 'tall' }),
     ];
   }
 

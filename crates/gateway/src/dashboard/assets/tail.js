@@ -131,7 +131,7 @@ export function tail(place) {
   // A message of one's own.
   const to = el('input', { id: 'publish-to', required: true, spellcheck: 'false', autocapitalize: 'none', placeholder: 'news' });
   const how = el('select', { id: 'publish-how' }, option('publish', 'To a channel'), option('append', 'To a stream'));
-  const message = el('textarea', { id: 'publish-text', rows: '2' });
+  const message = el('textarea', { id: 'publish-text', rows: '1' });
   const outcome = el('p', { role: 'status', id: 'publish-outcome', class: 'small' });
   async function send(submitted) {
     submitted.preventDefault();
