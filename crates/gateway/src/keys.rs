@@ -29,7 +29,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const KEYS_MAX: usize = 100;
 
-/// Keys that one token is tried with: who names none, or one that several have, could make the server verify as often as there are keys.
+/// Keys that one token is tried with: who names none, or one that several have, could make the server verify as often as there are
+/// keys. So many of one algorithm may be without a name, too: any of them may have signed any token.
 const TRIED_MAX: usize = 10;
 
 /// Bytes of a secret: an HMAC with less than its hash has is weaker than the hash.
@@ -119,16 +120,23 @@ impl Keys {
         if keys.len() > KEYS_MAX {
             return Err(format!("there are more than {KEYS_MAX} keys in it"));
         }
+        for algorithm in ["HS256", "RS256", "ES256", "EdDSA"] {
+            let nameless = keys.iter().filter(|key| key.id.is_none() && key.what.algorithm() == algorithm);
+            if nameless.count() > TRIED_MAX {
+                return Err(format!(
+                    "there are more than {TRIED_MAX} keys for {algorithm} without a kid in it"
+                ));
+            }
+        }
         Ok(Keys(keys))
     }
 
-    /// Whether `signature` is of `message`, by a key for this algorithm that is not known to be another than `id`.
+    /// Whether `signature` is of `message`, by a key for this algorithm that is not known to be another than `id`. The likeliest are
+    /// tried first: those that are called `id`, or, of a token that names none, those without a name.
     pub(crate) fn verify(&self, algorithm: &str, id: Option<&str>, message: &[u8], signature: &[u8]) -> bool {
-        let may_be = |key: &Key| match (&key.id, id) {
-            (Some(own), Some(id)) => own == id,
-            _ => true,
-        };
-        let fitting = self.0.iter().filter(|key| key.what.algorithm() == algorithm && may_be(key));
+        let alike = self.0.iter().filter(|key| key.id.as_deref() == id);
+        let others = self.0.iter().filter(|key| key.id.is_some() != id.is_some());
+        let fitting = alike.chain(others).filter(|key| key.what.algorithm() == algorithm);
         fitting.take(TRIED_MAX).any(|key| key.what.verify(message, signature))
     }
 }
@@ -302,6 +310,30 @@ mod tests {
             assert_eq!(verify(None), n < TRIED_MAX, "{n}");
             assert!(verify(Some(&n.to_string())) && !verify(Some("other")), "{n}");
         }
+    }
+
+    #[test]
+    fn a_key_without_a_name_hides_none_that_has_one_and_each_is_tried() {
+        let key = |n: usize, name: &str| {
+            format!(r#"{{"kty":"oct",{name}"k":"{}"}}"#, URL_SAFE_NO_PAD.encode([n as u8; 32]))
+        };
+        let mut all: Vec<String> = (0..TRIED_MAX).map(|n| key(n, "")).collect();
+        all.push(key(77, r#""kid":"a","#));
+        all.extend((100..100 + TRIED_MAX).map(|n| key(n, r#""kid":"b","#)));
+        let keys = |all: &[String]| Keys::parse(format!(r#"{{"keys":[{}]}}"#, all.join(",")).as_bytes());
+        let set = keys(&all).unwrap();
+        let verifies = |n: u8, id: Option<&str>| {
+            let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &[n; 32]), b"message");
+            set.verify("HS256", id, b"message", signature.as_ref())
+        };
+        assert!(verifies(77, Some("a")), "it stands behind ten without a name");
+        for n in 0..TRIED_MAX as u8 {
+            assert!(verifies(n, None), "{n}");
+        }
+        // A token with a name, by a key without: it is tried where there is room.
+        assert!(verifies(0, Some("a")) && verifies(0, Some("unknown")));
+        all.insert(3, key(200, ""));
+        assert!(keys(&all).is_err_and(|why| why.contains("without a kid")));
     }
 
     proptest::proptest! {
