@@ -189,6 +189,37 @@ fn a_cache_channel_sends_its_last_event_to_who_comes() {
     }
 }
 
+/// What is published while the channel is no app's is kept by nobody: what was kept before is not the last event any more.
+#[test]
+fn an_event_from_before_a_change_of_prefixes_is_no_last_event() {
+    for shards in [1, 2] {
+        let server = start(shards, &[]);
+        let mut admin = server.server.connect();
+        let mut set = |apps: &str| assert_eq!(admin.text(&["CONFIG", "SET", "pusher-app", apps]), "OK");
+        let mut client = server.server.connect();
+        for (other, channel) in [
+            ("", "cache-price"),
+            ("2 other secret prefix x:", "cache-price"),
+            ("1 app-key app-secret prefix cache-", "cache-price"),
+        ] {
+            set("1 app-key app-secret");
+            client.request(&["PUBLISH", channel, "old"]);
+            set(other);
+            client.request(&["PUBLISH", channel, "new"]);
+            set("1 app-key app-secret");
+            let mut page = Page::open(&server);
+            page.subscribe(channel);
+            assert_eq!(page.event().0, "pusher:cache_miss", "{other}");
+        }
+        // What changes no prefix changes nothing here.
+        client.request(&["PUBLISH", "cache-price", "kept"]);
+        set("1 app-key app-secret 2 other secret");
+        let mut page = Page::open(&server);
+        page.subscribe("cache-price");
+        assert_eq!(page.event().2, "kept");
+    }
+}
+
 #[test]
 fn last_events_go_with_the_last_app() {
     let server = start(2, &[]);

@@ -22,9 +22,10 @@ pub(crate) struct Page {
     pub(crate) app: Arc<PusherApp>,
     /// Half of its name; the client's number is the other one.
     pub(crate) nonce: u64,
-    pub(crate) decoder: Decoder,
+    /// A message or frame that has begun and not ended.
+    pub(crate) begun: Option<Box<Decoder>>,
     /// A message that waits for its turn.
-    pub(crate) held: Option<Incoming>,
+    pub(crate) held: Option<Box<Incoming>>,
     /// What has been read behind it.
     pub(crate) input: Vec<u8>,
     /// The presence channels that it is in.
@@ -81,7 +82,7 @@ impl Page {
         Page {
             app,
             nonce,
-            decoder: Decoder::default(),
+            begun: None,
             held: None,
             input: Vec::new(),
             presences: Vec::new(),
@@ -100,11 +101,12 @@ impl Page {
 
     /// Bytes that have been read and not used.
     pub(crate) fn input_bytes(&self) -> usize {
-        let held = match &self.held {
+        let held = match self.held.as_deref() {
             Some(Incoming::Text(text)) => text.len(),
             _ => 0,
         };
-        self.input.len() + held + self.decoder.heap_bytes()
+        let begun = self.begun.as_ref().map_or(0, |begun| size_of::<Decoder>() + begun.heap_bytes());
+        self.input.len() + held + begun
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {

@@ -10,6 +10,7 @@
 //! - Members are at most [`MEMBERS_MAX`] users and [`MEMBERS_BYTES_MAX`] a room; events of a stripe hold at most [`CACHED_BYTES_MAX`], the oldest go.
 //! - An event's number stands in the order, and nothing else does.
 //! - What is too old goes within moments ([`Rooms::tidy`]), and so does all of it when there is no app any more.
+//! - What was kept before [`Rooms::begin_anew`] is shown to nobody: what was published meanwhile may have been kept by no shard.
 //!
 //! Cost: O(log members), O(log events).
 
@@ -54,6 +55,8 @@ pub(crate) struct Stripe {
     cached_bytes: usize,
     /// Events kept so far.
     kept: u64,
+    /// Those up to this number count no more.
+    void: u64,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +107,14 @@ impl Rooms {
     pub(crate) fn tidy(&self, now_ms: u64, all: bool) {
         let limit = if all { 0 } else { CACHED_MS };
         self.0.iter().for_each(|stripe| stripe.lock().let_go(now_ms, limit, TIDIED_MAX));
+    }
+
+    /// Which channels keep events has changed, and a shard goes by that from now on: no event from before is the last for certain.
+    pub(crate) fn begin_anew(&self) {
+        for stripe in &self.0 {
+            let mut stripe = stripe.lock();
+            stripe.void = stripe.kept;
+        }
     }
 
     /// The members of a channel.
@@ -180,7 +191,12 @@ impl Stripe {
     /// What was sent last, if that is kept.
     pub(crate) fn last(&self, channel: &[u8], now_ms: u64) -> Option<&[u8]> {
         let last = self.rooms.get(channel)?.last.as_ref()?;
-        (now_ms.saturating_sub(last.kept_ms) < CACHED_MS).then_some(&*last.payload)
+        self.counts(last, now_ms, CACHED_MS).then_some(&*last.payload)
+    }
+
+    /// Whether an event is neither void nor `limit_ms` old.
+    fn counts(&self, last: &Last, now_ms: u64, limit_ms: u64) -> bool {
+        last.number > self.void && now_ms.saturating_sub(last.kept_ms) < limit_ms
     }
 
     /// Lets go of the oldest events where they are too many, and of the oldest of all if it is too old.
@@ -195,12 +211,12 @@ impl Stripe {
         }
     }
 
-    /// Lets go of up to `most` events that are `limit_ms` old.
+    /// Lets go of up to `most` events that are void or `limit_ms` old.
     fn let_go(&mut self, now_ms: u64, limit_ms: u64, most: usize) {
         for _ in 0..most {
             let Some((_, channel)) = self.order.first_key_value() else { return };
             let last = self.rooms.get(channel).and_then(|room| room.last.as_ref());
-            if last.is_some_and(|last| now_ms.saturating_sub(last.kept_ms) < limit_ms) {
+            if last.is_some_and(|last| self.counts(last, now_ms, limit_ms)) {
                 return;
             }
             let channel = channel.clone();
@@ -288,6 +304,18 @@ mod tests {
         assert_eq!(stripe.last(b"c", 7), Some(&b"three"[..]));
         stripe.keep(b"d", b"four", 7 + CACHED_MS);
         assert_eq!((stripe.rooms.len(), stripe.order.len()), (1, 1), "what is too old goes");
+    }
+
+    #[test]
+    fn of_events_from_before_a_change_none_is_shown_and_all_go() {
+        let rooms = Rooms::default();
+        rooms.lock(b"c").keep(b"c", b"before", 0);
+        rooms.begin_anew();
+        assert_eq!(rooms.lock(b"c").last(b"c", 0), None);
+        rooms.lock(b"d").keep(b"d", b"after", 0);
+        rooms.tidy(0, false);
+        assert_eq!(rooms.lock(b"d").last(b"d", 0), Some(&b"after"[..]));
+        assert!(!rooms.lock(b"c").rooms.contains_key(&b"c"[..]), "it holds no memory any more");
     }
 
     #[test]

@@ -8,13 +8,14 @@
 //! A message becomes a request of the Redis protocol (`shard/pusher.rs`), so that rights, waits and limits are those of every
 //! client. One that has to wait is held, and nothing behind it is looked at until it has been taken.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use sterna_protocol::Proto;
 use sterna_protocol::pusher::{self, SocketId};
-use sterna_protocol::websocket::{self, Incoming, Opcode, code};
+use sterna_protocol::websocket::{self, Decoder, Incoming, Opcode, code};
 use sterna_pubsub::Kind;
 
 use crate::config::PusherApps;
@@ -119,12 +120,14 @@ impl Shard {
     fn take_messages(&mut self, serving: &mut Serving, bytes: &[u8]) -> usize {
         let slot = serving.slot;
         if let Some(held) = self.connections[slot].page.as_mut().and_then(|page| page.held.take()) {
-            self.take_incoming(serving, held);
+            self.take_incoming(serving, *held);
         }
+        let page = self.connections.get_mut(slot).and_then(|connection| connection.page.as_mut());
+        let begun = page.and_then(|page| page.begun.take());
+        let mut decoder = begun.map_or_else(Decoder::default, |begun| *begun);
         let mut used = 0;
         while used < bytes.len() && self.goes_on(slot) && !serving.is_over(self.clock.instant) {
-            let Some(page) = &mut self.connections[slot].page else { break };
-            match page.decoder.decode(&bytes[used..], MESSAGE_BYTES_MAX) {
+            match decoder.decode(&bytes[used..], MESSAGE_BYTES_MAX) {
                 Ok((more, incoming)) => {
                     used += more;
                     if let Some(incoming) = incoming {
@@ -136,6 +139,11 @@ impl Shard {
                     self.end_page(serving, violation.code, violation.reason, CloseReason::ProtocolError);
                 }
             }
+        }
+        if decoder.is_inside()
+            && let Some(page) = self.connections.get_mut(slot).and_then(|connection| connection.page.as_mut())
+        {
+            page.begun = Some(Box::new(decoder));
         }
         used
     }
@@ -156,7 +164,7 @@ impl Shard {
                 if !self.answer_page(serving, text)
                     && let Some(page) = &mut self.connections[slot].page
                 {
-                    page.held = Some(incoming);
+                    page.held = Some(Box::new(incoming));
                 }
             }
         }
@@ -209,7 +217,10 @@ impl Shard {
         let config = Arc::clone(&self.config);
         let prefixes = config.pusher_app.0.iter().map(|app| app.prefix.as_str());
         let gained: Vec<&str> =
-            prefixes.filter(|prefix| before.0.iter().all(|app| app.prefix != *prefix)).collect();
+            prefixes.clone().filter(|prefix| before.0.iter().all(|app| app.prefix != *prefix)).collect();
+        if prefixes.collect::<BTreeSet<_>>() != before.0.iter().map(|app| app.prefix.as_str()).collect() {
+            self.server.pages.rooms.begin_anew();
+        }
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let Some(end) = self.end_of_app(slot, &gained) else { continue };
