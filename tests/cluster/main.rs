@@ -8,5 +8,6 @@ mod keys;
 mod log;
 mod passing;
 mod questions;
+mod secured;
 mod seen;
 mod tools;

@@ -41,6 +41,21 @@ impl Nats {
         Nats::start_with(count, Some(sync_interval))
     }
 
+    /// One server that may speak to none but whoever its configuration, of which this is a part, lets in.
+    pub fn start_alone(more: &str) -> Option<Nats> {
+        let binary = std::env::var_os("NATS_SERVER").map(PathBuf::from)?;
+        for _ in 0..5 {
+            let folder = tempfile::tempdir().expect("a folder for NATS");
+            let port = free_port();
+            let child = spawn(&binary, &folder, 0, &[(port, 0)], more);
+            let mut nats = Nats { servers: vec![NatsServer { port, monitor: 0, child }], folder };
+            if nats.servers[0].is_up() {
+                return Some(nats);
+            }
+        }
+        panic!("NATS does not start");
+    }
+
     fn start_with(count: usize, sync_interval: Option<&str>) -> Option<Nats> {
         let binary = std::env::var_os("NATS_SERVER").map(PathBuf::from)?;
         for _ in 0..5 {

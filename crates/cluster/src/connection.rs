@@ -104,7 +104,13 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 enum Login {
     Nobody,
-    User { name: String, password: String },
+    User {
+        name: String,
+        password: String,
+    },
+    /// A password that belongs to no user.
+    Token(String),
+    /// A file of a token that an operator has issued, and its key; or of a key alone.
     Credentials(PathBuf),
 }
 
@@ -141,11 +147,15 @@ impl Settings {
         };
         let login = match &config.cluster_credentials_file {
             Some(path) => Login::Credentials(path.clone()),
-            None if config.cluster_user.is_empty() && config.cluster_password.is_empty() => Login::Nobody,
-            None => Login::User {
-                name: config.cluster_user.clone(),
-                password: String::from_utf8_lossy(&config.cluster_password).into_owned(),
-            },
+            None => {
+                let (name, password) = (config.cluster_user.clone(), &config.cluster_password);
+                let password = String::from_utf8_lossy(password).into_owned();
+                match (name.is_empty(), password.is_empty()) {
+                    (true, true) => Login::Nobody,
+                    (true, false) => Login::Token(password),
+                    (false, _) => Login::User { name, password },
+                }
+            }
         };
         let settings = Settings {
             servers: servers_of(&config.cluster_url)?,
@@ -170,7 +180,7 @@ impl Settings {
         let (cert, key) = self.certificate.clone().unzip();
         let credentials = match &self.login {
             Login::Credentials(path) => Some(path.clone()),
-            Login::Nobody | Login::User { .. } => None,
+            Login::Nobody | Login::User { .. } | Login::Token(_) => None,
         };
         let named = [
             ("cluster-tls-ca-cert-file", &self.ca),
@@ -218,13 +228,24 @@ impl Settings {
         options = match &self.login {
             Login::Nobody => options,
             Login::User { name, password } => options.user_and_password(name.clone(), password.clone()),
+            Login::Token(token) => options.token(token.clone()),
             Login::Credentials(path) => {
-                let read = options.credentials_file(path).await;
-                read.map_err(|error| file_error("cluster-credentials-file", path, error))?
+                let wrong = |error| file_error("cluster-credentials-file", path, error);
+                let text = std::fs::read_to_string(path).map_err(wrong)?;
+                match seed_of(&text) {
+                    Some(seed) => options.nkey(seed.to_owned()),
+                    None => options.credentials(&text).map_err(wrong)?,
+                }
             }
         };
         Ok(options.connect(&self.servers[..]).await?)
     }
+}
+
+/// The user's key, if the file has nothing else but comments: `SU…` in a line of its own.
+fn seed_of(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.next().filter(|line| line.starts_with("SU") && lines.next().is_none())
 }
 
 fn file_error(directive: &'static str, path: &std::path::Path, error: std::io::Error) -> ClusterError {
@@ -317,6 +338,26 @@ mod tests {
     #[test]
     fn without_a_url_there_is_no_cluster() {
         assert!(Settings::of(&Config::default()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_password_without_a_user_is_a_token_and_a_seed_alone_a_key() {
+        let login = |user: &str, password: &str| {
+            let settings = of(|config| {
+                config.cluster_user = user.to_owned();
+                config.cluster_password = password.into();
+            });
+            settings.unwrap().unwrap().login
+        };
+        assert!(matches!(login("", ""), Login::Nobody));
+        assert!(matches!(login("", "t"), Login::Token(token) if token == "t"));
+        assert!(
+            matches!(login("u", ""), Login::User { .. }) && matches!(login("u", "p"), Login::User { .. })
+        );
+        assert_eq!(seed_of("# mine\n\n SUAB \n"), Some("SUAB"));
+        for text in ["", "SUAB\nSUAC", "-----BEGIN NATS USER JWT-----\nx\n", "UAB"] {
+            assert_eq!(seed_of(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -291,11 +291,11 @@ options! {
     cluster_user: String = String::new(),
         Cluster "cluster-user", Kind::Text, Start;
 
-    /// Password at the NATS servers.
+    /// Password at the NATS servers; without `cluster-user`, a token.
     cluster_password: Vec<u8> = Vec::new(),
         Cluster "cluster-password", Kind::Secret, Start;
 
-    /// File of NATS credentials (a JWT and its key), in place of user and password.
+    /// File of NATS credentials (a JWT and its key), or of a key alone (an nkey's seed), in place of user and password.
     cluster_credentials_file: Option<PathBuf> = None,
         Cluster "cluster-credentials-file", Kind::Path, Protected;
 
