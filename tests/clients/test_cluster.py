@@ -1,14 +1,16 @@
-"""redis-py's RedisCluster, and its client that knows of no cluster, where one of two nodes leads the keys."""
+"""redis-py's RedisCluster, and its client that knows of no cluster: where one of two nodes leads the keys, and where three have the same."""
 
 import os
 import subprocess
+import threading
 import time
 
 import pytest
 import redis
-from conftest import IS_STERNA, TIED, TestServer, free_port
+from conftest import DURABLE, IS_STERNA, TIED, TestServer, eventually, free_port, make_cluster
 
 WAIT_SECONDS = 60
+ROUND_ROBIN = redis.cluster.LoadBalancingStrategy.ROUND_ROBIN
 NATS = os.environ.get("NATS_SERVER")
 pytestmark = pytest.mark.skipif(not (IS_STERNA and NATS), reason="needs NATS_SERVER; ./test installs one")
 
@@ -67,3 +69,51 @@ def test_clients_see_the_same_keys_at_any_node(nodes, at, protocol):
         cluster.rpush("list", "a")
         assert list(alone.blpop("list", timeout=0)) == ["list", "a"]
         assert len(cluster.get_nodes()) == 1, "slots are one node's"
+
+
+@pytest.fixture(scope="module")
+def equals(tmp_path_factory):
+    """Three nodes whose keys are those of all."""
+    words = [*make_cluster(), *DURABLE]
+    nodes = [TestServer(tmp_path_factory.mktemp(f"equal{n}"), words) for n in range(3)]
+    for node in nodes:
+        node.start()
+    eventually("a node to lead", lambda: any(node.leads() for node in nodes))
+    for node in nodes:
+        await_led(node)
+    yield nodes
+    for node in nodes:
+        node.stop()
+
+
+def test_a_cluster_reads_from_replicas_and_writes_through_a_failover(equals):
+    options = {"password": equals[0].password, "decode_responses": True}
+    start = [redis.cluster.ClusterNode(node.host, node.port) for node in equals]
+    with redis.RedisCluster(startup_nodes=start, load_balancing_strategy=ROUND_ROBIN, **options) as cluster:
+        assert (len(cluster.get_primaries()), len(cluster.get_replicas())) == (1, 2)
+        cluster.set("k", "v")
+        eventually("the copies", lambda: all(cluster.get("k") == "v" for _ in range(3)))
+
+    acknowledged, goes_on = [], True
+    with redis.RedisCluster(startup_nodes=start, **options) as cluster:
+
+        def write():
+            n = 0
+            while goes_on:
+                try:
+                    cluster.set(f"n:{n}", n)
+                    acknowledged.append(n)
+                except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterError):
+                    # Its patience is over; the program goes on with its next write.
+                    time.sleep(0.1)
+                n += 1
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        eventually("writes", lambda: len(acknowledged) > 20)
+        next(node for node in equals if node.leads()).crash()
+        before = len(acknowledged)
+        eventually("writes after the failover", lambda: len(acknowledged) > before + 20)
+        goes_on = False
+        writer.join()
+        assert [cluster.get(f"n:{n}") for n in acknowledged] == [str(n) for n in acknowledged]
