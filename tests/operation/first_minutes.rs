@@ -96,8 +96,15 @@ fn help_is_where_it_is_looked_for_and_a_slip_of_the_pen_is_told() {
         (&["help"][..], 0, "sterna sub"),
         (&["help", "sub"], 0, "--pattern"),
         (&["sub", "--help"], 0, "--pattern"),
-        (&["help", "nosuch"], 1, "nosuch"),
-        (&["subb", "news"], 2, "'sub'"),
+        (&["help", "nosuch"], 2, "'nosuch' is no command"),
+        (&["help", "exprot"], 2, "sterna export"),
+        (&["subb", "news"], 2, "did you mean `sterna sub`?"),
+        (&["top1"], 2, "did you mean `sterna top`?"),
+        (&["back-up", "/srv/copy"], 2, "did you mean `sterna backup`?"),
+        (&["Restor"], 2, "did you mean `sterna restore`?"),
+        (&["jurnal", "check", "x"], 2, "did you mean `sterna journal`?"),
+        (&["monitor"], 2, "`sterna help` lists the commands"),
+        (&["journal", "chek", "x"], 2, "'check'"),
         (&["nosuch.conf"], 1, "nosuch.conf"),
         (&["sub", "-p", "room:*"], 2, "-g PATTERN"),
         (&["sub"], 2, "CHANNEL"),
@@ -216,10 +223,17 @@ fn tls_at_a_port_without_it_and_the_other_way_round_are_told_what_to_do() {
     let ca = server.path("sterna/tls/ca.crt").display().to_string();
     let plain_port = server.port.to_string();
     let to_plain = run(&["pub", "--tls", "--cacert", &ca, "-p", &plain_port, "a", "b"], &[], "");
+    let names = |output: &Output, port: &str| text(&output.stderr).contains(&format!("127.0.0.1:{port}: "));
     assert!(text(&to_plain.stderr).contains("does not speak TLS"), "{to_plain:?}");
+    assert!(names(&to_plain, &plain_port), "{to_plain:?}");
     server.await_log("a line", |log| log.contains("speaks TLS to a port without it"));
     let to_tls = run(&["pub", "-p", &tls_port.to_string(), "a", "b"], &[], "");
     assert!(text(&to_tls.stderr).contains("rediss://"), "{to_tls:?}");
+    assert!(names(&to_tls, &tls_port.to_string()), "{to_tls:?}");
+    let strange =
+        run(&["pub", "--tls", "-p", &tls_port.to_string(), "a", "b"], &[("XDG_DATA_HOME", "/nowhere")], "");
+    assert!(text(&strange.stderr).contains("--cacert FILE"), "{strange:?}");
+    assert!(names(&strange, &tls_port.to_string()), "{strange:?}");
     server.await_log("a line", |log| log.contains("the client speaks no TLS"));
     // Redis's own client shows the words.
     let shown = answer(tls_port, b"*1\r\n$4\r\nPING\r\n");

@@ -27,9 +27,12 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "copies",
         redis: "sends to `SYNC` and `PSYNC` the keys of one moment, and then every change",
         sterna: "sends the keys once, each as it is when it is met, to who finds the end by a mark (`REPLCONF capa eof`), and closes \
-                 the connection; who says that it is a replica is refused. `BACKUP STREAM` sends the journal as of one moment; the \
-                 other subcommands of Redis 8.10 are not there",
-        reason: "`redis-cli --rdb` works; there are no replicas. A copy is made by who wants it, not in a directory of the server.",
+                 the connection; who says that it is a replica is refused. `BACKUP STREAM` sends the journal as of one moment; \
+                 `BACKUP START`, `SEAL`, `LIST`, `STATUS`, `ABORT` and `CLEANUP` of Redis 8.10 are not there",
+        reason: "`redis-cli --rdb` works; there are no replicas. Redis's BACKUP leaves a database file and an append-only file in a \
+                 directory of the server (`backupdirname`), which somebody with an account there fetches by name and a start loads by \
+                 `preload-file`; Sterna keeps neither kind of file, and a journal under their names would be taken for them. `sterna backup` \
+                 brings the copy over the connection instead.",
     },
     Difference {
         name: "crlf",

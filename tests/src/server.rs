@@ -88,6 +88,15 @@ impl Launch {
         Some(Launch::of("valkey", binary).args(&["--save", ""]))
     }
 
+    /// Debian's Redis, which speaks TLS; `None`: there is none.
+    pub fn with_tls() -> Option<Launch> {
+        let binary =
+            PathBuf::from(std::env::var_os("REDIS_SERVER").unwrap_or("/usr/bin/redis-server".into()));
+        let linked = Command::new("ldd").arg(&binary).output().ok()?;
+        let speaks_tls = String::from_utf8_lossy(&linked.stdout).contains("libssl");
+        speaks_tls.then(|| Launch::of("redis-tls", binary).args(&["--save", ""]))
+    }
+
     /// The same, with nothing said about what it keeps.
     pub fn reference_as_is() -> Launch {
         Launch::of("redis", reference_binary())

@@ -35,7 +35,7 @@ pub use compound::{
     SavePoint, SavePoints, TlsProtocols, UserLine,
 };
 pub use live::SetError;
-pub use load::{ConfigError, Loaded, Origin, Warning};
+pub use load::{ConfigError, Loaded, Origin, Warning, nearest};
 pub use options::{
     AclPubsubDefault, AppendFsync, Change, Config, DebugCommand, HttpMetrics, LogFormat, LogLevel,
     MaxmemoryPolicy, OPTIONS, OptionRow, Section, Supervised, SyslogFacility, TlsAuthClients,

@@ -419,12 +419,17 @@ fn line_of(directive: &[Vec<u8>]) -> String {
     String::from_utf8_lossy(&words::join(directive.iter().map(Vec::as_slice))).into_owned()
 }
 
-/// The option that `name` is most likely meant to be: at most two slips away, and at most one in four letters wrong.
+/// The option that `name` is most likely meant to be.
 fn similar(name: &str) -> Option<&'static str> {
-    let slips = |option: &&str| slips_between(name, option);
-    let nearest = OPTIONS.iter().map(|row| row.name).chain(["include"]).min_by_key(slips)?;
+    nearest(name, OPTIONS.iter().map(|row| row.name).chain(["include"]))
+}
+
+/// Which of `words` is most likely meant: at most two slips away, and at most one in four letters wrong, or one in all.
+pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let slips = |meant: &&str| slips_between(word, meant);
+    let nearest = words.min_by_key(slips)?;
     let slips = slips(&nearest);
-    (slips <= 2 && slips * 4 <= nearest.len()).then_some(nearest)
+    (slips <= 1.max(nearest.len() / 4).min(2)).then_some(nearest)
 }
 
 /// Letters to insert, drop, change or swap with their neighbour until `a` is `b`. Cost O(length of a × length of b).

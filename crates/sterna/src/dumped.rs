@@ -22,12 +22,25 @@ pub(crate) fn walk(
     source: &mut Link,
     mut visit: impl FnMut(Entry, u64, u64) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let sizes = sizes(source)?;
-    let (mut seen, total) = (0, sizes.values().sum());
-    for &db in sizes.keys() {
-        source.ask(&["SELECT", &db.to_string()])?;
+    let (mut seen, total) = (0, sizes(source)?.values().sum());
+    scan(source, |source, db, keys| {
+        for entry in dump(source, db, keys)? {
+            seen += 1;
+            visit(entry, seen, total)?;
+        }
+        Ok(())
+    })
+}
+
+/// Shows the names of all keys to `visit`, at most [`PIPELINE`] of a database at a time, which the connection has selected.
+pub(crate) fn scan(
+    source: &mut Link,
+    mut visit: impl FnMut(&mut Link, u64, &[&[u8]]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for db in sizes(source)?.into_keys() {
         let mut cursor = "0".to_owned();
         loop {
+            source.ask(&["SELECT", &db.to_string()])?;
             let reply = source.ask(&["SCAN", &cursor, "COUNT", "512"])?;
             let [next, Value::Array(keys)] = reply.as_slice().unwrap_or_default() else {
                 return Err(source.nonsense("not that of SCAN").into());
@@ -35,10 +48,7 @@ pub(crate) fn walk(
             cursor = String::from_utf8_lossy(next.as_bytes().unwrap_or_default()).into_owned();
             for keys in keys.chunks(PIPELINE) {
                 let keys: Vec<&[u8]> = keys.iter().filter_map(Value::as_bytes).collect();
-                for entry in dump(source, db, &keys)? {
-                    seen += 1;
-                    visit(entry, seen, total)?;
-                }
+                visit(source, db, &keys)?;
             }
             if cursor == "0" {
                 break;
@@ -62,7 +72,7 @@ pub(crate) fn functions(source: &mut Link) -> Result<Option<Vec<u8>>, LinkError>
 }
 
 /// Databases that have keys, and how many.
-fn sizes(source: &mut Link) -> Result<BTreeMap<u64, u64>, LinkError> {
+pub(crate) fn sizes(source: &mut Link) -> Result<BTreeMap<u64, u64>, LinkError> {
     let info = source.ask(&["INFO", "keyspace"])?;
     let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
     let line = |line: &str| {
@@ -85,8 +95,8 @@ pub(crate) fn same_keys(other: &mut Link, entries: &[Entry]) -> Result<Vec<Optio
     Ok(all)
 }
 
-/// What is under `keys`; those that are gone meanwhile are left out.
-fn dump(source: &mut Link, db: u64, keys: &[&[u8]]) -> Result<Vec<Entry>, LinkError> {
+/// What is under `keys` of the selected database, `db`; those that are gone are left out.
+pub(crate) fn dump(source: &mut Link, db: u64, keys: &[&[u8]]) -> Result<Vec<Entry>, LinkError> {
     for key in keys {
         source.send(&[b"TYPE", *key])?;
         source.send(&[b"PEXPIRETIME", *key])?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sterna_protocol::decode::{DecodeError, Value, decode};
 use sterna_protocol::encode;
 
@@ -66,8 +66,13 @@ pub(crate) enum LinkError {
     NoCertificates,
     #[error("'{0}' is not a name that a certificate can have")]
     Name(String, InvalidDnsNameError),
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error("{server}: TLS: {error}{}", distrust(error))]
+    Tls {
+        /// Where it is.
+        server: String,
+        /// What is wrong.
+        error: rustls::Error,
+    },
     #[error("{0}: the connection broke: {1}")]
     Broken(String, io::Error),
     #[error("{0}: the server closed the connection")]
@@ -85,12 +90,12 @@ pub(crate) enum LinkError {
     },
     #[error("cannot read the password: {0}")]
     Password(io::Error),
-    #[error("this port speaks TLS: use --tls, or a URL that begins with rediss://")]
-    IsTls,
+    #[error("{0}: this port speaks TLS: use --tls, or a URL that begins with rediss://")]
+    IsTls(String),
     #[error(
-        "this port does not speak TLS: leave --tls out, use a URL that begins with redis://, or name the server's tls-port"
+        "{0}: this port does not speak TLS: leave --tls out, use a URL that begins with redis://, or name the server's tls-port"
     )]
-    IsPlain,
+    IsPlain(String),
 }
 
 impl LinkError {
@@ -108,6 +113,16 @@ impl LinkError {
 fn advice(error: &str) -> &'static str {
     match error.split(' ').next() {
         Some("NOAUTH") => " (the password is -a PASSWORD, --askpass, or in the environment's REDISCLI_AUTH)",
+        _ => "",
+    }
+}
+
+/// What may be done about a certificate that nobody vouches for.
+fn distrust(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            " (name the authority's certificate with --cacert FILE)"
+        }
         _ => "",
     }
 }
@@ -268,7 +283,7 @@ impl Link {
         loop {
             // What TLS says to whoever does not speak it: an alert.
             if self.received.starts_with(&[0x15, 0x03]) {
-                return Err(LinkError::IsTls);
+                return Err(LinkError::IsTls(self.address.clone()));
             }
             let decoded = decode(&self.received).map_err(|e| LinkError::NotRedis(self.address.clone(), e))?;
             if let Some((value, consumed)) = decoded {
@@ -418,27 +433,27 @@ fn secure(
     reach: &Reach,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, LinkError> {
     let roots = roots_for(&url.host, reach.cacert.as_deref())?;
+    let failed = |error| LinkError::Tls { server: address.to_owned(), error };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
         .with_root_certificates(roots);
     let config = match (&reach.cert, &reach.key) {
         (Some(cert), Some(key)) => {
-            let failed = |e| LinkError::Certificates(key.clone(), e);
-            config.with_client_auth_cert(
-                certificates(cert)?,
-                PrivateKeyDer::from_pem_file(key).map_err(failed)?,
-            )?
+            let unreadable = |e| LinkError::Certificates(key.clone(), e);
+            let private = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
+            config.with_client_auth_cert(certificates(cert)?, private).map_err(failed)?
         }
         _ => config.with_no_client_auth(),
     };
     let name = ServerName::try_from(url.host.clone()).map_err(|e| LinkError::Name(url.host.clone(), e))?;
-    let mut session = ClientConnection::new(Arc::new(config), name)?;
+    let mut session = ClientConnection::new(Arc::new(config), name).map_err(failed)?;
     while session.is_handshaking() {
         session.complete_io(&mut tcp).map_err(|e| {
             match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(rustls::Error::InvalidMessage(_)) => LinkError::IsPlain,
-                Some(error) => LinkError::Tls(error.clone()),
+                Some(rustls::Error::InvalidMessage(_)) => LinkError::IsPlain(address.to_owned()),
+                Some(error) => LinkError::Tls { server: address.to_owned(), error: error.clone() },
                 // Who waits for a request and gets a greeting of TLS may also just leave.
                 None if e.kind() == io::ErrorKind::UnexpectedEof => LinkError::Closed(address.to_owned()),
                 None => LinkError::Broken(address.to_owned(), e),

@@ -5,6 +5,7 @@
 mod backup;
 mod check;
 mod cluster;
+mod compare;
 mod daemon;
 mod dumped;
 mod export;
@@ -24,6 +25,7 @@ mod supervisor;
 mod syslog;
 mod tail;
 mod tar;
+mod target;
 mod text;
 mod top;
 mod url;
@@ -64,7 +66,7 @@ enum Tool {
     Journal(journal::Options),
     /// Bring keys from Redis or Valkey into Sterna, running or not
     Import(import::Options),
-    /// Write the keys of a running Sterna into a file for Redis or Valkey
+    /// Bring the keys of Sterna to Redis or Valkey, into a file or a running server
     Export(export::Options),
     /// Copy the journal of a running Sterna into a directory, as of one moment
     Backup(backup::BackupOptions),
@@ -97,7 +99,7 @@ Usage: sterna [path/to/redis.conf | -] [--name value ...]   start the server
        sterna lag [STREAM...]                               how far consumer groups are behind
        sterna journal check|dump|repair DIR                 look at a journal at rest, or repair it
        sterna import DIR|FILE [--into DIR] | --from URL     move in from Redis or Valkey
-       sterna export --rdb FILE                             move out to Redis or Valkey
+       sterna export --rdb FILE | --to URL                  move out to Redis or Valkey
        sterna backup DIR | -                                copy the journal of a running server
        sterna restore DIR [--into DIR]                      verify a backup, and put it in place
        sterna cluster init|status|doctor                    the log that nodes share, and NATS below it
@@ -136,8 +138,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         "--check-config" => report(texts(&args[1..]).and_then(|args| check::check(&args))),
-        // What is no tool is a slip of the pen, unless there is such a file.
-        word if is_tool(word) || is_word(word) && !Path::new(word).exists() => report(run_tool()),
+        word if is_tool(word) => report(run_tool()),
+        // A slip of the pen, unless there is such a file.
+        word if is_word(word) && !Path::new(word).exists() => report(Err(Failure::no_tool(word))),
         _ => report(texts(&args).and_then(|args| serve::serve(&args))),
     }
 }
@@ -146,13 +149,18 @@ fn is_tool(word: &str) -> bool {
     Tools::command().find_subcommand(word).is_some()
 }
 
-/// Whether it looks like the name of a tool rather than that of a file.
+/// Whether it looks like the name of a tool rather than a path, an option, or a server's URL.
 fn is_word(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+    let is_of_names = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ' ');
+    word.starts_with(char::is_alphanumeric) && word.chars().all(is_of_names)
 }
 
 /// `sterna help sub` is `sterna sub --help`.
 fn help(tool: &OsStr) -> ExitCode {
+    let name = tool.to_string_lossy();
+    if !is_tool(&name) {
+        return report(Err(Failure::no_tool(&name)));
+    }
     let asked = Tools::try_parse_from([OsStr::new("sterna"), tool, OsStr::new("--help")]);
     match asked {
         Err(text) => {
@@ -195,6 +203,16 @@ fn run_tool() -> Result<(), Failure> {
 /// Why the program ends with an error. Each is one line.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error(
+        "'{word}' is no command and no file{} (`sterna help` lists the commands)",
+        meant.as_ref().map_or(String::new(), |meant| format!("; did you mean `sterna {meant}`?"))
+    )]
+    NoTool {
+        /// What was written.
+        word: String,
+        /// The command that it resembles.
+        meant: Option<String>,
+    },
     #[error("argument {0}, '{1}', is not UTF-8: the server's options are text")]
     NotText(usize, String),
     #[error(transparent)]
@@ -263,6 +281,16 @@ enum Failure {
     Bench(String),
 }
 
+impl Failure {
+    /// A word that stands where a tool is named, and is none.
+    fn no_tool(word: &str) -> Failure {
+        let command = Tools::command();
+        let names = command.get_subcommands().filter(|tool| !tool.is_hide_set()).map(|tool| tool.get_name());
+        let meant = sterna_config::nearest(&word.to_lowercase(), names);
+        Failure::NoTool { word: word.to_owned(), meant: meant.map(str::to_owned) }
+    }
+}
+
 fn report(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -271,8 +299,98 @@ fn report(result: Result<(), Failure>) -> ExitCode {
             match failure {
                 // Whoever watches tells it from a server that can't be asked.
                 Failure::Above(..) => ExitCode::from(2),
+                // As for any argument that is wrong.
+                Failure::NoTool { .. } => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of each command of Sterna's in a page: lines of code, and what stands between backquotes.
+    fn commands_in(page: &str) -> Vec<Vec<String>> {
+        let mut found = Vec::new();
+        let mut is_code = false;
+        for line in page.lines() {
+            if line.trim_start().starts_with("```") {
+                is_code = !is_code;
+                continue;
+            }
+            let spans: Vec<&str> = match is_code || line.starts_with("    ") {
+                true => line.split(['|', '&', ';']).collect(),
+                false => line.split('`').skip(1).step_by(2).collect(),
+            };
+            for span in spans {
+                let span = span.trim().trim_start_matches("$ ").trim_start_matches("cargo run --release -- ");
+                let span =
+                    if span.starts_with("cargo") { "" } else { span.split('#').next().unwrap_or_default() };
+                let words: Vec<String> = span.split_whitespace().map(str::to_owned).collect();
+                let is_tool_of_cargo =
+                    line.contains("--release -- ") && words.first().is_some_and(|word| is_tool(word));
+                match words.split_first() {
+                    Some((first, rest)) if first == "sterna" => found.push(rest.to_vec()),
+                    Some(_) if is_tool_of_cargo => found.push(words),
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
+    /// What is wrong with a command that a page shows.
+    fn wrong_with(words: &[String]) -> Option<String> {
+        let command = Tools::command();
+        let (first, rest) = words.split_first()?;
+        if !is_tool(first) {
+            let options = words.iter().filter_map(|word| word.strip_prefix("--"));
+            let known = |name: &&str| {
+                let name = name.split(['=', ' ']).next().unwrap_or_default();
+                sterna_config::OptionRow::named(name.as_bytes()).is_some()
+                    || ["version", "help", "check-config"].contains(&name)
+            };
+            let strange = options.filter(|name| !name.is_empty()).find(|name| !known(name));
+            return strange.map(|name| format!("--{name} is no directive"));
+        }
+        let mut tool = command.find_subcommand(first)?;
+        if let Some(inner) =
+            rest.first().and_then(|word| tool.find_subcommand(word.split('|').next().unwrap_or(word)))
+        {
+            tool = inner;
+        }
+        let arguments: Vec<&clap::Arg> = tool.get_arguments().collect();
+        let is_known = |word: &str| match word.strip_prefix("--") {
+            Some(long) => long == "help" || arguments.iter().any(|arg| arg.get_long() == Some(long)),
+            None => arguments.iter().any(|arg| arg.get_short() == word.chars().nth(1)),
+        };
+        let options = rest.iter().map(|word| word.trim_end_matches([']', ',', ')']).trim_start_matches('['));
+        let strange =
+            options.filter(|word| word.len() > 1 && word.starts_with('-')).find(|word| !is_known(word));
+        strange.map(|word| format!("{first} has no {word}"))
+    }
+
+    /// Letters that were taken away, options that were renamed: what a page shows can be typed.
+    #[test]
+    fn pages_show_commands_that_there_are() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut pages: Vec<PathBuf> =
+            vec![root.join("README.md"), root.join("CHANGELOG.md"), root.join("examples/README.md")];
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(docs.filter(|path| path.extension().is_some_and(|end| end == "md")));
+        let mut seen = 0;
+        for page in pages {
+            let text = std::fs::read_to_string(&page).unwrap();
+            for words in commands_in(&text) {
+                seen += 1;
+                assert_eq!(wrong_with(&words), None, "{}: sterna {}", page.display(), words.join(" "));
+            }
+        }
+        assert!(seen > 50, "{seen} commands were found");
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(wrong_with(&words("backup /x -P 6379")).is_some());
+        assert!(wrong_with(&words("--no-such-directive yes")).is_some());
     }
 }

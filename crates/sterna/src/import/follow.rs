@@ -25,10 +25,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use sterna_protocol::decode::{Value, decode};
 use sterna_rdb::{Rdb, RdbError, Step};
 
-use super::{Options, Target};
+use super::Options;
 use crate::Failure;
 use crate::dumped::PIPELINE;
 use crate::link::{Link, LinkError, Reach};
+use crate::target::Target;
 use crate::url::Url;
 
 /// Between two tries to reach the source again.
@@ -69,8 +70,8 @@ pub(super) fn follow(url: &Url, options: &Options, target: &mut Target) -> Resul
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|error| Failure::Io("cannot listen to signals", error))?;
     }
-    let reach = Reach::to(url.clone(), &target.reach);
-    check(target, &reach, options.replace)?;
+    let reach = Reach::to(url.clone(), &options.reach);
+    target.may_be_emptied(&reach, options.replace)?;
     target.replace = true;
     let mut reached = Reached::default();
     let mut away_since: Option<Instant> = None;
@@ -104,7 +105,7 @@ pub(super) fn follow(url: &Url, options: &Options, target: &mut Target) -> Resul
 }
 
 /// Whether it may help to connect to the source again.
-fn is_of_source(error: &Failure, reach: &Reach) -> bool {
+pub(crate) fn is_of_source(error: &Failure, reach: &Reach) -> bool {
     let address = reach.address();
     match error {
         Failure::Link(LinkError::Connect(of, _) | LinkError::Broken(of, _) | LinkError::Closed(of)) => {
@@ -116,44 +117,6 @@ fn is_of_source(error: &Failure, reach: &Reach) -> bool {
         }
         _ => false,
     }
-}
-
-/// Sees to it that the target may be emptied: it holds nothing, or it is to be, and it is not the source itself.
-fn check(target: &mut Target, reach: &Reach, may: bool) -> Result<(), Failure> {
-    let mut source = Link::open(reach)?;
-    if run_id(&mut source)?
-        .is_some_and(|id| matches!(run_id(&mut target.link), Ok(Some(other)) if other == id))
-    {
-        return Err(Failure::Same(reach.address(), target.link.address().to_owned()));
-    }
-    let info = target.link.ask(&["INFO", "keyspace"])?;
-    let has_keys = String::from_utf8_lossy(info.as_bytes().unwrap_or_default())
-        .lines()
-        .any(|line| line.starts_with("db"));
-    let libraries = target.link.ask(&["FUNCTION", "LIST"])?;
-    let has_libraries = libraries.as_slice().is_some_and(|libraries| !libraries.is_empty());
-    if (has_keys || has_libraries) && !may {
-        return Err(Failure::TargetHolds(target.link.address().to_owned()));
-    }
-    Ok(())
-}
-
-/// Which process it is.
-fn run_id(link: &mut Link) -> Result<Option<String>, LinkError> {
-    let info = link.ask(&["INFO", "server"])?;
-    let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
-    Ok(text.lines().find_map(|line| Some(line.strip_prefix("run_id:")?.trim().to_owned())))
-}
-
-/// Empties the target, whatever the source was in the middle of.
-fn clear(target: &mut Target) -> Result<(), Failure> {
-    match target.link.ask(&["DISCARD"]) {
-        Ok(_) | Err(LinkError::Refused { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    target.link.ask(&["FLUSHALL"])?;
-    target.link.ask(&["FUNCTION", "FLUSH"])?;
-    Ok(())
 }
 
 /// Says that this is a replica, and takes what comes before the stream.
@@ -198,7 +161,7 @@ fn attach(
             }
             // A copy that breaks is no part of any history.
             reached.history.clear();
-            clear(target)?;
+            target.clear()?;
             let offset = offset.parse().map_err(|_| source.nonsense("no offset"))?;
             copy(source, target, stop)?;
             history.clone_into(&mut reached.history);

@@ -1,8 +1,11 @@
-//! `sterna export`: writes the keys and the functions of a running Sterna into a database file that Redis and Valkey load.
+//! `sterna export`: brings the keys and the functions of Sterna to Redis or Valkey: into a database file that they load, or into a server
+//! that runs (`--to`), once or with what follows (`follow.rs`).
 //!
 //! The server goes on meanwhile, and the file has each key as it was when it was read (`dumped.rs`): for a copy of one
 //! moment, stop writing first. The file gets its name when it is whole, and the lowest version that holds what is in it:
 //! 11 or less is read by Valkey and by Redis from 7.2 on, more by newer Redis only.
+
+mod follow;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -15,32 +18,111 @@ use sterna_rdb::{Entry, Kind, RdbWriter, VERSION_MIN};
 use sterna_server::Dataset;
 
 use crate::Failure;
+use crate::compare::compare;
 use crate::dumped;
 use crate::link::{Link, Reach};
 use crate::progress::Progress;
+use crate::target::{Target, Way};
+use crate::url::Url;
 
 /// From where to where.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Options {
-    /// The database file to write
-    #[arg(long, value_name = "FILE")]
-    rdb: PathBuf,
+    #[command(flatten)]
+    destination: Destination,
     /// Of a journal at rest, or of a backup, instead of a server: all keys of one moment
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
+    /// Go on with what changes, until SIGINT or SIGTERM; the target must be empty, or --replace has it emptied
+    #[arg(long, requires = "to", conflicts_with_all = ["check", "journal"])]
+    follow: bool,
+    /// Seconds that the source may be away while it is followed
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    away: u64,
+    /// Bring nothing, and say what differs between the two servers
+    #[arg(long, requires = "to", conflicts_with = "journal")]
+    check: bool,
+    /// Overwrite keys that are there already
+    #[arg(long, requires = "to")]
+    replace: bool,
+    /// Pass over values that the target refuses, instead of stopping at the first
+    #[arg(long, requires = "to")]
+    keep_going: bool,
     #[command(flatten)]
     reach: Reach,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Destination {
+    /// The database file to write
+    #[arg(long, value_name = "FILE")]
+    rdb: Option<PathBuf>,
+    /// A running Redis (from 7.2 on) or Valkey: `redis://[[user:]password@]host[:port]`
+    #[arg(long, value_name = "URL")]
+    to: Option<Url>,
 }
 
 /// Digits of the version in the head of a file, behind `REDIS`.
 const VERSION_AT: u64 = 5;
 const CHECKSUM_BYTES: i64 = 8;
 
-/// Writes everything, and says what was left.
+/// Brings everything, and says what was left.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let path = &options.rdb;
-    let unwritable = |error| Failure::Export(path.clone(), error);
+    match (&options.destination.rdb, &options.destination.to) {
+        (Some(path), _) => to_file(path, options),
+        (None, Some(url)) => to_server(url, options),
+        (None, None) => Ok(()),
+    }
+}
+
+fn to_server(url: &Url, options: &Options) -> Result<(), Failure> {
+    let link = Link::open(&Reach::to(url.clone(), &options.reach))?;
+    if options.check {
+        return compare(Link::open(&options.reach)?, link);
+    }
+    let mut target = Target::new(link, Way::Out, options.replace, options.keep_going);
+    let brought = match &options.journal {
+        _ if options.follow => follow::follow(options, &mut target),
+        None => from_running(options, &mut target),
+        Some(journal) => from_rest(journal, &mut target),
+    };
+    // What was sent before it stopped is in, or is not: that is said in any case.
+    let brought = brought.and(target.settle());
+    target.progress.end();
+    target.tally.tell();
+    brought?;
+    target.tally.conclude()
+}
+
+fn from_running(options: &Options, target: &mut Target) -> Result<(), Failure> {
+    let mut source = Link::open(&options.reach)?;
+    if let Some(libraries) = dumped::functions(&mut source)? {
+        target.bring_libraries(libraries)?;
+    }
+    dumped::walk(&mut source, |entry, seen, total| {
+        target.bring(entry)?;
+        target.progress.show(seen, total, target.tally.total());
+        Ok(())
+    })
+}
+
+fn from_rest(journal: &Path, target: &mut Target) -> Result<(), Failure> {
+    let dataset = at_rest(journal)?;
+    if let Some(libraries) = dataset.libraries() {
+        target.bring_libraries(libraries)?;
+    }
+    let total = dataset.counts().values().sum();
+    dataset.each(&mut |entry| {
+        target.bring(entry)?;
+        target.progress.show(target.tally.total(), total, target.tally.total());
+        Ok(())
+    })
+}
+
+fn to_file(path: &Path, options: &Options) -> Result<(), Failure> {
+    let unwritable = |error| Failure::Export(path.to_owned(), error);
     let mut source = match &options.journal {
         Some(journal) => Source::Journal(Box::new(at_rest(journal)?)),
         None => Source::Server(Link::open(&options.reach)?),

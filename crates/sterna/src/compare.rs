@@ -1,4 +1,4 @@
-//! `sterna import --from URL --check`: whether two servers hold the same.
+//! `sterna import --from URL --check` and `sterna export --to URL --check`: whether two servers hold the same.
 //!
 //! Every key of the source is read from both (DUMP), and what is in them is compared, whatever form each keeps it in: type, elements,
 //! order where there is one, the expiry to the millisecond, that of fields, too, and groups of streams with what is pending. Then the
@@ -12,16 +12,13 @@ use sterna_rdb::{Entry, Kind};
 
 use crate::Failure;
 use crate::dumped;
-use crate::link::{Link, LinkError, Reach};
+use crate::link::{Link, LinkError};
 use crate::progress::Progress;
-use crate::url::Url;
+use crate::target::LIBRARIES_VERSION;
 
 /// How often what differs is looked at, and after how long.
 const LOOKS: usize = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
-
-/// The version of the form in which libraries are dumped.
-const LIBRARIES_VERSION: u16 = 10;
 
 /// Names that are said.
 const NAMES_MAX: usize = 10;
@@ -30,8 +27,7 @@ const NAMES_MAX: usize = 10;
 const DIFFERING_MAX: usize = 100_000;
 
 /// Compares, and says what differs.
-pub(super) fn compare(url: &Url, mut target: Link, like: &Reach) -> Result<(), Failure> {
-    let mut source = Link::open(&Reach::to(url.clone(), like))?;
+pub(crate) fn compare(mut source: Link, mut target: Link) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let mut differing: BTreeSet<(u64, Vec<u8>)> = BTreeSet::new();
     let mut compared = 0;
