@@ -424,12 +424,13 @@ fn similar(name: &str) -> Option<&'static str> {
     nearest(name, OPTIONS.iter().map(|row| row.name).chain(["include"]))
 }
 
-/// Which of `words` is most likely meant: at most two slips away, and at most one in four letters wrong, or one in all.
+/// Which of `words` is most likely meant: at most two slips away, and at most one in four letters wrong, or one in all of three.
 pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let slips = |meant: &&str| slips_between(word, meant);
     let nearest = words.min_by_key(slips)?;
     let slips = slips(&nearest);
-    (slips <= 1.max(nearest.len() / 4).min(2)).then_some(nearest)
+    let most = (nearest.len() / 4).max(usize::from(nearest.len() > 2)).min(2);
+    (slips <= most).then_some(nearest)
 }
 
 /// Letters to insert, drop, change or swap with their neighbour until `a` is `b`. Cost O(length of a × length of b).
