@@ -2,12 +2,15 @@
 """What a page costs a server: memory of an idle one, and time on a processor for each message that it is sent.
 
     .tools/python/bin/python bench/pages/measure.py                     all kinds, 2000 pages, three rounds
-    .tools/python/bin/python bench/pages/measure.py --pages 9000 --messages 0 resp sse pusher
+    .tools/python/bin/python bench/pages/measure.py --pages 18000 --messages 0 resp sse pusher
+    .tools/python/bin/python bench/pages/measure.py --pages 1000 --settle 0 --rounds 9 resp sse pusher
 
-Kinds: subscribers of the Redis protocol, server-sent events, server-sent events of two channels that remember, Pusher's protocol, and
-Socket.IO (its own server, without adapter, WebSocket alone). Each is a process of its own, started anew for each round. Memory is
-the growth of VmRSS by a page, once the allocator has given back what it took to let them in (some ten seconds); time is that of all threads, from /proc/PID/stat, over 100-byte messages published in bursts of 50.
-Latency is from before PUBLISH to the last of all pages having read, of one message at a time. Needs what ./test installs.
+Kinds: subscribers of the Redis protocol, server-sent events, server-sent events of one and of two channels that remember, Pusher's
+protocol, and Socket.IO (its own server, without adapter, WebSocket alone). Each is a process of its own, started anew for each round.
+Memory is the growth of VmRSS by a page, from the first thousand on (a tenth of fewer than that), each time once the allocator has
+given back what it took to let them in (`--settle` seconds); beside it stands the growth from before the first page, by all pages, which
+counts what the server needs for pages as such. Time is that of all threads, from /proc/PID/task/*/schedstat, over 100-byte messages published in
+bursts of 50. Latency is from before PUBLISH to the last of all pages having read, of one message at a time. Needs what ./test installs.
 """
 
 import argparse
@@ -29,7 +32,7 @@ BURST = 50
 TEXT = b"x" * 100
 
 # The allocator gives back within ten seconds what is not used any more.
-SETTLE_S = 12
+SETTLE_S = 12.0
 
 
 def free_port() -> int:
@@ -70,6 +73,7 @@ class Sterna:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         self.control = connect(self.port)
+        connect(self.http).close()
 
     def page_port(self) -> int:
         return self.http if self.over_http else self.port
@@ -143,8 +147,9 @@ class PusherPages(Sterna):
 
 
 def cpu_us(pid: int) -> float:
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
+    """What all threads have had of a processor."""
+    threads = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(one.read_text().split()[0]) for one in threads) / 1000
 
 
 def rss_bytes(pid: int) -> int:
@@ -155,6 +160,9 @@ def rss_bytes(pid: int) -> int:
 class Pages:
     def __init__(self, kind, count: int):
         self.kind, self.selector, self.sockets = kind, selectors.DefaultSelector(), []
+        self.grow_to(count)
+
+    def grow_to(self, count: int) -> None:
         # In portions, so that no backlog of connections is full.
         while len(self.sockets) < count:
             self.open(min(200, count - len(self.sockets)))
@@ -211,17 +219,19 @@ def latencies_ms(pages: Pages, count: int) -> list[float]:
     return found
 
 
-def measure(make, count: int, messages: int) -> tuple[float, float, float]:
-    """Bytes a page, microseconds a delivery, and the 99th percentile of latencies in milliseconds."""
+def measure(make, count: int, messages: int, settle_s: float) -> tuple[float, float, float, float]:
+    """Bytes a page, the same with what all share, microseconds a delivery, and the 99th percentile of latencies in milliseconds."""
     kind = make()
     with tempfile.TemporaryDirectory() as folder:
         kind.start(folder)
-        Pages(kind, 200).close()
-        time.sleep(SETTLE_S)
-        before = rss_bytes(kind.process.pid)
-        pages = Pages(kind, count)
-        time.sleep(SETTLE_S)
-        memory = (rss_bytes(kind.process.pid) - before) / count
+        none = rss_bytes(kind.process.pid)
+        first = min(1000, count // 10)
+        pages = Pages(kind, first)
+        time.sleep(settle_s)
+        few = rss_bytes(kind.process.pid)
+        pages.grow_to(count)
+        time.sleep(settle_s)
+        all_of_them = rss_bytes(kind.process.pid)
         latency = statistics.quantiles(latencies_ms(pages, 100), n=100)[98] if messages else 0
         began = cpu_us(kind.process.pid)
         for _ in range(messages // BURST):
@@ -232,7 +242,7 @@ def measure(make, count: int, messages: int) -> tuple[float, float, float]:
         pages.close()
         kind.process.kill()
         kind.process.wait()
-    return memory, time_us, latency
+    return (all_of_them - few) / (count - first), (all_of_them - none) / count, time_us, latency
 
 
 def main() -> None:
@@ -241,17 +251,18 @@ def main() -> None:
     arguments.add_argument("--pages", type=int, default=2000)
     arguments.add_argument("--messages", type=int, default=1000)
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--settle", type=float, default=SETTLE_S)
     given = arguments.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     results = {name: [] for name in given.kinds}
     for _ in range(given.rounds):
         for name, rows in results.items():
-            rows.append(measure(KINDS[name], given.pages, given.messages))
-    print(f"| {given.pages} pages | KiB a page | µs a delivery | p99, ms, until all have read |\n|---|---|---|---|")
+            rows.append(measure(KINDS[name], given.pages, given.messages, given.settle))
+    print(f"| {given.pages} pages | KiB a page | with what all share | µs a delivery | p99, ms, until all have read |\n|---|---|---|---|---|")
     for name, rows in results.items():
-        memory, time_us, latency = (statistics.median(column) for column in zip(*rows))
-        print(f"| {name} | {memory / 1024:.2f} | {time_us:.2f} | {latency:.1f} |")
+        memory, shared, time_us, latency = (statistics.median(column) for column in zip(*rows))
+        print(f"| {name} | {memory / 1024:.2f} | {shared / 1024:.2f} | {time_us:.3f} | {latency:.1f} |")
 
 
 if __name__ == "__main__":
