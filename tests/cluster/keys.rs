@@ -16,7 +16,7 @@ use sterna_tests::{crash_rounds, skipped};
 use crate::tools::{await_joined, count, figure, name, node};
 
 /// What a node is started with whose keys are the cluster's.
-const KEYS: [&str; 8] = [
+pub(crate) const KEYS: [&str; 8] = [
     "--cluster-keys",
     "yes",
     "--appendonly",
@@ -28,7 +28,7 @@ const KEYS: [&str; 8] = [
 ];
 
 /// NATS servers with a log; its name.
-fn log(count: usize) -> Option<(Nats, String)> {
+pub(crate) fn log(count: usize) -> Option<(Nats, String)> {
     let Some(nats) = Nats::start_storing(count, "always") else {
         skipped("needs NATS_SERVER; ./test installs one");
         return None;
@@ -39,14 +39,14 @@ fn log(count: usize) -> Option<(Nats, String)> {
 }
 
 /// Makes the log, as soon as JetStream has a leader.
-fn make_log(nats: &Nats, name: &str, replicas: usize) {
+pub(crate) fn make_log(nats: &Nats, name: &str, replicas: usize) {
     let (url, replicas) = (nats.url(0), replicas.to_string());
     let words = ["cluster", "init", "--url", &url, "--name", name, "--replicas", &replicas];
     wait_for("a log to be made", || sterna_tool(&words).status.success().then_some(()));
 }
 
 /// A node of it, which reaches NATS at this address.
-fn keys_node(name: &str, url: &str) -> Launch {
+pub(crate) fn keys_node(name: &str, url: &str) -> Launch {
     node(name, url).args(&KEYS)
 }
 
@@ -57,21 +57,21 @@ fn keys_nodes(nats: &Nats, name: &str, count: usize) -> Vec<Server> {
 }
 
 /// Which of these leads, as soon as one says so.
-fn leader<'a>(nodes: impl IntoIterator<Item = &'a Server> + Clone) -> &'a Server {
+pub(crate) fn leader<'a>(nodes: impl IntoIterator<Item = &'a Server> + Clone) -> &'a Server {
     wait_for("a node to lead", || {
         nodes.clone().into_iter().find(|node| figure(node, "cluster_keys").as_deref() == Some("me"))
     })
 }
 
 /// A client that reads what the node has.
-fn reader(node: &Server) -> Client {
+pub(crate) fn reader(node: &Server) -> Client {
     let mut client = node.connect();
     assert_eq!(client.text(&["READONLY"]), "OK");
     client
 }
 
 /// Waits until all of them have the same keys, and gives back what names these.
-fn await_same<'a>(nodes: impl IntoIterator<Item = &'a Server> + Clone) -> String {
+pub(crate) fn await_same<'a>(nodes: impl IntoIterator<Item = &'a Server> + Clone) -> String {
     wait_for("all nodes to have the same keys", || {
         let digests = nodes.clone().into_iter().map(|node| node.connect().text(&["DEBUG", "DIGEST"]));
         let mut digests = digests.collect::<Vec<_>>();
@@ -90,7 +90,7 @@ fn ids(node: &Server, key: &str) -> Vec<String> {
 }
 
 /// Waits until more has been written. All nodes run; which one leads may change.
-fn await_writes(nodes: &[Server]) {
+pub(crate) fn await_writes(nodes: &[Server]) {
     let length_at = |node: &Server| {
         let mut reader = reader(node);
         reader.send(&["XLEN", "stream:0"]);
@@ -119,13 +119,13 @@ const FAULTS: [Fault; 6] =
     [Fault::Leader, Fault::Follower, Fault::Majority, Fault::All, Fault::Pause, Fault::Nats];
 
 /// Writers that go on at whichever node leads. Each has a stream of its own; what was acknowledged to it is in order.
-struct Load {
-    is_over: AtomicBool,
-    ports: Mutex<Vec<u16>>,
+pub(crate) struct Load {
+    pub(crate) is_over: AtomicBool,
+    pub(crate) ports: Mutex<Vec<u16>>,
 }
 
 /// Ends the writers, also where the test fails.
-struct Ends<'a>(&'a AtomicBool);
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
@@ -135,7 +135,7 @@ impl Drop for Ends<'_> {
 
 impl Load {
     /// One writer's story: what was acknowledged, and what was answered otherwise or not at all.
-    fn write(&self, writer: usize) -> (Vec<String>, Vec<String>) {
+    pub(crate) fn write(&self, writer: usize) -> (Vec<String>, Vec<String>) {
         let (mut stored, mut refused) = (Vec::new(), Vec::new());
         let key = format!("stream:{writer}");
         let mut client: Option<Client> = None;
@@ -168,7 +168,7 @@ impl Load {
 }
 
 /// Every acknowledged write is in its writer's stream, once and in order; what else is there was answered otherwise or not at all.
-fn check(node: &Server, writer: usize, (stored, refused): &(Vec<String>, Vec<String>)) {
+pub(crate) fn check(node: &Server, writer: usize, (stored, refused): &(Vec<String>, Vec<String>)) {
     let there = ids(node, &format!("stream:{writer}"));
     let known: Vec<&String> = there.iter().filter(|value| !refused.contains(value)).collect();
     assert_eq!(known, stored.iter().collect::<Vec<_>>(), "writer {writer} at {}", node.name());

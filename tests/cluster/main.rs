@@ -4,10 +4,12 @@
 
 mod carries;
 mod faults;
+mod harness;
 mod keys;
 mod log;
 mod passing;
 mod questions;
 mod secured;
 mod seen;
+mod snapshots;
 mod tools;

@@ -649,7 +649,7 @@ fn what_is_tracked_and_watched_at_the_node_that_leads_follows_the_rights() {
     for (round, become_less) in become_less.iter().enumerate() {
         let mut client = login(&passes, "few");
         client.request(&["CLIENT", "TRACKING", "ON", "BCAST"]);
-        changed(&mut there, &["mine:1", "other:1"]);
+        changed(&mut there, &["mine:1"]);
         assert_eq!(shown_push(&client.value()), "invalidate [mine:1]", "round {round}");
         become_less(&mut here, &mut client);
         // It is told to forget what it has read; from then on it is told of what it may read.

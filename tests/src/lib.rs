@@ -34,6 +34,7 @@ pub mod nats;
 pub mod script;
 pub mod server;
 pub mod tls;
+pub mod wire;
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -66,7 +67,8 @@ pub fn skipped(why: &str) {
     file.write_all(format!("{name}: {why}\n").as_bytes()).expect("the file can be written");
 }
 
-fn number(name: &str) -> Option<u64> {
+/// A number of the environment.
+pub fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }

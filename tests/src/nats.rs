@@ -13,12 +13,24 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::server::{PATIENCE, free_port};
+use crate::wire::Wire;
 
 /// Servers of one cluster.
 pub struct Nats {
     servers: Vec<NatsServer>,
     folder: TempDir,
+    /// Of those that were started wired.
+    routes: Vec<Route>,
+}
+
+/// The connection that one of them makes to another.
+struct Route {
+    from: usize,
+    to: usize,
+    wire: Wire,
 }
 
 struct NatsServer {
@@ -33,12 +45,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 impl Nats {
     /// Starts so many; `None`: there is no `NATS_SERVER`.
     pub fn start(count: usize) -> Option<Nats> {
-        Nats::start_with(count, None)
+        Nats::start_with(count, None, false)
     }
 
     /// The same with JetStream, which syncs as this `sync_interval` says.
     pub fn start_storing(count: usize, sync_interval: &str) -> Option<Nats> {
-        Nats::start_with(count, Some(sync_interval))
+        Nats::start_with(count, Some(sync_interval), false)
     }
 
     /// One server that may speak to none but whoever its configuration, of which this is a part, lets in.
@@ -47,8 +59,9 @@ impl Nats {
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a folder for NATS");
             let port = free_port();
-            let child = spawn(&binary, &folder, 0, &[(port, 0)], more);
-            let mut nats = Nats { servers: vec![NatsServer { port, monitor: 0, child }], folder };
+            let child = spawn(&binary, &folder, 0, (&[(port, 0)], &[]), more);
+            let mut nats =
+                Nats { servers: vec![NatsServer { port, monitor: 0, child }], folder, routes: Vec::new() };
             if nats.servers[0].is_up() {
                 return Some(nats);
             }
@@ -56,11 +69,21 @@ impl Nats {
         panic!("NATS does not start");
     }
 
-    fn start_with(count: usize, sync_interval: Option<&str>) -> Option<Nats> {
+    /// The same, with a [`Wire`] in each connection between two of them.
+    pub fn start_wired(count: usize, sync_interval: &str) -> Option<Nats> {
+        Nats::start_with(count, Some(sync_interval), true)
+    }
+
+    fn start_with(count: usize, sync_interval: Option<&str>, is_wired: bool) -> Option<Nats> {
         let binary = std::env::var_os("NATS_SERVER").map(PathBuf::from)?;
         for _ in 0..5 {
             let folder = tempfile::tempdir().expect("a folder for NATS");
             let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+            let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
+            let routes: Vec<Route> = pairs
+                .filter(|(from, to)| is_wired && from != to)
+                .map(|(from, to)| Route { from, to, wire: Wire::to(ports[to].1) })
+                .collect();
             let started: Vec<NatsServer> = (0..count)
                 .map(|at| {
                     let monitor = free_port();
@@ -71,11 +94,11 @@ impl Nats {
                             store.display()
                         )
                     });
-                    let child = spawn(&binary, &folder, at, &ports, &storing);
+                    let child = spawn(&binary, &folder, at, (&ports, &routes), &storing);
                     NatsServer { port: ports[at].0, monitor, child }
                 })
                 .collect();
-            let mut nats = Nats { servers: started, folder };
+            let mut nats = Nats { servers: started, folder, routes };
             if nats.servers.iter_mut().all(NatsServer::is_up) && nats.are_joined() {
                 return Some(nats);
             }
@@ -111,6 +134,31 @@ impl Nats {
         let config = self.folder.path().join(format!("{at}.conf"));
         self.servers[at].child = run(binary, config, self.folder.path().join(format!("{at}.log")));
         assert!(self.servers[at].is_up(), "NATS does not start again");
+    }
+
+    /// The connections between two of them that run, of those that were started wired.
+    pub fn routes(&self, one: usize, other: usize) -> impl Iterator<Item = &Wire> {
+        let ends = [(one, other), (other, one)];
+        self.routes
+            .iter()
+            .filter(move |route| ends.contains(&(route.from, route.to)))
+            .map(|route| &route.wire)
+    }
+
+    /// All of them.
+    pub fn all_routes(&self) -> impl Iterator<Item = &Wire> {
+        self.routes.iter().map(|route| &route.wire)
+    }
+
+    /// Sends one a signal.
+    pub fn signal(&self, at: usize, signal: Signal) {
+        let pid = Pid::from_child(&self.servers[at].child);
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Where one keeps its streams.
+    pub fn store(&self, at: usize) -> PathBuf {
+        self.folder.path().join(format!("store{at}"))
     }
 
     /// Whether what is published at one server arrives at every other: the cluster has formed.
@@ -182,12 +230,24 @@ fn carries(from: u16, to: u16, deadline: Instant) -> bool {
     false
 }
 
-fn spawn(binary: &std::path::Path, folder: &TempDir, at: usize, ports: &[(u16, u16)], more: &str) -> Child {
-    let routes: Vec<String> = ports.iter().map(|(_, route)| format!("nats://127.0.0.1:{route}")).collect();
+fn spawn(
+    binary: &std::path::Path,
+    folder: &TempDir,
+    at: usize,
+    (ports, wires): (&[(u16, u16)], &[Route]),
+    more: &str,
+) -> Child {
+    let address = |port: u16| format!("nats://127.0.0.1:{port}");
+    let mut routes: Vec<String> =
+        wires.iter().filter(|route| route.from == at).map(|route| address(route.wire.port)).collect();
+    if wires.is_empty() {
+        routes = ports.iter().map(|(_, route)| address(*route)).collect();
+    }
+    let hides = if wires.is_empty() { "" } else { "no_advertise: true, " };
     let cluster = match ports.len() {
         1 => String::new(),
         _ => format!(
-            "cluster {{ name: test, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
+            "cluster {{ name: test, listen: \"127.0.0.1:{}\", {hides}routes: [{}] }}\n",
             ports[at].1,
             routes.iter().map(|route| format!("\"{route}\"")).collect::<Vec<_>>().join(", ")
         ),

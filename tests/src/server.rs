@@ -363,14 +363,25 @@ impl Server {
     }
 
     fn start_again_until(&mut self, until: Until) {
+        assert!(self.try_start_until(until), "{} did not start again:\n{}", self.name(), self.log());
+    }
+
+    /// As `start_again`; false: it has ended by itself, and says why.
+    pub fn try_start_again(&mut self) -> bool {
+        self.try_start_until(Until::Loaded)
+    }
+
+    fn try_start_until(&mut self, until: Until) -> bool {
         for _ in 0..ATTEMPTS_MAX {
             self.port = free_port();
             self.child = self.launch.spawn(self.port);
             if is_up(&mut self.child, self.port, until) {
-                return;
+                return true;
             }
             self.kill();
-            assert!(self.log().contains("in use"), "{} did not start again:\n{}", self.name(), self.log());
+            if !self.log().contains("in use") {
+                return false;
+            }
         }
         panic!("no free port for {}", self.name());
     }

@@ -14,6 +14,9 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerInfo};
 use sterna_config::Config;
 
+use crate::log::StoreError;
+use crate::log::snapshots::SnapshotSettings;
+
 /// The oldest NATS server whose behaviour this crate relies on.
 pub const SERVER_MIN: (u32, u32, u32) = (2, 14, 0);
 
@@ -31,6 +34,9 @@ const SUBSCRIPTION_MESSAGES_MAX: usize = 256 * 1024;
 
 /// Requests to the client's own task that may wait. What is sent to other nodes is limited by windows far below it.
 const REQUESTS_MAX: usize = 16 * 1024;
+
+/// Where a node puts a snapshot of the cluster while it reads it, in `dir`.
+const SNAPSHOT_DIRECTORY: &str = "cluster-snapshot";
 
 /// Length of a cluster's name.
 const NAME_BYTES_MAX: usize = 32;
@@ -53,6 +59,9 @@ pub enum ClusterError {
     /// No address, or nothing to reach it by.
     #[error("cluster-leader must be host:port, and needs cluster-url")]
     Leader,
+    /// Snapshots can't be kept where they are to be.
+    #[error("cluster-snapshots: {0}")]
+    Snapshots(#[from] StoreError),
     /// One of two that belong together.
     #[error("cluster-tls-cert-file and cluster-tls-key-file belong together")]
     HalfCertificate,
@@ -96,6 +105,8 @@ pub struct Settings {
     pub buffer_bytes_max: usize,
     /// See `cluster-log-size`.
     pub log_bytes_max: u64,
+    /// See `cluster-snapshots`.
+    pub(crate) snapshots: Option<SnapshotSettings>,
     login: Login,
     ca: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
@@ -157,11 +168,16 @@ impl Settings {
                 }
             }
         };
+        let snapshots = (config.cluster_keys && !config.cluster_snapshots.is_empty()).then(|| {
+            SnapshotSettings::of(&config.cluster_snapshots, &name, config.dir.join(SNAPSHOT_DIRECTORY))
+        });
+        let snapshots = snapshots.transpose()?;
         let settings = Settings {
             servers: servers_of(&config.cluster_url)?,
             name,
             buffer_bytes_max: usize::try_from(config.cluster_buffer_limit).unwrap_or(usize::MAX),
             log_bytes_max: config.cluster_log_size,
+            snapshots,
             login,
             ca: config.cluster_tls_ca_cert_file.clone(),
             certificate,

@@ -282,10 +282,18 @@ options! {
         Cluster "cluster-keys", Kind::YesNo, Start;
 
     /// How large the log may become. Above it the node that leads removes from it what the journals of all nodes have that were
-    /// heard of within a minute, if these are two at least. A node that was away, and lacks what is removed, or a new one, begins with a
-    /// backup of another. 0: nothing is removed.
+    /// heard of within a minute, if these are two at least; with `cluster-snapshots`, what a snapshot has. A node that was away, and lacks what
+    /// is removed, or a new one, begins with a snapshot, or without one with a backup of another. 0: nothing is removed.
     cluster_log_size: u64 = 4 * 1024 * 1024 * 1024,
         Cluster "cluster-log-size", unsigned_memory(0), Start;
+
+    /// Where the nodes keep snapshots of their keys for each other: `file:///directory`, which all of them reach, or `s3://bucket/prefix`.
+    /// The node that leads writes one there whenever the log has grown by a quarter of `cluster-log-size`, reads it back, and removes
+    /// from the log only what it holds; a node that lacks that loads it and goes on with the log. Keys, region and address of S3 are
+    /// read from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` and what else Amazon's
+    /// tools know). Empty: there are none.
+    cluster_snapshots: String = String::new(),
+        Cluster "cluster-snapshots", Kind::Text, Start;
 
     /// User of the NATS servers, and `cluster-password`.
     cluster_user: String = String::new(),

@@ -357,11 +357,7 @@ impl Changes {
     pub fn note_library(&mut self, name: &[u8], code: Option<&[u8]>) {
         self.count += 1;
         if self.wants.effects {
-            let kind = if code.is_some() { effect::LIBRARY } else { effect::NO_LIBRARY };
-            let body = code.unwrap_or_default();
-            effect::write(&mut self.effects, kind, effect::ALL_DATABASES, name, |out| {
-                out.extend_from_slice(body);
-            });
+            effect::write_library(&mut self.effects, name, code);
         }
     }
 

@@ -228,8 +228,14 @@ pub fn flush_all() -> Vec<u8> {
 }
 
 /// Appends the effect of SWAPDB.
-pub(crate) fn write_databases(out: &mut Vec<u8>, shown: &[u8]) {
+pub fn write_databases(out: &mut Vec<u8>, shown: &[u8]) {
     write(out, DATABASES, ALL_DATABASES, b"", |body| body.extend_from_slice(shown));
+}
+
+/// Appends that a library of functions has this code, or is gone.
+pub fn write_library(out: &mut Vec<u8>, name: &[u8], code: Option<&[u8]>) {
+    let kind = if code.is_some() { LIBRARY } else { NO_LIBRARY };
+    write(out, kind, ALL_DATABASES, name, |body| body.extend_from_slice(code.unwrap_or_default()));
 }
 
 /// The effects that follow this don't count.

@@ -79,7 +79,7 @@ pub use command::{COMMANDS, GeoError, HashError, Retention, SetError, StreamErro
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
     Effect, Effects, LIBRARIES, Unreadable, What, flush_all, read_state, resume, standing, suspend,
-    write_set, write_state, write_tentative,
+    write_databases, write_library, write_set, write_state, write_tentative,
 };
 pub use error::Error;
 pub use event::{Event, EventClasses};

@@ -65,12 +65,13 @@ pub use overview::{
     Busy, Journal, Kind, Latency, Memory, Observer, Overview, ShardLoad, Subscribed, Totals, Waiting,
 };
 pub use persistence::{
-    Dataset, ForeignFiles, ImportError, JournalError, LoadError, LoadOptions, Loaded, LogSeat, OnProgress,
-    SeatError, replay_at_rest,
+    Dataset, ForeignFiles, ImportError, JournalError, JournalFile, LoadError, LoadOptions, Loaded, LogSeat,
+    OnProgress, SeatError, replay_at_rest, witness_of,
 };
 pub use position::{NAMES_WITH_POSITION_MAX, Since};
 pub use replication::Leadership;
 pub use start::{Connect, Control, LINE_CHECKS, Running, StartError, check, start, start_among};
+pub use sterna_journal::Error as CopyError;
 
 /// Versions that the server tells of itself.
 #[derive(Debug, Clone, Copy)]

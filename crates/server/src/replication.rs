@@ -313,6 +313,49 @@ impl Replication {
         self.stand(journal, &mut queue, witness, !records.is_empty())
     }
 
+    /// Has the journal say how far the log was read: the record that does, and what it says.
+    pub(crate) fn note_standing(&self, journal: &Journal) -> Result<(Lsn, Vec<u8>), Refusal> {
+        let mut queue = self.queue.lock();
+        let witness = queue.witness.clone();
+        queue.told = Some(Instant::now());
+        let lsn = journal.append(&standing(self.released.load(Ordering::SeqCst), false, &witness))?;
+        Ok((lsn, witness))
+    }
+
+    /// All keys are about to be replaced: what the journal has that is not settled is void, and so is a snapshot that runs.
+    pub(crate) fn begin_anew(&self, journal: &Journal) -> Result<(), Refusal> {
+        let queue = self.queue.lock();
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        journal.append(&standing(self.released.load(Ordering::SeqCst), true, &queue.witness))?;
+        Ok(())
+    }
+
+    /// Part of what the keys are replaced by: it counts with [`Replication::stand_as_copy`].
+    pub(crate) fn append_of_copy(&self, journal: &Journal, effects: &[u8]) -> Result<Lsn, Refusal> {
+        let _queue = self.queue.lock();
+        append_tentative(journal, effects)
+    }
+
+    /// The keys are replaced, by what stands in the records up to `last`, and the log was read up to `witness`. `None`: something was
+    /// written meanwhile that never was in the log, and nothing counts.
+    pub(crate) fn stand_as_copy(
+        &self,
+        journal: &Journal,
+        last: Lsn,
+        witness: &[u8],
+    ) -> Result<Option<Lsn>, Refusal> {
+        let mut queue = self.queue.lock();
+        if !queue.strays.is_empty() {
+            return Ok(None);
+        }
+        let lsn = journal.append(&standing(last.0, true, witness))?;
+        self.begin_at(lsn);
+        queue.witness = witness.to_vec();
+        queue.told = Some(Instant::now());
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        Ok(Some(lsn))
+    }
+
     /// The journal is loaded: what is tentative and not settled in it never will be.
     pub(crate) fn open(&self, journal: &Journal, settled: u64, witness: Vec<u8>) -> Result<(), Refusal> {
         let lsn = journal.append(&standing(settled, true, &witness))?;

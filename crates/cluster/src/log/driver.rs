@@ -26,9 +26,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::jetstream::{Port, PortError};
 use super::record::{Assembly, parts};
+use super::snapshots::{Came, Fetched, KEPT, SnapshotError, SnapshotSettings, Snapshots};
 use super::trim::{Holders, Holding, INTERVAL, first_that_stays};
 use super::{
-    Action, Appended, Fault, Frame, Kind, Position, Read, Replica, Role, StreamState, Ticket, Times,
+    Action, Appended, Fault, Frame, Kind, Position, Read, Replica, Role, Source, StreamState, Ticket, Times,
 };
 use crate::connection::{ClusterError, Settings};
 
@@ -37,6 +38,12 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often somebody is told that there is no log.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long it waits until it tries again to write a snapshot for the other nodes.
+const WRITE_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long until it looks again for one that it can begin with.
+const FETCH_AGAIN: Duration = Duration::from_secs(2);
 
 /// A node's part in the log.
 pub struct LogDriver {
@@ -68,6 +75,7 @@ impl LogDriver {
             hint: format!("sterna.{}.hint.0", settings.name),
             holding: format!("sterna.{}.holding.0", settings.name),
             bytes_max: settings.log_bytes_max,
+            snapshots: settings.snapshots.clone(),
             client,
             me,
             name,
@@ -95,6 +103,7 @@ struct Parts {
     hint: String,
     holding: String,
     bytes_max: u64,
+    snapshots: Option<SnapshotSettings>,
     client: Client,
     me: u64,
     name: String,
@@ -117,6 +126,14 @@ enum Input {
     },
     /// How large the log is.
     State(StreamState),
+    /// Which log it is, its first slot, and who has written the last.
+    Beginning {
+        incarnation: u128,
+        first: u64,
+        writer: u64,
+    },
+    /// What has come of a snapshot.
+    Came(Came),
 }
 
 /// Why it ends.
@@ -127,12 +144,14 @@ enum End {
     #[error("{0}")]
     Seat(#[from] SeatError),
     #[error(
-        "the log no longer holds what this node lacks: put a backup of another node in the place of its directory, with sterna \
-         backup and sterna restore"
+        "the log no longer holds what this node lacks, and there is no cluster-snapshots: put a backup of another node in the place of \
+         its directory, with sterna backup and sterna restore"
     )]
     Trimmed,
     #[error("{0}")]
     Unreadable(#[from] super::record::Unreadable),
+    #[error("the thread for snapshots can't be started: {0}")]
+    Thread(std::io::Error),
     #[error("the journal's word of how far the log was read can't be read")]
     Witness,
 }
@@ -141,7 +160,7 @@ fn run(runtime: &Runtime, parts: Parts) {
     let seat = parts.seat.clone();
     let Some(witness) = seat.await_loaded() else { return };
     let ended = match Position::from_witness(&witness) {
-        Some(position) => runtime.block_on(Driver::new(parts, position).live()),
+        Some(position) => runtime.block_on(async { Driver::new(parts, position)?.live().await }),
         None => Err(End::Witness),
     };
     match ended {
@@ -183,6 +202,7 @@ struct Driver {
     /// How far the journal has the log, safe from a power loss.
     held: u64,
     holders: Holders,
+    shared: Option<Shared>,
     counts: Counts,
     complained: Option<Instant>,
     ticked: Instant,
@@ -194,15 +214,52 @@ struct Counts {
     frames: u64,
     records: u64,
     terms: u64,
+    snapshots_written: u64,
+    snapshots_loaded: u64,
+    snapshot_failures: u64,
+}
+
+/// Snapshots that nodes keep for each other.
+struct Shared {
+    thread: Snapshots,
+    /// One is being written, or looked for.
+    is_busy: bool,
+    /// Not before then again.
+    again: Instant,
+    /// Bytes of frames that were accepted since the last one was begun that was written.
+    grown_bytes: u64,
+    /// The same when the one was begun that is being written.
+    begun_at_bytes: u64,
+    /// Who leads, while this node looks for a snapshot; 0: that is not known.
+    leader: u64,
+    /// The last ones that this node has written and read back while it leads, the newest first: as many as are kept.
+    verified: Vec<Position>,
 }
 
 impl Driver {
-    fn new(parts: Parts, position: Position) -> Driver {
+    fn new(parts: Parts, position: Position) -> Result<Driver, End> {
         let Parts { port, hint, holding, bytes_max, client, me, name, seat, .. } = parts;
-        let Parts { on_leadership, is_ending, notify, .. } = parts;
+        let Parts { on_leadership, is_ending, notify, snapshots, .. } = parts;
         let (inputs, arriving) = unbounded_channel();
         let now = Instant::now();
-        Driver {
+        let shared = snapshots.map(|settings| {
+            let inputs = inputs.clone();
+            let tell = move |came| {
+                // Nobody listens once this has ended.
+                let _ = inputs.send(Input::Came(came));
+            };
+            let thread = Snapshots::start(settings, seat.clone(), tell).map_err(End::Thread)?;
+            Ok::<_, End>(Shared {
+                thread,
+                is_busy: false,
+                again: now,
+                grown_bytes: 0,
+                begun_at_bytes: 0,
+                leader: 0,
+                verified: Vec::new(),
+            })
+        });
+        Ok(Driver {
             port,
             hint,
             holding,
@@ -225,11 +282,12 @@ impl Driver {
             syncing: None,
             held: 0,
             holders: Holders::default(),
+            shared: shared.transpose()?,
             counts: Counts::default(),
             complained: None,
             ticked: now,
             held_at: now,
-        }
+        })
     }
 
     fn now(&self) -> Duration {
@@ -246,7 +304,7 @@ impl Driver {
             let due = self.replica.due().unwrap_or(Duration::MAX).saturating_sub(self.now()).min(TICK);
             tokio::select! {
                 biased;
-                Some(input) = self.arriving.recv() => self.note(input),
+                Some(input) = self.arriving.recv() => self.note(input)?,
                 () = self.notify.notified() => {}
                 Some(_) = next(&mut hints) => {
                     let now = self.now();
@@ -265,7 +323,7 @@ impl Driver {
         Ok(())
     }
 
-    fn note(&mut self, input: Input) {
+    fn note(&mut self, input: Input) -> Result<(), End> {
         let now = self.now();
         match input {
             Input::Append { number, expected, appended } => {
@@ -273,7 +331,17 @@ impl Driver {
             }
             Input::Read { id, read } => self.replica.on_read(id, read, now),
             Input::State(state) => self.trim(&state),
+            Input::Beginning { incarnation, first, writer } => {
+                let own = self.replica.position().slot;
+                if let Some(shared) = &mut self.shared {
+                    shared.leader = writer;
+                    shared.thread.fetch(incarnation, first.saturating_sub(1).max(own + 1));
+                }
+            }
+            Input::Came(Came::Written(written)) => self.note_written(written),
+            Input::Came(Came::Fetched(fetched)) => self.begin_with(fetched)?,
         }
+        Ok(())
     }
 
     /// Does what the replica asks for, until it asks for nothing.
@@ -289,7 +357,12 @@ impl Driver {
         }
         let lease = self.replica.lease_until().map(|until| self.started + until);
         self.seat.set_lease(lease);
-        self.seat.set_leader(self.replica.position().writer);
+        let leader = match &self.shared {
+            // What it has read says who led then.
+            Some(shared) if self.replica.role() == Role::Restoring => shared.leader,
+            _ => self.replica.position().writer,
+        };
+        self.seat.set_leader(leader);
         let leadership = self.seat.leadership();
         if std::mem::replace(&mut self.leadership, leadership) != leadership {
             (self.on_leadership)();
@@ -341,6 +414,10 @@ impl Driver {
                 self.tell()?;
                 tracing::info!(term, "this node leads");
                 self.counts.terms += 1;
+                if let Some(shared) = &mut self.shared {
+                    // Another node may have removed them.
+                    shared.verified.clear();
+                }
                 self.seat.lead()?;
             }
             Action::Follow { rebuild } => {
@@ -349,7 +426,13 @@ impl Driver {
                 self.untold = None;
                 self.seat.resign()?;
             }
-            Action::Restore => return Err(End::Trimmed),
+            Action::Restore if self.shared.is_none() => return Err(End::Trimmed),
+            // What is due now and then sees to it.
+            Action::Restore => {
+                tracing::warn!(
+                    "the log no longer holds what this node lacks: it begins with a snapshot of another"
+                );
+            }
             Action::Trim { below } => {
                 let port = self.port.clone();
                 tokio::spawn(async move {
@@ -367,6 +450,9 @@ impl Driver {
     /// A frame counts.
     fn accepted(&mut self, position: Position, frame: &Bytes, own: bool) -> Result<(), End> {
         self.counts.frames += 1;
+        if let Some(shared) = &mut self.shared {
+            shared.grown_bytes += frame.len() as u64;
+        }
         let records = match Frame::decode(frame).map(|frame| frame.kind) {
             Ok(Kind::Effects(records)) if !own => self.assembly.take(records)?,
             Ok(Kind::Claim { name }) => {
@@ -461,10 +547,111 @@ impl Driver {
 
     /// Has the log trimmed, if it is larger than it may be, to what not all nodes have.
     fn trim(&mut self, state: &StreamState) {
-        let held = self.holders.held(self.now());
+        let now = self.now();
+        let mut held = self.holders.held(now);
+        if let Some(shared) = &mut self.shared {
+            let behind = if shared.verified.is_empty() { state.bytes } else { shared.grown_bytes };
+            if !shared.is_busy && Instant::now() >= shared.again && behind > self.bytes_max / 4 {
+                shared.is_busy = true;
+                shared.begun_at_bytes = shared.grown_bytes;
+                shared.thread.write();
+            }
+            // What goes is in all that are kept, so that one that is damaged later does no harm; and no node that runs lacks it.
+            let kept = shared.verified.get(KEPT - 1).map(|position| position.slot);
+            held = kept.map(|slot| self.holders.lowest(now).map_or(slot, |lowest| lowest.min(slot)));
+        }
         if let Some(slot) = held.and_then(|held| first_that_stays(state, self.bytes_max, held)) {
             let position = *self.replica.position();
             self.replica.snapshot_verified(&Position { slot, ..position });
+        }
+    }
+
+    fn note_written(&mut self, written: Result<Position, SnapshotError>) {
+        let leads = self.replica.role() == Role::Leading;
+        let incarnation = self.replica.position().incarnation;
+        let Some(shared) = &mut self.shared else { return };
+        shared.is_busy = false;
+        match written {
+            Ok(position) => {
+                self.counts.snapshots_written += 1;
+                shared.grown_bytes -= shared.begun_at_bytes;
+                if leads && position.incarnation == incarnation {
+                    shared.verified.insert(0, position);
+                    shared.verified.truncate(KEPT);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "no snapshot is written for the other nodes: the log is not trimmed meanwhile");
+                self.counts.snapshot_failures += 1;
+                shared.again = Instant::now() + WRITE_AGAIN;
+            }
+        }
+    }
+
+    /// Looks for a snapshot that goes as far as the log begins.
+    fn look_for_snapshot(&mut self) {
+        let Some(shared) = &mut self.shared else { return };
+        if shared.is_busy || Instant::now() < shared.again {
+            return;
+        }
+        (shared.is_busy, shared.again) = (true, Instant::now() + FETCH_AGAIN);
+        let (port, inputs) = (self.port.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let Ok(StreamState { incarnation: Some(incarnation), first, last, .. }) = port.state().await
+            else {
+                let _ = inputs.send(Input::Came(Came::Fetched(Ok(None))));
+                return;
+            };
+            let frame = match port.read(last, Source::Leader).await {
+                Read::Slots(slots) => slots.into_iter().next(),
+                _ => None,
+            };
+            let writer = frame.and_then(|(_, frame)| Frame::decode(&frame).ok().map(|frame| frame.writer));
+            let _ = inputs.send(Input::Beginning { incarnation, first, writer: writer.unwrap_or(0) });
+        });
+    }
+
+    /// Goes on from a snapshot, if one was found.
+    fn begin_with(&mut self, fetched: Result<Option<Fetched>, SnapshotError>) -> Result<(), End> {
+        let now = self.now();
+        let Some(shared) = &mut self.shared else { return Ok(()) };
+        shared.is_busy = false;
+        let fetched = match fetched {
+            Ok(Some(fetched)) if self.replica.role() == Role::Restoring => fetched,
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {
+                self.complain_of(
+                    "there is no snapshot that goes as far as the log begins: this node waits for one",
+                );
+                return Ok(());
+            }
+            Err(error) => {
+                self.counts.snapshot_failures += 1;
+                self.complain_of(&format!("no snapshot can be read: {error}"));
+                return Ok(());
+            }
+        };
+        if self.replica.restore_from(fetched.position, now) {
+            self.assembly.clear();
+            self.tickets.clear();
+            self.untold = None;
+            let began = Instant::now();
+            let told = self.seat.become_copy(&fetched.directory, &fetched.witness)?;
+            self.note_told(told, fetched.position);
+            self.counts.snapshots_loaded += 1;
+            let (slot, ms) = (fetched.position.slot, began.elapsed().as_millis() as u64);
+            tracing::info!(slot, ms, "a snapshot of another node is loaded: this one goes on with the log");
+        }
+        // Else the replica stops, or looks for a later one.
+        let _ = std::fs::remove_dir_all(&fetched.directory);
+        Ok(())
+    }
+
+    /// Says why this node can't go on, now and then.
+    fn complain_of(&mut self, what: &str) {
+        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
+            self.complained = Some(Instant::now());
+            tracing::warn!("{what}");
         }
     }
 
@@ -483,7 +670,9 @@ impl Driver {
         } else {
             self.seat.note_silence();
         }
-        if self.replica.position().number == 0 {
+        if self.replica.role() == Role::Restoring {
+            self.look_for_snapshot();
+        } else if self.replica.position().number == 0 {
             self.complain().await;
         } else if self.held_at.elapsed() >= INTERVAL {
             self.held_at = Instant::now();
@@ -533,6 +722,9 @@ impl Driver {
             ("cluster_log_records", self.counts.records.to_string()),
             ("cluster_log_led", self.counts.terms.to_string()),
             ("cluster_log_queued_bytes", self.seat.queued_bytes().to_string()),
+            ("cluster_snapshots_written", self.counts.snapshots_written.to_string()),
+            ("cluster_snapshots_loaded", self.counts.snapshots_loaded.to_string()),
+            ("cluster_snapshot_failures", self.counts.snapshot_failures.to_string()),
         ]
     }
 }

@@ -21,6 +21,7 @@
 //! | `replica` | a node's part in the protocol, as a state machine without socket, thread and clock |
 //! | `record` | records that are longer than a frame |
 //! | `trim` | what the log need not hold any more |
+//! | `snapshots`, `s3` | snapshots that nodes keep for each other, in a directory or in S3 |
 //! | `driver` | the thread that runs a replica on JetStream, for a server |
 //! | `jetstream` | the log as JetStream serves it |
 //! | `audit` | what is to be said of the servers and streams below it |
@@ -39,8 +40,10 @@ mod on_nats;
 mod position;
 mod record;
 mod replica;
+mod s3;
 #[cfg(test)]
 mod simulation;
+pub(crate) mod snapshots;
 mod trim;
 
 pub use action::{Action, Appended, Fault, Read, Refused, Role, Source, Ticket, Times};
@@ -49,3 +52,4 @@ pub use frame::{Frame, FrameError, Kind, RECORD_BYTES_MAX};
 pub use jetstream::{Follower, Port, PortError, StreamState};
 pub use position::{Contradiction, Position, Verdict};
 pub use replica::Replica;
+pub use snapshots::StoreError;

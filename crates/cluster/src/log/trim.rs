@@ -3,7 +3,8 @@
 //! Each node tells the others how far its journal has the log, safe from a power loss. Where the log takes more than it may, the
 //! node that leads removes what all have that it has heard of lately, if these are two at least, itself included: so each removed
 //! record is on two disks besides those of NATS. A node that was away for longer than that, or is new, may then lack something; it stops
-//! and says so, and goes on from a backup of another.
+//! and says so, and goes on from a backup of another. With snapshots that the nodes keep for each other (`snapshots.rs`) no more is
+//! removed than those have that are kept, which this node has read back, and such a node loads one.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -70,6 +71,14 @@ impl Holders {
     }
 }
 
+impl Holders {
+    /// The slot up to which all have it that run, this node among them.
+    pub(super) fn lowest(&self, now: Duration) -> Option<u64> {
+        let running = self.0.values().filter(|(_, told)| now.saturating_sub(*told) < 3 * INTERVAL);
+        running.map(|(slot, _)| *slot).min()
+    }
+}
+
 /// The first slot that stays, if any are to go: three quarters of what it may take stay, and everything behind `held`.
 pub(super) fn first_that_stays(state: &StreamState, bytes_max: u64, held: u64) -> Option<u64> {
     if bytes_max == 0 || state.bytes <= bytes_max {
@@ -106,6 +115,8 @@ mod tests {
         assert_eq!(holders.held(30 * second), Some(50), "the slowest says");
         assert_eq!(holders.held(61 * second), Some(80), "until nothing was heard of it for too long");
         assert_eq!(holders.held(100 * second), None);
+        assert_eq!(holders.lowest(33 * second), Some(80), "those that run");
+        assert_eq!(holders.lowest(40 * second), None);
     }
 
     #[test]

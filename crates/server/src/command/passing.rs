@@ -179,7 +179,8 @@ impl Shard {
         let tracks = connection.tracking.is_some()
             || connection.passed.as_ref().is_some_and(|passed| passed.tracking.is_some());
         let is_of_leader = row.spec.group == Group::Transactions || row.spec.place == Place::Session;
-        connection.reads_stale && !tracks && !is_of_leader && only_reads(row) && replication.is_clean()
+        let is_here = replication.is_clean() && !self.durability.is_loading;
+        connection.reads_stale && !tracks && !is_of_leader && only_reads(row) && is_here
     }
 
     /// Whether only the node that leads may execute it, now.

@@ -8,6 +8,7 @@
 //! snapshot  partitions, a few keys at a time ─► SnapshotWriter             snapshot.rs
 //! switching on, off, and for one snapshot                                  mode.rs switch.rs jobs.rs
 //! moving in files of Redis ─► Dataset ─► files                              foreign.rs import.rs dataset.rs
+//! copies of the files, and a node that becomes one                         copy.rs
 //! whether a position of a message still means what it meant                epoch.rs
 //! ```
 //!
@@ -22,6 +23,7 @@
 //! - Without a journal all of this is a branch on a `None`.
 
 mod at_rest;
+mod copy;
 mod dataset;
 mod epoch;
 pub(crate) mod foreign;
@@ -55,6 +57,8 @@ use crate::server::Server;
 
 use at_rest::DATABASES;
 pub use at_rest::replay_at_rest;
+pub(crate) use copy::files_of_one_moment;
+pub use copy::{JournalFile, witness_of};
 pub use dataset::{Dataset, LoadError, LoadOptions, Loaded, OnProgress};
 use epoch::Epoch;
 pub use foreign::ForeignFiles;

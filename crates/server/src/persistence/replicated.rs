@@ -53,8 +53,8 @@ pub enum SeatError {
 /// What the thread of the log asks of the server.
 #[derive(Clone)]
 pub struct LogSeat {
-    server: Arc<Server>,
-    replication: Arc<Replication>,
+    pub(super) server: Arc<Server>,
+    pub(super) replication: Arc<Replication>,
 }
 
 fn rejected(why: &'static str) -> Error {
@@ -133,11 +133,11 @@ impl LogSeat {
         None
     }
 
-    fn journal(&self) -> Result<&Journal, SeatError> {
+    pub(super) fn journal(&self) -> Result<&Journal, SeatError> {
         self.server.persistence.opened.get().map(|journal| &**journal).ok_or(SeatError::Stopping)
     }
 
-    fn refused(&self, refusal: Refusal) -> SeatError {
+    pub(super) fn refused(&self, refusal: Refusal) -> SeatError {
         if self.server.is_stopping() { SeatError::Stopping } else { SeatError::Journal(refusal.to_string()) }
     }
 
@@ -194,9 +194,7 @@ impl LogSeat {
             true
         });
         let told = recorded.map_err(|refusal| self.refused(refusal))?;
-        for served in woken.served() {
-            self.server.shards[served.waiter.caller.shard].mailbox.push(Mail::Served(served));
-        }
+        self.hand_out(&mut woken);
         if !fits {
             return Err(SeatError::Misfit);
         }
@@ -204,6 +202,13 @@ impl LogSeat {
             journal.flush();
         }
         Ok(told)
+    }
+
+    /// Tells the shards whose connections were served.
+    pub(super) fn hand_out(&self, woken: &mut Changes) {
+        for served in woken.served() {
+            self.server.shards[served.waiter.caller.shard].mailbox.push(Mail::Served(served));
+        }
     }
 
     /// This node leads, as soon as it has a lease.

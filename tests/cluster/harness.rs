@@ -1,0 +1,362 @@
+//! Three nodes and three NATS servers with a wire in every connection between any two of them, and all faults that can be made: under
+//! load, one after the other, at random. `STERNA_CRASH_ROUNDS=200` is the long form, `STERNA_CRASH_SEED` a story told again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use sterna_tests::faults::Faults;
+use sterna_tests::nats::Nats;
+use sterna_tests::server::{Server, wait_for};
+use sterna_tests::wire::{Way, Wire};
+use sterna_tests::{crash_rounds, number, skipped};
+
+use crate::keys::{Ends, Load, await_same, await_writes, check, keys_node, leader, make_log};
+use crate::tools::{await_joined, figure, name};
+
+const NODES: usize = 3;
+const SERVERS: usize = 3;
+const WRITERS: usize = 6;
+
+/// What is done. Each is mended before the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    KillLeader,
+    KillFollower,
+    KillMajority,
+    KillAll,
+    /// The leader stands still until another leads.
+    PauseLeader,
+    /// The leader's connections to all NATS servers are closed, and it can't connect.
+    CutLeader,
+    /// The leader hears nothing; what it says arrives.
+    DeafLeader,
+    /// What the leader says arrives later; it hears everything.
+    MuteLeader,
+    /// All that passes between the leader and NATS is slow.
+    SlowLeader,
+    /// A node and the NATS server that it has chosen are apart.
+    CutOneLine,
+    KillNats,
+    KillAllNats,
+    /// A NATS server stands still.
+    PauseNats,
+    /// A NATS server is cut off from the other two.
+    CutNats,
+    /// Of two NATS servers one does not hear the other.
+    DeafNats,
+    /// All that passes between NATS servers is slow.
+    SlowNats,
+    /// The leader's disk is full: it stops.
+    FullDisk,
+    /// A byte of a killed follower's journal is another: it does not start with that, and begins anew.
+    FlipJournal,
+    /// A byte of a killed NATS server's store is another; later it is emptied, as the doctor says.
+    FlipNats,
+    /// A killed follower has lost all it had.
+    EmptyFollower,
+    /// A killed NATS server has lost all it had.
+    EmptyNats,
+}
+
+const FAULTS: [Fault; 21] = [
+    Fault::KillLeader,
+    Fault::KillFollower,
+    Fault::KillMajority,
+    Fault::KillAll,
+    Fault::PauseLeader,
+    Fault::CutLeader,
+    Fault::DeafLeader,
+    Fault::MuteLeader,
+    Fault::SlowLeader,
+    Fault::CutOneLine,
+    Fault::KillNats,
+    Fault::KillAllNats,
+    Fault::PauseNats,
+    Fault::CutNats,
+    Fault::DeafNats,
+    Fault::SlowNats,
+    Fault::FullDisk,
+    Fault::FlipJournal,
+    Fault::FlipNats,
+    Fault::EmptyFollower,
+    Fault::EmptyNats,
+];
+
+/// Those of the short form, in this order.
+const SHORT: [Fault; 3] = [Fault::DeafLeader, Fault::FlipJournal, Fault::CutNats];
+
+struct Cluster {
+    nats: Nats,
+    nodes: Vec<Server>,
+    disks: Vec<Faults>,
+    /// By node and NATS server.
+    wires: Vec<Vec<Wire>>,
+    name: String,
+}
+
+impl Cluster {
+    fn start() -> Option<Cluster> {
+        let nats = Nats::start_wired(SERVERS, "always")?;
+        let name = name();
+        make_log(&nats, &name, SERVERS);
+        let (mut nodes, mut disks, mut wires) = (Vec::new(), Vec::new(), Vec::new());
+        for at in 0..NODES {
+            let own: Vec<Wire> = nats.ports().into_iter().map(Wire::to).collect();
+            let hosts = (0..SERVERS).map(|n| format!("127.0.0.1:{}", own[(at + n) % SERVERS].port));
+            let url = format!("nats://{}", hosts.collect::<Vec<_>>().join(","));
+            let (launch, disk) =
+                Faults::under(keys_node(&name, &url).args(&["--dir", "{folder}"]), "appendonlydir");
+            nodes.push(launch.start());
+            disks.push(disk);
+            wires.push(own);
+        }
+        await_joined(&nodes);
+        Some(Cluster { nats, nodes, disks, wires, name })
+    }
+
+    /// Which node leads, and which do not.
+    fn roles(&self) -> (usize, [usize; 2]) {
+        let leading = leader(&self.nodes).pid();
+        let at = self.nodes.iter().position(|node| node.pid() == leading).expect("it is one of them");
+        (at, [(at + 1) % NODES, (at + 2) % NODES])
+    }
+
+    fn kill(&mut self, nodes: &[usize]) {
+        nodes.iter().for_each(|at| self.nodes[*at].kill());
+    }
+
+    fn start_again(&mut self, nodes: &[usize], load: &Load) {
+        for at in nodes {
+            self.nodes[*at].start_again();
+            load.ports.lock().expect("nothing panics with it")[*at] = self.nodes[*at].address().port();
+        }
+    }
+
+    fn others_lead(&self, others: [usize; 2]) {
+        let began = Instant::now();
+        leader(others.iter().map(|at| &self.nodes[*at]));
+        println!("  another leads after {:?}", began.elapsed());
+    }
+
+    fn mend(&self) {
+        self.wires.iter().flatten().chain(self.nats.all_routes()).for_each(Wire::mend);
+    }
+
+    fn suffer(&mut self, fault: Fault, random: &mut fastrand::Rng, load: &Load) {
+        let (at, others) = self.roles();
+        let server = random.usize(..SERVERS);
+        let (one, two) = ((server + 1) % SERVERS, (server + 2) % SERVERS);
+        let while_ms = Duration::from_millis(random.u64(500..6000));
+        match fault {
+            Fault::KillLeader => {
+                self.kill(&[at]);
+                self.others_lead(others);
+                self.start_again(&[at], load);
+            }
+            Fault::KillFollower => {
+                self.kill(&others[..1]);
+                await_writes_of(&self.nodes, &[at, others[1]]);
+                self.start_again(&others[..1], load);
+            }
+            Fault::KillMajority => {
+                let both = [at, others[0]];
+                self.kill(&both);
+                leader([&self.nodes[others[1]]]);
+                self.start_again(&both, load);
+            }
+            Fault::KillAll => {
+                self.kill(&[0, 1, 2]);
+                self.start_again(&[0, 1, 2], load);
+            }
+            Fault::PauseLeader => {
+                self.nodes[at].freeze();
+                self.others_lead(others);
+                self.nodes[at].signal(Signal::CONT);
+            }
+            Fault::CutLeader => {
+                self.wires[at].iter().for_each(Wire::cut);
+                self.others_lead(others);
+            }
+            Fault::DeafLeader | Fault::MuteLeader => {
+                let way = if fault == Fault::DeafLeader { Way::Back } else { Way::There };
+                self.wires[at].iter().for_each(|wire| wire.hold(way, true));
+                self.others_lead(others);
+            }
+            Fault::SlowLeader => {
+                self.wires[at].iter().for_each(|wire| wire.delay(Duration::from_millis(random.u64(1..400))));
+                thread::sleep(while_ms);
+            }
+            Fault::CutOneLine => {
+                self.wires[random.usize(..NODES)][server].cut();
+                thread::sleep(while_ms);
+            }
+            Fault::KillNats => {
+                self.nats.kill(server);
+                await_writes(&self.nodes);
+                self.nats.start_again(server);
+            }
+            Fault::KillAllNats => {
+                (0..SERVERS).for_each(|server| self.nats.kill(server));
+                (0..SERVERS).for_each(|server| self.nats.start_again(server));
+            }
+            Fault::PauseNats => {
+                self.nats.signal(server, Signal::STOP);
+                thread::sleep(while_ms);
+                self.nats.signal(server, Signal::CONT);
+            }
+            Fault::CutNats => {
+                [one, two].iter().for_each(|other| self.nats.routes(server, *other).for_each(Wire::cut));
+                thread::sleep(while_ms);
+            }
+            Fault::DeafNats => {
+                let way = if random.bool() { Way::There } else { Way::Back };
+                self.nats.routes(server, one).for_each(|wire| wire.hold(way, true));
+                thread::sleep(while_ms);
+            }
+            Fault::SlowNats => {
+                self.nats.all_routes().for_each(|wire| wire.delay(Duration::from_millis(random.u64(1..200))));
+                thread::sleep(while_ms);
+            }
+            Fault::FullDisk => {
+                self.disks[at].room(random.i64(0..10_000));
+                let ended = self.nodes[at].wait_for_end();
+                println!("  {}", ended.log.lines().last().unwrap_or_default());
+                self.disks[at].mend();
+                self.start_again(&[at], load);
+            }
+            Fault::FlipJournal => {
+                self.kill(&others[..1]);
+                let node = &mut self.nodes[others[0]];
+                let folder = node.path("appendonlydir");
+                flip(&folder, "", random);
+                if !starts(node) {
+                    fs::remove_dir_all(&folder).expect("it can be removed");
+                    println!("  refused: it begins anew");
+                }
+                self.start_again(&others[..1], load);
+            }
+            Fault::EmptyFollower => {
+                self.kill(&others[..1]);
+                fs::remove_dir_all(self.nodes[others[0]].path("appendonlydir")).expect("it can be removed");
+                self.start_again(&others[..1], load);
+            }
+            Fault::FlipNats => {
+                self.nats.kill(server);
+                flip(&self.nats.store(server), ".blk", random);
+                self.nats.start_again(server);
+                await_writes(&self.nodes);
+                self.empty_nats(server);
+            }
+            Fault::EmptyNats => self.empty_nats(server),
+        }
+        self.mend();
+    }
+
+    fn empty_nats(&mut self, server: usize) {
+        self.nats.kill(server);
+        fs::remove_dir_all(self.nats.store(server)).expect("it can be removed");
+        self.nats.start_again(server);
+        await_writes(&self.nodes);
+        self.await_replicas();
+    }
+
+    /// Waits until each of the NATS servers has all of the log: of two that have not, the log could lose what it has.
+    fn await_replicas(&self) {
+        let (url, name) = (self.nats.url(0), self.name.clone());
+        wait_for("all replicas to have the log", || {
+            let output =
+                sterna_tests::server::sterna_tool(&["cluster", "status", "--url", &url, "--name", &name]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let followers = text.lines().filter(|line| line.contains("follow")).count();
+            let behind = text.lines().any(|line| line.contains("behind") || line.contains("away"));
+            (output.status.success() && followers == SERVERS - 1 && !behind).then_some(())
+        });
+    }
+}
+
+fn await_writes_of(nodes: &[Server], which: &[usize]) {
+    let slot =
+        || which.iter().filter_map(|at| figure(&nodes[*at], "cluster_log_slot")?.parse::<u64>().ok()).max();
+    let before = slot().unwrap_or(0);
+    wait_for("frames", || (slot()? > before + 20).then_some(()));
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Flips a bit somewhere in a file whose name ends so.
+fn flip(folder: &Path, ending: &str, random: &mut fastrand::Rng) {
+    let is_meant = |path: &PathBuf| {
+        path.to_string_lossy().ends_with(ending) && fs::metadata(path).is_ok_and(|about| about.len() > 0)
+    };
+    let meant: Vec<PathBuf> = files(folder).into_iter().filter(is_meant).collect();
+    let Some(path) = random.choice(meant) else { return };
+    let mut bytes = fs::read(&path).expect("it can be read");
+    let at = random.usize(..bytes.len());
+    bytes[at] ^= 1 << random.u32(..8);
+    fs::write(&path, bytes).expect("it can be written");
+    println!("  bit of byte {at} of {}", path.display());
+}
+
+/// Whether a node that was killed starts; it is killed again.
+fn starts(node: &mut Server) -> bool {
+    let starts = node.try_start_again();
+    if starts {
+        node.kill();
+    }
+    starts
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_fault_of_lines_processes_and_disks() {
+    let Some(mut cluster) = Cluster::start() else {
+        return skipped("needs NATS_SERVER; ./test installs one");
+    };
+    let seed = number("STERNA_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("STERNA_CRASH_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    leader(&cluster.nodes);
+    let load = Load {
+        is_over: AtomicBool::new(false),
+        ports: Mutex::new(cluster.nodes.iter().map(|node| node.address().port()).collect()),
+    };
+    let stories = thread::scope(|scope| {
+        let load = &load;
+        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || load.write(writer))).collect();
+        let ends = Ends(&load.is_over);
+        let rounds = crash_rounds(SHORT.len() as u64);
+        for round in 0..rounds {
+            await_writes(&cluster.nodes);
+            let fault = match SHORT.get(round as usize) {
+                Some(fault) => *fault,
+                None => random.choice(FAULTS).expect("there are some"),
+            };
+            println!("round {round}: {fault:?}");
+            cluster.suffer(fault, &mut random, load);
+        }
+        await_writes(&cluster.nodes);
+        drop(ends);
+        writers.into_iter().map(|writer| writer.join().expect("a writer ends")).collect::<Vec<_>>()
+    });
+    await_same(&cluster.nodes);
+    for node in &cluster.nodes {
+        for (writer, story) in stories.iter().enumerate() {
+            check(node, writer, story);
+        }
+    }
+    println!("{} acknowledged", stories.iter().map(|(stored, _)| stored.len()).sum::<usize>());
+}
