@@ -14,6 +14,7 @@ use sterna_tests::nats::Nats;
 use sterna_tests::server::{Server, wait_for};
 use sterna_tests::wire::{Way, Wire};
 use sterna_tests::{crash_rounds, number, skipped};
+use tempfile::TempDir;
 
 use crate::keys::{Ends, Load, await_same, await_writes, check, keys_node, leader, make_log};
 use crate::tools::{await_joined, figure, name};
@@ -97,6 +98,8 @@ struct Cluster {
     /// By node and NATS server.
     wires: Vec<Vec<Wire>>,
     name: String,
+    /// Where the nodes keep snapshots.
+    _shelf: TempDir,
 }
 
 impl Cluster {
@@ -104,19 +107,22 @@ impl Cluster {
         let nats = Nats::start_wired(SERVERS, "always")?;
         let name = name();
         make_log(&nats, &name, SERVERS);
+        let shelf = tempfile::tempdir().expect("a folder");
+        let place = format!("file://{}", shelf.path().display());
         let (mut nodes, mut disks, mut wires) = (Vec::new(), Vec::new(), Vec::new());
         for at in 0..NODES {
             let own: Vec<Wire> = nats.ports().into_iter().map(Wire::to).collect();
             let hosts = (0..SERVERS).map(|n| format!("127.0.0.1:{}", own[(at + n) % SERVERS].port));
             let url = format!("nats://{}", hosts.collect::<Vec<_>>().join(","));
-            let (launch, disk) =
-                Faults::under(keys_node(&name, &url).args(&["--dir", "{folder}"]), "appendonlydir");
+            // The log is trimmed all the time, and who has lost everything begins with a snapshot.
+            let args = ["--dir", "{folder}", "--cluster-log-size", "500kb", "--cluster-snapshots", &place];
+            let (launch, disk) = Faults::under(keys_node(&name, &url).args(&args), "appendonlydir");
             nodes.push(launch.start());
             disks.push(disk);
             wires.push(own);
         }
         await_joined(&nodes);
-        Some(Cluster { nats, nodes, disks, wires, name })
+        Some(Cluster { nats, nodes, disks, wires, name, _shelf: shelf })
     }
 
     /// Which node leads, and which do not.
@@ -358,5 +364,8 @@ fn what_was_acknowledged_survives_every_fault_of_lines_processes_and_disks() {
             check(node, writer, story);
         }
     }
+    let loaded =
+        cluster.nodes.iter().map(|node| node.log().matches("a snapshot of another node is loaded").count());
+    println!("{} snapshots loaded since the last starts", loaded.sum::<usize>());
     println!("{} acknowledged", stories.iter().map(|(stored, _)| stored.len()).sum::<usize>());
 }
