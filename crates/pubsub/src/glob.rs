@@ -16,18 +16,32 @@
 //!   its ends are lowered, so that `[Z-a]` matches nothing.
 //! - A pattern with more than [`INNER_STARS_MAX`] stars that something follows matches nothing.
 //!
-//! Cost: O(pattern × text) at worst, O(pattern + text) usually. When what follows a star fails, only the last star
-//! can usefully move on (an earlier one moving would leave the later ones less to match), so there is one place to
-//! go back to instead of a tree of them.
+//! - A pattern that takes more than [`STEPS_PER_BYTE`] steps for each byte of the text matches nothing: what follows a
+//!   star would have to be longer than that, and nearly match at every place.
+//!
+//! Cost: O(pattern + text). When what follows a star fails, only the last star can usefully move on (an earlier one
+//! moving would leave the later ones less to match), so there is one place to go back to instead of a tree of them.
 
 /// Stars followed by something, neighbours counted once, that a pattern may have and still match.
 ///
 /// The servers bound their recursion by this number, so a longer pattern's answer is part of the protocol.
 pub const INNER_STARS_MAX: usize = 1000;
 
+/// Bytes of the pattern that are looked at for each byte of the text. What stands between two stars in a pattern for people is
+/// much shorter, and without a bound a pattern of a megabyte would take a second for a text of a thousand bytes.
+pub const STEPS_PER_BYTE: usize = 256;
+
+/// A pattern of so many bytes is short.
+const SHORT_BYTES: usize = 64;
+
 /// Whether `pattern` matches the whole of `text`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run::<false>(pattern, text)
+}
+
+/// How many texts may be matched with `pattern` where it would be `count` with a short one, so that it takes about as long.
+pub fn as_many(count: usize, pattern: &[u8]) -> usize {
+    (count / (1 + pattern.len() / SHORT_BYTES)).max(1)
 }
 
 /// As [`matches()`], with ASCII letters equal to their other case.
@@ -43,6 +57,7 @@ fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
     // Where to go on when a match fails: behind the last star, further into the text than before.
     let mut retry: Option<(&[u8], &[u8])> = None;
     let mut inner_stars = 0;
+    let mut steps_left = STEPS_PER_BYTE.saturating_mul(text.len()).saturating_add(pattern.len());
     loop {
         match token(pattern) {
             Some((Token::Star, rest)) => {
@@ -60,6 +75,8 @@ fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
                 continue;
             }
             Some((one, rest)) => {
+                let Some(left) = steps_left.checked_sub(pattern.len() - rest.len()) else { return false };
+                steps_left = left;
                 if let [byte, text_rest @ ..] = text
                     && one.admits::<IGNORE_CASE>(*byte)
                 {
@@ -291,6 +308,31 @@ mod tests {
         fn it_matches_what_the_plain_rules_match(pattern in pattern(), text in text()) {
             prop_assert_eq!(matches(&pattern, &text), plainly_matches(&pattern, &text, false));
             prop_assert_eq!(matches_ignore_case(&pattern, &text), plainly_matches(&pattern, &text, true));
+        }
+    }
+
+    /// differs=pattern-steps
+    #[test]
+    fn what_follows_a_star_may_nearly_match_everywhere_if_it_is_not_very_long() {
+        let text = [b'a'; 5_000];
+        let nearly = |len: usize, last: &[u8]| [b"*", &vec![b'a'; len][..], last, b"*"].concat();
+        assert!(matches(&nearly(STEPS_PER_BYTE - 2, b"a"), &text));
+        assert!(!matches(&nearly(STEPS_PER_BYTE - 2, b"b"), &text));
+        let ends_otherwise = [&text[..], b"b"].concat();
+        assert!(matches(&nearly(STEPS_PER_BYTE - 2, b"b"), &ends_otherwise));
+        assert!(matches(&nearly(2_000, b""), &text), "the first place is the right one");
+    }
+
+    /// In time that grows with its square this would take hours.
+    #[test]
+    fn no_pattern_takes_long() {
+        let (long, text) = (vec![b'a'; 1_000_000], vec![b'a'; 1_000_000]);
+        let class = [b"*[", &long[..], b"]b"].concat();
+        let any = [b"*", &b"?a".repeat(500_000)[..], b"b"].concat();
+        let classes = [b"*", &b"[^b-z]".repeat(200_000)[..], b"b"].concat();
+        for pattern in [class, any, classes] {
+            assert!(!matches(&pattern, &text));
+            assert!(!matches_ignore_case(&pattern, &text));
         }
     }
 

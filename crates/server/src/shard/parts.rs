@@ -436,7 +436,8 @@ impl Shard {
             Walk::Keys { db, pattern, partition, from } => {
                 let (now_ms, every) = (self.clock.now_ms, **pattern == *b"*");
                 let partitions = &self.server.partitions;
-                let next = partitions.visit(*partition, *db, *from, PART_WALK, |record| {
+                let count = glob::as_many(PART_WALK, pattern);
+                let next = partitions.visit(*partition, *db, *from, count, |record| {
                     let key = record.key();
                     if !record.is_expired(now_ms) && (every || glob::matches(pattern, key)) {
                         names.push(key.into());

@@ -80,6 +80,8 @@ impl<'a> Options<'a> {
             at += 2;
         }
         options.pattern = options.pattern.filter(|&pattern| pattern != b"*");
+        options.count =
+            options.pattern.map_or(options.count, |pattern| glob::as_many(options.count, pattern));
         Ok(options)
     }
 }

@@ -67,5 +67,6 @@ fn parse(args: Args<'_>) -> Result<(Option<&[u8]>, usize), Error> {
         }
         at += 2;
     }
-    Ok((pattern.filter(|&pattern| pattern != b"*"), count))
+    let pattern = pattern.filter(|&pattern| pattern != b"*");
+    Ok((pattern, pattern.map_or(count, |pattern| glob::as_many(count, pattern))))
 }
