@@ -25,6 +25,10 @@ pub struct Reply<'a> {
     pub out: &'a mut Vec<u8>,
     /// What the client speaks.
     pub proto: Proto,
+    /// What `out` may grow to with bulk strings.
+    len_max: usize,
+    /// A bulk string was left out, since `out` would have passed that.
+    is_cut: bool,
 }
 
 /// An array whose length is yet to be said: see [`Reply::array_deferred`].
@@ -41,7 +45,47 @@ const DEFERRED: &[u8] = b"*0\r\n";
 impl<'a> Reply<'a> {
     /// A writer that appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, proto: Proto) -> Reply<'a> {
-        Reply { out, proto }
+        Reply { out, proto, len_max: usize::MAX, is_cut: false }
+    }
+
+    /// Leaves out every bulk string with which the reply would pass `bytes` more than there are, until
+    /// [`end_limit`](Reply::end_limit): a reply that is so long is made by somebody who has the time, and what is written of
+    /// it is taken back.
+    pub fn limit(&mut self, bytes: usize) {
+        self.len_max = self.out.len().saturating_add(bytes);
+    }
+
+    /// From here on nothing is left out. Whether something has been: what was written is no reply.
+    pub fn end_limit(&mut self) -> bool {
+        self.len_max = usize::MAX;
+        std::mem::take(&mut self.is_cut)
+    }
+
+    /// Whether a bulk string has been left out: the bytes behind the last place that was noted are not what they should be.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// A writer for a part of the reply that is made before what precedes it, and limited as the reply is.
+    pub fn part<'p>(&self, out: &'p mut Vec<u8>) -> Reply<'p> {
+        let len_max = match self.len_max {
+            usize::MAX => usize::MAX,
+            len_max => out.len() + len_max.saturating_sub(self.out.len()),
+        };
+        Reply { out, proto: self.proto, len_max, is_cut: self.is_cut }
+    }
+
+    /// Appends the bytes of such a part, of which something was left out or not.
+    pub fn append(&mut self, part: &[u8], is_cut: bool) {
+        self.is_cut |= is_cut;
+        self.out.extend_from_slice(part);
+    }
+
+    /// Whether `len` bytes more are left out.
+    #[inline]
+    fn cuts(&mut self, len: usize) -> bool {
+        self.is_cut |= self.out.len().saturating_add(len) > self.len_max;
+        self.is_cut
     }
 
     /// `+OK`.
@@ -75,6 +119,9 @@ impl<'a> Reply<'a> {
     /// A bulk string. Room is made once, for all of it: a buffer that had to grow for the last two bytes would double.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
+        if self.cuts(bytes.len()) {
+            return;
+        }
         self.out.reserve(bytes.len() + BULK_FRAME_BYTES_MAX);
         bulk_header(self.out, bytes.len());
         self.out.extend_from_slice(bytes);
@@ -83,6 +130,9 @@ impl<'a> Reply<'a> {
 
     /// A bulk string of `len` bytes, which come in pieces.
     pub fn bulk_pieces<'p>(&mut self, len: usize, pieces: impl Iterator<Item = &'p [u8]>) {
+        if self.cuts(len) {
+            return;
+        }
         self.out.reserve(len + BULK_FRAME_BYTES_MAX);
         bulk_header(self.out, len);
         let start = self.out.len();
@@ -317,6 +367,23 @@ mod tests {
             assert_eq!(written(Proto::Resp2, write), resp2);
             assert_eq!(written(Proto::Resp3, write), resp3);
         }
+    }
+
+    #[test]
+    fn of_a_reply_with_a_limit_nothing_is_written_beyond_it() {
+        let mut out = b"+OK\r\n".to_vec();
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        reply.limit(20);
+        reply.bulk(b"0123456789");
+        assert!(!reply.is_cut());
+        reply.bulk(b"0123456789");
+        reply.bulk_pieces(10, [&b"0123456789"[..]].into_iter());
+        reply.bulk(b"");
+        assert!(reply.is_cut() && reply.end_limit() && !reply.is_cut() && !reply.end_limit());
+        assert_eq!(reply.out, b"+OK\r\n$10\r\n0123456789\r\n");
+        reply.bulk(b"0123456789");
+        assert!(!reply.end_limit());
+        assert_eq!(reply.out.len(), 5 + 2 * 17);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::string::{Text, digest};
+use crate::wait::Caller;
 use sterna_command::{KeyUse, KeyUses};
 
 /// Bytes that are as much work as an element (`Caller::check_work`).
@@ -82,7 +83,10 @@ impl<'a> Comparison<'a> {
             .map(|(_, wants_equal, of_digests)| Comparison { with, wants_equal, of_digests })
     }
 
-    pub(super) fn holds(&self, text: &Text<'_>) -> Result<bool, Error> {
+    pub(super) fn holds(&self, text: &Text<'_>, caller: Caller) -> Result<bool, Error> {
+        if self.of_digests {
+            caller.check_work(text.len() / BYTES_PER_ELEMENT)?;
+        }
         let equal = if !self.of_digests {
             text.is(self.with)
         } else if self.with.len() == DIGEST_BYTES {
@@ -98,12 +102,13 @@ fn delex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     if !matches!(args.len(), 2 | 4) {
         return Err(Error::Arity { command: "delex" });
     }
+    let caller = ctx.caller;
     let mut slot = ctx.slot(&args[1]);
     let holds = match (slot.value(), args.get(2), args.get(3)) {
         (None, ..) => false,
         (Some(value), Some(option), Some(with)) => {
             let text = value.text().ok_or(Error::ConditionOnOtherType)?;
-            Comparison::of(option, with).ok_or(Error::InvalidCondition)?.holds(&text)?
+            Comparison::of(option, with).ok_or(Error::InvalidCondition)?.holds(&text, caller)?
         }
         (Some(_), ..) => true,
     };

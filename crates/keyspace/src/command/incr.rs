@@ -60,7 +60,9 @@ fn add(ctx: &mut Ctx<'_>, key: &[u8], by: i64, reply: &mut Reply<'_>) -> Result<
         None => 0,
         Some(ValueRef::Int(number)) => number,
         // Digits can stand in a string that was appended to.
-        Some(value) => integer(&value.text().ok_or(Error::WrongType)?).ok_or(Error::NotInteger)?,
+        Some(value) => {
+            value.text().ok_or(Error::WrongType)?.as_short().and_then(integer).ok_or(Error::NotInteger)?
+        }
     };
     let new = old.checked_add(by).ok_or(Error::IncrementOverflow)?;
     let expire_at_ms = slot.expire_at_ms();

@@ -29,7 +29,7 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     let old = match slot.value() {
         None => Parsed::Finite(Extended::from(0)),
         Some(ValueRef::Int(number)) => Parsed::Finite(Extended::from(number)),
-        Some(value) => parse(&value.text().ok_or(Error::WrongType)?)?,
+        Some(value) => parse(value.text().ok_or(Error::WrongType)?.as_short().ok_or(Error::NotFloat)?)?,
     };
     let sum = match (old, parse(&args[2])?) {
         (Parsed::Finite(old), Parsed::Finite(by)) => old.add(by).ok_or(Error::NotFinite)?,

@@ -81,7 +81,8 @@ fn increx(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     };
     let (value, event) = match sum {
         Sum::Int(sum) => {
-            let old = text.map_or(Ok(0), |text| integer(&text).ok_or(Error::NotInteger))?;
+            let old =
+                text.map_or(Ok(0), |text| text.as_short().and_then(integer).ok_or(Error::NotInteger))?;
             let added = sum.add(old, words.saturate)?;
             let Added::Int(new, by) = added else {
                 write(reply, &Added::Int(old, 0));
@@ -91,7 +92,9 @@ fn increx(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
             (Value::Int(new), event::INCRBY)
         }
         Sum::Float(sum) => {
-            let old = text.map_or(Ok(Extended::from(0)), |text| finite(&text).ok_or(Error::NotFloat))?;
+            let old = text.map_or(Ok(Extended::from(0)), |text| {
+                text.as_short().and_then(finite).ok_or(Error::NotFloat)
+            })?;
             let Added::Float(new, by) = sum.add(old, words.saturate)? else {
                 write(reply, &Added::Float(old, Extended::from(0)));
                 return Ok(Outcome::Replied);

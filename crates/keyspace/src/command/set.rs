@@ -3,6 +3,7 @@
 use super::digest::Comparison;
 use super::time::Clock;
 use super::*;
+use crate::wait::Caller;
 use sterna_command::{KeyUse, KeyUses};
 
 pub(super) const SET: Command<Run> = row(
@@ -138,7 +139,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outco
     if options.get && old.is_some_and(|old| old.text().is_none()) {
         return Err(Error::WrongType);
     }
-    let holds = options.condition.holds(old)?;
+    let holds = options.condition.holds(old, caller)?;
     if options.get {
         caller.check_copy(old.and_then(ValueRef::text).map_or(0, |text| text.len()))?;
     }
@@ -265,13 +266,15 @@ impl<'a> Condition<'a> {
         }
     }
 
-    fn holds(&self, old: Option<ValueRef<'_>>) -> Result<bool, Error> {
+    fn holds(&self, old: Option<ValueRef<'_>>, caller: Caller) -> Result<bool, Error> {
         match (self, old) {
             (Condition::Always, _) => Ok(true),
             (Condition::Missing, old) => Ok(old.is_none()),
             (Condition::Present, old) => Ok(old.is_some()),
             (Condition::If(comparison), None) => Ok(!comparison.wants_equal),
-            (Condition::If(comparison), Some(old)) => comparison.holds(&old.text().ok_or(Error::WrongType)?),
+            (Condition::If(comparison), Some(old)) => {
+                comparison.holds(&old.text().ok_or(Error::WrongType)?, caller)
+            }
         }
     }
 }

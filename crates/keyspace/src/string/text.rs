@@ -20,6 +20,9 @@ enum Inner<'a> {
     Parts { long: &'a Long, whole: OnceCell<Box<[u8]>> },
 }
 
+/// Longest text that is read as a number. Source: Redis reads floats of up to 5 KiB of text.
+const NUMBER_BYTES_MAX: usize = 5 * 1024;
+
 impl<'a> Text<'a> {
     #[inline]
     pub(crate) fn held(bytes: &'a [u8]) -> Text<'a> {
@@ -80,6 +83,13 @@ impl<'a> Text<'a> {
             Inner::Parts { long, .. } => reply.bulk_pieces(long.len(), long.pieces(0..long.len())),
             _ => reply.bulk(self),
         }
+    }
+
+    /// The bytes, if they are so few that they may be a number.
+    ///
+    /// `None`: no number is as long, and to look at all of a long string's bytes would take time.
+    pub(crate) fn as_short(&self) -> Option<&[u8]> {
+        (self.len() <= NUMBER_BYTES_MAX).then_some(self)
     }
 
     /// Whether the bytes are these.

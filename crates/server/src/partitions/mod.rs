@@ -109,6 +109,9 @@ pub(crate) enum Committed {
 /// first, which takes about a millisecond.
 const LONG_REQUEST_BYTES: usize = 2 << 20;
 
+/// A command that only reads, and answers more bytes than these, is run apart: as many are copied in about a millisecond.
+const LONG_REPLY_BYTES: usize = 2_500_000;
+
 /// From so many arguments on a request about one key is run apart: each is looked up, and may be a change.
 const MANY_ARGUMENTS: usize = 4_096;
 
@@ -438,7 +441,19 @@ fn run<'s>(
     if is_large && caller.may_yield && is_long(&command.spec, args) {
         return Err(Error::TooLong);
     }
-    run(&mut Ctx { space, db, now_ms, log, caller }, args, reply)
+    let mut ctx = Ctx { space, db, now_ms, log, caller };
+    if !caller.may_yield || !command.spec.flags.contains(Flags::READONLY) || command.spec.keys == Keys::None {
+        return run(&mut ctx, args, reply);
+    }
+    // What only reads may be run as often as it takes.
+    let start = reply.out.len();
+    reply.limit(LONG_REPLY_BYTES);
+    let outcome = run(&mut ctx, args, reply);
+    if reply.end_limit() {
+        reply.out.truncate(start);
+        return Err(Error::TooLong);
+    }
+    outcome
 }
 
 #[cfg(test)]

@@ -372,3 +372,107 @@ fn who_waits_for_the_end_of_a_script_is_woken_by_it() {
         });
     }
 }
+
+/// Whatever a command that only reads would answer, if it is long it is not copied while the keys are locked; and where nobody
+/// may be served meanwhile, it is.
+#[test]
+fn a_long_reply_of_a_command_that_reads_is_made_without_the_locks_and_a_short_one_with_them() {
+    const LONG: usize = LONG_REPLY_BYTES + 500_000;
+    let run = |partitions: &Partitions, words: &[&[u8]], may_yield: bool| {
+        let bytes = encode_request(words);
+        let mut parser = Parser::default();
+        let limits = Limits { bulk_bytes_max: 1 << 30, ..LIMITS };
+        parser.parse(&bytes, &limits).expect("a request");
+        let args = parser.args(&bytes);
+        let name = args[0].to_ascii_lowercase();
+        let row = COMMANDS.iter().find(|row| row.spec.name.as_bytes() == name).expect("a command");
+        let mut out = b"before".to_vec();
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        let mut scene = SCENE;
+        scene.caller.may_yield = may_yield;
+        let outcome = partitions.execute(row, args, scene, &mut Changes::default(), &mut reply);
+        (outcome.expect("no error"), out)
+    };
+    let long = vec![b'x'; LONG];
+    let short: &[u8] = b"short";
+    let partitions = Partitions::new(4, 16);
+    let fills: [&[&[u8]]; 6] = [
+        &[b"HSET", b"h", b"long", &long, b"short", short],
+        &[b"RPUSH", b"l", &long, short],
+        &[b"SADD", b"s", &long],
+        &[b"ZADD", b"z", b"1", &long, b"2", short],
+        &[b"XADD", b"x", b"1-1", b"f", &long],
+        &[b"XADD", b"x", b"2-1", b"f", short],
+    ];
+    fills.into_iter().for_each(|words| drop(run(&partitions, words, false)));
+    let is_long: [&[&[u8]]; 11] = [
+        &[b"HGET", b"h", b"long"],
+        &[b"HMGET", b"h", b"short", b"long"],
+        &[b"HVALS", b"h"],
+        &[b"HSCAN", b"h", b"0"],
+        &[b"LINDEX", b"l", b"0"],
+        &[b"SRANDMEMBER", b"s"],
+        &[b"SSCAN", b"s", b"0"],
+        &[b"ZSCAN", b"z", b"0"],
+        &[b"XRANGE", b"x", b"-", b"+", b"COUNT", b"1"],
+        &[b"XREAD", b"COUNT", b"2", b"STREAMS", b"x", b"0"],
+        &[b"ZRANGE", b"z", b"0", b"0"],
+    ];
+    for words in is_long {
+        let (outcome, out) = run(&partitions, words, true);
+        assert!(
+            matches!(outcome, Outcome::Apart(_)),
+            "{} is not run apart",
+            String::from_utf8_lossy(words[0])
+        );
+        assert_eq!(out, b"before");
+        let (outcome, out) = run(&partitions, words, false);
+        assert!(matches!(outcome, Outcome::Replied), "{}", String::from_utf8_lossy(words[0]));
+        assert!(out.len() > LONG);
+    }
+    // Commands that write say it themselves, and have changed nothing.
+    run(&partitions, &[b"SET", b"k", &long], false);
+    run(&partitions, &[b"ZADD", b"y", b"1", &long], false);
+    run(&partitions, &[b"RPUSH", b"q", &long], false);
+    let writes: [&[&[u8]]; 9] = [
+        &[b"HGETDEL", b"h", b"FIELDS", b"1", b"long"],
+        &[b"HGETEX", b"h", b"FIELDS", b"1", b"long"],
+        &[b"HGETEX", b"h", b"PERSIST", b"FIELDS", b"1", b"long"],
+        &[b"LPOP", b"q"],
+        &[b"BLPOP", b"none", b"q", b"0"],
+        &[b"SPOP", b"s"],
+        &[b"ZPOPMAX", b"y"],
+        &[b"DELEX", b"k", b"IFDEQ", b"0123456789abcdef"],
+        &[b"GETDEL", b"k"],
+    ];
+    for words in writes {
+        let (outcome, out) = run(&partitions, words, true);
+        assert!(
+            matches!(outcome, Outcome::Apart(_)),
+            "{} is not run apart",
+            String::from_utf8_lossy(words[0])
+        );
+        assert_eq!(out, b"before");
+    }
+    let is_short: [&[&[u8]]; 4] = [
+        &[b"HGET", b"h", b"short"],
+        &[b"HSTRLEN", b"h", b"long"],
+        &[b"LINDEX", b"l", b"1"],
+        &[b"XREVRANGE", b"x", b"+", b"-", b"COUNT", b"1"],
+    ];
+    for words in is_short {
+        let (outcome, out) = run(&partitions, words, true);
+        assert!(matches!(outcome, Outcome::Replied), "{}", String::from_utf8_lossy(words[0]));
+        assert!(out.len() > b"before".len());
+    }
+}
+
+fn encode_request(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}

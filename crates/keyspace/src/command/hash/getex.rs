@@ -3,8 +3,10 @@
 use super::expire::parse_fields;
 use super::named::{Asked, Grammar, Options};
 use super::*;
+use crate::collection::Collection;
 use crate::event::Event;
 use crate::fields::FieldChange;
+use crate::wait::Caller;
 use sterna_command::{KeyUse, KeyUses};
 
 pub(in super::super) const HGETEX: Command<Run> = row(
@@ -38,7 +40,7 @@ const GRAMMAR: Grammar =
     Grammar { command: "hgetex", width: 1, sets: false, twice: HashError::ExpiryOrPersistTwice };
 
 fn hgetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let now_ms = ctx.now_ms;
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let mut slot = ctx.slot(&args[1]);
     slot.note_read();
     slot.elements::<Hash>()?;
@@ -50,20 +52,37 @@ fn hgetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         Some(Asked::Persist) => (event::HPERSIST, FieldChange::Expire(None)),
         Some(Asked::Keep) | None => {
             let hash = slot.elements::<Hash>()?;
+            check_values(hash, names.clone(), now_ms, caller)?;
             reply.array(names.len());
             names.for_each(|name| write_or_null(reply, hash.and_then(|hash| hash.get(name, now_ms))));
             return Ok(Outcome::Replied);
         }
     };
+    check_values(slot.elements::<Hash>()?, names.clone(), now_ms, caller)?;
     answer_and_change(&mut slot, names, event, change, reply)
 }
 
 fn hgetdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
+    let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let mut slot = ctx.slot(&args[1]);
     slot.note_read();
     slot.elements::<Hash>()?;
     let names = parse_fields(args, 2, HashError::NumFieldsNotPositive)?;
+    check_values(slot.elements::<Hash>()?, names.clone(), now_ms, caller)?;
     answer_and_change(&mut slot, names, event::HDEL, FieldChange::Remove, reply)
+}
+
+/// Refuses to answer values here that are long.
+fn check_values<'a>(
+    hash: Option<HashRef<'_>>,
+    names: impl Iterator<Item = &'a [u8]>,
+    now_ms: u64,
+    caller: Caller,
+) -> Result<(), Error> {
+    // A small hash has no long values.
+    let Some(hash) = hash.filter(|hash| caller.check_copy(hash.heap_bytes()).is_err()) else { return Ok(()) };
+    let bytes = names.filter_map(|name| hash.get(name, now_ms)).map(|value| value.text().len()).sum();
+    caller.check_copy(bytes)
 }
 
 /// Answers the values and makes the change of those fields that it is one of.

@@ -6,6 +6,7 @@
 //! something else than a list wakes nobody.
 
 use super::many::Wanted;
+use super::pop::work_of;
 use super::transfer::Transfer;
 use super::*;
 use crate::wait::Blocked;
@@ -120,10 +121,20 @@ enum Taking {
 
 impl Taking {
     /// Takes from a list that is there, and answers what.
+    /// How much work it is to take from a list.
+    fn work(self, list: Option<ListRef<'_>>) -> usize {
+        match self {
+            Taking::One(_) => work_of(list, 1),
+            Taking::Several(wanted) => wanted.work(list),
+        }
+    }
+
     fn take_from(self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
         match self {
             Taking::Several(wanted) => wanted.pop_from(ctx, key, reply),
             Taking::One(end) => {
+                let work = self.work(ctx.slot(key).elements::<List>()?);
+                ctx.caller.check_work(work)?;
                 reply.array(2);
                 reply.bulk(key);
                 ctx.slot(key).edit(popped(end), |list: &mut List, edits| {
@@ -188,13 +199,8 @@ impl Blocked for Taker {
     }
 
     fn work(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> usize {
-        match self.taking {
-            Taking::One(_) => 0,
-            Taking::Several(wanted) => {
-                let first = self.source(ctx, key);
-                wanted.work(list_of(ctx, first))
-            }
-        }
+        let first = self.source(ctx, key);
+        self.taking.work(list_of(ctx, first))
     }
 
     fn serve(&self, ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {

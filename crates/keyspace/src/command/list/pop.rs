@@ -43,6 +43,7 @@ fn pop(
     let mut slot = ctx.slot(&args[1]);
     match count {
         None => {
+            caller.check_work(work_of(slot.elements::<List>()?, 1))?;
             let popped = slot.edit(popped(end), |list: &mut List, edits| {
                 edit::pop(list, edits, end, 1, |element| write_element(reply, element))
             })?;

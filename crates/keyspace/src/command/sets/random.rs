@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::apart::work_of_taking;
 use crate::compact::Draws;
 use crate::garbage::Garbage;
 use sterna_command::{KeyUse, KeyUses};
@@ -56,8 +57,9 @@ fn spop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     let key = &args[1];
     let (mut draws, caller) = (draws(ctx, key), ctx.caller);
     let mut slot = ctx.slot(key);
-    let len = slot.elements::<Set>()?.map_or(0, SetRef::len);
-    caller.check_work(count.unwrap_or(1).min(len))?;
+    let set = slot.elements::<Set>()?;
+    let len = set.map_or(0, SetRef::len);
+    caller.check_work(set.map_or(0, |set| work_of_taking(&set, count.unwrap_or(1).min(len), len)))?;
     match count {
         None => {
             let popped = slot.edit(event::SPOP, |set: &mut Set, edits| set.pop(draws.next(), edits))?;

@@ -108,6 +108,9 @@ impl<'s> EntryWriter<'s> {
         for (name, value) in entry.fields() {
             reply.bulk(name);
             reply.bulk(value);
+            if reply.is_cut() {
+                return;
+            }
             let end = reply.out.len() - 2 - start;
             // Only kept if it is short, so the casts lose nothing that is looked at.
             self.values.push(((end - value.len()) as u32, end as u32));

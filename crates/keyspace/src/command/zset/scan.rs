@@ -22,6 +22,9 @@ pub(in crate::command) const ZSCAN: Command<Run> = row(
 /// Members that one call looks at, whatever it asks for: COUNT is a wish.
 const COUNT_MAX: usize = 10_000;
 
+/// A member is looked for in its leaf, among some tens.
+const WORK_PER_MEMBER: usize = 16;
+
 #[derive(Debug)]
 struct Options<'a> {
     pattern: Option<&'a [u8]>,
@@ -31,6 +34,7 @@ struct Options<'a> {
 fn zscan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let cursor: Option<u64> = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse().ok());
     let cursor = cursor.ok_or(Error::InvalidCursor)?;
+    let caller = ctx.caller;
     let zset = read_zset(ctx, &args[1])?;
     let Some(zset) = zset else {
         // Without a key nothing else is looked at, as in Redis.
@@ -40,8 +44,9 @@ fn zscan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
         return Ok(Outcome::Replied);
     };
     let options = Options::parse(args)?;
+    caller.check_work(options.count.min(zset.len()) * WORK_PER_MEMBER)?;
     let mut found = Vec::new();
-    let mut elements = Reply::new(&mut found, reply.proto);
+    let mut elements = reply.part(&mut found);
     let mut len = 0;
     let mut text = Vec::new();
     let next = zset.scan(cursor, options.count, |member, score| {
@@ -53,10 +58,11 @@ fn zscan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
             len += 2;
         }
     });
+    let is_cut = elements.is_cut();
     reply.array(2);
     reply.bulk(itoa::Buffer::new().format(next.unwrap_or(0)).as_bytes());
     reply.array(len);
-    reply.out.extend_from_slice(&found);
+    reply.append(&found, is_cut);
     Ok(Outcome::Replied)
 }
 
@@ -78,6 +84,8 @@ impl<'a> Options<'a> {
             at += 2;
         }
         options.pattern = options.pattern.filter(|&pattern| pattern != b"*");
+        options.count =
+            options.pattern.map_or(options.count, |pattern| glob::as_many(options.count, pattern));
         Ok(options)
     }
 }
