@@ -91,6 +91,9 @@ pub enum Progress {
 /// for ever.
 const SPANS_KEPT_MAX: usize = 16 * 1024;
 
+/// How many times as long a long list of spans becomes when it is full, if as many arguments are to come.
+const SPANS_GROWTH: usize = 8;
+
 impl Parser {
     /// Parses the request at the start of `buf`. After `Incomplete`, call again with the same bytes and more behind them:
     /// parsing goes on where it stopped. After `Request` or an error the next call starts anew.
@@ -124,6 +127,11 @@ impl Parser {
         (self.spans, self.inline)
     }
 
+    /// Bytes of memory that it has beside itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.spans.capacity() * size_of::<(u32, u32)>() + self.inline.capacity()
+    }
+
     /// Checks the invariants of a parser that has said [`Incomplete`](Progress::Incomplete) of `buf`; for tests and
     /// fuzzing.
     ///
@@ -134,7 +142,7 @@ impl Parser {
         let line_end = if self.args_left > 0 || buf.first() == Some(&b'*') { b'\r' } else { b'\n' };
         assert!(!scanned.contains(&line_end), "a line end was overlooked");
         assert!(
-            self.spans.capacity() <= SPANS_KEPT_MAX.max(2 * self.spans.len()),
+            self.spans.capacity() <= (2 * SPANS_KEPT_MAX).max(SPANS_GROWTH * self.spans.len()),
             "spans grow as arguments arrive"
         );
         if self.args_left == 0 {
@@ -195,6 +203,12 @@ impl Parser {
                 (self.at, self.args_left) = (at, args_left);
                 return self.cut_bulk(buf, limits).map_err(|error| self.fail(error));
             };
+            if self.spans.len() == self.spans.capacity() && self.spans.len() >= SPANS_KEPT_MAX {
+                // By much: copying a list of millions takes milliseconds.
+                self.spans.reserve_exact(
+                    (SPANS_GROWTH - 1).saturating_mul(self.spans.len()).min(args_left as usize),
+                );
+            }
             self.spans.push((start as u32, end as u32));
             at = end + 2;
             args_left -= 1;

@@ -372,12 +372,14 @@ impl Connection {
     pub(crate) fn publish_gauges(&self) {
         let client = &self.client;
         let (input, room) = match (&self.partial, &self.page) {
-            (Some(partial), _) => (partial.buf.len() - partial.start, partial.buf.capacity()),
+            (Some(partial), _) => (partial.request.len(), partial.request.capacity()),
             (None, Some(page)) => (page.input_bytes(), page.input_bytes()),
             (None, None) => (0, 0),
         };
         client.net_in_bytes.store(self.net_in_bytes, Relaxed);
         client.net_out_bytes.store(self.net_out_bytes, Relaxed);
+        let unread = self.unread.as_ref().map_or(0, |unread| unread.len());
+        let (input, room) = (input + unread, room + unread);
         client.input_bytes.store(input as u64, Relaxed);
         client.input_capacity.store(room as u64, Relaxed);
         let waiting = self.state().wait().and_then(Wait::request);

@@ -11,6 +11,7 @@ pub(crate) mod client;
 pub(crate) mod dependence;
 pub(crate) mod fieldsets;
 pub(crate) mod follow;
+pub(crate) mod input;
 pub(crate) mod mover;
 pub(crate) mod output;
 pub(crate) mod pace;
@@ -28,7 +29,7 @@ pub(crate) mod waits;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sterna_protocol::{OwnedArgs, Parser, Proto};
+use sterna_protocol::{OwnedArgs, Proto};
 use sterna_pubsub::Subscriptions;
 
 use crate::acl::User;
@@ -37,6 +38,7 @@ use client::{Client, ClientId};
 use dependence::Dependence;
 use fieldsets::Fieldsets;
 use follow::Follow;
+use input::{Partial, Unread};
 use output::OutputQueue;
 use pace::Pace;
 use page::Page;
@@ -188,16 +190,8 @@ pub(crate) enum ReplyMode {
     Skip,
 }
 
-/// A request whose end has not arrived: its bytes so far, and where the parser stopped in them.
-#[derive(Debug, Default)]
-pub(crate) struct Partial {
-    /// What has been used of `buf` already.
-    pub(crate) start: usize,
-    /// Whether it may hold complete requests that had to wait, and not just the beginning of one.
-    pub(crate) may_be_complete: bool,
-    pub(crate) buf: Vec<u8>,
-    pub(crate) parser: Parser,
-}
+/// A request that waits is kept, and what are mostly its keys once more in the waiter, in the command, and in the queues.
+const WAITING_COPIES: usize = 4;
 
 /// A connection of this shard.
 #[derive(Debug)]
@@ -209,7 +203,10 @@ pub(crate) struct Connection {
     /// What other shards may see of it.
     pub(crate) client: Arc<Client>,
     pub(crate) output: OutputQueue,
+    /// A request that is incomplete, or had to wait.
     pub(crate) partial: Option<Box<Partial>>,
+    /// What has been read behind it and had to wait, if there is any.
+    pub(crate) unread: Option<Box<Unread>>,
     pub(crate) subscriptions: Subscriptions,
     /// The user it acts as; `None` until it has authenticated.
     pub(crate) user: Option<Arc<User>>,
@@ -302,6 +299,7 @@ impl Connection {
             client,
             output: OutputQueue::default(),
             partial: None,
+            unread: None,
             subscriptions: Subscriptions::default(),
             user,
             guest_until_ms: None,
@@ -404,28 +402,30 @@ impl Connection {
 
     /// Whether complete requests may have been read already that could not be executed yet.
     pub(crate) fn has_backlog(&self) -> bool {
-        self.partial.as_ref().is_some_and(|partial| partial.may_be_complete)
+        self.unread.is_some()
+            || self.partial.as_ref().is_some_and(|partial| partial.is_backlog())
             || self.page.as_ref().is_some_and(|page| page.has_backlog())
     }
 
     /// Bytes of requests that have not been executed: unfinished, waiting, or queued by MULTI.
     pub(crate) fn input_bytes(&self) -> usize {
-        let kept = self.partial.as_ref().map_or(0, |partial| partial.buf.len())
+        let kept = self.partial.as_ref().map_or(0, |partial| partial.request.len())
+            + self.unread.as_ref().map_or(0, |unread| unread.len())
             + self.page.as_ref().map_or(0, |page| page.input_bytes());
         kept + self.transaction.as_ref().map_or(0, |transaction| transaction.queued_bytes())
     }
 
     /// Bytes it holds beside the shared chunks (CLIENT LIST's `tot-mem` adds the queued bytes).
     pub(crate) fn heap_bytes(&self) -> usize {
-        let partial =
-            self.partial.as_ref().map_or(0, |partial| partial.buf.capacity() + size_of::<Partial>());
+        let partial = self.partial.as_ref().map_or(0, |partial| partial.heap_bytes())
+            + self.unread.as_ref().map_or(0, |unread| unread.heap_bytes());
         size_of::<Connection>()
             + size_of::<Client>()
             + partial
             + self.output.heap_bytes()
             + self.subscriptions.heap_bytes()
             + self.transport.heap_bytes()
-            + self.state.wait().and_then(Wait::request).map_or(0, OwnedArgs::heap_bytes)
+            + self.state.wait().and_then(Wait::request).map_or(0, OwnedArgs::heap_bytes) * WAITING_COPIES
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
             + self.transaction_bytes
             + self.page.as_ref().map_or(0, |page| page.heap_bytes())

@@ -8,12 +8,13 @@ use super::chunk::Range;
 use super::client::Client;
 use super::dependence::Dependence;
 use super::fieldsets::Fieldsets;
+use super::input::{Partial, Unread};
 use super::state::ConnectionRef;
 use super::transport::Transport;
-use super::{Connection, Partial, ReplyMode};
+use super::{Connection, ReplyMode};
 use crate::acl::User;
 
-/// See the module. It has no subscription, transaction or tracking, and its request waits in `partial`.
+/// See the module. It has no subscription, transaction or tracking, and its request waits in its input.
 #[derive(Debug)]
 pub(crate) struct Mover {
     /// Its record, as the shard that it goes to has it.
@@ -21,6 +22,7 @@ pub(crate) struct Mover {
     transport: Transport,
     user: Option<Arc<User>>,
     partial: Option<Box<Partial>>,
+    unread: Option<Box<Unread>>,
     fieldsets: Option<Box<Fieldsets>>,
     /// Replies that it has not been sent yet.
     unsent: Vec<u8>,
@@ -45,6 +47,7 @@ impl Connection {
             transport: self.transport,
             user: self.user,
             partial: self.partial,
+            unread: self.unread,
             fieldsets: self.fieldsets,
             depends_on: self.depends_on,
             proto: self.proto,
@@ -63,6 +66,7 @@ impl Connection {
         let mut connection =
             Connection::new(me, mover.transport, mover.client, mover.user, mover.unproven_since_ms);
         connection.partial = mover.partial;
+        connection.unread = mover.unread;
         connection.fieldsets = mover.fieldsets;
         connection.depends_on = mover.depends_on;
         connection.proto = mover.proto;

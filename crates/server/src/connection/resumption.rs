@@ -80,7 +80,7 @@ impl Connection {
         let unacknowledged = self.transport.unacknowledged_bytes();
         self.output.become_backlog(unacknowledged, replies);
         self.transport.abort();
-        self.partial = None;
+        (self.partial, self.unread) = (None, None);
         self.depends_on = Default::default();
         // No edge will come; a backlog is kept small as the queue of a socket that is full.
         self.write_blocked = true;

@@ -28,11 +28,11 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use sterna_protocol::{Args, Reply, encode};
 
+use crate::connection::CloseReason;
 use crate::connection::client::{Client, mark};
 use crate::connection::passed::{Repeat, Sent, Told};
 use crate::connection::pipe::Pipe;
 use crate::connection::state::{ConnectionRef, Wait};
-use crate::connection::{CloseReason, Partial};
 use crate::limits::BACKLOG_BYTES;
 use crate::mailbox::{MAILED_BYTES_MAX, Role};
 use crate::nodes::{
@@ -470,9 +470,11 @@ impl Shard {
             self.flusher.push_replies(connection, range);
         }
         if !again.is_empty() {
-            let partial = connection.partial.get_or_insert_with(Box::<Partial>::default);
-            again.extend_from_slice(&partial.buf[partial.start..]);
-            **partial = Partial { buf: again, may_be_complete: true, ..Partial::default() };
+            let unread = connection.unread.get_or_insert_default();
+            if let Some(partial) = connection.partial.take() {
+                unread.push_front(partial.request.into_bytes());
+            }
+            unread.push_front(again);
         }
         if is_refused && !is_late && matches!(connection.state().wait(), None | Some(Wait::Passed)) {
             // Who leads is not agreed upon just now, or it has too many sessions.

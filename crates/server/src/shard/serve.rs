@@ -2,22 +2,26 @@
 //!
 //! ```text
 //!   socket ──read──► scratch (the shard's, 64 KiB) ──parse──► Args ──execute──► reply bytes ──► output queue
-//!                        └ bytes of an incomplete request ──► Partial (the connection's own, gone when it drains)
+//!                        ├ bytes of an incomplete request ──► Partial ┐ the connection's own,
+//!                        └ bytes that must wait ────────────► Unread  ┘ gone when they drain (`connection/input.rs`)
 //! ```
 //!
 //! A request that began in an earlier read is completed in its `Partial` with just the bytes it lacks, and the rest of
 //! the read is parsed in place again. A batch ends when the read is used up, when the connection must wait (`Wait`), or
-//! when it has had its time; then complete requests may stand in `Partial` too, and the connection stays ready.
+//! when it has had its time; then the rest of the read becomes `Unread`, and the connection stays ready. What is unread is
+//! served before the socket is read again, a block at a time, as if it came from there.
 
 use std::io;
 use std::time::{Duration, Instant};
 
+use sterna_keyspace::Garbage;
 use sterna_protocol::{Args, Limits, Parser, Progress, ProtocolError, Reply};
 
 use crate::connection::chunk::Range;
 use crate::connection::client::Client;
+use crate::connection::input::Partial;
 use crate::connection::state::Wait;
-use crate::connection::{CloseReason, Connection, Partial};
+use crate::connection::{CloseReason, Connection};
 use crate::limits::{
     UNAUTHENTICATED_INPUT_BYTES_MAX, UNAUTHENTICATED_READ_BYTES, UNAUTHENTICATED_REQUESTS_PER_TURN,
 };
@@ -29,9 +33,6 @@ pub(super) const BATCH_TIME_MAX: Duration = Duration::from_micros(500);
 
 /// Bytes handed to an incomplete request when it isn't known how many it lacks.
 const PARTIAL_STEP: usize = 512;
-
-/// A request of which so much has arrived is believed about its length.
-const LONG_REQUEST_BYTES: usize = 1 << 20;
 
 /// Reply bytes after which a new chunk is begun, so that one doesn't grow without bound in a batch.
 const REPLY_CHUNK_BYTES: usize = 256 * 1024;
@@ -71,10 +72,9 @@ impl Shard {
             if connection.page.is_some() {
                 self.serve_page(slot, &[]);
                 self.make_ready(slot);
-            } else {
-                self.serve_backlog(slot);
+                return false;
             }
-            return false;
+            return self.serve_backlog(slot);
         }
         if is_held && !self.has_room_for_input(slot) {
             // It is left in the socket, and read when the connection goes on.
@@ -93,7 +93,7 @@ impl Shard {
                 if self.connections[slot].page.is_some() {
                     self.serve_page(slot, &scratch[..n]);
                 } else if is_held {
-                    self.keep(slot, &scratch[..n], true);
+                    self.keep(slot, &scratch[..n]);
                 } else if !self.connections[slot].is_event_stream {
                     self.serve_bytes(slot, &scratch[..n]);
                 }
@@ -153,43 +153,61 @@ impl Shard {
         }
     }
 
-    /// Executes requests that arrived earlier and had to wait.
-    fn serve_backlog(&mut self, slot: usize) {
-        let Some(partial) = self.connections[slot].partial.take() else { return };
-        let mut serving = self.begin(slot);
-        let bytes = &partial.buf[partial.start..];
-        let (used, end, parser) = self.execute_all(&mut serving, bytes, Parser::default());
-        self.finish(serving);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if used < bytes.len() {
-            let mut rest = partial;
-            rest.start += used;
-            if rest.start > rest.buf.len() / 2 {
-                rest.buf.drain(..rest.start);
-                rest.start = 0;
+    /// Goes on with what arrived earlier and had to wait. Returns whether there is more and time for it.
+    fn serve_backlog(&mut self, slot: usize) -> bool {
+        let connection = &mut self.connections[slot];
+        if let Some(partial) = &mut connection.partial
+            && partial.request.is_moving()
+        {
+            if let Some(old) = partial.request.go_on() {
+                let bytes = old.capacity();
+                self.server.reclaimer.free(vec![Garbage::of_other(Box::new(old), bytes)]);
             }
-            rest.parser = parser;
-            rest.may_be_complete = end != End::Incomplete;
-            connection.partial = Some(rest);
+        } else if let Some(partial) = connection.partial.take_if(|partial| partial.is_whole) {
+            let mut serving = self.begin(slot);
+            self.execute_whole(&mut serving, partial);
+            self.finish(serving);
+        } else if let Some((block, read)) = connection.unread.as_mut().and_then(|unread| unread.take()) {
+            let used = self.serve_unread(slot, &block[read..]);
+            if let Some(connection) = self.connections.get_mut(slot)
+                && let Some(unread) = &mut connection.unread
+            {
+                unread.give_back(block, read + used);
+                connection.unread.take_if(|unread| unread.is_empty());
+            }
         }
         // The socket may hold more, and its edge has been used up.
         self.make_ready(slot);
+        self.goes_on(slot)
+            && self.connections[slot].has_backlog()
+            && self.connections[slot].page.is_none()
+            && Instant::now() < self.slice_until
     }
 
     fn serve_bytes(&mut self, slot: usize, bytes: &[u8]) {
+        let used = self.serve_unread(slot, bytes);
+        if used < bytes.len() {
+            self.keep(slot, &bytes[used..]);
+        }
+        if self.goes_on(slot) && self.connections[slot].has_backlog() {
+            self.make_ready(slot);
+        }
+    }
+
+    /// Executes the requests in `bytes`, which stand behind what the connection has of an incomplete one. Returns how many were
+    /// used; the others have to wait.
+    fn serve_unread(&mut self, slot: usize, bytes: &[u8]) -> usize {
         let mut serving = self.begin(slot);
         let mut used = 0;
         let mut goes_on = true;
         if let Some(partial) = self.connections[slot].partial.take() {
             (used, goes_on) = self.complete_partial(&mut serving, partial, bytes);
         }
-        let mut end = End::Held;
         if goes_on {
             let parser = std::mem::take(&mut self.parser);
             let (more, ended, parser) = self.execute_all(&mut serving, &bytes[used..], parser);
             used += more;
-            end = ended;
-            if end == End::Incomplete && used < bytes.len() {
+            if ended == End::Incomplete && used < bytes.len() {
                 // The parser knows its place in these bytes, so it goes with them.
                 self.keep_incomplete(slot, &bytes[used..], parser);
                 used = bytes.len();
@@ -198,12 +216,7 @@ impl Shard {
             }
         }
         self.finish(serving);
-        if used < bytes.len() {
-            self.keep(slot, &bytes[used..], true);
-        }
-        if end == End::OutOfTime {
-            self.make_ready(slot);
-        }
+        used
     }
 
     /// Gives an incomplete request the bytes it lacks. Returns how many of `bytes` were used, and whether the batch
@@ -218,27 +231,13 @@ impl Shard {
         let limits = self.limits_of(slot);
         let mut used = 0;
         loop {
-            let held = partial.buf.len() - partial.start;
-            match partial.parser.parse(&partial.buf[partial.start..], &limits) {
+            let held = partial.request.len();
+            match partial.parser.parse(partial.request.bytes(), &limits) {
                 Ok(Progress::Request { consumed }) => {
                     // Bytes behind the request, if any, came from `bytes` just now: they are given back.
                     used -= held - consumed;
-                    let args = partial.parser.args(&partial.buf[partial.start..]);
-                    let taken = self.execute_one(serving, args);
-                    if self.awaits_request(slot) {
-                        let Partial { start, buf, parser, .. } = *partial;
-                        self.hand_over(slot, buf, start, parser);
-                        return (used, false);
-                    }
-                    if !taken {
-                        partial.buf.truncate(partial.start + consumed);
-                        partial.parser = Parser::default();
-                        partial.may_be_complete = true;
-                        if let Some(connection) = self.connections.get_mut(slot) {
-                            connection.partial = Some(partial);
-                        }
-                    }
-                    return (used, self.goes_on(slot));
+                    partial.request.truncate(consumed);
+                    return (used, self.execute_whole(serving, partial));
                 }
                 Ok(Progress::Incomplete { bytes_at_least }) => {
                     if used == bytes.len() {
@@ -248,11 +247,11 @@ impl Shard {
                     }
                     let lacking = bytes_at_least.saturating_sub(held).max(PARTIAL_STEP);
                     let take = lacking.min(bytes.len() - used);
-                    if held >= LONG_REQUEST_BYTES && lacking > held {
-                        // At once: growing by doubling would copy tens of megabytes in one go.
-                        partial.buf.reserve_exact(lacking);
+                    if !partial.request.append(&bytes[used..used + take], bytes_at_least) {
+                        // It is copied to a larger buffer first.
+                        self.connections[slot].partial = Some(partial);
+                        return (used, false);
                     }
-                    partial.buf.extend_from_slice(&bytes[used..used + take]);
                     used += take;
                 }
                 Err(error) => {
@@ -261,6 +260,23 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Executes a request that is all there. Returns whether the batch goes on.
+    fn execute_whole(&mut self, serving: &mut Serving, mut partial: Box<Partial>) -> bool {
+        let slot = serving.slot;
+        let taken = self.execute_one(serving, partial.parser.args(partial.request.bytes()));
+        if self.awaits_request(slot) {
+            let Partial { request, parser, .. } = *partial;
+            self.hand_over(slot, request.into_bytes(), 0, parser);
+            return false;
+        }
+        if !taken && let Some(connection) = self.connections.get_mut(slot) {
+            partial.is_whole = true;
+            connection.partial = Some(partial);
+            return false;
+        }
+        self.goes_on(slot)
     }
 
     /// Executes the requests in `bytes`. Returns how many bytes they were, why it ended, and the parser, which knows
@@ -425,22 +441,18 @@ impl Shard {
     }
 
     /// Keeps bytes that can't be executed yet.
-    fn keep(&mut self, slot: usize, bytes: &[u8], may_be_complete: bool) {
+    fn keep(&mut self, slot: usize, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.state().closes() || connection.is_detached() {
             return;
         }
-        let partial = connection.partial.get_or_insert_default();
-        partial.buf.extend_from_slice(bytes);
-        partial.parser = Parser::default();
-        partial.may_be_complete |= may_be_complete;
+        connection.unread.get_or_insert_default().push(bytes);
         self.check_query_limit(slot);
     }
 
     fn keep_incomplete(&mut self, slot: usize, bytes: &[u8], parser: Parser) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.partial =
-            Some(Box::new(Partial { buf: bytes.to_vec(), start: 0, parser, may_be_complete: false }));
+        connection.partial = Some(Box::new(Partial::of(bytes, parser)));
         self.check_query_limit(slot);
     }
 
