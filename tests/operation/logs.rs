@@ -41,6 +41,20 @@ fn a_log_of_json_is_an_object_a_line() {
 }
 
 #[test]
+fn a_line_that_a_script_logs_is_cut() {
+    let server = Launch::shards(1).args(&["--logfile", "{folder}/sterna.log"]).start();
+    let mut client = server.connect();
+    let code = "redis.log(redis.LOG_WARNING, string.rep(ARGV[1], 100000) .. 'end')";
+    client.request(&["EVAL", code, "0", "long "]);
+    client.request(&["EVAL", "redis.log(redis.LOG_WARNING, 'short')", "0"]);
+    let text = wait_for("both lines", || {
+        fs::read_to_string(server.path("sterna.log")).ok().filter(|text| text.contains("short"))
+    });
+    let line = text.lines().find(|line| line.contains("long long")).expect("the line of the script");
+    assert!((1024..1500).contains(&line.len()) && !line.contains("end"), "{} bytes", line.len());
+}
+
+#[test]
 fn a_log_that_cannot_be_opened_is_named() {
     let ended = Launch::shards(1).args(&["--logfile", "/nowhere/sterna.log"]).run();
     assert!(!ended.status.success());

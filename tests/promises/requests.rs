@@ -1,7 +1,10 @@
 //! No request stops a shard: what names very much is executed in parts or refused, and nothing grows with its square.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use sterna_protocol::decode::Value;
-use sterna_tests::client::Client;
+use sterna_tests::client::{Client, request_bytes};
 use sterna_tests::server::{Launch, Server, wait_for};
 
 /// Servers with one shard and with several.
@@ -56,6 +59,41 @@ fn a_request_with_more_arguments_than_its_row_takes_is_refused_before_anything_i
         assert!(client.error().starts_with("ERR wrong number of arguments for 'mset' command"));
         client.send(&["EXEC"]);
         assert!(client.error().starts_with("EXECABORT"));
+    }
+}
+
+/// differs=request-bytes-max
+#[test]
+fn a_request_about_connections_or_the_server_that_is_longer_than_it_can_use_is_refused_before_anything_is_done()
+ {
+    for server in servers() {
+        let mut client = server.connect();
+        let long = "x".repeat(2 << 20);
+        let refused: [(&[&str], &str, usize); 7] = [
+            (&["AUTH", &long], "auth", 2 << 20),
+            (&["CLIENT", "SETNAME", &long], "client|setname", 2 << 20),
+            (&["CONFIG", "SET", "requirepass", &long], "config|set", 2 << 20),
+            (&["CONFIG", "GET", &long[..17_000]], "config|get", 16_384),
+            (&["ACL", "SETUSER", &long], "acl|setuser", 2 << 20),
+            (&["ECHO", &long], "echo", 2 << 20),
+            (&["SCAN", "0", "MATCH", &long], "scan", 2 << 20),
+        ];
+        for (words, name, most) in refused {
+            client.send(words);
+            let expected = format!("ERR the request is too long: '{name}' takes at most {most} bytes");
+            assert_eq!(client.error(), expected);
+        }
+        assert!(client.text(&["CLIENT", "INFO"]).contains(" name= "));
+        assert_eq!(client.request(&["ACL", "USERS"]), Value::Array(vec![Value::Bulk(b"default".to_vec())]));
+        // What carries a value, a message or code has no such limit, and neither has what is executed in parts.
+        assert_eq!(client.int(&["PUBLISH", "channel", &long]), 0);
+        client.request(&["SET", &long, &long]);
+        assert_eq!(
+            client.request(&["KEYS", &long]),
+            Value::Array(vec![Value::Bulk(long.clone().into_bytes())])
+        );
+        let code = format!("return #ARGV[1] --{long}");
+        assert_eq!(client.int(&["EVAL", &code, "0", &long]), long.len() as i64);
     }
 }
 
@@ -391,4 +429,50 @@ fn slowlog_says_how_many_arguments_a_request_had_that_it_shows_cut_off() {
     };
     let entries: Vec<_> = entries.as_slice().expect("entries").iter().filter_map(of).collect();
     assert!(entries.starts_with(&[(32, 41), (5, 5)]), "{entries:?}");
+}
+
+/// What a client has sent while its request waited is executed behind it in its order, however much it is and wherever it was
+/// cut, and so is a long request that waits itself.
+#[test]
+fn what_is_sent_behind_a_request_that_waits_is_executed_in_its_order_however_long_it_is() {
+    for server in servers() {
+        let stream = TcpStream::connect(server.address()).expect("it listens");
+        let mut writer = stream.try_clone().expect("a second handle");
+        let (mut client, mut other) = (Client::over(stream), server.connect());
+        let long = "x".repeat(3_000_000);
+        let mut pipeline = request_bytes(&["BLPOP", "wakes", "0"]);
+        let mut expected = 0;
+        for n in 0..40_000 {
+            pipeline.extend(request_bytes(&["APPEND", "sum", &(n % 10).to_string()]));
+            expected += 1;
+            if n % 15_000 == 7_000 {
+                pipeline.extend(request_bytes(&["MSET", "first", &long, "second", &long]));
+                pipeline.extend(request_bytes(&["BLPOP", "wakes", "0"]));
+            }
+        }
+        let sending = std::thread::spawn(move || {
+            pipeline.chunks(70_001).for_each(|piece| writer.write_all(piece).expect("it goes on reading"));
+        });
+        for round in 0..=3 {
+            let blocked = |other: &mut Client| other.text(&["INFO", "clients"]).contains("blocked_clients:1");
+            wait_for("the client to wait", || blocked(&mut other).then_some(()));
+            other.request(&["RPUSH", "wakes", "1"]);
+            assert!(matches!(client.value(), Value::Array(_)), "the answer to BLPOP");
+            let until = [7_001, 22_001, 37_001, 40_000][round];
+            let from = [0, 7_001, 22_001, 37_001][round];
+            for n in from..until {
+                assert_eq!(client.value(), Value::Int(n + 1));
+            }
+            if round < 3 {
+                assert_eq!(client.value(), Value::Simple("OK".into()));
+            }
+        }
+        sending.join().expect("all is sent");
+        assert_eq!(client.int(&["STRLEN", "sum"]), expected);
+        let digits: String = (0..40_000).map(|n| char::from(b'0' + (n % 10) as u8)).collect();
+        assert_eq!(client.text(&["GET", "sum"]), digits);
+        assert_eq!(client.int(&["STRLEN", "second"]), long.len() as i64);
+        let line = client.text(&["CLIENT", "INFO"]);
+        assert!(line.contains(" qbuf-free=0 "), "nothing of it is left: {line}");
+    }
 }

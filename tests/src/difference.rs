@@ -150,6 +150,20 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "No request keeps the other clients waiting for more than some milliseconds.",
     },
     Difference {
+        name: "request-bytes-max",
+        redis: "takes as many bytes as a request has, whatever it is about",
+        sterna: "answers `ERR the request is too long …` to more than 2 MiB of a command about connections or the server, and to \
+                 more than 16 KiB of `CONFIG GET`, unless it carries a message or code; `SCRIPT LOAD` keeps 64 MiB of code in all",
+        reason: "None has a use for more, and copying and comparing it would keep the other clients waiting.",
+    },
+    Difference {
+        name: "pattern-steps",
+        redis: "compares a pattern with a text for as long as it takes, which grows with the product of their lengths",
+        sterna: "finds no match after 256 steps for each byte of the text: where what follows a `*` has more than 256 bytes and \
+                 nearly matches again and again",
+        reason: "A pattern of a megabyte would stop everybody for seconds.",
+    },
+    Difference {
         name: "kill-ids",
         redis: "takes one ID in `CLIENT KILL ID`",
         sterna: "takes several, as Valkey 9 does",

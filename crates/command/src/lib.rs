@@ -248,6 +248,9 @@ pub const KEY_ARGUMENTS_MAX: usize = 20_480;
 /// Arguments of one request to a command about connections or the server, each of which may take microseconds.
 pub const SERVER_ARGUMENTS_MAX: usize = 1024;
 
+/// Most bytes of a request about connections or the server: to copy or hash them takes some milliseconds at most.
+pub const SERVER_REQUEST_BYTES_MAX: usize = 2 << 20;
+
 /// Where a command's keys are among its arguments (index 0 is the name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
@@ -458,6 +461,16 @@ impl Spec {
         } else {
             KEY_ARGUMENTS_MAX
         }
+    }
+
+    /// Most bytes that one request may have, where that is not the protocol's affair: in a command about connections or the
+    /// server, which carries no value, no message and no code, and looks at all of it at once.
+    pub const fn request_bytes_max(&self) -> usize {
+        let carries = !matches!(self.keys, Keys::None)
+            || matches!(self.channels, Channels::Published)
+            || matches!(self.group, Group::Scripting | Group::Hash)
+            || self.flags.contains(Flags::IN_PARTS);
+        if carries { usize::MAX } else { SERVER_REQUEST_BYTES_MAX }
     }
 
     /// Whether a request may have `args_len` arguments, the name included.

@@ -1,7 +1,7 @@
 //! The scripts that EVALSHA finds.
 //!
 //! A script is compiled once and kept under its SHA1. Those that SCRIPT LOAD brought stay until SCRIPT FLUSH; of those that
-//! EVAL brought, the one unused for longest goes when there are [`EVALS_MAX`].
+//! EVAL brought, the one unused for longest goes when there are [`EVALS_MAX`], or more than [`TEXT_BYTES_MAX`] of their text.
 //!
 //! EVAL sends the text each time. A few that were sent last are found by a quicker hash of it, and by the text itself:
 //! the SHA1 of a kilobyte costs as much as a command.
@@ -15,6 +15,9 @@ use crate::shebang::Header;
 
 /// Scripts kept that only EVAL brought. Source: Redis 7.4 and later.
 pub(crate) const EVALS_MAX: usize = 500;
+
+/// Bytes of the text of scripts that EVAL brought, but for the last, and of those that stay.
+pub(crate) const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// The SHA1 of a script, as forty lower-case digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +72,8 @@ pub(crate) struct Cache {
     clock: u64,
     pub(crate) evicted: u64,
     bytes: usize,
+    /// What of them is the text of those that stay.
+    staying_bytes: usize,
     /// What was sent last, each at the place that the hash of its text says.
     recent: [Option<Sha>; RECENT],
 }
@@ -84,6 +89,7 @@ impl Default for Cache {
             clock: 0,
             evicted: 0,
             bytes: 0,
+            staying_bytes: 0,
             recent: [None; RECENT],
         }
     }
@@ -122,36 +128,45 @@ impl Cache {
         self.scripts.contains_key(&sha)
     }
 
-    /// Keeps a new script. Returns the place of the one that went for it.
-    pub(crate) fn insert(
-        &mut self,
-        sha: Sha,
-        id: i64,
-        header: Header,
-        text: &[u8],
-        stays: bool,
-    ) -> Option<i64> {
+    /// Whether there is room for a script with this text that stays.
+    pub(crate) fn has_room_to_stay(&self, sha: Sha, text: &[u8]) -> bool {
+        let stays = self.scripts.get(&sha).is_some_and(|cached| cached.used.is_none());
+        stays || self.staying_bytes + text.len() <= TEXT_BYTES_MAX
+    }
+
+    /// Keeps a new script. Returns the places of those that went for it.
+    pub(crate) fn insert(&mut self, sha: Sha, id: i64, header: Header, text: &[u8], stays: bool) -> Vec<i64> {
         self.clock += 1;
         let used = (!stays).then_some(self.clock);
-        if !stays {
+        if stays {
+            self.staying_bytes += text.len();
+        } else {
             self.evals.insert(self.clock, sha);
         }
         self.bytes += text.len();
         self.scripts.insert(sha, Cached { id, header, text: text.into(), used });
-        if self.evals.len() <= EVALS_MAX {
-            return None;
+        let mut gone = Vec::new();
+        // The last one is about to run.
+        while self.evals.len() > EVALS_MAX
+            || self.bytes - self.staying_bytes > TEXT_BYTES_MAX && self.evals.len() > 1
+        {
+            let Some((_, oldest)) = self.evals.pop_first() else { break };
+            self.evicted += 1;
+            if let Some(script) = self.scripts.remove(&oldest) {
+                self.bytes -= script.text.len();
+                gone.push(script.id);
+            }
         }
-        let (_, oldest) = self.evals.pop_first()?;
-        self.evicted += 1;
-        let gone = self.scripts.remove(&oldest)?;
-        self.bytes -= gone.text.len();
-        Some(gone.id)
+        gone
     }
 
     /// SCRIPT LOAD of a script that is here: it stays.
     pub(crate) fn keep(&mut self, sha: Sha) {
-        if let Some(used) = self.scripts.get_mut(&sha).and_then(|cached| cached.used.take()) {
+        if let Some(cached) = self.scripts.get_mut(&sha)
+            && let Some(used) = cached.used.take()
+        {
             self.evals.remove(&used);
+            self.staying_bytes += cached.text.len();
         }
     }
 
@@ -179,6 +194,7 @@ mod tests {
     use super::*;
 
     const TEXT: &[u8] = b"return 1  ";
+    const NONE: [i64; 0] = [];
 
     fn sha(number: usize) -> Sha {
         Sha::of(number.to_string().as_bytes())
@@ -187,18 +203,42 @@ mod tests {
     #[test]
     fn of_the_scripts_that_eval_brought_the_one_unused_for_longest_goes() {
         let mut cache = Cache::default();
-        assert_eq!(cache.insert(sha(0), 0, Header::default(), TEXT, true), None);
+        assert_eq!(cache.insert(sha(0), 0, Header::default(), TEXT, true), NONE);
         for number in 1..=EVALS_MAX {
-            assert_eq!(cache.insert(sha(number), number as i64, Header::default(), TEXT, false), None);
+            assert_eq!(cache.insert(sha(number), number as i64, Header::default(), TEXT, false), NONE);
         }
         assert!(cache.find(sha(1)).is_some(), "used now");
         cache.keep(sha(2));
-        assert_eq!(cache.insert(sha(1000), 1000, Header::default(), TEXT, false), None, "one stays now");
-        assert_eq!(cache.insert(sha(1001), 1001, Header::default(), TEXT, false), Some(3));
+        assert_eq!(cache.insert(sha(1000), 1000, Header::default(), TEXT, false), NONE, "one stays now");
+        assert_eq!(cache.insert(sha(1001), 1001, Header::default(), TEXT, false), [3]);
         assert!(cache.has(sha(0)) && cache.has(sha(1)) && cache.has(sha(2)) && !cache.has(sha(3)));
         assert_eq!((cache.len(), cache.evicted, cache.bytes()), (EVALS_MAX + 2, 1, 10 * (EVALS_MAX + 2)));
         cache.clear();
         assert_eq!((cache.len(), cache.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_text_of_scripts_has_an_end_in_bytes_and_the_last_one_is_there() {
+        let mut cache = Cache::default();
+        let long = vec![b' '; TEXT_BYTES_MAX / 2];
+        let mut insert = |number: usize, text: &[u8], stays| {
+            let gone = cache.insert(sha(number), number as i64, Header::default(), text, stays);
+            (gone, cache.len(), cache.bytes())
+        };
+        assert_eq!(insert(1, &long, false), (vec![], 1, long.len()));
+        assert_eq!(insert(2, &long, false), (vec![], 2, 2 * long.len()));
+        assert_eq!(insert(3, TEXT, false), (vec![1], 2, long.len() + TEXT.len()));
+        assert_eq!(insert(4, &[&long[..], &long[..], TEXT].concat(), false).0, [2, 3]);
+        assert_eq!(insert(5, &long, true).0, NONE, "those that stay are counted apart");
+        assert!(
+            cache.has_room_to_stay(sha(6), &long)
+                && cache.has_room_to_stay(sha(5), &[&long[..], TEXT].concat())
+        );
+        cache.insert(sha(6), 6, Header::default(), &long, true);
+        assert!(!cache.has_room_to_stay(sha(7), TEXT) && cache.has_room_to_stay(sha(6), &long));
+        assert!(!cache.has_room_to_stay(sha(4), TEXT), "one that EVAL brought would stay");
+        cache.clear();
+        assert!(cache.has_room_to_stay(sha(7), &long));
     }
 
     #[test]

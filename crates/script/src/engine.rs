@@ -105,6 +105,12 @@ impl Engine {
     /// Compiles a script if it isn't there; the error is an error reply's text. `stays`: SCRIPT LOAD brought it.
     pub fn load(&mut self, body: &[u8], stays: bool) -> Result<Script, Vec<u8>> {
         let sha = self.cache.sha_of(body);
+        if stays && !self.cache.has_room_to_stay(sha, body) {
+            return Err(
+                b"ERR the text of all scripts would be longer than 64 MiB: SCRIPT FLUSH forgets them"
+                    .to_vec(),
+            );
+        }
         if let Some(script) = self.find(sha) {
             if stays {
                 self.cache.keep(sha);
@@ -119,7 +125,7 @@ impl Engine {
             .compile_script(&body[header.len..])
             .map_err(|text| [b"ERR Error compiling script (new function): ", &text[..]].concat())?;
         let id = self.keep(&function).map_err(|error| format!("ERR {error}").into_bytes())?;
-        if let Some(gone) = self.cache.insert(sha, id, header, body, stays) {
+        for gone in self.cache.insert(sha, id, header, body, stays) {
             self.forget(gone);
         }
         Ok(Script { sha, flags, id })

@@ -31,5 +31,14 @@ pub(crate) const CLIENTS_BYTES_MIN: u64 = 128 << 10;
 /// Bytes of a connection's fieldsets (HIMPORT): tens of thousands of names. They are freed in a moment when it closes.
 pub(crate) const FIELDSETS_BYTES_MAX: usize = 4 << 20;
 
+/// What the name of a key has at most, on average, that is remembered for client-side caching.
+pub(crate) const TRACKED_NAME_BYTES: usize = 256;
+
+/// Bytes of the names of all keys that are remembered for client-side caching: of a million.
+pub(crate) const TRACKED_NAMES_BYTES_MAX: usize = TRACKED_NAME_BYTES << 20;
+
+/// Bytes of the prefixes that one client has broadcast to it (CLIENT TRACKING BCAST).
+pub(crate) const PREFIXES_BYTES_MAX: usize = 4 << 20;
+
 /// Entries of the table of tracked reads looked at in one tick for clients that have left.
 pub(crate) const TRACKED_READS_PER_SWEEP: usize = 1000;

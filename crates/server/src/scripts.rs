@@ -278,9 +278,12 @@ impl Host for Loading {
     }
 }
 
+/// Bytes of a script's line that the server's log keeps. Source: Redis's LOG_MAX_LEN.
+const LOG_LINE_BYTES: usize = 1024;
+
 /// A line of a script's in the server's log.
 pub(crate) fn log(level: LogLevel, text: &[u8]) {
-    let text = String::from_utf8_lossy(text);
+    let text = String::from_utf8_lossy(&text[..text.len().min(LOG_LINE_BYTES)]);
     match level {
         LogLevel::Debug | LogLevel::Verbose => tracing::debug!(script = true, "{text}"),
         LogLevel::Notice => tracing::info!(script = true, "{text}"),

@@ -114,8 +114,14 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
     ],
 }];
 
+/// Bytes of the patterns of one CONFIG GET: all names together have less, and each is compared with each.
+const PATTERNS_BYTES_MAX: usize = 16 << 10;
+
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let patterns: Vec<&[u8]> = call.args.from(2).iter().collect();
+    if call.args.extent() > PATTERNS_BYTES_MAX {
+        return Err(Failure::too_long("config|get", PATTERNS_BYTES_MAX));
+    }
     let found = call.server().config().get(&patterns);
     call.reply.map(found.len());
     for (name, value) in found {

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use sterna_command::{Channels, Flags, Group, KEY_ARGUMENTS_MAX, ReplyShape, SERVER_ARGUMENTS_MAX};
+use sterna_command::{
+    Channels, Flags, Group, KEY_ARGUMENTS_MAX, ReplyShape, SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
+};
 use sterna_journal::Refusal;
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
@@ -123,6 +125,9 @@ impl Shard {
             return if row.has(Flags::NO_AUTH) { Ok(Admission::Run) } else { Err(Failure::NO_AUTH) };
         }
         self.check_rights(slot, row, args)?;
+        if args.extent() > SERVER_REQUEST_BYTES_MAX && args.extent() > row.spec.request_bytes_max() {
+            return Err(Failure::too_long(&row.full_name, row.spec.request_bytes_max()));
+        }
         let connection = &self.connections[slot];
         if connection.in_subscriber_mode() && !row.has(Flags::SUBSCRIBER_MODE) {
             return Err(Failure::text(format!(

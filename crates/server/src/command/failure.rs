@@ -55,6 +55,11 @@ impl Failure {
         ))
     }
 
+    /// More bytes than the command takes in one request.
+    pub(crate) fn too_long(name: &str, most: usize) -> Failure {
+        Failure::text(format!("ERR the request is too long: '{name}' takes at most {most} bytes"))
+    }
+
     /// As it goes on the wire.
     pub(crate) fn wire(&self) -> &[u8] {
         &self.text

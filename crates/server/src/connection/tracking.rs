@@ -12,6 +12,8 @@ pub(crate) struct Mode {
     /// It is not told of changes of its own.
     pub(crate) no_loop: bool,
     pub(crate) reads: Reads,
+    /// Of its prefixes, here and where all prefixes are.
+    pub(crate) prefix_bytes: usize,
     /// CLIENT CACHING was called, for the next command or transaction.
     pub(crate) is_caching: bool,
 }
@@ -29,8 +31,19 @@ pub(crate) enum Reads {
     Broadcast(BTreeSet<Box<[u8]>>),
 }
 
-/// What a prefix is counted as.
+/// What a prefix is counted as beside its bytes.
 const PREFIX_BYTES: usize = 64;
+
+/// Where a prefix is kept: here, in its shard's list and in that of the server.
+const PREFIX_COPIES: usize = 3;
+
+impl Reads {
+    /// About what its prefixes are in memory.
+    pub(crate) fn prefix_bytes(&self) -> usize {
+        let Reads::Broadcast(prefixes) = self else { return 0 };
+        prefixes.iter().map(|prefix| PREFIX_BYTES + PREFIX_COPIES * prefix.len()).sum()
+    }
+}
 
 impl Mode {
     /// Whether what the connection reads now is to be remembered.
@@ -47,9 +60,8 @@ impl Mode {
         matches!(self.reads, Reads::Broadcast(_))
     }
 
-    /// About what it holds: a prefix and its place in the set are taken to have one size.
+    /// About what it holds.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let prefixes = if let Reads::Broadcast(prefixes) = &self.reads { prefixes.len() } else { 0 };
-        size_of::<Mode>() + prefixes * PREFIX_BYTES
+        size_of::<Mode>() + self.prefix_bytes
     }
 }

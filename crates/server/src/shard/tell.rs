@@ -20,6 +20,7 @@ use sterna_protocol::{Args, Proto, Reply};
 use crate::connection::Connection;
 use crate::connection::client::{ClientId, mark};
 use crate::invalidation::Invalidation;
+use crate::limits::TRACKED_NAME_BYTES;
 use crate::mailbox::Mail;
 use crate::partitions::keys_of;
 use crate::shard::Shard;
@@ -81,8 +82,8 @@ impl Shard {
                 .tracking
                 .table
                 .remember(key, reader, |reader| self.server.tracks(reader.client, reader.shard));
-            // One key more is one too many; a lowered limit is reached by two for each.
-            for _ in 0..EVICTIONS_PER_READ {
+            // One key more is one too many; a lowered limit is reached by two for each. A long name takes the room of many.
+            for _ in 0..EVICTIONS_PER_READ + key.len() / TRACKED_NAME_BYTES {
                 let Some((evicted, readers)) = self.server.tracking.table.evict(keys_max, key) else { break };
                 self.tell_readers(&evicted, &readers, None);
             }

@@ -31,6 +31,7 @@ impl Shard {
             }
             *prefixes = all;
         }
+        mode.prefix_bytes = mode.reads.prefix_bytes();
         let connection = &mut self.connections[slot];
         let client = &connection.client;
         client.set_mark(mark::TRACKING, true);

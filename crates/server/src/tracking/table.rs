@@ -24,6 +24,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 
 use crate::connection::client::ClientId;
+use crate::limits::TRACKED_NAMES_BYTES_MAX;
 use crate::lock::{Level, Mutex};
 
 /// More than shards there are on most machines, so that two of them seldom meet at one.
@@ -55,6 +56,8 @@ pub(crate) struct Table {
     hasher: DefaultHashBuilder,
     keys: AtomicUsize,
     items: AtomicUsize,
+    /// Of all keys' names.
+    bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +80,7 @@ impl Default for Table {
             hasher: DefaultHashBuilder::default(),
             keys: AtomicUsize::new(0),
             items: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
         }
     }
 }
@@ -111,6 +115,7 @@ impl Table {
             None => {
                 stripe.insert(Entry { hash, key: key.into(), readers: SmallVec::from_buf([reader]) });
                 self.keys.fetch_add(1, Relaxed);
+                self.bytes.fetch_add(key.len(), Relaxed);
             }
         }
         self.items.fetch_add(1, Relaxed);
@@ -133,8 +138,8 @@ impl Table {
                 self.items.fetch_sub(before - readers.len(), Relaxed);
                 if readers.is_empty() {
                     // The last entry takes its place, and is looked at next.
-                    stripe.remove(at.entry);
-                    self.keys.fetch_sub(1, Relaxed);
+                    let gone = stripe.remove(at.entry);
+                    self.count_out(&gone.key);
                 } else {
                     at.entry += 1;
                 }
@@ -152,7 +157,7 @@ impl Table {
         let kept: Readers =
             stripe.entries[at].readers.iter().copied().filter(|reader| keeps(reader.client)).collect();
         let (kept_items, readers) = if kept.is_empty() {
-            self.keys.fetch_sub(1, Relaxed);
+            self.count_out(key);
             (0, stripe.remove(at).readers)
         } else {
             (kept.len(), std::mem::replace(&mut stripe.entries[at].readers, kept))
@@ -161,10 +166,15 @@ impl Table {
         readers
     }
 
-    /// Forgets a key drawn by lot and returns it with its readers, if there are more than `keys_max`. `spared` isn't drawn:
-    /// it is what has just been read.
+    fn count_out(&self, key: &[u8]) {
+        self.keys.fetch_sub(1, Relaxed);
+        self.bytes.fetch_sub(key.len(), Relaxed);
+    }
+
+    /// Forgets a key drawn by lot and returns it with its readers, if there are more than `keys_max`, or their names have more
+    /// than [`TRACKED_NAMES_BYTES_MAX`]. `spared` isn't drawn: it is what has just been read.
     pub(crate) fn evict(&self, keys_max: usize, spared: &[u8]) -> Option<(Box<[u8]>, Readers)> {
-        if self.keys() <= keys_max {
+        if self.keys() <= keys_max && self.bytes.load(Relaxed) <= TRACKED_NAMES_BYTES_MAX {
             return None;
         }
         let first = fastrand::usize(..STRIPES);
@@ -172,7 +182,7 @@ impl Table {
             let mut stripe = self.stripes[(first + nth) % STRIPES].lock();
             let Some(at) = stripe.draw(spared) else { continue };
             let Entry { key, readers, .. } = stripe.remove(at);
-            self.keys.fetch_sub(1, Relaxed);
+            self.count_out(&key);
             self.items.fetch_sub(readers.len(), Relaxed);
             return Some((key, readers));
         }
@@ -184,6 +194,7 @@ impl Table {
         for stripe in &self.stripes {
             let Stripe { entries, .. } = std::mem::take(&mut *stripe.lock());
             self.keys.fetch_sub(entries.len(), Relaxed);
+            self.bytes.fetch_sub(entries.iter().map(|entry| entry.key.len()).sum(), Relaxed);
             self.items.fetch_sub(entries.iter().map(|entry| entry.readers.len()).sum(), Relaxed);
         }
     }
@@ -250,7 +261,7 @@ mod tests {
 
     impl Table {
         fn check(&self) {
-            let (mut keys, mut items) = (0, 0);
+            let (mut keys, mut items, mut bytes) = (0, 0, 0);
             for (index, stripe) in self.stripes.iter().enumerate() {
                 let stripe = stripe.lock();
                 assert_eq!(stripe.places.len(), stripe.entries.len());
@@ -260,10 +271,11 @@ mod tests {
                     assert!(!entry.readers.is_empty());
                     assert!(entry.readers.is_sorted_by(|a, b| a.client < b.client));
                     items += entry.readers.len();
+                    bytes += entry.key.len();
                 }
                 keys += stripe.entries.len();
             }
-            assert_eq!((self.keys(), self.items()), (keys, items));
+            assert_eq!((self.keys(), self.items(), self.bytes.load(Relaxed)), (keys, items, bytes));
         }
     }
 
@@ -311,6 +323,22 @@ mod tests {
         table.remember(b"only", reader(1), |_| true);
         assert_eq!(table.evict(0, b"only"), None);
         table.check();
+    }
+
+    #[test]
+    fn the_names_of_all_keys_have_an_end_in_bytes() {
+        let table = Table::default();
+        let name =
+            |number: usize| [&number.to_be_bytes()[..], &vec![b'k'; TRACKED_NAMES_BYTES_MAX / 100]].concat();
+        for number in 0..150 {
+            table.remember(&name(number), reader(1), |_| true);
+            while table.evict(1_000, &name(number)).is_some() {}
+            assert!(table.bytes.load(Relaxed) <= TRACKED_NAMES_BYTES_MAX);
+        }
+        table.check();
+        assert_eq!(table.keys(), 99);
+        table.clear();
+        assert_eq!(table.bytes.load(Relaxed), 0);
     }
 
     #[test]

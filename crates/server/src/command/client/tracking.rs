@@ -14,6 +14,7 @@ use super::{BASE, row};
 use crate::connection::Connection;
 use crate::connection::client::{ClientId, mark};
 use crate::connection::tracking::{Mode, Reads};
+use crate::limits::PREFIXES_BYTES_MAX;
 use crate::server::Server;
 
 pub(super) const TRACKING: Command<Run> = row(
@@ -145,6 +146,11 @@ impl<'a> Options<'a> {
         if had.len() + self.prefixes.len() > PREFIXES_MAX {
             return Err(Failure::text(format!("ERR too many prefixes: a client has at most {PREFIXES_MAX}")));
         }
+        let lens =
+            had.iter().map(|prefix| prefix.len()).chain(self.prefixes.iter().map(|prefix| prefix.len()));
+        if lens.sum::<usize>() > PREFIXES_BYTES_MAX {
+            return Err(Failure::of("ERR the prefixes of a client may have 4 MiB at most"));
+        }
         let Some(at) = self.first_overlap(had) else { return Ok(()) };
         let prefix = self.prefixes[at];
         let overlap = |other: &[u8]| prefix.starts_with(other) || other.starts_with(prefix);
@@ -231,8 +237,13 @@ fn tracking(call: &mut Call<'_>) -> Result<(), Failure> {
         let old = call.connection().tracking.as_deref();
         options.check(old)?;
         let is_caching = old.is_some_and(|old| old.is_caching);
-        let mode =
-            Mode { redirect: options.redirect, no_loop: options.no_loop, reads: options.reads(), is_caching };
+        let mode = Mode {
+            redirect: options.redirect,
+            no_loop: options.no_loop,
+            prefix_bytes: 0,
+            reads: options.reads(),
+            is_caching,
+        };
         call.shard.track(call.slot, mode);
     } else if argument::eq_ignore_case(&args[2], "OFF") {
         call.shard.untrack(call.slot);
