@@ -97,6 +97,26 @@ fn a_request_about_connections_or_the_server_that_is_longer_than_it_can_use_is_r
     }
 }
 
+/// differs=pattern-steps
+#[test]
+fn a_pattern_is_given_up_where_it_nearly_matches_again_and_again_for_very_long() {
+    for server in servers() {
+        let mut client = server.connect();
+        let key = "a".repeat(20_000) + "b";
+        client.request(&["SET", &key, "v"]);
+        for (len, is_found) in [(200, true), (1_000, false)] {
+            let pattern = format!("*{}b", "a".repeat(len));
+            let Value::Array(found) = client.request(&["KEYS", &pattern]) else { panic!("an array") };
+            assert_eq!(found.len(), usize::from(is_found), "KEYS with {len} bytes");
+            let Value::Array(scanned) = client.request(&["SCAN", "0", "MATCH", &pattern, "COUNT", "1000"])
+            else {
+                panic!("an array")
+            };
+            assert!(scanned[1] == Value::Array(found) || scanned[0] != Value::Bulk(b"0".to_vec()));
+        }
+    }
+}
+
 #[test]
 fn thousands_of_keys_are_watched_as_one_and_any_of_them_breaks_the_transaction() {
     for server in servers() {

@@ -323,10 +323,10 @@ mod tests {
         assert!(matches(&nearly(2_000, b""), &text), "the first place is the right one");
     }
 
-    /// In time that grows with its square this would take hours.
+    /// In time that grows with the product of the lengths this would take minutes.
     #[test]
     fn no_pattern_takes_long() {
-        let (long, text) = (vec![b'a'; 1_000_000], vec![b'a'; 1_000_000]);
+        let (long, text) = (vec![b'a'; 1_000_000], vec![b'a'; 10_000]);
         let class = [b"*[", &long[..], b"]b"].concat();
         let any = [b"*", &b"?a".repeat(500_000)[..], b"b"].concat();
         let classes = [b"*", &b"[^b-z]".repeat(200_000)[..], b"b"].concat();
