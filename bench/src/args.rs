@@ -11,7 +11,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Peers to run: floor, sterna, redis, valkey, redis8, kevy, nats
+    /// Peers to run: floor, sterna, redis, valkey, redis8, kevy, nats, before
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     pub peers: Vec<String>,
 
@@ -30,6 +30,15 @@ pub struct Args {
     /// Server binary to measure as Sterna; by default the running one, or `sterna` beside it
     #[arg(long, value_name = "PATH")]
     pub sterna: Option<PathBuf>,
+
+    /// Another build of Sterna, a peer called `before`: what a change costs or saves
+    #[arg(long, value_name = "PATH")]
+    pub against: Option<PathBuf>,
+
+    /// Count the servers' instructions (valgrind's callgrind) in place of their CPU time: exact on a busy machine, blind to the
+    /// kernel and to caches. With `--out` the profiles are kept, for callgrind_annotate
+    #[arg(long)]
+    pub instructions: bool,
 
     /// List the workloads and the peers found, and run nothing
     #[arg(long)]

@@ -2,7 +2,7 @@
 //!
 //! One question: what does a server pay for a delivery, a subscription, a command? The answer is its CPU time before and
 //! after, divided by what was done in between, so the load generator may be as slow as it likes and a busy machine
-//! stretches every peer alike.
+//! stretches every peer alike. With `--instructions` it is its instructions, which a busy machine doesn't stretch at all.
 //!
 //! ```text
 //!   compare ── for each round, workload, peer ──► Server (child, core S)   redis, valkey, nats, sterna, floor
@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod callgrind;
 mod compare;
 mod floor;
 mod limit;

@@ -34,6 +34,9 @@ pub enum Failure {
     /// No workload or peer has this name.
     #[error("nothing is called {0:?}; --list shows the names")]
     Unknown(String),
+    /// What counts instructions.
+    #[error("valgrind is not installed, which counts instructions")]
+    NoValgrind,
     /// SIGINT or SIGTERM.
     #[error("interrupted")]
     Interrupted,

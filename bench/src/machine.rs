@@ -1,4 +1,5 @@
 //! The machine: which cores serve and which load, what a process has used, and what to say about it in the report.
+use crate::callgrind::Instructions;
 use crate::limit::Failure;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::collections::BTreeMap;
@@ -47,6 +48,33 @@ fn pin(cores: &[usize]) -> Result<(), Failure> {
         set.set(core);
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// What is counted of the work that a server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// Nanoseconds that its threads spend on a core, in the kernel too.
+    CpuTime,
+    /// Instructions that it executes itself.
+    Instructions,
+}
+
+/// What a server has spent so far.
+#[derive(Debug, Clone)]
+pub(crate) enum Spent {
+    CpuTime(CpuTime),
+    Instructions(Instructions),
+}
+
+impl Spent {
+    /// What it has spent since `start`, in the unit of the [`Cost`] that both were read for.
+    pub(crate) fn since(&self, start: &Spent) -> u64 {
+        match (self, start) {
+            (Spent::CpuTime(now), Spent::CpuTime(start)) => now.since(start),
+            (Spent::Instructions(now), Spent::Instructions(start)) => now.since(start),
+            _ => unreachable!("a server is measured in one way"),
+        }
+    }
 }
 
 /// Nanoseconds on CPU of each task of a process, by task id.

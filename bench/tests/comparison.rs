@@ -57,6 +57,21 @@ fn a_peer_that_is_missing_is_a_column_that_says_so() {
 }
 
 #[test]
+fn instructions_are_counted_of_work_alone_and_not_without_valgrind() {
+    let list = |arguments: &[&str]| {
+        let output = bench().args(arguments).arg("--list").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(list(&["--instructions", "--only", "get"]).contains("(instructions/op)"));
+    assert!(list(&["--only", "entry-memory"]).contains("entry-memory"));
+    assert!(!list(&["--instructions", "--only", "entry-memory"]).contains("entry-memory"));
+
+    let output = bench().args(["--instructions", "--only", "get"]).env("PATH", "nowhere").output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("valgrind is not installed"));
+}
+
+#[test]
 fn an_unknown_name_is_refused_before_anything_starts() {
     for arguments in [["--only", "nonsense"], ["--peers", "nonsense"]] {
         let output = bench().args(arguments).output().unwrap();

@@ -1,8 +1,9 @@
 //! A running peer: started on a free port with nothing it doesn't need, stopped when dropped.
 use super::table::{Found, Peer, PeerId};
+use crate::callgrind::{self, Callgrind};
 use crate::limit::{Failure, Interrupt, Limit};
 use crate::load::Dialect;
-use crate::machine::Cores;
+use crate::machine::{Cores, Cost, CpuTime, Spent};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -71,13 +72,16 @@ pub(crate) struct Server {
     cores: Cores,
     /// Its working folder: log, journal, certificate.
     folder: TempDir,
+    /// Counts its instructions, if they are what is measured.
+    callgrind: Option<Callgrind>,
 }
 
 impl Server {
-    /// Starts `found` on the server's cores and waits until it answers.
+    /// Starts `found` on the server's cores, as `cost` is measured, and waits until it answers.
     pub(crate) fn start(
         found: &Found,
         settings: &Settings,
+        cost: Cost,
         cores: &Cores,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
@@ -88,24 +92,38 @@ impl Server {
             true => Some((free_address()?, TlsFiles::create(folder.path())?)),
             false => None,
         };
-        let mut command = Command::new(binary);
-        match found.peer.id {
+        let mut command = match cost {
+            Cost::CpuTime => Command::new(binary),
+            Cost::Instructions => callgrind::command(binary, folder.path()),
+        };
+        match found.peer.id.kind() {
             PeerId::Floor => floor_arguments(&mut command, address),
             PeerId::Kevy => kevy_arguments(&mut command, address, folder.path(), settings)?,
             PeerId::Nats => nats_arguments(&mut command, address, folder.path())?,
-            PeerId::Sterna | PeerId::Redis | PeerId::Valkey | PeerId::Redis8 => {
+            _ => {
                 redis_arguments(&mut command, address, folder.path(), settings, tls.as_ref());
             }
         }
-        if found.peer.id == PeerId::Sterna {
+        if found.peer.id.kind() == PeerId::Sterna {
             command.args(["--threads", &settings.threads.to_string()]);
         }
         let log = File::create(folder.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder.path());
         let child = cores.on_server(|| command.spawn())??;
-        let mut server =
-            Self { peer: found.peer, address, tls, child, command, cores: cores.clone(), folder };
+        let mut server = Self {
+            peer: found.peer,
+            address,
+            tls,
+            child,
+            command,
+            cores: cores.clone(),
+            folder,
+            callgrind: None,
+        };
         server.wait_until_it_answers(&Limit::new("the server to start", START, interrupt))?;
+        if cost == Cost::Instructions {
+            server.callgrind = Some(Callgrind::of(server.pid(), server.folder.path())?);
+        }
         Ok(server)
     }
 
@@ -133,6 +151,22 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has spent so far.
+    pub(crate) fn spent(&self) -> Result<Spent, Failure> {
+        match &self.callgrind {
+            None => Ok(Spent::CpuTime(CpuTime::settled(self.pid())?)),
+            Some(callgrind) => Ok(Spent::Instructions(callgrind.count()?)),
+        }
+    }
+
+    /// Keeps the profile of what it did between the last two times that was asked what it has spent.
+    pub(crate) fn keep_profile(&self, path: &Path) -> Result<(), Failure> {
+        match &self.callgrind {
+            None => Ok(()),
+            Some(callgrind) => callgrind.keep_profile(path),
+        }
     }
 
     /// Bytes in its working folder: what it keeps on disk.

@@ -15,6 +15,18 @@ pub(crate) enum PeerId {
     Redis8,
     Kevy,
     Nats,
+    /// Another build of Sterna.
+    Before,
+}
+
+impl PeerId {
+    /// Which server it is, whatever its build.
+    pub(crate) fn kind(self) -> PeerId {
+        match self {
+            PeerId::Before => PeerId::Sterna,
+            other => other,
+        }
+    }
 }
 
 /// A server the benchmark can start.
@@ -36,7 +48,7 @@ pub(crate) struct Peer {
     version_prefix: &'static str,
 }
 
-static TABLE: [Peer; 7] = [
+static TABLE: [Peer; 8] = [
     Peer {
         id: PeerId::Floor,
         name: "floor",
@@ -107,6 +119,16 @@ static TABLE: [Peer; 7] = [
         packaged: None,
         version_prefix: "",
     },
+    Peer {
+        id: PeerId::Before,
+        name: "before",
+        title: "before, Sterna",
+        dialect: Dialect::Resp,
+        variable: "",
+        programs: &[],
+        packaged: None,
+        version_prefix: "",
+    },
 ];
 
 /// A peer and its binary, or the fact that there is none.
@@ -129,7 +151,10 @@ pub(crate) fn find(args: &Args) -> Result<Vec<Found>, Failure> {
     {
         return Err(Failure::Unknown(unknown.clone()));
     }
-    let wanted = |peer: &&Peer| args.peers.is_empty() || args.peers.iter().any(|name| name == peer.name);
+    let wanted = |peer: &&Peer| match peer.id {
+        PeerId::Before => args.against.is_some(),
+        _ => args.peers.is_empty() || args.peers.iter().any(|name| name == peer.name),
+    };
     Ok(TABLE.iter().filter(wanted).map(|peer| locate(peer, args)).collect())
 }
 
@@ -137,6 +162,7 @@ fn locate(peer: &'static Peer, args: &Args) -> Found {
     let binary = match peer.id {
         PeerId::Floor => env::current_exe().ok(),
         PeerId::Sterna => args.sterna.clone().or_else(|| from_variable(peer)).or_else(own_binary),
+        PeerId::Before => args.against.clone(),
         _ => from_variable(peer).or_else(|| packaged(peer)).or_else(|| in_path(peer)),
     };
     let version = match (&binary, peer.id) {

@@ -56,7 +56,9 @@ fn draw(results: &Results, section: Section) -> Option<Chart> {
     let (mut body, mut top) = (String::new(), 0);
     for pair in shown.chunks(2) {
         for (side, (workload, bars)) in pair.iter().enumerate() {
-            panel(&mut body, side * (PANEL_WIDTH + GAP), top, workload, bars);
+            let title =
+                format!("{} · {}", workload.title, workload.unit.label(results.cost)).replace('`', "");
+            panel(&mut body, side * (PANEL_WIDTH + GAP), top, &title, bars);
         }
         let tallest = pair.iter().map(|(_, bars)| bars.len()).max().unwrap_or(0);
         top += TITLE + tallest * ROW + GAP;
@@ -79,10 +81,9 @@ fn bars<'a>(results: &'a Results, workload: &Workload) -> Vec<(&'a Column, f64)>
     columns.filter_map(|column| Some((column, results.main(workload.name, column.id)?))).collect()
 }
 
-fn panel(out: &mut String, left: usize, top: usize, workload: &Workload, bars: &[(&Column, f64)]) {
-    let title = format!("{} · {}", workload.title, workload.unit.label()).replace('`', "");
+fn panel(out: &mut String, left: usize, top: usize, title: &str, bars: &[(&Column, f64)]) {
     let _ = writeln!(out, "<g transform=\"translate({left} {top})\">");
-    let _ = writeln!(out, "<text class=\"title\" y=\"18\">{}</text>", escaped(&title));
+    let _ = writeln!(out, "<text class=\"title\" y=\"18\">{}</text>", escaped(title));
     let largest = bars.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
     for (row, (column, value)) in bars.iter().enumerate() {
         let (y, width) = (TITLE + row * ROW, (value / largest * BAR as f64).max(1.0));

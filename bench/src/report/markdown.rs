@@ -3,6 +3,7 @@ use super::chart::Chart;
 use super::figure;
 use super::results::{Column, Results};
 use super::verdict::{REDIS_FAMILY, Verdict};
+use crate::machine::Cost;
 use crate::peer::PeerId;
 use crate::workload::{Section, Workload};
 use std::fmt::Write as _;
@@ -13,7 +14,9 @@ use std::fmt::Write as _;
 pub(super) fn page(results: &Results, charts: &[Chart]) -> String {
     let mut page = String::new();
     introduction(&mut page, results);
-    targets(&mut page, results);
+    if results.cost == Cost::CpuTime {
+        targets(&mut page, results);
+    }
     for section in Section::ALL {
         let rows: Vec<&Workload> =
             results.workloads.iter().copied().filter(|workload| workload.section == section).collect();
@@ -37,6 +40,14 @@ fn introduction(page: &mut String, results: &Results) {
         1 => "One round".to_owned(),
         rounds => format!("Medians of {rounds} rounds"),
     };
+    if results.cost == Cost::Instructions {
+        let _ = writeln!(
+            page,
+            "# Instructions\n\n{rounds}. What each server executes itself, all its threads together, counted by callgrind; what it executes\n\
+             when nobody asks is taken off. What the kernel does for it is not in these figures, nor what it waits for memory."
+        );
+        return;
+    }
     let _ = writeln!(
         page,
         "# Benchmark\n\n\
@@ -73,20 +84,35 @@ fn targets(page: &mut String, results: &Results) {
 }
 
 fn table(page: &mut String, results: &Results, rows: &[&Workload]) {
+    let has_before = results.columns.iter().any(|column| column.id == PeerId::Before);
     let _ = write!(page, "| | unit |");
     for column in &results.columns {
         let _ = write!(page, " {} |", column.title);
     }
-    let _ = writeln!(page, " Sterna ÷ best Redis/Valkey |");
-    let _ = writeln!(page, "|---|---|{}---:|", "---:|".repeat(results.columns.len()));
+    let _ = write!(page, " Sterna ÷ best Redis/Valkey |");
+    let _ = writeln!(page, "{}", if has_before { " Sterna ÷ before |" } else { "" });
+    let ratios = 1 + usize::from(has_before);
+    let _ = writeln!(page, "|---|---|{}", "---:|".repeat(results.columns.len() + ratios));
     for workload in rows {
-        let _ = write!(page, "| {} (`{}`) | {} |", workload.title, workload.name, workload.unit.label());
+        let _ = write!(
+            page,
+            "| {} (`{}`) | {} |",
+            workload.title,
+            workload.name,
+            workload.unit.label(results.cost)
+        );
         for column in &results.columns {
             let _ = write!(page, " {} |", cell(results, workload, column));
         }
-        let best = results.best(workload.name, &REDIS_FAMILY);
-        let ratio = results.main(workload.name, PeerId::Sterna).zip(best).map(|(own, (best, _))| own / best);
-        let _ = writeln!(page, " {} |", ratio.map_or("–".to_owned(), figure));
+        let own = results.main(workload.name, PeerId::Sterna);
+        let ratio =
+            |other: Option<f64>| own.zip(other).map_or("–".to_owned(), |(own, other)| figure(own / other));
+        let best = results.best(workload.name, &REDIS_FAMILY).map(|(figure, _)| figure);
+        let _ = write!(page, " {} |", ratio(best));
+        if has_before {
+            let _ = write!(page, " {} |", ratio(results.main(workload.name, PeerId::Before)));
+        }
+        page.push('\n');
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was measured: samples by workload and peer, and their medians.
 use crate::limit::Failure;
-use crate::machine::Description;
+use crate::machine::{Cost, Description};
 use crate::peer::{Found, PeerId};
 use crate::workload::{Figures, Workload};
 use std::collections::BTreeMap;
@@ -49,6 +49,7 @@ impl Cell {
 pub(crate) struct Results {
     pub description: Description,
     pub rounds: u32,
+    pub cost: Cost,
     pub columns: Vec<Column>,
     pub workloads: Vec<&'static Workload>,
     cells: BTreeMap<(&'static str, PeerId), Cell>,
@@ -58,6 +59,7 @@ impl Results {
     pub(crate) fn new(
         description: Description,
         rounds: u32,
+        cost: Cost,
         peers: &[Found],
         workloads: &[&'static Workload],
     ) -> Self {
@@ -70,6 +72,7 @@ impl Results {
         Self {
             description,
             rounds,
+            cost,
             columns: peers.iter().map(column).collect(),
             workloads: workloads.to_vec(),
             cells: BTreeMap::new(),
@@ -112,7 +115,7 @@ impl Results {
             for column in &self.columns {
                 let Some(cell) = self.cell(workload.name, column.id) else { continue };
                 for (round, figures) in &cell.samples {
-                    let main = (workload.unit.label(), figures.main);
+                    let main = (workload.unit.label(self.cost), figures.main);
                     for (figure, value) in std::iter::once(&main).chain(&figures.also) {
                         // Writing to a String can't fail.
                         let _ =

@@ -38,7 +38,7 @@ impl Verdict {
             }
             Target::BestPeer(x) => ("the best peer".to_owned(), ratio(main, best(&PEERS)), x),
             Target::Own(other, x) => (format!("`{other}`"), ratio(main, own(other)), x),
-            Target::AtMost(x) => return Self::absolute(workload.unit.label(), main, x),
+            Target::AtMost(x) => return Self::absolute(workload.unit.label(results.cost), main, x),
             Target::AlsoAtMost(name, x) => return Self::absolute(name, also(name), x),
             Target::AlsoBestRedis(name, x) => {
                 let cells =

@@ -69,7 +69,7 @@ impl Apart {
         let mut subscribers = Vec::with_capacity(count);
         for _ in 0..count {
             subscribers.extend(one(scene)?);
-            if self.placement == Placement::Opposite && scene.server.peer.id == PeerId::Sterna {
+            if self.placement == Placement::Opposite && scene.server.peer.id.kind() == PeerId::Sterna {
                 // Somebody for the publisher's shard, so that the next subscriber goes to the other one again.
                 scene.connect(Group::Bystander)?;
             }

@@ -1,6 +1,7 @@
 //! What a workload's row says: its name, its unit, who can do it, and what Sterna must reach.
 use super::Measure;
 use super::paced::P99;
+use crate::machine::Cost;
 use crate::peer::PeerId;
 
 /// A row of the report.
@@ -120,8 +121,19 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    pub(crate) fn label(self) -> &'static str {
+    /// Whether it is the server's work, which can be counted in instructions as well.
+    pub(crate) fn is_work(self) -> bool {
+        use Unit::{NsPerDelivery, NsPerOp, NsPerWake, UsPerLife, UsPerPublish};
+        matches!(self, NsPerDelivery | UsPerPublish | UsPerLife | NsPerOp | NsPerWake)
+    }
+
+    pub(crate) fn label(self, cost: Cost) -> &'static str {
         match self {
+            Unit::NsPerDelivery if cost == Cost::Instructions => "instructions/delivery",
+            Unit::UsPerPublish if cost == Cost::Instructions => "thousand instructions/PUBLISH",
+            Unit::UsPerLife if cost == Cost::Instructions => "thousand instructions/connection",
+            Unit::NsPerOp if cost == Cost::Instructions => "instructions/op",
+            Unit::NsPerWake if cost == Cost::Instructions => "instructions/wake-up",
             Unit::NsPerDelivery => "ns/delivery",
             Unit::UsPerPublish => "µs/PUBLISH",
             Unit::UsPerLife => "µs/connection",

@@ -2,10 +2,11 @@
 use crate::limit::{Failure, Interrupt, Limit};
 use crate::load::tls::{self, RecordMeter};
 use crate::load::{ConnId, Dialect, Group, Meter, Subject, Swarm, command};
-use crate::machine::{Cores, CpuTime, resident_bytes};
+use crate::machine::{Cores, Cost, Spent, resident_bytes};
 use crate::peer::{Found, Server, Settings};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What one measurement found: the figure in the workload's unit, and others worth a line.
@@ -40,14 +41,20 @@ pub(crate) struct Bench<'a> {
     pub cores: &'a Cores,
     pub interrupt: &'a Interrupt,
     pub scale: Scale,
+    /// What is counted of the server's work.
+    pub cost: Cost,
+    /// Where the profile of the timed part is kept.
+    pub profile: Option<PathBuf>,
 }
 
 impl Bench<'_> {
     pub(crate) fn start(&self, settings: &Settings) -> Result<Scene, Failure> {
         Ok(Scene {
-            server: Server::start(self.found, settings, self.cores, self.interrupt)?,
+            server: Server::start(self.found, settings, self.cost, self.cores, self.interrupt)?,
+            profile: self.profile.clone(),
             swarm: Swarm::new()?,
             interrupt: self.interrupt.clone(),
+            patience: if self.cost == Cost::Instructions { SLOWED_DOWN } else { 1 },
         })
     }
 
@@ -61,11 +68,22 @@ impl Bench<'_> {
 
     /// How long the timed part of a workload goes on.
     ///
-    /// Half a second is a hundred and more of the kernel's ticks, which is what CPU time of a running task is exact to.
+    /// Half a second is a hundred and more of the kernel's ticks, which is what CPU time of a running task is exact to. A server
+    /// whose instructions are counted does little in it.
     pub(crate) fn time(&self) -> Duration {
-        match self.scale {
-            Scale::Full => Duration::from_millis(600),
-            Scale::Quick => Duration::from_millis(20),
+        match (self.scale, self.cost) {
+            (Scale::Full, Cost::CpuTime) => Duration::from_millis(600),
+            (Scale::Full, Cost::Instructions) => Duration::from_secs(3),
+            (Scale::Quick, _) => Duration::from_millis(20),
+        }
+    }
+
+    /// For so long requests are sent before the timed part: the first ones find memory that nobody has used, and tables that grow.
+    /// In half a second they are few among many.
+    fn warm_up(&self) -> Duration {
+        match self.cost {
+            Cost::CpuTime => Duration::ZERO,
+            Cost::Instructions => self.time() / 2,
         }
     }
 }
@@ -76,6 +94,18 @@ pub(crate) struct Scene {
     pub server: Server,
     pub swarm: Swarm,
     interrupt: Interrupt,
+    profile: Option<PathBuf>,
+    /// How many times as long as for a server at full speed is waited for this one.
+    patience: u32,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if let Some(path) = &self.profile {
+            // Without it the figure is as good.
+            let _ = self.server.keep_profile(path);
+        }
+    }
 }
 
 /// Longest wait for anything that is not the measurement itself: ten thousand connections on a busy core, a million
@@ -83,6 +113,8 @@ pub(crate) struct Scene {
 const SETUP: Duration = Duration::from_secs(300);
 /// Longest wait for a batch in the timed part. The slowest peer matches a million patterns in 100 ms.
 const BATCH: Duration = Duration::from_secs(30);
+/// How much longer a server may take whose instructions are counted.
+const SLOWED_DOWN: u32 = 10;
 
 impl Scene {
     pub(crate) fn dialect(&self) -> Dialect {
@@ -90,11 +122,11 @@ impl Scene {
     }
 
     pub(crate) fn limit(&self, what: &'static str) -> Limit {
-        Limit::new(what, SETUP, &self.interrupt)
+        Limit::new(what, SETUP * self.patience, &self.interrupt)
     }
 
     pub(crate) fn batch_limit(&self, what: &'static str) -> Limit {
-        Limit::new(what, BATCH, &self.interrupt)
+        Limit::new(what, BATCH * self.patience, &self.interrupt)
     }
 
     /// Opens a connection and introduces it.
@@ -182,20 +214,24 @@ impl Scene {
         let id = self.connect(Group::Publisher)?;
         self.swarm.measure(id, Meter::Lines);
         let (mut sent, mut batch) = (0, Vec::new());
+        let mut send_for = |scene: &mut Scene, time: Duration, most: usize| {
+            let (begun, before) = (Instant::now(), sent);
+            while begun.elapsed() < time && sent < most {
+                batch.clear();
+                let until = most.min(sent + pipeline);
+                (sent..until).for_each(|n| request(&mut batch, n));
+                sent = until;
+                scene.swarm.send(id, &batch)?;
+                let limit = scene.batch_limit("replies");
+                scene.swarm.until(&limit, |swarm| swarm.seen(id) >= sent as u64 * lines)?;
+            }
+            Ok::<_, Failure>(((sent - before) as f64, begun.elapsed().as_secs_f64()))
+        };
+        send_for(self, bench.warm_up(), most / 2)?;
         let cpu = self.cpu()?;
-        let begun = Instant::now();
-        while begun.elapsed() < bench.time() && sent < most {
-            batch.clear();
-            let until = most.min(sent + pipeline);
-            (sent..until).for_each(|n| request(&mut batch, n));
-            sent = until;
-            self.swarm.send(id, &batch)?;
-            let limit = self.batch_limit("replies");
-            self.swarm.until(&limit, |swarm| swarm.seen(id) >= sent as u64 * lines)?;
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        let ns = self.cpu()?.since(&cpu) as f64 / sent as f64;
-        Ok(Figures::new(ns).also("ops/s", sent as f64 / seconds))
+        let (count, seconds) = send_for(self, bench.time(), most)?;
+        let ns = self.cpu()?.since(&cpu) as f64 / count;
+        Ok(Figures::new(ns).also("ops/s", count / seconds))
     }
 
     /// What the server answers to one command, as text.
@@ -246,8 +282,9 @@ impl Scene {
         Ok(ids)
     }
 
-    pub(crate) fn cpu(&self) -> Result<CpuTime, Failure> {
-        CpuTime::settled(self.server.pid())
+    /// What the server has spent so far: time on a core, unless instructions are counted.
+    pub(crate) fn cpu(&self) -> Result<Spent, Failure> {
+        self.server.spent()
     }
 
     pub(crate) fn resident_bytes(&self) -> Result<u64, Failure> {
