@@ -20,6 +20,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
+use crate::value::NEVER;
+
 /// Most entries of a run.
 const RUN_MAX: usize = 128;
 /// Below this a run joins the next, if both together are far from being split.
@@ -153,6 +155,39 @@ impl Expiries {
         }
     }
 
+    /// What expired at one time expires at another; either may be [`NEVER`].
+    #[inline]
+    pub(crate) fn reindex(&mut self, old_ms: u64, new_ms: u64, hash: u64) {
+        match (old_ms, new_ms) {
+            _ if old_ms == new_ms => {}
+            (NEVER, _) => self.insert(new_ms, hash),
+            (_, NEVER) => self.remove(old_ms, hash),
+            _ if self.move_within_run((old_ms, hash), (new_ms, hash)) => {}
+            _ => {
+                self.remove(old_ms, hash);
+                self.insert(new_ms, hash);
+            }
+        }
+    }
+
+    /// Has an entry become another, if both are in one run; false, and nothing is changed: they are not.
+    fn move_within_run(&mut self, old: Key, new: Key) -> bool {
+        let run = self.runs.range_mut(..=old.max(new)).next_back();
+        let is_of_both = |bound: Key| bound <= old.min(new) && era(bound) == era(old.max(new));
+        let Some((_, run)) = run.filter(|&(&bound, _)| is_of_both(bound)) else { return false };
+        let (Ok(from), Err(to)) = (run.search(entry(old)), run.search(entry(new))) else { return false };
+        let Run(entries) = run;
+        if from < to {
+            entries.copy_within(from + 1..to, from);
+            entries[to - 1] = entry(new);
+        } else {
+            entries.copy_within(to..from, to + 1);
+            entries[to] = entry(new);
+        }
+        self.sum_ms = self.sum_ms - u128::from(old.0) + u128::from(new.0);
+        true
+    }
+
     /// Has the run of this bound, of so many entries, take those of the next.
     fn join_next(&mut self, bound: Key, len: usize) {
         let Some((&next, run)) = self.runs.range((Excluded(bound), Unbounded)).next() else { return };
@@ -224,14 +259,21 @@ mod tests {
         for round in 0..12u64 {
             let (mut expiries, mut model) = (Expiries::default(), BTreeSet::new());
             for step in 0..6_000u64 {
-                let at_ms = match round % 3 {
+                let mut at_ms = || match round % 3 {
                     0 => 1_700_000_000_000 + step,
                     1 => random.u64(..1 << 35),
                     _ => random.u64(..20),
                 };
+                let (at_ms, later_ms) = (at_ms(), at_ms());
                 let key = (at_ms, random.u64(..1 << (2 + 5 * (round % 12))));
                 expiries.insert(key.0, key.1);
                 model.insert(key);
+                let moved = expiries.draw(random.u64(..), 1).next().filter(|_| step % 3 == 0);
+                if let Some(moved) = moved {
+                    model.remove(&moved);
+                    model.insert((later_ms, moved.1));
+                    expiries.reindex(moved.0, later_ms, moved.1);
+                }
                 // From the middle on more go than come, some the earliest, some any.
                 for _ in 0..if step > 3_000 { 2 } else { 0 } {
                     let gone = if random.bool() {

@@ -674,28 +674,12 @@ impl<'a> Slot<'a> {
 
     #[inline]
     fn reindex_parts(&mut self, old_ms: u64, new_ms: u64) {
-        if old_ms == new_ms {
-            return;
-        }
-        if old_ms != NEVER {
-            self.database.part_expiries.remove(old_ms, self.hash);
-        }
-        if new_ms != NEVER {
-            self.database.part_expiries.insert(new_ms, self.hash);
-        }
+        self.database.part_expiries.reindex(old_ms, new_ms, self.hash);
     }
 
     #[inline]
     fn reindex(&mut self, old_ms: u64, new_ms: u64) {
-        if old_ms == new_ms {
-            return;
-        }
-        if old_ms != NEVER {
-            self.database.expiries.remove(old_ms, self.hash);
-        }
-        if new_ms != NEVER {
-            self.database.expiries.insert(new_ms, self.hash);
-        }
+        self.database.expiries.reindex(old_ms, new_ms, self.hash);
     }
 }
 
