@@ -290,6 +290,11 @@ fn a_configuration_can_be_checked_without_a_start() {
         ("port seven\n", "redis.conf:1:"),
         ("replicaof 10.0.0.1 6379\n", "replicaof"),
         ("user eve on +nosuch\n", "redis.conf:1: 'user'"),
+        // What only a start would meet.
+        ("bind no.such.host.invalid\n", "no.such.host.invalid"),
+        ("port 0\n", "nothing to listen on"),
+        ("logfile /nowhere/sterna.log\n", "/nowhere/sterna.log"),
+        ("unixsocket /nowhere/socket\n", "/nowhere/socket"),
         ("tls-port 1\ntls-cert-file /nowhere/cert.pem\ntls-key-file /nowhere/key.pem\n", "/nowhere/"),
     ] {
         let output = check(wrong);

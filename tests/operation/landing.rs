@@ -239,6 +239,23 @@ fn files_of_redis_are_named_and_never_mixed_with_ours() {
     assert_eq!(server.connect().int(&["DBSIZE"]), 0);
     drop(server);
 
+    // By whatever name (`dbfilename`), and also where something is missing.
+    let named = Launch::shards(1).args(&["--dir", "{folder}"]);
+    fs::copy(reference.path("dump.rdb"), named.path("cache.db")).unwrap();
+    let server = named.start();
+    assert!(server.log().contains("cache.db (a database file"), "{}", server.log());
+    drop(server);
+    let partial = Launch::shards(1).args(&["--dir", "{folder}"]);
+    fs::create_dir(partial.path("theirs")).unwrap();
+    fs::write(
+        partial.path("theirs/appendonly.aof.manifest"),
+        "file appendonly.aof.1.base.rdb seq 1 type b\n",
+    )
+    .unwrap();
+    let server = partial.start();
+    assert!(server.log().contains("can't be brought in as they are"), "{}", server.log());
+    drop(server);
+
     // A value of a module: the start says so rather than leave it behind.
     let mut file = b"REDIS0012\xfe\x00\x07\x01m\x81\0\0\0\0\0\0\0\x01\x00".to_vec();
     file.extend(b"\x00\x01a\x02va\xff\0\0\0\0\0\0\0\0");

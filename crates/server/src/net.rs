@@ -64,6 +64,22 @@ pub(crate) fn listen(config: &Config) -> Result<(Vec<Listener>, Vec<String>), Li
     Ok((listeners, lines))
 }
 
+/// What is wrong with the listeners that `config` asks for, as far as that can be said without opening one.
+pub(crate) fn check_listeners(config: &Config) -> Result<(), ListenError> {
+    for name in config.bind.iter().filter(|name| !name.optional) {
+        let resolved = name.resolve(0);
+        resolved.map_err(|source| ListenError::Resolve { name: name.host.clone(), source })?;
+    }
+    if let Some(path) = &config.unixsocket {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder
+            .map_or(Ok(()), |folder| std::fs::read_dir(folder).map(drop))
+            .map_err(|source| ListenError::Bind { address: path.display().to_string(), source })?;
+    }
+    let has_port = !config.bind.is_empty() && (config.port != 0 || config.tls_port != 0);
+    if has_port || config.unixsocket.is_some() { Ok(()) } else { Err(ListenError::Nothing) }
+}
+
 /// An address of TCP, and whether for TLS.
 type Place = (SocketAddr, bool);
 

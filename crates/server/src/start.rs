@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::files::{make_room_for, own_files};
 use crate::inlet::Inlet;
 use crate::mailbox::Mailbox;
-use crate::net::{HttpListener, ListenError, addresses_of, listen, listen_http};
+use crate::net::{HttpListener, ListenError, addresses_of, check_listeners, listen, listen_http};
 use crate::nodes::{NODES, Nodes};
 use crate::persistence::{self, Job, JournalError, Loader};
 use crate::renames::Renames;
@@ -99,7 +99,12 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     if config.has_tls_port() && !config.tls_self_signed {
         crate::tls::server_config(config)?;
     }
-    Ok(())
+    check_listeners(config)?;
+    let keeps_files = config.keeps_anything() || config.import_on_start;
+    match persistence::foreign::in_the_way(config) {
+        Some(foreign) if keeps_files => Err(foreign.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Shards at most: the directory keeps a bit for each.

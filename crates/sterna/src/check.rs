@@ -8,6 +8,7 @@ use crate::Failure;
 pub(crate) fn check(args: &[String]) -> Result<(), Failure> {
     let Loaded { config, warnings, file } = Config::load(args, sterna_server::LINE_CHECKS)?;
     sterna_server::check(&config)?;
+    config.logfile.as_deref().map_or(Ok(()), crate::logging::check)?;
     for warning in &warnings {
         eprintln!("{warning}");
     }

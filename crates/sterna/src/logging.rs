@@ -55,6 +55,16 @@ fn open(path: &Path) -> Result<File, Failure> {
     opened.map_err(|e| Failure::File("cannot open the logfile", path.to_owned(), e))
 }
 
+/// Whether `logfile` could be opened, which is not made.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let tried = match absolute.parent() {
+        Some(folder) if !absolute.exists() => std::fs::read_dir(folder).map(drop),
+        _ => OpenOptions::new().append(true).open(&absolute).map(drop),
+    };
+    tried.map_err(|e| Failure::File("cannot open the logfile", path.to_owned(), e))
+}
+
 /// Starts logging. CONFIG SET loglevel changes the level later, through the hook that this sets.
 ///
 /// Errors: `logfile` can't be opened.

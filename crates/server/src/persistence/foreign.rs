@@ -31,7 +31,7 @@ fn is_foreign(name: &str) -> bool {
 }
 
 /// A file of another server in the journal's directory, unless there is a journal.
-pub(super) fn in_the_way(config: &Config) -> Option<ForeignFiles> {
+pub(crate) fn in_the_way(config: &Config) -> Option<ForeignFiles> {
     let directory = directory(config);
     if sterna_journal::is_in(&directory) {
         return None;
@@ -44,9 +44,6 @@ fn named(directory: &std::path::Path) -> Option<PathBuf> {
     let foreign = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_foreign));
     foreign.map(|entry| entry.path()).min()
 }
-
-/// Where Redis puts its files in `dir` if nobody tells it otherwise.
-const NAMES: [&str; 3] = ["dump.rdb", "appendonly.aof", "appendonlydir"];
 
 /// Names what of another server's is there. Errors: the journal would have to be put beside it.
 pub(crate) fn recognise(config: &Config) -> Result<(), ForeignFiles> {
@@ -63,13 +60,17 @@ pub(crate) fn recognise(config: &Config) -> Result<(), ForeignFiles> {
         // That says what it finds.
         return Ok(());
     }
-    let paths = NAMES.iter().map(|name| config.dir.join(name)).filter(|path| *path != directory(config));
-    for path in paths.filter(|path| path.exists()) {
-        for found in Found::at(&path).unwrap_or_default() {
+    // Its own directory has been looked at.
+    let is_beside = |found: &Found| !found.path().starts_with(directory(config));
+    match Found::at(&config.dir) {
+        Ok(all) => all.into_iter().filter(is_beside).for_each(|found| {
             tracing::warn!(
                 "found {}, which is not read: `import-on-start yes` or `sterna import` brings its keys in",
                 found.describe()
             );
+        }),
+        Err(error) => {
+            tracing::warn!("found files of Redis or Valkey that can't be brought in as they are: {error}")
         }
     }
     Ok(())
