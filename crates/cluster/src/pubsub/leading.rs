@@ -373,16 +373,19 @@ impl Hub {
     fn open(&mut self, who: (NodeId, SessionId), asker: &[u8]) {
         let leading = &mut self.leading;
         let is_open = leading.sessions.contains_key(&who);
-        let asker = Asker::read(asker).filter(|_| leading.lead == Lead::Me);
-        let asker = asker.filter(|_| is_open || leading.sessions.len() < leading.sessions_max);
-        let Some(asker) = asker else { return self.refuse(who) };
+        let asker = Asker::read(asker);
+        let begins = asker.as_ref().is_some_and(|asker| !asker.goes_on);
+        let has_room = is_open || begins && leading.sessions.len() < leading.sessions_max;
+        let asker = asker.filter(|_| leading.lead == Lead::Me && has_room);
+        // One that goes on and is not known here was forgotten with its node: what it had done nobody can say.
+        let Some(asker) = asker else { return self.refuse(who, if begins { 0 } else { TAKEN_UNKNOWN }) };
         if let Some(session) = leading.sessions.get(&who) {
             if !session.client.become_asker(&asker) {
-                self.refuse(who);
+                self.refuse(who, TAKEN_UNKNOWN);
             }
             return;
         }
-        let Some(client) = leading.engine.session(&asker) else { return self.refuse(who) };
+        let Some(client) = leading.engine.session(&asker) else { return self.refuse(who, 0) };
         let waker = Waker::from(Arc::new(Speaks { shared: Arc::clone(&self.shared), who }));
         leading.sessions.insert(who, Session { client, waker, room: ROOM_BYTES, taken: 0 });
         // It is asked once, so that it wakes the hub from then on.
@@ -391,7 +394,7 @@ impl Hub {
 
     fn give(&mut self, who: (NodeId, SessionId), bytes: &[u8]) {
         if self.leading.lead != Lead::Me {
-            return self.refuse(who);
+            return self.refuse(who, TAKEN_UNKNOWN);
         }
         match self.leading.sessions.get_mut(&who) {
             Some(session) => {
@@ -403,16 +406,17 @@ impl Hub {
         }
     }
 
-    /// Takes no more of a session.
-    fn refuse(&mut self, who: (NodeId, SessionId)) {
-        let taken = self.leading.sessions.remove(&who).map_or(0, |session| session.taken);
+    /// Takes no more of a session. `unless_known`: what it was given, if it is not among those of this node: that it is forgotten
+    /// does not say that nothing of it was executed.
+    fn refuse(&mut self, who: (NodeId, SessionId), unless_known: u64) {
+        let taken = self.leading.sessions.remove(&who).map_or(unless_known, |session| session.taken);
         self.say(who, Say::Closed { taken });
     }
 
     fn refuse_all_sessions(&mut self) {
         for who in self.leading.sessions.keys().copied().collect::<Vec<_>>() {
             self.let_speak(who);
-            self.refuse(who);
+            self.refuse(who, TAKEN_UNKNOWN);
         }
     }
 

@@ -171,12 +171,14 @@ pub struct Asker {
     pub is_no_touch: bool,
     /// Only its rights have changed, and requests may be under way: what they make of the rest holds.
     pub is_rights_only: bool,
+    /// Its session was opened before: where that is not known any more it can't go on.
+    pub goes_on: bool,
 }
 
 impl Asker {
     /// Appends it.
     pub fn write(&self, into: &mut Vec<u8>) {
-        let flags = [self.is_resp3, self.is_no_touch, self.is_rights_only];
+        let flags = [self.is_resp3, self.is_no_touch, self.is_rights_only, self.goes_on];
         let flags = flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag));
         into.extend_from_slice(&[self.db, flags]);
         let text = |address: &SocketAddr| address.to_string().into_bytes();
@@ -206,6 +208,7 @@ impl Asker {
             is_resp3: flags & 1 != 0,
             is_no_touch: flags & 2 != 0,
             is_rights_only: flags & 4 != 0,
+            goes_on: flags & 8 != 0,
         })
     }
 }
@@ -227,6 +230,7 @@ mod tests {
             is_resp3: true,
             is_no_touch: false,
             is_rights_only: true,
+            goes_on: true,
         }
     }
 

@@ -259,7 +259,7 @@ impl Shard {
             return Some(session);
         }
         let told = Told { user, db: connection.db, is_resp3, is_no_touch };
-        let asker = asker_of(&connection.client, &told, false);
+        let asker = asker_of(&connection.client, &told, Change { is_rights_only: false, goes_on: !is_new });
         passed.told = Some(told);
         passing.say(session, Say::Open(&asker));
         if is_new {
@@ -287,7 +287,7 @@ impl Shard {
             return;
         }
         told.user = Arc::clone(user);
-        let asker = asker_of(&connection.client, told, true);
+        let asker = asker_of(&connection.client, told, Change { is_rights_only: true, goes_on: true });
         passing.say(session, Say::Open(&asker));
         self.deny_passed(slot);
     }
@@ -542,8 +542,15 @@ impl Shard {
     }
 }
 
+/// Why the node that leads is told of a client.
+struct Change {
+    is_rights_only: bool,
+    /// It has a session there.
+    goes_on: bool,
+}
+
 /// What the node that leads is told of a client.
-fn asker_of(client: &Client, told: &Told, is_rights_only: bool) -> Vec<u8> {
+fn asker_of(client: &Client, told: &Told, change: Change) -> Vec<u8> {
     let (peer, local) = client.address.ends();
     let Told { user, db, is_resp3, is_no_touch } = told;
     let asker = Asker {
@@ -555,7 +562,8 @@ fn asker_of(client: &Client, told: &Told, is_rights_only: bool) -> Vec<u8> {
         db: *db,
         is_resp3: *is_resp3,
         is_no_touch: *is_no_touch,
-        is_rights_only,
+        is_rights_only: change.is_rights_only,
+        goes_on: change.goes_on,
     };
     let mut bytes = Vec::new();
     asker.write(&mut bytes);
