@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["lock"],
     &["signal"],
+    &["ticks"],
     &["time"],
     &["hooks"],
     &["process"],

@@ -22,7 +22,7 @@ pub use help::help_lines;
 pub use keys::Positions;
 pub use place::Place;
 pub use secrets::{Secrecy, Secrets};
-pub use table::{LastRow, Row, Table, Unresolved};
+pub use table::{RecentRows, Row, Table, Unresolved};
 pub use uses::{Channels, KeyUse, KeyUses};
 
 /// One command, or one subcommand of a container command such as CLIENT.

@@ -56,11 +56,30 @@ impl Unresolved {
     }
 }
 
-/// The row of the last request. Pipelines repeat a command in the same spelling, and then one comparison finds it.
-#[derive(Debug, Default)]
-pub struct LastRow {
-    name: Vec<u8>,
+/// Rows of the last requests, by their names as they were spelled. Clients and scripts repeat a few commands, and then one
+/// comparison finds the row.
+#[derive(Debug)]
+pub struct RecentRows([Recent; RECENT_MAX]);
+
+/// How many rows are remembered at most. Each has one place, and is found anew where another one has taken it.
+const RECENT_MAX: usize = 64;
+
+/// Longest name that is remembered.
+const RECENT_BYTES_MAX: usize = 23;
+
+/// A name in its spelling, and its row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recent {
+    len: u8,
+    name: [u8; RECENT_BYTES_MAX],
     row: Option<&'static Row>,
+}
+
+impl Recent {
+    #[inline]
+    fn name(&self) -> &[u8] {
+        &self.name[..usize::from(self.len)]
+    }
 }
 
 /// Longest command name, for finding one without allocating.
@@ -181,7 +200,13 @@ impl fmt::Debug for Table {
     }
 }
 
-impl LastRow {
+impl Default for RecentRows {
+    fn default() -> Self {
+        RecentRows([Recent::default(); RECENT_MAX])
+    }
+}
+
+impl RecentRows {
     /// As [`Table::resolve`].
     #[inline]
     pub fn resolve<'a>(
@@ -190,25 +215,40 @@ impl LastRow {
         len: usize,
         argument: impl Fn(usize) -> Option<&'a [u8]>,
     ) -> Result<&'static Row, Unresolved> {
-        match self.row {
-            Some(row) if argument(0) == Some(&self.name) && row.spec.takes(len) => Ok(row),
-            _ => self.find(table, len, argument),
+        let name = argument(0).unwrap_or_default();
+        let place = place_of(name);
+        let recent = &self.0[place];
+        match recent.row {
+            Some(row) if recent.name() == name && row.spec.takes(len) => Ok(row),
+            _ => self.find(table, place, len, argument),
         }
     }
 
     fn find<'a>(
         &mut self,
         table: &'static Table,
+        place: usize,
         len: usize,
         argument: impl Fn(usize) -> Option<&'a [u8]>,
     ) -> Result<&'static Row, Unresolved> {
         let row = table.resolve(len, &argument)?;
+        let name = argument(0).unwrap_or_default();
         // With subcommands the name alone doesn't say which.
-        self.row = (row.parent.is_none() && row.subcommands.is_empty()).then_some(row);
-        self.name.clear();
-        self.name.extend_from_slice(argument(0).unwrap_or_default());
+        if row.parent.is_none() && row.subcommands.is_empty() && name.len() <= RECENT_BYTES_MAX {
+            let recent = &mut self.0[place];
+            recent.name[..name.len()].copy_from_slice(name);
+            (recent.len, recent.row) = (name.len() as u8, Some(row));
+        }
         Ok(row)
     }
+}
+
+/// Where a name is remembered: its first three letters and the last one tell most commands apart.
+#[inline]
+fn place_of(name: &[u8]) -> usize {
+    let Some(&[a, b, c]) = name.first_chunk() else { return 0 };
+    let last = name.last().map_or(0, |&last| usize::from(last));
+    (usize::from(a) ^ usize::from(b) << 1 ^ usize::from(c) << 2 ^ last << 3 ^ name.len()) % RECENT_MAX
 }
 
 impl Row {

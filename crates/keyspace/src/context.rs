@@ -8,7 +8,6 @@ use crate::apart::Apart;
 use crate::changes::Changes;
 use crate::collection::Limits;
 use crate::error::Error;
-use crate::event;
 use crate::long::Steps;
 use crate::record::Record;
 use crate::slot::Slot;
@@ -117,18 +116,9 @@ impl Ctx<'_> {
 
     #[inline]
     fn look_up<'s>(&'s mut self, key: &'s [u8], mark_used: bool) -> Option<Record<'s>> {
-        if self.is_due_in_pause(key) {
-            let db = self.db;
-            self.space.of(key).0.count_miss();
-            self.log.event(event::KEY_MISS, db, key);
-            return None;
-        }
-        let mut slot = self.find(self.db, key);
-        slot.note_read();
-        if mark_used {
-            slot.mark_used();
-        }
-        slot.into_record()
+        let Ctx { space, db, now_ms, log, .. } = self;
+        let (partition, hash) = space.of(key);
+        partition.read(*db, hash, key, *now_ms, mark_used, log)
     }
 
     /// Whether a reader finds a key that has expired and must not be removed now. Writers don't run in a pause.

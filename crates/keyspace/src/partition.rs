@@ -21,14 +21,15 @@ use crate::changes::Changes;
 use crate::collection::Limits;
 use crate::effect::{Effect, What};
 use crate::event;
-use crate::eviction::{Eviction, Pool};
+use crate::eviction::{Eviction, Noted, Pool};
 use crate::expiry::Expiries;
 use crate::garbage::Garbage;
 use crate::hash::KeyHash;
 use crate::record::Record;
 use crate::slot::Slot;
 use crate::stream::{BlockLimits, IdempotenceConfig};
-use crate::table::Table;
+use crate::table::{Place, Table};
+use crate::usage;
 use crate::value::{NEVER, STRING_BYTES_MAX, ValueRef};
 use crate::wait::{Waiter, Waiters};
 use crate::watch::{Watch, Watched};
@@ -187,6 +188,64 @@ impl Partition {
         Slot::find(database, db, watched, waiters, stats, settings, hash, key, now_ms, log)
     }
 
+    /// What is known of `key`, for a command that reads it: counted as a hit or a miss, and marked as used if it is to be.
+    #[inline]
+    pub(crate) fn read<'a>(
+        &'a mut self,
+        db: usize,
+        hash: u64,
+        key: &'a [u8],
+        now_ms: u64,
+        mark_used: bool,
+        log: &'a mut Changes,
+    ) -> Option<Record<'a>> {
+        match self.hit(db, hash, key, now_ms, mark_used) {
+            Some(place) => self.database(db).map(|database| database.table.at(place)),
+            None => self.read_slot(db, hash, key, now_ms, mark_used, log),
+        }
+    }
+
+    /// Where `key` is, with all that a read of it entails. `None`, and nothing has been done: it is not there, or has expired, or
+    /// its uses are counted.
+    #[inline]
+    fn hit(&mut self, db: usize, hash: u64, key: &[u8], now_ms: u64, mark_used: bool) -> Option<Place> {
+        let table = &mut self.dbs.get_mut(db)?.as_mut()?.table;
+        let place = table.find(hash, key)?;
+        if table.at(place).is_expired(now_ms) {
+            return None;
+        }
+        match self.settings.eviction.noted() {
+            Noted::LastUse if mark_used => table.set_usage(place, usage::seconds(now_ms)),
+            Noted::Frequency(_) if mark_used => return None,
+            _ => {}
+        }
+        self.stats.hits += 1;
+        Some(place)
+    }
+
+    fn read_slot<'a>(
+        &'a mut self,
+        db: usize,
+        hash: u64,
+        key: &'a [u8],
+        now_ms: u64,
+        mark_used: bool,
+        log: &'a mut Changes,
+    ) -> Option<Record<'a>> {
+        // Readers remove nothing in a pause, in which writers don't run.
+        if log.is_expiry_paused() && self.is_due(db, hash, key, now_ms) {
+            self.stats.misses += 1;
+            log.event(event::KEY_MISS, db, key);
+            return None;
+        }
+        let mut slot = self.slot(db, hash, key, now_ms, log);
+        slot.note_read();
+        if mark_used {
+            slot.mark_used();
+        }
+        slot.into_record()
+    }
+
     /// Whether `key` is there and has expired.
     pub(crate) fn is_due(&self, db: usize, hash: u64, key: &[u8], now_ms: u64) -> bool {
         let place = |database: &Database| {
@@ -200,10 +259,6 @@ impl Partition {
         let table = &self.database(db)?.table;
         let record = table.at(table.find(hash, key)?);
         (!record.is_expired(now_ms)).then_some(record)
-    }
-
-    pub(crate) fn count_miss(&mut self) {
-        self.stats.misses += 1;
     }
 
     pub(crate) fn database(&self, db: usize) -> Option<&Database> {

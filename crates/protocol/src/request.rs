@@ -332,6 +332,19 @@ fn whole_bulk(buf: &[u8], at: usize, bytes_max: usize) -> Option<(usize, usize)>
 /// Ten digits hold every length within 4 GiB; whoever sends more takes the slow way to be told off.
 #[inline]
 fn short_header(line: &[u8], kind: u8) -> Option<(u64, usize)> {
+    // Most numbers have one digit or two.
+    match line.first_chunk::<5>() {
+        Some(&[first, ..]) if first != kind => None,
+        Some(&[_, digit @ b'0'..=b'9', b'\r', b'\n', _]) => Some((u64::from(digit - b'0'), 4)),
+        Some(&[_, tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n']) => {
+            Some((10 * u64::from(tens - b'0') + u64::from(ones - b'0'), 5))
+        }
+        _ => any_short_header(line, kind),
+    }
+}
+
+/// The same, with any number of digits.
+fn any_short_header(line: &[u8], kind: u8) -> Option<(u64, usize)> {
     if *line.first()? != kind {
         return None;
     }

@@ -45,6 +45,7 @@ mod signal;
 mod slots;
 mod start;
 mod stats;
+mod ticks;
 mod time;
 pub mod tls;
 mod tracking;

@@ -2,22 +2,55 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The time at the start of a turn.
+use crate::ticks::Stopwatch;
+
+/// The time at the start of a turn, and after each of its commands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     /// Unix time, milliseconds.
     pub(crate) now_ms: u64,
     /// Monotonic.
     pub(crate) instant: Instant,
+    stopwatch: Stopwatch,
 }
 
 impl Clock {
     pub(crate) fn now() -> Clock {
-        Clock { now_ms: unix_ms(), instant: Instant::now() }
+        let mut stopwatch = Stopwatch::default();
+        Clock { now_ms: unix_ms(), instant: stopwatch.start(), stopwatch }
     }
 
+    /// Asks the system for both.
     pub(crate) fn tick(&mut self) {
-        *self = Clock::now();
+        self.now_ms = unix_ms();
+        self.instant = self.stopwatch.start();
+    }
+
+    /// It is later by now.
+    pub(crate) fn advance(&mut self) {
+        self.advance_from(self.instant);
+    }
+
+    /// It is later by now. Returns how long it has been since `began`, mostly the last time that this was asked.
+    #[inline]
+    pub(crate) fn advance_from(&mut self, began: Instant) -> Duration {
+        let is_last = self.instant == began;
+        match self.stopwatch.lap() {
+            Some(lap) => {
+                self.instant += lap;
+                if is_last {
+                    return lap;
+                }
+            }
+            None => self.instant = Instant::now(),
+        }
+        self.instant.saturating_duration_since(began)
+    }
+
+    /// What comes next began then.
+    pub(crate) fn set_back(&mut self, instant: Instant) {
+        self.instant = instant;
+        self.stopwatch.stop();
     }
 }
 

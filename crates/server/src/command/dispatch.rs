@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sterna_command::{
     Channels, Flags, Group, KEY_ARGUMENTS_MAX, ReplyShape, SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
@@ -39,7 +39,7 @@ impl Shard {
         self.durability.reads_what_is_here = false;
         let renames = &self.server.renames;
         let resolved = if renames.is_empty() {
-            self.last_row.resolve(table(), args.len(), |at| args.get(at))
+            self.recent_rows.resolve(table(), args.len(), |at| args.get(at))
         } else {
             renames.resolve(table(), args)
         };
@@ -411,7 +411,8 @@ impl Shard {
     }
 
     fn is_long_transaction_of(&self, slot: usize) -> bool {
-        self.connections.get(slot).is_some_and(|connection| self.is_in_transaction(connection.me))
+        self.long_transaction.is_some()
+            && self.connections.get(slot).is_some_and(|connection| self.is_in_transaction(connection.me))
     }
 
     /// What a request gets that found the keys taken: the words beside a script; beside a transaction it waits.
@@ -490,8 +491,7 @@ impl Shard {
             self.server.memory.note_shrinking();
         }
         self.show_to_monitors(slot, row, args);
-        self.clock.instant = Instant::now();
-        let took = self.clock.instant.saturating_duration_since(began);
+        let took = self.clock.advance_from(began);
         if row.has(Flags::BLOCKING) && self.count_when_unblocked(slot, took) {
             return true;
         }
@@ -587,13 +587,14 @@ impl Shard {
             self.durability.replication.as_ref().is_some_and(|replication| !replication.is_leading());
         self.changes.pause_expiry(is_paused || follows);
         let connection = &self.connections[slot];
+        // A part of a request is small, and has no request of its own.
+        let may_block = may_block && !matches!(connection.state().wait(), Some(Wait::Parts));
         let caller = Caller {
             client: connection.client.id,
             shard: self.index,
             proto: connection.proto,
-            // A part of a request is small, and has no request of its own.
-            may_block: may_block && !matches!(connection.state().wait(), Some(Wait::Parts)),
-            may_yield: may_block && !matches!(connection.state().wait(), Some(Wait::Parts)),
+            may_block,
+            may_yield: may_block,
             touches: !connection.client.has_mark(mark::NO_TOUCH),
         };
         Scene { db: usize::from(connection.db), now_ms: self.clock.now_ms, caller }

@@ -226,7 +226,7 @@ impl Shard {
                 let reply = Reply::new(out, self.connections[slot].proto);
                 let place = Some(Place { engine: engine(turn, server.partitions.libraries()), held });
                 // It is as old as itself, and sees the time that the other commands see.
-                self.clock.instant = course.now;
+                self.clock.set_back(course.now);
                 let now_ms = std::mem::replace(&mut self.clock.now_ms, course.now_ms);
                 let result = run(&mut ScriptCall { shard: self, slot, row, args, reply, place });
                 self.clock.now_ms = self.clock.now_ms.max(now_ms);

@@ -30,8 +30,8 @@ impl Shard {
     /// Whether what this request publishes is kept: its channel remembers.
     #[inline]
     pub(super) fn is_retained(&self, row: &Row, args: Args<'_>) -> bool {
-        !self.config.retain.0.is_empty()
-            && row.has(Flags::RETAINS)
+        row.has(Flags::RETAINS)
+            && !self.config.retain.0.is_empty()
             && args.get(1).is_some_and(|channel| self.config.retention_of(channel).is_some())
     }
 

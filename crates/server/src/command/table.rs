@@ -99,3 +99,34 @@ fn unknown_subcommand(row: &Row, name: &[u8]) -> Failure {
     text.extend_from_slice(b" HELP.");
     Failure::text(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sterna_command::RecentRows;
+
+    /// In whatever order and spelling, more than are remembered, twice each, with arguments that are too few or many.
+    #[test]
+    fn what_is_remembered_of_recent_rows_is_what_the_table_says() {
+        let mut recent = RecentRows::default();
+        let names = table().commands().map(|row| row.spec.name.as_bytes().to_vec());
+        let names = names.chain([b"nothing".to_vec(), b"".to_vec(), vec![b'x'; 100]]);
+        for name in names.flat_map(|name| [name.to_ascii_uppercase(), name]) {
+            for len in [1, 2, 3, 2, 1, 9] {
+                let words: Vec<&[u8]> =
+                    std::iter::once(&name[..]).chain([&b"get"[..]; 8]).take(len).collect();
+                let argument = |at: usize| words.get(at).copied();
+                let expected = table().resolve(len, argument).map(|row| row.id);
+                assert_eq!(
+                    recent
+                        .resolve(table(), len, argument)
+                        .map(|row| row.id)
+                        .map_err(|error| error.row().map(|row| row.id)),
+                    expected.map_err(|error| error.row().map(|row| row.id)),
+                    "{}",
+                    name.escape_ascii()
+                );
+            }
+        }
+    }
+}

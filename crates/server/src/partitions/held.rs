@@ -16,14 +16,14 @@ use sterna_keyspace::{
 use sterna_protocol::{Args, Reply};
 
 use super::whole::remove_where;
-use super::{Indices, Partitions, Scene, apart, run};
+use super::{Indices, KEYS_MOSTLY_MAX, Partitions, Scene, apart, run};
 use crate::lock::MutexGuard;
 
 /// Some partitions, locked until this goes.
 pub(crate) struct Held<'a> {
     of: &'a Partitions,
     /// In the order of their indices.
-    guards: SmallVec<[(usize, MutexGuard<'a, Partition>); 4]>,
+    guards: SmallVec<[(usize, MutexGuard<'a, Partition>); KEYS_MOSTLY_MAX]>,
     /// Whether more may be locked.
     patience: Option<MutexGuard<'a, ()>>,
 }
@@ -189,8 +189,22 @@ impl Held<'_> {
         log: &mut Changes,
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Error> {
+        let named = self.of.named(&command.spec, args);
+        self.execute_on(&named, command, args, scene, log, reply)
+    }
+
+    /// The same, if its keys have been hashed.
+    pub(crate) fn execute_on(
+        &mut self,
+        named: &[(&[u8], u64)],
+        command: &Command<Run>,
+        args: Args<'_>,
+        scene: Scene,
+        log: &mut Changes,
+        reply: &mut Reply<'_>,
+    ) -> Result<Outcome, Error> {
         self.of.set_wants(log);
-        run(command, args, scene, Space::some(self), log, reply)
+        run(command, args, scene, Space::some(self).naming(named), log, reply)
     }
 
     /// Keeps a message in the stream at `key`; see [`remember`].

@@ -29,6 +29,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Group, Keys, Spec};
 use sterna_keyspace::{
     Apart, Caller, Changes, Ctx, Error, KeyHash, Outcome, PARTITIONS_MAX, Partition, Run, Space, Waiter,
@@ -112,6 +113,12 @@ const LONG_REQUEST_BYTES: usize = 2 << 20;
 /// A command that only reads, and answers more bytes than these, is run apart: as many are copied in about a millisecond.
 const LONG_REPLY_BYTES: usize = 2_500_000;
 
+/// Most requests with several keys have no more: what is kept for each takes no allocation.
+const KEYS_MOSTLY_MAX: usize = 16;
+
+/// Keys of a request, with their hashes.
+pub(crate) type Named<'a> = SmallVec<[(&'a [u8], u64); KEYS_MOSTLY_MAX]>;
+
 /// From so many arguments on a request about one key is run apart: each is looked up, and may be a change.
 const MANY_ARGUMENTS: usize = 4_096;
 
@@ -190,16 +197,19 @@ impl Partitions {
         log: &mut Changes,
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Error> {
-        let mut keys = keys_of(&command.spec, args);
-        if let (Some(key), 0, false) = (keys.next(), keys.len(), command.spec.flags.contains(Flags::ALL_KEYS))
+        if let Some(key) = only_key(&command.spec, args)
+            && !command.spec.flags.contains(Flags::ALL_KEYS)
         {
-            let mut part = self.part(self.index_of(key));
+            let hash = self.hash.of(key);
+            let mut part = self.part_of(hash);
             if self.is_busy() {
                 return Err(Error::Busy);
             }
             if !(part.has_links() && command.spec.flags.contains(Flags::WRITE)) {
                 self.set_wants(log);
-                let mut outcome = run(command, args, scene, Space::one(&mut part), log, reply);
+                let named = [(key, hash)];
+                let space = Space::one(&mut part).naming(&named);
+                let mut outcome = run(command, args, scene, space, log, reply);
                 if matches!(outcome, Err(Error::TooLong)) {
                     outcome = Ok(apart(command, args, scene, Space::one(&mut part), log));
                 }
@@ -208,11 +218,12 @@ impl Partitions {
                 return outcome;
             }
         }
-        let mut held = self.hold_for(self.needed_by(&command.spec, args), || written(&command.spec, args));
+        let named = self.named(&command.spec, args);
+        let mut held = self.hold_for(self.needed_for(&command.spec, &named), || written(&command.spec, args));
         if self.is_busy() {
             return Err(Error::Busy);
         }
-        let mut outcome = held.execute(command, args, scene, log, reply);
+        let mut outcome = held.execute_on(&named, command, args, scene, log, reply);
         if matches!(outcome, Err(Error::TooLong)) {
             outcome = Ok(apart(command, args, scene, Space::some(&mut held), log));
         }
@@ -267,6 +278,22 @@ impl Partitions {
         }
         let mut needed = Indices::default();
         keys_of(spec, args).for_each(|key| needed.insert(self.index_of(key)));
+        needed
+    }
+
+    /// The keys of a request, with their hashes.
+    #[inline]
+    pub(crate) fn named<'a>(&self, spec: &Spec, args: Args<'a>) -> Named<'a> {
+        keys_of(spec, args).map(|key| (key, self.hash.of(key))).collect()
+    }
+
+    /// As [`Partitions::needed_by`], of a request whose keys have been hashed.
+    pub(crate) fn needed_for(&self, spec: &Spec, named: &[(&[u8], u64)]) -> Indices {
+        if spec.flags.contains(Flags::ALL_KEYS) {
+            return self.all();
+        }
+        let mut needed = Indices::default();
+        named.iter().for_each(|&(_, hash)| needed.insert(KeyHash::partition(hash, self.parts.len())));
         needed
     }
 
@@ -374,6 +401,7 @@ impl Partitions {
         }
     }
 
+    #[inline]
     fn part_of(&self, hash: u64) -> MutexGuard<'_, Partition> {
         self.part(KeyHash::partition(hash, self.parts.len()))
     }
@@ -387,6 +415,19 @@ impl Partitions {
     /// Locks one partition after the other, never two at once.
     fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Partition>> {
         (0..self.parts.len()).map(|index| self.part(index))
+    }
+}
+
+/// The key of a request, if it has one and no other.
+#[inline]
+fn only_key<'a>(spec: &Spec, args: Args<'a>) -> Option<&'a [u8]> {
+    match spec.keys {
+        // Most commands are such, and they have as many arguments as they must have.
+        Keys::Range { first, last, .. } if first == last => args.get(usize::try_from(first).ok()?),
+        _ => {
+            let mut keys = keys_of(spec, args);
+            keys.next().filter(|_| keys.len() == 0)
+        }
     }
 }
 

@@ -338,8 +338,8 @@ impl Shard {
         if matches!(connection.state().wait(), Some(Wait::Acks { .. } | Wait::Successor)) {
             return;
         }
-        let is_empty = connection.output.is_empty();
-        if self.durability.is_gated && !is_empty && self.awaits_disk(slot) {
+        let has_output = !connection.output.is_empty();
+        if self.durability.is_gated && has_output && self.awaits_disk(slot) {
             return;
         }
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -357,6 +357,12 @@ impl Shard {
         }
         Client::add(&self.server.shards[self.index].net_out_bytes, sent);
         let has_drained = connection.output.queued_bytes() <= BACKLOG_BYTES / 2;
+        let is_awaited = self.passing.is_some() || connection.follow.is_some();
+        if !is_awaited && connection.state().reads() && matches!(flushed, Ok(Flushed::All)) {
+            // So are most: nobody waits for the room.
+            connection.lags = false;
+            return;
+        }
         if has_drained && matches!(connection.state().wait(), Some(Wait::Output)) {
             self.resume(slot);
         }

@@ -114,7 +114,7 @@ pub(crate) struct Shard {
     pub(crate) replies_to_others: Appender,
     scratch: Vec<u8>,
     parser: Parser,
-    pub(crate) last_row: sterna_command::LastRow,
+    pub(crate) recent_rows: sterna_command::RecentRows,
     ready: Ready,
     /// What is left of requests that are executed in parts.
     parts: BTreeMap<ConnectionRef, Parts>,
@@ -185,7 +185,7 @@ impl Shard {
             replies_to_others: Appender::default(),
             scratch: vec![0; READ_BYTES],
             parser: Parser::default(),
-            last_row: sterna_command::LastRow::default(),
+            recent_rows: sterna_command::RecentRows::default(),
             ready: Ready::default(),
             parts: BTreeMap::new(),
             without_request: None,

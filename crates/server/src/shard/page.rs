@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sterna_protocol::Proto;
 use sterna_protocol::pusher::{self, SocketId};
@@ -132,7 +132,7 @@ impl Shard {
                     used += more;
                     if let Some(incoming) = incoming {
                         self.take_incoming(serving, incoming);
-                        self.clock.instant = Instant::now();
+                        self.clock.advance();
                     }
                 }
                 Err(violation) => {

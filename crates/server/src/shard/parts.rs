@@ -303,7 +303,7 @@ impl Shard {
         let is_done = loop {
             let is_done = self.next_part(slot, &mut parts, &mut serving.out);
             self.after_part(&mut serving);
-            self.clock.instant = Instant::now();
+            self.clock.advance();
             let goes_on = self.connection_of(me).is_some_and(|connection| !connection.state().closes());
             if is_done || !goes_on || serving.is_over(self.clock.instant) {
                 break is_done;

@@ -83,8 +83,8 @@ impl Shard {
 
     /// Serves those who were ready when it began, a batch each, for a bounded time.
     pub(super) fn serve_ready(&mut self) {
-        let start = Instant::now();
-        self.clock.instant = start;
+        self.clock.advance();
+        let start = self.clock.instant;
         // Nobody is served twice in a turn: a client that has sent its last request and its end gets the reply first.
         let Ready { quiet, busy, strangers, .. } = &self.ready;
         let (quiet, busy, strangers) = (quiet.len(), busy.len(), strangers.len());

@@ -371,7 +371,7 @@ impl Shard {
         self.executing = Some(self.connections[slot].me);
         self.credit.begin_request();
         let out = self.replies.lend();
-        self.clock.instant = Instant::now();
+        self.clock.advance();
         let is_unauthenticated =
             self.connections.get(slot).is_some_and(|connection| connection.is_unauthenticated());
         let requests_left = if is_unauthenticated { UNAUTHENTICATED_REQUESTS_PER_TURN } else { usize::MAX };

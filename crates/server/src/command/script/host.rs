@@ -91,13 +91,15 @@ impl<'a, 'p> Guest<'a, 'p> {
         if row.spec.group == Group::Server && self.held.is_empty() {
             self.shard.server.note_keyspace();
         }
-        let began = Instant::now();
+        self.shard.clock.advance();
+        let began = self.shard.clock.instant;
         let connection = &mut self.shard.connections[self.slot];
         let client_proto = std::mem::replace(&mut connection.proto, proto);
         let result = self.execute(row, args, out);
         let connection = &mut self.shard.connections[self.slot];
         connection.proto = client_proto;
-        self.shard.handle().commands.count(row.id, began.elapsed(), result.is_err());
+        let took = self.shard.clock.advance_from(began);
+        self.shard.handle().commands.count(row.id, took, result.is_err());
         self.shard.show_to_monitors_as(self.slot, row, args, Some("lua"));
         result.map_err(|failure| Failed::Counted(failure.wire().to_vec()))
     }
@@ -109,14 +111,16 @@ impl<'a, 'p> Guest<'a, 'p> {
         let Runs::Keys(command) = runs(row) else {
             return self.shard.execute(self.slot, row, args, out, true);
         };
-        let needed = self.shard.server.partitions.needed_by(&command.spec, args);
+        let partitions = &self.shard.server.partitions;
+        let named = partitions.named(&command.spec, args);
+        let needed = partitions.needed_for(&command.spec, &named);
         self.hold(needed);
         let shard = &mut *self.shard;
         shard.remember_reads(self.slot, &command.spec, args);
         let scene = shard.scene_of(self.slot, false);
         shard.lend_fieldset(self.slot, &command.spec, args);
         let mut reply = Reply::new(out, scene.caller.proto);
-        let outcome = self.held.execute(command, args, scene, &mut shard.changes, &mut reply);
+        let outcome = self.held.execute_on(&named, command, args, scene, &mut shard.changes, &mut reply);
         shard.take_fieldset_back(&command.spec);
         self.let_go();
         let shard = &mut *self.shard;
@@ -221,11 +225,11 @@ impl Failed {
     }
 }
 
-fn resolve(shard: &Shard, args: Args<'_>) -> Result<&'static Row, Failed> {
+fn resolve(shard: &mut Shard, args: Args<'_>) -> Result<&'static Row, Failed> {
     use crate::command::table::Unresolved;
     let renames = &shard.server.renames;
     let resolved = if renames.is_empty() {
-        table().resolve(args.len(), |at| args.get(at))
+        shard.recent_rows.resolve(table(), args.len(), |at| args.get(at))
     } else {
         renames.resolve(table(), args)
     };
