@@ -5,7 +5,7 @@
     .tools/python/bin/python bench/pages/measure.py --pages 18000 --messages 0 resp sse pusher
     .tools/python/bin/python bench/pages/measure.py --pages 1000 --settle 0 --rounds 9 resp sse pusher
 
-Kinds: subscribers of the Redis protocol, server-sent events, server-sent events of one and of two channels that remember, Pusher's
+Kinds: subscribers of the Redis protocol (of a channel that remembers as well), server-sent events, server-sent events of one and of two channels that remember, Pusher's
 protocol, and Socket.IO (its own server, without adapter, WebSocket alone). Each is a process of its own, started anew for each round.
 Memory is the growth of VmRSS by a page, from the first thousand on (a tenth of fewer than that), each time once the allocator has
 given back what it took to let them in (`--settle` seconds); beside it stands the growth from before the first page, by all pages, which
@@ -129,6 +129,7 @@ def events(query: str) -> bytes:
 
 KINDS = {
     "resp": lambda: Sterna(request(b"SUBSCRIBE", b"news"), b":1\r\n", over_http=False),
+    "resp-kept": lambda: Sterna(request(b"SUBSCRIBE", b"kept"), b":1\r\n", over_http=False),
     "sse": lambda: Sterna(events("channel=news"), b"event: resume"),
     "sse-kept": lambda: Sterna(events("channel=kept"), b"event: resume"),
     "sse-kept-two": lambda: Sterna(events("channel=kept&channel=kept2"), b"event: resume"),
