@@ -71,7 +71,7 @@ impl Stopwatch {
         // Cores may differ by some ticks.
         let ticks = now.saturating_sub(self.last);
         self.last = now;
-        Some(Duration::from_nanos((u128::from(ticks) * u128::from(self.ns_of_many) >> 32) as u64))
+        Some(Duration::from_nanos(((u128::from(ticks) * u128::from(self.ns_of_many)) >> 32) as u64))
     }
 }
 

@@ -257,6 +257,7 @@ mod tests {
             }
         }
         assert_eq!(seen, all);
-        assert!(unread.is_empty() && unread.len() == 0);
+        assert!(unread.is_empty());
+        assert_eq!(unread.len(), 0);
     }
 }
