@@ -51,6 +51,8 @@ const LAYERS: &[&[&str]] = &[
     &["command"],
     &["metrics"],
     &["inlet"],
+    // What the fuzz targets ask of it.
+    &["fuzzing"],
     // What the crates above ask of it.
     &["engine"],
     &["start"],

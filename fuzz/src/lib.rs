@@ -10,6 +10,8 @@
 //! | `script` | a script, and what it is given | one reply each, and nothing is left for the next script |
 //! | `websocket` | frames of a page | however they are cut, the same messages, none above its limit |
 //! | `pusher` | what a page says, and what is published | an event is one frame of JSON, and what is made of a trigger is read as it |
+//! | `token` | a change to a token, or what is signed | changed, it is refused; its rules name what its claims do, and nothing else |
+//! | `handover` | a request that becomes a stream of events or a WebSocket | what is read is written and read again; a page goes on where it was told that it is; nobody is who no header allows |
 //!
 //! None takes more memory than its input justifies ([`within`]), and structures are asked for their invariants.
 //!

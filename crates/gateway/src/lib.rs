@@ -19,6 +19,8 @@ mod aside;
 mod budget;
 mod dashboard;
 mod events;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guarded;
 mod json;
 mod keys;

@@ -24,6 +24,7 @@ use hyper::{HeaderMap, StatusCode};
 use crate::accept::Shared;
 use crate::response::Refusal;
 use crate::token::{self, Bearer, Expected};
+use crate::url::Pairs;
 
 /// The query parameter that holds a token, for clients that can't set headers.
 pub(crate) const TOKEN: &[u8] = b"_token";
@@ -52,19 +53,27 @@ impl Login {
     }
 }
 
+/// What a request says of who asks.
+pub(crate) enum Said<'r> {
+    /// Something that looks like a token.
+    Token(&'r [u8]),
+    Password(Credentials),
+    Nothing,
+}
+
 /// Finds out who asks. `may_use_cookie`: whether a page may that asks, if one does.
 pub(crate) fn login(
     shared: &Shared,
     headers: &HeaderMap,
-    query: &[(Vec<u8>, Option<Vec<u8>>)],
+    query: &Pairs,
     may_use_cookie: bool,
 ) -> Result<Option<Login>, Refusal> {
     let config = shared.engine.config();
-    let Some(path) = &config.http_token_keys else {
-        return Ok(credentials(headers, query)?.map(Login::Password));
-    };
-    let Some(token) = token(headers, query, may_use_cookie) else {
-        return Ok(credentials(headers, query)?.map(Login::Password));
+    let said = said(headers, query, config.http_token_keys.is_some(), may_use_cookie)?;
+    let (token, path) = match (said, &config.http_token_keys) {
+        (Said::Token(token), Some(path)) => (token, path),
+        (Said::Password(credentials), _) => return Ok(Some(Login::Password(credentials))),
+        _ => return Ok(None),
     };
     let unusable = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ERR The keys of tokens can't be read");
     let keys = shared.token_keys.keys(path).ok_or_else(unusable)?;
@@ -77,12 +86,21 @@ pub(crate) fn login(
     token::read(token, &keys, expected).map(|bearer| Some(Login::Bearer(bearer)))
 }
 
-/// What looks like a token: of the header, else of the query, else of the cookie.
-fn token<'r>(
+/// Reads what is said. Without `takes_tokens` nothing is one.
+pub(crate) fn said<'r>(
     headers: &'r HeaderMap,
-    query: &'r [(Vec<u8>, Option<Vec<u8>>)],
+    query: &'r Pairs,
+    takes_tokens: bool,
     may_use_cookie: bool,
-) -> Option<&'r [u8]> {
+) -> Result<Said<'r>, Refusal> {
+    match token(headers, query, may_use_cookie).filter(|_| takes_tokens) {
+        Some(token) => Ok(Said::Token(token)),
+        None => Ok(credentials(headers, query)?.map_or(Said::Nothing, Said::Password)),
+    }
+}
+
+/// What looks like a token: of the header, else of the query, else of the cookie.
+fn token<'r>(headers: &'r HeaderMap, query: &'r Pairs, may_use_cookie: bool) -> Option<&'r [u8]> {
     let found = if let Some(header) = headers.get(AUTHORIZATION) {
         let (scheme, rest) = header.as_bytes().split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())?
@@ -107,10 +125,7 @@ pub(crate) struct Credentials {
 }
 
 /// The credentials of a request, the header's before those of the query.
-fn credentials(
-    headers: &HeaderMap,
-    query: &[(Vec<u8>, Option<Vec<u8>>)],
-) -> Result<Option<Credentials>, Refusal> {
+fn credentials(headers: &HeaderMap, query: &Pairs) -> Result<Option<Credentials>, Refusal> {
     let Some(header) = headers.get(AUTHORIZATION) else {
         let token = query.iter().find(|(name, _)| name == TOKEN).and_then(|(_, value)| value.as_ref());
         return Ok(token.map(|token| of_token(token)));

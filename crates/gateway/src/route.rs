@@ -118,8 +118,7 @@ impl Asked {
 
     /// The value of a parameter.
     pub(crate) fn parameter(&self, name: &str) -> Option<&[u8]> {
-        let found = self.query.iter().find(|(other, _)| other == name.as_bytes());
-        found.and_then(|(_, value)| value.as_deref())
+        url::value(&self.query, name)
     }
 
     /// Reads the body, which counts for as long as `held` does. Who may send one is known by then.

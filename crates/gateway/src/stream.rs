@@ -8,8 +8,8 @@
 
 use std::fmt::Write;
 
-use hyper::Response;
 use hyper::header::ORIGIN;
+use hyper::{HeaderMap, Response};
 use sterna_protocol::encode;
 use sterna_server::{EventStream, NAMES_WITH_POSITION_MAX, Since};
 use tokio::time::sleep;
@@ -19,19 +19,33 @@ use crate::limits::{LOADING_INTERVAL, NAMES_MAX, RETRY_MS};
 use crate::response::{Payload, Refusal};
 use crate::route::Asked;
 use crate::session::Session;
+use crate::url::{self, Pairs};
 
 const PARAMETERS: [&[u8]; 6] =
     [b"channel", b"pattern", b"stream", b"last_event_id", b"since", crate::login::TOKEN];
 
-/// Opens the stream; it returns only if there is none.
-pub(crate) async fn open(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refusal> {
-    if let Some((unknown, _)) = asked.query.iter().find(|(name, _)| !PARAMETERS.contains(&&name[..])) {
+/// What a request asks for.
+pub(crate) struct Wanted<'q> {
+    pub(crate) channels: Vec<&'q [u8]>,
+    pub(crate) patterns: Vec<&'q [u8]>,
+    pub(crate) streams: Vec<&'q [u8]>,
+    /// Where the page was, if it says so.
+    pub(crate) since: Option<Since>,
+}
+
+/// Reads it. `remembers`: whether a channel does.
+pub(crate) fn wanted<'q>(
+    query: &'q Pairs,
+    headers: &HeaderMap,
+    remembers: impl Fn(&[u8]) -> bool,
+) -> Result<Wanted<'q>, Refusal> {
+    if let Some((unknown, _)) = query.iter().find(|(name, _)| !PARAMETERS.contains(&&name[..])) {
         let name = String::from_utf8_lossy(unknown);
         return Err(Refusal::bad(format!("ERR There is no parameter '{name}'")));
     }
-    let channels = values(&asked, b"channel");
-    let patterns = values(&asked, b"pattern");
-    let streams = values(&asked, b"stream");
+    let channels = values(query, b"channel");
+    let patterns = values(query, b"pattern");
+    let streams = values(query, b"stream");
     let names = channels.len() + patterns.len() + streams.len();
     if names == 0 {
         return Err(Refusal::bad("ERR A channel, a pattern or a stream must be named"));
@@ -39,13 +53,20 @@ pub(crate) async fn open(caller: &Caller, asked: Asked) -> Result<Response<Paylo
     if names > NAMES_MAX {
         return Err(Refusal::bad(format!("ERR More than {NAMES_MAX} channels, patterns and streams")));
     }
-    let config = caller.shared.engine.config();
-    let remembering = channels.iter().filter(|name| config.retention_of(name).is_some()).count();
+    let remembering = channels.iter().filter(|name| remembers(name)).count();
     if remembering + streams.len() > NAMES_WITH_POSITION_MAX {
         let most = NAMES_WITH_POSITION_MAX;
         return Err(Refusal::bad(format!("ERR More than {most} channels that remember, and streams")));
     }
-    let since = since(&asked)?;
+    let since = since(query, headers)?;
+    Ok(Wanted { channels, patterns, streams, since })
+}
+
+/// Opens the stream; it returns only if there is none.
+pub(crate) async fn open(caller: &Caller, asked: Asked) -> Result<Response<Payload>, Refusal> {
+    let config = caller.shared.engine.config();
+    let remembers = |name: &[u8]| config.retention_of(name).is_some();
+    let Wanted { channels, patterns, streams, since } = wanted(&asked.query, &asked.headers, remembers)?;
     // A browser takes any answer but a stream for the last word, and a start for what it is only if it lasts.
     while caller.shared.engine.is_loading() {
         sleep(LOADING_INTERVAL).await;
@@ -64,14 +85,14 @@ pub(crate) async fn open(caller: &Caller, asked: Asked) -> Result<Response<Paylo
         }
     }
     let streams = streams.into_iter().map(<[u8]>::to_vec).collect();
-    let stream = EventStream { head: head(&asked), unread, streams, since };
+    let stream = EventStream { head: head(&asked.headers, asked.has_credentials), unread, streams, since };
     match caller.succeed(Successor { client: session.client, stream }).await {}
 }
 
 /// Where the page was, if it says so.
-fn since(asked: &Asked) -> Result<Option<Since>, Refusal> {
-    let header = asked.headers.get("last-event-id").map(|value| value.as_bytes());
-    let parameter = || asked.parameter("last_event_id").or_else(|| asked.parameter("since"));
+fn since(query: &Pairs, headers: &HeaderMap) -> Result<Option<Since>, Refusal> {
+    let header = headers.get("last-event-id").map(|value| value.as_bytes());
+    let parameter = || url::value(query, "last_event_id").or_else(|| url::value(query, "since"));
     // A page that has seen no ID may send an empty one.
     let Some(text) = header.or_else(parameter).filter(|text| !text.is_empty()) else { return Ok(None) };
     let since = Since::parse(text);
@@ -89,9 +110,8 @@ async fn check_streams(session: &mut Session, keys: &[&[u8]]) -> Result<(), Refu
 }
 
 /// The values of a parameter that may stand there several times.
-fn values<'a>(asked: &'a Asked, name: &[u8]) -> Vec<&'a [u8]> {
-    asked
-        .query
+fn values<'q>(query: &'q Pairs, name: &[u8]) -> Vec<&'q [u8]> {
+    query
         .iter()
         .filter(|(other, _)| other == name)
         .map(|(_, value)| value.as_deref().unwrap_or_default())
@@ -106,15 +126,15 @@ async fn subscribe(session: &mut Session, command: &[u8], names: &[&[u8]]) -> Re
 }
 
 /// What is sent before the first event, and its first line. It has no length: its end is the connection's.
-fn head(asked: &Asked) -> Vec<u8> {
+pub(crate) fn head(headers: &HeaderMap, has_credentials: bool) -> Vec<u8> {
     let mut head = String::from(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n\
          connection: close\r\n",
     );
     // It was checked before; see `origin.rs`.
-    if let Some(origin) = asked.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) {
+    if let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) {
         let _ = write!(head, "access-control-allow-origin: {origin}\r\nvary: Origin\r\n");
-        if asked.has_credentials {
+        if has_credentials {
             head.push_str("access-control-allow-credentials: true\r\n");
         }
     }

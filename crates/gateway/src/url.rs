@@ -1,5 +1,14 @@
 //! Paths and queries: what stands between the slashes and behind the question mark.
 
+/// The names and values of a query.
+pub(crate) type Pairs = [(Vec<u8>, Option<Vec<u8>>)];
+
+/// The value of the first parameter of this name.
+pub(crate) fn value<'q>(query: &'q Pairs, name: &str) -> Option<&'q [u8]> {
+    let found = query.iter().find(|(other, _)| other == name.as_bytes());
+    found.and_then(|(_, value)| value.as_deref())
+}
+
 /// The segments of a path, decoded. `/a//b` has an empty one in its middle; a slash at the end begins none.
 pub(crate) fn segments(path: &str) -> Vec<Vec<u8>> {
     let path = path.strip_prefix('/').unwrap_or(path);

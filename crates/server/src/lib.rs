@@ -11,6 +11,8 @@ mod connection;
 mod directory;
 mod engine;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod histogram;
 mod history;
 mod hooks;

@@ -112,6 +112,12 @@ fn main() -> std::io::Result<()> {
     for (number, text) in PAGE_MESSAGES.iter().enumerate() {
         write("pusher", &number.to_string(), text.as_bytes())?;
     }
+    for (name, bytes) in TOKENS {
+        write("token", name, bytes)?;
+    }
+    for (name, text) in HANDED_OVER {
+        write("handover", name, text.as_bytes())?;
+    }
     // Text in two frames around a ping, a close frame, and a length that nobody has.
     write(
         "websocket",
@@ -131,6 +137,52 @@ const PAGE_MESSAGES: &[&str] = &[
     r#"{"user_id":10,"user_info":{"name":"n"}}"#,
     r#"{"id":"10"}"#,
     "hello",
+];
+
+/// Changes to a token, tokens, claims, headers with claims, and names.
+const TOKENS: &[(&str, &[u8])] = &[
+    ("changed", b"\0\x80\x01A"),
+    ("last", b"\0\xff\x01"),
+    ("longer", b"\0\xff\0="),
+    ("unsigned", b"\x01eyJhbGciOiJub25lIn0.eyJleHAiOjIwMDB9."),
+    (
+        "claims",
+        b"\x02{\"exp\":2000,\"nbf\":1,\"sub\":\"al ice\",\"channels\":[\"news\",\"c*\"],\"patterns\":[\"c*\"],\
+          \"streams\":[\"s\"],\"publish\":[\"p\"]}",
+    ),
+    ("rules", b"\x02{\"exp\":1e300,\"channels\":[\"x) (+@all ~* &*\"]}"),
+    ("words", b"\x02{\"exp\":1001.5,\"channels\":[\"+@all\",\"~*\",\"allchannels\",\"a\\u000bb\"],\"publish\":[\"*\"]}"),
+    ("algorithm", b"\x03{\"alg\":\"none\"}\n{\"exp\":2000}"),
+    ("key", b"\x03{\"alg\":\"HS256\",\"kid\":\"a\"}\n{\"exp\":2000,\"streams\":[\"s\"]}"),
+    ("names", b"\x04chat:*\n+@all\n~*\n>password\nresetchannels\n*"),
+    ("space", b"\x04a +@all"),
+    ("parenthesis", b"\x04a)\n(+@all"),
+];
+
+/// How a server is set up, what follows GET, and headers.
+const HANDED_OVER: &[(&str, &str)] = &[
+    (
+        "events",
+        "\0/v1/events?channel=a%20b&channel=r1&pattern=c*&stream=s&since=earliest\nhost: 127.0.0.1:8079",
+    ),
+    (
+        "origin",
+        "\x07/v1/events?channel=r\nhost: [::1]\norigin: https://app.example\nlast-event-id: 00c0ffee00c0ffee:5-1",
+    ),
+    (
+        "cookie",
+        "\x06/v1/events?stream=s&last_event_id=00c0ffee00c0ffee:89abcdef:0.5-1,1.6-2\norigin: http://127.0.0.1:3000\n\
+         host: localhost\ncookie: a=b; sterna_token=eyJh.eyJl.c2ln",
+    ),
+    ("any", "\x0a/v1/events?channel=a\norigin: https://other.example\ncookie: sterna_token=eyJh.eyJl.c2ln"),
+    ("query", "\x02/v1//e+v%2Fents/?channel&_token=eyJh.eyJl.c2ln&since="),
+    ("basic", "\0/v1/events?pattern=+%2B&_token=a%3Ab\nauthorization: Basic YWxpY2U6YTpi"),
+    ("bearer", "\0/v1/events?stream=%00\nauthorization: bearer alice:secret"),
+    (
+        "websocket",
+        "\0/app/key?protocol=7\nupgrade: websocket\nconnection: keep-alive, Upgrade\nsec-websocket-version: 13\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    ),
 ];
 
 /// Small inputs of each kind that the target `script` takes.

@@ -3,10 +3,12 @@
 
 pub mod config;
 pub mod effects;
+pub mod handover;
 pub mod pusher;
 pub mod request;
 pub mod restore;
 pub mod script;
+pub mod token;
 pub mod websocket;
 
 use crate::journal::{MANIFEST, SEGMENTS, SNAPSHOT, with_file};
@@ -18,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "segment", run: segment },
     Target { name: "snapshot", run: snapshot },
     Target { name: "manifest", run: manifest },
@@ -29,6 +31,8 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "script", run: script::run },
     Target { name: "websocket", run: websocket::run },
     Target { name: "pusher", run: pusher::run },
+    Target { name: "token", run: token::run },
+    Target { name: "handover", run: handover::run },
 ];
 
 /// A segment of a journal whose other files are sound.

@@ -6,7 +6,7 @@ mod api;
 mod channels;
 mod events;
 mod signed;
-mod socket;
+pub(crate) mod socket;
 
 use hyper::{Method, Response, StatusCode};
 

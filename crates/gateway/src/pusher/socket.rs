@@ -57,7 +57,7 @@ pub(crate) async fn open(caller: &Caller, asked: &Asked) -> Result<Response<Payl
 }
 
 /// The answer to a handshake that is one.
-fn head(headers: &HeaderMap) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn head(headers: &HeaderMap) -> Result<Vec<u8>, Refusal> {
     let names = |name: HeaderName, word: &str| {
         let words = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
         words.flat_map(|value| value.split(',')).any(|other| other.trim().eq_ignore_ascii_case(word))
