@@ -6,6 +6,8 @@
 //! - A page can make its own name mean this machine's address (DNS rebinding), and then is no other site. It has no password,
 //!   though: so who sends none must say an address or `localhost` in `Host`.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -53,8 +55,11 @@ pub(crate) fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<std::net::IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") {
+    let is_address = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(bare) => bare.parse::<Ipv6Addr>().is_ok(),
+        None => name.parse::<IpAddr>().is_ok(),
+    };
+    if is_address || name.eq_ignore_ascii_case("localhost") {
         return Ok(());
     }
     Err(Refusal::new(StatusCode::UNAUTHORIZED, "NOAUTH Under a name the server asks for credentials"))
@@ -127,7 +132,16 @@ mod tests {
         for host in ["127.0.0.1:80", "[::1]:80", "[::1]", "10.0.0.1", "localhost:8079", "LOCALHOST"] {
             assert!(check_host(&headers(&[("host", host)])).is_ok(), "{host}");
         }
-        for host in ["evil.example:80", "localhost.evil.example", "", ":80", "127.0.0.1.evil.example"] {
+        for host in [
+            "evil.example:80",
+            "localhost.evil.example",
+            "",
+            ":80",
+            "127.0.0.1.evil.example",
+            "127.0.0.1]",
+            "[10.0.0.1]",
+            "[[::1]]",
+        ] {
             assert!(check_host(&headers(&[("host", host)])).is_err(), "{host}");
         }
     }

@@ -178,6 +178,7 @@ const HANDED_OVER: &[(&str, &str)] = &[
     ("query", "\x02/v1//e+v%2Fents/?channel&_token=eyJh.eyJl.c2ln&since="),
     ("basic", "\0/v1/events?pattern=+%2B&_token=a%3Ab\nauthorization: Basic YWxpY2U6YTpi"),
     ("bearer", "\0/v1/events?stream=%00\nauthorization: bearer alice:secret"),
+    ("bracket", "\0/v1/events?channel=a\nhost: 127.0.0.1]"),
     (
         "websocket",
         "\0/app/key?protocol=7\nupgrade: websocket\nconnection: keep-alive, Upgrade\nsec-websocket-version: 13\n\
