@@ -17,6 +17,7 @@ use sterna_tests::{crash_rounds, number, skipped};
 use tempfile::TempDir;
 
 use crate::keys::{Ends, Load, await_same, await_writes, check, keys_node, leader, make_log};
+use crate::snapshots::files;
 use crate::tools::{await_joined, figure, name};
 
 const NODES: usize = 3;
@@ -290,18 +291,6 @@ fn await_writes_of(nodes: &[Server], which: &[usize]) {
         || which.iter().filter_map(|at| figure(&nodes[*at], "cluster_log_slot")?.parse::<u64>().ok()).max();
     let before = slot().unwrap_or(0);
     wait_for("frames", || (slot()? > before + 20).then_some(()));
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.path() {
-            path if path.is_dir() => found.extend(files(&path)),
-            path => found.push(path),
-        }
-    }
-    found.sort();
-    found
 }
 
 /// Flips a bit somewhere in a file whose name ends so.

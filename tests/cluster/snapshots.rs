@@ -45,7 +45,8 @@ impl Cluster {
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// All files in a folder and in those within, in order.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         match entry.path() {
@@ -53,6 +54,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             path => found.push(path),
         }
     }
+    found.sort();
     found
 }
 

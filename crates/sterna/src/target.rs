@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sterna_rdb::{Entry, Kind};
-use sterna_server::Loaded;
+use sterna_server::{Dataset, Loaded};
 
 use crate::Failure;
 use crate::dumped::PIPELINE;
@@ -139,6 +139,19 @@ impl Target {
         self.link.send(&words)?;
         self.waiting.push((kind, db, key));
         if self.waiting.len() >= PIPELINE { self.settle() } else { Ok(()) }
+    }
+
+    /// Brings what was loaded from a file or a journal.
+    pub(crate) fn bring_all(&mut self, dataset: &Dataset) -> Result<(), Failure> {
+        if let Some(libraries) = dataset.libraries() {
+            self.bring_libraries(libraries)?;
+        }
+        let total = dataset.counts().values().sum();
+        dataset.each(&mut |entry| {
+            self.bring(entry)?;
+            self.progress.show(self.tally.total(), total, self.tally.total());
+            Ok(())
+        })
     }
 
     /// `libraries`: of functions, as FUNCTION DUMP gives them before its footer.

@@ -109,16 +109,7 @@ fn from_running(options: &Options, target: &mut Target) -> Result<(), Failure> {
 }
 
 fn from_rest(journal: &Path, target: &mut Target) -> Result<(), Failure> {
-    let dataset = at_rest(journal)?;
-    if let Some(libraries) = dataset.libraries() {
-        target.bring_libraries(libraries)?;
-    }
-    let total = dataset.counts().values().sum();
-    dataset.each(&mut |entry| {
-        target.bring(entry)?;
-        target.progress.show(target.tally.total(), total, target.tally.total());
-        Ok(())
-    })
+    target.bring_all(&at_rest(journal)?)
 }
 
 fn to_file(path: &Path, options: &Options) -> Result<(), Failure> {

@@ -157,15 +157,7 @@ fn from_commands(found: &Found, options: &Options, target: &mut Target) -> Resul
     let (dataset, loaded) = load(found, options, &mut target.progress)?;
     target.tally.add(loaded);
     target.tally.expired += dataset.expired();
-    if let Some(libraries) = dataset.libraries() {
-        target.bring_libraries(libraries)?;
-    }
-    let total = dataset.counts().values().sum();
-    dataset.each(&mut |entry| {
-        target.bring(entry)?;
-        target.progress.show(target.tally.total(), total, target.tally.total());
-        Ok(())
-    })
+    target.bring_all(&dataset)
 }
 
 fn from_file(path: &Path, target: &mut Target) -> Result<(), Failure> {
