@@ -5,8 +5,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// A password as it is kept. Equality takes the same time wherever two of them differ.
-#[derive(Debug, Clone, Copy)]
+/// A password as it is kept. `==` is for whoever sets passwords: what a client sends is asked for by [`Hash::is_among`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hash([u8; 32]);
 
 /// Most bits that ACL GENPASS gives.
@@ -39,20 +39,12 @@ impl Hash {
         hex(&self.0)
     }
 
-    /// Whether it is one of `hashes`; looks at all of them.
+    /// Whether it is one of `hashes`; looks at all of them, and takes the same time wherever they differ.
     pub(super) fn is_among(&self, hashes: &[Hash]) -> bool {
         let none = Choice::from(0);
         hashes.iter().fold(none, |found, hash| found | self.0.ct_eq(&hash.0)).into()
     }
 }
-
-impl PartialEq for Hash {
-    fn eq(&self, other: &Hash) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Hash {}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

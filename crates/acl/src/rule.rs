@@ -114,14 +114,14 @@ impl User {
     }
 
     fn add_password(&mut self, password: Hash) {
-        if !password.is_among(&self.passwords) {
+        if !self.passwords.contains(&password) {
             self.passwords.push(password);
         }
         self.nopass = false;
     }
 
     fn remove_password(&mut self, password: Hash) -> Result<(), RuleError> {
-        if !password.is_among(&self.passwords) {
+        if !self.passwords.contains(&password) {
             return Err(RuleError::NoSuchPassword);
         }
         self.passwords.retain(|known| *known != password);
