@@ -13,7 +13,8 @@
 //! ```text
 //!   pending ─► stored                       the log has it
 //!        │ └─► void                         another node leads, and the log will never have it: it is undone
-//!        └───► unknown ─► stored or void    the log has not answered for so long that its client is told so
+//!        └───► unknown ─► stored or void    the log has not answered for so long that its client is told so; or it no longer holds
+//!                                           what would say whether it had it when another node came to lead
 //! ```
 //!
 //! # Leadership
@@ -81,6 +82,8 @@ pub(crate) struct Replication {
     released: AtomicU64,
     /// Records above the first and up to the second never happened.
     void: [AtomicU64; 2],
+    /// Of those above the first and up to the second nobody can say: they were on their way when another node came to lead.
+    lost: [AtomicU64; 2],
     /// Whoever waits for a record up to here has been told that it is not known.
     unknown_to: AtomicU64,
     /// Bytes of records that the log has not stored.
@@ -121,6 +124,7 @@ impl Replication {
             submitted: AtomicU64::new(0),
             released: AtomicU64::new(0),
             void: [AtomicU64::new(u64::MAX), AtomicU64::new(0)],
+            lost: [AtomicU64::new(u64::MAX), AtomicU64::new(0)],
             unknown_to: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             queue: Mutex::default(),
@@ -204,9 +208,13 @@ impl Replication {
 
     /// What has become of a record.
     pub(crate) fn fate(&self, lsn: Lsn) -> Fate {
-        let [above, up_to] = [0, 1].map(|at| self.void[at].load(Ordering::SeqCst));
-        if above < lsn.0 && lsn.0 <= up_to {
+        let is_in = |range: &[AtomicU64; 2]| {
+            range[0].load(Ordering::SeqCst) < lsn.0 && lsn.0 <= range[1].load(Ordering::SeqCst)
+        };
+        if is_in(&self.void) {
             Fate::Void
+        } else if is_in(&self.lost) {
+            Fate::Unknown
         } else if lsn.0 <= self.released.load(Ordering::SeqCst) {
             Fate::Stored
         } else if lsn.0 <= self.unknown_to.load(Ordering::SeqCst) {
@@ -384,15 +392,17 @@ impl Replication {
         let released = self.released.load(Ordering::SeqCst);
         let lsn = journal.append(&standing(released, true, &queue.witness))?;
         // What is read before the first write depends on this record, which counts.
-        self.void[1].fetch_min(lsn.0.saturating_sub(1), Ordering::SeqCst);
+        for range in [&self.void, &self.lost] {
+            range[1].fetch_min(lsn.0.saturating_sub(1), Ordering::SeqCst);
+        }
         self.begin_at(lsn);
         queue.taken = lsn.0;
         self.is_leading.store(true, Ordering::Release);
         Ok(true)
     }
 
-    /// This node leads no more: what is not stored never happened.
-    pub(crate) fn resign(&self) {
+    /// This node leads no more: what is not stored never happened. `lost`: of what is up to there the log does not say.
+    pub(crate) fn resign(&self, lost: Option<u64>) {
         let mut queue = self.queue.lock();
         self.set_lease(None);
         let records = std::mem::take(&mut queue.records);
@@ -402,7 +412,12 @@ impl Replication {
         }
         self.is_leading.store(false, Ordering::Release);
         self.generation.fetch_add(1, Ordering::SeqCst);
-        self.void[0].store(self.released.load(Ordering::SeqCst), Ordering::SeqCst);
+        let released = self.released.load(Ordering::SeqCst);
+        let lost = lost.map_or(released, |lost| lost.max(released));
+        // Nothing is taken for stored or void that was lost, whoever looks meanwhile: what is not yet in a range is pending.
+        self.lost[1].store(lost, Ordering::SeqCst);
+        self.lost[0].store(released, Ordering::SeqCst);
+        self.void[0].store(lost, Ordering::SeqCst);
         self.void[1].store(u64::MAX, Ordering::SeqCst);
         self.queued_bytes.store(0, Ordering::Relaxed);
     }
@@ -472,6 +487,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::connection::dependence::{Dependence, Loss};
 
     struct Nothing;
 
@@ -510,7 +526,7 @@ mod tests {
         assert!(replication.give_up_waiting());
         assert_eq!(replication.fate(second), Fate::Unknown, "its client is told so");
 
-        replication.resign();
+        replication.resign(None);
         let stray = append();
         assert_eq!([replication.fate(second), replication.fate(stray)], [Fate::Void, Fate::Void]);
         assert!(!replication.lead(&journal).expect("the journal"), "what never happened is undone first");
@@ -525,6 +541,68 @@ mod tests {
         let fates = [first, second, stray, later].map(|lsn| replication.fate(lsn));
         assert_eq!(fates, [Fate::Stored, Fate::Void, Fate::Void, Fate::Pending]);
         assert_eq!(replication.queued_bytes(), b"effects".len());
+    }
+
+    /// Says of a connection what it would be told in place of so many replies.
+    fn loss(replication: &Replication, writes: &[Lsn], seen: Lsn, replies: usize) -> Option<Loss> {
+        let mut depends_on = Dependence::default();
+        depends_on.seen = seen;
+        writes.iter().for_each(|lsn| depends_on.note_written(*lsn));
+        depends_on.loss(replication, replies, !replication.is_leading())
+    }
+
+    #[test]
+    fn no_effect_is_said_only_of_what_the_log_will_never_have() {
+        let (_folder, journal) = journal();
+        let replication = Replication::new();
+        replication.open(&journal, 0, Vec::new()).expect("the journal takes it");
+        let append = || replication.append(&journal, b"effects").expect("the journal takes it");
+        assert!(replication.lead(&journal).expect("the journal takes it"));
+        let [stored, lost, void, other] = [append(), append(), append(), append()];
+        assert_eq!(loss(&replication, &[stored], other, 1), None, "it may yet be stored");
+        replication.stored(&journal, stored.0, b"one").expect("the journal takes it");
+        replication.resign(Some(lost.0));
+        let cases: &[(&[Lsn], Lsn, usize, Option<Loss>)] = &[
+            (&[stored], stored, 1, None),
+            // Another connection's record may be the last that was there when this one's reply was made.
+            (&[stored], other, 1, Some(Loss::Unknown)),
+            (&[stored, void], void, 1, Some(Loss::Unknown)),
+            (&[lost], lost, 1, Some(Loss::Unknown)),
+            (&[lost, void], void, 1, Some(Loss::Unknown)),
+            (&[void], void, 1, Some(Loss::NoEffect)),
+            (&[void], other, 1, Some(Loss::NoEffect)),
+            // One of the others may have had an effect beside the log.
+            (&[void, other], other, 2, Some(Loss::Unknown)),
+            (&[], void, 1, Some(Loss::Read)),
+            (&[], void, 2, Some(Loss::Unknown)),
+            (&[], stored, 1, None),
+            (&[void], void, 0, Some(Loss::Read)),
+        ];
+        for (writes, seen, replies, expected) in cases {
+            assert_eq!(
+                loss(&replication, writes, *seen, *replies),
+                *expected,
+                "{writes:?} {seen:?} {replies}"
+            );
+        }
+
+        // What was answered before is not in question.
+        let mut depends_on = Dependence::default();
+        depends_on.note_written(stored);
+        depends_on.note_free(0);
+        depends_on.note_written(void);
+        assert_eq!(depends_on.loss(&replication, 1, true), Some(Loss::NoEffect));
+        // A blocked client was served in a record that nobody remembers.
+        depends_on.note_free(0);
+        depends_on.note_written_for(void);
+        assert_eq!(depends_on.loss(&replication, 1, true), Some(Loss::Unknown));
+        // A key that was found expired is nobody's write.
+        let mut reads = Dependence::default();
+        let before = reads;
+        reads.note_written(void);
+        reads.disown(before);
+        reads.seen = void;
+        assert_eq!(reads.loss(&replication, 1, true), Some(Loss::Read));
     }
 
     #[test]

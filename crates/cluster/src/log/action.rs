@@ -81,10 +81,12 @@ pub enum Action {
         /// Under this term.
         term: u64,
     },
-    /// This node leads no more; replies that were not released are void.
+    /// This node leads no more; replies that were not released are void, but for those that are lost.
     Follow {
         /// Memory holds effects that never happened: make it anew, as of the last accepted position.
         rebuild: bool,
+        /// Up to this ticket it can't be known: they were on their way, and the log is trimmed beyond where they would be.
+        lost: Option<Ticket>,
     },
     /// The log no longer holds what comes next: load a verified snapshot, after asking [`super::Replica::restore_from`].
     Restore,

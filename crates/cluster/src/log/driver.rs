@@ -420,11 +420,15 @@ impl Driver {
                 }
                 self.seat.lead()?;
             }
-            Action::Follow { rebuild } => {
+            Action::Follow { rebuild, lost } => {
                 tracing::warn!(rebuild, "this node leads no more");
+                let lost = lost.and_then(|through| {
+                    let tickets = self.tickets.iter().take_while(|(ticket, _)| *ticket <= through);
+                    tickets.filter_map(|(_, number)| *number).last()
+                });
                 self.tickets.clear();
                 self.untold = None;
-                self.seat.resign()?;
+                self.seat.resign(lost)?;
             }
             Action::Restore if self.shared.is_none() => return Err(End::Trimmed),
             // What is due now and then sees to it.

@@ -400,10 +400,7 @@ impl Replica {
                 Some((at, _)) if *at == slot => self.doubt(Fault::Frame(slot, FrameError::Damaged), now),
                 _ => self.doubt(Fault::Hole(slot), now),
             },
-            Read::Missing { first, .. } if first > read_to + 1 => {
-                self.yield_to(now);
-                self.restore();
-            }
+            Read::Missing { first, .. } if first > read_to + 1 => self.yield_unresolved(now),
             Read::Missing { last, .. } if last < slot => self.doubt(Fault::Lost(slot), now),
             // Trimmed. The next frame names this one's hash.
             Read::Missing { first, .. } if first > slot => self.checked(now),
@@ -590,10 +587,7 @@ impl Replica {
                 Some((_, bytes)) => self.displaced(slot, bytes, now),
                 None => self.doubt(Fault::Hole(slot), now),
             },
-            Read::Missing { first, .. } if first > slot => {
-                self.yield_to(now);
-                self.restore();
-            }
+            Read::Missing { first, .. } if first > slot => self.yield_unresolved(now),
             Read::Missing { last, .. } if last < self.position.read_to => {
                 self.doubt(Fault::Lost(self.position.read_to), now);
             }
@@ -626,11 +620,22 @@ impl Replica {
 
     /// Leads, or wants to, no more.
     fn yield_to(&mut self, now: Duration) {
+        self.resign(None, now);
+    }
+
+    /// The same, and the log no longer holds the slot that says what became of the append in flight.
+    fn yield_unresolved(&mut self, now: Duration) {
+        let lost = self.flight.as_ref().map(|flight| flight.through);
+        self.resign(lost.filter(|through| *through > self.settled), now);
+        self.restore();
+    }
+
+    fn resign(&mut self, lost: Option<Ticket>, now: Duration) {
         let led = matches!(self.stage, Stage::Leading { .. });
         let rebuild = self.submitted > self.settled;
         self.follow(now);
         if led {
-            self.out.push_back(Action::Follow { rebuild });
+            self.out.push_back(Action::Follow { rebuild, lost });
         }
     }
 

@@ -100,8 +100,8 @@ impl Shard {
         };
         // What answered it, and what it did to a group, is in a record that has been appended by now.
         if self.durability.journal.is_some() {
-            let lsn = self.last_record();
-            self.note_written(slot, lsn.0);
+            let last = self.last_record();
+            self.connections[slot].depends_on.note_written_for(last);
         }
         match answer {
             Answer::Reply(reply) => self.end_block(slot, &reply),

@@ -465,7 +465,7 @@ impl Shard {
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
         Client::add(&connection.client.commands, 1);
         let began = self.clock.instant;
-        let written = connection.depends_on.written;
+        let before = connection.depends_on;
         let is_write = row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
             || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes()
             || self.is_retained(row, args);
@@ -480,7 +480,7 @@ impl Shard {
         }
         if !is_write && let Some(connection) = self.connections.get_mut(slot) {
             // A key that was found expired is no write of who found it; it is among what it may have seen.
-            connection.depends_on.written = written;
+            connection.depends_on.disown(before);
         }
         if self.durability.is_gated
             && (matches!(runs(row), Runs::Keys(_) | Runs::Script(_)) || row.spec.group == Group::Transactions)

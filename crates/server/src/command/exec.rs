@@ -341,7 +341,7 @@ impl Shard {
             pushes: std::mem::take(&mut self.deferred),
             changes: std::mem::replace(&mut self.changes, changes),
             took: self.clock.instant.elapsed(),
-            written: connection.depends_on.written,
+            depended_on: connection.depends_on,
         };
         *transaction.reply.buffer() = reply;
         self.wait(slot, crate::connection::state::Wait::Exec, None);
@@ -421,14 +421,14 @@ impl Shard {
 
     /// As `run_and_count` for a command that is over at once.
     fn end_transaction(&mut self, transaction: LongTransaction) {
-        let LongTransaction { who, row, request, course, reply, pushes, took, written, .. } = transaction;
+        let LongTransaction { who, row, request, course, reply, pushes, took, depended_on, .. } = transaction;
         let slot = who.slot;
         self.unwatch_all(&course.transaction);
         if !course.is_retained
             && !course.transaction.has_writes()
             && let Some(connection) = self.connections.get_mut(slot)
         {
-            connection.depends_on.written = written;
+            connection.depends_on.disown(depended_on);
         }
         if self.durability.is_gated {
             self.note_seen(slot);

@@ -246,9 +246,10 @@ impl LogSeat {
         self.replication.leadership()
     }
 
-    /// This node leads no more: what the log does not have never happened, and is undone.
-    pub fn resign(&self) -> Result<(), SeatError> {
-        self.replication.resign();
+    /// This node leads no more: what the log does not have never happened, and is undone. `lost`: of the records up to this number
+    /// that are not stored nobody can say whether the log had them; they are undone as well, and come back if it did.
+    pub fn resign(&self, lost: Option<u64>) -> Result<(), SeatError> {
+        self.replication.resign(lost);
         // Twice: mail that was on its way when a shard first looked has been read when it looks again.
         self.server.await_shards();
         self.server.await_shards();

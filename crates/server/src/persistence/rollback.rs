@@ -60,8 +60,8 @@ pub(super) fn begin(server: &Arc<Server>) {
         return;
     }
     if let Some(replication) = &server.replication {
-        // What this node can't keep another may have already: nothing of it can be undone here alone.
-        replication.resign();
+        // What this node can't keep the log may have: nothing of it can be undone here alone, and nobody is told that it had no effect.
+        replication.resign(Some(u64::MAX));
         tracing::error!("this node can't keep what the cluster's log has: it stops");
         return server.stop();
     }

@@ -20,6 +20,7 @@
 //! it is replaced by MISCONF; after that, replies to reads leave, since nothing can be seen that is not safe, but for
 //! deletions of keys whose time is over.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, Ordering::Relaxed, fence};
 use std::time::{Duration, Instant};
@@ -28,8 +29,9 @@ use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
 use sterna_protocol::Reply;
 use sterna_protocol::decode::decode;
 
-use crate::connection::dependence::Dependence;
+use crate::connection::dependence::{Dependence, Loss};
 use crate::connection::state::{ConnectionRef, Wait};
+use crate::connection::{CloseReason, Connection};
 use crate::invalidation::Invalidation;
 use crate::mailbox::Mail;
 use crate::persistence::IN_NO_RECORD;
@@ -43,16 +45,15 @@ use crate::shard::Shard;
 /// is there is synced at once, 25 records and 6.2 µs.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 
-/// What is said in place of a reply that depends on what is not in the log of the cluster.
+/// What is said in place of a reply that depends on what is not in the log of the cluster, and never will be.
 /// Clients of a cluster try again where the first word is this.
 const NOT_STORED: &str =
     "CLUSTERDOWN The cluster is down: another node leads now, and the command had no effect";
 /// The same, of what only read.
 const NOT_READ: &str =
     "CLUSTERDOWN The cluster is down: this node may lead no more, and what it has read may be out of date";
-const OVERTAKEN: &str =
-    "ERR the leader was lost before it answered: the command may have been executed or not";
-const NOT_KNOWN: &str = "ERR the log does not answer: the command may have been executed or not";
+/// The same where it can't be known, or several replies are concerned. Only clients without a socket are told: others are closed.
+const NOT_KNOWN: &str = "ERR the log has not answered: the command may have been executed or not";
 
 /// What a shard knows of the journal; renewed with the configuration.
 #[derive(Default)]
@@ -117,7 +118,7 @@ impl Shard {
     #[inline]
     pub(crate) fn note_written(&mut self, slot: usize, lsn: u64) {
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.depends_on.written = Lsn(lsn);
+            connection.depends_on.note_written(Lsn(lsn));
         }
     }
 
@@ -153,11 +154,10 @@ impl Shard {
         let Some(journal) = self.durability.journal.as_ref().filter(|_| !depends_on.is_nothing()) else {
             return false;
         };
-        if depends_on.is_given_up(journal) {
-            self.answer_given_up(slot);
-        }
         if self.durability.replication.is_some() {
             self.answer_what_never_happened(slot);
+        } else if depends_on.is_given_up(journal) {
+            self.answer_given_up(slot);
         }
         if self.is_met(slot) {
             return false;
@@ -182,52 +182,78 @@ impl Shard {
                 .is_none_or(|journal| depends_on.is_met(journal, is_rolling_back))
     }
 
-    /// What the connection waits for is not in the log and never will be, or it is not known: it is told so.
+    /// What the connection waits for is not in the log and never will be, or it is not known: it is told so, or closed.
     #[cold]
     fn answer_what_never_happened(&mut self, slot: usize) {
         let Some(replication) = &self.durability.replication else { return };
-        let depends_on = &mut self.connections[slot].depends_on;
+        let connection = &mut self.connections[slot];
+        let depends_on = &mut connection.depends_on;
         if depends_on.is_doubtful && replication.leads() {
             // Nobody else has led meanwhile.
             depends_on.is_doubtful = false;
         }
-        let has_only_read = depends_on.written == Lsn::ZERO;
-        let fates = [replication.fate(depends_on.written), replication.fate(depends_on.seen)];
-        let text = if fates.contains(&Fate::Void) {
-            NOT_STORED
-        } else if depends_on.is_doubtful && !replication.is_leading() {
-            if has_only_read { NOT_READ } else { OVERTAKEN }
-        } else if fates.contains(&Fate::Unknown) {
-            if has_only_read { NOT_READ } else { NOT_KNOWN }
-        } else {
+        let depends_on = *depends_on;
+        let is_over = !replication.is_leading();
+        // One that is closing has been told what there is to tell.
+        if depends_on.loss(replication, 1, is_over).is_none() || connection.state().condemned().is_some() {
             return;
+        }
+        if connection.page.is_some() || connection.is_event_stream {
+            // What it is sent are messages, in a framing of its own, and those of what never happened have been sent elsewhere.
+            connection.depends_on = Dependence::none(depends_on.free_bytes);
+            return;
+        }
+        let queued = connection.output.take();
+        let loss = depends_on.loss(replication, connection.replies_in(&queued).count(), is_over);
+        let asks_once = connection.transport.is_pipe() && !connection.is_session;
+        let text = match loss {
+            Some(Loss::NoEffect) => NOT_STORED,
+            Some(Loss::Unknown) if asks_once => NOT_KNOWN,
+            Some(Loss::Unknown) => return self.leave_unanswered(slot, &queued),
+            Some(Loss::Read) | None => NOT_READ,
         };
-        self.replace_replies(slot, text.as_bytes());
+        self.replace_replies(slot, &queued, text.as_bytes());
+    }
+
+    /// Closes a client of which nobody knows what became of its commands, as a node that dies would: every client library has a rule for
+    /// that, which its user has chosen, while an error is an answer like any other to them. A client of another node is closed there, but
+    /// for what only reads.
+    #[cold]
+    fn leave_unanswered(&mut self, slot: usize, queued: &[u8]) {
+        let connection = &mut self.connections[slot];
+        let free = connection.depends_on.free_bytes.min(queued.len());
+        connection.depends_on = Dependence::none(free);
+        if free == 0 {
+            return self.condemn(slot, CloseReason::LeaderLost);
+        }
+        // What was answered before still goes out.
+        let range = self.replies_to_others.append(free, |buf| buf.extend_from_slice(&queued[..free]));
+        self.flusher.push_replies(&mut self.connections[slot], range);
+        self.drain(slot, CloseReason::LeaderLost);
     }
 
     /// What the connection's replies depend on was given up: each becomes MISCONF. Messages and other pushes stay.
     #[cold]
     fn answer_given_up(&mut self, slot: usize) {
         let refusal = self.disk_failure(Refusal::DiskFailed);
-        self.replace_replies(slot, refusal.wire());
+        let queued = self.connections[slot].output.take();
+        self.replace_replies(slot, &queued, refusal.wire());
     }
 
-    /// Each reply that has not left becomes this error. Messages and other pushes stay.
+    /// Each reply of what was queued and has not left becomes this error. Messages and other pushes stay.
     #[cold]
-    fn replace_replies(&mut self, slot: usize, error: &[u8]) {
+    fn replace_replies(&mut self, slot: usize, queued: &[u8], error: &[u8]) {
         let connection = &mut self.connections[slot];
-        let queued = connection.output.take();
         let free = connection.depends_on.free_bytes.min(queued.len());
-        let has_messages = !connection.subscriptions.is_empty();
         let mut bytes = queued[..free].to_vec();
-        for frame in frames(&queued[free..]) {
-            if frame.first() == Some(&b'>') || has_messages && is_message(frame) {
-                bytes.extend_from_slice(frame);
-            } else {
-                Reply::new(&mut bytes, connection.proto).error(error);
-            }
+        let mut kept = free;
+        for reply in connection.replies_in(queued) {
+            bytes.extend_from_slice(&queued[kept..reply.start]);
+            Reply::new(&mut bytes, connection.proto).error(error);
+            kept = reply.end;
         }
-        connection.depends_on = Dependence { free_bytes: free, ..Dependence::default() };
+        bytes.extend_from_slice(&queued[kept..]);
+        connection.depends_on = Dependence::none(free);
         let range = self.replies_to_others.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
         self.flusher.push_replies(&mut self.connections[slot], range);
     }
@@ -245,11 +271,17 @@ impl Shard {
     #[cold]
     fn cease_to_lead(&mut self) {
         self.unblock_all();
+        // Who is about to be flushed, and whose socket takes no more: this node may lead again before that.
+        let mut waiting = Vec::new();
         for (_, connection) in self.connections.iter() {
             if let Some(transaction) = &connection.transaction {
                 transaction.break_watches_beyond(|_| false);
             }
+            if !connection.output.is_empty() && !connection.depends_on.is_nothing() {
+                waiting.push(connection.me.slot);
+            }
         }
+        waiting.into_iter().for_each(|slot| self.answer_what_never_happened(slot));
         self.server.tracking.table.clear();
         self.receive_invalidation(Invalidation::Everything);
     }
@@ -277,14 +309,13 @@ impl Shard {
                 continue;
             };
             connection.awaits_disk = false;
-            if let Some(journal) = &self.durability.journal
+            if self.durability.replication.is_some() {
+                self.answer_what_never_happened(who.slot);
+            } else if let Some(journal) = &self.durability.journal
                 && connection.depends_on.is_given_up(journal)
             {
                 // At once: the next failure forgets what this one gave up.
                 self.answer_given_up(who.slot);
-            }
-            if self.durability.replication.is_some() {
-                self.answer_what_never_happened(who.slot);
             }
             let connection = &mut self.connections[who.slot];
             self.flusher.mark(connection);
@@ -349,6 +380,22 @@ impl Shard {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+    }
+}
+
+impl Connection {
+    /// Where in its queue replies stand that have not begun to leave, among messages and other pushes.
+    fn replies_in<'q>(&self, queued: &'q [u8]) -> impl Iterator<Item = Range<usize>> + use<'q> {
+        let mut at = self.depends_on.free_bytes.min(queued.len());
+        let has_messages = !self.subscriptions.is_empty();
+        let ranges = frames(&queued[at..]).map(move |frame| {
+            let start = at;
+            at += frame.len();
+            (start..at, frame)
+        });
+        ranges
+            .filter(move |(_, frame)| !(frame.first() == Some(&b'>') || has_messages && is_message(frame)))
+            .map(|(range, _)| range)
     }
 }
 

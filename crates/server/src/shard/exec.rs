@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
 use sterna_command::Row;
-use sterna_journal::Lsn;
 use sterna_keyspace::{Changes, Steps};
 use sterna_protocol::OwnedArgs;
 
@@ -33,6 +32,7 @@ use super::apart::LARGE_REPLY_BYTES;
 use crate::apart::Task;
 use crate::connection::ReplyMode;
 use crate::connection::chunk::Range;
+use crate::connection::dependence::Dependence;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::transaction::Transaction;
 use crate::partitions::Indices;
@@ -59,8 +59,8 @@ pub(crate) struct LongTransaction {
     pub(crate) changes: Changes,
     /// How long it has run, all slices together.
     pub(crate) took: Duration,
-    /// The connection's last write before it.
-    pub(crate) written: Lsn,
+    /// What its connection depended on before it.
+    pub(crate) depended_on: Dependence,
 }
 
 /// How far a transaction has come.

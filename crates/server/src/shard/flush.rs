@@ -345,7 +345,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let before = connection.output.queued_bytes();
         let flushed = connection.flush();
-        connection.depends_on.free_bytes = connection.output.queued_bytes();
+        connection.depends_on.note_free(connection.output.queued_bytes());
         let sent = (before - connection.output.queued_bytes()) as u64;
         connection.net_out_bytes += sent;
         if self.flusher.probes.has_one_to(who) {

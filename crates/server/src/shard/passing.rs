@@ -442,7 +442,7 @@ impl Shard {
         let is_unknown = |(sent, _, is_not): &(Sent, Vec<u8>, bool)| {
             !is_not && !sent.is_silent && sent.repeat != Repeat::Forget
         };
-        if !is_late && !connection.transport.is_pipe() && requests[..lost].iter().any(is_unknown) {
+        if !connection.transport.is_pipe() && requests[..lost].iter().any(is_unknown) {
             return match connection.output.is_empty() {
                 true => self.condemn(slot, CloseReason::LeaderLost),
                 // What was answered before still goes out.

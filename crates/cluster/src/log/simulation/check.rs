@@ -17,6 +17,8 @@ pub(super) struct Op {
     pub(super) asked: u64,
     /// When the client had its answer; none: it never had.
     pub(super) answered: Option<u64>,
+    /// The client was told that it had no effect.
+    pub(super) is_denied: bool,
 }
 
 pub(super) fn record(register: u8, value: u64) -> [u8; 9] {
@@ -47,7 +49,7 @@ pub(super) fn history(slots: &[Bytes]) -> Vec<(u8, u64)> {
     history
 }
 
-/// Every acknowledged write is in the history once; everything in it was asked for.
+/// Every acknowledged write is in the history once; everything in it was asked for, and not said to have had no effect.
 pub(super) fn kept(history: &[(u8, u64)], ops: &[Op]) -> Result<(), String> {
     let mut found = HashSet::new();
     for (_, value) in history {
@@ -58,6 +60,9 @@ pub(super) fn kept(history: &[(u8, u64)], ops: &[Op]) -> Result<(), String> {
     let asked: HashSet<u64> = ops.iter().filter(|op| op.is_write).map(|op| op.value).collect();
     if let Some(phantom) = found.difference(&asked).next() {
         return Err(format!("{phantom} is in the log, and nobody wrote it"));
+    }
+    if let Some(op) = ops.iter().find(|op| op.is_write && op.is_denied && found.contains(&op.value)) {
+        return Err(format!("{} was said to have had no effect, and is in the log", op.value));
     }
     let lost = ops.iter().find(|op| op.is_write && op.answered.is_some() && !found.contains(&op.value));
     match lost {

@@ -34,14 +34,17 @@ enum Planted {
     WallClock,
     /// The log is trimmed up to where the leader is, not up to what a verified snapshot holds.
     TrimmedAbove,
+    /// What the log no longer says anything about is said to have had no effect.
+    LostDenied,
 }
 
-const PLANTED: [Planted; 5] = [
+const PLANTED: [Planted; 6] = [
     Planted::WindowOfTwo,
     Planted::RefusalTrusted,
     Planted::ChainUnchecked,
     Planted::WallClock,
     Planted::TrimmedAbove,
+    Planted::LostDenied,
 ];
 
 /// Stories of the short form, and those in which a planted bug must have shown itself.

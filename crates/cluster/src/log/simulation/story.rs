@@ -40,6 +40,8 @@ pub(super) struct Summary {
     pub(super) reads: u64,
     pub(super) claims: u64,
     pub(super) rebuilt: u64,
+    /// Of these, those of which the log did not say what became of an append.
+    pub(super) unresolved: u64,
     pub(super) restored: u64,
     pub(super) trimmed: u64,
     pub(super) stopped: u64,
@@ -51,6 +53,7 @@ impl Summary {
         self.reads += other.reads;
         self.claims += other.claims;
         self.rebuilt += other.rebuilt;
+        self.unresolved += other.unresolved;
         self.restored += other.restored;
         self.trimmed += other.trimmed;
         self.stopped += other.stopped;
@@ -372,8 +375,10 @@ impl Story {
                 Action::Accepted { position, frame, own } => self.accepted(node, position, &frame, own),
                 Action::Release { through } => self.release(node, through),
                 Action::Lead { .. } => self.summary.claims += 1,
-                Action::Follow { rebuild } => {
+                Action::Follow { rebuild, lost } => {
                     self.summary.rebuilt += u64::from(rebuild);
+                    self.summary.unresolved += u64::from(lost.is_some());
+                    self.deny(node, lost.filter(|_| self.planted != Some(Planted::LostDenied)));
                     self.void(node);
                 }
                 Action::Restore => self.after(10 * MS, Event::Restore { node, life }),
@@ -550,6 +555,13 @@ impl Story {
         }
     }
 
+    /// Who waits for what is not lost is told that it had no effect.
+    fn deny(&mut self, node: usize, lost: Option<Ticket>) {
+        for (ticket, op) in &self.nodes[node].held {
+            self.ops[*op].is_denied = lost.is_none_or(|lost| *ticket > lost);
+        }
+    }
+
     /// Who waits gets an error, and memory is what the disk says.
     fn void(&mut self, node: usize) {
         let node = &mut self.nodes[node];
@@ -579,7 +591,8 @@ impl Story {
         let (life, index) = (self.nodes[node].life, self.ops.len());
         let register = self.rng.u8(..REGISTERS as u8);
         let payload = index as u64 + 1;
-        let mut op = Op { register, value: payload, is_write, asked: self.now, answered: None };
+        let mut op =
+            Op { register, value: payload, is_write, asked: self.now, answered: None, is_denied: false };
         if !is_write && !self.nodes[node].unconfirmed.is_empty() {
             return false;
         }
