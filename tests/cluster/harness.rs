@@ -1,5 +1,6 @@
 //! Three nodes and three NATS servers with a wire in every connection between any two of them, and all faults that can be made: under
-//! load, one after the other, at random. `STERNA_CRASH_ROUNDS=200` is the long form, `STERNA_CRASH_SEED` a story told again.
+//! load, one after the other, at random. `STERNA_CRASH_ROUNDS=200` is the long form, `STERNA_CRASH_SEED` a story told again,
+//! `STERNA_CRASH_FAULT=FullDisk` one of that fault alone; `STERNA_OLD_BIN` is another version of Sterna, which nodes are now and then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,12 @@ enum Fault {
     MuteLeader,
     /// All that passes between the leader and NATS is slow.
     SlowLeader,
+    /// All that passes between nodes and NATS takes a second.
+    LateLines,
+    /// Little passes between the leader and NATS in a second.
+    NarrowLeader,
+    /// What nodes publish arrives twice or in another order.
+    StutteringLines,
     /// A node and the NATS server that it has chosen are apart.
     CutOneLine,
     KillNats,
@@ -55,6 +62,14 @@ enum Fault {
     SlowNats,
     /// The leader's disk is full: it stops.
     FullDisk,
+    /// The power fails for the leader: what it has not synced is gone.
+    LoseLeader,
+    /// The power fails for all nodes, and all NATS servers are killed.
+    LoseAll,
+    /// The clock of a node is set.
+    SetClock,
+    /// One node after the other is stopped and started, the leader last, and is of the other version if there is one.
+    Upgrade,
     /// A byte of a killed follower's journal is another: it does not start with that, and begins anew.
     FlipJournal,
     /// A byte of a killed NATS server's store is another; later it is emptied, as the doctor says.
@@ -65,7 +80,7 @@ enum Fault {
     EmptyNats,
 }
 
-const FAULTS: [Fault; 21] = [
+const FAULTS: [Fault; 28] = [
     Fault::KillLeader,
     Fault::KillFollower,
     Fault::KillMajority,
@@ -75,6 +90,9 @@ const FAULTS: [Fault; 21] = [
     Fault::DeafLeader,
     Fault::MuteLeader,
     Fault::SlowLeader,
+    Fault::LateLines,
+    Fault::NarrowLeader,
+    Fault::StutteringLines,
     Fault::CutOneLine,
     Fault::KillNats,
     Fault::KillAllNats,
@@ -83,6 +101,10 @@ const FAULTS: [Fault; 21] = [
     Fault::DeafNats,
     Fault::SlowNats,
     Fault::FullDisk,
+    Fault::LoseLeader,
+    Fault::LoseAll,
+    Fault::SetClock,
+    Fault::Upgrade,
     Fault::FlipJournal,
     Fault::FlipNats,
     Fault::EmptyFollower,
@@ -90,7 +112,14 @@ const FAULTS: [Fault; 21] = [
 ];
 
 /// Those of the short form, in this order.
-const SHORT: [Fault; 3] = [Fault::DeafLeader, Fault::FlipJournal, Fault::CutNats];
+const SHORT: [Fault; 6] = [
+    Fault::DeafLeader,
+    Fault::FlipJournal,
+    Fault::CutNats,
+    Fault::StutteringLines,
+    Fault::LoseAll,
+    Fault::Upgrade,
+];
 
 struct Cluster {
     nats: Nats,
@@ -99,6 +128,8 @@ struct Cluster {
     /// By node and NATS server.
     wires: Vec<Vec<Wire>>,
     name: String,
+    /// Of which program each node is not, and will be.
+    others: Option<Vec<PathBuf>>,
     /// Where the nodes keep snapshots.
     _shelf: TempDir,
 }
@@ -112,7 +143,7 @@ impl Cluster {
         let place = format!("file://{}", shelf.path().display());
         let (mut nodes, mut disks, mut wires) = (Vec::new(), Vec::new(), Vec::new());
         for at in 0..NODES {
-            let own: Vec<Wire> = nats.ports().into_iter().map(Wire::to).collect();
+            let own: Vec<Wire> = nats.ports().into_iter().map(Wire::to_nats).collect();
             let hosts = (0..SERVERS).map(|n| format!("127.0.0.1:{}", own[(at + n) % SERVERS].port));
             let url = format!("nats://{}", hosts.collect::<Vec<_>>().join(","));
             // The log is trimmed all the time, and who has lost everything begins with a snapshot.
@@ -123,7 +154,8 @@ impl Cluster {
             wires.push(own);
         }
         await_joined(&nodes);
-        Some(Cluster { nats, nodes, disks, wires, name, _shelf: shelf })
+        let others = std::env::var_os("STERNA_OLD_BIN").map(|old| vec![old.into(); NODES]);
+        Some(Cluster { nats, nodes, disks, wires, name, others, _shelf: shelf })
     }
 
     /// Which node leads, and which do not.
@@ -142,6 +174,28 @@ impl Cluster {
             self.nodes[*at].start_again();
             load.ports.lock().expect("nothing panics with it")[*at] = self.nodes[*at].address().port();
         }
+    }
+
+    /// Stops the node in order, and starts it again, as the other version if there is one.
+    fn upgrade(&mut self, at: usize, load: &Load) {
+        if let Some(others) = &mut self.others {
+            let other = std::mem::replace(&mut others[at], self.nodes[at].program().to_owned());
+            self.nodes[at].become_program(&other);
+            println!("  {} from now on", other.display());
+        }
+        self.nodes[at].signal(Signal::TERM);
+        let ended = self.nodes[at].wait_for_end();
+        assert!(ended.status.success(), "{}", ended.log);
+        self.start_again(&[at], load);
+        wait_for("the node to have its part in the log", || {
+            let role = figure(&self.nodes[at], "cluster_log_role")?;
+            ["following", "leading"].contains(&role.as_str()).then_some(())
+        });
+    }
+
+    fn lose_power(&mut self, nodes: &[usize]) {
+        self.kill(nodes);
+        nodes.iter().for_each(|at| self.disks[*at].lose_power());
     }
 
     fn others_lead(&self, others: [usize; 2]) {
@@ -198,6 +252,19 @@ impl Cluster {
                 self.wires[at].iter().for_each(|wire| wire.delay(Duration::from_millis(random.u64(1..400))));
                 thread::sleep(while_ms);
             }
+            Fault::LateLines => {
+                self.wires.iter().flatten().for_each(|wire| wire.delay(Duration::from_secs(1)));
+                thread::sleep(while_ms);
+            }
+            Fault::NarrowLeader => {
+                let bytes_a_second = random.u64(10_000..300_000);
+                self.wires[at].iter().for_each(|wire| wire.narrow(bytes_a_second));
+                thread::sleep(while_ms);
+            }
+            Fault::StutteringLines => {
+                self.wires.iter().flatten().for_each(|wire| wire.stutter(true));
+                thread::sleep(while_ms);
+            }
             Fault::CutOneLine => {
                 self.wires[random.usize(..NODES)][server].cut();
                 thread::sleep(while_ms);
@@ -235,6 +302,28 @@ impl Cluster {
                 println!("  {}", ended.log.lines().last().unwrap_or_default());
                 self.disks[at].mend();
                 self.start_again(&[at], load);
+            }
+            Fault::LoseLeader => {
+                self.lose_power(&[at]);
+                self.others_lead(others);
+                self.start_again(&[at], load);
+            }
+            Fault::LoseAll => {
+                self.lose_power(&[0, 1, 2]);
+                (0..SERVERS).for_each(|server| self.nats.kill(server));
+                (0..SERVERS).for_each(|server| self.nats.start_again(server));
+                self.start_again(&[0, 1, 2], load);
+            }
+            Fault::SetClock => {
+                let which = random.usize(..NODES);
+                self.disks[which].set_clock(random.i64(-100_000..100_000));
+                await_writes(&self.nodes);
+                self.disks[which].set_clock(0);
+            }
+            Fault::Upgrade => {
+                for at in [others[0], others[1], at] {
+                    self.upgrade(at, load);
+                }
             }
             Fault::FlipJournal => {
                 self.kill(&others[..1]);
@@ -324,6 +413,8 @@ fn what_was_acknowledged_survives_every_fault_of_lines_processes_and_disks() {
     let seed = number("STERNA_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("STERNA_CRASH_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
+    let only = std::env::var("STERNA_CRASH_FAULT").unwrap_or_default();
+    let meant = || FAULTS.into_iter().filter(|fault| only.is_empty() || format!("{fault:?}") == only);
     leader(&cluster.nodes);
     let load = Load {
         is_over: AtomicBool::new(false),
@@ -337,8 +428,8 @@ fn what_was_acknowledged_survives_every_fault_of_lines_processes_and_disks() {
         for round in 0..rounds {
             await_writes(&cluster.nodes);
             let fault = match SHORT.get(round as usize) {
-                Some(fault) => *fault,
-                None => random.choice(FAULTS).expect("there are some"),
+                Some(fault) if only.is_empty() => *fault,
+                _ => random.choice(meant().collect::<Vec<_>>()).expect("there are some"),
             };
             println!("round {round}: {fault:?}");
             cluster.suffer(fault, &mut random, load);

@@ -1,5 +1,6 @@
 //! Keys that are those of all nodes: `cluster-keys yes`. `STERNA_CRASH_ROUNDS=200` is the long form of what survives.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -203,12 +204,16 @@ fn outcome(client: &mut Client, begins: u8) -> Outcome {
 /// Every acknowledged write is in its writer's stream, once and in order; what else is there was not answered, or in a way that leaves it open.
 pub(crate) fn check(node: &Server, writer: usize, (stored, unknown): &(Vec<String>, Vec<String>)) {
     let there = ids(node, &format!("stream:{writer}"));
-    let known: Vec<&String> = there.iter().filter(|value| !unknown.contains(value)).collect();
-    assert_eq!(known, stored.iter().collect::<Vec<_>>(), "writer {writer} at {}", node.name());
-    let mut once = there.clone();
-    once.sort();
-    once.dedup();
-    assert_eq!(once.len(), there.len(), "nothing is there twice");
+    let named = |values: &[String]| values.iter().cloned().collect::<BTreeSet<String>>();
+    let (kept, stored_once, unknown) = (named(&there), named(stored), named(unknown));
+    let at = node.name();
+    assert_eq!(kept.len(), there.len(), "nothing is there twice: writer {writer} at {at}");
+    let lost: Vec<_> = stored_once.difference(&kept).collect();
+    let denied: Vec<_> = kept.difference(&stored_once).filter(|value| !unknown.contains(*value)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}, writer {writer} at {at}");
+    assert!(denied.is_empty(), "stored, and said to have had no effect: {denied:?}, writer {writer} at {at}");
+    let known: Vec<&String> = there.iter().filter(|value| stored_once.contains(*value)).collect();
+    assert!(known == stored.iter().collect::<Vec<_>>(), "not in order: writer {writer} at {at}");
 }
 
 #[test]

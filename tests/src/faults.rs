@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -182,12 +182,21 @@ impl Faults {
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             fs::remove_file(entry.path()).expect("a file can be removed");
         }
+        let mut kept = String::new();
         for line in names.lines() {
             let (inode, name) = line.split_once(' ').expect("inode and name");
             // A name that was synced before any of its bytes.
             let bytes = fs::read(self.synced.join(inode)).unwrap_or_default();
-            fs::write(self.directory.join(name), bytes).expect("the folder can be written");
+            let path = self.directory.join(name);
+            fs::write(&path, &bytes).expect("the folder can be written");
+            // As it is now it is on the disk: the next loss of power leaves it.
+            let inode = fs::metadata(&path).expect("it is there").ino();
+            fs::write(self.synced.join(inode.to_string()), bytes).expect("the folder can be written");
+            fs::hard_link(&path, self.synced.join(format!("{inode}.held")))
+                .expect("the folder can be written");
+            kept += &format!("{inode} {name}\n");
         }
+        fs::write(self.synced.join("names"), kept).expect("the folder can be written");
     }
 
     /// Kills the server, takes away what had not been synced, and starts it again.

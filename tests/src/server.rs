@@ -386,6 +386,16 @@ impl Server {
         panic!("no free port for {}", self.name());
     }
 
+    /// What is run.
+    pub fn program(&self) -> &Path {
+        &self.launch.binary
+    }
+
+    /// Has it be another program from its next start on.
+    pub fn become_program(&mut self, binary: &Path) {
+        self.launch.binary = binary.to_owned();
+    }
+
     /// Stops it in order and starts it again.
     pub fn restart(&mut self) {
         self.signal(Signal::TERM);
