@@ -169,6 +169,16 @@ fn shown_push(value: &Value) -> String {
     }
 }
 
+/// The next key that it is told to forget. It may be told to forget all of them more often than once.
+fn key_to_forget(client: &mut Client) -> String {
+    loop {
+        match shown_push(&client.value()) {
+            all if all == "invalidate Null" => {}
+            told => return told,
+        }
+    }
+}
+
 #[test]
 fn a_client_that_reads_nothing_stops_its_own_session_and_nobody_else() {
     const VALUE: usize = 100_000;
@@ -650,12 +660,12 @@ fn what_is_tracked_and_watched_at_the_node_that_leads_follows_the_rights() {
         let mut client = login(&passes, "few");
         client.request(&["CLIENT", "TRACKING", "ON", "BCAST"]);
         changed(&mut there, &["mine:1"]);
-        assert_eq!(shown_push(&client.value()), "invalidate [mine:1]", "round {round}");
+        assert_eq!(key_to_forget(&mut client), "invalidate [mine:1]", "round {round}");
         become_less(&mut here, &mut client);
         // It is told to forget what it has read; from then on it is told of what it may read.
         assert_eq!(shown_push(&client.value()), "invalidate Null", "round {round}");
         changed(&mut there, &["mine:2", "other:2"]);
-        assert_eq!(shown_push(&client.value()), "invalidate [other:2]", "round {round}");
+        assert_eq!(key_to_forget(&mut client), "invalidate [other:2]", "round {round}");
         here.request(&["ACL", "LOAD"]);
         here.request(&["ACL", "SETUSER", "other", "on", "nopass", "~other:*", "&*", "+@all"]);
     }

@@ -166,10 +166,8 @@ impl Shared {
                 Err(_) => break,
             };
             thread::sleep(Duration::from_millis(self.delay_ms.load(SeqCst)));
-            let narrow = self.bytes_a_second.load(SeqCst);
-            if narrow > 0 {
-                thread::sleep(Duration::from_micros(read as u64 * 1_000_000 / narrow));
-            }
+            let takes = (read as u64 * 1_000_000).checked_div(self.bytes_a_second.load(SeqCst));
+            thread::sleep(Duration::from_micros(takes.unwrap_or(0)));
             while self.is_held[way as usize].load(SeqCst)
                 && !self.stops.load(SeqCst)
                 && !self.is_cut.load(SeqCst)

@@ -16,6 +16,10 @@
 //!    journal write and sync what was appended: fewer syncs, each for more clients.
 //! 5. The journal's thread has synced (or written), finds the flag, and mails; the shard flushes whoever waited.
 //!
+//! With `cluster-keys` a reply waits for the log as well (`replication.rs`). Where the log will never have what it depends on, its client is
+//! told that the command had no effect, if that is certain and nothing else was answered along with it; else the client is closed
+//! (`Dependence::loss`).
+//!
 //! When the disk stops taking writes, what it did not take is undone (`persistence/rollback.rs`). Each reply that depends on
 //! it is replaced by MISCONF; after that, replies to reads leave, since nothing can be seen that is not safe, but for
 //! deletions of keys whose time is over.
