@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 use sterna_journal::{Journal, Lsn, Refusal};
 use sterna_keyspace::{standing, write_tentative};
 
+use crate::connection::dependence::Fate;
 use crate::lock::{Level, Mutex};
 
 /// What may wait for the log. Above it writes wait before they run.
@@ -56,15 +57,6 @@ pub enum Leadership {
     Other(u64),
     /// Nobody that is known.
     None,
-}
-
-/// What has become of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Pending,
-    Stored,
-    Void,
-    Unknown,
 }
 
 /// See the module.
@@ -548,7 +540,7 @@ mod tests {
         let mut depends_on = Dependence::default();
         depends_on.seen = seen;
         writes.iter().for_each(|lsn| depends_on.note_written(*lsn));
-        depends_on.loss(replication, replies, !replication.is_leading())
+        depends_on.loss(|lsn| replication.fate(lsn), replies, !replication.is_leading())
     }
 
     #[test]
@@ -587,22 +579,23 @@ mod tests {
         }
 
         // What was answered before is not in question.
+        let fate = |lsn| replication.fate(lsn);
         let mut depends_on = Dependence::default();
         depends_on.note_written(stored);
         depends_on.note_free(0);
         depends_on.note_written(void);
-        assert_eq!(depends_on.loss(&replication, 1, true), Some(Loss::NoEffect));
+        assert_eq!(depends_on.loss(fate, 1, true), Some(Loss::NoEffect));
         // A blocked client was served in a record that nobody remembers.
         depends_on.note_free(0);
         depends_on.note_written_for(void);
-        assert_eq!(depends_on.loss(&replication, 1, true), Some(Loss::Unknown));
+        assert_eq!(depends_on.loss(fate, 1, true), Some(Loss::Unknown));
         // A key that was found expired is nobody's write.
         let mut reads = Dependence::default();
         let before = reads;
         reads.note_written(void);
         reads.disown(before);
         reads.seen = void;
-        assert_eq!(reads.loss(&replication, 1, true), Some(Loss::Read));
+        assert_eq!(reads.loss(fate, 1, true), Some(Loss::Read));
     }
 
     #[test]

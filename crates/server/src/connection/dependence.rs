@@ -2,8 +2,6 @@
 
 use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
 
-use crate::replication::{Fate, Replication};
-
 /// What a connection's replies depend on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Dependence {
@@ -17,6 +15,15 @@ pub(crate) struct Dependence {
     pub(crate) seen: Lsn,
     /// What it was shown may have been out of date: this node's right to run commands on keys of a cluster ended meanwhile.
     pub(crate) is_doubtful: bool,
+}
+
+/// What has become of a record in the log of a cluster (see `replication.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Pending,
+    Stored,
+    Void,
+    Unknown,
 }
 
 /// What is to be said in place of replies that depend on what the log of a cluster does not have.
@@ -70,13 +77,13 @@ impl Dependence {
     ///
     /// That a command had no effect is said only where none of its client's writes in question is in the log, and none ever will be: where
     /// the first one is void, all are. Nor is it said of other commands that were answered along with it.
-    pub(crate) fn loss(self, replication: &Replication, replies: usize, is_over: bool) -> Option<Loss> {
-        let fates = [replication.fate(self.written), replication.fate(self.seen)];
+    pub(crate) fn loss(self, fate: impl Fn(Lsn) -> Fate, replies: usize, is_over: bool) -> Option<Loss> {
+        let fates = [fate(self.written), fate(self.seen)];
         let is_lost =
             fates.contains(&Fate::Void) || fates.contains(&Fate::Unknown) || self.is_doubtful && is_over;
         let loss = match (self.first, replies) {
             (Lsn::ZERO, 1) | (_, 0) => Loss::Read,
-            (first, 1) if replication.fate(first) == Fate::Void => Loss::NoEffect,
+            (first, 1) if fate(first) == Fate::Void => Loss::NoEffect,
             _ => Loss::Unknown,
         };
         is_lost.then_some(loss)

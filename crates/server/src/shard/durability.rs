@@ -33,13 +33,13 @@ use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
 use sterna_protocol::Reply;
 use sterna_protocol::decode::decode;
 
-use crate::connection::dependence::{Dependence, Loss};
+use crate::connection::dependence::{Dependence, Fate, Loss};
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::{CloseReason, Connection};
 use crate::invalidation::Invalidation;
 use crate::mailbox::Mail;
 use crate::persistence::IN_NO_RECORD;
-use crate::replication::{Fate, Replication};
+use crate::replication::Replication;
 use crate::server::Server;
 use crate::shard::Shard;
 
@@ -199,7 +199,9 @@ impl Shard {
         let depends_on = *depends_on;
         let is_over = !replication.is_leading();
         // One that is closing has been told what there is to tell.
-        if depends_on.loss(replication, 1, is_over).is_none() || connection.state().condemned().is_some() {
+        if depends_on.loss(|lsn| replication.fate(lsn), 1, is_over).is_none()
+            || connection.state().condemned().is_some()
+        {
             return;
         }
         if connection.page.is_some() || connection.is_event_stream {
@@ -208,7 +210,8 @@ impl Shard {
             return;
         }
         let queued = connection.output.take();
-        let loss = depends_on.loss(replication, connection.replies_in(&queued).count(), is_over);
+        let loss =
+            depends_on.loss(|lsn| replication.fate(lsn), connection.replies_in(&queued).count(), is_over);
         let asks_once = connection.transport.is_pipe() && !connection.is_session;
         let text = match loss {
             Some(Loss::NoEffect) => NOT_STORED,
