@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sterna_tests::faults::Faults;
 use sterna_tests::nats::Nats;
-use sterna_tests::server::{Server, wait_for};
+use sterna_tests::server::{PATIENCE, Server, wait_for};
 use sterna_tests::wire::{Way, Wire};
 use sterna_tests::{crash_rounds, number, skipped};
 use tempfile::TempDir;
@@ -358,20 +358,31 @@ impl Cluster {
         fs::remove_dir_all(self.nats.store(server)).expect("it can be removed");
         self.nats.start_again(server);
         await_writes(&self.nodes);
-        self.await_replicas();
+        self.await_replicas(server);
     }
 
-    /// Waits until each of the NATS servers has all of the log: of two that have not, the log could lose what it has.
-    fn await_replicas(&self) {
-        let (url, name) = (self.nats.url(0), self.name.clone());
-        wait_for("all replicas to have the log", || {
-            let output =
-                sterna_tests::server::sterna_tool(&["cluster", "status", "--url", &url, "--name", &name]);
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let followers = text.lines().filter(|line| line.contains("follow")).count();
-            let behind = text.lines().any(|line| line.contains("behind") || line.contains("away"));
-            (output.status.success() && followers == SERVERS - 1 && !behind).then_some(())
-        });
+    /// Waits until each of the NATS servers has all of the log: of two that have not, the log could lose what it has. One that has begun
+    /// with nothing, and does not come to have it, is started once more.
+    fn await_replicas(&mut self, emptied: usize) {
+        let (url, name) = (self.nats.url((emptied + 1) % SERVERS), self.name.clone());
+        let (began, mut said, mut is_again) = (Instant::now(), String::new(), false);
+        while began.elapsed() < 3 * PATIENCE {
+            let words = ["cluster", "status", "--url", &url, "--name", &name];
+            let output = sterna_tests::server::sterna_tool(&words);
+            said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let followers = said.lines().filter(|line| line.contains("follow")).count();
+            let behind = said.lines().any(|line| line.contains("behind") || line.contains("away"));
+            if output.status.success() && followers == SERVERS - 1 && !behind {
+                return;
+            }
+            if began.elapsed() > PATIENCE && !std::mem::replace(&mut is_again, true) {
+                println!("  NATS server {emptied} has not come to have the log: it is started again\n{said}");
+                self.nats.kill(emptied);
+                self.nats.start_again(emptied);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the replicas do not come to have the log:\n{said}");
     }
 }
 

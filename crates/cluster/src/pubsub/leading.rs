@@ -24,8 +24,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sterna_server::{
-    Asker, Engine, Inlet, InnerClient, Lead, Leadership, LogSeat, Member, RECORD_BYTES_MAX, Say, SessionId,
-    TAKEN_UNKNOWN, records, shard_of, write_record,
+    Asker, Engine, Inlet, InnerClient, Lead, Leadership, LogSeat, Member, RECORD_BYTES_MAX, ROOM_BYTES, Say,
+    SessionId, TAKEN_UNKNOWN, records, shard_of, write_record,
 };
 
 use super::frame::{Address, Body, Link, NodeId, write};
@@ -33,9 +33,6 @@ use super::hub::Hub;
 use super::incoming::Arrived;
 use super::peer::Peer;
 use super::shared::Shared;
-
-/// Reply bytes of a session that its client has not read. What is taken from it at once may be as much again.
-const ROOM_BYTES: i64 = 256 * 1024;
 
 /// A node says where clients reach it with every beat that is this one among as many.
 const ADDRESS_EVERY: u32 = 4;
@@ -387,7 +384,7 @@ impl Hub {
         }
         let Some(client) = leading.engine.session(&asker) else { return self.refuse(who, 0) };
         let waker = Waker::from(Arc::new(Speaks { shared: Arc::clone(&self.shared), who }));
-        leading.sessions.insert(who, Session { client, waker, room: ROOM_BYTES, taken: 0 });
+        leading.sessions.insert(who, Session { client, waker, room: ROOM_BYTES as i64, taken: 0 });
         // It is asked once, so that it wakes the hub from then on.
         self.let_speak(who);
     }

@@ -38,7 +38,9 @@ use crate::directory::Directory;
 pub use buckets::{BUCKETS, BucketSet, bucket_of};
 pub(crate) use codec::write_forwarded;
 pub use codec::{Answer, Forwarded, Question, Space, forwarded};
-pub use records::{Asker, RECORD_BYTES_MAX, Say, SessionId, TAKEN_UNKNOWN, records, shard_of, write_record};
+pub use records::{
+    Asker, RECORD_BYTES_MAX, ROOM_BYTES, Say, SessionId, TAKEN_UNKNOWN, records, shard_of, write_record,
+};
 pub(crate) use records::{extend_record, session_of};
 
 /// The bit of other nodes in sets of shards, which are fewer.

@@ -56,6 +56,9 @@ pub const TAKEN_UNKNOWN: u64 = u64::MAX;
 /// Bytes of requests in one record: a longer request is several, of which the last ends it.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Reply bytes of a session that its client has not read; what is taken from it at once may be as much again.
+pub const ROOM_BYTES: usize = 256 * 1024;
+
 const HEADER: usize = 13;
 
 /// Appends a record.
