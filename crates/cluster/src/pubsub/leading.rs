@@ -320,6 +320,8 @@ impl Hub {
             }
         }
         match &arrived {
+            // Behind a gap, or twice: its sessions are broken, and none begins with it, or what has been executed would be once more.
+            _ if missed > 0 && self.leading.lead == Lead::Me => {}
             Arrived::Messages(bytes) => self.take_records(from, bytes),
             Arrived::Whole(bytes) => self.take_records(from, bytes),
             Arrived::Nothing => {}
