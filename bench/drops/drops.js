@@ -1,7 +1,7 @@
 // What is left of the messages when every client is cut off for two seconds: node bench/drops/drops.js [CLIENTS] [NAME…]
 // STERNA_DROPS_CUTS=50 has it happen so many times, a second after the one before.
 //
-//   publisher ──► server ──► a proxy that is cut, bytes in flight included, and mended ──► clients
+//   publisher ──► server ──► a line that is cut, bytes in flight included, and mended ──► clients
 //
 // Each client is the library that people use, set up as its guide says, and comes back as it does by itself. Reported is how many
 // of the messages each client was given, and how many twice. Needs what ./test installs; STERNA_BIN, REDIS8_SERVER (or
@@ -13,6 +13,7 @@ import { createRequire } from 'node:module';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -71,27 +72,17 @@ async function serve(stop, command, args) {
 const redisArgs = (port, _, folder) => ['--port', port, '--bind', HOST, '--dir', folder, '--save', ''];
 const sternaArgs = (...more) => (port, http, folder) => [...redisArgs(port, http, folder), '--http-port', http, ...more];
 
-/** What is cut and mended. */
+/**
+ * What is cut and mended: line.py of the tests, which says how. It loses what is on its way, and nothing that a kernel has
+ * acknowledged; so whatever is missing or comes twice is the doing of the server, or of the library.
+ */
 async function lay(stop, port) {
-  const sockets = new Set();
-  let isCut = false;
-  const listener = net.createServer((near) => {
-    if (isCut) return near.destroy();
-    const far = net.connect(port, HOST);
-    for (const [one, other] of [[near, far], [far, near]]) {
-      sockets.add(one);
-      one.on('error', () => {});
-      one.once('close', () => { sockets.delete(one); other.destroy(); });
-      one.pipe(other);
-    }
-  }).listen(0, HOST);
-  await once(listener, 'listening');
-  stop.push(() => { sockets.forEach((socket) => socket.destroy()); listener.close(); });
-  return {
-    port: listener.address().port,
-    cut() { isCut = true; sockets.forEach((socket) => socket.destroy()); },
-    mend() { isCut = false; },
-  };
+  const program = fileURLToPath(new URL('../../tests/clients/line.py', import.meta.url));
+  const line = spawn('python3', [program, String(port)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  stop.push(() => line.kill());
+  const answers = createInterface(line.stdout)[Symbol.asyncIterator]();
+  const say = async (word) => { line.stdin.write(`${word}\n`); await answers.next(); };
+  return { port: Number((await answers.next()).value), cut: () => say('cut'), mend: () => say('mend') };
 }
 
 /* Publishers: each answers a function that sends a number. */
@@ -216,9 +207,8 @@ async function measure(name, start) {
   await pause(BEFORE_MS);
   for (let cut = 0; cut < CUTS; cut += 1) {
     if (cut > 0) await pause(BETWEEN_MS);
-    line.cut();
-    await pause(CUT_MS);
-    line.mend();
+    await Promise.all([line.cut(), pause(CUT_MS)]);
+    await line.mend();
   }
   await pause(AFTER_MS);
   clearInterval(timer);

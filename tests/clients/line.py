@@ -42,10 +42,12 @@ class Pair:
 
     def _carry(self, source, target):
         while True:
+            # Only what is found missing after the cut is missing: before, it may have come since the kernel looked.
+            was_cut = self.is_cut.is_set()
             try:
                 data = source.recv(1 << 16)
             except TimeoutError:
-                if self.is_cut.is_set():
+                if was_cut:
                     return
                 continue
             except OSError:
@@ -88,6 +90,8 @@ class Pair:
 class Line:
     def __init__(self, server_port):
         self._server_port, self._pairs, self._is_cut = server_port, [], False
+        # Held from looking at `_is_cut` until the pair is among the others: a cut meets it, or is met by it.
+        self._joining = threading.Lock()
         self._listener = socket.create_server((HOST, 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -98,19 +102,21 @@ class Line:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            try:
-                server = None if self._is_cut else socket.create_connection((HOST, self._server_port))
-            except OSError:
-                server = None
-            if server is None:
-                client.close()
-            else:
-                self._pairs.append(Pair(client, server))
+            with self._joining:
+                try:
+                    server = None if self._is_cut else socket.create_connection((HOST, self._server_port))
+                except OSError:
+                    server = None
+                if server is None:
+                    client.close()
+                else:
+                    self._pairs.append(Pair(client, server))
 
     def cut(self):
         """Cuts all connections; nobody can connect until `mend`."""
-        self._is_cut = True
-        pairs, self._pairs = self._pairs, []
+        with self._joining:
+            self._is_cut = True
+            pairs, self._pairs = self._pairs, []
         for pair in pairs:
             pair.blind()
         time.sleep(LOSING_SECONDS)

@@ -150,12 +150,14 @@ const POLL: Duration = Duration::from_millis(10);
 fn carry(mut from: &TcpStream, mut to: &TcpStream, is_cut: &AtomicBool) {
     let mut buf = vec![0; 64 * 1024];
     loop {
+        // Only what is found missing after the cut is missing: before, it may have come since the kernel looked.
+        let was_cut = is_cut.load(SeqCst);
         match from.read(&mut buf) {
             Ok(0) => break,
             Ok(n) if to.write_all(&buf[..n]).is_err() => break,
             Ok(_) => {}
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if is_cut.load(SeqCst) {
+                if was_cut {
                     return;
                 }
             }
