@@ -3,9 +3,7 @@
 //! Source: as in Redis, a key is read if its *value* reaches the client (`access`), and written if it may change
 //! (`insert`, `delete`, `update`); EXISTS or TYPE do neither.
 
-use sterna_protocol::Args;
-
-use sterna_command::Row;
+use sterna_command::KeyUse;
 
 /// Reading, writing, both, or neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +27,7 @@ impl Access {
     }
 }
 
-/// What the request asks of its `nth` key, counted from 0.
-pub(super) fn key_access(row: &Row, args: Args<'_>, nth: usize) -> Access {
-    let uses = row.spec.key_use_in(nth, args.iter());
+/// What a request that uses a key so asks of it.
+pub(super) fn key_access(uses: KeyUse) -> Access {
     Access { read: uses.needs_read(), write: uses.needs_write() }
 }

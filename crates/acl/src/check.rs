@@ -126,10 +126,13 @@ fn check_selector(
         let positions = row.spec.keys.positions(args.len(), |at| args.get(at));
         for (nth, at) in positions.enumerate() {
             let key = args.get(at).unwrap_or_default();
-            let access = key_access(row, args, nth);
+            let uses = row.spec.key_use_in(nth, args.iter());
             let is_allowed = match channel_of(key) {
-                Some(channel) => allows_remembered(selector, key, channel, access),
-                None => selector.keys.allow(key, access),
+                Some(channel) => {
+                    let access = Access { read: uses.tells_value(), write: uses.needs_write() };
+                    allows_remembered(selector, key, channel, access)
+                }
+                None => selector.keys.allow(key, key_access(uses)),
             };
             if !is_allowed {
                 return Err(Reason::Key(at));
@@ -290,26 +293,36 @@ mod tests {
     fn what_a_channel_remembers_is_read_by_those_who_may_listen_or_are_told_that_they_may_read() {
         let key = "NOPERM No permissions to access a key";
         let rows = [
-            // rules, get, set, exists
-            ("allkeys resetchannels", key, "", ""),
-            ("~* &news", "", "", ""),
-            ("~* &other", key, "", ""),
-            ("resetkeys &news", "", key, ""),
-            ("~channel:* resetchannels", "", "", ""),
-            ("%R~channel:news resetchannels", "", key, ""),
-            ("%W~channel:news resetchannels", key, "", ""),
-            ("~chan* resetchannels", key, "", ""),
-            ("~[c]hannel:news resetchannels", key, "", ""),
-            ("%R~channel:other resetchannels", key, key, key),
+            // rules, get, set, exists, claim
+            ("allkeys resetchannels", key, "", "", key),
+            ("~* &news", "", "", "", ""),
+            ("~* &other", key, "", "", key),
+            ("resetkeys &news", "", key, "", key),
+            ("~channel:* resetchannels", "", "", "", ""),
+            ("%R~channel:news resetchannels", "", key, "", key),
+            ("%W~channel:news resetchannels", key, "", "", key),
+            ("~chan* resetchannels", key, "", "", key),
+            ("~[c]hannel:news resetchannels", key, "", "", key),
+            ("%R~channel:other resetchannels", key, key, key, key),
         ];
-        for (rules, get, set, exists) in rows {
-            let rules = format!("on nopass +get +set +exists {rules}");
+        for (rules, get, set, exists, claim) in rows {
+            let rules = format!("on nopass +get +set +exists +xclaim +xautoclaim {rules}");
             let words = rules.split_whitespace().collect::<Vec<_>>();
             let user = User::with_rules(table(), b"u", &words, FirstChannels::None).unwrap();
             assert_eq!(verdict(&user, "get channel:news"), get, "get: {rules}");
             assert_eq!(verdict(&user, "set channel:news 1"), set, "set: {rules}");
             assert_eq!(verdict(&user, "exists channel:news"), exists, "exists: {rules}");
+            assert_eq!(verdict(&user, "xclaim channel:news g c 0 1-1"), claim, "xclaim: {rules}");
+            assert_eq!(verdict(&user, "xautoclaim channel:news g c 0 0"), claim, "xautoclaim: {rules}");
         }
+    }
+
+    #[test]
+    fn entries_of_other_streams_are_claimed_by_those_who_may_write_as_in_redis() {
+        let words = ["on", "nopass", "+@all", "%W~s"];
+        let user = User::with_rules(table(), b"u", &words, FirstChannels::None).unwrap();
+        assert_eq!(verdict(&user, "xclaim s g c 0 1-1"), "");
+        assert_eq!(verdict(&user, "xautoclaim s g c 0 0"), "");
     }
 
     #[test]

@@ -32,6 +32,9 @@ bitflags! {
         const NOT_KEY = 1 << 8;
         /// It depends on the other arguments.
         const VARIABLE_FLAGS = 1 << 9;
+        /// What it holds reaches the client, though in Redis, and for keys in general, the right to write is enough. Nobody is
+        /// told.
+        const REVEALED = 1 << 10;
     }
 }
 
@@ -52,6 +55,10 @@ impl KeyUse {
     pub const DELETES_FROM: KeyUse = KeyUse::RW.union(KeyUse::DELETE);
     /// DEL.
     pub const REMOVES: KeyUse = KeyUse::RM.union(KeyUse::DELETE);
+    /// XCLAIM: changed, and the client is answered what it holds.
+    pub const UPDATES_AND_REVEALS: KeyUse = KeyUse::UPDATES.union(KeyUse::REVEALED);
+    /// XAUTOCLAIM.
+    pub const DELETES_AND_REVEALS: KeyUse = KeyUse::DELETES_FROM.union(KeyUse::REVEALED);
     /// INCR: changed, and the client learns what it is.
     pub const READS_AND_UPDATES: KeyUse = KeyUse::RW.union(KeyUse::ACCESS).union(KeyUse::UPDATE);
     /// GETDEL: read for the last time.
@@ -60,6 +67,11 @@ impl KeyUse {
     /// Whether a user must be allowed to read the key.
     pub const fn needs_read(self) -> bool {
         self.contains(KeyUse::ACCESS)
+    }
+
+    /// Whether the client is told what the key holds.
+    pub const fn tells_value(self) -> bool {
+        self.intersects(KeyUse::ACCESS.union(KeyUse::REVEALED))
     }
 
     /// Whether a user must be allowed to write the key.

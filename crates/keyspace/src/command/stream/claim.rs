@@ -9,6 +9,7 @@ pub(in crate::command) const XCLAIM: Command<Run> = row(
     Spec {
         name: "xclaim",
         arity: -6,
+        uses: KeyUses::Each(KeyUse::UPDATES_AND_REVEALS),
         flags: Flags::WRITE.union(Flags::FAST),
         complexity: "O(log N) for each ID, N being the entries pending in the group",
         summary: "Makes a consumer the owner of pending entries that were idle for long enough.",
@@ -24,7 +25,7 @@ pub(in crate::command) const XCLAIM: Command<Run> = row(
 pub(in crate::command) const XAUTOCLAIM: Command<Run> = row(
     Spec {
         name: "xautoclaim",
-        uses: KeyUses::Each(KeyUse::DELETES_FROM),
+        uses: KeyUses::Each(KeyUse::DELETES_AND_REVEALS),
         since: "6.2.0",
         complexity: "O(log N + M) for M entries claimed, N being the entries pending in the group",
         summary: "Makes a consumer the owner of whatever pending entries were idle for long enough.",
