@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["pause"],
     &["tls"],
     &["position"],
+    &["placed"],
     &["connection"],
     &["resumable"],
     &["pages"],

@@ -325,6 +325,99 @@ fn positions_last_as_long_as_nothing_can_have_been_lost() {
 }
 
 #[test]
+fn a_copy_that_comes_back_to_its_key_is_not_taken_for_the_stream_that_was_read_there() {
+    let of = |script: &str| format!("return redis.call({script})");
+    let rename = of("'RENAME', KEYS[1], KEYS[2]");
+    let restore = of("'RESTORE', KEYS[2], 0, redis.call('DUMP', KEYS[1]), 'REPLACE'");
+    // Each has the key hold what it held when the page had come so far, in place of what it holds.
+    let ways: [&[&[&str]]; 7] = [
+        &[&["RENAME", "kept", "channel:c"]],
+        &[&["COPY", "kept", "channel:c", "REPLACE"]],
+        &[&["SWAPDB", "0", "1"]],
+        &[&["DEL", "channel:c"], &["SELECT", "1"], &["MOVE", "channel:c", "0"], &["SELECT", "0"]],
+        &[&["MULTI"], &["RENAME", "kept", "channel:c"], &["EXEC"]],
+        &[&["EVAL", &rename, "2", "kept", "channel:c"]],
+        &[&["EVAL", &restore, "2", "kept", "channel:c"]],
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let mut server = HttpServer::start(2, &["--retain", "c d", "--appendonly", "yes"]);
+        let mut client = server.server.connect();
+        publish(&mut client, "c", 0, 2);
+        publish(&mut client, "d", 0, 2);
+        let mut page = Page::open(&server, "channel=c");
+        let mut of_another = Page::open(&server, "channel=d");
+        publish(&mut client, "c", 2, 4);
+        publish(&mut client, "d", 2, 3);
+        assert_eq!((page.data(), page.data()), (message("c", "2"), message("c", "3")));
+        assert_eq!(of_another.data(), message("d", "2"));
+        client.request(&["COPY", "channel:c", "kept"]);
+        client.request(&["COPY", "channel:c", "channel:c", "DB", "1"]);
+        page.come_back();
+        assert!(page.is_recovered(), "{way:?}: copies are under other keys");
+        let at = page.last_id.clone();
+        publish(&mut client, "c", 4, 6);
+        assert_eq!((page.data(), page.data()), (message("c", "4"), message("c", "5")));
+        way.iter().for_each(|request| drop(client.request(request)));
+        // Who is there has missed nothing. What it is sent from now on has positions that hold, in another millisecond.
+        let again = Page::open_at(&server, "channel=c", at.clone());
+        assert!(!again.is_recovered(), "{way:?}: {}", again.resume);
+        wait_for("the next millisecond", || {
+            publish(&mut client, "c", 6, 7);
+            assert_eq!(page.data(), message("c", "6"));
+            page.come_back();
+            page.is_recovered().then_some(())
+        });
+        assert!(!Page::open_at(&server, "channel=c", at.clone()).is_recovered(), "{way:?}");
+        if number != 2 {
+            of_another.come_back();
+            assert!(of_another.is_recovered(), "{way:?}");
+        }
+        // What the server knows of this no journal does: after a restart nothing is recovered.
+        drop((page, again, of_another, client));
+        if number % 2 == 0 {
+            server.server.kill();
+            server.server.start_again();
+        } else {
+            server.server.restart();
+        }
+        assert!(!Page::open_at(&server, "channel=c", at).is_recovered(), "{way:?}");
+        let mut client = server.server.connect();
+        let mut page = Page::open(&server, "channel=c");
+        publish(&mut client, "c", 8, 9);
+        assert_eq!(page.data(), message("c", "8"));
+        drop(client);
+        let last = page.last_id.clone();
+        drop(page);
+        server.server.restart();
+        assert!(
+            Page::open_at(&server, "channel=c", last).is_recovered(),
+            "{way:?}: from then on it is as before"
+        );
+    }
+}
+
+#[test]
+fn a_page_that_reads_on_is_told_when_its_stream_gives_way_to_another() {
+    let server = HttpServer::start(2, &["--retain", "c"]);
+    let mut client = server.server.connect();
+    // It waits for entries of a stream.
+    client.request(&["XADD", "s", "5-1", "n", "0"]);
+    let mut page = Page::open(&server, "channel=c&stream=s");
+    client.request(&["XADD", "s", "6-1", "n", "1"]);
+    assert_eq!(page.data(), r#"{"stream":"s","id":"6-1","fields":{"n":"1"}}"#);
+    client.request(&["XADD", "other", "5-1", "n", "0"]);
+    client.request(&["XADD", "other", "7-1", "n", "2"]);
+    client.request(&["RENAME", "other", "s"]);
+    let told = page.event();
+    assert_eq!(told.kind.as_deref(), Some("resume"));
+    assert!(told.data.starts_with(r#"{"recovered":false,"#), "{}", told.data);
+    client.request(&["XADD", "s", "8-1", "n", "3"]);
+    assert_eq!(page.data(), r#"{"stream":"s","id":"8-1","fields":{"n":"3"}}"#);
+    client.request(&["PUBLISH", "c", "new"]);
+    assert_eq!(page.data(), message("c", "new"));
+}
+
+#[test]
 fn a_stream_is_followed_whoever_adds_to_it() {
     for shards in [1, 2] {
         let server = HttpServer::start(shards, &[]);

@@ -20,6 +20,7 @@ use crate::effect;
 use crate::event::{Event, EventClasses};
 use crate::fields::Fieldset;
 use crate::garbage::Garbage;
+use crate::stream::EntryId;
 use crate::subkeys::{self, Subkeys};
 use crate::value::ValueRef;
 use crate::wait::{Served, Waiter};
@@ -56,8 +57,20 @@ pub struct Changes {
     /// What the request names that its connection has stated before (HIMPORT).
     fieldset: Option<Arc<Fieldset>>,
     flushed: bool,
+    /// Streams that are under keys of the first database where they were not before. Like effects these outlast
+    /// [`Changes::clear`].
+    placed: Vec<PlacedStream>,
     count: u64,
     lsn: Option<u64>,
+}
+
+/// A stream that came to a key of the first database as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedStream {
+    /// The key; `None`: all keys are another database's.
+    pub key: Option<Box<[u8]>>,
+    /// No ID above was given under the key before.
+    pub until: EntryId,
 }
 
 /// What happened to one key.
@@ -103,6 +116,7 @@ impl Changes {
             self.event_of(event, db, key, subkeys);
         }
         self.count = count + apart.count;
+        self.placed.append(&mut apart.placed);
     }
 
     /// Changes what is collected from now on.
@@ -169,6 +183,7 @@ impl Changes {
     /// Forgets effects that are not logged, and ready keys that are not served: they came to nothing.
     pub fn forget(&mut self) {
         clear(&mut self.effects);
+        self.placed.clear();
         self.ready.clear();
     }
 
@@ -207,6 +222,21 @@ impl Changes {
     /// Whether a database was emptied, or shows another's keys: client-side caches then drop everything, `touched` names no key for it.
     pub fn flushed(&self) -> bool {
         self.flushed
+    }
+
+    pub(crate) fn note_placed(&mut self, placed: PlacedStream) {
+        self.placed.push(placed);
+    }
+
+    /// Whether any stream did, since these were last taken.
+    #[inline]
+    pub fn has_placed(&self) -> bool {
+        !self.placed.is_empty()
+    }
+
+    /// The streams that came to keys of the first database as a whole.
+    pub fn take_placed(&mut self) -> Vec<PlacedStream> {
+        std::mem::take(&mut self.placed)
     }
 
     /// How many changes were made, as `rdb_changes_since_last_save` counts them.

@@ -73,7 +73,7 @@ mod zset;
 
 pub use apart::Apart;
 pub use bytes::Bytes;
-pub use changes::{Changes, KeyEvent, Wants};
+pub use changes::{Changes, KeyEvent, PlacedStream, Wants};
 pub use collection::Limits;
 pub use command::{COMMANDS, GeoError, HashError, Retention, SetError, StreamError, ZsetError, remember};
 pub use context::{Ctx, Outcome, Run};

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::changes::Changes;
+use crate::changes::{Changes, PlacedStream};
 use crate::collection::{self, Collection, Edited, Edits, Elements, Limits};
 use crate::error::Error;
 use crate::event::{self, Event};
@@ -16,8 +16,8 @@ use crate::garbage::Garbage;
 use crate::partition::{Database, Settings, Stats};
 use crate::record::{Draft, NewValue, Record};
 use crate::recorder::Recorder;
-use crate::stream::Stream;
 use crate::stream::effect::Change;
+use crate::stream::{EntryId, Stream};
 use crate::table::{Place, Taken};
 use crate::usage::{self, Frequency};
 use crate::value::{NEVER, Value, ValueRef};
@@ -204,6 +204,18 @@ impl<'a> Slot<'a> {
         }
         let subkeys = self.log.subkeys(names);
         self.event_of(event, subkeys);
+    }
+
+    /// The key holds this value, which was under another one, or comes from outside.
+    pub(crate) fn place(&mut self, value: Value, expire_at_ms: Option<u64>) -> Displaced {
+        if let (0, Some(stream)) = (self.db, value.stream()) {
+            let before = self.record().and_then(|record| Some(record.value().stream()?.last_id()));
+            // Where there was one that is gone, the clock says more than what is there.
+            let now = EntryId::new(self.now_ms, u64::MAX);
+            let until = now.max(stream.last_id()).max(before.unwrap_or(EntryId::MIN));
+            self.log.note_placed(PlacedStream { key: Some(self.key.into()), until });
+        }
+        self.put(value, expire_at_ms)
     }
 
     /// The value becomes this one; events are left to the caller. Only for commands that report two keys at once, which

@@ -3,6 +3,7 @@
 use sterna_keyspace::stream::{EntryId, Stream};
 
 use crate::connection::follow::{Follow, Kind};
+use crate::placed::Placement;
 use crate::position::Since;
 
 /// Channels that a page follows.
@@ -35,7 +36,7 @@ impl Followed {
         ids.iter().enumerate().all(|(index, id)| {
             let mut stream = Stream::new();
             stream.set_id(*id, Some(1), None);
-            let begin = self.0.begin(index, Some(since), epoch, Some(&stream));
+            let begin = self.0.begin(index, Some(since), epoch, Some(&stream), Placement::default());
             begin.recovered && self.0.places().get(index).is_some_and(|place| place.at == *id)
         })
     }

@@ -33,6 +33,7 @@ mod parcel;
 mod partitions;
 mod pause;
 mod persistence;
+mod placed;
 mod position;
 mod process;
 mod rates;

@@ -38,6 +38,8 @@ pub(crate) enum Level {
     Partition,
     /// Libraries of functions, as text.
     Libraries,
+    /// Keys that have got a stream as a whole.
+    Placed,
     /// The function that has run for too long.
     SlowFunction,
     /// Commands that wait to be run apart.

@@ -50,7 +50,7 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     let mut target = ctx.slot_in(db, to);
     let free = target.is_empty();
     if free || replace {
-        let displaced = target.put(value, expire_at_ms);
+        let displaced = target.place(value, expire_at_ms);
         target.event(event::NEW);
         target.event(event::COPY_TO);
         target.event_displaced(displaced);

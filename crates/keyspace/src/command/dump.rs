@@ -90,7 +90,7 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     if expire_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
         slot.delete(event::DEL);
     } else {
-        let displaced = slot.put(value, expire_at_ms);
+        let displaced = slot.place(value, expire_at_ms);
         slot.event(event::NEW);
         slot.event(event::RESTORE);
         slot.event_displaced(displaced);

@@ -34,7 +34,7 @@ fn move_key(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     if let Some(record) = moves.then(|| ctx.slot(key).take()).flatten() {
         let expire_at_ms = record.expire_at_ms;
         let mut slot = ctx.slot_in(to, key);
-        slot.put(record.value, expire_at_ms);
+        slot.place(record.value, expire_at_ms);
         slot.event(event::NEW);
         ctx.log.event(event::MOVE_FROM, from, key);
         ctx.log.event(event::MOVE_TO, to, key);

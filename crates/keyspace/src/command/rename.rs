@@ -55,7 +55,7 @@ fn rename(ctx: &mut Ctx<'_>, args: Args<'_>, may_move: fn(&Slot<'_>) -> bool) ->
     let record = ctx.slot(from).take().ok_or(Error::NoSuchKey)?;
     let expire_at_ms = record.expire_at_ms;
     let mut slot = ctx.slot(to);
-    let displaced = slot.put(record.value, expire_at_ms);
+    let displaced = slot.place(record.value, expire_at_ms);
     slot.event(event::NEW);
     ctx.log.event(event::RENAME_FROM, ctx.db, from);
     let mut slot = ctx.slot(to);

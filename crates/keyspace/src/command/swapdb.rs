@@ -1,6 +1,8 @@
 //! SWAPDB.
 
 use super::*;
+use crate::changes::PlacedStream;
+use crate::stream::EntryId;
 
 pub(super) const SWAPDB: Command<Run> = row(
     Spec {
@@ -30,6 +32,9 @@ fn swap(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     reply.ok();
     if a == b {
         return Ok(Outcome::Replied);
+    }
+    if a.min(b) == 0 {
+        ctx.log.note_placed(PlacedStream { key: None, until: EntryId::new(ctx.now_ms, u64::MAX) });
     }
     for index in 0..ctx.space.count() {
         ctx.space.partition(index).swap(a, b, ctx.log);

@@ -22,6 +22,7 @@ use sterna_keyspace::stream::{EntryId, Stream};
 use sterna_protocol::event::json_string;
 
 use super::Connection;
+use crate::placed::Placement;
 use crate::position::{self, At, Since};
 
 /// Bytes of a buffer.
@@ -61,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) stage: Stage,
     /// Entries read since it was last up to date.
     pub(crate) read: u64,
+    /// The number of the last placement (`placed.rs`) when `at` was found in the stream.
+    pub(crate) placement: u64,
 }
 
 /// How far it is.
@@ -103,8 +106,15 @@ impl Follow {
         names.sort_unstable();
         names.dedup();
         let sum = position::checksum(names.iter().map(|(_, name)| &**name));
-        let place =
-            |(kind, name)| Place { kind, name, at: EntryId::MIN, added: None, stage: Stage::Behind, read: 0 };
+        let place = |(kind, name)| Place {
+            kind,
+            name,
+            at: EntryId::MIN,
+            added: None,
+            stage: Stage::Behind,
+            read: 0,
+            placement: 0,
+        };
         let places = names.into_iter().map(place).collect();
         Follow { places, names: sum, has_own_ids, is_listed: false, next: 0, retain_version: 0 }
     }
@@ -207,11 +217,15 @@ impl Follow {
         since: Option<&Since>,
         epoch: u64,
         stream: Option<&Stream>,
+        last: Placement,
     ) -> Begin {
-        let wanted = self.wanted(index, since, epoch);
+        let wanted = match self.wanted(index, since, epoch) {
+            Wanted::Behind(at) if last.number > 0 && at <= last.until => Wanted::Lost,
+            wanted => wanted,
+        };
         let begin = begin_in(stream, wanted);
         if let Some(place) = self.places.get_mut(index) {
-            (place.at, place.added) = (begin.at, begin.added);
+            (place.at, place.added, place.placement) = (begin.at, begin.added, last.number);
         }
         begin
     }
@@ -351,7 +365,8 @@ impl Place {
     }
 
     /// Goes on with what comes from now on.
-    pub(crate) fn skip(&mut self, stream: Option<&Stream>) {
+    pub(crate) fn skip(&mut self, stream: Option<&Stream>, last: Placement) {
+        self.placement = last.number;
         self.at = stream.map_or(EntryId::MIN, Stream::last_id);
         self.caught_up(stream);
     }
@@ -436,7 +451,15 @@ mod tests {
 
     fn place(begin: Begin) -> Place {
         let Begin { at, added, .. } = begin;
-        Place { kind: Kind::Stream, name: Box::default(), at, added, stage: Stage::Behind, read: 0 }
+        Place {
+            kind: Kind::Stream,
+            name: Box::default(),
+            at,
+            added,
+            stage: Stage::Behind,
+            read: 0,
+            placement: 0,
+        }
     }
 
     #[test]
@@ -471,11 +494,29 @@ mod tests {
         assert!(place.is_continuous(Some(&stream)), "all three are there");
         trim(&mut stream, 2);
         assert!(!place.is_continuous(Some(&stream)), "the first of three is not");
-        place.skip(Some(&stream));
+        place.skip(Some(&stream), Placement::default());
         assert!(place.at == id(13) && place.is_continuous(Some(&stream)));
         let mut other = Stream::new();
         add(&mut other, 14..=15);
         assert!(!place.is_continuous(Some(&other)) && !place.is_continuous(None), "it was begun again");
+    }
+
+    #[test]
+    fn a_position_from_before_the_stream_came_to_its_key_is_not_recovered() {
+        let mut stream = Stream::new();
+        add(&mut stream, 1..=10);
+        let mut follow = Follow::new(vec![(Kind::Channel, Box::from(&b"c"[..]))], false);
+        let since = |ms| Since::Position { epoch: 7, at: At::One(position::Id(id(ms))) };
+        let last = Placement { number: 1, until: id(6) };
+        for (at, last, is_recovered) in
+            [(6, Placement::default(), true), (6, last, false), (7, last, true), (0, last, false)]
+        {
+            assert_eq!(
+                follow.begin(0, Some(&since(at)), 7, Some(&stream), last).recovered,
+                is_recovered,
+                "{at}"
+            );
+        }
     }
 
     #[test]

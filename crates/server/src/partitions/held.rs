@@ -11,13 +11,14 @@ use sterna_command::Command;
 use sterna_keyspace::stream::{EntryId, Stream};
 use sterna_keyspace::{
     Apart, Blocked, Changes, Ctx, Effect, Error, KeyHash, Locked, Outcome, Partition, Retention, Run, Space,
-    Waiter, remember, serve_ready,
+    Waiter, What, remember, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
 use super::whole::remove_where;
 use super::{Indices, KEYS_MOSTLY_MAX, Partitions, Scene, apart, run};
 use crate::lock::MutexGuard;
+use crate::time::unix_ms;
 
 /// Some partitions, locked until this goes.
 pub(crate) struct Held<'a> {
@@ -293,6 +294,15 @@ impl Held<'_> {
         if self.of.libraries.apply(effect.key, &effect.what) {
             return true;
         }
+        match &effect.what {
+            What::Databases { .. } => self.of.note_placed(None, now()),
+            What::Set { value, .. } => {
+                if let Some(stream) = value.stream() {
+                    self.of.note_placed(Some(effect.key), now().max(stream.last_id()));
+                }
+            }
+            _ => {}
+        }
         let hash = self.of.hash.of(effect.key);
         let Some(of_all) = effect.of_all() else {
             let index = KeyHash::partition(hash, self.of.count());
@@ -389,4 +399,9 @@ impl Locked for Held<'_> {
     fn partition_ref(&self, index: usize) -> &Partition {
         &self.guards[self.place_of(index)].1
     }
+}
+
+/// The last ID that the clock gives now.
+fn now() -> EntryId {
+    EntryId::new(unix_ms(), u64::MAX)
 }

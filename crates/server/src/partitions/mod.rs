@@ -31,6 +31,7 @@ use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Group, Keys, Spec};
+use sterna_keyspace::stream::EntryId;
 use sterna_keyspace::{
     Apart, Caller, Changes, Ctx, Error, KeyHash, Outcome, PARTITIONS_MAX, Partition, Run, Space, Waiter,
     Watch, recheck, serve_ready,
@@ -39,6 +40,7 @@ use sterna_protocol::{Args, Reply};
 
 use crate::libraries::Libraries;
 use crate::lock::{Level, Mutex, MutexGuard};
+use crate::placed::{Placed, Placement};
 use crate::signal::Signal;
 
 mod held;
@@ -70,6 +72,7 @@ pub(crate) struct Partitions {
     /// Clients that track what they read. Raised before any of their reads, looked at with a partition locked, so that a
     /// write which comes after such a read sees it: the lock is the pair.
     trackers: AtomicUsize,
+    placed: Placed,
 }
 
 /// Where effects go.
@@ -77,6 +80,9 @@ pub(crate) trait EffectLog: std::fmt::Debug + Send + Sync {
     /// Takes the effects of one command or transaction (see [`sterna_keyspace::Effects`]) as one record and returns its
     /// number. Called with partitions locked: it must not wait for a disk.
     fn append(&self, effects: &[u8]) -> u64;
+
+    /// Comes before the effects by which a key of the first database gets a stream as a whole.
+    fn note_placed(&self) {}
 
     /// The same for long ones, which are not copied.
     fn append_long(&self, effects: Vec<u8>) -> u64 {
@@ -140,6 +146,7 @@ impl Partitions {
             libraries: Libraries::default(),
             records: AtomicBool::new(false),
             trackers: AtomicUsize::new(0),
+            placed: Placed::default(),
         }
     }
 
@@ -392,6 +399,11 @@ impl Partitions {
     /// Hands over what was done; the partitions it was done to are still locked.
     #[inline]
     fn write_effects(&self, log: &mut Changes) {
+        if log.has_placed() {
+            for placed in log.take_placed() {
+                self.note_placed(placed.key.as_deref(), placed.until);
+            }
+        }
         if !log.effects().is_empty() {
             let lsn = self.journal.get().map(|journal| match log.take_long_effects() {
                 None => journal.append(log.effects()),
@@ -399,6 +411,25 @@ impl Partitions {
             });
             log.logged(lsn);
         }
+    }
+
+    /// A key of the first database has got a stream as a whole; `None`: any may have.
+    #[cold]
+    fn note_placed(&self, key: Option<&[u8]>, until: EntryId) {
+        self.placed.note(key.map(|key| self.hash.of(key)), until);
+        if let Some(journal) = self.journal.get() {
+            journal.note_placed();
+        }
+    }
+
+    /// Keys of the first database that have got a stream as a whole.
+    pub(crate) fn placed(&self) -> &Placed {
+        &self.placed
+    }
+
+    /// When the key last got a stream as a whole, or may have.
+    pub(crate) fn last_placement(&self, key: &[u8]) -> Placement {
+        self.placed.last(self.hash.of(key))
     }
 
     #[inline]

@@ -12,12 +12,15 @@
 //! machine: what a killed process has written is there), nothing has been repaired since, and everything in the journal
 //! counted. Otherwise, and where nothing is journaled, it is a new random number. The file is there only while every write is
 //! journaled or after an end in order; a file that can't be read is none.
+//!
+//! Where a stream has come to a key as a whole (`placed.rs`), IDs that were read there before prove nothing. The server
+//! knows of which keys that is so, and a journal does not: the file goes, and after a restart the epoch is another.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use super::{Mode, directory};
 use crate::server::Server;
@@ -28,11 +31,15 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Epoch(AtomicU64);
+pub(crate) struct Epoch {
+    number: AtomicU64,
+    /// The file may be there. Set before it is written; who clears it removes it.
+    has_file: AtomicBool,
+}
 
 impl Default for Epoch {
     fn default() -> Epoch {
-        Epoch(AtomicU64::new(random()))
+        Epoch { number: AtomicU64::new(random()), has_file: AtomicBool::new(true) }
     }
 }
 
@@ -101,16 +108,32 @@ impl Kept {
 
 fn forget(directory: &Path) -> io::Result<()> {
     match fs::remove_file(directory.join(FILE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => unless_there(error),
         Ok(()) => File::open(directory)?.sync_all(),
     }
+}
+
+/// A file that is not there has been removed.
+fn unless_there(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 impl Server {
     /// The epoch of all positions that are handed out now.
     pub(crate) fn epoch(&self) -> u64 {
-        self.persistence.epoch.0.load(Relaxed)
+        self.persistence.epoch.number.load(Relaxed)
+    }
+
+    /// A stream has come to a key as a whole: no position outlives this process.
+    pub(super) fn unsettle_epoch(&self) {
+        let epoch = &self.persistence.epoch;
+        if epoch.has_file.load(SeqCst) && epoch.has_file.swap(false, SeqCst) {
+            // Not synced: a kill leaves the file system as it is, and after a loss of power the machine has booted anew.
+            let removed = fs::remove_file(directory(&self.config()).join(FILE));
+            if let Err(error) = removed.or_else(unless_there) {
+                tracing::warn!(%error, "the epoch of positions can't be forgotten: after a restart it is the same");
+            }
+        }
     }
 
     /// The journal has been loaded; `is_whole`: with all that is in it.
@@ -118,7 +141,7 @@ impl Server {
         let (directory, repairs) = self.epoch_place();
         let kept = fs::read_to_string(directory.join(FILE)).ok().and_then(|text| Kept::parse(&text));
         if let Some(kept) = kept.filter(|kept| is_whole && kept.is_proven(repairs, boot().as_deref())) {
-            self.persistence.epoch.0.store(kept.epoch, Relaxed);
+            self.persistence.epoch.number.store(kept.epoch, Relaxed);
         }
         self.keep_epoch(self.persistence.mode() == Mode::On);
     }
@@ -141,6 +164,10 @@ impl Server {
 
     fn write_epoch(&self, state: Option<State>) {
         let (directory, repairs) = self.epoch_place();
+        let has_placed = || self.partitions.placed().count() > 0;
+        let state = state.filter(|_| !has_placed());
+        self.persistence.epoch.has_file.store(state.is_some(), SeqCst);
+        let is_kept = state.is_some();
         let written = match state {
             // What stood there before must not be taken for true.
             Some(state) => Kept { epoch: self.epoch(), repairs, state }
@@ -150,6 +177,11 @@ impl Server {
         };
         if let Err(error) = written {
             tracing::warn!(%error, "the epoch of positions can't be kept: after a restart it is another");
+        }
+        // It may have been written over by what it was to be removed for.
+        if is_kept && has_placed() {
+            self.persistence.epoch.has_file.store(true, SeqCst);
+            self.unsettle_epoch();
         }
     }
 

@@ -30,6 +30,12 @@ impl EffectLog for Sink {
     fn append_long(&self, effects: Vec<u8>) -> u64 {
         self.put(Cow::Owned(effects))
     }
+
+    fn note_placed(&self) {
+        if let Some(server) = self.server.upgrade() {
+            server.unsettle_epoch();
+        }
+    }
 }
 
 impl Sink {

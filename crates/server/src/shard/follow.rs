@@ -10,7 +10,7 @@
 //! 4. At the end of a stream a waiter is put into the stream's queue, under the same lock. Whoever adds an entry wakes it (as it
 //!    does a client blocked in XREAD), and it goes on with 2.
 //!
-//! What was trimmed before it could be read is told by another `resume`, which says `false`; then the place goes on with what
+//! What was trimmed before it could be read, or may be missing in the stream that the key has got since, is told by another `resume`, which says `false`; then the place goes on with what
 //! comes next. So is what may have been published while `retain` did not name the channel: in 3, behind what the stream holds.
 //! Rights are those of the page's user: `command/rights.rs` closes a page that loses one.
 //!
@@ -28,6 +28,7 @@ use sterna_pubsub::Kind as SubscriptionKind;
 use crate::connection::follow::{Follow, Kind, Stage, write_resume_of_none};
 use crate::connection::state::ConnectionRef;
 use crate::partitions::{Held, Indices, Scene};
+use crate::placed::Placement;
 use crate::position::Since;
 use crate::shard::Shard;
 
@@ -132,7 +133,9 @@ impl Shard {
         for index in 0..follow.places().len() {
             let key = self.key_of(&follow, index);
             let held = server.partitions.hold(only(server.partitions.index_of(&key)));
-            let begin = follow.begin(index, since, epoch, held.stream(&key, self.clock.now_ms));
+            let (stream, last) =
+                (held.stream(&key, self.clock.now_ms), server.partitions.last_placement(&key));
+            let begin = follow.begin(index, since, epoch, stream, last);
             begun.push((index, begin.recovered));
         }
         follow.write_resume(out, epoch, &begun, live_names);
@@ -250,7 +253,8 @@ impl Shard {
             return Step::Stalls;
         }
         let stream = held.stream(&key, self.clock.now_ms);
-        let slice = read(&mut follow, index, stream, server.epoch(), self.config.http_replay_max);
+        let last = server.partitions.last_placement(&key);
+        let slice = read(&mut follow, index, (stream, last), server.epoch(), self.config.http_replay_max);
         self.connections[who.slot].follow = Some(follow);
         if !slice.events.is_empty() {
             let bytes = slice.events;
@@ -315,13 +319,20 @@ fn only(index: usize) -> Indices {
 }
 
 /// Reads a slice of a place's stream, as events.
-fn read(follow: &mut Follow, index: usize, stream: Option<&Stream>, epoch: u64, most: u64) -> Slice {
+fn read(
+    follow: &mut Follow,
+    index: usize,
+    (stream, last): (Option<&Stream>, Placement),
+    epoch: u64,
+    most: u64,
+) -> Slice {
     let mut events = Vec::new();
-    let is_whole =
-        follow.place_mut(index).is_some_and(|place| place.read <= most && place.is_continuous(stream));
+    let is_whole = follow.place_mut(index).is_some_and(|place| {
+        place.placement == last.number && place.read <= most && place.is_continuous(stream)
+    });
     if !is_whole {
         if let Some(place) = follow.place_mut(index) {
-            place.skip(stream);
+            place.skip(stream, last);
         }
         follow.write_resume(&mut events, epoch, &[(index, false)], std::iter::empty());
         return Slice { events, is_last: true };
