@@ -4,6 +4,7 @@
 
 mod carries;
 mod faults;
+mod groups;
 mod harness;
 mod keys;
 mod log;

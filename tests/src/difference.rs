@@ -372,7 +372,7 @@ Commands that Sterna doesn't have are unknown commands; [commands.md](commands.m
 
 - replication: `REPLICAOF`, `SLAVEOF`, `FAILOVER`, `RESTORE-ASKING`. Nodes share keys in another way ([cluster.md](cluster.md)); a reply that
   stands for nothing would mislead a client.
-- of clusters: `ASKING` and all subcommands of `CLUSTER` that change one (`ADDSLOTS`, `MEET`, `FAILOVER` …). One node has all slots, and nothing is to
+- of clusters: `ASKING` and all subcommands of `CLUSTER` that change one (`ADDSLOTS`, `MEET`, `FAILOVER` …). One node has all slots, or with `cluster-groups` a range of them each, and nothing is to
   be assigned; with neither `cluster-leader` nor `cluster-keys` `CLUSTER` answers as a Redis that is no cluster, and without `cluster-keys` so do `READONLY` and `READWRITE`.
 - `MIGRATE`: keys are moved by `sterna import` and `sterna export`, or by `DUMP` and `RESTORE`.
 - `MODULE`, and the types that are modules: vector sets (`VADD` …), JSON, search, time series, probabilistic ones; and what came later as

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_nats::{Client, Event};
 use serde_json::Value;
+use sterna_server::KeyGroup;
 
 use crate::connection::{ClusterError, Settings, check_server};
 use crate::log::audit::{self, Finding, Grade, ServerFacts, Survey};
@@ -30,6 +31,14 @@ pub enum CheckupError {
     /// Nobody was reached.
     #[error("no NATS server of cluster-url can be reached{0}")]
     Unreachable(String),
+    /// It was made for others.
+    #[error("there is a log already, made for {made} group(s) of keys, and cluster-groups is {configured}")]
+    Groups {
+        /// As it was made.
+        made: u16,
+        /// As it is configured.
+        configured: u16,
+    },
     /// The log did not answer as it should.
     #[error("{0}")]
     Port(#[from] PortError),
@@ -49,22 +58,46 @@ pub struct Status {
     pub survey: Result<Survey, Fault>,
 }
 
-/// Makes the log. Errors: there is one, or it can't be made.
+/// Makes the log, or one for each group of keys; those that are there are left alone. Errors: all are, or they can't be made.
 pub fn init(settings: &Settings, replicas: u64) -> Result<StreamState, CheckupError> {
     block_on(async {
         let client = connect(settings).await?;
-        Ok(Port::new(client, &settings.name).create(replicas).await?)
+        let (mut made, mut there) = (None, None);
+        for group in KeyGroup::all(settings.groups) {
+            match Port::new(client.clone(), &settings.name, group).create(replicas).await {
+                Ok(state) => made = Some(state),
+                Err(PortError::Exists(state)) if state.groups != settings.groups => {
+                    return Err(CheckupError::Groups { made: state.groups, configured: settings.groups });
+                }
+                Err(PortError::Exists(state)) => there = Some(state),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match (made, there) {
+            (Some(state), _) => Ok(state),
+            (None, Some(state)) => Err(PortError::Exists(state).into()),
+            (None, None) => Err(PortError::Missing.into()),
+        }
     })
 }
 
-/// Where the log stands.
-pub fn status(settings: &Settings) -> Result<Status, CheckupError> {
+/// The logs of the cluster, as many as the first says that there are.
+async fn ports(client: &Client, name: &str) -> Result<Vec<Port>, PortError> {
+    let first = Port::new(client.clone(), name, KeyGroup::WHOLE).state().await?;
+    Ok(KeyGroup::all(first.groups.max(1)).map(|group| Port::new(client.clone(), name, group)).collect())
+}
+
+/// Where each log stands.
+pub fn status(settings: &Settings) -> Result<Vec<Status>, CheckupError> {
     block_on(async {
         let client = connect(settings).await?;
-        let port = Port::new(client, &settings.name);
-        let state = port.state().await?;
-        let survey = audit::survey(&port, &state).await?;
-        Ok(Status { stream: port.stream().to_owned(), state, survey })
+        let mut all = Vec::new();
+        for port in ports(&client, &settings.name).await? {
+            let state = port.state().await?;
+            let survey = audit::survey(&port, &state).await?;
+            all.push(Status { stream: port.stream().to_owned(), state, survey });
+        }
+        Ok(all)
     })
 }
 
@@ -79,7 +112,7 @@ pub fn doctor(settings: &Settings, monitors: &[String]) -> Result<Vec<Finding>, 
             findings.extend(audit::of_server(&facts_of(&settings.alone(server), address, &synced).await));
         }
         match connect(settings).await {
-            Ok(client) => findings.extend(of_log(&Port::new(client, &settings.name)).await),
+            Ok(client) => findings.extend(of_logs(&client, settings).await),
             Err(CheckupError::Unreachable(_)) => {}
             Err(error) => return Err(error),
         }
@@ -114,10 +147,10 @@ async fn facts_of(settings: &Settings, name: String, synced: &[(String, bool)]) 
     }
 }
 
-async fn of_log(port: &Port) -> Vec<Finding> {
+async fn of_logs(client: &Client, settings: &Settings) -> Vec<Finding> {
     let is_bad = |what: String, remedy| vec![Finding { grade: Grade::Bad, what, remedy }];
-    let state = match port.state().await {
-        Ok(state) => state,
+    let ports = match ports(client, &settings.name).await {
+        Ok(ports) => ports,
         Err(PortError::Missing) => {
             let what = "there is no log; keys are each node's own".to_owned();
             return vec![Finding { grade: Grade::Good, what, remedy: "" }];
@@ -126,7 +159,42 @@ async fn of_log(port: &Port) -> Vec<Finding> {
             let remedy = "Pub/Sub works without; a log needs it on most of the servers";
             return vec![Finding { grade: Grade::Doubtful, what: error.to_string(), remedy }];
         }
-        Err(error) => return is_bad(error.to_string(), "see the log of the NATS servers"),
+        Err(error) => return is_bad(error.to_string(), SEE_SERVERS),
+    };
+    let mut findings = Vec::new();
+    let (made, configured) = (ports.len(), usize::from(settings.groups));
+    if configured > 1 && made != configured {
+        let what =
+            format!("the log was made for {made} group(s) of keys, and cluster-groups is {configured}");
+        findings.extend(is_bad(what, "configure all nodes as it was made: that never changes for a cluster"));
+    }
+    for port in &ports {
+        let mut of_log = of_log(port, made as u16).await;
+        if made > 1 {
+            of_log
+                .iter_mut()
+                .for_each(|finding| finding.what = format!("{}: {}", port.stream(), finding.what));
+        }
+        findings.extend(of_log);
+    }
+    findings
+}
+
+const SEE_SERVERS: &str = "see the log of the NATS servers";
+
+async fn of_log(port: &Port, groups: u16) -> Vec<Finding> {
+    let is_bad = |what: String, remedy| vec![Finding { grade: Grade::Bad, what, remedy }];
+    let state = match port.state().await {
+        Ok(state) if state.groups != groups => {
+            let what =
+                format!("it was made for {} group(s) of keys, and the first for {groups}", state.groups);
+            return is_bad(what, "make the logs of one cluster by one `sterna cluster init`");
+        }
+        Ok(state) => state,
+        Err(PortError::Missing) => {
+            return is_bad("there is no log".to_owned(), "run `sterna cluster init` again");
+        }
+        Err(error) => return is_bad(error.to_string(), SEE_SERVERS),
     };
     let mut findings = audit::of_stream(&state);
     match audit::survey(port, &state).await {
@@ -138,7 +206,7 @@ async fn of_log(port: &Port) -> Vec<Finding> {
             fault.to_string(),
             "find the server whose copy is damaged (its log names the file), stop it, remove its store_dir, and start it",
         )),
-        Err(error) => findings.extend(is_bad(error.to_string(), "see the log of the NATS servers")),
+        Err(error) => findings.extend(is_bad(error.to_string(), SEE_SERVERS)),
     }
     findings
 }

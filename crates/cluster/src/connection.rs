@@ -65,6 +65,12 @@ pub enum ClusterError {
     /// One of two that belong together.
     #[error("cluster-tls-cert-file and cluster-tls-key-file belong together")]
     HalfCertificate,
+    /// Groups of keys that are each node's own.
+    #[error("cluster-groups needs cluster-keys")]
+    Groups,
+    /// Snapshots hold all keys as of one moment of one log.
+    #[error("cluster-snapshots is not possible with cluster-groups")]
+    GroupsAndSnapshots,
     /// Keys of a cluster need both.
     #[error("cluster-keys needs cluster-url and appendonly yes")]
     Keys,
@@ -101,6 +107,8 @@ pub struct Settings {
     pub servers: Vec<ServerAddr>,
     /// The cluster's name.
     pub name: String,
+    /// See `cluster-groups`.
+    pub groups: u16,
     /// See `cluster-buffer-limit`.
     pub buffer_bytes_max: usize,
     /// See `cluster-log-size`.
@@ -135,6 +143,12 @@ impl Settings {
             if !config.cluster_leader.is_empty() {
                 return Err(ClusterError::KeysAndLeader);
             }
+        }
+        if config.cluster_groups > 1 && !config.cluster_keys {
+            return Err(ClusterError::Groups);
+        }
+        if config.cluster_groups > 1 && !config.cluster_snapshots.is_empty() {
+            return Err(ClusterError::GroupsAndSnapshots);
         }
         if !config.cluster_leader.is_empty() {
             let port = config.cluster_leader.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
@@ -175,6 +189,7 @@ impl Settings {
         let settings = Settings {
             servers: servers_of(&config.cluster_url)?,
             name,
+            groups: u16::try_from(config.cluster_groups).unwrap_or(1),
             buffer_bytes_max: usize::try_from(config.cluster_buffer_limit).unwrap_or(usize::MAX),
             log_bytes_max: config.cluster_log_size,
             snapshots,
@@ -404,6 +419,14 @@ mod tests {
             let text = of(|config| config.cluster_leader = leader.to_owned()).unwrap_err();
             assert_eq!(text, "cluster-leader must be host:port, and needs cluster-url", "{leader}");
         }
+        let groups = |keys: bool| {
+            of(|config| {
+                (config.cluster_keys, config.appendonly, config.cluster_groups) = (keys, true, 2);
+                config.cluster_snapshots = "file:///snapshots".to_owned();
+            })
+        };
+        assert_eq!(groups(false).unwrap_err(), "cluster-groups needs cluster-keys");
+        assert_eq!(groups(true).unwrap_err(), "cluster-snapshots is not possible with cluster-groups");
         let alone = Config { cluster_leader: "a:1".to_owned(), ..Config::default() };
         assert!(matches!(Settings::of(&alone), Err(ClusterError::Leader)));
         for name in ["", "a.b", "a b", "*", &"n".repeat(33)] {

@@ -281,6 +281,12 @@ options! {
     cluster_keys: bool = false,
         Cluster "cluster-keys", Kind::YesNo, Start;
 
+    /// How many groups the keys are shared out to by their slots, each with a log and a node that leads it; the same on all nodes, and
+    /// as `sterna cluster init` has made the logs. With more than one a command, a transaction and a script have keys of one group
+    /// only, which keys with the same `{tag}` are in.
+    cluster_groups: u32 = 1,
+        Cluster "cluster-groups", int(1, 64, "groups"), Start;
+
     /// How large the log may become. Above it the node that leads removes from it what the journals of all nodes have that were
     /// heard of within a minute, if these are two at least; with `cluster-snapshots`, what a snapshot has. A node that was away, and lacks what
     /// is removed, or a new one, begins with a snapshot, or without one with a backup of another. 0: nothing is removed.

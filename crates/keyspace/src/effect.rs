@@ -23,6 +23,8 @@
 //! 20 tentative –                                         (no key; 255) this record counts when a standing says so
 //! 21 standing  settled u64 │ voids u8 │ bytes            (no key; 255) tentative records up to that LSN count, and if `voids`
 //!                                                        is 1 those behind it never will; how far the log of a cluster was read
+//! 22 tentative of a group    group u16 │ groups u16      (no key; 255) as 20, in the log of one of so many groups of keys
+//! 23 standing of a group     group u16 │ groups u16 │ as 21    (no key; 255) as 21, of that log and the records for it
 //!
 //! value kind   value
 //! 0 string     the bytes
@@ -46,6 +48,7 @@
 use std::sync::Arc;
 
 use crate::collection::{self, is_tag};
+use crate::groups::{GROUPS_MAX, KeyGroup};
 use crate::stream::Stream;
 use crate::stream::effect::Change;
 use crate::string::{Long, PART_BYTES, Text};
@@ -68,6 +71,8 @@ pub(crate) const LIBRARY: u8 = 18;
 pub(crate) const NO_LIBRARY: u8 = 19;
 pub(crate) const TENTATIVE: u8 = 20;
 pub(crate) const STANDING: u8 = 21;
+pub(crate) const TENTATIVE_OF_GROUP: u8 = 22;
+pub(crate) const STANDING_OF_GROUP: u8 = 23;
 
 /// In the place of a database: all of them.
 pub(crate) const ALL_DATABASES: usize = 255;
@@ -151,9 +156,14 @@ pub enum What<'a> {
     /// About the log: what follows is part of the state again, which is as it was at the suspend.
     Resume,
     /// About the log: the record that begins with this counts when a standing says so.
-    Tentative,
+    Tentative {
+        /// In whose log it is to be.
+        group: KeyGroup,
+    },
     /// About the log: which tentative records count.
     Standing {
+        /// Whose log it is, and whose records.
+        group: KeyGroup,
         /// Those up to this LSN count.
         settled: u64,
         /// Those behind it never will.
@@ -252,15 +262,34 @@ pub fn resume() -> Vec<u8> {
     bytes
 }
 
-/// Appends what a record begins with that does not count by itself.
-pub fn write_tentative(out: &mut Vec<u8>) {
-    write(out, TENTATIVE, ALL_DATABASES, b"", |_| {});
+/// Appends what a record begins with that does not count by itself. One group of all keys is not named.
+pub fn write_tentative(out: &mut Vec<u8>, group: KeyGroup) {
+    if group == KeyGroup::WHOLE {
+        write(out, TENTATIVE, ALL_DATABASES, b"", |_| {});
+    } else {
+        write(out, TENTATIVE_OF_GROUP, ALL_DATABASES, b"", |body| write_group(body, group));
+    }
 }
 
-/// Tentative records up to the LSN `settled` count; see [`What::Standing`].
-pub fn standing(settled: u64, voids: bool, witness: &[u8]) -> Vec<u8> {
+fn write_group(out: &mut Vec<u8>, KeyGroup { index, count }: KeyGroup) {
+    out.extend_from_slice(&index.to_le_bytes());
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+fn read_group(from: &mut &[u8]) -> Option<KeyGroup> {
+    let index = u16::from_le_bytes(*from.split_off(..2)?.first_chunk()?);
+    let count = u16::from_le_bytes(*from.split_off(..2)?.first_chunk()?);
+    (index < count && count <= GROUPS_MAX).then_some(KeyGroup { index, count })
+}
+
+/// A group's tentative records up to the LSN `settled` count; see [`What::Standing`].
+pub fn standing(group: KeyGroup, settled: u64, voids: bool, witness: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write(&mut bytes, STANDING, ALL_DATABASES, b"", |body| {
+    let kind = if group == KeyGroup::WHOLE { STANDING } else { STANDING_OF_GROUP };
+    write(&mut bytes, kind, ALL_DATABASES, b"", |body| {
+        if kind == STANDING_OF_GROUP {
+            write_group(body, group);
+        }
         body.extend_from_slice(&settled.to_le_bytes());
         body.push(u8::from(voids));
         body.extend_from_slice(witness);
@@ -430,11 +459,13 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
         RESUME => What::Resume,
         LIBRARY => What::Library { code: std::mem::take(&mut body) },
         NO_LIBRARY => What::NoLibrary,
-        TENTATIVE => What::Tentative,
-        STANDING => {
+        TENTATIVE => What::Tentative { group: KeyGroup::WHOLE },
+        TENTATIVE_OF_GROUP => What::Tentative { group: read_group(&mut body)? },
+        STANDING | STANDING_OF_GROUP => {
+            let group = if kind == STANDING { KeyGroup::WHOLE } else { read_group(&mut body)? };
             let settled = u64::from_le_bytes(*body.split_off(..8)?.first_chunk()?);
             let voids = *body.split_off_first()? == 1;
-            What::Standing { settled, voids, witness: std::mem::take(&mut body) }
+            What::Standing { group, settled, voids, witness: std::mem::take(&mut body) }
         }
         _ => return None,
     };

@@ -19,6 +19,8 @@
 
 use std::hash::{BuildHasher, Hasher};
 
+use crate::groups::KeyGroup;
+
 /// Most partitions a keyspace can have: what the `partition` bits can tell apart.
 pub const PARTITIONS_MAX: usize = 1 << PARTITION_BITS;
 
@@ -38,20 +40,53 @@ const _: () = assert!(
 
 /// Hashes keys; the same for every partition of a keyspace.
 #[derive(Debug, Clone)]
-pub struct KeyHash(foldhash::quality::RandomState);
+pub struct KeyHash {
+    state: foldhash::quality::RandomState,
+    /// Groups of a cluster, each of which has partitions of its own ([`KeyHash::group_of`]), and partitions; 1 group: all have all.
+    groups: u16,
+    partitions: u16,
+}
 
 impl KeyHash {
     /// With a random seed.
     pub fn random() -> KeyHash {
-        KeyHash(foldhash::quality::RandomState::default())
+        KeyHash::grouped(1, 1)
+    }
+
+    /// With a random seed, for keys in so many groups of a cluster and at least as many partitions (a power of two, at most
+    /// [`PARTITIONS_MAX`]): no partition has keys of two groups.
+    pub fn grouped(groups: u16, partitions: u16) -> KeyHash {
+        KeyHash { state: foldhash::quality::RandomState::default(), groups, partitions }
     }
 
     /// The hash of `key`.
     #[inline]
     pub fn of(&self, key: &[u8]) -> u64 {
-        let mut hasher = self.0.build_hasher();
+        let mut hasher = self.state.build_hasher();
         hasher.write(key);
-        hasher.finish()
+        let hash = hasher.finish();
+        if self.groups > 1 { self.within_group(hash, key) } else { hash }
+    }
+
+    /// The same hash, but for the bits of the partition: it is one of the key's group.
+    #[cold]
+    fn within_group(&self, hash: u64, key: &[u8]) -> u64 {
+        let (group, groups) = (KeyGroup::of_key(key, self.groups), u64::from(self.groups));
+        let of_group = (u64::from(self.partitions) - u64::from(group)).div_ceil(groups);
+        let drawn = (hash >> BUCKET_BITS) & (PARTITIONS_MAX as u64 - 1);
+        let partition = u64::from(group) + groups * (drawn % of_group);
+        hash & !((PARTITIONS_MAX as u64 - 1) << BUCKET_BITS) | partition << BUCKET_BITS
+    }
+
+    /// The group whose keys a partition has.
+    pub fn group_of(&self, partition: usize) -> u16 {
+        (partition % usize::from(self.groups)) as u16
+    }
+
+    /// How many groups there are.
+    #[inline]
+    pub fn groups(&self) -> u16 {
+        self.groups
     }
 
     /// Which of `partitions` (a power of two, at most [`PARTITIONS_MAX`]) holds the keys of this hash.
@@ -71,4 +106,24 @@ impl KeyHash {
 #[inline]
 pub(crate) fn position(hash: u64) -> u64 {
     (hash << TAG_BITS) >> (64 - POSITION_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_has_keys_of_one_group_and_all_of_a_groups_partitions_have_some() {
+        for (groups, partitions) in [(3, 4), (3, 64), (5, 8), (64, 64), (2, 256)] {
+            let hash = KeyHash::grouped(groups, partitions);
+            let mut seen = vec![false; usize::from(partitions)];
+            for n in 0..20_000_u32 {
+                let key = n.to_le_bytes();
+                let partition = KeyHash::partition(hash.of(&key), usize::from(partitions));
+                assert_eq!(hash.group_of(partition), KeyGroup::of_key(&key, groups));
+                seen[partition] = true;
+            }
+            assert!(seen.iter().all(|seen| *seen), "{groups} groups");
+        }
+    }
 }

@@ -469,7 +469,7 @@ impl Partition {
             (
                 What::Suspend
                 | What::Resume
-                | What::Tentative
+                | What::Tentative { .. }
                 | What::Standing { .. }
                 | What::Library { .. }
                 | What::NoLibrary,
@@ -497,7 +497,7 @@ impl Partition {
             }
             What::Elements { tag, change } => return slot.apply(tag, change),
             What::Flush | What::Databases { .. } | What::Suspend | What::Resume => {}
-            What::Library { .. } | What::NoLibrary | What::Tentative | What::Standing { .. } => {}
+            What::Library { .. } | What::NoLibrary | What::Tentative { .. } | What::Standing { .. } => {}
         }
         true
     }

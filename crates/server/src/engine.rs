@@ -95,7 +95,7 @@ impl Engine {
     /// Whether keys are here: no other node leads them.
     pub fn has_keys(&self) -> bool {
         let is_each_node_s = self.0.config().cluster_leader.is_empty();
-        is_each_node_s || self.0.nodes.get().is_none_or(|nodes| nodes.lead() == Lead::Me)
+        is_each_node_s || self.0.nodes.get().is_none_or(|nodes| nodes.lead(0) == Lead::Me)
     }
 
     /// Whether the server is on its way to stop.

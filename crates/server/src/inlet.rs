@@ -76,9 +76,9 @@ impl Inlet {
         self.server.shards.iter().for_each(|shard| shard.mailbox.wake());
     }
 
-    /// Where the thread of the log that nodes share sits, if keys are theirs together.
-    pub fn log_seat(&self) -> Option<LogSeat> {
-        LogSeat::of(&self.server)
+    /// Where the threads of the logs that nodes share sit, one for each group of keys, if keys are theirs together.
+    pub fn log_seats(&self) -> Vec<LogSeat> {
+        LogSeat::all(&self.server)
     }
 
     /// Who answers questions.

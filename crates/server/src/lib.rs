@@ -77,6 +77,7 @@ pub use position::{NAMES_WITH_POSITION_MAX, Since};
 pub use replication::Leadership;
 pub use start::{Connect, Control, LINE_CHECKS, Running, StartError, check, start, start_among};
 pub use sterna_journal::Error as CopyError;
+pub use sterna_keyspace::KeyGroup;
 
 /// Versions that the server tells of itself.
 #[derive(Debug, Clone, Copy)]

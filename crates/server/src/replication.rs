@@ -32,7 +32,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sterna_journal::{Journal, Lsn, Refusal};
-use sterna_keyspace::{standing, write_tentative};
+use sterna_keyspace::{KeyGroup, standing, write_tentative};
 
 use crate::connection::dependence::Fate;
 use crate::lock::{Level, Mutex};
@@ -59,8 +59,10 @@ pub enum Leadership {
     None,
 }
 
-/// See the module.
+/// See the module. One for each group of keys, each with a log of its own.
 pub(crate) struct Replication {
+    /// The keys that it is about.
+    pub(crate) group: KeyGroup,
     began: Instant,
     /// Until when commands on keys run here: nanoseconds since `began`. Written by the log's thread.
     lease_until: AtomicU64,
@@ -107,8 +109,9 @@ struct Queue {
 }
 
 impl Replication {
-    pub(crate) fn new() -> Replication {
+    pub(crate) fn new(group: KeyGroup) -> Replication {
         Replication {
+            group,
             began: Instant::now(),
             lease_until: AtomicU64::new(0),
             is_leading: AtomicBool::new(false),
@@ -221,7 +224,7 @@ impl Replication {
     pub(crate) fn append(&self, journal: &Journal, effects: &[u8]) -> Result<Lsn, Refusal> {
         let record: Arc<[u8]> = effects.into();
         let mut queue = self.queue.lock();
-        let lsn = append_tentative(journal, effects)?;
+        let lsn = append_tentative(journal, self.group, effects)?;
         if self.is_leading.load(Ordering::Relaxed) {
             self.submitted.store(lsn.0, Ordering::Release);
             self.queued_bytes.fetch_add(record.len(), Ordering::Relaxed);
@@ -293,7 +296,7 @@ impl Replication {
             return Ok(None);
         }
         queue.told = Some(Instant::now());
-        let record = standing(self.released.load(Ordering::SeqCst), false, witness);
+        let record = standing(self.group, self.released.load(Ordering::SeqCst), false, witness);
         journal.append(&record).map(|lsn| Some(lsn.0))
     }
 
@@ -306,7 +309,7 @@ impl Replication {
     ) -> Result<Option<u64>, Refusal> {
         let mut queue = self.queue.lock();
         for record in records {
-            let lsn = append_tentative(journal, record)?;
+            let lsn = append_tentative(journal, self.group, record)?;
             self.submitted.store(lsn.0, Ordering::Release);
             self.released.store(lsn.0, Ordering::SeqCst);
         }
@@ -318,7 +321,8 @@ impl Replication {
         let mut queue = self.queue.lock();
         let witness = queue.witness.clone();
         queue.told = Some(Instant::now());
-        let lsn = journal.append(&standing(self.released.load(Ordering::SeqCst), false, &witness))?;
+        let lsn =
+            journal.append(&standing(self.group, self.released.load(Ordering::SeqCst), false, &witness))?;
         Ok((lsn, witness))
     }
 
@@ -326,14 +330,14 @@ impl Replication {
     pub(crate) fn begin_anew(&self, journal: &Journal) -> Result<(), Refusal> {
         let queue = self.queue.lock();
         self.generation.fetch_add(1, Ordering::SeqCst);
-        journal.append(&standing(self.released.load(Ordering::SeqCst), true, &queue.witness))?;
+        journal.append(&standing(self.group, self.released.load(Ordering::SeqCst), true, &queue.witness))?;
         Ok(())
     }
 
     /// Part of what the keys are replaced by: it counts with [`Replication::stand_as_copy`].
     pub(crate) fn append_of_copy(&self, journal: &Journal, effects: &[u8]) -> Result<Lsn, Refusal> {
         let _queue = self.queue.lock();
-        append_tentative(journal, effects)
+        append_tentative(journal, self.group, effects)
     }
 
     /// The keys are replaced, by what stands in the records up to `last`, and the log was read up to `witness`. `None`: something was
@@ -348,7 +352,7 @@ impl Replication {
         if !queue.strays.is_empty() {
             return Ok(None);
         }
-        let lsn = journal.append(&standing(last.0, true, witness))?;
+        let lsn = journal.append(&standing(self.group, last.0, true, witness))?;
         self.begin_at(lsn);
         queue.witness = witness.to_vec();
         queue.told = Some(Instant::now());
@@ -358,7 +362,7 @@ impl Replication {
 
     /// The journal is loaded: what is tentative and not settled in it never will be.
     pub(crate) fn open(&self, journal: &Journal, settled: u64, witness: Vec<u8>) -> Result<(), Refusal> {
-        let lsn = journal.append(&standing(settled, true, &witness))?;
+        let lsn = journal.append(&standing(self.group, settled, true, &witness))?;
         self.begin_at(lsn);
         self.queue.lock().witness.clone_from(&witness);
         let _ = self.loaded.set(witness);
@@ -382,7 +386,7 @@ impl Replication {
             return Ok(false);
         }
         let released = self.released.load(Ordering::SeqCst);
-        let lsn = journal.append(&standing(released, true, &queue.witness))?;
+        let lsn = journal.append(&standing(self.group, released, true, &queue.witness))?;
         // What is read before the first write depends on this record, which counts.
         for range in [&self.void, &self.lost] {
             range[1].fetch_min(lsn.0.saturating_sub(1), Ordering::SeqCst);
@@ -429,7 +433,7 @@ impl Replication {
         let mut queue = self.queue.lock();
         self.generation.fetch_add(1, Ordering::SeqCst);
         let released = self.released.load(Ordering::SeqCst);
-        journal.append(&standing(released, true, &queue.witness))?;
+        journal.append(&standing(self.group, released, true, &queue.witness))?;
         Ok(std::mem::take(&mut queue.strays))
     }
 
@@ -456,20 +460,20 @@ impl Replication {
             return Ok(None);
         }
         queue.told = Some(Instant::now());
-        journal.append(&standing(released, false, &queue.witness)).map(Some)
+        journal.append(&standing(self.group, released, false, &queue.witness)).map(Some)
     }
 }
 
-fn append_tentative(journal: &Journal, effects: &[u8]) -> Result<Lsn, Refusal> {
+fn append_tentative(journal: &Journal, group: KeyGroup, effects: &[u8]) -> Result<Lsn, Refusal> {
     journal.append_with(|out| {
-        write_tentative(out);
+        write_tentative(out, group);
         out.extend_from_slice(effects);
     })
 }
 
 impl fmt::Debug for Replication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Replication({:?})", self.leadership())
+        write!(f, "Replication({:?}, {:?})", self.group, self.leadership())
     }
 }
 
@@ -504,7 +508,7 @@ mod tests {
     #[test]
     fn a_record_is_stored_when_the_log_says_so_and_void_when_another_node_leads() {
         let (_folder, journal) = journal();
-        let replication = Replication::new();
+        let replication = Replication::new(KeyGroup::WHOLE);
         replication.open(&journal, 0, Vec::new()).expect("the journal takes it");
         let append = || replication.append(&journal, b"effects").expect("the journal takes it");
         assert!(replication.lead(&journal).expect("the journal takes it"));
@@ -546,7 +550,7 @@ mod tests {
     #[test]
     fn no_effect_is_said_only_of_what_the_log_will_never_have() {
         let (_folder, journal) = journal();
-        let replication = Replication::new();
+        let replication = Replication::new(KeyGroup::WHOLE);
         replication.open(&journal, 0, Vec::new()).expect("the journal takes it");
         let append = || replication.append(&journal, b"effects").expect("the journal takes it");
         assert!(replication.lead(&journal).expect("the journal takes it"));
@@ -600,7 +604,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_a_time_and_its_end_needs_nobody_to_say_so() {
-        let replication = Replication::new();
+        let replication = Replication::new(KeyGroup::WHOLE);
         assert_eq!(replication.leadership(), Leadership::None);
         assert!(replication.set_leader(7) && !replication.set_leader(7));
         assert_eq!(replication.leadership(), Leadership::Other(7));

@@ -11,7 +11,7 @@ use sterna_command::Table;
 use sterna_config::MaxmemoryPolicy;
 use sterna_keyspace::stream::{BlockLimits, IdempotenceConfig};
 use sterna_keyspace::{
-    EventClasses, Eviction, Fill, Frequency, Limits, Order, Policy, Settings, Stats, StreamSettings,
+    EventClasses, Eviction, Fill, Frequency, KeyGroup, Limits, Order, Policy, Settings, Stats, StreamSettings,
 };
 
 use crate::acl::{User, Users};
@@ -175,8 +175,8 @@ pub(crate) struct Server {
     pub(crate) acl_log: Mutex<crate::history::denials::AclLog, { Level::AclLog as u8 }>,
     /// Other nodes, if there are to be any. Set before the shards start.
     pub(crate) nodes: OnceLock<Arc<dyn Nodes>>,
-    /// The log that nodes share, if keys are theirs together.
-    pub(crate) replication: Option<Arc<Replication>>,
+    /// The logs that nodes share, one for each group of keys, if keys are theirs together; else none.
+    pub(crate) logs: Box<[Arc<Replication>]>,
     stopping: AtomicBool,
     /// That every shard has taken over a change, that the rollback is over, or that the server stops.
     pub(crate) moments: Signal,
@@ -203,8 +203,11 @@ impl Server {
         mailboxes: Vec<Mailbox>,
     ) -> Server {
         let shards = mailboxes.len();
-        let replication = config.cluster_keys.then(|| Arc::new(Replication::new()));
-        let partitions = Partitions::new(PARTITIONS_PER_SHARD * shards, config.databases as usize);
+        let groups = if config.cluster_keys { config.cluster_groups as u16 } else { 1 };
+        let logs = KeyGroup::all(groups).map(|group| Arc::new(Replication::new(group)));
+        let logs = logs.filter(|_| config.cluster_keys).collect();
+        let partitions =
+            Partitions::grouped(groups, PARTITIONS_PER_SHARD * shards, config.databases as usize);
         partitions.set_settings(settings_of(&config, usize::MAX));
         let reclaimer = Reclaimer::start();
         let evicts = policy_of(config.maxmemory_policy).is_some();
@@ -262,7 +265,7 @@ impl Server {
             slowlog: Mutex::default(),
             delays: Mutex::default(),
             acl_log: Mutex::default(),
-            replication,
+            logs,
             nodes: OnceLock::new(),
             stopping: AtomicBool::new(false),
             moments: Signal::default(),

@@ -6,47 +6,10 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
+use sterna_keyspace::{SLOTS, slot_of};
 use sterna_protocol::Reply;
 
 use crate::partitions::Partitions;
-
-/// Slots of a cluster.
-pub(crate) const SLOTS: u16 = 16_384;
-
-/// The slot of a key: of what stands between its first `{` and the next `}`, if there is anything.
-///
-/// ```text
-///   {user:1}:name  {user:1}:mail     one slot
-///   {}x  x{y                         all of it
-/// ```
-pub(crate) fn slot_of(key: &[u8]) -> u16 {
-    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
-        let rest = &key[open + 1..];
-        let close = rest.iter().position(|byte| *byte == b'}')?;
-        (close > 0).then(|| &rest[..close])
-    });
-    crc16(tag.unwrap_or(key)) % SLOTS
-}
-
-/// CRC-16/XMODEM.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
-}
-
-const CRC16: [u16; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
 
 /// What is asked about slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,30 +106,5 @@ impl SlotWalk {
             reply.bulk(b"key-count");
             reply.int(count_of(slot) as i64);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_are_those_of_redis() {
-        // From Redis 7.0.
-        for (key, slot) in [
-            (&b"foo"[..], 12182),
-            (b"bar", 5061),
-            (b"123456789", 12739),
-            (b"", 0),
-            (b"a{b}c", 3300),
-            (b"b", 3300),
-            (b"{user1000}.following", 3443),
-            (b"{user1000}.followers", 3443),
-        ] {
-            assert_eq!(slot_of(key), slot, "{}", String::from_utf8_lossy(key));
-        }
-        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
-        assert_eq!(slot_of(b"foo{{bar}}zap"), crc16(b"{bar") % SLOTS);
-        assert_eq!(slot_of(b"foo{bar"), crc16(b"foo{bar") % SLOTS);
     }
 }

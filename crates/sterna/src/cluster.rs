@@ -54,6 +54,9 @@ struct Place {
     /// The cluster's name, as cluster-name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// How many groups of keys have a log each, as cluster-groups
+    #[arg(long, value_name = "COUNT")]
+    groups: Option<u16>,
 }
 
 impl Place {
@@ -63,6 +66,11 @@ impl Place {
             if let Some(value) = value {
                 args.extend([directive.to_owned(), value.clone()]);
             }
+        }
+        if let Some(groups) = self.groups {
+            let words =
+                ["--cluster-groups", &groups.to_string(), "--cluster-keys", "yes", "--appendonly", "yes"];
+            args.extend(words.map(str::to_owned));
         }
         let config = Config::load(&args, sterna_server::LINE_CHECKS)?.config;
         Settings::of(&config).map_err(CheckupError::from)?.ok_or(Failure::NoCluster)
@@ -75,10 +83,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Verb::Init { place, replicas } => {
             let state = checkup::init(&place.settings()?, *replicas)?;
             let leader = state.leader.map(|leader| format!(", led by {leader}")).unwrap_or_default();
-            println!("made a log of {} replica(s){leader}", state.replicas);
+            match state.groups {
+                0 | 1 => println!("made a log of {} replica(s){leader}", state.replicas),
+                groups => println!("made {groups} logs of {} replica(s)", state.replicas),
+            }
             Ok(())
         }
-        Verb::Status { place } => show(&checkup::status(&place.settings()?)?),
+        Verb::Status { place } => checkup::status(&place.settings()?)?.iter().try_for_each(show),
         Verb::Doctor { place, monitors } => {
             let findings = checkup::doctor(&place.settings()?, monitors)?;
             findings.iter().for_each(print);

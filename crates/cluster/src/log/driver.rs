@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use sterna_server::{Leadership, LogSeat, SeatError};
+use sterna_server::{KeyGroup, Leadership, LogSeat, SeatError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -45,6 +45,13 @@ const WRITE_AGAIN: Duration = Duration::from_secs(30);
 /// How long until it looks again for one that it can begin with.
 const FETCH_AGAIN: Duration = Duration::from_secs(2);
 
+/// How much longer a node waits before it claims to lead a group of keys that another one is to lead: more than nodes differ in, also
+/// in when they have started.
+const RELUCTANCE: Duration = Duration::from_secs(3);
+
+/// What is called when another node leads, or this one does or does not; and what tells whether this node is to claim before others.
+pub(crate) type Hooks = (Box<dyn Fn() + Send>, Box<dyn Fn() -> bool + Send>);
+
 /// A node's part in the log.
 pub struct LogDriver {
     is_ending: Arc<AtomicBool>,
@@ -53,14 +60,13 @@ pub struct LogDriver {
 }
 
 impl LogDriver {
-    /// Starts it. `me` is the node's identity, which is not 0; `name` is for people; `on_leadership` is called when another node
-    /// leads, or this one does or does not. Errors: what is configured can't work.
-    pub fn start(
+    /// Starts it. `me` is the node's identity, which is not 0; `name` is for people. Errors: what is configured can't work.
+    pub(crate) fn start(
         settings: &Settings,
         me: u64,
         name: String,
         seat: LogSeat,
-        on_leadership: impl Fn() + Send + 'static,
+        (on_leadership, is_preferred): Hooks,
     ) -> Result<LogDriver, ClusterError> {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build().map_err(ClusterError::Thread)?;
@@ -70,17 +76,19 @@ impl LogDriver {
         let (is_ending, notify) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let wake = Arc::clone(&notify);
         seat.set_waker(Box::new(move || wake.notify_one()));
+        let group = seat.group();
         let parts = Parts {
-            port: Port::new(client.clone(), &settings.name),
-            hint: format!("sterna.{}.hint.0", settings.name),
-            holding: format!("sterna.{}.holding.0", settings.name),
+            port: Port::new(client.clone(), &settings.name, group),
+            hint: format!("sterna.{}.hint.{}", settings.name, group.index),
+            holding: format!("sterna.{}.holding.{}", settings.name, group.index),
             bytes_max: settings.log_bytes_max,
             snapshots: settings.snapshots.clone(),
             client,
             me,
             name,
             seat,
-            on_leadership: Box::new(on_leadership),
+            on_leadership,
+            is_preferred,
             is_ending: Arc::clone(&is_ending),
             notify: Arc::clone(&notify),
         };
@@ -109,6 +117,7 @@ struct Parts {
     name: String,
     seat: LogSeat,
     on_leadership: Box<dyn Fn() + Send>,
+    is_preferred: Box<dyn Fn() -> bool + Send>,
     is_ending: Arc<AtomicBool>,
     notify: Arc<Notify>,
 }
@@ -154,6 +163,8 @@ enum End {
     Thread(std::io::Error),
     #[error("the journal's word of how far the log was read can't be read")]
     Witness,
+    #[error("the log was made for {made} group(s) of keys, and cluster-groups is {configured}")]
+    Groups { made: u16, configured: u16 },
 }
 
 fn run(runtime: &Runtime, parts: Parts) {
@@ -183,7 +194,10 @@ struct Driver {
     me: u64,
     seat: LogSeat,
     leadership: Leadership,
+    /// Which group of keys it is the log of, where there are several.
+    group: Option<u64>,
     on_leadership: Box<dyn Fn() + Send>,
+    is_preferred: Box<dyn Fn() -> bool + Send>,
     is_ending: Arc<AtomicBool>,
     notify: Arc<Notify>,
     started: Instant,
@@ -239,7 +253,8 @@ struct Shared {
 impl Driver {
     fn new(parts: Parts, position: Position) -> Result<Driver, End> {
         let Parts { port, hint, holding, bytes_max, client, me, name, seat, .. } = parts;
-        let Parts { on_leadership, is_ending, notify, snapshots, .. } = parts;
+        let Parts { on_leadership, is_preferred, is_ending, notify, snapshots, .. } = parts;
+        let KeyGroup { index, count } = seat.group();
         let (inputs, arriving) = unbounded_channel();
         let now = Instant::now();
         let shared = snapshots.map(|settings| {
@@ -268,7 +283,9 @@ impl Driver {
             me,
             seat,
             leadership: Leadership::None,
+            group: (count > 1).then_some(index.into()),
             on_leadership,
+            is_preferred,
             is_ending,
             notify,
             started: now,
@@ -298,7 +315,11 @@ impl Driver {
     async fn live(mut self) -> Result<(), End> {
         let mut hints: Option<Subscriber> = self.client.subscribe(self.hint.clone()).await.ok();
         let mut holdings: Option<Subscriber> = self.client.subscribe(self.holding.clone()).await.ok();
-        self.replica.tick(Duration::ZERO);
+        if !self.is_of_these_groups().await? {
+            return Ok(());
+        }
+        let now = self.now();
+        self.replica.tick(now);
         while !self.is_ending.load(Ordering::Acquire) {
             self.go_on()?;
             let due = self.replica.due().unwrap_or(Duration::MAX).saturating_sub(self.now()).min(TICK);
@@ -321,6 +342,25 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the log says that it is for as many groups of keys as this node knows: another number would put keys elsewhere.
+    /// False: this ends before.
+    async fn is_of_these_groups(&mut self) -> Result<bool, End> {
+        let configured = self.seat.group().count;
+        while !self.is_ending.load(Ordering::Acquire) {
+            self.seat.mend()?;
+            self.seat.set_figures(self.figures());
+            match self.port.state().await {
+                Ok(StreamState { groups: made, .. }) if made != configured => {
+                    return Err(End::Groups { made, configured });
+                }
+                Ok(_) => return Ok(true),
+                Err(error) => self.complain(&error),
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        Ok(false)
     }
 
     fn note(&mut self, input: Input) -> Result<(), End> {
@@ -412,7 +452,7 @@ impl Driver {
             Action::Release { through } => self.released(through)?,
             Action::Lead { term } => {
                 self.tell()?;
-                tracing::info!(term, "this node leads");
+                tracing::info!(term, group = self.group, "this node leads");
                 self.counts.terms += 1;
                 if let Some(shared) = &mut self.shared {
                     // Another node may have removed them.
@@ -421,7 +461,7 @@ impl Driver {
                 self.seat.lead()?;
             }
             Action::Follow { rebuild, lost } => {
-                tracing::warn!(rebuild, "this node leads no more");
+                tracing::warn!(rebuild, group = self.group, "this node leads no more");
                 let lost = lost.and_then(|through| {
                     let tickets = self.tickets.iter().take_while(|(ticket, _)| *ticket <= through);
                     tickets.filter_map(|(_, number)| *number).last()
@@ -461,7 +501,7 @@ impl Driver {
             Ok(Kind::Effects(records)) if !own => self.assembly.take(records)?,
             Ok(Kind::Claim { name }) => {
                 self.assembly.clear();
-                tracing::info!(term = position.term, leader = %String::from_utf8_lossy(name), "a node claims to lead");
+                tracing::info!(term = position.term, group = self.group, leader = %String::from_utf8_lossy(name), "a node claims to lead");
                 Vec::new()
             }
             // The replica has read it before.
@@ -669,6 +709,10 @@ impl Driver {
     }
 
     async fn tick(&mut self) -> Result<(), End> {
+        if self.group.is_some() {
+            let is_first = (self.is_preferred)();
+            self.replica.set_reluctance(if is_first { Duration::ZERO } else { RELUCTANCE });
+        }
         if self.replica.role() != Role::Leading {
             self.seat.mend()?;
         } else {
@@ -677,7 +721,9 @@ impl Driver {
         if self.replica.role() == Role::Restoring {
             self.look_for_snapshot();
         } else if self.replica.position().number == 0 {
-            self.complain().await;
+            if let Err(error) = self.port.state().await {
+                self.complain(&error);
+            }
         } else if self.held_at.elapsed() >= INTERVAL {
             self.held_at = Instant::now();
             self.tell_holding();
@@ -687,21 +733,21 @@ impl Driver {
     }
 
     /// Says why nothing goes on, if there is no log.
-    async fn complain(&mut self) {
+    fn complain(&mut self, error: &PortError) {
         if self.now() < Duration::from_secs(2)
             || self.complained.is_some_and(|at| at.elapsed() < COMPLAINT_INTERVAL)
         {
             return;
         }
         self.complained = Some(Instant::now());
-        match self.port.state().await {
-            Err(PortError::Missing) => {
+        match error {
+            PortError::Missing => {
                 tracing::error!(
+                    group = self.group,
                     "there is no log: commands on keys are refused until `sterna cluster init` has made one"
                 );
             }
-            Err(error) => tracing::warn!(%error, "the log can't be read yet"),
-            Ok(_) => {}
+            error => tracing::warn!(%error, group = self.group, "the log can't be read yet"),
         }
     }
 

@@ -5,6 +5,8 @@
 //!   subject   sterna.NAME.log.0     the only one in it; only nodes may publish there
 //! ```
 //!
+//! With several groups of keys each has a stream, and its number is in the place of 0; their metadata say how many there are.
+//!
 //! The requests are made by hand, not through the client's JetStream context: what counts is which answer came for which slot, and a
 //! batch of `DIRECT.GET` is not in there. Nothing is made that was not asked for: a log that is missing is an error everywhere but in
 //! [`Port::create`].
@@ -17,6 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use sterna_server::KeyGroup;
 
 use super::{Appended, Frame, Read, Source};
 
@@ -37,9 +40,13 @@ const NO_STREAM: u64 = 10059;
 /// Where a log's incarnation stands in its stream's metadata.
 const INCARNATION: &str = "sterna-incarnation";
 
-/// The log of one cluster.
+/// How many groups of keys there are, if more than one: in the same place.
+const GROUPS: &str = "sterna-groups";
+
+/// The log of a cluster, or of one of its groups of keys.
 #[derive(Debug, Clone)]
 pub struct Port {
+    groups: u16,
     client: Client,
     stream: String,
     subject: String,
@@ -94,6 +101,8 @@ pub struct StreamState {
     pub followers: Vec<Follower>,
     /// Which log it is.
     pub incarnation: Option<u128>,
+    /// How many groups of keys there are, each with a log; 0: that can't be read.
+    pub groups: u16,
     /// What its configuration has that a log's must not.
     pub odd: Vec<String>,
 }
@@ -112,9 +121,10 @@ pub struct Follower {
 }
 
 impl Port {
-    /// The log of the cluster `name`.
-    pub fn new(client: Client, name: &str) -> Port {
-        Port { client, stream: format!("STERNA-{name}-0"), subject: format!("sterna.{name}.log.0") }
+    /// The log of a group of keys of the cluster `name`.
+    pub fn new(client: Client, name: &str, KeyGroup { index, count }: KeyGroup) -> Port {
+        let (stream, subject) = (format!("STERNA-{name}-{index}"), format!("sterna.{name}.log.{index}"));
+        Port { groups: count, client, stream, subject }
     }
 
     /// The stream's name.
@@ -158,7 +168,10 @@ impl Port {
             "max_age": 0,
             "deny_delete": true,
             "allow_direct": true,
-            "metadata": { INCARNATION: format!("{incarnation:032x}") },
+            "metadata": match self.groups {
+                1 => json!({ INCARNATION: format!("{incarnation:032x}") }),
+                groups => json!({ INCARNATION: format!("{incarnation:032x}"), GROUPS: groups.to_string() }),
+            },
         })
     }
 
@@ -268,6 +281,7 @@ fn stream_state(answer: &Value, subject: &str) -> StreamState {
         lag: number(&value["lag"]),
     };
     let incarnation = config["metadata"][INCARNATION].as_str();
+    let groups = config["metadata"][GROUPS].as_str().map_or(Some(1), |text| text.parse().ok());
     StreamState {
         created: text(&answer["created"]).unwrap_or_default(),
         first: number(&state["first_seq"]),
@@ -279,6 +293,7 @@ fn stream_state(answer: &Value, subject: &str) -> StreamState {
         leader: text(&cluster["leader"]),
         followers: cluster["replicas"].as_array().into_iter().flatten().map(follower).collect(),
         incarnation: incarnation.and_then(|text| u128::from_str_radix(text, 16).ok()),
+        groups: groups.unwrap_or(0),
         odd: odd_settings(config, subject),
     }
 }

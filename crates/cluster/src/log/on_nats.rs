@@ -110,7 +110,7 @@ async fn port(url: &str, name: &str) -> Port {
     let servers: Vec<async_nats::ServerAddr> =
         url.split(',').map(|host| host.parse().expect("an address")).collect();
     let client = options.connect(&servers[..]).await.expect("it goes on trying");
-    Port::new(client, name)
+    Port::new(client, name, sterna_server::KeyGroup::WHOLE)
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {

@@ -108,6 +108,8 @@ pub struct Replica {
     writer: u64,
     name: Vec<u8>,
     times: Times,
+    /// How much longer than others it waits before it claims to lead.
+    reluctance: Duration,
     position: Position,
     stage: Stage,
     flight: Option<Flight>,
@@ -132,6 +134,7 @@ impl Replica {
             writer,
             name: name.as_bytes().to_vec(),
             times,
+            reluctance: Duration::ZERO,
             position: witness,
             stage: if is_new { following } else { Stage::Checking },
             flight: None,
@@ -146,6 +149,11 @@ impl Replica {
             doubt: None,
             out: VecDeque::new(),
         }
+    }
+
+    /// How much longer than others it waits before it claims to lead: another node is to come first.
+    pub fn set_reluctance(&mut self, reluctance: Duration) {
+        self.reluctance = reluctance;
     }
 
     /// The next thing to do.
@@ -365,7 +373,7 @@ impl Replica {
     /// Longer than a lease by more than two clocks drift apart in that time, and not the same on all nodes.
     fn claim_after(&self) -> Duration {
         let own = self.times.lease / 32 * (self.writer % 16) as u32;
-        self.times.lease + self.times.lease / 4 + own
+        self.times.lease + self.times.lease / 4 + own + self.reluctance
     }
 
     /// The stream's leader knows best what the log holds, but its own copy may be the one with a hole.

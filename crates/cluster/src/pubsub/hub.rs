@@ -154,8 +154,8 @@ pub(super) struct Parts {
     pub(super) length_max: usize,
     /// See `cluster-leader`.
     pub(super) leader: String,
-    /// Who knows which node leads, with `cluster-keys`.
-    pub(super) seat: Option<LogSeat>,
+    /// Who knows which node leads each group of keys, with `cluster-keys`.
+    pub(super) seats: Vec<LogSeat>,
     /// See `cluster-sessions`.
     pub(super) sessions_max: usize,
     /// Where clients reach this node; without a host, where it reaches NATS from.
@@ -197,7 +197,7 @@ impl Hub {
         Hub {
             me,
             leading: Leading::new(
-                (parts.leader, parts.seat),
+                (parts.leader, parts.seats),
                 parts.sessions_max,
                 parts.address,
                 &parts.inlet,

@@ -12,8 +12,10 @@
 //!
 //! Room: a session may send [`ROOM_BYTES`] more than its client has read. So one client that doesn't read stops its own session.
 //!
+//! Each group of keys has a node that leads it; sessions are with nodes, whatever these lead.
+//!
 //! Invariants
-//! - `shared`'s lead has a term above 0 if and only if `leader` is another node; it rises whenever a session may have lost anything.
+//! - Every other node that leads anything has a term, and no other has; it is a new one whenever a session there may have lost anything.
 //! - Records of another term are dropped: their sessions are broken already.
 
 use std::collections::{BTreeMap, HashMap};
@@ -41,20 +43,36 @@ const ADDRESS_EVERY: u32 = 4;
 pub(super) struct Leading {
     /// See `cluster-leader`.
     named: String,
-    /// Who knows which node leads, with `cluster-keys`.
-    seat: Option<LogSeat>,
+    /// Who knows which node leads each group of keys, with `cluster-keys`.
+    seats: Vec<LogSeat>,
     address: Address,
     engine: Engine,
-    leader: Option<NodeId>,
-    term: u64,
-    /// The node that leads has been told that this term begins.
-    has_begun: bool,
-    lead: Lead,
+    /// By group of keys; one without `cluster-keys`.
+    leads: Vec<Leader>,
+    terms: BTreeMap<NodeId, Term>,
+    last_term: u64,
     sessions: HashMap<(NodeId, SessionId), Session>,
     sessions_max: usize,
     /// Sessions that have more to say than the way to their node takes.
     held: Vec<(NodeId, SessionId)>,
     beats: u32,
+}
+
+/// Who leads a group of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leader {
+    /// Each node has its own.
+    Each,
+    Me,
+    Other(NodeId),
+    Nobody,
+}
+
+/// How long another node has led without a break.
+struct Term {
+    number: u64,
+    /// It has been told that this term begins.
+    has_begun: bool,
 }
 
 /// A client of another node.
@@ -81,20 +99,19 @@ impl Wake for Speaks {
 
 impl Leading {
     pub(super) fn new(
-        (named, seat): (String, Option<LogSeat>),
+        (named, seats): (String, Vec<LogSeat>),
         sessions_max: usize,
         address: Address,
         inlet: &Inlet,
     ) -> Leading {
         Leading {
             named,
-            seat,
+            leads: vec![Leader::Nobody; seats.len().max(1)],
+            seats,
             address,
             engine: Engine::of(inlet),
-            leader: None,
-            term: 0,
-            has_begun: false,
-            lead: Lead::Nobody,
+            terms: BTreeMap::new(),
+            last_term: 0,
             sessions: HashMap::new(),
             sessions_max,
             held: Vec::new(),
@@ -102,9 +119,24 @@ impl Leading {
         }
     }
 
-    /// Whether the other node leads.
+    /// Whether the other node leads any keys.
     pub(super) fn is_leader(&self, node: NodeId) -> bool {
-        self.leader == Some(node)
+        self.terms.contains_key(&node)
+    }
+
+    fn leads_any(&self) -> bool {
+        self.leads.contains(&Leader::Me)
+    }
+
+    fn begin_term(&mut self, node: NodeId) {
+        self.last_term += 1;
+        self.terms.insert(node, Term { number: self.last_term, has_begun: false });
+    }
+
+    /// The groups that are led so, a bit each.
+    fn groups_led(&self, by: Leader) -> u64 {
+        let led = self.leads.iter().enumerate().filter(|(_, leader)| **leader == by);
+        led.fold(0, |bits, (group, _)| bits | 1 << group)
     }
 }
 
@@ -135,16 +167,24 @@ impl Hub {
 
     /// The log's thread may have said that another node leads.
     pub(super) fn follow_lead(&mut self) {
-        if self.leading.seat.is_some() {
+        if !self.leading.seats.is_empty() {
             self.refresh_lead();
         }
     }
 
     /// Finds who leads by now.
     pub(super) fn refresh_lead(&mut self) {
+        self.show_preferred();
+        let leads: Vec<Leader> = (0..self.leading.leads.len()).map(|group| self.find_leader(group)).collect();
+        if leads != self.leading.leads {
+            self.set_leads(leads);
+        }
+    }
+
+    fn find_leader(&self, group: usize) -> Leader {
         let leading = &self.leading;
         let named = &leading.named;
-        let claimed = leading.seat.as_ref().map(LogSeat::leadership);
+        let claimed = leading.seats.get(group).map(LogSeat::leadership);
         // Frames of the log name the lower half of their writer's identity.
         let is_named = |(id, peer): &(&NodeId, &Peer)| match claimed {
             Some(Leadership::Other(claimed)) => peer.is_live && id.0 as u64 == claimed,
@@ -152,60 +192,85 @@ impl Hub {
             None => peer.is_live && peer.address.is(named),
         };
         let mut live = self.peers.iter().filter(is_named);
-        let (lead, leader) = if claimed == Some(Leadership::Me) {
-            (Lead::Me, None)
+        if claimed == Some(Leadership::Me) {
+            Leader::Me
         } else if claimed.is_none() && named.is_empty() {
-            (Lead::Each, None)
+            Leader::Each
         } else if claimed.is_none() && leading.address.is(named) {
             match live.next() {
-                None => (Lead::Me, None),
+                None => Leader::Me,
                 Some((node, peer)) => {
-                    if leading.lead == Lead::Me {
+                    if leading.leads_any() {
                         let name = &peer.name;
                         tracing::error!(%node, name, "another node has the address of cluster-leader, too: neither leads");
                     }
-                    (Lead::Nobody, None)
+                    Leader::Nobody
                 }
             }
         } else {
-            match live.find(|(_, peer)| !peer.sessions_out.is_stalled()).filter(|_| self.is_joined()) {
-                Some((node, _)) => (Lead::Elsewhere(leading.term), Some(*node)),
-                None => (Lead::Nobody, None),
-            }
-        };
-        if lead != leading.lead || leader != leading.leader {
-            self.leading.leader = leader;
-            self.set_lead(lead);
+            let other = live.find(|(_, peer)| !peer.sessions_out.is_stalled()).filter(|_| self.is_joined());
+            other.map_or(Leader::Nobody, |(node, _)| Leader::Other(*node))
         }
     }
 
-    fn set_lead(&mut self, lead: Lead) {
+    /// Says which groups this node is to claim first, where there are several: of the nodes that are there each has its share.
+    fn show_preferred(&self) {
+        let mut nodes: Vec<NodeId> =
+            self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(id, _)| *id).collect();
+        nodes.push(self.me);
+        nodes.sort();
+        let own = (0..self.leading.leads.len()).filter(|group| nodes[group % nodes.len()] == self.me);
+        let bits = own.fold(0, |bits: u64, group| bits | 1 << group);
+        self.shared.preferred.store(bits, Ordering::Relaxed);
+    }
+
+    fn set_leads(&mut self, leads: Vec<Leader>) {
         let leading = &mut self.leading;
-        leading.lead = lead;
-        if matches!(lead, Lead::Elsewhere(_)) {
-            leading.term += 1;
-            (leading.lead, leading.has_begun) = (Lead::Elsewhere(leading.term), false);
+        leading.terms.retain(|node, _| leads.contains(&Leader::Other(*node)));
+        for leader in &leads {
+            if let Leader::Other(node) = leader
+                && !leading.terms.contains_key(node)
+            {
+                leading.begin_term(*node);
+            }
         }
-        self.shared.set_lead(leading.lead);
-        self.shared.is_pass_behind.store(false, Ordering::SeqCst);
-        if self.leading.lead != Lead::Me {
+        leading.leads = leads;
+        self.show_leads();
+        if !self.leading.leads_any() {
             self.refuse_all_sessions();
         }
         self.leading.engine.tell_lead();
         self.show_members();
     }
 
-    /// What was under way to the node that leads, or back, may be lost.
-    fn begin_term(&mut self) {
-        if self.leading.leader.is_some() {
-            self.set_lead(self.leading.lead);
+    /// Shows shards who leads.
+    fn show_leads(&self) {
+        for (group, leader) in self.leading.leads.iter().enumerate() {
+            let term = |node| self.leading.terms.get(&node).map(|term| term.number);
+            let lead = match *leader {
+                Leader::Each => Lead::Each,
+                Leader::Me => Lead::Me,
+                Leader::Other(node) => term(node).map_or(Lead::Nobody, Lead::Elsewhere),
+                Leader::Nobody => Lead::Nobody,
+            };
+            self.shared.groups[group].set_lead(lead);
+            self.shared.groups[group].is_behind.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// What was under way to that node, or back, may be lost.
+    fn begin_term(&mut self, node: NodeId) {
+        if self.leading.is_leader(node) {
+            self.leading.begin_term(node);
+            self.show_leads();
+            self.leading.engine.tell_lead();
         }
     }
 
     /// What clients are told of nodes.
     pub(super) fn show_members(&self) {
         let leading = &self.leading;
-        let member = |id: NodeId, address: &Address, is_live: bool, leads: bool| Member {
+        let member = |id: NodeId, address: &Address, is_live: bool, leads: u64| Member {
             id: format!("{:08x}{id}", (id.0 ^ (id.0 >> 32) ^ (id.0 >> 64) ^ (id.0 >> 96)) as u32),
             host: address.host.clone(),
             port: address.port,
@@ -213,12 +278,12 @@ impl Hub {
             is_live,
             leads,
         };
-        let mut members = vec![member(self.me, &leading.address, true, leading.lead == Lead::Me)];
+        let mut members = vec![member(self.me, &leading.address, true, leading.groups_led(Leader::Me))];
         // Who has not said where it is can't be reached.
         let known = self.peers.iter().filter(|(_, peer)| !peer.address.host.is_empty());
-        members.extend(
-            known.map(|(id, peer)| member(*id, &peer.address, peer.is_live, leading.leader == Some(*id))),
-        );
+        members.extend(known.map(|(id, peer)| {
+            member(*id, &peer.address, peer.is_live, leading.groups_led(Leader::Other(*id)))
+        }));
         if let Ok(mut shown) = self.shared.members.lock() {
             *shown = members;
         }
@@ -230,10 +295,10 @@ impl Hub {
     pub(super) fn take_passed(&mut self) {
         while let Some((term, letter)) = self.shared.passed.pop() {
             self.shared.passed_bytes.fetch_sub(letter.len(), Ordering::SeqCst);
-            let leading = &mut self.leading;
-            let Some(leader) = leading.leader.filter(|_| term == leading.term) else { continue };
-            let Some(peer) = self.peers.get_mut(&leader) else { continue };
-            if !std::mem::replace(&mut leading.has_begun, true) {
+            let of_term = self.leading.terms.iter_mut().find(|(_, of)| of.number == term);
+            let Some((node, term)) = of_term else { continue };
+            let Some(peer) = self.peers.get_mut(node) else { continue };
+            if !std::mem::replace(&mut term.has_begun, true) {
                 let mut begin = Vec::new();
                 write_record(&mut begin, 0, Say::Begin);
                 let begin = Bytes::from(begin);
@@ -260,10 +325,14 @@ impl Hub {
         for peer in self.peers.values_mut() {
             peer.sessions_out.seal();
         }
-        let leader = self.leading.leader.and_then(|node| self.peers.get(&node));
-        let is_behind = leader.is_some_and(|peer| peer.sessions_out.bytes() > self.window_bytes);
-        self.shared.is_pass_behind.store(is_behind, Ordering::SeqCst);
-        if self.shared.has_room_to_pass() && self.shared.is_pass_awaited.swap(false, Ordering::SeqCst) {
+        let mut has_room = false;
+        for (leader, group) in self.leading.leads.iter().zip(&self.shared.groups) {
+            let peer = if let Leader::Other(node) = leader { self.peers.get(node) } else { None };
+            let is_behind = peer.is_some_and(|peer| peer.sessions_out.bytes() > self.window_bytes);
+            group.is_behind.store(is_behind, Ordering::SeqCst);
+            has_room |= self.shared.has_room_to_pass(group) && group.is_awaited.swap(false, Ordering::SeqCst);
+        }
+        if has_room {
             self.leading.engine.tell_lead();
         }
     }
@@ -315,13 +384,11 @@ impl Hub {
         if missed > 0 {
             tracing::warn!(node = %from, name = %peer.name, missed, "parts of clients' sessions are missing: they are broken");
             self.close_sessions_of(from);
-            if self.leading.leader == Some(from) {
-                self.begin_term();
-            }
+            self.begin_term(from);
         }
         match &arrived {
             // Behind a gap, or twice: its sessions are broken, and none begins with it, or what has been executed would be once more.
-            _ if missed > 0 && self.leading.lead == Lead::Me => {}
+            _ if missed > 0 && self.leading.leads_any() => {}
             Arrived::Messages(bytes) => self.take_records(from, bytes),
             Arrived::Whole(bytes) => self.take_records(from, bytes),
             Arrived::Nothing => {}
@@ -338,7 +405,7 @@ impl Hub {
             let who = (from, session);
             match say {
                 Say::Replies(_) | Say::Closed { .. } => {
-                    if self.leading.leader == Some(from) {
+                    if self.leading.is_leader(from) {
                         let shard = shard_of(session);
                         replies
                             .entry(shard)
@@ -375,7 +442,7 @@ impl Hub {
         let asker = Asker::read(asker);
         let begins = asker.as_ref().is_some_and(|asker| !asker.goes_on);
         let has_room = is_open || begins && leading.sessions.len() < leading.sessions_max;
-        let asker = asker.filter(|_| leading.lead == Lead::Me && has_room);
+        let asker = asker.filter(|_| leading.leads_any() && has_room);
         // One that goes on and is not known here was forgotten with its node: what it had done nobody can say.
         let Some(asker) = asker else { return self.refuse(who, if begins { 0 } else { TAKEN_UNKNOWN }) };
         if let Some(session) = leading.sessions.get(&who) {
@@ -392,7 +459,7 @@ impl Hub {
     }
 
     fn give(&mut self, who: (NodeId, SessionId), bytes: &[u8]) {
-        if self.leading.lead != Lead::Me {
+        if !self.leading.leads_any() {
             return self.refuse(who, TAKEN_UNKNOWN);
         }
         match self.leading.sessions.get_mut(&who) {
@@ -423,7 +490,7 @@ impl Hub {
     /// that is missing to it as well.
     fn close_sessions_of(&mut self, node: NodeId) {
         self.forget_sessions_of(node);
-        if self.leading.lead == Lead::Me
+        if self.leading.leads_any()
             && let Some(peer) = self.peers.get_mut(&node)
         {
             peer.sessions_out.drop_one();
@@ -441,18 +508,30 @@ impl Hub {
 
     /// What INFO says of it.
     pub(super) fn figures_of_leading(&self) -> [(&'static str, String); 4] {
-        let leader = self.leading.leader.and_then(|node| self.peers.get(&node));
-        let lead = match self.leading.lead {
-            Lead::Each => "none",
-            Lead::Me => "self",
-            Lead::Elsewhere(_) => "other",
-            Lead::Nobody => "unknown",
+        let peer =
+            |leader: &Leader| if let Leader::Other(node) = leader { self.peers.get(node) } else { None };
+        let lead = |leader: &Leader| match leader {
+            Leader::Each => "none",
+            Leader::Me => "self",
+            Leader::Other(_) => "other",
+            Leader::Nobody => "unknown",
         };
+        // By group, if there are several.
+        let leads = &self.leading.leads;
+        let leaders: Vec<&str> = leads.iter().map(lead).collect();
+        let names: Vec<&str> = leads.iter().map(|of| peer(of).map_or("", |peer| &peer.name)).collect();
+        let pending: usize = self
+            .leading
+            .terms
+            .keys()
+            .filter_map(|node| self.peers.get(node))
+            .map(|peer| peer.sessions_out.bytes())
+            .sum();
         [
-            ("cluster_leader", lead.to_owned()),
-            ("cluster_leader_name", leader.map_or_else(String::new, |peer| peer.name.clone())),
+            ("cluster_leader", leaders.join(",")),
+            ("cluster_leader_name", names.join(",")),
             ("cluster_sessions", self.leading.sessions.len().to_string()),
-            ("cluster_passed_pending_bytes", leader.map_or(0, |peer| peer.sessions_out.bytes()).to_string()),
+            ("cluster_passed_pending_bytes", pending.to_string()),
         ]
     }
 

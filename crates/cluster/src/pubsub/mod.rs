@@ -33,7 +33,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use sterna_config::Config;
-use sterna_server::{Inlet, Nodes};
+use sterna_server::{Inlet, LogSeat, Nodes};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
@@ -50,8 +50,8 @@ const SLOW_THREADS_MAX: usize = 2;
 pub struct Bridge {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
-    /// Keys are those of all nodes.
-    log: Option<LogDriver>,
+    /// Keys are those of all nodes: a log for each group of them.
+    logs: Vec<LogDriver>,
 }
 
 impl Bridge {
@@ -70,10 +70,10 @@ impl Bridge {
             // Without a receiver the server is stopping.
             let _ = tell.send(event);
         }))?;
-        let shared = Arc::new(Shared::new(settings.buffer_bytes_max));
+        let seats = inlet.log_seats();
+        let shared = Arc::new(Shared::new(settings.buffer_bytes_max, seats.len().max(1)));
         // Never 0, nor its lower half.
         let me = NodeId(fastrand::u128(..) | 1);
-        let seat = inlet.log_seat();
         let parts = Parts {
             me,
             cluster: settings.name.clone(),
@@ -84,7 +84,7 @@ impl Bridge {
             connections,
             window_bytes: settings.buffer_bytes_max,
             leader: config.cluster_leader.clone(),
-            seat: seat.clone(),
+            seats: seats.clone(),
             sessions_max: config.cluster_sessions as usize,
             address: address_of(config),
             length_max: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX).saturating_mul(2),
@@ -92,13 +92,16 @@ impl Bridge {
         let run = move |runtime: Runtime| runtime.block_on(Hub::run(parts, events));
         let thread = std::thread::Builder::new().name("cluster".to_owned()).spawn(move || run(runtime));
         let thread = thread.map_err(ClusterError::Thread)?;
-        let start_log = |seat| {
-            let of = Arc::clone(&shared);
+        let start_log = |seat: LogSeat| {
+            let (of, group) = (Arc::clone(&shared), seat.group());
             let on_leadership = move || of.notify.notify_one();
-            LogDriver::start(settings, me.0 as u64, name_of(config), seat, on_leadership)
+            let of = Arc::clone(&shared);
+            let is_preferred = move || of.preferred.load(Ordering::Relaxed) & 1 << group.index != 0;
+            let hooks = (Box::new(on_leadership) as Box<_>, Box::new(is_preferred) as Box<_>);
+            LogDriver::start(settings, me.0 as u64, name_of(config), seat, hooks)
         };
-        let log = seat.map(start_log).transpose()?;
-        Ok(Bridge { shared, thread, log })
+        let logs = seats.into_iter().map(start_log).collect::<Result<_, _>>()?;
+        Ok(Bridge { shared, thread, logs })
     }
 
     /// What the server knows of it.
@@ -108,7 +111,7 @@ impl Bridge {
 
     /// Sends what the server has handed over, says farewell, and ends the thread. The server has stopped.
     pub fn stop(self) {
-        self.log.into_iter().for_each(LogDriver::stop);
+        self.logs.into_iter().for_each(LogDriver::stop);
         self.shared.is_stopping.store(true, Ordering::Release);
         self.shared.notify.notify_one();
         // A panic in it has ended the process.

@@ -42,13 +42,11 @@ pub(super) struct Shared {
     pub(super) letter_bytes: AtomicUsize,
     letter_bytes_max: usize,
     pub(super) wishes: SegQueue<Wish>,
-    /// Who leads the keys: `LEAD_EACH` and its like.
-    lead: AtomicU64,
-    /// The node that leads has more under way than it keeps up with.
-    pub(super) is_pass_behind: AtomicBool,
-    /// Shards wait to hear that it takes more.
-    pub(super) is_pass_awaited: AtomicBool,
-    /// What shards pass on to the node that leads, each with its term, and its bytes.
+    /// By group of keys.
+    pub(super) groups: Box<[GroupView]>,
+    /// The groups that this node is to claim first, a bit each.
+    pub(super) preferred: AtomicU64,
+    /// What shards pass on to nodes that lead, each with its term, and its bytes.
     pub(super) passed: SegQueue<(u64, Vec<u8>)>,
     pub(super) passed_bytes: AtomicUsize,
     /// Sessions of other nodes' clients that have something to say.
@@ -59,8 +57,39 @@ pub(super) struct Shared {
     pub(super) figures: Mutex<Vec<(&'static str, String)>>,
 }
 
+/// What shards see of a group of keys.
+pub(super) struct GroupView {
+    /// Who leads it: `LEAD_EACH` and its like.
+    lead: AtomicU64,
+    /// The node that leads it has more under way than it keeps up with.
+    pub(super) is_behind: AtomicBool,
+    /// Shards wait to hear that it takes more.
+    pub(super) is_awaited: AtomicBool,
+}
+
+impl GroupView {
+    fn new() -> GroupView {
+        GroupView {
+            lead: AtomicU64::new(LEAD_NOBODY),
+            is_behind: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
+        }
+    }
+
+    /// Shards are told by the caller.
+    pub(super) fn set_lead(&self, lead: Lead) {
+        let number = match lead {
+            Lead::Each => LEAD_EACH,
+            Lead::Me => LEAD_ME,
+            Lead::Nobody => LEAD_NOBODY,
+            Lead::Elsewhere(term) => LEAD_NOBODY + term,
+        };
+        self.lead.store(number, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
-    pub(super) fn new(letter_bytes_max: usize) -> Shared {
+    pub(super) fn new(letter_bytes_max: usize, groups: usize) -> Shared {
         let full = || std::array::from_fn(|_| AtomicU64::new(u64::MAX));
         Shared {
             began: Instant::now(),
@@ -74,9 +103,8 @@ impl Shared {
             letter_bytes: AtomicUsize::new(0),
             letter_bytes_max,
             wishes: SegQueue::new(),
-            lead: AtomicU64::new(LEAD_NOBODY),
-            is_pass_behind: AtomicBool::new(false),
-            is_pass_awaited: AtomicBool::new(false),
+            groups: (0..groups).map(|_| GroupView::new()).collect(),
+            preferred: AtomicU64::new(u64::MAX),
             passed: SegQueue::new(),
             passed_bytes: AtomicUsize::new(0),
             speaking: SegQueue::new(),
@@ -85,17 +113,6 @@ impl Shared {
             is_stopping: AtomicBool::new(false),
             figures: Mutex::default(),
         }
-    }
-
-    /// Shards are told by the caller.
-    pub(super) fn set_lead(&self, lead: Lead) {
-        let number = match lead {
-            Lead::Each => LEAD_EACH,
-            Lead::Me => LEAD_ME,
-            Lead::Nobody => LEAD_NOBODY,
-            Lead::Elsewhere(term) => LEAD_NOBODY + term,
-        };
-        self.lead.store(number, Ordering::SeqCst);
     }
 
     pub(super) fn now_s(&self) -> u32 {
@@ -127,8 +144,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn has_room_to_pass(&self) -> bool {
-        !self.is_pass_behind.load(Ordering::SeqCst)
+    pub(super) fn has_room_to_pass(&self, group: &GroupView) -> bool {
+        !group.is_behind.load(Ordering::SeqCst)
             && self.passed_bytes.load(Ordering::SeqCst) <= self.letter_bytes_max
     }
 
@@ -188,8 +205,9 @@ impl Nodes for Shared {
     }
 
     #[inline]
-    fn lead(&self) -> Lead {
-        match self.lead.load(Ordering::SeqCst) {
+    fn lead(&self, group: u16) -> Lead {
+        let group = self.groups.get(usize::from(group));
+        match group.map_or(LEAD_NOBODY, |group| group.lead.load(Ordering::SeqCst)) {
             LEAD_EACH => Lead::Each,
             LEAD_ME => Lead::Me,
             LEAD_NOBODY => Lead::Nobody,
@@ -203,13 +221,14 @@ impl Nodes for Shared {
         self.notify.notify_one();
     }
 
-    fn may_pass(&self) -> bool {
-        if self.has_room_to_pass() {
+    fn may_pass(&self, group: u16) -> bool {
+        let Some(group) = self.groups.get(usize::from(group)) else { return true };
+        if self.has_room_to_pass(group) {
             return true;
         }
         // Then it is looked once more: the thread takes what was passed on before it looks who waits.
-        self.is_pass_awaited.store(true, Ordering::SeqCst);
-        self.has_room_to_pass()
+        group.is_awaited.store(true, Ordering::SeqCst);
+        self.has_room_to_pass(group)
     }
 
     fn members(&self) -> Vec<Member> {

@@ -37,7 +37,7 @@ impl Shard {
         let until = self.recheck_at(&waiter, deadline);
         let blocked = Blocked { request, waiter, deadline, row, ran: Duration::ZERO };
         self.wait(slot, Wait::Blocked(blocked), until);
-        self.note_blocked();
+        self.note_blocked(slot);
     }
 
     /// The command that was executed just now waits: it is counted when it ends. False if it does not wait.
@@ -100,7 +100,7 @@ impl Shard {
         };
         // What answered it, and what it did to a group, is in a record that has been appended by now.
         if self.durability.journal.is_some() {
-            let last = self.last_record();
+            let last = self.last_record(slot);
             self.connections[slot].depends_on.note_written_for(last);
         }
         match answer {
@@ -168,10 +168,11 @@ impl Shard {
         }
     }
 
-    /// Nobody writes to keys on this node any more.
-    pub(crate) fn unblock_all(&mut self) {
-        let is_blocked =
-            |connection: &Connection| matches!(connection.state().wait(), Some(Wait::Blocked(_)));
+    /// Nobody writes to keys of this group on this node any more.
+    pub(crate) fn unblock_all(&mut self, group: u16) {
+        let is_blocked = |connection: &Connection| {
+            connection.group == group && matches!(connection.state().wait(), Some(Wait::Blocked(_)))
+        };
         let blocked = self.connections.iter().filter(|(_, connection)| is_blocked(connection));
         for slot in blocked.map(|(slot, _)| slot).collect::<Vec<_>>() {
             if self.claim(slot) {

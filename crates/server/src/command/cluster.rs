@@ -1,7 +1,7 @@
 //! CLUSTER, READONLY, READWRITE: what clients that know of clusters ask.
 //!
-//! One node leads all slots, and every node takes every command, so a client need not ask. One that does goes straight to the node
-//! that leads. With `cluster-keys` the others are its replicas, since they have copies; with `cluster-leader` they are nodes without
+//! One node leads all slots, or with `cluster-groups` a range each, and every node takes every command, so a client need not ask. One
+//! that does goes straight to the node that leads. With `cluster-keys` the others are its replicas, since they have copies; with `cluster-leader` they are nodes without
 //! slots. With neither there are no slots: the answers are those of a Redis that is no cluster.
 //!
 //! What makes or changes a cluster of Redis (MEET, ADDSLOTS, FAILOVER …) is not there: nodes find each other, and nothing is to be
@@ -12,6 +12,7 @@
 use std::fmt::Write as _;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
+use sterna_keyspace::{KeyGroup, SLOTS, slot_of};
 use sterna_protocol::{Reply, argument};
 
 use super::help::help;
@@ -19,7 +20,7 @@ use super::{Call, Failure, Run};
 use crate::nodes::{Lead, Member};
 use crate::shard::parts::Walk;
 use crate::shard::passing::NOBODY_LEADS;
-use crate::slots::{Asked, SLOTS, SlotWalk, slot_of};
+use crate::slots::{Asked, SlotWalk};
 
 const BASE: Spec = Spec {
     name: "",
@@ -249,7 +250,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
 ];
 
 fn take_stale_reads(call: &mut Call<'_>, yes: bool) -> Result<(), Failure> {
-    if call.server().replication.is_none() {
+    if call.server().logs.is_empty() {
         members_of(call)?;
     }
     call.connection().reads_stale = yes;
@@ -260,7 +261,7 @@ fn take_stale_reads(call: &mut Call<'_>, yes: bool) -> Result<(), Failure> {
 /// All nodes, this one first. Error: it is no cluster with slots.
 fn members_of(call: &Call<'_>) -> Result<Vec<Member>, Failure> {
     match &call.shard.passing {
-        Some(passing) if passing.nodes.lead() != Lead::Each => Ok(passing.nodes.members()),
+        Some(passing) if passing.nodes.lead(0) != Lead::Each => Ok(passing.nodes.members()),
         _ => Err(Failure::of("ERR This instance has cluster support disabled")),
     }
 }
@@ -280,15 +281,49 @@ fn my_id(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn my_shard_id(call: &mut Call<'_>) -> Result<(), Failure> {
     let members = members_of(call)?;
-    // Nodes that have the same keys are one shard, which is called by the node that leads it.
-    let leads = members.iter().find(|member| member.leads && has_copies(call));
+    // Nodes that have the same keys are one shard, which is called by the node that leads it. Of several one is this node's.
+    let leads = members.first().and_then(|me| leader_of(&members, me)).filter(|_| has_copies(call));
     call.reply.bulk(leads.or(members.first()).map_or("", |member| &member.id).as_bytes());
     Ok(())
 }
 
+/// The groups of keys, and how many there are.
+fn groups_of(call: &Call<'_>) -> u16 {
+    call.server().partitions.groups()
+}
+
+/// Which member a node that leads nothing is a replica of: Redis knows one. Those that lead have as many replicas, about.
+fn leader_of<'m>(members: &'m [Member], of: &Member) -> Option<&'m Member> {
+    if of.leads != 0 {
+        return members.iter().find(|member| member.id == of.id);
+    }
+    // All nodes have to say the same, so members are taken by their IDs.
+    let sorted = |leads: bool| {
+        let mut sorted: Vec<&Member> = members.iter().filter(|member| (member.leads != 0) == leads).collect();
+        sorted.sort_by(|one, other| one.id.cmp(&other.id));
+        sorted
+    };
+    let leaders = sorted(true);
+    let at = sorted(false).iter().position(|member| member.id == of.id)?;
+    leaders.get(at % leaders.len().max(1)).copied()
+}
+
+/// The ranges of slots that a member leads: first and last of each.
+fn slots_of(member: &Member, groups: u16) -> Vec<(u16, u16)> {
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for group in KeyGroup::all(groups).filter(|group| member.leads & 1 << group.index != 0) {
+        let slots = group.slots();
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == slots.start => *last = slots.end - 1,
+            _ => ranges.push((slots.start, slots.end - 1)),
+        }
+    }
+    ranges
+}
+
 /// Whether nodes that don't lead have copies of the keys.
 fn has_copies(call: &Call<'_>) -> bool {
-    call.server().replication.is_some()
+    !call.server().logs.is_empty()
 }
 
 fn count_failure_reports(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -308,13 +343,16 @@ fn member_called<'m>(call: &Call<'_>, members: &'m [Member]) -> Result<&'m Membe
 fn replicas(call: &mut Call<'_>) -> Result<(), Failure> {
     let members = members_of(call)?;
     let of = member_called(call, &members)?;
-    let has_copies = has_copies(call);
-    if has_copies && !of.leads {
+    let (has_copies, groups) = (has_copies(call), groups_of(call));
+    if has_copies && of.leads == 0 {
         return Err(Failure::of("ERR The specified node is not a master"));
     }
     let is_tls = call.connection().transport.is_tls();
-    let others = members.iter().enumerate().filter(|(_, member)| has_copies && !member.leads);
-    let lines: Vec<String> = others.map(|node| line_of(node, Some(of), has_copies, is_tls)).collect();
+    let is_replica = |member: &Member| {
+        member.leads == 0 && leader_of(&members, member).is_some_and(|leader| leader.id == of.id)
+    };
+    let others = members.iter().enumerate().filter(|(_, member)| has_copies && is_replica(member));
+    let lines: Vec<String> = others.map(|node| line_of(node, Some(of), groups, has_copies, is_tls)).collect();
     call.reply.array(lines.len());
     lines.iter().for_each(|line| call.reply.bulk(line.as_bytes()));
     Ok(())
@@ -410,16 +448,20 @@ fn walk(call: &mut Call<'_>, asked: Asked) -> Result<(), Failure> {
 
 fn info(call: &mut Call<'_>) -> Result<(), Failure> {
     let members = members_of(call)?;
-    let is_led = members.iter().any(|member| member.leads);
-    let (state, assigned) = if is_led { ("ok", SLOTS) } else { ("fail", 0) };
+    let groups = groups_of(call);
+    let slots = |group: KeyGroup| usize::from(group.slots().end - group.slots().start);
+    let is_led = |group: &KeyGroup| members.iter().any(|member| member.leads & 1 << group.index != 0);
+    let assigned: usize = KeyGroup::all(groups).filter(is_led).map(slots).sum();
+    let leaders = members.iter().filter(|member| member.leads != 0).count();
+    let state = if assigned == usize::from(SLOTS) { "ok" } else { "fail" };
     let mut text = String::new();
     for (name, value) in [
-        ("cluster_slots_assigned", usize::from(assigned)),
-        ("cluster_slots_ok", usize::from(assigned)),
+        ("cluster_slots_assigned", assigned),
+        ("cluster_slots_ok", assigned),
         ("cluster_slots_pfail", 0),
         ("cluster_slots_fail", 0),
         ("cluster_known_nodes", members.len()),
-        ("cluster_size", usize::from(is_led)),
+        ("cluster_size", leaders),
         ("cluster_current_epoch", 0),
         ("cluster_my_epoch", 0),
         ("cluster_stats_messages_sent", 0),
@@ -435,8 +477,11 @@ fn info(call: &mut Call<'_>) -> Result<(), Failure> {
 fn nodes(call: &mut Call<'_>) -> Result<(), Failure> {
     let members = members_of(call)?;
     let (is_tls, has_copies) = (call.connection().transport.is_tls(), has_copies(call));
-    let leader = members.iter().find(|member| member.leads);
-    let lines = members.iter().enumerate().map(|node| line_of(node, leader, has_copies, is_tls));
+    let groups = groups_of(call);
+    let lines = members
+        .iter()
+        .enumerate()
+        .map(|node| line_of(node, leader_of(&members, node.1), groups, has_copies, is_tls));
     let text: String = lines.map(|line| line + "\n").collect();
     call.reply.verbatim(text.as_bytes());
     Ok(())
@@ -446,6 +491,7 @@ fn nodes(call: &mut Call<'_>) -> Result<(), Failure> {
 fn line_of(
     (at, member): (usize, &Member),
     leader: Option<&Member>,
+    groups: u16,
     has_copies: bool,
     is_tls: bool,
 ) -> String {
@@ -453,61 +499,88 @@ fn line_of(
     let myself = if at == 0 { "myself," } else { "" };
     let (fails, link) = if member.is_live { ("", "connected") } else { (",fail", "disconnected") };
     let (role, of) = match leader {
-        _ if !has_copies || member.leads => ("master", "-"),
+        _ if !has_copies || member.leads != 0 => ("master", "-"),
         Some(leader) => ("slave", leader.id.as_str()),
         None => ("slave", "-"),
     };
-    let slots = if member.leads { " 0-16383" } else { "" };
+    let slots: String =
+        slots_of(member, groups).iter().map(|(first, last)| format!(" {first}-{last}")).collect();
     format!("{id} {host}:{port}@0 {myself}{role}{fails} {of} 0 0 0 {link}{slots}")
 }
 
-/// The node that clients are to send commands on keys to: the one that leads. While none does it is this one, where they wait.
-fn goes_to(members: &[Member]) -> Option<&Member> {
-    members.iter().find(|member| member.leads).or(members.first())
+/// The node that clients are to send commands on a group's keys to: the one that leads. While none does it is this one, where they
+/// wait.
+fn goes_to(members: &[Member], group: KeyGroup) -> Option<&Member> {
+    members.iter().find(|member| member.leads & 1 << group.index != 0).or(members.first())
 }
 
 fn slots(call: &mut Call<'_>) -> Result<(), Failure> {
     let members = members_of(call)?;
     let (is_tls, has_copies) = (call.connection().transport.is_tls(), has_copies(call));
-    let Some(first) = goes_to(&members) else { return Err(Failure::of(NOBODY_LEADS)) };
-    let replicas = members.iter().filter(|member| has_copies && member.is_live && member.id != first.id);
-    let nodes: Vec<&Member> = std::iter::once(first).chain(replicas).collect();
-    call.reply.array(1);
-    call.reply.array(2 + nodes.len());
-    call.reply.int(0);
-    call.reply.int(i64::from(SLOTS) - 1);
-    for node in nodes {
-        call.reply.array(4);
-        call.reply.bulk(node.host.as_bytes());
-        call.reply.int(i64::from(port_of(node, is_tls)));
-        call.reply.bulk(node.id.as_bytes());
-        call.reply.array(0);
+    if members.is_empty() {
+        return Err(Failure::of(NOBODY_LEADS));
+    }
+    let groups = groups_of(call);
+    call.reply.array(usize::from(groups));
+    for group in KeyGroup::all(groups) {
+        let Some(first) = goes_to(&members, group) else { continue };
+        // Of several groups: clients know a node as one that leads or as a replica.
+        let is_of = |member: &Member| {
+            groups == 1
+                || member.leads == 0
+                    && leader_of(&members, member).is_some_and(|leader| leader.id == first.id)
+        };
+        let is_replica =
+            |member: &&Member| has_copies && member.is_live && member.id != first.id && is_of(member);
+        let replicas = members.iter().filter(is_replica);
+        let nodes: Vec<&Member> = std::iter::once(first).chain(replicas).collect();
+        call.reply.array(2 + nodes.len());
+        call.reply.int(i64::from(group.slots().start));
+        call.reply.int(i64::from(group.slots().end) - 1);
+        for node in nodes {
+            call.reply.array(4);
+            call.reply.bulk(node.host.as_bytes());
+            call.reply.int(i64::from(port_of(node, is_tls)));
+            call.reply.bulk(node.id.as_bytes());
+            call.reply.array(0);
+        }
     }
     Ok(())
 }
 
 fn shards(call: &mut Call<'_>) -> Result<(), Failure> {
-    let mut members = members_of(call)?;
-    let has_copies = has_copies(call);
-    let first = goes_to(&members).map(|member| member.id.clone()).unwrap_or_default();
-    // The node that leads a shard stands first in it.
-    members.sort_by_key(|member| member.id != first);
-    let shards: Vec<&[Member]> = if has_copies { vec![&members[..]] } else { members.chunks(1).collect() };
-    call.reply.array(shards.len());
-    for shard in shards {
-        let has_slots = shard.iter().any(|member| member.id == first);
+    let members = members_of(call)?;
+    let (has_copies, groups) = (has_copies(call), groups_of(call));
+    // Who leads the slots that nobody leads just now: see `goes_to`.
+    let slots_of = |of: &Member| -> Vec<(u16, u16)> {
+        let goes_to_it = |group: &KeyGroup| goes_to(&members, *group).is_some_and(|to| to.id == of.id);
+        let leads = KeyGroup::all(groups).filter(goes_to_it).fold(0, |bits, group| bits | 1 << group.index);
+        slots_of(&Member { leads, ..of.clone() }, groups)
+    };
+    // Each node that leads is a shard with its replicas, behind it; without copies each node is one.
+    let leads = |member: &Member| !has_copies || !slots_of(member).is_empty();
+    let mut masters: Vec<&Member> = members.iter().filter(|member| leads(member)).collect();
+    masters.sort_by_key(|member| slots_of(member).is_empty());
+    call.reply.array(masters.len());
+    for master in &masters {
+        let of = |member: &Member| {
+            let leader = leader_of(&members, member).or(masters.first().copied());
+            leader.is_some_and(|leader| leader.id == master.id)
+        };
+        let replicas: Vec<&Member> = members.iter().filter(|member| !leads(member) && of(member)).collect();
+        let slots = slots_of(master);
         call.reply.map(2);
         call.reply.bulk(b"slots");
-        call.reply.array(if has_slots { 2 } else { 0 });
-        if has_slots {
-            call.reply.int(0);
-            call.reply.int(i64::from(SLOTS) - 1);
+        call.reply.array(2 * slots.len());
+        for (first, last) in slots {
+            call.reply.int(i64::from(first));
+            call.reply.int(i64::from(last));
         }
         call.reply.bulk(b"nodes");
-        call.reply.array(shard.len());
-        for member in shard {
-            let role = if has_copies && member.id != first { "replica" } else { "master" };
-            write_node(&mut call.reply, member, role);
+        call.reply.array(1 + replicas.len());
+        write_node(&mut call.reply, master, "master");
+        for replica in replicas {
+            write_node(&mut call.reply, replica, "replica");
         }
     }
     Ok(())

@@ -13,7 +13,6 @@ use crate::connection::client::mark;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection, ReplyMode};
 use crate::log_limit::Cause;
-use crate::nodes::Lead;
 use crate::shard::parts::ALL_KINDS;
 
 const BASE: Spec = Spec {
@@ -312,7 +311,7 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
     }
     let proto = call.reply.proto;
     let id = connection.client.id;
-    let mode = if call.shard.lead() == Lead::Each { "standalone" } else { "cluster" };
+    let mode = if call.shard.has_cluster() { "cluster" } else { "standalone" };
     greet(&mut call.reply, (proto, mode), id);
     Ok(())
 }

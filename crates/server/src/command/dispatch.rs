@@ -13,6 +13,7 @@ use sterna_journal::Refusal;
 use sterna_keyspace::{Caller, Outcome};
 use sterna_protocol::{Args, Reply};
 
+use super::groups::is_cross_slot;
 use super::http::is_http;
 use super::script::needs_engine;
 use super::table::{Row, Runs, runs, table};
@@ -136,6 +137,11 @@ impl Shard {
                 row.full_name
             )));
         }
+        if self.has_groups()
+            && let Some(admission) = self.enter_group(slot, row, args)?
+        {
+            return Ok(admission);
+        }
         if self.passing.is_some()
             && let Some(admission) = self.passes(slot, row, args)?
         {
@@ -151,7 +157,7 @@ impl Shard {
             self.wait_for_keys(slot);
             return Ok(Admission::Wait);
         }
-        if self.durability.replication.is_some() && !self.leads_keys() {
+        if !self.durability.logs.is_empty() && !self.leads_keys(slot) {
             if !self.needs_lead(slot, row, args) {
                 // Its reply tells of no key.
                 self.durability.reads_what_is_here = true;
@@ -244,7 +250,6 @@ impl Shard {
     /// What becomes of a request about keys that this node may not run now, and that was not passed on.
     #[cold]
     fn not_leading(&mut self, slot: usize, row: &'static Row) -> Result<Admission, Failure> {
-        let Some(replication) = &self.durability.replication else { return Ok(Admission::Run) };
         if self.durability.is_loading {
             // Which is said in Redis's words.
             return Ok(Admission::Run);
@@ -252,17 +257,15 @@ impl Shard {
         let connection = &self.connections[slot];
         let is_page = connection.page.is_some() || connection.is_event_stream;
         let soon = self.clock.instant + LEAD_PAUSE;
-        match replication.leadership() {
+        let Some(log) = self.log_of(slot) else { return Ok(Admission::Run) };
+        let silence = log.silent_for(self.clock.instant);
+        match log.leadership() {
             Leadership::Me => Ok(Admission::Run),
             _ if self.reads_here(slot, row) => {
                 self.durability.reads_what_is_here = true;
                 Ok(Admission::Run)
             }
-            Leadership::Suspended
-                if replication
-                    .silent_for(self.clock.instant)
-                    .is_some_and(|silence| silence < SILENCE_MAX) =>
-            {
+            Leadership::Suspended if silence.is_some_and(|silence| silence < SILENCE_MAX) => {
                 self.wait(slot, Wait::Backlog, Some(soon));
                 Ok(Admission::Wait)
             }
@@ -554,6 +557,7 @@ impl Shard {
     ) -> Result<(), Failure> {
         self.remember_reads(slot, &command.spec, args);
         let scene = self.scene_of(slot, true);
+        self.spare_keys_of_others(row);
         self.lend_fieldset(slot, &command.spec, args);
         let outcome = self.server.partitions.execute(command, args, scene, &mut self.changes, &mut reply);
         self.take_fieldset_back(&command.spec);
@@ -583,8 +587,7 @@ impl Shard {
     pub(crate) fn scene_of(&mut self, slot: usize, may_block: bool) -> Scene {
         let pause = &self.server.pause;
         let is_paused = pause.is_on() && pause.holds_back(true, self.clock.instant);
-        let follows =
-            self.durability.replication.as_ref().is_some_and(|replication| !replication.is_leading());
+        let follows = self.log_of(slot).is_some_and(|log| !log.is_leading());
         self.changes.pause_expiry(is_paused || follows);
         let connection = &self.connections[slot];
         // A part of a request is small, and has no request of its own.
@@ -648,6 +651,9 @@ impl Shard {
         if row.is_some_and(|row| row.has(Flags::RUNS_QUEUE)) {
             self.forget_transaction(slot);
             let text = failure.wire();
+            if is_cross_slot(failure) {
+                return self.answer_refusal(slot, row, text, out);
+            }
             let reason = text.strip_prefix(b"ERR ").unwrap_or(text);
             let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
             return self.answer_refusal(slot, row, &text, out);

@@ -206,6 +206,7 @@ impl Shard {
             }
             Runs::Keys(command) => {
                 let mut scene = self.scene_of(slot, false);
+                self.spare_keys_of_others(row);
                 (scene.now_ms, scene.caller.may_yield) = (course.now_ms, may_yield);
                 match self.run_on_held(slot, (command, args), held, scene, out) {
                     Ok(Outcome::Long(steps)) => {

@@ -17,6 +17,7 @@ mod dispatch;
 mod exec;
 mod failure;
 mod fieldset;
+mod groups;
 mod help;
 mod http;
 mod info;

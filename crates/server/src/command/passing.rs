@@ -8,6 +8,7 @@
 //! | all else | here, when what was passed on before it is answered |
 
 use sterna_command::{Channels, Flags, Group, Place};
+use sterna_keyspace::slot_of;
 use sterna_protocol::{Args, OwnedArgs, argument, encode};
 
 use super::Failure;
@@ -21,7 +22,6 @@ use crate::connection::{CloseReason, ReplyMode};
 use crate::nodes::Lead;
 use crate::shard::Shard;
 use crate::shard::passing::{NOBODY_LEADS, Request};
-use crate::slots::slot_of;
 
 impl Shard {
     /// Where the request is executed, if not here and now. Asked where another node may lead; out of the way of who has none.
@@ -36,7 +36,7 @@ impl Shard {
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
             return Ok(None);
         }
-        let lead = self.lead();
+        let lead = self.lead(slot);
         if self.connections[slot].is_session {
             return Ok(self.passes_session(slot, row, lead));
         }
@@ -48,7 +48,7 @@ impl Shard {
         if row.has(Flags::RUNS_QUEUE) && self.has_broken_watch(slot, lead) {
             return Ok(self.stays_in_order(slot, row).or(Some(Admission::Broken)));
         }
-        if self.durability.replication.is_some() && redirects(row, args) {
+        if !self.durability.logs.is_empty() && redirects(row, args) {
             // The client that is redirected to is another one at the next node that leads.
             let failure = Failure::of("ERR REDIRECT is not possible with cluster-keys");
             return if self.has_passed(slot) { Ok(self.stays_in_order(slot, row)) } else { Err(failure) };
@@ -68,11 +68,10 @@ impl Shard {
             Lead::Nobody => Err(Failure::of(NOBODY_LEADS)),
             Lead::Elsewhere(term) => {
                 let passed = self.connections[slot].passed.as_deref();
-                let is_of_another_term =
-                    passed.and_then(|passed| passed.session).is_some_and(|(_, of)| of != term);
-                if is_of_another_term {
-                    // It is about to break.
-                    self.wait_for_change(slot);
+                let other = passed.and_then(|passed| passed.session).filter(|(_, of)| *of != term);
+                if let Some((_, other)) = other
+                    && self.waits_for_change(slot, other)
+                {
                     return Ok(Some(Admission::Wait));
                 }
                 if let Err(failure) = self.check_passed(slot, row, args) {
@@ -137,7 +136,8 @@ impl Shard {
 
     /// A client of another node is served while this one leads; if not, its session ends, and its node looks for who does.
     fn passes_session(&mut self, slot: usize, row: &'static Row, lead: Lead) -> Option<Admission> {
-        if lead == Lead::Me || !(needs_keys(row) || row.has(Flags::RUNS_QUEUE)) {
+        // Where it may lead other keys, its session stays, and its node sees that another one leads these.
+        if lead == Lead::Me || self.has_groups() || !(needs_keys(row) || row.has(Flags::RUNS_QUEUE)) {
             return None;
         }
         self.dismiss(slot, CloseReason::Killed);
@@ -173,13 +173,13 @@ impl Shard {
 
     /// Whether this node, which does not lead, executes it on the copy that it has.
     pub(super) fn reads_here(&self, slot: usize, row: &Row) -> bool {
-        let Some(replication) = &self.durability.replication else { return false };
+        let Some(log) = self.log_of(slot) else { return false };
         let connection = &self.connections[slot];
         // Nothing tells who tracks keys here when they change.
         let tracks = connection.tracking.is_some()
             || connection.passed.as_ref().is_some_and(|passed| passed.tracking.is_some());
         let is_of_leader = row.spec.group == Group::Transactions || row.spec.place == Place::Session;
-        let is_here = replication.is_clean() && !self.durability.is_loading;
+        let is_here = log.is_clean() && !self.durability.is_loading;
         connection.reads_stale && !tracks && !is_of_leader && only_reads(row) && is_here
     }
 
@@ -215,7 +215,7 @@ impl Shard {
     fn is_of_leader(&self, row: &'static Row, args: Args<'_>) -> bool {
         match row.spec.place {
             Place::OfKeys => {
-                matches!(runs(row), Runs::Keys(_))
+                matches!(runs(row), Runs::Keys(_)) && !self.reads_all_keys(row)
                     || row.spec.has_keys() && row.spec.channels == Channels::None
             }
             Place::Leader | Place::Session => !row.is_container,
@@ -250,9 +250,11 @@ impl Shard {
     fn moved(&self, slot: usize, key: &[u8]) -> Failure {
         let is_tls = self.connections[slot].transport.is_tls();
         let members = self.passing.as_ref().map_or_else(Vec::new, |passing| passing.nodes.members());
-        match members.iter().find(|member| member.leads) {
+        let slot_of_key = slot_of(key);
+        let group = if self.has_groups() { self.group_of_slot(slot_of_key) } else { 0 };
+        match members.iter().find(|member| member.leads & 1 << group != 0) {
             Some(leader) => {
-                Failure::text(format!("MOVED {} {}:{}", slot_of(key), leader.host, port_of(leader, is_tls)))
+                Failure::text(format!("MOVED {slot_of_key} {}:{}", leader.host, port_of(leader, is_tls)))
             }
             None => Failure::of(NOBODY_LEADS),
         }

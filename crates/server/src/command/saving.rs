@@ -212,7 +212,7 @@ pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Fa
         return await_job(call, Job::Save, AfterJob::Reload);
     }
     let server = Arc::clone(&call.shard.server);
-    if server.replication.is_some() {
+    if !server.logs.is_empty() {
         return Err(Failure::of("ERR The journal of a node of a cluster is loaded at its start only"));
     }
     let journal = server.persistence.at_rest().cloned().ok_or(NO_JOURNAL)?;

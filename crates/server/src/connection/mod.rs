@@ -269,6 +269,8 @@ pub(crate) struct Connection {
     pub(crate) page: Option<Box<Page>>,
     /// What its replies depend on, under `appendfsync always`.
     pub(crate) depends_on: Dependence,
+    /// The group of keys of a cluster that its commands are about, and what it depends on.
+    pub(crate) group: u16,
     /// Whether it leaves others their time; see `shard/ready.rs`.
     pub(crate) pace: Pace,
     /// In the shard's list of connections that wait for the disk.
@@ -336,6 +338,7 @@ impl Connection {
             beat_ms: 0,
             beat_bytes: 0,
             depends_on: Dependence::default(),
+            group: 0,
             pace: Pace::default(),
             awaits_disk: false,
             over_soft_limit_since_ms: None,

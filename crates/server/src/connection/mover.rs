@@ -27,6 +27,7 @@ pub(crate) struct Mover {
     /// Replies that it has not been sent yet.
     unsent: Vec<u8>,
     depends_on: Dependence,
+    group: u16,
     proto: Proto,
     db: u8,
     reply_mode: ReplyMode,
@@ -50,6 +51,7 @@ impl Connection {
             unread: self.unread,
             fieldsets: self.fieldsets,
             depends_on: self.depends_on,
+            group: self.group,
             proto: self.proto,
             db: self.db,
             reply_mode: self.reply_mode,
@@ -69,6 +71,7 @@ impl Connection {
         connection.unread = mover.unread;
         connection.fieldsets = mover.fieldsets;
         connection.depends_on = mover.depends_on;
+        connection.group = mover.group;
         connection.proto = mover.proto;
         connection.db = mover.db;
         connection.reply_mode = mover.reply_mode;

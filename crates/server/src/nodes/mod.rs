@@ -78,14 +78,14 @@ pub trait Nodes: Send + Sync {
     /// What INFO says: names and values.
     fn figures(&self) -> Vec<(&'static str, String)>;
 
-    /// Who leads the keys. Shards get a `Mail::Lead` behind every change.
-    fn lead(&self) -> Lead;
+    /// Who leads the keys of a group. Shards get a `Mail::Lead` behind every change.
+    fn lead(&self, group: u16) -> Lead;
 
     /// Hands on [`records`] of one shard, in its order, to the node that leads since `term`; dropped if that has changed.
     fn pass(&self, term: u64, records: Vec<u8>);
 
-    /// Whether the node that leads takes more requests. If not, shards get a `Mail::Lead` when it does.
-    fn may_pass(&self) -> bool;
+    /// Whether the node that leads a group takes more requests. If not, shards get a `Mail::Lead` when it does.
+    fn may_pass(&self, group: u16) -> bool;
 
     /// All nodes, this one first.
     fn members(&self) -> Vec<Member>;
@@ -98,7 +98,7 @@ pub enum Lead {
     Each,
     /// This node.
     Me,
-    /// Another one, since this term: it has another number whenever what is under way to the node that leads may be lost.
+    /// Another one, since this term: it has another number for each node, and whenever what is under way to that one may be lost.
     Elsewhere(u64),
     /// Nobody just now.
     Nobody,
@@ -117,8 +117,8 @@ pub struct Member {
     pub tls_port: u16,
     /// It has been heard of lately.
     pub is_live: bool,
-    /// It leads the keys.
-    pub leads: bool,
+    /// The groups of keys that it leads, a bit each.
+    pub leads: u64,
 }
 
 /// What is known of other nodes when a request has waited for them.

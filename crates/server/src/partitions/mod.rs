@@ -131,8 +131,13 @@ const MANY_ARGUMENTS: usize = 4_096;
 impl Partitions {
     /// At least `count` empty partitions: the next power of two, at most [`PARTITIONS_MAX`].
     pub(crate) fn new(count: usize, databases: usize) -> Partitions {
-        let hash = KeyHash::random();
-        let count = count.clamp(1, PARTITIONS_MAX).next_power_of_two();
+        Partitions::grouped(1, count, databases)
+    }
+
+    /// The same, each with keys of one of so many groups of a cluster, and at least one for each group.
+    pub(crate) fn grouped(groups: u16, count: usize, databases: usize) -> Partitions {
+        let count = count.max(groups.into()).clamp(1, PARTITIONS_MAX).next_power_of_two();
+        let hash = KeyHash::grouped(groups, count as u16);
         let part = || Mutex::new(Partition::new(hash.clone(), databases));
         let parts = std::iter::repeat_with(part).take(count).collect();
         Partitions {
@@ -185,6 +190,17 @@ impl Partitions {
     /// How many partitions there are.
     pub(crate) fn count(&self) -> usize {
         self.parts.len()
+    }
+
+    /// The group of a cluster whose keys a partition has.
+    pub(crate) fn group_of(&self, index: usize) -> u16 {
+        self.hash.group_of(index)
+    }
+
+    /// How many groups of a cluster there are.
+    #[inline]
+    pub(crate) fn groups(&self) -> u16 {
+        self.hash.groups()
     }
 
     /// How many databases there are.

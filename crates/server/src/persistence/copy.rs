@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 
 use sterna_journal::{Error, FileDisk, Journal, Lsn, Rejected, Restore, inspect};
 use sterna_keyspace::{
-    Changes, Effect, Effects, Value, What, flush_all, write_databases, write_library, write_set,
+    Changes, Effect, Effects, KeyGroup, Value, What, flush_all, write_databases, write_library, write_set,
 };
 
 use super::{Job, Loading, LogSeat, Rebuild, SeatError, directory};
@@ -208,8 +208,9 @@ fn load(copy: &Path, partitions: &Partitions, witness: &[u8]) -> Result<(), Erro
     let progress = Loading::default();
     let mut rebuild = Rebuild::new(partitions, manifest.snapshot, manifest.epoch, &progress);
     inspect::replay(&disk, &mut rebuild)?;
-    match rebuild.standing {
-        Some(standing) if standing.witness == witness && !standing.is_left_behind => Ok(()),
+    let standings = rebuild.standings();
+    match standings.of.get(&KeyGroup::WHOLE) {
+        Some(standing) if standing.witness == witness && !standings.is_left_behind => Ok(()),
         _ => Err(rejected("the log does not stand there where it was verified")),
     }
 }

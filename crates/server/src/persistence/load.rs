@@ -132,9 +132,9 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
     let mut rebuild = Rebuild::new(&server.partitions, snapshot, epoch, &server.persistence.loading);
     let recovered = recovery.replay(&mut rebuild)?;
     let (misfits, is_suspended) = (rebuild.misfits, rebuild.is_suspended());
-    let standing = rebuild.standing.take();
+    let mut standings = rebuild.standings();
     drop(rebuild);
-    super::replicated::check(server, standing.as_ref())?;
+    super::replicated::check(server, &standings)?;
     let report = recovered.report();
     if report.torn_bytes > 0 {
         tracing::warn!(bytes = report.torn_bytes, "the journal ended in an unfinished write, which was cut");
@@ -146,10 +146,9 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
         );
     }
     let journal = begin(server, recovered.start(notify_server(server))?);
-    if let Some(replication) = &server.replication {
-        let (settled, witness) =
-            standing.map_or((0, Vec::new()), |standing| (standing.settled, standing.witness));
-        replication.open(&journal, settled, witness)?;
+    for log in &server.logs {
+        let standing = standings.of.remove(&log.group).unwrap_or_default();
+        log.open(&journal, standing.settled, standing.witness)?;
     }
     if server.config().appendonly {
         if is_suspended {
@@ -188,8 +187,8 @@ pub(super) fn notify_server(server: &Arc<Server>) -> Notify {
 /// From the next cut on writes go to `journal`.
 pub(super) fn begin(server: &Arc<Server>, journal: Journal) -> Arc<Journal> {
     let journal = Arc::new(journal);
-    let replication = server.replication.clone();
-    let sink = Sink { journal: Arc::clone(&journal), server: Arc::downgrade(server), replication };
+    let logs = server.logs.clone();
+    let sink = Sink { journal: Arc::clone(&journal), server: Arc::downgrade(server), logs };
     server.partitions.set_journal(Box::new(sink));
     if server.persistence.opened.set(Arc::clone(&journal)).is_err() {
         unreachable!("a server begins one journal");

@@ -82,6 +82,8 @@ pub(crate) struct Persistence {
     mode: ModeCell,
     /// What the disk did not take is being undone; see `rollback.rs`.
     is_rolling_back: AtomicBool,
+    /// What never happened of a group of keys of a cluster is being undone.
+    is_mending: AtomicBool,
     /// Keys are missing for a moment, which are read back.
     is_reading_back: AtomicBool,
     epoch: Epoch,
@@ -275,10 +277,7 @@ impl Server {
     #[inline]
     pub(crate) fn admit_write(&self, journal: &Journal) -> Result<(), Refusal> {
         self.persistence.admit(journal)?;
-        match &self.replication {
-            Some(replication) if replication.is_full() => Err(Refusal::Backlog),
-            _ => Ok(()),
-        }
+        if self.logs.iter().any(|log| log.is_full()) { Err(Refusal::Backlog) } else { Ok(()) }
     }
 
     /// Has every shard look again whose connections wait for the disk.

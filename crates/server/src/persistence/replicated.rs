@@ -1,4 +1,5 @@
-//! A node's part in the keys that a cluster shares, as the thread that talks to the log sees it: [`LogSeat`].
+//! A node's part in the keys that a cluster shares, as the thread that talks to the log sees it: [`LogSeat`]. Each group of keys has a
+//! log and a seat of its own; the journal is one for all, and its records say which group they are about.
 //!
 //! Each node has a journal of its own. What it holds of the log is *tentative* until a *standing* says how far the log has it:
 //!
@@ -21,9 +22,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sterna_journal::{Error, Journal, Lsn, Refusal};
-use sterna_keyspace::{Changes, Effects};
+use sterna_keyspace::{Changes, Effects, KeyGroup};
 
-use super::restore::Standing;
+use super::restore::Standings;
 use super::rollback::undo_records;
 use crate::lock::MutexGuard;
 use crate::mailbox::Mail;
@@ -62,17 +63,25 @@ fn rejected(why: &'static str) -> Error {
 }
 
 /// Whether a node may go on with what was loaded. Errors: it may not.
-pub(super) fn check(server: &Server, standing: Option<&Standing>) -> Result<(), Error> {
-    if server.replication.is_none() {
-        if standing.is_some_and(|standing| !standing.is_left_behind) {
+pub(super) fn check(server: &Server, standings: &Standings) -> Result<(), Error> {
+    let groups = standings.of.keys().next().map(|group| group.count);
+    let Some(first) = server.logs.first() else {
+        if groups.is_some() && !standings.is_left_behind {
             tracing::warn!("this was a node of a cluster; with cluster-keys no it goes on alone");
         }
         return Ok(());
-    }
-    match standing {
-        Some(standing) if standing.is_left_behind => Err(rejected(
+    };
+    match groups {
+        Some(_) if standings.is_left_behind => Err(rejected(
             "it was written to with cluster-keys no: to make it a node of the cluster again, empty the directory",
         )),
+        Some(count)
+            if standings.of.keys().any(|group| group.count != count || count != first.group.count) =>
+        {
+            Err(rejected(
+                "it was written with another number of cluster-groups, which never changes for a cluster",
+            ))
+        }
         Some(_) => Ok(()),
         None if server.partitions.keys(0) > 0 || server.partitions.libraries().version() > 0 => {
             Err(rejected(
@@ -85,24 +94,28 @@ pub(super) fn check(server: &Server, standing: Option<&Standing>) -> Result<(), 
 
 /// What tells whether anything in memory was undone since.
 pub(super) fn generation(server: &Server) -> u64 {
-    server.replication.as_ref().map_or(0, |replication| replication.generation.load(Ordering::SeqCst))
+    server.logs.iter().map(|log| log.generation.load(Ordering::SeqCst)).sum()
 }
 
 /// Waits until the log has everything that a snapshot may hold, and the journal says so behind the snapshot's start. Errors:
 /// some of it never happened, or it takes too long. Nothing is read back while the result is held.
 pub(super) fn confirm(server: &Server, generation_before: u64) -> Result<Option<MutexGuard<'_, ()>>, Error> {
-    let (Some(replication), Some(journal)) = (&server.replication, server.persistence.opened.get()) else {
+    let Some(journal) = server.persistence.opened.get().filter(|_| !server.logs.is_empty()) else {
         return Ok(None);
     };
     let last = journal.last_lsn();
     let began = Instant::now();
+    let mut confirmed = vec![None; server.logs.len()];
     loop {
         let publication = server.persistence.publication.lock();
         if generation(server) != generation_before {
             return Err(rejected("the snapshot may hold what never happened: another node leads now"));
         }
-        if let Some(standing) = replication.confirm(journal, last)? {
-            journal.wait_durable(standing, None)?;
+        for (log, standing) in server.logs.iter().zip(&mut confirmed).filter(|(_, of)| of.is_none()) {
+            *standing = log.confirm(journal, last)?;
+        }
+        if confirmed.iter().all(Option::is_some) {
+            journal.wait_durable(confirmed.into_iter().flatten().max().unwrap_or(last), None)?;
             return Ok(Some(publication));
         }
         drop(publication);
@@ -114,10 +127,15 @@ pub(super) fn confirm(server: &Server, generation_before: u64) -> Result<Option<
 }
 
 impl LogSeat {
-    /// `None`: keys are this node's own.
-    pub(crate) fn of(server: &Arc<Server>) -> Option<LogSeat> {
-        let replication = server.replication.clone()?;
-        Some(LogSeat { server: Arc::clone(server), replication })
+    /// One for each group of keys; none: keys are this node's own.
+    pub(crate) fn all(server: &Arc<Server>) -> Vec<LogSeat> {
+        let logs = server.logs.iter().cloned();
+        logs.map(|replication| LogSeat { server: Arc::clone(server), replication }).collect()
+    }
+
+    /// The keys that it is about.
+    pub fn group(&self) -> KeyGroup {
+        self.replication.group
     }
 
     /// Waits for the journal: how far the log was read; `None`: the server stops before.

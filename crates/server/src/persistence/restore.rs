@@ -10,17 +10,17 @@
 //! A stamp that is the snapshot's start covers no record that is replayed, and none covers a record behind the
 //! snapshot's end: so stamps are kept only while they can matter, and a snapshot taken in silence keeps none.
 //!
-//! A record that begins with *tentative* is kept until a *standing* says that it counts, or never will; at the end those that are
-//! left do not count (see `replicated.rs`).
+//! A record that begins with *tentative* is kept until a *standing* of its group says that it counts, or never will; at the end those
+//! that are left do not count (see `replicated.rs`).
 //!
 //! Cost: O(bytes); memory for the stamps of the keys that were captured after the first write.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;
 use sterna_journal::{Lsn, Progress, Rejected, Restore, SnapshotInfo};
-use sterna_keyspace::{Effect, Effects, LIBRARIES, What, read_state};
+use sterna_keyspace::{Effect, Effects, KeyGroup, LIBRARIES, What, read_state};
 
 use super::Loading;
 use super::planted::{Bug, planted};
@@ -51,24 +51,40 @@ pub(crate) struct Rebuild<'a, T> {
     is_suspended: bool,
     /// Effects that did not fit where they may not.
     pub(crate) misfits: u64,
-    /// Tentative records of which nothing is known yet.
-    tentative: VecDeque<(Lsn, Vec<u8>)>,
-    /// What the last standing said.
-    pub(crate) standing: Option<Standing>,
+    /// What is tentative, and what counts, by the group of keys that it is about.
+    logs: BTreeMap<KeyGroup, Log>,
+    /// Something was written behind a standing that never was in the log.
+    is_left_behind: bool,
     /// Name and first parts of a value that comes in several.
     part: Option<(Vec<u8>, Vec<u8>)>,
     items: u64,
     progress: &'a Loading,
 }
 
-/// How far a node of a cluster has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is known of one group's log.
+#[derive(Debug, Default)]
+struct Log {
+    /// Tentative records of which nothing is known yet.
+    tentative: VecDeque<(Lsn, Vec<u8>)>,
+    /// What the last standing said.
+    standing: Option<Standing>,
+}
+
+/// How far a node of a cluster has come with one group's log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Standing {
     /// The last tentative record that counts.
     pub(crate) settled: u64,
     /// How far the log was read.
     pub(crate) witness: Vec<u8>,
-    /// Something was written behind it that never was in the log.
+}
+
+/// How far a node of a cluster has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Standings {
+    /// By group of keys; empty: it was none's.
+    pub(crate) of: BTreeMap<KeyGroup, Standing>,
+    /// Something was written behind them that never was in a log.
     pub(crate) is_left_behind: bool,
 }
 
@@ -89,8 +105,8 @@ impl<'a, T: Target> Rebuild<'a, T> {
             is_repaired: epoch > 0,
             is_suspended: false,
             misfits: 0,
-            tentative: VecDeque::new(),
-            standing: None,
+            logs: BTreeMap::new(),
+            is_left_behind: false,
             part: None,
             items: 0,
             progress,
@@ -100,6 +116,12 @@ impl<'a, T: Target> Rebuild<'a, T> {
     /// Whether the last effects did not count.
     pub(crate) fn is_suspended(&self) -> bool {
         self.is_suspended
+    }
+
+    /// How far the journal says that the logs of a cluster were read.
+    pub(crate) fn standings(&self) -> Standings {
+        let of = self.logs.iter().filter_map(|(group, log)| Some((*group, log.standing.clone()?)));
+        Standings { of: of.collect(), is_left_behind: self.is_left_behind }
     }
 
     /// As if the snapshot ended there.
@@ -163,9 +185,15 @@ impl<'a, T: Target> Rebuild<'a, T> {
         }
     }
 
+    /// Whether no stamp covers this record, nor any that is counted later. Those of other groups may be earlier ones.
+    fn is_past_stamps(&self, lsn: Lsn) -> bool {
+        let is_past = |log: &Log| log.tentative.front().is_none_or(|(at, _)| *at > self.end);
+        lsn > self.end && self.logs.values().all(is_past)
+    }
+
     /// What a record that counts did.
     fn count(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected> {
-        if (lsn > self.end || planted(Bug::StampsForgotten)) && !self.stamps.is_empty() {
+        if !self.stamps.is_empty() && (self.is_past_stamps(lsn) || planted(Bug::StampsForgotten)) {
             self.stamps = HashMap::new();
         }
         let mut name = Vec::new();
@@ -248,25 +276,25 @@ impl<T: Target> Restore for Rebuild<'_, T> {
             return Err(Rejected("part of a value is missing"));
         }
         match Effects::new(payload).next() {
-            Some(Ok(Effect { what: What::Tentative, .. })) => {
-                self.tentative.push_back((lsn, payload.to_vec()));
+            Some(Ok(Effect { what: What::Tentative { group }, .. })) => {
+                self.logs.entry(group).or_default().tentative.push_back((lsn, payload.to_vec()));
                 Ok(())
             }
-            Some(Ok(Effect { what: What::Standing { settled, voids, witness }, .. })) => {
-                while let Some((lsn, payload)) = self.tentative.pop_front_if(|(at, _)| at.0 <= settled) {
+            Some(Ok(Effect { what: What::Standing { group, settled, voids, witness }, .. })) => {
+                let log = self.logs.entry(group).or_default();
+                log.standing = Some(Standing { settled, witness: witness.to_vec() });
+                let mut tentative = std::mem::take(&mut log.tentative);
+                while let Some((lsn, payload)) = tentative.pop_front_if(|(at, _)| at.0 <= settled) {
                     self.count(lsn, &payload)?;
                 }
-                if voids {
-                    self.tentative.clear();
+                if !voids && let Some(log) = self.logs.get_mut(&group) {
+                    log.tentative = tentative;
                 }
-                let is_left_behind = self.standing.as_ref().is_some_and(|standing| standing.is_left_behind);
-                self.standing = Some(Standing { settled, witness: witness.to_vec(), is_left_behind });
                 Ok(())
             }
             first => {
-                if let (Some(_), Some(standing)) = (first, &mut self.standing) {
-                    standing.is_left_behind = true;
-                }
+                self.is_left_behind |=
+                    first.is_some() && self.logs.values().any(|log| log.standing.is_some());
                 self.count(lsn, payload)
             }
         }
@@ -380,17 +408,20 @@ mod tests {
         assert!(rebuild.item(b"\x00other", STAMP, &tail).is_err());
     }
 
+    fn tentative(group: KeyGroup, key: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        sterna_keyspace::write_tentative(&mut record, group);
+        write_set(&mut record, 0, key, &Value::Int(1), None);
+        record
+    }
+
     #[test]
     fn a_tentative_record_counts_when_a_standing_says_so_and_never_when_it_is_void() {
         let (partitions, loading) = (Partitions::new(1, 1), Loading::default());
         let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
-        let tentative = |key: &[u8]| {
-            let mut record = Vec::new();
-            sterna_keyspace::write_tentative(&mut record);
-            write_set(&mut record, 0, key, &Value::Int(1), None);
-            record
-        };
-        let standing = sterna_keyspace::standing;
+        let tentative = |key: &[u8]| tentative(KeyGroup::WHOLE, key);
+        let standing =
+            |settled, voids, witness| sterna_keyspace::standing(KeyGroup::WHOLE, settled, voids, witness);
         rebuild.record(Lsn(1), &tentative(b"stored")).unwrap();
         rebuild.record(Lsn(2), &tentative(b"void")).unwrap();
         assert_eq!(keys(&partitions), 0, "nothing is known of either");
@@ -401,12 +432,37 @@ mod tests {
         rebuild.record(Lsn(6), &standing(5, false, b"three")).unwrap();
         rebuild.record(Lsn(7), &tentative(b"last")).unwrap();
         assert_eq!(keys(&partitions), 2, "the one that was void, and the last, are not there");
-        let expected = Standing { settled: 5, witness: b"three".to_vec(), is_left_behind: false };
-        assert_eq!(rebuild.standing.as_ref(), Some(&expected));
+        let expected = Standing { settled: 5, witness: b"three".to_vec() };
+        assert_eq!(rebuild.standings().of, [(KeyGroup::WHOLE, expected)].into());
+        assert!(!rebuild.standings().is_left_behind);
         let mut own = Vec::new();
         write_set(&mut own, 0, b"own", &Value::Int(1), None);
         rebuild.record(Lsn(8), &own).unwrap();
-        assert!(rebuild.standing.as_ref().is_some_and(|standing| standing.is_left_behind));
+        assert!(rebuild.standings().is_left_behind);
+    }
+
+    #[test]
+    fn a_standing_is_about_the_records_of_its_group_alone_and_stamps_last_as_long_as_any_groups() {
+        let [one, two] = [0, 1].map(|index| KeyGroup { index, count: 2 });
+        let (partitions, loading) = (Partitions::grouped(2, 2, 1), Loading::default());
+        let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
+        rebuild.set_end(Lsn(4));
+        // In the second group, with the effect of record 2 already.
+        rebuild.item(b"\x00foo", Lsn(3), &item(&Value::string(b"captured"))).unwrap();
+        rebuild.record(Lsn(1), &tentative(one, b"bar")).unwrap();
+        rebuild.record(Lsn(2), &tentative(two, b"foo")).unwrap();
+        rebuild.record(Lsn(5), &tentative(one, b"{bar}2")).unwrap();
+        rebuild.record(Lsn(6), &sterna_keyspace::standing(one, 5, true, b"one")).unwrap();
+        assert_eq!(keys(&partitions), 3);
+        rebuild.record(Lsn(7), &tentative(two, b"{foo}2")).unwrap();
+        rebuild.record(Lsn(8), &sterna_keyspace::standing(one, 5, true, b"more")).unwrap();
+        rebuild.record(Lsn(9), &sterna_keyspace::standing(two, 7, false, b"two")).unwrap();
+        assert_eq!(keys(&partitions), 4, "the first group's standing voids nothing of the second");
+        let is_captured =
+            |record: sterna_keyspace::Record<'_>| !matches!(record.value().to_value(), Value::Int(_));
+        assert_eq!(partitions.look_at(0, b"foo", 0, is_captured), Some(true), "the stamp still covers it");
+        let settled: Vec<_> = rebuild.standings().of.into_values().map(|of| of.settled).collect();
+        assert_eq!(settled, [5, 7]);
     }
 
     proptest! {

@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sterna_journal::{Error, GivenUp, Journal};
 use sterna_keyspace::{Effect, Effects, What};
@@ -31,6 +31,9 @@ use super::restore::Target;
 use super::{Mode, Rebuild};
 use crate::partitions::Partitions;
 use crate::server::Server;
+
+/// How often who waits for another group of keys looks again.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A key in its database.
 type Name = (usize, Box<[u8]>);
@@ -59,9 +62,9 @@ pub(super) fn begin(server: &Arc<Server>) {
     if server.persistence.opened.get().is_none() {
         return;
     }
-    if let Some(replication) = &server.replication {
+    if !server.logs.is_empty() {
         // What this node can't keep the log may have: nothing of it can be undone here alone, and nobody is told that it had no effect.
-        replication.resign(Some(u64::MAX));
+        server.logs.iter().for_each(|log| log.resign(Some(u64::MAX)));
         tracing::error!("this node can't keep what the cluster's log has: it stops");
         return server.stop();
     }
@@ -141,6 +144,10 @@ fn emptied<'a>(server: &'a Server, changed: &'a Changed) -> Only<'a> {
 pub(super) fn undo_records(server: &Server, journal: &Journal, records: &[Arc<[u8]>]) -> Result<(), Error> {
     let changed = changed(records);
     let persistence = &server.persistence;
+    // One group of keys at a time. No lock is held by who waits for shards.
+    while persistence.is_mending.swap(true, Ordering::AcqRel) {
+        thread::sleep(PAUSE);
+    }
     persistence.is_rolling_back.store(true, Ordering::Release);
     persistence.is_reading_back.store(true, Ordering::Release);
     server.await_shards();
@@ -152,6 +159,7 @@ pub(super) fn undo_records(server: &Server, journal: &Journal, records: &[Arc<[u
     };
     persistence.is_reading_back.store(outcome.is_err(), Ordering::Release);
     persistence.is_rolling_back.store(false, Ordering::Release);
+    persistence.is_mending.store(false, Ordering::Release);
     server.moments.notify();
     persistence.jobs.moments.notify();
     server.shards_look_again();

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use sterna_journal::Journal;
+use sterna_keyspace::{Effect, Effects, KeyGroup};
 
 use crate::partitions::EffectLog;
 use crate::replication::Replication;
@@ -17,8 +18,8 @@ pub(crate) const IN_NO_RECORD: u64 = u64::MAX;
 pub(super) struct Sink {
     pub(super) journal: Arc<Journal>,
     pub(super) server: Weak<Server>,
-    /// The log of a cluster, which gets every record, too.
-    pub(super) replication: Option<Arc<Replication>>,
+    /// The logs of a cluster's groups of keys, one of which gets every record, too; empty without a cluster.
+    pub(super) logs: Box<[Arc<Replication>]>,
 }
 
 impl EffectLog for Sink {
@@ -42,10 +43,11 @@ impl Sink {
     #[inline]
     fn put(&self, effects: Cow<'_, [u8]>) -> u64 {
         // A record of any length is one: it is there as a whole after a crash, or not at all.
-        let appended = match (&self.replication, effects) {
-            (Some(replication), effects) => replication.append(&self.journal, &effects),
-            (None, Cow::Borrowed(effects)) => self.journal.append(effects),
-            (None, Cow::Owned(long)) => self.journal.append_long(long),
+        let appended = match (&*self.logs, effects) {
+            ([], Cow::Borrowed(effects)) => self.journal.append(effects),
+            ([], Cow::Owned(long)) => self.journal.append_long(long),
+            ([log], effects) => log.append(&self.journal, &effects),
+            (logs, effects) => logs[group_of(&effects, logs.len())].append(&self.journal, &effects),
         };
         appended.map_or_else(|_| self.append_nowhere(), |lsn| lsn.0)
     }
@@ -56,13 +58,22 @@ impl Sink {
     fn append_nowhere(&self) -> u64 {
         if let Some(server) = self.server.upgrade() {
             server.persistence.leave_gap();
-            if self.replication.is_some() && !server.is_stopping() {
+            if !self.logs.is_empty() && !server.is_stopping() {
                 tracing::error!("what is in no record can't be in the log of the cluster: this node stops");
                 server.stop();
             }
         }
         IN_NO_RECORD
     }
+}
+
+/// Which of so many groups of keys a record is about: commands, transactions and scripts are about one. Libraries are with the first.
+fn group_of(effects: &[u8], groups: usize) -> usize {
+    let of = |effect: Effect<'_>| effect.db.map_or(0, |_| KeyGroup::of_key(effect.key, groups as u16));
+    let mut all = Effects::new(effects).flatten().map(of);
+    let group = all.next().unwrap_or(0);
+    debug_assert!(all.all(|other| other == group), "a record is about keys of one group");
+    usize::from(group)
 }
 
 impl fmt::Debug for Sink {

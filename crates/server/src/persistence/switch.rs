@@ -87,7 +87,7 @@ impl Server {
     /// TurnOff.
     pub(super) fn turn_off(self: &Arc<Server>) -> Outcome {
         let persistence = &self.persistence;
-        if self.replication.is_some() && !self.is_stopping() {
+        if !self.logs.is_empty() && !self.is_stopping() {
             return Err("cluster-keys needs appendonly yes".into());
         }
         if let (true, Some(journal)) = (persistence.mode().is_on(), persistence.journal()) {

@@ -49,6 +49,9 @@ use crate::shard::Shard;
 /// is there is synced at once, 25 records and 6.2 µs.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 
+/// How long a connection waits before it looks again whether it may go on to keys of another group.
+const GROUP_PAUSE: Duration = Duration::from_millis(1);
+
 /// What is said in place of a reply that depends on what is not in the log of the cluster, and never will be.
 /// Clients of a cluster try again where the first word is this.
 const NOT_STORED: &str =
@@ -65,10 +68,10 @@ pub(crate) struct Durability {
     /// The keys are not all there yet: commands that need them are refused.
     pub(crate) is_loading: bool,
     pub(crate) journal: Option<Arc<Journal>>,
-    /// The log of a cluster: replies wait for that, too.
-    pub(crate) replication: Option<Arc<Replication>>,
-    /// How often this node had ceased to lead when the shard last looked.
-    generation: u64,
+    /// The logs of a cluster's groups of keys: replies wait for them, too. Empty without a cluster.
+    pub(crate) logs: Box<[Arc<Replication>]>,
+    /// How often this node had ceased to lead each when the shard last looked.
+    generations: Box<[u64]>,
     /// The command that runs tells of no key, or of what is here, which may be old, as its client has asked for.
     pub(crate) reads_what_is_here: bool,
     /// There is a journal: replies wait for their records.
@@ -89,7 +92,10 @@ impl Shard {
         let persistence = &self.server.persistence;
         self.durability.is_loading = persistence.is_loading();
         self.durability.journal = persistence.recording().cloned();
-        self.durability.replication.clone_from(&self.server.replication);
+        if self.durability.logs.is_empty() {
+            self.durability.logs.clone_from(&self.server.logs);
+            self.durability.generations = vec![0; self.server.logs.len()].into();
+        }
         let policy = persistence.journal().map(|journal| journal.policy());
         self.durability.is_gated = policy.is_some();
         self.durability.is_always = policy == Some(FsyncPolicy::Always);
@@ -101,21 +107,46 @@ impl Shard {
         }
     }
 
-    /// The last record that anybody may have seen the effects of.
-    pub(crate) fn last_record(&self) -> Lsn {
-        match (&self.durability.replication, &self.durability.journal) {
-            (Some(replication), _) => replication.submitted(),
+    /// The log of the keys that the connection's commands are about; `None` without a cluster.
+    #[inline]
+    pub(crate) fn log_of(&self, slot: usize) -> Option<&Replication> {
+        match &*self.durability.logs {
+            [] => None,
+            [one] => Some(one),
+            several => self.log_among(several, slot),
+        }
+    }
+
+    #[cold]
+    fn log_among<'l>(&self, logs: &'l [Arc<Replication>], slot: usize) -> Option<&'l Replication> {
+        let group = self.connections.get(slot).map_or(0, |connection| connection.group);
+        logs.get(usize::from(group)).map(|log| &**log)
+    }
+
+    /// The last record that the connection may have seen the effects of.
+    pub(crate) fn last_record(&self, slot: usize) -> Lsn {
+        match (self.log_of(slot), &self.durability.journal) {
+            (Some(log), _) => log.submitted(),
             (None, journal) => journal.as_ref().map_or(Lsn::ZERO, |journal| journal.last_lsn()),
         }
     }
 
-    /// Whether commands on keys may run here, as of this moment of the shard's clock.
+    /// Whether the connection's commands on keys may run here, as of this moment of the shard's clock.
     #[inline]
-    pub(crate) fn leads_keys(&self) -> bool {
-        self.durability
-            .replication
-            .as_ref()
-            .is_none_or(|replication| replication.leads_at(self.clock.instant))
+    pub(crate) fn leads_keys(&self, slot: usize) -> bool {
+        self.log_of(slot).is_none_or(|log| log.leads_at(self.clock.instant))
+    }
+
+    /// Whether commands on the keys of a partition may run here.
+    pub(crate) fn leads_partition(&self, index: usize) -> bool {
+        let group = self.server.partitions.group_of(index);
+        self.durability.logs.get(usize::from(group)).is_none_or(|log| log.leads_at(self.clock.instant))
+    }
+
+    /// Whether commands on any keys may run here.
+    pub(crate) fn leads_any_keys(&self) -> bool {
+        let logs = &self.durability.logs;
+        logs.is_empty() || logs.iter().any(|log| log.leads_at(self.clock.instant))
     }
 
     /// The connection has made a write, in this record.
@@ -129,12 +160,13 @@ impl Shard {
     /// The connection is told of what may be anybody's last write.
     #[inline]
     pub(crate) fn note_seen(&mut self, slot: usize) {
-        if let (Some(replication), Some(connection)) =
-            (&self.durability.replication, self.connections.get_mut(slot))
-        {
-            if !self.durability.reads_what_is_here {
-                connection.depends_on.seen = replication.submitted();
-                connection.depends_on.is_doubtful |= !replication.leads();
+        if let Some(log) = self.log_of(slot) {
+            let (submitted, is_doubtful) = (log.submitted(), !log.leads());
+            if !self.durability.reads_what_is_here
+                && let Some(connection) = self.connections.get_mut(slot)
+            {
+                connection.depends_on.seen = submitted;
+                connection.depends_on.is_doubtful |= is_doubtful;
                 self.durability.has_seen = true;
             }
             return;
@@ -158,7 +190,7 @@ impl Shard {
         let Some(journal) = self.durability.journal.as_ref().filter(|_| !depends_on.is_nothing()) else {
             return false;
         };
-        if self.durability.replication.is_some() {
+        if !self.durability.logs.is_empty() {
             self.answer_what_never_happened(slot);
         } else if depends_on.is_given_up(journal) {
             self.answer_given_up(slot);
@@ -174,8 +206,8 @@ impl Shard {
     fn is_met(&self, slot: usize) -> bool {
         let is_rolling_back = self.server.persistence.is_rolling_back();
         let depends_on = self.connections[slot].depends_on;
-        let is_stored = self.durability.replication.as_ref().is_none_or(|replication| {
-            let is_stored = |lsn| replication.fate(lsn) == Fate::Stored;
+        let is_stored = self.log_of(slot).is_none_or(|log| {
+            let is_stored = |lsn| log.fate(lsn) == Fate::Stored;
             is_stored(depends_on.written) && is_stored(depends_on.seen) && !depends_on.is_doubtful
         });
         is_stored
@@ -189,19 +221,18 @@ impl Shard {
     /// What the connection waits for is not in the log and never will be, or it is not known: it is told so, or closed.
     #[cold]
     fn answer_what_never_happened(&mut self, slot: usize) {
-        let Some(replication) = &self.durability.replication else { return };
-        let connection = &mut self.connections[slot];
-        let depends_on = &mut connection.depends_on;
-        if depends_on.is_doubtful && replication.leads() {
+        let mut depends_on = self.connections[slot].depends_on;
+        let Some(log) = self.log_of(slot) else { return };
+        if depends_on.is_doubtful && log.leads() {
             // Nobody else has led meanwhile.
             depends_on.is_doubtful = false;
         }
-        let depends_on = *depends_on;
-        let is_over = !replication.is_leading();
+        let is_over = !log.is_leading();
+        let may_be_lost = depends_on.loss(|lsn| log.fate(lsn), 1, is_over).is_some();
+        let connection = &mut self.connections[slot];
+        connection.depends_on = depends_on;
         // One that is closing has been told what there is to tell.
-        if depends_on.loss(|lsn| replication.fate(lsn), 1, is_over).is_none()
-            || connection.state().condemned().is_some()
-        {
+        if !may_be_lost || connection.state().condemned().is_some() {
             return;
         }
         if connection.page.is_some() || connection.is_event_stream {
@@ -210,9 +241,9 @@ impl Shard {
             return;
         }
         let queued = connection.output.take();
-        let loss =
-            depends_on.loss(|lsn| replication.fate(lsn), connection.replies_in(&queued).count(), is_over);
         let asks_once = connection.transport.is_pipe() && !connection.is_session;
+        let replies = connection.replies_in(&queued).count();
+        let loss = self.log_of(slot).and_then(|log| depends_on.loss(|lsn| log.fate(lsn), replies, is_over));
         let text = match loss {
             Some(Loss::NoEffect) => NOT_STORED,
             Some(Loss::Unknown) if asks_once => NOT_KNOWN,
@@ -267,17 +298,17 @@ impl Shard {
 
     /// A client is blocked on keys. Its command may have begun while this node led, and that may be over.
     #[inline]
-    pub(crate) fn note_blocked(&mut self) {
-        if self.durability.replication.as_ref().is_some_and(|replication| !replication.is_leading()) {
-            self.durability.generation = u64::MAX;
+    pub(crate) fn note_blocked(&mut self, slot: usize) {
+        if let Some(group) = self.log_of(slot).filter(|log| !log.is_leading()).map(|log| log.group.index) {
+            self.durability.generations[usize::from(group)] = u64::MAX;
             self.post(self.index, Mail::Durable);
         }
     }
 
-    /// This node leads no more: nobody serves here who is blocked on keys, or tells who tracks or watches them.
+    /// This node leads a group of keys no more: nobody serves here who is blocked on them, or tells who tracks or watches them.
     #[cold]
-    fn cease_to_lead(&mut self) {
-        self.unblock_all();
+    fn cease_to_lead(&mut self, group: u16) {
+        self.unblock_all(group);
         // Who is about to be flushed, and whose socket takes no more: this node may lead again before that.
         let mut waiting = Vec::new();
         for (_, connection) in self.connections.iter() {
@@ -293,6 +324,36 @@ impl Shard {
         self.receive_invalidation(Invalidation::Everything);
     }
 
+    /// Whether the connection may go on to keys of this group: all that it is told of another is answered and safe, or it waits.
+    pub(crate) fn goes_on_to_group(&mut self, slot: usize, group: u16) -> bool {
+        if self.connections[slot].group == group {
+            return true;
+        }
+        if self.has_passed(slot) {
+            // What is under way is about one group.
+            self.wait_for_answers(slot);
+            return false;
+        }
+        let depends_on = self.connections[slot].depends_on;
+        if !depends_on.is_nothing() && !self.is_met(slot) {
+            self.await_disk(slot);
+            let is_over = |lsn| {
+                self.log_of(slot).is_some_and(|log| matches!(log.fate(lsn), Fate::Void | Fate::Unknown))
+            };
+            if depends_on.is_doubtful || is_over(depends_on.written) || is_over(depends_on.seen) {
+                // Nobody else has it told so.
+                self.post(self.index, Mail::Durable);
+            }
+            self.wait(slot, Wait::Backlog, Some(self.clock.instant + GROUP_PAUSE));
+            return false;
+        }
+        let connection = &mut self.connections[slot];
+        let free_bytes = connection.output.queued_bytes();
+        connection.depends_on = Dependence::none(free_bytes);
+        connection.group = group;
+        true
+    }
+
     /// Has the connection looked at again when more is durable.
     pub(crate) fn await_disk(&mut self, slot: usize) {
         if !std::mem::replace(&mut self.connections[slot].awaits_disk, true) {
@@ -305,10 +366,10 @@ impl Shard {
 
     /// More is durable, or nothing will be for a while.
     pub(crate) fn recheck_awaiting(&mut self) {
-        if let Some(replication) = &self.durability.replication {
-            let generation = replication.generation.load(Ordering::SeqCst);
-            if std::mem::replace(&mut self.durability.generation, generation) != generation {
-                self.cease_to_lead();
+        for index in 0..self.durability.logs.len() {
+            let generation = self.durability.logs[index].generation.load(Ordering::SeqCst);
+            if std::mem::replace(&mut self.durability.generations[index], generation) != generation {
+                self.cease_to_lead(index as u16);
             }
         }
         for who in std::mem::take(&mut self.durability.awaiting) {
@@ -316,7 +377,7 @@ impl Shard {
                 continue;
             };
             connection.awaits_disk = false;
-            if self.durability.replication.is_some() {
+            if !self.durability.logs.is_empty() {
                 self.answer_what_never_happened(who.slot);
             } else if let Some(journal) = &self.durability.journal
                 && connection.depends_on.is_given_up(journal)
@@ -352,7 +413,7 @@ impl Shard {
     #[inline]
     pub(super) fn flush_journal(&mut self, may_gather: bool) {
         let has_seen = std::mem::take(&mut self.durability.has_seen);
-        let waits_for_others = self.durability.is_always || self.durability.replication.is_some();
+        let waits_for_others = self.durability.is_always || !self.durability.logs.is_empty();
         match self.durability.unflushed_since {
             Some(since)
                 if may_gather
@@ -365,9 +426,7 @@ impl Shard {
             None if self.durability.is_always || !has_seen => return,
             _ => self.durability.unflushed_since = None,
         }
-        if let Some(replication) = &self.durability.replication {
-            replication.flush();
-        }
+        self.durability.logs.iter().for_each(|log| log.flush());
         if let Some(journal) = &self.durability.journal {
             journal.flush();
         }
@@ -380,10 +439,10 @@ impl Shard {
             // If it is not durable in time, the replies stay.
             let _ = journal.wait_durable(journal.last_lsn(), Some(at_most));
         }
-        if let Some(replication) = &self.durability.replication {
-            replication.flush();
-            let last = replication.submitted();
-            while replication.fate(last) == Fate::Pending && began.elapsed() < at_most {
+        for log in &self.durability.logs {
+            log.flush();
+            let last = log.submitted();
+            while log.fate(last) == Fate::Pending && began.elapsed() < at_most {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

@@ -63,7 +63,11 @@ impl Shard {
                 let index = self.eviction_at % count;
                 self.eviction_at = index + 1;
                 let now_ms = self.clock.now_ms;
-                let bytes = server.partitions.evict(index, now_ms, EVICTIONS_PER_LOCK, &mut self.changes);
+                let bytes = if self.leads_partition(index) {
+                    server.partitions.evict(index, now_ms, EVICTIONS_PER_LOCK, &mut self.changes)
+                } else {
+                    0
+                };
                 self.spread_changes();
                 freed_bytes += bytes;
                 in_vain = if bytes > 0 { 0 } else { in_vain + 1 };
@@ -85,7 +89,7 @@ impl Shard {
         {
             return false;
         }
-        if !self.leads_keys() {
+        if !self.leads_any_keys() {
             // What expires or has to go is for the leader to say.
             return false;
         }

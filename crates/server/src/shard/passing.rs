@@ -76,13 +76,13 @@ pub(crate) struct Passing {
     sessions: HashMap<u64, ConnectionRef>,
     next: u64,
     waiting: BTreeSet<ConnectionRef>,
-    /// Since when no node has led.
-    idle_since: Option<Instant>,
+    /// Since when no node has led, by group of keys.
+    idle_since: Box<[Option<Instant>]>,
 }
 
 impl Passing {
     pub(super) fn of(server: &Server) -> Option<Box<Passing>> {
-        if server.config().cluster_leader.is_empty() && server.replication.is_none() {
+        if server.config().cluster_leader.is_empty() && server.logs.is_empty() {
             return None;
         }
         let nodes = Arc::clone(server.nodes.get()?);
@@ -95,7 +95,7 @@ impl Passing {
             sessions: HashMap::new(),
             next: 0,
             waiting: BTreeSet::new(),
-            idle_since: None,
+            idle_since: vec![None; server.logs.len().max(1)].into(),
         }))
     }
 
@@ -166,10 +166,16 @@ impl Request {
 }
 
 impl Shard {
-    /// Who leads the keys, as this shard sees it.
+    /// Who leads the keys that the connection's commands are about, as this shard sees it.
     #[inline]
-    pub(crate) fn lead(&self) -> Lead {
-        self.passing.as_ref().map_or(Lead::Each, |passing| passing.nodes.lead())
+    pub(crate) fn lead(&self, slot: usize) -> Lead {
+        let group = self.connections.get(slot).map_or(0, |connection| connection.group);
+        self.passing.as_ref().map_or(Lead::Each, |passing| passing.nodes.lead(group))
+    }
+
+    /// Whether nodes have keys together.
+    pub(crate) fn has_cluster(&self) -> bool {
+        self.passing.as_ref().is_some_and(|passing| passing.nodes.lead(0) != Lead::Each)
     }
 
     /// Whether requests of the connection are under way.
@@ -186,9 +192,10 @@ impl Shard {
     /// Holds the connection back until a node leads; false: none has for too long.
     pub(crate) fn waits_for_lead(&mut self, slot: usize) -> bool {
         let (now, most) = (self.clock.instant, Duration::from_secs(self.config.cluster_leader_wait.into()));
-        let me = self.connections[slot].me;
+        let (me, group) = (self.connections[slot].me, self.connections[slot].group);
         let Some(passing) = &mut self.passing else { return false };
-        let until = *passing.idle_since.get_or_insert(now) + most;
+        let Some(idle_since) = passing.idle_since.get_mut(usize::from(group)) else { return false };
+        let until = *idle_since.get_or_insert(now) + most;
         if until <= now {
             return false;
         }
@@ -204,9 +211,9 @@ impl Shard {
             self.wait_for_answers(slot);
             return false;
         }
-        let me = connection.me;
+        let (me, group) = (connection.me, connection.group);
         let Some(passing) = &mut self.passing else { return true };
-        if passing.nodes.may_pass() {
+        if passing.nodes.may_pass(group) {
             return true;
         }
         passing.waiting.insert(me);
@@ -214,13 +221,27 @@ impl Shard {
         false
     }
 
-    /// Holds the connection back until its session, which is of another term, has been given up.
-    pub(crate) fn wait_for_change(&mut self, slot: usize) {
+    /// The connection's session is of another term than its next request: holds it back until that has been given up. Where its node
+    /// leads other keys still, it is ended, behind its last answer; false: there is none any more.
+    pub(crate) fn waits_for_change(&mut self, slot: usize, term: u64) -> bool {
         let me = self.connections[slot].me;
+        let goes_on = |passing: &Passing| {
+            let mut leads = (0..passing.idle_since.len()).map(|group| passing.nodes.lead(group as u16));
+            leads.any(|lead| lead == Lead::Elsewhere(term))
+        };
+        if self.passing.as_deref().is_some_and(goes_on) {
+            if self.has_passed(slot) {
+                self.wait_for_answers(slot);
+                return true;
+            }
+            self.end_session(slot);
+            return false;
+        }
         if let Some(passing) = &mut self.passing {
             passing.waiting.insert(me);
         }
         self.wait(slot, Wait::Lead, None);
+        true
     }
 
     /// The request that is served is to be passed on in this term.
@@ -498,16 +519,29 @@ impl Shard {
 
     /// Who leads may be another node, or take more again.
     pub(super) fn note_lead(&mut self) {
-        let lead = self.lead();
         let Some(passing) = &mut self.passing else { return };
+        let leads: Vec<Lead> =
+            (0..passing.idle_since.len()).map(|group| passing.nodes.lead(group as u16)).collect();
         let sessions: Vec<ConnectionRef> = passing.sessions.values().copied().collect();
         let waiting = std::mem::take(&mut passing.waiting);
-        if lead != Lead::Nobody {
-            passing.idle_since = None;
+        for (idle_since, _) in
+            passing.idle_since.iter_mut().zip(&leads).filter(|(_, lead)| **lead != Lead::Nobody)
+        {
+            *idle_since = None;
         }
         for who in sessions {
-            let of = self.connection_of(who).and_then(|connection| connection.passed.as_ref()?.session);
-            if of.is_some_and(|(_, term)| lead != Lead::Elsewhere(term)) {
+            let Some(connection) = self.connection_of(who) else { continue };
+            let group = usize::from(connection.group);
+            let Some(passed) = &connection.passed else { continue };
+            let Some((session, term)) = passed.session else { continue };
+            let (is_led, is_under_way) = (leads.contains(&Lead::Elsewhere(term)), !passed.sent.is_empty());
+            if is_led && is_under_way && leads.get(group) != Some(&Lead::Elsewhere(term)) {
+                // That node leads others still.
+                if let Some(passing) = &mut self.passing {
+                    passing.say((session, term), Say::Close);
+                }
+                self.break_session(who.slot, TAKEN_UNKNOWN);
+            } else if !is_led {
                 self.break_session(who.slot, TAKEN_UNKNOWN);
             }
         }

@@ -312,8 +312,11 @@ impl Shard {
                 return;
             }
             let index = own[self.timers.expiry.next % own.len()];
-            let removed =
-                partitions.expire_due(index, self.clock.now_ms, EXPIRIES_PER_LOCK, &mut self.changes);
+            let removed = if self.leads_partition(index) {
+                partitions.expire_due(index, self.clock.now_ms, EXPIRIES_PER_LOCK, &mut self.changes)
+            } else {
+                0
+            };
             if removed > 0 {
                 self.spread_changes();
             }

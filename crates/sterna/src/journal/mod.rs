@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use sterna_journal::inspect::{self, Check, Entry};
 use sterna_journal::{Error, FileDisk};
 use sterna_keyspace::stream::effect::Change;
-use sterna_keyspace::{Effect, Effects, Value, ValueRef, What, read_state};
+use sterna_keyspace::{Effect, Effects, KeyGroup, Value, ValueRef, What, read_state};
 
 use crate::Failure;
 use crate::text::Text;
@@ -198,6 +198,14 @@ fn print(out: &mut impl Write, entry: Entry<'_>) -> io::Result<()> {
     }
 }
 
+/// The group of keys that a record is about, if it is not all of them.
+fn print_group(out: &mut impl Write, group: KeyGroup) -> io::Result<()> {
+    match group {
+        KeyGroup::WHOLE => Ok(()),
+        KeyGroup { index, count } => write!(out, ",\"group\":{index},\"groups\":{count}"),
+    }
+}
+
 fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
     match effect.db {
         Some(db) => write!(out, "{{\"db\":{db},")?,
@@ -209,7 +217,7 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
             | What::Databases { .. }
             | What::Suspend
             | What::Resume
-            | What::Tentative
+            | What::Tentative { .. }
             | What::Standing { .. }
     );
     if is_of_a_key {
@@ -233,9 +241,13 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
         What::Databases { shown } => write!(out, "\"effect\":\"databases\",\"shown\":{shown:?}")?,
         What::Suspend => write!(out, "\"effect\":\"suspend\"")?,
         What::Resume => write!(out, "\"effect\":\"resume\"")?,
-        What::Tentative => write!(out, "\"effect\":\"tentative\"")?,
-        What::Standing { settled, voids, .. } => {
+        What::Tentative { group } => {
+            write!(out, "\"effect\":\"tentative\"")?;
+            print_group(out, *group)?;
+        }
+        What::Standing { group, settled, voids, .. } => {
             write!(out, "\"effect\":\"standing\",\"settled\":{settled},\"voids\":{voids}")?;
+            print_group(out, *group)?;
         }
         What::Patch { offset, bytes } => {
             write!(out, "\"effect\":\"patch\",\"offset\":{offset},\"bytes\":{}", Text(bytes))?;

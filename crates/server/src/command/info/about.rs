@@ -1,12 +1,12 @@
 //! The sections that describe the process: Server, Threads, Replication, CPU, Cluster.
 
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Call, Sheet};
 use crate::VERSION;
-use crate::nodes::Lead;
 use crate::process::cpu_time;
-use crate::replication::Leadership;
+use crate::replication::{Leadership, Replication};
 use crate::time::unix_us;
 
 /// Seconds of a day.
@@ -22,7 +22,7 @@ pub(super) fn server(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("redis_version", VERSION.redis);
     sheet.field("server_name", "sterna");
     sheet.field("sterna_version", VERSION.sterna);
-    let mode = if call.shard.lead() == Lead::Each { "standalone" } else { "cluster" };
+    let mode = if call.shard.has_cluster() { "cluster" } else { "standalone" };
     sheet.field("redis_mode", mode);
     sheet.field("server_mode", mode);
     sheet.field(
@@ -86,17 +86,32 @@ pub(super) fn cpu(sheet: &mut Sheet, _: &mut Call<'_>) {
 
 pub(super) fn cluster(sheet: &mut Sheet, call: &mut Call<'_>) {
     // Redis's cluster: clients that see a 1 ask for its slots.
-    sheet.field("cluster_enabled", i32::from(call.shard.lead() != Lead::Each));
-    if let Some(replication) = &call.server().replication {
-        let leadership = match replication.leadership() {
-            Leadership::Me => "me",
-            Leadership::Suspended => "suspended",
-            Leadership::Other(_) => "other",
-            Leadership::None => "none",
-        };
-        sheet.field("cluster_keys", leadership);
-        for (name, value) in replication.figures.lock().iter() {
-            sheet.field(name, value);
+    sheet.field("cluster_enabled", i32::from(call.shard.has_cluster()));
+    let said = |log: &Replication| match log.leadership() {
+        Leadership::Me => "me",
+        Leadership::Suspended => "suspended",
+        Leadership::Other(_) => "other",
+        Leadership::None => "none",
+    };
+    match &*call.server().logs {
+        [] => {}
+        [log] => {
+            sheet.field("cluster_keys", said(log));
+            for (name, value) in log.figures.lock().iter() {
+                sheet.field(name, value);
+            }
+        }
+        // As INFO has databases: a line each.
+        logs => {
+            sheet.field("cluster_groups", logs.len());
+            for log in logs {
+                let slots = log.group.slots();
+                let mut line = format!("slots={}-{},cluster_keys={}", slots.start, slots.end - 1, said(log));
+                for (name, value) in log.figures.lock().iter() {
+                    let _ = write!(line, ",{name}={value}");
+                }
+                sheet.field(&format!("cluster_group_{}", log.group.index), line);
+            }
         }
     }
     for (name, value) in call.server().nodes.get().iter().flat_map(|nodes| nodes.figures()) {

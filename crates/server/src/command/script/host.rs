@@ -88,6 +88,10 @@ impl<'a, 'p> Guest<'a, 'p> {
     fn run(&mut self, args: Args<'_>, proto: Proto, out: &mut Vec<u8>) -> Result<(), Failed> {
         let row = resolve(self.shard, args)?;
         self.admit(row, args)?;
+        if self.shard.has_groups() {
+            let checked = self.shard.check_group_of_script(self.slot, row, args);
+            checked.map_err(|failure| Failed::New(failure.wire().to_vec()))?;
+        }
         if row.spec.group == Group::Server && self.held.is_empty() {
             self.shard.server.note_keyspace();
         }
@@ -118,6 +122,7 @@ impl<'a, 'p> Guest<'a, 'p> {
         let shard = &mut *self.shard;
         shard.remember_reads(self.slot, &command.spec, args);
         let scene = shard.scene_of(self.slot, false);
+        shard.spare_keys_of_others(row);
         shard.lend_fieldset(self.slot, &command.spec, args);
         let mut reply = Reply::new(out, scene.caller.proto);
         let outcome = self.held.execute_on(&named, command, args, scene, &mut shard.changes, &mut reply);

@@ -1,0 +1,181 @@
+//! `cluster-groups`: which group of keys a request is about, where there are several.
+//!
+//! | request | group |
+//! |---|---|
+//! | names keys, or publishes to a channel that remembers | theirs, which is one, or `CROSSSLOT` |
+//! | EXEC | that of all that is queued, and of what is watched |
+//! | scripts and functions | that of the keys they declare, or the first; what they touch lies in it |
+//! | reads all keys: SCAN, KEYS, DBSIZE, RANDOMKEY | none: the node that is asked tells of what it has, which is everybody's |
+//! | changes all keys: FLUSHALL, FLUSHDB, SWAPDB | an error |
+//! | all else | none: it stays with the group that the connection was about |
+
+use sterna_command::{Channels, Flags, Group, Place};
+use sterna_keyspace::{KeyGroup, SLOTS};
+use sterna_protocol::{Args, argument};
+
+use super::Failure;
+use super::dispatch::Admission;
+use super::table::{Row, Runs, runs};
+use crate::partitions::keys_of;
+use crate::shard::Shard;
+
+/// Source: Redis's words.
+const CROSS_SLOT: Failure = Failure::of("CROSSSLOT Keys in request don't hash to the same slot");
+const NOT_OF_SCRIPT: Failure =
+    Failure::of("ERR Script attempted to access keys that do not hash to the same slot");
+const BY_PATTERN: &str =
+    "option of SORT denied in cluster mode when keys formed by the pattern may be in different slots.";
+
+impl Shard {
+    /// Whether there are several groups of keys.
+    #[inline]
+    pub(in crate::command) fn has_groups(&self) -> bool {
+        self.durability.logs.len() > 1
+    }
+
+    /// Has the connection be about the group of keys that the request is about. `Some`: not yet; it has been given its wait.
+    #[cold]
+    pub(super) fn enter_group(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+    ) -> Result<Option<Admission>, Failure> {
+        let entered = self.group_of(slot, row, args).and_then(|group| match group {
+            Some(group) if group != self.connections[slot].group && self.watches(slot) => Err(CROSS_SLOT),
+            group => Ok(group),
+        });
+        match entered {
+            Ok(Some(group)) if !self.goes_on_to_group(slot, group) => Ok(Some(Admission::Wait)),
+            Ok(_) => Ok(None),
+            Err(_) if self.has_passed(slot) => {
+                // An error keeps its place among the replies, too.
+                self.wait_for_answers(slot);
+                Ok(Some(Admission::Wait))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether EXEC depends on keys that the connection has watched.
+    fn watches(&self, slot: usize) -> bool {
+        let connection = &self.connections[slot];
+        connection.transaction.as_ref().is_some_and(|own| !own.watched.is_empty())
+            || connection.passed.as_ref().is_some_and(|passed| passed.watches || passed.watch_broken)
+    }
+
+    /// The group that the request is to be executed in; `None`: whichever.
+    fn group_of(&self, slot: usize, row: &'static Row, args: Args<'_>) -> Result<Option<u16>, Failure> {
+        let transaction =
+            self.connections[slot].transaction.as_ref().filter(|transaction| transaction.is_open);
+        if row.has(Flags::RUNS_QUEUE) {
+            let queued = transaction.filter(|transaction| !transaction.is_spoilt);
+            let mut group = None;
+            for (row, args) in queued.iter().flat_map(|transaction| &transaction.queued) {
+                join(&mut group, self.group_of_keys(row, args.args())?)?;
+            }
+            return Ok(group);
+        }
+        let group = self.group_of_keys(row, args)?;
+        if transaction.is_some() && !row.has(Flags::NOT_QUEUED) {
+            return Ok(None);
+        }
+        if group.is_some() || row.is_container || row.spec.place != Place::Leader {
+            return Ok(group);
+        }
+        let slot_number = args.get(2).filter(|_| row.spec.group == Group::Cluster).and_then(argument::int);
+        let slot_number = slot_number.and_then(|number| u16::try_from(number).ok());
+        Ok(Some(slot_number.filter(|slot| *slot < SLOTS).map_or(0, |slot| self.group_of_slot(slot))))
+    }
+
+    /// Which group of keys has a slot.
+    pub(super) fn group_of_slot(&self, slot: u16) -> u16 {
+        KeyGroup::of_slot(slot, self.server.partitions.groups())
+    }
+
+    /// The group of the keys that the request names. Errors: they are in several, or it would change those of all.
+    fn group_of_keys(&self, row: &Row, args: Args<'_>) -> Result<Option<u16>, Failure> {
+        let groups = self.server.partitions.groups();
+        if row.has(Flags::TRACKS) && args.get(2).is_some_and(|word| argument::eq_ignore_case(word, "ON")) {
+            return Err(Failure::of("ERR CLIENT TRACKING is not possible with cluster-groups"));
+        }
+        if let Some(key) = self.retained(row, args) {
+            return Ok(Some(KeyGroup::of_key(&key, groups)));
+        }
+        if row.spec.channels != Channels::None || !row.spec.has_keys() {
+            if row.spec.flags.contains(Flags::ALL_KEYS.union(Flags::WRITE)) {
+                let name = row.full_name.to_ascii_uppercase();
+                return Err(Failure::text(format!("ERR {name} is not possible with cluster-groups")));
+            }
+            return Ok(None);
+        }
+        if row.has(Flags::READS_BY_PATTERN) {
+            check_patterns(args)?;
+        }
+        let mut group = None;
+        for key in keys_of(row.spec, args) {
+            join(&mut group, Some(KeyGroup::of_key(key, groups)))?;
+        }
+        Ok(group)
+    }
+
+    /// Whether a script that runs in the connection's group may run this.
+    pub(in crate::command) fn check_group_of_script(
+        &self,
+        slot: usize,
+        row: &Row,
+        args: Args<'_>,
+    ) -> Result<(), Failure> {
+        match self.group_of_keys(row, args) {
+            Ok(Some(group)) if group != self.connections[slot].group => Err(NOT_OF_SCRIPT),
+            Ok(_) => Ok(()),
+            Err(failure) if is_cross_slot(&failure) => Err(NOT_OF_SCRIPT),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The command that is about to run removes no expired keys if it may meet those of groups that other nodes lead.
+    #[inline]
+    pub(crate) fn spare_keys_of_others(&mut self, row: &Row) {
+        if self.has_groups() && self.reads_all_keys(row) {
+            self.changes.pause_expiry(true);
+        }
+    }
+
+    /// Whether a command reads all keys, which every node has: the one that is asked executes it.
+    pub(super) fn reads_all_keys(&self, row: &Row) -> bool {
+        self.has_groups()
+            && row.has(Flags::ALL_KEYS)
+            && !row.spec.has_keys()
+            && !row.has(Flags::WRITE)
+            && matches!(runs(row), Runs::Keys(_))
+    }
+}
+
+/// Whether a request was refused because its keys are in several groups.
+pub(super) fn is_cross_slot(failure: &Failure) -> bool {
+    *failure == CROSS_SLOT
+}
+
+fn join(group: &mut Option<u16>, other: Option<u16>) -> Result<(), Failure> {
+    match (*group, other) {
+        (Some(one), Some(other)) if one != other => Err(CROSS_SLOT),
+        (None, other) => {
+            *group = other;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// SORT with BY and GET reads keys that it does not name.
+fn check_patterns(args: Args<'_>) -> Result<(), Failure> {
+    let words = args.iter().skip(2);
+    for (word, pattern) in words.clone().zip(words.skip(1)) {
+        let named = ["BY", "GET"].into_iter().find(|name| argument::eq_ignore_case(word, name));
+        if let Some(name) = named.filter(|_| pattern.contains(&b'*')) {
+            return Err(Failure::text(format!("ERR {name} {BY_PATTERN}")));
+        }
+    }
+    Ok(())
+}
