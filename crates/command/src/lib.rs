@@ -473,6 +473,13 @@ impl Spec {
         if carries { usize::MAX } else { SERVER_REQUEST_BYTES_MAX }
     }
 
+    /// How many arguments a request may have, the name included: the fewest and the most.
+    pub fn arguments(&self) -> (usize, usize) {
+        let named = self.arity.unsigned_abs() as usize;
+        let max = if self.arity >= 0 { named } else { self.arguments_max() };
+        (named, max)
+    }
+
     /// Whether a request may have `args_len` arguments, the name included.
     pub const fn takes(&self, args_len: usize) -> bool {
         self.accepts(args_len) && args_len <= self.arguments_max()

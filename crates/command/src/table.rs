@@ -64,21 +64,51 @@ pub struct RecentRows([Recent; RECENT_MAX]);
 /// How many rows are remembered at most. Each has one place, and is found anew where another one has taken it.
 const RECENT_MAX: usize = 64;
 
-/// Longest name that is remembered.
-const RECENT_BYTES_MAX: usize = 23;
-
 /// A name in its spelling, and its row.
 #[derive(Debug, Clone, Copy, Default)]
 struct Recent {
-    len: u8,
-    name: [u8; RECENT_BYTES_MAX],
+    name: Word,
     row: Option<&'static Row>,
+    /// Arguments that the row takes, the name included.
+    args_min: usize,
+    args_max: usize,
 }
 
-impl Recent {
+/// A name as numbers, which are compared in no time: its first bytes and its last, which overlap unless it has 16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Word {
+    first: u64,
+    last: u64,
+    len: usize,
+}
+
+impl Word {
+    /// `None`: there is no name, or it has more than 16 bytes.
+    #[inline(always)]
+    fn of(name: &[u8]) -> Option<Word> {
+        let (first, last) = match name {
+            [] => return None,
+            [.., last] if name.len() < 4 => {
+                (u64::from(name[0]) | u64::from(name[name.len() / 2]) << 8, u64::from(*last))
+            }
+            _ if name.len() < 8 => {
+                let (first, last) = (name.first_chunk()?, name.last_chunk()?);
+                (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+            }
+            _ if name.len() <= 16 => {
+                (u64::from_le_bytes(*name.first_chunk()?), u64::from_le_bytes(*name.last_chunk()?))
+            }
+            _ => return None,
+        };
+        Some(Word { first, last, len: name.len() })
+    }
+
+    /// Where it is remembered.
     #[inline]
-    fn name(&self) -> &[u8] {
-        &self.name[..usize::from(self.len)]
+    fn place(self) -> usize {
+        // The odd number next to 2^64 divided by the golden ratio: its multiples are spread evenly.
+        let spread = (self.first ^ self.last.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (spread >> (64 - RECENT_MAX.ilog2())) as usize
     }
 }
 
@@ -215,40 +245,29 @@ impl RecentRows {
         len: usize,
         argument: impl Fn(usize) -> Option<&'a [u8]>,
     ) -> Result<&'static Row, Unresolved> {
-        let name = argument(0).unwrap_or_default();
-        let place = place_of(name);
-        let recent = &self.0[place];
+        let Some(name) = argument(0).and_then(Word::of) else { return table.resolve(len, argument) };
+        let recent = &self.0[name.place()];
         match recent.row {
-            Some(row) if recent.name() == name && row.spec.takes(len) => Ok(row),
-            _ => self.find(table, place, len, argument),
+            Some(row) if recent.name == name && (recent.args_min..=recent.args_max).contains(&len) => Ok(row),
+            _ => self.find(table, name, len, argument),
         }
     }
 
     fn find<'a>(
         &mut self,
         table: &'static Table,
-        place: usize,
+        name: Word,
         len: usize,
         argument: impl Fn(usize) -> Option<&'a [u8]>,
     ) -> Result<&'static Row, Unresolved> {
         let row = table.resolve(len, &argument)?;
-        let name = argument(0).unwrap_or_default();
         // With subcommands the name alone doesn't say which.
-        if row.parent.is_none() && row.subcommands.is_empty() && name.len() <= RECENT_BYTES_MAX {
-            let recent = &mut self.0[place];
-            recent.name[..name.len()].copy_from_slice(name);
-            (recent.len, recent.row) = (name.len() as u8, Some(row));
+        if row.parent.is_none() && row.subcommands.is_empty() {
+            let (args_min, args_max) = row.spec.arguments();
+            self.0[name.place()] = Recent { name, row: Some(row), args_min, args_max };
         }
         Ok(row)
     }
-}
-
-/// Where a name is remembered: its first three letters and the last one tell most commands apart.
-#[inline]
-fn place_of(name: &[u8]) -> usize {
-    let Some(&[a, b, c]) = name.first_chunk() else { return 0 };
-    let last = name.last().map_or(0, |&last| usize::from(last));
-    (usize::from(a) ^ usize::from(b) << 1 ^ usize::from(c) << 2 ^ last << 3 ^ name.len()) % RECENT_MAX
 }
 
 impl Row {

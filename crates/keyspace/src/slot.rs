@@ -404,6 +404,7 @@ impl<'a> Slot<'a> {
     }
 
     /// Notes another event of this key, which is about these elements, see [`Changes::subkeys`].
+    #[inline]
     pub(crate) fn event_of(&mut self, event: Event, subkeys: Range<usize>) {
         self.log.event_of(event, self.db, self.key, subkeys);
     }
@@ -569,6 +570,7 @@ impl<'a> Slot<'a> {
     }
 
     /// Notes what an edit that is known by `event` did to the key.
+    #[inline]
     pub(crate) fn event_edited<R>(&mut self, event: Event, edited: &Edited<R>) {
         if edited.count == 0 {
             return;
@@ -671,6 +673,7 @@ impl<'a> Slot<'a> {
     }
 
     /// Lets blocked readers look again, though nothing was added: a group is gone, or pending entries are free.
+    #[inline]
     pub(crate) fn note_ready(&mut self) {
         if !self.waiters.is_empty() && self.waiters.contains(self.db, self.hash, self.key) {
             self.log.ready(self.db, self.key);
@@ -678,6 +681,7 @@ impl<'a> Slot<'a> {
     }
 
     /// Tells whoever watches, waits for or caches the key that it changed.
+    #[inline]
     pub(crate) fn touch(&mut self) {
         self.log.touch(self.db, self.key);
         self.watched.touch(self.db, self.hash, self.key);

@@ -71,7 +71,7 @@ impl<'a> Space<'a> {
     }
 
     /// The partition of `key`, and the key's hash.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(&mut self, key: &[u8]) -> (&mut Partition, u64) {
         let known = self.known(key);
         match &mut self.view {

@@ -305,10 +305,18 @@ pub(crate) fn header(out: &mut Vec<u8>, kind: u8, value: i64) {
 
 #[inline(never)]
 fn long_header(out: &mut Vec<u8>, kind: u8, value: i64) {
-    out.push(kind);
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(value).as_bytes();
+    // Put together first: each piece that is appended asks whether there is room for it.
+    let mut line = [0; LINE_BYTES_MAX];
+    line[0] = kind;
+    line[1..][..digits.len()].copy_from_slice(digits);
+    line[1 + digits.len()..][..2].copy_from_slice(b"\r\n");
+    out.extend_from_slice(&line[..digits.len() + 3]);
 }
+
+/// Bytes of a header line: a kind, a sign and 19 digits, CRLF.
+const LINE_BYTES_MAX: usize = 1 + 20 + 2;
 
 /// Bytes of a bulk string beside its own: `$`, digits of a length, CRLF twice.
 const BULK_FRAME_BYTES_MAX: usize = 1 + 20 + 2 + 2;

@@ -31,6 +31,14 @@ impl Clock {
         self.advance_from(self.instant);
     }
 
+    /// It is later by now. Returns how long it has been since it was asked last.
+    #[inline]
+    pub(crate) fn lap(&mut self) -> Duration {
+        let Some(lap) = self.stopwatch.lap() else { return self.advance_from(self.instant) };
+        self.instant += lap;
+        lap
+    }
+
     /// It is later by now. Returns how long it has been since `began`, mostly the last time that this was asked.
     #[inline]
     pub(crate) fn advance_from(&mut self, began: Instant) -> Duration {

@@ -83,16 +83,25 @@ fn mget(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     reply.array(args.len() - 1);
     let mut too_long = Ok(());
     for key in args.from(1).iter() {
-        match ctx.read(key).and_then(ValueRef::text) {
+        match ctx.read(key) {
             // The rest is counted as read all the same.
             _ if too_long.is_err() => {}
-            Some(text) => {
-                too_long = caller.check_copy(reply.out.len() - start + text.len());
+            // As in GET.
+            Some(ValueRef::Text(bytes)) => {
+                too_long = caller.check_copy(reply.out.len() - start + bytes.len());
                 if too_long.is_ok() {
-                    text.reply(reply);
+                    reply.bulk(bytes);
                 }
             }
-            None => reply.null(),
+            value => match value.and_then(ValueRef::text) {
+                Some(text) => {
+                    too_long = caller.check_copy(reply.out.len() - start + text.len());
+                    if too_long.is_ok() {
+                        text.reply(reply);
+                    }
+                }
+                None => reply.null(),
+            },
         }
     }
     if too_long.is_err() {

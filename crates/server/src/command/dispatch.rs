@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sterna_command::{
     Channels, Flags, Group, KEY_ARGUMENTS_MAX, ReplyShape, SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
@@ -19,6 +19,7 @@ use super::script::needs_engine;
 use super::table::{Row, Runs, runs, table};
 use super::{Call, Failure};
 use crate::connection::client::{Client, mark};
+use crate::connection::dependence::Dependence;
 use crate::connection::state::Wait;
 use crate::connection::{Connection, ReplyMode};
 use crate::log_limit::Cause;
@@ -68,6 +69,11 @@ impl Shard {
         if row.spec.channels != Channels::Published {
             self.end_run();
         }
+        if let Some(command) = self.ordinary_command(slot, row, args) {
+            return self.run_ordinary(slot, row, command, args, out);
+        }
+        // It may be one after which nothing is as it was.
+        self.is_ordinary = None;
         if self.passing.is_some() && self.waits_for_its_turn(slot, row, args) {
             return false;
         }
@@ -80,8 +86,7 @@ impl Shard {
                 if !self.run_and_count(slot, row, args, out) {
                     return false;
                 }
-                // Whether it is silent counts until all of the reply is made.
-                if self.replies_in_steps(slot) || self.runs_on(slot) {
+                if self.has_yet_to_reply(slot) {
                     return true;
                 }
             }
@@ -463,16 +468,36 @@ impl Shard {
     /// Runs a command and counts it: CLIENT LIST, INFO commandstats, SLOWLOG, MONITOR. False: the keys were taken before it
     /// could begin, and the connection waits for them.
     fn run_and_count(&mut self, slot: usize, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> bool {
+        let begun = self.begin_command(slot, row);
+        let is_write = row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
+            || row.has(Flags::RUNS_QUEUE) && self.connections[slot].has_queued_writes()
+            || self.is_retained(row, args);
+        let result = self.execute(slot, row, args, out, false);
+        self.end_command(slot, row, args, out, begun, is_write, result)
+    }
+
+    /// Notes for CLIENT LIST what the connection does, and when it began.
+    #[inline(always)]
+    pub(super) fn begin_command(&self, slot: usize, row: &'static Row) -> Begun {
         let connection = &self.connections[slot];
         connection.client.last_command.store(row.id as u32 + 1, Relaxed);
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
         Client::add(&connection.client.commands, 1);
-        let began = self.clock.instant;
-        let before = connection.depends_on;
-        let is_write = row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
-            || row.has(Flags::RUNS_QUEUE) && connection.has_queued_writes()
-            || self.is_retained(row, args);
-        let result = self.execute(slot, row, args, out, false);
+        Begun { at: self.clock.instant, depended_on: connection.depends_on }
+    }
+
+    /// The other half of [`Shard::run_and_count`].
+    #[expect(clippy::too_many_arguments, reason = "all that is known of one request")]
+    pub(super) fn end_command(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+        begun: Begun,
+        is_write: bool,
+        result: Result<(), Failure>,
+    ) -> bool {
         if result.as_ref().is_err_and(Failure::is_keys_taken) {
             self.wait_for_keys(slot);
             return false;
@@ -483,7 +508,7 @@ impl Shard {
         }
         if !is_write && let Some(connection) = self.connections.get_mut(slot) {
             // A key that was found expired is no write of who found it; it is among what it may have seen.
-            connection.depends_on.disown(before);
+            connection.depends_on.disown(begun.depended_on);
         }
         if self.durability.is_gated
             && (matches!(runs(row), Runs::Keys(_) | Runs::Script(_)) || row.spec.group == Group::Transactions)
@@ -494,7 +519,7 @@ impl Shard {
             self.server.memory.note_shrinking();
         }
         self.show_to_monitors(slot, row, args);
-        let took = self.clock.advance_from(began);
+        let took = self.clock.advance_from(begun.at);
         if row.has(Flags::BLOCKING) && self.count_when_unblocked(slot, took) {
             return true;
         }
@@ -509,6 +534,12 @@ impl Shard {
             Reply::new(out, proto).error(failure.wire());
         }
         true
+    }
+
+    /// Whether the reply to what has been run is made later. Whether it is silent counts until all of it is.
+    #[inline]
+    pub(super) fn has_yet_to_reply(&self, slot: usize) -> bool {
+        self.replies_in_steps(slot) || self.runs_on(slot)
     }
 
     /// Keeps a command for SLOWLOG and LATENCY that took too long.
@@ -563,6 +594,19 @@ impl Shard {
         self.take_fieldset_back(&command.spec);
         self.spread_changes();
         self.reads_end();
+        self.conclude(slot, row, command, args, scene, outcome)
+    }
+
+    /// What becomes of a command on keys that has been run.
+    pub(super) fn conclude(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        command: &'static sterna_command::Command<sterna_keyspace::Run>,
+        args: Args<'_>,
+        scene: Scene,
+        outcome: Result<Outcome, sterna_keyspace::Error>,
+    ) -> Result<(), Failure> {
         match outcome {
             Ok(Outcome::Replied) => Ok(()),
             Ok(Outcome::Long(steps)) => {
@@ -772,6 +816,14 @@ const LEAD_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a write waits before it looks again whether the journal takes it.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
+/// A command that has begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) at: Instant,
+    /// What the connection's replies depended on before it.
+    pub(super) depended_on: Dependence,
+}
 
 /// What becomes of a request that may run.
 pub(super) enum Admission {

@@ -27,6 +27,7 @@ mod monitor;
 mod node;
 mod nodes;
 mod notify;
+mod ordinary;
 mod passing;
 mod pubsub;
 mod redaction;

@@ -23,11 +23,32 @@ impl Indices {
     }
 
     /// The indices, rising.
-    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
-        self.0.into_iter().enumerate().flat_map(|(word, bits)| {
-            std::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)))
-                .take_while(|&bits| bits != 0)
-                .map(move |bits| 64 * word + bits.trailing_zeros() as usize)
-        })
+    pub(crate) fn iter(self) -> Iter {
+        Iter { left: self, word: 0 }
+    }
+}
+
+/// See [`Indices::iter`].
+#[derive(Debug)]
+pub(crate) struct Iter {
+    left: Indices,
+    /// Those before it have none left.
+    word: usize,
+}
+
+impl Iterator for Iter {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            let bits = self.left.0.get_mut(self.word)?;
+            if *bits != 0 {
+                let bit = bits.trailing_zeros() as usize;
+                *bits &= *bits - 1;
+                return Some(64 * self.word + bit);
+            }
+            self.word += 1;
+        }
     }
 }

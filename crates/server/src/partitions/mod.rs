@@ -514,7 +514,8 @@ fn is_long(spec: &Spec, args: Args<'_>) -> bool {
         && spec.group != Group::Generic
 }
 
-#[inline]
+// A call, and a copy of its arguments, would cost more than what is done before the command runs.
+#[inline(always)]
 fn run<'s>(
     command: &Command<Run>,
     args: Args<'_>,

@@ -140,6 +140,9 @@ pub(crate) struct Shard {
     pub(crate) flusher: Flusher,
     /// The connection being served.
     pub(crate) executing: Option<ConnectionRef>,
+    /// Whether nothing is out of the ordinary with the client that is served, if that has been asked: see
+    /// `command/ordinary.rs`.
+    pub(crate) is_ordinary: Option<bool>,
     /// The connection whose script has run for too long, while others are served beside it.
     pub(crate) scripting: Option<ConnectionRef>,
     /// A script was ended in its middle, because the server stops: what its request has done is not recorded.
@@ -200,6 +203,7 @@ impl Shard {
             passing: Passing::of(&server),
             flusher: Flusher::new(&config),
             executing: None,
+            is_ordinary: None,
             scripting: None,
             script_was_ended: false,
             deferred: Vec::new(),

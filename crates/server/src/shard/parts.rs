@@ -144,7 +144,7 @@ impl Total {
 }
 
 /// Arguments up to which a row that can be executed in parts is executed whole.
-fn whole_max(row: &Row) -> usize {
+pub(crate) fn whole_max(row: &Row) -> usize {
     let on_keys = row.spec.keys != Keys::None && row.spec.group != Group::Pubsub;
     if on_keys { WHOLE_KEYS_MAX } else { PART_SUBSCRIPTIONS }
 }

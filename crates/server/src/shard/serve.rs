@@ -289,8 +289,8 @@ impl Shard {
     ) -> (usize, End, Parser) {
         let slot = serving.slot;
         let mut used = 0;
+        let mut limits = self.limits_of(slot);
         while used < bytes.len() {
-            let limits = self.limits_of(slot);
             match parser.parse(&bytes[used..], &limits) {
                 Ok(Progress::Request { consumed }) => {
                     if self.execute_one(serving, parser.args(&bytes[used..])) {
@@ -302,6 +302,10 @@ impl Shard {
                     }
                     if !self.goes_on(slot) {
                         return (used, End::Held, parser);
+                    }
+                    if limits.unauthenticated {
+                        // It may have said who it is.
+                        limits = self.limits_of(slot);
                     }
                     if serving.is_over(self.clock.instant) {
                         return (used, if used < bytes.len() { End::OutOfTime } else { End::Done }, parser);
@@ -323,6 +327,7 @@ impl Shard {
     }
 
     /// Executes a request; false if it was not taken, because it has to wait itself.
+    #[inline]
     fn execute_one(&mut self, serving: &mut Serving, args: Args<'_>) -> bool {
         if args.is_empty() {
             return true;
@@ -340,7 +345,8 @@ impl Shard {
     }
 
     /// Who has to be closed is closed, what the connection published to itself follows its reply, and a long reply is queued.
-    #[inline]
+    // Mostly there is none of that: a call would cost more than what is looked at.
+    #[inline(always)]
     pub(super) fn after_part(&mut self, serving: &mut Serving) {
         if self.flusher.has_condemned() {
             // The end of a page may be told to the connection: it comes among what follows the reply.
@@ -369,6 +375,7 @@ impl Shard {
 
     pub(super) fn begin(&mut self, slot: usize) -> Serving {
         self.executing = Some(self.connections[slot].me);
+        self.is_ordinary = None;
         self.credit.begin_request();
         let out = self.replies.lend();
         self.clock.advance();
@@ -383,6 +390,7 @@ impl Shard {
         self.queue_replies(&mut serving);
         self.replies.give_back(serving.out, usize::MAX);
         self.executing = None;
+        self.is_ordinary = None;
         if self.clients_bytes_max().is_some()
             && let Some(connection) = self.connections.get(serving.slot)
         {
