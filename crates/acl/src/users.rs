@@ -13,6 +13,13 @@ use super::user::User;
 /// The user that a connection has before AUTH, and that `requirepass` is about.
 const DEFAULT: &[u8] = b"default";
 
+/// Users that ACL SETUSER makes.
+const USERS_MAX: usize = 100_000;
+
+/// Rules and passwords of one, those in parentheses included, and their bytes: a request on a key is compared with all of its patterns.
+const RULES_MAX: usize = 4096;
+const RULES_BYTES_MAX: usize = 1 << 20;
+
 /// The users by name. There is always one named `default`.
 #[derive(Debug, Clone)]
 pub struct Users {
@@ -29,6 +36,12 @@ pub enum SetUserError {
     /// See the text.
     #[error("ERR Unmatched parenthesis in acl selector starting at '{0}'.")]
     Parenthesis(String),
+    /// See the text.
+    #[error("ERR There are {USERS_MAX} users already")]
+    Users,
+    /// See the text.
+    #[error("ERR A user has at most {RULES_MAX} rules and passwords, and {RULES_BYTES_MAX} bytes of them")]
+    Rules,
     /// See the text.
     #[error("ERR Error in ACL SETUSER modifier '{rule}': {error}")]
     Rule {
@@ -116,12 +129,20 @@ impl Users {
         if name.iter().any(|&byte| byte == 0 || byte.is_ascii_whitespace()) {
             return Err(SetUserError::Name);
         }
+        if self.by_name.len() >= USERS_MAX && self.get(name).is_none() {
+            return Err(SetUserError::Users);
+        }
         let table = self.default.table();
         let mut user = self.get(name).map_or_else(|| User::new(table, name, first), |user| User::clone(user));
         let rules = whole_rules(rules).map_err(|open| SetUserError::Parenthesis(lossy(&open)))?;
         for rule in rules {
             user.apply_rule(&rule, first)
                 .map_err(|error| SetUserError::Rule { rule: lossy(&rule), error })?;
+        }
+        let rules = user.rules();
+        let words = rules.iter().map(|rule| rule.split(|&byte| byte == b' ').count()).sum::<usize>();
+        if words > RULES_MAX || rules.iter().map(Vec::len).sum::<usize>() > RULES_BYTES_MAX {
+            return Err(SetUserError::Rules);
         }
         Ok(self.insert(user))
     }
@@ -200,6 +221,34 @@ mod tests {
         }
         users.set_user(b"bob", &[b"off"], FirstChannels::None).unwrap();
         assert!(users.authenticate(b"bob", b"one").is_none());
+    }
+
+    #[test]
+    fn there_are_so_many_users_and_each_has_so_many_rules() {
+        let mut users = Users::new(table());
+        let set = |users: &mut Users, name: &str, rules: &[String]| {
+            let rules: Vec<&[u8]> = rules.iter().map(|rule| rule.as_bytes()).collect();
+            users.set_user(name.as_bytes(), &rules, FirstChannels::None).map(|_| ())
+        };
+        let patterns = |from: usize, to: usize| (from..to).map(|n| format!("~{n}")).collect::<Vec<_>>();
+        assert_eq!(set(&mut users, "many", &patterns(0, 4000)), Ok(()));
+        assert_eq!(set(&mut users, "many", &patterns(0, 4000)), Ok(()), "they are the same");
+        assert_eq!(set(&mut users, "many", &patterns(4000, 4100)), Err(SetUserError::Rules));
+        let selector = format!("({})", patterns(0, 100).join(" "));
+        assert_eq!(set(&mut users, "many", &[selector]), Err(SetUserError::Rules));
+        assert_eq!(set(&mut users, "many", &["resetkeys".to_owned(), ">password".to_owned()]), Ok(()));
+        let long = |n: usize| format!("&{n}{}", "x".repeat(300_000));
+        assert_eq!(set(&mut users, "many", &[long(1), long(2), long(3)]), Ok(()));
+        assert_eq!(set(&mut users, "many", &[long(4)]), Err(SetUserError::Rules));
+        for n in users.by_name.len()..USERS_MAX {
+            let default = Arc::clone(&users.default);
+            users.by_name.insert(n.to_string().into_bytes().into(), default);
+        }
+        assert_eq!(set(&mut users, "one more", &[]), Err(SetUserError::Name));
+        assert_eq!(set(&mut users, "one-more", &[]), Err(SetUserError::Users));
+        assert_eq!(set(&mut users, "many", &[]), Ok(()));
+        assert!(users.remove(b"many").is_some());
+        assert_eq!(set(&mut users, "one-more", &[]), Ok(()));
     }
 
     #[test]

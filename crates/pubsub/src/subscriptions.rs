@@ -22,6 +22,10 @@ const FEW_MAX: usize = 8;
 /// Back only well below, so that churn around the border doesn't build the table anew each time.
 const FEW_AGAIN: usize = 4;
 
+/// What indexes hold for a name that nobody else subscribes to, beside its bytes: measured, with 100 000 names of one connection.
+const CHANNEL_BYTES: usize = 160;
+const PATTERN_BYTES: usize = 212;
+
 /// Which of a connection's three sets a name is in: what SUBSCRIBE, PSUBSCRIBE and SSUBSCRIBE add to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -35,7 +39,15 @@ pub enum Kind {
 
 /// The names one connection is subscribed to.
 #[derive(Debug, Default)]
-pub struct Subscriptions(Option<Box<[Names; 3]>>);
+pub struct Subscriptions(Option<Box<Sets>>);
+
+#[derive(Debug, Default)]
+struct Sets {
+    /// By kind.
+    names: [Names; 3],
+    /// The sums of their lengths, by kind.
+    name_bytes: [usize; 3],
+}
 
 impl Subscriptions {
     /// None, which owns no memory.
@@ -45,12 +57,18 @@ impl Subscriptions {
 
     /// Adds a name; `false` if it was there.
     pub fn insert(&mut self, kind: Kind, name: Arc<[u8]>) -> bool {
-        self.0.get_or_insert_default()[kind as usize].insert(name)
+        let sets = self.0.get_or_insert_default();
+        let len = name.len();
+        let is_new = sets.names[kind as usize].insert(name);
+        sets.name_bytes[kind as usize] += if is_new { len } else { 0 };
+        is_new
     }
 
     /// Takes a name out and returns it, if it was there.
     pub fn remove(&mut self, kind: Kind, name: &[u8]) -> Option<Arc<[u8]>> {
-        let removed = self.0.as_mut()?[kind as usize].remove(name);
+        let sets = self.0.as_mut()?;
+        let removed = sets.names[kind as usize].remove(name);
+        sets.name_bytes[kind as usize] -= removed.as_ref().map_or(0, |name| name.len());
         self.drop_if_empty();
         removed
     }
@@ -62,7 +80,9 @@ impl Subscriptions {
 
     /// Takes any name of this kind out: a connection that holds a million leaves them a few at a time.
     pub fn pop(&mut self, kind: Kind) -> Option<Arc<[u8]>> {
-        let popped = self.0.as_mut()?[kind as usize].pop();
+        let sets = self.0.as_mut()?;
+        let popped = sets.names[kind as usize].pop();
+        sets.name_bytes[kind as usize] -= popped.as_ref().map_or(0, |name| name.len());
         self.drop_if_empty();
         popped
     }
@@ -96,31 +116,46 @@ impl Subscriptions {
 
     /// Takes all names of a kind out, in no particular order. They are out whether or not the iterator is used up.
     pub fn drain(&mut self, kind: Kind) -> impl Iterator<Item = Arc<[u8]>> + use<> {
-        let names = self.0.as_mut().map(|sets| std::mem::take(&mut sets[kind as usize]));
+        let names = self.0.as_mut().map(|sets| {
+            sets.name_bytes[kind as usize] = 0;
+            std::mem::take(&mut sets.names[kind as usize])
+        });
         self.drop_if_empty();
         names.unwrap_or_default().into_names()
     }
 
     /// Heap memory, without the names, which the index counts. Cost: O(1).
     pub fn heap_bytes(&self) -> usize {
-        let sets = |sets: &[Names; 3]| size_of_val(sets) + sets.iter().map(Names::heap_bytes).sum::<usize>();
+        let sets = |sets: &Sets| size_of_val(sets) + sets.names.iter().map(Names::heap_bytes).sum::<usize>();
         self.0.as_deref().map_or(0, sets)
     }
 
+    /// About what the indexes hold for these names, as if nobody else subscribed to them. Cost: O(1).
+    pub fn indexed_bytes(&self) -> usize {
+        let of_kinds = |sets: &Sets| {
+            let [channels, patterns, sharded] = sets.names.each_ref().map(Names::len);
+            sets.name_bytes.iter().sum::<usize>()
+                + (channels + sharded) * CHANNEL_BYTES
+                + patterns * PATTERN_BYTES
+        };
+        self.0.as_deref().map_or(0, of_kinds)
+    }
+
     fn names(&self, kind: Kind) -> Option<&Names> {
-        self.0.as_ref().map(|sets| &sets[kind as usize])
+        self.0.as_ref().map(|sets| &sets.names[kind as usize])
     }
 
     fn drop_if_empty(&mut self) {
-        if self.0.as_ref().is_some_and(|sets| sets.iter().all(|names| names.len() == 0)) {
+        if self.0.as_ref().is_some_and(|sets| sets.names.iter().all(|names| names.len() == 0)) {
             self.0 = None;
         }
     }
 
     #[cfg(test)]
     fn check(&self) {
-        assert!(self.0.as_ref().is_none_or(|sets| sets.iter().any(|names| names.len() > 0)));
-        for names in self.0.iter().flat_map(|sets| sets.iter()) {
+        assert!(self.0.as_ref().is_none_or(|sets| sets.names.iter().any(|names| names.len() > 0)));
+        for (names, &bytes) in self.0.iter().flat_map(|sets| sets.names.iter().zip(&sets.name_bytes)) {
+            assert_eq!(names.iter().map(|name| name.len()).sum::<usize>(), bytes);
             match names {
                 Names::None | Names::One(_) => {}
                 Names::Few(few) => assert!((2..=FEW_MAX).contains(&few.len())),
@@ -272,6 +307,23 @@ mod tests {
         assert_eq!(held.remove(Kind::Pattern, b"news"), None);
         assert_eq!(held.drain(Kind::Channel).count(), 0);
         assert_eq!(held.heap_bytes(), 0);
+    }
+
+    #[test]
+    fn what_the_indexes_hold_is_counted_by_kind_and_length() {
+        let mut held = Subscriptions::new();
+        assert_eq!(held.indexed_bytes(), 0);
+        held.insert(Kind::Channel, b"news".as_slice().into());
+        held.insert(Kind::Sharded, b"n".as_slice().into());
+        assert_eq!(held.indexed_bytes(), 5 + 2 * CHANNEL_BYTES);
+        held.insert(Kind::Pattern, b"n*".as_slice().into());
+        held.insert(Kind::Pattern, b"n*".as_slice().into());
+        assert_eq!(held.indexed_bytes(), 7 + 2 * CHANNEL_BYTES + PATTERN_BYTES);
+        drop(held.drain(Kind::Channel));
+        held.remove(Kind::Sharded, b"n");
+        assert_eq!(held.indexed_bytes(), 2 + PATTERN_BYTES);
+        held.pop(Kind::Pattern);
+        assert_eq!(held.indexed_bytes(), 0);
     }
 
     #[test]

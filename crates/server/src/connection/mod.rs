@@ -427,6 +427,7 @@ impl Connection {
             + partial
             + self.output.heap_bytes()
             + self.subscriptions.heap_bytes()
+            + self.subscriptions.indexed_bytes()
             + self.transport.heap_bytes()
             + self.state.wait().and_then(Wait::request).map_or(0, OwnedArgs::heap_bytes) * WAITING_COPIES
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
