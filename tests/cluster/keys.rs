@@ -207,7 +207,9 @@ pub(crate) fn check(node: &Server, writer: usize, (stored, unknown): &(Vec<Strin
     let named = |values: &[String]| values.iter().cloned().collect::<BTreeSet<String>>();
     let (kept, stored_once, unknown) = (named(&there), named(stored), named(unknown));
     let at = node.name();
-    assert_eq!(kept.len(), there.len(), "nothing is there twice: writer {writer} at {at}");
+    let mut once = BTreeSet::new();
+    let twice: Vec<_> = there.iter().filter(|value| !once.insert(*value)).collect();
+    assert!(twice.is_empty(), "there twice: {twice:?}, writer {writer} at {at}");
     let lost: Vec<_> = stored_once.difference(&kept).collect();
     let denied: Vec<_> = kept.difference(&stored_once).filter(|value| !unknown.contains(*value)).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}, writer {writer} at {at}");

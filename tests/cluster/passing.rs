@@ -7,6 +7,7 @@ use sterna_tests::line::{End, Line};
 use sterna_tests::nats::Nats;
 use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
 use sterna_tests::skipped;
+use sterna_tests::wire::Wire;
 
 use crate::tools::{await_joined, count, figure, name, nats, node, payload, shown, subscribe};
 
@@ -167,6 +168,36 @@ fn shown_push(value: &Value) -> String {
         Value::Push(values) => values.iter().map(shown).collect::<Vec<_>>().join(" "),
         value => format!("{value:?}"),
     }
+}
+
+#[test]
+fn what_is_passed_on_is_executed_once_though_the_network_delivers_it_twice() {
+    const CLIENTS: usize = 300;
+    let Some(nats) = nats() else { return };
+    let name = name();
+    let wire = Wire::to_nats(nats.ports()[0]);
+    let leads = leader(&name, nats).start();
+    let passes =
+        node(&name, &format!("nats://127.0.0.1:{}", wire.port)).args(&["--cluster-leader", LEADER]).start();
+    let pair = [leads, passes];
+    await_joined(&pair);
+    await_led(&pair[1]);
+    let [leads, passes] = pair;
+    wire.stutter(true);
+    for client in 0..CLIENTS {
+        // Of one that is closed it is not known; one that is told so was not executed.
+        let mut connected = passes.connect();
+        connected.send(&["RPUSH", "list", &client.to_string()]);
+        connected.frame(PATIENCE);
+    }
+    wire.mend();
+    let list = leads.connect().request(&["LRANGE", "list", "0", "-1"]);
+    let pushed: Vec<String> = list.as_slice().expect("a list").iter().map(shown).collect();
+    let mut once = pushed.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(pushed.len(), once.len(), "{pushed:?}");
+    assert!(pushed.len() > CLIENTS / 2, "{} of {CLIENTS} were executed", pushed.len());
 }
 
 /// The next key that it is told to forget. It may be told to forget all of them more often than once.

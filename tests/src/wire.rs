@@ -212,10 +212,14 @@ impl Stutter {
                 continue;
             }
             out.extend_from_slice(operation);
-            if stutters && publishes && is_twice {
-                out.extend_from_slice(operation);
-            }
             out.append(&mut self.late);
+            if stutters && publishes && is_twice {
+                // At once, or when what it asks for may have been done.
+                match fastrand::bool() {
+                    true => out.extend_from_slice(operation),
+                    false => self.late = operation.to_vec(),
+                }
+            }
         }
         self.partial.drain(..at);
         out

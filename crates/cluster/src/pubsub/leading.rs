@@ -387,8 +387,6 @@ impl Hub {
             self.begin_term(from);
         }
         match &arrived {
-            // Behind a gap, or twice: its sessions are broken, and none begins with it, or what has been executed would be once more.
-            _ if missed > 0 && self.leading.leads_any() => {}
             Arrived::Messages(bytes) => self.take_records(from, bytes),
             Arrived::Whole(bytes) => self.take_records(from, bytes),
             Arrived::Nothing => {}
