@@ -101,7 +101,11 @@ mod tests {
         assert_eq!(placed.last(1), Placement { number: 2, until: id(9) });
         assert_eq!((placed.last(2).number, placed.last(3).number, placed.count()), (3, 0, 3));
         placed.note(None, id(8));
-        assert_eq!(placed.last(3), Placement { number: 4, until: id(8) });
+        assert_eq!(
+            placed.last(3),
+            Placement { number: 4, until: id(9) },
+            "of keys that are not known any more, the latest"
+        );
         assert_eq!(placed.last(1), Placement { number: 4, until: id(9) });
         let keys = KEYS_MAX as u64;
         (0..keys).for_each(|key| placed.note(Some(key), id(1)));
