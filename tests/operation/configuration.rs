@@ -104,9 +104,15 @@ fn extremes(row: &OptionRow) -> Vec<(String, bool)> {
 
 /// Starts a server with this line; it answers, or ends with a word of it.
 fn start_with(line: &str, is_taken: bool) {
-    let launch = with_file(&format!("unixsocket {{folder}}/socket\n{line}\n")).args(&["--appendonly", "no"]);
-    // Where it listens is the harness's to say, or nobody's.
     let name = line.split(' ').next().unwrap_or_default();
+    // Groups of keys are a cluster's, which need not be there yet.
+    let (needed, appendonly) = match name {
+        "cluster-groups" => ("cluster-url nats://127.0.0.1:1\ncluster-name none\ncluster-keys yes\n", "yes"),
+        _ => ("", "no"),
+    };
+    let text = format!("unixsocket {{folder}}/socket\n{line}\n{needed}");
+    let launch = with_file(&text).args(&["--appendonly", appendonly]);
+    // Where it listens is the harness's to say, or nobody's.
     let is_address = ["port", "tls-port", "http-port", "https-port"].contains(&name);
     if is_taken && !is_address {
         let mut server = launch.start();
