@@ -14,7 +14,7 @@ use sterna_keyspace::{KeyGroup, SLOTS};
 use sterna_protocol::{Args, argument};
 
 use super::Failure;
-use super::dispatch::Admission;
+use super::admission::Admission;
 use super::table::{Row, Runs, runs};
 use crate::partitions::keys_of;
 use crate::shard::Shard;

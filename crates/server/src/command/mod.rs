@@ -3,6 +3,7 @@
 //! Commands on keys live with the state they change, in `sterna-keyspace`; one table lists both.
 
 pub(crate) mod acl;
+mod admission;
 pub(crate) mod blocking;
 mod client;
 mod cluster;

@@ -1,6 +1,6 @@
 //! Ordinary requests: commands on keys, of a client and a server with which nothing is out of the ordinary. Most are such.
 //!
-//! The checks of `dispatch.rs` ask, one by one, for what is hardly ever the case. For these requests it is known beforehand
+//! The checks of `admission.rs` ask, one by one, for what is hardly ever the case. For these requests it is known beforehand
 //! that all of them let the request pass:
 //!
 //! | of | is asked |

@@ -12,8 +12,8 @@ use sterna_keyspace::slot_of;
 use sterna_protocol::{Args, OwnedArgs, argument, encode};
 
 use super::Failure;
+use super::admission::{Admission, needs_keys, only_reads};
 use super::cluster::port_of;
-use super::dispatch::{Admission, needs_keys, only_reads};
 use super::table::{Row, Runs, runs, table};
 use crate::connection::client::Client;
 use crate::connection::passed::Repeat;
@@ -352,7 +352,7 @@ fn repeat_of(row: &Row) -> Repeat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::dispatch::changes_subscriptions;
+    use crate::command::admission::changes_subscriptions;
 
     /// A command without keys is executed where its row says, so that none is passed on, or is not, by oversight.
     #[test]

@@ -17,7 +17,7 @@
 //! and bytes of [`sterna_keyspace::write_state`].
 //!
 //! Invariants
-//! - A write runs only if the journal takes it (`dispatch.rs` asks), and its record stands in the journal before the locks of
+//! - A write runs only if the journal takes it (`admission.rs` asks), and its record stands in the journal before the locks of
 //!   its keys go.
 //! - No reply leaves before every record that it depends on is durable (`appendfsync always`), or written to the file.
 //! - Without a journal all of this is a branch on a `None`.
