@@ -251,11 +251,13 @@ impl Replication {
         let _ = self.waker.set(wake);
     }
 
-    /// The records that were not taken yet. With `none_fly` the next one wakes.
-    pub(crate) fn take(&self, none_fly: bool) -> Vec<(u64, Arc<[u8]>)> {
-        if none_fly {
-            self.wants_records.store(true, Ordering::SeqCst);
-        }
+    /// Has the next record wake, once.
+    pub(crate) fn want_records(&self) {
+        self.wants_records.store(true, Ordering::SeqCst);
+    }
+
+    /// The records that were not taken yet.
+    pub(crate) fn take(&self) -> Vec<(u64, Arc<[u8]>)> {
         let mut queue = self.queue.lock();
         let from = queue.records.partition_point(|(lsn, _)| *lsn <= queue.taken);
         let taken: Vec<_> = queue.records.range(from..).cloned().collect();
@@ -513,9 +515,9 @@ mod tests {
         let append = || replication.append(&journal, b"effects").expect("the journal takes it");
         assert!(replication.lead(&journal).expect("the journal takes it"));
         let (first, second) = (append(), append());
-        let taken: Vec<u64> = replication.take(true).iter().map(|(number, _)| *number).collect();
+        let taken: Vec<u64> = replication.take().iter().map(|(number, _)| *number).collect();
         assert_eq!(taken, [first.0, second.0]);
-        assert_eq!(replication.take(true), []);
+        assert_eq!(replication.take(), []);
         assert_eq!([replication.fate(first), replication.fate(second)], [Fate::Pending, Fate::Pending]);
         replication.stored(&journal, first.0, b"one").expect("the journal takes it");
         assert_eq!([replication.fate(first), replication.fate(second)], [Fate::Stored, Fate::Pending]);

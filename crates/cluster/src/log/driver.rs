@@ -24,6 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::gather::Gather;
 use super::jetstream::{Port, PortError};
 use super::record::{Assembly, parts};
 use super::snapshots::{Came, Fetched, KEPT, SnapshotError, SnapshotSettings, Snapshots};
@@ -206,6 +207,7 @@ struct Driver {
     arriving: UnboundedReceiver<Input>,
     /// Tickets that are not stored; with the server's number where a record ends.
     tickets: VecDeque<(Ticket, Option<u64>)>,
+    gather: Gather,
     assembly: Assembly,
     /// Where the log stands, if the server has not been told.
     untold: Option<Position>,
@@ -293,6 +295,7 @@ impl Driver {
             inputs,
             arriving,
             tickets: VecDeque::new(),
+            gather: Gather::default(),
             assembly: Assembly::default(),
             untold: None,
             told: None,
@@ -323,6 +326,7 @@ impl Driver {
         while !self.is_ending.load(Ordering::Acquire) {
             self.go_on()?;
             let due = self.replica.due().unwrap_or(Duration::MAX).saturating_sub(self.now()).min(TICK);
+            let due = self.gather.left(Instant::now()).map_or(due, |left| left.min(due));
             tokio::select! {
                 biased;
                 Some(input) = self.arriving.recv() => self.note(input)?,
@@ -412,10 +416,19 @@ impl Driver {
 
     /// Hands what the server has done to the replica. Whether there was anything.
     fn take_records(&mut self) -> bool {
-        if self.replica.role() != Role::Leading {
+        // What is written while an append flies is taken when it has landed, all of it at once.
+        if self.replica.role() != Role::Leading || self.replica.is_appending() {
             return false;
         }
-        let records = self.seat.take(!self.replica.is_appending());
+        self.seat.want_records();
+        if self.gather.pause(self.seat.queued_bytes(), Instant::now()).is_some() {
+            return false;
+        }
+        let records = self.seat.take();
+        if !records.is_empty() {
+            let bytes = records.iter().map(|(_, record)| record.len()).sum();
+            self.gather.on_taken(bytes, Instant::now());
+        }
         for (number, record) in &records {
             self.counts.records += 1;
             let mut parts = parts(record).peekable();
@@ -520,6 +533,7 @@ impl Driver {
     /// The log has the records up to this ticket.
     fn released(&mut self, through: Ticket) -> Result<(), End> {
         let mut last = None;
+        self.gather.on_answered(Instant::now());
         while let Some((_, number)) = self.tickets.pop_front_if(|(ticket, _)| *ticket <= through) {
             last = Some(number);
         }

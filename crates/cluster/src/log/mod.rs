@@ -23,6 +23,7 @@
 //! | `trim` | what the log need not hold any more |
 //! | `snapshots`, `s3` | snapshots that nodes keep for each other, in a directory or in S3 |
 //! | `driver` | the thread that runs a replica on JetStream, for a server |
+//! | `gather` | when the next append begins |
 //! | `jetstream` | the log as JetStream serves it |
 //! | `audit` | what is to be said of the servers and streams below it |
 //! | `simulation` | the same over a log that delays, refuses, forgets and moves, by seeds |
@@ -34,6 +35,7 @@ mod action;
 pub mod audit;
 mod driver;
 mod frame;
+mod gather;
 mod jetstream;
 #[cfg(test)]
 mod on_nats;

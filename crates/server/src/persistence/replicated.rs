@@ -164,9 +164,14 @@ impl LogSeat {
         self.replication.set_waker(wake);
     }
 
-    /// What this node has done and the log does not have: numbers, which rise, and effects. `none_fly`: the next one wakes.
-    pub fn take(&self, none_fly: bool) -> Vec<(u64, Arc<[u8]>)> {
-        self.replication.take(none_fly)
+    /// Has the next record wake, once. To be called before it is asked what there is.
+    pub fn want_records(&self) {
+        self.replication.want_records();
+    }
+
+    /// What this node has done and was not taken yet: numbers, which rise, and effects.
+    pub fn take(&self) -> Vec<(u64, Arc<[u8]>)> {
+        self.replication.take()
     }
 
     /// The log has the records up to this number (0: no more than before), and stands there. Returns the number of the record
