@@ -1,12 +1,14 @@
-//! Nobody holds a shard: not a client with an endless pipeline, nor a subscriber with a huge backlog.
+//! Nobody holds a shard: not a client with an endless pipeline, nor a subscriber with a huge backlog, nor a round of thousands.
 
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
 use sterna_tests::client::{Client, request_bytes};
-use sterna_tests::server::Server;
+use sterna_tests::server::{Server, wait_for};
 
 /// Requests whose time is taken.
 const PINGS: usize = 300;
@@ -81,4 +83,72 @@ fn subscribers_with_huge_backlogs_do_not_hold_their_shard() {
     readers.into_iter().for_each(|reader| reader.join().expect("every message arrives"));
     println!("beside {BACKLOGGED} backlogs: median {median:?}, p99 {p99:?}");
     assert!(median < MEDIAN_MAX && p99 < P99_MAX, "median {median:?}, p99 {p99:?}");
+}
+
+/// Reads and drops what all of them are sent, until it is over.
+fn drain(mut sockets: Vec<TcpStream>, is_over: &AtomicBool) {
+    let mut bytes = vec![0; 64 * 1024];
+    while !is_over.load(SeqCst) {
+        for socket in &mut sockets {
+            match socket.read(&mut bytes) {
+                Ok(count) => assert_ne!(count, 0, "the server keeps its subscribers"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+}
+
+/// Bytes the server has sent to all clients.
+fn bytes_sent(client: &mut Client) -> u64 {
+    let stats = client.text(&["INFO", "stats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+    line.and_then(|bytes| bytes.trim().parse().ok()).expect("INFO has it")
+}
+
+#[test]
+fn who_asks_for_little_does_not_stand_behind_a_round_of_thousands_of_subscribers() {
+    const SUBSCRIBERS: usize = 4000;
+    const PIPELINE: usize = 256;
+    let server = Server::sterna(1, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+    let mut quiet = server.connect();
+    let sockets: Vec<TcpStream> = (0..SUBSCRIBERS)
+        .map(|_| {
+            let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+            socket.write_all(&request_bytes(&["SUBSCRIBE", "c"])).expect("it is taken");
+            socket.set_nonblocking(true).expect("a socket can be");
+            socket
+        })
+        .collect();
+    wait_for("all to subscribe", || (quiet.int(&["PUBLISH", "c", "x"]) == SUBSCRIBERS as i64).then_some(()));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let is_over = Arc::clone(&is_over);
+        thread::spawn(move || drain(sockets, &is_over))
+    };
+    let publisher = {
+        let (mut client, is_over) = (server.connect(), Arc::clone(&is_over));
+        thread::spawn(move || {
+            let pipeline = request_bytes(&["PUBLISH", "c", &"x".repeat(64)]).repeat(PIPELINE);
+            while !is_over.load(SeqCst) {
+                client.send_bytes(&pipeline);
+                (0..PIPELINE).for_each(|_| drop(client.value()));
+            }
+        })
+    };
+    let message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$64\r\n".len() + 64 + 2;
+    let round = (SUBSCRIBERS * PIPELINE * message) as u64;
+    wait_for("a round to be sent", || (bytes_sent(&mut quiet) > round).then_some(()));
+    let mut sent_meanwhile: Vec<u64> = (0..PINGS / 3)
+        .map(|_| {
+            let before = bytes_sent(&mut quiet);
+            bytes_sent(&mut quiet) - before
+        })
+        .collect();
+    sent_meanwhile.sort_unstable();
+    is_over.store(true, SeqCst);
+    publisher.join().expect("the publisher is answered");
+    reader.join().expect("the subscribers are there");
+    let median = sent_meanwhile[sent_meanwhile.len() / 2];
+    println!("a round has {round} bytes; sent while one waits for an answer: {median} in the median");
+    assert!(median < round / 2, "{median} of {round} bytes");
 }

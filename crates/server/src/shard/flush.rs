@@ -1,8 +1,12 @@
 //! Flushing: who has output, who has too much of it, and how it gets out.
 //!
-//! The list of connections with output (`dirty`) and the list of those to be closed (`condemned`) stand apart from the
-//! connections, so that fan-out can fill both while it walks the subscribers. What goes into a queue goes through here,
-//! so that nothing is queued without its limit, and nothing for a connection that closes.
+//! The lists of connections with output and the list of those to be closed (`condemned`) stand apart from the connections, so that
+//! fan-out can fill them while it walks the subscribers. What goes into a queue goes through here, so that nothing is queued
+//! without its limit, and nothing for a connection that closes.
+//!
+//! Each turn sends to three lists, each for a bounded time: first to those who have asked for little and wait for nothing but their
+//! answer (`answered`), so that they don't stand behind a fan-out to thousands; then to all others (`dirty`); then to those whose
+//! sockets were full (`lagging`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,8 +30,8 @@ const FLUSH_BYTES_MAX: usize = 1024 * 1024;
 /// The same for one that lags: a client with a huge backlog must not keep the shard from the others.
 const LAGGING_BYTES_MAX: usize = 64 * 1024;
 
-/// Time spent flushing in one turn. A fan-out to thousands of subscribers is sent in slices of it, between which
-/// other clients are read and answered.
+/// Time spent in one turn on those who ask for little, and as much on the others. A fan-out to thousands of subscribers is sent in
+/// slices of it, between which other clients are read and answered.
 const FLUSH_TIME_MAX: Duration = Duration::from_micros(1500);
 
 /// Time spent in one turn on those that lag, beside the others.
@@ -39,6 +43,8 @@ const FLUSHES_PER_LOOK: usize = 4;
 /// Which connections have output, and which have too much.
 #[derive(Debug)]
 pub(crate) struct Flusher {
+    /// Connections that have asked for little, and have nothing to send but the answer.
+    answered: VecDeque<ConnectionRef>,
     dirty: VecDeque<ConnectionRef>,
     /// Connections that lag and whose sockets have room again.
     lagging: VecDeque<ConnectionRef>,
@@ -62,6 +68,7 @@ impl Flusher {
     pub(crate) fn new(config: &Config) -> Flusher {
         let limits = &config.client_output_buffer_limit;
         Flusher {
+            answered: VecDeque::new(),
             dirty: VecDeque::new(),
             lagging: VecDeque::new(),
             owes: false,
@@ -84,13 +91,19 @@ impl Flusher {
         self.backlog_bytes_max = backlog_bytes_max(config);
     }
 
-    /// How many connections have output to send.
-    pub(crate) fn len(&self) -> usize {
+    /// How many connections have messages to send, or much else.
+    #[inline]
+    pub(crate) fn messages(&self) -> usize {
         self.dirty.len()
     }
 
+    /// How many connections have output to send.
+    pub(crate) fn len(&self) -> usize {
+        self.answered.len() + self.dirty.len()
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
-        self.dirty.is_empty() && self.lagging.is_empty()
+        self.answered.is_empty() && self.dirty.is_empty() && self.lagging.is_empty()
     }
 
     /// Whether output waits that no socket has been offered: then nobody publishes more.
@@ -103,6 +116,7 @@ impl Flusher {
     pub(crate) fn push(&mut self, connection: &mut Connection, range: Range) {
         if !connection.state().closes() || connection.is_about_to_detach() {
             self.queue(connection, range);
+            self.mark(connection);
         }
     }
 
@@ -110,6 +124,16 @@ impl Flusher {
     pub(crate) fn push_replies(&mut self, connection: &mut Connection, range: Range) {
         if connection.state().condemned().is_none() {
             self.queue(connection, range);
+            self.mark(connection);
+        }
+    }
+
+    /// The same, and they are sent before what others have: the connection has asked for little, and nobody got a message by it.
+    pub(crate) fn push_answer(&mut self, connection: &mut Connection, range: Range) {
+        if connection.state().condemned().is_none() {
+            let has_nothing_else = connection.output.is_empty();
+            self.queue(connection, range);
+            self.mark_in(connection, has_nothing_else);
         }
     }
 
@@ -124,7 +148,6 @@ impl Flusher {
                 connection.output.settle();
             }
         }
-        self.mark(connection);
         if connection.output.queued_bytes() > SMALL_QUEUE_BYTES {
             self.check_limits(connection);
         }
@@ -147,9 +170,18 @@ impl Flusher {
     /// Notes that the connection has output to send.
     #[inline]
     pub(crate) fn mark(&mut self, connection: &mut Connection) {
+        self.mark_in(connection, false);
+    }
+
+    #[inline]
+    fn mark_in(&mut self, connection: &mut Connection, comes_first: bool) {
         if !connection.is_dirty && !connection.write_blocked {
             connection.is_dirty = true;
-            let list = if connection.lags { &mut self.lagging } else { &mut self.dirty };
+            let list = match (connection.lags, comes_first) {
+                (true, _) => &mut self.lagging,
+                (false, true) => &mut self.answered,
+                (false, false) => &mut self.dirty,
+            };
             list.push_back(connection.me);
         }
     }
@@ -291,18 +323,27 @@ impl Shard {
     /// Sends what is queued, to each connection that has output, for a bounded time.
     pub(crate) fn flush_dirty(&mut self) {
         self.flusher.last_copy.forget();
+        self.flush_list(|flusher| &mut flusher.answered);
+        self.flush_list(|flusher| &mut flusher.dirty);
+        self.flusher.owes = !self.flusher.dirty.is_empty();
+        if !self.flusher.lagging.is_empty() {
+            self.flush_lagging();
+        }
+    }
+
+    /// Sends to those who are in the list now, for a bounded time.
+    fn flush_list(&mut self, list: impl Fn(&mut Flusher) -> &mut VecDeque<ConnectionRef>) {
+        let waiting = list(&mut self.flusher).len();
+        if waiting == 0 {
+            return;
+        }
         let start = Instant::now();
-        let waiting = self.flusher.dirty.len();
         for done in 0..waiting {
             if done % FLUSHES_PER_LOOK == FLUSHES_PER_LOOK - 1 && start.elapsed() > FLUSH_TIME_MAX {
                 break;
             }
-            let Some(who) = self.flusher.dirty.pop_front() else { break };
+            let Some(who) = list(&mut self.flusher).pop_front() else { break };
             self.flush(who);
-        }
-        self.flusher.owes = !self.flusher.dirty.is_empty();
-        if !self.flusher.lagging.is_empty() {
-            self.flush_lagging();
         }
     }
 

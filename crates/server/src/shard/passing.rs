@@ -397,7 +397,7 @@ impl Shard {
             connection.client.set_mark(mark::BLOCKED, false);
         }
         if let Some(range) = self.replies_to_others.give_back(out, start) {
-            self.flusher.push_replies(connection, range);
+            self.flusher.push_answer(connection, range);
         }
         if incomplete > 0 {
             self.flusher.check_with(connection, incomplete);
@@ -496,7 +496,7 @@ impl Shard {
             }
         }
         if let Some(range) = self.replies_to_others.give_back(out, start) {
-            self.flusher.push_replies(connection, range);
+            self.flusher.push_answer(connection, range);
         }
         if !again.is_empty() {
             let unread = connection.unread.get_or_insert_default();

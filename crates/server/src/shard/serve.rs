@@ -37,6 +37,9 @@ const PARTIAL_STEP: usize = 512;
 /// Reply bytes after which a new chunk is begun, so that one doesn't grow without bound in a batch.
 const REPLY_CHUNK_BYTES: usize = 256 * 1024;
 
+/// So many requests at once are answered before messages are sent to others. A pipeline takes its turn with those.
+const ANSWERED_FIRST_MAX: usize = 4;
+
 /// A batch being served: the reply buffer on loan, and how long it may take.
 pub(super) struct Serving {
     pub(super) slot: usize,
@@ -44,14 +47,17 @@ pub(super) struct Serving {
     start: usize,
     /// When others have waited long enough.
     until: Instant,
+    requests: usize,
     /// Requests after which others have waited long enough.
-    requests_left: usize,
+    requests_max: usize,
+    /// Connections with messages to send when it began.
+    messages: usize,
 }
 
 impl Serving {
     /// Whether others have waited long enough by now.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        now > self.until || self.requests_left == 0
+        now > self.until || self.requests >= self.requests_max
     }
 }
 
@@ -332,7 +338,7 @@ impl Shard {
         if args.is_empty() {
             return true;
         }
-        serving.requests_left -= 1;
+        serving.requests += 1;
         let taken = self.dispatch(serving.slot, args, &mut serving.out);
         self.after_part(serving);
         self.check_credit(serving.slot);
@@ -381,8 +387,9 @@ impl Shard {
         self.clock.advance();
         let is_unauthenticated =
             self.connections.get(slot).is_some_and(|connection| connection.is_unauthenticated());
-        let requests_left = if is_unauthenticated { UNAUTHENTICATED_REQUESTS_PER_TURN } else { usize::MAX };
-        Serving { slot, start: out.len(), out, until: self.slice_until, requests_left }
+        let requests_max = if is_unauthenticated { UNAUTHENTICATED_REQUESTS_PER_TURN } else { usize::MAX };
+        let messages = self.flusher.messages();
+        Serving { slot, start: out.len(), out, until: self.slice_until, requests: 0, requests_max, messages }
     }
 
     pub(super) fn finish(&mut self, mut serving: Serving) {
@@ -413,7 +420,13 @@ impl Shard {
         let out = std::mem::take(&mut serving.out);
         let range = self.replies.give_back(out, serving.start);
         if let (Some(range), Some(connection)) = (range, self.connections.get_mut(serving.slot)) {
-            self.flusher.push_replies(connection, range);
+            let asks_for_little =
+                serving.requests <= ANSWERED_FIRST_MAX && serving.messages == self.flusher.messages();
+            if asks_for_little {
+                self.flusher.push_answer(connection, range);
+            } else {
+                self.flusher.push_replies(connection, range);
+            }
         }
         serving.out = self.replies.lend();
         serving.start = serving.out.len();
