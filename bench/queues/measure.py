@@ -7,7 +7,8 @@
 Needs what ./test installs. STERNA_BIN, REDIS8_SERVER and VALKEY_SERVER name the servers; one that is not set is left out.
 Each round runs each load once against each server, started anew, in an order that changes from round to round. Reported
 are medians: jobs a second, as the client saw it, and the server's time on a processor per job, all its threads
-together, from /proc/PID/task/*/schedstat. The clients are far busier than any server, so the first number says how fast
+together, from /proc/PID/task/*/schedstat; and which part of that was the kernel's, for the sockets: what no server saves
+that is sent one request at a time. The clients are far busier than any server, so the first number says how fast
 the libraries are unless a server is slow, and the second what the server costs.
 """
 
@@ -67,8 +68,14 @@ def processor_seconds(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
-def measure(load: list[str], jobs: int, server: list[str]) -> tuple[float, float]:
-    """Jobs a second, and the server's microseconds per job."""
+def processor_ticks(pid: int) -> tuple[int, int]:
+    """In user space and in the kernel, in units of 10 ms: utime and stime of proc(5)."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return int(fields[11]), int(fields[12])
+
+
+def measure(load: list[str], jobs: int, server: list[str]) -> tuple[float, float, float]:
+    """Jobs a second, the server's microseconds per job, and the kernel's part of them."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         process = start(server, port, folder)
@@ -77,15 +84,18 @@ def measure(load: list[str], jobs: int, server: list[str]) -> tuple[float, float
             # The load says "ready" once it is warm, waits for a line, and says "done" when every job is.
             expect(client, "ready")
             before, began = processor_seconds(process.pid), time.monotonic()
+            user_before, kernel_before = processor_ticks(process.pid)
             print("go", file=client.stdin, flush=True)
             expect(client, "done")
             took, cost = time.monotonic() - began, processor_seconds(process.pid) - before
+            user, kernel = processor_ticks(process.pid)
             client.communicate()
         finally:
             client.kill()
             process.kill()
             process.wait()
-    return jobs / took, cost / jobs * 1e6
+    user, kernel = user - user_before, kernel - kernel_before
+    return jobs / took, cost / jobs * 1e6, kernel / max(user + kernel, 1)
 
 
 def expect(client: subprocess.Popen, word: str) -> None:
@@ -101,8 +111,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, help="jobs of one run")
     arguments = parser.parse_args()
 
-    print("| load | server | jobs a second | server µs a job | spread |")
-    print("|---|---|---|---|---|")
+    print("| load | server | jobs a second | server µs a job | spread | in the kernel |")
+    print("|---|---|---|---|---|---|")
     for name in arguments.loads or LOADS:
         load, jobs = LOADS[name]
         results = {server: [] for server in servers()}
@@ -110,10 +120,10 @@ def main() -> None:
             for server, command in random.sample(list(servers().items()), len(results)):
                 results[server].append(measure(load, arguments.jobs or jobs, command))
         for server, runs in results.items():
-            rates, costs = zip(*runs)
+            rates, costs, kernel = zip(*runs)
             print(
                 f"| {name} | {server} | {statistics.median(rates):.0f} | {statistics.median(costs):.1f} |"
-                f" {min(costs):.1f} to {max(costs):.1f} |",
+                f" {min(costs):.1f} to {max(costs):.1f} | {statistics.median(kernel):.0%} |",
                 flush=True,
             )
 

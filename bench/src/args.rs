@@ -27,6 +27,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
+    /// Keep the rows of the report in that folder that are not measured now
+    #[arg(long, requires = "out")]
+    pub keep: bool,
+
     /// Server binary to measure as Sterna; by default the running one, or `sterna` beside it
     #[arg(long, value_name = "PATH")]
     pub sterna: Option<PathBuf>,

@@ -65,6 +65,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Ok(())
     };
     let measured = measure_all();
+    if let (true, Some(folder)) = (args.keep, &args.out) {
+        let path = folder.join("samples.csv");
+        let earlier = fs::read_to_string(&path).map_err(|source| Failure::Report { path, source })?;
+        results.keep(&earlier, &workload::select(&[])?);
+    }
     // What was measured before an interruption is worth as much.
     report::write(&results, args.out.as_deref())?;
     measured

@@ -40,6 +40,10 @@ fn introduction(page: &mut String, results: &Results) {
         1 => "One round".to_owned(),
         rounds => format!("Medians of {rounds} rounds"),
     };
+    let rounds = match results.kept {
+        0 => rounds,
+        kept => format!("{rounds} ({kept} rows are of an earlier run)"),
+    };
     if results.cost == Cost::Instructions {
         let _ = writeln!(
             page,

@@ -52,6 +52,8 @@ pub(crate) struct Results {
     pub cost: Cost,
     pub columns: Vec<Column>,
     pub workloads: Vec<&'static Workload>,
+    /// How many of them an earlier run has measured.
+    pub kept: usize,
     cells: BTreeMap<(&'static str, PeerId), Cell>,
 }
 
@@ -75,6 +77,7 @@ impl Results {
             cost,
             columns: peers.iter().map(column).collect(),
             workloads: workloads.to_vec(),
+            kept: 0,
             cells: BTreeMap::new(),
         }
     }
@@ -91,6 +94,41 @@ impl Results {
             Ok(figures) => cell.samples.push((round, figures)),
             Err(failure) => cell.failure = Some(failure.to_string()),
         }
+    }
+
+    /// Takes over the samples of an earlier run (see [`Results::csv`]) of the workloads that were not measured now. `all` are those there
+    /// are, in their order. What is no longer known is left out.
+    pub(crate) fn keep(&mut self, csv: &str, all: &[&'static Workload]) {
+        let measured: Vec<&str> = self.workloads.iter().map(|workload| workload.name).collect();
+        for line in csv.lines().skip(1) {
+            let mut fields = line.splitn(3, ',');
+            let (Some(name), Some(peer), Some(rest)) = (fields.next(), fields.next(), fields.next()) else {
+                continue;
+            };
+            // A figure's name may hold a comma.
+            let Some(((round, figure), value)) =
+                rest.rsplit_once(',').and_then(|(head, value)| Some((head.split_once(',')?, value)))
+            else {
+                continue;
+            };
+            let (Ok(round), Ok(value)) = (round.parse::<u32>(), value.parse::<f64>()) else { continue };
+            let Some(&workload) = all.iter().find(|workload| workload.name == name) else { continue };
+            let Some(column) = self.columns.iter().find(|column| column.name == peer) else { continue };
+            if measured.contains(&name) {
+                continue;
+            }
+            let samples = &mut self.cells.entry((workload.name, column.id)).or_default().samples;
+            if figure == workload.unit.label(self.cost) {
+                samples.push((round, Figures::new(value)));
+            } else if let Some((_, figures)) = samples.last_mut() {
+                // As long as the program runs, which is not long.
+                figures.also.push((String::from(figure).leak(), value));
+            }
+        }
+        let is_known = |workload: &Workload| self.cells.keys().any(|(name, _)| *name == workload.name);
+        self.workloads =
+            all.iter().copied().filter(|of| measured.contains(&of.name) || is_known(of)).collect();
+        self.kept = self.workloads.len() - measured.len();
     }
 
     pub(crate) fn cell(&self, workload: &str, peer: PeerId) -> Option<&Cell> {
@@ -142,6 +180,49 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::select;
+
+    fn results_of(only: &str) -> Results {
+        let workloads = select(&[only.to_owned()]).unwrap();
+        let mut results = Results::new(Description::read(), 1, Cost::CpuTime, &[], &workloads);
+        results.columns.push(Column {
+            id: PeerId::Floor,
+            name: "floor",
+            title: String::new(),
+            present: true,
+        });
+        results
+    }
+
+    #[test]
+    fn rows_of_an_earlier_run_stay_and_those_measured_now_are_new() {
+        let all = select(&[]).unwrap();
+        let mut earlier = results_of("fan-out-64");
+        earlier.keep(
+            "workload,peer,round,figure,value\nnobody,floor,1,ns,3\nset,nobody,1,ns/op,4\nset,floor\n",
+            &all,
+        );
+        assert_eq!((earlier.kept, earlier.workloads.len()), (0, 1), "what is not known is left out");
+        earlier.add(1, "fan-out-64", PeerId::Floor, Ok(Figures::new(5.0).also("MiB", 6.0)));
+        earlier.add(2, "fan-out-64", PeerId::Floor, Ok(Figures::new(7.0).also("MiB", 8.0)));
+        let csv = earlier.csv();
+
+        let mut anew = results_of("pause-watch");
+        anew.add(1, "pause-watch", PeerId::Floor, Ok(Figures::new(1.0).also("p99, ms", 2.0)));
+        anew.keep(&csv, &all);
+        assert_eq!((anew.kept, anew.main("fan-out-64", PeerId::Floor)), (1, Some(6.0)));
+        assert_eq!(anew.cell("fan-out-64", PeerId::Floor).unwrap().also("MiB"), Some(7.0));
+        assert_eq!(
+            anew.workloads.iter().map(|of| of.name).collect::<Vec<_>>(),
+            ["fan-out-64", "pause-watch"]
+        );
+
+        let mut again = results_of("fan-out-64");
+        again.add(1, "fan-out-64", PeerId::Floor, Ok(Figures::new(9.0)));
+        again.keep(&anew.csv(), &all);
+        assert_eq!((again.kept, again.main("fan-out-64", PeerId::Floor)), (1, Some(9.0)));
+        assert_eq!(again.cell("pause-watch", PeerId::Floor).unwrap().also("p99, ms"), Some(2.0));
+    }
 
     #[test]
     fn the_median_is_the_middle_or_the_mean_of_the_two_in_the_middle() {
