@@ -1,14 +1,21 @@
 //! A keyspace without a server.
 
 use sterna_keyspace::{
-    COMMANDS, Caller, Changes, Ctx, Effects, KeyHash, Partition, Space, Wants, read_state, write_set,
-    write_state,
+    COMMANDS, Caller, Changes, Ctx, Effects, KeyGroup, KeyHash, Partition, Space, Wants, read_state,
+    write_set, write_state,
 };
 use sterna_protocol::{OwnedArgs, Proto, Reply};
 
 const DATABASES: usize = 2;
-const CALLER: Caller =
-    Caller { client: 1, shard: 0, proto: Proto::Resp3, may_block: false, may_yield: false, touches: true };
+const CALLER: Caller = Caller {
+    client: 1,
+    shard: 0,
+    proto: Proto::Resp3,
+    may_block: false,
+    may_yield: false,
+    touches: true,
+    group: KeyGroup::WHOLE,
+};
 const NOW_MS: u64 = 1_700_000_000_000;
 
 /// One partition, and what it wants to have journaled.

@@ -1,17 +1,19 @@
 //! Keys in several groups, each with a log and a leader: `cluster-groups`. `STERNA_CRASH_ROUNDS=20` is the long form of what survives.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use sterna_protocol::decode::Value;
-use sterna_tests::client::{Client, request_bytes};
+use sterna_tests::client::{Client, Frame, request_bytes, value_of};
 use sterna_tests::nats::Nats;
-use sterna_tests::server::{Launch, Server, sterna_tool, wait_for};
+use sterna_tests::server::{Launch, PATIENCE, Server, sterna_tool, wait_for};
 use sterna_tests::{crash_rounds, skipped};
 
 use crate::keys::{Ends, Load, await_same, check, keys_node, reader};
-use crate::tools::{await_joined, figure, name, shown};
+use crate::snapshots::files;
+use crate::tools::{await_joined, figure, name, payload, shown, subscribe};
 
 const GROUPS: usize = 3;
 
@@ -140,7 +142,7 @@ fn each_node_leads_a_group_of_keys_and_any_node_takes_commands_on_all_of_them() 
             ["z", "z"],
             "nothing of it was done"
         );
-        for words in [&["FLUSHALL"][..], &["FLUSHDB"], &["SWAPDB", "0", "1"], &["CLIENT", "TRACKING", "ON"]] {
+        for words in [&["SWAPDB", "0", "1"][..], &["CLIENT", "TRACKING", "ON"]] {
             assert!(error(&mut client, words).contains("is not possible with cluster-groups"), "{words:?}");
         }
         assert!(error(&mut client, &["SORT", "{a}l", "BY", "{b}*"]).contains("denied in cluster mode"));
@@ -163,12 +165,7 @@ fn each_node_leads_a_group_of_keys_and_any_node_takes_commands_on_all_of_them() 
         "#!lua name=lib\nredis.register_function('f', function(k) return redis.call('INCR', k[1]) end)";
     assert_eq!(nodes[0].connect().text(&["FUNCTION", "LOAD", code]), "lib");
     for tag in TAGS {
-        let key = format!("{tag}by function");
-        let mut client = nodes[1].connect();
-        wait_for("the function to be there", || {
-            client.send(&["FCALL", "f", "1", &key]);
-            client.value().as_int()
-        });
+        assert_eq!(nodes[1].connect().int(&["FCALL", "f", "1", &format!("{tag}by function")]), 1);
     }
     await_same(&nodes);
     for node in &nodes {
@@ -190,6 +187,328 @@ fn each_node_leads_a_group_of_keys_and_any_node_takes_commands_on_all_of_them() 
     let doctor = sterna_tool(&["cluster", "doctor", "--url", &url, "--name", &name]);
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert_eq!(text.matches("frames continue each other").count(), GROUPS, "{text}");
+}
+
+/// How many keys a node has in each of two databases, as SCAN, KEYS and DBSIZE say.
+fn counted(node: &Server) -> [i64; 2] {
+    let mut client = node.connect();
+    ["0", "1"].map(|db| {
+        client.request(&["SELECT", db]);
+        let (mut cursor, mut seen) = ("0".to_owned(), Vec::new());
+        loop {
+            let page = client.request(&["SCAN", &cursor, "COUNT", "7"]);
+            let page = page.as_slice().expect("a cursor and keys");
+            seen.extend(page[1].as_slice().expect("keys").iter().map(shown));
+            cursor = shown(&page[0]);
+            if cursor == "0" {
+                break;
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        let keys = client.request(&["KEYS", "*"]);
+        let mut keys: Vec<String> = keys.as_slice().expect("keys").iter().map(shown).collect();
+        keys.sort();
+        assert_eq!(seen, keys, "what SCAN gives is what there is");
+        assert_eq!(client.int(&["DBSIZE"]), keys.len() as i64);
+        let one = client.request(&["RANDOMKEY"]);
+        assert!(keys.is_empty() || keys.contains(&shown(&one)));
+        keys.len() as i64
+    })
+}
+
+/// So many keys of each group in a database, by this node.
+fn fill(node: &Server, db: &str, keys: usize) {
+    let mut client = node.connect();
+    client.request(&["SELECT", db]);
+    for tag in TAGS {
+        let names: Vec<String> = (0..keys).map(|n| format!("{tag}{n}")).collect();
+        let words: Vec<&str> =
+            ["MSET"].into_iter().chain(names.iter().flat_map(|name| [name.as_str(), "x"])).collect();
+        assert_eq!(client.text(&words), "OK");
+    }
+}
+
+#[test]
+fn a_flush_empties_every_group_on_every_node_and_is_answered_when_all_have_done_it() {
+    let Some((nats, name)) = logs() else { return };
+    let (mut nodes, led) = start_spread(&nats, &name);
+    for (at, node) in nodes.iter().enumerate() {
+        fill(node, "0", 50);
+        fill(node, "1", 20);
+        await_same(&nodes);
+        nodes.iter().for_each(|node| assert_eq!(counted(node), [150, 60]));
+        let flush = [&["FLUSHDB"][..], &["FLUSHDB", "ASYNC"], &["FLUSHDB", "SYNC"]][at];
+        let replies = pipeline(
+            &mut node.connect(),
+            &[&["SET", "{a}0", "y"], flush, &["GET", "{a}0"], &["SET", "{c}new", "y"], &["GET", "{b}1"]],
+        );
+        assert_eq!(replies[1], "OK");
+        assert_eq!((replies[3].as_str(), &replies[2]), ("OK", &replies[4]), "{replies:?}");
+        // Whoever leads has done it.
+        for node in &nodes {
+            let mut client = node.connect();
+            let there = TAGS.map(|tag| client.int(&["EXISTS", &format!("{tag}1"), &format!("{tag}new")]));
+            assert_eq!(there, [0, 1, 0]);
+        }
+        await_same(&nodes);
+        nodes.iter().for_each(|node| assert_eq!(counted(node), [1, 60]));
+        assert_eq!(node.connect().text(&["FLUSHALL"]), "OK");
+        await_same(&nodes);
+        nodes.iter().for_each(|node| assert_eq!(counted(node), [0, 0]));
+    }
+
+    // Of one group at a time nothing else can be said of all keys.
+    let mut client = nodes[0].connect();
+    fill(&nodes[0], "0", 5);
+    let queued: &[&[&str]] = &[&["MULTI"], &["FLUSHALL"], &["EXEC"]];
+    let replies = pipeline(&mut client, queued);
+    assert_eq!(replies[1], "ERR FLUSHALL is not possible in transactions and scripts with cluster-groups");
+    assert!(replies[2].starts_with("EXECABORT"), "{replies:?}");
+    let text = error(&mut client, &["EVAL", "return redis.call('FLUSHDB')", "1", "{a}1"]);
+    assert!(text.contains("FLUSHDB is not possible in transactions and scripts"), "{text}");
+    let watched: &[&[&str]] = &[&["WATCH", "{a}1"], &["FLUSHALL"], &["UNWATCH"], &["FLUSHALL", "NOW"]];
+    let replies = pipeline(&mut client, watched);
+    assert!(replies[1].starts_with("CROSSSLOT") && replies[3] == "ERR syntax error", "{replies:?}");
+    assert_eq!(client.text(&["GET", "{a}1"]), "x");
+
+    // Where one is led by nobody for now.
+    await_same(&nodes);
+    nodes[led[1]].kill();
+    let others: Vec<&Server> =
+        nodes.iter().enumerate().filter(|(at, _)| *at != led[1]).map(|(_, node)| node).collect();
+    wait_for("the flush to be done by all", || {
+        let mut client = others[0].connect();
+        client.send(&["FLUSHALL"]);
+        // One that was on its way to the node that was killed is not answered.
+        let Frame::Bytes(reply) = client.frame(PATIENCE) else { return None };
+        let reply = shown(&value_of(&reply));
+        assert!(reply == "OK" || reply.starts_with("CLUSTERDOWN "), "{reply}");
+        (reply == "OK").then_some(())
+    });
+    for node in &others {
+        let mut client = node.connect();
+        assert_eq!(TAGS.map(|tag| client.int(&["EXISTS", &format!("{tag}1")])), [0; 3]);
+    }
+    assert_eq!(others[1].connect().text(&["SET", "{c}behind", "y"]), "OK");
+    nodes[led[1]].start_again();
+    await_joined(&nodes);
+    await_same(&nodes);
+    nodes.iter().for_each(|node| assert_eq!(counted(node), [1, 0]));
+    // And from the journals.
+    nodes.iter_mut().for_each(Server::kill);
+    nodes.iter_mut().for_each(Server::start_again);
+    leaders(&nodes.iter().collect::<Vec<_>>());
+    await_same(&nodes);
+    nodes.iter().for_each(|node| assert_eq!(counted(node), [1, 0]));
+}
+
+const NOT_ALL: &str = "CLUSTERDOWN The cluster is down: not every group of keys has executed the command: CLUSTERDOWN The cluster is \
+                       down: no node leads the keys";
+
+#[test]
+fn a_flush_that_one_group_has_not_done_is_answered_by_an_error_that_says_so() {
+    let Some((nats, name)) = logs() else { return };
+    let (mut nodes, mut led) = start_spread(&nats, &name);
+    wait_for("a flush before another node leads the last group", || {
+        fill(&nodes[0], "0", 5);
+        nodes[led[2]].kill();
+        let first = &nodes[led[0]];
+        first.connect().request(&["CONFIG", "SET", "cluster-leader-wait", "0"]);
+        wait_for("the group to be led by nobody", || {
+            first.connect().text(&["CLUSTER", "INFO"]).contains("cluster_state:fail").then_some(())
+        });
+        let mut client = first.connect();
+        client.send(&["FLUSHALL"]);
+        let reply = shown(&client.value());
+        if reply != "OK" {
+            assert_eq!(reply, NOT_ALL);
+            assert_eq!(client.int(&["EXISTS", "{b}1"]) + client.int(&["EXISTS", "{c}1"]), 0, "those have");
+            return Some(());
+        }
+        nodes.clear();
+        (nodes, led) = start_spread(&nats, &name);
+        None
+    });
+}
+
+#[test]
+fn scripts_and_functions_are_known_to_the_leader_of_every_group_when_they_are_loaded() {
+    let Some((nats, name)) = logs() else { return };
+    let (mut nodes, led) = start_spread(&nats, &name);
+    let of = |tag: &str| format!("{tag}count");
+    for (at, node) in nodes.iter().enumerate() {
+        let script = format!("return redis.call('INCRBY', KEYS[1], {})", at + 1);
+        let mut client = node.connect();
+        let sha = client.text(&["SCRIPT", "LOAD", &script]);
+        for other in &nodes {
+            let mut client = other.connect();
+            assert_eq!(shown(&client.request(&["SCRIPT", "EXISTS", &sha, "0"])), "[1 0]");
+            for tag in TAGS {
+                assert!(client.int(&["EVALSHA", &sha, "1", &of(tag)]) > 0);
+            }
+        }
+        // As clients of a cluster do, which send it to each node.
+        nodes.iter().for_each(|other| assert_eq!(other.connect().text(&["SCRIPT", "LOAD", &script]), sha));
+        assert_eq!(client.text(&["SCRIPT", "FLUSH"]), "OK");
+        for other in &nodes {
+            let mut client = other.connect();
+            assert_eq!(shown(&client.request(&["SCRIPT", "EXISTS", &sha])), "[0]");
+            for tag in TAGS {
+                let text = error(&mut client, &["EVALSHA", &sha, "1", &of(tag)]);
+                assert_eq!(text, "NOSCRIPT No matching script. Please use EVAL.");
+            }
+        }
+        // What one leader alone has seen does not exist.
+        client.int(&["EVAL", &script, "1", &of("{a}")]);
+        assert_eq!(shown(&client.request(&["SCRIPT", "EXISTS", &sha])), "[0]");
+        let queued: &[&[&str]] = &[&["MULTI"], &["SCRIPT", "LOAD", &script], &["EXEC"]];
+        assert!(pipeline(&mut client, queued)[1].starts_with("ERR SCRIPT LOAD is not possible in"));
+    }
+
+    let code = |answers: &str| {
+        format!("#!lua name=lib\nredis.register_function('f', function(k) return {answers} end)")
+    };
+    let answered = |nodes: &[&Server], expected: &str| {
+        for node in nodes {
+            let mut client = node.connect();
+            for tag in TAGS {
+                client.send(&["FCALL", "f", "1", &of(tag)]);
+                assert_eq!(shown(&client.value()), expected);
+            }
+        }
+    };
+    let all: Vec<&Server> = nodes.iter().collect();
+    for round in 0..10 {
+        let mut client = nodes[round % 3].connect();
+        assert_eq!(client.text(&["FUNCTION", "LOAD", "REPLACE", &code(&round.to_string())]), "lib");
+        answered(&all, &round.to_string());
+        let text = error(&mut client, &["FUNCTION", "LOAD", &code("0")]);
+        assert_eq!(text, "ERR Library 'lib' already exists");
+        let dump = client.request(&["FUNCTION", "DUMP"]);
+        assert_eq!(client.text(&["FUNCTION", "DELETE", "lib"]), "OK");
+        answered(&all, "ERR Function not found");
+        let dump = dump.as_bytes().expect("a payload");
+        assert_eq!(client.text(&[b"FUNCTION".as_slice(), b"RESTORE", dump]), "OK");
+        answered(&all, &round.to_string());
+    }
+    assert_eq!(nodes[1].connect().text(&["FUNCTION", "FLUSH"]), "OK");
+    answered(&all, "ERR Function not found");
+    assert_eq!(nodes[2].connect().text(&["FUNCTION", "LOAD", &code("'kept'")]), "lib");
+
+    // Libraries are there whoever leads next, and at the next start.
+    nodes[led[0]].kill();
+    let others: Vec<&Server> =
+        nodes.iter().enumerate().filter(|(at, _)| *at != led[0]).map(|(_, node)| node).collect();
+    leaders(&others);
+    answered(&others, "kept");
+    nodes.iter_mut().for_each(Server::kill);
+    nodes.iter_mut().for_each(Server::start_again);
+    let all: Vec<&Server> = nodes.iter().collect();
+    leaders(&all);
+    answered(&all, "kept");
+}
+
+/// What a node says of one group of keys.
+fn group_figure(node: &Server, group: usize, name: &str) -> u64 {
+    let line = figure(node, &format!("cluster_group_{group}")).unwrap_or_default();
+    let value = line.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// Writes until the log of each group has been trimmed again.
+fn write_until_trimmed(nodes: &[Server]) {
+    let long = vec![b'l'; 50_000];
+    let mut client = nodes[0].connect();
+    for (group, tag) in TAGS.iter().enumerate() {
+        let is_trimmed = format!("group={group}");
+        let trimmed = || {
+            let lines = |node: &Server| {
+                let is_of_group =
+                    |line: &&str| line.contains("the log is trimmed") && line.contains(&is_trimmed);
+                node.log().lines().filter(is_of_group).count()
+            };
+            nodes.iter().map(lines).sum::<usize>()
+        };
+        let (before, mut n) = (trimmed(), 0);
+        wait_for("a group's log to be trimmed", || {
+            for _ in 0..4 {
+                n += 1;
+                client.request(&[b"SET", format!("{tag}long:{}", n % 20).as_bytes(), &long]);
+            }
+            (trimmed() > before).then_some(())
+        });
+    }
+}
+
+#[test]
+fn each_groups_log_is_trimmed_below_snapshots_of_its_own_and_a_new_node_begins_with_these() {
+    let Some((nats, name)) = logs() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = format!("file://{}", folder.path().display());
+    let launch = |at: usize| {
+        node_of(&nats, &name, at).args(&["--cluster-log-size", "1mb", "--cluster-snapshots", &place])
+    };
+    let mut nodes: Vec<Server> = (0..2).map(|at| launch(at).start()).collect();
+    await_joined(&nodes);
+    leaders(&nodes.iter().collect::<Vec<_>>());
+    fill(&nodes[0], "1", 20);
+    let code = "#!lua name=lib\nredis.register_function('f', function() return 7 end)";
+    assert_eq!(nodes[0].connect().text(&["FUNCTION", "LOAD", code]), "lib");
+    write_until_trimmed(&nodes);
+    for group in 0..GROUPS {
+        let of_group = files(&folder.path().join(&name).join(group.to_string()));
+        let is_one = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "snapshot");
+        assert!(of_group.iter().any(is_one), "{group}: {of_group:?}");
+    }
+    let configuration = folder.path().join("conf");
+    let directives =
+        ["cluster-keys yes", "cluster-groups 3", "appendonly yes", "cluster-snapshots"].join("\n");
+    std::fs::write(&configuration, format!("{directives} {place}\n")).expect("it can be written");
+    let (path, url) = (configuration.display().to_string(), nats.url(0));
+    for (verb, said) in [("status", "snapshots "), ("doctor", " snapshot(s), the newest as of slot ")] {
+        let tool = sterna_tool(&["cluster", verb, &path, "--url", &url, "--name", &name]);
+        let text = String::from_utf8_lossy(&tool.stdout).into_owned();
+        assert_eq!(text.matches(said).count(), GROUPS, "{text}");
+    }
+
+    // It serves messages from its start on, and takes commands on all keys.
+    let fresh = launch(2).start();
+    let mut listens = fresh.connect();
+    subscribe(&mut listens, "SUBSCRIBE", "news");
+    nodes[0].connect().request(&["PUBLISH", "news", "hello"]);
+    assert_eq!(payload(&mut listens), b"hello");
+    for tag in TAGS {
+        assert_eq!(fresh.connect().text(&["SET", &format!("{tag}by a new node"), "x"]), "OK");
+    }
+    nodes.push(fresh);
+    for group in 0..GROUPS {
+        wait_for("a snapshot of each group to be loaded", || {
+            (group_figure(&nodes[2], group, "cluster_snapshots_loaded") == 1).then_some(())
+        });
+    }
+    await_same(&nodes);
+    assert_eq!(counted(&nodes[2])[1], 60);
+    assert_eq!(nodes[2].connect().int(&["FCALL", "f", "0"]), 7);
+
+    // From then on it has them in its journal, leads from there, and writes snapshots itself.
+    nodes[0].kill();
+    leaders(&nodes[1..].iter().collect::<Vec<_>>());
+    let mut client = nodes[2].connect();
+    TAGS.iter().for_each(|tag| assert_eq!(client.text(&["SET", &format!("{tag}then"), "x"]), "OK"));
+    write_until_trimmed(&nodes[1..]);
+    nodes[1].kill();
+    nodes[2].kill();
+    nodes.iter_mut().for_each(Server::start_again);
+    leaders(&nodes.iter().collect::<Vec<_>>());
+    await_same(&nodes);
+    for node in &nodes {
+        let mut client = node.connect();
+        let there =
+            TAGS.map(|tag| client.int(&["EXISTS", &format!("{tag}then"), &format!("{tag}by a new node")]));
+        assert_eq!((there, counted(node)[1]), ([2; 3], 60));
+        assert_eq!(client.int(&["FCALL", "f", "1", "{a}"]), 7);
+    }
 }
 
 /// What each of the nodes says of who leads what.

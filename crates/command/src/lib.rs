@@ -162,6 +162,8 @@ bitflags! {
         const RESETS = 1 << 38;
         /// Some of it holds the connection back before a transaction begins that has it.
         const DEBUGS = 1 << 39;
+        /// With several groups of keys (`cluster-groups`) it is one command for all of them: each group's leader is to execute it.
+        const EVERY_GROUP = 1 << 40;
     }
 }
 

@@ -5,7 +5,9 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use sterna_command::Command;
-use sterna_keyspace::{COMMANDS, Caller, Changes, Ctx, EventClasses, KeyHash, Partition, Run, Space, Wants};
+use sterna_keyspace::{
+    COMMANDS, Caller, Changes, Ctx, EventClasses, KeyGroup, KeyHash, Partition, Run, Space, Wants,
+};
 use sterna_protocol::{Limits, Parser, Proto, Reply};
 
 fn main() {
@@ -13,8 +15,15 @@ fn main() {
 }
 
 const NOW_MS: u64 = 1_700_000_000_000;
-const CALLER: Caller =
-    Caller { client: 1, shard: 0, proto: Proto::Resp2, may_block: true, may_yield: true, touches: true };
+const CALLER: Caller = Caller {
+    client: 1,
+    shard: 0,
+    proto: Proto::Resp2,
+    may_block: true,
+    may_yield: true,
+    touches: true,
+    group: KeyGroup::WHOLE,
+};
 /// Requests a sample runs through.
 const BATCH: usize = 1000;
 

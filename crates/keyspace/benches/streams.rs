@@ -8,7 +8,9 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use sterna_command::Command;
-use sterna_keyspace::{COMMANDS, Caller, Changes, Ctx, KeyHash, Outcome, Partition, Run, Space, Wants};
+use sterna_keyspace::{
+    COMMANDS, Caller, Changes, Ctx, KeyGroup, KeyHash, Outcome, Partition, Run, Space, Wants,
+};
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
 
 fn main() {
@@ -52,6 +54,7 @@ impl Server {
             may_block: false,
             may_yield: false,
             touches: true,
+            group: KeyGroup::WHOLE,
         };
         let space = Space::one(&mut self.partition);
         let mut ctx = Ctx { space, db: 0, now_ms: self.now_ms, log: &mut self.log, caller };

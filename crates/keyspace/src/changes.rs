@@ -20,6 +20,7 @@ use crate::effect;
 use crate::event::{Event, EventClasses};
 use crate::fields::Fieldset;
 use crate::garbage::Garbage;
+use crate::groups::KeyGroup;
 use crate::stream::EntryId;
 use crate::subkeys::{self, Subkeys};
 use crate::value::ValueRef;
@@ -373,13 +374,12 @@ impl Changes {
         }
     }
 
-    /// Notes that a database, or all, was emptied. `db` is the number it is stored under.
-    pub(crate) fn note_flush(&mut self, db: Option<usize>) {
+    /// Notes that a database, or all, was emptied of a group's keys. `db` is the number it is stored under.
+    pub(crate) fn note_flush(&mut self, db: Option<usize>, group: KeyGroup) {
         self.count += 1;
         self.flushed = true;
         if self.wants.effects {
-            let db = db.unwrap_or(effect::ALL_DATABASES);
-            effect::write(&mut self.effects, effect::FLUSH, db, b"", |_| {});
+            effect::write_flush(&mut self.effects, db, group);
         }
     }
 

@@ -8,7 +8,8 @@
 //! 2 delete     –                                         the key is gone
 //! 3 expire     expiry v                                  the key's expiry; the value stays
 //! 4 append     bytes                                     these come behind the string that is there
-//! 5 flush      –                                         (no key) the database is empty; 255: all of them
+//! 5 flush      –, or group u16 │ groups u16              (no key) the database is empty; 255: all of them; or of the keys of
+//!                                                        one of so many groups
 //! 6 stream     change                                    of the stream that is there; see stream/effect.rs
 //! 7 list · 8 hash · 9 set · 10 sorted set    change      of the collection that is there, or of an empty one if there is
 //!                                                        nothing; with its last element the key goes; see <type>/effect.rs
@@ -126,7 +127,10 @@ pub enum What<'a> {
         bytes: &'a [u8],
     },
     /// The whole database is empty.
-    Flush,
+    Flush {
+        /// Of these keys.
+        group: KeyGroup,
+    },
     /// Its stream changed.
     Stream {
         /// How.
@@ -190,12 +194,13 @@ pub struct Effects<'a> {
 impl<'a> Effect<'a> {
     /// The effect in each partition, if it is one of all partitions and not of a key.
     pub fn of_all(&self) -> Option<impl Fn() -> Effect<'a> + use<'a>> {
-        let (db, shown) = match self.what {
-            What::Flush => (self.db, None),
-            What::Databases { shown } => (self.db, Some(shown)),
+        let (group, shown) = match self.what {
+            What::Flush { group } => (group, None),
+            What::Databases { shown } => (KeyGroup::WHOLE, Some(shown)),
             _ => return None,
         };
-        let what = move || shown.map_or(What::Flush, |shown| What::Databases { shown });
+        let db = self.db;
+        let what = move || shown.map_or(What::Flush { group }, |shown| What::Databases { shown });
         Some(move || Effect { db, key: b"", what: what() })
     }
 }
@@ -230,11 +235,20 @@ impl<'a> Iterator for Effects<'a> {
     }
 }
 
-/// The effect of FLUSHALL.
-pub fn flush_all() -> Vec<u8> {
+/// The effect of FLUSHALL, on the keys of a group.
+pub fn flush_all(group: KeyGroup) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write(&mut bytes, FLUSH, ALL_DATABASES, b"", |_| {});
+    write_flush(&mut bytes, None, group);
     bytes
+}
+
+/// Appends that a stored database, or all, has no keys of a group any more. One group of all keys is not named.
+pub(crate) fn write_flush(out: &mut Vec<u8>, stored: Option<usize>, group: KeyGroup) {
+    write(out, FLUSH, stored.unwrap_or(ALL_DATABASES), b"", |body| {
+        if group != KeyGroup::WHOLE {
+            write_group(body, group);
+        }
+    });
 }
 
 /// Appends the effect of SWAPDB.
@@ -451,7 +465,8 @@ fn read_body(kind: u8, mut body: &[u8]) -> Option<What<'_>> {
             let offset = usize::try_from(read_varint(&mut body)?).ok()?;
             What::Patch { offset, bytes: std::mem::take(&mut body) }
         }
-        FLUSH => What::Flush,
+        FLUSH if body.is_empty() => What::Flush { group: KeyGroup::WHOLE },
+        FLUSH => What::Flush { group: read_group(&mut body)? },
         DATABASES => What::Databases { shown: std::mem::take(&mut body) },
         STREAM => What::Stream { change: Change::read(std::mem::take(&mut body))? },
         tag if is_tag(tag) => What::Elements { tag, change: std::mem::take(&mut body) },

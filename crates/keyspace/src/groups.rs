@@ -75,6 +75,11 @@ impl KeyGroup {
         if count <= 1 { 0 } else { KeyGroup::of_slot(slot_of(key), count) }
     }
 
+    /// Whether a key is in it.
+    pub fn has(self, key: &[u8]) -> bool {
+        KeyGroup::of_key(key, self.count) == self.index
+    }
+
     /// Its slots.
     pub fn slots(self) -> Range<u16> {
         let first = |index: u16| (u32::from(index) * u32::from(SLOTS)).div_ceil(u32::from(self.count)) as u16;

@@ -24,6 +24,7 @@ use crate::event;
 use crate::eviction::{Eviction, Noted, Pool};
 use crate::expiry::Expiries;
 use crate::garbage::Garbage;
+use crate::groups::KeyGroup;
 use crate::hash::KeyHash;
 use crate::record::Record;
 use crate::slot::Slot;
@@ -408,6 +409,30 @@ impl Partition {
         }
     }
 
+    /// Removes a group's keys from a database, or from all. Cost: that of [`Partition::flush`] where the keyspace is shared out to as many
+    /// groups, so that a partition has keys of one; else O(keys).
+    fn flush_group(&mut self, db: Option<usize>, group: KeyGroup, log: &mut Changes) {
+        if group == KeyGroup::WHOLE {
+            return self.flush(db, log);
+        }
+        let is_shared_out = self.hash.groups() == group.count;
+        for db in db.map_or(0..self.dbs.len(), |db| db..db + 1) {
+            let Some(database) = &self.dbs[db] else { continue };
+            if is_shared_out {
+                let is_of_group = database.table.iter().next().is_some_and(|record| group.has(record.key()));
+                if is_of_group {
+                    self.flush(Some(db), log);
+                }
+                continue;
+            }
+            let keys = database.table.iter().map(Record::key).filter(|key| group.has(key));
+            let doomed: Vec<Box<[u8]>> = keys.map(Box::from).collect();
+            for key in doomed {
+                self.slot(db, self.hash.of(&key), &key, 0, log).delete(event::DEL);
+            }
+        }
+    }
+
     /// Exchanges two databases. Watchers and waiters learn of the keys that were in either; the effect is the caller's.
     ///
     /// Cost: O(keys that are watched or waited for).
@@ -460,8 +485,8 @@ impl Partition {
             return false;
         }
         let db = match (&effect.what, effect.db) {
-            (What::Flush, stored) => {
-                self.flush(stored.map(|stored| self.shown_as(stored)), log);
+            (What::Flush { group }, stored) => {
+                self.flush_group(stored.map(|stored| self.shown_as(stored)), *group, log);
                 return true;
             }
             (What::Databases { shown }, None) => return self.show(shown),
@@ -496,7 +521,7 @@ impl Partition {
                 return applied.unwrap_or(false);
             }
             What::Elements { tag, change } => return slot.apply(tag, change),
-            What::Flush | What::Databases { .. } | What::Suspend | What::Resume => {}
+            What::Flush { .. } | What::Databases { .. } | What::Suspend | What::Resume => {}
             What::Library { .. } | What::NoLibrary | What::Tentative { .. } | What::Standing { .. } => {}
         }
         true

@@ -122,6 +122,14 @@ impl<'a> Space<'a> {
         }
     }
 
+    /// Whether a partition is locked.
+    pub(crate) fn is_locked(&self, index: usize) -> bool {
+        match &self.view {
+            View::One(_) => true,
+            View::Some(locked) => locked.holds(index),
+        }
+    }
+
     /// How many partitions there are to visit with [`Space::partition`]; all must be locked.
     pub(crate) fn count(&self) -> usize {
         match &self.view {

@@ -31,6 +31,7 @@ use crate::changes::Changes;
 use crate::context::Ctx;
 use crate::effect::{COLLECTIONS_FIRST, COLLECTIONS_LAST};
 use crate::error::Error;
+use crate::groups::KeyGroup;
 use crate::space::Space;
 
 /// The part of a blocked command that looks again.
@@ -107,6 +108,8 @@ pub struct Caller {
     pub may_yield: bool,
     /// Whether what it reads counts as used: CLIENT NO-TOUCH turns it off.
     pub touches: bool,
+    /// The keys that a command which changes all of them is about.
+    pub group: KeyGroup,
 }
 
 /// A blocked command with its reply.

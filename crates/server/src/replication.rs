@@ -70,10 +70,14 @@ pub(crate) struct Replication {
     is_leading: AtomicBool,
     /// Who claimed the term in force; 0: nobody.
     leader: AtomicU64,
+    /// Since when the log may have what is neither in memory nor on its way here: nanoseconds since `began`, `u64::MAX` for never.
+    stale_since: AtomicU64,
     /// LSN of the last record for the log.
     submitted: AtomicU64,
     /// The log has every record up to here that is not void.
     released: AtomicU64,
+    /// The slot of the log up to which it is in memory: the same number on every node.
+    slot: AtomicU64,
     /// Records above the first and up to the second never happened.
     void: [AtomicU64; 2],
     /// Of those above the first and up to the second nobody can say: they were on their way when another node came to lead.
@@ -116,8 +120,10 @@ impl Replication {
             lease_until: AtomicU64::new(0),
             is_leading: AtomicBool::new(false),
             leader: AtomicU64::new(0),
+            stale_since: AtomicU64::new(0),
             submitted: AtomicU64::new(0),
             released: AtomicU64::new(0),
+            slot: AtomicU64::new(0),
             void: [AtomicU64::new(u64::MAX), AtomicU64::new(0)],
             lost: [AtomicU64::new(u64::MAX), AtomicU64::new(0)],
             unknown_to: AtomicU64::new(0),
@@ -188,6 +194,31 @@ impl Replication {
     #[inline]
     pub(crate) fn submitted(&self) -> Lsn {
         Lsn(self.submitted.load(Ordering::Acquire))
+    }
+
+    /// For how long the log may have had what is neither in memory nor on its way here; `None`: it has not.
+    pub(crate) fn stale_for(&self, now: Instant) -> Option<Duration> {
+        let since = Some(self.stale_since.load(Ordering::Acquire)).filter(|since| *since != u64::MAX)?;
+        Some(now.saturating_duration_since(self.began + Duration::from_nanos(since)))
+    }
+
+    /// What the log has is in memory, but for what is on its way here; or not.
+    pub(crate) fn set_current(&self, is_current: bool) {
+        let is_stale = self.stale_since.load(Ordering::Relaxed) != u64::MAX;
+        if is_current == is_stale {
+            let since = if is_current { u64::MAX } else { self.began.elapsed().as_nanos() as u64 };
+            self.stale_since.store(since, Ordering::Release);
+        }
+    }
+
+    /// The slot of the log up to which it is in memory. Where a reply has left, at least that of what the reply tells of.
+    pub(crate) fn slot(&self) -> u64 {
+        self.slot.load(Ordering::SeqCst)
+    }
+
+    /// The log is in memory up to there.
+    pub(crate) fn note_slot(&self, slot: u64) {
+        self.slot.fetch_max(slot, Ordering::SeqCst);
     }
 
     /// Whether so much waits for the log that writes had better wait before they run.
@@ -602,6 +633,19 @@ mod tests {
         reads.disown(before);
         reads.seen = void;
         assert_eq!(reads.loss(fate, 1, true), Some(Loss::Read));
+    }
+
+    #[test]
+    fn a_copy_is_stale_from_the_start_on_or_since_its_log_could_not_be_read_until_it_was_read_to_its_end() {
+        let replication = Replication::new(KeyGroup::WHOLE);
+        let later = replication.began + Duration::from_secs(3);
+        assert_eq!(replication.stale_for(later), Some(Duration::from_secs(3)));
+        replication.set_current(false);
+        assert_eq!(replication.stale_for(later), Some(Duration::from_secs(3)), "that is no news");
+        replication.set_current(true);
+        assert_eq!(replication.stale_for(later), None);
+        replication.set_current(false);
+        assert!(replication.stale_for(Instant::now()).is_some_and(|stale| stale < Duration::from_secs(60)));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl LogDriver {
             hint: format!("sterna.{}.hint.{}", settings.name, group.index),
             holding: format!("sterna.{}.holding.{}", settings.name, group.index),
             bytes_max: settings.log_bytes_max,
-            snapshots: settings.snapshots.clone(),
+            snapshots: settings.snapshots.clone().map(|snapshots| snapshots.of_group(group)),
             client,
             me,
             name,
@@ -257,6 +257,7 @@ impl Driver {
         let Parts { port, hint, holding, bytes_max, client, me, name, seat, .. } = parts;
         let Parts { on_leadership, is_preferred, is_ending, notify, snapshots, .. } = parts;
         let KeyGroup { index, count } = seat.group();
+        seat.note_slot(position.slot);
         let (inputs, arriving) = unbounded_channel();
         let now = Instant::now();
         let shared = snapshots.map(|settings| {
@@ -407,6 +408,7 @@ impl Driver {
             _ => self.replica.position().writer,
         };
         self.seat.set_leader(leader);
+        self.seat.set_current(self.replica.is_current(self.now()));
         let leadership = self.seat.leadership();
         if std::mem::replace(&mut self.leadership, leadership) != leadership {
             (self.on_leadership)();
@@ -487,15 +489,16 @@ impl Driver {
             // What is due now and then sees to it.
             Action::Restore => {
                 tracing::warn!(
+                    group = self.group,
                     "the log no longer holds what this node lacks: it begins with a snapshot of another"
                 );
             }
             Action::Trim { below } => {
-                let port = self.port.clone();
+                let (port, group) = (self.port.clone(), self.group);
                 tokio::spawn(async move {
                     match port.trim(below).await {
-                        Ok(()) => tracing::info!(below, "the log is trimmed"),
-                        Err(error) => tracing::warn!(%error, "the log is not trimmed"),
+                        Ok(()) => tracing::info!(below, group, "the log is trimmed"),
+                        Err(error) => tracing::warn!(%error, group, "the log is not trimmed"),
                     }
                 });
             }
@@ -525,6 +528,7 @@ impl Driver {
             self.give_hint();
         } else if !self.assembly.is_open() {
             let told = self.seat.apply(&records, &position.to_witness())?;
+            self.seat.note_slot(position.slot);
             self.note_told(told, position);
         }
         Ok(())
@@ -540,6 +544,7 @@ impl Driver {
         match last {
             Some(Some(number)) => {
                 if let Some(position) = self.untold.take() {
+                    self.seat.note_slot(position.slot);
                     let told = self.seat.stored(number, &position.to_witness())?;
                     self.note_told(told, position);
                 }
@@ -639,7 +644,7 @@ impl Driver {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "no snapshot is written for the other nodes: the log is not trimmed meanwhile");
+                tracing::error!(%error, group = self.group, "no snapshot is written for the other nodes: the log is not trimmed meanwhile");
                 self.counts.snapshot_failures += 1;
                 shared.again = Instant::now() + WRITE_AGAIN;
             }
@@ -695,10 +700,16 @@ impl Driver {
             self.untold = None;
             let began = Instant::now();
             let told = self.seat.become_copy(&fetched.directory, &fetched.witness)?;
+            self.seat.note_slot(fetched.position.slot);
             self.note_told(told, fetched.position);
             self.counts.snapshots_loaded += 1;
             let (slot, ms) = (fetched.position.slot, began.elapsed().as_millis() as u64);
-            tracing::info!(slot, ms, "a snapshot of another node is loaded: this one goes on with the log");
+            tracing::info!(
+                slot,
+                ms,
+                group = self.group,
+                "a snapshot of another node is loaded: this one goes on with the log"
+            );
         }
         // Else the replica stops, or looks for a later one.
         let _ = std::fs::remove_dir_all(&fetched.directory);
@@ -709,7 +720,7 @@ impl Driver {
     fn complain_of(&mut self, what: &str) {
         if self.complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
             self.complained = Some(Instant::now());
-            tracing::warn!("{what}");
+            tracing::warn!(group = self.group, "{what}");
         }
     }
 

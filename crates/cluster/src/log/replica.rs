@@ -121,6 +121,9 @@ pub struct Replica {
     reads: u64,
     read_at: Duration,
     is_hinted: bool,
+    /// It has read to the log's end since it could not read for longer than a lease, and when it last could.
+    is_current: bool,
+    heard_at: Duration,
     doubt: Option<Doubt>,
     out: VecDeque<Action>,
 }
@@ -146,6 +149,8 @@ impl Replica {
             reads: 0,
             read_at: now,
             is_hinted: false,
+            is_current: false,
+            heard_at: now,
             doubt: None,
             out: VecDeque::new(),
         }
@@ -184,6 +189,17 @@ impl Replica {
             Stage::Leading { lease_until, .. } if now < lease_until => Ok(()),
             Stage::Leading { .. } => Err(Refused::Suspended),
             _ => Err(Refused::NotLeader),
+        }
+    }
+
+    /// Whether this node has what the log has, but for what is on its way here.
+    pub fn is_current(&self, now: Duration) -> bool {
+        match self.stage {
+            Stage::Leading { lease_until, .. } => now < lease_until,
+            Stage::Following { .. } | Stage::Claiming => {
+                self.is_current && now <= self.heard_at + self.times.lease
+            }
+            Stage::Checking | Stage::Restoring | Stage::Stopped(_) => false,
         }
     }
 
@@ -268,6 +284,7 @@ impl Replica {
         let fits = self.position.leads_to(&position);
         if fits {
             self.position = position;
+            self.is_current = false;
             self.follow(now);
             self.tick(now);
         } else {
@@ -429,6 +446,8 @@ impl Replica {
 
     fn tail(&mut self, read: Read, source: Source, now: Duration) {
         let next = self.position.read_to + 1;
+        self.is_current &= now <= self.heard_at + self.times.lease;
+        self.heard_at = now;
         match read {
             Read::Slots(slots) if slots.is_empty() => {
                 if self.doubt.is_some() {
@@ -494,6 +513,7 @@ impl Replica {
     fn caught_up(&mut self, now: Duration) {
         if let Stage::Following { caught_up, .. } = &mut self.stage {
             *caught_up = true;
+            self.is_current = true;
         }
         self.read_at = if self.is_hinted { now } else { now + self.times.poll };
     }
@@ -672,5 +692,34 @@ impl Replica {
         self.settled = self.submitted;
         self.reading = None;
         self.doubt = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers the next read: the log ends there.
+    fn read_to_the_end(replica: &mut Replica, now: Duration) {
+        replica.tick(now);
+        while let Some(action) = replica.action() {
+            if let Action::Read { id, .. } = action {
+                return replica.on_read(id, Read::Missing { first: 1, last: 0 }, now);
+            }
+        }
+        panic!("it asks for nothing");
+    }
+
+    #[test]
+    fn a_node_is_current_from_when_it_has_read_to_the_end_until_it_could_not_read_for_longer_than_a_lease() {
+        let (at, times) = (Duration::from_secs, Times::default());
+        let mut replica = Replica::new(7, "node", times, Position::default(), at(0));
+        assert!(!replica.is_current(at(0)));
+        read_to_the_end(&mut replica, at(1));
+        assert!(replica.is_current(at(1)) && replica.is_current(at(1) + times.lease));
+        read_to_the_end(&mut replica, at(3));
+        assert!(replica.is_current(at(6)) && !replica.is_current(at(7)));
+        read_to_the_end(&mut replica, at(60));
+        assert!(replica.is_current(at(60)));
     }
 }

@@ -6,7 +6,7 @@ pub(super) const FLUSHDB: Command<Run> = row(
     Spec {
         name: "flushdb",
         arity: -1,
-        flags: Flags::WRITE.union(Flags::ALL_KEYS),
+        flags: Flags::WRITE.union(Flags::ALL_KEYS).union(Flags::EVERY_GROUP),
         keys: Keys::None,
         acl: Categories::KEYSPACE.union(Categories::DANGEROUS),
         group: Group::Server,
@@ -43,11 +43,14 @@ fn flush(
         Some(mode) if args.len() == 2 && (is(mode, "sync") || is(mode, "async")) => {}
         Some(_) => return Err(Error::Syntax),
     }
-    for index in 0..ctx.space.count() {
-        ctx.space.partition(index).flush(db, ctx.log);
+    // Of several groups of keys, the partitions of one are locked, and databases are stored under the same numbers in all.
+    let mut stored = None;
+    for index in (0..ctx.space.count()).filter(|index| ctx.space.is_locked(*index)).collect::<Vec<_>>() {
+        let partition = ctx.space.partition(index);
+        partition.flush(db, ctx.log);
+        stored = db.map(|db| partition.stored(db));
     }
-    let stored = db.map(|db| ctx.space.partition(0).stored(db));
-    ctx.log.note_flush(stored);
+    ctx.log.note_flush(stored, ctx.caller.group);
     reply.ok();
     Ok(Outcome::Replied)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sterna_command::{Command, Flags};
 use sterna_keyspace::{
-    Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, Error, EventClasses, KeyEvent, KeyHash, Locked,
-    Outcome, Partition, Retention, Run, Space, Waiter, Wants, remember, serve_ready,
+    Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, Error, EventClasses, KeyEvent, KeyGroup, KeyHash,
+    Locked, Outcome, Partition, Retention, Run, Space, Waiter, Wants, remember, serve_ready,
 };
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
 
@@ -45,6 +45,7 @@ impl World {
             may_block: true,
             may_yield: true,
             touches: true,
+            group: KeyGroup::WHOLE,
         };
         World {
             now_ms: START_MS,

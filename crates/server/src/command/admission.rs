@@ -115,7 +115,9 @@ impl Shard {
         if (is_kept || row.has(Flags::WRITE)) && self.server.persistence.is_unable_to_save(&self.config) {
             return Err(UNABLE_TO_SAVE);
         }
-        if self.durability.is_loading && (is_kept || !row.has(Flags::LOADING) || row.spec.has_keys()) {
+        let is_loading =
+            self.durability.is_loading && (is_kept || !row.has(Flags::LOADING) || row.spec.has_keys());
+        if is_loading || self.durability.missing_groups != 0 && self.misses_keys(slot, row, is_kept) {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
         }
         if self.server.scripts.is_busy()
@@ -171,7 +173,7 @@ impl Shard {
     /// What becomes of a request about keys that this node may not run now, and that was not passed on.
     #[cold]
     fn not_leading(&mut self, slot: usize, row: &'static Row) -> Result<Admission, Failure> {
-        if self.durability.is_loading {
+        if self.durability.is_loading || self.misses_keys(slot, row, true) {
             // Which is said in Redis's words.
             return Ok(Admission::Run);
         }
@@ -374,7 +376,7 @@ pub(super) fn only_reads(row: &Row) -> bool {
 }
 
 /// How long a command waits before it looks again who leads.
-const LEAD_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const LEAD_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a write waits before it looks again whether the journal takes it.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);

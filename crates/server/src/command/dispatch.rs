@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use sterna_command::{Channels, Flags, Group, ReplyShape};
-use sterna_keyspace::{Caller, Outcome};
+use sterna_keyspace::{Caller, KeyGroup, Outcome};
 use sterna_protocol::{Args, Reply};
 
 use super::admission::Admission;
@@ -39,6 +39,9 @@ impl Shard {
         let row = match resolved {
             Ok(row) => row,
             Err(unresolved) => {
+                if let Some(is_taken) = self.serve_turn(slot, args, out) {
+                    return is_taken;
+                }
                 if self.has_passed(slot) {
                     // An error keeps its place among the replies, too.
                     self.wait_for_answers(slot);
@@ -65,6 +68,9 @@ impl Shard {
         }
         // It may be one after which nothing is as it was.
         self.is_ordinary = None;
+        if self.goes_round(slot, row) {
+            return self.go_round(slot, row, args, out);
+        }
         if self.passing.is_some() && self.waits_for_its_turn(slot, row, args) {
             return false;
         }
@@ -144,7 +150,13 @@ impl Shard {
 
     /// Runs a command and counts it: CLIENT LIST, INFO commandstats, SLOWLOG, MONITOR. False: the keys were taken before it
     /// could begin, and the connection waits for them.
-    fn run_and_count(&mut self, slot: usize, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> bool {
+    pub(super) fn run_and_count(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let begun = self.begin_command(slot, row);
         let is_write = row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT))
             || row.has(Flags::RUNS_QUEUE) && self.connections[slot].has_queued_writes()
@@ -310,6 +322,7 @@ impl Shard {
         let is_paused = pause.is_on() && pause.holds_back(true, self.clock.instant);
         let follows = self.log_of(slot).is_some_and(|log| !log.is_leading());
         self.changes.pause_expiry(is_paused || follows);
+        let group = self.log_of(slot).map_or(KeyGroup::WHOLE, |log| log.group);
         let connection = &self.connections[slot];
         // A part of a request is small, and has no request of its own.
         let may_block = may_block && !matches!(connection.state().wait(), Some(Wait::Parts));
@@ -320,6 +333,7 @@ impl Shard {
             may_block,
             may_yield: may_block,
             touches: !connection.client.has_mark(mark::NO_TOUCH),
+            group,
         };
         Scene { db: usize::from(connection.db), now_ms: self.clock.now_ms, caller }
     }
@@ -368,7 +382,13 @@ impl Shard {
 
     /// Answers an error for a request that did not run. Between MULTI and EXEC it spoils the transaction; if it was
     /// EXEC itself that could not run, it ends it.
-    fn refuse_request(&mut self, slot: usize, row: Option<&Row>, failure: &Failure, out: &mut Vec<u8>) {
+    pub(super) fn refuse_request(
+        &mut self,
+        slot: usize,
+        row: Option<&Row>,
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) {
         if row.is_some_and(|row| row.has(Flags::RUNS_QUEUE)) {
             self.forget_transaction(slot);
             let text = failure.wire();

@@ -6,23 +6,32 @@
 //! | EXEC | that of all that is queued, and of what is watched |
 //! | scripts and functions | that of the keys they declare, or the first; what they touch lies in it |
 //! | reads all keys: SCAN, KEYS, DBSIZE, RANDOMKEY | none: the node that is asked tells of what it has, which is everybody's |
-//! | changes all keys: FLUSHALL, FLUSHDB, SWAPDB | an error |
+//! | is one for all groups: FLUSHALL, FLUSHDB, SCRIPT LOAD, FUNCTION LOAD and their like | each of them in turn (`rounds.rs`) |
+//! | SWAPDB | an error |
 //! | all else | none: it stays with the group that the connection was about |
+
+use std::time::Duration;
 
 use sterna_command::{Channels, Flags, Group, Place};
 use sterna_keyspace::{KeyGroup, SLOTS};
 use sterna_protocol::{Args, argument};
 
 use super::Failure;
-use super::admission::Admission;
+use super::admission::{Admission, LEAD_PAUSE, needs_keys};
 use super::table::{Row, Runs, runs};
+use crate::connection::state::Wait;
 use crate::partitions::keys_of;
 use crate::shard::Shard;
 
+/// The group whose log has the libraries of functions.
+pub(super) const LIBRARIES_GROUP: u16 = 0;
+
 /// Source: Redis's words.
-const CROSS_SLOT: Failure = Failure::of("CROSSSLOT Keys in request don't hash to the same slot");
+pub(super) const CROSS_SLOT: Failure = Failure::of("CROSSSLOT Keys in request don't hash to the same slot");
 const NOT_OF_SCRIPT: Failure =
     Failure::of("ERR Script attempted to access keys that do not hash to the same slot");
+const NOT_CURRENT: Failure =
+    Failure::of("CLUSTERDOWN The cluster is down: this node has not read the log of every group of keys");
 const BY_PATTERN: &str =
     "option of SORT denied in cluster mode when keys formed by the pattern may be in different slots.";
 
@@ -41,6 +50,13 @@ impl Shard {
         row: &'static Row,
         args: Args<'_>,
     ) -> Result<Option<Admission>, Failure> {
+        if !self.durability.is_loading && self.wants_all_keys(slot, row) && self.waits_for_all_keys(slot)? {
+            return Ok(Some(Admission::Wait));
+        }
+        if row.has(Flags::EVERY_GROUP) && !self.connections[slot].in_multi() {
+            // Its turn is that of the group that the connection is about.
+            return Ok(None);
+        }
         let entered = self.group_of(slot, row, args).and_then(|group| match group {
             Some(group) if group != self.connections[slot].group && self.watches(slot) => Err(CROSS_SLOT),
             group => Ok(group),
@@ -58,7 +74,7 @@ impl Shard {
     }
 
     /// Whether EXEC depends on keys that the connection has watched.
-    fn watches(&self, slot: usize) -> bool {
+    pub(super) fn watches(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
         connection.transaction.as_ref().is_some_and(|own| !own.watched.is_empty())
             || connection.passed.as_ref().is_some_and(|passed| passed.watches || passed.watch_broken)
@@ -102,6 +118,12 @@ impl Shard {
         if let Some(key) = self.retained(row, args) {
             return Ok(Some(KeyGroup::of_key(&key, groups)));
         }
+        if row.has(Flags::EVERY_GROUP) {
+            let name = row.full_name.to_ascii_uppercase().replace('|', " ");
+            return Err(Failure::text(format!(
+                "ERR {name} is not possible in transactions and scripts with cluster-groups"
+            )));
+        }
         if row.spec.channels != Channels::None || !row.spec.has_keys() {
             if row.spec.flags.contains(Flags::ALL_KEYS.union(Flags::WRITE)) {
                 let name = row.full_name.to_ascii_uppercase();
@@ -126,12 +148,68 @@ impl Shard {
         row: &Row,
         args: Args<'_>,
     ) -> Result<(), Failure> {
+        if self.reads_all_keys(row) && !self.has_all_keys() {
+            return Err(NOT_CURRENT);
+        }
         match self.group_of_keys(row, args) {
             Ok(Some(group)) if group != self.connections[slot].group => Err(NOT_OF_SCRIPT),
             Ok(_) => Ok(()),
             Err(failure) if is_cross_slot(&failure) => Err(NOT_OF_SCRIPT),
             Err(failure) => Err(failure),
         }
+    }
+
+    fn has_all_keys(&self) -> bool {
+        self.durability.logs.iter().all(|log| log.stale_for(self.clock.instant).is_none())
+    }
+
+    /// Whether it reads all keys, or executes what does.
+    fn wants_all_keys(&self, slot: usize, row: &Row) -> bool {
+        let transaction = self.connections[slot].transaction.as_ref().filter(|own| own.is_open);
+        match transaction {
+            Some(own) if row.has(Flags::RUNS_QUEUE) => {
+                own.queued.iter().any(|(row, _)| self.reads_all_keys(row))
+            }
+            Some(_) => false,
+            None => self.reads_all_keys(row),
+        }
+    }
+
+    /// A command that reads all keys is executed where all of them are: it waits until this node has read every log, as others wait for
+    /// who leads. Errors: it has not for too long.
+    fn waits_for_all_keys(&mut self, slot: usize) -> Result<bool, Failure> {
+        let (now, most) = (self.clock.instant, Duration::from_secs(self.config.cluster_leader_wait.into()));
+        let Some(stale_for) = self.durability.logs.iter().filter_map(|log| log.stale_for(now)).max() else {
+            return Ok(false);
+        };
+        if self.has_passed(slot) {
+            // An error keeps its place among the replies, too.
+            self.wait_for_answers(slot);
+        } else if stale_for > most {
+            return Err(NOT_CURRENT);
+        } else {
+            self.wait(slot, Wait::Backlog, Some(now + LEAD_PAUSE));
+        }
+        Ok(true)
+    }
+
+    /// Whether the keys of a group are read back just now.
+    pub(super) fn is_missing(&self, group: u16) -> bool {
+        self.durability.missing_groups >> group & 1 == 1
+    }
+
+    /// Whether keys of the group that the request is about, or functions that it may call, are read back just now.
+    #[cold]
+    pub(super) fn misses_keys(&self, slot: usize, row: &Row, is_kept: bool) -> bool {
+        let connection = &self.connections[slot];
+        // EXEC is asked for what is queued.
+        let is_queued = connection.in_multi() && !row.has(Flags::NOT_QUEUED);
+        let calls = row.spec.flags.intersects(Flags::RUNS_SCRIPT.union(Flags::RUNS_QUEUE));
+        !is_queued
+            && (is_kept || needs_keys(row))
+            && (self.is_missing(connection.group)
+                || self.durability.missing_groups != 0 && self.reads_all_keys(row)
+                || calls && self.is_missing(LIBRARIES_GROUP))
     }
 
     /// The command that is about to run removes no expired keys if it may meet those of groups that other nodes lead.

@@ -34,6 +34,7 @@ mod pubsub;
 mod redaction;
 mod retention;
 mod rights;
+mod rounds;
 pub(crate) mod saving;
 pub(crate) mod script;
 pub(crate) mod slowlog;

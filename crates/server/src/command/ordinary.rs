@@ -12,7 +12,7 @@
 //! Whatever is not ordinary goes the long way, which finds out why; and so does a command that does not end with its reply.
 
 use sterna_command::{Command, Flags, SERVER_REQUEST_BYTES_MAX};
-use sterna_keyspace::{Caller, Outcome, Run};
+use sterna_keyspace::{Caller, KeyGroup, Outcome, Run};
 use sterna_protocol::{Args, Reply};
 
 use super::dispatch::Begun;
@@ -98,6 +98,7 @@ impl Shard {
             may_block: true,
             may_yield: true,
             touches: !connection.client.has_mark(mark::NO_TOUCH),
+            group: KeyGroup::WHOLE,
         };
         let scene = Scene { db: usize::from(connection.db), now_ms: self.clock.now_ms, caller };
         self.changes.pause_expiry(false);

@@ -179,7 +179,7 @@ impl Shard {
         let tracks = connection.tracking.is_some()
             || connection.passed.as_ref().is_some_and(|passed| passed.tracking.is_some());
         let is_of_leader = row.spec.group == Group::Transactions || row.spec.place == Place::Session;
-        let is_here = log.is_clean() && !self.durability.is_loading;
+        let is_here = log.is_clean() && !self.durability.is_loading && !self.is_missing(connection.group);
         connection.reads_stale && !tracks && !is_of_leader && only_reads(row) && is_here
     }
 

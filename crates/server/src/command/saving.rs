@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
-use sterna_keyspace::{Effect, What};
+use sterna_keyspace::{Effect, KeyGroup, What};
 use sterna_protocol::{Reply, argument};
 
 use super::{Call, Failure, Run};
@@ -217,7 +217,7 @@ pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Fa
     }
     let journal = server.persistence.at_rest().cloned().ok_or(NO_JOURNAL)?;
     let mut held = server.partitions.hold(server.partitions.all());
-    held.apply(Effect { db: None, key: b"", what: What::Flush });
+    held.apply(Effect { db: None, key: b"", what: What::Flush { group: KeyGroup::WHOLE } });
     server.partitions.libraries().clear();
     held.apply(Effect { db: None, key: b"", what: What::Databases { shown: &[] } });
     let stats = journal.stats();

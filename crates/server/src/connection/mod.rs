@@ -19,6 +19,7 @@ pub(crate) mod page;
 pub(crate) mod passed;
 pub(crate) mod pipe;
 pub(crate) mod resumption;
+pub(crate) mod round;
 pub(crate) mod state;
 pub(crate) mod tracking;
 pub(crate) mod transaction;
@@ -44,6 +45,7 @@ use pace::Pace;
 use page::Page;
 use passed::Passed;
 use resumption::Resumption;
+use round::Round;
 use state::{ConnectionRef, State, Wait, Waiting};
 use transaction::Transaction;
 use transport::Transport;
@@ -219,6 +221,8 @@ pub(crate) struct Connection {
     pub(crate) tracking: Option<Box<tracking::Mode>>,
     /// What it has passed on to the node that leads, if it ever has.
     pub(crate) passed: Option<Box<Passed>>,
+    /// The command that every group's leader is to execute, while that goes on.
+    pub(crate) round: Option<Box<Round>>,
     /// A client of another node, for which it is executed here.
     pub(crate) is_session: bool,
     /// READONLY: it takes what a node has that does not lead.
@@ -309,6 +313,7 @@ impl Connection {
             transaction_bytes: 0,
             tracking: None,
             passed: None,
+            round: None,
             is_session: false,
             reads_stale: false,
             fieldsets: None,

@@ -37,6 +37,17 @@ pub(crate) enum Repeat {
     Never,
     /// No client waits for it.
     Forget,
+    /// It is part of a round, which sees to all that comes of it ([`Passed::answer`]), and it may be executed twice.
+    TurnAlways,
+    /// The same, but not twice.
+    TurnIfNotExecuted,
+}
+
+impl Repeat {
+    /// Whether it is part of a round.
+    pub(crate) fn is_turn(self) -> bool {
+        matches!(self, Repeat::TurnAlways | Repeat::TurnIfNotExecuted)
+    }
 }
 
 /// A request that is under way.
@@ -79,6 +90,8 @@ pub(crate) struct Passed {
     incomplete: Vec<u8>,
     /// What is answered in place of what the client may not have any more.
     refusal: Vec<u8>,
+    /// What was answered to a part of a round.
+    pub(crate) answer: Option<Vec<u8>>,
     /// The database that a transaction has selected, until the connection is told.
     pub(crate) selected: Option<u8>,
     /// Reply bytes that have come, and that the session has not been given room for.
@@ -102,6 +115,8 @@ enum Fate {
     Hidden,
     /// The client is told that it may not ask for that.
     Refused,
+    /// It is kept for the round.
+    Kept,
     /// Nobody has asked.
     Nobody,
 }
@@ -166,6 +181,7 @@ impl Passed {
                 }
                 Fate::Hidden => {}
                 Fate::Refused => out.extend_from_slice(&self.refusal),
+                Fate::Kept => self.answer = Some([&self.incomplete[..], &bytes[at..at + end]].concat()),
                 Fate::Nobody => return false,
             }
             if !self.incomplete.is_empty() {
@@ -183,12 +199,13 @@ impl Passed {
             sent.hidden -= 1;
             return Fate::Hidden;
         }
-        let (is_silent, is_denied) = (sent.is_silent, sent.is_denied);
+        let (is_silent, is_denied, is_turn) = (sent.is_silent, sent.is_denied, sent.repeat.is_turn());
         if sent.selects.is_some() && begins[0] == b'*' && begins[1] != b'-' {
             self.selected = sent.selects;
         }
         self.pop();
         match (is_silent, is_denied) {
+            _ if is_turn => Fate::Kept,
             (true, _) => Fate::Hidden,
             (false, true) => Fate::Refused,
             (false, false) => Fate::Shown,
@@ -240,6 +257,7 @@ impl Passed {
             + self.kept.capacity()
             + self.incomplete.capacity()
             + self.refusal.capacity()
+            + self.answer.as_ref().map_or(0, Vec::capacity)
             + self.sent.capacity() * size_of::<Sent>()
             + self.tracking.as_ref().map_or(0, OwnedArgs::heap_bytes)
     }
@@ -426,6 +444,16 @@ mod tests {
         assert!(passed.receive(b"+OK\r\n>1\r\n+p\r\n+QUEUED\r\n*1\r\n:1\r\n:2\r\n:3\r\n", &mut out));
         assert_eq!(out, b">1\r\n+p\r\n*1\r\n:1\r\n:3\r\n");
         assert!(passed.sent.is_empty());
+    }
+
+    #[test]
+    fn what_is_answered_to_a_part_of_a_round_is_kept_for_it() {
+        let mut passed = Passed::default();
+        passed.push(Sent { repeat: Repeat::TurnIfNotExecuted, ..sent(1) }, b"a");
+        passed.push(sent(1), b"b");
+        let mut out = Vec::new();
+        assert!(passed.receive(b"-ERR n", &mut out) && passed.receive(b"o\r\n+OK\r\n", &mut out));
+        assert_eq!((passed.answer.take(), out), (Some(b"-ERR no\r\n".to_vec()), b"+OK\r\n".to_vec()));
     }
 
     #[test]

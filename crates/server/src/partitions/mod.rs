@@ -33,8 +33,8 @@ use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Group, Keys, Spec};
 use sterna_keyspace::stream::EntryId;
 use sterna_keyspace::{
-    Apart, Caller, Changes, Ctx, Error, KeyHash, Outcome, PARTITIONS_MAX, Partition, Run, Space, Waiter,
-    Watch, recheck, serve_ready,
+    Apart, Caller, Changes, Ctx, Error, KeyGroup, KeyHash, Outcome, PARTITIONS_MAX, Partition, Run, Space,
+    Waiter, Watch, recheck, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -242,7 +242,11 @@ impl Partitions {
             }
         }
         let named = self.named(&command.spec, args);
-        let mut held = self.hold_for(self.needed_for(&command.spec, &named), || written(&command.spec, args));
+        let needed = match command.spec.flags.contains(Flags::EVERY_GROUP) {
+            true => self.of_group(scene.caller.group),
+            false => self.needed_for(&command.spec, &named),
+        };
+        let mut held = self.hold_for(needed, || written(&command.spec, args));
         if self.is_busy() {
             return Err(Error::Busy);
         }
@@ -331,6 +335,14 @@ impl Partitions {
         let mut all = Indices::default();
         (0..self.parts.len()).for_each(|index| all.insert(index));
         all
+    }
+
+    /// Every partition with keys of a group.
+    fn of_group(&self, group: KeyGroup) -> Indices {
+        let mut indices = Indices::default();
+        let has_some = |index: &usize| group == KeyGroup::WHOLE || self.group_of(*index) == group.index;
+        (0..self.parts.len()).filter(has_some).for_each(|index| indices.insert(index));
+        indices
     }
 
     /// The partition of a key.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::thread;
 
-use sterna_keyspace::{COMMANDS, Effects, Wants};
+use sterna_keyspace::{COMMANDS, Effects, KeyGroup, Wants};
 use sterna_protocol::{Limits, Parser, Proto};
 
 use super::*;
@@ -24,6 +24,7 @@ const SCENE: Scene = Scene {
         may_block: true,
         may_yield: true,
         touches: true,
+        group: KeyGroup::WHOLE,
     },
 };
 

@@ -19,17 +19,21 @@
 //! Up to the last record a start finds what was there before, behind it what the copy holds: never a part of either. Commands on keys
 //! are passed on to the node that leads meanwhile; what would read here is answered `LOADING`. Cost: the copy is read once, its keys
 //! are written once, and a snapshot of the node's own follows.
+//!
+//! Where there are several groups of keys, the copy has those of all, and one is replaced: the other groups' are passed over, and go
+//! on meanwhile.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use sterna_journal::{Error, FileDisk, Journal, Lsn, Rejected, Restore, inspect};
 use sterna_keyspace::{
     Changes, Effect, Effects, KeyGroup, Value, What, flush_all, write_databases, write_library, write_set,
 };
 
+use super::restore::Target;
+use super::rollback::while_missing;
 use super::{Job, Loading, LogSeat, Rebuild, SeatError, directory};
 use crate::partitions::Partitions;
 use crate::time::unix_ms;
@@ -84,11 +88,12 @@ fn open_one(directory: &Path, name: &str) -> io::Result<JournalFile> {
     Ok(JournalFile { name: name.to_owned(), bytes, content: Box::new(file.take(bytes)) })
 }
 
-/// Verifies every byte of a copy of a node's journal, and returns how far the log is in it; `None`: it is no node's of a cluster.
-pub fn witness_of(directory: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let mut last = LastStanding(None);
+/// Verifies every byte of a copy of a node's journal, and returns how far a group's log is in it; `None`: it is no node's of a cluster
+/// with that group.
+pub fn witness_of(directory: &Path, group: KeyGroup) -> Result<Option<Vec<u8>>, Error> {
+    let mut last = LastStanding { group, witness: None };
     inspect::replay(&disk_of(directory)?, &mut last)?;
-    Ok(last.0)
+    Ok(last.witness)
 }
 
 fn disk_of(directory: &Path) -> Result<FileDisk, Error> {
@@ -98,8 +103,11 @@ fn disk_of(directory: &Path) -> Result<FileDisk, Error> {
     })
 }
 
-/// What the last standing says of the log.
-struct LastStanding(Option<Vec<u8>>);
+/// What the last standing says of a group's log.
+struct LastStanding {
+    group: KeyGroup,
+    witness: Option<Vec<u8>>,
+}
 
 impl Restore for LastStanding {
     fn item(&mut self, _key: &[u8], _stamp: Lsn, _value: &[u8]) -> Result<(), Rejected> {
@@ -107,8 +115,11 @@ impl Restore for LastStanding {
     }
 
     fn record(&mut self, _lsn: Lsn, payload: &[u8]) -> Result<(), Rejected> {
-        if let Some(Ok(Effect { what: What::Standing { witness, .. }, .. })) = Effects::new(payload).next() {
-            self.0 = Some(witness.to_vec());
+        if let Some(Ok(Effect { what: What::Standing { group, witness, .. }, .. })) =
+            Effects::new(payload).next()
+            && group == self.group
+        {
+            self.witness = Some(witness.to_vec());
         }
         Ok(())
     }
@@ -126,28 +137,14 @@ impl LogSeat {
         Ok((witness, files.map_err(|error| SeatError::Journal(error.to_string()))?))
     }
 
-    /// Replaces all keys by those of a copy of another node's journal, in which the log stands at `witness`. Returns the number of
+    /// Replaces the group's keys by those of a copy of another node's journal, in which its log stands at `witness`. Returns the number of
     /// the record in which this node's journal is told so. This node does not lead. Errors: it can't go on; a start finds what
     /// was there before.
     pub fn become_copy(&self, copy: &Path, witness: &[u8]) -> Result<Option<u64>, SeatError> {
         self.mend()?;
         let journal = self.journal()?;
-        let persistence = &self.server.persistence;
-        persistence.is_rolling_back.store(true, Ordering::Release);
-        persistence.is_reading_back.store(true, Ordering::Release);
-        // Twice: mail that was on its way when a shard first looked has been read when it looks again.
-        self.server.await_shards();
-        self.server.await_shards();
-        let outcome = {
-            let _no_snapshot = persistence.publication.lock();
-            self.replace_by(journal, copy, witness)
-        };
-        persistence.is_reading_back.store(outcome.is_err(), Ordering::Release);
-        persistence.is_rolling_back.store(false, Ordering::Release);
-        self.server.moments.notify();
-        persistence.jobs.moments.notify();
-        self.server.shards_look_again();
-        let told = outcome?;
+        let replace = || self.replace_by(journal, copy, witness);
+        let told = while_missing(&self.server, self.group(), replace)?;
         self.serve_waiting();
         if let Err(error) = self.server.ask(Job::Rewrite, None) {
             tracing::warn!(%error, "no snapshot is taken of what was loaded");
@@ -159,18 +156,27 @@ impl LogSeat {
         let failed = |error: Error| SeatError::Journal(error.to_string());
         let refused = |refusal| self.refused(refusal);
         self.replication.begin_anew(journal).map_err(refused)?;
-        let partitions = &self.server.partitions;
-        let mut effects = flush_all();
-        for name in partitions.libraries().all().0.keys() {
-            write_library(&mut effects, name, None);
+        let (partitions, group) = (&self.server.partitions, self.group());
+        let part = PartOf { partitions, group };
+        let mut effects = flush_all(group);
+        if part.has_libraries() {
+            for name in partitions.libraries().all().0.keys() {
+                write_library(&mut effects, name, None);
+            }
+            partitions.libraries().clear();
         }
-        partitions.apply(Effect { db: None, key: b"", what: What::Flush });
-        partitions.apply(Effect { db: None, key: b"", what: What::Databases { shown: &[] } });
-        partitions.libraries().clear();
-        load(copy, partitions, witness).map_err(failed)?;
-        write_databases(&mut effects, &partitions.shown());
-        for (name, code) in &partitions.libraries().all().0 {
-            write_library(&mut effects, name, Some(code));
+        partitions.apply(Effect { db: None, key: b"", what: What::Flush { group } });
+        if part.has_databases() {
+            partitions.apply(Effect { db: None, key: b"", what: What::Databases { shown: &[] } });
+        }
+        load(copy, &part, witness).map_err(failed)?;
+        if part.has_databases() {
+            write_databases(&mut effects, &partitions.shown());
+        }
+        if part.has_libraries() {
+            for (name, code) in &partitions.libraries().all().0 {
+                write_library(&mut effects, name, Some(code));
+            }
         }
         let mut last = Lsn::ZERO;
         let mut put = |effects: &mut Vec<u8>| {
@@ -179,7 +185,7 @@ impl LogSeat {
             Ok(())
         };
         put(&mut effects).map_err(refused)?;
-        each_key(partitions, &mut |stored, key, value, expire_at_ms| {
+        each_key(&part, &mut |stored, key, value, expire_at_ms| {
             write_set(&mut effects, stored, key, value, expire_at_ms);
             if effects.len() > RECORD_BYTES { put(&mut effects) } else { Ok(()) }
         })
@@ -200,16 +206,53 @@ impl LogSeat {
     }
 }
 
-/// Loads the keys of a copy.
-fn load(copy: &Path, partitions: &Partitions, witness: &[u8]) -> Result<(), Error> {
+/// What belongs to one group of keys. Libraries are the first one's; where there are several, no databases are ever exchanged.
+struct PartOf<'a> {
+    partitions: &'a Partitions,
+    group: KeyGroup,
+}
+
+impl PartOf<'_> {
+    fn has_libraries(&self) -> bool {
+        self.group.index == 0
+    }
+
+    fn has_databases(&self) -> bool {
+        self.group == KeyGroup::WHOLE
+    }
+}
+
+impl Target for &PartOf<'_> {
+    fn apply(&mut self, effect: Effect<'_>) -> bool {
+        let is_part = match (&effect.what, effect.db) {
+            (What::Flush { group }, _) => *group == self.group,
+            (What::Library { .. } | What::NoLibrary, _) => self.has_libraries(),
+            (What::Databases { .. }, _) => self.has_databases(),
+            (_, None) => true,
+            (_, Some(_)) => self.group.has(effect.key),
+        };
+        !is_part || self.partitions.apply(effect)
+    }
+
+    fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
+        self.partitions.remove_where(db, &mut |key| self.group.has(key) && doomed(key));
+    }
+
+    fn databases(&self) -> usize {
+        self.partitions.databases()
+    }
+}
+
+/// Loads a group's keys from a copy.
+fn load(copy: &Path, part: &PartOf<'_>, witness: &[u8]) -> Result<(), Error> {
     let disk = disk_of(copy)?;
     let rejected = |why| Error::Rejected { file: copy.display().to_string(), offset: 0, why };
     let manifest = inspect::manifest(&disk)?.ok_or_else(|| rejected("there is no journal"))?;
     let progress = Loading::default();
-    let mut rebuild = Rebuild::new(partitions, manifest.snapshot, manifest.epoch, &progress);
+    let mut rebuild = Rebuild::new(part, manifest.snapshot, manifest.epoch, &progress);
     inspect::replay(&disk, &mut rebuild)?;
     let standings = rebuild.standings();
-    match standings.of.get(&KeyGroup::WHOLE) {
+    match standings.of.get(&part.group) {
         Some(standing) if standing.witness == witness && !standings.is_left_behind => Ok(()),
         _ => Err(rejected("the log does not stand there where it was verified")),
     }
@@ -218,9 +261,9 @@ fn load(copy: &Path, partitions: &Partitions, witness: &[u8]) -> Result<(), Erro
 /// Takes a key: the number that its database is stored under, its name, value and expiry.
 type Show<'a, E> = &'a mut dyn FnMut(usize, &[u8], &Value, Option<u64>) -> Result<(), E>;
 
-/// Shows every key, with the number that its database is stored under. It ends with the first error.
-fn each_key<E>(partitions: &Partitions, show: Show<'_, E>) -> Result<(), E> {
-    for index in 0..partitions.count() {
+/// Shows every key of a group, with the number that its database is stored under. It ends with the first error.
+fn each_key<E>(PartOf { partitions, group }: &PartOf<'_>, show: Show<'_, E>) -> Result<(), E> {
+    for index in (0..partitions.count()).filter(|index| partitions.group_of(*index) == group.index) {
         for stored in 0..partitions.databases() {
             let mut from = Some(0);
             while let Some(position) = from {

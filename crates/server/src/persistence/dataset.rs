@@ -22,7 +22,8 @@ use std::sync::Arc;
 use sterna_command::Command;
 use sterna_journal::{Error, FileDisk, Options, Recovery, inspect};
 use sterna_keyspace::{
-    COMMANDS, Caller, Changes, Effect, Run, What, dump_libraries, dump_value, read_libraries, restore_value,
+    COMMANDS, Caller, Changes, Effect, KeyGroup, Run, What, dump_libraries, dump_value, read_libraries,
+    restore_value,
 };
 use sterna_protocol::{OwnedArgs, Proto, Reply};
 use sterna_rdb::{Aof, CommandError, Commands, Entry, Found, Kind, Line, Rdb, RdbError, Step};
@@ -552,6 +553,7 @@ impl<'a> Load<'a> {
             may_block: false,
             may_yield: false,
             touches: true,
+            group: KeyGroup::WHOLE,
         };
         let (mut log, mut out) = (Changes::default(), Vec::new());
         let now_ms =

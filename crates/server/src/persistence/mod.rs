@@ -49,6 +49,7 @@ use std::time::{Duration, Instant};
 use sterna_journal::{
     Event, FsyncPolicy, Journal, Lsn, Options, PAYLOAD_BYTES_MAX, Refusal, Rejected, TornTail,
 };
+use sterna_keyspace::{GROUPS_MAX, KeyGroup};
 
 use crate::config::{AppendFsync, Config};
 use crate::lock::{Level, Mutex};
@@ -82,10 +83,10 @@ pub(crate) struct Persistence {
     mode: ModeCell,
     /// What the disk did not take is being undone; see `rollback.rs`.
     is_rolling_back: AtomicBool,
-    /// What never happened of a group of keys of a cluster is being undone.
+    /// Keys of a group of a cluster are being replaced: those of one at a time.
     is_mending: AtomicBool,
-    /// Keys are missing for a moment, which are read back.
-    is_reading_back: AtomicBool,
+    /// Groups of keys that are missing for a moment and are read back, a bit each; all, where there is one.
+    missing_groups: AtomicU64,
     epoch: Epoch,
     pub(crate) loading: Loading,
     pub(crate) jobs: Jobs,
@@ -137,9 +138,22 @@ impl Persistence {
         self.mode.get()
     }
 
-    /// Whether the keys are not all there yet.
+    /// Whether the keys are not there yet.
     pub(crate) fn is_loading(&self) -> bool {
-        self.mode() == Mode::Loading || self.is_reading_back.load(Ordering::Acquire)
+        self.mode() == Mode::Loading || self.missing_groups() == bits_of(KeyGroup::WHOLE)
+    }
+
+    /// The groups of keys that are missing for a moment, a bit each.
+    pub(crate) fn missing_groups(&self) -> u64 {
+        self.missing_groups.load(Ordering::Acquire)
+    }
+
+    /// Keys of a group are missing from now on, or no more.
+    fn set_missing(&self, group: KeyGroup, are_missing: bool) {
+        match are_missing {
+            true => self.missing_groups.fetch_or(bits_of(group), Ordering::AcqRel),
+            false => self.missing_groups.fetch_and(!bits_of(group), Ordering::AcqRel),
+        };
     }
 
     /// The journal, if it keeps every write.
@@ -228,6 +242,13 @@ impl Persistence {
     }
 }
 
+/// The bit of a group of keys; every bit is that of all keys.
+fn bits_of(group: KeyGroup) -> u64 {
+    if group == KeyGroup::WHOLE { u64::MAX } else { 1 << group.index }
+}
+
+const _: () = assert!(GROUPS_MAX as u32 <= u64::BITS, "each group has a bit");
+
 /// Where the journal is.
 pub(crate) fn directory(config: &Config) -> PathBuf {
     config.dir.join(&config.appenddirname)
@@ -314,5 +335,27 @@ impl Server {
         self.close_epoch();
         tracing::info!(last = %journal.durable_lsn(), ms = began.elapsed().as_millis() as u64, "the journal is closed");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_one_group_that_are_missing_are_not_all_keys() {
+        let persistence = Persistence::default();
+        let [one, two] = [0, 1].map(|index| KeyGroup { index, count: 2 });
+        persistence.set_missing(two, true);
+        assert_eq!(persistence.missing_groups(), 0b10);
+        persistence.set_missing(one, true);
+        persistence.set_missing(two, false);
+        assert_eq!(persistence.missing_groups(), 0b01);
+        persistence.set_missing(one, false);
+        assert_eq!(persistence.missing_groups(), 0);
+        persistence.set_missing(KeyGroup::WHOLE, true);
+        assert!(persistence.is_loading());
+        persistence.set_missing(KeyGroup::WHOLE, false);
+        assert_eq!(persistence.missing_groups(), 0);
     }
 }

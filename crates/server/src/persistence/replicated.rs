@@ -186,6 +186,11 @@ impl LogSeat {
         Ok(told)
     }
 
+    /// The log is in memory up to this slot: comes behind what was applied, and before what was stored is told.
+    pub fn note_slot(&self, slot: u64) {
+        self.replication.note_slot(slot);
+    }
+
     /// Has the journal synced up to that record, and does not wait for it.
     pub fn sync(&self, number: u64) {
         if let Ok(journal) = self.journal() {
@@ -264,6 +269,11 @@ impl LogSeat {
         }
     }
 
+    /// Whether this node has what the log has, but for what is on its way here.
+    pub fn set_current(&self, is_current: bool) {
+        self.replication.set_current(is_current);
+    }
+
     /// Who runs commands on keys now.
     pub fn leadership(&self) -> Leadership {
         self.replication.leadership()
@@ -285,7 +295,7 @@ impl LogSeat {
             let journal = self.journal()?;
             let strays = self.replication.take_strays(journal).map_err(|refusal| self.refused(refusal))?;
             let began = Instant::now();
-            undo_records(&self.server, journal, &strays).map_err(|error| {
+            undo_records(&self.server, journal, self.group(), &strays).map_err(|error| {
                 if self.server.is_stopping() {
                     SeatError::Stopping
                 } else {

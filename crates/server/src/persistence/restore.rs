@@ -173,14 +173,14 @@ impl<'a, T: Target> Rebuild<'a, T> {
         self.stamps.get(&**name).is_some_and(|stamp| stamp.covers(lsn))
     }
 
-    /// Empties a database, or all, but for the keys that were captured later.
-    fn flush_around(&mut self, db: Option<usize>, lsn: Lsn) {
+    /// Empties a database, or all, of a group's keys, but for those that were captured later.
+    fn flush_around(&mut self, db: Option<usize>, group: KeyGroup, lsn: Lsn) {
         let dbs = db.map_or(0..self.target.databases(), |db| db..db + 1);
         for db in dbs {
             let stamps = &self.stamps;
             self.target.remove_where(db, &mut |key| {
                 let name = [&[db as u8], key].concat();
-                !stamps.get(&*name).is_some_and(|stamp| stamp.covers(lsn))
+                group.has(key) && !stamps.get(&*name).is_some_and(|stamp| stamp.covers(lsn))
             });
         }
     }
@@ -216,8 +216,10 @@ impl<'a, T: Target> Rebuild<'a, T> {
                 continue;
             }
             if !self.stamps.is_empty() {
-                if matches!(effect.what, What::Flush) && !planted(Bug::FlushSparesNothing) {
-                    self.flush_around(effect.db, lsn);
+                if let What::Flush { group } = effect.what
+                    && !planted(Bug::FlushSparesNothing)
+                {
+                    self.flush_around(effect.db, group, lsn);
                     continue;
                 }
                 if self.is_covered(&effect, lsn, &mut name) {
@@ -362,7 +364,7 @@ mod tests {
         rebuild.set_end(Lsn(9));
         rebuild.item(b"\x00late", STAMP, &item(&Value::Int(1))).unwrap();
         rebuild.item(b"\x01late", Lsn(3), &item(&Value::Int(2))).unwrap();
-        let mut record = sterna_keyspace::flush_all();
+        let mut record = sterna_keyspace::flush_all(KeyGroup::WHOLE);
         rebuild.record(Lsn(5), &record).unwrap();
         assert_eq!(keys(&partitions), 1, "the key that was captured after the flush is left");
         write_set(&mut record, 0, b"new", &Value::Int(3), None);
@@ -385,7 +387,7 @@ mod tests {
         };
         rebuild.record(Lsn(5), &record(b"lib", None)).unwrap();
         rebuild.record(Lsn(5), &record(b"other", Some(b"newer"))).unwrap();
-        rebuild.record(Lsn(6), &sterna_keyspace::flush_all()).unwrap();
+        rebuild.record(Lsn(6), &sterna_keyspace::flush_all(KeyGroup::WHOLE)).unwrap();
         rebuild.record(Lsn(6), &record(b"gone", None)).unwrap();
         let (codes, _) = partitions.libraries().all();
         let codes: Vec<_> = codes.iter().map(|(name, code)| (&**name, &**code)).collect();
@@ -463,6 +465,41 @@ mod tests {
         assert_eq!(partitions.look_at(0, b"foo", 0, is_captured), Some(true), "the stamp still covers it");
         let settled: Vec<_> = rebuild.standings().of.into_values().map(|of| of.settled).collect();
         assert_eq!(settled, [5, 7]);
+    }
+
+    #[test]
+    fn a_flush_of_one_group_leaves_the_keys_of_others() {
+        let [one, two] = [0, 1].map(|index| KeyGroup { index, count: 2 });
+        // As a node keeps them, and as a program that knows of no groups.
+        for partitions in [Partitions::grouped(2, 4, 2), Partitions::new(4, 2)] {
+            let loading = Loading::default();
+            let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
+            let mut record = Vec::new();
+            for (db, key) in [(0, "{bar}1"), (1, "{bar}2"), (0, "foo"), (1, "{foo}2")] {
+                write_set(&mut record, db, key.as_bytes(), &Value::Int(1), None);
+            }
+            rebuild.record(Lsn(1), &record).unwrap();
+            let mut flush = Vec::new();
+            sterna_keyspace::write_tentative(&mut flush, two);
+            flush.extend_from_slice(&sterna_keyspace::flush_all(two));
+            rebuild.record(Lsn(2), &flush).unwrap();
+            assert_eq!(keys(&partitions), 4, "it may never have happened");
+            rebuild.record(Lsn(3), &sterna_keyspace::standing(two, 2, false, b"two")).unwrap();
+            assert_eq!(keys(&partitions), 2);
+            assert!(partitions.look_at(0, b"{bar}1", 0, |_| ()).is_some());
+            rebuild.record(Lsn(4), &sterna_keyspace::flush_all(one)).unwrap();
+            assert_eq!(keys(&partitions), 0);
+        }
+        // Keys that were captured behind the flush stay.
+        let (partitions, loading) = (Partitions::grouped(2, 4, 2), Loading::default());
+        let mut rebuild = Rebuild::new(&partitions, None, 0, &loading);
+        rebuild.set_end(Lsn(9));
+        for (key, stamp) in [(&b"\x00foo"[..], STAMP), (b"\x00{foo}2", Lsn(1)), (b"\x00{bar}1", Lsn(1))] {
+            rebuild.item(key, stamp, &item(&Value::Int(1))).unwrap();
+        }
+        rebuild.record(Lsn(5), &sterna_keyspace::flush_all(two)).unwrap();
+        assert_eq!(keys(&partitions), 2);
+        assert!(partitions.look_at(0, b"{foo}2", 0, |_| ()).is_none());
     }
 
     proptest! {

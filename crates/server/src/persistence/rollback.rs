@@ -6,7 +6,7 @@
 //!
 //! 1. The journal tells that its disk fails. From now on writes are refused, and no reply leaves that depends on what is not
 //!    safe.
-//! 2. Commands on keys are answered `LOADING`; this waits until every shard is past what it was executing, and past its mail.
+//! 2. Commands on keys are answered `LOADING` (of a cluster with several groups, those on the group's keys); this waits until every shard is past what it was executing, and past its mail.
 //! 3. The journal gives up what is not safe ([`Journal::give_up`]). If the disk has recovered meanwhile, that is nothing.
 //! 4. The keys (and the libraries) that those records changed are emptied, and filled again from the files: snapshot and log, for these keys alone.
 //! 5. Shards answer MISCONF in place of each reply that depends on what was given up, and go on: reads are served, writes
@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sterna_journal::{Error, GivenUp, Journal};
-use sterna_keyspace::{Effect, Effects, What};
+use sterna_keyspace::{Effect, Effects, KeyGroup, What};
 
 use super::restore::Target;
 use super::{Mode, Rebuild};
@@ -46,8 +46,8 @@ struct Changed {
 
 enum ChangedKeys {
     These(HashSet<Name>),
-    /// One of them emptied a database.
-    All,
+    /// One of them emptied a database: all of the group.
+    AllOf(KeyGroup),
 }
 
 /// Some keys of a keyspace: effects on others are passed over.
@@ -92,9 +92,9 @@ fn roll_back(server: &Arc<Server>) -> Result<(), Error> {
         return Ok(());
     };
     let began = Instant::now();
-    server.persistence.is_reading_back.store(true, Ordering::Release);
+    server.persistence.set_missing(KeyGroup::WHOLE, true);
     let outcome = undo(server, journal);
-    server.persistence.is_reading_back.store(outcome.is_err(), Ordering::Release);
+    server.persistence.set_missing(KeyGroup::WHOLE, outcome.is_err());
     server.await_shards();
     let lost = outcome?;
     if lost > 0 {
@@ -120,7 +120,7 @@ fn undo(server: &Arc<Server>, journal: &Journal) -> Result<usize, Error> {
 }
 
 fn restore(server: &Server, journal: &Journal, given_up: &GivenUp) -> Result<(), Error> {
-    let changed = changed(&given_up.lost);
+    let changed = changed(&given_up.lost, KeyGroup::WHOLE);
     let (snapshot, epoch) = journal.read_back_from()?;
     let only = emptied(server, &changed);
     // What is loaded is no start, and is not to be called off as one.
@@ -132,32 +132,50 @@ fn restore(server: &Server, journal: &Journal, given_up: &GivenUp) -> Result<(),
 /// The keys that were changed, which are not there any more.
 fn emptied<'a>(server: &'a Server, changed: &'a Changed) -> Only<'a> {
     let mut only = Only { partitions: &server.partitions, changed };
-    only.empty(None);
+    only.empty(None, KeyGroup::WHOLE);
     if changed.libraries {
         server.partitions.libraries().clear();
     }
     only
 }
 
-/// Undoes what these records did, which are void in the journal: keys that they changed are read back. Commands on keys are
-/// answered `LOADING` meanwhile. Blocks.
-pub(super) fn undo_records(server: &Server, journal: &Journal, records: &[Arc<[u8]>]) -> Result<(), Error> {
-    let changed = changed(records);
+/// Undoes what these records of a group did, which are void in the journal: keys that they changed are read back. Blocks.
+pub(super) fn undo_records(
+    server: &Server,
+    journal: &Journal,
+    group: KeyGroup,
+    records: &[Arc<[u8]>],
+) -> Result<(), Error> {
+    let changed = changed(records, group);
+    while_missing(server, group, || {
+        let progress = super::Loading::default();
+        let mut rebuild = Rebuild::new(emptied(server, &changed), None, 0, &progress);
+        journal.reload(&mut rebuild).map(|_| ())
+    })
+}
+
+/// Runs `replace`, which puts others in the place of a group's keys. Commands on these are answered `LOADING` meanwhile, and for good
+/// if it fails; no snapshot becomes the one that counts. Blocks.
+pub(super) fn while_missing<R, E>(
+    server: &Server,
+    group: KeyGroup,
+    replace: impl FnOnce() -> Result<R, E>,
+) -> Result<R, E> {
     let persistence = &server.persistence;
     // One group of keys at a time. No lock is held by who waits for shards.
     while persistence.is_mending.swap(true, Ordering::AcqRel) {
         thread::sleep(PAUSE);
     }
     persistence.is_rolling_back.store(true, Ordering::Release);
-    persistence.is_reading_back.store(true, Ordering::Release);
+    persistence.set_missing(group, true);
+    // Twice: mail that was on its way when a shard first looked has been read when it looks again.
+    server.await_shards();
     server.await_shards();
     let outcome = {
         let _no_snapshot = persistence.publication.lock();
-        let progress = super::Loading::default();
-        let mut rebuild = Rebuild::new(emptied(server, &changed), None, 0, &progress);
-        journal.reload(&mut rebuild).map(|_| ())
+        replace()
     };
-    persistence.is_reading_back.store(outcome.is_err(), Ordering::Release);
+    persistence.set_missing(group, outcome.is_err());
     persistence.is_rolling_back.store(false, Ordering::Release);
     persistence.is_mending.store(false, Ordering::Release);
     server.moments.notify();
@@ -166,7 +184,8 @@ pub(super) fn undo_records(server: &Server, journal: &Journal, records: &[Arc<[u
     outcome
 }
 
-fn changed(lost: &[impl AsRef<[u8]>]) -> Changed {
+/// What these records of a group have changed.
+fn changed(lost: &[impl AsRef<[u8]>], group: KeyGroup) -> Changed {
     let (mut keys, mut libraries) = (HashSet::new(), false);
     for payload in lost {
         for effect in Effects::new(payload.as_ref()) {
@@ -176,7 +195,7 @@ fn changed(lost: &[impl AsRef<[u8]>]) -> Changed {
                 }
                 Ok(Effect { what: What::Library { .. } | What::NoLibrary, .. }) => libraries = true,
                 // It was made a moment ago, so it can be read; were it not, nothing could be said of the keys.
-                _ => return Changed { keys: ChangedKeys::All, libraries: true },
+                _ => return Changed { keys: ChangedKeys::AllOf(group), libraries: group.index == 0 },
             }
         }
     }
@@ -187,21 +206,26 @@ impl Only<'_> {
     fn holds(&self, db: usize, key: &[u8]) -> bool {
         match &self.changed.keys {
             ChangedKeys::These(keys) => keys.contains(&(db, key.into())),
-            ChangedKeys::All => true,
+            ChangedKeys::AllOf(group) => group.has(key),
         }
     }
 
-    /// Removes the keys of a database, or of all.
-    fn empty(&mut self, db: Option<usize>) {
+    /// Removes what there is of a group's keys in a database, or in all.
+    fn empty(&mut self, db: Option<usize>, flushed: KeyGroup) {
         match &self.changed.keys {
-            ChangedKeys::All => {
-                self.partitions.apply(Effect { db, key: b"", what: What::Flush });
+            ChangedKeys::AllOf(KeyGroup::WHOLE) => {
+                self.partitions.apply(Effect { db, key: b"", what: What::Flush { group: KeyGroup::WHOLE } });
                 if db.is_none() {
                     self.partitions.apply(Effect { db, key: b"", what: What::Databases { shown: &[] } });
                 }
             }
+            ChangedKeys::AllOf(group) if flushed == KeyGroup::WHOLE || flushed == *group => {
+                self.partitions.apply(Effect { db, key: b"", what: What::Flush { group: *group } });
+            }
+            ChangedKeys::AllOf(_) => {}
             ChangedKeys::These(keys) => {
-                for (of, key) in keys.iter().filter(|(of, _)| db.is_none_or(|db| db == *of)) {
+                let is_gone = |(of, key): &&Name| db.is_none_or(|db| db == *of) && flushed.has(key);
+                for (of, key) in keys.iter().filter(is_gone) {
                     self.partitions.apply(Effect { db: Some(*of), key, what: What::Delete });
                 }
             }
@@ -212,14 +236,14 @@ impl Only<'_> {
 impl Target for Only<'_> {
     fn apply(&mut self, effect: Effect<'_>) -> bool {
         match effect {
-            Effect { db, what: What::Flush, .. } => {
-                self.empty(db);
+            Effect { db, what: What::Flush { group }, .. } => {
+                self.empty(db, group);
                 true
             }
             Effect { what: What::Library { .. } | What::NoLibrary, .. } if !self.changed.libraries => true,
             // Of what was swapped nothing is lost, or everything is read again.
             Effect { what: What::Databases { .. }, .. }
-                if matches!(self.changed.keys, ChangedKeys::These(_)) =>
+                if !matches!(self.changed.keys, ChangedKeys::AllOf(KeyGroup::WHOLE)) =>
             {
                 true
             }
@@ -230,7 +254,9 @@ impl Target for Only<'_> {
 
     fn remove_where(&mut self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
         match &self.changed.keys {
-            ChangedKeys::All => self.partitions.remove_where(db, doomed),
+            ChangedKeys::AllOf(group) => {
+                self.partitions.remove_where(db, &mut |key| group.has(key) && doomed(key));
+            }
             ChangedKeys::These(keys) => {
                 for (_, key) in keys.iter().filter(|(of, key)| *of == db && doomed(key)) {
                     self.partitions.apply(Effect { db: Some(db), key, what: What::Delete });
@@ -241,5 +267,44 @@ impl Target for Only<'_> {
 
     fn databases(&self) -> usize {
         self.partitions.databases()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sterna_keyspace::{Value, flush_all};
+
+    use super::*;
+
+    #[test]
+    fn what_a_flush_of_one_group_removed_is_read_back_and_no_key_of_another_is_touched() {
+        let [one, two] = [0, 1].map(|index| KeyGroup { index, count: 2 });
+        let partitions = Partitions::grouped(2, 4, 1);
+        let set = |key: &'static [u8], number| {
+            let what = What::Set { value: Value::Int(number), expire_at_ms: None };
+            Effect { db: Some(0), key, what }
+        };
+        let number = |key: &[u8]| {
+            partitions.look_at(0, key, 0, |record| match record.value().to_value() {
+                Value::Int(number) => number,
+                value => panic!("{value:?}"),
+            })
+        };
+        // The first group's key has a later value than the journal says that counts.
+        partitions.apply(set(b"{bar}", 2));
+        let changed = changed(&[flush_all(two)], two);
+        let mut only = Only { partitions: &partitions, changed: &changed };
+        only.empty(None, KeyGroup::WHOLE);
+        for effect in [
+            set(b"{bar}", 1),
+            set(b"foo", 1),
+            Effect { db: None, key: b"", what: What::Flush { group: one } },
+            Effect { db: Some(0), key: b"{bar}", what: What::Delete },
+        ] {
+            assert!(only.apply(effect));
+        }
+        assert_eq!((number(b"{bar}"), number(b"foo")), (Some(2), Some(1)));
+        only.apply(Effect { db: Some(0), key: b"", what: What::Flush { group: two } });
+        assert_eq!((number(b"{bar}"), number(b"foo")), (Some(2), None));
     }
 }

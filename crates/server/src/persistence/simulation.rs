@@ -22,7 +22,9 @@ use sterna_journal::simulation::schedule::{self, Tally};
 use sterna_journal::simulation::{Capture, Dice, Planted, Subject};
 use sterna_journal::{Lsn, Rejected, Restore, SnapshotInfo};
 use sterna_keyspace::stream::{ConsumerId, Group};
-use sterna_keyspace::{COMMANDS, Caller, Changes, Effect, LIBRARIES, Run, Value, Wants, write_state};
+use sterna_keyspace::{
+    COMMANDS, Caller, Changes, Effect, KeyGroup, LIBRARIES, Run, Value, Wants, write_state,
+};
 use sterna_protocol::{OwnedArgs, Proto, Reply};
 
 use super::planted::Bug;
@@ -124,6 +126,7 @@ impl Keyspace {
             may_block: false,
             may_yield: false,
             touches: true,
+            group: KeyGroup::WHOLE,
         };
         Scene { db, now_ms: self.now_ms(), caller }
     }

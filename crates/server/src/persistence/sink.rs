@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use sterna_journal::Journal;
-use sterna_keyspace::{Effect, Effects, KeyGroup};
+use sterna_keyspace::{Effect, Effects, KeyGroup, What};
 
 use crate::partitions::EffectLog;
 use crate::replication::Replication;
@@ -69,7 +69,11 @@ impl Sink {
 
 /// Which of so many groups of keys a record is about: commands, transactions and scripts are about one. Libraries are with the first.
 fn group_of(effects: &[u8], groups: usize) -> usize {
-    let of = |effect: Effect<'_>| effect.db.map_or(0, |_| KeyGroup::of_key(effect.key, groups as u16));
+    let of = |effect: Effect<'_>| match (effect.what, effect.db) {
+        (What::Flush { group }, _) => group.index,
+        (_, None) => 0,
+        (_, Some(_)) => KeyGroup::of_key(effect.key, groups as u16),
+    };
     let mut all = Effects::new(effects).flatten().map(of);
     let group = all.next().unwrap_or(0);
     debug_assert!(all.all(|other| other == group), "a record is about keys of one group");

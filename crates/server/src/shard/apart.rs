@@ -86,7 +86,7 @@ impl Shard {
             let until = self.server.pause.end(&self.clock);
             return self.timers.commit_later(task, Some(until));
         }
-        if writes && self.durability.is_loading {
+        if writes && (self.durability.is_loading || self.durability.missing_groups != 0) {
             return self.timers.commit_later(task, None);
         }
         if writes

@@ -50,7 +50,7 @@ use crate::shard::Shard;
 const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// How long a connection waits before it looks again whether it may go on to keys of another group.
-const GROUP_PAUSE: Duration = Duration::from_millis(1);
+pub(crate) const GROUP_PAUSE: Duration = Duration::from_millis(1);
 
 /// What is said in place of a reply that depends on what is not in the log of the cluster, and never will be.
 /// Clients of a cluster try again where the first word is this.
@@ -60,13 +60,15 @@ const NOT_STORED: &str =
 const NOT_READ: &str =
     "CLUSTERDOWN The cluster is down: this node may lead no more, and what it has read may be out of date";
 /// The same where it can't be known, or several replies are concerned. Only clients without a socket are told: others are closed.
-const NOT_KNOWN: &str = "ERR the log has not answered: the command may have been executed or not";
+pub(crate) const NOT_KNOWN: &str = "ERR the log has not answered: the command may have been executed or not";
 
 /// What a shard knows of the journal; renewed with the configuration.
 #[derive(Default)]
 pub(crate) struct Durability {
-    /// The keys are not all there yet: commands that need them are refused.
+    /// The keys are not there yet: commands that need them are refused.
     pub(crate) is_loading: bool,
+    /// The groups of keys of a cluster that are not, a bit each.
+    pub(crate) missing_groups: u64,
     pub(crate) journal: Option<Arc<Journal>>,
     /// The logs of a cluster's groups of keys: replies wait for them, too. Empty without a cluster.
     pub(crate) logs: Box<[Arc<Replication>]>,
@@ -91,6 +93,7 @@ impl Shard {
     pub(super) fn refresh_durability(&mut self) {
         let persistence = &self.server.persistence;
         self.durability.is_loading = persistence.is_loading();
+        self.durability.missing_groups = persistence.missing_groups();
         self.durability.journal = persistence.recording().cloned();
         if self.durability.logs.is_empty() {
             self.durability.logs.clone_from(&self.server.logs);
@@ -329,6 +332,15 @@ impl Shard {
         if self.connections[slot].group == group {
             return true;
         }
+        let goes_on = self.is_settled(slot);
+        if goes_on {
+            self.connections[slot].group = group;
+        }
+        goes_on
+    }
+
+    /// Whether all that the connection has asked for is answered and safe; if not, it waits.
+    pub(crate) fn is_settled(&mut self, slot: usize) -> bool {
         if self.has_passed(slot) {
             // What is under way is about one group.
             self.wait_for_answers(slot);
@@ -350,7 +362,6 @@ impl Shard {
         let connection = &mut self.connections[slot];
         let free_bytes = connection.output.queued_bytes();
         connection.depends_on = Dependence::none(free_bytes);
-        connection.group = group;
         true
     }
 

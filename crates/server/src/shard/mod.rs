@@ -21,7 +21,7 @@ mod beside;
 mod broadcast;
 mod credit;
 mod detach;
-mod durability;
+pub(crate) mod durability;
 mod evict;
 pub(crate) mod eviction;
 pub(crate) mod exec;

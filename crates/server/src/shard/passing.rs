@@ -462,9 +462,9 @@ impl Shard {
         let is_lost = |(sent, _, is_not): &(Sent, Vec<u8>, bool)| match sent.repeat {
             _ if is_late => sent.repeat != Repeat::Forget,
             Repeat::Always => sent.is_blocking && !is_not,
-            Repeat::IfNotExecuted => !is_not,
+            Repeat::IfNotExecuted | Repeat::TurnIfNotExecuted => !is_not,
             Repeat::Never => true,
-            Repeat::Forget => false,
+            Repeat::Forget | Repeat::TurnAlways => false,
         };
         // Replies keep the order of requests: what stands before one that is lost is lost, too.
         let lost = requests.iter().rposition(is_lost).map_or(0, |last| last + 1);
@@ -483,10 +483,16 @@ impl Shard {
         if forgets {
             out.extend_from_slice(b">2\r\n$10\r\ninvalidate\r\n_\r\n");
         }
-        let mut again = Vec::new();
+        let (mut again, mut turn_answer) = (Vec::new(), None);
         for (at, (sent, bytes, is_not)) in requests.into_iter().enumerate() {
             match sent.repeat {
                 Repeat::Forget => {}
+                repeat if repeat.is_turn() => {
+                    // Without an answer it is to be done again.
+                    let text = if is_not { NOT_EXECUTED } else { UNKNOWN };
+                    let answer = (at < lost).then(|| [b"-", text, b"\r\n"].concat());
+                    turn_answer = turn_answer.or(answer);
+                }
                 _ if at >= lost => again.extend_from_slice(&bytes),
                 _ if sent.is_silent => {}
                 _ => {
@@ -497,6 +503,9 @@ impl Shard {
         }
         if let Some(range) = self.replies_to_others.give_back(out, start) {
             self.flusher.push_answer(connection, range);
+        }
+        if let Some(passed) = &mut connection.passed {
+            passed.answer = turn_answer;
         }
         if !again.is_empty() {
             let unread = connection.unread.get_or_insert_default();

@@ -147,6 +147,10 @@ impl Shard {
             passed.ends = true;
             return;
         }
+        if connection.round.is_some() && !is_closing {
+            // Its end is read once more behind that.
+            return;
+        }
         let is_kept = connection.resumption.is_some();
         if connection.state().reads()
             && !connection.output.is_empty()

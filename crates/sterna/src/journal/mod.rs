@@ -213,7 +213,7 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
     }
     let is_of_a_key = !matches!(
         effect.what,
-        What::Flush
+        What::Flush { .. }
             | What::Databases { .. }
             | What::Suspend
             | What::Resume
@@ -235,7 +235,10 @@ fn print_effect(out: &mut impl Write, effect: &Effect<'_>) -> io::Result<()> {
             print_expiry(out, *at_ms)?;
         }
         What::Append { tail } => write!(out, "\"effect\":\"append\",\"value\":{}", Text(tail))?,
-        What::Flush => write!(out, "\"effect\":\"flush\"")?,
+        What::Flush { group } => {
+            write!(out, "\"effect\":\"flush\"")?;
+            print_group(out, *group)?;
+        }
         What::Library { code } => write!(out, "\"effect\":\"library\",\"code\":{}", Text(code))?,
         What::NoLibrary => write!(out, "\"effect\":\"no library\"")?,
         What::Databases { shown } => write!(out, "\"effect\":\"databases\",\"shown\":{shown:?}")?,

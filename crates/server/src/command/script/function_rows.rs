@@ -54,7 +54,7 @@ const OF_FUNCTION: Spec = Spec { since: SINCE, ..BASE };
 
 /// Subcommands that change libraries.
 const CHANGES: Spec = Spec {
-    flags: Flags::NOSCRIPT.union(Flags::WRITE),
+    flags: Flags::NOSCRIPT.union(Flags::WRITE).union(Flags::EVERY_GROUP),
     tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     ..OF_FUNCTION
 };

@@ -107,6 +107,7 @@ static SCRIPT: &[Command<ScriptRun>] = &[
         spec: Spec {
             name: "exists",
             arity: -3,
+            flags: BASE.flags.union(Flags::EVERY_GROUP),
             complexity: "O(N), N scripts asked for",
             summary: "Tells which scripts the server knows by their SHA1.",
             syntax: "sha1 [sha1 ...]",
@@ -121,6 +122,7 @@ static SCRIPT: &[Command<ScriptRun>] = &[
         spec: Spec {
             name: "flush",
             arity: -2,
+            flags: BASE.flags.union(Flags::EVERY_GROUP),
             complexity: "O(N), N scripts known",
             summary: "Forgets all scripts.",
             syntax: "[ASYNC | SYNC]",
@@ -164,7 +166,7 @@ static SCRIPT: &[Command<ScriptRun>] = &[
         spec: Spec {
             name: "load",
             arity: 3,
-            flags: Flags::NOSCRIPT.union(Flags::STALE),
+            flags: Flags::NOSCRIPT.union(Flags::STALE).union(Flags::EVERY_GROUP),
             complexity: "O(N), N bytes of the script",
             summary: "Has the server know a script by its SHA1, which it answers.",
             syntax: "script",
