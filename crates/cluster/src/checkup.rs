@@ -14,6 +14,7 @@ use sterna_server::KeyGroup;
 
 use crate::connection::{ClusterError, Settings, check_server};
 use crate::log::audit::{self, Finding, Grade, ServerFacts, Survey};
+use crate::log::snapshots::kept;
 use crate::log::{Fault, Port, PortError, StreamState};
 
 /// How long one server may take to be reached and to answer.
@@ -56,6 +57,8 @@ pub struct Status {
     pub state: StreamState,
     /// What its frames say.
     pub survey: Result<Survey, Fault>,
+    /// As of which slots there are snapshots of it, the newest first, or why that is not known; `None` without `cluster-snapshots`.
+    pub snapshots: Option<Result<Vec<u64>, String>>,
 }
 
 /// Makes the log, or one for each group of keys; those that are there are left alone. Errors: all are, or they can't be made.
@@ -89,21 +92,67 @@ async fn ports(client: &Client, name: &str) -> Result<Vec<Port>, PortError> {
 
 /// Where each log stands.
 pub fn status(settings: &Settings) -> Result<Vec<Status>, CheckupError> {
-    block_on(async {
+    let mut all = block_on(async {
         let client = connect(settings).await?;
         let mut all = Vec::new();
         for port in ports(&client, &settings.name).await? {
             let state = port.state().await?;
             let survey = audit::survey(&port, &state).await?;
-            all.push(Status { stream: port.stream().to_owned(), state, survey });
+            all.push(Status { stream: port.stream().to_owned(), state, survey, snapshots: None });
         }
         Ok(all)
-    })
+    })?;
+    for (group, status) in KeyGroup::all(all.len() as u16).zip(&mut all) {
+        status.snapshots = snapshots_of(settings, group, &status.state);
+    }
+    Ok(all)
+}
+
+/// As of which slots there are snapshots of a log; `None` without `cluster-snapshots`. Not within a runtime.
+fn snapshots_of(
+    settings: &Settings,
+    group: KeyGroup,
+    state: &StreamState,
+) -> Option<Result<Vec<u64>, String>> {
+    let place = settings.snapshots.clone()?.of_group(group);
+    Some(kept(place, state.incarnation?).map_err(|error| error.to_string()))
+}
+
+/// What is to be said of the snapshots of each log. What else is wrong with these is said elsewhere.
+fn of_snapshots(settings: &Settings) -> Vec<Finding> {
+    if settings.snapshots.is_none() {
+        return Vec::new();
+    }
+    let states = block_on(async {
+        let client = connect(settings).await?;
+        let mut states = Vec::new();
+        for port in ports(&client, &settings.name).await? {
+            states.push((port.stream().to_owned(), port.state().await?));
+        }
+        Ok(states)
+    });
+    let states = states.unwrap_or_default();
+    let mut findings = Vec::new();
+    for (group, (stream, state)) in KeyGroup::all(states.len() as u16).zip(&states) {
+        let mut finding = match snapshots_of(settings, group, state) {
+            Some(Ok(kept)) => audit::of_snapshots(state.first, &kept),
+            Some(Err(error)) => {
+                let remedy = "see cluster-snapshots, and what it needs in the environment";
+                Finding { grade: Grade::Bad, what: format!("snapshots can't be read: {error}"), remedy }
+            }
+            None => continue,
+        };
+        if group != KeyGroup::WHOLE {
+            finding.what = format!("{stream}: {}", finding.what);
+        }
+        findings.push(finding);
+    }
+    findings
 }
 
 /// Everything that can be checked, the worst last. `monitors`: monitoring ports of servers, as HOST:PORT.
 pub fn doctor(settings: &Settings, monitors: &[String]) -> Result<Vec<Finding>, CheckupError> {
-    block_on(async {
+    let mut findings = block_on(async {
         let synced: Vec<(String, bool)> =
             monitors.iter().filter_map(|address| ask_monitor(address)).collect();
         let mut findings = Vec::new();
@@ -116,9 +165,11 @@ pub fn doctor(settings: &Settings, monitors: &[String]) -> Result<Vec<Finding>, 
             Err(CheckupError::Unreachable(_)) => {}
             Err(error) => return Err(error),
         }
-        findings.sort_by_key(|finding| finding.grade);
         Ok(findings)
-    })
+    })?;
+    findings.extend(of_snapshots(settings));
+    findings.sort_by_key(|finding| finding.grade);
+    Ok(findings)
 }
 
 async fn facts_of(settings: &Settings, name: String, synced: &[(String, bool)]) -> ServerFacts {

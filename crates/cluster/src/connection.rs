@@ -68,9 +68,6 @@ pub enum ClusterError {
     /// Groups of keys that are each node's own.
     #[error("cluster-groups needs cluster-keys")]
     Groups,
-    /// Snapshots hold all keys as of one moment of one log.
-    #[error("cluster-snapshots is not possible with cluster-groups")]
-    GroupsAndSnapshots,
     /// Keys of a cluster need both.
     #[error("cluster-keys needs cluster-url and appendonly yes")]
     Keys,
@@ -146,9 +143,6 @@ impl Settings {
         }
         if config.cluster_groups > 1 && !config.cluster_keys {
             return Err(ClusterError::Groups);
-        }
-        if config.cluster_groups > 1 && !config.cluster_snapshots.is_empty() {
-            return Err(ClusterError::GroupsAndSnapshots);
         }
         if !config.cluster_leader.is_empty() {
             let port = config.cluster_leader.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
@@ -422,11 +416,10 @@ mod tests {
         let groups = |keys: bool| {
             of(|config| {
                 (config.cluster_keys, config.appendonly, config.cluster_groups) = (keys, true, 2);
-                config.cluster_snapshots = "file:///snapshots".to_owned();
             })
         };
         assert_eq!(groups(false).unwrap_err(), "cluster-groups needs cluster-keys");
-        assert_eq!(groups(true).unwrap_err(), "cluster-snapshots is not possible with cluster-groups");
+        assert!(groups(true).is_ok());
         let alone = Config { cluster_leader: "a:1".to_owned(), ..Config::default() };
         assert!(matches!(Settings::of(&alone), Err(ClusterError::Leader)));
         for name in ["", "a.b", "a b", "*", &"n".repeat(33)] {

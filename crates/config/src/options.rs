@@ -297,7 +297,7 @@ options! {
     /// The node that leads writes one there whenever the log has grown by a quarter of `cluster-log-size`, reads it back, and removes
     /// from the log only what it holds; a node that lacks that loads it and goes on with the log. Keys, region and address of S3 are
     /// read from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` and what else Amazon's
-    /// tools know). Empty: there are none.
+    /// tools know). With several groups of keys the node that leads one writes those of its group. Empty: there are none.
     cluster_snapshots: String = String::new(),
         Cluster "cluster-snapshots", Kind::Text, Start;
 

@@ -118,6 +118,12 @@ fn show(status: &checkup::Status) -> Result<(), Failure> {
     let leader = if survey.leader.is_empty() { "nobody" } else { &survey.leader };
     println!("frames {}, records {}, skipped {}", survey.position.number, survey.records, survey.skipped);
     println!("term {}, claimed by {leader}", survey.position.term);
+    match &status.snapshots {
+        None => {}
+        Some(Ok(kept)) if kept.is_empty() => println!("snapshots 0"),
+        Some(Ok(kept)) => println!("snapshots {}, as of slots {kept:?}", kept.len()),
+        Some(Err(error)) => println!("snapshots not known: {error}"),
+    }
     Ok(())
 }
 

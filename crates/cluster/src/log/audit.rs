@@ -103,6 +103,20 @@ pub fn of_server(server: &ServerFacts) -> Vec<Finding> {
     findings
 }
 
+/// What is to be said of snapshots, as of these slots, the newest first, of a log that begins with slot `first`.
+pub fn of_snapshots(first: u64, kept: &[u64]) -> Finding {
+    match kept {
+        [newest, ..] if newest + 1 >= first => {
+            good(format!("{} snapshot(s), the newest as of slot {newest}", kept.len()))
+        }
+        [] if first <= 1 => good("no snapshot yet, and nothing is removed from the log".to_owned()),
+        _ => bad(
+            format!("the log begins with slot {first}, and no snapshot goes so far: a new node can't begin"),
+            "look into the log of the node that leads, and put a backup of it in the place of a new node's directory",
+        ),
+    }
+}
+
 /// What is to be said of the stream's settings and numbers.
 pub fn of_stream(state: &StreamState) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -239,6 +253,20 @@ mod tests {
 
     fn grades(findings: &[Finding]) -> Vec<Grade> {
         findings.iter().map(|finding| finding.grade).collect()
+    }
+
+    #[test]
+    fn a_new_node_can_begin_where_nothing_was_removed_or_a_snapshot_goes_as_far_as_the_log_begins() {
+        for (first, kept, expected) in [
+            (1, &[][..], Grade::Good),
+            (0, &[], Grade::Good),
+            (1, &[40, 20], Grade::Good),
+            (41, &[40, 20], Grade::Good),
+            (42, &[40, 20], Grade::Bad),
+            (2, &[], Grade::Bad),
+        ] {
+            assert_eq!(of_snapshots(first, kept).grade, expected, "{first} {kept:?}");
+        }
     }
 
     #[test]

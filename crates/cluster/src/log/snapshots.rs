@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   PREFIX/NAME/INCARNATION/SLOT-xxxxxxxx.snapshot       slots with 20 digits: the names are in their order
+//!   PREFIX/NAME/GROUP/INCARNATION/SLOT-xxxxxxxx.snapshot      of each log, where there are several groups of keys
 //!
 //!   [STERNASN][version u32] ([1][name length u16][name][length u64][bytes])… [0][xxh3 of all before, 128 bits]
 //! ```
@@ -10,6 +11,9 @@
 //! standing, which is `SLOT` or later. It is one object, which is there as a whole or not at all, and counts for the log's trimming
 //! when it was read back from where it was written, every sum compared and every record read. Who looks for one tries them from the
 //! newest on; what is damaged is passed over, and said. So the log keeps what is behind the oldest of those that are kept.
+//!
+//! Each group of keys has snapshots of its own, by its leader, which go as far as its log. One holds all files of that node's journal, with
+//! the keys of other groups; who loads it takes those of the group.
 //!
 //! All of that is a thread's of its own, which asks nothing of the shards. One thing is done at a time.
 
@@ -27,7 +31,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, WriteMultipart};
-use sterna_server::{CopyError, JournalFile, LogSeat, SeatError, witness_of};
+use sterna_server::{CopyError, JournalFile, KeyGroup, LogSeat, SeatError, witness_of};
 use tokio::runtime::{Builder, Runtime};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -54,6 +58,8 @@ const NAME_BYTES_MAX: usize = 64;
 /// Where snapshots are, and where one is put to be read.
 #[derive(Debug, Clone)]
 pub(crate) struct SnapshotSettings {
+    /// The keys, or the group of keys, whose log is meant.
+    group: KeyGroup,
     store: Arc<dyn ObjectStore>,
     /// The directory, if it is one.
     root: Option<PathBuf>,
@@ -80,7 +86,7 @@ pub enum StoreError {
 
 /// Why a snapshot is not written or not read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SnapshotError {
+pub(crate) enum SnapshotError {
     #[error(transparent)]
     Store(#[from] object_store::Error),
     #[error(transparent)]
@@ -102,7 +108,8 @@ impl SnapshotSettings {
             std::fs::create_dir_all(root)?;
             let store = LocalFileSystem::new_with_prefix(root)?.with_fsync(true);
             let (store, root) = (Arc::new(store), Some(PathBuf::from(root)));
-            return Ok(SnapshotSettings { store, root, prefix: name.to_owned(), work });
+            let group = KeyGroup::WHOLE;
+            return Ok(SnapshotSettings { group, store, root, prefix: name.to_owned(), work });
         }
         let place = url.strip_prefix("s3://").ok_or(StoreError::Scheme)?;
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
@@ -112,7 +119,17 @@ impl SnapshotSettings {
         let builder =
             AmazonS3Builder::from_env().with_bucket_name(bucket).with_http_connector(Connector::new()?);
         let prefix = [prefix.trim_matches('/'), name].join("/").trim_matches('/').to_owned();
-        Ok(SnapshotSettings { store: Arc::new(builder.build()?), root: None, prefix, work })
+        let (group, store) = (KeyGroup::WHOLE, Arc::new(builder.build()?));
+        Ok(SnapshotSettings { group, store, root: None, prefix, work })
+    }
+
+    /// The same for one of several groups of keys.
+    pub(crate) fn of_group(mut self, group: KeyGroup) -> SnapshotSettings {
+        if group != KeyGroup::WHOLE {
+            self.prefix = format!("{}/{}", self.prefix, group.index);
+            self.work.add_extension(group.index.to_string());
+        }
+        SnapshotSettings { group, ..self }
     }
 }
 
@@ -175,6 +192,13 @@ fn run(shelf: &Shelf, seat: &LogSeat, asked: &Receiver<Wish>, tell: impl Fn(Came
             Wish::Fetch { incarnation, from } => Came::Fetched(shelf.fetch(incarnation, from)),
         });
     }
+}
+
+/// The slots as of which there are snapshots of a log, the newest first. Waits for the store.
+pub(crate) fn kept(settings: SnapshotSettings, incarnation: u128) -> Result<Vec<u64>, SnapshotError> {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let found = Shelf { settings, runtime }.list(incarnation)?;
+    Ok(found.into_iter().map(|(slot, _)| slot).collect())
 }
 
 struct Shelf {
@@ -269,7 +293,8 @@ impl Shelf {
             let written = io::copy(&mut content.take(bytes), &mut file)?;
             if written < bytes { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
         })?;
-        let witness = witness_of(work)?.ok_or(SnapshotError::Damaged("it is no node's of a cluster"))?;
+        let witness = witness_of(work, self.settings.group)?;
+        let witness = witness.ok_or(SnapshotError::Damaged("it is no node's of this cluster"))?;
         let position = Position::from_witness(&witness).filter(|at| at.number > 0);
         Ok((witness, position.ok_or(SnapshotError::Damaged("how far the log was read can't be read"))?))
     }
@@ -517,6 +542,8 @@ mod tests {
         assert_eq!((directory.prefix.as_str(), directory.root.is_some()), ("chat", true));
         assert_eq!(of("s3://bucket/a/b/").expect("a bucket").prefix, "a/b/chat");
         assert_eq!(of("s3://bucket").expect("a bucket").prefix, "chat");
+        let third = of("s3://bucket").expect("a bucket").of_group(KeyGroup { index: 2, count: 3 });
+        assert_eq!((third.prefix.as_str(), third.work), ("chat/2", folder.path().join("work.2")));
         for url in ["", "/var/lib", "file://relative", "s3://", "gs://bucket"] {
             assert!(of(url).is_err(), "{url}");
         }
