@@ -39,6 +39,21 @@ fn work(server: &Server, command: &[&str], text_at: usize) -> Vec<String> {
     }
 }
 
+/// Under `no` nothing but the waiter's own shard asks whether the record is written.
+#[test]
+fn who_is_served_from_another_shard_is_answered_though_nothing_else_happens() {
+    for policy in ["no", "everysec", "always"] {
+        let server = Server::sterna(2, &["--appendfsync", policy]);
+        let (mut writer, mut waiters) = (server.connect(), Vec::from_iter((0..4).map(|_| server.connect())));
+        for round in 0..200 {
+            let waiter = &mut waiters[round % 4];
+            waiter.send(&["BLPOP", "k", "0"]);
+            writer.request(&["LPUSH", "k", &round.to_string()]);
+            assert_eq!(text_of(&waiter.value(), 1), round.to_string());
+        }
+    }
+}
+
 #[test]
 fn each_element_reaches_one_worker_and_none_is_lost_whichever_shards_they_are_on() {
     const WORKERS: usize = 8;

@@ -98,11 +98,7 @@ impl Shard {
             }
             return;
         };
-        // What answered it, and what it did to a group, is in a record that has been appended by now.
-        if self.durability.journal.is_some() {
-            let last = self.last_record(slot);
-            self.connections[slot].depends_on.note_written_for(last);
-        }
+        self.note_served(slot);
         match answer {
             Answer::Reply(reply) => self.end_block(slot, &reply),
             Answer::Apart(apart) => self.go_on_apart(slot, apart),

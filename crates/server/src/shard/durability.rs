@@ -183,6 +183,17 @@ impl Shard {
         }
     }
 
+    /// The connection, which was blocked, has been served by another: what answers it, and what that did to a group, is in a
+    /// record that has been appended by now.
+    pub(crate) fn note_served(&mut self, slot: usize) {
+        if self.durability.journal.is_some() {
+            let last = self.last_record(slot);
+            self.connections[slot].depends_on.note_written_for(last);
+            // The shard that has appended it writes it at the end of its turn, and wakes nobody.
+            self.durability.has_seen = true;
+        }
+    }
+
     /// Whether the connection's output must wait for the disk; it is then flushed when the disk has it.
     pub(super) fn awaits_disk(&mut self, slot: usize) -> bool {
         let depends_on = self.connections[slot].depends_on;
