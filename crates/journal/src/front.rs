@@ -28,6 +28,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::engine::GivenUp;
 use crate::error::{Error, Refusal};
 use crate::manifest::SnapshotInfo;
+use crate::pen::Kept;
 use crate::policy::{FsyncPolicy, Options};
 use crate::record::{self, FRAME_BYTES, FRAME_PAYLOAD_BYTES_MAX, Kind, MARK_BYTES};
 use crate::segment::Segment;
@@ -128,6 +129,8 @@ pub(crate) struct Front {
     refusal: AtomicU8,
     /// Bytes of what is pending, for `admit`, which takes no lock. Exactness is not needed: it is a limit on memory.
     pending_bytes: AtomicUsize,
+    /// What the pen keeps, and has lent: its to say.
+    pub(crate) kept: Arc<Kept>,
     pending_bytes_max: usize,
     pub(crate) frame_payload_max: usize,
     payload_bytes_max: usize,
@@ -174,6 +177,7 @@ impl Front {
             parked: AtomicU8::new(Parked::Awake as u8),
             refusal: AtomicU8::new(0),
             pending_bytes: AtomicUsize::new(0),
+            kept: Arc::default(),
             pending_bytes_max: options.pending_bytes_max,
             frame_payload_max: options.frame_payload_max.clamp(1, FRAME_PAYLOAD_BYTES_MAX),
             payload_bytes_max: options.payload_bytes_max,
@@ -225,6 +229,13 @@ impl Front {
     #[inline]
     pub(crate) fn has_much(&self) -> bool {
         self.pending_bytes.load(Ordering::Relaxed) > WRITTEN_BY_SHARDS_MAX
+    }
+
+    /// See [`crate::Journal::kept_bytes`].
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let pending_bytes = self.pending_bytes.load(Ordering::Relaxed);
+        let lent_bytes = self.kept.lent_bytes.load(Ordering::Relaxed);
+        pending_bytes.max(lent_bytes) + self.kept.bytes.load(Ordering::Relaxed)
     }
 
     /// See [`crate::Journal::append_with`].

@@ -17,6 +17,8 @@
 //! `pending_bytes_max`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::Lsn;
 use crate::error::Error;
@@ -41,10 +43,20 @@ pub(crate) struct Batch {
     pub(crate) end: u64,
 }
 
+/// Bytes of buffers, for whoever asks without the pen's lock, under which they are written. Relaxed: figures.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Those of the batches that are retained, and the spare one.
+    pub(crate) bytes: AtomicUsize,
+    /// The one that the front has got for what comes next.
+    pub(crate) lent_bytes: AtomicUsize,
+}
+
 pub(crate) struct Pen {
     pub(crate) active: ActiveSegment,
     /// Every record above `durable`, and those before it that a failed write could still spoil; oldest first.
     pub(crate) retained: VecDeque<Batch>,
+    kept: Arc<Kept>,
     /// Last record taken from the front.
     pub(crate) taken: Lsn,
     pub(crate) written: Lsn,
@@ -75,12 +87,19 @@ pub(crate) enum Wrote {
 }
 
 impl Pen {
-    pub(crate) fn new(active: ActiveSegment, retained: VecDeque<Batch>, last: Lsn, options: &Options) -> Pen {
-        Pen {
+    pub(crate) fn new(
+        active: ActiveSegment,
+        retained: VecDeque<Batch>,
+        last: Lsn,
+        options: &Options,
+        kept: Arc<Kept>,
+    ) -> Pen {
+        let pen = Pen {
             mark_due: Some(active.bytes),
             synced_to: active.bytes,
             active,
             retained,
+            kept,
             taken: last,
             written: last,
             unsynced_bytes: 0,
@@ -89,7 +108,9 @@ impl Pen {
             unsynced_bytes_max: options.unsynced_bytes_max,
             zero_ahead_bytes: options.zero_ahead_bytes,
             spare: Vec::new(),
-        }
+        };
+        pen.count_retained();
+        pen
     }
 
     /// Writes everything that is pending. A failure is kept in `failure`, and the engine is to be woken.
@@ -97,9 +118,9 @@ impl Pen {
         if self.has_failed || self.unsynced_bytes >= self.unsynced_bytes_max.saturating_mul(2) {
             return Wrote::NotNow;
         }
-        let taken = front.take(std::mem::take(&mut self.spare));
+        let taken = front.take(self.lend_spare());
         if taken.frames.len() == MARK_BYTES {
-            self.spare = taken.frames;
+            self.keep_spare(taken.frames);
             return Wrote::Nothing;
         }
         let is_first = self.unsynced_bytes == 0;
@@ -120,7 +141,7 @@ impl Pen {
         let first = self.taken.next();
         self.taken = last;
         self.unsynced_bytes += frames.len();
-        self.retained.push_back(Batch { frames, first, last, end: u64::MAX });
+        self.retain(Batch { frames, first, last, end: u64::MAX });
         #[cfg(any(test, feature = "simulation"))]
         if Planted::SyncBeforeWrite.is_active() {
             self.active.sync()?;
@@ -151,8 +172,38 @@ impl Pen {
         let Some(batch) = self.retained.back_mut() else { return };
         if batch.frames.len() < batch.frames.capacity() / 4 {
             let exact = batch.frames.as_slice().to_vec();
-            self.spare = std::mem::replace(&mut batch.frames, exact);
+            let exact_bytes = exact.capacity();
+            let large = std::mem::replace(&mut batch.frames, exact);
+            self.kept.bytes.fetch_add(exact_bytes, Relaxed);
+            self.kept.bytes.fetch_sub(large.capacity(), Relaxed);
+            self.keep_spare(large);
         }
+    }
+
+    fn retain(&mut self, batch: Batch) {
+        self.kept.bytes.fetch_add(batch.frames.capacity(), Relaxed);
+        self.retained.push_back(batch);
+    }
+
+    /// Keeps a buffer for a later batch.
+    fn keep_spare(&mut self, frames: Vec<u8>) {
+        self.kept.bytes.fetch_add(frames.capacity(), Relaxed);
+        self.kept.bytes.fetch_sub(self.spare.capacity(), Relaxed);
+        self.spare = frames;
+    }
+
+    /// The buffer for what comes next.
+    fn lend_spare(&mut self) -> Vec<u8> {
+        let spare = std::mem::take(&mut self.spare);
+        self.kept.bytes.fetch_sub(spare.capacity(), Relaxed);
+        self.kept.lent_bytes.store(spare.capacity(), Relaxed);
+        spare
+    }
+
+    /// Counts anew what is retained, after a change of more than its ends.
+    pub(crate) fn count_retained(&self) {
+        let retained: usize = self.retained.iter().map(|batch| batch.frames.capacity()).sum();
+        self.kept.bytes.store(retained + self.spare.capacity(), Relaxed);
     }
 
     /// Writes a sync mark on its own.
@@ -175,8 +226,9 @@ impl Pen {
         let page = offset - offset % PAGE_BYTES;
         while self.retained.front().is_some_and(|batch| batch.last <= lsn && batch.end <= page) {
             let frames = self.retained.pop_front().expect("there is a front").frames;
+            self.kept.bytes.fetch_sub(frames.capacity(), Relaxed);
             if frames.capacity() > self.spare.capacity() && frames.capacity() <= SPARE_BYTES_MAX {
-                self.spare = frames;
+                self.keep_spare(frames);
             }
         }
         self.count_unsynced(lsn);
@@ -190,11 +242,12 @@ impl Pen {
 
     /// Takes what is pending, as if its write had failed.
     pub(crate) fn take_unwritten(&mut self, front: &Front) {
+        self.kept.lent_bytes.store(0, Relaxed);
         let taken = front.take(Vec::new());
         if taken.frames.len() > MARK_BYTES {
             let first = self.taken.next();
             self.taken = taken.last;
-            self.retained.push_back(Batch { frames: taken.frames, first, last: taken.last, end: u64::MAX });
+            self.retain(Batch { frames: taken.frames, first, last: taken.last, end: u64::MAX });
         }
     }
 
@@ -227,6 +280,7 @@ impl Pen {
     pub(crate) fn follow(&mut self, next: ActiveSegment, ends: VecDeque<u64>) {
         // The old segment is never written to again, so no page of it is in danger.
         self.retained.retain(|batch| batch.first >= next.base);
+        self.count_retained();
         for (batch, end) in self.retained.iter_mut().zip(ends) {
             batch.end = end;
         }

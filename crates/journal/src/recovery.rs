@@ -313,7 +313,7 @@ impl Recovered {
         *front.segments.lock() = segments;
         let newest = station.disk.list().map_err(Error::io("list the directory of", LOCK))?;
         let snapshots = newest.iter().filter_map(|name| snapshot_number(name)).max().unwrap_or(0);
-        let pen = Pen::new(active, retained, report.last, &station.options);
+        let pen = Pen::new(active, retained, report.last, &station.options, Arc::clone(&front.kept));
         Ok(Engine::new(station, front, notify, manifest, pen, snapshots))
     }
 }

@@ -198,6 +198,11 @@ impl Journal {
         self.front.set_policy(policy);
     }
 
+    /// Bytes of records in memory: what waits to be written, and what is kept until no failed write can reach it any more.
+    pub fn kept_bytes(&self) -> usize {
+        self.front.kept_bytes()
+    }
+
     /// What the journal knows about itself.
     pub fn stats(&self) -> Stats {
         self.front.stats.lock().clone()

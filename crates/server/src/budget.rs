@@ -16,12 +16,17 @@
 //! bytes of their records, and what the thread that frees large values has yet to free. Else ever more keys would go for
 //! memory that is there.
 //!
+//! What the journal keeps of records in memory doesn't count: it is as much as was written in a second, and removing keys would
+//! not make it less, but more.
+//!
 //! Cost: nothing without a limit; below it an atomic subtraction for each command that may add memory.
 //! Source: which commands are refused (`denyoom`), and that a write is judged before it runs, is Redis's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use sterna_journal::Journal;
 
 /// What a command is taken to add beside the bytes of its arguments: a record, its place in a table, an effect.
 const COMMAND_BYTES: usize = 256;
@@ -39,8 +44,7 @@ pub(crate) struct MemoryUse {
     pub(crate) peak_bytes: usize,
 }
 
-/// See the module. Every field is a number that stands for itself, so all accesses are relaxed.
-#[derive(Debug)]
+/// See the module. Every number stands for itself, so all accesses are relaxed.
 pub(crate) struct MemoryBudget {
     /// `maxmemory`; 0 is no limit.
     max_bytes: AtomicU64,
@@ -50,6 +54,8 @@ pub(crate) struct MemoryBudget {
     dead_bytes: Box<[Arc<AtomicUsize>]>,
     /// What is handed over to be freed, and is not yet.
     pending_bytes: Arc<AtomicUsize>,
+    /// Set when the journal is opened.
+    journal: OnceLock<Arc<Journal>>,
     /// What may be added before the next reading.
     allowance: AtomicI64,
     /// The last reading was above the limit.
@@ -77,6 +83,7 @@ impl MemoryBudget {
             evicts: AtomicBool::new(evicts),
             dead_bytes,
             pending_bytes,
+            journal: OnceLock::new(),
             allowance: AtomicI64::new(0),
             is_over: AtomicBool::new(false),
             may_have_shrunk: AtomicBool::new(false),
@@ -131,8 +138,19 @@ impl MemoryBudget {
         Some(used_bytes.saturating_sub(max_bytes) + room)
     }
 
+    /// The journal, of whose memory nothing counts from now on.
+    pub(crate) fn leave_out(&self, journal: &Arc<Journal>) {
+        self.journal.get_or_init(|| Arc::clone(journal));
+    }
+
+    /// Memory in use that doesn't count, whatever the policy.
+    pub(crate) fn not_counted_bytes(&self) -> usize {
+        self.journal.get().map_or(0, |journal| journal.kept_bytes())
+    }
+
     /// Of memory in use, what counts.
     fn held_bytes(&self, used_bytes: usize) -> usize {
+        let used_bytes = used_bytes.saturating_sub(self.not_counted_bytes());
         if !self.evicts.load(Relaxed) {
             return used_bytes;
         }

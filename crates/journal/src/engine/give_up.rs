@@ -47,6 +47,7 @@ impl Engine {
                 given_up.lost.extend(payloads.into_iter().filter(|payload| !payload.is_empty()));
             }
         }
+        pen.count_retained();
         pen.make_unreadable(end);
         self.front.set_given_up(safe, pen.taken);
         self.snapshots_void_to = self.snapshots;

@@ -193,5 +193,6 @@ pub(super) fn begin(server: &Arc<Server>, journal: Journal) -> Arc<Journal> {
     if server.persistence.opened.set(Arc::clone(&journal)).is_err() {
         unreachable!("a server begins one journal");
     }
+    server.memory.leave_out(&journal);
     journal
 }

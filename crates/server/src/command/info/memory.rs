@@ -34,9 +34,10 @@ pub(super) fn memory(sheet: &mut Sheet, call: &mut Call<'_>) {
     fragmentation(sheet, "rss_overhead", resident, allocator.resident);
     sheet.field("mem_fragmentation_ratio", Ratio(resident, used.used_bytes));
     sheet.field("mem_fragmentation_bytes", resident as i64 - used.used_bytes as i64);
-    sheet.field("mem_not_counted_for_evict", 0);
+    sheet.field("mem_not_counted_for_evict", call.server().memory.not_counted_bytes());
     sheet.field("mem_clients_slaves", 0);
     sheet.field("mem_clients_normal", clients_bytes(call));
+    sheet.field("mem_aof_buffer", call.server().memory.not_counted_bytes());
     sheet.field("mem_allocator", if allocator.allocated == 0 { "libc" } else { "jemalloc" });
 }
 

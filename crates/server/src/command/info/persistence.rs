@@ -62,7 +62,7 @@ fn journal_fields(sheet: &mut Sheet, journal: &Journal) {
     sheet.field("aof_current_size", now);
     sheet.field("aof_base_size", base);
     sheet.field("aof_pending_rewrite", 0);
-    sheet.field("aof_buffer_length", stats.unsynced_bytes);
+    sheet.field("aof_buffer_length", journal.kept_bytes());
     sheet.field("aof_pending_bio_fsync", 0);
     sheet.field("aof_delayed_fsync", 0);
     sheet.field("journal_last_lsn", journal.last_lsn());
