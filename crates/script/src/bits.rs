@@ -23,12 +23,12 @@ pub(crate) fn library(lua: &Lua) -> mlua::Result<Table> {
     Ok(bit)
 }
 
-/// A number modulo 2³², rounded to the nearest integer, ties to even.
+/// A number modulo 2³², rounded to the nearest integer, ties to even; beyond ±2⁵¹ whatever the sum's lower half then is, as
+/// in LuaBitOp.
 fn bits(number: f64) -> u32 {
-    if !number.is_finite() {
-        return 0;
-    }
-    number.round_ties_even().rem_euclid(4_294_967_296.0) as u32
+    /// 1.5 × 2⁵²: the unit of the sum's last bit is 1.
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    (number + SHIFT).to_bits() as u32
 }
 
 fn argument(lua: &Lua, args: &MultiValue, at: usize, name: &str) -> mlua::Result<u32> {

@@ -502,6 +502,8 @@ impl Decoding<'_> {
             b':' => Token::Colon,
             b',' => Token::Comma,
             b'"' => return self.string(at),
+            // A C string ends here.
+            0 => return (Token::End, at),
             _ => return (self.word(), at),
         };
         self.at += 1;
@@ -606,7 +608,7 @@ impl Decoding<'_> {
 /// `inf`, `nan`, `+1` and their like, which C's `strtod` reads.
 fn is_odd_number(rest: &[u8]) -> bool {
     let lower = |word: &[u8]| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    lower(b"inf") || lower(b"nan")
+    lower(b"inf") || lower(b"nan") || rest[0] == b'+'
 }
 
 /// What `decode_invalid_numbers(false)` refuses: hexadecimal, infinities, leading zeros.
@@ -633,16 +635,12 @@ fn number_prefix(rest: &[u8]) -> Option<(f64, usize)> {
         return Some((signed(f64::INFINITY), sign + 3));
     }
     if lower(b"nan") {
-        return Some((signed(f64::NAN), sign + 3));
+        return Some((signed(f64::NAN), sign + 3 + nan_letters(&body[3..])));
     }
-    if lower(b"0x") {
-        let digits = body[2..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        if digits > 0 {
-            let value = body[2..2 + digits].iter().fold(0.0, |value, &digit| {
-                value * 16.0 + f64::from((digit as char).to_digit(16).unwrap_or(0))
-            });
-            return Some((signed(value), sign + 2 + digits));
-        }
+    if lower(b"0x")
+        && let Some((value, len)) = hexadecimal(&body[2..])
+    {
+        return Some((signed(value), sign + 2 + len));
     }
     let whole = body.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let mut len = whole;
@@ -665,3 +663,47 @@ fn number_prefix(rest: &[u8]) -> Option<(f64, usize)> {
     let text = std::str::from_utf8(&rest[..sign + len]).ok()?;
     Some((text.parse().ok()?, sign + len))
 }
+
+/// How long the letters in parentheses are that may stand behind `nan`.
+fn nan_letters(rest: &[u8]) -> usize {
+    let Some(letters) = rest.strip_prefix(b"(") else { return 0 };
+    let len = letters.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || byte == b'_').count();
+    if letters.get(len) == Some(&b')') { len + 2 } else { 0 }
+}
+
+/// The number that hexadecimal digits are, with a fraction and a power of two if they have them, and their length.
+fn hexadecimal(digits: &[u8]) -> Option<(f64, usize)> {
+    let (mut value, mut len, mut count, mut point) = (0.0, 0, 0, None);
+    for &byte in digits {
+        match (byte as char).to_digit(16) {
+            Some(digit) => {
+                value = value * 16.0 + f64::from(digit);
+                count += 1;
+            }
+            None if byte == b'.' && point.is_none() => point = Some(len),
+            None => break,
+        }
+        len += 1;
+    }
+    if count == 0 {
+        return None;
+    }
+    let behind = point.map_or(0, |point| len - point - 1);
+    let mut power = 0i32;
+    if matches!(digits.get(len), Some(b'p' | b'P')) {
+        let text = &digits[len + 1..];
+        let sign = usize::from(matches!(text.first(), Some(b'-' | b'+')));
+        let more = text[sign..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if more > 0 {
+            let least = text[sign..sign + more].iter().fold(0i32, |power, &digit| {
+                power.saturating_mul(10).saturating_add(i32::from(digit - b'0')).min(POWER_MAX)
+            });
+            power = if text[0] == b'-' { -least } else { least };
+            len += 1 + sign + more;
+        }
+    }
+    Some((value * 2f64.powi(power - 4 * behind as i32), len))
+}
+
+/// A power of two beyond which every number is infinite or 0, also one of many digits.
+const POWER_MAX: i32 = 1 << 20;

@@ -110,11 +110,16 @@ fn arguments(stack: &Stack<'_>, request: &mut ArgsBuilder) -> Result<(), &'stati
     Ok(())
 }
 
+/// Whole numbers up to this are written with all their digits, as Redis writes them: 2⁶².
+const WHOLE_MAX: f64 = 4_611_686_018_427_387_904.0;
+
 fn push_number(request: &mut ArgsBuilder, number: f64) {
     let whole = number as i64;
-    // Not for -0, nor for 2⁶³, which is cut.
-    if (whole as f64).to_bits() == number.to_bits() && whole != i64::MAX {
+    if whole as f64 == number && number.abs() <= WHOLE_MAX {
         return request.push_arg(itoa::Buffer::new().format(whole).as_bytes());
+    }
+    if number.is_nan() && number.is_sign_negative() {
+        return request.push_arg(b"-nan");
     }
     // As a reply has it: the fewest digits that read back as the same number.
     let mut reply = Vec::new();

@@ -8,7 +8,7 @@ use sterna_script::{Host, Level, Verdict};
 
 use super::Permit;
 use crate::command::Failure;
-use crate::command::table::{Row, Runs, runs, table};
+use crate::command::table::{Row, Runs, Unresolved, runs, table};
 use crate::connection::fieldsets::Fieldsets;
 use crate::connection::state::ConnectionRef;
 use crate::partitions::{Held, Indices};
@@ -230,20 +230,22 @@ impl Failed {
     }
 }
 
-fn resolve(shard: &mut Shard, args: Args<'_>) -> Result<&'static Row, Failed> {
-    use crate::command::table::Unresolved;
+fn resolve(shard: &mut Shard, args: Args<'_>) -> Result<&'static Row, Unresolved> {
     let renames = &shard.server.renames;
-    let resolved = if renames.is_empty() {
+    if renames.is_empty() {
         shard.recent_rows.resolve(table(), args.len(), |at| args.get(at))
     } else {
         renames.resolve(table(), args)
-    };
-    resolved.map_err(|unresolved| match unresolved {
-        Unresolved::Arity(_) => Failed::of("ERR Wrong number of args calling Redis command from script"),
-        Unresolved::Command | Unresolved::Subcommand(_) => {
-            Failed::of("ERR Unknown Redis command called from script")
-        }
-    })
+    }
+}
+
+impl From<Unresolved> for Failed {
+    fn from(unresolved: Unresolved) -> Failed {
+        Failed::of(match unresolved {
+            Unresolved::Arity(_) => "ERR Wrong number of args calling Redis command from script",
+            Unresolved::Command | Unresolved::Subcommand(_) => "ERR Unknown Redis command called from script",
+        })
+    }
 }
 
 impl Host for Guest<'_, '_> {
@@ -259,8 +261,12 @@ impl Host for Guest<'_, '_> {
     }
 
     fn is_allowed(&mut self, args: Args<'_>) -> Result<bool, &'static str> {
-        let Ok(row) = resolve(self.shard, args) else {
-            return Err("ERR Invalid command passed to redis.acl_check_cmd()");
+        // Whether it has as many arguments as it takes is not asked.
+        let row = match resolve(self.shard, args) {
+            Ok(row) | Err(Unresolved::Arity(row)) => row,
+            Err(Unresolved::Command | Unresolved::Subcommand(_)) => {
+                return Err("ERR Invalid command passed to redis.acl_check_cmd()");
+            }
         };
         let user = &self.shard.connections[self.slot].user;
         Ok(user.as_ref().is_none_or(|user| {
