@@ -44,7 +44,7 @@ impl Value for MemoryShare {
     fn assign(&mut self, words: &[&[u8]], _: Kind, _: Phase) -> Result<(), ValueError> {
         let word = only(words)?;
         *self = if let Some(bytes) = memory(word) {
-            let bytes = i64::try_from(bytes).map_err(|_| ValueError::MemoryTooLarge)?;
+            let bytes = i64::try_from(bytes).map_err(|_| ValueError::NotUnsigned)?;
             MemoryShare::Bytes(bytes.unsigned_abs())
         } else {
             let percent =

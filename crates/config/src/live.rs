@@ -66,29 +66,29 @@ impl Config {
     ///
     /// Names are checked before any value, as in Redis. Nothing takes effect: that is the caller's to do.
     pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError> {
-        let mut rows: Vec<&OptionRow> = Vec::new();
+        let mut rows: Vec<(&'static str, &OptionRow)> = Vec::new();
         for (name, _) in pairs {
             let spelt = || String::from_utf8_lossy(name).into_owned();
-            let row = OptionRow::named(name).filter(|row| row.change != Change::Line);
-            let row = row.ok_or_else(|| SetError::Unknown(spelt()))?;
+            let found = OptionRow::found(name).filter(|(_, row)| row.change != Change::Line);
+            let (name, row) = found.ok_or_else(|| SetError::Unknown(spelt()))?;
             match row.change {
                 Change::Start => return Err(SetError::Immutable(spelt())),
                 Change::Protected => return Err(SetError::Protected(spelt())),
                 Change::RunTime | Change::Line => {}
             }
-            if rows.iter().any(|earlier| earlier.name == row.name) {
+            if rows.iter().any(|(_, earlier)| earlier.name == row.name) {
                 return Err(SetError::Duplicate(spelt()));
             }
-            rows.push(row);
+            rows.push((name, row));
         }
         let mut changed = self.clone();
-        for (row, (_, value)) in rows.into_iter().zip(pairs) {
+        for ((name, row), (_, value)) in rows.into_iter().zip(pairs) {
             let words: Vec<&[u8]> = if row.kind.takes_several() {
                 value.split(|&byte| byte == b' ').collect()
             } else {
                 vec![value]
             };
-            let failed = |error| SetError::Value { name: row.name, error };
+            let failed = |error| SetError::Value { name, error };
             row.assign(&mut changed, &words, Phase::Set).map_err(failed)?;
         }
         changed.clamp();
@@ -192,6 +192,18 @@ mod tests {
             (
                 &["maxmemory", "18446744073709551615"],
                 failed("maxmemory", "argument must be greater or equal to 0"),
+            ),
+            (
+                &["set-max-intset-entries", "-1"],
+                failed("set-max-intset-entries", "argument must be greater or equal to 0"),
+            ),
+            (
+                &["HASH-MAX-ziplist-entries", "x"],
+                failed("hash-max-ziplist-entries", "argument couldn't be parsed into an integer"),
+            ),
+            (
+                &["set-max-listpack-value", "1kb"],
+                failed("set-max-listpack-value", "argument couldn't be parsed into an integer"),
             ),
             (&["protected-mode", "maybe"], failed("protected-mode", "argument must be 'yes' or 'no'")),
             (

@@ -389,7 +389,7 @@ options! {
 
     /// Keys that are remembered for those who cache what they have read (CLIENT TRACKING); 0: any number.
     tracking_table_max_keys: u64 = 1_000_000,
-        Clients "tracking-table-max-keys", int(0, i64::MAX, "keys"), RunTime;
+        Clients "tracking-table-max-keys", count("keys"), RunTime;
 
     /// Channels that remember: what PUBLISH sends to a channel that `PATTERN` matches is kept in a stream as well, the latest
     /// `maxlen` messages of each channel, none older than `maxage` seconds when the next one comes. The stream is the key
@@ -416,7 +416,7 @@ options! {
     databases: u32 = 16,
         Data "databases", int(1, 255, "databases"), Start;
 
-    /// Memory above which commands that need more are refused; 0 is no limit.
+    /// Memory above which commands that need more are refused; 0 is no limit. What the journal keeps of records doesn't count.
     maxmemory: u64 = 0,
         Data "maxmemory", unsigned_memory(0), RunTime;
 
@@ -495,7 +495,7 @@ options! {
 
     /// Fields up to which a hash is packed into one allocation.
     hash_max_listpack_entries: u64 = 512,
-        Data "hash-max-listpack-entries", int(0, i64::MAX, "fields"), RunTime;
+        Data "hash-max-listpack-entries", count("fields"), RunTime;
 
     /// Length of names and values up to which a hash is packed.
     hash_max_listpack_value: u64 = 64,
@@ -503,19 +503,19 @@ options! {
 
     /// Members up to which a set of integers is kept sorted in one allocation.
     set_max_intset_entries: u64 = 512,
-        Data "set-max-intset-entries", int(0, i64::MAX, "members"), RunTime;
+        Data "set-max-intset-entries", count("members"), RunTime;
 
     /// Members up to which a set is packed into one allocation.
     set_max_listpack_entries: u64 = 128,
-        Data "set-max-listpack-entries", int(0, i64::MAX, "members"), RunTime;
+        Data "set-max-listpack-entries", count("members"), RunTime;
 
     /// Length of members up to which a set is packed.
     set_max_listpack_value: u64 = 64,
-        Data "set-max-listpack-value", unsigned_memory(0), RunTime;
+        Data "set-max-listpack-value", count("bytes"), RunTime;
 
     /// Members up to which a sorted set is packed into one allocation.
     zset_max_listpack_entries: u64 = 128,
-        Data "zset-max-listpack-entries", int(0, i64::MAX, "members"), RunTime;
+        Data "zset-max-listpack-entries", count("members"), RunTime;
 
     /// Length of members up to which a sorted set is packed.
     zset_max_listpack_value: u64 = 64,
@@ -656,6 +656,10 @@ const INT: i64 = i32::MAX as i64;
 
 const fn int(min: i64, max: i64, unit: &'static str) -> Kind {
     Kind::Int { min, max, unit }
+}
+
+const fn count(unit: &'static str) -> Kind {
+    Kind::Count { unit }
 }
 
 const fn memory(min: u64) -> Kind {
@@ -833,9 +837,15 @@ const FORMER: &[(&str, &str)] = &[
 impl OptionRow {
     /// The row of this name, or of one that it had once, in any case.
     pub fn named(name: &[u8]) -> Option<&'static OptionRow> {
+        OptionRow::found(name).map(|(_, row)| row)
+    }
+
+    /// As [`OptionRow::named`], with the name that it was found by.
+    pub(super) fn found(name: &[u8]) -> Option<(&'static str, &'static OptionRow)> {
         let former = FORMER.iter().find(|(former, _)| former.as_bytes().eq_ignore_ascii_case(name));
-        let name = former.map_or(name, |(_, name)| name.as_bytes());
-        OPTIONS.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+        let now = former.map_or(name, |(_, name)| name.as_bytes());
+        let row = OPTIONS.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(now))?;
+        Some((former.map_or(row.name, |(former, _)| former), row))
     }
 
     /// Every name of every row, the former ones last.
@@ -927,6 +937,7 @@ mod tests {
         for row in OPTIONS {
             let bounds = match row.kind {
                 Kind::Int { min, max, .. } => [min.to_string(), max.to_string()],
+                Kind::Count { .. } => ["0".to_owned(), i64::MAX.to_string()],
                 Kind::Memory { min, .. } => [min.to_string(), i64::MAX.to_string()],
                 _ => continue,
             };

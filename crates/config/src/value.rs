@@ -22,6 +22,11 @@ pub enum Kind {
         /// What it counts: `seconds`, `connections` …
         unit: &'static str,
     },
+    /// A whole number from 0 on. Redis holds it in an unsigned number, which shows in the error for one below 0.
+    Count {
+        /// What it counts.
+        unit: &'static str,
+    },
     /// Bytes, with the units `k kb m mb g gb`.
     Memory {
         /// Smallest, in bytes.
@@ -58,6 +63,7 @@ impl fmt::Display for Kind {
             Kind::YesNo => f.write_str("yes or no"),
             Kind::Int { min, max: i64::MAX, unit } => write!(f, "{unit}, from {min}"),
             Kind::Int { min, max, unit } => write!(f, "{unit}, {min} to {max}"),
+            Kind::Count { unit } => write!(f, "{unit}, from 0"),
             Kind::Memory { min: 0, .. } => f.write_str("bytes"),
             Kind::Memory { min, .. } => write!(f, "bytes, from {min}"),
             Kind::MemoryOrPercent => f.write_str("bytes, or percent"),
@@ -109,9 +115,9 @@ pub enum ValueError {
     /// See the text.
     #[error("percentage argument must be less or equal to {0}")]
     PercentTooLarge(u64),
-    /// A memory value that no signed 64-bit number holds.
+    /// A number below 0, or a memory value that no signed 64-bit number holds.
     #[error("argument must be greater or equal to 0")]
-    MemoryTooLarge,
+    NotUnsigned,
     /// See the text.
     #[error("argument couldn't be parsed as an octal number")]
     NotOctal,
@@ -244,11 +250,15 @@ fn number(word: &[u8], kind: Kind) -> Result<i128, ValueError> {
         Kind::Int { min, max, .. } => {
             (i128::from(integer(word).ok_or(ValueError::NotInteger)?), i128::from(min), i128::from(max))
         }
+        Kind::Count { .. } => match integer(word).ok_or(ValueError::NotInteger)? {
+            ..0 => return Err(ValueError::NotUnsigned),
+            number => (i128::from(number), 0, i128::from(i64::MAX)),
+        },
         Kind::Memory { min, unsigned } => {
             let bytes = i128::try_from(memory(word).ok_or(ValueError::NotMemory)?).unwrap_or(i128::MAX);
             let max = i128::from(i64::MAX);
             if unsigned && bytes > max {
-                return Err(ValueError::MemoryTooLarge);
+                return Err(ValueError::NotUnsigned);
             }
             (bytes, i128::from(min), max)
         }
