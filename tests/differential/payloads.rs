@@ -18,7 +18,58 @@ struct Case {
 
 const HASH_LOOKS: &[&str] = &["TYPE k", "HGETALL k", "HPEXPIRETIME k FIELDS 3 a b n:7"];
 
+/// What every type is looked at by: the digest is of all that the value is.
+const LOOKS: &[&str] = &["TYPE k", "DEBUG DIGEST-VALUE k"];
+const STREAM_LOOKS: &[&str] = &["XRANGE k - +", "XPENDING k g", "XLEN k"];
+
+const fn case(setup: &'static [&'static str]) -> Case {
+    Case { setup, looks: LOOKS, redis_only: false }
+}
+
 const CASES: &[Case] = &[
+    case(&["SET k 9223372036854775807"]),
+    case(&["SET k short"]),
+    case(&["SETRANGE k 5000 end"]),
+    case(&["PFADD k a b c d e f g"]),
+    case(&[
+        "PFADD k a b c",
+        "CONFIG SET hll-sparse-max-bytes 0",
+        "PFADD k d",
+        "CONFIG SET hll-sparse-max-bytes 3000",
+    ]),
+    case(&["RPUSH k a 1 -70000 0123456789012345678901234567890123456789012345678901234567890123456789"]),
+    case(&[
+        "CONFIG SET list-max-listpack-size 2",
+        "RPUSH k a b c d e f 1 2 3 01",
+        "CONFIG SET list-max-listpack-size -2",
+    ]),
+    case(&["SETRANGE s 9000 end", "RPUSH k a", "LINSERT k BEFORE a x", "SORT k ALPHA GET s GET # STORE k"]),
+    case(&["SADD k 1 2 -3"]),
+    case(&["SADD k 1 2 70000 9223372036854775807"]),
+    case(&["SADD k 1 2 a"]),
+    case(&["SADD k 1 0123456789012345678901234567890123456789012345678901234567890123456789"]),
+    case(&["ZADD k 1 a 0 b -0 c 1.5 d inf e -inf f 1e300 g 3e-7 h 9007199254740993 i"]),
+    // Large for the sake of one member, with a score that a small one would not keep.
+    case(&[
+        "ZADD k -0 a 0 b inf c 1.5 0123456789012345678901234567890123456789012345678901234567890123456789",
+    ]),
+    case(&[
+        "CONFIG SET zset-max-listpack-entries 3",
+        "ZADD k -1 a 0 b 1 c inf d",
+        "CONFIG SET zset-max-listpack-entries 128",
+    ]),
+    case(&["GEOADD k 13.361389 38.115556 Palermo 15.087269 37.502669 Catania"]),
+    Case {
+        setup: &[
+            "XADD k 1-1 a b",
+            "XADD k 1-2 a c",
+            "XADD k 2-0 d e f g",
+            "XGROUP CREATE k g 0",
+            "XDEL k 1-2",
+        ],
+        looks: STREAM_LOOKS,
+        redis_only: false,
+    },
     Case { setup: &["HSET k a 1 b two n:7 -70000"], looks: HASH_LOOKS, redis_only: false },
     Case {
         setup: &["HSET k a 0123456789012345678901234567890123456789012345678901234567890123456789 b 2"],
@@ -54,10 +105,11 @@ fn payloads_are_restored_crosswise() {
     if !reference_is_at_least(8) {
         return;
     }
-    let (sterna, redis) = (Server::sterna(1, &[]), Launch::reference().start());
+    const DEBUG: &[&str] = &["--enable-debug-command", "yes"];
+    let (sterna, redis) = (Server::sterna(1, DEBUG), Launch::reference().args(DEBUG).start());
     exchange(&sterna, &redis, |_| true);
     exchange(&redis, &sterna, |_| true);
-    match Launch::valkey().map(Launch::start) {
+    match Launch::valkey().map(|valkey| valkey.args(DEBUG).start()) {
         Some(valkey) => {
             exchange(&sterna, &valkey, |case| !case.redis_only);
             exchange(&valkey, &sterna, |_| true);

@@ -240,9 +240,25 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "closest-digits",
-        redis: "prints a double whose two shortest forms are equally near with either last digit (`1095443690871644.75` as …4.7)",
-        sterna: "prints the even one (…4.8)",
+        redis: "prints a double whose two shortest forms are equally near with either last digit (`1095443690871644.75` as …4.7), \
+                and one in a thousand with a digit more than it needs (`-311.1553995126242` as …2417)",
+        sterna: "prints the even one (…4.8), and the fewest digits that read back as the same number",
         reason: "Both read back as the same number; its printer is the language's own.",
+    },
+    Difference {
+        name: "ready-key",
+        redis: "runs a blocked command anew when one of its keys gets what it waits for: an earlier key that has got another type \
+                meanwhile makes it an error; and what `SORT STORE`, `ZUNIONSTORE` and their kin put in the place of a value of \
+                another type wakes nobody",
+        sterna: "serves it from the key that got it, however it came there",
+        reason: "Who waits gets what there is as soon as it is there, and no other key's lock is taken for it.",
+    },
+    Difference {
+        name: "expired-first",
+        redis: "deletes the destination of `SUNIONSTORE`, `ZRANGESTORE`, `SORT STORE` and their kin, where the result is empty, \
+                without asking whether its time is over: the event is `del`",
+        sterna: "has it expire first: the event is `expired`",
+        reason: "No command ever sees a key whose time is over.",
     },
     Difference {
         name: "listpackex-early",

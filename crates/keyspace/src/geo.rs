@@ -77,7 +77,9 @@ impl Place {
 
     /// The middle of the cell that a score is.
     pub(crate) fn of_score(score: f64) -> Place {
-        let area = Cell { bits: score as u64, step: STEP_MAX }.area();
+        // No place has a negative score; one is cast as a signed number, as Redis does.
+        let bits = if score < 0.0 { score as i64 as u64 } else { score as u64 };
+        let area = Cell { bits, step: STEP_MAX }.area();
         let longitude = middle(area.west, area.east).clamp(-LONGITUDE_MAX, LONGITUDE_MAX);
         let latitude = middle(area.south, area.north).clamp(-LATITUDE_MAX, LATITUDE_MAX);
         Place { longitude, latitude }

@@ -207,8 +207,10 @@ fn compare((one, element): &(Weight, Vec<u8>), (other, other_element): &(Weight,
     }
 }
 
-/// The number that decides an element's place; nothing is 0, and what is too large is infinite.
+/// The number that decides an element's place; nothing is 0, and what is too large is infinite. It ends at a zero byte, as
+/// in Redis.
 fn number(text: &[u8]) -> Option<f64> {
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     if text.is_empty() {
         return Some(0.0);
     }

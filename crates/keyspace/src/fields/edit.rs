@@ -48,6 +48,7 @@ impl Hash {
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
         expiry: Expiry,
     ) -> usize {
+        self.make_room(fields.clone().count(), edits.limits);
         let may_have_due = self.view().may_have_due(edits.now_ms);
         let (mut added, mut count) = (0, 0);
         for (name, value) in fields.clone() {

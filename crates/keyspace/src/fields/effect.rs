@@ -111,6 +111,7 @@ impl Hash {
         if fields.is_empty() {
             return None;
         }
+        self.make_room(fields.len(), limits);
         for (name, value) in fields {
             self.put(name, value, expiry, limits);
         }

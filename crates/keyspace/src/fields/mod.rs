@@ -106,6 +106,13 @@ impl Hash {
         hash
     }
 
+    /// Takes the form that so many fields need: as Redis, which asks how many are named, not how many of them are new.
+    fn make_room(&mut self, named: usize, limits: &Limits) {
+        if named as u64 > limits.hash_entries {
+            self.make_large().counts_as_small = false;
+        }
+    }
+
     /// Sets a field, due or not; true: it is new.
     fn put(&mut self, name: &[u8], value: &[u8], expiry: Expiry, limits: &Limits) -> bool {
         if let Form::Small(packed) = &mut self.0

@@ -116,6 +116,7 @@ fn apply_scores(zset: &mut Zset, body: &[u8], limits: &Limits) -> bool {
     if body.is_empty() || read().any(|element| element.is_none()) {
         return false;
     }
+    zset.make_room(read().count(), limits);
     for (member, score) in read().flatten() {
         zset.set(member, score, limits);
     }
@@ -169,4 +170,25 @@ fn apply_ranks(zset: &mut Zset, mut body: &[u8]) -> Option<()> {
         first.checked_add(count).filter(|&end| count > 0 && end <= zset.view().len() && body.is_empty())?;
     zset.remove_ranks(first..end, &mut |_, _| {});
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::Collection;
+
+    #[test]
+    fn a_change_that_names_more_members_than_a_small_set_may_have_makes_it_large() {
+        let limits = Limits { zset_entries: 2, ..Limits::DEFAULT };
+        let mut change = vec![SCORES];
+        for score in [-0.0f64, 1.0, -0.0] {
+            change.extend_from_slice(&score.to_le_bytes());
+            change.extend_from_slice(b"\x01a");
+        }
+        let mut zset = Zset::default();
+        assert!(apply(&mut zset, &change, &limits));
+        zset.check();
+        assert_eq!((zset.view().len(), zset.view().encoding()), (1, "skiplist"));
+        assert_eq!(zset.view().score(b"a").map(f64::to_bits), Some((-0.0f64).to_bits()));
+    }
 }

@@ -225,6 +225,16 @@ impl Zset {
         Ok(old)
     }
 
+    /// Takes the form that so many elements need, true if that is another: as Redis, which asks how many are named, not how
+    /// many of them are new.
+    pub(crate) fn make_room(&mut self, named: usize, limits: &Limits) -> bool {
+        let grows = named as u64 > limits.zset_entries && matches!(self.0, Form::Small(_));
+        if grows {
+            self.enlarge();
+        }
+        grows
+    }
+
     /// Removes a member; returns the score that it had.
     pub(crate) fn remove(&mut self, member: &[u8]) -> Option<f64> {
         match &mut self.0 {

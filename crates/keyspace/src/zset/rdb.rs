@@ -64,7 +64,8 @@ fn read_elements(
 ) -> Option<Zset> {
     let count = read_length(from)?;
     let mut zset = Zset::default();
-    if count > limits.zset_entries {
+    // What will be large is so from the first element on: a small set has no −0.
+    if count > limits.zset_entries || has_long_member(from, count, limits, read_score)? {
         zset = Zset(Form::Large(Box::default()));
     }
     for _ in 0..count {
@@ -75,6 +76,21 @@ fn read_elements(
         }
     }
     (zset.view().len() > 0).then_some(zset)
+}
+
+fn has_long_member(
+    mut ahead: &[u8],
+    count: u64,
+    limits: &Limits,
+    read_score: fn(&mut &[u8]) -> Option<f64>,
+) -> Option<bool> {
+    for _ in 0..count {
+        if read_string(&mut ahead)?.len() as u64 > limits.zset_value_bytes {
+            return Some(true);
+        }
+        read_score(&mut ahead)?;
+    }
+    Some(false)
 }
 
 fn read_text(from: &mut &[u8]) -> Option<f64> {

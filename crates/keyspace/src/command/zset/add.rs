@@ -143,6 +143,8 @@ pub(in crate::command) fn set_scores(
     ctx.slot(key).edit(event, |zset: &mut Zset, edits| -> Result<Done, Error> {
         let mut done = Done::default();
         let mut changed = Scores::new(edits);
+        // The effect then names as many, so that it makes the set large, too.
+        let grows = !conditions.xx && zset.make_room(pairs.len(), edits.limits);
         for &(score, member) in pairs {
             let mut set = None;
             let old = zset.update(member, edits.limits, |old| -> Result<_, Error> {
@@ -151,11 +153,17 @@ pub(in crate::command) fn set_scores(
                 set = done.score.filter(|&score| old != Some(score));
                 Ok(set)
             })?;
-            let Some(score) = set else { continue };
-            changed.push(member, score);
+            if let Some(score) = set.or(old.filter(|_| grows)) {
+                changed.push(member, score);
+            }
+            if set.is_none() {
+                continue;
+            }
             *(if old.is_some() { &mut done.updated } else { &mut done.added }) += 1;
         }
-        changed.record(edits);
+        if done.added + done.updated > 0 {
+            changed.record(edits);
+        }
         Ok(done)
     })?
 }
