@@ -25,7 +25,7 @@ const REMOVED: u64 = 1;
 const USED: u64 = 0x80;
 
 /// The lowest bit of each byte, and the highest.
-const LOW: u64 = 0x0101_0101_0101_0101;
+pub(crate) const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = LOW << 7;
 
 /// The offset of a record that is about to be written elsewhere.
@@ -217,13 +217,13 @@ fn tag_of(hash: u64) -> u64 {
 
 /// The highest bit of each byte that is zero; perhaps that of a byte 1 above one, too.
 #[inline]
-fn zero_bytes(word: u64) -> u64 {
+pub(crate) fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(LOW) & !word & HIGH
 }
 
 /// The number of the lowest byte in which a bit is set.
 #[inline]
-fn first_byte(bits: u64) -> usize {
+pub(crate) fn first_byte(bits: u64) -> usize {
     bits.trailing_zeros() as usize / 8 % GROUP
 }
 

@@ -16,6 +16,12 @@ pub(crate) trait Keyed: Clone {
     /// What it is found by.
     fn name(&self) -> &[u8];
 
+    /// The hash of such a name.
+    #[inline]
+    fn hash_of(name: &[u8]) -> u64 {
+        hash_of(name)
+    }
+
     /// Bytes on the heap, not counting itself.
     fn heap_bytes(&self) -> usize;
 }
@@ -48,7 +54,7 @@ impl<T: Keyed> Compact<T> {
     /// The element of this name.
     #[inline]
     pub(crate) fn get(&self, name: &[u8]) -> Option<&T> {
-        let hash = hash_of(name);
+        let hash = T::hash_of(name);
         let segment = self.segment(hash);
         segment.find(hash, name).map(|place| &segment.elements[usize::from(place)])
     }
@@ -56,7 +62,7 @@ impl<T: Keyed> Compact<T> {
     /// Lets `update` change the element of this name, but not the name; `None`: there is none.
     #[inline]
     pub(crate) fn update<R>(&mut self, name: &[u8], update: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let hash = hash_of(name);
+        let hash = T::hash_of(name);
         let place = self.segment(hash).find(hash, name)?;
         Some(self.change(hash, |segment| {
             let element = &mut segment.elements[usize::from(place)];
@@ -72,14 +78,14 @@ impl<T: Keyed> Compact<T> {
     #[inline]
     pub(crate) fn insert(&mut self, element: T) {
         debug_assert!(self.get(element.name()).is_none());
-        let hash = hash_of(element.name());
+        let hash = T::hash_of(element.name());
         self.add(hash, |segment| segment.insert(hash, element));
     }
 
     /// Takes out the element of this name.
     #[inline]
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<T> {
-        let hash = hash_of(name);
+        let hash = T::hash_of(name);
         let place = self.segment(hash).find(hash, name)?;
         Some(self.take(hash, |segment| segment.remove(hash, place)))
     }
@@ -100,7 +106,7 @@ impl<T: Keyed> Dense<T> {
         self.content_bytes += element.heap_bytes();
         self.elements.push(element);
         let elements = &self.elements;
-        self.index.insert_unique(hash, len as u16, |&place| hash_of(elements[usize::from(place)].name()));
+        self.index.insert_unique(hash, len as u16, |&place| T::hash_of(elements[usize::from(place)].name()));
     }
 
     /// Takes out the element at a place just found; the last one moves there.
@@ -112,7 +118,7 @@ impl<T: Keyed> Dense<T> {
         self.content_bytes -= element.heap_bytes();
         if let Some(moved) = self.elements.get(usize::from(place)) {
             let last = self.elements.len() as u16;
-            if let Some(found) = self.index.find_mut(hash_of(moved.name()), |&other| other == last) {
+            if let Some(found) = self.index.find_mut(T::hash_of(moved.name()), |&other| other == last) {
                 *found = place;
             }
         }
@@ -129,14 +135,14 @@ impl<T: Keyed> Dense<T> {
         let capacity = self.index.capacity();
         if capacity > 28 && len < capacity / 4 {
             let elements = &self.elements;
-            self.index.shrink_to(2 * len, |&place| hash_of(elements[usize::from(place)].name()));
+            self.index.shrink_to(2 * len, |&place| T::hash_of(elements[usize::from(place)].name()));
         }
     }
 
     /// A segment of these elements.
     fn of(elements: Vec<T>) -> Dense<T> {
         let mut index = HashTable::with_capacity(elements.len());
-        let hash = |&place: &u16| hash_of(elements[usize::from(place)].name());
+        let hash = |&place: &u16| T::hash_of(elements[usize::from(place)].name());
         for place in 0..elements.len() as u16 {
             index.insert_unique(hash(&place), place, hash);
         }
@@ -156,6 +162,14 @@ impl<T: Keyed> Segment for Dense<T> {
         T: 'a,
     {
         item.name()
+    }
+
+    #[inline]
+    fn hash<'a>(item: &'a T) -> u64
+    where
+        T: 'a,
+    {
+        T::hash_of(item.name())
     }
 
     #[inline]
@@ -183,7 +197,7 @@ impl<T: Keyed> Segment for Dense<T> {
             side.reserve_exact(capacity_for(all.len() / 2, size_of::<T>()));
         }
         for element in all {
-            if goes(hash_of(element.name())) { &mut gone } else { &mut stays }.push(element);
+            if goes(T::hash_of(element.name())) { &mut gone } else { &mut stays }.push(element);
         }
         *self = Dense::of(stays);
         Dense::of(gone)
@@ -191,7 +205,7 @@ impl<T: Keyed> Segment for Dense<T> {
 
     fn join(&mut self, other: Dense<T>) {
         for element in other.elements {
-            self.insert(hash_of(element.name()), element);
+            self.insert(T::hash_of(element.name()), element);
         }
     }
 }

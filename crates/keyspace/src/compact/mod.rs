@@ -80,6 +80,15 @@ pub(crate) trait Segment: Clone + Default {
     where
         Self: 'a;
 
+    /// The hash of its name.
+    #[inline]
+    fn hash<'a>(item: Self::Item<'a>) -> u64
+    where
+        Self: 'a,
+    {
+        hash_of(Self::name(item))
+    }
+
     /// How many elements.
     fn len(&self) -> usize;
 
@@ -247,7 +256,7 @@ impl<S: Segment> Segments<S> {
         while from < POSITIONS {
             let (segment, end) = self.segment_over(from);
             found.clear();
-            found.extend(segment.iter().map(|item| (position(hash_of(S::name(item))), item)));
+            found.extend(segment.iter().map(|item| (position(S::hash(item)), item)));
             found.sort_unstable_by(|(at, item), (other_at, other)| {
                 at.cmp(other_at).then_with(|| S::name(*item).cmp(S::name(*other)))
             });
@@ -272,7 +281,7 @@ impl<S: Segment> Segments<S> {
             let (segment, end) = self.segment_over(from);
             found.clear();
             found.extend(segment.iter().filter_map(|item| {
-                let at = position(hash_of(S::name(item)));
+                let at = position(S::hash(item));
                 (at >= from).then_some((at, item))
             }));
             if found.len() > left {
@@ -484,7 +493,7 @@ impl<S: Segment> Segments<S> {
             assert_eq!(entries.start, entry);
             assert!(self.directory[entries.clone()].iter().all(|&other| other == index));
             for item in part.segment.iter() {
-                assert!(entries.contains(&self.entry_of(position(hash_of(S::name(item))))));
+                assert!(entries.contains(&self.entry_of(position(S::hash(item)))));
             }
             assert_eq!(part.segment.iter().count(), part.segment.len());
             live += 1;

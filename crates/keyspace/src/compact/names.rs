@@ -133,21 +133,26 @@ impl Names {
             self.long_bytes -= name.len();
         }
         if self.gone_bytes > GONE_BYTES_MIN.max(self.bytes.len() / 4) {
-            *self = Names::of(self.iter(), self.len());
+            *self = Names::of(&Vec::from_iter(self.hashed()));
         }
     }
 
-    /// A segment of these names, of which there are about `count`.
-    fn of<'a>(names: impl Iterator<Item = &'a [u8]>, count: usize) -> Names {
-        let mut all = Names { index: HashTable::with_capacity(count), ..Names::default() };
-        names.for_each(|name| all.insert(hash_of(name), name));
-        all.shrink();
-        all
+    /// The names with their hashes.
+    fn hashed(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.iter().map(|name| (hash_of(name), name))
     }
 
-    /// Keeps of the room what the next names need.
-    fn shrink(&mut self) {
-        self.bytes.shrink_to(capacity_for(self.bytes.len(), 1));
+    /// A segment of these names, which come with their hashes, and with room for the next ones.
+    fn of(names: &[(u64, &[u8])]) -> Names {
+        let bytes =
+            names.iter().map(|(_, name)| if name.len() <= SHORT_MAX { 1 + name.len() } else { 3 }).sum();
+        let mut all = Names {
+            bytes: Vec::with_capacity(capacity_for(bytes, 1)),
+            index: HashTable::with_capacity(names.len()),
+            ..Names::default()
+        };
+        names.iter().for_each(|&(hash, name)| all.insert(hash, name));
+        all
     }
 }
 
@@ -216,10 +221,10 @@ impl Segment for Names {
     }
 
     fn split(&mut self, goes: impl Fn(u64) -> bool) -> Names {
-        let half = self.len() / 2;
-        let (mut stay, mut go) = (Vec::with_capacity(half), Vec::with_capacity(half));
-        self.iter().for_each(|name| if goes(hash_of(name)) { &mut go } else { &mut stay }.push(name));
-        let [stay, go] = [stay, go].map(|names| Names::of(names.iter().copied(), names.len()));
+        let most = self.len();
+        let (mut stay, mut go) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        self.hashed().for_each(|named| if goes(named.0) { &mut go } else { &mut stay }.push(named));
+        let [stay, go] = [stay, go].map(|names| Names::of(&names));
         *self = stay;
         go
     }

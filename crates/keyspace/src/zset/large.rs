@@ -18,7 +18,7 @@
 
 use std::ops::Range;
 
-use super::leaf::Key;
+use super::leaf::{Key, Tagged};
 use super::tree::{LeafId, Tree};
 use crate::compact::{Compact, Keyed, hash_of};
 
@@ -34,6 +34,11 @@ const _: () = assert!(size_of::<Entry>() == 12, "a table of 10⁷ members is 180
 impl Keyed for Entry {
     fn name(&self) -> &[u8] {
         &self.number
+    }
+
+    /// The number is a hash, or near one.
+    fn hash_of(name: &[u8]) -> u64 {
+        name.try_into().map_or(0, u64::from_le_bytes)
     }
 
     fn heap_bytes(&self) -> usize {
@@ -87,13 +92,13 @@ impl Large {
         &self.tree
     }
 
-    /// Where a member is, or the number under which it would be entered.
+    /// Where a member of this hash is, or the number under which it would be entered.
     #[inline]
-    fn find(&self, member: &[u8]) -> Result<Found, u64> {
-        let mut number = (self.hash)(member);
+    fn find(&self, member: &[u8], hash: u64) -> Result<Found, u64> {
+        let (mut number, tagged) = (hash, Tagged::of(member, hash));
         loop {
             let Some(entry) = self.table.get(&number.to_le_bytes()) else { return Err(number) };
-            if let Some(at) = self.tree.leaf(entry.leaf).find(member) {
+            if let Some(at) = self.tree.leaf(entry.leaf).find(tagged) {
                 return Ok(Found { number, leaf: entry.leaf, at });
             }
             number = number.wrapping_add(1);
@@ -103,21 +108,23 @@ impl Large {
     /// The score of a member.
     #[inline]
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
-        let found = self.find(member).ok()?;
+        let found = self.find(member, (self.hash)(member)).ok()?;
         Some(self.tree.leaf(found.leaf).score(found.at))
     }
 
     /// Rank and score of a member.
     pub(super) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        let score = self.score(member)?;
-        Some((self.tree.rank_of(Key::of(score, member)), score))
+        let found = self.find(member, (self.hash)(member)).ok()?;
+        let score = self.tree.leaf(found.leaf).score(found.at);
+        Some((self.tree.rank_of_leaf(Key::of(score, member)) + found.at, score))
     }
 
     /// Adds a member, or gives it another score; returns the score that it had.
     pub(super) fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        let found = self.find(member);
+        let hash = (self.hash)(member);
+        let found = self.find(member, hash);
         let old = self.score_of(found);
-        self.set_found(found, member, score);
+        self.set_found(found, (member, hash), score);
         old
     }
 
@@ -131,20 +138,22 @@ impl Large {
         member: &[u8],
         decide: impl FnOnce(Option<f64>) -> Result<Option<f64>, E>,
     ) -> Result<Option<f64>, E> {
-        let found = self.find(member);
+        let hash = (self.hash)(member);
+        let found = self.find(member, hash);
         let old = self.score_of(found);
         if let Some(score) = decide(old)? {
-            self.set_found(found, member, score);
+            self.set_found(found, (member, hash), score);
         }
         Ok(old)
     }
 
-    /// Gives a member that has just been searched this score.
-    fn set_found(&mut self, found: Result<Found, u64>, member: &[u8], score: f64) {
+    /// Gives a member of this hash that has just been searched this score.
+    fn set_found(&mut self, found: Result<Found, u64>, (member, hash): (&[u8], u64), score: f64) {
+        let tagged = Tagged::of(member, hash);
         match found {
             Err(number) => {
-                self.has_displaced |= number != (self.hash)(member);
-                let leaf = self.insert(member, score);
+                self.has_displaced |= number != hash;
+                let leaf = self.insert(tagged, score);
                 self.table.insert(Entry { number: number.to_le_bytes(), leaf });
             }
             Ok(Found { number, leaf, at }) => {
@@ -155,7 +164,7 @@ impl Large {
                         enter(&mut self.table, number, NOWHERE);
                     }
                     self.remove_found(Key::of(old, member), at);
-                    let now_in = self.insert(member, score);
+                    let now_in = self.insert(tagged, score);
                     if now_in != leaf || self.has_displaced {
                         enter(&mut self.table, number, now_in);
                     }
@@ -165,7 +174,7 @@ impl Large {
     }
 
     /// Inserts into the tree alone.
-    fn insert(&mut self, member: &[u8], score: f64) -> LeafId {
+    fn insert(&mut self, member: Tagged<'_>, score: f64) -> LeafId {
         let Large { tree, table, hash, .. } = self;
         tree.insert(score, member, &mut |member, from, to| follow(table, hash(member), from, to))
     }
@@ -184,7 +193,7 @@ impl Large {
 
     /// Removes a member; returns the score that it had.
     pub(super) fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        let Found { number, leaf, at } = self.find(member).ok()?;
+        let Found { number, leaf, at } = self.find(member, (self.hash)(member)).ok()?;
         let score = self.tree.leaf(leaf).score(at);
         self.forget(number, leaf, at..at + 1);
         self.remove_found(Key::of(score, member), at);

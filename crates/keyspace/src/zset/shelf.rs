@@ -71,6 +71,24 @@ impl<T: Clone> Shelf<T> {
         Arc::make_mut(part)
     }
 
+    /// As [`Shelf::at_mut`]; where a part is copied for that, `total_bytes` counts the copy in its place. To be had for a change
+    /// that leaves the bytes of a part as they are.
+    #[inline]
+    pub(crate) fn at_mut_counted(
+        &mut self,
+        number: u32,
+        total_bytes: &mut usize,
+        bytes: impl Fn(&T) -> usize,
+    ) -> &mut T {
+        let part = self.place(number).as_mut().expect("its owner keeps the numbers of parts that are there");
+        if Arc::strong_count(part) > 1 {
+            let copy = T::clone(part);
+            *total_bytes = *total_bytes + bytes(&copy) - bytes(part);
+            *part = Arc::new(copy);
+        }
+        Arc::make_mut(part)
+    }
+
     #[inline]
     fn place(&mut self, number: u32) -> &mut Option<Arc<T>> {
         &mut Arc::make_mut(&mut self.pages[number as usize / PAGE])[number as usize % PAGE]

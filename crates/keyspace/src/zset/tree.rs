@@ -22,7 +22,9 @@
 
 use std::ops::Range;
 
-use super::leaf::{Edge, Key, LEAF_BYTES_MAX, LEAF_MAX, Leaf};
+use smallvec::SmallVec;
+
+use super::leaf::{Edge, Key, LEAF_BYTES_MAX, LEAF_MAX, Leaf, Tagged, equal_range};
 use super::shelf::Shelf;
 
 /// Number of a leaf.
@@ -66,6 +68,18 @@ struct Child {
     score: f64,
     text: Box<[u8]>,
     node: u32,
+}
+
+/// The way from the root to a leaf, an inner node each.
+type Path = SmallVec<[Step; 6]>;
+
+/// An inner node on the way to a leaf, and the child that the way takes.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    node: u32,
+    at: u32,
+    /// The child is the last of its level.
+    is_last: bool,
 }
 
 /// Whether a node is at an end of its level.
@@ -118,6 +132,18 @@ impl Tree {
             node = inner.children[at];
         }
         rank as usize + self.leaf(node).rank_of(key)
+    }
+
+    /// How many elements are before the leaf in which the element of this key is.
+    pub(super) fn rank_of_leaf(&self, key: Key<'_>) -> usize {
+        let (mut node, mut rank) = (self.root, 0);
+        for _ in 0..self.height {
+            let inner = self.inners.at(node);
+            let at = inner.child_for(key);
+            rank += inner.counts[..at].iter().sum::<u64>();
+            node = inner.children[at];
+        }
+        rank as usize
     }
 
     /// Leaf and place of the element of a rank below the length.
@@ -174,15 +200,33 @@ impl Tree {
         let stays = key.is_behind(leaf.score(at - 1), || leaf.member(at - 1))
             && !key.is_behind(leaf.score(at + 1), || leaf.member(at + 1));
         if stays {
-            self.edit_leaf(id, |leaf| leaf.set_score(at, score));
+            let leaf = self.leaves.at_mut_counted(id, &mut self.node_bytes, Leaf::heap_bytes);
+            leaf.set_score(at, score);
         }
         stays
     }
 
     /// Inserts an element that is not there; returns its leaf. `moved` is not told of the new one.
-    pub(super) fn insert(&mut self, score: f64, member: &[u8], moved: Moved<'_>) -> LeafId {
-        let ends = Ends { first: true, last: true };
-        let (leaf, split) = self.insert_under(self.root, self.height, ends, (score, member), moved);
+    pub(super) fn insert(&mut self, score: f64, member: Tagged<'_>, moved: Moved<'_>) -> LeafId {
+        let (mut path, mut node) = (Path::new(), self.root);
+        let mut ends = Ends { first: true, last: true };
+        for _ in 0..self.height {
+            let inner = self.inners.at(node);
+            let at = inner.child_for(Key::of(score, member.member));
+            ends = Ends { first: ends.first && at == 0, last: ends.last && at + 1 == inner.children.len() };
+            path.push(Step { node, at: at as u32, is_last: ends.last });
+            node = inner.children[at];
+        }
+        let (leaf, mut split) = self.insert_in_leaf(node, ends, (score, member), moved);
+        for &step in path.iter().rev() {
+            split = match split {
+                None => {
+                    self.counts_of(step.node)[step.at as usize] += 1;
+                    None
+                }
+                Some(right) => self.insert_child(step, right),
+            };
+        }
         if let Some(right) = split {
             let left = Child {
                 count: self.len as u64 + 1 - right.count,
@@ -201,32 +245,25 @@ impl Tree {
         leaf
     }
 
-    fn insert_under(
-        &mut self,
-        node: u32,
-        level: u32,
-        ends: Ends,
-        element: (f64, &[u8]),
-        moved: Moved<'_>,
-    ) -> (LeafId, Option<Child>) {
-        if level == 0 {
-            return self.insert_in_leaf(node, ends, element, moved);
-        }
-        let inner = self.inners.at(node);
-        let at = inner.child_for(Key::of(element.0, element.1));
-        let (child, len) = (inner.children[at], inner.children.len());
-        let below = Ends { first: ends.first && at == 0, last: ends.last && at + 1 == len };
-        let (leaf, split) = self.insert_under(child, level - 1, below, element, moved);
+    /// Has a node take the right half of a child that has got an element and was split; returns its own right half, if it had to
+    /// be split as well.
+    fn insert_child(&mut self, Step { node, at, is_last }: Step, right: Child) -> Option<Child> {
+        let at = at as usize;
         let split = self.edit(node, |inner| {
             inner.counts[at] += 1;
-            let right = split?;
             inner.counts[at] -= right.count;
             inner.insert(at + 1, right);
             let len = inner.children.len();
-            let cut = if below.last { len - 1 } else { len / 2 };
+            let cut = if is_last { len - 1 } else { len / 2 };
             (len > CHILDREN_MAX).then(|| inner.split_off(cut))
         });
-        (leaf, split.map(|right| self.shelve(right)))
+        split.map(|right| self.shelve(right))
+    }
+
+    /// The counts of an inner node, to change them.
+    #[inline]
+    fn counts_of(&mut self, node: u32) -> &mut [u64] {
+        &mut self.inners.at_mut_counted(node, &mut self.node_bytes, Inner::heap_bytes).counts
     }
 
     fn shelve(&mut self, inner: Inner) -> Child {
@@ -239,10 +276,10 @@ impl Tree {
         &mut self,
         id: LeafId,
         ends: Ends,
-        (score, member): (f64, &[u8]),
+        (score, member): (f64, Tagged<'_>),
         moved: Moved<'_>,
     ) -> (LeafId, Option<Child>) {
-        let at = self.leaf(id).rank_of(Key::of(score, member));
+        let at = self.leaf(id).rank_of(Key::of(score, member.member));
         let split = self.edit_leaf(id, |leaf| {
             leaf.insert(at, score, member);
             let cut = match ends {
@@ -278,15 +315,14 @@ impl Tree {
         moved: Moved<'_>,
     ) -> usize {
         let run = Target::Run { rank: rank as u64, most };
-        let count = self.remove_under(self.root, self.height, run, visit, moved);
+        let count = self.remove_target(run, visit, moved);
         self.shrink(count);
         count
     }
 
     /// Removes an element, which is at a place of its leaf. Cheaper than by its rank, which nobody knows.
     pub(super) fn remove_found(&mut self, key: Key<'_>, at: usize, moved: Moved<'_>) {
-        let count =
-            self.remove_under(self.root, self.height, Target::Found { key, at }, &mut |_, _| {}, moved);
+        let count = self.remove_target(Target::Found { key, at }, &mut |_, _| {}, moved);
         self.shrink(count);
     }
 
@@ -305,37 +341,37 @@ impl Tree {
         }
     }
 
-    fn remove_under(
+    fn remove_target(
         &mut self,
-        node: u32,
-        level: u32,
         mut target: Target<'_>,
         visit: &mut dyn FnMut(&[u8], f64),
         moved: Moved<'_>,
     ) -> usize {
-        if level == 0 {
-            return match target {
-                Target::Run { rank, most } => self.remove_from_leaf(node, rank as usize, most, visit),
-                Target::Found { at, .. } => self.remove_from_leaf(node, at, 1, visit),
+        let (mut path, mut node) = (Path::new(), self.root);
+        for _ in 0..self.height {
+            let inner = self.inners.at(node);
+            let at = match &mut target {
+                Target::Run { rank, .. } => inner.child_of_rank(rank),
+                Target::Found { key, .. } => inner.child_for(*key),
             };
+            path.push(Step { node, at: at as u32, is_last: false });
+            node = inner.children[at];
         }
-        let inner = self.inners.at(node);
-        let at = match &mut target {
-            Target::Run { rank, .. } => inner.child_of_rank(rank),
-            Target::Found { key, .. } => inner.child_for(*key),
+        let count = match target {
+            Target::Run { rank, most } => self.remove_from_leaf(node, rank as usize, most, visit),
+            Target::Found { at, .. } => self.remove_from_leaf(node, at, 1, visit),
         };
-        let child = inner.children[at];
-        let count = self.remove_under(child, level - 1, target, visit, moved);
-        let left = self.edit(node, |inner| {
-            inner.counts[at] -= count as u64;
-            inner.counts[at]
-        });
-        if left == 0 {
-            self.drop_child(node, level, at);
-        } else if level == 1 {
-            self.join_leaf(node, at, moved);
-        } else {
-            self.join_inner(node, at);
+        for (level, &Step { node, at, .. }) in (1..).zip(path.iter().rev()) {
+            let at = at as usize;
+            let left = &mut self.counts_of(node)[at];
+            *left -= count as u64;
+            if *left == 0 {
+                self.drop_child(node, level, at);
+            } else if level == 1 {
+                self.join_leaf(node, at, moved);
+            } else {
+                self.join_inner(node, at);
+            }
         }
         count
     }
@@ -509,14 +545,11 @@ impl Inner {
     /// The last child in which something may be before `key`, or the first.
     #[inline]
     fn child_for(&self, key: Key<'_>) -> usize {
-        let (mut from, mut to) = (1, self.children.len());
+        let equal = equal_range(&self.scores[1..], key.score);
+        let (mut from, mut to) = (1 + equal.start, 1 + equal.end);
         while from < to {
             let middle = (from + to) / 2;
-            if key.reaches(self.scores[middle], &self.texts[middle]) {
-                from = middle + 1
-            } else {
-                to = middle
-            }
+            if key.reaches(&self.texts[middle]) { from = middle + 1 } else { to = middle }
         }
         from - 1
     }
@@ -599,12 +632,17 @@ mod tests {
         leaves: BTreeMap<Vec<u8>, LeafId>,
     }
 
+    /// With a hash by which some are alike.
+    fn tagged(member: &[u8]) -> Tagged<'_> {
+        Tagged::of(member, member.iter().map(|&byte| u64::from(byte)).sum::<u64>() % 7)
+    }
+
     fn insert(tree: &mut Tree, model: &mut Model, score: f64, member: &[u8]) {
         let at = model.elements.partition_point(|(s, m)| (*s, &m[..]) < (score, member));
         assert_eq!(tree.rank_of(Key::of(score, member)), at);
         model.elements.insert(at, (score, member.to_vec()));
         let leaves = &mut model.leaves;
-        let leaf = tree.insert(score, member, &mut |member, from, to| {
+        let leaf = tree.insert(score, tagged(member), &mut |member, from, to| {
             assert_eq!(leaves.insert(member.to_vec(), to), Some(from));
         });
         model.leaves.insert(member.to_vec(), leaf);
@@ -651,7 +689,7 @@ mod tests {
             true
         });
         for (member, &leaf) in &model.leaves {
-            assert!(tree.leaf(leaf).find(member).is_some());
+            assert!(tree.leaf(leaf).find(tagged(member)).is_some());
         }
     }
 

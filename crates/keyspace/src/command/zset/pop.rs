@@ -49,6 +49,15 @@ pub(super) enum End {
     Max,
 }
 
+impl End {
+    fn event(self) -> Event {
+        match self {
+            End::Min => event::ZPOPMIN,
+            End::Max => event::ZPOPMAX,
+        }
+    }
+}
+
 /// What ZMPOP asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Several {
@@ -74,8 +83,37 @@ fn zpop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, end: End) -> R
         Some(_) => Shape::with_scores(reply),
         None => Shape::Flat,
     };
-    let popped = pop(ctx, &args[1], end, count.unwrap_or(1))?;
+    let Some(count) = count.filter(|&count| count != 1) else {
+        return pop_one(ctx, &args[1], end, reply, shape);
+    };
+    let popped = pop(ctx, &args[1], end, count)?;
     write_popped(reply, shape, &popped);
+    Ok(Outcome::Replied)
+}
+
+/// Takes the element at one end, if there is one, and answers it as it is taken.
+fn pop_one(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    end: End,
+    reply: &mut Reply<'_>,
+    shape: Shape,
+) -> Result<Outcome, Error> {
+    let caller = ctx.caller;
+    ctx.slot(key).edit(end.event(), |zset: &mut Zset, edits| -> Result<(), Error> {
+        let len = zset.view().len();
+        let ranks = match end {
+            End::Min => 0..len.min(1),
+            End::Max => len.saturating_sub(1)..len,
+        };
+        caller.check_work(work_of(zset.view(), ranks.len()))?;
+        shape.write_header(reply, ranks.len());
+        if !ranks.is_empty() {
+            zset.remove_ranks(ranks.clone(), &mut |member, score| shape.write(reply, member, score));
+            record_ranks(edits, ranks);
+        }
+        Ok(())
+    })??;
     Ok(Outcome::Replied)
 }
 
@@ -127,13 +165,9 @@ pub(super) fn work_of(zset: ZsetRef<'_>, count: usize) -> usize {
 
 /// Takes up to `count` elements from one end of a sorted set; none if there is nothing.
 pub(super) fn pop(ctx: &mut Ctx<'_>, key: &[u8], end: End, count: usize) -> Result<Popped, Error> {
-    let event = match end {
-        End::Min => event::ZPOPMIN,
-        End::Max => event::ZPOPMAX,
-    };
     let work = ctx.slot(key).elements::<Zset>()?.map_or(0, |zset| work_of(zset, count));
     ctx.caller.check_work(work)?;
-    ctx.slot(key).edit(event, |zset: &mut Zset, edits| {
+    ctx.slot(key).edit(end.event(), |zset: &mut Zset, edits| {
         let len = zset.view().len();
         let count = count.min(len);
         let mut popped = Popped::new();
