@@ -14,6 +14,7 @@ use mlua::{Error, LightUserData, Lua, LuaString, MultiValue, Table, Value};
 use crate::general;
 use crate::host::Pace;
 use crate::raise::{bad_argument, here, type_name};
+use crate::raw;
 use crate::room::{BYTES_PER_BYTE, FEW_BYTES, Room};
 use crate::text::{number_of, string_argument};
 
@@ -22,6 +23,11 @@ const BYTES_MAX: usize = 128 << 20;
 
 /// The deepest nesting that may be asked for: each level is one of our own stack.
 const DEPTH_LIMIT: i64 = 1000;
+
+/// Options as a script finds them: see `encode_sparse_array` and `encode_number_precision`.
+const SPARSE_RATIO: i64 = 2;
+const SPARSE_SAFE: i64 = 10;
+pub(crate) const PRECISION: usize = 14;
 
 /// What the options say.
 #[derive(Debug)]
@@ -45,11 +51,11 @@ impl Default for Options {
         Options {
             is_changed: AtomicBool::new(false),
             sparse_convert: AtomicBool::new(false),
-            sparse_ratio: AtomicI64::new(2),
-            sparse_safe: AtomicI64::new(10),
+            sparse_ratio: AtomicI64::new(SPARSE_RATIO),
+            sparse_safe: AtomicI64::new(SPARSE_SAFE),
             encode_depth: AtomicI64::new(1000),
             decode_depth: AtomicI64::new(1000),
-            precision: AtomicUsize::new(14),
+            precision: AtomicUsize::new(PRECISION),
             encode_invalid: AtomicI64::new(0),
             decode_invalid: AtomicBool::new(true),
             keep_buffer: AtomicBool::new(true),
@@ -64,11 +70,11 @@ impl Options {
             return;
         }
         self.sparse_convert.store(false, Relaxed);
-        self.sparse_ratio.store(2, Relaxed);
-        self.sparse_safe.store(10, Relaxed);
+        self.sparse_ratio.store(SPARSE_RATIO, Relaxed);
+        self.sparse_safe.store(SPARSE_SAFE, Relaxed);
         self.encode_depth.store(DEPTH_LIMIT, Relaxed);
         self.decode_depth.store(DEPTH_LIMIT, Relaxed);
-        self.precision.store(14, Relaxed);
+        self.precision.store(PRECISION, Relaxed);
         self.encode_invalid.store(0, Relaxed);
         self.decode_invalid.store(true, Relaxed);
         self.keep_buffer.store(true, Relaxed);
@@ -195,8 +201,16 @@ fn encode(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<LuaStr
         return Err(bad_argument(lua, 1, "encode", "expected 1 argument"));
     }
     let mut out = Vec::new();
-    Encoding { lua, options, out: &mut out, pace: Pace::default() }.value(&args[0], 0)?;
+    if options.is_changed.load(Relaxed) || !raw::encoded(lua, &args[0], &mut out)? {
+        out.clear();
+        Encoding { lua, options, out: &mut out, pace: Pace::default() }.value(&args[0], 0)?;
+    }
     lua.create_string(out)
+}
+
+/// Whether an array with so many items up to this index is too sparse, by the options as a script finds them.
+pub(crate) fn is_sparse(most: i64, items: i64) -> bool {
+    most > items * SPARSE_RATIO && most > SPARSE_SAFE
 }
 
 struct Encoding<'a> {
@@ -213,7 +227,7 @@ impl Encoding<'_> {
             return Err(here(self.lua, "Cannot serialise, too large"));
         }
         match value {
-            Value::String(text) => self.string(&text.as_bytes()),
+            Value::String(text) => write_string(&text.as_bytes(), self.out),
             Value::Integer(number) => self.number(*number as f64)?,
             Value::Number(number) => self.number(*number)?,
             Value::Boolean(value) => self.out.extend_from_slice(if *value { b"true" } else { b"false" }),
@@ -289,7 +303,7 @@ impl Encoding<'_> {
             }
             is_first = false;
             match key {
-                Value::String(text) => self.string(&text.as_bytes()),
+                Value::String(text) => write_string(&text.as_bytes(), self.out),
                 Value::Integer(_) | Value::Number(_) => {
                     self.out.push(b'"');
                     self.number(number_of(self.lua, &key).unwrap_or(0.0))?;
@@ -328,26 +342,34 @@ impl Encoding<'_> {
         general::write(self.out, number, self.options.precision.load(Relaxed));
         Ok(())
     }
+}
 
-    fn string(&mut self, text: &[u8]) {
-        self.out.reserve(text.len() + 2);
-        self.out.push(b'"');
-        for &byte in text {
-            match byte {
-                b'"' => self.out.extend_from_slice(b"\\\""),
-                b'\\' => self.out.extend_from_slice(b"\\\\"),
-                b'/' => self.out.extend_from_slice(b"\\/"),
-                0x08 => self.out.extend_from_slice(b"\\b"),
-                0x0c => self.out.extend_from_slice(b"\\f"),
-                b'\n' => self.out.extend_from_slice(b"\\n"),
-                b'\r' => self.out.extend_from_slice(b"\\r"),
-                b'\t' => self.out.extend_from_slice(b"\\t"),
-                0..=0x1f | 0x7f => self.out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-                _ => self.out.push(byte),
-            }
+/// Appends a text with its quotes.
+pub(crate) fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&byte| is_escaped(byte)) {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            byte @ (b'"' | b'\\' | b'/') => out.extend_from_slice(&[b'\\', byte]),
+            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
         }
-        self.out.push(b'"');
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Whether a byte is written as more than itself.
+#[inline]
+fn is_escaped(byte: u8) -> bool {
+    matches!(byte, 0..=0x1f | b'"' | b'/' | b'\\' | 0x7f)
 }
 
 fn decode(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<Value> {

@@ -8,7 +8,9 @@
 use mlua::{Lua, LuaString, MultiValue, Table, Value};
 
 use crate::host::Pace;
+use crate::msgpack::{Fault, Item, Items, measure};
 use crate::raise::{here, wrong_type};
+use crate::raw;
 use crate::room::{BYTES_PER_BYTE, FEW_BYTES, Room};
 use crate::text::{number_needed, string_argument};
 
@@ -201,12 +203,16 @@ fn unpack(lua: &Lua, args: MultiValue, name: &'static str) -> mlua::Result<Multi
         let why = format!("Invalid request to unpack with offset of {offset} and limit of {}.", bytes.len());
         return Err(here(lua, why));
     }
+    if is_whole && let Some(size) = measure(&bytes) {
+        return raw::unpacked(lua, &bytes, size);
+    }
     let limit = if limit == 0 { usize::MAX } else { limit as usize };
     let _room = Room::of(lua, bytes.len() * BYTES_PER_BYTE + FEW_BYTES);
-    let mut reader = Reader { lua, bytes: &bytes, at: offset as usize, pace: Pace::default() };
+    let items = Items::of(&bytes[offset as usize..]);
+    let mut reader = Reader { lua, items, pace: Pace::default() };
     let mut values = MultiValue::new();
     let mut count = 0;
-    while count < limit && reader.at < bytes.len() {
+    while count < limit && reader.items.left() > 0 {
         if values.len() == VALUES_MAX {
             return Err(here(lua, "too many results to unpack"));
         }
@@ -214,7 +220,8 @@ fn unpack(lua: &Lua, args: MultiValue, name: &'static str) -> mlua::Result<Multi
         count += 1;
     }
     if !is_whole {
-        let next = if reader.at < bytes.len() { reader.at as i64 } else { -1 };
+        let left = reader.items.left();
+        let next = if left > 0 { (bytes.len() - left) as i64 } else { -1 };
         values.push_front(Value::Integer(next));
     }
     Ok(values)
@@ -231,23 +238,16 @@ fn optional(lua: &Lua, args: &MultiValue, at: usize, name: &str) -> mlua::Result
 
 struct Reader<'a> {
     lua: &'a Lua,
-    bytes: &'a [u8],
-    at: usize,
+    items: Items<'a>,
     pace: Pace,
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> mlua::Result<&'a [u8]> {
-        let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len());
-        let Some(end) = end else { return Err(here(self.lua, "Missing bytes in input.")) };
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
-
-    /// A big-endian number of `len` bytes, at most eight.
-    fn number(&mut self, len: usize) -> mlua::Result<u64> {
-        Ok(self.take(len)?.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    fn item(&mut self) -> mlua::Result<Item<'a>> {
+        self.items.next().map_err(|fault| match fault {
+            Fault::Missing => here(self.lua, "Missing bytes in input."),
+            Fault::Unknown => here(self.lua, "Bad data format in input."),
+        })
     }
 
     fn value(&mut self, depth: usize) -> mlua::Result<Value> {
@@ -255,50 +255,15 @@ impl<'a> Reader<'a> {
         if depth > UNPACK_NESTING_MAX {
             return Err(here(self.lua, "Bad data format in input."));
         }
-        let tag = self.take(1)?[0];
-        Ok(match tag {
-            0..=0x7f => Value::Integer(i64::from(tag)),
-            0xe0..=0xff => Value::Integer(i64::from(tag as i8)),
-            0x80..=0x8f => return self.map(usize::from(tag & 15), depth),
-            0x90..=0x9f => return self.array(usize::from(tag & 15), depth),
-            0xa0..=0xbf => return self.string(usize::from(tag & 31)),
-            0xc0 => Value::Nil,
-            0xc2 => Value::Boolean(false),
-            0xc3 => Value::Boolean(true),
-            0xca => Value::Number(f64::from(f32::from_bits(self.number(4)? as u32))),
-            0xcb => Value::Number(f64::from_bits(self.number(8)?)),
-            0xcc => Value::Integer(self.number(1)? as i64),
-            0xcd => Value::Integer(self.number(2)? as i64),
-            0xce => Value::Integer(self.number(4)? as i64),
-            // Signed, as Redis takes it.
-            0xcf => Value::Integer(self.number(8)? as i64),
-            0xd0 => Value::Integer(i64::from(self.number(1)? as i8)),
-            0xd1 => Value::Integer(i64::from(self.number(2)? as i16)),
-            0xd2 => Value::Integer(i64::from(self.number(4)? as i32)),
-            0xd3 => Value::Integer(self.number(8)? as i64),
-            0xd9 => return self.string_of(1),
-            0xda => return self.string_of(2),
-            0xdb => return self.string_of(4),
-            0xdc | 0xdd => {
-                let len = self.number(if tag == 0xdc { 2 } else { 4 })? as usize;
-                return self.array(len, depth);
-            }
-            0xde | 0xdf => {
-                let len = self.number(if tag == 0xde { 2 } else { 4 })? as usize;
-                return self.map(len, depth);
-            }
-            _ => return Err(here(self.lua, "Bad data format in input.")),
-        })
-    }
-
-    fn string_of(&mut self, len_bytes: usize) -> mlua::Result<Value> {
-        let len = self.number(len_bytes)? as usize;
-        self.string(len)
-    }
-
-    fn string(&mut self, len: usize) -> mlua::Result<Value> {
-        let text = self.take(len)?;
-        self.lua.create_string(text).map(Value::String)
+        let lua = self.lua;
+        match self.item()? {
+            Item::Nil => Ok(Value::Nil),
+            Item::Boolean(value) => Ok(Value::Boolean(value)),
+            Item::Number(number) => Ok(Value::Number(number)),
+            Item::String(text) => lua.create_string(text).map(Value::String),
+            Item::Array(len) => self.array(len, depth),
+            Item::Map(len) => self.map(len, depth),
+        }
     }
 
     fn array(&mut self, len: usize, depth: usize) -> mlua::Result<Value> {

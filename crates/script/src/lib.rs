@@ -30,6 +30,7 @@ mod fence;
 mod functions;
 mod general;
 mod host;
+mod msgpack;
 mod pattern;
 mod raise;
 mod raw;

@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Number,
     String,
     Table,
+    /// A light userdata without an address: `cjson.null`.
+    NullPointer,
     Other,
 }
 
@@ -64,6 +66,7 @@ impl<'a> Stack<'a> {
             ffi::LUA_TNUMBER => Kind::Number,
             ffi::LUA_TSTRING => Kind::String,
             ffi::LUA_TTABLE => Kind::Table,
+            ffi::LUA_TLIGHTUSERDATA if self.pointer::<()>(at).is_null() => Kind::NullPointer,
             _ => Kind::Other,
         }
     }
