@@ -383,7 +383,7 @@ fn scripts_and_functions_are_known_to_the_leader_of_every_group_when_they_are_lo
         let mut client = nodes[round % 3].connect();
         assert_eq!(client.text(&["FUNCTION", "LOAD", "REPLACE", &code(&round.to_string())]), "lib");
         answered(&all, &round.to_string());
-        let text = error(&mut client, &["FUNCTION", "LOAD", &code("0")]);
+        let text = error(&mut client, &["FUNCTION", "LOAD", &code("'other'")]);
         assert_eq!(text, "ERR Library 'lib' already exists");
         let dump = client.request(&["FUNCTION", "DUMP"]);
         assert_eq!(client.text(&["FUNCTION", "DELETE", "lib"]), "OK");
@@ -392,6 +392,17 @@ fn scripts_and_functions_are_known_to_the_leader_of_every_group_when_they_are_lo
         assert_eq!(client.text(&[b"FUNCTION".as_slice(), b"RESTORE", dump]), "OK");
         answered(&all, &round.to_string());
     }
+    // A client of a cluster sends it to each node.
+    let each = |words: &[&[u8]], expected: &str| {
+        all.iter().for_each(|node| assert_eq!(node.connect().text(words), expected));
+    };
+    let dump = nodes[0].connect().request(&["FUNCTION", "DUMP"]);
+    each(&[b"FUNCTION", b"DELETE", b"lib"], "OK");
+    each(&[b"FUNCTION", b"LOAD", code("'each'").as_bytes()], "lib");
+    answered(&all, "each");
+    each(&[b"FUNCTION", b"FLUSH"], "OK");
+    each(&[b"FUNCTION", b"RESTORE", dump.as_bytes().expect("a payload")], "OK");
+    answered(&all, "9");
     assert_eq!(nodes[1].connect().text(&["FUNCTION", "FLUSH"]), "OK");
     answered(&all, "ERR Function not found");
     assert_eq!(nodes[2].connect().text(&["FUNCTION", "LOAD", &code("'kept'")]), "lib");

@@ -2,6 +2,9 @@
 //!
 //! A change is made in the Lua state, then in what is kept (`libraries.rs`), whose effect becomes a record of the journal
 //! with whatever else the command, or its transaction, has done.
+//!
+//! With several groups of keys (`cluster-groups`) clients of a cluster send a change to each node that leads one, and each node has all of
+//! them make it: what is as it is asked for already is no error there.
 
 use std::time::Instant;
 
@@ -48,8 +51,15 @@ pub(super) fn load(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     }
     let code = &args[args.len() - 1];
     let name = Engine::library_name(code).map_err(Failure::text)?;
+    let has_groups = call.shard.has_groups();
     let engine = call.engine()?;
-    if engine.libraries().library(name).is_some() && !replaces {
+    if let Some(there) = engine.libraries().library(name)
+        && !replaces
+    {
+        if has_groups && *there.code == *code {
+            call.reply.bulk(name.as_bytes());
+            return Ok(());
+        }
         return Err(Failure::text(format!("ERR Library '{name}' already exists")));
     }
     let library = prepare(engine, code, &mut Loading::within(LOAD_MAX))?;
@@ -100,6 +110,10 @@ pub(super) fn delete(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let name = &call.args[2];
     let is_there = std::str::from_utf8(name).is_ok_and(|name| place.engine.remove_library(name));
     if !is_there && !place.held.library_names().any(|kept| *kept == *name) {
+        if call.shard.has_groups() {
+            call.reply.ok();
+            return Ok(());
+        }
         return Err(Failure::of("ERR Library not found"));
     }
     place.engine.libraries_version = place.held.set_library(name, None, &mut call.shard.changes);
@@ -212,8 +226,16 @@ pub(super) fn restore(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
             ));
         }
     };
-    let codes = read_libraries(&call.args[2]).map_err(Failure::of)?;
+    let mut codes = read_libraries(&call.args[2]).map_err(Failure::of)?;
+    let has_groups = call.shard.has_groups();
     let engine = call.engine()?;
+    if policy == Policy::Append && has_groups {
+        let libraries = engine.libraries();
+        codes.retain(|code| {
+            let there = Engine::library_name(code).ok().and_then(|name| libraries.library(name));
+            there.is_none_or(|there| *there.code != **code)
+        });
+    }
     let mut libraries = Vec::with_capacity(codes.len());
     let mut loading = Loading::within(LOAD_MAX);
     let mut result = Ok(());
