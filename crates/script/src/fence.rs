@@ -13,7 +13,7 @@ use mlua::state::{GcIncParams, GcMode};
 use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
 use crate::host::{Verdict, with_host};
-use crate::raise::{Raised, reply, script_place};
+use crate::raise::{FENCE, Raised, reply, script_place};
 use crate::text::number_text;
 use crate::{MEMORY_MAX, api, bits, cjson, cmsgpack, functions, raw, structs, text};
 
@@ -71,7 +71,8 @@ impl Fence {
         text::install(&lua, &string)?;
         let our = our(&lua, shared)?;
         let globals = lua.create_table()?;
-        let prelude = lua.load(include_str!("fence.lua")).set_name("=fence").set_mode(ChunkMode::Text);
+        let prelude =
+            lua.load(include_str!("fence.lua")).set_name(format!("={FENCE}")).set_mode(ChunkMode::Text);
         let made: Table = prelude.call((our.clone(), &globals))?;
         let environment: Table = made.raw_get(1)?;
         our.raw_set("environment", &environment)?;

@@ -51,7 +51,9 @@ pub(crate) fn here(lua: &Lua, text: impl AsRef<[u8]>) -> Error {
 /// An error about an argument, in Lua's words.
 #[cold]
 pub(crate) fn bad_argument(lua: &Lua, at: usize, function: &str, why: &str) -> Error {
-    // As Lua says it: a method's own argument is not counted.
+    // As Lua says it: what `pcall` calls has no name, and a method's own argument is not counted.
+    let is_nameless = lua.inspect_stack(1, |debug| debug.source().short_src.as_deref() == Some(FENCE));
+    let function = if is_nameless == Some(true) { "?" } else { function };
     let is_method = lua.inspect_stack(0, |debug| debug.names().name_what == Some("method"));
     match at - usize::from(is_method == Some(true)) {
         0 => here(lua, format!("calling '{function}' on bad self ({why})")),
@@ -86,7 +88,9 @@ fn place(lua: &Lua, level: usize) -> String {
     let place = lua.inspect_stack(level, |debug| {
         let line = debug.current_line()?;
         let source = debug.source();
-        Some(format!("{}:{line}: ", source.short_src.as_deref().unwrap_or("?")))
+        let name = source.short_src.as_deref().unwrap_or("?");
+        // Ours stand where `pcall` and its kin are, which have no lines elsewhere.
+        (name != FENCE).then(|| format!("{name}:{line}: "))
     });
     place.flatten().unwrap_or_default()
 }
@@ -104,6 +108,9 @@ pub(crate) fn script_place(lua: &Lua) -> Option<(String, usize)> {
     }
     None
 }
+
+/// What the functions that stand between scripts and Lua's own are from.
+pub(crate) const FENCE: &str = "fence";
 
 /// Levels of the stack that are searched for a script's function: our own stand on top of it, a few only.
 const LEVELS_MAX: usize = 100;
