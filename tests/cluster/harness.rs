@@ -1,11 +1,10 @@
 //! Three nodes and three NATS servers with a wire in every connection between any two of them, and all faults that can be made: under
-//! load, one after the other, at random. `STERNA_CRASH_ROUNDS=200` is the long form, `STERNA_CRASH_SEED` a story told again,
-//! `STERNA_CRASH_FAULT=FullDisk` one of that fault alone; `STERNA_OLD_BIN` is another version of Sterna, which nodes are now and then.
+//! load, one after the other, at random; once with one leader, and once with several groups of keys. `STERNA_CRASH_ROUNDS=200` is the long
+//! form, `STERNA_CRASH_SEED` a story told again, `STERNA_CRASH_FAULT=FullDisk` one of that fault alone; `STERNA_OLD_BIN` is another
+//! version of Sterna, which nodes are now and then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,8 @@ use sterna_tests::wire::{Way, Wire};
 use sterna_tests::{crash_rounds, number, skipped};
 use tempfile::TempDir;
 
-use crate::keys::{Ends, Load, await_same, await_writes, check, keys_node, leader, make_log};
+use crate::groups::{GROUPS, TAGS, leads_group, log_figure, make_logs, of_groups};
+use crate::keys::{Ends, Load, await_same, keys_node, make_log};
 use crate::snapshots::files;
 use crate::tools::{await_joined, figure, name};
 
@@ -112,17 +112,14 @@ const FAULTS: [Fault; 28] = [
 ];
 
 /// Those of the short form, in this order.
-const SHORT: [Fault; 6] = [
-    Fault::DeafLeader,
-    Fault::FlipJournal,
-    Fault::CutNats,
-    Fault::StutteringLines,
-    Fault::LoseAll,
-    Fault::Upgrade,
-];
+const SHORT: [Fault; 3] = [Fault::DeafLeader, Fault::CutNats, Fault::Upgrade];
+
+/// The same with several groups of keys.
+const SHORT_OF_GROUPS: [Fault; 3] = [Fault::StutteringLines, Fault::FlipJournal, Fault::LoseAll];
 
 struct Cluster {
     nats: Nats,
+    groups: usize,
     nodes: Vec<Server>,
     disks: Vec<Faults>,
     /// By node and NATS server.
@@ -135,10 +132,13 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start() -> Option<Cluster> {
+    fn start(groups: usize) -> Option<Cluster> {
         let nats = Nats::start_wired(SERVERS, "always")?;
         let name = name();
-        make_log(&nats, &name, SERVERS);
+        match groups {
+            1 => make_log(&nats, &name, SERVERS),
+            _ => make_logs(&nats, &name),
+        }
         let shelf = tempfile::tempdir().expect("a folder");
         let place = format!("file://{}", shelf.path().display());
         let (mut nodes, mut disks, mut wires) = (Vec::new(), Vec::new(), Vec::new());
@@ -146,22 +146,39 @@ impl Cluster {
             let own: Vec<Wire> = nats.ports().into_iter().map(Wire::to_nats).collect();
             let hosts = (0..SERVERS).map(|n| format!("127.0.0.1:{}", own[(at + n) % SERVERS].port));
             let url = format!("nats://{}", hosts.collect::<Vec<_>>().join(","));
-            // The log is trimmed all the time, and who has lost everything begins with a snapshot.
-            let args = ["--dir", "{folder}", "--cluster-log-size", "500kb", "--cluster-snapshots", &place];
-            let (launch, disk) = Faults::under(keys_node(&name, &url).args(&args), "appendonlydir");
+            let launch = keys_node(&name, &url).args(&["--dir", "{folder}"]);
+            let launch = match groups {
+                // The log is trimmed all the time, and who has lost everything begins with a snapshot.
+                1 => launch.args(&["--cluster-log-size", "500kb", "--cluster-snapshots", &place]),
+                // Who has lost everything reads the logs from their beginning.
+                _ => of_groups(launch),
+            };
+            let (launch, disk) = Faults::under(launch, "appendonlydir");
             nodes.push(launch.start());
             disks.push(disk);
             wires.push(own);
         }
         await_joined(&nodes);
         let others = std::env::var_os("STERNA_OLD_BIN").map(|old| vec![old.into(); NODES]);
-        Some(Cluster { nats, nodes, disks, wires, name, others, _shelf: shelf })
+        Some(Cluster { nats, groups, nodes, disks, wires, name, others, _shelf: shelf })
     }
 
-    /// Which node leads, and which do not.
-    fn roles(&self) -> (usize, [usize; 2]) {
-        let leading = leader(&self.nodes).pid();
-        let at = self.nodes.iter().position(|node| node.pid() == leading).expect("it is one of them");
+    /// Which of these nodes leads each group, as soon as all are led.
+    fn leaders(&self, among: &[usize]) -> Vec<usize> {
+        wait_for("every group to be led", || {
+            let leads = |at: usize, group| match self.groups {
+                1 => figure(&self.nodes[at], "cluster_keys").as_deref() == Some("me"),
+                _ => leads_group(&self.nodes[at], group),
+            };
+            let of = |group| among.iter().copied().find(|at| leads(*at, group));
+            (0..self.groups).map(of).collect()
+        })
+    }
+
+    /// A node that leads, be it one group of several, and the others.
+    fn roles(&self, random: &mut fastrand::Rng) -> (usize, [usize; 2]) {
+        let leaders = self.leaders(&[0, 1, 2]);
+        let at = leaders[random.usize(..leaders.len())];
         (at, [(at + 1) % NODES, (at + 2) % NODES])
     }
 
@@ -172,7 +189,7 @@ impl Cluster {
     fn start_again(&mut self, nodes: &[usize], load: &Load) {
         for at in nodes {
             self.nodes[*at].start_again();
-            load.ports.lock().expect("nothing panics with it")[*at] = self.nodes[*at].address().port();
+            load.note_port(*at, &self.nodes[*at]);
         }
     }
 
@@ -188,8 +205,10 @@ impl Cluster {
         assert!(ended.status.success(), "{}", ended.log);
         self.start_again(&[at], load);
         wait_for("the node to have its part in the log", || {
-            let role = figure(&self.nodes[at], "cluster_log_role")?;
-            ["following", "leading"].contains(&role.as_str()).then_some(())
+            let has_part = |role: String| ["following", "leading"].contains(&role.as_str());
+            (0..self.groups)
+                .all(|group| log_figure(&self.nodes[at], group, "cluster_log_role").is_some_and(has_part))
+                .then_some(())
         });
     }
 
@@ -200,7 +219,7 @@ impl Cluster {
 
     fn others_lead(&self, others: [usize; 2]) {
         let began = Instant::now();
-        leader(others.iter().map(|at| &self.nodes[*at]));
+        self.leaders(&others);
         println!("  another leads after {:?}", began.elapsed());
     }
 
@@ -209,7 +228,7 @@ impl Cluster {
     }
 
     fn suffer(&mut self, fault: Fault, random: &mut fastrand::Rng, load: &Load) {
-        let (at, others) = self.roles();
+        let (at, others) = self.roles(random);
         let server = random.usize(..SERVERS);
         let (one, two) = ((server + 1) % SERVERS, (server + 2) % SERVERS);
         let while_ms = Duration::from_millis(random.u64(500..6000));
@@ -221,13 +240,13 @@ impl Cluster {
             }
             Fault::KillFollower => {
                 self.kill(&others[..1]);
-                await_writes_of(&self.nodes, &[at, others[1]]);
+                self.await_frames(&[at, others[1]]);
                 self.start_again(&others[..1], load);
             }
             Fault::KillMajority => {
                 let both = [at, others[0]];
                 self.kill(&both);
-                leader([&self.nodes[others[1]]]);
+                self.leaders(&others[1..]);
                 self.start_again(&both, load);
             }
             Fault::KillAll => {
@@ -271,7 +290,7 @@ impl Cluster {
             }
             Fault::KillNats => {
                 self.nats.kill(server);
-                await_writes(&self.nodes);
+                load.await_writes(&self.nodes, 1);
                 self.nats.start_again(server);
             }
             Fault::KillAllNats => {
@@ -317,7 +336,7 @@ impl Cluster {
             Fault::SetClock => {
                 let which = random.usize(..NODES);
                 self.disks[which].set_clock(random.i64(-100_000..100_000));
-                await_writes(&self.nodes);
+                load.await_writes(&self.nodes, 1);
                 self.disks[which].set_clock(0);
             }
             Fault::Upgrade => {
@@ -345,20 +364,33 @@ impl Cluster {
                 self.nats.kill(server);
                 flip(&self.nats.store(server), ".blk", random);
                 self.nats.start_again(server);
-                await_writes(&self.nodes);
-                self.empty_nats(server);
+                load.await_writes(&self.nodes, 1);
+                self.empty_nats(server, load);
             }
-            Fault::EmptyNats => self.empty_nats(server),
+            Fault::EmptyNats => self.empty_nats(server, load),
         }
         self.mend();
     }
 
-    fn empty_nats(&mut self, server: usize) {
+    fn empty_nats(&mut self, server: usize, load: &Load) {
         self.nats.kill(server);
         fs::remove_dir_all(self.nats.store(server)).expect("it can be removed");
         self.nats.start_again(server);
-        await_writes(&self.nodes);
+        load.await_writes(&self.nodes, 1);
         self.await_replicas(server);
+    }
+
+    /// Waits until more is in the logs, as these nodes see it.
+    fn await_frames(&self, which: &[usize]) {
+        let slots = || {
+            let slot = |at: usize, group| {
+                log_figure(&self.nodes[at], group, "cluster_log_slot")?.parse::<u64>().ok()
+            };
+            let most = |group| which.iter().filter_map(|at| slot(*at, group)).max();
+            (0..self.groups).map(most).sum::<Option<u64>>()
+        };
+        let before = slots().unwrap_or(0);
+        wait_for("frames", || (slots()? > before + 20).then_some(()));
     }
 
     /// Waits until each of the NATS servers has all of the log: of two that have not, the log could lose what it has. One that has begun
@@ -372,7 +404,7 @@ impl Cluster {
             said = String::from_utf8_lossy(&output.stdout).into_owned();
             let followers = said.lines().filter(|line| line.contains("follow")).count();
             let behind = said.lines().any(|line| line.contains("behind") || line.contains("away"));
-            if output.status.success() && followers == SERVERS - 1 && !behind {
+            if output.status.success() && followers == self.groups * (SERVERS - 1) && !behind {
                 return;
             }
             if began.elapsed() > PATIENCE && !std::mem::replace(&mut is_again, true) {
@@ -384,13 +416,6 @@ impl Cluster {
         }
         panic!("the replicas do not come to have the log:\n{said}");
     }
-}
-
-fn await_writes_of(nodes: &[Server], which: &[usize]) {
-    let slot =
-        || which.iter().filter_map(|at| figure(&nodes[*at], "cluster_log_slot")?.parse::<u64>().ok()).max();
-    let before = slot().unwrap_or(0);
-    wait_for("frames", || (slot()? > before + 20).then_some(()));
 }
 
 /// Flips a bit somewhere in a file whose name ends so.
@@ -418,7 +443,17 @@ fn starts(node: &mut Server) -> bool {
 
 #[test]
 fn what_was_acknowledged_survives_every_fault_of_lines_processes_and_disks() {
-    let Some(mut cluster) = Cluster::start() else {
+    survive(1, &[""], &SHORT);
+}
+
+#[test]
+fn with_several_groups_of_keys_what_was_acknowledged_survives_every_fault_in_each() {
+    survive(GROUPS, &TAGS, &SHORT_OF_GROUPS);
+}
+
+/// Writes to streams whose names begin so, while everything befalls the cluster. `short`: what the short form has.
+fn survive(groups: usize, streams: &'static [&'static str], short: &[Fault]) {
+    let Some(mut cluster) = Cluster::start(groups) else {
         return skipped("needs NATS_SERVER; ./test installs one");
     };
     let seed = number("STERNA_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
@@ -426,35 +461,28 @@ fn what_was_acknowledged_survives_every_fault_of_lines_processes_and_disks() {
     let mut random = fastrand::Rng::with_seed(seed);
     let only = std::env::var("STERNA_CRASH_FAULT").unwrap_or_default();
     let meant = || FAULTS.into_iter().filter(|fault| only.is_empty() || format!("{fault:?}") == only);
-    leader(&cluster.nodes);
-    let load = Load {
-        is_over: AtomicBool::new(false),
-        ports: Mutex::new(cluster.nodes.iter().map(|node| node.address().port()).collect()),
-    };
+    cluster.leaders(&[0, 1, 2]);
+    let load = Load::new(&cluster.nodes, streams);
     let stories = thread::scope(|scope| {
         let load = &load;
         let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || load.write(writer))).collect();
         let ends = Ends(&load.is_over);
-        let rounds = crash_rounds(SHORT.len() as u64);
+        let rounds = crash_rounds(short.len() as u64);
         for round in 0..rounds {
-            await_writes(&cluster.nodes);
-            let fault = match SHORT.get(round as usize) {
+            load.await_writes(&cluster.nodes, 1);
+            let fault = match short.get(round as usize) {
                 Some(fault) if only.is_empty() => *fault,
                 _ => random.choice(meant().collect::<Vec<_>>()).expect("there are some"),
             };
             println!("round {round}: {fault:?}");
             cluster.suffer(fault, &mut random, load);
         }
-        await_writes(&cluster.nodes);
+        load.await_writes(&cluster.nodes, 1);
         drop(ends);
         writers.into_iter().map(|writer| writer.join().expect("a writer ends")).collect::<Vec<_>>()
     });
     await_same(&cluster.nodes);
-    for node in &cluster.nodes {
-        for (writer, story) in stories.iter().enumerate() {
-            check(node, writer, story);
-        }
-    }
+    cluster.nodes.iter().for_each(|node| load.check_all(node, &stories));
     let loaded =
         cluster.nodes.iter().map(|node| node.log().matches("a snapshot of another node is loaded").count());
     println!("{} snapshots loaded since the last starts", loaded.sum::<usize>());

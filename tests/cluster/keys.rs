@@ -90,17 +90,17 @@ fn ids(node: &Server, key: &str) -> Vec<String> {
     entries.as_slice().expect("entries").iter().map(text).collect()
 }
 
-/// Waits until more has been written. All nodes run; which one leads may change.
-pub(crate) fn await_writes(nodes: &[Server]) {
+/// Waits until more has been written to one of the keys. All nodes run; which one leads may change.
+fn await_more(nodes: &[Server], key: &str, more: i64) {
     let length_at = |node: &Server| {
         let mut reader = reader(node);
-        reader.send(&["XLEN", "stream:0"]);
+        reader.send(&["XLEN", key]);
         // The reply of one that is about to lead no more is an error.
         reader.value().as_int()
     };
     let length = || nodes.iter().filter_map(length_at).max().unwrap_or(0);
     let before = length();
-    wait_for("writes", || (length() > before + 100).then_some(()));
+    wait_for("writes", || (length() > before + more).then_some(()));
 }
 
 /// What is done to nodes and NATS under load.
@@ -119,11 +119,16 @@ enum Fault {
 const FAULTS: [Fault; 6] =
     [Fault::Leader, Fault::Follower, Fault::Majority, Fault::All, Fault::Pause, Fault::Nats];
 
-/// Writers that go on at whichever node leads. Each has a stream of its own; what was acknowledged to it is in order.
+/// Writers that go on at whichever node leads. Each has a stream of its own, or several; what was acknowledged to it is in order.
 pub(crate) struct Load {
     pub(crate) is_over: AtomicBool,
     pub(crate) ports: Mutex<Vec<u16>>,
+    /// What the names of a writer's streams begin with: each is written to in turn.
+    streams: &'static [&'static str],
 }
+
+/// What was acknowledged to a writer, and what may have been stored or not. What is in neither was said to have had no effect.
+pub(crate) type Story = (Vec<String>, Vec<String>);
 
 /// Ends the writers, also where the test fails.
 pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
@@ -144,10 +149,43 @@ enum Outcome {
 }
 
 impl Load {
-    /// One writer's story: what was acknowledged, and what may have been stored or not. What is in neither was said to have had no effect.
-    pub(crate) fn write(&self, writer: usize) -> (Vec<String>, Vec<String>) {
+    /// For these nodes, to streams whose names begin so.
+    pub(crate) fn new(nodes: &[Server], streams: &'static [&'static str]) -> Load {
+        Load {
+            is_over: AtomicBool::new(false),
+            ports: Mutex::new(nodes.iter().map(|node| node.address().port()).collect()),
+            streams,
+        }
+    }
+
+    /// The node has come back.
+    pub(crate) fn note_port(&self, at: usize, node: &Server) {
+        self.ports.lock().expect("nothing panics with it")[at] = node.address().port();
+    }
+
+    fn streams_of(&self, writer: usize) -> Vec<String> {
+        self.streams.iter().map(|begins| format!("{begins}stream:{writer}")).collect()
+    }
+
+    /// Waits until more has been written to each stream of the first writers.
+    pub(crate) fn await_writes(&self, nodes: &[Server], writers: usize) {
+        let more = if self.streams.len() == 1 && writers == 1 { 100 } else { 20 };
+        for key in (0..writers).flat_map(|writer| self.streams_of(writer)) {
+            await_more(nodes, &key, more);
+        }
+    }
+
+    /// Checks that all of a node's streams hold what these stories say.
+    pub(crate) fn check_all(&self, node: &Server, stories: &[Story]) {
+        for (writer, story) in stories.iter().enumerate() {
+            check(node, writer, &self.streams_of(writer), story);
+        }
+    }
+
+    /// One writer's story.
+    pub(crate) fn write(&self, writer: usize) -> Story {
         let (mut stored, mut unknown) = (Vec::new(), Vec::new());
-        let key = format!("stream:{writer}");
+        let keys = self.streams_of(writer);
         let mut client: Option<Client> = None;
         let (mut at, mut n) = (writer, 0);
         while !self.is_over.load(SeqCst) {
@@ -160,11 +198,12 @@ impl Load {
             // Alone, in a pipeline, or two at once.
             let count = [1, 1, 3, 2][n % 4];
             let values: Vec<String> = (n..n + count).map(|n| format!("{writer}-{n}")).collect();
-            n += count;
+            let key_of = |n: usize| keys[n % keys.len()].as_str();
             let outcomes = match count {
-                2 => vec![write_both(connected, &key, &values); 2],
-                _ => write_each(connected, &key, &values),
+                2 => vec![write_both(connected, key_of(n), &values); 2],
+                _ => write_each(connected, &(n..n + count).map(key_of).collect::<Vec<_>>(), &values),
             };
+            n += count;
             for (value, outcome) in values.into_iter().zip(&outcomes) {
                 match outcome {
                     Outcome::Stored => stored.push(value),
@@ -181,8 +220,8 @@ impl Load {
     }
 }
 
-fn write_each(client: &mut Client, key: &str, values: &[String]) -> Vec<Outcome> {
-    values.iter().for_each(|value| client.send(&["XADD", key, "*", "value", value]));
+fn write_each(client: &mut Client, keys: &[&str], values: &[String]) -> Vec<Outcome> {
+    keys.iter().zip(values).for_each(|(key, value)| client.send(&["XADD", key, "*", "value", value]));
     values.iter().map(|_| outcome(client, b'$')).collect()
 }
 
@@ -201,10 +240,12 @@ fn outcome(client: &mut Client, begins: u8) -> Outcome {
     }
 }
 
-/// Every acknowledged write is in its writer's stream, once and in order; what else is there was not answered, or in a way that leaves it open.
-pub(crate) fn check(node: &Server, writer: usize, (stored, unknown): &(Vec<String>, Vec<String>)) {
-    let there = ids(node, &format!("stream:{writer}"));
+/// Every acknowledged write is in one of its writer's streams, once and in order; what else is there was not answered, or in a way that leaves
+/// it open.
+fn check(node: &Server, writer: usize, keys: &[String], (stored, unknown): &Story) {
+    let streams: Vec<Vec<String>> = keys.iter().map(|key| ids(node, key)).collect();
     let named = |values: &[String]| values.iter().cloned().collect::<BTreeSet<String>>();
+    let there = streams.concat();
     let (kept, stored_once, unknown) = (named(&there), named(stored), named(unknown));
     let at = node.name();
     let mut once = BTreeSet::new();
@@ -214,8 +255,12 @@ pub(crate) fn check(node: &Server, writer: usize, (stored, unknown): &(Vec<Strin
     let denied: Vec<_> = kept.difference(&stored_once).filter(|value| !unknown.contains(*value)).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}, writer {writer} at {at}");
     assert!(denied.is_empty(), "stored, and said to have had no effect: {denied:?}, writer {writer} at {at}");
-    let known: Vec<&String> = there.iter().filter(|value| stored_once.contains(*value)).collect();
-    assert!(known == stored.iter().collect::<Vec<_>>(), "not in order: writer {writer} at {at}");
+    for stream in streams {
+        let of_stream = named(&stream);
+        let known: Vec<&String> = stream.iter().filter(|value| stored_once.contains(*value)).collect();
+        let acknowledged: Vec<&String> = stored.iter().filter(|value| of_stream.contains(*value)).collect();
+        assert!(known == acknowledged, "not in order: writer {writer} at {at}");
+    }
 }
 
 #[test]
@@ -224,10 +269,7 @@ fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
     let Some((mut nats, name)) = log(3) else { return };
     let mut nodes = keys_nodes(&nats, &name, 3);
     leader(&nodes);
-    let load = Load {
-        is_over: AtomicBool::new(false),
-        ports: Mutex::new(nodes.iter().map(|node| node.address().port()).collect()),
-    };
+    let load = Load::new(&nodes, &[""]);
     let stories = thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
@@ -241,7 +283,7 @@ fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
         for round in 0..crash_rounds(2) {
             let leading = leader(&nodes).pid();
             let at = nodes.iter().position(|node| node.pid() == leading).expect("it is one of them");
-            await_writes(&nodes);
+            load.await_writes(&nodes, 1);
             if round % 4 == 1 {
                 // A snapshot of its own, from which it starts, and goes on with the log.
                 nodes[(at + 1) % 3].connect().request(&["BGREWRITEAOF"]);
@@ -272,26 +314,22 @@ fn what_was_acknowledged_survives_the_leader_and_is_on_every_node_in_order() {
             match fault {
                 Fault::Pause => nodes[at].signal(Signal::CONT),
                 Fault::Nats => {
-                    await_writes(&nodes);
+                    load.await_writes(&nodes, 1);
                     nats.start_again(server);
                 }
                 _ => {}
             }
             for at in killed {
                 nodes[*at].start_again();
-                load.ports.lock().expect("nothing panics with it")[*at] = nodes[*at].address().port();
+                load.note_port(*at, &nodes[*at]);
             }
         }
-        await_writes(&nodes);
+        load.await_writes(&nodes, 1);
         drop(ends);
         writers.into_iter().map(|writer| writer.join().expect("a writer ends")).collect::<Vec<_>>()
     });
     await_same(&nodes);
-    for node in &nodes {
-        for (writer, story) in stories.iter().enumerate() {
-            check(node, writer, story);
-        }
-    }
+    nodes.iter().for_each(|node| load.check_all(node, &stories));
     // An empty node reads the log from its beginning.
     let fresh = keys_node(&name, &nats.url(0)).start();
     await_same(nodes.iter().chain([&fresh]));
