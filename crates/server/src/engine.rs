@@ -230,6 +230,11 @@ impl InnerClient {
         true
     }
 
+    /// How many bytes of its requests were executed, where its connection has ended because the rest is another node's to do.
+    pub fn executed(&self) -> Option<u64> {
+        self.pipe.executed()
+    }
+
     /// CLIENT UNBLOCK of its command, if it waits.
     pub fn unblock(&self, with_error: bool) {
         if let Some(who) = self.pipe.place() {

@@ -22,6 +22,9 @@
 //! read while it ended is not answered before the lease is there again, or never. So a process that was stopped in between
 //! shows nothing that another leader has changed.
 //!
+//! A node that is to hand over lets what has begun come to its end while no other command begins, and gives up its lease when the log has all
+//! of it: nobody is told that something never happened.
+//!
 //! Invariants: LSNs in the queue rise, and are in the order of the log; `released ≤ submitted`; whoever appends while this node
 //! does not lead has made a *stray*, which is undone as well.
 
@@ -64,8 +67,11 @@ pub(crate) struct Replication {
     /// The keys that it is about.
     pub(crate) group: KeyGroup,
     began: Instant,
-    /// Until when commands on keys run here: nanoseconds since `began`. Written by the log's thread.
+    /// Until when nobody else leads: nanoseconds since `began`. Written by the log's thread.
     lease_until: AtomicU64,
+    /// Until when commands on keys begin here: the same, or never, while this node is about to hand over.
+    admits_until: AtomicU64,
+    is_ceding: AtomicBool,
     /// This node leads, be it without a lease. Changed under the queue's lock.
     is_leading: AtomicBool,
     /// Who claimed the term in force; 0: nobody.
@@ -118,6 +124,8 @@ impl Replication {
             group,
             began: Instant::now(),
             lease_until: AtomicU64::new(0),
+            admits_until: AtomicU64::new(0),
+            is_ceding: AtomicBool::new(false),
             is_leading: AtomicBool::new(false),
             leader: AtomicU64::new(0),
             stale_since: AtomicU64::new(0),
@@ -138,15 +146,20 @@ impl Replication {
         }
     }
 
-    /// Whether commands on keys may run here at `now`.
+    /// Whether commands on keys may begin here at `now`.
     #[inline]
     pub(crate) fn leads_at(&self, now: Instant) -> bool {
         // Acquire, with the Release in `set_lease`: who sees a lease sees what was done before it was published.
         (now.saturating_duration_since(self.began).as_nanos() as u64)
-            < self.lease_until.load(Ordering::Acquire)
+            < self.admits_until.load(Ordering::Acquire)
     }
 
-    /// Whether commands on keys may run here now.
+    /// Whether nobody else leads now, so that what a command that runs has seen is true.
+    pub(crate) fn has_lease(&self) -> bool {
+        (self.began.elapsed().as_nanos() as u64) < self.lease_until.load(Ordering::Acquire)
+    }
+
+    /// Whether commands on keys may begin here now.
     pub(crate) fn leads(&self) -> bool {
         self.leads_at(Instant::now())
     }
@@ -180,9 +193,24 @@ impl Replication {
     /// Commands on keys run here until then. Returns whether that is news.
     pub(crate) fn set_lease(&self, until: Option<Instant>) -> bool {
         let until = until.map_or(0, |at| at.saturating_duration_since(self.began).as_nanos() as u64);
-        let before = self.lease_until.swap(until, Ordering::AcqRel);
+        self.lease_until.store(until, Ordering::Release);
+        let until = if self.is_ceding.load(Ordering::Relaxed) { 0 } else { until };
+        let before = self.admits_until.swap(until, Ordering::AcqRel);
         let now = self.began.elapsed().as_nanos() as u64;
         (before > now) != (until > now)
+    }
+
+    /// This node is about to hand over, or is not any more: commands that have begun go on, and no other begins meanwhile. For the log's
+    /// thread.
+    pub(crate) fn set_ceding(&self, is_ceding: bool) {
+        self.is_ceding.store(is_ceding, Ordering::Relaxed);
+        let until = if is_ceding { 0 } else { self.lease_until.load(Ordering::Relaxed) };
+        self.admits_until.store(until, Ordering::Release);
+    }
+
+    /// Whether the log has all that was done here.
+    pub(crate) fn has_nothing_to_store(&self) -> bool {
+        self.queue.lock().records.is_empty()
     }
 
     /// Who claimed the term in force. Returns whether that is news.

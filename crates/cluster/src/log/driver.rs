@@ -10,6 +10,8 @@
 //! What the server is asked to do here may take a while (keys that are read back, a script that holds them): nothing is read and no
 //! lease is renewed meanwhile, so a node that can't go on leads no more.
 
+mod cede;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +26,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use self::cede::Ceding;
+use super::balance::Move;
 use super::gather::Gather;
 use super::jetstream::{Port, PortError};
 use super::record::{Assembly, parts};
@@ -50,8 +54,20 @@ const FETCH_AGAIN: Duration = Duration::from_secs(2);
 /// in when they have started.
 const RELUCTANCE: Duration = Duration::from_secs(3);
 
-/// What is called when another node leads, or this one does or does not; and what tells whether this node is to claim before others.
-pub(crate) type Hooks = (Box<dyn Fn() + Send>, Box<dyn Fn() -> bool + Send>);
+/// How often it is looked whether what has begun has come to its end, where the group is to be handed over.
+const QUIET_TICK: Duration = Duration::from_millis(1);
+
+/// What the driver asks of who knows the other nodes.
+pub(crate) struct Hooks {
+    /// Another node leads, or this one does or does not.
+    pub(crate) on_leadership: Box<dyn Fn() + Send>,
+    /// Whether this node is to claim before others.
+    pub(crate) is_preferred: Box<dyn Fn() -> bool + Send>,
+    /// A node has told how far its journal has the log: it has part in the keys.
+    pub(crate) on_holder: Box<dyn Fn(u64) + Send>,
+    /// Whether another node is to lead than does.
+    pub(crate) next_move: Box<dyn Fn() -> Option<Move> + Send>,
+}
 
 /// A node's part in the log.
 pub struct LogDriver {
@@ -67,7 +83,7 @@ impl LogDriver {
         me: u64,
         name: String,
         seat: LogSeat,
-        (on_leadership, is_preferred): Hooks,
+        hooks: Hooks,
     ) -> Result<LogDriver, ClusterError> {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build().map_err(ClusterError::Thread)?;
@@ -82,14 +98,14 @@ impl LogDriver {
             port: Port::new(client.clone(), &settings.name, group),
             hint: format!("sterna.{}.hint.{}", settings.name, group.index),
             holding: format!("sterna.{}.holding.{}", settings.name, group.index),
+            balance: format!("sterna.{}.balance.{}", settings.name, group.index),
             bytes_max: settings.log_bytes_max,
             snapshots: settings.snapshots.clone().map(|snapshots| snapshots.of_group(group)),
             client,
             me,
             name,
             seat,
-            on_leadership,
-            is_preferred,
+            hooks,
             is_ending: Arc::clone(&is_ending),
             notify: Arc::clone(&notify),
         };
@@ -111,14 +127,14 @@ struct Parts {
     port: Port,
     hint: String,
     holding: String,
+    balance: String,
     bytes_max: u64,
     snapshots: Option<SnapshotSettings>,
     client: Client,
     me: u64,
     name: String,
     seat: LogSeat,
-    on_leadership: Box<dyn Fn() + Send>,
-    is_preferred: Box<dyn Fn() -> bool + Send>,
+    hooks: Hooks,
     is_ending: Arc<AtomicBool>,
     notify: Arc<Notify>,
 }
@@ -189,6 +205,8 @@ struct Driver {
     hint: String,
     /// Where nodes tell how far their journals have the log.
     holding: String,
+    /// Where nodes tell each other who is to lead.
+    balance: String,
     /// What the log may take.
     bytes_max: u64,
     client: Client,
@@ -197,8 +215,13 @@ struct Driver {
     leadership: Leadership,
     /// Which group of keys it is the log of, where there are several.
     group: Option<u64>,
-    on_leadership: Box<dyn Fn() + Send>,
-    is_preferred: Box<dyn Fn() -> bool + Send>,
+    hooks: Hooks,
+    ceding: Option<Ceding>,
+    /// The term in which this node has handed over, until another one leads.
+    ceded: Option<u64>,
+    /// Until then it does not hand over.
+    rests_until: Option<Instant>,
+    asked_at: Option<Instant>,
     is_ending: Arc<AtomicBool>,
     notify: Arc<Notify>,
     started: Instant,
@@ -254,8 +277,8 @@ struct Shared {
 
 impl Driver {
     fn new(parts: Parts, position: Position) -> Result<Driver, End> {
-        let Parts { port, hint, holding, bytes_max, client, me, name, seat, .. } = parts;
-        let Parts { on_leadership, is_preferred, is_ending, notify, snapshots, .. } = parts;
+        let Parts { port, hint, holding, balance, bytes_max, client, me, name, seat, .. } = parts;
+        let Parts { hooks, is_ending, notify, snapshots, .. } = parts;
         let KeyGroup { index, count } = seat.group();
         seat.note_slot(position.slot);
         let (inputs, arriving) = unbounded_channel();
@@ -281,14 +304,18 @@ impl Driver {
             port,
             hint,
             holding,
+            balance,
             bytes_max,
             client,
             me,
             seat,
             leadership: Leadership::None,
             group: (count > 1).then_some(index.into()),
-            on_leadership,
-            is_preferred,
+            hooks,
+            ceding: None,
+            ceded: None,
+            rests_until: None,
+            asked_at: None,
             is_ending,
             notify,
             started: now,
@@ -319,6 +346,10 @@ impl Driver {
     async fn live(mut self) -> Result<(), End> {
         let mut hints: Option<Subscriber> = self.client.subscribe(self.hint.clone()).await.ok();
         let mut holdings: Option<Subscriber> = self.client.subscribe(self.holding.clone()).await.ok();
+        let mut words: Option<Subscriber> = match self.group {
+            Some(_) => self.client.subscribe(self.balance.clone()).await.ok(),
+            None => None,
+        };
         if !self.is_of_these_groups().await? {
             return Ok(());
         }
@@ -326,7 +357,9 @@ impl Driver {
         self.replica.tick(now);
         while !self.is_ending.load(Ordering::Acquire) {
             self.go_on()?;
-            let due = self.replica.due().unwrap_or(Duration::MAX).saturating_sub(self.now()).min(TICK);
+            self.cede_when_quiet()?;
+            let tick = if self.ceding.is_some() { QUIET_TICK } else { TICK };
+            let due = self.replica.due().unwrap_or(Duration::MAX).saturating_sub(self.now()).min(tick);
             let due = self.gather.left(Instant::now()).map_or(due, |left| left.min(due));
             tokio::select! {
                 biased;
@@ -337,6 +370,7 @@ impl Driver {
                     self.replica.on_hint(now);
                 }
                 Some(message) = next(&mut holdings) => self.note_holding(&message.payload),
+                Some(message) = next(&mut words) => self.note_word(&message.payload),
                 () = tokio::time::sleep(due) => {}
             }
             let now = self.now();
@@ -411,7 +445,7 @@ impl Driver {
         self.seat.set_current(self.replica.is_current(self.now()));
         let leadership = self.seat.leadership();
         if std::mem::replace(&mut self.leadership, leadership) != leadership {
-            (self.on_leadership)();
+            (self.hooks.on_leadership)();
         }
         Ok(())
     }
@@ -469,6 +503,7 @@ impl Driver {
                 self.tell()?;
                 tracing::info!(term, group = self.group, "this node leads");
                 self.counts.terms += 1;
+                self.note_term(term);
                 if let Some(shared) = &mut self.shared {
                     // Another node may have removed them.
                     shared.verified.clear();
@@ -476,7 +511,9 @@ impl Driver {
                 self.seat.lead()?;
             }
             Action::Follow { rebuild, lost } => {
-                tracing::warn!(rebuild, group = self.group, "this node leads no more");
+                if self.ceding.is_none() {
+                    tracing::warn!(rebuild, group = self.group, "this node leads no more");
+                }
                 let lost = lost.and_then(|through| {
                     let tickets = self.tickets.iter().take_while(|(ticket, _)| *ticket <= through);
                     tickets.filter_map(|(_, number)| *number).last()
@@ -484,6 +521,7 @@ impl Driver {
                 self.tickets.clear();
                 self.untold = None;
                 self.seat.resign(lost)?;
+                self.end_ceding();
             }
             Action::Restore if self.shared.is_none() => return Err(End::Trimmed),
             // What is due now and then sees to it.
@@ -577,6 +615,9 @@ impl Driver {
         if let Some(holding) = holding.filter(|of| of.incarnation == self.replica.position().incarnation) {
             let now = self.now();
             self.holders.note(holding.node, holding.slot, now);
+            if self.group.is_some() {
+                (self.hooks.on_holder)(holding.node);
+            }
         }
     }
 
@@ -735,8 +776,9 @@ impl Driver {
 
     async fn tick(&mut self) -> Result<(), End> {
         if self.group.is_some() {
-            let is_first = (self.is_preferred)();
+            let is_first = (self.hooks.is_preferred)();
             self.replica.set_reluctance(if is_first { Duration::ZERO } else { RELUCTANCE });
+            self.ask_to_lead();
         }
         if self.replica.role() != Role::Leading {
             self.seat.mend()?;

@@ -20,6 +20,7 @@
 //! | `position` | how far a reader has come, and what it does with the next slot: accept, skip, or stop |
 //! | `replica` | a node's part in the protocol, as a state machine without socket, thread and clock |
 //! | `record` | records that are longer than a frame |
+//! | `balance` | which group another node is to lead, and what the two tell each other |
 //! | `trim` | what the log need not hold any more |
 //! | `snapshots`, `s3` | snapshots that nodes keep for each other, in a directory or in S3 |
 //! | `driver` | the thread that runs a replica on JetStream, for a server |
@@ -33,6 +34,7 @@
 
 mod action;
 pub mod audit;
+pub(crate) mod balance;
 mod driver;
 mod frame;
 mod gather;
@@ -49,6 +51,7 @@ pub(crate) mod snapshots;
 mod trim;
 
 pub use action::{Action, Appended, Fault, Read, Refused, Role, Source, Ticket, Times};
+pub(crate) use driver::Hooks;
 pub use driver::LogDriver;
 pub use frame::{Frame, FrameError, Kind, RECORD_BYTES_MAX};
 pub use jetstream::{Follower, Port, PortError, StreamState};

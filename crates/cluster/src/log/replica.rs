@@ -17,6 +17,10 @@
 //! counts for nobody, the same frame one slot on; nothing, again. Without a lease nothing is sent before the frame before was
 //! seen to be there still.
 //!
+//! **A leader may hand over** before its lease ends: where nothing waits or is in flight it ceases to lead, and says so by the hash of
+//! the last frame. Who has read that frame last may claim at once: no lease is left that any node could act by. If nobody does, all claim as
+//! after any other silence, and the one that has handed over before others.
+//!
 //! **The lease** begins when the last stored frame was first sent, on the clock that is passed in, which must be monotonic. Without
 //! a lease the leader takes no command and answers no read, but is not deposed: its next stored frame resumes it. A follower
 //! claims after a longer silence than any lease, counted from when it *read* the last frame, and only at the log's end:
@@ -44,6 +48,9 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 /// How often a slot is asked for, at least, before what is wrong with it counts as lasting: half of them go to any of three replicas,
 /// of which one may have the hole, and while a node is cut off its patience runs without a try. With 6, one story in 200 000 ended so.
 const TRIES_MIN: u32 = 24;
+
+/// A node that has ceased to lead claims again after so many pauses, if nobody has.
+const CEDED_RETRIES: u32 = 10;
 
 #[derive(Debug, Clone, Copy)]
 enum Stage {
@@ -110,6 +117,8 @@ pub struct Replica {
     times: Times,
     /// How much longer than others it waits before it claims to lead.
     reluctance: Duration,
+    /// The leader has ceased to lead with the frame of this hash: from then on this node may claim.
+    ceded: Option<(u128, Duration)>,
     position: Position,
     stage: Stage,
     flight: Option<Flight>,
@@ -138,6 +147,7 @@ impl Replica {
             name: name.as_bytes().to_vec(),
             times,
             reluctance: Duration::ZERO,
+            ceded: None,
             position: witness,
             stage: if is_new { following } else { Stage::Checking },
             flight: None,
@@ -159,6 +169,30 @@ impl Replica {
     /// How much longer than others it waits before it claims to lead: another node is to come first.
     pub fn set_reluctance(&mut self, reluctance: Duration) {
         self.reluctance = reluctance;
+    }
+
+    /// Ceases to lead, for another node to go on: the hash of the last frame, with which that may claim ([`Replica::on_ceded`]).
+    /// `None`: something waits, or is in flight. Nobody may act by this node's lease any more, which the caller has seen to.
+    pub fn cede(&mut self, now: Duration) -> Option<u128> {
+        let is_idle = self.flight.is_none() && self.waiting.is_empty() && self.settled == self.submitted;
+        if !is_idle || !matches!(self.stage, Stage::Leading { .. }) {
+            return None;
+        }
+        self.resign(None, now);
+        let hash = self.position.hash;
+        self.ceded = Some((hash, now + self.times.retry * CEDED_RETRIES));
+        Some(hash)
+    }
+
+    /// The node that leads has ceased to with the frame of this hash, and this one is to go on.
+    pub fn on_ceded(&mut self, hash: u128, now: Duration) {
+        self.ceded = Some((hash, now));
+        self.tick(now);
+    }
+
+    /// From when on this node may claim without having waited for a lease to end.
+    fn may_claim_from(&self) -> Option<Duration> {
+        self.ceded.filter(|(hash, _)| *hash == self.position.hash).map(|(_, from)| from)
     }
 
     /// The next thing to do.
@@ -343,8 +377,10 @@ impl Replica {
         match self.stage {
             Stage::Checking => self.want(self.position.slot, self.surest(), now),
             Stage::Following { silent_since, caught_up } => {
-                let may_claim = caught_up && self.doubt.is_none() && self.position.number > 0;
-                if may_claim && now >= silent_since + self.claim_after() {
+                let may_claim = self.doubt.is_none() && self.position.number > 0;
+                let is_silent = caught_up && now >= silent_since + self.claim_after();
+                let is_ceded = self.may_claim_from().is_some_and(|from| now >= from);
+                if may_claim && (is_silent || is_ceded) {
                     self.claim(now);
                 } else {
                     // In doubt, every second time at the leader.
@@ -373,11 +409,11 @@ impl Replica {
         let read_at = if self.reading.is_none() { Some(self.read_at) } else { None };
         match (self.stage, &self.flight) {
             (Stage::Checking, _) => read_at,
-            (Stage::Following { silent_since, caught_up: true }, _)
+            (Stage::Following { silent_since, caught_up }, _)
                 if self.doubt.is_none() && self.position.number > 0 =>
             {
-                let claim_at = silent_since + self.claim_after();
-                Some(read_at.map_or(claim_at, |at| at.min(claim_at)))
+                let silent_at = caught_up.then(|| silent_since + self.claim_after());
+                [read_at, silent_at, self.may_claim_from()].into_iter().flatten().min()
             }
             (Stage::Following { .. }, _) => read_at,
             (_, Some(Flight { progress: Progress::Again(at), .. })) => Some(*at),
@@ -530,6 +566,7 @@ impl Replica {
     }
 
     fn claim(&mut self, now: Duration) {
+        self.ceded = None;
         let name = std::mem::take(&mut self.name);
         self.stage = Stage::Claiming;
         self.launch(self.position.term + 1, Kind::Claim { name: &name }, self.submitted, now);

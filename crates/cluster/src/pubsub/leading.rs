@@ -35,6 +35,7 @@ use super::hub::Hub;
 use super::incoming::Arrived;
 use super::peer::Peer;
 use super::shared::Shared;
+use crate::log::balance::{Move, SETTLED};
 
 /// A node says where clients reach it with every beat that is this one among as many.
 const ADDRESS_EVERY: u32 = 4;
@@ -49,6 +50,8 @@ pub(super) struct Leading {
     engine: Engine,
     /// By group of keys; one without `cluster-keys`.
     leads: Vec<Leader>,
+    /// Which nodes are there and who leads each group, as names of writers, and since when that has been so.
+    seen: (Vec<u64>, Vec<u64>, Instant),
     terms: BTreeMap<NodeId, Term>,
     last_term: u64,
     sessions: HashMap<(NodeId, SessionId), Session>,
@@ -66,6 +69,11 @@ enum Leader {
     Me,
     Other(NodeId),
     Nobody,
+}
+
+/// What frames of the log name a node as: the lower half of its identity.
+fn writer_of(node: NodeId) -> u64 {
+    node.0 as u64
 }
 
 /// How long another node has led without a break.
@@ -108,6 +116,7 @@ impl Leading {
             named,
             leads: vec![Leader::Nobody; seats.len().max(1)],
             seats,
+            seen: (Vec::new(), Vec::new(), Instant::now()),
             address,
             engine: Engine::of(inlet),
             terms: BTreeMap::new(),
@@ -176,6 +185,7 @@ impl Hub {
     pub(super) fn refresh_lead(&mut self) {
         self.show_preferred();
         let leads: Vec<Leader> = (0..self.leading.leads.len()).map(|group| self.find_leader(group)).collect();
+        self.show_next_move(&leads);
         if leads != self.leading.leads {
             self.set_leads(leads);
         }
@@ -185,9 +195,8 @@ impl Hub {
         let leading = &self.leading;
         let named = &leading.named;
         let claimed = leading.seats.get(group).map(LogSeat::leadership);
-        // Frames of the log name the lower half of their writer's identity.
         let is_named = |(id, peer): &(&NodeId, &Peer)| match claimed {
-            Some(Leadership::Other(claimed)) => peer.is_live && id.0 as u64 == claimed,
+            Some(Leadership::Other(claimed)) => peer.is_live && writer_of(**id) == claimed,
             Some(_) => false,
             None => peer.is_live && peer.address.is(named),
         };
@@ -222,6 +231,36 @@ impl Hub {
         let own = (0..self.leading.leads.len()).filter(|group| nodes[group % nodes.len()] == self.me);
         let bits = own.fold(0, |bits: u64, group| bits | 1 << group);
         self.shared.preferred.store(bits, Ordering::Relaxed);
+    }
+
+    /// Says which group is to be handed over, as soon as nothing else has happened for a while.
+    fn show_next_move(&mut self, leads: &[Leader]) {
+        if leads.len() < 2 {
+            return;
+        }
+        let live = self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(id, _)| *id);
+        let mut nodes: Vec<NodeId> = live.chain([self.me]).collect();
+        nodes.sort();
+        let name_of = |leader: &Leader| match leader {
+            Leader::Me => Some(writer_of(self.me)),
+            Leader::Other(node) => Some(writer_of(*node)),
+            Leader::Each | Leader::Nobody => None,
+        };
+        let nodes: Vec<u64> =
+            nodes.into_iter().map(writer_of).filter(|node| self.shared.is_holder(*node)).collect();
+        let leaders: Option<Vec<u64>> = leads.iter().map(name_of).collect();
+        // Without a leader of each there is nothing to share out.
+        let leaders = leaders.filter(|_| self.is_joined()).unwrap_or_default();
+        let now = Instant::now();
+        let (seen_nodes, seen_leaders, since) = &mut self.leading.seen;
+        if (&*seen_nodes, &*seen_leaders) != (&nodes, &leaders) {
+            (*seen_nodes, *seen_leaders, *since) = (nodes, leaders, now);
+        }
+        let is_settled = now >= *since + SETTLED;
+        let next_move = if is_settled { Move::next(seen_nodes, seen_leaders) } else { None };
+        if let Ok(mut shown) = self.shared.next_move.lock() {
+            *shown = next_move;
+        }
     }
 
     fn set_leads(&mut self, leads: Vec<Leader>) {
@@ -356,8 +395,9 @@ impl Hub {
                     peer.sessions_out.push(&record, &record);
                 }
                 Poll::Ready(false) => {
+                    let taken = session.client.executed().unwrap_or(TAKEN_UNKNOWN);
                     self.leading.sessions.remove(&who);
-                    return self.say(who, Say::Closed { taken: TAKEN_UNKNOWN });
+                    return self.say(who, Say::Closed { taken });
                 }
             }
         }

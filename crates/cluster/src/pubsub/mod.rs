@@ -38,7 +38,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use crate::connection::{ClusterError, Connections, Settings};
-use crate::log::LogDriver;
+use crate::log::{Hooks, LogDriver};
 use frame::{Address, NodeId};
 use hub::{Hub, Parts};
 use shared::Shared;
@@ -97,7 +97,19 @@ impl Bridge {
             let on_leadership = move || of.notify.notify_one();
             let of = Arc::clone(&shared);
             let is_preferred = move || of.preferred.load(Ordering::Relaxed) & 1 << group.index != 0;
-            let hooks = (Box::new(on_leadership) as Box<_>, Box::new(is_preferred) as Box<_>);
+            let of = Arc::clone(&shared);
+            let on_holder = move |node| of.note_holder(node);
+            let of = Arc::clone(&shared);
+            let next_move = move || {
+                let next_move = of.next_move.lock().ok().and_then(|next_move| *next_move);
+                next_move.filter(|next_move| next_move.group == group.index)
+            };
+            let hooks = Hooks {
+                on_leadership: Box::new(on_leadership),
+                is_preferred: Box::new(is_preferred),
+                on_holder: Box::new(on_holder),
+                next_move: Box::new(next_move),
+            };
             LogDriver::start(settings, me.0 as u64, name_of(config), seat, hooks)
         };
         let logs = seats.into_iter().map(start_log).collect::<Result<_, _>>()?;

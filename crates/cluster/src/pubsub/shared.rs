@@ -8,15 +8,17 @@
 //!
 //! All four are SeqCst: one of them sees what the other did.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
 use sterna_server::{Answer, BUCKETS, BucketSet, Lead, Member, Nodes, Question, SessionId};
 use tokio::sync::Notify;
 
 use super::frame::NodeId;
+use crate::log::balance::Move;
 
 /// What a shard asks of the thread.
 pub(super) enum Wish {
@@ -46,6 +48,10 @@ pub(super) struct Shared {
     pub(super) groups: Box<[GroupView]>,
     /// The groups that this node is to claim first, a bit each.
     pub(super) preferred: AtomicU64,
+    /// Nodes that have part in the keys, as names of writers, and when each has said so last.
+    holders: Mutex<BTreeMap<u64, Instant>>,
+    /// The group that one node is to hand over to another.
+    pub(super) next_move: Mutex<Option<Move>>,
     /// What shards pass on to nodes that lead, each with its term, and its bytes.
     pub(super) passed: SegQueue<(u64, Vec<u8>)>,
     pub(super) passed_bytes: AtomicUsize,
@@ -105,6 +111,8 @@ impl Shared {
             wishes: SegQueue::new(),
             groups: (0..groups).map(|_| GroupView::new()).collect(),
             preferred: AtomicU64::new(u64::MAX),
+            holders: Mutex::default(),
+            next_move: Mutex::default(),
             passed: SegQueue::new(),
             passed_bytes: AtomicUsize::new(0),
             speaking: SegQueue::new(),
@@ -113,6 +121,22 @@ impl Shared {
             is_stopping: AtomicBool::new(false),
             figures: Mutex::default(),
         }
+    }
+
+    pub(super) fn note_holder(&self, node: u64) {
+        let now = Instant::now();
+        if let Ok(mut holders) = self.holders.lock()
+            && (holders.len() < HOLDERS_MAX || holders.contains_key(&node))
+        {
+            holders.insert(node, now);
+            holders.retain(|_, told| now.saturating_duration_since(*told) < HOLDER_SILENCE_MAX);
+        }
+    }
+
+    /// Whether the node has part in the keys: one that carries messages only has none to lead.
+    pub(super) fn is_holder(&self, node: u64) -> bool {
+        let told = self.holders.lock().ok().and_then(|holders| holders.get(&node).copied());
+        told.is_some_and(|told| told.elapsed() < HOLDER_SILENCE_MAX)
     }
 
     pub(super) fn now_s(&self) -> u32 {
@@ -154,6 +178,12 @@ impl Shared {
             && self.letter_bytes.load(Ordering::SeqCst) <= self.letter_bytes_max
     }
 }
+
+/// Who has not said for so long that it has part in the keys has none. It says so every two seconds.
+const HOLDER_SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// More nodes than a cluster has.
+const HOLDERS_MAX: usize = 1024;
 
 const LEAD_EACH: u64 = 0;
 const LEAD_ME: u64 = 1;

@@ -188,7 +188,8 @@ impl Shard {
                 self.durability.reads_what_is_here = true;
                 Ok(Admission::Run)
             }
-            Leadership::Suspended if silence.is_some_and(|silence| silence < SILENCE_MAX) => {
+            // Its lease may not be over: it is about to hand over.
+            Leadership::Suspended if silence.is_none_or(|silence| silence < SILENCE_MAX) => {
                 self.wait(slot, Wait::Backlog, Some(soon));
                 Ok(Admission::Wait)
             }

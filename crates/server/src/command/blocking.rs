@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use sterna_command::Row;
 use sterna_keyspace::{Answer, Apart, Served, Waiter};
-use sterna_protocol::{OwnedArgs, Reply};
+use sterna_protocol::{OwnedArgs, Reply, encode};
 
 use super::table::{Runs, runs};
 use crate::apart::{Request, Task};
@@ -171,10 +171,29 @@ impl Shard {
         };
         let blocked = self.connections.iter().filter(|(_, connection)| is_blocked(connection));
         for slot in blocked.map(|(slot, _)| slot).collect::<Vec<_>>() {
-            if self.claim(slot) {
+            if self.claim(slot) && !self.ask_again(slot) {
                 self.end_block(slot, LEADS_NO_MORE);
             }
         }
+    }
+
+    /// Has a command that waits, and that nobody has answered, come in once more: it waits at whichever node leads its keys by then. False: it
+    /// has to be answered, since it asks for what comes after it began.
+    fn ask_again(&mut self, slot: usize) -> bool {
+        let is_bound = |request: &OwnedArgs| request.args().iter().any(|arg| matches!(arg, b"$" | b"+"));
+        let is_mute = self.connections[slot].is_mute;
+        if !self.has_groups()
+            || is_mute
+            || self.blocked(slot).is_none_or(|blocked| is_bound(&blocked.request))
+        {
+            return false;
+        }
+        let Some(Wait::Blocked(Blocked { request, .. })) = self.resume(slot) else { return true };
+        let mut bytes = Vec::new();
+        encode::request(&mut bytes, request.args().iter());
+        self.connections[slot].put_back(bytes);
+        self.make_ready(slot);
+        true
     }
 
     /// Takes the right to answer the connection's wait.

@@ -74,6 +74,9 @@ impl Shard {
                 {
                     return Ok(Some(Admission::Wait));
                 }
+                if row.has(Flags::RUNS_QUEUE) && self.has_broken_watch(slot, lead) {
+                    return Ok(Some(Admission::Broken));
+                }
                 if let Err(failure) = self.check_passed(slot, row, args) {
                     return if self.has_passed(slot) {
                         Ok(self.stays_in_order(slot, row))
@@ -136,9 +139,15 @@ impl Shard {
 
     /// A client of another node is served while this one leads; if not, its session ends, and its node looks for who does.
     fn passes_session(&mut self, slot: usize, row: &'static Row, lead: Lead) -> Option<Admission> {
-        // Where it may lead other keys, its session stays, and its node sees that another one leads these.
-        if lead == Lead::Me || self.has_groups() || !(needs_keys(row) || row.has(Flags::RUNS_QUEUE)) {
+        if lead == Lead::Me || !(needs_keys(row) || row.has(Flags::RUNS_QUEUE)) {
             return None;
+        }
+        if self.has_groups() {
+            // It may lead other keys: until it is known who leads these, the session stays.
+            return matches!(lead, Lead::Elsewhere(_)).then(|| {
+                self.leave_to_another(slot);
+                Admission::Wait
+            });
         }
         self.dismiss(slot, CloseReason::Killed);
         Some(Admission::Wait)

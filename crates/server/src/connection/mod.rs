@@ -423,6 +423,15 @@ impl Connection {
         kept + self.transaction.as_ref().map_or(0, |transaction| transaction.queued_bytes())
     }
 
+    /// Puts requests before all others that are to be executed.
+    pub(crate) fn put_back(&mut self, bytes: Vec<u8>) {
+        let unread = self.unread.get_or_insert_default();
+        if let Some(partial) = self.partial.take() {
+            unread.push_front(partial.request.into_bytes());
+        }
+        unread.push_front(bytes);
+    }
+
     /// Bytes it holds beside the shared chunks (CLIENT LIST's `tot-mem` adds the queued bytes).
     pub(crate) fn heap_bytes(&self) -> usize {
         let partial = self.partial.as_ref().map_or(0, |partial| partial.heap_bytes())

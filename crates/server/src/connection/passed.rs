@@ -235,14 +235,14 @@ impl Passed {
     }
 
     /// The session is no more: takes the requests that were under way, each with its bytes, and whether it is known that it was
-    /// not executed. `taken`: so many bytes of requests may have been, in this session.
+    /// not executed. `taken`: so many bytes of requests may have been, in this session; of what is whole only behind them nothing was.
     pub(crate) fn break_session(&mut self, taken: u64) -> Vec<(Sent, Vec<u8>, bool)> {
         let mut requests = Vec::with_capacity(self.sent.len());
         let (mut at, mut offset) = (self.start, self.answered_bytes);
         for sent in std::mem::take(&mut self.sent) {
-            requests.push((sent, self.kept[at..at + sent.bytes].to_vec(), offset >= taken));
-            at += sent.bytes;
             offset += sent.bytes as u64;
+            requests.push((sent, self.kept[at..at + sent.bytes].to_vec(), offset > taken));
+            at += sent.bytes;
         }
         self.watch_broken |= std::mem::take(&mut self.watches);
         (self.session, self.told) = (None, None);

@@ -50,6 +50,8 @@ struct Ends {
     waker: Option<Waker>,
     /// The connection, once its shard has taken it in.
     place: Option<ConnectionRef>,
+    /// Bytes of input that the connection has executed; the rest it leaves to another node.
+    executed: Option<u64>,
 }
 
 /// The connection's end; when it goes, the client sees the end of the output.
@@ -117,6 +119,11 @@ impl Pipe {
         self.0.lock().place
     }
 
+    /// How much of the input was executed, where the connection has ended because the rest is another node's to do.
+    pub(crate) fn executed(&self) -> Option<u64> {
+        self.0.lock().executed
+    }
+
     /// The shard reads its mail: whose pipe it is, and whether the client is gone.
     pub(crate) fn open_mail(&self) -> (Option<ConnectionRef>, bool) {
         let mut ends = self.0.lock();
@@ -129,6 +136,11 @@ impl PipeEnd {
     /// The shard has taken the connection in.
     pub(crate) fn set_place(&self, place: ConnectionRef) {
         self.0.0.lock().place = Some(place);
+    }
+
+    /// The connection is about to end, and of the input nothing beyond so many bytes was executed, nor will be.
+    pub(crate) fn set_executed(&self, bytes: u64) {
+        self.0.0.lock().executed = Some(bytes);
     }
 
     /// As of a non-blocking socket.

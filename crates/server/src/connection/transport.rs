@@ -81,6 +81,13 @@ impl Transport {
         matches!(self.socket(), Some(Socket::Pipe(_)))
     }
 
+    /// Of what a client inside the process has sent nothing beyond so many bytes was executed, nor will be.
+    pub(crate) fn set_executed(&self, bytes: u64) {
+        if let Some(Socket::Pipe(end)) = self.socket() {
+            end.set_executed(bytes);
+        }
+    }
+
     fn socket(&self) -> Option<&Socket> {
         match self {
             Transport::Plain(socket) => Some(socket),

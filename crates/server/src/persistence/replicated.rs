@@ -289,6 +289,32 @@ impl LogSeat {
         self.mend()
     }
 
+    /// This node is about to hand over: no command on keys begins here any more. Returns what [`LogSeat::is_quiet`] wants to know.
+    pub fn begin_to_cede(&self) -> u64 {
+        self.replication.set_ceding(true);
+        self.server.shards_look_again();
+        self.server.config_version()
+    }
+
+    /// Whether every command that had begun when [`LogSeat::begin_to_cede`] returned `since` has come to its end, and the log has all of it.
+    pub fn is_quiet(&self, since: u64) -> bool {
+        self.server.have_shards_seen(since)
+            && !self.server.partitions.is_busy()
+            && self.server.reserved.is_empty()
+            && self.replication.has_nothing_to_store()
+    }
+
+    /// It has handed over, or does not.
+    pub fn end_ceding(&self) {
+        self.replication.set_ceding(false);
+        self.server.shards_look_again();
+    }
+
+    /// Whether keys are being read from the journal: this node is not to lead more.
+    pub fn is_loading(&self) -> bool {
+        self.server.persistence.is_loading()
+    }
+
     /// Undoes what was done here and never happened, if there is anything.
     pub fn mend(&self) -> Result<(), SeatError> {
         while self.replication.has_strays() {

@@ -176,8 +176,12 @@ impl Server {
         crate::lock::assert_nothing_held();
         self.shards_look_again();
         let version = self.config_version();
-        let lags = || self.shards.iter().any(|shard| shard.config_seen.load(Ordering::Acquire) < version);
-        self.moments.wait_until(|| !lags() || self.is_stopping());
+        self.moments.wait_until(|| self.have_shards_seen(version) || self.is_stopping());
+    }
+
+    /// Whether every shard goes by what was the state at this version, or by a later one.
+    pub(super) fn have_shards_seen(&self, version: u64) -> bool {
+        self.shards.iter().all(|shard| shard.config_seen.load(Ordering::Acquire) >= version)
     }
 
     /// Has the configuration say what is.

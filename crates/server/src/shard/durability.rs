@@ -164,7 +164,7 @@ impl Shard {
     #[inline]
     pub(crate) fn note_seen(&mut self, slot: usize) {
         if let Some(log) = self.log_of(slot) {
-            let (submitted, is_doubtful) = (log.submitted(), !log.leads());
+            let (submitted, is_doubtful) = (log.submitted(), !log.has_lease());
             if !self.durability.reads_what_is_here
                 && let Some(connection) = self.connections.get_mut(slot)
             {
@@ -237,7 +237,7 @@ impl Shard {
     fn answer_what_never_happened(&mut self, slot: usize) {
         let mut depends_on = self.connections[slot].depends_on;
         let Some(log) = self.log_of(slot) else { return };
-        if depends_on.is_doubtful && log.leads() {
+        if depends_on.is_doubtful && log.has_lease() {
             // Nobody else has led meanwhile.
             depends_on.is_doubtful = false;
         }

@@ -12,6 +12,9 @@
 //! under way is then answered with an error if it may have been executed and must not be twice; what reads, and what is known not to
 //! have been executed, goes back to the input and is done again. Nothing is answered in another order for that.
 //!
+//! Where that node leads other groups of keys still, it is asked what has become of what it was given: it answers what it has executed, and ends
+//! the session with how far that went. So clients see nothing of a group that is handed over.
+//!
 //! A client whose request may have been executed or not is closed, as a server that dies would leave it: every client library has a
 //! rule for that, which its user has chosen, while an error is an answer like any other to them. One without a socket, which asks
 //! once, gets an error.
@@ -50,6 +53,9 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 /// GET by one client, a request at a time: 1.8 writes of the front end's thread for each, 1 without a frame for each reply.
 const ROOM_STEP_BYTES: usize = 64 * 1024;
 
+/// How long a node that leads a group no more, and others still, has to answer what it was given for it.
+const LEAVING_MAX: Duration = Duration::from_secs(1);
+
 // A session whose client has read everything may always say more.
 const _: () = assert!(2 * ROOM_STEP_BYTES <= ROOM_BYTES);
 
@@ -78,6 +84,12 @@ pub(crate) struct Passing {
     waiting: BTreeSet<ConnectionRef>,
     /// Since when no node has led, by group of keys.
     idle_since: Box<[Option<Instant>]>,
+    /// Who leads each, as of the last look, and since when.
+    seen: Box<[(Lead, Option<Instant>)]>,
+    /// Sessions wait for what another node than the one that leads says of them by now.
+    has_leaving: bool,
+    /// Sessions here whose next request is another node's to do.
+    left_to_others: Vec<ConnectionRef>,
 }
 
 impl Passing {
@@ -96,6 +108,9 @@ impl Passing {
             next: 0,
             waiting: BTreeSet::new(),
             idle_since: vec![None; server.logs.len().max(1)].into(),
+            seen: vec![(Lead::Nobody, None); server.logs.len().max(1)].into(),
+            has_leaving: false,
+            left_to_others: Vec::new(),
         }))
     }
 
@@ -234,7 +249,12 @@ impl Shard {
                 self.wait_for_answers(slot);
                 return true;
             }
+            let watches = self.connections[slot].passed.as_ref().is_some_and(|passed| passed.watches);
             self.end_session(slot);
+            if watches {
+                // Nobody has looked after these keys since.
+                self.connections[slot].passed.get_or_insert_default().watch_broken = true;
+            }
             return false;
         }
         if let Some(passing) = &mut self.passing {
@@ -339,6 +359,42 @@ impl Shard {
     pub(super) fn hand_passed_on(&mut self) {
         if let Some(passing) = &mut self.passing {
             passing.hand_on();
+            if !passing.left_to_others.is_empty() {
+                self.leave_to_others();
+            }
+        }
+    }
+
+    /// A session's request is another node's to do, and so is what follows it: its client's node is told so behind the answers to all
+    /// before it, and passes it on to that one.
+    pub(crate) fn leave_to_another(&mut self, slot: usize) {
+        let me = self.connections[slot].me;
+        self.wait(slot, Wait::Lead, None);
+        if let Some(passing) = &mut self.passing {
+            passing.left_to_others.push(me);
+        }
+    }
+
+    #[cold]
+    fn leave_to_others(&mut self) {
+        let left = self.passing.as_mut().map(|passing| std::mem::take(&mut passing.left_to_others));
+        for who in left.into_iter().flatten() {
+            let Some(connection) = self.connection_of(who) else { continue };
+            let unread = connection.partial.as_ref().map_or(0, |partial| partial.request.len())
+                + connection.unread.as_ref().map_or(0, |unread| unread.len());
+            let executed = connection.net_in_bytes.saturating_sub(unread as u64);
+            connection.transport.set_executed(executed);
+            match connection.output.is_empty() {
+                true => self.condemn(who.slot, CloseReason::Killed),
+                false => self.drain(who.slot, CloseReason::Killed),
+            }
+        }
+    }
+
+    /// Looks again at sessions that have been given time to end.
+    pub(super) fn look_after_leaving(&mut self) {
+        if self.passing.as_ref().is_some_and(|passing| passing.has_leaving) {
+            self.note_lead();
         }
     }
 
@@ -508,11 +564,7 @@ impl Shard {
             passed.answer = turn_answer;
         }
         if !again.is_empty() {
-            let unread = connection.unread.get_or_insert_default();
-            if let Some(partial) = connection.partial.take() {
-                unread.push_front(partial.request.into_bytes());
-            }
-            unread.push_front(again);
+            connection.put_back(again);
         }
         if is_refused && !is_late && matches!(connection.state().wait(), None | Some(Wait::Passed)) {
             // Who leads is not agreed upon just now, or it has too many sessions.
@@ -531,6 +583,18 @@ impl Shard {
         let Some(passing) = &mut self.passing else { return };
         let leads: Vec<Lead> =
             (0..passing.idle_since.len()).map(|group| passing.nodes.lead(group as u16)).collect();
+        let now = self.clock.instant;
+        for (lead, (seen, since)) in leads.iter().zip(&mut passing.seen) {
+            if *seen != *lead {
+                (*seen, *since) = (*lead, Some(now));
+            }
+        }
+        let is_over = |group: usize| {
+            let since = passing.seen.get(group).and_then(|(_, since)| *since);
+            since.is_none_or(|since| now >= since + LEAVING_MAX)
+        };
+        let is_over: Vec<bool> = (0..leads.len()).map(is_over).collect();
+        passing.has_leaving = false;
         let sessions: Vec<ConnectionRef> = passing.sessions.values().copied().collect();
         let waiting = std::mem::take(&mut passing.waiting);
         for (idle_since, _) in
@@ -545,10 +609,13 @@ impl Shard {
             let Some((session, term)) = passed.session else { continue };
             let (is_led, is_under_way) = (leads.contains(&Lead::Elsewhere(term)), !passed.sent.is_empty());
             if is_led && is_under_way && leads.get(group) != Some(&Lead::Elsewhere(term)) {
-                // That node leads others still.
-                if let Some(passing) = &mut self.passing {
-                    passing.say((session, term), Say::Close);
+                // That node leads others still: it answers what it has executed, and says what it has not.
+                let Some(passing) = &mut self.passing else { continue };
+                if is_over.get(group) == Some(&false) {
+                    passing.has_leaving = true;
+                    continue;
                 }
+                passing.say((session, term), Say::Close);
                 self.break_session(who.slot, TAKEN_UNKNOWN);
             } else if !is_led {
                 self.break_session(who.slot, TAKEN_UNKNOWN);

@@ -1,7 +1,7 @@
 //! The protocol over a log that does what JetStream was seen to do, by seeds.
 //!
 //! [`story::play`] is one life of three nodes, their clients and a log: nodes are paused, cut off, killed, wiped, come back with
-//! an old disk; their clocks drift, wall clocks jump; the log delays, duplicates, refuses, loses answers and requests, moves
+//! an old disk; leaders hand over; clocks drift, wall clocks jump; the log delays, duplicates, refuses, loses answers and requests, moves
 //! its leadership and forgets what was not committed, answers 404 for what it has, loses and damages slots of one replica; and,
 //! in one story of four, forgets acknowledged slots at its end, which no protocol survives, and which must be noticed. Then all
 //! is mended, and `check` compares.
@@ -36,15 +36,18 @@ enum Planted {
     TrimmedAbove,
     /// What the log no longer says anything about is said to have had no effect.
     LostDenied,
+    /// A node lets another one lead while its own lease goes on.
+    LeaseKept,
 }
 
-const PLANTED: [Planted; 6] = [
+const PLANTED: [Planted; 7] = [
     Planted::WindowOfTwo,
     Planted::RefusalTrusted,
     Planted::ChainUnchecked,
     Planted::WallClock,
     Planted::TrimmedAbove,
     Planted::LostDenied,
+    Planted::LeaseKept,
 ];
 
 /// Stories of the short form, and those in which a planted bug must have shown itself.
@@ -68,6 +71,7 @@ fn every_story_keeps_its_promises() {
     println!("{stories} stories in {:?}: {sum:?}", began.elapsed());
     assert!(sum.acknowledged > stories * 5, "clients hardly wrote: {sum:?}");
     assert!(sum.claims > stories, "leadership hardly moved: {sum:?}");
+    assert!(sum.ceded > stories / 4, "hardly anybody handed over: {sum:?}");
     assert!(sum.rebuilt > 0 && sum.restored > 0 && sum.stopped > 0, "something never happened: {sum:?}");
 }
 

@@ -25,6 +25,8 @@ const SECOND: u64 = 1000 * MS;
 const TROUBLE: u64 = 20 * SECOND;
 /// By then everything must be in order again.
 const END: u64 = TROUBLE + 60 * SECOND;
+/// How often a leader that is to cease tries to, a millisecond apart, until nothing is on its way.
+const HAND_OVER_TRIES: u32 = 1000;
 /// An answer that did not come by then never comes.
 const TIMEOUT: u64 = 1500 * MS;
 
@@ -39,6 +41,8 @@ pub(super) struct Summary {
     pub(super) acknowledged: u64,
     pub(super) reads: u64,
     pub(super) claims: u64,
+    /// Leaders that ceased to lead for another to go on.
+    pub(super) ceded: u64,
     pub(super) rebuilt: u64,
     /// Of these, those of which the log did not say what became of an append.
     pub(super) unresolved: u64,
@@ -52,6 +56,7 @@ impl Summary {
         self.acknowledged += other.acknowledged;
         self.reads += other.reads;
         self.claims += other.claims;
+        self.ceded += other.ceded;
         self.rebuilt += other.rebuilt;
         self.unresolved += other.unresolved;
         self.restored += other.restored;
@@ -69,6 +74,8 @@ enum Event {
     ReadArrives { node: usize, life: u64, id: u64, from: u64, source: Source },
     ReadAnswered { node: usize, life: u64, id: u64, read: Read },
     Client { client: usize },
+    HandOver { to: usize, tries: u32 },
+    Ceded { node: usize, life: u64, hash: u128 },
     Restore { node: usize, life: u64 },
     Capture { node: usize },
     Verify { snapshot: usize },
@@ -174,7 +181,7 @@ struct Story {
 /// Plays the story of a seed. An error says what did not hold.
 pub(super) fn play(seed: u64, planted: Option<Planted>) -> Result<Summary, String> {
     let mut story = Story::begun(seed, planted);
-    story.plan();
+    story.plan(seed);
     story.run();
     story.judge()?;
     Ok(story.summary)
@@ -203,7 +210,7 @@ impl Story {
         }
     }
 
-    fn plan(&mut self) {
+    fn plan(&mut self, seed: u64) {
         for node in 0..NODES {
             self.nodes[node].drift = self.rng.i64(-300..300);
             self.start(node);
@@ -233,6 +240,12 @@ impl Story {
         for _ in 0..self.rng.u8(..4) {
             let (at, node) = (self.rng.u64(6 * SECOND..TROUBLE), self.rng.usize(..NODES));
             self.at(at, Event::Capture { node });
+        }
+        // In every other story: what is rare without it stays as frequent.
+        let hand_overs = if seed % 2 == 1 { self.rng.u8(..4) } else { 0 };
+        for _ in 0..hand_overs {
+            let (at, to) = (self.rng.u64(6 * SECOND..TROUBLE), self.rng.usize(..NODES));
+            self.at(at, Event::HandOver { to, tries: HAND_OVER_TRIES });
         }
         self.at(TROUBLE, Event::Mended);
     }
@@ -321,6 +334,10 @@ impl Story {
                 self.with(node, life, |replica, now| replica.on_read(id, read, now));
             }
             Event::Client { client } => self.client(client),
+            Event::HandOver { to, tries } => self.hand_over(to, tries),
+            Event::Ceded { node, life, hash } => {
+                self.with(node, life, |replica, now| replica.on_ceded(hash, now));
+            }
             Event::Restore { node, life } => self.restore(node, life),
             Event::Capture { node } => self.capture(node),
             Event::Verify { snapshot } => self.verify(snapshot),
@@ -620,6 +637,29 @@ impl Story {
         true
     }
 
+    /// Whoever leads ceases to, as soon as nothing is on its way, and tells another node so: once, twice, late or never.
+    fn hand_over(&mut self, to: usize, tries: u32) {
+        let leads = |node: &usize| self.is_leading(*node) && self.nodes[*node].paused_until <= self.now;
+        let Some(node) = (0..NODES).find(leads) else { return };
+        let life = self.nodes[node].life;
+        let hash = if self.planted == Some(Planted::LeaseKept) {
+            self.with(node, life, |replica, _| Some(replica.position().hash))
+        } else {
+            self.with(node, life, |replica, now| replica.cede(now))
+        };
+        let Some(hash) = hash.flatten() else {
+            if tries > 0 {
+                self.after(MS, Event::HandOver { to, tries: tries - 1 });
+            }
+            return;
+        };
+        self.summary.ceded += 1;
+        for _ in 0..if self.is_dropped(node) { 0 } else { 1 + u8::from(self.rng.u8(..8) == 0) } {
+            let (delay, life) = (self.delay(), self.nodes[to].life);
+            self.after(delay, Event::Ceded { node: to, life, hash });
+        }
+    }
+
     fn capture(&mut self, node: usize) {
         if self.nodes[node].replica.is_some() && self.nodes[node].disk.position.number > 0 {
             let (disk, is_whole) = (self.nodes[node].disk.clone(), self.rng.u8(..4) != 0);
@@ -773,6 +813,7 @@ impl Event {
             Event::Tick { node, .. }
             | Event::AppendAnswered { node, .. }
             | Event::ReadAnswered { node, .. }
+            | Event::Ceded { node, .. }
             | Event::Restore { node, .. }
             | Event::Capture { node } => Some(*node),
             _ => None,
