@@ -630,7 +630,7 @@ fn writes_wait_for_a_log_that_takes_nothing_and_the_leader_goes_on_when_it_is_th
 }
 
 /// Reads until a client is told to forget this key, or all of them.
-fn await_forgotten(client: &mut Client, key: Option<&str>) {
+pub(crate) fn await_forgotten(client: &mut Client, key: Option<&str>) {
     loop {
         let push = client.value();
         let Value::Push(words) = &push else { panic!("no push: {push:?}") };

@@ -5,6 +5,7 @@
 mod carries;
 mod faults;
 mod groups;
+mod groups_clients;
 mod harness;
 mod keys;
 mod log;

@@ -163,7 +163,7 @@ fn what_concerns_keys_is_done_by_the_node_that_leads_and_replies_keep_their_orde
     assert!(shown_push(&cached.value()).contains("invalidate"));
 }
 
-fn shown_push(value: &Value) -> String {
+pub(crate) fn shown_push(value: &Value) -> String {
     match value {
         Value::Push(values) => values.iter().map(shown).collect::<Vec<_>>().join(" "),
         value => format!("{value:?}"),
@@ -201,7 +201,7 @@ fn what_is_passed_on_is_executed_once_though_the_network_delivers_it_twice() {
 }
 
 /// The next key that it is told to forget. It may be told to forget all of them more often than once.
-fn key_to_forget(client: &mut Client) -> String {
+pub(crate) fn key_to_forget(client: &mut Client) -> String {
     loop {
         match shown_push(&client.value()) {
             all if all == "invalidate Null" => {}
@@ -608,13 +608,13 @@ fn pair_with_users(nats: &Nats) -> (Server, Server) {
     (leads, passes)
 }
 
-fn login(node: &Server, user: &str) -> Client {
+pub(crate) fn login(node: &Server, user: &str) -> Client {
     let mut client = node.connect_resp3();
     client.request(&["AUTH", user, "any"]);
     client
 }
 
-fn await_blocked(leads: &Server, count: usize) {
+pub(crate) fn await_blocked(leads: &Server, count: usize) {
     let expected = format!("blocked_clients:{count}\r");
     wait_for("so many clients to be blocked there", || {
         leads.connect().text(&["INFO", "clients"]).contains(&expected).then_some(())

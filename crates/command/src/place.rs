@@ -7,9 +7,10 @@ pub enum Place {
     OfKeys,
     /// The node that leads: scripts and functions, and what tells of keys without naming any.
     Leader,
-    /// The node that leads, in the session that the connection has there: it concerns what the connection watches, tracks or has
-    /// written.
+    /// The node that leads, in the session that the connection has there: it concerns what the connection watches or has written.
     Session,
+    /// The same for what the connection tracks; where several nodes lead groups of keys, the client's own, which sees to all of them.
+    Tracking,
     /// The client's own: it tells of that node, or of nothing that nodes differ in. Within a transaction, the node that executes that.
     Node,
     /// The client's own: it tells of the connection, or changes it. A transaction that is executed elsewhere can't have it.

@@ -50,6 +50,15 @@ impl Renames {
         }
     }
 
+    /// What clients call the command that the table calls so; `None`: nothing.
+    pub(crate) fn name_of(&self, meant: &'static str) -> Option<&[u8]> {
+        let renamed = self.0.iter().find(|(_, of)| of.as_deref() == Some(meant.as_bytes()));
+        match renamed {
+            Some((name, _)) => Some(name),
+            None => Some(meant.as_bytes()).filter(|name| !self.0.contains_key(*name)),
+        }
+    }
+
     /// The row that a request means.
     pub(crate) fn resolve(&self, table: &'static Table, args: Args<'_>) -> Result<&'static Row, Unresolved> {
         let name = args.get(0).unwrap_or_default();
@@ -94,6 +103,11 @@ mod tests {
             (&["ping"], Some("ping")),
         ] {
             assert_eq!(row(&renames, request), expected, "{request:?}");
+        }
+        for (meant, name) in
+            [("config", Some("secret")), ("flushall", None), ("get", Some("get")), ("ping", Some("ping"))]
+        {
+            assert_eq!(renames.name_of(meant), name.map(str::as_bytes), "{meant}");
         }
     }
 

@@ -36,12 +36,6 @@ const BY_PATTERN: &str =
     "option of SORT denied in cluster mode when keys formed by the pattern may be in different slots.";
 
 impl Shard {
-    /// Whether there are several groups of keys.
-    #[inline]
-    pub(in crate::command) fn has_groups(&self) -> bool {
-        self.durability.logs.len() > 1
-    }
-
     /// Has the connection be about the group of keys that the request is about. `Some`: not yet; it has been given its wait.
     #[cold]
     pub(super) fn enter_group(
@@ -112,9 +106,6 @@ impl Shard {
     /// The group of the keys that the request names. Errors: they are in several, or it would change those of all.
     fn group_of_keys(&self, row: &Row, args: Args<'_>) -> Result<Option<u16>, Failure> {
         let groups = self.server.partitions.groups();
-        if row.has(Flags::TRACKS) && args.get(2).is_some_and(|word| argument::eq_ignore_case(word, "ON")) {
-            return Err(Failure::of("ERR CLIENT TRACKING is not possible with cluster-groups"));
-        }
         if let Some(key) = self.retained(row, args) {
             return Ok(Some(KeyGroup::of_key(&key, groups)));
         }

@@ -3,7 +3,7 @@
 //! | what | where |
 //! |---|---|
 //! | commands on keys, scripts, functions, PUBLISH to channels that remember, WAIT | at the node that leads, at once |
-//! | WATCH, CLIENT TRACKING and its kin, HIMPORT | there, in the connection's session |
+//! | WATCH, CLIENT TRACKING and its kin, HIMPORT | there, in the connection's session; tracking here, where several nodes lead groups of keys |
 //! | MULTI and what is queued | here; with EXEC it goes there in one piece, if any of it does |
 //! | all else | here, when what was passed on before it is answered |
 
@@ -68,14 +68,14 @@ impl Shard {
             Lead::Nobody => Err(Failure::of(NOBODY_LEADS)),
             Lead::Elsewhere(term) => {
                 let passed = self.connections[slot].passed.as_deref();
-                let other = passed.and_then(|passed| passed.session).filter(|(_, of)| *of != term);
+                let other = passed.and_then(|passed| passed.lane.session).filter(|(_, of)| *of != term);
                 if let Some((_, other)) = other
                     && self.waits_for_change(slot, other)
                 {
                     return Ok(Some(Admission::Wait));
                 }
                 if row.has(Flags::RUNS_QUEUE) && self.has_broken_watch(slot, lead) {
-                    return Ok(Some(Admission::Broken));
+                    return Ok(self.stays_in_order(slot, row).or(Some(Admission::Broken)));
                 }
                 if let Err(failure) = self.check_passed(slot, row, args) {
                     return if self.has_passed(slot) {
@@ -187,7 +187,8 @@ impl Shard {
         // Nothing tells who tracks keys here when they change.
         let tracks = connection.tracking.is_some()
             || connection.passed.as_ref().is_some_and(|passed| passed.tracking.is_some());
-        let is_of_leader = row.spec.group == Group::Transactions || row.spec.place == Place::Session;
+        let is_of_leader = row.spec.group == Group::Transactions
+            || matches!(row.spec.place, Place::Session | Place::Tracking);
         let is_here = log.is_clean() && !self.durability.is_loading && !self.is_missing(connection.group);
         connection.reads_stale && !tracks && !is_of_leader && only_reads(row) && is_here
     }
@@ -228,6 +229,8 @@ impl Shard {
                     || row.spec.has_keys() && row.spec.channels == Channels::None
             }
             Place::Leader | Place::Session => !row.is_container,
+            // Nodes that lead some of the keys are told from here (`shard/track_elsewhere.rs`).
+            Place::Tracking => !self.has_groups(),
             Place::Node | Place::Connection => self.is_retained(row, args),
         }
     }
@@ -246,7 +249,7 @@ impl Shard {
         }
         if row.has(Flags::RUNS_QUEUE)
             && let Some(transaction) = &self.connections[slot].transaction
-            && let Some((row, _)) = transaction.queued.iter().find(|(row, _)| is_apart(row))
+            && let Some((row, _)) = transaction.queued.iter().find(|(row, _)| self.is_apart(row))
         {
             return Err(Failure::text(format!(
                 "ERR {} can't be in one transaction with keys at a node that does not lead them",
@@ -254,6 +257,16 @@ impl Shard {
             )));
         }
         Ok(())
+    }
+
+    /// Whether a transaction that is executed elsewhere can't have it.
+    fn is_apart(&self, row: &Row) -> bool {
+        let is_local = match row.spec.place {
+            Place::Connection => true,
+            Place::Tracking => self.has_groups(),
+            _ => false,
+        };
+        is_local || row.has(Flags::TRACKS)
     }
 
     fn moved(&self, slot: usize, key: &[u8]) -> Failure {
@@ -281,6 +294,7 @@ impl Shard {
             false => Request::of(args, repeat_of(row)),
         };
         request.sent.is_blocking = row.has(Flags::BLOCKING);
+        self.cache_elsewhere(slot, &mut request);
         let connection = &mut self.connections[slot];
         request.sent.is_silent = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
         // What it has asked for here before ends: EXEC has taken the watches along with the transaction.
@@ -339,11 +353,6 @@ fn tracking_of(args: Args<'_>) -> Option<OwnedArgs> {
     args.get(2).is_some_and(|word| argument::eq_ignore_case(word, "ON")).then(|| args.to_owned())
 }
 
-/// Whether a transaction that is executed elsewhere can't have it.
-fn is_apart(row: &Row) -> bool {
-    row.spec.place == Place::Connection || row.has(Flags::TRACKS)
-}
-
 /// Whether a request of this kind may be executed twice.
 fn repeat_of(row: &Row) -> Repeat {
     let watches = row.spec.flags.intersects(Flags::WATCHES.union(Flags::ENDS_WATCHES));
@@ -375,7 +384,7 @@ mod tests {
                     let is_of_keys = matches!(runs(row), Runs::Script(_)) || row.spec.group == Group::Cluster;
                     assert!(is_of_keys, "{name} tells of no keys, and is no script");
                 }
-                Place::Session => {
+                Place::Session | Place::Tracking => {
                     assert!(
                         !row.has(Flags::RUNS_QUEUE) && !changes_subscriptions(row),
                         "{name} is the connection's"

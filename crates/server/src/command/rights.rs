@@ -93,8 +93,15 @@ impl Shard {
         let (Some(user), Some(passed)) = (connection.user.clone(), &connection.passed) else { return };
         let limits = Limits { bulk_bytes_max: usize::MAX, ..Limits::default() };
         let mut denials = Vec::new();
-        for (index, bytes) in passed.blocking() {
+        for (index, mut bytes, hidden) in passed.lane.blocking() {
             let mut parser = Parser::default();
+            // What is asked for on the client's behalf stands before it.
+            for _ in 0..hidden {
+                if let Ok(Progress::Request { consumed }) = parser.parse(bytes, &limits) {
+                    bytes = &bytes[consumed..];
+                }
+                parser = Parser::default();
+            }
             let Ok(Progress::Request { .. }) = parser.parse(bytes, &limits) else { continue };
             let args = parser.args(bytes);
             let Ok(row) = self.server.renames.resolve(self.server.table, args) else { continue };
@@ -110,7 +117,7 @@ impl Shard {
             let mut refusal = Vec::new();
             Reply::new(&mut refusal, connection.proto).error(&text);
             if let Some(passed) = &mut connection.passed {
-                passed.deny(index, &refusal);
+                passed.lane.deny(index, &refusal);
             }
         }
     }

@@ -142,7 +142,7 @@ impl Shard {
             }
             Step::UnderWay => {
                 let passed = self.connections[slot].passed.as_mut();
-                match passed.and_then(|passed| passed.answer.take()) {
+                match passed.and_then(|passed| passed.lane.answer.take()) {
                     Some(reply) => return self.end_turn(slot, row, reply),
                     // It was not executed.
                     None => self.set_step(slot, Step::Ahead),
@@ -259,7 +259,7 @@ impl Shard {
             false => Repeat::TurnAlways,
         };
         if let Some(passed) = &mut self.connections[slot].passed {
-            passed.answer = None;
+            passed.lane.answer = None;
         }
         self.pass(slot, Request::of_bytes(bytes, 0, repeat));
         self.set_step(slot, Step::UnderWay);

@@ -37,7 +37,9 @@ pub(crate) enum Repeat {
     Never,
     /// No client waits for it.
     Forget,
-    /// It is part of a round, which sees to all that comes of it ([`Passed::answer`]), and it may be executed twice.
+    /// The same: it asks the node to track keys for the connection.
+    Track,
+    /// It is part of a round, which sees to all that comes of it ([`Lane::answer`]), and it may be executed twice.
     TurnAlways,
     /// The same, but not twice.
     TurnIfNotExecuted,
@@ -59,11 +61,24 @@ pub(crate) struct Sent {
     /// The client is not to see its own, either.
     pub(crate) is_silent: bool,
     pub(crate) is_blocking: bool,
-    /// The client may not ask for it any more: whatever is answered, it gets [`Passed::refusal`].
+    /// The client may not ask for it any more: whatever is answered, it gets [`Lane::refusal`].
     pub(crate) is_denied: bool,
     /// The database that the connection is in once it is executed: SELECT of a transaction. Nothing follows it until then.
     pub(crate) selects: Option<u8>,
     pub(crate) repeat: Repeat,
+}
+
+impl Sent {
+    /// Whether no client has asked for it.
+    pub(crate) fn is_hidden(&self) -> bool {
+        matches!(self.repeat, Repeat::Forget | Repeat::Track)
+    }
+
+    /// What is asked on the connection's behalf, and answered to nobody.
+    pub(crate) fn hidden(bytes: usize, repeat: Repeat) -> Sent {
+        let (is_silent, is_blocking, is_denied) = (true, false, false);
+        Sent { bytes, hidden: 0, is_silent, is_blocking, is_denied, selects: None, repeat }
+    }
 }
 
 /// What the session has been told of its client.
@@ -78,6 +93,24 @@ pub(crate) struct Told {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
+    /// At the node whose keys the connection is about.
+    pub(crate) lane: Lane,
+    /// At other nodes, which lead other groups of keys: the connection comes back to them, and what it has read there is tracked there. They
+    /// have no requests of the client under way, and none has the term of another.
+    pub(crate) parked: Vec<Lane>,
+    /// WATCH was passed on.
+    pub(crate) watches: bool,
+    /// The session in which it was is no more: EXEC runs nothing.
+    pub(crate) watch_broken: bool,
+    /// CLIENT TRACKING as it was last asked for at the node that leads all keys, to be asked for again in the next session.
+    pub(crate) tracking: Option<OwnedArgs>,
+    /// The client has ended its half: it is closed when it is answered.
+    pub(crate) ends: bool,
+}
+
+/// A session at one node, and what is under way there.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
     /// The session, if it is open, and the term in which it was opened.
     pub(crate) session: Option<(u64, u64)>,
     pub(crate) told: Option<Told>,
@@ -98,19 +131,18 @@ pub(crate) struct Passed {
     pub(crate) owed: usize,
     /// Since when the node that leads takes nothing of it.
     pub(crate) refused_since: Option<Instant>,
-    /// WATCH was passed on.
-    pub(crate) watches: bool,
-    /// The session in which it was is no more: EXEC runs nothing.
-    pub(crate) watch_broken: bool,
-    /// CLIENT TRACKING as it was last asked for, to be asked for again in the next session.
-    pub(crate) tracking: Option<OwnedArgs>,
-    /// The client has ended its half: it is closed when it is answered.
-    pub(crate) ends: bool,
+    /// Requests to track that are under way, and of how many of them the connection awaits the answer.
+    pub(crate) asked_to_track: usize,
+    pub(crate) acks: usize,
+    /// The client is to forget all it has read when the node tracks for it: nobody has told it of changes until then.
+    pub(crate) forgets_behind: bool,
 }
 
 /// What a frame of the node that leads is to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
+    /// It stands beside replies.
+    Push,
     Shown,
     Hidden,
     /// The client is told that it may not ask for that.
@@ -122,9 +154,62 @@ enum Fate {
 }
 
 impl Passed {
+    /// The session of this number, wherever it is.
+    pub(crate) fn lane_of(&mut self, session: u64) -> Option<&mut Lane> {
+        self.lanes().find(|lane| lane.session.is_some_and(|(own, _)| own == session))
+    }
+
+    /// All sessions, the one of the connection's requests first.
+    pub(crate) fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        std::iter::once(&mut self.lane).chain(&mut self.parked)
+    }
+
+    /// All sessions that are open, each with its term.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (u64, u64)> {
+        std::iter::once(&self.lane).chain(&self.parked).filter_map(|lane| lane.session)
+    }
+
+    /// Takes out a session that the connection's requests don't go to.
+    pub(crate) fn take_parked(&mut self, session: u64) -> Option<Lane> {
+        let at = self.parked.iter().position(|lane| lane.session.is_some_and(|(own, _)| own == session))?;
+        Some(self.parked.swap_remove(at))
+    }
+
+    /// Leaves the session that it is in, if any, where it is, and takes up the one of this term, or none.
+    pub(crate) fn turn_to(&mut self, term: u64) {
+        if self.lane.session.is_some_and(|(_, of)| of == term) {
+            return;
+        }
+        let at = self.parked.iter().position(|lane| lane.session.is_some_and(|(_, of)| of == term));
+        let next = at.map(|at| self.parked.swap_remove(at)).unwrap_or_default();
+        let left = std::mem::replace(&mut self.lane, next);
+        match left.session {
+            Some(_) => self.parked.push(left),
+            None => self.lane.refused_since = left.refused_since,
+        }
+    }
+
+    /// The session is no more: see [`Lane::break_session`].
+    pub(crate) fn break_session(&mut self, taken: u64) -> Vec<(Sent, Vec<u8>, bool)> {
+        self.watch_broken |= std::mem::take(&mut self.watches);
+        self.lane.break_session(taken)
+    }
+
+    /// All that it holds beside itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        size_of::<Passed>()
+            + self.lane.heap_bytes()
+            + self.parked.iter().map(Lane::heap_bytes).sum::<usize>()
+            + self.parked.capacity() * size_of::<Lane>()
+            + self.tracking.as_ref().map_or(0, OwnedArgs::heap_bytes)
+    }
+}
+
+impl Lane {
     /// Notes a request that goes.
     pub(crate) fn push(&mut self, sent: Sent, bytes: &[u8]) {
         debug_assert_eq!(sent.bytes, bytes.len());
+        self.asked_to_track += usize::from(sent.repeat == Repeat::Track);
         self.kept.extend_from_slice(bytes);
         self.sent.push_back(sent);
     }
@@ -141,13 +226,14 @@ impl Passed {
             && self.sent.back().is_none_or(|last| last.selects.is_none())
     }
 
-    /// The requests that may wait for others where they are, by their place among those that are under way, with their bytes.
-    pub(crate) fn blocking(&self) -> Vec<(usize, &[u8])> {
+    /// The requests that may wait for others where they are, by their place among those that are under way, with their bytes, and how many
+    /// others stand before each in these.
+    pub(crate) fn blocking(&self) -> Vec<(usize, &[u8], usize)> {
         let mut at = self.start;
         let mut blocking = Vec::new();
         for (index, sent) in self.sent.iter().enumerate() {
             if sent.is_blocking && !sent.is_denied {
-                blocking.push((index, &self.kept[at..at + sent.bytes]));
+                blocking.push((index, &self.kept[at..at + sent.bytes], sent.hidden));
             }
             at += sent.bytes;
         }
@@ -164,6 +250,25 @@ impl Passed {
 
     /// Takes in reply bytes: what the client is to see goes to `out`. False: they are no replies, or nobody has asked.
     pub(crate) fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        self.take_in(bytes, out, |out, parts| parts.iter().for_each(|part| out.extend_from_slice(part)))
+    }
+
+    /// The same where pushes go to `pushes`, each with its place in `out`.
+    pub(crate) fn receive_apart(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        pushes: &mut Vec<(usize, Vec<u8>)>,
+    ) -> bool {
+        self.take_in(bytes, out, |out, parts| pushes.push((out.len(), parts.concat())))
+    }
+
+    fn take_in(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        mut push: impl FnMut(&mut Vec<u8>, [&[u8]; 2]),
+    ) -> bool {
         let mut at = 0;
         while at < bytes.len() {
             let Ok(end) = self.scanner.scan(&bytes[at..]) else { return false };
@@ -174,7 +279,8 @@ impl Passed {
             let whole = self.incomplete.iter().chain(&bytes[at..at + end]);
             let mut begins = whole.take(2).copied();
             let begins = [begins.next().unwrap_or_default(), begins.next().unwrap_or_default()];
-            match if begins[0] == b'>' { Fate::Shown } else { self.next_fate(begins) } {
+            match if begins[0] == b'>' { Fate::Push } else { self.next_fate(begins) } {
+                Fate::Push => push(out, [&self.incomplete, &bytes[at..at + end]]),
                 Fate::Shown => {
                     out.extend_from_slice(&self.incomplete);
                     out.extend_from_slice(&bytes[at..at + end]);
@@ -200,6 +306,7 @@ impl Passed {
             return Fate::Hidden;
         }
         let (is_silent, is_denied, is_turn) = (sent.is_silent, sent.is_denied, sent.repeat.is_turn());
+        self.asked_to_track -= usize::from(sent.repeat == Repeat::Track);
         if sent.selects.is_some() && begins[0] == b'*' && begins[1] != b'-' {
             self.selected = sent.selects;
         }
@@ -244,22 +351,20 @@ impl Passed {
             requests.push((sent, self.kept[at..at + sent.bytes].to_vec(), offset > taken));
             at += sent.bytes;
         }
-        self.watch_broken |= std::mem::take(&mut self.watches);
         (self.session, self.told) = (None, None);
         (self.kept, self.start, self.answered_bytes) = (Vec::new(), 0, 0);
+        (self.asked_to_track, self.acks, self.forgets_behind) = (0, 0, false);
         (self.scanner, self.incomplete, self.owed) = (Scanner::default(), Vec::new(), 0);
         requests
     }
 
     /// All that it holds beside itself.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        size_of::<Passed>()
-            + self.kept.capacity()
+    fn heap_bytes(&self) -> usize {
+        self.kept.capacity()
             + self.incomplete.capacity()
             + self.refusal.capacity()
             + self.answer.as_ref().map_or(0, Vec::capacity)
             + self.sent.capacity() * size_of::<Sent>()
-            + self.tracking.as_ref().map_or(0, OwnedArgs::heap_bytes)
     }
 }
 
@@ -410,7 +515,7 @@ mod tests {
         #[test]
         fn frames_are_whole_however_they_arrive(which in prop::collection::vec(0..FRAMES.len(), 1..20), cut in 1_usize..9) {
             let bytes: Vec<u8> = which.iter().flat_map(|at| FRAMES[*at].to_vec()).collect();
-            let mut passed = Passed::default();
+            let mut passed = Lane::default();
             which.iter().for_each(|_| passed.push(sent(2), b"xy"));
             let mut out = Vec::new();
             for part in bytes.chunks(cut) {
@@ -428,7 +533,7 @@ mod tests {
 
         #[test]
         fn bytes_that_are_no_replies_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let mut passed = Passed::default();
+            let mut passed = Lane::default();
             passed.push(sent(1), b"x");
             let _ = passed.receive(&bytes, &mut Vec::new());
         }
@@ -436,7 +541,7 @@ mod tests {
 
     #[test]
     fn pushes_pass_beside_replies_and_hidden_replies_are_not_seen() {
-        let mut passed = Passed::default();
+        let mut passed = Lane::default();
         passed.push(Sent { hidden: 2, ..sent(1) }, b"a");
         passed.push(Sent { is_silent: true, ..sent(1) }, b"b");
         passed.push(sent(1), b"c");
@@ -448,7 +553,7 @@ mod tests {
 
     #[test]
     fn what_is_answered_to_a_part_of_a_round_is_kept_for_it() {
-        let mut passed = Passed::default();
+        let mut passed = Lane::default();
         passed.push(Sent { repeat: Repeat::TurnIfNotExecuted, ..sent(1) }, b"a");
         passed.push(sent(1), b"b");
         let mut out = Vec::new();
@@ -458,12 +563,12 @@ mod tests {
 
     #[test]
     fn what_a_client_may_not_ask_for_any_more_is_answered_by_the_refusal() {
-        let mut passed = Passed::default();
+        let mut passed = Lane::default();
         passed.push(sent(1), b"a");
         passed.push(Sent { is_blocking: true, ..sent(2) }, b"bc");
         passed.push(sent(1), b"d");
         let blocking = passed.blocking();
-        assert_eq!(blocking, [(1, &b"bc"[..])]);
+        assert_eq!(blocking, [(1, &b"bc"[..], 0)]);
         passed.deny(1, b"-NOPERM\r\n");
         assert!(passed.blocking().is_empty());
         let mut out = Vec::new();
@@ -476,12 +581,12 @@ mod tests {
         let mut passed = Passed::default();
         ["one", "two", "three", "four"]
             .iter()
-            .for_each(|text| passed.push(sent(text.len()), text.as_bytes()));
-        assert!(passed.receive(b"+1\r\n+2", &mut Vec::new()));
+            .for_each(|text| passed.lane.push(sent(text.len()), text.as_bytes()));
+        assert!(passed.lane.receive(b"+1\r\n+2", &mut Vec::new()));
         passed.watches = true;
         let requests = passed.break_session(6);
         let known: Vec<_> = requests.iter().map(|(_, bytes, is_not)| (&bytes[..], *is_not)).collect();
         assert_eq!(known, [(&b"two"[..], false), (b"three", true), (b"four", true)]);
-        assert!(passed.watch_broken && !passed.watches && passed.sent_bytes() == 0);
+        assert!(passed.watch_broken && !passed.watches && passed.lane.sent_bytes() == 0);
     }
 }

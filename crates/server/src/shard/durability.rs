@@ -110,6 +110,12 @@ impl Shard {
         }
     }
 
+    /// Whether there are several groups of keys.
+    #[inline]
+    pub(crate) fn has_groups(&self) -> bool {
+        self.durability.logs.len() > 1
+    }
+
     /// The log of the keys that the connection's commands are about; `None` without a cluster.
     #[inline]
     pub(crate) fn log_of(&self, slot: usize) -> Option<&Replication> {

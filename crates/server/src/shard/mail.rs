@@ -241,7 +241,7 @@ impl Shard {
         self.make_ready(who.slot);
     }
 
-    fn count_ack(&mut self, ack: Ack) {
+    pub(super) fn count_ack(&mut self, ack: Ack) {
         let waiting = self.connection_of(ack.who).and_then(|connection| connection.waiting_mut());
         if let Some(Waiting { wait: Wait::Acks { remaining }, .. }) = waiting {
             *remaining -= 1;

@@ -45,6 +45,7 @@ mod succession;
 mod tell;
 mod timers;
 mod track;
+mod track_elsewhere;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

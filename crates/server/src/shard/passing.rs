@@ -37,7 +37,7 @@ use crate::connection::passed::{Repeat, Sent, Told};
 use crate::connection::pipe::Pipe;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::limits::BACKLOG_BYTES;
-use crate::mailbox::{MAILED_BYTES_MAX, Role};
+use crate::mailbox::{Ack, MAILED_BYTES_MAX, Role};
 use crate::nodes::{
     Asker, Lead, Nodes, RECORD_BYTES_MAX, ROOM_BYTES, Say, TAKEN_UNKNOWN, extend_record, records, session_of,
     write_record,
@@ -55,6 +55,9 @@ const ROOM_STEP_BYTES: usize = 64 * 1024;
 
 /// How long a node that leads a group no more, and others still, has to answer what it was given for it.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
+
+/// No term of another node: theirs begin at 1.
+pub(super) const NO_TERM: u64 = 0;
 
 // A session whose client has read everything may always say more.
 const _: () = assert!(2 * ROOM_STEP_BYTES <= ROOM_BYTES);
@@ -79,7 +82,9 @@ pub(crate) struct Passing {
     term: u64,
     /// The session of the letter's last record and where that stands, if it is one of requests.
     last_requests: Option<(u64, usize)>,
-    sessions: HashMap<u64, ConnectionRef>,
+    pub(super) sessions: HashMap<u64, ConnectionRef>,
+    /// Those that are told of all changes of keys, whichever node leads these.
+    pub(super) broadcasting: BTreeSet<ConnectionRef>,
     next: u64,
     waiting: BTreeSet<ConnectionRef>,
     /// Since when no node has led, by group of keys.
@@ -105,6 +110,7 @@ impl Passing {
             term: 0,
             last_requests: None,
             sessions: HashMap::new(),
+            broadcasting: BTreeSet::new(),
             next: 0,
             waiting: BTreeSet::new(),
             idle_since: vec![None; server.logs.len().max(1)].into(),
@@ -114,7 +120,7 @@ impl Passing {
         }))
     }
 
-    fn say(&mut self, (session, term): (u64, u64), say: Say<'_>) {
+    pub(super) fn say(&mut self, (session, term): (u64, u64), say: Say<'_>) {
         if self.letter_term != term {
             self.hand_on();
             self.letter_term = term;
@@ -174,9 +180,8 @@ impl Request {
     }
 
     fn hidden(bytes: Vec<u8>) -> Request {
-        let mut request = Request::of_bytes(bytes, 0, Repeat::Forget);
-        request.sent.is_silent = true;
-        request
+        let sent = Sent::hidden(bytes.len(), Repeat::Forget);
+        Request { bytes, sent }
     }
 }
 
@@ -196,7 +201,7 @@ impl Shard {
     /// Whether requests of the connection are under way.
     #[inline]
     pub(crate) fn has_passed(&self, slot: usize) -> bool {
-        self.connections[slot].passed.as_ref().is_some_and(|passed| !passed.sent.is_empty())
+        self.connections[slot].passed.as_ref().is_some_and(|passed| !passed.lane.sent.is_empty())
     }
 
     /// Holds the connection back until what it has passed on is answered, or there is room for more.
@@ -222,7 +227,7 @@ impl Shard {
     /// Whether the node that leads takes more. If not, the connection waits.
     pub(crate) fn has_room_to_pass(&mut self, slot: usize) -> bool {
         let connection = &self.connections[slot];
-        if connection.passed.as_ref().is_some_and(|passed| !passed.has_room()) {
+        if connection.passed.as_ref().is_some_and(|passed| !passed.lane.has_room()) {
             self.wait_for_answers(slot);
             return false;
         }
@@ -237,7 +242,7 @@ impl Shard {
     }
 
     /// The connection's session is of another term than its next request: holds it back until that has been given up. Where its node
-    /// leads other keys still, it is ended, behind its last answer; false: there is none any more.
+    /// leads other keys still, it stays there, behind its last answer, and the connection has none; false: so it is.
     pub(crate) fn waits_for_change(&mut self, slot: usize, term: u64) -> bool {
         let me = self.connections[slot].me;
         let goes_on = |passing: &Passing| {
@@ -249,11 +254,16 @@ impl Shard {
                 self.wait_for_answers(slot);
                 return true;
             }
-            let watches = self.connections[slot].passed.as_ref().is_some_and(|passed| passed.watches);
-            self.end_session(slot);
+            let Some(passed) = &mut self.connections[slot].passed else { return false };
+            // Another node has come to lead the keys that it watches, and nobody has looked after them since.
+            let watches = std::mem::take(&mut passed.watches);
+            passed.watch_broken |= watches;
             if watches {
-                // Nobody has looked after these keys since.
-                self.connections[slot].passed.get_or_insert_default().watch_broken = true;
+                self.pass_hidden(slot, &["UNWATCH"]);
+            }
+            // It is there for the next request to that node, and what was read there is tracked there.
+            if let Some(passed) = &mut self.connections[slot].passed {
+                passed.turn_to(NO_TERM);
             }
             return false;
         }
@@ -285,23 +295,27 @@ impl Shard {
         for part in request.bytes.chunks(RECORD_BYTES_MAX) {
             passing.say(session, Say::Requests(part));
         }
-        passed.push(request.sent, &request.bytes);
+        passed.lane.push(request.sent, &request.bytes);
     }
 
     /// The connection's session, which knows who asks.
-    fn open_session(&mut self, slot: usize, term: u64) -> Option<(u64, u64)> {
+    pub(super) fn open_session(&mut self, slot: usize, term: u64) -> Option<(u64, u64)> {
+        let tracks = self.requests_of_tracker(slot);
         let connection = &mut self.connections[slot];
         let (me, user) = (connection.me, connection.user.clone()?);
         let passing = self.passing.as_mut()?;
         let passed = connection.passed.get_or_insert_default();
-        let is_new = passed.session.is_none();
-        let session = *passed.session.get_or_insert_with(|| {
+        if passed.lane.session.is_none_or(|(_, of)| of != term) {
+            passed.turn_to(term);
+        }
+        let is_new = passed.lane.session.is_none();
+        let session = *passed.lane.session.get_or_insert_with(|| {
             passing.next += 1;
             (session_of(self.index, passing.next), term)
         });
         let is_resp3 = connection.proto == sterna_protocol::Proto::Resp3;
         let is_no_touch = connection.client.has_mark(mark::NO_TOUCH);
-        if let Some(told) = &passed.told
+        if let Some(told) = &passed.lane.told
             && Arc::ptr_eq(&told.user, &user)
             && (told.db, told.is_resp3, told.is_no_touch) == (connection.db, is_resp3, is_no_touch)
         {
@@ -309,14 +323,17 @@ impl Shard {
         }
         let told = Told { user, db: connection.db, is_resp3, is_no_touch };
         let asker = asker_of(&connection.client, &told, Change { is_rights_only: false, goes_on: !is_new });
-        passed.told = Some(told);
+        passed.lane.told = Some(told);
         passing.say(session, Say::Open(&asker));
         if is_new {
             passing.sessions.insert(session.0, me);
             if let Some(tracking) = passed.tracking.clone() {
                 let request = Request::hidden(Request::of(tracking.args(), Repeat::Forget).bytes);
                 passing.say(session, Say::Requests(&request.bytes));
-                passed.push(request.sent, &request.bytes);
+                passed.lane.push(request.sent, &request.bytes);
+            }
+            for request in tracks {
+                self.ask_session(slot, session.0, Repeat::Track, &request);
             }
         }
         Some(session)
@@ -331,14 +348,20 @@ impl Shard {
         else {
             return;
         };
-        let (Some(session), Some(told)) = (passed.session, &mut passed.told) else { return };
-        if Arc::ptr_eq(&told.user, user) {
-            return;
+        let mut is_told = false;
+        for lane in passed.lanes() {
+            let (Some(session), Some(told)) = (lane.session, &mut lane.told) else { continue };
+            if Arc::ptr_eq(&told.user, user) {
+                continue;
+            }
+            told.user = Arc::clone(user);
+            let asker = asker_of(&connection.client, told, Change { is_rights_only: true, goes_on: true });
+            passing.say(session, Say::Open(&asker));
+            is_told = true;
         }
-        told.user = Arc::clone(user);
-        let asker = asker_of(&connection.client, told, Change { is_rights_only: true, goes_on: true });
-        passing.say(session, Say::Open(&asker));
-        self.deny_passed(slot);
+        if is_told {
+            self.deny_passed(slot);
+        }
     }
 
     /// Passes on what no client waits for, if there is a session.
@@ -346,12 +369,12 @@ impl Shard {
         let (Some(passing), Some(passed)) = (&mut self.passing, &mut self.connections[slot].passed) else {
             return;
         };
-        let Some(session) = passed.session else { return };
+        let Some(session) = passed.lane.session else { return };
         let mut bytes = Vec::new();
         encode::request(&mut bytes, words.iter().map(|word| word.as_bytes()));
         let request = Request::hidden(bytes);
         passing.say(session, Say::Requests(&request.bytes));
-        passed.push(request.sent, &request.bytes);
+        passed.lane.push(request.sent, &request.bytes);
     }
 
     /// Hands on what this turn has passed on.
@@ -391,16 +414,18 @@ impl Shard {
         }
     }
 
-    /// Looks again at sessions that have been given time to end.
-    pub(super) fn look_after_leaving(&mut self) {
+    /// Looks again at sessions that have been given time to end, and at those that may have to be opened again.
+    pub(super) fn look_after_sessions(&mut self) {
         if self.passing.as_ref().is_some_and(|passing| passing.has_leaving) {
             self.note_lead();
+        } else if self.passing.as_ref().is_some_and(|passing| !passing.broadcasting.is_empty()) {
+            self.follow_leaders(false);
         }
     }
 
     /// CLIENT UNBLOCK of a client whose command waits at the node that leads.
     pub(crate) fn unblock_passed(&mut self, who: ConnectionRef, with_error: bool) {
-        let session = self.connection_of(who).and_then(|connection| connection.passed.as_ref()?.session);
+        let session = self.connection_of(who).and_then(|connection| connection.passed.as_ref()?.lane.session);
         if let (Some(session), Some(passing)) = (session, &mut self.passing) {
             passing.say(session, Say::Unblock { with_error });
         }
@@ -414,7 +439,8 @@ impl Shard {
         }
         let Some(passed) = connection.passed.take() else { return };
         connection.client.set_mark(mark::BLOCKED, false);
-        if let (Some(session), Some(passing)) = (passed.session, &mut self.passing) {
+        let Some(passing) = &mut self.passing else { return };
+        for session in passed.sessions() {
             passing.sessions.remove(&session.0);
             passing.say(session, Say::Close);
         }
@@ -427,28 +453,42 @@ impl Shard {
             // Whose session it was may be gone.
             let Some(who) = who.filter(|who| self.connection_of(*who).is_some()) else { continue };
             match say {
-                Say::Replies(bytes) => self.answer_passed(who, bytes),
-                Say::Closed { taken } => self.break_session(who.slot, taken),
+                Say::Replies(bytes) => self.answer_passed(who, session, bytes),
+                Say::Closed { taken } => self.lose_session(who.slot, session, taken),
                 _ => {}
             }
         }
     }
 
-    fn answer_passed(&mut self, who: ConnectionRef, bytes: &[u8]) {
+    fn answer_passed(&mut self, who: ConnectionRef, session: u64, bytes: &[u8]) {
         let slot = who.slot;
+        let has_groups = self.has_groups();
         let connection = &mut self.connections[slot];
         let Some(passed) = &mut connection.passed else { return };
+        let Some(lane) = passed.lane_of(session) else { return };
+        let (mut apart, mut pushes) = (Vec::new(), Vec::new());
         let mut out = self.replies_to_others.lend();
         let start = out.len();
-        let makes_sense = passed.receive(bytes, &mut out);
-        passed.owed += bytes.len();
-        passed.refused_since = None;
-        let selected = passed.selected.take();
-        if let (Some(db), Some(told)) = (selected, &mut passed.told) {
+        let asked_to_track = lane.asked_to_track;
+        let makes_sense = match has_groups {
+            true => lane.receive_apart(bytes, &mut apart, &mut pushes),
+            false => lane.receive(bytes, &mut out),
+        };
+        if pushes.is_empty() {
+            out.append(&mut apart);
+        }
+        lane.owed += bytes.len();
+        lane.refused_since = None;
+        let selected = lane.selected.take();
+        if let (Some(db), Some(told)) = (selected, &mut lane.told) {
             told.db = db;
         }
-        let incomplete = passed.incomplete_bytes();
-        let is_blocked = passed.sent.front().is_some_and(|sent| sent.is_blocking);
+        let incomplete = lane.incomplete_bytes();
+        let tracks = asked_to_track - lane.asked_to_track;
+        let acks = tracks.min(lane.acks);
+        lane.acks -= acks;
+        let forgets = tracks > 0 && lane.asked_to_track == 0 && std::mem::take(&mut lane.forgets_behind);
+        let is_blocked = passed.lane.sent.front().is_some_and(|sent| sent.is_blocking);
         if !is_blocked && connection.client.has_mark(mark::BLOCKED) {
             connection.client.set_mark(mark::BLOCKED, false);
         }
@@ -458,6 +498,14 @@ impl Shard {
         if incomplete > 0 {
             self.flusher.check_with(connection, incomplete);
         }
+        if !pushes.is_empty() {
+            self.hand_out_pushes(slot, &apart, pushes);
+        }
+        if forgets {
+            self.tell_to_forget(slot);
+        }
+        (0..acks).for_each(|_| self.count_track_ack(who));
+        let connection = &mut self.connections[slot];
         if let Some(db) = selected {
             connection.set_db(db);
         }
@@ -475,58 +523,80 @@ impl Shard {
     /// Lets the session send more, if the client has read what has come.
     pub(super) fn give_room(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
-        let Some(passed) = &mut connection.passed else { return };
-        if passed.owed < ROOM_STEP_BYTES || connection.output.queued_bytes() > BACKLOG_BYTES {
+        let (Some(passed), Some(passing)) = (&mut connection.passed, &mut self.passing) else { return };
+        if connection.output.queued_bytes() > BACKLOG_BYTES {
             return;
         }
-        if let (Some(session), Some(passing)) = (passed.session, &mut self.passing) {
-            let owed = std::mem::take(&mut passed.owed);
-            passing.say(session, Say::Room(u32::try_from(owed).unwrap_or(u32::MAX)));
+        for lane in passed.lanes().filter(|lane| lane.owed >= ROOM_STEP_BYTES) {
+            if let Some(session) = lane.session {
+                let owed = std::mem::take(&mut lane.owed);
+                passing.say(session, Say::Room(u32::try_from(owed).unwrap_or(u32::MAX)));
+            }
         }
     }
 
     fn go_on_behind_answers(&mut self, slot: usize) {
         let connection = &self.connections[slot];
         let Some(passed) = &connection.passed else { return };
-        if passed.ends && passed.sent.is_empty() {
+        if passed.ends && passed.lane.sent.is_empty() {
             return self.close_gone(slot);
         }
         if matches!(connection.state().wait(), Some(Wait::Passed))
-            && (passed.sent.is_empty() || passed.has_room())
+            && (passed.lane.sent.is_empty() || passed.lane.has_room())
         {
             self.resume(slot);
         }
+    }
+
+    /// A session of the connection is no more.
+    fn lose_session(&mut self, slot: usize, session: u64, taken: u64) {
+        let passed = self.connections[slot].passed.as_ref();
+        match passed.and_then(|passed| passed.lane.session).is_some_and(|(own, _)| own == session) {
+            true => self.break_session(slot, taken),
+            false => self.lose_parked(slot, session),
+        }
+    }
+
+    pub(super) fn count_track_ack(&mut self, who: ConnectionRef) {
+        self.count_ack(Ack { shard: self.index, who });
     }
 
     /// The connection's session is no more: what was under way is answered, or done again.
     fn break_session(&mut self, slot: usize, taken: u64) {
         let connection = &mut self.connections[slot];
         let Some(passed) = &mut connection.passed else { return };
-        if let (Some((session, _)), Some(passing)) = (passed.session, &mut self.passing) {
+        if let (Some((session, _)), Some(passing)) = (passed.lane.session, &mut self.passing) {
             passing.sessions.remove(&session);
         }
+        let acks = passed.lane.acks;
         let requests = passed.break_session(taken);
         let most = Duration::from_secs(self.config.cluster_leader_wait.into());
         let now = self.clock.instant;
         let is_refused = taken != TAKEN_UNKNOWN;
-        let is_late = is_refused && *passed.refused_since.get_or_insert(now) + most <= now;
+        let is_late = is_refused && *passed.lane.refused_since.get_or_insert(now) + most <= now;
         if is_late {
-            passed.refused_since = None;
+            passed.lane.refused_since = None;
         }
         connection.client.set_mark(mark::BLOCKED, false);
         let forgets = passed.tracking.is_some() && connection.proto == sterna_protocol::Proto::Resp3;
+        let me = connection.me;
+        if connection.tracking.is_some() {
+            // In this order: what is answered below may have been read before.
+            self.tell_to_forget(slot);
+        }
+        (0..acks).for_each(|_| self.count_track_ack(me));
+        let connection = &mut self.connections[slot];
         let is_lost = |(sent, _, is_not): &(Sent, Vec<u8>, bool)| match sent.repeat {
-            _ if is_late => sent.repeat != Repeat::Forget,
+            _ if is_late => !sent.is_hidden(),
             Repeat::Always => sent.is_blocking && !is_not,
             Repeat::IfNotExecuted | Repeat::TurnIfNotExecuted => !is_not,
             Repeat::Never => true,
-            Repeat::Forget | Repeat::TurnAlways => false,
+            Repeat::Forget | Repeat::Track | Repeat::TurnAlways => false,
         };
         // Replies keep the order of requests: what stands before one that is lost is lost, too.
         let lost = requests.iter().rposition(is_lost).map_or(0, |last| last + 1);
-        let is_unknown = |(sent, _, is_not): &(Sent, Vec<u8>, bool)| {
-            !is_not && !sent.is_silent && sent.repeat != Repeat::Forget
-        };
+        let is_unknown =
+            |(sent, _, is_not): &(Sent, Vec<u8>, bool)| !is_not && !sent.is_silent && !sent.is_hidden();
         if !connection.transport.is_pipe() && requests[..lost].iter().any(is_unknown) {
             return match connection.output.is_empty() {
                 true => self.condemn(slot, CloseReason::LeaderLost),
@@ -542,7 +612,7 @@ impl Shard {
         let (mut again, mut turn_answer) = (Vec::new(), None);
         for (at, (sent, bytes, is_not)) in requests.into_iter().enumerate() {
             match sent.repeat {
-                Repeat::Forget => {}
+                Repeat::Forget | Repeat::Track => {}
                 repeat if repeat.is_turn() => {
                     // Without an answer it is to be done again.
                     let text = if is_not { NOT_EXECUTED } else { UNKNOWN };
@@ -561,7 +631,7 @@ impl Shard {
             self.flusher.push_answer(connection, range);
         }
         if let Some(passed) = &mut connection.passed {
-            passed.answer = turn_answer;
+            passed.lane.answer = turn_answer;
         }
         if !again.is_empty() {
             connection.put_back(again);
@@ -584,8 +654,10 @@ impl Shard {
         let leads: Vec<Lead> =
             (0..passing.idle_since.len()).map(|group| passing.nodes.lead(group as u16)).collect();
         let now = self.clock.instant;
+        let mut has_changed = false;
         for (lead, (seen, since)) in leads.iter().zip(&mut passing.seen) {
             if *seen != *lead {
+                has_changed |= *lead != Lead::Nobody;
                 (*seen, *since) = (*lead, Some(now));
             }
         }
@@ -595,7 +667,7 @@ impl Shard {
         };
         let is_over: Vec<bool> = (0..leads.len()).map(is_over).collect();
         passing.has_leaving = false;
-        let sessions: Vec<ConnectionRef> = passing.sessions.values().copied().collect();
+        let sessions: BTreeSet<ConnectionRef> = passing.sessions.values().copied().collect();
         let waiting = std::mem::take(&mut passing.waiting);
         for (idle_since, _) in
             passing.idle_since.iter_mut().zip(&leads).filter(|(_, lead)| **lead != Lead::Nobody)
@@ -606,8 +678,20 @@ impl Shard {
             let Some(connection) = self.connection_of(who) else { continue };
             let group = usize::from(connection.group);
             let Some(passed) = &connection.passed else { continue };
-            let Some((session, term)) = passed.session else { continue };
-            let (is_led, is_under_way) = (leads.contains(&Lead::Elsewhere(term)), !passed.sent.is_empty());
+            let parked: Vec<u64> = passed
+                .parked
+                .iter()
+                .filter_map(|lane| lane.session)
+                .filter(|(_, term)| !leads.contains(&Lead::Elsewhere(*term)))
+                .map(|(session, _)| session)
+                .collect();
+            parked.into_iter().for_each(|session| self.lose_parked(who.slot, session));
+            let Some(passed) = self.connections.get(who.slot).and_then(|other| other.passed.as_ref()) else {
+                continue;
+            };
+            let Some((session, term)) = passed.lane.session else { continue };
+            let (is_led, is_under_way) =
+                (leads.contains(&Lead::Elsewhere(term)), !passed.lane.sent.is_empty());
             if is_led && is_under_way && leads.get(group) != Some(&Lead::Elsewhere(term)) {
                 // That node leads others still: it answers what it has executed, and says what it has not.
                 let Some(passing) = &mut self.passing else { continue };
@@ -621,6 +705,7 @@ impl Shard {
                 self.break_session(who.slot, TAKEN_UNKNOWN);
             }
         }
+        self.follow_leaders(has_changed);
         for who in waiting {
             let waits = self
                 .connection_of(who)

@@ -286,13 +286,16 @@ impl Shard {
             // It speaks another protocol.
             return;
         }
+        // The client's own node tells it, or the one that it redirects to, in their protocol.
+        let is_for_node = connection.is_session && self.has_groups();
         let body = match (what, connection.proto) {
             (What::Keys(list), _) => list,
-            (What::Everything, Proto::Resp2) => b"$-1\r\n",
-            (What::Everything, Proto::Resp3) => b"_\r\n",
+            (What::Everything, Proto::Resp2) if !is_for_node => b"$-1\r\n",
+            (What::Everything, _) => b"_\r\n",
         };
         match connection.proto {
             Proto::Resp3 => self.queue_push(slot, &[PUSH, body], whose),
+            Proto::Resp2 if is_for_node => self.queue_push(slot, &[PUSH, body], whose),
             // Only a subscriber expects anything unasked in RESP2. As in Redis, any subscription makes it one.
             Proto::Resp2
                 if whose == As::Redirect

@@ -198,7 +198,7 @@ impl Shard {
         self.go_on_with_farewells();
         self.check_probes();
         self.retry_stalled();
-        self.look_after_leaving();
+        self.look_after_sessions();
         let connections = &self.connections;
         self.flusher.retain_probes(|who| connections.get(who.slot).is_some_and(|other| other.me == who));
         std::mem::take(&mut self.timers.orphans).into_iter().for_each(|apart| self.call_off(apart));
@@ -274,7 +274,7 @@ impl Shard {
                     || connection.is_event_stream
                     || connection.page.is_some()
                     || connection.is_session
-                    || connection.passed.as_ref().is_some_and(|passed| !passed.sent.is_empty())
+                    || connection.passed.as_ref().is_some_and(|passed| !passed.lane.sent.is_empty())
                     || !connection.subscriptions.is_empty());
             let idle_ms =
                 now_ms.saturating_sub(connection.client.active_ms.load(std::sync::atomic::Ordering::Relaxed));

@@ -10,6 +10,7 @@ use crate::shard::Shard;
 impl Shard {
     /// Has the connection track from now on, or in another mode. Prefixes are added to those it had.
     pub(crate) fn track(&mut self, slot: usize, mut mode: Mode) {
+        self.track_elsewhere(slot, &mode);
         let old = self.connections[slot].tracking.take();
         if old.is_none() {
             self.server.partitions.add_tracker();
@@ -44,8 +45,9 @@ impl Shard {
     /// Has the connection track no more. What the table remembers of it goes when the keys change, or
     /// with a sweep.
     pub(crate) fn untrack(&mut self, slot: usize) {
-        let connection = &mut self.connections[slot];
-        let Some(mode) = connection.tracking.take() else { return };
+        let Some(mode) = self.connections[slot].tracking.take() else { return };
+        self.untrack_elsewhere(slot);
+        let connection = &self.connections[slot];
         let client = &connection.client;
         client.set_mark(mark::TRACKING | mark::TRACKING_BROKEN | mark::TRACKING_BROADCAST, false);
         client.redirect.store(-1, Ordering::Relaxed);

@@ -25,7 +25,7 @@ pub(super) const TRACKING: Command<Run> = row(
         complexity: "O(1), and O(N) for N prefixes",
         summary: "Has the server tell this connection, or another one, which of the keys it read have changed; each prefix has a PREFIX of its own.",
         syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
-        place: Place::Session,
+        place: Place::Tracking,
         flags: BASE.flags.union(Flags::TRACKS),
         ..BASE
     },
@@ -39,7 +39,7 @@ pub(super) const CACHING: Command<Run> = row(
         since: "6.0.0",
         summary: "Has the keys of the next command or transaction remembered (OPTIN) or not remembered (OPTOUT).",
         syntax: "<YES | NO>",
-        place: Place::Session,
+        place: Place::Tracking,
         ..BASE
     },
     caching,
@@ -51,7 +51,7 @@ pub(super) const TRACKINGINFO: Command<Run> = row(
         since: "6.2.0",
         summary: "Answers how this connection tracks.",
         reply: &[ReplyShape::Map],
-        place: Place::Session,
+        place: Place::Tracking,
         ..BASE
     },
     tracking_info,
@@ -64,7 +64,7 @@ pub(super) const GETREDIR: Command<Run> = row(
         summary: "Answers which connection gets this one's invalidation messages: 0 if it does itself, -1 if it \
                   doesn't track.",
         reply: &[ReplyShape::Integer],
-        place: Place::Session,
+        place: Place::Tracking,
         ..BASE
     },
     |call| {
