@@ -100,6 +100,36 @@ fn each_element_reaches_one_worker_and_none_is_lost_whichever_shards_they_are_on
 }
 
 #[test]
+fn who_waits_on_any_shard_is_answered_with_the_write_and_not_with_a_sync() {
+    const WAITERS: usize = 6;
+    let commands: [(&[&str], &[&str]); 4] = [
+        (&["BLPOP", "KEY", "0"], &["RPUSH", "KEY", "a"]),
+        (&["BLMOVE", "KEY", "moved", "LEFT", "RIGHT", "0"], &["RPUSH", "KEY", "a"]),
+        (&["BZPOPMIN", "KEY", "0"], &["ZADD", "KEY", "1", "a"]),
+        (&["XREAD", "BLOCK", "0", "STREAMS", "KEY", "$"], &["XADD", "KEY", "*", "a", "b"]),
+    ];
+    for shards in SHARDS {
+        // Nothing is synced here, and no other write comes by.
+        let server = Launch::shards(shards).args(&["--appendonly", "yes", "--appendfsync", "no"]).start();
+        let mut writer = server.connect();
+        let mut waiters: Vec<_> = (0..WAITERS).map(|_| server.connect()).collect();
+        for (number, (wait, write)) in commands.into_iter().enumerate() {
+            let about = |words: &[&str], waiter: usize| -> Vec<String> {
+                words.iter().map(|word| word.replace("KEY", &format!("{number}:{waiter}"))).collect()
+            };
+            for (index, waiter) in waiters.iter_mut().enumerate() {
+                waiter.send(&about(wait, index));
+            }
+            await_blocked(&mut writer, WAITERS);
+            for (index, waiter) in waiters.iter_mut().enumerate() {
+                writer.request(&about(write, index));
+                assert_ne!(waiter.value(), Value::Null, "{wait:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn clients_that_wait_are_served_in_the_order_they_began_to() {
     for shards in SHARDS {
         let server = Launch::shards(shards).start();

@@ -218,6 +218,14 @@ impl Shard {
         if self.is_met(slot) {
             return false;
         }
+        if !self.durability.is_always {
+            // It may be another shard's record that is still in memory: of one that it was served from, say. That shard will write it,
+            // and tell nobody.
+            self.durability.journal.iter().for_each(|journal| journal.flush());
+            if self.is_met(slot) {
+                return false;
+            }
+        }
         self.await_disk(slot);
         // It may have become safe before the flag was there to be seen.
         !self.is_met(slot)
