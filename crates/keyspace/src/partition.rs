@@ -443,8 +443,10 @@ impl Partition {
         for db in [a, b] {
             self.watched.touch_where(db, |hash, key| is_in(a, hash, key) || is_in(b, hash, key));
         }
-        for (db, other) in [(a, b), (b, a)] {
-            for key in self.waiters.keys(db).filter(|key| is_in(other, self.hash.of(key), key)) {
+        for db in [a, b] {
+            // Of a key that goes as well: who waits as a consumer waits no longer than there is its group.
+            let is_in_either = |hash, key: &[u8]| is_in(a, hash, key) || is_in(b, hash, key);
+            for key in self.waiters.keys(db).filter(|key| is_in_either(self.hash.of(key), key)) {
                 log.ready(db, key);
             }
         }
