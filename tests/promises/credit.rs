@@ -239,3 +239,29 @@ fn two_shards_that_publish_to_each_other_do_not_hold_each_other_for_ever() {
     });
     println!("{} ms", began.elapsed().as_millis());
 }
+
+fn used_memory(client: &mut Client) -> u64 {
+    let info = client.text(&["INFO", "memory"]);
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("a field of INFO");
+    line.trim().parse().expect("a number")
+}
+
+#[test]
+fn what_is_asked_for_again_and_again_is_one_letter_to_a_shard_that_stands_still() {
+    const REQUESTS: usize = 20_000;
+    let (server, mut admin) = start();
+    let mut script = stop_second(&server, &mut admin);
+    let before = used_memory(&mut admin);
+    for _ in 0..5 {
+        admin.send_bytes(&request_bytes(&["CLIENT", "UNPAUSE"]).repeat(REQUESTS));
+        for _ in 0..REQUESTS {
+            assert_eq!(admin.value(), Value::Simple(b"OK".to_vec()));
+        }
+    }
+    let growth = used_memory(&mut admin).saturating_sub(before);
+    assert!(growth < 4 << 20, "{growth} bytes for {} requests", 5 * REQUESTS);
+    wait_for("the script's end", || {
+        matches!(admin.try_request(&["SCRIPT", "KILL"])?, Value::Simple(_)).then_some(())
+    });
+    assert!(script.error().contains("Script killed"));
+}

@@ -62,6 +62,8 @@ pub(crate) struct ShardHandle {
     pub(crate) turned_ms: AtomicU64,
     /// Connections of it wait for the disk.
     pub(crate) awaits_disk: AtomicBool,
+    /// `Mail::Resume` is on its way to it.
+    pub(crate) is_resuming: AtomicBool,
     /// Bytes read from and written to its connections, closed ones included.
     pub(crate) net_in_bytes: AtomicU64,
     pub(crate) net_out_bytes: AtomicU64,
@@ -87,6 +89,7 @@ impl ShardHandle {
             config_seen: AtomicU64::new(0),
             turned_ms: AtomicU64::new(crate::time::unix_ms()),
             awaits_disk: AtomicBool::new(false),
+            is_resuming: AtomicBool::new(false),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
             traffic: Traffic::default(),
@@ -510,9 +513,13 @@ impl Server {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Sends every shard the same mail.
-    pub(crate) fn post_all(&self, mail: impl Fn() -> Mail) {
-        self.shards.iter().for_each(|shard| shard.mailbox.push(mail()));
+    /// Has every shard let go whom CLIENT PAUSE held back: by one letter, however often that is asked for before it is read.
+    pub(crate) fn end_pause(&self) {
+        self.pause.stop();
+        // The shard clears it before it looks at the pause.
+        for shard in self.shards.iter().filter(|shard| !shard.is_resuming.swap(true, Ordering::AcqRel)) {
+            shard.mailbox.push(Mail::Resume);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::connection::pipe::Pipe;
@@ -197,6 +198,7 @@ impl Shard {
             Mail::Page(handed) => self.take_over_page(*handed),
             Mail::Monitor(line) => self.show_monitors(&line),
             Mail::Resume => {
+                self.handle().is_resuming.swap(false, Ordering::AcqRel);
                 self.resume_paused();
                 self.timers.hurry_commits();
             }

@@ -36,8 +36,7 @@ pub(super) const UNPAUSE: Command<Run> = row(
         ..BASE
     },
     |call| {
-        call.server().pause.stop();
-        call.server().post_all(|| Mail::Resume);
+        call.server().end_pause();
         call.reply.ok();
         Ok(())
     },
