@@ -326,3 +326,92 @@ fn a_confirmed_subscription_is_counted_by_the_next_publish_and_an_ended_one_is_n
     }
     println!("{rounds} rounds");
 }
+
+/// Subscribers of every form that a message of RESP has; returns them with what each has subscribed to.
+fn listeners_of_every_form(server: &Server, count: usize) -> Vec<(&'static str, Client)> {
+    const FORMS: [&[&str]; 4] =
+        [&["SUBSCRIBE", "long"], &["PSUBSCRIBE", "l*"], &["PSUBSCRIBE", "*g"], &["SSUBSCRIBE", "long"]];
+    let mut listeners = Vec::new();
+    for _ in 0..count {
+        for (form, proto) in FORMS.into_iter().flat_map(|form| [(form, "2"), (form, "3")]) {
+            let mut client = server.connect();
+            client.request(&["HELLO", proto]);
+            client.request(form);
+            listeners.push((form[0], client));
+        }
+    }
+    listeners
+}
+
+/// Payloads that come to a listener by one kind of message, as length and first byte, as many as asked for.
+fn payloads(client: &mut Client, kind: &str, count: usize) -> Vec<(usize, u8)> {
+    let mut payloads = Vec::new();
+    while payloads.len() < count {
+        let value = client.value();
+        let parts = value.as_slice().expect("a message");
+        if parts[0].as_bytes() == Some(kind.as_bytes()) {
+            let payload = parts.last().and_then(Value::as_bytes).expect("a payload");
+            assert!(payload.iter().all(|&byte| byte == payload[0]), "a message that is mixed up");
+            payloads.push((payload.len(), payload[0]));
+        }
+    }
+    payloads
+}
+
+#[test]
+fn a_message_of_megabytes_comes_whole_to_everybody_and_in_its_place() {
+    let messages: Vec<String> = [("a", 1), ("b", 9 << 20), ("c", 20 << 10), ("d", (1 << 20) + 1), ("e", 2)]
+        .map(|(letter, len)| letter.repeat(len))
+        .to_vec();
+    let expected: Vec<(usize, u8)> =
+        messages.iter().map(|message| (message.len(), message.as_bytes()[0])).collect();
+    for shards in [1, 2] {
+        let server =
+            Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let mut listeners = listeners_of_every_form(&server, 2);
+        let mut publisher = server.connect();
+        for command in ["PUBLISH", "SPUBLISH"] {
+            for message in &messages {
+                publisher.send(&[command, "long", message]);
+            }
+        }
+        publisher.send(&["PING"]);
+        let deliveries = |command: usize| if command == 0 { 2 * 6 } else { 2 * 2 };
+        for command in 0..2 {
+            for _ in &messages {
+                assert_eq!(publisher.value().as_int(), Some(deliveries(command)), "{shards} shards");
+            }
+        }
+        assert_eq!(publisher.value().as_bytes(), Some(&b"PONG"[..]));
+        for (command, client) in &mut listeners {
+            let kind = match *command {
+                "SUBSCRIBE" => "message",
+                "SSUBSCRIBE" => "smessage",
+                _ => "pmessage",
+            };
+            assert_eq!(payloads(client, kind, expected.len()), expected, "{kind}, {shards} shards");
+        }
+    }
+}
+
+#[test]
+fn a_message_of_megabytes_follows_the_reply_to_who_sends_it_to_himself_and_comes_though_its_sender_leaves() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let (mut listener, mut publisher) = (server.connect(), server.connect());
+        listener.request(&["SUBSCRIBE", "long"]);
+        publisher.request(&["HELLO", "3"]);
+        publisher.request(&["SUBSCRIBE", "long"]);
+        let payload = "x".repeat(5 << 20);
+        assert_eq!(publisher.int(&["PUBLISH", "long", &payload]), 2, "{shards} shards");
+        assert_eq!(payloads(&mut publisher, "message", 1), [(payload.len(), b'x')]);
+        assert_eq!(payloads(&mut listener, "message", 1), [(payload.len(), b'x')]);
+        publisher.send(&["PUBLISH", "long", &payload]);
+        publisher.finish();
+        assert_eq!(payloads(&mut listener, "message", 1), [(payload.len(), b'x')]);
+        let mut admin = server.connect();
+        admin.request(&["ACL", "SETUSER", "default", "resetchannels", "&long"]);
+        admin.send(&["PUBLISH", "other", &payload]);
+        assert!(admin.error().starts_with("NOPERM"));
+    }
+}

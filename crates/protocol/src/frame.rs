@@ -57,25 +57,49 @@ const HEADER_BYTES_MAX: usize = 24;
 /// A message for a subscriber of its channel.
 #[inline]
 pub fn message(out: &mut Vec<u8>, proto: Proto, channel: &[u8], payload: &[u8]) {
-    three(out, proto, b"3\r\n$7\r\nmessage\r\n", channel, payload);
+    three(out, proto, start_of(MessageKind::Message), channel, payload);
 }
 
 /// A message for a subscriber of its sharded channel.
 #[inline]
 pub fn smessage(out: &mut Vec<u8>, proto: Proto, channel: &[u8], payload: &[u8]) {
-    three(out, proto, b"3\r\n$8\r\nsmessage\r\n", channel, payload);
+    three(out, proto, start_of(MessageKind::Smessage), channel, payload);
 }
 
 /// A message for a subscriber of `pattern`, which matches its channel.
 #[inline]
 pub fn pmessage(out: &mut Vec<u8>, proto: Proto, pattern: &[u8], channel: &[u8], payload: &[u8]) {
-    const START: &[u8] = b"4\r\n$8\r\npmessage\r\n";
+    const START: &[u8] = start_of(MessageKind::Pmessage);
     out.reserve(START.len() + pattern.len() + channel.len() + payload.len() + 4 * HEADER_BYTES_MAX);
     out.push(push_kind(proto));
     out.extend_from_slice(START);
     bulk(out, pattern);
     bulk(out, channel);
     bulk(out, payload);
+}
+
+/// A message's frame up to its payload, behind which CRLF ends it. `pattern`: what it came by, if that is one.
+pub fn head(
+    out: &mut Vec<u8>,
+    (proto, kind): (Proto, MessageKind),
+    pattern: Option<&[u8]>,
+    channel: &[u8],
+    payload_bytes: usize,
+) {
+    out.push(push_kind(proto));
+    out.extend_from_slice(start_of(kind));
+    pattern.iter().for_each(|pattern| bulk(out, pattern));
+    bulk(out, channel);
+    bulk_header(out, payload_bytes);
+}
+
+/// What a frame begins with, behind its first byte.
+const fn start_of(kind: MessageKind) -> &'static [u8] {
+    match kind {
+        MessageKind::Message => b"3\r\n$7\r\nmessage\r\n",
+        MessageKind::Pmessage => b"4\r\n$8\r\npmessage\r\n",
+        MessageKind::Smessage => b"3\r\n$8\r\nsmessage\r\n",
+    }
 }
 
 /// Confirms that `name` was subscribed or unsubscribed, `count` subscriptions being left.
@@ -113,14 +137,11 @@ impl Confirmation {
 ///
 /// Cost: O(bytes of its headers).
 pub fn read_message(bytes: &[u8]) -> Option<Message<'_>> {
-    const STARTS: [(&[u8], MessageKind, usize); 3] = [
-        (b"3\r\n$7\r\nmessage\r\n", MessageKind::Message, 2),
-        (b"4\r\n$8\r\npmessage\r\n", MessageKind::Pmessage, 3),
-        (b"3\r\n$8\r\nsmessage\r\n", MessageKind::Smessage, 2),
-    ];
+    const KINDS: [(MessageKind, usize); 3] =
+        [(MessageKind::Message, 2), (MessageKind::Pmessage, 3), (MessageKind::Smessage, 2)];
     let body = bytes.strip_prefix(b"*").or_else(|| bytes.strip_prefix(b">"))?;
-    let (start, kind, strings) = STARTS.into_iter().find(|(start, ..)| body.starts_with(start))?;
-    let mut at = 1 + start.len();
+    let (kind, strings) = KINDS.into_iter().find(|(kind, _)| body.starts_with(start_of(*kind)))?;
+    let mut at = 1 + start_of(kind).len();
     let (from, to) = read_bulk(bytes, at)?;
     at = to + 2;
     for _ in 1..strings {
@@ -185,6 +206,25 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_head_with_a_payload_and_an_end_is_the_whole_frame() {
+        use MessageKind::{Message, Pmessage, Smessage};
+        let payload = [b'x'; 1234];
+        for proto in [Proto::Resp2, Proto::Resp3] {
+            let by_head = |kind, pattern| {
+                encoded(|out| {
+                    head(out, (proto, kind), pattern, b"chan", payload.len());
+                    out.extend_from_slice(&payload);
+                    out.extend_from_slice(b"\r\n");
+                })
+            };
+            assert_eq!(by_head(Message, None), encoded(|out| message(out, proto, b"chan", &payload)));
+            assert_eq!(by_head(Smessage, None), encoded(|out| smessage(out, proto, b"chan", &payload)));
+            let whole = encoded(|out| pmessage(out, proto, b"c*", b"chan", &payload));
+            assert_eq!(by_head(Pmessage, Some(b"c*")), whole);
+        }
     }
 
     #[test]

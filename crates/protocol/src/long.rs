@@ -68,6 +68,11 @@ impl LongRequest {
         self.at -= arguments;
     }
 
+    /// The buffer that it arrived in.
+    pub fn into_buf(self) -> Vec<u8> {
+        self.buf
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.buf.capacity() + self.spans.capacity() * size_of::<(u32, u32)>()

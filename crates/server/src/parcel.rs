@@ -11,6 +11,8 @@ use std::time::Instant;
 use smallvec::SmallVec;
 use sterna_keyspace::stream::EntryId;
 
+use crate::connection::chunk;
+
 /// Which name space a channel belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Namespace {
@@ -35,6 +37,15 @@ pub(crate) struct Parcel {
     pub(crate) done: usize,
     /// When the message was published that is a probe, if one is (`stats/traffic.rs`).
     pub(crate) probe: Option<Instant>,
+}
+
+impl Drop for Parcel {
+    /// The last of those that share the texts frees them.
+    fn drop(&mut self) {
+        if let Some(texts) = Arc::get_mut(&mut self.bytes) {
+            chunk::free_long(std::mem::take(texts));
+        }
+    }
 }
 
 impl Parcel {
@@ -86,14 +97,36 @@ impl Outbox {
         (id, probe): (Option<EntryId>, Option<Instant>),
         patterns: &Matches,
     ) -> usize {
-        self.has_mail = true;
-        self.probe = probe.or(self.probe);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(channel);
         let channel_end = self.bytes.len();
         self.bytes.extend_from_slice(payload);
+        self.probe = probe.or(self.probe);
         let (end, is_probe) = (self.bytes.len(), probe.is_some());
         let message = Message { space, is_probe, start, channel_end, end, patterns: patterns.clone(), id };
+        self.note(shards, message)
+    }
+
+    /// The same for a message that is alone in the outbox, with its texts as one: those of the channel and the payload.
+    pub(crate) fn set(
+        &mut self,
+        shards: u64,
+        (space, channel_bytes): (Namespace, usize),
+        texts: Vec<u8>,
+        (id, probe): (Option<EntryId>, Option<Instant>),
+        patterns: &Matches,
+    ) -> usize {
+        debug_assert!(!self.has_mail && self.bytes.is_empty());
+        self.probe = probe;
+        let (end, is_probe) = (texts.len(), probe.is_some());
+        self.bytes = texts;
+        let patterns = patterns.clone();
+        let message = Message { space, is_probe, start: 0, channel_end: channel_bytes, end, patterns, id };
+        self.note(shards, message)
+    }
+
+    fn note(&mut self, shards: u64, message: Message) -> usize {
+        self.has_mail = true;
         let mut rest = shards;
         while rest != 0 {
             let shard = rest.trailing_zeros() as usize;

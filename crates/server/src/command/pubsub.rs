@@ -279,6 +279,9 @@ pub(super) static ROWS: &[Command<Run>] = &[
 
 fn publish(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     let retained = if call.in_exec { None } else { call.shard.retained(call.row, call.args) };
+    if retained.is_none() && !call.in_exec && call.shard.makes_frames_first(call.slot, call.row, space, call.args) {
+        return Ok(());
+    }
     let deliveries = match retained {
         Some(key) => call.shard.publish_and_keep(call.slot, &key, call.args)?,
         None => call.shard.publish(space, &call.args[1], &call.args[2]),

@@ -46,18 +46,21 @@ pub(crate) fn free_long_with(free: impl Fn(Vec<u8>) + 'static) {
     FREE_LONG.set(Some(Box::new(free)));
 }
 
+/// Frees a buffer, somewhere else if it is long.
+pub(crate) fn free_long(buffer: Vec<u8>) {
+    if buffer.capacity() >= SLOW_BYTES {
+        // While the thread ends there is none.
+        let _ = FREE_LONG.try_with(|free| {
+            if let Some(free) = &*free.borrow() {
+                free(buffer);
+            }
+        });
+    }
+}
+
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let buffer = self.0.get_mut();
-        if buffer.capacity() >= SLOW_BYTES {
-            let buffer = std::mem::take(buffer);
-            // While the thread ends there is none.
-            let _ = FREE_LONG.try_with(|free| {
-                if let Some(free) = &*free.borrow() {
-                    free(buffer);
-                }
-            });
-        }
+        free_long(std::mem::take(self.0.get_mut()));
     }
 }
 

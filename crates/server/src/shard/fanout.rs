@@ -43,6 +43,7 @@ use crate::nodes::NODES;
 use crate::parcel::{Matches, Message, Namespace, Outbox, Parcel};
 use crate::position::Position;
 use crate::shard::Shard;
+use crate::shard::long::{LONG_BYTES, Prepared, is_long};
 use crate::stats::traffic::{Sample, Sampler, Tally};
 
 /// Patterns of a sampled message that are counted: more would take longer than the deliveries.
@@ -85,10 +86,11 @@ struct Run {
 }
 
 impl Run {
-    /// Whether the message may be one of it: the pages that have lines of their own get copies.
+    /// Whether the message may be one of it: the pages that have lines of their own get copies, and one that is long has frames of
+    /// its own.
     #[inline]
     fn takes(&self, payload: &[u8]) -> bool {
-        self.line_bytes == 0 || payload.len() <= COPIED_BYTES_MAX
+        payload.len() < LONG_BYTES && (self.line_bytes == 0 || payload.len() <= COPIED_BYTES_MAX)
     }
 }
 
@@ -112,6 +114,10 @@ pub(crate) struct Fanout {
     pub(super) sampler: Sampler,
     /// When the message was published that is on its way now, if it is a probe.
     probe: Option<Instant>,
+    /// The frames of the message that is on its way now, if it is a long one.
+    pub(super) prepared: Option<Prepared>,
+    /// Those of the long message of the mail whose turn it is.
+    incoming: Prepared,
 }
 
 impl Fanout {
@@ -270,9 +276,21 @@ impl Shard {
         }
         let shards = elsewhere.shards | pattern_elsewhere.shards;
         if shards != 0 {
+            let text_bytes = channel.len() + payload.len();
+            let texts = self.fanout.prepared.as_mut().and_then(|prepared| prepared.take_texts(text_bytes));
+            if texts.is_some() {
+                self.put_outbox();
+            }
+            let is_alone = texts.is_some();
             let (outbox, kept) = (&mut self.fanout.outbox, (id, self.fanout.probe));
-            let bytes = outbox.add(shards, (space, channel), payload, kept, &patterns);
+            let bytes = match texts {
+                Some(texts) => outbox.set(shards, (space, channel.len()), texts, kept, &patterns),
+                None => outbox.add(shards, (space, channel), payload, kept, &patterns),
+            };
             self.credit.note_outgoing_to(shards, bytes);
+            if is_alone {
+                self.put_outbox();
+            }
         }
         members + elsewhere.subscribers + pattern_elsewhere.subscribers
     }
@@ -496,8 +514,11 @@ impl Shard {
         };
         let apps = &config.pusher_app;
         let except = if fanout.pages > 0 { pusher::except(payload) } else { None };
-        let Fanout { frames: appenders, lines, probe, .. } = fanout;
+        let Fanout { frames: appenders, lines, probe, prepared, .. } = fanout;
         lines.begin_round();
+        let mut made = |dialect, pattern: Option<&[u8]>| {
+            prepared.as_mut().and_then(|prepared| prepared.take(proto_of(dialect)?, pattern))
+        };
         let mut hand_out =
             |members: &SubscriberSet<u32>,
              position: Option<Position>,
@@ -533,13 +554,17 @@ impl Shard {
             };
         if let Some(members) = index.subscribers_hashed(hash, channel) {
             hand_out(members, position, &mut |appender, dialect| {
-                encode(appender, (dialect, apps), (space, channel), payload, position)
+                made(dialect, None).unwrap_or_else(|| {
+                    encode(appender, (dialect, apps), (space, channel), payload, position)
+                })
             });
         }
         for pattern in patterns {
             if let Some(members) = by_pattern.subscribers(pattern) {
                 hand_out(members, None, &mut |appender, dialect| {
-                    encode_pattern(appender, (dialect, apps), pattern, channel, payload)
+                    made(dialect, Some(pattern)).unwrap_or_else(|| {
+                        encode_pattern(appender, (dialect, apps), pattern, channel, payload)
+                    })
                 });
             }
         }
@@ -551,7 +576,7 @@ impl Shard {
         id.map(|id| Position { epoch: self.server.epoch(), id })
     }
 
-    fn matching_patterns(&mut self, space: Namespace, channel: &[u8]) -> (Matches, Elsewhere) {
+    pub(super) fn matching_patterns(&mut self, space: Namespace, channel: &[u8]) -> (Matches, Elsewhere) {
         let mut matches = Matches::new();
         let mut elsewhere = Elsewhere::default();
         let directory = &self.server.directory.patterns;
@@ -587,8 +612,18 @@ impl Shard {
         while let Some(message) = parcel.messages.get(parcel.done) {
             let channel = &parcel.bytes[message.start..message.channel_end];
             let payload = &parcel.bytes[message.channel_end..message.end];
+            if is_long(payload.len(), message.patterns.len()) {
+                let mut prepared = std::mem::take(&mut self.fanout.incoming);
+                let audience = (message.space, channel, &message.patterns);
+                if !self.prepare(&mut prepared, audience, payload, false, until) {
+                    self.fanout.incoming = prepared;
+                    break;
+                }
+                self.fanout.prepared = Some(prepared);
+            }
             self.fanout.probe = parcel.probe.filter(|_| message.is_probe);
             work += 1 + payload.len() / 1024 + self.receive_one(message, channel, payload);
+            self.fanout.prepared = None;
             bytes += message.cost();
             parcel.done += 1;
             if work >= WORK_PER_LOOK && until.is_some_and(|until| Instant::now() >= until) {
@@ -726,7 +761,7 @@ fn encode_pattern(
 }
 
 /// The version of the protocol, where frames are the protocol's.
-fn proto_of(dialect: Dialect) -> Option<Proto> {
+pub(super) fn proto_of(dialect: Dialect) -> Option<Proto> {
     match dialect {
         Dialect::Resp2 => Some(Proto::Resp2),
         Dialect::Resp3 => Some(Proto::Resp3),

@@ -26,6 +26,7 @@ mod evict;
 pub(crate) mod eviction;
 pub(crate) mod exec;
 mod fanout;
+mod long;
 mod farewell;
 mod flush;
 mod follow;

@@ -29,12 +29,14 @@ use sterna_keyspace::{Garbage, Steps};
 use sterna_protocol::{Args, LongRequest, OwnedArgs, Parser, Reply};
 use sterna_pubsub::{Kind, glob};
 
+use crate::connection::chunk;
 use crate::connection::output::OutputQueue;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::{CloseReason, ReplyMode};
 use crate::directory::STRIPES;
 use crate::parcel::Namespace;
 use crate::shard::Shard;
+use crate::shard::long::Prepared;
 use crate::shard::populate::Populate;
 use crate::slots::SlotWalk;
 
@@ -63,7 +65,7 @@ impl Parts {
         match &self.work {
             Work::Names { .. } => self.row.spec.group != Group::Pubsub,
             Work::Walk { walk: Walk::Keys { .. } | Walk::Slots(_), .. } | Work::Populate(_) => true,
-            Work::Walk { .. } | Work::Leave { .. } | Work::Steps(_) => false,
+            Work::Walk { .. } | Work::Leave { .. } | Work::Steps(_) | Work::Message { .. } => false,
         }
     }
 }
@@ -80,6 +82,8 @@ enum Work {
     Walk { walk: Walk, found: Found },
     /// Makes keys.
     Populate(Box<Populate>),
+    /// Makes the frames of a long message, and publishes it. The request is handed over as that of `Names`.
+    Message { space: Namespace, request: Option<LongRequest>, prepared: Prepared },
 }
 
 /// What is walked past, and from where on.
@@ -216,10 +220,17 @@ impl Shard {
         matches!(parts, Some(Parts { work: Work::Steps(_), .. }))
     }
 
-    /// Lets go of what a request was worked off from: copies of values may be slow to free.
+    /// Publishes a long message when its frames have been made, a piece at a time.
+    pub(super) fn publish_in_parts(&mut self, slot: usize, row: &'static Row, space: Namespace) {
+        self.begin_parts(slot, row, Work::Message { space, request: None, prepared: Prepared::default() });
+    }
+
+    /// Lets go of what a request was worked off from: copies of values, and long messages, may be slow to free.
     pub(super) fn let_go(&self, parts: Parts) {
-        if let Work::Steps(steps) = parts.work {
-            self.server.reclaimer.free(vec![Garbage::of_steps(steps)]);
+        match parts.work {
+            Work::Steps(steps) => self.server.reclaimer.free(vec![Garbage::of_steps(steps)]),
+            Work::Message { request: Some(request), .. } => chunk::free_long(request.into_buf()),
+            _ => {}
         }
     }
 
@@ -237,7 +248,10 @@ impl Shard {
             return false;
         }
         let parts = self.connections.get(slot).and_then(|connection| self.parts.get(&connection.me));
-        matches!(parts, Some(Parts { work: Work::Names { request: None, .. }, .. }))
+        matches!(
+            parts,
+            Some(Parts { work: Work::Names { request: None, .. } | Work::Message { request: None, .. }, .. })
+        )
     }
 
     /// Gives it the request, which `parser` has found at `start` in `buf`.
@@ -247,7 +261,7 @@ impl Shard {
         }
         let Some(me) = self.connections.get(slot).map(|connection| connection.me) else { return };
         let Some(parts) = self.parts.get_mut(&me) else { return };
-        if let Work::Names { request, .. } = &mut parts.work {
+        if let Work::Names { request, .. } | Work::Message { request, .. } = &mut parts.work {
             let head = 1 + usize::from(parts.row.parent.is_some());
             *request = Some(LongRequest::new(buf, start, parser, head));
         }
@@ -346,7 +360,10 @@ impl Shard {
             Work::Names { request: Some(request), total } => {
                 self.part_of_names(slot, row, request, total, out)
             }
-            Work::Names { request: None, .. } => true,
+            Work::Names { request: None, .. } | Work::Message { request: None, .. } => true,
+            Work::Message { space, request: Some(request), prepared } => {
+                self.part_of_message(slot, row, (*space, request.args()), prepared, out)
+            }
             Work::Leave { kinds, confirms } => {
                 let left = self.leave_some(slot, kinds, confirms.then_some(&mut *out));
                 let is_done = left < PART_SUBSCRIPTIONS;
