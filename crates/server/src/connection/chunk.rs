@@ -25,7 +25,7 @@ use std::rc::Rc;
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Replies longer than this get a chunk of their own, so that what is queued beside them doesn't keep them alive.
-const LARGE_BYTES: usize = 4 * CHUNK_BYTES;
+pub(super) const LARGE_BYTES: usize = 4 * CHUNK_BYTES;
 
 /// An append-only buffer, shared by the output queues of one shard.
 #[derive(Debug, Default)]
@@ -92,6 +92,11 @@ impl Range {
     /// Whether both are the same bytes of one chunk.
     pub(crate) fn is(&self, other: &Range) -> bool {
         self.is_beside(other) && (self.start, self.end) == (other.start, other.end)
+    }
+
+    /// Whether nothing else keeps its chunk alive.
+    pub(crate) fn is_alone(&self) -> bool {
+        Rc::strong_count(&self.chunk) == 1
     }
 
     /// Bytes that it keeps alive.

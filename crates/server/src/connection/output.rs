@@ -10,7 +10,8 @@
 //!
 //! A queue whose socket is full may stay as it is for long, so it is *settled*: where neighbouring ranges of one chunk are
 //! less than half of it, they are copied to a chunk that only this queue has. A subscriber that waits for a few bytes out of
-//! every chunk holds those bytes, and not the chunks.
+//! every chunk holds those bytes, and not the chunks. The same holds, a moment later, for what is left of a long reply whose
+//! client has stopped shortly before its end; until then that counts as the client's memory.
 //!
 //! Where a broken connection is to be resumed (`backlog.rs`), ranges that have been sent are *kept* until the peer's TCP has
 //! acknowledged them.
@@ -29,7 +30,7 @@ use std::io::{self, IoSlice};
 
 use smallvec::SmallVec;
 
-use super::chunk::{Appender, Range};
+use super::chunk::{Appender, LARGE_BYTES, Range};
 
 /// Ranges handed to one `writev`; more than the kernel gains anything from.
 const SLICES_MAX: usize = 64;
@@ -182,6 +183,30 @@ impl OutputQueue {
         }
     }
 
+    /// The socket has been full for a moment: copies what is left of a long reply, where that is little of what it keeps alive for
+    /// nobody else. Returns how many bytes it has copied, at most `bytes_max`.
+    pub(crate) fn settle_front(&mut self, bytes_max: usize) -> usize {
+        let rest = self.rest_of_first();
+        let Some(first) = self.ranges.front().filter(|_| self.kept.is_none() && !self.is_framed) else {
+            return 0;
+        };
+        let pinned = first.pinned_bytes();
+        if pinned <= LARGE_BYTES || rest > bytes_max || rest * PINNED_PER_BYTE >= pinned || !first.is_alone()
+        {
+            return 0;
+        }
+        let bytes = first.bytes(self.sent).to_vec();
+        self.ranges[0] = Range::of(bytes);
+        self.sent = 0;
+        self.settled = self.settled.max(1);
+        rest
+    }
+
+    /// Bytes of the first range that have yet to be sent.
+    fn rest_of_first(&self) -> usize {
+        self.ranges.front().map_or(0, |first| first.len() - self.sent)
+    }
+
     #[inline]
     fn is_unsettled(&self) -> bool {
         let (first, last) = (self.ranges.get(self.settled), self.ranges.back());
@@ -317,10 +342,13 @@ impl OutputQueue {
         self.ranges.iter().for_each(f);
     }
 
-    /// Heap of the queue itself, without the chunks, which are shared.
+    /// Heap of the queue itself, without the chunks, which are shared, but with what it keeps alive of a long one that has been
+    /// sent already.
     pub(crate) fn heap_bytes(&self) -> usize {
+        let pinned = self.ranges.front().map_or(0, Range::pinned_bytes);
+        let sent = if pinned > LARGE_BYTES { pinned.saturating_sub(self.rest_of_first()) } else { 0 };
         let kept = self.kept.as_ref().map_or(0, |kept| size_of::<Kept>() + kept.ranges.heap_bytes());
-        self.ranges.capacity() * size_of::<Range>() + kept
+        self.ranges.capacity() * size_of::<Range>() + kept + sent
     }
 
     #[cfg(test)]
@@ -421,6 +449,32 @@ mod tests {
         }
         let expected: Vec<u8> = (0..200_u8).flat_map(|number| [number; 64]).collect();
         assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn what_is_left_of_a_long_reply_is_counted_and_then_copied_where_it_is_little() {
+        let (mut appender, mut queue) = (Appender::default(), OutputQueue::default());
+        let mut reply = vec![b'x'; 3 << 20];
+        reply.extend_from_slice(b"the end");
+        let reply = Range::of(reply);
+        queue.push(reply.clone());
+        queue.push(appender.append(5, |buf| buf.extend_from_slice(b"+PONG")));
+        let mut sent = Vec::new();
+        take(&mut queue, 2 << 20, &mut sent);
+        assert!(queue.heap_bytes() >= 2 << 20, "what is sent and kept counts");
+        assert_eq!(queue.settle_front(64 << 10), 0, "it is much yet");
+        take(&mut queue, 1 << 20, &mut sent);
+        assert_eq!(queue.settle_front(64 << 10), 0, "others wait for it, too");
+        drop(reply);
+        assert_eq!(queue.settle_front(64 << 10), 7);
+        queue.check();
+        assert!(queue.heap_bytes() < 64 << 10, "{}", queue.heap_bytes());
+        assert_eq!(queue.settle_front(64 << 10), 0, "once is enough");
+        while !queue.is_empty() {
+            take(&mut queue, 4, &mut sent);
+        }
+        assert!(sent.ends_with(b"xthe end+PONG"), "{}", sent[sent.len() - 20..].escape_ascii());
+        assert_eq!(sent.len(), (3 << 20) + 7 + 5);
     }
 
     #[test]

@@ -25,6 +25,10 @@ const TIMERS_TIME_MAX: Duration = Duration::from_micros(1000);
 /// Connections looked at in one tick; with more, a full round takes several ticks.
 const CONNECTIONS_PER_TICK: usize = 2000;
 
+/// Bytes that are copied in one tick so that queues whose sockets are full keep no long replies alive, and of one queue.
+const SETTLED_BYTES_PER_TICK: usize = 2 << 20;
+const SETTLED_BYTES_MAX: usize = 256 << 10;
+
 /// Keys that are expired under one lock of their partition: some 50 µs.
 const EXPIRIES_PER_LOCK: usize = 100;
 /// How long a shard expires keys in one go. A key that is left is gone for every reader all the same.
@@ -246,6 +250,7 @@ impl Shard {
         let proof_ms = u64::from(self.config.authentication_timeout) * 1000;
         let default_user_has_no_password = self.server.default_user_has_no_password();
         let capacity = self.connections.capacity();
+        let mut settled_bytes = 0;
         for _ in 0..CONNECTIONS_PER_TICK.min(capacity) {
             let slot = self.timers.round_at;
             self.timers.round_at = if slot + 1 >= capacity { 0 } else { slot + 1 };
@@ -262,6 +267,9 @@ impl Shard {
             }
             if connection.output.keeps_any() {
                 connection.forget_acknowledged();
+            }
+            if connection.write_blocked && settled_bytes < SETTLED_BYTES_PER_TICK {
+                settled_bytes += connection.output.settle_front(SETTLED_BYTES_MAX);
             }
             connection.publish_gauges();
             let is_waiting = match connection.state() {
