@@ -9,12 +9,12 @@
 //!
 //! Source: XREADGROUP, XCLAIM, XAUTOCLAIM, XNACK, XINFO GROUPS (redis.io/commands).
 
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::stream::pending::{Pending, PendingList};
 use crate::stream::references::ReferenceIndex;
+use crate::stream::shared::{SharedNames, SharedVec};
 use crate::stream::{Entry, EntryId, Stream};
 
 /// Names a consumer within its group, for as long as it lives.
@@ -41,8 +41,8 @@ pub struct Group {
     last_id: EntryId,
     entries_read: Option<u64>,
     pending: PendingList,
-    names: BTreeMap<Arc<[u8]>, ConsumerId>,
-    slots: Vec<Option<Consumer>>,
+    names: SharedNames<ConsumerId>,
+    slots: SharedVec<Option<Consumer>>,
     free_slots: Vec<ConsumerId>,
     /// Sum of the names' lengths.
     names_bytes: usize,
@@ -157,8 +157,8 @@ impl Group {
             last_id,
             entries_read,
             pending,
-            names: BTreeMap::new(),
-            slots: Vec::new(),
+            names: SharedNames::default(),
+            slots: SharedVec::default(),
             free_slots: Vec::new(),
             names_bytes: 0,
         }
@@ -199,7 +199,7 @@ impl Group {
 
     /// The consumer `name`.
     pub fn consumer_id(&self, name: &[u8]) -> Option<ConsumerId> {
-        self.names.get(name).copied()
+        self.names.get(name)
     }
 
     /// What is known of a consumer.
@@ -212,9 +212,14 @@ impl Group {
         id.and_then(|id| self.consumer(id)).map_or(&[], |consumer| &consumer.name)
     }
 
+    /// How many consumers it has.
+    pub fn consumers_len(&self) -> usize {
+        self.names.len()
+    }
+
     /// The consumers, in the byte order of their names.
-    pub fn consumers(&self) -> impl ExactSizeIterator<Item = (ConsumerId, &Consumer)> {
-        self.names.values().map(|&id| {
+    pub fn consumers(&self) -> impl Iterator<Item = (ConsumerId, &Consumer)> {
+        self.names.iter().map(|(_, id)| {
             let consumer = self.consumer(id).expect("a name leads to a slot that is taken");
             (id, consumer)
         })
@@ -222,14 +227,14 @@ impl Group {
 
     /// Creates the consumer `name`, seen at `now_ms`; `None`, and no change, if the name is taken.
     pub fn create_consumer(&mut self, name: &[u8], now_ms: u64) -> Option<ConsumerId> {
-        if self.names.contains_key(name) {
+        if self.names.get(name).is_some() {
             return None;
         }
         let name: Arc<[u8]> = name.into();
         let consumer = Some(Consumer { name: Arc::clone(&name), seen_ms: now_ms, active_ms: None });
         let id = match self.free_slots.pop() {
             Some(id) => {
-                self.slots[id.index()] = consumer;
+                *self.slots.get_mut(id.index()).expect("it was one's that is gone") = consumer;
                 id
             }
             None => {
@@ -247,7 +252,7 @@ impl Group {
     /// Removes the consumer `name` and what is pending for it; returns how many entries that were.
     pub fn delete_consumer(&mut self, name: &[u8]) -> Option<usize> {
         let id = self.names.remove(name)?;
-        self.slots[id.index()] = None;
+        *self.slots.get_mut(id.index()).expect("a name leads to a slot") = None;
         self.free_slots.push(id);
         self.names_bytes -= name.len();
         Some(self.pending.remove_all_of(id))
@@ -357,8 +362,8 @@ impl Group {
         self.pending.check();
         assert_eq!(self.names.len(), self.slots.iter().flatten().count());
         assert_eq!(self.slots.len(), self.names.len() + self.free_slots.len());
-        assert_eq!(self.names_bytes, self.names.keys().map(|name| name.len()).sum::<usize>());
-        assert!(self.names.iter().all(|(name, &id)| self.consumer_name(Some(id)) == &**name));
+        assert_eq!(self.names_bytes, self.names.iter().map(|(name, _)| name.len()).sum::<usize>());
+        assert!(self.names.iter().all(|(name, id)| self.consumer_name(Some(id)) == &**name));
         let consumers = self.pending.from(EntryId::MIN).filter_map(|(_, pending)| pending.consumer);
         consumers.for_each(|id| assert!(self.consumer(id).is_some()));
     }

@@ -37,6 +37,7 @@ mod range;
 mod rdb;
 mod references;
 mod runs;
+mod shared;
 mod snapshot;
 mod trim;
 pub(crate) mod varint;

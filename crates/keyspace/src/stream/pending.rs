@@ -22,6 +22,7 @@
 use crate::stream::EntryId;
 use crate::stream::group::ConsumerId;
 use crate::stream::runs::{self, Runs, Visited};
+use crate::stream::shared::SharedVec;
 
 /// What is known of one pending entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ const _: () = assert!(size_of::<(EntryId, Packed)>() == 32, "the module says wha
 #[derive(Debug, Clone, Default)]
 pub struct PendingList {
     by_id: Runs<Packed>,
-    by_consumer: Vec<Runs<()>>,
+    by_consumer: SharedVec<Runs<()>>,
     large: Runs<u64>,
     released: usize,
     gone: usize,
@@ -278,10 +279,10 @@ impl PendingList {
 
     fn owned(&mut self, consumer: ConsumerId) -> &mut Runs<()> {
         let index = consumer.index();
-        if self.by_consumer.len() <= index {
-            self.by_consumer.resize_with(index + 1, Runs::default);
+        while self.by_consumer.len() <= index {
+            self.by_consumer.push(Runs::default());
         }
-        &mut self.by_consumer[index]
+        self.by_consumer.get_mut(index).expect("made above")
     }
 
     fn unpack(&self, id: EntryId, packed: Packed) -> Pending {
@@ -302,7 +303,7 @@ impl PendingList {
         assert_eq!(owned + self.released, self.len());
         for (id, pending) in self.from(EntryId::MIN) {
             if let Some(consumer) = pending.consumer {
-                assert!(self.by_consumer[consumer.index()].get(id).is_some());
+                assert!(self.by_consumer.get(consumer.index()).unwrap().get(id).is_some());
             }
             assert_eq!(self.large.get(id).is_some(), pending.deliveries >= u64::from(LARGE));
         }

@@ -157,7 +157,7 @@ fn write_group(out: &mut Vec<u8>, group: &Group, kind: u8) {
         out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
         write_len(out, pending.deliveries);
     }
-    write_len(out, group.consumers().len() as u64);
+    write_len(out, group.consumers_len() as u64);
     for (id, consumer) in group.consumers() {
         write_text(out, &consumer.name);
         out.extend_from_slice(&consumer.seen_ms.to_le_bytes());

@@ -140,7 +140,7 @@ fn write_id(out: &mut Vec<u8>, id: EntryId) {
 fn write_group(out: &mut Vec<u8>, group: &Group, pause: &mut dyn FnMut(&mut Vec<u8>)) {
     write_id(out, group.last_id());
     varint::write(out, group.entries_read().map_or(0, |number| number.saturating_add(1)));
-    varint::write(out, group.consumers().len() as u64);
+    varint::write(out, group.consumers_len() as u64);
     // Consumers are numbered anew, in the order they are written.
     let mut places = Vec::new();
     for (place, (id, consumer)) in group.consumers().enumerate() {

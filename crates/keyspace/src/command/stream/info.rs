@@ -83,8 +83,8 @@ fn consumers(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let stream = required(ctx, key)?;
     let group =
         stream.group(name).ok_or_else(|| StreamError::NoSuchGroup { key: key.into(), group: name.into() })?;
-    caller.check_work(group.consumers().len())?;
-    reply.array(group.consumers().len());
+    caller.check_work(group.consumers_len())?;
+    reply.array(group.consumers_len());
     for (id, consumer) in group.consumers() {
         reply.map(4);
         field(reply, "name").bulk(&consumer.name);
@@ -107,7 +107,7 @@ fn groups(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     for (name, group) in stream.groups() {
         reply.map(6);
         field(reply, "name").bulk(name);
-        field(reply, "consumers").int(group.consumers().len() as i64);
+        field(reply, "consumers").int(group.consumers_len() as i64);
         field(reply, "pending").int(group.pending().len() as i64);
         write_cursor(reply, stream, group);
     }
@@ -202,7 +202,7 @@ fn work_of_full(stream: &Stream, count: usize) -> usize {
     let entries = Wide { start: EntryId::MIN, end: EntryId::MAX, count }.work(stream);
     let groups = stream.groups().map(|(_, group)| {
         // Each pending entry is shown once in the group and once in its consumer.
-        2 * group.pending().len().min(count) + group.consumers().len()
+        2 * group.pending().len().min(count) + group.consumers_len()
     });
     groups.fold(entries + stream.groups().len(), usize::saturating_add)
 }
@@ -226,7 +226,7 @@ fn write_full(reply: &mut Reply<'_>, stream: &Stream, count: usize) {
             reply.int(known.delivered_ms as i64);
             reply.int(known.deliveries as i64);
         }
-        field(reply, "consumers").array(group.consumers().len());
+        field(reply, "consumers").array(group.consumers_len());
         for (id, consumer) in group.consumers() {
             write_consumer(reply, group, id, consumer, count);
         }

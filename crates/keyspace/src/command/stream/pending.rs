@@ -75,7 +75,7 @@ fn xpending(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let group = group_of(read_stream(ctx, &args[1])?, &args[1], &args[2])?;
     caller.check_work(match &listing {
-        None => group.consumers().len(),
+        None => group.consumers_len(),
         Some(listing) => listing.work(group),
     })?;
     match listing {
