@@ -366,8 +366,7 @@ fn a_message_of_megabytes_comes_whole_to_everybody_and_in_its_place() {
     let expected: Vec<(usize, u8)> =
         messages.iter().map(|message| (message.len(), message.as_bytes()[0])).collect();
     for shards in [1, 2] {
-        let server =
-            Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
         let mut listeners = listeners_of_every_form(&server, 2);
         let mut publisher = server.connect();
         for command in ["PUBLISH", "SPUBLISH"] {

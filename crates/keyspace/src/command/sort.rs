@@ -91,7 +91,7 @@ fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: boo
     }
     let caller = ctx.caller;
     let value = ctx.again(&args[1]);
-    if options.by.is_none() && options.get.is_empty() {
+    if !options.names_keys() {
         // What patterns name are keys that only the whole keyspace has.
         caller.check_work(value.map_or(0, len))?;
     }
@@ -237,6 +237,11 @@ fn found(ctx: &mut Ctx<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl<'a> Options<'a> {
+    /// Whether elements are put into patterns, which name keys then.
+    fn names_keys(&self) -> bool {
+        self.by.iter().chain(self.get.iter().filter(|pattern| **pattern != b"#")).any(|by| by.contains(&b'*'))
+    }
+
     fn parse(args: Args<'a>, may_store: bool) -> Result<Options<'a>, Error> {
         let mut options = Options::default();
         let mut at = 2;

@@ -119,9 +119,10 @@ impl<V: Copy> SharedNames<V> {
     /// The chunk in which a name is or would be, and where.
     fn place(&self, name: &[u8]) -> (usize, Result<usize, usize>) {
         let chunk = self.chunks.partition_point(|chunk| &*chunk[0].0 <= name).saturating_sub(1);
-        let at = self.chunks.get(chunk).map_or(Err(0), |chunk| {
-            chunk.binary_search_by(|(other, _)| (**other).cmp(name))
-        });
+        let at = self
+            .chunks
+            .get(chunk)
+            .map_or(Err(0), |chunk| chunk.binary_search_by(|(other, _)| (**other).cmp(name)));
         (chunk, at)
     }
 }

@@ -279,7 +279,10 @@ pub(super) static ROWS: &[Command<Run>] = &[
 
 fn publish(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     let retained = if call.in_exec { None } else { call.shard.retained(call.row, call.args) };
-    if retained.is_none() && !call.in_exec && call.shard.makes_frames_first(call.slot, call.row, space, call.args) {
+    if retained.is_none()
+        && !call.in_exec
+        && call.shard.makes_frames_first(call.slot, call.row, space, call.args)
+    {
         return Ok(());
     }
     let deliveries = match retained {

@@ -554,9 +554,8 @@ impl Shard {
             };
         if let Some(members) = index.subscribers_hashed(hash, channel) {
             hand_out(members, position, &mut |appender, dialect| {
-                made(dialect, None).unwrap_or_else(|| {
-                    encode(appender, (dialect, apps), (space, channel), payload, position)
-                })
+                made(dialect, None)
+                    .unwrap_or_else(|| encode(appender, (dialect, apps), (space, channel), payload, position))
             });
         }
         for pattern in patterns {

@@ -398,7 +398,8 @@ fn store_result(
 
 fn zintercard(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let mut request = Request::read(ctx, args, 1, "zintercard", Operation::Inter, Answer::Count)?;
-    ctx.caller.check_work(request.work(Operation::Inter).min(request.limit))?;
+    // A limit is on what is found: it may all be looked at in vain.
+    ctx.caller.check_work(request.work(Operation::Inter))?;
     request.sources.sort_by_key(|source| source.elements.len());
     let mut count = 0;
     request.intersect(|_, _| {
