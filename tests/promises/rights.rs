@@ -305,3 +305,29 @@ fn privileges_of_a_connection_end_with_the_right_to_them() {
         admin.request(&words("ACL SETUSER alice +@all"));
     }
 }
+
+#[test]
+fn a_user_of_hundreds_of_connections_is_gone_with_all_of_them() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &[]);
+        let mut admin = server.connect();
+        admin.request(&["ACL", "SETUSER", "many", "on", "nopass", "~*", "&*", "+@all"]);
+        let mut clients: Vec<Client> = (0..300).map(|_| server.connect()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.request(&["AUTH", "many", "any"]);
+            match number % 3 {
+                0 => drop(client.request(&["SUBSCRIBE", "channel"])),
+                1 => client.send(&["BLPOP", "key", "0"]),
+                _ => {}
+            }
+        }
+        admin.request(&["ACL", "DELUSER", "many"]);
+        for client in &mut clients {
+            client.rest();
+        }
+        assert_eq!(admin.int(&["PUBLISH", "channel", "message"]), 0, "{shards} shards");
+        assert_eq!(admin.int(&["RPUSH", "key", "element"]), 1, "{shards} shards");
+        let list = admin.text(&["CLIENT", "LIST"]);
+        assert!(!list.contains("user=many"), "{shards} shards");
+    }
+}

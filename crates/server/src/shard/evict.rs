@@ -17,6 +17,9 @@ use crate::limits::CLIENTS_BYTES_MIN;
 use crate::log_limit::Cause;
 use crate::shard::Shard;
 
+/// Clients closed in one turn: some half a millisecond.
+const EVICTED_AT_ONCE: usize = 64;
+
 impl Shard {
     /// What all clients together may hold, if there is a limit.
     pub(super) fn clients_bytes_max(&self) -> Option<u64> {
@@ -34,12 +37,16 @@ impl Shard {
         let mut clients = self.server.clients();
         clients.retain(|client| !client.has_mark(mark::NO_EVICT));
         clients.sort_by_cached_key(|client| std::cmp::Reverse(client.memory_bytes()));
-        for client in clients {
+        for (evicted, client) in clients.into_iter().enumerate() {
             if self.server.client_bytes() <= bytes_max {
                 return;
             }
             if usize::from(client.shard) != self.index {
                 return self.server.shards[usize::from(client.shard)].mailbox.wake();
+            }
+            if evicted == EVICTED_AT_ONCE {
+                // The rest in the next turn, which comes at once.
+                return self.handle().mailbox.wake();
             }
             self.evict(&client);
         }

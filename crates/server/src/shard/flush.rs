@@ -34,6 +34,9 @@ const LAGGING_BYTES_MAX: usize = 64 * 1024;
 /// slices of it, between which other clients are read and answered.
 const FLUSH_TIME_MAX: Duration = Duration::from_micros(1500);
 
+/// Connections closed in one go: some half a millisecond.
+const CLOSED_AT_ONCE: usize = 64;
+
 /// Time spent in one turn on those that lag, beside the others.
 const LAGGING_TIME_MAX: Duration = Duration::from_micros(100);
 
@@ -51,6 +54,8 @@ pub(crate) struct Flusher {
     /// Not all that was dirty could be offered to its socket in the last turn.
     owes: bool,
     condemned: Vec<ConnectionRef>,
+    /// There are more of them than are closed at once.
+    closes_on: bool,
     normal: OutputLimit,
     pubsub: OutputLimit,
     /// Of streams of events.
@@ -73,6 +78,7 @@ impl Flusher {
             lagging: VecDeque::new(),
             owes: false,
             condemned: Vec::new(),
+            closes_on: false,
             normal: limits.normal,
             pubsub: limits.pubsub,
             pages: config.http_output_limit,
@@ -103,7 +109,7 @@ impl Flusher {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.answered.is_empty() && self.dirty.is_empty() && self.lagging.is_empty()
+        self.answered.is_empty() && self.dirty.is_empty() && self.lagging.is_empty() && !self.closes_on
     }
 
     /// Whether output waits that no socket has been offered: then nobody publishes more.
@@ -287,8 +293,11 @@ impl Flusher {
         !self.condemned.is_empty()
     }
 
+    /// Those that are to be closed now: of very many, the first.
     pub(crate) fn take_condemned(&mut self) -> Vec<ConnectionRef> {
-        std::mem::take(&mut self.condemned)
+        let rest = self.condemned.split_off(self.condemned.len().min(CLOSED_AT_ONCE));
+        self.closes_on = !rest.is_empty();
+        std::mem::replace(&mut self.condemned, rest)
     }
 
     /// Keeps one that can't be closed yet.

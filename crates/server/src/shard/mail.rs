@@ -199,7 +199,7 @@ impl Shard {
             Mail::Monitor(line) => self.show_monitors(&line),
             Mail::Resume => {
                 self.handle().is_resuming.swap(false, Ordering::AcqRel);
-                self.resume_paused();
+                self.timers.release();
                 self.timers.hurry_commits();
             }
             Mail::Listen { listeners, ack } => {
@@ -249,16 +249,6 @@ impl Shard {
             *remaining -= 1;
             if *remaining == 0 {
                 self.resume(ack.who.slot);
-            }
-        }
-    }
-
-    /// Lets every connection that CLIENT PAUSE holds back try again. Each has a timer: the end of the pause.
-    pub(crate) fn resume_paused(&mut self) {
-        for who in self.timers.whose() {
-            let connection = self.connection_of(who);
-            if connection.is_some_and(|connection| matches!(connection.state().wait(), Some(Wait::Pause))) {
-                self.resume(who.slot);
             }
         }
     }

@@ -52,7 +52,8 @@ impl Ready {
     /// Adds the connection unless it is there.
     pub(super) fn add(&mut self, connection: &mut Connection) {
         if !std::mem::replace(&mut connection.is_ready, true) {
-            let list = match connection.pace.is_busy() {
+            // Thousands that leave at once, whom nobody waits for, are not to stand before a request.
+            let list = match connection.pace.is_busy() || connection.read_closed {
                 _ if connection.transport.is_handshaking() => &mut self.handshakes,
                 _ if connection.is_unauthenticated() => &mut self.strangers,
                 true => &mut self.busy,
@@ -142,6 +143,10 @@ impl Shard {
         self.slice_until = began + slice;
         while self.serve(who.slot) {}
         let took = self.clock.instant.duration_since(began);
+        if self.connection_of(who).is_none() {
+            // To close it took time as well, and no command that would have said so.
+            self.clock.advance();
+        }
         let Some(connection) = self.connection_of(who).filter(|_| !was_handshaking) else { return };
         let was_busy = connection.pace.is_busy();
         let requests = connection.client.commands.load(Relaxed) - requests_before;

@@ -1,7 +1,7 @@
 //! What a shard does by the clock: ten times a second it looks after its clients and its part of the keys, and at
 //! given moments it ends waits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -21,6 +21,9 @@ const TIMERS_ANSWERS_MAX: usize = 64;
 
 /// Time spent in one turn on waits that end: thousands of clients may have set the same moment.
 const TIMERS_TIME_MAX: Duration = Duration::from_micros(1000);
+
+/// Connections that CLIENT PAUSE held back and that go on in one turn: what they ask for stands before what others do.
+const RELEASED_AT_ONCE: usize = 64;
 
 /// Connections looked at in one tick; with more, a full round takes several ticks.
 const CONNECTIONS_PER_TICK: usize = 2000;
@@ -51,6 +54,8 @@ pub(crate) struct Timers {
     deadlines: BTreeSet<(Instant, ConnectionRef)>,
     /// Listeners to look at again, and whether they failed: those are left alone until then.
     accepts: Vec<(Token, bool)>,
+    /// Connections that CLIENT PAUSE held back, or others, when it was ended.
+    released: VecDeque<ConnectionRef>,
     expiry: ExpiryRound,
     /// When to go on removing keys because memory is short.
     eviction_due: Option<Instant>,
@@ -81,6 +86,7 @@ impl Timers {
             round_at: 0,
             deadlines: BTreeSet::new(),
             accepts: Vec::new(),
+            released: VecDeque::new(),
             expiry: ExpiryRound { next: 0, due: None },
             eviction_due: None,
             uncommitted: Vec::new(),
@@ -91,6 +97,9 @@ impl Timers {
 
     /// How long the shard may sleep.
     pub(super) fn until_next(&self) -> Duration {
+        if !self.released.is_empty() {
+            return Duration::ZERO;
+        }
         let now = Instant::now();
         let next = self.deadlines.first().map_or(self.next_tick, |(at, _)| self.next_tick.min(*at));
         let next = [self.expiry.due, self.eviction_due, self.commits_due]
@@ -146,9 +155,9 @@ impl Timers {
         self.deadlines.remove(&(at, who));
     }
 
-    /// Whose waits have a deadline, the first to end first.
-    pub(super) fn whose(&self) -> Vec<ConnectionRef> {
-        self.deadlines.iter().map(|&(_, who)| who).collect()
+    /// Has everybody who waits for a pause to end be let go, those first whose wait would have ended first: each has a deadline.
+    pub(super) fn release(&mut self) {
+        self.released = self.deadlines.iter().map(|&(_, who)| who).collect();
     }
 
     fn due(&mut self, now: Instant) -> Option<ConnectionRef> {
@@ -170,6 +179,7 @@ impl Shard {
     }
 
     pub(super) fn run_timers(&mut self) {
+        self.release_some();
         let now = Instant::now();
         if self.timers.deadlines.first().is_some_and(|(at, ..)| *at <= now) {
             // The turn may have lasted: what is due is due by the time of now, on both clocks.
@@ -240,6 +250,20 @@ impl Shard {
             | Wait::Keys
             | Wait::Passed
             | Wait::Exec => {}
+        }
+    }
+
+    /// Lets some of those try again that CLIENT PAUSE has held back.
+    fn release_some(&mut self) {
+        let mut released = 0;
+        while released < RELEASED_AT_ONCE
+            && let Some(who) = self.timers.released.pop_front()
+        {
+            let connection = self.connection_of(who);
+            if connection.is_some_and(|connection| matches!(connection.state().wait(), Some(Wait::Pause))) {
+                self.resume(who.slot);
+                released += 1;
+            }
         }
     }
 
