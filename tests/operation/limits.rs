@@ -301,6 +301,28 @@ fn slowlog_keeps_to_its_length_and_cuts_what_is_long() {
     }
 }
 
+/// differs=monitor-line
+#[test]
+fn a_line_of_monitor_is_as_long_as_can_be_written_at_once() {
+    let server = Server::sterna(1, &[]);
+    let (mut monitor, mut client) = (server.connect(), server.connect());
+    monitor.request(&["MONITOR"]);
+    client.request(&["SET", "key", &"x".repeat(1 << 20)]);
+    let line = monitor.value();
+    let line = line.as_bytes().expect("a line").escape_ascii().to_string();
+    assert!(line.ends_with("xxx... (1032192 more bytes)\\\""), "{}", &line[line.len() - 60..]);
+    let mut request = vec!["MSET".to_owned()];
+    request.extend((0..20_000).map(|number| format!("word:{number}")));
+    client.request(&request);
+    let line = monitor.value();
+    let line = line.as_bytes().expect("a line").escape_ascii().to_string();
+    assert!(line.ends_with(" more arguments)\\\""), "{}", &line[line.len() - 60..]);
+    assert!(line.len() < 100_000, "{} bytes", line.len());
+    client.request(&["SET", "key", &"y".repeat(16 << 10)]);
+    let line = monitor.value();
+    assert!(line.as_bytes().expect("a line").ends_with(b"yyy\""), "as long as is shown whole");
+}
+
 #[test]
 fn a_client_s_line_counts_the_request_that_asks_for_it_and_the_one_that_waits() {
     let server = Server::sterna(1, &[]);

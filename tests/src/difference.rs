@@ -164,6 +164,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "A pattern of a megabyte would stop everybody for seconds.",
     },
     Difference {
+        name: "monitor-line",
+        redis: "shows `MONITOR` every request whole",
+        sterna: "shows 16 KiB of an argument, and 64 KiB of a request, and says how much more there is",
+        reason: "The line of a request of 100 MB would stop everybody for seconds.",
+    },
+    Difference {
         name: "kill-ids",
         redis: "takes one ID in `CLIENT KILL ID`",
         sterna: "takes several, as Valkey 9 does",

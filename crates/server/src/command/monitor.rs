@@ -14,6 +14,12 @@ use crate::connection::client::mark;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
 
+/// Bytes of an argument that are shown; how many more there are stands behind them.
+const ARG_BYTES_MAX: usize = 16 << 10;
+
+/// A line that has so many bytes gets no more arguments: writing it takes some milliseconds.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
 /// Rows of this file.
 pub(super) static ROWS: &[Command<Run>] = &[Command {
     spec: Spec {
@@ -87,6 +93,10 @@ impl Shard {
             format!("+{}.{:06} [{} {peer}]", now_us / 1_000_000, now_us % 1_000_000, connection.db)
                 .into_bytes();
         for i in 0..args.len() {
+            if line.len() > LINE_BYTES_MAX {
+                line.extend_from_slice(format!(" \"... ({} more arguments)\"", args.len() - i).as_bytes());
+                break;
+            }
             line.push(b' ');
             quote(shown(row, args, i), &mut line);
         }
@@ -129,10 +139,11 @@ impl Shard {
     }
 }
 
-/// As Redis quotes: printable ASCII as it is, the rest escaped.
+/// As Redis quotes: printable ASCII as it is, the rest escaped. What is very long is cut off.
 fn quote(arg: &[u8], out: &mut Vec<u8>) {
+    let (start, rest) = arg.split_at(arg.len().min(ARG_BYTES_MAX));
     out.push(b'"');
-    for &b in arg {
+    for &b in start {
         match b {
             b'\\' | b'"' => out.extend_from_slice(&[b'\\', b]),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -148,6 +159,9 @@ fn quote(arg: &[u8], out: &mut Vec<u8>) {
                 out.extend_from_slice(escape.as_bytes());
             }
         }
+    }
+    if !rest.is_empty() {
+        out.extend_from_slice(format!("... ({} more bytes)", rest.len()).as_bytes());
     }
     out.push(b'"');
 }
