@@ -344,3 +344,52 @@ fn a_client_that_reads_nothing_of_what_it_is_told_by_several_leaders_is_closed_a
         });
     }
 }
+
+#[test]
+fn a_pipeline_that_goes_from_group_to_group_is_answered_in_its_order_whatever_takes_long() {
+    const ROUNDS: usize = 50;
+    let Some((nats, name)) = logs() else { return };
+    let (nodes, _) = start_spread(&nats, &name);
+    for (nth, node) in nodes.iter().enumerate() {
+        let mut client = node.connect();
+        let (counts, lists) = (keys_named(&format!("n:{nth}")), keys_named(&format!("l:{nth}")));
+        let slow = "for n = 1, 20000 do redis.call('GET', KEYS[1]) end return redis.call('INCR', KEYS[1])";
+        let mut requests: Vec<Vec<&str>> = Vec::new();
+        for round in 0..ROUNDS {
+            // One of the groups is slow, one after the other, and something is executed here, too.
+            for (group, key) in counts.iter().enumerate() {
+                match round % 10 == group {
+                    true => requests.push(vec!["EVAL", slow, "1", key]),
+                    false => requests.push(vec!["INCR", key]),
+                }
+            }
+            match round % 7 {
+                1 => requests.push(vec!["ECHO", "here"]),
+                2 => requests.push(vec!["GET", &lists[0], "too many"]),
+                3 => requests.push(vec!["LPOP", &counts[1]]),
+                4 => requests.extend([vec!["MULTI"], vec!["GET", &counts[2]], vec!["EXEC"]]),
+                5 => requests.extend([
+                    vec!["RPUSH", &lists[1], "x"],
+                    vec!["BLPOP", &lists[1], "0"],
+                    vec!["GET", &counts[0]],
+                ]),
+                _ => {}
+            }
+        }
+        let bytes: Vec<u8> = requests.iter().flat_map(|words| request_bytes(words)).collect();
+        client.send_bytes(&bytes);
+        for round in 0..ROUNDS {
+            let count = (round + 1).to_string();
+            let mut next = || shown(&client.value());
+            assert_eq!([next(), next(), next()], [&*count, &count, &count]);
+            match round % 7 {
+                1 => assert_eq!(next(), "here"),
+                2 => assert!(next().contains("wrong number of arguments")),
+                3 => assert!(next().starts_with("WRONGTYPE")),
+                4 => assert_eq!([next(), next(), next()], ["OK", "QUEUED", &format!("[{count}]")]),
+                5 => assert_eq!([next(), next(), next()], ["1", &format!("[{} x]", lists[1]), &count]),
+                _ => {}
+            }
+        }
+    }
+}

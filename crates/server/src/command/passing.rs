@@ -69,6 +69,9 @@ impl Shard {
             Lead::Elsewhere(term) => {
                 let passed = self.connections[slot].passed.as_deref();
                 let other = passed.and_then(|passed| passed.lane.session).filter(|(_, of)| *of != term);
+                if self.waits_for_former_leader(slot, term) {
+                    return Ok(Some(Admission::Wait));
+                }
                 if let Some((_, other)) = other
                     && self.waits_for_change(slot, other)
                 {

@@ -93,7 +93,7 @@ impl Shard {
         let (Some(user), Some(passed)) = (connection.user.clone(), &connection.passed) else { return };
         let limits = Limits { bulk_bytes_max: usize::MAX, ..Limits::default() };
         let mut denials = Vec::new();
-        for (index, mut bytes, hidden) in passed.lane.blocking() {
+        for (session, index, mut bytes, hidden) in passed.blocking() {
             let mut parser = Parser::default();
             // What is asked for on the client's behalf stands before it.
             for _ in 0..hidden {
@@ -106,18 +106,18 @@ impl Shard {
             let args = parser.args(bytes);
             let Ok(row) = self.server.renames.resolve(self.server.table, args) else { continue };
             if let Err(denied) = check(&user, row, args, &|key| self.config.retained_channel(key)) {
-                denials.push((index, row, denied));
+                denials.push((session, index, row, denied));
             }
         }
-        for (index, row, denied) in denials {
+        for (session, index, row, denied) in denials {
             let text = denied.wire();
             self.note_denied(slot, row, &denied);
             self.count_error(&text);
             let connection = &mut self.connections[slot];
             let mut refusal = Vec::new();
             Reply::new(&mut refusal, connection.proto).error(&text);
-            if let Some(passed) = &mut connection.passed {
-                passed.lane.deny(index, &refusal);
+            if let Some(lane) = connection.passed.as_mut().and_then(|passed| passed.lane_of(session)) {
+                lane.deny(index, &refusal);
             }
         }
     }

@@ -8,11 +8,15 @@
 //! Requests are kept until they are answered: one that is known not to have been executed, or only reads, is done again when the
 //! node that leads is another one.
 //!
+//! Where several nodes lead groups of keys, requests of one connection may be under way to several. Each has its *turn* among the replies that the
+//! client gets; one that comes early waits for it, with the pushes behind it.
+//!
 //! Invariants
+//! - A reply is shown when all that have an earlier turn are; `early` has those above `shown`, and no other.
 //! - `kept` holds the bytes of `sent`, in their order, from `start` on.
 //! - A frame goes to the client whole or not at all: what has come of one stands in `incomplete`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,6 +70,10 @@ pub(crate) struct Sent {
     /// The database that the connection is in once it is executed: SELECT of a transaction. Nothing follows it until then.
     pub(crate) selects: Option<u8>,
     pub(crate) repeat: Repeat,
+    /// The group of keys that it is about.
+    pub(crate) group: u16,
+    /// Which of the replies that the client gets its own is; given with [`Passed::push`].
+    pub(crate) turn: u64,
 }
 
 impl Sent {
@@ -77,7 +85,7 @@ impl Sent {
     /// What is asked on the connection's behalf, and answered to nobody.
     pub(crate) fn hidden(bytes: usize, repeat: Repeat) -> Sent {
         let (is_silent, is_blocking, is_denied) = (true, false, false);
-        Sent { bytes, hidden: 0, is_silent, is_blocking, is_denied, selects: None, repeat }
+        Sent { bytes, hidden: 0, is_silent, is_blocking, is_denied, selects: None, repeat, group: 0, turn: 0 }
     }
 }
 
@@ -95,9 +103,17 @@ pub(crate) struct Told {
 pub(crate) struct Passed {
     /// At the node whose keys the connection is about.
     pub(crate) lane: Lane,
-    /// At other nodes, which lead other groups of keys: the connection comes back to them, and what it has read there is tracked there. They
-    /// have no requests of the client under way, and none has the term of another.
+    /// At other nodes, which lead other groups of keys: the connection comes back to them, and what it has read there is tracked there. None
+    /// has the term of another.
     pub(crate) parked: Vec<Lane>,
+    /// Turns that were given, and how many of them are over.
+    turns: u64,
+    shown: u64,
+    /// Replies whose turn is to come, by turn.
+    early: BTreeMap<u64, Early>,
+    /// Requests that a session has not executed which is no more, while others behind them may have been: they go to whoever leads their keys
+    /// by then, and keep their turn.
+    pub(crate) stuck: VecDeque<(Sent, Vec<u8>)>,
     /// WATCH was passed on.
     pub(crate) watches: bool,
     /// The session in which it was is no more: EXEC runs nothing.
@@ -115,6 +131,11 @@ pub(crate) struct Lane {
     pub(crate) session: Option<(u64, u64)>,
     pub(crate) told: Option<Told>,
     pub(crate) sent: VecDeque<Sent>,
+    /// How many of them a client has asked for, and which groups of keys these are about, a bit each.
+    asked: usize,
+    groups: u64,
+    /// The turn of the last reply that came early.
+    held: Option<u64>,
     kept: Vec<u8>,
     start: usize,
     /// Bytes of requests that were answered in this session.
@@ -138,6 +159,22 @@ pub(crate) struct Lane {
     pub(crate) forgets_behind: bool,
 }
 
+/// What has come early of a session.
+#[derive(Debug)]
+struct Early {
+    session: u64,
+    pieces: Vec<Piece>,
+    bytes: usize,
+}
+
+/// A frame on its way to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// With its turn.
+    Reply(u64, Vec<u8>),
+    Push(Vec<u8>),
+}
+
 /// What a frame of the node that leads is to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -154,6 +191,122 @@ enum Fate {
 }
 
 impl Passed {
+    /// Notes a request that goes to the session of the connection's requests.
+    pub(crate) fn push(&mut self, mut sent: Sent, bytes: &[u8]) {
+        if !sent.is_silent && !sent.repeat.is_turn() {
+            sent.turn = self.turns;
+            self.turns += 1;
+        }
+        self.lane.push(sent, bytes);
+    }
+
+    /// Whether requests of the client are under way.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.lane.asked > 0 || !self.stuck.is_empty() || self.parked.iter().any(|lane| lane.asked > 0)
+    }
+
+    /// Whether another request may go, as far as those are concerned that are under way.
+    pub(crate) fn has_room(&self) -> bool {
+        let lanes = || std::iter::once(&self.lane).chain(&self.parked);
+        self.stuck.is_empty()
+            && lanes().map(Lane::sent_bytes).sum::<usize>() < SENT_BYTES_MAX
+            && lanes().map(|lane| lane.sent.len()).sum::<usize>() < SENT_MAX
+            && lanes().all(|lane| lane.sent.back().is_none_or(|last| last.selects.is_none()))
+    }
+
+    /// Whether a request for another node may go while those are under way that are.
+    pub(crate) fn may_go_elsewhere(&self) -> bool {
+        let mut lanes = std::iter::once(&self.lane).chain(&self.parked);
+        self.has_room()
+            && !self.watches
+            && lanes.all(|lane| lane.sent.back().is_none_or(|last| !last.is_blocking))
+    }
+
+    /// Whether requests about this group are under way, but for a session of this term.
+    pub(crate) fn has_under_way(&self, group: u16, but: u64) -> bool {
+        let mut lanes = std::iter::once(&self.lane).chain(&self.parked);
+        lanes.any(|lane| lane.is_about(group) && lane.session.is_some_and(|(_, of)| of != but))
+    }
+
+    /// Whether nothing of the client is under way but to this session, and nothing waits for its turn.
+    pub(crate) fn is_alone(&self, session: u64) -> bool {
+        let is_own = |lane: &&Lane| lane.session.is_some_and(|(own, _)| own == session);
+        let mut others = std::iter::once(&self.lane).chain(&self.parked).filter(|lane| !is_own(lane));
+        self.stuck.is_empty() && self.early.is_empty() && !others.any(|lane| lane.asked > 0)
+    }
+
+    /// Sessions that are open, with their terms.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (u64, u64, &Lane)> {
+        let lanes = std::iter::once(&self.lane).chain(&self.parked);
+        lanes.filter_map(|lane| lane.session.map(|(session, term)| (session, term, lane)))
+    }
+
+    /// The requests that may wait for others where they are: see [`Lane::blocking`], with their session.
+    pub(crate) fn blocking(&self) -> Vec<(u64, usize, &[u8], usize)> {
+        let mut all = Vec::new();
+        for (session, _, lane) in self.asked() {
+            let own = lane.blocking().into_iter();
+            all.extend(own.map(|(index, bytes, hidden)| (session, index, bytes, hidden)));
+        }
+        all
+    }
+
+    /// Whether a request is under way that may wait for others.
+    pub(crate) fn awaits_others(&self) -> bool {
+        let lanes = std::iter::once(&self.lane).chain(&self.parked);
+        lanes.flat_map(|lane| &lane.sent).any(|sent| sent.is_blocking)
+    }
+
+    /// The session whose next reply is that of a request which may wait for others.
+    pub(crate) fn blocked_session(&self) -> Option<(u64, u64)> {
+        let lanes = std::iter::once(&self.lane).chain(&self.parked);
+        let mut waiting = lanes.filter(|lane| lane.sent.front().is_some_and(|sent| sent.is_blocking));
+        waiting.next().and_then(|lane| lane.session)
+    }
+
+    /// Takes what a session has said, and gives back what the client is to get now.
+    pub(crate) fn in_turn(&mut self, session: u64, said: Vec<Piece>) -> Vec<Piece> {
+        let mut out = Vec::new();
+        for piece in said {
+            let held = self.lane_of(session).and_then(|lane| lane.held);
+            match piece {
+                Piece::Reply(turn, bytes) if turn == self.shown => {
+                    out.push(Piece::Reply(turn, bytes));
+                    self.shown += 1;
+                    self.take_early(&mut out);
+                }
+                Piece::Reply(turn, bytes) => self.hold(session, turn, bytes),
+                Piece::Push(bytes) => match held.and_then(|turn| self.early.get_mut(&turn)) {
+                    // It tells of what was read before it.
+                    Some(early) => early.pieces.push(Piece::Push(bytes)),
+                    None => out.push(Piece::Push(bytes)),
+                },
+            }
+        }
+        out
+    }
+
+    /// A reply waits for its turn. Its session is given no more room for it until then.
+    pub(crate) fn hold(&mut self, session: u64, turn: u64, bytes: Vec<u8>) {
+        if let Some(lane) = self.lane_of(session) {
+            lane.held = Some(turn);
+            lane.owed = lane.owed.saturating_sub(bytes.len());
+        }
+        let (length, pieces) = (bytes.len(), vec![Piece::Reply(turn, bytes)]);
+        self.early.insert(turn, Early { session, pieces, bytes: length });
+    }
+
+    /// Appends the replies whose turn has come.
+    pub(crate) fn take_early(&mut self, out: &mut Vec<Piece>) {
+        while let Some(Early { session, mut pieces, bytes }) = self.early.remove(&self.shown) {
+            out.append(&mut pieces);
+            self.shown += 1;
+            if let Some(lane) = self.lane_of(session) {
+                lane.owed += bytes;
+            }
+        }
+    }
+
     /// The session of this number, wherever it is.
     pub(crate) fn lane_of(&mut self, session: u64) -> Option<&mut Lane> {
         self.lanes().find(|lane| lane.session.is_some_and(|(own, _)| own == session))
@@ -192,7 +345,12 @@ impl Passed {
     /// The session is no more: see [`Lane::break_session`].
     pub(crate) fn break_session(&mut self, taken: u64) -> Vec<(Sent, Vec<u8>, bool)> {
         self.watch_broken |= std::mem::take(&mut self.watches);
-        self.lane.break_session(taken)
+        let requests = self.lane.break_session(taken);
+        if !self.is_under_way() {
+            // All turns that are not over were its own.
+            self.turns = self.shown;
+        }
+        requests
     }
 
     /// All that it holds beside itself.
@@ -201,6 +359,8 @@ impl Passed {
             + self.lane.heap_bytes()
             + self.parked.iter().map(Lane::heap_bytes).sum::<usize>()
             + self.parked.capacity() * size_of::<Lane>()
+            + self.early.values().map(|early| early.bytes + size_of::<Early>()).sum::<usize>()
+            + self.stuck.iter().map(|(_, bytes)| bytes.len() + size_of::<Sent>()).sum::<usize>()
             + self.tracking.as_ref().map_or(0, OwnedArgs::heap_bytes)
     }
 }
@@ -210,6 +370,10 @@ impl Lane {
     pub(crate) fn push(&mut self, sent: Sent, bytes: &[u8]) {
         debug_assert_eq!(sent.bytes, bytes.len());
         self.asked_to_track += usize::from(sent.repeat == Repeat::Track);
+        if !sent.is_hidden() {
+            self.asked += 1;
+            self.groups |= 1 << (sent.group % 64);
+        }
         self.kept.extend_from_slice(bytes);
         self.sent.push_back(sent);
     }
@@ -219,11 +383,14 @@ impl Lane {
         self.kept.len() - self.start
     }
 
-    /// Whether another request may go.
-    pub(crate) fn has_room(&self) -> bool {
-        self.sent_bytes() < SENT_BYTES_MAX
-            && self.sent.len() < SENT_MAX
-            && self.sent.back().is_none_or(|last| last.selects.is_none())
+    /// Whether requests about this group may be under way.
+    pub(crate) fn is_about(&self, group: u16) -> bool {
+        self.groups & 1 << (group % 64) != 0
+    }
+
+    /// Whether requests of the client are under way.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked > 0
     }
 
     /// The requests that may wait for others where they are, by their place among those that are under way, with their bytes, and how many
@@ -250,25 +417,21 @@ impl Lane {
 
     /// Takes in reply bytes: what the client is to see goes to `out`. False: they are no replies, or nobody has asked.
     pub(crate) fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
-        self.take_in(bytes, out, |out, parts| parts.iter().for_each(|part| out.extend_from_slice(part)))
+        self.take_in(bytes, |_, parts| parts.iter().for_each(|part| out.extend_from_slice(part)))
     }
 
-    /// The same where pushes go to `pushes`, each with its place in `out`.
-    pub(crate) fn receive_apart(
-        &mut self,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-        pushes: &mut Vec<(usize, Vec<u8>)>,
-    ) -> bool {
-        self.take_in(bytes, out, |out, parts| pushes.push((out.len(), parts.concat())))
+    /// The same, frame by frame.
+    pub(crate) fn receive_pieces(&mut self, bytes: &[u8], said: &mut Vec<Piece>) -> bool {
+        self.take_in(bytes, |turn, parts| {
+            said.push(match turn {
+                Some(turn) => Piece::Reply(turn, parts.concat()),
+                None => Piece::Push(parts.concat()),
+            });
+        })
     }
 
-    fn take_in(
-        &mut self,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-        mut push: impl FnMut(&mut Vec<u8>, [&[u8]; 2]),
-    ) -> bool {
+    /// Shows each frame that the client is to see, with its turn if it is a reply.
+    fn take_in(&mut self, bytes: &[u8], mut show: impl FnMut(Option<u64>, [&[u8]; 2])) -> bool {
         let mut at = 0;
         while at < bytes.len() {
             let Ok(end) = self.scanner.scan(&bytes[at..]) else { return false };
@@ -279,14 +442,12 @@ impl Lane {
             let whole = self.incomplete.iter().chain(&bytes[at..at + end]);
             let mut begins = whole.take(2).copied();
             let begins = [begins.next().unwrap_or_default(), begins.next().unwrap_or_default()];
+            let turn = self.sent.front().map_or(0, |sent| sent.turn);
             match if begins[0] == b'>' { Fate::Push } else { self.next_fate(begins) } {
-                Fate::Push => push(out, [&self.incomplete, &bytes[at..at + end]]),
-                Fate::Shown => {
-                    out.extend_from_slice(&self.incomplete);
-                    out.extend_from_slice(&bytes[at..at + end]);
-                }
+                Fate::Push => show(None, [&self.incomplete, &bytes[at..at + end]]),
+                Fate::Shown => show(Some(turn), [&self.incomplete, &bytes[at..at + end]]),
                 Fate::Hidden => {}
-                Fate::Refused => out.extend_from_slice(&self.refusal),
+                Fate::Refused => show(Some(turn), [&self.refusal, &[]]),
                 Fate::Kept => self.answer = Some([&self.incomplete[..], &bytes[at..at + end]].concat()),
                 Fate::Nobody => return false,
             }
@@ -323,6 +484,10 @@ impl Lane {
         let Some(sent) = self.sent.pop_front() else { return };
         self.start += sent.bytes;
         self.answered_bytes += sent.bytes as u64;
+        self.asked -= usize::from(!sent.is_hidden());
+        if self.asked == 0 {
+            self.groups = 0;
+        }
         if self.sent.is_empty() {
             // A long request is not kept for the sake of its memory.
             if self.kept.capacity() > 64 * 1024 {
@@ -352,6 +517,7 @@ impl Lane {
             at += sent.bytes;
         }
         (self.session, self.told) = (None, None);
+        (self.asked, self.groups, self.held) = (0, 0, None);
         (self.kept, self.start, self.answered_bytes) = (Vec::new(), 0, 0);
         (self.asked_to_track, self.acks, self.forgets_behind) = (0, 0, false);
         (self.scanner, self.incomplete, self.owed) = (Scanner::default(), Vec::new(), 0);
@@ -508,6 +674,8 @@ mod tests {
             is_denied: false,
             selects: None,
             repeat: Repeat::Always,
+            group: 0,
+            turn: 0,
         }
     }
 
@@ -574,6 +742,32 @@ mod tests {
         let mut out = Vec::new();
         assert!(passed.receive(b":1\r\n*1\r\n$6\r\nsecret\r\n:3\r\n", &mut out));
         assert_eq!(out, b":1\r\n-NOPERM\r\n:3\r\n");
+    }
+
+    #[test]
+    fn replies_of_several_sessions_are_shown_in_the_order_of_requests_with_the_pushes_behind_each() {
+        let reply = |turn: u64| Piece::Reply(turn, turn.to_string().into_bytes());
+        let push = |text: &str| Piece::Push(text.as_bytes().to_vec());
+        let mut passed = Passed::default();
+        for turn in 0..6 {
+            let term = turn % 3 + 1;
+            passed.turn_to(term);
+            passed.turn_to(term);
+            passed.lane.session.get_or_insert((10 * term, term));
+            passed.push(Sent { group: term as u16, ..sent(1) }, b"x");
+        }
+        assert!(passed.is_under_way() && passed.has_under_way(2, 0) && !passed.has_under_way(2, 2));
+        assert_eq!(
+            passed.in_turn(20, vec![push("before"), reply(1), push("behind"), reply(4)]),
+            [push("before")]
+        );
+        assert_eq!(passed.in_turn(30, vec![reply(2)]), []);
+        let shown = passed.in_turn(10, vec![reply(0), push("first")]);
+        assert_eq!(shown, [reply(0), reply(1), push("behind"), reply(2), push("first")]);
+        assert_eq!(passed.in_turn(10, vec![reply(3)]), [reply(3), reply(4)]);
+        assert_eq!(passed.in_turn(20, vec![push("at once")]), [push("at once")]);
+        assert_eq!(passed.in_turn(30, vec![reply(5)]), [reply(5)]);
+        assert!(passed.early.is_empty());
     }
 
     #[test]

@@ -357,7 +357,11 @@ impl Shard {
         if self.connections[slot].group == group {
             return true;
         }
-        let goes_on = self.is_settled(slot);
+        let is_between = self.has_passed(slot) && self.connections[slot].round.is_none();
+        let goes_on = match is_between && self.may_go_elsewhere(slot, group) {
+            true => self.is_safe(slot),
+            false => self.is_settled(slot),
+        };
         if goes_on {
             self.connections[slot].group = group;
         }
@@ -367,10 +371,14 @@ impl Shard {
     /// Whether all that the connection has asked for is answered and safe; if not, it waits.
     pub(crate) fn is_settled(&mut self, slot: usize) -> bool {
         if self.has_passed(slot) {
-            // What is under way is about one group.
             self.wait_for_answers(slot);
             return false;
         }
+        self.is_safe(slot)
+    }
+
+    /// Whether what the connection was told of what it has done here is safe; if not, it waits.
+    fn is_safe(&mut self, slot: usize) -> bool {
         let depends_on = self.connections[slot].depends_on;
         if !depends_on.is_nothing() && !self.is_met(slot) {
             self.await_disk(slot);

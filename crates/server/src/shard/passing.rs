@@ -19,6 +19,9 @@
 //! rule for that, which its user has chosen, while an error is an answer like any other to them. One without a socket, which asks
 //! once, gets an error.
 //!
+//! Requests about several groups of keys are under way to several nodes at once; the client gets their replies in the order of its requests
+//! ([`Passed::in_turn`](crate::connection::passed::Passed::in_turn)). Where one of these sessions breaks, what is done again goes to the next leader by itself, with its turn.
+//!
 //! Invariants
 //! - A connection in `sessions` has that session open, and the other way round.
 //! - All that stands in the letter is of `letter_term`.
@@ -59,6 +62,9 @@ const LEAVING_MAX: Duration = Duration::from_secs(1);
 /// No term of another node: theirs begin at 1.
 pub(super) const NO_TERM: u64 = 0;
 
+/// No session: their numbers begin at 1.
+const NO_SESSION: u64 = 0;
+
 // A session whose client has read everything may always say more.
 const _: () = assert!(2 * ROOM_STEP_BYTES <= ROOM_BYTES);
 
@@ -83,6 +89,8 @@ pub(crate) struct Passing {
     /// The session of the letter's last record and where that stands, if it is one of requests.
     last_requests: Option<(u64, usize)>,
     pub(super) sessions: HashMap<u64, ConnectionRef>,
+    /// Those with requests that keep their turn and are to be passed on again.
+    stuck: BTreeSet<ConnectionRef>,
     /// Those that are told of all changes of keys, whichever node leads these.
     pub(super) broadcasting: BTreeSet<ConnectionRef>,
     next: u64,
@@ -110,6 +118,7 @@ impl Passing {
             term: 0,
             last_requests: None,
             sessions: HashMap::new(),
+            stuck: BTreeSet::new(),
             broadcasting: BTreeSet::new(),
             next: 0,
             waiting: BTreeSet::new(),
@@ -175,6 +184,8 @@ impl Request {
             is_denied: false,
             selects: None,
             repeat,
+            group: 0,
+            turn: 0,
         };
         Request { bytes, sent }
     }
@@ -201,7 +212,7 @@ impl Shard {
     /// Whether requests of the connection are under way.
     #[inline]
     pub(crate) fn has_passed(&self, slot: usize) -> bool {
-        self.connections[slot].passed.as_ref().is_some_and(|passed| !passed.lane.sent.is_empty())
+        self.connections[slot].passed.as_ref().is_some_and(|passed| passed.is_under_way())
     }
 
     /// Holds the connection back until what it has passed on is answered, or there is room for more.
@@ -227,7 +238,7 @@ impl Shard {
     /// Whether the node that leads takes more. If not, the connection waits.
     pub(crate) fn has_room_to_pass(&mut self, slot: usize) -> bool {
         let connection = &self.connections[slot];
-        if connection.passed.as_ref().is_some_and(|passed| !passed.lane.has_room()) {
+        if connection.passed.as_ref().is_some_and(|passed| !passed.has_room()) {
             self.wait_for_answers(slot);
             return false;
         }
@@ -242,7 +253,7 @@ impl Shard {
     }
 
     /// The connection's session is of another term than its next request: holds it back until that has been given up. Where its node
-    /// leads other keys still, it stays there, behind its last answer, and the connection has none; false: so it is.
+    /// leads other keys still, it stays there, and the connection has none; false: so it is.
     pub(crate) fn waits_for_change(&mut self, slot: usize, term: u64) -> bool {
         let me = self.connections[slot].me;
         let goes_on = |passing: &Passing| {
@@ -250,10 +261,6 @@ impl Shard {
             leads.any(|lead| lead == Lead::Elsewhere(term))
         };
         if self.passing.as_deref().is_some_and(goes_on) {
-            if self.has_passed(slot) {
-                self.wait_for_answers(slot);
-                return true;
-            }
             let Some(passed) = &mut self.connections[slot].passed else { return false };
             // Another node has come to lead the keys that it watches, and nobody has looked after them since.
             let watches = std::mem::take(&mut passed.watches);
@@ -274,6 +281,24 @@ impl Shard {
         true
     }
 
+    /// Whether the connection may go on to keys of this group while requests about others are under way: to another node.
+    pub(super) fn may_go_elsewhere(&self, slot: usize, group: u16) -> bool {
+        let lead = self.passing.as_ref().map_or(Lead::Each, |passing| passing.nodes.lead(group));
+        let passed = self.connections[slot].passed.as_ref();
+        matches!(lead, Lead::Elsewhere(_)) && passed.is_none_or(|passed| passed.may_go_elsewhere())
+    }
+
+    /// Whether requests about the connection's group are under way to a node that no longer leads it: they come first.
+    pub(crate) fn waits_for_former_leader(&mut self, slot: usize, term: u64) -> bool {
+        let group = self.connections[slot].group;
+        let passed = self.connections[slot].passed.as_ref();
+        let waits = self.has_groups() && passed.is_some_and(|passed| passed.has_under_way(group, term));
+        if waits {
+            self.wait_for_answers(slot);
+        }
+        waits
+    }
+
     /// The request that is served is to be passed on in this term.
     pub(crate) fn note_term(&mut self, term: u64) {
         if let Some(passing) = &mut self.passing {
@@ -292,10 +317,11 @@ impl Shard {
         }
         let (Some(passing), Some(passed)) = (&mut self.passing, &mut connection.passed) else { return };
         request.sent.bytes = request.bytes.len();
+        request.sent.group = connection.group;
         for part in request.bytes.chunks(RECORD_BYTES_MAX) {
             passing.say(session, Say::Requests(part));
         }
-        passed.lane.push(request.sent, &request.bytes);
+        passed.push(request.sent, &request.bytes);
     }
 
     /// The connection's session, which knows who asks.
@@ -416,7 +442,7 @@ impl Shard {
 
     /// Looks again at sessions that have been given time to end, and at those that may have to be opened again.
     pub(super) fn look_after_sessions(&mut self) {
-        if self.passing.as_ref().is_some_and(|passing| passing.has_leaving) {
+        if self.passing.as_ref().is_some_and(|passing| passing.has_leaving || !passing.stuck.is_empty()) {
             self.note_lead();
         } else if self.passing.as_ref().is_some_and(|passing| !passing.broadcasting.is_empty()) {
             self.follow_leaders(false);
@@ -425,7 +451,8 @@ impl Shard {
 
     /// CLIENT UNBLOCK of a client whose command waits at the node that leads.
     pub(crate) fn unblock_passed(&mut self, who: ConnectionRef, with_error: bool) {
-        let session = self.connection_of(who).and_then(|connection| connection.passed.as_ref()?.lane.session);
+        let session =
+            self.connection_of(who).and_then(|connection| connection.passed.as_ref()?.blocked_session());
         if let (Some(session), Some(passing)) = (session, &mut self.passing) {
             passing.say(session, Say::Unblock { with_error });
         }
@@ -466,17 +493,14 @@ impl Shard {
         let connection = &mut self.connections[slot];
         let Some(passed) = &mut connection.passed else { return };
         let Some(lane) = passed.lane_of(session) else { return };
-        let (mut apart, mut pushes) = (Vec::new(), Vec::new());
+        let mut said = Vec::new();
         let mut out = self.replies_to_others.lend();
         let start = out.len();
         let asked_to_track = lane.asked_to_track;
         let makes_sense = match has_groups {
-            true => lane.receive_apart(bytes, &mut apart, &mut pushes),
+            true => lane.receive_pieces(bytes, &mut said),
             false => lane.receive(bytes, &mut out),
         };
-        if pushes.is_empty() {
-            out.append(&mut apart);
-        }
         lane.owed += bytes.len();
         lane.refused_since = None;
         let selected = lane.selected.take();
@@ -488,7 +512,8 @@ impl Shard {
         let acks = tracks.min(lane.acks);
         lane.acks -= acks;
         let forgets = tracks > 0 && lane.asked_to_track == 0 && std::mem::take(&mut lane.forgets_behind);
-        let is_blocked = passed.lane.sent.front().is_some_and(|sent| sent.is_blocking);
+        let pieces = passed.in_turn(session, said);
+        let is_blocked = passed.blocked_session().is_some();
         if !is_blocked && connection.client.has_mark(mark::BLOCKED) {
             connection.client.set_mark(mark::BLOCKED, false);
         }
@@ -498,9 +523,7 @@ impl Shard {
         if incomplete > 0 {
             self.flusher.check_with(connection, incomplete);
         }
-        if !pushes.is_empty() {
-            self.hand_out_pushes(slot, &apart, pushes);
-        }
+        self.hand_out_pieces(slot, pieces);
         if forgets {
             self.tell_to_forget(slot);
         }
@@ -538,23 +561,144 @@ impl Shard {
     fn go_on_behind_answers(&mut self, slot: usize) {
         let connection = &self.connections[slot];
         let Some(passed) = &connection.passed else { return };
-        if passed.ends && passed.lane.sent.is_empty() {
+        let is_under_way = passed.is_under_way();
+        if passed.ends && !is_under_way {
             return self.close_gone(slot);
         }
-        if matches!(connection.state().wait(), Some(Wait::Passed))
-            && (passed.lane.sent.is_empty() || passed.lane.has_room())
-        {
+        if matches!(connection.state().wait(), Some(Wait::Passed)) && (!is_under_way || passed.has_room()) {
             self.resume(slot);
         }
     }
 
     /// A session of the connection is no more.
     fn lose_session(&mut self, slot: usize, session: u64, taken: u64) {
-        let passed = self.connections[slot].passed.as_ref();
-        match passed.and_then(|passed| passed.lane.session).is_some_and(|(own, _)| own == session) {
-            true => self.break_session(slot, taken),
-            false => self.lose_parked(slot, session),
+        let Some(passed) = &mut self.connections[slot].passed else { return };
+        let is_current = passed.lane.session.is_some_and(|(own, _)| own == session);
+        let Some(lane) = passed.lane_of(session) else { return };
+        let (is_asked, term) = (lane.is_asked(), lane.session.map_or(NO_TERM, |(_, of)| of));
+        if !is_asked && !is_current {
+            return self.lose_parked(slot, session);
         }
+        if is_asked && !passed.is_alone(session) {
+            return self.break_among(slot, session, taken);
+        }
+        passed.turn_to(term);
+        self.break_session(slot, taken);
+    }
+
+    /// The same, while requests are under way to other nodes, or answered already, that stand between those of the session: what is to be done
+    /// again keeps its turn.
+    fn break_among(&mut self, slot: usize, session: u64, taken: u64) {
+        let connection = &mut self.connections[slot];
+        let (me, proto) = (connection.me, connection.proto);
+        let Some(passed) = &mut connection.passed else { return };
+        let Some(lane) = passed.lane_of(session) else { return };
+        let (acks, requests) = (lane.acks, lane.break_session(taken));
+        passed.parked.retain(|lane| lane.session.is_some());
+        passed.watch_broken |= std::mem::take(&mut passed.watches);
+        let is_pipe = connection.transport.is_pipe();
+        let mut is_unknown = false;
+        for (sent, bytes, is_not) in requests {
+            let is_again = match sent.repeat {
+                Repeat::Forget | Repeat::Track => continue,
+                // A round waits for all that is under way, and is alone.
+                Repeat::TurnAlways | Repeat::TurnIfNotExecuted => continue,
+                Repeat::Always => !sent.is_blocking || is_not,
+                Repeat::IfNotExecuted => is_not,
+                Repeat::Never => false,
+            };
+            if is_again {
+                passed.stuck.push_back((sent, bytes));
+            } else if !sent.is_silent {
+                is_unknown |= !is_not && !is_pipe;
+                let mut error = Vec::new();
+                Reply::new(&mut error, proto).error(if is_not { NOT_EXECUTED } else { UNKNOWN });
+                passed.hold(NO_SESSION, sent.turn, error);
+            }
+        }
+        let is_stuck = !passed.stuck.is_empty();
+        if let Some(passing) = &mut self.passing {
+            passing.sessions.remove(&session);
+            if is_stuck {
+                passing.stuck.insert(me);
+            }
+        }
+        if is_unknown {
+            return match connection.output.is_empty() {
+                true => self.condemn(slot, CloseReason::LeaderLost),
+                false => self.drain(slot, CloseReason::LeaderLost),
+            };
+        }
+        if connection.tracking.is_some() {
+            self.tell_to_forget(slot);
+        }
+        (0..acks).for_each(|_| self.count_track_ack(me));
+        self.go_on_with_stuck(me);
+    }
+
+    /// Passes on what keeps its turn, as far as it is known who leads its keys.
+    fn go_on_with_stuck(&mut self, who: ConnectionRef) {
+        let slot = who.slot;
+        if self.connection_of(who).is_none() {
+            if let Some(passing) = &mut self.passing {
+                passing.stuck.remove(&who);
+            }
+            return;
+        }
+        while let Some((sent, bytes)) =
+            self.connections[slot].passed.as_mut().and_then(|passed| passed.stuck.pop_front())
+        {
+            let lead = self.passing.as_ref().map_or(Lead::Nobody, |passing| passing.nodes.lead(sent.group));
+            let now = self.clock.instant;
+            let most = Duration::from_secs(self.config.cluster_leader_wait.into());
+            let idle =
+                self.passing.as_ref().and_then(|passing| *passing.idle_since.get(usize::from(sent.group))?);
+            let is_late = idle.is_some_and(|since| since + most <= now);
+            let Some(passed) = &mut self.connections[slot].passed else { return };
+            match lead {
+                Lead::Elsewhere(term) if !passed.has_under_way(sent.group, term) => {
+                    let back = passed.lane.session.map_or(NO_TERM, |(_, of)| of);
+                    passed.turn_to(term);
+                    let session = self.open_session(slot, term);
+                    let (Some(session), Some(passing), Some(passed)) =
+                        (session, &mut self.passing, &mut self.connections[slot].passed)
+                    else {
+                        return;
+                    };
+                    for part in bytes.chunks(RECORD_BYTES_MAX) {
+                        passing.say(session, Say::Requests(part));
+                    }
+                    passed.lane.push(sent, &bytes);
+                    passed.turn_to(back);
+                }
+                Lead::Elsewhere(_) | Lead::Nobody if !is_late => {
+                    passed.stuck.push_front((sent, bytes));
+                    if let (Lead::Nobody, Some(passing)) = (lead, &mut self.passing) {
+                        passing.idle_since[usize::from(sent.group)].get_or_insert(now);
+                    }
+                    break;
+                }
+                // This node can't execute what others have overtaken.
+                _ if sent.is_silent => {}
+                _ => {
+                    let mut error = Vec::new();
+                    let proto = self.connections[slot].proto;
+                    Reply::new(&mut error, proto).error(NOT_EXECUTED);
+                    if let Some(passed) = &mut self.connections[slot].passed {
+                        passed.hold(NO_SESSION, sent.turn, error);
+                    }
+                }
+            }
+        }
+        let mut pieces = Vec::new();
+        let Some(passed) = &mut self.connections[slot].passed else { return };
+        passed.take_early(&mut pieces);
+        let is_stuck = !passed.stuck.is_empty();
+        if let Some(passing) = self.passing.as_mut().filter(|_| !is_stuck) {
+            passing.stuck.remove(&who);
+        }
+        self.hand_out_pieces(slot, pieces);
+        self.go_on_behind_answers(slot);
     }
 
     pub(super) fn count_track_ack(&mut self, who: ConnectionRef) {
@@ -675,36 +819,38 @@ impl Shard {
             *idle_since = None;
         }
         for who in sessions {
-            let Some(connection) = self.connection_of(who) else { continue };
-            let group = usize::from(connection.group);
-            let Some(passed) = &connection.passed else { continue };
-            let parked: Vec<u64> = passed
-                .parked
-                .iter()
-                .filter_map(|lane| lane.session)
-                .filter(|(_, term)| !leads.contains(&Lead::Elsewhere(*term)))
-                .map(|(session, _)| session)
-                .collect();
-            parked.into_iter().for_each(|session| self.lose_parked(who.slot, session));
-            let Some(passed) = self.connections.get(who.slot).and_then(|other| other.passed.as_ref()) else {
+            let Some(passed) = self.connection_of(who).and_then(|connection| connection.passed.as_ref())
+            else {
                 continue;
             };
-            let Some((session, term)) = passed.lane.session else { continue };
-            let (is_led, is_under_way) =
-                (leads.contains(&Lead::Elsewhere(term)), !passed.lane.sent.is_empty());
-            if is_led && is_under_way && leads.get(group) != Some(&Lead::Elsewhere(term)) {
-                // That node leads others still: it answers what it has executed, and says what it has not.
-                let Some(passing) = &mut self.passing else { continue };
-                if is_over.get(group) == Some(&false) {
-                    passing.has_leaving = true;
-                    continue;
+            // Nodes that lead nothing any more, and those that lead others still, but not all that they were asked about.
+            let (mut lost, mut leaving) = (Vec::new(), Vec::new());
+            for (session, term, lane) in passed.asked() {
+                if !leads.contains(&Lead::Elsewhere(term)) {
+                    lost.push(session);
                 }
-                passing.say((session, term), Say::Close);
-                self.break_session(who.slot, TAKEN_UNKNOWN);
-            } else if !is_led {
-                self.break_session(who.slot, TAKEN_UNKNOWN);
+                let misled =
+                    |group: &usize| lane.is_about(*group as u16) && leads[*group] != Lead::Elsewhere(term);
+                let mut left = (0..leads.len()).filter(misled).peekable();
+                if left.peek().is_some() {
+                    leaving.push(((session, term), left.all(|group| is_over[group])));
+                }
             }
+            leaving.retain(|((session, _), _)| !lost.contains(session));
+            for (session, is_late) in leaving {
+                // It answers what it has executed, and says what it has not.
+                let Some(passing) = &mut self.passing else { continue };
+                if is_late {
+                    passing.say(session, Say::Close);
+                    lost.push(session.0);
+                } else {
+                    passing.has_leaving = true;
+                }
+            }
+            lost.into_iter().for_each(|session| self.lose_session(who.slot, session, TAKEN_UNKNOWN));
         }
+        let stuck = self.passing.as_ref().map(|passing| passing.stuck.clone());
+        stuck.into_iter().flatten().for_each(|who| self.go_on_with_stuck(who));
         self.follow_leaders(has_changed);
         for who in waiting {
             let waits = self

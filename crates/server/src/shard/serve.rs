@@ -140,8 +140,8 @@ impl Shard {
         let connection = &mut self.connections[slot];
         let is_closing = connection.state().closes();
         if let Some(passed) = &mut connection.passed
-            && !passed.lane.sent.is_empty()
-            && !passed.lane.sent.iter().any(|sent| sent.is_blocking)
+            && passed.is_under_way()
+            && !passed.awaits_others()
             && !is_closing
         {
             passed.ends = true;

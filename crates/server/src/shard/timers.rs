@@ -306,7 +306,7 @@ impl Shard {
                     || connection.is_event_stream
                     || connection.page.is_some()
                     || connection.is_session
-                    || connection.passed.as_ref().is_some_and(|passed| !passed.lane.sent.is_empty())
+                    || connection.passed.as_ref().is_some_and(|passed| passed.is_under_way())
                     || !connection.subscriptions.is_empty());
             let idle_ms =
                 now_ms.saturating_sub(connection.client.active_ms.load(std::sync::atomic::Ordering::Relaxed));

@@ -20,7 +20,7 @@
 use sterna_protocol::decode::decode;
 use sterna_protocol::encode;
 
-use crate::connection::passed::{Repeat, Sent};
+use crate::connection::passed::{Piece, Repeat, Sent};
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::tracking::{Mode, Reads};
 use crate::invalidation::Invalidation;
@@ -161,20 +161,25 @@ impl Shard {
         }
     }
 
-    /// Tells whom a session's pushes are for. `out`: replies, among which they stand.
-    pub(super) fn hand_out_pushes(&mut self, slot: usize, out: &[u8], pushes: Vec<(usize, Vec<u8>)>) {
-        let mut at = 0;
-        for (place, push) in pushes {
-            self.queue_replies_of_session(slot, &out[at..place]);
-            at = place;
-            // It may have ceased to track since.
-            match push.strip_prefix(PUSH) {
-                Some(b"_\r\n") => self.tell(slot, What::Everything),
-                Some(list) => self.tell_of_list(slot, list),
-                None => {}
+    /// Queues replies of sessions, and tells whom their pushes are for.
+    pub(super) fn hand_out_pieces(&mut self, slot: usize, pieces: Vec<Piece>) {
+        let mut replies = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Reply(_, mut bytes) if replies.is_empty() => replies = std::mem::take(&mut bytes),
+                Piece::Reply(_, bytes) => replies.extend_from_slice(&bytes),
+                Piece::Push(push) => {
+                    self.queue_replies_of_session(slot, &std::mem::take(&mut replies));
+                    // It may have ceased to track since.
+                    match push.strip_prefix(PUSH) {
+                        Some(b"_\r\n") => self.tell(slot, What::Everything),
+                        Some(list) => self.tell_of_list(slot, list),
+                        None => {}
+                    }
+                }
             }
         }
-        self.queue_replies_of_session(slot, &out[at..]);
+        self.queue_replies_of_session(slot, &replies);
     }
 
     /// Tells of the keys in an encoded list, but for those that the connection's user may not read by now, which its node knows first.
