@@ -124,18 +124,18 @@ impl Tree {
 
     /// How many elements are before a place.
     pub(super) fn rank_of(&self, key: Key<'_>) -> usize {
-        let (mut node, mut rank) = (self.root, 0);
-        for _ in 0..self.height {
-            let inner = self.inners.at(node);
-            let at = inner.child_for(key);
-            rank += inner.counts[..at].iter().sum::<u64>();
-            node = inner.children[at];
-        }
-        rank as usize + self.leaf(node).rank_of(key)
+        let (leaf, rank) = self.descend(key);
+        rank + self.leaf(leaf).rank_of(key)
     }
 
     /// How many elements are before the leaf in which the element of this key is.
     pub(super) fn rank_of_leaf(&self, key: Key<'_>) -> usize {
+        self.descend(key).1
+    }
+
+    /// The leaf of a key, and how many elements are before it.
+    #[inline]
+    fn descend(&self, key: Key<'_>) -> (LeafId, usize) {
         let (mut node, mut rank) = (self.root, 0);
         for _ in 0..self.height {
             let inner = self.inners.at(node);
@@ -143,7 +143,7 @@ impl Tree {
             rank += inner.counts[..at].iter().sum::<u64>();
             node = inner.children[at];
         }
-        rank as usize
+        (node, rank as usize)
     }
 
     /// Leaf and place of the element of a rank below the length.
