@@ -20,6 +20,8 @@
 //! - Frames of messages leave for a node in the order of their numbers, on one subject.
 //! - Nothing is waited for in here: what NATS's client does not take at once is lost and shows in the numbers.
 
+mod listening;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,7 +44,8 @@ use super::interest::Interest;
 use super::leading::Leading;
 use super::outgoing::{Outgoing, PART_BYTES, STALL};
 use super::peer::{FORGOTTEN_AFTER, LOST_AFTER, Peer, Subjects};
-use super::shared::{Shared, Wish};
+use super::questions::{ANSWER_BYTES_MAX, Questions};
+use super::shared::Shared;
 use crate::connection::{Connections, check_server};
 
 /// How often every node says what it listens to.
@@ -59,9 +62,6 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// Nodes that are known at most; more are not listened to.
 const PEERS_MAX: usize = 128;
-
-/// Bytes of one answer to a question; a longer one is no answer.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Frames that wait for shards at most. Windows keep nodes far below it.
 const INBOUND_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -83,13 +83,14 @@ enum Stage {
     Alone,
 }
 
-/// A question that has not been answered by all.
-struct Asked {
-    /// Who has yet to answer, and what has come of it.
-    open: BTreeMap<NodeId, Vec<u8>>,
-    answers: Vec<Answer>,
-    until: Instant,
-    then: Box<dyn FnOnce(Vec<Answer>) + Send>,
+/// Who asked other nodes.
+type OnAnswers = Box<dyn FnOnce(Vec<Answer>) + Send>;
+
+/// Tells those who asked, on threads for slow work.
+fn tell_answers(answered: impl IntoIterator<Item = (OnAnswers, Vec<Answer>)>) {
+    for (then, answers) in answered {
+        spawn_blocking(move || then(answers));
+    }
 }
 
 /// What a thread for slow work has done.
@@ -106,7 +107,6 @@ struct Counts {
     gaps: u64,
     unsent: u64,
     unconfirmed: u64,
-    unanswered: u64,
 }
 
 /// See the module.
@@ -132,8 +132,7 @@ pub(super) struct Hub {
     /// Frames that wait until shards keep up.
     inbound: VecDeque<(NodeId, Bytes)>,
     inbound_bytes: usize,
-    questions: BTreeMap<u64, Asked>,
-    next_question: u64,
+    questions: Questions<OnAnswers>,
     swept: Instant,
     is_sweeping: bool,
     logged_gap: Instant,
@@ -218,8 +217,7 @@ impl Hub {
             interest: Interest::new(),
             inbound: VecDeque::new(),
             inbound_bytes: 0,
-            questions: BTreeMap::new(),
-            next_question: 0,
+            questions: Questions::new(),
             swept: now,
             is_sweeping: false,
             logged_gap: now,
@@ -298,7 +296,9 @@ impl Hub {
                 }
             }
             Body::Question { number, bytes } => self.answer(from, number, bytes),
-            Body::Answer { number, is_last, bytes } => self.take_answer(from, number, is_last, bytes),
+            Body::Answer { number, is_last, bytes } => {
+                tell_answers(self.questions.take(from, number, is_last, bytes));
+            }
         }
     }
 
@@ -367,9 +367,7 @@ impl Hub {
         self.forget_sessions_of(node);
         self.refresh_lead();
         self.refresh_known();
-        for number in self.questions.keys().copied().collect::<Vec<_>>() {
-            self.take_answer(node, number, true, &[]);
-        }
+        tell_answers(self.questions.note_lost(node));
     }
 
     fn note_event(&mut self, event: &Event) {
@@ -394,122 +392,13 @@ impl Hub {
                 peer.cut_sessions();
             }
             self.forget_all_sessions();
-            for (_, asked) in std::mem::take(&mut self.questions) {
-                spawn_blocking(move || (asked.then)(asked.answers));
-            }
+            tell_answers(self.questions.end_all());
         }
         self.refresh_wanted();
         self.refresh_known();
         self.refresh_behind();
         self.refresh_lead();
         self.show();
-    }
-
-    // Interest.
-
-    /// What shards hand over: what anybody elsewhere listens to, lost nodes included, whose loss is counted for them.
-    fn refresh_wanted(&self) {
-        let wanted = match self.stage {
-            Stage::Starting { .. } | Stage::Discovering { .. } => BucketSet::all(),
-            Stage::Joined | Stage::Alone => {
-                self.peers.values().fold(BucketSet::default(), |all, peer| all.union(&peer.buckets))
-            }
-        };
-        self.shared.set_wanted(&wanted);
-    }
-
-    fn known(&self) -> BucketSet {
-        match self.stage {
-            Stage::Starting { .. } | Stage::Discovering { .. } => BucketSet::default(),
-            // Nobody else has to know, but what is listened to is noted: for when NATS is back.
-            Stage::Alone => self.interest.known(u64::MAX),
-            Stage::Joined => {
-                let live = self.peers.values().filter(|peer| peer.is_live);
-                self.interest.known(live.map(|peer| peer.acknowledged).min().unwrap_or(u64::MAX))
-            }
-        }
-    }
-
-    fn refresh_known(&mut self) {
-        let known = self.known();
-        self.shared.set_known(&known);
-        for (then, is_in_vain) in self.interest.let_go(&known, Instant::now()) {
-            self.counts.unconfirmed += u64::from(is_in_vain);
-            then();
-        }
-    }
-
-    fn take_wishes(&mut self) {
-        let mut has_grown = false;
-        while let Some(wish) = self.shared.wishes.pop() {
-            match wish {
-                Wish::Listen(buckets, then) => {
-                    has_grown |= self.interest.add(&buckets);
-                    self.interest.wait(buckets, Instant::now() + WAIT_MAX, then);
-                }
-                Wish::Ask(question, then) => self.ask(&question, then),
-            }
-        }
-        if has_grown {
-            for node in self.peers.keys().copied().collect::<Vec<_>>() {
-                self.ask_to_know(node);
-            }
-        }
-        if self.interest.has_waiters() {
-            self.refresh_known();
-        }
-    }
-
-    fn my_beat(&self, asks: bool, is_hello: bool) -> Vec<u8> {
-        let (version, buckets) = (self.interest.version(), *self.interest.buckets());
-        let beat = Beat { asks, is_hello, version, buckets, name: &self.name };
-        write(self.me, &Body::Beat(beat))
-    }
-
-    /// Tells a node what is listened to here, and asks it to say that it knows.
-    fn ask_to_know(&mut self, node: NodeId) {
-        let beat = self.my_beat(true, false);
-        let Some(peer) = self.peers.get(&node).filter(|peer| peer.is_live) else { return };
-        if self.is_connected() {
-            let sent =
-                self.client.publish_with_reply(peer.subject.clone(), peer.refusals.clone(), beat.into());
-            self.counts.unsent += u64::from(!matches!(unconstrained(sent).now_or_never(), Some(Ok(()))));
-        }
-    }
-
-    fn beat(&mut self, is_hello: bool) {
-        if self.is_connected() {
-            let beat = self.my_beat(false, is_hello);
-            self.send(self.subjects.all.clone(), beat.into());
-            if let Some(address) = self.my_address(is_hello) {
-                self.send(self.subjects.all.clone(), address.into());
-            }
-        }
-    }
-
-    /// Withdraws what nobody here is subscribed to, and has not asked for lately.
-    fn withdraw(&mut self, subscribed: &BucketSet) {
-        if self.interest.add(subscribed) {
-            self.refresh_known();
-        }
-        let within_s = SWEEP.as_secs() as u32;
-        let is_unused = |hub: &Hub, bucket: u8| {
-            !subscribed.contains(bucket) && !hub.shared.is_asked_for(bucket, within_s)
-        };
-        let mut kept = BucketSet::default();
-        let buckets = *self.interest.buckets();
-        buckets.iter().filter(|bucket| !is_unused(self, *bucket)).for_each(|bucket| kept.insert(bucket));
-        if kept == buckets {
-            return;
-        }
-        if matches!(self.stage, Stage::Joined | Stage::Alone) {
-            // Not known any more, before it is looked once more whether somebody has asked.
-            let known = self.known();
-            self.shared.set_known(&BucketSet(std::array::from_fn(|word| known.0[word] & kept.0[word])));
-        }
-        buckets.iter().filter(|bucket| !is_unused(self, *bucket)).for_each(|bucket| kept.insert(bucket));
-        self.interest.retain(&kept);
-        self.refresh_known();
     }
 
     // Messages.
@@ -623,7 +512,7 @@ impl Hub {
 
     // Questions.
 
-    fn ask(&mut self, question: &Question, then: Box<dyn FnOnce(Vec<Answer>) + Send>) {
+    fn ask(&mut self, question: &Question, then: OnAnswers) {
         let live: Vec<NodeId> = match self.is_connected() {
             true => self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(id, _)| *id).collect(),
             false => Vec::new(),
@@ -632,14 +521,10 @@ impl Hub {
             spawn_blocking(move || then(Vec::new()));
             return;
         }
-        let number = self.next_question;
-        self.next_question += 1;
         let mut bytes = Vec::new();
         question.write(&mut bytes);
+        let number = self.questions.begin(&live, Instant::now() + WAIT_MAX, then);
         live.iter().for_each(|node| self.send_to(*node, &Body::Question { number, bytes: &bytes }));
-        let open = live.into_iter().map(|node| (node, Vec::new())).collect();
-        let until = Instant::now() + WAIT_MAX;
-        self.questions.insert(number, Asked { open, answers: Vec::new(), until, then });
     }
 
     fn answer(&self, to: NodeId, number: u64, bytes: &[u8]) {
@@ -673,25 +558,6 @@ impl Hub {
         }
     }
 
-    fn take_answer(&mut self, from: NodeId, number: u64, is_last: bool, bytes: &[u8]) {
-        let Some(asked) = self.questions.get_mut(&number) else { return };
-        let Some(so_far) = asked.open.get_mut(&from) else { return };
-        if so_far.len() + bytes.len() <= ANSWER_BYTES_MAX {
-            so_far.extend_from_slice(bytes);
-        }
-        if !is_last {
-            return;
-        }
-        let answer = asked.open.remove(&from).and_then(|bytes| Answer::read(&bytes));
-        self.counts.unanswered += u64::from(answer.is_none());
-        asked.answers.extend(answer);
-        if asked.open.is_empty()
-            && let Some(asked) = self.questions.remove(&number)
-        {
-            spawn_blocking(move || (asked.then)(asked.answers));
-        }
-    }
-
     // The clock.
 
     fn tick(&mut self) {
@@ -716,9 +582,7 @@ impl Hub {
         }
         self.refresh_known();
         self.refresh_lead();
-        for number in self.questions.keys().copied().collect::<Vec<_>>() {
-            self.give_up_late(number, now);
-        }
+        tell_answers(self.questions.give_up_late(now));
         if !self.is_sweeping && now.saturating_duration_since(self.swept) >= SWEEP {
             (self.swept, self.is_sweeping) = (now, true);
             let (answerer, done) = (self.answerer.clone(), self.done.clone());
@@ -774,15 +638,6 @@ impl Hub {
         let text = format!(r#"{{"node":"{node}","name":"{shown}","missed":{missed}}}"#);
         self.inlet.deliver(Space::Channels, GAP_CHANNEL, text.as_bytes());
         self.inlet.mail();
-    }
-
-    fn give_up_late(&mut self, number: u64, now: Instant) {
-        if self.questions.get(&number).is_some_and(|asked| asked.until <= now)
-            && let Some(asked) = self.questions.remove(&number)
-        {
-            self.counts.unanswered += asked.open.len() as u64;
-            spawn_blocking(move || (asked.then)(asked.answers));
-        }
     }
 
     fn send_to(&mut self, node: NodeId, body: &Body<'_>) {
@@ -862,7 +717,7 @@ impl Hub {
             ("cluster_gaps", self.counts.gaps.to_string()),
             ("cluster_unsent_frames", self.counts.unsent.to_string()),
             ("cluster_unconfirmed_subscribes", self.counts.unconfirmed.to_string()),
-            ("cluster_unanswered_questions", self.counts.unanswered.to_string()),
+            ("cluster_unanswered_questions", self.questions.unanswered().to_string()),
         ];
         figures.extend(self.figures_of_leading());
         for (id, peer) in &self.peers {

@@ -10,9 +10,10 @@
 //! | `outgoing`, `incoming` | numbers, windows, losses: to and from one node |
 //! | `interest` | what is listened to here, and who knows it |
 //! | `peer` | another node, and the subjects |
+//! | `questions` | what other nodes are asked, and who has yet to answer |
 //! | `shared` | what shards see and push |
 //! | `leading` | who leads the keys, and sessions of clients there |
-//! | `hub` | the thread that joins them |
+//! | `hub` | the thread that joins them; `hub/listening`: what is listened to, here and elsewhere |
 //!
 //! # Why not a subject for each bucket
 //! NATS would copy messages for several nodes, and a frame could hold messages of one bucket only. Publishers that spread over channels
@@ -26,6 +27,7 @@ mod interest;
 mod leading;
 mod outgoing;
 mod peer;
+mod questions;
 mod shared;
 
 use std::sync::Arc;
@@ -121,7 +123,7 @@ impl Bridge {
         Arc::clone(&self.shared) as Arc<dyn Nodes>
     }
 
-    /// Sends what the server has handed over, says farewell, and ends the thread. The server has stopped.
+    /// Sends what the server has handed over, tells other nodes that this one goes, and ends the thread. The server has stopped.
     pub fn stop(self) {
         self.logs.into_iter().for_each(LogDriver::stop);
         self.shared.is_stopping.store(true, Ordering::Release);
