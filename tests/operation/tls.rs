@@ -144,7 +144,7 @@ fn config_set_takes_a_new_certificate_and_drops_no_connection() {
 }
 
 #[test]
-fn a_closed_tls_connection_ends_with_a_farewell() {
+fn a_closed_tls_connection_ends_with_close_notify() {
     let authority = Authority::new();
     let server = TlsServer::start(&authority, 1, &["--tls-auth-clients", "no"]);
     let mut client = server.client(&authority);

@@ -52,18 +52,18 @@ fn stalled_subscriber(server: &Server, publisher: &mut Client, name: &str) -> Cl
 #[test]
 fn nothing_more_is_queued_for_a_connection_that_closes() {
     for shards in [1, 2] {
-        for farewell in ["QUIT\r\n", "*x\r\n", "*1\r\n$4\r\nQUIT\r\n"] {
+        for ending in ["QUIT\r\n", "*x\r\n", "*1\r\n$4\r\nQUIT\r\n"] {
             let server = Server::sterna(shards, LIMIT);
             // Two connections, so that one is on each shard.
             let (mut publisher, mut other) = (server.connect(), server.connect());
             let mut lazy = stalled_subscriber(&server, &mut publisher, "leaver");
-            lazy.send_bytes(farewell.as_bytes());
+            lazy.send_bytes(ending.as_bytes());
             let payload = "y".repeat(64 * 1024);
             for number in 0..100 {
                 let by = if number % 2 == 0 { &mut publisher } else { &mut other };
                 by.request(&["PUBLISH", "c", &payload]);
                 let queued = field_of(by, "leaver", "omem").unwrap_or(0);
-                assert!(queued <= LIMIT_BYTES + 128 * 1024, "{farewell:?}, {shards} shards: {queued} bytes");
+                assert!(queued <= LIMIT_BYTES + 128 * 1024, "{ending:?}, {shards} shards: {queued} bytes");
             }
         }
     }

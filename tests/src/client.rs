@@ -260,7 +260,7 @@ impl Client {
     }
 }
 
-/// A server that closes with unread input, TLS without a farewell, or with an alert; or TLS that has something to say before it
+/// A server that closes with unread input, TLS without close_notify, or with an alert; or TLS that has something to say before it
 /// reads, to a server that has gone.
 fn is_the_end(error: &io::Error) -> bool {
     matches!(

@@ -189,7 +189,7 @@ impl Mail {
     fn is_urgent(&self) -> bool {
         match self {
             // These keep their order: a message published before a CLIENT KILL reaches its victim, and whoever was served a
-            // value hears afterwards that it has changed.
+            // value is told afterwards that it has changed.
             Mail::Published(_)
             | Mail::Served(_)
             | Mail::Invalidate(_)
@@ -312,7 +312,7 @@ pub(crate) const MAILED_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) struct Credit {
     /// Bytes mailed and not yet handed out. Added by the sender, subtracted by the receiver.
     pub(crate) bytes: AtomicUsize,
-    /// The sender waits to hear that `bytes` has fallen. Set by the sender before it looks at `bytes` once more, read by the
+    /// The sender waits to be told that `bytes` has fallen. Set by the sender before it looks at `bytes` once more, read by the
     /// receiver after it has subtracted (all SeqCst), so that one of them sees what the other did.
     pub(crate) is_awaited: AtomicBool,
 }

@@ -15,7 +15,7 @@
 //! | CLIENT NO-EVICT, CLIENT NO-TOUCH | switched off |
 //! | that it can be resumed (CLIENT RESUME) | it is closed when its socket breaks, or now if that has happened |
 //! | queued commands | checked by EXEC, one by one |
-//! | what was read while tracking | the client is told to forget everything; later it hears only of keys it may read |
+//! | what was read while tracking | the client is told to forget everything; later it is told only of keys it may read |
 //!
 //! What a connection holds at the node that leads the keys (`shard/passing.rs`: waits, tracking, watched keys) is checked there, in the
 //! same way: that node is told at once ([`Shard::pass_rights`]), and a reply that is on its way from there meanwhile is thrown away.

@@ -87,7 +87,7 @@ impl Partitions {
         self.settled_part(0).shown().to_vec()
     }
 
-    /// Removes the keys of a stored database that are `doomed`, as a replay does: nobody hears of it.
+    /// Removes the keys of a stored database that are `doomed`, as a replay does: nobody is told.
     pub(crate) fn remove_where(&self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
         self.each().for_each(|mut part| remove_where(&mut part, &self.hash, db, doomed));
     }

@@ -241,7 +241,7 @@ impl LogSeat {
 
     /// This node leads, as soon as it has a lease.
     pub fn lead(&self) -> Result<(), SeatError> {
-        // Who waits for what never happened hears of it first.
+        // Who waits for what never happened is told first.
         self.server.await_shards();
         self.server.await_shards();
         loop {

@@ -26,10 +26,10 @@ mod evict;
 pub(crate) mod eviction;
 pub(crate) mod exec;
 mod fanout;
-mod farewell;
 mod flush;
 mod follow;
 mod handover;
+mod lingering;
 mod long;
 mod mail;
 mod outward;
@@ -77,9 +77,9 @@ pub(crate) use credit::Creditor;
 pub(crate) use durability::Durability;
 use exec::LongTransaction;
 use fanout::Fanout;
-use farewell::Farewell;
 pub(crate) use flush::Flusher;
 use follow::Followers;
+use lingering::Lingering;
 use mail::Inbox;
 use outward::Outward;
 use parts::Parts;
@@ -129,7 +129,7 @@ pub(crate) struct Shard {
     /// Connections whose socket is closed and whose subscriptions have yet to end.
     leaving: VecDeque<(ConnectionRef, CloseReason)>,
     /// Sockets of pages that are being told why they are closed.
-    farewells: Vec<Farewell>,
+    lingering: Vec<Lingering>,
     /// Listeners where more connections may wait than one turn has time for.
     accepting: Vec<Token>,
     /// When the connection being served has had its time.
@@ -197,7 +197,7 @@ impl Shard {
             long_transaction: None,
             waiting_for_keys: Vec::new(),
             leaving: VecDeque::new(),
-            farewells: Vec::new(),
+            lingering: Vec::new(),
             accepting: Vec::new(),
             slice_until: Instant::now(),
             credit: Creditor::new(server.shards.len()),

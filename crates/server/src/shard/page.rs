@@ -257,7 +257,7 @@ impl Shard {
             self.server.pages.users.remove(&page.app.id, user, (self.index, connection.me));
         }
         if !matches!(reason, CloseReason::ClientGone | CloseReason::SocketError | CloseReason::TlsError) {
-            self.bid_farewell(connection, &page, reason);
+            self.linger(connection, &page, reason);
         }
     }
 }

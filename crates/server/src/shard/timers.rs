@@ -209,7 +209,7 @@ impl Shard {
             self.accept(token);
         }
         self.look_after_connections();
-        self.go_on_with_farewells();
+        self.go_on_lingering();
         self.check_probes();
         self.retry_stalled();
         self.look_after_sessions();

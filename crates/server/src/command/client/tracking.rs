@@ -141,7 +141,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// No prefix may begin with another: the client would hear of a key twice.
+    /// No prefix may begin with another: the client would be told of a key twice.
     fn check_prefixes(&self, had: &BTreeSet<Box<[u8]>>) -> Result<(), Failure> {
         if had.len() + self.prefixes.len() > PREFIXES_MAX {
             return Err(Failure::text(format!("ERR too many prefixes: a client has at most {PREFIXES_MAX}")));

@@ -1,10 +1,10 @@
-//! Telling a page why it is closed: its connection is gone, and its socket stays for a moment.
+//! Lingering close of a page, which is told why it is closed: its connection is gone, and its socket stays for a moment.
 //!
 //! A page that has fallen behind has a full socket, and the frame that says so goes out only when it reads on. Of what was queued
 //! only the frame that has been begun is still sent. What the page sends meanwhile is read and passed over, since a socket that is
 //! closed with something unread takes back what it has not delivered.
 //!
-//! Cost: a look at each ten times a second, for at most [`FAREWELL_TIME_MAX`].
+//! Cost: a look at each ten times a second, for at most [`LINGER_TIME_MAX`].
 
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
@@ -17,20 +17,20 @@ use crate::connection::{CloseReason, Connection};
 use crate::shard::Shard;
 
 /// How long a page may take.
-const FAREWELL_TIME_MAX: Duration = Duration::from_secs(5);
+const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Sockets that stay at a time, beside the connections that `maxclients` counts; the others are closed at once.
-const FAREWELLS_MAX: usize = 64;
+const LINGERING_MAX: usize = 64;
 
 /// Bytes that are still sent to one.
-const FAREWELL_BYTES_MAX: usize = 64 * 1024;
+const LINGER_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that are passed over at a time.
 const PASSED_BYTES: usize = 4096;
 
 /// What is left to be sent on a socket.
 #[derive(Debug)]
-pub(super) struct Farewell {
+pub(super) struct Lingering {
     transport: Transport,
     bytes: Vec<u8>,
     sent: usize,
@@ -52,41 +52,41 @@ fn code_of(reason: CloseReason) -> Option<(u16, &'static str)> {
 
 impl Shard {
     /// Says why the page's connection, which is gone, was closed, if it has not been told.
-    pub(super) fn bid_farewell(&mut self, mut connection: Connection, page: &Page, reason: CloseReason) {
+    pub(super) fn linger(&mut self, mut connection: Connection, page: &Page, reason: CloseReason) {
         let told = if page.is_told { None } else { page.code.or(code_of(reason)) };
         let Some((code, text)) = told else {
             // What it was told before goes out, unread bytes or not.
             connection.transport.close_notify();
-            return self.pass_over(Farewell::of(connection.transport, Vec::new()));
+            return self.pass_over(Lingering::of(connection.transport, Vec::new()));
         };
         let mut bytes = connection.output.rest_of_frame(websocket::frame_len);
         websocket::close(&mut bytes, code, text);
-        if bytes.len() <= FAREWELL_BYTES_MAX {
-            self.pass_over(Farewell::of(connection.transport, bytes));
+        if bytes.len() <= LINGER_BYTES_MAX {
+            self.pass_over(Lingering::of(connection.transport, bytes));
         }
     }
 
     /// Sends what it can, and keeps what is not done.
-    fn pass_over(&mut self, mut farewell: Farewell) {
-        if !farewell.goes_on() || self.farewells.len() >= FAREWELLS_MAX {
+    fn pass_over(&mut self, mut lingering: Lingering) {
+        if !lingering.goes_on() || self.lingering.len() >= LINGERING_MAX {
             return;
         }
         // Its token is that of a slot which is free.
-        if farewell.transport.deregister(self.poll.registry()).is_ok() {
-            self.farewells.push(farewell);
+        if lingering.transport.deregister(self.poll.registry()).is_ok() {
+            self.lingering.push(lingering);
         }
     }
 
     /// Called ten times a second.
-    pub(super) fn go_on_with_farewells(&mut self) {
+    pub(super) fn go_on_lingering(&mut self) {
         let now = Instant::now();
-        self.farewells.retain_mut(|farewell| farewell.until > now && farewell.goes_on());
+        self.lingering.retain_mut(|lingering| lingering.until > now && lingering.goes_on());
     }
 }
 
-impl Farewell {
-    fn of(transport: Transport, bytes: Vec<u8>) -> Farewell {
-        Farewell { transport, bytes, sent: 0, until: Instant::now() + FAREWELL_TIME_MAX }
+impl Lingering {
+    fn of(transport: Transport, bytes: Vec<u8>) -> Lingering {
+        Lingering { transport, bytes, sent: 0, until: Instant::now() + LINGER_TIME_MAX }
     }
 
     /// Sends on. False: there is nothing more to be done.
