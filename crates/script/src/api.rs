@@ -39,11 +39,12 @@ pub(crate) struct Shared {
     pub(crate) panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// A command's arguments, and its reply.
+/// A command's arguments, its reply, and a value as JSON.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     pub(crate) request: ArgsBuilder,
     pub(crate) reply: Vec<u8>,
+    pub(crate) json: Vec<u8>,
 }
 
 /// Bytes of buffers that are kept for the next script.
@@ -52,7 +53,7 @@ const KEPT_BYTES_MAX: usize = 256 << 10;
 impl Buffers {
     /// A script has ended.
     pub(crate) fn trim(&mut self) {
-        if self.reply.capacity() + self.request.capacity() > KEPT_BYTES_MAX {
+        if self.reply.capacity() + self.request.capacity() + self.json.capacity() > KEPT_BYTES_MAX {
             *self = Buffers::default();
         }
     }
@@ -121,9 +122,14 @@ fn arguments(args: &MultiValue, request: &mut ArgsBuilder) -> Result<(), &'stati
     if args.is_empty() {
         return Err(b"ERR Please specify at least one argument for this redis lib call");
     }
+    let mut room = raw::ARGUMENT_BYTES_MAX;
     for arg in args {
         match arg {
-            Value::String(text) => request.push_arg(&text.as_bytes()),
+            Value::String(text) => {
+                let text = text.as_bytes();
+                room = room.checked_sub(text.len()).ok_or(raw::TOO_LONG)?;
+                request.push_arg(&text);
+            }
             Value::Integer(number) => request.push_arg(itoa::Buffer::new().format(*number).as_bytes()),
             Value::Number(number) => {
                 // As a reply has it: the fewest digits that read back as the same number.
@@ -185,6 +191,9 @@ pub(crate) fn hex(digest: &[u8; 20]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Bytes of a line for the log, about: one string can be given many times.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
 fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
     if args.len() < 2 {
         return Err(reply(b"ERR redis.log() requires two arguments or more.".to_vec()));
@@ -200,7 +209,11 @@ fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
         if !line.is_empty() {
             line.push(b' ');
         }
-        line.extend_from_slice(&text.as_bytes());
+        let text = text.as_bytes();
+        line.extend_from_slice(&text[..text.len().min(LINE_BYTES_MAX)]);
+        if line.len() > LINE_BYTES_MAX {
+            break;
+        }
     }
     with_host(|host| host.log(level, &line));
     Ok(())

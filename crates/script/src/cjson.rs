@@ -14,7 +14,6 @@ use mlua::{Error, LightUserData, Lua, LuaString, MultiValue, Table, Value};
 use crate::general;
 use crate::host::Pace;
 use crate::raise::{bad_argument, here, type_name};
-use crate::raw;
 use crate::room::{BYTES_PER_BYTE, FEW_BYTES, Room};
 use crate::text::{number_of, string_argument};
 
@@ -25,8 +24,8 @@ const BYTES_MAX: usize = 128 << 20;
 const DEPTH_LIMIT: i64 = 1000;
 
 /// Options as a script finds them: see `encode_sparse_array` and `encode_number_precision`.
-const SPARSE_RATIO: i64 = 2;
-const SPARSE_SAFE: i64 = 10;
+pub(crate) const SPARSE_RATIO: i64 = 2;
+pub(crate) const SPARSE_SAFE: i64 = 10;
 pub(crate) const PRECISION: usize = 14;
 
 /// What the options say.
@@ -64,6 +63,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether something is not as a script finds it.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.is_changed.load(Relaxed)
+    }
+
     /// As a script finds them.
     pub(crate) fn reset(&self) {
         if !self.is_changed.swap(false, Relaxed) {
@@ -201,16 +205,40 @@ fn encode(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<LuaStr
         return Err(bad_argument(lua, 1, "encode", "expected 1 argument"));
     }
     let mut out = Vec::new();
-    if options.is_changed.load(Relaxed) || !raw::encoded(lua, &args[0], &mut out)? {
-        out.clear();
-        Encoding { lua, options, out: &mut out, pace: Pace::default() }.value(&args[0], 0)?;
-    }
+    Encoding { lua, options, out: &mut out, pace: Pace::default() }.value(&args[0], 0)?;
     lua.create_string(out)
 }
 
-/// Whether an array with so many items up to this index is too sparse, by the options as a script finds them.
-pub(crate) fn is_sparse(most: i64, items: i64) -> bool {
-    most > items * SPARSE_RATIO && most > SPARSE_SAFE
+/// A table's keys as the indices of an array.
+#[derive(Debug, Default)]
+pub(crate) struct Array {
+    /// An `int` in Redis, which what is above one makes the smallest.
+    most: i32,
+    items: i64,
+}
+
+impl Array {
+    /// Takes an index; false if a table with such a key is no array.
+    pub(crate) fn takes(&mut self, index: f64) -> bool {
+        if !(index >= 1.0 && index.fract() == 0.0) {
+            return false;
+        }
+        if index > f64::from(self.most) {
+            self.most = if index > f64::from(i32::MAX) { i32::MIN } else { index as i32 };
+        }
+        self.items += 1;
+        true
+    }
+
+    /// How long it is; 0: it is none.
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.most).unwrap_or(0)
+    }
+
+    pub(crate) fn is_sparse(&self, ratio: i64, safe: i64) -> bool {
+        let most = i64::from(self.most);
+        ratio > 0 && most > self.items * ratio && most > safe
+    }
 }
 
 struct Encoding<'a> {
@@ -247,41 +275,36 @@ impl Encoding<'_> {
             return Err(here(self.lua, format!("Cannot serialise, excessive nesting ({depth})")));
         }
         match self.array_len(table)? {
-            Some(len) => self.array(table, len, depth),
-            None => self.object(table, depth),
+            0 => self.object(table, depth),
+            len => self.array(table, len, depth),
         }
     }
 
-    /// How long the table is as an array; `None` if it is none.
-    fn array_len(&self, table: &Table) -> mlua::Result<Option<i64>> {
-        let (mut most, mut items, mut is_array) = (0, 0, true);
+    /// How long the table is as an array; 0 if it is none.
+    fn array_len(&self, table: &Table) -> mlua::Result<usize> {
+        let mut array = Array::default();
         // Ends at the first other key; a table without any is an object.
         for pair in table.pairs::<Value, Value>() {
-            match pair?.0 {
-                Value::Integer(index) if index > 0 => {
-                    most = most.max(index);
-                    items += 1;
-                }
-                _ => {
-                    is_array = false;
-                    break;
-                }
+            let is_index = match pair?.0 {
+                Value::Integer(index) => array.takes(index as f64),
+                Value::Number(index) => array.takes(index),
+                _ => false,
+            };
+            if !is_index {
+                return Ok(0);
             }
-        }
-        if !is_array || most == 0 {
-            return Ok(None);
         }
         let (ratio, safe) = (self.options.sparse_ratio.load(Relaxed), self.options.sparse_safe.load(Relaxed));
-        if ratio > 0 && most > items * ratio && most > safe {
-            if !self.options.sparse_convert.load(Relaxed) {
-                return Err(here(self.lua, "Cannot serialise table: excessively sparse array"));
-            }
-            return Ok(None);
+        if !array.is_sparse(ratio, safe) {
+            return Ok(array.len());
         }
-        Ok(Some(most))
+        if self.options.sparse_convert.load(Relaxed) {
+            return Ok(0);
+        }
+        Err(here(self.lua, "Cannot serialise table: excessively sparse array"))
     }
 
-    fn array(&mut self, table: &Table, len: i64, depth: i64) -> mlua::Result<()> {
+    fn array(&mut self, table: &Table, len: usize, depth: i64) -> mlua::Result<()> {
         self.out.push(b'[');
         for index in 1..=len {
             if index > 1 {

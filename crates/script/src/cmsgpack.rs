@@ -8,9 +8,8 @@
 use mlua::{Lua, LuaString, MultiValue, Table, Value};
 
 use crate::host::Pace;
-use crate::msgpack::{Fault, Item, Items, measure};
-use crate::raise::{here, wrong_type};
-use crate::raw;
+use crate::msgpack::{Fault, Item, Items};
+use crate::raise::{Raised, here, wrong_type};
 use crate::room::{BYTES_PER_BYTE, FEW_BYTES, Room};
 use crate::text::{number_needed, string_argument};
 
@@ -203,9 +202,6 @@ fn unpack(lua: &Lua, args: MultiValue, name: &'static str) -> mlua::Result<Multi
         let why = format!("Invalid request to unpack with offset of {offset} and limit of {}.", bytes.len());
         return Err(here(lua, why));
     }
-    if is_whole && let Some(size) = measure(&bytes) {
-        return raw::unpacked(lua, &bytes, size);
-    }
     let limit = if limit == 0 { usize::MAX } else { limit as usize };
     let _room = Room::of(lua, bytes.len() * BYTES_PER_BYTE + FEW_BYTES);
     let items = Items::of(&bytes[offset as usize..]);
@@ -280,10 +276,13 @@ impl<'a> Reader<'a> {
         for _ in 0..len {
             let key = self.value(depth + 1)?;
             let value = self.value(depth + 1)?;
-            let is_key =
-                !matches!(&key, Value::Nil) && !matches!(&key, Value::Number(number) if number.is_nan());
-            if !is_key {
-                return Err(here(self.lua, "Bad data format in input."));
+            let wrong = match &key {
+                Value::Nil => Some("nil"),
+                Value::Number(number) if number.is_nan() => Some("NaN"),
+                _ => None,
+            };
+            if let Some(wrong) = wrong {
+                return Err(Raised::Text(format!("table index is {wrong}").into_bytes()).into());
             }
             table.raw_set(key, value)?;
         }

@@ -118,8 +118,10 @@ fn our(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
     our.raw_set("loadstring", lua.create_function(move |lua, args| loadstring(lua, args, &scope))?)?;
     random(lua, &our, shared)?;
     our.raw_set("bit", bits::library(lua)?)?;
-    our.raw_set("cjson", cjson::library(lua, &shared.json)?)?;
-    our.raw_set("cmsgpack", cmsgpack::library(lua)?)?;
+    let (cjson, cmsgpack) = (cjson::library(lua, &shared.json)?, cmsgpack::library(lua)?);
+    raw::gates(lua, shared, &cjson, &cmsgpack)?;
+    our.raw_set("cjson", cjson)?;
+    our.raw_set("cmsgpack", cmsgpack)?;
     our.raw_set("struct", structs::library(lua)?)?;
     let redis = api::library(lua, shared)?;
     our.raw_set("loading", functions::loading_library(lua, &redis, shared)?)?;

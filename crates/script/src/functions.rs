@@ -22,6 +22,9 @@ use crate::text::number_text;
 /// Functions of one library: as many as nobody writes by hand.
 const FUNCTIONS_MAX: usize = 1000;
 
+/// Bytes of their names and descriptions, which code can make of little.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
 /// A function that a library being loaded has registered.
 #[derive(Debug)]
 pub(crate) struct Registered {
@@ -29,6 +32,12 @@ pub(crate) struct Registered {
     pub(crate) description: Option<Vec<u8>>,
     pub(crate) flags: ScriptFlags,
     pub(crate) function: Function,
+}
+
+impl Registered {
+    fn text_bytes(&self) -> usize {
+        self.name.len() + self.description.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// A function of a library.
@@ -179,6 +188,10 @@ fn register(args: &MultiValue, shared: &Shared) -> mlua::Result<()> {
     }
     if registered.len() == FUNCTIONS_MAX {
         return Err(refused("a library has too many functions"));
+    }
+    let texts = registered.iter().chain([&function]).map(Registered::text_bytes);
+    if texts.sum::<usize>() > TEXT_BYTES_MAX {
+        return Err(refused("the names and descriptions of a library's functions are too long"));
     }
     registered.push(function);
     Ok(())

@@ -8,6 +8,8 @@ use std::fmt;
 
 use mlua::{Error, Lua, Value};
 
+use crate::raw;
+
 /// What a function of ours throws.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Raised {
@@ -43,7 +45,7 @@ impl From<Raised> for Error {
 /// An error with the place of the caller before its text, as Lua's own functions throw it.
 #[cold]
 pub(crate) fn here(lua: &Lua, text: impl AsRef<[u8]>) -> Error {
-    let mut full = place(lua, 1).into_bytes();
+    let mut full = place(lua, called(lua) + 1).into_bytes();
     full.extend_from_slice(text.as_ref());
     Raised::Text(full).into()
 }
@@ -52,9 +54,11 @@ pub(crate) fn here(lua: &Lua, text: impl AsRef<[u8]>) -> Error {
 #[cold]
 pub(crate) fn bad_argument(lua: &Lua, at: usize, function: &str, why: &str) -> Error {
     // As Lua says it: what `pcall` calls has no name, and a method's own argument is not counted.
-    let is_nameless = lua.inspect_stack(1, |debug| debug.source().short_src.as_deref() == Some(FENCE));
+    let called = called(lua);
+    let is_nameless =
+        lua.inspect_stack(called + 1, |debug| debug.source().short_src.as_deref() == Some(FENCE));
     let function = if is_nameless == Some(true) { "?" } else { function };
-    let is_method = lua.inspect_stack(0, |debug| debug.names().name_what == Some("method"));
+    let is_method = lua.inspect_stack(called, |debug| debug.names().name_what == Some("method"));
     match at - usize::from(is_method == Some(true)) {
         0 => here(lua, format!("calling '{function}' on bad self ({why})")),
         at => here(lua, format!("bad argument #{at} to '{function}' ({why})")),
@@ -81,6 +85,12 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::LightUserData(_) | Value::UserData(_) | Value::Error(_) => "userdata",
         _ => value.type_name(),
     }
+}
+
+/// The level of what a script has called: our function's own, or that of the gate before it.
+fn called(lua: &Lua) -> usize {
+    let gate = lua.inspect_stack(1, |debug| raw::is_gate(lua, &debug.function()));
+    usize::from(gate == Some(true))
 }
 
 /// `user_script:3: ` for the function at this level of the stack, nothing for one that has no lines.

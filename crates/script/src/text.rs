@@ -1,20 +1,26 @@
 //! The functions of `string` that walk a pattern or repeat: our own, bounded and stoppable.
 
-use mlua::{Error, Lua, LuaString, MultiValue, Table, Value};
+use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value};
 
 use crate::general;
 use crate::pattern::{Capture, Fault, Matcher};
 use crate::raise::{Raised, bad_argument, here, type_name, wrong_type};
+use crate::raw;
 
 /// Bytes of the longest string that a script can make with `rep` or `gsub`.
 const STRING_BYTES_MAX: usize = 128 << 20;
+
+/// It would be longer.
+const TOO_LARGE: &str = "resulting string too large";
 
 /// Puts the functions into the library's table.
 pub(crate) fn install(lua: &Lua, string: &Table) -> mlua::Result<()> {
     string.raw_set("find", lua.create_function(|lua, args| find(lua, args, "find", true))?)?;
     string.raw_set("match", lua.create_function(|lua, args| find(lua, args, "match", false))?)?;
-    string.raw_set("gmatch", lua.create_function(gmatch)?)?;
-    string.raw_set("gfind", lua.create_function(gmatch)?)?;
+    let step = lua.create_function(next_match)?;
+    let gmatch = lua.create_function(move |lua, args| gmatch(lua, &args, &step))?;
+    string.raw_set("gmatch", &gmatch)?;
+    string.raw_set("gfind", gmatch)?;
     string.raw_set("gsub", lua.create_function(gsub)?)?;
     string.raw_set("rep", lua.create_function(rep)?)?;
     string.raw_set("dump", Value::Nil)
@@ -151,22 +157,27 @@ fn unanchored(pattern: &[u8]) -> (&[u8], bool) {
     }
 }
 
-fn gmatch(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::Function> {
-    let subject = string_argument(lua, &args, 0, "gmatch")?.as_bytes().to_vec();
-    let pattern = string_argument(lua, &args, 1, "gmatch")?.as_bytes().to_vec();
-    let mut next = 0;
-    lua.create_function_mut(move |lua, ()| {
-        let mut matcher = Matcher::new(&subject, &pattern);
-        let from = next;
-        for at in from..=subject.len() {
-            if let Some(end) = matcher.match_at(at).map_err(|why| fault(lua, why))? {
-                next = if end == at { end + 1 } else { end };
-                return captured(lua, &subject, matcher.captures(), Some((at, end)));
-            }
+/// `string.gmatch`: `step` is [`next_match`].
+fn gmatch(lua: &Lua, args: &MultiValue, step: &Function) -> mlua::Result<Function> {
+    let subject = string_argument(lua, args, 0, "gmatch")?;
+    let pattern = string_argument(lua, args, 1, "gmatch")?;
+    raw::iterator(lua, step, subject, pattern)
+}
+
+/// Where to go on behind the first match from a place on, and what it captures; nil at the end.
+fn next_match(
+    lua: &Lua,
+    (subject, pattern, from): (LuaString, LuaString, usize),
+) -> mlua::Result<(usize, MultiValue)> {
+    let (subject, pattern) = (&*subject.as_bytes(), &*pattern.as_bytes());
+    let mut matcher = Matcher::new(subject, pattern);
+    for at in from..=subject.len() {
+        if let Some(end) = matcher.match_at(at).map_err(|why| fault(lua, why))? {
+            let next = if end == at { end + 1 } else { end };
+            return Ok((next, captured(lua, subject, matcher.captures(), Some((at, end)))?));
         }
-        next = subject.len() + 1;
-        Ok(MultiValue::from_iter([Value::Nil]))
-    })
+    }
+    Ok((subject.len() + 1, MultiValue::from_iter([Value::Nil])))
 }
 
 fn gsub(lua: &Lua, args: MultiValue) -> mlua::Result<(LuaString, i64)> {
@@ -188,7 +199,7 @@ fn gsub(lua: &Lua, args: MultiValue) -> mlua::Result<(LuaString, i64)> {
             count += 1;
             replace(lua, subject, &matcher, (at, end), &with, &mut out)?;
             if out.len() > STRING_BYTES_MAX {
-                return Err(here(lua, "resulting string too large"));
+                return Err(here(lua, TOO_LARGE));
             }
         }
         match end {
@@ -250,6 +261,9 @@ fn fill(
 ) -> mlua::Result<()> {
     let mut bytes = text.iter().copied();
     while let Some(byte) = bytes.next() {
+        if out.len() > STRING_BYTES_MAX {
+            return Err(here(lua, TOO_LARGE));
+        }
         if byte != b'%' {
             out.push(byte);
             continue;
@@ -286,6 +300,6 @@ fn rep(lua: &Lua, args: MultiValue) -> mlua::Result<LuaString> {
     }
     match text.len().checked_mul(times) {
         Some(len) if len <= STRING_BYTES_MAX => lua.create_string(text.repeat(times)),
-        _ => Err(here(lua, "resulting string too large")),
+        _ => Err(here(lua, TOO_LARGE)),
     }
 }

@@ -471,6 +471,45 @@ fn arguments_of_a_command_have_an_end() {
     assert!(reply.starts_with("-ERR Lua redis lib command arguments are too long"), "{reply}");
 }
 
+/// Memory that is not the interpreter's, and which its limit doesn't see: much of it comes of one long string.
+#[test]
+fn what_our_own_functions_make_of_one_string_has_an_end() {
+    let rows = [
+        ("return #('x'):rep(100000):gsub('.+', ('%0'):rep(100000))", "resulting string too large"),
+        ("return #('x'):rep(100000):gsub('(.+)', ('%1'):rep(100000))", "resulting string too large"),
+        ("local t = {} for i = 1, 500 do t[i] = s end redis.log(redis.LOG_NOTICE, unpack(t)) return 1", ":1"),
+        (
+            "local t = {} for i = 1, 500 do t[i] = s end return redis.acl_check_cmd(unpack(t))",
+            "arguments are too long",
+        ),
+        ("local t = {} for i = 1, 300 do t[i] = s:gmatch('.') end return t[300]()", "$1\r\nx"),
+    ];
+    for (script, expected) in rows {
+        let reply = eval(&format!("local s = string.rep('x', 10000000) {script}"));
+        assert!(reply.contains(expected), "{script}: {}", &reply[..reply.len().min(100)]);
+    }
+    let library = "#!lua name=l\nfor i = 1, 300 do redis.register_function{function_name = 'f' .. i, callback = function() end, \
+                   description = ('x'):rep(10000000)} end";
+    let loaded = Engine::new().prepare(library.as_bytes(), &mut Fake::default());
+    let text = loaded.map(drop).expect_err("it is too much");
+    assert!(String::from_utf8_lossy(&text).contains("too long"), "{}", text.escape_ascii());
+}
+
+#[test]
+fn what_is_written_as_json_has_an_end() {
+    for value in ["t", "{a = t}", "{t, 1, {t}}"] {
+        let reply = eval(&format!(
+            "local s = string.rep('x', 1000000) local t = {{}} for i = 1, 900 do t[i] = s end return cjson.encode({value})"
+        ));
+        assert!(reply.starts_with("-ERR user_script:1: Cannot serialise, too large"), "{value}: {reply}");
+    }
+    let reply = eval(
+        "local t = {} for i = 1, 70 do t[string.rep('x', 1000000) .. i] = 1 end \
+         return #cjson.encode({t, t})",
+    );
+    assert!(reply.contains("too large"), "{reply}");
+}
+
 #[test]
 fn a_panic_of_the_hosts_goes_on_when_the_script_has_ended() {
     let mut engine = Engine::new();

@@ -16,7 +16,10 @@ const SHARED: At = Stack::upvalue(1);
 const RAISE: At = Stack::upvalue(2);
 
 /// Bytes of a command's arguments: one string of Lua's can be given many times.
-const ARGUMENT_BYTES_MAX: usize = 512 << 20;
+pub(crate) const ARGUMENT_BYTES_MAX: usize = 512 << 20;
+
+/// They are longer.
+pub(crate) const TOO_LONG: &[u8] = b"ERR Lua redis lib command arguments are too long";
 
 /// `redis.call`.
 pub(super) unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
@@ -72,7 +75,7 @@ fn run(stack: Stack<'_>, errors: Errors) -> c_int {
 /// Reads a command off the stack and has the host run it. Raises nothing, so that it may own what it likes.
 fn ask(stack: &Stack<'_>, shared: &Shared) -> Answer {
     // SAFETY: as in `run`.
-    let Buffers { request, reply } = unsafe { &mut *shared.buffers.data_ptr() };
+    let Buffers { request, reply, .. } = unsafe { &mut *shared.buffers.data_ptr() };
     request.clear();
     reply.clear();
     if let Err(text) = arguments(stack, request) {
@@ -94,17 +97,16 @@ fn arguments(stack: &Stack<'_>, request: &mut ArgsBuilder) -> Result<(), &'stati
     if count == 0 {
         return Err(b"ERR Please specify at least one argument for this redis lib call");
     }
-    let bytes: usize = (1..=count).filter_map(|at| stack.bytes(at)).map(<[u8]>::len).sum();
-    if bytes > ARGUMENT_BYTES_MAX {
-        return Err(b"ERR Lua redis lib command arguments are too long");
-    }
+    let mut room = ARGUMENT_BYTES_MAX;
     for at in 1..=count {
-        if let Some(bytes) = stack.bytes(at) {
-            request.push_arg(bytes);
-        } else if stack.kind(at) == Kind::Number {
-            push_number(request, stack.number(at));
-        } else {
-            return Err(b"ERR Lua redis lib command arguments must be strings or integers");
+        match stack.kind(at) {
+            Kind::String => {
+                let bytes = stack.string(at);
+                room = room.checked_sub(bytes.len()).ok_or(TOO_LONG)?;
+                request.push_arg(bytes);
+            }
+            Kind::Number => push_number(request, stack.number(at)),
+            _ => return Err(b"ERR Lua redis lib command arguments must be strings or integers"),
         }
     }
     Ok(())

@@ -1,31 +1,21 @@
 //! A Lua value as JSON, read off Lua's stack.
 
-use mlua::{Lua, Value};
-
 use super::stack::{At, Kind, Stack, TOP};
 use crate::{cjson, general};
 
-/// How deep tables are written here, and how many values: what is more is written step by step, between which a script can be
-/// stopped.
+/// How deep tables are written here, how many values, and how many bytes of strings: what is more is written step by step, between
+/// which a script can be stopped, and up to a limit.
 const DEPTH_MAX: usize = 32;
 const VALUES_MAX: usize = 2_000;
+const BYTES_MAX: usize = 256 << 10;
 
 /// Values that one level has on the stack at a time: a key and a value, and once more a key.
 const PLACES: i32 = 4;
 
-/// Appends a value to `out` as `cjson.encode` does while nobody has changed its options. False, and `out` is to be cut off: it is too
-/// much for here, or something in it is refused, which is the caller's to say.
-pub(crate) fn encoded(lua: &Lua, value: &Value, out: &mut Vec<u8>) -> mlua::Result<bool> {
-    let mut is_written = false;
-    // SAFETY: the closure runs in a protected call, and owns nothing.
-    unsafe {
-        lua.exec_raw::<()>(value, |state| {
-            let stack = Stack::of(state);
-            is_written = Writing { stack: &stack, out, values: 0 }.top(0).is_some();
-            stack.clear();
-        })?;
-    }
-    Ok(is_written)
+/// Appends the value on top to `out` as `cjson.encode` does while nobody has changed its options. False, and what was appended
+/// is to be cut off: it is too much for here, or something in it is refused, which is the caller's to say. *Raises.*
+pub(super) fn write(stack: &Stack<'_>, out: &mut Vec<u8>) -> bool {
+    Writing { stack, out, values: 0 }.top(0).is_some()
 }
 
 /// The stack after each method is as it was before, unless it gives `None`.
@@ -42,7 +32,7 @@ impl Writing<'_> {
         self.values += 1;
         match stack.kind(TOP) {
             _ if self.values > VALUES_MAX => return None,
-            Kind::String => cjson::write_string(stack.bytes(TOP)?, self.out),
+            Kind::String => self.string(TOP)?,
             Kind::Number => self.number(TOP)?,
             Kind::Boolean if stack.boolean(TOP) => self.out.extend_from_slice(b"true"),
             Kind::Boolean => self.out.extend_from_slice(b"false"),
@@ -59,6 +49,15 @@ impl Writing<'_> {
         Some(())
     }
 
+    fn string(&mut self, at: At) -> Option<()> {
+        let text = self.stack.string(at);
+        if text.len() > BYTES_MAX.saturating_sub(self.out.len()) {
+            return None;
+        }
+        cjson::write_string(text, self.out);
+        Some(())
+    }
+
     fn number(&mut self, at: At) -> Option<()> {
         let number = self.stack.number(at);
         general::write(self.out, number, cjson::PRECISION);
@@ -68,22 +67,16 @@ impl Writing<'_> {
     /// How long a table is as an array, 0 if it is an object; `None` if it is too sparse.
     fn array_len(&mut self, table: At) -> Option<usize> {
         let stack = self.stack;
-        let (mut most, mut items) = (0usize, 0i64);
+        let mut array = cjson::Array::default();
         stack.push_nil();
         while stack.next(table) {
             stack.pop(1);
-            let index = if stack.kind(TOP) == Kind::Number { stack.number(TOP) } else { 0.0 };
-            if index < 1.0 || index.fract() != 0.0 {
+            if stack.kind(TOP) != Kind::Number || !array.takes(stack.number(TOP)) {
                 stack.pop(1);
                 return Some(0);
             }
-            if index > f64::from(u32::MAX) {
-                return None;
-            }
-            most = most.max(index as usize);
-            items += 1;
         }
-        (!cjson::is_sparse(most as i64, items)).then_some(most)
+        (!array.is_sparse(cjson::SPARSE_RATIO, cjson::SPARSE_SAFE)).then(|| array.len())
     }
 
     fn array(&mut self, table: At, len: usize, depth: usize) -> Option<()> {
@@ -111,7 +104,7 @@ impl Writing<'_> {
             }
             is_first = false;
             match stack.kind(TOP - 1) {
-                Kind::String => cjson::write_string(stack.bytes(TOP - 1)?, self.out),
+                Kind::String => self.string(TOP - 1)?,
                 Kind::Number => {
                     self.out.push(b'"');
                     self.number(TOP - 1)?;

@@ -1,6 +1,6 @@
 //! The two ways that every script takes, past handles for single values: into a script and out of it (`enter`), and from
 //! it to a command and back (`call`); and what job queues' scripts do most besides, to read MessagePack (`msgpack`) and to write
-//! JSON (`json`).
+//! JSON (`json`), where that is usual and little (`gate`).
 //!
 //! ```text
 //!   Engine::run ── enter ──► pcall(script) ── call ──► Host::call        arguments: Lua's stack ─► a request's bytes
@@ -15,11 +15,11 @@
 //! This is the only module of the crate with `unsafe`. What it must keep: Lua raises errors (no memory, mostly) by a jump
 //! past all frames up to the nearest protected call, and a frame that is jumped over runs no destructor. So
 //!
-//! 1. everything here runs inside a protected call: `enter` in that of mlua's `Function::call`, `call` in the script's, the
-//!    rest in that of `Lua::exec_raw`;
-//! 2. a [`Stack`] is made by `enter`, `call` and the closures of `exec_raw` only, and is lent, so that it ends with them;
+//! 1. everything here runs inside a protected call: `enter` in that of mlua's `Function::call`, `call` and gates in the script's,
+//!    the rest in that of `Lua::exec_raw`;
+//! 2. a [`Stack`] is made by `enter`, `call` and gates only, and is lent, so that it ends with them;
 //! 3. no frame that holds a `Stack` owns anything with a destructor while it uses a method that may raise: what has to
-//!    grow (the request, the reply) belongs to the engine and is borrowed. What needs such frames (the host, errors of
+//!    grow (the request, the reply, JSON) belongs to the engine and is borrowed. What needs such frames (the host, errors of
 //!    ours) is called with what it needs read off the stack, and returns before anything is pushed;
 //! 4. a panic of the host's doesn't unwind through Lua: it is kept ([`guarded`]) and goes on when the script has ended.
 //!
@@ -28,6 +28,7 @@
 
 mod call;
 mod enter;
+mod gate;
 mod json;
 mod msgpack;
 mod push;
@@ -42,9 +43,9 @@ use mlua::{Function, Lua, Table};
 use crate::api::Shared;
 use crate::raise::Raised;
 
+pub(crate) use call::{ARGUMENT_BYTES_MAX, TOO_LONG};
 pub(crate) use enter::{Entry, Outcome, What};
-pub(crate) use json::encoded;
-pub(crate) use msgpack::unpacked;
+pub(crate) use gate::{gates, is_gate, iterator};
 pub(crate) use result::KILLED;
 pub use result::RunError;
 

@@ -77,6 +77,15 @@ impl<'a> Stack<'a> {
         unsafe { ffi::lua_tonumber(self.state, at) }
     }
 
+    /// Whether a value may be a table's key: neither nil nor what is no number.
+    pub(super) fn is_key(&self, at: At) -> bool {
+        match self.kind(at) {
+            Kind::Nil => false,
+            Kind::Number => !self.number(at).is_nan(),
+            _ => true,
+        }
+    }
+
     pub(super) fn boolean(&self, at: At) -> bool {
         // SAFETY: reads a state that runs.
         unsafe { ffi::lua_toboolean(self.state, at) != 0 }
@@ -85,15 +94,18 @@ impl<'a> Stack<'a> {
     /// A string's bytes; none for what is no string. They are borrowed for as long as the caller keeps the value where it
     /// is, on the stack or in a table that is.
     pub(super) fn bytes(&self, at: At) -> Option<&'a [u8]> {
-        if self.kind(at) != Kind::String {
-            return None;
-        }
+        (self.kind(at) == Kind::String).then(|| self.string(at))
+    }
+
+    /// The bytes of what is known to be a string, borrowed in the same way.
+    pub(super) fn string(&self, at: At) -> &'a [u8] {
+        debug_assert_eq!(self.kind(at), Kind::String);
         let mut len = 0;
         // SAFETY: of a string (and not of a number, which it would change) this only reads. A string doesn't move, and
-        // lives while it is reachable, which the caller sees to.
+        // lives while it is reachable, which the caller sees to. What is neither has no address and the length 0.
         unsafe {
             let bytes = ffi::lua_tolstring(self.state, at, &mut len);
-            Some(std::slice::from_raw_parts(bytes.cast(), len))
+            if bytes.is_null() { &[] } else { std::slice::from_raw_parts(bytes.cast(), len) }
         }
     }
 
@@ -127,7 +139,7 @@ impl<'a> Stack<'a> {
     /// *Raises.*
     pub(super) fn push_bytes(&self, bytes: &[u8]) {
         // SAFETY: as above; the bytes are copied.
-        unsafe { ffi::lua_pushlstring(self.state, bytes.as_ptr().cast(), bytes.len()) };
+        unsafe { ffi::lua_pushlstring_(self.state, bytes.as_ptr().cast(), bytes.len()) };
     }
 
     /// An empty table with room for so many elements and fields. *Raises.*
@@ -170,8 +182,26 @@ impl<'a> Stack<'a> {
     }
 
     pub(super) fn clear(&self) {
-        // SAFETY: there are always as many as none.
-        unsafe { ffi::lua_settop(self.state, 0) }
+        self.cut(0);
+    }
+
+    /// Takes all values but the first `count`.
+    pub(super) fn cut(&self, count: At) {
+        debug_assert!(count <= self.len());
+        // SAFETY: there are as many.
+        unsafe { ffi::lua_settop(self.state, count) }
+    }
+
+    /// Takes the value on top and makes it the upvalue at `upvalue`.
+    pub(super) fn set_upvalue(&self, upvalue: At) {
+        // SAFETY: there is one of each.
+        unsafe { ffi::lua_replace(self.state, upvalue) }
+    }
+
+    /// Moves the value on top below all others.
+    pub(super) fn sink(&self) {
+        // SAFETY: there is one.
+        unsafe { ffi::lua_insert(self.state, 1) }
     }
 
     pub(super) fn pop(&self, count: c_int) {
@@ -183,6 +213,12 @@ impl<'a> Stack<'a> {
     pub(super) fn call(&self, arguments: c_int) {
         // SAFETY: as above.
         unsafe { ffi::lua_call(self.state, arguments, 0) }
+    }
+
+    /// The same for all results.
+    pub(super) fn call_for_all(&self, arguments: c_int) {
+        // SAFETY: as above; the interpreter sees to room for the results.
+        unsafe { ffi::lua_call(self.state, arguments, ffi::LUA_MULTRET) }
     }
 
     /// The same for one result or, false, an error that the function at `handle` has seen.
