@@ -274,6 +274,20 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "What changes nothing leaves no trace, and none that a restart would forget.",
     },
     Difference {
+        name: "sorted-form",
+        redis: "keeps a small sorted set as a `skiplist` (`OBJECT ENCODING`) once `SORT` or `SORT_RO` was asked for it",
+        sterna: "leaves it as it is",
+        reason: "What reads changes nothing: it would take more memory from then on.",
+    },
+    Difference {
+        name: "absent-options",
+        redis: "has options about what is not here: replication, defragmentation, threads for I/O, compression of lists \
+                (`list-compress-depth`) and of files, files of another kind (`dbfilename`, `appendfilename`)",
+        sterna: "knows them in redis.conf, where it names them in a warning or refuses to start ([configuration.md](configuration.md)); \
+                 `CONFIG SET` refuses them as unknown, and `CONFIG GET` shows none",
+        reason: "Who sets one, or reads it back, would believe that it has an effect.",
+    },
+    Difference {
         name: "lset-32-bits",
         redis: "looks at the lower 32 bits of the index in `LSET` only: 4294967296 is 0",
         sterna: "answers `ERR index out of range` to what is beyond the list",
