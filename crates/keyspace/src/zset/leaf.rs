@@ -23,6 +23,10 @@ const TAGS: usize = (LEAF_MAX + 1).next_multiple_of(8);
 /// Most bytes of members in a leaf that has more than one.
 pub(super) const LEAF_BYTES_MAX: usize = 4096;
 
+/// So many elements and bytes has one that is full because elements come in order.
+pub(super) const LEAF_FULL: usize = LEAF_MAX / 8 * 7;
+const LEAF_BYTES_FULL: usize = LEAF_BYTES_MAX / 8 * 7;
+
 /// Room that a full vector gets, in elements and in bytes: doubling would leave a quarter of the memory unused.
 const GROWTH: usize = 8;
 const BYTES_GROWTH: usize = 96;
@@ -188,6 +192,19 @@ impl Leaf {
         from
     }
 
+    /// Elements seem to come in order: makes room for as many as there are, if there is none for one, so that fewer steps make
+    /// room for all. What is left of it goes when the next leaf begins.
+    pub(super) fn expect_more(&mut self) {
+        if self.scores.len() == self.scores.capacity() {
+            let more = self.len().clamp(GROWTH, LEAF_FULL);
+            self.scores.reserve_exact(more);
+            self.ends.reserve_exact(more);
+            self.bytes.reserve_exact(
+                (more * self.bytes.len() / self.len().max(1)).clamp(BYTES_GROWTH, LEAF_BYTES_MAX),
+            );
+        }
+    }
+
     /// Puts an element at `at`, where the order wants it.
     pub(super) fn insert(&mut self, at: usize, score: f64, Tagged { member, tag }: Tagged<'_>) {
         let count = self.len();
@@ -254,6 +271,11 @@ impl Leaf {
         self.ends.extend(other.ends.iter().map(|end| end + start));
         self.bytes.extend_from_slice(&other.bytes);
         self.shrink();
+    }
+
+    /// Whether elements that come in order go to the next one.
+    pub(super) fn is_above_full(&self) -> bool {
+        self.len() > LEAF_FULL || self.bytes.len() > LEAF_BYTES_FULL && self.len() > 1
     }
 
     /// Whether it must be split.

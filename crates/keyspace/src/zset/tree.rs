@@ -16,7 +16,8 @@
 //! - A node's count is the number of elements under it; no node is empty, but the only leaf of an empty tree.
 //! - Between leaves whose scores differ the border has no text; otherwise the fewest bytes that tell them apart.
 //!
-//! Leaves are split in the middle, but at the ends of the tree where elements come in order: there the full one stays full.
+//! Leaves are split in the middle when they are over, but at the ends of the tree where elements come in order: there a full
+//! one stays as it is. Full is one with some room left, so that elements that change their places later don't split all.
 //! A leaf or node that has become small joins a neighbour under the same node.
 //! Cost: everything O(log n); a split or join moves up to half a leaf.
 
@@ -32,6 +33,8 @@ pub(super) type LeafId = u32;
 
 /// Most children of an inner node.
 const CHILDREN_MAX: usize = 64;
+/// So many children has one that is full because elements come in order.
+const CHILDREN_FULL: usize = CHILDREN_MAX / 8 * 7;
 /// From so few elements or children on a node joins a neighbour, if both together are well below the most.
 const JOIN_MAX: usize = 8;
 
@@ -254,8 +257,8 @@ impl Tree {
             inner.counts[at] -= right.count;
             inner.insert(at + 1, right);
             let len = inner.children.len();
-            let cut = if is_last { len - 1 } else { len / 2 };
-            (len > CHILDREN_MAX).then(|| inner.split_off(cut))
+            let (most, cut) = if is_last { (CHILDREN_FULL, len - 1) } else { (CHILDREN_MAX, len / 2) };
+            (len > most).then(|| inner.split_off(cut))
         });
         split.map(|right| self.shelve(right))
     }
@@ -281,12 +284,15 @@ impl Tree {
     ) -> (LeafId, Option<Child>) {
         let at = self.leaf(id).rank_of(Key::of(score, member.member));
         let split = self.edit_leaf(id, |leaf| {
+            if ends.last && at == leaf.len() {
+                leaf.expect_more();
+            }
             leaf.insert(at, score, member);
             let cut = match ends {
-                _ if !leaf.is_over() => return None,
-                Ends { last: true, .. } if at + 1 == leaf.len() => at,
-                Ends { first: true, .. } if at == 0 => 1,
-                _ => leaf.middle(),
+                Ends { last: true, .. } if at + 1 == leaf.len() && leaf.is_above_full() => at,
+                Ends { first: true, .. } if at == 0 && leaf.is_above_full() => 1,
+                _ if leaf.is_over() => leaf.middle(),
+                _ => return None,
             };
             let right = leaf.split_off(cut);
             let left = (leaf.member(cut - 1), leaf.score(cut - 1));
@@ -622,6 +628,7 @@ fn border<'r>(left: (&[u8], f64), right: (&'r [u8], f64)) -> &'r [u8] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::leaf::LEAF_FULL;
     use super::*;
     use std::collections::BTreeMap;
 
@@ -742,8 +749,28 @@ mod tests {
             }
             tree.check();
             let leaves: std::collections::BTreeSet<LeafId> = model.leaves.values().copied().collect();
-            assert!(leaves.len() <= 20_000 / LEAF_MAX + 2, "{} leaves", leaves.len());
+            assert!(leaves.len() <= 20_000 / LEAF_FULL + 2, "{} leaves", leaves.len());
         }
+    }
+
+    #[test]
+    fn elements_that_change_their_places_once_all_came_in_order_split_few_leaves() {
+        let (mut tree, mut model) = (Tree::default(), Model::default());
+        for number in 0..20_000u32 {
+            insert(&mut tree, &mut model, f64::from(number), &number.to_be_bytes());
+        }
+        let leaves = |model: &Model| model.leaves.values().collect::<std::collections::BTreeSet<_>>().len();
+        let before = leaves(&model);
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..2000 {
+            let rank = random.usize(..tree.len());
+            let member = model.elements[rank].1.clone();
+            remove(&mut tree, &mut model, rank, 1);
+            insert(&mut tree, &mut model, f64::from(random.u32(..20_000)) + 0.5, &member);
+        }
+        tree.check();
+        let after = leaves(&model);
+        assert!(after < before + before / 10, "{before} leaves became {after}");
     }
 
     #[test]
