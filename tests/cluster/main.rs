@@ -15,3 +15,4 @@ mod secured;
 mod seen;
 mod snapshots;
 mod tools;
+mod undelivered;

@@ -12,13 +12,13 @@ use sterna_tests::wire::Wire;
 use crate::tools::{await_joined, count, figure, name, nats, node, payload, shown, subscribe};
 
 /// What the node that leads announces: it is found by that, not by where it listens.
-const LEADER: &str = "leader.test:7";
+pub(crate) const LEADER: &str = "leader.test:7";
 
 fn of_cluster(name: &str, nats: &Nats, at: usize) -> Launch {
     node(name, &nats.url(at)).args(&["--cluster-leader", LEADER])
 }
 
-fn leader(name: &str, nats: &Nats) -> Launch {
+pub(crate) fn leader(name: &str, nats: &Nats) -> Launch {
     of_cluster(name, nats, 0).args(&["--cluster-announce-ip", "leader.test", "--cluster-announce-port", "7"])
 }
 
@@ -32,7 +32,7 @@ fn pair(nats: &Nats) -> (Server, Server) {
     (leads, passes)
 }
 
-fn await_led(node: &Server) {
+pub(crate) fn await_led(node: &Server) {
     wait_for("a node to know who leads", || {
         node.connect().text(&["CLUSTER", "INFO"]).contains("cluster_state:ok").then_some(())
     });
@@ -593,7 +593,7 @@ fn who_asks_by_http_is_served_too_and_told_what_is_not_there() {
 }
 
 /// A node that leads, and one that does not and whose users stand in a file: `few` may ask for keys that begin with `mine:`.
-fn pair_with_users(nats: &Nats) -> (Server, Server) {
+pub(crate) fn pair_with_users(nats: &Nats) -> (Server, Server) {
     let name = name();
     let leads = leader(&name, nats).start();
     let users = "user default on nopass sanitize-payload ~* &* +@all\nuser few on nopass ~mine:* &* +@all\n";

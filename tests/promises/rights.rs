@@ -1,6 +1,8 @@
 //! Rights end when they end: whoever waits, listens or is shown something is checked again when its user's rules change
 //! and when it becomes another user; on its own shard and on others.
 
+use std::thread;
+
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
 use sterna_tests::server::{PATIENCE, Server, wait_for};
@@ -97,6 +99,41 @@ fn a_reader_that_waits_gets_noperm_when_its_right_ends_and_never_the_entry() {
             }
         }
     }
+}
+
+#[test]
+fn who_loses_the_right_to_wait_or_leaves_gets_what_was_taken_for_it_or_it_is_there_still() {
+    const ROUNDS: usize = 200;
+    let (server, mut admin) = server(4);
+    let mut writers: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+    for round in 0..ROUNDS {
+        let element = round.to_string();
+        let mut client = server.connect();
+        client.request(&words("AUTH alice x"));
+        client.send(&words("BLPOP list 0"));
+        await_blocked(&mut admin, 1);
+        let writer = &mut writers[round % 8];
+        let got = thread::scope(|scope| {
+            scope.spawn(|| writer.request(&["RPUSH", "list", &element]));
+            if round % 2 == 0 {
+                admin.request(&words("ACL SETUSER alice -blpop"));
+                client.frame(PATIENCE)
+            } else {
+                client.finish();
+                Frame::Bytes(client.rest())
+            }
+        });
+        let is_delivered = matches!(&got, Frame::Bytes(bytes) if bytes.starts_with(b"*2"));
+        if !is_delivered {
+            wait_for("the element to be there", || {
+                let list = admin.request(&words("LRANGE list 0 -1"));
+                (list == Value::Array(vec![Value::Bulk(element.clone().into_bytes())])).then_some(())
+            });
+            admin.request(&words("DEL list"));
+        }
+        admin.request(&words("ACL SETUSER alice +blpop"));
+    }
+    assert_eq!(admin.int(&words("EXISTS list")), 0, "nothing comes twice");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub use keys::Positions;
 pub use place::Place;
 pub use secrets::{Secrecy, Secrets};
 pub use table::{RecentRows, Row, Table, Unresolved};
-pub use uses::{Channels, KeyUse, KeyUses};
+pub use uses::{Channels, KeyUse, KeyUses, Taken};
 
 /// One command, or one subcommand of a container command such as CLIENT.
 ///
@@ -52,6 +52,8 @@ pub struct Spec {
     pub keys: Keys,
     /// What becomes of each key.
     pub uses: KeyUses,
+    /// What only the reply has afterwards, of a command that waits for it.
+    pub taken: Taken,
     /// Which arguments are channels.
     pub channels: Channels,
     /// Which arguments must not be shown.
@@ -414,6 +416,7 @@ impl Spec {
         flags: Flags::empty(),
         keys: Keys::None,
         uses: KeyUses::ByFlags,
+        taken: Taken::Nothing,
         channels: Channels::None,
         secrets: Secrets::None,
         place: Place::OfKeys,

@@ -119,6 +119,21 @@ pub enum KeyUses {
     },
 }
 
+/// What a command that waits takes out of a key, so that it can be put back where its client does not get it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing, or it is elsewhere, too.
+    Nothing,
+    /// The first element of a list.
+    First,
+    /// The last element of a list.
+    Last,
+    /// Elements of a list, from the end that a word behind the keys names.
+    FromNamedEnd,
+    /// Members of a sorted set, with their scores.
+    Members,
+}
+
 /// The channels of a request that rules can forbid. Unsubscribing is always allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channels {

@@ -242,6 +242,11 @@ impl InnerClient {
         }
     }
 
+    /// Sends no more, and reads what is answered yet: a connection that waits for others then ends, as with a socket.
+    pub fn end(&self) {
+        self.tell_if(self.pipe.end_input());
+    }
+
     /// Sends bytes of requests. Who sends bounds how many are under way.
     pub fn send(&self, bytes: &[u8]) {
         self.tell_if(self.pipe.send(bytes));

@@ -28,10 +28,12 @@ pub(crate) enum Cause {
     Evicted,
     /// Memory above `maxmemory`.
     OutOfMemory,
+    /// An element that nobody has got could not be put back.
+    Undelivered,
 }
 
 impl Cause {
-    const ALL: [Cause; 8] = [
+    const ALL: [Cause; 9] = [
         Cause::Accept,
         Cause::MaxClients,
         Cause::Tls,
@@ -40,6 +42,7 @@ impl Cause {
         Cause::QueryLimit,
         Cause::Evicted,
         Cause::OutOfMemory,
+        Cause::Undelivered,
     ];
 
     const fn name(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Cause {
             Cause::QueryLimit => "clients over client-query-buffer-limit",
             Cause::Evicted => "clients over maxmemory-clients",
             Cause::OutOfMemory => "commands refused above maxmemory",
+            Cause::Undelivered => "elements that could not be put back",
         }
     }
 }

@@ -462,6 +462,10 @@ impl Hub {
                     }
                 }
                 Say::Close => drop(self.leading.sessions.remove(&who)),
+                Say::Leave => match self.leading.sessions.get(&who) {
+                    Some(session) => session.client.end(),
+                    None => self.say(who, Say::Closed { taken: TAKEN_UNKNOWN }),
+                },
                 Say::Unblock { with_error } => {
                     if let Some(session) = self.leading.sessions.get(&who) {
                         session.client.unblock(with_error);

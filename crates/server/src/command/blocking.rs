@@ -5,7 +5,8 @@
 //!    A long reply is not made under the locks: the command is run apart, on copies that the writer has mailed.
 //! 3. Time alone can make a command ready (XREADGROUP CLAIM: an entry has been idle for long enough): then the shard looks
 //!    again, as a writer would.
-//! 4. A timeout, CLIENT UNBLOCK and a disconnect claim it here. Whoever claims it answers; nobody else does.
+//! 4. A timeout, CLIENT UNBLOCK and a disconnect claim it here. Whoever claims it answers; nobody else does. What a writer has taken for
+//!    a client that is gone by then is put back (`shard/undelivered.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,7 +36,7 @@ impl Shard {
     pub(super) fn block(&mut self, slot: usize, row: &'static Row, request: OwnedArgs, waiter: Arc<Waiter>) {
         let deadline = waiter.deadline_ms.map(|at_ms| self.instant_of(at_ms));
         let until = self.recheck_at(&waiter, deadline);
-        let blocked = Blocked { request, waiter, deadline, row, ran: Duration::ZERO };
+        let blocked = Blocked { request, waiter, deadline, row, is_settled: false, ran: Duration::ZERO };
         self.wait(slot, Wait::Blocked(blocked), until);
         self.note_blocked(slot);
     }
@@ -93,11 +94,21 @@ impl Shard {
         let waits =
             |slot: &usize| self.blocked(*slot).is_some_and(|blocked| Arc::ptr_eq(&blocked.waiter, &waiter));
         let Some(slot) = slot.filter(waits) else {
-            if let Answer::Apart(apart) = answer {
-                self.call_off(apart);
+            let request = self.take_wait(&waiter);
+            match answer {
+                // Nothing is taken yet.
+                Answer::Apart(apart) => self.call_off(apart),
+                Answer::Reply(reply) => {
+                    if let Some(request) = request {
+                        let mut bytes = Vec::new();
+                        encode::request(&mut bytes, request.args().iter());
+                        self.put_back_undelivered(waiter.db as u8, &bytes, &reply);
+                    }
+                }
             }
             return;
         };
+        self.settle(slot);
         self.note_served(slot);
         match answer {
             Answer::Reply(reply) => self.end_block(slot, &reply),
@@ -197,8 +208,19 @@ impl Shard {
     }
 
     /// Takes the right to answer the connection's wait.
-    fn claim(&self, slot: usize) -> bool {
-        self.blocked(slot).is_some_and(|blocked| blocked.waiter.claim())
+    fn claim(&mut self, slot: usize) -> bool {
+        let claims = self.blocked(slot).is_some_and(|blocked| blocked.waiter.claim());
+        if claims {
+            self.settle(slot);
+        }
+        claims
+    }
+
+    /// It is known who answers the connection's wait.
+    fn settle(&mut self, slot: usize) {
+        if let Some(Waiting { wait: Wait::Blocked(blocked), .. }) = self.connections[slot].waiting_mut() {
+            blocked.is_settled = true;
+        }
     }
 
     /// Answers, and lets the connection go on. What a writer has mailed to it meanwhile finds nobody who waits.
@@ -220,9 +242,11 @@ impl Shard {
     }
 
     /// Takes the connection's waiter out of every queue: its wait is over.
-    pub(crate) fn forget_waiter(&self, blocked: &Blocked) {
-        // A claim that comes too late makes no difference: a writer that won has mailed a reply nobody will take.
-        let _ = blocked.waiter.claim();
+    pub(crate) fn forget_waiter(&mut self, blocked: &Blocked) {
+        if !blocked.is_settled && !blocked.waiter.claim() {
+            // A writer has mailed a reply that nobody will take.
+            self.keep_wait(blocked);
+        }
         self.server.partitions.forget_waiter(&blocked.waiter);
     }
 }

@@ -39,6 +39,7 @@ pub(crate) mod saving;
 pub(crate) mod script;
 pub(crate) mod slowlog;
 pub mod table;
+mod taken;
 pub(crate) mod transaction;
 
 use sterna_command::{Command, Flags};

@@ -10,7 +10,7 @@
 //! | held | when the right has gone |
 //! |---|---|
 //! | a subscription, what a page follows, MONITOR, CLIENT TRACKING | the connection is closed, after the reply if it is being served |
-//! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; a reply that is on its way is thrown away |
+//! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; of a reply that is on its way the client sees nothing, and what was taken for it is put back (`shard/undelivered.rs`) |
 //! | watched keys | EXEC answers null, as if one had been touched |
 //! | CLIENT NO-EVICT, CLIENT NO-TOUCH | switched off |
 //! | that it can be resumed (CLIENT RESUME) | it is closed when its socket breaks, or now if that has happened |
@@ -18,7 +18,7 @@
 //! | what was read while tracking | the client is told to forget everything; later it is told only of keys it may read |
 //!
 //! What a connection holds at the node that leads the keys (`shard/passing.rs`: waits, tracking, watched keys) is checked there, in the
-//! same way: that node is told at once ([`Shard::pass_rights`]), and a reply that is on its way from there meanwhile is thrown away.
+//! same way: that node is told at once ([`Shard::pass_rights`]), and so it is with a reply that is on its way from there meanwhile.
 //!
 //! A user that is gone takes all its connections with it, and so does the end of a guest's time (a token of HTTP).
 //!
@@ -26,10 +26,11 @@
 
 use std::sync::Arc;
 
-use sterna_protocol::{Limits, OwnedArgs, Parser, Progress, Reply};
+use sterna_protocol::{OwnedArgs, Reply};
 use sterna_pubsub::Kind;
 
 use super::table::table;
+use super::taken::last_request;
 use crate::acl::{User, check};
 use crate::config::Config;
 use crate::connection::client::mark;
@@ -91,19 +92,11 @@ impl Shard {
     pub(crate) fn deny_passed(&mut self, slot: usize) {
         let connection = &self.connections[slot];
         let (Some(user), Some(passed)) = (connection.user.clone(), &connection.passed) else { return };
-        let limits = Limits { bulk_bytes_max: usize::MAX, ..Limits::default() };
         let mut denials = Vec::new();
-        for (session, index, mut bytes, hidden) in passed.blocking() {
-            let mut parser = Parser::default();
+        for (session, index, bytes) in passed.blocking() {
             // What is asked for on the client's behalf stands before it.
-            for _ in 0..hidden {
-                if let Ok(Progress::Request { consumed }) = parser.parse(bytes, &limits) {
-                    bytes = &bytes[consumed..];
-                }
-                parser = Parser::default();
-            }
-            let Ok(Progress::Request { .. }) = parser.parse(bytes, &limits) else { continue };
-            let args = parser.args(bytes);
+            let Some(request) = last_request(bytes) else { continue };
+            let args = request.args();
             let Ok(row) = self.server.renames.resolve(self.server.table, args) else { continue };
             if let Err(denied) = check(&user, row, args, &|key| self.config.retained_channel(key)) {
                 denials.push((session, index, row, denied));

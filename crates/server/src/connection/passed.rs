@@ -13,6 +13,7 @@
 //!
 //! Invariants
 //! - A reply is shown when all that have an earlier turn are; `early` has those above `shown`, and no other.
+//! - What was taken for the client and it is not to have is in `undelivered`, until the shard has seen to it.
 //! - `kept` holds the bytes of `sent`, in their order, from `start` on.
 //! - A frame goes to the client whole or not at all: what has come of one stands in `incomplete`.
 
@@ -144,6 +145,8 @@ pub(crate) struct Lane {
     incomplete: Vec<u8>,
     /// What is answered in place of what the client may not have any more.
     refusal: Vec<u8>,
+    /// Requests that may have waited for others, and what was answered in place of which the client has got [`Lane::refusal`].
+    pub(crate) undelivered: Vec<(Vec<u8>, Vec<u8>)>,
     /// What was answered to a part of a round.
     pub(crate) answer: Option<Vec<u8>>,
     /// The database that a transaction has selected, until the connection is told.
@@ -176,14 +179,14 @@ pub(crate) enum Piece {
 }
 
 /// What a frame of the node that leads is to its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Fate {
     /// It stands beside replies.
     Push,
     Shown,
     Hidden,
-    /// The client is told that it may not ask for that.
-    Refused,
+    /// The client is told that it may not ask for that, which is this.
+    Refused(Vec<u8>),
     /// It is kept for the round.
     Kept,
     /// Nobody has asked.
@@ -242,11 +245,11 @@ impl Passed {
     }
 
     /// The requests that may wait for others where they are: see [`Lane::blocking`], with their session.
-    pub(crate) fn blocking(&self) -> Vec<(u64, usize, &[u8], usize)> {
+    pub(crate) fn blocking(&self) -> Vec<(u64, usize, &[u8])> {
         let mut all = Vec::new();
         for (session, _, lane) in self.asked() {
             let own = lane.blocking().into_iter();
-            all.extend(own.map(|(index, bytes, hidden)| (session, index, bytes, hidden)));
+            all.extend(own.map(|(index, bytes)| (session, index, bytes)));
         }
         all
     }
@@ -322,6 +325,11 @@ impl Passed {
         std::iter::once(&self.lane).chain(&self.parked).filter_map(|lane| lane.session)
     }
 
+    /// The same, with all that is known of each.
+    pub(crate) fn into_sessions(self) -> impl Iterator<Item = ((u64, u64), Lane)> {
+        std::iter::once(self.lane).chain(self.parked).filter_map(|lane| Some((lane.session?, lane)))
+    }
+
     /// Takes out a session that the connection's requests don't go to.
     pub(crate) fn take_parked(&mut self, session: u64) -> Option<Lane> {
         let at = self.parked.iter().position(|lane| lane.session.is_some_and(|(own, _)| own == session))?;
@@ -393,14 +401,14 @@ impl Lane {
         self.asked > 0
     }
 
-    /// The requests that may wait for others where they are, by their place among those that are under way, with their bytes, and how many
-    /// others stand before each in these.
-    pub(crate) fn blocking(&self) -> Vec<(usize, &[u8], usize)> {
+    /// The requests that may wait for others where they are, by their place among those that are under way, with their bytes: what is asked
+    /// for on the client's behalf stands before each.
+    pub(crate) fn blocking(&self) -> Vec<(usize, &[u8])> {
         let mut at = self.start;
         let mut blocking = Vec::new();
         for (index, sent) in self.sent.iter().enumerate() {
             if sent.is_blocking && !sent.is_denied {
-                blocking.push((index, &self.kept[at..at + sent.bytes], sent.hidden));
+                blocking.push((index, &self.kept[at..at + sent.bytes]));
             }
             at += sent.bytes;
         }
@@ -413,6 +421,12 @@ impl Lane {
             sent.is_denied = true;
             self.refusal = refusal.to_vec();
         }
+    }
+
+    /// The client is gone: what is taken for it from now on it does not get. False: nothing under way waits for others.
+    pub(crate) fn leave(&mut self) -> bool {
+        let waiting = self.sent.iter_mut().filter(|sent| sent.is_blocking);
+        waiting.map(|sent| sent.is_denied = true).count() > 0
     }
 
     /// Takes in reply bytes: what the client is to see goes to `out`. False: they are no replies, or nobody has asked.
@@ -447,7 +461,10 @@ impl Lane {
                 Fate::Push => show(None, [&self.incomplete, &bytes[at..at + end]]),
                 Fate::Shown => show(Some(turn), [&self.incomplete, &bytes[at..at + end]]),
                 Fate::Hidden => {}
-                Fate::Refused => show(Some(turn), [&self.refusal, &[]]),
+                Fate::Refused(request) => {
+                    show(Some(turn), [&self.refusal, &[]]);
+                    self.undelivered.push((request, [&self.incomplete[..], &bytes[at..at + end]].concat()));
+                }
                 Fate::Kept => self.answer = Some([&self.incomplete[..], &bytes[at..at + end]].concat()),
                 Fate::Nobody => return false,
             }
@@ -467,16 +484,18 @@ impl Lane {
             return Fate::Hidden;
         }
         let (is_silent, is_denied, is_turn) = (sent.is_silent, sent.is_denied, sent.repeat.is_turn());
+        let denied =
+            (is_denied && !is_silent).then(|| self.kept[self.start..self.start + sent.bytes].to_vec());
         self.asked_to_track -= usize::from(sent.repeat == Repeat::Track);
         if sent.selects.is_some() && begins[0] == b'*' && begins[1] != b'-' {
             self.selected = sent.selects;
         }
         self.pop();
-        match (is_silent, is_denied) {
+        match denied {
             _ if is_turn => Fate::Kept,
-            (true, _) => Fate::Hidden,
-            (false, true) => Fate::Refused,
-            (false, false) => Fate::Shown,
+            _ if is_silent => Fate::Hidden,
+            Some(request) => Fate::Refused(request),
+            None => Fate::Shown,
         }
     }
 
@@ -521,11 +540,12 @@ impl Lane {
         (self.kept, self.start, self.answered_bytes) = (Vec::new(), 0, 0);
         (self.asked_to_track, self.acks, self.forgets_behind) = (0, 0, false);
         (self.scanner, self.incomplete, self.owed) = (Scanner::default(), Vec::new(), 0);
+        self.undelivered = Vec::new();
         requests
     }
 
     /// All that it holds beside itself.
-    fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.kept.capacity()
             + self.incomplete.capacity()
             + self.refusal.capacity()
@@ -736,12 +756,13 @@ mod tests {
         passed.push(Sent { is_blocking: true, ..sent(2) }, b"bc");
         passed.push(sent(1), b"d");
         let blocking = passed.blocking();
-        assert_eq!(blocking, [(1, &b"bc"[..], 0)]);
+        assert_eq!(blocking, [(1, &b"bc"[..])]);
         passed.deny(1, b"-NOPERM\r\n");
         assert!(passed.blocking().is_empty());
         let mut out = Vec::new();
         assert!(passed.receive(b":1\r\n*1\r\n$6\r\nsecret\r\n:3\r\n", &mut out));
         assert_eq!(out, b":1\r\n-NOPERM\r\n:3\r\n");
+        assert_eq!(passed.undelivered, [(b"bc".to_vec(), b"*1\r\n$6\r\nsecret\r\n".to_vec())]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ struct Ends {
     is_full: bool,
     /// The client is gone.
     client_gone: bool,
+    /// The client sends no more, and reads what is answered yet.
+    input_ended: bool,
     /// The connection is closed.
     connection_gone: bool,
     is_mailed: bool,
@@ -98,6 +100,13 @@ impl Pipe {
         !ends.connection_gone && !std::mem::replace(&mut ends.is_mailed, true)
     }
 
+    /// The client sends no more. Returns whether the shard has to be told.
+    pub(crate) fn end_input(&self) -> bool {
+        let mut ends = self.0.lock();
+        ends.input_ended = true;
+        !ends.connection_gone && !std::mem::replace(&mut ends.is_mailed, true)
+    }
+
     /// What the client has not read.
     pub(crate) fn take_output(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().output)
@@ -124,11 +133,11 @@ impl Pipe {
         self.0.lock().executed
     }
 
-    /// The shard reads its mail: whose pipe it is, and whether the client is gone.
+    /// The shard reads its mail: whose pipe it is, and whether the client sends no more.
     pub(crate) fn open_mail(&self) -> (Option<ConnectionRef>, bool) {
         let mut ends = self.0.lock();
         ends.is_mailed = false;
-        (ends.place, ends.client_gone)
+        (ends.place, ends.client_gone || ends.input_ended)
     }
 }
 
@@ -148,7 +157,7 @@ impl PipeEnd {
         let mut ends = self.0.0.lock();
         let waiting = if ends.held > 0 { &[] } else { &ends.input[ends.read..] };
         if waiting.is_empty() {
-            return if ends.client_gone && ends.held == 0 {
+            return if (ends.client_gone || ends.input_ended) && ends.held == 0 {
                 Ok(0)
             } else {
                 Err(io::ErrorKind::WouldBlock.into())
@@ -273,5 +282,19 @@ mod tests {
         let mut buf = [0; 9];
         assert_eq!((end.read(&mut buf).unwrap(), end.read(&mut buf).unwrap()), (4, 0));
         assert!(end.write(b"x").is_err());
+    }
+
+    #[test]
+    fn a_client_that_sends_no_more_reads_what_it_is_answered() {
+        let pipe = Arc::new(Pipe::default());
+        let end = PipeEnd(Arc::clone(&pipe));
+        assert!(pipe.send(b"last") && !pipe.end_input(), "the mail under way tells of it");
+        assert!(pipe.open_mail().1);
+        let mut buf = [0; 9];
+        assert_eq!((end.read(&mut buf).unwrap(), end.read(&mut buf).unwrap()), (4, 0));
+        assert_eq!(end.write(b"reply").unwrap(), 5);
+        drop(end);
+        assert_eq!(output(&pipe), (Poll::Ready(true), b"reply".to_vec(), false));
+        assert_eq!(output(&pipe).0, Poll::Ready(false));
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Blocked {
     /// When it gives up, on the monotonic clock.
     pub(crate) deadline: Option<Instant>,
     pub(crate) row: &'static Row,
+    /// It is known who answers it.
+    pub(crate) is_settled: bool,
     /// How long the command ran before it waited: it is counted, and kept by SLOWLOG, when it ends.
     pub(crate) ran: Duration,
 }

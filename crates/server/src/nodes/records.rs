@@ -45,6 +45,7 @@ pub enum Say<'a> {
     Room(u32),
     Close,
     Unblock { with_error: bool },
+    Leave,
     Begin,
     Replies(&'a [u8]),
     Closed { taken: u64 },
@@ -88,6 +89,10 @@ pub fn write_record(into: &mut Vec<u8>, session: SessionId, say: Say<'_>) {
         Say::Unblock { with_error: false } => {
             kind = 5;
             &[0]
+        }
+        Say::Leave => {
+            kind = 5;
+            &[2]
         }
         Say::Begin => {
             kind = 6;
@@ -143,6 +148,8 @@ fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
         (2, bytes) => Say::Requests(bytes),
         (3, bytes) => Say::Room(u32::from_le_bytes(bytes.try_into().ok()?)),
         (4, []) => Say::Close,
+        // To a node of version 0.2.0 it is an Unblock; behind the answer to that the session is closed.
+        (5, [2]) => Say::Leave,
         (5, [with_error]) => Say::Unblock { with_error: *with_error != 0 },
         (6, []) => Say::Begin,
         (7, bytes) => Say::Replies(bytes),
@@ -251,6 +258,7 @@ mod tests {
             Say::Close,
             Say::Unblock { with_error: true },
             Say::Unblock { with_error: false },
+            Say::Leave,
             Say::Begin,
             Say::Replies(b""),
             Say::Closed { taken: TAKEN_UNKNOWN },

@@ -230,13 +230,13 @@ impl Shard {
 
     /// What an edge is to a socket.
     fn note_piped(&mut self, pipe: &Pipe) {
-        let (place, client_gone) = pipe.open_mail();
+        let (place, sends_no_more) = pipe.open_mail();
         // Without a place it was refused.
         let Some(who) = place else { return };
         let Some(connection) = self.connections.get_mut(who.slot).filter(|other| other.me == who) else {
             return;
         };
-        connection.read_closed |= client_gone;
+        connection.read_closed |= sends_no_more;
         if std::mem::take(&mut connection.write_blocked) {
             self.flusher.mark(connection);
         }

@@ -47,6 +47,7 @@ mod tell;
 mod timers;
 mod track;
 mod track_elsewhere;
+mod undelivered;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -86,6 +87,7 @@ use parts::Parts;
 use passing::Passing;
 use ready::Ready;
 use timers::Timers;
+use undelivered::Undelivered;
 
 /// Bytes read from one connection in one turn, and the room of the shard's read buffer.
 const READ_BYTES: usize = 64 * 1024;
@@ -139,6 +141,7 @@ pub(crate) struct Shard {
     pub(crate) outward: Option<Box<Outward>>,
     /// What goes to the node that leads the keys, if that may be another one.
     pub(crate) passing: Option<Box<Passing>>,
+    undelivered: Undelivered,
     pub(crate) flusher: Flusher,
     /// The connection being served.
     pub(crate) executing: Option<ConnectionRef>,
@@ -203,6 +206,7 @@ impl Shard {
             credit: Creditor::new(server.shards.len()),
             outward: Outward::of(&server),
             passing: Passing::of(&server),
+            undelivered: Undelivered::default(),
             flusher: Flusher::new(&config),
             executing: None,
             is_ordinary: None,

@@ -466,10 +466,15 @@ impl Shard {
         }
         let Some(passed) = connection.passed.take() else { return };
         connection.client.set_mark(mark::BLOCKED, false);
-        let Some(passing) = &mut self.passing else { return };
-        for session in passed.sessions() {
-            passing.sessions.remove(&session.0);
-            passing.say(session, Say::Close);
+        for (session, lane) in passed.into_sessions() {
+            if let Some(passing) = &mut self.passing {
+                passing.sessions.remove(&session.0);
+            }
+            if !self.adopt_orphan(lane)
+                && let Some(passing) = &mut self.passing
+            {
+                passing.say(session, Say::Close);
+            }
         }
     }
 
@@ -478,7 +483,10 @@ impl Shard {
         for (session, say, _) in records(bytes) {
             let who = self.passing.as_ref().and_then(|passing| passing.sessions.get(&session).copied());
             // Whose session it was may be gone.
-            let Some(who) = who.filter(|who| self.connection_of(*who).is_some()) else { continue };
+            let Some(who) = who.filter(|who| self.connection_of(*who).is_some()) else {
+                self.hear_orphan(session, say);
+                continue;
+            };
             match say {
                 Say::Replies(bytes) => self.answer_passed(who, session, bytes),
                 Say::Closed { taken } => self.lose_session(who.slot, session, taken),
@@ -504,6 +512,7 @@ impl Shard {
         lane.owed += bytes.len();
         lane.refused_since = None;
         let selected = lane.selected.take();
+        let (db, undelivered) = (connection.db, std::mem::take(&mut lane.undelivered));
         if let (Some(db), Some(told)) = (selected, &mut lane.told) {
             told.db = db;
         }
@@ -528,6 +537,7 @@ impl Shard {
             self.tell_to_forget(slot);
         }
         (0..acks).for_each(|_| self.count_track_ack(who));
+        self.put_back_all(db, undelivered);
         let connection = &mut self.connections[slot];
         if let Some(db) = selected {
             connection.set_db(db);
@@ -811,6 +821,7 @@ impl Shard {
         };
         let is_over: Vec<bool> = (0..leads.len()).map(is_over).collect();
         passing.has_leaving = false;
+        self.undelivered.forget_lost_orphans(&leads);
         let sessions: BTreeSet<ConnectionRef> = passing.sessions.values().copied().collect();
         let waiting = std::mem::take(&mut passing.waiting);
         for (idle_since, _) in

@@ -213,6 +213,7 @@ impl Shard {
         self.check_probes();
         self.retry_stalled();
         self.look_after_sessions();
+        self.look_after_undelivered();
         let connections = &self.connections;
         self.flusher.retain_probes(|who| connections.get(who.slot).is_some_and(|other| other.me == who));
         std::mem::take(&mut self.timers.orphans).into_iter().for_each(|apart| self.call_off(apart));

@@ -17,6 +17,7 @@ pub(in crate::command) const BLPOP: Command<Run> = row(
         flags: Flags::WRITE.union(Flags::BLOCKING),
         keys: Keys::Range { first: 1, last: -2, step: 1 },
         uses: KeyUses::Each(KeyUse::TAKES),
+        taken: Taken::First,
         since: "2.0.0",
         complexity: "O(N) for N keys",
         summary: "Takes the first element of the first list that has one, or waits for one.",
@@ -30,6 +31,7 @@ pub(in crate::command) const BLPOP: Command<Run> = row(
 pub(in crate::command) const BRPOP: Command<Run> = row(
     Spec {
         name: "brpop",
+        taken: Taken::Last,
         summary: "Takes the last element of the first list that has one, or waits for one.",
         ..BLPOP.spec
     },
@@ -42,6 +44,7 @@ pub(in crate::command) const BLMPOP: Command<Run> = row(
         arity: -5,
         flags: Flags::WRITE.union(Flags::BLOCKING).union(Flags::MOVABLE_KEYS),
         keys: Keys::Counted { count_at: 2 },
+        taken: Taken::FromNamedEnd,
         since: "7.0.0",
         complexity: "O(N + M) for N keys and M elements taken",
         summary: "Takes elements from an end of the first list that has some, or waits for some.",
@@ -62,6 +65,7 @@ pub(in crate::command) const BLMOVE: Command<Run> = row(
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::BLOCKING),
         keys: Keys::Range { first: 1, last: 2, step: 1 },
         uses: KeyUses::FirstAndSecond(KeyUse::TAKES, KeyUse::ADDS),
+        taken: Taken::Nothing,
         since: "6.2.0",
         complexity: "O(1)",
         summary: "Moves an element from an end of a list to an end of another, or waits for one.",

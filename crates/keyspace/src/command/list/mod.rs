@@ -16,7 +16,7 @@ use crate::collection::{Edits, Elements};
 use crate::event::Event;
 use crate::list::{End, List, ListRef, edit};
 use crate::listpack::Element;
-use sterna_command::{KeyUse, KeyUses};
+use sterna_command::{KeyUse, KeyUses, Taken};
 
 pub(super) mod blocking;
 pub(super) mod change;

@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use sterna_command::{KeyUse, KeyUses};
+use sterna_command::{KeyUse, KeyUses, Taken};
 use sterna_protocol::Proto;
 
 use super::*;
