@@ -7,6 +7,7 @@ mod faults;
 mod groups;
 mod groups_clients;
 mod harness;
+mod histories;
 mod keys;
 mod log;
 mod passing;
