@@ -3,10 +3,11 @@
 use std::process::Output;
 
 use sterna_tests::nats::Nats;
-use sterna_tests::server::sterna_tool;
+use sterna_tests::server::{sterna_tool, wait_for};
 use sterna_tests::skipped;
 
-use crate::tools::{name, nats};
+use crate::keys::{keys_node, leader, log};
+use crate::tools::{await_joined, name, nats, node, subscribe};
 
 /// Runs the tool: whether it ended well, and what it printed.
 fn cluster(words: &[&str]) -> (bool, String) {
@@ -49,6 +50,57 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     assert!(well && text.contains("whether it syncs each write is not known"), "{text}");
     let (well, text) = doctor(&["--monitor", &nats.monitor(0)]);
     assert!(!well && text.contains("BAD") && text.contains("set sync_interval: always"), "{text}");
+}
+
+#[test]
+fn the_doctor_says_what_a_server_lacks_that_refuses_or_has_no_jetstream() {
+    let Some(nats) = Nats::start_alone("authorization { user: a, password: b }\n") else {
+        return skipped("needs NATS_SERVER");
+    };
+    let (well, text) = cluster(&["doctor", "--url", &nats.url(0)]);
+    assert!(
+        !well && text.contains("authorization violation") && text.contains("another cluster-user"),
+        "{text}"
+    );
+    let Some(nats) = Nats::start_alone("") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sterna.conf");
+    let lines = format!("cluster-url {}\ncluster-keys yes\nappendonly yes\n", nats.url(0));
+    std::fs::write(&file, lines).expect("it can be written");
+    let (well, text) = cluster(&["doctor", &file.display().to_string()]);
+    assert!(
+        !well && text.contains("cluster-keys yes") && text.contains("run `sterna cluster init`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_status_shows_nodes_and_what_each_leads_listens_to_and_lacks() {
+    let Some((nats, shared)) = log(1) else { return };
+    let nodes = [0, 1].map(|_| keys_node(&shared, &nats.url(0)).start());
+    await_joined(&nodes);
+    let leads = leader(&nodes);
+    let follows = nodes.iter().find(|node| node.pid() != leads.pid()).expect("it is the other one");
+    leads.connect().request(&["SET", "k", "v"]);
+    let mut listens = follows.connect();
+    subscribe(&mut listens, "SUBSCRIBE", "news");
+    let (url, port) = (nats.url(0), follows.address().port());
+    wait_for("all of it to be shown", || {
+        let (well, text) = cluster(&["status", "--url", &url, "--name", &shared]);
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("node ")).collect();
+        let of_follower =
+            lines.iter().find(|line| line.contains(&format!(":{port}, listens in 1 of 256")))?;
+        let of_leader = lines.iter().find(|line| line.contains(", leads, listens in 0 of 256"))?;
+        assert!(well && lines.len() == 2, "{text}");
+        (of_follower.contains(", lag ") && of_leader.contains(", lag ")).then_some(())
+    });
+    // Who has no keys with others is shown, too.
+    let alone = name();
+    let _node = node(&alone, &url).start();
+    wait_for("it to be shown", || {
+        let (_, text) = cluster(&["status", "--url", &url, "--name", &alone]);
+        text.contains("listens in 0 of 256").then_some(())
+    });
 }
 
 #[test]

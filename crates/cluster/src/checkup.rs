@@ -16,6 +16,7 @@ use crate::connection::{ClusterError, Settings, check_server};
 use crate::log::audit::{self, Finding, Grade, ServerFacts, Survey};
 use crate::log::snapshots::kept;
 use crate::log::{Fault, Port, PortError, StreamState};
+use crate::pubsub::roll;
 
 /// How long one server may take to be reached and to answer.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -59,6 +60,19 @@ pub struct Status {
     pub survey: Result<Survey, Fault>,
     /// As of which slots there are snapshots of it, the newest first, or why that is not known; `None` without `cluster-snapshots`.
     pub snapshots: Option<Result<Vec<u64>, String>>,
+}
+
+/// A node, as `sterna cluster status` shows it.
+#[derive(Debug)]
+pub struct Node {
+    /// What it calls itself.
+    pub name: String,
+    /// The groups of keys that it leads.
+    pub leads: Vec<usize>,
+    /// Buckets of channels that are listened to there.
+    pub buckets: u32,
+    /// The slot up to which its journal has each log, and how many slots that lacks; `None`: it has said nothing of that.
+    pub held: Vec<Option<(u64, u64)>>,
 }
 
 /// Makes the log, or one for each group of keys; those that are there are left alone. Errors: all are, or they can't be made.
@@ -108,6 +122,29 @@ pub fn status(settings: &Settings) -> Result<Vec<Status>, CheckupError> {
     Ok(all)
 }
 
+/// The nodes that are there, and what each has of these logs.
+pub fn nodes(settings: &Settings, logs: &[Status]) -> Result<Vec<Node>, CheckupError> {
+    let heard = block_on(async {
+        let client = connect(settings).await?;
+        Ok(roll::call(&client, &settings.name, logs.len()).await)
+    })?;
+    let node = |heard: roll::Heard| {
+        let of_log = |(held, log): (Option<u64>, &Status)| {
+            held.map(|slot| (slot, log.state.last.saturating_sub(slot)))
+        };
+        let leads = |(_, log): &(usize, &Status)| {
+            log.survey.as_ref().is_ok_and(|survey| survey.position.writer == heard.writer)
+        };
+        Node {
+            leads: logs.iter().enumerate().filter(leads).map(|(group, _)| group).collect(),
+            held: heard.held.iter().copied().zip(logs).map(of_log).collect(),
+            name: heard.name,
+            buckets: heard.buckets,
+        }
+    };
+    Ok(heard.into_iter().map(node).collect())
+}
+
 /// As of which slots there are snapshots of a log; `None` without `cluster-snapshots`. Not within a runtime.
 fn snapshots_of(
     settings: &Settings,
@@ -153,12 +190,11 @@ fn of_snapshots(settings: &Settings) -> Vec<Finding> {
 /// Everything that can be checked, the worst last. `monitors`: monitoring ports of servers, as HOST:PORT.
 pub fn doctor(settings: &Settings, monitors: &[String]) -> Result<Vec<Finding>, CheckupError> {
     let mut findings = block_on(async {
-        let synced: Vec<(String, bool)> =
-            monitors.iter().filter_map(|address| ask_monitor(address)).collect();
+        let told: Vec<Told> = monitors.iter().filter_map(|address| ask_monitor(address)).collect();
         let mut findings = Vec::new();
         for server in &settings.servers {
             let address = format!("{}:{}", server.host(), server.port());
-            findings.extend(audit::of_server(&facts_of(&settings.alone(server), address, &synced).await));
+            findings.extend(audit::of_server(&facts_of(&settings.alone(server), address, &told).await));
         }
         match connect(settings).await {
             Ok(client) => findings.extend(of_logs(&client, settings).await),
@@ -172,7 +208,7 @@ pub fn doctor(settings: &Settings, monitors: &[String]) -> Result<Vec<Finding>, 
     Ok(findings)
 }
 
-async fn facts_of(settings: &Settings, name: String, synced: &[(String, bool)]) -> ServerFacts {
+async fn facts_of(settings: &Settings, name: String, told: &[Told]) -> ServerFacts {
     let client = match connect(settings).await {
         Ok(client) => client,
         Err(CheckupError::Unreachable(why)) => {
@@ -187,14 +223,15 @@ async fn facts_of(settings: &Settings, name: String, synced: &[(String, bool)]) 
         }
     };
     let info = client.server_info();
-    let syncs = synced.iter().find(|(id, _)| *id == info.server_id);
+    let told = told.iter().find(|told| told.server == info.server_id);
     ServerFacts {
         name: format!("{} ({name})", info.server_name),
         trouble: check_server(&info).err().map(|error| error.to_string()),
         version: info.version.clone(),
         has_jetstream: info.jetstream,
         payload_bytes_max: info.max_payload,
-        syncs_always: syncs.map(|(_, always)| *always),
+        syncs_always: told.map(|told| told.syncs_always),
+        room: told.map(|told| told.room),
     }
 }
 
@@ -202,6 +239,9 @@ async fn of_logs(client: &Client, settings: &Settings) -> Vec<Finding> {
     let is_bad = |what: String, remedy| vec![Finding { grade: Grade::Bad, what, remedy }];
     let ports = match ports(client, &settings.name).await {
         Ok(ports) => ports,
+        Err(error @ (PortError::Missing | PortError::Absent)) if settings.has_keys => {
+            return is_bad(format!("{error}, and the configuration has cluster-keys yes"), MAKE_LOG);
+        }
         Err(PortError::Missing) => {
             let what = "there is no log; keys are each node's own".to_owned();
             return vec![Finding { grade: Grade::Good, what, remedy: "" }];
@@ -232,6 +272,8 @@ async fn of_logs(client: &Client, settings: &Settings) -> Vec<Finding> {
 }
 
 const SEE_SERVERS: &str = "see the log of the NATS servers";
+
+const MAKE_LOG: &str = "see that the servers have JetStream, and run `sterna cluster init`, once";
 
 async fn of_log(port: &Port, groups: u16) -> Vec<Finding> {
     let is_bad = |what: String, remedy| vec![Finding { grade: Grade::Bad, what, remedy }];
@@ -288,8 +330,19 @@ fn block_on<T>(work: impl Future<Output = Result<T, CheckupError>>) -> Result<T,
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// A server's id, and whether it syncs each write, as its monitoring port says. None: it says neither.
-fn ask_monitor(address: &str) -> Option<(String, bool)> {
+/// What a monitoring port tells of its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    /// Its id.
+    server: String,
+    /// It syncs each write.
+    syncs_always: bool,
+    /// What it has stored, and how much that may be.
+    room: (u64, u64),
+}
+
+/// Asks a monitoring port. None: it tells nothing of JetStream.
+fn ask_monitor(address: &str) -> Option<Told> {
     let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
     let target = address.to_socket_addrs().ok()?.next()?;
     let mut socket = TcpStream::connect_timeout(&target, CONNECT_TIME_MAX).ok()?;
@@ -301,13 +354,15 @@ fn ask_monitor(address: &str) -> Option<(String, bool)> {
     parse_monitor(&answer)
 }
 
-fn parse_monitor(answer: &[u8]) -> Option<(String, bool)> {
+fn parse_monitor(answer: &[u8]) -> Option<Told> {
     let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
     let said: Value = serde_json::from_slice(&answer[body + 4..]).ok()?;
-    let always = said["config"]["sync_always"].as_bool().unwrap_or(false);
+    let syncs_always = said["config"]["sync_always"].as_bool().unwrap_or(false);
+    let most = said["config"]["max_storage"].as_u64().filter(|most| *most > 0).unwrap_or(u64::MAX);
+    let room = (said["storage"].as_u64().unwrap_or(0), most);
     // Without JetStream there is no configuration of it to judge.
     said["config"]["store_dir"].as_str()?;
-    Some((said["server_id"].as_str()?.to_owned(), always))
+    Some(Told { server: said["server_id"].as_str()?.to_owned(), syncs_always, room })
 }
 
 #[cfg(test)]
@@ -315,12 +370,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_monitoring_port_says_whether_a_server_syncs() {
+    fn a_monitoring_port_says_whether_a_server_syncs_and_has_room() {
         let answer = |body: &str| parse_monitor(format!("HTTP/1.0 200 OK\r\nA: b\r\n\r\n{body}").as_bytes());
-        let always = r#"{"server_id":"N","config":{"store_dir":"/d","sync_always":true}}"#;
-        assert_eq!(answer(always), Some(("N".to_owned(), true)));
+        let told = |syncs_always, room| Some(Told { server: "N".to_owned(), syncs_always, room });
+        let always =
+            r#"{"server_id":"N","storage":5,"config":{"store_dir":"/d","sync_always":true,"max_storage":9}}"#;
+        assert_eq!(answer(always), told(true, (5, 9)));
         let seldom = r#"{"server_id":"N","config":{"store_dir":"/d","sync_interval":120000000000}}"#;
-        assert_eq!(answer(seldom), Some(("N".to_owned(), false)));
+        assert_eq!(answer(seldom), told(false, (0, u64::MAX)));
         for other in ["{}", "", "[1]", r#"{"server_id":"N","disabled":true}"#] {
             assert_eq!(answer(other), None, "{other}");
         }

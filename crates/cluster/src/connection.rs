@@ -104,6 +104,8 @@ pub struct Settings {
     pub servers: Vec<ServerAddr>,
     /// The cluster's name.
     pub name: String,
+    /// See `cluster-keys`.
+    pub has_keys: bool,
     /// See `cluster-groups`.
     pub groups: u16,
     /// See `cluster-buffer-limit`.
@@ -183,6 +185,7 @@ impl Settings {
         let settings = Settings {
             servers: servers_of(&config.cluster_url)?,
             name,
+            has_keys: config.cluster_keys,
             groups: u16::try_from(config.cluster_groups).unwrap_or(1),
             buffer_bytes_max: usize::try_from(config.cluster_buffer_limit).unwrap_or(usize::MAX),
             log_bytes_max: config.cluster_log_size,

@@ -27,7 +27,7 @@ enum Verb {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=5))]
         replicas: u64,
     },
-    /// Show the log's servers, where it stands, and who led it last
+    /// Show the nodes, with what each leads, listens to and lacks, the log's servers, and where it stands
     Status {
         #[command(flatten)]
         place: Place,
@@ -89,7 +89,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Verb::Status { place } => checkup::status(&place.settings()?)?.iter().try_for_each(show),
+        Verb::Status { place } => {
+            let settings = place.settings()?;
+            let logs = checkup::status(&settings);
+            if !matches!(logs, Err(CheckupError::Unreachable(_))) {
+                checkup::nodes(&settings, logs.as_deref().unwrap_or_default())?.iter().for_each(show_node);
+            }
+            logs?.iter().try_for_each(show)
+        }
         Verb::Doctor { place, monitors } => {
             let findings = checkup::doctor(&place.settings()?, monitors)?;
             findings.iter().for_each(print);
@@ -125,6 +132,23 @@ fn show(status: &checkup::Status) -> Result<(), Failure> {
         Some(Err(error)) => println!("snapshots not known: {error}"),
     }
     Ok(())
+}
+
+fn show_node(node: &checkup::Node) {
+    let checkup::Node { name, leads, buckets, held } = node;
+    let leads = match (held.len(), &leads[..]) {
+        (_, []) => String::new(),
+        (1, _) => ", leads".to_owned(),
+        (_, groups) => format!(", leads groups {groups:?}"),
+    };
+    print!("node {name}{leads}, listens in {buckets} of 256 buckets of channels");
+    for held in held {
+        match held {
+            Some((slot, lag)) => print!(", has slot {slot}, lag {lag}"),
+            None => print!(", has said nothing of the log"),
+        }
+    }
+    println!();
 }
 
 fn print(finding: &Finding) {

@@ -32,6 +32,8 @@ pub struct ServerFacts {
     pub payload_bytes_max: usize,
     /// Whether it syncs each write before it acknowledges; `None`: nobody could be asked.
     pub syncs_always: Option<bool>,
+    /// What its JetStream has stored, and how much that may be; `None`: nobody could be asked.
+    pub room: Option<(u64, u64)>,
 }
 
 /// Something that was checked.
@@ -72,7 +74,7 @@ fn bad(what: String, remedy: &'static str) -> Finding {
 pub fn of_server(server: &ServerFacts) -> Vec<Finding> {
     let name = &server.name;
     if let Some(trouble) = &server.trouble {
-        return vec![bad(format!("{name}: {trouble}"), "start it, or take it out of cluster-url")];
+        return vec![bad(format!("{name}: {trouble}"), SEE_WHY)];
     }
     let mut findings = vec![good(format!("{name}: version {}", server.version))];
     if !server.has_jetstream {
@@ -100,8 +102,21 @@ pub fn of_server(server: &ServerFacts) -> Vec<Finding> {
         let what = format!("{name}: takes messages of {} bytes at most", server.payload_bytes_max);
         findings.push(bad(what, "set max_payload: 1MB in its configuration"));
     }
+    if let Some((stored, most)) = server.room
+        && stored > most - most / 10
+    {
+        let what = format!(
+            "{name}: its JetStream holds {stored} of the {most} bytes that it may: without room writes wait"
+        );
+        findings
+            .push(bad(what, "raise max_file_store there, lower cluster-log-size, or remove other streams"));
+    }
     findings
 }
+
+/// About a server that is not there for us.
+const SEE_WHY: &str = "start it, or take it out of cluster-url; one that refuses us asks for another cluster-user and cluster-password, \
+                       cluster-credentials-file, or cluster-tls-ca-cert-file and certificate";
 
 /// What is to be said of snapshots, as of these slots, the newest first, of a log that begins with slot `first`.
 pub fn of_snapshots(first: u64, kept: &[u64]) -> Finding {
@@ -279,8 +294,10 @@ mod tests {
             payload_bytes_max: 1 << 20,
             syncs_always: Some(true),
             trouble: None,
+            room: Some((89, 100)),
         };
-        let rows: [(ServerFacts, &[Grade]); 6] = [
+        let rows: [(ServerFacts, &[Grade]); 7] = [
+            (ServerFacts { room: Some((91, 100)), ..sound.clone() }, &[Good, Good, Bad]),
             (sound.clone(), &[Good, Good]),
             (ServerFacts { syncs_always: Some(false), ..sound.clone() }, &[Good, Bad]),
             (ServerFacts { syncs_always: None, ..sound.clone() }, &[Good, Doubtful]),

@@ -141,6 +141,8 @@ enum Input {
         number: u64,
         expected: u64,
         appended: Appended,
+        /// What JetStream has against it.
+        objection: Option<String>,
     },
     Read {
         id: u64,
@@ -384,7 +386,10 @@ impl Driver {
     fn note(&mut self, input: Input) -> Result<(), End> {
         let now = self.now();
         match input {
-            Input::Append { number, expected, appended } => {
+            Input::Append { number, expected, appended, objection } => {
+                if let Some(objection) = objection {
+                    self.complain_of(&format!("the log takes nothing: {objection}"));
+                }
                 self.replica.on_append(number, expected, appended, now);
             }
             Input::Read { id, read } => self.replica.on_read(id, read, now),
@@ -464,9 +469,9 @@ impl Driver {
             Action::Append { number, expected, frame } => {
                 let (port, inputs) = (self.port.clone(), self.inputs.clone());
                 tokio::spawn(async move {
-                    let appended = port.append(expected, frame).await;
+                    let (appended, objection) = port.append(expected, frame).await;
                     // Nobody listens once this has ended.
-                    let _ = inputs.send(Input::Append { number, expected, appended });
+                    let _ = inputs.send(Input::Append { number, expected, appended, objection });
                 });
             }
             Action::Read { id, from, source } => {

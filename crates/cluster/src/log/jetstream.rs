@@ -181,20 +181,23 @@ impl Port {
         Ok(stream_state(&answer, &self.subject))
     }
 
-    /// Appends if the log ends with slot `expected`. Not to be called again before it has answered.
-    pub async fn append(&self, expected: u64, frame: Bytes) -> Appended {
+    /// Appends if the log ends with slot `expected`. Not to be called again before it has answered. The other value: what JetStream has
+    /// against it, if not that the log ends elsewhere.
+    pub async fn append(&self, expected: u64, frame: Bytes) -> (Appended, Option<String>) {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Sequence", expected.to_string());
         let request = Request::new().payload(frame).headers(headers).timeout(Some(ANSWER_TIME_MAX));
         let answer = match self.client.send_request(self.subject.clone(), request).await {
             Ok(answer) => answer,
-            Err(_) => return Appended::Unknown,
+            Err(_) => return (Appended::Unknown, None),
         };
-        let Ok(answer) = serde_json::from_slice::<Value>(&answer.payload) else { return Appended::Unknown };
+        let Ok(answer) = serde_json::from_slice::<Value>(&answer.payload) else {
+            return (Appended::Unknown, None);
+        };
         match (answer["error"]["err_code"].as_u64(), answer["seq"].as_u64()) {
-            (Some(WRONG_LAST_SEQUENCE), _) => Appended::Refused,
-            (None, Some(slot)) if answer["stream"] == self.stream.as_str() => Appended::Stored(slot),
-            _ => Appended::Unknown,
+            (Some(WRONG_LAST_SEQUENCE), _) => (Appended::Refused, None),
+            (None, Some(slot)) if answer["stream"] == self.stream.as_str() => (Appended::Stored(slot), None),
+            _ => (Appended::Unknown, answer["error"]["description"].as_str().map(str::to_owned)),
         }
     }
 

@@ -58,3 +58,4 @@ pub use jetstream::{Follower, Port, PortError, StreamState};
 pub use position::{Contradiction, Position, Verdict};
 pub use replica::Replica;
 pub use snapshots::StoreError;
+pub(crate) use trim::Holding;

@@ -226,7 +226,7 @@ fn obey(
     match action {
         Action::Append { number, expected, frame } => {
             tokio::spawn(async move {
-                let appended = port.append(expected, frame).await;
+                let (appended, _) = port.append(expected, frame).await;
                 let _ = to_self.send(Input::Append { number, expected, appended });
             });
         }

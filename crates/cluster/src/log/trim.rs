@@ -29,10 +29,10 @@ pub(super) struct Holders(HashMap<u64, (u64, Duration)>);
 
 /// What a node tells: which log, who it is, and the slot up to which its journal has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Holding {
-    pub(super) incarnation: u128,
-    pub(super) node: u64,
-    pub(super) slot: u64,
+pub(crate) struct Holding {
+    pub(crate) incarnation: u128,
+    pub(crate) node: u64,
+    pub(crate) slot: u64,
 }
 
 impl Holding {
@@ -42,7 +42,7 @@ impl Holding {
     }
 
     /// `None`: it is something else.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Holding> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Holding> {
         let (incarnation, rest) = bytes.split_first_chunk()?;
         let (node, rest) = rest.split_first_chunk()?;
         let slot = rest.try_into().ok()?;

@@ -72,7 +72,7 @@ enum Leader {
 }
 
 /// What frames of the log name a node as: the lower half of its identity.
-fn writer_of(node: NodeId) -> u64 {
+pub(super) fn writer_of(node: NodeId) -> u64 {
     node.0 as u64
 }
 

@@ -14,6 +14,7 @@
 //! | `shared` | what shards see and push |
 //! | `leading` | who leads the keys, and sessions of clients there |
 //! | `hub` | the thread that joins them; `hub/listening`: what is listened to, here and elsewhere |
+//! | `roll` | who is there, for whoever is no node |
 //!
 //! # Why not a subject for each bucket
 //! NATS would copy messages for several nodes, and a frame could hold messages of one bucket only. Publishers that spread over channels
@@ -28,6 +29,7 @@ mod leading;
 mod outgoing;
 mod peer;
 mod questions;
+pub(crate) mod roll;
 mod shared;
 
 use std::sync::Arc;
