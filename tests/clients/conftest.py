@@ -1,7 +1,8 @@
 """A server for the Python clients: 127.0.0.1, free ports, TLS with a certificate made here, a password.
 
 STERNA_BIN names the binary and STERNA_TEST_TLS=no says that it has no TLS, as in server.js beside this file. With STERNA_TEST_NODES=3
-each server is a node that does not lead, of a cluster with `cluster-keys`; a crash is that of the node that leads.
+each server is a node that does not lead, of a cluster with `cluster-keys`; a crash is that of the node that leads. With
+STERNA_TEST_GROUPS=3 their keys are in three groups, of which each node leads one; a crash is that of another node.
 """
 
 import atexit
@@ -9,6 +10,7 @@ import itertools
 import os
 import pathlib
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -21,6 +23,7 @@ import pytest
 BINARY = os.environ.get("STERNA_BIN") or str(pathlib.Path(__file__).parents[2] / "target/release/sterna")
 IS_STERNA = pathlib.Path(BINARY).name == "sterna"
 NODES = int(os.environ.get("STERNA_TEST_NODES", "1"))
+GROUPS = os.environ.get("STERNA_TEST_GROUPS", "1")
 HAS_TLS = os.environ.get("STERNA_TEST_TLS") != "no"
 # With these, what was acknowledged is on the disk: a server that is killed has lost none of it.
 DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
@@ -91,9 +94,9 @@ def eventually(what: str, look: "Callable[[], bool]") -> None:
 def make_cluster() -> list[str]:
     """Makes a log, and answers what each node of its cluster is started with."""
     words = ["--cluster-url", nats_url(), "--cluster-name", f"clients-{os.getpid()}-{next(_clusters)}"]
-    init = [BINARY, "cluster", "init", "--url", words[1], "--name", words[3], "--replicas", "1"]
+    init = [BINARY, "cluster", "init", "--url", words[1], "--name", words[3], "--replicas", "1", "--groups", GROUPS]
     eventually("a log", lambda: subprocess.run(init, capture_output=True).returncode == 0)
-    return [*words, "--cluster-keys", "yes", "--appendonly", "yes"]
+    return [*words, "--cluster-keys", "yes", "--cluster-groups", GROUPS, "--appendonly", "yes"]
 
 
 class TestServer:
@@ -133,7 +136,7 @@ class TestServer:
                 raise RuntimeError(f"{BINARY} did not start:\n{self._log.read_text()}")
             time.sleep(0.01)
         if self._others:
-            eventually("a node that follows", lambda: self._follows() or self.leads())
+            eventually("a node that follows", lambda: self._follows() or GROUPS == "1" and self.leads())
 
     def _start_others(self) -> None:
         """The other nodes of its cluster, of which one leads."""
@@ -150,10 +153,11 @@ class TestServer:
         return "".join(node._ask(f"INFO {section}") for node in [self, *self._others])
 
     def leads(self) -> bool:
-        return "cluster_keys:me" in self._ask("INFO cluster")
+        return re.search("cluster_keys[:=]me", self._ask("INFO cluster")) is not None
 
     def _follows(self) -> bool:
-        return "cluster_keys:other" in self._ask("INFO cluster") and "state:ok" in self._ask("CLUSTER INFO")
+        passes_on = re.search("cluster_keys[:=]other", self._ask("INFO cluster")) is not None
+        return passes_on and "state:ok" in self._ask("CLUSTER INFO") and (GROUPS == "1" or self.leads())
 
     def _ask(self, command: str) -> str:
         try:

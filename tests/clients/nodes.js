@@ -1,5 +1,6 @@
 // The other nodes of a server under test: with STERNA_TEST_NODES=3 each server of these tests is a node of a cluster with
-// `cluster-keys`, one that does not lead. Clients see no difference; a crash is that of the node that leads.
+// `cluster-keys`, one that does not lead. Clients see no difference; a crash is that of the node that leads. With STERNA_TEST_GROUPS=3
+// their keys are in three groups, of which each node leads one; a crash is that of another node.
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -10,6 +11,9 @@ import { promisify } from 'node:util';
 
 /** How many nodes each server of the tests is one of; 1: it is alone. */
 export const NODES = Number(process.env.STERNA_TEST_NODES ?? 1);
+
+/** In how many groups their keys are: each node leads one of three. */
+export const GROUPS = Number(process.env.STERNA_TEST_GROUPS ?? 1);
 
 const PATIENCE_MS = 60_000;
 const PAUSE_MS = 20;
@@ -36,7 +40,7 @@ export async function ask(server, ...words) {
   return text;
 }
 
-const leads = async (server) => (await ask(server, 'INFO', 'cluster')).includes('cluster_keys:me');
+const leads = async (server) => /cluster_keys[:=]me/.test(await ask(server, 'INFO', 'cluster'));
 
 let nats;
 let clusters = 0;
@@ -61,9 +65,10 @@ export async function makeCluster({ BINARY, freePort, spawnTied }) {
   const url = await natsUrl(freePort, spawnTied);
   clusters += 1;
   const name = `clients-${process.pid}-${clusters}`;
-  const init = ['cluster', 'init', '--url', url, '--name', name, '--replicas', '1'];
+  const init = ['cluster', 'init', '--url', url, '--name', name, '--replicas', '1', '--groups', String(GROUPS)];
   await eventually('a log', () => promisify(execFile)(BINARY, init).then(() => true, () => false));
-  return ['--cluster-url', url, '--cluster-name', name, '--cluster-keys', 'yes', '--appendonly', 'yes'];
+  const keys = ['--cluster-keys', 'yes', '--cluster-groups', String(GROUPS), '--appendonly', 'yes'];
+  return ['--cluster-url', url, '--cluster-name', name, ...keys];
 }
 
 /** Waits until one of these leads. */
@@ -72,7 +77,8 @@ export const awaitLeader = (servers) => eventually('a node to lead', async () =>
   return undefined;
 });
 
-/** Waits until this one passes on what concerns keys. */
-export const awaitFollower = (server) => eventually('a node that follows', async () =>
-  (await ask(server, 'INFO', 'cluster')).includes('cluster_keys:other')
-    && (await ask(server, 'CLUSTER', 'INFO')).includes('cluster_state:ok'));
+/** Waits until this one passes on what concerns keys; of several groups it leads some by then, and each is led. */
+export const awaitFollower = (server) => eventually('a node that follows', async () => {
+  const [info, state] = [await ask(server, 'INFO', 'cluster'), await ask(server, 'CLUSTER', 'INFO')];
+  return /cluster_keys[:=]other/.test(info) && (GROUPS === 1 || /cluster_keys=me/.test(info)) && state.includes('cluster_state:ok');
+});

@@ -3,6 +3,7 @@
 //   STERNA_BIN   the binary; target/release/sterna unless set. A Redis or Valkey server with TLS works too:
 //                STERNA_BIN=/usr/bin/redis-server checks the tests themselves.
 //   STERNA_TEST_NODES  3: each server is a node that does not lead, of a cluster of three with `cluster-keys`; see nodes.js.
+//   STERNA_TEST_GROUPS  3: with the keys of such a cluster in three groups.
 //   STERNA_TEST_TLS   "no" for a server that was built without TLS: the files that connect by `url` alone run against
 //                it over plain TCP.
 import { execFileSync, spawn } from 'node:child_process';
@@ -15,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { NODES, awaitFollower, awaitLeader, makeCluster } from './nodes.js';
+import { GROUPS, NODES, awaitFollower, awaitLeader, makeCluster } from './nodes.js';
 
 export const BINARY = process.env.STERNA_BIN ?? fileURLToPath(new URL('../../target/release/sterna', import.meta.url));
 export const IS_STERNA = basename(BINARY) === 'sterna';
@@ -189,7 +190,7 @@ export class TestServer {
   async crash() {
     if (this.#others.length) {
       // The node that leads: this one's clients stay.
-      const leader = await awaitLeader(this.nodes);
+      const leader = await awaitLeader(GROUPS > 1 ? this.#others : this.nodes);
       if (leader !== this) return leader.crash();
     }
     const exited = once(this.#process, 'exit');
