@@ -35,8 +35,8 @@ for (const [title, library] of [['node-redis 5', redis5], ['node-redis 6', redis
 
     test('a value is asked for once, and again when somebody has changed it', async (t) => {
       const { cache, cached, other } = await start(t);
-      await other.mSet({ k: 'one', still: 'here' });
-      assert.deepEqual([await cached.get('k'), await cached.get('still')], ['one', 'here']);
+      await other.mSet({ k: 'one', '{k}still': 'here' });
+      assert.deepEqual([await cached.get('k'), await cached.get('{k}still')], ['one', 'here']);
       const before = await getsRun();
       for (let round = 0; round < 10; round += 1) assert.equal(await cached.get('k'), 'one');
       assert.equal(await getsRun(), before, 'the server is not asked');
@@ -45,7 +45,7 @@ for (const [title, library] of [['node-redis 5', redis5], ['node-redis 6', redis
       await other.set('k', 'two');
       assert.equal(String(await changed), 'k');
       assert.equal(await cached.get('k'), 'two');
-      assert.equal(await cached.get('still'), 'here');
+      assert.equal(await cached.get('{k}still'), 'here');
       assert.equal(await getsRun(), before + 1, 'only the changed key is asked for');
     });
 
@@ -54,7 +54,7 @@ for (const [title, library] of [['node-redis 5', redis5], ['node-redis 6', redis
       for (const [change, then] of [
         [() => other.del('k'), null],
         [() => other.pExpire('k', 1), null],
-        [() => other.multi().set('other', 'x').set('k', 'new').exec(), 'new'],
+        [() => other.multi().set('{k}other', 'x').set('k', 'new').exec(), 'new'],
         [() => cached.set('k', 'own'), 'own'],
         [() => other.flushAll(), null],
       ]) {

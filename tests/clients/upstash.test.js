@@ -24,7 +24,7 @@ describe('@upstash/redis', { skip }, () => {
     assert.equal(await redis.set('object', 'other', { nx: true }), null);
     assert.ok(await redis.ttl('object') > 1_000_000_000);
     assert.equal(await redis.get('none'), null);
-    assert.equal(await redis.incrby('n', 41) + await redis.exists('n', 'none'), 42);
+    assert.equal(await redis.incrby('n', 41) + await redis.exists('n', '{n}none'), 42);
     assert.equal(await redis.hset('hash', { name: 'x', tags: ['a', 'b'] }), 2);
     assert.deepEqual(await redis.hgetall('hash'), { name: 'x', tags: ['a', 'b'] });
     assert.equal(await redis.zadd('board', { score: 1.5, member: 'a' }, { score: 2, member: 'b' }), 2);
@@ -32,7 +32,7 @@ describe('@upstash/redis', { skip }, () => {
     assert.equal(await redis.rpush('list', 'a', { b: 1 }), 2);
     assert.deepEqual(await redis.lrange('list', 0, -1), ['a', { b: 1 }]);
     assert.equal(await redis.type('list'), 'list');
-    assert.deepEqual(await redis.mget('text', 'none'), ['héllo\n"x"', null]);
+    assert.deepEqual(await redis.mget('text', '{text}none'), ['héllo\n"x"', null]);
     const [next, keys] = await redis.scan(0, { match: 'h*', count: 100 });
     assert.deepEqual([Number(next), keys], [0, ['hash']]);
     assert.equal(await redis.ping(), 'PONG');
