@@ -62,6 +62,8 @@ enum Fault {
     SlowNats,
     /// The leader's disk is full: it stops.
     FullDisk,
+    /// The disk of a NATS server takes nothing more.
+    FullNats,
     /// The power fails for the leader: what it has not synced is gone.
     LoseLeader,
     /// The power fails for all nodes, and all NATS servers are killed.
@@ -80,7 +82,7 @@ enum Fault {
     EmptyNats,
 }
 
-const FAULTS: [Fault; 28] = [
+const FAULTS: [Fault; 29] = [
     Fault::KillLeader,
     Fault::KillFollower,
     Fault::KillMajority,
@@ -101,6 +103,7 @@ const FAULTS: [Fault; 28] = [
     Fault::DeafNats,
     Fault::SlowNats,
     Fault::FullDisk,
+    Fault::FullNats,
     Fault::LoseLeader,
     Fault::LoseAll,
     Fault::SetClock,
@@ -321,6 +324,13 @@ impl Cluster {
                 println!("  {}", ended.log.lines().last().unwrap_or_default());
                 self.disks[at].mend();
                 self.start_again(&[at], load);
+            }
+            Fault::FullNats => {
+                self.nats.fill_disk(server, random.u64(0..100_000));
+                load.await_writes(&self.nodes, 1);
+                self.nats.kill(server);
+                self.nats.start_again(server);
+                self.await_replicas(server);
             }
             Fault::LoseLeader => {
                 self.lose_power(&[at]);

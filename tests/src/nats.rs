@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::server::{PATIENCE, free_port};
 use crate::wire::Wire;
@@ -154,6 +154,13 @@ impl Nats {
     pub fn signal(&self, at: usize, signal: Signal) {
         let pid = Pid::from_child(&self.servers[at].child);
         kill_process(pid, signal).expect("it runs");
+    }
+
+    /// As long as it runs, none of its files can be written to beyond so many bytes: its disk takes nothing more.
+    pub fn fill_disk(&self, at: usize, bytes: u64) {
+        let pid = Pid::from_child(&self.servers[at].child);
+        let most = Rlimit { current: Some(bytes), maximum: None };
+        prlimit(Some(pid), Resource::Fsize, most).expect("it runs");
     }
 
     /// Where one keeps its streams.
