@@ -619,16 +619,16 @@ fn the_loss_of_a_leader_stops_one_group_and_nothing_that_was_acknowledged_is_los
 }
 
 /// How often leaders have changed, as far as this node knows.
-fn terms(node: &Server) -> u64 {
+pub(crate) fn terms(node: &Server) -> u64 {
     let term = |group| log_figure(node, group, "cluster_log_term").and_then(|term| term.parse::<u64>().ok());
     (0..GROUPS).map(|group| term(group).unwrap_or(0)).sum()
 }
 
-/// Goes on with keys of every group until it is over: each request is executed once, and answered in its place.
-fn count_on(node: &Server, name: &str, is_over: &AtomicBool) -> Result<(), String> {
+/// Goes on with keys that begin so until it is over: each request is executed once, and answered in its place.
+pub(crate) fn count_on(node: &Server, tags: &[&str], name: &str, is_over: &AtomicBool) -> Result<(), String> {
     let mut client = node.connect();
-    let keys = TAGS.map(|tag| format!("{tag}{name}"));
-    let requests = keys.each_ref().map(|key| ["INCR", key.as_str()]);
+    let keys: Vec<String> = tags.iter().map(|tag| format!("{tag}{name}")).collect();
+    let requests: Vec<[&str; 2]> = keys.iter().map(|key| ["INCR", key.as_str()]).collect();
     let requests: Vec<&[&str]> = requests.iter().map(|words| &words[..]).collect();
     let mut count = 0;
     while !is_over.load(SeqCst) {
@@ -672,7 +672,9 @@ fn a_node_that_comes_back_is_given_its_share_and_nobody_s_command_fails_for_that
             let clients: Vec<_> = [one, one, two, two]
                 .into_iter()
                 .enumerate()
-                .map(|(n, node)| scope.spawn(move || count_on(node, &format!("{telling}:{n}"), is_over)))
+                .map(|(n, node)| {
+                    scope.spawn(move || count_on(node, &TAGS, &format!("{telling}:{n}"), is_over))
+                })
                 .collect();
             await_joined(&nodes);
             led = await_spread(&nodes);

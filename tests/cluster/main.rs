@@ -6,6 +6,7 @@ mod carries;
 mod faults;
 mod groups;
 mod groups_clients;
+mod groups_leaders;
 mod harness;
 mod histories;
 mod keys;

@@ -69,6 +69,15 @@ impl Nats {
         panic!("NATS does not start");
     }
 
+    /// Has one that was started alone go on with another configuration in place of that part. Connections stay.
+    pub fn reload_alone(&self, more: &str) {
+        let config = self.folder.path().join("0.conf");
+        let text = std::fs::read_to_string(&config).expect("it was written");
+        let own: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+        std::fs::write(&config, own + more).expect("a folder can be written");
+        self.signal(0, Signal::HUP);
+    }
+
     /// The same, with a [`Wire`] in each connection between two of them.
     pub fn start_wired(count: usize, sync_interval: &str) -> Option<Nats> {
         Nats::start_with(count, Some(sync_interval), true)
