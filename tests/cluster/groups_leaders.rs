@@ -5,12 +5,12 @@ use std::thread;
 
 use sterna_tests::client::{Client, Frame, value_of};
 use sterna_tests::nats::Nats;
-use sterna_tests::server::{PATIENCE, Server, wait_for};
+use sterna_tests::server::{PATIENCE, Server, sterna_tool, wait_for};
 use sterna_tests::skipped;
 
 use crate::groups::{
-    GROUPS, TAGS, await_spread, count_on, leaders, leads_group, logs, make_logs, of_groups, pipeline,
-    start_spread, terms,
+    GROUPS, TAGS, await_spread, count_on, leaders, leads_group, logs, of_groups, pipeline, start_spread,
+    terms,
 };
 use crate::keys::{Ends, await_same, keys_node, reader};
 use crate::tools::{await_joined, name, shown};
@@ -32,30 +32,33 @@ fn a_watch_is_broken_when_its_group_is_handed_over_though_the_node_that_led_it_l
         let others = [(at + 1) % 3, (at + 2) % 3];
         let (two, groups) = of_two(&leaders(&others.map(|at| &nodes[at])));
         // At the node that leads both, and at one that passes on.
-        let keys = groups.map(|group| format!("{}watched", TAGS[group]));
-        let mut watching: Vec<(usize, Client)> = Vec::new();
-        for which in [0, 1, 0, 1] {
-            let mut client = nodes[others[if watching.len() < 2 { two } else { 1 - two }]].connect();
-            assert_eq!(client.text(&["WATCH", &keys[which]]), "OK");
-            watching.push((which, client));
+        let mut watching: Vec<(usize, String, Client)> = Vec::new();
+        for (which, by) in [(0, two), (1, two), (0, 1 - two), (1, 1 - two)] {
+            let key = format!("{}watched:{telling}:{by}", TAGS[groups[which]]);
+            let mut client = nodes[others[by]].connect();
+            assert_eq!(client.text(&["WATCH", &key]), "OK");
+            watching.push((which, key, client));
         }
         let before = terms(&nodes[others[0]]);
         nodes[at].start_again();
         await_joined(&nodes);
         led = await_spread(&nodes);
         let moved = usize::from(led[groups[1]] == at);
-        assert_eq!(nodes[others[two]].connect().text(&["SET", &keys[moved], "by another"]), "OK");
+        let mut other = nodes[others[two]].connect();
+        let touched: Vec<String> =
+            watching.iter().filter(|(which, ..)| *which == moved).map(|(_, key, _)| key.clone()).collect();
+        touched.iter().for_each(|key| assert_eq!(other.text(&["SET", key, "by another"]), "OK"));
         let answers: Vec<(bool, String)> = watching
             .into_iter()
-            .map(|(which, mut client)| {
-                let queued: &[&[&str]] = &[&["MULTI"], &["SET", &keys[which], "late"], &["EXEC"]];
+            .map(|(which, key, mut client)| {
+                let queued: &[&[&str]] = &[&["MULTI"], &["SET", &key, "late"], &["EXEC"]];
                 (which == moved, pipeline(&mut client, queued).remove(2))
             })
             .collect();
         for (has_moved, answer) in &answers {
             assert!(!has_moved || answer == "Null", "{answers:?}: it was written to by another meanwhile");
         }
-        assert_eq!(nodes[others[two]].connect().text(&["GET", &keys[moved]]), "by another");
+        touched.iter().for_each(|key| assert_eq!(other.text(&["GET", key]), "by another"));
         // On a machine that stands still for seconds, leaders change for other reasons as well.
         let after = wait_for("all nodes to know the terms", || {
             let [own, rest @ ..] = [0, 1, 2].map(|n| terms(&nodes[n]));
@@ -94,10 +97,12 @@ fn a_node_that_leads_one_group_no_more_goes_on_with_another_and_undoes_nothing_o
     let Some(nats) = Nats::start_alone(&two_users(&store, &name, None)) else {
         return skipped("needs NATS_SERVER; ./test installs one");
     };
-    make_logs(&nats, &name);
+    let url = nats.url(0);
+    let words = ["cluster", "init", "--url", &url, "--name", &name, "--groups", "3", "--replicas", "1"];
+    wait_for("the logs to be made", || sterna_tool(&words).status.success().then_some(()));
     let start = |user: &str| {
         let user = ["--cluster-user", user, "--cluster-password", "right"];
-        of_groups(keys_node(&name, &nats.url(0))).args(&user).start()
+        of_groups(keys_node(&name, &url)).args(&user).start()
     };
     let nodes: Vec<Server> = ["n0", "n1"].map(start).into();
     await_joined(&nodes);
@@ -129,6 +134,8 @@ fn a_node_that_leads_one_group_no_more_goes_on_with_another_and_undoes_nothing_o
             nats.reload_alone(&two_users(&store, &name, Some((two, lost))));
             let story = write_until_refused(&nodes[two], &format!("{}{telling}:", TAGS[lost]));
             wait_for("the other node to lead the group", || leads_group(&nodes[1 - two], lost).then_some(()));
+            // Its append is refused when it is tried once more: so it learns of the other.
+            nats.reload_alone(&two_users(&store, &name, None));
             wait_for("this one to follow", || {
                 nodes[two].connect().text(&["CLUSTER", "INFO"]).contains("cluster_state:ok").then_some(())
             });
@@ -139,7 +146,6 @@ fn a_node_that_leads_one_group_no_more_goes_on_with_another_and_undoes_nothing_o
             let seen: Vec<_> = counts.into_iter().map(|count| count.join().expect("it ends")).collect();
             (story, seen)
         });
-        nats.reload_alone(&two_users(&store, &name, None));
         let after = terms(&nodes[1 - two]);
         await_same(&nodes);
         for node in &nodes {

@@ -30,6 +30,7 @@ use std::sync::atomic::{Ordering, Ordering::Relaxed, fence};
 use std::time::{Duration, Instant};
 
 use sterna_journal::{FsyncPolicy, Journal, Lsn, Refusal};
+use sterna_keyspace::KeyGroup;
 use sterna_protocol::Reply;
 use sterna_protocol::decode::decode;
 
@@ -333,15 +334,15 @@ impl Shard {
         }
     }
 
-    /// This node leads a group of keys no more: nobody serves here who is blocked on them, or tells who tracks or watches them.
+    /// This node leads a group of keys no more: nobody serves here who is blocked on them, or tells who tracks or watches them. Who watches others goes on.
     #[cold]
     fn cease_to_lead(&mut self, group: u16) {
         self.unblock_all(group);
         // Who is about to be flushed, and whose socket takes no more: this node may lead again before that.
-        let mut waiting = Vec::new();
+        let (mut waiting, groups) = (Vec::new(), self.server.partitions.groups());
         for (_, connection) in self.connections.iter() {
             if let Some(transaction) = &connection.transaction {
-                transaction.break_watches_beyond(|_| false);
+                transaction.break_watches_beyond(|key| KeyGroup::of_key(key, groups) != group);
             }
             if !connection.output.is_empty() && !connection.depends_on.is_nothing() {
                 waiting.push(connection.me.slot);
