@@ -8,6 +8,7 @@
 //! | `request` | what a client sends | however it is cut, the same requests; what was read is written and read again |
 //! | `config` | a redis.conf | what CONFIG REWRITE makes of it is read as the same |
 //! | `script` | a script, and what it is given | one reply each, and nothing is left for the next script |
+//! | `values` | MessagePack, JSON | scripts read and write the same past handles and with them |
 //! | `websocket` | frames of a page | however they are cut, the same messages, none above its limit |
 //! | `pusher` | what a page says, and what is published | an event is one frame of JSON, and what is made of a trigger is read as it |
 //! | `token` | a change to a token, or what is signed | changed, it is refused; its rules name what its claims do, and nothing else |

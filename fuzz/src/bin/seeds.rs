@@ -105,6 +105,16 @@ fn main() -> std::io::Result<()> {
     for (name, bytes) in SCRIPT_INPUTS {
         write("script", name, bytes)?;
     }
+    for (name, bytes) in VALUES {
+        write("values", name, bytes)?;
+    }
+    for (name, opening, levels) in
+        [("deep-json", &b"["[..], 31), ("deep-msgpack", b"\x91", 31), ("deeper", b"\x91", 40)]
+    {
+        let closing = if opening == b"[" { b"]" } else { b"\x01" };
+        write("values", name, &[opening.repeat(levels), closing.repeat(levels)].concat())?;
+    }
+    write("values", "many", &[1; 1001])?;
     // Deeper than anything that is read or written may nest.
     for (name, opening) in [("deep-json", &b"["[..]), ("deep-msgpack", b"\x91"), ("deep-reply", b"*1\r\n")] {
         write("script", name, &opening.repeat(2000))?;
@@ -184,6 +194,23 @@ const HANDED_OVER: &[(&str, &str)] = &[
         "\0/app/key?protocol=7\nupgrade: websocket\nconnection: keep-alive, Upgrade\nsec-websocket-version: 13\n\
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     ),
+];
+
+/// MessagePack and JSON: a job as BullMQ sends it, keys that no table takes, numbers of all kinds, and arrays with holes.
+const VALUES: &[(&str, &[u8])] = &[
+    ("job", b"\x9a\xaabull:load:\xa0\xa6square\xcbBz\"\x94\x07x\x80\0\xc0\xc0\xc0\xc0\xc0\xc0"),
+    ("options", b"\xde\0\x01\xa8attempts\0"),
+    ("key-nil", b"\x81\xc0\x01"),
+    ("key-nan", b"\x81\xcb\x7f\xf8\0\0\0\0\0\x01\x01"),
+    ("keys", b"\x84\x01\x02\xc3\x03\x91\x01\x04\xca\x3f\xc0\0\0\xa1x"),
+    ("holes", b"\x82\x01\xa1a\x0c\xa1b\x82\x01\xa1a\x0a\xa1b\x81\xcf\0\0\0\x01\0\0\0\0\x01"),
+    (
+        "numbers",
+        b"\x9f\xcc\xff\xcd\xff\xff\xce\xff\xff\xff\xff\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xd0\x80\xd1\x80\0\xd2\x80\0\0\0\
+          \xd3\x80\0\0\0\0\0\0\0\xca\x7f\x80\0\0\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a\xe0\x7f\xcb\x80\0\0\0\0\0\0\0\xc2\xc1",
+    ),
+    ("string", b"\xd9\x03\x08\"/\xda\0\x01\x7f\xdb\0\0\0\x01\0\xdb\xff\xff\xff\xff"),
+    ("json", b"{\"a\":[1,2.5,\"\\u00e9/\",null,{}],\"1\":[[],{\"b\":-1e300}]}"),
 ];
 
 /// Small inputs of each kind that the target `script` takes.

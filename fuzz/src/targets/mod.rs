@@ -9,6 +9,7 @@ pub mod request;
 pub mod restore;
 pub mod script;
 pub mod token;
+pub mod values;
 pub mod websocket;
 
 use crate::journal::{MANIFEST, SEGMENTS, SNAPSHOT, with_file};
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "segment", run: segment },
     Target { name: "snapshot", run: snapshot },
     Target { name: "manifest", run: manifest },
@@ -29,6 +30,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "request", run: request::run },
     Target { name: "config", run: config::run },
     Target { name: "script", run: script::run },
+    Target { name: "values", run: values::run },
     Target { name: "websocket", run: websocket::run },
     Target { name: "pusher", run: pusher::run },
     Target { name: "token", run: token::run },
