@@ -19,6 +19,7 @@ mod resuming;
 mod retention;
 mod rights;
 mod scripts;
+mod sorted;
 mod subkeys;
 mod transactions;
 mod waiting;

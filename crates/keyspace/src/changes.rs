@@ -46,7 +46,7 @@ pub struct Changes {
     effects: Vec<u8>,
     /// The bytes of the keys that the lists below name, and of what events are about.
     keys: Vec<u8>,
-    events: Vec<(Event, KeyAt, Range<usize>)>,
+    events: Vec<Noted>,
     touched: Vec<KeyAt>,
     /// Wanted by whoever runs a command apart, and taken before anything is cleared.
     edited: Vec<KeyAt>,
@@ -85,6 +85,43 @@ pub struct KeyEvent<'a> {
     pub key: &'a [u8],
     /// Which of its elements it happened to, where that is told of and somebody wants to know.
     pub subkeys: Subkeys<'a>,
+}
+
+/// An event, its key, and which of the key's elements it is about.
+type Noted = (Event, KeyAt, Range<usize>);
+
+fn shown<'k>(keys: &'k [u8], (event, at, subkeys): &Noted) -> KeyEvent<'k> {
+    KeyEvent {
+        event: *event,
+        db: at.db,
+        key: &keys[at.bytes.clone()],
+        subkeys: Subkeys::of(&keys[subkeys.clone()]),
+    }
+}
+
+/// Events that nobody has been told of yet, in order.
+#[derive(Debug, Default)]
+pub struct Events {
+    keys: Vec<u8>,
+    events: Vec<Noted>,
+    at: usize,
+}
+
+impl Events {
+    /// The first that is left.
+    pub fn first(&self) -> Option<KeyEvent<'_>> {
+        self.events.get(self.at).map(|noted| shown(&self.keys, noted))
+    }
+
+    /// That one has been told of.
+    pub fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    /// Bytes of the list.
+    pub fn heap_bytes(&self) -> usize {
+        self.keys.len() + self.events.len() * size_of::<Noted>()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -207,12 +244,17 @@ impl Changes {
 
     /// The events in order.
     pub fn events(&self) -> impl ExactSizeIterator<Item = KeyEvent<'_>> {
-        self.events.iter().map(|(event, at, subkeys)| KeyEvent {
-            event: *event,
-            db: at.db,
-            key: &self.keys[at.bytes.clone()],
-            subkeys: Subkeys::of(&self.keys[subkeys.clone()]),
-        })
+        self.events.iter().map(|noted| shown(&self.keys, noted))
+    }
+
+    /// Bytes of the names that they are about.
+    pub fn names_bytes(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Takes the events, to be told of later.
+    pub fn take_events(&mut self) -> Events {
+        Events { keys: std::mem::take(&mut self.keys), events: std::mem::take(&mut self.events), at: 0 }
     }
 
     /// Database and name of the keys that were written to, in order and with repetitions.

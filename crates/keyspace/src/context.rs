@@ -8,7 +8,7 @@ use crate::apart::Apart;
 use crate::changes::Changes;
 use crate::collection::Limits;
 use crate::error::Error;
-use crate::long::Steps;
+use crate::long::{HeldSteps, Steps};
 use crate::record::Record;
 use crate::slot::Slot;
 use crate::space::Space;
@@ -25,6 +25,8 @@ pub enum Outcome {
     Replied,
     /// Its reply is made in steps from copies; nothing is written.
     Long(Box<dyn Steps>),
+    /// It goes on in steps, for which its caller has all keys to itself; nothing is written.
+    Held(Box<dyn HeldSteps>),
     /// It is to be run apart, on copies that were made of what its keys hold; nothing is written.
     Apart(Box<Apart>),
     /// It waits in the queues of its keys; nothing is written. The caller's shard keeps the waiter until somebody

@@ -11,6 +11,8 @@ pub enum Error {
     Busy,
     /// It would keep its keys' partitions locked for too long: it is to be run apart (`apart.rs`). No client sees this.
     TooLong,
+    /// The same, and it looks at keys that are known only while it runs: it is to have all keys to itself. No client sees this.
+    NeedsAll,
     /// The key holds a value of another type.
     WrongType,
     /// An argument, or the value, is not an integer of 64 bits.
@@ -197,7 +199,7 @@ impl Error {
             Error::Busy => {
                 "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
             }
-            Error::TooLong => "ERR the command takes too long",
+            Error::TooLong | Error::NeedsAll => "ERR the command takes too long",
             Error::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Error::NotInteger => "ERR value is not an integer or out of range",
             Error::NotNegatable => {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::long::Steps;
+use crate::long::{HeldSteps, Steps};
 use crate::partition::{Database, Partition};
 use crate::stream::Group;
 use crate::value::Value;
@@ -26,6 +26,7 @@ enum Kind {
     Database(Box<Database>),
     Apart(#[expect(dead_code, reason = "it is held to be dropped")] Box<Partition>),
     Steps(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn Steps>),
+    Held(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn HeldSteps>),
     Other(#[expect(dead_code, reason = "it is held to be dropped")] Box<dyn fmt::Debug + Send + Sync>, usize),
 }
 
@@ -36,7 +37,7 @@ impl Garbage {
             Kind::Value(value) => value.heap_bytes(),
             Kind::Group(group) => group.heap_bytes(),
             Kind::Database(database) => database.table.allocated_bytes() + database.heap_bytes,
-            Kind::Steps(_) | Kind::Apart(_) => 0,
+            Kind::Steps(_) | Kind::Held(_) | Kind::Apart(_) => 0,
             Kind::Other(_, bytes) => *bytes,
         }
     }
@@ -54,6 +55,11 @@ impl Garbage {
     /// Copies from which a reply was made: what they share may have been removed meanwhile.
     pub fn of_steps(steps: Box<dyn Steps>) -> Garbage {
         Garbage(Kind::Steps(steps))
+    }
+
+    /// What a command has collected in steps.
+    pub fn of_held(steps: Box<dyn HeldSteps>) -> Garbage {
+        Garbage(Kind::Held(steps))
     }
 
     /// Copies on which a command was run apart: what they share may have been removed meanwhile.

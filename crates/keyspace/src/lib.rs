@@ -74,7 +74,7 @@ mod zset;
 
 pub use apart::Apart;
 pub use bytes::Bytes;
-pub use changes::{Changes, KeyEvent, PlacedStream, Wants};
+pub use changes::{Changes, Events, KeyEvent, PlacedStream, Wants};
 pub use collection::Limits;
 pub use command::{COMMANDS, GeoError, HashError, Retention, SetError, StreamError, ZsetError, remember};
 pub use context::{Ctx, Outcome, Run};
@@ -91,7 +91,7 @@ pub use garbage::Garbage;
 pub use groups::{GROUPS_MAX, KeyGroup, SLOTS, slot_of};
 pub use hash::{KeyHash, PARTITIONS_MAX};
 pub use libraries::{dump_libraries, read_libraries};
-pub use long::Steps;
+pub use long::{HeldSteps, Steps};
 pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
 pub use rdb::{crc64, dump_value, restore_value, seal as seal_dump, write_string as write_rdb_string};
 pub use record::{NewValue, Record};

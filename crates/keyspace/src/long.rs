@@ -8,8 +8,17 @@ use std::fmt;
 
 use sterna_protocol::Reply;
 
+use crate::context::Ctx;
+use crate::error::Error;
+
 /// From so many elements on a reply is long: they take about a millisecond.
 pub(crate) const LONG_MIN: usize = 10_000;
+
+/// A command that goes on in steps, while its caller keeps all keys locked or sees to it that nobody else changes any.
+pub trait HeldSteps: fmt::Debug + Send + Sync {
+    /// Goes on for a moment; false: that was all. On an error nothing has been changed, and nothing written to the reply.
+    fn step(&mut self, ctx: &mut Ctx<'_>, reply: &mut Reply<'_>) -> Result<bool, Error>;
+}
 
 /// A reply that is made in steps.
 pub trait Steps: fmt::Debug + Send + Sync {

@@ -25,15 +25,19 @@ impl<'a> Subkeys<'a> {
 
     /// Each name.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || {
-            rest = rest.strip_prefix(b",").unwrap_or(rest);
-            let colon = rest.iter().position(|&byte| byte == b':')?;
-            let bytes = std::str::from_utf8(&rest[..colon]).ok()?.parse().ok()?;
-            let (name, behind) = rest[colon + 1..].split_at_checked(bytes)?;
-            rest = behind;
-            Some(name)
-        })
+        let (subkeys, mut at) = (*self, 0);
+        std::iter::from_fn(move || subkeys.next_from(&mut at))
+    }
+
+    /// The name at `at`, 0 at first, which then says where to go on.
+    pub fn next_from(&self, at: &mut usize) -> Option<&'a [u8]> {
+        let rest = self.0.get(*at..)?;
+        let rest = rest.strip_prefix(b",").unwrap_or(rest);
+        let colon = rest.iter().position(|&byte| byte == b':')?;
+        let bytes = std::str::from_utf8(&rest[..colon]).ok()?.parse().ok()?;
+        let (name, behind) = rest[colon + 1..].split_at_checked(bytes)?;
+        *at = self.0.len() - behind.len();
+        Some(name)
     }
 }
 

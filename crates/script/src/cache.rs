@@ -63,8 +63,14 @@ pub(crate) struct Cached {
     used: Option<u64>,
 }
 
+impl Cached {
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+}
+
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cache {
     scripts: HashMap<Sha, Cached>,
     /// Those that EVAL brought, by last use.
@@ -178,6 +184,11 @@ impl Cache {
     /// The places of all scripts.
     pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
         self.scripts.values().map(|cached| cached.id)
+    }
+
+    /// All scripts.
+    pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut Cached> {
+        self.scripts.values_mut()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -40,7 +40,7 @@ mod structs;
 mod text;
 
 pub use cache::Sha;
-pub use engine::{Engine, Figures, Script};
+pub use engine::{Engine, Figures, Remains, Script};
 pub use functions::{Libraries, Library, LibraryFunction, Twice};
 pub use host::{Host, Level, Verdict};
 pub use raw::RunError;

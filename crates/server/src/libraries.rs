@@ -50,10 +50,15 @@ impl Libraries {
         self.version.fetch_add(1, Ordering::Release) + 1
     }
 
+    /// All are gone. Returns what they were, and the version.
+    pub(crate) fn take(&self) -> (Codes, u64) {
+        let mut codes = self.codes.lock();
+        (std::mem::take(&mut *codes), self.version.fetch_add(1, Ordering::Release) + 1)
+    }
+
     /// All are gone: what is kept is about to be read anew.
     pub(crate) fn clear(&self) {
-        self.codes.lock().clear();
-        self.version.fetch_add(1, Ordering::Release);
+        drop(self.take());
     }
 
     /// Applies an effect if it is about a library.

@@ -224,7 +224,8 @@ pub(crate) fn engine<'t>(turn: &'t mut Turn<'_>, libraries: &Libraries) -> &'t m
 #[cold]
 fn take_over(engine: &mut Engine, libraries: &Libraries) {
     let (codes, version) = libraries.all();
-    engine.flush_libraries();
+    // Slow to free, and rare: after a start, or an undoing.
+    drop(engine.flush_libraries());
     for (name, code) in &codes {
         let prepared = engine.prepare(code, &mut Loading::within(LOAD_AGAIN_MAX)).and_then(|library| {
             match engine.libraries().taken(&library, |_| false) {

@@ -59,7 +59,9 @@ impl Queue {
         let keys = keys.iter().map(|key| key.as_bytes().into()).collect();
         match ctx.wait(keys, None, Box::new(Wants { takes, encoded: self.encoded.clone() })) {
             Outcome::Wait(waiter) => waiter,
-            Outcome::Replied | Outcome::Long(_) | Outcome::Apart(_) => unreachable!("wait() waits"),
+            Outcome::Replied | Outcome::Long(_) | Outcome::Held(_) | Outcome::Apart(_) => {
+                unreachable!("wait() waits")
+            }
         }
     }
 

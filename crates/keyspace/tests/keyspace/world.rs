@@ -145,11 +145,28 @@ impl World {
             (ctx.caller.may_block, ctx.caller.may_yield) = (false, false);
             outcome = run(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
         }
+        if outcome.as_ref().is_err_and(|error| *error == Error::NeedsAll) {
+            assert!(out.is_empty(), "a refusal after a reply");
+            *refused += 1;
+            ctx.caller.may_block = false;
+            outcome = run(&mut ctx, args, &mut Reply::new(&mut out, caller.proto));
+        }
+        if let Ok(Outcome::Held(mut steps)) = outcome {
+            outcome = loop {
+                match steps.step(&mut ctx, &mut Reply::new(&mut out, caller.proto)) {
+                    Ok(true) => {}
+                    Ok(false) => break Ok(Outcome::Replied),
+                    Err(error) => break Err(error),
+                }
+            };
+        }
         match outcome {
             Ok(Outcome::Replied) => {}
             Ok(Outcome::Long(mut steps)) => while steps.step(&mut Reply::new(&mut out, caller.proto)) {},
             Ok(Outcome::Wait(waiter)) => *waits = Some(waiter),
-            Ok(Outcome::Apart(_)) => unreachable!("it is the server that copies"),
+            Ok(Outcome::Held(_) | Outcome::Apart(_)) => {
+                unreachable!("it has ended, or it is the server that copies")
+            }
             Err(error) => {
                 assert!(out.is_empty(), "an error after a reply");
                 Reply::new(&mut out, caller.proto).error(&error.text());

@@ -302,6 +302,7 @@ impl Shard {
                 self.reply_in_steps(slot, row, steps);
                 Ok(())
             }
+            Ok(Outcome::Held(_)) | Err(sterna_keyspace::Error::NeedsAll) => self.run_alone(slot, row, args),
             Ok(Outcome::Apart(apart)) => {
                 self.begin_apart(slot, (row, command), args, scene, apart);
                 Ok(())

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use sterna_command::{Command, Flags, Group};
-use sterna_keyspace::{Error, Garbage, Outcome, Run};
+use sterna_keyspace::{Error, Garbage, HeldSteps, Outcome, Run};
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
 use super::Failure;
@@ -32,6 +32,9 @@ const QUICK_COMMANDS_MAX: usize = 256;
 
 /// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
 const QUICK_BYTES_MAX: usize = 640 << 10;
+
+/// Bytes that take as long as a byte of an element which a pattern makes the name of a key.
+const LOOK_UP_BYTES: usize = 64;
 
 impl Shard {
     /// Runs a transaction, or its first slice.
@@ -90,6 +93,7 @@ impl Shard {
             stage: Stage::Next,
             now_ms,
             now,
+            is_alone: false,
             is_retained,
             runs_script,
             large_reply: None,
@@ -120,6 +124,41 @@ impl Shard {
             reply.out.truncate(start);
             return Err(ENDED);
         }
+        Ok(())
+    }
+
+    /// Has a command go on in slices that needs all keys to itself: as a transaction.
+    pub(super) fn run_alone(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        args: Args<'_>,
+    ) -> Result<(), Failure> {
+        let server = Arc::clone(&self.server);
+        let (partitions, now_ms) = (&server.partitions, self.clock.now_ms);
+        let turn = server.scripts.turn().ok_or_else(|| self.keys_taken())?;
+        let mut held = partitions.hold_growing();
+        held.add(partitions.all());
+        if partitions.is_busy() {
+            return Err(self.keys_taken());
+        }
+        let queued = vec![(row, args.to_owned())];
+        let course = Course {
+            transaction: Box::new(Transaction { queued, ..Transaction::default() }),
+            at: 0,
+            stage: Stage::Next,
+            now_ms,
+            now: Instant::now(),
+            is_alone: true,
+            is_retained: false,
+            runs_script: false,
+            large_reply: None,
+        };
+        server.scripts.begin_transaction();
+        held.begin_busy();
+        drop(held);
+        drop(turn);
+        self.begin_slices(slot, (row, args), course, partitions.all(), Vec::new());
         Ok(())
     }
 
@@ -179,6 +218,9 @@ impl Shard {
                     self.end_queued(slot, course, Ok(()), out, took);
                 }
             }
+            Stage::Held(steps, took) => {
+                self.go_on_with_queued(slot, course, held, steps, out, took, until.is_some())
+            }
             Stage::Commit(task) => self.commit_queued(slot, course, held, *task, out),
             waits @ (Stage::Apart(_) | Stage::Waits) => course.stage = waits,
         }
@@ -196,7 +238,11 @@ impl Shard {
         let (row, args) = &course.transaction.queued[course.at];
         let (row, args) = (*row, args.args());
         let result = match runs(row) {
-            _ if let Err(failure) = self.check_again(slot, row, args) => Err(failure),
+            _ if !course.is_alone
+                && let Err(failure) = self.check_again(slot, row, args) =>
+            {
+                Err(failure)
+            }
             _ if course.is_retained
                 && let Some(key) = self.retained(row, args) =>
             {
@@ -211,6 +257,10 @@ impl Shard {
                 match self.run_on_held(slot, (command, args), held, scene, out) {
                     Ok(Outcome::Long(steps)) => {
                         course.stage = Stage::Steps(steps, course.pass());
+                        return;
+                    }
+                    Ok(Outcome::Held(steps)) => {
+                        course.stage = Stage::Held(steps, course.pass());
                         return;
                     }
                     Ok(Outcome::Apart(apart)) => {
@@ -237,6 +287,32 @@ impl Shard {
         };
         let took = course.pass();
         self.end_queued(slot, course, result, out, took);
+    }
+
+    /// Goes on with a command that looks at keys which are known only while it runs.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of one command, and of its transaction")]
+    fn go_on_with_queued(
+        &mut self,
+        slot: usize,
+        course: &mut Course,
+        held: &mut Held<'_>,
+        mut steps: Box<dyn HeldSteps>,
+        out: &mut Vec<u8>,
+        took: Duration,
+        may_yield: bool,
+    ) {
+        let mut scene = self.scene_of(slot, false);
+        (scene.now_ms, scene.caller.may_yield) = (course.now_ms, may_yield);
+        let mut reply = Reply::new(out, scene.caller.proto);
+        let result = held.go_on(&mut *steps, scene, &mut self.changes, &mut reply);
+        self.spread_changes();
+        let took = took + course.pass();
+        if matches!(result, Ok(true)) {
+            course.stage = Stage::Held(steps, took);
+        } else {
+            self.server.reclaimer.free(vec![Garbage::of_held(steps)]);
+            self.end_queued(slot, course, result.map(|_| ()).map_err(Failure::from), out, took);
+        }
     }
 
     fn run_on_held(
@@ -435,8 +511,10 @@ impl Shard {
             self.note_seen(slot);
         }
         self.server.memory.note_shrinking();
-        self.show_to_monitors(slot, row, request.args());
-        self.handle().commands.count(row.id, took, false);
+        if !course.is_alone {
+            self.show_to_monitors(slot, row, request.args());
+            self.handle().commands.count(row.id, took, false);
+        }
         self.note_duration(slot, row, request.args(), took);
         self.answer_transaction(who, row, reply, pushes);
         let bytes = course.transaction.heap_bytes();
@@ -493,7 +571,9 @@ fn names_long(transaction: &Transaction, held: &Held<'_>, scene: Scene) -> bool 
     let mut bytes = 0;
     transaction.queued.iter().any(|(row, args)| {
         if matches!(runs(row), Runs::Keys(_)) {
-            bytes += held.bytes_of(scene, keys_of(row.spec, args.args()), row.has(Flags::FAST));
+            let named = held.bytes_of(scene, keys_of(row.spec, args.args()), row.has(Flags::FAST));
+            bytes +=
+                if row.has(Flags::READS_BY_PATTERN) { named.saturating_mul(LOOK_UP_BYTES) } else { named };
         }
         bytes > QUICK_BYTES_MAX
     })

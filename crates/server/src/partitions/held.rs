@@ -10,13 +10,14 @@ use smallvec::SmallVec;
 use sterna_command::Command;
 use sterna_keyspace::stream::{EntryId, Stream};
 use sterna_keyspace::{
-    Apart, Blocked, Changes, Ctx, Effect, Error, KeyHash, Locked, Outcome, Partition, Retention, Run, Space,
-    Waiter, What, remember, serve_ready,
+    Apart, Blocked, Changes, Ctx, Effect, Error, HeldSteps, KeyHash, Locked, Outcome, Partition, Retention,
+    Run, Space, Waiter, What, remember, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
 use super::whole::remove_where;
 use super::{Indices, KEYS_MOSTLY_MAX, Partitions, Scene, apart, run};
+use crate::libraries::Codes;
 use crate::lock::MutexGuard;
 use crate::time::unix_ms;
 
@@ -181,6 +182,15 @@ impl Held<'_> {
         self.of.libraries.set(name, code)
     }
 
+    /// All libraries are gone: what they were, and their version. Only where more may be locked.
+    pub(crate) fn remove_libraries(&mut self, log: &mut Changes) -> (Codes, u64) {
+        self.add(self.of.first());
+        self.of.set_wants(log);
+        let (codes, version) = self.of.libraries.take();
+        codes.keys().for_each(|name| log.note_library(name, None));
+        (codes, version)
+    }
+
     /// Runs one command of several that must not be interrupted. [`Held::serve_ready`] comes after the last.
     pub(crate) fn execute(
         &mut self,
@@ -206,6 +216,19 @@ impl Held<'_> {
     ) -> Result<Outcome, Error> {
         self.of.set_wants(log);
         run(command, args, scene, Space::some(self).naming(named), log, reply)
+    }
+
+    /// Goes on with a command that has all keys to itself; all are locked. True: there is more to do.
+    pub(crate) fn go_on(
+        &mut self,
+        steps: &mut dyn HeldSteps,
+        scene: Scene,
+        log: &mut Changes,
+        reply: &mut Reply<'_>,
+    ) -> Result<bool, Error> {
+        self.of.set_wants(log);
+        let Scene { db, now_ms, caller } = scene;
+        steps.step(&mut Ctx { space: Space::some(self), db, now_ms, log, caller }, reply)
     }
 
     /// Keeps a message in the stream at `key`; see [`remember`].

@@ -543,7 +543,12 @@ fn run<'s>(
         return Err(Error::TooLong);
     }
     let mut ctx = Ctx { space, db, now_ms, log, caller };
-    if !caller.may_yield || !command.spec.flags.contains(Flags::READONLY) || command.spec.keys == Keys::None {
+    let Spec { flags, keys, .. } = &command.spec;
+    if !caller.may_yield
+        || !flags.contains(Flags::READONLY)
+        || flags.contains(Flags::READS_BY_PATTERN)
+        || *keys == Keys::None
+    {
         return run(&mut ctx, args, reply);
     }
     // What only reads may be run as often as it takes.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use sterna_command::{Command, Flags, Row};
 use sterna_journal::Refusal;
-use sterna_keyspace::{Apart, Garbage, Outcome, Run, Waiter};
+use sterna_keyspace::{Apart, Error, Garbage, Outcome, Run, Waiter};
 use sterna_protocol::{Args, LongRequest, Reply};
 
 use super::serve::Serving;
@@ -198,6 +198,8 @@ impl Shard {
             }
             Ok(Outcome::Wait(waiter)) => return End::Waits(waiter),
             Ok(Outcome::Replied) => task.result = Some(Ok(())),
+            // What names keys as it goes on is never run apart.
+            Ok(Outcome::Held(_)) => task.result = Some(Err(Error::NeedsAll)),
             Err(error) => task.result = Some(Err(error)),
         }
         End::Over

@@ -16,6 +16,9 @@
 //! 4. At the end all partitions are locked, blocked readers are served, all effects become one record, and whoever waits is
 //!    told so. Its reply is queued as a whole: until then nothing of it is sent.
 //!
+//! A command that looks at keys which are known only while it runs (SORT by patterns), and takes long, is such a transaction by itself:
+//! it begins with step 2, and its reply is no array.
+//!
 //! Its connection is not served meanwhile, and not closed: what it has begun comes to its end. So does it when the server stops.
 //!
 //! Here is what is kept between slices; `command/exec.rs` runs the commands.
@@ -25,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
 use sterna_command::Row;
-use sterna_keyspace::{Changes, Steps};
+use sterna_keyspace::{Changes, HeldSteps, Steps};
 use sterna_protocol::OwnedArgs;
 
 use super::apart::LARGE_REPLY_BYTES;
@@ -74,6 +77,8 @@ pub(crate) struct Course {
     pub(crate) now_ms: u64,
     /// When its last command ended, which is when the next one begins: the clock is read once for each.
     pub(crate) now: Instant,
+    /// Whether it is one command that no client has put between MULTI and EXEC: it needs all keys to itself.
+    pub(crate) is_alone: bool,
     /// Whether one of its messages is kept.
     pub(crate) is_retained: bool,
     /// Whether it needs the Lua state.
@@ -107,6 +112,8 @@ pub(crate) enum Stage {
     Next,
     /// Goes on with the reply of that command, which has run for so long.
     Steps(Box<dyn Steps>, Duration),
+    /// Goes on with that command, which has run for so long.
+    Held(Box<dyn HeldSteps>, Duration),
     /// Hands that command over, to be run apart.
     Apart(Box<Task>),
     /// Waits for it.

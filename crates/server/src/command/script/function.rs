@@ -6,9 +6,10 @@
 //! With several groups of keys (`cluster-groups`) clients of a cluster send a change to each node that leads one, and each node has all of
 //! them make it: what is as it is asked for already is no error there.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
-use sterna_keyspace::{dump_libraries, read_libraries};
+use sterna_keyspace::{Garbage, dump_libraries, read_libraries};
 use sterna_protocol::argument;
 use sterna_pubsub::glob;
 use sterna_script::{Engine, Libraries, Library, Twice};
@@ -95,13 +96,15 @@ fn put(call: &mut ScriptCall<'_, '_>, libraries: Vec<Library>) -> Result<(), Fai
     super::note_figures(call)
 }
 
-/// Removes all libraries.
-fn remove_all(place: &mut Place<'_, '_>, changes: &mut sterna_keyspace::Changes) {
+/// Removes all libraries; what is left of them is slow to free.
+fn remove_all(place: &mut Place<'_, '_>, changes: &mut sterna_keyspace::Changes) -> Vec<Garbage> {
+    let bytes = place.engine.figures().used_bytes;
+    let remains = place.engine.flush_libraries();
     // What is kept may have more: libraries that could not be loaded again.
-    for name in place.held.library_names() {
-        place.engine.libraries_version = place.held.set_library(&name, None, changes);
-    }
-    place.engine.flush_libraries();
+    let (codes, version) = place.held.remove_libraries(changes);
+    place.engine.libraries_version = version;
+    let codes = Garbage::of_other(Box::new(codes), 0);
+    remains.into_iter().map(|remains| Garbage::of_other(Box::new(remains), bytes)).chain([codes]).collect()
 }
 
 /// `FUNCTION DELETE name`
@@ -122,7 +125,7 @@ pub(super) fn delete(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `FUNCTION FLUSH [ASYNC | SYNC]`: the same either way, what is freed is small.
+/// `FUNCTION FLUSH [ASYNC | SYNC]`: the same either way, what is slow to free is freed on a thread of its own.
 pub(super) fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     if call.args.len() > 3 {
         return Err(wrong_arguments(call));
@@ -134,7 +137,8 @@ pub(super) fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
         return Err(Failure::of("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
-    remove_all(place, &mut call.shard.changes);
+    let garbage = remove_all(place, &mut call.shard.changes);
+    call.shard.server.reclaimer.free(garbage);
     super::note_figures(call)?;
     call.reply.ok();
     Ok(())
@@ -263,11 +267,12 @@ pub(super) fn restore(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
 
 /// Removes what is there, but nothing that was prepared.
 fn remove_all_but(place: &mut Place<'_, '_>, new: &[Library], changes: &mut sterna_keyspace::Changes) {
+    let stays: HashSet<&[u8]> = new.iter().map(|library| library.name.as_bytes()).collect();
     for name in place.held.library_names() {
         if let Ok(name) = std::str::from_utf8(&name) {
             place.engine.remove_library(name);
         }
-        if !new.iter().any(|library| library.name.as_bytes() == &*name) {
+        if !stays.contains(&*name) {
             place.engine.libraries_version = place.held.set_library(&name, None, changes);
         }
     }

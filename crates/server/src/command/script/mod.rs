@@ -15,6 +15,7 @@ mod rows;
 use std::sync::Arc;
 
 use sterna_command::{Command, Flags};
+use sterna_keyspace::Garbage;
 use sterna_protocol::{Args, Reply, argument};
 use sterna_script::{Engine, RunError, Script, ScriptFlags, Sha};
 
@@ -283,7 +284,7 @@ fn exists(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `SCRIPT FLUSH [ASYNC | SYNC]`: the same either way, what is freed is small.
+/// `SCRIPT FLUSH [ASYNC | SYNC]`: the same either way, what is slow to free is freed on a thread of its own.
 fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let is_known = match call.args.len() {
         2 => true,
@@ -293,7 +294,10 @@ fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     if !is_known {
         return Err(Failure::of("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
     }
-    call.engine()?.flush();
+    let engine = call.engine()?;
+    let (bytes, remains) = (engine.figures().used_bytes, engine.flush());
+    let remains = remains.into_iter().map(|remains| Garbage::of_other(Box::new(remains), bytes)).collect();
+    call.shard.server.reclaimer.free(remains);
     note_figures(call)?;
     call.reply.ok();
     Ok(())
