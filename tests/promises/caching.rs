@@ -237,3 +237,68 @@ fn databases_that_are_swapped_make_every_copy_doubtful() {
         assert_eq!(reader.ask(&["GET", "k"]), Value::Null);
     }
 }
+
+/// The keys of each push that comes before the reply to a PING, in order.
+fn told(client: &mut Client) -> Vec<Vec<String>> {
+    client.send(&["PING"]);
+    let mut pushes = Vec::new();
+    loop {
+        match client.value() {
+            Value::Push(parts) => {
+                let Some(Value::Array(keys)) = parts.get(1) else { panic!("{parts:?}") };
+                let name = |key: &Value| match key {
+                    Value::Bulk(key) => String::from_utf8_lossy(key).into_owned(),
+                    other => panic!("{other:?}"),
+                };
+                pushes.push(keys.iter().map(name).collect());
+            }
+            _ => return pushes,
+        }
+    }
+}
+
+#[test]
+fn many_who_broadcast_are_told_the_same_but_for_what_they_may_not_read_or_have_changed_themselves() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let mut admin = server.connect();
+        admin.request(&["ACL", "SETUSER", "alice", "on", "nopass", "~a:*", "+@all"]);
+        let mut clients: Vec<(Client, bool, bool)> = Vec::new();
+        for number in 0..12 {
+            let (is_alice, is_spared) = (number % 2 == 0, number % 3 == 0);
+            let mut client = server.connect_resp3();
+            if is_alice {
+                client.request(&["AUTH", "alice", "any"]);
+            }
+            let request = ["CLIENT", "TRACKING", "ON", "BCAST", "NOLOOP"];
+            client.request(&request[..if is_spared { 5 } else { 4 }]);
+            clients.push((client, is_alice, is_spared));
+        }
+        for writer in 0..clients.len() {
+            let (client, is_alice, _) = &mut clients[writer];
+            let written: &[&str] = if *is_alice { &["a:1", "a:2"] } else { &["a:1", "a:2", "b:1"] };
+            let pairs: Vec<&str> = written.iter().flat_map(|key| [*key, "v"]).collect();
+            client.send(&[&["MSET"], &pairs[..]].concat());
+            let own = match client.value() {
+                // The reply comes first.
+                Value::Simple(ok) => ok,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(own, b"OK");
+            for (reader, (client, is_alice, is_spared)) in clients.iter_mut().enumerate() {
+                let known: Vec<String> = written
+                    .iter()
+                    .filter(|key| !*is_alice || key.starts_with("a:"))
+                    .map(|key| (*key).to_owned())
+                    .collect();
+                let expected = if reader == writer && *is_spared { vec![] } else { vec![known] };
+                let mut pushes = Vec::new();
+                wait_for("what a client is told", || {
+                    pushes.append(&mut told(client));
+                    (pushes.len() >= expected.len()).then_some(())
+                });
+                assert_eq!(pushes, expected, "writer {writer}, reader {reader}, {shards} shards");
+            }
+        }
+    }
+}

@@ -368,3 +368,64 @@ fn a_user_of_hundreds_of_connections_is_gone_with_all_of_them() {
         assert!(!list.contains("user=many"), "{shards} shards");
     }
 }
+
+#[test]
+fn while_hundreds_lose_the_right_to_wait_no_element_is_lost_and_none_comes_afterwards() {
+    const WAITING: usize = 400;
+    for shards in [1, 2] {
+        let (server, mut admin) = server(shards);
+        let mut waiters: Vec<Client> = (0..WAITING).map(|_| server.connect()).collect();
+        for waiter in &mut waiters {
+            waiter.request(&["AUTH", "alice", "any"]);
+            waiter.send(&["BLPOP", "list", "0"]);
+        }
+        await_blocked(&mut admin, WAITING);
+        // Some are served before the change, some while it is followed, and the rest is not.
+        let mut writer = server.connect();
+        (0..WAITING / 2).for_each(|number| writer.send(&["RPUSH", "list", &number.to_string()]));
+        admin.request(&words("ACL SETUSER alice -blpop"));
+        let is_late = |element: &[u8]| element.starts_with(b"late");
+        admin.request(&["RPUSH", "list", "late-1", "late-2"]);
+        (0..WAITING / 2).for_each(|_| drop(writer.value()));
+        let mut elements: Vec<Vec<u8>> = Vec::new();
+        for waiter in &mut waiters {
+            match waiter.value() {
+                Value::Array(pair) => match &pair[..] {
+                    [_, Value::Bulk(element)] if !is_late(element) => elements.push(element.clone()),
+                    other => panic!("{other:?}"),
+                },
+                Value::Error(text) => assert!(text.starts_with(b"NOPERM")),
+                other => panic!("{other:?}"),
+            }
+        }
+        // What was on its way to somebody who had lost the right by then is put back.
+        wait_for("every element to be somewhere", || {
+            let length = usize::try_from(admin.int(&["LLEN", "list"])).expect("a length");
+            (elements.len() + length == WAITING / 2 + 2).then_some(())
+        });
+        let Value::Array(left) = admin.request(&["LRANGE", "list", "0", "-1"]) else { panic!("no list") };
+        elements.extend(left.into_iter().filter_map(|element| match element {
+            Value::Bulk(element) if !is_late(&element) => Some(element),
+            _ => None,
+        }));
+        elements.sort_unstable();
+        elements.dedup();
+        assert_eq!(elements.len(), WAITING / 2, "{shards} shards");
+    }
+}
+
+#[test]
+fn of_hundreds_who_wait_none_gets_what_a_transaction_writes_behind_the_end_of_their_right() {
+    const WAITING: usize = 400;
+    for shards in [1, 2] {
+        let (server, mut admin) = server(shards);
+        let mut waiters: Vec<Client> = (0..WAITING).map(|_| server.connect()).collect();
+        for waiter in &mut waiters {
+            waiter.request(&["AUTH", "alice", "any"]);
+            waiter.send(&words("XREAD BLOCK 0 STREAMS s $"));
+        }
+        await_blocked(&mut admin, WAITING);
+        run(&mut admin, "ACL SETUSER alice resetkeys", true);
+        waiters.iter_mut().for_each(|waiter| assert!(is_noperm(waiter), "{shards} shards"));
+    }
+}

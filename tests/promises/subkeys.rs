@@ -87,3 +87,47 @@ fn fields_that_expire_and_those_that_transactions_and_scripts_change_are_named()
         assert_eq!(*told, (format!("__subkeyevent@0__:{event}"), format!("1:h|{fields}")));
     }
 }
+
+#[test]
+fn very_many_events_of_one_write_come_in_their_order_and_before_those_of_whatever_is_written_next() {
+    const KEYS: usize = 3_000;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--notify-keyspace-events", "KE$hgI"]);
+        let (mut writer, mut other) = (server.connect(), server.connect());
+        let mut listeners: Vec<Client> = (0..shards).map(|_| listener(&server, "__*key*@*")).collect();
+        let keys: Vec<String> = (0..KEYS).map(|number| format!("key:{number}")).collect();
+        let pairs = keys.iter().flat_map(|key| [key.as_str(), "v"]);
+        writer.send(&["MSET"].into_iter().chain(pairs).collect::<Vec<_>>());
+        writer.send(&["DEL", "key:1"]);
+        let fields = keys.iter().flat_map(|field| [field.as_str(), "v"]);
+        writer.send(&["HSET", "h"].into_iter().chain(fields).collect::<Vec<_>>());
+        writer.send(&["SET", "last", "v"]);
+        (0..4).for_each(|_| drop(writer.value()));
+        // Another client's write comes behind, too, where it is made on the same shard: on one, that is so.
+        if shards == 1 {
+            other.request(&["SET", "of-other", "v"]);
+        }
+        for listener in &mut listeners {
+            let mut expect = |channel: &str, payload: &str| {
+                assert_eq!(message(listener), (channel.to_owned(), payload.to_owned()), "{shards} shards");
+            };
+            for key in &keys {
+                expect(&format!("__keyspace@0__:{key}"), "set");
+                expect("__keyevent@0__:set", key);
+            }
+            expect("__keyspace@0__:key:1", "del");
+            expect("__keyevent@0__:del", "key:1");
+            expect("__keyspace@0__:h", "hset");
+            expect("__keyevent@0__:hset", "h");
+            for key in &keys {
+                expect(&format!("__subkeyspaceitem@0__:h\n{key}"), "hset");
+            }
+            expect("__keyspace@0__:last", "set");
+            expect("__keyevent@0__:set", "last");
+            if shards == 1 {
+                expect("__keyspace@0__:of-other", "set");
+                expect("__keyevent@0__:set", "of-other");
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
-use sterna_tests::server::{Server, wait_for};
+use sterna_tests::server::{Launch, Server, wait_for};
 
 const MANY: usize = 30_000;
 
@@ -164,4 +164,58 @@ fn a_reader_that_finds_nothing_when_it_begins_anew_waits() {
         }
     }
     println!("it waited {waited} times");
+}
+
+#[test]
+fn of_hundreds_whom_one_transaction_wakes_each_is_answered_once_with_what_is_his() {
+    const EACH: usize = 150;
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).args(&["--appendonly", "yes"]).start();
+        let mut writer = server.connect();
+        let mut readers = Vec::new();
+        let mut takers = Vec::new();
+        for number in 0..EACH {
+            let mut reader = if number % 3 == 0 { server.connect_resp3() } else { server.connect() };
+            reader.send(&["XREAD", "BLOCK", "0", "STREAMS", "s", if number % 2 == 0 { "$" } else { "0" }]);
+            readers.push(reader);
+            let mut taker = server.connect();
+            taker.send(&["BLPOP", "l", "0"]);
+            takers.push(taker);
+        }
+        wait_for("clients to block", || {
+            let blocked = format!("blocked_clients:{}\r\n", 2 * EACH);
+            writer.text(&["INFO", "clients"]).contains(&blocked).then_some(())
+        });
+        let elements: Vec<String> = (0..EACH).map(|number| format!("element:{number}")).collect();
+        writer.request(&["MULTI"]);
+        writer.request(&["XADD", "s", "1-0", "f", "v"]);
+        writer.request(&[&["RPUSH".to_owned(), "l".to_owned()], &elements[..]].concat());
+        writer.request(&["XADD", "s", "2-0", "f", "v"]);
+        writer.request(&["EXEC"]);
+        for reader in &mut readers {
+            let entries = match reader.value() {
+                Value::Array(streams) => format!("{streams:?}"),
+                Value::Map(streams) => format!("{streams:?}"),
+                other => panic!("{other:?}"),
+            };
+            let has = |id: &str| entries.contains(&format!("{:?}", id.as_bytes()));
+            assert!(has("1-0") && has("2-0"), "{entries}");
+        }
+        let mut taken: Vec<String> = takers
+            .iter_mut()
+            .map(|taker| match taker.value() {
+                Value::Array(pair) => match &pair[1] {
+                    Value::Bulk(element) => String::from_utf8_lossy(element).into_owned(),
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        taken.sort_unstable();
+        let mut expected = elements;
+        expected.sort_unstable();
+        assert_eq!(taken, expected, "{shards} shards");
+        readers.iter_mut().chain(&mut takers).for_each(Client::assert_quiet);
+        assert_eq!(writer.int(&["EXISTS", "l"]), 0);
+    }
 }

@@ -223,6 +223,7 @@ fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mu
     let Some(mut queue) = partition.waiters.take(db, hash, key) else { return };
     let (mut passed, mut missing) = (Vec::new(), Kinds::default());
     let mut shared: Option<(Proto, [u64; 3], Arc<[u8]>)> = None;
+    let mut out = Vec::new();
     while queue.kinds.any_beside(missing)
         && let Some(waiter) = queue.pop()
     {
@@ -232,6 +233,16 @@ fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mu
         let kind = Kinds::index_of(waiter.blocked.awaits());
         if missing.has(kind) {
             passed.push(waiter);
+            continue;
+        }
+        let sharing = waiter.blocked.sharing().map(|sharing| (waiter.caller.proto, sharing));
+        if let (Some((proto, with, reply)), Some(sharing)) = (&shared, sharing)
+            && (*proto, *with) == sharing
+        {
+            // It is as ready as the last one, and nothing has changed.
+            if waiter.claim() {
+                log.push_served(Served { answer: Answer::Reply(reply.clone()), waiter });
+            }
             continue;
         }
         let mut ctx = Ctx { space: space.reborrow(), db, now_ms, log, caller: waiter.caller };
@@ -256,25 +267,22 @@ fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mu
             }
             continue;
         }
-        let (proto, sharing) = (waiter.caller.proto, waiter.blocked.sharing());
-        let reply = match (&shared, sharing) {
-            (Some((of, with, reply)), Some(sharing)) if *of == proto && *with == sharing => reply.clone(),
-            _ => encode(&waiter, &mut ctx, key),
-        };
-        shared = sharing.map(|sharing| (proto, sharing, reply.clone()));
+        let reply = encode(&waiter, &mut ctx, key, &mut out);
+        shared = sharing.map(|(proto, sharing)| (proto, sharing, reply.clone()));
         log.push_served(Served { waiter, answer: Answer::Reply(reply) });
     }
     passed.into_iter().rev().for_each(|waiter| queue.put_first(waiter));
     space.of(key).0.waiters.put_back(queue);
 }
 
-fn encode(waiter: &Waiter, ctx: &mut Ctx<'_>, key: &[u8]) -> Arc<[u8]> {
-    let mut out = Vec::new();
-    let mut reply = Reply::new(&mut out, waiter.caller.proto);
+/// What a waiter is answered; `out` is room to write it in.
+fn encode(waiter: &Waiter, ctx: &mut Ctx<'_>, key: &[u8], out: &mut Vec<u8>) -> Arc<[u8]> {
+    out.clear();
+    let mut reply = Reply::new(out, waiter.caller.proto);
     if let Err(error) = waiter.blocked.serve(ctx, key, &mut reply) {
         reply.error(&error.text());
     }
-    out.into()
+    Arc::from(&out[..])
 }
 
 /// The queues of one partition. No queue is empty, and in none are more than half of the waiters gone.

@@ -11,6 +11,7 @@
 //! and wakes the shard; if it comes first the shard's swap reads from it, and so the drain sees the push. No mail is ever
 //! left without a wake-up behind it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -29,6 +30,7 @@ use crate::connection::pipe::Pipe;
 use crate::connection::state::ConnectionRef;
 use crate::connection::transport::{Socket, Transport};
 use crate::invalidation::Invalidation;
+use crate::late_events::LateEvents;
 use crate::net::Relisten;
 use crate::nodes::Word;
 use crate::parcel::Parcel;
@@ -58,12 +60,16 @@ pub(crate) enum Mail {
     JobEnded { ack: Ack, outcome: Result<(), String> },
     /// Reply bytes for a client that was blocked and has been served by a writer elsewhere.
     Served(Served),
+    /// The same for many.
+    ServedMany(VecDeque<Served>),
     /// A command of a connection of this shard has been run apart.
     Apart(Box<Task>),
     /// CLIENT UNBLOCK: end the wait, with an error or as if it timed out.
     Unblock { who: ConnectionRef, with_error: bool },
     /// More of the journal is durable, or its disk has stopped: look at those who wait for it.
     Durable,
+    /// Events of this shard's own writes.
+    Events(Box<LateEvents>),
     /// Keys have changed that connections of this shard may hold copies of.
     Invalidate(Invalidation),
     /// A client inside the process has sent something, made room, or left.
@@ -192,6 +198,8 @@ impl Mail {
             // value is told afterwards that it has changed.
             Mail::Published(_)
             | Mail::Served(_)
+            | Mail::ServedMany(_)
+            | Mail::Events(_)
             | Mail::Invalidate(_)
             | Mail::Monitor(_)
             | Mail::Close { .. } => false,
@@ -221,6 +229,8 @@ impl Mail {
     pub(crate) fn bytes(&self) -> usize {
         let heap_bytes = match self {
             Mail::Served(served) => served.answer.reply().map_or(0, <[u8]>::len),
+            Mail::ServedMany(served) => served.iter().map(bytes_of_served).sum(),
+            Mail::Events(late) => late.heap_bytes(),
             Mail::Invalidate(invalidation) => invalidation.heap_bytes(),
             Mail::Monitor(line) => line.len(),
             _ if self.is_urgent() => return 0,
@@ -228,6 +238,11 @@ impl Mail {
         };
         heap_bytes + size_of::<Letter>()
     }
+}
+
+/// What one of many answers counts.
+pub(crate) fn bytes_of_served(served: &Served) -> usize {
+    served.answer.reply().map_or(0, <[u8]>::len) + size_of::<Served>()
 }
 
 /// A shard's queues for other threads.

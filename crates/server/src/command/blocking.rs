@@ -91,6 +91,9 @@ impl Shard {
         if slot.is_some_and(|slot| self.wake_follower(slot, &waiter)) {
             return;
         }
+        if let Some(slot) = slot {
+            self.check_before_answer(slot);
+        }
         let waits =
             |slot: &usize| self.blocked(*slot).is_some_and(|blocked| Arc::ptr_eq(&blocked.waiter, &waiter));
         let Some(slot) = slot.filter(waits) else {

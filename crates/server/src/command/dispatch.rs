@@ -1,11 +1,12 @@
 //! From a request to its execution: find the row, ask whether it may run (`admission.rs`), run, count.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use sterna_command::{Channels, Flags, Group, ReplyShape};
-use sterna_keyspace::{Caller, KeyGroup, Outcome};
+use sterna_keyspace::{Caller, KeyGroup, Outcome, Served};
 use sterna_protocol::{Args, Reply};
 
 use super::admission::Admission;
@@ -21,6 +22,9 @@ use crate::mailbox::Mail;
 use crate::partitions::Scene;
 use crate::shard::Shard;
 use crate::shard::parts::PartEnd;
+
+/// Blocked commands whose answers are mailed one by one.
+const SERVED_APIECE: usize = 16;
 
 impl Shard {
     /// Executes one request of the connection in `slot`, or queues it, or refuses it; replies go to `out`.
@@ -370,15 +374,26 @@ impl Shard {
         self.note_changes(changes.count(), changes.lsn());
         let served: Vec<_> = changes.served().collect();
         self.invalidate(&changes, &served);
-        for served in served {
-            self.post(served.waiter.caller.shard, Mail::Served(served));
-        }
-        for event in changes.events() {
-            self.publish_event(event);
-        }
+        self.mail_served(served);
+        self.publish_events(&mut changes);
         self.server.reclaimer.take(&mut changes);
         changes.clear();
         self.changes = changes;
+    }
+
+    /// Answers blocked commands: thousands that one write has woken are one letter to each shard.
+    fn mail_served(&mut self, served: Vec<Served>) {
+        if served.len() <= SERVED_APIECE {
+            return served.into_iter().for_each(|served| {
+                self.post(served.waiter.caller.shard, Mail::Served(served));
+            });
+        }
+        let mut of_shards: Vec<VecDeque<Served>> =
+            self.server.shards.iter().map(|_| VecDeque::new()).collect();
+        served.into_iter().for_each(|served| of_shards[served.waiter.caller.shard].push_back(served));
+        for (shard, served) in of_shards.into_iter().enumerate().filter(|(_, served)| !served.is_empty()) {
+            self.post(shard, Mail::ServedMany(served));
+        }
     }
 
     /// Answers an error for a request that did not run. Between MULTI and EXEC it spoils the transaction; if it was

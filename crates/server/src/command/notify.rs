@@ -14,48 +14,107 @@
 //!
 //! Source: redis.io/docs/latest/develop/pubsub/subkeyspace-notifications.
 
-use sterna_keyspace::{EventClasses, KeyEvent};
+use std::time::Instant;
 
+use sterna_keyspace::{Changes, EventClasses, KeyEvent};
+
+use crate::late_events::LateEvents;
+use crate::mailbox::Mail;
 use crate::parcel::Namespace;
 use crate::shard::Shard;
 
+/// Events of one write that are published with it, and bytes of the names that they are about: some 0.5 ms.
+const EVENTS_AT_ONCE: usize = 1024;
+const NAMES_BYTES_AT_ONCE: usize = 64 << 10;
+
+/// Events that are published between two looks at the clock.
+const EVENTS_PER_LOOK: usize = 32;
+
 impl Shard {
-    /// Publishes one event.
-    pub(super) fn publish_event(&mut self, happened: KeyEvent<'_>) {
+    /// Publishes the events of a write: very many in slices, between which others are served. What is published on this shard
+    /// later comes behind them, and its connection waits until they are out.
+    pub(super) fn publish_events(&mut self, changes: &mut Changes) {
+        let is_little =
+            changes.events().len() <= EVENTS_AT_ONCE && changes.names_bytes() <= NAMES_BYTES_AT_ONCE;
+        if is_little && self.late_events == 0 {
+            for event in changes.events() {
+                self.publish_event(event, &mut 0, None);
+            }
+        } else if changes.events().len() > 0 {
+            let late = LateEvents { events: changes.take_events(), told: 0 };
+            self.late_events += 1;
+            self.post(self.index, Mail::Events(Box::new(late)));
+            self.credit.hold_publishers(self.index);
+        }
+    }
+
+    /// Publishes some of the events of a write; true: that was all.
+    pub(crate) fn publish_late(&mut self, late: &mut LateEvents, until: Option<Instant>) -> bool {
+        let mut published = 0;
+        while let Some(event) = late.events.first() {
+            if !self.publish_event(event, &mut late.told, until) {
+                return false;
+            }
+            late.events.advance();
+            (late.told, published) = (0, published + 1);
+            let looks = published % EVENTS_PER_LOOK == 0;
+            if looks && until.is_some_and(|until| Instant::now() >= until) {
+                return late.events.first().is_none();
+            }
+        }
+        true
+    }
+
+    /// Publishes one event; false: the time was up before all names that it is about were told of, which `told` are.
+    fn publish_event(&mut self, happened: KeyEvent<'_>, told: &mut usize, until: Option<Instant>) -> bool {
         let KeyEvent { event, db, key, subkeys } = happened;
         let (wanted, name) = (self.server.event_classes(), event.name.as_bytes());
         self.end_run();
-        if wanted.contains(EventClasses::KEYSPACE) {
+        if *told == 0 && wanted.contains(EventClasses::KEYSPACE) {
             self.publish_in_database("__keyspace@", db, &[key], name);
         }
-        if wanted.contains(EventClasses::KEYEVENT) {
+        if *told == 0 && wanted.contains(EventClasses::KEYEVENT) {
             self.publish_in_database("__keyevent@", db, &[name], key);
         }
-        if wanted.intersects(EventClasses::SUBKEYS) && !subkeys.is_empty() {
-            self.publish_subkeys(wanted, happened);
-        }
+        let is_done = !wanted.intersects(EventClasses::SUBKEYS)
+            || subkeys.is_empty()
+            || self.publish_subkeys(wanted, happened, told, until);
         self.end_run();
+        is_done
     }
 
-    fn publish_subkeys(&mut self, wanted: EventClasses, happened: KeyEvent<'_>) {
+    fn publish_subkeys(
+        &mut self,
+        wanted: EventClasses,
+        happened: KeyEvent<'_>,
+        told: &mut usize,
+        until: Option<Instant>,
+    ) -> bool {
         let KeyEvent { event, db, key, subkeys } = happened;
         let (name, list) = (event.name.as_bytes(), subkeys.list());
-        if wanted.contains(EventClasses::SUBKEYSPACE) {
+        if *told == 0 && wanted.contains(EventClasses::SUBKEYSPACE) {
             self.publish_in_database("__subkeyspace@", db, &[key], &[name, b"|", list].concat());
         }
-        if wanted.contains(EventClasses::SUBKEYEVENT) {
+        if *told == 0 && wanted.contains(EventClasses::SUBKEYEVENT) {
             let key = [key.len().to_string().as_bytes(), b":", key].concat();
             self.publish_in_database("__subkeyevent@", db, &[name], &[&key, &b"|"[..], list].concat());
         }
         // Whoever reads the channel's name finds the subkey behind the first LF.
         if wanted.contains(EventClasses::SUBKEYSPACEITEM) && !key.contains(&b'\n') {
-            for subkey in subkeys.iter() {
+            let mut published = 0;
+            while let Some(subkey) = subkeys.next_from(told) {
                 self.publish_in_database("__subkeyspaceitem@", db, &[key, b"\n", subkey], name);
+                published += 1;
+                let looks = published % EVENTS_PER_LOOK == 0;
+                if looks && until.is_some_and(|until| Instant::now() >= until) {
+                    return false;
+                }
             }
         }
         if wanted.contains(EventClasses::SUBKEYSPACEEVENT) {
             self.publish_in_database("__subkeyspaceevent@", db, &[name, b"|", key], list);
         }
+        true
     }
 
     fn publish_in_database(&mut self, prefix: &str, db: usize, rest: &[&[u8]], message: &[u8]) {

@@ -22,8 +22,13 @@
 //!
 //! A user that is gone takes all its connections with it, and so does the end of a guest's time (a token of HTTP).
 //!
+//! A user may have thousands of connections, so a change is followed in steps, between which others are served. The new rules count
+//! at once for whatever is asked for; what a connection holds is checked when its turn comes, and who made the change is answered
+//! behind the last.
+//!
 //! Cost: nothing for an unrestricted user; else O(what the connection holds × rules).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sterna_protocol::{OwnedArgs, Reply};
@@ -37,8 +42,9 @@ use crate::connection::client::mark;
 use crate::connection::follow;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection};
-use crate::mailbox::UserChange;
+use crate::mailbox::{Ack, UserChange};
 use crate::shard::Shard;
+use crate::shard::unchecked::Unchecked;
 
 impl Shard {
     /// Has the connection act as `user` from now on: after AUTH, HELLO AUTH or RESET.
@@ -54,12 +60,15 @@ impl Shard {
         self.pass_rights(slot);
     }
 
-    /// Has the connections of changed or removed users follow. Those that must go are dismissed.
+    /// Has the connections of changed or removed users follow: they go by the new rules, or are dismissed. What they hold is checked
+    /// by and by, and then `ack` is told; false if there is nothing to check, and nobody is told.
     ///
-    /// Inside EXEC the keys are locked, and a wait can't be ended there: the shard mails itself to do that behind it.
-    /// What the transaction answers to a waiter meanwhile is mailed behind that, and comes too late.
-    pub(crate) fn follow_user(&mut self, change: &UserChange, ends_waits: bool) {
+    /// Inside EXEC nobody waits for that, and what comes behind the change in the same transaction must not reach who has lost the
+    /// right to it. So all is checked at once but for waits, which can't be ended while the keys are locked: the shard mails itself
+    /// to do that behind it (`ends_waits`), and what a waiter is answered meanwhile is checked when it is delivered.
+    pub(crate) fn follow_user(&mut self, change: &UserChange, ack: Option<Ack>, ends_waits: bool) -> bool {
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
+        let mut unchecked = VecDeque::new();
         for slot in slots {
             let connection = &mut self.connections[slot];
             let is_own = connection.guest_until_ms.is_none() && !connection.is_session;
@@ -67,19 +76,31 @@ impl Shard {
                 // Nobody's rules are a guest's, and those of a session are kept by another node.
                 continue;
             };
-            match fate_of(user, change) {
-                Fate::Stays => {}
-                Fate::Goes => self.dismiss(slot, CloseReason::UserRemoved),
-                Fate::Becomes(new) => {
-                    connection.user = Some(new);
-                    self.check_held(slot);
-                    if ends_waits {
-                        self.check_wait(slot);
-                    }
-                    self.pass_rights(slot);
+            let new = match fate_of(user, change) {
+                Fate::Stays => continue,
+                Fate::Goes => {
+                    self.dismiss(slot, CloseReason::UserRemoved);
+                    continue;
                 }
+                Fate::Becomes(new) => new,
+            };
+            connection.user = Some(new);
+            let me = connection.me;
+            if ack.is_some() && !self.is_executing(me) {
+                unchecked.push_back(me);
+                continue;
+            }
+            self.check_held(slot);
+            self.pass_rights(slot);
+            if ends_waits {
+                unchecked.push_back(me);
             }
         }
+        let is_more = !unchecked.is_empty();
+        if is_more {
+            self.unchecked.push_back(Unchecked { who: unchecked, ack });
+        }
+        is_more
     }
 
     /// A session of another node's client has other rights: checks what it holds here.
@@ -147,7 +168,7 @@ impl Shard {
     }
 
     /// Ends what the connection waits for if it may not wait for it any more.
-    fn check_wait(&mut self, slot: usize) {
+    pub(crate) fn check_wait(&mut self, slot: usize) {
         let connection = &self.connections[slot];
         let Some(user) = connection.user.clone() else { return };
         let Some(request) = connection.state().wait().and_then(Wait::request).cloned() else { return };

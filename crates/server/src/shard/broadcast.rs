@@ -6,19 +6,23 @@
 //!   prefix `user:`, on each:  one message [user:1, user:2] to each of its clients
 //! ```
 //!
-//! A batch is sorted, so that a prefix is a range of it, and a key that changed often is in it once.
+//! A batch is sorted, so that a prefix is a range of it, and a key that changed often is in it once. The message is made once for all
+//! who are told the same: clients of one user, but for those that don't want to be told of their own changes and have made some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use sterna_protocol::Proto;
+
+use crate::acl::User;
 use crate::connection::chunk::Range;
 use crate::connection::client::ClientId;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
 use crate::tracking::beginnings_of;
 
-use super::tell::{What, list_of};
+use super::tell::{PUSH, What, list_of};
 use crate::invalidation::{Batch, Invalidation};
 
 /// A shard's part in tracking.
@@ -93,29 +97,51 @@ impl Shard {
         for (prefix, slots) in concerned {
             let from = (Bound::Included(prefix), Bound::Unbounded);
             let matching = || batch.range::<[u8], _>(from).take_while(|(key, _)| key.starts_with(prefix));
-            let everything = list_of(matching().map(|(key, _)| &key[..]));
+            let changers: BTreeSet<ClientId> = matching().filter_map(|(_, by)| *by).collect();
+            let mut of_users: HashMap<*const User, Told> = HashMap::new();
             for &slot in slots {
                 let Some(connection) = self.connections.get(slot) else { continue };
-                let own = connection
-                    .tracking
-                    .as_ref()
-                    .is_some_and(|mode| mode.no_loop)
-                    .then_some(connection.client.id);
-                let is_told = |key: &[u8], by: &Option<ClientId>| {
-                    (own.is_none() || *by != own) && connection.may_know(key)
-                };
-                let some;
-                let list = if matching().any(|(key, by)| !is_told(key, by)) {
-                    some = list_of(matching().filter(|(key, by)| is_told(key, by)).map(|(key, _)| &key[..]));
-                    &some
-                } else {
-                    &everything
-                };
-                if let Some(list) = list {
-                    self.tell(slot, What::Keys(list));
+                let id = connection.client.id;
+                let is_spared = connection.tracking.as_ref().is_some_and(|mode| mode.no_loop);
+                let known = || matching().filter(|(key, _)| connection.may_know(key));
+                if is_spared && changers.contains(&id) {
+                    let of_others = known().filter(|(_, by)| **by != Some(id));
+                    if let Some(list) = list_of(of_others.map(|(key, _)| &key[..])) {
+                        self.tell(slot, What::Keys(&list));
+                    }
+                    continue;
                 }
+                // All others of a user are told the same.
+                let user = connection.user.as_ref().map_or(std::ptr::null(), Arc::as_ptr);
+                let told = of_users
+                    .entry(user)
+                    .or_insert_with(|| Told { list: list_of(known().map(|(key, _)| &key[..])), frame: None });
+                self.tell_alike(slot, told);
             }
         }
         self.tracking.prefixes = prefixes;
     }
+
+    /// Tells one of many who are told the same.
+    fn tell_alike(&mut self, slot: usize, told: &mut Told) {
+        let (Some(list), Some(connection)) = (&told.list, self.connections.get_mut(slot)) else { return };
+        let is_told_itself = connection.tracking.as_ref().is_some_and(|mode| mode.redirect.is_none());
+        if !is_told_itself || connection.proto != Proto::Resp3 || connection.page.is_some() {
+            return self.tell(slot, What::Keys(list));
+        }
+        let appender = &mut self.replies_to_others;
+        let frame = told.frame.get_or_insert_with(|| {
+            appender.append(PUSH.len() + list.len(), |buf| {
+                buf.extend_from_slice(PUSH);
+                buf.extend_from_slice(list);
+            })
+        });
+        self.flusher.push_unasked(connection, frame.clone());
+    }
+}
+
+/// What many are told: keys as a list, if there are any, and the message once it has been made.
+struct Told {
+    list: Option<Vec<u8>>,
+    frame: Option<Range>,
 }

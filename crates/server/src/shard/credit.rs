@@ -7,8 +7,8 @@
 //! 3. B takes what it hands out off the counter. When that falls to [`MAILED_BYTES_LOW`] and A has said that it waits, B
 //!    wakes it; A looks at the counters once a turn and lets go whom it held.
 //!
-//! A shard is behind itself while it has not offered all its output to the sockets: then its own publishers wait, and it
-//! takes no more mail, so that those who mail to it wait too. A socket that takes no more is its client's own affair
+//! A shard is behind itself while it has not offered all its output to the sockets, or has events of its own writes in its mail: then
+//! its own publishers wait; for its output it takes no more mail either, so that those who mail to it wait too. A socket that takes no more is its client's own affair
 //! (`client-output-buffer-limit`) and holds nobody: a slow subscriber never slows a publisher, a slow shard does.
 //!
 //! No two shards can stop each other for good: a shard never waits, only connections do; what is in its mail it hands out
@@ -70,6 +70,12 @@ impl Creditor {
     #[inline]
     pub(crate) fn note_local(&mut self, shard: usize) {
         self.reached |= 1 << shard;
+    }
+
+    /// What the request being executed has to publish waits in this shard's own mail.
+    pub(crate) fn hold_publishers(&mut self, shard: usize) {
+        self.note_local(shard);
+        self.set_behind_itself(shard, true);
     }
 
     /// A request is about to be executed.
@@ -149,7 +155,7 @@ impl Shard {
     /// Looks whether shards that were behind still are, and lets go whom that held back. Called before the shard may sleep.
     pub(super) fn refresh_credit(&mut self) {
         let own = 1 << self.index;
-        self.credit.set_behind_itself(self.index, self.flusher.owes());
+        self.credit.set_behind_itself(self.index, self.flusher.owes() || self.late_events > 0);
         let mut others = self.credit.behind & !own;
         // Without other nodes the bit may be a shard's.
         if self.outward.is_some() {

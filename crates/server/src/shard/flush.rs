@@ -300,6 +300,12 @@ impl Flusher {
         std::mem::replace(&mut self.condemned, rest)
     }
 
+    /// Has the rest of them be closed later: it took long enough.
+    pub(crate) fn put_back_condemned(&mut self, rest: impl ExactSizeIterator<Item = ConnectionRef>) {
+        self.closes_on |= rest.len() > 0;
+        self.condemned.splice(0..0, rest);
+    }
+
     /// Keeps one that can't be closed yet.
     pub(crate) fn condemn_later(&mut self, who: ConnectionRef) {
         self.condemned.push(who);

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use sterna_keyspace::Served;
+
 use crate::connection::pipe::Pipe;
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
-use crate::mailbox::{Ack, Letter, Mail};
+use crate::late_events::LateEvents;
+use crate::mailbox::{Ack, Letter, Mail, bytes_of_served};
 use crate::parcel::Parcel;
 use crate::shard::Shard;
 
@@ -29,7 +32,7 @@ const URGENT_MAX: usize = 1024;
 pub(super) struct Inbox {
     /// Messages of a shard that are being handed out.
     parcel: Option<(usize, Parcel)>,
-    /// Letters that a SUBSCRIBE inside a transaction has passed over.
+    /// Letters that a SUBSCRIBE inside a transaction has passed over, and what is left of one of many answers or events.
     late: VecDeque<Letter>,
     /// Letters that have been handled.
     handled: u64,
@@ -81,7 +84,7 @@ impl Shard {
                 self.inbox.handled += 1;
             } else {
                 let Some(letter) = self.next_letter() else { break };
-                self.open_letter(letter);
+                self.open_letter(letter, until);
             }
             if Instant::now() >= until {
                 break;
@@ -104,15 +107,46 @@ impl Shard {
         self.inbox.late.pop_front().or_else(|| self.handle().mailbox.pop())
     }
 
-    fn open_letter(&mut self, letter: Letter) {
+    fn open_letter(&mut self, letter: Letter, until: Instant) {
         match letter.mail {
             Mail::Published(parcel) => self.inbox.parcel = Some((letter.from, parcel)),
+            Mail::Events(late) => self.publish_some(letter.from, letter.bytes, late, until),
+            Mail::ServedMany(served) => self.deliver_many(letter.from, letter.bytes, served, until),
             mail => {
                 self.handle_mail(mail);
                 self.give_credit(letter.from, letter.bytes);
                 self.inbox.handled += 1;
             }
         }
+    }
+
+    /// Publishes events until the time is up; the rest comes next.
+    fn publish_some(&mut self, from: usize, bytes: usize, mut late: Box<LateEvents>, until: Instant) {
+        if !self.publish_late(&mut late, Some(until)) {
+            return self.inbox.late.push_front(Letter { from, bytes, mail: Mail::Events(late) });
+        }
+        self.late_events -= 1;
+        self.give_credit(from, bytes);
+        self.inbox.handled += 1;
+    }
+
+    /// Hands out answers until the time is up; the rest comes next.
+    fn deliver_many(&mut self, from: usize, mut bytes: usize, mut served: VecDeque<Served>, until: Instant) {
+        while let Some(next) = served.pop_front() {
+            let handed_out = bytes_of_served(&next);
+            self.deliver_served(next);
+            if served.is_empty() {
+                break;
+            }
+            bytes -= handed_out;
+            self.give_credit(from, handed_out);
+            if Instant::now() >= until {
+                let rest = Letter { from, bytes, mail: Mail::ServedMany(served) };
+                return self.inbox.late.push_front(rest);
+            }
+        }
+        self.give_credit(from, bytes);
+        self.inbox.handled += 1;
     }
 
     /// Whether the connection may subscribe now: what had arrived when it asked has been handed out. If not, it waits.
@@ -190,6 +224,11 @@ impl Shard {
             Mail::JobEnded { ack, outcome } => self.job_ended(ack, outcome),
             Mail::Apart(task) => self.end_apart(task),
             Mail::Served(served) => self.deliver_served(served),
+            Mail::Events(mut late) => {
+                self.publish_late(&mut late, None);
+                self.late_events -= 1;
+            }
+            Mail::ServedMany(served) => served.into_iter().for_each(|served| self.deliver_served(served)),
             Mail::Unblock { who, with_error } => self.unblock(who, with_error),
             Mail::Durable => self.recheck_awaiting(),
             Mail::Invalidate(news) => self.receive_invalidation(news),
@@ -209,9 +248,9 @@ impl Shard {
                 }
             }
             Mail::User { change, ack } => {
-                self.follow_user(&change, true);
+                let is_told = self.follow_user(&change, ack, true);
                 self.reap();
-                if let Some(ack) = ack {
+                if let Some(ack) = ack.filter(|_| !is_told) {
                     self.post(ack.shard, Mail::Done(ack));
                 }
             }

@@ -47,6 +47,7 @@ mod tell;
 mod timers;
 mod track;
 mod track_elsewhere;
+pub(crate) mod unchecked;
 mod undelivered;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -87,6 +88,7 @@ use parts::Parts;
 use passing::Passing;
 use ready::Ready;
 use timers::Timers;
+use unchecked::Unchecked;
 use undelivered::Undelivered;
 
 /// Bytes read from one connection in one turn, and the room of the shard's read buffer.
@@ -128,6 +130,12 @@ pub(crate) struct Shard {
     pub(crate) long_transaction: Option<Box<LongTransaction>>,
     /// Connections that need keys which somebody has to himself: those that wait for them, and those that are served in parts.
     waiting_for_keys: Vec<ConnectionRef>,
+    /// Letters with events of this shard's own writes that have not been published.
+    pub(crate) late_events: usize,
+    /// What MULTI has just queued has yet to be given its request.
+    pub(crate) queued_without_request: bool,
+    /// Connections whose users have changed.
+    pub(crate) unchecked: VecDeque<Unchecked>,
     /// Connections whose socket is closed and whose subscriptions have yet to end.
     leaving: VecDeque<(ConnectionRef, CloseReason)>,
     /// Sockets of pages that are being told why they are closed.
@@ -199,6 +207,9 @@ impl Shard {
             without_request: None,
             long_transaction: None,
             waiting_for_keys: Vec::new(),
+            late_events: 0,
+            queued_without_request: false,
+            unchecked: VecDeque::new(),
             leaving: VecDeque::new(),
             lingering: Vec::new(),
             accepting: Vec::new(),
@@ -282,6 +293,7 @@ impl Shard {
         self.serve_ready();
         self.shake_hands();
         self.follow_on();
+        self.check_unchecked();
         self.broadcast_changes();
         self.mail_outbox();
         self.hand_passed_on();
@@ -307,6 +319,7 @@ impl Shard {
             || self.inbox.is_pending()
             || !self.followers.is_empty()
             || !self.leaving.is_empty()
+            || !self.unchecked.is_empty()
             || !self.accepting.is_empty()
             || self.long_transaction.as_ref().is_some_and(|transaction| transaction.can_go_on())
     }
@@ -367,7 +380,12 @@ impl Shard {
     /// Closes what has been condemned. Its subscriptions are gone at once. The connection that is being served stays until
     /// it no longer is.
     pub(crate) fn reap(&mut self) {
-        for who in self.flusher.take_condemned() {
+        let mut condemned = self.flusher.take_condemned().into_iter();
+        if condemned.len() == 0 {
+            return;
+        }
+        let began = Instant::now();
+        for who in condemned.by_ref() {
             let detaches_later =
                 |connection: &Connection| self.executing.is_some() && connection.is_about_to_detach();
             let about_to_detach = self.connections.get(who.slot).is_some_and(Connection::is_about_to_detach);
@@ -379,7 +397,12 @@ impl Shard {
             } else if let Some(reason) = self.connection_of(who).and_then(|c| c.state().condemned()) {
                 self.close(who.slot, reason);
             }
+            if began.elapsed() > CLOSING_TIME_MAX {
+                // Each may have watched thousands of keys.
+                break;
+            }
         }
+        self.flusher.put_back_condemned(condemned);
     }
 
     /// What the sockets of its connections are registered with.
@@ -514,6 +537,9 @@ impl Shard {
 fn slow_from(config: &Config) -> Duration {
     u64::try_from(config.slowlog_log_slower_than).map_or(Duration::MAX, Duration::from_micros)
 }
+
+/// Time spent at once on connections that are closed.
+const CLOSING_TIME_MAX: Duration = Duration::from_micros(500);
 
 /// How long a stopping server waits for slow clients to take what is queued for them.
 const SHUTDOWN_FLUSH_MAX: Duration = Duration::from_secs(2);

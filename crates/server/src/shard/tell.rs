@@ -42,7 +42,7 @@ enum As {
     Redirect,
 }
 
-const PUSH: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
+pub(super) const PUSH: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
 const MESSAGE: &[u8] = b"*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n";
 
 /// The keys as an array; `None` if there are none.
@@ -115,10 +115,10 @@ impl Shard {
         let by = self.executing.map(|who| who.id);
         let is_read = self.tracking.is_read;
         // A read that finds its key expired has read that it isn't there, and so has a blocked one that is served.
-        let keeps = |client: ClientId| {
-            (is_read && by == Some(client))
-                || served.iter().any(|served| served.waiter.caller.client == client)
-        };
+        let mut readers: Vec<ClientId> = served.iter().map(|served| served.waiter.caller.client).collect();
+        readers.sort_unstable();
+        let keeps =
+            |client: ClientId| (is_read && by == Some(client)) || readers.binary_search(&client).is_ok();
         if changes.flushed() {
             self.invalidate_everything();
         }

@@ -3,7 +3,7 @@
 //! A connection holds its user, so a change has to reach it:
 //!
 //! 1. The changed user takes its place among the users; who logs in from now on gets it.
-//! 2. Every shard is told. Connections of this user take the new one, and what they hold is checked anew (`rights.rs`).
+//! 2. Every shard is told. Connections of this user take the new one, and what they hold is checked anew, in steps (`rights.rs`).
 //! 3. The caller's reply and its next command wait until every shard has done so. Inside EXEC nothing may wait: there
 //!    the other shards follow in their own time.
 
@@ -179,14 +179,14 @@ impl Call<'_> {
             self.shard.post(shard, Mail::User { change: change.clone(), ack });
         }
         // Those of this shard that must go are closed when the command is done, this connection after its reply.
-        self.shard.follow_user(change, !self.in_exec);
+        let is_told = self.shard.follow_user(change, ack, false);
         if self.in_exec {
-            self.shard.post(self.shard.index, Mail::User { change: change.clone(), ack: None });
+            return self.shard.post(self.shard.index, Mail::User { change: change.clone(), ack: None });
         }
-        if ack.is_none() || others.is_empty() {
-            return;
+        let remaining = others.len() + usize::from(is_told);
+        if remaining > 0 {
+            self.shard.wait(self.slot, Wait::Acks { remaining }, None);
         }
-        self.shard.wait(self.slot, Wait::Acks { remaining: others.len() }, None);
     }
 }
 
