@@ -36,6 +36,7 @@ const LAYERS: &[&[&str]] = &[
     &["parcel"],
     &["nodes"],
     &["invalidation"],
+    &["late_events"],
     &["replication"],
     &["mailbox"],
     &["logins"],

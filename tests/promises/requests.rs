@@ -97,22 +97,60 @@ fn a_request_about_connections_or_the_server_that_is_longer_than_it_can_use_is_r
     }
 }
 
+/// differs=name-bytes
+#[test]
+fn a_name_that_is_longer_than_is_copied_at_once_is_refused_before_anything_is_done() {
+    const MOST: usize = 2 << 20;
+    let is_refused = |reply: &Value| matches!(reply, Value::Error(text) if text.starts_with(b"ERR the request is too long"));
+    for server in servers() {
+        let mut client = server.connect();
+        let (longest, longer) = ("k".repeat(MOST), "k".repeat(MOST + 1));
+        assert_eq!(client.request(&["SET", &longest, "v"]), Value::Simple(b"OK".to_vec()));
+        for request in [
+            &["SET", &longer, "v"][..],
+            &["GET", &longer],
+            &["DEL", "other", &longer],
+            &["MSET", &longest, "v", &longest, "v", "one more", "v"],
+            &["XREAD", "STREAMS", &longer, "0"],
+            &["EVAL", "return 1", "1", &longer],
+            &["PUBLISH", &longer, "message"],
+            &["SUBSCRIBE", &longer],
+            &["KEYS", &longer],
+        ] {
+            client.send(request);
+            assert!(is_refused(&client.value()), "{}", request[0]);
+        }
+        // Those of a request in parts are as many as there are.
+        let many = ["EXISTS", &longest, &longest, &longest, &longest, "other"];
+        assert_eq!(client.int(&many), 4);
+        client.request(&["MULTI"]);
+        client.send(&many);
+        assert!(is_refused(&client.value()));
+        client.send(&["EXEC"]);
+        assert!(client.error().starts_with("EXECABORT"));
+        // A value is as long as it is.
+        assert_eq!(client.request(&["SET", "other", &longer]), Value::Simple(b"OK".to_vec()));
+        assert_eq!(client.int(&["DEL", &longest, "other"]), 2);
+    }
+}
+
 /// differs=pattern-steps
 #[test]
 fn a_pattern_is_given_up_where_it_nearly_matches_again_and_again_for_very_long() {
     for server in servers() {
         let mut client = server.connect();
-        let key = "a".repeat(20_000) + "b";
-        client.request(&["SET", &key, "v"]);
-        for (len, is_found) in [(200, true), (1_000, false)] {
+        for (bytes, len, is_found) in [(5_000, 200, true), (5_000, 1_000, false), (1_000_000, 200, false)] {
+            let key = "a".repeat(bytes) + "b";
+            client.request(&["SET", &key, "v"]);
             let pattern = format!("*{}b", "a".repeat(len));
             let Value::Array(found) = client.request(&["KEYS", &pattern]) else { panic!("an array") };
-            assert_eq!(found.len(), usize::from(is_found), "KEYS with {len} bytes");
+            assert_eq!(found.len(), usize::from(is_found), "KEYS with {len} bytes, of {bytes}");
             let Value::Array(scanned) = client.request(&["SCAN", "0", "MATCH", &pattern, "COUNT", "1000"])
             else {
                 panic!("an array")
             };
             assert!(scanned[1] == Value::Array(found) || scanned[0] != Value::Bulk(b"0".to_vec()));
+            client.request(&["DEL", &key]);
         }
     }
 }

@@ -157,10 +157,17 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "None has a use for more, and copying and comparing it would keep the other clients waiting.",
     },
     Difference {
+        name: "name-bytes",
+        redis: "takes a key, a channel or a pattern of up to `proto-max-bulk-len`, which is 512 MB",
+        sterna: "answers `ERR the request is too long …` to a name of more than 2 MiB, and to names of more than 4 MiB together, unless \
+                 the request is executed in parts",
+        reason: "A name is hashed and copied while everybody waits; a value isn't.",
+    },
+    Difference {
         name: "pattern-steps",
         redis: "compares a pattern with a text for as long as it takes, which grows with the product of their lengths",
-        sterna: "finds no match after 256 steps for each byte of the text: where what follows a `*` has more than 256 bytes and \
-                 nearly matches again and again",
+        sterna: "finds no match after 256 steps for each byte of the text, or a million beside one for each: where what follows a \
+                 `*` is long and nearly matches again and again",
         reason: "A pattern of a megabyte would stop everybody for seconds.",
     },
     Difference {

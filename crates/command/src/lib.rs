@@ -255,6 +255,12 @@ pub const SERVER_ARGUMENTS_MAX: usize = 1024;
 /// Most bytes of a request about connections or the server: to copy or hash them takes some milliseconds at most.
 pub const SERVER_REQUEST_BYTES_MAX: usize = 2 << 20;
 
+/// Most bytes of a name (a key, a channel, a pattern), and of all names of one request that isn't executed in parts: they are hashed
+/// and copied at once, which takes some 1.5 ms a megabyte.
+pub const NAME_BYTES_MAX: usize = SERVER_REQUEST_BYTES_MAX;
+/// See [`NAME_BYTES_MAX`].
+pub const NAMES_BYTES_MAX: usize = 2 * NAME_BYTES_MAX;
+
 /// Where a command's keys are among its arguments (index 0 is the name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {

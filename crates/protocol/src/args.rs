@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Index;
 
+use crate::request::Parser;
+
 /// The arguments of one request, index 0 being the command's name.
 #[derive(Clone, Copy)]
 pub struct Args<'a> {
@@ -120,6 +122,13 @@ impl<'a> Args<'a> {
 }
 
 impl OwnedArgs {
+    /// Those of the request that `parser` has found at the beginning of `buf`, which is kept as it is.
+    pub fn of_request(buf: Vec<u8>, parser: Parser) -> OwnedArgs {
+        let (spans, inline) = parser.into_parts();
+        let buf = if inline.is_empty() { buf } else { inline };
+        OwnedArgs { buf: buf.into(), spans: spans.into() }
+    }
+
     /// Owns copies of `args`.
     pub fn from_slices(args: &[&[u8]]) -> OwnedArgs {
         args.iter().collect()

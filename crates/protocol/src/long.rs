@@ -54,11 +54,17 @@ impl LongRequest {
         self.at == self.spans.len()
     }
 
-    /// The command's name with the next arguments, `most` of them or what is left.
-    pub fn next_part(&mut self, most: usize) -> Args<'_> {
+    /// The command's name with the next arguments: `most` of them, or as many as have `bytes_max` bytes, at least one, or what is left.
+    pub fn next_part(&mut self, most: usize, bytes_max: usize) -> Args<'_> {
         let from = self.at - self.name.len();
         self.spans[from..self.at].copy_from_slice(&self.name);
-        self.at += most.min(self.spans.len() - self.at);
+        let mut bytes = 0;
+        let fits = |&&(start, end): &&(u32, u32)| {
+            bytes += (end - start) as usize;
+            bytes <= bytes_max
+        };
+        let fitting = self.spans[self.at..].iter().take(most).take_while(fits).count();
+        self.at += fitting.max(1).min(self.spans.len() - self.at);
         Args::new(&self.buf[self.start..], &self.spans[from..self.at])
     }
 
@@ -105,10 +111,19 @@ mod tests {
         assert_eq!((request.names(), request.args().len()), (5, 7));
         for part in [vec!["a", "b"], vec!["c", "d"], vec!["e"]] {
             assert!(!request.is_done());
-            assert_eq!(words(request.next_part(2)), [vec!["pubsub", "numsub"], part].concat());
+            assert_eq!(words(request.next_part(2, 100)), [vec!["pubsub", "numsub"], part].concat());
         }
         assert!(request.is_done());
-        assert_eq!(words(request.next_part(2)), ["pubsub", "numsub"]);
+        assert_eq!(words(request.next_part(2, 100)), ["pubsub", "numsub"]);
+    }
+
+    #[test]
+    fn a_part_has_as_many_bytes_as_are_taken_together_or_one_argument() {
+        let mut request = long(&["exists", "a", "bb", "ccc", "dddd", "e"], 1);
+        for part in [vec!["a", "bb"], vec!["ccc"], vec!["dddd"], vec!["e"]] {
+            assert_eq!(words(request.next_part(5, 3))[1..], part);
+        }
+        assert!(request.is_done());
     }
 
     #[test]
@@ -116,7 +131,7 @@ mod tests {
         let mut request = long(&["exists", "a", "b", "c", "d"], 1);
         for (part, back) in [(["a", "b"], true), (["a", "b"], false), (["c", "d"], true), (["c", "d"], false)]
         {
-            assert_eq!(words(request.next_part(2))[1..], part);
+            assert_eq!(words(request.next_part(2, 100))[1..], part);
             if back {
                 request.put_back(2);
             }
@@ -128,7 +143,7 @@ mod tests {
     fn parts_shorter_than_the_name_are_right_too() {
         let mut request = long(&["a", "b", "1", "2", "3"], 2);
         for part in ["1", "2", "3"] {
-            assert_eq!(words(request.next_part(1)), ["a", "b", part]);
+            assert_eq!(words(request.next_part(1, 100)), ["a", "b", part]);
         }
         assert!(request.is_done());
     }

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use sterna_command::{
-    Channels, Flags, Group, KEY_ARGUMENTS_MAX, ReplyShape, SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
+    Channels, Flags, Group, KEY_ARGUMENTS_MAX, NAME_BYTES_MAX, NAMES_BYTES_MAX, ReplyShape,
+    SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
 };
 use sterna_journal::Refusal;
 use sterna_protocol::Args;
@@ -47,8 +48,8 @@ impl Shard {
             return if row.has(Flags::NO_AUTH) { Ok(Admission::Run) } else { Err(Failure::NO_AUTH) };
         }
         self.check_rights(slot, row, args)?;
-        if args.extent() > SERVER_REQUEST_BYTES_MAX && args.extent() > row.spec.request_bytes_max() {
-            return Err(Failure::too_long(&row.full_name, row.spec.request_bytes_max()));
+        if args.extent() > SERVER_REQUEST_BYTES_MAX {
+            check_length(row, args, self.connections[slot].in_multi())?;
         }
         let connection = &self.connections[slot];
         if connection.in_subscriber_mode() && !row.has(Flags::SUBSCRIBER_MODE) {
@@ -338,6 +339,29 @@ impl Shard {
             false => Failure::of(self.server.scripts.busy_text()),
         }
     }
+}
+
+/// Whether a request of more than [`SERVER_REQUEST_BYTES_MAX`] may be as long as it is, and its names as theirs are.
+#[cold]
+fn check_length(row: &Row, args: Args<'_>, in_multi: bool) -> Result<(), Failure> {
+    if args.extent() > row.spec.request_bytes_max() {
+        return Err(Failure::too_long(&row.full_name, row.spec.request_bytes_max()));
+    }
+    let is_in_parts = row.has(Flags::IN_PARTS);
+    let mut left = if is_in_parts && !in_multi { usize::MAX } else { NAMES_BYTES_MAX };
+    let mut fits = |name: &[u8]| {
+        let rest = left.checked_sub(name.len()).filter(|_| name.len() <= NAME_BYTES_MAX);
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    };
+    let fit = if row.spec.has_keys() {
+        keys_of(row.spec, args).all(fits)
+    } else if is_in_parts {
+        args.from(1).iter().all(fits)
+    } else {
+        !matches!(row.spec.channels, Channels::Published) || args.get(1).is_none_or(&mut fits)
+    };
+    if fit { Ok(()) } else { Err(Failure::names_too_long(&row.full_name, NAME_BYTES_MAX, NAMES_BYTES_MAX)) }
 }
 
 /// Whether the command is executed on keys, or in the Lua state: what a transaction that goes on in slices has to itself.

@@ -60,6 +60,13 @@ impl Failure {
         Failure::text(format!("ERR the request is too long: '{name}' takes at most {most} bytes"))
     }
 
+    /// Names of more bytes, one or all together, than the command takes in one request.
+    pub(crate) fn names_too_long(name: &str, one: usize, all: usize) -> Failure {
+        Failure::text(format!(
+            "ERR the request is too long: '{name}' takes names of at most {one} bytes, {all} together"
+        ))
+    }
+
     /// As it goes on the wire.
     pub(crate) fn wire(&self) -> &[u8] {
         &self.text

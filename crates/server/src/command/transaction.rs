@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_command::{
     Categories, Command, Flags, Group, KEY_ARGUMENTS_MAX, KeyUse, KeyUses, Keys, Place, ReplyShape, Spec,
 };
+use sterna_keyspace::Garbage;
 use sterna_protocol::{Args, OwnedArgs};
 
 use super::table::Row;
@@ -189,18 +190,44 @@ fn exec(call: &mut Call<'_>) -> Result<(), Failure> {
 impl Shard {
     /// Puts a command behind the others of the transaction. One that won't run in any case keeps none, as in Redis.
     pub(super) fn queue_command(&mut self, slot: usize, row: &'static Row, args: Args<'_>) {
+        let has_groups = self.has_groups();
         let connection = &mut self.connections[slot];
         connection.client.active_ms.store(self.clock.now_ms, Relaxed);
         let transaction = connection.transaction.get_or_insert_default();
         if transaction.is_lost() {
             return;
         }
-        let owned = args.to_owned();
+        // With groups of keys it may be part of what was read.
+        let is_long = args.extent() >= TAKEN_OVER_BYTES && !has_groups;
+        let owned = if is_long { OwnedArgs::default() } else { args.to_owned() };
         transaction.has_debug |= row.has(Flags::DEBUGS);
         transaction.queued_bytes += size_of::<(&Row, OwnedArgs)>() + owned.heap_bytes();
         transaction.queued.push((row, owned));
-        connection.client.multi.store(transaction.queued.len() as i64, Relaxed);
-        connection.client.multi_bytes.store(transaction.queued_bytes as u64, Relaxed);
+        if is_long {
+            self.queued_without_request = true;
+        } else {
+            self.note_queued(slot);
+        }
+    }
+
+    /// Gives the command that was queued last its request, which is long and is not copied.
+    pub(crate) fn hand_over_to_queue(&mut self, slot: usize, request: OwnedArgs) {
+        self.queued_without_request = false;
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(transaction) = &mut connection.transaction else { return };
+        transaction.queued_bytes += request.heap_bytes();
+        if let Some((_, queued)) = transaction.queued.last_mut() {
+            *queued = request;
+        }
+        self.note_queued(slot);
+    }
+
+    fn note_queued(&mut self, slot: usize) {
+        let connection = &self.connections[slot];
+        if let Some(transaction) = &connection.transaction {
+            connection.client.multi.store(transaction.queued.len() as i64, Relaxed);
+            connection.client.multi_bytes.store(transaction.queued_bytes as u64, Relaxed);
+        }
         self.check_query_limit(slot);
     }
 
@@ -210,6 +237,10 @@ impl Shard {
         if let Some(transaction) = connection.transaction.take() {
             connection.note_transaction_over();
             self.unwatch_all(&transaction);
+            if transaction.queued.len() > QUICKLY_FREED {
+                let bytes = transaction.heap_bytes();
+                self.server.reclaimer.free(vec![Garbage::of_other(transaction, bytes)]);
+            }
         }
     }
 
@@ -234,6 +265,12 @@ impl Shard {
         }
     }
 }
+
+/// From so many bytes on a request that is queued is kept as it was read.
+const TAKEN_OVER_BYTES: usize = 256 << 10;
+
+/// Queued commands that are freed at once: some 0.1 ms.
+const QUICKLY_FREED: usize = 4096;
 
 impl Connection {
     pub(super) fn note_transaction_over(&mut self) {

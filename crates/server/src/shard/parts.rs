@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sterna_command::{Flags, Group, Keys, ReplyShape, Row};
+use sterna_command::{Flags, Group, Keys, NAMES_BYTES_MAX, ReplyShape, Row};
 use sterna_keyspace::{Garbage, Steps};
 use sterna_protocol::{Args, LongRequest, OwnedArgs, Parser, Reply};
 use sterna_pubsub::{Kind, glob};
@@ -51,6 +51,9 @@ pub(crate) const ALL_KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Sha
 
 /// Channels, or keys, that are walked past together.
 pub(crate) const PART_WALK: usize = 1024;
+
+/// Bytes of names that are taken together.
+const PART_BYTES: usize = 256 << 10;
 
 /// A request that is not done when its turn is over.
 #[derive(Debug)]
@@ -163,7 +166,8 @@ impl Shard {
         if !row.has(Flags::IN_PARTS) {
             return false;
         }
-        let work = if args.len() > whole_max(row) {
+        let is_long = args.len() > whole_max(row) || args.extent() > NAMES_BYTES_MAX;
+        let work = if is_long && !row.has(Flags::ALL_KEYS) {
             Work::Names { request: None, total: Total::of(row) }
         } else if row.has(Flags::ALL_KEYS) && self.server.partitions.keys(self.clock.now_ms) > PART_WALK {
             let db = usize::from(self.connections[slot].db);
@@ -241,7 +245,7 @@ impl Shard {
 
     /// Whether what is executed in parts, or apart, has yet to be given its request.
     pub(super) fn awaits_request(&self, slot: usize) -> bool {
-        if self.task_awaits_request() {
+        if self.task_awaits_request() || self.queued_without_request {
             return true;
         }
         if self.parts.is_empty() {
@@ -256,6 +260,9 @@ impl Shard {
 
     /// Gives it the request, which `parser` has found at `start` in `buf`.
     pub(super) fn hand_over(&mut self, slot: usize, buf: Vec<u8>, start: usize, parser: Parser) {
+        if self.queued_without_request {
+            return self.hand_over_to_queue(slot, OwnedArgs::of_request(buf, parser));
+        }
         if self.task_awaits_request() {
             return self.hand_over_to_task(|head| LongRequest::new(buf, start, parser, head));
         }
@@ -400,7 +407,7 @@ impl Shard {
     ) -> bool {
         let (before, names) = (out.len(), request.names());
         let most = if row.spec.group == Group::Pubsub { PART_SUBSCRIPTIONS } else { PART_WALK };
-        let part = request.next_part(most);
+        let part = request.next_part(most, PART_BYTES);
         let part_names = part.len() - (1 + usize::from(row.parent.is_some()));
         match self.run_part(slot, row, part, out) {
             PartEnd::Done => {}

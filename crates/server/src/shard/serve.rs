@@ -279,7 +279,7 @@ impl Shard {
         if self.awaits_request(slot) {
             let Partial { request, parser, .. } = *partial;
             self.hand_over(slot, request.into_bytes(), 0, parser);
-            return false;
+            return self.goes_on(slot);
         }
         if !taken && let Some(connection) = self.connections.get_mut(slot) {
             partial.is_whole = true;

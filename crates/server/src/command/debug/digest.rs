@@ -78,7 +78,7 @@ fn of_all(server: &Server) -> Fingerprint {
 }
 
 /// Has a thread write the reply. Between MULTI and EXEC nothing waits.
-fn answer_later(
+pub(super) fn answer_later(
     call: &mut Call<'_>,
     write: impl FnOnce(&mut Reply<'_>) + Send + 'static,
 ) -> Result<(), Failure> {
@@ -87,7 +87,7 @@ fn answer_later(
     }
     let server = Arc::clone(&call.shard.server);
     if server.digests.swap(true, AcqRel) {
-        return Err(Failure::of("ERR another DEBUG DIGEST is under way"));
+        return Err(Failure::of("ERR another DEBUG DIGEST or OBJECT is under way"));
     }
     let (slot, row, args) = (call.slot, call.row, call.args.to_owned());
     let connection = call.connection();
@@ -108,7 +108,7 @@ fn answer_later(
     });
     if let Err(error) = thread {
         server.digests.store(false, Release);
-        return Err(Failure::text(format!("ERR no thread for DEBUG DIGEST: {error}")));
+        return Err(Failure::text(format!("ERR no thread for it: {error}")));
     }
     call.shard.wait(slot, Wait::Job(JobWait { row, args, then, is_silent }), None);
     Ok(())

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
+use sterna_keyspace::ValueRef;
 use sterna_protocol::{Args, Proto, Reply, argument};
 use sterna_pubsub::glob;
 
@@ -275,20 +276,28 @@ fn log_listpack(call: &mut Call<'_>) -> Result<(), Failure> {
 /// Bits of the clock that Redis keeps with each key, in seconds.
 const LRU_CLOCK_BITS: u32 = 24;
 
+/// Bytes of a value whose length in a database file is found out by a thread of its own.
+const LONG_TO_SERIALIZE_BYTES: usize = 256 << 10;
+
 fn object(call: &mut Call<'_>) -> Result<(), Failure> {
-    let (db, now_ms) = (usize::from(call.connection().db), call.shard.clock.now_ms);
-    let line = call.shard.server.partitions.look_at(db, &call.args[2], now_ms, |record| {
+    let (db, now_ms, in_exec) = (usize::from(call.connection().db), call.shard.clock.now_ms, call.in_exec);
+    let seen = call.shard.server.partitions.look_at(db, &call.args[2], now_ms, |record| {
         let (value, idle_s) = (record.value(), record.idle_s(now_ms));
-        format!(
-            "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
-            record.key().as_ptr(),
-            value.encoding(),
-            value.serialized_bytes(),
-            (now_ms / 1000).saturating_sub(idle_s) % (1 << LRU_CLOCK_BITS),
-        )
+        let head = format!("Value at:{:p} refcount:1 encoding:{}", record.key().as_ptr(), value.encoding());
+        let lru_clock = (now_ms / 1000).saturating_sub(idle_s) % (1 << LRU_CLOCK_BITS);
+        let tail = format!("lru:{lru_clock} lru_seconds_idle:{idle_s}");
+        let line = move |bytes: usize| format!("{head} serializedlength:{bytes} {tail}");
+        match !in_exec && value.heap_bytes() >= LONG_TO_SERIALIZE_BYTES {
+            true => Err((line, value.to_value())),
+            false => Ok(line(value.serialized_bytes())),
+        }
     });
-    let line = line.ok_or(Failure::of("ERR no such key"))?;
-    call.reply.simple(&line);
+    match seen.ok_or(Failure::of("ERR no such key"))? {
+        Ok(line) => call.reply.simple(&line),
+        Err((line, copy)) => digest::answer_later(call, move |reply| {
+            reply.simple(&line(ValueRef::from(&copy).serialized_bytes()));
+        })?,
+    }
     Ok(())
 }
 
