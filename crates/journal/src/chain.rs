@@ -197,6 +197,21 @@ impl Link {
         Ok(Link { segment: Segment { number, base: Lsn(header.base), bytes }, seed })
     }
 
+    /// The same of a segment whose header is damaged, if that can be told; see [`Header::recover`].
+    pub(crate) fn recover(disk: &dyn Disk, journal: JournalId, number: u64) -> Result<Option<Link>, Error> {
+        let name = segment_name(number);
+        let file = disk.open(&name).map_err(Error::io("open", &name))?;
+        let mut damaged = [0; HEADER_BYTES];
+        let read = file.read_at(&mut damaged, 0).map_err(Error::io("read", &name))?;
+        if read < HEADER_BYTES {
+            return Ok(None);
+        }
+        let bytes = file.len().map_err(Error::io("read the length of", &name))?;
+        let recovered = Header::recover(FileKind::Segment, journal, number, &damaged);
+        Ok(recovered
+            .map(|(header, seed)| Link { segment: Segment { number, base: Lsn(header.base), bytes }, seed }))
+    }
+
     /// Opens the segment's frames at the first.
     pub(crate) fn first_frames(&self, disk: &dyn Disk) -> Result<FrameReader, Error> {
         self.frames(disk, Doubtful { lsn: self.segment.base, offset: HEADER_BYTES as u64 })

@@ -81,6 +81,47 @@ impl Header {
         (bytes, crc)
     }
 
+    /// The header of a file of this journal, number and kind whose bytes are damaged, and the seed for its frames; `None`: it can't be
+    /// told. All of it is known but base, salt and checksum; where one byte of base or salt is wrong the checksum says which, and
+    /// where only the checksum is wrong the rest is right.
+    ///
+    /// For a repair. A wrong guess does no harm: no frame would have the right checksum.
+    pub(crate) fn recover(
+        kind: FileKind,
+        journal: JournalId,
+        number: u64,
+        damaged: &[u8; HEADER_BYTES],
+    ) -> Option<(Header, u32)> {
+        let mut known = *damaged;
+        known[0..8].copy_from_slice(&kind.magic());
+        known[12..16].fill(0);
+        known[16..32].copy_from_slice(&journal.0);
+        known[32..40].copy_from_slice(&number.to_le_bytes());
+        known[56..60].fill(0);
+        let stored = u32::from_le_bytes(damaged[60..64].try_into().expect("4 bytes"));
+        let u64_at =
+            |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let of =
+            |bytes: &[u8]| Header { kind, journal, number, base: u64_at(bytes, 40), salt: u64_at(bytes, 48) };
+        let fits = |header: &Header| (1..=COUNT_MAX).contains(&header.number) && header.base <= COUNT_MAX;
+        for version in (1..=FORMAT_VERSION).rev() {
+            known[8..12].copy_from_slice(&version.to_le_bytes());
+            for at in 40..56 {
+                let right = known[at];
+                for byte in 0..=u8::MAX {
+                    known[at] = byte;
+                    if crc32c::crc32c(&known[..60]) == stored && fits(&of(&known)) {
+                        return Some((of(&known), stored));
+                    }
+                }
+                known[at] = right;
+            }
+        }
+        known[8..12].copy_from_slice(&damaged[8..12]);
+        let only_checksum = known[..60] == damaged[..60] && fits(&of(&known));
+        only_checksum.then(|| (of(&known), crc32c::crc32c(&known[..60])))
+    }
+
     /// Reads and verifies the header of `file`, which is to be of `kind`; also returns the seed for its frames.
     ///
     /// Every later format keeps magic, version and checksum where they are, so that a newer file can be told from a
@@ -119,5 +160,32 @@ impl Header {
             return Err(damaged(Fault::Contradiction));
         }
         Ok((header, crc))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_with_one_wrong_byte_or_none_of_what_is_known_is_recovered() {
+        let journal = JournalId([7; 16]);
+        let header =
+            Header { kind: FileKind::Segment, journal, number: 5, base: 1_000, salt: 0x1234_5678_9abc_def0 };
+        let (bytes, seed) = header.encode();
+        let recovered = |bytes: &[u8; HEADER_BYTES]| Header::recover(FileKind::Segment, journal, 5, bytes);
+        for at in 0..HEADER_BYTES {
+            for change in [1, 0x80, 0xff] {
+                let mut damaged = bytes;
+                damaged[at] ^= change;
+                assert_eq!(recovered(&damaged), Some((header, seed)), "byte {at}");
+            }
+        }
+        let mut damaged = bytes;
+        damaged[..40].fill(0xaa);
+        assert_eq!(recovered(&damaged), Some((header, seed)));
+        damaged[40..].fill(0xaa);
+        assert_eq!(recovered(&damaged), None);
+        assert_eq!(recovered(&[0; HEADER_BYTES]), None);
     }
 }

@@ -4,12 +4,12 @@
 //! - Every intact record, those behind damage included (`salvage.rs`), is copied into one new segment; the numbers of lost
 //!   ones are filled with records that have an empty payload, which a replay skips. So no record gets another's number,
 //!   and no stamp in the snapshot covers a new one.
-//! - A damaged snapshot is written anew with the items that are intact.
+//! - A damaged snapshot is written anew with the items that are intact, those behind damage included.
 //! - Then the manifest, with a higher epoch: from here on the new files count, and a start passes over effects that do
 //!   not fit without the lost ones. A repair that was interrupted before is simply run again.
 //! - Nothing that is damaged is deleted: segments from the first damage on and the snapshot get the suffix `.damaged` last.
 
-use super::survey::{Survey, each_item, noted};
+use super::survey::{Survey, each_intact_item};
 use crate::Lsn;
 use crate::disk::Disk;
 use crate::error::Error;
@@ -107,9 +107,7 @@ impl Survey {
     ) -> Result<SnapshotInfo, Error> {
         let number = self.numbers_below.max(info.number + 1);
         let mut copy = SnapshotFile::create(disk, self.journal, number, info.start, salt)?;
-        // It ends with the damage that is known already; what was copied until then is intact.
-        let copied = each_item(disk, self.journal, info, &mut |at| copy.item(at.key, at.stamp, at.value));
-        noted(copied, &mut Vec::new())?;
+        each_intact_item(disk, self.journal, info, &mut |at| copy.item(at.key, at.stamp, at.value))?;
         let info = copy.finish(info.end)?;
         let name = snapshot_name(number);
         let unfinished = name.clone() + UNFINISHED;

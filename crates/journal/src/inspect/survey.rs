@@ -22,7 +22,7 @@ pub(super) struct Survey {
     /// The snapshot that counts, intact or not.
     pub(super) snapshot: Option<SnapshotInfo>,
     pub(super) snapshot_damaged: bool,
-    /// Every segment whose header is sound, oldest first, if anything is damaged.
+    /// Every segment whose header is sound, or can be told, oldest first, if anything is damaged.
     pub(super) readable: Vec<Link>,
     /// The first record that is needed beside the snapshot.
     pub(super) first: Lsn,
@@ -80,6 +80,13 @@ impl Survey {
             Ok(())
         });
         self.snapshot_damaged = noted(seen, &mut self.check.damage)?.is_none();
+        if self.snapshot_damaged {
+            items = 0;
+            each_intact_item(disk, self.journal, &info, &mut |_| {
+                items += 1;
+                Ok(())
+            })?;
+        }
         self.check.items = items;
         self.check.loss.items = info.items.saturating_sub(items);
         Ok(())
@@ -132,7 +139,10 @@ impl Survey {
         damaged: u64,
     ) -> Result<(), Error> {
         for &number in there {
-            let link = noted(Link::read(disk, self.journal, number), &mut Vec::new())?;
+            let link = match Link::read(disk, self.journal, number) {
+                Err(Error::Damaged { .. }) => Link::recover(disk, self.journal, number)?,
+                link => noted(link, &mut Vec::new())?,
+            };
             let base = self.readable.last().map_or(Lsn(1), |before| before.segment.base);
             match link.filter(|link| link.segment.base >= base) {
                 Some(link) => self.readable.push(link),
@@ -257,8 +267,21 @@ fn whole_snapshot(disk: &dyn Disk, journal: JournalId, number: u64) -> Option<Sn
     None
 }
 
-/// Hands over each intact item of a snapshot up to the first damage, which is the error.
-pub(super) fn each_item(
+/// Hands over each intact item of a damaged snapshot.
+pub(super) fn each_intact_item(
+    disk: &dyn Disk,
+    journal: JournalId,
+    info: &SnapshotInfo,
+    item: &mut dyn FnMut(ItemAt<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match snapshot::open_damaged(disk, journal, info)? {
+        Some(mut reader) => snapshot::intact_items(&mut reader, info, item),
+        None => Ok(()),
+    }
+}
+
+/// Hands over each item of a snapshot up to the first damage, which is the error.
+fn each_item(
     disk: &dyn Disk,
     journal: JournalId,
     info: &SnapshotInfo,

@@ -18,7 +18,9 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Fault, Refusal};
 use crate::header::{FileKind, HEADER_BYTES, Header, JournalId};
 use crate::manifest::SnapshotInfo;
-use crate::record::{self, FRAME_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameReader, Kind, PAYLOAD_BYTES_MAX, Step};
+use crate::record::{
+    self, FRAME_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameReader, Kind, PAYLOAD_BYTES_MAX, Resync, Step,
+};
 use crate::segment::UNFINISHED;
 
 const SUFFIX: &str = ".snapshot";
@@ -204,6 +206,31 @@ pub(crate) fn open(disk: &dyn Disk, journal: JournalId, info: &SnapshotInfo) -> 
     FrameReader::new(file, &name, seed, HEADER_BYTES as u64, 0)
 }
 
+/// The same of a snapshot that may be damaged; `None`: it is not there, or nothing of it can be read.
+pub(crate) fn open_damaged(
+    disk: &dyn Disk,
+    journal: JournalId,
+    info: &SnapshotInfo,
+) -> Result<Option<FrameReader>, Error> {
+    match open(disk, journal, info) {
+        Err(Error::Damaged { .. }) => {}
+        Err(Error::Missing { .. } | Error::Misplaced { .. }) => return Ok(None),
+        opened => return opened.map(Some),
+    }
+    let name = snapshot_name(info.number);
+    let file = disk.open(&name).map_err(Error::io("open", &name))?;
+    let mut damaged = [0; HEADER_BYTES];
+    if file.read_at(&mut damaged, 0).map_err(Error::io("read", &name))? < HEADER_BYTES {
+        return Ok(None);
+    }
+    match Header::recover(FileKind::Snapshot, journal, info.number, &damaged) {
+        Some((header, seed)) if header.base == info.start.0 => {
+            FrameReader::new(file, &name, seed, HEADER_BYTES as u64, 0).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// An item where it stands.
 pub(crate) struct ItemAt<'a> {
     pub(crate) file: &'a str,
@@ -244,6 +271,45 @@ pub(crate) fn items(
                 }
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Hands over every intact item, those behind damage included (`salvage.rs` says how frames are found there).
+///
+/// The first items behind damage, as far as they are one key's, are left out: they may be the rest of a value that came in several
+/// items, the first of which is lost.
+pub(crate) fn intact_items(
+    reader: &mut FrameReader,
+    info: &SnapshotInfo,
+    item: &mut dyn FnMut(ItemAt<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut budget = reader.file_bytes().saturating_mul(16).saturating_add(1 << 20);
+    let (mut is_behind_damage, mut headless, mut doubtful_to) = (false, None::<Vec<u8>>, None);
+    loop {
+        match reader.advance()? {
+            Step::Frame(Kind::Record) => {
+                if doubtful_to.take().is_some_and(|index| reader.index() <= index) {
+                    continue;
+                }
+                let Some(Part::Item { key, stamp, value }) = Part::decode(reader.payload()) else { continue };
+                if std::mem::take(&mut is_behind_damage) {
+                    headless = Some(key.to_vec());
+                }
+                if headless.as_deref() == Some(key) {
+                    continue;
+                }
+                headless = None;
+                if (info.start..=info.end).contains(&stamp) {
+                    item(ItemAt { file: reader.name(), offset: reader.begin(), key, stamp, value })?;
+                }
+            }
+            Step::Frame(Kind::SyncMark | Kind::Part) => {}
+            Step::End => return Ok(()),
+            Step::Bad(_) => match reader.resync(&mut budget)? {
+                Resync::Found { doubtful, .. } => (is_behind_damage, doubtful_to) = (true, doubtful),
+                Resync::Nothing { .. } => return Ok(()),
+            },
         }
     }
 }

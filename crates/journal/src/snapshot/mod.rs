@@ -44,7 +44,9 @@ use crate::segment::UNFINISHED;
 use crate::{Lsn, engine, log};
 
 pub use file::{ITEM_OVERHEAD_BYTES, SYNC_BYTES, WRITE_BYTES};
-pub(crate) use file::{ItemAt, Part, SnapshotFile, items, open, snapshot_name, snapshot_number};
+pub(crate) use file::{
+    ItemAt, Part, SnapshotFile, intact_items, items, open, open_damaged, snapshot_name, snapshot_number,
+};
 
 /// What the engine gives to who begins a snapshot.
 #[derive(Debug, Clone, Copy)]

@@ -185,6 +185,19 @@ impl<'a, T: Target> Rebuild<'a, T> {
         }
     }
 
+    /// The rest of a value that comes in several items is not there: only a repair leaves one out.
+    fn give_up_part(&mut self) -> Result<(), Rejected> {
+        if self.part.is_none() {
+            return Ok(());
+        }
+        if !self.is_repaired {
+            return Err(Rejected("part of a value is missing"));
+        }
+        self.part = None;
+        self.misfits += 1;
+        Ok(())
+    }
+
     /// Whether no stamp covers this record, nor any that is counted later. Those of other groups may be earlier ones.
     fn is_past_stamps(&self, lsn: Lsn) -> bool {
         let is_past = |log: &Log| log.tentative.front().is_none_or(|(at, _)| *at > self.end);
@@ -245,7 +258,10 @@ impl<T: Target> Restore for Rebuild<'_, T> {
 
     fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected> {
         let (&more, bytes) = value.split_first().ok_or(Rejected("an item without a value"))?;
-        if self.part.as_ref().is_some_and(|(name, _)| name != key) || more > 1 {
+        if self.part.as_ref().is_some_and(|(name, _)| name != key) {
+            self.give_up_part()?;
+        }
+        if more > 1 {
             return Err(Rejected("part of a value is missing"));
         }
         self.progress.go_on()?;
@@ -274,9 +290,7 @@ impl<T: Target> Restore for Rebuild<'_, T> {
 
     fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected> {
         self.progress.go_on()?;
-        if self.part.is_some() {
-            return Err(Rejected("part of a value is missing"));
-        }
+        self.give_up_part()?;
         match Effects::new(payload).next() {
             Some(Ok(Effect { what: What::Tentative { group }, .. })) => {
                 self.logs.entry(group).or_default().tentative.push_back((lsn, payload.to_vec()));
@@ -394,6 +408,19 @@ mod tests {
         assert_eq!(codes, [(&b"lib"[..], &b"new"[..]), (b"other", b"newer")]);
         rebuild.record(Lsn(8), &record(b"lib", None)).unwrap();
         assert_eq!(partitions.libraries().all().0.len(), 1);
+    }
+
+    #[test]
+    fn what_a_repair_has_left_of_a_value_in_several_parts_is_passed_over() {
+        let (partitions, loading) = (Partitions::new(1, 1), Loading::default());
+        let bytes = item(&Value::string(&[b'x'; 100]));
+        let head = [&[1], &bytes[1..40]].concat();
+        let mut rebuild = Rebuild::new(&partitions, None, 1, &loading);
+        rebuild.item(b"\x00cut", STAMP, &head).unwrap();
+        rebuild.item(b"\x00whole", STAMP, &bytes).unwrap();
+        rebuild.item(b"\x00last", STAMP, &head).unwrap();
+        rebuild.record(Lsn(8), b"").unwrap();
+        assert_eq!((rebuild.misfits, keys(&partitions)), (2, 1));
     }
 
     #[test]
