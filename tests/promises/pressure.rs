@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 use sterna_tests::client::{Client, request_bytes};
 use sterna_tests::memory::resident_bytes;
-use sterna_tests::server::Server;
+use sterna_tests::server::{Server, wait_for};
 
 #[test]
 fn a_subscriber_that_does_not_read_slows_no_publisher() {
@@ -68,6 +68,47 @@ fn short_replies_that_are_not_read_do_not_hold_the_long_ones_of_others() {
         println!("{shards} shards: {growth} bytes more");
         assert!(growth < 200 * 1024 * 1024, "{growth} bytes");
     }
+}
+
+/// A Unix socket is full before a client has anything that it doesn't read in its own kernel's buffers.
+#[test]
+fn clients_that_stand_still_hold_what_they_wait_for_and_not_the_chunks_it_lies_in() {
+    const STALLED: usize = 200;
+    let unlimited = ["--client-output-buffer-limit", "pubsub", "0", "0", "0"];
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &[&["--unixsocket", "{folder}/socket"][..], &unlimited].concat());
+        let (mut publisher, mut reader) = (server.connect(), server.connect());
+        let channels: Vec<String> = (0..STALLED).map(|number| format!("own:{number}")).collect();
+        let stalled: Vec<Client> = channels
+            .iter()
+            .map(|channel| {
+                let mut client = Client::to_path(&server.path("socket"));
+                client.request(&["SUBSCRIBE", channel]);
+                client
+            })
+            .collect();
+        reader.request(&["SUBSCRIBE", "large"]);
+        for channel in &channels {
+            for _ in 0..60 {
+                publisher.request(&["PUBLISH", channel, &"x".repeat(8 * 1024)]);
+            }
+        }
+        let before = used_bytes(&mut publisher);
+        for channel in &channels {
+            publisher.request(&["PUBLISH", channel, &"x".repeat(64)]);
+            publisher.request(&["PUBLISH", "large", &"y".repeat(60 * 1024)]);
+            reader.value();
+        }
+        wait_for("what they hold", || (used_bytes(&mut publisher) < before + (4 << 20)).then_some(()));
+        drop(stalled);
+    }
+}
+
+/// `used_memory`.
+fn used_bytes(client: &mut Client) -> usize {
+    let info = client.text(&["INFO", "memory"]);
+    let figure = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("a field of INFO");
+    figure.trim().parse().expect("a number")
 }
 
 /// A client whose kernel takes little of what it doesn't read.

@@ -94,9 +94,9 @@ impl Range {
         self.is_beside(other) && (self.start, self.end) == (other.start, other.end)
     }
 
-    /// Whether nothing else keeps its chunk alive.
-    pub(crate) fn is_alone(&self) -> bool {
-        Rc::strong_count(&self.chunk) == 1
+    /// How many ranges keep its chunk alive, with whoever may append to it.
+    pub(crate) fn holders(&self) -> usize {
+        Rc::strong_count(&self.chunk)
     }
 
     /// Bytes that it keeps alive.

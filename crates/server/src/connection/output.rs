@@ -10,8 +10,9 @@
 //!
 //! A queue whose socket is full may stay as it is for long, so it is *settled*: where neighbouring ranges of one chunk are
 //! less than half of it, they are copied to a chunk that only this queue has. A subscriber that waits for a few bytes out of
-//! every chunk holds those bytes, and not the chunks. The same holds, a moment later, for what is left of a long reply whose
-//! client has stopped shortly before its end; until then that counts as the client's memory.
+//! every chunk holds those bytes, and not the chunks. The same holds, a moment later, for what is left of its first chunk and its last;
+//! where the first is a long reply whose client has stopped shortly before its end, all of it counts as the client's memory until
+//! then.
 //!
 //! Where a broken connection is to be resumed (`backlog.rs`), ranges that have been sent are *kept* until the peer's TCP has
 //! acknowledged them.
@@ -183,23 +184,70 @@ impl OutputQueue {
         }
     }
 
-    /// The socket has been full for a moment: copies what is left of a long reply, where that is little of what it keeps alive for
-    /// nobody else. Returns how many bytes it has copied, at most `bytes_max`.
-    pub(crate) fn settle_front(&mut self, bytes_max: usize) -> usize {
-        let rest = self.rest_of_first();
-        let Some(first) = self.ranges.front().filter(|_| self.kept.is_none() && !self.is_framed) else {
-            return 0;
-        };
-        let pinned = first.pinned_bytes();
-        if pinned <= LARGE_BYTES || rest > bytes_max || rest * PINNED_PER_BYTE >= pinned || !first.is_alone()
-        {
-            return 0;
+    /// The socket has been full for a moment, and may be for long: copies what is left of chunks of which the queue still needs
+    /// little, at its front, of which something has been sent, and at its end. Chunks that others wait for, too, are theirs in
+    /// part. Returns how many bytes it has copied, at most `bytes_max` at either end.
+    pub(crate) fn settle_ends(&mut self, bytes_max: usize) -> usize {
+        let mut copied = 0;
+        let first = self.group_of(0..self.ranges.len());
+        if let Some(bytes) = self.scattered(first.clone(), bytes_max) {
+            copied += bytes.len();
+            self.sent = if self.may_cut() { 0 } else { self.sent };
+            self.settled = self.settled.saturating_sub(first.len()) + 1;
+            self.ranges.drain(first);
+            self.ranges.push_front(Range::of(bytes));
         }
-        let bytes = first.bytes(self.sent).to_vec();
-        self.ranges[0] = Range::of(bytes);
-        self.sent = 0;
-        self.settled = self.settled.max(1);
-        rest
+        let last = self.group_of((0..self.ranges.len()).rev());
+        if last.start > 0
+            && let Some(bytes) = self.scattered(last.clone(), bytes_max)
+        {
+            copied += bytes.len();
+            self.ranges.truncate(last.start);
+            let own = self.own.get_or_insert_with(|| Box::new(Appender::frugal()));
+            let copy = own.append(bytes.len(), |buf| buf.extend_from_slice(&bytes));
+            if !self.ranges.back_mut().is_some_and(|range| range.extend(&copy)) {
+                self.ranges.push_back(copy);
+            }
+            self.settled = self.ranges.len();
+        }
+        copied
+    }
+
+    /// The first of these ranges, with those behind it that lie in the same chunk.
+    fn group_of(&self, order: impl Iterator<Item = usize>) -> std::ops::Range<usize> {
+        let mut group: Option<std::ops::Range<usize>> = None;
+        for index in order {
+            match &mut group {
+                None => group = Some(index..index + 1),
+                Some(group) if self.ranges[group.start].is_beside(&self.ranges[index]) => {
+                    *group = group.start.min(index)..group.end.max(index + 1);
+                }
+                Some(_) => break,
+            }
+        }
+        group.unwrap_or_default()
+    }
+
+    /// The bytes of a group that have yet to be sent, if these are not none, and little of what it keeps alive for nobody else.
+    fn scattered(&self, group: std::ops::Range<usize>, bytes_max: usize) -> Option<Vec<u8>> {
+        let ranges = self.ranges.range(group.clone());
+        let first = self.ranges.get(group.start)?;
+        let skip = if group.start == 0 && self.may_cut() { self.sent } else { 0 };
+        let length = ranges.clone().map(Range::len).sum::<usize>() - skip;
+        let holders = first.holders() + 1 - group.len();
+        if length > bytes_max || length * PINNED_PER_BYTE >= first.pinned_bytes() / holders {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(length);
+        for (i, range) in ranges.enumerate() {
+            bytes.extend_from_slice(&range.bytes(if i == 0 { skip } else { 0 }));
+        }
+        Some(bytes)
+    }
+
+    /// Whether what has been sent of the first range may be forgotten.
+    fn may_cut(&self) -> bool {
+        self.kept.is_none() && !self.is_framed
     }
 
     /// Bytes of the first range that have yet to be sent.
@@ -226,7 +274,7 @@ impl OutputQueue {
                 continue;
             }
             // Where what is sent is kept, a range begins with a frame.
-            let goes_on = self.ranges.is_empty() && self.kept.is_none() && !self.is_framed;
+            let goes_on = self.ranges.is_empty() && self.may_cut();
             let skip = if goes_on { std::mem::take(&mut self.sent) } else { 0 };
             if let Some(others) = &mut others {
                 self.ranges.push_back(others.copy_of(rest.drain(..count).collect()));
@@ -411,6 +459,10 @@ mod tests {
                     queue.settle();
                     queue.check();
                 }
+                if i % 7 == 0 {
+                    queue.settle_ends(1 << 16);
+                    queue.check();
+                }
                 if i % 3 == 0 {
                     take(&mut queue, takes.next().unwrap_or(1), &mut sent);
                 }
@@ -462,19 +514,49 @@ mod tests {
         let mut sent = Vec::new();
         take(&mut queue, 2 << 20, &mut sent);
         assert!(queue.heap_bytes() >= 2 << 20, "what is sent and kept counts");
-        assert_eq!(queue.settle_front(64 << 10), 0, "it is much yet");
+        assert_eq!(queue.settle_ends(64 << 10), 5, "of the reply it is much yet");
         take(&mut queue, 1 << 20, &mut sent);
-        assert_eq!(queue.settle_front(64 << 10), 0, "others wait for it, too");
+        assert_eq!(queue.settle_ends(64 << 10), 7);
         drop(reply);
-        assert_eq!(queue.settle_front(64 << 10), 7);
         queue.check();
         assert!(queue.heap_bytes() < 64 << 10, "{}", queue.heap_bytes());
-        assert_eq!(queue.settle_front(64 << 10), 0, "once is enough");
+        assert_eq!(queue.settle_ends(64 << 10), 0, "once is enough");
         while !queue.is_empty() {
             take(&mut queue, 4, &mut sent);
         }
         assert!(sent.ends_with(b"xthe end+PONG"), "{}", sent[sent.len() - 20..].escape_ascii());
         assert_eq!(sent.len(), (3 << 20) + 7 + 5);
+    }
+
+    #[test]
+    fn a_queue_that_stands_still_keeps_neither_its_first_nor_its_last_chunk_for_a_few_bytes() {
+        let (mut shared, mut queue) = (Appender::default(), OutputQueue::default());
+        queue.push(shared.append(50_000, |buf| buf.resize(buf.len() + 50_000, b'a')));
+        shared.append(15_000, |buf| buf.resize(buf.len() + 15_000, b'x'));
+        for letter in [b'b', b'c'] {
+            queue.push(shared.append(100, |buf| buf.resize(buf.len() + 100, letter)));
+            shared.append(30_000, |buf| buf.resize(buf.len() + 30_000, b'x'));
+        }
+        let mut sent = Vec::new();
+        take(&mut queue, 49_990, &mut sent);
+        assert_eq!(queue.settle_ends(64 << 10), 10 + 200);
+        queue.check();
+        let pinned: usize = queue.ranges.iter().map(Range::pinned_bytes).sum();
+        assert!(pinned < 1000, "{pinned}");
+        assert_eq!(queue.settle_ends(64 << 10), 0, "once is enough");
+        while !queue.is_empty() {
+            take(&mut queue, 77, &mut sent);
+        }
+        assert_eq!(sent, [vec![b'a'; 50_000], vec![b'b'; 100], vec![b'c'; 100]].concat());
+    }
+
+    #[test]
+    fn what_many_wait_for_is_not_copied_for_each() {
+        let mut shared = Appender::default();
+        let range = shared.append(100, |buf| buf.resize(buf.len() + 100, b'x'));
+        let mut queues: Vec<OutputQueue> = (0..1000).map(|_| OutputQueue::default()).collect();
+        queues.iter_mut().for_each(|queue| queue.push(range.clone()));
+        assert!(queues.iter_mut().all(|queue| queue.settle_ends(64 << 10) == 0));
     }
 
     #[test]
@@ -508,6 +590,9 @@ mod tests {
                 queue.push(appenders[which as usize].append(len, |buf| buf.extend_from_slice(&bytes)));
                 if i % 4 == 0 {
                     queue.settle();
+                }
+                if i % 7 == 0 {
+                    queue.settle_ends(1 << 16);
                 }
                 let (most, unacknowledged) = takes.next().unwrap_or_default();
                 if i % 3 == 0 {

@@ -28,7 +28,8 @@ const RELEASED_AT_ONCE: usize = 64;
 /// Connections looked at in one tick; with more, a full round takes several ticks.
 const CONNECTIONS_PER_TICK: usize = 2000;
 
-/// Bytes that are copied in one tick so that queues whose sockets are full keep no long replies alive, and of one queue.
+/// Bytes that are copied in one tick so that queues whose sockets are full keep no more alive than they need, and of one end of
+/// one queue.
 const SETTLED_BYTES_PER_TICK: usize = 2 << 20;
 const SETTLED_BYTES_MAX: usize = 256 << 10;
 
@@ -294,7 +295,7 @@ impl Shard {
                 connection.forget_acknowledged();
             }
             if connection.write_blocked && settled_bytes < SETTLED_BYTES_PER_TICK {
-                settled_bytes += connection.output.settle_front(SETTLED_BYTES_MAX);
+                settled_bytes += connection.output.settle_ends(SETTLED_BYTES_MAX);
             }
             connection.publish_gauges();
             let is_waiting = match connection.state() {
