@@ -42,6 +42,7 @@ const LAYERS: &[&[&str]] = &[
     &["logins"],
     &["scripts"],
     &["renames"],
+    &["settings_files"],
     &["histogram"],
     &["stats"],
     &["history"],

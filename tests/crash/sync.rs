@@ -65,3 +65,37 @@ fn under_always_an_event_of_a_write_comes_before_its_sync_and_the_reply_behind_i
         assert!(faults.syncs() > ended, "the reply came before the sync");
     }
 }
+
+#[test]
+fn a_disk_that_takes_long_for_the_files_of_settings_keeps_nobody_waiting_but_who_asked() {
+    for shards in [1, 2] {
+        for request in [&["ACL", "SAVE"][..], &["CONFIG", "REWRITE"]] {
+            let launch = Launch::shards(shards);
+            std::fs::create_dir(launch.path("settings")).expect("the folder can be written");
+            let launch = launch.file("settings/users.acl", "").file("settings/redis.conf", "");
+            let launch = launch.config("{folder}/settings/redis.conf");
+            let (launch, faults) =
+                Faults::under(launch.args(&["--aclfile", "{folder}/settings/users.acl"]), "settings");
+            let server = launch.start();
+            let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
+            let mut asker = server.connect();
+            faults.delay_syncs(SYNC);
+            let (begun, ended) = (faults.syncs_begun(), faults.syncs());
+            asker.send(request);
+            wait_for("a sync to begin", || (faults.syncs_begun() > begun).then_some(()));
+            for client in &mut clients {
+                client.request(&["PING"]);
+                client.request(&["CONFIG", "SET", "timeout", "1000"]);
+                client.request(&["ACL", "SETUSER", "alice", "on"]);
+            }
+            assert_eq!(
+                asker.frame(Duration::from_millis(20)),
+                Frame::Nothing,
+                "{request:?} was answered before its sync"
+            );
+            assert_eq!(faults.syncs(), ended, "the sync has ended: nothing was shown");
+            faults.mend();
+            asker.value();
+        }
+    }
+}

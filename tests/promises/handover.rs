@@ -1,8 +1,11 @@
 //! Elements of lists that are handed from clients to clients who wait for them, on one shard and across several.
 
 use std::collections::{HashMap, HashSet};
+use std::net::TcpStream;
 use std::thread;
+use std::time::Duration;
 
+use socket2::SockRef;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
 use sterna_tests::server::{Launch, Server, wait_for};
@@ -95,6 +98,75 @@ fn each_element_reaches_one_worker_and_none_is_lost_whichever_shards_they_are_on
                 let before = last.insert((producer, job.is_multiple_of(10)), job);
                 assert!(before.is_none_or(|before| before < job), "the jobs of a list stay in order");
             }
+        }
+    }
+}
+
+/// How many of the connections from these ports of this machine are still such to the server's kernel whose clients are there.
+fn count_there(server: &Server, ports: &[u16]) -> usize {
+    const ESTABLISHED: &str = "01";
+    let connections = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    let of = |port: &u16| format!(":{:04X} 0100007F:{port:04X} {ESTABLISHED} ", server.address().port());
+    ports.iter().filter(|port| connections.contains(&of(port))).count()
+}
+
+/// The end of a client that was killed is in its socket, whether or not its shard has come to read it.
+#[test]
+fn an_element_that_comes_behind_the_end_of_a_client_is_there_for_the_next() {
+    const KILLED: usize = 20;
+    const ROUNDS: usize = 14;
+    let commands: [(&[&str], &[&str], &[&str]); 7] = [
+        (&["BLPOP", "k", "0"], &["RPUSH", "k", "a"], &["LLEN", "k"]),
+        (&["BRPOP", "j", "k", "0"], &["LPUSH", "k", "a"], &["LLEN", "k"]),
+        (&["BLMPOP", "0", "2", "j", "k", "LEFT"], &["RPUSH", "k", "a"], &["LLEN", "k"]),
+        (&["BLMOVE", "k", "to", "LEFT", "RIGHT", "0"], &["RPUSH", "k", "a"], &["LLEN", "k"]),
+        (&["BZPOPMIN", "k", "0"], &["ZADD", "k", "1", "a"], &["ZCARD", "k"]),
+        (&["BZMPOP", "0", "1", "k", "MAX"], &["ZADD", "k", "1", "a"], &["ZCARD", "k"]),
+        (
+            &["XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "k", ">"],
+            &["XADD", "k", "*", "a", "b"],
+            &[],
+        ),
+    ];
+    for shards in SHARDS {
+        let server = Launch::shards(shards).start();
+        let mut writers: Vec<_> = (0..shards).map(|_| server.connect()).collect();
+        for round in 0..ROUNDS {
+            let (wait, write, count) = commands[round % commands.len()];
+            let writer = &mut writers[round % shards];
+            writer.request(&["FLUSHALL"]);
+            if count.is_empty() {
+                writer.request(&["XGROUP", "CREATE", "k", "g", "$", "MKSTREAM"]);
+            }
+            let mut ports = Vec::new();
+            let killed: Vec<Client> = (0..KILLED)
+                .map(|_| {
+                    let socket = TcpStream::connect(server.address()).expect("the server listens");
+                    ports.push(socket.local_addr().expect("it is connected").port());
+                    if round % 2 == 0 {
+                        SockRef::from(&socket).set_linger(Some(Duration::ZERO)).expect("it can be reset");
+                    }
+                    let mut client = Client::over(socket);
+                    client.send(wait);
+                    client
+                })
+                .collect();
+            await_blocked(writer, KILLED);
+            if round == 0 {
+                assert_eq!(count_there(&server, &ports), KILLED);
+            }
+            drop(killed);
+            wait_for("the ends", || (count_there(&server, &ports) == 0).then_some(()));
+            writer.request(write);
+            let left = match count {
+                [] => match writer.request(&["XPENDING", "k", "g"]).as_slice() {
+                    Some([Value::Int(pending), ..]) => 1 - pending,
+                    other => panic!("{other:?}"),
+                },
+                count => writer.int(count),
+            };
+            assert_eq!(left, 1, "{wait:?} on {shards} shards");
+            await_blocked(writer, 0);
         }
     }
 }

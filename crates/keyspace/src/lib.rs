@@ -101,5 +101,5 @@ pub use string::{Long, Text};
 pub use subkeys::Subkeys;
 pub use usage::Frequency;
 pub use value::{Value, ValueRef};
-pub use wait::{Answer, Blocked, Caller, Served, Waiter, recheck, serve_ready};
+pub use wait::{Answer, Blocked, Caller, Presence, Served, Waiter, recheck, serve_ready};
 pub use watch::Watch;

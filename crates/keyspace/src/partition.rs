@@ -32,7 +32,7 @@ use crate::stream::{BlockLimits, IdempotenceConfig};
 use crate::table::{Place, Table};
 use crate::usage;
 use crate::value::{NEVER, STRING_BYTES_MAX, ValueRef};
-use crate::wait::{Waiter, Waiters};
+use crate::wait::{Presence, Waiter, Waiters};
 use crate::watch::{Watch, Watched};
 
 /// Most databases: an effect names one in a byte, and 255 means all.
@@ -49,6 +49,8 @@ pub struct Partition {
     pub(crate) waiters: Waiters,
     stats: Stats,
     pub(crate) settings: Settings,
+    /// Who knows whether waiters are still there; without it all are.
+    pub(crate) presence: Option<Arc<dyn Presence>>,
     /// How many random numbers were drawn.
     drawn: u64,
     /// Keys that may go when memory is short.
@@ -130,6 +132,7 @@ impl Partition {
             waiters: Waiters::default(),
             stats: Stats::default(),
             settings: Settings::default(),
+            presence: None,
             drawn: 0,
             pool: Pool::default(),
             dead_bytes: Arc::default(),
@@ -317,6 +320,11 @@ impl Partition {
 
     pub(crate) fn count_eviction(&mut self) {
         self.stats.evicted += 1;
+    }
+
+    /// Has `presence` asked before a waiter is given what others could have.
+    pub fn set_presence(&mut self, presence: Arc<dyn Presence>) {
+        self.presence = Some(presence);
     }
 
     /// Configures how values are laid out and which of them go, from the next change on.

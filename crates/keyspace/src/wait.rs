@@ -5,7 +5,8 @@
 //! 2. A write touches a key somebody waits for: the key is noted as ready.
 //! 3. When the writer's command is done (after EXEC: the whole transaction), with its locks still held, it serves each
 //!    ready key's waiters in the order they came. A waiter that can be answered is claimed, answered and dropped; the
-//!    reply goes to the writer's [`Changes`](crate::Changes), and the server posts it to the waiter's shard.
+//!    reply goes to the writer's [`Changes`](crate::Changes), and the server posts it to the waiter's shard. One whose client
+//!    has ended its connection ([`Presence`]) is dropped without an answer where that would take something from others.
 //! 4. A timeout, CLIENT UNBLOCK and a disconnect claim the waiter, too. Whoever claims it, and nobody else, answers;
 //!    the others leave it alone. The owner then takes it out of the queues it is still in.
 //!
@@ -73,6 +74,12 @@ pub trait Blocked: Send + Sync + fmt::Debug {
     fn recheck_ms(&self, _ctx: &mut Ctx<'_>, _key: &[u8]) -> Option<u64> {
         None
     }
+}
+
+/// Who knows whether clients are still there.
+pub trait Presence: Send + Sync + fmt::Debug {
+    /// Whether the client has ended its connection, be it that its shard has yet to see that. Called with partitions locked.
+    fn has_left(&self, caller: &Caller) -> bool;
 }
 
 /// A blocked command: shared by the queues of its keys and the shard that owns its client.
@@ -221,6 +228,7 @@ fn serve_each(mut space: Space<'_>, now_ms: u64, log: &mut Changes) {
 fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
     let (partition, hash) = space.of(key);
     let Some(mut queue) = partition.waiters.take(db, hash, key) else { return };
+    let presence = partition.presence.clone();
     let (mut passed, mut missing) = (Vec::new(), Kinds::default());
     let mut shared: Option<(Proto, [u64; 3], Arc<[u8]>)> = None;
     let mut out = Vec::new();
@@ -254,7 +262,10 @@ fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mu
             continue;
         }
         let is_long = waiter.blocked.work(&mut ctx, key) >= APART_MIN;
-        if !waiter.claim() {
+        let has_left = || presence.as_ref().is_some_and(|presence| presence.has_left(&waiter.caller));
+        let is_lost = waiter.blocked.writes() && has_left();
+        // Its shard ends the wait of one that has left, which stands in no queue of this key any more.
+        if is_lost || !waiter.claim() {
             continue;
         }
         if is_long {

@@ -302,7 +302,7 @@ impl InnerClient {
     fn transport(&self, socket: std::net::TcpStream, tls: Option<ServerConnection>) -> Transport {
         let socket = TcpStream::from_std(socket);
         crate::net::tune(&socket, self.server.config().tcp_keepalive);
-        let socket = Socket::Tcp(socket);
+        let socket = Socket::Tcp(Arc::new(socket));
         match tls {
             Some(session) => Transport::tls(socket, session),
             None => Transport::Plain(socket),

@@ -44,6 +44,7 @@ mod replication;
 mod resumable;
 mod scripts;
 mod server;
+mod settings_files;
 mod shard;
 mod signal;
 mod slots;

@@ -27,6 +27,8 @@ use std::ops::{Deref, DerefMut};
 pub(crate) enum Level {
     /// What keeps a snapshot from counting while keys are read back, in a node of a cluster.
     Publication,
+    /// The files of settings: one is written at a time.
+    SettingsFiles,
     /// One change of the configuration or of the users at a time, from reading the old to the new one's taking effect.
     /// Above the partitions: a change tells them of new options, and a transaction takes it before them.
     Change,
@@ -109,8 +111,9 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 37] = [
+    const ALL: [Level; 38] = [
         Level::Publication,
+        Level::SettingsFiles,
         Level::Change,
         Level::Scripts,
         Level::Patience,

@@ -281,7 +281,7 @@ impl Listener {
                 let (stream, peer) = socket.accept()?;
                 let local = stream.local_addr()?;
                 Ok((
-                    transport::Socket::Tcp(stream),
+                    transport::Socket::Tcp(Arc::new(stream)),
                     Address::Tcp { peer: plain(peer), local: plain(local) },
                     *tls,
                 ))
@@ -289,7 +289,7 @@ impl Listener {
             Listener::Unix { socket, path } => {
                 let (stream, _) = socket.accept()?;
                 Ok((
-                    transport::Socket::Unix(stream),
+                    transport::Socket::Unix(Arc::new(stream)),
                     Address::Unix { path: Arc::from(Path::new(path)) },
                     false,
                 ))

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use hashbrown::HashMap;
@@ -11,7 +11,8 @@ use sterna_command::Table;
 use sterna_config::MaxmemoryPolicy;
 use sterna_keyspace::stream::{BlockLimits, IdempotenceConfig};
 use sterna_keyspace::{
-    EventClasses, Eviction, Fill, Frequency, KeyGroup, Limits, Order, Policy, Settings, Stats, StreamSettings,
+    Caller, EventClasses, Eviction, Fill, Frequency, KeyGroup, Limits, Order, Policy, Presence, Settings,
+    Stats, StreamSettings,
 };
 
 use crate::acl::{User, Users};
@@ -37,6 +38,7 @@ use crate::renames::Renames;
 use crate::replication::Replication;
 use crate::resumable::Resumables;
 use crate::scripts::Scripts;
+use crate::settings_files::SettingsFiles;
 use crate::signal::Signal;
 use crate::stats::traffic::Traffic;
 use crate::stats::{CommandCounts, ErrorCounts};
@@ -138,6 +140,7 @@ pub(crate) struct Server {
     config: RwLock<Arc<Config>, { Level::Config as u8 }>,
     /// Held by whoever changes the configuration, from reading the old one to the new one's taking effect.
     pub(crate) config_changes: Mutex<(), { Level::Change as u8 }>,
+    pub(crate) settings_files: Arc<SettingsFiles>,
     /// The TCP addresses listened on, and whether for TLS.
     pub(crate) listening: Mutex<Vec<(SocketAddr, bool)>, { Level::Listening as u8 }>,
     /// The same of HTTP, and who listens there.
@@ -193,6 +196,19 @@ pub(crate) struct KeyspaceFigures {
     pub(crate) used_bytes: usize,
 }
 
+/// Who is connected.
+#[derive(Debug)]
+struct Connected(Weak<Server>);
+
+impl Presence for Connected {
+    fn has_left(&self, caller: &Caller) -> bool {
+        let Some(server) = self.0.upgrade() else { return false };
+        let clients = &server.shards[caller.shard].clients;
+        let client = clients.lock().get(&caller.client).map(Arc::clone);
+        client.is_none_or(|client| client.has_left())
+    }
+}
+
 /// Partitions a shard: enough that two shards seldom meet at one.
 const PARTITIONS_PER_SHARD: usize = 16;
 
@@ -242,6 +258,7 @@ impl Server {
             renames: Renames::of(table, &config.renames).unwrap_or_default(),
             users: RwLock::new(users),
             config_changes: Mutex::default(),
+            settings_files: Arc::default(),
             listening: Mutex::default(),
             http_listening: Mutex::default(),
             http: OnceLock::new(),
@@ -273,6 +290,12 @@ impl Server {
             stopping: AtomicBool::new(false),
             moments: Signal::default(),
         }
+    }
+
+    /// Has waiters whose clients have ended their connections passed over, see [`Presence`].
+    pub(crate) fn watch_waiters(self: &Arc<Self>) {
+        let presence: Arc<dyn Presence> = Arc::new(Connected(Arc::downgrade(self)));
+        self.partitions.set_presence(&presence);
     }
 
     /// A number no client has had.

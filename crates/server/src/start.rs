@@ -164,6 +164,7 @@ pub fn start_among(
         .map(|poll| Ok(Mailbox::new(Waker::new(poll.registry(), WAKER)?)))
         .collect::<io::Result<Vec<_>>>()?;
     let server = Arc::new(Server::new(table(), config, config_path, users, tls, mailboxes));
+    server.watch_waiters();
     if let Some(connect) = connect {
         let nodes = connect(Inlet::new(Arc::clone(&server)), &server.config()).map_err(StartError::Nodes)?;
         // Nobody else has set it.

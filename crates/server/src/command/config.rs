@@ -141,20 +141,25 @@ fn resetstat(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn rewrite(call: &mut Call<'_>) -> Result<(), Failure> {
-    let server = Arc::clone(&call.shard.server);
-    let _turn = call.turn_to_change(&server);
-    let mut config = Config::clone(&server.config());
-    if config.aclfile.is_none() {
-        let lines = server.users.read().lines(&config.requirepass);
-        config.users = lines.into_iter().map(|(name, rules)| UserLine { name, rules }).collect();
-    }
-    config.rewrite(server.config_path.as_deref(), crate::LINE_CHECKS).map_err(|error| {
-        tracing::warn!(%error, "CONFIG REWRITE failed");
-        Failure::text(error.to_string())
-    })?;
-    tracing::info!("CONFIG REWRITE executed with success");
-    call.reply.ok();
-    Ok(())
+    let in_exec = call.in_exec;
+    super::settings_files::write(call, move |server| {
+        let config = {
+            // A transaction has its turn already.
+            let _turn = (!in_exec).then(|| server.config_changes.lock());
+            let mut config = Config::clone(&server.config());
+            if config.aclfile.is_none() {
+                let lines = server.users.read().lines(&config.requirepass);
+                config.users = lines.into_iter().map(|(name, rules)| UserLine { name, rules }).collect();
+            }
+            config
+        };
+        config.rewrite(server.config_path.as_deref(), crate::LINE_CHECKS).map_err(|error| {
+            tracing::warn!(%error, "CONFIG REWRITE failed");
+            Failure::text(error.to_string())
+        })?;
+        tracing::info!("CONFIG REWRITE executed with success");
+        Ok(())
+    })
 }
 
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {

@@ -59,6 +59,7 @@ impl Shard {
         let scene = self.scene_of(slot, false);
         // Before the partitions: see `lock::Level`.
         let changes_settings = has(&|row| row.has(Flags::CHANGES_SETTINGS));
+        let _files = changes_settings.then(|| server.settings_files.turn.lock());
         let _turn = changes_settings.then(|| server.config_changes.lock());
         let runs_script = has(&|row| matches!(runs(row), Runs::Script(_)) && needs_engine(row));
         let way = if runs_script {

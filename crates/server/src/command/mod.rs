@@ -37,6 +37,7 @@ mod rights;
 mod rounds;
 pub(crate) mod saving;
 pub(crate) mod script;
+mod settings_files;
 pub(crate) mod slowlog;
 pub mod table;
 mod taken;

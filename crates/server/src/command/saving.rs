@@ -3,8 +3,8 @@
 //! There is one kind of snapshot, which is a new base for the journal: BGSAVE and BGREWRITEAOF do the same, and INFO counts
 //! them apart for those who watch. With `appendonly no` it is all that is kept.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_keyspace::{Effect, KeyGroup, What};
@@ -137,6 +137,10 @@ fn go_on(call: &mut Call<'_>, then: AfterJob, outcome: Outcome) -> Result<(), Fa
         AfterJob::Copy(copy) => {
             outcome.map_err(unsaved)?;
             super::copying::begin(call, copy)
+        }
+        AfterJob::Users(users) => {
+            outcome.map_err(Failure::text)?;
+            super::acl::loaded(call, Arc::into_inner(users).and_then(OnceLock::into_inner))
         }
         AfterJob::Answer(answer) => {
             outcome.map_err(Failure::text)?;

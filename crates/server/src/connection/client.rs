@@ -7,13 +7,14 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
 };
+use std::sync::{Arc, OnceLock};
 
 use super::CloseReason;
 use super::state::ConnectionRef;
+use super::transport::Peer;
 use crate::lock::{Level, Mutex};
 
 /// Number of a client: given once, never reused, rising.
@@ -150,6 +151,8 @@ pub(crate) struct Client {
     /// Its place in its shard; set once the shard has taken it in.
     pub(crate) slot: AtomicU32,
     pub(crate) fd: AtomicI32,
+    /// Its socket's other end, from the moment that its shard has taken it in.
+    pub(super) peer: OnceLock<Peer>,
     pub(crate) address: Address,
     /// Unix time, milliseconds.
     pub(crate) connected_ms: u64,
@@ -227,6 +230,7 @@ impl Client {
             shard: shard as u16,
             slot: AtomicU32::new(u32::MAX),
             fd: AtomicI32::new(fd),
+            peer: OnceLock::new(),
             address,
             connected_ms: now_ms,
             names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
@@ -313,6 +317,11 @@ impl Client {
 
     pub(crate) fn has_mark(&self, bit: u32) -> bool {
         self.marks.load(Relaxed) & bit != 0
+    }
+
+    /// Whether it has ended its connection, which its shard may have yet to see.
+    pub(crate) fn has_left(&self) -> bool {
+        self.peer.get().is_some_and(Peer::has_left)
     }
 
     /// Its class. A client with any subscription is `Pubsub`, as in Redis.

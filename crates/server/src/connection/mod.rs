@@ -298,6 +298,10 @@ impl Connection {
         user: Option<Arc<User>>,
         now_ms: u64,
     ) -> Connection {
+        if let Some(peer) = transport.peer() {
+            // A record is of one connection.
+            let _ = client.peer.set(peer);
+        }
         Connection {
             me,
             state: State::default(),

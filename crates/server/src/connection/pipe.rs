@@ -107,6 +107,12 @@ impl Pipe {
         !ends.connection_gone && !std::mem::replace(&mut ends.is_mailed, true)
     }
 
+    /// Whether the client is gone.
+    pub(crate) fn client_has_left(&self) -> bool {
+        let ends = self.0.lock();
+        ends.client_gone || ends.input_ended
+    }
+
     /// What the client has not read.
     pub(crate) fn take_output(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().output)

@@ -7,16 +7,19 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::ServerConnection;
 use socket2::SockRef;
 
 use super::unacknowledged;
 
-use super::pipe::PipeEnd;
+use super::pipe::{Pipe, PipeEnd};
 use super::state::ConnectionRef;
 
 /// Plain bytes that rustls may hold encrypted for one connection: one turn's worth of records, so that a slow client
@@ -26,13 +29,41 @@ const TLS_PENDING_BYTES_MAX: usize = 64 * 1024;
 /// Reads from the socket for one read of plain bytes: records may hold none, and a peer could send them without end.
 const TLS_READS_MAX: usize = 16;
 
-/// A stream socket.
+/// A stream socket. Its connection alone reads and writes; what [`Peer`] needs of it is shared.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Tcp(Arc<TcpStream>),
+    Unix(Arc<UnixStream>),
     /// A client inside the process. It holds no descriptor, and is not counted by `maxclients`.
     Pipe(PipeEnd),
+}
+
+/// What any thread may ask about the other end of a socket, which it doesn't keep open.
+#[derive(Debug)]
+pub(crate) enum Peer {
+    Tcp(Weak<TcpStream>),
+    Unix(Weak<UnixStream>),
+    Pipe(Weak<Pipe>),
+}
+
+impl Peer {
+    /// Whether it has ended the connection, or what it sends, as far as the kernel knows: the connection's shard may have yet
+    /// to read up to there.
+    pub(crate) fn has_left(&self) -> bool {
+        match self {
+            Peer::Tcp(stream) => stream.upgrade().is_none_or(|stream| has_end(stream.as_fd())),
+            Peer::Unix(stream) => stream.upgrade().is_none_or(|stream| has_end(stream.as_fd())),
+            Peer::Pipe(pipe) => pipe.upgrade().is_none_or(|pipe| pipe.client_has_left()),
+        }
+    }
+}
+
+/// Whether the end of what the peer sends has arrived, behind whatever has.
+fn has_end(socket: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+    // What can't be asked is there.
+    let _ = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
 }
 
 /// A connection's way in and out.
@@ -96,34 +127,26 @@ impl Transport {
         }
     }
 
-    fn socket_mut(&mut self) -> Option<&mut Socket> {
-        match self {
-            Transport::Plain(socket) => Some(socket),
-            Transport::Tls(tls) => Some(&mut tls.socket),
-            Transport::Gone => None,
-        }
-    }
-
     /// Asks the reactor for edges in both directions, for the connection `me`.
-    pub(crate) fn register(&mut self, registry: &Registry, me: ConnectionRef) -> io::Result<()> {
+    pub(crate) fn register(&self, registry: &Registry, me: ConnectionRef) -> io::Result<()> {
         let (token, both) = (Token(me.slot), Interest::READABLE | Interest::WRITABLE);
-        match self.socket_mut() {
-            Some(Socket::Tcp(stream)) => registry.register(stream, token, both),
-            Some(Socket::Unix(stream)) => registry.register(stream, token, both),
+        match self.socket() {
             Some(Socket::Pipe(end)) => {
                 end.set_place(me);
                 Ok(())
             }
-            None => Ok(()),
+            Some(Socket::Tcp(_) | Socket::Unix(_)) | None => match self.fd() {
+                Some(fd) => registry.register(&mut SourceFd(&fd), token, both),
+                None => Ok(()),
+            },
         }
     }
 
     /// Takes it out of the reactor that it is registered with.
-    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self.socket_mut() {
-            Some(Socket::Tcp(stream)) => registry.deregister(stream),
-            Some(Socket::Unix(stream)) => registry.deregister(stream),
-            Some(Socket::Pipe(_)) | None => Ok(()),
+    pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
+        match self.fd() {
+            Some(fd) => registry.deregister(&mut SourceFd(&fd)),
+            None => Ok(()),
         }
     }
 
@@ -230,6 +253,15 @@ impl Transport {
         };
     }
 
+    /// For whoever hands something to the client.
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        Some(match self.socket()? {
+            Socket::Tcp(stream) => Peer::Tcp(Arc::downgrade(stream)),
+            Socket::Unix(stream) => Peer::Unix(Arc::downgrade(stream)),
+            Socket::Pipe(end) => Peer::Pipe(Arc::downgrade(&end.0)),
+        })
+    }
+
     /// Its descriptor, if it holds one.
     pub(crate) fn fd(&self) -> Option<i32> {
         match self.socket()? {
@@ -269,10 +301,10 @@ impl Transport {
 impl Socket {
     fn write_slices(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
-            (Socket::Tcp(stream), [one]) => stream.write(one),
-            (Socket::Tcp(stream), many) => stream.write_vectored(many),
-            (Socket::Unix(stream), [one]) => stream.write(one),
-            (Socket::Unix(stream), many) => stream.write_vectored(many),
+            (Socket::Tcp(stream), [one]) => (&**stream).write(one),
+            (Socket::Tcp(stream), many) => (&**stream).write_vectored(many),
+            (Socket::Unix(stream), [one]) => (&**stream).write(one),
+            (Socket::Unix(stream), many) => (&**stream).write_vectored(many),
             // What it doesn't take is offered again.
             (Socket::Pipe(end), many) => many.first().map_or(Ok(0), |slice| end.write(slice)),
         }
@@ -282,8 +314,8 @@ impl Socket {
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.read(buf),
-            Socket::Unix(stream) => stream.read(buf),
+            Socket::Tcp(stream) => (&**stream).read(buf),
+            Socket::Unix(stream) => (&**stream).read(buf),
             Socket::Pipe(end) => end.read(buf),
         }
     }
@@ -435,7 +467,63 @@ impl SealedWrite {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::time::Instant;
+
     use super::*;
+
+    /// Waits until the kernel has delivered what was sent.
+    fn await_end(peer: &Peer) {
+        let began = Instant::now();
+        while !peer.has_left() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+        }
+    }
+
+    #[test]
+    fn a_peer_has_left_when_its_end_has_arrived_whatever_it_has_sent_before() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || {
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let socket = TcpStream::from_std(listener.accept().unwrap().0);
+            (client, Transport::Plain(Socket::Tcp(Arc::new(socket))))
+        };
+        type End = fn(std::net::TcpStream);
+        let ends: [End; 3] = [
+            drop,
+            |client| client.shutdown(Shutdown::Write).unwrap(),
+            |client| SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap(),
+        ];
+        for end in ends {
+            let (mut client, transport) = connect();
+            let peer = transport.peer().expect("a socket");
+            client.write_all(b"PING\r\n").unwrap();
+            assert!(!peer.has_left());
+            end(client);
+            await_end(&peer);
+        }
+        let (client, transport) = connect();
+        let peer = transport.peer().expect("a socket");
+        drop(transport);
+        assert!(peer.has_left(), "the connection is closed");
+        drop(client);
+    }
+
+    #[test]
+    fn the_same_holds_of_unix_sockets_and_of_clients_inside_the_process() {
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let transport = Transport::Plain(Socket::Unix(Arc::new(UnixStream::from_std(one))));
+        let peer = transport.peer().expect("a socket");
+        assert!(!peer.has_left());
+        drop(other);
+        await_end(&peer);
+        let pipe = Arc::new(Pipe::default());
+        let transport = Transport::Plain(Socket::Pipe(PipeEnd(Arc::clone(&pipe))));
+        let peer = transport.peer().expect("a pipe");
+        assert!(!peer.has_left());
+        pipe.leave();
+        assert!(peer.has_left());
+    }
 
     #[test]
     fn a_record_is_lost_whole_and_no_other_with_it() {

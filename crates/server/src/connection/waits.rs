@@ -8,6 +8,8 @@ use sterna_journal::Lsn;
 use sterna_keyspace::Waiter;
 use sterna_protocol::OwnedArgs;
 
+use crate::acl::Users;
+
 /// A connection's wait.
 #[derive(Debug)]
 pub(crate) struct Blocked {
@@ -64,7 +66,7 @@ pub(crate) enum Copy {
 }
 
 /// How a command goes on after its job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum AfterJob {
     /// SAVE answers.
     Save,
@@ -78,4 +80,15 @@ pub(crate) enum AfterJob {
     Copy(Copy),
     /// The reply is here.
     Answer(Arc<OnceLock<Vec<u8>>>),
+    /// ACL LOAD makes these the users.
+    Users(Arc<OnceLock<LoadedUsers>>),
+}
+
+/// Users of a file, twice: for the server, and for all shards to look at.
+#[derive(Debug)]
+pub(crate) struct LoadedUsers {
+    pub(crate) own: Users,
+    pub(crate) shared: Arc<Users>,
+    /// The password of the default user that it was read with.
+    pub(crate) requirepass: Vec<u8>,
 }

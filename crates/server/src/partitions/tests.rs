@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::thread;
 
-use sterna_keyspace::{COMMANDS, Effects, KeyGroup, Wants};
+use sterna_keyspace::{COMMANDS, Effects, KeyGroup, Presence, Wants};
 use sterna_protocol::{Limits, Parser, Proto};
 
 use super::*;
@@ -266,6 +266,47 @@ fn an_element_that_is_moved_on_passes_a_whole_chain_of_clients_in_one_record() {
     // Nobody waits any more.
     assert!(served(&partitions, "rpush key:0 y", &mut log).is_empty());
     assert!(partitions.each().all(|part| !part.has_links()));
+}
+
+/// Clients with even numbers have left.
+#[derive(Debug)]
+struct OddAreThere;
+
+impl Presence for OddAreThere {
+    fn has_left(&self, caller: &Caller) -> bool {
+        caller.client.is_multiple_of(2)
+    }
+}
+
+#[test]
+fn what_others_could_have_is_given_to_no_client_that_has_left() {
+    let partitions = Partitions::new(64, 16);
+    let presence: Arc<dyn Presence> = Arc::new(OddAreThere);
+    partitions.set_presence(&presence);
+    let mut log = Changes::default();
+    let waits = [
+        ("blpop k 0", "rpush k one two three", "llen k", ":2\r\n"),
+        ("brpop j k 0", "rpush k one two three", "llen k", ":2\r\n"),
+        ("blmove k other left right 0", "rpush k one two three", "llen k", ":2\r\n"),
+        ("blmpop 0 1 k left count 2", "rpush k one two three", "llen k", ":1\r\n"),
+        ("bzpopmin k 0", "zadd k 1 one 2 two 3 three", "zcard k", ":2\r\n"),
+        ("bzmpop 0 1 k max count 2", "zadd k 1 one 2 two 3 three", "zcard k", ":1\r\n"),
+    ];
+    for (wait, write, len, left) in waits {
+        for client in [2, 4, 5, 6] {
+            let scene = Scene { caller: Caller { client, ..SCENE.caller }, ..SCENE };
+            let mut out = Vec::new();
+            let mut reply = Reply::new(&mut out, Proto::Resp2);
+            with_request(wait, |row, args| partitions.execute(row, args, scene, &mut log, &mut reply))
+                .expect("it waits");
+        }
+        log.clear();
+        execute(&partitions, write, &mut log);
+        let served: Vec<u64> = log.served().map(|served| served.waiter.caller.client).collect();
+        assert_eq!(served, [5], "{wait}");
+        assert_eq!(execute(&partitions, len, &mut log), left, "{wait}");
+        execute(&partitions, "flushall", &mut log);
+    }
 }
 
 #[test]

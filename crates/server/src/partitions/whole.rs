@@ -1,8 +1,9 @@
 //! What concerns all keys: what is recorded, snapshots, replay, figures.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sterna_keyspace::{Effect, Fill, KeyHash, Partition, Record, Settings, Stats, What};
+use sterna_keyspace::{Effect, Fill, KeyHash, Partition, Presence, Record, Settings, Stats, What};
 
 use super::{Held, Partitions};
 use crate::libraries::Codes;
@@ -116,6 +117,11 @@ impl Partitions {
     /// Counts anew.
     pub(crate) fn reset_stats(&self) {
         self.each().for_each(|mut part| part.reset_stats());
+    }
+
+    /// Has `presence` asked before a waiter is given what others could have.
+    pub(crate) fn set_presence(&self, presence: &Arc<dyn Presence>) {
+        self.each().for_each(|mut part| part.set_presence(Arc::clone(presence)));
     }
 
     /// How values are laid out from now on. The caller holds no partition.

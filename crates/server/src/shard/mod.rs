@@ -144,6 +144,8 @@ pub(crate) struct Shard {
     accepting: Vec<Token>,
     /// When the connection being served has had its time.
     slice_until: Instant,
+    /// There are more shards than cores for them.
+    shares_core: bool,
     pub(crate) credit: Creditor,
     /// What goes to other nodes, if there are any.
     pub(crate) outward: Option<Box<Outward>>,
@@ -214,6 +216,8 @@ impl Shard {
             lingering: Vec::new(),
             accepting: Vec::new(),
             slice_until: Instant::now(),
+            shares_core: std::thread::available_parallelism()
+                .is_ok_and(|cores| cores.get() < server.shards.len()),
             credit: Creditor::new(server.shards.len()),
             outward: Outward::of(&server),
             passing: Passing::of(&server),

@@ -115,11 +115,15 @@ impl Shard {
     }
 
     /// Goes on with TLS handshakes, for a bounded time: each may take most of a millisecond, and when thousands of clients
-    /// come back at once they wait for each other, and not those for them who are connected.
+    /// come back at once they wait for each other, and not those for them who are connected. Shards that share a core leave it to
+    /// each other between two handshakes: the kernel would let one go on for milliseconds, while a client of the other waits.
     pub(super) fn shake_hands(&mut self) {
         let start = Instant::now();
         while let Some(who) = self.ready.handshakes.pop_front() {
             self.serve_one(who, BATCH_TIME_MAX);
+            if self.shares_core {
+                std::thread::yield_now();
+            }
             if start.elapsed() > HANDSHAKE_TIME_MAX {
                 break;
             }

@@ -4,16 +4,23 @@
 //! new rules, one whose user is gone is closed.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sterna_command::{Command, Flags, ReplyShape, Spec};
+use sterna_keyspace::Garbage;
 
+use super::super::settings_files::{beside, write};
 use super::super::table::table;
 use super::super::{Call, Failure, Run};
 use super::{ADMIN, BASE, ON_ALL_NODES, first_channels, row};
 use crate::acl::Users;
 use crate::config::{Config, replace_file};
+use crate::connection::waits::{AfterJob, LoadedUsers};
 use crate::mailbox::UserChange;
+use crate::server::Server;
+
+/// Bytes that all users may hold: enough that they are not freed on a shard.
+const USERS_BYTES: usize = 1 << 20;
 
 pub(super) const LOAD: Command<Run> = row(
     Spec {
@@ -58,31 +65,62 @@ pub(crate) fn users_of_file(path: &Path, config: &Config) -> Result<Users, Strin
 }
 
 fn load(call: &mut Call<'_>) -> Result<(), Failure> {
-    let server = Arc::clone(&call.shard.server);
-    let _turn = call.turn_to_change(&server);
-    let config = server.config();
-    let path = config.aclfile.as_deref().ok_or(NO_FILE)?;
-    let users = users_of_file(path, &config).map_err(|error| Failure::text(format!("ERR {error}")))?;
-    *server.users.write() = users.clone();
-    call.reply.ok();
-    call.spread_user(&UserChange::Replaced(Arc::new(users)));
+    if !call.in_exec {
+        let loaded: Arc<OnceLock<LoadedUsers>> = Arc::default();
+        let into = Arc::clone(&loaded);
+        return beside(call, AfterJob::Users(loaded), move |server| {
+            let _ = into.set(read_users(server)?);
+            Ok(())
+        });
+    }
+    let users = read_users(call.server())?;
+    take_effect(call, users);
     Ok(())
 }
 
-fn save(call: &mut Call<'_>) -> Result<(), Failure> {
-    let server = Arc::clone(&call.shard.server);
-    let _turn = call.turn_to_change(&server);
+fn read_users(server: &Server) -> Result<LoadedUsers, Failure> {
     let config = server.config();
     let path = config.aclfile.as_deref().ok_or(NO_FILE)?;
-    let text = server.users.read().file_text();
-    // A symbolic link stays one.
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    replace_file(&path, &text).map_err(|error| {
-        tracing::warn!(%error, path = %path.display(), "the users are not saved");
-        Failure::of(
-            "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
-        )
-    })?;
-    call.reply.ok();
+    let users = users_of_file(path, &config).map_err(|error| Failure::text(format!("ERR {error}")))?;
+    Ok(LoadedUsers { own: users.clone(), shared: Arc::new(users), requirepass: config.requirepass.clone() })
+}
+
+/// Goes on with ACL LOAD, whose file has been read.
+pub(in super::super) fn loaded(call: &mut Call<'_>, loaded: Option<LoadedUsers>) -> Result<(), Failure> {
+    let server = Arc::clone(&call.shard.server);
+    let _turn = call.turn_to_change(&server);
+    let users = match loaded {
+        Some(users) if users.requirepass == server.config().requirepass => users,
+        // The password of the default user, of which the file may say nothing, is another one since.
+        _ => read_users(&server)?,
+    };
+    take_effect(call, users);
     Ok(())
+}
+
+fn take_effect(call: &mut Call<'_>, LoadedUsers { own, shared, .. }: LoadedUsers) {
+    let server = Arc::clone(&call.shard.server);
+    let before = std::mem::replace(&mut *server.users.write(), own);
+    server.reclaimer.free(vec![Garbage::of_other(Box::new(before), USERS_BYTES)]);
+    call.reply.ok();
+    call.spread_user(&UserChange::Replaced(shared));
+}
+
+fn save(call: &mut Call<'_>) -> Result<(), Failure> {
+    if call.server().config().aclfile.is_none() {
+        return Err(NO_FILE);
+    }
+    write(call, |server| {
+        let config = server.config();
+        let path = config.aclfile.as_deref().ok_or(NO_FILE)?;
+        let text = server.users.read().file_text();
+        // A symbolic link stays one.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        replace_file(&path, &text).map_err(|error| {
+            tracing::warn!(%error, path = %path.display(), "the users are not saved");
+            Failure::of(
+                "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
+            )
+        })
+    })
 }

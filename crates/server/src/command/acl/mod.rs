@@ -17,6 +17,7 @@ mod users;
 use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::Args;
 
+pub(super) use self::file::loaded;
 use super::help::help;
 use super::table::Row;
 use super::{Call, Failure, Run};

@@ -236,7 +236,7 @@ pub(super) fn begin(call: &mut Call<'_>, copy: Copy) -> Result<(), Failure> {
     let asked = connection.copy_asked;
     let client = Arc::clone(&connection.client);
     let before = connection.output.take();
-    let mut transport = std::mem::replace(&mut connection.transport, Transport::Gone);
+    let transport = std::mem::replace(&mut connection.transport, Transport::Gone);
     let slot = call.slot;
     let deregistered = transport.deregister(call.shard.poll_registry());
     call.shard.close(slot, CloseReason::Copied);
