@@ -40,6 +40,8 @@ impl Shard {
                 Some(_) => {}
                 None => {
                     self.unchecked.pop_front();
+                    // Who was found to have lost a right gets nothing more once the change is answered.
+                    self.reap();
                     ack.into_iter().for_each(|ack| self.post(ack.shard, Mail::Done(ack)));
                 }
             }
