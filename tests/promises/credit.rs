@@ -202,6 +202,35 @@ fn writes_with_invalidations_are_held_back_by_a_shard_that_stands_still() {
 /// Each direction has far more under way than credit, in pieces that are above it by themselves: with shards that waited for
 /// each other, this would never end.
 #[test]
+fn a_transaction_that_changes_users_waits_for_a_shard_that_stands_still() {
+    const ROUNDS: usize = 20;
+    let requests: [&[&str]; 4] = [
+        &["MULTI"],
+        &["ACL", "SETUSER", "alice", "on", "nopass", "+@all"],
+        &["ACL", "DELUSER", "alice"],
+        &["EXEC"],
+    ];
+    let (server, mut admin) = start();
+    let (mut reader, mut writer) = both_ends(&server);
+    let mut script = stop_second(&server, &mut admin);
+    writer.send_bytes(&requests.map(request_bytes).concat().repeat(ROUNDS));
+    let mut has_run = |count: usize| {
+        let stats = admin.text(&["INFO", "commandstats"]);
+        stats.contains(&format!("cmdstat_acl|setuser:calls={count},"))
+    };
+    wait_for("the first transaction", || has_run(1).then_some(()));
+    assert_eq!(reader.frame(MOMENT), Frame::Nothing);
+    assert!(has_run(1), "its shard goes on with the next though the other has not followed");
+    wait_for("the script's end", || {
+        matches!(admin.try_request(&["SCRIPT", "KILL"])?, Value::Simple(_)).then_some(())
+    });
+    assert!(script.error().contains("Script killed"));
+    for _ in 0..ROUNDS * requests.len() {
+        assert!(!matches!(reader.value(), Value::Error(_)));
+    }
+}
+
+#[test]
 fn two_shards_that_publish_to_each_other_do_not_hold_each_other_for_ever() {
     const ROUNDS: usize = 12;
     const MESSAGES: usize = 40;

@@ -429,3 +429,63 @@ fn of_hundreds_who_wait_none_gets_what_a_transaction_writes_behind_the_end_of_th
         waiters.iter_mut().for_each(|waiter| assert!(is_noperm(waiter), "{shards} shards"));
     }
 }
+
+/// Each waits for something that only one can have, and loses the right to a key of its request: to what it takes from, or to what it
+/// moves that to.
+const TAKERS: [(&str, &str, &str); 9] = [
+    ("BLPOP l 0", "RPUSH l x", "LLEN l"),
+    ("BRPOP other l 0", "RPUSH l x", "LLEN l"),
+    ("BLMPOP 0 1 l LEFT", "RPUSH l x", "LLEN l"),
+    ("BLMOVE l to LEFT RIGHT 0", "RPUSH l x", "LLEN l"),
+    ("BRPOPLPUSH l to 0", "RPUSH l x", "LLEN l"),
+    ("BLMOVEM l to LEFT RIGHT 0 COUNT 5 BULK", "RPUSH l x", "LLEN l"),
+    ("BLMOVEM l to LEFT RIGHT 0 EXACTLY 1 OBO", "RPUSH l x", "LLEN l"),
+    ("BZPOPMIN l 0", "ZADD l 1 x", "ZCARD l"),
+    ("BZMPOP 0 1 l MAX", "ZADD l 1 x", "ZCARD l"),
+];
+
+#[test]
+fn what_a_waiter_without_the_right_to_it_does_not_get_is_there_for_others() {
+    for (shards, in_exec) in [(1, false), (2, false), (1, true), (2, true)] {
+        let (server, mut admin) = server(shards);
+        for (wait, write, count) in TAKERS {
+            let moves = wait.contains(" to ");
+            for revocation in [
+                Some("ACL SETUSER alice resetkeys ~l ~other"),
+                Some("ACL SETUSER alice resetkeys ~to %W~l"),
+                Some("ACL SETUSER alice -@blocking"),
+                Some("ACL DELUSER alice"),
+                None,
+            ] {
+                let keeps = revocation.is_none_or(|line| line.ends_with("other") && !moves);
+                admin.request(&words("ACL SETUSER alice on nopass ~* &* +@all"));
+                let mut takers = alices(&server, "2");
+                takers.iter_mut().for_each(|taker| taker.send(&words(wait)));
+                await_blocked(&mut admin, EACH);
+                let change = revocation.unwrap_or("ACL SETUSER alice -set");
+                let lines = [&["MULTI"], &[change, write][..], &["EXEC"]].concat();
+                let lines = if in_exec { &lines[..] } else { &lines[1..3] };
+                lines.iter().for_each(|line| admin.send(&words(line)));
+                lines.iter().for_each(|line| assert!(!matches!(admin.value(), Value::Error(_)), "{line}"));
+                let about = format!("{shards} shards, {in_exec}, {wait}, {change}");
+                if keeps {
+                    // One of them is served.
+                    await_blocked(&mut admin, EACH - 1);
+                    assert_eq!(admin.int(&words(count)), 0, "{about}");
+                } else {
+                    let is_over = if change.contains("DELUSER") { is_closed } else { is_noperm };
+                    takers.iter_mut().for_each(|taker| assert!(is_over(taker), "{about}"));
+                    // What a transaction lets one move that loses the right to that by the same transaction stays moved.
+                    let moved = |admin: &mut Client| {
+                        if in_exec && moves { admin.int(&words("LLEN to")) } else { 0 }
+                    };
+                    // What was taken is put back by a client inside the server.
+                    wait_for(&about, || (admin.int(&words(count)) + moved(&mut admin) == 1).then_some(()));
+                }
+                drop(takers);
+                await_blocked(&mut admin, 0);
+                admin.request(&words("DEL l to"));
+            }
+        }
+    }
+}

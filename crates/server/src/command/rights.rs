@@ -10,7 +10,7 @@
 //! | held | when the right has gone |
 //! |---|---|
 //! | a subscription, what a page follows, MONITOR, CLIENT TRACKING | the connection is closed, after the reply if it is being served |
-//! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; of a reply that is on its way the client sees nothing, and what was taken for it is put back (`shard/undelivered.rs`) |
+//! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; of a reply that is on its way the client sees nothing, and what was taken for it is put back (`shard/undelivered.rs`), but not what was moved to another key |
 //! | watched keys | EXEC answers null, as if one had been touched |
 //! | CLIENT NO-EVICT, CLIENT NO-TOUCH | switched off |
 //! | that it can be resumed (CLIENT RESUME) | it is closed when its socket breaks, or now if that has happened |
@@ -63,9 +63,9 @@ impl Shard {
     /// Has the connections of changed or removed users follow: they go by the new rules, or are dismissed. What they hold is checked
     /// by and by, and then `ack` is told; false if there is nothing to check, and nobody is told.
     ///
-    /// Inside EXEC nobody waits for that, and what comes behind the change in the same transaction must not reach who has lost the
-    /// right to it. So all is checked at once but for waits, which can't be ended while the keys are locked: the shard mails itself
-    /// to do that behind it (`ends_waits`), and what a waiter is answered meanwhile is checked when it is delivered.
+    /// What comes behind a change in the same transaction must not reach who has lost the right to it. So then, without `ack`, all is
+    /// checked at once but for waits, which can't be ended while the keys are locked: the shard mails itself to do that behind it
+    /// (`ends_waits`), and what a waiter is answered meanwhile is checked when it is delivered.
     pub(crate) fn follow_user(&mut self, change: &UserChange, ack: Option<Ack>, ends_waits: bool) -> bool {
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
         let mut unchecked = VecDeque::new();

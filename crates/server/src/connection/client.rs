@@ -120,10 +120,12 @@ pub(crate) mod mark {
     pub(crate) const EVENTS: u32 = 1 << 14;
     /// A page by Pusher's protocol.
     pub(crate) const PUSHER: u32 = 1 << 15;
+    /// It is closed as soon as its shard comes to that: nothing is handed to it any more.
+    pub(crate) const CONDEMNED: u32 = 1 << 16;
 }
 
 /// The letter of each mark, in the order of the `flags` field.
-const MARK_LETTERS: [(u32, char); 14] = [
+const MARK_LETTERS: [(u32, char); 15] = [
     (mark::MONITOR, 'O'),
     (mark::PUBSUB, 'P'),
     (mark::MULTI, 'x'),
@@ -134,6 +136,7 @@ const MARK_LETTERS: [(u32, char); 14] = [
     (mark::TRACKING_BROADCAST, 'B'),
     (mark::DIRTY_CAS, 'd'),
     (mark::CLOSE_AFTER_REPLY, 'c'),
+    (mark::CONDEMNED, 'A'),
     (mark::UNIX, 'U'),
     (mark::NO_EVICT, 'e'),
     (mark::NO_TOUCH, 'T'),
@@ -319,9 +322,11 @@ impl Client {
         self.marks.load(Relaxed) & bit != 0
     }
 
-    /// Whether it has ended its connection, which its shard may have yet to see.
+    /// Whether its connection has ended: it has been told to be closed, or the client has ended it, which its shard may have yet to see.
     pub(crate) fn has_left(&self) -> bool {
-        self.peer.get().is_some_and(Peer::has_left)
+        self.is_killed.load(Relaxed)
+            || self.has_mark(mark::CONDEMNED)
+            || self.peer.get().is_some_and(Peer::has_left)
     }
 
     /// Its class. A client with any subscription is `Pubsub`, as in Redis.

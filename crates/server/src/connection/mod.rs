@@ -35,7 +35,7 @@ use sterna_pubsub::Subscriptions;
 
 use crate::acl::User;
 use circle::Circle;
-use client::{Client, ClientId};
+use client::{Client, ClientId, mark};
 use dependence::Dependence;
 use fieldsets::Fieldsets;
 use follow::Follow;
@@ -377,11 +377,12 @@ impl Connection {
     }
 
     pub(crate) fn drain(&mut self, reason: CloseReason) -> Option<Waiting> {
-        self.client.set_mark(client::mark::CLOSE_AFTER_REPLY, true);
+        self.client.set_mark(mark::CLOSE_AFTER_REPLY, true);
         self.state.drain(reason)
     }
 
     pub(crate) fn condemn(&mut self, reason: CloseReason) -> bool {
+        self.client.set_mark(mark::CONDEMNED, true);
         self.state.condemn(reason)
     }
 

@@ -86,6 +86,7 @@ impl Connection {
         self.write_blocked = true;
         self.lags = true;
         self.over_soft_limit_since_ms = None;
+        self.client.set_mark(mark::CONDEMNED, false);
         self.client.set_mark(mark::DETACHED, true);
         self.client.fd.store(-1, Relaxed);
     }

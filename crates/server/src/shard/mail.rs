@@ -247,8 +247,9 @@ impl Shard {
                     self.post(ack.shard, Mail::Done(ack));
                 }
             }
-            Mail::User { change, ack } => {
-                let is_told = self.follow_user(&change, ack, true);
+            Mail::User { change, in_exec, ack } => {
+                let steps = ack.filter(|_| !in_exec);
+                let is_told = self.follow_user(&change, steps, true) && steps.is_some();
                 self.reap();
                 if let Some(ack) = ack.filter(|_| !is_told) {
                     self.post(ack.shard, Mail::Done(ack));

@@ -174,16 +174,16 @@ impl Call<'_> {
         let others: Vec<usize> =
             (0..self.server().shards.len()).filter(|&shard| shard != self.shard.index).collect();
         let ack = Ack { shard: self.shard.index, who: self.connection().me };
-        let ack = (!self.in_exec).then_some(ack);
+        let in_exec = self.in_exec;
         for &shard in &others {
-            self.shard.post(shard, Mail::User { change: change.clone(), ack });
+            self.shard.post(shard, Mail::User { change: change.clone(), in_exec, ack: Some(ack) });
         }
         // Those of this shard that must go are closed when the command is done, this connection after its reply.
-        let is_told = self.shard.follow_user(change, ack, false);
-        if self.in_exec {
-            return self.shard.post(self.shard.index, Mail::User { change: change.clone(), ack: None });
+        let is_told = self.shard.follow_user(change, (!in_exec).then_some(ack), false);
+        if in_exec {
+            self.shard.post(self.shard.index, Mail::User { change: change.clone(), in_exec, ack: None });
         }
-        let remaining = others.len() + usize::from(is_told);
+        let remaining = others.len() + usize::from(is_told && !in_exec);
         if remaining > 0 {
             self.shard.wait(self.slot, Wait::Acks { remaining }, None);
         }
