@@ -42,6 +42,20 @@ fn alices(server: &Server, proto: &str) -> Vec<Client> {
     (0..EACH).map(of_alice).collect()
 }
 
+/// How many are hundreds here.
+const WAITING: usize = 400;
+
+/// So many connections of alice that wait in a request.
+fn hundreds(server: &Server, admin: &mut Client, request: &str) -> Vec<Client> {
+    let mut waiters: Vec<Client> = (0..WAITING).map(|_| server.connect()).collect();
+    for waiter in &mut waiters {
+        waiter.request(&["AUTH", "alice", "any"]);
+        waiter.send(&words(request));
+    }
+    await_blocked(admin, WAITING);
+    waiters
+}
+
 fn await_blocked(admin: &mut Client, count: usize) {
     wait_for("clients to block", || {
         admin.text(&["INFO", "clients"]).contains(&format!("blocked_clients:{count}\r\n")).then_some(())
@@ -371,15 +385,9 @@ fn a_user_of_hundreds_of_connections_is_gone_with_all_of_them() {
 
 #[test]
 fn while_hundreds_lose_the_right_to_wait_no_element_is_lost_and_none_comes_afterwards() {
-    const WAITING: usize = 400;
     for shards in [1, 2] {
         let (server, mut admin) = server(shards);
-        let mut waiters: Vec<Client> = (0..WAITING).map(|_| server.connect()).collect();
-        for waiter in &mut waiters {
-            waiter.request(&["AUTH", "alice", "any"]);
-            waiter.send(&["BLPOP", "list", "0"]);
-        }
-        await_blocked(&mut admin, WAITING);
+        let mut waiters = hundreds(&server, &mut admin, "BLPOP list 0");
         // Some are served before the change, some while it is followed, and the rest is not.
         let mut writer = server.connect();
         (0..WAITING / 2).for_each(|number| writer.send(&["RPUSH", "list", &number.to_string()]));
@@ -416,15 +424,9 @@ fn while_hundreds_lose_the_right_to_wait_no_element_is_lost_and_none_comes_after
 
 #[test]
 fn of_hundreds_who_wait_none_gets_what_a_transaction_writes_behind_the_end_of_their_right() {
-    const WAITING: usize = 400;
     for shards in [1, 2] {
         let (server, mut admin) = server(shards);
-        let mut waiters: Vec<Client> = (0..WAITING).map(|_| server.connect()).collect();
-        for waiter in &mut waiters {
-            waiter.request(&["AUTH", "alice", "any"]);
-            waiter.send(&words("XREAD BLOCK 0 STREAMS s $"));
-        }
-        await_blocked(&mut admin, WAITING);
+        let mut waiters = hundreds(&server, &mut admin, "XREAD BLOCK 0 STREAMS s $");
         run(&mut admin, "ACL SETUSER alice resetkeys", true);
         waiters.iter_mut().for_each(|waiter| assert!(is_noperm(waiter), "{shards} shards"));
     }

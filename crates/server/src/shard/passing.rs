@@ -435,7 +435,7 @@ impl Shard {
             let who = self.passing.as_ref().and_then(|passing| passing.sessions.get(&session).copied());
             // Whose session it was may be gone.
             let Some(who) = who.filter(|who| self.connection_of(*who).is_some()) else {
-                self.hear_orphan(session, say);
+                self.on_orphan_said(session, say);
                 continue;
             };
             match say {

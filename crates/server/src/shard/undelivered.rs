@@ -104,7 +104,7 @@ impl Shard {
     }
 
     /// What the node that leads says to a session that is nobody's, or one whose client is gone.
-    pub(super) fn hear_orphan(&mut self, session: u64, say: Say<'_>) {
+    pub(super) fn on_orphan_said(&mut self, session: u64, say: Say<'_>) {
         let Some(orphan) = self.undelivered.orphans.get_mut(&session) else { return };
         let (is_over, db) = match say {
             Say::Replies(bytes) => {
