@@ -47,8 +47,9 @@ const LAYERS: &[&[&str]] = &[
     &["stats"],
     &["history"],
     &["tracking"],
-    // What all shards share holds the state of the journal, and what the journal does concerns all shards.
-    &["persistence", "server"],
+    &["journaling"],
+    &["server"],
+    &["persistence"],
     &["overview"],
     &["shard"],
     &["command"],

@@ -89,7 +89,7 @@ impl Engine {
 
     /// Whether the server is still replaying its journal.
     pub fn is_loading(&self) -> bool {
-        self.0.persistence.is_loading()
+        self.0.journaling.is_loading()
     }
 
     /// Whether keys are here: no other node leads them.

@@ -18,6 +18,7 @@ mod history;
 mod hooks;
 mod inlet;
 mod invalidation;
+mod journaling;
 mod late_events;
 mod libraries;
 mod limits;

@@ -225,7 +225,7 @@ impl Observer {
         let (kinds, waiting, output) = clients(&server);
         let (busy_channels, busy_patterns) = busiest(&server, now);
         self.walk.go_on(&server, now + WALK_TIME_MAX);
-        let journal = server.persistence.journal().map(|journal| {
+        let journal = server.journaling.journal().map(|journal| {
             let stats = journal.stats();
             Journal {
                 last_lsn: journal.last_lsn().0,

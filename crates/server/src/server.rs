@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::connection::client::{Client, ClientId, CloseCounts, mark};
 use crate::connection::transport::Transport;
 use crate::directory::Directory;
+use crate::journaling::Journaling;
 use crate::lock::{Level, Mutex, RwLock};
 use crate::log_limit::LogLimits;
 use crate::logins::Logins;
@@ -31,7 +32,6 @@ use crate::nodes::Nodes;
 use crate::pages::Pages;
 use crate::partitions::Partitions;
 use crate::pause::Pause;
-use crate::persistence::Persistence;
 use crate::rates::{Counters, Rates};
 use crate::reclaim::Reclaimer;
 use crate::renames::Renames;
@@ -109,7 +109,7 @@ pub(crate) struct Server {
     pub(crate) directory: Directory,
     pub(crate) partitions: Partitions,
     pub(crate) scripts: Scripts,
-    pub(crate) persistence: Persistence,
+    pub(crate) journaling: Journaling,
     pub(crate) tracking: Tracking,
     pub(crate) pause: Pause,
     pub(crate) reclaimer: Reclaimer,
@@ -239,7 +239,7 @@ impl Server {
             directory: Directory::default(),
             partitions,
             scripts: Scripts::default(),
-            persistence: Persistence::default(),
+            journaling: Journaling::default(),
             pause: Pause::default(),
             reclaimer,
             apart: Threads::start(shards),
@@ -526,7 +526,7 @@ impl Server {
     pub(crate) fn stop(&self) {
         if !self.stopping.swap(true, Ordering::AcqRel) {
             self.moments.notify();
-            self.persistence.loading.call_off();
+            self.journaling.loading.call_off();
             self.shards.iter().for_each(|shard| shard.mailbox.push(Mail::Shutdown));
         }
     }

@@ -18,10 +18,11 @@ use crate::config::{Config, LineChecks, RenamedCommand, TlsAuthClients, UserLine
 use crate::engine::Engine;
 use crate::files::{make_room_for, own_files};
 use crate::inlet::Inlet;
+use crate::journaling::Job;
 use crate::mailbox::Mailbox;
 use crate::net::{HttpListener, ListenError, addresses_of, check_listeners, listen, listen_http};
 use crate::nodes::{NODES, Nodes};
-use crate::persistence::{self, Job, JournalError, Loader};
+use crate::persistence::{self, JournalError, Loader};
 use crate::renames::Renames;
 use crate::server::Server;
 use crate::shard::{Listeners, Shard, WAKER};
@@ -172,7 +173,7 @@ pub fn start_among(
     }
     *server.listening.lock() = addresses_of(&listeners);
     *server.http_listening.lock() = http.iter().map(HttpListener::place).collect();
-    server.persistence.jobs.begin(crate::time::unix_ms() / 1000);
+    server.journaling.jobs.begin(crate::time::unix_ms() / 1000);
     let loader = opened.map(|opened| Loader::start(&server, opened)).transpose()?.flatten();
     let mut listeners = Some(Listeners::new(listeners));
     let mut threads = Vec::new();
@@ -300,7 +301,7 @@ impl Control {
 
     /// Whether keys are still being loaded.
     pub fn is_loading(&self) -> bool {
-        self.0.persistence.is_loading()
+        self.0.journaling.is_loading()
     }
 
     /// Whether every shard has begun a turn within so long.

@@ -113,7 +113,7 @@ impl Shard {
                 _ => return Err(self.disk_failure(refusal)),
             }
         }
-        if (is_kept || row.has(Flags::WRITE)) && self.server.persistence.is_unable_to_save(&self.config) {
+        if (is_kept || row.has(Flags::WRITE)) && self.server.journaling.is_unable_to_save(&self.config) {
             return Err(UNABLE_TO_SAVE);
         }
         let is_loading =
@@ -280,7 +280,7 @@ impl Shard {
 
     #[cold]
     pub(crate) fn disk_failure(&self, refusal: Refusal) -> Failure {
-        let cause = self.server.persistence.trouble().unwrap_or_else(|| refusal.to_string());
+        let cause = self.server.journaling.trouble().unwrap_or_else(|| refusal.to_string());
         Failure::text(format!("MISCONF Errors writing to the AOF file: {cause}"))
     }
 
@@ -292,7 +292,7 @@ impl Shard {
         {
             return Err(self.disk_failure(refusal));
         }
-        if self.server.persistence.is_unable_to_save(&self.config) {
+        if self.server.journaling.is_unable_to_save(&self.config) {
             return Err(UNABLE_TO_SAVE);
         }
         Ok(())

@@ -16,9 +16,9 @@ use super::{Call, Failure, Run};
 use crate::config::{Config, SetError, UserLine};
 use crate::connection::state::Wait;
 use crate::connection::waits::AfterJob;
+use crate::journaling::{Job, Outcome};
 use crate::mailbox::{Ack, Mail};
 use crate::net::{self, HttpChange};
-use crate::persistence::{Job, Outcome};
 use crate::{files, persistence};
 
 const BASE: Spec = Spec {
@@ -208,7 +208,7 @@ fn switch(call: &mut Call<'_>, on: bool) -> Result<(), Failure> {
     if call.in_exec {
         return Err(failed("it takes a while, for which a transaction can't wait"));
     }
-    if call.server().persistence.is_loading() {
+    if call.server().journaling.is_loading() {
         return Err(failed("the journal is being loaded"));
     }
     let job = if on { Job::TurnOn } else { Job::TurnOff };

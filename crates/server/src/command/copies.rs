@@ -10,8 +10,8 @@ use sterna_protocol::{Reply, argument};
 use super::{Call, Failure, Run};
 use crate::connection::state::Wait;
 use crate::connection::waits::DiskWait;
+use crate::journaling::IN_NO_RECORD;
 use crate::mailbox::Mail;
-use crate::persistence::IN_NO_RECORD;
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -79,7 +79,7 @@ fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
     let replicas = argument::int(&call.args[2]).filter(|&replicas| replicas >= 0);
     let replicas = replicas.ok_or(Failure::of("ERR value is out of range, must be positive"))?;
     let deadline = deadline(call, &call.args[3])?;
-    let journal = call.shard.server.persistence.journal().cloned();
+    let journal = call.shard.server.journaling.journal().cloned();
     if local > 0 && journal.is_none() {
         return Err(Failure::of(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
@@ -144,7 +144,7 @@ impl Shard {
     /// Whether a power loss does not take this write any more.
     fn has_disk(&self, journal: &Journal, lsn: Lsn) -> bool {
         match lsn.0 {
-            IN_NO_RECORD => !self.server.persistence.is_missing(lsn),
+            IN_NO_RECORD => !self.server.journaling.is_missing(lsn),
             _ => journal.durable_lsn() >= lsn,
         }
     }

@@ -7,7 +7,7 @@ use super::saving::await_job;
 use super::{Call, Failure, Run};
 use crate::connection::CloseReason;
 use crate::connection::waits::AfterJob;
-use crate::persistence::Job;
+use crate::journaling::Job;
 
 const BASE: Spec = Spec {
     name: "",
@@ -99,7 +99,7 @@ fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
         return Err(Failure::of("ERR No shutdown in progress."));
     }
     tracing::info!("user requested shutdown");
-    let is_loading = call.server().persistence.is_loading();
+    let is_loading = call.server().journaling.is_loading();
     let saves = !has("NOSAVE") && !is_loading && (has("SAVE") || call.server().must_save_at_end());
     let force = has("FORCE");
     if saves {

@@ -46,7 +46,7 @@ impl Shard {
             && !(row.has(Flags::IN_PARTS) && args.len() > whole_max(row))
             && self.serves_an_ordinary_client(slot)
             && self.server.is_ordinary()
-            && !self.server.persistence.is_unable_to_save(&self.config)
+            && !self.server.journaling.is_unable_to_save(&self.config)
             && !(row.has(Flags::WRITE) && self.journal_refuses());
         is_ordinary.then_some(command)
     }

@@ -14,8 +14,9 @@ use super::{Call, Failure, Run};
 use crate::connection::ReplyMode;
 use crate::connection::state::Wait;
 use crate::connection::waits::{AfterJob, JobWait};
+use crate::journaling::{Job, Outcome};
 use crate::mailbox::Ack;
-use crate::persistence::{Job, Outcome, Rebuild};
+use crate::persistence::Rebuild;
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -82,7 +83,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
             ..BASE
         },
         run: Some(|call| {
-            call.reply.int(call.server().persistence.jobs.last_s.load(Relaxed) as i64);
+            call.reply.int(call.server().journaling.jobs.last_s.load(Relaxed) as i64);
             Ok(())
         }),
         subcommands: &[],
@@ -111,7 +112,7 @@ fn no_thread(error: std::io::Error) -> Failure {
 }
 
 fn save(call: &mut Call<'_>) -> Result<(), Failure> {
-    if matches!(call.server().persistence.jobs.running(), Some((Job::Save, _))) {
+    if matches!(call.server().journaling.jobs.running(), Some((Job::Save, _))) {
         return Err(IN_PROGRESS);
     }
     await_job(call, Job::Save, AfterJob::Save)
@@ -156,7 +157,7 @@ fn bgsave(call: &mut Call<'_>) -> Result<(), Failure> {
         Some(word) if call.args.len() == 2 && argument::eq_ignore_case(word, "schedule") => true,
         Some(_) => return Err(Failure::SYNTAX),
     };
-    let text = match call.server().persistence.jobs.running() {
+    let text = match call.server().journaling.jobs.running() {
         Some((Job::Save, _)) => return Err(IN_PROGRESS),
         Some(_) if !is_scheduled => {
             return Err(Failure::of(
@@ -173,7 +174,7 @@ fn bgsave(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn bgrewriteaof(call: &mut Call<'_>) -> Result<(), Failure> {
-    let text = match call.server().persistence.jobs.running() {
+    let text = match call.server().journaling.jobs.running() {
         Some((Job::Rewrite, _)) => {
             return Err(Failure::of("ERR Background append only file rewriting already in progress"));
         }
@@ -219,13 +220,13 @@ pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Fa
     if !server.logs.is_empty() {
         return Err(Failure::of("ERR The journal of a node of a cluster is loaded at its start only"));
     }
-    let journal = server.persistence.at_rest().cloned().ok_or(NO_JOURNAL)?;
+    let journal = server.journaling.at_rest().cloned().ok_or(NO_JOURNAL)?;
     let mut held = server.partitions.hold(server.partitions.all());
     held.apply(Effect { db: None, key: b"", what: What::Flush { group: KeyGroup::WHOLE } });
     server.partitions.libraries().clear();
     held.apply(Effect { db: None, key: b"", what: What::Databases { shown: &[] } });
     let stats = journal.stats();
-    let mut rebuild = Rebuild::new(&mut held, stats.snapshot, stats.epoch, &server.persistence.loading);
+    let mut rebuild = Rebuild::new(&mut held, stats.snapshot, stats.epoch, &server.journaling.loading);
     match journal.reload(&mut rebuild) {
         Ok(_) => {
             call.reply.ok();

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::sheet::Sheet;
-use crate::persistence::{Job, Kind, sizes};
+use crate::journaling::{Job, Kind};
+use crate::persistence::sizes;
 use crate::server::Server;
 
 pub(super) fn families(sheet: &mut Sheet, server: &Server) {
-    let persistence = &server.persistence;
+    let persistence = &server.journaling;
     let jobs = &persistence.jobs;
     let runs = |wanted| u8::from(matches!(jobs.running(), Some((job, _)) if job == wanted));
     let is_well = |kind: &Kind| u8::from(!kind.has_failed.load(Relaxed));

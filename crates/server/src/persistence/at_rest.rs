@@ -8,7 +8,8 @@
 use sterna_journal::disk::Disk;
 use sterna_journal::{Error, inspect};
 
-use super::{Loading, Rebuild};
+use super::Rebuild;
+use crate::journaling::Loading;
 use crate::partitions::Partitions;
 
 /// As many as any server can have: `databases` may have been larger than it is now.

@@ -34,7 +34,8 @@ use sterna_keyspace::{
 
 use super::restore::Target;
 use super::rollback::while_missing;
-use super::{Job, Loading, LogSeat, Rebuild, SeatError, directory};
+use super::{LogSeat, Rebuild, SeatError, directory};
+use crate::journaling::{Job, Loading};
 use crate::partitions::Partitions;
 use crate::time::unix_ms;
 

@@ -29,10 +29,11 @@ use sterna_protocol::{OwnedArgs, Proto, Reply};
 use sterna_rdb::{Aof, CommandError, Commands, Entry, Found, Kind, Line, Rdb, RdbError, Step};
 use sterna_script::Engine;
 
+use super::DATABASES;
 use super::restore::Rebuild;
 use super::snapshot::write_all;
 use super::switch::Forget;
-use super::{DATABASES, Loading};
+use crate::journaling::Loading;
 use crate::partitions::{Partitions, Scene};
 use crate::time::unix_ms;
 

@@ -17,31 +17,17 @@
 //! knows of which keys that is so, and a journal does not: the file goes, and after a restart the epoch is another.
 
 use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 
-use super::{Mode, directory};
+use super::directory;
+use crate::journaling::Mode;
 use crate::server::Server;
 
 const FILE: &str = "EPOCH";
 /// Another number at each boot of the machine.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
-
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct Epoch {
-    number: AtomicU64,
-    /// The file may be there. Set before it is written; who clears it removes it.
-    has_file: AtomicBool,
-}
-
-impl Default for Epoch {
-    fn default() -> Epoch {
-        Epoch { number: AtomicU64::new(random()), has_file: AtomicBool::new(true) }
-    }
-}
 
 /// How the server that wrote the file ended, or goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +42,6 @@ struct Kept {
     /// Times that records of the journal were given up.
     repairs: u64,
     state: State,
-}
-
-fn random() -> u64 {
-    RandomState::new().hash_one("an epoch")
 }
 
 fn boot() -> Option<String> {
@@ -121,12 +103,12 @@ fn unless_there(error: io::Error) -> io::Result<()> {
 impl Server {
     /// The epoch of all positions that are handed out now.
     pub(crate) fn epoch(&self) -> u64 {
-        self.persistence.epoch.number.load(Relaxed)
+        self.journaling.epoch.number.load(Relaxed)
     }
 
     /// A stream has come to a key as a whole: no position outlives this process.
     pub(super) fn unsettle_epoch(&self) {
-        let epoch = &self.persistence.epoch;
+        let epoch = &self.journaling.epoch;
         if epoch.has_file.load(SeqCst) && epoch.has_file.swap(false, SeqCst) {
             // Not synced: a kill leaves the file system as it is, and after a loss of power the machine has booted anew.
             let removed = fs::remove_file(directory(&self.config()).join(FILE));
@@ -141,9 +123,9 @@ impl Server {
         let (directory, repairs) = self.epoch_place();
         let kept = fs::read_to_string(directory.join(FILE)).ok().and_then(|text| Kept::parse(&text));
         if let Some(kept) = kept.filter(|kept| is_whole && kept.is_proven(repairs, boot().as_deref())) {
-            self.persistence.epoch.number.store(kept.epoch, Relaxed);
+            self.journaling.epoch.number.store(kept.epoch, Relaxed);
         }
-        self.keep_epoch(self.persistence.mode() == Mode::On);
+        self.keep_epoch(self.journaling.mode() == Mode::On);
     }
 
     /// From here on every write is journaled, or no more.
@@ -154,7 +136,7 @@ impl Server {
 
     /// The journal is closed, and nothing comes behind it.
     pub(super) fn close_epoch(&self) {
-        match self.persistence.mode() {
+        match self.journaling.mode() {
             Mode::On => self.write_epoch(Some(State::Closed)),
             // What is there holds for the next start.
             Mode::Loading => {}
@@ -166,7 +148,7 @@ impl Server {
         let (directory, repairs) = self.epoch_place();
         let has_placed = || self.partitions.placed().count() > 0;
         let state = state.filter(|_| !has_placed());
-        self.persistence.epoch.has_file.store(state.is_some(), SeqCst);
+        self.journaling.epoch.has_file.store(state.is_some(), SeqCst);
         let is_kept = state.is_some();
         let written = match state {
             // What stood there before must not be taken for true.
@@ -180,13 +162,13 @@ impl Server {
         }
         // It may have been written over by what it was to be removed for.
         if is_kept && has_placed() {
-            self.persistence.epoch.has_file.store(true, SeqCst);
+            self.journaling.epoch.has_file.store(true, SeqCst);
             self.unsettle_epoch();
         }
     }
 
     fn epoch_place(&self) -> (PathBuf, u64) {
-        let repairs = self.persistence.opened.get().map_or(0, |journal| journal.stats().epoch);
+        let repairs = self.journaling.opened.get().map_or(0, |journal| journal.stats().epoch);
         (directory(&self.config()), repairs)
     }
 }

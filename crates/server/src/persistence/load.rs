@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use sterna_journal::{Error, FileDisk, Journal, Notify, Recovery};
 
 use super::sink::Sink;
-use super::{Mode, Rebuild, directory, foreign, options};
+use super::{Rebuild, directory, foreign, options};
 use crate::config::Config;
+use crate::journaling::Mode;
 use crate::server::Server;
 use crate::time::unix_ms;
 
@@ -86,15 +87,15 @@ pub(super) fn claim(config: &Config) -> Result<Opened, JournalError> {
 impl Loader {
     /// Starts to load, and waits for the end for a moment. `None`: it is loaded.
     pub(crate) fn start(server: &Arc<Server>, opened: Opened) -> Result<Option<Loader>, JournalError> {
-        server.persistence.mode.load();
-        server.persistence.loading.since_s.store(unix_ms() / 1000, Relaxed);
+        server.journaling.mode.load();
+        server.journaling.loading.since_s.store(unix_ms() / 1000, Relaxed);
         let (tell, outcome) = sync_channel(1);
         let directory = opened.directory.clone();
         let of = Arc::clone(server);
         let run = move || {
             let directory = opened.directory;
             let result = match load(&of, opened.recovery) {
-                Err(Error::Rejected { .. }) if of.persistence.loading.is_called_off() => Ok(()),
+                Err(Error::Rejected { .. }) if of.journaling.loading.is_called_off() => Ok(()),
                 result => result.map_err(|error| JournalError { directory, error }),
             };
             if let Err(error) = &result {
@@ -129,7 +130,7 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
     let began = Instant::now();
     let (snapshot, epoch) =
         recovery.manifest().map_or((None, 0), |manifest| (manifest.snapshot, manifest.epoch));
-    let mut rebuild = Rebuild::new(&server.partitions, snapshot, epoch, &server.persistence.loading);
+    let mut rebuild = Rebuild::new(&server.partitions, snapshot, epoch, &server.journaling.loading);
     let recovered = recovery.replay(&mut rebuild)?;
     let (misfits, is_suspended) = (rebuild.misfits, rebuild.is_suspended());
     let mut standings = rebuild.standings();
@@ -154,9 +155,9 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
         if is_suspended {
             journal.append(&sterna_keyspace::resume())?;
         }
-        server.partitions.cut(true, || server.persistence.mode.enter(Mode::On));
+        server.partitions.cut(true, || server.journaling.mode.enter(Mode::On));
     } else {
-        server.persistence.mode.enter(Mode::Off);
+        server.journaling.mode.enter(Mode::Off);
     }
     server.settle_epoch(misfits == 0 && !is_suspended);
     if server.partitions.libraries().version() > 0
@@ -190,7 +191,7 @@ pub(super) fn begin(server: &Arc<Server>, journal: Journal) -> Arc<Journal> {
     let logs = server.logs.clone();
     let sink = Sink { journal: Arc::clone(&journal), server: Arc::downgrade(server), logs };
     server.partitions.set_journal(Box::new(sink));
-    if server.persistence.opened.set(Arc::clone(&journal)).is_err() {
+    if server.journaling.opened.set(Arc::clone(&journal)).is_err() {
         unreachable!("a server begins one journal");
     }
     server.memory.leave_out(&journal);

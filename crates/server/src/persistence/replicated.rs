@@ -100,14 +100,14 @@ pub(super) fn generation(server: &Server) -> u64 {
 /// Waits until the log has everything that a snapshot may hold, and the journal says so behind the snapshot's start. Errors:
 /// some of it never happened, or it takes too long. Nothing is read back while the result is held.
 pub(super) fn confirm(server: &Server, generation_before: u64) -> Result<Option<MutexGuard<'_, ()>>, Error> {
-    let Some(journal) = server.persistence.opened.get().filter(|_| !server.logs.is_empty()) else {
+    let Some(journal) = server.journaling.opened.get().filter(|_| !server.logs.is_empty()) else {
         return Ok(None);
     };
     let last = journal.last_lsn();
     let began = Instant::now();
     let mut confirmed = vec![None; server.logs.len()];
     loop {
-        let publication = server.persistence.publication.lock();
+        let publication = server.journaling.publication.lock();
         if generation(server) != generation_before {
             return Err(rejected("the snapshot may hold what never happened: another node leads now"));
         }
@@ -119,7 +119,7 @@ pub(super) fn confirm(server: &Server, generation_before: u64) -> Result<Option<
             return Ok(Some(publication));
         }
         drop(publication);
-        if began.elapsed() > SILENCE_MAX || server.persistence.jobs.is_called_off() {
+        if began.elapsed() > SILENCE_MAX || server.journaling.jobs.is_called_off() {
             return Err(rejected("the log does not answer: no snapshot is taken before it does"));
         }
         thread::sleep(PAUSE);
@@ -142,7 +142,7 @@ impl LogSeat {
     pub fn await_loaded(&self) -> Option<Vec<u8>> {
         while !self.server.is_stopping() {
             if let Some(witness) = self.replication.loaded()
-                && !self.server.persistence.is_loading()
+                && !self.server.journaling.is_loading()
             {
                 return Some(witness.to_vec());
             }
@@ -152,7 +152,7 @@ impl LogSeat {
     }
 
     pub(super) fn journal(&self) -> Result<&Journal, SeatError> {
-        self.server.persistence.opened.get().map(|journal| &**journal).ok_or(SeatError::Stopping)
+        self.server.journaling.opened.get().map(|journal| &**journal).ok_or(SeatError::Stopping)
     }
 
     pub(super) fn refused(&self, refusal: Refusal) -> SeatError {
@@ -312,7 +312,7 @@ impl LogSeat {
 
     /// Whether keys are being read from the journal: this node is not to lead more.
     pub fn is_loading(&self) -> bool {
-        self.server.persistence.is_loading()
+        self.server.journaling.is_loading()
     }
 
     /// Undoes what was done here and never happened, if there is anything.

@@ -22,9 +22,9 @@ use hashbrown::HashMap;
 use sterna_journal::{Lsn, Progress, Rejected, Restore, SnapshotInfo};
 use sterna_keyspace::{Effect, Effects, KeyGroup, LIBRARIES, What, read_state};
 
-use super::Loading;
 use super::planted::{Bug, planted};
 use super::snapshot::DATABASES_ITEM;
+use crate::journaling::Loading;
 use crate::partitions::{Held, Partitions};
 
 /// Where keys are put.

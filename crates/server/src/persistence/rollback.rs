@@ -27,8 +27,9 @@ use std::time::{Duration, Instant};
 use sterna_journal::{Error, GivenUp, Journal};
 use sterna_keyspace::{Effect, Effects, KeyGroup, What};
 
+use super::Rebuild;
 use super::restore::Target;
-use super::{Mode, Rebuild};
+use crate::journaling::{Loading, Mode};
 use crate::partitions::Partitions;
 use crate::server::Server;
 
@@ -59,7 +60,7 @@ struct Only<'a> {
 /// Rolls back on a thread of its own, which is started by the journal's.
 pub(super) fn begin(server: &Arc<Server>) {
     // A start on a full disk: nothing has been executed yet.
-    if server.persistence.opened.get().is_none() {
+    if server.journaling.opened.get().is_none() {
         return;
     }
     if !server.logs.is_empty() {
@@ -68,16 +69,16 @@ pub(super) fn begin(server: &Arc<Server>) {
         tracing::error!("this node can't keep what the cluster's log has: it stops");
         return server.stop();
     }
-    server.persistence.is_rolling_back.store(true, Ordering::Release);
+    server.journaling.is_rolling_back.store(true, Ordering::Release);
     let of = Arc::clone(server);
     let run = move || {
         if let Err(error) = roll_back(&of) {
             tracing::error!(%error, "what the disk did not take can't be undone: the server stops");
             of.stop();
         }
-        of.persistence.is_rolling_back.store(false, Ordering::Release);
+        of.journaling.is_rolling_back.store(false, Ordering::Release);
         of.moments.notify();
-        of.persistence.jobs.moments.notify();
+        of.journaling.jobs.moments.notify();
         of.shards_look_again();
     };
     if let Err(error) = thread::Builder::new().name("rollback".to_owned()).spawn(run) {
@@ -87,14 +88,14 @@ pub(super) fn begin(server: &Arc<Server>) {
 
 fn roll_back(server: &Arc<Server>) -> Result<(), Error> {
     // Without `appendonly` nobody was promised anything; and while it is turned off nobody is any more.
-    let keeps = matches!(server.persistence.mode(), Mode::On | Mode::Failed);
-    let Some(journal) = server.persistence.journal().filter(|_| keeps) else {
+    let keeps = matches!(server.journaling.mode(), Mode::On | Mode::Failed);
+    let Some(journal) = server.journaling.journal().filter(|_| keeps) else {
         return Ok(());
     };
     let began = Instant::now();
-    server.persistence.set_missing(KeyGroup::WHOLE, true);
+    server.journaling.set_missing(KeyGroup::WHOLE, true);
     let outcome = undo(server, journal);
-    server.persistence.set_missing(KeyGroup::WHOLE, outcome.is_err());
+    server.journaling.set_missing(KeyGroup::WHOLE, outcome.is_err());
     server.await_shards();
     let lost = outcome?;
     if lost > 0 {
@@ -124,7 +125,7 @@ fn restore(server: &Server, journal: &Journal, given_up: &GivenUp) -> Result<(),
     let (snapshot, epoch) = journal.read_back_from()?;
     let only = emptied(server, &changed);
     // What is loaded is no start, and is not to be called off as one.
-    let progress = super::Loading::default();
+    let progress = Loading::default();
     let mut rebuild = Rebuild::new(only, snapshot, epoch, &progress);
     journal.read_back(given_up, &mut rebuild)
 }
@@ -148,7 +149,7 @@ pub(super) fn undo_records(
 ) -> Result<(), Error> {
     let changed = changed(records, group);
     while_missing(server, group, || {
-        let progress = super::Loading::default();
+        let progress = Loading::default();
         let mut rebuild = Rebuild::new(emptied(server, &changed), None, 0, &progress);
         journal.reload(&mut rebuild).map(|_| ())
     })
@@ -161,7 +162,7 @@ pub(super) fn while_missing<R, E>(
     group: KeyGroup,
     replace: impl FnOnce() -> Result<R, E>,
 ) -> Result<R, E> {
-    let persistence = &server.persistence;
+    let persistence = &server.journaling;
     // One group of keys at a time. No lock is held by who waits for shards.
     while persistence.is_mending.swap(true, Ordering::AcqRel) {
         thread::sleep(PAUSE);

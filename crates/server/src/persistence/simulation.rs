@@ -27,10 +27,11 @@ use sterna_keyspace::{
 };
 use sterna_protocol::{OwnedArgs, Proto, Reply};
 
+use super::Rebuild;
 use super::planted::Bug;
 use super::restore::Target;
 use super::snapshot::DATABASES_ITEM;
-use super::{Loading, Rebuild};
+use crate::journaling::Loading;
 use crate::partitions::{EffectLog, Held, Indices, Partitions, Scene, keys_of};
 
 const DATABASES: usize = 2;

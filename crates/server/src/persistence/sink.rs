@@ -7,12 +7,10 @@ use std::sync::{Arc, Weak};
 use sterna_journal::Journal;
 use sterna_keyspace::{Effect, Effects, KeyGroup, What};
 
+use crate::journaling::IN_NO_RECORD;
 use crate::partitions::EffectLog;
 use crate::replication::Replication;
 use crate::server::Server;
-
-/// The number of a write that is in no record: what depends on it waits for a snapshot.
-pub(crate) const IN_NO_RECORD: u64 = u64::MAX;
 
 /// The journal, as the partitions see it.
 pub(super) struct Sink {
@@ -57,7 +55,7 @@ impl Sink {
     #[cold]
     fn append_nowhere(&self) -> u64 {
         if let Some(server) = self.server.upgrade() {
-            server.persistence.leave_gap();
+            server.journaling.leave_gap();
             if !self.logs.is_empty() && !server.is_stopping() {
                 tracing::error!("what is in no record can't be in the log of the cluster: this node stops");
                 server.stop();

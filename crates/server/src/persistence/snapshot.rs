@@ -56,7 +56,7 @@ pub(super) struct Captured {
 
 /// Walks the keys while writes are recorded. Errors: the disk's, or that the job was called off; nothing has changed.
 pub(super) fn capture(server: &Server, journal: &Journal) -> Result<Captured, Error> {
-    let jobs = &server.persistence.jobs;
+    let jobs = &server.journaling.jobs;
     let (began, changes) = (Instant::now(), server.changes());
     let generation = super::replicated::generation(server);
     jobs.keys.store(0, Relaxed);
@@ -113,12 +113,12 @@ pub(super) fn write_all(
 fn begin(server: &Server, journal: &Journal) -> Result<SnapshotWriter, Error> {
     loop {
         let writer = journal.snapshot()?;
-        if !server.persistence.is_rolling_back() {
+        if !server.journaling.is_rolling_back() {
             return Ok(writer);
         }
         drop(writer);
-        let jobs = &server.persistence.jobs;
-        jobs.moments.wait_until(|| !server.persistence.is_rolling_back() || jobs.is_called_off());
+        let jobs = &server.journaling.jobs;
+        jobs.moments.wait_until(|| !server.journaling.is_rolling_back() || jobs.is_called_off());
         if jobs.is_called_off() {
             return Err(Refusal::Closed.into());
         }
@@ -130,7 +130,7 @@ impl Captured {
     pub(super) fn publish(self, server: &Server) -> Result<SnapshotInfo, Error> {
         let _not_read_back = super::replicated::confirm(server, self.generation)?;
         let info = self.writer.finish()?;
-        let jobs = &server.persistence.jobs;
+        let jobs = &server.journaling.jobs;
         jobs.last_s.store(unix_ms() / 1000, Relaxed);
         jobs.changes_at_last.store(self.changes, Relaxed);
         let ms = self.began.elapsed().as_millis() as u64;
@@ -143,9 +143,9 @@ impl Captured {
 pub(super) fn take(server: &Server, journal: &Journal) -> Result<SnapshotInfo, Error> {
     // These writes are in memory when the walk begins. One that is made meanwhile may be behind the walk: then the next
     // snapshot, which is due at once, is the one that closes the gaps.
-    let gaps = server.persistence.mode.gaps();
+    let gaps = server.journaling.mode.gaps();
     let info = capture(server, journal)?.publish(server)?;
-    if gaps.is_some_and(|gaps| server.persistence.mode.close(gaps)) {
+    if gaps.is_some_and(|gaps| server.journaling.mode.close(gaps)) {
         // Their replies wait for this.
         server.shards_look_again();
     }

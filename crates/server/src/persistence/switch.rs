@@ -33,10 +33,10 @@ use std::time::Duration;
 use sterna_config::Config;
 use sterna_journal::{Journal, Lsn, Rejected, Restore};
 
-use super::jobs::Outcome;
 use super::load::{begin, claim, notify_server};
 use super::snapshot::{Captured, capture, take};
-use super::{Mode, foreign, policy};
+use super::{foreign, policy};
+use crate::journaling::{Mode, Outcome};
 use crate::server::Server;
 
 /// How long turning off waits for the disk: what doesn't become durable in this time is left to the journal's thread.
@@ -62,7 +62,7 @@ fn said(error: impl std::fmt::Display) -> String {
 impl Server {
     /// Save, Rewrite.
     pub(super) fn take_snapshot(self: &Arc<Server>) -> Outcome {
-        let persistence = &self.persistence;
+        let persistence = &self.journaling;
         if persistence.mode() != Mode::Off {
             let journal = persistence.journal().ok_or("the keys are not loaded yet")?;
             return take(self, journal).map(|_| ()).map_err(said);
@@ -77,7 +77,7 @@ impl Server {
 
     /// TurnOn.
     pub(super) fn turn_on(self: &Arc<Server>) -> Outcome {
-        if !self.persistence.mode().is_on() {
+        if !self.journaling.mode().is_on() {
             self.begin_for_good()?;
         }
         self.set_appendonly(true);
@@ -86,7 +86,7 @@ impl Server {
 
     /// TurnOff.
     pub(super) fn turn_off(self: &Arc<Server>) -> Outcome {
-        let persistence = &self.persistence;
+        let persistence = &self.journaling;
         if !self.logs.is_empty() && !self.is_stopping() {
             return Err("cluster-keys needs appendonly yes".into());
         }
@@ -109,7 +109,7 @@ impl Server {
 
     /// Final: from here on everything is kept until the server has stopped.
     pub(super) fn save_for_good(self: &Arc<Server>) -> Outcome {
-        match self.persistence.mode() {
+        match self.journaling.mode() {
             Mode::Off => self.begin_for_good(),
             _ => self.take_snapshot(),
         }
@@ -122,7 +122,7 @@ impl Server {
         let published = capture(self, &journal).and_then(|captured: Captured| captured.publish(self));
         match published {
             Ok(_) => {
-                self.persistence.mode.enter(Mode::On);
+                self.journaling.mode.enter(Mode::On);
                 self.keep_epoch(true);
                 self.await_shards();
                 Ok(())
@@ -136,7 +136,7 @@ impl Server {
 
     /// The journal; if there is none yet, in a directory that holds nothing.
     fn open_journal(self: &Arc<Server>) -> Result<Arc<Journal>, String> {
-        if let Some(journal) = self.persistence.opened.get() {
+        if let Some(journal) = self.journaling.opened.get() {
             return Ok(Arc::clone(journal));
         }
         let config = self.config();
@@ -156,7 +156,7 @@ impl Server {
         let mut suspended = Ok(());
         self.partitions.cut(true, || {
             suspended = journal.append(&sterna_keyspace::suspend()).map(drop);
-            self.persistence.mode.enter(mode);
+            self.journaling.mode.enter(mode);
         });
         self.shards_look_again();
         suspended.map_err(|error| {
@@ -167,7 +167,7 @@ impl Server {
 
     /// Nothing that is written from now on is recorded; returns when every shard goes by it.
     fn cease_recording(&self, mode: Mode) {
-        self.partitions.cut(false, || self.persistence.mode.enter(mode));
+        self.partitions.cut(false, || self.journaling.mode.enter(mode));
         self.await_shards();
     }
 
@@ -195,7 +195,7 @@ impl Server {
 
 /// Takes over what else the journal can be told while it runs.
 pub(crate) fn adjust(server: &Arc<Server>, config: &Config) {
-    if let Some(journal) = server.persistence.opened.get() {
+    if let Some(journal) = server.journaling.opened.get() {
         let wanted = policy(config.appendfsync);
         if journal.policy() != wanted {
             journal.set_policy(wanted);

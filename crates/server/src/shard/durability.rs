@@ -38,8 +38,8 @@ use crate::connection::dependence::{Dependence, Fate, Loss};
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::{CloseReason, Connection};
 use crate::invalidation::Invalidation;
+use crate::journaling::IN_NO_RECORD;
 use crate::mailbox::Mail;
-use crate::persistence::IN_NO_RECORD;
 use crate::replication::Replication;
 use crate::server::Server;
 use crate::shard::Shard;
@@ -92,7 +92,7 @@ pub(crate) struct Durability {
 impl Shard {
     /// Takes over what the server knows of the journal.
     pub(super) fn refresh_durability(&mut self) {
-        let persistence = &self.server.persistence;
+        let persistence = &self.server.journaling;
         self.durability.is_loading = persistence.is_loading();
         self.durability.missing_groups = persistence.missing_groups();
         self.durability.journal = persistence.recording().cloned();
@@ -204,7 +204,7 @@ impl Shard {
     /// Whether the connection's output must wait for the disk; it is then flushed when the disk has it.
     pub(super) fn awaits_disk(&mut self, slot: usize) -> bool {
         let depends_on = self.connections[slot].depends_on;
-        if depends_on.written.0 == IN_NO_RECORD && !self.server.persistence.is_missing(depends_on.written) {
+        if depends_on.written.0 == IN_NO_RECORD && !self.server.journaling.is_missing(depends_on.written) {
             self.connections[slot].depends_on.written = Lsn::ZERO;
         }
         let depends_on = self.connections[slot].depends_on;
@@ -233,7 +233,7 @@ impl Shard {
     }
 
     fn is_met(&self, slot: usize) -> bool {
-        let is_rolling_back = self.server.persistence.is_rolling_back();
+        let is_rolling_back = self.server.journaling.is_rolling_back();
         let depends_on = self.connections[slot].depends_on;
         let is_stored = self.log_of(slot).is_none_or(|log| {
             let is_stored = |lsn| log.fate(lsn) == Fate::Stored;

@@ -32,8 +32,8 @@ use crate::connection::state::Wait;
 use crate::connection::transport::Transport;
 use crate::connection::waits::{AfterJob, Copy, JobWait};
 use crate::connection::{CloseReason, ReplyMode};
+use crate::journaling::Job;
 use crate::mailbox::{Ack, Mail};
-use crate::persistence::Job;
 use crate::server::Server;
 
 const BASE: Spec = Spec {
@@ -203,8 +203,8 @@ fn send_keys(call: &mut Call<'_>, announces: bool) -> Result<(), Failure> {
 fn send_files(call: &mut Call<'_>) -> Result<(), Failure> {
     let server = call.server();
     // A write that is in no record yet is kept by a snapshot, which is waited for.
-    let is_kept = server.persistence.journal().is_some() && !server.persistence.has_gap();
-    let is_saved = server.persistence.at_rest().is_some() && server.changes_since_save() == 0;
+    let is_kept = server.journaling.journal().is_some() && !server.journaling.has_gap();
+    let is_saved = server.journaling.at_rest().is_some() && server.changes_since_save() == 0;
     if is_kept || is_saved {
         return begin_later(call, Copy::Files);
     }
@@ -247,7 +247,7 @@ pub(super) fn begin(call: &mut Call<'_>, copy: Copy) -> Result<(), Failure> {
         let out = Out { transport, server: Arc::clone(&of), bytes: 0, pace: Pace::default() };
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
         let sent = deregistered.and_then(|()| {
-            of.persistence.await_last_record();
+            of.journaling.await_last_record();
             out.write_all(&before)?;
             match copy {
                 Copy::Keys { announces } => keys::send(&of, &asked, announces, &mut out),

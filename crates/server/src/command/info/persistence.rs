@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_journal::Journal;
 
 use super::{Call, Sheet};
-use crate::persistence::{Job, Kind, Loading, sizes};
+use crate::journaling::{Job, Kind, Loading};
+use crate::persistence::sizes;
 use crate::time::unix_ms;
 
 pub(super) fn persistence(sheet: &mut Sheet, call: &mut Call<'_>) {
     let server = call.server();
-    let persistence = &server.persistence;
+    let persistence = &server.journaling;
     let jobs = &persistence.jobs;
     let running = jobs.running();
     let seconds_of = |wanted| match running {

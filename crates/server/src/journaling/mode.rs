@@ -29,10 +29,10 @@
 //! - Writes are recorded in every state but `Loading` and `Off`. They begin and cease to be at a *cut*: with all partitions
 //!   locked, so that what is recorded is a part without holes of the one order in which writes were made.
 //! - In `Saving` and `TurningOn` a start does not look at what is recorded until the snapshot counts that it belongs to: a
-//!   *suspend* stands before it in the log (see `switch.rs`). So what was durable before stays what a start finds.
+//!   *suspend* stands before it in the log (see `persistence/switch.rs`). So what was durable before stays what a start finds.
 //! - `appendonly` in the configuration is yes in `On`, `Failed` and `TurningOff`, and no otherwise. A server that stops is
 //!   the exception: it goes from `Off` to `On` for its last moments.
-//! - Only the thread of the jobs (`jobs.rs`) changes it once the server has loaded, but for `Failed`.
+//! - Only the thread of the jobs (`persistence/jobs.rs`) changes it once the server has loaded, but for `Failed`.
 //! - A snapshot ends `Failed` only if no gap was left since its walk began: what was left behind the walk is in no record and not in
 //!   the snapshot. So the state counts its gaps, and both change in one step.
 //!
@@ -98,7 +98,7 @@ pub(crate) struct ModeCell(AtomicU32);
 
 /// `Failed`, with the gaps that a snapshot finds when it begins.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Gaps(u32);
+pub(crate) struct Gaps(u32);
 
 const STATE: u32 = 0xff;
 const ONE_GAP: u32 = 1 << 8;
@@ -117,7 +117,7 @@ impl ModeCell {
     }
 
     /// The start begins to load. Before anything else can have changed the state.
-    pub(super) fn load(&self) {
+    pub(crate) fn load(&self) {
         self.0.store(Mode::Loading as u32, Ordering::Release);
     }
 
@@ -125,14 +125,14 @@ impl ModeCell {
     ///
     /// # Panics
     /// If no arrow leads there.
-    pub(super) fn enter(&self, next: Mode) {
+    pub(crate) fn enter(&self, next: Mode) {
         let step = |from: u32| of(from).leads_to(next).then_some(from & !STATE | next as u32);
         let stepped = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, step);
         assert!(stepped.is_ok(), "from {:?} to {next:?}", self.get());
     }
 
     /// From `On` to `Failed`, with one gap more.
-    pub(super) fn leave_gap(&self) {
+    pub(crate) fn leave_gap(&self) {
         let step = |from: u32| match of(from) {
             Mode::On | Mode::Failed => Some((from & !STATE).wrapping_add(ONE_GAP) | Mode::Failed as u32),
             _ => None,
@@ -142,13 +142,13 @@ impl ModeCell {
     }
 
     /// The gaps that a snapshot which begins now will have, if there are any.
-    pub(super) fn gaps(&self) -> Option<Gaps> {
+    pub(crate) fn gaps(&self) -> Option<Gaps> {
         let now = self.0.load(Ordering::Acquire);
         (of(now) == Mode::Failed).then_some(Gaps(now))
     }
 
     /// A snapshot has them: `On` again, unless there is one more by now. Returns whether it is.
-    pub(super) fn close(&self, gaps: Gaps) -> bool {
+    pub(crate) fn close(&self, gaps: Gaps) -> bool {
         let closed = gaps.0 & !STATE | Mode::On as u32;
         self.0.compare_exchange(gaps.0, closed, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
