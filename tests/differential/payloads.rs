@@ -11,19 +11,19 @@ use super::sequences::words;
 /// How a value under `k` comes to be, and how it is looked at.
 struct Case {
     setup: &'static [&'static str],
-    looks: &'static [&'static str],
+    reads: &'static [&'static str],
     /// Whether what Sterna writes is more than Valkey knows.
     redis_only: bool,
 }
 
-const HASH_LOOKS: &[&str] = &["TYPE k", "HGETALL k", "HPEXPIRETIME k FIELDS 3 a b n:7"];
+const HASH_READS: &[&str] = &["TYPE k", "HGETALL k", "HPEXPIRETIME k FIELDS 3 a b n:7"];
 
 /// What every type is looked at by: the digest is of all that the value is.
-const LOOKS: &[&str] = &["TYPE k", "DEBUG DIGEST-VALUE k"];
-const STREAM_LOOKS: &[&str] = &["XRANGE k - +", "XPENDING k g", "XLEN k"];
+const READS: &[&str] = &["TYPE k", "DEBUG DIGEST-VALUE k"];
+const STREAM_READS: &[&str] = &["XRANGE k - +", "XPENDING k g", "XLEN k"];
 
 const fn case(setup: &'static [&'static str]) -> Case {
-    Case { setup, looks: LOOKS, redis_only: false }
+    Case { setup, reads: READS, redis_only: false }
 }
 
 const CASES: &[Case] = &[
@@ -67,13 +67,13 @@ const CASES: &[Case] = &[
             "XGROUP CREATE k g 0",
             "XDEL k 1-2",
         ],
-        looks: STREAM_LOOKS,
+        reads: STREAM_READS,
         redis_only: false,
     },
-    Case { setup: &["HSET k a 1 b two n:7 -70000"], looks: HASH_LOOKS, redis_only: false },
+    Case { setup: &["HSET k a 1 b two n:7 -70000"], reads: HASH_READS, redis_only: false },
     Case {
         setup: &["HSET k a 0123456789012345678901234567890123456789012345678901234567890123456789 b 2"],
-        looks: HASH_LOOKS,
+        reads: HASH_READS,
         redis_only: false,
     },
     Case {
@@ -82,12 +82,12 @@ const CASES: &[Case] = &[
             "HPEXPIREAT k 9999999999001 FIELDS 1 b",
             "HPEXPIREAT k 9999999999000 FIELDS 1 n:7",
         ],
-        looks: HASH_LOOKS,
+        reads: HASH_READS,
         redis_only: true,
     },
     Case {
         setup: &["HSET k a 1 b two", "HEXPIRE k 1000 FIELDS 1 b", "HPERSIST k FIELDS 1 b"],
-        looks: HASH_LOOKS,
+        reads: HASH_READS,
         redis_only: false,
     },
     Case {
@@ -95,7 +95,7 @@ const CASES: &[Case] = &[
             "HSET k a 0123456789012345678901234567890123456789012345678901234567890123456789 b 2",
             "HPEXPIREAT k 9999999999001 FIELDS 2 a b",
         ],
-        looks: HASH_LOOKS,
+        reads: HASH_READS,
         redis_only: true,
     },
 ];
@@ -178,10 +178,10 @@ fn exchange(from: &Server, to: &Server, is_meant: fn(&Case) -> bool) {
         let payload = payload.as_bytes().expect("it was set").to_vec();
         let restored = to.request(&[&b"RESTORE"[..], b"k", b"0", &payload, b"REPLACE"]);
         assert_eq!(render(&restored), "+OK", "{:?}", case.setup);
-        assert_eq!(looks(&mut to, case), looks(&mut from, case), "{:?}", case.setup);
+        assert_eq!(reads(&mut to, case), reads(&mut from, case), "{:?}", case.setup);
     }
 }
 
-fn looks(client: &mut Client, case: &Case) -> Vec<String> {
-    case.looks.iter().map(|look| render(&View::Pairs.apply(client.request(&words(look))))).collect()
+fn reads(client: &mut Client, case: &Case) -> Vec<String> {
+    case.reads.iter().map(|read| render(&View::Pairs.apply(client.request(&words(read))))).collect()
 }

@@ -35,7 +35,7 @@ const AFTER: [&str; 6] = [
     "HPEXPIRE gone 1 FIELDS 1 soon",
 ];
 
-const LOOKS: [&str; 7] = [
+const READS: [&str; 7] = [
     "HPEXPIRETIME h FIELDS 4 a b c EX",
     "HPEXPIRETIME large FIELDS 2 first last",
     "HPEXPIRETIME set FIELDS 2 EX px",
@@ -46,7 +46,7 @@ const LOOKS: [&str; 7] = [
 ];
 
 fn assert_all(server: &Server, expected: &[String], way: &str) {
-    assert_eq!(all(&mut server.connect(), &LOOKS), expected, "{way}\n{}", server.log());
+    assert_eq!(all(&mut server.connect(), &READS), expected, "{way}\n{}", server.log());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn fields_that_expire_keep_their_times_by_every_way_in_and_out() {
     following.await_line("following");
     all(&mut client, &AFTER);
     wait_for("the field to be gone", || (client.int(&["HLEN", "gone"]) == 1).then_some(()));
-    let expected = all(&mut client, &LOOKS);
+    let expected = all(&mut client, &READS);
     let (is_content, said) = following.stop();
     assert!(is_content, "{said}");
     assert_all(&target, &expected, "--follow");

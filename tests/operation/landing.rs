@@ -45,7 +45,7 @@ EXEC
 SELECT 0
 EVAL redis.call('SET',KEYS[1],'v')redis.call('EXPIRE',KEYS[1],10000) 1 scripted";
 
-const LOOKS: &str = "GET later
+const READS: &str = "GET later
 EXPIRETIME expires
 TTL expires2
 EXPIRETIME expires3
@@ -71,7 +71,7 @@ fn words(line: &str) -> Vec<&str> {
 
 pub(super) fn all(client: &mut Client) -> Vec<String> {
     let mut all = picture(client);
-    for line in LOOKS.lines() {
+    for line in READS.lines() {
         let mut value = client.request(&words(line));
         if let (Value::Array(parts), true) = (&mut value, line.starts_with("SMEMBERS")) {
             parts.sort_by_key(|part| format!("{part:?}"));

@@ -26,7 +26,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const ATTEMPTS_MAX: usize = 5;
 
 /// Between two looks at a condition that no event announces.
-const GLANCE: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How a server is to be started, and where.
 #[derive(Debug)]
@@ -249,7 +249,7 @@ fn is_up(child: &mut Child, port: u16, until: Until) -> bool {
             client.leave();
             return true;
         }
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
     false
 }
@@ -265,7 +265,7 @@ fn ended(mut child: Child, launch: &Launch) -> Ended {
             let _ = child.wait();
             panic!("{} does not end:\n{}", launch.name, launch.log());
         }
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -435,7 +435,7 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().expect("a child can be waited for").is_none() {
             assert!(Instant::now() < deadline, "{} does not end:\n{}", self.name(), self.log());
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_INTERVAL);
         }
         let status = self.child.wait().expect("it has ended");
         Ended { status, log: self.log() }
@@ -475,7 +475,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -228,7 +228,7 @@ fn run(
         client.due = scene.swarm.seen(client.id);
     }
     let begun = Instant::now();
-    let (mut peak, mut look_at) = (0, Duration::ZERO);
+    let (mut peak, mut sample_at) = (0, Duration::ZERO);
     while begun.elapsed() < time {
         for client in clients.iter_mut() {
             if scene.swarm.seen(client.id) >= client.due {
@@ -237,9 +237,9 @@ fn run(
             }
         }
         scene.swarm.poll(Duration::from_millis(1))?;
-        if begun.elapsed() > look_at {
+        if begun.elapsed() > sample_at {
             peak = peak.max(watch.grown(scene)?);
-            look_at = begun.elapsed() + Duration::from_millis(50);
+            sample_at = begun.elapsed() + Duration::from_millis(50);
         }
     }
     Ok((begun.elapsed(), peak))

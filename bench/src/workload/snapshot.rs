@@ -22,7 +22,7 @@ pub(crate) const GROWTH: &str = "memory growth %";
 
 const VALUE_BYTES: usize = 4096;
 /// How often INFO and the memory are asked for meanwhile; rarely, for the asking is felt.
-const LOOK: Duration = Duration::from_millis(200);
+const SAMPLE: Duration = Duration::from_millis(200);
 
 impl Measure for Snapshot {
     fn heavy(&self) -> bool {
@@ -49,7 +49,7 @@ impl Measure for Snapshot {
             ages: Vec::new(),
             limit,
         };
-        let calm = Instant::now() + if bench.scale == Scale::Quick { LOOK } else { 10 * LOOK };
+        let calm = Instant::now() + if bench.scale == Scale::Quick { SAMPLE } else { 10 * SAMPLE };
         paced.run(&mut scene, calm)?;
         let before_us = paced.p99_us();
         let before_bytes = proportional_bytes(scene.server.pid())?;
@@ -61,7 +61,7 @@ impl Measure for Snapshot {
         scene.swarm.send(operator, &request)?;
         let mut peak = before_bytes;
         loop {
-            paced.run(&mut scene, Instant::now() + LOOK)?;
+            paced.run(&mut scene, Instant::now() + SAMPLE)?;
             peak = peak.max(proportional_bytes(scene.server.pid())?);
             if !rewriting(&scene)? {
                 break;

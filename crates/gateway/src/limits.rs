@@ -53,8 +53,8 @@ pub(crate) const ENTRIES_MAX: u64 = 1000;
 /// Pages of the dashboard that watch at the same time.
 pub(crate) const WATCHERS_MAX: usize = 16;
 
-/// Between two looks at the server for these.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two polls of the server for these.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the end of the thread waits for what it is doing.
 pub(crate) const STOP_TIME_MAX: Duration = Duration::from_millis(200);
@@ -62,5 +62,5 @@ pub(crate) const STOP_TIME_MAX: Duration = Duration::from_millis(200);
 /// How long accepting is left alone after a failure, which is likely to be that of the next attempt.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Between two looks at whether the server has loaded its keys, while a page waits for it.
+/// Between two polls of whether the server has loaded its keys, while a page waits for it.
 pub(crate) const LOADING_INTERVAL: Duration = Duration::from_millis(50);

@@ -94,7 +94,7 @@ struct Pending {
     /// LSN of the next record.
     next: Lsn,
     commands: Vec<Command>,
-    /// Somebody wants the engine to look again: a sync or another policy.
+    /// Somebody wants the engine to check again: a sync or another policy.
     woken: bool,
     closed: bool,
 }

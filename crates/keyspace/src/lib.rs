@@ -11,7 +11,7 @@
 //! | `expiry` | expiries in order of time |
 //! | `usage`, `eviction` | how a key is used, and which one goes when memory is short |
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
-//! | `changes`, `effect`, `event`, `watch`, `wait` | who hears of a change: journal, notifications, WATCH, blocked readers |
+//! | `changes`, `effect`, `event`, `watch`, `wait` | who is told of a change: journal, notifications, WATCH, blocked readers |
 //! | `string` | the bytes of a string, long ones in parts, and what is computed over them |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `fields` | hashes: fields, their values and expiries |

@@ -672,7 +672,7 @@ impl<'a> Slot<'a> {
         self.log.count_one();
     }
 
-    /// Lets blocked readers look again, though nothing was added: a group is gone, or pending entries are free.
+    /// Has blocked readers check again, though nothing was added: a group is gone, or pending entries are free.
     #[inline]
     pub(crate) fn note_ready(&mut self) {
         if !self.waiters.is_empty() && self.waiters.contains(self.db, self.hash, self.key) {

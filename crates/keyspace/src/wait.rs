@@ -179,7 +179,7 @@ impl Waiter {
         Some(self.recheck_ms.load(Ordering::Relaxed)).filter(|&at_ms| at_ms != u64::MAX)
     }
 
-    /// Finds out when to look again.
+    /// Finds out when to check again.
     pub(crate) fn plan(&self, ctx: &mut Ctx<'_>) {
         let next = self.keys.iter().filter_map(|key| self.blocked.recheck_ms(ctx, key)).min();
         self.recheck_ms.store(next.unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -1,12 +1,12 @@
 //! Rates for INFO: how fast counters have been rising lately.
 //!
-//! One shard looks at the counters ten times a second. A rate is the mean over the last sixteen looks, as in Redis's
+//! One shard reads the counters ten times a second. A rate is the mean over the last sixteen samples, as in Redis's
 //! `instantaneous_*` fields.
 
 use std::time::Instant;
 
 /// Looks that a rate is the mean of.
-const LOOKS: usize = 16;
+const SAMPLES: usize = 16;
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,12 +16,12 @@ pub(crate) struct Counters {
     pub(crate) out_bytes: u64,
 }
 
-/// The latest looks.
+/// The latest samples.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     last: Option<(Instant, Counters)>,
     /// Per second, newest last.
-    looks: std::collections::VecDeque<[f64; 3]>,
+    samples: std::collections::VecDeque<[f64; 3]>,
 }
 
 impl Rates {
@@ -33,10 +33,10 @@ impl Rates {
                 return;
             }
             let rate = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-            if self.looks.len() == LOOKS {
-                self.looks.pop_front();
+            if self.samples.len() == SAMPLES {
+                self.samples.pop_front();
             }
-            self.looks.push_back([
+            self.samples.push_back([
                 rate(counters.commands, old.commands),
                 rate(counters.in_bytes, old.in_bytes),
                 rate(counters.out_bytes, old.out_bytes),
@@ -48,8 +48,8 @@ impl Rates {
     /// Commands a second, then KiB a second in and out.
     pub(crate) fn current(&self) -> (u64, f64, f64) {
         let mean = |index: usize| {
-            let sum: f64 = self.looks.iter().map(|look| look[index]).sum();
-            sum / LOOKS as f64
+            let sum: f64 = self.samples.iter().map(|sample| sample[index]).sum();
+            sum / SAMPLES as f64
         };
         (mean(0) as u64, mean(1) / 1024.0, mean(2) / 1024.0)
     }
@@ -66,7 +66,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_rate_is_the_mean_of_the_last_sixteen_looks() {
+    fn a_rate_is_the_mean_of_the_last_sixteen_samples() {
         let mut rates = Rates::default();
         let start = Instant::now();
         for look in 0..100_u32 {

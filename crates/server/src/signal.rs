@@ -21,7 +21,7 @@ impl Signal {
         }
     }
 
-    /// Has those who wait look again.
+    /// Has those who wait check their condition again.
     pub(crate) fn notify(&self) {
         drop(self.lock.lock());
         self.condvar.notify_all();

@@ -17,8 +17,8 @@ use crate::progress::Progress;
 use crate::target::LIBRARIES_VERSION;
 
 /// How often what differs is looked at, and after how long.
-const LOOKS: usize = 4;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+const SAMPLES: usize = 4;
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Names that are said.
 const NAMES_MAX: usize = 10;
@@ -57,11 +57,11 @@ pub(crate) fn compare(mut source: Link, mut target: Link) -> Result<(), Failure>
         progress.end();
     }
     let functions = libraries(&mut source)? == libraries(&mut target)?;
-    for _ in 0..LOOKS {
+    for _ in 0..SAMPLES {
         if differing.is_empty() {
             break;
         }
-        std::thread::sleep(BETWEEN_LOOKS);
+        std::thread::sleep(SAMPLE_INTERVAL);
         let mut still = BTreeSet::new();
         for (db, key) in differing {
             let wanted =

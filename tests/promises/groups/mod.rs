@@ -44,7 +44,7 @@ const CONSUMERS: usize = 3;
 const TAILS: usize = 3;
 const WRITERS: usize = 3;
 /// Readers of what comes and goes.
-const ONLOOKERS: usize = 2;
+const OBSERVERS: usize = 2;
 
 /// What the threads share.
 struct Scene {
@@ -142,9 +142,9 @@ impl Scene {
                 let rng = rng();
                 passing.push(scope.spawn(move || readers::rescue(self, group, rng)));
             }
-            for _ in 0..ONLOOKERS {
+            for _ in 0..OBSERVERS {
                 let rng = rng();
-                passing.push(scope.spawn(move || readers::look_on(self, rng)));
+                passing.push(scope.spawn(move || readers::observe(self, rng)));
             }
             let mut busy = vec![];
             for number in 0..WRITERS {

@@ -303,7 +303,7 @@ fn claim_by_reading(scene: &Scene, client: &mut Client, stream: usize, group: us
 }
 
 /// Waits for what comes and goes: whatever is answered, something is.
-pub(super) fn look_on(scene: &Scene, mut random: Rng) {
+pub(super) fn observe(scene: &Scene, mut random: Rng) {
     let _alarm = Alarm(scene);
     while !scene.is_calm.load(SeqCst) {
         let Some(mut target) = Target::connect(scene, "onlooker") else { continue };

@@ -623,7 +623,7 @@ impl Driver {
             self.seat.note_silence();
         }
         if self.replica.role() == Role::Restoring {
-            self.look_for_snapshot();
+            self.find_snapshot();
         } else if self.replica.position().number == 0 {
             if let Err(error) = self.port.state().await {
                 self.complain(&error);

@@ -32,7 +32,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::accept::{Caller, Shared};
-use crate::limits::{LOOK_INTERVAL, WATCHERS_MAX};
+use crate::limits::{POLL_INTERVAL, WATCHERS_MAX};
 use crate::response::{Payload, Refusal, live_stream};
 use crate::route::Asked;
 use crate::session::{Replies, Session, closed};
@@ -65,7 +65,7 @@ impl Dashboard {
         let mut place = Arc::clone(&self.look).lock_owned().await;
         let now = Instant::now();
         let mut observer = match place.take() {
-            Some(look) if now - look.at < LOOK_INTERVAL / 2 => {
+            Some(look) if now - look.at < POLL_INTERVAL / 2 => {
                 let json = look.json.clone();
                 *place = Some(look);
                 return Ok(json);
@@ -124,7 +124,7 @@ pub(crate) async fn live(caller: &Caller, asked: &Asked) -> Result<Response<Payl
 /// Sends an event a second for as long as the page is there and its user may.
 async fn watch(watcher: Watcher, mut session: Session, sender: Sender<Bytes>) {
     loop {
-        if timeout(LOOK_INTERVAL, sender.closed()).await.is_ok() {
+        if timeout(POLL_INTERVAL, sender.closed()).await.is_ok() {
             return;
         }
         // A page that does not read is waited for.

@@ -231,7 +231,7 @@ impl Engine {
         }
     }
 
-    /// Writes what is pending, and hears of failures that others have met while writing.
+    /// Writes what is pending, and is told of failures that others have met while writing.
     fn write(&mut self, now_ms: u64) -> Result<(), Error> {
         let mut pen = self.pen.lock();
         let wrote = pen.write(&self.front);

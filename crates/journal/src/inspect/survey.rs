@@ -59,12 +59,12 @@ impl Survey {
             next: Lsn(1),
             numbers_below,
         };
-        survey.look_at_snapshot(disk, &snapshots)?;
-        survey.look_at_log(disk, &segments)?;
+        survey.survey_snapshot(disk, &snapshots)?;
+        survey.survey_log(disk, &segments)?;
         Ok(survey)
     }
 
-    fn look_at_snapshot(&mut self, disk: &dyn Disk, snapshots: &BTreeSet<u64>) -> Result<(), Error> {
+    fn survey_snapshot(&mut self, disk: &dyn Disk, snapshots: &BTreeSet<u64>) -> Result<(), Error> {
         let named = match self.check.manifest {
             Some(manifest) => manifest.snapshot,
             // Without a manifest: the newest one that is whole.
@@ -92,7 +92,7 @@ impl Survey {
         Ok(())
     }
 
-    fn look_at_log(&mut self, disk: &dyn Disk, segments: &BTreeSet<u64>) -> Result<(), Error> {
+    fn survey_log(&mut self, disk: &dyn Disk, segments: &BTreeSet<u64>) -> Result<(), Error> {
         let manifest = self.check.manifest.unwrap_or(Manifest {
             journal: self.journal,
             epoch: 0,
@@ -126,13 +126,13 @@ impl Survey {
         }
         if !self.check.is_sound() {
             let damaged = chain.segments.last().map_or(manifest.first_segment, |link| link.segment.number);
-            self.look_behind(disk, segments.range(manifest.first_segment..), damaged)?;
+            self.survey_behind(disk, segments.range(manifest.first_segment..), damaged)?;
         }
         Ok(())
     }
 
     /// Counts what a repair would keep and lose. `damaged`: number of the first segment that is not sound to its end.
-    fn look_behind<'a>(
+    fn survey_behind<'a>(
         &mut self,
         disk: &dyn Disk,
         there: impl Iterator<Item = &'a u64>,

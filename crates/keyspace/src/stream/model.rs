@@ -76,7 +76,7 @@ impl Model {
     }
 }
 
-/// The stream, the model, and the replica that hears of changes only.
+/// The stream, the model, and the replica that is told of changes only.
 struct Trio {
     stream: Stream,
     model: Model,

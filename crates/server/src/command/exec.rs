@@ -490,7 +490,7 @@ impl Shard {
         transaction.took += began.elapsed();
         self.executing = None;
         if is_done {
-            server.shards_look_again();
+            server.notify_shards();
             self.end_transaction(*transaction);
         } else {
             self.pause_transaction(*transaction);

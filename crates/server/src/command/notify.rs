@@ -27,8 +27,8 @@ use crate::shard::Shard;
 const EVENTS_AT_ONCE: usize = 1024;
 const NAMES_BYTES_AT_ONCE: usize = 64 << 10;
 
-/// Events that are published between two looks at the clock.
-const EVENTS_PER_LOOK: usize = 32;
+/// Events that are published between two readings of the clock.
+const EVENTS_PER_CLOCK_READ: usize = 32;
 
 impl Shard {
     /// Publishes the events of a write: very many in slices, between which others are served. What is published on this shard
@@ -57,8 +57,8 @@ impl Shard {
             }
             late.events.advance();
             (late.told, published) = (0, published + 1);
-            let looks = published % EVENTS_PER_LOOK == 0;
-            if looks && until.is_some_and(|until| Instant::now() >= until) {
+            let reads_clock = published % EVENTS_PER_CLOCK_READ == 0;
+            if reads_clock && until.is_some_and(|until| Instant::now() >= until) {
                 return late.events.first().is_none();
             }
         }
@@ -105,8 +105,8 @@ impl Shard {
             while let Some(subkey) = subkeys.next_from(told) {
                 self.publish_in_database("__subkeyspaceitem@", db, &[key, b"\n", subkey], name);
                 published += 1;
-                let looks = published % EVENTS_PER_LOOK == 0;
-                if looks && until.is_some_and(|until| Instant::now() >= until) {
+                let reads_clock = published % EVENTS_PER_CLOCK_READ == 0;
+                if reads_clock && until.is_some_and(|until| Instant::now() >= until) {
                     return false;
                 }
             }

@@ -160,9 +160,9 @@ pub(crate) struct Client {
     /// Unix time, milliseconds.
     pub(crate) connected_ms: u64,
     pub(crate) names: Mutex<Names, { Level::ClientNames as u8 }>,
-    /// Set by CLIENT KILL before the owner hears of it, so that a second KILL doesn't count it again.
+    /// Set by CLIENT KILL before the owner is told of it, so that a second KILL doesn't count it again.
     pub(crate) is_killed: AtomicBool,
-    /// Set by CLIENT UNBLOCK before the owner hears of it; the next wait clears it.
+    /// Set by CLIENT UNBLOCK before the owner is told of it; the next wait clears it.
     pub(crate) is_unblocked: AtomicBool,
     pub(crate) marks: AtomicU32,
     pub(crate) resp: AtomicU8,

@@ -54,7 +54,7 @@ pub(crate) struct Membership {
 /// When it has last been heard of, by a clock that nobody sets, and when it has been asked since whether it is there.
 #[derive(Debug)]
 struct Presence {
-    heard: Instant,
+    last_seen: Instant,
     asked: Option<Instant>,
 }
 
@@ -88,7 +88,7 @@ impl Page {
             presences: Vec::new(),
             user: None,
             events,
-            presence: Presence { heard: now, asked: None },
+            presence: Presence { last_seen: now, asked: None },
             is_told: false,
             code: None,
         }
@@ -119,9 +119,9 @@ impl Page {
             + self.user.as_ref().map_or(0, |user| user.len())
     }
 
-    /// Something has come from it; or it could not be heard, since its turn has not come.
-    pub(crate) fn note_heard(&mut self, now: Instant) {
-        self.presence = Presence { heard: now, asked: None };
+    /// Something has come from it; or it could not be read, since its turn has not come.
+    pub(crate) fn note_seen(&mut self, now: Instant) {
+        self.presence = Presence { last_seen: now, asked: None };
     }
 
     /// What is to be done if it has been silent for longer than `patience`, or for longer than `answer` after it was asked.
@@ -133,10 +133,10 @@ impl Page {
         answer: Duration,
         is_idle: bool,
     ) -> Silence {
-        let Presence { heard, asked } = &mut self.presence;
+        let Presence { last_seen, asked } = &mut self.presence;
         match asked {
             Some(asked) if now.saturating_duration_since(*asked) > answer => Silence::Over,
-            None if is_idle && now.saturating_duration_since(*heard) > patience => {
+            None if is_idle && now.saturating_duration_since(*last_seen) > patience => {
                 *asked = Some(now);
                 Silence::Asks
             }
@@ -201,7 +201,7 @@ mod tests {
         // It was sent something all the time, and could not be asked before.
         assert_eq!((silence(500, true), silence(501, true)), (Silence::Asks, Silence::Fine));
         assert_eq!((silence(530, true), silence(531, false)), (Silence::Fine, Silence::Over));
-        page.note_heard(at(531));
+        page.note_seen(at(531));
         let mut silence = |s| page.silence(at(s), Duration::from_secs(40), Duration::from_secs(30), true);
         assert_eq!((silence(571), silence(572)), (Silence::Fine, Silence::Asks));
     }

@@ -59,16 +59,16 @@ impl Partitions {
         part.scan(part.shown_as(stored), from, count, visit)
     }
 
-    /// What `look` sees of a key, which is not marked as used; `None`: there is none.
-    pub(crate) fn look_at<R>(
+    /// What `read` makes of a key, which is not marked as used; `None`: there is none.
+    pub(crate) fn peek<R>(
         &self,
         db: usize,
         key: &[u8],
         now_ms: u64,
-        look: impl FnOnce(Record<'_>) -> R,
+        read: impl FnOnce(Record<'_>) -> R,
     ) -> Option<R> {
         let hash = self.hash.of(key);
-        self.part(KeyHash::partition(hash, self.parts.len())).record(db, hash, key, now_ms).map(look)
+        self.part(KeyHash::partition(hash, self.parts.len())).record(db, hash, key, now_ms).map(read)
     }
 
     /// Applies an effect read from a journal. False: it doesn't fit what is there.

@@ -167,7 +167,7 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
         let engine = crate::scripts::engine(&mut turn, server.partitions.libraries());
         server.scripts.note_figures(engine.figures());
     }
-    server.shards_look_again();
+    server.notify_shards();
     let took = began.elapsed();
     let (items, records) = (report.items, report.records);
     let rate = ((items + records) as f64 / took.as_secs_f64().max(1e-6)) as u64;

@@ -118,7 +118,7 @@ impl Server {
         if self.logs.iter().any(|log| log.is_full()) { Err(Refusal::Backlog) } else { Ok(()) }
     }
 
-    /// Has every shard look again whose connections wait for the disk.
+    /// Notifies every shard whose connections wait for the disk.
     ///
     /// The fence pairs with the one in `Shard::awaits_disk`: either that shard sees the new durable LSN, or this sees its
     /// flag.

@@ -258,14 +258,14 @@ impl LogSeat {
     /// Commands on keys run here until then.
     pub fn set_lease(&self, until: Option<Instant>) {
         if self.replication.set_lease(until) {
-            self.server.shards_look_again();
+            self.server.notify_shards();
         }
     }
 
     /// Who claimed the term in force; 0: nobody.
     pub fn set_leader(&self, id: u64) {
         if self.replication.set_leader(id) {
-            self.server.shards_look_again();
+            self.server.notify_shards();
         }
     }
 
@@ -292,7 +292,7 @@ impl LogSeat {
     /// This node is about to hand over: no command on keys begins here any more. Returns what [`LogSeat::is_quiet`] wants to know.
     pub fn begin_to_cede(&self) -> u64 {
         self.replication.set_ceding(true);
-        self.server.shards_look_again();
+        self.server.notify_shards();
         self.server.config_version()
     }
 
@@ -307,7 +307,7 @@ impl LogSeat {
     /// It has handed over, or does not.
     pub fn end_ceding(&self) {
         self.replication.set_ceding(false);
-        self.server.shards_look_again();
+        self.server.notify_shards();
     }
 
     /// Whether keys are being read from the journal: this node is not to lead more.

@@ -79,7 +79,7 @@ pub(super) fn begin(server: &Arc<Server>) {
         of.journaling.is_rolling_back.store(false, Ordering::Release);
         of.moments.notify();
         of.journaling.jobs.moments.notify();
-        of.shards_look_again();
+        of.notify_shards();
     };
     if let Err(error) = thread::Builder::new().name("rollback".to_owned()).spawn(run) {
         tracing::error!(%error, "replies wait until the disk works again");
@@ -181,7 +181,7 @@ pub(super) fn while_missing<R, E>(
     persistence.is_mending.store(false, Ordering::Release);
     server.moments.notify();
     persistence.jobs.moments.notify();
-    server.shards_look_again();
+    server.notify_shards();
     outcome
 }
 
@@ -286,7 +286,7 @@ mod tests {
             Effect { db: Some(0), key, what }
         };
         let number = |key: &[u8]| {
-            partitions.look_at(0, key, 0, |record| match record.value().to_value() {
+            partitions.peek(0, key, 0, |record| match record.value().to_value() {
                 Value::Int(number) => number,
                 value => panic!("{value:?}"),
             })

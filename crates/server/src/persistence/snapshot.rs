@@ -147,7 +147,7 @@ pub(super) fn take(server: &Server, journal: &Journal) -> Result<SnapshotInfo, E
     let info = capture(server, journal)?.publish(server)?;
     if gaps.is_some_and(|gaps| server.journaling.mode.close(gaps)) {
         // Their replies wait for this.
-        server.shards_look_again();
+        server.notify_shards();
     }
     Ok(info)
 }

@@ -158,7 +158,7 @@ impl Server {
             suspended = journal.append(&sterna_keyspace::suspend()).map(drop);
             self.journaling.mode.enter(mode);
         });
-        self.shards_look_again();
+        self.notify_shards();
         suspended.map_err(|error| {
             self.cease_recording(Mode::Off);
             said(error)
@@ -174,7 +174,7 @@ impl Server {
     /// Has every shard go by the state as it is, and returns when they do.
     pub(super) fn await_shards(&self) {
         crate::lock::assert_nothing_held();
-        self.shards_look_again();
+        self.notify_shards();
         let version = self.config_version();
         self.moments.wait_until(|| self.have_shards_seen(version) || self.is_stopping());
     }
@@ -199,7 +199,7 @@ pub(crate) fn adjust(server: &Arc<Server>, config: &Config) {
         let wanted = policy(config.appendfsync);
         if journal.policy() != wanted {
             journal.set_policy(wanted);
-            server.shards_look_again();
+            server.notify_shards();
         }
     }
 }

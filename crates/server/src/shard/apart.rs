@@ -123,7 +123,7 @@ impl Shard {
         if writes
             && self.server.reserved.remove(task.scene.db, keys_of(&task.command.spec, task.request.args()))
         {
-            self.server.shards_look_again();
+            self.server.notify_shards();
         }
         self.handle().commands.add_time(task.row.id, task.took);
         if waits && self.connection_of(task.who).is_some() {

@@ -546,7 +546,7 @@ fn is_message(frame: &[u8]) -> bool {
 
 impl Server {
     /// Has every shard take over configuration and journal at its next turn, which comes at once.
-    pub(crate) fn shards_look_again(&self) {
+    pub(crate) fn notify_shards(&self) {
         self.note_change();
         self.shards.iter().for_each(|shard| shard.mailbox.wake());
     }

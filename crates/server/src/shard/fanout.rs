@@ -49,8 +49,8 @@ use crate::stats::traffic::{Sample, Sampler, Tally};
 /// Patterns of a sampled message that are counted: more would take longer than the deliveries.
 const SAMPLED_PATTERNS_MAX: usize = 16;
 
-/// Work done between two looks at the clock while mail is handed out: deliveries, and kilobytes encoded.
-const WORK_PER_LOOK: usize = 128;
+/// Work done between two readings of the clock while mail is handed out: deliveries, and kilobytes encoded.
+const WORK_PER_CLOCK_READ: usize = 128;
 
 /// The audience of a run.
 #[derive(Debug)]
@@ -625,10 +625,10 @@ impl Shard {
             self.fanout.prepared = None;
             bytes += message.cost();
             parcel.done += 1;
-            if work >= WORK_PER_LOOK && until.is_some_and(|until| Instant::now() >= until) {
+            if work >= WORK_PER_CLOCK_READ && until.is_some_and(|until| Instant::now() >= until) {
                 break;
             }
-            work %= WORK_PER_LOOK;
+            work %= WORK_PER_CLOCK_READ;
         }
         self.end_run();
         self.fanout.probe = None;

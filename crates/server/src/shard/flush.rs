@@ -40,8 +40,8 @@ const CLOSED_AT_ONCE: usize = 64;
 /// Time spent in one turn on those that lag, beside the others.
 const LAGGING_TIME_MAX: Duration = Duration::from_micros(100);
 
-/// Connections flushed between two looks at the clock.
-const FLUSHES_PER_LOOK: usize = 4;
+/// Connections flushed between two readings of the clock.
+const FLUSHES_PER_CLOCK_READ: usize = 4;
 
 /// Which connections have output, and which have too much.
 #[derive(Debug)]
@@ -354,7 +354,8 @@ impl Shard {
         }
         let start = Instant::now();
         for done in 0..waiting {
-            if done % FLUSHES_PER_LOOK == FLUSHES_PER_LOOK - 1 && start.elapsed() > FLUSH_TIME_MAX {
+            if done % FLUSHES_PER_CLOCK_READ == FLUSHES_PER_CLOCK_READ - 1 && start.elapsed() > FLUSH_TIME_MAX
+            {
                 break;
             }
             let Some(who) = list(&mut self.flusher).pop_front() else { break };

@@ -30,7 +30,7 @@ pub(super) const LONG_BYTES: usize = 1 << 20;
 /// One of so many is if it is copied for many patterns.
 const COPIED_OFTEN_BYTES: usize = 16 << 10;
 
-/// Bytes that are copied between two looks at the clock.
+/// Bytes that are copied between two readings of the clock.
 const PIECE_BYTES: usize = 128 << 10;
 
 /// Time spent at once on the frames of a message that is published here.

@@ -92,7 +92,7 @@ impl Shard {
         let now = self.clock.instant;
         let Some(page) = &mut self.connections[slot].page else { return };
         if !bytes.is_empty() {
-            page.note_heard(now);
+            page.note_seen(now);
         }
         let mut input = std::mem::take(&mut page.input);
         let bytes = if input.is_empty() {
@@ -196,7 +196,7 @@ impl Shard {
         let Some(page) = connection.page.as_mut().filter(|_| !closes) else { return };
         if waits {
             // What it says may be left in the socket.
-            return page.note_heard(now);
+            return page.note_seen(now);
         }
         // The page itself asks after one heartbeat.
         let patience = Duration::from_secs(2 * u64::from(self.config.http_heartbeat));

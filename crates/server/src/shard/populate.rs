@@ -6,7 +6,7 @@ use sterna_protocol::{OwnedArgs, Reply};
 use super::Shard;
 use super::parts::PartEnd;
 
-/// Keys that are made between two looks at the clock.
+/// Keys that are made between two readings of the clock.
 const PART_KEYS: u64 = 128;
 
 /// What is still to be made.

@@ -209,12 +209,12 @@ impl Shard {
         for (token, _) in std::mem::take(&mut self.timers.accepts) {
             self.accept(token);
         }
-        self.look_after_connections();
+        self.check_connections();
         self.go_on_lingering();
         self.check_probes();
         self.retry_stalled();
-        self.look_after_sessions();
-        self.look_after_undelivered();
+        self.recheck_sessions();
+        self.poll_undelivered();
         let connections = &self.connections;
         self.flusher.retain_probes(|who| connections.get(who.slot).is_some_and(|other| other.me == who));
         std::mem::take(&mut self.timers.orphans).into_iter().for_each(|apart| self.call_off(apart));
@@ -270,7 +270,7 @@ impl Shard {
     }
 
     /// `timeout`, `authentication-timeout`, soft output limits, and the gauges of CLIENT LIST.
-    fn look_after_connections(&mut self) {
+    fn check_connections(&mut self) {
         let now_ms = self.clock.now_ms;
         let timeout_ms = u64::from(self.config.timeout) * 1000;
         let proof_ms = u64::from(self.config.authentication_timeout) * 1000;

@@ -170,7 +170,7 @@ impl Shard {
     }
 
     /// Looks what has become of what was put back.
-    pub(super) fn look_after_undelivered(&mut self) {
+    pub(super) fn poll_undelivered(&mut self) {
         if self.undelivered.clients.is_empty() {
             return;
         }

@@ -40,7 +40,7 @@ use crate::target::Target;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Between two looks at what nobody tells of.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between two tries to reach the source again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -140,10 +140,10 @@ impl Source {
             // What is done from here on may not be found any more, and what was done before is.
             let is_last = stop.load(Relaxed);
             let before = reached.changes;
-            if is_last || looked.elapsed() >= LOOK_EVERY {
+            if is_last || looked.elapsed() >= POLL_INTERVAL {
                 looked = Instant::now();
                 self.bring_libraries(target, reached)?;
-                self.look_at_groups(reached)?;
+                self.compare_groups(reached)?;
             }
             self.gather()?;
             if std::mem::take(&mut self.is_anything) {
@@ -260,7 +260,7 @@ impl Source {
     }
 
     /// Names the streams whose groups have changed. What is noted of them was so before they are brought.
-    fn look_at_groups(&mut self, reached: &mut Reached) -> Result<(), Failure> {
+    fn compare_groups(&mut self, reached: &mut Reached) -> Result<(), Failure> {
         for ((db, key), before) in &mut reached.groups {
             let now = self.state_of_groups(*db, key)?;
             if now != *before {

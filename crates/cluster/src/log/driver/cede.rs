@@ -91,7 +91,7 @@ impl Driver {
         if let Some(hash) = self.replica.cede(now) {
             tracing::info!(group = self.group, "this node leads enough: another is to go on");
             self.ceded = Some(term);
-            // Nobody here acts by the lease any more when the other node hears of it.
+            // Nobody here acts by the lease any more when the other node is told of it.
             self.go_on()?;
             self.tell_word(to, Say::Ceded { hash });
         }

@@ -115,7 +115,7 @@ impl Driver {
     }
 
     /// Looks for a snapshot that goes as far as the log begins.
-    pub(super) fn look_for_snapshot(&mut self) {
+    pub(super) fn find_snapshot(&mut self) {
         let Some(shared) = &mut self.shared else { return };
         if shared.is_busy || Instant::now() < shared.again {
             return;

@@ -193,7 +193,7 @@ impl Blocked for GroupReading {
     }
 
     /// When what is pending now will have been idle for long enough. Whatever is delivered meanwhile can't be before
-    /// the whole time has passed, so that is the latest moment to look again.
+    /// the whole time has passed, so that is the latest moment to check again.
     fn recheck_ms(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> Option<u64> {
         let min_idle_ms = self.claim_ms?;
         let now_ms = ctx.now_ms;

@@ -23,7 +23,7 @@ const MARK_LETTERS: usize = 40;
 const KEYS_PER_LOCK: usize = 16;
 
 /// Keys whose encoding is looked at under one lock.
-const KEYS_LOOKED_AT: usize = 256;
+const KEYS_PER_STEP: usize = 256;
 
 /// The version of the file if a field of a hash expires, which Redis 7.4 was the first to know.
 const VERSION_OF_EXPIRING_FIELDS: u16 = 12;
@@ -71,7 +71,7 @@ fn version(server: &Server) -> io::Result<u16> {
                 if server.is_stopping() {
                     return Err(io::Error::other("the server stops"));
                 }
-                from = partitions.visit_settled(index, db, position, KEYS_LOOKED_AT, |record| {
+                from = partitions.visit_settled(index, db, position, KEYS_PER_STEP, |record| {
                     if let Some(stream) = record.value().stream() {
                         version = version.max(stream.rdb_type().1);
                     }

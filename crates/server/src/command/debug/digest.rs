@@ -32,7 +32,7 @@ pub(super) fn digest_values(call: &mut Call<'_>) -> Result<(), Failure> {
     let partitions = &call.server().partitions;
     let copy = |key| {
         partitions
-            .look_at(db, key, now_ms, |record| (record.value().to_value(), record.expire_at_ms().is_some()))
+            .peek(db, key, now_ms, |record| (record.value().to_value(), record.expire_at_ms().is_some()))
     };
     let copies: Vec<Option<(Value, bool)>> = call.args.from(2).iter().map(copy).collect();
     answer_later(call, move |reply| {

@@ -256,8 +256,7 @@ const LISTED_BYTES_MAX: usize = 64 << 10;
 fn log_listpack(call: &mut Call<'_>) -> Result<(), Failure> {
     let (db, now_ms) = (usize::from(call.connection().db), call.shard.clock.now_ms);
     let key = &call.args[2];
-    let listed =
-        call.shard.server.partitions.look_at(db, key, now_ms, |record| record.value().listed(now_ms));
+    let listed = call.shard.server.partitions.peek(db, key, now_ms, |record| record.value().listed(now_ms));
     let listed = listed.ok_or(Failure::of("ERR no such key"))?;
     let elements = listed.ok_or(Failure::of("ERR Not a listpack encoded object."))?;
     let mut line = String::new();
@@ -281,7 +280,7 @@ const LONG_TO_SERIALIZE_BYTES: usize = 256 << 10;
 
 fn object(call: &mut Call<'_>) -> Result<(), Failure> {
     let (db, now_ms, in_exec) = (usize::from(call.connection().db), call.shard.clock.now_ms, call.in_exec);
-    let seen = call.shard.server.partitions.look_at(db, &call.args[2], now_ms, |record| {
+    let seen = call.shard.server.partitions.peek(db, &call.args[2], now_ms, |record| {
         let (value, idle_s) = (record.value(), record.idle_s(now_ms));
         let head = format!("Value at:{:p} refcount:1 encoding:{}", record.key().as_ptr(), value.encoding());
         let lru_clock = (now_ms / 1000).saturating_sub(idle_s) % (1 << LRU_CLOCK_BITS);

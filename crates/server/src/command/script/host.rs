@@ -76,7 +76,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             return;
         }
         self.held.end_busy();
-        self.shard.server.shards_look_again();
+        self.shard.server.notify_shards();
         if self.shard.server.is_stopping() {
             self.shard.script_was_ended = true;
         }

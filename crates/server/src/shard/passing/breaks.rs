@@ -326,8 +326,8 @@ impl Shard {
         }
     }
 
-    /// Looks again at sessions that have been given time to end, and at those that may have to be opened again.
-    pub(in crate::shard) fn look_after_sessions(&mut self) {
+    /// Checks sessions that have been given time to end, and at those that may have to be opened again.
+    pub(in crate::shard) fn recheck_sessions(&mut self) {
         if self.passing.as_ref().is_some_and(|passing| passing.has_leaving || !passing.stuck.is_empty()) {
             self.note_lead();
         } else if self.passing.as_ref().is_some_and(|passing| !passing.broadcasting.is_empty()) {
