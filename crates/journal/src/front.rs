@@ -138,6 +138,8 @@ pub(crate) struct Front {
     appended: AtomicU64,
     written: AtomicU64,
     durable: AtomicU64,
+    /// The last record that others were told is written.
+    told: AtomicU64,
     /// The records above the first and up to the second were given up last; read by `is_given_up`.
     given_up: [AtomicU64; 2],
     /// Records up to here may have been acknowledged though they are not durable: they were read at the start, or written
@@ -185,6 +187,7 @@ impl Front {
             appended: AtomicU64::new(last.0),
             written: AtomicU64::new(last.0),
             durable: AtomicU64::new(durable.0),
+            told: AtomicU64::new(last.0),
             given_up: [AtomicU64::new(0), AtomicU64::new(0)],
             acknowledged: AtomicU64::new(last.0),
             sync_wanted: AtomicU64::new(0),
@@ -306,6 +309,12 @@ impl Front {
             }
             self.write_work.wait(&mut wanted);
         }
+    }
+
+    /// Whether others are yet to be told that this is written; the caller tells them. Who is told asks for another write if he still
+    /// waits, and would do so without end where nothing can be written until a sync ends.
+    pub(crate) fn is_news(&self, written: Lsn) -> bool {
+        self.told.fetch_max(written.0, Ordering::AcqRel) < written.0
     }
 
     /// Runs a sync, which shards don't write beside; see [`Front::is_syncing`].

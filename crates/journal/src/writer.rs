@@ -79,7 +79,9 @@ impl Journal {
             .spawn(move || {
                 while front.await_write_wanted() {
                     let written = write(&front, &pen);
-                    notify(Event::Written(written));
+                    if front.is_news(written) {
+                        notify(Event::Written(written));
+                    }
                 }
             })
             .map_err(Error::io("start the writing thread of", "the journal"))?;

@@ -437,6 +437,38 @@ fn under_everysec_memory_is_bounded_while_a_sync_does_not_end() {
 }
 
 #[test]
+fn who_asks_for_a_write_over_and_over_while_a_sync_does_not_end_is_told_each_thing_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let slow = Slow::new(directory.path());
+    let (told, events) = mpsc::channel();
+    let options = Options { pending_bytes_max: 50_000, unsynced_bytes_max: 50_000, ..Options::default() };
+    let (journal, _, _) =
+        open_disk(Arc::new(slow.clone()), options, move |event| drop(told.send(event))).unwrap();
+    slow.set_open(false);
+    let mut last = Lsn::ZERO;
+    while journal.admit().is_ok() {
+        last = journal.append(&[0; 8]).unwrap();
+        journal.flush();
+    }
+    assert!(journal.written_lsn() < last, "the rest can't be written before the sync ends");
+    for _ in 0..10_000 {
+        journal.flush();
+        thread::yield_now();
+    }
+    slow.set_open(true);
+    assert!(journal.wait_durable(last, None).unwrap());
+    drop(journal);
+    let mut written: Vec<Lsn> = events
+        .iter()
+        .filter_map(|event| if let Event::Written(lsn) = event { Some(lsn) } else { None })
+        .collect();
+    let count = written.len();
+    written.sort();
+    written.dedup();
+    assert_eq!(written.len(), count);
+}
+
+#[test]
 fn a_full_disk_is_told_to_clients_and_to_whoever_waits_and_ends_by_itself() {
     let directory = tempfile::tempdir().unwrap();
     let slow = Slow::new(directory.path());

@@ -252,7 +252,7 @@ impl Engine {
             self.unsynced_since.get_or_insert(now_ms);
         }
         self.wrote = matches!(wrote, Wrote::All { .. });
-        if self.wrote && self.front.policy() != FsyncPolicy::Always {
+        if self.wrote && self.front.policy() != FsyncPolicy::Always && self.front.is_news(written) {
             (self.notify)(Event::Written(written));
         }
         Ok(())
