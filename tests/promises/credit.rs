@@ -14,13 +14,13 @@ use sterna_tests::server::{PATIENCE, Server, wait_for};
 const STILL_MS: &str = "600000";
 
 /// No reply for so long means that what is to be answered has been. One that is slower than this is not counted, no more.
-const MOMENT: Duration = Duration::from_millis(300);
+pub(crate) const MOMENT: Duration = Duration::from_millis(300);
 
 /// Bytes mailed to a shard that stands still, at most; one request may pass that (`MAILED_BYTES_MAX`).
 const MAIL_BYTES_MAX: usize = 1024 * 1024;
 
 /// Holds its client's shard, and no key, for the milliseconds it is given.
-const STAND_STILL: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+pub(crate) const STAND_STILL: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
                            local until_ms = now() + ARGV[1] while now() < until_ms do end return 1";
 
 /// A server of two shards, and a connection on the first.
@@ -45,14 +45,14 @@ fn start() -> (Server, Client) {
     (server, first)
 }
 
-fn shard_of(client: &mut Client) -> usize {
+pub(crate) fn shard_of(client: &mut Client) -> usize {
     let info = client.text(&["CLIENT", "INFO"]);
     let shard = info.split(' ').find_map(|word| word.trim().strip_prefix("io-thread="));
     shard.and_then(|shard| shard.parse().ok()).expect("CLIENT INFO tells the shard")
 }
 
 /// A connection on this shard. New ones go to the shard that has fewest, so one of a few is there.
-fn on_shard(server: &Server, shard: usize) -> Client {
+pub(crate) fn on_shard(server: &Server, shard: usize) -> Client {
     let mut others = Vec::new();
     loop {
         let mut client = server.connect();

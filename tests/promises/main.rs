@@ -22,5 +22,6 @@ mod scripts;
 mod sorted;
 mod subkeys;
 mod transactions;
+mod turns;
 mod waiting;
 mod woken;

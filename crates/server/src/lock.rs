@@ -20,6 +20,7 @@
 //! Cost: none in a release build; the level is part of the type.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 /// The order, topmost first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,17 +203,16 @@ impl<T, const LEVEL: u8> Mutex<T, LEVEL> {
         Guard { guard: self.0.lock(), _note: note }
     }
 
-    /// As [`Mutex::lock`], unless `gives_up` says so first: it is asked every millisecond.
-    pub(crate) fn lock_unless(&self, gives_up: impl Fn() -> bool) -> Option<MutexGuard<'_, T>> {
+    /// As [`Mutex::lock`], if it takes no longer than this.
+    pub(crate) fn lock_within(&self, most: Duration) -> Option<MutexGuard<'_, T>> {
         let note = held::Note::take(LEVEL, 0);
-        loop {
-            if let Some(guard) = self.0.try_lock_for(std::time::Duration::from_millis(1)) {
-                return Some(Guard { guard, _note: note });
-            }
-            if gives_up() {
-                return None;
-            }
-        }
+        let guard = self.0.try_lock_for(most)?;
+        Some(Guard { guard, _note: note })
+    }
+
+    /// Whether somebody holds it, as seen in passing.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.0.is_locked()
     }
 
     /// As [`Mutex::lock_nth`], if nobody else holds it now.

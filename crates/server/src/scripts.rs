@@ -12,9 +12,12 @@
 //! A transaction that takes long makes the keyspace busy, too (`command/exec.rs`): no script runs beside it, and others wait
 //! in place of being told so.
 //!
+//! A shard does not wait for the state, only a connection does (`shard/turns.rs`): [`Line`] knows on which shard somebody has
+//! waited longest.
+//!
 //! Libraries of functions are kept as text (`libraries.rs`); the state compiles them when it is used next.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed, fence};
 use std::time::{Duration, Instant};
 
 use sterna_protocol::{Args, Proto};
@@ -24,9 +27,10 @@ use crate::libraries::Libraries;
 use crate::lock::{Level, Mutex, MutexGuard};
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scripts {
     engine: Mutex<Option<Box<Engine>>, { Level::Scripts as u8 }>,
+    pub(crate) line: Line,
     is_running: AtomicBool,
     /// It has run for longer than `busy-reply-threshold`: commands are answered BUSY.
     busy: AtomicBool,
@@ -42,6 +46,51 @@ pub(crate) struct Scripts {
     slow: Mutex<Option<SlowFunction>, { Level::SlowFunction as u8 }>,
     /// As of the last script's end.
     figures: Figured,
+}
+
+/// Who waits for the state.
+///
+/// Each who waits has a ticket; a shard says which of its own is the oldest. Whoever lets go of the state calls the shard that
+/// has the oldest of all. No call is lost: a shard says what it has before it looks whether the state is free, and who lets go
+/// looks after it is (both SeqCst, with a fence between), so that one of them sees what the other did.
+#[derive(Debug)]
+pub(crate) struct Line {
+    tickets: AtomicU64,
+    /// The oldest ticket of each shard.
+    oldest: Box<[AtomicU64]>,
+    /// A shard runs several of its own in a row, and calls who is next behind them.
+    is_series: AtomicBool,
+}
+
+/// What a shard has where nobody waits.
+const NO_TICKET: u64 = u64::MAX;
+
+impl Line {
+    /// The next ticket.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Relaxed)
+    }
+
+    /// This is the oldest ticket of the shard.
+    pub(crate) fn set_oldest(&self, shard: usize, ticket: Option<u64>) {
+        self.oldest[shard].store(ticket.unwrap_or(NO_TICKET), Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The shard where somebody has waited longest.
+    pub(crate) fn first(&self) -> Option<usize> {
+        let tickets = self.oldest.iter().map(|ticket| ticket.load(Ordering::SeqCst));
+        let (ticket, shard) = tickets.zip(0..).min()?;
+        (ticket != NO_TICKET).then_some(shard)
+    }
+
+    pub(crate) fn set_series(&self, is_series: bool) {
+        self.is_series.store(is_series, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_series(&self) -> bool {
+        self.is_series.load(Ordering::SeqCst)
+    }
 }
 
 /// Figures for INFO, which must not wait for a script.
@@ -74,8 +123,8 @@ pub(crate) enum Kind {
     Function,
 }
 
-/// The engine, to whoever runs a script.
-pub(crate) type Turn<'a> = MutexGuard<'a, Option<Box<Engine>>>;
+/// The engine, while it is locked.
+pub(crate) type Locked<'a> = MutexGuard<'a, Option<Box<Engine>>>;
 
 /// What others are answered beside a script that has run for too long.
 const BUSY_SCRIPT: &str =
@@ -85,15 +134,39 @@ const BUSY_FUNCTION: &str =
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 
 impl Scripts {
-    /// Waits for the engine, unless a script or a transaction keeps it for too long. The caller holds no partition.
-    pub(crate) fn turn(&self) -> Option<Turn<'_>> {
-        // A transaction that goes on in slices keeps others from the engine without holding it.
-        self.engine.lock_unless(|| self.is_busy()).filter(|_| !self.is_busy())
+    pub(crate) fn new(shards: usize) -> Scripts {
+        let line = Line {
+            tickets: AtomicU64::new(0),
+            oldest: (0..shards).map(|_| AtomicU64::new(NO_TICKET)).collect(),
+            is_series: AtomicBool::new(false),
+        };
+        Scripts {
+            engine: Mutex::default(),
+            line,
+            is_running: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            has_written: AtomicBool::new(false),
+            is_killed: AtomicBool::new(false),
+            is_function: AtomicBool::new(false),
+            is_transaction: AtomicBool::new(false),
+            slow: Mutex::default(),
+            figures: Figured::default(),
+        }
     }
 
-    /// Waits for the engine as the transaction that keeps others from it. The caller holds no partition.
-    pub(crate) fn turn_of_transaction(&self) -> Turn<'_> {
+    /// Locks the engine, if that takes no longer than this. The caller holds no partition.
+    pub(crate) fn lock_within(&self, most: Duration) -> Option<Locked<'_>> {
+        self.engine.lock_within(most)
+    }
+
+    /// Locks the engine. The caller holds no partition, and may wait.
+    pub(crate) fn lock(&self) -> Locked<'_> {
         self.engine.lock()
+    }
+
+    /// Whether a script that waits may begin: none runs, and no transaction goes on in slices.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.is_busy() && !self.engine.is_locked()
     }
 
     /// What others are answered now.
@@ -211,9 +284,9 @@ impl Scripts {
     }
 }
 
-/// The engine of a turn, made by the first; its libraries are those that are kept.
-pub(crate) fn engine<'t>(turn: &'t mut Turn<'_>, libraries: &Libraries) -> &'t mut Engine {
-    let engine = turn.get_or_insert_with(|| Box::new(Engine::new()));
+/// The engine, made by the first who locks it; its libraries are those that are kept.
+pub(crate) fn engine<'t>(locked: &'t mut Option<Box<Engine>>, libraries: &Libraries) -> &'t mut Engine {
+    let engine = locked.get_or_insert_with(|| Box::new(Engine::new()));
     if engine.libraries_version != libraries.version() {
         take_over(engine, libraries);
     }

@@ -1,5 +1,7 @@
 //! What all shards share. The order of its locks is [`crate::lock::Level`].
 
+pub(crate) mod turns;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
@@ -238,7 +240,7 @@ impl Server {
             table,
             directory: Directory::default(),
             partitions,
-            scripts: Scripts::default(),
+            scripts: Scripts::new(shards),
             journaling: Journaling::default(),
             pause: Pause::default(),
             reclaimer,

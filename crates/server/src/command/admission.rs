@@ -19,6 +19,8 @@ use crate::log_limit::Cause;
 use crate::parcel::Namespace;
 use crate::partitions::keys_of;
 use crate::replication::{Leadership, SILENCE_MAX};
+use crate::server::Server;
+use crate::server::turns::Turn;
 use crate::shard::Shard;
 use crate::shard::eviction::Room;
 
@@ -137,6 +139,10 @@ impl Shard {
                 return Err(Failure::too_many_arguments(&row.full_name, most));
             }
             return Ok(Admission::Queue);
+        }
+        if row.has(Flags::CHANGES_SETTINGS) && self.server.config_changes.is_locked() {
+            self.wait_for_settings(slot);
+            return Ok(Admission::Wait);
         }
         if row.has(Flags::RUNS_QUEUE) && self.sleeps_first(slot) {
             return Ok(Admission::Wait);
@@ -339,6 +345,20 @@ impl Shard {
             false => Failure::of(self.server.scripts.busy_text()),
         }
     }
+
+    /// The Lua state, for the request of the connection in `slot`; or what becomes of the request.
+    pub(super) fn script_turn<'s>(&self, server: &'s Server, slot: usize) -> Result<Turn<'s>, Failure> {
+        self.take_turn(server, slot).ok_or_else(|| match server.scripts.is_busy() {
+            true => self.keys_taken(),
+            false => Failure::TURN_TAKEN,
+        })
+    }
+
+    /// Has the connection wait for a moment, since somebody else changes settings.
+    #[cold]
+    pub(super) fn wait_for_settings(&mut self, slot: usize) {
+        self.wait(slot, Wait::Backlog, Some(self.clock.instant + SETTINGS_PAUSE));
+    }
 }
 
 /// Whether a request of more than [`SERVER_REQUEST_BYTES_MAX`] may be as long as it is, and its names as theirs are.
@@ -405,6 +425,9 @@ pub(super) const LEAD_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a write waits before it looks again whether the journal takes it.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a change of settings waits before it looks again whether another one is over.
+const SETTINGS_PAUSE: Duration = Duration::from_millis(5);
 
 /// What becomes of a request that may run.
 pub(super) enum Admission {

@@ -191,8 +191,10 @@ impl Shard {
         is_write: bool,
         result: Result<(), Failure>,
     ) -> bool {
-        if result.as_ref().is_err_and(Failure::is_keys_taken) {
-            self.wait_for_keys(slot);
+        if let Err(failure) = &result
+            && failure.is_put_off()
+        {
+            self.put_off(slot, failure);
             return false;
         }
         if self.is_long_transaction_of(slot) {
@@ -227,6 +229,18 @@ impl Shard {
             Reply::new(out, proto).error(failure.wire());
         }
         true
+    }
+
+    /// Nothing was done: the connection waits for what its request needs.
+    #[cold]
+    fn put_off(&mut self, slot: usize, failure: &Failure) {
+        if failure.is_turn_taken() {
+            self.wait_for_turn(slot);
+        } else if failure.is_settings_taken() {
+            self.wait_for_settings(slot);
+        } else {
+            self.wait_for_keys(slot);
+        }
     }
 
     /// Whether the reply to what has been run is made later. Whether it is silent counts until all of it is.

@@ -20,9 +20,11 @@ use super::table::{Row, Runs, runs};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::transaction::Transaction;
+use crate::lock::MutexGuard;
 use crate::partitions::{Held, Indices, Scene, keys_of, written};
-use crate::scripts::{Turn, engine};
+use crate::scripts::engine;
 use crate::server::Server;
+use crate::server::turns::Turn;
 use crate::shard::Shard;
 use crate::shard::apart::LARGE_REPLY_BYTES;
 use crate::shard::exec::{Course, LongTransaction, Pieces, SLICE, Stage};
@@ -59,8 +61,10 @@ impl Shard {
         let scene = self.scene_of(slot, false);
         // Before the partitions: see `lock::Level`.
         let changes_settings = has(&|row| row.has(Flags::CHANGES_SETTINGS));
-        let _files = changes_settings.then(|| server.settings_files.turn.lock());
-        let _turn = changes_settings.then(|| server.config_changes.lock());
+        let settings = changes_settings.then(|| lock_settings(&server));
+        if matches!(settings, Some(None)) {
+            return Err(self.put_back(slot, transaction, Failure::SETTINGS_TAKEN));
+        }
         let runs_script = has(&|row| matches!(runs(row), Runs::Script(_)) && needs_engine(row));
         let way = if runs_script {
             Way::AsScript
@@ -69,10 +73,14 @@ impl Shard {
         } else {
             Way::AsLong
         };
-        let (mut turn, held) = hold(&server, (&transaction, &retained), needed, scene, way);
-        let Some(mut held) = held.filter(|_| !partitions.is_busy()) else {
-            drop(turn);
-            return Err(self.put_back(slot, transaction));
+        let held = self.hold(&server, slot, (&transaction, &retained), needed, scene, way);
+        let (mut turn, mut held) = match held {
+            Ok(_) if partitions.is_busy() => {
+                let failure = self.keys_taken();
+                return Err(self.put_back(slot, transaction, failure));
+            }
+            Ok(held) => held,
+            Err(failure) => return Err(self.put_back(slot, transaction, failure)),
         };
         for (db, key) in &transaction.watched {
             held.expire_if_due(usize::from(*db), key, scene.now_ms, &mut self.changes);
@@ -137,7 +145,7 @@ impl Shard {
     ) -> Result<(), Failure> {
         let server = Arc::clone(&self.server);
         let (partitions, now_ms) = (&server.partitions, self.clock.now_ms);
-        let turn = server.scripts.turn().ok_or_else(|| self.keys_taken())?;
+        let turn = self.script_turn(&server, slot)?;
         let mut held = partitions.hold_growing();
         held.add(partitions.all());
         if partitions.is_busy() {
@@ -163,6 +171,33 @@ impl Shard {
         Ok(())
     }
 
+    /// Locks what a transaction needs, and takes the right of a script if it is to have it.
+    fn hold<'s>(
+        &self,
+        server: &'s Server,
+        slot: usize,
+        (transaction, retained): (&Transaction, &[Vec<u8>]),
+        needed: Indices,
+        scene: Scene,
+        way: Way,
+    ) -> Result<(Option<Turn<'s>>, Held<'s>), Failure> {
+        let partitions = &server.partitions;
+        if way == Way::Whole || way == Way::AsLong && !is_long(transaction) {
+            let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
+            let held = partitions.hold_for(needed, || {
+                let written = commands().flat_map(|(row, args)| written(row.spec, args.args()));
+                written.chain(retained.iter().map(Vec::as_slice))
+            });
+            if way == Way::Whole || !names_long(transaction, &held, scene) {
+                return Ok((None, held));
+            }
+        }
+        let turn = self.script_turn(server, slot)?;
+        let mut held = partitions.hold_growing();
+        held.add(needed);
+        Ok((Some(turn), held))
+    }
+
     /// The partitions of all keys that the transaction's commands and watches name; where they are many, all: finding out
     /// would hold the shard for longer than it spares others.
     fn partitions_of(&self, transaction: &Transaction) -> Indices {
@@ -179,11 +214,10 @@ impl Shard {
         needed
     }
 
-    /// Nothing of the transaction has been run, since the keys were taken: it ends with an error, or is there again for the
-    /// EXEC that waits for them.
-    fn put_back(&mut self, slot: usize, transaction: Box<Transaction>) -> Failure {
-        let failure = self.keys_taken();
-        if !failure.is_keys_taken() {
+    /// Nothing of the transaction has been run, since what it needs was taken: it ends with an error, or is there again for the
+    /// EXEC that waits.
+    fn put_back(&mut self, slot: usize, transaction: Box<Transaction>, failure: Failure) -> Failure {
+        if !failure.is_put_off() {
             self.unwatch_all(&transaction);
             return failure;
         }
@@ -450,7 +484,7 @@ impl Shard {
         self.executing = Some(who);
         self.credit.begin_request();
         std::mem::swap(&mut self.changes, &mut transaction.changes);
-        let mut turn = transaction.course.runs_script.then(|| server.scripts.turn_of_transaction());
+        let mut turn = transaction.course.runs_script.then(|| server.settled_script_turn());
         let mut held = server.partitions.hold_growing();
         held.add(transaction.needed);
         let LongTransaction { course, reply, .. } = &mut *transaction;
@@ -534,32 +568,10 @@ enum Way {
     AsScript,
 }
 
-/// Locks what a transaction needs, and takes the right of a script if it is to have it. No `Held`: the keys were taken.
-fn hold<'s>(
-    server: &'s Server,
-    (transaction, retained): (&Transaction, &[Vec<u8>]),
-    needed: Indices,
-    scene: Scene,
-    way: Way,
-) -> (Option<Turn<'s>>, Option<Held<'s>>) {
-    let partitions = &server.partitions;
-    if way == Way::Whole || way == Way::AsLong && !is_long(transaction) {
-        let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
-        let held = partitions.hold_for(needed, || {
-            let written = commands().flat_map(|(row, args)| written(row.spec, args.args()));
-            written.chain(retained.iter().map(Vec::as_slice))
-        });
-        if way == Way::Whole || !names_long(transaction, &held, scene) {
-            return (None, Some(held));
-        }
-    }
-    let turn = server.scripts.turn();
-    let held = turn.is_some().then(|| {
-        let mut held = partitions.hold_growing();
-        held.add(needed);
-        held
-    });
-    (turn, held)
+/// Keeps others from changing settings, and from reading and writing their files; `None` if somebody else does now.
+fn lock_settings(server: &Server) -> Option<[MutexGuard<'_, ()>; 2]> {
+    let files = server.settings_files.turn.lock_within(Duration::ZERO)?;
+    Some([files, server.config_changes.lock_within(SLICE)?])
 }
 
 /// Whether there is so much in the transaction that it may take long, whatever it is.

@@ -18,6 +18,10 @@ enum Standing {
     Counted,
     /// It is not answered: nothing was done, and the request is to be read again when the keys are free.
     KeysTaken,
+    /// The same, when the Lua state is free.
+    TurnTaken,
+    /// The same, when nobody else changes settings.
+    SettingsTaken,
 }
 
 impl Failure {
@@ -41,6 +45,18 @@ impl Failure {
     pub(crate) const KEYS_TAKEN: Failure = Failure {
         text: Cow::Borrowed(b"BUSY Redis is busy running a transaction."),
         standing: Standing::KeysTaken,
+    };
+
+    /// Somebody else has the Lua state.
+    pub(crate) const TURN_TAKEN: Failure = Failure {
+        text: Cow::Borrowed(b"BUSY Redis is busy running a script."),
+        standing: Standing::TurnTaken,
+    };
+
+    /// Somebody else changes settings.
+    pub(crate) const SETTINGS_TAKEN: Failure = Failure {
+        text: Cow::Borrowed(b"BUSY Redis is busy changing its settings."),
+        standing: Standing::SettingsTaken,
     };
 
     /// Too few or too many arguments for `name`, which for a subcommand is `container|name`.
@@ -86,5 +102,21 @@ impl Failure {
     /// Whether nothing was done, because a transaction has the keys to itself.
     pub(crate) fn is_keys_taken(&self) -> bool {
         self.standing == Standing::KeysTaken
+    }
+
+    /// Whether nothing was done, because somebody else has the Lua state.
+    pub(crate) fn is_turn_taken(&self) -> bool {
+        self.standing == Standing::TurnTaken
+    }
+
+    /// Whether nothing was done, because somebody else changes settings.
+    pub(crate) fn is_settings_taken(&self) -> bool {
+        self.standing == Standing::SettingsTaken
+    }
+
+    /// Whether nothing was done, and the request waits.
+    #[inline]
+    pub(crate) fn is_put_off(&self) -> bool {
+        !matches!(self.standing, Standing::New | Standing::Counted)
     }
 }

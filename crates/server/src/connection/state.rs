@@ -91,6 +91,11 @@ pub(crate) enum Wait {
     /// What it asks for needs keys that somebody has to himself, a command that is run apart or a transaction that goes on
     /// in slices: the request stays in the input until they are free.
     Keys,
+    /// What it asks for needs the Lua state, which somebody has: the request stays in the input until it is its turn.
+    Turn {
+        /// When that is: the lowest goes first.
+        ticket: u64,
+    },
     /// Its transaction goes on in slices.
     Exec,
     /// SUBSCRIBE or UNSUBSCRIBE: what was published before it is still in the mail.

@@ -160,9 +160,8 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
         server.journaling.mode.enter(Mode::Off);
     }
     server.settle_epoch(misfits == 0 && !is_suspended);
-    if server.partitions.libraries().version() > 0
-        && let Some(mut turn) = server.scripts.turn()
-    {
+    if server.partitions.libraries().version() > 0 {
+        let mut turn = server.settled_script_turn();
         // Now rather than at the first call: what can't be loaded again is said in the log of the start.
         let engine = crate::scripts::engine(&mut turn, server.partitions.libraries());
         server.scripts.note_figures(engine.figures());

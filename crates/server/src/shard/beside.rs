@@ -55,6 +55,7 @@ impl Shard {
         self.accept_on();
         self.read_mail();
         self.serve_ready();
+        self.serve_turns();
         self.shake_hands();
         self.mail_outbox();
         self.flush_journal(true);

@@ -47,6 +47,7 @@ mod tell;
 mod timers;
 mod track;
 mod track_elsewhere;
+mod turns;
 pub(crate) mod unchecked;
 mod undelivered;
 
@@ -88,6 +89,7 @@ use parts::Parts;
 use passing::Passing;
 use ready::Ready;
 use timers::Timers;
+use turns::Turns;
 use unchecked::Unchecked;
 use undelivered::Undelivered;
 
@@ -128,6 +130,7 @@ pub(crate) struct Shard {
     without_request: Option<Box<Task>>,
     /// A transaction that goes on in slices. In all shards together there is one at most.
     pub(crate) long_transaction: Option<Box<LongTransaction>>,
+    turns: Turns,
     /// Connections that need keys which somebody has to himself: those that wait for them, and those that are served in parts.
     waiting_for_keys: Vec<ConnectionRef>,
     /// Letters with events of this shard's own writes that have not been published.
@@ -208,6 +211,7 @@ impl Shard {
             parts: BTreeMap::new(),
             without_request: None,
             long_transaction: None,
+            turns: Turns::default(),
             waiting_for_keys: Vec::new(),
             late_events: 0,
             queued_without_request: false,
@@ -295,6 +299,7 @@ impl Shard {
         self.read_mail();
         self.go_on_with_transaction();
         self.serve_ready();
+        self.serve_turns();
         self.shake_hands();
         self.follow_on();
         self.check_unchecked();
@@ -326,6 +331,7 @@ impl Shard {
             || !self.unchecked.is_empty()
             || !self.accepting.is_empty()
             || self.long_transaction.as_ref().is_some_and(|transaction| transaction.can_go_on())
+            || self.turns_are_due()
     }
 
     /// What other threads know of this shard.

@@ -137,10 +137,15 @@ impl Shard {
         // Of one that may be detached the end is not to be overlooked: others may want its name.
         let runs_on = runs_a_script || in_transaction && connection.resumption.is_none();
         connection.is_ready = false;
-        if runs_on {
-            // Served again when its script, or its transaction, has ended.
-            return;
+        if !runs_on {
+            self.serve_batch(who, slice);
         }
+        // Else it is served again when its script, or its transaction, has ended.
+    }
+
+    /// Serves the connection, for a bounded time.
+    pub(super) fn serve_batch(&mut self, who: ConnectionRef, slice: Duration) {
+        let Some(connection) = self.connection_of(who) else { return };
         let was_handshaking = connection.transport.is_handshaking();
         let requests_before = connection.client.commands.load(Relaxed);
         let began = self.clock.instant;

@@ -109,8 +109,10 @@ impl Shard {
             self.connections[me.slot].client.set_mark(mark, false);
             self.server.blocked.fetch_sub(1, Relaxed);
         }
-        if let Wait::Blocked(blocked) = &waiting.wait {
-            self.forget_waiter(blocked);
+        match &waiting.wait {
+            Wait::Blocked(blocked) => self.forget_waiter(blocked),
+            Wait::Turn { ticket } => self.forget_turn(*ticket),
+            _ => {}
         }
         waiting.wait
     }

@@ -250,6 +250,7 @@ impl Shard {
             | Wait::Apart
             | Wait::Parts
             | Wait::Keys
+            | Wait::Turn { .. }
             | Wait::Passed
             | Wait::Exec => {}
         }

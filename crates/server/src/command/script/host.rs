@@ -212,6 +212,8 @@ impl<'a, 'p> Guest<'a, 'p> {
             began: self.began,
         });
         self.shard.server.scripts.begin_busy(slow);
+        // Whoever waits for the Lua state is to be told so.
+        self.shard.server.notify_shards();
         self.beside_at = Some(now);
     }
 }

@@ -1,11 +1,9 @@
 //! EVAL, EVALSHA, SCRIPT, FCALL, FUNCTION: scripts and functions in the Lua state that all shards share (`scripts.rs`).
 //!
-//! 1. The shard waits for the state ([`Scripts::turn`]), and for the right to lock partitions as keys are named.
+//! 1. The client waits for the state (`shard/turns.rs`); then the shard has it, and the right to lock partitions as keys are named.
 //! 2. The script runs on the shard's thread. Each command it calls is checked as a client's would be, locks the partitions
 //!    of its keys, and runs as EXEC runs its commands (`host.rs`). Partitions stay locked, so nobody sees a state between.
 //! 3. When it has ended, blocked readers are served, its effects become one record of the journal, and the locks go.
-//!
-//! [`Scripts::turn`]: crate::scripts::Scripts::turn
 
 mod function;
 mod function_rows;
@@ -88,7 +86,7 @@ impl Shard {
             return run(&mut ScriptCall { shard: self, slot, row, args, reply, place: None });
         }
         let server = Arc::clone(&self.server);
-        let mut turn = server.scripts.turn().ok_or_else(|| self.keys_taken())?;
+        let mut turn = self.script_turn(&server, slot)?;
         let mut held = server.partitions.hold_growing();
         let now_ms = self.clock.now_ms;
         let result = {

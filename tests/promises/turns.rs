@@ -1,0 +1,282 @@
+//! Who asks for a script, or a transaction with one, while another shard runs one, waits alone: its neighbours are served.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, Frame};
+use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
+
+use crate::credit::{MOMENT, STAND_STILL, on_shard};
+
+/// A script that adds one, so that what it answers says when it ran.
+const NEXT: &str = "return redis.call('incr', 'n')";
+
+/// More commands than a transaction may have that is run without the right of a script.
+const LONG: usize = 300;
+
+fn id_of(client: &mut Client) -> String {
+    client.int(&["CLIENT", "ID"]).to_string()
+}
+
+/// Waits until the request of the client has been looked at.
+fn await_command(admin: &mut Client, id: &str, name: &str) {
+    let word = format!("cmd={name} ");
+    wait_for(name, || admin.text(&["CLIENT", "LIST", "ID", id]).contains(&word).then_some(()));
+}
+
+/// Has the first shard run a script that names no key, until somebody ends it.
+fn run_on_first(server: &Server, admin: &mut Client) -> Client {
+    let mut runs = on_shard(server, 0);
+    let id = id_of(&mut runs);
+    runs.send(&["EVAL", STAND_STILL, "0", "600000"]);
+    await_command(admin, &id, "eval");
+    runs
+}
+
+/// Ends the script; it is answered.
+fn end_script(admin: &mut Client, runs: &mut Client) {
+    wait_for("the script's end", || {
+        matches!(admin.try_request(&["SCRIPT", "KILL"])?, Value::Simple(_)).then_some(())
+    });
+    assert!(runs.error().contains("Script killed"));
+}
+
+fn assert_served(neighbour: &mut Client, round: i64) {
+    assert_eq!(neighbour.text(&["ECHO", "x"]), "x");
+    assert_eq!(neighbour.int(&["PUBLISH", "c", "m"]), 0);
+    assert_eq!(neighbour.int(&["INCR", "neighbour"]), round);
+    assert_eq!(neighbour.request(&["MULTI"]), Value::Simple(b"OK".to_vec()));
+    neighbour.request(&["GET", "neighbour"]);
+    let expected = Value::Array(vec![Value::Bulk(round.to_string().into_bytes())]);
+    assert_eq!(neighbour.request(&["EXEC"]), expected);
+}
+
+/// Sends what needs the Lua state. Returns the command that waits then, and how many replies come before its own.
+fn send_waiting(client: &mut Client, what: usize) -> (&'static str, usize) {
+    match what {
+        0 => {
+            client.send(&["EVAL", NEXT, "0"]);
+            ("eval", 0)
+        }
+        1 => {
+            client.send(&["MULTI"]);
+            client.send(&["EVAL", NEXT, "0"]);
+            client.send(&["EXEC"]);
+            ("exec", 2)
+        }
+        2 => {
+            client.send(&["MULTI"]);
+            client.send(&["INCR", "n"]);
+            (0..LONG).for_each(|_| client.send(&["PING"]));
+            client.send(&["EXEC"]);
+            ("exec", LONG + 2)
+        }
+        _ => {
+            client.send(&["FCALL", "next", "0"]);
+            ("fcall", 0)
+        }
+    }
+}
+
+/// What the request has counted.
+fn number_of(value: Value) -> i64 {
+    match value {
+        Value::Int(number) => number,
+        Value::Array(values) => number_of(values[0].clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn whoever_waits_for_the_end_of_a_script_elsewhere_waits_alone_and_in_order() {
+    let server = Server::sterna(3, &["--busy-reply-threshold", "600000", "--enable-debug-command", "yes"]);
+    let mut admin = on_shard(&server, 1);
+    let code =
+        "#!lua name=lib\nredis.register_function('next', function() return redis.call('incr', 'n') end)";
+    admin.text(&["FUNCTION", "LOAD", code]);
+    let mut neighbours = [1, 2].map(|shard| on_shard(&server, shard));
+    let shards: Vec<usize> = (0..8).map(|at| 1 + at % 2).collect();
+    let clients: Vec<Client> = shards.iter().map(|&shard| on_shard(&server, shard)).collect();
+    let mut runs = run_on_first(&server, &mut admin);
+    // Some on each shard, each behind those before it.
+    let mut waiting = Vec::new();
+    for (at, (mut client, shard)) in clients.into_iter().zip(shards).enumerate() {
+        let id = id_of(&mut client);
+        let (name, before) = send_waiting(&mut client, at / 2);
+        (0..before).for_each(|_| assert!(matches!(client.value(), Value::Simple(_))));
+        await_command(&mut admin, &id, name);
+        waiting.push((client, id, shard));
+    }
+    for (round, neighbour) in (1..).zip(&mut neighbours) {
+        assert_served(neighbour, round);
+    }
+    for (client, ..) in &mut waiting {
+        assert_eq!(client.frame(Duration::from_millis(1)), Frame::Nothing);
+    }
+    // One leaves, one is killed: nothing of theirs happens, and nobody waits for them.
+    let (gone, gone_id, _) = waiting.remove(5);
+    drop(gone);
+    wait_for("the end of who has left", || {
+        admin.text(&["CLIENT", "LIST", "ID", &gone_id]).is_empty().then_some(())
+    });
+    let (mut killed, killed_id, _) = waiting.remove(0);
+    assert_eq!(admin.int(&["CLIENT", "KILL", "ID", &killed_id]), 1);
+    assert_eq!(killed.frame(PATIENCE), Frame::Closed);
+    end_script(&mut admin, &mut runs);
+    let numbers: Vec<i64> = waiting.iter_mut().map(|(client, ..)| number_of(client.value())).collect();
+    let mut sorted = numbers.clone();
+    sorted.sort_unstable();
+    assert!(sorted.iter().copied().eq(1..=6), "{numbers:?}");
+    // On one shard in the order in which they came; of two shards one may do some first.
+    for own in [1, 2] {
+        let of_shard = waiting.iter().zip(&numbers).filter(|((.., shard), _)| *shard == own);
+        assert!(of_shard.map(|(_, number)| number).is_sorted(), "{numbers:?}");
+    }
+    for (round, neighbour) in (3..).zip(&mut neighbours) {
+        assert_served(neighbour, round);
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_script_is_told_when_it_has_run_for_too_long() {
+    let server = Server::sterna(2, &["--busy-reply-threshold", "1000"]);
+    let mut admin = on_shard(&server, 1);
+    let mut waiting: Vec<Client> = (0..3).map(|_| on_shard(&server, 1)).collect();
+    waiting[2].request(&["MULTI"]);
+    waiting[2].request(&["EVAL", NEXT, "0"]);
+    let mut runs = run_on_first(&server, &mut admin);
+    waiting[0].send(&["EVAL", NEXT, "0"]);
+    waiting[1].send(&["SCRIPT", "LOAD", NEXT]);
+    waiting[2].send(&["EXEC"]);
+    let busy = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+    assert_eq!(waiting[0].error(), busy);
+    assert_eq!(waiting[1].error(), busy);
+    assert_eq!(waiting[2].error(), format!("EXECABORT Transaction discarded because of: {busy}"));
+    end_script(&mut admin, &mut runs);
+    waiting[2].send(&["EXEC"]);
+    assert_eq!(waiting[2].error(), "ERR EXEC without MULTI");
+    assert_eq!(waiting[0].int(&["EVAL", NEXT, "0"]), 1);
+}
+
+#[test]
+fn what_happens_while_a_transaction_waits_for_a_script_is_known_to_it() {
+    let server = Server::sterna(2, &["--busy-reply-threshold", "600000"]);
+    let mut admin = on_shard(&server, 1);
+    let (mut watching, mut paused, mut denied) =
+        (on_shard(&server, 1), on_shard(&server, 1), on_shard(&server, 1));
+    admin.request(&["ACL", "SETUSER", "alice", "on", "nopass", "+@all", "~*"]);
+    denied.request(&["AUTH", "alice", "x"]);
+    let ids = [&mut watching, &mut paused, &mut denied].map(id_of);
+    let mut rules = on_shard(&server, 1);
+    let rules_id = id_of(&mut rules);
+    watching.request(&["WATCH", "k"]);
+    watching.request(&["MULTI"]);
+    watching.request(&["EVAL", NEXT, "0"]);
+    let mut runs = run_on_first(&server, &mut admin);
+    watching.send(&["EXEC"]);
+    paused.send(&["EVAL", NEXT, "0"]);
+    denied.send(&["EVAL", NEXT, "0"]);
+    for (id, name) in ids.iter().zip(["exec", "eval", "eval"]) {
+        await_command(&mut admin, id, name);
+    }
+    admin.request(&["SET", "k", "v"]);
+    // It is answered when all shards have followed.
+    rules.send(&["ACL", "SETUSER", "alice", "-eval"]);
+    await_command(&mut admin, &rules_id, "acl|setuser");
+    admin.request(&["CLIENT", "PAUSE", "600000", "WRITE"]);
+    end_script(&mut admin, &mut runs);
+    assert!(denied.error().starts_with("NOPERM"));
+    assert_eq!(rules.value(), Value::Simple(b"OK".to_vec()));
+    for waits in [&mut watching, &mut paused] {
+        assert_eq!(waits.frame(MOMENT), Frame::Nothing);
+    }
+    admin.request(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(watching.value(), Value::Null);
+    assert_eq!(paused.value(), Value::Int(1));
+}
+
+#[test]
+fn many_who_run_scripts_on_every_shard_all_come_to_their_end() {
+    const CLIENTS: usize = 12;
+    const ROUNDS: usize = 60;
+    // Some are longer than a shard waits for another one, some are not.
+    let script = "for i = 1, ARGV[1] do redis.call('incr', 'n') end return 1";
+    let server = Server::sterna(3, &[]);
+    std::thread::scope(|scope| {
+        for at in 0..CLIENTS {
+            let mut client = server.connect();
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let times = ["1", "2000"][usize::from((at + round) % 4 == 0)];
+                    if (at + round) % 3 == 0 {
+                        client.send(&["MULTI"]);
+                        client.send(&["EVAL", script, "0", times]);
+                        client.send(&["EXEC"]);
+                    } else {
+                        (0..3).for_each(|_| client.send(&["EVAL", script, "0", times]));
+                    }
+                    for _ in 0..3 {
+                        assert!(!matches!(client.value(), Value::Error(_)));
+                    }
+                }
+            });
+        }
+    });
+    let mut expected = 0;
+    for (at, round) in (0..CLIENTS).flat_map(|at| (0..ROUNDS).map(move |round| (at, round))) {
+        let times = [1, 2000][usize::from((at + round) % 4 == 0)];
+        expected += times * if (at + round) % 3 == 0 { 1 } else { 3 };
+    }
+    assert_eq!(server.connect().int(&["INCRBY", "n", "0"]), expected);
+}
+
+const USERS: &str = "user default on nopass ~* &* +@all\n";
+
+/// The users' file is a pipe, so that its reader waits until the test writes.
+#[test]
+fn a_transaction_that_reads_a_file_of_settings_keeps_only_those_waiting_who_change_settings() {
+    let launch = Launch::shards(2).file("users.acl", USERS);
+    let path = launch.path("users.acl");
+    let server = launch.args(&["--aclfile", path.to_str().expect("a path is text")]).start();
+    std::fs::remove_file(&path).expect("the file is there");
+    let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
+    assert!(made.success());
+    let mut loads = on_shard(&server, 1);
+    let mut admin = on_shard(&server, 0);
+    let mut waiting: Vec<Client> = (0..4).map(|_| on_shard(&server, 0)).collect();
+    loads.request(&["MULTI"]);
+    loads.request(&["ACL", "LOAD"]);
+    loads.send(&["EXEC"]);
+    // The pipe can be opened without waiting once somebody reads it.
+    let mut pipe = wait_for("the transaction", || {
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        OpenOptions::new().write(true).custom_flags(flags).open(&path).ok()
+    });
+    waiting[0].send(&["CONFIG", "SET", "maxmemory", "1gb"]);
+    waiting[1].send(&["ACL", "SETUSER", "alice"]);
+    waiting[2].request(&["MULTI"]);
+    waiting[2].request(&["CONFIG", "SET", "timeout", "0"]);
+    waiting[2].send(&["EXEC"]);
+    waiting[3].send(&["ACL", "LOAD"]);
+    for client in &mut waiting {
+        assert_eq!(client.frame(MOMENT), Frame::Nothing);
+    }
+    assert_served(&mut admin, 1);
+    // Whoever reads it next finds a file.
+    std::fs::remove_file(&path).expect("the pipe is there");
+    std::fs::write(&path, USERS).expect("a file can be written");
+    pipe.write_all(USERS.as_bytes()).expect("it is read");
+    drop(pipe);
+    assert_eq!(loads.value(), Value::Array(vec![Value::Simple(b"OK".to_vec())]));
+    let ok = Value::Simple(b"OK".to_vec());
+    for (client, expected) in
+        waiting.iter_mut().zip([ok.clone(), ok.clone(), Value::Array(vec![ok.clone()]), ok])
+    {
+        assert_eq!(client.value(), expected);
+    }
+}
