@@ -43,6 +43,7 @@ const LAYERS: &[&[&str]] = &[
     &["scripts"],
     &["renames"],
     &["settings_files"],
+    &["purge"],
     &["histogram"],
     &["stats"],
     &["history"],

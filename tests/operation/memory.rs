@@ -3,7 +3,7 @@
 use std::fs;
 
 use sterna_protocol::decode::Value;
-use sterna_tests::client::Client;
+use sterna_tests::client::{Client, request_bytes};
 use sterna_tests::server::{Server, wait_for};
 
 use crate::limits::{field, info, lazy_client};
@@ -367,6 +367,32 @@ fn freed_memory_goes_back_to_the_system_when_asked_for() {
         client.request(&["MEMORY", "PURGE"]);
         assert_eq!(client.request(&["EXEC"]), Value::Array(vec![Value::Simple(b"OK".to_vec())]));
     }
+}
+
+#[test]
+fn however_many_ask_for_memory_to_go_back_there_is_one_thread_for_it() {
+    const ASKED: usize = 5_000;
+    // Those that are about to end may be there beside the one.
+    const FEW: usize = 50;
+    let server = Server::sterna(2, &[]);
+    let threads = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the server runs");
+        // One that has ended meanwhile has no name.
+        let names = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.trim() == "purge").count()
+    };
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    let asked = request_bytes(&["MEMORY", "PURGE"]).repeat(ASKED);
+    clients[0].send_bytes(&[request_bytes(&["MULTI"]), asked, request_bytes(&["EXEC"])].concat());
+    clients[1..].iter_mut().for_each(|client| client.send(&["MEMORY", "PURGE"]));
+    clients[1..].iter_mut().for_each(|client| assert_eq!(client.value(), Value::Simple(b"OK".to_vec())));
+    for _ in 0..=ASKED {
+        clients[0].value();
+        assert!(threads() <= FEW);
+    }
+    let Value::Array(replies) = clients[0].value() else { panic!("EXEC answers an array") };
+    assert!(replies.len() == ASKED && replies.iter().all(|reply| *reply == Value::Simple(b"OK".to_vec())));
+    assert!(threads() <= FEW);
 }
 
 #[test]

@@ -64,23 +64,23 @@ pub(crate) fn on_shard(server: &Server, shard: usize) -> Client {
     }
 }
 
-/// A connection of the first shard, for reading and for writing.
-fn both_ends(server: &Server) -> (Client, Client) {
+/// A connection of this shard, for reading and for writing.
+fn both_ends(server: &Server, shard: usize) -> (Client, Client) {
     let mut others = Vec::new();
     loop {
         let stream = TcpStream::connect(server.address()).expect("the server listens");
         let mut reader = Client::over(stream.try_clone().expect("a socket can be read and written at once"));
-        if shard_of(&mut reader) == 0 {
+        if shard_of(&mut reader) == shard {
             return (reader, Client::over(stream));
         }
         others.push(reader);
-        assert!(others.len() < 10, "no connection on the first shard");
+        assert!(others.len() < 10, "no connection on shard {shard}");
     }
 }
 
-/// Has the second shard stand still; returns the client that is answered when it goes on.
-fn stop_second(server: &Server, admin: &mut Client) -> Client {
-    let mut script = on_shard(server, 1);
+/// Has a shard stand still; returns the client that is answered when it goes on.
+fn stop(server: &Server, shard: usize, admin: &mut Client) -> Client {
+    let mut script = on_shard(server, shard);
     let id = script.int(&["CLIENT", "ID"]).to_string();
     script.send(&["EVAL", STAND_STILL, "0", STILL_MS]);
     wait_for("the script", || admin.text(&["CLIENT", "LIST", "ID", &id]).contains("cmd=eval").then_some(()));
@@ -99,8 +99,8 @@ fn held_while_the_other_stands_still(
 ) {
     assert!(rounds * mailed > 8 * MAIL_BYTES_MAX, "{what}: not enough to be held");
     let bytes: Vec<u8> = (0..rounds).flat_map(&request).collect();
-    let (mut reader, mut writer) = both_ends(server);
-    let mut script = stop_second(server, admin);
+    let (mut reader, mut writer) = both_ends(server, 0);
+    let mut script = stop(server, 1, admin);
     let sender = thread::spawn(move || writer.send_bytes(&bytes));
     let mut answered = 0;
     let mut patience = PATIENCE;
@@ -199,28 +199,19 @@ fn writes_with_invalidations_are_held_back_by_a_shard_that_stands_still() {
     assert_eq!(told, ROUNDS);
 }
 
-/// Each direction has far more under way than credit, in pieces that are above it by themselves: with shards that waited for
-/// each other, this would never end.
-#[test]
-fn a_transaction_that_changes_users_waits_for_a_shard_that_stands_still() {
+/// Sends `requests` over and over on one shard while the other stands still, and asserts that the second round waits for it.
+fn second_round_waits_for(still: usize, requests: &[&[&str]], counted: &str) {
     const ROUNDS: usize = 20;
-    let requests: [&[&str]; 4] = [
-        &["MULTI"],
-        &["ACL", "SETUSER", "alice", "on", "nopass", "+@all"],
-        &["ACL", "DELUSER", "alice"],
-        &["EXEC"],
-    ];
-    let (server, mut admin) = start();
-    let (mut reader, mut writer) = both_ends(&server);
-    let mut script = stop_second(&server, &mut admin);
-    writer.send_bytes(&requests.map(request_bytes).concat().repeat(ROUNDS));
-    let mut has_run = |count: usize| {
-        let stats = admin.text(&["INFO", "commandstats"]);
-        stats.contains(&format!("cmdstat_acl|setuser:calls={count},"))
-    };
-    wait_for("the first transaction", || has_run(1).then_some(()));
+    let (server, _) = start();
+    let mut admin = on_shard(&server, 1 - still);
+    let (mut reader, mut writer) = both_ends(&server, 1 - still);
+    let mut script = stop(&server, still, &mut admin);
+    let round: Vec<u8> = requests.iter().flat_map(|request| request_bytes(request)).collect();
+    writer.send_bytes(&round.repeat(ROUNDS));
+    let mut has_run_once = || admin.text(&["INFO", "commandstats"]).contains(counted);
+    wait_for("the first transaction", || has_run_once().then_some(()));
     assert_eq!(reader.frame(MOMENT), Frame::Nothing);
-    assert!(has_run(1), "its shard goes on with the next though the other has not followed");
+    assert!(has_run_once(), "its shard goes on with the next though the other has not followed");
     wait_for("the script's end", || {
         matches!(admin.try_request(&["SCRIPT", "KILL"])?, Value::Simple(_)).then_some(())
     });
@@ -230,6 +221,30 @@ fn a_transaction_that_changes_users_waits_for_a_shard_that_stands_still() {
     }
 }
 
+#[test]
+fn a_transaction_that_changes_users_waits_for_a_shard_that_stands_still() {
+    let requests: [&[&str]; 4] = [
+        &["MULTI"],
+        &["ACL", "SETUSER", "alice", "on", "nopass", "+@all"],
+        &["ACL", "DELUSER", "alice"],
+        &["EXEC"],
+    ];
+    second_round_waits_for(1, &requests, "cmdstat_acl|setuser:calls=1,");
+}
+
+#[test]
+fn a_transaction_that_changes_the_addresses_waits_for_the_shard_that_accepts() {
+    let requests: [&[&str]; 4] = [
+        &["MULTI"],
+        &["CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2"],
+        &["CONFIG", "SET", "bind", "127.0.0.1"],
+        &["EXEC"],
+    ];
+    second_round_waits_for(0, &requests, "cmdstat_config|set:calls=2,");
+}
+
+/// Each direction has far more under way than credit, in pieces that are above it by themselves: with shards that waited for
+/// each other, this would never end.
 #[test]
 fn two_shards_that_publish_to_each_other_do_not_hold_each_other_for_ever() {
     const ROUNDS: usize = 12;
@@ -279,7 +294,7 @@ fn used_memory(client: &mut Client) -> u64 {
 fn what_is_asked_for_again_and_again_is_one_letter_to_a_shard_that_stands_still() {
     const REQUESTS: usize = 20_000;
     let (server, mut admin) = start();
-    let mut script = stop_second(&server, &mut admin);
+    let mut script = stop(&server, 1, &mut admin);
     let before = used_memory(&mut admin);
     for _ in 0..5 {
         admin.send_bytes(&request_bytes(&["CLIENT", "UNPAUSE"]).repeat(REQUESTS));

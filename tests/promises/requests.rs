@@ -97,6 +97,37 @@ fn a_request_about_connections_or_the_server_that_is_longer_than_it_can_use_is_r
     }
 }
 
+/// differs=client-name-bytes
+#[test]
+fn a_name_of_a_client_that_is_longer_than_lists_of_clients_can_have_is_refused() {
+    let (longest, longer) = ("n".repeat(1024), "n".repeat(1025));
+    for server in servers() {
+        let mut client = server.connect();
+        for (request, what) in [
+            (&["CLIENT", "SETNAME"][..], "Client names"),
+            (&["CLIENT", "SETINFO", "LIB-NAME"][..], "LIB-NAME"),
+            (&["CLIENT", "SETINFO", "LIB-VER"][..], "LIB-VER"),
+            (&["HELLO", "2", "SETNAME"][..], "Client names"),
+        ] {
+            let with = |name| [request, &[name]].concat();
+            assert!(!matches!(client.request(&with(&longest)), Value::Error(_)), "{request:?}");
+            client.send(&with(&longer));
+            assert_eq!(client.error(), format!("ERR {what} cannot be longer than 1024 bytes."));
+        }
+        let line = client.text(&["CLIENT", "INFO"]);
+        assert_eq!(
+            line.matches(&format!("={longest} ")).count() + line.matches(&format!("={longest}\n")).count(),
+            3
+        );
+        // Nor does an entry of SLOWLOG hold more.
+        client.request(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+        client.request(&["PING"]);
+        client.request(&["CONFIG", "SET", "slowlog-log-slower-than", "-1"]);
+        let entries = client.request(&["SLOWLOG", "GET", "1"]);
+        assert!(format!("{entries:?}").len() < 10_000);
+    }
+}
+
 /// differs=name-bytes
 #[test]
 fn a_name_that_is_longer_than_is_copied_at_once_is_refused_before_anything_is_done() {

@@ -429,3 +429,79 @@ fn of_a_transaction_whose_script_the_stop_has_ended_nothing_is_left() {
         assert_eq!(other.request(&["DBSIZE"]), Value::Int(0));
     }
 }
+
+/// Every command and subcommand that can be queued, with what may be taken for its arguments: one that locked keys by itself would wait
+/// for those that the transaction has.
+#[test]
+fn no_command_waits_for_the_keys_of_the_transaction_that_it_is_in() {
+    const DEBUG: [&str; 13] = [
+        "RELOAD",
+        "LOADAOF",
+        "DIGEST",
+        "DIGEST-VALUE",
+        "POPULATE",
+        "LISTPACK",
+        "OBJECT",
+        "PROTOCOL",
+        "SET-ACTIVE-EXPIRE",
+        "ERROR",
+        "LOG",
+        "SLEEP",
+        "HELP",
+    ];
+    const ARGUMENTS: [&[&str]; 8] = [
+        &[],
+        &["0"],
+        &["k"],
+        &["0", "0"],
+        &["k", "k"],
+        &["1", "0", "0"],
+        &["k", "0", "1"],
+        &["k", "1", "k", "2"],
+    ];
+    let server = Launch::shards(2).args(&["--enable-debug-command", "yes", "--retain", "news 100"]).start();
+    let mut client = server.connect();
+    let mut names: Vec<Vec<String>> =
+        DEBUG.iter().map(|name| vec!["debug".to_owned(), (*name).to_owned()]).collect();
+    for row in elements(client.request(&["COMMAND"])) {
+        let row = elements(row);
+        let (Some(Value::Bulk(name)), Some(Value::Array(subcommands))) = (row.first(), row.get(9)) else {
+            panic!("a row of COMMAND has a name and subcommands");
+        };
+        let name = String::from_utf8_lossy(name).into_owned();
+        // These end the transaction, the connection or the server.
+        if ["exec", "discard", "multi", "reset", "quit", "shutdown", "debug"].contains(&name.as_str()) {
+            continue;
+        }
+        for row in subcommands {
+            let Value::Array(row) = row else { panic!("a row") };
+            let Some(Value::Bulk(full)) = row.first() else { panic!("a row has a name") };
+            names.push(String::from_utf8_lossy(full).split('|').map(str::to_owned).collect());
+        }
+        if subcommands.is_empty() {
+            names.push(vec![name]);
+        }
+    }
+    assert!(names.len() > 300, "{} commands", names.len());
+    let mut taken = 0;
+    for name in &names {
+        for arguments in ARGUMENTS {
+            let request: Vec<&str> =
+                name.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+            let mut client = server.connect();
+            client.request(&["MULTI"]);
+            client.send(&request);
+            if matches!(client.value(), Value::Error(_)) {
+                continue;
+            }
+            // So many that all keys are taken.
+            client.send_bytes(&request_bytes(&["SET", "k", "1"]).repeat(80));
+            client.send(&["EXEC"]);
+            (0..80).for_each(|_| drop(client.value()));
+            let reply = elements(client.value());
+            assert_eq!(reply.len(), 81, "{request:?}");
+            taken += 1;
+        }
+    }
+    assert!(taken > 500, "{taken} requests were queued");
+}

@@ -164,6 +164,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "A name is hashed and copied while everybody waits; a value isn't.",
     },
     Difference {
+        name: "client-name-bytes",
+        redis: "takes a name of a client, or of its library, of up to `proto-max-bulk-len`, which is 512 MB",
+        sterna: "answers `ERR … cannot be longer than 1024 bytes.` to a longer one",
+        reason: "`CLIENT LIST` shows the names of all clients in one reply, and `SLOWLOG` one in each entry.",
+    },
+    Difference {
         name: "pattern-steps",
         redis: "compares a pattern with a text for as long as it takes, which grows with the product of their lengths",
         sterna: "finds no match after 256 steps for each byte of the text, or a million beside one for each: where what follows a \

@@ -38,6 +38,7 @@ mod persistence;
 mod placed;
 mod position;
 mod process;
+mod purge;
 mod rates;
 mod reclaim;
 mod renames;

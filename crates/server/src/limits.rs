@@ -28,6 +28,10 @@ pub(crate) const BACKLOG_BYTES: usize = 256 * 1024;
 /// The least that `maxmemory-clients` means: below it a server could not be spoken to. Source: Redis.
 pub(crate) const CLIENTS_BYTES_MIN: u64 = 128 << 10;
 
+/// Bytes of each name that a client gives itself (CLIENT SETNAME, CLIENT SETINFO): all of them are in one reply of CLIENT LIST, and one in
+/// each entry of SLOWLOG.
+pub(crate) const CLIENT_NAME_BYTES_MAX: usize = 1024;
+
 /// Bytes of a connection's fieldsets (HIMPORT): tens of thousands of names. They are freed in a moment when it closes.
 pub(crate) const FIELDSETS_BYTES_MAX: usize = 4 << 20;
 

@@ -49,6 +49,8 @@ pub(crate) enum Level {
     Tasks,
     /// Keys that commands which are run apart are about to write.
     Reserved,
+    /// Who waits for memory to be given back.
+    Purges,
     /// Jobs about the journal's files: what runs, what is asked for.
     Jobs,
     /// What the journal's disk said last.
@@ -112,7 +114,7 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 38] = [
+    const ALL: [Level; 39] = [
         Level::Publication,
         Level::SettingsFiles,
         Level::Change,
@@ -123,6 +125,7 @@ impl Level {
         Level::SlowFunction,
         Level::Tasks,
         Level::Reserved,
+        Level::Purges,
         Level::Jobs,
         Level::DiskTrouble,
         Level::LogQueue,

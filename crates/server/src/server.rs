@@ -34,6 +34,7 @@ use crate::nodes::Nodes;
 use crate::pages::Pages;
 use crate::partitions::Partitions;
 use crate::pause::Pause;
+use crate::purge::Purges;
 use crate::rates::{Counters, Rates};
 use crate::reclaim::Reclaimer;
 use crate::renames::Renames;
@@ -143,6 +144,7 @@ pub(crate) struct Server {
     /// Held by whoever changes the configuration, from reading the old one to the new one's taking effect.
     pub(crate) config_changes: Mutex<(), { Level::Change as u8 }>,
     pub(crate) settings_files: Arc<SettingsFiles>,
+    pub(crate) purges: Arc<Purges>,
     /// The TCP addresses listened on, and whether for TLS.
     pub(crate) listening: Mutex<Vec<(SocketAddr, bool)>, { Level::Listening as u8 }>,
     /// The same of HTTP, and who listens there.
@@ -261,6 +263,7 @@ impl Server {
             users: RwLock::new(users),
             config_changes: Mutex::default(),
             settings_files: Arc::default(),
+            purges: Arc::default(),
             listening: Mutex::default(),
             http_listening: Mutex::default(),
             http: OnceLock::new(),

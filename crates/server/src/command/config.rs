@@ -287,10 +287,9 @@ impl Prepared {
         if let Some(tls) = self.tls {
             call.server().set_tls(tls);
         }
-        let who = call.connection().me;
-        let ack = (!call.in_exec).then_some(Ack { shard: call.shard.index, who });
+        let ack = Ack { shard: call.shard.index, who: call.connection().me };
         let remaining = usize::from(self.listeners.is_some()) + usize::from(self.http.is_some());
-        if remaining > 0 && ack.is_some() {
+        if remaining > 0 {
             call.shard.wait(call.slot, Wait::Acks { remaining }, None);
         }
         if let Some(listeners) = self.listeners {
@@ -301,9 +300,7 @@ impl Prepared {
         if let (Some(mut change), Some(relisten)) = (self.http, server.http.get()) {
             server.http_listening.lock().clone_from(&change.places);
             let asking = Arc::clone(&server);
-            change.done = ack.map(|ack| -> Box<dyn FnOnce() + Send> {
-                Box::new(move || asking.shards[ack.shard].mailbox.push(Mail::Done(ack)))
-            });
+            change.done = Some(Box::new(move || asking.shards[ack.shard].mailbox.push(Mail::Done(ack))));
             relisten(change);
         }
     }

@@ -12,6 +12,7 @@ use crate::acl::User;
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection, ReplyMode};
+use crate::limits::CLIENT_NAME_BYTES_MAX;
 use crate::log_limit::Cause;
 use crate::shard::parts::ALL_KINDS;
 
@@ -335,8 +336,13 @@ fn greet(reply: &mut Reply<'_>, (proto, mode): (Proto, &str), id: u64) {
     reply.array(0);
 }
 
-/// A name without spaces, newlines or anything else that would spoil CLIENT LIST. `what` is how the error calls it.
+/// A name of bounded length without spaces, newlines or anything else that would spoil CLIENT LIST. `what` is how the error calls it.
 pub(super) fn valid_name(name: &[u8], what: &str) -> Result<Box<str>, Failure> {
+    if name.len() > CLIENT_NAME_BYTES_MAX {
+        return Err(Failure::text(format!(
+            "ERR {what} cannot be longer than {CLIENT_NAME_BYTES_MAX} bytes."
+        )));
+    }
     if name.iter().any(|b| !(b'!'..=b'~').contains(b)) {
         return Err(Failure::text(format!(
             "ERR {what} cannot contain spaces, newlines or special characters."

@@ -254,13 +254,14 @@ fn purge(call: &mut Call<'_>) -> Result<(), Failure> {
     let ack = Ack { shard: call.shard.index, who: call.connection().me };
     // In a transaction nothing waits; it goes on without the end of it.
     let waits = !call.in_exec;
-    let purging = std::thread::Builder::new().name("purge".to_owned()).spawn(move || {
-        crate::hooks::purge_memory();
-        if waits {
-            server.shards[ack.shard].mailbox.push(Mail::Done(ack));
-        }
+    let asking = Arc::clone(&server);
+    let done = waits.then(|| -> Box<dyn FnOnce() + Send> {
+        Box::new(move || asking.shards[ack.shard].mailbox.push(Mail::Done(ack)))
     });
-    purging.map_err(|error| Failure::text(format!("ERR Error purging dirty pages: {error}")))?;
+    server
+        .purges
+        .ask(done)
+        .map_err(|error| Failure::text(format!("ERR Error purging dirty pages: {error}")))?;
     if waits {
         call.shard.wait(call.slot, Wait::Acks { remaining: 1 }, None);
     }

@@ -243,9 +243,7 @@ impl Shard {
             }
             Mail::Listen { listeners, ack } => {
                 self.relisten(listeners);
-                if let Some(ack) = ack {
-                    self.post(ack.shard, Mail::Done(ack));
-                }
+                self.post(ack.shard, Mail::Done(ack));
             }
             Mail::User { change, in_exec, ack } => {
                 let steps = ack.filter(|_| !in_exec);

@@ -77,14 +77,11 @@ fn of_all(server: &Server) -> Fingerprint {
     print
 }
 
-/// Has a thread write the reply. Between MULTI and EXEC nothing waits.
+/// Has a thread write the reply.
 pub(super) fn answer_later(
     call: &mut Call<'_>,
     write: impl FnOnce(&mut Reply<'_>) + Send + 'static,
 ) -> Result<(), Failure> {
-    if call.in_exec {
-        return Err(Failure::of("ERR Command not allowed inside a transaction"));
-    }
     let server = Arc::clone(&call.shard.server);
     if server.digests.swap(true, AcqRel) {
         return Err(Failure::of("ERR another DEBUG DIGEST or OBJECT is under way"));

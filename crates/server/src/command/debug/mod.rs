@@ -112,6 +112,9 @@ const HELP: [&str; 33] = [
     "    Prints this text.",
 ];
 
+/// Subcommands that look at keys by themselves: a transaction, which has taken its keys already, would wait for itself.
+const OF_KEYS: [&str; 7] = ["RELOAD", "LOADAOF", "DIGEST", "DIGEST-VALUE", "POPULATE", "LISTPACK", "OBJECT"];
+
 /// Subcommands of Redis that are about its own insides: each is refused, so that nobody takes a reply for what it would do there.
 const OF_REDIS_ITSELF: [&str; 29] = [
     "AOF-FLUSH-SLEEP",
@@ -164,8 +167,7 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         && call.args.len() == 2
     {
         panic!("asked for by DEBUG {}", name.escape_ascii());
-    } else if ["RELOAD", "LOADAOF"].iter().any(|word| argument::eq_ignore_case(name, word)) && call.in_exec {
-        // It would wait for partitions that the transaction holds.
+    } else if call.in_exec && OF_KEYS.iter().any(|word| argument::eq_ignore_case(name, word)) {
         Err(Failure::of("ERR Command not allowed inside a transaction"))
     } else if argument::eq_ignore_case(name, "RELOAD") {
         reload(call)
@@ -240,9 +242,6 @@ fn populate(call: &mut Call<'_>) -> Result<(), Failure> {
     if value_bytes > bytes_max {
         return Err(Failure::of("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
     }
-    if call.in_exec {
-        return Err(Failure::of("ERR Command not allowed inside a transaction"));
-    }
     let set = table().find(b"set").ok_or(Failure::SYNTAX)?;
     let prefix = call.args.get(3).unwrap_or(b"key").into();
     let work = Populate { set, prefix, value_bytes: value_bytes as usize, next: 0, count };
@@ -279,14 +278,14 @@ const LRU_CLOCK_BITS: u32 = 24;
 const LONG_TO_SERIALIZE_BYTES: usize = 256 << 10;
 
 fn object(call: &mut Call<'_>) -> Result<(), Failure> {
-    let (db, now_ms, in_exec) = (usize::from(call.connection().db), call.shard.clock.now_ms, call.in_exec);
+    let (db, now_ms) = (usize::from(call.connection().db), call.shard.clock.now_ms);
     let seen = call.shard.server.partitions.peek(db, &call.args[2], now_ms, |record| {
         let (value, idle_s) = (record.value(), record.idle_s(now_ms));
         let head = format!("Value at:{:p} refcount:1 encoding:{}", record.key().as_ptr(), value.encoding());
         let lru_clock = (now_ms / 1000).saturating_sub(idle_s) % (1 << LRU_CLOCK_BITS);
         let tail = format!("lru:{lru_clock} lru_seconds_idle:{idle_s}");
         let line = move |bytes: usize| format!("{head} serializedlength:{bytes} {tail}");
-        match !in_exec && value.heap_bytes() >= LONG_TO_SERIALIZE_BYTES {
+        match value.heap_bytes() >= LONG_TO_SERIALIZE_BYTES {
             true => Err((line, value.to_value())),
             false => Ok(line(value.serialized_bytes())),
         }
