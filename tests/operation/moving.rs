@@ -236,6 +236,37 @@ fn an_import_says_where_it_stopped_and_goes_on_if_told_to() {
     }
 }
 
+/// Requests take no such name; scripts do.
+#[test]
+fn a_key_with_a_name_of_megabytes_moves_as_any_other() {
+    let start = || Launch::shards(2).args(&["--dir", "{folder}"]).start();
+    let (source, straight, by_file) = (start(), start(), start());
+    let name = "k".repeat(3 << 20);
+    let by_script = |client: &mut Client, call: &str| {
+        client.request(&["EVAL", &format!("return redis.call({call})"), "0", &name])
+    };
+    let mut client = source.connect();
+    client.request(&["SET", "short", "v"]);
+    assert_eq!(by_script(&mut client, "'set', ARGV[1], 'long'"), Value::Simple(b"OK".to_vec()));
+    by_script(&mut client, "'pexpireat', ARGV[1], '9999999999999'");
+    let file = source.path("moved.rdb").display().to_string();
+    let port = |server: &Server| server.port.to_string();
+    let url = format!("redis://127.0.0.1:{}", straight.port);
+    for output in [
+        sterna_tool(&["export", "--to", &url, "-P", &port(&source)]),
+        sterna_tool(&["export", "--rdb", &file, "-P", &port(&source)]),
+        sterna_tool(&["import", "--rdb", &file, "-P", &port(&by_file)]),
+    ] {
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    for server in [&straight, &by_file] {
+        let mut client = server.connect();
+        assert_eq!(client.int(&["DBSIZE"]), 2);
+        assert_eq!(by_script(&mut client, "'get', ARGV[1]"), Value::Bulk(b"long".to_vec()));
+        assert_eq!(by_script(&mut client, "'pexpiretime', ARGV[1]"), Value::Int(9_999_999_999_999));
+    }
+}
+
 #[test]
 fn a_file_that_is_no_database_is_refused() {
     let server = Launch::shards(1).args(&["--dir", "{folder}"]).file("junk", "not a database").start();

@@ -97,6 +97,24 @@ fn a_request_about_connections_or_the_server_that_is_longer_than_it_can_use_is_r
     }
 }
 
+#[test]
+fn a_key_with_a_longer_name_than_requests_take_is_within_reach_of_scripts() {
+    for server in servers() {
+        let mut client = server.connect();
+        let name = "k".repeat(3 << 20);
+        let mut by_script =
+            |call: &str| client.request(&["EVAL", &format!("return redis.call({call})"), "0", &name]);
+        assert_eq!(by_script("'set', ARGV[1], 'v'"), Value::Simple(b"OK".to_vec()));
+        assert_eq!(by_script("'get', ARGV[1]"), Value::Bulk(b"v".to_vec()));
+        let mut other = server.connect();
+        other.send(&["DEL", &name]);
+        assert!(other.error().starts_with("ERR the request is too long"));
+        assert_eq!(other.request(&["KEYS", "*"]), Value::Array(vec![Value::Bulk(name.clone().into_bytes())]));
+        assert_eq!(by_script("'del', ARGV[1]"), Value::Int(1));
+        assert_eq!(other.int(&["DBSIZE"]), 0);
+    }
+}
+
 /// differs=client-name-bytes
 #[test]
 fn a_name_of_a_client_that_is_longer_than_lists_of_clients_can_have_is_refused() {

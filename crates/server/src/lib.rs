@@ -80,6 +80,7 @@ pub use persistence::{
 pub use position::{NAMES_WITH_POSITION_MAX, Since};
 pub use replication::Leadership;
 pub use start::{Connect, Control, LINE_CHECKS, Running, StartError, check, start, start_among};
+pub use sterna_command::NAME_BYTES_MAX;
 pub use sterna_journal::Error as CopyError;
 pub use sterna_keyspace::KeyGroup;
 

@@ -98,8 +98,8 @@ pub(crate) fn same_keys(other: &mut Link, entries: &[Entry]) -> Result<Vec<Optio
 /// What is under `keys` of the selected database, `db`; those that are gone are left out.
 pub(crate) fn dump(source: &mut Link, db: u64, keys: &[&[u8]]) -> Result<Vec<Entry>, LinkError> {
     for key in keys {
-        source.send(&[b"TYPE", *key])?;
-        source.send(&[b"PEXPIRETIME", *key])?;
+        source.send_about(key, &[b"TYPE", key])?;
+        source.send_about(key, &[b"PEXPIRETIME", key])?;
     }
     let mut found = Vec::new();
     for key in keys {
@@ -112,7 +112,7 @@ pub(crate) fn dump(source: &mut Link, db: u64, keys: &[&[u8]]) -> Result<Vec<Ent
         }
     }
     for entry in found.iter().filter(|entry| entry.kind != Kind::Module) {
-        source.send(&[b"DUMP", &*entry.key])?;
+        source.send_about(&entry.key, &[b"DUMP", &entry.key])?;
     }
     for entry in found.iter_mut().filter(|entry| entry.kind != Kind::Module) {
         let payload = source.receive()?;

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, Serv
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sterna_protocol::decode::{DecodeError, Value, decode};
 use sterna_protocol::encode;
+use sterna_server::NAME_BYTES_MAX;
 
 use crate::url::Url;
 
@@ -276,6 +277,16 @@ impl Link {
         let stream = self.stream.get_mut();
         let sent = stream.write_all(&request).and_then(|()| stream.flush());
         sent.map_err(|error| self.broken(error))
+    }
+
+    /// Sends a request about one key, however long its name is: Sterna takes no longer one than [`NAME_BYTES_MAX`] in a request of its own, but
+    /// a script may name it.
+    pub(crate) fn send_about(&mut self, key: &[u8], words: &[&[u8]]) -> Result<(), LinkError> {
+        if key.len() <= NAME_BYTES_MAX {
+            return self.send(words);
+        }
+        let script: [&[u8]; 3] = [b"EVAL", b"return redis.call(unpack(ARGV))", b"0"];
+        self.send(&[&script, words].concat())
     }
 
     /// Waits for the next reply or message. An error reply is an error.

@@ -107,9 +107,10 @@ impl Target {
     pub(crate) fn remove(&mut self, db: u64, keys: &[&[u8]]) -> Result<(), Failure> {
         self.select(db)?;
         self.settle()?;
-        let words: Vec<&[u8]> = std::iter::once(&b"UNLINK"[..]).chain(keys.iter().copied()).collect();
-        self.link.send(&words)?;
-        self.link.receive()?;
+        keys.iter().try_for_each(|key| self.link.send_about(key, &[b"UNLINK", key]))?;
+        for _ in keys {
+            self.link.receive()?;
+        }
         Ok(())
     }
 
@@ -136,7 +137,7 @@ impl Target {
         if self.replace {
             words.push(b"REPLACE");
         }
-        self.link.send(&words)?;
+        self.link.send_about(&key, &words)?;
         self.waiting.push((kind, db, key));
         if self.waiting.len() >= PIPELINE { self.settle() } else { Ok(()) }
     }
@@ -179,7 +180,7 @@ impl Target {
                 Ok(_) => *self.tally.brought.entry(kind).or_default() += 1,
                 Err(LinkError::Refused { why, .. }) if why.starts_with("BUSYKEY") => self.tally.busy += 1,
                 Err(LinkError::Refused { why, .. }) => {
-                    let refused = format!("{} in database {db}: {why}", key.escape_ascii());
+                    let refused = format!("{} in database {db}: {why}", shown(&key));
                     if !self.keep_going && stopped.is_ok() {
                         stopped = Err(Failure::Stopped(refused.clone()));
                     }
@@ -202,6 +203,18 @@ fn run_id(link: &mut Link) -> Result<Option<String>, LinkError> {
 
 /// Names that are kept of keys that were left.
 const NAMES_MAX: usize = 5;
+
+/// Bytes that are shown of one.
+const SHOWN_BYTES_MAX: usize = 128;
+
+fn shown(key: &[u8]) -> String {
+    match key.split_at_checked(SHOWN_BYTES_MAX) {
+        Some((head, rest)) if !rest.is_empty() => {
+            format!("{}… ({} more bytes)", head.escape_ascii(), rest.len())
+        }
+        _ => key.escape_ascii().to_string(),
+    }
+}
 
 /// What became of the keys.
 #[derive(Debug)]
@@ -237,7 +250,7 @@ impl Tally {
         let (count, names) = self.left.entry(kind).or_default();
         *count += 1;
         if names.len() < NAMES_MAX {
-            names.push(key.escape_ascii().to_string());
+            names.push(shown(key));
         }
     }
 

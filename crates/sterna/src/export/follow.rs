@@ -206,7 +206,7 @@ impl Source {
         let mut gone: Vec<(u64, Vec<u8>)> = Vec::new();
         dumped::scan(&mut target.link, |_, db, keys| {
             reader.ask(&["SELECT", &db.to_string()])?;
-            keys.iter().try_for_each(|key| reader.send(&[b"EXISTS", *key]))?;
+            keys.iter().try_for_each(|key| reader.send_about(key, &[b"EXISTS", key]))?;
             for key in keys {
                 if reader.receive()?.as_int() == Some(0) {
                     gone.push((db, key.to_vec()));
@@ -275,7 +275,7 @@ impl Source {
     fn state_of_groups(&mut self, db: u64, key: &[u8]) -> Result<u64, Failure> {
         self.reader.ask(&["SELECT", &db.to_string()])?;
         let words: [&[u8]; 6] = [b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"1"];
-        self.reader.send(&words)?;
+        self.reader.send_about(key, &words)?;
         let reply = match self.reader.receive() {
             Ok(reply) => reply,
             // It is gone, or is something else by now, which is told of.
