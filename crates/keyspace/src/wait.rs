@@ -225,13 +225,16 @@ fn serve_each(mut space: Space<'_>, now_ms: u64, log: &mut Changes) {
     log.clear_ready();
 }
 
+/// Bytes that most answers fit in: the name of a key and a short element.
+const SHORT_REPLY: usize = 128;
+
 fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
     let (partition, hash) = space.of(key);
     let Some(mut queue) = partition.waiters.take(db, hash, key) else { return };
     let presence = partition.presence.clone();
     let (mut passed, mut missing) = (Vec::new(), Kinds::default());
     let mut shared: Option<(Proto, [u64; 3], Arc<[u8]>)> = None;
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(SHORT_REPLY);
     while queue.kinds.any_beside(missing)
         && let Some(waiter) = queue.pop()
     {

@@ -117,7 +117,8 @@ impl<'a> Args<'a> {
 
     /// A copy that owns its bytes: those of the arguments, nothing else of the buffer.
     pub fn to_owned(&self) -> OwnedArgs {
-        self.iter().collect()
+        let bytes = self.iter().map(<[u8]>::len).sum();
+        OwnedArgs::gather(self.iter(), Vec::with_capacity(bytes), Vec::with_capacity(self.len()))
     }
 }
 
@@ -139,6 +140,22 @@ impl OwnedArgs {
         Args { buf: &self.buf, spans: &self.spans }
     }
 
+    /// # Panics
+    /// If the arguments together are longer than 4 GiB, which no parsed request is.
+    fn gather<A: AsRef<[u8]>>(
+        args: impl Iterator<Item = A>,
+        mut buf: Vec<u8>,
+        mut spans: Vec<(u32, u32)>,
+    ) -> OwnedArgs {
+        let offset = |len: usize| u32::try_from(len).expect("a request is at most 4 GiB long");
+        for arg in args {
+            let start = offset(buf.len());
+            buf.extend_from_slice(arg.as_ref());
+            spans.push((start, offset(buf.len())));
+        }
+        OwnedArgs { buf: buf.into(), spans: spans.into() }
+    }
+
     /// Bytes on the heap, for the accounting of queued requests.
     pub fn heap_bytes(&self) -> usize {
         self.buf.len() + size_of_val(&*self.spans)
@@ -149,15 +166,7 @@ impl<A: AsRef<[u8]>> FromIterator<A> for OwnedArgs {
     /// # Panics
     /// If the arguments together are longer than 4 GiB, which no parsed request is.
     fn from_iter<I: IntoIterator<Item = A>>(args: I) -> OwnedArgs {
-        let mut buf = Vec::new();
-        let mut spans = Vec::new();
-        let offset = |len: usize| u32::try_from(len).expect("a request is at most 4 GiB long");
-        for arg in args {
-            let start = offset(buf.len());
-            buf.extend_from_slice(arg.as_ref());
-            spans.push((start, offset(buf.len())));
-        }
-        OwnedArgs { buf: buf.into(), spans: spans.into() }
+        OwnedArgs::gather(args.into_iter(), Vec::new(), Vec::new())
     }
 }
 
