@@ -78,6 +78,12 @@ fn element(n: usize, size: usize) -> Vec<u8> {
     format!("element:{:012}", n.wrapping_mul(7919) % size).into_bytes()
 }
 
+/// A score below `size` for the `n`th member, far from the one it had: once all have been through they get others again.
+fn another_score(n: usize, size: usize) -> String {
+    let round = n / size;
+    ((n + round * (size / 3 + 1)).wrapping_mul(104_729) % size).to_string()
+}
+
 fn key(prefix: &str, n: usize) -> Vec<u8> {
     format!("{prefix}:{:05}", n.wrapping_mul(7919) % KEYS).into_bytes()
 }
@@ -167,8 +173,7 @@ impl Types {
             Types::Smembers => command(out, &[b"SMEMBERS", b"s"]),
             Types::Sinter => command(out, &[b"SINTER", b"s", b"t"]),
             Types::Zadd(size) => {
-                let score = (n.wrapping_mul(104_729) % size).to_string();
-                command(out, &[b"ZADD", b"z", score.as_bytes(), &element(n, size)]);
+                command(out, &[b"ZADD", b"z", another_score(n, size).as_bytes(), &element(n, size)]);
             }
             Types::Zrank(size) => command(out, &[b"ZRANK", b"z", &element(n, size)]),
             Types::Zrange(size) => {
@@ -231,4 +236,21 @@ fn round(scene: &mut Scene, pusher: ConnId, waiting: &[ConnId]) -> Result<(), Fa
     scene.swarm.send(pusher, &push)?;
     let limit = scene.batch_limit("waiting clients");
     scene.swarm.until(&limit, |swarm| swarm.total(Group::Subscriber) >= due)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn a_member_never_gets_the_score_that_it_has() {
+        for size in [100, 100_000] {
+            let mut scores: HashMap<Vec<u8>, String> = HashMap::new();
+            for n in 0..5 * size {
+                let score = another_score(n, size);
+                assert_ne!(scores.insert(element(n, size), score.clone()), Some(score), "{n} of {size}");
+            }
+        }
+    }
 }
