@@ -59,6 +59,7 @@ mod record;
 mod recorder;
 mod segment;
 mod set;
+mod shared;
 mod slot;
 mod space;
 pub mod stream;

@@ -369,7 +369,7 @@ mod tests {
         let copy = table.clone();
         table.update(&name(7), |pair| pair.1 = vec![1]);
         let shared = |(one, other): (&super::super::Part<_>, &super::super::Part<_>)| {
-            std::sync::Arc::ptr_eq(&one.segment, &other.segment)
+            crate::shared::Shared::ptr_eq(&one.segment, &other.segment)
         };
         let parts = table.parts.iter().zip(&copy.parts);
         assert_eq!(parts.filter(|&pair| !shared(pair)).count(), 1);

@@ -5,10 +5,10 @@
 //!
 //! ```text
 //! directory (depth 2)     parts
-//!   00 ─────────────────► depth 1, Arc segment [ 0… ]          a copy of the table holds the same segments;
+//!   00 ─────────────────► depth 1, segment [ 0… ]              a copy of the table holds the same segments;
 //!   01 ─────────────────►        (the same)                   the first change of one copies it
-//!   10 ─────────────────► depth 2, Arc segment [ 10… ]
-//!   11 ─────────────────► depth 2, Arc segment [ 11… ]
+//!   10 ─────────────────► depth 2, segment [ 10… ]
+//!   11 ─────────────────► depth 2, segment [ 11… ]
 //! ```
 //!
 //! How a segment keeps its elements is its own business ([`Segment`]): [`Dense`] holds values that are lent out, and is
@@ -34,9 +34,10 @@
 //! Source: Fagin et al., *Extendible Hashing*, 1979.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, position};
+use crate::shared::{Shared, own};
 use crate::value::NEVER;
 
 mod dense;
@@ -58,8 +59,8 @@ const _: () = assert!(DEPTH_MAX < POSITION_BITS, "a segment always has a next bi
 /// What an entry of `soonest` takes, about.
 const SOONEST_BYTES: usize = 24;
 
-/// What an [`Arc`] adds to a segment.
-const ARC_BYTES: usize = 16;
+/// What its count of owners adds to a segment.
+const COUNT_BYTES: usize = size_of::<usize>();
 
 /// The hash of an element's name: one seed for all tables of the process, so that a copy may share segments.
 #[inline]
@@ -134,12 +135,12 @@ pub(crate) struct Segments<S> {
 struct Part<S> {
     /// How many top bits of the position its elements share.
     depth: u32,
-    segment: Arc<S>,
+    segment: Shared<S>,
 }
 
 impl<S: Segment> Default for Segments<S> {
     fn default() -> Segments<S> {
-        let first = Part { depth: 0, segment: Arc::new(S::default()) };
+        let first = Part { depth: 0, segment: Shared::new(S::default()) };
         Segments {
             segment_bytes: bytes_of(&*first.segment),
             directory: vec![0],
@@ -155,7 +156,7 @@ impl<S: Segment> Default for Segments<S> {
 
 /// Bytes that a segment takes, itself included.
 fn bytes_of<S: Segment>(segment: &S) -> usize {
-    ARC_BYTES + size_of::<S>() + segment.heap_bytes()
+    COUNT_BYTES + size_of::<S>() + segment.heap_bytes()
 }
 
 impl<S: Segment> Segments<S> {
@@ -361,7 +362,7 @@ impl<S: Segment> Segments<S> {
     fn write<R>(&mut self, index: u32, change: impl FnOnce(&mut S) -> R) -> R {
         let segment = &mut self.parts[index as usize].segment;
         let (before, before_ms) = (segment.heap_bytes(), segment.soonest_ms());
-        let segment = Arc::make_mut(segment);
+        let segment = own(segment);
         let result = change(segment);
         self.segment_bytes += segment.heap_bytes();
         self.segment_bytes -= before;
@@ -402,7 +403,7 @@ impl<S: Segment> Segments<S> {
         self.segment_bytes += bytes_of(&upper);
         let upper_ms = upper.soonest_ms();
         self.parts[old as usize].depth = depth + 1;
-        let new = Part { depth: depth + 1, segment: Arc::new(upper) };
+        let new = Part { depth: depth + 1, segment: Shared::new(upper) };
         let index = match self.unused.pop() {
             Some(index) => {
                 self.parts[index as usize] = new;
@@ -439,7 +440,7 @@ impl<S: Segment> Segments<S> {
             let moved = std::mem::take(&mut self.parts[upper as usize].segment);
             self.segment_bytes -= bytes_of(&*moved);
             self.note_soonest(upper, moved.soonest_ms(), NEVER);
-            self.write(lower, |segment| segment.join(Arc::unwrap_or_clone(moved)));
+            self.write(lower, |segment| segment.join(Shared::unwrap_or_clone(moved)));
             self.parts[lower as usize].depth = depth - 1;
             self.unused.push(upper);
             self.directory[entries.clone()].fill(lower);

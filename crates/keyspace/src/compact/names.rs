@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::{ARC_BYTES, Segment, Segments, capacity_for, hash_of, mixed};
+use super::{Segment, Segments, capacity_for, hash_of, mixed};
 
 /// Names; see `compact/mod.rs`.
 pub(crate) type NameTable = Segments<Names>;
@@ -29,6 +29,8 @@ const SHORT_MAX: usize = 100;
 const LONG: u8 = 127;
 /// The name is gone.
 const GONE: u8 = 0x80;
+/// What an [`Arc`] adds to a name.
+const ARC_BYTES: usize = 16;
 /// Bytes of removed names that are not worth packing anew.
 const GONE_BYTES_MIN: usize = 256;
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! pages   [from 1-0 │ lightest 5 │ ●] [from 81-2 │ lightest 7 │ ●] …       a vector; a copy copies this and nothing else
-//!                                └ page  [from 1-0 │ lightest 5 │ ●] …     up to 64 runs, behind an `Arc`
-//!                                                               └ run  [1-0: v] [1-3: v] …    up to 64 keys, behind an `Arc`
+//!                                └ page  [from 1-0 │ lightest 5 │ ●] …     up to 64 runs, shared by copies
+//!                                                               └ run  [1-0: v] [1-3: v] …    up to 64 keys, shared by copies
 //! ```
 //!
 //! Made for keys that arrive in order and leave in any. A run that is full is cut in two; but one that is full at the very
@@ -26,6 +26,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use crate::shared::{Shared, own};
 use crate::stream::EntryId;
 use crate::stream::block::Block;
 
@@ -55,12 +56,12 @@ type Page<V> = Vec<Part<Run<V>>>;
 struct Part<T> {
     from: EntryId,
     lightest: u64,
-    inside: Arc<T>,
+    inside: Shared<T>,
 }
 
 impl<T> Clone for Part<T> {
     fn clone(&self) -> Part<T> {
-        Part { from: self.from, lightest: self.lightest, inside: Arc::clone(&self.inside) }
+        Part { from: self.from, lightest: self.lightest, inside: Shared::clone(&self.inside) }
     }
 }
 
@@ -89,11 +90,11 @@ fn place<T>(parts: &[Part<T>], id: EntryId) -> Option<usize> {
 }
 
 fn run_part<V: Value>(run: Run<V>) -> Part<Run<V>> {
-    Part { from: run[0].0, lightest: lightest_in_run(&run), inside: Arc::new(run) }
+    Part { from: run[0].0, lightest: lightest_in_run(&run), inside: Shared::new(run) }
 }
 
 fn page_part<V: Value>(page: Page<V>) -> Part<Page<V>> {
-    Part { from: page[0].from, lightest: lightest_in_page(&page), inside: Arc::new(page) }
+    Part { from: page[0].from, lightest: lightest_in_page(&page), inside: Shared::new(page) }
 }
 
 fn lightest_in_run<V: Value>(run: &Run<V>) -> u64 {
@@ -119,8 +120,8 @@ impl<V: Value> Runs<V> {
     /// The value of `id`, to be changed; its weight must not fall.
     pub(crate) fn get_mut(&mut self, id: EntryId) -> Option<&mut V> {
         let (page, run, index) = self.find(id)?;
-        let page = Arc::make_mut(&mut self.pages[page].inside);
-        Some(&mut Arc::make_mut(&mut page[run].inside)[index].1)
+        let page = own(&mut self.pages[page].inside);
+        Some(&mut own(&mut page[run].inside)[index].1)
     }
 
     fn find(&self, id: EntryId) -> Option<(usize, usize, usize)> {
@@ -143,7 +144,7 @@ impl<V: Value> Runs<V> {
         let weight = value.weight();
         let part = &mut self.pages[page_at];
         part.note(id, weight);
-        let page = Arc::make_mut(&mut part.inside);
+        let page = own(&mut part.inside);
         let runs_before = page.len();
         let before = insert_in_page(page, id, value, page_at == last_page);
         self.runs += page.len() - runs_before;
@@ -158,8 +159,8 @@ impl<V: Value> Runs<V> {
 
     pub(crate) fn remove(&mut self, id: EntryId) -> Option<V> {
         let (page_at, run_at, index) = self.find(id)?;
-        let page = Arc::make_mut(&mut self.pages[page_at].inside);
-        let run = Arc::make_mut(&mut page[run_at].inside);
+        let page = own(&mut self.pages[page_at].inside);
+        let run = own(&mut page[run_at].inside);
         let (_, value) = run.remove(index);
         self.len -= 1;
         if run.is_empty() {
@@ -242,7 +243,7 @@ impl<V: Value> Runs<V> {
     /// Makes the bounds exact that a search has found out to be too low.
     pub(crate) fn correct(&mut self, visited: &Visited) {
         for &(page, run) in &visited.0 {
-            let page = Arc::make_mut(&mut self.pages[page].inside);
+            let page = own(&mut self.pages[page].inside);
             if let Some(run) = run {
                 page[run].lightest = lightest_in_run(&page[run].inside);
             }
@@ -302,7 +303,7 @@ fn insert_in_page<V: Value>(page: &mut Page<V>, id: EntryId, value: V, last_page
         return None;
     }
     part.note(id, value.weight());
-    let run = Arc::make_mut(&mut part.inside);
+    let run = own(&mut part.inside);
     let index = match index {
         Ok(index) => return Some(std::mem::replace(&mut run[index].1, value)),
         Err(index) => index,
@@ -554,12 +555,13 @@ mod tests {
         }
         let copy = runs.clone();
         runs.remove(id(50_000));
-        let shared = |one: &Part<Page<()>>, other: &Part<Page<()>>| Arc::ptr_eq(&one.inside, &other.inside);
+        let shared =
+            |one: &Part<Page<()>>, other: &Part<Page<()>>| Shared::ptr_eq(&one.inside, &other.inside);
         let apart = copy.pages.iter().zip(&runs.pages).filter(|(one, other)| !shared(one, other)).count();
         assert_eq!((apart, copy.len(), runs.len()), (1, 100_000, 99_999));
-        let page = copy.pages.iter().position(|page| Arc::strong_count(&page.inside) == 1).unwrap();
+        let page = copy.pages.iter().position(|page| Shared::strong_count(&page.inside) == 1).unwrap();
         let runs_apart =
-            copy.pages[page].inside.iter().filter(|run| Arc::strong_count(&run.inside) == 1).count();
+            copy.pages[page].inside.iter().filter(|run| Shared::strong_count(&run.inside) == 1).count();
         assert_eq!(runs_apart, 1);
     }
 }

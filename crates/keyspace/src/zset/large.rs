@@ -157,17 +157,16 @@ impl Large {
                 self.table.insert(Entry { number: number.to_le_bytes(), leaf });
             }
             Ok(Found { number, leaf, at }) => {
-                let old = self.tree.leaf(leaf).score(at);
-                if !self.tree.set_score_in_place(leaf, at, score) {
-                    // Otherwise it has its number for itself, and nobody is taken for it.
-                    if self.has_displaced {
-                        enter(&mut self.table, number, NOWHERE);
-                    }
-                    self.remove_found(Key::of(old, member), at);
-                    let now_in = self.insert(tagged, score);
-                    if now_in != leaf || self.has_displaced {
-                        enter(&mut self.table, number, now_in);
-                    }
+                // Otherwise it has its number for itself, and nobody is taken for it.
+                if self.has_displaced {
+                    enter(&mut self.table, number, NOWHERE);
+                }
+                let Large { tree, table, hash, .. } = self;
+                let now_in = tree.set_score((leaf, at), score, tagged, &mut |member, from, to| {
+                    follow(table, hash(member), from, to);
+                });
+                if now_in != leaf || self.has_displaced {
+                    enter(&mut self.table, number, now_in);
                 }
             }
         }

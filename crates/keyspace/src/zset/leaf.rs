@@ -1,14 +1,15 @@
 //! A leaf of the tree: up to 64 neighbours of a sorted set, their members' bytes one after the other.
 //!
 //! ```text
+//! tags     t t t …                        a byte of each member's hash
 //! scores   [ 1.0 ][ 1.0 ][ 2.5 ] …
 //! ends     [  3  ][  8  ][ 12  ] …        where the member ends in `bytes`
-//! bytes    a b c d e f g h i j k l …
-//! tags     t t t …                        a byte of each member's hash
+//! bytes    ──► a b c d e f g h i j k l …  the only piece of its own
 //! ```
 //!
 //! Elements are in order of score, then of bytes. A leaf is searched in its scores alone unless they are equal, and for a
-//! member in its tags, eight at a time.
+//! member in its tags, eight at a time. It has room for all the elements it may have, so that they come and go without an
+//! allocation; a quarter of that stays empty in a set that has seen much, 4 bytes an element.
 //! Cost: search O(log n); insert and remove move what stands behind; finding a member reads the tags.
 
 use std::cmp::Ordering;
@@ -18,8 +19,10 @@ use crate::index::{LOW, first_byte, zero_bytes};
 
 /// Most elements of a leaf.
 pub(super) const LEAF_MAX: usize = 64;
-/// Room for as many tags, and for that of the element by which a leaf is over until it is split; in whole words.
-const TAGS: usize = (LEAF_MAX + 1).next_multiple_of(8);
+/// Room for as many, and for the one by which a leaf is over until it is split.
+pub(super) const ROOM: usize = LEAF_MAX + 1;
+/// The same for tags, in whole words.
+const TAGS: usize = ROOM.next_multiple_of(8);
 /// Most bytes of members in a leaf that has more than one.
 pub(super) const LEAF_BYTES_MAX: usize = 4096;
 
@@ -27,8 +30,7 @@ pub(super) const LEAF_BYTES_MAX: usize = 4096;
 pub(super) const LEAF_FULL: usize = LEAF_MAX / 8 * 7;
 const LEAF_BYTES_FULL: usize = LEAF_BYTES_MAX / 8 * 7;
 
-/// Room that a full vector gets, in elements and in bytes: doubling would leave a quarter of the memory unused.
-const GROWTH: usize = 8;
+/// Room that members' bytes get beyond what they need: doubling would leave a quarter of the memory unused.
 const BYTES_GROWTH: usize = 96;
 
 /// A place between elements.
@@ -89,19 +91,24 @@ pub(super) fn order(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or(Ordering::Equal)
 }
 
-/// See the module.
+/// See the module. Behind the last score stand infinities, see [`equal_range`]; the rest there means nothing.
 #[derive(Debug, Clone)]
 pub(super) struct Leaf {
-    scores: Vec<f64>,
-    ends: Vec<u32>,
-    bytes: Vec<u8>,
-    /// Those behind the last element mean nothing.
     tags: [u8; TAGS],
+    scores: [f64; ROOM],
+    ends: [u32; ROOM],
+    len: u32,
+    bytes: Vec<u8>,
 }
+
+const _: () = assert!(
+    size_of::<Leaf>() <= 896 - size_of::<usize>(),
+    "a size of the allocator's, with a count of owners"
+);
 
 impl Default for Leaf {
     fn default() -> Leaf {
-        Leaf { scores: Vec::new(), ends: Vec::new(), bytes: Vec::new(), tags: [0; TAGS] }
+        Leaf { tags: [0; TAGS], scores: [f64::INFINITY; ROOM], ends: [0; ROOM], len: 0, bytes: Vec::new() }
     }
 }
 
@@ -121,12 +128,13 @@ impl<'a> Tagged<'a> {
 }
 
 impl Leaf {
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.scores.len()
+        self.len as usize
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.scores.is_empty()
+        self.len == 0
     }
 
     /// Bytes of the members.
@@ -134,16 +142,14 @@ impl Leaf {
         self.bytes.len()
     }
 
-    /// Bytes on the heap.
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.scores.capacity() * size_of::<f64>()
-            + self.ends.capacity() * size_of::<u32>()
-            + self.bytes.capacity()
+    #[inline]
+    fn scores(&self) -> &[f64] {
+        &self.scores[..self.len()]
     }
 
     #[inline]
     pub(super) fn score(&self, at: usize) -> f64 {
-        self.scores[at]
+        self.scores()[at]
     }
 
     #[inline]
@@ -183,7 +189,7 @@ impl Leaf {
 
     /// How many elements are before a place.
     pub(super) fn rank_of(&self, key: Key<'_>) -> usize {
-        let equal = equal_range(&self.scores, key.score);
+        let equal = equal_range(&self.scores, self.len(), key.score);
         let (mut from, mut to) = (equal.start, equal.end);
         while from < to {
             let middle = (from + to) / 2;
@@ -192,40 +198,32 @@ impl Leaf {
         from
     }
 
-    /// Elements seem to come in order: makes room for as many as there are, if there is none for one, so that fewer steps make
-    /// room for all. What is left of it goes when the next leaf begins.
-    pub(super) fn expect_more(&mut self) {
-        if self.scores.len() == self.scores.capacity() {
-            let more = self.len().clamp(GROWTH, LEAF_FULL);
-            self.scores.reserve_exact(more);
-            self.ends.reserve_exact(more);
+    /// Elements seem to come in order: makes room for the bytes of as many as there are, if there is none for one more, so that
+    /// fewer steps make room for all. What is left of it goes when the next leaf begins.
+    pub(super) fn expect_more(&mut self, member_bytes: usize) {
+        if self.bytes.capacity() - self.bytes.len() < member_bytes {
             self.bytes.reserve_exact(
-                (more * self.bytes.len() / self.len().max(1)).clamp(BYTES_GROWTH, LEAF_BYTES_MAX),
+                self.bytes.len().clamp(BYTES_GROWTH.max(member_bytes), LEAF_BYTES_MAX.max(member_bytes)),
             );
         }
     }
 
     /// Puts an element at `at`, where the order wants it.
     pub(super) fn insert(&mut self, at: usize, score: f64, Tagged { member, tag }: Tagged<'_>) {
-        let count = self.len();
-        self.tags.copy_within(at..count, at + 1);
-        self.tags[at] = tag;
-        if self.scores.len() == self.scores.capacity() {
-            self.scores.reserve_exact(GROWTH);
-            self.ends.reserve_exact(GROWTH);
-        }
-        if self.bytes.capacity() - self.bytes.len() < member.len() {
-            self.bytes.reserve_exact(member.len().max(BYTES_GROWTH));
-        }
-        let (start, len) = (self.start(at), member.len());
-        let old_len = self.bytes.len();
-        self.bytes.resize(old_len + len, 0);
-        self.bytes.copy_within(start..old_len, start + len);
-        self.bytes[start..start + len].copy_from_slice(member);
-        self.scores.insert(at, score);
+        let (count, start, more) = (self.len(), self.start(at), member.len());
+        insert_at(&mut self.tags, at, count, tag);
+        insert_at(&mut self.scores, at, count, score);
         // A leaf has more than 4 KiB only if it is one member, of at most 512 MiB.
-        self.ends.insert(at, start as u32);
-        self.ends[at..].iter_mut().for_each(|end| *end += len as u32);
+        insert_at(&mut self.ends, at, count, start as u32);
+        self.ends[at..=count].iter_mut().for_each(|end| *end += more as u32);
+        self.len += 1;
+        let old_len = self.bytes.len();
+        if self.bytes.capacity() - old_len < more {
+            self.bytes.reserve_exact(more.max(BYTES_GROWTH));
+        }
+        self.bytes.resize(old_len + more, 0);
+        self.bytes.copy_within(start..old_len, start + more);
+        self.bytes[start..start + more].copy_from_slice(member);
     }
 
     /// Changes a score; the order wants the element where it is.
@@ -235,42 +233,51 @@ impl Leaf {
 
     /// Removes the elements in `range`.
     pub(super) fn remove(&mut self, range: Range<usize>) {
-        let len = self.len();
-        self.tags.copy_within(range.end..len, range.start);
-        let (start, end) = (self.start(range.start), self.start(range.end));
-        self.scores.drain(range.clone());
-        self.ends.drain(range.clone());
-        self.bytes.drain(start..end);
-        self.ends[range.start..].iter_mut().for_each(|at| *at -= (end - start) as u32);
+        let Range { start: from, end: to } = range;
+        let (count, start, end) = (self.len(), self.start(from), self.start(to));
+        self.tags.copy_within(to..count, from);
+        self.scores.copy_within(to..count, from);
+        self.ends.copy_within(to..count, from);
+        let left = count - (to - from);
+        self.scores[left..count].fill(f64::INFINITY);
+        self.ends[from..left].iter_mut().for_each(|at| *at -= (end - start) as u32);
+        self.len = left as u32;
+        self.bytes.copy_within(end.., start);
+        self.bytes.truncate(self.bytes.len() - (end - start));
         // What a leaf shrank from is not kept for ever.
-        if self.scores.capacity() - self.scores.len() > LEAF_MAX / 2
-            || self.bytes.capacity() > 2 * LEAF_BYTES_MAX
-        {
-            self.shrink();
+        if self.bytes.capacity() > 2 * self.bytes.len() + 4 * BYTES_GROWTH {
+            self.bytes.shrink_to(self.bytes.len() + BYTES_GROWTH);
         }
     }
 
     /// Takes the elements from `at` on into a leaf of their own.
     pub(super) fn split_off(&mut self, at: usize) -> Leaf {
-        let start = self.start(at);
-        let mut ends = self.ends.split_off(at);
-        ends.iter_mut().for_each(|end| *end -= start as u32);
-        let mut tags = [0; TAGS];
-        tags[..TAGS - at].copy_from_slice(&self.tags[at..]);
-        let right =
-            Leaf { scores: self.scores.split_off(at), ends, bytes: self.bytes.split_off(start), tags };
-        self.shrink();
+        let (start, moved) = (self.start(at), at..self.len());
+        let mut right =
+            Leaf { len: moved.len() as u32, bytes: self.bytes[start..].to_vec(), ..Leaf::default() };
+        right.tags[..moved.len()].copy_from_slice(&self.tags[moved.clone()]);
+        right.scores[..moved.len()].copy_from_slice(&self.scores[moved.clone()]);
+        for (end, old) in right.ends.iter_mut().zip(&self.ends[moved]) {
+            *end = old - start as u32;
+        }
+        self.scores[at..].fill(f64::INFINITY);
+        self.len = at as u32;
+        self.bytes.truncate(start);
+        self.bytes.shrink_to_fit();
         right
     }
 
     /// Puts the elements of another leaf behind these.
     pub(super) fn append(&mut self, other: &Leaf) {
-        let start = self.bytes.len() as u32;
-        self.tags[self.scores.len()..][..other.len()].copy_from_slice(&other.tags[..other.len()]);
-        self.scores.extend_from_slice(&other.scores);
-        self.ends.extend(other.ends.iter().map(|end| end + start));
+        let (start, here, more) = (self.bytes.len() as u32, self.len(), other.len());
+        self.tags[here..here + more].copy_from_slice(&other.tags[..more]);
+        self.scores[here..here + more].copy_from_slice(other.scores());
+        for (end, added) in self.ends[here..].iter_mut().zip(&other.ends[..more]) {
+            *end = start + added;
+        }
+        self.len += other.len;
+        self.bytes.reserve_exact(other.bytes.len());
         self.bytes.extend_from_slice(&other.bytes);
-        self.shrink();
     }
 
     /// Whether elements that come in order go to the next one.
@@ -285,27 +292,37 @@ impl Leaf {
 
     /// Where to split it: in the middle of its elements, or of its bytes if it is those that are too many.
     pub(super) fn middle(&self) -> usize {
-        if self.len() > LEAF_MAX {
-            return self.len() / 2;
+        let len = self.len();
+        if len > LEAF_MAX {
+            return len / 2;
         }
         let half = self.bytes.len() as u32 / 2;
-        self.ends.partition_point(|&end| end < half).clamp(1, self.len() - 1)
-    }
-
-    fn shrink(&mut self) {
-        self.scores.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.bytes.shrink_to_fit();
+        self.ends[..len].partition_point(|&end| end < half).clamp(1, len - 1)
     }
 }
 
-/// Which of these scores, which are in order, are this one; where it would be, if none is.
+/// Puts `value` at `at` into the first `len` of an array, which has room behind them.
 #[inline]
-pub(super) fn equal_range(scores: &[f64], score: f64) -> Range<usize> {
-    let from = scores.partition_point(|&other| other < score);
-    let equal = match scores.get(from) {
-        Some(&next) if next == score => scores[from..].partition_point(|&other| other == score),
-        _ => 0,
+pub(super) fn insert_at<T: Copy>(array: &mut [T], at: usize, len: usize, value: T) {
+    array.copy_within(at..len, at + 1);
+    array[at] = value;
+}
+
+/// Which of the first `len` scores, which are in order, are this one; where it would be, if none is. Behind them stand infinities,
+/// so that the search takes seven steps without a branch, whatever their number.
+#[inline]
+pub(super) fn equal_range(scores: &[f64; ROOM], len: usize, score: f64) -> Range<usize> {
+    const { assert!(LEAF_MAX == 64, "the steps add up to it") };
+    let mut from = 0;
+    for step in [32, 16, 8, 4, 2, 1, 1] {
+        from += if scores[from + step - 1] < score { step } else { 0 };
+    }
+    let behind = &scores[from.min(len)..len];
+    let equal = match behind {
+        [first, ..] if *first != score => 0,
+        // Most scores are one element's.
+        [_, second, ..] if *second != score => 1,
+        _ => behind.partition_point(|&other| other == score),
     };
     from..from + equal
 }

@@ -7,16 +7,16 @@
 //! A number stays true until its part is taken away, and is given out again then. A clone costs a word a page; the first
 //! write to a page after that copies its 128 words, and the part.
 
-use std::sync::Arc;
+use crate::shared::{Shared, own};
 
 const PAGE: usize = 128;
 
-type Page<T> = [Option<Arc<T>>; PAGE];
+type Page<T> = [Option<Shared<T>>; PAGE];
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Shelf<T> {
-    pages: Vec<Arc<Page<T>>>,
+    pages: Vec<Shared<Page<T>>>,
     /// Numbers that were given out and are free again.
     free: Vec<u32>,
     /// The lowest number that was never given out.
@@ -33,8 +33,8 @@ impl<T: Clone> Shelf<T> {
     /// Bytes on the heap beside those of the parts themselves.
     pub(crate) fn heap_bytes(&self) -> usize {
         let parts = self.next as usize - self.free.len();
-        self.pages.len() * (size_of::<Page<T>>() + 2 * size_of::<usize>() + size_of::<usize>())
-            + parts * (size_of::<T>() + 2 * size_of::<usize>())
+        self.pages.len() * (size_of::<Page<T>>() + size_of::<usize>() + size_of::<usize>())
+            + parts * (size_of::<T>() + size_of::<usize>())
             + self.free.capacity() * size_of::<u32>()
     }
 
@@ -45,9 +45,9 @@ impl<T: Clone> Shelf<T> {
             self.next - 1
         });
         if number as usize / PAGE == self.pages.len() {
-            self.pages.push(Arc::new(std::array::from_fn(|_| None)));
+            self.pages.push(Shared::new(std::array::from_fn(|_| None)));
         }
-        *self.place(number) = Some(Arc::new(part));
+        *self.place(number) = Some(Shared::new(part));
         number
     }
 
@@ -67,31 +67,12 @@ impl<T: Clone> Shelf<T> {
     /// The part with this number, which is there, to change it.
     #[inline]
     pub(crate) fn at_mut(&mut self, number: u32) -> &mut T {
-        let part = self.place(number).as_mut().expect("its owner keeps the numbers of parts that are there");
-        Arc::make_mut(part)
-    }
-
-    /// As [`Shelf::at_mut`]; where a part is copied for that, `total_bytes` counts the copy in its place. To be had for a change
-    /// that leaves the bytes of a part as they are.
-    #[inline]
-    pub(crate) fn at_mut_counted(
-        &mut self,
-        number: u32,
-        total_bytes: &mut usize,
-        bytes: impl Fn(&T) -> usize,
-    ) -> &mut T {
-        let part = self.place(number).as_mut().expect("its owner keeps the numbers of parts that are there");
-        if Arc::strong_count(part) > 1 {
-            let copy = T::clone(part);
-            *total_bytes = *total_bytes + bytes(&copy) - bytes(part);
-            *part = Arc::new(copy);
-        }
-        Arc::make_mut(part)
+        own(self.place(number).as_mut().expect("its owner keeps the numbers of parts that are there"))
     }
 
     #[inline]
-    fn place(&mut self, number: u32) -> &mut Option<Arc<T>> {
-        &mut Arc::make_mut(&mut self.pages[number as usize / PAGE])[number as usize % PAGE]
+    fn place(&mut self, number: u32) -> &mut Option<Shared<T>> {
+        &mut own(&mut self.pages[number as usize / PAGE])[number as usize % PAGE]
     }
 }
 

@@ -25,14 +25,14 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::leaf::{Edge, Key, LEAF_BYTES_MAX, LEAF_MAX, Leaf, Tagged, equal_range};
+use super::leaf::{Edge, Key, LEAF_BYTES_MAX, LEAF_MAX, Leaf, ROOM, Tagged, equal_range, insert_at};
 use super::shelf::Shelf;
 
 /// Number of a leaf.
 pub(super) type LeafId = u32;
 
-/// Most children of an inner node.
-const CHILDREN_MAX: usize = 64;
+/// Most children of an inner node: as many as a leaf has elements, so that both are searched alike.
+const CHILDREN_MAX: usize = LEAF_MAX;
 /// So many children has one that is full because elements come in order.
 const CHILDREN_FULL: usize = CHILDREN_MAX / 8 * 7;
 /// From so few elements or children on a node joins a neighbour, if both together are well below the most.
@@ -50,18 +50,18 @@ pub(super) struct Tree {
     /// Levels of inner nodes above the leaves.
     height: u32,
     len: usize,
-    /// Bytes of the nodes' vectors.
-    node_bytes: usize,
+    /// Bytes of the members, and of the texts of borders.
+    text_bytes: usize,
 }
 
-#[derive(Debug, Clone, Default)]
+/// Behind the last child's score stand infinities, see [`equal_range`], and empty texts; the rest there means nothing.
+#[derive(Debug, Clone)]
 struct Inner {
-    counts: Vec<u64>,
-    scores: Vec<f64>,
-    texts: Vec<Box<[u8]>>,
-    children: Vec<u32>,
-    /// Bytes of the texts.
-    text_bytes: usize,
+    len: usize,
+    counts: [u64; ROOM],
+    scores: [f64; ROOM],
+    children: [u32; ROOM],
+    texts: [Box<[u8]>; ROOM],
 }
 
 /// A node, as its parent knows it.
@@ -92,20 +92,11 @@ struct Ends {
     last: bool,
 }
 
-/// What is removed from under a node, all from one leaf.
-#[derive(Debug, Clone, Copy)]
-enum Target<'a> {
-    /// As many elements from a rank on, at most.
-    Run { rank: u64, most: usize },
-    /// The element of this key, and its place in the leaf.
-    Found { key: Key<'a>, at: usize },
-}
-
 impl Default for Tree {
     fn default() -> Tree {
         let mut leaves = Shelf::default();
         let root = leaves.add(Leaf::default());
-        Tree { leaves, inners: Shelf::default(), root, height: 0, len: 0, node_bytes: 0 }
+        Tree { leaves, inners: Shelf::default(), root, height: 0, len: 0, text_bytes: 0 }
     }
 }
 
@@ -116,7 +107,7 @@ impl Tree {
 
     /// Bytes on the heap. Cost: O(1).
     pub(super) fn heap_bytes(&self) -> usize {
-        self.leaves.heap_bytes() + self.inners.heap_bytes() + self.node_bytes
+        self.leaves.heap_bytes() + self.inners.heap_bytes() + self.text_bytes
     }
 
     /// A leaf that is there.
@@ -192,21 +183,30 @@ impl Tree {
         }
     }
 
-    /// Changes the score of an element if the order leaves it where it is; `false`, and nothing is changed, if that can't
-    /// be said from the leaf alone.
-    pub(super) fn set_score_in_place(&mut self, id: LeafId, at: usize, score: f64) -> bool {
+    /// Gives an element, which is at this place of this leaf, another score; returns its leaf. `moved` is not told of it.
+    pub(super) fn set_score(
+        &mut self,
+        (id, at): (LeafId, usize),
+        score: f64,
+        member: Tagged<'_>,
+        moved: Moved<'_>,
+    ) -> LeafId {
         let leaf = self.leaf(id);
-        if at == 0 || at + 1 >= leaf.len() {
-            return false;
+        let old = Key::of(leaf.score(at), member.member);
+        let rank = leaf.rank_of(Key::of(score, member.member));
+        // Behind its first element and before its last one the leaf is the right one, whatever its borders are.
+        if 0 < rank && rank < leaf.len() || score == old.score {
+            let leaf = self.leaves.at_mut(id);
+            if rank == at || rank == at + 1 {
+                leaf.set_score(at, score);
+            } else {
+                leaf.remove(at..at + 1);
+                leaf.insert(if rank > at { rank - 1 } else { rank }, score, member);
+            }
+            return id;
         }
-        let key = Key::of(score, leaf.member(at));
-        let stays = key.is_behind(leaf.score(at - 1), || leaf.member(at - 1))
-            && !key.is_behind(leaf.score(at + 1), || leaf.member(at + 1));
-        if stays {
-            let leaf = self.leaves.at_mut_counted(id, &mut self.node_bytes, Leaf::heap_bytes);
-            leaf.set_score(at, score);
-        }
-        stays
+        self.remove_found(old, at, moved);
+        self.insert(score, member, moved)
     }
 
     /// Inserts an element that is not there; returns its leaf. `moved` is not told of the new one.
@@ -214,65 +214,53 @@ impl Tree {
         let (mut path, mut node) = (Path::new(), self.root);
         let mut ends = Ends { first: true, last: true };
         for _ in 0..self.height {
-            let inner = self.inners.at(node);
+            let inner = self.inners.at_mut(node);
             let at = inner.child_for(Key::of(score, member.member));
-            ends = Ends { first: ends.first && at == 0, last: ends.last && at + 1 == inner.children.len() };
+            inner.counts[at] += 1;
+            ends = Ends { first: ends.first && at == 0, last: ends.last && at + 1 == inner.len };
             path.push(Step { node, at: at as u32, is_last: ends.last });
             node = inner.children[at];
         }
+        self.len += 1;
+        self.text_bytes += member.member.len();
         let (leaf, mut split) = self.insert_in_leaf(node, ends, (score, member), moved);
-        for &step in path.iter().rev() {
-            split = match split {
+        while let Some(right) = split {
+            self.text_bytes += right.text.len();
+            split = match path.pop() {
+                Some(step) => self.insert_child(step, right),
                 None => {
-                    self.counts_of(step.node)[step.at as usize] += 1;
+                    self.grow(right);
                     None
                 }
-                Some(right) => self.insert_child(step, right),
             };
         }
-        if let Some(right) = split {
-            let left = Child {
-                count: self.len as u64 + 1 - right.count,
-                score: 0.0,
-                text: [].into(),
-                node: self.root,
-            };
-            let mut root = Inner::default();
-            root.insert(0, left);
-            root.insert(1, right);
-            self.node_bytes += root.heap_bytes();
-            self.root = self.inners.add(root);
-            self.height += 1;
-        }
-        self.len += 1;
         leaf
     }
 
-    /// Has a node take the right half of a child that has got an element and was split; returns its own right half, if it had to
-    /// be split as well.
+    /// Puts a root above the one that was split, of which `right` is the right half.
+    fn grow(&mut self, right: Child) {
+        let count = self.len as u64 - right.count;
+        let mut root = Inner::default();
+        root.insert(0, Child { count, score: f64::NEG_INFINITY, text: [].into(), node: self.root });
+        root.insert(1, right);
+        self.root = self.inners.add(root);
+        self.height += 1;
+    }
+
+    /// Has a node take the right half of a child that was split; returns its own right half, if it had to be split as well.
     fn insert_child(&mut self, Step { node, at, is_last }: Step, right: Child) -> Option<Child> {
         let at = at as usize;
-        let split = self.edit(node, |inner| {
-            inner.counts[at] += 1;
-            inner.counts[at] -= right.count;
-            inner.insert(at + 1, right);
-            let len = inner.children.len();
-            let (most, cut) = if is_last { (CHILDREN_FULL, len - 1) } else { (CHILDREN_MAX, len / 2) };
-            (len > most).then(|| inner.split_off(cut))
-        });
-        split.map(|right| self.shelve(right))
-    }
-
-    /// The counts of an inner node, to change them.
-    #[inline]
-    fn counts_of(&mut self, node: u32) -> &mut [u64] {
-        &mut self.inners.at_mut_counted(node, &mut self.node_bytes, Inner::heap_bytes).counts
-    }
-
-    fn shelve(&mut self, inner: Inner) -> Child {
-        self.node_bytes += inner.heap_bytes();
-        let (score, text) = (inner.scores[0], inner.texts[0].clone());
-        Child { count: inner.counts.iter().sum(), score, text, node: self.inners.add(inner) }
+        let inner = self.inners.at_mut(node);
+        inner.counts[at] -= right.count;
+        inner.insert(at + 1, right);
+        let (most, cut) =
+            if is_last { (CHILDREN_FULL, inner.len - 1) } else { (CHILDREN_MAX, inner.len / 2) };
+        if inner.len <= most {
+            return None;
+        }
+        let right = inner.split_off(cut);
+        let (score, text) = (right.scores[0], right.texts[0].clone());
+        Some(Child { count: right.count(), score, text, node: self.inners.add(right) })
     }
 
     fn insert_in_leaf(
@@ -282,26 +270,22 @@ impl Tree {
         (score, member): (f64, Tagged<'_>),
         moved: Moved<'_>,
     ) -> (LeafId, Option<Child>) {
-        let at = self.leaf(id).rank_of(Key::of(score, member.member));
-        let split = self.edit_leaf(id, |leaf| {
-            if ends.last && at == leaf.len() {
-                leaf.expect_more();
-            }
-            leaf.insert(at, score, member);
-            let cut = match ends {
-                Ends { last: true, .. } if at + 1 == leaf.len() && leaf.is_above_full() => at,
-                Ends { first: true, .. } if at == 0 && leaf.is_above_full() => 1,
-                _ if leaf.is_over() => leaf.middle(),
-                _ => return None,
-            };
-            let right = leaf.split_off(cut);
-            let left = (leaf.member(cut - 1), leaf.score(cut - 1));
-            let text = border(left, (right.member(0), right.score(0))).into();
-            Some((cut, text, right))
-        });
-        let Some((cut, text, right)) = split else { return (id, None) };
+        let leaf = self.leaves.at_mut(id);
+        let at = leaf.rank_of(Key::of(score, member.member));
+        if ends.last && at == leaf.len() {
+            leaf.expect_more(member.member.len());
+        }
+        leaf.insert(at, score, member);
+        let cut = match ends {
+            Ends { last: true, .. } if at + 1 == leaf.len() && leaf.is_above_full() => at,
+            Ends { first: true, .. } if at == 0 && leaf.is_above_full() => 1,
+            _ if leaf.is_over() => leaf.middle(),
+            _ => return (id, None),
+        };
+        let right = leaf.split_off(cut);
+        let left = (leaf.member(cut - 1), leaf.score(cut - 1));
         let (count, score) = (right.len() as u64, right.score(0));
-        self.node_bytes += right.heap_bytes();
+        let text = border(left, (right.member(0), score)).into();
         let node = self.leaves.add(right);
         for (index, (member, _)) in (cut..).zip(self.leaves.at(node).iter()) {
             if index != at {
@@ -320,66 +304,63 @@ impl Tree {
         visit: &mut dyn FnMut(&[u8], f64),
         moved: Moved<'_>,
     ) -> usize {
-        let run = Target::Run { rank: rank as u64, most };
-        let count = self.remove_target(run, visit, moved);
-        self.shrink(count);
+        let (mut path, mut node, mut rank) = (Path::new(), self.root, rank as u64);
+        for _ in 0..self.height {
+            let inner = self.inners.at(node);
+            let at = inner.child_of_rank(&mut rank);
+            path.push(Step { node, at: at as u32, is_last: false });
+            node = inner.children[at];
+        }
+        let count = self.remove_from_leaf(node, rank as usize, most, visit);
+        for step in &path {
+            self.inners.at_mut(step.node).counts[step.at as usize] -= count as u64;
+        }
+        self.shrink(&path, node, moved);
         count
     }
 
     /// Removes an element, which is at a place of its leaf. Cheaper than by its rank, which nobody knows.
     pub(super) fn remove_found(&mut self, key: Key<'_>, at: usize, moved: Moved<'_>) {
-        let count = self.remove_target(Target::Found { key, at }, &mut |_, _| {}, moved);
-        self.shrink(count);
-    }
-
-    /// Has lost so many elements.
-    fn shrink(&mut self, count: usize) {
-        self.len -= count;
-        if self.len == 0 {
-            *self = Tree::default();
-        }
-        while self.height > 0 && self.inners.at(self.root).children.len() == 1 {
-            let inner = self.inners.at(self.root);
-            let (child, bytes) = (inner.children[0], inner.heap_bytes());
-            self.node_bytes -= bytes;
-            self.inners.remove(self.root);
-            (self.root, self.height) = (child, self.height - 1);
-        }
-    }
-
-    fn remove_target(
-        &mut self,
-        mut target: Target<'_>,
-        visit: &mut dyn FnMut(&[u8], f64),
-        moved: Moved<'_>,
-    ) -> usize {
         let (mut path, mut node) = (Path::new(), self.root);
         for _ in 0..self.height {
-            let inner = self.inners.at(node);
-            let at = match &mut target {
-                Target::Run { rank, .. } => inner.child_of_rank(rank),
-                Target::Found { key, .. } => inner.child_for(*key),
-            };
+            let inner = self.inners.at_mut(node);
+            let at = inner.child_for(key);
+            inner.counts[at] -= 1;
             path.push(Step { node, at: at as u32, is_last: false });
             node = inner.children[at];
         }
-        let count = match target {
-            Target::Run { rank, most } => self.remove_from_leaf(node, rank as usize, most, visit),
-            Target::Found { at, .. } => self.remove_from_leaf(node, at, 1, visit),
-        };
+        self.remove_from_leaf(node, at, 1, &mut |_, _| {});
+        self.shrink(&path, node, moved);
+    }
+
+    /// A leaf at the end of this path has lost elements: drops or joins the nodes that have become empty or small.
+    fn shrink(&mut self, path: &Path, leaf: LeafId, moved: Moved<'_>) {
+        // Otherwise no node has lost a child.
+        if self.leaf(leaf).len() > JOIN_MAX {
+            return;
+        }
+        if self.len == 0 {
+            *self = Tree::default();
+            return;
+        }
         for (level, &Step { node, at, .. }) in (1..).zip(path.iter().rev()) {
             let at = at as usize;
-            let left = &mut self.counts_of(node)[at];
-            *left -= count as u64;
-            if *left == 0 {
+            let inner = self.inners.at(node);
+            let (left, child) = (inner.counts[at], inner.children[at]);
+            if left == 0 {
                 self.drop_child(node, level, at);
             } else if level == 1 {
-                self.join_leaf(node, at, moved);
+                self.join_leaf((node, at), child, moved);
             } else {
-                self.join_inner(node, at);
+                self.join_inner((node, at), child);
             }
         }
-        count
+        while self.height > 0 && self.inners.at(self.root).len == 1 {
+            let (root, inner) = (self.root, self.inners.at(self.root));
+            self.text_bytes -= inner.texts[0].len();
+            (self.root, self.height) = (inner.children[0], self.height - 1);
+            self.inners.remove(root);
+        }
     }
 
     fn remove_from_leaf(
@@ -389,116 +370,81 @@ impl Tree {
         most: usize,
         visit: &mut dyn FnMut(&[u8], f64),
     ) -> usize {
-        let leaf = self.leaf(id);
+        let leaf = self.leaves.at_mut(id);
         let to = leaf.len().min(from.saturating_add(most));
         (from..to).for_each(|at| visit(leaf.member(at), leaf.score(at)));
-        self.edit_leaf(id, |leaf| leaf.remove(from..to));
+        let before_bytes = leaf.member_bytes();
+        leaf.remove(from..to);
+        self.text_bytes -= before_bytes - leaf.member_bytes();
+        self.len -= to - from;
         to - from
     }
 
     /// Removes a child that has become empty.
     fn drop_child(&mut self, node: u32, level: u32, at: usize) {
-        let child = self.edit(node, |inner| inner.remove(at)).node;
-        if level == 1 {
-            self.node_bytes -= self.leaves.at(child).heap_bytes();
-            self.leaves.remove(child);
-        } else {
-            self.node_bytes -= self.inners.at(child).heap_bytes();
-            self.inners.remove(child);
-        }
+        let child = self.remove_child(node, at).node;
+        if level == 1 { self.leaves.remove(child) } else { self.inners.remove(child) }
     }
 
-    /// Lets a small leaf join a neighbour.
-    fn join_leaf(&mut self, node: u32, at: usize, moved: Moved<'_>) {
-        let children = &self.inners.at(node).children;
-        let (id, neighbours) = (children[at], [at.checked_sub(1), Some(at + 1)]);
+    /// Takes a child out of its node.
+    fn remove_child(&mut self, node: u32, at: usize) -> Child {
+        let child = self.inners.at_mut(node).remove(at);
+        self.text_bytes -= child.text.len();
+        child
+    }
+
+    /// Lets a small leaf, which is this child of a node, join a neighbour.
+    fn join_leaf(&mut self, (node, at): (u32, usize), id: LeafId, moved: Moved<'_>) {
         let leaf = self.leaves.at(id);
         if leaf.len() > JOIN_MAX {
             return;
         }
+        let inner = self.inners.at(node);
         let fits = |&other: &usize| {
-            let other = children.get(other).map(|&other| self.leaves.at(other));
-            other.is_some_and(|other| {
-                leaf.len() + other.len() <= LEAF_MAX * 3 / 4
-                    && leaf.member_bytes() + other.member_bytes() <= LEAF_BYTES_MAX * 3 / 4
-            })
+            let other = self.leaves.at(inner.children[other]);
+            leaf.len() + other.len() <= LEAF_MAX * 3 / 4
+                && leaf.member_bytes() + other.member_bytes() <= LEAF_BYTES_MAX * 3 / 4
         };
-        let Some(other) = neighbours.into_iter().flatten().find(fits) else { return };
-        let into = children[other];
-        let mut joined = leaf.clone();
-        let freed = leaf.heap_bytes() + self.leaves.at(into).heap_bytes();
-        joined.iter().for_each(|(member, _)| moved(member, id, into));
-        if other < at {
-            let mut left = self.leaves.at(into).clone();
-            left.append(&joined);
-            joined = left;
-        } else {
-            joined.append(self.leaves.at(into));
-        }
-        self.node_bytes += joined.heap_bytes();
-        self.node_bytes -= freed;
+        let Some(other) = inner.neighbours(at).find(fits) else { return };
+        let into = inner.children[other];
+        leaf.iter().for_each(|(member, _)| moved(member, id, into));
+        let (left, right) = if other < at { (into, id) } else { (id, into) };
+        let mut joined = self.leaves.at(left).clone();
+        joined.append(self.leaves.at(right));
         *self.leaves.at_mut(into) = joined;
         self.leaves.remove(id);
-        self.edit(node, |inner| {
-            let right = inner.remove(at.max(other));
-            let left = at.min(other);
-            inner.counts[left] += right.count;
-            inner.children[left] = into;
-        });
+        let right = self.remove_child(node, at.max(other));
+        let (inner, left) = (self.inners.at_mut(node), at.min(other));
+        inner.counts[left] += right.count;
+        inner.children[left] = into;
     }
 
-    /// Lets a small inner node join a neighbour.
-    fn join_inner(&mut self, node: u32, at: usize) {
-        let children = &self.inners.at(node).children;
-        let len = self.inners.at(children[at]).children.len();
+    /// Lets a small inner node, which is this child of a node, join a neighbour.
+    fn join_inner(&mut self, (node, at): (u32, usize), id: u32) {
+        let len = self.inners.at(id).len;
         if len > JOIN_MAX {
             return;
         }
-        let fits = |&other: &usize| {
-            let other = children.get(other).map(|&other| self.inners.at(other).children.len());
-            other.is_some_and(|other| len + other <= CHILDREN_MAX * 3 / 4)
-        };
-        let Some(other) = [at.checked_sub(1), Some(at + 1)].into_iter().flatten().find(fits) else { return };
+        let inner = self.inners.at(node);
+        let fits = |&other: &usize| len + self.inners.at(inner.children[other]).len <= CHILDREN_MAX * 3 / 4;
+        let Some(other) = inner.neighbours(at).find(fits) else { return };
         let (left, right) = (at.min(other), at.max(other));
-        let Child { count, score, text, node: gone } = self.edit(node, |inner| inner.remove(right));
+        let into = inner.children[left];
+        let Child { count, score, text, node: gone } = self.inners.at_mut(node).remove(right);
+        self.inners.at_mut(node).counts[left] += count;
         let mut tail = self.inners.at(gone).clone();
-        self.node_bytes -= self.inners.at(gone).heap_bytes();
         self.inners.remove(gone);
         // The border below the whole node is the border below its first child.
-        tail.set_border(0, score, text);
-        self.edit(node, |inner| inner.counts[left] += count);
-        let into = self.inners.at(node).children[left];
-        self.edit(into, |inner| inner.append(tail));
-    }
-
-    /// Changes a leaf and keeps count of its bytes.
-    #[inline]
-    fn edit_leaf<R>(&mut self, id: LeafId, edit: impl FnOnce(&mut Leaf) -> R) -> R {
-        // Before a shared one is copied: the copy has no room to spare.
-        let before_bytes = self.leaf(id).heap_bytes();
-        let leaf = self.leaves.at_mut(id);
-        let result = edit(leaf);
-        self.node_bytes += leaf.heap_bytes();
-        self.node_bytes -= before_bytes;
-        result
-    }
-
-    /// Changes an inner node and keeps count of its bytes.
-    #[inline]
-    fn edit<R>(&mut self, node: u32, edit: impl FnOnce(&mut Inner) -> R) -> R {
-        let before_bytes = self.inners.at(node).heap_bytes();
-        let inner = self.inners.at_mut(node);
-        let result = edit(inner);
-        self.node_bytes += inner.heap_bytes();
-        self.node_bytes -= before_bytes;
-        result
+        self.text_bytes -= tail.texts[0].len();
+        (tail.scores[0], tail.texts[0]) = (score, text);
+        self.inners.at_mut(into).append(tail);
     }
 
     /// Panics if an invariant doesn't hold.
     pub(super) fn check(&self) {
         let (mut bytes, mut previous) = (0, None);
         let len = self.check_under(self.root, self.height, &mut bytes, &mut previous);
-        assert_eq!((len, bytes), (self.len as u64, self.node_bytes));
+        assert_eq!((len, bytes), (self.len as u64, self.text_bytes));
     }
 
     fn check_under<'t>(
@@ -510,7 +456,7 @@ impl Tree {
     ) -> u64 {
         if level == 0 {
             let leaf = self.leaf(node);
-            *bytes += leaf.heap_bytes();
+            *bytes += leaf.member_bytes();
             assert!(!leaf.is_empty() || self.height == 0);
             assert!(!leaf.is_over());
             for (member, score) in leaf.iter() {
@@ -523,10 +469,11 @@ impl Tree {
             return leaf.len() as u64;
         }
         let inner = self.inners.at(node);
-        *bytes += inner.heap_bytes();
-        assert!(!inner.children.is_empty() && inner.children.len() <= CHILDREN_MAX);
-        assert_eq!(inner.text_bytes, inner.texts.iter().map(|text| text.len()).sum::<usize>());
-        for at in 0..inner.children.len() {
+        *bytes += inner.texts.iter().map(|text| text.len()).sum::<usize>();
+        assert!(inner.len > 0 && inner.len <= CHILDREN_MAX);
+        assert!(inner.texts[inner.len..].iter().all(|text| text.is_empty()));
+        assert!(inner.scores.is_sorted());
+        for at in 0..inner.len {
             if at > 0 {
                 let border = Key { score: inner.scores[at], edge: Edge::At(&inner.texts[at]) };
                 let (score, member) = previous.expect("no child is empty");
@@ -535,24 +482,33 @@ impl Tree {
             let count = self.check_under(inner.children[at], level - 1, bytes, previous);
             assert_eq!(count, inner.counts[at]);
         }
-        inner.counts.iter().sum()
+        inner.count()
+    }
+}
+
+impl Default for Inner {
+    fn default() -> Inner {
+        let texts = std::array::from_fn(|_| [].into());
+        Inner { len: 0, counts: [0; ROOM], scores: [f64::INFINITY; ROOM], children: [0; ROOM], texts }
     }
 }
 
 impl Inner {
-    fn heap_bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<u64>()
-            + self.scores.capacity() * size_of::<f64>()
-            + self.texts.capacity() * size_of::<Box<[u8]>>()
-            + self.children.capacity() * size_of::<u32>()
-            + self.text_bytes
+    /// How many elements are under it.
+    fn count(&self) -> u64 {
+        self.counts[..self.len].iter().sum()
+    }
+
+    /// The places of the children beside this one.
+    fn neighbours(&self, at: usize) -> impl Iterator<Item = usize> {
+        at.checked_sub(1).into_iter().chain(Some(at + 1).filter(|&next| next < self.len))
     }
 
     /// The last child in which something may be before `key`, or the first.
     #[inline]
     fn child_for(&self, key: Key<'_>) -> usize {
-        let equal = equal_range(&self.scores[1..], key.score);
-        let (mut from, mut to) = (1 + equal.start, 1 + equal.end);
+        let equal = equal_range(&self.scores, self.len, key.score);
+        let (mut from, mut to) = (equal.start.max(1), equal.end.max(1));
         while from < to {
             let middle = (from + to) / 2;
             if key.reaches(&self.texts[middle]) { from = middle + 1 } else { to = middle }
@@ -564,56 +520,58 @@ impl Inner {
     #[inline]
     fn child_of_rank(&self, rank: &mut u64) -> usize {
         let mut at = 0;
-        while at + 1 < self.counts.len() && *rank >= self.counts[at] {
+        while at + 1 < self.len && *rank >= self.counts[at] {
             *rank -= self.counts[at];
             at += 1;
         }
         at
     }
 
-    fn insert(&mut self, at: usize, child: Child) {
-        if self.children.len() == self.children.capacity() {
-            let more = (self.children.len() / 2).max(4);
-            self.counts.reserve_exact(more);
-            self.scores.reserve_exact(more);
-            self.texts.reserve_exact(more);
-            self.children.reserve_exact(more);
-        }
-        let Child { count, score, text, node } = child;
-        self.text_bytes += text.len();
-        self.counts.insert(at, count);
-        self.scores.insert(at, score);
-        self.texts.insert(at, text);
-        self.children.insert(at, node);
+    fn insert(&mut self, at: usize, Child { count, score, text, node }: Child) {
+        let len = self.len;
+        insert_at(&mut self.counts, at, len, count);
+        insert_at(&mut self.scores, at, len, score);
+        insert_at(&mut self.children, at, len, node);
+        self.texts[at..=len].rotate_right(1);
+        self.texts[at] = text;
+        self.len += 1;
     }
 
     fn remove(&mut self, at: usize) -> Child {
-        let text = self.texts.remove(at);
-        self.text_bytes -= text.len();
-        let (count, score) = (self.counts.remove(at), self.scores.remove(at));
-        Child { count, score, text, node: self.children.remove(at) }
+        let (count, score, node) = (self.counts[at], self.scores[at], self.children[at]);
+        let text = std::mem::take(&mut self.texts[at]);
+        let behind = at + 1..self.len;
+        self.counts.copy_within(behind.clone(), at);
+        self.scores.copy_within(behind.clone(), at);
+        self.children.copy_within(behind, at);
+        self.texts[at..self.len].rotate_left(1);
+        self.len -= 1;
+        self.scores[self.len] = f64::INFINITY;
+        Child { count, score, text, node }
     }
 
-    fn set_border(&mut self, at: usize, score: f64, text: Box<[u8]>) {
-        self.text_bytes += text.len();
-        self.text_bytes -= self.texts[at].len();
-        (self.scores[at], self.texts[at]) = (score, text);
-    }
-
+    /// Takes the children from `at` on into a node of their own.
     fn split_off(&mut self, at: usize) -> Inner {
-        let texts = self.texts.split_off(at);
-        let text_bytes = texts.iter().map(|text| text.len()).sum();
-        self.text_bytes -= text_bytes;
-        let (counts, scores) = (self.counts.split_off(at), self.scores.split_off(at));
-        Inner { counts, scores, texts, children: self.children.split_off(at), text_bytes }
+        let mut right = Inner::default();
+        right.take_from(self, at);
+        self.len = at;
+        self.scores[at..].fill(f64::INFINITY);
+        right
     }
 
-    fn append(&mut self, other: Inner) {
-        self.counts.extend(other.counts);
-        self.scores.extend(other.scores);
-        self.texts.extend(other.texts);
-        self.children.extend(other.children);
-        self.text_bytes += other.text_bytes;
+    /// Puts the children of another node behind these.
+    fn append(&mut self, mut other: Inner) {
+        self.take_from(&mut other, 0);
+    }
+
+    /// Puts the children of another node from a place on behind these. It keeps their numbers, but not their texts.
+    fn take_from(&mut self, other: &mut Inner, from: usize) {
+        let (taken, len) = (from..other.len, self.len + other.len - from);
+        self.counts[self.len..len].copy_from_slice(&other.counts[taken.clone()]);
+        self.scores[self.len..len].copy_from_slice(&other.scores[taken.clone()]);
+        self.children[self.len..len].copy_from_slice(&other.children[taken.clone()]);
+        self.texts[self.len..len].swap_with_slice(&mut other.texts[taken]);
+        self.len = len;
     }
 }
 

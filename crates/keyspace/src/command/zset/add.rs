@@ -91,7 +91,8 @@ impl Conditions {
 
 fn zadd(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (mut conditions, mut counts_changes, mut at) = (Conditions::default(), false, 2);
-    while let Some(word) = args.get(at) {
+    // Hardly a score begins with a letter.
+    while let Some(word) = args.get(at).filter(|word| word.first().is_some_and(u8::is_ascii_alphabetic)) {
         let option = match word {
             _ if is(word, "NX") => &mut conditions.nx,
             _ if is(word, "XX") => &mut conditions.xx,
@@ -126,9 +127,10 @@ fn zincrby(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
 
 /// Gives the members their scores, of which the pairs begin at `from`.
 fn add(ctx: &mut Ctx<'_>, args: Args<'_>, from: usize, conditions: Conditions) -> Result<Done, Error> {
-    let pairs = (from..args.len()).step_by(2);
-    let pairs = pairs.map(|at| Ok((score_at(args, at)?, text_at(args, at + 1))));
-    let pairs = pairs.collect::<Result<smallvec::SmallVec<[_; 4]>, Error>>()?;
+    let mut pairs = smallvec::SmallVec::<[_; 4]>::new();
+    for at in (from..args.len()).step_by(2) {
+        pairs.push((score_at(args, at)?, text_at(args, at + 1)));
+    }
     set_scores(ctx, &args[1], &pairs, conditions)
 }
 
