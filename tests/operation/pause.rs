@@ -19,12 +19,15 @@ fn expired(client: &mut Client) -> (i64, i64) {
 fn fill_and_pause(server: &Server, client: &mut Client, life_ms: u64) -> Client {
     let mut listener = server.connect();
     let life_ms = life_ms.to_string();
-    // Two by themselves, one that is looked at, one whose fields go.
+    // Two by themselves, one that is looked at, one whose fields go, one alone in its database.
     for key in ["own:1", "own:2", "asked"] {
         client.request(&["SET", key, "v", "PX", &life_ms]);
     }
     client.request(&["HSET", "hash", "gone", "1", "stays", "1"]);
     client.request(&["HPEXPIRE", "hash", &life_ms, "FIELDS", "1", "gone"]);
+    client.request(&["SELECT", "1"]);
+    client.request(&["SET", "alone", "v", "PX", &life_ms]);
+    client.request(&["SELECT", "0"]);
     listener.request(&["PSUBSCRIBE", "__keyevent@0__:*expire*"]);
     client.request(&["CLIENT", "PAUSE", "100000", "WRITE"]);
     listener
@@ -49,6 +52,10 @@ fn while_writes_are_paused_nothing_expires_neither_by_itself_nor_by_a_look_at_it
             None
         });
         let mut listener = paused.expect("nothing has gone before the pause");
+        // Some key, as in Redis, and at once.
+        client.request(&["SELECT", "1"]);
+        assert_eq!(client.request(&["RANDOMKEY"]).as_bytes(), Some(&b"alone"[..]));
+        client.request(&["SELECT", "0"]);
         // Gone for who reads, and still there.
         assert_eq!(client.request(&["GET", "asked"]).as_bytes(), None);
         assert_eq!(client.int(&["EXISTS", "own:1", "asked"]), 0);
@@ -60,10 +67,40 @@ fn while_writes_are_paused_nothing_expires_neither_by_itself_nor_by_a_look_at_it
         assert_eq!(pong.as_slice().and_then(|parts| parts[0].as_bytes()), Some(&b"pong"[..]), "{pong:?}");
         client.request(&["CLIENT", "UNPAUSE"]);
         wait_for("the keys to go", || (client.int(&["DBSIZE"]) == 1).then_some(()));
-        wait_for("the field to go", || (expired(&mut client) == (3, 1)).then_some(()));
+        wait_for("the others to go", || (expired(&mut client) == (4, 1)).then_some(()));
         assert_eq!(client.int(&["HLEN", "hash"]), 1);
         for _ in 0..4 {
             listener.value();
         }
+    }
+}
+
+/// differs=pause-scripts
+#[test]
+fn scripts_that_only_read_go_on_while_writes_are_paused() {
+    const LIBRARY: &str = "#!lua name=reads\nredis.register_function{function_name='read', \
+                           callback=function() return redis.call('get', 'k') end, flags={'no-writes'}}";
+    const READ: &str = "return redis.call('get', 'k')";
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &[]);
+        let (mut client, mut held) = (server.connect(), server.connect());
+        client.request(&["SET", "k", "v"]);
+        client.request(&["FUNCTION", "LOAD", LIBRARY]);
+        let sha = client.text(&["SCRIPT", "LOAD", READ]);
+        held.request(&["MULTI"]);
+        held.request(&["EVAL_RO", READ, "0"]);
+        client.request(&["CLIENT", "PAUSE", "1000000", "WRITE"]);
+        for request in [["EVAL_RO", READ, "0"], ["EVALSHA_RO", &sha, "0"], ["FCALL_RO", "read", "0"]] {
+            assert_eq!(client.text(&request), "v", "{request:?}");
+        }
+        let exec = held.request(&["EXEC"]);
+        assert_eq!(exec.as_slice().and_then(|replies| replies[0].as_bytes()), Some(&b"v"[..]));
+        // What the code says of itself is not asked for.
+        held.send(&["FCALL", "read", "0"]);
+        wait_for("it to be held", || {
+            client.text(&["INFO", "clients"]).contains("blocked_clients:1\r\n").then_some(())
+        });
+        client.request(&["CLIENT", "UNPAUSE"]);
+        assert_eq!(held.value().as_bytes(), Some(&b"v"[..]));
     }
 }

@@ -164,6 +164,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "A name is hashed and copied while everybody waits; a value isn't.",
     },
     Difference {
+        name: "pause-scripts",
+        redis: "lets scripts and functions go on in `CLIENT PAUSE WRITE` whose code says `no-writes`, whatever runs them",
+        sterna: "lets `EVAL_RO`, `EVALSHA_RO` and `FCALL_RO` go on, and holds `EVAL`, `EVALSHA` and `FCALL`",
+        reason: "What the code says of itself is known when its turn has come; whether a request waits is decided before.",
+    },
+    Difference {
         name: "client-name-bytes",
         redis: "takes a name of a client, or of its library, of up to `proto-max-bulk-len`, which is 512 MB",
         sterna: "answers `ERR … cannot be longer than 1024 bytes.` to a longer one",

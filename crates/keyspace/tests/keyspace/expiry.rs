@@ -69,6 +69,23 @@ fn while_expiry_is_paused_a_key_that_is_due_is_gone_for_readers_and_stays_where_
 }
 
 #[test]
+fn a_random_key_is_found_in_some_draws_or_one_that_is_due_is_answered() {
+    let mut world = World::new(4);
+    world.run("set a 1 px 100");
+    world.now_ms += 101;
+    world.log.pause_expiry(true);
+    assert_eq!(world.run("randomkey"), "$1\r\na\r\n", "nothing may be removed");
+    world.log.pause_expiry(false);
+    assert_eq!(world.run("randomkey"), "$-1\r\n");
+    for number in 0..1000 {
+        world.run(&format!("set key:{number} 1 px 100"));
+    }
+    world.now_ms += 101;
+    assert!(world.run("randomkey").contains("key:"));
+    assert_eq!(world.run("dbsize"), ":901\r\n", "each other draw has removed one");
+}
+
+#[test]
 fn the_cycle_removes_what_is_due_the_earliest_first_and_not_more_than_it_may() {
     let mut world = World::new(1);
     for number in (0..100).rev() {

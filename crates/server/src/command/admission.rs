@@ -15,6 +15,7 @@ use super::Failure;
 use super::script::needs_engine;
 use super::table::{Row, Runs, runs};
 use crate::connection::state::Wait;
+use crate::connection::transaction::may_write;
 use crate::log_limit::Cause;
 use crate::parcel::Namespace;
 use crate::partitions::keys_of;
@@ -309,9 +310,7 @@ impl Shard {
     pub(super) fn is_paused(&mut self, slot: usize, row: &'static Row) -> bool {
         let transaction_writes = row.has(Flags::RUNS_QUEUE)
             && self.connections[slot].transaction.as_ref().is_some_and(|t| t.has_writes());
-        let is_write =
-            row.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE).union(Flags::RUNS_SCRIPT))
-                || transaction_writes;
+        let is_write = may_write(row) || transaction_writes;
         if row.has(Flags::IGNORES_PAUSE) || !self.server.pause.holds_back(is_write, self.clock.instant) {
             return false;
         }

@@ -24,6 +24,12 @@ pub(crate) struct Transaction {
     pub(crate) watched: HashSet<(u8, Box<[u8]>)>,
 }
 
+/// Whether CLIENT PAUSE WRITE holds the command back: it writes, publishes, or runs a script that may.
+pub(crate) fn may_write(row: &Row) -> bool {
+    row.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE))
+        || row.has(Flags::RUNS_SCRIPT) && !row.has(Flags::READONLY)
+}
+
 impl Transaction {
     /// EXEC will refuse to run. Outside MULTI there is nothing to spoil.
     pub(crate) fn spoil(&mut self) {
@@ -35,10 +41,9 @@ impl Transaction {
         self.queued.iter().any(|(row, _)| row.has(Flags::DENYOOM))
     }
 
-    /// Whether any queued command writes, for CLIENT PAUSE WRITE.
+    /// Whether CLIENT PAUSE WRITE holds any queued command back.
     pub(crate) fn has_writes(&self) -> bool {
-        let writes = Flags::WRITE.union(Flags::MAY_REPLICATE).union(Flags::RUNS_SCRIPT);
-        self.queued.iter().any(|(row, _)| row.spec.flags.intersects(writes))
+        self.queued.iter().any(|(row, _)| may_write(row))
     }
 
     /// Has EXEC fail if a watched key is one that the connection's user may not watch any more.
