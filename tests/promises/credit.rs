@@ -64,6 +64,18 @@ pub(crate) fn on_shard(server: &Server, shard: usize) -> Client {
     }
 }
 
+/// So many connections on this shard. There are about as many others until all are there.
+pub(crate) fn many_on_shard(server: &Server, shard: usize, count: usize) -> Vec<Client> {
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    while own.len() < count {
+        let mut client = server.connect();
+        let is_own = shard_of(&mut client) == shard;
+        if is_own { &mut own } else { &mut others }.push(client);
+        assert!(others.len() < 2 * count + 10, "no more connections on shard {shard}");
+    }
+    own
+}
+
 /// A connection of this shard, for reading and for writing.
 fn both_ends(server: &Server, shard: usize) -> (Client, Client) {
     let mut others = Vec::new();
@@ -284,7 +296,7 @@ fn two_shards_that_publish_to_each_other_do_not_hold_each_other_for_ever() {
     println!("{} ms", began.elapsed().as_millis());
 }
 
-fn used_memory(client: &mut Client) -> u64 {
+pub(crate) fn used_memory(client: &mut Client) -> u64 {
     let info = client.text(&["INFO", "memory"]);
     let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("a field of INFO");
     line.trim().parse().expect("a number")

@@ -20,6 +20,7 @@ mod retention;
 mod rights;
 mod scripts;
 mod sorted;
+mod standstill;
 mod subkeys;
 mod transactions;
 mod turns;

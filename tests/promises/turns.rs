@@ -1,17 +1,13 @@
 //! Who asks for a script, or a transaction with one, while another shard runs one, waits alone: its neighbours are served.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::process::Command;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
-use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
+use sterna_tests::server::{PATIENCE, Server, wait_for};
 
 use crate::credit::{MOMENT, STAND_STILL, on_shard};
+use crate::standstill::{Still, launch};
 
 /// A script that adds one, so that what it answers says when it ran.
 const NEXT: &str = "return redis.call('incr', 'n')";
@@ -235,28 +231,12 @@ fn many_who_run_scripts_on_every_shard_all_come_to_their_end() {
     assert_eq!(server.connect().int(&["INCRBY", "n", "0"]), expected);
 }
 
-const USERS: &str = "user default on nopass ~* &* +@all\n";
-
-/// The users' file is a pipe, so that its reader waits until the test writes.
 #[test]
 fn a_transaction_that_reads_a_file_of_settings_keeps_only_those_waiting_who_change_settings() {
-    let launch = Launch::shards(2).file("users.acl", USERS);
-    let path = launch.path("users.acl");
-    let server = launch.args(&["--aclfile", path.to_str().expect("a path is text")]).start();
-    std::fs::remove_file(&path).expect("the file is there");
-    let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
-    assert!(made.success());
-    let mut loads = on_shard(&server, 1);
+    let (server, path) = launch(&[]);
     let mut admin = on_shard(&server, 0);
     let mut waiting: Vec<Client> = (0..4).map(|_| on_shard(&server, 0)).collect();
-    loads.request(&["MULTI"]);
-    loads.request(&["ACL", "LOAD"]);
-    loads.send(&["EXEC"]);
-    // The pipe can be opened without waiting once somebody reads it.
-    let mut pipe = wait_for("the transaction", || {
-        let flags = OFlags::NONBLOCK.bits() as i32;
-        OpenOptions::new().write(true).custom_flags(flags).open(&path).ok()
-    });
+    let still = Still::begin(on_shard(&server, 1), &path);
     waiting[0].send(&["CONFIG", "SET", "maxmemory", "1gb"]);
     waiting[1].send(&["ACL", "SETUSER", "alice"]);
     waiting[2].request(&["MULTI"]);
@@ -267,16 +247,10 @@ fn a_transaction_that_reads_a_file_of_settings_keeps_only_those_waiting_who_chan
         assert_eq!(client.frame(MOMENT), Frame::Nothing);
     }
     assert_served(&mut admin, 1);
-    // Whoever reads it next finds a file.
-    std::fs::remove_file(&path).expect("the pipe is there");
-    std::fs::write(&path, USERS).expect("a file can be written");
-    pipe.write_all(USERS.as_bytes()).expect("it is read");
-    drop(pipe);
-    assert_eq!(loads.value(), Value::Array(vec![Value::Simple(b"OK".to_vec())]));
+    still.end();
     let ok = Value::Simple(b"OK".to_vec());
-    for (client, expected) in
-        waiting.iter_mut().zip([ok.clone(), ok.clone(), Value::Array(vec![ok.clone()]), ok])
-    {
+    let expected = [ok.clone(), ok.clone(), Value::Array(vec![ok.clone()]), ok];
+    for (client, expected) in waiting.iter_mut().zip(expected) {
         assert_eq!(client.value(), expected);
     }
 }

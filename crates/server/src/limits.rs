@@ -25,6 +25,10 @@ pub(crate) const UNAUTHENTICATED_REQUESTS_PER_TURN: usize = 8;
 /// reads is never short of replies.
 pub(crate) const BACKLOG_BYTES: usize = 256 * 1024;
 
+/// Bytes that one shard has mailed to another that does not take them, above which nobody begins what mails more: as much as
+/// `client-output-buffer-limit` lets one subscriber have, and far above what shards that keep up with each other ever have.
+pub(crate) const OWED_BYTES_MAX: usize = 32 << 20;
+
 /// The least that `maxmemory-clients` means: below it a server could not be spoken to. Source: Redis.
 pub(crate) const CLIENTS_BYTES_MIN: u64 = 128 << 10;
 

@@ -80,6 +80,8 @@ pub(crate) enum Mail {
     Page(Box<PageHandOver>),
     /// A line for this shard's monitors.
     Monitor(Arc<[u8]>),
+    /// This shard's monitors were not shown all.
+    MonitorsMissed,
     /// A pause ended: let go what was held back.
     Resume,
     /// To the accepting shard: listen at other addresses, then tell `ack`.
@@ -213,6 +215,7 @@ impl Mail {
             | Mail::Unblock { .. }
             | Mail::Durable
             | Mail::Resume
+            | Mail::MonitorsMissed
             | Mail::Listen { .. }
             | Mail::User { .. }
             | Mail::Probe { .. }

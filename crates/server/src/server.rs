@@ -69,6 +69,10 @@ pub(crate) struct ShardHandle {
     pub(crate) awaits_disk: AtomicBool,
     /// `Mail::Resume` is on its way to it.
     pub(crate) is_resuming: AtomicBool,
+    /// Its connections that are shown every command.
+    pub(crate) monitors: AtomicUsize,
+    /// They have missed some, and `Mail::MonitorsMissed` is on its way.
+    pub(crate) monitors_missed: AtomicBool,
     /// Bytes read from and written to its connections, closed ones included.
     pub(crate) net_in_bytes: AtomicU64,
     pub(crate) net_out_bytes: AtomicU64,
@@ -95,6 +99,8 @@ impl ShardHandle {
             turned_ms: AtomicU64::new(crate::time::unix_ms()),
             awaits_disk: AtomicBool::new(false),
             is_resuming: AtomicBool::new(false),
+            monitors: AtomicUsize::new(0),
+            monitors_missed: AtomicBool::new(false),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
             traffic: Traffic::default(),

@@ -169,6 +169,11 @@ impl Shard {
                 return Ok(Admission::Wait);
             }
         }
+        if self.credit.overdrawn() != 0 && (is_kept || may_mail(row)) {
+            self.end_run();
+            self.hold_for_credit(slot, self.credit.overdrawn());
+            return Ok(Admission::Wait);
+        }
         if self.credit.behind() != 0
             && row.spec.channels == Channels::Published
             && self.waits_for_credit(slot, args)
@@ -392,6 +397,13 @@ pub(super) fn needs_keys(row: &Row) -> bool {
         Runs::Server(_) => row.spec.has_keys() || row.has(Flags::RUNS_QUEUE),
         Runs::Container => false,
     }
+}
+
+/// Whether a command may mail to other shards whatever comes of it: messages, keyspace events, invalidations.
+pub(super) fn may_mail(row: &Row) -> bool {
+    row.spec.channels == Channels::Published
+        || row.has(Flags::RUNS_QUEUE)
+        || row.spec.flags.intersects(Flags::WRITE.union(Flags::RUNS_SCRIPT).union(Flags::MAY_REPLICATE))
 }
 
 /// SUBSCRIBE, PSUBSCRIBE and SSUBSCRIBE.

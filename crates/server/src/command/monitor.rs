@@ -10,6 +10,7 @@ use sterna_protocol::Args;
 use super::redaction::shown;
 use super::table::Row;
 use super::{Call, Failure, Run};
+use crate::connection::CloseReason;
 use crate::connection::client::mark;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
@@ -53,6 +54,7 @@ fn monitor(call: &mut Call<'_>) -> Result<(), Failure> {
         connection.client.set_mark(mark::MONITOR, true);
         call.shard.monitors.push(me);
         call.server().monitors.fetch_add(1, Relaxed);
+        call.shard.handle().monitors.fetch_add(1, Relaxed);
     }
     Ok(())
 }
@@ -103,8 +105,14 @@ impl Shard {
         line.extend_from_slice(b"\r\n");
         let line: Arc<[u8]> = line.into();
         for shard in 0..self.server.shards.len() {
-            if shard != self.index {
+            let handle = &self.server.shards[shard];
+            if shard == self.index || handle.monitors.load(Relaxed) == 0 {
+                continue;
+            }
+            if self.credit.takes_unasked(shard) {
                 self.post(shard, Mail::Monitor(Arc::clone(&line)));
+            } else if !handle.monitors_missed.swap(true, Relaxed) {
+                handle.mailbox.push(Mail::MonitorsMissed);
             }
         }
         self.show_monitors(&line);
@@ -127,6 +135,14 @@ impl Shard {
         }
     }
 
+    /// Lines were left out, since too many wait in the mail: who can't be shown all is closed, as at its output limit.
+    pub(crate) fn close_monitors(&mut self) {
+        self.handle().monitors_missed.store(false, Relaxed);
+        for who in self.monitors.clone() {
+            self.condemn(who.slot, CloseReason::OutputLimit);
+        }
+    }
+
     /// RESET: the connection is an ordinary one again.
     pub(super) fn stop_monitoring(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
@@ -135,6 +151,7 @@ impl Shard {
             let me = connection.me;
             self.monitors.retain(|&monitor| monitor != me);
             self.server.monitors.fetch_sub(1, Relaxed);
+            self.handle().monitors.fetch_sub(1, Relaxed);
         }
     }
 }

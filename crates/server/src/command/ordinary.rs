@@ -72,6 +72,7 @@ impl Shard {
             && self.durability.logs.is_empty()
             && !self.durability.is_loading
             && self.long_transaction.is_none()
+            && self.credit.overdrawn() == 0
     }
 
     #[inline]

@@ -14,12 +14,16 @@
 //! No two shards can stop each other for good: a shard never waits, only connections do; what is in its mail it hands out
 //! whether or not others are behind; and handing out mails nothing that would have to wait.
 //!
-//! Bound: `MAILED_BYTES_MAX` for each pair of shards, and above that one request for each connection, or what one
-//! transaction publishes.
+//! Bound: `MAILED_BYTES_MAX` for each pair of shards, and above that one request for each connection, up to [`OWED_BYTES_MAX`].
+//! Above that the other shard is *overdrawn*, as it is when it stands still: no connection begins what could mail more, lines of
+//! MONITOR are left out and its monitors closed, and a command of a script that could mail more is refused, unless the other shard
+//! catches up meanwhile. So what is above is what one command mails. A transaction that goes on in slices waits between them.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::connection::state::{ConnectionRef, Wait};
+use crate::limits::OWED_BYTES_MAX;
 use crate::mailbox::{MAILED_BYTES_MAX, Mail};
 use crate::nodes::NODES;
 use crate::server::Server;
@@ -28,23 +32,35 @@ use crate::shard::Shard;
 /// Below so many it no longer is.
 const MAILED_BYTES_LOW: usize = MAILED_BYTES_MAX / 2;
 
+/// How long a script waits for a shard that takes nothing of its mail.
+const STANDSTILL: Duration = Duration::from_secs(2);
+
+/// How often it polls.
+const STANDSTILL_INTERVAL: Duration = Duration::from_millis(1);
+
 /// What a shard knows of the others' mail, and who waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Creditor {
+    /// The shard itself.
+    own: usize,
     /// Bytes mailed to each shard and not handed out, as last seen, and those in the outbox.
     mailed_bytes: Vec<usize>,
     /// Shards that are behind, a bit each; this one's own bit while its output has not been offered, and that of the other nodes
     /// while they take no more.
     behind: u64,
+    /// Other shards that are overdrawn.
+    overdrawn: u64,
     /// Shards to which the request that is being executed has mailed, this one if it has subscribers here.
     reached: u64,
     /// Connections in `Wait::Credit`, first come first.
     held: Vec<ConnectionRef>,
+    /// Connections whose request is executed in parts, and goes on when no shard is overdrawn.
+    held_parts: Vec<ConnectionRef>,
 }
 
 impl Creditor {
-    pub(super) fn new(shards: usize) -> Creditor {
-        Creditor { mailed_bytes: vec![0; shards], ..Creditor::default() }
+    pub(super) fn new(own: usize, shards: usize) -> Creditor {
+        Creditor { own, mailed_bytes: vec![0; shards], ..Creditor::default() }
     }
 
     /// Something of this size goes to `shard`, now or with the outbox.
@@ -53,7 +69,15 @@ impl Creditor {
         self.reached |= 1 << shard;
         self.mailed_bytes[shard] += bytes;
         if self.mailed_bytes[shard] > MAILED_BYTES_MAX {
-            self.behind |= 1 << shard;
+            self.note_behind(shard);
+        }
+    }
+
+    #[cold]
+    fn note_behind(&mut self, shard: usize) {
+        self.behind |= 1 << shard;
+        if self.mailed_bytes[shard] > OWED_BYTES_MAX && shard != self.own {
+            self.overdrawn |= 1 << shard;
         }
     }
 
@@ -87,6 +111,18 @@ impl Creditor {
     #[inline]
     pub(crate) fn behind(&self) -> u64 {
         self.behind
+    }
+
+    /// Shards that are overdrawn.
+    #[inline]
+    pub(crate) fn overdrawn(&self) -> u64 {
+        self.overdrawn
+    }
+
+    /// Whether `shard` may be mailed what its clients are sent without a request, and nobody here waits for: lines of MONITOR, and
+    /// invalidations that are redirected to them. They alone never overdraw it, which would harm others.
+    pub(crate) fn takes_unasked(&self, shard: usize) -> bool {
+        self.mailed_bytes[shard] <= OWED_BYTES_MAX / 2
     }
 
     /// The request being executed has published to other nodes; whether they are behind.
@@ -167,14 +203,61 @@ impl Shard {
         while others != 0 {
             let shard = others.trailing_zeros() as usize;
             others &= others - 1;
-            let bytes = self.server.shards[shard].credit[self.index].await_fall();
-            self.credit.mailed_bytes[shard] = bytes;
-            if bytes <= MAILED_BYTES_LOW {
-                self.credit.behind &= !(1 << shard);
-            }
+            self.recount(shard);
         }
         if !self.credit.held.is_empty() {
             self.release_held();
+        }
+        if self.credit.overdrawn == 0 && !self.credit.held_parts.is_empty() {
+            for who in std::mem::take(&mut self.credit.held_parts) {
+                if self.connection_of(who).is_some() {
+                    self.make_ready(who.slot);
+                }
+            }
+        }
+    }
+
+    /// Takes what is in another shard's mail anew; that shard notifies this one when it has fallen.
+    fn recount(&mut self, shard: usize) -> usize {
+        let bytes = self.server.shards[shard].credit[self.index].await_fall();
+        self.credit.mailed_bytes[shard] = bytes;
+        if bytes <= MAILED_BYTES_LOW {
+            self.credit.behind &= !(1 << shard);
+            self.credit.overdrawn &= !(1 << shard);
+        }
+        bytes
+    }
+
+    /// The connection's request is executed in parts: whether the next may mail more. If not, it goes on when it may.
+    pub(super) fn may_go_on_in_parts(&mut self, who: ConnectionRef) -> bool {
+        let may_go_on = self.credit.overdrawn == 0;
+        if !may_go_on && !self.credit.held_parts.contains(&who) {
+            self.credit.held_parts.push(who);
+        }
+        may_go_on
+    }
+
+    /// Mails what a script has published, and waits until no shard is overdrawn; false: one stands still.
+    #[cold]
+    pub(crate) fn await_credit(&mut self) -> bool {
+        self.end_run();
+        self.mail_outbox();
+        let (mut owed_bytes, mut since) = (usize::MAX, Instant::now());
+        loop {
+            let (mut overdrawn, mut bytes) = (self.credit.overdrawn, 0);
+            while overdrawn != 0 {
+                bytes += self.recount(overdrawn.trailing_zeros() as usize);
+                overdrawn &= overdrawn - 1;
+            }
+            if self.credit.overdrawn == 0 {
+                return true;
+            }
+            if bytes < owed_bytes {
+                (owed_bytes, since) = (bytes, Instant::now());
+            } else if since.elapsed() > STANDSTILL {
+                return false;
+            }
+            std::thread::sleep(STANDSTILL_INTERVAL);
         }
     }
 

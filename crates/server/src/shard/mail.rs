@@ -236,6 +236,7 @@ impl Shard {
             Mail::HandOver(handed) => self.take_over(*handed),
             Mail::Page(handed) => self.take_over_page(*handed),
             Mail::Monitor(line) => self.show_monitors(&line),
+            Mail::MonitorsMissed => self.close_monitors(),
             Mail::Resume => {
                 self.handle().is_resuming.swap(false, Ordering::AcqRel);
                 self.timers.release();

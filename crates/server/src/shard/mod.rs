@@ -222,7 +222,7 @@ impl Shard {
             slice_until: Instant::now(),
             shares_core: std::thread::available_parallelism()
                 .is_ok_and(|cores| cores.get() < server.shards.len()),
-            credit: Creditor::new(server.shards.len()),
+            credit: Creditor::new(index, server.shards.len()),
             outward: Outward::of(&server),
             passing: Passing::of(&server),
             undelivered: Undelivered::default(),
@@ -481,6 +481,7 @@ impl Shard {
         if std::mem::take(&mut self.connections[slot].is_monitor) {
             self.monitors.retain(|&monitor| monitor != me);
             self.server.monitors.fetch_sub(1, Relaxed);
+            self.handle().monitors.fetch_sub(1, Relaxed);
         }
     }
 

@@ -318,6 +318,9 @@ impl Shard {
             self.waiting_for_keys.push(me);
             return;
         }
+        if self.parts.get(&me).is_some_and(Parts::needs_keys) && !self.may_go_on_in_parts(me) {
+            return;
+        }
         let Some(mut parts) = self.parts.remove(&me) else { return };
         let mut serving = self.begin(slot);
         let began = self.clock.instant;

@@ -11,14 +11,15 @@
 //! gets its own push behind its reply, and behind the messages that the command sent it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
 use sterna_command::{Flags, Spec};
 use sterna_keyspace::{Changes, Served};
 use sterna_protocol::{Args, Proto, Reply};
 
-use crate::connection::Connection;
 use crate::connection::client::{ClientId, mark};
+use crate::connection::{CloseReason, Connection};
 use crate::invalidation::Invalidation;
 use crate::limits::TRACKED_NAME_BYTES;
 use crate::mailbox::Mail;
@@ -249,20 +250,22 @@ impl Shard {
         let Some(mode) = &connection.tracking else { return };
         let Some(to) = mode.redirect else { return self.send(slot, what, As::Tracker) };
         let from = connection.client.id;
-        match self.server.client(to).map(|client| usize::from(client.shard)) {
-            Some(shard) if shard == self.index => {
-                if let Some(slot) = self.slot_of(to) {
-                    self.send(slot, what, As::Redirect);
-                }
+        let Some(client) = self.server.client(to) else { return self.redirection_is_broken(from, to) };
+        let shard = usize::from(client.shard);
+        if shard == self.index {
+            if let Some(slot) = self.slot_of(to) {
+                self.send(slot, what, As::Redirect);
             }
-            Some(shard) => {
-                let list = match what {
-                    What::Keys(list) => Some(list.into()),
-                    What::Everything => None,
-                };
-                self.post(shard, Mail::Invalidate(Invalidation::Redirected { from, to, list }));
-            }
-            None => self.redirection_is_broken(from, to),
+        } else if self.credit.takes_unasked(shard) {
+            let list = match what {
+                What::Keys(list) => Some(list.into()),
+                What::Everything => None,
+            };
+            self.post(shard, Mail::Invalidate(Invalidation::Redirected { from, to, list }));
+        } else if !client.is_killed.swap(true, Relaxed) {
+            // It can't be told all, so it is closed, as at its output limit.
+            let (who, reason) = (client.place(), CloseReason::OutputLimit);
+            self.post(shard, Mail::Close { who, reason, ack: None });
         }
     }
 

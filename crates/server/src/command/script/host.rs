@@ -8,6 +8,7 @@ use sterna_script::{Host, Level, Verdict};
 
 use super::Permit;
 use crate::command::Failure;
+use crate::command::admission::may_mail;
 use crate::command::table::{Row, Runs, Unresolved, runs, table};
 use crate::connection::fieldsets::Fieldsets;
 use crate::connection::state::ConnectionRef;
@@ -36,6 +37,8 @@ pub(super) struct Guest<'a, 'p> {
     /// When others are served next, once it has run for too long.
     beside_at: Option<Instant>,
     has_written: bool,
+    /// A shard stands still: what would mail more to it is refused at once.
+    gives_up: bool,
 }
 
 impl<'a, 'p> Guest<'a, 'p> {
@@ -63,6 +66,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             began,
             beside_at: None,
             has_written: false,
+            gives_up: false,
         }
     }
 
@@ -191,11 +195,23 @@ impl<'a, 'p> Guest<'a, 'p> {
         {
             return Err(Failed::of("OOM command not allowed when used memory > 'maxmemory'."));
         }
+        if self.shard.credit.overdrawn() != 0 && may_mail(row) && !self.has_credit() {
+            return Err(Failed::of(BEHIND));
+        }
         if writes {
             self.has_written = true;
             self.shard.server.scripts.note_write();
         }
         Ok(())
+    }
+
+    /// Whether a command may mail to other shards, after one has been given time to catch up.
+    #[cold]
+    fn has_credit(&mut self) -> bool {
+        if !self.gives_up {
+            self.gives_up = !self.shard.await_credit();
+        }
+        !self.gives_up
     }
 
     /// It has run for longer than `busy-reply-threshold`: others are told so from now on.
@@ -217,6 +233,9 @@ impl<'a, 'p> Guest<'a, 'p> {
         self.beside_at = Some(now);
     }
 }
+
+/// What a script is answered that has more to tell another shard than that takes.
+const BEHIND: &str = "ERR Too much of what the script has published waits for a shard that stands still";
 
 /// Why a command did not do what the script asked for.
 enum Failed {
