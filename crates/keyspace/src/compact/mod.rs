@@ -540,7 +540,7 @@ impl Draws {
 
 /// How many elements of `element_bytes` a vector for `len` of them has room for: as many as fill the block that the
 /// allocator hands out, of which there are four sizes from one power of two to the next.
-fn capacity_for(len: usize, element_bytes: usize) -> usize {
+pub(crate) fn capacity_for(len: usize, element_bytes: usize) -> usize {
     let bytes = (len * element_bytes).max(16);
     let step = (bytes.next_power_of_two() / 8).max(16);
     bytes.next_multiple_of(step) / element_bytes.max(1)

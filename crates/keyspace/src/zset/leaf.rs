@@ -15,6 +15,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use crate::compact::capacity_for;
 use crate::index::{LOW, first_byte, zero_bytes};
 
 /// Most elements of a leaf.
@@ -30,8 +31,8 @@ pub(super) const LEAF_BYTES_MAX: usize = 4096;
 pub(super) const LEAF_FULL: usize = LEAF_MAX / 8 * 7;
 const LEAF_BYTES_FULL: usize = LEAF_BYTES_MAX / 8 * 7;
 
-/// Room that members' bytes get beyond what they need: doubling would leave a quarter of the memory unused.
-const BYTES_GROWTH: usize = 96;
+/// Bytes that a leaf which shrinks may have to spare, beside as many as it has.
+const SPARE_BYTES: usize = 384;
 
 /// A place between elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -202,9 +203,7 @@ impl Leaf {
     /// fewer steps make room for all. What is left of it goes when the next leaf begins.
     pub(super) fn expect_more(&mut self, member_bytes: usize) {
         if self.bytes.capacity() - self.bytes.len() < member_bytes {
-            self.bytes.reserve_exact(
-                self.bytes.len().clamp(BYTES_GROWTH.max(member_bytes), LEAF_BYTES_MAX.max(member_bytes)),
-            );
+            self.make_room(self.bytes.len().clamp(member_bytes, LEAF_BYTES_MAX.max(member_bytes)));
         }
     }
 
@@ -219,7 +218,7 @@ impl Leaf {
         self.len += 1;
         let old_len = self.bytes.len();
         if self.bytes.capacity() - old_len < more {
-            self.bytes.reserve_exact(more.max(BYTES_GROWTH));
+            self.make_room(more);
         }
         self.bytes.resize(old_len + more, 0);
         self.bytes.copy_within(start..old_len, start + more);
@@ -245,8 +244,8 @@ impl Leaf {
         self.bytes.copy_within(end.., start);
         self.bytes.truncate(self.bytes.len() - (end - start));
         // What a leaf shrank from is not kept for ever.
-        if self.bytes.capacity() > 2 * self.bytes.len() + 4 * BYTES_GROWTH {
-            self.bytes.shrink_to(self.bytes.len() + BYTES_GROWTH);
+        if self.bytes.capacity() > 2 * self.bytes.len() + SPARE_BYTES {
+            self.shrink();
         }
     }
 
@@ -263,7 +262,7 @@ impl Leaf {
         self.scores[at..].fill(f64::INFINITY);
         self.len = at as u32;
         self.bytes.truncate(start);
-        self.bytes.shrink_to_fit();
+        self.shrink();
         right
     }
 
@@ -276,8 +275,19 @@ impl Leaf {
             *end = start + added;
         }
         self.len += other.len;
-        self.bytes.reserve_exact(other.bytes.len());
+        self.make_room(other.bytes.len());
         self.bytes.extend_from_slice(&other.bytes);
+    }
+
+    /// Makes room for so many bytes of members more, and takes what the allocator gives beyond them: doubling would leave a quarter of
+    /// the memory unused.
+    fn make_room(&mut self, more: usize) {
+        let len = self.bytes.len();
+        self.bytes.reserve_exact(capacity_for(len + more, 1) - len);
+    }
+
+    fn shrink(&mut self) {
+        self.bytes.shrink_to(capacity_for(self.bytes.len(), 1));
     }
 
     /// Whether elements that come in order go to the next one.
