@@ -302,9 +302,16 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "absent-options",
         redis: "has options about what is not here: replication, defragmentation, threads for I/O, compression of lists \
                 (`list-compress-depth`) and of files, files of another kind (`dbfilename`, `appendfilename`)",
-        sterna: "knows them in redis.conf, where it names them in a warning or refuses to start ([configuration.md](configuration.md)); \
-                 `CONFIG SET` refuses them as unknown, and `CONFIG GET` shows none",
+        sterna: "knows them in redis.conf, where it names them in a warning or refuses to start ([configuration.md](configuration.md)). \
+                 Where one value of them is the truth, `CONFIG GET` shows it and `CONFIG SET` takes no other; the rest \
+                 `CONFIG SET` refuses as unknown",
         reason: "Who sets one, or reads it back, would believe that it has an effect.",
+    },
+    Difference {
+        name: "memory-overflow",
+        redis: "takes `maxmemory-clients` of 18446744073709551615 and more for `1%`",
+        sterna: "answers `argument must be greater or equal to 0` to more than 9223372036854775807, as for `maxmemory`",
+        reason: "Who asks for no limit would have his clients closed.",
     },
     Difference {
         name: "lset-32-bits",

@@ -277,14 +277,12 @@ impl Config {
 /// A single empty word means that no snapshot is ever due.
 impl Value for SavePoints {
     fn assign(&mut self, words: &[&[u8]], _: Kind, phase: Phase) -> Result<(), ValueError> {
-        if let [word] = words
-            && word.is_empty()
-        {
+        if words.iter().all(|word| word.is_empty()) && words.len() < 2 {
             *self = SavePoints::Given(Vec::new());
             return Ok(());
         }
         let (pairs, rest) = words.as_chunks::<2>();
-        if !rest.is_empty() || pairs.is_empty() {
+        if !rest.is_empty() {
             return Err(ValueError::SavePoints);
         }
         let point = |[seconds, changes]: &[&[u8]; 2]| {

@@ -11,12 +11,14 @@
 //! change has taken effect, so that a failed CONFIG SET leaves nothing behind.
 //!
 //! - `options`: the table; one row an option. `value` and `compound`: the types that a field can have.
-//! - `load`: files and the command line; `words` splits lines, `include` finds files, `foreign` knows Redis's names.
+//! - `load`: files and the command line; `words` splits lines, `include` finds files, `foreign` knows Redis's names, `fixed` those
+//!   that have one value here.
 //! - `live`: CONFIG GET and SET. `rewrite`: CONFIG REWRITE. `page`: the reference page.
 
 #![forbid(unsafe_code)]
 
 mod compound;
+mod fixed;
 mod foreign;
 mod include;
 mod live;

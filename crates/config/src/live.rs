@@ -2,6 +2,7 @@
 
 use sterna_pubsub::glob;
 
+use super::fixed::{FIXED, Fixed, fixed};
 use super::options::{Change, Config, OptionRow};
 use super::value::{Phase, ValueError};
 
@@ -42,53 +43,102 @@ pub enum SetError {
     },
 }
 
+/// What CONFIG GET and SET know.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    Row(&'static OptionRow),
+    Fixed(&'static Fixed),
+}
+
+impl Known {
+    /// Each by each of its names.
+    fn all() -> impl Iterator<Item = (&'static str, Known)> {
+        let rows = OptionRow::names().filter(|(_, row)| row.change != Change::Line);
+        let rows = rows.map(|(name, row)| (name, Known::Row(row)));
+        rows.chain(FIXED.iter().map(|fixed| (fixed.name, Known::Fixed(fixed))))
+    }
+
+    /// The one of this name, in any case, with the name that it was found by.
+    fn found(name: &[u8]) -> Option<(&'static str, Known)> {
+        let row = OptionRow::found(name).filter(|(_, row)| row.change != Change::Line);
+        let row = row.map(|(name, row)| (name, Known::Row(row)));
+        row.or_else(|| fixed(name).map(|fixed| (fixed.name, Known::Fixed(fixed))))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Known::Row(row) => row.name,
+            Known::Fixed(fixed) => fixed.name,
+        }
+    }
+
+    fn change(self) -> Change {
+        match self {
+            Known::Row(row) => row.change,
+            Known::Fixed(_) => Change::RunTime,
+        }
+    }
+
+    fn text(self, config: &Config) -> Vec<u8> {
+        match self {
+            Known::Row(row) => row.text(config),
+            Known::Fixed(fixed) => fixed.value.as_bytes().to_vec(),
+        }
+    }
+}
+
 impl Config {
     /// The options that `patterns` match, with their values: each once, by pattern and then in the table's order.
     ///
     /// A pattern without wildcards is answered as the client spelt it, as Redis does. Cost O(patterns × options).
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut found: Vec<(&str, &OptionRow, Vec<u8>)> = Vec::new();
+        let known: Vec<(&str, Known)> = Known::all().collect();
+        let mut found: Vec<(&str, Known, Vec<u8>)> = Vec::new();
         for pattern in patterns {
             let exact = !pattern.iter().any(|byte| b"*?[".contains(byte));
-            for (name, row) in OptionRow::names().filter(|(_, row)| row.change != Change::Line) {
+            for &(name, option) in &known {
                 let is_new = found.iter().all(|(earlier, ..)| *earlier != name);
                 if exact && is_new && name.as_bytes().eq_ignore_ascii_case(pattern) {
-                    found.push((name, row, pattern.to_vec()));
+                    found.push((name, option, pattern.to_vec()));
                 } else if !exact && is_new && glob::matches_ignore_case(pattern, name.as_bytes()) {
-                    found.push((name, row, name.as_bytes().to_vec()));
+                    found.push((name, option, name.as_bytes().to_vec()));
                 }
             }
         }
-        found.into_iter().map(|(_, row, name)| (name, row.text(self))).collect()
+        found.into_iter().map(|(_, option, name)| (name, option.text(self))).collect()
     }
 
     /// A copy with every one of `pairs` (name, value) set, or the first error and no copy.
     ///
     /// Names are checked before any value, as in Redis. Nothing takes effect: that is the caller's to do.
     pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError> {
-        let mut rows: Vec<(&'static str, &OptionRow)> = Vec::new();
+        let mut options: Vec<(&'static str, Known)> = Vec::new();
         for (name, _) in pairs {
             let spelt = || String::from_utf8_lossy(name).into_owned();
-            let found = OptionRow::found(name).filter(|(_, row)| row.change != Change::Line);
-            let (name, row) = found.ok_or_else(|| SetError::Unknown(spelt()))?;
-            match row.change {
+            let (name, option) = Known::found(name).ok_or_else(|| SetError::Unknown(spelt()))?;
+            match option.change() {
                 Change::Start => return Err(SetError::Immutable(spelt())),
                 Change::Protected => return Err(SetError::Protected(spelt())),
                 Change::RunTime | Change::Line => {}
             }
-            if rows.iter().any(|(_, earlier)| earlier.name == row.name) {
+            if options.iter().any(|(_, earlier)| earlier.name() == option.name()) {
                 return Err(SetError::Duplicate(spelt()));
             }
-            rows.push((name, row));
+            options.push((name, option));
         }
         let mut changed = self.clone();
-        for ((name, row), (_, value)) in rows.into_iter().zip(pairs) {
+        for ((name, option), (_, value)) in options.into_iter().zip(pairs) {
+            let failed = |error| SetError::Value { name, error };
+            let row = match option {
+                Known::Row(row) => row,
+                Known::Fixed(fixed) if fixed.is(value) => continue,
+                Known::Fixed(fixed) => return Err(failed(ValueError::Fixed(fixed.value))),
+            };
             let words: Vec<&[u8]> = if row.kind.takes_several() {
                 value.split(|&byte| byte == b' ').collect()
             } else {
                 vec![value]
             };
-            let failed = |error| SetError::Value { name, error };
             row.assign(&mut changed, &words, Phase::Set).map_err(failed)?;
         }
         changed.clamp();
@@ -155,7 +205,7 @@ mod tests {
         }
         let lines = OPTIONS.iter().filter(|row| row.change == Change::Line).count();
         let former = OptionRow::names().count() - OPTIONS.len();
-        assert_eq!(config.get(&[b"*"]).len(), OPTIONS.len() - lines + former);
+        assert_eq!(config.get(&[b"*"]).len(), OPTIONS.len() - lines + former + FIXED.len());
     }
 
     #[test]
@@ -167,6 +217,19 @@ mod tests {
         );
         let twice = set(&["lua-time-limit", "7", "busy-reply-threshold", "8"]).unwrap_err();
         assert!(twice.contains("duplicate parameter"), "{twice}");
+    }
+
+    #[test]
+    fn an_option_with_one_value_shows_it_and_takes_no_other() {
+        let config = Config::default();
+        assert_eq!(text(&config, "ACTIVEdefrag list-comp*"), "ACTIVEdefrag=no list-compress-depth=0");
+        assert_eq!(set(&["activedefrag", "NO", "timeout", "7"]).unwrap().timeout, 7);
+        let refused = set(&["timeout", "7", "list-compress-depth", "1"]).unwrap_err();
+        assert_eq!(
+            refused,
+            "ERR CONFIG SET failed (possibly related to argument 'list-compress-depth') - argument must be '0', which it is always"
+        );
+        assert!(set(&["activedefrag", "no", "activedefrag", "no"]).unwrap_err().contains("duplicate"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::compound::LineChecks;
+use super::fixed::fixed;
 use super::foreign::{is_foreign, protects};
 use super::include;
 use super::options::{Config, OPTIONS, OptionRow, TlsAuthClients};
@@ -350,6 +351,11 @@ impl Loader {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         if protects(&name, values) {
             return Err(ConfigError::Protective { origin: origin.clone(), name });
+        }
+        if let (Some(fixed), [value]) = (fixed(name.as_bytes()), values)
+            && fixed.is(value)
+        {
+            return Ok(());
         }
         if !is_foreign(&name) {
             let meant = similar(&name);

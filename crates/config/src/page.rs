@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::fixed::FIXED;
 use super::options::{Change, Config, OPTIONS, OptionRow, Section};
 use super::words;
 
@@ -27,6 +28,16 @@ sterna [path/to/redis.conf] [--name value ...]
 - `CONFIG GET`, `CONFIG SET` and `CONFIG REWRITE` work on all options; those marked *start* can't be set at run time.
 ";
 
+const FIXED_INTRODUCTION: &str = "
+## Options of Redis that have one value here
+
+`CONFIG GET` shows it, and `CONFIG SET` takes it and no other; a file may have another one, which is named in the warning
+about what is ignored.
+
+| option | value | |
+|---|---|---|
+";
+
 const SECTIONS: &[(Section, &str)] = &[
     (Section::Network, "Network"),
     (Section::Tls, "TLS"),
@@ -49,6 +60,10 @@ pub fn reference_page() -> String {
         for row in OPTIONS.iter().filter(|row| row.section == *section) {
             describe(&mut page, row, &defaults);
         }
+    }
+    page.push_str(FIXED_INTRODUCTION);
+    for fixed in FIXED {
+        page.push_str(&format!("| `{}` | `{}` | {} |\n", fixed.name, fixed.value, fixed.doc));
     }
     page
 }

@@ -182,6 +182,9 @@ pub enum ValueError {
     /// A `rename-command` that can't be carried out.
     #[error("{0}")]
     Rename(String),
+    /// An option that has one value here, and another one.
+    #[error("argument must be '{0}', which it is always")]
+    Fixed(&'static str),
     /// A value that Redis has and Sterna doesn't.
     #[error("'{0}' is not supported")]
     Unsupported(&'static str),

@@ -125,6 +125,8 @@ fn a_file_is_read_line_by_line_and_the_command_line_wins() {
     assert_eq!((loaded.config.timeout, loaded.config.port), (6, 2));
     assert_eq!(loaded.config.requirepass, b"aA\n");
     assert_eq!(value(&loaded.config, "save"), "4 5 6 7");
+    let (without, _) = load_text("save 1 2\nsave \n", &[]).unwrap();
+    assert_eq!(value(&without.config, "save"), "");
     let rules = [b"on".to_vec(), b">p".to_vec(), b"~*".to_vec()].to_vec();
     assert_eq!(loaded.config.users, [UserLine { name: b"bob".to_vec(), rules }]);
     assert!(warnings.is_empty());
