@@ -281,3 +281,36 @@ fn libraries_have_an_end_in_bytes_and_in_functions() {
     assert_eq!(client.text(&["FUNCTION", "LOAD", many]), "many");
     assert_eq!(client.int(&["FCALL", "a", "0"]), 1);
 }
+
+#[test]
+fn a_reply_that_a_script_has_no_memory_for_is_not_made() {
+    for shards in SHARDS {
+        let server = Server::sterna(shards, &[]);
+        let mut client = server.connect();
+        // Once it is 8 MiB; as often as a command asks for it, twice as much as the Lua state may hold.
+        client.request(&["SETRANGE", "k", "8388607", "x"]);
+        let copy = "local v = redis.call('get', 'k')
+            redis.call('hset', 'h', 'f', v) redis.call('sadd', 's', v) redis.call('zadd', 'z', 1, v) redis.call('rpush', 'l', 'k')";
+        assert_eq!(client.request(&["EVAL", copy, "0"]), Value::Null);
+        for (ask, each) in [
+            ("'mget'", "'k'"),
+            ("'hmget', 'h'", "'f'"),
+            ("'hgetex', 'h', 'fields', 64", "'f'"),
+            ("'srandmember', 's', -64", ""),
+            ("'zrandmember', 'z', -64", ""),
+            ("'hrandfield', 'h', -64, 'withvalues'", ""),
+            ("'sort', 'l', 'by', 'nosort'", "'get', '*'"),
+        ] {
+            let script = format!(
+                "local args = {{{ask}}} if ARGV[1] ~= '' then for i = 1, 64 do for _, word in ipairs({{{each}}}) do table.insert(args, word) end end end
+                 local caught = redis.pcall(unpack(args))
+                 return {{caught.err or 'a reply', redis.call('strlen', 'k')}}"
+            );
+            let answer = client.request(&["EVAL", &script, "0", each]);
+            let expected = Value::Bulk(b"ERR the reply is longer than a script has memory for".to_vec());
+            assert_eq!(answer, Value::Array(vec![expected, Value::Int(8_388_608)]), "{ask}");
+        }
+        // What a function makes of a little is bounded as well, and the value is there for who asks once.
+        assert_eq!(client.int(&["EVAL", "return #redis.call('get', 'k')", "0"]), 8_388_608);
+    }
+}

@@ -44,6 +44,17 @@ pub(crate) fn split(
     }
 }
 
+/// The words of `line`, or `None` where a quote is not closed or its word goes on.
+///
+/// `line` is at most `u32::MAX` bytes long. Cost: O(line).
+pub fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (mut spans, mut unescaped) = (Vec::new(), Vec::new());
+    split(line, &mut spans, &mut unescaped).ok()?;
+    // It is empty as well where all words are.
+    let text = if unescaped.is_empty() { line } else { &unescaped };
+    Some(spans.iter().map(|&(start, end)| text[start as usize..end as usize].to_vec()).collect())
+}
+
 fn split_plain(line: &[u8], spans: &mut Vec<(u32, u32)>) {
     let mut at = 0;
     loop {
@@ -152,13 +163,6 @@ fn ends_word(byte: u8) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-        let (mut spans, mut unescaped) = (Vec::new(), Vec::new());
-        split(line, &mut spans, &mut unescaped).ok()?;
-        let buf = if unescaped.is_empty() { line } else { &unescaped };
-        Some(spans.iter().map(|&(start, end)| buf[start as usize..end as usize].to_vec()).collect())
-    }
 
     #[test]
     fn lines_are_split_as_redis_splits_them() {

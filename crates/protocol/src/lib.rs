@@ -30,6 +30,7 @@ pub mod websocket;
 pub use args::{Args, ArgsBuilder, Iter, OwnedArgs};
 pub use double::write as write_double;
 pub use error::ProtocolError;
+pub use inline::words;
 pub use long::LongRequest;
 pub use reply::{Deferred, Proto, Reply};
 pub use request::{Limits, Parser, Progress};

@@ -11,7 +11,7 @@ use sha1::{Digest, Sha1};
 use sterna_protocol::{ArgsBuilder, Proto, Reply};
 
 use crate::functions::Registered;
-use crate::host::{Level, with_host};
+use crate::host::{Level, Verdict, with_host};
 use crate::raise::{Raised, reply};
 use crate::{fence, raw, text};
 
@@ -183,8 +183,18 @@ fn sha1hex(lua: &Lua, args: MultiValue) -> mlua::Result<String> {
         Some(value) => text::number_of(lua, value).map_or_else(Vec::new, text::number_text),
         None => Vec::new(),
     };
-    Ok(hex(&Sha1::digest(&text).into()))
+    let mut digest = Sha1::new();
+    for (number, piece) in text.chunks(HASHED_AT_ONCE).enumerate() {
+        if number > 0 && with_host(|host| host.tick()) == Some(Verdict::Stop) {
+            return Err(Raised::Stopped.into());
+        }
+        digest.update(piece);
+    }
+    Ok(hex(&digest.finalize().into()))
 }
+
+/// Bytes between two questions whether the script goes on: about a millisecond.
+const HASHED_AT_ONCE: usize = 512 << 10;
 
 /// Twenty bytes in hexadecimal digits.
 pub(crate) fn hex(digest: &[u8; 20]) -> String {

@@ -9,7 +9,7 @@ use sterna_protocol::Reply;
 
 use crate::api::Shared;
 use crate::cache::{Cache, Sha};
-use crate::fence::{Fence, INSTRUCTIONS_PER_TICK, PAUSE, TIGHT_BYTES, Thrown, set_pause, watch};
+use crate::fence::{Fence, PAUSE, TIGHT_BYTES, Thrown, set_pause};
 use crate::functions::{Libraries, Library, LibraryFunction, Registered};
 use crate::host::{HOST, Host};
 use crate::raw::{self, Entry, Outcome, RunError, What};
@@ -219,7 +219,7 @@ impl Engine {
     }
 
     /// The name of a library, from the first line of its code.
-    pub fn library_name(code: &[u8]) -> Result<&str, Vec<u8>> {
+    pub fn library_name(code: &[u8]) -> Result<String, Vec<u8>> {
         library_header(code).map(|(name, _)| name)
     }
 
@@ -250,7 +250,7 @@ impl Engine {
         if registered.is_empty() {
             return Err(b"ERR No functions registered".to_vec());
         }
-        let mut library = Library { name: name.to_owned(), code: code.into(), functions: Vec::new() };
+        let mut library = Library { name, code: code.into(), functions: Vec::new() };
         for Registered { name, description, flags, function } in registered {
             let id = match self.keep(&function) {
                 Ok(id) => id,
@@ -334,7 +334,7 @@ impl Engine {
     fn ended(&self, thrown: Thrown) -> Thrown {
         if thrown.is_stop {
             // Every instruction failed until now.
-            let _ = watch(&self.fence.lua, &self.shared, INSTRUCTIONS_PER_TICK);
+            let _ = raw::go_on(&self.fence.lua);
         }
         thrown
     }

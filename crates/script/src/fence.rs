@@ -10,15 +10,12 @@ use std::time::Instant;
 
 use mlua::chunk::ChunkMode;
 use mlua::state::{GcIncParams, GcMode};
-use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Error, Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
 
 use crate::host::{Verdict, with_host};
 use crate::raise::{FENCE, Raised, reply, script_place};
 use crate::text::number_text;
 use crate::{MEMORY_MAX, api, bits, cjson, cmsgpack, functions, raw, structs, text};
-
-/// Instructions between two questions to the host: some 100 µs.
-pub(crate) const INSTRUCTIONS_PER_TICK: u32 = 10_000;
 
 /// The collector begins again when the state is this much larger than what it left, in percent.
 pub(crate) const PAUSE: i32 = 300;
@@ -76,7 +73,7 @@ impl Fence {
         let made: Table = prelude.call((our.clone(), &globals))?;
         let environment: Table = made.raw_get(1)?;
         our.raw_set("environment", &environment)?;
-        watch(&lua, shared, INSTRUCTIONS_PER_TICK)?;
+        watch(&lua, shared)?;
         Ok(Fence {
             environment,
             of_libraries: made.raw_get(2)?,
@@ -112,8 +109,7 @@ fn our(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
     our.raw_set("caught", lua.create_function(caught)?)?;
     our.raw_set("thrown", lua.create_function(thrown)?)?;
     our.raw_set("is_stop", lua.create_function(|_, value| Ok(is_stop(&value)))?)?;
-    let of_run = Arc::clone(shared);
-    our.raw_set("handle", lua.create_function(move |lua, value| handle(lua, value, &of_run))?)?;
+    our.raw_set("handle", lua.create_function(handle)?)?;
     let scope = our.clone();
     our.raw_set("loadstring", lua.create_function(move |lua, args| loadstring(lua, args, &scope))?)?;
     random(lua, &our, shared)?;
@@ -129,21 +125,19 @@ fn our(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
     Ok(our)
 }
 
-/// Has the host asked every so many instructions, in this thread of Lua and those made from it.
-pub(crate) fn watch(lua: &Lua, shared: &Arc<api::Shared>, instructions: u32) -> mlua::Result<()> {
-    let triggers = HookTriggers::new().every_nth_instruction(instructions);
+/// Has the host asked every few microseconds whether the script goes on.
+fn watch(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<()> {
     let shared = Arc::clone(shared);
-    lua.set_global_hook(triggers, move |lua, _| {
+    let tick = lua.create_function(move |lua, ()| {
         if with_host(|host| host.tick()) == Some(Verdict::Stop) {
-            // From here on each instruction fails, so that no protected call can go on after this one.
-            watch(lua, &shared, 1)?;
             return Err(Raised::Stopped.into());
         }
         if lua.used_memory() > TIGHT_BYTES && !shared.is_tight.swap(true, Relaxed) {
             set_pause(lua, TIGHT_PAUSE);
         }
-        Ok(VmState::Continue)
-    })
+        Ok(())
+    })?;
+    raw::watch(lua, &tick)
 }
 
 /// Compiles `code`, never bytecode.
@@ -257,14 +251,14 @@ fn caught(lua: &Lua, value: Value) -> mlua::Result<Value> {
 }
 
 /// The error that a script ends with, while its stack is there: a table of its text and place.
-fn handle(lua: &Lua, value: Value, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
+fn handle(lua: &Lua, value: Value) -> mlua::Result<Table> {
     let mut thrown = Thrown { place: script_place(lua), ..Thrown::default() };
     match &value {
         Value::Error(error) => match raised(error) {
             Some(Raised::Stopped) => {
                 thrown.is_stop = true;
                 // Nothing of the script is left to run: what follows is ours.
-                watch(lua, shared, INSTRUCTIONS_PER_TICK)?;
+                raw::go_on(lua)?;
             }
             Some(Raised::Reply { text, is_counted }) => {
                 thrown.text.clone_from(text);

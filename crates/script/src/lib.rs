@@ -13,7 +13,7 @@
 //! |---|---|
 //! | read files, load bytecode, change metatables of others | those functions are not there, or are our own |
 //! | change a global or a library for the next script | both are empty proxies of tables that it can't reach |
-//! | run for ever | the instruction hook asks the host; once stopped, every protected call fails as well |
+//! | run for ever | the instruction hook asks the host, sooner where instructions take long; once stopped, every protected call fails as well |
 //! | run for ever inside one C function | patterns and sorting are our own, with a bound or in Lua |
 //! | take all memory | the state's allocator has a limit, the reply and each recursion theirs |
 //!

@@ -1,5 +1,7 @@
 //! The first line of a script, `#!lua flags=no-writes,allow-oom`, and of a library, `#!lua name=mylib`.
 
+use sterna_protocol::words;
+
 /// What a first line says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Header {
@@ -56,20 +58,19 @@ impl ScriptFlags {
 }
 
 /// Reads the first line of a library: its name, and the bytes of the line without its end.
-pub(crate) fn library_header(code: &[u8]) -> Result<(&str, usize), Vec<u8>> {
+///
+/// Words may stand in quotes, as in an inline command.
+pub(crate) fn library_header(code: &[u8]) -> Result<(String, usize), Vec<u8>> {
     if !code.starts_with(b"#!") {
         return Err(b"ERR Missing library metadata".to_vec());
     }
     let Some(len) = code.iter().position(|&byte| byte == b'\n') else {
         return Err(b"ERR Invalid library metadata".to_vec());
     };
-    let line = &code[2..len];
-    let mut words = words(line);
+    let words = words(&code[..len]).ok_or(b"ERR Invalid library metadata")?;
+    let mut words = words.iter().map(Vec::as_slice);
     // The engine's name follows the two signs at once, or is empty.
-    let engine = match line.first() {
-        Some(byte) if !byte.is_ascii_whitespace() => words.next().unwrap_or_default(),
-        _ => b"",
-    };
+    let engine = words.next().and_then(|word| word.strip_prefix(b"#!")).unwrap_or_default();
     let mut name = None;
     for word in words {
         let Some(value) = word.get(5..).filter(|_| word[..5].eq_ignore_ascii_case(b"name=")) else {
@@ -84,7 +85,7 @@ pub(crate) fn library_header(code: &[u8]) -> Result<(&str, usize), Vec<u8>> {
     if !engine.eq_ignore_ascii_case(b"lua") {
         return Err([b"ERR Engine '", engine, b"' not found"].concat());
     }
-    Ok((name, len))
+    Ok((name.to_owned(), len))
 }
 
 /// What is no name of a library or a function.
@@ -106,7 +107,8 @@ pub(crate) fn script_header(body: &[u8]) -> Result<Header, Vec<u8>> {
     let Some(len) = body.iter().position(|&byte| byte == b'\n') else {
         return Err(b"ERR Invalid script shebang".to_vec());
     };
-    let mut words = words(&body[..len]);
+    let words = words(&body[..len]).ok_or(b"ERR Invalid engine in script shebang")?;
+    let mut words = words.iter().map(Vec::as_slice);
     let engine = words.next().unwrap_or_default();
     if engine != b"#!lua" {
         return Err([b"ERR Unexpected engine in script shebang: ", engine].concat());
@@ -123,9 +125,4 @@ pub(crate) fn script_header(body: &[u8]) -> Result<Header, Vec<u8>> {
         }
     }
     Ok(Header { flags: Some(flags), len })
-}
-
-/// Words between spaces, as many spaces as there may be.
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty())
 }

@@ -24,6 +24,8 @@ mod host {
         pub canned: Vec<u8>,
         /// How often a script is let go on; `None`: always.
         pub ticks_left: Option<usize>,
+        /// A key with which a script is stopped.
+        pub stops_with: &'static [u8],
     }
 
     impl Host for Fake {
@@ -57,6 +59,9 @@ mod host {
         }
 
         fn tick(&mut self) -> Verdict {
+            if self.keys.contains_key(self.stops_with) {
+                return Verdict::Stop;
+            }
             match &mut self.ticks_left {
                 None => Verdict::GoOn,
                 Some(0) => Verdict::Stop,
@@ -387,6 +392,32 @@ fn a_script_that_is_stopped_can_not_catch_it() {
             "*2\r\n$-1\r\n$1\r\nx\r\n",
             "after {body}"
         );
+    }
+}
+
+#[test]
+fn what_takes_long_between_few_instructions_is_stopped_soon() {
+    // Each round copies or walks megabytes in an instruction or two.
+    for round in [
+        "local s = text .. i",
+        "local s = text:upper()",
+        "local s = table.concat(list)",
+        "local s = list[1] .. text",
+        "table.insert(list, 1, 'x')",
+        "local s = string.rep('x', 3000000)",
+        "local s = redis.sha1hex(text)",
+        "local s = loadstring('return ' .. string.rep('1 + ', 50000) .. '1')",
+    ] {
+        let script = format!(
+            "local text, list, i = string.rep('x', 3000000), {{}}, 0 for n = 1, 300000 do list[n] = 'x' end
+             redis.call('set', 'began', 'x')
+             while true do {round} i = i + 1 redis.call('set', 'rounds', tostring(i)) end"
+        );
+        let mut host = Fake { stops_with: b"rounds", ..Fake::default() };
+        let reply = host::eval_with(&mut Engine::new(), &script, &mut host);
+        assert!(reply.contains("Script killed by user"), "{round}: {reply}");
+        let rounds = String::from_utf8_lossy(&host.keys[&b"rounds"[..]]).into_owned();
+        assert!(rounds.parse::<u32>().expect("a number") < 150, "{round}: {rounds} rounds");
     }
 }
 

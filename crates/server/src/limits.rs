@@ -50,3 +50,6 @@ pub(crate) const PREFIXES_BYTES_MAX: usize = 4 << 20;
 
 /// Entries of the table of tracked reads looked at in one tick for clients that have left.
 pub(crate) const TRACKED_READS_PER_SWEEP: usize = 1000;
+
+/// Bytes of what a command answers to a script: as much as the whole Lua state may hold.
+pub(crate) const SCRIPTED_REPLY_BYTES_MAX: usize = sterna_script::MEMORY_MAX;

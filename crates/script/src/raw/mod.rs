@@ -15,7 +15,7 @@
 //! This is the only module of the crate with `unsafe`. What it must keep: Lua raises errors (no memory, mostly) by a jump
 //! past all frames up to the nearest protected call, and a frame that is jumped over runs no destructor. So
 //!
-//! 1. everything here runs inside a protected call: `enter` in that of mlua's `Function::call`, `call` and gates in the script's,
+//! 1. everything here runs inside a protected call: `enter` in that of mlua's `Function::call`, `call`, gates and the hook in the script's,
 //!    the rest in that of `Lua::exec_raw`;
 //! 2. a [`Stack`] is made by `enter`, `call` and gates only, and is lent, so that it ends with them;
 //! 3. no frame that holds a `Stack` owns anything with a destructor while it uses a method that may raise: what has to
@@ -29,6 +29,7 @@
 mod call;
 mod enter;
 mod gate;
+mod hook;
 mod json;
 mod msgpack;
 mod push;
@@ -46,6 +47,7 @@ use crate::raise::Raised;
 pub(crate) use call::{ARGUMENT_BYTES_MAX, TOO_LONG};
 pub(crate) use enter::{Entry, Outcome, What};
 pub(crate) use gate::{gates, is_gate, iterator};
+pub(crate) use hook::{go_on, watch};
 pub(crate) use result::KILLED;
 pub use result::RunError;
 

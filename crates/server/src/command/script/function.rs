@@ -54,7 +54,7 @@ pub(super) fn load(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let name = Engine::library_name(code).map_err(Failure::text)?;
     let has_groups = call.shard.has_groups();
     let engine = call.engine()?;
-    if let Some(there) = engine.libraries().library(name)
+    if let Some(there) = engine.libraries().library(&name)
         && !replaces
     {
         if has_groups && *there.code == *code {
@@ -236,7 +236,7 @@ pub(super) fn restore(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     if policy == Policy::Append && has_groups {
         let libraries = engine.libraries();
         codes.retain(|code| {
-            let there = Engine::library_name(code).ok().and_then(|name| libraries.library(name));
+            let there = Engine::library_name(code).ok().and_then(|name| libraries.library(&name));
             there.is_none_or(|there| *there.code != **code)
         });
     }

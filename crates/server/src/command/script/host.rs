@@ -8,16 +8,21 @@ use sterna_script::{Host, Level, Verdict};
 
 use super::Permit;
 use crate::command::Failure;
+use crate::command::acl::Context;
 use crate::command::admission::may_mail;
 use crate::command::table::{Row, Runs, Unresolved, runs, table};
 use crate::connection::fieldsets::Fieldsets;
 use crate::connection::state::ConnectionRef;
+use crate::limits::SCRIPTED_REPLY_BYTES_MAX;
 use crate::partitions::{Held, Indices};
 use crate::scripts::SlowFunction;
 use crate::shard::Shard;
 
 /// How often others are served beside a script that has run for too long.
 const BESIDE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// One value can be asked for many times in one command.
+const REPLY_TOO_LONG: Failure = Failure::of("ERR the reply is longer than a script has memory for");
 
 /// A running script's place in the server.
 pub(super) struct Guest<'a, 'p> {
@@ -129,13 +134,17 @@ impl<'a, 'p> Guest<'a, 'p> {
         shard.spare_keys_of_others(row);
         shard.lend_fieldset(self.slot, &command.spec, args);
         let mut reply = Reply::new(out, scene.caller.proto);
+        reply.limit(SCRIPTED_REPLY_BYTES_MAX);
         let outcome = self.held.execute_on(&named, command, args, scene, &mut shard.changes, &mut reply);
+        let is_too_long = reply.end_limit();
         shard.take_fieldset_back(&command.spec);
         self.let_go();
         let shard = &mut *self.shard;
         shard.spread_changes();
         shard.reads_end();
-        outcome.map(|_| ()).map_err(Failure::from)
+        outcome?;
+        // What it has changed stays, as where the state has no memory for what it answers.
+        if is_too_long { Err(REPLY_TOO_LONG) } else { Ok(()) }
     }
 
     /// PUBLISH to a channel that remembers.
@@ -175,7 +184,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             && let Err(denied) =
                 crate::acl::check(user, row, args, &|key| self.shard.config.retained_channel(key))
         {
-            self.shard.note_denied(self.slot, row, &denied);
+            self.shard.note_denied(self.slot, row, &denied, Context::Lua);
             let wire = denied.wire();
             let why = wire.strip_prefix(b"NOPERM ").unwrap_or(&wire);
             let text = [b"ERR ACL failure in script: ", why].concat();
