@@ -261,3 +261,46 @@ fn acl_list_texts(server: &Server) -> Vec<String> {
     let Value::Array(list) = acl_list(server) else { panic!("no list") };
     list.iter().map(|line| String::from_utf8_lossy(line.as_bytes().expect("text")).into_owned()).collect()
 }
+
+#[test]
+fn acl_log_says_where_a_denied_request_came_from() {
+    /// The newest entry: context, object, and the command that the client's line shows.
+    fn newest(admin: &mut Client) -> (String, String, String) {
+        let text = |value: &Value| match value {
+            Value::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+            _ => String::new(),
+        };
+        let log = admin.request(&words("ACL LOG 1"));
+        let fields = log.as_slice().expect("entries")[0].as_slice().expect("fields").to_vec();
+        let of = |name: &str| {
+            let pair = fields.chunks(2).find(|pair| text(&pair[0]) == name);
+            text(&pair.expect("it is there")[1])
+        };
+        let client = of("client-info");
+        let command = client.split(' ').find_map(|part| part.strip_prefix("cmd=")).expect("a command");
+        (of("context"), of("object"), command.to_owned())
+    }
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &[]);
+        let (mut admin, mut bob) = (server.connect(), server.connect());
+        admin.request(&words("ACL SETUSER bob on >secret ~* +@all -incr"));
+        bob.request(&words("AUTH bob secret"));
+        let mut step = |line: &[&str], expected: [&str; 3]| {
+            bob.send(line);
+            bob.value();
+            let found = newest(&mut admin);
+            assert_eq!([&found.0[..], &found.1, &found.2], expected, "{line:?}");
+        };
+        step(&["INCR", "k"], ["toplevel", "incr", "incr"]);
+        step(&["EVAL", "return redis.pcall('Incr', 'k')", "0"], ["lua", "incr", "eval"]);
+        step(&["AuTH", "bob", "wrong"], ["toplevel", "AuTH", "auth"]);
+        step(&["MULTI"], ["toplevel", "AuTH", "auth"]);
+        step(&["INCR", "k"], ["multi", "incr", "incr"]);
+        step(&["DISCARD"], ["multi", "incr", "incr"]);
+        bob.request(&["MULTI"]);
+        bob.request(&["GET", "k"]);
+        admin.request(&words("ACL SETUSER bob -get"));
+        bob.request(&["EXEC"]);
+        assert_eq!(newest(&mut admin), ("multi".to_owned(), "get".to_owned(), "exec".to_owned()));
+    }
+}

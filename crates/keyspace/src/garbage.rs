@@ -42,6 +42,15 @@ impl Garbage {
         }
     }
 
+    /// Keys and groups among it.
+    pub fn objects(&self) -> usize {
+        match &self.0 {
+            Kind::Value(_) | Kind::Group(_) => 1,
+            Kind::Database(database) => database.table.len(),
+            Kind::Steps(_) | Kind::Held(_) | Kind::Apart(_) | Kind::Other(..) => 0,
+        }
+    }
+
     /// A value, if it is slow to free; any other is dropped here.
     pub(crate) fn of_value(value: Value) -> Option<Garbage> {
         (value.heap_bytes() >= SLOW_BYTES).then(|| Garbage(Kind::Value(value)))

@@ -443,8 +443,18 @@ impl Partition {
 
     /// Exchanges two databases. Watchers and waiters learn of the keys that were in either; the effect is the caller's.
     ///
+    /// A key that is watched in one and due in the other goes first: it was not there, so that nothing changes with it.
+    ///
     /// Cost: O(keys that are watched or waited for).
-    pub(crate) fn swap(&mut self, a: usize, b: usize, log: &mut Changes) {
+    pub(crate) fn swap(&mut self, a: usize, b: usize, now_ms: u64, log: &mut Changes) {
+        for (watched, other) in [(a, b), (b, a)] {
+            let is_due = |&(hash, key): &(u64, &[u8])| self.is_due(other, hash, key, now_ms);
+            let due = self.watched.keys_in(watched).filter(is_due);
+            let due: Vec<(u64, Box<[u8]>)> = due.map(|(hash, key)| (hash, key.into())).collect();
+            for (hash, key) in due {
+                self.slot(other, hash, &key, now_ms, log);
+            }
+        }
         let is_in = |db: usize, hash, key: &[u8]| {
             self.database(db).is_some_and(|database| database.table.find(hash, key).is_some())
         };

@@ -118,6 +118,12 @@ impl Watched {
         }
     }
 
+    /// The keys that are watched in a database, each with its hash.
+    pub(crate) fn keys_in(&self, db: usize) -> impl Iterator<Item = (u64, &[u8])> {
+        let watched = self.keys.iter().filter(move |watched| watched.db == db);
+        watched.map(|watched| (watched.hash, &watched.key[..]))
+    }
+
     /// Touches the watched keys of a database for which `exists` holds: what FLUSHDB is about to remove.
     pub(crate) fn touch_where(&self, db: usize, exists: impl Fn(u64, &[u8]) -> bool) {
         for watched in self.keys.iter().filter(|watched| watched.db == db) {

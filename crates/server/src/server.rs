@@ -175,6 +175,9 @@ pub(crate) struct Server {
     settings_due: AtomicBool,
     /// Whether keys that are due are removed without being asked for; DEBUG SET-ACTIVE-EXPIRE. A hint: nothing else goes with it.
     pub(crate) expires_actively: AtomicBool,
+    /// Whether nothing happens by the clock that nobody waits for: no expiry, no end of idle clients, no snapshot; DEBUG PAUSE-CRON.
+    /// A hint, too.
+    pub(crate) is_cron_paused: AtomicBool,
     /// DEBUG DIGEST, or DIGEST-VALUE, is under way: one at a time.
     pub(crate) digests: AtomicBool,
     /// Copies of the keys or the journal that are being sent.
@@ -288,6 +291,7 @@ impl Server {
             keyspace_stats_due: AtomicBool::new(false),
             settings_due: AtomicBool::new(false),
             expires_actively: AtomicBool::new(true),
+            is_cron_paused: AtomicBool::new(false),
             digests: AtomicBool::new(false),
             copies: AtomicUsize::new(0),
             list_alone_bytes: AtomicUsize::new(usize::MAX),
@@ -527,6 +531,7 @@ impl Server {
         for counter in [&self.accepted_connections, &self.rejected_connections, &self.failed_logins] {
             counter.store(0, Relaxed);
         }
+        self.reclaimer.reset();
         self.memory.reset_peak();
         self.rates.lock().reset();
         self.keyspace.lock().stats = Stats::default();

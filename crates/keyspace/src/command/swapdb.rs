@@ -37,7 +37,7 @@ fn swap(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         ctx.log.note_placed(PlacedStream { key: None, until: EntryId::new(ctx.now_ms, u64::MAX) });
     }
     for index in 0..ctx.space.count() {
-        ctx.space.partition(index).swap(a, b, ctx.log);
+        ctx.space.partition(index).swap(a, b, ctx.now_ms, ctx.log);
     }
     ctx.log.note_databases(ctx.space.partition(0).shown());
     Ok(Outcome::Replied)

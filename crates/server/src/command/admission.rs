@@ -12,6 +12,7 @@ use sterna_journal::Refusal;
 use sterna_protocol::Args;
 
 use super::Failure;
+use super::acl::Context;
 use super::script::needs_engine;
 use super::table::{Row, Runs, runs};
 use crate::connection::state::Wait;
@@ -239,7 +240,8 @@ impl Shard {
         }) else {
             return Ok(());
         };
-        self.note_denied(slot, row, &denied);
+        let in_multi = self.connections[slot].in_multi();
+        self.note_denied(slot, row, &denied, if in_multi { Context::Multi } else { Context::TopLevel });
         Err(Failure::text(denied.wire()))
     }
 

@@ -48,6 +48,7 @@ impl Shard {
                 blocked.ran = took;
                 true
             }
+            Some(Waiting { wait: Wait::Asleep(_), .. }) => true,
             _ => false,
         }
     }
@@ -228,6 +229,9 @@ impl Shard {
 
     /// Answers, and lets the connection go on. What a writer has mailed to it meanwhile finds nobody who waits.
     pub(super) fn end_block(&mut self, slot: usize, reply: &[u8]) {
+        if let Some(text) = reply.strip_prefix(b"-") {
+            self.count_error(text);
+        }
         self.answer_late(slot, reply);
         if let Some(Wait::Blocked(Blocked { request, row, ran, .. })) = self.resume(slot) {
             self.handle().commands.count(row.id, ran, reply.starts_with(b"-"));

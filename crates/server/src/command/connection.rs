@@ -254,7 +254,8 @@ fn authenticate(call: &mut Call<'_>, name: &[u8], password: &[u8]) -> Result<Arc
         if let Some(address) = address {
             call.server().logins.note_failure(address, now_ms);
         }
-        call.shard.note_failed_login(call.slot, call.row, name);
+        let called = &call.args[0];
+        call.shard.note_failed_login(call.slot, call.row, called, name);
         if call.server().log_limits.admits(Cause::Login, now_ms) {
             let user = name[..name.len().min(LOGGED_NAME_BYTES_MAX)].escape_ascii();
             tracing::warn!(%user, addr = %call.connection().client.address.peer(), "login failed");
@@ -274,13 +275,14 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
             None => return Err(Failure::of("ERR Protocol version is not an integer or out of range")),
         }),
     };
-    let mut user = None;
+    let mut login = None;
     let mut name = None;
     let mut at = 2;
     while let Some(option) = args.get(at) {
         let left = args.len() - at - 1;
         if argument::eq_ignore_case(option, "AUTH") && left >= 2 {
-            user = Some(authenticate(call, &args[at + 1], &args[at + 2])?);
+            // The last one counts, and nobody is asked about one before the whole request is known to be right.
+            login = Some((&args[at + 1], &args[at + 2]));
             at += 3;
         } else if argument::eq_ignore_case(option, "SETNAME") && left >= 1 {
             name = Some(valid_name(&args[at + 1], "Client names")?);
@@ -292,6 +294,7 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
             return Err(Failure::text(text));
         }
     }
+    let user = login.map(|(name, password)| authenticate(call, name, password)).transpose()?;
     if user.is_none() && call.connection().user.is_none() {
         return Err(Failure::of(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \

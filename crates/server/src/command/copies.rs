@@ -168,6 +168,7 @@ impl Shard {
     /// Ends WAIT or WAITAOF with an error.
     pub(super) fn refuse_wait_for_copies(&mut self, slot: usize, reply: &[u8]) {
         if matches!(self.connections[slot].state().wait(), Some(Wait::Disk(_) | Wait::Replicas(_))) {
+            self.count_error(reply.strip_prefix(b"-").unwrap_or(reply));
             self.answer_late(slot, reply);
             self.resume(slot);
         }

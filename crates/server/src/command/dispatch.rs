@@ -215,7 +215,8 @@ impl Shard {
         }
         self.show_to_monitors(slot, row, args);
         let took = self.clock.advance_from(begun.at);
-        if row.has(Flags::BLOCKING) && self.count_when_unblocked(slot, took) {
+        let may_wait = row.spec.flags.intersects(Flags::BLOCKING.union(Flags::DEBUGS));
+        if may_wait && self.count_when_unblocked(slot, took) {
             return true;
         }
         self.handle().commands.count(row.id, took, result.is_err());

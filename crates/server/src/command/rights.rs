@@ -34,6 +34,7 @@ use std::sync::Arc;
 use sterna_protocol::{OwnedArgs, Reply};
 use sterna_pubsub::Kind;
 
+use super::acl::Context;
 use super::table::table;
 use super::taken::last_request;
 use crate::acl::{User, check};
@@ -125,7 +126,7 @@ impl Shard {
         }
         for (session, index, row, denied) in denials {
             let text = denied.wire();
-            self.note_denied(slot, row, &denied);
+            self.note_denied(slot, row, &denied, Context::TopLevel);
             self.count_error(&text);
             let connection = &mut self.connections[slot];
             let mut refusal = Vec::new();
@@ -179,8 +180,7 @@ impl Shard {
         let text = denied.wire();
         // What another node's client was denied is counted and logged there.
         if !self.connections[slot].is_session {
-            self.note_denied(slot, row, &denied);
-            self.count_error(&text);
+            self.note_denied(slot, row, &denied, Context::TopLevel);
         }
         let mut reply = Vec::new();
         Reply::new(&mut reply, self.connections[slot].proto).error(&text);

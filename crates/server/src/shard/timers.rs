@@ -2,6 +2,7 @@
 //! given moments it ends waits.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -222,7 +223,9 @@ impl Shard {
         self.timers.eviction_due = self.evict_by_the_clock();
         if self.index == 0 {
             self.server.tick();
-            self.server.take_due_snapshot(&self.config);
+            if !self.server.is_cron_paused.load(Relaxed) {
+                self.server.take_due_snapshot(&self.config);
+            }
             let has_no_app = self.config.pusher_app.0.is_empty();
             self.server.pages.rooms.tidy(self.clock.now_ms, has_no_app);
         }
@@ -273,7 +276,8 @@ impl Shard {
     /// `timeout`, `authentication-timeout`, soft output limits, and the gauges of CLIENT LIST.
     fn check_connections(&mut self) {
         let now_ms = self.clock.now_ms;
-        let timeout_ms = u64::from(self.config.timeout) * 1000;
+        let is_paused = self.server.is_cron_paused.load(Relaxed);
+        let timeout_ms = if is_paused { 0 } else { u64::from(self.config.timeout) * 1000 };
         let proof_ms = u64::from(self.config.authentication_timeout) * 1000;
         let default_user_has_no_password = self.server.default_user_has_no_password();
         let capacity = self.connections.capacity();
@@ -311,8 +315,7 @@ impl Shard {
                     || connection.is_session
                     || connection.passed.as_ref().is_some_and(|passed| passed.is_under_way())
                     || !connection.subscriptions.is_empty());
-            let idle_ms =
-                now_ms.saturating_sub(connection.client.active_ms.load(std::sync::atomic::Ordering::Relaxed));
+            let idle_ms = now_ms.saturating_sub(connection.client.active_ms.load(Relaxed));
             if timeout_ms > 0 && !is_waiting && idle_ms > timeout_ms {
                 self.flusher.condemn(connection, CloseReason::Idle);
             }
@@ -335,7 +338,7 @@ impl Shard {
             return;
         }
         let server = std::sync::Arc::clone(&self.server);
-        if !server.expires_actively.load(std::sync::atomic::Ordering::Relaxed) {
+        if !server.expires_actively.load(Relaxed) || server.is_cron_paused.load(Relaxed) {
             return;
         }
         let (partitions, began) = (&server.partitions, Instant::now());

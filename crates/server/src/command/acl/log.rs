@@ -32,14 +32,40 @@ pub(super) const LOG: Command<Run> = row(
 /// Bytes kept of a key, a channel or a user's name.
 const NAME_BYTES_MAX: usize = 128;
 
+/// Where a request comes from that is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Context {
+    /// The client.
+    TopLevel,
+    /// A transaction: the client, between MULTI and EXEC, or EXEC.
+    Multi,
+    /// A script.
+    Lua,
+}
+
+impl Context {
+    fn name(self) -> &'static str {
+        match self {
+            Context::TopLevel => "toplevel",
+            Context::Multi => "multi",
+            Context::Lua => "lua",
+        }
+    }
+}
+
 /// Entries shown unless it is said how many.
 const SHOWN: usize = 10;
 
 impl Shard {
     /// Counts and logs that a request was denied.
     #[cold]
-    pub(in super::super) fn note_denied(&mut self, slot: usize, row: &Row, denied: &Denied) {
-        let context = if self.connections[slot].in_multi() { "multi" } else { "toplevel" };
+    pub(in super::super) fn note_denied(
+        &mut self,
+        slot: usize,
+        row: &Row,
+        denied: &Denied,
+        context: Context,
+    ) {
         let (counter, reason, object, user) = match denied {
             Denied::Command { user, command } => (0, "command", command.clone().into_bytes(), user),
             Denied::Key { user, key } => (1, "key", shortened(key), user),
@@ -47,20 +73,31 @@ impl Shard {
             Denied::Channel { user, channel } => (2, "channel", shortened(channel), user),
         };
         crate::connection::client::Client::add(&self.handle().denied[counter], 1);
-        self.log_denied(slot, row, Denial { reason, context, object, user: shortened(user) });
+        // EXEC and EVAL are what the client asked for, whatever was denied in them.
+        if context == Context::TopLevel || context == Context::Multi && self.connections[slot].in_multi() {
+            self.shows_as_last(slot, row);
+        }
+        let context = context.name();
+        self.log_denied(slot, Denial { reason, context, object, user: shortened(user) });
     }
 
-    /// Logs that nobody is called `user` or has the password that was given.
+    /// Logs that nobody is called `user` or has the password that was given. `name` is what the client calls the command.
     #[cold]
-    pub(in super::super) fn note_failed_login(&mut self, slot: usize, row: &Row, user: &[u8]) {
-        let object = row.full_name.clone().into_bytes();
-        let denial = Denial { reason: "auth", context: "toplevel", object, user: shortened(user) };
-        self.log_denied(slot, row, denial);
+    pub(in super::super) fn note_failed_login(&mut self, slot: usize, row: &Row, name: &[u8], user: &[u8]) {
+        self.shows_as_last(slot, row);
+        let context = Context::TopLevel.name();
+        let denial = Denial { reason: "auth", context, object: shortened(name), user: shortened(user) };
+        self.log_denied(slot, denial);
     }
 
-    fn log_denied(&mut self, slot: usize, row: &Row, denial: Denial) {
+    /// What the client's line shows as its last command.
+    fn shows_as_last(&self, slot: usize, row: &Row) {
         let client = &self.connections[slot].client;
         client.last_command.store(row.id as u32 + 1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn log_denied(&mut self, slot: usize, denial: Denial) {
+        let client = &self.connections[slot].client;
         let now_ms = self.clock.now_ms;
         let name_of = |row: u32| table().row(row as usize).full_name.clone();
         let line = client.describe(now_ms, &name_of).to_string();

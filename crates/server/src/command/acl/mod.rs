@@ -18,6 +18,7 @@ use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape,
 use sterna_protocol::Args;
 
 pub(super) use self::file::loaded;
+pub(super) use self::log::Context;
 use super::help::help;
 use super::table::Row;
 use super::{Call, Failure, Run};
@@ -107,7 +108,7 @@ impl Shard {
             Denied::Key { .. } | Denied::Patterns { .. } => "no permission to touch the specified keys",
             Denied::Channel { .. } => "no permission to access one of the channels used as arguments",
         };
-        self.note_denied(slot, row, &denied);
+        self.note_denied(slot, row, &denied, Context::Multi);
         Err(Failure::text(format!(
             "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
              command is no longer allowed for the following reason: {reason}"

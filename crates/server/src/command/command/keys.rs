@@ -1,5 +1,6 @@
 //! COMMAND GETKEYS and GETKEYSANDFLAGS: the keys of a request, for clients that must know where to send it.
 
+use sterna_command::Flags;
 use sterna_protocol::Args;
 
 use super::super::table::{Row, table};
@@ -26,7 +27,7 @@ pub(super) fn getkeysandflags(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The row of the request `args`, and which of them are keys: at least one.
+/// The row of the request `args`, and which of them are keys: at least one, unless it is a script's.
 fn keys_of(args: Args<'_>) -> Result<(&'static Row, Vec<usize>), Failure> {
     let found = args.get(0).and_then(|name| table().find_request(name, args.get(1)));
     let row = found.ok_or(Failure::of("ERR Invalid command specified"))?;
@@ -37,7 +38,7 @@ fn keys_of(args: Args<'_>) -> Result<(&'static Row, Vec<usize>), Failure> {
         return Err(Failure::of("ERR Invalid number of arguments specified for command"));
     }
     let positions: Vec<usize> = row.spec.keys.positions(args.len(), |at| args.get(at)).collect();
-    if positions.is_empty() {
+    if positions.is_empty() && !row.has(Flags::NO_MANDATORY_KEYS) {
         return Err(Failure::of("ERR Invalid arguments specified for command"));
     }
     Ok((row, positions))

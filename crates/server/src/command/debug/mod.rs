@@ -43,13 +43,14 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         summary: "SLEEP holds the connection for so many seconds, and only this one. RELOAD and LOADAOF forget every \
                   key and load the journal again. PANIC crashes the server. OBJECT tells how a value is kept, \
                   PROTOCOL answers something of each type, ERROR this error; LOG writes to the server's log. \
-                  SET-ACTIVE-EXPIRE 0 leaves keys that are due until they are asked for, QUICKLIST-PACKED-THRESHOLD \
+                  SET-ACTIVE-EXPIRE 0 leaves keys that are due until they are asked for, PAUSE-CRON 1 whatever else is \
+                  done by the clock; QUICKLIST-PACKED-THRESHOLD \
                   has elements of lists with so many bytes stand alone, STRINGMATCH-LEN matches a pattern. DIGEST and \
                   DIGEST-VALUE tell whether two servers hold the same, as Redis counts it; POPULATE makes keys; LISTPACK \
                   writes what is packed to the log. What concerns Redis's own insides is refused. Needs \
                   enable-debug-command.",
         syntax: "<SLEEP seconds | PANIC | RELOAD [NOSAVE] | LOADAOF | OBJECT key | PROTOCOL type | ERROR text | \
-                 LOG text | SET-ACTIVE-EXPIRE 0|1 | QUICKLIST-PACKED-THRESHOLD bytes | STRINGMATCH-LEN pattern text | \
+                 LOG text | SET-ACTIVE-EXPIRE 0|1 | PAUSE-CRON 0|1 | QUICKLIST-PACKED-THRESHOLD bytes | STRINGMATCH-LEN pattern text | \
                  DIGEST | DIGEST-VALUE key [key ...] | POPULATE count [prefix] [size] | LISTPACK key | HELP>",
         reply: &[
             ReplyShape::Ok,
@@ -76,7 +77,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
 /// The longest sleep: a year, so that the moment of waking can always be calculated.
 const SLEEP_S_MAX: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
-const HELP: [&str; 33] = [
+const HELP: [&str; 35] = [
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "PANIC",
     "    Crashes the server, as a bug in it would.",
@@ -100,6 +101,8 @@ const HELP: [&str; 33] = [
     "    Answers whether the pattern matches the text: 1 or 0.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    With 0, keys that are due stay until they are asked for.",
+    "PAUSE-CRON <0|1>",
+    "    With 1, nothing is done by the clock: no expiry, no end of idle clients, no snapshot.",
     "DIGEST",
     "    Answers 40 hexadecimal digits that are the same where the same keys are, as Redis calculates them.",
     "DIGEST-VALUE <key> [<key> ...]",
@@ -116,7 +119,7 @@ const HELP: [&str; 33] = [
 const OF_KEYS: [&str; 7] = ["RELOAD", "LOADAOF", "DIGEST", "DIGEST-VALUE", "POPULATE", "LISTPACK", "OBJECT"];
 
 /// Subcommands of Redis that are about its own insides: each is refused, so that nobody takes a reply for what it would do there.
-const OF_REDIS_ITSELF: [&str; 29] = [
+const OF_REDIS_ITSELF: [&str; 28] = [
     "AOF-FLUSH-SLEEP",
     "CHANGE-REPL-ID",
     "CLIENT-EVICTION",
@@ -135,7 +138,6 @@ const OF_REDIS_ITSELF: [&str; 29] = [
     "MALLCTL-STR",
     "MARK-INTERNAL-CLIENT",
     "OOM",
-    "PAUSE-CRON",
     "QUICKLIST",
     "REPL-PAUSE",
     "REPLICATE",
@@ -191,6 +193,11 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
         // What isn't a number is 0, as in Redis.
         let is_on = argument::float(&call.args[2]).unwrap_or(0.0) != 0.0;
         call.shard.server.expires_actively.store(is_on, Relaxed);
+        call.reply.ok();
+        Ok(())
+    } else if argument::eq_ignore_case(name, "PAUSE-CRON") && call.args.len() == 3 {
+        let is_paused = argument::float(&call.args[2]).unwrap_or(0.0) != 0.0;
+        call.shard.server.is_cron_paused.store(is_paused, Relaxed);
         call.reply.ok();
         Ok(())
     } else if argument::eq_ignore_case(name, "ERROR") && call.args.len() == 3 {
@@ -377,7 +384,10 @@ fn seconds_of(sleep: Args<'_>) -> f64 {
 
 fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {
     let seconds = seconds_of(call.args);
-    // A transaction has slept before it began.
+    if call.in_exec {
+        // A transaction has slept before it began.
+        call.shard.note_duration(call.slot, call.row, call.args, Duration::from_secs_f64(seconds));
+    }
     if seconds == 0.0 || call.in_exec {
         call.reply.ok();
         return Ok(());
@@ -419,7 +429,9 @@ impl Shard {
     /// The time of DEBUG SLEEP is up.
     pub(crate) fn wake(&mut self, slot: usize) {
         let Some(Wait::Asleep(asleep)) = self.resume(slot) else { return };
-        self.note_duration(slot, asleep.row, asleep.args.args(), asleep.since.elapsed());
+        let took = asleep.since.elapsed();
+        self.handle().commands.count(asleep.row.id, took, false);
+        self.note_duration(slot, asleep.row, asleep.args.args(), took);
         if !asleep.is_silent {
             let range = self.replies_to_others.append(5, |buf| buf.extend_from_slice(b"+OK\r\n"));
             self.flusher.push(&mut self.connections[slot], range);

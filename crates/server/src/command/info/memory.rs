@@ -39,6 +39,9 @@ pub(super) fn memory(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("mem_clients_normal", clients_bytes(call));
     sheet.field("mem_aof_buffer", call.server().memory.not_counted_bytes());
     sheet.field("mem_allocator", if allocator.allocated == 0 { "libc" } else { "jemalloc" });
+    let reclaimer = &call.server().reclaimer;
+    sheet.field("lazyfree_pending_objects", reclaimer.pending_objects());
+    sheet.field("lazyfreed_objects", reclaimer.freed_objects());
 }
 
 /// The Lua state, which scripts and functions share, as of the last script's end.
