@@ -271,6 +271,8 @@ fn handle(lua: &Lua, value: Value) -> mlua::Result<Table> {
             let text = table.raw_get::<Value>("err")?;
             thrown.text = match text {
                 Value::String(text) => text.as_bytes().to_vec(),
+                Value::Integer(number) => number.to_string().into_bytes(),
+                Value::Number(number) => number_text(number),
                 _ => b"ERR unknown error".to_vec(),
             };
             thrown.is_counted = table.raw_get("ignore_error_stats_update").unwrap_or(false);
