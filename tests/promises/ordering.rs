@@ -394,6 +394,48 @@ fn a_message_of_megabytes_comes_whole_to_everybody_and_in_its_place() {
 }
 
 #[test]
+fn messages_of_megabytes_in_a_transaction_come_whole_to_everybody_and_between_what_is_beside_them() {
+    let payload = "x".repeat(5 << 20);
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let mut listeners = listeners_of_every_form(&server, 2);
+        let mut publisher = server.connect();
+        let each = ["PUBLISH", "SPUBLISH"];
+        publisher.send(&["MULTI"]);
+        for command in each {
+            publisher.send(&[command, "long", "b"]);
+            publisher.send(&[command, "long", &payload]);
+            publisher.send(&["INCR", "counted"]);
+            publisher.send(&[command, "long", "a"]);
+        }
+        publisher.send(&["EXEC"]);
+        publisher.send(&["PING"]);
+        (0..1 + 4 * each.len()).for_each(|_| drop(publisher.value()));
+        let [of_all, of_sharded] = [2 * 6, 2 * 2].map(Value::Int);
+        let expected = [
+            &of_all,
+            &of_all,
+            &Value::Int(1),
+            &of_all,
+            &of_sharded,
+            &of_sharded,
+            &Value::Int(2),
+            &of_sharded,
+        ];
+        assert_eq!(publisher.value(), Value::Array(expected.map(Clone::clone).to_vec()), "{shards} shards");
+        assert_eq!(publisher.value(), Value::Simple(b"PONG".to_vec()));
+        for (command, client) in &mut listeners {
+            let kind = match *command {
+                "SUBSCRIBE" => "message",
+                "SSUBSCRIBE" => "smessage",
+                _ => "pmessage",
+            };
+            assert_eq!(payloads(client, kind, 3), [(1, b'b'), (payload.len(), b'x'), (1, b'a')], "{kind}");
+        }
+    }
+}
+
+#[test]
 fn a_message_of_megabytes_follows_the_reply_to_who_sends_it_to_himself_and_comes_though_its_sender_leaves() {
     for shards in [1, 2] {
         let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);

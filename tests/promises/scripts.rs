@@ -2,7 +2,7 @@
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
-use sterna_tests::server::{Server, wait_for};
+use sterna_tests::server::{Launch, Server, wait_for};
 
 const SHARDS: [usize; 2] = [1, 3];
 
@@ -264,15 +264,26 @@ fn a_library_that_loads_for_ever_is_refused_and_nothing_of_it_is_there() {
 /// Each library is refused that would be one too many, and what is there goes on.
 #[test]
 fn libraries_have_an_end_in_bytes_and_in_functions() {
-    let server = Server::sterna(1, &["--proto-max-bulk-len", "512mb"]);
+    let server = Server::sterna(1, &[]);
     let mut client = server.connect();
     let code = |name: &str, bytes: usize| {
         let comment = "x".repeat(bytes);
         format!("#!lua name={name}\nredis.register_function('{name}', function() return 1 end) -- {comment}")
     };
-    assert_eq!(client.text(&["FUNCTION", "LOAD", &code("a", 40 << 20)]), "a");
-    assert!(error_of(&mut client, &["FUNCTION", "LOAD", &code("b", 40 << 20)]).contains("64 MiB"));
-    assert_eq!(client.text(&["FUNCTION", "LOAD", &code("b", 10)]), "b");
+    assert!(error_of(&mut client, &["FUNCTION", "LOAD", &code("a", 1 << 20)]).contains("too long"));
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(client.text(&["FUNCTION", "LOAD", &code(name, 1_000_000)]), name);
+    }
+    assert!(error_of(&mut client, &["FUNCTION", "LOAD", &code("e", 1_000_000)]).contains("4 MiB"));
+    assert_eq!(client.text(&["FUNCTION", "LOAD", "REPLACE", &code("b", 10)]), "b");
+    let dumped = match client.request(&["FUNCTION", "DUMP"]) {
+        Value::Bulk(dumped) => dumped,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        client.request(&[&b"FUNCTION"[..], b"RESTORE", &dumped, b"FLUSH"]),
+        Value::Simple(b"OK".to_vec())
+    );
     let many = "#!lua name=many\nfor i = 1, 1001 do redis.register_function('f' .. i, function() end) end";
     assert!(
         error_of(&mut client, &["FUNCTION", "LOAD", many]).starts_with("ERR Error registering functions")
@@ -280,6 +291,123 @@ fn libraries_have_an_end_in_bytes_and_in_functions() {
     let many = "#!lua name=many\nlocal i = 0\nwhile i < 1000 do i = i + 1 redis.register_function('f' .. i, function() end) end";
     assert_eq!(client.text(&["FUNCTION", "LOAD", many]), "many");
     assert_eq!(client.int(&["FCALL", "a", "0"]), 1);
+    let thousand = |number: usize| {
+        let register = "redis.register_function(prefix .. i, function() return i end)";
+        format!("#!lua name=t{number}\nlocal prefix = 't{number}_' for i = 1, 1000 do {register} end")
+    };
+    (0..8).for_each(|number| drop(client.text(&["FUNCTION", "LOAD", &thousand(number)])));
+    assert!(error_of(&mut client, &["FUNCTION", "LOAD", &thousand(9)]).contains("more than 10000 functions"));
+    assert_eq!([client.int(&["FCALL", "t7_1000", "0"]), client.int(&["FCALL", "d", "0"])], [1000, 1]);
+    // What takes the place of others needs no more room than these had.
+    assert_eq!(client.text(&["FUNCTION", "LOAD", "REPLACE", &thousand(7)]), "t7");
+    let dumped = match client.request(&["FUNCTION", "DUMP"]) {
+        Value::Bulk(dumped) => dumped,
+        other => panic!("{other:?}"),
+    };
+    for policy in [&b"FLUSH"[..], b"REPLACE"] {
+        let restored = client.request(&[&b"FUNCTION"[..], b"RESTORE", &dumped, policy]);
+        assert_eq!(restored, Value::Simple(b"OK".to_vec()));
+    }
+    assert_eq!(client.int(&["FCALL", "t7_1000", "0"]), 1000);
+}
+
+/// A script of so many bytes that returns its first argument and a number, and nothing else.
+fn long_script(bytes: usize, number: usize) -> String {
+    let mut text = String::with_capacity(bytes + 100);
+    for line in 0.. {
+        if text.len() >= bytes {
+            break;
+        }
+        text += &format!("do local a, b = {line}, 'x{number}' if a == 'y' then return a .. b end end\n");
+    }
+    text + &format!("return ARGV[1] .. ':{number}'")
+}
+
+#[test]
+fn a_script_is_as_long_as_a_mebibyte() {
+    let server = Server::sterna(2, &[]);
+    let mut client = server.connect();
+    let text = |bytes: usize| format!("return 7 -- {}", "x".repeat(bytes - 12));
+    assert_eq!(client.int(&["EVAL", &text(1 << 20), "0"]), 7);
+    for request in [&["EVAL", &text((1 << 20) + 1), "0"][..], &["SCRIPT", "LOAD", &text(2 << 20)]] {
+        assert_eq!(error_of(&mut client, request), "ERR the script is too long: it may have 1048576 bytes");
+    }
+}
+
+/// It is compiled by a thread: replies keep their order, errors are those of short ones, and short scripts of others are answered.
+#[test]
+fn a_long_script_is_compiled_before_its_request_is_executed_and_answers_as_a_short_one() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).args(&["--appendonly", "yes"]).start();
+        let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        for round in 0..3 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                let script = long_script(200 << 10, 10 * round + number);
+                let broken = format!("{script}\nx = = 1");
+                client.send(&["SET", &format!("k{number}"), "before"]);
+                client.send(&["EVAL", &script, "0", "first"]);
+                client.send(&["GET", &format!("k{number}")]);
+                client.send(&["EVAL", &broken, "0", "first"]);
+                client.send(&[
+                    "EVAL",
+                    "return redis.call('APPEND', KEYS[1], ARGV[1])",
+                    "1",
+                    &format!("k{number}"),
+                    "+",
+                ]);
+                client.send(&["MULTI"]);
+                client.send(&["EVAL", &format!("-- in MULTI\n{script}"), "0", "queued"]);
+                client.send(&["SCRIPT", "LOAD", &format!("-- loaded\n{script}")]);
+                client.send(&["EXEC"]);
+                client.send(&["EVAL", &script, "0", "again"]);
+            }
+            // Some that leave before they are answered.
+            let mut leaves = server.connect();
+            leaves.send(&["EVAL", &long_script(300 << 10, 1000 + round), "0", "x"]);
+            leaves.send(&[
+                "FUNCTION",
+                "LOAD",
+                &format!("#!lua name=gone{round}\n{}", long_script(30 << 10, 1)),
+            ]);
+            drop(leaves);
+            for (number, client) in clients.iter_mut().enumerate() {
+                let answer = |word: &str| Value::Bulk(format!("{word}:{}", 10 * round + number).into_bytes());
+                assert_eq!(client.value(), Value::Simple(b"OK".to_vec()));
+                assert_eq!(client.value(), answer("first"));
+                assert_eq!(client.value(), Value::Bulk(b"before".to_vec()));
+                let error = client.error();
+                assert!(
+                    error.starts_with("ERR Error compiling script (new function): user_script:"),
+                    "{error}"
+                );
+                assert_eq!(client.value(), Value::Int(7));
+                assert_eq!(client.value(), Value::Simple(b"OK".to_vec()));
+                (0..2).for_each(|_| assert_eq!(client.value(), Value::Simple(b"QUEUED".to_vec())));
+                let Value::Array(replies) = client.value() else { panic!("an array") };
+                assert_eq!(replies[0], answer("queued"));
+                let Value::Bulk(sha) = &replies[1] else { panic!("{replies:?}") };
+                assert_eq!(client.value(), answer("again"));
+                let sha = String::from_utf8_lossy(sha).into_owned();
+                assert_eq!(client.request(&["EVALSHA", &sha, "0", "loaded"]), answer("loaded"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flush_of_scripts_leaves_the_functions_and_one_of_functions_the_scripts() {
+    let server = Server::sterna(2, &[]);
+    let mut client = server.connect();
+    let code = "#!lua name=lib\nredis.register_function('f', function() return 1 end)";
+    let sha = client.text(&["SCRIPT", "LOAD", "return 2"]);
+    client.request(&["FUNCTION", "LOAD", code]);
+    client.request(&["FUNCTION", "FLUSH"]);
+    assert_eq!(client.int(&["EVALSHA", &sha, "0"]), 2);
+    assert_eq!(error_of(&mut client, &["FCALL", "f", "0"]), "ERR Function not found");
+    client.request(&["FUNCTION", "LOAD", code]);
+    client.request(&["SCRIPT", "FLUSH"]);
+    assert_eq!(client.int(&["FCALL", "f", "0"]), 1);
+    assert!(error_of(&mut client, &["EVALSHA", &sha, "0"]).starts_with("NOSCRIPT"));
 }
 
 #[test]

@@ -219,3 +219,79 @@ fn of_hundreds_whom_one_transaction_wakes_each_is_answered_once_with_what_is_his
         assert_eq!(writer.int(&["EXISTS", "l"]), 0);
     }
 }
+
+/// Thousands are served in slices; so many are more than one.
+const MORE_THAN_A_SLICE: usize = 700;
+
+/// Clients that wait with a request, all of them.
+fn hundreds_waiting(server: &Server, request: &[&str]) -> Vec<Client> {
+    let connect = |_| {
+        let mut client = server.connect();
+        client.send(request);
+        client
+    };
+    let clients: Vec<Client> = (0..MORE_THAN_A_SLICE).map(connect).collect();
+    let mut other = server.connect();
+    let blocked = format!("blocked_clients:{MORE_THAN_A_SLICE}\r\n");
+    wait_for("clients to block", || other.text(&["INFO", "clients"]).contains(&blocked).then_some(()));
+    clients
+}
+
+/// Whichever way a write comes, and whoever asks next: between the write and the last who is answered nobody sees the key.
+#[test]
+fn nobody_sees_a_key_between_a_write_and_the_last_of_hundreds_who_take_what_it_wrote() {
+    let elements: Vec<String> = (0..MORE_THAN_A_SLICE).map(|number| format!("e{number}")).collect();
+    let push = [&["RPUSH".to_owned(), "k".to_owned()], &elements[..]].concat();
+    let scripted = "redis.call('RPUSH', KEYS[1], unpack(ARGV)) return redis.call('LLEN', KEYS[1])";
+    let script = [&["EVAL", scripted, "1", "k"].map(str::to_owned), &elements[..]].concat();
+    let has_all = Value::Int(MORE_THAN_A_SLICE as i64);
+    let len_of = |key: &str| vec!["LLEN".to_owned(), key.to_owned()];
+    let within_script = ["EVAL", "return redis.call('LLEN', 'k')", "0"].map(str::to_owned).to_vec();
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).args(&["--appendonly", "yes"]).start();
+        let mut writer = server.connect();
+        let mut others: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        for (wait, write, target) in [
+            (&["BLPOP", "k", "0"][..], vec![push.clone()], None),
+            (&["BLMOVE", "k", "to", "LEFT", "RIGHT", "0"], vec![push.clone()], Some("to")),
+            (&["BLPOP", "k", "0"], vec![vec!["MULTI".into()], push.clone(), vec!["EXEC".into()]], None),
+            (&["BLMPOP", "0", "1", "k", "LEFT"], vec![script.clone()], None),
+        ] {
+            let mut takers = hundreds_waiting(&server, wait);
+            // Others ask all the time, for the key and for something else.
+            for other in &mut others {
+                for _ in 0..20 {
+                    other.send(&len_of("k"));
+                    other.send(&within_script);
+                    other.send(&["PING"]);
+                }
+            }
+            write.iter().for_each(|request| writer.send(request));
+            writer.send(&len_of("k"));
+            writer.send(&within_script);
+            writer.send(&len_of(target.unwrap_or("k")));
+            for _ in 0..write.len() - 1 {
+                writer.value();
+            }
+            match writer.value() {
+                Value::Array(replies) => assert_eq!(replies, std::slice::from_ref(&has_all)),
+                reply => assert_eq!(reply, has_all, "{wait:?}"),
+            }
+            assert_eq!([writer.value(), writer.value()], [Value::Int(0), Value::Int(0)], "{wait:?}");
+            let moved = if target.is_some() { has_all.clone() } else { Value::Int(0) };
+            assert_eq!(writer.value(), moved, "{wait:?}");
+            for other in &mut others {
+                for _ in 0..20 {
+                    assert_eq!([other.value(), other.value()], [Value::Int(0), Value::Int(0)], "{wait:?}");
+                    assert_eq!(other.value(), Value::Simple(b"PONG".to_vec()));
+                }
+            }
+            let mut taken: Vec<String> =
+                takers.iter_mut().map(|taker| format!("{:?}", taker.value())).collect();
+            taken.sort_unstable();
+            taken.dedup();
+            assert_eq!(taken.len(), MORE_THAN_A_SLICE, "each has got another element");
+            writer.request(&["DEL", "to"]);
+        }
+    }
+}

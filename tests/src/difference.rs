@@ -145,15 +145,16 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "arguments-max",
         redis: "takes as many arguments as a request has, and serves nobody else until it is done",
-        sterna: "answers `ERR wrong number of arguments …: it takes at most …` to more than 20 480 of a command on keys, or \
-                 1 024 of another, unless it executes that command in parts ([limits.md](limits.md))",
+        sterna: "answers `ERR wrong number of arguments …: it takes at most …` to more than 20 480 of a command on keys, \
+                 4 352 of one that combines what they hold or may wait for them, or 1 024 of another, unless it executes that command in parts ([limits.md](limits.md))",
         reason: "No request keeps the other clients waiting for more than some milliseconds.",
     },
     Difference {
         name: "request-bytes-max",
         redis: "takes as many bytes as a request has, whatever it is about",
         sterna: "answers `ERR the request is too long …` to more than 2 MiB of a command about connections or the server, and to \
-                 more than 16 KiB of `CONFIG GET`, unless it carries a message or code; `SCRIPT LOAD` keeps 64 MiB of code in all",
+                 more than 16 KiB of `CONFIG GET`, unless it carries a message or code; a script or library has at most 1 MiB, \
+                 `SCRIPT LOAD` keeps 64 MiB of code in all, and all libraries have 4 MiB and 10 000 functions",
         reason: "None has a use for more, and copying and comparing it would keep the other clients waiting.",
     },
     Difference {

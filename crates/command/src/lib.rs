@@ -11,6 +11,7 @@
 
 use bitflags::bitflags;
 
+mod code;
 mod help;
 mod keys;
 mod place;
@@ -18,6 +19,7 @@ mod secrets;
 mod table;
 mod uses;
 
+pub use code::Code;
 pub use help::help_lines;
 pub use keys::Positions;
 pub use place::Place;
@@ -58,6 +60,8 @@ pub struct Spec {
     pub channels: Channels,
     /// Which arguments must not be shown.
     pub secrets: Secrets,
+    /// Which argument is code.
+    pub code: Code,
     /// Which node of a cluster executes it.
     pub place: Place,
     /// Categories for ACL rules, without those that follow from `flags` (see [`Spec::categories`]).
@@ -166,6 +170,8 @@ bitflags! {
         const DEBUGS = 1 << 39;
         /// With several groups of keys (`cluster-groups`) it is one command for all of them: each group's leader is to execute it.
         const EVERY_GROUP = 1 << 40;
+        /// Makes one answer, or value, of what all its keys hold, which are copied where that takes long.
+        const COMBINES = 1 << 41;
     }
 }
 
@@ -248,6 +254,10 @@ impl Categories {
 /// Arguments of one request to a command on keys, or on fields of hashes: 10 000 pairs of MSET, and some options. So many take a few milliseconds,
 /// in which the shard serves nobody else.
 pub const KEY_ARGUMENTS_MAX: usize = 20_480;
+
+/// Arguments of one request to a command that combines what its keys hold, or may wait for them: to copy each, or to join those who wait
+/// for it, takes half a microsecond.
+pub const COMBINED_ARGUMENTS_MAX: usize = 4_352;
 
 /// Arguments of one request to a command about connections or the server, each of which may take microseconds.
 pub const SERVER_ARGUMENTS_MAX: usize = 1024;
@@ -425,6 +435,7 @@ impl Spec {
         taken: Taken::Nothing,
         channels: Channels::None,
         secrets: Secrets::None,
+        code: Code::None,
         place: Place::OfKeys,
         acl: Categories::empty(),
         group: Group::Server,
@@ -469,6 +480,8 @@ impl Spec {
             usize::MAX
         } else if matches!(self.keys, Keys::None) && !matches!(self.group, Group::Hash) {
             SERVER_ARGUMENTS_MAX
+        } else if self.flags.intersects(Flags::COMBINES.union(Flags::BLOCKING)) {
+            COMBINED_ARGUMENTS_MAX
         } else {
             KEY_ARGUMENTS_MAX
         }

@@ -21,6 +21,7 @@ use crate::event::{Event, EventClasses};
 use crate::fields::Fieldset;
 use crate::garbage::Garbage;
 use crate::groups::KeyGroup;
+use crate::ready::Ready;
 use crate::stream::EntryId;
 use crate::subkeys::{self, Subkeys};
 use crate::value::ValueRef;
@@ -50,7 +51,9 @@ pub struct Changes {
     touched: Vec<KeyAt>,
     /// Wanted by whoever runs a command apart, and taken before anything is cleared.
     edited: Vec<KeyAt>,
-    ready: Vec<(usize, Box<[u8]>)>,
+    ready: Ready,
+    /// Whether some of those whom a write has woken are still to be served.
+    unserved: bool,
     served: Vec<Served>,
     /// What is slow to free: dropped when this is cleared, which is after the locks are released, unless taken before.
     garbage: Vec<Garbage>,
@@ -180,6 +183,7 @@ impl Changes {
         self.count == 0
             && self.events.is_empty()
             && self.served.is_empty()
+            && !self.unserved
             && self.effects.is_empty()
             && self.lsn.is_none()
     }
@@ -192,6 +196,7 @@ impl Changes {
             && self.served.is_empty()
             && self.garbage.is_empty()
             && !self.flushed
+            && !self.unserved
             && self.keys.is_empty();
         is_all.then(|| (std::mem::take(&mut self.count), self.lsn.take()))
     }
@@ -222,7 +227,7 @@ impl Changes {
     pub fn forget(&mut self) {
         clear(&mut self.effects);
         self.placed.clear();
-        self.ready.clear();
+        self.ready = Ready::default();
     }
 
     /// The last record of the journal that the reply depends on.
@@ -350,10 +355,7 @@ impl Changes {
     }
 
     pub(crate) fn ready(&mut self, db: usize, key: &[u8]) {
-        let is_last = |&(last_db, ref last): &(usize, Box<[u8]>)| last_db == db && **last == *key;
-        if !self.ready.last().is_some_and(is_last) {
-            self.ready.push((db, key.into()));
-        }
+        self.ready.push(db, key);
     }
 
     #[inline]
@@ -361,18 +363,33 @@ impl Changes {
         !self.ready.is_empty()
     }
 
-    /// The ready key noted at place `nth`, if there are as many: serving one may add others.
-    pub(crate) fn ready_at(&self, nth: usize) -> Option<(usize, Box<[u8]>)> {
-        self.ready.get(nth).cloned()
+    /// The next key whose waiters are to be served: serving one may add others.
+    pub(crate) fn next_ready(&mut self) -> Option<(usize, Box<[u8]>)> {
+        self.ready.next()
+    }
+
+    pub(crate) fn has_next_ready(&self) -> bool {
+        self.ready.left().next().is_some()
     }
 
     /// Whether a key has been noted as ready, served or not.
     pub(crate) fn is_ready(&self, db: usize, key: &[u8]) -> bool {
-        self.ready.iter().any(|(other_db, other)| *other_db == db && **other == *key)
+        self.ready.has(db, key)
     }
 
-    pub(crate) fn clear_ready(&mut self) {
-        self.ready.clear();
+    /// Takes the keys that are ready; what serving them adds comes to those in their place.
+    pub(crate) fn replace_ready(&mut self, ready: Ready) -> Ready {
+        std::mem::replace(&mut self.ready, ready)
+    }
+
+    /// Notes that some of those whom a write has woken are still to be served.
+    pub fn note_unserved(&mut self) {
+        self.unserved = true;
+    }
+
+    /// Whether that was noted, since this was last asked.
+    pub fn take_unserved(&mut self) -> bool {
+        std::mem::take(&mut self.unserved)
     }
 
     pub(crate) fn effect_set(

@@ -11,7 +11,7 @@
 //! | `expiry` | expiries in order of time |
 //! | `usage`, `eviction` | how a key is used, and which one goes when memory is short |
 //! | `partition`, `slot`, `space` | what one lock guards; the place of one key, where every change is made; several partitions as one |
-//! | `changes`, `effect`, `event`, `watch`, `wait` | who is told of a change: journal, notifications, WATCH, blocked readers |
+//! | `changes`, `effect`, `event`, `watch`, `wait`, `ready`, `serving` | who is told of a change: journal, notifications, WATCH, blocked readers |
 //! | `string` | the bytes of a string, long ones in parts, and what is computed over them |
 //! | `stream` | a stream as a data structure: blocks, groups, changes |
 //! | `fields` | hashes: fields, their values and expiries |
@@ -55,9 +55,11 @@ pub mod lzf;
 mod packed;
 mod partition;
 mod rdb;
+mod ready;
 mod record;
 mod recorder;
 mod segment;
+mod serving;
 mod set;
 mod shared;
 mod slot;
@@ -96,11 +98,12 @@ pub use long::{HeldSteps, Steps};
 pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
 pub use rdb::{crc64, dump_value, restore_value, seal as seal_dump, write_string as write_rdb_string};
 pub use record::{NewValue, Record};
+pub use serving::{Unserved, WhoIsServed, recheck, serve_ready};
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use string::{Long, Text};
 pub use subkeys::Subkeys;
 pub use usage::Frequency;
 pub use value::{Value, ValueRef};
-pub use wait::{Answer, Blocked, Caller, Presence, Served, Waiter, recheck, serve_ready};
+pub use wait::{Answer, Blocked, Caller, Presence, Served, Waiter};
 pub use watch::Watch;

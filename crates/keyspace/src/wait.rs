@@ -7,6 +7,7 @@
 //!    ready key's waiters in the order they came. A waiter that can be answered is claimed, answered and dropped; the
 //!    reply goes to the writer's [`Changes`](crate::Changes), and the server posts it to the waiter's shard. One whose client
 //!    has ended its connection ([`Presence`]) is dropped without an answer where that would take something from others.
+//!    Where these are very many, it serves some, and the rest is served in slices: see `serving.rs`.
 //! 4. A timeout, CLIENT UNBLOCK and a disconnect claim the waiter, too. Whoever claims it, and nobody else, answers;
 //!    the others leave it alone. The owner then takes it out of the queues it is still in.
 //!
@@ -27,13 +28,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::HashTable;
 use sterna_protocol::{Proto, Reply};
 
-use crate::apart::{APART_MIN, Apart};
-use crate::changes::Changes;
+use crate::apart::Apart;
 use crate::context::Ctx;
 use crate::effect::{COLLECTIONS_FIRST, COLLECTIONS_LAST};
 use crate::error::Error;
 use crate::groups::KeyGroup;
-use crate::space::Space;
 
 /// The part of a blocked command that looks again.
 pub trait Blocked: Send + Sync + fmt::Debug {
@@ -173,7 +172,7 @@ impl Waiter {
         !self.claimed.swap(true, Ordering::AcqRel)
     }
 
-    /// When to call [`recheck`] for it, Unix time in milliseconds; `None`: a write will wake it, or nothing.
+    /// When to call [`recheck`](crate::recheck) for it, Unix time in milliseconds; `None`: a write will wake it, or nothing.
     pub fn recheck_ms(&self) -> Option<u64> {
         // Relaxed: it is set under the locks of the keys by the shard that reads it.
         Some(self.recheck_ms.load(Ordering::Relaxed)).filter(|&at_ms| at_ms != u64::MAX)
@@ -189,114 +188,6 @@ impl Waiter {
     pub fn is_claimed(&self) -> bool {
         self.claimed.load(Ordering::Acquire)
     }
-}
-
-/// Serves the waiters of every key that was touched: called when the writer's command or transaction is done, under its
-/// locks.
-///
-/// Cost: nothing if no key is ready; else O(waiters of those keys).
-#[inline]
-pub fn serve_ready(space: Space<'_>, now_ms: u64, log: &mut Changes) {
-    if log.has_ready() {
-        serve_each(space, now_ms, log);
-    }
-}
-
-/// Serves `waiter`, and whoever waits before it for the same keys, from what time alone has made ready; then
-/// [`Waiter::recheck_ms`] is the next time. Called when that time has come, with its keys locked.
-pub fn recheck(mut space: Space<'_>, now_ms: u64, log: &mut Changes, waiter: &Waiter) {
-    for key in &waiter.keys {
-        log.ready(waiter.db, key);
-    }
-    serve_each(space.reborrow(), now_ms, log);
-    if !waiter.is_claimed() {
-        let space = space.reborrow();
-        waiter.plan(&mut Ctx { space, db: waiter.db, now_ms, log, caller: waiter.caller });
-    }
-}
-
-#[cold]
-fn serve_each(mut space: Space<'_>, now_ms: u64, log: &mut Changes) {
-    let mut nth = 0;
-    while let Some((db, key)) = log.ready_at(nth) {
-        serve_key(&mut space, db, &key, now_ms, log);
-        nth += 1;
-    }
-    log.clear_ready();
-}
-
-/// Bytes that most answers fit in: the name of a key and a short element.
-const SHORT_REPLY: usize = 128;
-
-fn serve_key(space: &mut Space<'_>, db: usize, key: &[u8], now_ms: u64, log: &mut Changes) {
-    let (partition, hash) = space.of(key);
-    let Some(mut queue) = partition.waiters.take(db, hash, key) else { return };
-    let presence = partition.presence.clone();
-    let (mut passed, mut missing) = (Vec::new(), Kinds::default());
-    let mut shared: Option<(Proto, [u64; 3], Arc<[u8]>)> = None;
-    let mut out = Vec::with_capacity(SHORT_REPLY);
-    while queue.kinds.any_beside(missing)
-        && let Some(waiter) = queue.pop()
-    {
-        if waiter.is_claimed() {
-            continue;
-        }
-        let kind = Kinds::index_of(waiter.blocked.awaits());
-        if missing.has(kind) {
-            passed.push(waiter);
-            continue;
-        }
-        let sharing = waiter.blocked.sharing().map(|sharing| (waiter.caller.proto, sharing));
-        if let (Some((proto, with, reply)), Some(sharing)) = (&shared, sharing)
-            && (*proto, *with) == sharing
-        {
-            // It is as ready as the last one, and nothing has changed.
-            if waiter.claim() {
-                log.push_served(Served { answer: Answer::Reply(reply.clone()), waiter });
-            }
-            continue;
-        }
-        let mut ctx = Ctx { space: space.reborrow(), db, now_ms, log, caller: waiter.caller };
-        if !waiter.blocked.is_ready(&mut ctx, key) {
-            if kind != Kinds::ASKED {
-                missing.add(kind);
-            }
-            passed.push(waiter);
-            continue;
-        }
-        let is_long = waiter.blocked.work(&mut ctx, key) >= APART_MIN;
-        let has_left = || presence.as_ref().is_some_and(|presence| presence.has_left(&waiter.caller));
-        let is_lost = waiter.blocked.writes() && has_left();
-        // Its shard ends the wait of one that has left, which stands in no queue of this key any more.
-        if is_lost || !waiter.claim() {
-            continue;
-        }
-        if is_long {
-            let writes = waiter.blocked.writes();
-            let apart = Apart::of_waiter(&mut ctx.space, &waiter, key, now_ms, ctx.log);
-            log.push_served(Served { waiter, answer: Answer::Apart(Box::new(apart)) });
-            if writes {
-                // Who came later gets what it leaves.
-                break;
-            }
-            continue;
-        }
-        let reply = encode(&waiter, &mut ctx, key, &mut out);
-        shared = sharing.map(|(proto, sharing)| (proto, sharing, reply.clone()));
-        log.push_served(Served { waiter, answer: Answer::Reply(reply) });
-    }
-    passed.into_iter().rev().for_each(|waiter| queue.put_first(waiter));
-    space.of(key).0.waiters.put_back(queue);
-}
-
-/// What a waiter is answered; `out` is room to write it in.
-fn encode(waiter: &Waiter, ctx: &mut Ctx<'_>, key: &[u8], out: &mut Vec<u8>) -> Arc<[u8]> {
-    out.clear();
-    let mut reply = Reply::new(out, waiter.caller.proto);
-    if let Err(error) = waiter.blocked.serve(ctx, key, &mut reply) {
-        reply.error(&error.text());
-    }
-    Arc::from(&out[..])
 }
 
 /// The queues of one partition. No queue is empty, and in none are more than half of the waiters gone.
@@ -323,26 +214,26 @@ pub(crate) struct Queue {
 
 /// A number for each type that can be awaited, and one for those who must be asked.
 #[derive(Debug, Clone, Copy, Default)]
-struct Kinds([usize; Kinds::COUNT]);
+pub(crate) struct Kinds([usize; Kinds::COUNT]);
 
 impl Kinds {
-    const ASKED: usize = 0;
+    pub(crate) const ASKED: usize = 0;
     const COUNT: usize = 2 + (COLLECTIONS_LAST - COLLECTIONS_FIRST) as usize;
 
-    fn index_of(awaits: Option<u8>) -> usize {
+    pub(crate) fn index_of(awaits: Option<u8>) -> usize {
         awaits.map_or(Kinds::ASKED, |tag| 1 + usize::from(tag - COLLECTIONS_FIRST))
     }
 
-    fn add(&mut self, kind: usize) {
+    pub(crate) fn add(&mut self, kind: usize) {
         self.0[kind] += 1;
     }
 
-    fn has(&self, kind: usize) -> bool {
+    pub(crate) fn has(&self, kind: usize) -> bool {
         self.0[kind] > 0
     }
 
     /// Whether there is one of a kind of which `others` has none.
-    fn any_beside(&self, others: Kinds) -> bool {
+    pub(crate) fn any_beside(&self, others: Kinds) -> bool {
         self.0.iter().zip(others.0).any(|(&count, other)| count > 0 && other == 0)
     }
 }
@@ -375,20 +266,30 @@ impl Queue {
         self.waiting.push_back(waiter);
     }
 
-    fn put_first(&mut self, waiter: Arc<Waiter>) {
+    pub(crate) fn put_first(&mut self, waiter: Arc<Waiter>) {
         self.count(&waiter);
         self.waiting.push_front(waiter);
     }
 
     /// Takes the first waiter.
-    fn pop(&mut self) -> Option<Arc<Waiter>> {
+    pub(crate) fn pop(&mut self) -> Option<Arc<Waiter>> {
         let waiter = self.waiting.pop_front()?;
         self.uncount(&waiter);
         Some(waiter)
     }
 
+    /// Whether one of them is of a kind of which `missing` has none.
+    pub(crate) fn has_beside(&self, missing: Kinds) -> bool {
+        self.kinds.any_beside(missing)
+    }
+
+    /// Whether any of them writes elsewhere, too.
+    pub(crate) fn has_links(&self) -> bool {
+        self.linking > 0
+    }
+
     /// Lets those go that have left.
-    fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         (self.kinds, self.linking, self.gone) = (Kinds::default(), 0, 0);
         waiting.into_iter().filter(|waiter| !waiter.is_claimed()).for_each(|waiter| self.put_last(waiter));
@@ -443,6 +344,10 @@ impl Waiters {
 
     /// Puts back what is left of a queue that was taken.
     pub(crate) fn put_back(&mut self, mut queue: Queue) {
+        if let Some(later) = self.take(queue.db, queue.hash, &queue.key) {
+            later.waiting.into_iter().for_each(|waiter| queue.put_last(waiter));
+            queue.sweep();
+        }
         if queue.waiting.is_empty() {
             return;
         }

@@ -53,7 +53,7 @@ impl std::fmt::Display for Sha {
 }
 
 /// A compiled script.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Cached {
     /// Its place in the engine's table of functions.
     pub(crate) id: i64,
@@ -63,14 +63,8 @@ pub(crate) struct Cached {
     used: Option<u64>,
 }
 
-impl Cached {
-    pub(crate) fn text(&self) -> &[u8] {
-        &self.text
-    }
-}
-
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Cache {
     scripts: HashMap<Sha, Cached>,
     /// Those that EVAL brought, by last use.
@@ -176,21 +170,6 @@ impl Cache {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        let evicted = self.evicted;
-        *self = Cache { evicted, ..Cache::default() };
-    }
-
-    /// The places of all scripts.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
-        self.scripts.values().map(|cached| cached.id)
-    }
-
-    /// All scripts.
-    pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut Cached> {
-        self.scripts.values_mut()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.scripts.len()
     }
@@ -224,7 +203,7 @@ mod tests {
         assert_eq!(cache.insert(sha(1001), 1001, Header::default(), TEXT, false), [3]);
         assert!(cache.has(sha(0)) && cache.has(sha(1)) && cache.has(sha(2)) && !cache.has(sha(3)));
         assert_eq!((cache.len(), cache.evicted, cache.bytes()), (EVALS_MAX + 2, 1, 10 * (EVALS_MAX + 2)));
-        cache.clear();
+        cache = Cache::default();
         assert_eq!((cache.len(), cache.bytes()), (0, 0));
     }
 
@@ -248,7 +227,7 @@ mod tests {
         cache.insert(sha(6), 6, Header::default(), &long, true);
         assert!(!cache.has_room_to_stay(sha(7), TEXT) && cache.has_room_to_stay(sha(6), &long));
         assert!(!cache.has_room_to_stay(sha(4), TEXT), "one that EVAL brought would stay");
-        cache.clear();
+        cache = Cache::default();
         assert!(cache.has_room_to_stay(sha(7), &long));
     }
 
@@ -264,7 +243,7 @@ mod tests {
             assert_eq!(cache.sha_of(text), Sha::of(text));
             assert_eq!(cache.sha_of(text), Sha::of(text));
         }
-        cache.clear();
+        cache = Cache::default();
         assert_eq!(cache.sha_of(&texts[0]), Sha::of(&texts[0]));
     }
 

@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mlua::{Function, Table, Value};
@@ -12,6 +13,7 @@ use crate::cache::{Cache, Sha};
 use crate::fence::{Fence, PAUSE, TIGHT_BYTES, Thrown, set_pause};
 use crate::functions::{Libraries, Library, LibraryFunction, Registered};
 use crate::host::{HOST, Host};
+use crate::prepared::Prepared;
 use crate::raw::{self, Entry, Outcome, RunError, What};
 use crate::shebang::{ScriptFlags, library_header, script_header};
 
@@ -26,6 +28,9 @@ pub struct Engine {
     next_id: i64,
     cache: Cache,
     libraries: Libraries,
+    prepared: Prepared,
+    /// Bytes of the state when it was last collected as a whole.
+    live_bytes: AtomicUsize,
     /// Which state of what its owner keeps the libraries are.
     pub libraries_version: u64,
     /// Where its owner has replies written, kept for its memory.
@@ -62,16 +67,15 @@ pub struct Figures {
     pub functions: usize,
 }
 
-/// Scripts that are compiled once more for a state without libraries, and bytes of theirs: some 0.5 ms.
-const COMPILED_AGAIN_MAX: usize = 16;
-const COMPILED_AGAIN_BYTES_MAX: usize = 16 << 10;
-
 /// A state that nobody uses any more: dropping it is all that can be done with it.
 #[derive(Debug)]
 pub struct Remains(#[expect(dead_code, reason = "it is held to be dropped")] Box<Engine>);
 
-/// Bytes of the state after which it is collected at once when a script has ended: its garbage would otherwise stay until
-/// others make as much.
+/// Bytes of a script, and of the code of a library, at most: as many as nobody writes by hand.
+pub const CODE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes that the state has grown by when it is collected at once after a script has ended: its garbage would otherwise stay
+/// until others make as much.
 const COLLECT_BYTES: usize = 64 << 20;
 
 impl std::fmt::Debug for Engine {
@@ -105,6 +109,8 @@ impl Engine {
             next_id: 1,
             cache: Cache::default(),
             libraries: Libraries::default(),
+            prepared: Prepared::default(),
+            live_bytes: AtomicUsize::new(0),
             libraries_version: 0,
             reply: Vec::new(),
         }
@@ -112,6 +118,11 @@ impl Engine {
 
     /// Compiles a script if it isn't there; the error is an error reply's text. `stays`: SCRIPT LOAD brought it.
     pub fn load(&mut self, body: &[u8], stays: bool) -> Result<Script, Vec<u8>> {
+        if body.len() > CODE_BYTES_MAX {
+            return Err(
+                format!("ERR the script is too long: it may have {CODE_BYTES_MAX} bytes").into_bytes()
+            );
+        }
         let sha = self.cache.sha_of(body);
         if stays && !self.cache.has_room_to_stay(sha, body) {
             return Err(
@@ -124,6 +135,9 @@ impl Engine {
                 self.cache.keep(sha);
             }
             return Ok(script);
+        }
+        if let Some(Err(text)) = self.prepared.take(body) {
+            return Err(text);
         }
         let header = script_header(body)?;
         let flags = header.flags;
@@ -149,15 +163,46 @@ impl Engine {
         self.cache.find(sha).map(|cached| Script { sha, flags: cached.header.flags, id: cached.id })
     }
 
-    /// Forgets all scripts.
-    #[must_use = "it is slow to free"]
-    pub fn flush(&mut self) -> Option<Remains> {
-        if self.libraries.iter().len() == 0 {
-            return self.begin_anew(Cache::default());
+    /// Whether [`Engine::load`] has nothing to compile.
+    pub fn knows(&mut self, body: &[u8]) -> bool {
+        if body.len() > CODE_BYTES_MAX {
+            return true;
         }
-        self.cache.clear();
-        self.renew();
-        None
+        let sha = self.cache.sha_of(body);
+        self.cache.has(sha) || self.prepared.has(body)
+    }
+
+    /// Compiles a script for the request that will ask for it.
+    pub fn load_ahead(&mut self, body: &[u8]) {
+        if let Err(text) = self.load(body, false) {
+            self.prepare_ahead(body, Err(text));
+        }
+    }
+
+    /// What became of libraries that were prepared for the request with this text.
+    pub fn prepare_ahead(&mut self, text: &[u8], outcome: Result<Vec<Library>, Vec<u8>>) {
+        for library in self.prepared.add(text, outcome) {
+            self.discard(&library);
+        }
+    }
+
+    /// Whether that is known of a text.
+    pub fn is_prepared(&self, text: &[u8]) -> bool {
+        self.prepared.has(text)
+    }
+
+    /// Takes what became of a text, if it was prepared.
+    pub fn take_prepared(&mut self, text: &[u8]) -> Option<Result<Vec<Library>, Vec<u8>>> {
+        self.prepared.take(text)
+    }
+
+    /// Forgets everything: another state takes this one's place, since to free thousands of scripts or functions takes long.
+    #[must_use = "it is slow to free"]
+    pub fn flush(&mut self) -> Remains {
+        let mut new = Engine::new();
+        new.cache.evicted = self.cache.evicted;
+        (new.libraries_version, new.reply) = (self.libraries_version, std::mem::take(&mut self.reply));
+        Remains(Box::new(std::mem::replace(self, new)))
     }
 
     /// Runs a script that was just found or loaded, and writes its reply. On an error nothing is written.
@@ -226,8 +271,9 @@ impl Engine {
     /// A script has ended: what it leaves is little, or goes.
     fn collect(&self) {
         let lua = &self.fence.lua;
-        if lua.used_memory() > COLLECT_BYTES {
+        if lua.used_memory() > self.live_bytes.load(Relaxed) + COLLECT_BYTES {
             let _ = lua.gc_collect();
+            self.live_bytes.store(lua.used_memory(), Relaxed);
         }
         if self.shared.is_tight.load(Relaxed) && lua.used_memory() < TIGHT_BYTES {
             self.shared.is_tight.store(false, Relaxed);
@@ -238,6 +284,11 @@ impl Engine {
     /// Compiles a library and runs its code, which registers its functions; nobody can call them before it is installed.
     /// The error is an error reply's text.
     pub fn prepare(&mut self, code: &[u8], host: &mut dyn Host) -> Result<Library, Vec<u8>> {
+        if code.len() > CODE_BYTES_MAX {
+            return Err(
+                format!("ERR the library is too long: it may have {CODE_BYTES_MAX} bytes").into_bytes()
+            );
+        }
         let (name, header_len) = library_header(code)?;
         // The line stays, as one without text: errors name lines.
         let function = self
@@ -299,32 +350,6 @@ impl Engine {
         true
     }
 
-    /// Removes all libraries.
-    #[must_use = "they are slow to free"]
-    pub fn flush_libraries(&mut self) -> Option<Remains> {
-        if self.cache.len() <= COMPILED_AGAIN_MAX && self.cache.bytes() <= COMPILED_AGAIN_BYTES_MAX {
-            let scripts = self.cache.clone();
-            return self.begin_anew(scripts);
-        }
-        let libraries = std::mem::take(&mut self.libraries);
-        libraries.iter().for_each(|library| self.discard(library));
-        self.renew();
-        None
-    }
-
-    /// Another state takes this one's place, with these scripts and no libraries: to free thousands of functions takes long.
-    fn begin_anew(&mut self, mut scripts: Cache) -> Option<Remains> {
-        let mut new = Engine::new();
-        scripts.evicted = self.cache.evicted;
-        for cached in scripts.each() {
-            let function = new.fence.compile_script(&cached.text()[cached.header.len..]).ok()?;
-            cached.id = new.keep(&function).ok()?;
-        }
-        new.cache = scripts;
-        (new.libraries_version, new.reply) = (self.libraries_version, std::mem::take(&mut self.reply));
-        Some(Remains(Box::new(std::mem::replace(self, new))))
-    }
-
     /// The libraries.
     pub fn libraries(&self) -> &Libraries {
         &self.libraries
@@ -362,23 +387,6 @@ impl Engine {
     fn forget(&self, id: i64) {
         // Setting a field that is there takes no memory.
         let _ = self.functions.raw_set(id, Value::Nil);
-    }
-
-    /// Frees what nothing refers to any more: a table of its own for the functions that are left, and a collection.
-    fn renew(&mut self) {
-        let lua = &self.fence.lua;
-        let Ok(functions) = lua.create_table() else { return };
-        let of_libraries = self.libraries.iter().flat_map(|library| &library.functions);
-        for id in self.cache.ids().chain(of_libraries.map(|function| function.id)) {
-            let moved =
-                self.functions.raw_get::<Value>(id).and_then(|function| functions.raw_set(id, function));
-            if moved.is_err() {
-                return;
-            }
-        }
-        let Ok(enter) = self.fence.enter(&functions) else { return };
-        (self.functions, self.enter) = (functions, enter);
-        let _ = lua.gc_collect();
     }
 }
 

@@ -32,6 +32,7 @@ mod general;
 mod host;
 mod msgpack;
 mod pattern;
+mod prepared;
 mod raise;
 mod raw;
 mod room;
@@ -40,7 +41,7 @@ mod structs;
 mod text;
 
 pub use cache::Sha;
-pub use engine::{Engine, Figures, Remains, Script};
+pub use engine::{CODE_BYTES_MAX, Engine, Figures, Remains, Script};
 pub use functions::{Libraries, Library, LibraryFunction, Twice};
 pub use host::{Host, Level, Verdict};
 pub use raw::RunError;

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use sterna_command::{Command, Row};
 use sterna_keyspace::{Apart, Error, Fieldset, Run};
 use sterna_protocol::{Args, LongRequest, OwnedArgs, Reply};
@@ -21,7 +23,7 @@ use crate::lock::{Level, Mutex};
 use crate::partitions::Scene;
 
 /// How much nicer than shards the threads are: a little, so that of those who want a core a shard gets the larger share.
-const NICENESS: i32 = 1;
+pub(crate) const NICENESS: i32 = 1;
 
 /// A command that is run apart. There is one for each client at most.
 #[derive(Debug)]
@@ -181,8 +183,8 @@ pub(crate) struct Reserved {
 
 #[derive(Debug, Default)]
 struct ReservedKeys {
-    /// With their databases.
-    keys: Vec<(usize, Box<[u8]>)>,
+    /// With their databases, and how often each is reserved.
+    keys: HashMap<(usize, Box<[u8]>), usize>,
     /// Somebody waits for one of them to be free.
     is_awaited: bool,
 }
@@ -191,7 +193,7 @@ impl Reserved {
     /// Reserves keys of a database, once for each time they are named.
     pub(crate) fn add<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>) {
         let mut list = self.list.lock();
-        list.keys.extend(keys.map(|key| (db, Box::from(key))));
+        keys.for_each(|key| *list.keys.entry((db, key.into())).or_default() += 1);
         self.count.store(list.keys.len(), Ordering::Relaxed);
     }
 
@@ -199,8 +201,11 @@ impl Reserved {
     pub(crate) fn remove<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>) -> bool {
         let mut list = self.list.lock();
         for key in keys {
-            if let Some(at) = list.keys.iter().position(|(other, known)| *other == db && **known == *key) {
-                list.keys.swap_remove(at);
+            if let Entry::Occupied(mut times) = list.keys.entry((db, key.into())) {
+                *times.get_mut() -= 1;
+                if *times.get() == 0 {
+                    times.remove();
+                }
             }
         }
         self.count.store(list.keys.len(), Ordering::Relaxed);
@@ -216,8 +221,7 @@ impl Reserved {
     /// Whether one of these is reserved; then the caller waits until somebody has been told by [`Reserved::remove`].
     pub(crate) fn has_any<'k>(&self, db: usize, mut keys: impl Iterator<Item = &'k [u8]>) -> bool {
         let mut list = self.list.lock();
-        let is_there = |key: &[u8]| list.keys.iter().any(|(other, known)| *other == db && **known == *key);
-        let has_any = keys.any(is_there);
+        let has_any = keys.any(|key| list.keys.contains_key(&(db, Box::from(key))));
         list.is_awaited |= has_any;
         has_any
     }

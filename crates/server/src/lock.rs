@@ -39,6 +39,8 @@ pub(crate) enum Level {
     Patience,
     /// A part of the keyspace, by index.
     Partition,
+    /// What is left of serving those whom a write has woken.
+    Unserved,
     /// Libraries of functions, as text.
     Libraries,
     /// Keys that have got a stream as a whole.
@@ -114,13 +116,14 @@ pub(crate) enum Level {
 impl Level {
     /// Every level, for their names.
     #[cfg(debug_assertions)]
-    const ALL: [Level; 39] = [
+    const ALL: [Level; 40] = [
         Level::Publication,
         Level::SettingsFiles,
         Level::Change,
         Level::Scripts,
         Level::Patience,
         Level::Partition,
+        Level::Unserved,
         Level::Libraries,
         Level::SlowFunction,
         Level::Tasks,

@@ -459,7 +459,10 @@ fn memory(server: &Server, output: u64, unsynced: u64) -> Memory {
         dataset: server.keyspace_figures().used_bytes as u64,
         clients: server.client_bytes().saturating_sub(output),
         output,
-        scripts: (scripts.used_bytes + scripts.text_bytes + scripts.library_bytes) as u64,
+        scripts: (scripts.used_bytes
+            + server.scripts.functions_used_bytes()
+            + scripts.text_bytes
+            + scripts.library_bytes) as u64,
         reclaiming: server.reclaimer.pending_bytes().load(Relaxed) as u64,
         unsynced,
     }

@@ -1,7 +1,7 @@
-//! The Lua state of the server, and what is known of the script that runs.
+//! The Lua states of the server, and what is known of the script that runs.
 //!
-//! There is one state for all shards: scripts hold the keys that they name until they end, so two of them seldom could run
-//! beside each other, and one state means one cache, one set of libraries, one limit.
+//! There is one state for the scripts of all shards, and one for all functions: scripts hold the keys that they name until they
+//! end, so two of them seldom could run beside each other, and one state means one cache, or one set of libraries.
 //!
 //! ```text
 //!   none ─── begins ──► runs ─── threshold passed ──► busy: others are told so, its keys are unlocked (`partitions/held.rs`)
@@ -16,20 +16,31 @@
 //! waited longest.
 //!
 //! Libraries of functions are kept as text (`libraries.rs`); the state compiles them when it is used next.
+//!
+//! Long scripts, and all libraries, are compiled before their request is executed, by a thread that has the states meanwhile and keeps what
+//! has become of them for the request ([`Scripts::compile`]). Whoever needs the states waits as for a script.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed, fence};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use sterna_command::{Code, Row};
+use sterna_keyspace::read_libraries;
 use sterna_protocol::{Args, Proto};
-use sterna_script::{Engine, Figures, Host, Level as LogLevel, Verdict};
+use sterna_script::{CODE_BYTES_MAX, Engine, Figures, Host, Level as LogLevel, Library, Verdict};
 
+use crate::apart::NICENESS;
 use crate::libraries::Libraries;
 use crate::lock::{Level, Mutex, MutexGuard};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Scripts {
-    engine: Mutex<Option<Box<Engine>>, { Level::Scripts as u8 }>,
+    states: Mutex<States, { Level::Scripts as u8 }>,
+    compiler: OnceLock<Option<Sender<Work>>>,
+    /// The thread that compiles has the states, or is about to lock them. Set by who has them locked.
+    is_compiling: AtomicBool,
     pub(crate) line: Line,
     is_running: AtomicBool,
     /// It has run for longer than `busy-reply-threshold`: commands are answered BUSY.
@@ -93,10 +104,31 @@ impl Line {
     }
 }
 
+/// The Lua states.
+#[derive(Debug, Default)]
+pub(crate) struct States {
+    scripts: Option<Box<Engine>>,
+    functions: Option<Box<Engine>>,
+}
+
+/// What is done on the thread that compiles.
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
+
+/// What is compiled ahead of its request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    Script(Vec<u8>),
+    Library(Vec<u8>),
+    Libraries(Vec<u8>),
+    /// The libraries that are kept: they have changed.
+    Kept,
+}
+
 /// Figures for INFO, which must not wait for a script.
 #[derive(Debug, Default)]
 struct Figured {
     used_bytes: AtomicU64,
+    functions_used_bytes: AtomicU64,
     text_bytes: AtomicU64,
     scripts: AtomicU64,
     evicted: AtomicU64,
@@ -123,8 +155,8 @@ pub(crate) enum Kind {
     Function,
 }
 
-/// The engine, while it is locked.
-pub(crate) type Locked<'a> = MutexGuard<'a, Option<Box<Engine>>>;
+/// The states, while they are locked.
+pub(crate) type Locked<'a> = MutexGuard<'a, States>;
 
 /// What others are answered beside a script that has run for too long.
 const BUSY_SCRIPT: &str =
@@ -141,7 +173,9 @@ impl Scripts {
             is_series: AtomicBool::new(false),
         };
         Scripts {
-            engine: Mutex::default(),
+            states: Mutex::default(),
+            compiler: OnceLock::new(),
+            is_compiling: AtomicBool::new(false),
             line,
             is_running: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -154,19 +188,42 @@ impl Scripts {
         }
     }
 
-    /// Locks the engine, if that takes no longer than this. The caller holds no partition.
+    /// Locks the states, if that takes no longer than this. The caller holds no partition.
     pub(crate) fn lock_within(&self, most: Duration) -> Option<Locked<'_>> {
-        self.engine.lock_within(most)
+        self.states.lock_within(most)
     }
 
-    /// Locks the engine. The caller holds no partition, and may wait.
+    /// Locks the states. The caller holds no partition, and may wait.
     pub(crate) fn lock(&self) -> Locked<'_> {
-        self.engine.lock()
+        self.states.lock()
     }
 
-    /// Whether a script that waits may begin: none runs, and no transaction goes on in slices.
+    /// Whether a script that waits may begin: none runs or is compiled, and no transaction goes on in slices.
     pub(crate) fn is_free(&self) -> bool {
-        !self.is_busy() && !self.engine.is_locked()
+        !self.is_busy() && !self.is_compiling() && !self.states.is_locked()
+    }
+
+    /// Has a thread do some work with the states, which it locks itself; nobody else gets them before, nor until
+    /// [`Scripts::end_compiling`]. The caller has them locked. False: there is no thread.
+    pub(crate) fn compile(&self, work: Work) -> bool {
+        let Some(compiler) = self.compiler.get_or_init(start_compiler) else { return false };
+        // SeqCst: see `Line`.
+        self.is_compiling.store(true, Ordering::SeqCst);
+        let is_sent = compiler.send(work).is_ok();
+        if !is_sent {
+            self.end_compiling();
+        }
+        is_sent
+    }
+
+    /// That work is done; the states are locked still.
+    pub(crate) fn end_compiling(&self) {
+        self.is_compiling.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the thread that compiles has the states, or is about to.
+    pub(crate) fn is_compiling(&self) -> bool {
+        self.is_compiling.load(Ordering::SeqCst)
     }
 
     /// What others are answered now.
@@ -185,7 +242,7 @@ impl Scripts {
         self.is_transaction.load(Relaxed)
     }
 
-    /// A transaction goes on in slices. Its shard holds the engine, and lets it go then.
+    /// A transaction goes on in slices. Its shard holds the states, and lets them go then.
     pub(crate) fn begin_transaction(&self) {
         self.is_transaction.store(true, Relaxed);
         self.busy.store(true, Relaxed);
@@ -234,25 +291,35 @@ impl Scripts {
     }
 
     /// It has ended.
-    pub(crate) fn end(&self, engine: &Engine) {
+    pub(crate) fn end(&self, states: &States) {
         if self.busy.swap(false, Relaxed) {
             *self.slow.lock() = None;
         }
         self.is_running.store(false, Relaxed);
-        self.note_figures(engine.figures());
+        self.note_figures(states);
     }
 
-    pub(crate) fn note_figures(&self, figures: Figures) {
-        self.figures.used_bytes.store(figures.used_bytes as u64, Relaxed);
-        self.figures.text_bytes.store(figures.text_bytes as u64, Relaxed);
-        self.figures.scripts.store(figures.scripts as u64, Relaxed);
-        self.figures.evicted.store(figures.evicted_scripts, Relaxed);
-        self.figures.library_bytes.store(figures.library_bytes as u64, Relaxed);
-        self.figures.libraries.store(figures.libraries as u64, Relaxed);
-        self.figures.functions.store(figures.functions as u64, Relaxed);
+    pub(crate) fn note_figures(&self, states: &States) {
+        if let Some(of) = states.scripts.as_ref().map(|engine| engine.figures()) {
+            self.figures.used_bytes.store(of.used_bytes as u64, Relaxed);
+            self.figures.text_bytes.store(of.text_bytes as u64, Relaxed);
+            self.figures.scripts.store(of.scripts as u64, Relaxed);
+            self.figures.evicted.store(of.evicted_scripts, Relaxed);
+        }
+        if let Some(of) = states.functions.as_ref().map(|engine| engine.figures()) {
+            self.figures.functions_used_bytes.store(of.used_bytes as u64, Relaxed);
+            self.figures.library_bytes.store(of.library_bytes as u64, Relaxed);
+            self.figures.libraries.store(of.libraries as u64, Relaxed);
+            self.figures.functions.store(of.functions as u64, Relaxed);
+        }
     }
 
-    /// Figures as of the last script's end.
+    /// Bytes of the state that functions have, as of the last script's end.
+    pub(crate) fn functions_used_bytes(&self) -> usize {
+        self.figures.functions_used_bytes.load(Relaxed) as usize
+    }
+
+    /// Figures as of the last script's end; the state is that of scripts.
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             used_bytes: self.figures.used_bytes.load(Relaxed) as usize,
@@ -284,21 +351,161 @@ impl Scripts {
     }
 }
 
-/// The engine, made by the first who locks it; its libraries are those that are kept.
-pub(crate) fn engine<'t>(locked: &'t mut Option<Box<Engine>>, libraries: &Libraries) -> &'t mut Engine {
-    let engine = locked.get_or_insert_with(|| Box::new(Engine::new()));
-    if engine.libraries_version != libraries.version() {
-        take_over(engine, libraries);
+impl States {
+    /// The state of scripts, made by the first.
+    pub(crate) fn scripts(&mut self) -> &mut Engine {
+        self.scripts.get_or_insert_with(|| Box::new(Engine::new()))
     }
-    engine
+
+    /// The state of functions, made by the first; its libraries are those that are kept.
+    pub(crate) fn functions(&mut self, libraries: &Libraries) -> &mut Engine {
+        let engine = self.functions.get_or_insert_with(|| Box::new(Engine::new()));
+        if engine.libraries_version != libraries.version() {
+            take_over(engine, libraries);
+        }
+        engine
+    }
+
+    /// What is to be compiled before a request is executed.
+    pub(crate) fn ahead_of(&mut self, row: &Row, args: Args<'_>, libraries: &Libraries) -> Option<Ahead> {
+        let code = row.spec.code;
+        match code {
+            Code::None => return None,
+            Code::Script(at) => {
+                let body = args.get(at).filter(|body| body.len() >= LONG_SCRIPT_BYTES)?;
+                return (!self.scripts().knows(body)).then(|| Ahead::Script(body.to_vec()));
+            }
+            Code::Functions | Code::Library | Code::Libraries(_) => {}
+        }
+        let version = libraries.version();
+        if self.functions.as_ref().map_or(0, |engine| engine.libraries_version) != version {
+            return Some(Ahead::Kept);
+        }
+        let (text, most) = match code {
+            Code::Library => (args.get(args.len() - 1)?, CODE_BYTES_MAX),
+            Code::Libraries(at) => (args.get(at)?, PAYLOAD_BYTES_MAX),
+            _ => return None,
+        };
+        if text.len() > most || self.functions(libraries).is_prepared(text) {
+            return None;
+        }
+        Some(match code {
+            Code::Library => Ahead::Library(text.to_vec()),
+            _ => Ahead::Libraries(text.to_vec()),
+        })
+    }
+
+    /// Compiles that, and keeps what has become of it for the request that needs it.
+    pub(crate) fn compile(&mut self, ahead: Ahead, libraries: &Libraries) {
+        match ahead {
+            Ahead::Kept => drop(self.functions(libraries)),
+            Ahead::Script(body) => self.scripts().load_ahead(&body),
+            Ahead::Library(text) => {
+                let engine = self.functions(libraries);
+                let outcome = prepare_all(engine, &[&text]);
+                engine.prepare_ahead(&text, outcome);
+            }
+            Ahead::Libraries(payload) => {
+                let engine = self.functions(libraries);
+                let outcome = match read_libraries(&payload) {
+                    Ok(codes) => prepare_all(engine, &codes),
+                    Err(text) => Err(text.as_bytes().to_vec()),
+                };
+                engine.prepare_ahead(&payload, outcome);
+            }
+        }
+    }
 }
 
-/// Has the engine know the libraries that are kept: after a start, and after a change was undone.
+/// Compiles libraries, all or none, if there can be room for them. The error is an error reply's text.
+pub(crate) fn prepare_all(engine: &mut Engine, codes: &[impl AsRef<[u8]>]) -> Result<Vec<Library>, Vec<u8>> {
+    let mut prepared = Vec::with_capacity(codes.len());
+    let mut room = Room::default();
+    for code in codes {
+        let code = code.as_ref();
+        room.bytes += code.len();
+        let outcome = room
+            .check()
+            .and_then(|()| engine.prepare(code, &mut Loading::within(LOAD_MAX)))
+            .and_then(|library| {
+                room.functions += library.functions.len();
+                prepared.push(library);
+                room.check()
+            });
+        if let Err(text) = outcome {
+            prepared.iter().for_each(|library| engine.discard(library));
+            return Err(text);
+        }
+    }
+    Ok(prepared)
+}
+
+/// The thread that compiles ends with the server. Without one everything is compiled where it is asked for.
+fn start_compiler() -> Option<Sender<Work>> {
+    let (sender, receiver) = channel::<Work>();
+    let run = move || {
+        // Where it can't be had, it is as urgent as shards.
+        let _ = rustix::process::nice(NICENESS);
+        receiver.into_iter().for_each(|work| work());
+    };
+    let thread = std::thread::Builder::new().name("compiler".to_owned()).spawn(run);
+    if let Err(error) = &thread {
+        tracing::warn!(%error, "no thread to compile scripts: they are compiled where they are asked for");
+    }
+    thread.is_ok().then_some(sender)
+}
+
+/// What all libraries take together.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    bytes: usize,
+    functions: usize,
+}
+
+impl Room {
+    /// With new libraries, in place of all that are there if it `flushes`, else of those of the same names.
+    pub(crate) fn with(there: &sterna_script::Libraries, new: &[Library], flushes: bool) -> Room {
+        let mut room = Room::default();
+        new.iter().for_each(|library| {
+            room.bytes += library.code.len();
+            room.functions += library.functions.len();
+        });
+        if !flushes {
+            let goes = || new.iter().filter_map(|library| there.library(&library.name));
+            room.bytes += there.code_bytes() - goes().map(|library| library.code.len()).sum::<usize>();
+            room.functions +=
+                there.function_count() - goes().map(|library| library.functions.len()).sum::<usize>();
+        }
+        room
+    }
+
+    /// Whether there is as much. The error is an error reply's text.
+    pub(crate) fn check(&self) -> Result<(), Vec<u8>> {
+        if self.bytes > LIBRARIES_BYTES_MAX {
+            return Err(b"ERR the code of all libraries would be longer than 4 MiB".to_vec());
+        }
+        match self.functions > FUNCTIONS_MAX {
+            true => Err(format!("ERR there would be more than {FUNCTIONS_MAX} functions").into_bytes()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Scripts that are compiled where they are asked for: a millisecond at most.
+const LONG_SCRIPT_BYTES: usize = 24 << 10;
+
+/// Bytes of the code of all libraries, and functions: FUNCTION DUMP and LIST show them at once.
+const LIBRARIES_BYTES_MAX: usize = 4 << 20;
+const FUNCTIONS_MAX: usize = 10_000;
+
+/// Bytes of what FUNCTION RESTORE takes: as many, and as much as each library has beside its code.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = LIBRARIES_BYTES_MAX + (1 << 20);
+
+/// Has the engine know the libraries that are kept: after a start, and after a change was undone or came from another node.
 #[cold]
 fn take_over(engine: &mut Engine, libraries: &Libraries) {
     let (codes, version) = libraries.all();
-    // Slow to free, and rare: after a start, or an undoing.
-    drop(engine.flush_libraries());
+    drop(engine.flush());
     for (name, code) in &codes {
         let prepared = engine.prepare(code, &mut Loading::within(LOAD_AGAIN_MAX)).and_then(|library| {
             match engine.libraries().taken(&library, |_| false) {

@@ -96,7 +96,7 @@ impl Streams {
     pub(crate) fn recheck(&mut self, waiter: &Waiter) {
         let World { parts, now_ms, log, .. } = &mut self.0;
         log.clear();
-        recheck(Space::some(parts), *now_ms, log, waiter);
+        assert!(recheck(Space::some(parts), *now_ms, log, waiter).is_none());
         self.0.note_effects();
     }
 

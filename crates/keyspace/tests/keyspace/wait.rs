@@ -180,7 +180,7 @@ fn waiters_are_served_after_the_last_command_of_a_transaction() {
         let event = sterna_keyspace::Event { class: sterna_keyspace::EventClasses::STRING, name: "set" };
         ctx.slot(b"a").overwrite(sterna_keyspace::Value::string(value), None, event);
     }
-    serve_ready(Space::some(parts), *now_ms, log);
+    assert!(serve_ready(Space::some(parts), *now_ms, log).is_none());
     let served: Vec<_> = log.served().map(|served| served.answer.reply().expect("short").to_vec()).collect();
     assert_eq!(served, [b"$5\r\nhello\r\n".to_vec()]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sterna_command::{Command, Flags};
 use sterna_keyspace::{
     Apart, COMMANDS, Caller, Changes, Ctx, Effect, Effects, Error, EventClasses, KeyEvent, KeyGroup, KeyHash,
-    Locked, Outcome, Partition, Retention, Run, Space, Waiter, Wants, remember, serve_ready,
+    Locked, Outcome, Partition, Retention, Run, Space, Waiter, Wants, WhoIsServed, remember, serve_ready,
 };
 use sterna_protocol::{Args, Limits, Parser, Progress, Proto, Reply};
 
@@ -176,7 +176,10 @@ impl World {
     }
 
     fn finish(&mut self) {
-        serve_ready(Space::some(&mut self.parts), self.now_ms, &mut self.log);
+        let mut unserved = serve_ready(Space::some(&mut self.parts), self.now_ms, &mut self.log);
+        while let Some(rest) = &mut unserved
+            && rest.go_on(Space::some(&mut self.parts), &mut self.log, WhoIsServed::All)
+        {}
         self.note_effects();
     }
 

@@ -343,12 +343,14 @@ impl Shard {
         }
     }
 
-    /// What a request gets that found the keys taken: the words beside a script; beside a transaction it waits.
+    /// What a request gets that found the keys taken: the words beside a script; beside a transaction, or those who are served
+    /// from these keys, it waits.
     #[cold]
     pub(super) fn keys_taken(&self) -> Failure {
-        match self.server.scripts.is_transaction() {
-            true => Failure::KEYS_TAKEN,
-            false => Failure::of(self.server.scripts.busy_text()),
+        let scripts = &self.server.scripts;
+        match scripts.is_busy() && !scripts.is_transaction() {
+            true => Failure::of(scripts.busy_text()),
+            false => Failure::KEYS_TAKEN,
         }
     }
 

@@ -391,6 +391,7 @@ impl Shard {
         self.invalidate(&changes, &served);
         self.mail_served(served);
         self.publish_events(&mut changes);
+        self.serves_rest |= changes.take_unserved();
         self.server.reclaimer.take(&mut changes);
         changes.clear();
         self.changes = changes;

@@ -15,19 +15,19 @@ use sterna_keyspace::{Error, Garbage, HeldSteps, Outcome, Run};
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
 use super::Failure;
-use super::script::{ENDED, Place, ScriptCall, needs_engine};
+use super::script::{ENDED, Place, ScriptCall, compile_ahead, needs_engine};
 use super::table::{Row, Runs, runs};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::transaction::Transaction;
 use crate::lock::MutexGuard;
 use crate::partitions::{Held, Indices, Scene, keys_of, written};
-use crate::scripts::engine;
 use crate::server::Server;
 use crate::server::turns::Turn;
 use crate::shard::Shard;
 use crate::shard::apart::LARGE_REPLY_BYTES;
 use crate::shard::exec::{Course, LongTransaction, Pieces, SLICE, Stage};
+use crate::shard::long::Prepared;
 
 /// Commands that are run in one piece, if what they name is not long: some 0.1 ms.
 const QUICK_COMMANDS_MAX: usize = 256;
@@ -75,7 +75,7 @@ impl Shard {
         };
         let held = self.hold(&server, slot, (&transaction, &retained), needed, scene, way);
         let (mut turn, mut held) = match held {
-            Ok(_) if partitions.is_busy() => {
+            Ok((_, held)) if held.is_busy() => {
                 let failure = self.keys_taken();
                 return Err(self.put_back(slot, transaction, failure));
             }
@@ -148,7 +148,7 @@ impl Shard {
         let turn = self.script_turn(&server, slot)?;
         let mut held = partitions.hold_growing();
         held.add(partitions.all());
-        if partitions.is_busy() {
+        if held.is_busy() {
             return Err(self.keys_taken());
         }
         let queued = vec![(row, args.to_owned())];
@@ -174,7 +174,7 @@ impl Shard {
     /// Locks what a transaction needs, and takes the right of a script if it is to have it.
     fn hold<'s>(
         &self,
-        server: &'s Server,
+        server: &'s Arc<Server>,
         slot: usize,
         (transaction, retained): (&Transaction, &[Vec<u8>]),
         needed: Indices,
@@ -192,7 +192,11 @@ impl Shard {
                 return Ok((None, held));
             }
         }
-        let turn = self.script_turn(server, slot)?;
+        let mut turn = self.script_turn(server, slot)?;
+        if way == Way::AsScript {
+            let requests = transaction.queued.iter().map(|(row, args)| (*row, args.args()));
+            compile_ahead(server, &mut turn, requests)?;
+        }
         let mut held = partitions.hold_growing();
         held.add(needed);
         Ok((Some(turn), held))
@@ -256,6 +260,16 @@ impl Shard {
             Stage::Held(steps, took) => {
                 self.go_on_with_queued(slot, course, held, steps, out, took, until.is_some())
             }
+            Stage::Message(space, mut prepared, took) => {
+                let (row, args) = &course.transaction.queued[course.at];
+                let is_done = self.part_of_message(slot, row, (space, args.args()), &mut prepared, out);
+                let took = took + course.pass();
+                if is_done {
+                    self.end_queued(slot, course, Ok(()), out, took);
+                } else {
+                    course.stage = Stage::Message(space, prepared, took);
+                }
+            }
             Stage::Commit(task) => self.commit_queued(slot, course, held, *task, out),
             waits @ (Stage::Apart(_) | Stage::Waits) => course.stage = waits,
         }
@@ -308,9 +322,8 @@ impl Shard {
                 }
             }
             Runs::Script(run) if let Some(turn) = turn => {
-                let server = Arc::clone(&self.server);
                 let reply = Reply::new(out, self.connections[slot].proto);
-                let place = Some(Place { engine: engine(turn, server.partitions.libraries()), held });
+                let place = Some(Place { states: turn, held });
                 // It is as old as itself, and sees the time that the other commands see.
                 self.clock.set_back(course.now);
                 let now_ms = std::mem::replace(&mut self.clock.now_ms, course.now_ms);
@@ -318,7 +331,16 @@ impl Shard {
                 self.clock.now_ms = self.clock.now_ms.max(now_ms);
                 result
             }
-            _ => self.execute(slot, row, args, out, true),
+            _ => {
+                self.fanout.may_postpone = may_yield;
+                let result = self.execute(slot, row, args, out, true);
+                self.fanout.may_postpone = false;
+                if let Some(space) = self.fanout.postponed.take() {
+                    course.stage = Stage::Message(space, Prepared::default(), course.pass());
+                    return;
+                }
+                result
+            }
         };
         let took = course.pass();
         self.end_queued(slot, course, result, out, took);

@@ -41,7 +41,7 @@ impl Failure {
     pub(crate) const WRONG_PASS: Failure =
         Failure::of("WRONGPASS invalid username-password pair or user is disabled.");
 
-    /// A transaction has the keys to itself.
+    /// Somebody has the keys to himself for a moment.
     pub(crate) const KEYS_TAKEN: Failure = Failure {
         text: Cow::Borrowed(b"BUSY Redis is busy running a transaction."),
         standing: Standing::KeysTaken,
@@ -99,7 +99,7 @@ impl Failure {
         self.standing == Standing::Counted
     }
 
-    /// Whether nothing was done, because a transaction has the keys to itself.
+    /// Whether nothing was done, because somebody has the keys to himself.
     pub(crate) fn is_keys_taken(&self) -> bool {
         self.standing == Standing::KeysTaken
     }

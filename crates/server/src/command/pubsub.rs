@@ -280,8 +280,10 @@ pub(super) static ROWS: &[Command<Run>] = &[
 fn publish(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     let retained = if call.in_exec { None } else { call.shard.retained(call.row, call.args) };
     if retained.is_none()
-        && !call.in_exec
-        && call.shard.makes_frames_first(call.slot, call.row, space, call.args)
+        && match call.in_exec {
+            true => call.shard.postpones_message(space, call.args),
+            false => call.shard.makes_frames_first(call.slot, call.row, space, call.args),
+        }
     {
         return Ok(());
     }

@@ -59,7 +59,7 @@ impl Shard {
         let mut needed = Indices::default();
         needed.insert(partitions.index_of(key));
         let mut held = partitions.hold_for(needed, || std::iter::once(key));
-        if partitions.is_busy() {
+        if held.is_busy() {
             return Err(self.keys_taken());
         }
         let published = self.keep_and_publish(slot, &mut held, key, args);

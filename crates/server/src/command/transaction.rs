@@ -40,8 +40,8 @@ const BASE: Spec = Spec {
     ..Spec::PLAIN
 };
 
-/// Keys that a connection may watch: EXEC locks and looks at each.
-const WATCHED_MAX: usize = KEY_ARGUMENTS_MAX;
+/// Keys that a connection may watch: WATCH and EXEC lock and look at each, a quarter of a microsecond.
+const WATCHED_MAX: usize = KEY_ARGUMENTS_MAX / 2;
 
 /// Rows of this file.
 pub(super) static ROWS: &[Command<Run>] = &[

@@ -158,7 +158,8 @@ fn memory(sheet: &mut Sheet, server: &Server, keyspace: &KeyspaceFigures) {
     sheet.gauge("redis_allocator_active_bytes", "Pages that hold any of it.", allocator.active);
     sheet.gauge("redis_mem_clients_normal", "Memory of all clients together.", server.client_bytes());
     let scripts = server.scripts.figures();
-    sheet.gauge("redis_memory_used_lua_bytes", "Memory of the Lua state.", scripts.used_bytes);
+    let lua_bytes = scripts.used_bytes + server.scripts.functions_used_bytes();
+    sheet.gauge("redis_memory_used_lua_bytes", "Memory of the Lua states.", lua_bytes);
     sheet.gauge("redis_number_of_cached_scripts", "Scripts that EVALSHA knows.", scripts.scripts);
 }
 

@@ -11,7 +11,7 @@ use sterna_command::Command;
 use sterna_keyspace::stream::{EntryId, Stream};
 use sterna_keyspace::{
     Apart, Blocked, Changes, Ctx, Effect, Error, HeldSteps, KeyHash, Locked, Outcome, Partition, Retention,
-    Run, Space, Waiter, What, remember, serve_ready,
+    Run, Space, Unserved, Waiter, What, WhoIsServed, remember, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -127,6 +127,56 @@ impl Held<'_> {
                 self.guards.insert(at, (index, self.of.parts[index].lock_among(index)));
             }
         }
+    }
+
+    /// Whether somebody else has keys to himself that are locked here.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.of.is_busy() || self.of.rests.takes(self.guards.iter().map(|(index, _)| *index))
+    }
+
+    /// Serves all who are left of those whom others' writes have woken, and whose partitions are locked here: see `unserved`. Only where
+    /// more may be locked.
+    pub(crate) fn settle(&mut self, log: &mut Changes) {
+        self.serve_rests(log);
+        self.of.write_effects(log);
+    }
+
+    fn serve_rests(&mut self, log: &mut Changes) {
+        while self.of.has_unserved()
+            && let Some(taken) = self.guards.iter().find_map(|(index, _)| self.of.rests.partitions_of(*index))
+        {
+            self.add(taken);
+            while !self.serve_rest(taken, WhoIsServed::All, log) {}
+        }
+    }
+
+    /// A slice of serving those who are left, of whom [`Partitions::hold_unserved`] has locked the partitions. True: it was the last.
+    pub(crate) fn serve_some(&mut self, whom: WhoIsServed, log: &mut Changes) -> bool {
+        let mut taken = Indices::default();
+        self.guards.iter().for_each(|(index, _)| taken.insert(*index));
+        let is_over = self.serve_rest(taken, whom, log);
+        self.of.write_effects(log);
+        is_over
+    }
+
+    /// The index of a partition that is locked, the first one.
+    pub(crate) fn first_index(&self) -> Option<usize> {
+        self.guards.first().map(|(index, _)| *index)
+    }
+
+    fn serve_rest(&mut self, taken: Indices, whom: WhoIsServed, log: &mut Changes) -> bool {
+        // Others may have served it before these were locked, and left another.
+        let Some(mut rest) = taken.iter().next().and_then(|index| self.of.rests.remove(index)) else {
+            return true;
+        };
+        let is_left = !taken.contains(rest.taken) || {
+            self.of.set_wants(log);
+            rest.unserved.go_on(Space::some(self), log, whom)
+        };
+        if is_left {
+            self.of.rests.add(rest);
+        }
+        !is_left
     }
 
     /// Whether nothing is locked.
@@ -307,8 +357,32 @@ impl Held<'_> {
         if self.patience.is_some() && self.guards.iter().any(|(_, part)| part.has_links()) {
             // What they lead to was not known when the first was locked.
             self.add(self.of.all());
+            self.serve_rests(log);
         }
-        serve_ready(Space::some(self), now_ms, log);
+        let unserved = serve_ready(Space::some(self), now_ms, log);
+        self.end_write(unserved, log);
+    }
+
+    /// As [`Held::serve_ready`], all at once: for a thread of its own.
+    pub(crate) fn serve_all_ready(&mut self, now_ms: u64, log: &mut Changes) {
+        let mut unserved = serve_ready(Space::some(self), now_ms, log);
+        while let Some(rest) = &mut unserved
+            && rest.go_on(Space::some(self), log, WhoIsServed::All)
+        {}
+        self.of.write_effects(log);
+    }
+
+    /// The write is done, but for those that it has woken and are still to be served.
+    pub(super) fn end_write(&mut self, unserved: Option<Box<Unserved>>, log: &mut Changes) {
+        if let Some(unserved) = unserved {
+            let mut taken = Indices::default();
+            if unserved.has_links() || self.guards.iter().any(|(_, part)| part.has_links()) {
+                self.guards.iter().for_each(|(index, _)| taken.insert(*index));
+            } else {
+                unserved.keys().for_each(|key| taken.insert(self.of.index_of(key)));
+            }
+            self.of.leave_rest(taken, unserved, log);
+        }
         self.of.write_effects(log);
     }
 

@@ -17,6 +17,11 @@ impl Indices {
         self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
     }
 
+    /// Whether an index is here.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.0[index / 64] & (1 << (index % 64)) != 0
+    }
+
     /// Whether all of `other` are here.
     pub(super) fn contains(&self, other: Indices) -> bool {
         self.0.iter().zip(other.0).all(|(word, other)| other & !word == 0)

@@ -16,12 +16,15 @@
 //! find a partition free go on to tell their clients so. A transaction that takes long does the same between its slices; it
 //! runs with the right of a script, so that there is one of them at most.
 //!
+//! A write that wakes thousands *takes* their partitions until the last of them is served: see `unserved`.
+//!
 //! Behind them comes the journal's buffer, which knows no other lock: see [`crate::lock::Level`].
 //!
 //! | file | what |
 //! |---|---|
 //! | `held` | locking several partitions, and what is done while they are |
 //! | `indices` | which partitions |
+//! | `unserved` | those whom a write has woken, in slices |
 //! | `whole` | what concerns all keys: snapshots, replay, figures |
 //!
 //! Cost: a command on one key takes one lock and allocates nothing.
@@ -34,7 +37,7 @@ use sterna_command::{Command, Flags, Group, Keys, Spec};
 use sterna_keyspace::stream::EntryId;
 use sterna_keyspace::{
     Apart, Caller, Changes, Ctx, Error, KeyGroup, KeyHash, Outcome, PARTITIONS_MAX, Partition, Run, Space,
-    Waiter, Watch, recheck, serve_ready,
+    Unserved, Waiter, Watch, recheck, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
@@ -45,10 +48,12 @@ use crate::signal::Signal;
 
 mod held;
 mod indices;
+mod unserved;
 mod whole;
 
 pub(crate) use held::Held;
 pub(crate) use indices::Indices;
+use unserved::{Rest, Rests};
 
 /// The keyspace: partitions by key hash, each behind its lock.
 #[derive(Debug)]
@@ -64,6 +69,7 @@ pub(crate) struct Partitions {
     busy: AtomicBool,
     /// That it has ended.
     settled: Signal,
+    rests: Rests,
     journal: OnceLock<Box<dyn EffectLog>>,
     /// Libraries of functions, which belong to no partition.
     libraries: Libraries,
@@ -147,6 +153,7 @@ impl Partitions {
             patience: Mutex::default(),
             busy: AtomicBool::new(false),
             settled: Signal::default(),
+            rests: Rests::default(),
             journal: OnceLock::new(),
             libraries: Libraries::default(),
             records: AtomicBool::new(false),
@@ -224,8 +231,9 @@ impl Partitions {
             && !command.spec.flags.contains(Flags::ALL_KEYS)
         {
             let hash = self.hash.of(key);
-            let mut part = self.part_of(hash);
-            if self.is_busy() {
+            let index = KeyHash::partition(hash, self.parts.len());
+            let mut part = self.part(index);
+            if self.is_busy_at(index) {
                 return Err(Error::Busy);
             }
             if !(part.has_links() && command.spec.flags.contains(Flags::WRITE)) {
@@ -236,8 +244,8 @@ impl Partitions {
                 if matches!(outcome, Err(Error::TooLong)) {
                     outcome = Ok(apart(command, args, scene, Space::one(&mut part), log));
                 }
-                serve_ready(Space::one(&mut part), scene.now_ms, log);
-                self.write_effects(log);
+                let unserved = serve_ready(Space::one(&mut part), scene.now_ms, log);
+                self.end_write(index, unserved, log);
                 return outcome;
             }
         }
@@ -247,7 +255,7 @@ impl Partitions {
             false => self.needed_for(&command.spec, &named),
         };
         let mut held = self.hold_for(needed, || written(&command.spec, args));
-        if self.is_busy() {
+        if held.is_busy() {
             return Err(Error::Busy);
         }
         let mut outcome = held.execute_on(&named, command, args, scene, log, reply);
@@ -269,7 +277,7 @@ impl Partitions {
         log: &mut Changes,
     ) -> Committed {
         let mut held = self.hold_for(self.needed_by(spec, args), || written(spec, args));
-        if self.is_busy() {
+        if held.is_busy() {
             return Committed::NotYet(apart);
         }
         self.set_wants(log);
@@ -288,7 +296,7 @@ impl Partitions {
         let mut needed = Indices::default();
         apart.keys().for_each(|key| needed.insert(self.index_of(key)));
         let mut held = self.hold_for(needed, || apart.keys());
-        if self.is_busy() {
+        if held.is_busy() {
             return Some(apart);
         }
         self.set_wants(log);
@@ -325,9 +333,7 @@ impl Partitions {
     }
 
     fn first(&self) -> Indices {
-        let mut first = Indices::default();
-        first.insert(0);
-        first
+        only(0)
     }
 
     /// Every partition.
@@ -354,6 +360,12 @@ impl Partitions {
     /// Whether a script has the keys to itself. The answer lasts as long as a partition is locked.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody has the keys of this partition to himself, which is locked.
+    #[inline]
+    fn is_busy_at(&self, index: usize) -> bool {
+        self.is_busy() || self.rests.takes(std::iter::once(index))
     }
 
     /// Sets `watch` when `key` is touched from now on.
@@ -383,26 +395,26 @@ impl Partitions {
     /// partitions, a few times a second, and again at once where it got `keys_max`.
     pub(crate) fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
         let mut part = self.part(index);
-        if self.is_busy() {
+        if self.is_busy_at(index) {
             return 0;
         }
         self.set_wants(log);
         let removed = part.expire_due(now_ms, keys_max, log);
-        serve_ready(Space::one(&mut part), now_ms, log);
-        self.write_effects(log);
+        let unserved = serve_ready(Space::one(&mut part), now_ms, log);
+        self.end_write(index, unserved, log);
         removed
     }
 
     /// Removes at most `keys_max` keys of one partition that the policy lets go; returns about how many bytes that frees.
     pub(crate) fn evict(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
         let mut part = self.part(index);
-        if self.is_busy() {
+        if self.is_busy_at(index) {
             return 0;
         }
         self.set_wants(log);
         let bytes = (0..keys_max).map_while(|_| part.evict(now_ms, log)).sum();
-        serve_ready(Space::one(&mut part), now_ms, log);
-        self.write_effects(log);
+        let unserved = serve_ready(Space::one(&mut part), now_ms, log);
+        self.end_write(index, unserved, log);
         bytes
     }
 
@@ -416,12 +428,38 @@ impl Partitions {
         let mut needed = Indices::default();
         waiter.keys.iter().for_each(|key| needed.insert(self.index_of(key)));
         let mut held = self.hold(needed);
-        if self.is_busy() {
+        if held.is_busy() {
             return;
         }
         self.set_wants(log);
-        recheck(Space::some(&mut held), now_ms, log, waiter);
+        let unserved = recheck(Space::some(&mut held), now_ms, log, waiter);
+        held.end_write(unserved, log);
+    }
+
+    /// A write to one partition, which is locked, is done, but for those that it has woken and are still to be served.
+    #[inline]
+    fn end_write(&self, index: usize, unserved: Option<Box<Unserved>>, log: &mut Changes) {
+        if let Some(unserved) = unserved {
+            self.leave_rest(only(index), unserved, log);
+        }
         self.write_effects(log);
+    }
+
+    /// Takes these partitions, which are locked, until those are served who are left.
+    #[cold]
+    fn leave_rest(&self, taken: Indices, unserved: Box<Unserved>, log: &mut Changes) {
+        self.rests.add(Rest { taken, unserved });
+        log.note_unserved();
+    }
+
+    /// Locks the partitions of those who are to be served next; `None`: everybody has been.
+    pub(crate) fn hold_unserved(&self) -> Option<Held<'_>> {
+        self.rests.first().map(|taken| self.hold(taken))
+    }
+
+    /// Whether there are any who are still to be served.
+    pub(crate) fn has_unserved(&self) -> bool {
+        !self.rests.is_empty()
     }
 
     /// Hands over what was done; the partitions it was done to are still locked.
@@ -475,6 +513,12 @@ impl Partitions {
     fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Partition>> {
         (0..self.parts.len()).map(|index| self.part(index))
     }
+}
+
+fn only(index: usize) -> Indices {
+    let mut only = Indices::default();
+    only.insert(index);
+    only
 }
 
 /// The key of a request, if it has one and no other.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::thread;
 
-use sterna_keyspace::{COMMANDS, Effects, KeyGroup, Presence, Wants};
+use sterna_keyspace::{COMMANDS, Effects, KeyGroup, Presence, Wants, WhoIsServed};
 use sterna_protocol::{Limits, Parser, Proto};
 
 use super::*;
@@ -517,4 +517,166 @@ fn encode_request(words: &[&[u8]]) -> Vec<u8> {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes
+}
+
+/// Has so many clients wait, numbered from 1.
+fn have_wait(partitions: &Partitions, clients: u64, request: &str, log: &mut Changes) {
+    for client in 1..=clients {
+        let scene = Scene { caller: Caller { client, ..SCENE.caller }, ..SCENE };
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        let run = |row, args: Args<'_>| partitions.execute(row, args, scene, log, &mut reply);
+        assert!(matches!(with_request(request, run), Ok(Outcome::Wait(_))));
+    }
+}
+
+/// Who has been answered, in their order.
+fn answered(log: &mut Changes) -> Vec<u64> {
+    log.served().map(|served| served.waiter.caller.client).collect()
+}
+
+fn elements(count: u64) -> String {
+    (1..=count).map(|number| format!(" {number}")).collect()
+}
+
+/// A key whose partition is another than that of `key`.
+fn elsewhere(partitions: &Partitions, key: &str) -> String {
+    let is_elsewhere =
+        |other: &String| partitions.index_of(other.as_bytes()) != partitions.index_of(key.as_bytes());
+    (0..).map(|number| number.to_string()).find(is_elsewhere).expect("one of many")
+}
+
+const THOUSANDS: u64 = 3_000;
+
+#[test]
+fn thousands_whom_one_write_wakes_are_served_in_slices_and_have_the_key_to_themselves_meanwhile() {
+    let (partitions, records) = journaled(16);
+    let mut log = effects_wanted();
+    have_wait(&partitions, THOUSANDS, "blpop k 0", &mut log);
+    execute(&partitions, &format!("rpush k{}", elements(THOUSANDS + 1)), &mut log);
+    let mut all = answered(&mut log);
+    assert!(log.take_unserved() && !all.is_empty() && all.len() < THOUSANDS as usize / 4, "{}", all.len());
+    let mut slices = 1;
+    loop {
+        for request in ["llen k", "rpush k late", "lpop k", "blpop k 0", "flushall", "dbsize", "get k"] {
+            let mut out = Vec::new();
+            let mut reply = Reply::new(&mut out, Proto::Resp2);
+            let run = |row, args: Args<'_>| partitions.execute(row, args, SCENE, &mut log, &mut reply);
+            assert!(matches!(with_request(request, run), Err(Error::Busy)), "{request}");
+        }
+        assert_eq!(partitions.expire_due(partitions.index_of(b"k"), u64::MAX, 10, &mut log), 0);
+        assert_eq!(
+            execute(&partitions, &format!("incr {}", elsewhere(&partitions, "k")), &mut log),
+            format!(":{slices}\r\n")
+        );
+        let mut held = partitions.hold_unserved().expect("some are left");
+        let is_over = held.serve_some(WhoIsServed::All, &mut log);
+        drop(held);
+        all.extend(answered(&mut log));
+        slices += 1;
+        if is_over {
+            break;
+        }
+    }
+    assert_eq!(all, (1..=THOUSANDS).collect::<Vec<_>>(), "in the order they came");
+    assert!(partitions.hold_unserved().is_none());
+    assert_eq!(execute(&partitions, "lrange k 0 -1", &mut log), "*1\r\n$4\r\n3001\r\n");
+    let replayed = Partitions::new(1, 16);
+    for record in records.lock().iter() {
+        Effects::new(record).for_each(|effect| assert!(replayed.apply(effect.expect("an effect"))));
+    }
+    assert_eq!(execute(&replayed, "lrange k 0 -1", &mut log), "*1\r\n$4\r\n3001\r\n");
+}
+
+#[test]
+fn who_is_served_in_slices_keeps_what_it_writes_to_as_well() {
+    let partitions = Partitions::new(16, 16);
+    let (from, mut log) = (elsewhere(&partitions, "to"), Changes::default());
+    have_wait(&partitions, THOUSANDS, &format!("blmove {from} to left right 0"), &mut log);
+    execute(&partitions, &format!("rpush {from}{}", elements(THOUSANDS)), &mut log);
+    assert!(log.take_unserved());
+    let mut out = Vec::new();
+    let mut reply = Reply::new(&mut out, Proto::Resp2);
+    let result =
+        with_request("llen to", |row, args| partitions.execute(row, args, SCENE, &mut log, &mut reply));
+    assert!(matches!(result, Err(Error::Busy)));
+    while let Some(mut held) = partitions.hold_unserved() {
+        held.serve_some(WhoIsServed::All, &mut log);
+    }
+    assert_eq!(answered(&mut log), (1..=THOUSANDS).collect::<Vec<_>>());
+    assert_eq!(execute(&partitions, "llen to", &mut log), format!(":{THOUSANDS}\r\n"));
+    assert!(partitions.each().all(|part| !part.has_links()));
+}
+
+#[test]
+fn a_script_that_comes_to_a_key_whose_waiters_are_served_in_slices_serves_the_rest_first() {
+    let partitions = Partitions::new(16, 16);
+    let mut log = Changes::default();
+    have_wait(&partitions, THOUSANDS, "blpop k 0", &mut log);
+    execute(&partitions, &format!("rpush k{}", elements(THOUSANDS)), &mut log);
+    let mut held = partitions.hold_growing();
+    held.add(only(partitions.index_of(elsewhere(&partitions, "k").as_bytes())));
+    held.settle(&mut log);
+    assert!(partitions.has_unserved(), "they are served from other keys than it has locked");
+    held.add(only(partitions.index_of(b"k")));
+    held.settle(&mut log);
+    assert!(!partitions.has_unserved());
+    let mut out = Vec::new();
+    let mut reply = Reply::new(&mut out, Proto::Resp2);
+    with_request("exists k", |row, args| held.execute(row, args, SCENE, &mut log, &mut reply))
+        .expect("a reply");
+    assert_eq!(out, b":0\r\n");
+    drop(held);
+    assert_eq!(answered(&mut log).len(), THOUSANDS as usize);
+}
+
+#[test]
+fn who_leaves_or_comes_while_others_are_served_in_slices_is_passed_over_or_stands_behind() {
+    let partitions = Partitions::new(1, 16);
+    let mut log = Changes::default();
+    let mut out = Vec::new();
+    let mut waiters = Vec::new();
+    for client in 1..=THOUSANDS {
+        let scene = Scene { caller: Caller { client, ..SCENE.caller }, ..SCENE };
+        // Every other one waits for entries that are yet to come.
+        let request = if client % 2 == 0 { "xread block 0 streams s 9" } else { "xread block 0 streams s 0" };
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        let run = |row, args: Args<'_>| partitions.execute(row, args, scene, &mut log, &mut reply);
+        if let Ok(Outcome::Wait(waiter)) = with_request(request, run) {
+            waiters.push(waiter);
+        }
+    }
+    execute(&partitions, "xadd s 1-0 f v", &mut log);
+    let mut all = answered(&mut log);
+    assert!(log.take_unserved());
+    for waiter in &waiters[THOUSANDS as usize - 10..] {
+        assert!(waiter.claim());
+        partitions.forget_waiter(waiter);
+    }
+    while let Some(mut held) = partitions.hold_unserved() {
+        held.serve_some(WhoIsServed::Readers, &mut log);
+    }
+    all.extend(answered(&mut log));
+    assert_eq!(all, (1..=THOUSANDS - 10).step_by(2).collect::<Vec<_>>());
+    have_wait(&partitions, 1, "xread block 0 streams s 9", &mut log);
+    execute(&partitions, "xadd s 10-0 f v", &mut log);
+    while let Some(mut held) = partitions.hold_unserved() {
+        held.serve_some(WhoIsServed::Readers, &mut log);
+    }
+    let evens: Vec<u64> = (2..=THOUSANDS - 10).step_by(2).chain([1]).collect();
+    assert_eq!(answered(&mut log), evens, "those who were passed over wait on in their order");
+}
+
+#[test]
+fn on_a_node_that_leads_no_more_nothing_is_taken_for_those_who_are_left() {
+    let partitions = Partitions::new(4, 16);
+    let mut log = Changes::default();
+    have_wait(&partitions, THOUSANDS, "blpop k 0", &mut log);
+    execute(&partitions, &format!("rpush k{}", elements(THOUSANDS)), &mut log);
+    let taken = answered(&mut log).len();
+    while let Some(mut held) = partitions.hold_unserved() {
+        held.serve_some(WhoIsServed::Readers, &mut log);
+    }
+    assert!(answered(&mut log).is_empty());
+    assert_eq!(execute(&partitions, "llen k", &mut log), format!(":{}\r\n", THOUSANDS as usize - taken));
 }

@@ -202,7 +202,7 @@ impl LogSeat {
     /// Pages that follow streams are sent what has come.
     fn serve_waiting(&self) {
         let mut woken = Changes::default();
-        self.server.partitions.together(|held| held.serve_ready(unix_ms(), &mut woken));
+        self.server.partitions.together(|held| held.serve_all_ready(unix_ms(), &mut woken));
         self.hand_out(&mut woken);
     }
 }

@@ -163,8 +163,8 @@ fn load(server: &Arc<Server>, recovery: Recovery) -> Result<(), Error> {
     if server.partitions.libraries().version() > 0 {
         let mut turn = server.settled_script_turn();
         // Now rather than at the first call: what can't be loaded again is said in the log of the start.
-        let engine = crate::scripts::engine(&mut turn, server.partitions.libraries());
-        server.scripts.note_figures(engine.figures());
+        turn.functions(server.partitions.libraries());
+        server.scripts.note_figures(&turn);
     }
     server.notify_shards();
     let took = began.elapsed();

@@ -217,7 +217,7 @@ impl LogSeat {
                 }
             }
             // Pages that follow a stream; nobody else waits on a node that does not lead.
-            held.serve_ready(unix_ms(), &mut woken);
+            held.serve_all_ready(unix_ms(), &mut woken);
             recorded = self.replication.applied(journal, records, witness);
             true
         });
@@ -300,6 +300,7 @@ impl LogSeat {
     pub fn is_quiet(&self, since: u64) -> bool {
         self.server.have_shards_seen(since)
             && !self.server.partitions.is_busy()
+            && !self.server.partitions.has_unserved()
             && self.server.reserved.is_empty()
             && self.replication.has_nothing_to_store()
     }

@@ -4,10 +4,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use sterna_script::Engine;
-
 use super::Server;
-use crate::scripts::Locked;
+use crate::scripts::{Locked, States};
 
 /// The Lua state, locked until this goes.
 pub(crate) struct Turn<'s> {
@@ -20,8 +18,9 @@ impl Server {
     /// partition.
     pub(crate) fn script_turn(&self, most: Duration) -> Option<Turn<'_>> {
         let turn = Turn { locked: Some(self.scripts.lock_within(most)?), server: self };
-        // A transaction that goes on in slices keeps others from the state without holding it.
-        (!self.scripts.is_busy()).then_some(turn)
+        // A transaction that goes on in slices keeps others from the states without holding them, and so does a thread that is about to
+        // compile.
+        (!self.scripts.is_busy() && !self.scripts.is_compiling()).then_some(turn)
     }
 
     /// Waits for the Lua state: as the transaction that keeps others from it, or on a thread of its own. The caller holds no
@@ -39,15 +38,15 @@ impl Server {
 }
 
 impl Deref for Turn<'_> {
-    type Target = Option<Box<Engine>>;
+    type Target = States;
 
-    fn deref(&self) -> &Option<Box<Engine>> {
+    fn deref(&self) -> &States {
         self.locked.as_deref().expect("it is locked until it is dropped")
     }
 }
 
 impl DerefMut for Turn<'_> {
-    fn deref_mut(&mut self) -> &mut Option<Box<Engine>> {
+    fn deref_mut(&mut self) -> &mut States {
         self.locked.as_deref_mut().expect("it is locked until it is dropped")
     }
 }

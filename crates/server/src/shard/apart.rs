@@ -152,7 +152,11 @@ impl Shard {
 
     /// Commits what the command wrote.
     fn commit_apart(&mut self, task: &mut Task) -> End {
-        let Some(apart) = task.apart.take() else { return End::Over };
+        let Some(apart) = task.apart.take() else {
+            // It found the keys taken when it was to begin anew.
+            let is_due = task.result.is_none() && task.denied.is_none();
+            return if is_due { self.begin_anew(task) } else { End::Over };
+        };
         let (spec, now_ms) = (&task.command.spec, self.clock.now_ms);
         let partitions = &self.server.partitions;
         match partitions.commit(apart, spec, task.request.args(), now_ms, &mut self.changes) {
@@ -200,6 +204,10 @@ impl Shard {
             Ok(Outcome::Replied) => task.result = Some(Ok(())),
             // What names keys as it goes on is never run apart.
             Ok(Outcome::Held(_)) => task.result = Some(Err(Error::NeedsAll)),
+            Err(Error::Busy) => {
+                task.result = None;
+                return End::Later;
+            }
             Err(error) => task.result = Some(Err(error)),
         }
         End::Over

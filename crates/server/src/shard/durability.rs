@@ -153,6 +153,12 @@ impl Shard {
         self.durability.logs.get(usize::from(group)).is_none_or(|log| log.leads_at(self.clock.instant))
     }
 
+    /// Whether what has begun on keys of a partition may go on here.
+    pub(super) fn goes_on_leading(&self, index: usize) -> bool {
+        let group = self.server.partitions.group_of(index);
+        self.durability.logs.get(usize::from(group)).is_none_or(|log| log.is_leading())
+    }
+
     /// Whether commands on any keys may run here.
     pub(crate) fn leads_any_keys(&self) -> bool {
         let logs = &self.durability.logs;

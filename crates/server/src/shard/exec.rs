@@ -32,12 +32,14 @@ use sterna_keyspace::{Changes, HeldSteps, Steps};
 use sterna_protocol::OwnedArgs;
 
 use super::apart::LARGE_REPLY_BYTES;
+use super::long::Prepared;
 use crate::apart::Task;
 use crate::connection::ReplyMode;
 use crate::connection::chunk::Range;
 use crate::connection::dependence::Dependence;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::transaction::Transaction;
+use crate::parcel::Namespace;
 use crate::partitions::Indices;
 use crate::shard::{EVENTS_MAX, Shard, WAKER};
 
@@ -114,6 +116,8 @@ pub(crate) enum Stage {
     Steps(Box<dyn Steps>, Duration),
     /// Goes on with that command, which has run for so long.
     Held(Box<dyn HeldSteps>, Duration),
+    /// Goes on with the frames of a long message, which took so long.
+    Message(Namespace, Prepared, Duration),
     /// Hands that command over, to be run apart.
     Apart(Box<Task>),
     /// Waits for it.

@@ -116,6 +116,9 @@ pub(crate) struct Fanout {
     probe: Option<Instant>,
     /// The frames of the message that is on its way now, if it is a long one.
     pub(super) prepared: Option<Prepared>,
+    /// A transaction may make the frames of a long message in slices, and does so with one in this space.
+    pub(crate) may_postpone: bool,
+    pub(crate) postponed: Option<Namespace>,
     /// Those of the long message of the mail whose turn it is.
     incoming: Prepared,
 }

@@ -248,7 +248,7 @@ impl Shard {
         let key = self.key_of(&follow, index);
         let server = Arc::clone(&self.server);
         let mut held = server.partitions.hold(only(server.partitions.index_of(&key)));
-        if server.partitions.is_busy() {
+        if held.is_busy() {
             self.connections[who.slot].follow = Some(follow);
             return Step::Stalls;
         }

@@ -9,7 +9,8 @@
 //! 2. When that is done, those who listen are looked up again: who has come meanwhile has a frame made, too.
 //! 3. The message is published at one moment; what its publisher sends behind it, and what stands behind it in the mail, waits.
 //!
-//! In one piece are made: events of pages, which are JSON, and messages of transactions, of scripts, and of channels that remember.
+//! A transaction that goes on in slices does the same in these. In one piece are made: events of pages, which are JSON, and messages of
+//! other transactions, of scripts, and of channels that remember.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,31 +135,36 @@ impl Shard {
         space: Namespace,
         args: Args<'_>,
     ) -> bool {
-        args[2].len() >= COPIED_OFTEN_BYTES && self.begins_with_frames(slot, row, space, args)
-    }
-
-    #[cold]
-    fn begins_with_frames(
-        &mut self,
-        slot: usize,
-        row: &'static Row,
-        space: Namespace,
-        args: Args<'_>,
-    ) -> bool {
-        let patterns = if is_long(args[2].len(), self.server.directory.patterns.len()) {
-            self.matching_patterns(space, &args[1]).0.len()
-        } else {
-            0
-        };
-        let begins = is_long(args[2].len(), patterns);
+        let begins = args[2].len() >= COPIED_OFTEN_BYTES && self.is_long_message(space, args);
         if begins {
             self.publish_in_parts(slot, row, space);
         }
         begins
     }
 
+    /// Whether the message of a PUBLISH in a transaction is long; if that goes on in slices, it makes the frames in them first.
+    pub(crate) fn postpones_message(&mut self, space: Namespace, args: Args<'_>) -> bool {
+        let postpones = self.fanout.may_postpone
+            && args[2].len() >= COPIED_OFTEN_BYTES
+            && self.is_long_message(space, args);
+        if postpones {
+            self.fanout.postponed = Some(space);
+        }
+        postpones
+    }
+
+    #[cold]
+    fn is_long_message(&mut self, space: Namespace, args: Args<'_>) -> bool {
+        let patterns = if is_long(args[2].len(), self.server.directory.patterns.len()) {
+            self.matching_patterns(space, &args[1]).0.len()
+        } else {
+            0
+        };
+        is_long(args[2].len(), patterns)
+    }
+
     /// Makes some of the frames of what the connection publishes; when all are there, publishes it: true.
-    pub(super) fn part_of_message(
+    pub(crate) fn part_of_message(
         &mut self,
         slot: usize,
         row: &'static Row,

@@ -30,7 +30,7 @@ mod flush;
 mod follow;
 mod handover;
 mod lingering;
-mod long;
+pub(crate) mod long;
 mod mail;
 mod outward;
 mod page;
@@ -50,6 +50,7 @@ mod track_elsewhere;
 mod turns;
 pub(crate) mod unchecked;
 mod undelivered;
+mod unserved;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -133,6 +134,8 @@ pub(crate) struct Shard {
     turns: Turns,
     /// Connections that need keys which somebody has to himself: those that wait for them, and those that are served in parts.
     waiting_for_keys: Vec<ConnectionRef>,
+    /// Some of those whom a write of this shard has woken are still to be served.
+    pub(crate) serves_rest: bool,
     /// Letters with events of this shard's own writes that have not been published.
     pub(crate) late_events: usize,
     /// What MULTI has just queued has yet to be given its request.
@@ -213,6 +216,7 @@ impl Shard {
             long_transaction: None,
             turns: Turns::default(),
             waiting_for_keys: Vec::new(),
+            serves_rest: false,
             late_events: 0,
             queued_without_request: false,
             unchecked: VecDeque::new(),
@@ -298,6 +302,7 @@ impl Shard {
         self.accept_on();
         self.read_mail();
         self.go_on_with_transaction();
+        self.serve_unserved();
         self.serve_ready();
         self.serve_turns();
         self.shake_hands();
@@ -330,6 +335,7 @@ impl Shard {
             || !self.leaving.is_empty()
             || !self.unchecked.is_empty()
             || !self.accepting.is_empty()
+            || self.has_unserved()
             || self.long_transaction.as_ref().is_some_and(|transaction| transaction.can_go_on())
             || self.turns_are_due()
     }

@@ -8,7 +8,7 @@ pub(in super::super) const BITOP: Command<Run> = row(
     Spec {
         name: "bitop",
         arity: -4,
-        flags: Flags::WRITE.union(Flags::DENYOOM),
+        flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::COMBINES),
         keys: Keys::Range { first: 2, last: -1, step: 1 },
         uses: KeyUses::FirstAndSecond(KeyUse::OVERWRITES, KeyUse::READS),
         since: "2.6.0",

@@ -7,7 +7,7 @@ pub(in super::super) const PFCOUNT: Command<Run> = row(
     Spec {
         name: "pfcount",
         arity: -2,
-        flags: Flags::READONLY.union(Flags::MAY_REPLICATE),
+        flags: Flags::READONLY.union(Flags::MAY_REPLICATE).union(Flags::COMBINES),
         keys: Keys::from(1),
         // It keeps what it has computed.
         uses: KeyUses::Each(KeyUse::RW.union(KeyUse::ACCESS)),

@@ -7,7 +7,7 @@ pub(in super::super) const PFMERGE: Command<Run> = row(
     Spec {
         name: "pfmerge",
         arity: -2,
-        flags: Flags::WRITE.union(Flags::DENYOOM),
+        flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::COMBINES),
         keys: Keys::from(1),
         uses: KeyUses::FirstAndSecond(KeyUse::ADDS.union(KeyUse::ACCESS), KeyUse::READS),
         complexity: "O(N) for N keys, with a large constant",

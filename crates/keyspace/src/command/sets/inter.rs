@@ -10,7 +10,7 @@ pub(in super::super) const SINTER: Command<Run> = row(
     Spec {
         name: "sinter",
         arity: -2,
-        flags: Flags::READONLY,
+        flags: Flags::READONLY.union(Flags::COMBINES),
         keys: Keys::from(1),
         complexity: "O(N*M) for N members of the smallest set and M sets",
         summary: "Answers the members that all of several sets have.",
@@ -34,7 +34,7 @@ pub(in super::super) const SINTERSTORE: Command<Run> = row(
     Spec {
         name: "sinterstore",
         arity: -3,
-        flags: Flags::WRITE.union(Flags::DENYOOM),
+        flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::COMBINES),
         uses: KeyUses::FirstAndSecond(KeyUse::OVERWRITES, KeyUse::READS),
         summary: "Stores the members that all of several sets have; answers how many they are.",
         syntax: "destination key [key ...]",
@@ -60,7 +60,7 @@ pub(in super::super) const SINTERCARD: Command<Run> = row(
     Spec {
         name: "sintercard",
         arity: -3,
-        flags: Flags::READONLY.union(Flags::MOVABLE_KEYS),
+        flags: Flags::READONLY.union(Flags::MOVABLE_KEYS).union(Flags::COMBINES),
         keys: Keys::Counted { count_at: 1 },
         since: "7.0.0",
         summary: "Answers how many members all of several sets have, up to a limit.",

@@ -13,7 +13,7 @@ use crate::zset::Digits;
 
 const READS: Spec = Spec {
     arity: -3,
-    flags: Flags::READONLY.union(Flags::MOVABLE_KEYS),
+    flags: Flags::READONLY.union(Flags::MOVABLE_KEYS).union(Flags::COMBINES),
     keys: Keys::Counted { count_at: 1 },
     since: "6.2.0",
     reply: &[ReplyShape::Array],
@@ -22,7 +22,7 @@ const READS: Spec = Spec {
 
 const STORES: Spec = Spec {
     arity: -4,
-    flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::MOVABLE_KEYS),
+    flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::MOVABLE_KEYS).union(Flags::COMBINES),
     keys: Keys::OneAndCounted { first: 1, count_at: 2 },
     uses: KeyUses::FirstAndSecond(KeyUse::OVERWRITES, KeyUse::READS),
     reply: &[ReplyShape::Integer],

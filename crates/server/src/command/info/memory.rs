@@ -25,7 +25,8 @@ pub(super) fn memory(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("allocator_active", allocator.active);
     sheet.field("allocator_resident", allocator.resident);
     sheet.bytes("total_system_memory", machine_bytes());
-    scripts(sheet, call.server().scripts.figures());
+    let scripts_of = &call.server().scripts;
+    scripts(sheet, scripts_of.figures(), scripts_of.functions_used_bytes());
     sheet.bytes("maxmemory", usize::try_from(config.maxmemory).unwrap_or(usize::MAX));
     let policy = OptionRow::named(b"maxmemory-policy").map(|row| row.text(config)).unwrap_or_default();
     sheet.field("maxmemory_policy", String::from_utf8_lossy(&policy));
@@ -44,16 +45,16 @@ pub(super) fn memory(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("lazyfreed_objects", reclaimer.freed_objects());
 }
 
-/// The Lua state, which scripts and functions share, as of the last script's end.
-fn scripts(sheet: &mut Sheet, figures: sterna_script::Figures) {
+/// The Lua states, as of the last script's end.
+fn scripts(sheet: &mut Sheet, figures: sterna_script::Figures, functions_bytes: usize) {
     sheet.field("used_memory_vm_eval", figures.used_bytes);
     sheet.bytes("used_memory_lua", figures.used_bytes);
     sheet.field("used_memory_scripts_eval", figures.text_bytes);
     sheet.field("number_of_cached_scripts", figures.scripts);
     sheet.field("number_of_functions", figures.functions);
     sheet.field("number_of_libraries", figures.libraries);
-    sheet.field("used_memory_vm_functions", 0);
-    sheet.bytes("used_memory_vm_total", figures.used_bytes);
+    sheet.field("used_memory_vm_functions", functions_bytes);
+    sheet.bytes("used_memory_vm_total", figures.used_bytes + functions_bytes);
     sheet.field("used_memory_functions", figures.library_bytes);
     sheet.bytes("used_memory_scripts", figures.text_bytes + figures.library_bytes);
 }

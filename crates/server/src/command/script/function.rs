@@ -14,17 +14,14 @@ use sterna_protocol::argument;
 use sterna_pubsub::glob;
 use sterna_script::{Engine, Libraries, Library, Twice};
 
-use super::{Mode, Permit, Place, ScriptCall, run};
+use super::{Mode, Permit, ScriptCall, run};
 use crate::command::Failure;
-use crate::scripts::{Kind, LOAD_MAX, Loading};
-
-/// Bytes of the code of all libraries: a quarter of what the Lua state may hold.
-const LIBRARIES_BYTES_MAX: usize = 64 << 20;
+use crate::scripts::{Kind, PAYLOAD_BYTES_MAX, Room, prepare_all};
 
 /// `FCALL function numkeys [key …] [arg …]`, and FCALL_RO.
 pub(super) fn fcall(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let args = call.args;
-    let found = call.engine()?.libraries().function(&args[1]).cloned();
+    let found = call.functions()?.libraries().function(&args[1]).cloned();
     let function = found.ok_or(Failure::of("ERR Function not found"))?;
     let keys = argument::int(&args[2]).ok_or(Failure::of("ERR Bad number of keys provided"))?;
     if keys > args.len() as i64 - 3 {
@@ -53,65 +50,55 @@ pub(super) fn load(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let code = &args[args.len() - 1];
     let name = Engine::library_name(code).map_err(Failure::text)?;
     let has_groups = call.shard.has_groups();
-    let engine = call.engine()?;
+    let engine = call.functions()?;
+    let prepared = engine.take_prepared(code);
     if let Some(there) = engine.libraries().library(&name)
         && !replaces
     {
-        if has_groups && *there.code == *code {
+        let is_same = has_groups && *there.code == *code;
+        prepared.and_then(Result::ok).iter().flatten().for_each(|library| engine.discard(library));
+        if is_same {
             call.reply.bulk(name.as_bytes());
             return Ok(());
         }
         return Err(Failure::text(format!("ERR Library '{name}' already exists")));
     }
-    let library = prepare(engine, code, &mut Loading::within(LOAD_MAX))?;
-    if let Some(taken) = engine.libraries().taken(&library, |of| of == name) {
-        let failure = Failure::text(format!("ERR Function {taken} already exists"));
-        engine.discard(&library);
+    let libraries = prepared.unwrap_or_else(|| prepare_all(engine, &[code])).map_err(Failure::text)?;
+    let taken = |library| engine.libraries().taken(library, |of| of == name);
+    let checked = match libraries.iter().find_map(taken) {
+        Some(taken) => Err(Failure::text(format!("ERR Function {taken} already exists"))),
+        None => Room::with(engine.libraries(), &libraries, false).check().map_err(Failure::text),
+    };
+    if let Err(failure) = checked {
+        libraries.iter().for_each(|library| engine.discard(library));
         return Err(failure);
     }
-    put(call, vec![library])?;
+    put(call, libraries)?;
     call.reply.bulk(name.as_bytes());
     Ok(())
-}
-
-/// Compiles a library, if there is room for it.
-fn prepare(engine: &mut Engine, code: &[u8], loading: &mut Loading) -> Result<Library, Failure> {
-    if engine.libraries().code_bytes() + code.len() > LIBRARIES_BYTES_MAX {
-        return Err(Failure::of("ERR the code of all libraries would be longer than 64 MiB"));
-    }
-    engine.prepare(code, loading).map_err(Failure::text)
 }
 
 /// Takes libraries whose names and functions are nobody else's, or those of libraries that they replace.
 fn put(call: &mut ScriptCall<'_, '_>, libraries: Vec<Library>) -> Result<(), Failure> {
     let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
+    let engine = place.states.functions(call.shard.server.partitions.libraries());
     for library in &libraries {
-        place.engine.remove_library(&library.name);
+        engine.remove_library(&library.name);
     }
     for library in libraries {
         let (name, code) = (library.name.as_bytes(), &library.code);
-        place.engine.libraries_version = place.held.set_library(name, Some(code), &mut call.shard.changes);
-        place.engine.install(library);
+        engine.libraries_version = place.held.set_library(name, Some(code), &mut call.shard.changes);
+        engine.install(library);
     }
     super::note_figures(call)
-}
-
-/// Removes all libraries; what is left of them is slow to free.
-fn remove_all(place: &mut Place<'_, '_>, changes: &mut sterna_keyspace::Changes) -> Vec<Garbage> {
-    let bytes = place.engine.figures().used_bytes;
-    let remains = place.engine.flush_libraries();
-    // What is kept may have more: libraries that could not be loaded again.
-    let (codes, version) = place.held.remove_libraries(changes);
-    place.engine.libraries_version = version;
-    let codes = Garbage::of_other(Box::new(codes), 0);
-    remains.into_iter().map(|remains| Garbage::of_other(Box::new(remains), bytes)).chain([codes]).collect()
 }
 
 /// `FUNCTION DELETE name`
 pub(super) fn delete(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
     let name = &call.args[2];
-    let is_there = std::str::from_utf8(name).is_ok_and(|name| place.engine.remove_library(name));
+    let engine = place.states.functions(call.shard.server.partitions.libraries());
+    let is_there = std::str::from_utf8(name).is_ok_and(|name| engine.remove_library(name));
     if !is_there && !place.held.library_names().any(|kept| *kept == *name) {
         if call.shard.has_groups() {
             call.reply.ok();
@@ -119,7 +106,7 @@ pub(super) fn delete(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
         }
         return Err(Failure::of("ERR Library not found"));
     }
-    place.engine.libraries_version = place.held.set_library(name, None, &mut call.shard.changes);
+    engine.libraries_version = place.held.set_library(name, None, &mut call.shard.changes);
     super::note_figures(call)?;
     call.reply.ok();
     Ok(())
@@ -137,8 +124,14 @@ pub(super) fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
         return Err(Failure::of("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
-    let garbage = remove_all(place, &mut call.shard.changes);
-    call.shard.server.reclaimer.free(garbage);
+    let engine = place.states.functions(call.shard.server.partitions.libraries());
+    let (bytes, remains) = (engine.figures().used_bytes, engine.flush());
+    // What is kept may have more: libraries that could not be loaded again.
+    let (codes, version) = place.held.remove_libraries(&mut call.shard.changes);
+    engine.libraries_version = version;
+    let (remains, codes) =
+        (Garbage::of_other(Box::new(remains), bytes), Garbage::of_other(Box::new(codes), 0));
+    call.shard.server.reclaimer.free(vec![remains, codes]);
     super::note_figures(call)?;
     call.reply.ok();
     Ok(())
@@ -163,12 +156,13 @@ pub(super) fn list(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
             return Err(Failure::text([b"ERR Unknown argument ", word].concat()));
         }
     }
-    let place = call.place.as_ref().ok_or(Failure::SYNTAX)?;
+    let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
+    let engine = place.states.functions(call.shard.server.partitions.libraries());
     let is_shown = |library: &&Library| {
         let name = library.name.to_ascii_lowercase();
         pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, name.as_bytes()))
     };
-    let shown: Vec<&Library> = place.engine.libraries().iter().filter(is_shown).collect();
+    let shown: Vec<&Library> = engine.libraries().iter().filter(is_shown).collect();
     let reply = &mut call.reply;
     reply.array(shown.len());
     for library in shown {
@@ -199,7 +193,7 @@ pub(super) fn list(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
 
 /// `FUNCTION DUMP`
 pub(super) fn dump(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
-    let payload = dump_libraries(call.engine()?.libraries().iter().map(|library| &*library.code));
+    let payload = dump_libraries(call.functions()?.libraries().iter().map(|library| &*library.code));
     call.reply.bulk(&payload);
     Ok(())
 }
@@ -230,35 +224,38 @@ pub(super) fn restore(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
             ));
         }
     };
-    let mut codes = read_libraries(&call.args[2]).map_err(Failure::of)?;
+    let args = call.args;
+    let payload = &args[2];
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        return Err(Failure::too_long(&call.row.full_name, PAYLOAD_BYTES_MAX));
+    }
     let has_groups = call.shard.has_groups();
-    let engine = call.engine()?;
-    if policy == Policy::Append && has_groups {
-        let libraries = engine.libraries();
-        codes.retain(|code| {
-            let there = Engine::library_name(code).ok().and_then(|name| libraries.library(&name));
-            there.is_none_or(|there| *there.code != **code)
-        });
-    }
-    let mut libraries = Vec::with_capacity(codes.len());
-    let mut loading = Loading::within(LOAD_MAX);
-    let mut result = Ok(());
-    for code in &codes {
-        match prepare(engine, code, &mut loading) {
-            Ok(library) => libraries.push(library),
-            Err(failure) => {
-                result = Err(failure);
-                break;
-            }
+    let engine = call.functions()?;
+    let libraries = match engine.take_prepared(payload) {
+        Some(prepared) => prepared,
+        None => {
+            let codes = read_libraries(payload).map_err(Failure::of)?;
+            prepare_all(engine, &codes)
         }
+    };
+    let mut libraries = libraries.map_err(Failure::text)?;
+    if policy == Policy::Append && has_groups {
+        let is_there = |new: &mut Library| {
+            engine.libraries().library(&new.name).is_some_and(|there| there.code == new.code)
+        };
+        let there: Vec<Library> = libraries.extract_if(.., is_there).collect();
+        there.iter().for_each(|library| engine.discard(library));
     }
-    if let Err(failure) = result.and_then(|()| check(engine.libraries(), &libraries, policy)) {
+    let checked = check(engine.libraries(), &libraries, policy).and_then(|()| {
+        let room = Room::with(engine.libraries(), &libraries, policy == Policy::Flush);
+        room.check().map_err(Failure::text)
+    });
+    if let Err(failure) = checked {
         libraries.iter().for_each(|library| engine.discard(library));
         return Err(failure);
     }
     if policy == Policy::Flush {
-        let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
-        remove_all_but(place, &libraries, &mut call.shard.changes);
+        remove_all_but(call, &libraries)?;
     }
     put(call, libraries)?;
     call.reply.ok();
@@ -266,16 +263,19 @@ pub(super) fn restore(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
 }
 
 /// Removes what is there, but nothing that was prepared.
-fn remove_all_but(place: &mut Place<'_, '_>, new: &[Library], changes: &mut sterna_keyspace::Changes) {
+fn remove_all_but(call: &mut ScriptCall<'_, '_>, new: &[Library]) -> Result<(), Failure> {
+    let place = call.place.as_mut().ok_or(Failure::SYNTAX)?;
+    let engine = place.states.functions(call.shard.server.partitions.libraries());
     let stays: HashSet<&[u8]> = new.iter().map(|library| library.name.as_bytes()).collect();
     for name in place.held.library_names() {
         if let Ok(name) = std::str::from_utf8(&name) {
-            place.engine.remove_library(name);
+            engine.remove_library(name);
         }
         if !stays.contains(&*name) {
-            place.engine.libraries_version = place.held.set_library(&name, None, changes);
+            engine.libraries_version = place.held.set_library(&name, None, &mut call.shard.changes);
         }
     }
+    Ok(())
 }
 
 /// Whether these libraries can be taken.

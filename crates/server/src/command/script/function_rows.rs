@@ -1,6 +1,6 @@
 //! Rows of FCALL and FUNCTION.
 
-use sterna_command::{Categories, Command, Flags, Place, ReplyShape, Spec};
+use sterna_command::{Categories, Code, Command, Flags, Place, ReplyShape, Spec};
 
 use super::function::{delete, dump, fcall, flush, kill, list, load, restore, stats};
 use super::rows::{BASE, READS, RUNS};
@@ -13,6 +13,7 @@ pub(super) static ROWS: &[Command<ScriptRun>] = &[
     Command {
         spec: Spec {
             name: "fcall",
+            code: Code::Functions,
             since: SINCE,
             complexity: "Depends on the function.",
             summary: "Calls a function of a library.",
@@ -25,6 +26,7 @@ pub(super) static ROWS: &[Command<ScriptRun>] = &[
     Command {
         spec: Spec {
             name: "fcall_ro",
+            code: Code::Functions,
             since: SINCE,
             complexity: "Depends on the function.",
             summary: "Calls a function of a library that writes nothing.",
@@ -50,7 +52,7 @@ pub(super) static ROWS: &[Command<ScriptRun>] = &[
     },
 ];
 
-const OF_FUNCTION: Spec = Spec { since: SINCE, ..BASE };
+const OF_FUNCTION: Spec = Spec { since: SINCE, code: Code::Functions, ..BASE };
 
 /// Subcommands that change libraries.
 const CHANGES: Spec = Spec {
@@ -144,6 +146,7 @@ static FUNCTION: &[Command<ScriptRun>] = &[
         spec: Spec {
             name: "load",
             arity: -3,
+            code: Code::Library,
             flags: CHANGES.flags.union(Flags::DENYOOM),
             complexity: "O(1), and what the library's code does when it is loaded",
             summary: "Loads a library, whose name it answers.",
@@ -158,6 +161,7 @@ static FUNCTION: &[Command<ScriptRun>] = &[
         spec: Spec {
             name: "restore",
             arity: -3,
+            code: Code::Libraries(2),
             flags: CHANGES.flags.union(Flags::DENYOOM),
             complexity: "O(N), N libraries",
             summary: "Loads the libraries that FUNCTION DUMP has shown.",

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sterna_command::{Flags, Group};
+use sterna_keyspace::Changes;
 use sterna_protocol::{Args, Proto, Reply};
 use sterna_script::{Host, Level, Verdict};
 
@@ -166,6 +167,21 @@ impl<'a, 'p> Guest<'a, 'p> {
         } else {
             self.held.add(needed);
         }
+        if self.shard.server.partitions.has_unserved() {
+            self.settle();
+        }
+    }
+
+    /// Serves those first whom others' writes have woken, and who are still to be served from what is locked.
+    #[cold]
+    fn settle(&mut self) {
+        let shard = &mut *self.shard;
+        let own = Changes::new(shard.changes.wants());
+        let of_script = std::mem::replace(&mut shard.changes, own);
+        self.held.settle(&mut shard.changes);
+        shard.remember_served();
+        shard.spread_changes();
+        shard.changes = of_script;
     }
 
     /// Once others are served beside the script, nothing stays locked between its commands.

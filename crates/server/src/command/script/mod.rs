@@ -1,6 +1,7 @@
-//! EVAL, EVALSHA, SCRIPT, FCALL, FUNCTION: scripts and functions in the Lua state that all shards share (`scripts.rs`).
+//! EVAL, EVALSHA, SCRIPT, FCALL, FUNCTION: scripts and functions in the Lua states that all shards share (`scripts.rs`).
 //!
-//! 1. The client waits for the state (`shard/turns.rs`); then the shard has it, and the right to lock partitions as keys are named.
+//! 1. The client waits for the states (`shard/turns.rs`); then the shard has them, and the right to lock partitions as keys are named.
+//!    What is long to compile is compiled by a thread first, which has the states meanwhile.
 //! 2. The script runs on the shard's thread. Each command it calls is checked as a client's would be, locks the partitions
 //!    of its keys, and runs as EXEC runs its commands (`host.rs`). Partitions stay locked, so nobody sees a state between.
 //! 3. When it has ended, blocked readers are served, its effects become one record of the journal, and the locks go.
@@ -20,7 +21,9 @@ use sterna_script::{Engine, RunError, Script, ScriptFlags, Sha};
 use super::table::Row;
 use super::{Call, Failure};
 use crate::partitions::Held;
-use crate::scripts::{Kind, engine};
+use crate::scripts::{Kind, States};
+use crate::server::Server;
+use crate::server::turns::Turn;
 use crate::shard::Shard;
 use host::Guest;
 
@@ -37,13 +40,13 @@ pub(crate) struct ScriptCall<'a, 'p> {
     pub(crate) row: &'static Row,
     pub(crate) args: Args<'a>,
     pub(crate) reply: Reply<'a>,
-    /// The Lua state and what is locked; `None` for a command that doesn't wait for them (SCRIPT KILL).
+    /// The Lua states and what is locked; `None` for a command that doesn't wait for them (SCRIPT KILL).
     pub(crate) place: Option<Place<'a, 'p>>,
 }
 
 /// Where a script runs.
 pub(crate) struct Place<'a, 'p> {
-    pub(crate) engine: &'a mut Engine,
+    pub(crate) states: &'a mut States,
     pub(crate) held: &'a mut Held<'p>,
 }
 
@@ -53,8 +56,15 @@ pub(crate) fn needs_engine(row: &Row) -> bool {
 }
 
 impl ScriptCall<'_, '_> {
+    /// The state of scripts.
     fn engine(&mut self) -> Result<&mut Engine, Failure> {
-        self.place.as_mut().map(|place| &mut *place.engine).ok_or(Failure::SYNTAX)
+        self.place.as_mut().map(|place| place.states.scripts()).ok_or(Failure::SYNTAX)
+    }
+
+    /// The state of functions.
+    fn functions(&mut self) -> Result<&mut Engine, Failure> {
+        let libraries = self.shard.server.partitions.libraries();
+        self.place.as_mut().map(|place| place.states.functions(libraries)).ok_or(Failure::SYNTAX)
     }
 
     /// As other commands of this crate are called.
@@ -69,6 +79,30 @@ impl ScriptCall<'_, '_> {
             reply,
             in_exec: true,
         })
+    }
+}
+
+/// Has a thread compile what one of these requests needs, if it is long. Error: it does, and the request waits for its turn anew.
+pub(super) fn compile_ahead<'a>(
+    server: &Arc<Server>,
+    turn: &mut Turn<'_>,
+    mut requests: impl Iterator<Item = (&'static Row, Args<'a>)>,
+) -> Result<(), Failure> {
+    let libraries = server.partitions.libraries();
+    let Some(ahead) = requests.find_map(|(row, args)| turn.ahead_of(row, args, libraries)) else {
+        return Ok(());
+    };
+    let there = Arc::clone(server);
+    let work = move || {
+        let mut turn = there.settled_script_turn();
+        turn.compile(ahead, there.partitions.libraries());
+        there.scripts.note_figures(&turn);
+        there.scripts.end_compiling();
+    };
+    match server.scripts.compile(Box::new(work)) {
+        true => Err(Failure::TURN_TAKEN),
+        // There is no thread: it is compiled when it is executed.
+        false => Ok(()),
     }
 }
 
@@ -87,11 +121,11 @@ impl Shard {
         }
         let server = Arc::clone(&self.server);
         let mut turn = self.script_turn(&server, slot)?;
+        compile_ahead(&server, &mut turn, std::iter::once((row, args)))?;
         let mut held = server.partitions.hold_growing();
         let now_ms = self.clock.now_ms;
         let result = {
-            let engine = engine(&mut turn, server.partitions.libraries());
-            let (start, place) = (reply.out.len(), Some(Place { engine, held: &mut held }));
+            let (start, place) = (reply.out.len(), Some(Place { states: &mut turn, held: &mut held }));
             let mut call = ScriptCall { shard: self, slot, row, args, reply, place };
             let result = run(&mut call);
             if call.shard.forget_ended_script() && result.is_ok() {
@@ -244,18 +278,22 @@ fn run(
     let called = function.map(|name| (name, call.args));
     // The replies before this one, which others may have to read meanwhile.
     let lent = std::mem::take(call.reply.out);
-    let mut made = std::mem::take(&mut place.engine.reply);
+    let engine = match function {
+        None => place.states.scripts(),
+        Some(_) => place.states.functions(server.partitions.libraries()),
+    };
+    let mut made = std::mem::take(&mut engine.reply);
     let mut reply = Reply::new(&mut made, call.reply.proto);
     let mut guest = Guest::new(call.shard, call.slot, place.held, permit, called, &lent);
-    let result = run(place.engine, &mut guest, &mut reply);
+    let result = run(engine, &mut guest, &mut reply);
     guest.end();
     *call.reply.out = lent;
     call.reply.out.extend_from_slice(&made);
     if made.capacity() <= KEPT_BYTES_MAX {
         made.clear();
-        place.engine.reply = made;
+        engine.reply = made;
     }
-    server.scripts.end(place.engine);
+    server.scripts.end(place.states);
     result.map_err(|error| Failure::text(error.text).counted(error.is_counted))
 }
 
@@ -294,16 +332,15 @@ fn flush(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     }
     let engine = call.engine()?;
     let (bytes, remains) = (engine.figures().used_bytes, engine.flush());
-    let remains = remains.into_iter().map(|remains| Garbage::of_other(Box::new(remains), bytes)).collect();
-    call.shard.server.reclaimer.free(remains);
+    call.shard.server.reclaimer.free(vec![Garbage::of_other(Box::new(remains), bytes)]);
     note_figures(call)?;
     call.reply.ok();
     Ok(())
 }
 
 fn note_figures(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
-    let figures = call.engine()?.figures();
-    call.shard.server.scripts.note_figures(figures);
+    let place = call.place.as_ref().ok_or(Failure::SYNTAX)?;
+    call.shard.server.scripts.note_figures(place.states);
     Ok(())
 }
 

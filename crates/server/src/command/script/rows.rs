@@ -1,6 +1,8 @@
 //! Rows of the commands about scripts.
 
-use sterna_command::{Categories, Command, Flags, Group, KeyUse, KeyUses, Keys, Place, ReplyShape, Spec};
+use sterna_command::{
+    Categories, Code, Command, Flags, Group, KeyUse, KeyUses, Keys, Place, ReplyShape, Spec,
+};
 
 use super::{ScriptRun, eval, evalsha, exists, flush, help, kill, load};
 
@@ -50,6 +52,7 @@ pub(super) static ROWS: &[Command<ScriptRun>] = &[
     Command {
         spec: Spec {
             name: "eval",
+            code: Code::Script(1),
             summary: "Runs a Lua script.",
             syntax: "script numkeys [key [key ...]] [arg [arg ...]]",
             ..RUNS
@@ -60,6 +63,7 @@ pub(super) static ROWS: &[Command<ScriptRun>] = &[
     Command {
         spec: Spec {
             name: "eval_ro",
+            code: Code::Script(1),
             summary: "Runs a Lua script that writes nothing.",
             syntax: "script numkeys [key [key ...]] [arg [arg ...]]",
             ..READS
@@ -166,6 +170,7 @@ static SCRIPT: &[Command<ScriptRun>] = &[
         spec: Spec {
             name: "load",
             arity: 3,
+            code: Code::Script(2),
             flags: Flags::NOSCRIPT.union(Flags::STALE).union(Flags::EVERY_GROUP),
             complexity: "O(N), N bytes of the script",
             summary: "Has the server know a script by its SHA1, which it answers.",
