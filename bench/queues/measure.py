@@ -35,7 +35,7 @@ LOADS = {
 def servers() -> dict[str, list[str]]:
     """Name to command, without what says where to listen."""
     sterna = os.environ.get("STERNA_BIN") or str(HERE.parents[1] / "target/release/sterna")
-    known = {"Sterna": [sterna, "--threads", "2"]}
+    known = {f"Sterna, {count} shard{'s'[: count - 1]}": [sterna, "--threads", str(count)] for count in (1, 2)}
     for name, variable in (("Redis 8.2", "REDIS8_SERVER"), ("Valkey 9.1", "VALKEY_SERVER")):
         if variable in os.environ:
             known[name] = [os.environ[variable]]
