@@ -111,11 +111,16 @@ impl CommandCounts {
 #[derive(Debug, Default)]
 pub(crate) struct ErrorCounts(Mutex<HashMap<String, u64>, { Level::ErrorCounts as u8 }>);
 
-/// Different first words that are counted; clients can provoke no more than the server has, but a bound is a bound.
+/// Different first words that are counted: scripts make their own.
 const ERROR_WORDS_MAX: usize = 128;
+
+/// Bytes of one that are told from others.
+const ERROR_WORD_BYTES_MAX: usize = 64;
 
 impl ErrorCounts {
     pub(crate) fn count(&self, word: &str) {
+        let end = (0..=ERROR_WORD_BYTES_MAX).rev().find(|&end| word.is_char_boundary(end));
+        let word = &word[..end.unwrap_or(0)];
         let mut counts = self.0.lock();
         if let Some(count) = counts.get_mut(word) {
             *count += 1;
@@ -132,5 +137,20 @@ impl ErrorCounts {
 
     pub(crate) fn reset(&self) {
         self.0.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn words_of_errors_have_a_bound_in_number_and_in_length() {
+        let (counts, mut totals) = (super::ErrorCounts::default(), std::collections::BTreeMap::new());
+        for number in 0..1000 {
+            counts.count(&format!("{number}{}", "ä".repeat(1000)));
+        }
+        counts.count("");
+        counts.add_to(&mut totals);
+        assert_eq!(totals.len(), super::ERROR_WORDS_MAX);
+        assert!(totals.keys().all(|word| (63..=64).contains(&word.len()) && word.ends_with('ä')));
     }
 }
