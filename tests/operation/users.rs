@@ -117,6 +117,28 @@ fn a_start_with_an_aclfile_that_cannot_be_used_fails_and_names_the_line() {
 }
 
 #[test]
+fn a_transaction_reads_or_writes_a_file_of_settings_once() {
+    for shards in [1, 2] {
+        let server = with_aclfile(shards, "").start();
+        let mut client = server.connect();
+        for second in ["ACL SAVE", "ACL LOAD", "CONFIG REWRITE"] {
+            for line in ["MULTI", "ACL SETUSER bob on", "ACL SAVE"] {
+                client.request(&words(line));
+            }
+            let refused = error(&mut client, second);
+            assert!(refused.starts_with("ERR a transaction reads or writes a file"), "{second}: {refused}");
+            assert!(error(&mut client, "EXEC").starts_with("EXECABORT"), "{second}");
+        }
+        for line in ["MULTI", "ACL SETUSER bob on", "ACL SAVE", "ACL SETUSER bob off"] {
+            client.request(&words(line));
+        }
+        let done = Value::Array(vec![Value::Simple(b"OK".to_vec()); 3]);
+        assert_eq!(client.request(&["EXEC"]), done);
+        assert!(fs::read_to_string(server.path("users.acl")).expect("it is there").contains("user bob on"));
+    }
+}
+
+#[test]
 fn without_an_aclfile_load_and_save_say_what_to_do() {
     let server = Server::sterna(1, &[]);
     let mut client = server.connect();

@@ -172,6 +172,8 @@ bitflags! {
         const EVERY_GROUP = 1 << 40;
         /// Makes one answer, or value, of what all its keys hold, which are copied where that takes long.
         const COMBINES = 1 << 41;
+        /// Reads or writes a file of settings, which takes as long as the disk does.
+        const SETTINGS_FILE = 1 << 42;
     }
 }
 

@@ -140,6 +140,10 @@ impl Shard {
                 // What is executed in parts elsewhere is not here.
                 return Err(Failure::too_many_arguments(&row.full_name, most));
             }
+            if row.has(Flags::SETTINGS_FILE) && connection.has_queued(Flags::SETTINGS_FILE) {
+                // The shard waits for the disk while EXEC runs it.
+                return Err(SECOND_FILE);
+            }
             return Ok(Admission::Queue);
         }
         if row.has(Flags::CHANGES_SETTINGS) && self.server.config_changes.is_locked() {
@@ -420,6 +424,10 @@ fn subscribes(row: &Row) -> bool {
 pub(super) fn changes_subscriptions(row: &Row) -> bool {
     row.spec.reply.contains(&ReplyShape::Push)
 }
+
+const SECOND_FILE: Failure = Failure::of(
+    "ERR a transaction reads or writes a file of settings once: ACL LOAD, ACL SAVE or CONFIG REWRITE",
+);
 
 /// Source: redis.conf's `stop-writes-on-bgsave-error`, and Redis's words.
 const UNABLE_TO_SAVE: Failure = Failure::of(

@@ -89,7 +89,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         Command {
             spec: Spec {
                 name: "rewrite",
-                flags: BASE.flags.union(Flags::CHANGES_SETTINGS),
+                flags: BASE.flags.union(Flags::CHANGES_SETTINGS).union(Flags::SETTINGS_FILE),
                 since: "2.8.0",
                 summary: "Has the configuration file say what the server does.",
                 ..BASE

@@ -75,6 +75,13 @@ impl Connection {
         self.transaction.as_ref().is_some_and(|transaction| transaction.has_writes())
     }
 
+    /// Whether a command of this kind is queued. Cost: O(commands).
+    pub(crate) fn has_queued(&self, kind: Flags) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| {
+            transaction.queued.iter().any(|(row, _)| row.spec.flags.intersects(kind))
+        })
+    }
+
     /// Between MULTI and EXEC.
     pub(crate) fn in_multi(&self) -> bool {
         self.transaction.as_ref().is_some_and(|transaction| transaction.is_open)

@@ -25,7 +25,7 @@ const USERS_BYTES: usize = 1 << 20;
 pub(super) const LOAD: Command<Run> = row(
     Spec {
         name: "load",
-        flags: ADMIN.union(Flags::CHANGES_SETTINGS),
+        flags: ADMIN.union(Flags::CHANGES_SETTINGS).union(Flags::SETTINGS_FILE),
         complexity: "O(N), N users and connections",
         summary: "Reads the users anew from the file that aclfile names.",
         reply: &[ReplyShape::Ok],
@@ -37,7 +37,7 @@ pub(super) const LOAD: Command<Run> = row(
 pub(super) const SAVE: Command<Run> = row(
     Spec {
         name: "save",
-        flags: ADMIN.union(Flags::CHANGES_SETTINGS),
+        flags: ADMIN.union(Flags::CHANGES_SETTINGS).union(Flags::SETTINGS_FILE),
         complexity: "O(N), N users",
         summary: "Writes the users to the file that aclfile names.",
         reply: &[ReplyShape::Ok],
