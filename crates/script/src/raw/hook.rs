@@ -1,6 +1,6 @@
 //! Has the engine's part asked between instructions whether the script goes on: every so many of them, and sooner where they take long.
 //!
-//! An instruction may copy a hundred megabytes (`a .. b`), and so may one call of a function of the interpreter's. So the hook looks at the
+//! An instruction may copy a hundred megabytes (`a .. b`), and so may one call of a function of the interpreter's. So the hook reads the
 //! clock more often than the host is asked.
 
 use std::cell::Cell;
@@ -13,14 +13,14 @@ use mlua::ffi::{
 };
 use mlua::{Function, Lua, lua_State};
 
-/// Instructions between two looks at the clock: a microsecond.
+/// Instructions between two readings of the clock: a microsecond.
 const INSTRUCTIONS: c_int = 500;
 
 /// The same once so many have taken long.
 const FEW_INSTRUCTIONS: c_int = 10;
 
-/// Looks between two questions to the host: some 100 µs.
-const LOOKS_PER_TICK: u32 = 20;
+/// Readings of the clock between two questions to the host: some 100 µs.
+const READS_PER_TICK: u32 = 20;
 
 /// What takes longer has the host asked at once.
 const LONG: Duration = Duration::from_millis(2);
@@ -28,7 +28,7 @@ const LONG: Duration = Duration::from_millis(2);
 thread_local! {
     // Of the script that runs on this thread. Neither has a destructor.
     static SEEN: Cell<Option<Instant>> = const { Cell::new(None) };
-    static LOOKS: Cell<u32> = const { Cell::new(0) };
+    static READS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Its address is where the registry has the function that asks.
@@ -70,12 +70,12 @@ unsafe extern "C-unwind" fn hook(state: *mut lua_State, _: *mut lua_Debug) {
     let now = Instant::now();
     let seen = SEEN.replace(Some(now));
     let is_long = seen.is_some_and(|seen| now.saturating_duration_since(seen) > LONG);
-    let looks = LOOKS.get().wrapping_add(1);
-    LOOKS.set(looks);
+    let reads = READS.get().wrapping_add(1);
+    READS.set(reads);
     // SAFETY: the state is the one that runs; `KEY` is set since `watch`.
     unsafe {
         let every = lua_gethookcount(state);
-        if !is_long && every > 1 && !looks.is_multiple_of(LOOKS_PER_TICK) {
+        if !is_long && every > 1 && !reads.is_multiple_of(READS_PER_TICK) {
             if every != INSTRUCTIONS {
                 call_every(state, INSTRUCTIONS);
             }
