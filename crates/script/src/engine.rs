@@ -284,11 +284,6 @@ impl Engine {
     /// Compiles a library and runs its code, which registers its functions; nobody can call them before it is installed.
     /// The error is an error reply's text.
     pub fn prepare(&mut self, code: &[u8], host: &mut dyn Host) -> Result<Library, Vec<u8>> {
-        if code.len() > CODE_BYTES_MAX {
-            return Err(
-                format!("ERR the library is too long: it may have {CODE_BYTES_MAX} bytes").into_bytes()
-            );
-        }
         let (name, header_len) = library_header(code)?;
         // The line stays, as one without text: errors name lines.
         let function = self

@@ -424,8 +424,8 @@ pub(crate) fn prepare_all(engine: &mut Engine, codes: &[impl AsRef<[u8]>]) -> Re
     for code in codes {
         let code = code.as_ref();
         room.bytes += code.len();
-        let outcome = room
-            .check()
+        let outcome = check_length(code)
+            .and_then(|()| room.check())
             .and_then(|()| engine.prepare(code, &mut Loading::within(LOAD_MAX)))
             .and_then(|library| {
                 room.functions += library.functions.len();
@@ -438,6 +438,14 @@ pub(crate) fn prepare_all(engine: &mut Engine, codes: &[impl AsRef<[u8]>]) -> Re
         }
     }
     Ok(prepared)
+}
+
+/// The error is an error reply's text. What is kept was loaded once, when it might be longer, and is not asked.
+fn check_length(code: &[u8]) -> Result<(), Vec<u8>> {
+    match code.len() > CODE_BYTES_MAX {
+        true => Err(format!("ERR the library is too long: it may have {CODE_BYTES_MAX} bytes").into_bytes()),
+        false => Ok(()),
+    }
 }
 
 /// The thread that compiles ends with the server. Without one everything is compiled where it is asked for.
@@ -569,5 +577,22 @@ pub(crate) fn log(level: LogLevel, text: &[u8]) {
         LogLevel::Debug | LogLevel::Verbose => tracing::debug!(script = true, "{text}"),
         LogLevel::Notice => tracing::info!(script = true, "{text}"),
         LogLevel::Warning => tracing::warn!(script = true, "{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_kept_is_loaded_again_though_it_is_longer_than_a_new_one_may_be() {
+        let code = "#!lua name=l\nredis.register_function('f', function() return 1 end) --";
+        let long = [code.as_bytes(), &vec![b'x'; CODE_BYTES_MAX]].concat();
+        let refused = prepare_all(&mut Engine::new(), &[&long]).expect_err("it is too long");
+        assert!(refused.starts_with(b"ERR the library is too long"));
+        let (mut engine, libraries) = (Engine::new(), Libraries::default());
+        libraries.set(b"l", Some(&long));
+        take_over(&mut engine, &libraries);
+        assert_eq!(engine.libraries().function_count(), 1);
     }
 }
