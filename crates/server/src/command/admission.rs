@@ -446,10 +446,10 @@ pub(super) fn only_reads(row: &Row) -> bool {
 /// How long a command waits before it looks again who leads.
 pub(super) const LEAD_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a write waits before it looks again whether the journal takes it.
+/// How long a write waits before it checks again whether the journal takes it.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
-/// How long a change of settings waits before it looks again whether another one is over.
+/// How long a change of settings waits before it checks again whether another one is over.
 const SETTINGS_PAUSE: Duration = Duration::from_millis(5);
 
 /// What becomes of a request that may run.

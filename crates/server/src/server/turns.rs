@@ -29,7 +29,7 @@ impl Server {
         Turn { locked: Some(self.scripts.lock()), server: self }
     }
 
-    /// Has the shard look where somebody has waited longest for the Lua state.
+    /// Wakes the shard where somebody has waited longest for the Lua state.
     pub(crate) fn call_next_script(&self) {
         if let Some(shard) = self.scripts.line.first() {
             self.shards[shard].mailbox.wake();
