@@ -71,7 +71,7 @@ impl Shard {
             return self.run_ordinary(slot, row, command, args, out);
         }
         // It may be one after which nothing is as it was.
-        self.is_ordinary = None;
+        self.current.is_ordinary = None;
         if self.goes_round(slot, row) {
             return self.go_round(slot, row, args, out);
         }
@@ -378,7 +378,7 @@ impl Shard {
         Client::add(&self.handle().changes, count);
         if let Some(lsn) = lsn {
             self.note_appended();
-            if let Some(who) = self.executing {
+            if let Some(who) = self.current.who {
                 self.note_written(who.slot, lsn);
             }
         }

@@ -472,7 +472,7 @@ impl Shard {
             needed,
             course,
             reply: Pieces::default(),
-            pushes: std::mem::take(&mut self.deferred),
+            pushes: std::mem::take(&mut self.current.deferred),
             changes: std::mem::replace(&mut self.changes, changes),
             took: self.clock.instant.elapsed(),
             depended_on: connection.depends_on,
@@ -503,7 +503,7 @@ impl Shard {
     pub(crate) fn run_slice(&mut self, until: Option<Instant>) {
         let Some(mut transaction) = self.long_transaction.take() else { return };
         let (server, who, began) = (Arc::clone(&self.server), transaction.who, Instant::now());
-        self.executing = Some(who);
+        self.current.who = Some(who);
         self.credit.begin_request();
         std::mem::swap(&mut self.changes, &mut transaction.changes);
         let mut turn = transaction.course.runs_script.then(|| server.settled_script_turn());
@@ -541,10 +541,10 @@ impl Shard {
         self.spread_changes();
         self.end_run();
         self.defer_own_pushes();
-        transaction.pushes.append(&mut self.deferred);
+        transaction.pushes.append(&mut self.current.deferred);
         std::mem::swap(&mut self.changes, &mut transaction.changes);
         transaction.took += began.elapsed();
-        self.executing = None;
+        self.current.who = None;
         if is_done {
             server.notify_shards();
             self.end_transaction(*transaction);

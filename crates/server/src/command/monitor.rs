@@ -128,7 +128,7 @@ impl Shard {
         for i in 0..self.monitors.len() {
             let who = self.monitors[i];
             if self.is_executing(who) {
-                self.deferred.push(range.clone());
+                self.current.deferred.push(range.clone());
             } else if let Some(connection) = self.connections.get_mut(who.slot) {
                 self.flusher.push_unasked(connection, range.clone());
             }

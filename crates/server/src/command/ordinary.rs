@@ -53,9 +53,9 @@ impl Shard {
 
     #[inline(always)]
     fn serves_an_ordinary_client(&mut self, slot: usize) -> bool {
-        match self.is_ordinary {
+        match self.current.is_ordinary {
             Some(is_ordinary) => is_ordinary,
-            None => *self.is_ordinary.insert(self.is_ordinary_client(slot)),
+            None => *self.current.is_ordinary.insert(self.is_ordinary_client(slot)),
         }
     }
 
@@ -137,7 +137,7 @@ impl Shard {
         scene: Scene,
         outcome: Result<Outcome, sterna_keyspace::Error>,
     ) -> bool {
-        self.is_ordinary = None;
+        self.current.is_ordinary = None;
         let before = out.len();
         let result = self.conclude(slot, row, command, args, scene, outcome);
         let is_write = row.has(Flags::WRITE);

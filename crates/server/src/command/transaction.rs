@@ -204,7 +204,7 @@ impl Shard {
         transaction.queued_bytes += size_of::<(&Row, OwnedArgs)>() + owned.heap_bytes();
         transaction.queued.push((row, owned));
         if is_long {
-            self.queued_without_request = true;
+            self.current.queued_without_request = true;
         } else {
             self.note_queued(slot);
         }
@@ -212,7 +212,7 @@ impl Shard {
 
     /// Gives the command that was queued last its request, which is long and is not copied.
     pub(crate) fn hand_over_to_queue(&mut self, slot: usize, request: OwnedArgs) {
-        self.queued_without_request = false;
+        self.current.queued_without_request = false;
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let Some(transaction) = &mut connection.transaction else { return };
         transaction.queued_bytes += request.heap_bytes();

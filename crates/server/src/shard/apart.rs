@@ -52,18 +52,18 @@ impl Shard {
         let who = self.connections[slot].me;
         self.wait(slot, Wait::Apart, None);
         // It is run once it has its request, which may be long and is not copied.
-        self.without_request = Some(Box::new(Task::new(who, row, command, scene, apart)));
+        self.current.task_without_request = Some(Box::new(Task::new(who, row, command, scene, apart)));
     }
 
     /// Whether a command that is to be run apart has yet to be given its request.
     #[inline]
     pub(super) fn task_awaits_request(&self) -> bool {
-        self.without_request.is_some()
+        self.current.task_without_request.is_some()
     }
 
     /// Gives it the request, whose first words name the command, so many of them; then it is run.
     pub(super) fn hand_over_to_task(&mut self, request: impl FnOnce(usize) -> LongRequest) {
-        let Some(mut task) = self.without_request.take() else { return };
+        let Some(mut task) = self.current.task_without_request.take() else { return };
         task.request = Request::Read(request(1 + usize::from(task.row.parent.is_some())));
         self.run_apart(task);
     }

@@ -19,10 +19,8 @@ impl Shard {
         let scratch = std::mem::replace(&mut self.scratch, vec![0; READ_BYTES]);
         let parser = std::mem::take(&mut self.parser);
         let replies = std::mem::take(&mut self.replies);
-        let deferred = std::mem::take(&mut self.deferred);
+        let current = std::mem::take(&mut self.current);
         let changes = std::mem::take(&mut self.changes);
-        let executing = self.executing.take();
-        let slice_until = self.slice_until;
         self.scripting = Some(runs);
         self.end_run();
         self.serve_others();
@@ -31,10 +29,8 @@ impl Shard {
         self.scratch = scratch;
         self.parser = parser;
         self.replies = replies;
-        self.deferred = deferred;
+        self.current = current;
         self.changes = changes;
-        self.executing = executing;
-        self.slice_until = slice_until;
     }
 
     fn serve_others(&mut self) {

@@ -103,7 +103,7 @@ impl Shard {
         let policy = persistence.journal().map(|journal| journal.policy());
         self.durability.is_gated = policy.is_some();
         self.durability.is_always = policy == Some(FsyncPolicy::Always);
-        if self.executing.is_some() {
+        if self.current.who.is_some() {
             // Replies that wait may lie in the buffer on loan to a request: later.
             self.post(self.index, Mail::Durable);
         } else {

@@ -246,7 +246,7 @@ impl Shard {
             full.into_iter().for_each(|piece| self.queue_reply(&mut serving, Range::of(piece)));
             serving.out.extend_from_slice(&last);
         }
-        self.deferred = pushes;
+        self.current.deferred = pushes;
         self.after_part(&mut serving);
         let before = serving.out.len();
         self.after_reply(slot, Some(row), &mut serving.out, before);

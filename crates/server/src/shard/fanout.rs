@@ -503,8 +503,7 @@ impl Shard {
             sharded,
             patterns: by_pattern,
             flusher,
-            executing,
-            deferred,
+            current,
             config,
             server,
             index: own_index,
@@ -540,8 +539,8 @@ impl Shard {
                     {
                         flusher.push(connection, line);
                     }
-                    if *executing == Some(connection.me) && !connection.is_detached() {
-                        deferred.push(frame.clone());
+                    if current.who == Some(connection.me) && !connection.is_detached() {
+                        current.deferred.push(frame.clone());
                     } else {
                         flusher.push(connection, frame.clone());
                     }
@@ -549,7 +548,7 @@ impl Shard {
                 if let (Some(since), false) = (*probe, members.is_empty()) {
                     let chosen = &connections[members.as_slice()[fastrand::usize(..members.len())] as usize];
                     // What it has published to itself is queued later.
-                    if *executing != Some(chosen.me) {
+                    if current.who != Some(chosen.me) {
                         *probe = None;
                         flusher.begin_probe(chosen, since, times);
                     }

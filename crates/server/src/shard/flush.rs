@@ -379,7 +379,7 @@ impl Shard {
     /// What was published before CLIENT KILL reaches the client before the end does. Not to be called by a command: while
     /// one is executed, the chunk of replies is on loan.
     pub(crate) fn flush_and_close(&mut self, who: ConnectionRef, reason: CloseReason) {
-        debug_assert!(self.executing.is_none(), "the chunk of replies is on loan");
+        debug_assert!(self.current.who.is_none(), "the chunk of replies is on loan");
         self.end_run();
         self.flush(who);
         if self.connection_of(who).is_some() {

@@ -20,6 +20,7 @@ pub(crate) mod apart;
 mod beside;
 mod broadcast;
 mod credit;
+mod current;
 mod detach;
 pub(crate) mod durability;
 mod evict;
@@ -65,9 +66,8 @@ use sterna_keyspace::Garbage;
 use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
 
-use crate::apart::Task;
 use crate::config::Config;
-use crate::connection::chunk::{self, Appender, Range};
+use crate::connection::chunk::{self, Appender};
 use crate::connection::circle::Circles;
 use crate::connection::client::{Client, mark};
 use crate::connection::state::ConnectionRef;
@@ -78,6 +78,7 @@ use crate::server::{Server, ShardHandle};
 use crate::time::Clock;
 pub(crate) use accept::Listeners;
 pub(crate) use credit::Creditor;
+use current::Current;
 pub(crate) use durability::Durability;
 use exec::LongTransaction;
 use fanout::Fanout;
@@ -127,8 +128,6 @@ pub(crate) struct Shard {
     ready: Ready,
     /// What is left of requests that are executed in parts.
     parts: BTreeMap<ConnectionRef, Parts>,
-    /// A command that is to be run apart, while its request is still with whoever has read it.
-    without_request: Option<Box<Task>>,
     /// A transaction that goes on in slices. In all shards together there is one at most.
     pub(crate) long_transaction: Option<Box<LongTransaction>>,
     turns: Turns,
@@ -138,8 +137,6 @@ pub(crate) struct Shard {
     pub(crate) serves_rest: bool,
     /// Letters with events of this shard's own writes that have not been published.
     pub(crate) late_events: usize,
-    /// What MULTI has just queued has yet to be given its request.
-    pub(crate) queued_without_request: bool,
     /// Connections whose users have changed.
     pub(crate) unchecked: VecDeque<Unchecked>,
     /// Connections whose socket is closed and whose subscriptions have yet to end.
@@ -148,8 +145,6 @@ pub(crate) struct Shard {
     lingering: Vec<Lingering>,
     /// Listeners where more connections may wait than one turn has time for.
     accepting: Vec<Token>,
-    /// When the connection being served has had its time.
-    slice_until: Instant,
     /// There are more shards than cores for them.
     shares_core: bool,
     pub(crate) credit: Creditor,
@@ -159,17 +154,12 @@ pub(crate) struct Shard {
     pub(crate) passing: Option<Box<Passing>>,
     undelivered: Undelivered,
     pub(crate) flusher: Flusher,
-    /// The connection being served.
-    pub(crate) executing: Option<ConnectionRef>,
-    /// Whether nothing is out of the ordinary with the client that is served, if that has been asked: see
-    /// `command/ordinary.rs`.
-    pub(crate) is_ordinary: Option<bool>,
+    /// The connection that is served, and its request.
+    pub(crate) current: Current,
     /// The connection whose script has run for too long, while others are served beside it.
     pub(crate) scripting: Option<ConnectionRef>,
     /// A script was ended in its middle, because the server stops: what its request has done is not recorded.
     pub(crate) script_was_ended: bool,
-    /// What the connection being served has published to itself: it follows the reply.
-    pub(crate) deferred: Vec<Range>,
     /// Local connections shown every command.
     pub(crate) monitors: Vec<ConnectionRef>,
     /// Connections that are to go to other shards, and to which.
@@ -212,18 +202,15 @@ impl Shard {
             recent_rows: sterna_command::RecentRows::default(),
             ready: Ready::default(),
             parts: BTreeMap::new(),
-            without_request: None,
             long_transaction: None,
             turns: Turns::default(),
             waiting_for_keys: Vec::new(),
             serves_rest: false,
             late_events: 0,
-            queued_without_request: false,
             unchecked: VecDeque::new(),
             leaving: VecDeque::new(),
             lingering: Vec::new(),
             accepting: Vec::new(),
-            slice_until: Instant::now(),
             shares_core: std::thread::available_parallelism()
                 .is_ok_and(|cores| cores.get() < server.shards.len()),
             credit: Creditor::new(index, server.shards.len()),
@@ -231,11 +218,9 @@ impl Shard {
             passing: Passing::of(&server),
             undelivered: Undelivered::default(),
             flusher: Flusher::new(&config),
-            executing: None,
-            is_ordinary: None,
+            current: Current::default(),
             scripting: None,
             script_was_ended: false,
-            deferred: Vec::new(),
             monitors: Vec::new(),
             movers: Vec::new(),
             probes: Vec::new(),
@@ -403,7 +388,7 @@ impl Shard {
         let began = Instant::now();
         for who in condemned.by_ref() {
             let detaches_later =
-                |connection: &Connection| self.executing.is_some() && connection.is_about_to_detach();
+                |connection: &Connection| self.current.who.is_some() && connection.is_about_to_detach();
             let about_to_detach = self.connections.get(who.slot).is_some_and(Connection::is_about_to_detach);
             if self.is_executing(who)
                 || self.is_in_transaction(who) && !about_to_detach
@@ -433,7 +418,7 @@ impl Shard {
         }
         if self.is_in_transaction(self.connections[slot].me) {
             // What it has begun comes to its end.
-            if self.executing.is_none() && self.detaches(slot, reason) {
+            if self.current.who.is_none() && self.detaches(slot, reason) {
                 return self.detach_in_transaction(slot, reason);
             }
             return self.condemn(slot, reason);

@@ -245,7 +245,7 @@ impl Shard {
 
     /// Whether what is executed in parts, or apart, has yet to be given its request.
     pub(super) fn awaits_request(&self, slot: usize) -> bool {
-        if self.task_awaits_request() || self.queued_without_request {
+        if self.task_awaits_request() || self.current.queued_without_request {
             return true;
         }
         if self.parts.is_empty() {
@@ -260,7 +260,7 @@ impl Shard {
 
     /// Gives it the request, which `parser` has found at `start` in `buf`.
     pub(super) fn hand_over(&mut self, slot: usize, buf: Vec<u8>, start: usize, parser: Parser) {
-        if self.queued_without_request {
+        if self.current.queued_without_request {
             return self.hand_over_to_queue(slot, OwnedArgs::of_request(buf, parser));
         }
         if self.task_awaits_request() {

@@ -149,7 +149,7 @@ impl Shard {
         let was_handshaking = connection.transport.is_handshaking();
         let requests_before = connection.client.commands.load(Relaxed);
         let began = self.clock.instant;
-        self.slice_until = began + slice;
+        self.current.until = began + slice;
         while self.serve(who.slot) {}
         let took = self.clock.instant.duration_since(began);
         if self.connection_of(who).is_none() {

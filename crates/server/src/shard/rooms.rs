@@ -45,7 +45,7 @@ impl Shard {
         frame: &[u8],
         except: Option<ConnectionRef>,
     ) -> usize {
-        let Shard { fanout, connections, channels, flusher, executing, deferred, .. } = self;
+        let Shard { fanout, connections, channels, flusher, current, .. } = self;
         let members = channels.subscribers_hashed(sterna_pubsub::hash(channel), channel);
         let (mut range, mut count): (Option<Range>, usize) = (None, 0);
         for &slot in members.map_or(&[][..], |members| members.as_slice()) {
@@ -55,8 +55,8 @@ impl Shard {
             }
             count += 1;
             let range = range.get_or_insert_with(|| fanout.append_for_pages(frame)).clone();
-            if *executing == Some(connection.me) {
-                deferred.push(range);
+            if current.who == Some(connection.me) {
+                current.deferred.push(range);
             } else {
                 flusher.push(connection, range);
             }

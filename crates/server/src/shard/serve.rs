@@ -114,7 +114,7 @@ impl Shard {
                     goes_on = n == READ_BYTES
                         && self.goes_on(slot)
                         && !self.connections[slot].is_event_stream
-                        && self.clock.instant < self.slice_until;
+                        && self.clock.instant < self.current.until;
                     if !goes_on {
                         self.make_ready(slot);
                     }
@@ -191,7 +191,7 @@ impl Shard {
         self.goes_on(slot)
             && self.connections[slot].has_backlog()
             && self.connections[slot].page.is_none()
-            && Instant::now() < self.slice_until
+            && Instant::now() < self.current.until
     }
 
     fn serve_bytes(&mut self, slot: usize, bytes: &[u8]) {
@@ -362,7 +362,7 @@ impl Shard {
             // The end of a page may be told to the connection: it comes among what follows the reply.
             self.reap();
         }
-        if !self.deferred.is_empty() {
+        if !self.current.deferred.is_empty() {
             self.queue_deferred(serving);
         }
         if serving.out.len() - serving.start > REPLY_CHUNK_BYTES {
@@ -384,8 +384,8 @@ impl Shard {
     }
 
     pub(super) fn begin(&mut self, slot: usize) -> Serving {
-        self.executing = Some(self.connections[slot].me);
-        self.is_ordinary = None;
+        self.current.who = Some(self.connections[slot].me);
+        self.current.is_ordinary = None;
         self.credit.begin_request();
         let out = self.replies.lend();
         self.clock.advance();
@@ -393,15 +393,23 @@ impl Shard {
             self.connections.get(slot).is_some_and(|connection| connection.is_unauthenticated());
         let requests_max = if is_unauthenticated { UNAUTHENTICATED_REQUESTS_PER_TURN } else { usize::MAX };
         let messages = self.flusher.messages();
-        Serving { slot, start: out.len(), out, until: self.slice_until, requests: 0, requests_max, messages }
+        Serving {
+            slot,
+            start: out.len(),
+            out,
+            until: self.current.until,
+            requests: 0,
+            requests_max,
+            messages,
+        }
     }
 
     pub(super) fn finish(&mut self, mut serving: Serving) {
         self.end_run();
         self.queue_replies(&mut serving);
         self.replies.give_back(serving.out, usize::MAX);
-        self.executing = None;
-        self.is_ordinary = None;
+        self.current.who = None;
+        self.current.is_ordinary = None;
         if self.clients_bytes_max().is_some()
             && let Some(connection) = self.connections.get(serving.slot)
         {
@@ -447,7 +455,7 @@ impl Shard {
     /// What the connection published to itself follows the reply to that. To one that closes the reply is the last.
     fn queue_deferred(&mut self, serving: &mut Serving) {
         self.queue_replies(serving);
-        for range in std::mem::take(&mut self.deferred) {
+        for range in std::mem::take(&mut self.current.deferred) {
             if let Some(connection) = self.connections.get_mut(serving.slot) {
                 self.flusher.push(connection, range);
             }

@@ -18,7 +18,7 @@ impl Shard {
     /// Whether this connection is being served, or its script runs beside others' requests.
     #[inline]
     pub(crate) fn is_executing(&self, who: ConnectionRef) -> bool {
-        self.executing == Some(who) || self.scripting == Some(who)
+        self.current.who == Some(who) || self.scripting == Some(who)
     }
 
     /// Has the connection wait; `until` is when the shard looks at the wait by itself.

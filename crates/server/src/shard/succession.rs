@@ -167,7 +167,7 @@ impl Shard {
                 let mut notice = Vec::new();
                 let payload = [word, b" ", count.to_string().as_bytes()].concat();
                 frame::message(&mut notice, proto, NOTICE_CHANNEL, &payload);
-                self.deferred.push(Range::of(notice));
+                self.current.deferred.push(Range::of(notice));
             }
         }
         let mut left = Vec::new();
@@ -200,9 +200,9 @@ impl Shard {
             self.leave(who.slot, kind, name);
         }
         if is_all_of(&messages, proto) {
-            self.deferred.extend(messages);
+            self.current.deferred.extend(messages);
         } else {
-            self.deferred.extend(translated(&messages, proto));
+            self.current.deferred.extend(translated(&messages, proto));
         }
         let old = &mut self.connections[who.slot];
         old.publish_gauges();

@@ -113,7 +113,7 @@ impl Shard {
             return;
         }
         self.end_run();
-        let by = self.executing.map(|who| who.id);
+        let by = self.current.who.map(|who| who.id);
         let is_read = self.tracking.is_read;
         // A read that finds its key expired has read that it isn't there, and so has a blocked one that is served.
         let mut readers: Vec<ClientId> = served.iter().map(|served| served.waiter.caller.client).collect();
@@ -134,7 +134,7 @@ impl Shard {
     #[inline]
     pub(crate) fn defer_own_pushes(&mut self) {
         if !self.tracking.own.is_empty() {
-            self.deferred.append(&mut self.tracking.own);
+            self.current.deferred.append(&mut self.tracking.own);
         }
     }
 
@@ -317,10 +317,10 @@ impl Shard {
             .replies_to_others
             .append(bytes, |buf| parts.iter().for_each(|part| buf.extend_from_slice(part)));
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        if self.executing == Some(connection.me) {
+        if self.current.who == Some(connection.me) {
             match whose {
                 As::Tracker => self.tracking.own.push(range),
-                As::Redirect => self.deferred.push(range),
+                As::Redirect => self.current.deferred.push(range),
             }
         } else {
             self.flusher.push_unasked(connection, range);
