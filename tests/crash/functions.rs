@@ -1,7 +1,9 @@
 //! Libraries of functions are part of what is kept.
 
 use sterna_protocol::decode::Value;
-use sterna_tests::server::{Launch, Server, wait_for};
+use sterna_tests::client::{Client, Frame};
+use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
+use sterna_tests::{crash_rounds, seed};
 
 fn launch(args: &[&str]) -> Launch {
     Launch::shards(2).args(&["--dir", "{folder}", "--enable-debug-command", "yes"]).args(args)
@@ -100,5 +102,55 @@ fn after_a_kill_every_library_that_was_acknowledged_is_there() {
             server.connect().request(&["FUNCTION", "LIST"]).as_slice().map(<[_]>::len),
             Some(1 + round as usize)
         );
+    }
+}
+
+/// A library long enough to be compiled by a thread, of some version.
+fn long_code(version: u32) -> String {
+    let functions: Vec<String> = (0..900)
+        .map(|number| format!("redis.register_function('long_{number}', function() return {version} end)"))
+        .collect();
+    format!("#!lua name=long\n{}", functions.join("\n"))
+}
+
+/// The version that all functions of the library have; 0: it is not there.
+fn version(client: &mut Client) -> u32 {
+    let answers =
+        ["long_0", "long_450", "long_899"].map(|name| client.request(&["FCALL", name, "0"]).as_int());
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "it is there in parts: {answers:?}");
+    answers[0].map_or(0, |version| version as u32)
+}
+
+#[test]
+fn killed_while_a_long_library_is_compiled_it_is_there_whole_or_as_it_was() {
+    let mut random = fastrand::Rng::with_seed(seed(32));
+    let mut server = launch(&["--appendonly", "yes", "--appendfsync", "everysec"]).start();
+    let dump_of = |client: &mut Client, version: u32| {
+        client.text(&["FUNCTION", "LOAD", "REPLACE", &long_code(version)]);
+        client.request(&["FUNCTION", "DUMP"]).as_bytes().expect("a string").to_vec()
+    };
+    let dumps = [1, 2].map(|version| dump_of(&mut server.connect(), version));
+    let mut last = 2;
+    for round in 0..crash_rounds(4) {
+        let mut client = server.connect();
+        let next = 2 + 2 * round as u32;
+        // By FUNCTION LOAD and by RESTORE in turn, while others call it.
+        client.send(&["FUNCTION", "LOAD", "REPLACE", &long_code(next + 1)]);
+        let dump = &dumps[round as usize % 2];
+        client.send(&[&b"FUNCTION"[..], b"RESTORE", dump, b"FLUSH"]);
+        let mut caller = server.connect();
+        caller.send(&["FCALL", "long_0", "0"]);
+        // The instant is what is tested: it is chosen by a sleep on purpose.
+        std::thread::sleep(std::time::Duration::from_micros(random.u64(0..120_000)));
+        server.kill();
+        let mut may_be = vec![last, next + 1, 1 + round as u32 % 2];
+        for _ in 0..2 {
+            if matches!(client.frame(PATIENCE), Frame::Bytes(_)) {
+                may_be.remove(0);
+            }
+        }
+        server.start_again();
+        last = version(&mut server.connect());
+        assert!(may_be.contains(&last), "version {last} is none of {may_be:?}");
     }
 }

@@ -16,6 +16,7 @@ mod published;
 mod records;
 mod restart;
 mod rollback;
+mod served;
 mod swapdb;
 mod switch;
 mod sync;

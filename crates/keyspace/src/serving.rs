@@ -21,8 +21,8 @@ use crate::ready::Ready;
 use crate::space::Space;
 use crate::wait::{Answer, Kinds, Queue, Served, Waiter};
 
-/// Work of one slice, in such of [`TOLD_WORK`]: a millisecond at most.
-const SLICE_WORK: usize = 2048;
+/// Work of one slice, in such of [`TOLD_WORK`]: a millisecond, and 3 where each claims an entry of a consumer group.
+const SLICE_WORK: usize = 1024;
 
 /// Work of giving a waiter a reply that is there, a third of a microsecond.
 const TOLD_WORK: usize = 1;

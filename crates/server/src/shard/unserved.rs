@@ -21,6 +21,8 @@ impl Shard {
         let server = Arc::clone(&self.server);
         let Some(mut held) = server.partitions.hold_unserved() else {
             self.serves_rest = false;
+            // A script may have served the last: who waits for the keys has not been told.
+            server.notify_shards();
             return;
         };
         if server.partitions.is_busy() {
