@@ -34,6 +34,7 @@ const LAYERS: &[&[&str]] = &[
     &["reclaim"],
     &["apart"],
     &["parcel"],
+    &["matching"],
     &["nodes"],
     &["invalidation"],
     &["late_events"],

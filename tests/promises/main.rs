@@ -13,6 +13,7 @@ mod handover;
 mod import;
 mod locks;
 mod ordering;
+mod patterns;
 mod pressure;
 mod requests;
 mod resuming;

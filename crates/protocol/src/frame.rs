@@ -78,7 +78,10 @@ pub fn pmessage(out: &mut Vec<u8>, proto: Proto, pattern: &[u8], channel: &[u8],
     bulk(out, payload);
 }
 
-/// A message's frame up to its payload, behind which CRLF ends it. `pattern`: what it came by, if that is one.
+/// What a message's frame ends with, behind its payload.
+pub const END: &[u8] = b"\r\n";
+
+/// A message's frame up to its payload, behind which [`END`] ends it. `pattern`: what it came by, if that is one.
 pub fn head(
     out: &mut Vec<u8>,
     (proto, kind): (Proto, MessageKind),

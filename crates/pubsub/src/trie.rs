@@ -43,6 +43,7 @@ mod walk;
 
 use std::sync::Arc;
 
+use crate::glob;
 use crate::name::{hash, shared_bytes};
 use crate::pattern::Symbols;
 use crate::striped::StripedTable;
@@ -50,6 +51,20 @@ use arena::{Arena, Id};
 use nodes::Nodes;
 
 pub use walk::MatchScratch;
+
+/// Steps of a match that is reported: name and value are seldom in a cache.
+const STEPS_PER_MATCH: usize = 4;
+
+/// Bytes of patterns and channel that are compared at once where patterns are tried by themselves, and what trying one costs beside.
+const BYTES_AT_ONCE: usize = 16 << 10;
+const BYTES_PER_PATTERN: usize = 64;
+
+/// At least as many steps as [`PatternTrie::match_within`] takes where there are so many nodes and patterns.
+pub fn steps_max((nodes, patterns): (usize, usize), channel_bytes: usize) -> usize {
+    // A node is entered once for each byte, and so may it be tried from each star: by itself and as one of the classes.
+    let entered = nodes.saturating_mul(channel_bytes.saturating_add(1).saturating_mul(3));
+    entered.saturating_add(patterns.saturating_mul(STEPS_PER_MATCH))
+}
 
 /// Patterns, each with a value, and the ones among them that match a channel.
 ///
@@ -96,6 +111,11 @@ impl<T> PatternTrie<T> {
     /// How many patterns there are.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
     }
 
     /// Whether there are no patterns.
@@ -159,16 +179,59 @@ impl<T> PatternTrie<T> {
         &self,
         channel: &[u8],
         scratch: &mut MatchScratch,
-        mut f: impl FnMut(&Arc<[u8]>, &T),
+        f: impl FnMut(&Arc<[u8]>, &T),
     ) {
-        self.nodes.for_each_end(channel, scratch, |first| {
-            let mut next = Some(first);
-            while let Some(id) = next {
+        self.match_within(channel, scratch, usize::MAX, f);
+    }
+
+    /// The same if it takes at most so many steps, of some 50 ns at worst; false: it takes more, and `f` was called for some.
+    ///
+    /// Then there are very many matches, or patterns with many stars nearly match a long channel at very many places:
+    /// [`match_some`](Self::match_some) goes past all patterns.
+    pub fn match_within(
+        &self,
+        channel: &[u8],
+        scratch: &mut MatchScratch,
+        steps_max: usize,
+        mut f: impl FnMut(&Arc<[u8]>, &T),
+    ) -> bool {
+        self.nodes.for_each_end(channel, scratch, steps_max, |first| {
+            let (mut next, mut steps) = (Some(first), 0);
+            while let Some(id) = next.filter(|_| steps < steps_max) {
                 let entry = self.entries.get(id);
                 f(&entry.name, &entry.value);
                 next = entry.next;
+                steps += STEPS_PER_MATCH;
             }
-        });
+            steps
+        })
+    }
+
+    /// Tries some patterns by themselves, from `place` on, which is 0 at first; `f` is called for those that match. Returns where to
+    /// go on, if there are more.
+    ///
+    /// Patterns may come and go between two calls: those that are there all the time are tried once. What takes more steps than
+    /// [`glob::matches`](crate::glob::matches) takes matches nothing. Cost: some 20 µs, or that of one such pattern.
+    pub fn match_some(
+        &self,
+        channel: &[u8],
+        place: usize,
+        mut f: impl FnMut(&Arc<[u8]>, &T),
+    ) -> Option<usize> {
+        let mut bytes = 0;
+        for place in place..self.entries.index_end() {
+            if bytes > BYTES_AT_ONCE {
+                return Some(place);
+            }
+            bytes += BYTES_PER_PATTERN;
+            if let Some(entry) = self.entries.at(place) {
+                bytes += entry.name.len() + channel.len();
+                if glob::matches(&entry.name, channel) {
+                    f(&entry.name, &entry.value);
+                }
+            }
+        }
+        None
     }
 
     /// All patterns and their values, in no particular order.
@@ -251,7 +314,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::glob;
 
     fn trie_of<'p>(patterns: impl IntoIterator<Item = &'p str>) -> PatternTrie<u32> {
         let mut trie = PatternTrie::new();
@@ -363,6 +425,35 @@ mod tests {
     }
 
     #[test]
+    fn a_match_that_takes_too_long_ends_and_goes_on_pattern_by_pattern() {
+        let mut scratch = MatchScratch::default();
+        let hostile = trie_of([&*format!("{}b", "*a?".repeat(900)), "a*", "*"]);
+        let mut within = |trie: &PatternTrie<u32>, channel: &[u8], steps| {
+            let mut found = 0;
+            (trie.match_within(channel, &mut scratch, steps, |_, _| found += 1), found)
+        };
+        let channel = vec![b'a'; 100_000];
+        assert!(!within(&hostile, &channel, 10_000).0);
+        assert_eq!(some_by_some(&hostile, &channel), [&b"*"[..], b"a*"]);
+        let many: Vec<_> = (0..5_000).map(|n| format!("a*[a{n}]")).collect();
+        let many = trie_of(many.iter().map(String::as_str));
+        let (is_all, found) = within(&many, b"aa", 1_000);
+        assert!(!is_all && found < 1_000, "{found}");
+        assert_eq!(within(&many, b"aa", 1 << 20), (true, 5_000));
+        assert_eq!(some_by_some(&many, b"aa").len(), 5_000);
+    }
+
+    /// What `match_some` finds, in order.
+    fn some_by_some(trie: &PatternTrie<u32>, channel: &[u8]) -> Vec<Vec<u8>> {
+        let (mut found, mut place) = (Vec::new(), Some(0));
+        while let Some(from) = place {
+            place = trie.match_some(channel, from, |pattern, _| found.push(pattern.to_vec()));
+        }
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
     fn a_scratch_serves_any_trie_also_when_its_match_number_wraps() {
         let (one, other) = (trie_of(["*a*b*", "*b*a*"]), trie_of(["*b*", "*a*c*", "*a*b*"]));
         let mut scratch = MatchScratch::default();
@@ -465,6 +556,7 @@ mod tests {
                     Step::Match(channel) => {
                         let expected = model.keys().filter(|pattern| glob::matches(pattern, &channel));
                         let expected: Vec<_> = expected.cloned().collect();
+                        prop_assert_eq!(&some_by_some(&trie, &channel), &expected);
                         prop_assert_eq!(matching(&trie, &mut scratch, &channel), expected);
                     }
                 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
-use sterna_pubsub::{InterestCounts, PatternTrie};
+use sterna_pubsub::{InterestCounts, PatternTrie, trie};
 
 use crate::lock::{Level, Mutex, RwLock, RwLockReadGuard};
 
@@ -163,6 +163,14 @@ pub(crate) struct Elsewhere {
 }
 
 impl Elsewhere {
+    /// Adds the interest in one pattern more.
+    #[inline]
+    pub(crate) fn add(&mut self, counts: &InterestCounts, shard: usize) {
+        let there = Elsewhere::of(counts, shard);
+        self.subscribers += there.subscribers;
+        self.shards |= there.shards;
+    }
+
     pub(crate) fn of(counts: &InterestCounts, shard: usize) -> Elsewhere {
         let here = counts.on(shard);
         Elsewhere {
@@ -184,6 +192,8 @@ pub(crate) struct PatternDirectory {
     trie: RwLock<PatternTrie<Interest>, { Level::Patterns as u8 }>,
     /// Patterns in the trie; PUBLISH skips the lock while it is 0. Written under the lock (Release), read Acquire.
     patterns: AtomicUsize,
+    /// Nodes of the trie. Written and read as `patterns`.
+    nodes: AtomicUsize,
     /// Rises with every change of the trie (written under its lock, Release), so that a publisher that sends to one
     /// channel again and again need not match it again (read Acquire).
     version: AtomicU64,
@@ -211,6 +221,7 @@ impl PatternDirectory {
 
     fn changed(&self, trie: &PatternTrie<Interest>) {
         self.patterns.store(trie.len(), Ordering::Release);
+        self.nodes.store(trie.nodes(), Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -218,6 +229,13 @@ impl PatternDirectory {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.patterns.load(Ordering::Acquire)
+    }
+
+    /// Whether matching a channel of so many bytes may take more steps than this. Cost: two loads.
+    #[inline]
+    pub(crate) fn may_take(&self, steps: usize, channel_bytes: usize) -> bool {
+        let patterns = self.len();
+        patterns > 0 && trie::steps_max((self.nodes.load(Ordering::Acquire), patterns), channel_bytes) > steps
     }
 
     /// Changes whenever a match may come out differently.

@@ -9,8 +9,9 @@ use sterna_pubsub::{MatchScratch, glob};
 
 use crate::directory::{Elsewhere, STRIPES};
 use crate::mailbox::{Credit, MAILED_BYTES_MAX, Mail};
+use crate::matching::{Matching, STEPS_AT_ONCE};
 use crate::nodes::{Answer, BucketSet, NODES, Question, Space, bucket_of};
-use crate::parcel::{Matches, Namespace, Outbox};
+use crate::parcel::{Matches, Message, Namespace, Outbox, Parcel};
 use crate::persistence::LogSeat;
 use crate::server::Server;
 
@@ -42,10 +43,18 @@ impl Inlet {
         let mut shards = index.elsewhere(sterna_pubsub::hash(channel), channel, NODES).shards;
         let mut patterns = Matches::new();
         if space == Namespace::Channels && directory.patterns.len() > 0 {
-            directory.patterns.read().for_each_match_shared(channel, &mut self.scratch, |name, interest| {
-                shards |= Elsewhere::of(&interest.counts, NODES).shards;
-                patterns.push(Arc::clone(name));
-            });
+            let found = directory.patterns.read().match_within(
+                channel,
+                &mut self.scratch,
+                STEPS_AT_ONCE,
+                |name, interest| {
+                    shards |= Elsewhere::of(&interest.counts, NODES).shards;
+                    patterns.push(Arc::clone(name));
+                },
+            );
+            if !found {
+                return self.deliver_widely(shards, channel, payload);
+            }
         }
         if shards != 0 {
             self.outbox.add(shards, (space, channel), payload, (None, None), &patterns);
@@ -53,14 +62,40 @@ impl Inlet {
         shards != 0
     }
 
+    /// The same for a message whose patterns take long to find (`shard/wide.rs`).
+    fn deliver_widely(&mut self, mut shards: u64, channel: &[u8], payload: &[u8]) -> bool {
+        let mut matching = Matching::begin();
+        matching.go_on(&self.server.directory.patterns, NODES, channel, None);
+        let found = matching.end();
+        shards |= found.elsewhere.shards;
+        self.mail();
+        let texts = Arc::new([channel, payload].concat());
+        let message = Message {
+            space: Namespace::Channels,
+            is_probe: false,
+            start: 0,
+            channel_end: channel.len(),
+            end: texts.len(),
+            patterns: Matches::new(),
+            many: Some(Arc::new(found.patterns)),
+            id: None,
+        };
+        for shard in (0..self.server.shards.len()).filter(|shard| shards & 1 << shard != 0) {
+            self.post(shard, Parcel::of_one(Arc::clone(&texts), message.clone(), None), message.cost());
+        }
+        shards != 0
+    }
+
+    fn post(&self, shard: usize, parcel: Parcel, bytes: usize) {
+        let (from, handle) = (self.server.shards.len(), &self.server.shards[shard]);
+        handle.credit[from].add(bytes);
+        handle.mailbox.post(from, bytes, Mail::Published(parcel));
+    }
+
     /// Mails what was delivered.
     pub fn mail(&mut self) {
-        let from = self.server.shards.len();
-        for (shard, parcel, bytes) in self.outbox.take_parcels() {
-            let handle = &self.server.shards[shard];
-            handle.credit[from].add(bytes);
-            handle.mailbox.post(from, bytes, Mail::Published(parcel));
-        }
+        let parcels: Vec<_> = self.outbox.take_parcels().collect();
+        parcels.into_iter().for_each(|(shard, parcel, bytes)| self.post(shard, parcel, bytes));
     }
 
     /// Whether no shard has more in its mail than it keeps up with. If one has, `Nodes::has_room` is called when that is over.

@@ -5,12 +5,25 @@
 
 use sterna_keyspace::Events;
 
+use crate::matching::Matching;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct LateEvents {
     pub(crate) events: Events,
-    /// How many bytes of the names that the first is about have been told of, each by itself.
-    pub(crate) told: usize,
+    /// How far the telling of the first has come.
+    pub(crate) told: Told,
+}
+
+/// How far the telling of an event has come.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Classes of channels that it has been published to, in the order of the table in `command/notify.rs`.
+    pub(crate) classes: usize,
+    /// How many bytes of the names that it is about have been told of, each by itself.
+    pub(crate) names_bytes: usize,
+    /// The patterns that match the next channel, where finding them takes long.
+    pub(crate) matching: Option<Matching>,
 }
 
 impl LateEvents {

@@ -26,6 +26,7 @@ mod lock;
 mod log_limit;
 mod logins;
 mod mailbox;
+mod matching;
 mod metrics;
 mod net;
 mod nodes;

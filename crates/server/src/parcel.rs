@@ -27,6 +27,9 @@ pub(crate) enum Namespace {
 /// Patterns that match one channel.
 pub(crate) type Matches = SmallVec<[Arc<[u8]>; 2]>;
 
+/// Very many of them: a list that shards share.
+pub(crate) type ManyMatches = Vec<Arc<[u8]>>;
+
 /// Messages for another shard: one turn's.
 #[derive(Debug)]
 pub(crate) struct Parcel {
@@ -49,6 +52,11 @@ impl Drop for Parcel {
 }
 
 impl Parcel {
+    /// One message, to which `bytes` belong.
+    pub(crate) fn of_one(bytes: Arc<Vec<u8>>, message: Message, probe: Option<Instant>) -> Parcel {
+        Parcel { bytes, messages: vec![message], done: 0, probe }
+    }
+
     /// Whether all has been handed out.
     pub(crate) fn is_empty(&self) -> bool {
         self.done == self.messages.len()
@@ -66,6 +74,8 @@ pub(crate) struct Message {
     pub(crate) end: usize,
     /// Patterns that matched when it was published.
     pub(crate) patterns: Matches,
+    /// The same where they are very many; `patterns` is empty then.
+    pub(crate) many: Option<Arc<ManyMatches>>,
     /// Its entry in the channel's stream, if the channel remembers.
     pub(crate) id: Option<EntryId>,
 }
@@ -73,7 +83,8 @@ pub(crate) struct Message {
 impl Message {
     /// What it counts against its sender's credit.
     pub(crate) fn cost(&self) -> usize {
-        self.end - self.start + size_of::<Message>()
+        let list = self.many.as_ref().map_or(0, |many| many.len() * size_of::<Arc<[u8]>>());
+        self.end - self.start + list + size_of::<Message>()
     }
 }
 
@@ -103,7 +114,8 @@ impl Outbox {
         self.bytes.extend_from_slice(payload);
         self.probe = probe.or(self.probe);
         let (end, is_probe) = (self.bytes.len(), probe.is_some());
-        let message = Message { space, is_probe, start, channel_end, end, patterns: patterns.clone(), id };
+        let message =
+            Message { space, is_probe, start, channel_end, end, patterns: patterns.clone(), many: None, id };
         self.note(shards, message)
     }
 
@@ -121,7 +133,8 @@ impl Outbox {
         let (end, is_probe) = (texts.len(), probe.is_some());
         self.bytes = texts;
         let patterns = patterns.clone();
-        let message = Message { space, is_probe, start: 0, channel_end: channel_bytes, end, patterns, id };
+        let message =
+            Message { space, is_probe, start: 0, channel_end: channel_bytes, end, patterns, many: None, id };
         self.note(shards, message)
     }
 

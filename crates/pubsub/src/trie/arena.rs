@@ -114,6 +114,11 @@ impl<T, Of> Arena<T, Of> {
         self.chunks[number].slots[slot].as_mut().expect(DANGLING)
     }
 
+    /// The slot of this index, if it is in use.
+    pub(crate) fn at(&self, index: usize) -> Option<&T> {
+        self.chunks.get(index / CHUNK_SLOTS)?.slots.get(index % CHUNK_SLOTS)?.as_ref()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flat_map(|chunk| chunk.slots.iter().flatten())
     }

@@ -73,6 +73,12 @@ impl<N> Fan<N> {
         self.classes.iter().filter(move |(set, _)| set.contains(byte)).map(|(_, id)| *id)
     }
 
+    /// How many different classes lead to children.
+    #[inline]
+    pub(crate) fn classes_len(&self) -> usize {
+        self.classes.len()
+    }
+
     pub(crate) fn find(&self, symbol: &Symbol) -> Option<Id<N>> {
         match symbol {
             Symbol::Byte(byte) => self.literal(*byte),

@@ -101,6 +101,10 @@ impl Nodes {
     }
 
     /// Above every node's index.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub(crate) fn index_end(&self) -> usize {
         self.nodes.index_end()
     }

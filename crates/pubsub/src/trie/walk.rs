@@ -6,6 +6,9 @@ use crate::trie::Pattern;
 use crate::trie::arena::Id;
 use crate::trie::nodes::{Children, Node, Nodes, Tail};
 
+/// Bytes that `memchr` passes in the time of a step.
+const BYTES_PER_STEP: usize = 1024;
+
 /// What a match needs beside the trie; keep it and hand it in again.
 ///
 /// It says nothing about a trie between two matches, so one serves any number of tries. It grows to 4 bytes for
@@ -54,25 +57,34 @@ impl MatchScratch {
 }
 
 impl Nodes {
-    /// Calls `report` with the head of each list of patterns that match `channel`.
+    /// Calls `report` with the head of each list of patterns that match `channel`; it answers how many steps that took.
+    ///
+    /// False: there is more to do than `steps_max`.
     pub(crate) fn for_each_end(
         &self,
         channel: &[u8],
         scratch: &mut MatchScratch,
-        report: impl FnMut(Id<Pattern>),
-    ) {
-        let Some(root) = self.root() else { return };
+        steps_max: usize,
+        report: impl FnMut(Id<Pattern>) -> usize,
+    ) -> bool {
+        let Some(root) = self.root() else { return true };
         scratch.begin();
-        let mut walk = Walk { nodes: self, channel, scratch, report, below_star: false };
+        let mut walk =
+            Walk { nodes: self, channel, scratch, report, below_star: false, steps_left: steps_max };
         if channel.is_empty() {
             // Not even `*` matches an empty channel, so there is no going further than the root.
-            return walk.report(self.node(root));
+            walk.report(self.node(root));
+            return !walk.is_over();
         }
         walk.go(root, 0);
         walk.below_star = true;
         while let Some((star, at)) = walk.scratch.stars.pop() {
+            if walk.is_over() {
+                return false;
+            }
             walk.go_from_star(self.node(star), at);
         }
+        !walk.is_over()
     }
 }
 
@@ -83,13 +95,28 @@ struct Walk<'a, F> {
     report: F,
     /// Whether stars can be reached more than once.
     below_star: bool,
+    /// Ways that may yet be entered, and patterns reported; at 0 the walk is over, whatever is left.
+    steps_left: usize,
 }
 
-impl<F: FnMut(Id<Pattern>)> Walk<'_, F> {
+impl<F: FnMut(Id<Pattern>) -> usize> Walk<'_, F> {
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.steps_left == 0
+    }
+
+    #[inline]
+    fn count(&mut self, steps: usize) {
+        self.steps_left = self.steps_left.saturating_sub(steps);
+    }
+
     /// Follows every way down from a node that the channel has reached at byte `at`, as far as the next stars.
     fn go(&mut self, id: Id<Node>, at: usize) {
         let mut next = Some((id, at));
         while let Some((id, at)) = next.take().or_else(|| self.scratch.walks.pop()) {
+            if self.is_over() {
+                return self.scratch.walks.clear();
+            }
             let node = self.nodes.node(id);
             let byte = self.channel.get(at).copied();
             if byte.is_none() {
@@ -119,6 +146,7 @@ impl<F: FnMut(Id<Pattern>)> Walk<'_, F> {
     /// Goes along a node's way from byte `at`; where to go on, if the channel takes all of it.
     #[inline]
     fn enter(&mut self, id: Id<Node>, at: usize) -> Option<(Id<Node>, usize)> {
+        self.count(1);
         let node = self.nodes.node(id);
         let rest = self.channel.get(at..)?.strip_prefix(node.label())?;
         let at = self.channel.len() - rest.len();
@@ -153,6 +181,10 @@ impl<F: FnMut(Id<Pattern>)> Walk<'_, F> {
             Children::Many(fan) => {
                 let fan = self.nodes.fan(fan);
                 for at in at..self.channel.len() {
+                    if self.is_over() {
+                        return;
+                    }
+                    self.count(1 + fan.classes_len());
                     let byte = self.channel[at];
                     let children = fan.literal(byte).into_iter().chain(fan.any).chain(fan.classes(byte));
                     for child in children {
@@ -176,17 +208,30 @@ impl<F: FnMut(Id<Pattern>)> Walk<'_, F> {
             // Behind the next star only its first place counts.
             (label @ &[first, ..], Tail::Star, _) => {
                 let mut places = memchr_iter(first, rest);
-                if let Some(offset) = places.find(|offset| rest[*offset..].starts_with(label)) {
+                let mut tried = rest.len() / BYTES_PER_STEP;
+                let place = places.find(|offset| {
+                    tried += 1;
+                    rest[*offset..].starts_with(label)
+                });
+                self.count(tried);
+                if let Some(offset) = place {
                     self.reach(id, child, at + offset + label.len());
                 }
             }
             (&[first, ..], _, _) => {
+                self.count(rest.len() / BYTES_PER_STEP);
                 for offset in memchr_iter(first, rest) {
+                    if self.is_over() {
+                        return;
+                    }
                     self.go_into(id, at + offset);
                 }
             }
             (&[], _, _) => {
                 for offset in 0..rest.len() {
+                    if self.is_over() {
+                        return;
+                    }
                     self.go_into(id, at + offset);
                 }
             }
@@ -201,7 +246,8 @@ impl<F: FnMut(Id<Pattern>)> Walk<'_, F> {
 
     fn report(&mut self, node: &Node) {
         if let Some(first) = node.patterns {
-            (self.report)(first);
+            let steps = (self.report)(first);
+            self.count(steps);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use sterna_command::{Command, Flags, Group};
+use sterna_command::{Channels, Command, Flags, Group};
 use sterna_keyspace::{Error, Garbage, HeldSteps, Outcome, Run};
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
@@ -110,7 +110,7 @@ impl Shard {
         let until = (turn.is_some() && !changes_settings).then(|| now + SLICE);
         while course.is_under_way() {
             self.run_queued(slot, &mut course, &mut held, turn.as_mut(), reply.out, until);
-            if until.is_some_and(|until| course.now >= until) {
+            if self.ends_slice(&course, until) {
                 break;
             }
         }
@@ -173,7 +173,7 @@ impl Shard {
 
     /// Locks what a transaction needs, and takes the right of a script if it is to have it.
     fn hold<'s>(
-        &self,
+        &mut self,
         server: &'s Arc<Server>,
         slot: usize,
         (transaction, retained): (&Transaction, &[Vec<u8>]),
@@ -182,7 +182,9 @@ impl Shard {
         way: Way,
     ) -> Result<(Option<Turn<'s>>, Held<'s>), Failure> {
         let partitions = &server.partitions;
-        if way == Way::Whole || way == Way::AsLong && !is_long(transaction) {
+        if way == Way::Whole
+            || way == Way::AsLong && !is_long(transaction) && !self.publishes_widely(transaction)
+        {
             let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
             let held = partitions.hold_for(needed, || {
                 let written = commands().flat_map(|(row, args)| written(row.spec, args.args()));
@@ -200,6 +202,20 @@ impl Shard {
         let mut held = partitions.hold_growing();
         held.add(needed);
         Ok((Some(turn), held))
+    }
+
+    /// Whether others are served before the next command: what very many are sent comes before what it publishes then.
+    fn ends_slice(&self, course: &Course, until: Option<Instant>) -> bool {
+        until.is_some_and(|until| course.now >= until || !self.wide.is_empty())
+    }
+
+    /// Whether it publishes what takes long to match.
+    fn publishes_widely(&mut self, transaction: &Transaction) -> bool {
+        let published = |(row, args): &(&'static Row, OwnedArgs)| {
+            let is_message = row.spec.channels == Channels::Published;
+            is_message && args.args().get(1).is_some_and(|channel| self.would_be_wide(channel))
+        };
+        transaction.queued.iter().any(published)
     }
 
     /// The partitions of all keys that the transaction's commands and watches name; where they are many, all: finding out
@@ -521,7 +537,7 @@ impl Shard {
             if let Some(large) = course.large_reply.take() {
                 reply.push(large);
             }
-            if until.is_some_and(|until| course.now >= until) {
+            if self.ends_slice(course, until) {
                 break;
             }
         }

@@ -55,6 +55,12 @@ impl Connection {
             && matches!(self.state.condemned(), Some(OutputLimit | ClientGone | SocketError | TlsError))
     }
 
+    /// Whether each message is to lie in one range of its queue: a successor is handed whole ones.
+    #[inline]
+    pub(crate) fn keeps_frames_whole(&self) -> bool {
+        self.resumption.is_some() || self.is_detached()
+    }
+
     /// Has it be resumed under a name when its socket breaks.
     pub(crate) fn begin_resuming(&mut self, resumption: Resumption) {
         self.resumption = Some(Box::new(resumption));

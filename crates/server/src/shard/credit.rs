@@ -191,7 +191,10 @@ impl Shard {
     /// Looks whether shards that were behind still are, and lets go whom that held back. Called before the shard may sleep.
     pub(super) fn refresh_credit(&mut self) {
         let own = 1 << self.index;
-        self.credit.set_behind_itself(self.index, self.flusher.owes() || self.late_events > 0);
+        self.credit.set_behind_itself(
+            self.index,
+            self.flusher.owes() || self.late_events > 0 || !self.wide.is_empty(),
+        );
         let mut others = self.credit.behind & !own;
         // Without other nodes the bit may be a shard's.
         if self.outward.is_some() {

@@ -30,19 +30,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sterna_keyspace::stream::EntryId;
-use sterna_protocol::{Proto, event, frame, pusher};
+use sterna_protocol::pusher;
 use sterna_pubsub::{MatchScratch, SubscriberSet};
 
-use crate::config::PusherApps;
 use crate::connection::Dialect;
 use crate::connection::chunk::{Appender, Range};
 use crate::connection::circle::{COPIED_BYTES_MAX, Kept, Lines};
 use crate::directory::{ChannelDirectory, Elsewhere};
 use crate::mailbox::Mail;
+use crate::matching::{Found, STEPS_AT_ONCE};
 use crate::nodes::NODES;
 use crate::parcel::{Matches, Message, Namespace, Outbox, Parcel};
 use crate::position::Position;
 use crate::shard::Shard;
+use crate::shard::frames::{SHARED_BYTES, body_of, encode, encode_head, encode_pattern, proto_of};
 use crate::shard::long::{LONG_BYTES, Prepared, is_long};
 use crate::stats::traffic::{Sample, Sampler, Tally};
 
@@ -106,14 +107,17 @@ pub(crate) struct Fanout {
     /// Shards, a bit each, whose mail they have not been woken for.
     wakes_owed: u64,
     scratch: MatchScratch,
+    /// What matches the message that is published next, if that has been found out.
+    pub(super) matched: Option<(Matches, Elsewhere)>,
+    pub(super) found: Option<Found>,
     /// Channel bytes of the last run, kept for their memory.
     spare_channel: Vec<u8>,
     /// Connections of this shard that are pages by Pusher's protocol.
     pub(super) pages: usize,
-    tally: Tally,
+    pub(super) tally: Tally,
     pub(super) sampler: Sampler,
     /// When the message was published that is on its way now, if it is a probe.
-    probe: Option<Instant>,
+    pub(super) probe: Option<Instant>,
     /// The frames of the message that is on its way now, if it is a long one.
     pub(super) prepared: Option<Prepared>,
     /// A transaction may make the frames of a long message in slices, and does so with one in this space.
@@ -212,8 +216,8 @@ impl Shard {
 
     #[cold]
     fn note_sample(&mut self, sample: Sample, space: Namespace, message: (&[u8], usize, usize)) {
-        let (patterns, _) = self.matching_patterns(space, message.0);
-        let patterns = patterns.iter().take(SAMPLED_PATTERNS_MAX).map(|pattern| &**pattern);
+        let patterns = self.first_matches(space, message.0, SAMPLED_PATTERNS_MAX);
+        let patterns = patterns.iter().map(|pattern| &**pattern);
         self.server.shards[self.index].traffic.note(sample, message, patterns, self.clock.instant);
     }
 
@@ -232,15 +236,7 @@ impl Shard {
         payload: &[u8],
         id: Option<EntryId>,
     ) -> usize {
-        if let Some(run) = &self.fanout.run
-            && run.space == space
-            && run.channel == channel
-            && run.has_ids == id.is_some()
-            && (space == Namespace::Sharded
-                || run.patterns_version == self.server.directory.patterns.version())
-            && run.takes(payload)
-            && !self.fanout.names_page(payload)
-        {
+        if self.continues_run(space, channel, payload, id.is_some()) {
             return self.continue_run(payload, id);
         }
         self.end_run();
@@ -248,6 +244,26 @@ impl Shard {
             return self.publish_to_cache(channel, payload, id);
         }
         self.publish_anew(space, channel, payload, id)
+    }
+
+    /// Whether the message is one more of the run that is open.
+    #[inline(always)]
+    pub(super) fn continues_run(
+        &self,
+        space: Namespace,
+        channel: &[u8],
+        payload: &[u8],
+        has_id: bool,
+    ) -> bool {
+        self.fanout.run.as_ref().is_some_and(|run| {
+            run.space == space
+                && run.channel == channel
+                && run.has_ids == has_id
+                && (space == Namespace::Sharded
+                    || run.patterns_version == self.server.directory.patterns.version())
+                && run.takes(payload)
+                && !self.fanout.names_page(payload)
+        })
     }
 
     /// Publishes a message that continues no run, and may begin one.
@@ -259,10 +275,17 @@ impl Shard {
         payload: &[u8],
         id: Option<EntryId>,
     ) -> usize {
+        if let Some(found) = self.fanout.found.take() {
+            return self.publish_widely(space, channel, payload, id, found);
+        }
         let hash = sterna_pubsub::hash(channel);
         let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
         let patterns_version = self.server.directory.patterns.version();
-        let (patterns, pattern_elsewhere) = self.matching_patterns(space, channel);
+        let matched = self.fanout.matched.take().or_else(|| self.matching_patterns(space, channel));
+        let Some((patterns, pattern_elsewhere)) = matched else {
+            let found = self.match_all(channel);
+            return self.publish_widely(space, channel, payload, id, found);
+        };
 
         let audience = (&patterns, pattern_elsewhere, patterns_version);
         let members = self.open_run(space, hash, channel, audience, id.is_some());
@@ -271,7 +294,7 @@ impl Shard {
         if self.fanout.run.is_some() {
             self.encode_into_run(payload, position);
         } else {
-            self.deliver((space, hash, channel), payload, position, &patterns);
+            self.deliver((space, hash, channel), payload, position, (true, &patterns), &mut None);
         }
         if members > 0 {
             self.fanout.tally.deliver(members);
@@ -488,14 +511,16 @@ impl Shard {
         }
     }
 
-    /// Delivers one message to the local subscribers of its channel, and then to those of each pattern.
-    fn deliver(
+    /// Delivers one message to the local subscribers of its channel, if it is to go there, and then to those of each pattern.
+    /// Returns how many they are. `body`: payload and end of a long one, which all share who take them apart from the frame's head.
+    pub(super) fn deliver(
         &mut self,
         (space, hash, channel): (Namespace, u64, &[u8]),
         payload: &[u8],
         position: Option<Position>,
-        patterns: &[Arc<[u8]>],
-    ) {
+        (by_name, patterns): (bool, &[Arc<[u8]>]),
+        body: &mut Option<Range>,
+    ) -> usize {
         let Shard {
             fanout,
             connections,
@@ -517,88 +542,127 @@ impl Shard {
         let apps = &config.pusher_app;
         let except = if fanout.pages > 0 { pusher::except(payload) } else { None };
         let Fanout { frames: appenders, lines, probe, prepared, .. } = fanout;
+        let mut prepared = prepared.as_mut();
+        let shares = payload.len() >= SHARED_BYTES;
         lines.begin_round();
-        let mut made = |dialect, pattern: Option<&[u8]>| {
-            prepared.as_mut().and_then(|prepared| prepared.take(proto_of(dialect)?, pattern))
+        let mut deliveries = 0;
+        let mut hand_out = |members: &SubscriberSet<u32>,
+                            pattern: Option<&[u8]>,
+                            position: Option<Position>| {
+            let (mut frames, mut heads): (ByDialect<Option<Range>>, ByDialect<Option<Range>>) =
+                Default::default();
+            deliveries += members.len();
+            for &slot in members.as_slice() {
+                let connection = &mut connections[slot as usize];
+                let dialect = connection.dialect();
+                if except.is_some() && connection.is_page_of(except) {
+                    continue;
+                }
+                let appender = &mut appenders[dialect as usize];
+                let shared = proto_of(dialect).filter(|_| shares && !connection.keeps_frames_whole());
+                let (first, rest) = if let Some(proto) = shared {
+                    let body = body.get_or_insert_with(|| body_of(payload, prepared.as_deref_mut()));
+                    let head = heads[dialect as usize].get_or_insert_with(|| {
+                        encode_head(appender, proto, (space, pattern), channel, payload.len())
+                    });
+                    (head.clone(), Some(body.clone()))
+                } else {
+                    let frame = frames[dialect as usize].get_or_insert_with(|| {
+                        let prepared = prepared.as_deref_mut();
+                        let made = prepared.and_then(|made| made.take(proto_of(dialect)?, pattern));
+                        made.unwrap_or_else(|| match pattern {
+                            None => encode(appender, (dialect, apps), (space, channel), payload, position),
+                            Some(pattern) => {
+                                encode_pattern(appender, (dialect, apps), pattern, channel, payload)
+                            }
+                        })
+                    });
+                    (frame.clone(), None)
+                };
+                if let Some(position) = position
+                    && let Some(line) = lines.line(connection, channel, position)
+                {
+                    flusher.push(connection, line);
+                }
+                let is_deferred = current.who == Some(connection.me) && !connection.is_detached();
+                for range in std::iter::once(first).chain(rest) {
+                    match is_deferred {
+                        true => current.deferred.push(range),
+                        false => flusher.push(connection, range),
+                    }
+                }
+            }
+            if let (Some(since), false) = (*probe, members.is_empty()) {
+                let chosen = &connections[members.as_slice()[fastrand::usize(..members.len())] as usize];
+                // What it has published to itself is queued later.
+                if current.who != Some(chosen.me) {
+                    *probe = None;
+                    flusher.begin_probe(chosen, since, times);
+                }
+            }
         };
-        let mut hand_out =
-            |members: &SubscriberSet<u32>,
-             position: Option<Position>,
-             encode: &mut dyn FnMut(&mut Appender, Dialect) -> Range| {
-                let mut frames: ByDialect<Option<Range>> = Default::default();
-                for &slot in members.as_slice() {
-                    let connection = &mut connections[slot as usize];
-                    let dialect = connection.dialect();
-                    if except.is_some() && connection.is_page_of(except) {
-                        continue;
-                    }
-                    let frame = frames[dialect as usize]
-                        .get_or_insert_with(|| encode(&mut appenders[dialect as usize], dialect));
-                    if let Some(position) = position
-                        && let Some(line) = lines.line(connection, channel, position)
-                    {
-                        flusher.push(connection, line);
-                    }
-                    if current.who == Some(connection.me) && !connection.is_detached() {
-                        current.deferred.push(frame.clone());
-                    } else {
-                        flusher.push(connection, frame.clone());
-                    }
-                }
-                if let (Some(since), false) = (*probe, members.is_empty()) {
-                    let chosen = &connections[members.as_slice()[fastrand::usize(..members.len())] as usize];
-                    // What it has published to itself is queued later.
-                    if current.who != Some(chosen.me) {
-                        *probe = None;
-                        flusher.begin_probe(chosen, since, times);
-                    }
-                }
-            };
-        if let Some(members) = index.subscribers_hashed(hash, channel) {
-            hand_out(members, position, &mut |appender, dialect| {
-                made(dialect, None)
-                    .unwrap_or_else(|| encode(appender, (dialect, apps), (space, channel), payload, position))
-            });
+        if by_name && let Some(members) = index.subscribers_hashed(hash, channel) {
+            hand_out(members, None, position);
         }
         for pattern in patterns {
             if let Some(members) = by_pattern.subscribers(pattern) {
-                hand_out(members, None, &mut |appender, dialect| {
-                    made(dialect, Some(pattern)).unwrap_or_else(|| {
-                        encode_pattern(appender, (dialect, apps), pattern, channel, payload)
-                    })
-                });
+                hand_out(members, Some(pattern), None);
             }
         }
+        deliveries
     }
 
     /// Where a message stands that is an entry of its channel's stream.
     #[inline]
-    fn position_of(&self, id: Option<EntryId>) -> Option<Position> {
+    pub(super) fn position_of(&self, id: Option<EntryId>) -> Option<Position> {
         id.map(|id| Position { epoch: self.server.epoch(), id })
     }
 
-    pub(super) fn matching_patterns(&mut self, space: Namespace, channel: &[u8]) -> (Matches, Elsewhere) {
+    /// The patterns that match, and who has them on other shards; `None`: finding that out takes long.
+    pub(super) fn matching_patterns(
+        &mut self,
+        space: Namespace,
+        channel: &[u8],
+    ) -> Option<(Matches, Elsewhere)> {
         let mut matches = Matches::new();
         let mut elsewhere = Elsewhere::default();
         let directory = &self.server.directory.patterns;
         if space == Namespace::Sharded || directory.len() == 0 {
-            return (matches, elsewhere);
+            return Some((matches, elsewhere));
         }
         let index = self.index;
-        directory.read().for_each_match_shared(channel, &mut self.fanout.scratch, |name, interest| {
-            let there = Elsewhere::of(&interest.counts, index);
-            elsewhere.subscribers += there.subscribers;
-            elsewhere.shards |= there.shards;
+        let scratch = &mut self.fanout.scratch;
+        let is_all = directory.read().match_within(channel, scratch, STEPS_AT_ONCE, |name, interest| {
+            elsewhere.add(&interest.counts, index);
             matches.push(Arc::clone(name));
         });
-        (matches, elsewhere)
+        is_all.then_some((matches, elsewhere))
+    }
+
+    /// Some of the patterns that match.
+    fn first_matches(&mut self, space: Namespace, channel: &[u8], most: usize) -> Matches {
+        let mut matches = Matches::new();
+        let directory = &self.server.directory.patterns;
+        if space != Namespace::Sharded && directory.len() > 0 {
+            let scratch = &mut self.fanout.scratch;
+            directory.read().match_within(channel, scratch, STEPS_AT_ONCE, |name, _| {
+                if matches.len() < most {
+                    matches.push(Arc::clone(name));
+                }
+            });
+        }
+        matches
     }
 
     /// Shards with subscribers that a message would be delivered to, a bit each.
     pub(crate) fn shards_reached(&mut self, space: Namespace, channel: &[u8]) -> u64 {
         let hash = sterna_pubsub::hash(channel);
         let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
-        let (patterns, pattern_elsewhere) = self.matching_patterns(space, channel);
+        let Some((patterns, pattern_elsewhere)) = self.matching_patterns(space, channel) else {
+            // As if each had one: who finds out publishes at the same time.
+            return u64::MAX >> (u64::BITS as usize - self.server.shards.len())
+                | u64::from(self.is_wanted_elsewhere(channel)) << NODES;
+        };
         let is_local = self.index_of(space).subscribers_hashed(hash, channel).is_some()
             || patterns.iter().any(|pattern| self.patterns.subscribers(pattern).is_some());
         let shards = elsewhere.shards | pattern_elsewhere.shards | u64::from(is_local) << self.index;
@@ -611,6 +675,18 @@ impl Shard {
     pub(crate) fn receive(&mut self, parcel: &mut Parcel, until: Option<Instant>) -> usize {
         let (mut bytes, mut work) = (0, 0);
         while let Some(message) = parcel.messages.get(parcel.done) {
+            if message.many.is_some() {
+                bytes += message.cost();
+                let probe = parcel.probe.filter(|_| message.is_probe);
+                let alone = Parcel::of_one(Arc::clone(&parcel.bytes), message.clone(), probe);
+                parcel.done += 1;
+                self.end_run();
+                self.wide.push(alone);
+                if self.hand_out_wide(until) {
+                    continue;
+                }
+                break;
+            }
             let channel = &parcel.bytes[message.start..message.channel_end];
             let payload = &parcel.bytes[message.channel_end..message.end];
             if is_long(payload.len(), message.patterns.len()) {
@@ -667,7 +743,7 @@ impl Shard {
         if self.fanout.run.is_some() {
             self.encode_into_run(payload, position);
         } else {
-            self.deliver((space, hash, channel), payload, position, &message.patterns);
+            self.deliver((space, hash, channel), payload, position, (true, &message.patterns), &mut None);
         }
         members
     }
@@ -701,7 +777,7 @@ impl Shard {
         self.put_outbox();
     }
 
-    fn put_outbox(&mut self) {
+    pub(super) fn put_outbox(&mut self) {
         let Shard { fanout, credit, server, index, .. } = self;
         for (shard, parcel, bytes) in fanout.outbox.take_parcels() {
             credit.mailed(server, *index, shard, bytes);
@@ -710,62 +786,32 @@ impl Shard {
         }
     }
 
+    /// Puts a message that is alone into the mail of these shards, a bit each.
+    pub(super) fn mail_alone(
+        &mut self,
+        shards: u64,
+        texts: &Arc<Vec<u8>>,
+        message: &Message,
+        probe: Option<Instant>,
+    ) {
+        let bytes = message.cost();
+        self.credit.note_outgoing_to(shards, bytes);
+        self.fanout.wakes_owed |= shards;
+        let Shard { credit, server, index, .. } = self;
+        let mut rest = shards;
+        while rest != 0 {
+            let shard = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            credit.mailed(server, *index, shard, bytes);
+            let parcel = Parcel::of_one(Arc::clone(texts), message.clone(), probe);
+            server.shards[shard].mailbox.put(*index, bytes, Mail::Published(parcel));
+        }
+    }
+
     pub(crate) fn directory_of(&self, space: Namespace) -> &ChannelDirectory {
         match space {
             Namespace::Channels | Namespace::Pages => &self.server.directory.channels,
             Namespace::Sharded => &self.server.directory.sharded,
         }
-    }
-}
-
-/// Bytes that a frame needs beside its texts; an upper bound of headers and the kind's name, and for events a guess.
-const FRAME_OVERHEAD: usize = 128;
-const _: () = assert!(event::OVERHEAD <= FRAME_OVERHEAD);
-
-#[inline]
-fn encode(
-    appender: &mut Appender,
-    (dialect, apps): (Dialect, &PusherApps),
-    (space, channel): (Namespace, &[u8]),
-    payload: &[u8],
-    position: Option<Position>,
-) -> Range {
-    let proto = proto_of(dialect);
-    appender.append(channel.len() + payload.len() + FRAME_OVERHEAD, |buf| match (proto, space) {
-        (None, _) if dialect == Dialect::Pusher => pusher::message(buf, apps.inside(channel), payload),
-        (None, _) => {
-            if let (Dialect::IdEvents, Some(position)) = (dialect, position) {
-                position.write_line(buf);
-            }
-            event::message(buf, None, channel, payload);
-        }
-        (Some(proto), Namespace::Channels | Namespace::Pages) => frame::message(buf, proto, channel, payload),
-        (Some(proto), Namespace::Sharded) => frame::smessage(buf, proto, channel, payload),
-    })
-}
-
-#[inline]
-fn encode_pattern(
-    appender: &mut Appender,
-    (dialect, apps): (Dialect, &PusherApps),
-    pattern: &[u8],
-    channel: &[u8],
-    payload: &[u8],
-) -> Range {
-    let texts = pattern.len() + channel.len() + payload.len();
-    appender.append(texts + FRAME_OVERHEAD, |buf| match proto_of(dialect) {
-        // What such a page subscribes to are channels.
-        None if dialect == Dialect::Pusher => pusher::message(buf, apps.inside(channel), payload),
-        None => event::message(buf, Some(pattern), channel, payload),
-        Some(proto) => frame::pmessage(buf, proto, pattern, channel, payload),
-    })
-}
-
-/// The version of the protocol, where frames are the protocol's.
-pub(super) fn proto_of(dialect: Dialect) -> Option<Proto> {
-    match dialect {
-        Dialect::Resp2 => Some(Proto::Resp2),
-        Dialect::Resp3 => Some(Proto::Resp3),
-        Dialect::Events | Dialect::IdEvents | Dialect::Pusher => None,
     }
 }

@@ -54,7 +54,7 @@ impl Shard {
     pub(super) fn read_mail(&mut self) {
         let server = Arc::clone(&self.server);
         let mailbox = &server.shards[self.index].mailbox;
-        if !self.inbox.has_more && mailbox.is_empty() {
+        if !self.inbox.has_more && mailbox.is_empty() && self.wide.is_empty() {
             // A push that comes now has been preceded by its wake-up, or is followed by it.
             mailbox.begin_drain();
             self.inbox.has_more = !mailbox.is_empty();
@@ -73,7 +73,8 @@ impl Shard {
     }
 
     fn read_letters(&mut self, until: Instant) {
-        loop {
+        // What was published here comes before what others have mailed meanwhile.
+        while self.hand_out_wide(Some(until)) {
             if let Some((from, mut parcel)) = self.inbox.parcel.take() {
                 let bytes = self.receive(&mut parcel, Some(until));
                 self.give_credit(from, bytes);
@@ -92,6 +93,7 @@ impl Shard {
         }
         while let Some(&(handled, who)) = self.inbox.waiting.front()
             && handled <= self.inbox.handled
+            && self.wide.is_empty()
         {
             self.inbox.waiting.pop_front();
             if let Some(connection) = self.connection_of(who)
@@ -154,7 +156,7 @@ impl Shard {
         let letters = self.inbox.late.len() + self.handle().mailbox.len();
         let left = letters + usize::from(self.inbox.parcel.is_some());
         let connection = &mut self.connections[slot];
-        if std::mem::take(&mut connection.has_read_mail) || left == 0 {
+        if std::mem::take(&mut connection.has_read_mail) || left == 0 && self.wide.is_empty() {
             return true;
         }
         let me = connection.me;
@@ -175,7 +177,10 @@ impl Shard {
     /// Whether letters wait to be handed out, those that are mailed under a lock that is held now among them.
     #[inline]
     pub(crate) fn has_letters(&self) -> bool {
-        self.inbox.parcel.is_some() || !self.inbox.late.is_empty() || self.handle().mailbox.has_letters()
+        self.inbox.parcel.is_some()
+            || !self.inbox.late.is_empty()
+            || !self.wide.is_empty()
+            || self.handle().mailbox.has_letters()
     }
 
     /// Hands out what had arrived when it was called: a SUBSCRIBE inside a transaction can't wait for its turn. Only messages
@@ -184,15 +189,21 @@ impl Shard {
     /// Returns whether that was all: `until` may come first.
     pub(crate) fn receive_published(&mut self, until: Option<Instant>) -> bool {
         self.end_run();
+        if !self.hand_out_wide(until) {
+            return false;
+        }
         for letters in (0..=self.inbox.late.len() + self.handle().mailbox.len()).rev() {
             if let Some((from, mut parcel)) = self.inbox.parcel.take() {
                 let bytes = self.receive(&mut parcel, until);
                 self.give_credit(from, bytes);
-                if !parcel.is_empty() {
-                    self.inbox.parcel = Some((from, parcel));
+                let is_empty = parcel.is_empty();
+                match is_empty {
+                    true => self.inbox.handled += 1,
+                    false => self.inbox.parcel = Some((from, parcel)),
+                }
+                if !is_empty || !self.wide.is_empty() {
                     return false;
                 }
-                self.inbox.handled += 1;
             }
             if letters == 0 {
                 break;

@@ -29,6 +29,7 @@ pub(crate) mod exec;
 mod fanout;
 mod flush;
 mod follow;
+mod frames;
 mod handover;
 mod lingering;
 pub(crate) mod long;
@@ -52,6 +53,7 @@ mod turns;
 pub(crate) mod unchecked;
 mod undelivered;
 mod unserved;
+mod wide;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -94,6 +96,7 @@ use timers::Timers;
 use turns::Turns;
 use unchecked::Unchecked;
 use undelivered::Undelivered;
+use wide::Wide;
 
 /// Bytes read from one connection in one turn, and the room of the shard's read buffer.
 const READ_BYTES: usize = 64 * 1024;
@@ -137,6 +140,8 @@ pub(crate) struct Shard {
     pub(crate) serves_rest: bool,
     /// Letters with events of this shard's own writes that have not been published.
     pub(crate) late_events: usize,
+    /// Messages by very many patterns that are being handed out here.
+    pub(crate) wide: Wide,
     /// Connections whose users have changed.
     pub(crate) unchecked: VecDeque<Unchecked>,
     /// Connections whose socket is closed and whose subscriptions have yet to end.
@@ -207,6 +212,7 @@ impl Shard {
             waiting_for_keys: Vec::new(),
             serves_rest: false,
             late_events: 0,
+            wide: Wide::default(),
             unchecked: VecDeque::new(),
             leaving: VecDeque::new(),
             lingering: Vec::new(),
@@ -316,6 +322,7 @@ impl Shard {
         !self.ready.is_empty()
             || !self.flusher.is_idle()
             || self.inbox.is_pending()
+            || !self.wide.is_empty()
             || !self.followers.is_empty()
             || !self.leaving.is_empty()
             || !self.unchecked.is_empty()

@@ -233,7 +233,10 @@ impl Shard {
     pub(super) fn let_go(&self, parts: Parts) {
         match parts.work {
             Work::Steps(steps) => self.server.reclaimer.free(vec![Garbage::of_steps(steps)]),
-            Work::Message { request: Some(request), .. } => chunk::free_long(request.into_buf()),
+            Work::Message { request, mut prepared, .. } => {
+                self.free_matches(&mut prepared);
+                request.into_iter().for_each(|request| chunk::free_long(request.into_buf()));
+            }
             _ => {}
         }
     }

@@ -1,0 +1,249 @@
+//! Messages whose patterns take long to find: very many match, or few with many stars nearly match a long channel everywhere. Both the
+//! matching and the deliveries go on in slices.
+//!
+//! ```text
+//!   PUBLISH ──► matched at once? ─► as all others (`fanout.rs`)
+//!                   └─ no ─► Wait::Parts ─► some patterns are tried, others are served ─► … ─► published and answered
+//!                                                        ┌──────────────────────────────────────────┤
+//!                          here: `Wide`, some patterns a slice, before the mail     in the mail of other shards: the same there
+//! ```
+//!
+//! 1. A match that takes more than [`STEPS_AT_ONCE`] is given up. Instead every pattern is tried by itself, some at a time (`matching.rs`). One
+//!    request of a shard does so at a time, and only when the messages before it have been handed out: so there is one list of matches.
+//! 2. When all have been tried, the message is published: it goes into the mail of other shards, and behind those in [`Wide`], and its
+//!    publisher is answered how many deliveries that will be.
+//! 3. These are made in slices. Meanwhile the shard reads no letters, and is behind itself (`credit.rs`): whoever publishes there waits.
+//!
+//! A keyspace event of this kind is late (`late_events.rs`), and matched in the slices of these. A transaction with such a message goes on in
+//! slices. A script, a transaction that changes settings, and a message to a channel that remembers do all of it in one piece.
+//!
+//! Patterns that come while others are tried may be found or not: their PSUBSCRIBE and this PUBLISH happen at once.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use sterna_keyspace::Garbage;
+use sterna_keyspace::stream::EntryId;
+use sterna_pubsub::SubscriberSet;
+
+use crate::connection::chunk::Range;
+use crate::matching::{Found, Matching, STEPS_AT_ONCE};
+use crate::parcel::{ManyMatches, Matches, Message, Namespace, Parcel};
+use crate::shard::Shard;
+use crate::shard::long::{Prepared, is_long};
+
+/// Patterns that a message is delivered by between two readings of the clock, and bytes of their frames.
+const PATTERNS_PER_CLOCK_READ: usize = 64;
+const BYTES_PER_CLOCK_READ: usize = 256 << 10;
+
+/// A shard's part in it.
+#[derive(Debug, Default)]
+pub(crate) struct Wide {
+    /// Messages that are being handed out, each alone.
+    messages: VecDeque<Parcel>,
+    /// What the frames of the first of them share.
+    body: Option<Range>,
+    /// The same while it is copied.
+    copy: Prepared,
+    /// Whoever tries all patterns for a message holds it.
+    matching_now: Weak<()>,
+}
+
+impl Wide {
+    /// Whether all have been handed out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Hands out a message behind those before it.
+    pub(super) fn push(&mut self, parcel: Parcel) {
+        self.messages.push_back(parcel);
+    }
+}
+
+impl Shard {
+    /// Whether finding the patterns of a message may take long. What is found out at once is kept for whoever publishes it next.
+    #[inline]
+    pub(super) fn is_wide(&mut self, space: Namespace, channel: &[u8], payload: &[u8]) -> bool {
+        space == Namespace::Channels
+            && self.server.directory.patterns.may_take(STEPS_AT_ONCE, channel.len())
+            && !self.continues_run(space, channel, payload, false)
+            && self.matches_widely(channel)
+    }
+
+    #[cold]
+    fn matches_widely(&mut self, channel: &[u8]) -> bool {
+        self.fanout.matched = self.matching_patterns(Namespace::Channels, channel);
+        self.fanout.matched.is_none()
+    }
+
+    /// As [`Shard::is_wide`], of what is published later.
+    pub(crate) fn would_be_wide(&mut self, channel: &[u8]) -> bool {
+        self.server.directory.patterns.may_take(STEPS_AT_ONCE, channel.len())
+            && self.matching_patterns(Namespace::Channels, channel).is_none()
+    }
+
+    /// Finds the patterns of the message that is published next, if that takes long, in slices: false: there are more to try, or it has just
+    /// turned out that it does.
+    pub(crate) fn finds_patterns(
+        &mut self,
+        channel: &[u8],
+        payload: &[u8],
+        matching: &mut Option<Matching>,
+        until: Option<Instant>,
+    ) -> bool {
+        let Some(begun) = matching else {
+            let is_wide = self.is_wide(Namespace::Channels, channel, payload);
+            *matching = is_wide.then(Matching::begin);
+            return !is_wide;
+        };
+        let is_done = self.match_some(begun, channel, until);
+        if is_done {
+            self.fanout.found = matching.take().map(Matching::end);
+        }
+        is_done
+    }
+
+    /// Tries some patterns, until the time is up; true: all have been tried.
+    pub(super) fn match_some(
+        &mut self,
+        matching: &mut Matching,
+        channel: &[u8],
+        until: Option<Instant>,
+    ) -> bool {
+        // Where the server stops, nobody else goes on.
+        if until.is_some() && !self.is_stopping && !self.takes_turn(matching) {
+            return false;
+        }
+        matching.go_on(&self.server.directory.patterns, self.index, channel, until)
+    }
+
+    fn takes_turn(&mut self, matching: &mut Matching) -> bool {
+        if !matching.has_turn() && self.wide.is_empty() && self.wide.matching_now.strong_count() == 0 {
+            self.wide.matching_now = matching.take_turn();
+        }
+        matching.has_turn()
+    }
+
+    /// Every pattern that matches, in one piece.
+    #[cold]
+    pub(super) fn match_all(&mut self, channel: &[u8]) -> Found {
+        let mut matching = Matching::begin();
+        self.match_some(&mut matching, channel, None);
+        matching.end()
+    }
+
+    /// Publishes a message by patterns that have been found. Returns how many deliveries that causes.
+    #[cold]
+    pub(super) fn publish_widely(
+        &mut self,
+        space: Namespace,
+        channel: &[u8],
+        payload: &[u8],
+        id: Option<EntryId>,
+        found: Found,
+    ) -> usize {
+        let hash = sterna_pubsub::hash(channel);
+        let by_name = self.directory_of(space).elsewhere(hash, channel, self.index);
+        let by_name_here =
+            self.index_of(space).subscribers_hashed(hash, channel).map_or(0, SubscriberSet::len);
+        let here = by_name_here + found.here;
+        let texts = self.fanout.prepared.as_mut();
+        let texts = texts.and_then(|prepared| prepared.take_texts(channel.len() + payload.len()));
+        let texts = Arc::new(texts.unwrap_or_else(|| [channel, payload].concat()));
+        let probe = self.fanout.probe;
+        let message = Message {
+            space,
+            is_probe: probe.is_some(),
+            start: 0,
+            channel_end: channel.len(),
+            end: texts.len(),
+            patterns: Matches::new(),
+            many: Some(Arc::new(found.patterns)),
+            id,
+        };
+        // What was published before comes before it.
+        self.put_outbox();
+        self.mail_alone(by_name.shards | found.elsewhere.shards, &texts, &message, probe);
+        if here > 0 {
+            self.wide.push(Parcel::of_one(texts, message, probe));
+            match found.in_slices {
+                true => self.credit.hold_publishers(self.index),
+                false => drop(self.hand_out_wide(None)),
+            }
+        } else {
+            self.free_list(message);
+        }
+        here + by_name.subscribers + found.elsewhere.subscribers
+    }
+
+    /// Hands out such messages, some patterns at a time, until the time is up; true: that was all.
+    pub(crate) fn hand_out_wide(&mut self, until: Option<Instant>) -> bool {
+        while let Some(mut parcel) = self.wide.messages.pop_front() {
+            let Some(message) = parcel.messages.first() else { continue };
+            if !self.hand_out_some(&parcel.bytes, message, &mut parcel.done, parcel.probe.take(), until) {
+                self.wide.messages.push_front(parcel);
+                return false;
+            }
+            parcel.messages.pop().into_iter().for_each(|message| self.free_list(message));
+        }
+        true
+    }
+
+    /// The same of one: the patterns from `done` on. True: to the last.
+    fn hand_out_some(
+        &mut self,
+        bytes: &[u8],
+        message: &Message,
+        done: &mut usize,
+        probe: Option<Instant>,
+        until: Option<Instant>,
+    ) -> bool {
+        let channel = &bytes[message.start..message.channel_end];
+        let payload = &bytes[message.channel_end..message.end];
+        let (hash, position) = (sterna_pubsub::hash(channel), self.position_of(message.id));
+        let patterns = message.many.as_ref().map_or(&[][..], |many| &many[..]);
+        let at_once = (BYTES_PER_CLOCK_READ / payload.len().max(1)).clamp(1, PATTERNS_PER_CLOCK_READ);
+        if is_long(payload.len(), 0) && self.wide.body.is_none() {
+            if !self.wide.copy.copy_body(payload, until) {
+                return false;
+            }
+            self.wide.body = self.wide.copy.take_body(payload.len()).map(Range::of);
+        }
+        let mut body = self.wide.body.take();
+        let before = std::mem::replace(&mut self.fanout.probe, probe);
+        loop {
+            let end = patterns.len().min(*done + at_once);
+            let audience = (*done == 0, &patterns[*done..end]);
+            let deliveries =
+                self.deliver((message.space, hash, channel), payload, position, audience, &mut body);
+            self.fanout.tally.deliver(deliveries);
+            *done = end;
+            if *done == patterns.len() || until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
+        }
+        self.fanout.probe = before;
+        let is_done = *done == patterns.len();
+        self.wide.body = body.filter(|_| !is_done);
+        is_done
+    }
+
+    /// A long list of names is slow to free. Whoever has it last does.
+    fn free_list(&self, message: Message) {
+        message.many.and_then(Arc::into_inner).into_iter().for_each(|many| self.free_names(many));
+    }
+
+    fn free_names(&self, many: ManyMatches) {
+        let bytes = many.len() * size_of::<Arc<[u8]>>();
+        self.server.reclaimer.free(vec![Garbage::of_other(Box::new(many), bytes)]);
+    }
+
+    /// The message is not published: its publisher has left.
+    pub(super) fn free_matches(&self, prepared: &mut Prepared) {
+        if let Some(matching) = prepared.matching.take() {
+            self.free_names(matching.end().patterns);
+        }
+    }
+}

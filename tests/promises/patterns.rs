@@ -1,0 +1,172 @@
+//! Messages that very many patterns match, or whose patterns take long to match: they go on in slices, and nobody who listens can tell.
+
+use std::collections::BTreeSet;
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::Client;
+use sterna_tests::server::Server;
+
+/// More patterns than are matched at once; they match what begins with `c` or `_`.
+const PATTERNS: usize = 8_000;
+
+fn listener(server: &Server) -> Client {
+    let mut client = server.connect_resp3();
+    for from in (0..PATTERNS).step_by(1_000) {
+        let names: Vec<String> = (from..from + 1_000).map(|number| format!("[c_{number}]*")).collect();
+        let request: Vec<&str> =
+            std::iter::once("PSUBSCRIBE").chain(names.iter().map(String::as_str)).collect();
+        client.send(&request);
+        (0..1_000).for_each(|_| drop(client.value()));
+    }
+    client.send(&["SUBSCRIBE", "ch", "other"]);
+    (0..2).for_each(|_| drop(client.value()));
+    client
+}
+
+/// Channel and payload of what comes next: by its channel's name, or once by each pattern.
+fn next_message(client: &mut Client) -> (String, String) {
+    let text = |value: &Value| String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned();
+    let mut read = || match client.value() {
+        Value::Push(parts) if parts[0].as_bytes() == Some(b"message") => {
+            (None, text(&parts[1]), text(&parts[2]))
+        }
+        Value::Push(parts) => (Some(text(&parts[1])), text(&parts[2]), text(&parts[3])),
+        other => panic!("{other:?} is no message"),
+    };
+    let (pattern, channel, payload) = read();
+    let of_it = (channel, payload);
+    let is_by_name = pattern.is_none();
+    if is_by_name && of_it.0 != "ch" {
+        return of_it;
+    }
+    let mut patterns: BTreeSet<String> = pattern.into_iter().collect();
+    while patterns.len() < PATTERNS {
+        let (pattern, channel, payload) = read();
+        assert_eq!((&channel, &payload), (&of_it.0, &of_it.1));
+        assert!(patterns.insert(pattern.expect("it has come by name")), "each pattern once");
+    }
+    of_it
+}
+
+#[test]
+fn what_very_many_patterns_match_comes_once_by_each_in_its_order_and_is_counted() {
+    for shards in [1, 2] {
+        let server = Server::sterna(
+            shards,
+            &["--client-output-buffer-limit", "pubsub", "0", "0", "0", "--notify-keyspace-events", "KEA"],
+        );
+        // One on each shard, if there are two.
+        let mut listeners = [listener(&server), listener(&server)];
+        let mut publisher = server.connect();
+        let many = 2 * (PATTERNS as i64 + 1);
+        for request in [
+            &["PUBLISH", "ch", "1"][..],
+            &["PUBLISH", "other", "2"],
+            &["MULTI"],
+            &["PUBLISH", "ch", "3"],
+            &["PUBLISH", "other", "4"],
+            &["EXEC"],
+            &["EVAL", "return {redis.call('PUBLISH', 'ch', '5'), redis.call('PUBLISH', 'other', '6')}", "0"],
+            &["SET", "key", "value"],
+            &["PUBLISH", "other", "7"],
+            &["SPUBLISH", "ch", "nobody"],
+        ] {
+            publisher.send(request);
+        }
+        let pair = || Value::Array(vec![Value::Int(many), Value::Int(2)]);
+        assert_eq!([(); 2].map(|()| publisher.value()), [Value::Int(many), Value::Int(2)], "{shards} shards");
+        (0..3).for_each(|_| drop(publisher.value()));
+        assert_eq!([(); 2].map(|()| publisher.value()), [pair(), pair()]);
+        assert_eq!(publisher.value(), Value::Simple(b"OK".to_vec()));
+        assert_eq!([(); 2].map(|()| publisher.value()), [Value::Int(2), Value::Int(0)]);
+        for client in &mut listeners {
+            let expected = [
+                ("ch", "1"),
+                ("other", "2"),
+                ("ch", "3"),
+                ("other", "4"),
+                ("ch", "5"),
+                ("other", "6"),
+                ("__keyspace@0__:key", "set"),
+                ("__keyevent@0__:set", "key"),
+                ("other", "7"),
+            ];
+            for (channel, payload) in expected {
+                assert_eq!(next_message(client), (channel.into(), payload.into()), "{shards} shards");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_subscribes_behind_a_message_by_very_many_patterns_does_not_get_it_and_who_has_left_neither() {
+    let server = Server::sterna(1, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+    let mut client = listener(&server);
+    // The one who publishes is answered before it is handed out.
+    let mut publisher = server.connect_resp3();
+    publisher.send(&["PUBLISH", "ch", "1"]);
+    publisher.send(&["SUBSCRIBE", "ch"]);
+    publisher.send(&["PUBLISH", "ch", "2"]);
+    assert_eq!(publisher.value(), Value::Int(PATTERNS as i64 + 1));
+    assert!(matches!(publisher.value(), Value::Push(_)));
+    assert_eq!(publisher.value(), Value::Int(PATTERNS as i64 + 2));
+    let Value::Push(parts) = publisher.value() else { panic!("its own message follows the reply") };
+    assert_eq!(parts[2].as_bytes(), Some(&b"2"[..]));
+    publisher.assert_quiet();
+    for payload in ["1", "2"] {
+        assert_eq!(next_message(&mut client), ("ch".into(), payload.into()));
+    }
+    client.send(&["PUNSUBSCRIBE"]);
+    (0..PATTERNS).for_each(|_| drop(client.value()));
+    assert_eq!(publisher.int(&["PUBLISH", "ch", "3"]), 2);
+}
+
+#[test]
+fn a_publisher_that_leaves_while_its_patterns_are_tried_keeps_nobody_from_publishing() {
+    let server = Server::sterna(1, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+    let mut client = listener(&server);
+    for _ in 0..8 {
+        let mut leaving = server.connect();
+        leaving.send(&["PUBLISH", "ch", "left"]);
+        leaving.leave();
+    }
+    let mut publisher = server.connect();
+    assert_eq!(publisher.int(&["PUBLISH", "ch", "1"]), PATTERNS as i64 + 1);
+    while next_message(&mut client).1 != "1" {}
+}
+
+/// Each star may be left at every byte of the channel: patterns times bytes is too much to be matched at once.
+#[test]
+fn a_pattern_that_nearly_matches_a_long_channel_at_every_byte_keeps_nobody_waiting() {
+    let hostile = format!("{}b", "*a?".repeat(900));
+    let channel = "a".repeat(200_000);
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--notify-keyspace-events", "KA"]);
+        let mut listeners = [server.connect_resp3(), server.connect_resp3()];
+        for client in &mut listeners {
+            client.send(&["PSUBSCRIBE", &hostile, "*a", "__key*"]);
+            (0..3).for_each(|_| drop(client.value()));
+        }
+        let mut publisher = server.connect();
+        publisher.send(&["PUBLISH", &channel, "1"]);
+        publisher.send(&["SET", &channel, ""]);
+        publisher.send(&["EVAL", "return redis.call('PUBLISH', ARGV[1], '2')", "0", &channel]);
+        assert_eq!(publisher.value(), Value::Int(2));
+        assert_eq!(publisher.value(), Value::Simple(b"OK".to_vec()));
+        assert_eq!(publisher.value(), Value::Int(2));
+        for client in &mut listeners {
+            let came: Vec<_> = (0..4)
+                .map(|_| {
+                    let parts = client.value();
+                    let parts = parts.as_slice().expect("a push").to_vec();
+                    (parts[1].as_bytes().map(<[u8]>::to_vec), parts[3].as_bytes().map(<[u8]>::to_vec))
+                })
+                .collect();
+            let of = |pattern: &str, payload: &str| (Some(pattern.into()), Some(payload.into()));
+            assert_eq!(came[0], of("*a", "1"), "{shards} shards");
+            let events: BTreeSet<_> = came[1..3].iter().cloned().collect();
+            assert_eq!(events, BTreeSet::from([of("*a", "set"), of("__key*", "set")]), "{shards} shards");
+            assert_eq!(came[3], of("*a", "2"), "{shards} shards");
+        }
+    }
+}
