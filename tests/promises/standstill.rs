@@ -235,3 +235,66 @@ fn a_long_request_in_parts_waits_for_a_shard_that_stands_still() {
     still.end();
     assert_eq!(writer.value(), Value::Int(KEYS as i64));
 }
+
+#[test]
+fn long_messages_of_many_clients_wait_for_a_shard_that_stands_still() {
+    const CLIENTS: usize = 6;
+    const BYTES: usize = 16 << 20;
+    let (server, path) = launch(&[]);
+    let mut subscriber = on_shard(&server, 1);
+    subscriber.request(&["SUBSCRIBE", "c"]);
+    let mut publishers = many_on_shard(&server, 0, CLIENTS);
+    let still = Still::begin(on_shard(&server, 1), &path);
+    let request = request_bytes(&["PUBLISH", "c", &"x".repeat(BYTES)]);
+    publishers.iter_mut().for_each(|client| client.send_bytes(&request));
+    let mut answered = 0;
+    let mut waiting = Vec::new();
+    for mut client in publishers {
+        match client.frame(MOMENT) {
+            Frame::Bytes(reply) => {
+                assert_eq!(reply, b":1\r\n");
+                answered += 1;
+            }
+            none => {
+                assert_eq!(none, Frame::Nothing);
+                waiting.push(client);
+            }
+        }
+    }
+    assert!(answered <= OWED_BYTES_MAX / BYTES + 1, "{answered} were published");
+    still.end();
+    waiting.iter_mut().for_each(|client| assert_eq!(client.value(), Value::Int(1)));
+    for _ in 0..CLIENTS {
+        let message = subscriber.value();
+        assert_eq!(message.as_slice().and_then(|parts| parts[2].as_bytes()).map(<[u8]>::len), Some(BYTES));
+    }
+}
+
+/// What a script has changed is told of while it runs where it is much, and in its order.
+#[test]
+fn what_a_script_has_yet_to_tell_its_own_shard_has_an_end() {
+    // The first command has too many events to be told of at once, and so all others come behind them.
+    let code = "local function used() return tonumber(string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+)')) end \
+                local many, name, before = {}, string.rep('n', 65536), used() \
+                for i = 1, 2000 do many[2 * i - 1], many[2 * i] = 'k' .. i, 'v' end redis.call('MSET', unpack(many)) \
+                local most = 0 \
+                for i = 1, 4000 do redis.call('SET', i .. name, 'v') redis.call('DEL', i .. name) \
+                if i % 100 == 0 then most = math.max(most, used() - before) end end return most";
+    for shards in [1, 2] {
+        let args = ["--appendonly", "no", "--busy-reply-threshold", "600000"];
+        let server = Launch::shards(shards).args(&args).start();
+        let mut tracks = server.connect_resp3();
+        tracks.request(&["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "1"]);
+        let mut listener = server.connect();
+        listener.request(&["PSUBSCRIBE", "__keyspace@0__:k*"]);
+        let mut client = server.connect();
+        client.request(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
+        let most = client.int(&["EVAL", code, "0"]);
+        assert!(most < 3 * OWED_BYTES_MAX as i64, "{shards} shards: {most} bytes");
+        for number in 1..=2000 {
+            let message = listener.value();
+            let channel = message.as_slice().and_then(|parts| parts[2].as_bytes()).map(<[u8]>::to_vec);
+            assert_eq!(channel, Some(format!("__keyspace@0__:k{number}").into_bytes()));
+        }
+    }
+}

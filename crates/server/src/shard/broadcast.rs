@@ -31,6 +31,8 @@ pub(crate) struct Local {
     /// Prefix → slots of this shard's connections that broadcast it.
     prefixes: BTreeMap<Box<[u8]>, Vec<usize>>,
     changed: Batch,
+    /// Bytes of the names in it.
+    changed_bytes: usize,
     /// The command being executed is a read by a connection that tracks.
     pub(super) is_read: bool,
     /// Pushes for the connection being served.
@@ -63,6 +65,7 @@ impl Shard {
         }
         let is_new = self.tracking.changed.insert(key.into(), by).is_none();
         let bytes = if is_new { key.len() + size_of::<Box<[u8]>>() } else { 0 };
+        self.tracking.changed_bytes += bytes;
         for shard in self.server.tracking.broadcasting_shards() {
             if shard == self.index {
                 self.credit.note_local(shard);
@@ -72,12 +75,18 @@ impl Shard {
         }
     }
 
-    /// Called once a turn, when its replies stand in their queues.
+    /// Bytes of what stands in the batch.
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.tracking.changed_bytes
+    }
+
+    /// Called once a turn, when its replies stand in their queues, and in a script that changes very much.
     pub(crate) fn broadcast_changes(&mut self) {
         if self.tracking.changed.is_empty() {
             return;
         }
         let batch = Arc::new(std::mem::take(&mut self.tracking.changed));
+        self.tracking.changed_bytes = 0;
         let server = Arc::clone(&self.server);
         for shard in server.tracking.broadcasting_shards() {
             if shard == self.index {

@@ -240,6 +240,17 @@ impl Shard {
         may_go_on
     }
 
+    /// A script has told nobody yet of what it has changed: if that is much, it does so now. Nothing else would until it ends.
+    #[inline]
+    pub(crate) fn tell_of_much(&mut self) {
+        if self.late_events > 0 && self.handle().credit[self.index].bytes_now() > OWED_BYTES_MAX / 2 {
+            self.publish_own_events();
+        }
+        if self.batch_bytes() > OWED_BYTES_MAX / 2 {
+            self.broadcast_changes();
+        }
+    }
+
     /// Mails what a script has published, and waits until no shard is overdrawn; false: one stands still.
     #[cold]
     pub(crate) fn await_credit(&mut self) -> bool {

@@ -112,7 +112,7 @@ impl Shard {
     fn open_letter(&mut self, letter: Letter, until: Instant) {
         match letter.mail {
             Mail::Published(parcel) => self.inbox.parcel = Some((letter.from, parcel)),
-            Mail::Events(late) => self.publish_some(letter.from, letter.bytes, late, until),
+            Mail::Events(late) => self.publish_some(letter.from, letter.bytes, late, Some(until)),
             Mail::ServedMany(served) => self.deliver_many(letter.from, letter.bytes, served, until),
             mail => {
                 self.handle_mail(mail);
@@ -123,8 +123,8 @@ impl Shard {
     }
 
     /// Publishes events until the time is up; the rest comes next.
-    fn publish_some(&mut self, from: usize, bytes: usize, mut late: Box<LateEvents>, until: Instant) {
-        if !self.publish_late(&mut late, Some(until)) {
+    fn publish_some(&mut self, from: usize, bytes: usize, mut late: Box<LateEvents>, until: Option<Instant>) {
+        if !self.publish_late(&mut late, until) {
             return self.inbox.late.push_front(Letter { from, bytes, mail: Mail::Events(late) });
         }
         self.late_events -= 1;
@@ -189,9 +189,13 @@ impl Shard {
     /// Returns whether that was all: `until` may come first.
     pub(crate) fn receive_published(&mut self, until: Option<Instant>) -> bool {
         self.end_run();
-        if !self.hand_out_wide(until) {
-            return false;
-        }
+        let mut passed_over = VecDeque::new();
+        let is_all = self.hand_out_wide(until) && self.receive_all_published(until, &mut passed_over);
+        self.return_letters(passed_over);
+        is_all
+    }
+
+    fn receive_all_published(&mut self, until: Option<Instant>, passed_over: &mut VecDeque<Letter>) -> bool {
         for letters in (0..=self.inbox.late.len() + self.handle().mailbox.len()).rev() {
             if let Some((from, mut parcel)) = self.inbox.parcel.take() {
                 let bytes = self.receive(&mut parcel, until);
@@ -211,11 +215,32 @@ impl Shard {
             let Some(letter) = self.next_letter() else { break };
             match letter.mail {
                 Mail::Published(parcel) => self.inbox.parcel = Some((letter.from, parcel)),
-                mail => self.inbox.late.push_back(Letter { mail, ..letter }),
+                mail => passed_over.push_back(Letter { mail, ..letter }),
             }
         }
-        self.inbox.has_more |= !self.inbox.late.is_empty();
         true
+    }
+
+    /// Letters that were passed over come before all that are left.
+    fn return_letters(&mut self, mut passed_over: VecDeque<Letter>) {
+        passed_over.append(&mut self.inbox.late);
+        self.inbox.late = passed_over;
+        self.inbox.has_more |= !self.inbox.late.is_empty();
+    }
+
+    /// Publishes at once the events of this shard's own writes that stand in its mail: a script makes more and more of them.
+    #[cold]
+    pub(super) fn publish_own_events(&mut self) {
+        self.end_run();
+        let mut passed_over = VecDeque::new();
+        for _ in 0..self.inbox.late.len() + self.handle().mailbox.len() {
+            let Some(letter) = self.next_letter() else { break };
+            match letter.mail {
+                Mail::Events(late) => self.publish_some(letter.from, letter.bytes, late, None),
+                mail => passed_over.push_back(Letter { mail, ..letter }),
+            }
+        }
+        self.return_letters(passed_over);
     }
 
     fn handle_mail(&mut self, mail: Mail) {

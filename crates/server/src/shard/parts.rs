@@ -63,6 +63,11 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// Whether it mails what it makes.
+    fn is_message(&self) -> bool {
+        matches!(self.work, Work::Message { .. })
+    }
+
     /// Whether its next part is executed on keys.
     fn needs_keys(&self) -> bool {
         match &self.work {
@@ -321,7 +326,8 @@ impl Shard {
             self.waiting_for_keys.push(me);
             return;
         }
-        if self.parts.get(&me).is_some_and(Parts::needs_keys) && !self.may_go_on_in_parts(me) {
+        let may_mail = |parts: &Parts| parts.needs_keys() || parts.is_message();
+        if self.parts.get(&me).is_some_and(may_mail) && !self.may_go_on_in_parts(me) {
             return;
         }
         let Some(mut parts) = self.parts.remove(&me) else { return };

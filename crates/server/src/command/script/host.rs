@@ -220,6 +220,7 @@ impl<'a, 'p> Guest<'a, 'p> {
         {
             return Err(Failed::of("OOM command not allowed when used memory > 'maxmemory'."));
         }
+        self.shard.tell_of_much();
         if self.shard.credit.overdrawn() != 0 && may_mail(row) && !self.has_credit() {
             return Err(Failed::of(BEHIND));
         }
