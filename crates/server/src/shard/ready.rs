@@ -152,8 +152,8 @@ impl Shard {
         self.current.until = began + slice;
         while self.serve(who.slot) {}
         let took = self.clock.instant.duration_since(began);
-        if self.connection_of(who).is_none() {
-            // To close it took time as well, and no command that would have said so.
+        if self.clock.instant == began {
+            // To read from it, or to close it, took time as well, and no command has said so.
             self.clock.advance();
         }
         let Some(connection) = self.connection_of(who).filter(|_| !was_handshaking) else { return };
