@@ -254,3 +254,23 @@ fn a_transaction_that_reads_a_file_of_settings_keeps_only_those_waiting_who_chan
         assert_eq!(client.value(), expected);
     }
 }
+
+#[test]
+fn a_client_that_is_killed_just_before_its_script_has_run_for_too_long_is_closed_when_that_ends() {
+    let server = Server::sterna(2, &["--busy-reply-threshold", "300"]);
+    let mut killer = on_shard(&server, 1);
+    wait_for("a kill that comes before the threshold", || {
+        let mut runs = on_shard(&server, 0);
+        let id = id_of(&mut runs);
+        runs.send(&["EVAL", STAND_STILL, "0", "600"]);
+        // The shard of the script reads of it while it serves others beside that.
+        killer.send(&["CLIENT", "KILL", "ID", &id]);
+        let is_taken = killer.value().as_int() == Some(1);
+        wait_for("the script's end", || (killer.try_request(&["INCR", "n"])?.as_int()? > 0).then_some(()));
+        if is_taken {
+            runs.rest();
+        }
+        is_taken.then_some(())
+    });
+    assert_eq!(on_shard(&server, 0).text(&["ECHO", "x"]), "x");
+}

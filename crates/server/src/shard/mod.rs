@@ -423,6 +423,10 @@ impl Shard {
         if !self.connections.contains(slot) {
             return;
         }
+        if self.scripting == Some(self.connections[slot].me) {
+            // Its script goes on with it, whoever wants it closed meanwhile.
+            return self.condemn(slot, reason);
+        }
         if self.is_in_transaction(self.connections[slot].me) {
             // What it has begun comes to its end.
             if self.current.who.is_none() && self.detaches(slot, reason) {
