@@ -333,6 +333,15 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "There are no such insides here, and a reply that stands for nothing would mislead a test.",
     },
     Difference {
+        name: "field-due",
+        redis: "takes a field whose time is over for one that is there until it is removed, which is up to 100 ms later: `HEXPIRE` and its \
+                kin bring it back to life, `HDEL` counts it, and `HSET` doesn't count it as new. `HMGET` that removes the last one, and with \
+                it the key, tells of no event",
+        sterna: "takes it for one that is gone: `HEXPIRE` answers -2, `HDEL` 0, `HSET` counts it, and the events are `hexpired`, and `del` with \
+                 the last",
+        reason: "No command ever sees what nobody can read any more, and no answer depends on how soon the server cleans up.",
+    },
+    Difference {
         name: "client-resume",
         redis: "forgets a subscriber whose connection breaks",
         sterna: "goes on listening for it where `resume-window` is set; `CLIENT RESUME` and the flag `D` of `CLIENT LIST` are about \

@@ -86,6 +86,15 @@ impl Ctx<'_> {
         partition.record(self.db, hash, key, self.now_ms).map(Record::value)
     }
 
+    /// Has `expire` remove what is due of the value that this command has just read.
+    #[cold]
+    pub(crate) fn expire_parts(&mut self, key: &[u8], expire: impl FnOnce(&mut Slot<'_>)) {
+        // As for keys: readers remove nothing in a pause.
+        if !self.log.is_expiry_paused() {
+            expire(&mut self.find(self.db, key));
+        }
+    }
+
     /// What is known of a key: counted as a hit or a miss, but not marked as used (TTL, TYPE).
     #[inline]
     pub fn inspect<'s>(&'s mut self, key: &'s [u8]) -> Option<Record<'s>> {

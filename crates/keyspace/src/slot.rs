@@ -11,7 +11,7 @@ use crate::collection::{self, Collection, Edited, Edits, Elements, Limits};
 use crate::error::Error;
 use crate::event::{self, Event};
 use crate::eviction::Noted;
-use crate::fields::Hash;
+use crate::fields::{Hash, HashRef};
 use crate::garbage::Garbage;
 use crate::partition::{Database, Settings, Stats};
 use crate::record::{Draft, NewValue, Record};
@@ -72,6 +72,8 @@ impl<'a> Slot<'a> {
         if slot.record().is_some_and(|record| record.is_expired(now_ms)) {
             slot.delete(event::EXPIRED);
             slot.stats.expired += 1;
+            // Time changed it, and no client.
+            slot.log.count_less(1);
         }
         slot
     }
@@ -640,9 +642,23 @@ impl<'a> Slot<'a> {
     }
 
     fn expire_fields(&mut self, most: usize) -> usize {
-        let removed =
-            self.edit(event::HEXPIRED, |hash: &mut Hash, edits| hash.remove_due(edits, most)).unwrap_or(0);
+        self.expire_some_fields(|hash, edits| hash.remove_due(edits, most))
+    }
+
+    /// Removes the fields of these names that are due of the hash that is here, if it is one.
+    #[inline]
+    pub(crate) fn expire_fields_of<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) {
+        let is_due = |hash: &HashRef<'_>| hash.may_have_due(self.now_ms);
+        if self.value().and_then(Hash::seen).is_some_and(|hash| is_due(&hash)) {
+            self.expire_some_fields(|hash, edits| hash.remove_due_of(edits, names));
+        }
+    }
+
+    #[cold]
+    fn expire_some_fields(&mut self, remove: impl FnOnce(&mut Hash, &mut Edits<'_>) -> usize) -> usize {
+        let removed = self.edit(event::HEXPIRED, remove).unwrap_or(0);
         self.stats.expired_fields += removed as u64;
+        self.log.count_less(removed as u64);
         removed
     }
 

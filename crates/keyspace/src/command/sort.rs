@@ -421,7 +421,13 @@ fn found(ctx: &mut Ctx<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
     let key = [head, element, tail].concat();
     let now_ms = ctx.now_ms;
     match (ctx.read(&key)?, field) {
-        (ValueRef::Hash(hash), Some(field)) => Some(hash.get(field, now_ms)?.to_bytes()),
+        (ValueRef::Hash(hash), Some(field)) => match hash.is_due(field, now_ms) {
+            false => Some(hash.get(field, now_ms)?.to_bytes()),
+            true => {
+                ctx.expire_parts(&key, |slot| slot.expire_fields_of([field].into_iter()));
+                None
+            }
+        },
         (_, Some(_)) => None,
         (value, None) => Some(value.text()?.to_vec()),
     }

@@ -53,8 +53,7 @@ impl Hash {
         let (mut added, mut count) = (0, 0);
         for (name, value) in fields.clone() {
             // The expiry of a field that is due must not come upon what takes its place.
-            let was_due =
-                may_have_due && self.view().stored(name).is_some_and(|field| field.is_due(edits.now_ms));
+            let was_due = may_have_due && self.view().is_due(name, edits.now_ms);
             if was_due && expiry == Expiry::Keep {
                 self.set_expiry(name, NEVER);
                 edits.record(0, |body| effect::write_expire(body, None, [name].into_iter()));
@@ -118,13 +117,35 @@ impl Hash {
             super::Form::Small(_) => return 0,
             super::Form::Large(large) => large.table.due(edits.now_ms, most),
         };
-        for name in &due {
+        self.remove_those_due(edits, due.iter().map(|name| &**name))
+    }
+
+    /// Removes the fields of these names that are due; returns how many.
+    pub(crate) fn remove_due_of<'a>(
+        &mut self,
+        edits: &mut Edits<'_>,
+        names: impl Iterator<Item = &'a [u8]>,
+    ) -> usize {
+        let is_due = |name: &&[u8]| self.view().is_due(name, edits.now_ms);
+        let mut due: Names<'_> = names.filter(is_due).collect();
+        due.sort_unstable();
+        due.dedup();
+        self.remove_those_due(edits, due.iter().copied())
+    }
+
+    fn remove_those_due<'a>(
+        &mut self,
+        edits: &mut Edits<'_>,
+        due: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    ) -> usize {
+        let count = due.len();
+        for name in due.clone() {
             self.remove(name);
         }
-        if !due.is_empty() {
-            edits.name(due.iter().map(|name| &**name));
-            edits.record(due.len(), |body| effect::write_remove(body, due.iter().map(|name| &**name)));
+        if count > 0 {
+            edits.name(due.clone());
+            edits.record(count, |body| effect::write_remove(body, due));
         }
-        due.len()
+        count
     }
 }

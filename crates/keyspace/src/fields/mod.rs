@@ -9,8 +9,9 @@
 //! `hash-max-listpack-value`, or an expiry; it stays large until it is written anew. OBJECT ENCODING says what Redis would
 //! have: a hash that is large only for its expiries is a `listpackex` there, and counts as small here.
 //!
-//! A field that is due stays until somebody removes it: the active cycle ([`Hash::remove_due`]), or a write that puts another
-//! in its place. Whoever reads passes the time and is not shown it; only [`Hash::len`] counts it, as HLEN does in Redis.
+//! A field that is due stays until somebody removes it: a command that names it ([`Hash::remove_due_of`]), the active cycle
+//! ([`Hash::remove_due`]), or a write that puts another in its place. Whoever reads passes the time and is not shown it; only
+//! [`HashRef::len`] counts it, as HLEN does in Redis.
 //!
 //! Copies of a large hash share its segments until one is written.
 //!
@@ -253,6 +254,11 @@ impl<'a> HashRef<'a> {
                 is_first
             }
         }
+    }
+
+    /// Whether the field of this name is there, and due.
+    pub(crate) fn is_due(self, name: &[u8], now_ms: u64) -> bool {
+        self.stored(name).is_some_and(|field| field.is_due(now_ms))
     }
 
     /// Whether a field may be due.

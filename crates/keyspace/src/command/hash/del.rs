@@ -19,7 +19,9 @@ pub(in super::super) const HDEL: Command<Run> = row(
 
 fn hdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let names = texts(args, 2);
-    let removed = ctx.slot(&args[1]).edit(event::HDEL, |hash: &mut Hash, edits| hash.delete(edits, names))?;
+    let mut slot = ctx.slot(&args[1]);
+    slot.expire_fields_of(names.clone());
+    let removed = slot.edit(event::HDEL, |hash: &mut Hash, edits| hash.delete(edits, names))?;
     reply.int(removed as i64);
     Ok(Outcome::Replied)
 }

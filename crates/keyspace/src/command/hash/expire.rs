@@ -153,6 +153,7 @@ fn expire(
     } else {
         (event::HEXPIRE, FieldChange::Expire(Some(at_ms)), SET)
     };
+    slot.expire_fields_of(names.clone());
     slot.edit(event, |hash: &mut Hash, edits| {
         reply.array(names.len());
         hash.change_each(edits, names, change, |field| {

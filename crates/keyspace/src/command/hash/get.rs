@@ -43,9 +43,11 @@ pub(in super::super) const HEXISTS: Command<Run> = row(
         ..READS
     },
     |ctx, args, reply| {
-        let now_ms = ctx.now_ms;
-        let found = read_hash(ctx, &args[1])?.and_then(|hash| hash.field(&args[2], now_ms));
-        reply.int(i64::from(found.is_some()));
+        let (name, now_ms) = (&args[2], ctx.now_ms);
+        let found = read_fields(ctx, &args[1], [name].into_iter(), |hash| {
+            hash.is_some_and(|hash| hash.field(name, now_ms).is_some())
+        })?;
+        reply.int(i64::from(found));
         Ok(Outcome::Replied)
     },
 );
@@ -58,9 +60,12 @@ pub(in super::super) const HSTRLEN: Command<Run> = row(
         ..HEXISTS.spec
     },
     |ctx, args, reply| {
-        let now_ms = ctx.now_ms;
-        let value = read_hash(ctx, &args[1])?.and_then(|hash| hash.get(&args[2], now_ms));
-        reply.int(value.map_or(0, |value| value.text().len()) as i64);
+        let (name, now_ms) = (&args[2], ctx.now_ms);
+        let len = read_fields(ctx, &args[1], [name].into_iter(), |hash| {
+            let value = hash.and_then(|hash| hash.get(name, now_ms));
+            value.map_or(0, |value| value.text().len())
+        })?;
+        reply.int(len as i64);
         Ok(Outcome::Replied)
     },
 );
@@ -110,19 +115,20 @@ pub(in super::super) const HVALS: Command<Run> = row(
 );
 
 fn hget(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let now_ms = ctx.now_ms;
-    let value = read_hash(ctx, &args[1])?.and_then(|hash| hash.get(&args[2], now_ms));
-    write_or_null(reply, value);
+    let (name, now_ms) = (&args[2], ctx.now_ms);
+    read_fields(ctx, &args[1], [name].into_iter(), |hash| {
+        write_or_null(reply, hash.and_then(|hash| hash.get(name, now_ms)));
+    })?;
     Ok(Outcome::Replied)
 }
 
 fn hmget(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let now_ms = ctx.now_ms;
-    let hash = read_hash(ctx, &args[1])?;
-    reply.array(args.len() - 2);
-    for name in texts(args, 2) {
-        write_or_null(reply, hash.and_then(|hash| hash.get(name, now_ms)));
-    }
+    let names = texts(args, 2);
+    read_fields(ctx, &args[1], names.clone(), |hash| {
+        reply.array(names.len());
+        names.for_each(|name| write_or_null(reply, hash.and_then(|hash| hash.get(name, now_ms))));
+    })?;
     Ok(Outcome::Replied)
 }
 

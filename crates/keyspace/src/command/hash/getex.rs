@@ -51,6 +51,7 @@ fn hgetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         Some(Asked::At(at_ms)) => (event::HEXPIRE, FieldChange::Expire(Some(at_ms))),
         Some(Asked::Persist) => (event::HPERSIST, FieldChange::Expire(None)),
         Some(Asked::Keep) | None => {
+            slot.expire_fields_of(names.clone());
             let hash = slot.elements::<Hash>()?;
             check_values(hash, names.clone(), now_ms, caller)?;
             reply.array(names.len());
@@ -88,11 +89,12 @@ fn check_values<'a>(
 /// Answers the values and makes the change of those fields that it is one of.
 fn answer_and_change<'a>(
     slot: &mut Slot<'_>,
-    names: impl ExactSizeIterator<Item = &'a [u8]>,
+    names: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     event: Event,
     change: FieldChange,
     reply: &mut Reply<'_>,
 ) -> Result<Outcome, Error> {
+    slot.expire_fields_of(names.clone());
     slot.edit(event, |hash: &mut Hash, edits| {
         reply.array(names.len());
         hash.change_each(edits, names, change, |field| {

@@ -32,7 +32,9 @@ pub(in super::super) const HINCRBYFLOAT: Command<Run> = row(
 fn hincrby(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let by = integer_at(args, 3)?;
     let (name, now_ms) = (&args[2], ctx.now_ms);
-    let sum = ctx.slot(&args[1]).edit(event::HINCRBY, |hash: &mut Hash, edits| {
+    let mut slot = ctx.slot(&args[1]);
+    slot.expire_fields_of([name].into_iter());
+    let sum = slot.edit(event::HINCRBY, |hash: &mut Hash, edits| {
         let old = match hash.view().get(name, now_ms) {
             None => 0,
             Some(Element::Int(number)) => number,
@@ -53,7 +55,9 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Res
         Parsed::Infinite => return Err(Error::IncrementNotFinite),
     };
     let (name, now_ms) = (&args[2], ctx.now_ms);
-    let text = ctx.slot(&args[1]).edit(event::HINCRBYFLOAT, |hash: &mut Hash, edits| {
+    let mut slot = ctx.slot(&args[1]);
+    slot.expire_fields_of([name].into_iter());
+    let text = slot.edit(event::HINCRBYFLOAT, |hash: &mut Hash, edits| {
         let old = match hash.view().get(name, now_ms) {
             None => Parsed::Finite(Extended::from(0)),
             Some(Element::Int(number)) => Parsed::Finite(Extended::from(number)),

@@ -12,7 +12,7 @@
 //! | `named` | FIELDS and the options around it |
 //! | `import` | HIMPORT SET |
 //!
-//! A field that is due is shown to nobody; see `fields/mod.rs`.
+//! A field that is due is shown to nobody, and goes when it is named, but by HTTL and HPERSIST; see `fields/mod.rs`.
 
 use super::*;
 use crate::collection::Elements;
@@ -53,6 +53,34 @@ fn read_hash<'s>(ctx: &'s mut Ctx<'_>, key: &'s [u8]) -> Result<Option<HashRef<'
         Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
         Some(_) => Err(Error::WrongType),
     }
+}
+
+/// Shows a hash to a command that reads these fields of it; those that are due are removed first, as a key is that is read.
+#[inline]
+fn read_fields<'n, R>(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    names: impl Iterator<Item = &'n [u8]>,
+    read: impl FnOnce(Option<HashRef<'_>>) -> R,
+) -> Result<R, Error> {
+    read_expired(ctx, key, |slot| slot.expire_fields_of(names), read)
+}
+
+/// Shows a hash to a command that reads it; where a field may be due, `expire` removes what the command names first.
+#[inline]
+fn read_expired<R>(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    expire: impl FnOnce(&mut Slot<'_>),
+    read: impl FnOnce(Option<HashRef<'_>>) -> R,
+) -> Result<R, Error> {
+    let now_ms = ctx.now_ms;
+    let hash = read_hash(ctx, key)?;
+    if !hash.is_some_and(|hash| hash.may_have_due(now_ms)) {
+        return Ok(read(hash));
+    }
+    ctx.expire_parts(key, expire);
+    Ok(read(ctx.again(key).and_then(Hash::seen)))
 }
 
 /// Writes a name or value.

@@ -24,6 +24,8 @@ pub(in super::super) const HRANDFIELD: Command<Run> = row(
 const REPEATED_MAX: u64 = 1_000_000;
 /// A large hash is drawn from directly; in any other fields are found by walking, which is done once.
 const DRAWS_MAX: usize = 16;
+/// Fields that are due and that one call removes; what is left then is passed over.
+const REMOVED_MAX: usize = 1000;
 
 fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let Some(count) = args.get(2) else { return one(ctx, &args[1], reply) };
@@ -41,33 +43,40 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     }
     let mut random = ctx.space.of(&args[1]).0.random();
     let (now_ms, caller) = (ctx.now_ms, ctx.caller);
-    let hash = read_hash(ctx, &args[1])?.filter(|_| count != 0);
-    let mut writer = FieldWriter { reply, with_values };
-    let Some(hash) = hash else {
-        writer.begin(0);
-        return Ok(Outcome::Replied);
-    };
-    if count < 0 && count.unsigned_abs() > REPEATED_MAX {
-        return Err(Error::OutOfRange);
-    }
-    let live = hash.live_len(now_ms);
-    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    caller.check_work(if count < 0 { wanted } else { wanted.min(live) })?;
-    if count < 0 {
-        repeated(hash, now_ms, wanted, live, &mut random, &mut writer);
-    } else {
-        distinct(hash, now_ms, wanted.min(live), live, &mut random, &mut writer);
-    }
-    Ok(Outcome::Replied)
+    read_expired(ctx, &args[1], expire_some, |hash| {
+        let mut writer = FieldWriter { reply, with_values };
+        let Some(hash) = hash.filter(|_| count != 0) else {
+            writer.begin(0);
+            return Ok(Outcome::Replied);
+        };
+        if count < 0 && count.unsigned_abs() > REPEATED_MAX {
+            return Err(Error::OutOfRange);
+        }
+        let live = hash.live_len(now_ms);
+        let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+        caller.check_work(if count < 0 { wanted } else { wanted.min(live) })?;
+        if count < 0 {
+            repeated(hash, now_ms, wanted, live, &mut random, &mut writer);
+        } else {
+            distinct(hash, now_ms, wanted.min(live), live, &mut random, &mut writer);
+        }
+        Ok(Outcome::Replied)
+    })?
+}
+
+/// Removes fields that are due, for a command that may meet any of them.
+fn expire_some(slot: &mut Slot<'_>) {
+    slot.expire_parts(REMOVED_MAX);
 }
 
 fn one(ctx: &mut Ctx<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let mut random = ctx.space.of(key).0.random();
     let now_ms = ctx.now_ms;
-    let hash = read_hash(ctx, key)?;
-    let field = hash.and_then(|hash| draw(hash, now_ms, &mut random).or_else(|| hash.fields(now_ms).next()));
-    write_or_null(reply, field.map(|field| field.name));
-    Ok(Outcome::Replied)
+    read_expired(ctx, key, expire_some, |hash| {
+        let drawn = |hash| draw(hash, now_ms, &mut random).or_else(|| hash.fields(now_ms).next());
+        write_or_null(reply, hash.and_then(drawn).map(|field| field.name));
+        Ok(Outcome::Replied)
+    })?
 }
 
 /// A random field that is not due; `None` if none was met in some draws.

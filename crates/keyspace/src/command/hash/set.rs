@@ -58,7 +58,9 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>, command: &'static str) -> Result<usize
 
 fn hsetnx(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let now_ms = ctx.now_ms;
-    let sets = ctx.slot(&args[1]).edit(event::HSET, |hash: &mut Hash, edits| {
+    let mut slot = ctx.slot(&args[1]);
+    slot.expire_fields_of([&args[2]].into_iter());
+    let sets = slot.edit(event::HSET, |hash: &mut Hash, edits| {
         let is_free = hash.view().field(&args[2], now_ms).is_none();
         if is_free {
             hash.set(edits, pairs(args, 2), Expiry::Clear);

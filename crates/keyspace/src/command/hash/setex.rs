@@ -39,8 +39,13 @@ fn hsetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         Some(Condition::AllMissing) => !fields.clone().any(|(name, _)| is_there(name)),
     };
     if !holds {
+        slot.expire_fields_of(fields.map(|(name, _)| name));
         reply.int(0);
         return Ok(Outcome::Replied);
+    }
+    // Where these are all that is left, the key stays, with its expiry: they are set at once.
+    if options.condition.is_some() && hash.is_some_and(|hash| hash.len() > fields.len()) {
+        slot.expire_fields_of(fields.clone().map(|(name, _)| name));
     }
     let is_new = slot.is_empty();
     let (mut is_over, mut set) = (false, 0..0);

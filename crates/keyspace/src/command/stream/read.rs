@@ -92,7 +92,7 @@ impl Budget {
 }
 
 impl<'a> ReadOptions<'a> {
-    pub(super) fn read(args: Args<'a>, with_group: bool) -> Result<ReadOptions<'a>, Error> {
+    pub(super) fn read(args: Args<'a>, with_group: bool, now_ms: u64) -> Result<ReadOptions<'a>, Error> {
         let mut options = ReadOptions {
             limits: Limits { count: u64::MAX, max_count: u64::MAX, max_bytes: None },
             block_ms: None,
@@ -107,7 +107,7 @@ impl<'a> ReadOptions<'a> {
             if index >= args.len() {
                 return Err(Error::Syntax);
             }
-            index = options.read_one(args, index, with_group)?;
+            index = options.read_one(args, index, with_group, now_ms)?;
         }
         let Limits { count, max_count, .. } = options.limits;
         if count != u64::MAX && count > max_count {
@@ -120,11 +120,17 @@ impl<'a> ReadOptions<'a> {
     }
 
     /// Reads the option at `index`; returns the index behind it.
-    fn read_one(&mut self, args: Args<'a>, index: usize, with_group: bool) -> Result<usize, Error> {
+    fn read_one(
+        &mut self,
+        args: Args<'a>,
+        index: usize,
+        with_group: bool,
+        now_ms: u64,
+    ) -> Result<usize, Error> {
         let option = &args[index];
         let values = args.len() - index - 1;
         if values >= 1 && is(option, "BLOCK") {
-            self.block_ms = Some(timeout_ms(&args[index + 1])?);
+            self.block_ms = Some(timeout_ms(&args[index + 1], now_ms)?);
         } else if values >= 1 && is(option, "COUNT") {
             // No count, and one that is negative, are all there are.
             let count = u64::try_from(integer_at(args, index + 1)?).unwrap_or(0);
@@ -175,9 +181,14 @@ fn positive(args: Args<'_>, index: usize, option: &'static str) -> Result<u64, E
     Ok(number.ok_or(StreamError::NotPositive { option })?)
 }
 
-fn timeout_ms(text: &[u8]) -> Result<u64, Error> {
+fn timeout_ms(text: &[u8], now_ms: u64) -> Result<u64, Error> {
     let timeout = integer(text).ok_or(StreamError::Timeout)?;
-    Ok(u64::try_from(timeout).map_err(|_| StreamError::TimeoutNegative)?)
+    let timeout = u64::try_from(timeout).map_err(|_| StreamError::TimeoutNegative)?;
+    // When it is over is a signed number in Redis.
+    match timeout.saturating_add(now_ms) > i64::MAX as u64 && timeout > 0 {
+        true => Err(Error::TimeoutOutOfRange),
+        false => Ok(timeout),
+    }
 }
 
 /// Writes the header of a reply for several streams after the fact: `served` of them follow `start`.
@@ -263,7 +274,7 @@ pub(super) fn work_above(stream: &Stream, after: EntryId, limits: Limits) -> usi
 }
 
 fn xread(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let options = ReadOptions::read(args, false)?;
+    let options = ReadOptions::read(args, false, ctx.now_ms)?;
     check_work(ctx, args, &options)?;
     let start = reply.out.len();
     write_streams_header(reply, options.streams);

@@ -49,7 +49,11 @@ fn wanted(id: &[u8]) -> Result<Wanted, Error> {
         b">" => Ok(Wanted::New),
         b"$" => Err(StreamError::MeaninglessId { id: '$' }.into()),
         b"+" => Err(StreamError::MeaninglessId { id: '+' }.into()),
-        id => Ok(Wanted::History(EntryId::parse_strict(id, 0).ok_or(StreamError::InvalidId)?)),
+        // The last of all IDs, behind which there is nothing, stands for `>` in Redis.
+        id => Ok(match EntryId::parse_strict(id, 0).ok_or(StreamError::InvalidId)? {
+            EntryId::MAX => Wanted::New,
+            after => Wanted::History(after),
+        }),
     }
 }
 
@@ -62,7 +66,7 @@ pub(super) fn check_group(stream: Option<&Stream>, key: &[u8], group: &[u8]) -> 
 }
 
 fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let options = ReadOptions::read(args, true)?;
+    let options = ReadOptions::read(args, true, ctx.now_ms)?;
     let (group, consumer) = options.group.ok_or(StreamError::GroupMissing)?;
     let reader = Reader { group, consumer, noack: options.noack, claim_ms: options.claim_ms };
     let mut all_wanted = SmallVec::<[Wanted; 4]>::new();
