@@ -182,11 +182,56 @@ pub(crate) fn last_element_bytes(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The bytes of the element at the beginning of `bytes`, backlen included; `None`: its first bytes say that it is none.
+///
+/// Whoever walks elements knows where one begins only when he has this of the one before. Most are short strings, whose tag says
+/// it in half the time that a look into a table takes.
 #[inline]
 pub(crate) fn element_bytes(bytes: &[u8]) -> Option<usize> {
-    match ELEMENT_BYTES[usize::from(*bytes.first()?)] {
+    let tag = *bytes.first()?;
+    if tag & 0xc0 == 0x80 {
+        return Some(usize::from(tag & 0x3f) + 2);
+    }
+    match ELEMENT_BYTES[usize::from(tag)] {
         0 => long_element_bytes(bytes),
         len => Some(usize::from(len)),
+    }
+}
+
+/// Where the element stands that is so many behind the one at `at`.
+#[inline]
+pub(crate) fn skip(elements: &[u8], at: usize, count: usize) -> Option<usize> {
+    (0..count).try_fold(at, |at, _| Some(at + element_bytes(elements.get(at..)?)?))
+}
+
+/// Where the first element equal to `text` begins, of those that are a multiple of `step` away from the first, and how many of
+/// those are before it. With a step of 2: of the names of name, value, name, value….
+pub(crate) fn find(elements: &[u8], text: &[u8], step: usize) -> Option<(usize, usize)> {
+    let (mut at, mut nth) = (0, 0);
+    match (canonical_int(text), short_string_tag(text)) {
+        // What most names are is found by comparing bytes; names that differ do so at their end.
+        (None, Some(tag)) => loop {
+            if *elements.get(at)? == tag
+                && let Some(other) = elements.get(at + 1..at + 1 + text.len())
+                && other.last() == text.last()
+                && other == text
+            {
+                return Some((nth, at));
+            }
+            at = skip(elements, at, step)?;
+            nth += 1;
+        },
+        (number, _) => loop {
+            let is_it = match (read(&mut elements.get(at..)?)?, number) {
+                (Element::Int(one), Some(other)) => one == other,
+                (Element::Text(one), None) => one == text,
+                _ => false,
+            };
+            if is_it {
+                return Some((nth, at));
+            }
+            at = skip(elements, at, step)?;
+            nth += 1;
+        },
     }
 }
 

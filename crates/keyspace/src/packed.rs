@@ -106,35 +106,10 @@ impl<'a> PackedRef<'a> {
     }
 
     /// As [`PackedRef::find`], with how many of those elements are before it.
+    #[inline]
     pub(crate) fn find_nth(self, text: &[u8], step: usize) -> Option<(usize, At)> {
-        let all = self.elements();
-        let (mut at, mut nth) = (0, 0);
-        match (listpack::canonical_int(text), listpack::short_string_tag(text)) {
-            // What most names are is found by comparing bytes; names that differ do so at their end.
-            (None, Some(tag)) => loop {
-                if *all.get(at)? == tag
-                    && let Some(other) = all.get(at + 1..at + 1 + text.len())
-                    && other.last() == text.last()
-                    && other == text
-                {
-                    return Some((nth, At(at as u32)));
-                }
-                at = skip(all, at, step)?;
-                nth += 1;
-            },
-            (number, _) => loop {
-                let is_it = match (listpack::read(&mut all.get(at..)?)?, number) {
-                    (Element::Int(one), Some(other)) => one == other,
-                    (Element::Text(one), None) => one == text,
-                    _ => false,
-                };
-                if is_it {
-                    return Some((nth, At(at as u32)));
-                }
-                at = skip(all, at, step)?;
-                nth += 1;
-            },
-        }
+        let (nth, at) = listpack::find(self.elements(), text, step)?;
+        Some((nth, At(at as u32)))
     }
 
     /// The place behind the last element.
@@ -144,7 +119,7 @@ impl<'a> PackedRef<'a> {
 
     /// The place of the element behind the one at `at`.
     pub(crate) fn next(self, at: At) -> Option<At> {
-        skip(self.elements(), at.0 as usize, 1).map(|at| At(at as u32))
+        listpack::skip(self.elements(), at.0 as usize, 1).map(|at| At(at as u32))
     }
 
     /// Panics unless the bytes are what the module says.
@@ -268,6 +243,15 @@ impl Packed {
     pub(crate) fn replace(&mut self, at: At, text: &[u8]) {
         let start = at.0 as usize;
         let before = self.elements().get(start..).unwrap_or_default();
+        let from = COUNT_BYTES + start;
+        // Mostly the one is a short string as long as the other: then its length stays as well.
+        if let Some(tag) = listpack::short_string_tag(text)
+            && before.first() == Some(&tag)
+            && listpack::canonical_int(text).is_none()
+        {
+            self.0[from + 1..from + 1 + text.len()].copy_from_slice(text);
+            return;
+        }
         let mut rest = before;
         listpack::read(&mut rest);
         let old_bytes = before.len() - rest.len();
@@ -277,7 +261,6 @@ impl Packed {
         }
         let mut element = Vec::with_capacity(old_bytes);
         listpack::write_string(&mut element, text);
-        let from = COUNT_BYTES + start;
         self.0[from..from + old_bytes].copy_from_slice(&element);
     }
 
@@ -286,7 +269,7 @@ impl Packed {
     pub(crate) fn relocate(&mut self, from: At, count: usize, to: At, texts: &[&[u8]]) {
         let (start, target) = (from.0 as usize, to.0 as usize);
         let elements = self.elements();
-        let Some(end) = skip(elements, start, count) else { return };
+        let Some(end) = listpack::skip(elements, start, count) else { return };
         let mut added = Vec::with_capacity(ADDED_BYTES);
         texts.iter().for_each(|text| listpack::write_string(&mut added, text));
         if added.len() != end - start || texts.len() != count {
@@ -314,12 +297,6 @@ impl Packed {
     pub(crate) fn remove(&mut self, at: At, count: usize) {
         self.splice(at, count, []);
     }
-}
-
-/// Where the element stands that is so many behind the one at `at`.
-#[inline]
-fn skip(elements: &[u8], at: usize, count: usize) -> Option<usize> {
-    (0..count).try_fold(at, |at, _| Some(at + listpack::element_bytes(elements.get(at..)?)?))
 }
 
 impl std::fmt::Debug for Packed {

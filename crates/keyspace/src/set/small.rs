@@ -319,14 +319,8 @@ fn count_more(bytes: &mut [u8], more: u16) {
 /// Where the packed element that reads as `name` begins and ends.
 #[inline]
 fn find(elements: &[u8], name: &[u8]) -> Option<(usize, usize)> {
-    let wanted = canonical_int(name).map_or(Element::Text(name), Element::Int);
-    let mut rest = elements;
-    loop {
-        let start = elements.len() - rest.len();
-        if listpack::read(&mut rest)? == wanted {
-            return Some((start, elements.len() - rest.len()));
-        }
-    }
+    let (_, start) = listpack::find(elements, name, 1)?;
+    Some((start, listpack::skip(elements, start, 1)?))
 }
 
 impl std::fmt::Debug for Small {
