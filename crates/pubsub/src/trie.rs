@@ -211,7 +211,7 @@ impl<T> PatternTrie<T> {
     /// go on, if there are more.
     ///
     /// Patterns may come and go between two calls: those that are there all the time are tried once. What takes more steps than
-    /// [`glob::matches`](crate::glob::matches) takes matches nothing. Cost: some 20 µs, or that of one such pattern.
+    /// [`glob::matches`] takes matches nothing. Cost: some 20 µs, or that of one such pattern.
     pub fn match_some(
         &self,
         channel: &[u8],
