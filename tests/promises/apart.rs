@@ -317,3 +317,34 @@ fn a_request_with_very_many_arguments_holds_nobody() {
         assert!(is_answered, "{}", add[0]);
     }
 }
+
+#[test]
+fn who_sends_no_more_gets_the_replies_to_what_it_has_sent_however_long_that_takes() {
+    for shards in [1, 2] {
+        let server = launched(shards);
+        let mut client = server.connect();
+        fill(&mut client, "a");
+        let long = "x".repeat(3 << 20);
+        let (union, set) = (&["ZUNIONSTORE", "sum", "1", "a"][..], ["SET", "long", &long]);
+        let requests = [
+            (vec![union], ":60000\r\n"),
+            (vec![union, &["ECHO", "e"], union], ":60000\r\n$1\r\ne\r\n:60000\r\n"),
+            (vec![&["COPY", "a", "b", "REPLACE"]], ":1\r\n"),
+            (vec![&set[..]], "+OK\r\n"),
+            (vec![&["MULTI"], union, &["EXEC"]], "+OK\r\n+QUEUED\r\n*1\r\n:60000\r\n"),
+            (vec![&["EVAL", "for i = 1, 1e6 do end return 1", "0"]], ":1\r\n"),
+        ];
+        for (requests, replies) in &requests {
+            for _ in 0..3 {
+                let mut leaving = server.connect();
+                requests.iter().for_each(|request| leaving.send(request));
+                // Others have the keys, or the scripts, at the same time.
+                let mut other = server.connect();
+                other.send(union);
+                leaving.finish();
+                assert_eq!(String::from_utf8_lossy(&leaving.rest()), *replies, "{shards} shards");
+                assert_eq!(other.value(), Value::Int(MEMBERS as i64));
+            }
+        }
+    }
+}

@@ -114,6 +114,36 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
+    /// Whether it waits for this server, and not for other clients, other nodes, or a time to pass: then it is answered also if
+    /// it sends no more, as it would be by a server that keeps everybody waiting meanwhile.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        match self {
+            Wait::Acks { .. }
+            | Wait::Apart
+            | Wait::Asleep(_)
+            | Wait::Backlog
+            | Wait::Credit { .. }
+            | Wait::Exec
+            | Wait::Job(_)
+            | Wait::Keys
+            | Wait::Mail
+            | Wait::Nap
+            | Wait::Output
+            | Wait::Parts => true,
+            Wait::Blocked(_)
+            | Wait::Disk(_)
+            | Wait::Lead
+            | Wait::Login
+            | Wait::Move
+            | Wait::Nodes
+            | Wait::Passed
+            | Wait::Pause
+            | Wait::Replicas(_)
+            | Wait::Successor
+            | Wait::Turn { .. } => false,
+        }
+    }
+
     /// The request that waits, if its user may lose the right to wait for its answer.
     pub(crate) fn request(&self) -> Option<&OwnedArgs> {
         match self {

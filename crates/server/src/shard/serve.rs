@@ -134,8 +134,9 @@ impl Shard {
         goes_on
     }
 
-    /// The client sends no more. Replies that wait for the disk, or for their turn to be sent, are sent before its connection
-    /// is closed: it may have ended only its own half. One that can be resumed is detached with them.
+    /// The client sends no more. Requests that wait for the server are executed, and replies that wait for the disk, or for their
+    /// turn to be sent, are sent before its connection is closed: it may have ended only its own half. One that can be resumed is
+    /// detached with them.
     pub(super) fn close_gone(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         let is_closing = connection.state().closes();
@@ -147,11 +148,13 @@ impl Shard {
             passed.ends = true;
             return;
         }
-        if connection.round.is_some() && !is_closing {
+        let is_kept = connection.resumption.is_some();
+        let is_answered = connection.state().wait().is_some_and(Wait::ends_by_itself);
+        if connection.round.is_some() && !is_closing || is_answered && !is_kept && connection.page.is_none() {
             // Its end is read once more behind that.
+            connection.read_closed = true;
             return;
         }
-        let is_kept = connection.resumption.is_some();
         if connection.state().reads()
             && !connection.output.is_empty()
             && !connection.write_blocked

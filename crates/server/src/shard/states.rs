@@ -55,8 +55,8 @@ impl Shard {
         let me = connection.me;
         let waiting = connection.end_wait()?;
         self.flusher.mark(connection);
-        // What arrived meanwhile has been read, so without a backlog there is nothing to serve before the next edge.
-        if connection.has_backlog() {
+        // What arrived meanwhile has been read, so without a backlog there is nothing to serve before the next edge, but the end.
+        if connection.has_backlog() || connection.read_closed {
             self.make_ready(slot);
         }
         Some(self.clear_wait(me, waiting))
