@@ -100,11 +100,12 @@ impl Nodes {
         self.sets.get(id)
     }
 
-    /// Above every node's index.
+    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
 
+    /// Above every node's index.
     pub(crate) fn index_end(&self) -> usize {
         self.nodes.index_end()
     }

@@ -107,9 +107,11 @@ pub(crate) struct Fanout {
     /// Shards, a bit each, whose mail they have not been woken for.
     wakes_owed: u64,
     scratch: MatchScratch,
-    /// What matches the message that is published next, if that has been found out.
-    pub(super) matched: Option<(Matches, Elsewhere)>,
+    /// What matches the message that is published next, if that has been found out: at once, and of which patterns, or in slices.
+    pub(super) matched: Option<(u64, (Matches, Elsewhere))>,
     pub(super) found: Option<Found>,
+    /// The channel that it is of.
+    pub(super) matched_channel: Vec<u8>,
     /// Channel bytes of the last run, kept for their memory.
     spare_channel: Vec<u8>,
     /// Connections of this shard that are pages by Pusher's protocol.
@@ -275,13 +277,19 @@ impl Shard {
         payload: &[u8],
         id: Option<EntryId>,
     ) -> usize {
-        if let Some(found) = self.fanout.found.take() {
+        // What was found out for a message that then went with a run, or nowhere, is of no use to another.
+        let is_known = space != Namespace::Sharded && self.fanout.matched_channel == channel;
+        if let Some(found) = self.fanout.found.take()
+            && is_known
+        {
             return self.publish_widely(space, channel, payload, id, found);
         }
         let hash = sterna_pubsub::hash(channel);
         let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
         let patterns_version = self.server.directory.patterns.version();
-        let matched = self.fanout.matched.take().or_else(|| self.matching_patterns(space, channel));
+        let known =
+            self.fanout.matched.take().filter(|(version, _)| is_known && *version == patterns_version);
+        let matched = known.map(|(_, known)| known).or_else(|| self.matching_patterns(space, channel));
         let Some((patterns, pattern_elsewhere)) = matched else {
             let found = self.match_all(channel);
             return self.publish_widely(space, channel, payload, id, found);

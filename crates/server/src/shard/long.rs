@@ -240,7 +240,7 @@ impl Shard {
             Reply::new(out, proto).error(failure.wire());
             return true;
         }
-        self.fanout.found = prepared.matching.take().map(Matching::end);
+        self.keep_found(channel, prepared.matching.take());
         self.fanout.prepared = Some(std::mem::take(prepared));
         let deliveries = self.publish(space, channel, payload);
         self.fanout.prepared = None;

@@ -37,6 +37,9 @@ use crate::shard::long::{Prepared, is_long};
 const PATTERNS_PER_CLOCK_READ: usize = 64;
 const BYTES_PER_CLOCK_READ: usize = 256 << 10;
 
+/// Room for the name of a channel that is kept from one message to the next.
+const KEPT_CHANNEL_BYTES: usize = 4096;
+
 /// A shard's part in it.
 #[derive(Debug, Default)]
 pub(crate) struct Wide {
@@ -74,7 +77,10 @@ impl Shard {
 
     #[cold]
     fn matches_widely(&mut self, channel: &[u8]) -> bool {
-        self.fanout.matched = self.matching_patterns(Namespace::Channels, channel);
+        let version = self.server.directory.patterns.version();
+        let matched = self.matching_patterns(Namespace::Channels, channel);
+        self.keep_matched_channel(channel);
+        self.fanout.matched = matched.map(|matched| (version, matched));
         self.fanout.matched.is_none()
     }
 
@@ -100,9 +106,24 @@ impl Shard {
         };
         let is_done = self.match_some(begun, channel, until);
         if is_done {
-            self.fanout.found = matching.take().map(Matching::end);
+            self.keep_found(channel, matching.take());
         }
         is_done
+    }
+
+    /// Keeps what matches for the message that is published next, which is one to this channel.
+    pub(super) fn keep_found(&mut self, channel: &[u8], matching: Option<Matching>) {
+        self.fanout.found = matching.map(Matching::end);
+        if self.fanout.found.is_some() {
+            self.keep_matched_channel(channel);
+        }
+    }
+
+    fn keep_matched_channel(&mut self, channel: &[u8]) {
+        let kept = &mut self.fanout.matched_channel;
+        kept.clear();
+        kept.shrink_to(channel.len().max(KEPT_CHANNEL_BYTES));
+        kept.extend_from_slice(channel);
     }
 
     /// Tries some patterns, until the time is up; true: all have been tried.
