@@ -91,7 +91,8 @@ pub(crate) enum Wait {
     /// What it asks for needs keys that somebody has to himself, a command that is run apart or a transaction that goes on
     /// in slices: the request stays in the input until they are free.
     Keys,
-    /// What it asks for needs the Lua state, which somebody has: the request stays in the input until it is its turn.
+    /// What it asks for needs the Lua state, which somebody has, or keys that a script has to itself: the request stays in the input
+    /// until it is its turn.
     Turn {
         /// When that is: the lowest goes first.
         ticket: u64,
@@ -129,7 +130,8 @@ impl Wait {
             | Wait::Mail
             | Wait::Nap
             | Wait::Output
-            | Wait::Parts => true,
+            | Wait::Parts
+            | Wait::Turn { .. } => true,
             Wait::Blocked(_)
             | Wait::Disk(_)
             | Wait::Lead
@@ -139,8 +141,7 @@ impl Wait {
             | Wait::Passed
             | Wait::Pause
             | Wait::Replicas(_)
-            | Wait::Successor
-            | Wait::Turn { .. } => false,
+            | Wait::Successor => false,
         }
     }
 
