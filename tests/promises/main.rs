@@ -11,6 +11,7 @@ mod fairness;
 mod groups;
 mod handover;
 mod import;
+mod kept;
 mod locks;
 mod ordering;
 mod patterns;

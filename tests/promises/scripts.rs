@@ -95,6 +95,31 @@ fn while_a_script_runs_for_ever_everyone_is_told_so_and_anyone_may_end_it() {
     }
 }
 
+/// Source: Redis, which looks at memory beside no script.
+#[test]
+fn beside_a_script_that_has_run_for_too_long_who_needs_memory_is_told_of_the_script() {
+    for policy in ["noeviction", "allkeys-lru"] {
+        let server = Server::sterna(2, &["--busy-reply-threshold", "100", "--maxmemory-policy", policy]);
+        let mut others: Vec<Client> = (0..EACH).map(|_| server.connect()).collect();
+        others[0].request(&["SET", "k", "v"]);
+        others[0].request(&["CONFIG", "SET", "maxmemory", "1"]);
+        let mut runs = server.connect();
+        runs.send(&["EVAL", "while true do end", "0"]);
+        for other in &mut others {
+            wait_for("BUSY", || {
+                other.send(&["EXISTS", "k"]);
+                matches!(other.value(), Value::Error(text) if text.starts_with(b"BUSY")).then_some(())
+            });
+            assert!(error_of(other, &["SET", "k", "x"]).starts_with("BUSY"), "{policy}");
+        }
+        assert_eq!(others[1].request(&["SCRIPT", "KILL"]), Value::Simple(b"OK".to_vec()));
+        assert!(runs.error().contains("Script killed"));
+        if policy == "noeviction" {
+            assert!(error_of(&mut others[0], &["SET", "k", "x"]).starts_with("OOM"));
+        }
+    }
+}
+
 #[test]
 fn a_script_that_has_written_is_ended_only_with_the_server_and_leaves_nothing() {
     for shards in SHARDS {

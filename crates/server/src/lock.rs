@@ -211,7 +211,13 @@ impl<T, const LEVEL: u8> Mutex<T, LEVEL> {
 
     /// As [`Mutex::lock`], if it takes no longer than this.
     pub(crate) fn lock_within(&self, most: Duration) -> Option<MutexGuard<'_, T>> {
-        let note = held::Note::take(LEVEL, 0);
+        self.lock_nth_within(0, most)
+    }
+
+    /// As [`Mutex::lock_nth`], if it takes no longer than this.
+    #[inline]
+    pub(crate) fn lock_nth_within(&self, index: usize, most: Duration) -> Option<MutexGuard<'_, T>> {
+        let note = held::Note::take(LEVEL, index);
         let guard = self.0.try_lock_for(most)?;
         Some(Guard { guard, _note: note })
     }
@@ -252,6 +258,11 @@ impl Condvar {
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         held::assert_at_most(1);
         self.0.wait(&mut guard.guard);
+    }
+
+    /// The same for this time at most, which is short: whoever wants the other locks of this thread waits with it.
+    pub(crate) fn wait_within<T>(&self, guard: &mut MutexGuard<'_, T>, most: Duration) {
+        self.0.wait_for(&mut guard.guard, most);
     }
 
     pub(crate) fn notify_all(&self) {

@@ -3,6 +3,8 @@
 //! What they wait for is said by atomics elsewhere. Whoever changes one notifies afterwards, and locks for that: a thread that
 //! has found it unchanged holds the lock until it sleeps, so no notification comes between.
 
+use std::time::{Duration, Instant};
+
 use crate::lock::{Condvar, Level, Mutex};
 
 /// See the module.
@@ -18,6 +20,18 @@ impl Signal {
         let mut guard = self.lock.lock();
         while !is_so() {
             self.condvar.wait(&mut guard);
+        }
+    }
+
+    /// The same for this time at most; the caller may hold locks.
+    pub(crate) fn wait_within(&self, most: Duration, is_so: impl Fn() -> bool) {
+        let until = Instant::now() + most;
+        let mut guard = self.lock.lock();
+        while !is_so()
+            && let left = until.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            self.condvar.wait_within(&mut guard, left);
         }
     }
 

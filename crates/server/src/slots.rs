@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
-use sterna_keyspace::{SLOTS, slot_of};
+use sterna_keyspace::{Error, SLOTS, slot_of};
 use sterna_protocol::Reply;
 
 use crate::partitions::Partitions;
@@ -47,14 +47,14 @@ impl SlotWalk {
         matches!(self.asked, Asked::Names { .. })
     }
 
-    /// Goes past about `count` keys, and adds names that were asked for; true at the end.
+    /// Goes past about `count` keys, and adds names that were asked for; true at the end. Error: somebody has them to himself.
     pub(crate) fn step(
         &mut self,
         partitions: &Partitions,
         now_ms: u64,
         count: usize,
         names: &mut Vec<Arc<[u8]>>,
-    ) -> bool {
+    ) -> Result<bool, Error> {
         let SlotWalk { asked, counts, named, .. } = self;
         let next = partitions.visit(self.partition, self.db, self.from, count, |record| {
             if record.is_expired(now_ms) {
@@ -69,15 +69,15 @@ impl SlotWalk {
                 Asked::Names { .. } => {}
                 Asked::Count(_) | Asked::Each(_) | Asked::Ordered { .. } => counts[usize::from(slot)] += 1,
             }
-        });
+        })?;
         self.from = next.unwrap_or(0);
         self.partition += usize::from(next.is_none());
         if self.partition < partitions.count() {
-            return matches!(self.asked, Asked::Names { most, .. } if self.named == most);
+            return Ok(matches!(self.asked, Asked::Names { most, .. } if self.named == most));
         }
         self.partition = 0;
         self.db += 1;
-        self.answers_names() || self.db == partitions.databases()
+        Ok(self.answers_names() || self.db == partitions.databases())
     }
 
     /// Writes the figures, in the shapes of Redis 8.2.

@@ -94,11 +94,11 @@ impl Shard {
                 }
             }
         }
-        if self.server.memory.has_limit() && (is_kept || self.needs_memory(slot, row)) {
-            let bytes = args.iter().map(<[u8]>::len).sum();
-            if !self.server.memory.admits(bytes, self.clock.instant) && self.make_room() == Room::None {
-                return Err(self.out_of_memory(slot));
-            }
+        if self.server.memory.has_limit()
+            && (is_kept || self.needs_memory(slot, row))
+            && let Some(admission) = self.find_memory(slot, args)?
+        {
+            return Ok(admission);
         }
         let connection = &self.connections[slot];
         if let Some(journal) = &self.durability.journal
@@ -125,10 +125,7 @@ impl Shard {
         if is_loading || self.durability.missing_groups != 0 && self.misses_keys(slot, row, is_kept) {
             return Err(Failure::of("LOADING Redis is loading the dataset in memory"));
         }
-        if self.server.scripts.is_busy()
-            && !self.server.scripts.is_transaction()
-            && (is_kept || !row.has(Flags::ALLOW_BUSY))
-        {
+        if self.is_beside_script() && (is_kept || !row.has(Flags::ALLOW_BUSY)) {
             return Err(Failure::of(self.server.scripts.busy_text()));
         }
         if connection.in_multi() && !row.has(Flags::NOT_QUEUED) {
@@ -273,6 +270,27 @@ impl Shard {
                 && connection.transaction.as_ref().is_some_and(|t| t.may_need_memory())
     }
 
+    /// Sees to it that there is memory for a request; or what becomes of it.
+    fn find_memory(&mut self, slot: usize, args: Args<'_>) -> Result<Option<Admission>, Failure> {
+        let bytes = args.iter().map(<[u8]>::len).sum();
+        // Beside a script that has run for too long nothing is removed, and the request is told of that. Source: Redis.
+        if self.server.memory.admits(bytes, self.clock.instant) || self.is_beside_script() {
+            return Ok(None);
+        }
+        match self.make_room() {
+            Room::Enough | Room::Later => Ok(None),
+            Room::Taken => {
+                let failure = self.keys_taken();
+                if !failure.is_put_off() {
+                    return Err(failure);
+                }
+                self.put_off(slot, &failure);
+                Ok(Some(Admission::Wait))
+            }
+            Room::None => Err(self.out_of_memory(slot)),
+        }
+    }
+
     #[cold]
     fn out_of_memory(&self, slot: usize) -> Failure {
         if self.server.log_limits.admits(Cause::OutOfMemory, self.clock.now_ms) {
@@ -347,15 +365,21 @@ impl Shard {
         }
     }
 
-    /// What a request gets that found the keys taken: the words beside a script; beside a transaction, or those who are served
-    /// from these keys, it waits.
+    /// Whether a script has run for too long, whichever shard runs it.
+    #[inline]
+    fn is_beside_script(&self) -> bool {
+        let scripts = &self.server.scripts;
+        scripts.is_busy() && !scripts.is_transaction()
+    }
+
+    /// What a request gets that found the keys taken: the words beside a script that has run for too long. Beside another one it waits
+    /// for its turn, beside a transaction, or those who are served from these keys, until they are free.
     #[cold]
     pub(super) fn keys_taken(&self) -> Failure {
-        let scripts = &self.server.scripts;
-        match scripts.is_busy() && !scripts.is_transaction() {
-            true => Failure::of(scripts.busy_text()),
-            false => Failure::KEYS_TAKEN,
+        if self.is_beside_script() {
+            return Failure::of(self.server.scripts.busy_text());
         }
+        if self.is_told_of_free_keys() { Failure::KEYS_TAKEN } else { Failure::TURN_TAKEN }
     }
 
     /// The Lua state, for the request of the connection in `slot`; or what becomes of the request.

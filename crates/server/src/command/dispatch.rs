@@ -142,7 +142,7 @@ impl Shard {
         if self.durability.is_gated {
             self.note_seen(slot);
         }
-        if result.as_ref().is_err_and(Failure::is_keys_taken) {
+        if result.as_ref().is_err_and(Failure::is_put_off) {
             return PartEnd::KeysTaken;
         }
         self.show_to_monitors(slot, row, args);
@@ -234,7 +234,7 @@ impl Shard {
 
     /// Nothing was done: the connection waits for what its request needs.
     #[cold]
-    fn put_off(&mut self, slot: usize, failure: &Failure) {
+    pub(super) fn put_off(&mut self, slot: usize, failure: &Failure) {
         if failure.is_turn_taken() {
             self.wait_for_turn(slot);
         } else if failure.is_settings_taken() {

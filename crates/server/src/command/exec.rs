@@ -190,7 +190,7 @@ impl Shard {
                 let written = commands().flat_map(|(row, args)| written(row.spec, args.args()));
                 written.chain(retained.iter().map(Vec::as_slice))
             });
-            if way == Way::Whole || !names_long(transaction, &held, scene) {
+            if way == Way::Whole || held.is_busy() || !names_long(transaction, &held, scene) {
                 return Ok((None, held));
             }
         }

@@ -18,7 +18,7 @@ enum Standing {
     Counted,
     /// It is not answered: nothing was done, and the request is to be read again when the keys are free.
     KeysTaken,
-    /// The same, when the Lua state is free.
+    /// The same, when no script runs.
     TurnTaken,
     /// The same, when nobody else changes settings.
     SettingsTaken,
@@ -47,7 +47,7 @@ impl Failure {
         standing: Standing::KeysTaken,
     };
 
-    /// Somebody else has the Lua state.
+    /// Somebody else has the Lua state, or a script the keys.
     pub(crate) const TURN_TAKEN: Failure = Failure {
         text: Cow::Borrowed(b"BUSY Redis is busy running a script."),
         standing: Standing::TurnTaken,
@@ -99,12 +99,7 @@ impl Failure {
         self.standing == Standing::Counted
     }
 
-    /// Whether nothing was done, because somebody has the keys to himself.
-    pub(crate) fn is_keys_taken(&self) -> bool {
-        self.standing == Standing::KeysTaken
-    }
-
-    /// Whether nothing was done, because somebody else has the Lua state.
+    /// Whether nothing was done, because somebody else has the Lua state, or a script has the keys.
     pub(crate) fn is_turn_taken(&self) -> bool {
         self.standing == Standing::TurnTaken
     }

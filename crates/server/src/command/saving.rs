@@ -222,6 +222,9 @@ pub(super) fn reload(call: &mut Call<'_>, takes_snapshot: bool) -> Result<(), Fa
     }
     let journal = server.journaling.at_rest().cloned().ok_or(NO_JOURNAL)?;
     let mut held = server.partitions.hold(server.partitions.all());
+    if held.is_busy() {
+        return Err(call.shard.keys_taken());
+    }
     held.apply(Effect { db: None, key: b"", what: What::Flush { group: KeyGroup::WHOLE } });
     server.partitions.libraries().clear();
     held.apply(Effect { db: None, key: b"", what: What::Databases { shown: &[] } });

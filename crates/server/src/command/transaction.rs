@@ -152,9 +152,16 @@ fn watch(call: &mut Call<'_>) -> Result<(), Failure> {
     let shard = &mut *call.shard;
     let transaction = shard.connections[call.slot].transaction.get_or_insert_default();
     for key in call.args.iter().skip(1) {
-        if transaction.watched.insert((scene.db as u8, key.into())) {
-            server.partitions.watch(scene, key, &transaction.watch, &mut shard.changes);
+        let watched = (scene.db as u8, Box::from(key));
+        if transaction.watched.contains(&watched) {
+            continue;
         }
+        if server.partitions.watch(scene, key, &transaction.watch, &mut shard.changes).is_err() {
+            // Those before it are watched by then.
+            shard.spread_changes();
+            return Err(shard.keys_taken());
+        }
+        transaction.watched.insert(watched);
     }
     let watched = transaction.watched.len() as u32;
     call.connection().client.watch.store(watched, Relaxed);

@@ -1,10 +1,10 @@
 //! Several partitions, locked together or one after the other.
 //!
 //! A command locks all that it needs before it does anything; a script adds partitions as it names keys ([`Held::add`]), and
-//! alone may wait for one while it holds others. A script that has run for too long holds none: then the keyspace is *busy*.
+//! alone may wait for one while it holds others. One that takes long holds none between its commands: see `kept`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 
 use smallvec::SmallVec;
 use sterna_command::Command;
@@ -16,7 +16,7 @@ use sterna_keyspace::{
 use sterna_protocol::{Args, Reply};
 
 use super::whole::remove_where;
-use super::{Indices, KEYS_MOSTLY_MAX, Partitions, Scene, apart, run};
+use super::{Indices, KEYS_MOSTLY_MAX, MOMENT, Partitions, Scene, apart, run};
 use crate::libraries::Codes;
 use crate::lock::MutexGuard;
 use crate::time::unix_ms;
@@ -26,8 +26,21 @@ pub(crate) struct Held<'a> {
     of: &'a Partitions,
     /// In the order of their indices.
     guards: SmallVec<[(usize, MutexGuard<'a, Partition>); KEYS_MOSTLY_MAX]>,
-    /// Whether more may be locked.
     patience: Option<MutexGuard<'a, ()>>,
+    way: Way,
+}
+
+/// What is locked, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// All that is needed, from the beginning to the end.
+    Once,
+    /// Nothing: a script has it, and whoever wanted it goes away.
+    InVain,
+    /// Whatever is added, with the right of a script; what has been stays marked to the end.
+    Growing,
+    /// The same, between whose commands nothing is locked.
+    Keeping,
 }
 
 /// How often several partitions are tried for together before they are locked one by one.
@@ -42,44 +55,70 @@ impl Partitions {
     /// Whoever waits for a partition that another command keeps for long holds none of the others meanwhile, or a DBSIZE
     /// would stop everybody behind one slow command. Only if they are so busy that this never succeeds are they locked one
     /// after the other, by one thread at a time and not beside a script.
+    ///
+    /// If a script has one locked for longer than a moment, nothing is: it [is busy](Held::is_busy).
     pub(crate) fn hold(&self, indices: Indices) -> Held<'_> {
+        let in_vain = || Held { of: self, guards: SmallVec::new(), patience: None, way: Way::InVain };
         for _ in 0..ATTEMPTS_MAX {
             match self.try_hold(indices) {
                 Ok(held) => return held,
-                Err(busy) => drop(self.part(busy)),
+                Err(locked) => match self.part_soon(locked) {
+                    Some(part) => drop(part),
+                    None => return in_vain(),
+                },
             }
         }
-        let patience = Some(self.patience.lock());
-        Held { of: self, guards: indices.iter().map(|index| (index, self.part(index))).collect(), patience }
+        let Some(patience) = self.patience.lock_within(MOMENT) else { return in_vain() };
+        let guards = indices.iter().map(|index| (index, self.part(index))).collect();
+        Held { of: self, guards, patience: Some(patience), way: Way::Once }
     }
 
-    /// Locks nothing yet: partitions are added as their keys are named ([`Held::add`]).
+    /// The same, behind whatever a script does: for whoever may wait for that, or has to.
+    pub(crate) fn hold_patiently(&self, indices: Indices) -> Held<'_> {
+        loop {
+            let held = self.hold(indices);
+            if held.way != Way::InVain {
+                return held;
+            }
+            // Who has one locked for so long has this, too.
+            drop(self.patience.lock());
+        }
+    }
+
+    /// Locks nothing yet: partitions are added as their keys are named ([`Held::add`]). The caller has the right of a script.
     pub(crate) fn hold_growing(&self) -> Held<'_> {
-        Held { of: self, guards: SmallVec::new(), patience: Some(self.patience.lock()) }
+        if self.settling.load(Relaxed) > 0 && !self.is_kept() {
+            // Threads that have waited for the end of another script: they have their step before this one begins.
+            self.settled.wait_within(MOMENT, || self.settling.load(Relaxed) == 0);
+        }
+        Held { of: self, guards: SmallVec::new(), patience: Some(self.patience.lock()), way: Way::Growing }
     }
 
     /// Locks all, between two scripts: for threads of their own, which may wait.
     pub(super) fn hold_settled(&self) -> Held<'_> {
-        loop {
-            let held = self.hold(self.all());
-            if !self.is_busy() {
-                return held;
-            }
-            drop(held);
-            self.settled.wait_until(|| !self.is_busy());
-        }
+        self.settle(|| Some(self.hold_patiently(self.all())).filter(|_| !self.is_kept()), || !self.is_kept())
     }
 
     /// Locks one, between two scripts: for threads of their own, which may wait.
     pub(super) fn settled_part(&self, index: usize) -> MutexGuard<'_, Partition> {
-        loop {
-            let part = self.part(index);
-            if !self.is_busy() {
-                return part;
-            }
-            drop(part);
-            self.settled.wait_until(|| !self.is_busy());
+        self.settle(|| Some(self.part(index)).filter(|_| !self.kept.has(index)), || !self.kept.has(index))
+    }
+
+    /// What is `taken` between two scripts; `is_free`: it makes sense to try.
+    fn settle<T>(&self, taken: impl Fn() -> Option<T>, is_free: impl Fn() -> bool) -> T {
+        if let Some(taken) = taken() {
+            return taken;
         }
+        self.settling.fetch_add(1, Relaxed);
+        let taken = loop {
+            self.settled.wait_until(&is_free);
+            if let Some(taken) = taken() {
+                break taken;
+            }
+        };
+        self.settling.fetch_sub(1, Relaxed);
+        self.settled.notify();
+        taken
     }
 
     /// Locks partitions, and those that are written to when commands blocked on `keys` are served (BLMOVE), and those
@@ -110,7 +149,7 @@ impl Partitions {
 
     /// Locks partitions if all of them are free; else the index of the first that is not.
     fn try_hold(&self, indices: Indices) -> Result<Held<'_>, usize> {
-        let mut held = Held { of: self, guards: SmallVec::new(), patience: None };
+        let mut held = Held { of: self, guards: SmallVec::new(), patience: None, way: Way::Once };
         for index in indices.iter() {
             held.guards.push((index, self.parts[index].try_lock_nth(index).ok_or(index)?));
         }
@@ -125,13 +164,20 @@ impl Held<'_> {
         for index in indices.iter() {
             if let Err(at) = self.guards.binary_search_by_key(&index, |&(held, _)| held) {
                 self.guards.insert(at, (index, self.of.parts[index].lock_among(index)));
+                self.of.kept.mark(index);
             }
         }
     }
 
-    /// Whether somebody else has keys to himself that are locked here.
+    /// Whether somebody else has keys to himself that are locked here, or were to be.
     pub(crate) fn is_busy(&self) -> bool {
-        self.of.is_busy() || self.of.rests.takes(self.guards.iter().map(|(index, _)| *index))
+        let is_kept = match self.way {
+            Way::InVain => true,
+            // The marks are its own.
+            Way::Growing | Way::Keeping => self.of.is_busy(),
+            Way::Once => self.of.is_kept() && self.guards.iter().any(|(index, _)| self.of.kept.has(*index)),
+        };
+        is_kept || self.of.rests.takes(self.guards.iter().map(|(index, _)| *index))
     }
 
     /// Serves all who are left of those whom others' writes have woken, and whose partitions are locked here: see `unserved`. Only where
@@ -179,33 +225,66 @@ impl Held<'_> {
         !is_left
     }
 
-    /// Whether nothing is locked.
+    /// Whether nothing is locked: a script has what was to be, or has named nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.guards.is_empty()
     }
 
+    /// Keeps what is marked by now and will be, until [`Held::end_keeping`]: unlocks all.
+    pub(crate) fn keep(&mut self) {
+        self.way = Way::Keeping;
+        self.of.kept.begin();
+        self.unlock();
+    }
+
+    /// Whether it keeps what is marked, and has nothing locked but for the time of a command.
+    pub(crate) fn keeps(&self) -> bool {
+        self.way == Way::Keeping
+    }
+
+    /// Locks all that it keeps, if it does.
+    pub(crate) fn end_keeping(&mut self) {
+        if self.way == Way::Keeping {
+            self.take_again(self.of.kept.marked());
+            self.way = Way::Growing;
+            self.of.kept.end();
+            self.of.settled.notify();
+        }
+    }
+
     /// Unlocks all, and has nobody else run a command until [`Held::end_busy`].
     pub(crate) fn begin_busy(&mut self) {
+        if self.way == Way::Keeping {
+            self.take_again(self.of.kept.marked());
+            self.way = Way::Growing;
+        }
         // With one partition locked at least, as whoever looks has.
         self.add(self.of.first());
-        self.of.busy.store(true, Ordering::Relaxed);
+        self.of.kept.set_busy(true);
         self.release();
     }
 
     /// Has the keyspace be busy still, though a script has ended that ([`Held::end_busy`]); all are locked since.
     pub(crate) fn stay_busy(&mut self) {
         if !self.is_empty() {
-            self.of.busy.store(true, Ordering::Relaxed);
+            self.of.kept.set_busy(true);
         }
     }
 
-    /// Unlocks all, while the keyspace is busy.
+    /// Unlocks all, while the keyspace is busy, or what is marked is kept.
     pub(crate) fn release(&mut self) {
+        if self.way == Way::Growing {
+            self.of.kept.clear();
+        }
+        self.unlock();
+    }
+
+    fn unlock(&mut self) {
         self.guards.clear();
         self.patience = None;
     }
 
-    /// Locks these again, while the keyspace is busy.
+    /// Locks these again, while the keyspace is busy, or what is marked is kept.
     pub(crate) fn take_again(&mut self, indices: Indices) {
         self.release();
         self.patience = Some(self.of.patience.lock());
@@ -215,7 +294,7 @@ impl Held<'_> {
     /// Locks all, and lets others run commands from then on.
     pub(crate) fn end_busy(&mut self) {
         self.take_again(self.of.all());
-        self.of.busy.store(false, Ordering::Relaxed);
+        self.of.kept.set_busy(false);
         self.of.settled.notify();
     }
 
@@ -354,7 +433,7 @@ impl Held<'_> {
 
     /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.
     pub(crate) fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
-        if self.patience.is_some() && self.guards.iter().any(|(_, part)| part.has_links()) {
+        if self.way == Way::Growing && self.guards.iter().any(|(_, part)| part.has_links()) {
             // What they lead to was not known when the first was locked.
             self.add(self.of.all());
             self.serve_rests(log);
@@ -472,6 +551,15 @@ impl Held<'_> {
         let hash = self.of.hash.of(key);
         self.of.set_wants(log);
         self.partition(KeyHash::partition(hash, self.of.count())).slot(db, hash, key, now_ms, log);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // Before what is marked is unlocked.
+        if self.way == Way::Growing {
+            self.of.kept.clear();
+        }
     }
 }
 

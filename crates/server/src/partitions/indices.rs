@@ -7,6 +7,11 @@ use sterna_keyspace::PARTITIONS_MAX;
 pub(crate) struct Indices([u64; PARTITIONS_MAX / 64]);
 
 impl Indices {
+    /// A bit for each index.
+    pub(super) fn of_words(words: [u64; PARTITIONS_MAX / 64]) -> Indices {
+        Indices(words)
+    }
+
     /// Adds an index below [`PARTITIONS_MAX`].
     pub(crate) fn insert(&mut self, index: usize) {
         self.0[index / 64] |= 1 << (index % 64);

@@ -10,11 +10,14 @@
 //! A write may wake a command that writes elsewhere (BLMOVE): what that needs is locked from the beginning as well, see
 //! [`Partitions::hold_for`].
 //!
-//! A script names its keys one after the other, so it locks partitions in any order, and holds them to its end. It may wait
-//! for one while it holds others, because nobody else does: see `patience`. One that runs for too long lets go of them, and
-//! makes the keyspace *busy*: then no command runs but its own, whoever changes keys waits for its end, and shards that
-//! find a partition free go on to tell their clients so. A transaction that takes long does the same between its slices; it
-//! runs with the right of a script, so that there is one of them at most.
+//! A script names its keys one after the other, so it locks partitions in any order, and has them to its end. It may wait
+//! for one while it holds others, because nobody else does: see `patience`. One that takes longer than a millisecond *keeps* them
+//! unlocked between its commands, so that no shard waits for its end, only connections do: see `kept`. One that runs for too long
+//! makes the keyspace *busy*: it keeps all partitions, and others are told so. A transaction that takes long does the same between
+//! its slices; it runs with the right of a script, so that there is one of them at most.
+//!
+//! A shard finds that a partition is not to be had when it has locked it, or has waited for a moment for a script that has it locked.
+//! Who only takes something away that is his (a watch, a waiter), or counts, does so though a partition is kept.
 //!
 //! A write that wakes thousands *takes* their partitions until the last of them is served: see `unserved`.
 //!
@@ -24,6 +27,7 @@
 //! |---|---|
 //! | `held` | locking several partitions, and what is done while they are |
 //! | `indices` | which partitions |
+//! | `kept` | those that a script has to itself |
 //! | `unserved` | those whom a write has woken, in slices |
 //! | `whole` | what concerns all keys: snapshots, replay, figures |
 //!
@@ -31,6 +35,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use sterna_command::{Command, Flags, Group, Keys, Spec};
@@ -48,11 +53,13 @@ use crate::signal::Signal;
 
 mod held;
 mod indices;
+mod kept;
 mod unserved;
 mod whole;
 
 pub(crate) use held::Held;
 pub(crate) use indices::Indices;
+use kept::Kept;
 use unserved::{Rest, Rests};
 
 /// The keyspace: partitions by key hash, each behind its lock.
@@ -64,11 +71,11 @@ pub(crate) struct Partitions {
     databases: usize,
     /// Held by whoever waits for a partition while holding others: one at a time can't wait in a circle.
     patience: Mutex<(), { Level::Patience as u8 }>,
-    /// A script that has run for too long has the keys to itself. Changed and looked at with partitions locked: they are the
-    /// pair.
-    busy: AtomicBool,
-    /// That it has ended.
+    kept: Kept,
+    /// That a script has ended which kept some, or that nobody waits for that any more.
     settled: Signal,
+    /// Threads that wait for that.
+    settling: AtomicUsize,
     rests: Rests,
     journal: OnceLock<Box<dyn EffectLog>>,
     /// Libraries of functions, which belong to no partition.
@@ -131,6 +138,10 @@ const KEYS_MOSTLY_MAX: usize = 16;
 /// Keys of a request, with their hashes.
 pub(crate) type Named<'a> = SmallVec<[(&'a [u8], u64); KEYS_MOSTLY_MAX]>;
 
+/// How long a shard waits for the lock of a partition that a script has: longer than one has it without keeping it, but for a
+/// command that takes long by itself.
+const MOMENT: Duration = Duration::from_millis(2);
+
 /// From so many arguments on a request about one key is run apart: each is looked up, and may be a change.
 const MANY_ARGUMENTS: usize = 4_096;
 
@@ -151,8 +162,9 @@ impl Partitions {
             parts,
             databases,
             patience: Mutex::default(),
-            busy: AtomicBool::new(false),
+            kept: Kept::default(),
             settled: Signal::default(),
+            settling: AtomicUsize::new(0),
             rests: Rests::default(),
             journal: OnceLock::new(),
             libraries: Libraries::default(),
@@ -232,7 +244,7 @@ impl Partitions {
         {
             let hash = self.hash.of(key);
             let index = KeyHash::partition(hash, self.parts.len());
-            let mut part = self.part(index);
+            let mut part = self.part_soon(index).ok_or(Error::Busy)?;
             if self.is_busy_at(index) {
                 return Err(Error::Busy);
             }
@@ -357,24 +369,41 @@ impl Partitions {
         KeyHash::partition(self.hash.of(key), self.parts.len())
     }
 
-    /// Whether a script has the keys to itself. The answer lasts as long as a partition is locked.
+    /// Whether a script has all keys to itself. The answer lasts as long as a partition is locked.
     pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed)
+        self.kept.is_busy()
+    }
+
+    /// Whether a script has any keys to itself.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_any()
     }
 
     /// Whether somebody has the keys of this partition to himself, which is locked.
     #[inline]
     fn is_busy_at(&self, index: usize) -> bool {
-        self.is_busy() || self.rests.takes(std::iter::once(index))
+        self.kept.has(index) || self.rests.takes(std::iter::once(index))
     }
 
     /// Sets `watch` when `key` is touched from now on.
-    pub(crate) fn watch(&self, scene: Scene, key: &[u8], watch: &Arc<Watch>, log: &mut Changes) {
+    pub(crate) fn watch(
+        &self,
+        scene: Scene,
+        key: &[u8],
+        watch: &Arc<Watch>,
+        log: &mut Changes,
+    ) -> Result<(), Error> {
         let hash = self.hash.of(key);
-        let mut part = self.part_of(hash);
+        let index = KeyHash::partition(hash, self.parts.len());
+        let mut part = self.part_soon(index).ok_or(Error::Busy)?;
+        // Beside a script that has run for too long it is allowed.
+        if !self.is_busy() && self.kept.has(index) {
+            return Err(Error::Busy);
+        }
         self.set_wants(log);
         part.watch(scene.db, hash, key, scene.now_ms, watch, log);
         self.write_effects(log);
+        Ok(())
     }
 
     /// Takes `watch` off `key`.
@@ -394,10 +423,7 @@ impl Partitions {
     /// Removes at most `keys_max` keys of one partition that are due; returns how many. The caller goes round the
     /// partitions, a few times a second, and again at once where it got `keys_max`.
     pub(crate) fn expire_due(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
-        let mut part = self.part(index);
-        if self.is_busy_at(index) {
-            return 0;
-        }
+        let Some(mut part) = self.part_soon(index).filter(|_| !self.is_busy_at(index)) else { return 0 };
         self.set_wants(log);
         let removed = part.expire_due(now_ms, keys_max, log);
         let unserved = serve_ready(Space::one(&mut part), now_ms, log);
@@ -405,17 +431,21 @@ impl Partitions {
         removed
     }
 
-    /// Removes at most `keys_max` keys of one partition that the policy lets go; returns about how many bytes that frees.
-    pub(crate) fn evict(&self, index: usize, now_ms: u64, keys_max: usize, log: &mut Changes) -> usize {
-        let mut part = self.part(index);
-        if self.is_busy_at(index) {
-            return 0;
-        }
+    /// Removes at most `keys_max` keys of one partition that the policy lets go; returns about how many bytes that frees. `None`:
+    /// somebody has its keys to himself.
+    pub(crate) fn evict(
+        &self,
+        index: usize,
+        now_ms: u64,
+        keys_max: usize,
+        log: &mut Changes,
+    ) -> Option<usize> {
+        let mut part = self.part_soon(index).filter(|_| !self.is_busy_at(index))?;
         self.set_wants(log);
         let bytes = (0..keys_max).map_while(|_| part.evict(now_ms, log)).sum();
         let unserved = serve_ready(Space::one(&mut part), now_ms, log);
         self.end_write(index, unserved, log);
-        bytes
+        Some(bytes)
     }
 
     /// Bytes that removed keys have left, by partition, which the next keys will take.
@@ -452,7 +482,7 @@ impl Partitions {
         log.note_unserved();
     }
 
-    /// Locks the partitions of those who are to be served next; `None`: everybody has been.
+    /// Locks the partitions of those who are to be served next, none while a script has them; `None`: everybody has been.
     pub(crate) fn hold_unserved(&self) -> Option<Held<'_>> {
         self.rests.first().map(|taken| self.hold(taken))
     }
@@ -503,7 +533,30 @@ impl Partitions {
         self.part(KeyHash::partition(hash, self.parts.len()))
     }
 
-    /// Locks the partition at `index`.
+    /// Locks the partition at `index`, unless a script has it locked for longer than a moment.
+    #[inline]
+    fn part_soon(&self, index: usize) -> Option<MutexGuard<'_, Partition>> {
+        let moment = if self.kept.is_in_vain() { Duration::ZERO } else { MOMENT };
+        match self.parts[index].lock_nth_within(index, moment) {
+            None => self.await_part(index),
+            part => part,
+        }
+    }
+
+    #[cold]
+    fn await_part(&self, index: usize) -> Option<MutexGuard<'_, Partition>> {
+        loop {
+            if self.kept.is_marked(index) {
+                self.kept.note_in_vain();
+                return None;
+            }
+            if let Some(part) = self.parts[index].lock_nth_within(index, MOMENT) {
+                return Some(part);
+            }
+        }
+    }
+
+    /// Locks the partition at `index`, at the latest behind one command of a script.
     #[inline]
     fn part(&self, index: usize) -> MutexGuard<'_, Partition> {
         self.parts[index].lock_nth(index)

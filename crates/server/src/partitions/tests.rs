@@ -385,9 +385,10 @@ fn a_visit_shows_every_key_once() {
     for index in 0..partitions.count() {
         let mut from = Some(0);
         while let Some(position) = from {
-            from = partitions.visit(index, 0, position, 7, |record| {
+            let next = partitions.visit(index, 0, position, 7, |record| {
                 *seen.entry(record.key().to_vec()).or_default() += 1;
             });
+            from = next.expect("nobody has it to himself");
         }
     }
     assert_eq!(seen.len(), 1_000);
@@ -413,6 +414,61 @@ fn who_waits_for_the_end_of_a_script_is_woken_by_it() {
             cuts.join().expect("a thread that ends");
         });
     }
+}
+
+#[test]
+fn what_a_script_keeps_is_busy_for_others_and_all_else_is_free() {
+    let partitions = Partitions::new(16, 16);
+    let mut log = Changes::default();
+    let other = elsewhere(&partitions, "k");
+    let (own, others) = (partitions.index_of(b"k"), partitions.index_of(other.as_bytes()));
+    execute(&partitions, &format!("mset k 1 {other} 2"), &mut log);
+    let requests = ["get k", "set k 3", &format!("mget {other} k"), "dbsize", &format!("copy {other} k")];
+    let refused = |request: &str| {
+        let (mut out, mut log) = (Vec::new(), Changes::default());
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        let result =
+            with_request(request, |row, args| partitions.execute(row, args, SCENE, &mut log, &mut reply));
+        matches!(result, Err(Error::Busy))
+    };
+    let mut script = partitions.hold_growing();
+    script.add(only(own));
+    script.keep();
+    assert!(requests.iter().all(|request| refused(request)));
+    assert_eq!(execute(&partitions, &format!("get {other}"), &mut log), "$1\r\n2\r\n");
+    assert_eq!(partitions.evict(own, SCENE.now_ms, 1, &mut log), None);
+    assert!(partitions.peek(0, b"k", SCENE.now_ms, |_| ()).is_err());
+    assert!(partitions.visit(own, 0, 0, 1, |_| ()).is_err());
+    // It names another one, and keeps that, too.
+    script.take_again(only(others));
+    script.release();
+    assert!(refused(&format!("get {other}")) && refused("get k"));
+    script.end_keeping();
+    drop(script);
+    assert!(!requests.iter().any(|request| refused(request)));
+}
+
+/// Were the next script to begin at once, those who wait for the end of this one would hardly ever find one.
+#[test]
+fn who_waits_for_the_end_of_a_script_comes_before_the_next_one() {
+    let partitions = Partitions::new(4, 16);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let mut script = partitions.hold_growing();
+                script.add(partitions.all());
+                script.keep();
+                thread::yield_now();
+                script.end_keeping();
+            }
+        });
+        for _ in 0..100 {
+            assert_eq!(partitions.visit_settled(0, 0, 0, 1, |_| {}), None);
+            partitions.cut(true, || {});
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Whatever a command that only reads would answer, if it is long it is not copied while the keys are locked; and where nobody

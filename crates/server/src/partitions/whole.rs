@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sterna_keyspace::{Effect, Fill, KeyHash, Partition, Presence, Record, Settings, Stats, What};
+use sterna_keyspace::{Effect, Error, Fill, KeyHash, Partition, Presence, Record, Settings, Stats, What};
 
 use super::{Held, Partitions};
 use crate::libraries::Codes;
@@ -30,7 +30,8 @@ impl Partitions {
     }
 
     /// Shows the records of one partition's database to `visit`, at least `count` of them from `from` on (0 at first), if
-    /// there are as many; returns where to go on, `None` at the end. The partition is locked meanwhile.
+    /// there are as many; returns where to go on, `None` at the end. The partition is locked meanwhile. Error: somebody has its
+    /// keys to himself.
     ///
     /// A key that is there from the first call to the last is shown exactly once: so a snapshot is taken without stopping
     /// anyone for long. A key that comes or goes meanwhile is in the journal.
@@ -41,8 +42,9 @@ impl Partitions {
         from: u64,
         count: usize,
         visit: impl FnMut(Record<'_>),
-    ) -> Option<u64> {
-        self.part(index).scan(db, from, count, visit)
+    ) -> Result<Option<u64>, Error> {
+        let part = self.part_soon(index).filter(|_| !self.is_busy_at(index)).ok_or(Error::Busy)?;
+        Ok(part.scan(db, from, count, visit))
     }
 
     /// As [`Partitions::visit`], between two scripts, of the database that is stored under a number: for a thread of its own,
@@ -59,16 +61,18 @@ impl Partitions {
         part.scan(part.shown_as(stored), from, count, visit)
     }
 
-    /// What `read` makes of a key, which is not marked as used; `None`: there is none.
+    /// What `read` makes of a key, which is not marked as used; `None`: there is none. Error: somebody has it to himself.
     pub(crate) fn peek<R>(
         &self,
         db: usize,
         key: &[u8],
         now_ms: u64,
         read: impl FnOnce(Record<'_>) -> R,
-    ) -> Option<R> {
+    ) -> Result<Option<R>, Error> {
         let hash = self.hash.of(key);
-        self.part(KeyHash::partition(hash, self.parts.len())).record(db, hash, key, now_ms).map(read)
+        let index = KeyHash::partition(hash, self.parts.len());
+        let part = self.part_soon(index).filter(|_| !self.is_busy_at(index)).ok_or(Error::Busy)?;
+        Ok(part.record(db, hash, key, now_ms).map(read))
     }
 
     /// Applies an effect read from a journal. False: it doesn't fit what is there.
@@ -90,7 +94,8 @@ impl Partitions {
 
     /// Removes the keys of a stored database that are `doomed`, as a replay does: nobody is told.
     pub(crate) fn remove_where(&self, db: usize, doomed: &mut dyn FnMut(&[u8]) -> bool) {
-        self.each().for_each(|mut part| remove_where(&mut part, &self.hash, db, doomed));
+        let parts = (0..self.parts.len()).map(|index| self.settled_part(index));
+        parts.for_each(|mut part| remove_where(&mut part, &self.hash, db, doomed));
     }
 
     /// Keys in all databases together.

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use sterna_command::Command;
 use sterna_journal::{Error, FileDisk, Options, Recovery, inspect};
 use sterna_keyspace::{
-    COMMANDS, Caller, Changes, Effect, KeyGroup, Run, What, dump_libraries, dump_value, read_libraries,
-    restore_value,
+    COMMANDS, Caller, Changes, Effect, KeyGroup, Record, Run, What, dump_libraries, dump_value,
+    read_libraries, restore_value,
 };
 use sterna_protocol::{OwnedArgs, Proto, Reply};
 use sterna_rdb::{Aof, CommandError, Commands, Entry, Found, Kind, Line, Rdb, RdbError, Step};
@@ -144,6 +144,11 @@ impl Dataset {
         Ok(load.loaded)
     }
 
+    /// As [`Partitions::visit`]: nobody has its keys to himself.
+    fn visit(&self, db: usize, from: u64, count: usize, visit: impl FnMut(Record<'_>)) -> Option<u64> {
+        self.partitions.visit(0, db, from, count, visit).ok().flatten()
+    }
+
     /// How many keys there are of each type that have not expired.
     pub fn counts(&self) -> BTreeMap<Kind, u64> {
         let now_ms = unix_ms();
@@ -151,7 +156,7 @@ impl Dataset {
         for db in 0..self.databases {
             let mut from = Some(0);
             while let Some(position) = from {
-                from = self.partitions.visit(0, db, position, KEYS_AT_ONCE, |record| {
+                from = self.visit(db, position, KEYS_AT_ONCE, |record| {
                     if record.is_expired(now_ms) {
                         return;
                     }
@@ -168,7 +173,7 @@ impl Dataset {
         for db in 0..self.databases {
             let mut from = Some(0);
             while let Some(position) = from {
-                from = self.partitions.visit(0, db, position, KEYS_AT_ONCE, |record| {
+                from = self.visit(db, position, KEYS_AT_ONCE, |record| {
                     expired += u64::from(record.is_expired(now_ms));
                 });
             }
@@ -192,7 +197,7 @@ impl Dataset {
             let mut from = Some(0);
             while let Some(position) = from {
                 let mut entries = Vec::new();
-                from = self.partitions.visit(0, db, position, KEYS_AT_ONCE, |record| {
+                from = self.visit(db, position, KEYS_AT_ONCE, |record| {
                     let expire_at_ms = record.expire_at_ms();
                     if expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
                         return;

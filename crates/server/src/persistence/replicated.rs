@@ -299,7 +299,7 @@ impl LogSeat {
     /// Whether every command that had begun when [`LogSeat::begin_to_cede`] returned `since` has come to its end, and the log has all of it.
     pub fn is_quiet(&self, since: u64) -> bool {
         self.server.have_shards_seen(since)
-            && !self.server.partitions.is_busy()
+            && !self.server.partitions.is_kept()
             && !self.server.partitions.has_unserved()
             && self.server.reserved.is_empty()
             && self.replication.has_nothing_to_store()

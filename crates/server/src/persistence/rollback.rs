@@ -304,8 +304,8 @@ mod tests {
         ] {
             assert!(only.apply(effect));
         }
-        assert_eq!((number(b"{bar}"), number(b"foo")), (Some(2), Some(1)));
+        assert_eq!((number(b"{bar}"), number(b"foo")), (Ok(Some(2)), Ok(Some(1))));
         only.apply(Effect { db: Some(0), key: b"", what: What::Flush { group: two } });
-        assert_eq!((number(b"{bar}"), number(b"foo")), (Some(2), None));
+        assert_eq!((number(b"{bar}"), number(b"foo")), (Ok(Some(2)), Ok(None)));
     }
 }

@@ -117,7 +117,10 @@ impl Shard {
         let waiter = match end {
             End::Over => None,
             End::Again => return self.run_apart(task),
-            End::Later => return self.timers.commit_later(task, None),
+            End::Later => {
+                self.await_keys();
+                return self.timers.commit_later(task, None);
+            }
             End::Waits(waiter) => Some(waiter),
         };
         if writes

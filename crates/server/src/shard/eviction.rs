@@ -28,6 +28,8 @@ pub(crate) enum Room {
     Enough,
     /// Not yet, but some was made, or will be.
     Later,
+    /// The keys that may go are some that somebody has to himself.
+    Taken,
     /// There is no key that may go.
     None,
 }
@@ -41,10 +43,11 @@ impl Shard {
 
     /// A shard's part in removing keys where no command asks for it; returns when to go on.
     pub(super) fn evict_by_the_clock(&mut self) -> Option<Instant> {
-        if !self.server.memory.is_over() || self.evict_keys(ROUND_TIME_MAX) != Room::Later {
+        if !self.server.memory.is_over() {
             return None;
         }
-        Some(Instant::now() + ROUND_PAUSE)
+        let goes_on = matches!(self.evict_keys(ROUND_TIME_MAX), Room::Later | Room::Taken);
+        goes_on.then(|| Instant::now() + ROUND_PAUSE)
     }
 
     fn evict_keys(&mut self, time_max: Duration) -> Room {
@@ -54,7 +57,7 @@ impl Shard {
         let server = Arc::clone(&self.server);
         let (count, began) = (server.partitions.count(), Instant::now());
         while let Some(excess_bytes) = server.memory.excess_bytes() {
-            let (mut freed_bytes, mut in_vain) = (0, 0);
+            let (mut freed_bytes, mut in_vain, mut is_taken) = (0, 0, false);
             while freed_bytes < excess_bytes {
                 if self.credit.behind() != 0 {
                     // What nobody publishes can't be held back, so it waits for shards that are behind here.
@@ -64,7 +67,9 @@ impl Shard {
                 self.eviction_at = index + 1;
                 let now_ms = self.clock.now_ms;
                 let bytes = if self.leads_partition(index) {
-                    server.partitions.evict(index, now_ms, EVICTIONS_PER_LOCK, &mut self.changes)
+                    let bytes = server.partitions.evict(index, now_ms, EVICTIONS_PER_LOCK, &mut self.changes);
+                    is_taken |= bytes.is_none();
+                    bytes.unwrap_or(0)
                 } else {
                     0
                 };
@@ -72,7 +77,11 @@ impl Shard {
                 freed_bytes += bytes;
                 in_vain = if bytes > 0 { 0 } else { in_vain + 1 };
                 if in_vain == count {
-                    return if freed_bytes > 0 { Room::Later } else { Room::None };
+                    return match is_taken {
+                        _ if freed_bytes > 0 => Room::Later,
+                        true => Room::Taken,
+                        false => Room::None,
+                    };
                 }
                 if began.elapsed() >= time_max {
                     return Room::Later;

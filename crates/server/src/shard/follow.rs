@@ -132,7 +132,7 @@ impl Shard {
         let mut begun = Vec::new();
         for index in 0..follow.places().len() {
             let key = self.key_of(&follow, index);
-            let held = server.partitions.hold(only(server.partitions.index_of(&key)));
+            let held = server.partitions.hold_patiently(only(server.partitions.index_of(&key)));
             let (stream, last) =
                 (held.stream(&key, self.clock.now_ms), server.partitions.last_placement(&key));
             let begin = follow.begin(index, since, epoch, stream, last);
@@ -221,6 +221,7 @@ impl Shard {
                     }
                     if let Step::Stalls = step {
                         self.followers.stalled.push(who);
+                        self.await_keys();
                     }
                 }
             }

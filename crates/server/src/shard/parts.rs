@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_command::{Flags, Group, Keys, NAMES_BYTES_MAX, ReplyShape, Row};
-use sterna_keyspace::{Garbage, Steps};
+use sterna_keyspace::{Error, Garbage, Steps};
 use sterna_protocol::{Args, LongRequest, OwnedArgs, Parser, Reply};
 use sterna_pubsub::{Kind, glob};
 
@@ -60,6 +60,8 @@ const PART_BYTES: usize = 256 << 10;
 pub(crate) struct Parts {
     row: &'static Row,
     work: Work,
+    /// It waits for the end of a script: see `turns.rs`.
+    ticket: Option<u64>,
 }
 
 impl Parts {
@@ -121,6 +123,22 @@ impl Found {
         if !names.is_empty() {
             self.lists.push_back(names);
         }
+    }
+}
+
+/// What comes after a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Part,
+    /// It was the last.
+    End,
+    /// It once more, when its keys are free.
+    Again,
+}
+
+impl Next {
+    fn after(is_done: bool) -> Next {
+        if is_done { Next::End } else { Next::Part }
     }
 }
 
@@ -187,7 +205,7 @@ impl Shard {
     }
 
     fn begin_parts(&mut self, slot: usize, row: &'static Row, work: Work) {
-        self.parts.insert(self.connections[slot].me, Parts { row, work });
+        self.parts.insert(self.connections[slot].me, Parts { row, work, ticket: None });
         self.wait(slot, Wait::Parts, None);
         self.make_ready(slot);
     }
@@ -235,7 +253,8 @@ impl Shard {
     }
 
     /// Lets go of what a request was worked off from: copies of values, and long messages, may be slow to free.
-    pub(super) fn let_go(&self, parts: Parts) {
+    pub(super) fn let_go(&mut self, parts: Parts) {
+        parts.ticket.into_iter().for_each(|ticket| self.forget_turn(ticket));
         match parts.work {
             Work::Steps(steps) => self.server.reclaimer.free(vec![Garbage::of_steps(steps)]),
             Work::Message { request, mut prepared, .. } => {
@@ -326,22 +345,25 @@ impl Shard {
             self.waiting_for_keys.push(me);
             return;
         }
-        let may_mail = |parts: &Parts| parts.needs_keys() || parts.is_message();
-        if self.parts.get(&me).is_some_and(may_mail) && !self.may_go_on_in_parts(me) {
+        let Some(mut parts) = self.parts.remove(&me) else { return };
+        let may_mail = parts.needs_keys() || parts.is_message();
+        if may_mail && !self.may_go_on_in_parts(me) {
+            parts.ticket.take().into_iter().for_each(|ticket| self.forget_turn(ticket));
+            self.parts.insert(me, parts);
             return;
         }
-        let Some(mut parts) = self.parts.remove(&me) else { return };
         let mut serving = self.begin(slot);
         let began = self.clock.instant;
-        let is_done = loop {
-            let is_done = self.next_part(slot, &mut parts, &mut serving.out);
+        let next = loop {
+            let next = self.next_part(slot, &mut parts, &mut serving.out);
             self.after_part(&mut serving);
             self.clock.advance();
             let goes_on = self.connection_of(me).is_some_and(|connection| !connection.state().closes());
-            if is_done || !goes_on || serving.is_over(self.clock.instant) {
-                break is_done;
+            if next != Next::Part || !goes_on || serving.is_over(self.clock.instant) {
+                break next;
             }
         };
+        let is_done = next == Next::End;
         let took = self.clock.instant.saturating_duration_since(began);
         self.handle().commands.add_time(parts.row.id, took);
         if is_done {
@@ -353,12 +375,20 @@ impl Shard {
             self.let_go(parts);
             return;
         }
-        if is_done {
-            self.let_go(parts);
-            self.resume_behind_reply(slot);
-        } else {
-            self.parts.insert(me, parts);
-            self.make_ready(slot);
+        match next {
+            Next::End => {
+                self.let_go(parts);
+                self.resume_behind_reply(slot);
+            }
+            Next::Part => {
+                parts.ticket.take().into_iter().for_each(|ticket| self.forget_turn(ticket));
+                self.parts.insert(me, parts);
+                self.make_ready(slot);
+            }
+            Next::Again => {
+                parts.ticket = self.await_keys_in_parts(me, parts.ticket);
+                self.parts.insert(me, parts);
+            }
         }
     }
 
@@ -369,19 +399,19 @@ impl Shard {
         }
     }
 
-    /// Executes one part; true if it was the last. What it answers goes to `out`.
-    fn next_part(&mut self, slot: usize, parts: &mut Parts, out: &mut Vec<u8>) -> bool {
+    /// Executes one part. What it answers goes to `out`.
+    fn next_part(&mut self, slot: usize, parts: &mut Parts, out: &mut Vec<u8>) -> Next {
         let before = out.len();
-        let Parts { row, work } = parts;
+        let Parts { row, work, .. } = parts;
         let is_silent = matches!(self.connections[slot].reply_mode, ReplyMode::Off | ReplyMode::Skip)
             && !row.spec.reply.contains(&ReplyShape::Push);
-        let is_done = match work {
+        let next = match work {
             Work::Names { request: Some(request), total } => {
                 self.part_of_names(slot, row, request, total, out)
             }
-            Work::Names { request: None, .. } | Work::Message { request: None, .. } => true,
+            Work::Names { request: None, .. } | Work::Message { request: None, .. } => Next::End,
             Work::Message { space, request: Some(request), prepared } => {
-                self.part_of_message(slot, row, (*space, request.args()), prepared, out)
+                Next::after(self.part_of_message(slot, row, (*space, request.args()), prepared, out))
             }
             Work::Leave { kinds, confirms } => {
                 let left = self.leave_some(slot, kinds, confirms.then_some(&mut *out));
@@ -391,22 +421,23 @@ impl Shard {
                     let args = OwnedArgs::from_slices(&[row.spec.name.as_bytes()]);
                     self.run_part(slot, row, args.args(), out);
                 }
-                is_done
+                Next::after(is_done)
             }
             Work::Steps(steps) => {
                 let proto = self.connections[slot].proto;
-                !steps.step(&mut Reply::new(out, proto))
+                Next::after(!steps.step(&mut Reply::new(out, proto)))
             }
             Work::Walk { walk, found } => {
                 let proto = self.connections[slot].proto;
-                self.part_of_walk(walk, found, &mut Reply::new(out, proto))
+                let is_over = self.part_of_walk(walk, found, &mut Reply::new(out, proto));
+                is_over.map_or(Next::Again, Next::after)
             }
             Work::Populate(work) => self.populate_some(slot, work, out),
         };
         if is_silent {
             out.truncate(before);
         }
-        is_done
+        next
     }
 
     fn part_of_names(
@@ -416,17 +447,17 @@ impl Shard {
         request: &mut LongRequest,
         total: &mut Total,
         out: &mut Vec<u8>,
-    ) -> bool {
+    ) -> Next {
         let (before, names) = (out.len(), request.names());
         let most = if row.spec.group == Group::Pubsub { PART_SUBSCRIPTIONS } else { PART_WALK };
         let part = request.next_part(most, PART_BYTES);
         let part_names = part.len() - (1 + usize::from(row.parent.is_some()));
         match self.run_part(slot, row, part, out) {
             PartEnd::Done => {}
-            PartEnd::Failed => return true,
+            PartEnd::Failed => return Next::End,
             PartEnd::KeysTaken => {
                 request.put_back(part_names);
-                return false;
+                return Next::Again;
             }
         }
         let is_done = request.is_done();
@@ -450,11 +481,11 @@ impl Shard {
                 out.extend_from_slice(&body);
             }
         }
-        is_done
+        Next::after(is_done)
     }
 
-    /// Walks on, or answers some of what was found; true when that was the last.
-    fn part_of_walk(&self, walk: &mut Walk, found: &mut Found, reply: &mut Reply<'_>) -> bool {
+    /// Walks on, or answers some of what was found; true when that was the last. Error: somebody has the keys to himself.
+    fn part_of_walk(&self, walk: &mut Walk, found: &mut Found, reply: &mut Reply<'_>) -> Result<bool, Error> {
         let mut names: Vec<Arc<[u8]>> = Vec::new();
         let is_over = match walk {
             Walk::Channels { space, pattern, stripe, elsewhere } => {
@@ -478,32 +509,33 @@ impl Shard {
                     if !record.is_expired(now_ms) && (every || glob::matches(pattern, key)) {
                         names.push(key.into());
                     }
-                });
+                })?;
                 *from = next.unwrap_or(0);
                 *partition += usize::from(next.is_none());
                 *partition == partitions.count()
             }
             Walk::Slots(slots) => {
-                let is_over = slots.step(&self.server.partitions, self.clock.now_ms, PART_WALK, &mut names);
+                let is_over =
+                    slots.step(&self.server.partitions, self.clock.now_ms, PART_WALK, &mut names)?;
                 if is_over && !slots.answers_names() {
                     slots.answer(reply);
-                    return true;
+                    return Ok(true);
                 }
                 is_over
             }
             Walk::Done => {
                 let some = found.lists.pop_front().unwrap_or_default();
                 some.iter().for_each(|name| reply.bulk(name));
-                return found.lists.is_empty();
+                return Ok(found.lists.is_empty());
             }
         };
         found.add(names);
         if !is_over {
-            return false;
+            return Ok(false);
         }
         reply.array(found.count);
         *walk = Walk::Done;
-        found.lists.is_empty()
+        Ok(found.lists.is_empty())
     }
 }
 

@@ -4,7 +4,7 @@ use sterna_command::Row;
 use sterna_protocol::{OwnedArgs, Reply};
 
 use super::Shard;
-use super::parts::PartEnd;
+use super::parts::{Next, PartEnd};
 
 /// Keys that are made between two readings of the clock.
 const PART_KEYS: u64 = 128;
@@ -37,31 +37,31 @@ impl Populate {
 }
 
 impl Shard {
-    /// Makes some keys; true: that were the last, or it has failed. The reply goes to `out`.
-    pub(super) fn populate_some(&mut self, slot: usize, work: &mut Populate, out: &mut Vec<u8>) -> bool {
+    /// Makes some keys. The reply goes to `out`.
+    pub(super) fn populate_some(&mut self, slot: usize, work: &mut Populate, out: &mut Vec<u8>) -> Next {
         let proto = self.connections[slot].proto;
         for _ in 0..PART_KEYS {
             if work.next == work.count {
                 Reply::new(out, proto).ok();
-                return true;
+                return Next::End;
             }
             if self.server.memory.has_limit() && self.server.memory.excess_bytes().is_some() {
                 Reply::new(out, proto).error(b"OOM command not allowed when used memory > 'maxmemory'.");
-                return true;
+                return Next::End;
             }
             if let Some(journal) = &self.durability.journal
                 && self.server.admit_write(journal).is_err()
             {
-                return false;
+                return Next::Part;
             }
             let (request, before) = (work.request(), out.len());
             match self.run_part(slot, work.set, request.args(), out) {
                 PartEnd::Done => out.truncate(before),
-                PartEnd::Failed => return true,
-                PartEnd::KeysTaken => return false,
+                PartEnd::Failed => return Next::End,
+                PartEnd::KeysTaken => return Next::Again,
             }
             work.next += 1;
         }
-        false
+        Next::Part
     }
 }

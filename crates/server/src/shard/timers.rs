@@ -176,8 +176,18 @@ impl Shard {
         let now_ms = self.clock.now_ms;
         if let Some(apart) = self.server.partitions.call_off(apart, now_ms, &mut self.changes) {
             self.timers.orphans.push(apart);
+            self.await_keys();
         }
         self.spread_changes();
+    }
+
+    /// Tries again to commit what could not be.
+    pub(super) fn commit_uncommitted(&mut self) {
+        self.timers.hurry_commits();
+        for task in self.timers.due_commits(Instant::now()) {
+            self.end_apart(task);
+        }
+        std::mem::take(&mut self.timers.orphans).into_iter().for_each(|apart| self.call_off(apart));
     }
 
     pub(super) fn run_timers(&mut self) {

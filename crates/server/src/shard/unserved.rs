@@ -25,7 +25,8 @@ impl Shard {
             server.notify_shards();
             return;
         };
-        if server.partitions.is_busy() {
+        if held.is_empty() || server.partitions.is_busy() {
+            // A script that has named them serves all who are left.
             return;
         }
         let leads = held.first_index().is_some_and(|index| self.goes_on_leading(index));

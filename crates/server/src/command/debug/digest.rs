@@ -34,7 +34,8 @@ pub(super) fn digest_values(call: &mut Call<'_>) -> Result<(), Failure> {
         partitions
             .peek(db, key, now_ms, |record| (record.value().to_value(), record.expire_at_ms().is_some()))
     };
-    let copies: Vec<Option<(Value, bool)>> = call.args.from(2).iter().map(copy).collect();
+    let copies: Result<Vec<Option<(Value, bool)>>, _> = call.args.from(2).iter().map(copy).collect();
+    let copies = copies.map_err(|_| call.shard.keys_taken())?;
     answer_later(call, move |reply| {
         reply.array(copies.len());
         for copy in copies {

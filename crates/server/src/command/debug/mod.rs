@@ -263,7 +263,7 @@ fn log_listpack(call: &mut Call<'_>) -> Result<(), Failure> {
     let (db, now_ms) = (usize::from(call.connection().db), call.shard.clock.now_ms);
     let key = &call.args[2];
     let listed = call.shard.server.partitions.peek(db, key, now_ms, |record| record.value().listed(now_ms));
-    let listed = listed.ok_or(Failure::of("ERR no such key"))?;
+    let listed = listed.map_err(|_| call.shard.keys_taken())?.ok_or(Failure::of("ERR no such key"))?;
     let elements = listed.ok_or(Failure::of("ERR Not a listpack encoded object."))?;
     let mut line = String::new();
     for element in &elements {
@@ -297,7 +297,7 @@ fn object(call: &mut Call<'_>) -> Result<(), Failure> {
             false => Ok(line(value.serialized_bytes())),
         }
     });
-    match seen.ok_or(Failure::of("ERR no such key"))? {
+    match seen.map_err(|_| call.shard.keys_taken())?.ok_or(Failure::of("ERR no such key"))? {
         Ok(line) => call.reply.simple(&line),
         Err((line, copy)) => digest::answer_later(call, move |reply| {
             reply.simple(&line(ValueRef::from(&copy).serialized_bytes()));

@@ -22,6 +22,9 @@ use crate::shard::Shard;
 /// How often others are served beside a script that has run for too long.
 const BESIDE_INTERVAL: Duration = Duration::from_millis(5);
 
+/// How long a script has what it names locked; then it keeps it.
+const LOCKED_TIME_MAX: Duration = Duration::from_millis(1);
+
 /// One value can be asked for many times in one command.
 const REPLY_TOO_LONG: Failure = Failure::of("ERR the reply is longer than a script has memory for");
 
@@ -83,7 +86,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             connection.fieldsets = self.fieldsets.take();
         }
         if self.beside_at.is_none() {
-            return;
+            return self.held.end_keeping();
         }
         self.held.end_busy();
         self.shard.server.notify_shards();
@@ -113,6 +116,7 @@ impl<'a, 'p> Guest<'a, 'p> {
         let connection = &mut self.shard.connections[self.slot];
         connection.proto = client_proto;
         let took = self.shard.clock.advance_from(began);
+        self.keep_if_long(self.shard.clock.instant);
         self.shard.handle().commands.count(row.id, took, result.is_err());
         self.shard.show_to_monitors_as(self.slot, row, args, Some("lua"));
         result.map_err(|failure| Failed::Counted(failure.wire().to_vec()))
@@ -162,7 +166,7 @@ impl<'a, 'p> Guest<'a, 'p> {
 
     /// Locks what a command needs, beside what the script has locked already.
     fn hold(&mut self, needed: Indices) {
-        if self.beside_at.is_some() {
+        if self.unlocks() {
             self.held.take_again(needed);
         } else {
             self.held.add(needed);
@@ -184,10 +188,22 @@ impl<'a, 'p> Guest<'a, 'p> {
         shard.changes = of_script;
     }
 
-    /// Once others are served beside the script, nothing stays locked between its commands.
+    /// Whether nothing stays locked between the script's commands: it has what it names to itself all the same.
+    fn unlocks(&self) -> bool {
+        self.held.keeps() || self.beside_at.is_some()
+    }
+
     fn let_go(&mut self) {
-        if self.beside_at.is_some() {
+        if self.unlocks() {
             self.held.release();
+        }
+    }
+
+    /// Has nobody wait for a lock until the script ends.
+    #[inline]
+    fn keep_if_long(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.began) > LOCKED_TIME_MAX && !self.unlocks() {
+            self.held.keep();
         }
     }
 
@@ -327,6 +343,7 @@ impl Host for Guest<'_, '_> {
 
     fn tick(&mut self) -> Verdict {
         let now = Instant::now();
+        self.keep_if_long(now);
         if self.beside_at.is_none() {
             let threshold = self.shard.config.busy_reply_threshold;
             if threshold > 0 && now.duration_since(self.began) > Duration::from_millis(threshold as u64) {
