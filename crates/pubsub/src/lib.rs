@@ -40,4 +40,4 @@ pub use interest::InterestCounts;
 pub use name::hash;
 pub use subscribers::SubscriberSet;
 pub use subscriptions::{Kind, Subscriptions};
-pub use trie::{MatchScratch, PatternTrie};
+pub use trie::{MatchScratch, PatternTrie, TrieSize};

@@ -49,6 +49,7 @@ use crate::pattern::Symbols;
 use crate::striped::StripedTable;
 use arena::{Arena, Id};
 use nodes::Nodes;
+use walk::{AtMost, Steps, Uncounted};
 
 pub use walk::MatchScratch;
 
@@ -59,11 +60,37 @@ const STEPS_PER_MATCH: usize = 4;
 const BYTES_AT_ONCE: usize = 16 << 10;
 const BYTES_PER_PATTERN: usize = 64;
 
-/// At least as many steps as [`PatternTrie::match_within`] takes where there are so many nodes and patterns.
-pub fn steps_max((nodes, patterns): (usize, usize), channel_bytes: usize) -> usize {
-    // A node is entered once for each byte, and so may it be tried from each star: by itself and as one of the classes.
-    let entered = nodes.saturating_mul(channel_bytes.saturating_add(1).saturating_mul(3));
-    entered.saturating_add(patterns.saturating_mul(STEPS_PER_MATCH))
+/// What a bound of the work of a match comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrieSize {
+    /// How many patterns there are.
+    pub patterns: usize,
+    /// Those among them that are more than literal bytes, or literal bytes and a star.
+    pub wild: usize,
+    /// Nodes on the ways of those, at most.
+    pub wild_nodes: usize,
+}
+
+impl TrieSize {
+    /// At least as many steps as [`PatternTrie::match_within`] takes for a channel of so many bytes.
+    #[inline]
+    pub fn steps_max(&self, channel_bytes: usize) -> usize {
+        let places = channel_bytes.saturating_add(2);
+        // Literal bytes lead from the root to one node for each byte, and there each may be the end of one pattern, or of one with
+        // a star behind it.
+        let plain = self.patterns.saturating_sub(self.wild).min(places);
+        // Any other node is entered once for each byte, may be looked at as often as one of the classes, and may be a star from which
+        // each byte is tried.
+        let entered = self.wild_nodes.saturating_mul(places).saturating_mul(4);
+        let reported = self.wild.saturating_add(plain).saturating_mul(STEPS_PER_MATCH);
+        places.saturating_add(entered).saturating_add(reported)
+    }
+}
+
+/// Whether a pattern is literal bytes, or such and a star behind them. No two of these match the same channels.
+fn is_plain(pattern: &[u8]) -> bool {
+    let literal = pattern.strip_suffix(b"*").unwrap_or(pattern);
+    !literal.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
 }
 
 /// Patterns, each with a value, and the ones among them that match a channel.
@@ -76,6 +103,9 @@ pub struct PatternTrie<T> {
     names: StripedTable<Id<Pattern>>,
     /// The names' own heap memory.
     name_bytes: usize,
+    /// Patterns that are not plain, and the bytes of these.
+    wild: usize,
+    wild_bytes: usize,
 }
 
 /// Marks the ids of entries, so that nodes can hold them without knowing `T`.
@@ -98,6 +128,8 @@ impl<T> Default for PatternTrie<T> {
             entries: Arena::default(),
             names: StripedTable::default(),
             name_bytes: 0,
+            wild: 0,
+            wild_bytes: 0,
         }
     }
 }
@@ -113,9 +145,10 @@ impl<T> PatternTrie<T> {
         self.entries.len()
     }
 
-    /// How many nodes there are.
-    pub fn nodes(&self) -> usize {
-        self.nodes.len()
+    /// How much a match may have to do.
+    pub fn size(&self) -> TrieSize {
+        let wild_nodes = self.nodes.len().min(self.wild_bytes);
+        TrieSize { patterns: self.len(), wild: self.wild, wild_nodes }
     }
 
     /// Whether there are no patterns.
@@ -166,6 +199,10 @@ impl<T> PatternTrie<T> {
         }
         let entry = self.entries.remove(id);
         self.name_bytes -= shared_bytes(entry.name.len());
+        if !is_plain(&entry.name) {
+            self.wild -= 1;
+            self.wild_bytes -= entry.name.len();
+        }
         Some(entry.value)
     }
 
@@ -181,7 +218,7 @@ impl<T> PatternTrie<T> {
         scratch: &mut MatchScratch,
         f: impl FnMut(&Arc<[u8]>, &T),
     ) {
-        self.match_within(channel, scratch, usize::MAX, f);
+        self.match_counted(channel, scratch, Uncounted, f);
     }
 
     /// The same if it takes at most so many steps, of some 50 ns at worst; false: it takes more, and `f` was called for some.
@@ -193,17 +230,30 @@ impl<T> PatternTrie<T> {
         channel: &[u8],
         scratch: &mut MatchScratch,
         steps_max: usize,
+        f: impl FnMut(&Arc<[u8]>, &T),
+    ) -> bool {
+        if self.size().steps_max(channel.len()) <= steps_max {
+            self.match_counted(channel, scratch, Uncounted, f)
+        } else {
+            self.match_counted(channel, scratch, AtMost(steps_max), f)
+        }
+    }
+
+    fn match_counted<S: Steps>(
+        &self,
+        channel: &[u8],
+        scratch: &mut MatchScratch,
+        steps: S,
         mut f: impl FnMut(&Arc<[u8]>, &T),
     ) -> bool {
-        self.nodes.for_each_end(channel, scratch, steps_max, |first| {
-            let (mut next, mut steps) = (Some(first), 0);
-            while let Some(id) = next.filter(|_| steps < steps_max) {
+        self.nodes.for_each_end(channel, scratch, steps, |first, steps| {
+            let mut next = Some(first);
+            while let Some(id) = next.filter(|_| !steps.is_over()) {
                 let entry = self.entries.get(id);
                 f(&entry.name, &entry.value);
                 next = entry.next;
-                steps += STEPS_PER_MATCH;
+                steps.count(STEPS_PER_MATCH);
             }
-            steps
         })
     }
 
@@ -252,6 +302,10 @@ impl<T> PatternTrie<T> {
 
     fn add(&mut self, name: Arc<[u8]>, hash: u64, value: T) -> Id<Pattern> {
         self.name_bytes += shared_bytes(name.len());
+        if !is_plain(&name) {
+            self.wild += 1;
+            self.wild_bytes += name.len();
+        }
         let node = Symbols::of(&name).map(|symbols| self.nodes.grow(symbols));
         let next = node.and_then(|node| self.nodes.node(node).patterns);
         let id = self.entries.insert(Entry { name, value, hash, next, previous: None });
@@ -301,6 +355,9 @@ impl<T> PatternTrie<T> {
         let barren = self.entries.iter().filter(|entry| Symbols::of(&entry.name).is_none()).count();
         self.names.check();
         assert_eq!((listed + barren, self.names.len()), (self.entries.len(), self.entries.len()));
+        let wild = || self.entries.iter().filter(|entry| !is_plain(&entry.name));
+        let wild_bytes = wild().map(|entry| entry.name.len()).sum::<usize>();
+        assert_eq!((self.wild, self.wild_bytes), (wild().count(), wild_bytes));
         let name_bytes = self.entries.iter().map(|entry| shared_bytes(entry.name.len()));
         assert_eq!(self.name_bytes, name_bytes.sum::<usize>());
         self.entries.check();
@@ -443,6 +500,15 @@ mod tests {
         assert_eq!(some_by_some(&many, b"aa").len(), 5_000);
     }
 
+    #[test]
+    fn patterns_that_only_begin_alike_are_known_to_take_few_steps() {
+        let mut trie = PatternTrie::<u32>::new();
+        (0..10_000).for_each(|n| *trie.insert(format!("user:{n}:*").as_bytes()) = n);
+        assert!(trie.size().steps_max(20) < 200, "{:?}", trie.size());
+        trie.insert(b"*:typing?");
+        assert!(trie.size().steps_max(20) < 1_000, "{:?}", trie.size());
+    }
+
     /// What `match_some` finds, in order.
     fn some_by_some(trie: &PatternTrie<u32>, channel: &[u8]) -> Vec<Vec<u8>> {
         let (mut found, mut place) = (Vec::new(), Some(0));
@@ -558,6 +624,9 @@ mod tests {
                         let expected: Vec<_> = expected.cloned().collect();
                         prop_assert_eq!(&some_by_some(&trie, &channel), &expected);
                         prop_assert_eq!(matching(&trie, &mut scratch, &channel), expected);
+                        let steps = AtMost(trie.size().steps_max(channel.len()) + 1);
+                        let is_all = trie.match_counted(&channel, &mut scratch, steps, |_, _| {});
+                        prop_assert!(is_all, "{:?}", trie.size());
                     }
                 }
                 trie.check();

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
-use sterna_pubsub::{InterestCounts, PatternTrie, trie};
+use sterna_pubsub::{InterestCounts, PatternTrie, TrieSize};
 
 use crate::lock::{Level, Mutex, RwLock, RwLockReadGuard};
 
@@ -192,8 +192,9 @@ pub(crate) struct PatternDirectory {
     trie: RwLock<PatternTrie<Interest>, { Level::Patterns as u8 }>,
     /// Patterns in the trie; PUBLISH skips the lock while it is 0. Written under the lock (Release), read Acquire.
     patterns: AtomicUsize,
-    /// Nodes of the trie. Written and read as `patterns`.
-    nodes: AtomicUsize,
+    /// Those of them that are wild, and the nodes of these ([`TrieSize`]). Written and read as `patterns`.
+    wild: AtomicUsize,
+    wild_nodes: AtomicUsize,
     /// Rises with every change of the trie (written under its lock, Release), so that a publisher that sends to one
     /// channel again and again need not match it again (read Acquire).
     version: AtomicU64,
@@ -221,7 +222,9 @@ impl PatternDirectory {
 
     fn changed(&self, trie: &PatternTrie<Interest>) {
         self.patterns.store(trie.len(), Ordering::Release);
-        self.nodes.store(trie.nodes(), Ordering::Release);
+        let size = trie.size();
+        self.wild.store(size.wild, Ordering::Release);
+        self.wild_nodes.store(size.wild_nodes, Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -231,11 +234,15 @@ impl PatternDirectory {
         self.patterns.load(Ordering::Acquire)
     }
 
-    /// Whether matching a channel of so many bytes may take more steps than this. Cost: two loads.
+    /// Whether matching a channel of so many bytes may take more steps than this. Cost: three loads.
     #[inline]
     pub(crate) fn may_take(&self, steps: usize, channel_bytes: usize) -> bool {
         let patterns = self.len();
-        patterns > 0 && trie::steps_max((self.nodes.load(Ordering::Acquire), patterns), channel_bytes) > steps
+        if patterns == 0 {
+            return false;
+        }
+        let (wild, wild_nodes) = (self.wild.load(Ordering::Acquire), self.wild_nodes.load(Ordering::Acquire));
+        TrieSize { patterns, wild, wild_nodes }.steps_max(channel_bytes) > steps
     }
 
     /// Changes whenever a match may come out differently.

@@ -21,7 +21,7 @@ const FEW_AGAIN: usize = 12;
 
 pub(crate) struct Fan<N> {
     literals: Literals<N>,
-    pub(crate) any: Option<Id<N>>,
+    any: Option<Id<N>>,
     pub(crate) star: Option<Id<N>>,
     /// Ordered by set, no set twice.
     classes: Vec<(ByteSet, Id<N>)>,
@@ -60,17 +60,24 @@ impl<N> Fan<N> {
     pub(crate) fn literal(&self, byte: u8) -> Option<Id<N>> {
         match &self.literals {
             Literals::Few { len, keys, ids } => {
-                let at = keys[..usize::from(*len)].iter().position(|key| *key == byte)?;
-                ids[at]
+                let at = place_of(keys, byte)?;
+                if at < usize::from(*len) { ids[at] } else { None }
             }
             Literals::Table { ids, .. } => ids[usize::from(byte)],
         }
     }
 
-    /// The children behind classes that take `byte`.
+    /// Whether any child is behind `?` or a class.
     #[inline]
-    pub(crate) fn classes(&self, byte: u8) -> impl Iterator<Item = Id<N>> {
-        self.classes.iter().filter(move |(set, _)| set.contains(byte)).map(|(_, id)| *id)
+    pub(crate) fn has_wild(&self) -> bool {
+        self.any.is_some() || !self.classes.is_empty()
+    }
+
+    /// The children behind `?`, and behind classes that take `byte`.
+    #[inline]
+    pub(crate) fn wild(&self, byte: u8) -> impl Iterator<Item = Id<N>> {
+        let takes = move |(set, _): &&(ByteSet, Id<N>)| set.contains(byte);
+        self.any.into_iter().chain(self.classes.iter().filter(takes).map(|(_, id)| *id))
     }
 
     /// How many different classes lead to children.
@@ -138,6 +145,17 @@ impl<N> Fan<N> {
     fn class_at(&self, set: &ByteSet) -> Result<usize, usize> {
         self.classes.binary_search_by(|(other, _)| other.cmp(set))
     }
+}
+
+/// The first place of a byte among the keys, sixteen at once: in a word whose bytes are 0 where the byte is, subtracting one from each
+/// byte sets the lowest of these bits first.
+#[inline]
+fn place_of(keys: &[u8; FEW_MAX], byte: u8) -> Option<usize> {
+    const ONES: u128 = u128::from_ne_bytes([1; FEW_MAX]);
+    const HIGHS: u128 = ONES << 7;
+    let differs = u128::from_le_bytes(*keys) ^ u128::from_ne_bytes([byte; FEW_MAX]);
+    let found = differs.wrapping_sub(ONES) & !differs & HIGHS;
+    (found != 0).then_some(found.trailing_zeros() as usize / 8)
 }
 
 impl<N> Literals<N> {

@@ -9,6 +9,9 @@ use crate::trie::nodes::{Children, Node, Nodes, Tail};
 /// Bytes that `memchr` passes in the time of a step.
 const BYTES_PER_STEP: usize = 1024;
 
+/// Bytes of a label that are compared one by one.
+const SHORT_LABEL_BYTES: usize = 6;
+
 /// What a match needs beside the trie; keep it and hand it in again.
 ///
 /// It says nothing about a trie between two matches, so one serves any number of tries. It grows to 4 bytes for
@@ -56,68 +59,93 @@ impl MatchScratch {
     }
 }
 
+/// Counts the steps of a match: ways that are entered, and patterns reported.
+pub(crate) trait Steps {
+    fn count(&mut self, steps: usize);
+
+    /// Whether there have been too many; then the match is over, whatever is left.
+    fn is_over(&self) -> bool;
+}
+
+/// A match that is known to take few steps, or may take any number: counting them would take a tenth of its time.
+pub(crate) struct Uncounted;
+
+impl Steps for Uncounted {
+    #[inline]
+    fn count(&mut self, _: usize) {}
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+/// As many steps as are left.
+pub(crate) struct AtMost(pub(crate) usize);
+
+impl Steps for AtMost {
+    #[inline]
+    fn count(&mut self, steps: usize) {
+        self.0 = self.0.saturating_sub(steps);
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl Nodes {
-    /// Calls `report` with the head of each list of patterns that match `channel`; it answers how many steps that took.
+    /// Calls `report` with the head of each list of patterns that match `channel`, and with `steps`, which it counts on.
     ///
-    /// False: there is more to do than `steps_max`.
-    pub(crate) fn for_each_end(
+    /// False: there is more to do than that.
+    pub(crate) fn for_each_end<S: Steps>(
         &self,
         channel: &[u8],
         scratch: &mut MatchScratch,
-        steps_max: usize,
-        report: impl FnMut(Id<Pattern>) -> usize,
+        steps: S,
+        report: impl FnMut(Id<Pattern>, &mut S),
     ) -> bool {
         let Some(root) = self.root() else { return true };
         scratch.begin();
-        let mut walk =
-            Walk { nodes: self, channel, scratch, report, below_star: false, steps_left: steps_max };
+        let mut walk = Walk { nodes: self, channel, scratch, report, below_star: false, steps };
         if channel.is_empty() {
             // Not even `*` matches an empty channel, so there is no going further than the root.
             walk.report(self.node(root));
-            return !walk.is_over();
+            return !walk.steps.is_over();
         }
-        walk.go(root, 0);
+        walk.go(self.node(root), 0);
         walk.below_star = true;
         while let Some((star, at)) = walk.scratch.stars.pop() {
-            if walk.is_over() {
+            if walk.steps.is_over() {
                 return false;
             }
             walk.go_from_star(self.node(star), at);
         }
-        !walk.is_over()
+        !walk.steps.is_over()
     }
 }
 
-struct Walk<'a, F> {
+struct Walk<'a, F, S> {
     nodes: &'a Nodes,
     channel: &'a [u8],
     scratch: &'a mut MatchScratch,
     report: F,
     /// Whether stars can be reached more than once.
     below_star: bool,
-    /// Ways that may yet be entered, and patterns reported; at 0 the walk is over, whatever is left.
-    steps_left: usize,
+    steps: S,
 }
 
-impl<F: FnMut(Id<Pattern>) -> usize> Walk<'_, F> {
-    #[inline]
-    fn is_over(&self) -> bool {
-        self.steps_left == 0
-    }
-
-    #[inline]
-    fn count(&mut self, steps: usize) {
-        self.steps_left = self.steps_left.saturating_sub(steps);
-    }
-
+impl<'a, F: FnMut(Id<Pattern>, &mut S), S: Steps> Walk<'a, F, S> {
     /// Follows every way down from a node that the channel has reached at byte `at`, as far as the next stars.
-    fn go(&mut self, id: Id<Node>, at: usize) {
-        let mut next = Some((id, at));
-        while let Some((id, at)) = next.take().or_else(|| self.scratch.walks.pop()) {
-            if self.is_over() {
+    fn go(&mut self, node: &'a Node, at: usize) {
+        let mut next = Some((node, at));
+        while let Some((node, at)) = next.take().or_else(|| self.next_walk()) {
+            // The ways that begin with a literal, a star or `?` are few.
+            self.steps.count(1);
+            if self.steps.is_over() {
                 return self.scratch.walks.clear();
             }
-            let node = self.nodes.node(id);
             let byte = self.channel.get(at).copied();
             if byte.is_none() {
                 self.report(node);
@@ -131,10 +159,13 @@ impl<F: FnMut(Id<Pattern>) -> usize> Walk<'_, F> {
                         self.enter(star, at);
                     }
                     if let Some(byte) = byte {
-                        let wild = fan.any.into_iter().chain(fan.classes(byte));
-                        for child in wild {
-                            let walk = self.enter(child, at);
-                            self.scratch.walks.extend(walk);
+                        if fan.has_wild() {
+                            self.steps.count(fan.classes_len());
+                            for child in fan.wild(byte) {
+                                if let Some((_, at)) = self.enter(child, at) {
+                                    self.scratch.walks.push((child, at));
+                                }
+                            }
                         }
                         next = fan.literal(byte).and_then(|child| self.enter(child, at));
                     }
@@ -143,18 +174,31 @@ impl<F: FnMut(Id<Pattern>) -> usize> Walk<'_, F> {
         }
     }
 
+    fn next_walk(&mut self) -> Option<(&'a Node, usize)> {
+        let (id, at) = self.scratch.walks.pop()?;
+        Some((self.nodes.node(id), at))
+    }
+
     /// Goes along a node's way from byte `at`; where to go on, if the channel takes all of it.
     #[inline]
-    fn enter(&mut self, id: Id<Node>, at: usize) -> Option<(Id<Node>, usize)> {
-        self.count(1);
+    fn enter(&mut self, id: Id<Node>, at: usize) -> Option<(&'a Node, usize)> {
         let node = self.nodes.node(id);
-        let rest = self.channel.get(at..)?.strip_prefix(node.label())?;
+        let label = node.label();
+        let (head, rest) = self.channel.get(at..)?.split_at_checked(label.len())?;
+        let is_label = match label.len() {
+            // Calling memcmp takes longer.
+            ..=SHORT_LABEL_BYTES => head.iter().zip(label).all(|(byte, expected)| byte == expected),
+            _ => head == label,
+        };
+        if !is_label {
+            return None;
+        }
         let at = self.channel.len() - rest.len();
         match node.tail {
-            Tail::None => Some((id, at)),
-            Tail::Any => rest.first().map(|_| (id, at + 1)),
+            Tail::None => Some((node, at)),
+            Tail::Any => rest.first().map(|_| (node, at + 1)),
             Tail::Class(set) => {
-                rest.first().filter(|byte| self.nodes.set(set).contains(**byte)).map(|_| (id, at + 1))
+                rest.first().filter(|byte| self.nodes.set(set).contains(**byte)).map(|_| (node, at + 1))
             }
             Tail::Star => {
                 self.reach(id, node, at);
@@ -180,15 +224,18 @@ impl<F: FnMut(Id<Pattern>) -> usize> Walk<'_, F> {
             Children::One(child) => self.go_to_only_child(child, at),
             Children::Many(fan) => {
                 let fan = self.nodes.fan(fan);
+                let has_wild = fan.has_wild();
+                self.steps.count((self.channel.len() - at).saturating_mul(1 + fan.classes_len()));
                 for at in at..self.channel.len() {
-                    if self.is_over() {
+                    if self.steps.is_over() {
                         return;
                     }
-                    self.count(1 + fan.classes_len());
                     let byte = self.channel[at];
-                    let children = fan.literal(byte).into_iter().chain(fan.any).chain(fan.classes(byte));
-                    for child in children {
+                    if let Some(child) = fan.literal(byte) {
                         self.go_into(child, at);
+                    }
+                    if has_wild {
+                        fan.wild(byte).for_each(|child| self.go_into(child, at));
                     }
                 }
             }
@@ -201,6 +248,7 @@ impl<F: FnMut(Id<Pattern>) -> usize> Walk<'_, F> {
         match (child.label(), child.tail, child.children) {
             // All that can still match is the channel's end.
             (label, Tail::None, Children::None) => {
+                self.steps.count(1);
                 if rest.ends_with(label) {
                     self.report(child);
                 }
@@ -208,28 +256,30 @@ impl<F: FnMut(Id<Pattern>) -> usize> Walk<'_, F> {
             // Behind the next star only its first place counts.
             (label @ &[first, ..], Tail::Star, _) => {
                 let mut places = memchr_iter(first, rest);
-                let mut tried = rest.len() / BYTES_PER_STEP;
+                let mut tried = 1 + rest.len() / BYTES_PER_STEP;
                 let place = places.find(|offset| {
                     tried += 1;
                     rest[*offset..].starts_with(label)
                 });
-                self.count(tried);
+                self.steps.count(tried);
                 if let Some(offset) = place {
                     self.reach(id, child, at + offset + label.len());
                 }
             }
             (&[first, ..], _, _) => {
-                self.count(rest.len() / BYTES_PER_STEP);
+                self.steps.count(1 + rest.len() / BYTES_PER_STEP);
                 for offset in memchr_iter(first, rest) {
-                    if self.is_over() {
+                    self.steps.count(1);
+                    if self.steps.is_over() {
                         return;
                     }
                     self.go_into(id, at + offset);
                 }
             }
             (&[], _, _) => {
+                self.steps.count(rest.len());
                 for offset in 0..rest.len() {
-                    if self.is_over() {
+                    if self.steps.is_over() {
                         return;
                     }
                     self.go_into(id, at + offset);
@@ -239,15 +289,14 @@ impl<F: FnMut(Id<Pattern>) -> usize> Walk<'_, F> {
     }
 
     fn go_into(&mut self, child: Id<Node>, at: usize) {
-        if let Some((id, at)) = self.enter(child, at) {
-            self.go(id, at);
+        if let Some((node, at)) = self.enter(child, at) {
+            self.go(node, at);
         }
     }
 
     fn report(&mut self, node: &Node) {
         if let Some(first) = node.patterns {
-            let steps = (self.report)(first);
-            self.count(steps);
+            (self.report)(first, &mut self.steps);
         }
     }
 }
