@@ -11,6 +11,7 @@ mod payloads;
 mod restarts;
 mod sequences;
 mod sequences_zset;
+mod statistics;
 mod table;
 
 use sterna_tests::script::{compare_file, major_version};

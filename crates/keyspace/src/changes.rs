@@ -184,6 +184,7 @@ impl Changes {
             && self.events.is_empty()
             && self.served.is_empty()
             && !self.unserved
+            && !self.flushed
             && self.effects.is_empty()
             && self.lsn.is_none()
     }
@@ -433,9 +434,8 @@ impl Changes {
         }
     }
 
-    /// Notes that a database, or all, was emptied of a group's keys. `db` is the number it is stored under.
+    /// Notes that a database, or all, was emptied of a group's keys, which have been counted. `db` is the number it is stored under.
     pub(crate) fn note_flush(&mut self, db: Option<usize>, group: KeyGroup) {
-        self.count += 1;
         self.flushed = true;
         if self.wants.effects {
             effect::write_flush(&mut self.effects, db, group);
@@ -448,6 +448,13 @@ impl Changes {
         if self.wants.effects {
             effect::write_library(&mut self.effects, name, code);
         }
+    }
+
+    /// Notes that all libraries, which had these names, are gone: one change, as where there are none.
+    pub fn note_no_libraries<'a>(&mut self, names: impl Iterator<Item = &'a [u8]>) {
+        let count = self.count;
+        names.for_each(|name| self.note_library(name, None));
+        self.count = count + 1;
     }
 
     /// Notes that the databases show these stored ones from now on.

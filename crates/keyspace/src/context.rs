@@ -101,7 +101,14 @@ impl Ctx<'_> {
         self.look_up(key, false)
     }
 
-    /// What is known of a key, leaving no trace (OBJECT, MEMORY USAGE).
+    /// What is known of a key: counted as a hit or a miss of which there is no event, and not marked as used (OBJECT).
+    pub(crate) fn glance<'s>(&'s mut self, key: &'s [u8]) -> Option<Record<'s>> {
+        let is_there = self.peek(key).is_some();
+        self.space.of(key).0.count_read(is_there);
+        self.peek(key)
+    }
+
+    /// What is known of a key, leaving no trace (MEMORY USAGE).
     pub fn peek<'s>(&'s mut self, key: &'s [u8]) -> Option<Record<'s>> {
         if self.is_due_in_pause(key) {
             return None;

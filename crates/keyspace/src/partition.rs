@@ -250,6 +250,12 @@ impl Partition {
         slot.into_record()
     }
 
+    /// Counts a read of which there is no event.
+    pub(crate) fn count_read(&mut self, found: bool) {
+        self.stats.hits += u64::from(found);
+        self.stats.misses += u64::from(!found);
+    }
+
     /// Whether `key` is there and has expired.
     pub(crate) fn is_due(&self, db: usize, hash: u64, key: &[u8], now_ms: u64) -> bool {
         let place = |database: &Database| {
@@ -411,6 +417,7 @@ impl Partition {
                 log.ready(db, key);
             }
             if let Some(mut emptied) = self.dbs[db].take() {
+                log.count_more(emptied.table.len() as u64);
                 emptied.table.forget_dead();
                 log.discard([Garbage::of_database(emptied)]);
             }

@@ -657,9 +657,14 @@ impl<'a> Slot<'a> {
     #[cold]
     fn expire_some_fields(&mut self, remove: impl FnOnce(&mut Hash, &mut Edits<'_>) -> usize) -> usize {
         let removed = self.edit(event::HEXPIRED, remove).unwrap_or(0);
-        self.stats.expired_fields += removed as u64;
+        self.count_expired_fields(removed);
         self.log.count_less(removed as u64);
         removed
+    }
+
+    /// Counts fields that went because they were given a time that is over.
+    pub(crate) fn count_expired_fields(&mut self, fields: usize) {
+        self.stats.expired_fields += fields as u64;
     }
 
     /// Removes the collection here, which has no element left.

@@ -10,6 +10,9 @@ pub trait Host {
     /// Runs a command and appends its reply to `out`, in `proto`; an error is a reply, too.
     fn call(&mut self, args: Args<'_>, proto: Proto, out: &mut Vec<u8>);
 
+    /// The script answers an error. `is_counted`: it is what [`Host::call`] answered.
+    fn answers_error(&mut self, text: &[u8], is_counted: bool);
+
     /// Whether the script's user may run this command; an error's text if there is no such command.
     fn is_allowed(&mut self, args: Args<'_>) -> Result<bool, &'static str>;
 

@@ -46,6 +46,8 @@ mod host {
             }
         }
 
+        fn answers_error(&mut self, _: &[u8], _: bool) {}
+
         fn is_allowed(&mut self, args: Args<'_>) -> Result<bool, &'static str> {
             match &args[0] {
                 b"get" => Ok(true),

@@ -554,6 +554,8 @@ impl Host for Loading {
         out.extend_from_slice(b"-ERR redis.call can only be called from a function that runs\r\n");
     }
 
+    fn answers_error(&mut self, _: &[u8], _: bool) {}
+
     fn is_allowed(&mut self, _: Args<'_>) -> Result<bool, &'static str> {
         Ok(false)
     }

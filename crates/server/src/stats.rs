@@ -72,6 +72,11 @@ impl CommandCounts {
         Client::add(&self.rows[id].ns, took.as_nanos() as u64);
     }
 
+    /// Counts a call of row `id`, which has been counted, as one that failed.
+    pub(crate) fn count_failed(&self, id: usize) {
+        Client::add(&self.rows[id].failed, 1);
+    }
+
     /// Counts a request for row `id` that was refused before it ran.
     pub(crate) fn count_rejected(&self, id: usize) {
         Client::add(&self.rows[id].rejected, 1);
@@ -114,19 +119,29 @@ pub(crate) struct ErrorCounts(Mutex<HashMap<String, u64>, { Level::ErrorCounts a
 /// Different first words that are counted: scripts make their own.
 const ERROR_WORDS_MAX: usize = 128;
 
-/// Bytes of one that are told from others.
-const ERROR_WORD_BYTES_MAX: usize = 64;
+/// Bytes at the beginning of an error among which its first word must end. Source: Redis's `afterErrorReply`, with the `-`.
+const ERROR_WORD_BYTES_MAX: usize = 31;
+
+/// The word of an error that has none.
+const NO_WORD: &str = "ERR";
+
+/// What the errors are counted as whose words are too many. Source: Valkey.
+const OVERFLOW: &str = "ERRORSTATS_OVERFLOW";
 
 impl ErrorCounts {
-    pub(crate) fn count(&self, word: &str) {
-        let end = (0..=ERROR_WORD_BYTES_MAX).rev().find(|&end| word.is_char_boundary(end));
-        let word = &word[..end.unwrap_or(0)];
+    /// Counts an error by its text.
+    pub(crate) fn count(&self, text: &[u8]) {
+        let head = &text[..text.len().min(ERROR_WORD_BYTES_MAX)];
+        let word = head
+            .iter()
+            .position(|byte| b" \r\n".contains(byte))
+            .map(|end| String::from_utf8_lossy(&head[..end]));
+        // What has a meaning in INFO is no part of a name there.
+        let word = word.as_deref().unwrap_or(NO_WORD).replace(['#', ':', '\n', '\r'], "_");
         let mut counts = self.0.lock();
-        if let Some(count) = counts.get_mut(word) {
-            *count += 1;
-        } else if counts.len() < ERROR_WORDS_MAX {
-            counts.insert(word.to_owned(), 1);
-        }
+        let is_room = counts.len() < ERROR_WORDS_MAX || counts.contains_key(&word);
+        let word = if is_room { word } else { OVERFLOW.to_owned() };
+        *counts.entry(word).or_default() += 1;
     }
 
     pub(crate) fn add_to(&self, totals: &mut std::collections::BTreeMap<String, u64>) {
@@ -145,12 +160,17 @@ mod tests {
     #[test]
     fn words_of_errors_have_a_bound_in_number_and_in_length() {
         let (counts, mut totals) = (super::ErrorCounts::default(), std::collections::BTreeMap::new());
-        for number in 0..1000 {
-            counts.count(&format!("{number}{}", "ä".repeat(1000)));
+        for text in ["", "a", &"ä".repeat(1000), &format!("{} a", "a".repeat(31)), "ERR a"] {
+            counts.count(text.as_bytes());
         }
-        counts.count("");
+        for number in 0..1000 {
+            counts.count(format!("{number:30} a").trim_start().as_bytes());
+            counts.count(format!("a:#{number} a").as_bytes());
+        }
         counts.add_to(&mut totals);
-        assert_eq!(totals.len(), super::ERROR_WORDS_MAX);
-        assert!(totals.keys().all(|word| (63..=64).contains(&word.len()) && word.ends_with('ä')));
+        assert_eq!(totals.len(), super::ERROR_WORDS_MAX + 1);
+        assert_eq!(totals.values().sum::<u64>(), 2005);
+        assert_eq!(totals["ERR"], 5);
+        assert!(totals.contains_key("a__0") && totals[super::OVERFLOW] > 1800);
     }
 }

@@ -119,7 +119,7 @@ fn look(
 ) -> Result<Outcome, Error> {
     let noted = ctx.space.of(&args[2]).0.settings.eviction.noted();
     let scene = Scene { now_ms: ctx.now_ms, noted };
-    match ctx.peek(&args[2]) {
+    match ctx.glance(&args[2]) {
         Some(record) => answer(record, &scene, reply)?,
         None => reply.null(),
     }

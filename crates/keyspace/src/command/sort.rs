@@ -318,10 +318,12 @@ impl Sorting {
 
 /// Puts what was sorted in the place of what a key holds.
 fn store(ctx: &mut Ctx<'_>, destination: &[u8], list: List, reply: &mut Reply<'_>) {
-    reply.int(list.view().len() as i64);
+    let len = list.view().len();
+    reply.int(len as i64);
     let mut slot = ctx.slot(destination);
-    if list.view().len() > 0 {
+    if len > 0 {
         slot.overwrite(Value::List(list), None, event::SORTSTORE);
+        slot.count_changes(len - 1);
     } else {
         slot.delete(event::DEL);
     }

@@ -31,6 +31,7 @@ fn swap(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     let (a, b) = (db(a)?, db(b)?);
     reply.ok();
     if a == b {
+        ctx.log.count_one();
         return Ok(Outcome::Replied);
     }
     if a.min(b) == 0 {

@@ -9,7 +9,7 @@ use super::enter::Outcome;
 use super::guarded;
 use super::stack::{At, Kind, Stack, TOP};
 use crate::api::Shared;
-use crate::host::Pace;
+use crate::host::{Pace, with_host};
 
 /// How deep a reply may be nested.
 const DEPTH_MAX: usize = 1000;
@@ -46,8 +46,18 @@ const PLACES: i32 = 6;
 /// Where the names of fields that say what a table is begin among the upvalues, in the order of [`NAMES`]: each table is
 /// asked for them.
 pub(super) const FIRST_NAME: i32 = 6;
-pub(super) const NAMES: [&str; 9] =
-    ["err", "ok", "double", "map", "set", "big_number", "verbatim_string", "string", "format"];
+pub(super) const NAMES: [&str; 10] = [
+    "err",
+    "ok",
+    "double",
+    "map",
+    "set",
+    "big_number",
+    "verbatim_string",
+    "string",
+    "format",
+    "ignore_error_stats_update",
+];
 
 #[derive(Clone, Copy)]
 enum Name {
@@ -60,6 +70,7 @@ enum Name {
     VerbatimString,
     String,
     Format,
+    IgnoreErrorStatsUpdate,
 }
 
 /// Why a value is no reply.
@@ -112,7 +123,7 @@ impl<'a> Writing<'a, '_> {
 
     fn table(&mut self, table: At, depth: usize) -> Result<(), Stop> {
         if let Some(text) = self.bytes(table, Name::Err) {
-            self.reply.error(until_nul(text));
+            return self.error(table, until_nul(text));
         } else if let Some(text) = self.bytes(table, Name::Ok) {
             self.reply.status(until_nul(text));
         } else if let Some(number) = self.number(table, Name::Double) {
@@ -129,6 +140,16 @@ impl<'a> Writing<'a, '_> {
             return self.array(table, depth);
         }
         Ok(())
+    }
+
+    /// The error that a table is, which the host is told of: a script can answer several, in an array.
+    fn error(&mut self, table: At, text: &[u8]) -> Result<(), Stop> {
+        self.reply.error(text);
+        self.push_field(table, Name::IgnoreErrorStatsUpdate);
+        let is_counted = self.stack.boolean(TOP);
+        self.stack.pop(1);
+        let told = guarded(self.shared, || with_host(|host| host.answers_error(text, is_counted)));
+        told.map(|_| ()).ok_or(Stop::Panicked)
     }
 
     fn push_field(&self, table: At, name: Name) {

@@ -449,8 +449,7 @@ impl Shard {
 
     /// Counts an error by its first word (INFO errorstats).
     pub(crate) fn count_error(&mut self, text: &[u8]) {
-        let word = text.split(|&b| b == b' ').next().unwrap_or_default();
-        self.handle().errors.count(&String::from_utf8_lossy(word));
+        self.handle().errors.count(text);
     }
 
     /// CLIENT REPLY: takes back what must not be said. Confirmations of subscriptions are pushes and stay.

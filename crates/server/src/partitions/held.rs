@@ -316,7 +316,7 @@ impl Held<'_> {
         self.add(self.of.first());
         self.of.set_wants(log);
         let (codes, version) = self.of.libraries.take();
-        codes.keys().for_each(|name| log.note_library(name, None));
+        log.note_no_libraries(codes.keys().map(|name| &**name));
         (codes, version)
     }
 

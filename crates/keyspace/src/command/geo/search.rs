@@ -132,7 +132,9 @@ fn search(
             let elements = found.into_iter().map(|found| (score(&found), found.member));
             let elements = Zset::in_order(elements.collect());
             reply.int(elements.len() as i64);
-            store(&mut ctx.slot(key), &elements, event);
+            let mut slot = ctx.slot(key);
+            store(&mut slot, &elements, event);
+            slot.count_changes((elements.len() as u64).saturating_sub(1));
         }
     }
     Ok(Outcome::Replied)

@@ -154,7 +154,7 @@ fn expire(
         (event::HEXPIRE, FieldChange::Expire(Some(at_ms)), SET)
     };
     slot.expire_fields_of(names.clone());
-    slot.edit(event, |hash: &mut Hash, edits| {
+    let changed = slot.edit(event, |hash: &mut Hash, edits| {
         reply.array(names.len());
         hash.change_each(edits, names, change, |field| {
             let code = match field {
@@ -164,8 +164,11 @@ fn expire(
             };
             reply.int(code);
             code == done
-        });
+        })
     })?;
+    if done == REMOVED {
+        slot.count_expired_fields(changed);
+    }
     Ok(Outcome::Replied)
 }
 

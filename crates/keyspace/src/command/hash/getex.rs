@@ -42,7 +42,6 @@ const GRAMMAR: Grammar =
 fn hgetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let mut slot = ctx.slot(&args[1]);
-    slot.note_read();
     slot.elements::<Hash>()?;
     let options = Options::parse(args, &GRAMMAR, now_ms)?;
     let names = options.named.names(args);
@@ -60,17 +59,21 @@ fn hgetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         }
     };
     check_values(slot.elements::<Hash>()?, names.clone(), now_ms, caller)?;
-    answer_and_change(&mut slot, names, event, change, reply)
+    let changed = answer_and_change(&mut slot, names, event, change, reply)?;
+    if change == FieldChange::Remove {
+        slot.count_expired_fields(changed);
+    }
+    Ok(Outcome::Replied)
 }
 
 fn hgetdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let mut slot = ctx.slot(&args[1]);
-    slot.note_read();
     slot.elements::<Hash>()?;
     let names = parse_fields(args, 2, HashError::NumFieldsNotPositive)?;
     check_values(slot.elements::<Hash>()?, names.clone(), now_ms, caller)?;
-    answer_and_change(&mut slot, names, event::HDEL, FieldChange::Remove, reply)
+    answer_and_change(&mut slot, names, event::HDEL, FieldChange::Remove, reply)?;
+    Ok(Outcome::Replied)
 }
 
 /// Refuses to answer values here that are long.
@@ -86,21 +89,20 @@ fn check_values<'a>(
     caller.check_copy(bytes)
 }
 
-/// Answers the values and makes the change of those fields that it is one of.
+/// Answers the values and makes the change of those fields that it is one of. Returns how many.
 fn answer_and_change<'a>(
     slot: &mut Slot<'_>,
     names: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     event: Event,
     change: FieldChange,
     reply: &mut Reply<'_>,
-) -> Result<Outcome, Error> {
+) -> Result<usize, Error> {
     slot.expire_fields_of(names.clone());
     slot.edit(event, |hash: &mut Hash, edits| {
         reply.array(names.len());
         hash.change_each(edits, names, change, |field| {
             write_or_null(reply, field.map(|field| field.value));
             field.is_some_and(|field| change != FieldChange::Expire(None) || field.expiry().is_some())
-        });
-    })?;
-    Ok(Outcome::Replied)
+        })
+    })
 }

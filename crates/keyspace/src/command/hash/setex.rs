@@ -69,6 +69,7 @@ fn hsetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     }
     slot.event_of(event::HSET, set);
     if is_over {
+        slot.count_expired_fields(options.named.pairs(args).len());
         slot.event_of(event::HDEL, edited.subkeys.clone());
     } else if matches!(expiry, Expiry::At(_)) {
         slot.event_of(event::HEXPIRE, edited.subkeys.clone());

@@ -68,12 +68,15 @@ fn spop(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         Some(0) => reply.set(0),
         Some(_) if len == 0 => reply.set(0),
         Some(count) if count >= len => {
+            // Redis reads the set, as SMEMBERS does.
+            slot.note_read();
             reply.set(len);
             if let Some(set) = slot.elements::<Set>()? {
                 set.for_each(|member| write_member(reply, member));
             }
             slot.event(event::SPOP);
             slot.delete(event::DEL);
+            slot.count_changes(len as u64 - 1);
         }
         Some(count) if (len - count) * POPPED_PER_KEPT > count => {
             let popped =

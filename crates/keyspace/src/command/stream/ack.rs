@@ -32,6 +32,7 @@ pub(in crate::command) const XNACK: Command<Run> = row(
 fn xack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (group, caller) = (&args[2], ctx.caller);
     let mut slot = ctx.slot(&args[1]);
+    slot.note_read();
     if stream_in(&slot)?.is_none_or(|stream| stream.group(group).is_none()) {
         reply.int(0);
         return Ok(Outcome::Replied);
@@ -47,9 +48,7 @@ fn xack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
         acked.len()
     });
     let acked = acked.unwrap_or(0);
-    if acked > 0 {
-        slot.count_change();
-    }
+    slot.count_changes(acked as u64);
     reply.int(acked as i64);
     Ok(Outcome::Replied)
 }
@@ -127,7 +126,7 @@ fn xnack(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     });
     let released = released.unwrap_or(0);
     if released > 0 {
-        slot.count_change();
+        slot.count_changes(released as u64);
         slot.note_ready();
     }
     reply.int(released as i64);

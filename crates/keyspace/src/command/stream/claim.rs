@@ -113,13 +113,14 @@ fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     let (now_ms, caller) = (ctx.now_ms, ctx.caller);
     let (group, name) = (&args[2], &args[3]);
     let mut slot = ctx.slot(&args[1]);
+    slot.note_read();
     group_of(stream_in(&slot)?, &args[1], group)?;
     let options = ClaimOptions::read(args, now_ms)?;
     caller.check_work(options.ids.len() * WORK_PER_ID)?;
     let mut joined = false;
     let changed = slot.edit_stream(|stream, recorder| {
-        let mut changed = raise_cursor(stream, recorder, group, options.last_id);
-        let Some((consumer, created)) = join(stream, recorder, group, name, now_ms) else { return changed };
+        let raised = raise_cursor(stream, recorder, group, options.last_id);
+        let Some((consumer, created)) = join(stream, recorder, group, name, now_ms) else { return 0 };
         joined = created;
         let claim = Claim {
             consumer,
@@ -137,11 +138,12 @@ fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
                 Claimed::No => {}
             }
         }
-        changed |= finish(stream, recorder, group, consumer, &claimed, &gone, now_ms);
+        finish(stream, recorder, group, consumer, &claimed, &gone, now_ms);
         write_claimed(reply, stream, &claimed, options.just_ids);
-        changed
+        // A claim says where the cursor is, so that this is no change beside it.
+        claimed.len() + gone.len() + usize::from(raised && claimed.is_empty())
     });
-    note(&mut slot, joined, changed.unwrap_or(false));
+    note(&mut slot, joined, changed.unwrap_or(0));
     Ok(Outcome::Replied)
 }
 
@@ -160,7 +162,7 @@ fn raise_cursor(
     raised
 }
 
-/// Notes what was claimed, and what was found to be gone; `false` if that is nothing.
+/// Notes what was claimed, and what was found to be gone.
 fn finish(
     stream: &mut Stream,
     recorder: &mut Recorder<'_>,
@@ -169,8 +171,8 @@ fn finish(
     claimed: &[EntryId],
     gone: &[EntryId],
     now_ms: u64,
-) -> bool {
-    let Some(mut state) = stream.group_mut(group) else { return false };
+) {
+    let Some(mut state) = stream.group_mut(group) else { return };
     if !claimed.is_empty() {
         state.touch(consumer, now_ms, true);
         record_pending(recorder, &state, group, consumer, claimed);
@@ -178,16 +180,13 @@ fn finish(
     if !gone.is_empty() {
         recorder.record(&Change::Ack { group, ids: gone.into() });
     }
-    !claimed.is_empty() || !gone.is_empty()
 }
 
-fn note(slot: &mut Slot<'_>, joined: bool, changed: bool) {
+fn note(slot: &mut Slot<'_>, joined: bool, changed: usize) {
     if joined {
         slot.event(event::XGROUP_CREATECONSUMER);
     }
-    if joined || changed {
-        slot.count_change();
-    }
+    slot.count_changes(u64::from(joined) + changed as u64);
 }
 
 fn write_claimed(reply: &mut Reply<'_>, stream: &Stream, ids: &[EntryId], just_ids: bool) {
@@ -226,12 +225,13 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         }
     }
     let mut slot = ctx.slot(&args[1]);
+    slot.note_read();
     let pending = group_of(stream_in(&slot)?, &args[1], group)?.pending().len();
     // It looks at ten times as many as it claims.
     caller.check_work(count.min(pending) * WORK_PER_ID + count.saturating_mul(10).min(pending) / 10)?;
     let mut joined = false;
     let changed = slot.edit_stream(|stream, recorder| {
-        let Some((consumer, created)) = join(stream, recorder, group, name, now_ms) else { return false };
+        let Some((consumer, created)) = join(stream, recorder, group, name, now_ms) else { return 0 };
         joined = created;
         let target = if just_ids { ClaimTarget::Unchanged } else { ClaimTarget::Increment };
         let claim = Claim { consumer, min_idle_ms, delivered_ms: now_ms, now_ms, target, force: false };
@@ -241,8 +241,9 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         write_claimed(reply, stream, &claimed, just_ids);
         reply.array(deleted.len());
         deleted.iter().for_each(|&id| write_id(reply, id));
-        finish(stream, recorder, group, consumer, &claimed, &deleted, now_ms)
+        finish(stream, recorder, group, consumer, &claimed, &deleted, now_ms);
+        claimed.len() + deleted.len()
     });
-    note(&mut slot, joined, changed.unwrap_or(false));
+    note(&mut slot, joined, changed.unwrap_or(0));
     Ok(Outcome::Replied)
 }

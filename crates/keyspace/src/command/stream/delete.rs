@@ -120,6 +120,7 @@ fn xdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
 
 fn note_deleted(slot: &mut Slot<'_>, deleted: usize) {
     if deleted > 0 {
+        slot.count_changes(deleted as u64 - 1);
         slot.touch();
         slot.event(event::XDEL);
     }
@@ -148,6 +149,7 @@ fn xdelex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 fn xackdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (group, caller) = (&args[2], ctx.caller);
     let mut slot = ctx.slot(&args[1]);
+    slot.note_read();
     let with_group = |stream: &&Stream| stream.group(group).is_some();
     let groups = stream_in(&slot)?.filter(with_group).map(|stream| stream.groups().len());
     let block = IdsBlock::read(args, 3)?;
@@ -179,10 +181,9 @@ fn xackdel(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
         }
         deleted
     });
-    if !acked.is_empty() {
-        slot.count_change();
-    }
-    note_deleted(&mut slot, deleted.unwrap_or(0));
+    let deleted = deleted.unwrap_or(0);
+    slot.count_changes((acked.len() - deleted) as u64);
+    note_deleted(&mut slot, deleted);
     Ok(Outcome::Replied)
 }
 

@@ -293,6 +293,10 @@ fn xread(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
             }
         }
     }
+    // As in Redis, a stream is counted when its last ID is looked for, and when it is read.
+    for place in 0..options.streams {
+        let _ = ctx.inspect(options.stream(args, place).0);
+    }
     if served > 0 {
         finish_streams(reply, start, options.streams, served);
         return Ok(Outcome::Replied);

@@ -160,6 +160,8 @@ pub(super) fn serve(
 ) -> bool {
     let now_ms = ctx.now_ms;
     let mut slot = ctx.slot(key);
+    // As in Redis, a stream is counted when its group is looked for, and when it is read.
+    slot.note_read();
     let mut joined = false;
     let served = slot.edit_stream(|stream, recorder| {
         let (consumer, created) = join(stream, recorder, reader.group, reader.consumer, now_ms)?;
@@ -174,9 +176,9 @@ pub(super) fn serve(
     if joined {
         slot.event(event::XGROUP_CREATECONSUMER);
     }
-    if joined || served {
-        slot.count_change();
-    }
+    // What is read once more is no change, though it is recorded.
+    let delivered = served && wanted == Wanted::New;
+    slot.count_changes(u64::from(joined) + u64::from(delivered));
     served
 }
 

@@ -135,6 +135,7 @@ fn xtrim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     let edited = slot.edit_stream(|stream, recorder| trim(stream, recorder, request));
     let removed = edited.unwrap_or(0);
     if removed > 0 {
+        slot.count_changes(removed - 1);
         slot.touch();
         slot.event(event::XTRIM);
     }

@@ -48,6 +48,8 @@ pub(super) struct Guest<'a, 'p> {
     has_written: bool,
     /// A shard stands still: what would mail more to it is refused at once.
     gives_up: bool,
+    /// An error is, or is among, what the script answers.
+    pub(super) answers_error: bool,
 }
 
 impl<'a, 'p> Guest<'a, 'p> {
@@ -76,6 +78,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             beside_at: None,
             has_written: false,
             gives_up: false,
+            answers_error: false,
         }
     }
 
@@ -99,12 +102,15 @@ impl<'a, 'p> Guest<'a, 'p> {
 
     /// Runs a command; its reply is in `out` unless it fails.
     fn run(&mut self, args: Args<'_>, proto: Proto, out: &mut Vec<u8>) -> Result<(), Failed> {
-        let row = resolve(self.shard, args)?;
-        self.admit(row, args)?;
-        if self.shard.has_groups() {
-            let checked = self.shard.check_group_of_script(self.slot, row, args);
-            checked.map_err(|failure| Failed::New(failure.wire().to_vec()))?;
-        }
+        let row = match resolve(self.shard, args) {
+            Ok(row) => self.admit(row, args).map(|()| row).inspect_err(|_| self.count_rejected(row)),
+            Err(unresolved) => {
+                if let Unresolved::Arity(row) = unresolved {
+                    self.count_rejected(row);
+                }
+                Err(Failed::from(unresolved))
+            }
+        }?;
         if row.spec.group == Group::Server && self.held.is_empty() {
             self.shard.server.note_keyspace();
         }
@@ -120,6 +126,10 @@ impl<'a, 'p> Guest<'a, 'p> {
         self.shard.handle().commands.count(row.id, took, result.is_err());
         self.shard.show_to_monitors_as(self.slot, row, args, Some("lua"));
         result.map_err(|failure| Failed::Counted(failure.wire().to_vec()))
+    }
+
+    fn count_rejected(&self, row: &Row) {
+        self.shard.handle().commands.count_rejected(row.id);
     }
 
     fn execute(&mut self, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
@@ -244,6 +254,10 @@ impl<'a, 'p> Guest<'a, 'p> {
             self.has_written = true;
             self.shard.server.scripts.note_write();
         }
+        if self.shard.has_groups() {
+            let checked = self.shard.check_group_of_script(self.slot, row, args);
+            checked.map_err(|failure| Failed::New(failure.wire().to_vec()))?;
+        }
         Ok(())
     }
 
@@ -321,6 +335,13 @@ impl Host for Guest<'_, '_> {
         self.shard.count_error(&text);
         out.truncate(start);
         Reply::new(out, proto).error(&text);
+    }
+
+    fn answers_error(&mut self, text: &[u8], is_counted: bool) {
+        self.answers_error = true;
+        if !is_counted {
+            self.shard.count_error(text);
+        }
     }
 
     fn is_allowed(&mut self, args: Args<'_>) -> Result<bool, &'static str> {

@@ -287,6 +287,9 @@ fn run(
     let mut guest = Guest::new(call.shard, call.slot, place.held, permit, called, &lent);
     let result = run(engine, &mut guest, &mut reply);
     guest.end();
+    if guest.answers_error && result.is_ok() {
+        call.shard.handle().commands.count_failed(call.row.id);
+    }
     *call.reply.out = lent;
     call.reply.out.extend_from_slice(&made);
     if made.capacity() <= KEPT_BYTES_MAX {
