@@ -98,7 +98,7 @@ pub use long::{HeldSteps, Steps};
 pub use partition::{DATABASES_MAX, Fill, Partition, Settings, Stats, StreamSettings};
 pub use rdb::{crc64, dump_value, restore_value, seal as seal_dump, write_string as write_rdb_string};
 pub use record::{NewValue, Record};
-pub use serving::{Unserved, WhoIsServed, recheck, serve_ready};
+pub use serving::{Unserved, WhoIsServed, leave_ready, recheck, serve_ready};
 pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use string::{Long, Text};

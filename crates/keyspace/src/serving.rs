@@ -82,6 +82,13 @@ pub fn serve_ready(space: Space<'_>, now_ms: u64, log: &mut Changes) -> Option<B
     if log.has_ready() { serve_each(space, now_ms, log) } else { None }
 }
 
+/// As [`serve_ready`], where nobody is served yet.
+#[must_use]
+pub fn leave_ready(now_ms: u64, log: &mut Changes) -> Option<Box<Unserved>> {
+    let ready = log.replace_ready(Ready::default());
+    (!ready.is_empty()).then(|| Box::new(Unserved { ready, serving: None, now_ms }))
+}
+
 /// Serves `waiter`, and whoever waits before it for the same keys, from what time alone has made ready; then
 /// [`Waiter::recheck_ms`] is the next time. Called when that time has come, with its keys locked. As [`serve_ready`].
 #[must_use]

@@ -87,7 +87,7 @@ pub(crate) enum Mail {
     /// To the accepting shard: listen at other addresses, then tell `ack`.
     Listen { listeners: Relisten, ack: Ack },
     /// A user has changed or is no more: have its connections follow, all at once if a transaction did it, then tell `ack`.
-    User { change: UserChange, in_exec: bool, ack: Option<Ack> },
+    User { change: UserChange, in_exec: bool, ack: Ack },
     /// A connection of this shard has to prove that its socket is alive, because another one wants its name; then tell `ack`.
     Probe { holder: ConnectionRef, ack: Ack },
     /// A connection of another shard is this one's from now on.

@@ -24,6 +24,9 @@ use crate::connection::waits::Blocked;
 use crate::partitions::keys_of;
 use crate::shard::Shard;
 
+/// How long a wait that time may have ended is left alone while somebody has its keys to himself.
+const TAKEN_PAUSE: Duration = Duration::from_millis(10);
+
 /// What a client is told whose wait CLIENT UNBLOCK ends with an error.
 const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
 
@@ -78,7 +81,10 @@ impl Shard {
         if deadline.is_some_and(|at| at <= self.clock.instant) {
             return self.block_timed_out(slot);
         }
-        self.server.partitions.recheck(&waiter, self.clock.now_ms, &mut self.changes);
+        if !self.server.partitions.recheck(&waiter, self.clock.now_ms, &mut self.changes) {
+            let again = self.clock.instant + TAKEN_PAUSE;
+            return self.set_wait_timer(slot, Some(deadline.map_or(again, |deadline| deadline.min(again))));
+        }
         // The reply, if there is one now, is mailed to this shard like any other.
         self.spread_changes();
         let until = if waiter.is_claimed() { None } else { self.recheck_at(&waiter, deadline) };

@@ -19,6 +19,7 @@ use super::script::{ENDED, Place, ScriptCall, compile_ahead, needs_engine};
 use super::table::{Row, Runs, runs};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
+use crate::connection::state::Wait;
 use crate::connection::transaction::Transaction;
 use crate::lock::MutexGuard;
 use crate::partitions::{Held, Indices, Scene, keys_of, written};
@@ -124,7 +125,21 @@ impl Shard {
             return Ok(());
         }
         let was_ended = self.forget_ended_script();
-        held.serve_ready(scene.now_ms, &mut self.changes);
+        match std::mem::take(&mut self.rights_acks) {
+            0 => held.serve_ready(scene.now_ms, &mut self.changes),
+            // Who has lost the right to what he waits for gets nothing of it.
+            acks => {
+                let is_left = held.leave_ready(self.index, scene.now_ms, &mut self.changes);
+                let connection = &self.connections[slot];
+                let remaining = match connection.state().wait() {
+                    Some(Wait::Acks { remaining }) => *remaining,
+                    _ => acks,
+                };
+                if is_left {
+                    self.unfollowed.push((connection.me, remaining));
+                }
+            }
+        }
         self.remember_served();
         drop(held);
         self.spread_changes();
@@ -494,7 +509,7 @@ impl Shard {
             depended_on: connection.depends_on,
         };
         *transaction.reply.buffer() = reply;
-        self.wait(slot, crate::connection::state::Wait::Exec, None);
+        self.wait(slot, Wait::Exec, None);
         self.pause_transaction(transaction);
     }
 

@@ -10,7 +10,7 @@
 //! | held | when the right has gone |
 //! |---|---|
 //! | a subscription, what a page follows, MONITOR, CLIENT TRACKING | the connection is closed, after the reply if it is being served |
-//! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; of a reply that is on its way the client sees nothing, and what was taken for it is put back (`shard/undelivered.rs`), but not what was moved to another key |
+//! | a wait (XREAD BLOCK, WAIT, WAITAOF) | the wait ends with NOPERM; of a reply that is on its way the client sees nothing, and what was taken for it is put back (`shard/undelivered.rs`), but not what was moved to another key; by a transaction that takes the right it is not served |
 //! | watched keys | EXEC answers null, as if one had been touched |
 //! | CLIENT NO-EVICT, CLIENT NO-TOUCH | switched off |
 //! | that it can be resumed (CLIENT RESUME) | it is closed when its socket breaks, or now if that has happened |
@@ -43,9 +43,9 @@ use crate::connection::client::mark;
 use crate::connection::follow;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection};
-use crate::mailbox::{Ack, UserChange};
+use crate::mailbox::UserChange;
 use crate::shard::Shard;
-use crate::shard::unchecked::Unchecked;
+use crate::shard::unchecked::{Following, Unchecked};
 
 impl Shard {
     /// Has the connection act as `user` from now on: after AUTH, HELLO AUTH or RESET.
@@ -61,13 +61,9 @@ impl Shard {
         self.pass_rights(slot);
     }
 
-    /// Has the connections of changed or removed users follow: they go by the new rules, or are dismissed. What they hold is checked
-    /// by and by, and then `ack` is told; false if there is nothing to check, and nobody is told.
-    ///
-    /// What comes behind a change in the same transaction must not reach who has lost the right to it. So then, without `ack`, all is
-    /// checked at once but for waits, which can't be ended while the keys are locked: the shard mails itself to do that behind it
-    /// (`ends_waits`), and what a waiter is answered meanwhile is checked when it is delivered.
-    pub(crate) fn follow_user(&mut self, change: &UserChange, ack: Option<Ack>, ends_waits: bool) -> bool {
+    /// Has the connections of changed or removed users follow: they go by the new rules, or are dismissed. False if nothing is left to
+    /// check, and nobody is told.
+    pub(crate) fn follow_user(&mut self, change: &UserChange, following: Following) -> bool {
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
         let mut unchecked = VecDeque::new();
         for slot in slots {
@@ -87,19 +83,24 @@ impl Shard {
             };
             connection.user = Some(new);
             let me = connection.me;
-            if ack.is_some() && !self.is_executing(me) {
+            if matches!(following, Following::InSteps(_)) && !self.is_executing(me) {
                 unchecked.push_back(me);
                 continue;
             }
             self.check_held(slot);
             self.pass_rights(slot);
-            if ends_waits {
+            if matches!(following, Following::Waits(_)) {
                 unchecked.push_back(me);
             }
         }
+        let (ack, is_of_waits) = match following {
+            Following::InSteps(ack) => (ack, false),
+            Following::Waits(ack) => (ack, true),
+            Following::NotWaits => return false,
+        };
         let is_more = !unchecked.is_empty();
         if is_more {
-            self.unchecked.push_back(Unchecked { who: unchecked, ack });
+            self.unchecked.push_back(Unchecked { who: unchecked, ack, is_of_waits });
         }
         is_more
     }

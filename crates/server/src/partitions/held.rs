@@ -11,10 +11,11 @@ use sterna_command::Command;
 use sterna_keyspace::stream::{EntryId, Stream};
 use sterna_keyspace::{
     Apart, Blocked, Changes, Ctx, Effect, Error, HeldSteps, KeyHash, Locked, Outcome, Partition, Retention,
-    Run, Space, Unserved, Waiter, What, WhoIsServed, remember, serve_ready,
+    Run, Space, Unserved, Waiter, What, WhoIsServed, leave_ready, remember, serve_ready,
 };
 use sterna_protocol::{Args, Reply};
 
+use super::unserved::Rest;
 use super::whole::remove_where;
 use super::{Indices, KEYS_MOSTLY_MAX, MOMENT, Partitions, Scene, apart, run};
 use crate::libraries::Codes;
@@ -433,13 +434,26 @@ impl Held<'_> {
 
     /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.
     pub(crate) fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
+        self.add_linked(log);
+        let unserved = serve_ready(Space::some(self), now_ms, log);
+        self.end_write(unserved, log);
+    }
+
+    /// Locks what links lead to: where more may be locked it was not known when the first was.
+    fn add_linked(&mut self, log: &mut Changes) {
         if self.way == Way::Growing && self.guards.iter().any(|(_, part)| part.has_links()) {
-            // What they lead to was not known when the first was locked.
             self.add(self.of.all());
             self.serve_rests(log);
         }
-        let unserved = serve_ready(Space::some(self), now_ms, log);
-        self.end_write(unserved, log);
+    }
+
+    /// As [`Held::serve_ready`], but nobody is served before `shard` does so: it says when. False: nobody waits for what was written.
+    pub(crate) fn leave_ready(&mut self, shard: usize, now_ms: u64, log: &mut Changes) -> bool {
+        self.add_linked(log);
+        let unserved = leave_ready(now_ms, log);
+        let is_left = unserved.is_some();
+        self.end_write_for(Some(shard), unserved, log);
+        is_left
     }
 
     /// As [`Held::serve_ready`], all at once: for a thread of its own.
@@ -453,6 +467,10 @@ impl Held<'_> {
 
     /// The write is done, but for those that it has woken and are still to be served.
     pub(super) fn end_write(&mut self, unserved: Option<Box<Unserved>>, log: &mut Changes) {
+        self.end_write_for(None, unserved, log);
+    }
+
+    fn end_write_for(&mut self, shard: Option<usize>, unserved: Option<Box<Unserved>>, log: &mut Changes) {
         if let Some(unserved) = unserved {
             let mut taken = Indices::default();
             if unserved.has_links() || self.guards.iter().any(|(_, part)| part.has_links()) {
@@ -460,7 +478,7 @@ impl Held<'_> {
             } else {
                 unserved.keys().for_each(|key| taken.insert(self.of.index_of(key)));
             }
-            self.of.leave_rest(taken, unserved, log);
+            self.of.leave_rest(Rest { taken, unserved, shard }, log);
         }
         self.of.write_effects(log);
     }

@@ -453,38 +453,40 @@ impl Partitions {
         self.each().map(|part| part.dead_bytes()).collect()
     }
 
-    /// Looks whether time alone has made a waiter's command ready, and answers it if so; what was woken is in `log`.
-    pub(crate) fn recheck(&self, waiter: &Waiter, now_ms: u64, log: &mut Changes) {
+    /// Looks whether time alone has made a waiter's command ready, and answers it if so; what was woken is in `log`. False: somebody
+    /// has its keys to himself.
+    pub(crate) fn recheck(&self, waiter: &Waiter, now_ms: u64, log: &mut Changes) -> bool {
         let mut needed = Indices::default();
         waiter.keys.iter().for_each(|key| needed.insert(self.index_of(key)));
         let mut held = self.hold(needed);
         if held.is_busy() {
-            return;
+            return false;
         }
         self.set_wants(log);
         let unserved = recheck(Space::some(&mut held), now_ms, log, waiter);
         held.end_write(unserved, log);
+        true
     }
 
     /// A write to one partition, which is locked, is done, but for those that it has woken and are still to be served.
     #[inline]
     fn end_write(&self, index: usize, unserved: Option<Box<Unserved>>, log: &mut Changes) {
         if let Some(unserved) = unserved {
-            self.leave_rest(only(index), unserved, log);
+            self.leave_rest(Rest { taken: only(index), unserved, shard: None }, log);
         }
         self.write_effects(log);
     }
 
     /// Takes these partitions, which are locked, until those are served who are left.
     #[cold]
-    fn leave_rest(&self, taken: Indices, unserved: Box<Unserved>, log: &mut Changes) {
-        self.rests.add(Rest { taken, unserved });
+    fn leave_rest(&self, rest: Rest, log: &mut Changes) {
+        self.rests.add(rest);
         log.note_unserved();
     }
 
-    /// Locks the partitions of those who are to be served next, none while a script has them; `None`: everybody has been.
-    pub(crate) fn hold_unserved(&self) -> Option<Held<'_>> {
-        self.rests.first().map(|taken| self.hold(taken))
+    /// Locks the partitions of those whom the shard is to serve next, none while a script has them; `None`: everybody has been.
+    pub(crate) fn hold_unserved(&self, shard: usize) -> Option<Held<'_>> {
+        self.rests.first(shard).map(|taken| self.hold(taken))
     }
 
     /// Whether there are any who are still to be served.

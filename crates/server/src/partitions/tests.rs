@@ -625,7 +625,7 @@ fn thousands_whom_one_write_wakes_are_served_in_slices_and_have_the_key_to_thems
             execute(&partitions, &format!("incr {}", elsewhere(&partitions, "k")), &mut log),
             format!(":{slices}\r\n")
         );
-        let mut held = partitions.hold_unserved().expect("some are left");
+        let mut held = partitions.hold_unserved(0).expect("some are left");
         let is_over = held.serve_some(WhoIsServed::All, &mut log);
         drop(held);
         all.extend(answered(&mut log));
@@ -635,7 +635,7 @@ fn thousands_whom_one_write_wakes_are_served_in_slices_and_have_the_key_to_thems
         }
     }
     assert_eq!(all, (1..=THOUSANDS).collect::<Vec<_>>(), "in the order they came");
-    assert!(partitions.hold_unserved().is_none());
+    assert!(partitions.hold_unserved(0).is_none());
     assert_eq!(execute(&partitions, "lrange k 0 -1", &mut log), "*1\r\n$4\r\n3001\r\n");
     let replayed = Partitions::new(1, 16);
     for record in records.lock().iter() {
@@ -656,7 +656,7 @@ fn who_is_served_in_slices_keeps_what_it_writes_to_as_well() {
     let result =
         with_request("llen to", |row, args| partitions.execute(row, args, SCENE, &mut log, &mut reply));
     assert!(matches!(result, Err(Error::Busy)));
-    while let Some(mut held) = partitions.hold_unserved() {
+    while let Some(mut held) = partitions.hold_unserved(0) {
         held.serve_some(WhoIsServed::All, &mut log);
     }
     assert_eq!(answered(&mut log), (1..=THOUSANDS).collect::<Vec<_>>());
@@ -709,14 +709,14 @@ fn who_leaves_or_comes_while_others_are_served_in_slices_is_passed_over_or_stand
         assert!(waiter.claim());
         partitions.forget_waiter(waiter);
     }
-    while let Some(mut held) = partitions.hold_unserved() {
+    while let Some(mut held) = partitions.hold_unserved(0) {
         held.serve_some(WhoIsServed::Readers, &mut log);
     }
     all.extend(answered(&mut log));
     assert_eq!(all, (1..=THOUSANDS - 10).step_by(2).collect::<Vec<_>>());
     have_wait(&partitions, 1, "xread block 0 streams s 9", &mut log);
     execute(&partitions, "xadd s 10-0 f v", &mut log);
-    while let Some(mut held) = partitions.hold_unserved() {
+    while let Some(mut held) = partitions.hold_unserved(0) {
         held.serve_some(WhoIsServed::Readers, &mut log);
     }
     let evens: Vec<u64> = (2..=THOUSANDS - 10).step_by(2).chain([1]).collect();
@@ -730,7 +730,7 @@ fn on_a_node_that_leads_no_more_nothing_is_taken_for_those_who_are_left() {
     have_wait(&partitions, THOUSANDS, "blpop k 0", &mut log);
     execute(&partitions, &format!("rpush k{}", elements(THOUSANDS)), &mut log);
     let taken = answered(&mut log).len();
-    while let Some(mut held) = partitions.hold_unserved() {
+    while let Some(mut held) = partitions.hold_unserved(0) {
         held.serve_some(WhoIsServed::Readers, &mut log);
     }
     assert!(answered(&mut log).is_empty());

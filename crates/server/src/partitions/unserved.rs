@@ -7,6 +7,8 @@
 //! 3. The shard that wrote locks the partitions each turn, serves some more, and hands on what that did.
 //! 4. A script that comes to a partition that is taken can't wait, since it holds others: it serves the rest first
 //!    ([`Held::settle`](super::Held::settle)).
+//! 5. Whom a transaction has woken that changes rights, too, is served when all shards have followed the change, and all who have lost
+//!    the right to what they wait for are out of the queues: a rest may be one that only the shard of the transaction serves.
 //!
 //! So nobody sees a key between the write and the last who is answered. In the journal each slice is a record of its own: a
 //! client that is not answered when the server is killed has taken nothing.
@@ -34,6 +36,8 @@ pub(super) struct Rests {
 pub(super) struct Rest {
     pub(super) taken: Indices,
     pub(super) unserved: Box<Unserved>,
+    /// Which shard alone serves it, when it is time to: the write has changed rights, too.
+    pub(super) shard: Option<usize>,
 }
 
 impl Rests {
@@ -54,9 +58,13 @@ impl Rests {
         self.rests.lock().iter().map(|rest| rest.taken).find(|taken| taken.has(index))
     }
 
-    /// The partitions of the one that is served next.
-    pub(super) fn first(&self) -> Option<Indices> {
-        if self.is_empty() { None } else { self.rests.lock().first().map(|rest| rest.taken) }
+    /// The partitions of the one that this shard serves next.
+    pub(super) fn first(&self, shard: usize) -> Option<Indices> {
+        if self.is_empty() {
+            return None;
+        }
+        let rests = self.rests.lock();
+        rests.iter().find(|rest| rest.shard.is_none_or(|own| own == shard)).map(|rest| rest.taken)
     }
 
     /// Takes out the rest that has taken the partition of this index.

@@ -17,6 +17,7 @@ use crate::late_events::LateEvents;
 use crate::mailbox::{Ack, Letter, Mail, bytes_of_served};
 use crate::parcel::Parcel;
 use crate::shard::Shard;
+use crate::shard::unchecked::Following;
 
 /// Time for letters in one turn.
 const MAIL_TIME_MAX: Duration = Duration::from_millis(1);
@@ -283,10 +284,10 @@ impl Shard {
                 self.post(ack.shard, Mail::Done(ack));
             }
             Mail::User { change, in_exec, ack } => {
-                let steps = ack.filter(|_| !in_exec);
-                let is_told = self.follow_user(&change, steps, true) && steps.is_some();
+                let following = if in_exec { Following::Waits(ack) } else { Following::InSteps(ack) };
+                let is_told = self.follow_user(&change, following);
                 self.reap();
-                if let Some(ack) = ack.filter(|_| !is_told) {
+                if !is_told {
                     self.post(ack.shard, Mail::Done(ack));
                 }
             }
@@ -319,6 +320,12 @@ impl Shard {
     }
 
     pub(super) fn count_ack(&mut self, ack: Ack) {
+        if let Some(at) = self.unfollowed.iter().position(|(who, _)| *who == ack.who) {
+            self.unfollowed[at].1 -= 1;
+            if self.unfollowed[at].1 == 0 {
+                self.unfollowed.swap_remove(at);
+            }
+        }
         let waiting = self.connection_of(ack.who).and_then(|connection| connection.waiting_mut());
         if let Some(Waiting { wait: Wait::Acks { remaining }, .. }) = waiting {
             *remaining -= 1;

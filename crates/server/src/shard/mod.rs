@@ -138,6 +138,11 @@ pub(crate) struct Shard {
     waiting_for_keys: Vec<ConnectionRef>,
     /// Some of those whom a write of this shard has woken are still to be served.
     pub(crate) serves_rest: bool,
+    /// Transactions that have changed rights and woken somebody, each with the number of shards that have yet to follow it; only then
+    /// any rest is served.
+    pub(crate) unfollowed: Vec<(ConnectionRef, usize)>,
+    /// Shards that have yet to follow what the transaction that is executed has changed.
+    pub(crate) rights_acks: usize,
     /// Letters with events of this shard's own writes that have not been published.
     pub(crate) late_events: usize,
     /// Messages by very many patterns that are being handed out here.
@@ -211,6 +216,8 @@ impl Shard {
             turns: Turns::default(),
             waiting_for_keys: Vec::new(),
             serves_rest: false,
+            unfollowed: Vec::new(),
+            rights_acks: 0,
             late_events: 0,
             wide: Wide::default(),
             unchecked: VecDeque::new(),

@@ -9,7 +9,7 @@ use crate::shard::Shard;
 impl Shard {
     /// Whether there is something to do for [`Shard::serve_unserved`].
     pub(super) fn has_unserved(&self) -> bool {
-        self.serves_rest && !self.server.partitions.is_busy()
+        self.serves_rest && self.unfollowed.is_empty() && !self.server.partitions.is_busy()
     }
 
     /// A slice of what is left to serve.
@@ -19,7 +19,7 @@ impl Shard {
             return;
         }
         let server = Arc::clone(&self.server);
-        let Some(mut held) = server.partitions.hold_unserved() else {
+        let Some(mut held) = server.partitions.hold_unserved(self.index) else {
             self.serves_rest = false;
             // A script may have served the last: who waits for the keys has not been told.
             server.notify_shards();

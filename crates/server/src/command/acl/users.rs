@@ -18,6 +18,7 @@ use super::{ADMIN, BASE, ON_ALL_NODES, first_channels, row};
 use crate::acl::{SelectorDescription, User};
 use crate::connection::state::Wait;
 use crate::mailbox::{Ack, Mail, UserChange};
+use crate::shard::unchecked::Following;
 
 pub(super) const SETUSER: Command<Run> = row(
     Spec {
@@ -176,14 +177,18 @@ impl Call<'_> {
         let ack = Ack { shard: self.shard.index, who: self.connection().me };
         let in_exec = self.in_exec;
         for &shard in &others {
-            self.shard.post(shard, Mail::User { change: change.clone(), in_exec, ack: Some(ack) });
+            self.shard.post(shard, Mail::User { change: change.clone(), in_exec, ack });
         }
         // Those of this shard that must go are closed when the command is done, this connection after its reply.
-        let is_told = self.shard.follow_user(change, (!in_exec).then_some(ack), false);
+        let following = if in_exec { Following::NotWaits } else { Following::InSteps(ack) };
+        let is_told = self.shard.follow_user(change, following);
         if in_exec {
-            self.shard.post(self.shard.index, Mail::User { change: change.clone(), in_exec, ack: None });
+            self.shard.post(self.shard.index, Mail::User { change: change.clone(), in_exec, ack });
         }
-        let remaining = others.len() + usize::from(is_told && !in_exec);
+        let remaining = others.len() + usize::from(is_told || in_exec);
+        if in_exec {
+            self.shard.rights_acks += remaining;
+        }
         if remaining > 0 {
             self.shard.wait(self.slot, Wait::Acks { remaining }, None);
         }
