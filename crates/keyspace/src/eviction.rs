@@ -16,6 +16,7 @@
 use crate::bytes::Bytes;
 use crate::changes::Changes;
 use crate::event;
+use crate::expiry;
 use crate::partition::{Database, Partition};
 use crate::record::Record;
 use crate::usage::Frequency;
@@ -146,7 +147,7 @@ impl Partition {
         Some((db, self.hash.of(&key), key))
     }
 
-    /// The key that expires first.
+    /// The key that expires first, within 128 ms.
     fn earliest(&self) -> Option<(usize, u64, Bytes)> {
         let first = |db: usize| Some((self.database(db)?.expiries.first()?, db));
         let ((at_ms, hash), db) = (0..self.databases()).filter_map(first).min()?;
@@ -214,7 +215,7 @@ impl Partition {
 impl Database {
     /// The record that an entry of the expiries stands for.
     fn with_expiry(&self, at_ms: u64, hash: u64) -> Option<Record<'_>> {
-        let place = self.table.find_where(hash, |record| record.expiry_ms() == at_ms)?;
+        let place = self.table.find_where(hash, |record| expiry::rounded(record.expiry_ms()) == at_ms)?;
         Some(self.table.at(place))
     }
 }
@@ -261,7 +262,7 @@ mod tests {
     /// Adds keys 0 to `count`, of which every fourth expires, the later the higher.
     fn fill(partition: &mut Partition, count: u64) {
         for number in 0..count {
-            let expire_at_ms = number.is_multiple_of(4).then_some(NOW_MS + 1_000_000 + number);
+            let expire_at_ms = number.is_multiple_of(4).then_some(NOW_MS + 1_000_000 + 1_000 * number);
             let now_ms = NOW_MS + number * 1_000;
             set(partition, number, now_ms, expire_at_ms);
         }

@@ -22,7 +22,7 @@ use crate::collection::Limits;
 use crate::effect::{Effect, What};
 use crate::event;
 use crate::eviction::{Eviction, Noted, Pool};
-use crate::expiry::Expiries;
+use crate::expiry::{Expiries, ROUNDED_MS, rounded};
 use crate::garbage::Garbage;
 use crate::groups::KeyGroup;
 use crate::hash::KeyHash;
@@ -85,6 +85,7 @@ pub(crate) struct Database {
     /// What it is stored under.
     number: u8,
     pub(crate) table: Table,
+    /// By times that are [`rounded`].
     pub(crate) expiries: Expiries,
     /// Of every hash in which a field expires, and every stream in which an entry does, the soonest.
     pub(crate) part_expiries: Expiries,
@@ -114,7 +115,7 @@ pub struct Fill {
     pub keys: usize,
     /// Keys with an expiry.
     pub expires: usize,
-    /// Sum of the times to live of those.
+    /// Sum of the times to live of those, each less than 128 ms too small.
     pub ttl_sum_ms: u128,
     /// Hashes in which a field expires, and streams in which an entry does.
     pub parts_expiring: usize,
@@ -308,7 +309,7 @@ impl Partition {
         self.database(db).map_or(Fill::default(), |database| Fill {
             keys: database.table.len(),
             expires: database.expiries.len(),
-            ttl_sum_ms: database.expiries.ttl_sum_ms(now_ms),
+            ttl_sum_ms: database.expiries.ttl_sum_ms(now_ms.saturating_add(ROUNDED_MS - 1)),
             parts_expiring: database.part_expiries.len(),
         })
     }
@@ -351,7 +352,8 @@ impl Partition {
         self.stats = Stats::default();
     }
 
-    /// Removes keys, fields of hashes and entries of streams that are due, at most about `most`, the earliest first in each database. Returns how many.
+    /// Removes keys, fields of hashes and entries of streams that are due, at most about `most`, the earliest first in each database;
+    /// keys that have been due for less than 128 ms may stay (`expiry.rs`). Returns how many.
     ///
     /// Cost: O(removed × log n).
     pub fn expire_due(&mut self, now_ms: u64, most: usize, log: &mut Changes) -> usize {
@@ -372,7 +374,9 @@ impl Partition {
                     continue;
                 };
                 let key = Vec::from(database.table.at(place).key());
-                let expired = self.slot(db, hash, &key, now_ms, log).expire_parts(most - removed);
+                let mut slot = self.slot(db, hash, &key, now_ms, log);
+                // The key may be due itself, for a moment: then that was its end.
+                let expired = if slot.is_empty() { 1 } else { slot.expire_parts(most - removed) };
                 if expired == 0 {
                     debug_assert!(false, "what is due goes");
                     break;
@@ -392,8 +396,8 @@ impl Partition {
                 else {
                     break;
                 };
-                let Some(place) = database.table.find_where(hash, |record| record.expiry_ms() == at_ms)
-                else {
+                let is_it = |record: Record<'_>| rounded(record.expiry_ms()) == at_ms;
+                let Some(place) = database.table.find_where(hash, is_it) else {
                     database.expiries.remove(at_ms, hash);
                     continue;
                 };
@@ -565,8 +569,10 @@ impl Partition {
             database.table.check();
             let heap_bytes: usize = database.table.iter().map(Record::heap_bytes).sum();
             assert_eq!(database.heap_bytes, heap_bytes);
-            let expiries =
-                database.table.iter().filter_map(|r| Some((r.expire_at_ms()?, self.hash.of(r.key()))));
+            let expiries = database
+                .table
+                .iter()
+                .filter_map(|r| Some((rounded(r.expire_at_ms()?), self.hash.of(r.key()))));
             database.expiries.check(expiries);
             let soonest =
                 database.table.iter().map(|record| (record.value().soonest_ms(), self.hash.of(record.key())));

@@ -11,6 +11,7 @@ use crate::collection::{self, Collection, Edited, Edits, Elements, Limits};
 use crate::error::Error;
 use crate::event::{self, Event};
 use crate::eviction::Noted;
+use crate::expiry;
 use crate::fields::{Hash, HashRef};
 use crate::garbage::Garbage;
 use crate::partition::{Database, Settings, Stats};
@@ -716,7 +717,7 @@ impl<'a> Slot<'a> {
 
     #[inline]
     fn reindex(&mut self, old_ms: u64, new_ms: u64) {
-        self.database.expiries.reindex(old_ms, new_ms, self.hash);
+        self.database.expiries.reindex(expiry::rounded(old_ms), expiry::rounded(new_ms), self.hash);
     }
 }
 

@@ -89,11 +89,12 @@ fn a_random_key_is_found_in_some_draws_or_one_that_is_due_is_answered() {
 fn the_cycle_removes_what_is_due_the_earliest_first_and_not_more_than_it_may() {
     let mut world = World::new(1);
     for number in (0..100).rev() {
-        world.run(&format!("set key:{number} 1 px {}", 1000 + number));
+        // The cycle tells times by 128 ms.
+        world.run(&format!("set key:{number} 1 px {}", 1000 + 128 * number));
     }
     world.run("set stays 1");
     assert_eq!(world.expire_due(usize::MAX), 0);
-    world.now_ms += 1050;
+    world.now_ms += 1000 + 128 * 50;
     world.journal.clear();
     assert_eq!(world.expire_due(10), 10);
     let events = world.events();
@@ -126,7 +127,7 @@ fn an_expiry_that_was_moved_or_taken_away_does_not_fire() {
     ] {
         world.run(command);
     }
-    world.now_ms += 11;
+    world.now_ms += 10 + 128;
     assert_eq!(world.expire_due(usize::MAX), 1);
     assert_eq!(world.events(), ["expired 0 e"]);
     assert_eq!(world.run("mget a b c"), "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n1\r\n");
@@ -148,6 +149,36 @@ fn a_time_that_has_passed_deletes_at_once() {
     assert_eq!(world.run("exists a"), ":0\r\n");
 }
 
+/// However often it is set within a moment, and whichever of those times is the last.
+#[test]
+fn an_expiry_that_is_set_again_within_the_same_moment_is_that_which_was_set_last() {
+    let mut world = World::new(1);
+    for ms in (1000..1300).chain((900..1250).rev()) {
+        world.run("set a 1 keepttl");
+        world.run(&format!("pexpire a {ms}"));
+    }
+    world.check();
+    world.now_ms += 900;
+    assert_eq!(world.expire_due(usize::MAX), 0);
+    assert_eq!(world.run("pttl a"), ":0\r\n");
+    world.now_ms += 128;
+    assert_eq!(world.expire_due(usize::MAX), 1);
+    world.check();
+}
+
+#[test]
+fn a_hash_whose_field_is_due_and_that_is_due_itself_goes_as_a_whole() {
+    let mut world = World::new(1);
+    world.run("hset h a 1 b 2");
+    world.run("hpexpire h 10 fields 1 a");
+    world.run("pexpire h 20");
+    world.now_ms += 30;
+    assert_eq!(world.expire_due(100), 1);
+    assert_eq!(world.events(), ["expired 0 h"]);
+    assert_eq!((world.expire_due(100), world.run("dbsize").as_str()), (0, ":0\r\n"));
+    world.check();
+}
+
 /// The index by time knows keys by their hashes, the table has a few bits of each beside its places: one may not be taken for
 /// another that is due in the same millisecond. Which are alike is another matter in every world.
 #[test]
@@ -161,7 +192,7 @@ fn of_many_keys_that_are_due_in_the_same_milliseconds_each_goes_and_none_is_forg
             world.journal.clear();
         }
         // A few at a time, as the cycle does it.
-        for ms in 0..=KEYS / PER_MS {
+        for ms in 0..=KEYS / PER_MS + 128 {
             world.now_ms = START_MS + 1000 + ms;
             while world.expire_due(30) > 0 {}
             world.journal.clear();

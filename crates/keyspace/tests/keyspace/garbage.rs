@@ -7,7 +7,7 @@ fn handed_over(world: &mut World, requests: &[&str]) -> usize {
     let mut count = 0;
     for request in requests {
         match *request {
-            "later" => world.now_ms += 11,
+            "later" => world.now_ms += 200,
             "cycle" => drop(world.expire_due(100)),
             request => drop(world.run(request)),
         }

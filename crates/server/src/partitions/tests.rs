@@ -223,7 +223,7 @@ fn reads_write_no_record_and_an_expiry_writes_one() {
     }
     assert_eq!((records.lock().len(), log.lsn()), (0, None));
     execute(&partitions, "set a 1 px 10", &mut log);
-    let later = SCENE.now_ms + 11;
+    let later = SCENE.now_ms + 10 + 128;
     let removed: usize = (0..2).map(|index| partitions.expire_due(index, later, 10, &mut log)).sum();
     assert_eq!((removed, records.lock().len()), (1, 2));
 }
