@@ -120,6 +120,11 @@ impl Shard {
         if (is_kept || row.has(Flags::WRITE)) && self.server.journaling.is_unable_to_save(&self.config) {
             return Err(UNABLE_TO_SAVE);
         }
+        if self.durability.is_loading && !self.server.journaling.is_loading() {
+            // This shard has yet to be told, which others may have been.
+            self.refresh_durability();
+        }
+        let connection = &self.connections[slot];
         let is_loading =
             self.durability.is_loading && (is_kept || !row.has(Flags::LOADING) || row.spec.has_keys());
         if is_loading || self.durability.missing_groups != 0 && self.misses_keys(slot, row, is_kept) {

@@ -91,7 +91,7 @@ pub(crate) struct Durability {
 
 impl Shard {
     /// Takes over what the server knows of the journal.
-    pub(super) fn refresh_durability(&mut self) {
+    pub(crate) fn refresh_durability(&mut self) {
         let persistence = &self.server.journaling;
         self.durability.is_loading = persistence.is_loading();
         self.durability.missing_groups = persistence.missing_groups();
