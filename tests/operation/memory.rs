@@ -232,6 +232,34 @@ fn a_reply_takes_no_more_memory_than_it_has_bytes() {
 }
 
 #[test]
+fn what_a_client_watches_or_waits_for_counts_as_much_as_it_takes() {
+    const KEYS: usize = 2_000;
+    for (command, last) in [("WATCH", None), ("BLPOP", Some("0"))] {
+        let server = Server::sterna(1, &["--appendonly", "no"]);
+        let mut admin = server.connect();
+        let before = info(&mut admin, "used_memory");
+        let clients: Vec<Client> = (0..10)
+            .map(|number| {
+                let mut client = server.connect();
+                let keys: Vec<String> = (0..KEYS).map(|key| format!("{number}:{key}")).collect();
+                let request = [command].into_iter().chain(keys.iter().map(String::as_str)).chain(last);
+                client.send(&request.collect::<Vec<_>>());
+                client
+            })
+            .collect();
+        wait_for("all of them to watch or to wait", || {
+            (info(&mut admin, "watching_clients") + info(&mut admin, "blocked_clients") == 10).then_some(())
+        });
+        // What a client holds is counted at the next look at it.
+        wait_for(&format!("{command} to count"), || {
+            let counted = crate::limits::greatest(&mut admin, "tot-mem") * clients.len() as u64;
+            let taken = info(&mut admin, "used_memory") - before;
+            (taken / 2..taken * 2).contains(&counted).then_some(())
+        });
+    }
+}
+
+#[test]
 fn above_maxmemory_clients_the_largest_are_closed_and_no_protected_one() {
     for shards in [1, 2, 3] {
         let server = Server::sterna(

@@ -138,6 +138,27 @@ fn who_does_not_prove_himself_in_time_is_closed_and_who_has_may_be_idle() {
 }
 
 #[test]
+fn a_tls_handshake_that_is_sent_without_end_is_cut_off_and_counts_until_then() {
+    let tls_port = free_port();
+    let server =
+        Launch::shards(1).args(&["--tls-self-signed", "yes", "--tls-port", &tls_port.to_string()]).start();
+    let mut admin = server.connect();
+    let mut socket = TcpStream::connect(("127.0.0.1", tls_port)).expect("the TLS port listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    // Records of a ClientHello that says it has 65 520 bytes.
+    let record = |bytes: &[u8]| [&[22, 3, 1][..], &(bytes.len() as u16).to_be_bytes(), bytes].concat();
+    let begin = [&[1, 0, 255, 240, 3, 3][..], &[b'x'; 16_000]].concat();
+    socket.write_all(&record(&begin)).expect("the server reads");
+    wait_for("the handshake to count", || (greatest(&mut admin, "tot-mem") > 30_000).then_some(()));
+    // It may be gone before all of this is sent.
+    let _ = socket.write_all(&[record(&[b'x'; 16_000]), record(&[b'x'; 16_000])].concat());
+    // With or without unread bytes.
+    let end = socket.read_to_end(&mut Vec::new());
+    assert!(end.as_ref().map_or_else(|e| e.kind() == ErrorKind::ConnectionReset, |_| true), "{end:?}");
+    assert_eq!(info(&mut admin, "connected_clients"), 1);
+}
+
+#[test]
 fn where_nobody_needs_a_password_silence_is_no_offence() {
     let server = Server::sterna(2, &["--authentication-timeout", "1"]);
     let mut silent = server.connect();

@@ -106,4 +106,4 @@ pub use subkeys::Subkeys;
 pub use usage::Frequency;
 pub use value::{Value, ValueRef};
 pub use wait::{Answer, Blocked, Caller, Presence, Served, Waiter};
-pub use watch::Watch;
+pub use watch::{WATCHED_KEY_BYTES, Watch};

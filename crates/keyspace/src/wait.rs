@@ -166,6 +166,11 @@ impl Waiter {
         }
     }
 
+    /// What its places in the queues of its keys take beside the keys' own bytes, as if nobody else waited there.
+    pub fn queued_bytes(&self) -> usize {
+        self.keys.len() * PLACE_BYTES
+    }
+
     /// Takes the right to answer. False: somebody else has it.
     pub fn claim(&self) -> bool {
         // AcqRel: whoever loses sees everything the winner did before it claimed.
@@ -211,6 +216,9 @@ pub(crate) struct Queue {
     /// How many of them write elsewhere, too.
     linking: usize,
 }
+
+/// A queue in its table, of which a part is free, with room for its first four waiters; and the key in the waiter.
+const PLACE_BYTES: usize = size_of::<Queue>() * 2 + 4 * size_of::<Arc<Waiter>>() + size_of::<Box<[u8]>>();
 
 /// A number for each type that can be awaited, and one for those who must be asked.
 #[derive(Debug, Clone, Copy, Default)]

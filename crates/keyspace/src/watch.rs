@@ -54,6 +54,9 @@ struct WatchedKey {
     gone: usize,
 }
 
+/// What a watched key takes beside its bytes: its place in the table, of which a part is free.
+pub const WATCHED_KEY_BYTES: usize = size_of::<WatchedKey>() * 3 / 2;
+
 /// Watchers of a key that are looked through when one of them goes.
 const FEW: usize = 8;
 

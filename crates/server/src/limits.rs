@@ -13,6 +13,10 @@ pub(crate) const UNAUTHENTICATED_OUTPUT_BYTES_MAX: usize = 17 * 1024;
 /// length that it may send, and room for the others.
 pub(crate) const UNAUTHENTICATED_INPUT_BYTES_MAX: usize = 20 * 1024;
 
+/// Bytes of a TLS handshake, which the library would take up to 64 KiB of in one message: a long chain of client certificates has some
+/// 10 KiB.
+pub(crate) const HANDSHAKE_BYTES_MAX: usize = 32 * 1024;
+
 /// Bytes read at once from a connection that has yet to authenticate. Logging in takes a few hundred.
 pub(crate) const UNAUTHENTICATED_READ_BYTES: usize = 4 * 1024;
 

@@ -449,6 +449,7 @@ impl Connection {
             + self.subscriptions.indexed_bytes()
             + self.transport.heap_bytes()
             + self.state.wait().and_then(Wait::request).map_or(0, OwnedArgs::heap_bytes) * WAITING_COPIES
+            + self.state.wait().and_then(Wait::waiter).map_or(0, |waiter| waiter.queued_bytes())
             + self.transaction.as_ref().map_or(0, |transaction| transaction.heap_bytes())
             + self.transaction_bytes
             + self.page.as_ref().map_or(0, |page| page.heap_bytes())

@@ -26,6 +26,7 @@
 
 use std::time::Instant;
 
+use sterna_keyspace::Waiter;
 use sterna_protocol::OwnedArgs;
 
 use super::CloseReason;
@@ -151,6 +152,14 @@ impl Wait {
             Wait::Blocked(blocked) => Some(&blocked.request),
             Wait::Disk(wait) => Some(&wait.request),
             Wait::Replicas(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// What stands in the queues of its keys.
+    pub(crate) fn waiter(&self) -> Option<&Waiter> {
+        match self {
+            Wait::Blocked(blocked) => Some(&blocked.waiter),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 use sterna_command::{Flags, Row};
-use sterna_keyspace::Watch;
+use sterna_keyspace::{WATCHED_KEY_BYTES, Watch};
 use sterna_protocol::OwnedArgs;
 
 use super::Connection;
@@ -23,6 +23,9 @@ pub(crate) struct Transaction {
     pub(crate) watch: Arc<Watch>,
     pub(crate) watched: HashSet<(u8, Box<[u8]>)>,
 }
+
+/// What the allocator has at least for a name.
+const NAME_BYTES_MIN: usize = 16;
 
 /// Whether CLIENT PAUSE WRITE holds the command back: it writes, publishes, or runs a script that may.
 pub(crate) fn may_write(row: &Row) -> bool {
@@ -63,9 +66,11 @@ impl Transaction {
         self.queued_bytes
     }
 
-    /// All that it holds.
+    /// All that it holds, its watches in the keyspace included, where each key is kept once more.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.queued_bytes + self.watched.iter().map(|(_, key)| key.len() + size_of_val(key)).sum::<usize>()
+        let names_bytes: usize = self.watched.iter().map(|(_, key)| key.len().max(NAME_BYTES_MIN)).sum();
+        let places_bytes = WATCHED_KEY_BYTES + size_of::<(u8, Box<[u8]>)>() * 3 / 2;
+        self.queued_bytes + 2 * names_bytes + self.watched.len() * places_bytes
     }
 }
 

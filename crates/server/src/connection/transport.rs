@@ -17,6 +17,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::ServerConnection;
 use socket2::SockRef;
 
+use crate::limits::HANDSHAKE_BYTES_MAX;
+
 use super::unacknowledged;
 
 use super::pipe::{Pipe, PipeEnd};
@@ -28,6 +30,9 @@ const TLS_PENDING_BYTES_MAX: usize = 64 * 1024;
 
 /// Reads from the socket for one read of plain bytes: records may hold none, and a peer could send them without end.
 const TLS_READS_MAX: usize = 16;
+
+/// What a session holds beside what it was sent, most of it for its keys: measured, with 2 000 idle ones.
+const SESSION_BYTES: usize = 7 * 1024;
 
 /// A stream socket. Its connection alone reads and writes; what [`Peer`] needs of it is shared.
 #[derive(Debug)]
@@ -84,6 +89,8 @@ pub(crate) struct TlsStream {
     sealed: Option<Box<Sealed>>,
     /// Its first byte has been looked at.
     has_begun: bool,
+    /// Bytes read until the handshake was done. As far as they make no whole message, the session keeps them.
+    handshake_bytes: usize,
 }
 
 /// Plain bytes and what was made of them, write by write, the oldest first.
@@ -104,7 +111,7 @@ impl Transport {
     pub(crate) fn tls(socket: Socket, mut session: ServerConnection) -> Transport {
         session.set_buffer_limit(Some(TLS_PENDING_BYTES_MAX));
         let has_begun = !session.is_handshaking();
-        Transport::Tls(Box::new(TlsStream { socket, session, sealed: None, has_begun }))
+        Transport::Tls(Box::new(TlsStream { socket, session, sealed: None, has_begun, handshake_bytes: 0 }))
     }
 
     /// Whether it is a client inside the process.
@@ -292,7 +299,8 @@ impl Transport {
             Transport::Plain(_) | Transport::Gone => 0,
             Transport::Tls(tls) => {
                 let sealed = tls.sealed.as_ref().map_or(0, |sealed| sealed.0.capacity());
-                size_of::<TlsStream>() + sealed * size_of::<SealedWrite>()
+                let unfinished = if tls.session.is_handshaking() { 2 * tls.handshake_bytes } else { 0 };
+                size_of::<TlsStream>() + SESSION_BYTES + unfinished + sealed * size_of::<SealedWrite>()
             }
         }
     }
@@ -372,6 +380,12 @@ impl TlsStream {
                 result => return result,
             }
             let received = self.session.read_tls(&mut self.socket)?;
+            if self.session.is_handshaking() {
+                self.handshake_bytes += received;
+                if self.handshake_bytes > HANDSHAKE_BYTES_MAX {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the handshake is too long"));
+                }
+            }
             let processed = self.session.process_new_packets();
             // Handshake answers, and the alert that says why a handshake failed, go out now.
             match self.flush() {

@@ -10,15 +10,13 @@
 //! [`Connection::publish_gauges`]: crate::connection::Connection::publish_gauges
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::connection::CloseReason;
 use crate::connection::client::{Client, mark};
 use crate::limits::CLIENTS_BYTES_MIN;
 use crate::log_limit::Cause;
-use crate::shard::Shard;
-
-/// Clients closed in one turn: some half a millisecond.
-const EVICTED_AT_ONCE: usize = 64;
+use crate::shard::{CLOSING_TIME_MAX, Shard};
 
 impl Shard {
     /// What all clients together may hold, if there is a limit.
@@ -37,18 +35,19 @@ impl Shard {
         let mut clients = self.server.clients();
         clients.retain(|client| !client.has_mark(mark::NO_EVICT));
         clients.sort_by_cached_key(|client| std::cmp::Reverse(client.memory_bytes()));
-        for (evicted, client) in clients.into_iter().enumerate() {
+        let began = Instant::now();
+        for client in clients {
             if self.server.client_bytes() <= bytes_max {
                 return;
             }
             if usize::from(client.shard) != self.index {
                 return self.server.shards[usize::from(client.shard)].mailbox.wake();
             }
-            if evicted == EVICTED_AT_ONCE {
-                // The rest in the next turn, which comes at once.
+            self.evict(&client);
+            if began.elapsed() > CLOSING_TIME_MAX {
+                // Each may have waited for thousands of keys. The rest in the next turn, which comes at once.
                 return self.handle().mailbox.wake();
             }
-            self.evict(&client);
         }
     }
 
