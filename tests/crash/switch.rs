@@ -1,5 +1,6 @@
 //! Turning the journal on and off while clients write: what was durable stays so, and nothing is torn.
 
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -144,6 +145,32 @@ fn a_switch_that_finds_no_room_answers_an_error_and_changes_nothing() {
         assert_whole(&server, what);
         assert_eq!(server.connect().text(&["GET", "unrecorded"]), "3", "{what}");
     }
+}
+
+#[test]
+fn what_was_answered_while_it_was_being_turned_on_is_not_undone_by_a_disk_that_fails_then() {
+    let (server, faults) = start(2, &[]);
+    switch_well(&server, "no");
+    faults.only(".segment");
+    faults.delay_syncs(Duration::from_millis(50));
+    let answered = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut client = server.connect();
+            let mut answered = 0;
+            loop {
+                client.send(&["INCR", "n"]);
+                match client.value() {
+                    Value::Int(number) => answered = number,
+                    Value::Error(text) if text.starts_with(b"MISCONF") => return answered,
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        switch_well(&server, "yes");
+        faults.fail_syncs(EIO);
+        writer.join().expect("it is refused")
+    });
+    assert_eq!(server.connect().text(&["GET", "n"]), answered.to_string());
 }
 
 /// At every operation on the files that a switch makes, one after the other.

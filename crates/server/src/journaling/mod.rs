@@ -129,6 +129,11 @@ impl Journaling {
         self.opened.get().filter(|_| self.mode().is_on())
     }
 
+    /// The journal, if replies wait for it.
+    pub(crate) fn awaited(&self) -> Option<&Arc<Journal>> {
+        self.opened.get().filter(|_| self.mode().has_replies_wait())
+    }
+
     /// The journal, while nothing is recorded for a snapshot that does not count yet.
     pub(crate) fn at_rest(&self) -> Option<&Arc<Journal>> {
         self.opened.get().filter(|_| !matches!(self.mode(), Mode::Loading | Mode::Saving | Mode::TurningOn))
@@ -141,7 +146,7 @@ impl Journaling {
 
     /// Waits until what has been written is as safe as its replies promise, for a thread of its own.
     pub(crate) fn await_last_record(&self) {
-        if let Some(journal) = self.journal()
+        if let Some(journal) = self.awaited()
             && journal.policy() == FsyncPolicy::Always
         {
             // A disk that fails is told of elsewhere.
@@ -173,7 +178,7 @@ impl Journaling {
         match self.mode() {
             Mode::On | Mode::TurningOff => journal.admit(),
             Mode::Failed => Err(Refusal::DiskFailed),
-            Mode::Saving | Mode::TurningOn => match journal.admit() {
+            Mode::Saving | Mode::TurningOn | Mode::Settling => match journal.admit() {
                 Err(Refusal::Backlog) => Err(Refusal::Backlog),
                 _ => Ok(()),
             },

@@ -12,10 +12,14 @@
 //!          │                     └─────┘   done, or given up       └────────┘
 //!          │   CONFIG SET or SHUTDOWN │ ▲
 //!          │                          ▼ │ failed, or given up
-//!          │   its snapshot     ┌───────────┐
-//!          │   counts           │ TurningOn │
-//!          ▼                    └───────────┘
-//!       ┌────┐ ◄──────────────────────┘              ┌────────────┐
+//!          │                    ┌───────────┐
+//!          │                    │ TurningOn │
+//!          │                    └───────────┘
+//!          │                          │ its snapshot counts
+//!          │                          ▼
+//!          │                    ┌──────────┐ ───► Off: the disk failed, or given up
+//!          ▼   durable          │ Settling │
+//!       ┌────┐ ◄─────────────── └──────────┘         ┌────────────┐
 //!       │ On │ ────────────────────────────────────► │ TurningOff │ ────► Off
 //!       └────┘            CONFIG SET                 └────────────┘
 //!        │  ▲                                              ▲
@@ -30,6 +34,8 @@
 //!   locked, so that what is recorded is a part without holes of the one order in which writes were made.
 //! - In `Saving` and `TurningOn` a start does not look at what is recorded until the snapshot counts that it belongs to: a
 //!   *suspend* stands before it in the log (see `persistence/switch.rs`). So what was durable before stays what a start finds.
+//! - What was answered in `TurningOn`, without waiting for the disk, is durable before the state is `On`: in `On` what the disk does not
+//!   take is undone, and it is to be nothing that was answered.
 //! - `appendonly` in the configuration is yes in `On`, `Failed` and `TurningOff`, and no otherwise. A server that stops is
 //!   the exception: it goes from `Off` to `On` for its last moments.
 //! - Only the thread of the jobs (`persistence/jobs.rs`) changes it once the server has loaded, but for `Failed`.
@@ -55,6 +61,8 @@ pub(crate) enum Mode {
     Saving,
     /// Recorded; from the snapshot that runs on it counts.
     TurningOn,
+    /// As `On`, for replies to wait; the disk has yet to take what was answered before they did.
+    Settling,
     /// Every write is recorded.
     On,
     /// As `On`, but one write is in no record: no other is taken before a snapshot holds it.
@@ -65,8 +73,16 @@ pub(crate) enum Mode {
 
 impl Mode {
     #[cfg(test)]
-    const ALL: [Mode; 7] =
-        [Mode::Loading, Mode::Off, Mode::Saving, Mode::TurningOn, Mode::On, Mode::Failed, Mode::TurningOff];
+    const ALL: [Mode; 8] = [
+        Mode::Loading,
+        Mode::Off,
+        Mode::Saving,
+        Mode::TurningOn,
+        Mode::Settling,
+        Mode::On,
+        Mode::Failed,
+        Mode::TurningOff,
+    ];
 
     /// Whether a write's effects go into the journal.
     pub(crate) fn records(self) -> bool {
@@ -78,13 +94,19 @@ impl Mode {
         matches!(self, Mode::On | Mode::Failed | Mode::TurningOff)
     }
 
+    /// Whether replies wait for the disk.
+    pub(crate) fn has_replies_wait(self) -> bool {
+        self.is_on() || self == Mode::Settling
+    }
+
     /// The arrows of the drawing.
     fn leads_to(self, next: Mode) -> bool {
         match self {
             Mode::Loading => matches!(next, Mode::Off | Mode::On),
             Mode::Off => matches!(next, Mode::Saving | Mode::TurningOn),
             Mode::Saving => next == Mode::Off,
-            Mode::TurningOn => matches!(next, Mode::Off | Mode::On),
+            Mode::TurningOn => matches!(next, Mode::Off | Mode::Settling),
+            Mode::Settling => matches!(next, Mode::Off | Mode::On),
             Mode::On => matches!(next, Mode::Failed | Mode::TurningOff),
             Mode::Failed => matches!(next, Mode::On | Mode::TurningOff),
             Mode::TurningOff => next == Mode::Off,
@@ -160,8 +182,9 @@ fn of(cell: u32) -> Mode {
         1 => Mode::Off,
         2 => Mode::Saving,
         3 => Mode::TurningOn,
-        4 => Mode::On,
-        5 => Mode::Failed,
+        4 => Mode::Settling,
+        5 => Mode::On,
+        6 => Mode::Failed,
         _ => Mode::TurningOff,
     }
 }

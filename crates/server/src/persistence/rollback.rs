@@ -87,6 +87,8 @@ pub(super) fn begin(server: &Arc<Server>) {
 }
 
 fn roll_back(server: &Arc<Server>) -> Result<(), Error> {
+    // What was answered before replies waited is not to be undone: either the disk gets it, or `appendonly` is not turned on.
+    server.moments.wait_until(|| server.journaling.mode() != Mode::Settling);
     // Without `appendonly` nobody was promised anything; and while it is turned off nobody is any more.
     let keeps = matches!(server.journaling.mode(), Mode::On | Mode::Failed);
     let Some(journal) = server.journaling.journal().filter(|_| keeps) else {

@@ -14,7 +14,8 @@
 //!    it, so whatever happens until step 4, what was durable before is what it finds.
 //! 3. A snapshot is begun and walks the keys.
 //! 4. The snapshot counts: its manifest names no file with the suspend in it. From here on a start finds everything.
-//! 5. Every shard has its replies wait for the disk, if `appendfsync` says so; then CONFIG SET is answered.
+//! 5. Every shard has its replies wait for the disk, if `appendfsync` says so.
+//! 6. What was answered before that becomes durable; then CONFIG SET is answered, and what the disk does not take is undone from here on.
 //!
 //! If any of it fails, or is called off: cut, and nothing is recorded any more. The suspend stays in front of what was.
 //!
@@ -41,6 +42,9 @@ use crate::server::Server;
 
 /// How long turning off waits for the disk: what doesn't become durable in this time is left to the journal's thread.
 const LAST_SYNC_MAX: Duration = Duration::from_secs(10);
+
+/// How often turning on looks whether it is called off while it waits for the disk.
+const SETTLING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Takes everything and keeps nothing: a journal that is to be empty is read to its end all the same.
 pub(super) struct Forget;
@@ -120,16 +124,31 @@ impl Server {
         let journal = self.open_journal()?;
         self.begin_recording(&journal, Mode::TurningOn)?;
         let published = capture(self, &journal).and_then(|captured: Captured| captured.publish(self));
-        match published {
-            Ok(_) => {
+        let settled = published.map_err(said).and_then(|_| self.settle(&journal));
+        match &settled {
+            Ok(()) => {
                 self.journaling.mode.enter(Mode::On);
                 self.keep_epoch(true);
-                self.await_shards();
-                Ok(())
+                self.notify_shards();
             }
-            Err(error) => {
-                self.cease_recording(Mode::Off);
-                Err(said(error))
+            Err(_) => self.cease_recording(Mode::Off),
+        }
+        self.moments.notify();
+        settled
+    }
+
+    /// Steps 5 and 6. Errors: the disk fails, or the job was called off.
+    fn settle(&self, journal: &Journal) -> Outcome {
+        self.journaling.mode.enter(Mode::Settling);
+        self.await_shards();
+        let answered = journal.last_lsn();
+        loop {
+            let is_durable = journal.wait_durable(answered, Some(SETTLING_INTERVAL)).map_err(said)?;
+            if self.journaling.jobs.is_called_off() {
+                return Err("it was called off".to_owned());
+            }
+            if is_durable {
+                return Ok(());
             }
         }
     }

@@ -100,7 +100,7 @@ impl Shard {
             self.durability.logs.clone_from(&self.server.logs);
             self.durability.generations = vec![0; self.server.logs.len()].into();
         }
-        let policy = persistence.journal().map(|journal| journal.policy());
+        let policy = persistence.awaited().map(|journal| journal.policy());
         self.durability.is_gated = policy.is_some();
         self.durability.is_always = policy == Some(FsyncPolicy::Always);
         if self.current.who.is_some() {
