@@ -1,10 +1,11 @@
 //! Users last: in an `aclfile`, or as lines of the configuration; what can't be kept is refused.
 
 use std::fs;
+use std::process::Command;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
-use sterna_tests::server::{Launch, PATIENCE, Server};
+use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
 
 fn words(line: &str) -> Vec<&str> {
     line.split(' ').collect()
@@ -325,4 +326,34 @@ fn acl_log_says_where_a_denied_request_came_from() {
         bob.request(&["EXEC"]);
         assert_eq!(newest(&mut admin), ("multi".to_owned(), "get".to_owned(), "exec".to_owned()));
     }
+}
+
+/// Changing the users takes a lock that comes before that of the scripts, which the script holds.
+#[test]
+fn users_that_have_been_read_beside_a_long_script_count_when_that_has_ended() {
+    let server =
+        with_aclfile(1, "user bob on >secret ~* +@all\n").args(&["--busy-reply-threshold", "20"]).start();
+    let path = server.path("users.acl");
+    fs::remove_file(&path).expect("it is there");
+    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo is there").success());
+    let [mut loads, mut runs, mut other] = [(); 3].map(|()| server.connect());
+    loads.send(&["ACL", "LOAD"]);
+    wait_for("the file to be read", || {
+        other.text(&["CLIENT", "LIST"]).contains("cmd=acl|load ").then_some(())
+    });
+    runs.send(&["EVAL", "while true do end", "0"]);
+    wait_for("the script to run for long", || {
+        matches!(other.try_request(&["GET", "k"])?, Value::Error(text) if text.starts_with(b"BUSY"))
+            .then_some(())
+    });
+    fs::write(&path, "user default on nopass ~* &* +@all\nuser carol on nopass +@all\n").expect("it is read");
+    for _ in 0..100 {
+        other.send(&["GET", "k"]);
+        assert!(other.error().starts_with("BUSY"));
+    }
+    assert_eq!(other.request(&["SCRIPT", "KILL"]), Value::Simple(b"OK".to_vec()));
+    assert!(runs.error().contains("Script killed"));
+    assert_eq!(loads.value(), Value::Simple(b"OK".to_vec()));
+    let names = [&b"carol"[..], b"default"].map(|name| Value::Bulk(name.to_vec()));
+    assert_eq!(other.request(&["ACL", "USERS"]), Value::Array(names.to_vec()));
 }

@@ -13,6 +13,7 @@ use sterna_keyspace::Served;
 
 use crate::connection::pipe::Pipe;
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
+use crate::journaling::Outcome;
 use crate::late_events::LateEvents;
 use crate::mailbox::{Ack, Letter, Mail, bytes_of_served};
 use crate::parcel::Parcel;
@@ -39,6 +40,8 @@ pub(super) struct Inbox {
     handled: u64,
     /// Connections in `Wait::Mail`, and how many letters must have been handled before they go on.
     waiting: VecDeque<(u64, ConnectionRef)>,
+    /// Jobs that have ended while a script runs on this shard: what follows them may take locks before that of the scripts.
+    ended_jobs: Vec<(Ack, Outcome)>,
     /// More was there when the last slice ended.
     has_more: bool,
 }
@@ -46,13 +49,17 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Whether the next turn must not sleep.
     pub(super) fn is_pending(&self) -> bool {
-        self.has_more
+        self.has_more || !self.ended_jobs.is_empty()
     }
 }
 
 impl Shard {
     /// Reads the mail that has arrived, for a bounded time.
     pub(super) fn read_mail(&mut self) {
+        if self.scripting.is_none() {
+            let ended = std::mem::take(&mut self.inbox.ended_jobs);
+            ended.into_iter().for_each(|(ack, outcome)| self.job_ended(ack, outcome));
+        }
         let server = Arc::clone(&self.server);
         let mailbox = &server.shards[self.index].mailbox;
         if !self.inbox.has_more && mailbox.is_empty() && self.wide.is_empty() {
@@ -258,6 +265,9 @@ impl Shard {
                 }
             }
             Mail::Done(ack) => self.count_ack(ack),
+            Mail::JobEnded { ack, outcome } if self.scripting.is_some() => {
+                self.inbox.ended_jobs.push((ack, outcome));
+            }
             Mail::JobEnded { ack, outcome } => self.job_ended(ack, outcome),
             Mail::Apart(task) => self.end_apart(task),
             Mail::Served(served) => self.deliver_served(served),
