@@ -109,6 +109,36 @@ fn every_lock_of_the_server_has_its_place_in_the_order() {
     assert_none("a lock without a level", found);
 }
 
+/// `sterna_filesystem` opens files: who opens one by himself waits for whatever stands in its place.
+#[test]
+fn every_file_is_opened_as_one_that_nobody_waits_for() {
+    let words = ["fs::read(", "fs::read_to_string(", "fs::write(", "fs::copy("];
+    let makes = [" File::", "(File::", "fs::File::"]
+        .map(|start| ["open(", "create("].map(|end| format!("{start}{end}")));
+    // What the system itself has there.
+    let exempt = ["/proc/", "/dev/null", "(BOOT)", "(SOURCE)", "read_to_string(file)"];
+    let files = files();
+    let mut found = Vec::new();
+    for (name, text) in files.iter().filter(|(name, _)| name.starts_with("crates/") && name.contains("/src/"))
+    {
+        let tests = ["crates/filesystem/", "/simulation/", "/tests.rs", "/on_nats.rs"];
+        if tests.iter().any(|part| name.contains(part)) || !name.ends_with(".rs") {
+            continue;
+        }
+        let product = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let opens = |line: &&str| {
+            words.iter().any(|word| line.contains(word))
+                || line.contains(".open(")
+                    && ["Options::new()", "File::options()"].iter().any(|word| line.contains(word))
+                || makes.iter().flatten().any(|word| line.contains(word.as_str()))
+        };
+        let lines =
+            product.lines().filter(opens).filter(|line| !exempt.iter().any(|part| line.contains(part)));
+        found.extend(lines.map(|line| format!("{name}: {}", line.trim())));
+    }
+    assert_none("a file that may be a pipe or a device", found);
+}
+
 #[test]
 fn no_path_of_one_machine_is_written_down() {
     let starts =

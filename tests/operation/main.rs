@@ -9,6 +9,7 @@ mod files;
 mod first_minutes;
 mod following;
 mod http;
+mod irregular;
 mod landing;
 mod limits;
 mod logins;

@@ -41,6 +41,9 @@ const SNAPSHOT_DIRECTORY: &str = "cluster-snapshot";
 /// Length of a cluster's name.
 const NAME_BYTES_MAX: usize = 32;
 
+/// Certificates, keys and credentials.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
 /// Why this node can't be one of a cluster as it is configured, or can't use the NATS server that it reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -218,7 +221,8 @@ impl Settings {
         ];
         for (directive, path) in named {
             if let Some(path) = path {
-                std::fs::read(path).map_err(|error| file_error(directive, path, error))?;
+                sterna_filesystem::read(path, FILE_BYTES_MAX)
+                    .map_err(|error| file_error(directive, path, error))?;
             }
         }
         Ok(())
@@ -259,7 +263,7 @@ impl Settings {
             Login::Token(token) => options.token(token.clone()),
             Login::Credentials(path) => {
                 let wrong = |error| file_error("cluster-credentials-file", path, error);
-                let text = std::fs::read_to_string(path).map_err(wrong)?;
+                let text = sterna_filesystem::read_text(path, FILE_BYTES_MAX).map_err(wrong)?;
                 match seed_of(&text) {
                     Some(seed) => options.nkey(seed.to_owned()),
                     None => options.credentials(&text).map_err(wrong)?,

@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::compound::LineChecks;
@@ -26,6 +26,9 @@ use super::words;
 
 /// Files that include files that include files: more than this is a mistake.
 const INCLUDE_DEPTH_MAX: usize = 16;
+
+/// A configuration, or a file that it includes: what 100 000 users take in it, and more.
+pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// Port for TLS that `tls-self-signed` implies.
 const SELF_SIGNED_PORT: u16 = 6380;
@@ -168,6 +171,7 @@ impl Config {
         for directive in directives_of(options)? {
             loader.directive(&directive, &Origin::CommandLine)?;
         }
+        let file = file.filter(|path| !sterna_filesystem::is_descriptor(path));
         let file = file.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         loader.settle()?;
         loader.tell_of_ignored();
@@ -245,9 +249,7 @@ impl Loader {
 
     fn read_stdin(&mut self) -> Result<(), ConfigError> {
         let path = PathBuf::from("stdin");
-        let mut text = Vec::new();
-        io::stdin()
-            .read_to_end(&mut text)
+        let text = sterna_filesystem::read_to_end(io::stdin(), FILE_BYTES_MAX)
             .map_err(|error| ConfigError::Open { path: path.clone(), error })?;
         self.read_text(&path, &text)
     }
@@ -255,11 +257,15 @@ impl Loader {
     /// Reads the file at `path`, which `origin` names.
     fn read_file(&mut self, path: &Path, origin: &Origin) -> Result<(), ConfigError> {
         let failed = |error| ConfigError::Open { path: path.to_owned(), error };
+        if sterna_filesystem::is_descriptor(path) {
+            let text = sterna_filesystem::read_descriptor(path, FILE_BYTES_MAX).map_err(failed)?;
+            return self.read_text(path, &text);
+        }
         let canonical = fs::canonicalize(path).map_err(failed)?;
         if self.open.contains(&canonical) || self.open.len() >= INCLUDE_DEPTH_MAX {
             return Err(ConfigError::IncludeLoop { origin: origin.clone(), path: path.to_owned() });
         }
-        let text = fs::read(&canonical).map_err(failed)?;
+        let text = sterna_filesystem::read(&canonical, FILE_BYTES_MAX).map_err(failed)?;
         self.open.push(canonical);
         self.read_text(path, &text)?;
         self.open.pop();

@@ -11,13 +11,13 @@
 //! Nothing is written that a start would not read back as exactly this configuration. The new text is written beside the
 //! file, synced, and renamed over it: a crash leaves the old file or the new one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::compound::{LineChecks, UserLine};
-use super::load::ConfigError;
+use super::load::{ConfigError, FILE_BYTES_MAX};
 use super::options::{Config, OPTIONS, OptionRow};
 use super::words;
 
@@ -56,7 +56,7 @@ impl Config {
         let path = file.ok_or(RewriteError::NoFile)?;
         // A symbolic link stays one: what it points to is replaced.
         let path = fs::canonicalize(path)?;
-        let old = fs::read(&path)?;
+        let old = sterna_filesystem::read(&path, FILE_BYTES_MAX)?;
         match self.rewritten(&path, &old, checks)? {
             Some(text) => Ok(replace_file(&path, &text)?),
             None => Ok(()),
@@ -192,14 +192,16 @@ pub fn replace_file(path: &Path, text: &[u8]) -> io::Result<()> {
     }
     written?;
     // The rename itself must survive a power loss.
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    sterna_filesystem::sync_directory(path.parent().unwrap_or(Path::new("/")))
 }
 
 /// A file that wasn't there may hold secrets.
 const NEW_FILE_MODE: u32 = 0o600;
 
 fn write_beside(path: &Path, beside: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(NEW_FILE_MODE).open(beside)?;
+    let options = &mut OpenOptions::new();
+    let mut file =
+        sterna_filesystem::open_with(beside, options.write(true).create_new(true).mode(NEW_FILE_MODE))?;
     match fs::metadata(path) {
         Ok(old) => file.set_permissions(old.permissions())?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

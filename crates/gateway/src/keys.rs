@@ -8,8 +8,7 @@
 //!
 //! Source: RFC 7517, 7518, 8037; RFC 5280 for keys in PEM.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -96,18 +95,9 @@ impl KeyFile {
     }
 }
 
-/// The text of the file, if it is one and not too long: a device has no end, and a pipe may have nothing to read for good.
+/// The text of the file, if it is one and not too long.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: std::io::Error| error.to_string();
-    if !fs::metadata(path).map_err(told)?.is_file() {
-        return Err("it is no file".to_owned());
-    }
-    let mut text = Vec::new();
-    File::open(path).map_err(told)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(told)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err("it is too long".to_owned());
-    }
-    Ok(text)
+    sterna_filesystem::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())
 }
 
 impl Keys {

@@ -190,10 +190,13 @@ enum Beginning {
 /// Bytes in which a database file says of which kind it is, and more.
 const HEAD_BYTES: u64 = 512;
 
+/// A manifest has a line for each of its files.
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+
 fn begins_as(path: &Path) -> Option<Beginning> {
     let mut head = Vec::new();
     // What can't be read is nothing of theirs; who names it meets the error when it is opened.
-    fs::File::open(path).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+    sterna_filesystem::open(path).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
     let has = |what: &[u8]| head.windows(what.len()).any(|bytes| bytes == what);
     // A length, the name, and a number of one byte, which is 1.
     if head.starts_with(b"REDIS0") || head.starts_with(b"VALKEY") {
@@ -223,7 +226,8 @@ fn aofs_in(directory: &Path) -> Result<Vec<Found>, DirectoryError> {
 
 /// What a manifest names: the base, then the increments in the order of their numbers. History is what is about to go.
 fn aof_of(path: &Path) -> Result<Aof, DirectoryError> {
-    let text = fs::read(path).map_err(|error| DirectoryError::Io(path.to_owned(), error))?;
+    let text = sterna_filesystem::read(path, MANIFEST_BYTES_MAX)
+        .map_err(|error| DirectoryError::Io(path.to_owned(), error))?;
     let text = String::from_utf8_lossy(&text);
     let (mut bases, mut increments) = (Vec::new(), Vec::new());
     for (index, line) in

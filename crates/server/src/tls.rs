@@ -7,7 +7,6 @@
 
 mod self_signed;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -178,8 +177,15 @@ fn pem_problem(error: pem::Error) -> String {
     }
 }
 
+/// Certificates and keys, of which all that a system trusts take half a megabyte.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
 fn read(directive: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsError::Open { directive, path: path.to_owned(), error })
+    sterna_filesystem::read(path, FILE_BYTES_MAX).map_err(|error| TlsError::Open {
+        directive,
+        path: path.to_owned(),
+        error,
+    })
 }
 
 fn content(directive: &'static str, path: &Path, problem: impl ToString) -> TlsError {
@@ -193,6 +199,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConnection};
+    use std::fs;
     use tempfile::TempDir;
 
     /// As OpenSSL 1 locks keys; since 3 the words stand in the marker.

@@ -10,7 +10,7 @@
 //! and `sterna journal check` reads it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,9 @@ pub(crate) struct RestoreOptions {
 
 /// What the sums are in.
 const SUMS: &str = "SHA256SUMS";
+
+/// It has a line for each file, of which there are [`FILES_MAX`] at most.
+const SUMS_BYTES_MAX: u64 = FILES_MAX * 256;
 
 /// Names in one copy, at most: far more segments than any log has.
 const FILES_MAX: u64 = 1 << 20;
@@ -104,7 +107,8 @@ fn make(link: &mut Link, part: &Path, to: &Path) -> Result<(Received, inspect::C
             create_private(part).map_err(unwritable)?;
         }
         let path = part.join(name);
-        let mut file = File::create(&path).map_err(|error| Failure::Export(path.clone(), error))?;
+        let mut file =
+            sterna_filesystem::create(&path).map_err(|error| Failure::Export(path.clone(), error))?;
         let written = io::copy(from, &mut file).and_then(|_| file.sync_all());
         written.map_err(|error| Failure::Export(path.clone(), error))
     })?;
@@ -238,8 +242,13 @@ fn copy_all(from: &Path, names: &[String], part: &Path) -> Result<(), Failure> {
     fs::create_dir_all(part).map_err(|error| failed(part, error))?;
     for name in names {
         let to = part.join(name);
-        fs::copy(from.join(name), &to).map_err(|error| failed(&to, error))?;
-        File::open(&to).and_then(|file| file.sync_all()).map_err(|error| failed(&to, error))?;
+        let from = from.join(name);
+        let mut file = sterna_filesystem::open(&from).map_err(|error| failed(&from, error))?;
+        let copied = sterna_filesystem::create(&to).and_then(|mut copy| {
+            io::copy(&mut file, &mut copy)?;
+            copy.sync_all()
+        });
+        copied.map_err(|error| failed(&to, error))?;
     }
     Ok(())
 }
@@ -248,14 +257,15 @@ fn copy_all(from: &Path, names: &[String], part: &Path) -> Result<(), Failure> {
 fn verify(directory: &Path) -> Result<Vec<String>, Failure> {
     let wrong = |why: String| Failure::Backup(directory.to_owned(), why);
     let sums = directory.join(SUMS);
-    let text = fs::read_to_string(&sums).map_err(|error| wrong(format!("{SUMS} can't be read: {error}")))?;
+    let text = sterna_filesystem::read_text(&sums, SUMS_BYTES_MAX)
+        .map_err(|error| wrong(format!("{SUMS} can't be read: {error}")))?;
     let mut names = Vec::new();
     for line in text.lines() {
         let pair = line.split_once("  ").filter(|(sum, name)| sum.len() == 64 && is_name(name));
         let (sum, name) =
             pair.ok_or_else(|| wrong(format!("{SUMS} has a line that says nothing: {line}")))?;
         let unreadable = |error: io::Error| wrong(format!("{name}: {error}"));
-        let mut file = File::open(directory.join(name)).map_err(unreadable)?;
+        let mut file = sterna_filesystem::open(directory.join(name)).map_err(unreadable)?;
         let mut digest = Sha256::new();
         io::copy(&mut file, &mut digest).map_err(unreadable)?;
         let got: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -307,15 +317,15 @@ fn create_private(directory: &Path) -> io::Result<()> {
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = sterna_filesystem::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
 /// Gives a directory its name, once what is in it is durable.
 fn give_name(part: &Path, to: &Path) -> io::Result<()> {
-    File::open(part)?.sync_all()?;
+    sterna_filesystem::sync_directory(part)?;
     fs::rename(part, to)?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
+    sterna_filesystem::sync_directory(parent)
 }

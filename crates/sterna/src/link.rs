@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sterna_protocol::decode::{DecodeError, Value, decode};
@@ -62,7 +62,7 @@ pub(crate) enum LinkError {
     #[error("cannot connect to {0}: {1}")]
     Connect(String, io::Error),
     #[error("cannot read certificates from {}: {}", .0.display(), .1)]
-    Certificates(PathBuf, rustls::pki_types::pem::Error),
+    Certificates(PathBuf, pem::Error),
     #[error("no certificate can be trusted: name the server's with --cacert FILE")]
     NoCertificates,
     #[error("'{0}' is not a name that a certificate can have")]
@@ -231,6 +231,9 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All certificates that a system trusts take half a megabyte.
+const PEM_BYTES_MAX: u64 = 16 << 20;
 
 impl Link {
     /// Connects, logs in, chooses the database.
@@ -453,7 +456,7 @@ fn secure(
     let config = match (&reach.cert, &reach.key) {
         (Some(cert), Some(key)) => {
             let unreadable = |e| LinkError::Certificates(key.clone(), e);
-            let private = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
+            let private = PrivateKeyDer::from_pem_slice(&pem_text(key)?).map_err(unreadable)?;
             config.with_client_auth_cert(certificates(cert)?, private).map_err(failed)?
         }
         _ => config.with_no_client_auth(),
@@ -475,9 +478,18 @@ fn secure(
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, LinkError> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    CertificateDer::pem_slice_iter(&pem_text(path)?)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|e| LinkError::Certificates(path.to_owned(), e))
+}
+
+/// The text of a file of certificates or keys.
+fn pem_text(path: &Path) -> Result<Vec<u8>, LinkError> {
+    let text = match sterna_filesystem::is_descriptor(path) {
+        true => sterna_filesystem::read_descriptor(path, PEM_BYTES_MAX),
+        false => sterna_filesystem::read(path, PEM_BYTES_MAX),
+    };
+    text.map_err(|e| LinkError::Certificates(path.to_owned(), pem::Error::Io(e)))
 }
 
 /// Who may vouch for the server.

@@ -1,6 +1,6 @@
 //! The log: one line an event, to standard output or to `logfile`, at `loglevel`, as text or JSON; and to syslog.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +51,7 @@ impl LogFile {
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
-    let opened = OpenOptions::new().create(true).append(true).open(path);
+    let opened = sterna_filesystem::open_log(path, true);
     opened.map_err(|e| Failure::File("cannot open the logfile", path.to_owned(), e))
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let tried = match absolute.parent() {
         Some(folder) if !absolute.exists() => std::fs::read_dir(folder).map(drop),
-        _ => OpenOptions::new().append(true).open(&absolute).map(drop),
+        _ => sterna_filesystem::open_log(&absolute, false).map(drop),
     };
     tried.map_err(|e| Failure::File("cannot open the logfile", path.to_owned(), e))
 }

@@ -45,9 +45,8 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     let (pidfile, daemonize) = (config.pidfile.clone(), config.daemonize);
     let (mut running, bridge) = start(config, file)?;
     let gateway = serve_http(&mut running)?;
-    if let Some(path) = &pidfile {
-        write_pid(path);
-    }
+    // What it has not written it leaves alone in the end.
+    let pidfile = pidfile.filter(|path| write_pid(path));
     greet(&running);
     daemon::leave_terminal(daemonize)?;
     let control = running.control();
@@ -141,10 +140,12 @@ fn greet(running: &Running) {
 
 /// As in Redis, a server whose pidfile can't be written serves all the same: the folder of a package's configuration may be there
 /// for its own user only.
-fn write_pid(path: &Path) {
-    if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
+fn write_pid(path: &Path) -> bool {
+    let written = sterna_filesystem::write(path, format!("{}\n", std::process::id()).as_bytes());
+    if let Err(error) = &written {
         tracing::warn!(%error, path = %path.display(), "the pidfile can't be written");
     }
+    written.is_ok()
 }
 
 /// SIGTERM and SIGINT stop the server in order, SIGHUP and SIGUSR1 open its log anew, SIGHUP reads its certificates again.

@@ -17,7 +17,6 @@
 //!
 //! All of that is a thread's of its own, which asks nothing of the shards. One thing is done at a time.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -289,7 +288,7 @@ impl Shelf {
         let stream = self.wait(self.settings.store.get(path))?.into_stream();
         let mut from = Incoming { shelf: self, stream, chunk: Bytes::new(), sum: Xxh3::new() };
         unpack(&mut from, &mut |name, content, bytes| {
-            let mut file = File::create(work.join(name))?;
+            let mut file = sterna_filesystem::create(work.join(name))?;
             let written = io::copy(&mut content.take(bytes), &mut file)?;
             if written < bytes { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
         })?;

@@ -23,7 +23,7 @@ impl FileDisk {
         if !holders.is_empty() {
             fs::create_dir_all(&directory)?;
             for holder in holders {
-                File::open(holder)?.sync_all()?;
+                sterna_filesystem::sync_directory(holder)?;
             }
         }
         Ok(FileDisk { directory })
@@ -61,13 +61,14 @@ fn holders_of_missing(directory: &Path) -> Vec<&Path> {
 
 impl Disk for FileDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.path(name))?;
+        let options = &mut OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        let file = sterna_filesystem::open_with(self.path(name), options)?;
         Ok(Box::new(OpenFile(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OpenFile(File::open(self.path(name))?)))
+        Ok(Box::new(OpenFile(sterna_filesystem::open(self.path(name))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -93,11 +94,13 @@ impl Disk for FileDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        File::open(&self.directory)?.sync_all()
+        sterna_filesystem::sync_directory(&self.directory)
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Send>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.path(name))?;
+        let options = &mut OpenOptions::new();
+        let file =
+            sterna_filesystem::open_with(self.path(name), options.write(true).create(true).truncate(false))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::Error::from(io::ErrorKind::WouldBlock)),

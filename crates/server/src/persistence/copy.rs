@@ -23,7 +23,6 @@
 //! Where there are several groups of keys, the copy has those of all, and one is replaced: the other groups' are passed over, and go
 //! on meanwhile.
 
-use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
@@ -44,6 +43,7 @@ const ATTEMPTS_MAX: usize = 50;
 
 /// The file that names the others, which is replaced as a whole: its bytes are read at once.
 const MANIFEST: &str = "MANIFEST";
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 
 /// Bytes of effects in one record, about, and of keys that are cloned under one lock.
 const RECORD_BYTES: usize = 256 << 10;
@@ -65,7 +65,7 @@ pub struct JournalFile {
 pub(crate) fn files_of_one_moment(directory: &Path) -> io::Result<Vec<JournalFile>> {
     let disk = FileDisk::existing(directory)?;
     for _ in 0..ATTEMPTS_MAX {
-        let manifest = std::fs::read(directory.join(MANIFEST))?;
+        let manifest = sterna_filesystem::read(directory.join(MANIFEST), MANIFEST_BYTES_MAX)?;
         let names = inspect::files(&disk).map_err(io::Error::other)?;
         let files = names.iter().map(|name| open_one(directory, name)).collect::<io::Result<Vec<_>>>();
         let mut files = match files {
@@ -73,7 +73,7 @@ pub(crate) fn files_of_one_moment(directory: &Path) -> io::Result<Vec<JournalFil
             files => files?,
         };
         let are_same = inspect::files(&disk).map_err(io::Error::other)? == names;
-        if are_same && std::fs::read(directory.join(MANIFEST))? == manifest {
+        if are_same && sterna_filesystem::read(directory.join(MANIFEST), MANIFEST_BYTES_MAX)? == manifest {
             let bytes = manifest.len() as u64;
             let content = Box::new(Cursor::new(manifest));
             files.insert(0, JournalFile { name: MANIFEST.to_owned(), bytes, content });
@@ -84,7 +84,7 @@ pub(crate) fn files_of_one_moment(directory: &Path) -> io::Result<Vec<JournalFil
 }
 
 fn open_one(directory: &Path, name: &str) -> io::Result<JournalFile> {
-    let file = File::open(directory.join(name))?;
+    let file = sterna_filesystem::open(directory.join(name))?;
     let bytes = file.metadata()?.len();
     Ok(JournalFile { name: name.to_owned(), bytes, content: Box::new(file.take(bytes)) })
 }

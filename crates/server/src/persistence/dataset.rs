@@ -235,7 +235,7 @@ impl Dataset {
             std::fs::rename(&part, directory).map_err(|error| io("give its name to", error))?;
             let parent =
                 directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let synced = File::open(parent).and_then(|parent| parent.sync_all());
+            let synced = sterna_filesystem::sync_directory(parent);
             synced.map_err(|error| io("sync the directory of", error))?;
             Ok(items)
         });
@@ -269,7 +269,8 @@ impl Default for Dataset {
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, LoadError> {
-    let file = File::open(path).map_err(|error| LoadError::Rdb(path.to_owned(), RdbError::Io(error)))?;
+    let file = sterna_filesystem::open(path)
+        .map_err(|error| LoadError::Rdb(path.to_owned(), RdbError::Io(error)))?;
     Ok(BufReader::with_capacity(1 << 20, file))
 }
 

@@ -16,7 +16,7 @@
 //! Where a stream has come to a key as a whole (`placed.rs`), IDs that were read there before prove nothing. The server
 //! knows of which keys that is so, and a journal does not: the file goes, and after a restart the epoch is another.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
@@ -26,6 +26,7 @@ use crate::journaling::Mode;
 use crate::server::Server;
 
 const FILE: &str = "EPOCH";
+const FILE_BYTES_MAX: u64 = 4096;
 /// Another number at each boot of the machine.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -80,18 +81,18 @@ impl Kept {
 
     fn write(&self, directory: &Path) -> io::Result<()> {
         let beside = directory.join(format!("{FILE}.tmp"));
-        let mut file = File::create(&beside)?;
+        let mut file = sterna_filesystem::create(&beside)?;
         file.write_all(self.text().as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, directory.join(FILE))?;
-        File::open(directory)?.sync_all()
+        sterna_filesystem::sync_directory(directory)
     }
 }
 
 fn forget(directory: &Path) -> io::Result<()> {
     match fs::remove_file(directory.join(FILE)) {
         Err(error) => unless_there(error),
-        Ok(()) => File::open(directory)?.sync_all(),
+        Ok(()) => sterna_filesystem::sync_directory(directory),
     }
 }
 
@@ -121,7 +122,8 @@ impl Server {
     /// The journal has been loaded; `is_whole`: with all that is in it.
     pub(super) fn settle_epoch(&self, is_whole: bool) {
         let (directory, repairs) = self.epoch_place();
-        let kept = fs::read_to_string(directory.join(FILE)).ok().and_then(|text| Kept::parse(&text));
+        let kept = sterna_filesystem::read_text(directory.join(FILE), FILE_BYTES_MAX);
+        let kept = kept.ok().and_then(|text| Kept::parse(&text));
         if let Some(kept) = kept.filter(|kept| is_whole && kept.is_proven(repairs, boot().as_deref())) {
             self.journaling.epoch.number.store(kept.epoch, Relaxed);
         }

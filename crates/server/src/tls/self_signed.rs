@@ -9,7 +9,7 @@
 //! once for each user and used until they are about to expire.
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -76,8 +76,9 @@ fn self_signed_in(dir: &Path) -> Result<SelfSigned, TlsError> {
     let failed = |problem: String| TlsError::SelfSigned { dir: dir.to_owned(), problem };
     fs::create_dir_all(dir).map_err(|error| failed(error.to_string()))?;
     // Two servers that start at once must not mix their files.
-    let lock = File::create(dir.join(".lock")).and_then(|file| file.lock().map(|()| file));
-    let _lock = lock.map_err(|error| failed(error.to_string()))?;
+    let name = dir.join(".lock");
+    let lock = sterna_filesystem::create(&name).and_then(|file| file.lock().map(|()| file));
+    let _lock = lock.map_err(|error| failed(format!("{}: {error}", name.display())))?;
     let files =
         SelfSigned { ca: dir.join("ca.crt"), cert: dir.join("server.crt"), key: dir.join("server.key") };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -158,7 +159,8 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    let options = &mut OpenOptions::new();
+    let mut file = sterna_filesystem::open_with(&beside, options.write(true).create_new(true).mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)

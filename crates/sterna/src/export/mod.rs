@@ -188,7 +188,9 @@ struct Export {
 
 impl Export {
     fn create(path: &Path) -> io::Result<Export> {
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        let options = &mut File::options();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        let file = sterna_filesystem::open_with(path, options)?;
         let out = BufWriter::with_capacity(1 << 20, file);
         let out = RdbWriter::begin(out, VERSION_MIN, sterna_server::VERSION.redis)?;
         Ok(Export { out, version: VERSION_MIN, keys: 0, left: 0 })

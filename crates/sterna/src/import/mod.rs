@@ -19,7 +19,6 @@ mod follow;
 
 pub(crate) use follow::is_of_source;
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -162,7 +161,7 @@ fn from_commands(found: &Found, options: &Options, target: &mut Target) -> Resul
 
 fn from_file(path: &Path, target: &mut Target) -> Result<(), Failure> {
     let unreadable = |error| Failure::Rdb(path.to_owned(), error);
-    let file = File::open(path).map_err(|error| unreadable(RdbError::Io(error)))?;
+    let file = sterna_filesystem::open(path).map_err(|error| unreadable(RdbError::Io(error)))?;
     let size = file.metadata().map_or(0, |about| about.len());
     let mut rdb = Rdb::open(BufReader::with_capacity(1 << 20, file)).map_err(unreadable)?;
     loop {

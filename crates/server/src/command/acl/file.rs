@@ -53,10 +53,13 @@ const NO_FILE: Failure = Failure::of(
      the Redis configuration.",
 );
 
+/// A file of users: what 100 000 of them with 10 KiB of rules each take.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
 /// The users of the file. Error: what is wrong with it, on one line.
 pub(crate) fn users_of_file(path: &Path, config: &Config) -> Result<Users, String> {
     let shown = path.display().to_string();
-    let text = std::fs::read(path).map_err(|error| {
+    let text = sterna_filesystem::read(path, FILE_BYTES_MAX).map_err(|error| {
         let error = error.to_string();
         let reason = error.split(" (os error").next().unwrap_or_default();
         format!("Error loading ACLs, opening file '{shown}': {reason}")
