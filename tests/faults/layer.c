@@ -20,6 +20,8 @@
  *     14    microseconds that each read waits                 test
  *     15    1: the clock fails once, in the thread of 40..    test, cleared here
  *     16    seconds by which the system's clock is wrong      test
+ *     17    1: the thread of 40.. stands still                test
+ *     18    1: it does                                        layer
  *     32..  64 bytes: only names with this in them are concerned by 0 to 6 and 14; empty: all
  *     40..  16 bytes: a thread's name
  *
@@ -41,6 +43,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -49,7 +52,7 @@
 #include <unistd.h>
 
 enum { SYNC_US, SYNC_ERRNO, WRITE_US, WRITE_ERRNO, CREATE_ERRNO, RENAME_ERRNO, ROOM, KILL_AT, OPERATIONS,
-       WRITES, BYTES, SYNCS, FAILED, SYNCS_BEGUN, READ_US, BREAK_CLOCK, CLOCK_S, ONLY = 32, THREAD = 40, WORDS = 512 };
+       WRITES, BYTES, SYNCS, FAILED, SYNCS_BEGUN, READ_US, BREAK_CLOCK, CLOCK_S, HOLD, HELD, ONLY = 32, THREAD = 40, WORDS = 512 };
 enum { FILES_MAX = 4096 };
 
 /* An open file or directory of the watched directory, at its descriptor. */
@@ -278,6 +281,14 @@ ssize_t pread64(int fd, void *bytes, size_t length, off64_t at) {
     return real(fd, bytes, length, at);
 }
 
+ssize_t read(int fd, void *bytes, size_t length) {
+    REAL(read);
+    struct file *file = file_at(fd);
+    const char *only = words ? (const char *)&words[ONLY] : "";
+    if (file && (!*only || strstr(file->path, only))) delay(READ_US);
+    return real(fd, bytes, length);
+}
+
 /* ---- syncing ---- */
 
 static int sync_with(int (*real)(int), int fd) {
@@ -348,4 +359,24 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
     int outcome = real(clock, time);
     if (outcome == 0 && clock == CLOCK_REALTIME && words) time->tv_sec += atomic_load(&words[CLOCK_S]);
     return outcome;
+}
+
+/* ---- threads ---- */
+
+/* A thread stands still where it would wait for something to do: it holds no lock, and nothing is half done. */
+int epoll_wait(int epoll, struct epoll_event *events, int events_max, int timeout) {
+    static int (*_Atomic kept)(int, struct epoll_event *, int, int);
+    int (*real)(int, struct epoll_event *, int, int) = atomic_load(&kept);
+    if (!real) {
+        real = dlsym(RTLD_NEXT, "epoll_wait");
+        atomic_store(&kept, real);
+    }
+    char name[17] = "";
+    if (words && atomic_load(&words[HOLD]) && prctl(PR_GET_NAME, name) == 0 &&
+        strncmp(name, (const char *)&words[THREAD], 16) == 0) {
+        atomic_store(&words[HELD], 1);
+        while (atomic_load(&words[HOLD])) usleep(1000);
+        atomic_store(&words[HELD], 0);
+    }
+    return real(epoll, events, events_max, timeout);
 }

@@ -135,7 +135,8 @@ fn a_transaction_reads_or_writes_a_file_of_settings_once() {
         }
         let done = Value::Array(vec![Value::Simple(b"OK".to_vec()); 3]);
         assert_eq!(client.request(&["EXEC"]), done);
-        assert!(fs::read_to_string(server.path("users.acl")).expect("it is there").contains("user bob on"));
+        // As of its end.
+        assert!(fs::read_to_string(server.path("users.acl")).expect("it is there").contains("user bob off"));
     }
 }
 

@@ -1,78 +1,27 @@
 //! What one request mails to a shard that stands still has an end, whatever it is: messages of scripts, events, lines of MONITOR.
 //!
-//! A shard stands still while a transaction of it reads the users' file, which is a pipe here: nobody's Lua state, and no key, is taken.
+//! A shard stands still where it would wait for something to do: nobody's Lua state, and no key, is taken.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame, request_bytes};
-use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
+use sterna_tests::faults::Faults;
+use sterna_tests::server::{Launch, PATIENCE, Server};
 
 use crate::credit::{MOMENT, many_on_shard, on_shard, used_memory};
-
-const USERS: &str = "user default on nopass ~* &* +@all\n";
 
 /// What is owed to a shard, beyond which nobody begins what mails more (`OWED_BYTES_MAX`).
 const OWED_BYTES_MAX: usize = 32 << 20;
 
-/// A shard that stands still.
-pub(crate) struct Still {
-    pipe: File,
-    path: PathBuf,
-    client: Client,
-}
+/// The shard that stands still.
+const STILL: &str = "shard-1";
 
-impl Still {
-    /// Has the shard of `client` stand still. The server was started with [`launch`].
-    pub(crate) fn begin(mut client: Client, path: &Path) -> Still {
-        std::fs::remove_file(path).expect("the file is there");
-        let made = Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
-        assert!(made.success());
-        client.request(&["MULTI"]);
-        client.request(&["ACL", "LOAD"]);
-        client.send(&["EXEC"]);
-        // A pipe can be opened without waiting once somebody reads it.
-        let flags = OFlags::NONBLOCK.bits() as i32;
-        let pipe = wait_for("the transaction", || {
-            OpenOptions::new().write(true).custom_flags(flags).open(path).ok()
-        });
-        Still { pipe, path: path.to_owned(), client }
-    }
-
-    /// The shard goes on.
-    pub(crate) fn end(mut self) {
-        // Whoever reads it next finds a file.
-        std::fs::remove_file(&self.path).expect("the pipe is there");
-        std::fs::write(&self.path, USERS).expect("a file can be written");
-        self.pipe.write_all(USERS.as_bytes()).expect("it is read");
-        drop(self.pipe);
-        assert_eq!(self.client.value(), Value::Array(vec![Value::Simple(b"OK".to_vec())]));
-    }
-}
-
-/// A server of two shards, and its users' file.
-pub(crate) fn launch(args: &[&str]) -> (Server, PathBuf) {
-    let launch = Launch::shards(2).file("users.acl", USERS);
-    let path = launch.path("users.acl");
-    let path_text = path.to_str().expect("a path is text");
-    let own = [
-        "--appendonly",
-        "no",
-        "--aclfile",
-        path_text,
-        "--client-output-buffer-limit",
-        "pubsub",
-        "0",
-        "0",
-        "0",
-    ];
-    (launch.args(&own).args(args).start(), path)
+/// A server of two shards, the second of which can stand still.
+fn launch(args: &[&str]) -> (Server, Faults) {
+    let (launch, faults) = Faults::under(Launch::shards(2), "journal");
+    let own = ["--appendonly", "no", "--client-output-buffer-limit", "pubsub", "0", "0", "0"];
+    (launch.args(&own).args(args).start(), faults)
 }
 
 /// Publishes so many messages of so many bytes; answers how many were published, and the first error.
@@ -86,12 +35,12 @@ fn what_scripts_publish_to_a_shard_that_stands_still_has_an_end_and_nothing_that
     const SCRIPTS: usize = 3;
     const MESSAGES: usize = 700;
     const BYTES: usize = 100_000;
-    let (server, path) = launch(&["--busy-reply-threshold", "600000"]);
+    let (server, faults) = launch(&["--busy-reply-threshold", "600000"]);
     let mut admin = on_shard(&server, 0);
     let mut scripts: Vec<Client> = (0..SCRIPTS).map(|_| on_shard(&server, 0)).collect();
     let mut subscriber = on_shard(&server, 1);
     subscriber.request(&["SUBSCRIBE", "c"]);
-    let still = Still::begin(on_shard(&server, 1), &path);
+    faults.hold_thread(STILL);
     let before = used_memory(&mut admin);
     let (messages, bytes) = (MESSAGES.to_string(), BYTES.to_string());
     let request = ["EVAL", PUBLISH, "0", &messages, &bytes];
@@ -114,7 +63,7 @@ fn what_scripts_publish_to_a_shard_that_stands_still_has_an_end_and_nothing_that
     let growth = used_memory(&mut admin).saturating_sub(before) as usize;
     assert!(growth < 2 * OWED_BYTES_MAX, "{growth} bytes");
     // A shard that keeps up is waited for: the others publish all.
-    still.end();
+    faults.release_thread();
     let mut expected: Vec<usize> = (1..=published).collect();
     (1..SCRIPTS).for_each(|_| expected.extend(1..=MESSAGES));
     for number in expected {
@@ -131,11 +80,11 @@ fn what_scripts_publish_to_a_shard_that_stands_still_has_an_end_and_nothing_that
 fn what_many_clients_write_for_a_shard_that_stands_still_has_an_end() {
     const CLIENTS: usize = 60;
     let name = "k".repeat(1 << 20);
-    let (server, path) = launch(&["--notify-keyspace-events", "EA", "--proto-max-bulk-len", "4mb"]);
+    let (server, faults) = launch(&["--notify-keyspace-events", "EA", "--proto-max-bulk-len", "4mb"]);
     let mut writers = many_on_shard(&server, 0, CLIENTS);
     let mut listener = on_shard(&server, 1);
     listener.request(&["SUBSCRIBE", "__keyevent@0__:set"]);
-    let still = Still::begin(on_shard(&server, 1), &path);
+    faults.hold_thread(STILL);
     // Each waits behind its own request, and the next is served as long as no more than that is owed.
     let mut waiting = Vec::new();
     for (at, writer) in writers.iter_mut().enumerate() {
@@ -147,7 +96,7 @@ fn what_many_clients_write_for_a_shard_that_stands_still_has_an_end() {
     }
     let (written, most) = (CLIENTS - waiting.len(), OWED_BYTES_MAX / name.len() + 1);
     assert!(written > 1 && written <= most, "{written} writes, {most} at most");
-    still.end();
+    faults.release_thread();
     for writer in waiting {
         assert_eq!(writer.value(), Value::Simple(b"OK".to_vec()));
     }
@@ -156,12 +105,12 @@ fn what_many_clients_write_for_a_shard_that_stands_still_has_an_end() {
 
 #[test]
 fn a_monitor_of_a_shard_that_stands_still_is_closed_rather_than_harming_anybody() {
-    let (server, path) = launch(&["--busy-reply-threshold", "600000"]);
+    let (server, faults) = launch(&["--busy-reply-threshold", "600000"]);
     let mut admin = on_shard(&server, 0);
     let mut script = on_shard(&server, 0);
     let mut monitor = on_shard(&server, 1);
     monitor.request(&["MONITOR"]);
-    let still = Still::begin(on_shard(&server, 1), &path);
+    faults.hold_thread(STILL);
     let before = used_memory(&mut admin);
     let lines =
         "local text = string.rep('x', 10000) for i = 1, 10000 do redis.call('set', 'k', text) end return 1";
@@ -169,7 +118,7 @@ fn a_monitor_of_a_shard_that_stands_still_is_closed_rather_than_harming_anybody(
     assert_eq!(script.value(), Value::Int(1));
     let growth = used_memory(&mut admin).saturating_sub(before) as usize;
     assert!(growth < OWED_BYTES_MAX, "{growth} bytes");
-    still.end();
+    faults.release_thread();
     let end = loop {
         match monitor.frame(PATIENCE) {
             Frame::Bytes(_) => {}
@@ -184,7 +133,7 @@ fn a_monitor_of_a_shard_that_stands_still_is_closed_rather_than_harming_anybody(
 fn who_is_told_of_others_keys_on_a_shard_that_stands_still_is_closed_rather_than_harming_anybody() {
     const TRACKERS: usize = 40;
     const WRITES: usize = 2000;
-    let (server, path) = launch(&[]);
+    let (server, faults) = launch(&[]);
     let (mut admin, mut writer) = (on_shard(&server, 0), on_shard(&server, 0));
     let mut target = on_shard(&server, 1);
     let id = target.int(&["CLIENT", "ID"]).to_string();
@@ -193,7 +142,7 @@ fn who_is_told_of_others_keys_on_a_shard_that_stands_still_is_closed_rather_than
         tracker.request(&["HELLO", "3"]);
         tracker.request(&["CLIENT", "TRACKING", "ON", "BCAST", "REDIRECT", &id]);
     }
-    let still = Still::begin(on_shard(&server, 1), &path);
+    faults.hold_thread(STILL);
     let before = used_memory(&mut admin);
     let name = "k".repeat(1000);
     for at in 0..WRITES {
@@ -201,7 +150,7 @@ fn who_is_told_of_others_keys_on_a_shard_that_stands_still_is_closed_rather_than
     }
     let growth = used_memory(&mut admin).saturating_sub(before) as usize;
     assert!(growth < OWED_BYTES_MAX, "{growth} bytes");
-    still.end();
+    faults.release_thread();
     let end = loop {
         match target.frame(PATIENCE) {
             Frame::Bytes(_) => {}
@@ -214,7 +163,7 @@ fn who_is_told_of_others_keys_on_a_shard_that_stands_still_is_closed_rather_than
 #[test]
 fn a_long_request_in_parts_waits_for_a_shard_that_stands_still() {
     const KEYS: usize = 60_000;
-    let (server, path) = launch(&["--notify-keyspace-events", "EA"]);
+    let (server, faults) = launch(&["--notify-keyspace-events", "EA"]);
     let mut writer = on_shard(&server, 0);
     let names: Vec<String> = (0..KEYS).map(|at| format!("{at} {}", "k".repeat(1000))).collect();
     for some in names.chunks(1000) {
@@ -226,13 +175,13 @@ fn a_long_request_in_parts_waits_for_a_shard_that_stands_still() {
     let mut listener = on_shard(&server, 1);
     listener.request(&["SUBSCRIBE", "__keyevent@0__:del"]);
     let mut admin = on_shard(&server, 0);
-    let still = Still::begin(on_shard(&server, 1), &path);
+    faults.hold_thread(STILL);
     let request: Vec<&str> = std::iter::once("DEL").chain(names.iter().map(String::as_str)).collect();
     writer.send(&request);
     assert_eq!(writer.frame(MOMENT), Frame::Nothing);
     let gone = KEYS - admin.int(&["DBSIZE"]) as usize;
     assert!(gone > 0 && gone * 1000 < OWED_BYTES_MAX + (1 << 20), "{gone} keys are gone");
-    still.end();
+    faults.release_thread();
     assert_eq!(writer.value(), Value::Int(KEYS as i64));
 }
 
@@ -240,11 +189,11 @@ fn a_long_request_in_parts_waits_for_a_shard_that_stands_still() {
 fn long_messages_of_many_clients_wait_for_a_shard_that_stands_still() {
     const CLIENTS: usize = 6;
     const BYTES: usize = 16 << 20;
-    let (server, path) = launch(&[]);
+    let (server, faults) = launch(&[]);
     let mut subscriber = on_shard(&server, 1);
     subscriber.request(&["SUBSCRIBE", "c"]);
     let mut publishers = many_on_shard(&server, 0, CLIENTS);
-    let still = Still::begin(on_shard(&server, 1), &path);
+    faults.hold_thread(STILL);
     let request = request_bytes(&["PUBLISH", "c", &"x".repeat(BYTES)]);
     publishers.iter_mut().for_each(|client| client.send_bytes(&request));
     let mut answered = 0;
@@ -262,7 +211,7 @@ fn long_messages_of_many_clients_wait_for_a_shard_that_stands_still() {
         }
     }
     assert!(answered <= OWED_BYTES_MAX / BYTES + 1, "{answered} were published");
-    still.end();
+    faults.release_thread();
     waiting.iter_mut().for_each(|client| assert_eq!(client.value(), Value::Int(1)));
     for _ in 0..CLIENTS {
         let message = subscriber.value();

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
-use sterna_tests::server::{PATIENCE, Server, wait_for};
+use sterna_tests::faults::{EIO, Faults};
+use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
 
 use crate::credit::{MOMENT, STAND_STILL, on_shard};
-use crate::standstill::{Still, launch};
 
 /// A script that adds one, so that what it answers says when it ran.
 const NEXT: &str = "return redis.call('incr', 'n')";
@@ -240,27 +240,69 @@ fn many_who_run_scripts_on_every_shard_all_come_to_their_end() {
     assert_eq!(server.connect().int(&["INCRBY", "n", "0"]), expected);
 }
 
+/// A server whose files of settings are on a disk that can be slow.
+fn with_files(shards: usize) -> (Server, Faults) {
+    let launch = Launch::shards(shards).args(&["--appendonly", "no"]);
+    std::fs::create_dir(launch.path("settings")).expect("a folder can be made");
+    let launch = launch.file("settings/users.acl", "user default on nopass ~* &* +@all\n");
+    let launch = launch.file("settings/redis.conf", "aclfile {folder}/settings/users.acl\n");
+    let (launch, faults) = Faults::under(launch, "settings");
+    (launch.config("{folder}/settings/redis.conf").start(), faults)
+}
+
+/// differs=files-of-exec
 #[test]
-fn a_transaction_that_reads_a_file_of_settings_keeps_only_those_waiting_who_change_settings() {
-    let (server, path) = launch(&[]);
-    let mut admin = on_shard(&server, 0);
-    let mut waiting: Vec<Client> = (0..4).map(|_| on_shard(&server, 0)).collect();
-    let still = Still::begin(on_shard(&server, 1), &path);
-    waiting[0].send(&["CONFIG", "SET", "maxmemory", "1gb"]);
-    waiting[1].send(&["ACL", "SETUSER", "alice"]);
-    waiting[2].request(&["MULTI"]);
-    waiting[2].request(&["CONFIG", "SET", "timeout", "0"]);
-    waiting[2].send(&["EXEC"]);
-    waiting[3].send(&["ACL", "LOAD"]);
-    for client in &mut waiting {
+fn a_transaction_with_a_file_of_settings_waits_for_the_disk_alone_and_is_answered_as_a_whole() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let ok = || Value::Simple(b"OK".to_vec());
+    for shards in [1, 2] {
+        let (server, faults) = with_files(shards);
+        let (mut client, mut neighbour) = (on_shard(&server, 0), on_shard(&server, 0));
+        // Its file is read before it begins.
+        faults.delay_reads(HOUR);
+        for request in [&["MULTI"][..], &["INCR", "n"], &["ACL", "LOAD"], &["EXEC"], &["ECHO", "behind"]] {
+            client.send(request);
+        }
+        (0..3).for_each(|_| assert!(matches!(client.value(), Value::Simple(_))));
+        assert_served(&mut neighbour, 1);
+        neighbour.request(&["ACL", "SETUSER", "bob", "on"]);
         assert_eq!(client.frame(MOMENT), Frame::Nothing);
-    }
-    assert_served(&mut admin, 1);
-    still.end();
-    let ok = Value::Simple(b"OK".to_vec());
-    let expected = [ok.clone(), ok.clone(), Value::Array(vec![ok.clone()]), ok];
-    for (client, expected) in waiting.iter_mut().zip(expected) {
-        assert_eq!(client.value(), expected);
+        assert_eq!(neighbour.request(&["GET", "n"]), Value::Null);
+        faults.mend();
+        assert_eq!(client.value(), Value::Array(vec![Value::Int(1), ok()]));
+        assert_eq!(client.value(), Value::Bulk(b"behind".to_vec()));
+        assert_eq!(neighbour.request(&["ACL", "GETUSER", "bob"]), Value::Null);
+        // A file is written when it has been run, and then all of it is answered, and what it has published to its own client.
+        let mut resp3 = server.connect_resp3();
+        resp3.request(&["SUBSCRIBE", "own"]);
+        for (file, error) in [(&["CONFIG", "REWRITE"], "ERR "), (&["ACL", "SAVE"], "ERR There was an error")]
+        {
+            for fails in [false, true] {
+                faults.delay_syncs(HOUR);
+                if fails {
+                    faults.fail_syncs(EIO);
+                }
+                let change = ["CONFIG", "SET", "timeout", if fails { "7000" } else { "8000" }];
+                for request in [&["MULTI"][..], &change, file, &["PUBLISH", "own", "x"], &["EXEC"]] {
+                    resp3.send(request);
+                }
+                (0..4).for_each(|_| assert!(matches!(resp3.value(), Value::Simple(_))));
+                wait_for("the transaction", || {
+                    (neighbour.text_at(&["CONFIG", "GET", "timeout"], 1) == change[3]).then_some(())
+                });
+                assert_eq!(neighbour.request(&["CONFIG", "SET", "maxmemory", "1gb"]), ok());
+                assert_eq!(resp3.frame(MOMENT), Frame::Nothing);
+                faults.delay_syncs(Duration::ZERO);
+                let Value::Array(replies) = resp3.value() else { panic!("no array") };
+                assert_eq!((&replies[0], &replies[2]), (&ok(), &Value::Int(1)));
+                match &replies[1] {
+                    Value::Error(text) if fails => assert!(text.starts_with(error.as_bytes()), "{text:?}"),
+                    reply => assert!(!fails && *reply == ok(), "{fails} {reply:?}"),
+                }
+                assert!(matches!(resp3.value(), Value::Push(_)));
+                faults.mend();
+            }
+        }
     }
 }
 

@@ -42,6 +42,13 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "A client that has lost its place in its own request is told so before it does harm.",
     },
     Difference {
+        name: "files-of-exec",
+        redis: "reads or writes the file of ACL LOAD, ACL SAVE and CONFIG REWRITE in a transaction at their place in it, however long the disk \
+                takes, and any number of them",
+        sterna: "reads it before the transaction begins, and writes it as of the transaction's end; a second one is refused when it is queued",
+        reason: "Nobody else waits for the disk.",
+    },
+    Difference {
         name: "nameless-user",
         redis: "knows no user with an empty name",
         sterna: "takes it for the default user, if that has a password",

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::server::{Launch, Server};
+use crate::server::{Launch, Server, wait_for};
 
 /// Words of the page; see `layer.c`.
 const SYNC_US: u64 = 0;
@@ -33,6 +33,8 @@ const SYNCS_BEGUN: u64 = 13;
 const READ_US: u64 = 14;
 const BREAK_CLOCK: u64 = 15;
 const CLOCK_S: u64 = 16;
+const HOLD: u64 = 17;
+const HELD: u64 = 18;
 const ONLY: u64 = 32;
 const THREAD: u64 = 40;
 const PAGE_BYTES: usize = 4096;
@@ -105,10 +107,26 @@ impl Faults {
 
     /// Has the thread of this name panic when it next asks for the time.
     pub fn break_thread(&self, name: &str) {
+        self.name_thread(name);
+        self.set(BREAK_CLOCK, 1);
+    }
+
+    /// Has the thread of this name stand still from when it would next wait for something to do, and waits until it does.
+    pub fn hold_thread(&self, name: &str) {
+        self.name_thread(name);
+        self.set(HOLD, 1);
+        wait_for("a thread that stands still", || (self.word(HELD) == 1).then_some(()));
+    }
+
+    /// It goes on.
+    pub fn release_thread(&self) {
+        self.set(HOLD, 0);
+    }
+
+    fn name_thread(&self, name: &str) {
         let mut bytes = [0; 16];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         self.page.write_all_at(&bytes, THREAD * 8).expect("the page can be written");
-        self.set(BREAK_CLOCK, 1);
     }
 
     /// What syncs fail with; 0: they don't.

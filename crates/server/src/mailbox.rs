@@ -58,6 +58,9 @@ pub(crate) enum Mail {
     Done(Ack),
     /// The job that a connection of this shard waits for has ended.
     JobEnded { ack: Ack, outcome: Result<(), String> },
+    /// A file has been written for a connection of this shard, or could not be: what the transaction that had it written answers, and
+    /// what it told its own connection. It has waited for this as for a part that is done.
+    Answered { ack: Ack, bytes: Vec<u8>, error: Option<String> },
     /// Reply bytes for a client that was blocked and has been served by a writer elsewhere.
     Served(Served),
     /// The same for many.
@@ -211,6 +214,7 @@ impl Mail {
             | Mail::Page(_)
             | Mail::Done(_)
             | Mail::JobEnded { .. }
+            | Mail::Answered { .. }
             | Mail::Apart(_)
             | Mail::Unblock { .. }
             | Mail::Durable

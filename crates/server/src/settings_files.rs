@@ -1,7 +1,7 @@
 //! The files of settings, redis.conf and the users' file: a thread reads and writes them, one job after the other.
 //!
-//! A disk may take seconds for a sync, and a hundred thousand users a good part of one, and no shard waits for that. A transaction,
-//! which is one moment, reads and writes them itself.
+//! A disk may take seconds for a sync, and a hundred thousand users a good part of one, and no shard waits for that: for a transaction,
+//! which is one moment, a file is read before it, or written after it.
 //!
 //! Invariant: whoever writes one of them holds `turn`, and looks at what it writes only then. So the last one to write has seen
 //! what all before it have.

@@ -143,7 +143,7 @@ impl Shard {
                 return Err(Failure::too_many_arguments(&row.full_name, most));
             }
             if row.has(Flags::SETTINGS_FILE) && connection.has_queued(Flags::SETTINGS_FILE) {
-                // The shard waits for the disk while EXEC runs it.
+                // One file is read before EXEC, or written after it.
                 return Err(SECOND_FILE);
             }
             return Ok(Admission::Queue);

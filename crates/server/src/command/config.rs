@@ -141,11 +141,9 @@ fn resetstat(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn rewrite(call: &mut Call<'_>) -> Result<(), Failure> {
-    let in_exec = call.in_exec;
-    super::settings_files::write(call, move |server| {
+    super::settings_files::write(call, |server| {
         let config = {
-            // A transaction has its turn already.
-            let _turn = (!in_exec).then(|| server.config_changes.lock());
+            let _turn = server.config_changes.lock();
             let mut config = Config::clone(&server.config());
             if config.aclfile.is_none() {
                 let lines = server.users.read().lines(&config.requirepass);

@@ -239,6 +239,8 @@ impl Shard {
             self.wait_for_turn(slot);
         } else if failure.is_settings_taken() {
             self.wait_for_settings(slot);
+        } else if failure.is_file_awaited() {
+            self.wait(slot, Wait::File, None);
         } else {
             self.wait_for_keys(slot);
         }

@@ -6,8 +6,8 @@
 //! One that may take long (many commands, long values, scripts) does so with the right of a script, and goes on in slices if it
 //! does: `shard/exec.rs` says how. A script is one piece of it, and what changes settings is run in one piece as a whole.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sterna_command::{Channels, Command, Flags, Group};
@@ -21,7 +21,6 @@ use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
 use crate::connection::transaction::Transaction;
-use crate::lock::MutexGuard;
 use crate::partitions::{Held, Indices, Scene, keys_of, written};
 use crate::server::Server;
 use crate::server::turns::Turn;
@@ -45,9 +44,12 @@ impl Shard {
         &mut self,
         slot: usize,
         (row, args): (&'static Row, Args<'_>),
-        transaction: Box<Transaction>,
+        mut transaction: Box<Transaction>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Failure> {
+        if self.reads_users_first(slot, &mut transaction) {
+            return Err(self.put_back(slot, transaction, Failure::FILE_AWAITED));
+        }
         let server = Arc::clone(&self.server);
         let partitions = &server.partitions;
         let publishes = |(row, args): &(&'static Row, OwnedArgs)| self.retained(row, args.args());
@@ -62,7 +64,7 @@ impl Shard {
         let scene = self.scene_of(slot, false);
         // Before the partitions: see `lock::Level`.
         let changes_settings = has(&|row| row.has(Flags::CHANGES_SETTINGS));
-        let settings = changes_settings.then(|| lock_settings(&server));
+        let settings = changes_settings.then(|| server.config_changes.lock_within(SLICE));
         if matches!(settings, Some(None)) {
             return Err(self.put_back(slot, transaction, Failure::SETTINGS_TAKEN));
         }
@@ -91,9 +93,12 @@ impl Shard {
             drop(held);
             self.spread_changes();
             self.unwatch_all(&transaction);
+            self.free_transaction(transaction);
             reply.null_array();
             return Ok(());
         }
+        self.current.users_read =
+            transaction.users.take().and_then(Arc::into_inner).and_then(OnceLock::into_inner);
         let start = reply.out.len();
         reply.array(transaction.queued.len());
         let (now_ms, now, is_retained) = (scene.now_ms, Instant::now(), !retained.is_empty());
@@ -144,11 +149,27 @@ impl Shard {
         drop(held);
         self.spread_changes();
         self.unwatch_all(&course.transaction);
+        let mut transaction = course.transaction;
+        // Where none of its commands took them.
+        transaction.users = self.current.users_read.take().map(|users| Arc::new(OnceLock::from(users)));
+        self.free_transaction(transaction);
+        let file = self.current.file_to_write.take();
         if was_ended {
             reply.out.truncate(start);
             return Err(ENDED);
         }
+        if let Some(file) = file {
+            self.write_behind(slot, file, start, reply);
+        }
         Ok(())
+    }
+
+    /// What it holds may be slow to free.
+    fn free_transaction(&self, transaction: Box<Transaction>) {
+        if transaction.users.is_some() {
+            let bytes = transaction.heap_bytes();
+            self.server.reclaimer.free(vec![Garbage::of_other(transaction, bytes)]);
+        }
     }
 
     /// Has a command go on in slices that needs all keys to itself: as a transaction.
@@ -619,12 +640,6 @@ enum Way {
     AsLong,
     /// With the Lua state, and in slices between its commands unless it changes settings.
     AsScript,
-}
-
-/// Keeps others from changing settings, and from reading and writing their files; `None` if somebody else does now.
-fn lock_settings(server: &Server) -> Option<[MutexGuard<'_, ()>; 2]> {
-    let files = server.settings_files.turn.lock_within(Duration::ZERO)?;
-    Some([files, server.config_changes.lock_within(SLICE)?])
 }
 
 /// Whether there is so much in the transaction that it may take long, whatever it is.

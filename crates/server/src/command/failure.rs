@@ -22,6 +22,8 @@ enum Standing {
     TurnTaken,
     /// The same, when nobody else changes settings.
     SettingsTaken,
+    /// The same, when a file has been read.
+    FileAwaited,
 }
 
 impl Failure {
@@ -57,6 +59,12 @@ impl Failure {
     pub(crate) const SETTINGS_TAKEN: Failure = Failure {
         text: Cow::Borrowed(b"BUSY Redis is busy changing its settings."),
         standing: Standing::SettingsTaken,
+    };
+
+    /// A file is being read.
+    pub(crate) const FILE_AWAITED: Failure = Failure {
+        text: Cow::Borrowed(b"BUSY Redis is busy reading a file."),
+        standing: Standing::FileAwaited,
     };
 
     /// Too few or too many arguments for `name`, which for a subcommand is `container|name`.
@@ -107,6 +115,11 @@ impl Failure {
     /// Whether nothing was done, because somebody else changes settings.
     pub(crate) fn is_settings_taken(&self) -> bool {
         self.standing == Standing::SettingsTaken
+    }
+
+    /// Whether nothing was done, because a file is being read for it.
+    pub(crate) fn is_file_awaited(&self) -> bool {
+        self.standing == Standing::FileAwaited
     }
 
     /// Whether nothing was done, and the request waits.

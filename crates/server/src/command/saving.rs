@@ -190,7 +190,11 @@ impl Shard {
     /// The job that the connection waits for has ended.
     pub(crate) fn job_ended(&mut self, ack: Ack, outcome: Outcome) {
         let Some(connection) = self.connection_of(ack.who) else { return };
-        let Some(Wait::Job(_)) = connection.state().wait() else { return };
+        match connection.state().wait() {
+            Some(Wait::Job(_)) => {}
+            Some(Wait::File) => return drop(self.resume(ack.who.slot)),
+            _ => return,
+        }
         let (slot, proto) = (ack.who.slot, connection.proto);
         let Some(Wait::Job(JobWait { row, args, then, is_silent })) = self.resume(slot) else { return };
         let mut bytes = Vec::new();

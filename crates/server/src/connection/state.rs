@@ -80,6 +80,8 @@ pub(crate) enum Wait {
     Asleep(Asleep),
     /// A transaction in which DEBUG SLEEP is queued: EXEC stays in the input until its time is up.
     Nap,
+    /// A transaction that loads users: their file is being read, and EXEC stays in the input.
+    File,
     /// These shards (a bit each) have more in their mail, or on their way to sockets, than they keep up with: nothing is
     /// read from who publishes there.
     Credit { shards: u64 },
@@ -126,6 +128,7 @@ impl Wait {
             | Wait::Backlog
             | Wait::Credit { .. }
             | Wait::Exec
+            | Wait::File
             | Wait::Job(_)
             | Wait::Keys
             | Wait::Mail

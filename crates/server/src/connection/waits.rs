@@ -84,6 +84,9 @@ pub(crate) enum AfterJob {
     Users(Arc<OnceLock<LoadedUsers>>),
 }
 
+/// The users of a file; error: what is wrong with it.
+pub(crate) type UsersRead = Result<LoadedUsers, String>;
+
 /// Users of a file, twice: for the server, and for all shards to look at.
 #[derive(Debug)]
 pub(crate) struct LoadedUsers {
@@ -91,4 +94,6 @@ pub(crate) struct LoadedUsers {
     pub(crate) shared: Arc<Users>,
     /// The password of the default user that it was read with.
     pub(crate) requirepass: Vec<u8>,
+    /// What the file says.
+    pub(crate) text: Vec<u8>,
 }

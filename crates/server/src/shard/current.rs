@@ -1,10 +1,26 @@
 //! The request that a shard executes, and the connection that it serves.
 
+use std::fmt;
 use std::time::Instant;
 
 use crate::apart::Task;
 use crate::connection::chunk::Range;
 use crate::connection::state::ConnectionRef;
+use crate::connection::waits::UsersRead;
+use crate::journaling::Outcome;
+use crate::server::Server;
+
+/// What is to be written to a file of settings once the transaction has been run, and where in its reply that is answered.
+pub(crate) struct FileToWrite {
+    pub(crate) at: usize,
+    pub(crate) work: Box<dyn FnOnce(&Server) -> Outcome + Send>,
+}
+
+impl fmt::Debug for FileToWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileToWrite").field("at", &self.at).finish_non_exhaustive()
+    }
+}
 
 /// What holds for the connection that is served until another one is. Put aside as a whole where others are served beside a
 /// script that has run for too long.
@@ -20,6 +36,10 @@ pub(crate) struct Current {
     pub(crate) deferred: Vec<Range>,
     /// A command that is to be run apart, while its request is still with whoever has read it.
     pub(super) task_without_request: Option<Box<Task>>,
+    /// The users that the transaction loads, read before it.
+    pub(crate) users_read: Option<UsersRead>,
+    /// What a command of the transaction has to be written to a file.
+    pub(crate) file_to_write: Option<FileToWrite>,
     /// What MULTI has just queued has yet to be given its request.
     pub(crate) queued_without_request: bool,
 }
@@ -32,6 +52,8 @@ impl Default for Current {
             until: Instant::now(),
             deferred: Vec::new(),
             task_without_request: None,
+            users_read: None,
+            file_to_write: None,
             queued_without_request: false,
         }
     }

@@ -269,6 +269,7 @@ impl Shard {
                 self.inbox.ended_jobs.push((ack, outcome));
             }
             Mail::JobEnded { ack, outcome } => self.job_ended(ack, outcome),
+            Mail::Answered { ack, bytes, error } => self.answer_after_file(ack, &bytes, error),
             Mail::Apart(task) => self.end_apart(task),
             Mail::Served(served) => self.deliver_served(served),
             Mail::Events(mut late) => {
@@ -336,6 +337,11 @@ impl Shard {
                 self.unfollowed.swap_remove(at);
             }
         }
+        self.count_part(ack);
+    }
+
+    /// A part of what a connection waits for was done.
+    pub(crate) fn count_part(&mut self, ack: Ack) {
         let waiting = self.connection_of(ack.who).and_then(|connection| connection.waiting_mut());
         if let Some(Waiting { wait: Wait::Acks { remaining }, .. }) = waiting {
             *remaining -= 1;

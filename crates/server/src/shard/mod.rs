@@ -20,7 +20,7 @@ pub(crate) mod apart;
 mod beside;
 mod broadcast;
 mod credit;
-mod current;
+pub(crate) mod current;
 mod detach;
 pub(crate) mod durability;
 mod evict;

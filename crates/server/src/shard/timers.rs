@@ -265,7 +265,8 @@ impl Shard {
             | Wait::Keys
             | Wait::Turn { .. }
             | Wait::Passed
-            | Wait::Exec => {}
+            | Wait::Exec
+            | Wait::File => {}
         }
     }
 

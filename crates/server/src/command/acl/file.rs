@@ -25,7 +25,7 @@ const USERS_BYTES: usize = 1 << 20;
 pub(super) const LOAD: Command<Run> = row(
     Spec {
         name: "load",
-        flags: ADMIN.union(Flags::CHANGES_SETTINGS).union(Flags::SETTINGS_FILE),
+        flags: ADMIN.union(Flags::CHANGES_SETTINGS).union(Flags::SETTINGS_FILE).union(Flags::READ_FIRST),
         complexity: "O(N), N users and connections",
         summary: "Reads the users anew from the file that aclfile names.",
         reply: &[ReplyShape::Ok],
@@ -58,55 +58,73 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// The users of the file. Error: what is wrong with it, on one line.
 pub(crate) fn users_of_file(path: &Path, config: &Config) -> Result<Users, String> {
-    let shown = path.display().to_string();
-    let text = sterna_filesystem::read(path, FILE_BYTES_MAX).map_err(|error| {
+    users_of_text(path, &text_of(path)?, config)
+}
+
+fn text_of(path: &Path) -> Result<Vec<u8>, String> {
+    sterna_filesystem::read(path, FILE_BYTES_MAX).map_err(|error| {
         let error = error.to_string();
         let reason = error.split(" (os error").next().unwrap_or_default();
-        format!("Error loading ACLs, opening file '{shown}': {reason}")
-    })?;
-    Users::of_file(table(), &config.requirepass, first_channels(config), &shown, &text)
+        format!("Error loading ACLs, opening file '{}': {reason}", path.display())
+    })
+}
+
+fn users_of_text(path: &Path, text: &[u8], config: &Config) -> Result<Users, String> {
+    let shown = path.display().to_string();
+    Users::of_file(table(), &config.requirepass, first_channels(config), &shown, text)
 }
 
 fn load(call: &mut Call<'_>) -> Result<(), Failure> {
-    if !call.in_exec {
-        let loaded: Arc<OnceLock<LoadedUsers>> = Arc::default();
-        let into = Arc::clone(&loaded);
-        return beside(call, AfterJob::Users(loaded), move |server| {
-            let _ = into.set(read_users(server)?);
-            Ok(())
-        });
+    if call.in_exec {
+        let read = call.shard.current.users_read.take();
+        return take_effect(call, read.ok_or(NO_FILE)?.map_err(Failure::text)?);
     }
-    let users = read_users(call.server())?;
-    take_effect(call, users);
-    Ok(())
+    let read: Arc<OnceLock<LoadedUsers>> = Arc::default();
+    let into = Arc::clone(&read);
+    beside(call, AfterJob::Users(read), move |server| {
+        let _ = into.set(read_users(server)?);
+        Ok(())
+    })
 }
 
-fn read_users(server: &Server) -> Result<LoadedUsers, Failure> {
+pub(in super::super) fn read_users(server: &Server) -> Result<LoadedUsers, Failure> {
     let config = server.config();
     let path = config.aclfile.as_deref().ok_or(NO_FILE)?;
-    let users = users_of_file(path, &config).map_err(|error| Failure::text(format!("ERR {error}")))?;
-    Ok(LoadedUsers { own: users.clone(), shared: Arc::new(users), requirepass: config.requirepass.clone() })
+    let text = text_of(path).map_err(|error| Failure::text(format!("ERR {error}")))?;
+    users_that_say(text, path, &config)
+}
+
+fn users_that_say(text: Vec<u8>, path: &Path, config: &Config) -> Result<LoadedUsers, Failure> {
+    let users = users_of_text(path, &text, config);
+    let users = users.map_err(|error| Failure::text(format!("ERR {error}")))?;
+    Ok(LoadedUsers {
+        own: users.clone(),
+        shared: Arc::new(users),
+        requirepass: config.requirepass.clone(),
+        text,
+    })
 }
 
 /// Goes on with ACL LOAD, whose file has been read.
-pub(in super::super) fn loaded(call: &mut Call<'_>, loaded: Option<LoadedUsers>) -> Result<(), Failure> {
+pub(in super::super) fn loaded(call: &mut Call<'_>, read: Option<LoadedUsers>) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
     let _turn = call.turn_to_change(&server);
-    let users = match loaded {
-        Some(users) if users.requirepass == server.config().requirepass => users,
-        // The password of the default user, of which the file may say nothing, is another one since.
-        _ => read_users(&server)?,
-    };
-    take_effect(call, users);
-    Ok(())
+    take_effect(call, read.ok_or(NO_FILE)?)
 }
 
-fn take_effect(call: &mut Call<'_>, LoadedUsers { own, shared, .. }: LoadedUsers) {
+fn take_effect(call: &mut Call<'_>, mut read: LoadedUsers) -> Result<(), Failure> {
     let server = Arc::clone(&call.shard.server);
-    let before = std::mem::replace(&mut *server.users.write(), own);
-    server.reclaimer.free(vec![Garbage::of_other(Box::new(before), USERS_BYTES)]);
+    let config = server.config();
+    if read.requirepass != config.requirepass {
+        // The password of the default user, of which the file may say nothing, is another one since.
+        let path = config.aclfile.as_deref().ok_or(NO_FILE)?;
+        read = users_that_say(read.text, path, &config)?;
+    }
+    let before = std::mem::replace(&mut *server.users.write(), read.own);
+    server.reclaimer.free(vec![Garbage::of_other(Box::new((before, read.text)), USERS_BYTES)]);
     call.reply.ok();
-    call.spread_user(&UserChange::Replaced(shared));
+    call.spread_user(&UserChange::Replaced(read.shared));
+    Ok(())
 }
 
 fn save(call: &mut Call<'_>) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ mod users;
 use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Spec};
 use sterna_protocol::Args;
 
-pub(super) use self::file::loaded;
+pub(super) use self::file::{loaded, read_users};
 pub(super) use self::log::Context;
 use super::help::help;
 use super::table::Row;
