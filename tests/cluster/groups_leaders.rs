@@ -7,10 +7,11 @@ use sterna_tests::client::{Client, Frame, value_of};
 use sterna_tests::nats::Nats;
 use sterna_tests::server::{PATIENCE, Server, sterna_tool, wait_for};
 use sterna_tests::skipped;
+use sterna_tests::wire::Wire;
 
 use crate::groups::{
-    GROUPS, TAGS, await_spread, count_on, leaders, leads_group, logs, of_groups, pipeline, start_spread,
-    terms,
+    GROUPS, TAGS, await_spread, count_on, leaders, leads_group, logs, node_of, of_groups, pipeline,
+    start_spread, terms,
 };
 use crate::keys::{Ends, await_same, keys_node, reader};
 use crate::tools::{await_joined, name, shown};
@@ -189,4 +190,31 @@ fn write_until_refused(node: &Server, begins: &str) -> Story {
         }
     }
     story
+}
+
+#[test]
+fn nodes_that_lead_groups_serve_each_others_clients_again_when_nats_was_gone_for_a_moment() {
+    let Some((nats, name)) = logs() else { return };
+    let wire = Wire::to_nats(nats.ports()[0]);
+    let url = format!("nats://127.0.0.1:{}", wire.port);
+    let mut nodes = vec![of_groups(keys_node(&name, &url)).start()];
+    nodes.extend((1..3).map(|at| node_of(&nats, &name, at).start()));
+    await_joined(&nodes);
+    await_spread(&nodes);
+    wire.cut();
+    wait_for("the node to notice", || {
+        nodes[0].log().contains("the connection to NATS is lost").then_some(())
+    });
+    wire.mend();
+    let round = |node: &Server| {
+        let mut client = node.connect();
+        let mut set = |number: usize| {
+            client.send(&["SET", TAGS[number % GROUPS], "1"]);
+            matches!(client.frame(PATIENCE), Frame::Bytes(bytes) if bytes == b"+OK\r\n")
+        };
+        (0..600).all(&mut set)
+    };
+    wait_for("clients of each node to be served at all leaders, and to stay so", || {
+        nodes.iter().all(round).then_some(())
+    });
 }

@@ -33,6 +33,8 @@ pub(super) struct Incoming {
     /// Bytes that were taken and the sender has not been told of.
     untold_bytes: usize,
     is_untold: bool,
+    /// Where messages were last missing, so were frames.
+    lost_frames: bool,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,11 @@ impl Incoming {
         }
     }
 
+    /// Whether what was just said to be missing was lost on the way. Where no frame is missing, the other node has dropped it, and knows.
+    pub(super) fn has_lost_frames(&self) -> bool {
+        self.lost_frames
+    }
+
     /// Whether this frame has come, or is missing. `None`: whatever it held.
     fn has(&self, frame: u64, hash: Option<u64>) -> bool {
         let is_same = |known: Option<u64>| known.is_none() || hash.is_none() || known == hash;
@@ -110,6 +117,7 @@ impl Incoming {
 
     /// What comes next is this frame, with this message.
     fn go_to(&mut self, frame: u64, message: u64) -> u64 {
+        self.lost_frames = frame != self.next_frame || message < self.next_message;
         if frame < self.next_frame {
             self.recent.clear();
         } else {
@@ -200,6 +208,18 @@ mod tests {
         assert_eq!(missed(messages(0, 0, 1)), 1);
         assert_eq!(missed(messages(1, 1, 1)), 0);
         assert_eq!(missed(messages(u64::MAX, u64::MAX, u32::MAX)), u64::MAX - 2);
+    }
+
+    #[test]
+    fn what_was_lost_on_the_way_is_told_from_a_gap_that_was_left() {
+        let mut incoming = Incoming::default();
+        let mut gap = |body: Body<'_>| (incoming.receive(&body, 100).1, incoming.has_lost_frames());
+        assert_eq!(gap(messages(0, 1, 1)), (1, false), "the frame before is there");
+        assert_eq!(gap(messages(1, 2, 1)), (0, false));
+        assert_eq!(gap(Body::Tail { frame: 2, message: 4 }), (1, false));
+        assert_eq!(gap(messages(4, 6, 1)), (2, true));
+        assert_eq!(gap(Body::Tail { frame: 6, message: 8 }), (1, true));
+        assert_eq!(gap(messages(6, 0, 1)), (1, true), "it counts anew");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Sessions have links of their own, with the windows and numbers of those of messages. A number that is missing, in either direction,
-//! breaks all sessions of the two nodes: the term is another one, and what was under way is answered by the shards (`shard/passing.rs`
+//! breaks all sessions of the two nodes (whoever loses something on the way leaves a gap for the other one): the term is another one, and what was under way is answered by the shards (`shard/passing.rs`
 //! of the server). So nothing is executed out of order, and no reply is taken for another one's.
 //!
 //! Room: a session may send [`ROOM_BYTES`] more than its client has read. So one client that doesn't read stops its own session.
@@ -421,9 +421,15 @@ impl Hub {
         }
         let (arrived, missed) = peer.sessions_in.receive(body, 2 * RECORD_BYTES_MAX);
         let owes = matches!(body, Body::Tail { .. }) || peer.sessions_in.owes_taken();
+        let is_lost = peer.sessions_in.has_lost_frames();
         if missed > 0 {
             tracing::warn!(node = %from, name = %peer.name, missed, "parts of clients' sessions are missing: they are broken");
-            self.close_sessions_of(from);
+            // A gap that the other node has left says that it knows: who answered it with one of its own would be answered in turn, for ever.
+            if is_lost {
+                self.close_sessions_of(from);
+            } else {
+                self.forget_sessions_of(from);
+            }
             self.begin_term(from);
         }
         match &arrived {
@@ -535,7 +541,7 @@ impl Hub {
         if self.leading.leads_any()
             && let Some(peer) = self.peers.get_mut(&node)
         {
-            peer.sessions_out.drop_one();
+            peer.sessions_out.leave_gap();
         }
     }
 

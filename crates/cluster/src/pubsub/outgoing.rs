@@ -127,6 +127,12 @@ impl Outgoing {
         self.owes_tail = true;
     }
 
+    /// Has the node miss a message between what was pushed before and what comes: by that it learns of something.
+    pub(super) fn leave_gap(&mut self) {
+        self.seal();
+        self.drop_one();
+    }
+
     fn push_in_parts(&mut self, message: Bytes) {
         let (number, length) = (self.next_message, message.len());
         self.next_message += 1;
@@ -413,6 +419,20 @@ mod tests {
         let frames = all(&mut outgoing, now);
         assert_eq!(receive(&mut incoming, &frames), (vec![b"again".to_vec()], 0));
         outgoing.check();
+    }
+
+    #[test]
+    fn a_gap_is_left_behind_what_was_pushed_before() {
+        let now = Instant::now();
+        let (mut outgoing, mut incoming) = (new(1 << 20, now), Incoming::default());
+        push(&mut outgoing, b"before");
+        outgoing.leave_gap();
+        push(&mut outgoing, b"after");
+        outgoing.seal();
+        let frames = all(&mut outgoing, now);
+        assert_eq!(receive(&mut incoming, &frames[..1]), (vec![b"before".to_vec()], 0));
+        assert_eq!(receive(&mut incoming, &frames[1..]), (vec![b"after".to_vec()], 1));
+        assert!(!incoming.has_lost_frames());
     }
 
     #[test]

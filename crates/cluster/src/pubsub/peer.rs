@@ -73,7 +73,7 @@ impl Peer {
     /// node so, once it is reached again.
     pub(super) fn cut_sessions(&mut self) {
         self.sessions_out.cut();
-        self.sessions_out.drop_one();
+        self.sessions_out.leave_gap();
     }
 }
 
