@@ -2,10 +2,13 @@
 
 mod cut;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use socket2::{SockFilter, SockRef};
 use sterna_protocol::decode::Value;
-use sterna_tests::client::{Client, Frame, value_of};
+use sterna_tests::client::{Client, Frame, request_bytes, value_of};
 use sterna_tests::line::{End, Line};
 use sterna_tests::server::{PATIENCE, Server, wait_for};
 
@@ -330,6 +333,65 @@ fn a_connection_whose_end_nobody_has_told_the_server_is_given_up_when_its_client
         wait_for("the others to be gone", || {
             (field(&mut client, "clients", "connected_clients") == 2).then_some(())
         });
+    }
+}
+
+#[test]
+fn of_several_that_wait_for_a_silent_one_who_has_left_meanwhile_takes_nothing_from_who_has_not() {
+    for shards in SHARDS {
+        let server = server(shards, &[]);
+        let mut client = server.connect();
+        let line = Line::to(server.address().port());
+        let mut first = named(Client::to(line.port), "me", "2");
+        subscribe(&mut first, &["SUBSCRIBE", "a"]);
+        line.cut(End::Silence(PATIENCE));
+        (1..=5).for_each(|number| _ = client.int(&["PUBLISH", "a", &number.to_string()]));
+        for _ in 0..2 {
+            let mut leaves = named(server.connect(), "me", "2");
+            leaves.send(&["SUBSCRIBE", "a"]);
+        }
+        let mut stays = named(server.connect(), "me", "2");
+        subscribe(&mut stays, &["SUBSCRIBE", "a"]);
+        (6..=9).for_each(|number| _ = client.int(&["PUBLISH", "a", &number.to_string()]));
+        (1..=9).for_each(|number| assert_eq!(next(&mut stays), got("message", "a", &number.to_string())));
+        drop(stays);
+        await_detached(&mut client, 1);
+        client.int(&["PUBLISH", "a", "10"]);
+        let mut last = named(server.connect(), "me", "2");
+        subscribe(&mut last, &["SUBSCRIBE", "a"]);
+        assert_eq!(next(&mut last), got("message", "a", "10"));
+        last.assert_quiet();
+    }
+}
+
+#[test]
+fn who_breaks_before_it_has_read_how_much_is_lost_is_told_when_it_is_back() {
+    for shards in SHARDS {
+        let server = server(shards, &["--resume-buffer", "20kb"]);
+        let mut client = server.connect();
+        detached(&server, "me", "2", &["SUBSCRIBE", "a"]);
+        let payload = "x".repeat(100);
+        (0..1000).for_each(|_| _ = client.int(&["PUBLISH", "a", &payload]));
+        for round in 1..=2 {
+            let mut deaf = TcpStream::connect(server.address()).expect("it listens");
+            SockRef::from(&deaf).attach_filter(&[SockFilter::new(6, 0, 0, 0)]).expect("a filter");
+            let requests = [["HELLO", "2", "SETNAME", "me"].as_slice(), &["SUBSCRIBE", "a"]];
+            let bytes: Vec<u8> = requests.iter().flat_map(|request| request_bytes(request)).collect();
+            deaf.write_all(&bytes).expect("it is connected");
+            wait_for("it to be resumed", || {
+                (field(&mut client, "clients", "resumed_clients") == round).then_some(())
+            });
+            drop(deaf);
+            await_detached(&mut client, 1);
+        }
+        let mut again = named(server.connect(), "me", "2");
+        subscribe(&mut again, &["SUBSCRIBE", "a"]);
+        let (name, text) = next(&mut again);
+        assert_eq!(name, format!("message {NOTICES}"));
+        let dropped: usize =
+            text.strip_prefix("dropped ").and_then(|text| text.parse().ok()).expect("a number");
+        (dropped..1000).for_each(|_| assert_eq!(next(&mut again), got("message", "a", &payload)));
+        again.assert_quiet();
     }
 }
 

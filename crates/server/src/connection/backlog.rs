@@ -16,7 +16,7 @@
 //! Cost: reading a frame is O(its headers), some 20 ns.
 
 use sterna_protocol::Proto;
-use sterna_protocol::decode::decode;
+use sterna_protocol::decode::{Value, decode};
 use sterna_protocol::frame::{self, Message, MessageKind};
 use sterna_pubsub::Kind;
 
@@ -195,6 +195,19 @@ pub(crate) fn translated(ranges: &[Range], proto: Proto) -> Option<Range> {
         }
     }
     (!bytes.is_empty()).then(|| Range::of(bytes))
+}
+
+/// The payloads of the messages of `ranges`, which begin and end with one.
+pub(super) fn payloads_of(ranges: &[Range]) -> Vec<Vec<u8>> {
+    let mut payloads = Vec::new();
+    for range in ranges {
+        let (mut at, bytes) = (0, range.bytes(0));
+        while let Ok(Some((Value::Array(parts) | Value::Push(parts), len))) = decode(&bytes[at..]) {
+            payloads.extend(parts.last().and_then(Value::as_bytes).map(<[u8]>::to_vec));
+            at += len;
+        }
+    }
+    payloads
 }
 
 /// Whether the first of `ranges` was written for `proto`, and so, mostly, all: who changes its protocol does it at the start.

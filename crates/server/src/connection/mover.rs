@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sterna_protocol::Proto;
 
 use super::chunk::Range;
-use super::client::Client;
+use super::client::{Client, ClientId};
 use super::dependence::Dependence;
 use super::fieldsets::Fieldsets;
 use super::input::{Partial, Unread};
@@ -32,6 +32,7 @@ pub(crate) struct Mover {
     db: u8,
     reply_mode: ReplyMode,
     declines_resuming: bool,
+    probed: ClientId,
     net_in_bytes: u64,
     net_out_bytes: u64,
     unproven_since_ms: u64,
@@ -56,6 +57,7 @@ impl Connection {
             db: self.db,
             reply_mode: self.reply_mode,
             declines_resuming: self.declines_resuming,
+            probed: self.probed,
             net_in_bytes: self.net_in_bytes,
             net_out_bytes: self.net_out_bytes,
             unproven_since_ms: self.unproven_since_ms,
@@ -76,6 +78,7 @@ impl Connection {
         connection.db = mover.db;
         connection.reply_mode = mover.reply_mode;
         connection.declines_resuming = mover.declines_resuming;
+        connection.probed = mover.probed;
         connection.net_in_bytes = mover.net_in_bytes;
         connection.net_out_bytes = mover.net_out_bytes;
         connection.read_closed = mover.read_closed;

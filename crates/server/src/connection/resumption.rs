@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use sterna_pubsub::Kind;
+
 use super::Connection;
+use super::backlog::payloads_of;
 use super::chunk::Appender;
 use super::state::{ConnectionRef, Wait};
 use crate::connection::client::mark;
+
+/// The channel on which a client is told of messages that it will not get.
+pub(crate) const NOTICE_CHANNEL: &[u8] = b"__sterna__:resume";
 
 /// Who a connection is to its successor.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -28,11 +34,20 @@ pub(crate) struct Resumption {
     pub(crate) dropped: u64,
     /// Messages that predecessors held when their time was over, until its client has been told of them.
     pub(crate) expired: Option<u64>,
+    /// Its client has been told of such messages, and may not have got that.
+    pub(crate) has_told: bool,
 }
 
 impl Resumption {
     pub(crate) fn of(identity: Arc<Identity>) -> Resumption {
-        Resumption { identity, predecessors: Vec::new(), is_claimed: false, dropped: 0, expired: None }
+        Resumption {
+            identity,
+            predecessors: Vec::new(),
+            is_claimed: false,
+            dropped: 0,
+            expired: None,
+            has_told: false,
+        }
     }
 
     /// Whether there is anything of before that its client is to get or to be told.
@@ -95,6 +110,24 @@ impl Connection {
         self.client.set_mark(mark::CONDEMNED, false);
         self.client.set_mark(mark::DETACHED, true);
         self.client.fd.store(-1, Relaxed);
+    }
+
+    /// What its client was told of losses is told again, as far as it may be lost with the socket.
+    pub(crate) fn take_back_notices(&mut self) {
+        let Some(resumption) = self.resumption.as_mut().filter(|own| own.has_told) else { return };
+        if self.subscriptions.contains(Kind::Channel, NOTICE_CHANNEL) {
+            // They come back with whatever else came by that.
+            return;
+        }
+        let notices = self.output.take_messages(|kind, name| kind == Kind::Channel && name == NOTICE_CHANNEL);
+        for payload in payloads_of(&notices) {
+            let text = std::str::from_utf8(&payload).unwrap_or_default();
+            match text.split_once(' ').and_then(|(word, count)| Some((word, count.parse::<u64>().ok()?))) {
+                Some(("dropped", count)) => resumption.dropped += count,
+                Some(("expired", count)) => *resumption.expired.get_or_insert(0) += count,
+                _ => {}
+            }
+        }
     }
 
     /// Drops of a backlog what is over its limit.

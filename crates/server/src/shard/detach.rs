@@ -87,6 +87,7 @@ impl Shard {
         self.release(slot);
         let connection = &mut self.connections[slot];
         connection.lose_socket(&self.replies);
+        connection.take_back_notices();
         connection.publish_gauges();
         tracing::debug!(id = connection.client.id, reason = reason.name(), "detached");
         let predecessors = connection.resumption.as_ref().map_or(&[][..], |own| &own.predecessors).to_vec();

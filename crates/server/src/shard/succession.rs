@@ -1,7 +1,7 @@
 //! Succession: how a connection takes over what a detached one of its name holds.
 //!
 //! 1. SUBSCRIBE, by a named connection that has no subscription yet. It looks up who holds its user and name.
-//! 2. A holder whose socket seems to be alive is *probed* by its shard: has its TCP acknowledged what it had been sent when the
+//! 2. A holder whose socket seems to be alive is *probed* by its shard: has its TCP acknowledged all that was for it when the
 //!    question came? If so, both go on beside each other, and the name belongs to the new one. If not after [`PROOF_TIME_MAX`],
 //!    the socket is given up, and the holder is detached.
 //! 3. If a detached holder is on another shard, the new connection *moves* there: socket, TLS session, user, unread input,
@@ -29,15 +29,12 @@ use crate::acl::User;
 use crate::connection::backlog::{is_all_of, translated};
 use crate::connection::chunk::Range;
 use crate::connection::mover::Mover;
-use crate::connection::resumption::{Identity, Resumption};
+use crate::connection::resumption::{Identity, NOTICE_CHANNEL, Resumption};
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::{CloseReason, Connection};
 use crate::mailbox::{Ack, Mail};
 use crate::resumable::Holder;
 use crate::shard::Shard;
-
-/// The channel on which a client is told of messages that it will not get.
-pub(crate) const NOTICE_CHANNEL: &[u8] = b"__sterna__:resume";
 
 /// How long the TCP of a connection may take to acknowledge what it has been sent, while another one waits for its name.
 const PROOF_TIME_MAX: Duration = Duration::from_secs(1);
@@ -73,6 +70,11 @@ impl Shard {
                     }
                 }
                 Some(holder) if self.connections[slot].probed != holder.who.id => {
+                    let connection = &self.connections[slot];
+                    if connection.probed != 0 && holder.who.id > connection.me.id {
+                        // It has waited so long that one that came after it has the name by now, and goes on with it.
+                        return true;
+                    }
                     self.probe(slot, holder);
                     return false;
                 }
@@ -96,7 +98,10 @@ impl Shard {
     /// Another connection wants this one's name.
     pub(super) fn begin_probe(&mut self, holder: ConnectionRef, ack: Ack) {
         let until = self.clock.instant + PROOF_TIME_MAX;
-        let bytes = self.connection_of(holder).map_or(0, |connection| connection.net_out_bytes);
+        // What it is about to be sent as well: it may be what it has just taken over.
+        let bytes = self
+            .connection_of(holder)
+            .map_or(0, |connection| connection.net_out_bytes + connection.output.queued_bytes() as u64);
         self.probes.push(Probe { holder, bytes, until, ack });
         self.check_probes();
     }
@@ -160,8 +165,14 @@ impl Shard {
             return;
         };
         let predecessors = std::mem::take(&mut own.predecessors);
-        let losses =
-            [(&b"expired"[..], own.expired.take()), (b"dropped", Some(std::mem::take(&mut own.dropped)))];
+        let (expired, mut dropped) = (own.expired.take(), std::mem::take(&mut own.dropped));
+        // What has gone since this connection has its name.
+        for who in &predecessors {
+            let old = self.connection_of(*who).and_then(|connection| connection.resumption.as_mut());
+            dropped += old.map_or(0, |old| std::mem::take(&mut old.dropped));
+        }
+        let losses = [(&b"expired"[..], expired), (b"dropped", Some(dropped))];
+        let has_lost = expired.is_some() || dropped > 0;
         for (word, count) in losses {
             if let Some(count) = count.filter(|&count| count > 0 || word == b"expired") {
                 let mut notice = Vec::new();
@@ -178,6 +189,7 @@ impl Shard {
         }
         if let Some(own) = &mut self.connections[slot].resumption {
             own.predecessors = left;
+            own.has_told |= has_lost;
         }
     }
 
