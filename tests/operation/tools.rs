@@ -1,7 +1,10 @@
 //! The built-in client, `sterna sub` and `sterna pub`; and `redis-benchmark`, whole.
 
-use std::io::{BufRead, BufReader};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use sterna_tests::server::{Launch, Server, free_port, sterna_binary, wait_for};
 use sterna_tests::tls::Authority;
@@ -82,6 +85,35 @@ fn a_server_that_is_not_there_is_one_line() {
     let output = run_pub(&["-u", &url, "news", "x"]);
     assert!(!output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stderr).trim_end().lines().count(), 1, "{output:?}");
+}
+
+#[test]
+fn what_a_server_says_moves_no_cursor_and_is_not_taken_for_what_it_does_not_say() {
+    // (the tool, what each request is answered, what the tool says of it)
+    let rows: [(&[&str], &[u8], &str); 4] = [
+        (&["pub", "-u", "URL", "news", "x"], b"-ERR \x1b[31mred\r\n", "ERR \\x1b[31mred"),
+        (&["pub", "-u", "URL", "news", "x"], b"+OK\r\n", "not that of PUBLISH"),
+        (&["export", "--rdb", "none.rdb", "-u", "URL"], b"$-1\r\n", "not that of INFO"),
+        (&["export", "--rdb", "none.rdb", "-u", "URL"], b"-NOPERM no\r\n", "NOPERM"),
+    ];
+    for (words, answer, says) in rows {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("redis://{}", listener.local_addr().expect("it is bound"));
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("it connects");
+            while client.read(&mut [0; 4096]).is_ok_and(|n| n > 0) && client.write_all(answer).is_ok() {}
+        });
+        let folder = tempfile::tempdir().expect("a folder");
+        let output = Command::new(sterna_binary())
+            .args(words.iter().map(|word| if *word == "URL" { &url } else { *word }))
+            .current_dir(&folder)
+            .output()
+            .expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(says), "{words:?}: {output:?}");
+        assert_eq!(fs::read_dir(&folder).expect("it is there").count(), 0, "nothing is left behind");
+        server.join().expect("it ends with the tool");
+    }
 }
 
 #[test]

@@ -47,7 +47,8 @@ pub(crate) fn scan(
             };
             cursor = String::from_utf8_lossy(next.as_bytes().unwrap_or_default()).into_owned();
             for keys in keys.chunks(PIPELINE) {
-                let keys: Vec<&[u8]> = keys.iter().filter_map(Value::as_bytes).collect();
+                let names: Option<Vec<&[u8]>> = keys.iter().map(Value::as_bytes).collect();
+                let keys = names.ok_or_else(|| source.nonsense("not that of SCAN"))?;
                 visit(source, db, &keys)?;
             }
             if cursor == "0" {
@@ -66,7 +67,7 @@ pub(crate) fn functions(source: &mut Link) -> Result<Option<Vec<u8>>, LinkError>
             let (libraries, _) = without_footer(payload.as_bytes().unwrap_or_default());
             Ok((!libraries.is_empty()).then_some(libraries))
         }
-        Err(LinkError::Refused { .. }) => Ok(None),
+        Err(LinkError::Refused { why, .. }) if why.to_lowercase().starts_with("err unknown") => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -74,7 +75,10 @@ pub(crate) fn functions(source: &mut Link) -> Result<Option<Vec<u8>>, LinkError>
 /// Databases that have keys, and how many.
 pub(crate) fn sizes(source: &mut Link) -> Result<BTreeMap<u64, u64>, LinkError> {
     let info = source.ask(&["INFO", "keyspace"])?;
-    let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
+    let text = info.as_bytes().map(|text| String::from_utf8_lossy(text).into_owned());
+    // Who says nothing of its keys is not taken for one that has none.
+    let of_keys = text.filter(|text| text.to_lowercase().contains("# keyspace"));
+    let text = of_keys.ok_or_else(|| source.nonsense("not that of INFO"))?;
     let line = |line: &str| {
         let (db, figures) = line.strip_prefix("db")?.split_once(":keys=")?;
         Some((db.parse().ok()?, figures.split(',').next()?.parse().ok()?))
@@ -115,8 +119,12 @@ pub(crate) fn dump(source: &mut Link, db: u64, keys: &[&[u8]]) -> Result<Vec<Ent
         source.send_about(&entry.key, &[b"DUMP", &entry.key])?;
     }
     for entry in found.iter_mut().filter(|entry| entry.kind != Kind::Module) {
-        let payload = source.receive()?;
-        (entry.value, entry.version) = without_footer(payload.as_bytes().unwrap_or_default());
+        (entry.value, entry.version) = match source.receive()? {
+            // It is gone meanwhile.
+            Value::Null => continue,
+            Value::Bulk(payload) if payload.len() > FOOTER_BYTES => without_footer(&payload),
+            _ => return Err(source.nonsense("not that of DUMP")),
+        };
     }
     found.retain(|entry| !entry.value.is_empty() || entry.kind == Kind::Module);
     Ok(found)

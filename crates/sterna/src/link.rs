@@ -14,6 +14,7 @@ use sterna_protocol::decode::{DecodeError, Value, decode};
 use sterna_protocol::encode;
 use sterna_server::NAME_BYTES_MAX;
 
+use crate::text::Plain;
 use crate::url::Url;
 
 /// How to reach the server; the words are redis-cli's.
@@ -235,13 +236,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// All certificates that a system trusts take half a megabyte.
 const PEM_BYTES_MAX: u64 = 16 << 20;
 
+/// How long it may say nothing while a client logs in: one that executes something long is silent for as long.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
 impl Link {
     /// Connects, logs in, chooses the database.
     pub(crate) fn open(reach: &Reach) -> Result<Link, LinkError> {
         let url = reach.url_with_password()?;
         let address = format!("{}:{}", url.host, url.port);
         let tcp = connect(&url).map_err(|e| LinkError::Connect(address.clone(), e))?;
-        let socket = tcp.try_clone().map_err(|error| LinkError::Broken(address.clone(), error))?;
+        let broken = |error| LinkError::Broken(address.clone(), error);
+        let socket = tcp.try_clone().map_err(broken)?;
+        socket.set_read_timeout(Some(LOGIN_TIMEOUT)).map_err(broken)?;
         let stream: Box<dyn Stream> =
             if url.tls { Box::new(secure(tcp, &url, &address, reach)?) } else { Box::new(tcp) };
         let mut link = Link { stream: BufReader::new(stream), received: Vec::new(), address, socket };
@@ -257,6 +263,7 @@ impl Link {
         if url.db != 0 {
             link.ask(&["SELECT", &url.db.to_string()])?;
         }
+        link.socket.set_read_timeout(None).map_err(|error| link.broken(error))?;
         Ok(link)
     }
 
@@ -336,7 +343,9 @@ impl Link {
 
     /// What a failed read or write is.
     pub(crate) fn broken(&self, error: io::Error) -> LinkError {
-        LinkError::Broken(self.address.clone(), error)
+        let is_silent = is_timeout(&error);
+        let silence = || io::Error::new(io::ErrorKind::TimedOut, "the server does not answer");
+        LinkError::Broken(self.address.clone(), if is_silent { silence() } else { error })
     }
 
     /// What an answer is that no server gives.
@@ -344,9 +353,9 @@ impl Link {
         LinkError::Nonsense(self.address.clone(), what)
     }
 
-    /// What an error reply is.
+    /// What an error reply is: as text that a terminal can be shown, whatever the server says.
     pub(crate) fn refused(&self, text: &[u8]) -> LinkError {
-        LinkError::Refused { server: self.address.clone(), why: String::from_utf8_lossy(text).into_owned() }
+        LinkError::Refused { server: self.address.clone(), why: Plain(text).to_string() }
     }
 
     /// Reads a line, without its end: for replies that are too long to be held.

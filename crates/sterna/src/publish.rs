@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let channel = options.channel.as_bytes();
     let mut publish = |message: &[u8]| -> Result<i64, Failure> {
         link.send(&[b"PUBLISH", channel, message])?;
-        Ok(link.receive()?.as_int().unwrap_or_default())
+        Ok(link.receive()?.as_int().ok_or_else(|| link.nonsense("not that of PUBLISH"))?)
     };
     let deliveries = match &options.message {
         Some(message) => publish(message.as_bytes())?,

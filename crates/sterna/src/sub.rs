@@ -1,7 +1,7 @@
 //! `sterna sub`: prints messages as they arrive.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
@@ -9,6 +9,7 @@ use sterna_protocol::decode::Value;
 
 use crate::Failure;
 use crate::link::{Link, Reach};
+use crate::text::Plain;
 
 /// What to listen to.
 #[derive(Debug, Args)]
@@ -53,8 +54,12 @@ fn listen(link: &mut Link, options: &Options) -> Result<(), Failure> {
     }
     loop {
         let value = link.receive()?;
-        if let Some(line) = line_of(&value) {
+        if let Some(mut line) = line_of(&value) {
             let mut out = io::stdout().lock();
+            if out.is_terminal() {
+                // Whoever publishes is not to move its cursor.
+                line = format!("{}\n", Plain(line.strip_suffix(b"\n").unwrap_or(&line))).into_bytes();
+            }
             let written = out.write_all(&line).and_then(|()| out.flush());
             match written {
                 // Whoever read our output has had enough.
@@ -73,7 +78,7 @@ fn line_of(value: &Value) -> Option<Vec<u8>> {
             Some([channel, b" ", payload, b"\n"].concat())
         }
         [b"subscribe" | b"psubscribe", name] => {
-            eprintln!("listening to {}", String::from_utf8_lossy(name));
+            eprintln!("listening to {}", Plain(name));
             None
         }
         _ => None,

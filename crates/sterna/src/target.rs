@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sterna_protocol::decode::Value;
 use sterna_rdb::{Entry, Kind};
 use sterna_server::{Dataset, Loaded};
 
@@ -177,7 +178,8 @@ impl Target {
         let mut stopped = Ok(());
         for (kind, db, key) in std::mem::take(&mut self.waiting) {
             match self.link.receive() {
-                Ok(_) => *self.tally.brought.entry(kind).or_default() += 1,
+                Ok(Value::Simple(_)) => *self.tally.brought.entry(kind).or_default() += 1,
+                Ok(_) => return Err(self.link.nonsense("not that of RESTORE").into()),
                 Err(LinkError::Refused { why, .. }) if why.starts_with("BUSYKEY") => self.tally.busy += 1,
                 Err(LinkError::Refused { why, .. }) => {
                     let refused = format!("{} in database {db}: {why}", shown(&key));

@@ -118,13 +118,13 @@ fn to_file(path: &Path, options: &Options) -> Result<(), Failure> {
         Some(journal) => Source::Journal(Box::new(at_rest(journal)?)),
         None => Source::Server(Link::open(&options.reach)?),
     };
-    let part = part_of(path);
-    let mut export = Export::create(&part).map_err(unwritable)?;
-    let mut progress = Progress::new();
     let libraries = match &mut source {
         Source::Journal(dataset) => dataset.libraries(),
         Source::Server(link) => dumped::functions(link)?,
     };
+    let part = part_of(path);
+    let mut export = Export::create(&part).map_err(unwritable)?;
+    let mut progress = Progress::new();
     if let Some(libraries) = libraries {
         export.out.libraries(&libraries).map_err(unwritable)?;
     }
