@@ -264,6 +264,21 @@ fn told(client: &mut Client) -> Vec<Vec<String>> {
 }
 
 #[test]
+fn what_expires_is_told_of_where_nothing_is_recorded() {
+    let server = Server::sterna(1, &["--appendonly", "no"]);
+    let (mut reader, mut writer) = (Reader::start(&server, &[]), server.connect());
+    let is_read = |reader: &mut Reader| reader.ask(&["GET", "k"]) != Value::Null;
+    loop {
+        writer.request(&["SET", "k", "v", "PX", "100"]);
+        if is_read(&mut reader) {
+            break;
+        }
+    }
+    let Value::Push(parts) = reader.client.value() else { panic!("no push") };
+    assert_eq!(parts[1], Value::Array(vec![Value::Bulk(b"k".to_vec())]));
+}
+
+#[test]
 fn many_who_broadcast_are_told_the_same_but_for_what_they_may_not_read_or_have_changed_themselves() {
     for shards in [1, 2] {
         let server = Launch::shards(shards).start();

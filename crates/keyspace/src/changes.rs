@@ -181,10 +181,12 @@ impl Changes {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
+            && self.touched.is_empty()
             && self.events.is_empty()
             && self.served.is_empty()
             && !self.unserved
             && !self.flushed
+            && self.garbage.is_empty()
             && self.effects.is_empty()
             && self.lsn.is_none()
     }

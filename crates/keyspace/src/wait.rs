@@ -147,6 +147,11 @@ impl Answer {
 }
 
 impl Waiter {
+    /// Whether the command changes what it is served from.
+    pub fn writes(&self) -> bool {
+        self.blocked.writes()
+    }
+
     /// A command that waits for `keys`.
     pub fn new(
         caller: Caller,

@@ -97,7 +97,7 @@ impl Shard {
         if !self.server.partitions.is_tracked() {
             return;
         }
-        for waiter in self.changes.served_waiters() {
+        for waiter in self.changes.served_waiters().filter(|waiter| !waiter.writes()) {
             let Some(client) = self.server.client(waiter.caller.client) else { continue };
             if client.has_mark(mark::TRACKING) && !client.has_mark(mark::TRACKING_BROADCAST) {
                 let reader = Reader { client: client.id, shard: client.shard };
@@ -116,7 +116,8 @@ impl Shard {
         let by = self.current.who.map(|who| who.id);
         let is_read = self.tracking.is_read;
         // A read that finds its key expired has read that it isn't there, and so has a blocked one that is served.
-        let mut readers: Vec<ClientId> = served.iter().map(|served| served.waiter.caller.client).collect();
+        let reading = served.iter().filter(|served| !served.waiter.writes());
+        let mut readers: Vec<ClientId> = reading.map(|served| served.waiter.caller.client).collect();
         readers.sort_unstable();
         let keeps =
             |client: ClientId| (is_read && by == Some(client)) || readers.binary_search(&client).is_ok();

@@ -38,6 +38,8 @@ pub(super) struct Guest<'a, 'p> {
     lent: &'a [u8],
     /// What it is called by, if it is a function.
     function: Option<(&'a str, Args<'a>)>,
+    /// The protocol in which the caller is told of what it does: the script has one of its own.
+    proto: Proto,
     /// The caller's database and fieldsets: what changes inside ends with the script.
     db: u8,
     fieldsets: Option<Box<Fieldsets>>,
@@ -63,6 +65,7 @@ impl<'a, 'p> Guest<'a, 'p> {
     ) -> Guest<'a, 'p> {
         let connection = &mut shard.connections[slot];
         let (db, me, fieldsets) = (connection.db, connection.me, connection.fieldsets.take());
+        let proto = connection.proto;
         let began = shard.clock.instant;
         Guest {
             shard,
@@ -71,6 +74,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             permit,
             lent,
             function,
+            proto,
             db,
             fieldsets,
             me,
@@ -116,11 +120,9 @@ impl<'a, 'p> Guest<'a, 'p> {
         }
         self.shard.clock.advance();
         let began = self.shard.clock.instant;
-        let connection = &mut self.shard.connections[self.slot];
-        let client_proto = std::mem::replace(&mut connection.proto, proto);
+        self.shard.connections[self.slot].proto = proto;
         let result = self.execute(row, args, out);
-        let connection = &mut self.shard.connections[self.slot];
-        connection.proto = client_proto;
+        self.shard.connections[self.slot].proto = self.proto;
         let took = self.shard.clock.advance_from(began);
         self.keep_if_long(self.shard.clock.instant);
         self.shard.handle().commands.count(row.id, took, result.is_err());
@@ -154,9 +156,8 @@ impl<'a, 'p> Guest<'a, 'p> {
         let is_too_long = reply.end_limit();
         shard.take_fieldset_back(&command.spec);
         self.let_go();
-        let shard = &mut *self.shard;
-        shard.spread_changes();
-        shard.reads_end();
+        self.spread_changes();
+        self.shard.reads_end();
         outcome?;
         // What it has changed stays, as where the state has no memory for what it answers.
         if is_too_long { Err(REPLY_TOO_LONG) } else { Ok(()) }
@@ -169,9 +170,18 @@ impl<'a, 'p> Guest<'a, 'p> {
         self.hold(needed);
         let deliveries = self.shard.publish_in(self.slot, self.held, key, args);
         self.let_go();
-        self.shard.spread_changes();
+        self.spread_changes();
         Reply::new(out, self.shard.connections[self.slot].proto).int(deliveries? as i64);
         Ok(())
+    }
+
+    /// Tells those concerned what a command did, the caller in its own protocol.
+    fn spread_changes(&mut self) {
+        let proto = std::mem::replace(&mut self.shard.connections[self.slot].proto, self.proto);
+        self.shard.spread_changes();
+        if let Some(connection) = self.shard.connections.get_mut(self.slot) {
+            connection.proto = proto;
+        }
     }
 
     /// Locks what a command needs, beside what the script has locked already.
@@ -189,13 +199,12 @@ impl<'a, 'p> Guest<'a, 'p> {
     /// Serves those first whom others' writes have woken, and who are still to be served from what is locked.
     #[cold]
     fn settle(&mut self) {
-        let shard = &mut *self.shard;
-        let own = Changes::new(shard.changes.wants());
-        let of_script = std::mem::replace(&mut shard.changes, own);
-        self.held.settle(&mut shard.changes);
-        shard.remember_served();
-        shard.spread_changes();
-        shard.changes = of_script;
+        let own = Changes::new(self.shard.changes.wants());
+        let of_script = std::mem::replace(&mut self.shard.changes, own);
+        self.held.settle(&mut self.shard.changes);
+        self.shard.remember_served();
+        self.spread_changes();
+        self.shard.changes = of_script;
     }
 
     /// Whether nothing stays locked between the script's commands: it has what it names to itself all the same.
