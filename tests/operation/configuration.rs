@@ -39,6 +39,23 @@ fn a_directive_that_protects_works_or_stops_the_start_with_its_line() {
 }
 
 #[test]
+fn relative_paths_begin_in_dir_and_what_is_included_where_the_server_was_started() {
+    let users = "user default on nopass ~* &* +@all\nuser bob on nopass ~* &* +@all\n";
+    for launch in [Launch::reference(), Launch::shards(1)] {
+        let words = ["--dir", "{folder}", "--aclfile", "users.acl", "--pidfile", "pid", "--logfile", "log"];
+        let server = launch.file("users.acl", users).args(&words).start();
+        let name = server.name().to_owned();
+        assert!(server.connect().text(&["ACL", "LIST"]).contains("user bob"), "{name}");
+        assert!(server.path("log").exists(), "{name}");
+    }
+    let server = with_file("port 0\n").args(&["--dir", "{folder}", "--pidfile", "pid"]).start();
+    assert!(server.path("pid").exists());
+    let mut client = server.connect();
+    client.request(&["CONFIG", "SET", "timeout", "77"]);
+    assert_eq!(client.text(&["CONFIG", "REWRITE"]), "OK");
+}
+
+#[test]
 fn a_renamed_command_goes_by_its_new_name_and_a_disabled_one_by_none() {
     let text = "rename-command CONFIG secret-config\nrename-command FLUSHALL \"\"\nrename-command GET fetch\n\
                 rename-command EXEC run\nrename-command XREAD await\n";

@@ -77,9 +77,10 @@ fn while_writes_are_paused_nothing_expires_neither_by_itself_nor_by_a_look_at_it
 
 /// differs=pause-scripts
 #[test]
-fn scripts_that_only_read_go_on_while_writes_are_paused() {
+fn scripts_that_say_that_they_only_read_go_on_while_writes_are_paused() {
     const LIBRARY: &str = "#!lua name=reads\nredis.register_function{function_name='read', \
-                           callback=function() return redis.call('get', 'k') end, flags={'no-writes'}}";
+                           callback=function() return redis.call('get', 'k') end, flags={'no-writes'}} \
+                           redis.register_function('write', function() return redis.call('get', 'k') end)";
     const READ: &str = "return redis.call('get', 'k')";
     for shards in [1, 2] {
         let server = Server::sterna(shards, &[]);
@@ -90,17 +91,35 @@ fn scripts_that_only_read_go_on_while_writes_are_paused() {
         held.request(&["MULTI"]);
         held.request(&["EVAL_RO", READ, "0"]);
         client.request(&["CLIENT", "PAUSE", "1000000", "WRITE"]);
-        for request in [["EVAL_RO", READ, "0"], ["EVALSHA_RO", &sha, "0"], ["FCALL_RO", "read", "0"]] {
+        let says_so = format!("#!lua flags=no-writes\n{READ}");
+        let said = client.text(&["SCRIPT", "LOAD", &says_so]);
+        for request in [
+            ["EVAL_RO", READ, "0"],
+            ["EVALSHA_RO", &sha, "0"],
+            ["FCALL_RO", "read", "0"],
+            ["EVAL", &says_so, "0"],
+            ["EVALSHA", &said, "0"],
+            ["FCALL", "read", "0"],
+        ] {
             assert_eq!(client.text(&request), "v", "{request:?}");
         }
         let exec = held.request(&["EXEC"]);
         assert_eq!(exec.as_slice().and_then(|replies| replies[0].as_bytes()), Some(&b"v"[..]));
+        let is_held =
+            |client: &mut Client| client.text(&["INFO", "clients"]).contains("blocked_clients:1\r\n");
+        for request in [["EVAL", READ, "0"], ["EVALSHA", &sha, "0"], ["FCALL", "write", "0"]] {
+            held.send(&request);
+            wait_for("it to be held", || is_held(&mut client).then_some(()));
+            client.request(&["CLIENT", "UNPAUSE"]);
+            assert_eq!(held.value().as_bytes(), Some(&b"v"[..]), "{request:?}");
+            client.request(&["CLIENT", "PAUSE", "1000000", "WRITE"]);
+        }
         // What the code says of itself is not asked for.
-        held.send(&["FCALL", "read", "0"]);
-        wait_for("it to be held", || {
-            client.text(&["INFO", "clients"]).contains("blocked_clients:1\r\n").then_some(())
-        });
+        held.request(&["MULTI"]);
+        held.request(&["EVAL", &says_so, "0"]);
+        held.send(&["EXEC"]);
+        wait_for("it to be held", || is_held(&mut client).then_some(()));
         client.request(&["CLIENT", "UNPAUSE"]);
-        assert_eq!(held.value().as_bytes(), Some(&b"v"[..]));
+        held.value();
     }
 }

@@ -173,9 +173,10 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "pause-scripts",
-        redis: "lets scripts and functions go on in `CLIENT PAUSE WRITE` whose code says `no-writes`, whatever runs them",
-        sterna: "lets `EVAL_RO`, `EVALSHA_RO` and `FCALL_RO` go on, and holds `EVAL`, `EVALSHA` and `FCALL`",
-        reason: "What the code says of itself is known when its turn has come; whether a request waits is decided before.",
+        redis: "lets `EXEC` go on in `CLIENT PAUSE WRITE` where all scripts say `no-writes`, and holds back requests for scripts and \
+                functions that are not there, or wrong",
+        sterna: "holds it if `EVAL`, `EVALSHA` or `FCALL` is queued, and answers what fails before it runs",
+        reason: "What the code says of itself is known when its turn has come; whether EXEC waits is decided before.",
     },
     Difference {
         name: "client-name-bytes",
@@ -338,6 +339,32 @@ pub const DIFFERENCES: &[Difference] = &[
         redis: "has subcommands of `DEBUG` about its own insides (`STRUCTSIZE`, `HTSTATS`, `DICT-RESIZING`, `REPLYBUFFER` …)",
         sterna: "refuses them by name, and `MERGE` and `NOFLUSH` of `DEBUG RELOAD`; `DEBUG DIGEST` leaves out keys that are due",
         reason: "There are no such insides here, and a reply that stands for nothing would mislead a test.",
+    },
+    Difference {
+        name: "embstr",
+        redis: "8.2 calls a string `embstr` in `OBJECT ENCODING` up to a length that it shares with its key, some 42 bytes for both",
+        sterna: "calls it so up to 44 bytes, as Redis 7 does, whatever its key",
+        reason: "It is said of how Redis allocates memory; 44 is the number that is documented.",
+    },
+    Difference {
+        name: "keysizes",
+        redis: "counts in `INFO keysizes` how many keys of each type have how many elements or bytes",
+        sterna: "has no such section",
+        reason: "Every write would have to count, for somebody who hardly ever asks. `redis-cli --bigkeys` and `--keystats` ask the keys.",
+    },
+    Difference {
+        name: "getkeys",
+        redis: "looks for the keys of `COMMAND GETKEYS` by rules of their own: none where `PFMERGE` has a destination alone, both \
+                behind `STORE` and `STOREDIST` where `GEORADIUS` takes the last, and some in requests that the command refuses",
+        sterna: "names the keys that the command will use; where it refuses the request, it need not name any",
+        reason: "There is one reader of keys, by which requests are locked, checked and sent to nodes.",
+    },
+    Difference {
+        name: "longest-field",
+        redis: "lets `BITFIELD` write an integer that begins in the last byte a string can have and ends behind it, which makes \
+                a string of more than 512 MB",
+        sterna: "answers `ERR bit offset is not an integer or out of range`; reading there gives zeros, as in Redis",
+        reason: "No string is longer than 512 MB, whoever wrote it.",
     },
     Difference {
         name: "field-due",

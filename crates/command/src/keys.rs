@@ -28,7 +28,8 @@ impl Keys {
             Keys::OneAndCounted { first, count_at } => {
                 let first = first.max(0) as usize;
                 match counted(len, count_at, 1, argument) {
-                    NO_KEYS => NO_KEYS,
+                    // The command refuses a request without any.
+                    Positions { left: 0, .. } => NO_KEYS,
                     counted => Positions { before: Some(first), ..counted },
                 }
             }
@@ -168,6 +169,7 @@ mod tests {
             (stored, "zunionstore d 2 a b weights 1 2", &[1, 3, 4]),
             (stored, "zunionstore d 3 a b", &[]),
             (stored, "zunionstore d", &[]),
+            (stored, "zunionstore d 0 a", &[]),
             (sort, "sort a", &[1]),
             (sort, "sort a store b", &[1, 3]),
             (sort, "sort a by store STORE c store d", &[1, 7]),

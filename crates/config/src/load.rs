@@ -11,10 +11,12 @@
 //!
 //! Source: redis-server's reading of redis.conf and of its arguments.
 
+use std::env;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::compound::LineChecks;
 use super::fixed::fixed;
@@ -157,6 +159,7 @@ impl Config {
     /// that are about users and commands.
     pub fn load(args: &[String], checks: LineChecks) -> Result<Loaded, ConfigError> {
         let mut loader = Loader::new(checks);
+        started_in();
         let (file, options) = match args.split_first() {
             Some((path, options)) if !path.starts_with('-') => (Some(Path::new(path)), options),
             Some((dash, options)) if dash == "-" => {
@@ -186,6 +189,13 @@ impl Config {
         loader.settle()?;
         Ok(loader.config)
     }
+}
+
+/// The directory in which the program was started: what `include` and `dir` name is looked for there, also when a file is read
+/// again, though the server works in `dir` then.
+fn started_in() -> &'static Path {
+    static STARTED_IN: OnceLock<PathBuf> = OnceLock::new();
+    STARTED_IN.get_or_init(|| env::current_dir().unwrap_or_else(|_| PathBuf::from(".")))
 }
 
 /// The command line as directives: each a list of words, the name first and without its dashes.
@@ -261,7 +271,7 @@ impl Loader {
             let text = sterna_filesystem::read_descriptor(path, FILE_BYTES_MAX).map_err(failed)?;
             return self.read_text(path, &text);
         }
-        let canonical = fs::canonicalize(path).map_err(failed)?;
+        let canonical = fs::canonicalize(started_in().join(path)).map_err(failed)?;
         if self.open.contains(&canonical) || self.open.len() >= INCLUDE_DEPTH_MAX {
             return Err(ConfigError::IncludeLoop { origin: origin.clone(), path: path.to_owned() });
         }
@@ -346,7 +356,7 @@ impl Loader {
             |error| ConfigError::Value { origin: origin.clone(), directive: line_of(directive), error };
         let [pattern] = values else { return Err(wrong(ValueError::WrongNumber)) };
         let pattern = std::str::from_utf8(pattern).map_err(|_| wrong(ValueError::NotText))?;
-        for path in include::files(pattern) {
+        for path in include::files(pattern, started_in()) {
             self.read_file(&path, origin)?;
         }
         Ok(())
@@ -412,7 +422,7 @@ impl Loader {
             })?;
         }
         let failed = |error| ConfigError::Dir { path: config.dir.clone(), error };
-        let dir = std::path::absolute(&config.dir).map_err(failed)?;
+        let dir = std::path::absolute(started_in().join(&config.dir)).map_err(failed)?;
         if !fs::metadata(&dir).map_err(failed)?.is_dir() {
             return Err(failed(io::ErrorKind::NotADirectory.into()));
         }

@@ -525,7 +525,8 @@ options! {
     hll_sparse_max_bytes: u64 = 3000,
         Data "hll-sparse-max-bytes", unsigned_memory(0), RunTime;
 
-    /// Directory for the files that Sterna writes.
+    /// Directory for the files that Sterna writes, in which the server works: relative paths of all other files begin there, but for
+    /// that of the configuration and of those that it includes.
     dir: PathBuf = PathBuf::from("."),
         Persistence "dir", Kind::Path, Protected;
 

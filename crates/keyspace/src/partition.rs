@@ -304,6 +304,11 @@ impl Partition {
         self.database(db)?.table.scan(from, count, visit)
     }
 
+    /// How many keys are waited for, and for how many of them by who is told, too, when the key goes.
+    pub fn awaited(&self) -> (usize, usize) {
+        self.waiters.counts()
+    }
+
     /// How full a database is.
     pub fn fill(&self, db: usize, now_ms: u64) -> Fill {
         self.database(db).map_or(Fill::default(), |database| Fill {

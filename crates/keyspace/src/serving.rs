@@ -190,7 +190,7 @@ impl Serving {
             {
                 // It is as ready as the last one, and nothing has changed.
                 if waiter.claim() {
-                    log.push_served(Served { answer: Answer::Reply(reply.clone()), waiter });
+                    log.push_served(Served { answer: Answer::Reply(reply.clone()), waiter, touched: 0..0 });
                 }
                 continue;
             }
@@ -213,7 +213,7 @@ impl Serving {
             if work >= APART_MIN {
                 let writes = waiter.blocked.writes();
                 let apart = Apart::of_waiter(&mut ctx.space, &waiter, key, now_ms, ctx.log);
-                log.push_served(Served { waiter, answer: Answer::Apart(Box::new(apart)) });
+                log.push_served(Served { waiter, answer: Answer::Apart(Box::new(apart)), touched: 0..0 });
                 if writes {
                     // Who came later gets what it leaves.
                     break;
@@ -221,9 +221,11 @@ impl Serving {
                 continue;
             }
             budget.left = budget.left.saturating_sub(work);
+            let touched = ctx.log.touched().len();
             let reply = encode(&waiter, &mut ctx, key, &mut out);
+            let touched = touched..log.touched().len();
             *shared = sharing.map(|(proto, sharing)| (proto, sharing, reply.clone()));
-            log.push_served(Served { waiter, answer: Answer::Reply(reply) });
+            log.push_served(Served { waiter, answer: Answer::Reply(reply), touched });
         }
         false
     }

@@ -22,6 +22,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -125,6 +126,8 @@ pub struct Served {
     pub waiter: Arc<Waiter>,
     /// What its client gets.
     pub answer: Answer,
+    /// Which of the touched keys it has touched itself.
+    pub touched: Range<usize>,
 }
 
 /// What a blocked command is answered.
@@ -310,6 +313,13 @@ impl Queue {
 }
 
 impl Waiters {
+    /// How many keys are waited for, and for how many of them by a consumer of a group, who is told, too, when the key goes.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let is_told = |waiter: &Arc<Waiter>| waiter.blocked.awaits().is_none() && waiter.writes();
+        let has_told = |queue: &&Queue| queue.kinds.0[Kinds::ASKED] > 0 && queue.waiting.iter().any(is_told);
+        (self.queues.len(), self.queues.iter().filter(has_told).count())
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queues.is_empty()

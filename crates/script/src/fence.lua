@@ -136,25 +136,31 @@ globals.setmetatable = function(t, meta)
   return setmetatable(t, meta)
 end
 
--- How many values a call can return: more would be beyond the interpreter's stack.
-local RESULTS_MAX = 7999
+-- How many places a C function has on the interpreter's stack, for its arguments and for what it returns.
+local PLACES = 8000
 
 globals.unpack = function(t, from, to)
   if type(t) ~= "table" then
     argument(1, "unpack", "table", t)
   end
-  from, to = from or 1, to or #t
-  if type(from) ~= "number" or type(to) ~= "number" then
-    return unpack(t, from, to)
+  local first, last = from or 1, to or #t
+  if type(first) ~= "number" or type(last) ~= "number" then
+    return unpack(t, first, last)
   end
-  if from > to then
+  if first > last then
     return
   end
+  local arguments = to and 3 or from and 2 or 1
   -- Not `>`: what is no number is no range either.
-  if not (to - from < RESULTS_MAX and from > -2 ^ 31 and to < 2 ^ 31 - 1) then
+  if not (last - first < PLACES - arguments and first > -2 ^ 31 and last < 2 ^ 31 - 1) then
     error("too many results to unpack", 2)
   end
-  return unpack(t, from, to)
+  if to then
+    return unpack(t, from, to)
+  elseif from then
+    return unpack(t, from)
+  end
+  return unpack(t)
 end
 
 globals.collectgarbage = function(what)

@@ -15,6 +15,8 @@ pub(crate) type Batch = BTreeMap<Box<[u8]>, Option<ClientId>>;
 pub(crate) enum Invalidation {
     /// A key that these have read has changed.
     Key { readers: SmallVec<[ClientId; 2]>, key: Arc<[u8]> },
+    /// A key that the client has read was changed by a command of its own, which had waited.
+    Own { client: ClientId, key: Arc<[u8]> },
     /// A database was emptied.
     Everything,
     /// Keys that have changed, for those that broadcast.
@@ -28,6 +30,7 @@ impl Invalidation {
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Invalidation::Key { readers, key } => key.len() + readers.len() * size_of::<ClientId>(),
+            Invalidation::Own { key, .. } => key.len(),
             Invalidation::Everything => 0,
             Invalidation::Batch(batch) => batch.keys().map(|key| key.len() + size_of_val(key)).sum(),
             Invalidation::Redirected { list, .. } => list.as_ref().map_or(0, |list| list.len()),

@@ -207,6 +207,8 @@ pub(crate) struct KeyspaceFigures {
     pub(crate) fills: Vec<Fill>,
     pub(crate) stats: Stats,
     pub(crate) used_bytes: usize,
+    /// Keys that clients wait for, and those of them for which a consumer of a group does.
+    pub(crate) awaited: (usize, usize),
 }
 
 /// Who is connected.
@@ -483,6 +485,7 @@ impl Server {
             fills: self.partitions.fill(crate::time::unix_ms()),
             stats: self.partitions.stats(),
             used_bytes: self.partitions.used_bytes(),
+            awaited: self.partitions.awaited(),
         };
         *self.keyspace.lock() = figures;
     }

@@ -7,6 +7,7 @@ use crate::Failure;
 /// Reads the configuration, the users and the certificates that it names. What is only remarkable goes to the standard error.
 pub(crate) fn check(args: &[String]) -> Result<(), Failure> {
     let Loaded { config, warnings, file } = Config::load(args, sterna_server::LINE_CHECKS)?;
+    crate::serve::enter_dir(&config)?;
     sterna_server::check(&config)?;
     config.logfile.as_deref().map_or(Ok(()), crate::logging::check)?;
     for warning in &warnings {

@@ -27,6 +27,7 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
             daemon::start_another()
         };
     }
+    enter_dir(&config)?;
     let log = crate::logging::start(&config)?;
     crate::memory::install();
     stop_on_panic();
@@ -65,6 +66,11 @@ pub(crate) fn serve(args: &[String]) -> Result<(), Failure> {
     result.map_err(|e| Failure::Io("the server failed", e))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Has relative paths begin in `dir`, as in Redis.
+pub(crate) fn enter_dir(config: &Config) -> Result<(), Failure> {
+    std::env::set_current_dir(&config.dir).map_err(|e| Failure::Io("cannot enter dir", e))
 }
 
 /// Starts the server, and before its shards what connects it with other nodes, if there are to be any.

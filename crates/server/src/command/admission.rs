@@ -155,7 +155,10 @@ impl Shard {
         if row.has(Flags::RUNS_QUEUE) && self.sleeps_first(slot) {
             return Ok(Admission::Wait);
         }
-        if self.server.pause.is_on() && self.is_paused(slot, row) {
+        // Whether a script may write is seen when it is found.
+        if self.server.pause.is_on()
+            && self.is_paused(slot, row, may_write(row) && !row.has(Flags::RUNS_SCRIPT))
+        {
             return Ok(Admission::Wait);
         }
         if !self.server.reserved.is_empty() && self.names_reserved(slot, row, args) {
@@ -339,18 +342,23 @@ impl Shard {
         Ok(())
     }
 
-    /// Holds the connection back if CLIENT PAUSE concerns this command.
+    /// Holds the connection back if CLIENT PAUSE concerns this command, which writes, or runs what does.
     #[cold]
-    pub(super) fn is_paused(&mut self, slot: usize, row: &'static Row) -> bool {
+    pub(super) fn is_paused(&mut self, slot: usize, row: &'static Row, writes: bool) -> bool {
         let transaction_writes = row.has(Flags::RUNS_QUEUE)
             && self.connections[slot].transaction.as_ref().is_some_and(|t| t.has_writes());
-        let is_write = may_write(row) || transaction_writes;
+        let is_write = writes || transaction_writes;
         if row.has(Flags::IGNORES_PAUSE) || !self.server.pause.holds_back(is_write, self.clock.instant) {
             return false;
         }
+        self.wait_for_pause(slot);
+        true
+    }
+
+    /// Holds the connection back until CLIENT PAUSE ends.
+    pub(super) fn wait_for_pause(&mut self, slot: usize) {
         let until = self.server.pause.end(&self.clock);
         self.wait(slot, Wait::Pause, Some(until));
-        true
     }
 
     /// Whether the request, or the transaction that it executes, may write to a key that is reserved.

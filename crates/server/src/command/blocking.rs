@@ -92,7 +92,7 @@ impl Shard {
     }
 
     /// A writer has answered the connection's command.
-    pub(crate) fn deliver_served(&mut self, Served { waiter, answer }: Served) {
+    pub(crate) fn deliver_served(&mut self, Served { waiter, answer, .. }: Served) {
         let client = waiter.caller.client;
         let slot = self.handle().clients.lock().get(&client).map(|client| client.slot.load(Relaxed) as usize);
         if slot.is_some_and(|slot| self.wake_follower(slot, &waiter)) {

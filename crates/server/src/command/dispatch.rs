@@ -241,6 +241,8 @@ impl Shard {
             self.wait_for_settings(slot);
         } else if failure.is_file_awaited() {
             self.wait(slot, Wait::File, None);
+        } else if failure.is_paused() {
+            self.wait_for_pause(slot);
         } else {
             self.wait_for_keys(slot);
         }
@@ -390,8 +392,9 @@ impl Shard {
         let mut changes = std::mem::take(&mut self.changes);
         self.note_changes(changes.count(), changes.lsn());
         let served: Vec<_> = changes.served().collect();
-        self.invalidate(&changes, &served);
+        let own = self.invalidate(&changes, &served);
         self.mail_served(served);
+        self.tell_served(own);
         self.publish_events(&mut changes);
         self.serves_rest |= changes.take_unserved();
         self.server.reclaimer.take(&mut changes);

@@ -379,7 +379,8 @@ impl Shard {
                 // It is as old as itself, and sees the time that the other commands see.
                 self.clock.set_back(course.now);
                 let now_ms = std::mem::replace(&mut self.clock.now_ms, course.now_ms);
-                let result = run(&mut ScriptCall { shard: self, slot, row, args, reply, place });
+                let result =
+                    run(&mut ScriptCall { shard: self, slot, row, args, reply, place, may_wait: false });
                 self.clock.now_ms = self.clock.now_ms.max(now_ms);
                 result
             }

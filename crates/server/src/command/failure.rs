@@ -24,6 +24,8 @@ enum Standing {
     SettingsTaken,
     /// The same, when a file has been read.
     FileAwaited,
+    /// The same, when CLIENT PAUSE has ended.
+    Paused,
 }
 
 impl Failure {
@@ -65,6 +67,12 @@ impl Failure {
     pub(crate) const FILE_AWAITED: Failure = Failure {
         text: Cow::Borrowed(b"BUSY Redis is busy reading a file."),
         standing: Standing::FileAwaited,
+    };
+
+    /// It may write, and writes are paused.
+    pub(crate) const PAUSED: Failure = Failure {
+        text: Cow::Borrowed(b"BUSY Redis is busy: writes are paused."),
+        standing: Standing::Paused,
     };
 
     /// Too few or too many arguments for `name`, which for a subcommand is `container|name`.
@@ -120,6 +128,11 @@ impl Failure {
     /// Whether nothing was done, because a file is being read for it.
     pub(crate) fn is_file_awaited(&self) -> bool {
         self.standing == Standing::FileAwaited
+    }
+
+    /// Whether nothing was done, because writes are paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.standing == Standing::Paused
     }
 
     /// Whether nothing was done, and the request waits.

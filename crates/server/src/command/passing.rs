@@ -17,7 +17,7 @@ use super::cluster::port_of;
 use super::table::{Row, Runs, runs, table};
 use crate::connection::client::Client;
 use crate::connection::passed::Repeat;
-use crate::connection::transaction::Transaction;
+use crate::connection::transaction::{Transaction, may_write};
 use crate::connection::{CloseReason, ReplyMode};
 use crate::nodes::Lead;
 use crate::shard::Shard;
@@ -87,7 +87,9 @@ impl Shard {
                         Err(failure)
                     };
                 }
-                if self.server.pause.is_on() && self.is_paused(slot, row) || !self.has_room_to_pass(slot) {
+                if self.server.pause.is_on() && self.is_paused(slot, row, may_write(row))
+                    || !self.has_room_to_pass(slot)
+                {
                     return Ok(Some(Admission::Wait));
                 }
                 self.note_term(term);

@@ -112,6 +112,11 @@ impl Partitions {
         fills
     }
 
+    /// How many keys are waited for, and for how many of them by who is told, too, when the key goes.
+    pub(crate) fn awaited(&self) -> (usize, usize) {
+        self.each().map(|part| part.awaited()).fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
+    }
+
     /// What was counted.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats::default();

@@ -107,10 +107,11 @@ impl Shard {
         }
     }
 
-    /// What a command did has been collected: tells those who must know.
-    pub(crate) fn invalidate(&mut self, changes: &Changes, served: &[Served]) {
+    /// What a command did has been collected: tells those who must know. Returns what those who have been served are to be told
+    /// of themselves: see [`Shard::tell_served`].
+    pub(crate) fn invalidate(&mut self, changes: &Changes, served: &[Served]) -> Vec<(Reader, Arc<[u8]>)> {
         if changes.touched().len() == 0 && !changes.flushed() {
-            return;
+            return Vec::new();
         }
         self.end_run();
         let by = self.current.who.map(|who| who.id);
@@ -124,10 +125,32 @@ impl Shard {
         if changes.flushed() {
             self.invalidate_everything();
         }
-        for (_, key) in changes.touched() {
-            let readers = self.server.tracking.table.take(key, keeps);
-            self.tell_readers(key, &readers, by);
-            self.note_for_broadcast(key, if is_read { None } else { by });
+        let mut own = Vec::new();
+        let mut rest = served;
+        for (at, (_, key)) in changes.touched().enumerate() {
+            while rest.first().is_some_and(|first| first.touched.end <= at) {
+                rest = &rest[1..];
+            }
+            let mut readers = self.server.tracking.table.take(key, keeps);
+            let Some(first) = rest.first().filter(|first| first.touched.contains(&at)) else {
+                self.tell_readers(key, &readers, by);
+                self.note_for_broadcast(key, if is_read { None } else { by });
+                continue;
+            };
+            let who = first.waiter.caller.client;
+            if let Some(at) = readers.iter().position(|reader| reader.client == who) {
+                own.push((readers.remove(at), key.into()));
+            }
+            self.tell_readers(key, &readers, Some(who));
+            self.note_for_broadcast(key, Some(who));
+        }
+        own
+    }
+
+    /// Those who have been served are told of what they have changed themselves, which follows their replies.
+    pub(crate) fn tell_served(&mut self, own: Vec<(Reader, Arc<[u8]>)>) {
+        for (Reader { client, shard }, key) in own {
+            self.post(usize::from(shard), Mail::Invalidate(Invalidation::Own { client, key }));
         }
     }
 
@@ -227,6 +250,7 @@ impl Shard {
                     self.tell_reader(client, &key, &mut list, None);
                 }
             }
+            Invalidation::Own { client, key } => self.tell_reader(client, &key, &mut None, Some(client)),
             Invalidation::Everything => self.tell_all(),
             Invalidation::Batch(batch) => self.tell_of_batch(&batch),
             Invalidation::Redirected { from, to, list } => match self.slot_of(to) {

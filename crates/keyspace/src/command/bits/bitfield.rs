@@ -153,7 +153,7 @@ fn parse(args: Args<'_>) -> Result<Vec<Operation>, Error> {
             3.. if is(word, "set") || is(word, "incrby") => 4,
             _ => return Err(Error::Syntax),
         };
-        let field = Field::parse(&args[at + 1], &args[at + 2])?;
+        let field = Field::parse(&args[at + 1], &args[at + 2], width == 3)?;
         let action = if width == 3 {
             Action::Get
         } else if is(word, "set") {
@@ -176,7 +176,8 @@ impl Overflow {
 }
 
 impl Field {
-    fn parse(encoding: &[u8], offset: &[u8]) -> Result<Field, Error> {
+    /// `is_read`: bits behind the end of the longest string are 0. What is written there would make a longer one.
+    fn parse(encoding: &[u8], offset: &[u8], is_read: bool) -> Result<Field, Error> {
         let (is_signed, bits) = match encoding {
             [b'i', bits @ ..] => (true, bits),
             [b'u', bits @ ..] => (false, bits),
@@ -192,7 +193,8 @@ impl Field {
             offset => bit_offset(offset)?,
         };
         let field = Field { is_signed, bits: bits as u32, offset };
-        if field.bytes().end > STRING_BYTES_MAX { Err(Error::BitOffset) } else { Ok(field) }
+        let end = if is_read { offset / 8 + 1 } else { field.bytes().end };
+        if end > STRING_BYTES_MAX { Err(Error::BitOffset) } else { Ok(field) }
     }
 
     /// The bytes that hold it.

@@ -25,6 +25,9 @@ pub(super) fn clients(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("watching_clients", clients.iter().filter(|client| client.watch.load(Relaxed) > 0).count());
     let watched: u64 = clients.iter().map(|client| u64::from(client.watch.load(Relaxed))).sum();
     sheet.field("total_watched_keys", watched);
+    let (awaited, told_of_no_key) = server.keyspace_figures().awaited;
+    sheet.field("total_blocking_keys", awaited);
+    sheet.field("total_blocking_keys_on_nokey", told_of_no_key);
     sheet.field("detached_clients", server.resumables.detached.load(Relaxed));
     sheet.field("resumed_clients", server.resumables.resumed.load(Relaxed));
     let (reason, actions, left_ms) = match server.pause.describe(call.shard.clock.instant) {

@@ -42,6 +42,8 @@ pub(crate) struct ScriptCall<'a, 'p> {
     pub(crate) reply: Reply<'a>,
     /// The Lua states and what is locked; `None` for a command that doesn't wait for them (SCRIPT KILL).
     pub(crate) place: Option<Place<'a, 'p>>,
+    /// It is no part of a transaction, and so can wait until CLIENT PAUSE has ended.
+    pub(crate) may_wait: bool,
 }
 
 /// Where a script runs.
@@ -65,6 +67,16 @@ impl ScriptCall<'_, '_> {
     fn functions(&mut self) -> Result<&mut Engine, Failure> {
         let libraries = self.shard.server.partitions.libraries();
         self.place.as_mut().map(|place| place.states.functions(libraries)).ok_or(Failure::SYNTAX)
+    }
+
+    /// Whether code that says this of itself may run now: CLIENT PAUSE WRITE holds back what may write.
+    fn check_pause(&self, flags: Option<ScriptFlags>) -> Result<(), Failure> {
+        let (pause, now) = (&self.shard.server.pause, self.shard.clock.instant);
+        let may_write = !self.row.has(Flags::READONLY) && !flags.is_some_and(|flags| flags.no_writes);
+        match may_write && self.may_wait && pause.is_on() && pause.holds_back(true, now) {
+            true => Err(Failure::PAUSED),
+            false => Ok(()),
+        }
     }
 
     /// As other commands of this crate are called.
@@ -117,7 +129,7 @@ impl Shard {
         reply: Reply<'_>,
     ) -> Result<(), Failure> {
         if !needs_engine(row) {
-            return run(&mut ScriptCall { shard: self, slot, row, args, reply, place: None });
+            return run(&mut ScriptCall { shard: self, slot, row, args, reply, place: None, may_wait: true });
         }
         let server = Arc::clone(&self.server);
         let mut turn = self.script_turn(&server, slot)?;
@@ -126,7 +138,7 @@ impl Shard {
         let now_ms = self.clock.now_ms;
         let result = {
             let (start, place) = (reply.out.len(), Some(Place { states: &mut turn, held: &mut held }));
-            let mut call = ScriptCall { shard: self, slot, row, args, reply, place };
+            let mut call = ScriptCall { shard: self, slot, row, args, reply, place, may_wait: true };
             let result = run(&mut call);
             if call.shard.forget_ended_script() && result.is_ok() {
                 call.reply.out.truncate(start);
@@ -200,6 +212,7 @@ fn key_count(args: Args<'_>) -> Result<usize, Failure> {
 
 fn run_script(call: &mut ScriptCall<'_, '_>, script: Script, keys: usize) -> Result<(), Failure> {
     let mode = Mode { is_readonly: call.row.has(Flags::READONLY) };
+    call.check_pause(script.flags)?;
     let permit = Permit::of(call.shard, script.flags, mode)?;
     let args = call.args;
     run(call, permit, None, |engine, guest, reply| {
