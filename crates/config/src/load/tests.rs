@@ -240,7 +240,7 @@ fn a_self_signed_certificate_implies_a_port_and_no_client_certificates() {
 
 #[test]
 fn the_directory_is_absolute_once_loaded() {
-    let here = std::env::current_dir().unwrap();
+    let here = env::current_dir().unwrap();
     assert_eq!(load(&[]).unwrap().config.dir, here);
     assert!(load(&["--dir", file!()]).is_err());
 }
