@@ -255,6 +255,32 @@ fn ten_thousand_prefixes_are_broadcast_each_with_its_keys() {
     }
 }
 
+#[test]
+fn a_client_that_leaves_with_thousands_of_watches_and_prefixes_leaves_none_of_them() {
+    for server in servers() {
+        let (mut client, mut other) = (server.connect_resp3(), server.connect());
+        client.request(&request(&["WATCH"], &names(10_000, "k")));
+        for first in (0..2_000).step_by(500) {
+            let prefixes = (first..first + 500).flat_map(|n| ["PREFIX".to_owned(), format!("p{n}:")]);
+            client.request(&request(&["CLIENT", "TRACKING", "ON", "BCAST"], &prefixes.collect::<Vec<_>>()));
+        }
+        let info = other.text(&["INFO"]);
+        assert!(
+            info.contains("total_watched_keys:10000\r\n")
+                && info.contains("tracking_total_prefixes:2000\r\n")
+        );
+        client.leave();
+        wait_for("nothing of it", || {
+            let info = other.text(&["INFO"]);
+            let is_left = |field: &str| !info.contains(&format!("{field}:0\r\n"));
+            let fields =
+                ["total_watched_keys", "watching_clients", "tracking_clients", "tracking_total_prefixes"];
+            (!fields.into_iter().any(is_left)).then_some(())
+        });
+        other.request(&request(&["MSET"], &names(2_000, "k")));
+    }
+}
+
 /// What a million names would do, with fewer: each is confirmed in its place, and another client is answered between.
 #[test]
 fn a_subscription_to_very_many_names_is_confirmed_name_by_name_and_left_in_the_same_way() {

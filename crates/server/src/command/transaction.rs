@@ -17,6 +17,7 @@ use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::connection::transaction::Transaction;
 use crate::shard::Shard;
+use crate::shard::parts::PART_WATCHES;
 
 const BASE: Spec = Spec {
     name: "",
@@ -264,6 +265,14 @@ impl Shard {
         }
         connection.client.watch.store(0, Relaxed);
         self.unwatch_all(&forgotten);
+    }
+
+    /// Ends some of the connection's watches, [`PART_WATCHES`] of them or all that are left.
+    pub(crate) fn forget_some_watches(&mut self, slot: usize) {
+        let Some(transaction) = &mut self.connections[slot].transaction else { return };
+        for (db, key) in transaction.watched.extract_if(|_| true).take(PART_WATCHES) {
+            self.server.partitions.unwatch(usize::from(db), &key, &transaction.watch);
+        }
     }
 
     pub(super) fn unwatch_all(&self, transaction: &Transaction) {

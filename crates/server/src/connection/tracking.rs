@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sterna_command::{SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX};
 use sterna_protocol::encode;
 
+use super::Connection;
 use super::client::ClientId;
 
 /// What a connection asked for. Exists only while it tracks.
@@ -48,10 +49,22 @@ const _: () = assert!(
 );
 
 impl Reads {
+    /// How many prefixes there are.
+    pub(crate) fn prefixes(&self) -> usize {
+        if let Reads::Broadcast(prefixes) = self { prefixes.len() } else { 0 }
+    }
+
     /// About what its prefixes are in memory.
     pub(crate) fn prefix_bytes(&self) -> usize {
         let Reads::Broadcast(prefixes) = self else { return 0 };
         prefixes.iter().map(|prefix| PREFIX_BYTES + PREFIX_COPIES * prefix.len()).sum()
+    }
+}
+
+impl Connection {
+    /// How many prefixes are broadcast to it.
+    pub(crate) fn prefixes(&self) -> usize {
+        self.tracking.as_ref().map_or(0, |mode| mode.reads.prefixes())
     }
 }
 

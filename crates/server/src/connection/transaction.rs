@@ -94,6 +94,11 @@ impl Connection {
         })
     }
 
+    /// How many keys it watches.
+    pub(crate) fn watched(&self) -> usize {
+        self.transaction.as_ref().map_or(0, |transaction| transaction.watched.len())
+    }
+
     /// Between MULTI and EXEC.
     pub(crate) fn in_multi(&self) -> bool {
         self.transaction.as_ref().is_some_and(|transaction| transaction.is_open)

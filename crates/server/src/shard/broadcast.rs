@@ -29,7 +29,7 @@ use crate::invalidation::{Batch, Invalidation};
 #[derive(Debug, Default)]
 pub(crate) struct Local {
     /// Prefix → slots of this shard's connections that broadcast it.
-    prefixes: BTreeMap<Box<[u8]>, Vec<usize>>,
+    prefixes: BTreeMap<Box<[u8]>, BTreeSet<usize>>,
     changed: Batch,
     /// Bytes of the names in it.
     changed_bytes: usize,
@@ -41,12 +41,12 @@ pub(crate) struct Local {
 
 impl Local {
     pub(super) fn add(&mut self, prefix: &[u8], slot: usize) {
-        self.prefixes.entry(prefix.into()).or_default().push(slot);
+        self.prefixes.entry(prefix.into()).or_default().insert(slot);
     }
 
     pub(super) fn remove(&mut self, prefix: &[u8], slot: usize) {
         if let Some(slots) = self.prefixes.get_mut(prefix) {
-            slots.retain(|&other| other != slot);
+            slots.remove(&slot);
             if slots.is_empty() {
                 self.prefixes.remove(prefix);
             }
@@ -101,7 +101,7 @@ impl Shard {
     pub(super) fn tell_of_batch(&mut self, batch: &Batch) {
         // Telling changes no prefix, so they can be put back as they were.
         let prefixes = std::mem::take(&mut self.tracking.prefixes);
-        let concerned: BTreeMap<&[u8], &Vec<usize>> =
+        let concerned: BTreeMap<&[u8], &BTreeSet<usize>> =
             batch.keys().flat_map(|key| beginnings_of(key, &prefixes)).collect();
         for (prefix, slots) in concerned {
             let from = (Bound::Included(prefix), Bound::Unbounded);

@@ -38,12 +38,16 @@ use crate::parcel::Namespace;
 use crate::shard::Shard;
 use crate::shard::long::Prepared;
 use crate::shard::populate::Populate;
+use crate::shard::track::PART_PREFIXES;
 use crate::slots::SlotWalk;
 
 /// Confirmations of a subscription that are made together.
 pub(crate) const PART_SUBSCRIPTIONS: usize = 128;
 
-/// Time spent in one turn on the subscriptions of connections that are gone.
+/// Watches that end at once: some 0.1 ms.
+pub(crate) const PART_WATCHES: usize = 512;
+
+/// Time spent in one turn on what connections had that are gone.
 const LEAVE_TIME_MAX: Duration = Duration::from_micros(500);
 
 /// What RESET ends, and a client that leaves.
@@ -301,14 +305,17 @@ impl Shard {
         }
     }
 
-    /// Closes a connection with very many subscriptions: the socket at once, the subscriptions a part at a time. True if it
-    /// is on its way; false if it has so few that it can be closed now.
+    /// Closes a connection with very many subscriptions, watched keys or prefixes: the socket at once, these a part at a time. True
+    /// if it is on its way; false if it has so few that it can be closed now.
     pub(super) fn closes_in_parts(&mut self, slot: usize, reason: CloseReason) -> bool {
         let connection = &mut self.connections[slot];
         if connection.is_leaving {
             return true;
         }
-        if self.is_stopping || connection.subscriptions.len_of_all() <= PART_SUBSCRIPTIONS {
+        let is_quick = connection.subscriptions.len_of_all() <= PART_SUBSCRIPTIONS
+            && connection.watched() <= PART_WATCHES
+            && connection.prefixes() <= PART_PREFIXES;
+        if self.is_stopping || is_quick {
             return false;
         }
         connection.is_leaving = true;
@@ -327,7 +334,10 @@ impl Shard {
         let began = Instant::now();
         while let Some(&(ConnectionRef { slot, .. }, reason)) = self.leaving.front() {
             self.leave_some(slot, &ALL_KINDS, None);
-            if self.connections[slot].subscriptions.len_of_all() == 0 {
+            self.forget_some_watches(slot);
+            self.forget_some_prefixes(slot);
+            let connection = &self.connections[slot];
+            if connection.subscriptions.len_of_all() + connection.watched() + connection.prefixes() == 0 {
                 self.leaving.pop_front();
                 self.connections[slot].is_leaving = false;
                 self.close(slot, reason);

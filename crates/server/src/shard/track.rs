@@ -7,6 +7,9 @@ use crate::connection::client::mark;
 use crate::connection::tracking::{Mode, Reads};
 use crate::shard::Shard;
 
+/// Prefixes that are taken away at once: some 0.1 ms.
+pub(super) const PART_PREFIXES: usize = 256;
+
 impl Shard {
     /// Has the connection track from now on, or in another mode. Prefixes are added to those it had.
     pub(crate) fn track(&mut self, slot: usize, mut mode: Mode) {
@@ -40,6 +43,16 @@ impl Shard {
         client.set_mark(mark::TRACKING_BROADCAST, mode.is_broadcast());
         client.redirect.store(mode.redirect.unwrap_or(0) as i64, Ordering::Relaxed);
         connection.tracking = Some(Box::new(mode));
+    }
+
+    /// Takes some of the connection's prefixes away, [`PART_PREFIXES`] of them or all that are left.
+    pub(super) fn forget_some_prefixes(&mut self, slot: usize) {
+        let Some(mode) = &mut self.connections[slot].tracking else { return };
+        let Reads::Broadcast(prefixes) = &mut mode.reads else { return };
+        for prefix in std::iter::from_fn(|| prefixes.pop_first()).take(PART_PREFIXES) {
+            self.tracking.remove(&prefix, slot);
+            self.server.tracking.remove_prefix(&prefix);
+        }
     }
 
     /// Has the connection track no more. What the table remembers of it goes when the keys change, or
