@@ -77,6 +77,9 @@ pub(crate) struct Partitions {
     /// Threads that wait for that.
     settling: AtomicUsize,
     rests: Rests,
+    /// Evictions whose bytes nobody has counted as free yet. Grows with the partition locked, so that whoever finds no key there
+    /// any more finds this.
+    evicting: AtomicUsize,
     journal: OnceLock<Box<dyn EffectLog>>,
     /// Libraries of functions, which belong to no partition.
     libraries: Libraries,
@@ -166,6 +169,7 @@ impl Partitions {
             settled: Signal::default(),
             settling: AtomicUsize::new(0),
             rests: Rests::default(),
+            evicting: AtomicUsize::new(0),
             journal: OnceLock::new(),
             libraries: Libraries::default(),
             records: AtomicBool::new(false),
@@ -431,8 +435,8 @@ impl Partitions {
         removed
     }
 
-    /// Removes at most `keys_max` keys of one partition that the policy lets go; returns about how many bytes that frees. `None`:
-    /// somebody has its keys to himself.
+    /// Removes at most `keys_max` keys of one partition that the policy lets go; returns about how many bytes that frees, and where
+    /// these are any the caller says when they are free ([`Partitions::end_eviction`]). `None`: somebody has its keys to himself.
     pub(crate) fn evict(
         &self,
         index: usize,
@@ -443,9 +447,22 @@ impl Partitions {
         let mut part = self.part_soon(index).filter(|_| !self.is_busy_at(index))?;
         self.set_wants(log);
         let bytes = (0..keys_max).map_while(|_| part.evict(now_ms, log)).sum();
+        if bytes > 0 {
+            self.evicting.fetch_add(1, Ordering::Relaxed);
+        }
         let unserved = serve_ready(Space::one(&mut part), now_ms, log);
         self.end_write(index, unserved, log);
         Some(bytes)
+    }
+
+    /// What an [eviction](Partitions::evict) has removed is free, or on its way to whoever frees it.
+    pub(crate) fn end_eviction(&self) {
+        self.evicting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a shard has removed keys that still count as memory in use.
+    pub(crate) fn is_evicting(&self) -> bool {
+        self.evicting.load(Ordering::Relaxed) > 0
     }
 
     /// Bytes that removed keys have left, by partition, which the next keys will take.

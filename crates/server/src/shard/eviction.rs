@@ -74,12 +74,18 @@ impl Shard {
                     0
                 };
                 self.spread_changes();
+                if bytes > 0 {
+                    server.partitions.end_eviction();
+                }
                 freed_bytes += bytes;
                 in_vain = if bytes > 0 { 0 } else { in_vain + 1 };
                 if in_vain == count {
                     return match is_taken {
                         _ if freed_bytes > 0 => Room::Later,
                         true => Room::Taken,
+                        // Another shard has removed the last of them, just now.
+                        false if server.partitions.is_evicting() => Room::Later,
+                        false if server.memory.excess_bytes().is_none() => Room::Enough,
                         false => Room::None,
                     };
                 }
