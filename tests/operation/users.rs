@@ -1,10 +1,11 @@
 //! Users last: in an `aclfile`, or as lines of the configuration; what can't be kept is refused.
 
 use std::fs;
-use std::process::Command;
+use std::time::Duration;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
+use sterna_tests::faults::Faults;
 use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
 
 fn words(line: &str) -> Vec<&str> {
@@ -332,11 +333,14 @@ fn acl_log_says_where_a_denied_request_came_from() {
 /// Changing the users takes a lock that comes before that of the scripts, which the script holds.
 #[test]
 fn users_that_have_been_read_beside_a_long_script_count_when_that_has_ended() {
-    let server =
-        with_aclfile(1, "user bob on >secret ~* +@all\n").args(&["--busy-reply-threshold", "20"]).start();
-    let path = server.path("users.acl");
-    fs::remove_file(&path).expect("it is there");
-    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo is there").success());
+    let launch = Launch::shards(1).args(&["--appendonly", "no", "--busy-reply-threshold", "20"]);
+    fs::create_dir(launch.path("settings")).expect("a folder can be made");
+    let launch = launch.file("settings/users.acl", "user bob on >secret ~* +@all\n");
+    let (launch, faults) = Faults::under(launch, "settings");
+    let server = launch.args(&["--aclfile", "{folder}/settings/users.acl"]).start();
+    let text = "user default on nopass ~* &* +@all\nuser carol on nopass +@all\n";
+    fs::write(server.path("settings/users.acl"), text).expect("it can be written");
+    faults.delay_reads(Duration::from_secs(3600));
     let [mut loads, mut runs, mut other] = [(); 3].map(|()| server.connect());
     loads.send(&["ACL", "LOAD"]);
     wait_for("the file to be read", || {
@@ -347,7 +351,7 @@ fn users_that_have_been_read_beside_a_long_script_count_when_that_has_ended() {
         matches!(other.try_request(&["GET", "k"])?, Value::Error(text) if text.starts_with(b"BUSY"))
             .then_some(())
     });
-    fs::write(&path, "user default on nopass ~* &* +@all\nuser carol on nopass +@all\n").expect("it is read");
+    faults.mend();
     for _ in 0..100 {
         other.send(&["GET", "k"]);
         assert!(other.error().starts_with("BUSY"));
