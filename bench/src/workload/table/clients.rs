@@ -5,6 +5,7 @@ use super::super::memory::Idle;
 use super::super::paced::{Beside, P99, Paced};
 use super::super::row::{Section, Target, Unit, Workload};
 use super::{ALL, ALL_BUT_FLOOR};
+use crate::peer::PeerId::{Redis, Sterna};
 
 pub(super) const ROWS: &[Workload] = &[
     Workload {
@@ -60,7 +61,16 @@ pub(super) const ROWS: &[Workload] = &[
         unit: Unit::KibPerSubscriber,
         peers: ALL_BUT_FLOOR,
         targets: &[Target::AtMost(1.5)],
-        work: &Idle { subscribers: 10_000 },
+        work: &Idle { subscribers: 10_000, tls: false },
+    },
+    Workload {
+        name: "idle-tls",
+        title: "3 000 idle subscribers over TLS 1.3",
+        section: Section::Connections,
+        unit: Unit::KibPerSubscriber,
+        peers: &[Sterna, Redis],
+        targets: &[Target::AtMost(9.0)],
+        work: &Idle { subscribers: 3_000, tls: true },
     },
     Workload {
         name: "channels-100k",

@@ -32,6 +32,8 @@ pub(crate) struct Current {
     pub(crate) is_ordinary: Option<bool>,
     /// When it has had its time.
     pub(super) until: Instant,
+    /// When it is not to be read from again in this turn, unless what it says is for many.
+    pub(super) read_until: Instant,
     /// What it has published to itself: it follows the reply.
     pub(crate) deferred: Vec<Range>,
     /// A command that is to be run apart, while its request is still with whoever has read it.
@@ -50,6 +52,7 @@ impl Default for Current {
             who: None,
             is_ordinary: None,
             until: Instant::now(),
+            read_until: Instant::now(),
             deferred: Vec::new(),
             task_without_request: None,
             users_read: None,

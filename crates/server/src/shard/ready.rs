@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::connection::Connection;
 use crate::connection::state::ConnectionRef;
 use crate::shard::Shard;
-use crate::shard::serve::BATCH_TIME_MAX;
+use crate::shard::serve::{BATCH_TIME_MAX, READ_AGAIN_TIME_MAX};
 
 /// Time for one quiet connection in one turn. One that has more to say is busy, and goes on when it is its turn among those.
 /// Long enough for a pipeline of a hundred requests: if that is cut, its fan-out is sent twice.
@@ -150,6 +150,7 @@ impl Shard {
         let requests_before = connection.client.commands.load(Relaxed);
         let began = self.clock.instant;
         self.current.until = began + slice;
+        self.current.read_until = began + slice.min(READ_AGAIN_TIME_MAX);
         while self.serve(who.slot) {}
         let took = self.clock.instant.duration_since(began);
         if self.clock.instant == began {

@@ -31,6 +31,14 @@ use crate::shard::{READ_BYTES, Shard};
 /// Time one connection may use in one turn, over several reads if each fills the buffer.
 pub(super) const BATCH_TIME_MAX: Duration = Duration::from_micros(500);
 
+/// Time after which a connection is not read from again in its turn: who asks for little waits for one full buffer of a client with
+/// an endless pipeline, not for three. To read on saves nothing but where what was read is for many others: each is sent more by
+/// one call.
+pub(super) const READ_AGAIN_TIME_MAX: Duration = Duration::from_micros(150);
+
+/// So many connections with messages to send are many.
+const MANY_RECEIVERS: usize = 8;
+
 /// Bytes handed to an incomplete request when it isn't known how many it lacks.
 const PARTIAL_STEP: usize = 512;
 
@@ -114,7 +122,7 @@ impl Shard {
                     goes_on = n == READ_BYTES
                         && self.goes_on(slot)
                         && !self.connections[slot].is_event_stream
-                        && self.clock.instant < self.current.until;
+                        && self.clock.instant < self.time_to_read();
                     if !goes_on {
                         self.make_ready(slot);
                     }
@@ -132,6 +140,14 @@ impl Shard {
         }
         self.scratch = scratch;
         goes_on
+    }
+
+    /// Until when the connection that is served may be read from again.
+    fn time_to_read(&self) -> Instant {
+        match self.flusher.messages() {
+            MANY_RECEIVERS.. => self.current.until,
+            _ => self.current.read_until,
+        }
     }
 
     /// The client sends no more. Requests that wait for the server are executed, and replies that wait for the disk, or for their
