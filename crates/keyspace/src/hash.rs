@@ -12,7 +12,7 @@
 //! - `tag` is compared before keys are, and `bucket` says where a segment's index is looked at first: `index.rs`, and
 //!   hashbrown in the tables of elements.
 //! - `partition` picks the lock.
-//! - `position` is the key's place in its partition's table and in the order of SCAN; keys' tables bend it (`table.rs`).
+//! - `position` is the key's place in its partition's table and in the order of SCAN, which bend it ([`position`]).
 //!
 //! The seed is drawn once per keyspace, so that nobody can prepare keys that collide; it never changes while the
 //! keyspace lives, so that a position stays true.
@@ -102,9 +102,21 @@ impl KeyHash {
     }
 }
 
-/// Where in its partition a key of this hash stands; below [`POSITIONS`].
+/// Where in its table a key, or an element, of this hash stands; below [`POSITIONS`].
+///
+/// At the beginning they stand twice as close as at the end: `x (2 + x) / 3` for `x` between 0 and 1. So the segments of a
+/// table, each of which covers a half, a quarter, an eighth … of the positions, are of all sizes between one and twice the
+/// least, however many there are. Source: Martin, *Spiral Storage*, 1979.
 #[inline]
 pub(crate) fn position(hash: u64) -> u64 {
+    let even = even_position(hash);
+    let denser = (u128::from(even) * u128::from(2 * POSITIONS + even)) >> POSITION_BITS;
+    denser as u64 / 3
+}
+
+/// A position, each as likely as any other for a hash that is drawn.
+#[inline]
+pub(crate) fn even_position(hash: u64) -> u64 {
     (hash << TAG_BITS) >> (64 - POSITION_BITS)
 }
 

@@ -14,6 +14,7 @@
 //! Cost: O(1); between 40 % and 87 % of the places are used, so that a record takes some 5 bytes here.
 //! Source: groups and tags are those of Google's Swiss tables; comparing bytes in a word is from *Hacker's Delight*.
 
+use crate::compact::mixed;
 use crate::hash::KeyHash;
 use crate::segment::class_of;
 
@@ -32,7 +33,7 @@ const HIGH: u64 = LOW << 7;
 pub(crate) const NOWHERE: u16 = u16::MAX;
 
 /// Offsets by hash.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 #[repr(C)]
 pub(crate) struct Index {
     groups: Box<[Group]>,
@@ -161,6 +162,22 @@ impl Index {
             let is_used = |place: &usize| group.tag(*place) & USED != 0;
             (0..GROUP).filter(is_used).map(|place| group.at[place])
         })
+    }
+
+    /// One of the offsets, each as likely as the others; `random` has uniform bits.
+    pub(crate) fn pick(&self, random: u64) -> Option<u16> {
+        let places = (self.groups.len() * GROUP) as u64;
+        let mut random = random;
+        // Mostly between a third and seven eighths of the places are used: a few draws find one.
+        for _ in 0..if self.len == 0 { 0 } else { 64 } {
+            let place = (random % places) as usize;
+            let group = &self.groups[place / GROUP];
+            if group.tag(place % GROUP) & USED != 0 {
+                return Some(group.at[place % GROUP]);
+            }
+            random = mixed(random);
+        }
+        self.offsets().next()
     }
 
     /// Every offset, to be changed, but for what is [`NOWHERE`].

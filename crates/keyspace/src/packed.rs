@@ -1,7 +1,8 @@
 //! A short sequence of byte strings in one allocation: how small lists, hashes, sets and sorted sets are kept.
 //!
 //! ```text
-//! ┌ count u16 ┬ element ┬ element ┬ … ┐        elements as in a listpack, without its frame (`listpack.rs`)
+//! ┌ count ┬ element ┬ element ┬ … ┐        elements as in a listpack, without its frame (`listpack.rs`)
+//!   1 byte; from 255 on 255, and a u16
 //! ```
 //!
 //! An element is named by its offset, which holds until something before it changes. Strings that read as integers are kept
@@ -10,11 +11,14 @@
 //!
 //! An empty sequence has no allocation.
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::listpack::{self, Element};
 
 /// Elements that one can count; owners stay far below.
 pub(crate) const ELEMENTS_MAX: usize = u16::MAX as usize;
-const COUNT_BYTES: usize = 2;
+/// In the place of a count: it is in the next two bytes.
+const LONG: u8 = u8::MAX;
 /// Room for what a change adds, mostly enough.
 const ADDED_BYTES: usize = 128;
 
@@ -27,6 +31,18 @@ const _: () = assert!(size_of::<Packed>() == 16, "a value keeps one beside its t
 /// Where an element begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At(u32);
+
+/// The bytes before the first element of so many.
+fn head_of(count: usize) -> SmallVec<[u8; 3]> {
+    match u8::try_from(count) {
+        Ok(count) if count != LONG => smallvec![count],
+        // Owners stay below `ELEMENTS_MAX`.
+        _ => {
+            let [low, high] = (count as u16).to_le_bytes();
+            smallvec![LONG, low, high]
+        }
+    }
+}
 
 /// The same bytes wherever they are: in an allocation, or in the record of a key (`record.rs`).
 #[derive(Clone, Copy, Default)]
@@ -50,9 +66,16 @@ impl<'a> PackedRef<'a> {
         Packed(self.0.into())
     }
 
+    /// Where the first element begins.
+    #[inline]
+    fn head_bytes(self) -> usize {
+        if self.0.first() == Some(&LONG) { 3 } else { 1 }
+    }
+
     /// The elements as they are in a listpack.
+    #[inline]
     pub(crate) fn elements(self) -> &'a [u8] {
-        self.0.get(COUNT_BYTES..).unwrap_or_default()
+        self.0.get(self.head_bytes()..).unwrap_or_default()
     }
 
     /// Appends the whole as a listpack.
@@ -67,7 +90,11 @@ impl<'a> PackedRef<'a> {
 
     /// How many elements.
     pub(crate) fn len(self) -> usize {
-        self.0.first_chunk().map_or(0, |count| usize::from(u16::from_le_bytes(*count)))
+        match *self.0 {
+            [] => 0,
+            [LONG, low, high, ..] => usize::from(u16::from_le_bytes([low, high])),
+            [count, ..] => usize::from(count),
+        }
     }
 
     pub(crate) fn is_empty(self) -> bool {
@@ -124,9 +151,11 @@ impl<'a> PackedRef<'a> {
 
     /// Panics unless the bytes are what the module says.
     pub(crate) fn check(self) {
-        assert_eq!(self.0.is_empty(), self.0.len() < COUNT_BYTES);
-        assert_eq!(self.iter().count(), self.len());
-        assert_eq!(self.iter_back().count(), self.len());
+        let count = self.len();
+        assert_eq!(self.0.is_empty(), count == 0);
+        assert!(self.0.is_empty() || self.0.starts_with(&head_of(count)));
+        assert_eq!(self.iter().count(), count);
+        assert_eq!(self.iter_back().count(), count);
     }
 }
 
@@ -157,12 +186,12 @@ impl Packed {
 
     /// Elements as they are in a listpack that has been checked; `None`: they are too many.
     pub(crate) fn from_elements(elements: &[u8], count: usize) -> Option<Packed> {
-        let count = u16::try_from(count).ok()?;
+        u16::try_from(count).ok()?;
         u32::try_from(elements.len()).ok()?;
         if count == 0 {
             return Some(Packed::default());
         }
-        Some(Packed([&count.to_le_bytes(), elements].concat().into()))
+        Some(Packed([&head_of(count), elements].concat().into()))
     }
 
     /// Reads a listpack that came from outside; `None`: it is none, or longer than one can be.
@@ -218,12 +247,15 @@ impl Packed {
             self.0 = Box::default();
             return At(0);
         }
+        let (old_head, head) = (self.view().head_bytes(), head_of(count));
         let mut bytes = std::mem::take(&mut self.0).into_vec();
         if bytes.is_empty() {
-            bytes.reserve_exact(COUNT_BYTES + added.len());
-            bytes.extend_from_slice(&[0; COUNT_BYTES]);
+            bytes.reserve_exact(head.len() + added.len());
+            bytes.extend_from_slice(&head);
+        } else if head.len() != old_head {
+            bytes.splice(..old_head, head.iter().copied());
         }
-        let from = COUNT_BYTES + start;
+        let from = head.len() + start;
         let (old_len, new_len) = (bytes.len(), bytes.len() + added.len() - removed_bytes);
         let (old_tail, new_tail) = (from + removed_bytes, from + added.len());
         if new_len > old_len {
@@ -234,7 +266,7 @@ impl Packed {
         bytes.copy_within(old_tail..old_len, new_tail);
         bytes.truncate(new_len);
         bytes[from..new_tail].copy_from_slice(&added);
-        bytes[..COUNT_BYTES].copy_from_slice(&(count as u16).to_le_bytes());
+        bytes[..head.len()].copy_from_slice(&head);
         self.0 = bytes.into_boxed_slice();
         At(behind as u32)
     }
@@ -243,7 +275,7 @@ impl Packed {
     pub(crate) fn replace(&mut self, at: At, text: &[u8]) {
         let start = at.0 as usize;
         let before = self.elements().get(start..).unwrap_or_default();
-        let from = COUNT_BYTES + start;
+        let from = self.view().head_bytes() + start;
         // Mostly the one is a short string as long as the other: then its length stays as well.
         if let Some(tag) = listpack::short_string_tag(text)
             && before.first() == Some(&tag)
@@ -282,7 +314,8 @@ impl Packed {
             }
             return;
         }
-        let elements = &mut self.0[COUNT_BYTES..];
+        let head = self.view().head_bytes();
+        let elements = &mut self.0[head..];
         let at = if target > start {
             elements.copy_within(end..target, start);
             target - added.len()
@@ -356,6 +389,24 @@ mod tests {
 
     fn texts(packed: &Packed) -> Vec<Vec<u8>> {
         packed.view().iter().map(|(_, element)| element.to_bytes()).collect()
+    }
+
+    #[test]
+    fn a_count_that_a_byte_cannot_say_takes_two_more() {
+        let mut packed = Packed::default();
+        for number in 0..300usize {
+            packed.push_back([number.to_string().as_bytes()]);
+            packed.view().check();
+            assert_eq!(packed.len(), number + 1);
+        }
+        packed.replace(packed.view().nth(7).unwrap(), b"8");
+        let whole = Packed::from_elements(packed.elements(), packed.len());
+        assert!(whole == Some(packed.clone()));
+        for left in (0..300usize).rev() {
+            packed.remove(packed.view().nth(0).unwrap(), 1);
+            packed.view().check();
+            assert_eq!(packed.len(), left);
+        }
     }
 
     #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@
 //!
 //! value   Int     8 bytes
 //!         Text    length, 1 byte; so many bytes
-//!         Packed  length, 2 bytes; so many bytes: a small collection, whose tag (`collection.rs`) is in the head
+//!         Packed  length, 1 or 2 bytes; so many bytes: a small collection, whose tag (`collection.rs`) is in the head
 //!         Kept    2 bytes: where in the segment's list of values it is
 //!         Named   as Kept, and the key is there as well; its length here is 0
 //! ```
@@ -34,6 +34,11 @@ const KEY_MAX: usize = 255;
 const TEXT_MAX: usize = 255;
 /// Largest collection within a record. Above, what is left of a size of the allocator is a small part of it.
 const PACKED_MAX: usize = 512;
+/// From this length of a collection on its high byte is added to this, and the low one follows.
+const LONG_FIRST: usize = 240;
+
+const _: () = assert!(PACKED_MAX >> 8 < 256 - LONG_FIRST, "a byte says the high one");
+
 /// The longest record.
 pub(crate) const RECORD_BYTES_MAX: usize = 6 + 8 + KEY_MAX + 2 + PACKED_MAX;
 
@@ -182,7 +187,7 @@ impl<'a> Record<'a> {
             INT => 8,
             TEXT => 1 + usize::from(self.bytes[at]),
             KEPT | NAMED => 2,
-            _ => 2 + usize::from(short_at(self.bytes, at)),
+            _ => packed_range(self.bytes, at).end - at,
         }
     }
 
@@ -235,10 +240,7 @@ impl<'a> Record<'a> {
             }
             INT => ValueRef::Int(number_at(self.bytes, at) as i64),
             KEPT | NAMED => ValueRef::from(self.kept[usize::from(short_at(self.bytes, at))].value()),
-            tag => {
-                let len = usize::from(short_at(self.bytes, at));
-                collection::of_packed(tag, &self.bytes[at + 2..at + 2 + len])
-            }
+            tag => collection::of_packed(tag, &self.bytes[packed_range(self.bytes, at)]),
         }
     }
 
@@ -291,6 +293,15 @@ impl<'a> Record<'a> {
 impl std::fmt::Debug for Record<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Record({}: {:?})", self.key().escape_ascii(), self.value())
+    }
+}
+
+/// Where the bytes of a collection are whose length stands at a place.
+#[inline]
+fn packed_range(bytes: &[u8], at: usize) -> Range<usize> {
+    match usize::from(bytes[at]) {
+        len @ ..LONG_FIRST => at + 1..at + 1 + len,
+        high => at + 2..at + 2 + ((high - LONG_FIRST) << 8 | usize::from(bytes[at + 1])),
     }
 }
 
@@ -444,7 +455,10 @@ impl<'a> Draft<'a> {
         let value = match &self.value {
             DraftValue::Int(_) => 8,
             DraftValue::Text(bytes) => 1 + bytes.len(),
-            DraftValue::Packed(value) => 2 + packed_in(value).len(),
+            DraftValue::Packed(value) => {
+                let len = packed_in(value).len();
+                len + if len < LONG_FIRST { 1 } else { 2 }
+            }
             DraftValue::Keep(_) => 2,
         };
         head + self.key.len() + value
@@ -473,8 +487,16 @@ impl<'a> Draft<'a> {
             }
             DraftValue::Packed(value) => {
                 let bytes = packed_in(&value);
-                out[at..at + 2].copy_from_slice(&(bytes.len() as u16).to_le_bytes());
-                out[at + 2..at + 2 + bytes.len()].copy_from_slice(bytes);
+                let len = bytes.len();
+                if len < LONG_FIRST {
+                    out[at] = len as u8;
+                    at += 1;
+                } else {
+                    // At most `PACKED_MAX`.
+                    [out[at], out[at + 1]] = [(LONG_FIRST + (len >> 8)) as u8, len as u8];
+                    at += 2;
+                }
+                out[at..at + len].copy_from_slice(bytes);
             }
             DraftValue::Keep(kept) => out[at..at + 2].copy_from_slice(&keep(kept).to_le_bytes()),
         }

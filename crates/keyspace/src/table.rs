@@ -35,7 +35,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::hash::{self, KeyHash, POSITION_BITS, POSITIONS};
+use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, position};
 use crate::index::Spot;
 use crate::record::{Draft, EXPIRY_BYTES, Kept, NewValue, Record};
 use crate::segment::{SEGMENT_BYTES_MAX, Segment};
@@ -48,18 +48,6 @@ const SEGMENT_BYTES_SPARSE: usize = SEGMENT_BYTES_MAX / 16;
 const DEPTH_MAX: u32 = 28;
 
 const _: () = assert!(DEPTH_MAX < POSITION_BITS, "a segment always has a next bit to split by");
-
-/// Where in its table a key of this hash stands; below [`POSITIONS`].
-///
-/// At the beginning keys stand twice as close as at the end: `x (2 + x) / 3` for `x` between 0 and 1. So segments, each of
-/// which covers a half, a quarter, an eighth … of the positions, are of all sizes between one and twice the least, however
-/// many keys there are. Source: Martin, *Spiral Storage*, 1979.
-#[inline]
-fn position(hash: u64) -> u64 {
-    let even = hash::position(hash);
-    let denser = (u128::from(even) * u128::from(2 * POSITIONS + even)) >> POSITION_BITS;
-    denser as u64 / 3
-}
 
 /// Records by key.
 #[derive(Debug)]
@@ -395,6 +383,10 @@ impl Table {
                 index
             }
             None => {
+                // An eighth more than is needed, where a `Vec` would double.
+                if self.segments.len() == self.segments.capacity() {
+                    self.segments.reserve_exact(1 + self.segments.len() / 8);
+                }
                 self.segments.push(new);
                 self.segments.len() as u32 - 1
             }

@@ -14,8 +14,9 @@
 //! How a segment keeps its elements is its own business ([`Segment`]): [`Dense`] holds values that are lent out, and is
 //! what [`Compact`] is made of; `names.rs` holds names and nothing else, for sets.
 //!
-//! **When a segment splits** depends on where it stands: at 224 to 448 elements, by a number mixed from its prefix. All
-//! segments fill at the same pace, and with one threshold all would split at one moment and be half empty after it.
+//! **When a segment splits** follows from its size alone: at 448 elements of usual size. Elements don't stand evenly in the
+//! order ([`position`]), so that segments are of all sizes at all times. Otherwise all would be full at one moment and half empty
+//! after it, and the memory that they leave then would be of sizes that none asks for.
 //!
 //! **A walk** goes by position, a pure function of the name: a cursor means "every element below has been dealt with". An
 //! element that is there during the whole walk is returned exactly once, whatever comes and goes meanwhile.
@@ -29,14 +30,14 @@
 //! - `len` and `segment_bytes` are the sums over the segments; `soonest` has those in which something expires.
 //!
 //! Cost: everything on one element O(1), at worst moving the 448 elements of a segment, or copying them when a copy of the
-//! table holds them as well; once in 2ⁿ splits a directory of 4 bytes per ~300 elements is copied. A copy of the table:
-//! 24 bytes and a reference per ~300 elements.
+//! table holds them as well; once in 2ⁿ splits a directory of 4 bytes per ~320 elements is copied. A copy of the table:
+//! 24 bytes and a reference per ~320 elements.
 //! Source: Fagin et al., *Extendible Hashing*, 1979.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, position};
+use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, even_position, position};
 use crate::shared::{Shared, own};
 use crate::value::NEVER;
 
@@ -46,8 +47,8 @@ mod names;
 pub(crate) use dense::{Compact, Keyed};
 pub(crate) use names::NameTable;
 
-/// The most elements that a segment has before it splits; the least is half of it.
-const SEGMENT_MAX: usize = 448;
+/// The most elements that a segment has before it splits.
+pub(crate) const SEGMENT_MAX: usize = 448;
 /// Below this a segment looks whether it can join its neighbour. Far below half of the lowest threshold, so that splits
 /// and joins don't alternate.
 const SEGMENT_SPARSE: usize = SEGMENT_MAX / 8;
@@ -92,6 +93,12 @@ pub(crate) trait Segment: Clone + Default {
 
     /// How many elements.
     fn len(&self) -> usize;
+
+    /// For how many elements of usual size it counts where it is to split, or to join another. Cost: O(1).
+    #[inline]
+    fn weight(&self) -> usize {
+        self.len()
+    }
 
     /// Bytes on the heap. Cost: O(1).
     fn heap_bytes(&self) -> usize;
@@ -197,11 +204,7 @@ impl<S: Segment> Segments<S> {
         let mut entry = self.entry_of(position(hash));
         loop {
             let part = &self.parts[self.directory[entry] as usize];
-            // Most segments are below every threshold.
-            if part.segment.len() < SEGMENT_MAX / 2
-                || part.segment.len() < self.threshold(entry, part.depth)
-                || !self.split(entry)
-            {
+            if part.segment.weight() < SEGMENT_MAX || !self.split(entry) {
                 break;
             }
             entry = self.entry_of(position(hash));
@@ -217,7 +220,7 @@ impl<S: Segment> Segments<S> {
         let index = self.directory[entry];
         let removed = self.write(index, remove);
         self.len -= 1;
-        if self.depth > 0 && self.parts[index as usize].segment.len() < SEGMENT_SPARSE {
+        if self.depth > 0 && self.parts[index as usize].segment.weight() < SEGMENT_SPARSE {
             self.join(entry);
         }
         removed
@@ -310,9 +313,10 @@ impl<S: Segment> Segments<S> {
             return None;
         }
         let mut random = random;
-        // Twice the density of the whole is hardly ever exceeded, and half of the draws are accepted.
+        // Elements stand up to one and a half times as close as on the whole: twice that is hardly ever exceeded, and half of the
+        // draws are accepted.
         for _ in 0..64 {
-            let part = self.part_over(position(random));
+            let part = self.part_over(even_position(random));
             random = mixed(random);
             let bound =
                 if self.depth == 0 { self.len as u64 } else { ((2 * self.len as u64) >> part.depth) + 1 };
@@ -347,14 +351,6 @@ impl<S: Segment> Segments<S> {
         let span = 1 << (self.depth - depth);
         let start = entry / span * span;
         start..start + span
-    }
-
-    /// From how many elements on the segment of this entry splits.
-    fn threshold(&self, entry: usize, depth: u32) -> usize {
-        // The number of the prefix among all prefixes of all depths.
-        let prefix = (entry >> (self.depth - depth)) as u64 | 1 << depth;
-        let spread = mixed(prefix) >> 32;
-        SEGMENT_MAX / 2 + 1 + spread as usize % (SEGMENT_MAX / 2)
     }
 
     /// Changes a segment, its own copy of it if it is shared, and counts its bytes.
@@ -434,7 +430,7 @@ impl<S: Segment> Segments<S> {
             let entries = self.entries_of(entry, depth - 1);
             let (lower, upper) = (self.directory[entries.start], self.directory[entries.end - 1]);
             let [low, high] = [lower, upper].map(|index| &self.parts[index as usize]);
-            if low.depth != high.depth || low.segment.len() + high.segment.len() > 2 * SEGMENT_SPARSE {
+            if low.depth != high.depth || low.segment.weight() + high.segment.weight() > 2 * SEGMENT_SPARSE {
                 return;
             }
             let moved = std::mem::take(&mut self.parts[upper as usize].segment);
@@ -514,7 +510,7 @@ impl<S: Segment> Segments<S> {
 /// Another number, each bit of which depends on every bit of this one.
 ///
 /// Source: the finaliser of SplitMix64 (Steele, Lea, Flood, 2014).
-fn mixed(number: u64) -> u64 {
+pub(crate) fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

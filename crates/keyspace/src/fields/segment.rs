@@ -1,7 +1,7 @@
 //! A segment of a large hash: some fields, packed into one buffer, and an index of where each begins.
 //!
 //! ```text
-//! index  hash of a name → u32 ──┐                    hashbrown, 5 bytes a bucket
+//! index  hash of a name → u16 ──┐                    3 bytes a place: index.rs
 //! bytes  [field][field][unused][field][field]…
 //!
 //! field  head v │ expiry u64 │ value length v │ name │ value       head = name length · 4 + far · 2 + timed
@@ -9,12 +9,14 @@
 //! ```
 //!
 //! `v` is a varint; the expiry (Unix milliseconds) is there if the field has one. Fields of some length lie apart, so that
-//! a segment stays small enough to be copied: whoever shares it (COPY, a snapshot) has it copied by the next write.
+//! a segment stays small enough to be copied: whoever shares it (COPY, a snapshot) has it copied by the next write. So do
+//! fields that became long where there is no room left, which a u16 can name.
 //!
 //! A field whose length changes is written anew at the end, and what is unused is squeezed out when it is a quarter.
 //!
 //! Invariants (`check`)
-//! - Every index entry is the beginning of a field; the fields' bytes and `unused` add up to all bytes.
+//! - Every index entry is the beginning of a field; the fields' bytes and `unused` add up to all bytes, of which there are at
+//!   most [`BYTES_MAX`].
 //! - `soonest` is what `soonest.rs` says of the fields' expiries.
 //! - A place in `far` is taken by one field, or is `None`.
 //!
@@ -23,17 +25,24 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use super::Field;
 use super::soonest::Soonest;
-use crate::compact::{self, hash_of};
+use crate::compact::{self, SEGMENT_MAX, capacity_for, hash_of};
+use crate::index::{Index, NOWHERE, Spot};
 use crate::listpack::Element;
 use crate::stream::varint;
 use crate::value::NEVER;
 
-/// Bytes of name and value together that lie in the segment: at most 112 KiB for all, which are copied in some µs.
+/// Bytes of name and value together that lie in the segment.
 const NEAR_BYTES_MAX: usize = 256;
+/// The most bytes of fields: what places can name.
+const BYTES_MAX: usize = NOWHERE as usize;
+/// The longest field that lies apart: a head, an expiry, and a place.
+const FAR_FIELD_BYTES: usize = 5 + TIME_BYTES + 4;
+/// What fields that lie near leave room for: that all lie apart.
+const NEAR_MAX: usize = BYTES_MAX - (SEGMENT_MAX + 1) * FAR_FIELD_BYTES;
+/// So many bytes weigh as much as a field of usual length: a segment with long ones splits while a third as much may be unused.
+const WEIGHT_BYTES: usize = NEAR_MAX * 3 / 4 / SEGMENT_MAX;
 /// Unused bytes below which nothing is squeezed out.
 const UNUSED_BYTES_MIN: usize = 256;
 
@@ -42,11 +51,11 @@ const FAR: u64 = 2;
 const TIME_BYTES: usize = 8;
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Segment {
     /// When they expire.
     soonest: Soonest,
-    index: HashTable<u32>,
+    index: Index,
     bytes: Vec<u8>,
     /// Of `bytes`, how many belong to no field any more.
     unused: usize,
@@ -72,10 +81,6 @@ impl<'a> From<Item<'a>> for Field<'a> {
     }
 }
 
-/// Where a field begins, until the segment changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct At(u32);
-
 /// A field taken apart.
 struct Parsed {
     name_len: usize,
@@ -95,19 +100,6 @@ enum Kind {
     },
 }
 
-impl Default for Segment {
-    fn default() -> Segment {
-        Segment {
-            soonest: Soonest::default(),
-            index: HashTable::new(),
-            bytes: Vec::new(),
-            unused: 0,
-            far: Vec::new(),
-            far_bytes: 0,
-        }
-    }
-}
-
 impl compact::Segment for Segment {
     type Item<'a> = Item<'a>;
 
@@ -124,10 +116,15 @@ impl compact::Segment for Segment {
 
     fn heap_bytes(&self) -> usize {
         self.bytes.capacity()
-            + self.index.allocation_size()
+            + self.index.allocated_bytes()
             + self.far.capacity() * size_of::<Option<Arc<[u8]>>>()
             + self.far_bytes
             + self.soonest.heap_bytes()
+    }
+
+    #[inline]
+    fn weight(&self) -> usize {
+        self.len().max((self.bytes.len() - self.unused) / WEIGHT_BYTES)
     }
 
     fn soonest_ms(&self) -> u64 {
@@ -135,29 +132,20 @@ impl compact::Segment for Segment {
     }
 
     fn iter(&self) -> impl Iterator<Item = Item<'_>> {
-        self.index.iter().map(|&at| self.at(At(at)))
+        self.index.offsets().map(|at| self.field_at(at))
     }
 
     fn pick(&self, random: u64) -> Option<Item<'_>> {
-        // A bucket in two is taken, at least after it has shrunk; what is drawn in vain leaves the field as likely as others.
-        let mut random = random;
-        if self.index.is_empty() {
-            return None;
-        }
-        for _ in 0..32 {
-            let bucket = (random >> 32) as usize & (self.index.num_buckets() - 1);
-            if let Some(&at) = self.index.get_bucket(bucket) {
-                return Some(self.at(At(at)));
-            }
-            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        }
-        self.iter().next()
+        Some(self.field_at(self.index.pick(random)?))
     }
 
     fn split(&mut self, goes: impl Fn(u64) -> bool) -> Segment {
         let mut halves = [Segment::default(), Segment::default()];
         let live = self.bytes.len() - self.unused;
-        halves.iter_mut().for_each(|half| half.bytes.reserve_exact(live / 2));
+        for half in &mut halves {
+            half.bytes.reserve_exact(capacity_for(live / 2, 1));
+            half.index = Index::with_capacity(self.len() / 2);
+        }
         self.pour(|hash| usize::from(goes(hash)), &mut halves);
         let [stays, goes] = halves;
         *self = stays;
@@ -171,13 +159,18 @@ impl compact::Segment for Segment {
 
 impl Segment {
     #[inline]
-    pub(super) fn find(&self, hash: u64, name: &[u8]) -> Option<At> {
-        self.index.find(hash, |&at| self.name_at(at) == name).map(|&at| At(at))
+    pub(super) fn find(&self, hash: u64, name: &[u8]) -> Option<Spot> {
+        self.index.find(hash, |at| self.name_at(at) == name)
     }
 
     /// The field at a place just found.
     #[inline]
-    pub(super) fn at(&self, At(at): At) -> Item<'_> {
+    pub(super) fn at(&self, spot: Spot) -> Item<'_> {
+        self.field_at(spot.at)
+    }
+
+    #[inline]
+    fn field_at(&self, at: u16) -> Item<'_> {
         let parsed = self.parse(at);
         let (name, value) = match parsed.kind {
             Kind::Near { name } => self.bytes[name..parsed.body.end].split_at(parsed.name_len),
@@ -190,13 +183,30 @@ impl Segment {
     pub(super) fn add(&mut self, hash: u64, name: &[u8], value: &[u8], at_ms: u64) {
         let at = self.write(name, value, at_ms);
         self.soonest.add(at_ms);
-        let Segment { index, bytes, far, .. } = self;
-        index.insert_unique(hash, at, |&at| hash_of(name_of(bytes, far, at)));
+        self.point_to(hash, at);
     }
 
-    /// Gives the field at a place just found, which has this hash, another value and expiry.
-    pub(super) fn replace(&mut self, hash: u64, At(at): At, value: &[u8], at_ms: u64) {
-        let old = self.parse(at);
+    /// Has the index hold a field that was just written.
+    fn point_to(&mut self, hash: u64, at: u16) {
+        if self.index.is_full() {
+            self.rebuild_index();
+        }
+        self.index.insert(hash, at);
+    }
+
+    /// Makes an index for some fields more, or one that is not far too large.
+    #[cold]
+    fn rebuild_index(&mut self) {
+        let mut index = Index::with_capacity(self.index.len() * 5 / 4 + 1);
+        for at in self.index.offsets() {
+            index.insert(hash_of(self.name_at(at)), at);
+        }
+        self.index = index;
+    }
+
+    /// Gives the field at a place just found another value and expiry.
+    pub(super) fn replace(&mut self, spot: Spot, value: &[u8], at_ms: u64) {
+        let old = self.parse(spot.at);
         if let Kind::Near { name } = old.kind
             && old.body.end - name - old.name_len == value.len()
             && (old.expire_at_ms == NEVER) == (at_ms == NEVER)
@@ -206,58 +216,61 @@ impl Segment {
             self.note_changed_expiry(old.expire_at_ms, at_ms);
             return;
         }
-        let name = self.name_at(at).to_vec();
-        let old_ms = self.let_go(at);
+        let name = self.name_at(spot.at).to_vec();
+        let old_ms = self.let_go(spot.at);
+        self.index.move_to(spot, NOWHERE);
         let new = self.write(&name, value, at_ms);
-        self.move_to(hash, at, new);
+        self.index.move_to(spot, new);
         self.note_changed_expiry(old_ms, at_ms);
         self.squeeze();
     }
 
-    /// Gives the field at a place just found, which has this hash, another expiry.
-    pub(super) fn set_expiry(&mut self, hash: u64, At(at): At, at_ms: u64) {
-        let old = self.parse(at);
+    /// Gives the field at a place just found another expiry.
+    pub(super) fn set_expiry(&mut self, spot: Spot, at_ms: u64) {
+        let old = self.parse(spot.at);
         if (old.expire_at_ms == NEVER) == (at_ms == NEVER) {
             self.write_time(&old, at_ms);
+            self.note_changed_expiry(old.expire_at_ms, at_ms);
+        } else if matches!(old.kind, Kind::Near { .. }) {
+            let value = self.at(spot).value.to_vec();
+            self.replace(spot, &value, at_ms);
         } else {
-            let far = if matches!(old.kind, Kind::Far { .. }) { FAR } else { 0 };
-            let new = self.bytes.len() as u32;
-            self.grow(old.body.len() + 10 + TIME_BYTES);
-            self.write_head(old.name_len, far, at_ms);
+            // Its text stays where it is.
+            self.make_room(FAR_FIELD_BYTES, BYTES_MAX);
+            let old_at = self.index.renewed(spot).at;
+            let old = self.parse(old_at);
+            let new = self.bytes.len() as u16;
+            self.write_head(old.name_len, FAR, at_ms);
             self.bytes.extend_from_within(old.body.clone());
-            self.unused += old.body.end - at as usize;
-            self.move_to(hash, at, new);
+            self.unused += old.body.end - usize::from(old_at);
+            self.index.move_to(spot, new);
+            self.note_changed_expiry(old.expire_at_ms, at_ms);
+            self.squeeze();
         }
-        self.note_changed_expiry(old.expire_at_ms, at_ms);
-        self.squeeze();
     }
 
-    /// Removes the field at a place just found, which has this hash.
-    pub(super) fn remove(&mut self, hash: u64, At(at): At) {
-        let old_ms = self.let_go(at);
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == at) {
-            entry.remove();
-        }
+    /// Removes the field at a place just found.
+    pub(super) fn remove(&mut self, spot: Spot) {
+        let old_ms = self.let_go(spot.at);
+        self.index.remove(spot);
         self.note_changed_expiry(old_ms, NEVER);
         self.squeeze();
-        let Segment { index, bytes, far, .. } = self;
-        // At an eighth: the index of half the size is then at most a quarter full, and far from growing again.
-        if index.capacity() > 28 && index.len() < index.capacity() / 8 {
-            index.shrink_to(2 * index.len(), |&at| hash_of(name_of(bytes, far, at)));
+        if self.index.is_sparse() {
+            self.rebuild_index();
         }
     }
 
     /// Copies every field into the one of `targets` that `choose` says.
     fn pour(&self, choose: impl Fn(u64) -> usize, targets: &mut [Segment]) {
-        for &at in &self.index {
+        for at in self.index.offsets() {
             let parsed = self.parse(at);
             let hash = hash_of(self.name_at(at));
             let target = &mut targets[choose(hash)];
-            let new = target.bytes.len() as u32;
-            target.grow(parsed.body.end - at as usize);
+            target.make_room(parsed.body.end - usize::from(at), BYTES_MAX);
+            let new = target.bytes.len() as u16;
             match parsed.kind {
                 Kind::Near { .. } => {
-                    target.bytes.extend_from_slice(&self.bytes[at as usize..parsed.body.end]);
+                    target.bytes.extend_from_slice(&self.bytes[usize::from(at)..parsed.body.end]);
                 }
                 Kind::Far { place } => {
                     let place = target.keep_far(self.far[place].clone());
@@ -266,26 +279,27 @@ impl Segment {
                 }
             }
             target.soonest.add(parsed.expire_at_ms);
-            let Segment { index, bytes, far, .. } = target;
-            index.insert_unique(hash, new, |&at| hash_of(name_of(bytes, far, at)));
+            target.point_to(hash, new);
         }
     }
 
     /// Writes a field behind the others; returns where.
-    fn write(&mut self, name: &[u8], value: &[u8], at_ms: u64) -> u32 {
-        let at = self.bytes.len() as u32;
+    fn write(&mut self, name: &[u8], value: &[u8], at_ms: u64) -> u16 {
         let len = name.len() + value.len();
-        if len > NEAR_BYTES_MAX {
-            let place = self.keep_far(Some([name, value].concat().into()));
-            self.write_head(name.len(), FAR, at_ms);
-            self.bytes.extend_from_slice(&place.to_le_bytes());
-        } else {
-            self.grow(len + 4 + if at_ms == NEVER { 0 } else { TIME_BYTES });
+        let near = len + 4 + if at_ms == NEVER { 0 } else { TIME_BYTES };
+        if len <= NEAR_BYTES_MAX && self.make_room(near, NEAR_MAX) {
+            let at = self.bytes.len() as u16;
             self.write_head(name.len(), 0, at_ms);
             varint::write(&mut self.bytes, value.len() as u64);
             self.bytes.extend_from_slice(name);
             self.bytes.extend_from_slice(value);
+            return at;
         }
+        let place = self.keep_far(Some([name, value].concat().into()));
+        self.make_room(FAR_FIELD_BYTES, BYTES_MAX);
+        let at = self.bytes.len() as u16;
+        self.write_head(name.len(), FAR, at_ms);
+        self.bytes.extend_from_slice(&place.to_le_bytes());
         at
     }
 
@@ -305,17 +319,27 @@ impl Segment {
         }
     }
 
-    /// Makes room for some bytes: an eighth more than is needed, where a `Vec` would double.
-    fn grow(&mut self, more: usize) {
-        if self.bytes.capacity() - self.bytes.len() < more {
-            self.bytes.reserve_exact(more.max(self.bytes.len() / 8));
+    /// Makes room for some bytes, as much as the allocator's next size has; false: that would be more than `most` in all.
+    fn make_room(&mut self, more: usize, most: usize) -> bool {
+        // Not for a few bytes, which would be squeezed out again and again; what lies apart finds room in any case.
+        let unused_min = if most == BYTES_MAX { 1 } else { self.bytes.len() / 16 };
+        if self.bytes.len() + more > most && self.unused >= unused_min {
+            self.squeeze_out();
         }
+        let len = self.bytes.len();
+        if len + more > most {
+            return false;
+        }
+        if self.bytes.capacity() - len < more {
+            self.bytes.reserve_exact(capacity_for(len + more, 1) - len);
+        }
+        true
     }
 
     /// Notes that the bytes of a field are unused, and frees what lies apart; returns its expiry.
-    fn let_go(&mut self, at: u32) -> u64 {
+    fn let_go(&mut self, at: u16) -> u64 {
         let parsed = self.parse(at);
-        self.unused += parsed.body.end - at as usize;
+        self.unused += parsed.body.end - usize::from(at);
         if let Kind::Far { place } = parsed.kind
             && let Some(text) = self.far[place].take()
         {
@@ -341,23 +365,22 @@ impl Segment {
         self.far[place].as_deref().unwrap_or_default()
     }
 
-    fn move_to(&mut self, hash: u64, from: u32, to: u32) {
-        if let Some(at) = self.index.find_mut(hash, |&at| at == from) {
-            *at = to;
+    /// Moves the fields together if too much is unused.
+    fn squeeze(&mut self) {
+        if self.unused >= UNUSED_BYTES_MIN.max(self.bytes.len() / 4) || self.unused == self.bytes.len() {
+            self.squeeze_out();
         }
     }
 
-    /// Moves the fields together if too much is unused.
-    fn squeeze(&mut self) {
-        if self.unused < UNUSED_BYTES_MIN.max(self.bytes.len() / 4) && self.unused < self.bytes.len() {
-            return;
-        }
-        let mut bytes = Vec::with_capacity(self.bytes.len() - self.unused);
-        for index in self.index.iter_mut() {
-            let at = *index;
-            let end = parse(&self.bytes, at).body.end;
-            *index = bytes.len() as u32;
-            bytes.extend_from_slice(&self.bytes[at as usize..end]);
+    /// Moves the fields together.
+    fn squeeze_out(&mut self) {
+        let live = self.bytes.len() - self.unused;
+        let mut bytes = Vec::with_capacity(if live == 0 { 0 } else { capacity_for(live, 1) });
+        for at in self.index.offsets_mut() {
+            let start = usize::from(*at);
+            let end = parse(&self.bytes, *at).body.end;
+            *at = bytes.len() as u16;
+            bytes.extend_from_slice(&self.bytes[start..end]);
         }
         self.bytes = bytes;
         self.unused = 0;
@@ -369,30 +392,33 @@ impl Segment {
     /// The expiry of a field was one and is another, and the field says so already.
     fn note_changed_expiry(&mut self, old_ms: u64, new_ms: u64) {
         let Segment { soonest, index, bytes, .. } = self;
-        soonest.change(old_ms, new_ms, || index.iter().map(|&at| parse(bytes, at).expire_at_ms));
+        soonest.change(old_ms, new_ms, || index.offsets().map(|at| parse(bytes, at).expire_at_ms));
     }
 
     #[inline]
-    fn name_at(&self, at: u32) -> &[u8] {
+    fn name_at(&self, at: u16) -> &[u8] {
         name_of(&self.bytes, &self.far, at)
     }
 
     #[inline]
-    fn parse(&self, at: u32) -> Parsed {
+    fn parse(&self, at: u16) -> Parsed {
         parse(&self.bytes, at)
     }
 
     /// Panics unless what the module says holds.
     pub(super) fn check(&self) {
         let mut used = 0;
-        for &at in &self.index {
+        for at in self.index.offsets() {
             let name = self.name_at(at);
-            assert_eq!(self.find(hash_of(name), name), Some(At(at)));
-            used += self.parse(at).body.end - at as usize;
+            assert_eq!(self.find(hash_of(name), name).map(|spot| spot.at), Some(at));
+            used += self.parse(at).body.end - usize::from(at);
         }
+        self.index.check();
+        assert!(self.bytes.len() <= BYTES_MAX);
         assert_eq!(used + self.unused, self.bytes.len());
         self.soonest.check(compact::Segment::iter(self).map(|field| field.expire_at_ms));
-        let apart = self.index.iter().filter(|&&at| matches!(self.parse(at).kind, Kind::Far { .. })).count();
+        let apart =
+            self.index.offsets().filter(|&at| matches!(self.parse(at).kind, Kind::Far { .. })).count();
         assert_eq!(apart, self.far.iter().flatten().count());
         assert_eq!(self.far_bytes, self.far.iter().flatten().map(|text| far_bytes(text)).sum::<usize>());
     }
@@ -404,8 +430,8 @@ fn far_bytes(text: &[u8]) -> usize {
 }
 
 #[inline]
-fn parse(bytes: &[u8], at: u32) -> Parsed {
-    let start = at as usize;
+fn parse(bytes: &[u8], at: u16) -> Parsed {
+    let start = usize::from(at);
     let (head, rest) = varint::read(&bytes[start..]).unwrap_or_default();
     let mut body = bytes.len() - rest.len();
     let mut expire_at_ms = NEVER;
@@ -428,10 +454,64 @@ fn parse(bytes: &[u8], at: u32) -> Parsed {
 }
 
 #[inline]
-fn name_of<'a>(bytes: &'a [u8], far: &'a [Option<Arc<[u8]>>], at: u32) -> &'a [u8] {
+fn name_of<'a>(bytes: &'a [u8], far: &'a [Option<Arc<[u8]>>], at: u16) -> &'a [u8] {
     let parsed = parse(bytes, at);
     match parsed.kind {
         Kind::Near { name } => &bytes[name..name + parsed.name_len],
         Kind::Far { place } => &far[place].as_deref().unwrap_or_default()[..parsed.name_len],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: usize) -> Vec<u8> {
+        format!("field:{number}").into_bytes()
+    }
+
+    fn spot(segment: &Segment, number: usize) -> Spot {
+        segment.find(hash_of(&name(number)), &name(number)).expect("it is there")
+    }
+
+    fn check_some(segment: &Segment, number: usize) {
+        if number.is_multiple_of(16) {
+            segment.check();
+        }
+    }
+
+    /// As many fields as a segment can have, each as long as one that lies near: more than places can name.
+    #[test]
+    fn fields_that_become_long_where_there_is_no_room_lie_apart() {
+        let mut segment = Segment::default();
+        for number in 0..SEGMENT_MAX {
+            segment.add(hash_of(&name(number)), &name(number), b"short", NEVER);
+        }
+        let long = |number: usize| vec![number as u8; NEAR_BYTES_MAX - 12];
+        for number in 0..SEGMENT_MAX {
+            segment.replace(spot(&segment, number), &long(number), NEVER);
+            check_some(&segment, number);
+        }
+        assert!(segment.far_bytes > 0 && segment.bytes.len() > BYTES_MAX / 2);
+        for at_ms in [5, NEVER, 7] {
+            for number in 0..SEGMENT_MAX {
+                segment.set_expiry(spot(&segment, number), at_ms);
+                check_some(&segment, number);
+            }
+            for number in 0..SEGMENT_MAX {
+                let item = segment.at(spot(&segment, number));
+                assert_eq!((item.value, item.expire_at_ms), (&long(number)[..], at_ms));
+            }
+        }
+        for number in 0..SEGMENT_MAX {
+            segment.replace(spot(&segment, number), b"short", NEVER);
+        }
+        segment.check();
+        assert_eq!((segment.far_bytes, segment.soonest.ms()), (0, NEVER));
+        for number in 0..SEGMENT_MAX {
+            segment.remove(spot(&segment, number));
+            check_some(&segment, number);
+        }
+        assert_eq!(segment.bytes.len(), 0);
     }
 }

@@ -37,9 +37,9 @@ impl Table {
     pub(super) fn put(&mut self, name: &[u8], value: &[u8], at_ms: impl FnOnce(u64) -> u64) -> bool {
         let hash = hash_of(name);
         let segment = self.0.segment(hash);
-        if let Some(at) = segment.find(hash, name) {
-            let at_ms = at_ms(segment.at(at).expire_at_ms);
-            self.0.change(hash, |segment| segment.replace(hash, at, value, at_ms));
+        if let Some(spot) = segment.find(hash, name) {
+            let at_ms = at_ms(segment.at(spot).expire_at_ms);
+            self.0.change(hash, |segment| segment.replace(spot, value, at_ms));
             return false;
         }
         let at_ms = at_ms(NEVER);
@@ -50,16 +50,16 @@ impl Table {
     /// Sets the expiry of a field; false: it is not there.
     pub(super) fn set_expiry(&mut self, name: &[u8], at_ms: u64) -> bool {
         let hash = hash_of(name);
-        let Some(at) = self.0.segment(hash).find(hash, name) else { return false };
-        self.0.change(hash, |segment| segment.set_expiry(hash, at, at_ms));
+        let Some(spot) = self.0.segment(hash).find(hash, name) else { return false };
+        self.0.change(hash, |segment| segment.set_expiry(spot, at_ms));
         true
     }
 
     /// Removes a field; false: it is not there.
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
         let hash = hash_of(name);
-        let Some(at) = self.0.segment(hash).find(hash, name) else { return false };
-        self.0.take(hash, |segment| segment.remove(hash, at));
+        let Some(spot) = self.0.segment(hash).find(hash, name) else { return false };
+        self.0.take(hash, |segment| segment.remove(spot));
         true
     }
 
