@@ -33,6 +33,7 @@ const SCRIPTS: &[&str] = &[
     "return redis.pcall('nosuch')",
     "return redis.pcall('subscribe', 'a')",
     "return redis.pcall('lpush', 's', 1)",
+    "return {redis.pcall('lpush', 's', 1), redis.pcall('get'), redis.error_reply('My x'), redis.error_reply('My y')}",
     "redis.call('lpush', 's', 1)",
     "local r = redis.pcall('lpush', 's', 1) r.err = 'New one' return r",
     "local r = redis.pcall('lpush', 's', 1) return {err=r.err}",

@@ -337,7 +337,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "debug-insides",
         redis: "has subcommands of `DEBUG` about its own insides (`STRUCTSIZE`, `HTSTATS`, `DICT-RESIZING`, `REPLYBUFFER` …)",
-        sterna: "refuses them by name, and `MERGE` and `NOFLUSH` of `DEBUG RELOAD`; `DEBUG DIGEST` leaves out keys that are due",
+        sterna: "refuses them by name, and `MERGE` and `NOFLUSH` of `DEBUG RELOAD`; `DEBUG DIGEST` and `DIGEST-VALUE` leave out keys and fields that are due",
         reason: "There are no such insides here, and a reply that stands for nothing would mislead a test.",
     },
     Difference {
@@ -358,6 +358,12 @@ pub const DIFFERENCES: &[Difference] = &[
                 behind `STORE` and `STOREDIST` where `GEORADIUS` takes the last, and some in requests that the command refuses",
         sterna: "names the keys that the command will use; where it refuses the request, it need not name any",
         reason: "There is one reader of keys, by which requests are locked, checked and sent to nodes.",
+    },
+    Difference {
+        name: "dryrun-sort",
+        redis: "answers `OK` to `ACL DRYRUN` of a `SORT` whose `BY` or `GET` it refuses the user who asks",
+        sterna: "says that the user has no permission to use the option",
+        reason: "What `ACL DRYRUN` is asked for is what would be refused.",
     },
     Difference {
         name: "longest-field",

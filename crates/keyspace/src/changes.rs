@@ -343,6 +343,13 @@ impl Changes {
         }
     }
 
+    /// The key touched last is told of before the one touched before it.
+    pub(crate) fn tell_last_first(&mut self) {
+        if let [.., one, other] = &mut self.touched[..] {
+            std::mem::swap(one, other);
+        }
+    }
+
     /// Notes that a stream was changed.
     #[inline]
     pub(crate) fn edit(&mut self, db: usize, key: &[u8]) {

@@ -152,10 +152,24 @@ impl Fingerprint {
 
     fn add_scored(&mut self, member: &[u8], score: f64) {
         let (mut print, mut digits) = (Fingerprint::default(), Vec::new());
-        write_double(&mut digits, score);
+        write_score(&mut digits, score);
         print.mix(member);
         print.mix(&digits);
         self.add(print);
+    }
+}
+
+/// A score as Redis hashes it: one that is whole has an exponent, too, where many zeros end it (`1e+8`).
+fn write_score(out: &mut Vec<u8>, score: f64) {
+    let shortest = format!("{score:e}");
+    let parts = shortest
+        .split_once('e')
+        .and_then(|(digits, exponent)| Some((digits, exponent.parse::<usize>().ok()?)));
+    match parts {
+        Some((digits, exponent)) if exponent >= 7 + digits.bytes().filter(u8::is_ascii_digit).count() => {
+            out.extend_from_slice(format!("{digits}e+{exponent}").as_bytes());
+        }
+        _ => write_double(out, score),
     }
 }
 

@@ -14,6 +14,20 @@ pub(crate) struct Counters {
     pub(crate) commands: u64,
     pub(crate) in_bytes: u64,
     pub(crate) out_bytes: u64,
+    /// Turns of all shards, and nanoseconds that they took.
+    pub(crate) turns: u64,
+    pub(crate) turns_ns: u64,
+}
+
+/// What [`Rates::current`] says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Current {
+    pub(crate) commands_per_s: u64,
+    pub(crate) in_kib_per_s: f64,
+    pub(crate) out_kib_per_s: f64,
+    pub(crate) turns_per_s: u64,
+    /// Mean of a turn.
+    pub(crate) turn_us: u64,
 }
 
 /// The latest samples.
@@ -21,7 +35,7 @@ pub(crate) struct Counters {
 pub(crate) struct Rates {
     last: Option<(Instant, Counters)>,
     /// Per second, newest last.
-    samples: std::collections::VecDeque<[f64; 3]>,
+    samples: std::collections::VecDeque<[f64; 5]>,
 }
 
 impl Rates {
@@ -40,18 +54,27 @@ impl Rates {
                 rate(counters.commands, old.commands),
                 rate(counters.in_bytes, old.in_bytes),
                 rate(counters.out_bytes, old.out_bytes),
+                rate(counters.turns, old.turns),
+                rate(counters.turns_ns, old.turns_ns),
             ]);
         }
         self.last = Some((now, counters));
     }
 
-    /// Commands a second, then KiB a second in and out.
-    pub(crate) fn current(&self) -> (u64, f64, f64) {
+    /// The rates as of the last look.
+    pub(crate) fn current(&self) -> Current {
         let mean = |index: usize| {
             let sum: f64 = self.samples.iter().map(|sample| sample[index]).sum();
             sum / SAMPLES as f64
         };
-        (mean(0) as u64, mean(1) / 1024.0, mean(2) / 1024.0)
+        let (turns, turns_ns) = (mean(3), mean(4));
+        Current {
+            commands_per_s: mean(0) as u64,
+            in_kib_per_s: mean(1) / 1024.0,
+            out_kib_per_s: mean(2) / 1024.0,
+            turns_per_s: turns as u64,
+            turn_us: if turns > 0.0 { (turns_ns / turns / 1000.0) as u64 } else { 0 },
+        }
     }
 
     /// Forgets what was counted so far (CONFIG RESETSTAT).
@@ -71,16 +94,26 @@ mod tests {
         let start = Instant::now();
         for look in 0..100_u32 {
             let at = u64::from(look);
-            let counters = Counters { commands: 5 * at, in_bytes: 1024 * at, out_bytes: 0 };
+            let counters = Counters {
+                commands: 5 * at,
+                in_bytes: 1024 * at,
+                out_bytes: 0,
+                turns: 10 * at,
+                turns_ns: 70_000 * at,
+            };
             rates.look(start + look * Duration::from_millis(100), counters);
         }
-        let (commands, in_kib, out_kib) = rates.current();
-        assert!((49..=50).contains(&commands), "{commands}");
-        assert!((9.9..10.1).contains(&in_kib), "{in_kib}");
-        assert_eq!(out_kib, 0.0);
+        let current = rates.current();
+        assert!((49..=50).contains(&current.commands_per_s), "{current:?}");
+        assert!((9.9..10.1).contains(&current.in_kib_per_s), "{current:?}");
+        assert_eq!(current.out_kib_per_s, 0.0);
+        assert!(
+            (99..=100).contains(&current.turns_per_s) && (6..=7).contains(&current.turn_us),
+            "{current:?}"
+        );
         rates.look(start + Duration::from_secs(10), Counters::default());
-        assert!(rates.current().0 < 50, "a reset counter has not risen");
+        assert!(rates.current().commands_per_s < 50, "a reset counter has not risen");
         rates.reset();
-        assert_eq!(rates.current().0, 0);
+        assert_eq!(rates.current().commands_per_s, 0);
     }
 }

@@ -502,6 +502,8 @@ impl Server {
             sum.commands += shard.commands.calls();
             sum.in_bytes += shard.net_in_bytes.load(Relaxed);
             sum.out_bytes += shard.net_out_bytes.load(Relaxed);
+            sum.turns += shard.traffic.turns.load(Relaxed);
+            sum.turns_ns += shard.traffic.turns_ns.load(Relaxed);
         }
         sum
     }

@@ -72,9 +72,11 @@ impl CommandCounts {
         Client::add(&self.rows[id].ns, took.as_nanos() as u64);
     }
 
-    /// Counts a call of row `id`, which has been counted, as one that failed.
-    pub(crate) fn count_failed(&self, id: usize) {
-        Client::add(&self.rows[id].failed, 1);
+    /// Counts so many failures of a call of row `id`, which has been counted.
+    pub(crate) fn count_failures(&self, id: usize, failures: u64) {
+        if failures > 0 {
+            Client::add(&self.rows[id].failed, failures);
+        }
     }
 
     /// Counts a request for row `id` that was refused before it ran.
@@ -94,6 +96,11 @@ impl CommandCounts {
     /// Calls of all commands.
     pub(crate) fn calls(&self) -> u64 {
         self.rows.iter().map(|count| count.calls.load(Relaxed)).sum()
+    }
+
+    /// How long they took, nanoseconds.
+    pub(crate) fn ns(&self) -> u64 {
+        self.rows.iter().map(|count| count.ns.load(Relaxed)).sum()
     }
 
     /// How long row `id` took on this shard.

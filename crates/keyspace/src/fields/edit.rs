@@ -126,11 +126,37 @@ impl Hash {
         edits: &mut Edits<'_>,
         names: impl Iterator<Item = &'a [u8]>,
     ) -> usize {
-        let is_due = |name: &&[u8]| self.view().is_due(name, edits.now_ms);
-        let mut due: Names<'_> = names.filter(is_due).collect();
+        let due = self.due_of(edits.now_ms, names);
+        self.remove_those_due(edits, due.iter().copied())
+    }
+
+    /// As [`Hash::remove_due_of`], for fields that are set next, which is the change: where they are all there is, they stay
+    /// until then, and so does the key with its expiry.
+    pub(crate) fn replace_due_of<'a>(
+        &mut self,
+        edits: &mut Edits<'_>,
+        names: impl Iterator<Item = &'a [u8]>,
+    ) -> usize {
+        if !self.view().may_have_due(edits.now_ms) {
+            return 0;
+        }
+        let due = self.due_of(edits.now_ms, names);
+        if due.len() == self.view().len() {
+            edits.name(due.iter().copied());
+        } else {
+            let count = edits.count;
+            self.remove_those_due(edits, due.iter().copied());
+            edits.count = count;
+        }
+        due.len()
+    }
+
+    /// Those of these names, each once, whose fields are due.
+    fn due_of<'a>(&self, now_ms: u64, names: impl Iterator<Item = &'a [u8]>) -> Names<'a> {
+        let mut due: Names<'_> = names.filter(|name| self.view().is_due(name, now_ms)).collect();
         due.sort_unstable();
         due.dedup();
-        self.remove_those_due(edits, due.iter().copied())
+        due
     }
 
     fn remove_those_due<'a>(

@@ -6,7 +6,7 @@
 //! Source: `list-max-listpack-size` in redis.conf; the bounds were compared with a running Redis 8.2.
 
 use crate::collection::Limits;
-use crate::listpack::FRAME_BYTES;
+use crate::listpack::{self, FRAME_BYTES};
 
 /// Bytes of a node for −1 to −5.
 const SIZES: [usize; 5] = [4096, 8192, 16_384, 32_768, 65_536];
@@ -54,13 +54,21 @@ impl Fill {
         }
     }
 
-    /// Whether a node of as many bytes and elements takes another one of this length.
+    /// Whether a node of these elements takes another one of this length.
     #[inline]
-    pub(super) fn admits(self, bytes: usize, elements: usize, text_len: usize) -> bool {
-        let is_plain = elements == 1 && self.is_large(bytes);
-        !is_plain
-            && !self.is_large(text_len)
-            && !self.is_exceeded(bytes + text_len + ELEMENT_OVERHEAD_BYTES, elements + 1)
+    pub(super) fn admits(self, elements: &[u8], len: usize, text_len: usize) -> bool {
+        !self.is_large(text_len)
+            && !self.is_exceeded(elements.len() + text_len + ELEMENT_OVERHEAD_BYTES, len + 1)
+            && !self.is_plain(elements, len)
+    }
+
+    /// Whether a node of these elements is that of one large one.
+    #[inline]
+    pub(super) fn is_plain(self, elements: &[u8], len: usize) -> bool {
+        // In a listpack it takes more bytes than it has.
+        len == 1
+            && self.is_large(elements.len())
+            && listpack::read(&mut &elements[..]).is_some_and(|only| self.is_large(only.text().len()))
     }
 
     /// Bytes of a node at most.
@@ -92,6 +100,13 @@ impl Fill {
 mod tests {
     use super::*;
 
+    /// The elements of a node with one of this length.
+    fn one(text_len: usize) -> Vec<u8> {
+        let mut elements = Vec::new();
+        listpack::write_string(&mut elements, &vec![b'y'; text_len]);
+        elements
+    }
+
     fn fill(list_node: i32) -> Fill {
         Fill::new(&Limits { list_node, ..Limits::DEFAULT })
     }
@@ -110,13 +125,14 @@ mod tests {
         let fill = fill(1000);
         assert!(!fill.is_exceeded(8185, 2) && fill.is_exceeded(8186, 2) && fill.is_exceeded(10, 1001));
         assert!(fill.is_large(8193) && !fill.is_large(8192));
-        assert!(!fill.admits(9000, 1, 1));
+        assert!(!fill.admits(&one(9000), 1, 1));
+        assert!(fill.is_plain(&one(8193), 1) && !fill.is_plain(&one(8192), 1));
     }
 
     #[test]
     fn an_element_may_be_told_to_stand_alone_before_a_node_is_full() {
         let fill = Fill::new(&Limits { list_alone_bytes: 10, ..Limits::DEFAULT });
         assert!(fill.is_large(10) && !fill.is_large(9));
-        assert!(!fill.admits(10, 1, 1) && !fill.admits(1, 1, 10) && fill.admits(9, 1, 9));
+        assert!(!fill.admits(&one(10), 1, 1) && !fill.admits(&one(1), 1, 10) && fill.admits(&one(9), 1, 9));
     }
 }

@@ -41,7 +41,7 @@ const GROWTH_MAX: usize = 8;
 
 /// Whether a node is that of one large element.
 fn is_plain(node: &Packed, fill: Fill) -> bool {
-    node.len() == 1 && fill.is_large(node.elements().len())
+    fill.is_plain(node.elements(), node.len())
 }
 
 impl Large {
@@ -96,10 +96,10 @@ impl Large {
         }
         let at_other = self.edge(end).is_empty() && self.tree.is_empty() && {
             let other = self.edge(end.other());
-            fill.admits(other.elements().len(), other.len(), text.len()) && !other.is_empty()
+            fill.admits(other.elements(), other.len(), text.len()) && !other.is_empty()
         };
         let edge = self.edge_mut(if at_other { end.other() } else { end });
-        if !edge.is_empty() && !fill.admits(edge.elements().len(), edge.len(), text.len()) {
+        if !edge.is_empty() && !fill.admits(edge.elements(), edge.len(), text.len()) {
             self.seal(end);
         }
         let edge = self.edge_mut(if at_other { end.other() } else { end });
@@ -227,7 +227,7 @@ impl Large {
     pub(super) fn insert(&mut self, pivot: u64, side: End, text: &[u8], fill: Fill) {
         self.seal_both();
         let Some((node, at)) = self.tree.node_with(pivot) else { return };
-        let admits = |node: &Packed| fill.admits(node.elements().len(), node.len(), text.len());
+        let admits = |node: &Packed| fill.admits(node.elements(), node.len(), text.len());
         let is_border = at == if side == End::Front { 0 } else { node.len() - 1 };
         let (is_admitted, is_plain, is_large) =
             (admits(node), is_plain(node, fill), fill.is_large(text.len()));
@@ -359,7 +359,7 @@ impl Large {
 
     /// Makes the tree's outermost node the edge, which is empty, if it takes an element of this length.
     fn open(&mut self, end: End, text_len: usize, fill: Fill) {
-        let admits = |node: &Packed| fill.admits(node.elements().len(), node.len(), text_len);
+        let admits = |node: &Packed| fill.admits(node.elements(), node.len(), text_len);
         if self.tree.node_at(end).is_some_and(admits)
             && let Some(node) = self.tree.pop(end)
         {

@@ -265,8 +265,7 @@ impl List {
             return;
         }
         let Some((elements, len)) = large.only_node() else { return };
-        let is_plain = len == 1 && fill.is_large(elements.len());
-        if !is_plain && fill.is_small(elements.len(), len, has_shrunk) {
+        if !fill.is_plain(elements, len) && fill.is_small(elements.len(), len, has_shrunk) {
             let packed = Packed::from_elements(elements, len).expect("a node is none too large");
             self.0 = Form::Small(packed);
         }

@@ -179,6 +179,8 @@ pub(crate) struct Shard {
     inbox: Inbox,
     pub(crate) timers: Timers,
     pub(crate) clock: Clock,
+    /// When there was something to do in this turn.
+    turn_began: Instant,
     pub(crate) config: Arc<Config>,
     /// Commands that took this long are kept by SLOWLOG.
     pub(crate) slow_from: Duration,
@@ -240,6 +242,7 @@ impl Shard {
             followers: Followers::default(),
             inbox: Inbox::default(),
             timers: Timers::new(),
+            turn_began: Instant::now(),
             clock: Clock::now(),
             slow_from: slow_from(&config),
             config,
@@ -287,6 +290,9 @@ impl Shard {
             let idle = self.clock.instant.saturating_duration_since(since);
             Client::add(&self.handle().traffic.idle_ns, idle.as_nanos() as u64);
         }
+        let last = asleep_since.unwrap_or(self.clock.instant).saturating_duration_since(self.turn_began);
+        self.handle().traffic.count_turn(last);
+        self.turn_began = self.clock.instant;
         self.fanout.sampler.begin_turn(self.clock.instant);
         self.server.shards[self.index].turned_ms.store(self.clock.now_ms, Relaxed);
         self.refresh_config();

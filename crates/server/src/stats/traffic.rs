@@ -46,6 +46,9 @@ pub(crate) struct Traffic {
     pub(crate) deliveries: AtomicU64,
     /// Time spent waiting for something to do.
     pub(crate) idle_ns: AtomicU64,
+    /// Turns, and how long all took without that time.
+    pub(crate) turns: AtomicU64,
+    pub(crate) turns_ns: AtomicU64,
     /// From PUBLISH to a subscriber's socket.
     pub(crate) latency: Histogram,
     busiest: Mutex<Busiest, { Level::Busiest as u8 }>,
@@ -156,9 +159,17 @@ impl Traffic {
         read(&self.busiest.lock());
     }
 
+    /// Counts a turn that took so long.
+    #[inline]
+    pub(crate) fn count_turn(&self, took: Duration) {
+        Client::add(&self.turns, 1);
+        Client::add(&self.turns_ns, took.as_nanos() as u64);
+    }
+
     /// CONFIG RESETSTAT. What is being counted meanwhile may survive it.
     pub(crate) fn reset(&self) {
-        for counter in [&self.published, &self.published_bytes, &self.deliveries] {
+        for counter in [&self.published, &self.published_bytes, &self.deliveries, &self.turns, &self.turns_ns]
+        {
             counter.store(0, Relaxed);
         }
         self.latency.reset();

@@ -43,29 +43,36 @@ fn hsetex(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
         reply.int(0);
         return Ok(Outcome::Replied);
     }
-    // Where these are all that is left, the key stays, with its expiry: they are set at once.
-    if options.condition.is_some() && hash.is_some_and(|hash| hash.len() > fields.len()) {
-        slot.expire_fields_of(fields.clone().map(|(name, _)| name));
-    }
     let is_new = slot.is_empty();
     let (mut is_over, mut set) = (false, 0..0);
-    let edited = slot.edit_value(|hash: &mut Hash, edits| match expiry {
-        Expiry::At(at_ms) if at_ms <= now_ms => {
-            is_over = true;
-            hash.set(edits, fields.clone(), Expiry::Clear);
-            let count = edits.count;
-            set = edits.subkeys.clone();
-            hash.delete(edits, fields.map(|(name, _)| name));
-            // That the fields went at once is no change of its own.
-            edits.count = count;
+    let (mut expired, mut expired_names) = (0, 0..0);
+    let edited = slot.edit_value(|hash: &mut Hash, edits| {
+        if options.condition.is_some() {
+            expired = hash.replace_due_of(edits, fields.clone().map(|(name, _)| name));
+            expired_names = edits.subkeys.clone();
         }
-        expiry => {
-            hash.set(edits, fields, expiry);
-            set = edits.subkeys.clone();
+        match expiry {
+            Expiry::At(at_ms) if at_ms <= now_ms => {
+                is_over = true;
+                hash.set(edits, fields.clone(), Expiry::Clear);
+                let count = edits.count;
+                set = edits.subkeys.clone();
+                hash.delete(edits, fields.map(|(name, _)| name));
+                // That the fields went at once is no change of its own.
+                edits.count = count;
+            }
+            expiry => {
+                hash.set(edits, fields, expiry);
+                set = edits.subkeys.clone();
+            }
         }
     })?;
     if is_new {
         slot.event(event::NEW);
+    }
+    if expired > 0 {
+        slot.count_expired_fields(expired);
+        slot.event_of(event::HEXPIRED, expired_names);
     }
     slot.event_of(event::HSET, set);
     if is_over {

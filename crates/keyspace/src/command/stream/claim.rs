@@ -206,6 +206,8 @@ const COUNT_MAX: i64 = i64::MAX / 64;
 
 fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let (now_ms, caller) = (ctx.now_ms, ctx.caller);
+    let mut slot = ctx.slot(&args[1]);
+    slot.note_read();
     let (group, name) = (&args[2], &args[3]);
     let min_idle_ms = millis(args, 4, "min-idle-time", "XAUTOCLAIM")?;
     let start = range::start_at(args, 5)?;
@@ -224,8 +226,6 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
             return Err(Error::Syntax);
         }
     }
-    let mut slot = ctx.slot(&args[1]);
-    slot.note_read();
     let pending = group_of(stream_in(&slot)?, &args[1], group)?.pending().len();
     // It looks at ten times as many as it claims.
     caller.check_work(count.min(pending) * WORK_PER_ID + count.saturating_mul(10).min(pending) / 10)?;

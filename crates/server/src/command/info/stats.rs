@@ -11,18 +11,18 @@ use crate::stats::traffic::Traffic;
 pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     let server = call.server();
     let counters = server.counters();
-    let (commands_per_s, in_kib_per_s, out_kib_per_s) = server.rates.lock().current();
+    let rates = server.rates.lock().current();
     let keyspace = server.keyspace_figures().stats;
     let closed = |reason| -> u64 { server.shards.iter().map(|shard| shard.closed.of(reason)).sum() };
     let mut errors = BTreeMap::new();
     server.shards.iter().for_each(|shard| shard.errors.add_to(&mut errors));
     sheet.field("total_connections_received", server.accepted_connections.load(Relaxed));
     sheet.field("total_commands_processed", counters.commands);
-    sheet.field("instantaneous_ops_per_sec", commands_per_s);
+    sheet.field("instantaneous_ops_per_sec", rates.commands_per_s);
     sheet.field("total_net_input_bytes", counters.in_bytes);
     sheet.field("total_net_output_bytes", counters.out_bytes);
-    sheet.field("instantaneous_input_kbps", format_args!("{in_kib_per_s:.2}"));
-    sheet.field("instantaneous_output_kbps", format_args!("{out_kib_per_s:.2}"));
+    sheet.field("instantaneous_input_kbps", format_args!("{:.2}", rates.in_kib_per_s));
+    sheet.field("instantaneous_output_kbps", format_args!("{:.2}", rates.out_kib_per_s));
     sheet.field("rejected_connections", server.rejected_connections.load(Relaxed));
     sheet.field("expired_keys", keyspace.expired);
     sheet.field("expired_subkeys", keyspace.expired_fields);
@@ -41,6 +41,13 @@ pub(super) fn stats(sheet: &mut Sheet, call: &mut Call<'_>) {
     sheet.field("client_query_buffer_limit_disconnections", closed(CloseReason::QueryLimit));
     sheet.field("client_output_buffer_limit_disconnections", closed(CloseReason::OutputLimit));
     sheet.field("acl_access_denied_auth", server.failed_logins.load(Relaxed));
+    // Turns of all shards together; what they waited for something to do is not in them.
+    let commands_ns: u64 = server.shards.iter().map(|shard| shard.commands.ns()).sum();
+    sheet.field("eventloop_cycles", counters.turns);
+    sheet.field("eventloop_duration_sum", counters.turns_ns / 1000);
+    sheet.field("eventloop_duration_cmd_sum", commands_ns / 1000);
+    sheet.field("instantaneous_eventloop_cycles_per_sec", rates.turns_per_s);
+    sheet.field("instantaneous_eventloop_duration_usec", rates.turn_us);
     for (index, what) in ["cmd", "key", "channel"].into_iter().enumerate() {
         let denied: u64 = server.shards.iter().map(|shard| shard.denied[index].load(Relaxed)).sum();
         sheet.field(&format!("acl_access_denied_{what}"), denied);

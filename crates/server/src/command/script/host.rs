@@ -50,8 +50,9 @@ pub(super) struct Guest<'a, 'p> {
     has_written: bool,
     /// A shard stands still: what would mail more to it is refused at once.
     gives_up: bool,
-    /// An error is, or is among, what the script answers.
-    pub(super) answers_error: bool,
+    /// The errors that the script answers, in an array perhaps: those that commands answered it, and whether there are others.
+    pub(super) answered_errors: u64,
+    pub(super) answers_new_error: bool,
 }
 
 impl<'a, 'p> Guest<'a, 'p> {
@@ -82,7 +83,8 @@ impl<'a, 'p> Guest<'a, 'p> {
             beside_at: None,
             has_written: false,
             gives_up: false,
-            answers_error: false,
+            answered_errors: 0,
+            answers_new_error: false,
         }
     }
 
@@ -347,8 +349,10 @@ impl Host for Guest<'_, '_> {
     }
 
     fn answers_error(&mut self, text: &[u8], is_counted: bool) {
-        self.answers_error = true;
-        if !is_counted {
+        if is_counted {
+            self.answered_errors += 1;
+        } else {
+            self.answers_new_error = true;
             self.shard.count_error(text);
         }
     }

@@ -300,8 +300,10 @@ fn run(
     let mut guest = Guest::new(call.shard, call.slot, place.held, permit, called, &lent);
     let result = run(engine, &mut guest, &mut reply);
     guest.end();
-    if guest.answers_error && result.is_ok() {
-        call.shard.handle().commands.count_failed(call.row.id);
+    if result.is_ok() {
+        // As Redis counts: each error that a command answered, and the script's own as one.
+        let failures = guest.answered_errors + u64::from(guest.answers_new_error);
+        call.shard.handle().commands.count_failures(call.row.id, failures);
     }
     *call.reply.out = lent;
     call.reply.out.extend_from_slice(&made);
