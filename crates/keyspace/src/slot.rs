@@ -3,21 +3,21 @@
 //! Every change keeps the expiry index and the memory count, notes its effect, and touches the key (watchers, waiters,
 //! client caches). A change takes the event it is known by, so a command can't leave it out.
 
+mod due;
+mod elements;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::changes::{Changes, PlacedStream};
-use crate::collection::{self, Collection, Edited, Edits, Elements, Limits};
-use crate::error::Error;
+use crate::collection::Limits;
 use crate::event::{self, Event};
 use crate::eviction::Noted;
 use crate::expiry;
-use crate::fields::{Hash, HashRef};
 use crate::garbage::Garbage;
 use crate::partition::{Database, Settings, Stats};
 use crate::record::{Draft, NewValue, Record};
 use crate::recorder::Recorder;
-use crate::stream::effect::Change;
 use crate::stream::{EntryId, Stream};
 use crate::table::{Place, Taken};
 use crate::usage::{self, Frequency};
@@ -168,7 +168,7 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// The value becomes this one, which differs from what was there in what no watcher need hear of; nothing is recorded.
+    /// The value becomes this one, which differs from what was there in what no watcher need be told of; nothing is recorded.
     /// Nothing happens where there is nothing.
     pub(crate) fn replace(&mut self, value: Value) {
         let Some(place) = self.place else { return };
@@ -460,222 +460,6 @@ impl<'a> Slot<'a> {
         &self.settings.limits
     }
 
-    /// The collection that is here; `None`: there is nothing.
-    #[inline]
-    pub(crate) fn elements<T: Elements>(&self) -> Result<Option<T::View<'_>>, Error> {
-        match self.value() {
-            None => Ok(None),
-            Some(value) => T::seen(value).map(Some).ok_or(Error::WrongType),
-        }
-    }
-
-    /// Has the collection that lies in its record lie apart from it, where it can change.
-    fn set_apart(&mut self, place: Place) -> Place {
-        let value = self.database.table.at(place).value().to_value();
-        self.put_apart(place, value)
-    }
-
-    /// Has `value` lie apart in place of the collection that lies in its record.
-    fn put_apart(&mut self, place: Place, value: Value) -> Place {
-        let record = self.database.table.at(place);
-        self.database.heap_bytes += value.heap_bytes();
-        let draft = Draft::apart(self.key, value, record.expiry_ms(), record.usage());
-        let (place, _) = self.database.table.replace(self.hash, place, draft);
-        self.place = Some(place);
-        place
-    }
-
-    /// Lets `edit` change the collection that is here, or an empty one if there is nothing, and record how; `event` is
-    /// what the change is known by, if one was recorded. A collection without elements does not stay: what is recorded then
-    /// is that the key is gone, which holds wherever it is applied. During a snapshot that is where the key was not there
-    /// anymore when its turn came: only what was done to it since the snapshot began, and how it was emptied would not fit.
-    pub(crate) fn edit<T: Elements, R>(
-        &mut self,
-        event: Event,
-        edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
-    ) -> Result<R, Error> {
-        let edited = self.edit_value(edit)?;
-        self.event_edited(event, &edited);
-        Ok(edited.result)
-    }
-
-    /// As [`Slot::edit`]; events are left to the caller. Only for commands that report two keys at once, which have an order
-    /// of their own.
-    pub(crate) fn edit_value<T: Elements, R>(
-        &mut self,
-        edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
-    ) -> Result<Edited<R>, Error> {
-        // What lies in its record is changed beside it, and stays there if nothing was changed.
-        let packed = match self.place.map(|place| self.database.table.at(place)) {
-            Some(record) if record.is_packed() => {
-                T::seen(record.value()).ok_or(Error::WrongType)?;
-                Some(record.value().to_value())
-            }
-            _ => None,
-        };
-        let Slot { database, settings, log, key, now_ms, .. } = self;
-        let db = database.number();
-        let limits = &settings.limits;
-        let effects_before = log.effects().len();
-        let (now_ms, tag) = (*now_ms, T::TAG);
-        let mut edits = Edits { log, db, key, tag, now_ms, limits, count: 0, subkeys: 0..0 };
-        let is_new = self.place.is_none();
-        let (result, is_gone, count, subkeys) = match (self.place, packed) {
-            (Some(place), Some(mut copy)) => {
-                let before_ms = copy.soonest_ms();
-                let result = edit(T::of_mut(&mut copy).ok_or(Error::WrongType)?, &mut edits);
-                let (count, subkeys) = (edits.count, edits.subkeys);
-                let (after_ms, is_gone) = (copy.soonest_ms(), copy.is_emptied());
-                // One that became large for what was not added after all stays so, as in Redis.
-                let is_changed = count > 0 || is_gone || self.log.effects().len() > effects_before;
-                let place = match is_changed || copy.packed().is_none() {
-                    true => self.put_apart(place, copy),
-                    false => place,
-                };
-                self.mark_written(place);
-                self.reindex_parts(before_ms, after_ms);
-                (result, is_gone, count, subkeys)
-            }
-            (Some(place), None) => {
-                let value = database.table.kept_mut(place).and_then(T::of_mut).ok_or(Error::WrongType)?;
-                let (before_bytes, before_ms) = (value.view().heap_bytes(), value.view().soonest_ms());
-                let result = edit(value, &mut edits);
-                let view = value.view();
-                let (after_ms, is_gone) = (view.soonest_ms(), view.is_empty());
-                database.heap_bytes = database.heap_bytes + view.heap_bytes() - before_bytes;
-                let (count, subkeys) = (edits.count, edits.subkeys);
-                self.mark_written(place);
-                self.reindex_parts(before_ms, after_ms);
-                (result, is_gone, count, subkeys)
-            }
-            (None, _) => {
-                let mut value = T::default();
-                let result = edit(&mut value, &mut edits);
-                let (is_gone, count, subkeys) = (value.view().is_empty(), edits.count, edits.subkeys);
-                if !is_gone {
-                    self.insert(value.into_value().into(), NEVER);
-                }
-                (result, is_gone, count, subkeys)
-            }
-        };
-        if is_gone {
-            self.log.forget_effects(effects_before);
-            if !is_new {
-                self.log.effect_delete(db, self.key);
-            }
-            self.remove_emptied();
-        }
-        if count > 0 {
-            self.log.count_more(count - 1);
-            self.touch();
-        }
-        Ok(Edited { result, count, is_new: is_new && !is_gone, is_gone: is_gone && !is_new, subkeys })
-    }
-
-    /// Notes what an edit that is known by `event` did to the key.
-    #[inline]
-    pub(crate) fn event_edited<R>(&mut self, event: Event, edited: &Edited<R>) {
-        if edited.count == 0 {
-            return;
-        }
-        if edited.is_new {
-            self.event(event::NEW);
-        }
-        self.event_of(event, edited.subkeys.clone());
-        if edited.is_gone {
-            self.event(event::DEL);
-        }
-    }
-
-    /// Applies a change of the collection of this type that is here, or of an empty one. False, and nothing is changed: it
-    /// doesn't fit.
-    pub(crate) fn apply(&mut self, tag: u8, change: &[u8]) -> bool {
-        let Some(place) = self.place else {
-            let Some(mut value) = collection::empty(tag) else { return false };
-            if !value.apply(tag, change, &self.settings.limits) {
-                return false;
-            }
-            if !value.is_emptied() {
-                self.insert(value.into(), NEVER);
-            }
-            return true;
-        };
-        let is_packed = self.database.table.at(place).is_packed();
-        let place = if is_packed { self.set_apart(place) } else { place };
-        let Some(value) = self.database.table.kept_mut(place) else { return false };
-        let (before_bytes, before_ms) = (value.heap_bytes(), value.soonest_ms());
-        let applied = value.apply(tag, change, &self.settings.limits);
-        let (is_gone, after_ms) = (value.is_emptied(), value.soonest_ms());
-        self.database.heap_bytes = self.database.heap_bytes + value.heap_bytes() - before_bytes;
-        self.reindex_parts(before_ms, after_ms);
-        if is_gone {
-            self.remove_emptied();
-        }
-        applied
-    }
-
-    /// Removes parts that are due of what is here, at most about `most`: fields of a hash, entries of a stream. Returns how
-    /// many.
-    pub(crate) fn expire_parts(&mut self, most: usize) -> usize {
-        let now_ms = self.now_ms;
-        match self.value().filter(|value| value.soonest_ms() < now_ms) {
-            Some(ValueRef::Kept(Value::Stream(_))) => self.expire_entries(most as u64),
-            Some(_) => self.expire_fields(most),
-            None => 0,
-        }
-    }
-
-    fn expire_entries(&mut self, most: u64) -> usize {
-        let now_ms = self.now_ms;
-        let trimmed = self.edit_stream(|stream, recorder| {
-            let trimmed = stream.trim_aged(now_ms, most);
-            if let Some(through) = trimmed.through {
-                recorder.record(&Change::Trim { through });
-            }
-            trimmed.removed
-        });
-        let removed = trimmed.unwrap_or(0);
-        if removed > 0 {
-            self.touch();
-            self.event(event::XTRIM);
-        }
-        usize::try_from(removed).unwrap_or(usize::MAX)
-    }
-
-    fn expire_fields(&mut self, most: usize) -> usize {
-        self.expire_some_fields(|hash, edits| hash.remove_due(edits, most))
-    }
-
-    /// Removes the fields of these names that are due of the hash that is here, if it is one.
-    #[inline]
-    pub(crate) fn expire_fields_of<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) {
-        let is_due = |hash: &HashRef<'_>| hash.may_have_due(self.now_ms);
-        if self.value().and_then(Hash::seen).is_some_and(|hash| is_due(&hash)) {
-            self.expire_some_fields(|hash, edits| hash.remove_due_of(edits, names));
-        }
-    }
-
-    #[cold]
-    fn expire_some_fields(&mut self, remove: impl FnOnce(&mut Hash, &mut Edits<'_>) -> usize) -> usize {
-        let removed = self.edit(event::HEXPIRED, remove).unwrap_or(0);
-        self.count_expired_fields(removed);
-        self.log.count_less(removed as u64);
-        removed
-    }
-
-    /// Counts fields that went because they were given a time that is over.
-    pub(crate) fn count_expired_fields(&mut self, fields: usize) {
-        self.stats.expired_fields += fields as u64;
-    }
-
-    /// Removes the collection here, which has no element left.
-    fn remove_emptied(&mut self) {
-        let Some(place) = self.place.take() else { return };
-        self.forget(place);
-        let removed = self.database.table.remove(self.hash, place);
-        self.log.discard(removed.and_then(Garbage::of_value));
-    }
-
     /// Notes that a record was changed.
     #[inline]
     fn mark_written(&mut self, place: Place) {
@@ -689,7 +473,7 @@ impl<'a> Slot<'a> {
         self.log.count_more(changes);
     }
 
-    /// Counts a change that watchers need not hear of: of a group, not of what is in its stream.
+    /// Counts a change that watchers need not be told of: of a group, not of what is in its stream.
     pub(crate) fn count_change(&mut self) {
         self.log.count_one();
     }

@@ -31,16 +31,17 @@
 //!
 //! Invariants: `settled ≤ submitted`; a frame in flight continues `position`; while one is, `position` stands still.
 
+mod appending;
+mod reading;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::action::{Action, Appended, Fault, Read, Refused, Role, Source, Ticket, Times};
-use super::frame::{
-    FRAME_BYTES, Frame, FrameError, Kind, LENGTH_BYTES, RECORD_BYTES_MAX, Records, hash, push_record,
-};
-use super::position::{Contradiction, Position, Verdict};
+use super::frame::{FRAME_BYTES, LENGTH_BYTES, RECORD_BYTES_MAX, push_record};
+use super::position::Position;
 
 /// What may wait for the append in flight. At 40 MB/s, more than a lease's time.
 const WAITING_BYTES_MAX: usize = 64 << 20;
@@ -132,7 +133,7 @@ pub struct Replica {
     is_hinted: bool,
     /// It has read to the log's end since it could not read for longer than a lease, and when it last could.
     is_current: bool,
-    heard_at: Duration,
+    answered_at: Duration,
     doubt: Option<Doubt>,
     out: VecDeque<Action>,
 }
@@ -160,7 +161,7 @@ impl Replica {
             read_at: now,
             is_hinted: false,
             is_current: false,
-            heard_at: now,
+            answered_at: now,
             doubt: None,
             out: VecDeque::new(),
         }
@@ -231,7 +232,7 @@ impl Replica {
         match self.stage {
             Stage::Leading { lease_until, .. } => now < lease_until,
             Stage::Following { .. } | Stage::Claiming => {
-                self.is_current && now <= self.heard_at + self.times.lease
+                self.is_current && now <= self.answered_at + self.times.lease
             }
             Stage::Checking | Stage::Restoring | Stage::Stopped(_) => false,
         }
@@ -427,260 +428,6 @@ impl Replica {
     fn claim_after(&self) -> Duration {
         let own = self.times.lease / 32 * (self.writer % 16) as u32;
         self.times.lease + self.times.lease / 4 + own + self.reluctance
-    }
-
-    /// The stream's leader knows best what the log holds, but its own copy may be the one with a hole.
-    fn surest(&self) -> Source {
-        match self.doubt {
-            Some(Doubt { fault: Fault::Hole(_) | Fault::Frame(..), tries, .. }) if tries % 2 == 1 => {
-                Source::Any
-            }
-            _ => Source::Leader,
-        }
-    }
-
-    /// Reads, if it is time and nothing is being read.
-    fn want(&mut self, from: u64, source: Source, now: Duration) {
-        if self.reading.is_none() && now >= self.read_at {
-            self.reads += 1;
-            self.reading = Some(Reading { id: self.reads, source });
-            self.is_hinted = false;
-            self.out.push_back(Action::Read { id: self.reads, from, source });
-        }
-    }
-
-    /// The slot of the last frame that counted was read.
-    fn check(&mut self, read: Read, now: Duration) {
-        let Position { slot, read_to, hash: known, .. } = self.position;
-        match read {
-            Read::Slots(slots) => match slots.first() {
-                Some((at, bytes)) if *at == slot && hash(bytes) == known => self.checked(now),
-                Some((at, bytes)) if *at == slot && Frame::decode(bytes).is_ok() => {
-                    self.stop(Fault::Differs(slot));
-                }
-                Some((at, _)) if *at == slot => self.doubt(Fault::Frame(slot, FrameError::Damaged), now),
-                _ => self.doubt(Fault::Hole(slot), now),
-            },
-            Read::Missing { first, .. } if first > read_to + 1 => self.yield_unresolved(now),
-            Read::Missing { last, .. } if last < slot => self.doubt(Fault::Lost(slot), now),
-            // Trimmed. The next frame names this one's hash.
-            Read::Missing { first, .. } if first > slot => self.checked(now),
-            Read::Missing { .. } => self.doubt(Fault::Hole(slot), now),
-            Read::Failed => {}
-        }
-    }
-
-    /// The log holds the last frame that this node knows.
-    fn checked(&mut self, now: Duration) {
-        self.doubt = None;
-        if self.flight.is_some() {
-            self.transmit();
-        } else {
-            self.follow(now);
-        }
-    }
-
-    fn tail(&mut self, read: Read, source: Source, now: Duration) {
-        let next = self.position.read_to + 1;
-        self.is_current &= now <= self.heard_at + self.times.lease;
-        self.heard_at = now;
-        match read {
-            Read::Slots(slots) if slots.is_empty() => {
-                if self.doubt.is_some() {
-                    self.doubt(Fault::Hole(next), now);
-                } else {
-                    self.caught_up(now);
-                }
-            }
-            Read::Slots(slots) => {
-                self.read_at = now;
-                for (slot, bytes) in slots {
-                    if slot > self.position.read_to && !self.take(slot, bytes, source, now) {
-                        return;
-                    }
-                }
-            }
-            Read::Missing { first, .. } if first > next => self.restore(),
-            Read::Missing { last, .. } if last >= next => self.doubt(Fault::Hole(next), now),
-            Read::Missing { last, .. } if last + 1 < next => self.doubt(Fault::Lost(next - 1), now),
-            Read::Missing { .. } => {
-                self.doubt = None;
-                self.caught_up(now);
-            }
-            Read::Failed => {}
-        }
-    }
-
-    /// A follower takes a slot that it has not read. False: it can't.
-    fn take(&mut self, slot: u64, bytes: Bytes, source: Source, now: Duration) -> bool {
-        let next = self.position.read_to + 1;
-        if slot != next {
-            self.doubt(Fault::Hole(next), now);
-            return false;
-        }
-        let is_accepted = match self.position.advance(&bytes) {
-            Ok(verdict) => verdict != Verdict::Skip,
-            Err(contradiction) => {
-                self.contradicted(contradiction, slot, source, now);
-                return false;
-            }
-        };
-        self.doubt = None;
-        if let Stage::Following { silent_since, caught_up } = &mut self.stage {
-            *caught_up = false;
-            if is_accepted {
-                *silent_since = now;
-            }
-        }
-        if is_accepted {
-            self.out.push_back(Action::Accepted { position: self.position, frame: bytes, own: false });
-        }
-        true
-    }
-
-    fn contradicted(&mut self, contradiction: Contradiction, slot: u64, source: Source, now: Duration) {
-        match contradiction {
-            Contradiction::Differs if source == Source::Leader => self.stop(Fault::Differs(slot)),
-            Contradiction::Differs => self.doubt(Fault::Differs(slot), now),
-            Contradiction::Frame(error) => self.doubt(Fault::Frame(slot, error), now),
-        }
-    }
-
-    fn caught_up(&mut self, now: Duration) {
-        if let Stage::Following { caught_up, .. } = &mut self.stage {
-            *caught_up = true;
-            self.is_current = true;
-        }
-        self.read_at = if self.is_hinted { now } else { now + self.times.poll };
-    }
-
-    fn doubt(&mut self, fault: Fault, now: Duration) {
-        let doubt = self.doubt.get_or_insert(Doubt { fault, since: now, tries: 0 });
-        doubt.fault = fault;
-        doubt.tries += 1;
-        if doubt.tries >= TRIES_MIN && now >= doubt.since + self.times.patience {
-            self.stop(fault);
-        } else {
-            self.read_at = now + self.times.retry;
-        }
-    }
-
-    fn claim(&mut self, now: Duration) {
-        self.ceded = None;
-        let name = std::mem::take(&mut self.name);
-        self.stage = Stage::Claiming;
-        self.launch(self.position.term + 1, Kind::Claim { name: &name }, self.submitted, now);
-        self.name = name;
-    }
-
-    /// A leader's next frame: what waits, or nothing where the lease is to be renewed.
-    fn send_next(&mut self, now: Duration) {
-        let Stage::Leading { sent_at, .. } = self.stage else { return };
-        if self.flight.is_some() {
-            return;
-        }
-        if let Some(batch) = self.waiting.pop_front() {
-            self.waiting_bytes -= batch.records.len();
-            let kind = Kind::Effects(Records::written(&batch.records));
-            self.launch(self.position.term, kind, batch.through, now);
-        } else if now >= sent_at + self.times.renew {
-            self.launch(self.position.term, Kind::Effects(Records::NONE), self.settled, now);
-        }
-    }
-
-    fn launch(&mut self, term: u64, kind: Kind<'_>, through: Ticket, now: Duration) {
-        let Position { incarnation, hash, number, read_to, .. } = self.position;
-        let frame =
-            Frame { incarnation, previous: hash, term, number: number + 1, writer: self.writer, kind };
-        let progress = Progress::Sent;
-        let frame = Bytes::from(frame.encode());
-        self.reading = None;
-        self.doubt = None;
-        self.flight =
-            Some(Flight { frame, number: number + 1, expected: read_to, first_sent: now, through, progress });
-        self.send(now);
-    }
-
-    /// Under a lease nobody else can have appended. Without one the log may have forgotten its end, and been written on by
-    /// somebody who never saw it, up to the very slot that is expected.
-    fn send(&mut self, now: Duration) {
-        if self.serves(now).is_ok() {
-            return self.transmit();
-        }
-        if let Some(flight) = &mut self.flight {
-            flight.progress = Progress::Verifying;
-            self.read_at = now;
-        }
-    }
-
-    fn transmit(&mut self) {
-        if let Some(flight) = &mut self.flight {
-            flight.progress = Progress::Sent;
-            let Flight { number, expected, .. } = *flight;
-            self.out.push_back(Action::Append { number, expected, frame: flight.frame.clone() });
-        }
-    }
-
-    /// The frame in flight is stored.
-    fn commit(&mut self, now: Duration) {
-        let Some(flight) = self.flight.take() else { return };
-        if !matches!(self.position.advance(&flight.frame), Ok(Verdict::Accept(_))) {
-            return self.stop(Fault::Differs(flight.expected + 1));
-        }
-        self.reading = None;
-        self.doubt = None;
-        let began = matches!(self.stage, Stage::Claiming);
-        let lease_until = flight.first_sent + self.times.lease;
-        self.stage = Stage::Leading { lease_until, sent_at: flight.first_sent };
-        self.out.push_back(Action::Accepted { position: self.position, frame: flight.frame, own: true });
-        if began {
-            self.out.push_back(Action::Lead { term: self.position.term });
-        } else if flight.through > self.settled {
-            self.settled = flight.through;
-            self.out.push_back(Action::Release { through: flight.through });
-        }
-        self.send_next(now);
-    }
-
-    /// The slot behind the expected one was read, to find out what became of the append.
-    fn resolve(&mut self, read: Read, now: Duration) {
-        let Some(flight) = &mut self.flight else { return };
-        let slot = flight.expected + 1;
-        match read {
-            Read::Slots(slots) => match slots.into_iter().find(|(at, _)| *at == slot) {
-                Some((_, bytes)) if bytes == flight.frame => self.commit(now),
-                Some((_, bytes)) => self.displaced(slot, bytes, now),
-                None => self.doubt(Fault::Hole(slot), now),
-            },
-            Read::Missing { first, .. } if first > slot => self.yield_unresolved(now),
-            Read::Missing { last, .. } if last < self.position.read_to => {
-                self.doubt(Fault::Lost(self.position.read_to), now);
-            }
-            Read::Missing { last, .. } if last >= slot => self.doubt(Fault::Hole(slot), now),
-            Read::Missing { .. } => {
-                self.doubt = None;
-                flight.progress = Progress::Again(now + self.times.retry);
-            }
-            Read::Failed => {}
-        }
-    }
-
-    /// Something else is where the frame in flight was to be.
-    fn displaced(&mut self, slot: u64, bytes: Bytes, now: Duration) {
-        match self.position.advance(&bytes) {
-            Ok(Verdict::Skip) => {
-                self.doubt = None;
-                if let Some(flight) = &mut self.flight {
-                    flight.expected = slot;
-                }
-                self.transmit();
-            }
-            Ok(Verdict::Accept(_)) => {
-                self.yield_to(now);
-                self.out.push_back(Action::Accepted { position: self.position, frame: bytes, own: false });
-            }
-            Err(contradiction) => self.contradicted(contradiction, slot, Source::Leader, now),
-        }
     }
 
     /// Leads, or wants to, no more.

@@ -20,7 +20,9 @@
 //! - Frames of messages leave for a node in the order of their numbers, on one subject.
 //! - Nothing is waited for in here: what NATS's client does not take at once is lost and shows in the numbers.
 
+mod figures;
 mod listening;
+mod peers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -31,19 +33,17 @@ use async_nats::{Client, Event, Message, StatusCode, Subject};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{SelectAll, StreamExt};
-use sterna_server::{
-    Answer, Answerer, BucketSet, Inlet, LogSeat, Question, Space, WAIT_MAX, bucket_of, forwarded,
-};
+use sterna_server::{Answer, Answerer, BucketSet, Inlet, LogSeat, Question, WAIT_MAX, bucket_of, forwarded};
 use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, unconstrained};
 use tokio::time::MissedTickBehavior;
 
-use super::frame::{Address, Beat, Body, Link, NodeId, read, write, write_on};
+use super::frame::{Address, Body, Link, NodeId, read, write, write_on};
 use super::incoming::Arrived;
 use super::interest::Interest;
 use super::leading::Leading;
-use super::outgoing::{Outgoing, PART_BYTES, STALL};
-use super::peer::{FORGOTTEN_AFTER, LOST_AFTER, Peer, Subjects};
+use super::outgoing::PART_BYTES;
+use super::peer::{Peer, Subjects};
 use super::questions::{ANSWER_BYTES_MAX, Questions};
 use super::shared::Shared;
 use crate::connection::{Connections, check_server};
@@ -302,74 +302,6 @@ impl Hub {
         }
     }
 
-    /// Notes that a node is there; false if there are too many.
-    fn meet(&mut self, node: NodeId) -> bool {
-        let now = Instant::now();
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.received = now;
-            if std::mem::replace(&mut peer.is_live, true) {
-                return true;
-            }
-            peer.acknowledged = 0;
-            tracing::info!(%node, name = %peer.name, "another node is back");
-        } else {
-            if self.peers.len() >= PEERS_MAX && !self.forget_one() {
-                return false;
-            }
-            let part_bytes = PART_BYTES.min(self.client.max_payload() / 4);
-            let outgoing = |link| Outgoing::new((self.me, link), self.window_bytes, part_bytes, now);
-            let outgoing = (outgoing(Link::Messages), outgoing(Link::Sessions));
-            self.peers.insert(node, Peer::new(&self.subjects, node, outgoing, now));
-        }
-        self.refresh_known();
-        self.ask_to_know(node);
-        true
-    }
-
-    /// Forgets the node that was lost first; false if none is lost.
-    fn forget_one(&mut self) -> bool {
-        let lost = self.peers.iter().filter(|(_, peer)| !peer.is_live);
-        let Some(node) = lost.min_by_key(|(_, peer)| peer.received).map(|(node, _)| *node) else {
-            return false;
-        };
-        self.peers.remove(&node);
-        self.refresh_wanted();
-        self.forget_sessions_of(node);
-        true
-    }
-
-    fn note_beat(&mut self, from: NodeId, beat: &Beat<'_>) {
-        let Some(peer) = self.peers.get_mut(&from) else { return };
-        if peer.name.is_empty() && !beat.name.is_empty() {
-            beat.name.clone_into(&mut peer.name);
-            tracing::info!(node = %from, name = beat.name, "another node is there");
-        }
-        // Beats come on two subjects, and one may be overtaken.
-        if beat.version > peer.version {
-            (peer.version, peer.buckets) = (beat.version, beat.buckets);
-            self.refresh_wanted();
-        }
-        if beat.asks {
-            self.send_to(from, &Body::Known { version: beat.version });
-        }
-        if beat.is_hello {
-            self.ask_to_know(from);
-        }
-    }
-
-    /// A node is gone, or can't be reached: nobody waits for it any more.
-    fn lose(&mut self, node: NodeId, why: &str) {
-        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_live) else { return };
-        peer.is_live = false;
-        peer.outgoing.cut();
-        peer.cut_sessions();
-        tracing::warn!(%node, name = %peer.name, "another node is lost: {why}");
-        self.forget_sessions_of(node);
-        self.refresh_lead();
-        self.refresh_known();
-        tell_answers(self.questions.note_lost(node));
-    }
-
     fn note_event(&mut self, event: &Event) {
         self.connections.note(event);
         match event {
@@ -591,55 +523,6 @@ impl Hub {
         self.show();
     }
 
-    fn tend(&mut self, node: NodeId, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        let silent = now.saturating_duration_since(peer.received);
-        if silent >= FORGOTTEN_AFTER {
-            self.peers.remove(&node);
-            self.forget_sessions_of(node);
-            return self.refresh_wanted();
-        }
-        if peer.outgoing.check_stall(now) {
-            let seconds = STALL.as_secs();
-            tracing::warn!(%node, name = %peer.name, "another node has taken nothing for {seconds} s: messages to it are dropped");
-        }
-        let untold = std::mem::take(&mut peer.untold);
-        if untold > 0 {
-            self.tell_gap(node, untold, now);
-        }
-        if silent >= LOST_AFTER {
-            return self.lose(node, "nothing has been received from it for some seconds");
-        }
-        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_live) else { return };
-        let (tail, is_untold) = (peer.outgoing.tail(), peer.incoming.is_untold());
-        let of_sessions = (peer.sessions_out.tail(), peer.sessions_in.is_untold());
-        let (subject, lacks) = (peer.subject.clone(), peer.acknowledged < self.interest.version());
-        if let Some(tail) = tail {
-            self.send(subject, tail);
-        }
-        if is_untold {
-            self.tell_taken(node);
-        }
-        self.tend_sessions(node, of_sessions, now);
-        // NATS says at once if nobody is there any more: clients wait for the node that leads.
-        if lacks || self.leading.is_leader(node) {
-            self.ask_to_know(node);
-        }
-    }
-
-    /// Tells who wants to know that messages of a node are missing.
-    fn tell_gap(&mut self, node: NodeId, missed: u64, now: Instant) {
-        let name = self.peers.get(&node).map_or("", |peer| &peer.name);
-        if now.saturating_duration_since(self.logged_gap) >= Duration::from_secs(1) {
-            self.logged_gap = now;
-            tracing::warn!(%node, name, missed, "messages of another node are missing here");
-        }
-        let shown: String = name.chars().filter(|c| !c.is_control() && *c != '"' && *c != '\\').collect();
-        let text = format!(r#"{{"node":"{node}","name":"{shown}","missed":{missed}}}"#);
-        self.inlet.deliver(Space::Channels, GAP_CHANNEL, text.as_bytes());
-        self.inlet.mail();
-    }
-
     fn send_to(&mut self, node: NodeId, body: &Body<'_>) {
         if let Some(peer) = self.peers.get(&node) {
             let subject = peer.subject.clone();
@@ -683,59 +566,6 @@ impl Hub {
         }
         if self.is_connected() {
             let _ = tokio::time::timeout(LEAVE_MAX, self.client.flush()).await;
-        }
-    }
-
-    /// What INFO shows.
-    fn show(&self) {
-        let state = match self.stage {
-            Stage::Starting { .. } => "connecting",
-            Stage::Discovering { .. } => "discovering",
-            Stage::Joined => "connected",
-            Stage::Alone => "disconnected",
-        };
-        let info = self.client.server_info();
-        let live = self.peers.values().filter(|peer| peer.is_live).count();
-        let sum = |of: &dyn Fn(&Peer) -> u64| self.peers.values().map(of).sum::<u64>();
-        let relaxed = Ordering::Relaxed;
-        let mut figures = vec![
-            ("cluster_name", self.cluster.clone()),
-            ("cluster_node_id", self.me.to_string()),
-            ("cluster_node_name", self.name.clone()),
-            ("cluster_state", state.to_owned()),
-            ("cluster_nats_server", format!("{} {}", info.server_name, info.version)),
-            ("cluster_nats_connects", self.connections.made.load(relaxed).to_string()),
-            ("cluster_nats_disconnects", self.connections.lost.load(relaxed).to_string()),
-            ("cluster_nodes", (live + 1).to_string()),
-            ("cluster_buckets", self.interest.buckets().len().to_string()),
-            ("cluster_sent_messages", sum(&|peer| peer.outgoing.messages).to_string()),
-            ("cluster_dropped_messages", sum(&|peer| peer.outgoing.dropped).to_string()),
-            ("cluster_pending_bytes", sum(&|peer| peer.outgoing.bytes() as u64).to_string()),
-            ("cluster_received_messages", self.counts.received.to_string()),
-            ("cluster_unwanted_messages", self.counts.unwanted.to_string()),
-            ("cluster_missed_messages", self.counts.missed.to_string()),
-            ("cluster_gaps", self.counts.gaps.to_string()),
-            ("cluster_unsent_frames", self.counts.unsent.to_string()),
-            ("cluster_unconfirmed_subscribes", self.counts.unconfirmed.to_string()),
-            ("cluster_unanswered_questions", self.questions.unanswered().to_string()),
-        ];
-        figures.extend(self.figures_of_leading());
-        for (id, peer) in &self.peers {
-            let state = match (peer.is_live, peer.outgoing.is_stalled()) {
-                (false, _) => "lost",
-                (true, true) => "stalled",
-                (true, false) => "live",
-            };
-            let (name, pending, missed) = (&peer.name, peer.outgoing.bytes(), peer.missed);
-            let buckets = peer.buckets.len();
-            let text = format!(
-                "id={id},name={name},state={state},buckets={buckets},pending={pending},missed={missed}"
-            );
-            figures.push(("cluster_node", text));
-        }
-        self.show_members();
-        if let Ok(mut shown) = self.shared.figures.lock() {
-            *shown = figures;
         }
     }
 }

@@ -23,12 +23,14 @@ pub mod planted;
 pub(crate) mod rig;
 pub mod schedule;
 pub mod subject;
+mod tally;
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
 pub use dice::Dice;
 pub use planted::Planted;
 pub use subject::{Capture, Subject};
+pub use tally::Tally;
 
 use crate::engine::Engine;
 use crate::front::Command;

@@ -33,69 +33,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Capture, Dice, Stepper, Subject};
-use crate::disk::Disk;
+use super::{Capture, Dice, Stepper, Subject, Tally};
 use crate::disk::simulated::{Crash, Fault, SimulatedDisk};
-use crate::recovery::{Recovery, Rejected, Report, Restore};
-use crate::{
-    Error, FRAME_PAYLOAD_BYTES_MAX, FsyncPolicy, Journal, Lsn, Options, SnapshotInfo, SnapshotWriter,
-};
-
-/// What a story was about, to see that all stories together were about everything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Times the journal was opened and went on.
-    pub openings: u64,
-    /// Crashes while it was being opened.
-    pub crashes_in_recovery: u64,
-    /// Records appended.
-    pub records: u64,
-    /// Records whose loss was allowed, and which were lost.
-    pub lost: u64,
-    /// Openings that cut a torn tail.
-    pub torn: u64,
-    /// Snapshots that were finished.
-    pub snapshots: u64,
-    /// Times the journal stopped for a failure of the disk, and went on without a restart.
-    pub resumed: u64,
-    /// Bits flipped.
-    pub flips: u64,
-    /// Openings refused because of one.
-    pub refused: u64,
-    /// Flips in the last synced batch that were taken for a torn tail, and reported as such.
-    pub ambiguous: u64,
-    /// Segments begun.
-    pub segments: u64,
-    /// Openings on a full disk.
-    pub opened_full: u64,
-    /// Times that recording was begun, for good or for one snapshot.
-    pub switches: u64,
-    /// Openings that found what was recorded for a snapshot that came to nothing.
-    pub suspended: u64,
-    /// Times that several threads wrote at once.
-    pub at_once: u64,
-}
-
-impl Tally {
-    /// Adds another story's.
-    pub fn add(&mut self, other: &Tally) {
-        self.openings += other.openings;
-        self.crashes_in_recovery += other.crashes_in_recovery;
-        self.records += other.records;
-        self.lost += other.lost;
-        self.torn += other.torn;
-        self.snapshots += other.snapshots;
-        self.resumed += other.resumed;
-        self.flips += other.flips;
-        self.refused += other.refused;
-        self.ambiguous += other.ambiguous;
-        self.segments += other.segments;
-        self.opened_full += other.opened_full;
-        self.switches += other.switches;
-        self.suspended += other.suspended;
-        self.at_once += other.at_once;
-    }
-}
+use crate::{FRAME_PAYLOAD_BYTES_MAX, FsyncPolicy, Journal, Lsn, Options, SnapshotWriter};
 
 /// Plays the story of `seed`. `trace` prints what happens.
 ///
@@ -190,33 +130,6 @@ struct Moment {
     suspended_by: Option<Lsn>,
 }
 
-/// A subject being restored, and the records it is handed compared with those that were appended.
-struct Compared<'a, S> {
-    subject: S,
-    history: &'a [Vec<u8>],
-    /// Where the snapshot was begun that a start begins with.
-    start: Lsn,
-}
-
-impl<S: Subject> Restore for Compared<'_, S> {
-    fn begin(&mut self, snapshot: Option<SnapshotInfo>) {
-        self.start = snapshot.map_or(Lsn::ZERO, |snapshot| snapshot.start);
-        self.subject.begin(snapshot);
-    }
-
-    fn item(&mut self, key: &[u8], stamp: Lsn, value: &[u8]) -> Result<(), Rejected> {
-        self.subject.item(key, stamp, value)
-    }
-
-    fn record(&mut self, lsn: Lsn, payload: &[u8]) -> Result<(), Rejected> {
-        let appended = self.history.get(lsn.0 as usize - 1).ok_or(Rejected("an invented record"))?;
-        if appended != payload {
-            return Err(Rejected("not the record that was appended"));
-        }
-        self.subject.record(lsn, payload)
-    }
-}
-
 macro_rules! trace {
     ($story:expr, $($text:tt)*) => {
         if $story.trace {
@@ -224,6 +137,8 @@ macro_rules! trace {
         }
     };
 }
+
+mod opening;
 
 impl<S: Subject> Story<S> {
     /// From an opening to a stop.
@@ -539,124 +454,6 @@ impl<S: Subject> Story<S> {
         if crash == Crash::Power || self.faults {
             self.written = Lsn::ZERO;
         }
-    }
-
-    /// Opens the journal and checks what it gives, through crashes while it does.
-    fn open(&mut self) -> Result<(S, Journal, Stepper), String> {
-        if self.flips && self.dice.once_in(2) {
-            self.open_damaged()?;
-        }
-        // Each crash in the opening uses up the one that was planned, so this ends.
-        loop {
-            match self.open_once() {
-                Ok((subject, start, report, journal, engine)) => {
-                    let floor = self.durable.max(self.written);
-                    self.check(&subject, start, report, floor)?;
-                    self.accept(report);
-                    return Ok((subject, journal, engine));
-                }
-                Err(error) if self.disk.crashed() => {
-                    trace!(self, "crash while opening: {error}");
-                    self.tally.crashes_in_recovery += 1;
-                    let crash = if self.dice.once_in(2) { Crash::Process } else { Crash::Power };
-                    self.disk.restart(crash);
-                    if crash == Crash::Power {
-                        self.written = Lsn::ZERO;
-                    }
-                }
-                Err(error) => return Err(format!("the opening was refused: {error}")),
-            }
-        }
-    }
-
-    fn open_once(&mut self) -> Result<(S, Lsn, Report, Journal, Stepper), Error> {
-        let options = Options { entropy: Some(self.dice.roll()), ..self.options.clone() };
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let recovery = Recovery::open(disk, options)?;
-        let mut compared = Compared { subject: S::empty(), history: &self.history, start: Lsn::ZERO };
-        let recovered = recovery.replay(&mut compared)?;
-        let report = recovered.report();
-        let (journal, engine) = recovered.start_stepped(Arc::new(|_| {}))?;
-        Ok((compared.subject, compared.start, report, journal, engine))
-    }
-
-    /// The digest of the state that a start finds whose log ends at `last`, and whose snapshot was begun at `start`.
-    fn expected(&self, mut last: Lsn, start: Lsn) -> Option<u64> {
-        loop {
-            let moment = self.moments.get(last.0 as usize)?;
-            match moment.suspended_by {
-                Some(suspend) if start < suspend => last = Lsn(suspend.0 - 1),
-                _ => return Some(moment.digest),
-            }
-        }
-    }
-
-    /// Checks that a state is the one after the records up to `report.last`, which is at least `floor`; the snapshot was begun
-    /// at `start`.
-    fn check(&self, subject: &S, start: Lsn, report: Report, floor: Lsn) -> Result<(), String> {
-        let last = report.last;
-        trace!(self, "opened: {report:?}");
-        if last < floor {
-            return Err(format!("the log ends at {last}, but {floor} was promised"));
-        }
-        match self.expected(last, start) {
-            None => Err(format!("the log ends at {last}, but only {} were appended", self.history.len())),
-            Some(digest) if digest != subject.digest() => {
-                Err(format!("the state after {last} is not what it was"))
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
-    /// From here on the records up to `report.last` are the history.
-    fn accept(&mut self, report: Report) {
-        self.tally.openings += 1;
-        self.tally.torn += u64::from(report.torn_bytes > 0);
-        self.tally.lost += self.history.len() as u64 - report.last.0;
-        self.history.truncate(report.last.0 as usize);
-        self.moments.truncate(report.last.0 as usize + 1);
-        self.durable = report.last;
-        self.written = report.last;
-    }
-
-    /// Flips a bit, sees that it is reported or harmless, and flips it back.
-    fn open_damaged(&mut self) -> Result<(), String> {
-        let names = self.disk.names();
-        let Some(name) = names.get(self.dice.below(names.len().max(1))) else { return Ok(()) };
-        let bits = self.disk.bytes(name).map_or(0, |bytes| bytes.len() * 8);
-        if bits == 0 {
-            return Ok(());
-        }
-        let bit = self.dice.below(bits);
-        trace!(self, "flip bit {bit} of {name} (byte {} of {})", bit / 8, bits / 8);
-        self.disk.clear_faults();
-        self.disk.flip_bit(name, bit);
-        self.tally.flips += 1;
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let mut compared = Compared { subject: S::empty(), history: &self.history, start: Lsn::ZERO };
-        let outcome = Recovery::open(disk, self.options.clone())
-            .and_then(|recovery| recovery.replay(&mut compared))
-            .map(|recovered| recovered.report());
-        match outcome {
-            Err(Error::Rejected { file, offset, why }) => {
-                return Err(format!("damage was served: {file} at {offset}: {why}"));
-            }
-            Err(error) => {
-                trace!(self, "refused: {error}");
-                self.tally.refused += 1;
-            }
-            Ok(report) => {
-                self.check(&compared.subject, compared.start, report, Lsn::ZERO)?;
-                if report.last < self.durable {
-                    if report.torn_bytes == 0 {
-                        return Err(format!("damage cut the log at {} without a report", report.last));
-                    }
-                    self.tally.ambiguous += 1;
-                }
-            }
-        }
-        self.disk.flip_bit(name, bit);
-        Ok(())
     }
 }
 

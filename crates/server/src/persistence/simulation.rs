@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sterna_command::Command;
-use sterna_journal::simulation::schedule::{self, Tally};
-use sterna_journal::simulation::{Capture, Dice, Planted, Subject};
+use sterna_journal::simulation::{Capture, Dice, Planted, Subject, Tally, schedule};
 use sterna_journal::{Lsn, Rejected, Restore, SnapshotInfo};
 use sterna_keyspace::stream::{ConsumerId, Group};
 use sterna_keyspace::{

@@ -3,6 +3,9 @@
 //! Time is simulated, in microseconds. Everything that takes time is an [`Event`] in one queue; what happens at one moment happens
 //! in the order in which it was caused.
 
+mod appends;
+mod faults;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
@@ -10,10 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 
+use faults::Fault;
+
 use super::Planted;
 use super::check::{self, Op, parsed, record};
-use super::stream::{Outcome, Stream};
-use crate::log::{Action, Appended, Frame, Kind, Position, Read, Replica, Role, Source, Ticket, Times};
+use super::stream::Stream;
+use crate::log::{Action, Frame, Kind, Position, Read, Replica, Role, Source, Ticket, Times};
 
 const NODES: usize = 3;
 const CLIENTS: usize = 4;
@@ -90,19 +95,6 @@ enum Answer {
     Stored(u64),
     Refused(u64),
     Unknown,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    Pause,
-    CutOff,
-    Kill,
-    Wipe,
-    OldDisk,
-    WallClock,
-    FailOver,
-    Damage,
-    Forget,
 }
 
 /// What a node has computed from the log.
@@ -420,119 +412,8 @@ impl Story {
         }
     }
 
-    fn send(&mut self, node: usize, life: u64, number: u64, expected: u64, frame: Bytes) {
-        let unknown = || Event::AppendAnswered { node, life, number, expected, answer: Answer::Unknown };
-        self.after(TIMEOUT, unknown());
-        let copies = if self.is_dropped(node) { 0 } else { 1 + u8::from(self.rng.u8(..) < 4) };
-        for _ in 0..copies {
-            let delay = self.delay();
-            let frame = frame.clone();
-            self.after(delay, Event::AppendArrives { node, life, number, expected, frame });
-        }
-        if self.planted == Some(Planted::WindowOfTwo) && self.is_leading(node) {
-            let unconfirmed = &mut self.nodes[node].unconfirmed;
-            if unconfirmed.len() < 2 && unconfirmed.iter().all(|(n, _)| *n != number) {
-                unconfirmed.push_back((number, None));
-                let stored = Appended::Stored(expected + 1);
-                self.nodes[node].unconfirmed.back_mut().expect("pushed").1 = None;
-                let now = self.clock(&self.nodes[node], self.now);
-                if let Some(replica) = &mut self.nodes[node].replica {
-                    replica.on_append(number, expected, stored, now);
-                }
-            }
-        }
-    }
-
     fn is_leading(&self, node: usize) -> bool {
         self.nodes[node].replica.as_ref().is_some_and(|replica| replica.role() == Role::Leading)
-    }
-
-    fn append_arrives(&mut self, node: usize, life: u64, number: u64, expected: u64, frame: Bytes) {
-        match self.stream.append(expected, frame, self.now) {
-            Outcome::Proposed(slot) => {
-                let (sync, generation) = (self.rng.u64(300..4 * MS), self.stream.generation);
-                self.after(sync, Event::Committed { generation, slot, node, life, number, expected });
-            }
-            Outcome::Refused(last) => self.answer(node, life, number, expected, Answer::Refused(last)),
-            Outcome::Unavailable if self.rng.bool() => {
-                self.answer(node, life, number, expected, Answer::Unknown);
-            }
-            Outcome::Unavailable => {}
-        }
-    }
-
-    fn answer(&mut self, node: usize, life: u64, number: u64, expected: u64, answer: Answer) {
-        if !self.is_dropped(node) {
-            let delay = self.delay();
-            self.after(delay, Event::AppendAnswered { node, life, number, expected, answer });
-        }
-    }
-
-    fn append_answered(&mut self, node: usize, life: u64, number: u64, expected: u64, answer: Answer) {
-        if self.planted == Some(Planted::WindowOfTwo) && self.nodes[node].life == life {
-            self.confirm(node, number, expected, answer);
-        }
-        let appended = match answer {
-            Answer::Stored(slot) => Appended::Stored(slot),
-            Answer::Refused(last)
-                if self.planted == Some(Planted::RefusalTrusted) && last == expected + 1 =>
-            {
-                Appended::Stored(last)
-            }
-            Answer::Refused(_) => Appended::Refused,
-            Answer::Unknown => Appended::Unknown,
-        };
-        self.with(node, life, |replica, now| replica.on_append(number, expected, appended, now));
-    }
-
-    /// A window of two: a frame's replies go when its own acknowledgement comes. After a refusal the node starts anew.
-    fn confirm(&mut self, node: usize, number: u64, expected: u64, answer: Answer) {
-        let unconfirmed = &mut self.nodes[node].unconfirmed;
-        let Some(place) = unconfirmed.iter().position(|(n, _)| *n == number) else { return };
-        match answer {
-            Answer::Stored(slot) if slot == expected + 1 => {
-                if let Some((_, Some(through))) = unconfirmed.remove(place) {
-                    self.release_now(node, through);
-                }
-            }
-            Answer::Refused(_) => {
-                self.kill(node);
-                self.nodes[node].disk = Disk::default();
-                self.after(SECOND, Event::Start { node });
-            }
-            Answer::Stored(_) | Answer::Unknown => {}
-        }
-    }
-
-    /// Without a check of the chain: every frame is made one that continues what was read.
-    fn unchecked(&self, node: usize, read: Read) -> Read {
-        let Some(replica) = &self.nodes[node].replica else { return read };
-        let (Some(Planted::ChainUnchecked), Read::Slots(slots)) = (self.planted, &read) else { return read };
-        let mut position = *replica.position();
-        if let Some((slot, _)) = slots.first()
-            && *slot <= position.read_to
-        {
-            return Read::Missing { first: slot + 1, last: position.read_to };
-        }
-        let mut taken = Vec::new();
-        for (slot, bytes) in slots {
-            let Ok(frame) = Frame::decode(bytes) else { break };
-            let is_own = frame.writer == self.nodes[node].writer;
-            let (previous, number) = (position.hash, position.number + 1);
-            let forged = match frame.kind {
-                _ if position.number == 0 || is_own || frame.term < position.term => frame,
-                Kind::Effects(_) => {
-                    Frame { previous, number, term: position.term, writer: position.writer, ..frame }
-                }
-                _ => Frame { previous, number, ..frame },
-            };
-            let bytes = Bytes::from(forged.encode());
-            if position.advance(&bytes).is_err() {
-                break;
-            }
-            taken.push((*slot, bytes));
-        }
-        if taken.is_empty() { read } else { Read::Slots(taken) }
     }
 
     fn accepted(&mut self, node: usize, position: Position, frame: &[u8], own: bool) {
@@ -701,73 +582,6 @@ impl Story {
             self.summary.restored += 1;
         } else {
             self.after(SECOND, Event::Restore { node, life });
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        let node = self.rng.usize(..NODES);
-        let until = self.now + self.rng.u64(100 * MS..8 * SECOND);
-        match fault {
-            Fault::Pause => self.nodes[node].paused_until = until,
-            Fault::CutOff => {
-                self.nodes[node].cut_until = until;
-                // Whoever was without a network had no time from it either.
-                self.nodes[node].wall_offset += self.rng.i64(-8 * SECOND as i64..8 * SECOND as i64);
-            }
-            Fault::Kill | Fault::Wipe | Fault::OldDisk => {
-                self.kill(node);
-                match fault {
-                    Fault::Wipe => self.nodes[node].disk = Disk::default(),
-                    Fault::OldDisk => self.nodes[node].disk = self.nodes[node].old_disk.clone(),
-                    _ => {}
-                }
-                self.at(until, Event::Start { node });
-            }
-            Fault::WallClock => {
-                for node in &mut self.nodes {
-                    node.wall_offset += self.rng.i64(-8 * SECOND as i64..8 * SECOND as i64);
-                }
-            }
-            Fault::FailOver => {
-                let down = self.rng.u64(500 * MS..6 * SECOND);
-                self.stream.fail_over(down, self.now, &mut self.rng);
-            }
-            Fault::Damage => self.stream.damage(&mut self.rng),
-            Fault::Forget => {
-                self.has_forgotten = true;
-                self.stream.forget(&mut self.rng);
-            }
-        }
-    }
-
-    fn kill(&mut self, node: usize) {
-        self.void(node);
-        self.nodes[node].replica = None;
-        self.nodes[node].life += 1;
-    }
-
-    fn start(&mut self, node: usize) {
-        if self.nodes[node].replica.is_some() {
-            return;
-        }
-        let (writer, now) = (self.rng.u64(..), self.clock(&self.nodes[node], self.now));
-        self.nodes[node].life += 1;
-        self.nodes[node].writer = writer;
-        self.nodes[node].tick_at = u64::MAX;
-        self.nodes[node].paused_until = 0;
-        self.nodes[node].live = self.nodes[node].disk.state.registers;
-        let replica = Replica::new(writer, "node", times(), self.nodes[node].disk.position, now);
-        self.nodes[node].replica = Some(replica);
-        self.with(node, self.nodes[node].life, |replica, now| replica.tick(now));
-    }
-
-    fn mended(&mut self) {
-        self.is_over = true;
-        self.stream.recover(self.now);
-        for node in 0..NODES {
-            self.nodes[node].paused_until = 0;
-            self.nodes[node].cut_until = 0;
-            self.start(node);
         }
     }
 
