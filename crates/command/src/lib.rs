@@ -14,6 +14,7 @@ use bitflags::bitflags;
 mod code;
 mod help;
 mod keys;
+mod lifetime;
 mod place;
 mod secrets;
 mod table;
@@ -22,6 +23,7 @@ mod uses;
 pub use code::Code;
 pub use help::help_lines;
 pub use keys::Positions;
+pub use lifetime::Lifetime;
 pub use place::Place;
 pub use secrets::{Secrecy, Secrets};
 pub use table::{RecentRows, Row, Table, Unresolved};
@@ -62,6 +64,8 @@ pub struct Spec {
     pub secrets: Secrets,
     /// Which argument is code.
     pub code: Code,
+    /// How long what it writes is to be there.
+    pub lifetime: Lifetime,
     /// Which node of a cluster executes it.
     pub place: Place,
     /// Categories for ACL rules, without those that follow from `flags` (see [`Spec::categories`]).
@@ -440,6 +444,7 @@ impl Spec {
         channels: Channels::None,
         secrets: Secrets::None,
         code: Code::None,
+        lifetime: Lifetime::None,
         place: Place::OfKeys,
         acl: Categories::empty(),
         group: Group::Server,

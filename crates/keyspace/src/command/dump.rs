@@ -3,7 +3,7 @@
 use super::time::Clock;
 use super::*;
 use crate::rdb;
-use sterna_command::{KeyUse, KeyUses};
+use sterna_command::{KeyUse, KeyUses, Lifetime};
 
 pub(super) const DUMP: Command<Run> = row(
     Spec {
@@ -28,6 +28,7 @@ pub(super) const RESTORE: Command<Run> = row(
     Spec {
         name: "restore",
         arity: -4,
+        lifetime: Lifetime::Unless { word: "absttl", from: 4 },
         flags: Flags::WRITE.union(Flags::DENYOOM),
         keys: Keys::at(1),
         uses: KeyUses::Each(KeyUse::OVERWRITES),

@@ -2,11 +2,13 @@
 
 use super::time::Clock;
 use super::*;
+use sterna_command::Lifetime;
 
 pub(super) const EXPIRE: Command<Run> = row(
     Spec {
         name: "expire",
         arity: -3,
+        lifetime: Lifetime::FromNow,
         flags: Flags::WRITE.union(Flags::FAST),
         keys: Keys::at(1),
         acl: Categories::KEYSPACE,
@@ -36,6 +38,7 @@ pub(super) const PEXPIRE: Command<Run> = row(
 pub(super) const EXPIREAT: Command<Run> = row(
     Spec {
         name: "expireat",
+        lifetime: Lifetime::None,
         since: "1.2.0",
         summary: "Lets a key expire at a Unix time in seconds.",
         syntax: "key unix-time-seconds [NX | XX | GT | LT]",
@@ -47,6 +50,7 @@ pub(super) const EXPIREAT: Command<Run> = row(
 pub(super) const PEXPIREAT: Command<Run> = row(
     Spec {
         name: "pexpireat",
+        lifetime: Lifetime::None,
         since: "2.6.0",
         summary: "Lets a key expire at a Unix time in milliseconds.",
         syntax: "key unix-time-milliseconds [NX | XX | GT | LT]",
@@ -59,6 +63,7 @@ pub(super) const PERSIST: Command<Run> = row(
     Spec {
         name: "persist",
         arity: 2,
+        lifetime: Lifetime::None,
         since: "2.2.0",
         summary: "Lets a key stay that would have expired.",
         syntax: "key",

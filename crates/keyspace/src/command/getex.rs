@@ -2,12 +2,13 @@
 
 use super::time::Clock;
 use super::*;
-use sterna_command::{KeyUse, KeyUses};
+use sterna_command::{KeyUse, KeyUses, Lifetime};
 
 pub(super) const GETEX: Command<Run> = row(
     Spec {
         name: "getex",
         arity: -2,
+        lifetime: Lifetime::options(2),
         flags: Flags::WRITE.union(Flags::FAST),
         keys: Keys::at(1),
         uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
@@ -28,6 +29,7 @@ pub(super) const GETDEL: Command<Run> = row(
     Spec {
         name: "getdel",
         arity: 2,
+        lifetime: Lifetime::None,
         uses: KeyUses::Each(KeyUse::TAKES),
         summary: "Answers the string under a key and deletes it.",
         syntax: "key",

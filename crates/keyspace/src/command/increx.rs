@@ -3,12 +3,13 @@
 use super::time::Clock;
 use super::*;
 use crate::extended::{Extended, Parsed};
-use sterna_command::{KeyUse, KeyUses};
+use sterna_command::{KeyUse, KeyUses, Lifetime};
 
 pub(super) const INCREX: Command<Run> = row(
     Spec {
         name: "increx",
         arity: -2,
+        lifetime: Lifetime::options(2),
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         keys: Keys::at(1),
         uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),

@@ -2,7 +2,7 @@
 
 use super::set::{Condition, Of, Options};
 use super::*;
-use sterna_command::{KeyUse, KeyUses};
+use sterna_command::{KeyUse, KeyUses, Lifetime};
 
 pub(super) const MGET: Command<Run> = row(
     Spec {
@@ -48,6 +48,7 @@ pub(super) const MSETEX: Command<Run> = row(
     Spec {
         name: "msetex",
         arity: -4,
+        lifetime: Lifetime::Options { from: 2, pairs: Some(1), per_field: 1 },
         keys: Keys::CountedPairs { count_at: 1 },
         since: "8.4.0",
         summary: "Stores strings under several keys at once with one expiry, if a condition holds for all.",

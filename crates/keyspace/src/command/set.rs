@@ -4,12 +4,13 @@ use super::digest::Comparison;
 use super::time::Clock;
 use super::*;
 use crate::wait::Caller;
-use sterna_command::{KeyUse, KeyUses};
+use sterna_command::{KeyUse, KeyUses, Lifetime};
 
 pub(super) const SET: Command<Run> = row(
     Spec {
         name: "set",
         arity: -3,
+        lifetime: Lifetime::options(3),
         flags: Flags::WRITE.union(Flags::DENYOOM),
         keys: Keys::at(1),
         uses: KeyUses::WithWord {
@@ -36,6 +37,7 @@ pub(super) const SETNX: Command<Run> = row(
     Spec {
         name: "setnx",
         arity: 3,
+        lifetime: Lifetime::None,
         uses: KeyUses::Each(KeyUse::CREATES),
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         summary: "Stores a string under a key that does not exist.",
@@ -50,6 +52,7 @@ pub(super) const SETEX: Command<Run> = row(
     Spec {
         name: "setex",
         arity: 4,
+        lifetime: Lifetime::FromNow,
         uses: KeyUses::Each(KeyUse::OVERWRITES),
         since: "2.0.0",
         summary: "Stores a string that expires after some seconds.",
@@ -76,6 +79,7 @@ pub(super) const GETSET: Command<Run> = row(
     Spec {
         name: "getset",
         arity: 3,
+        lifetime: Lifetime::None,
         uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         summary: "Stores a string and answers the one it takes the place of.",

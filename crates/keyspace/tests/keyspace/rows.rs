@@ -1,6 +1,6 @@
 //! The rows of the command table, as data.
 
-use sterna_command::{Command, Flags, Keys};
+use sterna_command::{Command, Flags, Keys, Lifetime};
 use sterna_keyspace::{COMMANDS, Run};
 
 fn every(visit: &mut dyn FnMut(&Command<Run>)) {
@@ -41,5 +41,19 @@ fn every_command_reaches_keys_in_one_way() {
         assert!(!(all && some) || reads_others, "{}", row.spec.name);
         let neither = row.run.is_none() || row.spec.name == "help";
         assert!(all || some || neither, "{}", row.spec.name);
+    });
+}
+
+#[test]
+fn every_write_that_takes_a_time_to_live_says_from_when_it_counts() {
+    let is_span = |word: &str| {
+        ["seconds", "milliseconds", "ttl"]
+            .contains(&word.trim_matches(|letter: char| !letter.is_alphanumeric()))
+    };
+    every(&mut |row| {
+        // Those that block take the time they wait.
+        let writes = row.spec.flags.contains(Flags::WRITE) && !row.spec.flags.contains(Flags::BLOCKING);
+        let takes_span = writes && row.spec.syntax.split(' ').any(is_span);
+        assert_eq!(row.spec.lifetime != Lifetime::None, takes_span, "{}", row.spec.name);
     });
 }

@@ -281,33 +281,6 @@ fn written_ms(path: &Path) -> u64 {
     since.map_or_else(unix_ms, |since| since.as_millis() as u64)
 }
 
-/// Whether a command says how long from now something is to be there: with EX or PX among its options, which values, fields and what
-/// they are compared with may be called as well.
-fn counts_from_now(name: &str, words: &[Vec<u8>]) -> bool {
-    let count = |at: usize| {
-        let count = words.get(at).and_then(|word| std::str::from_utf8(word).ok()?.parse::<u32>().ok());
-        count.map_or(0, |count| count as usize)
-    };
-    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let mut at = match name {
-        "expire" | "pexpire" | "setex" | "psetex" | "hexpire" | "hpexpire" => return true,
-        "restore" => return !words.iter().skip(4).any(|word| is(word, "absttl")),
-        "set" => 3,
-        "getex" | "hgetex" | "hsetex" | "increx" => 2,
-        "msetex" => 2 + 2 * count(1),
-        _ => return false,
-    };
-    while let Some(word) = words.get(at) {
-        at += match word.as_slice() {
-            word if is(word, "ex") || is(word, "px") => return true,
-            word if is(word, "fields") => 2 + count(at + 1) * if name == "hsetex" { 2 } else { 1 },
-            word if ["ifeq", "ifne", "ifdeq", "ifdne"].iter().any(|option| is(word, option)) => 2,
-            _ => 1,
-        };
-    }
-    false
-}
-
 /// Files being loaded.
 struct Load<'a> {
     dataset: &'a Dataset,
@@ -563,8 +536,8 @@ impl<'a> Load<'a> {
             group: KeyGroup::WHOLE,
         };
         let (mut log, mut out) = (Changes::default(), Vec::new());
-        let now_ms =
-            if !self.has_notes && counts_from_now(name, words) { self.written_ms } else { self.clock_ms };
+        let counts_from_now = row.spec.lifetime.is_counted_from_now(words);
+        let now_ms = if !self.has_notes && counts_from_now { self.written_ms } else { self.clock_ms };
         let scene = Scene { db: self.db, now_ms, caller };
         let mut reply = Reply::new(&mut out, Proto::Resp2);
         match self.dataset.partitions.execute(row, args.args(), scene, &mut log, &mut reply) {
@@ -607,45 +580,6 @@ impl<'a> Load<'a> {
             }
             _ => self
                 .refuse(format!("{}: the command function at offset {begin} is not known", path.display())),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_counts_from_now_is_an_option_and_no_value_of_that_name() {
-        let rows = [
-            ("set k v EX 10", true),
-            ("set k ex px 10", true),
-            ("set k ex", false),
-            ("set k v IFEQ ex KEEPTTL", false),
-            ("set k v IFEQ ex GET EX 10", true),
-            ("set k v PXAT 1700000000000", false),
-            ("setex k 10 v", true),
-            ("getex ex PERSIST", false),
-            ("getex k EX 10", true),
-            ("increx k BYINT 1 px 10", true),
-            ("msetex 2 a ex b px KEEPTTL", false),
-            ("msetex 2 a ex b px EX 10", true),
-            ("hsetex k FIELDS 2 ex px px ex FNX", false),
-            ("hsetex k FIELDS 1 f v PX 10", true),
-            ("hsetex k EX 10 FIELDS 1 f v", true),
-            ("hgetex k PERSIST FIELDS 2 ex px", false),
-            ("hexpire k 10 FIELDS 1 f", true),
-            ("restore k 10 x ABSTTL", false),
-            ("restore k 10 absttl REPLACE", true),
-            // What can't be run is refused later.
-            ("msetex 99999999999 a", false),
-            ("msetex 4294967295 a b", false),
-            ("hsetex k FIELDS", false),
-            ("hset k EX 10", false),
-        ];
-        for (line, expected) in rows {
-            let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-            assert_eq!(counts_from_now(line.split(' ').next().unwrap(), &words), expected, "{line}");
         }
     }
 }

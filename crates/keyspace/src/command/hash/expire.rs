@@ -4,11 +4,13 @@ use super::named::Named;
 use super::*;
 use crate::command::time::Clock;
 use crate::fields::FieldChange;
+use sterna_command::Lifetime;
 
 pub(in super::super) const HEXPIRE: Command<Run> = row(
     Spec {
         name: "hexpire",
         arity: -6,
+        lifetime: Lifetime::FromNow,
         since: "7.4.0",
         complexity: "O(1) for each field",
         summary: "Lets fields of a hash expire after some seconds.",
@@ -32,6 +34,7 @@ pub(in super::super) const HPEXPIRE: Command<Run> = row(
 pub(in super::super) const HEXPIREAT: Command<Run> = row(
     Spec {
         name: "hexpireat",
+        lifetime: Lifetime::None,
         summary: "Lets fields of a hash expire at a Unix time in seconds.",
         syntax: "key unix-time-seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
         ..HEXPIRE.spec
@@ -42,6 +45,7 @@ pub(in super::super) const HEXPIREAT: Command<Run> = row(
 pub(in super::super) const HPEXPIREAT: Command<Run> = row(
     Spec {
         name: "hpexpireat",
+        lifetime: Lifetime::None,
         summary: "Lets fields of a hash expire at a Unix time in milliseconds.",
         syntax: "key unix-time-milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
         ..HEXPIRE.spec
@@ -53,6 +57,7 @@ pub(in super::super) const HPERSIST: Command<Run> = row(
     Spec {
         name: "hpersist",
         arity: -5,
+        lifetime: Lifetime::None,
         summary: "Lets fields of a hash stay that would have expired.",
         syntax: "key FIELDS numfields field [field ...]",
         ..HEXPIRE.spec

@@ -7,12 +7,13 @@ use crate::collection::Collection;
 use crate::event::Event;
 use crate::fields::FieldChange;
 use crate::wait::Caller;
-use sterna_command::{KeyUse, KeyUses};
+use sterna_command::{KeyUse, KeyUses, Lifetime};
 
 pub(in super::super) const HGETEX: Command<Run> = row(
     Spec {
         name: "hgetex",
         arity: -5,
+        lifetime: Lifetime::options(2),
         uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
         since: "8.0.0",
         complexity: "O(1) for each field",
@@ -28,6 +29,7 @@ pub(in super::super) const HGETEX: Command<Run> = row(
 pub(in super::super) const HGETDEL: Command<Run> = row(
     Spec {
         name: "hgetdel",
+        lifetime: Lifetime::None,
         uses: KeyUses::Each(KeyUse::TAKES),
         summary: "Answers the values of fields of a hash and removes them.",
         syntax: "key FIELDS numfields field [field ...]",

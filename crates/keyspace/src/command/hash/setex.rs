@@ -2,11 +2,13 @@
 
 use super::named::{Asked, Condition, Grammar, Options};
 use super::*;
+use sterna_command::Lifetime;
 
 pub(in super::super) const HSETEX: Command<Run> = row(
     Spec {
         name: "hsetex",
         arity: -6,
+        lifetime: Lifetime::Options { from: 2, pairs: None, per_field: 2 },
         flags: SPEC.flags.union(Flags::DENYOOM),
         since: "8.0.0",
         complexity: "O(1) for each field",
