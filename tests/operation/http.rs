@@ -4,11 +4,12 @@ use sterna_tests::client::Client;
 use sterna_tests::server::Server;
 
 /// Requests as browsers send them: a form of a page, `fetch`, and what a page makes of its own name in DNS.
-const REQUESTS: [&str; 4] = [
+const REQUESTS: [&str; 5] = [
     "POST / HTTP/1.1\r\nHost: 127.0.0.1:6379\r\nContent-Type: text/plain\r\n\r\nSET pwned yes\r\n",
     "post / HTTP/1.1\r\nSET pwned yes\r\n",
     "GET / HTTP/1.1\r\nHost: 127.0.0.1:6379\r\nSET pwned yes\r\n\r\nSET pwned yes\r\n",
     "PUT /x HTTP/1.1\r\nhOST: example\r\n\r\nSET pwned yes\r\n*3\r\n$3\r\nSET\r\n$5\r\npwned\r\n$1\r\n1\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost:example\r\nSET pwned yes\r\n\r\n",
 ];
 
 /// Sends the request in pieces of so many bytes, each of which the server has read before the next.

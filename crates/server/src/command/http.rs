@@ -14,9 +14,10 @@ use crate::shard::Shard;
 /// A page may try again and again; one line a minute is enough to know.
 const LOG_INTERVAL_MS: u64 = 60_000;
 
-/// Whether the name of a command is a word of HTTP.
+/// Whether the name of a command is a word of HTTP. A space behind `Host:` is usual, and not required.
 pub(super) fn is_http(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"host:") || name.eq_ignore_ascii_case(b"post")
+    name.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"host:"))
+        || name.eq_ignore_ascii_case(b"post")
 }
 
 impl Shard {
