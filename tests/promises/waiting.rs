@@ -85,6 +85,42 @@ fn a_command_that_waited_is_counted_and_in_slowlog_once_it_has_ended_and_without
 }
 
 #[test]
+fn wait_and_waitaof_are_counted_and_in_slowlog_once_they_have_ended() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).args(&["--slowlog-log-slower-than", "0"]).start();
+        let mut other = server.connect();
+        let mut waiting: Vec<(Client, i64)> = [&["WAIT", "1", "0"][..], &["WAITAOF", "0", "1", "0"]]
+            .into_iter()
+            .map(|request| {
+                let mut client = server.connect();
+                let id = client.int(&["CLIENT", "ID"]);
+                client.send(request);
+                (client, id)
+            })
+            .collect();
+        wait_for("both to wait", || {
+            other.text(&["INFO", "clients"]).contains("blocked_clients:2").then_some(())
+        });
+        let names = |other: &mut Client| -> Vec<String> {
+            let all = slow_commands(other).into_iter().map(|(name, _)| name);
+            all.filter(|name| name.starts_with("WAIT")).collect()
+        };
+        let calls = |other: &mut Client| other.text(&["INFO", "commandstats"]).contains("cmdstat_wait");
+        assert!(names(&mut other).is_empty() && !calls(&mut other));
+        for ((client, id), how) in waiting.iter_mut().zip(["TIMEOUT", "ERROR"]) {
+            assert_eq!(other.int(&["CLIENT", "UNBLOCK", &id.to_string(), how]), 1);
+            client.value();
+        }
+        assert_eq!(names(&mut other), ["WAITAOF", "WAIT"]);
+        let stats = other.text(&["INFO", "commandstats"]);
+        assert!(
+            stats.contains("cmdstat_wait:calls=1,") && stats.contains("cmdstat_waitaof:calls=1,"),
+            "{stats}"
+        );
+    }
+}
+
+#[test]
 fn a_client_that_a_pause_holds_back_counts_as_blocked_and_is_not_unblocked() {
     for shards in [1, 2] {
         let server = Launch::shards(shards).start();

@@ -51,6 +51,10 @@ impl Shard {
                 blocked.ran = took;
                 true
             }
+            Some(Waiting { wait: Wait::Copies(copies), .. }) => {
+                copies.ran = took;
+                true
+            }
             Some(Waiting { wait: Wait::Asleep(_), .. }) => true,
             _ => false,
         }

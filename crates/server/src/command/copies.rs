@@ -9,7 +9,7 @@ use sterna_protocol::{Reply, argument};
 
 use super::{Call, Failure, Run};
 use crate::connection::state::Wait;
-use crate::connection::waits::DiskWait;
+use crate::connection::waits::{CopiesWait, DiskWait};
 use crate::journaling::IN_NO_RECORD;
 use crate::mailbox::Mail;
 use crate::shard::Shard;
@@ -66,9 +66,13 @@ fn wait(call: &mut Call<'_>) -> Result<(), Failure> {
         call.reply.int(0);
         return Ok(());
     }
-    let (slot, request) = (call.slot, call.args.to_owned());
-    call.shard.wait(slot, Wait::Replicas(request), deadline);
+    wait_for_copies(call, None, deadline);
     Ok(())
+}
+
+fn wait_for_copies(call: &mut Call<'_>, disk: Option<DiskWait>, deadline: Option<Instant>) {
+    let wait = CopiesWait { request: call.args.to_owned(), row: call.row, ran: Duration::ZERO, disk };
+    call.shard.wait(call.slot, Wait::Copies(wait), deadline);
 }
 
 fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -92,10 +96,8 @@ fn waitaof(call: &mut Call<'_>) -> Result<(), Failure> {
         answer(&mut call.reply, is_durable);
         return Ok(());
     }
-    let slot = call.slot;
-    let request = call.args.to_owned();
-    call.shard.wait(slot, Wait::Disk(DiskWait { request, lsn, is_local_enough }), deadline);
-    call.shard.await_disk(slot);
+    wait_for_copies(call, Some(DiskWait { lsn, is_local_enough }), deadline);
+    call.shard.await_disk(call.slot);
     if let Some(journal) = journal {
         journal.request_sync(lsn);
         // It may have become durable before the flag was there to be seen; then nobody else will mail.
@@ -130,9 +132,10 @@ impl Shard {
     /// More is durable: perhaps what a connection in WAITAOF waits for.
     pub(crate) fn recheck_disk_wait(&mut self, slot: usize) {
         let connection = &self.connections[slot];
-        let Some(Wait::Disk(DiskWait { lsn, is_local_enough, .. })) = connection.state().wait() else {
+        let Some(Wait::Copies(CopiesWait { disk: Some(disk), .. })) = connection.state().wait() else {
             return;
         };
+        let DiskWait { lsn, is_local_enough } = disk;
         let is_durable = self.durability.journal.as_ref().is_none_or(|journal| self.has_disk(journal, *lsn));
         if is_durable && *is_local_enough {
             self.end_wait_for_copies(slot);
@@ -151,26 +154,32 @@ impl Shard {
 
     /// WAIT or WAITAOF has what it waits for, or has waited as long as it may.
     pub(crate) fn end_wait_for_copies(&mut self, slot: usize) {
-        let Some(Wait::Disk(_) | Wait::Replicas(_)) = self.connections[slot].state().wait() else { return };
-        let wait = self.resume(slot);
+        let Some(Wait::Copies(wait)) = self.connections[slot].state().wait() else { return };
         let mut bytes = Vec::new();
         let mut reply = Reply::new(&mut bytes, self.connections[slot].proto);
-        match wait {
-            Some(Wait::Disk(wait)) => {
+        match &wait.disk {
+            Some(disk) => {
                 let journal = self.durability.journal.as_ref();
-                answer(&mut reply, journal.is_some_and(|journal| self.has_disk(journal, wait.lsn)));
+                answer(&mut reply, journal.is_some_and(|journal| self.has_disk(journal, disk.lsn)));
             }
-            _ => reply.int(0),
+            None => reply.int(0),
         }
-        self.answer_late(slot, &bytes);
+        self.end_copies_wait(slot, &bytes);
+    }
+
+    fn end_copies_wait(&mut self, slot: usize, reply: &[u8]) {
+        if let Some(Wait::Copies(CopiesWait { request, row, ran, .. })) = self.resume(slot) {
+            self.handle().commands.count(row.id, ran, reply.starts_with(b"-"));
+            self.note_duration(slot, row, request.args(), ran);
+        }
+        self.answer_late(slot, reply);
     }
 
     /// Ends WAIT or WAITAOF with an error.
     pub(super) fn refuse_wait_for_copies(&mut self, slot: usize, reply: &[u8]) {
-        if matches!(self.connections[slot].state().wait(), Some(Wait::Disk(_) | Wait::Replicas(_))) {
+        if matches!(self.connections[slot].state().wait(), Some(Wait::Copies(_))) {
             self.count_error(reply.strip_prefix(b"-").unwrap_or(reply));
-            self.answer_late(slot, reply);
-            self.resume(slot);
+            self.end_copies_wait(slot, reply);
         }
     }
 }

@@ -187,7 +187,7 @@ impl Shard {
         Reply::new(&mut reply, self.connections[slot].proto).error(&text);
         match self.connections[slot].state().wait() {
             Some(Wait::Blocked(_)) => self.end_block(slot, &reply),
-            Some(Wait::Disk(_) | Wait::Replicas(_)) => self.refuse_wait_for_copies(slot, &reply),
+            Some(Wait::Copies(_)) => self.refuse_wait_for_copies(slot, &reply),
             _ => {}
         }
     }

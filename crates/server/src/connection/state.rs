@@ -31,7 +31,7 @@ use sterna_protocol::OwnedArgs;
 
 use super::CloseReason;
 use super::client::{ClientId, mark};
-use super::waits::{Asleep, Blocked, DiskWait, JobWait};
+use super::waits::{Asleep, Blocked, CopiesWait, JobWait};
 
 /// Names a connection of a shard for as long as somebody remembers it: slots are used again, ids are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,10 +70,8 @@ pub(crate) enum Wait {
     },
     /// The command waits for another client (XREAD BLOCK …).
     Blocked(Blocked),
-    /// WAITAOF: its writes are not durable yet.
-    Disk(DiskWait),
-    /// WAIT: there are no replicas, so that its time has to pass.
-    Replicas(OwnedArgs),
+    /// WAIT or WAITAOF: what it has written is not in as many places as it wants.
+    Copies(CopiesWait),
     /// A job about the journal's files has to end first: SAVE, CONFIG SET appendonly, SHUTDOWN.
     Job(JobWait),
     /// DEBUG SLEEP.
@@ -137,14 +135,13 @@ impl Wait {
             | Wait::Parts
             | Wait::Turn { .. } => true,
             Wait::Blocked(_)
-            | Wait::Disk(_)
+            | Wait::Copies(_)
             | Wait::Lead
             | Wait::Login
             | Wait::Move
             | Wait::Nodes
             | Wait::Passed
             | Wait::Pause
-            | Wait::Replicas(_)
             | Wait::Successor => false,
         }
     }
@@ -153,8 +150,7 @@ impl Wait {
     pub(crate) fn request(&self) -> Option<&OwnedArgs> {
         match self {
             Wait::Blocked(blocked) => Some(&blocked.request),
-            Wait::Disk(wait) => Some(&wait.request),
-            Wait::Replicas(request) => Some(request),
+            Wait::Copies(wait) => Some(&wait.request),
             _ => None,
         }
     }
@@ -170,7 +166,7 @@ impl Wait {
     /// How CLIENT LIST marks a client that INFO counts as blocked.
     pub(crate) fn blocked_mark(&self) -> Option<u32> {
         match self {
-            Wait::Blocked(_) | Wait::Disk(_) | Wait::Replicas(_) => Some(mark::BLOCKED),
+            Wait::Blocked(_) | Wait::Copies(_) => Some(mark::BLOCKED),
             Wait::Pause => Some(mark::PAUSED),
             _ => None,
         }

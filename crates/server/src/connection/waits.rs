@@ -25,12 +25,22 @@ pub(crate) struct Blocked {
     pub(crate) ran: Duration,
 }
 
-/// A connection that waits in WAITAOF.
+/// A connection that waits for copies of what it has written.
+#[derive(Debug)]
+pub(crate) struct CopiesWait {
+    /// The command itself, to be checked again when its user changes.
+    pub(crate) request: OwnedArgs,
+    pub(crate) row: &'static Row,
+    /// How long the command ran before it waited: it is counted, and kept by SLOWLOG, when it ends.
+    pub(crate) ran: Duration,
+    /// WAITAOF waits for the disk. WAIT, for which there are no replicas, until its time has passed.
+    pub(crate) disk: Option<DiskWait>,
+}
+
+/// What WAITAOF wants of the disk.
 #[derive(Debug)]
 pub(crate) struct DiskWait {
-    /// WAITAOF itself, to be checked again when its user changes.
-    pub(crate) request: OwnedArgs,
-    /// Its last write.
+    /// The connection's last write.
     pub(crate) lsn: Lsn,
     /// Whether it is content with the local disk.
     pub(crate) is_local_enough: bool,

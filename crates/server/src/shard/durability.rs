@@ -438,7 +438,7 @@ impl Shard {
             }
             let connection = &mut self.connections[who.slot];
             self.flusher.mark(connection);
-            if matches!(connection.state().wait(), Some(Wait::Disk(_))) {
+            if matches!(connection.state().wait(), Some(Wait::Copies(_))) {
                 self.recheck_disk_wait(who.slot);
             }
         }

@@ -250,7 +250,7 @@ impl Shard {
         match waiting.wait {
             Wait::Pause | Wait::Backlog | Wait::Login | Wait::Nap | Wait::Lead => drop(self.resume(who.slot)),
             Wait::Blocked(_) => self.recheck_block(who.slot),
-            Wait::Disk(_) | Wait::Replicas(_) => self.end_wait_for_copies(who.slot),
+            Wait::Copies(_) => self.end_wait_for_copies(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
             Wait::Successor => self.close(who.slot, CloseReason::Expired),
             Wait::Acks { .. }
