@@ -124,25 +124,25 @@ pub fn status(settings: &Settings) -> Result<Vec<Status>, CheckupError> {
 
 /// The nodes that are there, and what each has of these logs.
 pub fn nodes(settings: &Settings, logs: &[Status]) -> Result<Vec<Node>, CheckupError> {
-    let heard = block_on(async {
+    let members = block_on(async {
         let client = connect(settings).await?;
         Ok(roll::call(&client, &settings.name, logs.len()).await)
     })?;
-    let node = |heard: roll::Heard| {
+    let node = |member: roll::Member| {
         let of_log = |(held, log): (Option<u64>, &Status)| {
             held.map(|slot| (slot, log.state.last.saturating_sub(slot)))
         };
         let leads = |(_, log): &(usize, &Status)| {
-            log.survey.as_ref().is_ok_and(|survey| survey.position.writer == heard.writer)
+            log.survey.as_ref().is_ok_and(|survey| survey.position.writer == member.writer)
         };
         Node {
             leads: logs.iter().enumerate().filter(leads).map(|(group, _)| group).collect(),
-            held: heard.held.iter().copied().zip(logs).map(of_log).collect(),
-            name: heard.name,
-            buckets: heard.buckets,
+            held: member.held.iter().copied().zip(logs).map(of_log).collect(),
+            name: member.name,
+            buckets: member.buckets,
         }
     };
-    Ok(heard.into_iter().map(node).collect())
+    Ok(members.into_iter().map(node).collect())
 }
 
 /// As of which slots there are snapshots of a log; `None` without `cluster-snapshots`. Not within a runtime.

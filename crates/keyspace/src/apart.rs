@@ -114,7 +114,7 @@ impl Apart {
         keys.dedup();
         let mut partition = space.of(&keys[0]).0.empty_alike();
         let watch = writes.then(|| Arc::new(Watch::of_every_change()));
-        let mut unheard = Changes::default();
+        let mut discarded = Changes::default();
         for key in &keys {
             let (from, hash) = space.of(key);
             if let Some(watch) = &watch {
@@ -123,7 +123,7 @@ impl Apart {
             if let Some(record) = from.record(db, hash, key, now_ms) {
                 let (value, expire_at_ms, usage) =
                     (record.value().to_value(), record.expire_at_ms(), record.usage());
-                let mut copy = partition.slot(db, hash, key, now_ms, &mut unheard);
+                let mut copy = partition.slot(db, hash, key, now_ms, &mut discarded);
                 copy.put(value, expire_at_ms);
                 copy.mark_as(usage);
             }
@@ -220,12 +220,12 @@ impl Apart {
                 written.push(key.into());
             }
         }
-        let (count, mut unheard) = (log.count(), Changes::default());
+        let (count, mut discarded) = (log.count(), Changes::default());
         // They are recorded as the command's own effects.
         log.want_effects(false);
         for key in &written {
             let (partition, hash) = space.of(key);
-            let made = self.partition.slot(self.db, hash, key, self.now_ms, &mut unheard).take();
+            let made = self.partition.slot(self.db, hash, key, self.now_ms, &mut discarded).take();
             let mut slot = partition.slot(self.db, hash, key, now_ms, log);
             match made {
                 Some(record) => {
@@ -246,7 +246,7 @@ impl Apart {
                 continue;
             }
             let (partition, hash) = space.of(key);
-            let made = self.partition.slot(self.db, hash, key, self.now_ms, &mut unheard).take();
+            let made = self.partition.slot(self.db, hash, key, self.now_ms, &mut discarded).take();
             if let Some(record) = made {
                 let mut slot = partition.slot(self.db, hash, key, now_ms, log);
                 slot.replace(record.value);

@@ -102,7 +102,7 @@ impl Ctx<'_> {
     }
 
     /// What is known of a key: counted as a hit or a miss of which there is no event, and not marked as used (OBJECT).
-    pub(crate) fn glance<'s>(&'s mut self, key: &'s [u8]) -> Option<Record<'s>> {
+    pub(crate) fn inspect_silently<'s>(&'s mut self, key: &'s [u8]) -> Option<Record<'s>> {
         let is_there = self.peek(key).is_some();
         self.space.of(key).0.count_read(is_there);
         self.peek(key)

@@ -1,4 +1,4 @@
-//! The server at a glance, for people who look: everything that the dashboard shows and INFO has no place for.
+//! An overview of the server, for people: everything that the dashboard shows and INFO has no place for.
 //!
 //! An [`Observer`] is one watcher's: what it remembers between two looks makes rates and percentiles of what has happened
 //! since the last. It runs on its caller's thread, and takes from the shards no more than locks that are held for as long
@@ -218,8 +218,8 @@ impl Observer {
         Observer { server, latency, walk: Walk::default() }
     }
 
-    /// Looks.
-    pub fn look(&mut self) -> Overview {
+    /// The server as it is now.
+    pub fn observe(&mut self) -> Overview {
         let server = Arc::clone(&self.server);
         let now = Instant::now();
         let (kinds, waiting, output) = clients(&server);

@@ -39,8 +39,8 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// Looks again. A counter that was reset meanwhile has not risen.
-    pub(crate) fn look(&mut self, now: Instant, counters: Counters) {
+    /// Takes a sample. A counter that was reset meanwhile has not risen.
+    pub(crate) fn sample(&mut self, now: Instant, counters: Counters) {
         if let Some((then, old)) = self.last {
             let seconds = now.saturating_duration_since(then).as_secs_f64();
             if seconds <= 0.0 {
@@ -101,7 +101,7 @@ mod tests {
                 turns: 10 * at,
                 turns_ns: 70_000 * at,
             };
-            rates.look(start + look * Duration::from_millis(100), counters);
+            rates.sample(start + look * Duration::from_millis(100), counters);
         }
         let current = rates.current();
         assert!((49..=50).contains(&current.commands_per_s), "{current:?}");
@@ -111,7 +111,7 @@ mod tests {
             (99..=100).contains(&current.turns_per_s) && (6..=7).contains(&current.turn_us),
             "{current:?}"
         );
-        rates.look(start + Duration::from_secs(10), Counters::default());
+        rates.sample(start + Duration::from_secs(10), Counters::default());
         assert!(rates.current().commands_per_s < 50, "a reset counter has not risen");
         rates.reset();
         assert_eq!(rates.current().commands_per_s, 0);

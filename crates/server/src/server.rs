@@ -171,7 +171,7 @@ pub(crate) struct Server {
     keyspace: Mutex<KeyspaceFigures, { Level::KeyspaceFigures as u8 }>,
     /// CONFIG RESETSTAT was called where it could not lock the partitions.
     keyspace_stats_due: AtomicBool,
-    /// Set when the options about streams have changed and the partitions have not heard of it.
+    /// Set when the options about streams have changed and the partitions have not taken them over.
     settings_due: AtomicBool,
     /// Whether keys that are due are removed without being asked for; DEBUG SET-ACTIVE-EXPIRE. A hint: nothing else goes with it.
     pub(crate) expires_actively: AtomicBool,
@@ -510,7 +510,7 @@ impl Server {
 
     /// What one shard does ten times a second: rates, and whether memory has run out.
     pub(crate) fn tick(&self) {
-        self.rates.lock().look(Instant::now(), self.counters());
+        self.rates.lock().sample(Instant::now(), self.counters());
         self.settle_settings();
         self.memory.read();
         self.log_limits.report(crate::time::unix_ms());

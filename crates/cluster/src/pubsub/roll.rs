@@ -15,12 +15,12 @@ use crate::log::Holding;
 /// For so long it listens: each node tells everything within two seconds.
 const LISTENED: Duration = Duration::from_millis(2500);
 
-/// More nodes than a cluster has: what else is heard is not remembered.
+/// More nodes than a cluster has: what others tell is not remembered.
 const NODES_MAX: usize = 1024;
 
-/// What was heard of a node.
+/// What a node tells of itself.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Heard {
+pub(crate) struct Member {
     pub(crate) name: String,
     /// Buckets of channels that are listened to there.
     pub(crate) buckets: u32,
@@ -31,16 +31,16 @@ pub(crate) struct Heard {
 }
 
 /// Listens for a moment; `groups`: as many logs as there are.
-pub(crate) async fn call(client: &Client, cluster: &str, groups: usize) -> Vec<Heard> {
+pub(crate) async fn call(client: &Client, cluster: &str, groups: usize) -> Vec<Member> {
     let all = Subjects::new(cluster, NodeId(0)).all;
     let mut streams = Vec::new();
-    // Where nothing can be heard nobody is.
+    // Where nothing can be received nobody is there.
     streams.extend(client.subscribe(all).await.ok().map(|beats| beats.map(|beat| (None, beat)).boxed()));
     for group in 0..groups {
         let told = client.subscribe(format!("sterna.{cluster}.holding.{group}")).await.ok();
         streams.extend(told.map(|told| told.map(move |word| (Some(group), word)).boxed()));
     }
-    let mut heard: BTreeMap<u64, Heard> = BTreeMap::new();
+    let mut members: BTreeMap<u64, Member> = BTreeMap::new();
     let mut held: BTreeMap<(u64, usize), u64> = BTreeMap::new();
     let mut messages = select_all(streams);
     let listens = async {
@@ -48,11 +48,11 @@ pub(crate) async fn call(client: &Client, cluster: &str, groups: usize) -> Vec<H
             match group {
                 None => {
                     if let Some((node, _, Body::Beat(beat))) = read(&message.payload)
-                        && heard.len() < NODES_MAX
+                        && members.len() < NODES_MAX
                     {
                         let buckets = beat.buckets.0.iter().map(|word| word.count_ones()).sum();
                         let (writer, name) = (writer_of(node), beat.name.to_owned());
-                        heard.insert(writer, Heard { name, buckets, writer, held: Vec::new() });
+                        members.insert(writer, Member { name, buckets, writer, held: Vec::new() });
                     }
                 }
                 Some(group) => {
@@ -67,7 +67,7 @@ pub(crate) async fn call(client: &Client, cluster: &str, groups: usize) -> Vec<H
     };
     // It ends by the time alone.
     let _ = tokio::time::timeout(LISTENED, listens).await;
-    let mut nodes: Vec<Heard> = heard.into_values().collect();
+    let mut nodes: Vec<Member> = members.into_values().collect();
     for node in &mut nodes {
         node.held = (0..groups).map(|group| held.get(&(node.writer, group)).copied()).collect();
     }

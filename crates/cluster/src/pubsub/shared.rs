@@ -37,7 +37,7 @@ pub(super) struct Shared {
     asked_s: Box<[AtomicU32]>,
     /// A node is behind with its window.
     pub(super) is_behind: AtomicBool,
-    /// Shards wait to hear that it no longer is.
+    /// Shards wait to be told that it no longer is.
     pub(super) is_awaited: AtomicBool,
     /// Messages of shards that the thread has not looked at, and their bytes.
     pub(super) letters: SegQueue<Vec<u8>>,
@@ -69,7 +69,7 @@ pub(super) struct GroupView {
     lead: AtomicU64,
     /// The node that leads it has more under way than it keeps up with.
     pub(super) is_behind: AtomicBool,
-    /// Shards wait to hear that it takes more.
+    /// Shards wait to be told that it takes more.
     pub(super) is_awaited: AtomicBool,
 }
 

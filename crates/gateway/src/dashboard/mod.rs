@@ -75,7 +75,7 @@ impl Dashboard {
         };
         // It goes over all connections, and this thread serves everybody. A page may leave meanwhile: the turn is the look's.
         let look = move || {
-            let json = Bytes::from(figures::json(&observer.look()));
+            let json = Bytes::from(figures::json(&observer.observe()));
             *place = Some(Look { at: now, json: json.clone(), observer });
             json
         };

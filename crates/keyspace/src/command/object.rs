@@ -23,13 +23,13 @@ pub(super) const OBJECT: Command<Run> = Command {
     run: None,
     subcommands: &[
         row(ENCODING, |ctx, args, reply| {
-            look(ctx, args, reply, |record, _, reply| {
+            inspect(ctx, args, reply, |record, _, reply| {
                 reply.bulk(record.value().encoding().as_bytes());
                 Ok(())
             })
         }),
         row(FREQ, |ctx, args, reply| {
-            look(ctx, args, reply, |record, scene, reply| match scene.noted {
+            inspect(ctx, args, reply, |record, scene, reply| match scene.noted {
                 Noted::Frequency(frequency) => {
                     reply.int(frequency.count(record.usage(), scene.now_ms).into());
                     Ok(())
@@ -39,7 +39,7 @@ pub(super) const OBJECT: Command<Run> = Command {
         }),
         row(HELP, help),
         row(IDLETIME, |ctx, args, reply| {
-            look(ctx, args, reply, |record, scene, reply| match scene.noted {
+            inspect(ctx, args, reply, |record, scene, reply| match scene.noted {
                 Noted::LastUse | Noted::LastChange => {
                     reply.int(record.idle_s(scene.now_ms) as i64);
                     Ok(())
@@ -48,7 +48,7 @@ pub(super) const OBJECT: Command<Run> = Command {
             })
         }),
         row(REFCOUNT, |ctx, args, reply| {
-            look(ctx, args, reply, |_, _, reply| {
+            inspect(ctx, args, reply, |_, _, reply| {
                 reply.int(1);
                 Ok(())
             })
@@ -111,7 +111,7 @@ struct Scene {
 }
 
 /// Answers from the record of a key, or null if there is none; being looked at is not being used.
-fn look(
+fn inspect(
     ctx: &mut Ctx<'_>,
     args: Args<'_>,
     reply: &mut Reply<'_>,
@@ -119,7 +119,7 @@ fn look(
 ) -> Result<Outcome, Error> {
     let noted = ctx.space.of(&args[2]).0.settings.eviction.noted();
     let scene = Scene { now_ms: ctx.now_ms, noted };
-    match ctx.glance(&args[2]) {
+    match ctx.inspect_silently(&args[2]) {
         Some(record) => answer(record, &scene, reply)?,
         None => reply.null(),
     }

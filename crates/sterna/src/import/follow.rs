@@ -238,7 +238,7 @@ fn stream(
 ) -> Result<(), Failure> {
     source.wait_at_most(READ_MAX)?;
     let (mut bytes, mut piece) = (Vec::new(), vec![0; 64 << 10]);
-    let (mut acked, mut heard) = (Instant::now(), Instant::now());
+    let (mut acked, mut received) = (Instant::now(), Instant::now());
     // Where to end, once it is told to: what the source had done by then, and when that takes too long.
     let mut end: Option<(u64, Instant)> = None;
     acknowledge(source, reached)?;
@@ -246,7 +246,7 @@ fn stream(
         match source.read(&mut piece) {
             Ok(0) => return Err(LinkError::Closed(source.address().to_owned()).into()),
             Ok(read) => {
-                heard = Instant::now();
+                received = Instant::now();
                 bytes.extend_from_slice(&piece[..read]);
                 pass_on(source, &mut bytes, reached, target)?;
             }
@@ -257,7 +257,7 @@ fn stream(
             acked = Instant::now();
             acknowledge(source, reached)?;
         }
-        if heard.elapsed() > SILENCE_MAX {
+        if received.elapsed() > SILENCE_MAX {
             return Err(source.broken(io::ErrorKind::TimedOut.into()).into());
         }
         if end.is_none() && stop.load(Relaxed) {

@@ -222,7 +222,7 @@ fn destroy(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<O
     if destroyed {
         slot.count_change();
         slot.event(event::XGROUP_DESTROY);
-        // Consumers that wait for the group are to hear that it is gone.
+        // Consumers that wait for the group are to be told that it is gone.
         slot.note_ready();
     }
     reply.int(i64::from(destroyed));
