@@ -177,6 +177,23 @@ fn writes_are_refused_at_maxmemory_and_taken_again_after_a_deletion() {
 }
 
 #[test]
+fn who_has_deleted_a_large_value_may_write_at_once() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--maxmemory", "32mb", "--appendonly", "no"]);
+        let mut client = server.connect();
+        let elements: Vec<String> = (0..500).map(|n| format!("{n:0300}")).collect();
+        for round in 0..5 {
+            let mut push = vec!["RPUSH".to_owned(), "list".to_owned()];
+            push.extend(elements.iter().cloned());
+            while !matches!(client.request(&push), Value::Error(_)) {}
+            // Thousands of blocks, which another thread frees.
+            assert_eq!(client.int(&["DEL", "list"]), 1, "round {round}");
+            client.text(&["SET", "small", "x"]);
+        }
+    }
+}
+
+#[test]
 fn a_transaction_is_refused_at_maxmemory_command_by_command() {
     for shards in [1, 2] {
         let server = Server::sterna(shards, &["--maxmemory", "32mb", "--appendonly", "no"]);

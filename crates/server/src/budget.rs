@@ -12,9 +12,9 @@
 //! Above the limit, memory is read again as soon as a command has run that can free some, and otherwise a thousand
 //! times a second at most: output that was sent and clients that left free memory, too.
 //!
-//! Where a policy lets keys go, memory counts as free that removed keys have left and the next ones take without asking: the
-//! bytes of their records, and what the thread that frees large values has yet to free. Else ever more keys would go for
-//! memory that is there.
+//! What the thread that frees large values has yet to free counts as free: whoever has deleted some may write at once. Where a
+//! policy lets keys go, so do the bytes of records that removed keys have left and the next ones take without asking. Else ever
+//! more keys would go for memory that is there.
 //!
 //! What the journal keeps of records in memory doesn't count: it is as much as was written in a second, and removing keys would
 //! not make it less, but more.
@@ -150,12 +150,13 @@ impl MemoryBudget {
 
     /// Of memory in use, what counts.
     fn held_bytes(&self, used_bytes: usize) -> usize {
-        let used_bytes = used_bytes.saturating_sub(self.not_counted_bytes());
+        let free_bytes = self.not_counted_bytes() + self.pending_bytes.load(Relaxed);
+        let used_bytes = used_bytes.saturating_sub(free_bytes);
         if !self.evicts.load(Relaxed) {
             return used_bytes;
         }
         let dead: usize = self.dead_bytes.iter().map(|bytes| bytes.load(Relaxed)).sum();
-        used_bytes.saturating_sub(dead + self.pending_bytes.load(Relaxed))
+        used_bytes.saturating_sub(dead)
     }
 
     /// A command has run that can free memory.
@@ -215,11 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_the_next_keys_take_counts_only_where_keys_go() {
+    fn what_is_yet_to_be_freed_counts_as_free_and_what_the_next_keys_take_where_keys_go() {
         let dead = Arc::new(AtomicUsize::new(1_000));
         let pending = Arc::new(AtomicUsize::new(500));
         let budget = MemoryBudget::new(1 << 20, false, Box::new([dead]), pending);
-        assert_eq!(budget.held_bytes(1 << 20), 1 << 20);
+        assert_eq!(budget.held_bytes(1 << 20), (1 << 20) - 500);
         budget.set_max(1 << 20, true);
         assert_eq!(budget.held_bytes(1 << 20), (1 << 20) - 1_000 - 500);
         assert_eq!(budget.held_bytes(1), 0);
