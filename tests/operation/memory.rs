@@ -185,10 +185,32 @@ fn who_has_deleted_a_large_value_may_write_at_once() {
         for round in 0..5 {
             let mut push = vec!["RPUSH".to_owned(), "list".to_owned()];
             push.extend(elements.iter().cloned());
-            while !matches!(client.request(&push), Value::Error(_)) {}
+            loop {
+                client.send(&push);
+                if matches!(client.value(), Value::Error(_)) {
+                    break;
+                }
+            }
             // Thousands of blocks, which another thread frees.
             assert_eq!(client.int(&["DEL", "list"]), 1, "round {round}");
             client.text(&["SET", "small", "x"]);
+        }
+    }
+}
+
+#[test]
+fn commands_that_add_more_than_they_say_are_refused_at_the_limit() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--maxmemory", "32mb", "--appendonly", "no"]);
+        let mut client = server.connect();
+        client.text(&["SET", "source", &"x".repeat(4 << 20)]);
+        for round in 0.. {
+            client.send(&["BITOP", "NOT", &format!("copy:{round}"), "source"]);
+            if matches!(client.value(), Value::Error(_)) {
+                break;
+            }
+            let used = info(&mut client, "used_memory");
+            assert!(used < 48 * MIB, "{used} bytes are in use after {round}");
         }
     }
 }

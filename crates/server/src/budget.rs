@@ -9,7 +9,8 @@
 //!                          last reading     next reading
 //! ```
 //!
-//! Above the limit, memory is read again as soon as a command has run that can free some, and otherwise a thousand
+//! A command may add more than its arguments say (BITOP, SUNIONSTORE, RESTORE): while there are writes memory is read every
+//! millisecond, too. Above the limit, it is read again as soon as a command has run that can free some, and otherwise a thousand
 //! times a second at most: output that was sent and clients that left free memory, too.
 //!
 //! What the thread that frees large values has yet to free counts as free: whoever has deleted some may write at once. Where a
@@ -19,7 +20,7 @@
 //! What the journal keeps of records in memory doesn't count: it is as much as was written in a second, and removing keys would
 //! not make it less, but more.
 //!
-//! Cost: nothing without a limit; below it an atomic subtraction for each command that may add memory.
+//! Cost: nothing without a limit; below it an atomic subtraction and a look at the shard's clock for each command that may add memory.
 //! Source: which commands are refused (`denyoom`), and that a write is judged before it runs, is Redis's.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -34,7 +35,7 @@ const COMMAND_BYTES: usize = 256;
 /// The allowance when nearly nothing is left: some dozens of small writes between two readings.
 const ALLOWANCE_MIN: i64 = 16 << 10;
 
-/// Above the limit, readings that nothing gives a reason for come so far apart.
+/// Readings that nothing else gives a reason for come so far apart. They take a hundredth of the time then.
 const READING_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Memory as INFO and `maxmemory` count it.
@@ -114,7 +115,8 @@ impl MemoryBudget {
             }
         } else {
             let bytes = (argument_bytes + COMMAND_BYTES) as i64;
-            if self.allowance.fetch_sub(bytes, Relaxed) < bytes {
+            let is_used_up = self.allowance.fetch_sub(bytes, Relaxed) < bytes;
+            if is_used_up || self.since_reading(now) >= READING_INTERVAL {
                 self.read();
             }
         }
@@ -258,6 +260,15 @@ mod tests {
         assert!(!budget.admits(10, now), "nothing has been freed");
         budget.note_shrinking();
         assert!(budget.admits(10, now));
+    }
+
+    #[test]
+    fn memory_is_read_again_after_a_moment_however_little_was_asked_for() {
+        let budget = budget(u64::MAX / 4);
+        assert!(budget.admits(10, budget.started));
+        budget.max_bytes.store(1, Relaxed);
+        assert!(budget.admits(10, budget.started), "far less was asked for than there was");
+        assert!(!budget.admits(10, budget.started + Duration::from_secs(3600)));
     }
 
     #[test]
