@@ -143,7 +143,7 @@ fn watch(call: &mut Call<'_>) -> Result<(), Failure> {
         return Err(Failure::of("ERR WATCH inside MULTI is not allowed"));
     }
     let watched = call.connection().transaction.as_ref().map_or(0, |transaction| transaction.watched.len());
-    if watched + call.args.len() > WATCHED_MAX {
+    if watched + call.args.len() - 1 > WATCHED_MAX {
         return Err(Failure::text(format!(
             "ERR too many watched keys: a connection watches at most {WATCHED_MAX}"
         )));
