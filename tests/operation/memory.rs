@@ -67,6 +67,44 @@ fn keys_go_at_maxmemory_as_the_policy_says_and_writes_go_on() {
     }
 }
 
+/// As in Redis: keys go before a script begins, and it goes by what came of that.
+#[test]
+fn scripts_write_on_where_keys_may_go_for_that_and_are_told_where_none_may() {
+    const WRITES: &str =
+        "for i = 1, 20 do redis.call('SET', KEYS[1] .. i, string.rep('x', 5000)) end return 1";
+    let library = "#!lua name=l\nredis.register_function('f', function(KEYS) {} end)".replace("{}", WRITES);
+    for shards in [1, 2] {
+        let options = ["--maxmemory", "16mb", "--appendonly", "no", "--maxmemory-policy", "allkeys-lru"];
+        let server = Server::sterna(shards, &options);
+        let mut client = server.connect();
+        assert_eq!(client.text(&["FUNCTION", "LOAD", &library]), "l");
+        for number in 0..300 {
+            let key = format!("{number}:");
+            let (eval, fcall) = (["EVAL", WRITES, "1", &*key], ["FCALL", "f", "1", &key]);
+            let written = match number % 3 {
+                0 => client.request(&eval),
+                1 => client.request(&fcall),
+                _ => {
+                    client.request(&["MULTI"]);
+                    client.request(&eval);
+                    client.request(&["EXEC"])
+                }
+            };
+            let one = if number % 3 == 2 { Value::Array(vec![Value::Int(1)]) } else { Value::Int(1) };
+            assert_eq!(written, one, "write {number}, {shards} shards");
+        }
+        // No key has an expiry.
+        for policy in ["noeviction", "volatile-lru"] {
+            client.request(&["CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", policy]);
+            for writes in [["EVAL", WRITES, "1", "a"], ["FCALL", "f", "1", "a"]] {
+                client.send(&writes);
+                assert!(client.error().starts_with("OOM "), "{policy}: {writes:?}");
+            }
+            assert_eq!(client.int(&["EVAL", "return #redis.call('KEYS', '*') > 0 and 1", "0"]), 1);
+        }
+    }
+}
+
 /// Under `appendfsync no` these are up to 32 MiB, and twice as much while a sync runs.
 #[test]
 fn records_that_the_journal_keeps_in_memory_are_no_reason_for_keys_to_go() {

@@ -94,11 +94,13 @@ impl Shard {
                 }
             }
         }
-        if self.server.memory.has_limit()
-            && (is_kept || self.needs_memory(slot, row))
-            && let Some(admission) = self.find_memory(slot, args)?
-        {
-            return Ok(admission);
+        if self.server.memory.has_limit() {
+            let is_needed = is_kept || self.needs_memory(slot, row);
+            if (is_needed || self.may_run_scripts(slot, row))
+                && let Some(admission) = self.find_memory(slot, row, is_needed, args)?
+            {
+                return Ok(admission);
+            }
         }
         let connection = &self.connections[slot];
         if let Some(journal) = &self.durability.journal
@@ -278,8 +280,22 @@ impl Shard {
                 && connection.transaction.as_ref().is_some_and(|t| t.may_need_memory())
     }
 
-    /// Sees to it that there is memory for a request; or what becomes of it.
-    fn find_memory(&mut self, slot: usize, args: Args<'_>) -> Result<Option<Admission>, Failure> {
+    /// Whether it runs scripts, now: of these each command is asked whether it needs memory.
+    fn may_run_scripts(&self, slot: usize, row: &'static Row) -> bool {
+        row.has(Flags::RUNS_SCRIPT)
+            || row.has(Flags::RUNS_QUEUE) && self.connections[slot].has_queued(Flags::RUNS_SCRIPT)
+    }
+
+    /// Sees to it that there is memory for a request; or what becomes of it. Where it `is_needed` by scripts alone they are told that
+    /// there is none. Source: that keys go before a script begins, and that it goes by what came of this, is Redis's.
+    fn find_memory(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        is_needed: bool,
+        args: Args<'_>,
+    ) -> Result<Option<Admission>, Failure> {
+        self.connections[slot].lacks_memory = false;
         let bytes = args.iter().map(<[u8]>::len).sum();
         // Beside a script that has run for too long nothing is removed, and the request is told of that. Source: Redis.
         if self.server.memory.admits(bytes, self.clock.instant) || self.is_beside_script() {
@@ -287,6 +303,8 @@ impl Shard {
         }
         match self.make_room() {
             Room::Enough | Room::Later => Ok(None),
+            // A script that only reads.
+            Room::Taken if row.has(Flags::READONLY) => Ok(None),
             Room::Taken => {
                 let failure = self.keys_taken();
                 if !failure.is_put_off() {
@@ -295,7 +313,11 @@ impl Shard {
                 self.put_off(slot, &failure);
                 Ok(Some(Admission::Wait))
             }
-            Room::None => Err(self.out_of_memory(slot)),
+            Room::None if is_needed => Err(self.out_of_memory(slot)),
+            Room::None => {
+                self.connections[slot].lacks_memory = true;
+                Ok(None)
+            }
         }
     }
 

@@ -227,6 +227,8 @@ pub(crate) struct Connection {
     pub(crate) is_session: bool,
     /// READONLY: it takes what a node has that does not lead.
     pub(crate) reads_stale: bool,
+    /// There was no memory for what scripts write when the request that runs them began.
+    pub(crate) lacks_memory: bool,
     /// Names of fields that it has stated (HIMPORT).
     pub(crate) fieldsets: Option<Box<Fieldsets>>,
     /// Under whom it can be resumed when its socket breaks, if it can.
@@ -320,6 +322,7 @@ impl Connection {
             round: None,
             is_session: false,
             reads_stale: false,
+            lacks_memory: false,
             fieldsets: None,
             resumption: None,
             declines_resuming: false,

@@ -213,12 +213,17 @@ fn key_count(args: Args<'_>) -> Result<usize, Failure> {
 fn run_script(call: &mut ScriptCall<'_, '_>, script: Script, keys: usize) -> Result<(), Failure> {
     let mode = Mode { is_readonly: call.row.has(Flags::READONLY) };
     call.check_pause(script.flags)?;
-    let permit = Permit::of(call.shard, script.flags, mode)?;
+    let permit = Permit::of(call, script.flags, mode)?;
     let args = call.args;
     run(call, permit, None, |engine, guest, reply| {
         let (keys, args) = (args.iter().skip(3).take(keys), args.iter().skip(3 + keys));
         engine.run(script, keys, args, guest, reply)
     })
+}
+
+/// Whether no key could make room for what the script may write when its request began (`find_memory`).
+fn lacks_memory(call: &ScriptCall<'_, '_>) -> bool {
+    call.shard.server.memory.has_limit() && call.shard.connections[call.slot].lacks_memory
 }
 
 /// What a script may do.
@@ -232,28 +237,26 @@ struct Permit {
 impl Permit {
     /// What follows from the script's flags, or why it does not run at all. Without a first line that names flags, each
     /// command is looked at when it is called.
-    fn of(shard: &mut Shard, flags: Option<ScriptFlags>, mode: Mode) -> Result<Permit, Failure> {
-        let memory = &shard.server.memory;
-        let is_out_of_memory = memory.has_limit() && !memory.admits(0, shard.clock.instant);
+    fn of(call: &mut ScriptCall<'_, '_>, flags: Option<ScriptFlags>, mode: Mode) -> Result<Permit, Failure> {
+        let is_out_of_memory = lacks_memory(call);
         let Some(flags) = flags else { return Ok(Permit { writes: !mode.is_readonly, is_out_of_memory }) };
         if is_out_of_memory && !flags.allow_oom {
             return Err(Failure::of(
                 "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
             ));
         }
-        Permit::of_flags(shard, flags, mode, is_out_of_memory)
+        Permit::of_flags(call.shard, flags, mode, is_out_of_memory)
     }
 }
 
 impl Permit {
     /// The same for a function, whose flags its library names.
-    fn of_function(shard: &mut Shard, flags: ScriptFlags, mode: Mode) -> Result<Permit, Failure> {
-        let memory = &shard.server.memory;
-        let is_out_of_memory = memory.has_limit() && !memory.admits(0, shard.clock.instant);
+    fn of_function(call: &mut ScriptCall<'_, '_>, flags: ScriptFlags, mode: Mode) -> Result<Permit, Failure> {
+        let is_out_of_memory = lacks_memory(call);
         if is_out_of_memory && !flags.allow_oom && !flags.no_writes {
             return Err(Failure::of("OOM command not allowed when used memory > 'maxmemory'."));
         }
-        Permit::of_flags(shard, flags, mode, is_out_of_memory)
+        Permit::of_flags(call.shard, flags, mode, is_out_of_memory)
     }
 
     /// What flags permit once memory has been looked at.
