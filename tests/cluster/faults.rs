@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use sterna_tests::client::Client;
+use sterna_tests::client::{Client, Frame};
 use sterna_tests::line::{End, Line};
 use sterna_tests::nats::Nats;
-use sterna_tests::server::wait_for;
+use sterna_tests::server::{PATIENCE, wait_for};
 use sterna_tests::skipped;
 
+use crate::passing::{LEADER, await_led, leader};
 use crate::tools::{await_joined, count, figure, name, nats, node, nodes, payload, subscribe};
 
 /// Publishes until the subscriber has received something.
@@ -15,7 +16,7 @@ fn publish_until_received(publisher: &mut Client, subscriber: &mut Client, chann
     wait_for("messages to arrive again", || {
         publisher.request(&["PUBLISH", channel, "again"]);
         let frame = subscriber.frame(Duration::from_millis(50));
-        matches!(frame, sterna_tests::client::Frame::Bytes(_)).then_some(())
+        matches!(frame, Frame::Bytes(_)).then_some(())
     });
 }
 
@@ -148,4 +149,30 @@ fn a_node_that_stands_still_delays_publishers_for_a_moment_only() {
     );
     nodes[1].signal(rustix::process::Signal::CONT);
     publish_until_received(&mut publisher, &mut subscriber, "stall");
+}
+
+/// `databases` is to be the same on all nodes; what comes of another number is an error of whoever uses it.
+#[test]
+fn a_client_in_a_database_that_the_node_that_leads_does_not_have_is_refused_and_nobody_else() {
+    let Some(nats) = nats() else { return };
+    let name = name();
+    let leads = leader(&name, nats).args(&["--databases", "1"]).start();
+    let of_it = ["--cluster-leader", LEADER, "--cluster-leader-wait", "1"];
+    let passes = node(&name, &nats.url(1)).args(&of_it).start();
+    await_led(&passes);
+    let mut beyond = passes.connect();
+    beyond.request(&["SELECT", "5"]);
+    beyond.send(&["SET", "k", "1"]);
+    assert!(beyond.error().starts_with("CLUSTERDOWN"));
+    let (mut has_session, mut other) = (passes.connect(), passes.connect());
+    assert_eq!((has_session.int(&["INCR", "n"]), other.int(&["INCR", "n"])), (1, 2));
+    has_session.request(&["SELECT", "5"]);
+    has_session.send(&["INCR", "n"]);
+    let refused = has_session.frame(PATIENCE);
+    assert!(
+        matches!(&refused, Frame::Bytes(told) if told.starts_with(b"-CLUSTERDOWN"))
+            || refused == Frame::Closed,
+        "{refused:?}"
+    );
+    assert_eq!((other.int(&["INCR", "n"]), leads.connect().int(&["INCR", "n"])), (3, 4));
 }

@@ -145,7 +145,7 @@ impl Engine {
 
     /// A client of another node, which vouches for it. `None`: what it is to be makes no sense.
     pub fn session(&self, asker: &Asker) -> Option<InnerClient> {
-        let role = role_of(asker)?;
+        let role = role_of(&self.0, asker)?;
         Some(self.vouched_client(asker.peer, asker.local, Some(Vouched::Session(Box::new(role)))))
     }
 
@@ -206,8 +206,11 @@ impl Engine {
     }
 }
 
-/// Who a client of another node is here.
-fn role_of(asker: &Asker) -> Option<Role> {
+/// Who a client of another node is here. `None`: its rules are none, or it has selected a database that is not here.
+fn role_of(server: &Server, asker: &Asker) -> Option<Role> {
+    if usize::from(asker.db) >= server.partitions.databases() {
+        return None;
+    }
     let user = User::with_rules(table(), &asker.user, &asker.rules, FirstChannels::None).ok()?;
     Some(Role {
         user: Arc::new(user),
@@ -223,7 +226,7 @@ impl InnerClient {
     /// A session acts for another user from now on, with other rights, or otherwise: nothing that is sent behind this is read before.
     /// False: it makes no sense.
     pub fn become_asker(&self, asker: &Asker) -> bool {
-        let Some(role) = role_of(asker) else { return false };
+        let Some(role) = role_of(&self.server, asker) else { return false };
         self.pipe.hold();
         let mail = Mail::Role { pipe: Arc::clone(&self.pipe), role: Box::new(role) };
         self.server.shards[self.shard].mailbox.push(mail);
