@@ -123,3 +123,27 @@ fn scripts_that_say_that_they_only_read_go_on_while_writes_are_paused() {
         held.value();
     }
 }
+
+#[test]
+fn writes_that_are_paused_wait_also_where_keys_would_have_to_go_for_them() {
+    for (shards, policy) in [(1, "allkeys-lru"), (2, "volatile-ttl"), (2, "noeviction")] {
+        let server = Server::sterna(shards, &["--appendonly", "no", "--maxmemory-policy", policy]);
+        let mut admin = server.connect();
+        admin.request(&["CLIENT", "PAUSE", "100000", "WRITE"]);
+        admin.request(&["CONFIG", "SET", "maxmemory", "1mb"]);
+        let [mut plain, mut script, mut queues] = [(); 3].map(|()| server.connect());
+        plain.send(&["SET", "a", "1"]);
+        script.send(&["EVAL", "return redis.call('INCR', KEYS[1])", "1", "b"]);
+        queues.request(&["MULTI"]);
+        assert_eq!(queues.request(&["INCR", "c"]).as_bytes(), Some(&b"QUEUED"[..]));
+        queues.send(&["EXEC"]);
+        wait_for("all to wait", || {
+            (admin.text(&["INFO", "clients"]).contains("blocked_clients:3")).then_some(())
+        });
+        admin.request(&["CONFIG", "SET", "maxmemory", "0"]);
+        admin.request(&["CLIENT", "UNPAUSE"]);
+        assert_eq!(plain.value().as_bytes(), Some(&b"OK"[..]));
+        assert_eq!(script.value().as_int(), Some(1));
+        assert_eq!(queues.value().as_slice().map(<[_]>::len), Some(1));
+    }
+}

@@ -38,6 +38,10 @@ impl Shard {
     /// Removes keys, if the policy lets any go, until memory in use is below `maxmemory` or the time of one command is up.
     #[cold]
     pub(crate) fn make_room(&mut self) -> Room {
+        if self.must_keep_keys() {
+            // Who needs memory is told of that, or waits until it is over. Source: Redis.
+            return Room::Later;
+        }
         self.evict_keys(time_of_command(self.config.maxmemory_eviction_tenacity))
     }
 
@@ -99,18 +103,20 @@ impl Shard {
 
     /// Whether keys may be removed that no client asks to remove.
     pub(super) fn may_remove_keys(&self) -> bool {
+        // On another node than the leader, what expires or has to go is for that one to say.
+        self.leads_any_keys() && !self.must_keep_keys()
+    }
+
+    /// Whether nothing is written for now, whoever asks.
+    fn must_keep_keys(&self) -> bool {
         // Before all is loaded a key's later life isn't known; a disk that takes no writes must not be given more.
         if self.durability.is_loading || self.durability.journal.as_ref().is_some_and(|j| j.admit().is_err())
         {
-            return false;
+            return true;
         }
-        if !self.leads_any_keys() {
-            // What expires or has to go is for the leader to say.
-            return false;
-        }
-        // It is a write, and who pauses those wants the data to stay as they are.
+        // Who pauses writes wants the data to stay as they are.
         let pause = &self.server.pause;
-        !(pause.is_on() && pause.holds_back(true, self.clock.instant))
+        pause.is_on() && pause.holds_back(true, self.clock.instant)
     }
 }
 
