@@ -30,7 +30,7 @@ pub(super) fn fcall(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let keys = usize::try_from(keys).map_err(|_| Failure::of("ERR Number of keys can't be negative"))?;
     let mode = Mode { is_readonly: call.row.has(sterna_command::Flags::READONLY) };
     call.check_pause(Some(function.flags))?;
-    let permit = Permit::of_function(call, function.flags, mode)?;
+    let permit = Permit::of(call, Some(function.flags), mode)?;
     let name = std::sync::Arc::clone(&function.name);
     run(call, permit, Some(&name), |engine, guest, reply| {
         let (keys, args) = (args.iter().skip(3).take(keys), args.iter().skip(3 + keys));

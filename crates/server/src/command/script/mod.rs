@@ -235,42 +235,19 @@ struct Permit {
 }
 
 impl Permit {
-    /// What follows from the script's flags, or why it does not run at all. Without a first line that names flags, each
-    /// command is looked at when it is called.
-    fn of(call: &mut ScriptCall<'_, '_>, flags: Option<ScriptFlags>, mode: Mode) -> Result<Permit, Failure> {
+    /// What follows from the flags of a script, or a function, or why it does not run at all. Without a first line that names flags,
+    /// each command is looked at when it is called.
+    fn of(call: &ScriptCall<'_, '_>, flags: Option<ScriptFlags>, mode: Mode) -> Result<Permit, Failure> {
         let is_out_of_memory = lacks_memory(call);
         let Some(flags) = flags else { return Ok(Permit { writes: !mode.is_readonly, is_out_of_memory }) };
-        if is_out_of_memory && !flags.allow_oom {
-            return Err(Failure::of(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-            ));
-        }
-        Permit::of_flags(call.shard, flags, mode, is_out_of_memory)
-    }
-}
-
-impl Permit {
-    /// The same for a function, whose flags its library names.
-    fn of_function(call: &mut ScriptCall<'_, '_>, flags: ScriptFlags, mode: Mode) -> Result<Permit, Failure> {
-        let is_out_of_memory = lacks_memory(call);
         if is_out_of_memory && !flags.allow_oom && !flags.no_writes {
             return Err(Failure::of("OOM command not allowed when used memory > 'maxmemory'."));
         }
-        Permit::of_flags(call.shard, flags, mode, is_out_of_memory)
-    }
-
-    /// What flags permit once memory has been looked at.
-    fn of_flags(
-        shard: &mut Shard,
-        flags: ScriptFlags,
-        mode: Mode,
-        is_out_of_memory: bool,
-    ) -> Result<Permit, Failure> {
         if !flags.no_writes {
             if mode.is_readonly {
                 return Err(Failure::of("ERR Can not execute a script with write flag using *_ro command."));
             }
-            shard.check_disk()?;
+            call.shard.check_disk()?;
         }
         let writes = !mode.is_readonly && !flags.no_writes;
         Ok(Permit { writes, is_out_of_memory: is_out_of_memory && !flags.allow_oom })
