@@ -90,7 +90,10 @@ fn a_server_that_is_not_there_is_one_line() {
 #[test]
 fn what_a_server_says_moves_no_cursor_and_is_not_taken_for_what_it_does_not_say() {
     // (the tool, what each request is answered, what the tool says of it)
-    let rows: [(&[&str], &[u8], &str); 4] = [
+    let rows: [(&[&str], &[u8], &str); 7] = [
+        (&["pub", "-u", "URL", "news", "x"], b"*2000000000\r\n:1\r\n", "is longer than 541065216 bytes"),
+        (&["sub", "-u", "URL", "news"], b"$999999999999\r\nabc", "is longer than 541065216 bytes"),
+        (&["top", "-u", "URL"], b"+OK\r\n*1\r\n*2\r\n%300000000\r\n", "is longer than 541065216 bytes"),
         (&["pub", "-u", "URL", "news", "x"], b"-ERR \x1b[31mred\r\n", "ERR \\x1b[31mred"),
         (&["pub", "-u", "URL", "news", "x"], b"+OK\r\n", "not that of PUBLISH"),
         (&["export", "--rdb", "none.rdb", "-u", "URL"], b"$-1\r\n", "not that of INFO"),

@@ -9,6 +9,9 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// Bytes of an answer that is read as a whole: INFO, or a list.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
 /// What one measurement found: the figure in the workload's unit, and others worth a line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figures {
@@ -251,6 +254,9 @@ impl Scene {
         stream.write_all(&request)?;
         let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
         while !reply.ends_with(b"+PONG\r\n") {
+            if reply.len() > ANSWER_BYTES_MAX {
+                return Err(Failure::Reply(format!("longer than {ANSWER_BYTES_MAX} bytes")));
+            }
             match stream.read(&mut piece)? {
                 0 => return Err(Failure::Closed("a question")),
                 length => reply.extend_from_slice(&piece[..length]),

@@ -7,9 +7,13 @@
 //! Source: the RESP3 specification. Attributes are read and dropped. Streamed strings and aggregates (`$?`, `*?`) are
 //! refused: no server sends them.
 
+mod extent;
+
 use std::fmt;
 
 use crate::argument;
+
+pub use extent::Extent;
 
 /// Deepest nesting of aggregates; COMMAND DOCS, the deepest reply of Redis, needs nine.
 pub const NESTING_MAX: usize = 64;

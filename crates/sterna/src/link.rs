@@ -10,7 +10,7 @@ use clap::Args;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use sterna_protocol::decode::{DecodeError, Value, decode};
+use sterna_protocol::decode::{DecodeError, Extent, Value, decode};
 use sterna_protocol::encode;
 use sterna_server::NAME_BYTES_MAX;
 
@@ -83,6 +83,8 @@ pub(crate) enum LinkError {
     NotRedis(String, DecodeError),
     #[error("{0}: the server's answer is {1}")]
     Nonsense(String, &'static str),
+    #[error("{0}: the server's answer is longer than {max} bytes, and no more are read", max = ANSWER_BYTES_MAX)]
+    TooLong(String),
     #[error("{server}: the server refused: {why}{}", advice(why))]
     Refused {
         /// Where it is.
@@ -217,11 +219,16 @@ pub(crate) struct Link {
     stream: BufReader<Box<dyn Stream>>,
     /// Bytes received and not yet decoded.
     received: Vec<u8>,
+    /// How far the reply reaches that these begin with.
+    extent: Extent,
     /// Host and port, for people.
     address: String,
     /// The socket, for how long to wait.
     socket: TcpStream,
 }
+
+/// Bytes of one answer: a string as long as servers take one, by default, and some names beside it.
+pub(crate) const ANSWER_BYTES_MAX: usize = (512 << 20) + (4 << 20);
 
 /// Bytes of a line that is read as one.
 const LINE_BYTES_MAX: usize = 64 << 10;
@@ -250,7 +257,8 @@ impl Link {
         socket.set_read_timeout(Some(LOGIN_TIMEOUT)).map_err(broken)?;
         let stream: Box<dyn Stream> =
             if url.tls { Box::new(secure(tcp, &url, &address, reach)?) } else { Box::new(tcp) };
-        let mut link = Link { stream: BufReader::new(stream), received: Vec::new(), address, socket };
+        let (stream, received, extent) = (BufReader::new(stream), Vec::new(), Extent::default());
+        let mut link = Link { stream, received, extent, address, socket };
         match &url.password {
             Some(password) => _ = link.ask(&["AUTH", url.user.as_deref().unwrap_or("default"), password])?,
             // It is answered to whoever is let in, or may not do this; and whoever is not speaks to the wrong port.
@@ -306,13 +314,20 @@ impl Link {
             if self.received.starts_with(&[0x15, 0x03]) {
                 return Err(LinkError::IsTls(self.address.clone()));
             }
-            let decoded = decode(&self.received).map_err(|e| LinkError::NotRedis(self.address.clone(), e))?;
-            if let Some((value, consumed)) = decoded {
+            let no_redis = |error| LinkError::NotRedis(self.address.clone(), error);
+            if self.extent.advance(&self.received).map_err(no_redis)?.is_some() {
+                let Some((value, consumed)) = decode(&self.received).map_err(no_redis)? else {
+                    return Err(self.nonsense("longer than it says"));
+                };
+                self.extent = Extent::default();
                 self.received.drain(..consumed);
                 return match value {
                     Value::Error(text) => Err(self.refused(&text)),
                     value => Ok(value),
                 };
+            }
+            if self.extent.bytes_at_least().max(self.received.len()) > ANSWER_BYTES_MAX {
+                return Err(LinkError::TooLong(self.address.clone()));
             }
             let mut buf = [0; 16 * 1024];
             match self.stream.read(&mut buf).map_err(|error| self.broken(error))? {

@@ -28,7 +28,7 @@ use sterna_rdb::{Rdb, RdbError, Step};
 use super::Options;
 use crate::Failure;
 use crate::dumped::PIPELINE;
-use crate::link::{Link, LinkError, Reach};
+use crate::link::{ANSWER_BYTES_MAX, Link, LinkError, Reach};
 use crate::target::Target;
 use crate::url::Url;
 
@@ -307,7 +307,12 @@ fn pass_on(
         }
         let decoded =
             decode(rest).map_err(|error| LinkError::NotRedis(source.address().to_owned(), error))?;
-        let Some((command, len)) = decoded else { break };
+        let Some((command, len)) = decoded else {
+            if rest.len() > ANSWER_BYTES_MAX {
+                return Err(LinkError::TooLong(source.address().to_owned()).into());
+            }
+            break;
+        };
         used += len;
         let words: Option<Vec<&[u8]>> =
             command.as_slice().map(|words| words.iter().filter_map(Value::as_bytes).collect());
