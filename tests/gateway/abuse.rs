@@ -107,6 +107,34 @@ fn abandoned_and_half_open_connections_leave_nothing_behind_and_keep_nobody_wait
 }
 
 #[test]
+fn heads_of_very_many_that_never_end_have_a_bound_and_others_are_answered() {
+    const CONNECTIONS: usize = 900;
+    const HEAD: usize = 32_000;
+    /// How many fit (`HEADS_BYTES_MAX`).
+    const FIT: usize = (64 << 20) / (3 * HEAD);
+    let server = HttpServer::start(1, &[]);
+    let mut client = server.server.connect();
+    let head = [&b"GET /v1/health HTTP/1.1\r\nHost: a\r\nX: "[..], &[b'x'; HEAD]].concat();
+    let open: Vec<TcpStream> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut socket = server.connect();
+            // Those that are too many may be closed meanwhile.
+            let _ = socket.write_all(&head[..HEAD]);
+            socket
+        })
+        .collect();
+    let connected =
+        |client: &mut Client| info(client, "connected_clients").parse::<usize>().expect("a number") - 1;
+    wait_for("those that are too many to be closed", || (connected(&mut client) <= FIT).then_some(()));
+    assert!(connected(&mut client) >= FIT - 10);
+    assert_eq!(done(run(&server, r#"["PING"]"#)), r#"{"result":"PONG"}"#);
+    drop(open);
+    wait_for("them to be gone", || (connected(&mut client) == 0).then_some(()));
+    let long = format!("X: {}", "x".repeat(20_000));
+    assert_eq!(server.get("/v1/health", &long).status, 200);
+}
+
+#[test]
 fn connections_of_http_are_clients_of_maxclients() {
     let server = HttpServer::start(1, &["--maxclients", "5"]);
     let mut client = server.server.connect();

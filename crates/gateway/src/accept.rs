@@ -25,11 +25,11 @@ use tokio_rustls::server::TlsStream;
 
 use crate::budget::Budget;
 use crate::dashboard::Dashboard;
-use crate::guarded::Guarded;
+use crate::guarded::{Guarded, Head};
 use crate::keys::KeyFile;
 use crate::limits::{
-    ACCEPT_PAUSE, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, LEFT_TIME_MAX,
-    WRITE_STALL_MAX,
+    ACCEPT_PAUSE, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, HEADS_BYTES_MAX,
+    HELD_BYTES_MAX, LEFT_TIME_MAX, WRITE_STALL_MAX,
 };
 use crate::route;
 use crate::socket::{Socket, Watch};
@@ -38,6 +38,8 @@ use crate::socket::{Socket, Watch};
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) budget: Arc<Budget>,
+    /// What is held for heads that are unfinished.
+    heads: Arc<Budget>,
     pub(crate) token_keys: KeyFile,
     pub(crate) dashboard: Dashboard,
     /// Held by the request whose metrics are being written: one at a time.
@@ -105,7 +107,8 @@ impl Shared {
     pub(crate) fn new(engine: Engine) -> Shared {
         Shared {
             engine,
-            budget: Arc::default(),
+            budget: Arc::new(Budget::of(HELD_BYTES_MAX)),
+            heads: Arc::new(Budget::of(HEADS_BYTES_MAX)),
             token_keys: KeyFile::default(),
             dashboard: Dashboard::default(),
             metrics: Arc::default(),
@@ -213,11 +216,17 @@ async fn serve(stream: TcpStream, caller: Caller, seat: Seat) {
 async fn serve_requests(stream: impl Leave, watch: Watch, caller: Caller, seat: Seat) {
     let caller = Arc::new(caller);
     let asker = Arc::clone(&caller);
+    let head = Arc::new(Head::new(&caller.shared.heads));
+    let stream = Guarded::new(stream, WRITE_STALL_MAX, Arc::clone(&head));
     let service = service_fn(move |request| {
         let caller = Arc::clone(&asker);
-        async move { Ok::<_, Infallible>(route::answer(&caller, request).await) }
+        let body = head.end();
+        async move {
+            let response = route::answer(&caller, request).await;
+            drop(body);
+            Ok::<_, Infallible>(response)
+        }
     });
-    let stream = Guarded::new(stream, WRITE_STALL_MAX);
     let flushed = stream.flushed();
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,13 +1,20 @@
-//! Bytes of bodies and replies that all requests together hold.
+//! Bytes of bodies and replies that all requests together hold, or of heads that are unfinished.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::limits::HELD_BYTES_MAX;
+/// The sum, and what it may be.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
 
-/// The sum.
-#[derive(Debug, Default)]
-pub(crate) struct Budget(AtomicUsize);
+impl Budget {
+    pub(crate) fn of(bytes_max: usize) -> Budget {
+        Budget { bytes: AtomicUsize::new(0), bytes_max }
+    }
+}
 
 /// A part of it, given back when it is dropped.
 #[derive(Debug)]
@@ -34,10 +41,10 @@ impl Held {
 
     /// Holds `bytes` in all, more or fewer than before. False: there are not so many, and nothing has changed.
     pub(crate) fn set(&mut self, bytes: usize) -> bool {
-        let sum = &self.budget.0;
+        let sum = &self.budget.bytes;
         if bytes > self.bytes {
             let more = bytes - self.bytes;
-            if sum.fetch_add(more, Relaxed).saturating_add(more) > HELD_BYTES_MAX {
+            if sum.fetch_add(more, Relaxed).saturating_add(more) > self.budget.bytes_max {
                 sum.fetch_sub(more, Relaxed);
                 return false;
             }
@@ -51,7 +58,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes, Relaxed);
+        self.budget.bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -61,12 +68,13 @@ mod tests {
 
     #[test]
     fn what_all_hold_has_a_bound_and_is_given_back() {
-        let budget = Arc::new(Budget::default());
+        const MAX: usize = 1000;
+        let budget = Arc::new(Budget::of(MAX));
         let (mut one, mut other) = (Held::new(&budget), Held::new(&budget));
-        assert!(one.set(HELD_BYTES_MAX - 10) && other.set(10));
-        assert!(!one.set(HELD_BYTES_MAX) && !other.set(11));
+        assert!(one.set(MAX - 10) && other.set(10));
+        assert!(!one.set(MAX) && !other.set(11));
         assert!(one.set(5) && other.set(11));
         drop((one, other));
-        assert_eq!(budget.0.load(Relaxed), 0);
+        assert_eq!(budget.bytes.load(Relaxed), 0);
     }
 }

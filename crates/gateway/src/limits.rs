@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Bytes of a request's line and headers: as much as other servers take.
 pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
 
+/// Bytes of a head for which an unfinished one counts among all of them; few requests have so long a one.
+pub(crate) const SHORT_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of the buffers of all longer unfinished heads together; whose head would be more is closed.
+pub(crate) const HEADS_BYTES_MAX: usize = 64 << 20;
+
 /// Headers of a request; browsers send about twenty.
 pub(crate) const HEADERS_MAX: usize = 64;
 
