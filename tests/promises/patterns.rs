@@ -170,3 +170,49 @@ fn a_pattern_that_nearly_matches_a_long_channel_at_every_byte_keeps_nobody_waiti
         }
     }
 }
+
+/// What has been found out for a message that did not need it, as it went with others of its channel, is not taken for the next one.
+#[test]
+fn messages_of_several_channels_in_a_row_each_come_by_their_own_pattern() {
+    // More commands than a transaction may have that is run in one piece.
+    const MESSAGES: usize = 400;
+    let hostile = format!("{}b", "*a?".repeat(900));
+    let channels = ["room:kept:of-one-kind", "room:kept:of-another", "news:of-one-kind", "news:of-another"];
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--retain", "room:kept:*", "maxlen", "10"]);
+        let mut listener = server.connect_resp3();
+        let patterns = channels.map(|channel| format!("{channel}*"));
+        listener.send(&["PSUBSCRIBE", &hostile]);
+        patterns.iter().for_each(|pattern| listener.send(&["PSUBSCRIBE", pattern]));
+        (0..5).for_each(|_| drop(listener.value()));
+        let mut publisher = server.connect();
+        let mut random = fastrand::Rng::with_seed(sterna_tests::seed(16));
+        let mut sent = Vec::new();
+        let mut publish = |publisher: &mut Client| {
+            let mut at = 0;
+            for _ in 0..MESSAGES {
+                if random.u8(..3) == 0 {
+                    at = random.usize(..channels.len());
+                }
+                publisher.send(&["PUBLISH", channels[at], &sent.len().to_string()]);
+                sent.push(at);
+            }
+        };
+        publish(&mut publisher);
+        (0..MESSAGES).for_each(|_| assert_eq!(publisher.value(), Value::Int(1)));
+        publisher.send(&["MULTI"]);
+        publish(&mut publisher);
+        publisher.send(&["EXEC"]);
+        (0..=MESSAGES).for_each(|_| assert!(matches!(publisher.value(), Value::Simple(_))));
+        assert_eq!(publisher.value(), Value::Array(vec![Value::Int(1); MESSAGES]));
+        for (number, at) in sent.into_iter().enumerate() {
+            let message = listener.value();
+            let parts: Vec<_> =
+                message.as_slice().expect("a push").iter().skip(1).map(Value::as_bytes).collect();
+            let number = number.to_string();
+            let expected = [&patterns[at], channels[at], &number].map(|text| Some(text.as_bytes()));
+            assert_eq!(parts, expected, "{message:?} on {shards} shards");
+        }
+        listener.assert_quiet();
+    }
+}

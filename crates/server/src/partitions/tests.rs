@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::thread;
 
-use sterna_keyspace::{COMMANDS, Effects, KeyGroup, Presence, Wants, WhoIsServed};
+use sterna_keyspace::{
+    COMMANDS, Effects, Eviction, KeyGroup, Order, Policy, Presence, Settings, Wants, WhoIsServed,
+};
 use sterna_protocol::{Limits, Parser, Proto};
 
 use super::*;
@@ -446,6 +448,24 @@ fn what_a_script_keeps_is_busy_for_others_and_all_else_is_free() {
     script.end_keeping();
     drop(script);
     assert!(!requests.iter().any(|request| refused(request)));
+}
+
+/// Between the removal of the last key that may go and its being freed, who needs room is to wait for that, not to be refused.
+#[test]
+fn who_finds_no_key_to_evict_any_more_knows_of_those_that_are_being_freed() {
+    let partitions = Partitions::new(1, 16);
+    let policy = Some(Policy { only_volatile: false, order: Order::Random });
+    let eviction = Eviction { policy, ..Eviction::default() };
+    partitions.set_settings(Settings { eviction, ..Settings::default() });
+    let (mut log, mut other) = (Changes::default(), Changes::default());
+    execute(&partitions, "set k 1", &mut log);
+    assert!(!partitions.is_evicting());
+    assert!(partitions.evict(0, SCENE.now_ms, 1, &mut log).is_some_and(|bytes| bytes > 0));
+    // Another shard looks for one.
+    assert_eq!(partitions.evict(0, SCENE.now_ms, 1, &mut other), Some(0));
+    assert!(partitions.is_evicting());
+    partitions.end_eviction();
+    assert!(!partitions.is_evicting());
 }
 
 /// Were the next script to begin at once, those who wait for the end of this one would hardly ever find one.
