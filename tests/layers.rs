@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["rates"],
     &["pause"],
     &["tls"],
+    &["names"],
     &["position"],
     &["placed"],
     &["connection"],

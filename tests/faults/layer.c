@@ -17,7 +17,8 @@
  *     11    syncs that succeeded                              layer
  *     12    operations that were failed                       layer
  *     13    syncs begun                                       layer
- *     14    microseconds that each read waits                 test
+ *     14    microseconds that each read waits, and each
+ *           question about a name                             test
  *     15    1: the clock fails once, in the thread of 40..    test, cleared here
  *     16    seconds by which the system's clock is wrong      test
  *     17    1: the thread of 40.. stands still                test
@@ -35,6 +36,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -287,6 +289,14 @@ ssize_t read(int fd, void *bytes, size_t length) {
     const char *only = words ? (const char *)&words[ONLY] : "";
     if (file && (!*only || strstr(file->path, only))) delay(READ_US);
     return real(fd, bytes, length);
+}
+
+/* ---- names ---- */
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    REAL(getaddrinfo);
+    if (words) delay(READ_US);
+    return real(node, service, hints, found);
 }
 
 /* ---- syncing ---- */

@@ -5,7 +5,8 @@ use std::time::Duration;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame};
 use sterna_tests::faults::{EIO, Faults};
-use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
+use sterna_tests::server::{Launch, PATIENCE, Server, free_port, wait_for};
+use sterna_tests::tls::{Authority, connect};
 
 use crate::credit::{MOMENT, STAND_STILL, on_shard};
 
@@ -26,7 +27,7 @@ fn await_command(admin: &mut Client, id: &str, name: &str) {
 }
 
 /// Has the first shard run a script that names no key, until somebody ends it.
-fn run_on_first(server: &Server, admin: &mut Client) -> Client {
+pub(crate) fn run_on_first(server: &Server, admin: &mut Client) -> Client {
     let mut runs = on_shard(server, 0);
     let id = id_of(&mut runs);
     runs.send(&["EVAL", STAND_STILL, "0", "600000"]);
@@ -35,7 +36,7 @@ fn run_on_first(server: &Server, admin: &mut Client) -> Client {
 }
 
 /// Ends the script; it is answered.
-fn end_script(admin: &mut Client, runs: &mut Client) {
+pub(crate) fn end_script(admin: &mut Client, runs: &mut Client) {
     wait_for("the script's end", || {
         matches!(admin.try_request(&["SCRIPT", "KILL"])?, Value::Simple(_)).then_some(())
     });
@@ -304,6 +305,129 @@ fn a_transaction_with_a_file_of_settings_waits_for_the_disk_alone_and_is_answere
                 faults.mend();
             }
         }
+    }
+}
+
+#[test]
+fn who_sets_certificates_waits_for_the_disk_alone() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let ok = || Value::Simple(b"OK".to_vec());
+    for shards in [1, 2] {
+        let authorities = [Authority::new(), Authority::new()];
+        let mut launch = Launch::shards(shards);
+        std::fs::create_dir(launch.path("settings")).expect("a folder can be made");
+        for (number, authority) in authorities.iter().enumerate() {
+            let identity = authority.identity();
+            launch = launch.file(&format!("settings/cert-{number}"), &identity.certificate);
+            launch = launch.file(&format!("settings/key-{number}"), &identity.key);
+        }
+        let (launch, faults) = Faults::under(launch, "settings");
+        let port = free_port();
+        let server = launch
+            .args(&["--tls-port", &port.to_string(), "--tls-auth-clients", "no"])
+            .args(&[
+                "--tls-cert-file",
+                "{folder}/settings/cert-0",
+                "--tls-key-file",
+                "{folder}/settings/key-0",
+            ])
+            .start();
+        let path = |name: &str| server.path("settings").join(name).display().to_string();
+        let paths = [0, 1].map(|number| [path(&format!("cert-{number}")), path(&format!("key-{number}"))]);
+        let set = |number: usize| {
+            let [cert, key] = &paths[number];
+            ["CONFIG", "SET", "tls-cert-file", cert, "tls-key-file", key]
+        };
+        let is_served = |number: usize| {
+            let pings = |mut client: Client| client.try_request(&["PING"]).is_some();
+            connect(port, &authorities[number], None).is_ok_and(pings)
+        };
+        let (mut client, mut neighbour) = (on_shard(&server, 0), on_shard(&server, 0));
+        assert!(is_served(0) && !is_served(1));
+        faults.delay_reads(HOUR);
+        client.send(&set(1));
+        client.send(&["ECHO", "behind"]);
+        assert_served(&mut neighbour, 1);
+        assert_eq!(client.frame(MOMENT), Frame::Nothing);
+        // What it goes by changes meanwhile: it is read again.
+        assert_eq!(neighbour.request(&["CONFIG", "SET", "timeout", "7000"]), ok());
+        neighbour.send(&["CONFIG", "SET", "tls-protocols", "TLSv1.3"]);
+        assert_eq!(neighbour.frame(MOMENT), Frame::Nothing);
+        assert!(is_served(0) && !is_served(1));
+        faults.mend();
+        assert_eq!(client.value(), ok());
+        assert_eq!(client.value(), Value::Bulk(b"behind".to_vec()));
+        assert_eq!(neighbour.value(), ok());
+        assert!(!is_served(0) && is_served(1));
+        let expected = [&paths[1][0], "TLSv1.3"].map(|text| text.as_bytes().to_vec());
+        let got = ["tls-cert-file", "tls-protocols"]
+            .map(|name| client.text_at(&["CONFIG", "GET", name], 1).into_bytes());
+        assert_eq!(got, expected);
+        // Of a transaction they are read before it begins, each as its options are then.
+        faults.delay_reads(HOUR);
+        let none = path("none");
+        let requests: [&[&str]; 6] = [
+            &["MULTI"],
+            &["INCR", "n"],
+            &set(0),
+            &["CONFIG", "SET", "tls-cert-file", &none],
+            &set(0),
+            &["EXEC"],
+        ];
+        requests.iter().for_each(|request| client.send(request));
+        (0..5).for_each(|_| assert!(matches!(client.value(), Value::Simple(_))));
+        assert_served(&mut neighbour, 2);
+        assert_eq!(neighbour.request(&["CONFIG", "SET", "timeout", "8000"]), ok());
+        assert_eq!(client.frame(MOMENT), Frame::Nothing);
+        assert_eq!(neighbour.request(&["GET", "n"]), Value::Null);
+        assert!(is_served(1));
+        faults.mend();
+        let error = "ERR CONFIG SET failed (possibly related to argument 'tls-cert-file') - Unable to update TLS configuration. \
+                     Check server logs.";
+        let replies = vec![Value::Int(1), ok(), Value::Error(error.as_bytes().to_vec()), ok()];
+        assert_eq!(client.value(), Value::Array(replies));
+        assert!(is_served(0) && !is_served(1));
+    }
+}
+
+#[test]
+fn who_listens_at_a_name_waits_for_the_name_server_alone() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let ok = || Value::Simple(b"OK".to_vec());
+    for shards in [1, 2] {
+        let (launch, faults) = Faults::under(Launch::shards(shards).args(&["--appendonly", "no"]), "journal");
+        let server = launch.start();
+        let (mut client, mut neighbour) = (on_shard(&server, 0), on_shard(&server, 0));
+        faults.delay_reads(HOUR);
+        client.send(&["CONFIG", "SET", "bind", "127.0.0.1 -localhost"]);
+        client.send(&["ECHO", "behind"]);
+        assert_served(&mut neighbour, 1);
+        assert_eq!(client.frame(MOMENT), Frame::Nothing);
+        faults.mend();
+        assert_eq!(client.value(), ok());
+        assert_eq!(client.value(), Value::Bulk(b"behind".to_vec()));
+        assert_eq!(client.text_at(&["CONFIG", "GET", "bind"], 1), "127.0.0.1 -localhost");
+        // Of a transaction it is asked before it begins. A name that can't be one is known to nobody.
+        faults.delay_reads(HOUR);
+        let unknown = format!("127.0.0.1 {}", "x".repeat(300));
+        let requests: [&[&str]; 5] = [
+            &["MULTI"],
+            &["INCR", "n"],
+            &["CONFIG", "SET", "bind", &unknown],
+            &["CONFIG", "SET", "bind", "-localhost 127.0.0.1"],
+            &["EXEC"],
+        ];
+        requests.iter().for_each(|request| client.send(request));
+        (0..4).for_each(|_| assert!(matches!(client.value(), Value::Simple(_))));
+        assert_served(&mut neighbour, 2);
+        assert_eq!(client.frame(MOMENT), Frame::Nothing);
+        assert_eq!(neighbour.request(&["GET", "n"]), Value::Null);
+        faults.mend();
+        let Value::Array(replies) = client.value() else { panic!("no array") };
+        assert_eq!((&replies[0], &replies[2]), (&Value::Int(1), &ok()));
+        let error = "ERR CONFIG SET failed (possibly related to argument 'bind') - Failed to bind to specified addresses.";
+        assert_eq!(replies[1], Value::Error(error.as_bytes().to_vec()));
+        server.connect().assert_quiet();
     }
 }
 

@@ -178,8 +178,10 @@ bitflags! {
         const COMBINES = 1 << 41;
         /// Reads or writes a file of settings, which takes as long as the disk does.
         const SETTINGS_FILE = 1 << 42;
-        /// What the file says is known before a transaction begins that has it.
+        /// What its files say is known before a transaction begins that has it.
         const READ_FIRST = 1 << 43;
+        /// Sets options of redis.conf, some of which name certificates.
+        const SETS_OPTIONS = 1 << 44;
     }
 }
 

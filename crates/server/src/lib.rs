@@ -28,6 +28,7 @@ mod logins;
 mod mailbox;
 mod matching;
 mod metrics;
+mod names;
 mod net;
 mod nodes;
 mod overview;

@@ -26,6 +26,7 @@ use crate::persistence::{self, JournalError, Loader};
 use crate::renames::Renames;
 use crate::server::Server;
 use crate::shard::{Listeners, Shard, WAKER};
+use crate::tls::TlsOptions;
 
 /// Stack of a shard: a script's values nest a thousand deep, and each level is a call. Only what is used is memory.
 const SHARD_STACK_BYTES: usize = 64 << 20;
@@ -313,11 +314,19 @@ impl Control {
 
     /// SIGHUP: read certificates again. Errors: they can't be used, and the old ones stay.
     pub fn reload_tls(&self) -> Result<(), crate::tls::TlsError> {
-        let config = self.0.config();
-        if config.has_tls_port() {
-            self.0.set_tls(Some(crate::tls::server_config(&config)?));
+        let server = &self.0;
+        let _turn = server.settings_files.turn.lock();
+        loop {
+            let config = server.config();
+            let Some(options) = TlsOptions::of(&config) else { return Ok(()) };
+            let tls = crate::tls::server_config(&config)?;
+            let _change = server.config_changes.lock();
+            if TlsOptions::of(&server.config()).is_some_and(|now| now == options) {
+                server.set_tls(Some(tls));
+                return Ok(());
+            }
+            // CONFIG SET has named others meanwhile.
         }
-        Ok(())
     }
 }
 

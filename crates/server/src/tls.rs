@@ -19,7 +19,7 @@ use rustls::server::{NoClientAuth, ServerSessionMemoryCache, WebPkiClientVerifie
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use crate::config::{Config, TlsAuthClients};
+use crate::config::{Config, TlsAuthClients, TlsProtocols};
 
 pub use self_signed::{SelfSigned, development_authority, self_signed};
 
@@ -78,6 +78,44 @@ pub enum TlsError {
     /// rustls refuses what the options say together.
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),
+}
+
+/// What of a configuration the TLS of new connections depends on, beside what the files hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TlsOptions {
+    /// Certificate, key, authority.
+    files: [Option<PathBuf>; 3],
+    /// Where the development certificate is, if that may be used.
+    self_signed_in: Option<PathBuf>,
+    auth_clients: TlsAuthClients,
+    protocols: TlsProtocols,
+}
+
+impl TlsOptions {
+    /// `None`: TLS is not spoken.
+    pub(crate) fn of(config: &Config) -> Option<TlsOptions> {
+        config.has_tls_port().then(|| TlsOptions {
+            files: [&config.tls_cert_file, &config.tls_key_file, &config.tls_ca_cert_file].map(Clone::clone),
+            self_signed_in: config.tls_self_signed.then(|| config.dir.clone()),
+            auth_clients: config.tls_auth_clients,
+            protocols: config.tls_protocols,
+        })
+    }
+}
+
+/// What the files said that these options name. Error: why there can be no TLS, on one line.
+#[derive(Debug)]
+pub(crate) struct TlsRead {
+    pub(crate) options: TlsOptions,
+    pub(crate) tls: Result<Arc<ServerConfig>, String>,
+}
+
+impl TlsRead {
+    /// Reads the files of `config`, if it has TLS.
+    pub(crate) fn of(config: &Config) -> Option<TlsRead> {
+        let options = TlsOptions::of(config)?;
+        Some(TlsRead { options, tls: server_config(config).map_err(|error| error.to_string()) })
+    }
 }
 
 /// What new TLS connections are served with. Reads the files anew at each call.

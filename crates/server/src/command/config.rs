@@ -3,22 +3,27 @@
 //! A CONFIG SET is all or nothing. Its values are read into a copy of the configuration; then everything is prepared
 //! that can fail (TLS from new files, sockets for new addresses); only then does the copy take the place of the old
 //! one, users and listeners follow, and every shard takes the new options over at its next turn. One CONFIG SET runs at
-//! a time; one that switches `appendonly` runs once the journal has been switched.
+//! a time; one that switches `appendonly` runs once the journal has been switched, one about TLS or with names in `bind` once a thread
+//! has read the certificates, and asked for the addresses.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sterna_command::{Categories, Command, Flags, Group, Keys, Place, ReplyShape, Secrets, Spec};
-use sterna_protocol::argument;
+use sterna_protocol::{Args, OwnedArgs, argument};
 
 use super::help::help;
 use super::saving::await_job;
+use super::settings_files::beside;
 use super::{Call, Failure, Run};
 use crate::config::{Config, SetError, UserLine};
 use crate::connection::state::Wait;
-use crate::connection::waits::AfterJob;
+use crate::connection::waits::{AfterJob, OptionsRead};
 use crate::journaling::{Job, Outcome};
 use crate::mailbox::{Ack, Mail};
+use crate::names::Names;
 use crate::net::{self, HttpChange};
+use crate::server::Server;
+use crate::tls::{TlsOptions, TlsRead};
 use crate::{files, persistence};
 
 const BASE: Spec = Spec {
@@ -100,7 +105,11 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
         Command {
             spec: Spec {
                 name: "set",
-                flags: BASE.flags.union(Flags::CHANGES_SETTINGS),
+                flags: BASE
+                    .flags
+                    .union(Flags::CHANGES_SETTINGS)
+                    .union(Flags::READ_FIRST)
+                    .union(Flags::SETS_OPTIONS),
                 arity: -4,
                 secrets: Secrets::OptionValues(2),
                 complexity: "O(N), N options",
@@ -160,19 +169,38 @@ fn rewrite(call: &mut Call<'_>) -> Result<(), Failure> {
     })
 }
 
-fn set(call: &mut Call<'_>) -> Result<(), Failure> {
-    let words: Vec<&[u8]> = call.args.from(2).iter().collect();
+/// The names and values of a CONFIG SET.
+fn pairs_of(args: Args<'_>) -> Option<Vec<(&[u8], &[u8])>> {
+    let words: Vec<&[u8]> = args.from(2).iter().collect();
     let (pairs, rest) = words.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(Failure::SYNTAX);
-    }
-    let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|&[name, value]| (name, value)).collect();
+    rest.is_empty().then(|| pairs.iter().map(|&[name, value]| (name, value)).collect())
+}
+
+/// Which of these options is set, if any.
+fn given(pairs: &[(&[u8], &[u8])], wanted: &[&'static str]) -> Option<&'static str> {
+    let is_given = |name: &&&str| pairs.iter().any(|(given, _)| argument::eq_ignore_case(given, name));
+    wanted.iter().find(is_given).copied()
+}
+
+fn set(call: &mut Call<'_>) -> Result<(), Failure> {
+    let args = call.args;
+    let pairs = pairs_of(args).ok_or(Failure::SYNTAX)?;
     let server = Arc::clone(&call.shard.server);
     let _turn = call.turn_to_change(&server);
     let old = server.config();
     let new = old.set(&pairs).map_err(|error| Failure::text(error.to_string()))?;
-    let prepared =
-        Prepared::of(&old, &new, &pairs, call).map_err(|error| Failure::text(error.to_string()))?;
+    let wanted = Wanted::of(&old, &new, &pairs);
+    let mut read = std::mem::take(&mut call.shard.current.files_read.options);
+    if !wanted.is_in(&read, &new) {
+        if !call.in_exec {
+            return read_first(call, new, wanted);
+        }
+        // What it depends on has changed since: a transaction does not wait.
+        wanted.read(&new, &mut read);
+    }
+    let prepared = Prepared::of(&old, &new, &pairs, &read, call);
+    call.shard.current.files_read.options = read;
+    let prepared = prepared.map_err(|error| Failure::text(error.to_string()))?;
     if new.appendonly != old.appendonly {
         return switch(call, new.appendonly);
     }
@@ -235,35 +263,42 @@ impl Prepared {
         old: &Config,
         new: &Config,
         pairs: &[(&[u8], &[u8])],
+        read: &OptionsRead,
         call: &Call<'_>,
     ) -> Result<Prepared, SetError> {
-        let given = |wanted: &[&'static str]| {
-            let is_given =
-                |name: &&&str| pairs.iter().any(|(given, _)| argument::eq_ignore_case(given, name));
-            wanted.iter().find(is_given).copied()
-        };
         let mut prepared = Prepared { tls: None, listeners: None, http: None };
-        if let Some(name) = given(TLS_OPTIONS) {
-            prepared.tls = Some(tls_of(new).map_err(|error| {
+        if let Some(name) = given(pairs, TLS_OPTIONS) {
+            let options = TlsOptions::of(new);
+            let tls = read
+                .tls
+                .iter()
+                .find(|read| Some(&read.options) == options.as_ref())
+                .map(|read| read.tls.clone());
+            prepared.tls = Some(tls.transpose().map_err(|error| {
                 tracing::warn!(%error, "TLS is not changed");
                 let reason = "Unable to update TLS configuration. Check server logs.".to_owned();
                 SetError::Effect { name, reason }
             })?);
         }
-        if (&old.bind, old.port, old.tls_port) != (&new.bind, new.port, new.tls_port) {
-            let relisten = net::relisten(new, &call.server().listening.lock());
-            prepared.listeners = Some(relisten.map_err(|error| {
+        let mut numeric = new.clone();
+        if listens_elsewhere(old, new) {
+            let unbound = |error: String| {
                 tracing::warn!(%error, "the addresses are not changed");
-                let name = given(&["bind", "port", "tls-port"]).unwrap_or("port");
+                let name = given(pairs, &["bind", "port", "tls-port"]).unwrap_or("port");
                 let reason = match name {
                     "bind" => "Failed to bind to specified addresses.",
                     _ => "Unable to listen on this port. Check server logs.",
                 };
                 SetError::Effect { name, reason: reason.to_owned() }
-            })?);
+            };
+            if let Some(names) = read.names.iter().find(|names| names.is_about(&new.bind)) {
+                numeric.bind = names.addresses().map_err(unbound)?;
+            }
+            let relisten = net::relisten(&numeric, &call.server().listening.lock());
+            prepared.listeners = Some(relisten.map_err(|error| unbound(error.to_string()))?);
         }
         if old.bind != new.bind && call.server().http.get().is_some() {
-            let relisten = net::relisten_http(new, &call.server().http_listening.lock());
+            let relisten = net::relisten_http(&numeric, &call.server().http_listening.lock());
             prepared.http = Some(relisten.map_err(|error| {
                 tracing::warn!(%error, "the addresses of HTTP are not changed");
                 SetError::Effect { name: "bind", reason: "Failed to bind to specified addresses.".to_owned() }
@@ -312,6 +347,98 @@ const ACCEPTING_SHARD: usize = 0;
 const TLS_OPTIONS: &[&str] =
     &["tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients", "tls-protocols", "tls-port"];
 
-fn tls_of(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, crate::tls::TlsError> {
-    config.has_tls_port().then(|| crate::tls::server_config(config)).transpose()
+/// Whether a change is one of the addresses listened on.
+fn listens_elsewhere(old: &Config, new: &Config) -> bool {
+    (&old.bind, old.port, old.tls_port) != (&new.bind, new.port, new.tls_port)
+}
+
+/// What a change needs to be known that files or name servers have to say.
+#[derive(Debug)]
+struct Wanted {
+    tls: Option<TlsOptions>,
+    names: bool,
+}
+
+impl Wanted {
+    fn of(old: &Config, new: &Config, pairs: &[(&[u8], &[u8])]) -> Wanted {
+        Wanted {
+            tls: given(pairs, TLS_OPTIONS).and_then(|_| TlsOptions::of(new)),
+            names: listens_elsewhere(old, new) && Names::are_in(&new.bind),
+        }
+    }
+
+    /// Whether it is known.
+    fn is_in(&self, read: &OptionsRead, config: &Config) -> bool {
+        self.has_tls(read) && self.has_names(read, config)
+    }
+
+    fn has_tls(&self, read: &OptionsRead) -> bool {
+        self.tls.as_ref().is_none_or(|tls| read.tls.iter().any(|read| read.options == *tls))
+    }
+
+    fn has_names(&self, read: &OptionsRead, config: &Config) -> bool {
+        !self.names || read.names.iter().any(|names| names.is_about(&config.bind))
+    }
+
+    /// Finds out what is not.
+    fn read(&self, config: &Config, read: &mut OptionsRead) {
+        if !self.has_tls(read) {
+            read.tls.extend(TlsRead::of(config));
+        }
+        if !self.has_names(read, config) {
+            read.names.push(Names::ask(&config.bind));
+        }
+    }
+}
+
+/// What is found out before a transaction. The rest is while it runs.
+const READ_MAX: usize = 16;
+
+/// Whether a CONFIG SET may need to know what files or name servers have to say.
+pub(super) fn may_want(config: &Config, args: Args<'_>) -> bool {
+    let Some(pairs) = pairs_of(args) else { return false };
+    let has_names =
+        |(name, value): &(&[u8], &[u8])| argument::eq_ignore_case(name, "bind") && Names::may_be_in(value);
+    given(&pairs, TLS_OPTIONS).is_some()
+        || given(&pairs, &["port"]).is_some() && Names::are_in(&config.bind)
+        || pairs.iter().any(has_names)
+}
+
+/// What these CONFIG SETs of a transaction need to know, one after the other.
+pub(super) fn read_for(server: &Server, sets: &[OwnedArgs]) -> OptionsRead {
+    let (mut config, mut read) = (server.config(), OptionsRead::default());
+    for args in sets {
+        let Some(pairs) = pairs_of(args.args()) else { continue };
+        let Ok(next) = config.set(&pairs) else { continue };
+        let wanted = Wanted::of(&config, &next, &pairs);
+        if read.tls.len() + read.names.len() < READ_MAX {
+            wanted.read(&next, &mut read);
+        }
+        let fails =
+            |options: &TlsOptions| read.tls.iter().any(|read| read.options == *options && read.tls.is_err());
+        if !wanted.tls.as_ref().is_some_and(fails) {
+            config = Arc::new(next);
+        }
+    }
+    read
+}
+
+/// Has a thread find out what the change to `config` needs to know, and goes on when it has.
+fn read_first(call: &mut Call<'_>, config: Config, wanted: Wanted) -> Result<(), Failure> {
+    let read: Arc<OnceLock<OptionsRead>> = Arc::default();
+    let into = Arc::clone(&read);
+    beside(call, AfterJob::Options(read), move |_| {
+        let mut read = OptionsRead::default();
+        wanted.read(&config, &mut read);
+        let _ = into.set(read);
+        Ok(())
+    })
+}
+
+/// Goes on with CONFIG SET, which knows this. It is found out again if what it depends on has changed since.
+pub(super) fn set_with(call: &mut Call<'_>, read: Option<OptionsRead>) -> Result<(), Failure> {
+    call.shard.current.files_read.options = read.unwrap_or_default();
+    let result = set(call);
+    call.shard.current.files_read.options = OptionsRead::default();
+    result
 }

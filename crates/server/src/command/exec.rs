@@ -47,7 +47,7 @@ impl Shard {
         mut transaction: Box<Transaction>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Failure> {
-        if self.reads_users_first(slot, &mut transaction) {
+        if self.reads_files_first(slot, &mut transaction) {
             return Err(self.put_back(slot, transaction, Failure::FILE_AWAITED));
         }
         let server = Arc::clone(&self.server);
@@ -97,8 +97,10 @@ impl Shard {
             reply.null_array();
             return Ok(());
         }
-        self.current.users_read =
-            transaction.users.take().and_then(Arc::into_inner).and_then(OnceLock::into_inner);
+        if let Some(files) = transaction.files.take().and_then(Arc::into_inner).and_then(OnceLock::into_inner)
+        {
+            self.current.files_read = files;
+        }
         let start = reply.out.len();
         reply.array(transaction.queued.len());
         let (now_ms, now, is_retained) = (scene.now_ms, Instant::now(), !retained.is_empty());
@@ -150,8 +152,11 @@ impl Shard {
         self.spread_changes();
         self.unwatch_all(&course.transaction);
         let mut transaction = course.transaction;
-        // Where none of its commands took them.
-        transaction.users = self.current.users_read.take().map(|users| Arc::new(OnceLock::from(users)));
+        let files = std::mem::take(&mut self.current.files_read);
+        if files.users.is_some() || !files.options.tls.is_empty() {
+            // Where none of its commands took them.
+            transaction.files = Some(Arc::new(OnceLock::from(files)));
+        }
         self.free_transaction(transaction);
         let file = self.current.file_to_write.take();
         if was_ended {
@@ -166,7 +171,7 @@ impl Shard {
 
     /// What it holds may be slow to free.
     fn free_transaction(&self, transaction: Box<Transaction>) {
-        if transaction.users.is_some() {
+        if transaction.files.is_some() {
             let bytes = transaction.heap_bytes();
             self.server.reclaimer.free(vec![Garbage::of_other(transaction, bytes)]);
         }

@@ -143,6 +143,10 @@ fn go_on(call: &mut Call<'_>, then: AfterJob, outcome: Outcome) -> Result<(), Fa
             outcome.map_err(Failure::text)?;
             super::acl::loaded(call, Arc::into_inner(users).and_then(OnceLock::into_inner))
         }
+        AfterJob::Options(read) => {
+            outcome.map_err(Failure::text)?;
+            super::config::set_with(call, Arc::into_inner(read).and_then(OnceLock::into_inner))
+        }
         AfterJob::Answer(answer) => {
             outcome.map_err(Failure::text)?;
             call.reply.out.extend_from_slice(answer.get().map_or(b"", Vec::as_slice));

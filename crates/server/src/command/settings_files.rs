@@ -1,4 +1,5 @@
-//! Commands about the files of settings: ACL LOAD and SAVE, CONFIG REWRITE. Their connection waits while a thread does it.
+//! Commands about the files of settings, and those that settings name: ACL LOAD and SAVE, CONFIG REWRITE, CONFIG SET of certificates.
+//! Their connection waits while a thread reads or writes.
 //!
 //! ```text
 //!   ACL LOAD                   ─► a thread reads ─► the users are there
@@ -9,13 +10,13 @@
 use std::sync::{Arc, OnceLock};
 
 use sterna_command::Flags;
-use sterna_protocol::{Proto, Reply};
+use sterna_protocol::{OwnedArgs, Proto, Reply};
 
 use super::{Call, Failure};
 use crate::connection::ReplyMode;
 use crate::connection::state::Wait;
 use crate::connection::transaction::Transaction;
-use crate::connection::waits::{AfterJob, JobWait};
+use crate::connection::waits::{AfterJob, FilesRead, JobWait};
 use crate::journaling::Outcome;
 use crate::mailbox::{Ack, Mail};
 use crate::server::Server;
@@ -88,25 +89,41 @@ impl Shard {
         }))
     }
 
-    /// Whether the users that a transaction loads are being read, for which its EXEC waits.
-    pub(super) fn reads_users_first(&mut self, slot: usize, transaction: &mut Transaction) -> bool {
+    /// Whether the files that a transaction asks for are being read, for which its EXEC waits.
+    pub(super) fn reads_files_first(&mut self, slot: usize, transaction: &mut Transaction) -> bool {
         if !transaction.queued.iter().any(|(row, _)| row.has(Flags::READ_FIRST)) {
             return false;
         }
-        if let Some(users) = &mut transaction.users {
+        if let Some(files) = &mut transaction.files {
             // The thread has set them, and gone.
-            return Arc::get_mut(users).is_none_or(|users| users.get().is_none());
+            return Arc::get_mut(files).is_none_or(|files| files.get().is_none());
         }
-        let users = Arc::clone(transaction.users.insert(Arc::default()));
-        let into = Arc::clone(&users);
+        let loads_users =
+            transaction.queued.iter().any(|(row, _)| row.has(Flags::READ_FIRST | Flags::SETTINGS_FILE));
+        let sets = || {
+            transaction.queued.iter().filter(|(row, _)| row.has(Flags::SETS_OPTIONS)).map(|(_, args)| args)
+        };
+        let config = self.server.config();
+        let is_wanted = sets().any(|args| super::config::may_want(&config, args.args()));
+        if !loads_users && !is_wanted {
+            return false;
+        }
+        // What one sets, the next may depend on.
+        let sets: Vec<OwnedArgs> = if is_wanted { sets().cloned().collect() } else { Vec::new() };
+        let files: Arc<OnceLock<FilesRead>> = Arc::default();
+        let into = Arc::clone(&files);
         let started = self.do_beside(slot, move |server| {
-            let read = super::acl::read_users(server);
-            let _ = into.set(read.map_err(|failure| String::from_utf8_lossy(failure.wire()).into_owned()));
+            let text = |failure: Failure| String::from_utf8_lossy(failure.wire()).into_owned();
+            let users = loads_users.then(|| super::acl::read_users(server).map_err(text));
+            let _ = into.set(FilesRead { users, options: super::config::read_for(server, &sets) });
             Ok(())
         });
-        let Err(error) = started else { return true };
-        let _ = users.set(Err(String::from_utf8_lossy(no_thread(error).wire()).into_owned()));
-        false
+        if let Err(error) = &started {
+            let error = format!("ERR no thread for files: {error}");
+            let _ = files.set(FilesRead { users: Some(Err(error)), ..FilesRead::default() });
+        }
+        transaction.files = Some(files);
+        started.is_ok()
     }
 
     /// A transaction has been run, whose replies begin at `start`, and has a file written: all of it is answered when that is done.

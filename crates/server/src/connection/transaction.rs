@@ -8,7 +8,7 @@ use sterna_keyspace::{WATCHED_KEY_BYTES, Watch};
 use sterna_protocol::OwnedArgs;
 
 use super::Connection;
-use super::waits::UsersRead;
+use super::waits::FilesRead;
 
 /// What a connection has queued and watches. Exists only while there is either.
 #[derive(Debug, Default)]
@@ -20,8 +20,8 @@ pub(crate) struct Transaction {
     pub(crate) queued_bytes: usize,
     /// DEBUG is queued, perhaps with sleeps that EXEC has yet to wait for.
     pub(crate) has_debug: bool,
-    /// The users that it loads, once they have been read; empty while they are.
-    pub(crate) users: Option<Arc<OnceLock<UsersRead>>>,
+    /// What is in the files that it asks for, once they have been read; empty while they are.
+    pub(crate) files: Option<Arc<OnceLock<FilesRead>>>,
     /// The flag that touches of the watched keys set.
     pub(crate) watch: Arc<Watch>,
     pub(crate) watched: HashSet<(u8, Box<[u8]>)>,
@@ -30,8 +30,8 @@ pub(crate) struct Transaction {
 /// What the allocator has at least for a name.
 const NAME_BYTES_MIN: usize = 16;
 
-/// Bytes that users who have been read may hold: enough that they are not freed on a shard.
-const USERS_BYTES: usize = 1 << 20;
+/// Bytes that what was read from files may hold: enough that it is not freed on a shard.
+const FILES_BYTES: usize = 1 << 20;
 
 /// Whether CLIENT PAUSE WRITE holds the command back: it writes, publishes, or runs a script that may.
 pub(crate) fn may_write(row: &Row) -> bool {
@@ -74,10 +74,10 @@ impl Transaction {
 
     /// All that it holds, its watches in the keyspace included, where each key is kept once more.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let users_bytes = if self.users.is_some() { USERS_BYTES } else { 0 };
+        let files_bytes = if self.files.is_some() { FILES_BYTES } else { 0 };
         let names_bytes: usize = self.watched.iter().map(|(_, key)| key.len().max(NAME_BYTES_MIN)).sum();
         let places_bytes = WATCHED_KEY_BYTES + size_of::<(u8, Box<[u8]>)>() * 3 / 2;
-        users_bytes + self.queued_bytes + 2 * names_bytes + self.watched.len() * places_bytes
+        files_bytes + self.queued_bytes + 2 * names_bytes + self.watched.len() * places_bytes
     }
 }
 

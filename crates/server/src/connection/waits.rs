@@ -9,6 +9,8 @@ use sterna_keyspace::Waiter;
 use sterna_protocol::OwnedArgs;
 
 use crate::acl::Users;
+use crate::names::Names;
+use crate::tls::TlsRead;
 
 /// A connection's wait.
 #[derive(Debug)]
@@ -92,6 +94,24 @@ pub(crate) enum AfterJob {
     Answer(Arc<OnceLock<Vec<u8>>>),
     /// ACL LOAD makes these the users.
     Users(Arc<OnceLock<LoadedUsers>>),
+    /// CONFIG SET takes effect with what it has had read.
+    Options(Arc<OnceLock<OptionsRead>>),
+}
+
+/// What the files said that the commands of a transaction ask for, before it.
+#[derive(Debug, Default)]
+pub(crate) struct FilesRead {
+    /// For ACL LOAD.
+    pub(crate) users: Option<UsersRead>,
+    /// For CONFIG SET.
+    pub(crate) options: OptionsRead,
+}
+
+/// What files and name servers said of options, by what that depends on.
+#[derive(Debug, Default)]
+pub(crate) struct OptionsRead {
+    pub(crate) tls: Vec<TlsRead>,
+    pub(crate) names: Vec<Names>,
 }
 
 /// The users of a file; error: what is wrong with it.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::apart::Task;
 use crate::connection::chunk::Range;
 use crate::connection::state::ConnectionRef;
-use crate::connection::waits::UsersRead;
+use crate::connection::waits::FilesRead;
 use crate::journaling::Outcome;
 use crate::server::Server;
 
@@ -38,8 +38,8 @@ pub(crate) struct Current {
     pub(crate) deferred: Vec<Range>,
     /// A command that is to be run apart, while its request is still with whoever has read it.
     pub(super) task_without_request: Option<Box<Task>>,
-    /// The users that the transaction loads, read before it.
-    pub(crate) users_read: Option<UsersRead>,
+    /// What the files say that the transaction, or CONFIG SET, asks for.
+    pub(crate) files_read: FilesRead,
     /// What a command of the transaction has to be written to a file.
     pub(crate) file_to_write: Option<FileToWrite>,
     /// What MULTI has just queued has yet to be given its request.
@@ -55,7 +55,7 @@ impl Default for Current {
             read_until: Instant::now(),
             deferred: Vec::new(),
             task_without_request: None,
-            users_read: None,
+            files_read: FilesRead::default(),
             file_to_write: None,
             queued_without_request: false,
         }

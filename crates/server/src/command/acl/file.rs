@@ -76,7 +76,7 @@ fn users_of_text(path: &Path, text: &[u8], config: &Config) -> Result<Users, Str
 
 fn load(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.in_exec {
-        let read = call.shard.current.users_read.take();
+        let read = call.shard.current.files_read.users.take();
         return take_effect(call, read.ok_or(NO_FILE)?.map_err(Failure::text)?);
     }
     let read: Arc<OnceLock<LoadedUsers>> = Arc::default();
