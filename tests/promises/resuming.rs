@@ -1,5 +1,6 @@
 //! Subscriptions that resume: whoever comes back under its name gets what it has missed, once, in order, or is told.
 
+mod beside;
 mod cut;
 
 use std::io::Write;

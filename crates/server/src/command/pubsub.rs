@@ -306,14 +306,20 @@ fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
         call.shard.receive_published(None);
     }
     let proto = call.reply.proto;
+    let has_past = call.connection().resumption.is_some();
+    let missed = match has_past {
+        true => call.shard.missed_beside(call.slot, kind, call.args.from(1).iter()),
+        false => Vec::new(),
+    };
     for name in call.args.iter().skip(1) {
         call.shard.join(call.slot, kind, name);
         let count = count_of(call.connection(), kind);
         frame::confirmation(call.reply.out, proto, joined(kind), Some(name), count);
     }
     call.connection().note_subscriptions();
-    if call.connection().resumption.is_some() {
+    if has_past {
         call.shard.inherit(call.slot, kind, call.args.from(1).iter());
+        call.shard.current.deferred.extend(missed);
     }
     Ok(())
 }

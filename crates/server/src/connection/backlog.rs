@@ -80,6 +80,25 @@ impl OutputQueue {
         ranges.into_iter().for_each(|range| self.push(readable(range)));
     }
 
+    /// What would become a backlog now, as a queue of its own, without what lies in the chunk of `replies`, which is on loan: that is
+    /// no message.
+    pub(crate) fn copy_of_unacknowledged(&self, unacknowledged: usize, replies: &Appender) -> OutputQueue {
+        let (ranges, written) = self.all();
+        let mut skip = written - unacknowledged.min(written);
+        let mut copy = OutputQueue::default();
+        for range in ranges {
+            if range.len() <= skip {
+                skip -= range.len();
+                continue;
+            }
+            if !replies.may_lend(range) {
+                copy.push(range.part(whole_frames(&range.bytes(0), skip), range.len()));
+            }
+            skip = 0;
+        }
+        copy
+    }
+
     /// Drops the oldest frames until at most `bytes_max` are left, or so many that it is enough for now. Returns how many of
     /// them were messages.
     pub(crate) fn drop_oldest(&mut self, bytes_max: usize) -> u64 {

@@ -128,6 +128,13 @@ impl OutputQueue {
         (all, written - unacknowledged.min(written))
     }
 
+    /// What was sent and what was not, in this order, and how many bytes of it were written.
+    pub(super) fn all(&self) -> (impl Iterator<Item = &Range>, usize) {
+        let kept = self.kept.as_ref().map(|kept| &kept.ranges);
+        let written = kept.map_or(0, |kept| kept.queued_bytes) + self.sent;
+        (kept.into_iter().flat_map(|kept| &kept.ranges).chain(&self.ranges), written)
+    }
+
     /// Keeps the beginning of a frame until its end has been sent.
     pub(crate) fn keep_frames(&mut self) {
         self.is_framed = true;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use sterna_pubsub::Kind;
 
@@ -28,6 +29,8 @@ pub(crate) struct Resumption {
     pub(crate) identity: Arc<Identity>,
     /// Detached connections, the oldest first, whose subscriptions it takes over as it subscribes.
     pub(crate) predecessors: Vec<ConnectionRef>,
+    /// The connection of its name that it goes on beside, if that has not shown that its line is alive.
+    pub(crate) beside: Option<Beside>,
     /// It is a predecessor itself: nobody else will be told of what it holds.
     pub(crate) is_claimed: bool,
     /// Messages that did not fit into the backlog: its own, or its predecessors' until its client has been told of them.
@@ -38,11 +41,24 @@ pub(crate) struct Resumption {
     pub(crate) has_told: bool,
 }
 
+/// A connection that has shown nothing since another one has its name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beside {
+    pub(crate) who: ConnectionRef,
+    /// What its TCP had acknowledged then: all that it had been sent.
+    pub(crate) acknowledged_bytes: u64,
+    /// Messages for it that are more than is kept for anybody, and were told so.
+    pub(crate) dropped: u64,
+    /// For how long it is asked.
+    pub(crate) until: Instant,
+}
+
 impl Resumption {
     pub(crate) fn of(identity: Arc<Identity>) -> Resumption {
         Resumption {
             identity,
             predecessors: Vec::new(),
+            beside: None,
             is_claimed: false,
             dropped: 0,
             expired: None,

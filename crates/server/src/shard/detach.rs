@@ -121,7 +121,7 @@ impl Shard {
         }
     }
 
-    fn resume_window(&self) -> Duration {
+    pub(super) fn resume_window(&self) -> Duration {
         Duration::from_secs(u64::from(self.config.resume_window))
     }
 

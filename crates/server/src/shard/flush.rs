@@ -63,7 +63,7 @@ pub(crate) struct Flusher {
     /// Of pages by Pusher's protocol.
     sockets: OutputLimit,
     /// What the backlog of a detached connection may hold.
-    backlog_bytes_max: usize,
+    pub(super) backlog_bytes_max: usize,
     last_copy: LastCopy,
     /// Messages whose time to the socket is taken.
     probes: Probes,

@@ -1,11 +1,13 @@
 //! Succession: how a connection takes over what a detached one of its name holds.
 //!
 //! 1. SUBSCRIBE, by a named connection that has no subscription yet. It looks up who holds its user and name.
-//! 2. A holder whose socket seems to be alive is *probed* by its shard: has its TCP acknowledged all that was for it when the
-//!    question came? If so, both go on beside each other, and the name belongs to the new one. If not after [`PROOF_TIME_MAX`],
-//!    the socket is given up, and the holder is detached.
-//! 3. If a detached holder is on another shard, the new connection *moves* there: socket, TLS session, user, unread input,
+//! 2. If the holder is on another shard, the new connection *moves* there: socket, TLS session, user, unread input,
 //!    unsent replies. The request is executed where it arrives.
+//! 3. A holder whose socket seems to be alive is *probed*: has its TCP acknowledged all that was for it when the
+//!    question came? If so, both go on beside each other, and the name belongs to the new one. If not after [`PROOF_TIME_MAX`],
+//!    the socket is given up, and the holder is detached. Where there was nothing to acknowledge, that proves little: what the new one
+//!    has yet to subscribe to may reach a line that is dead. So for as long it gets that as well, unless the old one acknowledges
+//!    anything.
 //! 4. On the holder's shard, the new connection becomes the name's holder, with the old one as its predecessor.
 //! 5. For each name that the request subscribes to and the predecessor listens to: the new one joins, the predecessor leaves,
 //!    and the messages that came by this subscription move from the predecessor's backlog to the new queue, behind the
@@ -29,7 +31,7 @@ use crate::acl::User;
 use crate::connection::backlog::{is_all_of, translated};
 use crate::connection::chunk::Range;
 use crate::connection::mover::Mover;
-use crate::connection::resumption::{Identity, NOTICE_CHANNEL, Resumption};
+use crate::connection::resumption::{Beside, Identity, NOTICE_CHANNEL, Resumption};
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::{CloseReason, Connection};
 use crate::mailbox::{Ack, Mail};
@@ -58,32 +60,92 @@ impl Shard {
         let Some(identity) = self.identity_of(slot) else { return true };
         loop {
             let holder = self.server.resumables.holder(&identity);
-            match holder {
-                Some(holder) if holder.is_detached => {
-                    if !self.connections[slot].may_succeed() {
-                        return true;
-                    }
-                    if holder.shard != self.index {
-                        self.wait(slot, Wait::Move, None);
-                        self.movers.push((self.connections[slot].me, holder.shard));
+            let connection = &self.connections[slot];
+            let mut beside = None;
+            if let Some(holder) = holder {
+                let is_asked = holder.is_detached || connection.probed == holder.who.id;
+                if !is_asked && connection.probed != 0 && holder.who.id > connection.me.id {
+                    // It has waited so long that one that came after it has the name by now, and goes on with it.
+                    return true;
+                }
+                if holder.shard != self.index && connection.may_succeed() {
+                    self.wait(slot, Wait::Move, None);
+                    self.movers.push((self.connections[slot].me, holder.shard));
+                    return false;
+                }
+                if holder.is_detached && !connection.may_succeed() {
+                    return true;
+                }
+                if !is_asked {
+                    beside = self.with_nothing_on_its_way(holder);
+                    if beside.is_none() {
+                        self.probe(slot, holder);
                         return false;
                     }
                 }
-                Some(holder) if self.connections[slot].probed != holder.who.id => {
-                    let connection = &self.connections[slot];
-                    if connection.probed != 0 && holder.who.id > connection.me.id {
-                        // It has waited so long that one that came after it has the name by now, and goes on with it.
-                        return true;
-                    }
-                    self.probe(slot, holder);
-                    return false;
-                }
-                _ => {}
             }
             if self.server.resumables.claim(&identity, holder, self.as_holder(slot)) {
                 self.succeed(slot, &identity, holder.filter(|holder| holder.is_detached));
+                if let Some(own) = &mut self.connections[slot].resumption {
+                    own.beside = beside;
+                }
                 return true;
             }
+        }
+    }
+
+    /// A holder of this shard for which nothing is on its way: there is nothing that it could have lost.
+    fn with_nothing_on_its_way(&mut self, holder: Holder) -> Option<Beside> {
+        if holder.shard != self.index {
+            return None;
+        }
+        self.end_run();
+        let until = self.clock.instant + self.resume_window();
+        let old = self.connection_of(holder.who)?;
+        let is_idle = old.output.is_empty() && old.transport.unacknowledged_bytes() == 0;
+        is_idle.then_some(Beside {
+            who: holder.who,
+            acknowledged_bytes: old.net_out_bytes,
+            dropped: 0,
+            until,
+        })
+    }
+
+    /// What has reached an old connection that may be dead, of the names that this one is about to subscribe to.
+    pub(crate) fn missed_beside<'n>(
+        &mut self,
+        slot: usize,
+        kind: Kind,
+        names: impl Iterator<Item = &'n [u8]>,
+    ) -> Vec<Range> {
+        let connection = &mut self.connections[slot];
+        let Some(beside) = connection.resumption.as_mut().and_then(|own| own.beside.take()) else {
+            return Vec::new();
+        };
+        let names: HashSet<&[u8]> =
+            names.filter(|name| !connection.subscriptions.contains(kind, name)).collect();
+        let (proto, now) = (connection.proto, self.clock.instant);
+        let old = self.connections.get_mut(beside.who.slot);
+        let old = old.filter(|old| old.me == beside.who && !old.is_detached() && now < beside.until);
+        let Some(old) = old else { return Vec::new() };
+        let unacknowledged = old.transport.unacknowledged_bytes();
+        if old.net_out_bytes.saturating_sub(unacknowledged as u64) > beside.acknowledged_bytes {
+            // It is alive.
+            return Vec::new();
+        }
+        let mut lost = old.output.copy_of_unacknowledged(unacknowledged, &self.replies);
+        let (mut dropped, bytes_max) = (0, self.flusher.backlog_bytes_max);
+        while lost.queued_bytes() > bytes_max {
+            dropped += lost.drop_oldest(bytes_max);
+        }
+        let messages = lost.take_messages(|of, name| of == kind && names.contains(name));
+        if let Some(own) = &mut self.connections[slot].resumption {
+            own.dropped += dropped.saturating_sub(beside.dropped);
+            own.beside = Some(Beside { dropped, ..beside });
+        }
+        match is_all_of(&messages, proto) {
+            true => messages,
+            false => translated(&messages, proto).into_iter().collect(),
         }
     }
 
@@ -234,6 +296,7 @@ impl Shard {
         names: Option<impl Iterator<Item = &'n [u8]> + Clone>,
     ) {
         let Some(own) = &mut self.connections[slot].resumption else { return };
+        own.beside = None;
         let predecessors = own.predecessors.clone();
         for who in predecessors {
             if self.connection_of(who).is_none() {
