@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["lock"],
     &["signal"],
     &["ticks"],
+    &["prefetch"],
     &["time"],
     &["hooks"],
     &["process"],

@@ -1,5 +1,6 @@
 //! What holds for messages and copies while clients on every shard do what they like.
 
+mod ahead;
 mod apart;
 mod caching;
 mod churn;

@@ -86,6 +86,21 @@ impl Index {
         size_of_val(&*self.groups)
     }
 
+    /// Where a look-up begins to read: the first group of a probe.
+    #[inline]
+    pub(crate) fn address(&self, hash: u64) -> Option<*const u8> {
+        let group: *const Group = self.groups.get(KeyHash::bucket(hash, self.groups.len()))?;
+        Some(group.cast())
+    }
+
+    /// The offset of the record of this hash, mostly: the first in that group whose tag is the hash's.
+    #[inline]
+    pub(crate) fn guess(&self, hash: u64) -> Option<u16> {
+        let group = self.groups.get(KeyHash::bucket(hash, self.groups.len()))?;
+        let hits = zero_bytes(group.tags ^ (tag_of(hash) * LOW));
+        (hits != 0).then(|| group.at[first_byte(hits)])
+    }
+
     /// The first place of this hash for whose record `is_it` holds; it is given offsets.
     #[inline]
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u16) -> bool) -> Option<Spot> {

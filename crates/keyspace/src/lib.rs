@@ -103,6 +103,7 @@ pub use slot::Slot;
 pub use space::{Locked, Space};
 pub use string::{Long, Text};
 pub use subkeys::Subkeys;
+pub use table::LookUp;
 pub use usage::Frequency;
 pub use value::{Value, ValueRef};
 pub use wait::{Answer, Blocked, Caller, Presence, Served, Waiter};

@@ -29,7 +29,7 @@ use crate::hash::KeyHash;
 use crate::record::Record;
 use crate::slot::Slot;
 use crate::stream::{BlockLimits, IdempotenceConfig};
-use crate::table::{Place, Table};
+use crate::table::{LookUp, Place, Table};
 use crate::usage;
 use crate::value::{NEVER, STRING_BYTES_MAX, ValueRef};
 use crate::wait::{Presence, Waiter, Waiters};
@@ -214,16 +214,12 @@ impl Partition {
     /// its uses are counted.
     #[inline]
     fn hit(&mut self, db: usize, hash: u64, key: &[u8], now_ms: u64, mark_used: bool) -> Option<Place> {
-        let table = &mut self.dbs.get_mut(db)?.as_mut()?.table;
-        let place = table.find(hash, key)?;
-        if table.at(place).is_expired(now_ms) {
-            return None;
-        }
-        match self.settings.eviction.noted() {
-            Noted::LastUse if mark_used => table.set_usage(place, usage::seconds(now_ms)),
+        let usage = match self.settings.eviction.noted() {
+            Noted::LastUse if mark_used => Some(usage::seconds(now_ms)),
             Noted::Frequency(_) if mark_used => return None,
-            _ => {}
-        }
+            _ => None,
+        };
+        let place = self.dbs.get_mut(db)?.as_mut()?.table.find_live(hash, key, now_ms, usage)?;
         self.stats.hits += 1;
         Some(place)
     }
@@ -272,6 +268,19 @@ impl Partition {
         (!record.is_expired(now_ms)).then_some(record)
     }
 
+    /// Keys of a database.
+    #[inline]
+    pub fn keys(&self, db: usize) -> usize {
+        self.database(db).map_or(0, |database| database.table.len())
+    }
+
+    /// Where a look-up of a key with this hash reads.
+    #[inline]
+    pub fn look_up_of(&self, db: usize, hash: u64) -> Option<LookUp<'_>> {
+        Some(self.database(db)?.table.look_up_of(hash))
+    }
+
+    #[inline]
     pub(crate) fn database(&self, db: usize) -> Option<&Database> {
         self.dbs.get(db)?.as_deref()
     }

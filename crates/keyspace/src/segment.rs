@@ -111,6 +111,38 @@ impl Segment {
         self.index.find(hash, |at| wanted(self.record_at(at)))
     }
 
+    /// The record of this key, if it has not expired; `usage`: it is used like that from now on.
+    #[inline]
+    pub(crate) fn find_live(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        now_ms: u64,
+        usage: Option<u32>,
+    ) -> Option<Spot> {
+        let spot = self.find(hash, |record| record.has_key(key))?;
+        if self.at(spot).is_expired(now_ms) {
+            return None;
+        }
+        if let Some(usage) = usage {
+            self.set_usage(spot, usage);
+        }
+        Some(spot)
+    }
+
+    /// Where a look-up begins to read.
+    #[inline]
+    pub(crate) fn index_address(&self, hash: u64) -> Option<*const u8> {
+        self.index.address(hash)
+    }
+
+    /// Where the record of a key with this hash begins, mostly.
+    #[inline]
+    pub(crate) fn record_address(&self, hash: u64) -> Option<*const u8> {
+        let at = self.index.guess(hash)?;
+        self.bytes.get(usize::from(at)).map(std::ptr::from_ref)
+    }
+
     #[inline]
     fn record_at(&self, at: u16) -> Record<'_> {
         Record::at(&self.bytes[usize::from(at)..], &self.kept)

@@ -83,6 +83,28 @@ pub(crate) struct Taken {
     pub(crate) usage: u32,
 }
 
+/// Where a look-up reads: two places, the second of which is known when the first has been read. The addresses are for whoever has fetched
+/// what is there beforehand, and for nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct LookUp<'a> {
+    segment: &'a Segment,
+    hash: u64,
+}
+
+impl LookUp<'_> {
+    /// The index.
+    #[inline]
+    pub fn index(self) -> Option<*const u8> {
+        self.segment.index_address(self.hash)
+    }
+
+    /// The record, mostly. The index is read for it.
+    #[inline]
+    pub fn record(self) -> Option<*const u8> {
+        self.segment.record_address(self.hash)
+    }
+}
+
 impl Table {
     pub(crate) fn new(hash: KeyHash, dead_of_all: Arc<AtomicUsize>) -> Table {
         Table {
@@ -128,6 +150,27 @@ impl Table {
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
         self.search(hash, |record| record.has_key(key))
+    }
+
+    /// As [`Table::find`], of a record that has not expired; `usage`: it is used like that from now on.
+    #[inline]
+    pub(crate) fn find_live(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        now_ms: u64,
+        usage: Option<u32>,
+    ) -> Option<Place> {
+        let segment = self.directory[self.entry_of(position(hash))];
+        let spot = self.segments[segment as usize].find_live(hash, key, now_ms, usage)?;
+        Some(Place { segment, spot })
+    }
+
+    /// Where a look-up of this hash reads.
+    #[inline]
+    pub(crate) fn look_up_of(&self, hash: u64) -> LookUp<'_> {
+        let segment = self.directory[self.entry_of(position(hash))];
+        LookUp { segment: &self.segments[segment as usize], hash }
     }
 
     /// The first record whose key has this hash and for which `wanted` holds.

@@ -39,6 +39,7 @@ mod pause;
 mod persistence;
 mod placed;
 mod position;
+mod prefetch;
 mod process;
 mod purge;
 mod rates;

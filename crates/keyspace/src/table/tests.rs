@@ -375,3 +375,33 @@ fn a_sample_can_be_any_record() {
     }
     assert!(seen.len() > 990, "{} of 1000", seen.len());
 }
+
+#[test]
+fn where_a_record_is_read_is_known_beforehand_as_a_rule() {
+    let mut table = Table::new(KeyHash::random(), Arc::default());
+    let keys: Vec<Vec<u8>> = (0..3_000).map(|number| format!("key:{number:06}").into_bytes()).collect();
+    assert_eq!(table.look_up_of(7).record(), None);
+    for key in &keys {
+        table.insert(table.hash.of(key), Draft::new(key, NewValue::Int(0), NEVER, 0));
+    }
+    let is_known = |key: &&Vec<u8>| {
+        let hash = table.hash.of(key);
+        let record = table.at(table.find(hash, key).expect("it is there"));
+        let look_up = table.look_up_of(hash);
+        look_up.index().is_some() && look_up.record() == Some(record.key().as_ptr().wrapping_sub(6))
+    };
+    assert!(keys.iter().filter(is_known).count() > keys.len() / 4 * 3);
+}
+
+#[test]
+fn a_live_record_is_found_and_used_and_one_that_has_expired_is_left_as_it_is() {
+    let mut table = Table::new(KeyHash::random(), Arc::default());
+    let hash = table.hash.of(b"key");
+    table.insert(hash, Draft::new(b"key", NewValue::Int(0), 100, 7));
+    assert!(table.find_live(hash, b"other", 100, Some(8)).is_none());
+    assert!(table.find_live(hash, b"key", 101, Some(8)).is_none());
+    let place = table.find_live(hash, b"key", 100, None).expect("its last millisecond counts");
+    assert_eq!(table.at(place).usage(), 7);
+    let place = table.find_live(hash, b"key", 100, Some(8)).expect("as before");
+    assert_eq!(table.at(place).usage(), 8);
+}

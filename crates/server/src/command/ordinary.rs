@@ -16,7 +16,7 @@ use sterna_keyspace::{Caller, KeyGroup, Outcome, Run};
 use sterna_protocol::{Args, Reply};
 
 use super::dispatch::Begun;
-use super::table::{Row, Runs, runs};
+use super::table::{Row, Runs, runs, table};
 use crate::connection::ReplyMode;
 use crate::connection::client::mark;
 use crate::partitions::Scene;
@@ -49,6 +49,15 @@ impl Shard {
             && !self.server.journaling.is_unable_to_save(&self.config)
             && !(row.has(Flags::WRITE) && self.journal_refuses());
         is_ordinary.then_some(command)
+    }
+
+    /// The hash of the key of a request whose turn may not have come, if it has one and no other. Commands have the names that they are
+    /// given in the table.
+    #[inline]
+    pub(crate) fn hash_of_key(&mut self, args: Args<'_>) -> Option<u64> {
+        let row = self.recent_rows.resolve(table(), args.len(), |at| args.get(at)).ok()?;
+        let Runs::Keys(command) = runs(row) else { return None };
+        self.server.partitions.only_hash(&command.spec, args)
     }
 
     #[inline(always)]

@@ -27,6 +27,8 @@ pub(crate) struct Held<'a> {
     of: &'a Partitions,
     /// In the order of their indices.
     guards: SmallVec<[(usize, MutexGuard<'a, Partition>); KEYS_MOSTLY_MAX]>,
+    /// Their indices.
+    indices: Indices,
     patience: Option<MutexGuard<'a, ()>>,
     way: Way,
 }
@@ -59,19 +61,25 @@ impl Partitions {
     ///
     /// If a script has one locked for longer than a moment, nothing is: it [is busy](Held::is_busy).
     pub(crate) fn hold(&self, indices: Indices) -> Held<'_> {
-        let in_vain = || Held { of: self, guards: SmallVec::new(), patience: None, way: Way::InVain };
+        let mut held = Held::nothing(self, Way::Once);
         for _ in 0..ATTEMPTS_MAX {
-            match self.try_hold(indices) {
-                Ok(held) => return held,
-                Err(locked) => match self.part_soon(locked) {
-                    Some(part) => drop(part),
-                    None => return in_vain(),
-                },
+            let Err(locked) = held.try_lock(indices) else { return held };
+            match self.part_soon(locked) {
+                Some(part) => drop(part),
+                None => {
+                    held.way = Way::InVain;
+                    return held;
+                }
             }
         }
-        let Some(patience) = self.patience.lock_within(MOMENT) else { return in_vain() };
-        let guards = indices.iter().map(|index| (index, self.part(index))).collect();
-        Held { of: self, guards, patience: Some(patience), way: Way::Once }
+        let Some(patience) = self.patience.lock_within(MOMENT) else {
+            held.way = Way::InVain;
+            return held;
+        };
+        held.guards.extend(indices.iter().map(|index| (index, self.part(index))));
+        held.indices = indices;
+        held.patience = Some(patience);
+        held
     }
 
     /// The same, behind whatever a script does: for whoever may wait for that, or has to.
@@ -92,7 +100,9 @@ impl Partitions {
             // Threads that have waited for the end of another script: they have their step before this one begins.
             self.settled.wait_within(MOMENT, || self.settling.load(Relaxed) == 0);
         }
-        Held { of: self, guards: SmallVec::new(), patience: Some(self.patience.lock()), way: Way::Growing }
+        let mut held = Held::nothing(self, Way::Growing);
+        held.patience = Some(self.patience.lock());
+        held
     }
 
     /// Locks all, between two scripts: for threads of their own, which may wait.
@@ -147,14 +157,25 @@ impl Partitions {
             needed.extend(linked);
         }
     }
+}
 
-    /// Locks partitions if all of them are free; else the index of the first that is not.
-    fn try_hold(&self, indices: Indices) -> Result<Held<'_>, usize> {
-        let mut held = Held { of: self, guards: SmallVec::new(), patience: None, way: Way::Once };
+impl<'a> Held<'a> {
+    fn nothing(of: &'a Partitions, way: Way) -> Held<'a> {
+        Held { of, guards: SmallVec::new(), indices: Indices::default(), patience: None, way }
+    }
+
+    /// Locks partitions if all of them are free, where none is locked; else the index of the first that is not.
+    #[inline]
+    fn try_lock(&mut self, indices: Indices) -> Result<(), usize> {
         for index in indices.iter() {
-            held.guards.push((index, self.parts[index].try_lock_nth(index).ok_or(index)?));
+            let Some(part) = self.of.parts[index].try_lock_nth(index) else {
+                self.guards.clear();
+                return Err(index);
+            };
+            self.guards.push((index, part));
         }
-        Ok(held)
+        self.indices = indices;
+        Ok(())
     }
 }
 
@@ -163,8 +184,11 @@ impl Held<'_> {
     pub(crate) fn add(&mut self, indices: Indices) {
         debug_assert!(self.patience.is_some(), "a partition is waited for while others are held");
         for index in indices.iter() {
-            if let Err(at) = self.guards.binary_search_by_key(&index, |&(held, _)| held) {
-                self.guards.insert(at, (index, self.of.parts[index].lock_among(index)));
+            if !self.indices.has(index) {
+                self.indices.insert(index);
+                let part = self.of.parts[index].lock_among(index);
+                let at = self.place_of(index);
+                self.guards.insert(at, (index, part));
                 self.of.kept.mark(index);
             }
         }
@@ -199,9 +223,7 @@ impl Held<'_> {
 
     /// A slice of serving those who are left, of whom [`Partitions::hold_unserved`] has locked the partitions. True: it was the last.
     pub(crate) fn serve_some(&mut self, whom: WhoIsServed, log: &mut Changes) -> bool {
-        let mut taken = Indices::default();
-        self.guards.iter().for_each(|(index, _)| taken.insert(*index));
-        let is_over = self.serve_rest(taken, whom, log);
+        let is_over = self.serve_rest(self.indices, whom, log);
         self.of.write_effects(log);
         is_over
     }
@@ -282,6 +304,7 @@ impl Held<'_> {
 
     fn unlock(&mut self) {
         self.guards.clear();
+        self.indices = Indices::default();
         self.patience = None;
     }
 
@@ -474,7 +497,7 @@ impl Held<'_> {
         if let Some(unserved) = unserved {
             let mut taken = Indices::default();
             if unserved.has_links() || self.guards.iter().any(|(_, part)| part.has_links()) {
-                self.guards.iter().for_each(|(index, _)| taken.insert(*index));
+                taken = self.indices;
             } else {
                 unserved.keys().for_each(|key| taken.insert(self.of.index_of(key)));
             }
@@ -521,12 +544,19 @@ impl Held<'_> {
         self.guards.iter_mut().for_each(|(_, part)| remove_where(part, hash, db, doomed));
     }
 
+    #[inline]
     fn find(&self, index: usize) -> Option<usize> {
-        // If all are held, each stands at its own index.
-        match self.guards.get(index) {
-            Some(&(held, _)) if held == index => Some(index),
-            _ => self.guards.binary_search_by_key(&index, |&(held, _)| held).ok(),
-        }
+        self.indices.place_of(index)
+    }
+
+    /// Partition `index`, if it is locked.
+    pub(super) fn held(&self, index: usize) -> Option<&Partition> {
+        self.find(index).map(|at| &*self.guards[at].1)
+    }
+
+    /// One of those that are locked.
+    pub(super) fn any(&self) -> Option<&Partition> {
+        self.guards.first().map(|(_, part)| &**part)
     }
 
     fn place_of(&self, index: usize) -> usize {

@@ -27,6 +27,17 @@ impl Indices {
         self.0[index / 64] & (1 << (index % 64)) != 0
     }
 
+    /// How many are below this one, if it is here.
+    #[inline]
+    pub(super) fn place_of(&self, index: usize) -> Option<usize> {
+        let (word, bit) = (index / 64, 1 << (index % 64));
+        if self.0[word] & bit == 0 {
+            return None;
+        }
+        let before: u32 = self.0[..word].iter().map(|word| word.count_ones()).sum();
+        Some((before + (self.0[word] & (bit - 1)).count_ones()) as usize)
+    }
+
     /// Whether all of `other` are here.
     pub(super) fn contains(&self, other: Indices) -> bool {
         self.0.iter().zip(other.0).all(|(word, other)| other & !word == 0)

@@ -25,6 +25,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `fetch` | what is about to be looked up is fetched into the caches |
 //! | `held` | locking several partitions, and what is done while they are |
 //! | `indices` | which partitions |
 //! | `kept` | those that a script has to itself |
@@ -51,12 +52,14 @@ use crate::lock::{Level, Mutex, MutexGuard};
 use crate::placed::{Placed, Placement};
 use crate::signal::Signal;
 
+mod fetch;
 mod held;
 mod indices;
 mod kept;
 mod unserved;
 mod whole;
 
+pub(crate) use fetch::Fetch;
 pub(crate) use held::Held;
 pub(crate) use indices::Indices;
 use kept::Kept;
@@ -274,6 +277,7 @@ impl Partitions {
         if held.is_busy() {
             return Err(Error::Busy);
         }
+        held.fetch(&named, scene.db);
         let mut outcome = held.execute_on(&named, command, args, scene, log, reply);
         if matches!(outcome, Err(Error::TooLong)) {
             outcome = Ok(apart(command, args, scene, Space::some(&mut held), log));
@@ -330,6 +334,13 @@ impl Partitions {
         let mut needed = Indices::default();
         keys_of(spec, args).for_each(|key| needed.insert(self.index_of(key)));
         needed
+    }
+
+    /// The hash of a request's key, if it has one and no other.
+    #[inline]
+    pub(crate) fn only_hash(&self, spec: &Spec, args: Args<'_>) -> Option<u64> {
+        let key = only_key(spec, args)?;
+        (!spec.flags.contains(Flags::ALL_KEYS)).then(|| self.hash.of(key))
     }
 
     /// The keys of a request, with their hashes.

@@ -16,6 +16,7 @@
 //!   sleeping, so no client can hold the others up.
 
 mod accept;
+mod ahead;
 pub(crate) mod apart;
 mod beside;
 mod broadcast;
@@ -127,6 +128,8 @@ pub(crate) struct Shard {
     pub(crate) replies_to_others: Appender,
     scratch: Vec<u8>,
     parser: Parser,
+    /// Requests that have been read ahead; `None` while some are executed.
+    requests: Option<Box<ahead::Requests>>,
     pub(crate) recent_rows: sterna_command::RecentRows,
     ready: Ready,
     /// What is left of requests that are executed in parts.
@@ -211,6 +214,7 @@ impl Shard {
             replies_to_others: Appender::default(),
             scratch: vec![0; READ_BYTES],
             parser: Parser::default(),
+            requests: None,
             recent_rows: sterna_command::RecentRows::default(),
             ready: Ready::default(),
             parts: BTreeMap::new(),

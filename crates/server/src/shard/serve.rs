@@ -319,6 +319,9 @@ impl Shard {
         let slot = serving.slot;
         let mut used = 0;
         let mut limits = self.limits_of(slot);
+        if !limits.unauthenticated && self.reads_ahead(slot, bytes) {
+            return self.execute_reading_ahead(serving, bytes, &limits, parser);
+        }
         while used < bytes.len() {
             match parser.parse(&bytes[used..], &limits) {
                 Ok(Progress::Request { consumed }) => {
@@ -357,7 +360,7 @@ impl Shard {
 
     /// Executes a request; false if it was not taken, because it has to wait itself.
     #[inline]
-    fn execute_one(&mut self, serving: &mut Serving, args: Args<'_>) -> bool {
+    pub(super) fn execute_one(&mut self, serving: &mut Serving, args: Args<'_>) -> bool {
         if args.is_empty() {
             return true;
         }
@@ -390,7 +393,7 @@ impl Shard {
     }
 
     /// Answers a protocol error; the connection closes once the answer is out.
-    fn refuse(&mut self, serving: &mut Serving, error: &ProtocolError) {
+    pub(super) fn refuse(&mut self, serving: &mut Serving, error: &ProtocolError) {
         let connection = &mut self.connections[serving.slot];
         Reply::new(&mut serving.out, connection.proto).error(&error.wire());
         let addr = connection.client.address.peer();
@@ -548,7 +551,7 @@ impl Shard {
 
 /// Why a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// All bytes have been used.
     Done,
     /// The rest is the beginning of a request.
