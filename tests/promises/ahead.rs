@@ -131,6 +131,41 @@ const PIPELINES: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "another user",
+        &[
+            &["SET", "a", "1"],
+            &["ACL", "SETUSER", "u", "on", ">p", "~key:*", "+get", "+select"],
+            &["AUTH", "u", "p"],
+            &["GET", "a"],
+            &["GET", "key:1"],
+            &["SELECT", "1"],
+            &["AUTH", "default", "p"],
+            &["SET", "a", "2"],
+            &["GET", "a"],
+            &["DEL", "a"],
+            &["SELECT", "0"],
+            &["ACL", "DELUSER", "u"],
+            &["GET", "a"],
+        ],
+    ),
+    (
+        "a connection that begins anew",
+        &[
+            &["SET", "a", "1"],
+            &["SELECT", "1"],
+            &["SET", "a", "2"],
+            &["MULTI"],
+            &["DEL", "a"],
+            &["RESET"],
+            &["GET", "a"],
+            &["CLIENT", "REPLY", "OFF"],
+            &["RESET"],
+            &["GET", "a"],
+            &["SELECT", "1"],
+            &["DEL", "a"],
+        ],
+    ),
+    (
         "the client's end",
         &[
             &["SET", "a", "1"],
@@ -201,6 +236,19 @@ fn all_answers(launch: Launch) -> Vec<(String, Vec<Vec<u8>>)> {
     ];
     let bytes: Vec<u8> = (0..3).flat_map(|_| requests).flat_map(request_bytes).collect();
     all.push(("long requests".into(), answers(&mut server.connect(), &bytes)));
+    let names = |command: &str, names: &[String]| request_bytes(&[&[command.to_owned()][..], names].concat());
+    let channels: Vec<String> = (0..200).map(|nth| format!("c{nth}")).collect();
+    // In all less than is read at once.
+    let bytes = [
+        request_bytes(&["SET", "a", "1"]),
+        names("SUBSCRIBE", &channels),
+        names("UNSUBSCRIBE", &channels),
+        request_bytes(&["GET", "a"]),
+        names("EXISTS", &vec!["a".to_owned(); 8_200]),
+        request_bytes(&["GET", "a"]),
+    ]
+    .concat();
+    all.push(("requests in parts".into(), answers(&mut server.connect(), &bytes)));
     all
 }
 

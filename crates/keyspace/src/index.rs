@@ -285,6 +285,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_offset_is_drawn_as_often_as_the_others() {
+        let mut index = Index::with_capacity(200);
+        assert_eq!((index.pick(1), Index::default().pick(1)), (None, None));
+        for at in 0..100u16 {
+            index.insert(u64::from(at).wrapping_mul(0x9e37_79b9_7f4a_7c15), at);
+        }
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut drawn = [0; 100];
+        for _ in 0..40_000 {
+            drawn[usize::from(index.pick(random.u64(..)).expect("there are some"))] += 1;
+        }
+        // Five standard deviations around 400.
+        assert!(drawn.iter().all(|count| (300..=500).contains(count)), "{drawn:?}");
+    }
+
     /// Every probe ends, and finds what is there, after any number of removals.
     #[test]
     fn places_are_found_whatever_was_removed() {

@@ -49,7 +49,7 @@ pub(crate) use names::NameTable;
 
 /// The most elements that a segment has before it splits.
 pub(crate) const SEGMENT_MAX: usize = 448;
-/// Below this a segment looks whether it can join its neighbour. Far below half of the lowest threshold, so that splits
+/// Below this a segment looks whether it can join its neighbour. Far below half of [`SEGMENT_MAX`], so that splits
 /// and joins don't alternate.
 const SEGMENT_SPARSE: usize = SEGMENT_MAX / 8;
 /// Deepest directory: 2^28 entries serve 10^11 elements. Behind it segments grow without splitting.

@@ -514,4 +514,33 @@ mod tests {
         }
         assert_eq!(segment.bytes.len(), 0);
     }
+
+    /// The longest that lie near, and some that are just too long for that, as many as a segment can have.
+    #[test]
+    fn names_are_found_at_the_bounds_of_what_lies_near_whatever_becomes_of_their_segment() {
+        let long = |number: usize| {
+            let mut long = name(number);
+            long.resize(NEAR_BYTES_MAX + number % 4 / 3, b'x');
+            long
+        };
+        let check = |segment: &Segment| {
+            segment.check();
+            for number in 0..SEGMENT_MAX {
+                let name = long(number);
+                let item = segment.at(segment.find(hash_of(&name), &name).expect("it is there"));
+                assert_eq!((item.name, item.value, item.expire_at_ms), (&name[..], &b""[..], number as u64));
+            }
+        };
+        let mut segment = Segment::default();
+        for number in 0..SEGMENT_MAX {
+            let name = long(number);
+            segment.add(hash_of(&name), &name, b"", number as u64);
+        }
+        check(&segment);
+        let upper = compact::Segment::split(&mut segment, |hash| hash & 1 != 0);
+        upper.check();
+        segment.check();
+        compact::Segment::join(&mut segment, upper);
+        check(&segment);
+    }
 }

@@ -1,6 +1,6 @@
 //! How much of what was written to a TCP socket its peer has not acknowledged.
 //!
-//! One of the two modules of the crate with `unsafe`, beside `ticks.rs`: the kernel tells by an `ioctl` for which no crate has a safe function.
+//! One of the three modules of the crate with `unsafe`, beside `ticks.rs` and `prefetch.rs`: the kernel tells by an `ioctl` for which no crate has a safe function.
 
 #![allow(unsafe_code)]
 
