@@ -109,9 +109,10 @@ impl Shard {
 
     /// Whether nothing is written for now, whoever asks.
     fn must_keep_keys(&self) -> bool {
-        // Before all is loaded a key's later life isn't known; a disk that takes no writes must not be given more.
-        if self.durability.is_loading || self.durability.journal.as_ref().is_some_and(|j| j.admit().is_err())
-        {
+        // Before all is loaded a key's later life isn't known; a disk that takes no writes must not be given more. What clients
+        // may write while a snapshot is taken (`Journaling::admit`) has its limit of memory: so it is asked as for a client.
+        let journal = self.durability.journal.as_ref();
+        if self.durability.is_loading || journal.is_some_and(|j| self.server.admit_write(j).is_err()) {
             return true;
         }
         // Who pauses writes wants the data to stay as they are.
