@@ -25,7 +25,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sterna_journal::Journal;
 
@@ -36,7 +36,7 @@ const COMMAND_BYTES: usize = 256;
 const ALLOWANCE_MIN: i64 = 16 << 10;
 
 /// Readings that nothing else gives a reason for come so far apart. They take a hundredth of the time then.
-const READING_INTERVAL: Duration = Duration::from_millis(1);
+const READING_INTERVAL_US: u64 = 1000;
 
 /// Memory as INFO and `maxmemory` count it.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ pub(crate) struct MemoryBudget {
     is_over: AtomicBool,
     /// A command has run since that can free memory.
     may_have_shrunk: AtomicBool,
-    /// When the last reading was, microseconds since `started`.
+    /// When the last reading was, or the one that is under way began, microseconds since `started`.
     read_at_us: AtomicU64,
     started: Instant,
     /// The most memory that was in use at any reading.
@@ -110,13 +110,13 @@ impl MemoryBudget {
     /// Whether a command with so many bytes of arguments may run that may add memory.
     pub(crate) fn admits(&self, argument_bytes: usize, now: Instant) -> bool {
         if self.is_over.load(Relaxed) {
-            if self.may_have_shrunk.swap(false, Relaxed) || self.since_reading(now) >= READING_INTERVAL {
+            if self.may_have_shrunk.swap(false, Relaxed) || self.is_reading_due(now) {
                 self.read();
             }
         } else {
             let bytes = (argument_bytes + COMMAND_BYTES) as i64;
             let is_used_up = self.allowance.fetch_sub(bytes, Relaxed) < bytes;
-            if is_used_up || self.since_reading(now) >= READING_INTERVAL {
+            if is_used_up || self.is_reading_due(now) {
                 self.read();
             }
         }
@@ -193,9 +193,13 @@ impl MemoryBudget {
         self.is_over.store(left < 0, Relaxed);
     }
 
-    fn since_reading(&self, now: Instant) -> Duration {
-        let read_at = Duration::from_micros(self.read_at_us.load(Relaxed));
-        now.saturating_duration_since(self.started).saturating_sub(read_at)
+    /// Whether the last reading was so long ago that the caller is to read. One shard is told so: the allocator has one lock for
+    /// all who ask it.
+    fn is_reading_due(&self, now: Instant) -> bool {
+        let read_at_us = self.read_at_us.load(Relaxed);
+        let now_us = now.saturating_duration_since(self.started).as_micros() as u64;
+        now_us.saturating_sub(read_at_us) >= READING_INTERVAL_US
+            && self.read_at_us.compare_exchange(read_at_us, now_us, Relaxed, Relaxed).is_ok()
     }
 
     /// Memory that was in use when the server had just started.
@@ -211,6 +215,8 @@ impl MemoryBudget {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn budget(max_bytes: u64) -> MemoryBudget {
