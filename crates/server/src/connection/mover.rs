@@ -31,6 +31,7 @@ pub(crate) struct Mover {
     proto: Proto,
     db: u8,
     reply_mode: ReplyMode,
+    reads_stale: bool,
     declines_resuming: bool,
     probed: ClientId,
     net_in_bytes: u64,
@@ -56,6 +57,7 @@ impl Connection {
             proto: self.proto,
             db: self.db,
             reply_mode: self.reply_mode,
+            reads_stale: self.reads_stale,
             declines_resuming: self.declines_resuming,
             probed: self.probed,
             net_in_bytes: self.net_in_bytes,
@@ -77,6 +79,7 @@ impl Connection {
         connection.proto = mover.proto;
         connection.db = mover.db;
         connection.reply_mode = mover.reply_mode;
+        connection.reads_stale = mover.reads_stale;
         connection.declines_resuming = mover.declines_resuming;
         connection.probed = mover.probed;
         connection.net_in_bytes = mover.net_in_bytes;

@@ -119,11 +119,17 @@ impl Shard {
         names: impl Iterator<Item = &'n [u8]>,
     ) -> Vec<Range> {
         let connection = &mut self.connections[slot];
-        let Some(beside) = connection.resumption.as_mut().and_then(|own| own.beside.take()) else {
+        let Some(beside) = connection.resumption.as_ref().and_then(|own| own.beside) else {
             return Vec::new();
         };
         let names: HashSet<&[u8]> =
             names.filter(|name| !connection.subscriptions.contains(kind, name)).collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        if let Some(own) = &mut connection.resumption {
+            own.beside = None;
+        }
         let (proto, now) = (connection.proto, self.clock.instant);
         let old = self.connections.get_mut(beside.who.slot);
         let old = old.filter(|old| old.me == beside.who && !old.is_detached() && now < beside.until);
