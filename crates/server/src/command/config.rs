@@ -416,7 +416,9 @@ pub(super) fn read_for(server: &Server, sets: &[OwnedArgs]) -> OptionsRead {
         }
         let fails =
             |options: &TlsOptions| read.tls.iter().any(|read| read.options == *options && read.tls.is_err());
-        if !wanted.tls.as_ref().is_some_and(fails) {
+        let is_unknown =
+            read.names.iter().any(|names| names.is_about(&next.bind) && names.addresses().is_err());
+        if !wanted.tls.as_ref().is_some_and(fails) && !(wanted.names && is_unknown) {
             config = Arc::new(next);
         }
     }
