@@ -18,7 +18,7 @@
 //! - A server that was started is stopped when its `peer::Server` is dropped, so also on an error or a panic.
 //! - While the clock runs, the load generator reads lengths only: frames are of fixed size, or lines are counted.
 //!
-//! A workload is a row of `workload/table.rs`; a peer is a row of `peer/table.rs`. Adding either touches nothing else.
+//! A workload is a row of `workload/table/`; a peer is a row of `peer/table.rs`. Adding either touches nothing else.
 #![forbid(unsafe_code)]
 
 mod args;

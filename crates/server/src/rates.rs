@@ -61,7 +61,7 @@ impl Rates {
         self.last = Some((now, counters));
     }
 
-    /// The rates as of the last look.
+    /// The rates as of the last sample.
     pub(crate) fn current(&self) -> Current {
         let mean = |index: usize| {
             let sum: f64 = self.samples.iter().map(|sample| sample[index]).sum();
@@ -92,8 +92,8 @@ mod tests {
     fn a_rate_is_the_mean_of_the_last_sixteen_samples() {
         let mut rates = Rates::default();
         let start = Instant::now();
-        for look in 0..100_u32 {
-            let at = u64::from(look);
+        for sample in 0..100_u32 {
+            let at = u64::from(sample);
             let counters = Counters {
                 commands: 5 * at,
                 in_bytes: 1024 * at,
@@ -101,7 +101,7 @@ mod tests {
                 turns: 10 * at,
                 turns_ns: 70_000 * at,
             };
-            rates.sample(start + look * Duration::from_millis(100), counters);
+            rates.sample(start + sample * Duration::from_millis(100), counters);
         }
         let current = rates.current();
         assert!((49..=50).contains(&current.commands_per_s), "{current:?}");

@@ -1,4 +1,5 @@
-//! The files of settings, redis.conf and the users' file: a thread reads and writes them, one job after the other.
+//! The files of settings, redis.conf and the users' file: a thread reads and writes them, one job after the other. It reads the
+//! certificates that CONFIG SET names as well, and asks name servers about `bind`.
 //!
 //! A disk may take seconds for a sync, and a hundred thousand users a good part of one, and no shard waits for that: for a transaction,
 //! which is one moment, a file is read before it, or written after it.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   ACL LOAD                   ─► a thread reads ─► the users are there
+//!   CONFIG SET tls-cert-file … ─► a thread reads ─► the certificate is there
 //!   MULTI … ACL LOAD … EXEC    ─► a thread reads ─► EXEC is run, and the users are there
 //!   MULTI … ACL SAVE … EXEC    ─► EXEC is run ─► a thread writes ─► all of EXEC is answered
 //! ```

@@ -168,7 +168,7 @@ impl Transfer {
         order(&mut texts);
         ctx.slot(target).edit(pushed(self.to), |list: &mut List, edits| self.push(list, edits, &texts))?;
         ctx.slot(source).event_edited(popped(self.from), &taken);
-        // As in Redis: who tracks both hears of the destination first.
+        // As in Redis: who tracks both is told of the destination first.
         ctx.log.tell_last_first();
         // Two lists have changed, and as many elements have moved.
         ctx.log.count_less(texts.len() as u64);
