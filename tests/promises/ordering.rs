@@ -397,6 +397,38 @@ fn a_message_of_megabytes_comes_whole_to_everybody_and_in_its_place() {
 }
 
 #[test]
+fn messages_of_megabytes_of_a_script_or_to_a_channel_that_remembers_come_whole_and_in_their_place() {
+    // More than the shard of a script keeps in its own mail.
+    let messages: Vec<String> =
+        [("a", 1), ("b", 8 << 20), ("c", 20 << 10), ("d", (8 << 20) - 1), ("e", 2), ("f", 3 << 20), ("g", 3)]
+            .map(|(letter, len)| letter.repeat(len))
+            .to_vec();
+    let expected: Vec<(usize, u8)> =
+        messages.iter().map(|message| (message.len(), message.as_bytes()[0])).collect();
+    let script =
+        "local n = {} for i, m in ipairs(ARGV) do n[i] = redis.call('PUBLISH', 'long', m) end return n";
+    for (shards, remembers) in [(1, false), (2, false), (1, true), (2, true)] {
+        let retain: &[&str] = if remembers { &["--retain", "long"] } else { &[] };
+        let args = [&["--client-output-buffer-limit", "pubsub", "0", "0", "0"], retain].concat();
+        let server = Server::sterna(shards, &args);
+        let mut listeners = listeners_of_every_form(&server, 1);
+        let mut publisher = server.connect();
+        let request: Vec<&str> =
+            ["EVAL", script, "0"].into_iter().chain(messages.iter().map(String::as_str)).collect();
+        publisher.send(&request);
+        messages.iter().for_each(|message| publisher.send(&["PUBLISH", "long", message]));
+        let all = Value::Int(6);
+        assert_eq!(publisher.value(), Value::Array(vec![all.clone(); messages.len()]), "{shards} shards");
+        messages.iter().for_each(|_| assert_eq!(publisher.value(), all));
+        for (command, client) in listeners.iter_mut().filter(|(command, _)| *command != "SSUBSCRIBE") {
+            let kind = if *command == "SUBSCRIBE" { "message" } else { "pmessage" };
+            let came = payloads(client, kind, 2 * expected.len());
+            assert_eq!(came, [&expected[..], &expected].concat(), "{kind}, {shards} shards, {remembers}");
+        }
+    }
+}
+
+#[test]
 fn messages_of_megabytes_in_a_transaction_come_whole_to_everybody_and_between_what_is_beside_them() {
     let payload = "x".repeat(5 << 20);
     for shards in [1, 2] {

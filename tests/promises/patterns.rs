@@ -135,6 +135,96 @@ fn a_publisher_that_leaves_while_its_patterns_are_tried_keeps_nobody_from_publis
     while next_message(&mut client).1 != "1" {}
 }
 
+#[test]
+fn a_script_and_a_channel_that_remembers_are_answered_before_very_many_patterns_have_their_message() {
+    for shards in [1, 2] {
+        let args = ["--client-output-buffer-limit", "pubsub", "0", "0", "0", "--retain", "c:*"];
+        let server = Server::sterna(shards, &args);
+        let mut listeners = [listener(&server), listener(&server)];
+        let (mut publisher, mut other) = (server.connect(), server.connect());
+        let mut delivered = || -> i64 {
+            let stats = other.text(&["INFO", "stats"]);
+            let line = stats.lines().find_map(|line| line.strip_prefix("delivered_messages:"));
+            line.and_then(|count| count.parse().ok()).expect("a number of deliveries")
+        };
+        for request in [
+            &["EVAL", "return redis.call('PUBLISH', 'c1', 'x')", "0"][..],
+            &["PUBLISH", "c:1", "x"],
+            &["EVAL", "return redis.call('PUBLISH', 'c:1', 'x')", "0"],
+        ] {
+            let is_seen = (0..100).any(|_| {
+                let before = delivered();
+                let all = publisher.int(request);
+                let so_far = delivered() - before;
+                assert_eq!(all, 2 * PATTERNS as i64);
+                for client in &mut listeners {
+                    (0..PATTERNS).for_each(|_| drop(client.value()));
+                }
+                assert_eq!(delivered() - before, all);
+                so_far < all
+            });
+            assert!(is_seen, "all was always handed out before the reply to {request:?}, {shards} shards");
+        }
+    }
+}
+
+#[test]
+fn what_a_channel_remembers_comes_by_very_many_patterns_in_its_order_whoever_sends() {
+    const SENDERS: usize = 2;
+    for shards in [1, 2] {
+        let args = ["--client-output-buffer-limit", "pubsub", "0", "0", "0", "--retain", "ch"];
+        let server = Server::sterna(shards, &args);
+        let mut listeners = [listener(&server), listener(&server)];
+        let listening = 2 * (PATTERNS as i64 + 1);
+        std::thread::scope(|scope| {
+            for sender in 0..SENDERS {
+                let mut client = server.connect();
+                scope.spawn(move || {
+                    let [first, second, third] = [0, 1, 2].map(|nth| format!("{sender}{nth}"));
+                    let script = "return {redis.call('PUBLISH', 'ch', ARGV[1]), redis.call('PUBLISH', 'other', ARGV[1])}";
+                    for request in [
+                        &["PUBLISH", "ch", &first][..],
+                        &["PUBLISH", "other", &first],
+                        &["EVAL", script, "0", &second],
+                        &["MULTI"],
+                        &["PUBLISH", "ch", &third],
+                        &["PUBLISH", "other", &third],
+                        &["EXEC"],
+                    ] {
+                        client.send(request);
+                    }
+                    let pair = Value::Array(vec![Value::Int(listening), Value::Int(2)]);
+                    assert_eq!([(); 2].map(|()| client.value()), [Value::Int(listening), Value::Int(2)]);
+                    assert_eq!(client.value(), pair);
+                    (0..3).for_each(|_| drop(client.value()));
+                    assert_eq!(client.value(), pair);
+                });
+            }
+        });
+        let entries = server.connect().request(&["XRANGE", "channel:ch", "-", "+"]);
+        let message = |entry: &Value| {
+            let fields = entry.as_slice().and_then(|entry| entry[1].as_slice()).expect("an entry");
+            String::from_utf8_lossy(fields[1].as_bytes().expect("a message")).into_owned()
+        };
+        let remembered: Vec<String> = entries.as_slice().expect("entries").iter().map(message).collect();
+        for client in &mut listeners {
+            let came: Vec<_> = (0..2 * 3 * SENDERS).map(|_| next_message(client)).collect();
+            let of =
+                |name: &str| came.iter().filter(move |(channel, _)| channel == name).map(|(_, text)| text);
+            assert!(of("ch").eq(&remembered), "{came:?}, {remembered:?}, {shards} shards");
+            for sender in 0..SENDERS {
+                let own = came.iter().filter(|(_, text)| text.starts_with(&sender.to_string()));
+                let own: Vec<(&str, &str)> = own.map(|(channel, text)| (&**channel, &**text)).collect();
+                let [first, second, third] = [0, 1, 2].map(|nth| format!("{sender}{nth}"));
+                let pairs = [first, second, third].map(|text| [("ch", text.clone()), ("other", text)]);
+                let expected: Vec<(&str, &str)> =
+                    pairs.iter().flatten().map(|(channel, text)| (*channel, &**text)).collect();
+                assert_eq!(own, expected, "{shards} shards");
+            }
+        }
+    }
+}
+
 /// Each star may be left at every byte of the channel: patterns times bytes is too much to be matched at once.
 #[test]
 fn a_pattern_that_nearly_matches_a_long_channel_at_every_byte_keeps_nobody_waiting() {

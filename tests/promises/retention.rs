@@ -85,6 +85,32 @@ fn what_is_sent_to_it_by_any_way_is_remembered_and_counted_as_ever() {
 }
 
 #[test]
+fn a_message_that_is_too_long_to_be_remembered_is_refused_and_nobody_is_sent_it() {
+    const MOST: usize = 8 << 20;
+    for shards in SHARDS {
+        let server = Server::sterna(shards, &["--retain", "c"]);
+        let mut listener = server.connect();
+        subscribe(&mut listener, "SUBSCRIBE", "c");
+        let mut client = server.connect();
+        let long = "x".repeat(MOST + 1);
+        let text =
+            format!("ERR the message is too long: a channel that remembers takes at most {MOST} bytes");
+        client.send(&["PUBLISH", "c", &long]);
+        assert_eq!(client.error(), text);
+        client.send(&["EVAL", "return redis.pcall('PUBLISH', 'c', ARGV[1])", "0", &long]);
+        assert_eq!(client.error(), text);
+        client.request(&["MULTI"]);
+        client.request(&["PUBLISH", "c", &long]);
+        client.request(&["PUBLISH", "c", &long[..MOST]]);
+        let replies = client.request(&["EXEC"]);
+        assert_eq!(replies, Value::Array(vec![Value::Error(text.into_bytes()), Value::Int(1)]));
+        assert_eq!(heard(&mut listener).len(), MOST);
+        listener.assert_quiet();
+        assert_eq!(client.int(&["XLEN", "channel:c"]), 1);
+    }
+}
+
+#[test]
 fn every_listener_hears_what_it_remembers_in_its_order_whoever_sends() {
     const SENDERS: usize = 4;
     const MESSAGES: usize = 500;

@@ -33,6 +33,9 @@ pub(crate) const BACKLOG_BYTES: usize = 256 * 1024;
 /// `client-output-buffer-limit` lets one subscriber have, and far above what shards that keep up with each other ever have.
 pub(crate) const OWED_BYTES_MAX: usize = 32 << 20;
 
+/// Bytes of a message to a channel that remembers: it is copied into the stream, and into the journal's record, while that is locked.
+pub(crate) const REMEMBERED_BYTES_MAX: usize = 8 << 20;
+
 /// The least that `maxmemory-clients` means: below it a server could not be spoken to. Source: Redis.
 pub(crate) const CLIENTS_BYTES_MIN: u64 = 128 << 10;
 

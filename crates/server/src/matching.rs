@@ -20,8 +20,6 @@ pub(crate) struct Found {
     /// Subscriptions on this shard.
     pub(crate) here: usize,
     pub(crate) elsewhere: Elsewhere,
-    /// Whether it was found in slices, so that it may be handed out in slices.
-    pub(crate) in_slices: bool,
 }
 
 /// Patterns being tried.
@@ -37,6 +35,21 @@ pub(crate) struct Matching {
 impl Matching {
     pub(crate) fn begin() -> Matching {
         Matching { place: Some(0), ..Matching::default() }
+    }
+
+    /// As [`begin`](Self::begin), for a script, for which others would wait.
+    pub(crate) fn begin_with_turn() -> Matching {
+        Matching { turn: Some(Arc::default()), ..Matching::begin() }
+    }
+
+    /// Whether all patterns have been tried.
+    pub(crate) fn is_done(&self) -> bool {
+        self.place.is_none()
+    }
+
+    /// All patterns have been tried.
+    pub(crate) fn ended(found: Found) -> Matching {
+        Matching { found, ..Matching::default() }
     }
 
     /// Whether it is its turn, see [`take_turn`](Self::take_turn).
@@ -57,7 +70,7 @@ impl Matching {
         channel: &[u8],
         until: Option<Instant>,
     ) -> bool {
-        let Found { patterns, here, elsewhere, .. } = &mut self.found;
+        let Found { patterns, here, elsewhere } = &mut self.found;
         while let Some(place) = self.place {
             self.place = directory.read().match_some(channel, place, |name, interest| {
                 *here += interest.counts.on(shard) as usize;
@@ -68,11 +81,14 @@ impl Matching {
                 break;
             }
         }
-        self.place.is_none()
+        if self.is_done() {
+            self.turn = None;
+        }
+        self.is_done()
     }
 
     /// What matches, if all patterns have been tried.
     pub(crate) fn end(self) -> Found {
-        Found { in_slices: self.has_turn(), ..self.found }
+        self.found
     }
 }

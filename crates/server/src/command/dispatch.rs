@@ -72,6 +72,10 @@ impl Shard {
         }
         // It may be one after which nothing is as it was.
         self.current.is_ordinary = None;
+        if self.waits_beside_script(row) {
+            self.wait_for_turn(slot);
+            return false;
+        }
         if self.goes_round(slot, row) {
             return self.go_round(slot, row, args, out);
         }

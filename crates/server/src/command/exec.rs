@@ -21,6 +21,7 @@ use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
 use crate::connection::transaction::Transaction;
+use crate::parcel::Namespace;
 use crate::partitions::{Held, Indices, Scene, keys_of, written};
 use crate::server::Server;
 use crate::server::turns::Turn;
@@ -247,7 +248,7 @@ impl Shard {
 
     /// Whether others are served before the next command: what very many are sent comes before what it publishes then.
     fn ends_slice(&self, course: &Course, until: Option<Instant>) -> bool {
-        until.is_some_and(|until| course.now >= until || !self.wide.is_empty())
+        until.is_some_and(|until| course.now >= until || self.own_letters > 0)
     }
 
     /// Whether it publishes what takes long to match.
@@ -319,13 +320,25 @@ impl Shard {
             }
             Stage::Message(space, mut prepared, took) => {
                 let (row, args) = &course.transaction.queued[course.at];
-                let is_done = self.part_of_message(slot, row, (space, args.args()), &mut prepared, out);
-                let took = took + course.pass();
-                if is_done {
-                    self.end_queued(slot, course, Ok(()), out, took);
-                } else {
-                    course.stage = Stage::Message(space, prepared, took);
+                let (row, args) = (*row, args.args());
+                if !self.makes_frames((space, args), &mut prepared) {
+                    course.stage = Stage::Message(space, prepared, took + course.pass());
+                    return;
                 }
+                let retained = if course.is_retained { self.retained(row, args) } else { None };
+                // The user's rules may have changed since it began.
+                let allowed = self.check_rights(slot, row, args);
+                let published = allowed.and_then(|()| {
+                    self.with_frames(&args[1], &mut prepared, |shard| match retained {
+                        Some(key) => shard.publish_in(slot, held, &key, args),
+                        None => Ok(shard.publish(space, &args[1], &args[2])),
+                    })
+                });
+                self.free_matches(&mut prepared);
+                let proto = self.connections[slot].proto;
+                let result = published.map(|deliveries| Reply::new(out, proto).int(deliveries as i64));
+                let took = took + course.pass();
+                self.end_queued(slot, course, result, out, took);
             }
             Stage::Commit(task) => self.commit_queued(slot, course, held, *task, out),
             waits @ (Stage::Apart(_) | Stage::Waits) => course.stage = waits,
@@ -352,6 +365,10 @@ impl Shard {
             _ if course.is_retained
                 && let Some(key) = self.retained(row, args) =>
             {
+                if may_yield && self.takes_long(Namespace::Channels, args, true) {
+                    course.stage = Stage::Message(Namespace::Channels, Prepared::default(), course.pass());
+                    return;
+                }
                 let deliveries = self.publish_in(slot, held, &key, args);
                 let mut reply = Reply::new(out, self.connections[slot].proto);
                 deliveries.map(|deliveries| reply.int(deliveries as i64))

@@ -47,7 +47,7 @@ impl Shard {
         let is_little =
             changes.events().len() <= EVENTS_AT_ONCE && changes.names_bytes() <= NAMES_BYTES_AT_ONCE;
         let (mut published, mut told) = (0, Told::default());
-        if is_little && self.late_events == 0 && self.wide.is_empty() {
+        if is_little && self.own_letters == 0 && self.wide.is_empty() {
             for event in changes.events() {
                 if !self.publish_event(event, &mut told, None) {
                     break;
@@ -58,7 +58,7 @@ impl Shard {
         if published < changes.events().len() {
             let mut late = LateEvents { events: changes.take_events(), told };
             (0..published).for_each(|_| late.events.advance());
-            self.late_events += 1;
+            self.note_own_letter();
             self.post(self.index, Mail::Events(Box::new(late)));
             self.credit.hold_publishers(self.index);
         }
@@ -116,6 +116,10 @@ impl Shard {
                 return false;
             }
             told.classes += 1;
+            if !self.wide.is_empty() && told.classes < CLASSES.len() {
+                self.end_run();
+                return false;
+            }
         }
         self.end_run();
         true

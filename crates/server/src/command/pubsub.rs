@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_command::{
     Categories, Channels, Command, Flags, Group, KeyUse, KeyUses, Keys, Place, ReplyShape, Spec,
 };
-use sterna_protocol::Args;
 use sterna_protocol::frame::{self, Confirmation};
+use sterna_protocol::{Args, Reply};
 use sterna_pubsub::{Kind, glob};
 
 use super::nodes::names;
+use super::retention::check_length;
 use super::table::Row;
 use super::{Call, Failure, Run, help::help};
 use crate::connection::Connection;
@@ -22,7 +23,8 @@ use crate::directory::STRIPES;
 use crate::nodes::{BucketSet, Question, Space, bucket_of};
 use crate::parcel::Namespace;
 use crate::shard::Shard;
-use crate::shard::parts::{PART_SUBSCRIPTIONS, PART_WALK, Walk};
+use crate::shard::long::Prepared;
+use crate::shard::parts::{PART_SUBSCRIPTIONS, PART_WALK, PartEnd, Walk};
 
 const SUBSCRIPTION: Flags = Flags::PUBSUB
     .union(Flags::NOSCRIPT)
@@ -279,12 +281,14 @@ pub(super) static ROWS: &[Command<Run>] = &[
 
 fn publish(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     let retained = if call.in_exec { None } else { call.shard.retained(call.row, call.args) };
-    if retained.is_none()
-        && match call.in_exec {
-            true => call.shard.postpones_message(space, call.args),
-            false => call.shard.makes_frames_first(call.slot, call.row, space, call.args),
-        }
-    {
+    let is_kept = retained.is_some();
+    if is_kept {
+        check_length(&call.args[2])?;
+    }
+    if match call.in_exec {
+        true => call.shard.postpones_message(space, call.args),
+        false => call.shard.makes_frames_first(call.slot, call.row, space, call.args, is_kept),
+    } {
         return Ok(());
     }
     let deliveries = match retained {
@@ -293,6 +297,46 @@ fn publish(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     };
     call.reply.int(deliveries as i64);
     Ok(())
+}
+
+impl Shard {
+    /// Publishes the message of a PUBLISH whose frames have been made. What it answers goes to `out`.
+    pub(crate) fn publish_prepared(
+        &mut self,
+        slot: usize,
+        row: &'static Row,
+        (space, args): (Namespace, Args<'_>),
+        prepared: &mut Prepared,
+        out: &mut Vec<u8>,
+    ) -> PartEnd {
+        let retained = self.retained(row, args);
+        if retained.is_some() && self.server.scripts.is_busy() {
+            return PartEnd::KeysTaken;
+        }
+        // The user's rules may have changed since the request was let in.
+        let allowed = self.check_rights(slot, row, args);
+        let published = allowed.and_then(|()| {
+            self.with_frames(&args[1], prepared, |shard| match retained {
+                Some(key) => shard.publish_and_keep(slot, &key, args),
+                None => Ok(shard.publish(space, &args[1], &args[2])),
+            })
+        });
+        if published.as_ref().is_err_and(Failure::is_put_off) {
+            return PartEnd::KeysTaken;
+        }
+        let proto = self.connections[slot].proto;
+        match published {
+            Ok(deliveries) => {
+                Reply::new(out, proto).int(deliveries as i64);
+                PartEnd::Done
+            }
+            Err(failure) => {
+                self.count_error(failure.wire());
+                Reply::new(out, proto).error(failure.wire());
+                PartEnd::Failed
+            }
+        }
+    }
 }
 
 fn subscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {

@@ -5,13 +5,16 @@
 //! 2. The message is appended, as by XADD. Its ID is the message's position; if it fails, nobody is sent anything.
 //! 3. What other shards have mailed so far is handed out here. All earlier messages of the channel are among it, since they
 //!    were mailed under the same lock.
-//! 4. The message is handed out here, or joins the run of those before it, and is mailed to the other shards.
+//! 4. The message is handed out here, or joins the run of those before it, and is mailed to the other shards. If step 3 would take longer
+//!    than a moment, it is mailed to this shard as well, behind what stands there (`shard/later.rs`).
 //! 5. The partition is unlocked.
 //!
 //! So every shard hands out a channel's messages in the order of their IDs, and a message that somebody was sent is in the
 //! stream. A run of one connection's messages goes on over several locks: what others have published meanwhile is in the mail, and
 //! step 3 ends the run before it hands that out. So does whoever goes live here. Other shards are woken when the turn ends, as for
 //! any message; who looks before finds what is in the mail. Cost: an XADD and a PUBLISH.
+//!
+//! A message that takes long to copy, or whose patterns take long to find, is prepared in slices before step 1 (`shard/long.rs`, `wide.rs`).
 
 use std::sync::Arc;
 
@@ -22,9 +25,19 @@ use sterna_protocol::Args;
 
 use super::Failure;
 use super::table::Row;
-use crate::parcel::Namespace;
+use crate::limits::REMEMBERED_BYTES_MAX;
 use crate::partitions::{Held, Indices, Scene};
 use crate::shard::Shard;
+
+/// Whether a message is so short that it can be remembered.
+pub(super) fn check_length(payload: &[u8]) -> Result<(), Failure> {
+    if payload.len() <= REMEMBERED_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Failure::text(format!(
+        "ERR the message is too long: a channel that remembers takes at most {REMEMBERED_BYTES_MAX} bytes"
+    )))
+}
 
 impl Shard {
     /// Whether what this request publishes is kept: its channel remembers.
@@ -37,7 +50,7 @@ impl Shard {
 
     /// The key under which it is kept, if it is.
     #[inline]
-    pub(super) fn retained(&self, row: &Row, args: Args<'_>) -> Option<Vec<u8>> {
+    pub(crate) fn retained(&self, row: &Row, args: Args<'_>) -> Option<Vec<u8>> {
         // Where no channel remembers, that is one look.
         if self.config.retain.0.is_empty() { None } else { self.key_if_retained(row, args) }
     }
@@ -80,6 +93,9 @@ impl Shard {
         args: Args<'_>,
     ) -> Result<usize, Failure> {
         let published = self.keep_and_publish(slot, held, key, args);
+        if published.is_err() {
+            self.forget_found();
+        }
         self.end_run();
         self.mail_outbox();
         published
@@ -94,11 +110,9 @@ impl Shard {
         args: Args<'_>,
     ) -> Result<usize, Failure> {
         let (channel, payload) = (args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
+        check_length(payload)?;
         let id = self.remember(slot, held, key, channel, payload)?;
-        if self.has_letters() {
-            self.receive_published(None);
-        }
-        Ok(self.publish_kept(Namespace::Channels, channel, payload, id))
+        Ok(self.publish_remembered(channel, payload, id))
     }
 
     /// Appends a message to the channel's stream, and removes what its rule lets go. Answers the entry's ID.

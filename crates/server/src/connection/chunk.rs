@@ -156,9 +156,12 @@ impl Appender {
         self.current.0.take()
     }
 
-    /// Lets queues find the bytes that lie in the lent buffer before it comes back: `lent` is what it holds, which is copied.
+    /// Lets queues find the bytes that lie in the lent buffer before it comes back: `lent` is what it holds, which is copied. Nothing if
+    /// that has been done, or none is lent.
     pub(crate) fn show(&self, lent: &[u8]) {
-        self.current.0.replace(lent.to_vec());
+        if self.current.0.borrow().capacity() == 0 {
+            self.current.0.replace(lent.to_vec());
+        }
     }
 
     /// Whether `range` lies in the buffer that is lent out next, or now.

@@ -1,5 +1,9 @@
 //! A turn beside a script that has run for too long: its shard answers BUSY, and takes SCRIPT KILL, while it goes on.
 //!
+//! A command of a script that takes long and can be done in slices, which is a PUBLISH by very many patterns, has others served between these,
+//! too. Then nobody is told BUSY: as on other shards, who names a key that the script keeps waits for its end, and here so does whatever
+//! is about more than keys, messages and the connection itself.
+//!
 //! The script runs on this thread, in the middle of a request: what that request uses of the shard (buffers, parser, what
 //! its commands have changed) is put aside, and its connection is left alone until it has ended. The keys are unlocked
 //! (`partitions/held.rs`), so what closes a connection meanwhile can be done.
@@ -9,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mio::{Events, Token};
+use sterna_command::{Flags, Group, Row};
 
 use super::{EVENTS_MAX, READ_BYTES, Shard, WAKER};
 use crate::connection::state::ConnectionRef;
@@ -21,16 +26,35 @@ impl Shard {
         let replies = std::mem::take(&mut self.replies);
         let current = std::mem::take(&mut self.current);
         let changes = std::mem::take(&mut self.changes);
+        let (now_ms, reached) = (self.clock.now_ms, self.credit.reached());
         self.scripting = Some(runs);
         self.end_run();
         self.serve_others();
         self.end_run();
         self.scripting = None;
+        // The script sees one time.
+        self.clock.now_ms = now_ms;
+        self.credit.note_reached(reached);
         self.scratch = scratch;
         self.parser = parser;
         self.replies = replies;
         self.current = current;
         self.changes = changes;
+    }
+
+    /// Whether a request has to wait for the end of the script beside which this shard serves others: it may need what the script has, or
+    /// locks that come before those of scripts.
+    #[inline]
+    pub(crate) fn waits_beside_script(&self, row: &Row) -> bool {
+        self.scripting.is_some() && self.waits_beside(row)
+    }
+
+    #[cold]
+    fn waits_beside(&self, row: &Row) -> bool {
+        let scripts = &self.server.scripts;
+        let is_told = scripts.is_busy() && !scripts.is_transaction();
+        let is_own_affair = matches!(row.spec.group, Group::Connection | Group::Pubsub);
+        !is_told && !is_own_affair && (!row.spec.has_keys() || row.has(Flags::RUNS_SCRIPT))
     }
 
     fn serve_others(&mut self) {

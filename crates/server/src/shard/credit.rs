@@ -7,7 +7,7 @@
 //! 3. B takes what it hands out off the counter. When that falls to [`MAILED_BYTES_LOW`] and A has said that it waits, B
 //!    wakes it; A looks at the counters once a turn and lets go whom it held.
 //!
-//! A shard is behind itself while it has not offered all its output to the sockets, or has events of its own writes in its mail: then
+//! A shard is behind itself while it has not offered all its output to the sockets, or has messages or events of its own in its mail: then
 //! its own publishers wait; for its output it takes no more mail either, so that those who mail to it wait too. A socket that takes no more is its client's own affair
 //! (`client-output-buffer-limit`) and holds nobody: a slow subscriber never slows a publisher, a slow shard does.
 //!
@@ -102,6 +102,16 @@ impl Creditor {
         self.set_behind_itself(shard, true);
     }
 
+    /// Shards to which the request that is being executed has mailed.
+    pub(super) fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// It has mailed to these.
+    pub(super) fn note_reached(&mut self, shards: u64) {
+        self.reached |= shards;
+    }
+
     /// A request is about to be executed.
     pub(crate) fn begin_request(&mut self) {
         self.reached = 0;
@@ -193,7 +203,7 @@ impl Shard {
         let own = 1 << self.index;
         self.credit.set_behind_itself(
             self.index,
-            self.flusher.owes() || self.late_events > 0 || !self.wide.is_empty(),
+            self.flusher.owes() || self.own_letters > 0 || !self.wide.is_empty(),
         );
         let mut others = self.credit.behind & !own;
         // Without other nodes the bit may be a shard's.
@@ -243,8 +253,8 @@ impl Shard {
     /// A script has told nobody yet of what it has changed: if that is much, it does so now. Nothing else would until it ends.
     #[inline]
     pub(crate) fn tell_of_much(&mut self) {
-        if self.late_events > 0 && self.handle().credit[self.index].bytes_now() > OWED_BYTES_MAX / 2 {
-            self.publish_own_events();
+        if self.own_letters > 0 && self.handle().credit[self.index].bytes_now() > OWED_BYTES_MAX / 2 {
+            self.hand_out_own_letters();
         }
         if self.batch_bytes() > OWED_BYTES_MAX / 2 {
             self.broadcast_changes();

@@ -35,6 +35,7 @@ use crate::parcel::{Matches, Message, Namespace, Outbox, Parcel};
 use crate::position::Position;
 use crate::shard::Shard;
 use crate::shard::frames::{SHARED_BYTES, body_of, encode, encode_head, encode_pattern, proto_of};
+use crate::shard::later::Order;
 use crate::shard::long::{Prepared, is_long};
 use crate::stats::traffic::{Sample, Sampler, Tally};
 use runs::Run;
@@ -75,6 +76,7 @@ pub(crate) struct Fanout {
     /// A transaction may make the frames of a long message in slices, and does so with one in this space.
     pub(crate) may_postpone: bool,
     pub(crate) postponed: Option<Namespace>,
+    pub(crate) order: Order,
     /// Those of the long message of the mail whose turn it is.
     incoming: Prepared,
 }
@@ -193,7 +195,7 @@ impl Shard {
         if let Some(found) = self.fanout.found.take()
             && is_known
         {
-            return self.publish_widely(space, channel, payload, id, found);
+            return self.publish_widely((space, channel), payload, id, found);
         }
         let hash = sterna_pubsub::hash(channel);
         let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
@@ -203,8 +205,11 @@ impl Shard {
         let matched = known.map(|(_, known)| known).or_else(|| self.matching_patterns(space, channel));
         let Some((patterns, pattern_elsewhere)) = matched else {
             let found = self.match_all(channel);
-            return self.publish_widely(space, channel, payload, id, found);
+            return self.publish_widely((space, channel), payload, id, found);
         };
+        if self.is_handed_out_later(payload, &patterns) {
+            return self.publish_later((space, channel), payload, id, (patterns, pattern_elsewhere));
+        }
 
         let audience = (&patterns, pattern_elsewhere, patterns_version);
         let members = self.open_run(space, hash, channel, audience, id.is_some());
@@ -508,7 +513,7 @@ impl Shard {
         }
     }
 
-    /// Puts a message that is alone into the mail of these shards, a bit each.
+    /// Puts a message that is alone into the mail of these shards, a bit each; this one may be among them.
     pub(super) fn mail_alone(
         &mut self,
         shards: u64,
@@ -518,7 +523,11 @@ impl Shard {
     ) {
         let bytes = message.cost();
         self.credit.note_outgoing_to(shards, bytes);
-        self.fanout.wakes_owed |= shards;
+        let own = 1 << self.index;
+        self.fanout.wakes_owed |= shards & !own;
+        if shards & own != 0 {
+            self.note_own_letter();
+        }
         let Shard { credit, server, index, .. } = self;
         let mut rest = shards;
         while rest != 0 {

@@ -10,15 +10,15 @@
 //! 2. When that is done, those who listen are looked up again: who has come meanwhile has a frame made, too.
 //! 3. The message is published at one moment; what its publisher sends behind it, and what stands behind it in the mail, waits.
 //!
-//! A transaction that goes on in slices does the same in these. In one piece are made: events of pages, which are JSON, and messages of
-//! other transactions, of scripts, and of channels that remember.
+//! A transaction that goes on in slices does the same in these. Scripts and other transactions copy the message once, into the mail of their
+//! own shard as well (`later.rs`). In one piece are made: events of pages, which are JSON.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_command::Row;
 use sterna_protocol::frame;
-use sterna_protocol::{Args, Proto, Reply};
+use sterna_protocol::{Args, Proto};
 use sterna_pubsub::SubscriberSet;
 
 use crate::connection::chunk::{self, Range};
@@ -175,23 +175,25 @@ impl Shard {
         row: &'static Row,
         space: Namespace,
         args: Args<'_>,
+        is_kept: bool,
     ) -> bool {
-        let begins = self.takes_long(space, args);
+        let begins = self.takes_long(space, args, is_kept);
         if begins {
             self.publish_in_parts(slot, row, space);
         }
         begins
     }
 
+    /// Whether a message takes long to copy, or its patterns to find. `is_kept`: its channel remembers.
     #[inline]
-    fn takes_long(&mut self, space: Namespace, args: Args<'_>) -> bool {
+    pub(crate) fn takes_long(&mut self, space: Namespace, args: Args<'_>, is_kept: bool) -> bool {
         args[2].len() >= COPIED_OFTEN_BYTES && self.is_long_message(space, args)
-            || self.is_wide(space, &args[1], &args[2])
+            || self.is_wide(space, &args[1], &args[2], is_kept)
     }
 
     /// Whether the message of a PUBLISH in a transaction is long; if that goes on in slices, it makes the frames in them first.
     pub(crate) fn postpones_message(&mut self, space: Namespace, args: Args<'_>) -> bool {
-        let postpones = self.fanout.may_postpone && self.takes_long(space, args);
+        let postpones = self.fanout.may_postpone && self.takes_long(space, args, false);
         if postpones {
             self.fanout.postponed = Some(space);
         }
@@ -208,14 +210,11 @@ impl Shard {
         is_long(args[2].len(), patterns)
     }
 
-    /// Makes some of the frames of what the connection publishes; when all are there, publishes it: true.
-    pub(crate) fn part_of_message(
+    /// Makes some of the frames of what is to be published; true: all are there.
+    pub(crate) fn makes_frames(
         &mut self,
-        slot: usize,
-        row: &'static Row,
         (space, args): (Namespace, Args<'_>),
         prepared: &mut Prepared,
-        out: &mut Vec<u8>,
     ) -> bool {
         let (channel, payload) = (&args[1], &args[2]);
         let until = Some(Instant::now() + TIME_AT_ONCE);
@@ -224,28 +223,28 @@ impl Shard {
             let by_name =
                 self.directory_of(space).elsewhere(sterna_pubsub::hash(channel), channel, self.index);
             let is_mailed = (by_name.shards | by_pattern.shards) != 0;
-            if !self.prepare(prepared, (space, channel, &patterns), payload, is_mailed, until) {
-                return false;
-            }
+            self.prepare(prepared, (space, channel, &patterns), payload, is_mailed, until)
         } else {
             let matching = prepared.matching.get_or_insert_with(Matching::begin);
-            if !self.match_some(matching, channel, until) || !prepared.copy_texts(channel, payload, until) {
-                return false;
-            }
+            self.match_some(matching, channel, until) && prepared.copy_texts(channel, payload, until)
         }
-        let proto = self.connections[slot].proto;
-        // The user's rules may have changed since the request was let in.
-        if let Err(failure) = self.check_rights(slot, row, args) {
-            self.count_error(failure.wire());
-            Reply::new(out, proto).error(failure.wire());
-            return true;
-        }
+    }
+
+    /// Has `publish` publish a message to this channel with the frames that have been made, which are there again if it could not.
+    pub(crate) fn with_frames<E>(
+        &mut self,
+        channel: &[u8],
+        prepared: &mut Prepared,
+        publish: impl FnOnce(&mut Shard) -> Result<usize, E>,
+    ) -> Result<usize, E> {
         self.keep_found(channel, prepared.matching.take());
         self.fanout.prepared = Some(std::mem::take(prepared));
-        let deliveries = self.publish(space, channel, payload);
-        self.fanout.prepared = None;
-        Reply::new(out, proto).int(deliveries as i64);
-        true
+        let published = publish(self);
+        *prepared = self.fanout.prepared.take().unwrap_or_default();
+        if published.is_err() {
+            prepared.matching = self.fanout.found.take().map(Matching::ended);
+        }
+        published
     }
 
     /// Makes what those who listen to a message get, until it is there or the time is up; true: it is there.

@@ -18,6 +18,7 @@ use crate::late_events::LateEvents;
 use crate::mailbox::{Ack, Letter, Mail, bytes_of_served};
 use crate::parcel::Parcel;
 use crate::shard::Shard;
+use crate::shard::later::Order;
 use crate::shard::unchecked::Following;
 
 /// Time for letters in one turn.
@@ -90,7 +91,7 @@ impl Shard {
                     self.inbox.parcel = Some((from, parcel));
                     break;
                 }
-                self.inbox.handled += 1;
+                self.end_letter(from);
             } else {
                 let Some(letter) = self.next_letter() else { break };
                 self.open_letter(letter, until);
@@ -113,6 +114,18 @@ impl Shard {
         }
     }
 
+    /// A letter with messages or events is about to be put into this shard's mail, by itself.
+    pub(crate) fn note_own_letter(&mut self) {
+        self.own_letters += 1;
+        self.inbox.has_more = true;
+    }
+
+    /// All of a letter with messages or events has been handed out.
+    fn end_letter(&mut self, from: usize) {
+        self.own_letters -= usize::from(from == self.index);
+        self.inbox.handled += 1;
+    }
+
     fn next_letter(&mut self) -> Option<Letter> {
         self.inbox.late.pop_front().or_else(|| self.handle().mailbox.pop())
     }
@@ -132,12 +145,14 @@ impl Shard {
 
     /// Publishes events until the time is up; the rest comes next.
     fn publish_some(&mut self, from: usize, bytes: usize, mut late: Box<LateEvents>, until: Option<Instant>) {
-        if !self.publish_late(&mut late, until) {
+        let before = std::mem::replace(&mut self.fanout.order, Order::Now);
+        let is_done = self.publish_late(&mut late, until);
+        self.fanout.order = before;
+        if !is_done {
             return self.inbox.late.push_front(Letter { from, bytes, mail: Mail::Events(late) });
         }
-        self.late_events -= 1;
         self.give_credit(from, bytes);
-        self.inbox.handled += 1;
+        self.end_letter(from);
     }
 
     /// Hands out answers until the time is up; the rest comes next.
@@ -177,9 +192,12 @@ impl Shard {
     /// Whether the connection may publish to a channel that remembers: what other shards have published is handed out, at once
     /// if that takes a moment. If not, it waits.
     pub(crate) fn has_handed_out(&mut self, slot: usize) -> bool {
-        !self.has_letters()
-            || self.receive_published(Some(Instant::now() + OWN_MAIL_TIME_MAX))
-            || self.has_read_mail(slot)
+        !self.has_letters() || self.hands_out_at_once() || self.has_read_mail(slot)
+    }
+
+    /// Hands out what had arrived when it was called, if that takes a moment; false: there is more.
+    pub(crate) fn hands_out_at_once(&mut self) -> bool {
+        self.receive_published(Some(Instant::now() + OWN_MAIL_TIME_MAX))
     }
 
     /// Whether letters wait to be handed out, those that are mailed under a lock that is held now among them.
@@ -210,7 +228,7 @@ impl Shard {
                 self.give_credit(from, bytes);
                 let is_empty = parcel.is_empty();
                 match is_empty {
-                    true => self.inbox.handled += 1,
+                    true => self.end_letter(from),
                     false => self.inbox.parcel = Some((from, parcel)),
                 }
                 if !is_empty || !self.wide.is_empty() {
@@ -236,19 +254,30 @@ impl Shard {
         self.inbox.has_more |= !self.inbox.late.is_empty();
     }
 
-    /// Publishes at once the events of this shard's own writes that stand in its mail: a script makes more and more of them.
+    /// Hands out at once what stands in this shard's mail of its own, and the messages before it: a script makes more and more of it.
     #[cold]
-    pub(super) fn publish_own_events(&mut self) {
+    pub(super) fn hand_out_own_letters(&mut self) {
         self.end_run();
         let mut passed_over = VecDeque::new();
+        self.hand_out_wide(None);
+        if let Some((from, mut parcel)) = self.inbox.parcel.take() {
+            self.hand_out_at_once(from, &mut parcel);
+        }
         for _ in 0..self.inbox.late.len() + self.handle().mailbox.len() {
             let Some(letter) = self.next_letter() else { break };
             match letter.mail {
                 Mail::Events(late) => self.publish_some(letter.from, letter.bytes, late, None),
+                Mail::Published(mut parcel) => self.hand_out_at_once(letter.from, &mut parcel),
                 mail => passed_over.push_back(Letter { mail, ..letter }),
             }
         }
         self.return_letters(passed_over);
+    }
+
+    fn hand_out_at_once(&mut self, from: usize, parcel: &mut Parcel) {
+        let bytes = self.receive(parcel, None);
+        self.give_credit(from, bytes);
+        self.end_letter(from);
     }
 
     fn handle_mail(&mut self, mail: Mail) {
@@ -272,10 +301,7 @@ impl Shard {
             Mail::Answered { ack, bytes, error } => self.answer_after_file(ack, &bytes, error),
             Mail::Apart(task) => self.end_apart(task),
             Mail::Served(served) => self.deliver_served(served),
-            Mail::Events(mut late) => {
-                self.publish_late(&mut late, None);
-                self.late_events -= 1;
-            }
+            Mail::Events(late) => self.publish_some(self.index, 0, late, None),
             Mail::ServedMany(served) => served.into_iter().for_each(|served| self.deliver_served(served)),
             Mail::Unblock { who, with_error } => self.unblock(who, with_error),
             Mail::Durable => self.recheck_awaiting(),

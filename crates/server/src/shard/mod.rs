@@ -32,6 +32,7 @@ mod flush;
 mod follow;
 mod frames;
 mod handover;
+mod later;
 mod lingering;
 pub(crate) mod long;
 mod mail;
@@ -146,8 +147,8 @@ pub(crate) struct Shard {
     pub(crate) unfollowed: Vec<(ConnectionRef, usize)>,
     /// Shards that have yet to follow what the transaction that is executed has changed.
     pub(crate) rights_acks: usize,
-    /// Letters with events of this shard's own writes that have not been published.
-    pub(crate) late_events: usize,
+    /// Letters of its own in its mail: messages that are handed out later, and events of its writes.
+    pub(crate) own_letters: usize,
     /// Messages by very many patterns that are being handed out here.
     pub(crate) wide: Wide,
     /// Connections whose users have changed.
@@ -224,7 +225,7 @@ impl Shard {
             serves_rest: false,
             unfollowed: Vec::new(),
             rights_acks: 0,
-            late_events: 0,
+            own_letters: 0,
             wide: Wide::default(),
             unchecked: VecDeque::new(),
             leaving: VecDeque::new(),

@@ -79,6 +79,7 @@ impl Parts {
         match &self.work {
             Work::Names { .. } => self.row.spec.group != Group::Pubsub,
             Work::Walk { walk: Walk::Keys { .. } | Walk::Slots(_), .. } | Work::Populate(_) => true,
+            // It is prepared without them, and others wait for that.
             Work::Walk { .. } | Work::Leave { .. } | Work::Steps(_) | Work::Message { .. } => false,
         }
     }
@@ -421,7 +422,14 @@ impl Shard {
             }
             Work::Names { request: None, .. } | Work::Message { request: None, .. } => Next::End,
             Work::Message { space, request: Some(request), prepared } => {
-                Next::after(self.part_of_message(slot, row, (*space, request.args()), prepared, out))
+                let message = (*space, request.args());
+                if !self.makes_frames(message, prepared) {
+                    Next::Part
+                } else if self.publish_prepared(slot, row, message, prepared, out) == PartEnd::KeysTaken {
+                    Next::Again
+                } else {
+                    Next::End
+                }
             }
             Work::Leave { kinds, confirms } => {
                 let left = self.leave_some(slot, kinds, confirms.then_some(&mut *out));

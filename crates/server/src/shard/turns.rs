@@ -61,7 +61,8 @@ impl Shard {
     pub(crate) fn take_turn<'s>(&self, server: &'s Server, slot: usize) -> Option<Turn<'s>> {
         let me = self.connections[slot].me;
         let is_called = self.turns.called.is_some_and(|(who, _)| who == Who::Client(me));
-        if server.scripts.is_busy() || !is_called && server.scripts.line.first().is_some() {
+        let is_taken = server.scripts.is_busy() || self.scripting.is_some();
+        if is_taken || !is_called && server.scripts.line.first().is_some() {
             return None;
         }
         server.script_turn(MOMENT)

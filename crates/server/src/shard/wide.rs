@@ -4,18 +4,19 @@
 //! ```text
 //!   PUBLISH ──► matched at once? ─► as all others (`fanout.rs`)
 //!                   └─ no ─► Wait::Parts ─► some patterns are tried, others are served ─► … ─► published and answered
-//!                                                        ┌──────────────────────────────────────────┤
-//!                          here: `Wide`, some patterns a slice, before the mail     in the mail of other shards: the same there
+//!                                                        ┌──────────────────────────────────────────┘
+//!                          in the mail of each shard: `Wide`, some patterns a slice, before the letters behind it
 //! ```
 //!
 //! 1. A match that takes more than [`STEPS_AT_ONCE`] is given up. Instead every pattern is tried by itself, some at a time (`matching.rs`). One
 //!    request of a shard does so at a time, and only when the messages before it have been handed out: so there is one list of matches.
-//! 2. When all have been tried, the message is published: it goes into the mail of other shards, and behind those in [`Wide`], and its
+//! 2. When all have been tried, the message is published: it goes into the mail of all shards with subscribers (`later.rs`), and its
 //!    publisher is answered how many deliveries that will be.
 //! 3. These are made in slices. Meanwhile the shard reads no letters, and is behind itself (`credit.rs`): whoever publishes there waits.
 //!
 //! A keyspace event of this kind is late (`late_events.rs`), and matched in the slices of these. A transaction with such a message goes on in
-//! slices. A script, a transaction that changes settings, and a message to a channel that remembers do all of it in one piece.
+//! slices, and so does a script, beside which others are served meanwhile (`beside.rs`). A transaction that changes settings does the matching
+//! in one piece.
 //!
 //! Patterns that come while others are tried may be found or not: their PSUBSCRIBE and this PUBLISH happen at once.
 
@@ -25,12 +26,12 @@ use std::time::Instant;
 
 use sterna_keyspace::Garbage;
 use sterna_keyspace::stream::EntryId;
-use sterna_pubsub::SubscriberSet;
 
 use crate::connection::chunk::Range;
 use crate::matching::{Found, Matching, STEPS_AT_ONCE};
 use crate::parcel::{ManyMatches, Matches, Message, Namespace, Parcel};
 use crate::shard::Shard;
+use crate::shard::later::Audience;
 use crate::shard::long::{Prepared, is_long};
 
 /// Patterns that a message is delivered by between two readings of the clock, and bytes of their frames.
@@ -68,10 +69,16 @@ impl Wide {
 impl Shard {
     /// Whether finding the patterns of a message may take long. What is found out at once is kept for whoever publishes it next.
     #[inline]
-    pub(super) fn is_wide(&mut self, space: Namespace, channel: &[u8], payload: &[u8]) -> bool {
+    pub(crate) fn is_wide(
+        &mut self,
+        space: Namespace,
+        channel: &[u8],
+        payload: &[u8],
+        is_kept: bool,
+    ) -> bool {
         space == Namespace::Channels
             && self.server.directory.patterns.may_take(STEPS_AT_ONCE, channel.len())
-            && !self.continues_run(space, channel, payload, false)
+            && !self.continues_run(space, channel, payload, is_kept)
             && self.matches_widely(channel)
     }
 
@@ -100,7 +107,7 @@ impl Shard {
         until: Option<Instant>,
     ) -> bool {
         let Some(begun) = matching else {
-            let is_wide = self.is_wide(Namespace::Channels, channel, payload);
+            let is_wide = self.is_wide(Namespace::Channels, channel, payload, false);
             *matching = is_wide.then(Matching::begin);
             return !is_wide;
         };
@@ -112,10 +119,18 @@ impl Shard {
     }
 
     /// Keeps what matches for the message that is published next, which is one to this channel.
-    pub(super) fn keep_found(&mut self, channel: &[u8], matching: Option<Matching>) {
+    pub(crate) fn keep_found(&mut self, channel: &[u8], matching: Option<Matching>) {
         self.fanout.found = matching.map(Matching::end);
         if self.fanout.found.is_some() {
             self.keep_matched_channel(channel);
+        }
+    }
+
+    /// What was to be published was not.
+    #[cold]
+    pub(crate) fn forget_found(&mut self) {
+        if let Some(found) = self.fanout.found.take() {
+            self.free_names(found.patterns);
         }
     }
 
@@ -127,21 +142,22 @@ impl Shard {
     }
 
     /// Tries some patterns, until the time is up; true: all have been tried.
-    pub(super) fn match_some(
+    pub(crate) fn match_some(
         &mut self,
         matching: &mut Matching,
         channel: &[u8],
         until: Option<Instant>,
     ) -> bool {
         // Where the server stops, nobody else goes on.
-        if until.is_some() && !self.is_stopping && !self.takes_turn(matching) {
+        if until.is_some() && !self.is_stopping && !matching.is_done() && !self.takes_turn(matching) {
             return false;
         }
         matching.go_on(&self.server.directory.patterns, self.index, channel, until)
     }
 
     fn takes_turn(&mut self, matching: &mut Matching) -> bool {
-        if !matching.has_turn() && self.wide.is_empty() && self.wide.matching_now.strong_count() == 0 {
+        let is_first = self.own_letters == 0 && self.wide.is_empty();
+        if !matching.has_turn() && is_first && self.wide.matching_now.strong_count() == 0 {
             self.wide.matching_now = matching.take_turn();
         }
         matching.has_turn()
@@ -159,44 +175,14 @@ impl Shard {
     #[cold]
     pub(super) fn publish_widely(
         &mut self,
-        space: Namespace,
-        channel: &[u8],
+        named: (Namespace, &[u8]),
         payload: &[u8],
         id: Option<EntryId>,
         found: Found,
     ) -> usize {
-        let hash = sterna_pubsub::hash(channel);
-        let by_name = self.directory_of(space).elsewhere(hash, channel, self.index);
-        let by_name_here =
-            self.index_of(space).subscribers_hashed(hash, channel).map_or(0, SubscriberSet::len);
-        let here = by_name_here + found.here;
-        let texts = self.fanout.prepared.as_mut();
-        let texts = texts.and_then(|prepared| prepared.take_texts(channel.len() + payload.len()));
-        let texts = Arc::new(texts.unwrap_or_else(|| [channel, payload].concat()));
-        let probe = self.fanout.probe;
-        let message = Message {
-            space,
-            is_probe: probe.is_some(),
-            start: 0,
-            channel_end: channel.len(),
-            end: texts.len(),
-            patterns: Matches::new(),
-            many: Some(Arc::new(found.patterns)),
-            id,
-        };
-        // What was published before comes before it.
-        self.put_outbox();
-        self.mail_alone(by_name.shards | found.elsewhere.shards, &texts, &message, probe);
-        if here > 0 {
-            self.wide.push(Parcel::of_one(texts, message, probe));
-            match found.in_slices {
-                true => self.credit.hold_publishers(self.index),
-                false => drop(self.hand_out_wide(None)),
-            }
-        } else {
-            self.free_list(message);
-        }
-        here + by_name.subscribers + found.elsewhere.subscribers
+        let Found { patterns, here, elsewhere } = found;
+        let audience = Audience { patterns: Matches::new(), many: Some(patterns), here, elsewhere };
+        self.mail_to_all(named, payload, id, audience)
     }
 
     /// Hands out such messages, some patterns at a time, until the time is up; true: that was all.
@@ -252,17 +238,17 @@ impl Shard {
     }
 
     /// A long list of names is slow to free. Whoever has it last does.
-    fn free_list(&self, message: Message) {
+    pub(super) fn free_list(&self, message: Message) {
         message.many.and_then(Arc::into_inner).into_iter().for_each(|many| self.free_names(many));
     }
 
-    fn free_names(&self, many: ManyMatches) {
+    pub(super) fn free_names(&self, many: ManyMatches) {
         let bytes = many.len() * size_of::<Arc<[u8]>>();
         self.server.reclaimer.free(vec![Garbage::of_other(Box::new(many), bytes)]);
     }
 
     /// The message is not published: its publisher has left.
-    pub(super) fn free_matches(&self, prepared: &mut Prepared) {
+    pub(crate) fn free_matches(&self, prepared: &mut Prepared) {
         if let Some(matching) = prepared.matching.take() {
             self.free_names(matching.end().patterns);
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sterna_command::{Flags, Group};
+use sterna_command::{Channels, Flags, Group};
 use sterna_keyspace::Changes;
 use sterna_protocol::{Args, Proto, Reply};
 use sterna_script::{Host, Level, Verdict};
@@ -15,9 +15,12 @@ use crate::command::table::{Row, Runs, Unresolved, runs, table};
 use crate::connection::fieldsets::Fieldsets;
 use crate::connection::state::ConnectionRef;
 use crate::limits::SCRIPTED_REPLY_BYTES_MAX;
+use crate::matching::Matching;
+use crate::parcel::Namespace;
 use crate::partitions::{Held, Indices};
 use crate::scripts::SlowFunction;
 use crate::shard::Shard;
+use crate::shard::exec::SLICE;
 
 /// How often others are served beside a script that has run for too long.
 const BESIDE_INTERVAL: Duration = Duration::from_millis(5);
@@ -47,6 +50,8 @@ pub(super) struct Guest<'a, 'p> {
     began: Instant,
     /// When others are served next, once it has run for too long.
     beside_at: Option<Instant>,
+    /// Others were served in its middle.
+    has_served_others: bool,
     has_written: bool,
     /// A shard stands still: what would mail more to it is refused at once.
     gives_up: bool,
@@ -81,6 +86,7 @@ impl<'a, 'p> Guest<'a, 'p> {
             me,
             began,
             beside_at: None,
+            has_served_others: false,
             has_written: false,
             gives_up: false,
             answered_errors: 0,
@@ -94,6 +100,12 @@ impl<'a, 'p> Guest<'a, 'p> {
             connection.db = self.db;
             connection.fieldsets = self.fieldsets.take();
         }
+        if self.has_served_others {
+            // It has seen one time; what follows sees that of those.
+            self.shard.clock.tick();
+            // What its client sent meanwhile was left alone.
+            self.shard.make_ready(self.slot);
+        }
         if self.beside_at.is_none() {
             return self.held.end_keeping();
         }
@@ -102,8 +114,6 @@ impl<'a, 'p> Guest<'a, 'p> {
         if self.shard.server.is_stopping() {
             self.shard.script_was_ended = true;
         }
-        // What its client sent meanwhile was left alone.
-        self.shard.make_ready(self.slot);
     }
 
     /// Runs a command; its reply is in `out` unless it fails.
@@ -137,6 +147,9 @@ impl<'a, 'p> Guest<'a, 'p> {
     }
 
     fn execute(&mut self, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if row.spec.channels == Channels::Published && row.has(Flags::RETAINS) {
+            self.find_patterns(row, args);
+        }
         if let Some(key) = self.shard.retained(row, args) {
             return self.publish(&key, args, out);
         }
@@ -163,6 +176,45 @@ impl<'a, 'p> Guest<'a, 'p> {
         outcome?;
         // What it has changed stays, as where the state has no memory for what it answers.
         if is_too_long { Err(REPLY_TOO_LONG) } else { Ok(()) }
+    }
+
+    /// Finds the patterns of what it publishes; if that takes long, others are served meanwhile.
+    fn find_patterns(&mut self, row: &Row, args: Args<'_>) {
+        let (channel, payload) = (args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
+        let is_kept = self.shard.is_retained(row, args);
+        if !self.shard.is_wide(Namespace::Channels, channel, payload, is_kept) {
+            return;
+        }
+        let mut matching = Matching::begin_with_turn();
+        while !self.shard.match_some(&mut matching, channel, Some(Instant::now() + SLICE)) {
+            self.serve_others();
+        }
+        self.shard.keep_found(channel, Some(matching));
+    }
+
+    /// Serves others in the middle of the script, which keeps what it has named.
+    fn serve_others(&mut self) {
+        if !self.unlocks() {
+            self.held.keep();
+        }
+        self.shard.replies.show(self.lent);
+        self.turn_beside();
+        self.begin_busy_if_slow(Instant::now());
+    }
+
+    fn turn_beside(&mut self) {
+        self.has_served_others = true;
+        self.shard.turn_beside_script(self.me);
+    }
+
+    /// Has others told that it is slow, once it has run for too long.
+    fn begin_busy_if_slow(&mut self, now: Instant) {
+        let threshold = self.shard.config.busy_reply_threshold;
+        let is_slow =
+            threshold > 0 && now.duration_since(self.began) > Duration::from_millis(threshold as u64);
+        if is_slow && self.beside_at.is_none() {
+            self.begin_busy(now);
+        }
     }
 
     /// PUBLISH to a channel that remembers.
@@ -378,16 +430,11 @@ impl Host for Guest<'_, '_> {
     fn tick(&mut self) -> Verdict {
         let now = Instant::now();
         self.keep_if_long(now);
-        if self.beside_at.is_none() {
-            let threshold = self.shard.config.busy_reply_threshold;
-            if threshold > 0 && now.duration_since(self.began) > Duration::from_millis(threshold as u64) {
-                self.begin_busy(now);
-            }
-        }
+        self.begin_busy_if_slow(now);
         if let Some(at) = self.beside_at
             && at <= now
         {
-            self.shard.turn_beside_script(self.me);
+            self.turn_beside();
             self.beside_at = Some(Instant::now() + BESIDE_INTERVAL);
         }
         let server = &self.shard.server;
