@@ -301,6 +301,27 @@ fn slowlog_keeps_to_its_length_and_cuts_what_is_long() {
     }
 }
 
+/// differs=log-entries
+#[test]
+fn slowlog_and_acl_log_have_an_end_whatever_is_configured() {
+    let args = ["--slowlog-log-slower-than", "0", "--slowlog-max-len", "9000", "--acllog-max-len", "9000"];
+    let server = Server::sterna(1, &args);
+    let mut client = server.connect();
+    client.request(&["ACL", "SETUSER", "reader", "on", "nopass", "+get", "~own"]);
+    client.request(&["AUTH", "reader", ""]);
+    for from in (0..4_200).step_by(600) {
+        for number in from..from + 600 {
+            client.send(&["GET", "own"]);
+            client.send(&["GET", &format!("key:{number}")]);
+        }
+        (0..2 * 600).for_each(|_| drop(client.value()));
+    }
+    let mut admin = server.connect();
+    assert_eq!(admin.int(&["SLOWLOG", "LEN"]), 4096);
+    let entries = admin.request(&["ACL", "LOG", "10000"]);
+    assert_eq!(entries.as_slice().expect("entries").len(), 4096);
+}
+
 /// differs=monitor-line
 #[test]
 fn a_line_of_monitor_is_as_long_as_can_be_written_at_once() {

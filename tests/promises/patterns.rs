@@ -143,7 +143,7 @@ fn a_script_and_a_channel_that_remembers_are_answered_before_very_many_patterns_
         let mut listeners = [listener(&server), listener(&server)];
         let (mut publisher, mut other) = (server.connect(), server.connect());
         let mut delivered = || -> i64 {
-            let stats = other.text(&["INFO", "stats"]);
+            let stats = other.text(&["INFO", "messages"]);
             let line = stats.lines().find_map(|line| line.strip_prefix("delivered_messages:"));
             line.and_then(|count| count.parse().ok()).expect("a number of deliveries")
         };
@@ -209,9 +209,9 @@ fn what_a_channel_remembers_comes_by_very_many_patterns_in_its_order_whoever_sen
         let remembered: Vec<String> = entries.as_slice().expect("entries").iter().map(message).collect();
         for client in &mut listeners {
             let came: Vec<_> = (0..2 * 3 * SENDERS).map(|_| next_message(client)).collect();
-            let of =
-                |name: &str| came.iter().filter(move |(channel, _)| channel == name).map(|(_, text)| text);
-            assert!(of("ch").eq(&remembered), "{came:?}, {remembered:?}, {shards} shards");
+            let of_channel: Vec<&String> =
+                came.iter().filter(|(channel, _)| channel == "ch").map(|(_, text)| text).collect();
+            assert!(of_channel.into_iter().eq(&remembered), "{came:?}, {remembered:?}, {shards} shards");
             for sender in 0..SENDERS {
                 let own = came.iter().filter(|(_, text)| text.starts_with(&sender.to_string()));
                 let own: Vec<(&str, &str)> = own.map(|(channel, text)| (&**channel, &**text)).collect();
@@ -221,6 +221,23 @@ fn what_a_channel_remembers_comes_by_very_many_patterns_in_its_order_whoever_sen
                     pairs.iter().flatten().map(|(channel, text)| (*channel, &**text)).collect();
                 assert_eq!(own, expected, "{shards} shards");
             }
+        }
+    }
+}
+
+#[test]
+fn what_a_script_publishes_to_its_own_client_follows_the_reply_in_the_client_s_protocol() {
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let mut client = listener(&server);
+        let script = "local n = {} for i = 1, 4 do n[i] = redis.call('PUBLISH', KEYS[i], i) end return n";
+        let channels = ["other", "ch", "ch", "other"];
+        client.send(&[&["EVAL", script, "4"], &channels[..]].concat());
+        let first = client.value();
+        let many = PATTERNS as i64 + 1;
+        assert_eq!(first, Value::Array([1, many, many, 1].map(Value::Int).to_vec()), "{shards} shards");
+        for (channel, payload) in channels.into_iter().zip(["1", "2", "3", "4"]) {
+            assert_eq!(next_message(&mut client), (channel.into(), payload.into()), "{shards} shards");
         }
     }
 }

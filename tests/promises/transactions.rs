@@ -505,3 +505,83 @@ fn no_command_waits_for_the_keys_of_the_transaction_that_it_is_in() {
     }
     assert!(taken > 500, "{taken} requests were queued");
 }
+
+#[test]
+fn keys_in_a_transaction_are_found_in_slices_and_are_those_of_its_moment() {
+    const KEYS: usize = 12_000;
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let (mut client, mut other) = (server.connect(), server.connect_resp3());
+        for from in (0..KEYS).step_by(6_000) {
+            let pairs = (from..from + 6_000).flat_map(|number| [format!("key:{number}"), "v".to_owned()]);
+            client.request(&["MSET".to_owned()].into_iter().chain(pairs).collect::<Vec<_>>());
+        }
+        other.request(&["SUBSCRIBE", "done"]);
+        let is_seen = (0..100).any(|_| {
+            client.request(&["MULTI"]);
+            for request in [
+                &["SET", "inside", "1"][..],
+                &["KEYS", "*"],
+                &["KEYS", "key:1?"],
+                &["DEL", "inside"],
+                &["PUBLISH", "done", "x"],
+            ] {
+                client.request(request);
+            }
+            client.send(&["EXEC"]);
+            // It needs no keys.
+            let mut served = 0;
+            loop {
+                other.send(&["PING"]);
+                if matches!(other.value(), Value::Push(_)) {
+                    assert_eq!(other.value(), Value::Simple(b"PONG".to_vec()));
+                    break;
+                }
+                served += 1;
+            }
+            let replies = elements(client.value());
+            let names = elements(replies[1].clone());
+            assert_eq!(names.len(), KEYS + 1);
+            assert!(names.contains(&Value::Bulk(b"inside".to_vec())));
+            assert_eq!(elements(replies[2].clone()).len(), 10);
+            served > 1
+        });
+        assert!(is_seen, "nobody was served before it was done, {shards} shards");
+    }
+}
+
+/// differs=settings-of-exec
+#[test]
+fn a_transaction_that_changes_settings_is_short() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let mut client = server.connect();
+        for from in (0..12_000).step_by(4_000) {
+            let members = (from..from + 4_000).map(|number| format!("member:{number}"));
+            let request = ["SADD", "set"].into_iter().map(str::to_owned).chain(members);
+            client.request(&request.collect::<Vec<_>>());
+        }
+        client.request(&["MULTI"]);
+        for request in [
+            &["CONFIG", "SET", "timeout", "7"][..],
+            &["SUNIONSTORE", "copy", "set"],
+            &["SMEMBERS", "set"],
+            &["SCARD", "set"],
+        ] {
+            client.request(request);
+        }
+        let refused =
+            || Value::Error(b"ERR it would take too long in a transaction that changes settings".to_vec());
+        let replies = [Value::Simple(b"OK".to_vec()), refused(), refused(), Value::Int(12_000)];
+        assert_eq!(client.request(&["EXEC"]), Value::Array(replies.to_vec()));
+        assert_eq!(client.int(&["EXISTS", "copy"]), 0);
+        client.request(&["MULTI"]);
+        client.request(&["CONFIG", "SET", "timeout", "8"]);
+        (0..256).for_each(|_| drop(client.request(&["INCR", "counted"])));
+        client.send(&["EXEC"]);
+        assert!(client.error().starts_with("EXECABORT Transaction discarded because of: one that changes"));
+        assert_eq!(client.int(&["EXISTS", "counted"]), 0);
+        let timeout = client.request(&["CONFIG", "GET", "timeout"]);
+        assert_eq!(elements(timeout)[1], Value::Bulk(b"7".to_vec()));
+    }
+}

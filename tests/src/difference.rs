@@ -49,6 +49,13 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "Nobody else waits for the disk.",
     },
     Difference {
+        name: "settings-of-exec",
+        redis: "runs a transaction with CONFIG SET, ACL SETUSER or their like in it as any other",
+        sterna: "refuses one of more than 256 commands or 640 KB, or with a message that thousands of patterns match, and answers an error \
+                 for what looks at more than 10 000 elements in it",
+        reason: "Settings change at one moment for all threads: such a transaction is one piece, for which everybody waits.",
+    },
+    Difference {
         name: "nameless-user",
         redis: "knows no user with an empty name",
         sterna: "takes it for the default user, if that has a password",
@@ -190,6 +197,12 @@ pub const DIFFERENCES: &[Difference] = &[
         sterna: "finds no match after 256 steps for each byte of the text, or a million beside one for each: where what follows a \
                  `*` is long and nearly matches again and again",
         reason: "A pattern of a megabyte would stop everybody for seconds.",
+    },
+    Difference {
+        name: "log-entries",
+        redis: "keeps as many entries of `SLOWLOG` and `ACL LOG` as `slowlog-max-len` and `acllog-max-len` say",
+        sterna: "keeps 4 096 at most",
+        reason: "All of them are in one reply, and a denial is compared with each.",
     },
     Difference {
         name: "monitor-line",

@@ -33,6 +33,9 @@ pub(crate) const BACKLOG_BYTES: usize = 256 * 1024;
 /// `client-output-buffer-limit` lets one subscriber have, and far above what shards that keep up with each other ever have.
 pub(crate) const OWED_BYTES_MAX: usize = 32 << 20;
 
+/// Entries of SLOWLOG, and of ACL LOG, whatever is configured: all of them are in one reply.
+pub(crate) const LOG_ENTRIES_MAX: usize = 4096;
+
 /// Bytes of a message to a channel that remembers: it is copied into the stream, and into the journal's record, while that is locked.
 pub(crate) const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 

@@ -4,6 +4,7 @@ use sterna_pubsub::glob;
 
 use super::*;
 use crate::bytes::Bytes;
+use crate::long::{HeldSteps, LONG_MIN};
 
 pub(super) const KEYS: Command<Run> = row(
     Spec {
@@ -59,6 +60,9 @@ pub(super) const DBSIZE: Command<Run> = row(
 
 fn keys(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let pattern = &args[1];
+    if ctx.caller.may_yield && !ctx.caller.may_block && size(ctx) > LONG_MIN {
+        return Ok(Outcome::Held(Box::new(Walking { pattern: pattern.into(), ..Walking::default() })));
+    }
     // The empty name matches no pattern but the empty one, and yet `*` means every key.
     let every = pattern == b"*";
     let live = ctx.space.partitions().flat_map(|part| part.records(ctx.db));
@@ -67,6 +71,53 @@ fn keys(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name));
     Ok(Outcome::Replied)
+}
+
+/// Keys that are looked at, or answered, in one step: some 0.1 ms.
+const STEP_KEYS: usize = 1024;
+
+/// A KEYS on its way.
+#[derive(Debug, Default)]
+struct Walking {
+    pattern: Box<[u8]>,
+    /// Where it goes on: at this place of this partition.
+    partition: usize,
+    from: u64,
+    found: Vec<Box<[u8]>>,
+    /// How many of them have been answered, once all have been found.
+    answered: Option<usize>,
+}
+
+impl HeldSteps for Walking {
+    fn step(&mut self, ctx: &mut Ctx<'_>, reply: &mut Reply<'_>) -> Result<bool, Error> {
+        let Some(answered) = &mut self.answered else {
+            self.find_some(ctx);
+            if self.partition == ctx.space.count() {
+                reply.array(self.found.len());
+                self.answered = Some(0);
+            }
+            return Ok(true);
+        };
+        let end = self.found.len().min(*answered + STEP_KEYS);
+        self.found[*answered..end].iter().for_each(|name| reply.bulk(name));
+        *answered = end;
+        Ok(end < self.found.len())
+    }
+}
+
+impl Walking {
+    fn find_some(&mut self, ctx: &mut Ctx<'_>) {
+        let (now_ms, every) = (ctx.now_ms, *self.pattern == *b"*");
+        let count = glob::as_many(STEP_KEYS, &self.pattern);
+        let (pattern, found) = (&self.pattern, &mut self.found);
+        let next = ctx.space.partition(self.partition).scan(ctx.db, self.from, count, |record| {
+            if !record.is_expired(now_ms) && (every || glob::matches(pattern, record.key())) {
+                found.push(record.key().into());
+            }
+        });
+        self.from = next.unwrap_or(0);
+        self.partition += usize::from(next.is_none());
+    }
 }
 
 fn dbsize(ctx: &mut Ctx<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {

@@ -36,6 +36,19 @@ const QUICK_COMMANDS_MAX: usize = 256;
 /// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
 const QUICK_BYTES_MAX: usize = 640 << 10;
 
+/// Keys that KEYS may look at at once.
+const QUICK_KEYS_MAX: usize = 8192;
+
+/// What a transaction is answered that changes settings, which is one piece, and may take long.
+const LONG_WITH_SETTINGS: Failure = Failure::of(
+    "EXECABORT Transaction discarded because of: one that changes settings has at most 256 commands and 640 KB, and no \
+     message that thousands of patterns match",
+);
+
+/// What a command of such a transaction is answered that would be run apart, or in steps, elsewhere.
+const TOO_LONG_WITH_SETTINGS: Failure =
+    Failure::of("ERR it would take too long in a transaction that changes settings");
+
 /// Bytes that take as long as a byte of an element which a pattern makes the name of a key.
 const LOOK_UP_BYTES: usize = 64;
 
@@ -65,6 +78,9 @@ impl Shard {
         let scene = self.scene_of(slot, false);
         // Before the partitions: see `lock::Level`.
         let changes_settings = has(&|row| row.has(Flags::CHANGES_SETTINGS));
+        if changes_settings && (is_long(&transaction) || self.publishes_widely(&transaction)) {
+            return Err(self.put_back(slot, transaction, LONG_WITH_SETTINGS));
+        }
         let settings = changes_settings.then(|| server.config_changes.lock_within(SLICE));
         if matches!(settings, Some(None)) {
             return Err(self.put_back(slot, transaction, Failure::SETTINGS_TAKEN));
@@ -113,6 +129,7 @@ impl Shard {
             now,
             is_alone: false,
             is_retained,
+            is_whole: changes_settings,
             runs_script,
             large_reply: None,
         };
@@ -202,6 +219,7 @@ impl Shard {
             now: Instant::now(),
             is_alone: true,
             is_retained: false,
+            is_whole: false,
             runs_script: false,
             large_reply: None,
         };
@@ -225,7 +243,10 @@ impl Shard {
     ) -> Result<(Option<Turn<'s>>, Held<'s>), Failure> {
         let partitions = &server.partitions;
         if way == Way::Whole
-            || way == Way::AsLong && !is_long(transaction) && !self.publishes_widely(transaction)
+            || way == Way::AsLong
+                && !is_long(transaction)
+                && !self.publishes_widely(transaction)
+                && !self.walks_far(transaction)
         {
             let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
             let held = partitions.hold_for(needed, || {
@@ -258,6 +279,13 @@ impl Shard {
             is_message && args.args().get(1).is_some_and(|channel| self.would_be_wide(channel))
         };
         transaction.queued.iter().any(published)
+    }
+
+    /// Whether it looks at all keys, and these are many.
+    fn walks_far(&self, transaction: &Transaction) -> bool {
+        let walks = |(row, _): &(&'static Row, OwnedArgs)| row.has(Flags::ALL_KEYS.union(Flags::IN_PARTS));
+        transaction.queued.iter().any(walks)
+            && self.server.partitions.keys(self.clock.now_ms) > QUICK_KEYS_MAX
     }
 
     /// The partitions of all keys that the transaction's commands and watches name; where they are many, all: finding out
@@ -376,8 +404,11 @@ impl Shard {
             Runs::Keys(command) => {
                 let mut scene = self.scene_of(slot, false);
                 self.spare_keys_of_others(row);
-                (scene.now_ms, scene.caller.may_yield) = (course.now_ms, may_yield);
-                match self.run_on_held(slot, (command, args), held, scene, out) {
+                (scene.now_ms, scene.caller.may_yield) = (course.now_ms, may_yield || course.is_whole);
+                match self.run_on_held(slot, (command, args), held, scene, out, course.is_whole) {
+                    Ok(Outcome::Long(_) | Outcome::Held(_)) | Err(Error::TooLong) if course.is_whole => {
+                        Err(TOO_LONG_WITH_SETTINGS)
+                    }
                     Ok(Outcome::Long(steps)) => {
                         course.stage = Stage::Steps(steps, course.pass());
                         return;
@@ -454,12 +485,13 @@ impl Shard {
         held: &mut Held<'_>,
         scene: Scene,
         out: &mut Vec<u8>,
+        is_whole: bool,
     ) -> Result<Outcome, Error> {
         self.remember_reads(slot, &command.spec, args);
         self.lend_fieldset(slot, &command.spec, args);
         let mut reply = Reply::new(out, scene.caller.proto);
         let mut outcome = held.execute(command, args, scene, &mut self.changes, &mut reply);
-        if matches!(outcome, Err(Error::TooLong)) {
+        if !is_whole && matches!(outcome, Err(Error::TooLong)) {
             outcome = Ok(held.copies(command, args, scene, &self.changes));
         }
         self.take_fieldset_back(&command.spec);
@@ -498,7 +530,7 @@ impl Shard {
                 let args = std::mem::take(&mut course.transaction.queued[course.at].1);
                 let mut scene = task.scene;
                 scene.caller.may_yield = false;
-                let outcome = self.run_on_held(slot, (task.command, args.args()), held, scene, out);
+                let outcome = self.run_on_held(slot, (task.command, args.args()), held, scene, out, false);
                 course.transaction.queued[course.at].1 = args;
                 outcome.map(|_| ()).map_err(Failure::from)
             }

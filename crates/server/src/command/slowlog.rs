@@ -10,6 +10,7 @@ use super::redaction::shown;
 use super::table::Row;
 use super::{Call, Failure, Run};
 use crate::history::slow::Entry;
+use crate::limits::LOG_ENTRIES_MAX;
 use crate::shard::Shard;
 
 const BASE: Spec = Spec {
@@ -131,7 +132,7 @@ impl Shard {
         };
         log.next_id += 1;
         log.entries.push_front(entry);
-        log.entries.truncate(self.config.slowlog_max_len as usize);
+        log.entries.truncate(LOG_ENTRIES_MAX.min(self.config.slowlog_max_len as usize));
     }
 }
 

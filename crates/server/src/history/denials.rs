@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::limits::LOG_ENTRIES_MAX;
+
 /// Bytes kept of a client's line.
 const CLIENT_BYTES_MAX: usize = 4096;
 
@@ -49,7 +51,7 @@ impl AclLog {
             }
         };
         self.entries.push_front(entry);
-        self.entries.truncate(usize::try_from(entries_max).unwrap_or(usize::MAX));
+        self.entries.truncate(LOG_ENTRIES_MAX.min(entries_max as usize));
     }
 }
 

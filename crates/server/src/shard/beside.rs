@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use mio::{Events, Token};
 use sterna_command::{Flags, Group, Row};
+use sterna_keyspace::Changes;
 
 use super::{EVENTS_MAX, READ_BYTES, Shard, WAKER};
 use crate::connection::state::ConnectionRef;
@@ -21,11 +22,14 @@ use crate::connection::state::ConnectionRef;
 impl Shard {
     /// One turn for all connections but the one whose script runs.
     pub(crate) fn turn_beside_script(&mut self, runs: ConnectionRef) {
+        // Else they would be those of whoever is served next.
+        self.defer_own_pushes();
         let scratch = std::mem::replace(&mut self.scratch, vec![0; READ_BYTES]);
         let parser = std::mem::take(&mut self.parser);
         let replies = std::mem::take(&mut self.replies);
         let current = std::mem::take(&mut self.current);
-        let changes = std::mem::take(&mut self.changes);
+        let of_others = Changes::new(self.changes.wants());
+        let changes = std::mem::replace(&mut self.changes, of_others);
         let (now_ms, reached) = (self.clock.now_ms, self.credit.reached());
         self.scripting = Some(runs);
         self.end_run();
@@ -39,6 +43,7 @@ impl Shard {
         self.parser = parser;
         self.replies = replies;
         self.current = current;
+        self.current.deferred.append(&mut self.fanout.for_script);
         self.changes = changes;
     }
 

@@ -83,6 +83,8 @@ pub(crate) struct Course {
     pub(crate) is_alone: bool,
     /// Whether one of its messages is kept.
     pub(crate) is_retained: bool,
+    /// Whether it is one piece, since it changes settings: what takes long is refused.
+    pub(crate) is_whole: bool,
     /// Whether it needs the Lua state.
     pub(crate) runs_script: bool,
     /// The reply of a command that was run apart, if it is long.

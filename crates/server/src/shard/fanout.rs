@@ -77,6 +77,8 @@ pub(crate) struct Fanout {
     pub(crate) may_postpone: bool,
     pub(crate) postponed: Option<Namespace>,
     pub(crate) order: Order,
+    /// What the client of the script beside which others are served has been sent: it follows the reply.
+    pub(super) for_script: Vec<Range>,
     /// Those of the long message of the mail whose turn it is.
     incoming: Prepared,
 }
@@ -263,6 +265,7 @@ impl Shard {
             patterns: by_pattern,
             flusher,
             current,
+            scripting,
             config,
             server,
             index: own_index,
@@ -275,7 +278,7 @@ impl Shard {
         };
         let apps = &config.pusher_app;
         let except = if fanout.pages > 0 { pusher::except(payload) } else { None };
-        let Fanout { frames: appenders, lines, probe, prepared, .. } = fanout;
+        let Fanout { frames: appenders, lines, probe, prepared, for_script, .. } = fanout;
         let mut prepared = prepared.as_mut();
         let shares = payload.len() >= SHARED_BYTES;
         lines.begin_round();
@@ -318,11 +321,14 @@ impl Shard {
                 {
                     flusher.push(connection, line);
                 }
-                let is_deferred = current.who == Some(connection.me) && !connection.is_detached();
+                let (me, is_detached) = (Some(connection.me), connection.is_detached());
                 for range in std::iter::once(first).chain(rest) {
-                    match is_deferred {
-                        true => current.deferred.push(range),
-                        false => flusher.push(connection, range),
+                    if !is_detached && current.who == me {
+                        current.deferred.push(range);
+                    } else if !is_detached && *scripting == me {
+                        for_script.push(range);
+                    } else {
+                        flusher.push(connection, range);
                     }
                 }
             }

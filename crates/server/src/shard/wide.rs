@@ -15,8 +15,8 @@
 //! 3. These are made in slices. Meanwhile the shard reads no letters, and is behind itself (`credit.rs`): whoever publishes there waits.
 //!
 //! A keyspace event of this kind is late (`late_events.rs`), and matched in the slices of these. A transaction with such a message goes on in
-//! slices, and so does a script, beside which others are served meanwhile (`beside.rs`). A transaction that changes settings does the matching
-//! in one piece.
+//! slices, and so does a script, beside which others are served meanwhile (`beside.rs`). A transaction that changes settings is refused
+//! with one.
 //!
 //! Patterns that come while others are tried may be found or not: their PSUBSCRIBE and this PUBLISH happen at once.
 
@@ -31,7 +31,7 @@ use crate::connection::chunk::Range;
 use crate::matching::{Found, Matching, STEPS_AT_ONCE};
 use crate::parcel::{ManyMatches, Matches, Message, Namespace, Parcel};
 use crate::shard::Shard;
-use crate::shard::later::Audience;
+use crate::shard::later::{Audience, Order};
 use crate::shard::long::{Prepared, is_long};
 
 /// Patterns that a message is delivered by between two readings of the clock, and bytes of their frames.
@@ -156,7 +156,8 @@ impl Shard {
     }
 
     fn takes_turn(&mut self, matching: &mut Matching) -> bool {
-        let is_first = self.own_letters == 0 && self.wide.is_empty();
+        // A letter with events is its own.
+        let is_first = (self.own_letters == 0 || self.fanout.order == Order::Now) && self.wide.is_empty();
         if !matching.has_turn() && is_first && self.wide.matching_now.strong_count() == 0 {
             self.wide.matching_now = matching.take_turn();
         }

@@ -10,6 +10,9 @@ const FIELD: &[u8] = b"message";
 /// Messages that are too old and that one message removes, about.
 const AGED_MAX: usize = 100;
 
+/// Messages that are too many and that one message removes: after its rule has changed they may be all that the channel has. Some 3 ms.
+const TRIMMED_MAX: u64 = 1_000_000;
+
 /// How much a channel remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -56,7 +59,7 @@ pub fn remember(
         debug_assert_eq!(appended, Ok(()));
         recorder.record_add(id, fields);
         retention.maxlen.map_or(0, |most| {
-            let bound = TrimBound::MaxLen(most);
+            let bound = TrimBound::MaxLen(kept(stream.len(), most));
             trim(stream, recorder, Trim { bound, whole_blocks: None, references: References::Keep })
         })
     });
@@ -67,4 +70,21 @@ pub fn remember(
         slot.event(event::XTRIM);
     }
     Ok(id)
+}
+
+/// How many messages stay of so many, where `most` are to: the next message takes away what is left of the rest.
+fn kept(len: u64, most: u64) -> u64 {
+    most.max(len.saturating_sub(TRIMMED_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_removes_what_is_too_much_and_of_very_much_a_part() {
+        assert_eq!(kept(11, 10), 10);
+        assert_eq!(kept(TRIMMED_MAX, 10), 10);
+        assert_eq!(kept(3 * TRIMMED_MAX, 10), 2 * TRIMMED_MAX);
+    }
 }

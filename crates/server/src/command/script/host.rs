@@ -132,7 +132,9 @@ impl<'a, 'p> Guest<'a, 'p> {
         }
         self.shard.clock.advance();
         let began = self.shard.clock.instant;
-        self.shard.connections[self.slot].proto = proto;
+        // What it publishes to itself is a message, and its number of deliveries the same in both.
+        let is_message = row.spec.channels == Channels::Published;
+        self.shard.connections[self.slot].proto = if is_message { self.proto } else { proto };
         let result = self.execute(row, args, out);
         self.shard.connections[self.slot].proto = self.proto;
         let took = self.shard.clock.advance_from(began);
