@@ -56,6 +56,8 @@ impl Shard {
             }
         }
         if published < changes.events().len() {
+            // What a script publishes next comes behind them.
+            self.end_run();
             let mut late = LateEvents { events: changes.take_events(), told };
             (0..published).for_each(|_| late.events.advance());
             self.note_own_letter();

@@ -251,7 +251,8 @@ impl Shard {
     fn return_letters(&mut self, mut passed_over: VecDeque<Letter>) {
         passed_over.append(&mut self.inbox.late);
         self.inbox.late = passed_over;
-        self.inbox.has_more |= !self.inbox.late.is_empty();
+        // Its wake-up may be over, and the next look into the mail finds neither of them there.
+        self.inbox.has_more |= !self.inbox.late.is_empty() || self.inbox.parcel.is_some();
     }
 
     /// Hands out at once what stands in this shard's mail of its own, and the messages before it: a script makes more and more of it.

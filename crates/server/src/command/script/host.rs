@@ -189,7 +189,10 @@ impl<'a, 'p> Guest<'a, 'p> {
         }
         let mut matching = Matching::begin_with_turn();
         while !self.shard.match_some(&mut matching, channel, Some(Instant::now() + SLICE)) {
-            self.serve_others();
+            // A transaction that changes settings is one piece.
+            if !self.shard.server.config_changes.is_locked() {
+                self.serve_others();
+            }
         }
         self.shard.keep_found(channel, Some(matching));
     }
