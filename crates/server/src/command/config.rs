@@ -418,7 +418,8 @@ pub(super) fn read_for(server: &Server, sets: &[OwnedArgs]) -> OptionsRead {
             |options: &TlsOptions| read.tls.iter().any(|read| read.options == *options && read.tls.is_err());
         let is_unknown =
             read.names.iter().any(|names| names.is_about(&next.bind) && names.addresses().is_err());
-        if !wanted.tls.as_ref().is_some_and(fails) && !(wanted.names && is_unknown) {
+        let has_failed = wanted.tls.as_ref().is_some_and(fails) || wanted.names && is_unknown;
+        if !has_failed {
             config = Arc::new(next);
         }
     }
