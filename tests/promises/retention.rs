@@ -6,6 +6,8 @@ use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
 use sterna_tests::server::{Server, wait_for};
 
+use crate::credit::on_shard;
+
 const SHARDS: [usize; 2] = [1, 3];
 
 /// Connections of a test, so that some are on each shard.
@@ -345,5 +347,29 @@ fn a_listener_that_does_not_read_holds_nobody_and_takes_nothing_from_what_is_rem
         for (number, message) in history(&mut publisher, "c").iter().enumerate() {
             assert!(message.starts_with(&format!("{number} ")));
         }
+    }
+}
+
+#[test]
+fn a_long_message_of_another_shard_comes_whole_beside_what_a_channel_remembers() {
+    const LONG: usize = 4 << 20;
+    let server = Server::sterna(
+        2,
+        &["--retain", "kept maxlen 10", "--client-output-buffer-limit", "pubsub", "0", "0", "0"],
+    );
+    let mut listener = on_shard(&server, 0);
+    subscribe(&mut listener, "SUBSCRIBE", "long");
+    let (mut near, mut far) = (on_shard(&server, 0), on_shard(&server, 1));
+    let long = "x".repeat(LONG);
+    for _ in 0..8 {
+        far.send(&["PUBLISH", "long", &long]);
+        // Some of these come while the message is handed out.
+        for _ in 0..100 {
+            near.send(&["PUBLISH", "kept", "message"]);
+            assert_eq!(near.value(), Value::Int(0));
+        }
+        assert_eq!(far.value(), Value::Int(1));
+        // Nothing else has the shard read its mail.
+        assert_eq!(heard(&mut listener).len(), LONG);
     }
 }
