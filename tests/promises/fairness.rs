@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, request_bytes};
 use sterna_tests::server::{Server, wait_for};
 
@@ -151,4 +153,76 @@ fn who_asks_for_little_does_not_stand_behind_a_round_of_thousands_of_subscribers
     let median = sent_meanwhile[sent_meanwhile.len() / 2];
     println!("a round has {round} bytes; sent while one waits for an answer: {median} in the median");
     assert!(median < round / 2, "{median} of {round} bytes");
+}
+
+/// What a reply to INFO says under `field`.
+fn figure_in(info: &Value, field: &str) -> usize {
+    let info = String::from_utf8_lossy(info.as_bytes().expect("INFO answers text"));
+    let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|figure| figure.trim().parse().ok()).expect("INFO has it")
+}
+
+/// A first request that takes long, and how somebody else learns how many have been served.
+struct First {
+    request: Vec<u8>,
+    question: &'static [&'static str],
+    served: fn(&Value) -> usize,
+}
+
+/// A request with so many numbers behind the words, and then this.
+fn wide(words: &[&str], numbers: usize, end: &[&str]) -> Vec<u8> {
+    let numbers: Vec<String> = (0..numbers).map(|number| format!("{number:05}")).collect();
+    let numbers = numbers.iter().map(String::as_str);
+    request_bytes(&words.iter().copied().chain(numbers).chain(end.iter().copied()).collect::<Vec<_>>())
+}
+
+#[test]
+fn who_is_known_to_ask_for_little_does_not_stand_behind_new_clients_whose_first_request_takes_long() {
+    const NEW: usize = 200;
+    let firsts = [
+        First {
+            request: wide(&["BLPOP"], 2000, &["0"]),
+            question: &["INFO", "clients"],
+            served: |info| figure_in(info, "blocked_clients"),
+        },
+        First {
+            request: wide(&["SUBSCRIBE"], 2000, &[]),
+            question: &["INFO", "clients"],
+            served: |info| figure_in(info, "pubsub_clients"),
+        },
+        First {
+            request: wide(&["RPUSH", "list"], 2000, &[]),
+            question: &["LLEN", "list"],
+            served: |length| length.as_int().expect("a number") as usize / 2000,
+        },
+        First {
+            request: request_bytes(&["RPUSH", "list", "x"]).repeat(500),
+            question: &["LLEN", "list"],
+            served: |length| length.as_int().expect("a number") as usize / 500,
+        },
+    ];
+    for First { request, question, served } in &firsts {
+        for shards in [1, 2] {
+            let server = Server::sterna(shards, &[]);
+            let mut known = server.connect();
+            let mut new: Vec<Client> = (0..NEW).map(|_| server.connect()).collect();
+            wait_for("all to be there", || {
+                let info = known.request(&["INFO", "clients"]);
+                (figure_in(&info, "connected_clients") > NEW).then_some(())
+            });
+            (0..64).for_each(|_| known.assert_quiet());
+            // All of it is there when the server goes on, and what the known client asks for is the last.
+            server.freeze();
+            new.iter_mut().for_each(|client| client.send_bytes(request));
+            known.send(question);
+            server.signal(Signal::CONT);
+            let before = served(&known.value());
+            let name = request[..40].escape_ascii();
+            println!("{name}…, {shards} shards: {before} of {NEW} before it");
+            // The other shard may have served all of its own meanwhile.
+            let elsewhere = NEW * (shards - 1) / shards;
+            assert!(before < elsewhere + NEW / shards / 4, "{name}…, {shards} shards: {before} of {NEW}");
+            wait_for("all to be served", || (served(&known.request(question)) == NEW).then_some(()));
+        }
+    }
 }

@@ -9,6 +9,7 @@ use super::client::{Client, ClientId};
 use super::dependence::Dependence;
 use super::fieldsets::Fieldsets;
 use super::input::{Partial, Unread};
+use super::pace::Pace;
 use super::state::ConnectionRef;
 use super::transport::Transport;
 use super::{Connection, ReplyMode};
@@ -38,6 +39,7 @@ pub(crate) struct Mover {
     net_out_bytes: u64,
     unproven_since_ms: u64,
     read_closed: bool,
+    pace: Pace,
 }
 
 impl Connection {
@@ -64,6 +66,7 @@ impl Connection {
             net_out_bytes: self.net_out_bytes,
             unproven_since_ms: self.unproven_since_ms,
             read_closed: self.read_closed,
+            pace: self.pace,
         }
     }
 
@@ -85,6 +88,7 @@ impl Connection {
         connection.net_in_bytes = mover.net_in_bytes;
         connection.net_out_bytes = mover.net_out_bytes;
         connection.read_closed = mover.read_closed;
+        connection.pace = mover.pace;
         if !mover.unsent.is_empty() {
             connection.output.push(Range::of(mover.unsent));
         }

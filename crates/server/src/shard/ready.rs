@@ -1,15 +1,17 @@
 //! Who is served next: connections with input, those first that leave others their time.
 //!
 //! A connection that asks for little at once is *quiet* (`connection/pace.rs`); all quiet ones are served in each turn, so
-//! that a client that asks now and then waits for one turn and not for everybody. The others are *busy* and share what is
-//! left of the turn, one batch after the other. Who has yet to authenticate is a *stranger*, and all strangers together have
-//! a small part of the turn. A TLS handshake, which takes as long as hundreds of requests, comes last.
+//! that a client that asks now and then waits for one turn and not for everybody. One that has yet to show that is *fresh*; these
+//! are served behind the quiet ones, for as long as those have left and some time in any case. The others are *busy* and share
+//! what is left of the turn, one batch after the other. Who has yet to authenticate is a *stranger*, and all strangers together
+//! have a small part of the turn. A TLS handshake, which takes as long as hundreds of requests, comes last.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
+use crate::connection::pace::Class;
 use crate::connection::state::ConnectionRef;
 use crate::shard::Shard;
 use crate::shard::serve::{BATCH_TIME_MAX, READ_AGAIN_TIME_MAX};
@@ -21,7 +23,10 @@ const QUIET_SLICE: Duration = Duration::from_micros(150);
 /// Time for quiet connections in one turn. With so many of them that it isn't enough they are served in turn.
 const QUIET_TIME_MAX: Duration = Duration::from_millis(2);
 
-/// Time for busy connections in one turn, at least; where the quiet ones take longer, it is as long as theirs.
+/// Time for fresh connections in one turn, at least; what quiet ones leave of theirs is added to it. Each has one batch in it.
+const FRESH_TIME_MIN: Duration = Duration::from_millis(1);
+
+/// Time for busy connections in one turn, at least; where the quiet or the fresh ones take longer, it is as long as theirs.
 const BUSY_TIME_MIN: Duration = Duration::from_millis(1);
 
 /// Time for strangers in one turn, all of them together: logging in takes one request and some microseconds.
@@ -34,6 +39,8 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_micros(400);
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     quiet: VecDeque<ConnectionRef>,
+    /// Those that have yet to show that they are quiet.
+    fresh: VecDeque<ConnectionRef>,
     busy: VecDeque<ConnectionRef>,
     /// Those that have yet to authenticate.
     strangers: VecDeque<ConnectionRef>,
@@ -44,6 +51,7 @@ pub(super) struct Ready {
 impl Ready {
     pub(super) fn is_empty(&self) -> bool {
         self.quiet.is_empty()
+            && self.fresh.is_empty()
             && self.busy.is_empty()
             && self.strangers.is_empty()
             && self.handshakes.is_empty()
@@ -52,24 +60,31 @@ impl Ready {
     /// Adds the connection unless it is there.
     pub(super) fn add(&mut self, connection: &mut Connection) {
         if !std::mem::replace(&mut connection.is_ready, true) {
-            // Thousands that leave at once, whom nobody waits for, are not to stand before a request.
-            let list = match connection.pace.is_busy() || connection.read_closed {
+            let list = match connection.pace.class() {
                 _ if connection.transport.is_handshaking() => &mut self.handshakes,
                 _ if connection.is_unauthenticated() => &mut self.strangers,
-                true => &mut self.busy,
-                false => &mut self.quiet,
+                // Thousands that leave at once, whom nobody waits for, are not to stand before a request.
+                _ if connection.read_closed => &mut self.busy,
+                class => self.list_of(class),
             };
             list.push_back(connection.me);
         }
     }
 
-    /// The connection that was served just now has become busy, or quiet: if it has more to say it waits there.
-    fn move_last(&mut self, who: ConnectionRef, is_busy: bool) {
-        let (from, to) =
-            if is_busy { (&mut self.quiet, &mut self.busy) } else { (&mut self.busy, &mut self.quiet) };
-        if from.back() == Some(&who) {
-            from.pop_back();
-            to.push_back(who);
+    fn list_of(&mut self, class: Class) -> &mut VecDeque<ConnectionRef> {
+        match class {
+            Class::Quiet => &mut self.quiet,
+            Class::Fresh => &mut self.fresh,
+            Class::Busy => &mut self.busy,
+        }
+    }
+
+    /// The connection that was served just now is of another class: if it has more to say it waits there.
+    fn move_last(&mut self, who: ConnectionRef, from: Class, to: Class) {
+        let list = self.list_of(from);
+        if list.back() == Some(&who) {
+            list.pop_back();
+            self.list_of(to).push_back(who);
         }
     }
 }
@@ -87,13 +102,17 @@ impl Shard {
         self.clock.advance();
         let start = self.clock.instant;
         // Nobody is served twice in a turn: a client that has sent its last request and its end gets the reply first.
-        let Ready { quiet, busy, strangers, .. } = &self.ready;
-        let (quiet, busy, strangers) = (quiet.len(), busy.len(), strangers.len());
-        self.serve_some(quiet, QUIET_SLICE, start + QUIET_TIME_MAX, |ready| &mut ready.quiet);
-        let quiet_time = self.clock.instant.duration_since(start);
+        let Ready { quiet, fresh, busy, strangers, .. } = &self.ready;
+        let (quiet, fresh, busy, strangers) = (quiet.len(), fresh.len(), busy.len(), strangers.len());
+        let quiet_until = start + QUIET_TIME_MAX;
+        self.serve_some(quiet, QUIET_SLICE, quiet_until, |ready| &mut ready.quiet);
+        let fresh_since = self.clock.instant;
+        let until = quiet_until.max(fresh_since + FRESH_TIME_MIN);
+        self.serve_some(fresh, QUIET_SLICE, until, |ready| &mut ready.fresh);
+        let (quiet_time, fresh_time) = (fresh_since - start, self.clock.instant - fresh_since);
         let until = self.clock.instant + STRANGERS_TIME_MAX;
         self.serve_some(strangers, QUIET_SLICE, until, |ready| &mut ready.strangers);
-        let until = self.clock.instant + quiet_time.max(BUSY_TIME_MIN);
+        let until = self.clock.instant + quiet_time.max(fresh_time).max(BUSY_TIME_MIN);
         self.serve_some(busy, BATCH_TIME_MAX, until, |ready| &mut ready.busy);
     }
 
@@ -158,12 +177,12 @@ impl Shard {
             self.clock.advance();
         }
         let Some(connection) = self.connection_of(who).filter(|_| !was_handshaking) else { return };
-        let was_busy = connection.pace.is_busy();
+        let before = connection.pace.class();
         let requests = connection.client.commands.load(Relaxed) - requests_before;
         connection.pace.note(took, requests, connection.is_ready);
-        let is_busy = connection.pace.is_busy();
-        if is_busy != was_busy {
-            self.ready.move_last(who, is_busy);
+        let class = connection.pace.class();
+        if class != before {
+            self.ready.move_last(who, before, class);
         }
     }
 }
