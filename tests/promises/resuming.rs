@@ -2,6 +2,7 @@
 
 mod beside;
 mod cut;
+mod masses;
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -51,10 +51,20 @@ pub(crate) struct Resumables {
 #[derive(Debug, Default)]
 struct Inner {
     holders: HashMap<Arc<Identity>, Holder>,
-    /// Messages that detached connections held when they ended without a successor.
-    expired: HashMap<Arc<Identity>, u64>,
-    /// The same identities and when that was, the oldest first; one that has come back since may still be here.
-    expired_order: VecDeque<(Instant, Arc<Identity>)>,
+    expired: HashMap<Arc<Identity>, Expired>,
+    /// The same identities, when that was, and its number, the oldest first. Who has come back since is still here.
+    expired_order: VecDeque<(Instant, u64, Arc<Identity>)>,
+    /// How many have been noted since the start.
+    expired_count: u64,
+}
+
+/// Of detached connections that ended without a successor.
+#[derive(Debug, Default)]
+struct Expired {
+    /// Messages that they held.
+    messages: u64,
+    /// The number of the last of them.
+    last: u64,
 }
 
 impl Resumables {
@@ -96,13 +106,15 @@ impl Resumables {
     pub(crate) fn note_expired(&self, identity: &Arc<Identity>, messages: u64, now: Instant) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        *inner.expired.entry(Arc::clone(identity)).or_insert(0) += messages;
-        inner.expired_order.push_back((now, Arc::clone(identity)));
-        while let Some((at, _)) = inner.expired_order.front()
+        inner.expired_count += 1;
+        let expired = inner.expired.entry(Arc::clone(identity)).or_default();
+        (expired.messages, expired.last) = (expired.messages + messages, inner.expired_count);
+        inner.expired_order.push_back((now, inner.expired_count, Arc::clone(identity)));
+        while let Some((at, ..)) = inner.expired_order.front()
             && (inner.expired_order.len() > EXPIRED_MAX || now.duration_since(*at) > EXPIRED_TIME_MAX)
         {
-            if let Some((_, oldest)) = inner.expired_order.pop_front()
-                && !inner.expired_order.iter().any(|(_, other)| *other == oldest)
+            if let Some((_, number, oldest)) = inner.expired_order.pop_front()
+                && inner.expired.get(&*oldest).is_some_and(|expired| expired.last == number)
             {
                 inner.expired.remove(&*oldest);
             }
@@ -111,13 +123,7 @@ impl Resumables {
 
     /// The messages that were given up under `identity` since this was last asked.
     pub(crate) fn take_expired(&self, identity: &Identity) -> Option<u64> {
-        let mut inner = self.inner.lock();
-        if inner.expired.is_empty() {
-            return None;
-        }
-        let messages = inner.expired.remove(identity);
-        inner.expired_order.retain(|(_, other)| **other != *identity);
-        messages
+        self.inner.lock().expired.remove(identity).map(|expired| expired.messages)
     }
 
     /// Forgets what was given up: nobody is to be told.
@@ -170,6 +176,14 @@ mod tests {
         );
         names.note_expired(&identity("a"), 1, now);
         names.forget_expired();
+        assert_eq!(names.take_expired(&identity("a")), None);
+        // Who has come back meanwhile is not forgotten for what he was told then.
+        names.note_expired(&identity("a"), 1, now);
+        names.take_expired(&identity("a"));
+        names.note_expired(&identity("a"), 2, now);
+        (1..EXPIRED_MAX).for_each(|number| names.note_expired(&identity(&number.to_string()), 1, now));
+        assert_eq!(names.take_expired(&identity("a")), Some(2));
+        (0..EXPIRED_MAX).for_each(|number| names.note_expired(&identity(&number.to_string()), 1, now));
         assert_eq!(names.take_expired(&identity("a")), None);
     }
 }

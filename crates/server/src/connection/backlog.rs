@@ -24,7 +24,7 @@ use super::chunk::{Appender, Range};
 use super::output::OutputQueue;
 
 /// Messages that are dropped in one go: some 0.1 ms.
-const DROPPED_AT_ONCE_MAX: usize = 4096;
+pub(crate) const DROPPED_AT_ONCE_MAX: usize = 4096;
 
 /// What stands at the start of some bytes.
 enum Frame<'a> {
@@ -99,16 +99,16 @@ impl OutputQueue {
         copy
     }
 
-    /// Drops the oldest frames until at most `bytes_max` are left, or so many that it is enough for now. Returns how many of
-    /// them were messages.
-    pub(crate) fn drop_oldest(&mut self, bytes_max: usize) -> u64 {
+    /// Drops the oldest frames until at most `bytes_max` are left, but `frames_max` in one go. Returns how many of them were
+    /// messages.
+    pub(crate) fn drop_oldest(&mut self, bytes_max: usize, frames_max: usize) -> u64 {
         let (mut dropped, mut frames) = (0, 0);
-        while self.queued_bytes() > bytes_max && frames < DROPPED_AT_ONCE_MAX {
+        while self.queued_bytes() > bytes_max && frames < frames_max {
             let Some(range) = self.front() else { break };
             let mut at = 0;
             while at < range.len()
                 && self.queued_bytes() - at > bytes_max
-                && frames < DROPPED_AT_ONCE_MAX
+                && frames < frames_max
                 && let Some(frame) = Frame::read(&range.bytes(at))
             {
                 at += frame.len();
@@ -321,7 +321,7 @@ mod tests {
             while frames.iter().map(|(_, frame)| frame.len()).sum::<usize>() > bytes_max {
                 dropped += u64::from(frames.pop_front().is_some_and(|(which, _)| which < 3));
             }
-            prop_assert_eq!(queue.drop_oldest(bytes_max), dropped);
+            prop_assert_eq!(queue.drop_oldest(bytes_max, usize::MAX), dropped);
             let of = |wanted: &[u8]| -> Vec<u8> {
                 frames.iter().filter(|(which, _)| wanted.contains(which)).flat_map(|(_, frame)| frame.clone()).collect()
             };
@@ -347,8 +347,8 @@ mod tests {
         assert_eq!(queue.take(), frames[2]);
         queue.push(Range::of(all[..10].to_vec()));
         queue.push(Range::of(all[10..].to_vec()));
-        assert_eq!(queue.drop_oldest(frames[2].len()), 2);
+        assert_eq!(queue.drop_oldest(frames[2].len(), usize::MAX), 2);
         queue.push(Range::of(b"*3\r\n".to_vec()));
-        assert_eq!(queue.drop_oldest(0), 2, "what can't be read is something");
+        assert_eq!(queue.drop_oldest(0, usize::MAX), 2, "what can't be read is something");
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Resumption {
     pub(crate) expired: Option<u64>,
     /// Its client has been told of such messages, and may not have got that.
     pub(crate) has_told: bool,
+    /// In the shard's list of backlogs that are over their limit.
+    pub(crate) is_overfull: bool,
 }
 
 /// A connection that has shown nothing since another one has its name.
@@ -63,6 +65,7 @@ impl Resumption {
             dropped: 0,
             expired: None,
             has_told: false,
+            is_overfull: false,
         }
     }
 
@@ -146,14 +149,15 @@ impl Connection {
         }
     }
 
-    /// Drops of a backlog what is over its limit.
-    pub(crate) fn trim_backlog(&mut self, bytes_max: usize) {
+    /// Drops of a backlog what is over its limit, but so many frames in one go. Returns whether it is within it.
+    pub(crate) fn trim_backlog(&mut self, bytes_max: usize, frames_max: usize) -> bool {
         if self.output.queued_bytes() > bytes_max {
-            let dropped = self.output.drop_oldest(bytes_max);
+            let dropped = self.output.drop_oldest(bytes_max, frames_max);
             if let Some(resumption) = &mut self.resumption {
                 resumption.dropped += dropped;
             }
         }
+        self.output.queued_bytes() <= bytes_max
     }
 
     /// Whether it can take another one's place: it holds nothing that ties it to its shard.

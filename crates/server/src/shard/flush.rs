@@ -6,13 +6,15 @@
 //!
 //! Each turn sends to three lists, each for a bounded time: first to those who have asked for little and wait for nothing but their
 //! answer (`answered`), so that they don't stand behind a fan-out to thousands; then to all others (`dirty`); then to those whose
-//! sockets were full (`lagging`).
+//! sockets were full (`lagging`). Backlogs of detached connections that are over their limit (`overfull`) are trimmed behind that, as long
+//! as it takes, and nobody publishes here until they are.
 
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, OutputLimit};
+use crate::connection::backlog::DROPPED_AT_ONCE_MAX;
 use crate::connection::chunk::Range;
 use crate::connection::client::{Client, ClientType};
 use crate::connection::output::LastCopy;
@@ -37,6 +39,13 @@ const FLUSH_TIME_MAX: Duration = Duration::from_micros(1500);
 /// Connections closed in one go: some half a millisecond.
 const CLOSED_AT_ONCE: usize = 64;
 
+/// Frames that leave a full backlog with one that comes in. Where all are of one size that is enough; a large one takes the place of
+/// thousands, and may come to thousands of backlogs at once.
+const DROPPED_WITH_A_PUSH: usize = 4;
+
+/// Time spent in one turn on backlogs that are over their limit.
+const TRIM_TIME_MAX: Duration = Duration::from_micros(1000);
+
 /// Time spent in one turn on those that lag, beside the others.
 const LAGGING_TIME_MAX: Duration = Duration::from_micros(100);
 
@@ -51,6 +60,8 @@ pub(crate) struct Flusher {
     dirty: VecDeque<ConnectionRef>,
     /// Connections that lag and whose sockets have room again.
     lagging: VecDeque<ConnectionRef>,
+    /// Detached connections whose backlogs are over their limit.
+    overfull: VecDeque<ConnectionRef>,
     /// Not all that was dirty could be offered to its socket in the last turn.
     owes: bool,
     condemned: Vec<ConnectionRef>,
@@ -76,6 +87,7 @@ impl Flusher {
             answered: VecDeque::new(),
             dirty: VecDeque::new(),
             lagging: VecDeque::new(),
+            overfull: VecDeque::new(),
             owes: false,
             condemned: Vec::new(),
             closes_on: false,
@@ -109,12 +121,16 @@ impl Flusher {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.answered.is_empty() && self.dirty.is_empty() && self.lagging.is_empty() && !self.closes_on
+        self.answered.is_empty()
+            && self.dirty.is_empty()
+            && self.lagging.is_empty()
+            && self.overfull.is_empty()
+            && !self.closes_on
     }
 
-    /// Whether output waits that no socket has been offered: then nobody publishes more.
+    /// Whether output waits that no socket has been offered, or backlogs hold more than they may: then nobody publishes more.
     pub(crate) fn owes(&self) -> bool {
-        self.owes
+        self.owes || !self.overfull.is_empty()
     }
 
     /// Queues a message, or whatever else the connection didn't ask for just now. One that closes gets no more of it.
@@ -227,11 +243,21 @@ impl Flusher {
     /// Whether the connection is over its hard limit; called with every byte queued beyond a few.
     fn check_limits(&mut self, connection: &mut Connection) {
         if connection.is_detached() {
-            return connection.trim_backlog(self.backlog_bytes_max);
+            return self.trim(connection);
         }
         let limit = self.limit_of(connection);
         if limit.hard_bytes > 0 && connection.output.queued_bytes() as u64 > limit.hard_bytes {
             self.condemn_for_output(connection);
+        }
+    }
+
+    /// Drops of a backlog what is over its limit, if that is little: the rest later.
+    fn trim(&mut self, connection: &mut Connection) {
+        if !connection.trim_backlog(self.backlog_bytes_max, DROPPED_WITH_A_PUSH)
+            && let Some(resumption) = &mut connection.resumption
+            && !std::mem::replace(&mut resumption.is_overfull, true)
+        {
+            self.overfull.push_back(connection.me);
         }
     }
 
@@ -246,7 +272,7 @@ impl Flusher {
     /// Whether the connection has been over its soft limit for too long; called ten times a second.
     pub(crate) fn check_soft_limit(&mut self, connection: &mut Connection, now_ms: u64) {
         if connection.is_detached() {
-            return connection.trim_backlog(self.backlog_bytes_max);
+            return self.trim(connection);
         }
         let limit = self.limit_of(connection);
         if limit.soft_bytes == 0 || connection.output.queued_bytes() as u64 <= limit.soft_bytes {
@@ -344,6 +370,9 @@ impl Shard {
         if !self.flusher.lagging.is_empty() {
             self.flush_lagging();
         }
+        if !self.flusher.overfull.is_empty() {
+            self.trim_overfull();
+        }
     }
 
     /// Sends to those who are in the list now, for a bounded time.
@@ -360,6 +389,24 @@ impl Shard {
             }
             let Some(who) = list(&mut self.flusher).pop_front() else { break };
             self.flush(who);
+        }
+    }
+
+    /// Goes on with backlogs that are over their limit, for a bounded time.
+    fn trim_overfull(&mut self) {
+        let (start, bytes_max) = (Instant::now(), self.flusher.backlog_bytes_max);
+        while let Some(who) = self.flusher.overfull.pop_front() {
+            let Some(connection) = self.connection_of(who) else { continue };
+            let is_within = connection.trim_backlog(bytes_max, DROPPED_AT_ONCE_MAX);
+            if let Some(resumption) = &mut connection.resumption {
+                resumption.is_overfull = !is_within;
+            }
+            if !is_within {
+                self.flusher.overfull.push_back(who);
+            }
+            if start.elapsed() > TRIM_TIME_MAX {
+                break;
+            }
         }
     }
 

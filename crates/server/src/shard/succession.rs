@@ -19,6 +19,7 @@
 //! Cost: for a connection without a name nothing; else a lookup, and for one that takes over O(backlog) for each request that
 //! subscribes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -41,9 +42,32 @@ use crate::shard::Shard;
 /// How long the TCP of a connection may take to acknowledge what it has been sent, while another one waits for its name.
 const PROOF_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Time spent in one turn on sockets that have to prove that they are alive: some dozens that don't.
+const PROBING_TIME_MAX: Duration = Duration::from_micros(500);
+
+/// Holders that have to prove that their sockets are alive. A network that was cut has thousands of them at once.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    waiting: VecDeque<Probe>,
+    /// How many of them, at the front, are to be asked in this round.
+    unasked: usize,
+}
+
+impl Probes {
+    /// Begins a round.
+    pub(super) fn ask_all(&mut self) {
+        self.unasked = self.waiting.len();
+    }
+
+    /// Whether there is more to do in this round.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.unasked > 0
+    }
+}
+
 /// A holder that has to prove that its socket is alive.
 #[derive(Debug)]
-pub(super) struct Probe {
+struct Probe {
     holder: ConnectionRef,
     /// Bytes, of all that were ever written to it, that have to be acknowledged.
     bytes: u64,
@@ -142,7 +166,7 @@ impl Shard {
         let mut lost = old.output.copy_of_unacknowledged(unacknowledged, &self.replies);
         let (mut dropped, bytes_max) = (0, self.flusher.backlog_bytes_max);
         while lost.queued_bytes() > bytes_max {
-            dropped += lost.drop_oldest(bytes_max);
+            dropped += lost.drop_oldest(bytes_max, usize::MAX);
         }
         let messages = lost.take_messages(|of, name| of == kind && names.contains(name));
         if let Some(own) = &mut self.connections[slot].resumption {
@@ -170,30 +194,40 @@ impl Shard {
         let bytes = self
             .connection_of(holder)
             .map_or(0, |connection| connection.net_out_bytes + connection.output.queued_bytes() as u64);
-        self.probes.push(Probe { holder, bytes, until, ack });
-        self.check_probes();
+        self.check_probe(Probe { holder, bytes, until, ack });
     }
 
-    /// Looks at the sockets that have to prove that they are alive.
+    /// Goes on with the round over the sockets that have to prove that they are alive, for a bounded time.
     pub(super) fn check_probes(&mut self) {
-        for probe in std::mem::take(&mut self.probes) {
-            let who = probe.holder;
-            let is_proven = match self.connection_of(who).filter(|connection| !connection.is_detached()) {
-                None => true,
-                Some(connection) => {
-                    let unacknowledged = connection.transport.unacknowledged_bytes() as u64;
-                    connection.net_out_bytes.saturating_sub(unacknowledged) >= probe.bytes
-                }
-            };
-            if !is_proven && self.clock.instant < probe.until {
-                self.probes.push(probe);
-                continue;
-            }
-            if !is_proven {
-                self.close(who.slot, CloseReason::SocketError);
-            }
-            self.post(probe.ack.shard, Mail::Done(probe.ack));
+        if !self.probes.is_under_way() {
+            return;
         }
+        let began = Instant::now();
+        while self.probes.is_under_way()
+            && began.elapsed() < PROBING_TIME_MAX
+            && let Some(probe) = self.probes.waiting.pop_front()
+        {
+            self.probes.unasked -= 1;
+            self.check_probe(probe);
+        }
+    }
+
+    fn check_probe(&mut self, probe: Probe) {
+        let who = probe.holder;
+        let is_proven = match self.connection_of(who).filter(|connection| !connection.is_detached()) {
+            None => true,
+            Some(connection) => {
+                let unacknowledged = connection.transport.unacknowledged_bytes() as u64;
+                connection.net_out_bytes.saturating_sub(unacknowledged) >= probe.bytes
+            }
+        };
+        if !is_proven && self.clock.instant < probe.until {
+            return self.probes.waiting.push_back(probe);
+        }
+        if !is_proven {
+            self.close(who.slot, CloseReason::SocketError);
+        }
+        self.post(probe.ack.shard, Mail::Done(probe.ack));
     }
 
     /// The connection holds its name now.

@@ -222,7 +222,7 @@ impl Shard {
         }
         self.check_connections();
         self.go_on_lingering();
-        self.check_probes();
+        self.probes.ask_all();
         self.retry_stalled();
         self.recheck_sessions();
         self.poll_undelivered();
