@@ -430,7 +430,9 @@ impl LastCopy {
         if let Some(copy) = self.copy.as_ref().filter(|_| is_same) {
             return copy.clone();
         }
-        let copy = Range::of(group.iter().flat_map(|range| range.bytes(0).to_vec()).collect());
+        let mut bytes = Vec::with_capacity(group.iter().map(Range::len).sum());
+        group.iter().for_each(|range| bytes.extend_from_slice(&range.bytes(0)));
+        let copy = Range::of(bytes);
         (self.group, self.copy) = (group, Some(copy.clone()));
         copy
     }
