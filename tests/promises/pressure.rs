@@ -23,6 +23,55 @@ fn a_subscriber_that_does_not_read_slows_no_publisher() {
 }
 
 #[test]
+fn a_pipeline_of_long_messages_to_many_comes_whole_and_in_order_with_what_its_publisher_asks_between() {
+    const MESSAGES: usize = 400;
+    const ASKED_EVERY: usize = 7;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let mut subscribers: Vec<Client> = (0..24).map(|_| server.connect()).collect();
+        subscribers.iter_mut().for_each(|client| drop(client.request(&["SUBSCRIBE", "c"])));
+        // Far more in flight than the shard sends in one turn, so that it is read from while it has yet to send.
+        let mut pipeline = Vec::new();
+        for number in 0..MESSAGES {
+            let payload = format!("{number:05} {}", "x".repeat(16 * 1024));
+            pipeline.extend(request_bytes(&["PUBLISH", "c", &payload]));
+            if number % ASKED_EVERY == 0 {
+                pipeline.extend(request_bytes(&["INCR", "n"]));
+            }
+        }
+        let mut publisher = server.connect();
+        let replies = std::thread::scope(|scope| {
+            let replies = scope.spawn(|| {
+                publisher.send_bytes(&pipeline);
+                let count = MESSAGES + MESSAGES.div_ceil(ASKED_EVERY);
+                (0..count).map(|_| publisher.value().as_int().expect("a number")).collect::<Vec<_>>()
+            });
+            for subscriber in &mut subscribers {
+                for number in 0..MESSAGES {
+                    let message = subscriber.value();
+                    let payload = message.as_slice().and_then(|parts| parts.get(2)?.as_bytes());
+                    let payload = payload.unwrap_or_else(|| panic!("{message:?} is no message"));
+                    assert!(payload.starts_with(format!("{number:05} ").as_bytes()), "number {number}");
+                    assert_eq!(payload.len(), 6 + 16 * 1024);
+                }
+            }
+            replies.join().expect("the publisher")
+        });
+        let mut asked = 0;
+        let expected: Vec<i64> = (0..MESSAGES)
+            .flat_map(|number| {
+                let counted = (number % ASKED_EVERY == 0).then(|| {
+                    asked += 1;
+                    asked
+                });
+                [Some(subscribers.len() as i64), counted].into_iter().flatten()
+            })
+            .collect();
+        assert_eq!(replies, expected, "{shards} shards");
+    }
+}
+
+#[test]
 fn a_subscriber_that_does_not_read_holds_its_own_messages_and_not_those_of_others() {
     const MESSAGES: usize = 4000;
     for shards in [1, 2] {

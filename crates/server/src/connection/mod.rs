@@ -253,6 +253,8 @@ pub(crate) struct Connection {
     pub(crate) is_dirty: bool,
     /// In the shard's list of connections with input to go on with.
     pub(crate) is_ready: bool,
+    /// What it was served last ended with a message to a channel.
+    pub(crate) has_just_published: bool,
     /// The peer sends nothing more. Its last bytes and its end may have come as one edge, so reading goes on to the end.
     pub(crate) read_closed: bool,
     /// The socket took no more: wait for the next writable edge.
@@ -337,6 +339,7 @@ impl Connection {
             is_leaving: false,
             is_dirty: false,
             is_ready: false,
+            has_just_published: false,
             read_closed: false,
             write_blocked: false,
             lags: false,

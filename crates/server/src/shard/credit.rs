@@ -141,6 +141,12 @@ impl Creditor {
         self.behind |= u64::from(are_behind) << NODES;
     }
 
+    /// Whether `shard`, which this is, has yet to send what was published.
+    #[inline]
+    pub(super) fn is_behind_itself(&self, shard: usize) -> bool {
+        self.behind & 1 << shard != 0
+    }
+
     pub(super) fn set_behind_itself(&mut self, shard: usize, is_behind: bool) {
         let bit = 1 << shard;
         self.behind = if is_behind { self.behind | bit } else { self.behind & !bit };

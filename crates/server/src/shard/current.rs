@@ -34,6 +34,8 @@ pub(crate) struct Current {
     pub(super) until: Instant,
     /// When it is not to be read from again in this turn, unless what it says is for many.
     pub(super) read_until: Instant,
+    /// Bytes read from it in this turn.
+    pub(super) read_bytes: usize,
     /// What it has published to itself: it follows the reply.
     pub(crate) deferred: Vec<Range>,
     /// A command that is to be run apart, while its request is still with whoever has read it.
@@ -53,6 +55,7 @@ impl Default for Current {
             is_ordinary: None,
             until: Instant::now(),
             read_until: Instant::now(),
+            read_bytes: 0,
             deferred: Vec::new(),
             task_without_request: None,
             files_read: FilesRead::default(),

@@ -168,6 +168,7 @@ impl Shard {
         let was_handshaking = connection.transport.is_handshaking();
         let requests_before = connection.client.commands.load(Relaxed);
         let began = self.clock.instant;
+        self.current.read_bytes = 0;
         self.current.until = began + slice;
         self.current.read_until = began + slice.min(READ_AGAIN_TIME_MAX);
         while self.serve(who.slot) {}

@@ -39,6 +39,10 @@ pub(super) const READ_AGAIN_TIME_MAX: Duration = Duration::from_micros(150);
 /// So many connections with messages to send are many.
 const MANY_RECEIVERS: usize = 8;
 
+/// Bytes read from one connection in one turn where they are for many. Each is sent them by one call, which costs the less for a
+/// message the more there are; but what is sent to all of them together must not leave the processor's caches before it is read.
+const READ_FOR_MANY_MAX: usize = 512 * 1024;
+
 /// Bytes handed to an incomplete request when it isn't known how many it lacks.
 const PARTIAL_STEP: usize = 512;
 
@@ -94,6 +98,10 @@ impl Shard {
             // It is left in the socket, and read when the connection goes on.
             return false;
         }
+        if !is_held && self.publishes_too_early(slot) {
+            self.hold_for_credit(slot, 1 << self.index);
+            return false;
+        }
         let mut goes_on = false;
         let room =
             if self.connections[slot].is_unauthenticated() { UNAUTHENTICATED_READ_BYTES } else { READ_BYTES };
@@ -103,6 +111,7 @@ impl Shard {
             Ok(n) => {
                 let connection = &mut self.connections[slot];
                 connection.net_in_bytes += n as u64;
+                self.current.read_bytes += n;
                 Client::add(&self.server.shards[self.index].net_in_bytes, n as u64);
                 if self.connections[slot].page.is_some() {
                     self.serve_page(slot, &scratch[..n]);
@@ -122,7 +131,7 @@ impl Shard {
                     goes_on = n == READ_BYTES
                         && self.goes_on(slot)
                         && !self.connections[slot].is_event_stream
-                        && self.clock.instant < self.time_to_read();
+                        && self.may_read_again();
                     if !goes_on {
                         self.make_ready(slot);
                     }
@@ -142,12 +151,23 @@ impl Shard {
         goes_on
     }
 
-    /// Until when the connection that is served may be read from again.
-    fn time_to_read(&self) -> Instant {
-        match self.flusher.messages() {
-            MANY_RECEIVERS.. => self.current.until,
-            _ => self.current.read_until,
+    /// Whether the connection that is served may be read from again in its turn.
+    fn may_read_again(&self) -> bool {
+        match self.has_many_receivers() {
+            true => self.clock.instant < self.current.until && self.current.read_bytes < READ_FOR_MANY_MAX,
+            false => self.clock.instant < self.current.read_until,
         }
+    }
+
+    fn has_many_receivers(&self) -> bool {
+        self.flusher.messages() >= MANY_RECEIVERS
+    }
+
+    /// Whether the connection publishes one message after the other, and what was published has yet to be sent. Its next message
+    /// would only be queued behind that, and what is read with it would be kept as a copy until then.
+    fn publishes_too_early(&self, slot: usize) -> bool {
+        let connection = &self.connections[slot];
+        connection.has_just_published && connection.pace.is_busy() && self.credit.is_behind_itself(self.index)
     }
 
     /// The client sends no more. Requests that wait for the server are executed, and replies that wait for the disk, or for their
@@ -207,8 +227,9 @@ impl Shard {
         }
         // The socket may hold more, and its edge has been used up.
         self.make_ready(slot);
+        // What is for many is sent with what the socket holds.
         self.goes_on(slot)
-            && self.connections[slot].has_backlog()
+            && (self.connections[slot].has_backlog() || self.has_many_receivers())
             && self.connections[slot].page.is_none()
             && Instant::now() < self.current.until
     }
@@ -427,6 +448,7 @@ impl Shard {
     }
 
     pub(super) fn finish(&mut self, mut serving: Serving) {
+        let has_just_published = self.fanout.has_run();
         self.end_run();
         self.queue_replies(&mut serving);
         self.replies.give_back(serving.out, usize::MAX);
@@ -437,12 +459,14 @@ impl Shard {
         {
             connection.publish_gauges();
         }
-        if let Some(connection) = self.connections.get_mut(serving.slot)
-            && let Some(reason) = connection.state().drains()
-            && connection.output.is_empty()
-            && !connection.is_dirty
-        {
-            self.flusher.condemn(connection, reason);
+        if let Some(connection) = self.connections.get_mut(serving.slot) {
+            connection.has_just_published = has_just_published;
+            if let Some(reason) = connection.state().drains()
+                && connection.output.is_empty()
+                && !connection.is_dirty
+            {
+                self.flusher.condemn(connection, reason);
+            }
         }
         if self.flusher.has_condemned() {
             self.reap();

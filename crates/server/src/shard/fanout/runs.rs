@@ -82,6 +82,12 @@ impl Fanout {
         }
     }
 
+    /// Whether the last command was a message, and others may follow it.
+    #[inline]
+    pub(in crate::shard) fn has_run(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// Ends a run whose frames have been handed out.
     #[inline]
     fn close_run(&mut self) {
