@@ -20,6 +20,7 @@ use sterna_protocol::{Args, Limits, Parser, Progress, ProtocolError, Reply};
 use crate::connection::chunk::Range;
 use crate::connection::client::Client;
 use crate::connection::input::Partial;
+use crate::connection::pace::Class;
 use crate::connection::state::Wait;
 use crate::connection::{CloseReason, Connection};
 use crate::limits::{
@@ -167,7 +168,9 @@ impl Shard {
     /// would only be queued behind that, and what is read with it would be kept as a copy until then.
     fn publishes_too_early(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
-        connection.has_just_published && connection.pace.is_busy() && self.credit.is_behind_itself(self.index)
+        connection.has_just_published
+            && connection.pace.class() == Class::Busy
+            && self.credit.is_behind_itself(self.index)
     }
 
     /// The client sends no more. Requests that wait for the server are executed, and replies that wait for the disk, or for their
