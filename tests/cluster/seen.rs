@@ -6,6 +6,7 @@ use sterna_tests::nats::Nats;
 use sterna_tests::server::{Launch, Server, free_port, wait_for};
 use sterna_tests::skipped;
 
+use crate::keys::leader;
 use crate::tools::{await_joined, figure, name, nats, node, shown, start_keys};
 
 /// Requests whose replies depend on nothing but on the keys; `ID` is this node's.
@@ -170,6 +171,48 @@ fn nodes_with_copies_are_replicas_of_the_one_that_leads() {
     });
     let slots = shown(&leads.connect().request(&["CLUSTER", "SLOTS"]));
     assert!(!slots.contains(&dead.address().port().to_string()), "a dead node is no replica: {slots}");
+}
+
+/// A new connection of a name goes to the shard of the one whose subscriptions it takes over.
+#[test]
+fn who_reads_the_copies_of_a_node_still_does_where_it_takes_over_subscriptions_on_another_shard() {
+    let Some(nats) = Nats::start_storing(1, "always") else {
+        return skipped("needs NATS_SERVER; ./test installs one");
+    };
+    let nodes = start_keys(&nats, 2);
+    await_joined(&nodes);
+    let leads = leader(&nodes);
+    let follower = nodes.iter().find(|node| node.address() != leads.address()).expect("there are two");
+    let shard_of = |client: &mut Client| client.text(&["CLIENT", "INFO"]).contains(" io-thread=1 ");
+    // Shards have about as many connections.
+    let mut others = Vec::new();
+    let mut on_shard = |is_second: bool| loop {
+        let mut client = follower.connect();
+        if shard_of(&mut client) == is_second {
+            client.request(&["HELLO", "3", "SETNAME", "me"]);
+            break client;
+        }
+        others.push(client);
+    };
+    let mut admin = follower.connect();
+    admin.request(&["CONFIG", "SET", "resume-window", "3600"]);
+    let mut first = on_shard(false);
+    first.request(&["SUBSCRIBE", "c"]);
+    drop(first);
+    wait_for("it to be detached", || {
+        admin.text(&["INFO", "clients"]).contains("detached_clients:1\r\n").then_some(())
+    });
+    let mut second = on_shard(true);
+    assert_eq!(second.text(&["READONLY"]), "OK");
+    assert_eq!(admin.int(&["PUBLISH", "c", "missed"]), 1);
+    second.request(&["SUBSCRIBE", "c"]);
+    assert!(matches!(second.value(), Value::Push(parts) if parts[2].as_bytes() == Some(b"missed")));
+    assert!(!shard_of(&mut second), "it has moved");
+    // Who reads copies is told where to write; for others that is done here.
+    second.send(&["SET", "foo", "1"]);
+    assert_eq!(second.error(), format!("MOVED 12182 127.0.0.1:{}", leads.address().port()));
+    assert_eq!(second.text(&["READWRITE"]), "OK");
+    assert_eq!(second.text(&["SET", "foo", "2"]), "OK");
 }
 
 /// What each of the nodes says of all.

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame, value_of};
+use sterna_tests::faults::Faults;
 use sterna_tests::server::{Launch, Server, sterna_tool, wait_for};
 use sterna_tests::skipped;
+
+use crate::switch::slow_snapshots;
 
 /// How the disk is made to fail.
 enum Disk {
@@ -330,4 +333,47 @@ fn a_directory_that_cannot_be_made_stops_the_start() {
     let ended = Launch::shards(1).file("appendonlydir", "").args(&["--dir", "{folder}"]).run();
     assert!(!ended.status.success());
     assert!(ended.log.contains("journal in "), "{}", ended.log);
+}
+
+/// What is recorded for a snapshot alone is nobody's promise: a disk that takes none of it keeps nobody from writing, nor keys from going.
+#[test]
+fn keys_go_at_maxmemory_while_a_snapshot_is_taken_on_a_disk_that_fails() {
+    const MIB: u64 = 1 << 20;
+    for shards in [1, 2] {
+        let launch = Launch::shards(shards).args(&["--dir", "{folder}", "--appendonly", "no", "--save", ""]);
+        let (launch, faults) = Faults::under(launch, "appendonlydir");
+        let server = launch.args(&["--maxmemory-policy", "allkeys-lru"]).start();
+        // It has begun, and does not end.
+        slow_snapshots(&server, &faults);
+        let mut client = server.connect();
+        client.request(&["BGSAVE"]);
+        wait_for("the snapshot to be written", || (faults.waiting() > 0).then_some(()));
+        limit_files(&server, "0:unlimited");
+        let figure = |client: &mut Client, name: &str| -> u64 {
+            let info = client.text(&["INFO", "everything"]);
+            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|number| number.parse().ok()).expect("a number")
+        };
+        wait_for("the disk to fail", || {
+            client.request(&["SET", "recorded", "in vain"]);
+            client.text(&["INFO", "persistence"]).contains("aof_last_write_status:err").then_some(())
+        });
+        let limit = figure(&mut client, "used_memory") + MIB;
+        client.request(&["CONFIG", "SET", "maxmemory", &limit.to_string()]);
+        let value = "x".repeat(1000);
+        for number in 0..4000 {
+            let key = format!("k:{number}");
+            assert_eq!(
+                client.request(&["SET", &key, &value]),
+                Value::Simple(b"OK".to_vec()),
+                "write {number}"
+            );
+        }
+        assert!(figure(&mut client, "evicted_keys") > 0, "no key went on {shards} shards");
+        let info = client.text(&["INFO", "persistence"]);
+        assert!(
+            info.contains("rdb_bgsave_in_progress:1") && info.contains("aof_last_write_status:err"),
+            "{info}"
+        );
+    }
 }

@@ -1,10 +1,13 @@
 //! Messages that very many patterns match, or whose patterns take long to match: they go on in slices, and nobody who listens can tell.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
 use sterna_tests::server::Server;
+
+use crate::credit::on_shard;
 
 /// More patterns than are matched at once; they match what begins with `c` or `_`.
 const PATTERNS: usize = 8_000;
@@ -321,5 +324,50 @@ fn messages_of_several_channels_in_a_row_each_come_by_their_own_pattern() {
             assert_eq!(parts, expected, "{message:?} on {shards} shards");
         }
         listener.assert_quiet();
+    }
+}
+
+/// Ends a thread, also where the test has failed.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// A script serves others while it looks for very many patterns, but within a transaction that changes settings.
+#[test]
+fn nobody_sees_the_middle_of_a_transaction_that_changes_settings_and_runs_a_script_by_very_many_patterns() {
+    const ROUNDS: usize = 20;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--client-output-buffer-limit", "pubsub", "0", "0", "0"]);
+        let _listener = listener(&server);
+        let (mut client, mut neighbour) = (on_shard(&server, 0), on_shard(&server, 0));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _ends = Ends(&is_over);
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    assert_eq!(neighbour.int(&["PUBLISH", "kept", "x"]), 0);
+                }
+            });
+            for round in 0..ROUNDS {
+                for request in [
+                    &["MULTI"][..],
+                    &["CONFIG", "SET", "retain", "kept"],
+                    &["EVAL", "return redis.call('PUBLISH', 'ch', ARGV[1])", "0", "x"],
+                    &["CONFIG", "SET", "retain", ""],
+                    &["EXEC"],
+                ] {
+                    client.send(request);
+                }
+                (0..4).for_each(|_| assert!(matches!(client.value(), Value::Simple(_))));
+                let ok = Value::Simple(b"OK".to_vec());
+                let expected = Value::Array(vec![ok.clone(), Value::Int(PATTERNS as i64 + 1), ok]);
+                assert_eq!(client.value(), expected, "round {round}, {shards} shards");
+            }
+        });
+        assert_eq!(client.int(&["XLEN", "channel:kept"]), 0, "{shards} shards");
     }
 }

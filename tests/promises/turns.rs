@@ -431,6 +431,44 @@ fn who_listens_at_a_name_waits_for_the_name_server_alone() {
     }
 }
 
+/// A transaction is one piece: what a change in it needs to know is asked for before, also where one in front of it will fail.
+#[test]
+fn a_port_behind_a_name_that_is_unknown_waits_for_the_name_server_before_its_transaction_begins() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let ok = || Value::Simple(b"OK".to_vec());
+    for shards in [1, 2] {
+        let (launch, faults) = Faults::under(Launch::shards(shards).args(&["--appendonly", "no"]), "journal");
+        let server = launch.start();
+        let (mut client, mut neighbour) = (on_shard(&server, 0), on_shard(&server, 0));
+        assert_eq!(client.request(&["CONFIG", "SET", "bind", "localhost"]), ok());
+        // The new port is for the addresses as they are; the unknown name is answered at once.
+        faults.only("localhost");
+        faults.delay_reads(HOUR);
+        let (unknown, port) = ("x".repeat(300), free_port());
+        let requests: [&[&str]; 5] = [
+            &["MULTI"],
+            &["INCR", "n"],
+            &["CONFIG", "SET", "bind", &unknown],
+            &["CONFIG", "SET", "port", &port.to_string()],
+            &["EXEC"],
+        ];
+        requests.iter().for_each(|request| client.send(request));
+        (0..4).for_each(|_| assert!(matches!(client.value(), Value::Simple(_))));
+        assert_served(&mut neighbour, 1);
+        assert_eq!(client.frame(MOMENT), Frame::Nothing);
+        assert_eq!(neighbour.request(&["GET", "n"]), Value::Null);
+        assert_served(&mut neighbour, 2);
+        faults.mend();
+        let Value::Array(replies) = client.value() else { panic!("no array") };
+        assert!(
+            matches!(&replies[1], Value::Error(text) if text.ends_with(b"specified addresses.")),
+            "{replies:?}"
+        );
+        assert_eq!((&replies[0], &replies[2]), (&Value::Int(1), &ok()));
+        Client::to(port).assert_quiet();
+    }
+}
+
 #[test]
 fn a_client_that_is_killed_just_before_its_script_has_run_for_too_long_is_closed_when_that_ends() {
     let server = Server::sterna(2, &["--busy-reply-threshold", "300"]);

@@ -35,6 +35,7 @@ const BREAK_CLOCK: u64 = 15;
 const CLOCK_S: u64 = 16;
 const HOLD: u64 = 17;
 const HELD: u64 = 18;
+const WAITING: u64 = 19;
 const ONLY: u64 = 32;
 const THREAD: u64 = 40;
 const PAGE_BYTES: usize = 4096;
@@ -187,6 +188,11 @@ impl Faults {
     /// Syncs that have begun.
     pub fn syncs_begun(&self) -> i64 {
         self.word(SYNCS_BEGUN)
+    }
+
+    /// Operations that are being delayed now.
+    pub fn waiting(&self) -> i64 {
+        self.word(WAITING)
     }
 
     /// Operations that were failed.
