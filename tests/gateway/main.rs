@@ -4,6 +4,7 @@ mod abuse;
 mod commands;
 mod dashboard;
 mod events;
+mod killed;
 mod login;
 mod observe;
 mod pages;
