@@ -491,3 +491,68 @@ fn a_message_of_megabytes_follows_the_reply_to_who_sends_it_to_himself_and_comes
         assert!(admin.error().starts_with("NOPERM"));
     }
 }
+
+/// There are more events than are told at once: they come in slices, on other shards too, and what is published behind the write behind them.
+#[test]
+fn the_events_of_a_write_come_between_what_a_script_or_a_transaction_publishes_before_and_behind_it() {
+    const KEYS: usize = 3_000;
+    const SCRIPT: &str = "redis.call('PUBLISH', 'c', 'before') \
+        redis.call('MSET', unpack(ARGV)) \
+        return redis.call('PUBLISH', 'c', 'behind')";
+    let pairs: Vec<String> = (0..2 * KEYS).map(|number| number.to_string()).collect();
+    let with_pairs = |words: &[&str]| -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).chain(pairs.iter().cloned()).collect()
+    };
+    let queued = |last: &[&str]| -> Vec<Vec<String>> {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let (before, behind) = (["PUBLISH", "c", "before"], ["PUBLISH", "c", "behind"]);
+        vec![
+            owned(&["MULTI"]),
+            owned(&before),
+            with_pairs(&["MSET"]),
+            owned(&behind),
+            owned(last),
+            owned(&["EXEC"]),
+        ]
+    };
+    for shards in [1, 2] {
+        let server = Server::sterna(
+            shards,
+            &["--notify-keyspace-events", "E$", "--client-output-buffer-limit", "pubsub", "0", "0", "0"],
+        );
+        // One on each shard, if there are two.
+        let mut listeners = [server.connect(), server.connect()];
+        for listener in &mut listeners {
+            listener.send(&["SUBSCRIBE", "c", "__keyevent@0__:set"]);
+            (0..2).for_each(|_| drop(listener.value()));
+        }
+        let mut client = server.connect();
+        for (way, requests) in [
+            ("a script", vec![with_pairs(&["EVAL", SCRIPT, "0"])]),
+            ("a transaction", queued(&["PING"])),
+            // It is one piece.
+            ("a transaction that changes settings", queued(&["CONFIG", "SET", "timeout", "0"])),
+        ] {
+            requests.iter().for_each(|request| client.send(request));
+            let replies: Vec<Value> = requests.iter().map(|_| client.value()).collect();
+            assert!(replies.iter().all(|reply| !matches!(reply, Value::Error(_))), "{way}: {replies:?}");
+            assert_eq!(client.int(&["PUBLISH", "c", "last"]), 2);
+            for (nth, listener) in listeners.iter_mut().enumerate() {
+                let mut of_channel = Vec::new();
+                for at in 0..KEYS + 3 {
+                    let message = listener.value();
+                    let parts = message.as_slice().expect("a message");
+                    if parts[1].as_bytes() == Some(b"c") {
+                        let payload = parts[2].as_bytes().expect("a payload");
+                        of_channel.push((at, String::from_utf8_lossy(payload).into_owned()));
+                    }
+                }
+                let expected = [(0, "before"), (KEYS + 1, "behind"), (KEYS + 2, "last")];
+                assert!(
+                    of_channel.iter().map(|(at, text)| (*at, text.as_str())).eq(expected),
+                    "listener {nth} on {shards} shards, {way}: {of_channel:?}"
+                );
+            }
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //! the shard writes before these are out, so that all come in the order of the writes.
 //!
 //! They stand in the mail of their own shard. Meanwhile it is behind itself (`shard/credit.rs`): whoever writes what is told of waits.
+//! Other shards are mailed them when they are told. So whatever is published behind them waits: a PUBLISH, a script (beside which others
+//! are served meanwhile), and a transaction that goes on in slices. For one that is one piece they are told at once.
 
 use sterna_keyspace::Events;
 
@@ -29,5 +31,19 @@ pub(crate) struct Told {
 impl LateEvents {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.events.heap_bytes()
+    }
+}
+
+/// Letters with events of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct LateLetters {
+    pub(crate) put: u64,
+    pub(crate) told: u64,
+}
+
+impl LateLetters {
+    /// Whether there are any.
+    pub(crate) fn are_there(&self) -> bool {
+        self.told < self.put
     }
 }

@@ -263,6 +263,8 @@ impl Shard {
             self.shards_reached(Namespace::Channels, channel)
                 | self.shards_reached(Namespace::Sharded, channel)
         });
+        // Other shards have yet to be mailed events that come before it.
+        let reached = reached | u64::from(self.late_events.are_there()) << self.index;
         let behind = reached & self.credit.behind();
         if behind != 0 {
             self.end_run();

@@ -15,13 +15,13 @@ use sterna_keyspace::{Error, Garbage, HeldSteps, Outcome, Run};
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
 use super::Failure;
+use super::published::Message;
 use super::script::{ENDED, Place, ScriptCall, compile_ahead, needs_engine};
 use super::table::{Row, Runs, runs};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
 use crate::connection::transaction::Transaction;
-use crate::parcel::Namespace;
 use crate::partitions::{Held, Indices, Scene, keys_of, written};
 use crate::server::Server;
 use crate::server::turns::Turn;
@@ -246,6 +246,7 @@ impl Shard {
             || way == Way::AsLong
                 && !is_long(transaction)
                 && !self.publishes_widely(transaction)
+                && !self.tells_much_and_publishes(transaction)
                 && !self.walks_far(transaction)
         {
             let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
@@ -270,15 +271,6 @@ impl Shard {
     /// Whether others are served before the next command: what very many are sent comes before what it publishes then.
     fn ends_slice(&self, course: &Course, until: Option<Instant>) -> bool {
         until.is_some_and(|until| course.now >= until || self.own_letters > 0)
-    }
-
-    /// Whether it publishes what takes long to match.
-    fn publishes_widely(&mut self, transaction: &Transaction) -> bool {
-        let published = |(row, args): &(&'static Row, OwnedArgs)| {
-            let is_message = row.spec.channels == Channels::Published;
-            is_message && args.args().get(1).is_some_and(|channel| self.would_be_wide(channel))
-        };
-        transaction.queued.iter().any(published)
     }
 
     /// Whether it looks at all keys, and these are many.
@@ -346,27 +338,8 @@ impl Shard {
             Stage::Held(steps, took) => {
                 self.go_on_with_queued(slot, course, held, steps, out, took, until.is_some())
             }
-            Stage::Message(space, mut prepared, took) => {
-                let (row, args) = &course.transaction.queued[course.at];
-                let (row, args) = (*row, args.args());
-                if !self.makes_frames((space, args), &mut prepared) {
-                    course.stage = Stage::Message(space, prepared, took + course.pass());
-                    return;
-                }
-                let retained = if course.is_retained { self.retained(row, args) } else { None };
-                // The user's rules may have changed since it began.
-                let allowed = self.check_rights(slot, row, args);
-                let published = allowed.and_then(|()| {
-                    self.with_frames(&args[1], &mut prepared, |shard| match retained {
-                        Some(key) => shard.publish_in(slot, held, &key, args),
-                        None => Ok(shard.publish(space, &args[1], &args[2])),
-                    })
-                });
-                self.free_matches(&mut prepared);
-                let proto = self.connections[slot].proto;
-                let result = published.map(|deliveries| Reply::new(out, proto).int(deliveries as i64));
-                let took = took + course.pass();
-                self.end_queued(slot, course, result, out, took);
+            Stage::Message(space, prepared, took) => {
+                self.go_on_with_message(slot, course, held, (space, prepared, took), out)
             }
             Stage::Commit(task) => self.commit_queued(slot, course, held, *task, out),
             waits @ (Stage::Apart(_) | Stage::Waits) => course.stage = waits,
@@ -390,16 +363,14 @@ impl Shard {
             {
                 Err(failure)
             }
-            _ if course.is_retained
-                && let Some(key) = self.retained(row, args) =>
-            {
-                if may_yield && self.takes_long(Namespace::Channels, args, true) {
-                    course.stage = Stage::Message(Namespace::Channels, Prepared::default(), course.pass());
-                    return;
+            _ if row.spec.channels == Channels::Published => {
+                match self.publish_queued(slot, (row, args), course.is_retained, held, out, may_yield) {
+                    Message::Long(space) => {
+                        course.stage = Stage::Message(space, Prepared::default(), course.pass());
+                        return;
+                    }
+                    Message::Published(result) => result,
                 }
-                let deliveries = self.publish_in(slot, held, &key, args);
-                let mut reply = Reply::new(out, self.connections[slot].proto);
-                deliveries.map(|deliveries| reply.int(deliveries as i64))
             }
             Runs::Keys(command) => {
                 let mut scene = self.scene_of(slot, false);
@@ -437,16 +408,7 @@ impl Shard {
                 self.clock.now_ms = self.clock.now_ms.max(now_ms);
                 result
             }
-            _ => {
-                self.fanout.may_postpone = may_yield;
-                let result = self.execute(slot, row, args, out, true);
-                self.fanout.may_postpone = false;
-                if let Some(space) = self.fanout.postponed.take() {
-                    course.stage = Stage::Message(space, Prepared::default(), course.pass());
-                    return;
-                }
-                result
-            }
+            _ => self.execute(slot, row, args, out, true),
         };
         let took = course.pass();
         self.end_queued(slot, course, result, out, took);
@@ -540,7 +502,7 @@ impl Shard {
     }
 
     /// Counts a command of a transaction, and shows it.
-    fn end_queued(
+    pub(super) fn end_queued(
         &mut self,
         slot: usize,
         course: &mut Course,

@@ -30,6 +30,7 @@ mod nodes;
 mod notify;
 mod ordinary;
 mod passing;
+mod published;
 mod pubsub;
 mod redaction;
 mod retention;

@@ -24,8 +24,8 @@ use crate::parcel::Namespace;
 use crate::shard::Shard;
 
 /// Events of one write that are published with it, and bytes of the names that they are about: some 0.5 ms.
-const EVENTS_AT_ONCE: usize = 1024;
-const NAMES_BYTES_AT_ONCE: usize = 64 << 10;
+pub(super) const EVENTS_AT_ONCE: usize = 1024;
+pub(super) const NAMES_BYTES_AT_ONCE: usize = 64 << 10;
 
 /// Events that are published between two readings of the clock.
 const EVENTS_PER_CLOCK_READ: usize = 32;
@@ -61,6 +61,7 @@ impl Shard {
             let mut late = LateEvents { events: changes.take_events(), told };
             (0..published).for_each(|_| late.events.advance());
             self.note_own_letter();
+            self.late_events.put += 1;
             self.post(self.index, Mail::Events(Box::new(late)));
             self.credit.hold_publishers(self.index);
         }

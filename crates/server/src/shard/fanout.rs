@@ -194,11 +194,10 @@ impl Shard {
     ) -> usize {
         // What was found out for a message that then went with a run, or nowhere, is of no use to another.
         let is_known = space != Namespace::Sharded && self.fanout.matched_channel == channel;
-        if let Some(found) = self.fanout.found.take()
-            && is_known
-        {
+        if is_known && let Some(found) = self.fanout.found.take() {
             return self.publish_widely((space, channel), payload, id, found);
         }
+        self.forget_found();
         let hash = sterna_pubsub::hash(channel);
         let elsewhere = self.directory_of(space).elsewhere(hash, channel, self.index);
         let patterns_version = self.server.directory.patterns.version();

@@ -151,6 +151,7 @@ impl Shard {
         if !is_done {
             return self.inbox.late.push_front(Letter { from, bytes, mail: Mail::Events(late) });
         }
+        self.late_events.told += 1;
         self.give_credit(from, bytes);
         self.end_letter(from);
     }
@@ -273,6 +274,14 @@ impl Shard {
             }
         }
         self.return_letters(passed_over);
+    }
+
+    /// Tells at once of what this shard has written and has yet to tell of, since something is published behind it.
+    #[inline]
+    pub(crate) fn tell_late_events(&mut self) {
+        if self.late_events.are_there() {
+            self.hand_out_own_letters();
+        }
     }
 
     fn hand_out_at_once(&mut self, from: usize, parcel: &mut Parcel) {

@@ -76,6 +76,7 @@ use crate::connection::circle::Circles;
 use crate::connection::client::{Client, mark};
 use crate::connection::state::ConnectionRef;
 use crate::connection::{CloseReason, Connection};
+use crate::late_events::LateLetters;
 use crate::log_limit::Cause;
 use crate::parcel::Namespace;
 use crate::server::{Server, ShardHandle};
@@ -149,6 +150,8 @@ pub(crate) struct Shard {
     pub(crate) rights_acks: usize,
     /// Letters of its own in its mail: messages that are handed out later, and events of its writes.
     pub(crate) own_letters: usize,
+    /// How many of those with events it has put there, and how many of these have been told.
+    pub(crate) late_events: LateLetters,
     /// Messages by very many patterns that are being handed out here.
     pub(crate) wide: Wide,
     /// Connections whose users have changed.
@@ -226,6 +229,7 @@ impl Shard {
             unfollowed: Vec::new(),
             rights_acks: 0,
             own_letters: 0,
+            late_events: LateLetters::default(),
             wide: Wide::default(),
             unchecked: VecDeque::new(),
             leaving: VecDeque::new(),

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! 1. A match that takes more than [`STEPS_AT_ONCE`] is given up. Instead every pattern is tried by itself, some at a time (`matching.rs`). One
-//!    request of a shard does so at a time, and only when the messages before it have been handed out: so there is one list of matches.
+//!    request of a shard does so at a time, and only when the messages before it have been handed out, and one event (below): so there are
+//!    two lists of matches at most.
 //! 2. When all have been tried, the message is published: it goes into the mail of all shards with subscribers (`later.rs`), and its
 //!    publisher is answered how many deliveries that will be.
 //! 3. These are made in slices. Meanwhile the shard reads no letters, and is behind itself (`credit.rs`): whoever publishes there waits.
@@ -127,7 +128,7 @@ impl Shard {
     }
 
     /// What was to be published was not.
-    #[cold]
+    #[inline]
     pub(crate) fn forget_found(&mut self) {
         if let Some(found) = self.fanout.found.take() {
             self.free_names(found.patterns);
@@ -156,10 +157,18 @@ impl Shard {
     }
 
     fn takes_turn(&mut self, matching: &mut Matching) -> bool {
-        // A letter with events is its own.
-        let is_first = (self.own_letters == 0 || self.fanout.order == Order::Now) && self.wide.is_empty();
-        if !matching.has_turn() && is_first && self.wide.matching_now.strong_count() == 0 {
-            self.wide.matching_now = matching.take_turn();
+        if matching.has_turn() || !self.wide.is_empty() {
+            return matching.has_turn();
+        }
+        let is_free = self.wide.matching_now.strong_count() == 0;
+        // Events in the mail have a turn of their own: the request whose turn it is may wait for another shard, which may wait until this
+        // one hands out what stands behind them. Of these there is one at a time as well.
+        let is_event = self.fanout.order == Order::Now;
+        if is_event || self.own_letters == 0 && is_free {
+            let turn = matching.take_turn();
+            if is_free {
+                self.wide.matching_now = turn;
+            }
         }
         matching.has_turn()
     }
@@ -243,6 +252,7 @@ impl Shard {
         message.many.and_then(Arc::into_inner).into_iter().for_each(|many| self.free_names(many));
     }
 
+    #[cold]
     pub(super) fn free_names(&self, many: ManyMatches) {
         let bytes = many.len() * size_of::<Arc<[u8]>>();
         self.server.reclaimer.free(vec![Garbage::of_other(Box::new(many), bytes)]);

@@ -149,8 +149,11 @@ impl<'a, 'p> Guest<'a, 'p> {
     }
 
     fn execute(&mut self, row: &'static Row, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
-        if row.spec.channels == Channels::Published && row.has(Flags::RETAINS) {
-            self.find_patterns(row, args);
+        if row.spec.channels == Channels::Published {
+            self.await_events();
+            if row.has(Flags::RETAINS) {
+                self.find_patterns(row, args);
+            }
         }
         if let Some(key) = self.shard.retained(row, args) {
             return self.publish(&key, args, out);
@@ -189,12 +192,28 @@ impl<'a, 'p> Guest<'a, 'p> {
         }
         let mut matching = Matching::begin_with_turn();
         while !self.shard.match_some(&mut matching, channel, Some(Instant::now() + SLICE)) {
-            // A transaction that changes settings is one piece.
-            if !self.shard.server.config_changes.is_locked() {
+            if self.may_serve_others() {
                 self.serve_others();
             }
         }
         self.shard.keep_found(channel, Some(matching));
+    }
+
+    /// What it has written comes before what it publishes; if there is so much of it that it is told of in slices, others are served
+    /// meanwhile.
+    fn await_events(&mut self) {
+        let last = self.shard.late_events.put;
+        while self.shard.late_events.told < last {
+            if !self.may_serve_others() || self.shard.server.is_stopping() {
+                return self.shard.tell_late_events();
+            }
+            self.serve_others();
+        }
+    }
+
+    /// A transaction that changes settings is one piece.
+    fn may_serve_others(&self) -> bool {
+        !self.shard.server.config_changes.is_locked()
     }
 
     /// Serves others in the middle of the script, which keeps what it has named.
