@@ -7,9 +7,9 @@
 //! read); a server that is not there is waited for.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerInfo};
 use sterna_config::Config;
@@ -334,6 +334,36 @@ pub struct Connections {
     pub made: AtomicU64,
     /// Lost.
     pub lost: AtomicU64,
+    complaints: Mutex<Complaints>,
+}
+
+/// How often an error is logged that comes again and again: one of the credentials comes with each of several attempts a second.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Errors that are remembered.
+const COMPLAINTS_MAX: usize = 8;
+
+/// Errors that were logged lately: when that was, and how many more there have been.
+#[derive(Debug, Default)]
+struct Complaints(Vec<(String, Instant, u64)>);
+
+impl Complaints {
+    /// How many of these were left out since the last one, if this is to be logged.
+    fn admit(&mut self, text: &str, now: Instant) -> Option<u64> {
+        if let Some((_, at, left_out)) = self.0.iter_mut().find(|(known, ..)| known == text) {
+            if now.saturating_duration_since(*at) < COMPLAINT_INTERVAL {
+                *left_out += 1;
+                return None;
+            }
+            *at = now;
+            return Some(std::mem::take(left_out));
+        }
+        if self.0.len() == COMPLAINTS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push((text.to_owned(), now, 0));
+        Some(0)
+    }
 }
 
 impl Connections {
@@ -348,11 +378,21 @@ impl Connections {
                 self.lost.fetch_add(1, Relaxed);
                 tracing::warn!("the connection to NATS is lost: Pub/Sub stays on this node until it is back");
             }
-            Event::ServerError(error) => tracing::warn!(%error, "NATS refused something"),
-            Event::ClientError(error) => tracing::warn!(%error, "NATS client"),
+            Event::ServerError(error) => self.complain("NATS refused something", error),
+            Event::ClientError(error) => self.complain("NATS client", error),
             Event::SlowConsumer(_) => tracing::warn!("this node does not keep up with what NATS sends it"),
             Event::LameDuckMode => tracing::info!("the NATS server is about to stop; going on with another"),
             Event::Draining => {}
+        }
+    }
+
+    fn complain(&self, what: &str, error: &dyn std::fmt::Display) {
+        let text = format!("{what}: {error}");
+        let left_out = self.complaints.lock().expect("nothing panics with it").admit(&text, Instant::now());
+        match left_out {
+            Some(0) => tracing::warn!("{text}"),
+            Some(more) => tracing::warn!(more, "{text}"),
+            None => {}
         }
     }
 }
@@ -365,6 +405,19 @@ mod tests {
         let mut config = Config { cluster_url: "nats://a:4222".to_owned(), ..Config::default() };
         change(&mut config);
         Settings::of(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_error_that_comes_again_and_again_is_logged_now_and_then_with_how_often_it_came() {
+        let (mut complaints, start) = (Complaints::default(), Instant::now());
+        let mut logged = |text: &str, ms| complaints.admit(text, start + Duration::from_millis(ms));
+        assert_eq!(logged("refused", 0), Some(0));
+        assert_eq!((1..10_000).filter_map(|ms| logged("refused", ms)).count(), 0);
+        assert_eq!(logged("another", 9_999), Some(0));
+        assert_eq!(logged("refused", 10_000), Some(9_999));
+        assert_eq!(logged("refused", 20_000), Some(0));
+        (0..100).for_each(|number| assert_eq!(logged(&number.to_string(), 20_001), Some(0)));
+        assert!(complaints.0.len() <= COMPLAINTS_MAX);
     }
 
     #[test]

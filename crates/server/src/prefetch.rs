@@ -1,6 +1,12 @@
 //! Fetching memory into the processor's caches before it is read: whoever knows an address early need not wait for it later.
 //!
 //! What it is worth: the server's time for a GET among a million keys, in pipelines of 256, went from 944 to 535 ns.
+//!
+//! The test under AddressSanitizer (run so on 2026-11-30, plain and with `-O`: nothing found). Those who call this compute addresses in safe code.
+//!
+//! ```text
+//! rustc +nightly --edition 2024 -Zsanitizer=address --test crates/server/src/prefetch.rs -o prefetch && ./prefetch
+//! ```
 
 /// Has the cache line at `address` fetched. Nobody waits for it. On processors without such an instruction nothing happens.
 #[inline(always)]

@@ -103,7 +103,7 @@ pub(crate) fn start(config: &Config) -> Result<LogFile, Failure> {
 }
 
 /// Redis's levels as the log's: `verbose` shows what `debug` does without every connection. What NATS's client says of its
-/// connections this node says itself.
+/// connections, and of what goes wrong with them, this node says itself.
 fn filter_of(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Debug => LevelFilter::TRACE,
@@ -112,6 +112,6 @@ fn filter_of(level: LogLevel) -> Targets {
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Nothing => LevelFilter::OFF,
     };
-    let of_client = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
+    let of_client = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
     Targets::new().with_default(level).with_target("async_nats", of_client)
 }
