@@ -132,11 +132,12 @@ pub(crate) trait Elements: fmt::Debug + Default {
     fn check(&self);
 }
 
-/// The small collection of the type with this number that is packed in these bytes, which are [`Elements::packed`]'s.
+/// The small collection of the type with this number that is in a record, in these bytes: [`Elements::packed`]'s, but for a hash's,
+/// whose elements are without backlens.
 #[inline]
 pub(crate) fn of_packed(tag: u8, bytes: &[u8]) -> ValueRef<'_> {
     match tag {
-        Hash::TAG => ValueRef::Hash(HashRef::of_packed(PackedRef::of_bytes(bytes))),
+        Hash::TAG => ValueRef::Hash(HashRef::of_packed(PackedRef::of_bare(bytes))),
         List::TAG => ValueRef::List(ListRef::of_packed(PackedRef::of_bytes(bytes))),
         Set::TAG => ValueRef::Set(SetRef::of_packed(bytes)),
         _ => ValueRef::Zset(ZsetRef::of_packed(PackedRef::of_bytes(bytes))),

@@ -60,6 +60,35 @@ fn backlen_bytes(payload: usize) -> usize {
     }
 }
 
+/// Writes elements, which have backlens, without these; `out` has as many bytes as they take then, [`bare_bytes`].
+pub(crate) fn write_bare(mut elements: &[u8], mut out: &mut [u8]) {
+    while let Some(bare) = element_bytes::<false>(elements) {
+        let (to, rest) = out.split_at_mut(bare);
+        to.copy_from_slice(&elements[..bare]);
+        (out, elements) = (rest, &elements[bare + backlen_bytes(bare)..]);
+    }
+}
+
+/// Bytes of elements, which have backlens, without these.
+pub(crate) fn bare_bytes(mut elements: &[u8]) -> usize {
+    let mut bytes = 0;
+    while let Some(bare) = element_bytes::<false>(elements) {
+        bytes += bare;
+        elements = &elements[bare + backlen_bytes(bare)..];
+    }
+    bytes
+}
+
+/// Appends elements with backlens, which have none.
+pub(crate) fn write_unbared(mut elements: &[u8], out: &mut Vec<u8>) {
+    while let Some(bare) = element_bytes::<false>(elements) {
+        let start = out.len();
+        out.extend_from_slice(&elements[..bare]);
+        write_backlen(out, start);
+        elements = &elements[bare..];
+    }
+}
+
 /// The number that `text` is the one canonical spelling of.
 #[inline]
 pub(crate) fn canonical_int(text: &[u8]) -> Option<i64> {
@@ -181,31 +210,47 @@ pub(crate) fn last_element_bytes(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The bytes of the element at the beginning of `bytes`, backlen included; `None`: its first bytes say that it is none.
+/// The bytes of the element at the beginning of `bytes`, its backlen included if it has one; `None`: its first bytes say that it is
+/// none.
 ///
 /// Whoever walks elements knows where one begins only when he has this of the one before. Most are short strings, whose tag says
 /// it in half the time that a look into a table takes.
 #[inline]
-pub(crate) fn element_bytes(bytes: &[u8]) -> Option<usize> {
+fn element_bytes<const BACKLEN: bool>(bytes: &[u8]) -> Option<usize> {
     let tag = *bytes.first()?;
     if tag & 0xc0 == 0x80 {
-        return Some(usize::from(tag & 0x3f) + 2);
+        return Some(usize::from(tag & 0x3f) + 1 + usize::from(BACKLEN));
     }
     match ELEMENT_BYTES[usize::from(tag)] {
-        0 => long_element_bytes(bytes),
-        len => Some(usize::from(len)),
+        0 => long_element_bytes::<BACKLEN>(bytes),
+        len => Some(usize::from(len) - usize::from(!BACKLEN)),
     }
 }
 
 /// Where the element stands that is so many behind the one at `at`.
 #[inline]
 pub(crate) fn skip(elements: &[u8], at: usize, count: usize) -> Option<usize> {
-    (0..count).try_fold(at, |at, _| Some(at + element_bytes(elements.get(at..)?)?))
+    skip_in::<true>(elements, at, count)
+}
+
+/// As [`skip`], among elements with or without backlens.
+#[inline]
+pub(crate) fn skip_in<const BACKLEN: bool>(elements: &[u8], at: usize, count: usize) -> Option<usize> {
+    (0..count).try_fold(at, |at, _| Some(at + element_bytes::<BACKLEN>(elements.get(at..)?)?))
 }
 
 /// Where the first element equal to `text` begins, of those that are a multiple of `step` away from the first, and how many of
 /// those are before it. With a step of 2: of the names of name, value, name, value….
 pub(crate) fn find(elements: &[u8], text: &[u8], step: usize) -> Option<(usize, usize)> {
+    find_in::<true>(elements, text, step)
+}
+
+/// As [`find`], among elements with or without backlens.
+pub(crate) fn find_in<const BACKLEN: bool>(
+    elements: &[u8],
+    text: &[u8],
+    step: usize,
+) -> Option<(usize, usize)> {
     let (mut at, mut nth) = (0, 0);
     match (canonical_int(text), short_string_tag(text)) {
         // What most names are is found by comparing bytes; names that differ do so at their end.
@@ -217,11 +262,11 @@ pub(crate) fn find(elements: &[u8], text: &[u8], step: usize) -> Option<(usize, 
             {
                 return Some((nth, at));
             }
-            at = skip(elements, at, step)?;
+            at = skip_in::<BACKLEN>(elements, at, step)?;
             nth += 1;
         },
         (number, _) => loop {
-            let is_it = match (read(&mut elements.get(at..)?)?, number) {
+            let is_it = match (read_in::<BACKLEN>(&mut elements.get(at..)?)?, number) {
                 (Element::Int(one), Some(other)) => one == other,
                 (Element::Text(one), None) => one == text,
                 _ => false,
@@ -229,22 +274,22 @@ pub(crate) fn find(elements: &[u8], text: &[u8], step: usize) -> Option<(usize, 
             if is_it {
                 return Some((nth, at));
             }
-            at = skip(elements, at, step)?;
+            at = skip_in::<BACKLEN>(elements, at, step)?;
             nth += 1;
         },
     }
 }
 
-fn long_element_bytes(bytes: &[u8]) -> Option<usize> {
+fn long_element_bytes<const BACKLEN: bool>(bytes: &[u8]) -> Option<usize> {
     let payload = match bytes {
         [tag @ 0xe0..=0xef, low, ..] => 2 + (usize::from(tag & 0x0f) << 8 | usize::from(*low)),
         [0xf0, rest @ ..] => (u32::from_le_bytes(*rest.first_chunk()?) as usize).checked_add(5)?,
         _ => return None,
     };
-    payload.checked_add(backlen_bytes(payload))
+    payload.checked_add(if BACKLEN { backlen_bytes(payload) } else { 0 })
 }
 
-/// By the first byte, what an element takes whose length that says; 0 for the others.
+/// By the first byte, what an element takes whose length that says, with its backlen of one byte; 0 for the others.
 static ELEMENT_BYTES: [u8; 256] = {
     let mut bytes = [0; 256];
     let mut tag = 0;
@@ -273,14 +318,19 @@ pub(crate) fn short_string_tag(text: &[u8]) -> Option<u8> {
 /// Takes the first element off `bytes`; `None`, and they are left as they were: they don't begin with an element.
 #[inline]
 pub(crate) fn read<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
+    read_in::<true>(bytes)
+}
+
+/// As [`read`], of elements with or without backlens.
+#[inline]
+pub(crate) fn read_in<'a, const BACKLEN: bool>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
     let &tag = bytes.first()?;
     let len = usize::from(ELEMENT_BYTES[usize::from(tag)]);
     if len == 0 {
-        return read_long(bytes);
+        return read_long::<BACKLEN>(bytes);
     }
-    let (element, rest) = bytes.split_at_checked(len)?;
+    let (element, rest) = bytes.split_at_checked(len - usize::from(!BACKLEN))?;
     *bytes = rest;
-    // All but the length behind it, which is a byte.
     let body = &element[1..len - 1];
     Some(match tag {
         0x00..=0x7f => Element::Int(i64::from(tag)),
@@ -294,10 +344,10 @@ pub(crate) fn read<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
     })
 }
 
-/// As [`read`], of a string whose first byte doesn't say how long it is.
+/// As [`read_in`], of a string whose first byte doesn't say how long it is.
 #[cold]
-fn read_long<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
-    let (element, rest) = bytes.split_at_checked(long_element_bytes(bytes)?)?;
+fn read_long<'a, const BACKLEN: bool>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
+    let (element, rest) = bytes.split_at_checked(long_element_bytes::<BACKLEN>(bytes)?)?;
     let head = if element[0] == 0xf0 { 5 } else { 2 };
     let text_len = match element[0] {
         0xf0 => u32::from_le_bytes(element.get(1..5)?.try_into().ok()?) as usize,

@@ -10,6 +10,9 @@
 //! O(bytes), which is why whoever owns one bounds it (the `*-max-listpack-*` directives).
 //!
 //! An empty sequence has no allocation.
+//!
+//! **Bare.** What is only found and read from the first element on, and doesn't change where it is, need not know where elements end
+//! from behind: a small hash in the record of its key has elements without their backlens, a byte each.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -46,40 +49,77 @@ fn head_of(count: usize) -> SmallVec<[u8; 3]> {
 
 /// The same bytes wherever they are: in an allocation, or in the record of a key (`record.rs`).
 #[derive(Clone, Copy, Default)]
-pub(crate) struct PackedRef<'a>(&'a [u8]);
+pub(crate) struct PackedRef<'a> {
+    bytes: &'a [u8],
+    is_bare: bool,
+}
 
 impl<'a> PackedRef<'a> {
-    /// What [`PackedRef::bytes`] gave.
+    /// What [`PackedRef::bytes`] gave of one that is not bare.
     #[inline]
     pub(crate) fn of_bytes(bytes: &'a [u8]) -> PackedRef<'a> {
-        PackedRef(bytes)
+        PackedRef { bytes, is_bare: false }
+    }
+
+    /// What [`PackedRef::write_bare`] wrote.
+    #[inline]
+    pub(crate) fn of_bare(bytes: &'a [u8]) -> PackedRef<'a> {
+        PackedRef { bytes, is_bare: true }
     }
 
     /// As the module draws them.
     #[inline]
     pub(crate) fn bytes(self) -> &'a [u8] {
-        self.0
+        self.bytes
     }
 
-    /// The same in an allocation of its own.
+    /// Writes the bytes without backlens; `out` has the length of these, [`PackedRef::bare_bytes`].
+    pub(crate) fn write_bare(self, out: &mut [u8]) {
+        let head = self.bytes.len() - self.elements().len();
+        out[..head].copy_from_slice(&self.bytes[..head]);
+        listpack::write_bare(self.elements(), &mut out[head..]);
+    }
+
+    /// How many bytes [`PackedRef::write_bare`] writes.
+    pub(crate) fn bare_bytes(self) -> usize {
+        self.bytes.len() - self.elements().len() + listpack::bare_bytes(self.elements())
+    }
+
+    /// The same in an allocation of its own, and not bare.
     pub(crate) fn to_packed(self) -> Packed {
-        Packed(self.0.into())
+        if !self.is_bare {
+            return Packed(self.bytes.into());
+        }
+        let mut packed = Vec::with_capacity(self.bytes.len() + self.len());
+        packed.extend_from_slice(&self.bytes[..self.head_bytes().min(self.bytes.len())]);
+        listpack::write_unbared(self.run(), &mut packed);
+        Packed(packed.into())
     }
 
     /// Where the first element begins.
     #[inline]
     fn head_bytes(self) -> usize {
-        if self.0.first() == Some(&LONG) { 3 } else { 1 }
+        if self.bytes.first() == Some(&LONG) { 3 } else { 1 }
     }
 
-    /// The elements as they are in a listpack.
+    /// The elements, with or without backlens.
+    #[inline]
+    fn run(self) -> &'a [u8] {
+        self.bytes.get(self.head_bytes()..).unwrap_or_default()
+    }
+
+    /// The elements as they are in a listpack; not of one that is bare.
     #[inline]
     pub(crate) fn elements(self) -> &'a [u8] {
-        self.0.get(self.head_bytes()..).unwrap_or_default()
+        debug_assert!(!self.is_bare, "its elements are not those of a listpack");
+        self.run()
     }
 
     /// Appends the whole as a listpack.
     pub(crate) fn write_listpack(self, out: &mut Vec<u8>) {
+        if self.is_bare {
+            return self.to_packed().view().write_listpack(out);
+        }
         let elements = self.elements();
         // Owners bound their bytes far below 4 GiB.
         out.extend_from_slice(&((elements.len() + listpack::FRAME_BYTES) as u32).to_le_bytes());
@@ -90,7 +130,7 @@ impl<'a> PackedRef<'a> {
 
     /// How many elements.
     pub(crate) fn len(self) -> usize {
-        match *self.0 {
+        match *self.bytes {
             [] => 0,
             [LONG, low, high, ..] => usize::from(u16::from_le_bytes([low, high])),
             [count, ..] => usize::from(count),
@@ -98,7 +138,7 @@ impl<'a> PackedRef<'a> {
     }
 
     pub(crate) fn is_empty(self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 
     /// The elements with their places, from the first on.
@@ -108,10 +148,11 @@ impl<'a> PackedRef<'a> {
 
     /// The elements with their places, from the one at `at` on.
     pub(crate) fn iter_from(self, at: At) -> Iter<'a> {
-        Iter { rest: self.elements().get(at.0 as usize..).unwrap_or_default(), at: at.0 }
+        let rest = self.run().get(at.0 as usize..).unwrap_or_default();
+        Iter { rest, at: at.0, is_bare: self.is_bare }
     }
 
-    /// The elements with their places, from the last on.
+    /// The elements with their places, from the last on; not of one that is bare.
     pub(crate) fn iter_back(self) -> IterBack<'a> {
         IterBack { rest: self.elements() }
     }
@@ -135,27 +176,33 @@ impl<'a> PackedRef<'a> {
     /// As [`PackedRef::find`], with how many of those elements are before it.
     #[inline]
     pub(crate) fn find_nth(self, text: &[u8], step: usize) -> Option<(usize, At)> {
-        let (nth, at) = listpack::find(self.elements(), text, step)?;
+        let (nth, at) = if self.is_bare {
+            listpack::find_in::<false>(self.run(), text, step)?
+        } else {
+            listpack::find(self.run(), text, step)?
+        };
         Some((nth, At(at as u32)))
     }
 
     /// The place behind the last element.
     pub(crate) fn end(self) -> At {
-        At(self.elements().len() as u32)
+        At(self.run().len() as u32)
     }
 
     /// The place of the element behind the one at `at`.
     pub(crate) fn next(self, at: At) -> Option<At> {
-        listpack::skip(self.elements(), at.0 as usize, 1).map(|at| At(at as u32))
+        let mut from = self.iter_from(at);
+        from.next()?;
+        Some(At(from.at))
     }
 
     /// Panics unless the bytes are what the module says.
     pub(crate) fn check(self) {
         let count = self.len();
-        assert_eq!(self.0.is_empty(), count == 0);
-        assert!(self.0.is_empty() || self.0.starts_with(&head_of(count)));
+        assert_eq!(self.bytes.is_empty(), count == 0);
+        assert!(self.bytes.is_empty() || self.bytes.starts_with(&head_of(count)));
         assert_eq!(self.iter().count(), count);
-        assert_eq!(self.iter_back().count(), count);
+        assert!(self.is_bare || self.iter_back().count() == count);
     }
 }
 
@@ -163,7 +210,7 @@ impl Packed {
     /// As it is read.
     #[inline]
     pub(crate) fn view(&self) -> PackedRef<'_> {
-        PackedRef(&self.0)
+        PackedRef::of_bytes(&self.0)
     }
 
     /// The elements as they are in a listpack.
@@ -350,6 +397,7 @@ impl std::fmt::Debug for PackedRef<'_> {
 pub(crate) struct Iter<'a> {
     rest: &'a [u8],
     at: u32,
+    is_bare: bool,
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -358,7 +406,11 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<(At, Element<'a>)> {
         let (at, before) = (self.at, self.rest.len());
-        let element = listpack::read(&mut self.rest)?;
+        let element = if self.is_bare {
+            listpack::read_in::<false>(&mut self.rest)?
+        } else {
+            listpack::read(&mut self.rest)?
+        };
         self.at += (before - self.rest.len()) as u32;
         Some((At(at), element))
     }
@@ -491,6 +543,32 @@ mod tests {
                     prop_assert_eq!(last, packed.view().nth(index));
                 }
             }
+        }
+
+        #[test]
+        fn a_bare_one_is_read_as_it_would_be_with_backlens(all in proptest::collection::vec(text(), 0..300), other in text()) {
+            let mut packed = Packed::default();
+            packed.push_back(all.iter().map(Vec::as_slice));
+            let mut bytes = vec![0; packed.view().bare_bytes()];
+            packed.view().write_bare(&mut bytes);
+            let bare = PackedRef::of_bare(&bytes);
+            bare.check();
+            prop_assert!(packed.is_empty() || bytes.len() + all.len() <= packed.view().bytes().len());
+            prop_assert_eq!(bare.len(), all.len());
+            prop_assert_eq!(bare.iter().map(|(_, element)| element.to_bytes()).collect::<Vec<_>>(), all.clone());
+            for (nth, text) in all.iter().chain([&other]).enumerate() {
+                let found = |of: PackedRef<'_>| of.find_nth(text, 1).map(|(nth, at)| (nth, of.iter_from(at).next().map(|(_, element)| element.to_bytes())));
+                prop_assert_eq!(found(bare), found(packed.view()));
+                let at = bare.nth(nth as i64);
+                prop_assert_eq!(at.is_some(), nth < all.len());
+                let next = at.and_then(|at| bare.next(at));
+                prop_assert_eq!(next, at.and(Some(bare.nth(nth as i64 + 1).unwrap_or(bare.end()))));
+            }
+            prop_assert!(bare.to_packed() == packed);
+            let (mut one, mut same) = (Vec::new(), Vec::new());
+            bare.write_listpack(&mut one);
+            packed.view().write_listpack(&mut same);
+            prop_assert_eq!(one, same);
         }
 
         #[test]

@@ -9,7 +9,8 @@
 //!
 //! value   Int     8 bytes
 //!         Text    length, 1 byte; so many bytes
-//!         Packed  length, 1 or 2 bytes; so many bytes: a small collection, whose tag (`collection.rs`) is in the head
+//!         Packed  length, 1 or 2 bytes; so many bytes: a small collection, whose tag (`collection.rs`) is in the head; a hash's
+//!                 elements have no backlens (`packed.rs`), which were a twelfth of one with short names and values
 //!         Kept    2 bytes: where in the segment's list of values it is
 //!         Named   as Kept, and the key is there as well; its length here is 0
 //! ```
@@ -24,8 +25,10 @@
 
 use std::ops::Range;
 
-use crate::collection;
+use crate::collection::{self, Elements};
 use crate::effect;
+use crate::fields::Hash;
+use crate::packed::PackedRef;
 use crate::value::{NEVER, Value, ValueRef};
 
 /// Longest key within a record.
@@ -412,14 +415,25 @@ pub(crate) struct Draft<'a> {
 enum DraftValue<'a> {
     Int(i64),
     Text(&'a [u8]),
-    /// A small collection.
-    Packed(Value),
+    /// A small collection, and how many bytes it has in the record.
+    Packed(Value, usize),
     Keep(Kept),
 }
 
-/// The bytes of a small collection.
-fn packed_in(value: &Value) -> &[u8] {
-    value.packed().map_or(&[], |(_, bytes)| bytes)
+/// The tag of a small collection, and how many bytes it has in a record; `None`: it is large.
+fn packed_len(value: &Value) -> Option<(u8, usize)> {
+    let (tag, bytes) = value.packed()?;
+    let is_hash = tag == Hash::TAG;
+    Some((tag, if is_hash { PackedRef::of_bytes(bytes).bare_bytes() } else { bytes.len() }))
+}
+
+/// Writes a small collection as it is in a record.
+fn write_packed(value: &Value, out: &mut [u8]) {
+    match value.packed() {
+        Some((Hash::TAG, bytes)) => PackedRef::of_bytes(bytes).write_bare(out),
+        Some((_, bytes)) => out.copy_from_slice(bytes),
+        None => {}
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -441,8 +455,8 @@ impl<'a> Draft<'a> {
             NewValue::Text(bytes) if bytes.len() <= TEXT_MAX => (TEXT, key, DraftValue::Text(bytes)),
             value => {
                 let value = value.into_value();
-                match value.packed() {
-                    Some((tag, bytes)) if bytes.len() <= PACKED_MAX => (tag, key, DraftValue::Packed(value)),
+                match packed_len(&value) {
+                    Some((tag, len)) if len <= PACKED_MAX => (tag, key, DraftValue::Packed(value, len)),
                     _ => (KEPT, key, DraftValue::Keep(Kept::Value(value))),
                 }
             }
@@ -455,10 +469,7 @@ impl<'a> Draft<'a> {
         let value = match &self.value {
             DraftValue::Int(_) => 8,
             DraftValue::Text(bytes) => 1 + bytes.len(),
-            DraftValue::Packed(value) => {
-                let len = packed_in(value).len();
-                len + if len < LONG_FIRST { 1 } else { 2 }
-            }
+            DraftValue::Packed(_, len) => len + if *len < LONG_FIRST { 1 } else { 2 },
             DraftValue::Keep(_) => 2,
         };
         head + self.key.len() + value
@@ -485,9 +496,7 @@ impl<'a> Draft<'a> {
                 out[at] = bytes.len() as u8;
                 out[at + 1..at + 1 + bytes.len()].copy_from_slice(bytes);
             }
-            DraftValue::Packed(value) => {
-                let bytes = packed_in(&value);
-                let len = bytes.len();
+            DraftValue::Packed(value, len) => {
                 if len < LONG_FIRST {
                     out[at] = len as u8;
                     at += 1;
@@ -496,7 +505,7 @@ impl<'a> Draft<'a> {
                     [out[at], out[at + 1]] = [(LONG_FIRST + (len >> 8)) as u8, len as u8];
                     at += 2;
                 }
-                out[at..at + len].copy_from_slice(bytes);
+                write_packed(&value, &mut out[at..at + len]);
             }
             DraftValue::Keep(kept) => out[at..at + 2].copy_from_slice(&keep(kept).to_le_bytes()),
         }

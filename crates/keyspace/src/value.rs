@@ -95,7 +95,7 @@ impl Value {
         ValueRef::from(self).collection().is_some_and(Collection::is_empty)
     }
 
-    /// The tag and the bytes of a small collection, from which [`collection::of_packed`] makes it again.
+    /// The tag and the bytes of a small collection.
     #[inline]
     pub(crate) fn packed(&self) -> Option<(u8, &[u8])> {
         match self {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::collection::{Elements, Limits};
+use crate::fields::Hash;
 use crate::list::{End, List};
 use crate::value::{NEVER, ValueRef};
 
@@ -31,6 +32,24 @@ enum Held {
     Grown(Vec<u8>),
     /// A list of so many elements of some bytes: within a record if it is small.
     Listed(usize),
+    /// A hash of so many fields: the same, with other bytes in a record than apart from it.
+    Hashed(usize),
+}
+
+fn hash_of_fields(count: usize) -> Value {
+    let fields: Vec<(String, String)> = (0..count)
+        // Numbers among them, and a text that is longer than one byte says.
+        .map(|n| (format!("field:{n}"), if n == 5 { "v".repeat(64) } else { (n * 977).to_string() }))
+        .collect();
+    let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    Hash::of_distinct(fields, &Limits::DEFAULT).into_value()
+}
+
+/// A value as it is kept in a snapshot.
+fn written(value: ValueRef<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    value.collection().expect("a collection").write(&mut bytes, &mut |_| {});
+    bytes
 }
 
 fn list_of(elements: usize) -> Value {
@@ -46,6 +65,7 @@ impl Held {
             Held::Text(text) => NewValue::Text(text),
             Held::Grown(text) => Value::Grown(Arc::new(text.clone())).into(),
             Held::Listed(elements) => list_of(*elements).into(),
+            Held::Hashed(fields) => hash_of_fields(*fields).into(),
         }
     }
 
@@ -56,6 +76,13 @@ impl Held {
             Held::Grown(text) => matches!(value, ValueRef::Kept(Value::Grown(found)) if **found == *text),
             Held::Listed(elements) => {
                 matches!(value, ValueRef::List(found) if found.packed() == list_of(*elements).packed().unwrap().1)
+            }
+            Held::Hashed(fields) => {
+                let (own, copy) = (hash_of_fields(*fields), value.to_value());
+                copy.check();
+                matches!(value, ValueRef::Hash(_))
+                    && own.packed() == copy.packed()
+                    && written(value) == written(ValueRef::from(&own))
             }
         }
     }
@@ -78,6 +105,7 @@ fn held() -> impl Strategy<Value = Held> {
         text(300usize).prop_map(Held::Text),
         text(20usize).prop_map(Held::Grown),
         (1..70usize).prop_map(Held::Listed),
+        (1..60usize).prop_map(Held::Hashed),
     ]
 }
 
@@ -222,6 +250,25 @@ fn a_small_collection_takes_its_bytes_and_about_40_more_with_those_of_its_key() 
         if number > 5_000 && number % 5_000 == 0 {
             let each = table.allocated_bytes() as f64 / f64::from(number);
             assert!((186.0..216.0).contains(&each), "{each} bytes for each of {number}");
+        }
+    }
+}
+
+/// Ten fields of 19 bytes are 211 in a record; with what stands behind each element in a listpack they were 231.
+#[test]
+fn a_small_hash_takes_a_byte_for_each_name_and_value_and_about_60_more_with_those_of_its_key() {
+    let mut table = Table::new(KeyHash::random(), Arc::default());
+    for number in 0..30_000u32 {
+        let key = format!("key:{number:012}").into_bytes();
+        let hash = table.hash.of(&key);
+        let fields: Vec<[String; 2]> =
+            (0..10).map(|n| [format!("field:{n}"), format!("value:{:06}", number % 7_919 * 97 + n)]).collect();
+        let fields = fields.iter().map(|[name, value]| (name.as_bytes(), value.as_bytes()));
+        let value = Hash::of_distinct(fields, &Limits::DEFAULT).into_value();
+        table.insert(hash, Draft::new(&key, value.into(), NEVER, 0));
+        if number > 5_000 && number % 5_000 == 0 {
+            let each = table.allocated_bytes() as f64 / f64::from(number);
+            assert!((255.0..280.0).contains(&each), "{each} bytes for each of {number}");
         }
     }
 }
