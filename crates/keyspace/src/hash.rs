@@ -9,8 +9,7 @@
 //!        7                       40                         8         9
 //! ```
 //!
-//! - `tag` is compared before keys are, and `bucket` says where a segment's index is looked at first: `index.rs`, and
-//!   hashbrown in the tables of elements.
+//! - `tag` is compared before keys are, and `bucket` says where a segment's index is looked at first: `index.rs`.
 //! - `partition` picks the lock.
 //! - `position` is the key's place in its partition's table and in the order of SCAN, which bend it ([`position`]).
 //!

@@ -2,14 +2,13 @@
 //!
 //! ```text
 //! segment   elements [e0][e1][e2] … [e_n]         behind each other, so that any is drawn in one step
-//!           index    { hash of a name → its u16 }  three bytes a bucket
+//!           index    { hash of a name → its u16 }  three bytes a place: index.rs
 //! ```
 //!
 //! Cost: an element takes its own size, 5 bytes of the index, and some 10 % of room to grow.
 
-use hashbrown::HashTable;
-
-use super::{Segment, Segments, capacity_for, hash_of};
+use super::{Segment, Segments, capacity_for, hash_of, room_in_index};
+use crate::index::{Index, Spot};
 
 /// Something with a name that does not change.
 pub(crate) trait Keyed: Clone {
@@ -29,19 +28,19 @@ pub(crate) trait Keyed: Clone {
 /// Elements by name; see `compact/mod.rs`.
 pub(crate) type Compact<T> = Segments<Dense<T>>;
 
-/// See the module.
+/// See the module. With its count of owners it is one cache line.
 #[derive(Debug, Clone)]
 pub(crate) struct Dense<T> {
     elements: Vec<T>,
     /// Places in `elements`; 2^16 are far more than a segment has before it splits.
-    index: HashTable<u16>,
+    index: Index,
     /// What the elements have on the heap.
     content_bytes: usize,
 }
 
 impl<T> Default for Dense<T> {
     fn default() -> Dense<T> {
-        Dense { elements: Vec::new(), index: HashTable::new(), content_bytes: 0 }
+        Dense { elements: Vec::new(), index: Index::default(), content_bytes: 0 }
     }
 }
 
@@ -56,16 +55,16 @@ impl<T: Keyed> Compact<T> {
     pub(crate) fn get(&self, name: &[u8]) -> Option<&T> {
         let hash = T::hash_of(name);
         let segment = self.segment(hash);
-        segment.find(hash, name).map(|place| &segment.elements[usize::from(place)])
+        segment.find(hash, name).map(|spot| &segment.elements[usize::from(spot.at)])
     }
 
     /// Lets `update` change the element of this name, but not the name; `None`: there is none.
     #[inline]
     pub(crate) fn update<R>(&mut self, name: &[u8], update: impl FnOnce(&mut T) -> R) -> Option<R> {
         let hash = T::hash_of(name);
-        let place = self.segment(hash).find(hash, name)?;
+        let spot = self.segment(hash).find(hash, name)?;
         Some(self.change(hash, |segment| {
-            let element = &mut segment.elements[usize::from(place)];
+            let element = &mut segment.elements[usize::from(spot.at)];
             let before = element.heap_bytes();
             let result = update(element);
             segment.content_bytes += element.heap_bytes();
@@ -86,15 +85,15 @@ impl<T: Keyed> Compact<T> {
     #[inline]
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<T> {
         let hash = T::hash_of(name);
-        let place = self.segment(hash).find(hash, name)?;
-        Some(self.take(hash, |segment| segment.remove(hash, place)))
+        let spot = self.segment(hash).find(hash, name)?;
+        Some(self.take(hash, |segment| segment.remove(spot)))
     }
 }
 
 impl<T: Keyed> Dense<T> {
     #[inline]
-    fn find(&self, hash: u64, name: &[u8]) -> Option<u16> {
-        self.index.find(hash, |&place| self.elements[usize::from(place)].name() == name).copied()
+    fn find(&self, hash: u64, name: &[u8]) -> Option<Spot> {
+        self.index.find(hash, |place| self.elements[usize::from(place)].name() == name)
     }
 
     #[inline]
@@ -103,24 +102,29 @@ impl<T: Keyed> Dense<T> {
         if len == self.elements.capacity() {
             self.elements.reserve_exact(capacity_for(len + 1, size_of::<T>()).max(len + 1) - len);
         }
+        if self.index.is_full() {
+            self.rebuild_index();
+        }
         self.content_bytes += element.heap_bytes();
         self.elements.push(element);
-        let elements = &self.elements;
-        self.index.insert_unique(hash, len as u16, |&place| T::hash_of(elements[usize::from(place)].name()));
+        self.index.insert(hash, len as u16);
     }
 
-    /// Takes out the element at a place just found; the last one moves there.
-    fn remove(&mut self, hash: u64, place: u16) -> T {
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == place) {
-            entry.remove();
-        }
-        let element = self.elements.swap_remove(usize::from(place));
+    /// Makes an index for some elements more, or one that is not far too large.
+    #[cold]
+    fn rebuild_index(&mut self) {
+        self.index = index_of(&self.elements);
+    }
+
+    /// Removes the element at a place just found; the last one moves there.
+    fn remove(&mut self, spot: Spot) -> T {
+        self.index.remove(spot);
+        let element = self.elements.swap_remove(usize::from(spot.at));
         self.content_bytes -= element.heap_bytes();
-        if let Some(moved) = self.elements.get(usize::from(place)) {
+        if let Some(moved) = self.elements.get(usize::from(spot.at)) {
             let last = self.elements.len() as u16;
-            if let Some(found) = self.index.find_mut(T::hash_of(moved.name()), |&other| other == last) {
-                *found = place;
-            }
+            let found = self.index.find(T::hash_of(moved.name()), |place| place == last);
+            self.index.move_to(found.expect("the index has every element"), spot.at);
         }
         self.give_back();
         element
@@ -132,23 +136,26 @@ impl<T: Keyed> Dense<T> {
         if capacity > 8 && len < capacity / 2 {
             self.elements.shrink_to(capacity_for(len + 1, size_of::<T>()));
         }
-        let capacity = self.index.capacity();
-        if capacity > 28 && len < capacity / 4 {
-            let elements = &self.elements;
-            self.index.shrink_to(2 * len, |&place| T::hash_of(elements[usize::from(place)].name()));
+        if self.index.is_sparse() {
+            self.rebuild_index();
         }
     }
 
     /// A segment of these elements.
     fn of(elements: Vec<T>) -> Dense<T> {
-        let mut index = HashTable::with_capacity(elements.len());
-        let hash = |&place: &u16| T::hash_of(elements[usize::from(place)].name());
-        for place in 0..elements.len() as u16 {
-            index.insert_unique(hash(&place), place, hash);
-        }
+        let index = index_of(&elements);
         let content_bytes = elements.iter().map(T::heap_bytes).sum();
         Dense { elements, index, content_bytes }
     }
+}
+
+/// An index of these elements, with room for others.
+fn index_of<T: Keyed>(elements: &[T]) -> Index {
+    let mut index = Index::with_capacity(room_in_index(elements.len()));
+    for (place, element) in (0..).zip(elements) {
+        index.insert(T::hash_of(element.name()), place);
+    }
+    index
 }
 
 impl<T: Keyed> Segment for Dense<T> {
@@ -179,7 +186,7 @@ impl<T: Keyed> Segment for Dense<T> {
 
     #[inline]
     fn heap_bytes(&self) -> usize {
-        self.elements.capacity() * size_of::<T>() + self.index.allocation_size() + self.content_bytes
+        self.elements.capacity() * size_of::<T>() + self.index.allocated_bytes() + self.content_bytes
     }
 
     fn iter(&self) -> impl Iterator<Item = &T> {
@@ -255,7 +262,8 @@ mod tests {
             assert_eq!(bytes, segment.content_bytes);
             assert_eq!(segment.index.len(), segment.elements.len());
             for (place, element) in segment.elements.iter().enumerate() {
-                assert_eq!(segment.find(hash_of(element.name()), element.name()), Some(place as u16));
+                let found = segment.find(hash_of(element.name()), element.name()).map(|spot| spot.at);
+                assert_eq!(found, Some(place as u16));
             }
         }
     }

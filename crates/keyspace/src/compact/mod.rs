@@ -57,6 +57,13 @@ const DEPTH_MAX: u32 = 28;
 
 const _: () = assert!(DEPTH_MAX < POSITION_BITS, "a segment always has a next bit to split by");
 
+/// Elements for which an index has room that is made for so many. A segment that has split makes no other until it splits again.
+fn room_in_index(len: usize) -> usize {
+    // Below, it would be sparse.
+    let is_of_usual_size = len > SEGMENT_MAX * 2 / 5 && len < SEGMENT_MAX;
+    if is_of_usual_size { SEGMENT_MAX } else { len * 3 / 2 + 1 }
+}
+
 /// What an entry of `soonest` takes, about.
 const SOONEST_BYTES: usize = 24;
 

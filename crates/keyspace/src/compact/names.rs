@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! segment   bytes  [len][name][len][name][gone][    ][127][place u16] …      behind each other, as they came
-//!           index  { hash of a name → where its length stands, u16 }         three bytes a bucket
+//!           index  { hash of a name → where its length stands, u16 }         three bytes a place: index.rs
 //!           long   names of more than 100 bytes, each an allocation of its own that copies share
 //! ```
 //!
@@ -16,9 +16,8 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
-use super::{Segment, Segments, capacity_for, hash_of, mixed};
+use super::{SEGMENT_MAX, Segment, Segments, capacity_for, hash_of, room_in_index};
+use crate::index::{Index, NOWHERE, Spot};
 
 /// Names; see `compact/mod.rs`.
 pub(crate) type NameTable = Segments<Names>;
@@ -34,13 +33,13 @@ const ARC_BYTES: usize = 16;
 /// Bytes of removed names that are not worth packing anew.
 const GONE_BYTES_MIN: usize = 256;
 
-const _: () = assert!(super::SEGMENT_MAX * (1 + SHORT_MAX) * 4 / 3 + 256 <= 1 << 16, "places are u16");
+const _: () = assert!(SEGMENT_MAX * (1 + SHORT_MAX) * 4 / 3 + 256 <= NOWHERE as usize, "places are u16");
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
     bytes: Vec<u8>,
-    index: HashTable<u16>,
+    index: Index,
     long: Vec<Arc<[u8]>>,
     gone_bytes: usize,
     long_bytes: usize,
@@ -74,16 +73,16 @@ impl NameTable {
     #[inline]
     pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
         let hash = hash_of(name);
-        let Some(place) = self.segment(hash).find(hash, name) else { return false };
-        self.take(hash, |segment| segment.remove(hash, place));
+        let Some(spot) = self.segment(hash).find(hash, name) else { return false };
+        self.take(hash, |segment| segment.remove(spot));
         true
     }
 }
 
 impl Names {
     #[inline]
-    fn find(&self, hash: u64, name: &[u8]) -> Option<u16> {
-        self.index.find(hash, |&place| self.name_at(usize::from(place)) == name).copied()
+    fn find(&self, hash: u64, name: &[u8]) -> Option<Spot> {
+        self.index.find(hash, |place| self.name_at(usize::from(place)) == name)
     }
 
     /// The name whose length stands at a place of the index.
@@ -109,8 +108,20 @@ impl Names {
             self.long.push(name.into());
             self.long_bytes += name.len() + ARC_BYTES;
         }
-        let Names { bytes, long, index, .. } = self;
-        index.insert_unique(hash, place as u16, |&place| hash_of(name_in(bytes, long, place)));
+        if self.index.is_full() {
+            self.rebuild_index();
+        }
+        self.index.insert(hash, place as u16);
+    }
+
+    /// Makes an index for some names more, or one that is not far too large.
+    #[cold]
+    fn rebuild_index(&mut self) {
+        let mut index = Index::with_capacity(room_in_index(self.index.len()));
+        for place in self.index.offsets() {
+            index.insert(hash_of(self.name_at(usize::from(place))), place);
+        }
+        self.index = index;
     }
 
     fn make_room(&mut self, more: usize) {
@@ -121,11 +132,9 @@ impl Names {
     }
 
     /// Removes the name at a place just found.
-    fn remove(&mut self, hash: u64, place: u16) {
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == place) {
-            entry.remove();
-        }
-        let at = usize::from(place);
+    fn remove(&mut self, spot: Spot) {
+        self.index.remove(spot);
+        let at = usize::from(spot.at);
         let len = self.bytes[at];
         self.bytes[at] |= GONE;
         self.gone_bytes += taken(len);
@@ -136,6 +145,8 @@ impl Names {
         }
         if self.gone_bytes > GONE_BYTES_MIN.max(self.bytes.len() / 4) {
             *self = Names::of(&Vec::from_iter(self.hashed()));
+        } else if self.index.is_sparse() {
+            self.rebuild_index();
         }
     }
 
@@ -150,7 +161,7 @@ impl Names {
             names.iter().map(|(_, name)| if name.len() <= SHORT_MAX { 1 + name.len() } else { 3 }).sum();
         let mut all = Names {
             bytes: Vec::with_capacity(capacity_for(bytes, 1)),
-            index: HashTable::with_capacity(names.len()),
+            index: Index::with_capacity(room_in_index(names.len())),
             ..Names::default()
         };
         names.iter().for_each(|&(hash, name)| all.insert(hash, name));
@@ -161,15 +172,6 @@ impl Names {
 /// Bytes of a name, its length included.
 fn taken(len: u8) -> usize {
     1 + if len == LONG { 2 } else { usize::from(len) }
-}
-
-/// [`Names::name_at`], where the index is borrowed.
-fn name_in<'a>(bytes: &'a [u8], long: &'a [Arc<[u8]>], place: u16) -> &'a [u8] {
-    let rest = &bytes[usize::from(place)..];
-    match rest[0] {
-        LONG => &long[usize::from(u16::from_le_bytes([rest[1], rest[2]]))],
-        len => &rest[1..=usize::from(len)],
-    }
 }
 
 impl Segment for Names {
@@ -190,7 +192,7 @@ impl Segment for Names {
     #[inline]
     fn heap_bytes(&self) -> usize {
         self.bytes.capacity()
-            + self.index.allocation_size()
+            + self.index.allocated_bytes()
             + self.long.capacity() * size_of::<Arc<[u8]>>()
             + self.long_bytes
     }
@@ -209,17 +211,7 @@ impl Segment for Names {
     }
 
     fn pick(&self, random: u64) -> Option<&[u8]> {
-        let buckets = self.index.num_buckets() as u64;
-        // Between an eighth and seven eighths of the buckets are taken, so that a few draws find one.
-        let mut random = random;
-        for _ in 0..64 {
-            let bucket = (random % buckets.max(1)) as usize;
-            if let Some(&place) = self.index.get_bucket(bucket) {
-                return Some(self.name_at(usize::from(place)));
-            }
-            random = mixed(random);
-        }
-        self.iter().next()
+        Some(self.name_at(usize::from(self.index.pick(random)?)))
     }
 
     fn split(&mut self, goes: impl Fn(u64) -> bool) -> Names {
@@ -248,7 +240,7 @@ mod tests {
         table.check();
         for part in &table.parts {
             let segment = &part.segment;
-            let mut places: Vec<usize> = segment.index.iter().map(|&place| usize::from(place)).collect();
+            let mut places: Vec<usize> = segment.index.offsets().map(usize::from).collect();
             places.sort_unstable();
             let (mut at, mut live, mut gone_bytes) = (0, Vec::new(), 0);
             while let Some(&len) = segment.bytes.get(at) {
