@@ -37,16 +37,22 @@ pub(crate) fn int_bytes(value: i64) -> usize {
 /// Bytes a string element takes, its backlen included; less if it reads as an integer.
 #[inline]
 pub(crate) fn string_bytes(text: &[u8]) -> usize {
+    let payload = bare_string_bytes(text);
+    payload + backlen_bytes(payload)
+}
+
+/// As [`string_bytes`], without a backlen.
+#[inline]
+pub(crate) fn bare_string_bytes(text: &[u8]) -> usize {
     if let Some(value) = canonical_int(text) {
-        return int_bytes(value);
+        return int_bytes(value) - 1;
     }
-    let payload = text.len()
+    text.len()
         + match text.len() {
             0..=63 => 1,
             64..=4095 => 2,
             _ => 5,
-        };
-    payload + backlen_bytes(payload)
+        }
 }
 
 #[inline]
@@ -151,6 +157,12 @@ impl Writer {
 /// Appends an integer element.
 pub(crate) fn write_int(out: &mut Vec<u8>, value: i64) {
     let start = out.len();
+    write_bare_int(out, value);
+    write_backlen(out, start);
+}
+
+/// As [`write_int`], without a backlen.
+pub(crate) fn write_bare_int(out: &mut Vec<u8>, value: i64) {
     let bytes = value.to_le_bytes();
     match int_bytes(value) - 1 {
         1 => out.push(value as u8),
@@ -163,22 +175,26 @@ pub(crate) fn write_int(out: &mut Vec<u8>, value: i64) {
         5 => tagged(out, 0xf3, &bytes[..4]),
         _ => tagged(out, 0xf4, &bytes),
     }
-    write_backlen(out, start);
 }
 
 /// Appends a string element, or an integer element if it reads as one.
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &[u8]) {
-    if let Some(value) = canonical_int(text) {
-        return write_int(out, value);
-    }
     let start = out.len();
+    write_bare_string(out, text);
+    write_backlen(out, start);
+}
+
+/// As [`write_string`], without a backlen.
+pub(crate) fn write_bare_string(out: &mut Vec<u8>, text: &[u8]) {
+    if let Some(value) = canonical_int(text) {
+        return write_bare_int(out, value);
+    }
     match text.len() {
         len @ 0..=63 => out.push(0x80 | len as u8),
         len @ 64..=4095 => out.extend_from_slice(&[0xe0 | (len >> 8) as u8, len as u8]),
         len => tagged(out, 0xf0, &(len as u32).to_le_bytes()),
     }
     out.extend_from_slice(text);
-    write_backlen(out, start);
 }
 
 fn tagged(out: &mut Vec<u8>, tag: u8, payload: &[u8]) {

@@ -10,7 +10,7 @@
 //! value   Int     8 bytes
 //!         Text    length, 1 byte; so many bytes
 //!         Packed  length, 1 or 2 bytes; so many bytes: a small collection, whose tag (`collection.rs`) is in the head; a hash's
-//!                 elements have no backlens (`packed.rs`), which were a twelfth of one with short names and values
+//!                 elements have no backlens here (`packed.rs`), which were a twelfth of one with short names and values
 //!         Kept    2 bytes: where in the segment's list of values it is
 //!         Named   as Kept, and the key is there as well; its length here is 0
 //! ```

@@ -83,7 +83,16 @@ impl<'a> SetRef<'a> {
     }
 
     pub(crate) fn is_large(self) -> bool {
-        matches!(self.0, Form::Large(_))
+        self.large().is_some()
+    }
+
+    /// Where its members are looked up, if it is large.
+    #[inline]
+    pub(crate) fn large(self) -> Option<&'a NameTable> {
+        match self.0 {
+            Form::Large(table) => Some(table),
+            Form::Small(_) => None,
+        }
     }
 
     /// Whether all members are kept as integers.
@@ -128,9 +137,7 @@ impl<'a> SetRef<'a> {
         match self.0 {
             Form::Small(small) => match small.view() {
                 View::Ints(ints) => ints.iter().all(|number| visit(Member::Int(number))),
-                View::Packed(_, mut elements) => {
-                    std::iter::from_fn(|| crate::listpack::read(&mut elements)).all(visit)
-                }
+                View::Packed(_, mut elements) => std::iter::from_fn(|| small::read(&mut elements)).all(visit),
             },
             Form::Large(table) => table.iter().all(|name| visit(Member::Text(name))),
         }

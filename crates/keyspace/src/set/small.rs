@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! integers   [ width u8: 2, 4 or 8 ][ integer ][ integer ] …       ascending, little endian
-//! packed     [ 0 ][ count u16 ][ element ][ element ] …            see listpack.rs
+//! packed     [ 0 ][ count u16 ][ element ][ element ] …            without backlens: see listpack.rs
 //! ```
 //!
-//! The integers grow wider with the first that needs it and stay so. They are Redis's intset, the others its listpack, so
-//! that DUMP copies them.
+//! The integers grow wider with the first that needs it and stay so. They are Redis's intset, so that DUMP copies them; the others
+//! become its listpack when they are dumped. Nobody reads them from the last on, so that they don't say where they begin from behind.
 //!
 //! Invariants (`check`)
 //! - Without members there is no allocation.
@@ -35,7 +35,7 @@ pub(super) struct SmallRef<'a>(&'a [u8]);
 #[derive(Clone, Copy)]
 pub(super) enum View<'a> {
     Ints(Ints<'a>),
-    /// A count, and the elements as in a listpack.
+    /// A count, and the elements, without backlens.
     Packed(usize, &'a [u8]),
 }
 
@@ -126,10 +126,13 @@ impl<'a> SmallRef<'a> {
     pub(super) fn write_listpack(self, out: &mut Vec<u8>) {
         let View::Packed(count, elements) = self.view() else { return };
         // The limits keep it far below 4 GiB.
-        out.extend_from_slice(&((elements.len() + listpack::FRAME_BYTES) as u32).to_le_bytes());
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&(count as u16).to_le_bytes());
-        out.extend_from_slice(elements);
+        listpack::write_unbared(elements, out);
         out.push(listpack::END);
+        let bytes = (out.len() - start) as u32;
+        out[start..start + 4].copy_from_slice(&bytes.to_le_bytes());
     }
 
     /// What it consists of; without members, nothing packed.
@@ -165,9 +168,9 @@ impl<'a> SmallRef<'a> {
             View::Ints(ints) => (index < ints.len()).then(|| Element::Int(ints.at(index))),
             View::Packed(_, mut elements) => {
                 for _ in 0..index {
-                    listpack::read(&mut elements)?;
+                    read(&mut elements)?;
                 }
-                listpack::read(&mut elements)
+                read(&mut elements)
             }
         }
     }
@@ -179,7 +182,7 @@ impl<'a> SmallRef<'a> {
             View::Packed(count, mut elements) => {
                 assert_eq!(self.0.is_empty(), count == 0);
                 let mut all = HashSet::new();
-                while let Some(element) = listpack::read(&mut elements) {
+                while let Some(element) = read(&mut elements) {
                     assert!(matches!(element, Element::Int(_)) || element.as_int().is_none());
                     assert!(all.insert(element.to_bytes()));
                 }
@@ -218,7 +221,10 @@ impl Small {
             let is_canonical = matches!(element, Element::Int(_)) || element.as_int().is_none();
             (is_canonical && names.insert(element)).then_some(())?;
         }
-        (count > 0).then(|| Small([&[PACKED, low, high], elements].concat().into()))
+        let mut packed = vec![0; PACKED_HEAD + listpack::bare_bytes(elements)];
+        packed[..PACKED_HEAD].copy_from_slice(&[PACKED, low, high]);
+        listpack::write_bare(elements, &mut packed[PACKED_HEAD..]);
+        (count > 0).then(|| Small(packed.into()))
     }
 
     /// Adds an integer that is not there, to none or to integers.
@@ -251,13 +257,13 @@ impl Small {
     /// Adds a member that is not there, to none or to packed ones.
     pub(super) fn push(&mut self, name: &[u8]) {
         let mut bytes = std::mem::take(&mut self.0).into_vec();
-        let more = listpack::string_bytes(name);
+        let more = listpack::bare_string_bytes(name);
         if bytes.is_empty() {
             bytes.reserve_exact(PACKED_HEAD + more);
             bytes.extend_from_slice(&[PACKED, 0, 0]);
         }
         bytes.reserve_exact(more);
-        listpack::write_string(&mut bytes, name);
+        listpack::write_bare_string(&mut bytes, name);
         count_more(&mut bytes, 1);
         self.0 = bytes.into_boxed_slice();
     }
@@ -276,7 +282,7 @@ impl Small {
     pub(super) fn pack(&mut self) {
         let View::Ints(ints) = self.view() else { return };
         let mut bytes = vec![PACKED, 0, 0];
-        ints.iter().for_each(|number| listpack::write_int(&mut bytes, number));
+        ints.iter().for_each(|number| listpack::write_bare_int(&mut bytes, number));
         count_more(&mut bytes, ints.len() as u16);
         self.0 = bytes.into_boxed_slice();
     }
@@ -319,8 +325,14 @@ fn count_more(bytes: &mut [u8], more: u16) {
 /// Where the packed element that reads as `name` begins and ends.
 #[inline]
 fn find(elements: &[u8], name: &[u8]) -> Option<(usize, usize)> {
-    let (_, start) = listpack::find(elements, name, 1)?;
-    Some((start, listpack::skip(elements, start, 1)?))
+    let (_, start) = listpack::find_in::<false>(elements, name, 1)?;
+    Some((start, listpack::skip_in::<false>(elements, start, 1)?))
+}
+
+/// Takes the first packed element off `elements`.
+#[inline]
+pub(super) fn read<'a>(elements: &mut &'a [u8]) -> Option<Element<'a>> {
+    listpack::read_in::<false>(elements)
 }
 
 impl std::fmt::Debug for Small {
