@@ -334,3 +334,144 @@ fn a_pipeline_is_answered_as_one_request_after_the_other_would_be_wherever_it_is
         }
     }
 }
+
+/// Names so long that so many are more than a processor's own caches hold: fewer are fetched by development builds only.
+const ELEMENTS: usize = 32_000;
+
+fn element(nth: usize) -> String {
+    format!("{nth:0>100}")
+}
+
+/// A hash `h`, a set `s` and a sorted set `z`, which are large; `t` is small.
+fn fill_collections(client: &mut Client) {
+    for first in (0..ELEMENTS).step_by(400) {
+        let all = first..first + 400;
+        let pairs = all.clone().flat_map(|nth| [element(nth), nth.to_string()]);
+        let scored = all.clone().flat_map(|nth| [nth.to_string(), element(nth)]);
+        let members = all.map(element);
+        for (command, key, words) in [
+            ("HSET", "h", pairs.collect::<Vec<_>>()),
+            ("ZADD", "z", scored.collect()),
+            ("SADD", "s", members.collect()),
+        ] {
+            let words = [command.to_owned(), key.to_owned()].into_iter().chain(words);
+            assert_eq!(client.int(&words.collect::<Vec<_>>()), 400);
+        }
+    }
+    client.request(&["ZADD", "t", "1", "one", "2", "two"]);
+}
+
+/// Requests on these, `#n` being an element's name; some take away what those behind them are about.
+const ON_ELEMENTS: &[&str] = &[
+    "ZADD z 5.5 #7",
+    "ZSCORE z #7",
+    "ZRANK z #7",
+    "ZADD z NX CH 3 #9 -inf #10",
+    "ZADD z GT 100000 #11",
+    "ZREVRANK z #11 WITHSCORE",
+    "ZADD z INCR 2 #12",
+    "ZINCRBY z 1.5 #12",
+    "ZINCRBY z one #12",
+    "ZADD z 1 new 2 newer",
+    "ZADD z x #13",
+    "ZADD z 1",
+    "ZREM z #14 new nosuch",
+    "ZRANK z #14",
+    "ZPOPMIN z 3",
+    "ZPOPMAX z",
+    "ZPOPMAX z 2",
+    "ZPOPMIN z",
+    "ZADD z -5 least",
+    "ZPOPMIN z",
+    "ZPOPMIN h",
+    "ZPOPMIN t 5",
+    "ZPOPMIN t",
+    "ZADD t 1 one 2 two",
+    "HGET h #7",
+    "HSET h #7 x new y",
+    "HMGET h #7 new nosuch",
+    "HINCRBY h #8 5",
+    "HINCRBY h new 5",
+    "HDEL h #9 nosuch",
+    "HEXISTS h #9",
+    "HGET h",
+    "HSTRLEN h #8",
+    "SADD s #1 new",
+    "SISMEMBER s #1",
+    "SMISMEMBER s #1 nosuch new",
+    "SREM s #2 nosuch",
+    "SISMEMBER s #2",
+    "HGET z #1",
+    "ZSCORE h #1",
+    "SISMEMBER nosuch #1",
+    "ZADD t 3 three",
+    "ZSCORE t one",
+    "MULTI",
+    "ZADD z 7 #20",
+    "HGET h #20",
+    "EXEC",
+    "ZSCORE z #20",
+    "SELECT 1",
+    "ZSCORE z #20",
+    "SELECT 0",
+    "RENAME z was",
+    "ZSCORE z #21",
+    "ZADD z 1 #21",
+    "ZSCORE was #21",
+    "ZRANK was #22",
+    "DEL z",
+    "RENAME was z",
+    "ZRANK z #22",
+    "COPY h i",
+    "HSET h #23 copied",
+    "HGET i #23",
+    "HGET h #23",
+    "UNLINK i",
+    "HGET i #23",
+    "PEXPIRE s 100000000",
+    "SISMEMBER s #24",
+    "EVAL return{redis.call('zscore',KEYS[1],ARGV[1]),redis.call('zadd',KEYS[1],9,ARGV[1])} 1 z #25",
+    "ZSCORE z #25",
+    "FLUSHALL",
+    "ZSCORE z #26",
+    "ZADD z 1 #26",
+    "ZADD z 2 #26",
+    "HGET h #26",
+    "SADD s #26",
+];
+
+#[test]
+fn pipelines_that_name_elements_of_large_collections_are_answered_as_by_redis() {
+    let words = |line: &&str| -> Vec<String> {
+        let word = |word: &str| match word.strip_prefix('#') {
+            Some(nth) => element(nth.parse().expect("a number")),
+            None => word.to_owned(),
+        };
+        line.split(' ').map(word).collect()
+    };
+    // From each of the first eight on, so that those which are read together are others each time.
+    let pipeline = |from: usize| -> Vec<u8> {
+        ON_ELEMENTS.iter().skip(from).flat_map(|line| request_bytes(&words(line))).collect()
+    };
+    let all_answers = |launch: Launch| -> Vec<Vec<Vec<u8>>> {
+        let server = launch.start();
+        let mut client = server.connect();
+        let mut all = Vec::new();
+        for from in [0, 1, 3, 6] {
+            fill_collections(&mut client);
+            all.push(answers(&mut client, &pipeline(from)));
+            client.request(&["FLUSHALL"]);
+        }
+        all
+    };
+    let expected = all_answers(Launch::reference());
+    for shards in [1, 2] {
+        for (mine, redis) in all_answers(Launch::shards(shards)).iter().zip(&expected) {
+            assert_eq!(mine.len(), redis.len());
+            for (nth, (mine, redis)) in mine.iter().zip(redis).enumerate() {
+                let texts = [mine, redis].map(|bytes| bytes.escape_ascii().to_string());
+                assert_eq!(texts[0], texts[1], "answer {nth}, with {shards} shards");
+            }
+        }
+    }
+}

@@ -12,6 +12,7 @@
 use bitflags::bitflags;
 
 mod code;
+mod element;
 mod help;
 mod keys;
 mod lifetime;
@@ -21,6 +22,7 @@ mod table;
 mod uses;
 
 pub use code::Code;
+pub use element::{ElementAt, Sought};
 pub use help::help_lines;
 pub use keys::Positions;
 pub use lifetime::Lifetime;
@@ -56,6 +58,8 @@ pub struct Spec {
     pub keys: Keys,
     /// What becomes of each key.
     pub uses: KeyUses,
+    /// Which element of the collection at its key is looked up.
+    pub element: ElementAt,
     /// What only the reply has afterwards, of a command that waits for it.
     pub taken: Taken,
     /// Which arguments are channels.
@@ -442,6 +446,7 @@ impl Spec {
         flags: Flags::empty(),
         keys: Keys::None,
         uses: KeyUses::ByFlags,
+        element: ElementAt::None,
         taken: Taken::Nothing,
         channels: Channels::None,
         secrets: Secrets::None,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sterna_command::{Categories, Command, Flags, Group, Keys, ReplyShape, Spec, help_lines};
+use sterna_command::{Categories, Command, ElementAt, Flags, Group, Keys, ReplyShape, Spec, help_lines};
 use sterna_protocol::{Args, Reply};
 
 use crate::context::{Ctx, Outcome, Run};
@@ -322,6 +322,26 @@ pub(crate) fn write_help(container: &Command<Run>, reply: &mut Reply<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_element_that_a_row_names_is_the_field_or_member_of_its_syntax() {
+        for Command { spec, .. } in COMMANDS.iter().filter(|row| row.spec.keys == Keys::at(1)) {
+            // The key is argument 1.
+            let words: Vec<&str> = spec.syntax.split(' ').collect();
+            let is_element = |index: usize| matches!(words.get(index - 1), Some(&("field" | "member")));
+            match spec.element {
+                ElementAt::None => assert!(!is_element(2), "{}", spec.name),
+                ElementAt::Index(index) => assert!(is_element(index), "{}", spec.name),
+                ElementAt::Scored => {
+                    assert!(spec.syntax.ends_with("score member [score member ...]"), "{}", spec.name);
+                }
+                ElementAt::Lowest => assert_eq!(spec.name, "zpopmin"),
+                ElementAt::Highest => assert_eq!(spec.name, "zpopmax"),
+            }
+        }
+        let others = COMMANDS.iter().filter(|row| row.spec.keys != Keys::at(1));
+        assert!(others.into_iter().all(|row| row.spec.element == ElementAt::None));
+    }
 
     #[test]
     fn timeouts_are_read_as_redis_reads_them() {

@@ -42,8 +42,9 @@ pub(crate) struct Index {
     removed: u32,
 }
 
+/// Places that are looked at together.
 #[derive(Debug, Clone, Copy, Default)]
-struct Group {
+pub(crate) struct Group {
     /// A byte for each place.
     tags: u64,
     at: [u16; GROUP],
@@ -88,15 +89,14 @@ impl Index {
 
     /// Where a look-up begins to read: the first group of a probe.
     #[inline]
-    pub(crate) fn address(&self, hash: u64) -> Option<*const u8> {
-        let group: *const Group = self.groups.get(KeyHash::bucket(hash, self.groups.len()))?;
-        Some(group.cast())
+    pub(crate) fn group(&self, hash: u64) -> Option<&Group> {
+        self.groups.get(KeyHash::bucket(hash, self.groups.len()))
     }
 
     /// The offset of the record of this hash, mostly: the first in that group whose tag is the hash's.
     #[inline]
     pub(crate) fn guess(&self, hash: u64) -> Option<u16> {
-        let group = self.groups.get(KeyHash::bucket(hash, self.groups.len()))?;
+        let group = self.group(hash)?;
         let hits = zero_bytes(group.tags ^ (tag_of(hash) * LOW));
         (hits != 0).then(|| group.at[first_byte(hits)])
     }

@@ -26,6 +26,7 @@
 //! | `command` | a file per command, with its row of the command table |
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod apart;
 mod bytes;
 mod changes;
@@ -75,6 +76,7 @@ mod watch;
 mod ziplist;
 mod zset;
 
+pub use ahead::{Ahead, Extent, LargeRef};
 pub use apart::Apart;
 pub use bytes::Bytes;
 pub use changes::{Changes, Events, KeyEvent, PlacedStream, Wants};

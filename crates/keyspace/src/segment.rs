@@ -133,7 +133,7 @@ impl Segment {
     /// Where a look-up begins to read.
     #[inline]
     pub(crate) fn index_address(&self, hash: u64) -> Option<*const u8> {
-        self.index.address(hash)
+        self.index.group(hash).map(|group| std::ptr::from_ref(group).cast())
     }
 
     /// Where the record of a key with this hash begins, mostly.

@@ -22,6 +22,22 @@ pub(crate) fn prefetch(address: *const u8) {
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn prefetch(_address: *const u8) {}
 
+/// A cache line.
+const LINE_BYTES: usize = 64;
+
+/// Of more bytes only the first are fetched: who reads many has them come while he reads.
+const EXTENT_BYTES_MAX: usize = 1_024;
+
+/// Has all cache lines fetched in which so many bytes from an address on are.
+#[inline]
+pub(crate) fn prefetch_extent((address, bytes): (*const u8, usize)) {
+    let before = address.addr() % LINE_BYTES;
+    let first = address.wrapping_sub(before);
+    for at in (0..before + bytes.min(EXTENT_BYTES_MAX)).step_by(LINE_BYTES) {
+        prefetch(first.wrapping_add(at));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +53,7 @@ mod tests {
         drop(bytes);
         for address in [start, std::ptr::null(), std::ptr::without_provenance(usize::MAX)] {
             prefetch(address);
+            prefetch_extent((address, usize::MAX));
         }
     }
 }

@@ -8,12 +8,19 @@
 //! Cost: an element takes its own size, 5 bytes of the index, and some 10 % of room to grow.
 
 use super::{Segment, Segments, capacity_for, hash_of, room_in_index};
+use crate::ahead::{Extent, extent};
 use crate::index::{Index, Spot};
 
 /// Something with a name that does not change.
 pub(crate) trait Keyed: Clone {
     /// What it is found by.
     fn name(&self) -> &[u8];
+
+    /// Whether it is found by this.
+    #[inline]
+    fn has_name(&self, name: &[u8]) -> bool {
+        self.name() == name
+    }
 
     /// The hash of such a name.
     #[inline]
@@ -91,9 +98,15 @@ impl<T: Keyed> Compact<T> {
 }
 
 impl<T: Keyed> Dense<T> {
+    /// The element to which the index points with this.
+    #[inline]
+    pub(crate) fn at(&self, at: u16) -> Option<&T> {
+        self.elements.get(usize::from(at))
+    }
+
     #[inline]
     fn find(&self, hash: u64, name: &[u8]) -> Option<Spot> {
-        self.index.find(hash, |place| self.elements[usize::from(place)].name() == name)
+        self.index.find(hash, |place| self.elements[usize::from(place)].has_name(name))
     }
 
     #[inline]
@@ -214,6 +227,16 @@ impl<T: Keyed> Segment for Dense<T> {
         for element in other.elements {
             self.insert(T::hash_of(element.name()), element);
         }
+    }
+
+    #[inline]
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    #[inline]
+    fn extent_at(&self, at: u16) -> Extent {
+        extent(self.elements.get(usize::from(at)..=usize::from(at)).unwrap_or_default())
     }
 }
 

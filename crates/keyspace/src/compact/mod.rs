@@ -37,15 +37,19 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use crate::ahead::Extent;
 use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, even_position, position};
+use crate::index::Index;
 use crate::shared::{Shared, own};
 use crate::value::NEVER;
 
 mod dense;
 mod names;
+mod probe;
 
-pub(crate) use dense::{Compact, Keyed};
-pub(crate) use names::NameTable;
+pub(crate) use dense::{Compact, Dense, Keyed};
+pub(crate) use names::{NameTable, Names};
+pub(crate) use probe::Probe;
 
 /// The most elements that a segment has before it splits.
 pub(crate) const SEGMENT_MAX: usize = 448;
@@ -126,6 +130,12 @@ pub(crate) trait Segment: Clone + Default {
 
     /// Adds the elements of another one.
     fn join(&mut self, other: Self);
+
+    /// Where its elements begin, by their hashes.
+    fn index(&self) -> &Index;
+
+    /// What is read of the element to which the index points with this, mostly.
+    fn extent_at(&self, at: u16) -> Extent;
 }
 
 /// Segments by position; see the module.

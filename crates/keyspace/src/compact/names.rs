@@ -17,6 +17,7 @@
 use std::sync::Arc;
 
 use super::{SEGMENT_MAX, Segment, Segments, capacity_for, hash_of, room_in_index};
+use crate::ahead::{Extent, extent};
 use crate::index::{Index, NOWHERE, Spot};
 
 /// Names; see `compact/mod.rs`.
@@ -30,6 +31,8 @@ const LONG: u8 = 127;
 const GONE: u8 = 0x80;
 /// What an [`Arc`] adds to a name.
 const ARC_BYTES: usize = 16;
+/// What a name takes, mostly, its length included.
+const USUAL_BYTES: usize = 32;
 /// Bytes of removed names that are not worth packing anew.
 const GONE_BYTES_MIN: usize = 256;
 
@@ -225,6 +228,18 @@ impl Segment for Names {
 
     fn join(&mut self, other: Names) {
         other.iter().for_each(|name| self.insert(hash_of(name), name));
+    }
+
+    #[inline]
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    #[inline]
+    fn extent_at(&self, at: u16) -> Extent {
+        extent(
+            self.bytes.get(usize::from(at)..).map_or(&[][..], |bytes| &bytes[..bytes.len().min(USUAL_BYTES)]),
+        )
     }
 }
 

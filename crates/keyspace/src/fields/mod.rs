@@ -29,6 +29,7 @@ mod soonest;
 mod table;
 
 use crate::collection::{Collection, Elements, Form, Limits};
+use crate::compact::Segments;
 use crate::listpack::Element;
 use crate::packed::{self, Packed, PackedRef};
 use crate::value::{NEVER, Value, ValueRef};
@@ -37,6 +38,7 @@ use table::Table;
 pub(crate) use edit::{Expiry, FieldChange};
 pub use fieldset::Fieldset;
 pub(crate) use rdb::VALKEY_EXPIRING_HASH;
+pub(crate) use segment::Segment as FieldSegment;
 
 /// Bytes of a small hash, whatever is configured: they are moved by every change.
 const SMALL_BYTES_MAX: usize = 1 << 20;
@@ -184,6 +186,15 @@ impl<'a> HashRef<'a> {
             Form::Small(packed) => Form::Small(packed.to_packed()),
             Form::Large(large) => Form::Large(Box::new(large.clone())),
         })
+    }
+
+    /// Where its fields are looked up, if it is large.
+    #[inline]
+    pub(crate) fn large(self) -> Option<&'a Segments<FieldSegment>> {
+        match self.0 {
+            Form::Large(large) => Some(large.table.segments()),
+            Form::Small(_) => None,
+        }
     }
 
     /// How many fields, those included that are due.

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use super::Field;
 use super::soonest::Soonest;
+use crate::ahead::{Extent, extent};
 use crate::compact::{self, SEGMENT_MAX, capacity_for, hash_of};
 use crate::index::{Index, NOWHERE, Spot};
 use crate::listpack::Element;
@@ -43,6 +44,8 @@ const FAR_FIELD_BYTES: usize = 5 + TIME_BYTES + 4;
 const NEAR_MAX: usize = BYTES_MAX - (SEGMENT_MAX + 1) * FAR_FIELD_BYTES;
 /// So many bytes weigh as much as a field of usual length: a segment with long ones splits while a third as much may be unused.
 const WEIGHT_BYTES: usize = NEAR_MAX * 3 / 4 / SEGMENT_MAX;
+/// What a field takes, mostly.
+const USUAL_BYTES: usize = 48;
 /// Unused bytes below which nothing is squeezed out.
 const UNUSED_BYTES_MIN: usize = 256;
 
@@ -52,7 +55,7 @@ const TIME_BYTES: usize = 8;
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     /// When they expire.
     soonest: Soonest,
     index: Index,
@@ -67,7 +70,7 @@ pub(super) struct Segment {
 
 /// A field of a segment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Item<'a> {
+pub(crate) struct Item<'a> {
     pub(super) name: &'a [u8],
     pub(super) value: &'a [u8],
     pub(super) expire_at_ms: u64,
@@ -154,6 +157,18 @@ impl compact::Segment for Segment {
 
     fn join(&mut self, other: Segment) {
         other.pour(|_| 0, std::array::from_mut(self));
+    }
+
+    #[inline]
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    #[inline]
+    fn extent_at(&self, at: u16) -> Extent {
+        extent(
+            self.bytes.get(usize::from(at)..).map_or(&[][..], |bytes| &bytes[..bytes.len().min(USUAL_BYTES)]),
+        )
     }
 }
 

@@ -16,6 +16,11 @@ impl Table {
         self.0.len()
     }
 
+    /// Its segments.
+    pub(super) fn segments(&self) -> &Segments<Segment> {
+        &self.0
+    }
+
     /// The soonest expiry, or [`NEVER`].
     pub(super) fn soonest_ms(&self) -> u64 {
         self.0.soonest_ms()

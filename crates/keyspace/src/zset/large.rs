@@ -20,7 +20,11 @@ use std::ops::Range;
 
 use super::leaf::{Key, Tagged};
 use super::tree::{LeafId, Tree};
-use crate::compact::{Compact, Keyed, hash_of};
+use crate::compact::{Compact, Dense, Keyed, Probe, hash_of};
+
+mod ahead;
+
+pub(crate) use ahead::Ahead;
 
 /// In which leaf the member of a number is.
 #[derive(Debug, Clone)]
@@ -34,6 +38,12 @@ const _: () = assert!(size_of::<Entry>() == 12, "a table of 10⁷ members is 180
 impl Keyed for Entry {
     fn name(&self) -> &[u8] {
         &self.number
+    }
+
+    /// Without a call, as one of unknown length takes.
+    #[inline]
+    fn has_name(&self, name: &[u8]) -> bool {
+        name.first_chunk() == Some(&self.number) && name.len() == self.number.len()
     }
 
     /// The number is a hash, or near one.
@@ -79,7 +89,7 @@ impl Large {
         Large { hash, ..Large::default() }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tree.len()
     }
 

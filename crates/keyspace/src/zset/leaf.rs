@@ -15,6 +15,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use crate::ahead::{Extent, extent};
 use crate::compact::capacity_for;
 use crate::index::{LOW, first_byte, zero_bytes};
 
@@ -93,13 +94,16 @@ pub(super) fn order(a: f64, b: f64) -> Ordering {
 }
 
 /// See the module. Behind the last score stand infinities, see [`equal_range`]; the rest there means nothing.
+///
+/// What the search of a member begins with stands at the beginning.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub(super) struct Leaf {
     tags: [u8; TAGS],
-    scores: [f64; ROOM],
-    ends: [u32; ROOM],
     len: u32,
     bytes: Vec<u8>,
+    scores: [f64; ROOM],
+    ends: [u32; ROOM],
 }
 
 const _: () = assert!(
@@ -186,6 +190,44 @@ impl Leaf {
             }
         }
         None
+    }
+
+    /// Where the search of a member begins to read.
+    #[inline]
+    pub(super) fn head(&self) -> Extent {
+        (extent(&self.tags).0, std::mem::offset_of!(Leaf, scores))
+    }
+
+    /// The first place with this tag: the member's, mostly.
+    #[inline]
+    pub(super) fn guess(&self, tag: u8) -> Option<usize> {
+        let at = self.tags.iter().position(|&other| other == tag)?;
+        (at < self.len()).then_some(at)
+    }
+
+    /// Shows where the score of an element stands, and where it ends.
+    #[inline]
+    pub(super) fn visit_place(&self, at: usize, visit: &mut impl FnMut(Extent)) {
+        visit(extent(&self.scores[at]));
+        visit(extent(&self.ends[at]));
+    }
+
+    /// What an element at this place would move of where members end.
+    #[inline]
+    pub(super) fn ends_from(&self, at: usize) -> Extent {
+        extent(&self.ends[at.saturating_sub(1)..self.len()])
+    }
+
+    /// The same of their bytes.
+    #[inline]
+    pub(super) fn bytes_from(&self, at: usize) -> Extent {
+        extent(&self.bytes[self.start(at)..])
+    }
+
+    /// Where the scores are.
+    #[inline]
+    pub(super) fn all_scores(&self) -> Extent {
+        extent(&self.scores)
     }
 
     /// How many elements are before a place.

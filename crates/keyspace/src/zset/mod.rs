@@ -35,7 +35,7 @@ mod tree;
 mod model;
 
 pub(crate) use bounds::{Direction, Lex, LexRange, ScoreRange};
-use large::Large;
+pub(crate) use large::{Ahead, Large};
 use leaf::Key;
 pub(crate) use small::Digits;
 
@@ -73,6 +73,15 @@ impl<'a> ZsetRef<'a> {
         match self.0 {
             Form::Small(packed) => packed.len() / 2,
             Form::Large(large) => large.len(),
+        }
+    }
+
+    /// Where its members are looked up, if it is large.
+    #[inline]
+    pub(crate) fn large(self) -> Option<&'a Large> {
+        match self.0 {
+            Form::Large(large) => Some(large),
+            Form::Small(_) => None,
         }
     }
 

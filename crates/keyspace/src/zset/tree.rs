@@ -21,6 +21,7 @@
 //! A leaf or node that has become small joins a neighbour under the same node.
 //! Cost: everything O(log n); a split or join moves up to half a leaf.
 
+mod descent;
 mod inner;
 
 use std::ops::Range;
@@ -29,6 +30,7 @@ use smallvec::SmallVec;
 
 use super::leaf::{Edge, Key, LEAF_BYTES_MAX, LEAF_MAX, Leaf, Tagged};
 use super::shelf::Shelf;
+pub(super) use descent::Descent;
 use inner::{Child, Inner};
 
 /// Number of a leaf.

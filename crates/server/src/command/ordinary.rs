@@ -19,7 +19,7 @@ use super::dispatch::Begun;
 use super::table::{Row, Runs, runs, table};
 use crate::connection::ReplyMode;
 use crate::connection::client::mark;
-use crate::partitions::Scene;
+use crate::partitions::{Scene, Wanted};
 use crate::server::Server;
 use crate::shard::Shard;
 use crate::shard::parts::whole_max;
@@ -58,6 +58,15 @@ impl Shard {
         let row = self.recent_rows.resolve(table(), args.len(), |at| args.get(at)).ok()?;
         let Runs::Keys(command) = runs(row) else { return None };
         self.server.partitions.only_hash(&command.spec, args)
+    }
+
+    /// The element that such a request will look up in the collection at its key, if it says one.
+    #[inline]
+    pub(crate) fn element_of<'a>(&mut self, args: Args<'a>) -> Option<Wanted<'a>> {
+        let row = self.recent_rows.resolve(table(), args.len(), |at| args.get(at)).ok()?;
+        let element = row.spec.element.sought(args.len(), |at| args.get(at))?;
+        // Whose row says of an element has one key, and it is the first argument.
+        Some(Wanted { key: args.get(1)?, element })
     }
 
     #[inline(always)]

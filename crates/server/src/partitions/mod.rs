@@ -59,7 +59,7 @@ mod kept;
 mod unserved;
 mod whole;
 
-pub(crate) use fetch::Fetch;
+pub(crate) use fetch::{ELEMENTS_MAX, Fetch, Wanted};
 pub(crate) use held::Held;
 pub(crate) use indices::Indices;
 use kept::Kept;

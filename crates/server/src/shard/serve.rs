@@ -343,8 +343,10 @@ impl Shard {
         let slot = serving.slot;
         let mut used = 0;
         let mut limits = self.limits_of(slot);
-        if !limits.unauthenticated && self.reads_ahead(slot, bytes) {
-            return self.execute_reading_ahead(serving, bytes, &limits, parser);
+        if !limits.unauthenticated
+            && let Some(fetched) = self.fetched_ahead(slot, bytes, &limits)
+        {
+            return self.execute_reading_ahead(serving, bytes, &limits, parser, fetched);
         }
         while used < bytes.len() {
             match parser.parse(&bytes[used..], &limits) {

@@ -83,6 +83,7 @@ pub(in crate::command) const GEORADIUSBYMEMBER: Command<Run> = row(
 pub(in crate::command) const GEORADIUSBYMEMBER_RO: Command<Run> = row(
     Spec {
         name: "georadiusbymember_ro",
+        element: ElementAt::Index(2),
         arity: -5,
         summary: "Answers the members in a circle around one of them.",
         syntax: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] \

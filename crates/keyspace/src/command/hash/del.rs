@@ -8,6 +8,7 @@ pub(in super::super) const HDEL: Command<Run> = row(
         name: "hdel",
         arity: -3,
         uses: KeyUses::Each(KeyUse::DELETES_FROM),
+        element: ElementAt::Index(2),
         complexity: "O(1) for each field",
         summary: "Removes fields of a hash, which goes with the last, and answers how many were there.",
         syntax: "key field [field ...]",

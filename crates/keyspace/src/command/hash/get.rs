@@ -11,6 +11,7 @@ pub(in super::super) const HGET: Command<Run> = row(
     Spec {
         name: "hget",
         arity: 3,
+        element: ElementAt::Index(2),
         summary: "Answers the value of a field of a hash.",
         syntax: "key field",
         reply: &[ReplyShape::Bulk, ReplyShape::Null],
@@ -23,6 +24,7 @@ pub(in super::super) const HMGET: Command<Run> = row(
     Spec {
         name: "hmget",
         arity: -3,
+        element: ElementAt::Index(2),
         complexity: "O(1) for each field",
         summary: "Answers the values of fields of a hash, null for each that is not there.",
         syntax: "key field [field ...]",
@@ -37,6 +39,7 @@ pub(in super::super) const HEXISTS: Command<Run> = row(
         name: "hexists",
         arity: 3,
         uses: KeyUses::Each(KeyUse::EXAMINES),
+        element: ElementAt::Index(2),
         summary: "Answers whether a hash has a field.",
         syntax: "key field",
         reply: &[ReplyShape::Integer],
@@ -74,6 +77,7 @@ pub(in super::super) const HLEN: Command<Run> = row(
     Spec {
         name: "hlen",
         arity: 2,
+        element: ElementAt::None,
         summary: "Answers how many fields a hash has; one that has just expired may be among them.",
         syntax: "key",
         ..HEXISTS.spec

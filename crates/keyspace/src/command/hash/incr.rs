@@ -10,6 +10,7 @@ pub(in super::super) const HINCRBY: Command<Run> = row(
         arity: 4,
         flags: SPEC.flags.union(Flags::DENYOOM),
         uses: KeyUses::Each(KeyUse::READS_AND_UPDATES),
+        element: ElementAt::Index(2),
         summary: "Adds a number to the integer in a field of a hash, which starts at 0.",
         syntax: "key field increment",
         reply: &[ReplyShape::Integer],

@@ -8,6 +8,7 @@ pub(in super::super) const HSET: Command<Run> = row(
         name: "hset",
         arity: -4,
         flags: SPEC.flags.union(Flags::DENYOOM),
+        element: ElementAt::Index(2),
         complexity: "O(1) for each field",
         summary: "Sets fields of a hash, made if there is none, and answers how many are new.",
         syntax: "key field value [field value ...]",

@@ -9,6 +9,7 @@ pub(in super::super) const SADD: Command<Run> = row(
         arity: -3,
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         uses: KeyUses::Each(KeyUse::ADDS),
+        element: ElementAt::Index(2),
         complexity: "O(1) for each member",
         summary: "Adds members to a set, which the first one creates; answers how many are new.",
         syntax: "key member [member ...]",

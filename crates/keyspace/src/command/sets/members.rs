@@ -36,6 +36,7 @@ pub(in super::super) const SISMEMBER: Command<Run> = row(
         arity: 3,
         flags: Flags::READONLY.union(Flags::FAST),
         uses: KeyUses::Each(KeyUse::EXAMINES),
+        element: ElementAt::Index(2),
         complexity: "O(1)",
         summary: "Answers whether a set has a member.",
         syntax: "key member",
@@ -55,6 +56,7 @@ pub(in super::super) const SMISMEMBER: Command<Run> = row(
         name: "smismember",
         arity: -3,
         flags: Flags::READONLY.union(Flags::FAST),
+        element: ElementAt::Index(2),
         since: "6.2.0",
         complexity: "O(1) for each member",
         summary: "Answers for each of several members whether a set has it.",
@@ -78,6 +80,7 @@ pub(in super::super) const SCARD: Command<Run> = row(
     Spec {
         name: "scard",
         arity: 2,
+        element: ElementAt::None,
         complexity: "O(1)",
         summary: "Answers how many members a set has.",
         syntax: "key",

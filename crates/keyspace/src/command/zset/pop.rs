@@ -10,6 +10,7 @@ pub(in crate::command) const ZPOPMIN: Command<Run> = row(
         arity: -2,
         flags: Flags::WRITE.union(Flags::FAST),
         uses: KeyUses::Each(KeyUse::TAKES),
+        element: ElementAt::Lowest,
         since: "5.0.0",
         complexity: "O(log N + M) for M members taken",
         summary: "Takes the members with the lowest scores.",
@@ -21,7 +22,12 @@ pub(in crate::command) const ZPOPMIN: Command<Run> = row(
 );
 
 pub(in crate::command) const ZPOPMAX: Command<Run> = row(
-    Spec { name: "zpopmax", summary: "Takes the members with the highest scores.", ..ZPOPMIN.spec },
+    Spec {
+        name: "zpopmax",
+        element: ElementAt::Highest,
+        summary: "Takes the members with the highest scores.",
+        ..ZPOPMIN.spec
+    },
     |ctx, args, reply| zpop(ctx, args, reply, End::Max),
 );
 

@@ -7,6 +7,7 @@ pub(in crate::command) const ZRANK: Command<Run> = row(
         name: "zrank",
         arity: -3,
         flags: Flags::READONLY.union(Flags::FAST),
+        element: ElementAt::Index(2),
         complexity: "O(log N)",
         summary: "Answers how many members come before one, the lowest score first.",
         syntax: "key member [WITHSCORE]",

@@ -9,6 +9,7 @@ pub(in crate::command) const ZREM: Command<Run> = row(
         arity: -3,
         flags: Flags::WRITE.union(Flags::FAST),
         uses: KeyUses::Each(KeyUse::DELETES_FROM),
+        element: ElementAt::Index(2),
         since: "1.2.0",
         complexity: "O(M log N) for M members",
         summary: "Removes members.",
