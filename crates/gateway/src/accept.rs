@@ -221,11 +221,12 @@ async fn serve_requests(stream: impl Leave, watch: Watch, caller: Caller, seat: 
     let service = service_fn(move |request| {
         let caller = Arc::clone(&asker);
         let body = head.end();
-        async move {
+        // In a box of its own, which a connection without a request has not.
+        Box::pin(async move {
             let response = route::answer(&caller, request).await;
             drop(body);
             Ok::<_, Infallible>(response)
-        }
+        })
     });
     let flushed = stream.flushed();
     let mut connection = http1::Builder::new()

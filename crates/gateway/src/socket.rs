@@ -5,6 +5,9 @@
 //! this one, a body that nobody wants. The kernel knows all the same, and tells by the socket's readiness (`EPOLLRDHUP`), with no
 //! byte read and whatever TLS makes of them.
 //!
+//! Few bytes are read at first: hyper offers a buffer of 8 to 16 KiB, which is zeroed as far as it may be read into, and each of
+//! thousands of unfinished heads would take all of that.
+//!
 //! Readiness is told once for each packet, and is forgotten by whoever watches. So who reads later does not wait for it while
 //! something may be there (`may_have_more`).
 
@@ -13,12 +16,16 @@ use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+
+/// Bytes that are read at once: as many as most heads have, and more where there were as many.
+const READ_BYTES_MIN: usize = 2 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -33,11 +40,14 @@ struct Shared {
     stream: TcpStream,
     /// Something may be there to be read whatever the readiness says. One task alone uses it.
     may_have_more: AtomicBool,
+    /// Bytes that are read at once. The same.
+    read_bytes: AtomicUsize,
 }
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream) -> Socket {
-        Socket(Arc::new(Shared { stream, may_have_more: AtomicBool::new(false) }))
+        let read_bytes = AtomicUsize::new(READ_BYTES_MIN);
+        Socket(Arc::new(Shared { stream, may_have_more: AtomicBool::new(false), read_bytes }))
     }
 
     pub(crate) fn watch(&self) -> Watch {
@@ -54,7 +64,7 @@ impl Socket {
 impl Watch {
     /// Waits until the peer has said that it sends no more, or is gone.
     pub(crate) fn poll_end(&self, context: &mut Context<'_>) -> Poll<()> {
-        let Shared { stream, may_have_more } = &*self.0;
+        let Shared { stream, may_have_more, .. } = &*self.0;
         loop {
             // Either fails where the runtime ends. What is ready is told at once.
             let is_closed = ready!(stream.poll_read_ready(context)).is_err()
@@ -78,17 +88,22 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Shared { stream, may_have_more } = &*self.0;
+        let Shared { stream, may_have_more, read_bytes } = &*self.0;
+        let wanted = read_bytes.load(Relaxed);
+        let bytes_max = wanted.min(buf.remaining());
         loop {
             let read = if may_have_more.load(Relaxed) {
-                let read = (&*SockRef::from(stream)).read(buf.initialize_unfilled());
+                let read = (&*SockRef::from(stream)).read(buf.initialize_unfilled_to(bytes_max));
                 may_have_more.store(!is_nothing(&read), Relaxed);
                 read
             } else {
                 ready!(stream.poll_read_ready(context))?;
-                stream.try_read(buf.initialize_unfilled())
+                stream.try_read(buf.initialize_unfilled_to(bytes_max))
             };
             if !is_nothing(&read) {
+                if read.as_ref().is_ok_and(|&bytes| bytes == wanted) {
+                    read_bytes.store((2 * wanted).min(READ_BYTES_MAX), Relaxed);
+                }
                 return Poll::Ready(read.map(|bytes| buf.advance(bytes)));
             }
         }
@@ -148,7 +163,38 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::io::Write;
+    use std::mem::MaybeUninit;
     use std::net;
+
+    #[test]
+    fn few_bytes_are_read_at_first_and_touch_no_more_of_a_large_buffer_and_more_where_there_are_more() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut peer = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let mut socket = Socket::new(TcpStream::from_std(stream).unwrap());
+            let sent: Vec<u8> = (0..100_000_u32).map(|number| number as u8).collect();
+            let sender = std::thread::spawn({
+                let sent = sent.clone();
+                move || peer.write_all(&sent).unwrap()
+            });
+            let (mut got, mut bytes_max) = (Vec::new(), READ_BYTES_MIN);
+            while got.len() < sent.len() {
+                let mut buffer = vec![MaybeUninit::uninit(); 2 * READ_BYTES_MAX];
+                let mut room = ReadBuf::uninit(&mut buffer);
+                poll_fn(|context| Pin::new(&mut socket).poll_read(context, &mut room)).await.unwrap();
+                assert!(room.initialized().len() <= bytes_max, "{} of {bytes_max}", room.initialized().len());
+                if room.filled().len() == bytes_max {
+                    bytes_max = (2 * bytes_max).min(READ_BYTES_MAX);
+                }
+                got.extend_from_slice(room.filled());
+            }
+            assert!(got == sent);
+            sender.join().unwrap();
+        });
+    }
 
     #[test]
     fn a_peer_that_leaves_is_noticed_behind_what_nobody_reads_which_can_be_read_all_the_same() {
