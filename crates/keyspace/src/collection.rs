@@ -14,7 +14,7 @@ use crate::changes::Changes;
 use crate::effect;
 use crate::fields::{Hash, HashRef};
 use crate::list::{List, ListRef};
-use crate::packed::PackedRef;
+use crate::packed::{BareRef, PackedRef};
 use crate::set::{Set, SetRef};
 use crate::value::{NEVER, Value, ValueRef};
 use crate::zset::{self, Zset, ZsetRef};
@@ -137,7 +137,7 @@ pub(crate) trait Elements: fmt::Debug + Default {
 #[inline]
 pub(crate) fn of_packed(tag: u8, bytes: &[u8]) -> ValueRef<'_> {
     match tag {
-        Hash::TAG => ValueRef::Hash(HashRef::of_packed(PackedRef::of_bare(bytes))),
+        Hash::TAG => ValueRef::Hash(HashRef::of_bare(BareRef::of_bytes(bytes))),
         List::TAG => ValueRef::List(ListRef::of_packed(PackedRef::of_bytes(bytes))),
         Set::TAG => ValueRef::Set(SetRef::of_packed(bytes)),
         _ => ValueRef::Zset(ZsetRef::of_packed(PackedRef::of_bytes(bytes))),

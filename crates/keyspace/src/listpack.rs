@@ -257,11 +257,6 @@ pub(crate) fn skip_in<const BACKLEN: bool>(elements: &[u8], at: usize, count: us
 
 /// Where the first element equal to `text` begins, of those that are a multiple of `step` away from the first, and how many of
 /// those are before it. With a step of 2: of the names of name, value, name, value….
-pub(crate) fn find(elements: &[u8], text: &[u8], step: usize) -> Option<(usize, usize)> {
-    find_in::<true>(elements, text, step)
-}
-
-/// As [`find`], among elements with or without backlens.
 pub(crate) fn find_in<const BACKLEN: bool>(
     elements: &[u8],
     text: &[u8],

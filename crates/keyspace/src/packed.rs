@@ -47,79 +47,121 @@ fn head_of(count: usize) -> SmallVec<[u8; 3]> {
     }
 }
 
-/// The same bytes wherever they are: in an allocation, or in the record of a key (`record.rs`).
+/// The same bytes wherever they are: in an allocation, or in the record of a key (`record.rs`). Without `BACKLEN` it is bare: whoever
+/// reads one knows which it is beforehand, and pays for no question.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct PackedRef<'a> {
-    bytes: &'a [u8],
-    is_bare: bool,
-}
+pub(crate) struct PackedRef<'a, const BACKLEN: bool = true>(&'a [u8]);
 
-impl<'a> PackedRef<'a> {
-    /// What [`PackedRef::bytes`] gave of one that is not bare.
-    #[inline]
-    pub(crate) fn of_bytes(bytes: &'a [u8]) -> PackedRef<'a> {
-        PackedRef { bytes, is_bare: false }
-    }
+/// What [`PackedRef::write_bare`] wrote.
+pub(crate) type BareRef<'a> = PackedRef<'a, false>;
 
-    /// What [`PackedRef::write_bare`] wrote.
+impl<'a, const BACKLEN: bool> PackedRef<'a, BACKLEN> {
+    /// What [`PackedRef::bytes`] gave.
     #[inline]
-    pub(crate) fn of_bare(bytes: &'a [u8]) -> PackedRef<'a> {
-        PackedRef { bytes, is_bare: true }
+    pub(crate) fn of_bytes(bytes: &'a [u8]) -> Self {
+        PackedRef(bytes)
     }
 
     /// As the module draws them.
     #[inline]
     pub(crate) fn bytes(self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// Writes the bytes without backlens; `out` has the length of these, [`PackedRef::bare_bytes`].
-    pub(crate) fn write_bare(self, out: &mut [u8]) {
-        let head = self.bytes.len() - self.elements().len();
-        out[..head].copy_from_slice(&self.bytes[..head]);
-        listpack::write_bare(self.elements(), &mut out[head..]);
-    }
-
-    /// How many bytes [`PackedRef::write_bare`] writes.
-    pub(crate) fn bare_bytes(self) -> usize {
-        self.bytes.len() - self.elements().len() + listpack::bare_bytes(self.elements())
-    }
-
-    /// The same in an allocation of its own, and not bare.
-    pub(crate) fn to_packed(self) -> Packed {
-        if !self.is_bare {
-            return Packed(self.bytes.into());
-        }
-        let mut packed = Vec::with_capacity(self.bytes.len() + self.len());
-        packed.extend_from_slice(&self.bytes[..self.head_bytes().min(self.bytes.len())]);
-        listpack::write_unbared(self.run(), &mut packed);
-        Packed(packed.into())
+        self.0
     }
 
     /// Where the first element begins.
     #[inline]
     fn head_bytes(self) -> usize {
-        if self.bytes.first() == Some(&LONG) { 3 } else { 1 }
+        if self.0.first() == Some(&LONG) { 3 } else { 1 }
     }
 
     /// The elements, with or without backlens.
     #[inline]
     fn run(self) -> &'a [u8] {
-        self.bytes.get(self.head_bytes()..).unwrap_or_default()
+        self.0.get(self.head_bytes()..).unwrap_or_default()
     }
 
-    /// The elements as they are in a listpack; not of one that is bare.
+    /// How many elements.
+    pub(crate) fn len(self) -> usize {
+        match *self.0 {
+            [] => 0,
+            [LONG, low, high, ..] => usize::from(u16::from_le_bytes([low, high])),
+            [count, ..] => usize::from(count),
+        }
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The elements with their places, from the first on.
+    pub(crate) fn iter(self) -> Iter<'a, BACKLEN> {
+        self.iter_from(At(0))
+    }
+
+    /// The elements with their places, from the one at `at` on.
+    pub(crate) fn iter_from(self, at: At) -> Iter<'a, BACKLEN> {
+        Iter { rest: self.run().get(at.0 as usize..).unwrap_or_default(), at: at.0 }
+    }
+
+    /// The place of the first element equal to `text`, of those that are a multiple of `step` away from the first: with
+    /// 2, of the names of name, value, name, value….
+    #[inline]
+    pub(crate) fn find(self, text: &[u8], step: usize) -> Option<At> {
+        self.find_nth(text, step).map(|(_, at)| at)
+    }
+
+    /// As [`PackedRef::find`], with how many of those elements are before it.
+    #[inline]
+    pub(crate) fn find_nth(self, text: &[u8], step: usize) -> Option<(usize, At)> {
+        let (nth, at) = listpack::find_in::<BACKLEN>(self.run(), text, step)?;
+        Some((nth, At(at as u32)))
+    }
+
+    /// The place behind the last element.
+    pub(crate) fn end(self) -> At {
+        At(self.run().len() as u32)
+    }
+
+    /// The place of the element behind the one at `at`.
+    pub(crate) fn next(self, at: At) -> Option<At> {
+        listpack::skip_in::<BACKLEN>(self.run(), at.0 as usize, 1).map(|at| At(at as u32))
+    }
+
+    /// Panics unless the bytes are what the module says, as far as they are read from the first on.
+    fn check_forward(self) {
+        let count = self.len();
+        assert_eq!(self.0.is_empty(), count == 0);
+        assert!(self.0.is_empty() || self.0.starts_with(&head_of(count)));
+        assert_eq!(self.iter().count(), count);
+    }
+}
+
+impl<'a> PackedRef<'a> {
+    /// The same in an allocation of its own.
+    pub(crate) fn to_packed(self) -> Packed {
+        Packed(self.0.into())
+    }
+
+    /// The elements as they are in a listpack.
     #[inline]
     pub(crate) fn elements(self) -> &'a [u8] {
-        debug_assert!(!self.is_bare, "its elements are not those of a listpack");
         self.run()
+    }
+
+    /// Writes the bytes without backlens; `out` has the length of these, [`PackedRef::bare_bytes`].
+    pub(crate) fn write_bare(self, out: &mut [u8]) {
+        let head = self.0.len() - self.elements().len();
+        out[..head].copy_from_slice(&self.0[..head]);
+        listpack::write_bare(self.elements(), &mut out[head..]);
+    }
+
+    /// How many bytes [`PackedRef::write_bare`] writes.
+    pub(crate) fn bare_bytes(self) -> usize {
+        self.0.len() - self.elements().len() + listpack::bare_bytes(self.elements())
     }
 
     /// Appends the whole as a listpack.
     pub(crate) fn write_listpack(self, out: &mut Vec<u8>) {
-        if self.is_bare {
-            return self.to_packed().view().write_listpack(out);
-        }
         let elements = self.elements();
         // Owners bound their bytes far below 4 GiB.
         out.extend_from_slice(&((elements.len() + listpack::FRAME_BYTES) as u32).to_le_bytes());
@@ -128,31 +170,7 @@ impl<'a> PackedRef<'a> {
         out.push(listpack::END);
     }
 
-    /// How many elements.
-    pub(crate) fn len(self) -> usize {
-        match *self.bytes {
-            [] => 0,
-            [LONG, low, high, ..] => usize::from(u16::from_le_bytes([low, high])),
-            [count, ..] => usize::from(count),
-        }
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// The elements with their places, from the first on.
-    pub(crate) fn iter(self) -> Iter<'a> {
-        self.iter_from(At(0))
-    }
-
-    /// The elements with their places, from the one at `at` on.
-    pub(crate) fn iter_from(self, at: At) -> Iter<'a> {
-        let rest = self.run().get(at.0 as usize..).unwrap_or_default();
-        Iter { rest, at: at.0, is_bare: self.is_bare }
-    }
-
-    /// The elements with their places, from the last on; not of one that is bare.
+    /// The elements with their places, from the last on.
     pub(crate) fn iter_back(self) -> IterBack<'a> {
         IterBack { rest: self.elements() }
     }
@@ -166,43 +184,20 @@ impl<'a> PackedRef<'a> {
         }
     }
 
-    /// The place of the first element equal to `text`, of those that are a multiple of `step` away from the first: with
-    /// 2, of the names of name, value, name, value….
-    #[inline]
-    pub(crate) fn find(self, text: &[u8], step: usize) -> Option<At> {
-        self.find_nth(text, step).map(|(_, at)| at)
-    }
-
-    /// As [`PackedRef::find`], with how many of those elements are before it.
-    #[inline]
-    pub(crate) fn find_nth(self, text: &[u8], step: usize) -> Option<(usize, At)> {
-        let (nth, at) = if self.is_bare {
-            listpack::find_in::<false>(self.run(), text, step)?
-        } else {
-            listpack::find(self.run(), text, step)?
-        };
-        Some((nth, At(at as u32)))
-    }
-
-    /// The place behind the last element.
-    pub(crate) fn end(self) -> At {
-        At(self.run().len() as u32)
-    }
-
-    /// The place of the element behind the one at `at`.
-    pub(crate) fn next(self, at: At) -> Option<At> {
-        let mut from = self.iter_from(at);
-        from.next()?;
-        Some(At(from.at))
-    }
-
     /// Panics unless the bytes are what the module says.
     pub(crate) fn check(self) {
-        let count = self.len();
-        assert_eq!(self.bytes.is_empty(), count == 0);
-        assert!(self.bytes.is_empty() || self.bytes.starts_with(&head_of(count)));
-        assert_eq!(self.iter().count(), count);
-        assert!(self.is_bare || self.iter_back().count() == count);
+        self.check_forward();
+        assert_eq!(self.iter_back().count(), self.len());
+    }
+}
+
+impl BareRef<'_> {
+    /// The same with backlens, in an allocation of its own.
+    pub(crate) fn to_packed(self) -> Packed {
+        let mut packed = Vec::with_capacity(self.0.len() + self.len());
+        packed.extend_from_slice(&self.0[..self.0.len() - self.run().len()]);
+        listpack::write_unbared(self.run(), &mut packed);
+        Packed(packed.into())
     }
 }
 
@@ -385,7 +380,7 @@ impl std::fmt::Debug for Packed {
     }
 }
 
-impl std::fmt::Debug for PackedRef<'_> {
+impl<const BACKLEN: bool> std::fmt::Debug for PackedRef<'_, BACKLEN> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let texts = self.iter().map(|(_, element)| element.to_bytes().escape_ascii().to_string());
         f.debug_list().entries(texts).finish()
@@ -394,23 +389,18 @@ impl std::fmt::Debug for PackedRef<'_> {
 
 /// See [`Packed::iter`].
 #[derive(Debug, Clone)]
-pub(crate) struct Iter<'a> {
+pub(crate) struct Iter<'a, const BACKLEN: bool = true> {
     rest: &'a [u8],
     at: u32,
-    is_bare: bool,
 }
 
-impl<'a> Iterator for Iter<'a> {
+impl<'a, const BACKLEN: bool> Iterator for Iter<'a, BACKLEN> {
     type Item = (At, Element<'a>);
 
     #[inline]
     fn next(&mut self) -> Option<(At, Element<'a>)> {
         let (at, before) = (self.at, self.rest.len());
-        let element = if self.is_bare {
-            listpack::read_in::<false>(&mut self.rest)?
-        } else {
-            listpack::read(&mut self.rest)?
-        };
+        let element = listpack::read_in::<BACKLEN>(&mut self.rest)?;
         self.at += (before - self.rest.len()) as u32;
         Some((At(at), element))
     }
@@ -551,22 +541,23 @@ mod tests {
             packed.push_back(all.iter().map(Vec::as_slice));
             let mut bytes = vec![0; packed.view().bare_bytes()];
             packed.view().write_bare(&mut bytes);
-            let bare = PackedRef::of_bare(&bytes);
-            bare.check();
+            let bare = BareRef::of_bytes(&bytes);
+            bare.check_forward();
             prop_assert!(packed.is_empty() || bytes.len() + all.len() <= packed.view().bytes().len());
             prop_assert_eq!(bare.len(), all.len());
             prop_assert_eq!(bare.iter().map(|(_, element)| element.to_bytes()).collect::<Vec<_>>(), all.clone());
             for (nth, text) in all.iter().chain([&other]).enumerate() {
-                let found = |of: PackedRef<'_>| of.find_nth(text, 1).map(|(nth, at)| (nth, of.iter_from(at).next().map(|(_, element)| element.to_bytes())));
-                prop_assert_eq!(found(bare), found(packed.view()));
-                let at = bare.nth(nth as i64);
-                prop_assert_eq!(at.is_some(), nth < all.len());
-                let next = at.and_then(|at| bare.next(at));
-                prop_assert_eq!(next, at.and(Some(bare.nth(nth as i64 + 1).unwrap_or(bare.end()))));
+                let found = bare.find_nth(text, 1);
+                prop_assert_eq!(found.map(|(nth, _)| nth), packed.view().find_nth(text, 1).map(|(nth, _)| nth));
+                let read = found.and_then(|(_, at)| bare.iter_from(at).next()).map(|(_, element)| element.to_bytes());
+                prop_assert_eq!(read.as_ref(), found.map(|_| text));
+                let at_of = |nth: usize| bare.iter().nth(nth).map(|(at, _)| at);
+                let next = at_of(nth).and_then(|at| bare.next(at));
+                prop_assert_eq!(next, at_of(nth).and(Some(at_of(nth + 1).unwrap_or(bare.end()))));
             }
             prop_assert!(bare.to_packed() == packed);
             let (mut one, mut same) = (Vec::new(), Vec::new());
-            bare.write_listpack(&mut one);
+            bare.to_packed().view().write_listpack(&mut one);
             packed.view().write_listpack(&mut same);
             prop_assert_eq!(one, same);
         }

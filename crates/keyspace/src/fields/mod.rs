@@ -24,6 +24,7 @@ mod fieldset;
 mod model;
 mod rdb;
 mod segment;
+mod small;
 mod snapshot;
 mod soonest;
 mod table;
@@ -31,8 +32,9 @@ mod table;
 use crate::collection::{Collection, Elements, Form, Limits};
 use crate::compact::Segments;
 use crate::listpack::Element;
-use crate::packed::{self, Packed, PackedRef};
+use crate::packed::{self, BareRef, Packed, PackedRef};
 use crate::value::{NEVER, Value, ValueRef};
+use small::SmallRef;
 use table::Table;
 
 pub(crate) use edit::{Expiry, FieldChange};
@@ -49,7 +51,7 @@ pub struct Hash(Form<Packed, Box<Large>>);
 
 /// A hash as it is read: a small one may lie in the record of its key.
 #[derive(Debug, Clone, Copy)]
-pub struct HashRef<'a>(Form<PackedRef<'a>, &'a Large>);
+pub struct HashRef<'a>(Form<SmallRef<'a>, &'a Large>);
 
 #[derive(Debug, Clone)]
 struct Large {
@@ -174,16 +176,16 @@ impl Hash {
 }
 
 impl<'a> HashRef<'a> {
-    /// A small one whose fields are packed like this.
+    /// A small one in the record of its key.
     #[inline]
-    pub(crate) fn of_packed(packed: PackedRef<'a>) -> HashRef<'a> {
-        HashRef(Form::Small(packed))
+    pub(crate) fn of_bare(bare: BareRef<'a>) -> HashRef<'a> {
+        HashRef(Form::Small(SmallRef::Bare(bare)))
     }
 
     /// The same as a value of its own, which shares what is large.
     pub(crate) fn to_hash(self) -> Hash {
         Hash(match self.0 {
-            Form::Small(packed) => Form::Small(packed.to_packed()),
+            Form::Small(small) => Form::Small(small.to_packed()),
             Form::Large(large) => Form::Large(Box::new(large.clone())),
         })
     }
@@ -200,7 +202,7 @@ impl<'a> HashRef<'a> {
     /// How many fields, those included that are due.
     pub(crate) fn len(self) -> usize {
         match self.0 {
-            Form::Small(packed) => packed.len() / 2,
+            Form::Small(small) => small.len(),
             Form::Large(large) => large.table.len(),
         }
     }
@@ -221,21 +223,18 @@ impl<'a> HashRef<'a> {
     #[inline]
     fn stored(self, name: &[u8]) -> Option<Field<'a>> {
         match self.0 {
-            Form::Small(packed) => {
-                let mut from = packed.iter_from(packed.find(name, 2)?).map(|(_, element)| element);
-                Some(Field { name: from.next()?, value: from.next()?, expire_at_ms: NEVER })
-            }
+            Form::Small(small) => small.find(name),
             Form::Large(large) => large.table.find(name),
         }
     }
 
     /// Every field, due or not; of a small hash in order.
     fn stored_fields(self) -> impl Iterator<Item = Field<'a>> {
-        let (packed, table) = match self.0 {
-            Form::Small(packed) => (Some(packed), None),
+        let (small, table) = match self.0 {
+            Form::Small(small) => (Some(small), None),
             Form::Large(large) => (None, Some(&large.table)),
         };
-        packed.into_iter().flat_map(pairs).chain(table.into_iter().flat_map(Table::iter))
+        small.into_iter().flat_map(SmallRef::iter).chain(table.into_iter().flat_map(Table::iter))
     }
 
     /// Every field that is not due; of a small hash in order.
@@ -246,7 +245,7 @@ impl<'a> HashRef<'a> {
     /// How many fields that are not due. Cost: O(1), and O(fields of the parts in which some are due).
     pub(crate) fn live_len(self, now_ms: u64) -> usize {
         match self.0 {
-            Form::Small(packed) => packed.len() / 2,
+            Form::Small(small) => small.len(),
             Form::Large(large) => large.table.len() - large.table.due_len(now_ms),
         }
     }
@@ -259,9 +258,9 @@ impl<'a> HashRef<'a> {
                 let part = large.table.part_at(place);
                 part.map(|fields| fields.filter(|field| !field.is_due(now_ms)).for_each(visit)).is_some()
             }
-            Form::Small(packed) => {
+            Form::Small(small) => {
                 let is_first = std::mem::replace(place, 1) == 0;
-                pairs(packed).filter(|_| is_first).for_each(visit);
+                small.iter().filter(|_| is_first).for_each(visit);
                 is_first
             }
         }
@@ -302,10 +301,7 @@ impl<'a> HashRef<'a> {
     /// A field near a random place, due or not; `random` has uniform bits. `None` only if there is none.
     pub(crate) fn sample(self, random: u64) -> Option<Field<'a>> {
         match self.0 {
-            Form::Small(packed) => {
-                let pairs_len = (packed.len() / 2).max(1) as u64;
-                pairs(packed).nth((random % pairs_len) as usize)
-            }
+            Form::Small(small) => small.iter().nth((random % small.len().max(1) as u64) as usize),
             Form::Large(large) => large.table.sample(random),
         }
     }
@@ -333,10 +329,7 @@ fn fits<const N: usize>(limits: &Limits, fields: usize, texts: [&[u8]; N]) -> bo
 
 /// The fields of a small hash.
 fn pairs(packed: PackedRef<'_>) -> impl Iterator<Item = Field<'_>> {
-    let mut elements = packed.iter().map(|(_, element)| element);
-    std::iter::from_fn(move || {
-        Some(Field { name: elements.next()?, value: elements.next()?, expire_at_ms: NEVER })
-    })
+    SmallRef::Packed(packed).iter()
 }
 
 impl Collection for HashRef<'_> {
@@ -362,7 +355,7 @@ impl Collection for HashRef<'_> {
 
     fn heap_bytes(&self) -> usize {
         match self.0 {
-            Form::Small(packed) => packed.bytes().len(),
+            Form::Small(small) => small.bytes(),
             Form::Large(large) => size_of::<Large>() + large.table.heap_bytes(),
         }
     }
@@ -387,7 +380,7 @@ impl Elements for Hash {
     #[inline]
     fn view(&self) -> HashRef<'_> {
         HashRef(match &self.0 {
-            Form::Small(packed) => Form::Small(packed.view()),
+            Form::Small(packed) => Form::Small(SmallRef::Packed(packed.view())),
             Form::Large(large) => Form::Large(large),
         })
     }

@@ -38,10 +38,10 @@ const EXPIRING_VERSION: u16 = 12;
 impl HashRef<'_> {
     pub(super) fn write_payload(self, out: &mut Vec<u8>) -> u16 {
         match self.0 {
-            Form::Small(packed) => {
+            Form::Small(small) => {
                 out.push(LISTPACK);
                 let mut bytes = Vec::new();
-                packed.write_listpack(&mut bytes);
+                small.write_listpack(&mut bytes);
                 write_length(out, bytes.len() as u64);
                 out.extend_from_slice(&bytes);
                 VERSION

@@ -31,9 +31,9 @@ impl HashRef<'_> {
     pub(super) fn write_snapshot(self, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
         out.push(VERSION);
         match self.0 {
-            Form::Small(packed) => {
+            Form::Small(small) => {
                 out.push(SMALL);
-                packed.write_listpack(out);
+                small.write_listpack(out);
             }
             Form::Large(large) => {
                 out.push(if large.counts_as_small { LARGE_COUNTS_AS_SMALL } else { LARGE });

@@ -201,7 +201,10 @@ impl Leaf {
     /// The first place with this tag: the member's, mostly.
     #[inline]
     pub(super) fn guess(&self, tag: u8) -> Option<usize> {
-        let at = self.tags.iter().position(|&other| other == tag)?;
+        let wanted = u64::from(tag) * LOW;
+        let words = self.tags.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let hits = words.map(|word| zero_bytes(word ^ wanted)).enumerate().find(|(_, hits)| *hits != 0);
+        let at = hits.map(|(nth, hits)| 8 * nth + first_byte(hits))?;
         (at < self.len()).then_some(at)
     }
 
