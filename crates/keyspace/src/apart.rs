@@ -35,10 +35,16 @@ use crate::watch::Watch;
 pub(crate) const APART_MIN: usize = 10_000;
 
 /// Bytes that are as much work as an element, where they are only copied: into memory that has to be had first.
-const COPIED_BYTES_PER_ELEMENT: usize = 256;
+pub(crate) const COPIED_BYTES_PER_ELEMENT: usize = 256;
 
 /// Bytes of a value in memory that are as much work as an element, for what writes or reads all of it.
 const HEAP_BYTES_PER_ELEMENT: usize = 64;
+
+/// How much work it is to look at all of a collection's elements and to copy them elsewhere: see [`work_of_taking`].
+#[inline]
+pub(crate) fn work_of_all(of: &dyn Collection, len: usize) -> usize {
+    work_of_taking(of, len, len)
+}
 
 /// How much work it is to take `taken` of a collection's elements and to answer them: long ones are as many as the bytes that
 /// are copied.

@@ -13,7 +13,7 @@ use std::collections::BinaryHeap;
 use std::vec::IntoIter;
 
 use super::*;
-use crate::apart::APART_MIN;
+use crate::apart::{APART_MIN, work_of_all};
 use crate::collection::Elements;
 use crate::list::{End, List};
 use crate::long::HeldSteps;
@@ -101,7 +101,7 @@ const WHOLE_BYTES: usize = 2 << 20;
 fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: bool) -> Result<Outcome, Error> {
     let options = Options::parse(args, may_store)?;
     let (caller, names_keys) = (ctx.caller, options.names_keys());
-    let work = ctx.again(&args[1]).map_or(0, len);
+    let work = ctx.again(&args[1]).map_or(0, work);
     if !names_keys {
         caller.check_work(work)?;
     } else if caller.may_yield && caller.may_block && work >= APART_MIN {
@@ -128,7 +128,7 @@ struct Sorting {
     options: Options,
     is_sorted: bool,
     stage: Stage,
-    /// Bytes that patterns have found.
+    /// Bytes that patterns have found, and of elements that were copied once more.
     found_bytes: usize,
 }
 
@@ -165,18 +165,23 @@ impl Sorting {
 
     /// Goes on with copying the elements; true: there are more.
     fn collect(&self, ctx: &Ctx<'_>, from: &mut usize, at: &mut At, elements: &mut Vec<Vec<u8>>) -> bool {
-        let mut left = STEP_ELEMENTS;
+        let (mut left, mut bytes) = (STEP_ELEMENTS, 0);
         let value = ctx.again(&self.key);
         match value {
             Some(ValueRef::Set(set)) => return set.visit_part(at, |member| elements.push(member.to_bytes())),
             Some(ValueRef::List(list)) => list.visit(*from as u64, End::Back, |element| {
-                elements.push(element.to_bytes());
-                left -= 1;
-                left > 0
+                let element = element.to_bytes();
+                (left, bytes) = (left - 1, bytes + element.len());
+                elements.push(element);
+                left > 0 && bytes < STEP_BYTES
             }),
             Some(ValueRef::Zset(zset)) => {
                 let ranks = *from..zset.len().min(*from + STEP_ELEMENTS);
-                zset.visit(ranks, Direction::Forward, |member, _| elements.push(member.to_vec()));
+                zset.visit_while(ranks, Direction::Forward, &mut |member, _| {
+                    elements.push(member.to_vec());
+                    bytes += member.len();
+                    bytes < STEP_BYTES
+                });
             }
             _ => {}
         }
@@ -193,7 +198,10 @@ impl Sorting {
         let Options { by, alpha, .. } = &self.options;
         let value = match by {
             None if *alpha => return Ok(Weighed { weight: Weight::Itself, element }),
-            None => Some(element.clone()),
+            None => {
+                self.found_bytes += element.len();
+                Some(element.clone())
+            }
             Some(pattern) => found(ctx, pattern, &element),
         };
         if *alpha {
@@ -214,6 +222,7 @@ impl Sorting {
         };
         if self.options.get.is_empty() {
             put(Some(element));
+            self.found_bytes += element.len();
         }
         for pattern in &self.options.get {
             let value = found(ctx, pattern, element);
@@ -335,6 +344,16 @@ fn len(value: ValueRef<'_>) -> usize {
         ValueRef::Set(set) => set.len(),
         ValueRef::List(list) => list.len() as usize,
         ValueRef::Zset(zset) => zset.len(),
+        _ => 0,
+    }
+}
+
+/// How much work it is to copy and compare all elements.
+fn work(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Set(set) => work_of_all(&set, set.len()),
+        ValueRef::List(list) => work_of_all(&list, list.len() as usize),
+        ValueRef::Zset(zset) => work_of_all(&zset, zset.len()),
         _ => 0,
     }
 }

@@ -243,6 +243,13 @@ impl Stream {
         self.entries_bytes() + self.groups_bytes + references + idempotence
     }
 
+    /// How much work it is to write so many entries to a reply, wherever they lie: see [`work_of_taking`](crate::apart::work_of_taking).
+    pub(crate) fn work_of_entries(&self, entries: usize) -> usize {
+        let all = usize::try_from(self.len()).unwrap_or(usize::MAX);
+        let bytes = (self.entries_bytes() / all.max(1)).saturating_mul(entries.min(all));
+        entries.max(bytes / crate::apart::COPIED_BYTES_PER_ELEMENT)
+    }
+
     /// The part of it that the entries take.
     fn entries_bytes(&self) -> usize {
         // Behind an `Arc`, with its counts, and a place in the map.

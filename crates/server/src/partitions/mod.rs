@@ -691,3 +691,5 @@ fn run<'s>(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_long;

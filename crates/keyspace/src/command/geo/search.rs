@@ -2,7 +2,7 @@
 
 use super::request::{Kind, Order, Request};
 use super::*;
-use crate::apart::APART_MIN;
+use crate::apart::{APART_MIN, work_of_all, work_of_taking};
 
 pub(in crate::command) const GEOSEARCH: Command<Run> = row(
     Spec {
@@ -143,12 +143,13 @@ fn search(
 
 /// How much work it is to look for them: all members of the cells around the shape.
 fn work_of(zset: ZsetRef<'_>, request: &Request<'_>, centre: Place) -> usize {
-    if zset.len() < APART_MIN {
+    if work_of_all(&zset, zset.len()) < APART_MIN {
         return 0;
     }
     let search = Search { centre, shape: request.shape, unit_m: request.unit_m };
     let ranks = |(min, max)| zset.ranks_by_score(&ScoreRange { min, max, above: false, below: true }).len();
-    search.cells().into_iter().map(|cell| ranks(cell.scores())).sum()
+    let found = search.cells().into_iter().map(|cell| ranks(cell.scores())).sum();
+    work_of_taking(&zset, found, zset.len())
 }
 
 /// The members that are asked for, in the order in which they are.

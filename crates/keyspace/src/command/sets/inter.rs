@@ -3,6 +3,7 @@
 use super::operands::*;
 use super::steps::{Wanted, in_steps};
 use super::*;
+use crate::apart::work_of_all;
 use crate::compact::hash_of;
 use sterna_command::{KeyUse, KeyUses};
 
@@ -87,7 +88,7 @@ pub(in super::super) const SINTERCARD: Command<Run> = row(
 
 /// How many members are looked up.
 fn work(sets: &[SetRef<'_>]) -> usize {
-    sets.first().map_or(0, |smallest| smallest.len().saturating_mul(sets.len()))
+    sets.first().map_or(0, |smallest| work_of_all(smallest, smallest.len()).saturating_mul(sets.len()))
 }
 
 /// The sets, the smallest first; none, if one of them is missing.

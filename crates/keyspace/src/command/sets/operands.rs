@@ -1,6 +1,7 @@
 //! The sets that SINTER, SUNION, SDIFF and their forms work on, and what becomes of the result.
 
 use super::*;
+use crate::apart::work_of_all;
 use crate::event::Event;
 
 /// The sets under `keys`, each read and counted as such; `None` where there is nothing.
@@ -32,7 +33,7 @@ pub(super) fn counted_keys(args: Args<'_>) -> Result<(Vec<&[u8]>, usize), Error>
 
 /// How many members the sets have together.
 pub(super) fn members(sets: &[Option<SetRef<'_>>]) -> usize {
-    sets.iter().flatten().map(|set| set.len()).sum()
+    sets.iter().flatten().map(|set| work_of_all(set, set.len())).sum()
 }
 
 /// The number behind LIMIT; 0 is none.

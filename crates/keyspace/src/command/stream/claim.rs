@@ -116,7 +116,9 @@ fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
     slot.note_read();
     group_of(stream_in(&slot)?, &args[1], group)?;
     let options = ClaimOptions::read(args, now_ms)?;
-    caller.check_work(options.ids.len() * WORK_PER_ID)?;
+    let answered = if options.just_ids { 0 } else { options.ids.len() };
+    let copied = stream_in(&slot)?.map_or(0, |stream| stream.work_of_entries(answered));
+    caller.check_work((options.ids.len() * WORK_PER_ID).max(copied))?;
     let mut joined = false;
     let changed = slot.edit_stream(|stream, recorder| {
         let raised = raise_cursor(stream, recorder, group, options.last_id);
@@ -227,8 +229,11 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         }
     }
     let pending = group_of(stream_in(&slot)?, &args[1], group)?.pending().len();
+    let answered = if just_ids { 0 } else { count.min(pending) };
+    let copied = stream_in(&slot)?.map_or(0, |stream| stream.work_of_entries(answered));
     // It looks at ten times as many as it claims.
-    caller.check_work(count.min(pending) * WORK_PER_ID + count.saturating_mul(10).min(pending) / 10)?;
+    let looked_at = count.min(pending) * WORK_PER_ID + count.saturating_mul(10).min(pending) / 10;
+    caller.check_work(looked_at.max(copied))?;
     let mut joined = false;
     let changed = slot.edit_stream(|stream, recorder| {
         let Some((consumer, created)) = join(stream, recorder, group, name, now_ms) else { return 0 };

@@ -130,7 +130,8 @@ pub(super) fn work_of(
                     let start = after.next().unwrap_or(EntryId::MAX);
                     group.pending().ids_of(owner, start).take(owned.min(APART_MIN)).count() * WORK_PER_ID
                 }
-                _ => 0,
+                // Long entries are few.
+                _ => stream.work_of_entries(owned),
             }
         }
     }

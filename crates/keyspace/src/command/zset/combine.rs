@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::range::store;
 use super::*;
+use crate::apart::work_of_all;
 use crate::collection::Elements as _;
 use crate::set::Set;
 use crate::zset::Digits;
@@ -226,13 +227,13 @@ impl Request {
         Err(Error::Syntax)
     }
 
-    /// How many elements are looked at.
+    /// How many elements are looked at, or as much work in bytes.
     fn work(&self, operation: Operation) -> usize {
-        let lens = self.sources.iter().map(|source| source.elements.len());
+        let works = self.sources.iter().map(|source| source.elements.work());
         match operation {
-            Operation::Inter => lens.min().unwrap_or(0).saturating_mul(self.sources.len()),
-            Operation::Union => lens.sum(),
-            Operation::Diff => lens.take(1).sum::<usize>().saturating_mul(self.sources.len()),
+            Operation::Inter => works.min().unwrap_or(0).saturating_mul(self.sources.len()),
+            Operation::Union => works.sum(),
+            Operation::Diff => works.take(1).sum::<usize>().saturating_mul(self.sources.len()),
         }
     }
 
@@ -308,6 +309,14 @@ impl Source {
 }
 
 impl Held {
+    /// How much work it is to look at all of it.
+    fn work(&self) -> usize {
+        match self {
+            Held::Zset(zset) => work_of_all(&zset.view(), self.len()),
+            Held::Set(set) => work_of_all(&set.view(), self.len()),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Held::Zset(zset) => zset.view().len(),

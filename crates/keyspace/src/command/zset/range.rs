@@ -3,6 +3,7 @@
 //! All of them name a range of ranks, of scores or of members, and read it in one of two directions: [`Query`].
 
 use super::*;
+use crate::apart::work_of_taking;
 
 pub(in crate::command) const ZRANGE: Command<Run> = row(
     Spec {
@@ -244,7 +245,7 @@ fn zrangestore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     let mut elements = Vec::new();
     if let Some(zset) = source {
         let ranks = query.ranks(zset);
-        caller.check_work(ranks.len())?;
+        caller.check_work(work_of_taking(&zset, ranks.len(), zset.len()))?;
         zset.visit(ranks, Direction::Forward, |member, score| elements.push((score, member.into())));
     }
     reply.int(elements.len() as i64);

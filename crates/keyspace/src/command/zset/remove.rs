@@ -1,6 +1,7 @@
 //! ZREM, ZREMRANGEBYRANK, ZREMRANGEBYSCORE and ZREMRANGEBYLEX.
 
 use super::*;
+use crate::apart::work_of_taking;
 use crate::collection::Elements;
 
 pub(in crate::command) const ZREM: Command<Run> = row(
@@ -90,7 +91,7 @@ fn remove(
     let caller = ctx.caller;
     let removed = ctx.slot(&args[1]).edit(event, |zset: &mut Zset, edits| -> Result<usize, Error> {
         let ranks = ranks(zset.view());
-        caller.check_work(ranks.len())?;
+        caller.check_work(work_of_taking(&zset.view(), ranks.len(), zset.view().len()))?;
         if !ranks.is_empty() {
             zset.remove_ranks(ranks.clone(), &mut |_, _| {});
             record_ranks(edits, ranks.clone());
